@@ -1,0 +1,50 @@
+"""How engines and model families behave, as data rows with evidence.
+
+A quirk of an engine goes here and nowhere else: as a field of Profile, a row, and a golden case that proves it.
+"""
+
+from __future__ import annotations
+
+from claude_bridge.conversion.profile import Profile
+
+UNKNOWN = Profile(name="unknown", evidence="what any OpenAI-compatible engine accepts")
+
+OPENAI = Profile(
+    name="OpenAI",
+    evidence="types of the openai SDK 3.54: max_tokens is deprecated and refused by reasoning models",
+    max_tokens_field="max_completion_tokens",
+    has_strict=True,
+    has_parallel_switch=True,
+    has_user=True,
+)
+
+LLAMA_CPP = Profile(
+    name="llama.cpp",
+    evidence="xllamacpp 2026.10.11549; llama.cpp#21943 and #20867 for grammars, PR #22536 for images in tool results",
+    reasoning_field="reasoning_content",
+    thinking_switch=True,
+    has_top_k=True,
+    has_parallel_switch=True,
+    compiles_grammar=True,
+    ignores_model_name=True,
+)
+
+EMBEDDED = Profile(
+    name="llama.cpp",
+    evidence="xllamacpp 2026.10.11549 with the SmolLM2 model of `bridge try`, which sees no images",
+    sees_images=False,
+    has_top_k=True,
+    compiles_grammar=True,
+    ignores_model_name=True,
+)
+
+VLLM = Profile(
+    name="vLLM",
+    evidence="vLLM's OpenAI protocol module: chat_template_kwargs, top_k, parallel_tool_calls; vllm#43203 for images",
+    thinking_switch=True,
+    has_top_k=True,
+    has_parallel_switch=True,
+)
+
+BY_OWNER: dict[str, Profile] = {"llamacpp": LLAMA_CPP, "vllm": VLLM}
+"""Profiles by what GET /models gives as ``owned_by``: the engine's own word for itself."""

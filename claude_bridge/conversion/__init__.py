@@ -1,0 +1,1 @@
+"""Meaning: pure functions and state machines between the shapes of the wire."""

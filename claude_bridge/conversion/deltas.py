@@ -1,0 +1,89 @@
+"""The Delta vocabulary: what any engine's stream says, one increment at a time.
+
+An adapter's decoder emits deltas in the order in which the engine said things. A tool call is a ToolCallStart, any
+number of ToolCallArguments and a ToolCallEnd, told apart from other calls by its ``key``; calls may interleave
+until ``answer`` has gathered them. After a Finish only usage may come; after a Failure nothing does.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from msgspec import Struct
+
+from claude_bridge.errors import UpstreamError
+
+
+class FinishReason(Enum):
+    """Why an engine stopped, in one vocabulary for all engines."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    TOOL_CALLS = "tool_calls"
+    REFUSAL = "refusal"
+    STOP_SEQUENCE = "stop_sequence"
+    WINDOW_FULL = "window_full"
+
+
+class TextDelta(Struct, frozen=True):
+    """More answer text."""
+
+    text: str
+
+
+class ThinkingDelta(Struct, frozen=True):
+    """More reasoning."""
+
+    text: str
+
+
+class ToolCallStart(Struct, frozen=True):
+    """A tool call begins; ``id`` is the engine's own and may be empty or repeated."""
+
+    key: int
+    name: str
+    id: str = ""
+
+
+class ToolCallArguments(Struct, frozen=True):
+    """More of a call's arguments: JSON text, cut anywhere."""
+
+    key: int
+    fragment: str
+
+
+class ToolCallEnd(Struct, frozen=True):
+    """The engine said that the call is whole."""
+
+    key: int
+
+
+class UsageReport(Struct, frozen=True, kw_only=True):
+    """Token counts as far as the engine told; None means not told.
+
+    ``prompt_tokens`` counts the whole prompt, cached part included; ``output_tokens`` includes thinking. A later
+    report replaces an earlier one field by field. ``prompt_ms`` and ``output_ms`` are the engine's own times.
+    """
+
+    prompt_tokens: int | None = None
+    cached_tokens: int | None = None
+    output_tokens: int | None = None
+    thinking_tokens: int | None = None
+    prompt_ms: float | None = None
+    output_ms: float | None = None
+
+
+class Finish(Struct, frozen=True):
+    """The engine ended its answer; ``stop_sequence`` is the one that was met, if any."""
+
+    reason: FinishReason
+    stop_sequence: str | None = None
+
+
+class Failure(Struct, frozen=True):
+    """The engine reported an error in place of the rest."""
+
+    error: UpstreamError
+
+
+Delta = TextDelta | ThinkingDelta | ToolCallStart | ToolCallArguments | ToolCallEnd | UsageReport | Finish | Failure

@@ -1,0 +1,90 @@
+"""fold: the events of a whole stream become the one Message of a request that was not streamed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from claude_bridge.wire.anthropic import (
+    AnswerBlock,
+    BlockInputJsonDelta,
+    BlockSignatureDelta,
+    BlockTextDelta,
+    BlockThinkingDelta,
+    ContentBlockDelta,
+    ContentBlockStart,
+    Message,
+    MessageDelta,
+    MessageStart,
+    StreamEvent,
+    TextBlock,
+    ThinkingBlock,
+    ToolUseBlock,
+)
+
+
+class Fold:
+    """Gathers stream events; ``message`` is whole once the message delta has come."""
+
+    def __init__(self) -> None:
+        self._head: Message | None = None
+        self._blocks: list[AnswerBlock] = []
+        self._parts: list[list[str]] = []
+        self._signatures: dict[int, str] = {}
+        self._end: MessageDelta | None = None
+
+    def feed(self, events: Iterable[StreamEvent]) -> None:
+        """Take more of the stream."""
+        for event in events:
+            match event:
+                case MessageStart(message):
+                    self._head = message
+                case ContentBlockStart(_, block):
+                    self._blocks.append(block)
+                    self._parts.append([])
+                case ContentBlockDelta(
+                    index, BlockTextDelta(part) | BlockThinkingDelta(part) | BlockInputJsonDelta(part)
+                ):
+                    self._parts[index].append(part)
+                case ContentBlockDelta(index, BlockSignatureDelta(signature)):
+                    self._signatures[index] = signature
+                case MessageDelta():
+                    self._end = event
+                case _:
+                    pass  # block stops, message_stop and pings add nothing; the caller takes errors
+
+    @property
+    def message(self) -> Message:
+        """The message, without the empty text blocks that kept a stream alive."""
+        assert self._head is not None, "the stream has a start"
+        assert self._end is not None, "the stream has an end"
+        blocks = [self._whole_block(index) for index in range(len(self._blocks))]
+        return msgspec.structs.replace(
+            self._head,
+            content=[block for block in blocks if not (isinstance(block, TextBlock) and not block.text)],
+            stop_reason=self._end.delta.stop_reason,
+            stop_sequence=self._end.delta.stop_sequence,
+            usage=self._end.usage,
+        )
+
+    def _whole_block(self, index: int) -> AnswerBlock:
+        block, content = self._blocks[index], "".join(self._parts[index])
+        match block:
+            case TextBlock():
+                return TextBlock(content)
+            case ThinkingBlock():
+                return ThinkingBlock(content, self._signatures.get(index, ""))
+            case ToolUseBlock():
+                return msgspec.structs.replace(block, input=msgspec.Raw(_whole_json(content)))
+
+
+def _whole_json(content: str) -> bytes:
+    """Return the input as JSON; one that max_tokens cut off is given as the text that it is."""
+    if not content:
+        return b"{}"
+    try:
+        msgspec.json.decode(content)
+    except msgspec.DecodeError:
+        return msgspec.json.encode(content)
+    return content.encode()

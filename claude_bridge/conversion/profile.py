@@ -1,0 +1,39 @@
+"""Profile: the facts about an engine or a model family that change conversion."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+
+class Profile(Struct, frozen=True, kw_only=True):
+    """How one engine or model family behaves. The defaults are what is safe with an unknown engine.
+
+    The rows, each with its evidence, are in ``adapters/profiles.py``.
+    """
+
+    name: str
+    evidence: str
+    """Engine, version seen and where it is written down."""
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    reasoning_field: Literal["reasoning_content", "reasoning"] | None = None
+    """The message field in which earlier reasoning is sent back; None: it is left out."""
+    effort_levels: tuple[str, ...] = ()
+    """What ``reasoning_effort`` may be, lowest first; empty: the field is not sent."""
+    thinking_switch: bool = False
+    """Whether ``chat_template_kwargs.enable_thinking`` turns thinking off and on."""
+    sees_images: bool = True
+    """Whether images are sent at all; a model that can't see answers with an error, which names the cause."""
+    images_in_tool_results: bool = False
+    continues_prefill: bool = False
+    """Whether a last assistant turn is continued, not answered."""
+    has_top_k: bool = False
+    has_strict: bool = False
+    has_parallel_switch: bool = False
+    """Whether ``parallel_tool_calls`` is read."""
+    has_user: bool = False
+    compiles_grammar: bool = False
+    """Whether tool schemas become a grammar, which some keywords break."""
+    ignores_model_name: bool = False
+    """Whether any model name gets the one model that is loaded."""

@@ -1,0 +1,99 @@
+"""The way in: one Anthropic request made fit for one engine, with its losses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from msgspec import UNSET, Raw, Struct
+
+from claude_bridge.conversion.losses import Loss
+from claude_bridge.conversion.profile import Profile
+from claude_bridge.conversion.schemas import EMPTY_SCHEMA, schema_for_grammar
+from claude_bridge.conversion.turns import Turn, repair_turns, system_text
+from claude_bridge.errors import InvalidRequestError
+from claude_bridge.wire.anthropic import (
+    CountTokensRequest,
+    InputMessage,
+    Tool,
+    ToolReferenceBlock,
+    ToolResultBlock,
+)
+
+
+class FitTool(Struct, frozen=True):
+    """A tool as the engine is told of it."""
+
+    name: str
+    description: str
+    schema: Raw
+    strict: bool | None = None
+
+
+class FitRequest(Struct, frozen=True, kw_only=True):
+    """What an adapter encodes: the repaired conversation, the tools, and the client's own parameters."""
+
+    system: str
+    turns: list[Turn]
+    tools: list[FitTool]
+    parameters: CountTokensRequest
+    losses: list[Loss]
+
+
+def fit_request(request: CountTokensRequest, profile: Profile) -> FitRequest:
+    """Return the request in a form that an engine of this profile can take.
+
+    Raises:
+        InvalidRequestError: it holds no content, or a tool that only Anthropic can run.
+    """
+    losses: list[Loss] = []
+    turns = repair_turns(request.messages, profile, losses)
+    if not turns:
+        raise InvalidRequestError("messages: no message has any content - at `$.messages`")
+    tools = [] if request.tool_choice and request.tool_choice.type == "none" else _tools(request)
+    return FitRequest(
+        system=system_text(request.system),
+        turns=turns,
+        tools=[_fit_tool(tool, index, profile) for index, tool in tools],
+        parameters=request,
+        losses=losses,
+    )
+
+
+def _tools(request: CountTokensRequest) -> Iterable[tuple[int, Tool]]:
+    """Return the tools to send, with their places in the request.
+
+    A deferred tool is sent once the history has loaded it, after all others and in the order of loading: so the
+    tools that were there before stay where they were in the prompt.
+    """
+    declared = list(enumerate(request.tools or ()))
+    if not any(tool.defer_loading for _, tool in declared):
+        return declared
+    deferred = {tool.name: (index, tool) for index, tool in declared if tool.defer_loading}
+    loaded = [deferred[name] for name in _loaded_tools(request.messages) if name in deferred]
+    return [(index, tool) for index, tool in declared if not tool.defer_loading] + loaded
+
+
+def _loaded_tools(messages: Iterable[InputMessage]) -> list[str]:
+    names: dict[str, None] = {}
+    for message in messages:
+        for block in message.content if not isinstance(message.content, str) else ():
+            inner = block.content if isinstance(block, ToolResultBlock) else [block]
+            for part in inner if isinstance(inner, list) else ():
+                if isinstance(part, ToolReferenceBlock):
+                    names[part.tool_name] = None
+    return list(names)
+
+
+def _fit_tool(tool: Tool, index: int, profile: Profile) -> FitTool:
+    if tool.input_schema is UNSET:
+        if tool.type not in (None, "custom"):
+            raise InvalidRequestError(
+                f"tools: {tool.name!r} of type {tool.type!r} runs at Anthropic, and no engine here can run it "
+                f"- at `$.tools[{index}].type`"
+            )
+        schema = Raw(EMPTY_SCHEMA)
+    elif profile.compiles_grammar:
+        schema = Raw(schema_for_grammar(bytes(tool.input_schema)))
+    else:
+        schema = tool.input_schema
+    return FitTool(tool.name, tool.description, schema, tool.strict)

@@ -1,0 +1,22 @@
+"""Token estimate: how long a prompt is, where no tokenizer is at hand.
+
+Claude Code's own requests, counted with a small model's tokenizer, give 3.8 bytes of JSON a token.
+"""
+
+from __future__ import annotations
+
+import re
+
+BYTES_PER_TOKEN = 3.8
+IMAGE_TOKENS = 1_600
+"""What Anthropic's documentation gives for a picture of about a megapixel; engines vary around it."""
+
+_DATA_URL = re.compile(rb'"data:[^"]*"')
+
+
+def estimate_tokens(body: bytes) -> int:
+    """Return about how many tokens an upstream request body is; bytes of images count by picture, not by length."""
+    if b'"data:' not in body:
+        return round(len(body) / BYTES_PER_TOKEN)
+    text, images = _DATA_URL.subn(b"", body)
+    return round(len(text) / BYTES_PER_TOKEN) + images * IMAGE_TOKENS

@@ -1,0 +1,74 @@
+"""A tool call's arguments: joined from what the engine sent, and mended where they are no JSON.
+
+Nothing is invented: what can't be mended is handed on, and the client's own validation answers the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+
+def join_arguments(fragments: Sequence[str]) -> str:
+    """Return the arguments that the fragments spell.
+
+    Most engines send pieces. Some send all that they have so far each time, or the whole once more at the end:
+    then the pieces together are no JSON, but the last one alone is, and begins as what came before it.
+    """
+    joined = "".join(fragments)
+    if len(fragments) < 2 or is_json(joined):
+        return joined
+    last = fragments[-1]
+    before = "".join(fragments[:-1])
+    repeats = last.startswith((before, fragments[-2])) and len(last) > 1
+    return last if repeats and is_json(last) else joined
+
+
+def mend_arguments(text: str) -> tuple[str, str | None]:
+    """Return the arguments as JSON of an object, and what was mended (None: nothing)."""
+    stripped = text.strip()
+    if not stripped or stripped == "null":
+        return "{}", None
+    if is_json(stripped):
+        return _unquote_object(stripped)
+    import json_repair  # slow to import, and seldom needed
+
+    mended = json_repair.loads(stripped)
+    if isinstance(mended, dict) and mended and stripped.startswith("{"):
+        return msgspec.json.encode(mended).decode(), "malformed JSON was mended"
+    return as_json_text(text), "arguments that are no JSON were handed on as text"
+
+
+def as_json_text(text: str) -> str:
+    """Return ``text`` if it is the beginning of JSON, else the text as a JSON string, which is always legal."""
+    return text if _begins_json(text) else msgspec.json.encode(text).decode()
+
+
+def is_json(text: str) -> bool:
+    """Return whether ``text`` is one JSON document."""
+    try:
+        msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeEncodeError):
+        return False
+    return True
+
+
+def _unquote_object(text: str) -> tuple[str, str | None]:
+    """Return the object that a JSON string holds, where it holds one; else the text."""
+    if text.startswith('"'):
+        inner = msgspec.json.decode(text, type=str)
+        if inner.lstrip().startswith("{") and is_json(inner):
+            return inner, "arguments given as a string that holds JSON were unpacked"
+    return text, None
+
+
+def _begins_json(text: str) -> bool:
+    """Return whether ``text`` was cut off from valid JSON: the decoder then misses an end, and nothing else."""
+    try:
+        msgspec.json.decode(text)
+    except msgspec.DecodeError as error:
+        return "truncated" in str(error)
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,152 @@
+"""Conversation repair: roles, order of results, orphans, empties, system turns.
+
+Strict chat templates want alternating turns, a system text only at the front, and each tool result right after its
+call. Clients send none of this reliably. Everything here is a pure function of the conversation, so that the same
+history gives the same prompt at every turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from claude_bridge.conversion.content import FitBlock, as_blocks, fit_blocks, text_of
+from claude_bridge.conversion.losses import Loss
+from claude_bridge.conversion.profile import Profile
+from claude_bridge.wire.anthropic import (
+    Block,
+    ImageBlock,
+    InputMessage,
+    TextBlock,
+    ThinkingBlock,
+    ToolResultBlock,
+    ToolUseBlock,
+)
+
+BILLING_HEADER = "x-anthropic-billing-header:"
+"""How Claude Code's first system block begins. It changes between requests, and no model needs it."""
+
+INTERRUPTED = "(interrupted: no result)"
+SEE_IMAGES = "(see the images in the next message)"
+
+
+class Turn:
+    """One turn of the repaired conversation; turns alternate between user and assistant."""
+
+    __slots__ = ("blocks", "is_user")
+
+    def __init__(self, *, is_user: bool, blocks: list[FitBlock]) -> None:
+        self.is_user = is_user
+        self.blocks = blocks
+
+
+def system_text(system: str | list[Block] | None) -> str:
+    """Return the system prompt as one text, without the billing header."""
+    blocks = as_blocks(system)
+    if blocks and isinstance(blocks[0], TextBlock) and blocks[0].text.startswith(BILLING_HEADER):
+        blocks = blocks[1:]
+    return text_of(blocks)
+
+
+def repair_turns(messages: Sequence[InputMessage], profile: Profile, losses: list[Loss]) -> list[Turn]:
+    """Return the conversation as alternating turns that strict engines accept.
+
+    In a user turn tool results come first, in the order of the calls that they answer; every call has its result.
+    """
+    turns: list[Turn] = []
+    for index, message in enumerate(messages):
+        path = f"$.messages[{index}].content"
+        blocks = fit_blocks(as_blocks(message.content), profile, path, losses)
+        if message.role not in ("user", "assistant"):
+            blocks = _as_reminder(blocks)
+        if not blocks:
+            continue
+        is_user = message.role != "assistant"
+        if turns and turns[-1].is_user == is_user:
+            turns[-1].blocks += blocks
+        else:
+            turns.append(Turn(is_user=is_user, blocks=blocks))
+    return _without_prefill(_pair_tool_results(turns, profile), profile, losses)
+
+
+def _as_reminder(blocks: list[FitBlock]) -> list[FitBlock]:
+    """Return a system turn as user text, in its place: at the front it would change the prefix at every turn."""
+    text = text_of(blocks)
+    if not text or text.startswith("<system-reminder>"):
+        return blocks
+    others = [block for block in blocks if not isinstance(block, TextBlock)]
+    return [TextBlock(f"<system-reminder>\n{text}\n</system-reminder>"), *others]
+
+
+def _pair_tool_results(turns: list[Turn], profile: Profile) -> list[Turn]:
+    paired: list[Turn] = []
+    calls: list[ToolUseBlock] = []
+    for turn in turns:
+        if turn.is_user:
+            blocks = _results_first(turn.blocks, calls, profile)
+            calls = []
+        else:
+            blocks = _calls_last(turn.blocks)
+            calls = [block for block in blocks if isinstance(block, ToolUseBlock)]
+        paired.append(Turn(is_user=turn.is_user, blocks=blocks))
+    if calls:
+        paired.append(Turn(is_user=True, blocks=_results_first([], calls, profile)))
+    return paired
+
+
+def _calls_last(blocks: list[FitBlock]) -> list[FitBlock]:
+    """Return an assistant turn without the results that belong to a user."""
+    return [part for block in blocks for part in (_orphan(block) if isinstance(block, ToolResultBlock) else (block,))]
+
+
+def _results_first(blocks: list[FitBlock], calls: Sequence[ToolUseBlock], profile: Profile) -> list[FitBlock]:
+    results: dict[str, ToolResultBlock] = {}
+    wanted = {call.id for call in calls}
+    others: list[FitBlock] = []
+    for block in blocks:
+        if isinstance(block, ToolUseBlock):
+            others.append(TextBlock(f"[tool use {block.name} {bytes(block.input).decode()}]"))
+        elif not isinstance(block, ToolResultBlock):
+            others.append(block)
+        elif block.tool_use_id in wanted and block.tool_use_id not in results:
+            results[block.tool_use_id] = block
+        else:
+            others += _orphan(block)
+    in_order = [results.get(call.id) or ToolResultBlock(call.id, INTERRUPTED) for call in calls]
+    if profile.images_in_tool_results:
+        return [*in_order, *others]
+    images = [image for result in in_order for image in _images_of(result)]
+    return [*(_without_images(result) for result in in_order), *images, *others]
+
+
+def _orphan(result: ToolResultBlock) -> list[FitBlock]:
+    """Return a result whose call is missing as what a user may say."""
+    return [TextBlock(f"Result of {result.tool_use_id}: {_result_text(result)}"), *_images_of(result)]
+
+
+def _result_text(result: ToolResultBlock) -> str:
+    return result.content if isinstance(result.content, str) else text_of(result.content or (), "\n")
+
+
+def _images_of(result: ToolResultBlock) -> list[ImageBlock]:
+    if isinstance(result.content, str):
+        return []
+    return [block for block in result.content or () if isinstance(block, ImageBlock)]
+
+
+def _without_images(result: ToolResultBlock) -> ToolResultBlock:
+    if isinstance(result.content, str):
+        return result
+    return ToolResultBlock(result.tool_use_id, _result_text(result) or SEE_IMAGES, result.is_error)
+
+
+def _without_prefill(turns: list[Turn], profile: Profile, losses: list[Loss]) -> list[Turn]:
+    """Return the conversation with a last assistant turn as an instruction, unless the engine continues it."""
+    if not turns or turns[-1].is_user or profile.continues_prefill:
+        return turns
+    text = text_of(block for block in turns[-1].blocks if not isinstance(block, ThinkingBlock))
+    losses.append(Loss("$.messages[-1]", "the engine can't continue an answer; it was asked to in words"))
+    wish = TextBlock(f"Begin your answer with exactly this text, and continue from there:\n{text}")
+    if len(turns) == 1:
+        return [Turn(is_user=True, blocks=[wish])]
+    last_user = turns[-2]
+    return [*turns[:-2], Turn(is_user=True, blocks=[*last_user.blocks, wish])]

@@ -1,0 +1,195 @@
+"""What an engine's error means: each engine's own wording becomes one of our errors.
+
+Two wordings matter most. A prompt that is too long must be told in Anthropic's words and numbers, because these
+make Claude Code compact. And a passing trouble must look passing, because a permanent one is not tried again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from claude_bridge.errors import (
+    BridgeError,
+    PromptTooLongError,
+    UpstreamBrokenError,
+    UpstreamError,
+    UpstreamLoadingError,
+    UpstreamOverloadedError,
+    UpstreamRefusedError,
+)
+
+MAX_QUOTED_CHARS = 500
+
+# HTTP status of the engine -> status and type for the client, and whether to try again (None: the client decides).
+_REFUSALS: dict[int, tuple[int, str, bool | None]] = {
+    400: (400, "invalid_request_error", False),
+    401: (401, "authentication_error", False),
+    402: (402, "billing_error", False),
+    403: (403, "permission_error", False),
+    404: (404, "not_found_error", False),
+    405: (404, "not_found_error", False),
+    408: (504, "timeout_error", None),
+    413: (413, "request_too_large", False),
+    415: (400, "invalid_request_error", False),
+    422: (400, "invalid_request_error", False),
+    429: (429, "rate_limit_error", None),
+}
+
+# How engines say that the prompt does not fit. Groups: prompt tokens and window, where they are told.
+_TOO_LONG = [
+    # llama.cpp: "request (9031 tokens) exceeds the available context size (8192 tokens), try increasing it"
+    re.compile(r"request \((?P<prompt>\d+) tokens\) exceeds the available context size \((?P<window>\d+) tokens\)"),
+    # OpenAI, vLLM, OpenRouter: "maximum context length is 8192 tokens. However, you requested about 9000 tokens"
+    re.compile(r"maximum context length is (?P<window>\d+) tokens?.*?(?P<prompt>\d+) (?:input )?tokens", re.DOTALL),
+    # vLLM: "The decoder prompt (length 9000) is longer than the maximum model length of 8192"
+    re.compile(r"prompt \(length (?P<prompt>\d+)\) is longer than the maximum model length of (?P<window>\d+)"),
+    # Gemini: "The input token count (9000) exceeds the maximum number of tokens allowed (8192)"
+    re.compile(
+        r"input token count \(?(?P<prompt>\d+)\)? exceeds the maximum number of tokens allowed \(?(?P<window>\d+)"
+    ),
+    # LM Studio: "Trying to keep the first 9000 tokens when context the overflows. However, the model is loaded
+    # with context length of only 4096 tokens"
+    re.compile(r"keep the first (?P<prompt>\d+) tokens.*?context length of only (?P<window>\d+) tokens", re.DOTALL),
+    # Anthropic
+    re.compile(r"prompt is too long: (?P<prompt>\d+) tokens > (?P<window>\d+)"),
+    # Ollama, Groq, SGLang, DeepSeek and others give no numbers, or not in this order
+    re.compile(
+        r"prompt is (?:longer than|too long)|context_length_exceeded|exceed_context_size|maximum context length"
+        r"|exceeds the (?:model's |available )?(?:maximum )?context|longer than the model's context length"
+        r"|reduce the length of the (?:messages|prompt|input)|input is too long",
+        re.IGNORECASE,
+    ),
+]
+
+_LOADING = re.compile(r"loading model|model is (?:still )?loading|is currently loading", re.IGNORECASE)
+
+_SECRET = re.compile(r"\b(?:sk|pk|gsk|xai|key|AIza)[-_][A-Za-z0-9_*.\-]{6,}|\bAIza[\w-]{10,}|Bearer\s+\S+")
+
+
+def explain_refusal(status: int, headers: Mapping[str, str], body: bytes, upstream: str) -> BridgeError:
+    """Return the error for an engine's answer that is no 2xx. ``upstream`` names the engine and its URL."""
+    document = _json_or_none(body)
+    words = _words_of(document) if document is not None else _plain_text(body)
+    quoted = quote(words) or "(no explanation)"
+    if status in (400, 413, 422, 500) and (too_long := _prompt_too_long(words, document)):
+        return too_long
+    retry_after_s = _retry_after_s(headers)
+    if status == 503 and _LOADING.search(words):
+        wait = 2.0 if retry_after_s is None else retry_after_s
+        return UpstreamLoadingError(f"{upstream} is still loading its model.", retry_after_s=wait)
+    if status in (503, 529):
+        return UpstreamOverloadedError(f"{upstream} is overloaded: {quoted}", retry_after_s=retry_after_s)
+    if status in _REFUSALS:
+        told_status, error_type, should_retry = _REFUSALS[status]
+        return UpstreamRefusedError(
+            f"{upstream} answered {status}: {quoted}",
+            status=told_status,
+            error_type=error_type,
+            should_retry=should_retry,
+            retry_after_s=retry_after_s,
+        )
+    if 300 <= status < 400:
+        where = quote(headers.get("location", "elsewhere"))
+        return UpstreamRefusedError(
+            f"{upstream} redirects to {where}. Give that address as --base-url.",
+            status=502,
+            error_type="api_error",
+            should_retry=False,
+        )
+    return UpstreamRefusedError(
+        f"{upstream} answered {status}: {quoted}",
+        status=502,
+        error_type="api_error",
+        retry_after_s=retry_after_s,
+    )
+
+
+def explain_error_object(error: Any, upstream: str) -> UpstreamError:  # noqa: ANN401 - engines put any JSON there
+    """Return the error for an error object that came in place of an answer, with the HTTP status already spent."""
+    words = _words_of({"error": error})
+    if too_long := _prompt_too_long(words, {"error": error}):
+        return UpstreamRefusedError(too_long.message, status=400, error_type=too_long.error_type)
+    code = error.get("code") if isinstance(error, dict) else None
+    status = code if isinstance(code, int) else None
+    if status == 429:
+        return UpstreamRefusedError(f"{upstream} said: {quote(words)}", status=429, error_type="rate_limit_error")
+    if status in (503, 529):
+        return UpstreamOverloadedError(f"{upstream} said: {quote(words)}")
+    return UpstreamBrokenError(f"{upstream} reported an error: {quote(words) or '(no explanation)'}")
+
+
+def explain_no_json(body: bytes, upstream: str) -> UpstreamError:
+    """Return the error for an answer that is neither a stream nor JSON."""
+    if b"<html" in body[:2000].lower() or b"<!doctype" in body[:200].lower():
+        return UpstreamBrokenError(
+            f"{upstream} answered with a web page in place of an API answer. "
+            "Is --base-url right, or is a proxy in the way?"
+        )
+    return UpstreamBrokenError(f"{upstream} answered with something that is no JSON: {quote(_plain_text(body))!r}")
+
+
+def quote(words: str) -> str:
+    """Return an engine's words on one line, shortened, with what looks like a key removed."""
+    line = " ".join(_SECRET.sub("[key removed]", words).split())
+    return line if len(line) <= MAX_QUOTED_CHARS else line[: MAX_QUOTED_CHARS - 1] + "…"
+
+
+def _prompt_too_long(words: str, document: Any) -> PromptTooLongError | None:  # noqa: ANN401 - any JSON
+    error = document.get("error") if isinstance(document, dict) else None
+    if (
+        isinstance(error, dict)
+        and isinstance(error.get("n_prompt_tokens"), int)
+        and isinstance(error.get("n_ctx"), int)
+    ):
+        return PromptTooLongError(error["n_prompt_tokens"], error["n_ctx"])  # llama.cpp
+    for pattern in _TOO_LONG:
+        if match := pattern.search(words):
+            numbers = match.groupdict()
+            if not numbers:
+                return PromptTooLongError(None, None)
+            prompt, window = int(numbers["prompt"]), int(numbers["window"])
+            # Where the limit on the answer is counted in, the first number may be the smaller one.
+            return PromptTooLongError(max(prompt, window + 1), window)
+    return None
+
+
+def _words_of(document: Any) -> str:  # noqa: ANN401 - any JSON
+    """Return all that an error document says, whichever of the common shapes it has."""
+    error = document.get("error", document) if isinstance(document, dict) else document
+    if isinstance(error, str):
+        return error
+    if not isinstance(error, dict):
+        return msgspec.json.encode(document).decode()
+    said = [error.get("message"), error.get("detail"), document.get("message"), document.get("detail")]
+    texts = [text for text in said if isinstance(text, str)]
+    words = next(filter(None, texts), "")
+    code = error.get("code") or error.get("type")
+    metadata = error.get("metadata")
+    raw = metadata.get("raw") if isinstance(metadata, dict) else None  # OpenRouter: the provider's own words
+    parts = [words or msgspec.json.encode(error).decode(), raw if isinstance(raw, str) else ""]
+    if isinstance(code, str) and code not in words:
+        parts.append(f"({code})")
+    return " ".join(part for part in parts if part)
+
+
+def _json_or_none(body: bytes) -> Any:  # noqa: ANN401 - any JSON
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def _plain_text(body: bytes) -> str:
+    text = body[:4000].decode("utf-8", "replace")
+    return re.sub(r"<[^>]*>", " ", text) if "<" in text else text
+
+
+def _retry_after_s(headers: Mapping[str, str]) -> float | None:
+    try:
+        return max(0.0, float(headers["retry-after"]))
+    except (KeyError, ValueError):
+        return None

@@ -1,0 +1,186 @@
+"""The exception tree: whose fault it is, and what an Anthropic client is told.
+
+BridgeError                      anything the bridge can explain
+├── ClientError                  the client's request can't be served as it is
+│   ├── InvalidRequestError      400  a wrong field; names its JSON path
+│   ├── PromptTooLongError       400  in the words that make Claude Code compact
+│   ├── AuthenticationError      401  no or wrong bridge token
+│   ├── ForbiddenError           403  a web page of another origin asks
+│   ├── NotFoundError            404  unknown path or model
+│   ├── MethodNotAllowedError    405
+│   ├── RequestTimeoutError      408  the client was too slow to send its request
+│   ├── RequestTooLargeError     413
+│   └── HeadersTooLargeError     431
+├── UpstreamError                the engine, or the way to it
+│   ├── UpstreamRefusedError     the engine answered with an error status
+│   ├── UpstreamUnreachableError 502  no connection
+│   ├── UpstreamBrokenError      502  an answer that ends early or makes no sense
+│   ├── UpstreamLoadingError     503  the engine still loads its model
+│   ├── UpstreamTimeoutError     504  silent for too long
+│   └── UpstreamOverloadedError  529  its queue is full
+└── SetupError                   the user's command line or machine; carries the next step
+
+Any other exception is a bug of ours.
+"""
+
+from __future__ import annotations
+
+
+class BridgeError(Exception):
+    """An error that the bridge can explain to a client.
+
+    ``status`` is the HTTP status, ``error_type`` Anthropic's error type, ``should_retry`` what the client is
+    told to do (None: it decides by the status), ``retry_after_s`` the seconds to wait first (None: not known).
+    """
+
+    status = 500
+    error_type = "api_error"
+    should_retry: bool | None = None
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.retry_after_s = retry_after_s
+
+
+class ClientError(BridgeError):
+    """The client's request can't be served as it is; sending it again would not help."""
+
+    status = 400
+    error_type = "invalid_request_error"
+
+
+class InvalidRequestError(ClientError):
+    """A malformed body or a wrong field; the message names the JSON path."""
+
+
+class PromptTooLongError(ClientError):
+    """The prompt does not fit the context window.
+
+    Claude Code compacts its conversation on exactly these words and numbers.
+    """
+
+    def __init__(self, prompt_tokens: int | None, window_tokens: int | None) -> None:
+        if prompt_tokens is None or window_tokens is None:
+            super().__init__("prompt is too long")
+        else:
+            super().__init__(f"prompt is too long: {prompt_tokens} tokens > {window_tokens} maximum")
+
+
+class AuthenticationError(ClientError):
+    """No or a wrong bridge token. The client retries a bare 401 for minutes, hence should_retry."""
+
+    status = 401
+    error_type = "authentication_error"
+    should_retry = False
+
+
+class ForbiddenError(ClientError):
+    """The request comes from a web page of another origin, or names a foreign host."""
+
+    status = 403
+    error_type = "permission_error"
+    should_retry = False
+
+
+class NotFoundError(ClientError):
+    """An unknown path or model."""
+
+    status = 404
+    error_type = "not_found_error"
+
+
+class MethodNotAllowedError(ClientError):
+    """A known path, asked with a method that it does not have."""
+
+    status = 405
+
+    def __init__(self, message: str, *, allowed: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.allowed = allowed
+
+
+class RequestTimeoutError(ClientError):
+    """The client took too long to send its request."""
+
+    status = 408
+
+
+class RequestTooLargeError(ClientError):
+    """The request body is larger than the limit."""
+
+    status = 413
+    error_type = "request_too_large"
+
+
+class HeadersTooLargeError(ClientError):
+    """The request line and headers are larger than the limit."""
+
+    status = 431
+
+
+class UpstreamError(BridgeError):
+    """The engine, or the way to it, failed."""
+
+    status = 502
+
+
+class UpstreamRefusedError(UpstreamError):
+    """The engine answered with an error status; ``status`` and ``error_type`` say how the client is told."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        error_type: str,
+        should_retry: bool | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.status = status
+        self.error_type = error_type
+        self.should_retry = should_retry
+
+
+class UpstreamUnreachableError(UpstreamError):
+    """No connection to the engine: refused, unknown host, TLS failure."""
+
+    should_retry = False
+
+
+class UpstreamBrokenError(UpstreamError):
+    """The engine's answer ended early or makes no sense."""
+
+
+class UpstreamLoadingError(UpstreamError):
+    """The engine is still loading its model."""
+
+    status = 503
+    error_type = "overloaded_error"
+
+
+class UpstreamTimeoutError(UpstreamError):
+    """The engine was silent for longer than the deadline."""
+
+    status = 504
+    error_type = "timeout_error"
+
+
+class UpstreamOverloadedError(UpstreamError):
+    """The engine has more to do than it takes; passing."""
+
+    status = 529
+    error_type = "overloaded_error"
+
+
+class SetupError(Exception):
+    """The user's command line or machine needs a change.
+
+    ``what`` went wrong, in one sentence; ``hint`` is the next step, often a command to paste.
+    """
+
+    def __init__(self, what: str, hint: str) -> None:
+        super().__init__(what)
+        self.what = what
+        self.hint = hint

@@ -1,0 +1,1 @@
+"""What is on the wire: framing and typed shapes, no behaviour."""

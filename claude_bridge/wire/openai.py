@@ -1,0 +1,252 @@
+"""Chat Completions: request, response and chunk shapes, as the ``openai`` SDK types them and engines vary them.
+
+What we send is exact. What we read is lenient: every field may be missing or null, and text that some engines
+send in other forms (a list of parts, an object instead of a string) is accepted by type.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+# --- what we send -------------------------------------------------------------------------------------------
+
+
+class TextPart(Struct, frozen=True, tag_field="type", tag="text"):
+    """Text among other content parts."""
+
+    text: str
+
+
+class ImageUrl(Struct, frozen=True):
+    """An https: or data: URL of a picture."""
+
+    url: str
+
+
+class ImagePart(Struct, frozen=True, tag_field="type", tag="image_url"):
+    """A picture among other content parts."""
+
+    image_url: ImageUrl
+
+
+ContentPart = TextPart | ImagePart
+
+
+class Function(Struct, frozen=True):
+    """A called function; ``arguments`` is JSON text."""
+
+    name: str
+    arguments: str
+
+
+class ToolCall(Struct, frozen=True, kw_only=True):
+    """A tool call of an assistant message."""
+
+    id: str
+    type: Literal["function"] = "function"
+    function: Function
+
+
+class ChatMessage(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One message. ``content`` may be None only beside tool calls."""
+
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str | list[ContentPart] | None
+    reasoning_content: str | UnsetType = UNSET
+    reasoning: str | UnsetType = UNSET
+    tool_calls: list[ToolCall] | UnsetType = UNSET
+    tool_call_id: str | UnsetType = UNSET
+
+
+class FunctionDeclaration(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A function that the model may call."""
+
+    name: str
+    description: str | UnsetType = UNSET
+    parameters: Raw
+    strict: bool | UnsetType = UNSET
+
+
+class ToolDeclaration(Struct, frozen=True, kw_only=True):
+    """A tool; always a function."""
+
+    type: Literal["function"] = "function"
+    function: FunctionDeclaration
+
+
+class NamedFunction(Struct, frozen=True):
+    """Names a function."""
+
+    name: str
+
+
+class NamedToolChoice(Struct, frozen=True, kw_only=True):
+    """Makes the model call one function."""
+
+    type: Literal["function"] = "function"
+    function: NamedFunction
+
+
+class JsonSchema(Struct, frozen=True, kw_only=True):
+    """A schema that the answer must match."""
+
+    name: str = "answer"
+    schema: Raw
+
+
+class ResponseFormat(Struct, frozen=True, kw_only=True):
+    """The shape of the answer."""
+
+    type: Literal["json_schema"] = "json_schema"
+    json_schema: JsonSchema
+
+
+class StreamOptions(Struct, frozen=True):
+    """Without include_usage most engines report no tokens in a stream."""
+
+    include_usage: bool = True
+
+
+class ChatRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """POST /chat/completions. ``messages`` comes last but for tools: the field order is part of our bytes."""
+
+    model: str
+    stream: Literal[True]
+    stream_options: StreamOptions | UnsetType = UNSET
+    max_tokens: int | UnsetType = UNSET
+    max_completion_tokens: int | UnsetType = UNSET
+    temperature: float | UnsetType = UNSET
+    top_p: float | UnsetType = UNSET
+    top_k: int | UnsetType = UNSET
+    reasoning_effort: str | UnsetType = UNSET
+    chat_template_kwargs: dict[str, bool] | UnsetType = UNSET
+    response_format: ResponseFormat | UnsetType = UNSET
+    tool_choice: Literal["auto", "required", "none"] | NamedToolChoice | UnsetType = UNSET
+    parallel_tool_calls: bool | UnsetType = UNSET
+    user: str | UnsetType = UNSET
+    tools: list[ToolDeclaration] | UnsetType = UNSET
+    messages: list[ChatMessage]
+
+
+_encoder = msgspec.json.Encoder()
+
+
+def encode_chat_request(request: ChatRequest) -> bytes:
+    """Return the request's body."""
+    return _encoder.encode(request)
+
+
+# --- what we read -------------------------------------------------------------------------------------------
+
+
+class FunctionFragment(Struct, frozen=True):
+    """Part of a call; ``arguments`` is a JSON string, an object, or null, as the engine likes."""
+
+    name: str | None = None
+    arguments: Raw = Raw(b"")
+
+
+class ToolCallFragment(Struct, frozen=True):
+    """Part of a call in one chunk, or a whole call."""
+
+    index: int | None = None
+    id: str | None = None
+    function: FunctionFragment | None = None
+
+
+class AnswerDelta(Struct, frozen=True):
+    """What a chunk adds, or a whole message: the fields are the same."""
+
+    content: str | list[Any] | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    thinking: str | None = None
+    reasoning_details: list[Any] | None = None
+    refusal: str | None = None
+    tool_calls: list[ToolCallFragment] | None = None
+    function_call: FunctionFragment | None = None
+
+
+class Choice(Struct, frozen=True):
+    """One alternative of the answer; we only ask for one."""
+
+    index: int | None = None
+    delta: AnswerDelta | None = None
+    message: AnswerDelta | None = None
+    text: str | None = None
+    finish_reason: str | None = None
+
+
+class PromptTokensDetails(Struct, frozen=True):
+    """How much of the prompt came from the engine's cache."""
+
+    cached_tokens: int | None = None
+
+
+class CompletionTokensDetails(Struct, frozen=True):
+    """How much of the answer was reasoning."""
+
+    reasoning_tokens: int | None = None
+
+
+class CompletionUsage(Struct, frozen=True):
+    """Token counts; ``prompt_tokens`` includes cached ones. The cache hit field is DeepSeek's."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    prompt_tokens_details: PromptTokensDetails | None = None
+    completion_tokens_details: CompletionTokensDetails | None = None
+    prompt_cache_hit_tokens: int | None = None
+
+
+class Timings(Struct, frozen=True):
+    """llama.cpp's own figures of one answer: tokens from the cache, read, and written, with milliseconds."""
+
+    cache_n: int | None = None
+    prompt_n: int | None = None
+    prompt_ms: float | None = None
+    predicted_n: int | None = None
+    predicted_ms: float | None = None
+
+
+class Chunk(Struct, frozen=True):
+    """One chunk of a stream, or a whole response; ``error`` in place of an answer ends it."""
+
+    choices: list[Choice] | None = None
+    usage: CompletionUsage | None = None
+    timings: Timings | None = None
+    error: Any = None
+    message: str | None = None
+    object: str | None = None
+
+
+_chunk_decoder = msgspec.json.Decoder(Chunk)
+
+
+def parse_chunk(data: bytes) -> Chunk:
+    """Return the typed chunk or response; raises msgspec.DecodeError where it is none."""
+    return _chunk_decoder.decode(data)
+
+
+class ListedModel(Struct, frozen=True):
+    """One entry of GET /models. ``meta`` is llama.cpp's, ``max_model_len`` vLLM's, ``context_length`` OpenRouter's."""
+
+    id: str
+    owned_by: str | None = None
+    meta: dict[str, Any] | None = None
+    max_model_len: int | None = None
+    context_length: int | None = None
+
+
+class ListedModels(Struct, frozen=True):
+    """GET /models."""
+
+    data: list[ListedModel]
+
+
+def parse_models(data: bytes) -> list[ListedModel]:
+    """Return the entries of a model list; raises msgspec.DecodeError where it is none."""
+    return msgspec.json.decode(data, type=ListedModels).data
