@@ -1,0 +1,1 @@
+"""What happened: events out of an exchange, sinks that show or keep them."""

@@ -1,0 +1,140 @@
+"""The vocabulary of the trace: one frozen event for each thing that happens in an exchange.
+
+``exchange`` is the request id that the client also sees; ``at_s`` is Unix time; ``after_s`` counts from the moment
+the request was received.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from claude_bridge.conversion.losses import Loss
+from claude_bridge.wire.anthropic import Message
+
+
+class RequestReceived(Struct, frozen=True, kw_only=True, tag=True):
+    """A client asked something. ``body`` is its request as it came, ``session`` the client's own session id."""
+
+    exchange: str
+    at_s: float
+    path: str
+    model: str
+    streamed: bool
+    messages: int
+    tools: int
+    max_tokens: int | None
+    session: str | None
+    user_agent: str | None
+    body: bytes
+
+
+class RequestSent(Struct, frozen=True, kw_only=True, tag=True):
+    """The translated request is on its way. ``losses`` says what of the client's request it does not carry."""
+
+    exchange: str
+    at_s: float
+    after_s: float
+    method: str
+    url: str
+    model: str
+    upstream: str
+    estimated_tokens: int
+    losses: list[Loss]
+    body: bytes
+
+
+class UpstreamAnswered(Struct, frozen=True, kw_only=True, tag=True):
+    """The upstream sent its status line."""
+
+    exchange: str
+    at_s: float
+    after_s: float
+    status: int
+
+
+class WaitingForUpstream(Struct, frozen=True, kw_only=True, tag=True):
+    """The upstream is silent, and the client's line was kept alive."""
+
+    exchange: str
+    at_s: float
+    after_s: float
+
+
+class FirstToken(Struct, frozen=True, kw_only=True, tag=True):
+    """The first content went to the client."""
+
+    exchange: str
+    at_s: float
+    after_s: float
+
+
+class AnswerGrew(Struct, frozen=True, kw_only=True, tag=True):
+    """More of the answer went to the client; ``deltas`` and ``chars`` count what this read brought."""
+
+    exchange: str
+    at_s: float
+    after_s: float
+    deltas: int
+    chars: int
+
+
+class ToolInputRepaired(Struct, frozen=True, kw_only=True, tag=True):
+    """The arguments of a tool call were mended."""
+
+    exchange: str
+    at_s: float
+    tool_name: str
+    what: str
+
+
+class ExchangeEnded(Struct, frozen=True, kw_only=True, tag=True):
+    """The answer is whole. None in a figure means that the engine did not report it.
+
+    ``usage_is_estimated`` says that the engine gave no token counts. ``prompt_ms`` and ``output_ms`` are the
+    engine's own times for reading the prompt and for writing the answer.
+    """
+
+    exchange: str
+    at_s: float
+    after_s: float
+    first_token_s: float | None
+    message: Message
+    prompt_tokens: int | None
+    cached_tokens: int | None
+    prompt_ms: float | None
+    output_ms: float | None
+    usage_is_estimated: bool
+
+
+class ExchangeFailed(Struct, frozen=True, kw_only=True, tag=True):
+    """The exchange ended in an error. ``in_stream`` says that the answer had begun."""
+
+    exchange: str
+    at_s: float
+    after_s: float
+    status: int
+    error_type: str
+    message: str
+    in_stream: bool
+
+
+class ClientLeft(Struct, frozen=True, kw_only=True, tag=True):
+    """The client went away before the answer was whole; the upstream was told to stop."""
+
+    exchange: str
+    at_s: float
+    after_s: float
+
+
+TraceEvent = (
+    RequestReceived
+    | RequestSent
+    | UpstreamAnswered
+    | WaitingForUpstream
+    | FirstToken
+    | AnswerGrew
+    | ToolInputRepaired
+    | ExchangeEnded
+    | ExchangeFailed
+    | ClientLeft
+)
