@@ -1,0 +1,207 @@
+"""Bridge: one exchange from a Messages request to stream events; also the library's front door."""
+
+from __future__ import annotations
+
+import secrets
+import string
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import anyio
+from msgspec import Struct
+
+from claude_bridge.adapters.base import StreamDecoder
+from claude_bridge.conversion.answer import AnswerStream
+from claude_bridge.conversion.deltas import Delta, Failure
+from claude_bridge.conversion.fold import Fold
+from claude_bridge.conversion.request import fit_request
+from claude_bridge.conversion.tokens import estimate_tokens
+from claude_bridge.errors import BridgeError, UpstreamBrokenError
+from claude_bridge.providers import Upstream
+from claude_bridge.trace.bus import Bus
+from claude_bridge.trace.recorder import Recorder
+from claude_bridge.wire.anthropic import CountTokensRequest, Message, MessagesRequest, StreamEvent
+
+if TYPE_CHECKING:
+    from claude_bridge.upstream.client import UpstreamCall, UpstreamClient  # brings httpx, 150 ms
+
+_ID_LETTERS = string.ascii_letters + string.digits
+
+
+class Waiting(Struct, frozen=True, kw_only=True):
+    """How long the bridge waits for an engine before it acts.
+
+    ``first_byte_grace_s``: before it commits to HTTP 200, so that early refusals keep their status.
+    ``keep_alive_s``: of silence towards the client before a sign of life; clients give up after 300 s.
+    """
+
+    first_byte_grace_s: float = 5.0
+    keep_alive_s: float = 10.0
+
+
+def new_id(prefix: str) -> str:
+    """Return a fresh id in Anthropic's manner, such as ``msg_`` and 24 letters."""
+    return prefix + "".join(secrets.choice(_ID_LETTERS) for _ in range(24))
+
+
+class Bridge:
+    """Carries Messages requests to one engine and its answers back."""
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        client: UpstreamClient,
+        *,
+        bus: Bus | None = None,
+        waiting: Waiting | None = None,
+    ) -> None:
+        self.upstream = upstream
+        self.bus = bus or Bus()
+        self.waiting = waiting or Waiting()
+        self._client = client
+
+    @asynccontextmanager
+    async def exchange(self, request: MessagesRequest, recorder: Recorder) -> AsyncIterator[Exchange]:
+        """Send the request upstream and yield the exchange; leaving the context closes the upstream connection.
+
+        Raises:
+            ClientError: the request can't be served.
+            UpstreamError: the engine failed before its answer began.
+        """
+        upstream = self.upstream
+        fit = fit_request(request, upstream.profile)
+        outgoing = upstream.adapter.encode(
+            fit, upstream.model, upstream.profile, max_output_tokens=upstream.max_output_tokens
+        )
+        prompt_tokens = estimate_tokens(outgoing.body)
+        recorder.sent(
+            method=outgoing.method,
+            url=upstream.base_url + outgoing.path,
+            model=upstream.model,
+            upstream=upstream.name,
+            tokens=prompt_tokens,
+            losses=fit.losses,
+            body=outgoing.body,
+        )
+        answer = AnswerStream(
+            request,
+            message_id=new_id("msg_"),
+            request_id=recorder.exchange,
+            prompt_tokens=prompt_tokens,
+            window_tokens=upstream.window_tokens,
+            new_tool_id=lambda: new_id("toolu_"),
+        )
+        idle_s = self.waiting.keep_alive_s
+        async with self._client.open(outgoing, upstream.adapter.explain_refusal, idle_s=idle_s) as call:
+            decoder = upstream.adapter.decoder(f"{upstream.name} at {upstream.base_url}")
+            exchange = Exchange(call, decoder, answer, recorder, self.waiting)
+            await exchange.begin()
+            yield exchange
+
+    async def complete(self, request: MessagesRequest, recorder: Recorder | None = None) -> Message:
+        """Return the whole answer; raises as ``exchange`` does, and UpstreamError for an answer that breaks off."""
+        async with self.exchange(request, recorder or Recorder(self.bus, new_id("req_"))) as exchange:
+            return await exchange.message()
+
+    def count_tokens(self, request: CountTokensRequest) -> int:
+        """Return an estimate of the prompt's tokens, of everything that would be sent."""
+        upstream = self.upstream
+        fit = fit_request(request, upstream.profile)
+        outgoing = upstream.adapter.encode(fit, upstream.model, upstream.profile, max_output_tokens=None)
+        return estimate_tokens(outgoing.body)
+
+
+class Exchange:
+    """One client request with its whole answer; made by Bridge.exchange."""
+
+    def __init__(
+        self,
+        call: UpstreamCall,
+        decoder: StreamDecoder,
+        answer: AnswerStream,
+        recorder: Recorder,
+        waiting: Waiting,
+    ) -> None:
+        self._call = call
+        self._decoder = decoder
+        self._answer = answer
+        self._recorder = recorder
+        self._waiting = waiting
+        self._early: list[Delta] = []
+        self._upstream_ended = False
+
+    @property
+    def error(self) -> BridgeError | None:
+        """What ended the stream too early, if anything did."""
+        return self._answer.error
+
+    async def begin(self) -> None:
+        """Wait for the engine's first sign, but no longer than the grace time.
+
+        Raises:
+            BridgeError: the engine refused or failed, and nothing has been said to the client yet.
+        """
+        with anyio.move_on_after(self._waiting.first_byte_grace_s):
+            while not self._early and not self._upstream_ended:
+                self._early = await self._next_deltas()
+        for delta in self._early:
+            if isinstance(delta, Failure):
+                raise delta.error
+        if self._upstream_ended and not self._early:
+            raise UpstreamBrokenError("The upstream ended its answer before it began.")
+
+    async def events(self) -> AsyncIterator[list[StreamEvent]]:
+        """Yield the stream, one list of events for each upstream read; the last one ends it."""
+        if self._call.status is not None:
+            self._recorder.upstream_answered(self._call.status)
+        events = self._answer.start() + self._answer.feed(self._early)
+        last_event_at = anyio.current_time()
+        while True:
+            ended = self._upstream_ended or self._decoder.done or self._answer.done
+            if ended:
+                events += self._answer.close()
+            if events:
+                last_event_at = anyio.current_time()
+                yield self._told(events)
+            if ended:
+                break
+            try:
+                events = self._answer.feed(await self._next_deltas())
+            except BridgeError as error:
+                events = self._answer.fail(error)
+            if not events and anyio.current_time() - last_event_at >= self._waiting.keep_alive_s:
+                self._recorder.waiting()
+                events = self._answer.keep_alive()
+        if self.error is not None:
+            self._recorder.failed(self.error, in_stream=True)
+        else:
+            self._recorder.ended(self._answer.usage)
+
+    async def message(self) -> Message:
+        """Return the whole answer as one message.
+
+        Raises:
+            BridgeError: the answer broke off.
+        """
+        fold = Fold()
+        async for events in self.events():
+            fold.feed(events)
+        if self.error is not None:
+            raise self.error
+        return fold.message
+
+    async def _next_deltas(self) -> list[Delta]:
+        data = await self._call.receive()
+        if data:
+            return self._decoder.feed(data)
+        if data is None:
+            return []
+        self._upstream_ended = True
+        return self._decoder.close()
+
+    def _told(self, events: list[StreamEvent]) -> list[StreamEvent]:
+        if self._recorder.active:
+            self._recorder.answered(events)
+            self._recorder.repaired(self._answer.repairs)
+        return events

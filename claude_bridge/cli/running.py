@@ -1,0 +1,157 @@
+"""A bridge that runs: listen first, find out about the engine meanwhile, and serve until told to stop."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+
+import anyio
+import msgspec
+from anyio import to_thread
+
+from claude_bridge.bridge import Bridge
+from claude_bridge.cli import output
+from claude_bridge.errors import SetupError, UpstreamError
+from claude_bridge.providers import Upstream
+from claude_bridge.server.serve import open_listener, serve
+from claude_bridge.server.service import Service
+from claude_bridge.trace.bus import Bus, Sink
+
+RETRY_S = 2.0
+"""How often an engine that does not answer is asked again."""
+
+
+class Listening(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the bridge listens, and what clients must send (None: nothing)."""
+
+    host: str
+    port: int
+    auth_token: str | None = None
+
+    @property
+    def url(self) -> str:
+        """The address that clients on this machine use."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "::1": "[::1]"}.get(self.host, self.host)  # noqa: S104 - read, not bound
+        return f"http://{host}:{self.port}"
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be served, and how. None in a limit leaves it to what is found out."""
+
+    upstream: Upstream
+    api_key: str | None
+    key_hint: str
+    check: bool
+    max_output_tokens: int | None = None
+    window_tokens: int | None = None
+    debug: bool = False
+    trace_file: Path | None = None
+
+
+Tell = Callable[[Plan, Listening, Upstream], None]
+
+
+def run_server(plan: Plan, listening: Listening, *, tell: Tell) -> None:
+    """Serve until a signal comes; ``tell`` is called once the engine is known.
+
+    Raises:
+        SetupError: the address is taken, or the engine was found to be another than the user thinks.
+    """
+    try:
+        anyio.run(partial(_run, plan, listening, tell), backend_options={"use_uvloop": has_uvloop()})
+    except BaseExceptionGroup as group:
+        mistake = _first_mistake(group)
+        if mistake is None:
+            raise
+        raise mistake from None
+
+
+def _first_mistake(group: BaseExceptionGroup[BaseException]) -> SetupError | None:
+    for error in group.exceptions:
+        found = _first_mistake(error) if isinstance(error, BaseExceptionGroup) else error
+        if isinstance(found, SetupError):
+            return found
+    return None
+
+
+def has_uvloop() -> bool:
+    """Return whether the faster event loop is installed (extra ``speed``)."""
+    try:
+        import_module("uvloop")
+    except ImportError:
+        return False
+    return True
+
+
+async def _run(plan: Plan, listening: Listening, tell: Tell) -> None:
+    listener, port = await open_listener(listening.host, listening.port)
+    listening = msgspec.structs.replace(listening, port=port)
+    output.print_line(f"listening on {listening.url}")
+    sys.stdout.flush()
+    secrets = [secret for secret in (plan.api_key, listening.auth_token) if secret]
+    bus = Bus(_sinks(plan), secrets=secrets)
+    is_loopback = listening.host in ("localhost", "::1") or listening.host.startswith("127.")
+    service = Service(bus, auth_token=listening.auth_token, loopback_only=is_loopback)
+    async with AsyncExitStack() as stack, anyio.create_task_group() as tasks:
+        stack.callback(bus.close)
+        tasks.start_soon(_find_engine, plan, service, stack, partial(tell, plan, listening))
+        await serve(listener, service, say=output.say)
+        tasks.cancel_scope.cancel()
+
+
+def _sinks(plan: Plan) -> list[Sink]:
+    sinks: list[Sink] = []
+    if plan.debug:
+        from claude_bridge.trace.console import ConsoleSink
+
+        sinks.append(ConsoleSink())
+    if plan.trace_file is not None:
+        from claude_bridge.trace.jsonl import JsonlSink
+
+        sinks.append(JsonlSink(plan.trace_file))
+    return sinks
+
+
+async def _find_engine(plan: Plan, service: Service, stack: AsyncExitStack, tell: Callable[[Upstream], None]) -> None:
+    """Provide the bridge as soon as possible; an engine that is not there yet is asked again and again."""
+    # In a thread, since these imports take 150 ms: clients are answered meanwhile.
+    client_module = await to_thread.run_sync(import_module, "claude_bridge.upstream.client")
+    discovery = await to_thread.run_sync(import_module, "claude_bridge.upstream.discovery")
+
+    async def provide(upstream: Upstream) -> Upstream:
+        upstream = _with_limits(upstream, plan)
+        client = client_module.UpstreamClient(upstream.base_url, api_key=plan.api_key, name=upstream.name)
+        await stack.enter_async_context(client)
+        service.provide(Bridge(upstream, client, bus=service.bus))
+        return upstream
+
+    if not plan.check:
+        tell(await provide(plan.upstream))
+        return
+    told = False
+    while True:
+        try:
+            found = await discovery.discover(plan.upstream, plan.api_key, key_hint=plan.key_hint)
+        except UpstreamError as error:
+            if not told:
+                hint = "Start it: the bridge goes on, and uses it as soon as it answers. Or check --base-url."
+                output.print_problem(error.message, hint, is_warning=True)
+                assumed = discovery.base_url_candidates(plan.upstream.base_url)[0]
+                await provide(msgspec.structs.replace(plan.upstream, base_url=assumed))
+                told = True
+            await anyio.sleep(RETRY_S)
+        else:
+            tell(await provide(found))
+            return
+
+
+def _with_limits(upstream: Upstream, plan: Plan) -> Upstream:
+    return msgspec.structs.replace(
+        upstream,
+        max_output_tokens=plan.max_output_tokens or upstream.max_output_tokens,
+        window_tokens=plan.window_tokens or upstream.window_tokens,
+    )

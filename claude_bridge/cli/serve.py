@@ -1,0 +1,148 @@
+"""``bridge serve``: a bridge in the foreground, before one engine."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from claude_bridge.cli import output
+from claude_bridge.errors import SetupError
+
+if TYPE_CHECKING:
+    from claude_bridge.cli.running import Listening, Plan
+    from claude_bridge.providers import Upstream
+
+LOCAL = "local"
+DEFAULT_PORT = 8765
+
+CLAUDE_CODE_PROMPT_TOKENS = 13_000
+"""What Claude Code 2.1.330 sends before the user has said a word."""
+
+EXAMPLES = (
+    "Examples:  bridge serve openai qwen3:1.7b --base-url http://localhost:11434/v1 --debug  ·  "
+    "bridge serve openai gpt-5  ·  bridge serve local"
+)
+
+
+def serve(
+    provider: Annotated[str, typer.Argument(help="Where the model runs: openai (any compatible engine), or local.")],
+    model: Annotated[str, typer.Argument(help="The engine's name of the model; may be left out if it has one.")] = "",
+    base_url: Annotated[
+        str | None,
+        typer.Option("--base-url", "--baseURL", help="The engine's address, with or without /v1.", metavar="URL"),
+    ] = None,
+    api_key: Annotated[
+        str | None,
+        typer.Option("--api-key", "--apiKey", help="The engine's key.  [default: $OPENAI_API_KEY]", metavar="KEY"),
+    ] = None,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port to listen on; 0 takes a free one.", min=0, max=65535)] = (
+        DEFAULT_PORT
+    ),
+    auth_token: Annotated[
+        str | None,
+        typer.Option(help="What clients must send.  [default: none on loopback, else a random one]", metavar="TOKEN"),
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(help="The most tokens that the model may answer with.", min=1)
+    ] = None,
+    context_window: Annotated[
+        int | None, typer.Option(help="The model's context window in tokens.  [default: asked]", min=256)
+    ] = None,
+    model_file: Annotated[
+        Path | None, typer.Option(help="With local: a GGUF file of your own.", metavar="FILE")
+    ] = None,
+    check: Annotated[bool, typer.Option(help="Ask the engine at the start whether all is well.")] = True,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the translated traffic.")] = False,
+    trace: Annotated[
+        Path | None, typer.Option(help="Write the whole translated traffic to a file, as JSON lines.", metavar="FILE")
+    ] = None,
+) -> None:
+    """Serve the Messages API of Anthropic before an engine that speaks another one.
+
+    Point a client at the address that is printed. Ctrl-C lets running answers finish.
+    """
+    from claude_bridge.cli.running import Listening, Plan, run_server
+
+    if provider == LOCAL:
+        from claude_bridge.cli.local import start_embedded
+
+        engine = start_embedded(model_file, window_tokens=context_window)
+        upstream, key, check = engine.upstream, None, False
+    else:
+        upstream, key = _upstream(provider, model, base_url, api_key)
+    listening = Listening(host=host, port=port, auth_token=auth_token or _token_for(host))
+    plan = Plan(
+        upstream=upstream,
+        api_key=key,
+        key_hint=_key_hint(provider),
+        check=check,
+        max_output_tokens=max_tokens,
+        window_tokens=context_window,
+        debug=debug,
+        trace_file=trace,
+    )
+    run_server(plan, listening, tell=_tell)
+
+
+def _upstream(provider: str, model: str, base_url: str | None, api_key: str | None) -> tuple[Upstream, str | None]:
+    from claude_bridge.providers import PROVIDERS, upstream_of
+
+    row = PROVIDERS.get(provider)
+    if row is None:
+        known = ", ".join([*PROVIDERS, LOCAL])
+        raise SetupError(f"There is no provider {provider!r}.", f"Known ones: {known}.")
+    if base_url is not None and not base_url.startswith(("http://", "https://")):
+        raise SetupError(f"--base-url {base_url!r} is no address.", f"Try: --base-url http://{base_url}")
+    return upstream_of(row, base_url=base_url, model=model), api_key or os.environ.get(row.key_variable) or None
+
+
+def _key_hint(provider: str) -> str:
+    from claude_bridge.providers import PROVIDERS
+
+    row = PROVIDERS.get(provider)
+    return f"Set {row.key_variable}, or give --api-key." if row else ""
+
+
+def _token_for(host: str) -> str | None:
+    """Return no token where only this machine can ask, else a new one."""
+    if host in ("localhost", "::1") or host.startswith("127."):
+        return None
+    return secrets.token_urlsafe(24)
+
+
+def _tell(plan: Plan, listening: Listening, upstream: Upstream) -> None:
+    """Say what was found, and what to paste."""
+    window = f" · context window {upstream.window_tokens:,} tokens" if upstream.window_tokens else ""
+    output.say(f"{output.strong(upstream.model)} on {upstream.name} at {upstream.base_url}{window}")
+    if upstream.window_tokens and upstream.window_tokens < CLAUDE_CODE_PROMPT_TOKENS * 1.2:
+        output.say(
+            output.warning(
+                f"Claude Code's first request alone takes about {CLAUDE_CODE_PROMPT_TOKENS:,} tokens: give the engine "
+                "a larger window, or start claude with fewer tools: --tools Bash,Read,Edit,Write"
+            )
+        )
+    for variable, value in client_environment(listening, upstream).items():
+        output.say(f"  export {variable}={shlex.quote(value) if value else ''}")
+    output.say(f"  claude --model {shlex.quote(upstream.model)}")
+    if plan.trace_file is not None:
+        output.say(output.faint(f"The whole traffic goes to {plan.trace_file}."))
+
+
+def client_environment(listening: Listening, upstream: Upstream) -> dict[str, str]:
+    """Return the environment variables that point Claude Code at this bridge."""
+    environment = {
+        "ANTHROPIC_BASE_URL": listening.url,
+        "ANTHROPIC_AUTH_TOKEN": listening.auth_token or "bridge",
+        "ANTHROPIC_API_KEY": "",  # a real key in the environment would be used in place of the token
+    }
+    if upstream.window_tokens:
+        # The client takes an unknown model for one of a million tokens, and would never compact by itself.
+        environment["CLAUDE_CODE_MAX_CONTEXT_TOKENS"] = str(upstream.window_tokens)
+        environment["CLAUDE_CODE_MAX_OUTPUT_TOKENS"] = str(min(8192, max(1024, upstream.window_tokens // 8)))
+    return environment

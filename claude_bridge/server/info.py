@@ -1,0 +1,64 @@
+"""The endpoints beside messages: token counts, the model list, and whether the bridge lives."""
+
+from __future__ import annotations
+
+from claude_bridge import __version__
+from claude_bridge.errors import NotFoundError
+from claude_bridge.server.http1 import HttpRequest, Responder
+from claude_bridge.server.service import Service
+from claude_bridge.wire.anthropic import (
+    ModelInfo,
+    encode_model,
+    encode_model_list,
+    encode_token_count,
+    parse_count_tokens_request,
+)
+
+MODELS_PATH = "/v1/models"
+_CREATED_AT = "1970-01-01T00:00:00Z"
+"""What Anthropic's API gives where the date of a model is not known."""
+
+
+async def get_root(_service: Service, _request: HttpRequest, responder: Responder) -> None:
+    """Say who is here."""
+    await responder.send(200, b"claude-bridge is running\n", content_type="text/plain; charset=utf-8")
+
+
+async def get_health(_service: Service, _request: HttpRequest, responder: Responder) -> None:
+    """Say that the bridge lives; its engine is not asked."""
+    await responder.send(200, b'{"status":"ok","version":"%b"}' % __version__.encode())
+
+
+async def post_count_tokens(service: Service, request: HttpRequest, responder: Responder) -> None:
+    """Estimate the prompt's tokens; raises ClientError for a malformed request."""
+    asked = parse_count_tokens_request(request.body)
+    bridge = await service.bridge()
+    await responder.send(200, encode_token_count(bridge.count_tokens(asked)))
+
+
+async def get_models(service: Service, _request: HttpRequest, responder: Responder) -> None:
+    """List the model that the bridge serves."""
+    await responder.send(200, encode_model_list([await _model(service)]))
+
+
+async def get_model(service: Service, request: HttpRequest, responder: Responder) -> None:
+    """Describe one model.
+
+    Raises:
+        NotFoundError: the bridge serves no model of this name.
+    """
+    model = await _model(service)
+    name = request.path.removeprefix(MODELS_PATH + "/")
+    if name != model.id:
+        raise NotFoundError(f"There is no model {name!r} here; this bridge serves {model.id!r}.")
+    await responder.send(200, encode_model(model))
+
+
+async def drop_telemetry(_service: Service, _request: HttpRequest, responder: Responder) -> None:
+    """Accept what Claude Code reports to its maker, and send it nowhere."""
+    await responder.send(200, b"{}")
+
+
+async def _model(service: Service) -> ModelInfo:
+    upstream = (await service.bridge()).upstream
+    return ModelInfo(id=upstream.model, display_name=f"{upstream.model} ({upstream.name})", created_at=_CREATED_AT)

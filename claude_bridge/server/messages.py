@@ -1,0 +1,70 @@
+"""POST /v1/messages: decode, run the exchange, stream its events, and stop it all when the client leaves."""
+
+from __future__ import annotations
+
+import anyio
+
+from claude_bridge.bridge import Bridge
+from claude_bridge.errors import BridgeError
+from claude_bridge.server.http1 import ClientGoneError, HttpRequest, Responder
+from claude_bridge.server.service import Service
+from claude_bridge.trace.recorder import Recorder
+from claude_bridge.wire.anthropic import (
+    MessagesRequest,
+    encode_message,
+    encode_stream_event,
+    parse_messages_request,
+)
+
+
+async def post_messages(service: Service, request: HttpRequest, responder: Responder) -> None:
+    """Answer a Messages request.
+
+    Raises:
+        ClientError: the request is malformed.
+    """
+    recorder = Recorder(service.bus, responder.request_id)
+    try:
+        asked = parse_messages_request(request.body)
+    except BridgeError as error:
+        recorder.failed(error, in_stream=False)
+        raise
+    recorder.received(
+        asked,
+        path=request.path,
+        body=request.body,
+        session=request.headers.get("x-claude-code-session-id"),
+        user_agent=request.headers.get("user-agent"),
+    )
+    bridge = await service.bridge()
+    service.running.add(responder.request_id)
+    try:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_cancel_when_client_leaves, responder, recorder, tasks.cancel_scope)
+            await _answer(bridge, asked, responder, recorder)
+            tasks.cancel_scope.cancel()
+    finally:
+        service.running.discard(responder.request_id)
+
+
+async def _cancel_when_client_leaves(responder: Responder, recorder: Recorder, scope: anyio.CancelScope) -> None:
+    await responder.wait_until_client_leaves()
+    recorder.client_left()
+    scope.cancel()
+
+
+async def _answer(bridge: Bridge, asked: MessagesRequest, responder: Responder, recorder: Recorder) -> None:
+    try:
+        async with bridge.exchange(asked, recorder) as exchange:
+            if not asked.stream:
+                await responder.send(200, encode_message(await exchange.message()))
+                return
+            responder.start_stream()
+            async for events in exchange.events():
+                await responder.write(b"".join(map(encode_stream_event, events)))
+            await responder.end()
+    except BridgeError as error:
+        recorder.failed(error, in_stream=False)
+        await responder.send_error(error)
+    except ClientGoneError:
+        recorder.client_left()

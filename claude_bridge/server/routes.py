@@ -1,0 +1,61 @@
+"""(method, path) -> handler: the table of everything that a client can ask."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from claude_bridge.errors import BridgeError, MethodNotAllowedError, NotFoundError
+from claude_bridge.server import info
+from claude_bridge.server.http1 import HttpRequest, Responder
+from claude_bridge.server.messages import post_messages
+from claude_bridge.server.service import Service
+
+RouteHandler = Callable[[Service, HttpRequest, Responder], Awaitable[None]]
+
+# A path that ends in a slash (but for the root) stands for all paths below it. HEAD goes with every GET.
+ROUTES: dict[str, dict[str, RouteHandler]] = {
+    "/": {"GET": info.get_root},
+    "/healthz": {"GET": info.get_health},
+    "/v1/messages": {"POST": post_messages},
+    "/v1/messages/count_tokens": {"POST": info.post_count_tokens},
+    info.MODELS_PATH: {"GET": info.get_models},
+    f"{info.MODELS_PATH}/": {"GET": info.get_model},
+    "/api/event_logging/": {"POST": info.drop_telemetry},
+}
+
+_OPEN_TO_ALL = ("/", "/healthz")
+
+
+async def dispatch(service: Service, request: HttpRequest, responder: Responder) -> None:
+    """Answer one request; whatever error is ours to explain becomes the answer."""
+    try:
+        handler = _handler(request)
+        if request.path not in _OPEN_TO_ALL:
+            service.check(request)
+        await handler(service, request, responder)
+    except BridgeError as error:
+        await responder.send_error(error)
+
+
+def _handler(request: HttpRequest) -> RouteHandler:
+    methods = ROUTES.get(request.path) or _methods_below(request.path)
+    if methods is None:
+        raise NotFoundError(f"There is nothing at {request.path!r}.{_hint(request.path)}")
+    method = "GET" if request.method == "HEAD" else request.method
+    if method not in methods:
+        allowed = (*methods, "HEAD") if "GET" in methods else tuple(methods)
+        raise MethodNotAllowedError(f"{request.path} takes {' and '.join(allowed)}.", allowed=allowed)
+    return methods[method]
+
+
+def _methods_below(path: str) -> dict[str, RouteHandler] | None:
+    folders = (folder for folder in ROUTES if folder.endswith("/") and folder != "/")
+    return next((ROUTES[folder] for folder in folders if path.startswith(folder) and path != folder), None)
+
+
+def _hint(path: str) -> str:
+    if path.startswith("/v1/v1/"):
+        return " ANTHROPIC_BASE_URL must not end in /v1."
+    if path.endswith("/chat/completions"):
+        return " This is a bridge for Anthropic's Messages API: POST /v1/messages."
+    return ""

@@ -1,0 +1,66 @@
+"""What the handlers share: the bridge once it is there, the trace, who may ask, and what is running."""
+
+from __future__ import annotations
+
+import hmac
+
+import anyio
+
+from claude_bridge.bridge import Bridge
+from claude_bridge.errors import AuthenticationError, ForbiddenError
+from claude_bridge.server.http1 import HttpRequest
+from claude_bridge.trace.bus import Bus
+
+_LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
+
+
+class Service:
+    """The server's side of a bridge that may still be looking for its engine."""
+
+    def __init__(self, bus: Bus, *, auth_token: str | None, loopback_only: bool) -> None:
+        """``auth_token`` is what clients must send (None: nothing); ``loopback_only`` says where we listen."""
+        self.bus = bus
+        self.running: set[str] = set()
+        """Request ids of the answers that are being written."""
+        self._auth_token = auth_token
+        self._loopback_only = loopback_only
+        self._bridge: Bridge | None = None
+        self._ready = anyio.Event()
+
+    def provide(self, bridge: Bridge) -> None:
+        """Give the bridge to all who wait for it."""
+        self._bridge = bridge
+        self._ready.set()
+
+    async def bridge(self) -> Bridge:
+        """Return the bridge, as soon as it is known what its engine is."""
+        await self._ready.wait()
+        assert self._bridge is not None, "provide() sets both"
+        return self._bridge
+
+    def check(self, request: HttpRequest) -> None:
+        """Check that this client may ask.
+
+        Raises:
+            AuthenticationError: it has no or the wrong token.
+            ForbiddenError: it is a web page that found its way to this machine's loopback address.
+        """
+        if self._auth_token is not None:
+            given = request.headers.get("x-api-key") or request.headers.get("authorization", "").removeprefix("Bearer ")
+            if not hmac.compare_digest(given.encode(), self._auth_token.encode()):
+                raise AuthenticationError(
+                    "This bridge asks for its token: set ANTHROPIC_AUTH_TOKEN to the one shown when it started."
+                )
+        elif self._loopback_only:
+            host = request.headers.get("host", "localhost")
+            if not _is_loopback_name(host):
+                raise ForbiddenError(f"This bridge only answers on loopback addresses, not as {host!r}.")
+            origin = request.headers.get("origin", "null")
+            if origin != "null" and not _is_loopback_name(origin.partition("://")[2]):
+                raise ForbiddenError("Web pages may not use this bridge.")
+
+
+def _is_loopback_name(host: str) -> bool:
+    host = host.lower()
+    name = host[: host.find("]") + 1] if host.startswith("[") else host.partition(":")[0]
+    return name in _LOOPBACK_NAMES or name.startswith("127.") or name.endswith(".localhost")

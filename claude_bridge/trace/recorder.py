@@ -1,0 +1,177 @@
+"""Recorder: tells the trace what happens in one exchange, and does no work when nobody listens."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+
+from claude_bridge.conversion.answer import Repair
+from claude_bridge.conversion.deltas import UsageReport
+from claude_bridge.conversion.fold import Fold
+from claude_bridge.conversion.losses import Loss
+from claude_bridge.errors import BridgeError
+from claude_bridge.trace import events
+from claude_bridge.trace.bus import Bus
+from claude_bridge.wire.anthropic import (
+    BlockInputJsonDelta,
+    BlockTextDelta,
+    BlockThinkingDelta,
+    ContentBlockDelta,
+    CountTokensRequest,
+    MessagesRequest,
+    StreamEvent,
+)
+
+
+class Recorder:
+    """The trace of one exchange, from the moment its request was received."""
+
+    def __init__(self, bus: Bus, exchange: str) -> None:
+        """``exchange`` is the request id, the same that the client sees."""
+        self.exchange = exchange
+        self.active = bus.active
+        self._bus = bus
+        self._started_at = time.monotonic()
+        self._first_token_s: float | None = None
+        self._fold = Fold() if bus.active else None
+        self._repairs_told = 0
+        self._failed = False
+
+    def received(
+        self, request: CountTokensRequest, *, path: str, body: bytes, session: str | None, user_agent: str | None
+    ) -> None:
+        """Tell what the client asked."""
+        if not self.active:
+            return
+        of_messages = request if isinstance(request, MessagesRequest) else None
+        self._bus.emit(
+            events.RequestReceived(
+                exchange=self.exchange,
+                at_s=time.time(),
+                path=path,
+                model=request.model,
+                streamed=bool(of_messages and of_messages.stream),
+                messages=len(request.messages),
+                tools=len(request.tools or ()),
+                max_tokens=of_messages.max_tokens if of_messages else None,
+                session=session,
+                user_agent=user_agent,
+                body=body,
+            )
+        )
+
+    def sent(
+        self, *, method: str, url: str, model: str, upstream: str, tokens: int, losses: Sequence[Loss], body: bytes
+    ) -> None:
+        """Tell what goes upstream; ``tokens`` is an estimate."""
+        if self.active:
+            self._bus.emit(
+                events.RequestSent(
+                    exchange=self.exchange,
+                    at_s=time.time(),
+                    after_s=self._after_s(),
+                    method=method,
+                    url=url,
+                    model=model,
+                    upstream=upstream,
+                    estimated_tokens=tokens,
+                    losses=list(losses),
+                    body=body,
+                )
+            )
+
+    def upstream_answered(self, status: int) -> None:
+        """Tell the upstream's status."""
+        if self.active:
+            self._bus.emit(
+                events.UpstreamAnswered(
+                    exchange=self.exchange, at_s=time.time(), after_s=self._after_s(), status=status
+                )
+            )
+
+    def waiting(self) -> None:
+        """Tell that the upstream is silent."""
+        if self.active:
+            self._bus.emit(events.WaitingForUpstream(exchange=self.exchange, at_s=time.time(), after_s=self._after_s()))
+
+    def answered(self, stream_events: Iterable[StreamEvent]) -> None:
+        """Tell what goes to the client."""
+        if self._fold is None:
+            return
+        stream_events = list(stream_events)
+        self._fold.feed(stream_events)
+        added = [chars for event in stream_events if (chars := _content_chars(event))]
+        if not added:
+            return
+        if self._first_token_s is None:
+            self._first_token_s = self._after_s()
+            self._bus.emit(events.FirstToken(exchange=self.exchange, at_s=time.time(), after_s=self._first_token_s))
+        self._bus.emit(
+            events.AnswerGrew(
+                exchange=self.exchange,
+                at_s=time.time(),
+                after_s=self._after_s(),
+                deltas=len(added),
+                chars=sum(added),
+            )
+        )
+
+    def repaired(self, repairs: Sequence[Repair]) -> None:
+        """Tell of the repairs that were not told yet."""
+        for repair in repairs[self._repairs_told :]:
+            self._bus.emit(
+                events.ToolInputRepaired(
+                    exchange=self.exchange, at_s=time.time(), tool_name=repair.tool_name, what=repair.what
+                )
+            )
+        self._repairs_told = len(repairs)
+
+    def ended(self, usage: UsageReport) -> None:
+        """Tell that the answer is whole."""
+        if self._fold is not None:
+            self._bus.emit(
+                events.ExchangeEnded(
+                    exchange=self.exchange,
+                    at_s=time.time(),
+                    after_s=self._after_s(),
+                    first_token_s=self._first_token_s,
+                    message=self._fold.message,
+                    prompt_tokens=usage.prompt_tokens,
+                    cached_tokens=usage.cached_tokens,
+                    prompt_ms=usage.prompt_ms,
+                    output_ms=usage.output_ms,
+                    usage_is_estimated=usage.prompt_tokens is None or usage.output_tokens is None,
+                )
+            )
+
+    def failed(self, error: BridgeError, *, in_stream: bool) -> None:
+        """Tell what ended the exchange too early; only the first cause is told."""
+        if self.active and not self._failed:
+            self._failed = True
+            self._bus.emit(
+                events.ExchangeFailed(
+                    exchange=self.exchange,
+                    at_s=time.time(),
+                    after_s=self._after_s(),
+                    status=error.status,
+                    error_type=error.error_type,
+                    message=error.message,
+                    in_stream=in_stream,
+                )
+            )
+
+    def client_left(self) -> None:
+        """Tell that the client went away."""
+        if self.active:
+            self._bus.emit(events.ClientLeft(exchange=self.exchange, at_s=time.time(), after_s=self._after_s()))
+
+    def _after_s(self) -> float:
+        return time.monotonic() - self._started_at
+
+
+def _content_chars(event: StreamEvent) -> int:
+    match event:
+        case ContentBlockDelta(_, BlockTextDelta(text) | BlockThinkingDelta(text) | BlockInputJsonDelta(text)):
+            return len(text)
+        case _:
+            return 0

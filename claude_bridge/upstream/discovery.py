@@ -1,0 +1,132 @@
+"""What can be found out about an engine: which it is, which models it offers, how long its window is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+import msgspec
+
+from claude_bridge.adapters.profiles import BY_OWNER
+from claude_bridge.conversion.upstream_errors import explain_refusal
+from claude_bridge.errors import SetupError, UpstreamError
+from claude_bridge.providers import Upstream
+from claude_bridge.upstream.client import FetchedDocument, UpstreamClient, is_loopback
+from claude_bridge.wire.openai import ListedModel, parse_models
+
+PROBE_TIMEOUT_S = 5.0
+MODELS_PATH = "/models"
+
+_USUAL_LOCAL_URLS = (
+    "Usual ones: http://localhost:11434/v1 for Ollama, http://localhost:8080/v1 for llama.cpp, "
+    "http://localhost:1234/v1 for LM Studio, http://localhost:8000/v1 for vLLM."
+)
+
+
+async def discover(upstream: Upstream, api_key: str | None, *, key_hint: str) -> Upstream:
+    """Return the upstream with what its model list tells: the true base URL, the engine, the model, its window.
+
+    An empty ``upstream.model`` stands for the only model that the engine offers. ``key_hint`` says how the user
+    gives a key.
+
+    Raises:
+        SetupError: a wrong base URL, a wrong key or an unknown model: nothing that waiting would cure.
+        UpstreamError: the engine does not answer, or not yet.
+    """
+    seen: list[tuple[str, FetchedDocument]] = []
+    for base_url in base_url_candidates(upstream.base_url):
+        async with UpstreamClient(base_url, api_key=api_key, name=upstream.name) as client:
+            document = await client.fetch(MODELS_PATH, timeout_s=PROBE_TIMEOUT_S)
+        if document.status in (401, 403):
+            raise _key_error(upstream, base_url, document, api_key, key_hint)
+        if document.status >= 500 or document.status == 429:
+            error = explain_refusal(document.status, document.headers, document.body, f"{upstream.name} at {base_url}")
+            raise error if isinstance(error, UpstreamError) else UpstreamError(error.message)
+        models = _models_in(document)
+        if models is not None:
+            found = msgspec.structs.replace(upstream, base_url=base_url)
+            return _with_model(_with_engine(found, models), models)
+        seen.append((base_url, document))
+    raise _no_api(upstream, seen)
+
+
+def base_url_candidates(base_url: str) -> list[str]:
+    """Return the base URLs that a user may have meant: with or without ``/v1``, or given twice."""
+    base_url = base_url.rstrip("/")
+    for suffix in ("/chat/completions", "/models", "/messages"):
+        base_url = base_url.removesuffix(suffix)
+    while base_url.endswith("/v1/v1"):
+        base_url = base_url.removesuffix("/v1")
+    if base_url.endswith("/v1"):
+        return [base_url]
+    has_path = "/" in base_url.partition("://")[2]
+    return [base_url, f"{base_url}/v1"] if has_path else [f"{base_url}/v1", base_url]
+
+
+def _models_in(document: FetchedDocument) -> list[ListedModel] | None:
+    if document.status != 200:
+        return None
+    try:
+        return parse_models(document.body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def _with_engine(upstream: Upstream, models: Sequence[ListedModel]) -> Upstream:
+    profile = next((BY_OWNER[model.owned_by] for model in models if model.owned_by in BY_OWNER), None)
+    if profile is None:
+        return upstream
+    return msgspec.structs.replace(upstream, name=profile.name, profile=profile)
+
+
+def _with_model(upstream: Upstream, models: Sequence[ListedModel]) -> Upstream:
+    names = [model.id for model in models]
+    if not upstream.model and len(names) == 1:
+        upstream = msgspec.structs.replace(upstream, model=names[0])
+    if not upstream.model:
+        listed = ", ".join(names[:20]) or "none"
+        raise SetupError("No model was given.", f"{upstream.name} offers: {listed}. Add one behind the provider.")
+    listed_model = next((model for model in models if model.id == upstream.model), None)
+    if listed_model is None and upstream.profile.ignores_model_name and models:
+        listed_model = models[0]
+    if listed_model is None and names:
+        raise _unknown_model(upstream, names)
+    return msgspec.structs.replace(upstream, window_tokens=_window_of(listed_model) if listed_model else None)
+
+
+def _window_of(model: ListedModel) -> int | None:
+    told = ((model.meta or {}).get("n_ctx"), model.max_model_len, model.context_length)
+    return next((tokens for tokens in told if isinstance(tokens, int) and tokens > 0), None)
+
+
+def _unknown_model(upstream: Upstream, names: Sequence[str]) -> SetupError:
+    near = get_close_matches(upstream.model, names, n=3, cutoff=0.4)
+    hint = f"Nearest: {', '.join(near)}." if near else f"It offers: {', '.join(names[:10])}."
+    return SetupError(
+        f"{upstream.name} at {upstream.base_url} has no model {upstream.model!r}.",
+        f"{hint} If the list is not complete, add --no-check.",
+    )
+
+
+def _key_error(
+    upstream: Upstream, base_url: str, document: FetchedDocument, api_key: str | None, key_hint: str
+) -> SetupError:
+    error = explain_refusal(document.status, document.headers, document.body, f"{upstream.name} at {base_url}")
+    what = "does not accept the key" if api_key else "asks for a key, and none was given"
+    return SetupError(f"{upstream.name} at {base_url} {what}: {error.message}", key_hint)
+
+
+def _no_api(upstream: Upstream, seen: Sequence[tuple[str, FetchedDocument]]) -> SetupError:
+    base_url, document = next((answer for answer in seen if answer[1].status == 200), seen[-1])
+    url = base_url + MODELS_PATH
+    if 300 <= document.status < 400:
+        what = f"{url} redirects to {document.headers.get('location', 'elsewhere')}."
+    elif b"<html" in document.body[:2000].lower() or "html" in document.headers.get("content-type", ""):
+        what = f"{url} answers with a web page, not with a model list."
+    elif document.status == 200:
+        what = f"{url} answers with something that is no model list."
+    else:
+        what = f"{url} answers {document.status}: there is no OpenAI-compatible API."
+    host = upstream.base_url.partition("://")[2].partition("/")[0].partition(":")[0]
+    hint = _USUAL_LOCAL_URLS if is_loopback(host) else "It usually ends in /v1."
+    return SetupError(what, f"Check --base-url. {hint}")
