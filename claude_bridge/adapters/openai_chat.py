@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from typing import Any
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from claude_bridge.adapters.base import OutgoingRequest, StreamDecoder
+from claude_bridge.conversion.call_keys import CallKeys
 from claude_bridge.conversion.content import FitBlock, image_url, text_of
 from claude_bridge.conversion.deltas import (
     Delta,
@@ -17,17 +19,17 @@ from claude_bridge.conversion.deltas import (
     FinishReason,
     TextDelta,
     ThinkingDelta,
-    ToolCallArguments,
-    ToolCallStart,
     UsageReport,
 )
 from claude_bridge.conversion.losses import Loss
 from claude_bridge.conversion.profile import Profile
-from claude_bridge.conversion.request import FitRequest, FitTool
-from claude_bridge.conversion.thinking import wanted_effort
+from claude_bridge.conversion.request import FitRequest, FitTool, fit_schema
+from claude_bridge.conversion.thinking import nearest_effort, wanted_effort
+from claude_bridge.conversion.tool_input import is_json
+from claude_bridge.conversion.tool_names import engine_name
 from claude_bridge.conversion.turns import Turn
 from claude_bridge.conversion.upstream_errors import explain_error_object, explain_no_json, explain_refusal
-from claude_bridge.errors import BridgeError
+from claude_bridge.errors import BridgeError, InvalidRequestError, UpstreamBrokenError, UpstreamError
 from claude_bridge.wire import openai
 from claude_bridge.wire.anthropic import (
     ImageBlock,
@@ -38,7 +40,8 @@ from claude_bridge.wire.anthropic import (
     ToolResultBlock,
     ToolUseBlock,
 )
-from claude_bridge.wire.sse import SseDecoder
+from claude_bridge.wire.lenient import parse_any
+from claude_bridge.wire.sse import MAX_FRAME_BYTES, SseDecoder, SseFrame
 
 # --- the way in ---------------------------------------------------------------------------------------------
 
@@ -57,7 +60,7 @@ class OpenAIChat:
             stream=True,
             stream_options=openai.StreamOptions(),
             messages=_messages(request, profile),
-            tools=[_tool(tool, profile) for tool in request.tools] or UNSET,
+            tools=[_tool(tool, profile, request.losses) for tool in request.tools] or UNSET,
             **_parameters(request, profile, max_output_tokens),
         )
         return OutgoingRequest(method="POST", path="/chat/completions", body=openai.encode_chat_request(chat))
@@ -120,11 +123,12 @@ def _content(blocks: Sequence[FitBlock]) -> str | list[openai.ContentPart]:
 
 def _assistant_message(turn: Turn, profile: Profile) -> openai.ChatMessage:
     calls = [
-        openai.ToolCall(id=block.id, function=openai.Function(block.name, _compact(block.input)))
+        openai.ToolCall(id=block.id, function=openai.Function(engine_name(block.name), _arguments(block.input)))
         for block in turn.blocks
         if isinstance(block, ToolUseBlock)
     ]
-    thinking = "\n\n".join(block.thinking for block in turn.blocks if isinstance(block, ThinkingBlock))
+    thoughts = [block.thinking for block in turn.blocks if isinstance(block, ThinkingBlock)]
+    thinking = "\n\n".join(filter(None, thoughts))
     text = text_of(turn.blocks)
     images = sum(isinstance(block, ImageBlock) for block in turn.blocks)
     if images:
@@ -138,15 +142,26 @@ def _assistant_message(turn: Turn, profile: Profile) -> openai.ChatMessage:
     )
 
 
-def _compact(arguments: Raw) -> str:
-    """Return the arguments in one fixed formatting, with their keys in the order in which they came."""
-    return msgspec.json.format(bytes(arguments), indent=-1).decode()
+def _arguments(tool_input: Raw) -> str:
+    """Return the input in one fixed formatting, with its keys in the order in which they came.
+
+    Chat templates take arguments apart as an object, and fail on anything else: that goes in under a key.
+    """
+    try:
+        compact = msgspec.json.format(bytes(tool_input), indent=-1).decode()
+    except RecursionError:
+        raise InvalidRequestError("messages: the input of a tool_use block is nested too deeply") from None
+    if compact.startswith("{"):
+        return compact
+    return "{}" if compact == "null" else f'{{"input":{compact}}}'
 
 
-def _tool(tool: FitTool, profile: Profile) -> openai.ToolDeclaration:
+def _tool(tool: FitTool, profile: Profile, losses: list[Loss]) -> openai.ToolDeclaration:
+    if tool.strict and not profile.has_strict:
+        losses.append(Loss("$.tools", f"whether the engine can hold {tool.name!r} to its schema is not known"))
     return openai.ToolDeclaration(
         function=openai.FunctionDeclaration(
-            name=tool.name,
+            name=engine_name(tool.name),
             description=tool.description or UNSET,
             parameters=tool.schema,
             strict=tool.strict if tool.strict is not None and profile.has_strict else UNSET,
@@ -166,7 +181,8 @@ def _parameters(request: FitRequest, profile: Profile, max_output_tokens: int | 
     fields |= _thinking_fields(request, profile)
     output = asked.output_config.format if asked.output_config else None
     if output is not None and output.type == "json_schema" and output.schema is not UNSET:
-        fields["response_format"] = openai.ResponseFormat(json_schema=openai.JsonSchema(schema=output.schema))
+        schema = fit_schema(output.schema, profile, "$.output_config.format.schema")
+        fields["response_format"] = openai.ResponseFormat(json_schema=openai.JsonSchema(schema=schema))
     elif output is not None:
         losses.append(Loss("$.output_config.format", f"type {output.type!r} is not known"))
     if not isinstance(asked, MessagesRequest):
@@ -182,27 +198,43 @@ def _parameters(request: FitRequest, profile: Profile, max_output_tokens: int | 
         fields["top_k"] = asked.top_k
     elif asked.top_k is not None:
         losses.append(Loss("$.top_k", "not a parameter of Chat Completions"))
+    if profile.has_user and asked.metadata and asked.metadata.user_id:
+        fields |= _user_fields(asked.metadata.user_id)
     return fields
+
+
+def _user_fields(user_id: str) -> dict[str, str]:
+    """Return who asks. Claude Code's id is a JSON document: device and account stay here, the session goes hashed."""
+    try:
+        session = msgspec.json.decode(user_id, type=dict[str, Any]).get("session_id")
+    except (msgspec.DecodeError, RecursionError):
+        return {"user": user_id}
+    if not isinstance(session, str) or not session:
+        return {}
+    hashed = sha256(session.encode()).hexdigest()[:32]
+    return {"prompt_cache_key": hashed, "user": hashed}
 
 
 def _tool_choice(choice: ToolChoice | None) -> str | openai.NamedToolChoice | UnsetType:
     if choice is None:
         return UNSET
     if choice.type == "tool" and choice.name:
-        return openai.NamedToolChoice(function=openai.NamedFunction(choice.name))
+        return openai.NamedToolChoice(function=openai.NamedFunction(engine_name(choice.name)))
     return {"auto": "auto", "any": "required", "tool": "required", "none": "none"}[choice.type]
 
 
 def _thinking_fields(request: FitRequest, profile: Profile) -> dict[str, Any]:
     effort = wanted_effort(request.parameters)
     if profile.effort_levels and effort is not None:
-        at_most = effort if effort in profile.effort_levels else profile.effort_levels[0]
-        return {"reasoning_effort": at_most}
+        return {"reasoning_effort": nearest_effort(effort, profile.effort_levels)}
     if profile.thinking_switch:
         # Templates that know no such argument ignore it; those that do think by default.
         return {"chat_template_kwargs": {"enable_thinking": effort != "none"}}
+    reason = "how this engine is told of it is not known"
     if request.parameters.output_config and request.parameters.output_config.effort:
-        request.losses.append(Loss("$.output_config.effort", "how this engine is told of it is not known"))
+        request.losses.append(Loss("$.output_config.effort", reason))
+    if request.parameters.thinking and request.parameters.thinking.budget_tokens is not None:
+        request.losses.append(Loss("$.thinking.budget_tokens", reason))
     return {}
 
 
@@ -221,20 +253,36 @@ _FINISH_REASONS = {
 }
 
 
+_BREAKDOWNS = ("error", "abort", "insufficient_system_resource")
+"""Finish reasons of OpenRouter, of SGLang and vLLM, and of DeepSeek, when an answer could not be finished."""
+
+_DONE = b"[DONE]"
+
+MAX_TOKENS = 2**53
+"""More is no count of tokens, and no integer in JavaScript."""
+
+_SSE_BEGINNINGS = (b"d", b"e", b"i", b"r", b":", b"\xef")
+"""What a stream can begin with: data, event, id, retry, a comment or a byte order mark. All else is a document."""
+
+
 class ChatStreamDecoder:
-    """Reads a stream of chunks, or one JSON response from an engine that does not stream."""
+    """Reads a stream of chunks, or one JSON response from an engine that does not stream.
+
+    The Finish comes last, when the engine has said its last word: some go on after their finish reason.
+    """
 
     def __init__(self, upstream: str) -> None:
         self._upstream = upstream
         self._sse = SseDecoder()
         self._document: bytearray | None = None
         self._started = False
-        self._finished = False
-        self._calls = _CallKeys()
+        self._answered = False
+        self._finish: Finish | None = None
+        self._calls = CallKeys()
         self.done = False
 
     def feed(self, data: bytes) -> list[Delta]:
-        """Return the deltas that ``data`` completes."""
+        """Return the deltas that ``data`` completes; raises UpstreamBrokenError beyond MAX_FRAME_BYTES."""
         if self.done or not data:
             return []
         if not self._started:
@@ -242,82 +290,102 @@ class ChatStreamDecoder:
             if not first:
                 return []
             self._started = True
-            if first in b"{[<":  # no field of a server-sent event begins so: a document, right or wrong
+            if first not in _SSE_BEGINNINGS:
                 self._document = bytearray()
         if self._document is not None:
             self._document += data
+            if len(self._document) > MAX_FRAME_BYTES:
+                raise UpstreamBrokenError(f"The upstream sent one document of more than {MAX_FRAME_BYTES} bytes.")
             return []
         out: list[Delta] = []
-        for _, payload in self._sse.feed(data):
-            self._take_payload(payload, out)
+        for frame in self._sse.feed(data):
+            self._take_frame(frame, out)
         return out
 
     def close(self) -> list[Delta]:
-        """Return what the end of the bytes completes."""
+        """Return what the end of the bytes completes; without a finish reason there is no Finish."""
         out: list[Delta] = []
-        if self._document is not None and not self.done:
+        if self.done:
+            return out
+        if self._document is not None:
             self._take_document(bytes(self._document), out)
-        elif not self.done:
-            for _, payload in self._sse.close():
-                self._take_payload(payload, out)
+        else:
+            for frame in self._sse.close():
+                if is_json(frame.data) or frame.data.strip() == _DONE:  # else the connection was cut inside it
+                    self._take_frame(frame, out)
+        if self._finish is not None:
+            self._end(self._finish, out)
         return out
 
-    def _take_payload(self, payload: bytes, out: list[Delta]) -> None:
-        if self.done or not payload.strip():
+    def _take_frame(self, frame: SseFrame, out: list[Delta]) -> None:
+        payload = frame.data.strip()
+        if self.done or not payload:
             return
-        if payload.strip() == b"[DONE]":
-            self.done = True
-            if not self._finished:
-                out.append(Finish(FinishReason.STOP))
+        if payload == _DONE:
+            if self._answered:
+                self._end(self._finish or Finish(FinishReason.STOP), out)
+            else:
+                self._fail(UpstreamBrokenError(f"{self._upstream} ended its answer before it began."), out)
             return
         try:
             chunk = openai.parse_chunk(payload)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            self._fail(Failure(explain_no_json(payload, self._upstream)), out)
+        except msgspec.DecodeError:
+            self._fail(explain_no_json(payload, self._upstream), out)
             return
-        self._take_chunk(chunk, out)
+        if frame.event == b"error" or chunk.object == "error":  # the latter is vLLM's
+            self._fail(explain_error_object(chunk.error or parse_any(payload), self._upstream), out)
+        else:
+            self._take_chunk(chunk, out)
 
     def _take_document(self, document: bytes, out: list[Delta]) -> None:
         try:
             response = openai.parse_chunk(document)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            self._fail(Failure(explain_no_json(document, self._upstream)), out)
+        except msgspec.DecodeError:
+            self._fail(explain_no_json(document, self._upstream), out)
             return
-        if response.choices is None and response.error is None:
-            words = response.message or document[:500].decode("utf-8", "replace")
-            self._fail(Failure(explain_error_object(words, self._upstream)), out)
+        if response.choices is None:
+            self._fail(explain_error_object(response.error or parse_any(document), self._upstream), out)
             return
         self._take_chunk(response, out)
-        if not self._finished and not self.done and response.choices:
-            out.append(Finish(FinishReason.STOP))
-        self.done = True
+        if self._answered:
+            self._end(self._finish or Finish(FinishReason.STOP), out)
 
-    def _fail(self, failure: Failure, out: list[Delta]) -> None:
+    def _end(self, finish: Finish, out: list[Delta]) -> None:
+        if not self.done:
+            self.done = True
+            out += self._calls.nameless()
+            out.append(finish)
+
+    def _fail(self, error: UpstreamError, out: list[Delta]) -> None:
         self.done = True
-        out.append(failure)
+        out.append(Failure(error))
 
     def _take_chunk(self, chunk: openai.Chunk, out: list[Delta]) -> None:
-        if chunk.error is not None:
-            self._fail(Failure(explain_error_object(chunk.error, self._upstream)), out)
+        if chunk.error:
+            self._fail(explain_error_object(chunk.error, self._upstream), out)
             return
         for choice in chunk.choices or ():
             if choice.index:
                 continue  # one answer was asked for
+            self._answered = True
             added = choice.delta or choice.message
             if added is not None:
                 self._take_delta(added, out)
             elif choice.text:
                 out.append(TextDelta(choice.text))
-            if choice.finish_reason and not self._finished:
-                self._finished = True
-                out.append(Finish(_FINISH_REASONS.get(choice.finish_reason, FinishReason.STOP)))
+            if choice.finish_reason in _BREAKDOWNS:
+                words = f"{self._upstream} broke off its answer (finish reason: {choice.finish_reason})."
+                self._fail(UpstreamBrokenError(words), out)
+                return
+            if choice.finish_reason and self._finish is None:
+                self._finish = Finish(_FINISH_REASONS.get(choice.finish_reason, FinishReason.STOP))
         if chunk.usage is not None or chunk.timings is not None:
             out.append(_usage(chunk.usage, chunk.timings))
 
     def _take_delta(self, added: openai.AnswerDelta, out: list[Delta]) -> None:
         content = added.content
         thought = added.reasoning_content or added.reasoning or added.thinking
-        if thought is None and added.reasoning_details:
+        if not thought and added.reasoning_details:
             thought = _text_of_parts(added.reasoning_details)
         if thought:
             out.append(ThinkingDelta(thought))
@@ -340,49 +408,6 @@ class ChatStreamDecoder:
         self._calls.take(fragment.index, fragment.id or "", function.name or "", arguments, out)
 
 
-class _CallKeys:
-    """Tells parallel calls apart, whichever of index, id and name an engine gives, and holds back nameless ones."""
-
-    def __init__(self) -> None:
-        self._by_index: dict[int | None, int] = {}
-        self._by_id: dict[str, int] = {}
-        self._names: list[str] = []
-        self._ids: list[str] = []
-        self._early: list[list[str]] = []
-
-    def take(self, index: int | None, call_id: str, name: str, arguments: str, out: list[Delta]) -> None:
-        key = self._key(index, call_id, name)
-        if call_id and not self._ids[key]:
-            self._ids[key] = call_id
-            self._by_id[call_id] = key
-        if name and not self._names[key]:
-            self._names[key] = name
-            out.append(ToolCallStart(key, name, self._ids[key]))
-            out += [ToolCallArguments(key, early) for early in self._early[key]]
-        if arguments and self._names[key]:
-            out.append(ToolCallArguments(key, arguments))
-        elif arguments:
-            self._early[key].append(arguments)
-
-    def _key(self, index: int | None, call_id: str, name: str) -> int:
-        known = self._by_id.get(call_id) if call_id else None
-        if known is not None and (index is None or self._by_index.get(index, known) == known):
-            return known
-        at_index = self._by_index.get(index)
-        if at_index is not None:
-            same_id = not call_id or not self._ids[at_index] or self._ids[at_index] == call_id
-            # With no index to go by, a second name is a second call; with one, engines repeat the name on each chunk.
-            same_call = index is not None or not name or not self._names[at_index]
-            if same_id and same_call:
-                return at_index
-        self._names.append("")
-        self._ids.append("")
-        self._early.append([])
-        key = len(self._names) - 1
-        self._by_index[index] = key
-        return key
-
-
 def _arguments_text(arguments: Raw) -> str:
     """Return JSON text, whether the engine sent it as a string or as the object itself."""
     raw = bytes(arguments)
@@ -397,7 +422,7 @@ def _deltas_of_parts(parts: list[Any]) -> list[Delta]:
     for part in parts:
         if isinstance(part, dict) and part.get("type") == "thinking":
             thought = part.get("thinking")
-            text = thought if isinstance(thought, str) else _text_of_parts(thought or [])
+            text = thought if isinstance(thought, str) else _text_of_parts(thought)
             if text:
                 out.append(ThinkingDelta(text))
         elif text := _text_of_parts([part]):
@@ -405,7 +430,9 @@ def _deltas_of_parts(parts: list[Any]) -> list[Delta]:
     return out
 
 
-def _text_of_parts(parts: list[Any]) -> str:
+def _text_of_parts(parts: Any) -> str:  # noqa: ANN401 - engines put any JSON there
+    if not isinstance(parts, list):
+        return ""
     texts = [part if isinstance(part, str) else part.get("text") for part in parts if isinstance(part, str | dict)]
     return "".join(text for text in texts if isinstance(text, str))
 
@@ -421,10 +448,15 @@ def _usage(usage: openai.CompletionUsage | None, timings: openai.Timings | None)
         prompt = timings.prompt_n + (timings.cache_n or 0)
     details = usage.completion_tokens_details
     return UsageReport(
-        prompt_tokens=prompt,
-        cached_tokens=cached,
-        output_tokens=usage.completion_tokens if usage.completion_tokens is not None else timings.predicted_n,
-        thinking_tokens=details.reasoning_tokens if details else None,
+        prompt_tokens=_count(prompt),
+        cached_tokens=_count(cached),
+        output_tokens=_count(usage.completion_tokens if usage.completion_tokens is not None else timings.predicted_n),
+        thinking_tokens=_count(details.reasoning_tokens if details else None),
         prompt_ms=timings.prompt_ms,
         output_ms=timings.predicted_ms,
     )
+
+
+def _count(told: int | None) -> int | None:
+    """Return a token count, or None for a number that can be none: clients add them up."""
+    return told if told is not None and 0 <= told < MAX_TOKENS else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from msgspec import Struct
@@ -13,6 +13,8 @@ from claude_bridge.conversion.deltas import (
     Failure,
     Finish,
     FinishReason,
+    TextDelta,
+    ThinkingDelta,
     ToolCallArguments,
     ToolCallEnd,
     ToolCallStart,
@@ -21,7 +23,8 @@ from claude_bridge.conversion.deltas import (
 from claude_bridge.conversion.stop_reasons import StopSequenceCutter
 from claude_bridge.conversion.thinking import ThinkTagSplitter
 from claude_bridge.conversion.tool_input import as_json_text, is_json, join_arguments, mend_arguments
-from claude_bridge.errors import UpstreamError
+from claude_bridge.conversion.tool_names import declared_names
+from claude_bridge.errors import BridgeError
 from claude_bridge.wire.anthropic import MessagesRequest, StreamEvent
 
 
@@ -61,7 +64,7 @@ class AnswerStream:
         self.repairs: list[Repair] = []
         self._window_tokens = window_tokens
         self._cutter = StopSequenceCutter(request.stop_sequences) if request.stop_sequences else None
-        gatherer = _ToolCallGatherer(new_tool_id, self.repairs)
+        gatherer = _ToolCallGatherer(declared_names(request.tools or ()), new_tool_id, self.repairs)
         stages: list[_Stage | None] = [ThinkTagSplitter(), self._cutter, gatherer]
         self._stages: list[_Stage] = [stage for stage in stages if stage is not None]
         self._assembler = MessageAssembler(
@@ -72,6 +75,11 @@ class AnswerStream:
     def done(self) -> bool:
         """Whether nothing more of the engine's answer is wanted."""
         return self._assembler.ended or (self._cutter is not None and self._cutter.met is not None)
+
+    @property
+    def error(self) -> BridgeError | None:
+        """What ended the stream too early, if anything did."""
+        return self._assembler.error
 
     @property
     def usage(self) -> UsageReport:
@@ -92,7 +100,7 @@ class AnswerStream:
         """Return events that carry nothing but life."""
         return self._assembler.keep_alive()
 
-    def fail(self, error: UpstreamError) -> list[StreamEvent]:
+    def fail(self, error: BridgeError) -> list[StreamEvent]:
         """Return what was held back, and the error that ends the stream."""
         return [*self._drain(), *self._assembler.fail(error)]
 
@@ -124,17 +132,22 @@ class _Call:
     @property
     def whole(self) -> bool:
         """Whether nothing seems to be missing."""
-        return self.ended or (bool(self.fragments) and is_json(join_arguments(self.fragments)))
+        arguments = join_arguments(self.fragments).strip()
+        return self.ended or (arguments[:1] in ("{", '"') and is_json(arguments))
 
 
 class _ToolCallGatherer:
     """Hands tool calls on one by one and whole: the client runs a tool when its block closes, not before.
 
-    A call goes on when the next one begins, if it looks whole by then, and at the finish in any case. Text and
-    thinking pass at once.
+    A call goes on when the next one or more text begins, if it looks whole by then, and at the finish in any case.
+    Text and thinking pass at once.
     """
 
-    def __init__(self, new_tool_id: Callable[[], str], repairs: list[Repair]) -> None:
+    def __init__(
+        self, declared_names: Mapping[str, str], new_tool_id: Callable[[], str], repairs: list[Repair]
+    ) -> None:
+        """``declared_names`` gives the client's name of a tool by the name that the engine was told."""
+        self._declared_names = declared_names
         self._new_tool_id = new_tool_id
         self._repairs = repairs
         self._calls: dict[int, _Call] = {}
@@ -149,12 +162,18 @@ class _ToolCallGatherer:
                     self._release_whole(out)
                     self._calls[delta.key] = _Call(delta)
                 case ToolCallArguments(key, fragment):
-                    self._calls[key].fragments.append(fragment)
+                    if key in self._calls:  # else it was whole, and is said once more
+                        self._calls[key].fragments.append(fragment)
                 case ToolCallEnd(key):
-                    self._calls[key].ended = True
-                    self._release_whole(out)
+                    if key in self._calls:
+                        self._calls[key].ended = True
+                        self._release_whole(out)
+                case TextDelta(text) | ThinkingDelta(text):
+                    if text.strip():
+                        self._release_whole(out)
+                    out.append(delta)
                 case Finish(reason):
-                    self._release_all(out, cut_off=reason is FinishReason.LENGTH)
+                    self._release_all(out, cut_off=reason not in (FinishReason.STOP, FinishReason.TOOL_CALLS))
                     out.append(delta)
                 case Failure():
                     self._calls.clear()
@@ -182,15 +201,20 @@ class _ToolCallGatherer:
             self._release(call, out, cut_off=cut_off and call is calls[-1])
 
     def _release(self, call: _Call, out: list[Delta], *, cut_off: bool) -> None:
+        name = self._declared_names.get(call.name, call.name)
         arguments = join_arguments(call.fragments)
+        if cut_off and not arguments.strip():
+            # With the empty input that stands for no arguments it would look like a call that means it.
+            self._repairs.append(Repair(name, "a call that was cut off before its arguments was left out"))
+            return
         if cut_off and not is_json(arguments):
             # Mending half a call would make the client run it; left open, it is seen for what it is.
             arguments = as_json_text(arguments)
         else:
             arguments, what = mend_arguments(arguments)
             if what is not None:
-                self._repairs.append(Repair(call.name, what))
+                self._repairs.append(Repair(name, what))
         key, self._next_key = self._next_key, self._next_key + 1
-        out.append(ToolCallStart(key, call.name, self._new_tool_id()))
+        out.append(ToolCallStart(key, name, self._new_tool_id()))
         out.append(ToolCallArguments(key, arguments))
         out.append(ToolCallEnd(key))

@@ -23,7 +23,7 @@ from claude_bridge.conversion.deltas import (
     UsageReport,
 )
 from claude_bridge.conversion.stop_reasons import convert_finish_reason
-from claude_bridge.errors import UpstreamBrokenError, UpstreamError
+from claude_bridge.errors import BridgeError, UpstreamBrokenError
 from claude_bridge.wire.anthropic import (
     BlockInputJsonDelta,
     BlockSignatureDelta,
@@ -134,10 +134,12 @@ class MessageAssembler:
         self._state = State.NEW
         self._index = -1
         self._held_space = ""
+        self._has_visible_text = False
         self._finish: Finish | None = None
         self._has_tool_use = False
         self._output_chars = 0
         self.usage = UsageReport()
+        self.error: BridgeError | None = None
 
     @property
     def ended(self) -> bool:
@@ -152,7 +154,8 @@ class MessageAssembler:
         """Return the events that the deltas call for."""
         events: list[StreamEvent] = []
         for delta in deltas:
-            if type(delta) is TextDelta and self._state is State.TEXT and not self._held_space:
+            # Nearly every delta of a long answer comes this way: the text goes on in its open block.
+            if type(delta) is TextDelta and self._state is State.TEXT and self._has_visible_text:
                 self._output_chars += len(delta.text)
                 events.append(ContentBlockDelta(self._index, BlockTextDelta(delta.text)))
             elif not self.ended:
@@ -161,11 +164,13 @@ class MessageAssembler:
 
     def keep_alive(self) -> list[StreamEvent]:
         """Return events that say nothing and count as progress: old clients don't count pings, all count deltas."""
-        if self._state in (State.ENDING, State.ENDED):
+        if self._state in (State.NEW, State.ENDING, State.ENDED):
             return []
         events: list[StreamEvent] = []
         if self._state is State.THINKING:
             events.append(self._advance(ContentBlockDelta(self._index, BlockThinkingDelta(""))))
+        elif self._state is State.TOOL_USE:
+            events.append(self._advance(ContentBlockDelta(self._index, BlockInputJsonDelta(""))))
         else:
             if self._state is not State.TEXT:
                 self._open(TextBlock(""), events.append)
@@ -192,10 +197,11 @@ class MessageAssembler:
         events.append(self._advance(MessageStop()))
         return events
 
-    def fail(self, error: UpstreamError) -> list[StreamEvent]:
-        """Return the error event that ends the stream."""
+    def fail(self, error: BridgeError) -> list[StreamEvent]:
+        """Return the error event that ends the stream; ``error`` is kept."""
         if self.ended:
             return []
+        self.error = error
         return [self._advance(ErrorEvent(ErrorDetail(error.error_type, error.message), self._request_id))]
 
     def _take(self, delta: Delta, emit: Callable[[StreamEvent], None]) -> None:
@@ -227,18 +233,17 @@ class MessageAssembler:
                 assert_never(delta)
 
     def _take_text(self, text: str, emit: Callable[[StreamEvent], None]) -> None:
-        # White space alone opens no block: engines print "\n\n" before tool calls, and Anthropic refuses
-        # such blocks when they come back in the history.
-        text = self._held_space + text
-        if self._state is not State.TEXT and not text.strip():
-            self._held_space = text
+        # White space alone opens no block, and does not go into one that was opened to keep the line alive: engines
+        # print "\n\n" before tool calls, and Anthropic refuses such blocks when they come back in the history.
+        self._held_space += text
+        if not text.strip():
             return
-        self._held_space = ""
+        text, self._held_space = self._held_space, ""
         if self._state is not State.TEXT:
             self._open(TextBlock(""), emit)
-        if text:
-            self._output_chars += len(text)
-            emit(self._advance(ContentBlockDelta(self._index, BlockTextDelta(text))))
+        self._has_visible_text = True
+        self._output_chars += len(text)
+        emit(self._advance(ContentBlockDelta(self._index, BlockTextDelta(text))))
 
     def _take_usage(self, report: UsageReport) -> None:
         told = {
@@ -268,6 +273,7 @@ class MessageAssembler:
         self._close_block(emit)
         if not isinstance(block, TextBlock):
             self._held_space = ""
+        self._has_visible_text = False
         self._index += 1
         emit(self._advance(ContentBlockStart(self._index, block)))
 

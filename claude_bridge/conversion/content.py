@@ -131,6 +131,7 @@ def _fit_tool_result(result: ToolResultBlock, profile: Profile, path: str, losse
     fit = fit_blocks(others, profile, f"{path}.content", losses)
     if loaded:
         fit.insert(0, TextBlock(f"Loaded tools: {', '.join(loaded)}"))
+    fit = [_inside_result(block, f"{path}.content", losses) for block in fit]
     text = text_of(fit, "\n") or ("" if fit else NO_OUTPUT)
     if result.is_error and not text.startswith(ERROR_PREFIX):
         text = ERROR_PREFIX + text
@@ -139,13 +140,18 @@ def _fit_tool_result(result: ToolResultBlock, profile: Profile, path: str, losse
     return ToolResultBlock(result.tool_use_id, content if images else text, result.is_error)
 
 
+def _inside_result(block: FitBlock, path: str, losses: list[Loss]) -> TextBlock | ImageBlock:
+    """Return a block that a tool result may hold: text and images, and a placeholder for what belongs to turns."""
+    if isinstance(block, TextBlock | ImageBlock):
+        return block
+    kind = str(block.__struct_config__.tag)
+    return _omitted(f"{kind} block", path, losses, f"a {kind} block inside a tool result")
+
+
 def _search_results_text(block: WebSearchToolResultBlock) -> str:
-    results = msgspec.json.decode(block.content)
-    if isinstance(results, dict):
-        return f"[web search failed: {results.get('error_code', 'unknown')}]"
-    lines = [
-        f"- {result.get('title', '')} {result.get('url', '')}".rstrip()
-        for result in results
-        if isinstance(result, dict)
-    ]
+    found = msgspec.json.decode(block.content)
+    if isinstance(found, dict):
+        return f"[web search failed: {found.get('error_code', 'unknown')}]"
+    results = [result for result in found if isinstance(result, dict)] if isinstance(found, list) else []
+    lines = [f"- {result.get('title') or ''} {result.get('url') or ''}".rstrip() for result in results]
     return "\n".join(["Web search results:", *lines])

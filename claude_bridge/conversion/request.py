@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import msgspec
 from msgspec import UNSET, Raw, Struct
 
 from claude_bridge.conversion.losses import Loss
@@ -45,6 +46,25 @@ def fit_request(request: CountTokensRequest, profile: Profile) -> FitRequest:
     Raises:
         InvalidRequestError: it holds no content, or a tool that only Anthropic can run.
     """
+    try:
+        return _fit_request(request, profile)
+    except RecursionError:
+        raise InvalidRequestError("The request is nested too deeply.") from None
+
+
+def fit_schema(schema: Raw, profile: Profile, path: str) -> Raw:
+    """Return a JSON Schema that an engine of this profile can take; raises InvalidRequestError that names ``path``."""
+    if not bytes(schema).startswith(b"{"):
+        raise InvalidRequestError(f"Expected `object`, got {bytes(schema)[:20].decode(errors='replace')} - at `{path}`")
+    if not profile.compiles_grammar:
+        return schema
+    try:
+        return Raw(schema_for_grammar(bytes(schema)))
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InvalidRequestError(f"The schema can't be read: {error} - at `{path}`") from error
+
+
+def _fit_request(request: CountTokensRequest, profile: Profile) -> FitRequest:
     losses: list[Loss] = []
     turns = repair_turns(request.messages, profile, losses)
     if not turns:
@@ -92,8 +112,6 @@ def _fit_tool(tool: Tool, index: int, profile: Profile) -> FitTool:
                 f"- at `$.tools[{index}].type`"
             )
         schema = Raw(EMPTY_SCHEMA)
-    elif profile.compiles_grammar:
-        schema = Raw(schema_for_grammar(bytes(tool.input_schema)))
     else:
-        schema = tool.input_schema
+        schema = fit_schema(tool.input_schema, profile, f"$.tools[{index}].input_schema")
     return FitTool(tool.name, tool.description, schema, tool.strict)

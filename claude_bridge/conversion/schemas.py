@@ -17,6 +17,8 @@ EMPTY_SCHEMA = b'{"type":"object","properties":{}}'
 MAX_REPETITION = 1_000
 """Larger minLength, maxLength, minItems and maxItems exceed what grammar compilers repeat."""
 
+_BY_NAME = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
+"""What holds schemas by names of the user's choice: "format" is no keyword there."""
 _ANNOTATIONS = ("$schema", "$id", "$comment")
 _BREAKING = ("pattern", "format", "propertyNames")
 _BOUNDS = ("minLength", "maxLength", "minItems", "maxItems")
@@ -42,7 +44,7 @@ def _simplify(node: Any) -> Any:  # noqa: ANN401 - a JSON Schema is any JSON
             continue
         if _breaks_grammar(key, value):
             told.append(f"{key}: {msgspec.json.encode(value).decode()}")
-        elif key == "properties" and isinstance(value, dict):
+        elif key in _BY_NAME and isinstance(value, dict):
             kept[key] = {name: _simplify(schema) for name, schema in value.items()}
         elif key in ("enum", "const", "default", "required", "examples"):
             kept[key] = value

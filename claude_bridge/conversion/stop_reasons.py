@@ -48,6 +48,8 @@ class StopSequenceCutter:
                     out.append(delta)
             elif isinstance(delta, TextDelta):
                 self._take_text(delta.text, out)
+            elif isinstance(delta, UsageReport):
+                out.append(delta)  # some engines report usage with every chunk: it ends no text
             else:
                 self._release(out)
                 out.append(delta)
@@ -64,7 +66,7 @@ class StopSequenceCutter:
         text = self._held + text
         found = [(at, sequence) for sequence in self._sequences if (at := text.find(sequence)) >= 0]
         if found:
-            # The earliest one; of two at the same place the one that is complete first.
+            # The one that is complete first, as if the text came letter by letter; of two the longer one.
             at, self.met = min(found, key=lambda hit: (hit[0] + len(hit[1]), hit[0]))
             if at:
                 out.append(TextDelta(text[:at]))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum, auto
 
-from claude_bridge.conversion.deltas import Delta, TextDelta, ThinkingDelta
+from claude_bridge.conversion.deltas import Delta, TextDelta, ThinkingDelta, UsageReport
 from claude_bridge.wire.anthropic import CountTokensRequest
 
 _OPEN, _CLOSE = "<think>", "</think>"
@@ -13,22 +14,32 @@ LOW_BUDGET_TOKENS = 4_096
 MEDIUM_BUDGET_TOKENS = 16_384
 
 
-def wanted_effort(request: CountTokensRequest) -> str | None:
-    """Return "none", "low", "medium" or "high", or None for the engine's own default.
+_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 
-    An explicit effort wins, then a thinking budget; no thinking asked for means none.
+
+def wanted_effort(request: CountTokensRequest) -> str | None:
+    """Return how hard to think, in the words of ``_EFFORTS``, or None for the engine's own default.
+
+    No thinking asked for means "none". Else an explicit effort wins, then a thinking budget.
     """
     thinking = request.thinking
     if thinking is None or thinking.type == "disabled":
         return "none"
     effort = request.output_config.effort if request.output_config else None
     if effort is not None:
-        return effort if effort in ("low", "medium", "high") else "high"
+        return effort if effort in _EFFORTS else "high"
     if thinking.budget_tokens is None:
         return None
     if thinking.budget_tokens < LOW_BUDGET_TOKENS:
         return "low"
     return "medium" if thinking.budget_tokens < MEDIUM_BUDGET_TOKENS else "high"
+
+
+def nearest_effort(effort: str, levels: Sequence[str]) -> str:
+    """Return the highest of an engine's ``levels``, lowest first, that is not above ``effort``, else the lowest."""
+    rank = {level: place for place, level in enumerate(_EFFORTS)}
+    low_enough = [level for level in levels if rank.get(level, len(rank)) <= rank[effort]]
+    return low_enough[-1] if low_enough else levels[0]
 
 
 class _Place(Enum):
@@ -57,7 +68,8 @@ class ThinkTagSplitter:
             if isinstance(delta, TextDelta):
                 self._take_text(delta.text, out)
             else:
-                if not isinstance(delta, ThinkingDelta):
+                # Some engines report usage with every chunk: it ends no text.
+                if not isinstance(delta, ThinkingDelta | UsageReport):
                     out += self.close()
                 out.append(delta)
         return out
@@ -67,7 +79,11 @@ class ThinkTagSplitter:
         held, self._held = self._held, ""
         if not held:
             return []
-        return [ThinkingDelta(held)] if self._place is _Place.INSIDE else [TextDelta(held)]
+        if self._place is _Place.INSIDE:
+            return [ThinkingDelta(held)]
+        if held.strip():
+            self._place = _Place.ANSWER
+        return [TextDelta(held)]
 
     def _take_text(self, text: str, out: list[Delta]) -> None:
         text = self._held + text

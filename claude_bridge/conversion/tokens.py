@@ -11,7 +11,8 @@ BYTES_PER_TOKEN = 3.8
 IMAGE_TOKENS = 1_600
 """What Anthropic's documentation gives for a picture of about a megapixel; engines vary around it."""
 
-_DATA_URL = re.compile(rb'"data:[^"]*"')
+# As the images of our own requests are written; a text that begins with "data:" is no image.
+_DATA_URL = re.compile(rb'"url":"data:[^,"]*;base64,[^"]*"')
 
 
 def estimate_tokens(body: bytes) -> int:

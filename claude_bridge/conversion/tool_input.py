@@ -9,20 +9,30 @@ from collections.abc import Sequence
 
 import msgspec
 
+from claude_bridge.wire.surrogates import replace_lone_surrogates
+
+MAX_MENDED_CHARS = 200_000
+"""Mending walks the text in Python, and not always once."""
+
 
 def join_arguments(fragments: Sequence[str]) -> str:
     """Return the arguments that the fragments spell.
 
     Most engines send pieces. Some send all that they have so far each time, or the whole once more at the end:
-    then the pieces together are no JSON, but the last one alone is, and begins as what came before it.
+    then the pieces together are no JSON, but the last one alone is, and it begins as what came before it, or each
+    piece is JSON by itself.
     """
     joined = "".join(fragments)
     if len(fragments) < 2 or is_json(joined):
         return joined
     last = fragments[-1]
     before = "".join(fragments[:-1])
-    repeats = last.startswith((before, fragments[-2])) and len(last) > 1
-    return last if repeats and is_json(last) else joined
+    repeats = len(last) > 1 and (last.startswith((before, fragments[-2])) or all(map(is_json, fragments)))
+    if repeats and is_json(last):
+        return last
+    if fragments[0] == "{}" and is_json(rest := "".join(fragments[1:])):
+        return rest  # an empty object stood in for what was to come
+    return joined
 
 
 def mend_arguments(text: str) -> tuple[str, str | None]:
@@ -30,14 +40,26 @@ def mend_arguments(text: str) -> tuple[str, str | None]:
     stripped = text.strip()
     if not stripped or stripped == "null":
         return "{}", None
+    stripped = replace_lone_surrogates(stripped.encode()).decode()
     if is_json(stripped):
         return _unquote_object(stripped)
+    mended = _mended_object(stripped)
+    if mended is not None:
+        return mended, "malformed JSON was mended"
+    return as_json_text(stripped), "arguments that are no JSON were handed on as text"
+
+
+def _mended_object(text: str) -> str | None:
+    """Return the JSON of the object that ``text`` seems to mean, or None."""
+    if not text.startswith("{") or len(text) > MAX_MENDED_CHARS:
+        return None
     import json_repair  # slow to import, and seldom needed
 
-    mended = json_repair.loads(stripped)
-    if isinstance(mended, dict) and mended and stripped.startswith("{"):
-        return msgspec.json.encode(mended).decode(), "malformed JSON was mended"
-    return as_json_text(text), "arguments that are no JSON were handed on as text"
+    try:
+        mended = json_repair.loads(text)
+        return msgspec.json.encode(mended).decode() if isinstance(mended, dict) and mended else None
+    except (ValueError, TypeError, RecursionError):  # what it makes of garbage may be no JSON either
+        return None
 
 
 def as_json_text(text: str) -> str:
@@ -45,11 +67,11 @@ def as_json_text(text: str) -> str:
     return text if _begins_json(text) else msgspec.json.encode(text).decode()
 
 
-def is_json(text: str) -> bool:
+def is_json(text: str | bytes) -> bool:
     """Return whether ``text`` is one JSON document."""
     try:
         msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeEncodeError):
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         return False
     return True
 
@@ -69,6 +91,6 @@ def _begins_json(text: str) -> bool:
         msgspec.json.decode(text)
     except msgspec.DecodeError as error:
         return "truncated" in str(error)
-    except UnicodeEncodeError:
+    except (UnicodeError, RecursionError):
         return False
     return True

@@ -53,9 +53,16 @@ def repair_turns(messages: Sequence[InputMessage], profile: Profile, losses: lis
     In a user turn tool results come first, in the order of the calls that they answer; every call has its result.
     """
     turns: list[Turn] = []
+    first_lost_thought: str | None = None
     for index, message in enumerate(messages):
         path = f"$.messages[{index}].content"
         blocks = fit_blocks(as_blocks(message.content), profile, path, losses)
+        if profile.reasoning_field is None or message.role != "assistant":
+            # Gone before turns are merged: a turn that was only thought is no turn for this engine.
+            spoken: list[FitBlock] = [block for block in blocks if not isinstance(block, ThinkingBlock)]
+            if len(spoken) < len(blocks):
+                first_lost_thought = first_lost_thought or path
+            blocks = spoken
         if message.role not in ("user", "assistant"):
             blocks = _as_reminder(blocks)
         if not blocks:
@@ -65,6 +72,8 @@ def repair_turns(messages: Sequence[InputMessage], profile: Profile, losses: lis
             turns[-1].blocks += blocks
         else:
             turns.append(Turn(is_user=is_user, blocks=blocks))
+    if first_lost_thought is not None:
+        losses.append(Loss(first_lost_thought, "earlier thinking has no place in this engine's messages"))
     return _without_prefill(_pair_tool_results(turns, profile), profile, losses)
 
 
@@ -143,7 +152,9 @@ def _without_prefill(turns: list[Turn], profile: Profile, losses: list[Loss]) ->
     """Return the conversation with a last assistant turn as an instruction, unless the engine continues it."""
     if not turns or turns[-1].is_user or profile.continues_prefill:
         return turns
-    text = text_of(block for block in turns[-1].blocks if not isinstance(block, ThinkingBlock))
+    text = text_of(turns[-1].blocks)
+    if not text:
+        return turns[:-1]
     losses.append(Loss("$.messages[-1]", "the engine can't continue an answer; it was asked to in words"))
     wish = TextBlock(f"Begin your answer with exactly this text, and continue from there:\n{text}")
     if len(turns) == 1:

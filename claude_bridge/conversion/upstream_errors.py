@@ -21,6 +21,7 @@ from claude_bridge.errors import (
     UpstreamOverloadedError,
     UpstreamRefusedError,
 )
+from claude_bridge.wire.lenient import parse_any
 
 MAX_QUOTED_CHARS = 500
 
@@ -42,20 +43,34 @@ _REFUSALS: dict[int, tuple[int, str, bool | None]] = {
 # How engines say that the prompt does not fit. Groups: prompt tokens and window, where they are told.
 _TOO_LONG = [
     # llama.cpp: "request (9031 tokens) exceeds the available context size (8192 tokens), try increasing it"
-    re.compile(r"request \((?P<prompt>\d+) tokens\) exceeds the available context size \((?P<window>\d+) tokens\)"),
+    re.compile(
+        r"request \((?P<prompt>\d{1,12}) tokens\) exceeds the available context size \((?P<window>\d{1,12}) tokens\)"
+    ),
+    # OpenAI, vLLM: "maximum context length is 8192 tokens. However, you requested 9000 tokens (8500 in the messages,
+    # 500 in the completion)"
+    re.compile(
+        r"maximum context length is (?P<window>\d{1,12}) tokens?.*?\((?P<prompt>\d{1,12}) in the messages", re.DOTALL
+    ),
     # OpenAI, vLLM, OpenRouter: "maximum context length is 8192 tokens. However, you requested about 9000 tokens"
-    re.compile(r"maximum context length is (?P<window>\d+) tokens?.*?(?P<prompt>\d+) (?:input )?tokens", re.DOTALL),
+    re.compile(
+        r"maximum context length is (?P<window>\d{1,12}) tokens?.*?(?P<prompt>\d{1,12}) (?:input )?tokens", re.DOTALL
+    ),
     # vLLM: "The decoder prompt (length 9000) is longer than the maximum model length of 8192"
-    re.compile(r"prompt \(length (?P<prompt>\d+)\) is longer than the maximum model length of (?P<window>\d+)"),
+    re.compile(
+        r"prompt \(length (?P<prompt>\d{1,12})\) is longer than the maximum model length of (?P<window>\d{1,12})"
+    ),
     # Gemini: "The input token count (9000) exceeds the maximum number of tokens allowed (8192)"
     re.compile(
-        r"input token count \(?(?P<prompt>\d+)\)? exceeds the maximum number of tokens allowed \(?(?P<window>\d+)"
+        r"input token count \(?(?P<prompt>\d{1,12})\)? exceeds the maximum number of tokens allowed "
+        r"\(?(?P<window>\d{1,12})"
     ),
     # LM Studio: "Trying to keep the first 9000 tokens when context the overflows. However, the model is loaded
     # with context length of only 4096 tokens"
-    re.compile(r"keep the first (?P<prompt>\d+) tokens.*?context length of only (?P<window>\d+) tokens", re.DOTALL),
+    re.compile(
+        r"keep the first (?P<prompt>\d{1,12}) tokens.*?context length of only (?P<window>\d{1,12}) tokens", re.DOTALL
+    ),
     # Anthropic
-    re.compile(r"prompt is too long: (?P<prompt>\d+) tokens > (?P<window>\d+)"),
+    re.compile(r"prompt is too long: (?P<prompt>\d{1,12}) tokens > (?P<window>\d{1,12})"),
     # Ollama, Groq, SGLang, DeepSeek and others give no numbers, or not in this order
     re.compile(
         r"prompt is (?:longer than|too long)|context_length_exceeded|exceed_context_size|maximum context length"
@@ -67,31 +82,19 @@ _TOO_LONG = [
 
 _LOADING = re.compile(r"loading model|model is (?:still )?loading|is currently loading", re.IGNORECASE)
 
-_SECRET = re.compile(r"\b(?:sk|pk|gsk|xai|key|AIza)[-_][A-Za-z0-9_*.\-]{6,}|\bAIza[\w-]{10,}|Bearer\s+\S+")
+# Keys by their makers' prefixes, tokens in headers, JSON web tokens, and passwords in URLs.
+_SECRET = re.compile(
+    r"\b(?:sk|pk|rk|gsk|csk|xai|hf|nvapi|tgp|fw|r8|ghp|key)[-_][A-Za-z0-9_*.\-]{6,}|\bAIza[\w-]{10,}"
+    r"|\b(?i:bearer)\s+\S{6,}|\beyJ[\w-]+\.[\w-]+\.[\w-]*|(?<=://)[^\s/@]+:[^\s/@]+(?=@)"
+)
 
 
 def explain_refusal(status: int, headers: Mapping[str, str], body: bytes, upstream: str) -> BridgeError:
     """Return the error for an engine's answer that is no 2xx. ``upstream`` names the engine and its URL."""
     document = _json_or_none(body)
     words = _words_of(document) if document is not None else _plain_text(body)
-    quoted = quote(words) or "(no explanation)"
     if status in (400, 413, 422, 500) and (too_long := _prompt_too_long(words, document)):
         return too_long
-    retry_after_s = _retry_after_s(headers)
-    if status == 503 and _LOADING.search(words):
-        wait = 2.0 if retry_after_s is None else retry_after_s
-        return UpstreamLoadingError(f"{upstream} is still loading its model.", retry_after_s=wait)
-    if status in (503, 529):
-        return UpstreamOverloadedError(f"{upstream} is overloaded: {quoted}", retry_after_s=retry_after_s)
-    if status in _REFUSALS:
-        told_status, error_type, should_retry = _REFUSALS[status]
-        return UpstreamRefusedError(
-            f"{upstream} answered {status}: {quoted}",
-            status=told_status,
-            error_type=error_type,
-            should_retry=should_retry,
-            retry_after_s=retry_after_s,
-        )
     if 300 <= status < 400:
         where = quote(headers.get("location", "elsewhere"))
         return UpstreamRefusedError(
@@ -100,12 +103,7 @@ def explain_refusal(status: int, headers: Mapping[str, str], body: bytes, upstre
             error_type="api_error",
             should_retry=False,
         )
-    return UpstreamRefusedError(
-        f"{upstream} answered {status}: {quoted}",
-        status=502,
-        error_type="api_error",
-        retry_after_s=retry_after_s,
-    )
+    return _refusal(status, words, upstream, _retry_after_s(headers))
 
 
 def explain_error_object(error: Any, upstream: str) -> UpstreamError:  # noqa: ANN401 - engines put any JSON there
@@ -113,13 +111,36 @@ def explain_error_object(error: Any, upstream: str) -> UpstreamError:  # noqa: A
     words = _words_of({"error": error})
     if too_long := _prompt_too_long(words, {"error": error}):
         return UpstreamRefusedError(too_long.message, status=400, error_type=too_long.error_type)
-    code = error.get("code") if isinstance(error, dict) else None
-    status = code if isinstance(code, int) else None
-    if status == 429:
-        return UpstreamRefusedError(f"{upstream} said: {quote(words)}", status=429, error_type="rate_limit_error")
-    if status in (503, 529):
-        return UpstreamOverloadedError(f"{upstream} said: {quote(words)}")
+    status = _status_in(error)
+    if status is not None and status != 500:
+        return _refusal(status, words, upstream, None)
     return UpstreamBrokenError(f"{upstream} reported an error: {quote(words) or '(no explanation)'}")
+
+
+def _refusal(status: int, words: str, upstream: str, retry_after_s: float | None) -> UpstreamError:
+    """Return what a status and the words beside it mean, for an answer and for an error inside one alike."""
+    quoted = quote(words) or "(no explanation)"
+    if status == 503 and _LOADING.search(words):
+        wait = 2.0 if retry_after_s is None else retry_after_s
+        return UpstreamLoadingError(f"{upstream} is still loading its model.", retry_after_s=wait)
+    if status in (503, 529):
+        return UpstreamOverloadedError(f"{upstream} is overloaded: {quoted}", retry_after_s=retry_after_s)
+    told_status, error_type, should_retry = _REFUSALS.get(status, (502, "api_error", None))
+    return UpstreamRefusedError(
+        f"{upstream} answered {status}: {quoted}",
+        status=told_status,
+        error_type=error_type,
+        should_retry=should_retry,
+        retry_after_s=retry_after_s,
+    )
+
+
+def _status_in(error: Any) -> int | None:  # noqa: ANN401 - as above
+    """Return the HTTP status that an error object gives as its code, as a number or in digits."""
+    code = error.get("code", error.get("status")) if isinstance(error, dict) else None
+    if isinstance(code, str) and re.fullmatch(r"[45]\d\d", code):
+        return int(code)
+    return code if isinstance(code, int) and 400 <= code < 600 else None
 
 
 def explain_no_json(body: bytes, upstream: str) -> UpstreamError:
@@ -152,6 +173,8 @@ def _prompt_too_long(words: str, document: Any) -> PromptTooLongError | None:  #
             if not numbers:
                 return PromptTooLongError(None, None)
             prompt, window = int(numbers["prompt"]), int(numbers["window"])
+            if prompt < window // 2:
+                return None  # it is max_tokens that does not fit, and compacting would not help
             # Where the limit on the answer is counted in, the first number may be the smaller one.
             return PromptTooLongError(max(prompt, window + 1), window)
     return None
@@ -159,7 +182,7 @@ def _prompt_too_long(words: str, document: Any) -> PromptTooLongError | None:  #
 
 def _words_of(document: Any) -> str:  # noqa: ANN401 - any JSON
     """Return all that an error document says, whichever of the common shapes it has."""
-    error = document.get("error", document) if isinstance(document, dict) else document
+    error = document.get("error") or document if isinstance(document, dict) else document
     if isinstance(error, str):
         return error
     if not isinstance(error, dict):
@@ -178,8 +201,8 @@ def _words_of(document: Any) -> str:  # noqa: ANN401 - any JSON
 
 def _json_or_none(body: bytes) -> Any:  # noqa: ANN401 - any JSON
     try:
-        return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        return parse_any(body)
+    except msgspec.DecodeError:
         return None
 
 
@@ -190,6 +213,7 @@ def _plain_text(body: bytes) -> str:
 
 def _retry_after_s(headers: Mapping[str, str]) -> float | None:
     try:
-        return max(0.0, float(headers["retry-after"]))
+        wait_s = float(headers["retry-after"])
     except (KeyError, ValueError):
         return None
+    return max(0.0, wait_s) if wait_s < float("inf") else None  # "inf" and "nan" are floats too

@@ -7,7 +7,6 @@ InvalidRequestError that names its path.
 
 from __future__ import annotations
 
-import re
 from typing import Any, Literal, TypeVar
 
 import msgspec
@@ -15,6 +14,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from claude_bridge.errors import InvalidRequestError
 from claude_bridge.wire.sse import encode_frame
+from claude_bridge.wire.surrogates import replace_lone_surrogates
 
 # --- content blocks -----------------------------------------------------------------------------------------
 
@@ -264,39 +264,32 @@ def parse_count_tokens_request(body: bytes) -> CountTokensRequest:
 def unknown_fields(body: bytes) -> list[str]:
     """Return the top-level keys of a Messages request that this version does not read, in their order."""
     known = set(MessagesRequest.__struct_encode_fields__)
-    return [key for key in msgspec.json.decode(body, type=dict[str, Raw]) if key not in known]
+    return [key for key in msgspec.json.decode(_mended(body), type=dict[str, Raw]) if key not in known]
 
 
 def _parse(body: bytes, decoder: msgspec.json.Decoder[_Request]) -> _Request:
     try:
-        return decoder.decode(body)
-    except msgspec.ValidationError:
-        pass  # perhaps only a block of an unknown type
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        if b"\\ud" not in body and b"\\uD" not in body:
-            raise InvalidRequestError(f"The body is not valid JSON: {error}") from error
-        body = _LONE_SURROGATE.sub(_replace_lone_surrogate, body)
-    try:
-        return decoder.decode(_wrap_unknown_blocks(body))
+        body = _mended(body)
+        try:
+            return decoder.decode(body)
+        except msgspec.ValidationError:
+            return decoder.decode(_wrap_unknown_blocks(body))  # perhaps only a block of an unknown type
     except msgspec.ValidationError as error:
         raise InvalidRequestError(str(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidRequestError(f"The body is not valid JSON: {error}") from error
+    except RecursionError:
+        raise InvalidRequestError("The body is nested too deeply.") from None
 
 
-# JavaScript cuts strings between UTF-16 halves, and JSON.stringify then writes a lone surrogate: legal JSON that
-# names no character. The last alternative steps over other escapes, so that a quoted backslash is not misread.
-_LONE_SURROGATE = re.compile(
-    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}(\\u[dD][c-fC-F][0-9a-fA-F]{2})?|(u[dD][c-fC-F][0-9a-fA-F]{2})|.)",
-    re.DOTALL,
-)
+def _mended(body: bytes) -> bytes:
+    """Return the body without lone surrogates; raises UnicodeDecodeError where it is no UTF-8.
 
-
-def _replace_lone_surrogate(match: re.Match[bytes]) -> bytes:
-    escape = match[0]
-    is_pair = match[1] is not None
-    is_surrogate = escape[1:3].lower() == b"ud" and escape[3:4] in b"89abcdefABCDEF"
-    return b"\\ufffd" if is_surrogate and not is_pair else escape
+    The decoder itself does not look into the strings of Raw fields.
+    """
+    if not body.isascii():
+        body.decode()
+    return replace_lone_surrogates(body)
 
 
 def _wrap_unknown_blocks(body: bytes) -> bytes:
@@ -305,14 +298,15 @@ def _wrap_unknown_blocks(body: bytes) -> bytes:
     changed = {key: Raw(_wrap_content(fields[key])) for key in ("system",) if key in fields}
     if "messages" in fields and _is_list(fields["messages"]):
         messages = msgspec.json.decode(fields["messages"], type=list[Raw])
-        changed["messages"] = Raw(msgspec.json.encode([Raw(_wrap_in_message(message)) for message in messages]))
+        changed["messages"] = Raw(msgspec.json.encode([Raw(_wrap_in_holder(message)) for message in messages]))
     return msgspec.json.encode(fields | changed)
 
 
-def _wrap_in_message(message: Raw) -> bytes:
-    if not bytes(message).lstrip().startswith(b"{"):
-        return bytes(message)
-    fields = msgspec.json.decode(message, type=dict[str, Raw])
+def _wrap_in_holder(holder: Raw) -> bytes:
+    """Return what holds blocks as its ``content``: a message, or the source of a document."""
+    if not bytes(holder).lstrip().startswith(b"{"):
+        return bytes(holder)
+    fields = msgspec.json.decode(holder, type=dict[str, Raw])
     if "content" in fields:
         fields["content"] = Raw(_wrap_content(fields["content"]))
     return msgspec.json.encode(fields)
@@ -336,6 +330,8 @@ def _wrap_block(block: Raw) -> bytes:
         return msgspec.json.encode(UnknownBlock(block_type=kind, raw=block))
     if kind == "tool_result" and "content" in fields:
         return msgspec.json.encode(fields | {"content": Raw(_wrap_content(fields["content"]))})
+    if kind == "document" and "source" in fields:
+        return msgspec.json.encode(fields | {"source": Raw(_wrap_in_holder(fields["source"]))})
     return bytes(block)
 
 

@@ -12,7 +12,7 @@ class NdjsonDecoder:
     """Cuts a byte stream into JSON documents, wherever the reads happen to end."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._rest = bytearray()
 
     def feed(self, data: bytes) -> list[bytes]:
         """Return the documents that ``data`` completes, without blank lines and outer white space.
@@ -20,12 +20,18 @@ class NdjsonDecoder:
         Raises:
             UpstreamBrokenError: a line grew beyond MAX_LINE_BYTES.
         """
-        *lines, self._rest = (self._rest + data).split(b"\n")
+        body, newline, rest = data.rpartition(b"\n")
+        lines: list[bytes] = []
+        if newline:
+            lines = (bytes(self._rest) + body).split(b"\n")
+            self._rest.clear()
+        self._rest += rest
         if len(self._rest) > MAX_LINE_BYTES:
             raise UpstreamBrokenError(f"The upstream sent one line of more than {MAX_LINE_BYTES} bytes.")
         return [document for line in lines if (document := line.strip())]
 
     def close(self) -> list[bytes]:
         """Return the last document, if its line end is missing."""
-        last, self._rest = self._rest.strip(), b""
+        last = bytes(self._rest).strip()
+        self._rest.clear()
         return [last] if last else []

@@ -11,6 +11,8 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
+from claude_bridge.wire.lenient import parse_leniently
+
 # --- what we send -------------------------------------------------------------------------------------------
 
 
@@ -126,6 +128,7 @@ class ChatRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     response_format: ResponseFormat | UnsetType = UNSET
     tool_choice: Literal["auto", "required", "none"] | NamedToolChoice | UnsetType = UNSET
     parallel_tool_calls: bool | UnsetType = UNSET
+    prompt_cache_key: str | UnsetType = UNSET
     user: str | UnsetType = UNSET
     tools: list[ToolDeclaration] | UnsetType = UNSET
     messages: list[ChatMessage]
@@ -227,8 +230,16 @@ _chunk_decoder = msgspec.json.Decoder(Chunk)
 
 
 def parse_chunk(data: bytes) -> Chunk:
-    """Return the typed chunk or response; raises msgspec.DecodeError where it is none."""
-    return _chunk_decoder.decode(data)
+    """Return the typed chunk or response; raises msgspec.DecodeError where it is no JSON object.
+
+    One odd field must not cost the user an answer: where the types are wrong, what can be read is.
+    """
+    try:
+        if not data.isascii():
+            data.decode()  # the decoder itself does not look into Raw fields
+        return _chunk_decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return parse_leniently(data, Chunk)
 
 
 class ListedModel(Struct, frozen=True):
@@ -248,5 +259,8 @@ class ListedModels(Struct, frozen=True):
 
 
 def parse_models(data: bytes) -> list[ListedModel]:
-    """Return the entries of a model list; raises msgspec.DecodeError where it is none."""
-    return msgspec.json.decode(data, type=ListedModels).data
+    """Return the entries of a model list that have an id; raises msgspec.DecodeError where it is none."""
+    try:
+        return msgspec.json.decode(data, type=ListedModels).data
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return parse_leniently(data, ListedModels).data

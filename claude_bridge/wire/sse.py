@@ -27,10 +27,12 @@ class SseDecoder:
     """
 
     def __init__(self) -> None:
-        self._rest = b""
+        # Grows in place: a huge line that comes in small reads must not be copied at each of them.
+        self._rest = bytearray()
         self._started = False
         self._event = b""
         self._data: list[bytes] = []
+        self._data_bytes = 0
         self._after_cr = False
 
     def feed(self, data: bytes) -> list[SseFrame]:
@@ -39,51 +41,61 @@ class SseDecoder:
         Raises:
             UpstreamBrokenError: a frame grew beyond MAX_FRAME_BYTES.
         """
-        buffer = self._rest + data if self._rest else data
         if not self._started:
-            if len(buffer) < len(_BOM) and _BOM.startswith(buffer):
-                self._rest = buffer
+            data = bytes(self._rest) + data
+            self._rest.clear()
+            if len(data) < len(_BOM) and _BOM.startswith(data):
+                self._rest += data
                 return []
             self._started = True
-            buffer = buffer.removeprefix(_BOM)
-        if b"\r" in buffer or self._after_cr:
-            buffer = self._with_plain_line_ends(buffer)
-        body, newline, self._rest = buffer.rpartition(b"\n")
-        if len(self._rest) + sum(map(len, self._data)) > MAX_FRAME_BYTES:
-            raise UpstreamBrokenError(f"The upstream sent one event of more than {MAX_FRAME_BYTES} bytes.")
+            data = data.removeprefix(_BOM)
+        if b"\r" in data or self._after_cr:
+            data = self._with_plain_line_ends(data)
+        body, newline, rest = data.rpartition(b"\n")
         frames: list[SseFrame] = []
         if newline:
+            if self._rest:
+                body = bytes(self._rest) + body
+                self._rest.clear()
             self._take_lines(body, frames)
+        self._rest += rest
+        if len(self._rest) + self._data_bytes > MAX_FRAME_BYTES:
+            raise UpstreamBrokenError(f"The upstream sent one event of more than {MAX_FRAME_BYTES} bytes.")
         return frames
 
     def close(self) -> list[SseFrame]:
         """Return what an unfinished last frame holds; servers forget the last blank line."""
         frames: list[SseFrame] = []
-        self._take_lines(self._rest + b"\n", frames)
-        self._rest = b""
+        self._take_lines(bytes(self._rest) + b"\n", frames)
+        self._rest.clear()
         return frames
 
-    def _with_plain_line_ends(self, buffer: bytes) -> bytes:
+    def _with_plain_line_ends(self, data: bytes) -> bytes:
+        if not data:
+            return data
         # A CR at the very end may be half of a CRLF: it counts as a line end now, and the LF is dropped later.
-        if self._after_cr and buffer.startswith(b"\n"):
-            buffer = buffer[1:]
-        self._after_cr = buffer.endswith(b"\r") if buffer else self._after_cr
-        return buffer.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        if self._after_cr:
+            data = data.removeprefix(b"\n")
+        self._after_cr = data.endswith(b"\r")
+        return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
     def _take_lines(self, body: bytes, frames: list[SseFrame]) -> None:
         for line in body.split(b"\n"):
             if line.startswith(b"data:"):
                 self._data.append(line[6:] if line[5:6] == b" " else line[5:])
+                self._data_bytes += len(line)
             elif not line:
                 if self._data:
                     data = self._data
                     frames.append(SseFrame(self._event, data[0] if len(data) == 1 else b"\n".join(data)))
                     self._data = []
+                    self._data_bytes = 0
                 self._event = b""
             elif line.startswith(b"event:"):
                 self._event = line[6:].strip()
             elif line == b"data":
                 self._data.append(b"")
+                self._data_bytes += len(line)
 
 
 def encode_frame(event: bytes, data: bytes) -> bytes:

@@ -1,0 +1,100 @@
+"""Lenient reading: a struct from JSON whose fields may have types that nobody announced.
+
+The strict decoder is an order of magnitude faster and right nearly always; this is what is tried when it says no.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from types import NoneType, UnionType
+from typing import Any, TypeVar, get_args, get_origin
+
+import msgspec
+from msgspec import Raw, Struct
+
+from claude_bridge.wire.surrogates import replace_lone_surrogates
+
+_Shape = TypeVar("_Shape", bound=Struct)
+
+
+def parse_any(document: bytes) -> Any:  # noqa: ANN401 - any JSON
+    """Return the plain value of a JSON document; raises msgspec.DecodeError where it is none."""
+    try:
+        return msgspec.json.decode(replace_lone_surrogates(document.decode("utf-8", "replace").encode()))
+    except RecursionError:
+        raise msgspec.DecodeError("nested too deeply") from None
+
+
+def parse_leniently(document: bytes, shape: type[_Shape]) -> _Shape:
+    """Return the struct that a JSON object spells; a field of the wrong type counts as not given.
+
+    Numbers given as strings are read, strings given as numbers too, one item in place of a list of items as a list
+    of one. Bytes that are no UTF-8 and lone surrogates become U+FFFD.
+
+    Raises:
+        msgspec.DecodeError: the document is no JSON, no object, or lacks a field that has no default.
+    """
+    read = _struct(parse_any(document), shape)
+    if read is None:
+        raise msgspec.DecodeError(f"no {shape.__name__}")
+    return read
+
+
+@cache
+def _fields(shape: type[Struct]) -> tuple[msgspec.structs.FieldInfo, ...]:
+    return msgspec.structs.fields(shape)
+
+
+def _struct(value: Any, shape: type[_Shape]) -> _Shape | None:  # noqa: ANN401 - any JSON
+    if not isinstance(value, dict):
+        return None
+    read: dict[str, Any] = {}
+    for field in _fields(shape):
+        given = value.get(field.encode_name)
+        accepted = get_args(field.type) if isinstance(field.type, UnionType) else (field.type,)
+        found = (_value(given, kind) for kind in accepted if given is not None)
+        known = next((one for one in found if one is not None), None)
+        if known is not None:
+            read[field.name] = known
+        elif field.required:
+            return None
+    return shape(**read)
+
+
+def _value(value: Any, kind: Any) -> Any:  # noqa: ANN401 - any JSON, any annotation
+    """Return the value as one of ``kind``, or None where it can't be read so."""
+    if kind is Any:
+        return value
+    if kind is NoneType:
+        return None
+    if kind is Raw:
+        return _raw(value)
+    if get_origin(kind) is list:
+        return _list(value, *get_args(kind))
+    if isinstance(kind, type) and issubclass(kind, Struct):
+        return _struct(value, kind)
+    if isinstance(value, bool) and kind is not bool:
+        return None
+    if kind is str:
+        return str(value) if isinstance(value, str | int | float) else None
+    if kind is int and isinstance(value, float):
+        return int(value)
+    try:
+        return msgspec.convert(value, kind, strict=False)
+    except msgspec.ValidationError:
+        return None
+
+
+def _list(value: Any, item: Any) -> list[Any] | None:  # noqa: ANN401 - as above
+    if isinstance(value, dict):
+        value = [value]
+    if not isinstance(value, list):
+        return None
+    return [found for part in value if (found := _value(part, item)) is not None]
+
+
+def _raw(value: Any) -> Raw | None:  # noqa: ANN401 - as above
+    try:
+        return Raw(msgspec.json.encode(value))
+    except RecursionError:  # encoding nests a little deeper than decoding did
+        return None
