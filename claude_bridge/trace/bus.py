@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Sequence
 from typing import Protocol
@@ -40,13 +41,27 @@ class Bus:
             try:
                 sink.take(event)
             except Exception as error:  # noqa: BLE001 - a sink must never break an exchange
-                self._sinks.remove(sink)
-                self.active = bool(self._sinks)
-                print(f"bridge: {type(sink).__name__} stopped: {error!r}", file=sys.stderr)  # noqa: T201
+                self._drop(sink, error)
 
     def close(self) -> None:
-        """Close every sink."""
-        for sink in self._sinks:
-            sink.close()
+        """Close every sink, those too that come after one that fails to close."""
+        for sink in list(self._sinks):
+            try:
+                sink.close()
+            except Exception as error:  # noqa: BLE001 - the others must be closed too
+                _tell(sink, error)
         self._sinks.clear()
         self.active = False
+
+    def _drop(self, sink: Sink, error: Exception) -> None:
+        self._sinks.remove(sink)
+        self.active = bool(self._sinks)
+        _tell(sink, error)
+        with contextlib.suppress(Exception):  # it is broken already, and that has been told
+            sink.close()
+
+
+def _tell(sink: Sink, error: Exception) -> None:
+    what = repr(error)[:300]  # repr: spells out control characters that a foreign text may bring
+    with contextlib.suppress(OSError, ValueError):  # stderr itself may be what is broken
+        print(f"bridge: {type(sink).__name__} stopped: {what}", file=sys.stderr)  # noqa: T201

@@ -90,8 +90,9 @@ class ToolInputRepaired(Struct, frozen=True, kw_only=True, tag=True):
 class ExchangeEnded(Struct, frozen=True, kw_only=True, tag=True):
     """The answer is whole. None in a figure means that the engine did not report it.
 
-    ``usage_is_estimated`` says that the engine gave no token counts. ``prompt_ms`` and ``output_ms`` are the
-    engine's own times for reading the prompt and for writing the answer.
+    ``prompt_tokens`` counts the whole prompt, cached part included. ``usage_is_estimated`` says that the engine gave
+    no token counts. ``prompt_ms`` and ``output_ms`` are the engine's own times for reading the prompt, without the
+    cached part, and for writing the answer.
     """
 
     exchange: str

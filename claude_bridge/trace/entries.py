@@ -1,0 +1,157 @@
+"""The log in words: what is told of a request and of its answer, as lines without colours and widths.
+
+Texts in an entry are foreign and not yet made printable: whoever shows them must do that.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple, assert_never
+
+import msgspec
+
+from claude_bridge.trace.bodies import contents, last_said
+from claude_bridge.trace.events import ExchangeEnded, RequestReceived
+from claude_bridge.trace.printable import counted, one_line, rate, seconds, shortened, size
+from claude_bridge.wire.anthropic import AnswerBlock, Message, TextBlock, ThinkingBlock, ToolUseBlock
+
+Mark = Literal["asked", "sent", "first", "done", "failed"]
+Tone = Literal["plain", "dim", "warning", "bad"]
+
+_MAX_SAID = 8
+_SAID_ROWS = {"user": 3, "result": 2}
+_MAX_TEXT_CHARS = 4_000
+_MAX_ARGUMENT_CHARS = 72
+
+
+class Line(NamedTuple):
+    """One line of an entry; a longer text is folded to at most ``rows`` rows."""
+
+    label: str
+    text: str
+    rows: int = 2
+    tone: Tone = "plain"
+
+
+class Entry(NamedTuple):
+    """What is shown of one event; ``number`` counts exchanges, and picks the colour of the tag."""
+
+    tag: str
+    number: int
+    mark: Mark
+    at_s: float
+    head: str
+    lines: list[Line]
+    tone: Tone = "plain"
+
+
+# --- what was asked -----------------------------------------------------------------------------------------
+
+
+def asked_head(event: RequestReceived) -> str:
+    """Return the request in one line."""
+    parts = [event.model, "streamed" if event.streamed else "not streamed", counted(event.messages, "message")]
+    if event.tools:
+        parts.append(counted(event.tools, "tool"))
+    parts.append(size(len(event.body)))
+    path = "" if event.path.partition("?")[0] == "/v1/messages" else f"{event.path} "
+    return path + ", ".join(parts)
+
+
+def asked_lines(event: RequestReceived) -> list[Line]:
+    """Return who asked, what fills the request, and what was said last."""
+    client = (event.user_agent or "").split()
+    origin = [client[0]] if client else ["a client without a name"]
+    if event.session:
+        origin.append(f"session {event.session[:8]}")
+    origin.append(event.exchange)
+    said = last_said(event.body)
+    left_out = len(said) - _MAX_SAID
+    return [
+        Line("from", ", ".join(origin), tone="dim"),
+        *contents_lines(event.body),
+        *([Line("", f"({left_out} more before these)", tone="dim")] if left_out > 0 else []),
+        *(Line(what.who, what.text, _SAID_ROWS[what.who], what.tone) for what in said[-_MAX_SAID:]),
+    ]
+
+
+def contents_lines(body: bytes) -> list[Line]:
+    """Return what fills a request body, the client's or ours."""
+    sizes, parameters = contents(body)
+    lines = [Line("holds", sizes, tone="dim"), Line("with", parameters, tone="dim")]
+    return [line for line in lines if line.text]
+
+
+# --- what was answered --------------------------------------------------------------------------------------
+
+
+def usage_text(event: ExchangeEnded) -> str:
+    """Return the tokens read, reused and written."""
+    usage = event.message.usage
+    whole_prompt = usage.input_tokens + usage.cache_read_input_tokens + usage.cache_creation_input_tokens
+    prompt = whole_prompt if event.prompt_tokens is None else event.prompt_tokens
+    about = "~" if event.usage_is_estimated else ""
+    if event.cached_tokens is None:
+        cache = "cache not reported"
+    elif event.cached_tokens == 0 or prompt == 0:
+        cache = "none from cache"
+    else:
+        cache = f"{event.cached_tokens:,} from cache, {event.cached_tokens / prompt:.0%}"
+    out = f"{about}{usage.output_tokens:,} out"
+    if usage.output_tokens_details:
+        out += f" ({usage.output_tokens_details.thinking_tokens:,} thinking)"
+    return f"{about}{prompt:,} tokens in ({cache}), {out}"
+
+
+def speed_lines(event: ExchangeEnded) -> list[Line]:
+    """Return how fast it went, as the client saw it and as the engine tells it."""
+    tokens = event.message.usage.output_tokens
+    seen: list[str] = []
+    if event.first_token_s is not None:
+        seen.append(f"first token after {seconds(event.first_token_s)}")
+        writing_s = event.after_s - event.first_token_s
+        if writing_s > 0.05 and tokens > 1:
+            seen.append(f"then {rate(tokens, writing_s)}")
+    engine: list[str] = []
+    if event.prompt_ms and event.prompt_tokens is not None:
+        read_s, read = event.prompt_ms / 1000, event.prompt_tokens - (event.cached_tokens or 0)
+        engine.append(f"read {counted(read, 'token')} in {seconds(read_s)} ({rate(read, read_s)})")
+    if event.output_ms:
+        engine.append(f"wrote for {seconds(event.output_ms / 1000)} ({rate(tokens, event.output_ms / 1000)})")
+    lines = [Line("speed", ", ".join(seen)), Line("engine", ", ".join(engine))]
+    return [line for line in lines if line.text]
+
+
+def answer_lines(message: Message) -> list[Line]:
+    """Return what the model said, thought and called."""
+    lines = [_answer_line(block) for block in message.content]
+    return lines or [Line("text", "(the answer is empty)", tone="warning")]
+
+
+def _answer_line(block: AnswerBlock) -> Line:
+    match block:
+        case TextBlock():
+            return Line("text", shortened(block.text.strip(), _MAX_TEXT_CHARS), rows=6)
+        case ThinkingBlock():
+            return Line("think", shortened(block.thinking.strip(), _MAX_TEXT_CHARS), rows=2, tone="dim")
+        case ToolUseBlock():
+            return Line("call", f"{block.name}({_arguments(bytes(block.input))})", rows=3)
+        case _:
+            assert_never(block)
+
+
+def _arguments(arguments: bytes) -> str:
+    try:
+        fields: Any = msgspec.json.decode(arguments)
+    except (ValueError, RecursionError):
+        fields = None
+    if not isinstance(fields, dict):
+        return shortened(one_line(arguments.decode("utf-8", "replace")), 2 * _MAX_ARGUMENT_CHARS)
+    return ", ".join(f"{name}={_argument(value)}" for name, value in fields.items())
+
+
+def _argument(value: object) -> str:
+    text = msgspec.json.encode(value).decode()
+    if len(text) <= _MAX_ARGUMENT_CHARS:
+        return text
+    end = {'"': '"', "[": "]", "{": "}"}.get(text[0], "")
+    return shortened(text, _MAX_ARGUMENT_CHARS - 1) + end

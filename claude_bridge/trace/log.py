@@ -1,0 +1,193 @@
+"""Log: which exchanges are under way, and what to show of each event."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple, assert_never
+
+from claude_bridge.conversion.losses import Loss
+from claude_bridge.trace.entries import (
+    Entry,
+    Line,
+    Mark,
+    Tone,
+    answer_lines,
+    asked_head,
+    asked_lines,
+    contents_lines,
+    speed_lines,
+    usage_text,
+)
+from claude_bridge.trace.events import (
+    AnswerGrew,
+    ClientLeft,
+    ExchangeEnded,
+    ExchangeFailed,
+    FirstToken,
+    RequestReceived,
+    RequestSent,
+    ToolInputRepaired,
+    TraceEvent,
+    UpstreamAnswered,
+    WaitingForUpstream,
+)
+from claude_bridge.trace.printable import NO_BREAK, rate, seconds, size
+
+_TAG_CHARS = 4
+_MAX_LOSSES = 12
+_WORRYING_STOPS = frozenset({"max_tokens", "refusal", "model_context_window_exceeded"})
+
+
+class Growth(NamedTuple):
+    """How much of an answer has gone to the client."""
+
+    deltas: int
+    chars: int
+
+    @property
+    def tokens(self) -> int:
+        """About how many tokens it is: most engines send one in each delta, some send more."""
+        return max(self.deltas, self.chars // 4)
+
+
+class OpenExchange:
+    """What the log remembers of an exchange under way."""
+
+    def __init__(self, tag: str, number: int, at_s: float) -> None:
+        self.tag = tag
+        self.number = number
+        self.received_at_s = at_s
+        self.messages = 0
+        self.sent: RequestSent | None = None
+        self.first_token_s: float | None = None
+        self.repairs: list[ToolInputRepaired] = []
+
+    def progress(self, now_s: float, growth: Growth) -> str:
+        """Return how far the exchange is, in a line."""
+        passed_s = now_s - self.received_at_s
+        if self.sent is None:
+            return f"preparing, {_whole_seconds(passed_s)}"
+        if self.first_token_s is None:
+            waited = _whole_seconds(passed_s)
+            return f"{self.sent.model}: no token yet, {waited} (~{self.sent.estimated_tokens:,} tokens to read)"
+        writing_s = passed_s - self.first_token_s
+        speed = f" at {rate(growth.tokens, writing_s)}" if writing_s > 1 else ""
+        first = seconds(self.first_token_s)
+        return f"{self.sent.model}: ~{growth.tokens:,} tokens{speed}, {_whole_seconds(passed_s)} (first after {first})"
+
+
+class Log:
+    """Turns events into entries; knows which exchanges are under way."""
+
+    def __init__(self) -> None:
+        self.open: dict[str, OpenExchange] = {}
+        self._number = 0
+        self._known_losses: set[Loss] = set()
+
+    def take(self, event: TraceEvent, growth: Growth) -> Entry | None:
+        """Return what to show of the event, or None. ``growth`` says how much of the answer had gone out."""
+        match event:
+            case RequestReceived():
+                self._exchange(event).messages = event.messages
+                return self._entry(event, "asked", asked_head(event), asked_lines(event))
+            case RequestSent():
+                self._exchange(event).sent = event
+                return self._entry(event, "sent", f"{event.method} {event.url}", self._sent_lines(event))
+            case FirstToken():
+                self._exchange(event).first_token_s = event.after_s
+                return self._entry(event, "first", f"first token after {seconds(event.after_s)}", [])
+            case ToolInputRepaired():
+                self._exchange(event).repairs.append(event)
+                return None
+            case ExchangeEnded():
+                return self._ended(event)
+            case ExchangeFailed():
+                return self._failed(event, growth)
+            case ClientLeft():
+                entry = self._entry(event, "failed", f"the client left after {seconds(event.after_s)}", [], "warning")
+                return self._closed(event.exchange, entry._replace(lines=[self._how_far(event.exchange, growth)]))
+            case UpstreamAnswered() | WaitingForUpstream() | AnswerGrew():
+                return None
+            case _:
+                assert_never(event)
+
+    def forget(self) -> None:
+        """Forget the exchanges under way, because events were missed."""
+        self.open.clear()
+
+    def _exchange(self, event: TraceEvent) -> OpenExchange:
+        exchange = self.open.get(event.exchange)
+        if exchange is None:
+            tags = {other.tag for other in self.open.values()}
+            chars = _TAG_CHARS
+            while event.exchange[-chars:] in tags and chars < len(event.exchange):
+                chars += 1
+            exchange = OpenExchange(event.exchange[-chars:], self._number, event.at_s)
+            self.open[event.exchange] = exchange
+            self._number += 1
+        return exchange
+
+    def _entry(self, event: TraceEvent, mark: Mark, head: str, lines: Iterable[Line], tone: Tone = "plain") -> Entry:
+        exchange = self._exchange(event)
+        return Entry(exchange.tag, exchange.number, mark, event.at_s, head, list(lines), tone)
+
+    def _closed(self, exchange: str, entry: Entry) -> Entry:
+        del self.open[exchange]
+        return entry
+
+    def _sent_lines(self, event: RequestSent) -> list[Line]:
+        tokens = f"~{event.estimated_tokens:,} tokens"
+        return [
+            Line("to", f"{event.model} on {event.upstream}, {size(len(event.body))}, {tokens}"),
+            *contents_lines(event.body),
+            *self._loss_lines(event.losses),
+        ]
+
+    def _loss_lines(self, losses: list[Loss]) -> list[Line]:
+        """Return one line for each new loss, and one for all that an earlier request had too."""
+        new = [loss for loss in losses if loss not in self._known_losses]
+        known = [loss.path.removeprefix("$.") for loss in losses if loss in self._known_losses]
+        self._known_losses.update(new)
+        lines = [
+            Line("loss", f"{loss.path.removeprefix('$.')}: {loss.reason}", tone="warning") for loss in new[:_MAX_LOSSES]
+        ]
+        if len(new) > _MAX_LOSSES:
+            lines.append(Line("loss", f"and {len(new) - _MAX_LOSSES} more", tone="warning"))
+        if known:
+            lines.append(Line("loss", f"as before: {', '.join(known)}", tone="dim"))
+        return lines
+
+    def _ended(self, event: ExchangeEnded) -> Entry:
+        exchange = self._exchange(event)
+        stop: str = event.message.stop_reason or "no stop reason"
+        tone: Tone = "warning" if stop in _WORRYING_STOPS else "plain"
+        if event.message.stop_sequence is not None:
+            stop += f" {event.message.stop_sequence!r}"
+        lines = [Line("usage", usage_text(event), tone=self._usage_tone(event)), *speed_lines(event)]
+        lines += answer_lines(event.message)
+        lines += [Line("repair", f"{repair.tool_name}: {repair.what}", tone="warning") for repair in exchange.repairs]
+        return self._closed(
+            event.exchange, self._entry(event, "done", f"{stop} after {seconds(event.after_s)}", lines, tone)
+        )
+
+    def _usage_tone(self, event: ExchangeEnded) -> Tone:
+        """Return "warning" where an engine with a prompt cache read a conversation anew."""
+        return "warning" if event.cached_tokens == 0 and self._exchange(event).messages > 2 else "plain"
+
+    def _failed(self, event: ExchangeFailed, growth: Growth) -> Entry:
+        where = ", in mid-answer" if event.in_stream else ""
+        head = f"{event.status} {event.error_type} after {seconds(event.after_s)}{where}"
+        lines = [Line("error", event.message, rows=6, tone="bad")]
+        if event.in_stream:
+            lines.append(self._how_far(event.exchange, growth))
+        return self._closed(event.exchange, self._entry(event, "failed", head, lines, "bad"))
+
+    def _how_far(self, exchange: str, growth: Growth) -> Line:
+        first_token_s = self.open[exchange].first_token_s
+        if first_token_s is None:
+            return Line("sent", "nothing yet: the first token had not come")
+        return Line("sent", f"~{growth.tokens:,} tokens, the first after {seconds(first_token_s)}")
+
+
+def _whole_seconds(duration_s: float) -> str:
+    return f"{max(duration_s, 0):.0f}{NO_BREAK}s" if duration_s < 119.5 else seconds(duration_s)
