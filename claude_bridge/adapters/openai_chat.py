@@ -25,11 +25,11 @@ from claude_bridge.conversion.losses import Loss
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.request import FitRequest, FitTool, fit_schema
 from claude_bridge.conversion.thinking import nearest_effort, wanted_effort
-from claude_bridge.conversion.tool_input import is_json
+from claude_bridge.conversion.tool_input import compact_json, is_json
 from claude_bridge.conversion.tool_names import engine_name
 from claude_bridge.conversion.turns import Turn
 from claude_bridge.conversion.upstream_errors import explain_error_object, explain_no_json, explain_refusal
-from claude_bridge.errors import BridgeError, InvalidRequestError, UpstreamBrokenError, UpstreamError
+from claude_bridge.errors import BridgeError, UpstreamBrokenError, UpstreamError
 from claude_bridge.wire import openai
 from claude_bridge.wire.anthropic import (
     ImageBlock,
@@ -147,10 +147,7 @@ def _arguments(tool_input: Raw) -> str:
 
     Chat templates take arguments apart as an object, and fail on anything else: that goes in under a key.
     """
-    try:
-        compact = msgspec.json.format(bytes(tool_input), indent=-1).decode()
-    except RecursionError:
-        raise InvalidRequestError("messages: the input of a tool_use block is nested too deeply") from None
+    compact = compact_json(tool_input)
     if compact.startswith("{"):
         return compact
     return "{}" if compact == "null" else f'{{"input":{compact}}}'

@@ -12,6 +12,7 @@ import msgspec
 
 from claude_bridge.conversion.losses import Loss
 from claude_bridge.conversion.profile import Profile
+from claude_bridge.conversion.tool_input import compact_json
 from claude_bridge.wire.anthropic import (
     Base64Source,
     Block,
@@ -71,7 +72,7 @@ def fit_blocks(blocks: Iterable[Block], profile: Profile, path: str, losses: lis
             case ToolReferenceBlock():
                 fit.append(TextBlock(f"Loaded tools: {block.tool_name}"))
             case ServerToolUseBlock():
-                fit.append(TextBlock(f"[{block.name} was called with {bytes(block.input).decode()}]"))
+                fit.append(TextBlock(f"[{block.name} was called with {compact_json(block.input)}]"))
             case WebSearchToolResultBlock():
                 fit.append(TextBlock(_search_results_text(block)))
             case UnknownBlock():

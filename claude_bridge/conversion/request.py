@@ -53,13 +53,16 @@ def fit_request(request: CountTokensRequest, profile: Profile) -> FitRequest:
 
 
 def fit_schema(schema: Raw, profile: Profile, path: str) -> Raw:
-    """Return a JSON Schema that an engine of this profile can take; raises InvalidRequestError that names ``path``."""
-    if not bytes(schema).startswith(b"{"):
-        raise InvalidRequestError(f"Expected `object`, got {bytes(schema)[:20].decode(errors='replace')} - at `{path}`")
-    if not profile.compiles_grammar:
-        return schema
+    """Return a JSON Schema that an engine of this profile can take, in one fixed formatting.
+
+    Raises:
+        InvalidRequestError: it is no object, or can't be read; the message names ``path``.
+    """
+    given = bytes(schema)
+    if not given.startswith(b"{"):
+        raise InvalidRequestError(f"Expected `object`, got {given[:20].decode(errors='replace')} - at `{path}`")
     try:
-        return Raw(schema_for_grammar(bytes(schema)))
+        return Raw(schema_for_grammar(given) if profile.compiles_grammar else msgspec.json.format(given, indent=-1))
     except (msgspec.DecodeError, RecursionError) as error:
         raise InvalidRequestError(f"The schema can't be read: {error} - at `{path}`") from error
 

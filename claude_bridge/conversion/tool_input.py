@@ -1,4 +1,4 @@
-"""A tool call's arguments: joined from what the engine sent, and mended where they are no JSON.
+"""A tool call's input: put in one formatting on the way in, joined and mended on the way out.
 
 Nothing is invented: what can't be mended is handed on, and the client's own validation answers the model.
 """
@@ -8,11 +8,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
+from msgspec import Raw
 
+from claude_bridge.errors import InvalidRequestError
 from claude_bridge.wire.surrogates import replace_lone_surrogates
 
 MAX_MENDED_CHARS = 200_000
 """Mending walks the text in Python, and not always once."""
+
+
+def compact_json(document: Raw) -> str:
+    """Return JSON in one fixed formatting, its keys in the order in which they came: it is part of the prompt.
+
+    Raises:
+        InvalidRequestError: it is nested too deeply.
+    """
+    try:
+        return msgspec.json.format(bytes(document), indent=-1).decode()
+    except RecursionError:
+        raise InvalidRequestError("messages: the input of a tool use is nested too deeply") from None
 
 
 def join_arguments(fragments: Sequence[str]) -> str:

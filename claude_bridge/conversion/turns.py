@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from claude_bridge.conversion.content import FitBlock, as_blocks, fit_blocks, text_of
 from claude_bridge.conversion.losses import Loss
 from claude_bridge.conversion.profile import Profile
+from claude_bridge.conversion.tool_input import compact_json
 from claude_bridge.wire.anthropic import (
     Block,
     ImageBlock,
@@ -113,7 +114,7 @@ def _results_first(blocks: list[FitBlock], calls: Sequence[ToolUseBlock], profil
     others: list[FitBlock] = []
     for block in blocks:
         if isinstance(block, ToolUseBlock):
-            others.append(TextBlock(f"[tool use {block.name} {bytes(block.input).decode()}]"))
+            others.append(TextBlock(f"[tool use {block.name} {compact_json(block.input)}]"))
         elif not isinstance(block, ToolResultBlock):
             others.append(block)
         elif block.tool_use_id in wanted and block.tool_use_id not in results:

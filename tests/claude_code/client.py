@@ -1,0 +1,119 @@
+"""Claude Code as the tests run it: a clean home, nothing but loopback, an end that is sure to come."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import anyio
+from anyio.abc import ByteReceiveStream
+from msgspec import Struct
+
+NOWHERE = "http://127.0.0.1:9"
+"""A port at which nobody listens: what is not loopback ends here."""
+
+
+class ClaudeCode(Struct, frozen=True, kw_only=True):
+    """One installation with a home and a project that no other test has."""
+
+    binary: Path
+    home: Path
+    project: Path
+
+    def environment(self, base_url: str, **more: str) -> dict[str, str]:
+        """Return the whole environment: nothing of the developer's own goes in."""
+        return {
+            "HOME": str(self.home),
+            "PATH": "/usr/local/bin:/usr/bin:/bin",
+            "TERM": "xterm-256color",
+            "LANG": "C.UTF-8",
+            "ANTHROPIC_BASE_URL": base_url,
+            "ANTHROPIC_AUTH_TOKEN": "test",
+            "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+            "DISABLE_TELEMETRY": "1",
+            "DISABLE_ERROR_REPORTING": "1",
+            "DISABLE_AUTOUPDATER": "1",
+            "HTTP_PROXY": NOWHERE,
+            "HTTPS_PROXY": NOWHERE,
+            "NO_PROXY": "127.0.0.1,localhost",
+            "IS_SANDBOX": "1",  # root may skip the permission questions then, as in a container
+            **more,
+        }
+
+    async def ask(
+        self,
+        base_url: str,
+        prompt: str,
+        *arguments: str,
+        environment: Mapping[str, str] | None = None,
+        within_s: float = 60.0,
+    ) -> Session:
+        """Run one prompt to its end, with all tools allowed; raises TimeoutError."""
+        command = [str(self.binary), "-p", prompt, "--output-format", "stream-json", "--verbose"]
+        async with await anyio.open_process(
+            [*command, "--dangerously-skip-permissions", *arguments],
+            stdin=subprocess.DEVNULL,
+            cwd=self.project,
+            env=self.environment(base_url, **(environment or {})),
+            start_new_session=True,
+        ) as process:
+            output: dict[str, bytes] = {}
+
+            async def gather(name: str, stream: ByteReceiveStream | None) -> None:
+                assert stream is not None
+                output[name] = b"".join([data async for data in stream])
+
+            try:
+                with anyio.fail_after(within_s):
+                    async with anyio.create_task_group() as tasks:
+                        tasks.start_soon(gather, "stdout", process.stdout)
+                        tasks.start_soon(gather, "stderr", process.stderr)
+                    code = await process.wait()
+            finally:
+                end_group(process.pid)
+        events = [json.loads(line) for line in output["stdout"].splitlines() if line.strip()]
+        return Session(code=code, events=events, stderr=output["stderr"].decode("utf-8", "replace"))
+
+
+class Session(Struct, frozen=True, kw_only=True):
+    """What Claude Code said, as its stream-json output tells it."""
+
+    code: int
+    events: list[dict[str, Any]]
+    stderr: str
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """The last event: how it ended, the answer's text and the usage of the whole session."""
+        results = [event for event in self.events if event["type"] == "result"]
+        assert results, f"no result; exit code {self.code}; stderr: {self.stderr[-2000:]}"
+        return results[-1]
+
+    def blocks(self, role: str, kind: str) -> list[dict[str, Any]]:
+        """Return the content blocks of one type that went by in ``assistant`` or ``user`` messages."""
+        return list(_blocks(self.events, role, kind))
+
+    def notices(self, subtype: str) -> list[dict[str, Any]]:
+        """Return the system events of one subtype, such as ``api_retry``."""
+        return [event for event in self.events if event["type"] == "system" and event.get("subtype") == subtype]
+
+
+def _blocks(events: list[dict[str, Any]], role: str, kind: str) -> Iterator[dict[str, Any]]:
+    for event in events:
+        content = event["message"]["content"] if event["type"] == role else []
+        for block in content if isinstance(content, list) else []:
+            if block["type"] == kind:
+                yield block
+
+
+def end_group(pid: int) -> None:
+    """End what is left of the process group that a process of ours leads."""
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass

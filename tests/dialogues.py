@@ -1,0 +1,124 @@
+"""One exchange without sockets: what the client said, what we send; what the engine said, what we answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import count
+from typing import Any
+
+import msgspec
+
+from claude_bridge.adapters.base import OutgoingRequest
+from claude_bridge.adapters.openai_chat import OPENAI_CHAT
+from claude_bridge.adapters.profiles import UNKNOWN
+from claude_bridge.conversion.answer import AnswerStream
+from claude_bridge.conversion.fold import Fold
+from claude_bridge.conversion.losses import Loss
+from claude_bridge.conversion.profile import Profile
+from claude_bridge.conversion.request import fit_request
+from claude_bridge.errors import UpstreamError
+from claude_bridge.wire.anthropic import (
+    CountTokensRequest,
+    Message,
+    MessagesRequest,
+    StreamEvent,
+    encode_stream_event,
+    parse_messages_request,
+)
+
+UPSTREAM = "Engine at http://127.0.0.1:9"
+
+
+def a_request(**fields: Any) -> MessagesRequest:
+    """Return a small request with some fields set, read from JSON as a client's would be."""
+    small = {"model": "m", "max_tokens": 100, "messages": [{"role": "user", "content": "Hi"}]}
+    return parse_messages_request(msgspec.json.encode(small | fields))
+
+
+def sent(request: CountTokensRequest, profile: Profile = UNKNOWN) -> tuple[OutgoingRequest, list[Loss]]:
+    """Return what goes upstream for a request, and what was lost on the way."""
+    fit = fit_request(request, profile)
+    return OPENAI_CHAT.encode(fit, "local-model", profile, max_output_tokens=None), fit.losses
+
+
+def sent_body(request: CountTokensRequest, profile: Profile = UNKNOWN) -> dict[str, Any]:
+    """Return the JSON object that goes upstream."""
+    body: dict[str, Any] = msgspec.json.decode(sent(request, profile)[0].body)
+    return body
+
+
+def sent_messages(*messages: dict[str, Any], profile: Profile = UNKNOWN, **fields: Any) -> list[dict[str, Any]]:
+    """Return the messages that go upstream for a conversation."""
+    found: list[dict[str, Any]] = sent_body(a_request(messages=list(messages), **fields), profile)["messages"]
+    return found
+
+
+def answered(
+    reads: Iterable[bytes],
+    request: MessagesRequest | None = None,
+    *,
+    prompt_tokens: int = 100,
+    window_tokens: int | None = None,
+) -> list[StreamEvent]:
+    """Return the events that the client gets for what the engine said, read by read."""
+    decoder = OPENAI_CHAT.decoder(UPSTREAM)
+    numbers = count(1)
+    answer = AnswerStream(
+        request or a_request(),
+        message_id="msg_test",
+        request_id="req_test",
+        prompt_tokens=prompt_tokens,
+        window_tokens=window_tokens,
+        new_tool_id=lambda: f"toolu_{next(numbers):02}",
+    )
+    events = answer.start()
+    try:
+        for data in reads:
+            events += answer.feed(decoder.feed(data))
+            if decoder.done or answer.done:
+                break
+        else:
+            events += answer.feed(decoder.close())
+    except UpstreamError as error:
+        return events + answer.fail(error)
+    return events + answer.close()
+
+
+def client_bytes(events: Iterable[StreamEvent]) -> bytes:
+    """Return the events as they are on the wire."""
+    return b"".join(map(encode_stream_event, events))
+
+
+def folded(events: Sequence[StreamEvent]) -> Message:
+    """Return the message that a whole stream spells."""
+    fold = Fold()
+    fold.feed(events)
+    return fold.message
+
+
+def sse(*chunks: Any, done: bool = True) -> bytes:
+    """Return chunks as an engine's stream."""
+    frames = [b"data: " + (chunk if isinstance(chunk, bytes) else msgspec.json.encode(chunk)) for chunk in chunks]
+    return b"".join(frame + b"\n\n" for frame in [*frames, *([b"data: [DONE]"] if done else [])])
+
+
+def chunk(finish_reason: str | None = None, **delta: Any) -> dict[str, Any]:
+    """Return one chunk of an answer."""
+    return {"choices": [{"index": 0, "delta": delta, "finish_reason": finish_reason}]}
+
+
+def call(arguments: Any = None, **fields: Any) -> dict[str, Any]:
+    """Return a chunk with a fragment of one tool call; ``name`` and ``arguments`` go into its function."""
+    function = {key: fields.pop(key) for key in ("name",) if key in fields}
+    if arguments is not None:
+        function["arguments"] = arguments
+    return chunk(tool_calls=[fields | {"function": function}])
+
+
+def cut(data: bytes, places: Iterable[int]) -> Iterator[bytes]:
+    """Yield the bytes in reads that end at the given places."""
+    start = 0
+    for place in sorted(places):
+        yield data[start:place]
+        start = place
+    yield data[start:]

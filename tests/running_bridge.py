@@ -1,0 +1,47 @@
+"""A bridge on a free loopback port, in the test's own event loop."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
+
+from claude_bridge.adapters import ADAPTERS
+from claude_bridge.adapters.profiles import UNKNOWN
+from claude_bridge.bridge import Bridge
+from claude_bridge.conversion.profile import Profile
+from claude_bridge.providers import Upstream
+from claude_bridge.server.serve import accept_connections, open_listener
+from claude_bridge.server.service import Service
+from claude_bridge.trace.bus import Bus
+from claude_bridge.upstream.client import UpstreamClient
+from tests.fake_upstream import MODEL
+
+
+@asynccontextmanager
+async def open_bridge(upstream: Upstream) -> AsyncIterator[str]:
+    """Serve before an upstream while the context lasts; yields the bridge's address."""
+    bus = Bus()
+    service = Service(bus, auth_token=None, loopback_only=True)
+    listener, port = await open_listener("127.0.0.1", 0)
+    async with (
+        UpstreamClient(upstream.base_url, api_key=None, name=upstream.name) as client,
+        anyio.create_task_group() as tasks,
+    ):
+        service.provide(Bridge(upstream, client, bus=bus))
+        tasks.start_soon(accept_connections, listener, service)
+        yield f"http://127.0.0.1:{port}"
+        tasks.cancel_scope.cancel()
+
+
+def scripted_upstream(base_url: str, *, profile: Profile = UNKNOWN, window_tokens: int | None = None) -> Upstream:
+    """Return the fake upstream as the bridge sees it."""
+    return Upstream(
+        name="The engine",
+        base_url=base_url,
+        model=MODEL,
+        adapter=ADAPTERS["openai-chat"],
+        profile=profile,
+        window_tokens=window_tokens,
+    )

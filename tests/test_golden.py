@@ -1,0 +1,86 @@
+"""The golden cases: each folder of tests/golden is a dialogue that a person can read.
+
+``request.json`` is what the client said and ``upstream.*`` what the engine said; ``upstream_request.json`` is what we
+must send and ``client.sse`` what we must answer. ``profile.txt`` names a row of adapters/profiles.py, ``window.txt``
+the engine's context window in tokens; ``about.md`` says what the case proves.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from claude_bridge.adapters import profiles
+from claude_bridge.conversion.profile import Profile
+from claude_bridge.conversion.tokens import estimate_tokens
+from claude_bridge.wire.anthropic import MessagesRequest, StreamEvent, parse_messages_request
+from tests.dialogues import answered, client_bytes, sent
+from tests.laws import assert_legal, assert_sdk_agrees
+
+GOLDEN = Path(__file__).parent / "golden"
+CASES = sorted(about.parent for about in GOLDEN.glob("*/*/about.md"))
+
+each_case = pytest.mark.parametrize("case", CASES, ids=[str(case.relative_to(GOLDEN)) for case in CASES])
+
+
+@each_case
+def test_the_engine_gets_the_recorded_request(case: Path, request: pytest.FixtureRequest) -> None:
+    body = sent(_request(case), _profile(case))[0].body
+    recorded = case / "upstream_request.json"
+    if request.config.getoption("--update-golden"):
+        recorded.write_text(json.dumps(json.loads(body), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    expected = json.loads(recorded.read_bytes())
+    assert json.loads(body) == expected
+    assert body == json.dumps(expected, ensure_ascii=False, separators=(",", ":")).encode(), "the order of keys"
+
+
+@each_case
+def test_the_client_gets_the_recorded_answer(case: Path, request: pytest.FixtureRequest) -> None:
+    answer = client_bytes(_events(case, [_upstream(case)]))
+    recorded = case / "client.sse"
+    if request.config.getoption("--update-golden"):
+        recorded.write_bytes(answer)
+    assert answer.decode() == recorded.read_text(encoding="utf-8")
+
+
+@each_case
+def test_the_answer_is_the_same_byte_by_byte(case: Path) -> None:
+    said = _upstream(case)
+    reads = [said[at : at + 1] for at in range(len(said))]
+    assert _events(case, reads) == _events(case, [said])
+
+
+@each_case
+def test_the_answer_is_a_legal_stream(case: Path) -> None:
+    events = _events(case, [_upstream(case)])
+    assert_legal(events)
+    assert_sdk_agrees(events)
+
+
+def _request(case: Path) -> MessagesRequest:
+    return parse_messages_request((case / "request.json").read_bytes())
+
+
+def _profile(case: Path) -> Profile:
+    named = case / "profile.txt"
+    profile = getattr(profiles, named.read_text().strip()) if named.exists() else profiles.UNKNOWN
+    assert isinstance(profile, Profile)
+    return profile
+
+
+def _upstream(case: Path) -> bytes:
+    (said,) = [path for path in case.glob("upstream.*")]
+    return said.read_bytes()
+
+
+def _events(case: Path, reads: list[bytes]) -> list[StreamEvent]:
+    window = case / "window.txt"
+    request = _request(case)
+    return answered(
+        reads,
+        request,
+        prompt_tokens=estimate_tokens(sent(request, _profile(case))[0].body),
+        window_tokens=int(window.read_text()) if window.exists() else None,
+    )

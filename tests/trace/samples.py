@@ -1,0 +1,117 @@
+"""Events of made-up exchanges."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from claude_bridge.conversion.losses import Loss
+from claude_bridge.trace.events import (
+    AnswerGrew,
+    ClientLeft,
+    ExchangeEnded,
+    ExchangeFailed,
+    FirstToken,
+    RequestReceived,
+    RequestSent,
+    ToolInputRepaired,
+)
+from claude_bridge.wire.anthropic import AnswerBlock, Message, TextBlock, Usage
+
+NOON = 43_200.0
+EXCHANGE = "req_0000k7Qd"
+
+
+def received(
+    messages: list[dict[str, Any]] | None = None, *, exchange: str = EXCHANGE, body: bytes | None = None, **fields: Any
+) -> RequestReceived:
+    messages = messages or [{"role": "user", "content": "Hello"}]
+    asked = {"model": "claude-sonnet-5", "max_tokens": 32_000, "messages": messages, **fields}
+    return RequestReceived(
+        exchange=exchange,
+        at_s=NOON,
+        path="/v1/messages?beta=true",
+        model="claude-sonnet-5",
+        streamed=True,
+        messages=len(messages),
+        tools=len(asked.get("tools", [])),
+        max_tokens=32_000,
+        session="3f2a9c1d-88aa-4e1c",
+        user_agent="claude-cli/2.1.330 (external, cli)",
+        body=msgspec.json.encode(asked) if body is None else body,
+    )
+
+
+def sent(
+    messages: list[dict[str, Any]] | None = None,
+    *,
+    exchange: str = EXCHANGE,
+    losses: list[Loss] | None = None,
+    body: bytes | None = None,
+    **fields: Any,
+) -> RequestSent:
+    messages = messages or [{"role": "user", "content": "Hello"}]
+    return RequestSent(
+        exchange=exchange,
+        at_s=NOON,
+        after_s=0.01,
+        method="POST",
+        url="http://localhost:11434/v1/chat/completions",
+        model="qwen3:1.7b",
+        upstream="ollama",
+        estimated_tokens=9_100,
+        losses=losses or [],
+        body=msgspec.json.encode({"model": "qwen3:1.7b", "messages": messages, **fields}) if body is None else body,
+    )
+
+
+def first_token(*, exchange: str = EXCHANGE) -> FirstToken:
+    return FirstToken(exchange=exchange, at_s=NOON + 3.9, after_s=3.9)
+
+
+def grew(chars: int = 4, *, exchange: str = EXCHANGE) -> AnswerGrew:
+    return AnswerGrew(exchange=exchange, at_s=NOON + 4, after_s=4, deltas=1, chars=chars)
+
+
+def repaired(what: str = "malformed JSON was mended") -> ToolInputRepaired:
+    return ToolInputRepaired(exchange=EXCHANGE, at_s=NOON + 5, tool_name="Bash", what=what)
+
+
+def ended(content: list[AnswerBlock] | None = None, *, exchange: str = EXCHANGE, **fields: Any) -> ExchangeEnded:
+    message = Message(
+        id="msg_1",
+        model="claude-sonnet-5",
+        content=[TextBlock("Hi.")] if content is None else content,
+        stop_reason=fields.pop("stop_reason", "end_turn"),
+        usage=Usage(input_tokens=340, cache_read_input_tokens=8_760, output_tokens=212),
+    )
+    event = ExchangeEnded(
+        exchange=exchange,
+        at_s=NOON + 6.4,
+        after_s=6.4,
+        first_token_s=3.9,
+        message=message,
+        prompt_tokens=9_100,
+        cached_tokens=8_760,
+        prompt_ms=1_200.0,
+        output_ms=2_400.0,
+        usage_is_estimated=False,
+    )
+    return msgspec.structs.replace(event, **fields)
+
+
+def failed(message: str, *, exchange: str = EXCHANGE, in_stream: bool = False) -> ExchangeFailed:
+    return ExchangeFailed(
+        exchange=exchange,
+        at_s=NOON + 1,
+        after_s=1,
+        status=400,
+        error_type="invalid_request_error",
+        message=message,
+        in_stream=in_stream,
+    )
+
+
+def client_left(*, exchange: str = EXCHANGE) -> ClientLeft:
+    return ClientLeft(exchange=exchange, at_s=NOON + 5, after_s=5)
