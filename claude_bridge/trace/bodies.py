@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 from msgspec import Raw, Struct
 
-from claude_bridge.trace.printable import counted, one_line, shortened, size
+from claude_bridge.trace.printable import NO_BREAK, counted, one_line, shortened, size
 
 _MAX_VALUE_CHARS = 40
 _MAX_SAID_CHARS = 4_000
@@ -47,7 +47,7 @@ def contents(body: bytes) -> Contents:
     if number := len(_items(tools)):
         sizes.append(f"{counted(number, 'tool')} {size(len(bytes(tools)))}")
     parameters = [f"{name} {_value(raw)}" for name, raw in fields.items() if name not in _SHOWN_ELSEWHERE]
-    return Contents(", ".join(sizes), ", ".join(parameters))
+    return Contents(", ".join(part.replace(" ", NO_BREAK) for part in sizes), ", ".join(parameters))
 
 
 def last_said(body: bytes) -> list[Said]:

@@ -220,7 +220,8 @@ class _Screen:
 
     def _append(self, text: Text, *pieces: tuple[str, str]) -> None:
         for piece, style in pieces:
-            text.append(piece if self._is_unicode else self._fit(piece), style)
+            harmless = printable(piece)  # rows are so already: this is the door that nothing gets around
+            text.append(harmless if self._is_unicode else self._fit(harmless), style)
 
     def _fit(self, piece: str) -> str:
         return piece.translate(_ASCII).encode(self._encoding, "replace").decode(self._encoding)

@@ -35,7 +35,7 @@ class Recorder:
         self._first_token_s: float | None = None
         self._fold = Fold() if bus.active else None
         self._repairs_told = 0
-        self._failed = False
+        self._is_over = False
 
     def received(
         self, request: CountTokensRequest, *, path: str, body: bytes, session: str | None, user_agent: str | None
@@ -128,7 +128,7 @@ class Recorder:
 
     def ended(self, usage: UsageReport) -> None:
         """Tell that the answer is whole."""
-        if self._fold is not None:
+        if self._fold is not None and self._is_first_end():
             self._bus.emit(
                 events.ExchangeEnded(
                     exchange=self.exchange,
@@ -146,8 +146,7 @@ class Recorder:
 
     def failed(self, error: BridgeError, *, in_stream: bool) -> None:
         """Tell what ended the exchange too early; only the first cause is told."""
-        if self.active and not self._failed:
-            self._failed = True
+        if self.active and self._is_first_end():
             self._bus.emit(
                 events.ExchangeFailed(
                     exchange=self.exchange,
@@ -161,9 +160,17 @@ class Recorder:
             )
 
     def client_left(self) -> None:
-        """Tell that the client went away."""
-        if self.active:
+        """Tell that the client went away before the exchange was over."""
+        if self.active and self._is_first_end():
             self._bus.emit(events.ClientLeft(exchange=self.exchange, at_s=time.time(), after_s=self._after_s()))
+
+    def broken_off(self) -> None:
+        """Tell of an exchange that ended with nothing told: the bridge was stopped, or has a bug."""
+        self.failed(BridgeError("The bridge stopped before the answer was whole."), in_stream=True)
+
+    def _is_first_end(self) -> bool:
+        is_first, self._is_over = not self._is_over, True
+        return is_first
 
     def _after_s(self) -> float:
         return time.monotonic() - self._started_at

@@ -111,11 +111,13 @@ def _key_spans(lowered: bytes) -> Iterator[tuple[int, int]]:
     for shape in _KEY_SHAPES:
         for match in shape.finditer(lowered):
             yield match.span(1)
+    end = 0
     for match in _PLAIN_KEY.finditer(lowered):
         start, tail = match.span()
-        if _MAY_STAND_BEFORE_KEY.search(lowered[max(0, start - 12) : start]):
+        if start >= end and _MAY_STAND_BEFORE_KEY.search(lowered[max(0, start - 12) : start]):
             rest = _PLAIN_KEY_TAIL.match(lowered, tail)
-            yield start, rest.end() if rest else tail
+            end = rest.end() if rest else tail
+            yield start, end
 
 
 def _anyhow_escaped(secret: str) -> re.Pattern[bytes]:
@@ -124,6 +126,9 @@ def _anyhow_escaped(secret: str) -> re.Pattern[bytes]:
     if len(secret) < _WHOLE_WORD_BELOW_CHARS:
         pattern = rb"(?<![A-Za-z0-9_-])" + pattern + rb"(?![A-Za-z0-9_-])"
     return re.compile(pattern)
+
+
+_ESCAPE_LETTERS = {"\b": b"b", "\f": b"f", "\n": b"n", "\r": b"r", "\t": b"t"}
 
 
 def _anyhow_escaped_char(char: str) -> bytes:
@@ -135,6 +140,8 @@ def _anyhow_escaped_char(char: str) -> bytes:
     as_code = b"".join(rb"\\{1,8}u(?i:%b)" % code for code in codes)
     if char == "\\":
         return rb"(?:\\{8}|\\{4}|\\{2}|\\|%b)" % as_code
+    if char in _ESCAPE_LETTERS:
+        as_code += rb"|\\{1,8}%b" % _ESCAPE_LETTERS[char]
     return rb"(?:\\{0,7}%b|%b)" % (literal, as_code)
 
 

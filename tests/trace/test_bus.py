@@ -1,0 +1,83 @@
+"""Every sink gets every event, redacted; one that breaks harms nobody."""
+
+from __future__ import annotations
+
+import sys
+
+import msgspec
+import pytest
+
+from claude_bridge.trace.bus import Bus
+from claude_bridge.trace.events import TraceEvent
+from tests.trace.samples import ended, received, sent
+
+
+class Recording:
+    def __init__(self) -> None:
+        self.events: list[TraceEvent] = []
+        self.closed = 0
+
+    def take(self, event: TraceEvent) -> None:
+        self.events.append(event)
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+class Breaking(Recording):
+    def take(self, event: TraceEvent) -> None:
+        super().take(event)
+        raise OSError(28, "No space left on device")
+
+    def close(self) -> None:
+        super().close()
+        raise ValueError("closing fails too")
+
+
+def test_sinks_get_events_without_secrets() -> None:
+    first, second = Recording(), Recording()
+    bus = Bus([first, second], secrets=["tr0ub4dor-and-more"])
+
+    bus.emit(received([{"role": "user", "content": "tr0ub4dor-and-more"}]))
+
+    assert first.events == second.events
+    assert b"tr0ub4dor" not in msgspec.json.encode(first.events[0])
+    assert "tr0ub4dor" not in repr(first.events)
+
+
+def test_a_broken_sink_is_closed_and_told_of_once_and_the_others_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+    breaking, healthy = Breaking(), Recording()
+    bus = Bus([breaking, healthy])
+
+    bus.emit(sent())
+    bus.emit(ended())
+    bus.close()
+
+    assert (len(breaking.events), breaking.closed) == (1, 1)
+    assert (len(healthy.events), healthy.closed) == (2, 1)
+    assert capsys.readouterr().err == "bridge: Breaking stopped: OSError(28, 'No space left on device')\n"
+
+
+def test_a_sink_that_fails_to_close_does_not_keep_others_open(capsys: pytest.CaptureFixture[str]) -> None:
+    healthy = Recording()
+    Bus([Breaking(), healthy]).close()
+
+    assert healthy.closed == 1
+    assert "closing fails too" in capsys.readouterr().err
+
+
+def test_nothing_is_raised_where_stderr_is_gone_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Gone:
+        def write(self, _text: str) -> int:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stderr", Gone())
+    Bus([Breaking()]).emit(sent())
+
+
+def test_a_bus_without_sinks_is_not_active() -> None:
+    assert not Bus().active
+    bus = Bus([Breaking()])
+    assert bus.active
+    bus.emit(sent())
+    assert not bus.active
