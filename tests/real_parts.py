@@ -101,6 +101,7 @@ def _install(package: str, prefix: Path) -> str | None:
     try:
         done = subprocess.run(
             [*command, "--loglevel", "error", package],
+            check=False,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

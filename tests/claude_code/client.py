@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,5 @@ def _blocks(events: list[dict[str, Any]], role: str, kind: str) -> Iterator[dict
 
 def end_group(pid: int) -> None:
     """End what is left of the process group that a process of ours leads."""
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass

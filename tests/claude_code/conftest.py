@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,13 +17,22 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+@pytest.fixture(scope="session")
+def new_claude_code(claude_binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], ClaudeCode]:
+    def make() -> ClaudeCode:
+        folder = tmp_path_factory.mktemp("claude-code")
+        home, project = folder / "home", folder / "project"
+        home.mkdir()
+        project.mkdir()
+        # What a user has answered once: the theme, the security notes, and that this folder is trusted.
+        trusted = {"hasTrustDialogAccepted": True, "hasCompletedProjectOnboarding": True}
+        settings = {"theme": "dark", "hasCompletedOnboarding": True, "projects": {str(project): trusted}}
+        (home / ".claude.json").write_text(json.dumps(settings), encoding="utf-8")
+        return ClaudeCode(binary=claude_binary, home=home, project=project)
+
+    return make
+
+
 @pytest.fixture
-def claude_code(claude_binary: Path, tmp_path: Path) -> ClaudeCode:
-    home, project = tmp_path / "home", tmp_path / "project"
-    home.mkdir()
-    project.mkdir()
-    # What a user has answered once: the theme, the security notes, and that this folder is trusted.
-    trusted = {"hasTrustDialogAccepted": True, "hasCompletedProjectOnboarding": True}
-    settings = {"theme": "dark", "hasCompletedOnboarding": True, "projects": {str(project): trusted}}
-    (home / ".claude.json").write_text(json.dumps(settings), encoding="utf-8")
-    return ClaudeCode(binary=claude_binary, home=home, project=project)
+def claude_code(new_claude_code: Callable[[], ClaudeCode]) -> ClaudeCode:
+    return new_claude_code()
