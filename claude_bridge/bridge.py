@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import string
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -26,8 +25,6 @@ from claude_bridge.wire.anthropic import CountTokensRequest, Message, MessagesRe
 if TYPE_CHECKING:
     from claude_bridge.upstream.client import UpstreamCall, UpstreamClient  # brings httpx, 150 ms
 
-_ID_LETTERS = string.ascii_letters + string.digits
-
 
 class Waiting(Struct, frozen=True, kw_only=True):
     """How long the bridge waits for an engine before it acts.
@@ -42,7 +39,7 @@ class Waiting(Struct, frozen=True, kw_only=True):
 
 def new_id(prefix: str) -> str:
     """Return a fresh id in Anthropic's manner, such as ``msg_`` and 24 letters."""
-    return prefix + "".join(secrets.choice(_ID_LETTERS) for _ in range(24))
+    return prefix + secrets.token_hex(12)
 
 
 class Bridge:
@@ -130,6 +127,8 @@ class Exchange:
         self._waiting = waiting
         self._early: list[Delta] = []
         self._upstream_ended = False
+        self._upstream_is_silent = False
+        self._status_told = False
 
     @property
     def error(self) -> BridgeError | None:
@@ -153,8 +152,6 @@ class Exchange:
 
     async def events(self) -> AsyncIterator[list[StreamEvent]]:
         """Yield the stream, one list of events for each upstream read; the last one ends it."""
-        if self._call.status is not None:
-            self._recorder.upstream_answered(self._call.status)
         events = self._answer.start() + self._answer.feed(self._early)
         last_event_at = anyio.current_time()
         while True:
@@ -163,20 +160,21 @@ class Exchange:
                 events += self._answer.close()
             if events:
                 last_event_at = anyio.current_time()
-                yield self._told(events)
+                self._tell(events)
             if ended:
+                self._tell_end()  # before the last events go out: a client may leave as soon as it has them
+                yield events
                 break
+            if events:
+                yield events
             try:
                 events = self._answer.feed(await self._next_deltas())
             except BridgeError as error:
                 events = self._answer.fail(error)
-            if not events and anyio.current_time() - last_event_at >= self._waiting.keep_alive_s:
+            quiet_s = anyio.current_time() - last_event_at
+            if not events and (self._upstream_is_silent or quiet_s >= self._waiting.keep_alive_s):
                 self._recorder.waiting()
                 events = self._answer.keep_alive()
-        if self.error is not None:
-            self._recorder.failed(self.error, in_stream=True)
-        else:
-            self._recorder.ended(self._answer.usage)
 
     async def message(self) -> Message:
         """Return the whole answer as one message.
@@ -193,6 +191,7 @@ class Exchange:
 
     async def _next_deltas(self) -> list[Delta]:
         data = await self._call.receive()
+        self._upstream_is_silent = data is None
         if data:
             return self._decoder.feed(data)
         if data is None:
@@ -200,8 +199,17 @@ class Exchange:
         self._upstream_ended = True
         return self._decoder.close()
 
-    def _told(self, events: list[StreamEvent]) -> list[StreamEvent]:
-        if self._recorder.active:
-            self._recorder.answered(events)
-            self._recorder.repaired(self._answer.repairs)
-        return events
+    def _tell(self, events: list[StreamEvent]) -> None:
+        if not self._recorder.active:
+            return
+        if self._call.status is not None and not self._status_told:
+            self._status_told = True
+            self._recorder.upstream_answered(self._call.status)
+        self._recorder.answered(events)
+        self._recorder.repaired(self._answer.repairs)
+
+    def _tell_end(self) -> None:
+        if self.error is not None:
+            self._recorder.failed(self.error, in_stream=True)
+        else:
+            self._recorder.ended(self._answer.usage)

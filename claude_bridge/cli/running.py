@@ -17,7 +17,7 @@ from claude_bridge.bridge import Bridge
 from claude_bridge.cli import output
 from claude_bridge.errors import SetupError, UpstreamError
 from claude_bridge.providers import Upstream
-from claude_bridge.server.serve import open_listener, serve
+from claude_bridge.server.serve import open_listener, open_stop_signals, serve
 from claude_bridge.server.service import Service
 from claude_bridge.trace.bus import Bus, Sink
 
@@ -90,16 +90,17 @@ def has_uvloop() -> bool:
 async def _run(plan: Plan, listening: Listening, tell: Tell) -> None:
     listener, port = await open_listener(listening.host, listening.port)
     listening = msgspec.structs.replace(listening, port=port)
-    output.print_line(f"listening on {listening.url}")
-    sys.stdout.flush()
     secrets = [secret for secret in (plan.api_key, listening.auth_token) if secret]
     bus = Bus(_sinks(plan), secrets=secrets)
     is_loopback = listening.host in ("localhost", "::1") or listening.host.startswith("127.")
     service = Service(bus, auth_token=listening.auth_token, loopback_only=is_loopback)
     async with AsyncExitStack() as stack, anyio.create_task_group() as tasks:
         stack.callback(bus.close)
+        signals = stack.enter_context(open_stop_signals())
+        output.print_line(f"listening on {listening.url}")
+        sys.stdout.flush()
         tasks.start_soon(_find_engine, plan, service, stack, partial(tell, plan, listening))
-        await serve(listener, service, say=output.say)
+        await serve(listener, service, signals, say=output.say)
         tasks.cancel_scope.cancel()
 
 

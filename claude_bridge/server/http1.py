@@ -6,7 +6,7 @@ that goes away is noticed at once; what arrives meanwhile belongs to the next re
 
 from __future__ import annotations
 
-import time
+import sys
 from collections.abc import Awaitable, Callable, Mapping
 from email.utils import formatdate
 from enum import Enum, auto
@@ -30,6 +30,9 @@ from claude_bridge.wire.anthropic import encode_error
 READ_BYTES = 64 * 1024
 MAX_AHEAD_BYTES = 64 * 1024
 """How much of the next request is read while an answer is written."""
+
+LINGER_S = 1.0
+"""How long a client that was refused may go on sending before its connection is closed."""
 
 JSON = "application/json"
 EVENT_STREAM = "text/event-stream; charset=utf-8"
@@ -182,10 +185,10 @@ class Connection:
     async def read_ahead(self) -> None:
         """Read on while an answer is written; return when the client has left."""
         while True:
-            if len(self._h11.trailing_data[0]) > MAX_AHEAD_BYTES:
-                await anyio.sleep_forever()  # a client that pipelines this much can't be watched any further
             data: bytes | None = None
             with anyio.move_on_after(self._limits.write_timeout_s / 2):
+                if len(self._h11.trailing_data[0]) > MAX_AHEAD_BYTES:
+                    await anyio.sleep_forever()  # a client that pipelines this much can't be seen leaving
                 try:
                     data = await self._stream.receive(READ_BYTES)
                 except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
@@ -209,7 +212,12 @@ class Connection:
         except ClientError as error:
             await self._refuse(error, responder)
             return False
-        await self._handler(request, responder)
+        try:
+            await self._handler(request, responder)
+        except ClientGoneError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a bug in one answer must not end the others
+            await self._confess(error, responder)
         if self._h11.our_state is not h11.DONE or self._h11.their_state is not h11.DONE:
             return False
         self._h11.start_next_cycle()
@@ -245,8 +253,7 @@ class Connection:
         if self._h11.they_are_waiting_for_100_continue:
             await self.write(self.encode(h11.InformationalResponse(status_code=100, headers=[])))
         body = await self._body()
-        path = head.target.decode("latin-1").partition("?")[0]
-        return HttpRequest(method=head.method.decode(), path=path, headers=headers, body=body)
+        return HttpRequest(method=head.method.decode(), path=_path_of(head.target), headers=headers, body=body)
 
     async def _body(self) -> bytes:
         deadline = anyio.current_time() + self._limits.body_timeout_s
@@ -289,6 +296,16 @@ class Connection:
         except anyio.EndOfStream:
             return b""
 
+    async def _confess(self, error: Exception, responder: Responder) -> None:
+        """Tell of a bug of ours, in one line here and to the client; an answer that has begun is cut instead."""
+        while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]
+        what = f"{type(error).__name__}: {error}"[:300]
+        print(f"bridge: {responder.request_id} met an error of the bridge itself: {what!r}", file=sys.stderr)  # noqa: T201
+        if not responder.started:
+            words = f"The bridge met an error of its own ({type(error).__name__}); it has told more on its stderr."
+            await responder.send_error(BridgeError(words))
+
     async def _refuse(self, error: ClientError, responder: Responder) -> None:
         """Answer a request that was not read whole; what follows on the connection can't be trusted."""
         if self._h11.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
@@ -296,7 +313,18 @@ class Connection:
         self.closing = True
         await responder.send_error(error)
         # Closing with unread bytes would reset the connection, and the client might lose the answer.
-        until = time.monotonic() + 1.0
-        with anyio.move_on_after(1.0):
-            while time.monotonic() < until and await self._receive():
+        try:
+            await self._stream.send_eof()
+        except OSError:
+            return  # it has left already; anyio does not map this one on trio
+        with anyio.move_on_after(LINGER_S):
+            while await self._receive():
                 pass
+
+
+def _path_of(target: bytes) -> str:
+    """Return the path of a request's target, which may be a whole URL (RFC 9112, section 3.2.2)."""
+    path = target.decode("latin-1").partition("?")[0]
+    if path.startswith(("http://", "https://")):
+        return "/" + path.partition("://")[2].partition("/")[2]
+    return path

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import unquote
+
 from claude_bridge import __version__
 from claude_bridge.errors import NotFoundError
 from claude_bridge.server.http1 import HttpRequest, Responder
@@ -48,7 +50,7 @@ async def get_model(service: Service, request: HttpRequest, responder: Responder
         NotFoundError: the bridge serves no model of this name.
     """
     model = await _model(service)
-    name = request.path.removeprefix(MODELS_PATH + "/")
+    name = unquote(request.path.removeprefix(MODELS_PATH + "/"))
     if name != model.id:
         raise NotFoundError(f"There is no model {name!r} here; this bridge serves {model.id!r}.")
     await responder.send(200, encode_model(model))

@@ -36,15 +36,18 @@ async def post_messages(service: Service, request: HttpRequest, responder: Respo
         session=request.headers.get("x-claude-code-session-id"),
         user_agent=request.headers.get("user-agent"),
     )
-    bridge = await service.bridge()
     service.running.add(responder.request_id)
     try:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_cancel_when_client_leaves, responder, recorder, tasks.cancel_scope)
-            await _answer(bridge, asked, responder, recorder)
+            try:
+                await _answer(await service.bridge(), asked, responder, recorder)
+            except ClientGoneError:
+                recorder.client_left()
             tasks.cancel_scope.cancel()
     finally:
         service.running.discard(responder.request_id)
+        recorder.broken_off()
 
 
 async def _cancel_when_client_leaves(responder: Responder, recorder: Recorder, scope: anyio.CancelScope) -> None:
@@ -66,5 +69,3 @@ async def _answer(bridge: Bridge, asked: MessagesRequest, responder: Responder, 
     except BridgeError as error:
         recorder.failed(error, in_stream=False)
         await responder.send_error(error)
-    except ClientGoneError:
-        recorder.client_left()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import signal
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager
 
 import anyio
-from anyio.abc import SocketAttribute, SocketStream
+from anyio.abc import SocketAttribute, SocketStream, TaskGroup
 from anyio.streams.stapled import MultiListener
 
 from claude_bridge.bridge import new_id
@@ -18,6 +19,7 @@ from claude_bridge.server.routes import dispatch
 from claude_bridge.server.service import Service
 
 SHUTDOWN_GRACE_S = 30.0
+ACCEPT_PAUSE_S = 0.1
 
 Say = Callable[[str], None]
 
@@ -35,40 +37,48 @@ async def open_listener(host: str, port: int) -> tuple[MultiListener[SocketStrea
     return listener, int(listener.extra(SocketAttribute.local_port))  # noqa: S610 - anyio's name for socket facts, not Django's
 
 
+def open_stop_signals() -> AbstractContextManager[AsyncIterator[signal.Signals]]:
+    """Return a context in which SIGINT and SIGTERM do not end the process, but come out of an iterator."""
+    return anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM)
+
+
 async def serve(
     listener: MultiListener[SocketStream],
     service: Service,
+    signals: AsyncIterator[object],
     *,
     say: Say,
     limits: Limits | None = None,
     shutdown_grace_s: float = SHUTDOWN_GRACE_S,
 ) -> None:
-    """Serve until SIGINT or SIGTERM; a second one stops at once. ``say`` tells a person what is waited for."""
+    """Serve until one of the ``signals`` comes; a second one stops at once. ``say`` tells a person what is waited for.
+
+    New connections are refused from then on; answers that are on their way have ``shutdown_grace_s`` to finish.
+    """
     server = _Server(service, limits or Limits())
-    async with anyio.create_task_group() as connections, listener:
+    async with anyio.create_task_group() as connections:
         accepting = anyio.CancelScope()
         connections.start_soon(server.accept, listener, accepting)
-        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            await anext(aiter(signals))
-            accepting.cancel()
-            await listener.aclose()
-            server.close_idle()
+        await anext(signals)
+        accepting.cancel()
+        server.close_idle()
+        if service.running:
+            answers = "1 answer" if len(service.running) == 1 else f"{len(service.running)} answers"
+            say(f"Waiting up to {shutdown_grace_s:.0f} s for {answers} to finish; press Ctrl-C again to stop now.")
+            await _until_done_or_told_again(server, signals, shutdown_grace_s)
             if service.running:
-                answers = "1 answer" if len(service.running) == 1 else f"{len(service.running)} answers"
-                say(f"Waiting up to {shutdown_grace_s:.0f} s for {answers} to finish; press Ctrl-C again to stop now.")
-                await _until_done_or_told_again(server, signals, shutdown_grace_s)
-                if service.running:
-                    say(f"Stopped with {len(service.running)} unfinished.")
+                say(f"Stopped with {len(service.running)} unfinished.")
         connections.cancel_scope.cancel()
 
 
-async def accept_connections(listener: MultiListener[SocketStream], service: Service) -> None:
+async def accept_connections(
+    listener: MultiListener[SocketStream], service: Service, *, limits: Limits | None = None
+) -> None:
     """Serve until cancelled: for a bridge inside another program, which has signals of its own."""
-    async with listener:
-        await _Server(service, Limits()).accept(listener, anyio.CancelScope())
+    await _Server(service, limits or Limits()).accept(listener, anyio.CancelScope())
 
 
-async def _until_done_or_told_again(server: _Server, signals: AsyncIterator[signal.Signals], grace_s: float) -> None:
+async def _until_done_or_told_again(server: _Server, signals: AsyncIterator[object], grace_s: float) -> None:
     with anyio.move_on_after(grace_s):
         async with anyio.create_task_group() as tasks:
 
@@ -91,10 +101,19 @@ class _Server:
         self._changed = anyio.Event()
 
     async def accept(self, listener: MultiListener[SocketStream], scope: anyio.CancelScope) -> None:
-        """Take connections until the scope is cancelled; those that are open go on."""
-        async with anyio.create_task_group() as tasks:
+        """Take connections until the scope is cancelled, and close the listener; connections that are open go on."""
+        # The listener is closed when nobody waits for connections any more: before, trio would raise.
+        async with anyio.create_task_group() as tasks, listener:
             with scope:
-                await listener.serve(self._run_connection, tasks)
+                while True:
+                    await self._accept_until_error(listener, tasks)
+
+    async def _accept_until_error(self, listener: MultiListener[SocketStream], tasks: TaskGroup) -> None:
+        try:
+            await listener.serve(self._run_connection, tasks)
+        except* OSError:
+            # Out of file descriptors, or the client was gone already: it passes as connections end.
+            await anyio.sleep(ACCEPT_PAUSE_S)
 
     def close_idle(self) -> None:
         """Close the connections that wait for a request, and the others after their answer."""

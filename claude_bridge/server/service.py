@@ -46,8 +46,7 @@ class Service:
             ForbiddenError: it is a web page that found its way to this machine's loopback address.
         """
         if self._auth_token is not None:
-            given = request.headers.get("x-api-key") or request.headers.get("authorization", "").removeprefix("Bearer ")
-            if not hmac.compare_digest(given.encode(), self._auth_token.encode()):
+            if not any(hmac.compare_digest(given, self._auth_token.encode()) for given in _given_tokens(request)):
                 raise AuthenticationError(
                     "This bridge asks for its token: set ANTHROPIC_AUTH_TOKEN to the one shown when it started."
                 )
@@ -58,6 +57,13 @@ class Service:
             origin = request.headers.get("origin", "null")
             if origin != "null" and not _is_loopback_name(origin.partition("://")[2]):
                 raise ForbiddenError("Web pages may not use this bridge.")
+
+
+def _given_tokens(request: HttpRequest) -> tuple[bytes, bytes]:
+    """Return both tokens that a client may send: Claude Code sends a key of its own beside the token it was given."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    bearer = token.strip() if scheme.lower() == "bearer" else ""
+    return bearer.encode("latin-1"), request.headers.get("x-api-key", "").encode("latin-1")
 
 
 def _is_loopback_name(host: str) -> bool:
