@@ -20,10 +20,11 @@ from claude_bridge.errors import BridgeError, UpstreamBrokenError
 from claude_bridge.providers import Upstream
 from claude_bridge.trace.bus import Bus
 from claude_bridge.trace.recorder import Recorder
+from claude_bridge.upstream.call import UpstreamCall
 from claude_bridge.wire.anthropic import CountTokensRequest, Message, MessagesRequest, StreamEvent
 
 if TYPE_CHECKING:
-    from claude_bridge.upstream.client import UpstreamCall, UpstreamClient  # brings httpx, 150 ms
+    from claude_bridge.upstream.client import UpstreamClient  # brings httpx, 150 ms
 
 
 class Waiting(Struct, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ BridgeError                      anything the bridge can explain
 │   ├── UpstreamRefusedError     the engine answered with an error status
 │   ├── UpstreamUnreachableError 502  no connection
 │   ├── UpstreamBrokenError      502  an answer that ends early or makes no sense
+│   │   └── UpstreamDroppedError      no answer at all
 │   ├── UpstreamLoadingError     503  the engine still loads its model
 │   ├── UpstreamTimeoutError     504  silent for too long
 │   └── UpstreamOverloadedError  529  its queue is full
@@ -151,6 +152,10 @@ class UpstreamUnreachableError(UpstreamError):
 
 class UpstreamBrokenError(UpstreamError):
     """The engine's answer ended early or makes no sense."""
+
+
+class UpstreamDroppedError(UpstreamBrokenError):
+    """The connection ended before the engine had said anything: it did nothing yet, and may be asked again."""
 
 
 class UpstreamLoadingError(UpstreamError):

@@ -1,7 +1,6 @@
 """The HTTP client: sends an OutgoingRequest, hands back bytes as they come, and maps every failure.
 
-The only file that knows httpx. Its responses hide where one socket read ends and the next begins, so a task of its
-own reads the answer, and ``receive`` hands over all that has come since the last time: one write per read.
+The only file that knows httpx: it speaks TLS and to proxies. Engines on plain HTTP are asked through ``plain_http``.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from ipaddress import ip_address
 from ssl import SSLError
+from urllib.request import getproxies
 
 import anyio
 import httpx
@@ -21,24 +21,19 @@ from claude_bridge.conversion.upstream_errors import quote
 from claude_bridge.errors import (
     BridgeError,
     UpstreamBrokenError,
+    UpstreamDroppedError,
     UpstreamError,
     UpstreamTimeoutError,
     UpstreamUnreachableError,
 )
-
-CONNECT_TIMEOUT_S = 10.0
-SILENCE_LIMIT_S = 2 * 3600.0
-"""A prompt of a large model on a small machine may take an hour to read."""
-
-MAX_BUFFERED_BYTES = 256 * 1024
-"""Past this the upstream is not read until the client has taken more."""
+from claude_bridge.upstream.call import UpstreamCall
+from claude_bridge.upstream.plain_http import CONNECT_TIMEOUT_S, PlainHttpClient, PlainResponse, why_no_connection
 
 MAX_REFUSAL_BYTES = 64 * 1024
-DRAIN_S = 0.1
-"""How long an answer's last bytes are waited for, so that the connection can be used again."""
-
 CONNECT_TRIES = 2
 RETRY_PAUSE_S = 0.1
+
+_STREAM_HEADERS = {"content-type": "application/json", "accept": "text/event-stream"}
 
 ExplainRefusal = Callable[[int, Mapping[str, str], bytes, str], BridgeError]
 
@@ -51,85 +46,6 @@ class FetchedDocument(Struct, frozen=True):
     body: bytes
 
 
-class UpstreamCall:
-    """One answer that is on its way; made by UpstreamClient.open."""
-
-    def __init__(self, idle_s: float) -> None:
-        self.status: int | None = None
-        """The HTTP status, once it has come."""
-        self._idle_s = idle_s
-        self._chunks: list[bytes] = []
-        self._buffered_bytes = 0
-        self._error: BridgeError | None = None
-        self._ended = anyio.Event()
-        self._arrived: anyio.Event | None = None
-        self._taken: anyio.Event | None = None
-        self._last_at = anyio.current_time()
-        self._is_idle = False
-
-    async def receive(self) -> bytes | None:
-        """Return all bytes that have come: ``b""`` at the end, None after ``idle_s`` seconds of silence.
-
-        Raises:
-            UpstreamError: the answer broke off, or never came.
-            ClientError: the engine refused the request as the client's fault.
-        """
-        while not self._chunks and not self._is_idle:
-            if self._ended.is_set():
-                if self._error is not None:
-                    raise self._error
-                return b""
-            self._arrived = anyio.Event()
-            await self._arrived.wait()
-        self._last_at = anyio.current_time()
-        if self._is_idle and not self._chunks:
-            self._is_idle = False
-            return None
-        chunks, self._chunks, self._buffered_bytes, self._is_idle = self._chunks, [], 0, False
-        if self._taken is not None:
-            self._taken.set()
-            self._taken = None
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-    async def put(self, chunk: bytes) -> None:
-        """Take bytes from the upstream; waits while too many are waiting for the client."""
-        self._chunks.append(chunk)
-        self._buffered_bytes += len(chunk)
-        self._wake()
-        if self._buffered_bytes > MAX_BUFFERED_BYTES:
-            self._taken = anyio.Event()
-            await self._taken.wait()
-
-    def end(self, error: BridgeError | None = None) -> None:
-        """Say that nothing more comes, and why."""
-        self._error = error
-        self._ended.set()
-        self._wake()
-
-    async def watch_silence(self) -> None:
-        """Wake the receiver after each ``idle_s`` seconds without bytes; returns when the answer has ended."""
-        while not self._ended.is_set():
-            due_in_s = self._last_at + self._idle_s - anyio.current_time()
-            if due_in_s > 0:
-                with anyio.move_on_after(due_in_s):
-                    await self._ended.wait()
-            else:
-                self._is_idle = True
-                self._last_at = anyio.current_time()
-                self._wake()
-
-    async def drain(self) -> None:
-        """Wait a moment for the end of an answer that has said its last word."""
-        self._chunks.clear()
-        with anyio.move_on_after(DRAIN_S):
-            await self._ended.wait()
-
-    def _wake(self) -> None:
-        if self._arrived is not None:
-            self._arrived.set()
-            self._arrived = None
-
-
 class UpstreamClient:
     """Talks to one engine. Use as an async context manager, or call ``aclose``."""
 
@@ -138,19 +54,28 @@ class UpstreamClient:
         self.base_url = base_url.rstrip("/")
         self.name = name
         self._api_key = api_key
+        self._where = f"{name} at {self.base_url}"
         url = httpx.URL(self.base_url)
         headers = {"user-agent": f"claude-bridge/{__version__}", "accept-encoding": "identity"}
         if api_key:
             headers["authorization"] = f"Bearer {api_key}"
-        self._client = httpx.AsyncClient(
+        # Proxy variables are for the way out; HTTP_PROXY would swallow what goes to this machine.
+        trust_env = not is_loopback(url.host)
+        self._httpx = httpx.AsyncClient(
             headers=headers,
-            timeout=httpx.Timeout(SILENCE_LIMIT_S, connect=CONNECT_TIMEOUT_S, pool=None),
+            # How long an engine may be silent while it reads is watched by UpstreamCall, for all reads at once.
+            timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT_S),
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=30),
-            # Proxy variables are for the way out; HTTPS_PROXY would swallow what goes to this machine.
-            trust_env=not is_loopback(url.host),
+            trust_env=trust_env,
             # No TLS, no certificates to load: that saves 20 ms and 5 MB for a local engine.
             verify=url.scheme == "https",
         )
+        self._path = url.raw_path.decode("ascii").rstrip("/")
+        self._plain: PlainHttpClient | None = None
+        if url.scheme == "http" and not (trust_env and getproxies().get("http")):
+            host = {"host": url.netloc.decode("ascii")}
+            headers = {**host, **headers, **_STREAM_HEADERS}
+            self._plain = PlainHttpClient(url.host, url.port or 80, headers, where=self._where)
 
     async def __aenter__(self) -> UpstreamClient:
         return self
@@ -160,7 +85,9 @@ class UpstreamClient:
 
     async def aclose(self) -> None:
         """Close all connections."""
-        await self._client.aclose()
+        await self._httpx.aclose()
+        if self._plain is not None:
+            await self._plain.aclose()
 
     @asynccontextmanager
     async def open(
@@ -175,14 +102,16 @@ class UpstreamClient:
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._read, outgoing, explain_refusal, call)
-                tasks.start_soon(call.watch_silence)
+                tasks.start_soon(call.watch_silence, self._where)
                 yield call
                 await call.drain()
                 tasks.cancel_scope.cancel()
         except BaseExceptionGroup as group:
-            # A task group wraps what the body of the context raised; its reader raises nothing but bugs.
-            if len(group.exceptions) == 1:
-                raise group.exceptions[0] from group.exceptions[0].__cause__
+            # A task group wraps what the body of the context raised; its reader raises nothing but bugs. On trio,
+            # where the client leaves in the same moment, its cancellation comes along; it is not lost by this.
+            _, errors = group.split(anyio.get_cancelled_exc_class())
+            if errors is not None and len(errors.exceptions) == 1:
+                raise errors.exceptions[0] from errors.exceptions[0].__cause__
             raise
 
     async def fetch(self, path: str, *, timeout_s: float) -> FetchedDocument:
@@ -192,7 +121,7 @@ class UpstreamClient:
             UpstreamError: there is no answer; any status is returned, not raised.
         """
         with self._mapped_errors():
-            response = await self._client.get(self.base_url + path, timeout=timeout_s)
+            response = await self._httpx.get(self.base_url + path, timeout=timeout_s)
         return FetchedDocument(response.status_code, dict(response.headers), response.content)
 
     async def _read(self, outgoing: OutgoingRequest, explain_refusal: ExplainRefusal, call: UpstreamCall) -> None:
@@ -202,7 +131,11 @@ class UpstreamClient:
                     await self._read_once(outgoing, explain_refusal, call)
             except BridgeError as error:
                 # Nothing came back, so the engine did nothing yet: a restart, or a connection it had just closed.
-                if tries_left and call.status is None and isinstance(error, UpstreamUnreachableError | _DroppedError):
+                if (
+                    tries_left
+                    and call.status is None
+                    and isinstance(error, UpstreamUnreachableError | UpstreamDroppedError)
+                ):
                     await anyio.sleep(RETRY_PAUSE_S)
                     continue
                 call.end(error)
@@ -211,33 +144,29 @@ class UpstreamClient:
             return
 
     async def _read_once(self, outgoing: OutgoingRequest, explain_refusal: ExplainRefusal, call: UpstreamCall) -> None:
-        request = self._client.build_request(
-            outgoing.method,
-            self.base_url + outgoing.path,
-            content=outgoing.body,
-            headers={"content-type": "application/json", "accept": "text/event-stream"},
-        )
-        response = await self._client.send(request, stream=True)
+        response = await self._send(outgoing)
         try:
-            call.status = response.status_code
-            # ``stream`` and not ``aiter_raw``: half the cost for each chunk, and nothing here is compressed.
-            assert isinstance(response.stream, httpx.AsyncByteStream), "an async client gives an async stream"
-            if response.is_success:
-                async for chunk in response.stream:
-                    await call.put(chunk)
+            call.status = response.status
+            if 200 <= response.status < 300:
+                async for piece in response:
+                    await call.put(piece)
                 return
             body = b""
-            async for chunk in response.stream:
-                body += chunk
+            async for piece in response:
+                body += piece
                 if len(body) > MAX_REFUSAL_BYTES:
                     break
-            raise explain_refusal(response.status_code, response.headers, self._without_key(body), self._where)
+            raise explain_refusal(response.status, response.headers, self._without_key(body), self._where)
         finally:
             await response.aclose()
 
-    @property
-    def _where(self) -> str:
-        return f"{self.name} at {self.base_url}"
+    async def _send(self, outgoing: OutgoingRequest) -> PlainResponse | _HttpxResponse:
+        if self._plain is not None:
+            return await self._plain.send(outgoing.method, self._path + outgoing.path, outgoing.body)
+        request = self._httpx.build_request(
+            outgoing.method, self.base_url + outgoing.path, content=outgoing.body, headers=_STREAM_HEADERS
+        )
+        return _HttpxResponse(await self._httpx.send(request, stream=True))
 
     def _without_key(self, body: bytes) -> bytes:
         return body.replace(self._api_key.encode(), b"[key removed]") if self._api_key else body
@@ -246,8 +175,27 @@ class UpstreamClient:
         return _MappedErrors(self._where)
 
 
-class _DroppedError(UpstreamBrokenError):
-    """The upstream closed the connection before it said anything."""
+class _HttpxResponse:
+    """A response of httpx in the form that PlainHttpClient gives."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self.status = response.status_code
+        self._response = response
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers, with names in lower case."""
+        return dict(self._response.headers)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        # ``stream`` and not ``aiter_raw``: half the cost for each chunk, and nothing here is compressed.
+        assert isinstance(self._response.stream, httpx.AsyncByteStream), "an async client gives an async stream"
+        async for chunk in self._response.stream:
+            yield chunk
+
+    async def aclose(self) -> None:
+        """Close the response."""
+        await self._response.aclose()
 
 
 class _MappedErrors:
@@ -272,11 +220,11 @@ def _explain(error: httpx.HTTPError, where: str) -> UpstreamError:
         case httpx.ConnectTimeout():
             return UpstreamUnreachableError(f"{where} did not answer within {CONNECT_TIMEOUT_S:.0f} s. Is it running?")
         case httpx.ConnectError():
-            return UpstreamUnreachableError(f"{where} {_why_no_connection(error)}")
+            return UpstreamUnreachableError(f"{where} {_why_no_tls(error) or why_no_connection(error)}")
         case httpx.TimeoutException():
             return UpstreamTimeoutError(f"{where} was silent for too long.")
         case httpx.RemoteProtocolError() if "without sending a response" in words:
-            return _DroppedError(f"{where} closed the connection without an answer.")
+            return UpstreamDroppedError(f"{where} closed the connection without an answer.")
         case httpx.UnsupportedProtocol() | httpx.LocalProtocolError():
             return UpstreamUnreachableError(f"{where}: {words}")
         case httpx.ProxyError():
@@ -285,21 +233,13 @@ def _explain(error: httpx.HTTPError, where: str) -> UpstreamError:
             return UpstreamBrokenError(f"{where} broke off its answer: {words}")
 
 
-def _why_no_connection(error: httpx.ConnectError) -> str:
-    words = str(error)
-    causes: list[str] = []
+def _why_no_tls(error: BaseException) -> str | None:
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, SSLError):
             return f"does not speak TLS as asked ({cause.reason or 'handshake failed'}). Is it http:// or https://?"
-        causes.append(f"{cause!r} {cause}")
         cause = cause.__cause__ or cause.__context__
-    everything = " ".join(causes)
-    if "Name or service not known" in everything or "nodename nor servname" in everything or "gaierror" in everything:
-        return "can't be found: the host name is unknown."
-    if "refused" in everything or "All connection attempts failed" in everything:
-        return "refused the connection. Is it running?"
-    return f"can't be reached: {quote(words)}"
+    return None
 
 
 def is_loopback(host: str) -> bool:
