@@ -19,7 +19,7 @@ from rich.console import Console
 
 from claude_bridge.conversion.losses import Loss
 from claude_bridge.trace.bus import Bus
-from claude_bridge.trace.console import ConsoleSink
+from claude_bridge.trace.console import ConsoleSink, StderrConsole
 from claude_bridge.trace.events import TraceEvent
 from claude_bridge.wire.anthropic import TextBlock, ThinkingBlock, ToolUseBlock
 from tests.trace.samples import NOON, client_left, ended, failed, first_token, grew, received, repaired, sent
@@ -183,7 +183,7 @@ def test_a_client_that_left_is_told_with_what_it_got() -> None:
         ({"cached_tokens": None}, "9,100 tokens in (cache not reported), 212 out"),
         ({"cached_tokens": 0}, "9,100 tokens in (none from cache), 212 out"),
         ({"prompt_tokens": None, "usage_is_estimated": True}, "~9,100 tokens in (8,760 from cache, 96%), ~212 out"),
-        ({"prompt_tokens": 0, "cached_tokens": 0}, "0 tokens in (none from cache), 212 out"),
+        ({"prompt_tokens": 0, "cached_tokens": 5}, "0 tokens in (none from cache), 212 out"),
     ],
 )
 def test_usage_says_what_is_not_known(fields: dict[str, Any], usage: str) -> None:
@@ -240,6 +240,12 @@ def test_every_row_carries_the_tag_of_its_exchange() -> None:
 def test_tags_of_exchanges_under_way_differ() -> None:
     rows = shown(received(exchange="req_a1234"), received(exchange="req_b1234")).splitlines()
     assert {row.split(" ")[0] for row in rows if row} == {"1234", "b1234"}
+
+
+def test_an_exchange_that_ended_is_forgotten() -> None:
+    for end in (ended(exchange="req_a1234"), failed("x", exchange="req_a1234"), client_left(exchange="req_a1234")):
+        rows = shown(received(exchange="req_a1234"), end, received(exchange="req_b1234")).splitlines()
+        assert {row.split(" ")[0] for row in rows if row} == {"1234"}
 
 
 # --- what must not reach a terminal -------------------------------------------------------------------------
@@ -314,6 +320,7 @@ def test_no_color_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     text = shown(*TURN, live=True, force_terminal=True, color_system="truecolor")
     assert "k7Qd" in text
+    assert StderrConsole().no_color
     assert not re.search(r"\x1b\[[0-9;]*\b(3[0-7]|9[0-7]|38|48)\b[0-9;]*m", text)
 
 
