@@ -9,11 +9,17 @@ import typer
 from claude_bridge.cli import output, serve, try_
 from claude_bridge.errors import SetupError
 
+ALIASES = {"baseURL": "base-url", "apiKey": "api-key"}
+"""Other spellings of options, as other tools have them."""
+
 app = typer.Typer(
     name="bridge",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "token_normalize_func": lambda token: ALIASES.get(token, token),
+    },
     help="Run Claude Code and the Anthropic SDKs on any model: Ollama, llama.cpp, LM Studio, vLLM, OpenRouter, OpenAI.",
 )
 app.callback()(output.root)

@@ -18,13 +18,18 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-def root(
-    version: Annotated[bool, typer.Option("--version", "-V", help="Print the version and leave.")] = False,
-) -> None:
-    """Take the options that go before any command."""
-    if version:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         print_line(__version__)
         raise typer.Exit
+
+
+def root(
+    _version: Annotated[  # read by its callback, before a command is asked for
+        bool, typer.Option("--version", "-V", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Take the options that go before any command."""
 
 
 def print_line(text: str) -> None:

@@ -34,25 +34,24 @@ def serve(
     model: Annotated[str, typer.Argument(help="The engine's name of the model; may be left out if it has one.")] = "",
     base_url: Annotated[
         str | None,
-        typer.Option("--base-url", "--baseURL", help="The engine's address, with or without /v1.", metavar="URL"),
+        typer.Option("--base-url", help="The engine's address, with or without /v1.", metavar="URL"),
     ] = None,
     api_key: Annotated[
         str | None,
-        typer.Option("--api-key", "--apiKey", help="The engine's key.  [default: $OPENAI_API_KEY]", metavar="KEY"),
+        typer.Option("--api-key", help="The engine's key, if not in OPENAI_API_KEY.", metavar="KEY"),
     ] = None,
-    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="The port to listen on; 0 takes a free one.", min=0, max=65535)] = (
-        DEFAULT_PORT
-    ),
+    host: Annotated[str, typer.Option(help="The address to listen on.", metavar="ADDRESS")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(help="The port to listen on; 0 takes a free one.", min=0, max=65535, metavar="N")
+    ] = (DEFAULT_PORT),
     auth_token: Annotated[
         str | None,
-        typer.Option(help="What clients must send.  [default: none on loopback, else a random one]", metavar="TOKEN"),
+        typer.Option(help="What clients must send. On loopback nothing, else a random one is made.", metavar="TOKEN"),
     ] = None,
-    max_tokens: Annotated[
-        int | None, typer.Option(help="The most tokens that the model may answer with.", min=1)
-    ] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="The most tokens of an answer.", min=1, metavar="N")] = None,
     context_window: Annotated[
-        int | None, typer.Option(help="The model's context window in tokens.  [default: asked]", min=256)
+        int | None,
+        typer.Option(help="The context window in tokens, if the engine does not tell.", min=256, metavar="N"),
     ] = None,
     model_file: Annotated[
         Path | None, typer.Option(help="With local: a GGUF file of your own.", metavar="FILE")
