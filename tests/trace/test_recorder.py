@@ -1,0 +1,104 @@
+"""The recorder tells of one exchange what the events are made for, and nothing where nobody listens."""
+
+from __future__ import annotations
+
+import pytest
+
+from claude_bridge.conversion.answer import Repair
+from claude_bridge.conversion.deltas import UsageReport
+from claude_bridge.errors import UpstreamBrokenError
+from claude_bridge.trace.bus import Bus
+from claude_bridge.trace.events import AnswerGrew, ExchangeEnded, FirstToken, TraceEvent
+from claude_bridge.trace.recorder import Recorder
+from claude_bridge.wire.anthropic import (
+    BlockTextDelta,
+    ContentBlockDelta,
+    ContentBlockStart,
+    ContentBlockStop,
+    Message,
+    MessageDelta,
+    MessageStart,
+    MessageStop,
+    Ping,
+    Stop,
+    StreamEvent,
+    TextBlock,
+    Usage,
+)
+
+
+class Recording:
+    def __init__(self) -> None:
+        self.events: list[TraceEvent] = []
+
+    def take(self, event: TraceEvent) -> None:
+        self.events.append(event)
+
+    def close(self) -> None:
+        pass
+
+
+ANSWER: list[StreamEvent] = [
+    MessageStart(Message(id="msg_1", model="m", content=[], stop_reason=None, usage=Usage())),
+    ContentBlockStart(0, TextBlock("")),
+    ContentBlockDelta(0, BlockTextDelta("Hel")),
+    ContentBlockDelta(0, BlockTextDelta("lo")),
+    ContentBlockStop(0),
+    MessageDelta(Stop("end_turn"), Usage(input_tokens=9, output_tokens=2)),
+    MessageStop(),
+]
+
+
+@pytest.fixture
+def sink() -> Recording:
+    return Recording()
+
+
+@pytest.fixture
+def recorder(sink: Recording) -> Recorder:
+    return Recorder(Bus([sink]), "req_1")
+
+
+def test_the_first_content_is_told_once_and_its_growth_each_time(recorder: Recorder, sink: Recording) -> None:
+    for events in ([Ping()], ANSWER[:2], ANSWER[2:4], [], ANSWER[3:4]):
+        recorder.answered(events)
+
+    assert [type(event) for event in sink.events] == [FirstToken, AnswerGrew, AnswerGrew]
+    grown = [event for event in sink.events if isinstance(event, AnswerGrew)]
+    assert [(event.deltas, event.chars) for event in grown] == [(2, 5), (1, 2)]
+
+
+def test_the_end_holds_the_whole_message(recorder: Recorder, sink: Recording) -> None:
+    recorder.answered(ANSWER)
+    recorder.ended(UsageReport(prompt_tokens=9))
+
+    end = sink.events[-1]
+    assert isinstance(end, ExchangeEnded)
+    assert end.message.content == [TextBlock("Hello")]
+    assert end.usage_is_estimated  # the engine did not count the answer
+    assert end.first_token_s is not None
+    assert end.first_token_s <= end.after_s
+
+
+def test_each_repair_is_told_once(recorder: Recorder, sink: Recording) -> None:
+    repairs = [Repair("Bash", "mended")]
+    recorder.repaired(repairs)
+    recorder.repaired([*repairs, Repair("Edit", "mended too")])
+    assert [getattr(event, "tool_name", None) for event in sink.events] == ["Bash", "Edit"]
+
+
+def test_an_exchange_has_one_end(recorder: Recorder, sink: Recording) -> None:
+    recorder.failed(UpstreamBrokenError("the stream broke off"), in_stream=True)
+    recorder.failed(UpstreamBrokenError("and so did we"), in_stream=False)
+    recorder.client_left()
+    recorder.ended(UsageReport())
+    assert [getattr(event, "message", None) for event in sink.events] == ["the stream broke off"]
+
+
+def test_without_a_listener_nothing_is_kept() -> None:
+    recorder = Recorder(Bus(), "req_1")
+    recorder.answered(ANSWER)
+    recorder.waiting()
+    recorder.ended(UsageReport())
+    recorder.client_left()
+    assert not recorder.active
