@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -72,7 +72,7 @@ class Bridge:
         outgoing = upstream.adapter.encode(
             fit, upstream.model, upstream.profile, max_output_tokens=upstream.max_output_tokens
         )
-        prompt_tokens = estimate_tokens(outgoing.body)
+        prompt_tokens = estimate_tokens(outgoing.body, holds_images=fit.holds_images)
         recorder.sent(
             method=outgoing.method,
             url=upstream.base_url + outgoing.path,
@@ -107,7 +107,7 @@ class Bridge:
         upstream = self.upstream
         fit = fit_request(request, upstream.profile)
         outgoing = upstream.adapter.encode(fit, upstream.model, upstream.profile, max_output_tokens=None)
-        return estimate_tokens(outgoing.body)
+        return estimate_tokens(outgoing.body, holds_images=fit.holds_images)
 
 
 class Exchange:
@@ -151,7 +151,7 @@ class Exchange:
         if self._upstream_ended and not self._early:
             raise UpstreamBrokenError("The upstream ended its answer before it began.")
 
-    async def events(self) -> AsyncIterator[list[StreamEvent]]:
+    async def events(self) -> AsyncGenerator[list[StreamEvent], None]:
         """Yield the stream, one list of events for each upstream read; the last one ends it."""
         events = self._answer.start() + self._answer.feed(self._early)
         last_event_at = anyio.current_time()

@@ -91,12 +91,14 @@ def _messages(request: FitRequest, profile: Profile) -> list[openai.ChatMessage]
 
 def _user_messages(turn: Turn) -> list[openai.ChatMessage]:
     """Return tool messages first, directly behind the calls, then what the user said."""
-    results = [block for block in turn.blocks if isinstance(block, ToolResultBlock)]
-    said = [block for block in turn.blocks if not isinstance(block, ToolResultBlock)]
-    messages = [
-        openai.ChatMessage(role="tool", content=_tool_content(result), tool_call_id=result.tool_use_id)
-        for result in results
-    ]
+    messages: list[openai.ChatMessage] = []
+    said: list[FitBlock] = []
+    for block in turn.blocks:
+        if type(block) is ToolResultBlock:
+            content = _tool_content(block)
+            messages.append(openai.ChatMessage(role="tool", content=content, tool_call_id=block.tool_use_id))
+        else:
+            said.append(block)
     if said:
         messages.append(openai.ChatMessage(role="user", content=_content(said)))
     return messages
@@ -110,6 +112,8 @@ def _tool_content(result: ToolResultBlock) -> str | list[openai.ContentPart]:
 
 def _content(blocks: Sequence[FitBlock]) -> str | list[openai.ContentPart]:
     """Return a plain string where there is only text: some templates know nothing else."""
+    if len(blocks) == 1 and type(blocks[0]) is TextBlock:
+        return blocks[0].text
     if not any(isinstance(block, ImageBlock) for block in blocks):
         return text_of(blocks)
     parts: list[openai.ContentPart] = []
@@ -122,20 +126,26 @@ def _content(blocks: Sequence[FitBlock]) -> str | list[openai.ContentPart]:
 
 
 def _assistant_message(turn: Turn, profile: Profile) -> openai.ChatMessage:
-    calls = [
-        openai.ToolCall(id=block.id, function=openai.Function(engine_name(block.name), _arguments(block.input)))
-        for block in turn.blocks
-        if isinstance(block, ToolUseBlock)
-    ]
-    thoughts = [block.thinking for block in turn.blocks if isinstance(block, ThinkingBlock)]
-    thinking = "\n\n".join(filter(None, thoughts))
-    text = text_of(turn.blocks)
-    images = sum(isinstance(block, ImageBlock) for block in turn.blocks)
-    if images:
-        text = "\n\n".join(part for part in (text, *["[image omitted]"] * images) if part)
+    calls: list[openai.ToolCall] = []
+    texts: list[str] = []
+    thoughts: list[str] = []
+    for block in turn.blocks:
+        match block:
+            case TextBlock(text):
+                texts.append(text)
+            case ToolUseBlock():
+                function = openai.Function(engine_name(block.name), _arguments(block.input))
+                calls.append(openai.ToolCall(id=block.id, function=function))
+            case ThinkingBlock(thinking) if thinking:
+                thoughts.append(thinking)
+            case ImageBlock():
+                texts.append("[image omitted]")  # no engine takes images in an assistant's turn
+            case _:
+                pass  # empty thoughts; tool results are never left in an assistant's turn
+    thinking = "\n\n".join(thoughts)
     return openai.ChatMessage(
         role="assistant",
-        content=text or (None if calls else ""),
+        content="\n\n".join(texts) or (None if calls else ""),
         reasoning_content=thinking if thinking and profile.reasoning_field == "reasoning_content" else UNSET,
         reasoning=thinking if thinking and profile.reasoning_field == "reasoning" else UNSET,
         tool_calls=calls or UNSET,
@@ -205,7 +215,9 @@ def _user_fields(user_id: str) -> dict[str, str]:
     try:
         session = msgspec.json.decode(user_id, type=dict[str, Any]).get("session_id")
     except (msgspec.DecodeError, RecursionError):
-        return {"user": user_id}
+        _, old_form, session = user_id.rpartition("_session_")  # Claude Code 1: user_DEVICE_account_ID_session_ID
+        if not old_form:
+            return {"user": user_id}
     if not isinstance(session, str) or not session:
         return {}
     hashed = sha256(session.encode()).hexdigest()[:32]

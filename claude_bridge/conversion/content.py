@@ -54,6 +54,9 @@ def fit_blocks(blocks: Iterable[Block], profile: Profile, path: str, losses: lis
     """
     fit: list[FitBlock] = []
     for index, block in enumerate(blocks):
+        if type(block) is TextBlock or type(block) is ToolUseBlock:  # nearly all of a long history
+            fit.append(block)
+            continue
         where = f"{path}[{index}]"
         match block:
             case TextBlock() | ThinkingBlock() | ToolUseBlock():
@@ -126,6 +129,8 @@ def _fit_document(document: DocumentBlock, profile: Profile, path: str, losses: 
 
 
 def _fit_tool_result(result: ToolResultBlock, profile: Profile, path: str, losses: list[Loss]) -> ToolResultBlock:
+    if isinstance(result.content, str) and result.content and not result.is_error:
+        return result
     blocks = as_blocks(result.content)
     loaded = [block.tool_name for block in blocks if isinstance(block, ToolReferenceBlock)]
     others = [block for block in blocks if not isinstance(block, ToolReferenceBlock)]

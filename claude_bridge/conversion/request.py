@@ -9,11 +9,12 @@ from msgspec import UNSET, Raw, Struct
 
 from claude_bridge.conversion.losses import Loss
 from claude_bridge.conversion.profile import Profile
-from claude_bridge.conversion.schemas import EMPTY_SCHEMA, schema_for_grammar
+from claude_bridge.conversion.schemas import EMPTY_SCHEMA, compact_schema, schema_for_grammar
 from claude_bridge.conversion.turns import Turn, repair_turns, system_text
 from claude_bridge.errors import InvalidRequestError
 from claude_bridge.wire.anthropic import (
     CountTokensRequest,
+    ImageBlock,
     InputMessage,
     Tool,
     ToolReferenceBlock,
@@ -39,6 +40,15 @@ class FitRequest(Struct, frozen=True, kw_only=True):
     parameters: CountTokensRequest
     losses: list[Loss]
 
+    @property
+    def holds_images(self) -> bool:
+        """Whether any image goes to the engine."""
+        kinds = {type(block) for turn in self.turns for block in turn.blocks}
+        if ImageBlock in kinds:
+            return True
+        results = (block for turn in self.turns for block in turn.blocks if isinstance(block, ToolResultBlock))
+        return ToolResultBlock in kinds and any(isinstance(result.content, list) for result in results)
+
 
 def fit_request(request: CountTokensRequest, profile: Profile) -> FitRequest:
     """Return the request in a form that an engine of this profile can take.
@@ -62,7 +72,7 @@ def fit_schema(schema: Raw, profile: Profile, path: str) -> Raw:
     if not given.startswith(b"{"):
         raise InvalidRequestError(f"Expected `object`, got {given[:20].decode(errors='replace')} - at `{path}`")
     try:
-        return Raw(schema_for_grammar(given) if profile.compiles_grammar else msgspec.json.format(given, indent=-1))
+        return Raw(schema_for_grammar(given) if profile.compiles_grammar else compact_schema(given))
     except (msgspec.DecodeError, RecursionError) as error:
         raise InvalidRequestError(f"The schema can't be read: {error} - at `{path}`") from error
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import msgspec
 
+from claude_bridge.wire.surrogates import replace_lone_surrogates
+
 EMPTY_SCHEMA = b'{"type":"object","properties":{}}'
 
 MAX_REPETITION = 1_000
@@ -27,9 +29,15 @@ _MAX_NUMBER = 2**31
 
 
 @lru_cache(maxsize=1024)
+def compact_schema(schema: bytes) -> bytes:
+    """Return the schema in one fixed formatting, without lone surrogates; a pure function of its bytes."""
+    return msgspec.json.format(replace_lone_surrogates(schema), indent=-1)
+
+
+@lru_cache(maxsize=1024)
 def schema_for_grammar(schema: bytes) -> bytes:
     """Return the schema without the keywords that grammar compilers choke on; a pure function of its bytes."""
-    return msgspec.json.encode(_simplify(msgspec.json.decode(schema)))
+    return msgspec.json.encode(_simplify(msgspec.json.decode(replace_lone_surrogates(schema))))
 
 
 def _simplify(node: Any) -> Any:  # noqa: ANN401 - a JSON Schema is any JSON

@@ -15,9 +15,12 @@ IMAGE_TOKENS = 1_600
 _DATA_URL = re.compile(rb'"url":"data:[^,"]*;base64,[^"]*"')
 
 
-def estimate_tokens(body: bytes) -> int:
-    """Return about how many tokens an upstream request body is; bytes of images count by picture, not by length."""
-    if b'"data:' not in body:
+def estimate_tokens(body: bytes, *, holds_images: bool = True) -> int:
+    """Return about how many tokens an upstream request body is; bytes of images count by picture, not by length.
+
+    ``holds_images`` False says that there are none, which saves a search.
+    """
+    if not holds_images:
         return round(len(body) / BYTES_PER_TOKEN)
     text, images = _DATA_URL.subn(b"", body)
     return round(len(text) / BYTES_PER_TOKEN) + images * IMAGE_TOKENS

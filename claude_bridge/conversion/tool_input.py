@@ -24,7 +24,7 @@ def compact_json(document: Raw) -> str:
         InvalidRequestError: it is nested too deeply.
     """
     try:
-        return msgspec.json.format(bytes(document), indent=-1).decode()
+        return msgspec.json.format(replace_lone_surrogates(bytes(document)), indent=-1).decode()
     except RecursionError:
         raise InvalidRequestError("messages: the input of a tool use is nested too deeply") from None
 

@@ -58,12 +58,11 @@ def repair_turns(messages: Sequence[InputMessage], profile: Profile, losses: lis
     for index, message in enumerate(messages):
         path = f"$.messages[{index}].content"
         blocks = fit_blocks(as_blocks(message.content), profile, path, losses)
-        if profile.reasoning_field is None or message.role != "assistant":
+        thinks = ThinkingBlock in {type(block) for block in blocks}
+        if thinks and (profile.reasoning_field is None or message.role != "assistant"):
             # Gone before turns are merged: a turn that was only thought is no turn for this engine.
-            spoken: list[FitBlock] = [block for block in blocks if not isinstance(block, ThinkingBlock)]
-            if len(spoken) < len(blocks):
-                first_lost_thought = first_lost_thought or path
-            blocks = spoken
+            first_lost_thought = first_lost_thought or path
+            blocks = [block for block in blocks if not isinstance(block, ThinkingBlock)]
         if message.role not in ("user", "assistant"):
             blocks = _as_reminder(blocks)
         if not blocks:
@@ -91,19 +90,23 @@ def _pair_tool_results(turns: list[Turn], profile: Profile) -> list[Turn]:
     paired: list[Turn] = []
     calls: list[ToolUseBlock] = []
     for turn in turns:
+        blocks = turn.blocks
+        kinds = {type(block) for block in blocks}
         if turn.is_user:
-            blocks = _results_first(turn.blocks, calls, profile)
+            if calls or ToolResultBlock in kinds or ToolUseBlock in kinds:
+                blocks = _results_first(blocks, calls, profile)
             calls = []
         else:
-            blocks = _calls_last(turn.blocks)
-            calls = [block for block in blocks if isinstance(block, ToolUseBlock)]
+            if ToolResultBlock in kinds:
+                blocks = _without_results(blocks)
+            calls = [block for block in blocks if type(block) is ToolUseBlock] if ToolUseBlock in kinds else []
         paired.append(Turn(is_user=turn.is_user, blocks=blocks))
     if calls:
         paired.append(Turn(is_user=True, blocks=_results_first([], calls, profile)))
     return paired
 
 
-def _calls_last(blocks: list[FitBlock]) -> list[FitBlock]:
+def _without_results(blocks: list[FitBlock]) -> list[FitBlock]:
     """Return an assistant turn without the results that belong to a user."""
     return [part for block in blocks for part in (_orphan(block) if isinstance(block, ToolResultBlock) else (block,))]
 

@@ -264,32 +264,24 @@ def parse_count_tokens_request(body: bytes) -> CountTokensRequest:
 def unknown_fields(body: bytes) -> list[str]:
     """Return the top-level keys of a Messages request that this version does not read, in their order."""
     known = set(MessagesRequest.__struct_encode_fields__)
-    return [key for key in msgspec.json.decode(_mended(body), type=dict[str, Raw]) if key not in known]
+    return [key for key in msgspec.json.decode(replace_lone_surrogates(body), type=dict[str, Raw]) if key not in known]
 
 
 def _parse(body: bytes, decoder: msgspec.json.Decoder[_Request]) -> _Request:
     try:
-        body = _mended(body)
+        if not body.isascii():
+            body.decode()  # the decoder does not look into Raw fields
         try:
             return decoder.decode(body)
-        except msgspec.ValidationError:
-            return decoder.decode(_wrap_unknown_blocks(body))  # perhaps only a block of an unknown type
+        except msgspec.DecodeError:
+            # Perhaps only a lone surrogate, or a block of an unknown type.
+            return decoder.decode(_wrap_unknown_blocks(replace_lone_surrogates(body)))
     except msgspec.ValidationError as error:
         raise InvalidRequestError(str(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidRequestError(f"The body is not valid JSON: {error}") from error
     except RecursionError:
         raise InvalidRequestError("The body is nested too deeply.") from None
-
-
-def _mended(body: bytes) -> bytes:
-    """Return the body without lone surrogates; raises UnicodeDecodeError where it is no UTF-8.
-
-    The decoder itself does not look into the strings of Raw fields.
-    """
-    if not body.isascii():
-        body.decode()
-    return replace_lone_surrogates(body)
 
 
 def _wrap_unknown_blocks(body: bytes) -> bytes:
