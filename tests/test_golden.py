@@ -71,7 +71,7 @@ def _profile(case: Path) -> Profile:
 
 
 def _upstream(case: Path) -> bytes:
-    (said,) = [path for path in case.glob("upstream.*")]
+    (said,) = case.glob("upstream.*")
     return said.read_bytes()
 
 

@@ -1,0 +1,191 @@
+"""The openai-chat adapter, beside its golden cases: parameters, losses, limits and the end of streams."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from claude_bridge.adapters.openai_chat import OPENAI_CHAT
+from claude_bridge.adapters.profiles import UNKNOWN
+from claude_bridge.conversion.deltas import Delta, Failure, Finish, FinishReason, TextDelta, UsageReport
+from claude_bridge.conversion.request import fit_request
+from claude_bridge.errors import PromptTooLongError, UpstreamBrokenError
+from claude_bridge.wire.anthropic import parse_count_tokens_request
+from claude_bridge.wire.sse import MAX_FRAME_BYTES
+from tests.dialogues import a_request, chunk, sent, sent_body, sent_messages, sse
+
+
+def _deltas(*reads: bytes) -> list[Delta]:
+    decoder = OPENAI_CHAT.decoder("Engine")
+    return [delta for data in reads for delta in decoder.feed(data)] + decoder.close()
+
+
+def test_a_request_goes_to_chat_completions() -> None:
+    outgoing, losses = sent(a_request())
+    assert (outgoing.method, outgoing.path, losses) == ("POST", "/chat/completions", [])
+    assert sent_body(a_request(stream=False))["stream"] is True, "upstream always streams"
+
+
+@pytest.mark.parametrize(("limit", "told", "lost"), [(50, 50, 1), (100, 100, 0), (None, 100, 0)])
+def test_max_tokens_is_lowered_to_what_the_model_can(limit: int | None, told: int, lost: int) -> None:
+    fit = fit_request(a_request(max_tokens=100), UNKNOWN)
+    outgoing = OPENAI_CHAT.encode(fit, "m", UNKNOWN, max_output_tokens=limit)
+    assert f'"max_tokens":{told},'.encode() in outgoing.body
+    assert [loss.path for loss in fit.losses] == ["$.max_tokens"] * lost
+
+
+def test_a_count_of_tokens_is_encoded_too() -> None:
+    request = parse_count_tokens_request(b'{"model":"m","messages":[{"role":"user","content":"a"}]}')
+    assert "max_tokens" not in sent_body(request)
+
+
+@pytest.mark.parametrize(
+    ("choice", "told"),
+    [
+        ({"type": "auto"}, "auto"),
+        ({"type": "any"}, "required"),
+        ({"type": "tool", "name": "a.b"}, {"type": "function", "function": {"name": "a_b_2e57a57e"}}),
+        ({"type": "tool"}, "required"),
+    ],
+    ids=["auto", "any", "tool", "tool without a name"],
+)
+def test_tool_choice(choice: dict[str, Any], told: Any) -> None:
+    body = sent_body(a_request(tools=[{"name": "a.b"}], tool_choice=choice))
+    if isinstance(told, dict):
+        told = {"type": "function", "function": {"name": body["tools"][0]["function"]["name"]}}
+    assert body["tool_choice"] == told
+
+
+def test_an_unknown_output_format_is_a_loss() -> None:
+    _, losses = sent(a_request(output_config={"format": {"type": "grammar"}}))
+    assert [loss.path for loss in losses] == ["$.output_config.format"]
+
+
+def test_text_and_calls_of_one_turn_are_one_message() -> None:
+    call = {"type": "tool_use", "id": "t", "name": "Read", "input": {}}
+    (message, *_) = sent_messages({"role": "assistant", "content": [call, {"type": "text", "text": "a"}]})
+    assert message["content"] == "a"
+    assert [sent_call["id"] for sent_call in message["tool_calls"]] == ["t"]
+
+
+def test_an_image_of_an_assistant_becomes_a_placeholder() -> None:
+    image = {"type": "image", "source": {"type": "url", "url": "https://e.com/a"}}
+    (message, *_) = sent_messages(
+        {"role": "assistant", "content": [{"type": "text", "text": "a"}, image]}, {"role": "user", "content": "b"}
+    )
+    assert message["content"] == "a\n\n[image omitted]"
+
+
+def test_a_refusal_is_explained() -> None:
+    error = OPENAI_CHAT.explain_refusal(400, {}, b'{"error":{"message":"prompt is too long"}}', "Engine")
+    assert isinstance(error, PromptTooLongError)
+
+
+def test_the_finish_comes_last() -> None:
+    deltas = _deltas(
+        sse(chunk("stop", content="a"), chunk(content="b"), {"choices": [], "usage": {"prompt_tokens": 1}})
+    )
+    assert deltas == [
+        TextDelta("a"),
+        TextDelta("b"),
+        UsageReport(prompt_tokens=1),
+        Finish(FinishReason.STOP),
+    ]
+
+
+def test_the_first_finish_reason_counts() -> None:
+    assert _deltas(sse(chunk("length", content="a"), chunk("stop")))[-1] == Finish(FinishReason.LENGTH)
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("stop", FinishReason.STOP),
+        ("eos", FinishReason.STOP),
+        ("end_turn", FinishReason.STOP),
+        ("tool_calls", FinishReason.TOOL_CALLS),
+        ("function_call", FinishReason.TOOL_CALLS),
+        ("length", FinishReason.LENGTH),
+        ("max_tokens", FinishReason.LENGTH),
+        ("content_filter", FinishReason.REFUSAL),
+        ("refusal", FinishReason.REFUSAL),
+        ("novelty", FinishReason.STOP),
+    ],
+)
+def test_finish_reasons(said: str, reason: FinishReason) -> None:
+    assert _deltas(sse(chunk(said)))[-1] == Finish(reason)
+
+
+@pytest.mark.parametrize("said", ["error", "abort", "insufficient_system_resource"])
+def test_an_answer_that_the_engine_broke_off_is_a_failure(said: str) -> None:
+    assert isinstance(_deltas(sse(chunk(content="a"), chunk(said)))[-1], Failure)
+
+
+def test_nothing_is_read_after_the_last_word() -> None:
+    decoder = OPENAI_CHAT.decoder("Engine")
+    decoder.feed(sse(chunk("stop")))
+    assert decoder.done
+    assert decoder.feed(sse(chunk(content="more"))) == decoder.close() == []
+
+
+def test_nothing_is_read_after_a_failure() -> None:
+    decoder = OPENAI_CHAT.decoder("Engine")
+    (failure,) = decoder.feed(sse({"error": "no"}, chunk(content="more")))
+    assert isinstance(failure, Failure)
+    assert decoder.done
+    assert decoder.close() == []
+
+
+@pytest.mark.parametrize("error", [None, False, "", {}, []])
+def test_an_empty_error_is_none(error: Any) -> None:
+    assert _deltas(sse(chunk("stop", content="a") | {"error": error}))[0] == TextDelta("a")
+
+
+def test_an_error_beside_an_empty_answer_is_a_failure() -> None:
+    (failure,) = _deltas(b'{"choices":[],"error":{"message":"no"}}')
+    assert isinstance(failure, Failure)
+
+
+def test_blank_reads_do_not_decide_what_the_answer_is() -> None:
+    body = b'{"choices":[{"message":{"content":"a"},"finish_reason":"stop"}]}'
+    assert _deltas(b"", b"\n", b"  ", body) == [TextDelta("a"), Finish(FinishReason.STOP)]
+    assert _deltas(b"\n", sse(chunk("stop", content="a"))) == [TextDelta("a"), Finish(FinishReason.STOP)]
+
+
+@pytest.mark.parametrize("beginning", [b"{", b": "], ids=["document", "stream"])
+def test_an_answer_may_not_grow_without_end(beginning: bytes) -> None:
+    decoder = OPENAI_CHAT.decoder("Engine")
+    decoder.feed(beginning)
+    piece = b"x" * 1_000_000
+    for _ in range(MAX_FRAME_BYTES // len(piece)):
+        decoder.feed(piece)
+    with pytest.raises(UpstreamBrokenError, match="more than"):
+        decoder.feed(piece)
+
+
+@pytest.mark.parametrize(
+    ("usage", "report"),
+    [
+        ({"prompt_tokens": 9, "completion_tokens": 4}, UsageReport(prompt_tokens=9, output_tokens=4)),
+        (
+            {"prompt_tokens": 9, "prompt_tokens_details": {"cached_tokens": 5}},
+            UsageReport(prompt_tokens=9, cached_tokens=5),
+        ),
+        ({"prompt_tokens": 9, "prompt_cache_hit_tokens": 5}, UsageReport(prompt_tokens=9, cached_tokens=5)),
+        ({"completion_tokens_details": {"reasoning_tokens": 3}}, UsageReport(thinking_tokens=3)),
+        ({"prompt_tokens": 9.0, "completion_tokens": "4"}, UsageReport(prompt_tokens=9, output_tokens=4)),
+        ({"prompt_tokens": -1, "completion_tokens": 2**60}, UsageReport()),
+        ({}, UsageReport()),
+    ],
+    ids=["plain", "cached", "DeepSeek", "thinking", "odd numbers", "no counts", "empty"],
+)
+def test_usage(usage: dict[str, Any], report: UsageReport) -> None:
+    assert _deltas(sse(chunk("stop"), {"usage": usage})) == [report, Finish(FinishReason.STOP)]
+
+
+def test_timings_fill_what_usage_does_not_tell() -> None:
+    timings = {"cache_n": 5, "prompt_n": 4, "prompt_ms": 1.5, "predicted_n": 3, "predicted_ms": 2}
+    assert _deltas(sse(chunk("stop"), {"usage": {"completion_tokens": 7}, "timings": timings}))[0] == UsageReport(
+        prompt_tokens=9, cached_tokens=5, output_tokens=7, prompt_ms=1.5, output_ms=2.0
+    )

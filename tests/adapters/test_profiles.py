@@ -1,0 +1,182 @@
+"""Each side of every flag of a profile, by what goes upstream."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from msgspec.structs import fields, replace
+
+from claude_bridge.adapters import ADAPTERS, profiles
+from claude_bridge.conversion.losses import Loss
+from claude_bridge.conversion.profile import Profile
+from claude_bridge.wire.anthropic import MessagesRequest
+from tests.dialogues import a_request, sent, sent_body
+
+ROWS = [profiles.UNKNOWN, profiles.OPENAI, profiles.LLAMA_CPP, profiles.EMBEDDED, profiles.VLLM]
+
+TOOL = {"name": "Read", "input_schema": {"type": "object", "properties": {"a": {"type": "string", "pattern": "x"}}}}
+IMAGE = {"type": "image", "source": {"type": "url", "url": "https://example.com/a.png"}}
+CALL = {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "Read", "input": {}}]}
+
+
+def _with(**flags: Any) -> Profile:
+    return replace(profiles.UNKNOWN, **flags)
+
+
+def _both(request: MessagesRequest, **flags: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what goes upstream without and with the flags."""
+    return sent_body(request), sent_body(request, _with(**flags))
+
+
+def _losses(request: MessagesRequest, **flags: Any) -> list[str]:
+    return [loss.path for loss in sent(request, _with(**flags))[1] if isinstance(loss, Loss)]
+
+
+def test_max_tokens_field() -> None:
+    without, having = _both(a_request(max_tokens=9), max_tokens_field="max_completion_tokens")
+    assert (without["max_tokens"], having["max_completion_tokens"]) == (9, 9)
+    assert "max_tokens" not in having
+
+
+@pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
+def test_reasoning_field(field: str) -> None:
+    thought = [
+        {"type": "thinking", "thinking": "hm"},
+        {"type": "thinking", "thinking": ""},
+        {"type": "text", "text": "a"},
+    ]
+    request = a_request(messages=[{"role": "assistant", "content": thought}, {"role": "user", "content": "b"}])
+    without, having = _both(request, reasoning_field=field)
+    assert without["messages"][0] == {"role": "assistant", "content": "a"}
+    assert having["messages"][0] == {"role": "assistant", "content": "a", field: "hm"}
+
+
+def test_effort_levels() -> None:
+    request = a_request(thinking={"type": "adaptive"}, output_config={"effort": "max"})
+    without, having = _both(request, effort_levels=("low", "medium"))
+    assert "reasoning_effort" not in without
+    assert having["reasoning_effort"] == "medium"
+    assert _losses(request) == ["$.output_config.effort"]
+    assert _losses(request, effort_levels=("low",)) == []
+
+
+def test_effort_levels_are_not_sent_where_the_engine_decides() -> None:
+    assert "reasoning_effort" not in sent_body(a_request(thinking={"type": "adaptive"}), _with(effort_levels=("low",)))
+
+
+@pytest.mark.parametrize(
+    ("thinking", "enabled"), [({"type": "adaptive"}, True), ({"type": "disabled"}, False), (None, False)]
+)
+def test_thinking_switch(thinking: Any, enabled: bool) -> None:
+    without, having = _both(a_request(thinking=thinking), thinking_switch=True)
+    assert "chat_template_kwargs" not in without
+    assert having["chat_template_kwargs"] == {"enable_thinking": enabled}
+
+
+def test_a_budget_without_any_switch_is_a_loss() -> None:
+    request = a_request(thinking={"type": "enabled", "budget_tokens": 2048})
+    assert _losses(request) == ["$.thinking.budget_tokens"]
+    assert _losses(request, thinking_switch=True) == []
+
+
+def test_sees_images() -> None:
+    request = a_request(messages=[{"role": "user", "content": [IMAGE]}])
+    seeing, blind = _both(request, sees_images=False)
+    assert seeing["messages"][0]["content"][0]["type"] == "image_url"
+    assert blind["messages"][0]["content"] == "[image omitted: the model cannot see images]"
+    assert _losses(request, sees_images=False) == ["$.messages[0].content[0]"]
+
+
+def test_images_in_tool_results() -> None:
+    result = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": [IMAGE]}]}
+    without, having = _both(a_request(messages=[CALL, result]), images_in_tool_results=True)
+    assert [message["role"] for message in without["messages"]] == ["assistant", "tool", "user"]
+    assert isinstance(without["messages"][1]["content"], str)
+    assert [message["role"] for message in having["messages"]] == ["assistant", "tool"]
+    assert having["messages"][1]["content"][0]["type"] == "image_url"
+
+
+def test_continues_prefill() -> None:
+    request = a_request(messages=[{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}])
+    without, having = _both(request, continues_prefill=True)
+    assert [message["role"] for message in without["messages"]] == ["user"]
+    assert [message["role"] for message in having["messages"]] == ["user", "assistant"]
+
+
+def test_has_top_k() -> None:
+    request = a_request(top_k=4)
+    without, having = _both(request, has_top_k=True)
+    assert "top_k" not in without
+    assert having["top_k"] == 4
+    assert (_losses(request), _losses(request, has_top_k=True)) == (["$.top_k"], [])
+
+
+def test_has_strict() -> None:
+    request = a_request(tools=[TOOL | {"strict": True}])
+    without, having = _both(request, has_strict=True)
+    assert "strict" not in without["tools"][0]["function"]
+    assert having["tools"][0]["function"]["strict"] is True
+    assert (_losses(request), _losses(request, has_strict=True)) == (["$.tools"], [])
+
+
+def test_has_parallel_switch() -> None:
+    request = a_request(tools=[TOOL], tool_choice={"type": "auto", "disable_parallel_tool_use": True})
+    without, having = _both(request, has_parallel_switch=True)
+    assert "parallel_tool_calls" not in without
+    assert having["parallel_tool_calls"] is False
+    assert (_losses(request), _losses(request, has_parallel_switch=True)) == (
+        ["$.tool_choice.disable_parallel_tool_use"],
+        [],
+    )
+
+
+@pytest.mark.parametrize(
+    ("user_id", "fields"),
+    [
+        ('{"device_id":"d1","account_uuid":"a1","session_id":"s1"}', {"prompt_cache_key", "user"}),
+        ('{"device_id":"d1"}', set()),
+        ("user_d1_account_a1_session_s1", {"prompt_cache_key", "user"}),
+        ("someone", {"user"}),
+        ("[1]", {"user"}),
+    ],
+    ids=["Claude Code", "no session", "Claude Code 1", "plain", "other json"],
+)
+def test_has_user(user_id: str, fields: set[str]) -> None:
+    without, having = _both(a_request(metadata={"user_id": user_id}), has_user=True)
+    assert not {"user", "prompt_cache_key"} & set(without)
+    assert {"user", "prompt_cache_key"} & set(having) == fields
+    if "d1" in user_id:
+        assert not any(secret in str(having) for secret in ("d1", "a1", "s1'")), "only a hash of the session"
+    elif fields:
+        assert having["user"] == user_id
+
+
+def test_compiles_grammar() -> None:
+    schema = {"type": "json_schema", "schema": {"type": "string", "pattern": "x"}}
+    request = a_request(tools=[TOOL], output_config={"format": schema})
+    without, having = _both(request, compiles_grammar=True)
+    assert "pattern" in str(without["tools"][0]["function"]["parameters"]["properties"]["a"].keys())
+    assert "pattern" not in having["tools"][0]["function"]["parameters"]["properties"]["a"]
+    assert "pattern" in without["response_format"]["json_schema"]["schema"]
+    assert "pattern" not in having["response_format"]["json_schema"]["schema"]
+
+
+def test_every_flag_has_its_test_here() -> None:
+    tested = {name.removeprefix("test_") for name in globals() if name.startswith("test_")}
+    elsewhere = {"name", "evidence", "ignores_model_name"}  # the last one is for routing
+    assert {field.name for field in fields(Profile)} - elsewhere <= tested
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_every_row_has_its_evidence(row: Profile) -> None:
+    assert row.evidence
+
+
+def test_rows_are_found_by_what_engines_call_themselves() -> None:
+    assert profiles.BY_OWNER["llamacpp"] is profiles.LLAMA_CPP
+    assert profiles.BY_OWNER["vllm"] is profiles.VLLM
+
+
+def test_the_registry_knows_each_adapter_by_its_kind() -> None:
+    assert {kind: adapter.kind for kind, adapter in ADAPTERS.items()} == {"openai-chat": "openai-chat"}

@@ -1,0 +1,108 @@
+"""A tool call's input: one formatting on the way in, joined and mended on the way out."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import Raw
+
+from claude_bridge.conversion.tool_input import as_json_text, compact_json, is_json, join_arguments, mend_arguments
+from claude_bridge.errors import InvalidRequestError
+
+
+@pytest.mark.parametrize(
+    ("fragments", "joined"),
+    [
+        ([], ""),
+        (['{"a":', "1}"], '{"a":1}'),
+        (['{"a', '{"a":1', '{"a":1}'], '{"a":1}'),
+        (['{"a":', "1}", '{"a":1}'], '{"a":1}'),
+        (['{"a":1}', '{"a":1}'], '{"a":1}'),
+        (['{"a":1}', '{"a":1,"b":2}'], '{"a":1,"b":2}'),
+        (["{}", '{"a":', "1}"], '{"a":1}'),
+        (['{"a":"', '{"b":1}', '"}'], '{"a":"{"b":1}"}'),
+        (["{", '"a":{', "}}"], '{"a":{}}'),
+        (['{"a":', '{"b":1}'], '{"a":{"b":1}'),
+    ],
+    ids=[
+        "none",
+        "pieces",
+        "snapshots",
+        "whole once more",
+        "whole twice",
+        "whole snapshots",
+        "empty object first",
+        "braces in a string",
+        "small pieces",
+        "cut off behind an inner object",
+    ],
+)
+def test_fragments_are_joined_however_the_engine_cut_them(fragments: list[str], joined: str) -> None:
+    assert join_arguments(fragments) == joined
+
+
+@pytest.mark.parametrize(
+    ("said", "mended", "is_told"),
+    [
+        ("", "{}", False),
+        ("  ", "{}", False),
+        ("null", "{}", False),
+        ('{"b": 1, "a": 2}', '{"b": 1, "a": 2}', False),
+        ("[1]", "[1]", False),
+        ('"{\\"a\\": 1}"', '{"a": 1}', True),
+        ('"just text"', '"just text"', False),
+        ("{'a': True,}", '{"a":true}', True),
+        ('{"a": "x', '{"a":"x"}', True),
+        ('{"a":1}}', '{"a":1}', True),
+        ('{"a":"\\ud800"}', '{"a":"\\ufffd"}', False),
+        ("just text", '"just text"', True),
+        ("rm -rf {", '"rm -rf {"', True),
+    ],
+)
+def test_arguments_are_mended_where_it_is_clear_what_they_mean(said: str, mended: str, is_told: bool) -> None:
+    text, what = mend_arguments(said)
+    assert text == mended
+    assert (what is not None) is is_told
+
+
+@given(st.text() | st.text('{}[]",:\\ a1', max_size=40))
+def test_whatever_comes_out_is_json_or_the_beginning_of_it(said: str) -> None:
+    text, _ = mend_arguments(said)
+    assert is_json(text) or as_json_text(text) == text
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["{" * 100_000, '{"a":' * 50_000, '{"a":' + "[" * 5_000, '{"a":' + "9" * 6_000 + "}x", '{"a":NaN,"b":1e999}'],
+    ids=["braces", "objects", "lists", "digits", "no numbers"],
+)
+def test_absurd_arguments_bring_nothing_down(said: str) -> None:
+    mend_arguments(said)
+
+
+def test_half_of_some_json_is_left_open() -> None:
+    assert as_json_text('{"a": "x') == '{"a": "x'
+    assert as_json_text("nope") == '"nope"'
+
+
+def test_deep_nesting_is_no_json() -> None:
+    assert not is_json("[" * 100_000)
+
+
+def test_an_input_has_one_formatting_and_keeps_its_order() -> None:
+    assert compact_json(Raw(b'{ "b": [1, 2.50],\n "a" : "\\u00e4 \xc3\xa4" }')) == '{"b":[1,2.50],"a":"\\u00e4 ä"}'
+
+
+def test_an_input_that_is_nested_too_deeply_is_refused() -> None:
+    with pytest.raises(InvalidRequestError, match="deeply"):
+        compact_json(Raw(b"[" * 5_000 + b"]" * 5_000))
+
+
+@given(
+    st.recursive(st.none() | st.integers() | st.text(), lambda inner: st.dictionaries(st.text(), inner), max_leaves=5)
+)
+def test_an_input_means_what_it_meant(value: object) -> None:
+    assert json.loads(compact_json(Raw(json.dumps(value, indent=3).encode()))) == value

@@ -1,0 +1,104 @@
+"""Server-sent events, wherever the reads end and however sloppily they are written."""
+
+from __future__ import annotations
+
+from time import perf_counter
+
+import pytest
+
+from claude_bridge.errors import UpstreamBrokenError
+from claude_bridge.wire.sse import MAX_FRAME_BYTES, SseDecoder, SseFrame, encode_frame
+
+TWO = [SseFrame(b"", b"one"), SseFrame(b"more", "zwö".encode())]
+
+STREAMS = {
+    "lf": (b"data: one\n\nevent: more\ndata: zw\xc3\xb6\n\n", TWO),
+    "crlf": (b"data: one\r\n\r\nevent: more\r\ndata: zw\xc3\xb6\r\n\r\n", TWO),
+    "cr": (b"data: one\r\revent: more\rdata: zw\xc3\xb6\r\r", TWO),
+    "mixed line ends": (b"data: one\r\n\nevent: more\rdata: zw\xc3\xb6\n\r\n", TWO),
+    "byte order mark": (b"\xef\xbb\xbfdata: one\n\nevent: more\ndata: zw\xc3\xb6\n\n", TWO),
+    "no blank after the colon": (b"data:one\n\nevent:more\ndata:zw\xc3\xb6\n\n", TWO),
+    "comments": (b": hello\n\n:\ndata: one\n: between\n\n: \n\nevent: more\ndata: zw\xc3\xb6\n\n:bye\n\n", TWO),
+    "ids and retries": (b"id: 1\nretry: 5\ndata: one\n\nid\nevent: more\ndata: zw\xc3\xb6\n\n", TWO),
+    "unknown fields and lines": (b"novelty: 1\ndata: one\njunk\n\nevent: more\ndata: zw\xc3\xb6\n\n", TWO),
+    "many blank lines": (b"\n\n\ndata: one\n\n\n\nevent: more\ndata: zw\xc3\xb6\n\n\n", TWO),
+    "an event without data": (b"event: lost\n\ndata: one\n\nevent: more\ndata: zw\xc3\xb6\n\n", TWO),
+    "no last blank line": (b"data: one\n\nevent: more\ndata: zw\xc3\xb6\n", TWO),
+    "no last line end": (b"data: one\n\nevent: more\ndata: zw\xc3\xb6", TWO),
+    "several data lines": (b"data: a\ndata: b\ndata\ndata:\ndata:  c\n\n", [SseFrame(b"", b"a\nb\n\n\n c")]),
+    "empty data": (b"data:\n\n", [SseFrame(b"", b"")]),
+    "nothing": (b"", []),
+    "only a byte order mark": (b"\xef\xbb\xbf", []),
+    "half a byte order mark": (b"\xef\xbb", []),
+}
+
+each_stream = pytest.mark.parametrize(("stream", "frames"), STREAMS.values(), ids=STREAMS.keys())
+
+
+def _decoded(*reads: bytes) -> list[SseFrame]:
+    decoder = SseDecoder()
+    return [frame for data in reads for frame in decoder.feed(data)] + decoder.close()
+
+
+@each_stream
+def test_a_stream_is_read_whole(stream: bytes, frames: list[SseFrame]) -> None:
+    assert _decoded(stream) == frames
+
+
+@each_stream
+def test_a_stream_is_read_byte_by_byte(stream: bytes, frames: list[SseFrame]) -> None:
+    assert _decoded(*(stream[at : at + 1] for at in range(len(stream)))) == frames
+
+
+@each_stream
+def test_a_stream_is_read_in_any_two_reads(stream: bytes, frames: list[SseFrame]) -> None:
+    for at in range(len(stream) + 1):
+        assert _decoded(stream[:at], b"", stream[at:]) == frames, f"cut at {at}"
+
+
+def test_a_frame_comes_as_soon_as_its_blank_line_does() -> None:
+    decoder = SseDecoder()
+    assert decoder.feed(b"data: one\r\n\r") == [SseFrame(b"", b"one")]
+    assert decoder.feed(b"\ndata: two\n\n") == [SseFrame(b"", b"two")]
+
+
+def test_a_second_byte_order_mark_is_no_mark() -> None:
+    assert _decoded(b"data: a\n\n\xef\xbb\xbfdata: b\n\n") == [SseFrame(b"", b"a")]
+
+
+def test_a_decoder_that_was_closed_says_nothing_twice() -> None:
+    decoder = SseDecoder()
+    decoder.feed(b"data: a")
+    assert decoder.close() == [SseFrame(b"", b"a")]
+    assert decoder.close() == []
+
+
+@pytest.mark.parametrize(
+    "line", [b"x" * 1_000_000, b"data: " + b"x" * 1_000_000 + b"\n"], ids=["one line", "many lines"]
+)
+def test_a_frame_may_not_grow_without_end(line: bytes) -> None:
+    decoder = SseDecoder()
+    for _ in range(MAX_FRAME_BYTES // 1_000_000):
+        decoder.feed(line)
+    with pytest.raises(UpstreamBrokenError, match="more than 33554432 bytes"):
+        decoder.feed(line)
+
+
+def test_the_limit_is_for_one_frame_and_not_for_the_stream() -> None:
+    decoder = SseDecoder()
+    frame = b"data: " + b"x" * 1_000_000 + b"\n\n"
+    assert sum(len(decoder.feed(frame)) for _ in range(40)) == 40
+
+
+def test_a_huge_line_in_small_reads_costs_no_more_than_its_length() -> None:
+    decoder = SseDecoder()
+    piece = b"x" * 1_000
+    started = perf_counter()
+    for _ in range(16_000):
+        decoder.feed(piece)
+    assert perf_counter() - started < 2, "copied again at each read, this takes a minute"
+
+
+def test_a_frame_is_encoded_as_the_client_reads_it() -> None:
+    assert encode_frame(b"ping", b'{"type":"ping"}') == b'event: ping\ndata: {"type":"ping"}\n\n'
+    assert _decoded(encode_frame(b"ping", b"{}")) == [SseFrame(b"ping", b"{}")]
