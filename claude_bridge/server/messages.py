@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
+
 import anyio
 
 from claude_bridge.bridge import Bridge
@@ -63,8 +65,9 @@ async def _answer(bridge: Bridge, asked: MessagesRequest, responder: Responder, 
                 await responder.send(200, encode_message(await exchange.message()))
                 return
             responder.start_stream()
-            async for events in exchange.events():
-                await responder.write(b"".join(map(encode_stream_event, events)))
+            async with aclosing(exchange.events()) as stream:
+                async for events in stream:
+                    await responder.write(b"".join(map(encode_stream_event, events)))
             await responder.end()
     except BridgeError as error:
         recorder.failed(error, in_stream=False)

@@ -30,12 +30,12 @@ class Recorder:
         """``exchange`` is the request id, the same that the client sees."""
         self.exchange = exchange
         self.active = bus.active
+        """Whether anybody listens, and the exchange is not over."""
         self._bus = bus
         self._started_at = time.monotonic()
         self._first_token_s: float | None = None
         self._fold = Fold() if bus.active else None
         self._repairs_told = 0
-        self._is_over = False
 
     def received(
         self, request: CountTokensRequest, *, path: str, body: bytes, session: str | None, user_agent: str | None
@@ -96,7 +96,7 @@ class Recorder:
 
     def answered(self, stream_events: Iterable[StreamEvent]) -> None:
         """Tell what goes to the client."""
-        if self._fold is None:
+        if self._fold is None or not self.active:
             return
         stream_events = list(stream_events)
         self._fold.feed(stream_events)
@@ -146,7 +146,7 @@ class Recorder:
 
     def failed(self, error: BridgeError, *, in_stream: bool) -> None:
         """Tell what ended the exchange too early; only the first cause is told."""
-        if self.active and self._is_first_end():
+        if self._is_first_end():
             self._bus.emit(
                 events.ExchangeFailed(
                     exchange=self.exchange,
@@ -161,7 +161,7 @@ class Recorder:
 
     def client_left(self) -> None:
         """Tell that the client went away before the exchange was over."""
-        if self.active and self._is_first_end():
+        if self._is_first_end():
             self._bus.emit(events.ClientLeft(exchange=self.exchange, at_s=time.time(), after_s=self._after_s()))
 
     def broken_off(self) -> None:
@@ -169,7 +169,7 @@ class Recorder:
         self.failed(BridgeError("The bridge stopped before the answer was whole."), in_stream=True)
 
     def _is_first_end(self) -> bool:
-        is_first, self._is_over = not self._is_over, True
+        is_first, self.active = self.active, False
         return is_first
 
     def _after_s(self) -> float:

@@ -5,8 +5,8 @@ The only file that knows httpx: it speaks TLS and to proxies. Engines on plain H
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import aclosing, asynccontextmanager
 from ipaddress import ip_address
 from ssl import SSLError
 from urllib.request import getproxies
@@ -30,7 +30,11 @@ from claude_bridge.upstream.call import UpstreamCall
 from claude_bridge.upstream.plain_http import CONNECT_TIMEOUT_S, PlainHttpClient, PlainResponse, why_no_connection
 
 MAX_REFUSAL_BYTES = 64 * 1024
+REFUSAL_S = 1.0
+"""How long the words of a refusal are waited for; its status says the most."""
+
 CONNECT_TRIES = 2
+RETRY_WITHIN_S = 1.0
 RETRY_PAUSE_S = 0.1
 
 _STREAM_HEADERS = {"content-type": "application/json", "accept": "text/event-stream"}
@@ -125,17 +129,16 @@ class UpstreamClient:
         return FetchedDocument(response.status_code, dict(response.headers), response.content)
 
     async def _read(self, outgoing: OutgoingRequest, explain_refusal: ExplainRefusal, call: UpstreamCall) -> None:
+        started_at = anyio.current_time()
         for tries_left in reversed(range(CONNECT_TRIES)):
             try:
                 with self._mapped_errors():
                     await self._read_once(outgoing, explain_refusal, call)
             except BridgeError as error:
-                # Nothing came back, so the engine did nothing yet: a restart, or a connection it had just closed.
-                if (
-                    tries_left
-                    and call.status is None
-                    and isinstance(error, UpstreamUnreachableError | UpstreamDroppedError)
-                ):
+                # Nothing came back, and at once: the engine restarts, or had just closed the idle connection. One
+                # that breaks down after a while has worked on the request, and would do so again.
+                is_quick = anyio.current_time() - started_at < RETRY_WITHIN_S
+                if tries_left and is_quick and isinstance(error, UpstreamUnreachableError | UpstreamDroppedError):
                     await anyio.sleep(RETRY_PAUSE_S)
                     continue
                 call.end(error)
@@ -147,15 +150,12 @@ class UpstreamClient:
         response = await self._send(outgoing)
         try:
             call.status = response.status
-            if 200 <= response.status < 300:
-                async for piece in response:
-                    await call.put(piece)
-                return
-            body = b""
-            async for piece in response:
-                body += piece
-                if len(body) > MAX_REFUSAL_BYTES:
-                    break
+            async with aclosing(aiter(response)) as pieces:
+                if 200 <= response.status < 300:
+                    async for piece in pieces:
+                        await call.put(piece)
+                    return
+                body = await _beginning(pieces)
             raise explain_refusal(response.status, response.headers, self._without_key(body), self._where)
         finally:
             await response.aclose()
@@ -175,6 +175,17 @@ class UpstreamClient:
         return _MappedErrors(self._where)
 
 
+async def _beginning(pieces: AsyncIterator[bytes]) -> bytes:
+    """Return what a refusal says, but not all of it if it goes on and on."""
+    body = b""
+    with anyio.move_on_after(REFUSAL_S):
+        async for piece in pieces:
+            body += piece
+            if len(body) > MAX_REFUSAL_BYTES:
+                break
+    return body
+
+
 class _HttpxResponse:
     """A response of httpx in the form that PlainHttpClient gives."""
 
@@ -187,7 +198,7 @@ class _HttpxResponse:
         """The headers, with names in lower case."""
         return dict(self._response.headers)
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    async def __aiter__(self) -> AsyncGenerator[bytes, None]:
         # ``stream`` and not ``aiter_raw``: half the cost for each chunk, and nothing here is compressed.
         assert isinstance(self._response.stream, httpx.AsyncByteStream), "an async client gives an async stream"
         async for chunk in self._response.stream:

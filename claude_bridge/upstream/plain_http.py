@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import select
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -19,7 +19,7 @@ from anyio.abc import SocketAttribute, SocketStream
 
 from claude_bridge.errors import UpstreamBrokenError, UpstreamDroppedError, UpstreamUnreachableError
 
-READ_BYTES = 64 * 1024
+READ_BYTES = 256 * 1024
 CONNECT_TIMEOUT_S = 10.0
 MAX_IDLE_CONNECTIONS = 64
 MAX_IDLE_S = 30.0
@@ -100,7 +100,7 @@ class PlainResponse:
         """The headers, with names in lower case."""
         return {name.decode("latin-1"): value.decode("latin-1") for name, value in self._head.headers}
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    async def __aiter__(self) -> AsyncGenerator[bytes, None]:
         while piece := await self._connection.receive_body():
             yield piece
 

@@ -1,0 +1,88 @@
+"""Many clients, slow clients, and a long day."""
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+
+import anyio
+import pytest
+
+from claude_bridge.wire.anthropic import BlockTextDelta, ContentBlockDelta, MessageStop
+from tests.fake_upstream import DONE, FakeUpstream, Head, Pause, ReceivedRequest, Reply, Send, answer, finish, text
+from tests.laws import assert_legal
+from tests.server.served import BridgeServer, streamed
+
+pytestmark = pytest.mark.anyio
+
+
+def parrot(request: ReceivedRequest) -> Reply:
+    """Say what the user said, many times."""
+    word = request.json["messages"][-1]["content"]
+    words = [step for number in range(40) for step in (Send(text(f"{word}:{number} ")), Pause(0.001))]
+    return [Head(), *words, Send(finish() + DONE)]
+
+
+async def test_64_streams_at_once_come_back_intact_and_unmixed() -> None:
+    got: dict[str, str] = {}
+
+    async def ask(word: str) -> None:
+        response = await server.messages(stream=True, messages=[{"role": "user", "content": word}])
+        assert_legal(response.events)
+        assert isinstance(response.events[-1], MessageStop)
+        deltas = [event.delta for event in response.events if isinstance(event, ContentBlockDelta)]
+        got[word] = "".join(delta.text for delta in deltas if isinstance(delta, BlockTextDelta))
+
+    async with (
+        FakeUpstream(parrot) as upstream,
+        BridgeServer(upstream) as server,
+        anyio.create_task_group() as tasks,
+    ):
+        for number in range(64):
+            tasks.start_soon(ask, f"w{number}")
+    assert got == {f"w{number}": "".join(f"w{number}:{position} " for position in range(40)) for number in range(64)}
+
+
+async def test_a_client_that_does_not_read_stops_the_engine_from_being_read() -> None:
+    piece = text("x" * 60_000)
+    pieces = 1000
+    script: list[Reply] = [[Head(), *[Send(piece)] * pieces, Send(finish() + DONE)]]
+    async with FakeUpstream(script) as upstream, BridgeServer(upstream) as server, server.connect() as wire:
+        await wire.send(streamed())
+        await wire.head()
+        request = await upstream.request()
+        sent_before, sent = -1, 0
+        while sent != sent_before:  # until nothing moves any more
+            await anyio.sleep(0.1)
+            sent_before, sent = sent, request.sent_bytes
+        assert sent < len(piece) * pieces / 2
+        assert not request.replied.is_set()
+        received = 0
+        while chunk := await wire.chunk():
+            received += chunk.count(b"x" * 60_000)
+        assert received == pieces
+
+
+async def test_memory_does_not_grow_with_the_number_of_exchanges() -> None:
+    async def ask(times: int) -> int:
+        """Ask and return the bytes that are in use afterwards."""
+        for _ in range(times):
+            await wire.send(streamed())
+            assert (await wire.response()).status == 200
+        upstream.requests.clear()
+        wire.reads.clear()
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+
+    def reply(_: ReceivedRequest) -> Reply:
+        return answer("Hello dear client")
+
+    async with FakeUpstream(reply) as upstream, BridgeServer(upstream) as server, server.connect() as wire:
+        await ask(20)
+        tracemalloc.start()
+        try:
+            before = await ask(10)
+            after = await ask(300)
+        finally:
+            tracemalloc.stop()
+    assert after - before < 60_000

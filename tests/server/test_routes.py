@@ -1,0 +1,175 @@
+"""What there is to ask beside messages, and who may ask."""
+
+from __future__ import annotations
+
+import pytest
+
+from claude_bridge import __version__
+from tests.fake_upstream import FakeUpstream, answer
+from tests.server.served import BridgeServer, get, post, question
+
+pytestmark = pytest.mark.anyio
+
+UNUSED = "http://127.0.0.1:9/v1"
+"""An engine that is never asked."""
+
+
+async def test_health_is_told_without_asking_the_engine() -> None:
+    async with BridgeServer(UNUSED) as server:
+        response = await server.ask(get("/healthz"))
+        assert (response.status, response.json) == (200, {"status": "ok", "version": __version__})
+
+
+async def test_head_of_the_root_is_ok() -> None:
+    async with BridgeServer(UNUSED) as server, server.connect() as wire:
+        await wire.send(get("/", method="HEAD") + get("/"))
+        assert (await wire.response(to_head=True)).status == 200
+        assert b"running" in (await wire.response()).body
+
+
+async def test_the_model_list_has_the_served_model() -> None:
+    async with BridgeServer(UNUSED, model="qwen3:1.7b") as server:
+        page = (await server.ask(get("/v1/models?limit=1000"))).json
+        assert [row["id"] for row in page["data"]] == ["qwen3:1.7b"]
+        assert (page["has_more"], page["first_id"], page["last_id"]) == (False, "qwen3:1.7b", "qwen3:1.7b")
+
+
+@pytest.mark.parametrize("path", ["openai/gpt-5", "openai%2Fgpt-5"])
+async def test_one_model_is_described_under_its_name(path: str) -> None:
+    async with BridgeServer(UNUSED, model="openai/gpt-5") as server:
+        response = await server.ask(get(f"/v1/models/{path}"))
+        assert (response.status, response.json["type"], response.json["id"]) == (200, "model", "openai/gpt-5")
+
+
+async def test_an_unknown_model_is_not_found_and_the_right_one_named() -> None:
+    async with BridgeServer(UNUSED) as server:
+        response = await server.ask(get("/v1/models/other"))
+        assert (response.status, response.json["error"]["type"]) == (404, "not_found_error")
+        assert "'scripted'" in response.json["error"]["message"]
+
+
+async def test_tokens_are_counted_without_asking_the_engine() -> None:
+    async with BridgeServer(UNUSED) as server:
+        short = await server.post("/v1/messages/count_tokens?beta=true", question())
+        tools = [{"name": "Read", "input_schema": {"type": "object", "description": "long " * 100}}]
+        long = await server.post("/v1/messages/count_tokens", question(tools=tools))
+        assert 0 < short.json["input_tokens"] < long.json["input_tokens"] - 50
+
+
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/messages/count_tokens"])
+async def test_a_malformed_request_is_told_where(path: str) -> None:
+    async with BridgeServer(UNUSED) as server:
+        response = await server.post(path, question(messages=[{"role": "user", "content": [{"type": "text"}]}]))
+        assert (response.status, response.json["error"]["type"]) == (400, "invalid_request_error")
+        assert "messages[0].content[0]" in response.json["error"]["message"]
+
+
+async def test_telemetry_is_accepted_and_goes_nowhere() -> None:
+    async with FakeUpstream() as upstream, BridgeServer(upstream) as server:
+        response = await server.post("/api/event_logging/batch", {"events": []})
+        assert (response.status, response.body) == (200, b"{}")
+        assert upstream.connections == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "hint"),
+    [
+        ("/nothing", "'/nothing'"),
+        ("/v1/v1/messages", "must not end in /v1"),
+        ("/v1/chat/completions", "POST /v1/messages"),
+    ],
+)
+async def test_an_unknown_path_is_not_found_with_a_hint(path: str, hint: str) -> None:
+    async with BridgeServer(UNUSED) as server:
+        response = await server.post(path, {})
+        assert (response.status, response.json["error"]["type"]) == (404, "not_found_error")
+        assert hint in response.json["error"]["message"]
+        assert response.json["request_id"] == response.headers["request-id"]
+
+
+@pytest.mark.parametrize(
+    ("data", "allowed"),
+    [
+        pytest.param(get("/v1/messages"), "POST", id="GET messages"),
+        pytest.param(post("/v1/models", {}), "GET, HEAD", id="POST models"),
+        pytest.param(get("/healthz", method="DELETE"), "GET, HEAD", id="DELETE healthz"),
+    ],
+)
+async def test_a_wrong_method_is_told_the_right_ones(data: bytes, allowed: str) -> None:
+    async with BridgeServer(UNUSED) as server:
+        response = await server.ask(data)
+        assert (response.status, response.headers["allow"]) == (405, allowed)
+        assert response.json["error"]["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        pytest.param({"authorization": "Bearer s3cret"}, id="bearer"),
+        pytest.param({"authorization": "bearer s3cret"}, id="lower case"),
+        pytest.param({"x_api_key": "s3cret"}, id="x-api-key"),
+        pytest.param({"authorization": "Bearer s3cret", "x_api_key": "sk-ant-of-another"}, id="with a key of its own"),
+    ],
+)
+async def test_the_token_opens_the_bridge(headers: dict[str, str]) -> None:
+    async with FakeUpstream([answer("Hello")]) as upstream, BridgeServer(upstream, auth_token="s3cret") as server:
+        assert (await server.post("/v1/messages", question(), **headers)).status == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        pytest.param({}, id="none"),
+        pytest.param({"authorization": "Bearer wrong"}, id="wrong bearer"),
+        pytest.param({"authorization": "Basic s3cret"}, id="not a bearer"),
+        pytest.param({"x_api_key": "s3cre"}, id="wrong key"),
+        pytest.param({"x_api_key": "s3cr\xe9t"}, id="not ASCII"),
+    ],
+)
+async def test_without_the_token_nothing_is_answered_and_nothing_retried(headers: dict[str, str]) -> None:
+    async with FakeUpstream() as upstream, BridgeServer(upstream, auth_token="s3cret") as server:
+        response = await server.post("/v1/messages", question(), **headers)
+        assert (response.status, response.json["error"]["type"]) == (401, "authentication_error")
+        assert response.headers["x-should-retry"] == "false"
+        assert "s3cret" not in response.body.decode()
+        assert not upstream.requests
+
+
+async def test_health_and_root_need_no_token() -> None:
+    async with BridgeServer(UNUSED, auth_token="s3cret") as server:
+        assert (await server.ask(get("/healthz"))).status == 200
+        assert (await server.ask(get("/"))).status == 200
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "localhost:8765", "127.0.0.1:1", "127.1.2.3", "[::1]:8765", "a.localhost"]
+)
+async def test_loopback_hosts_are_answered(host: str) -> None:
+    async with BridgeServer(UNUSED) as server:
+        assert (await server.ask(get("/v1/models", host=host))).status == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "words"),
+    [
+        pytest.param({"host": "evil.example"}, "'evil.example'", id="rebound name"),
+        pytest.param({"host": "localhost.evil.example:8765"}, "loopback", id="name that begins like loopback"),
+        pytest.param({"origin": "https://evil.example"}, "Web pages", id="web page"),
+        pytest.param({"origin": "chrome-extension://abc"}, "Web pages", id="extension"),
+    ],
+)
+async def test_foreign_hosts_and_web_pages_are_turned_away(headers: dict[str, str], words: str) -> None:
+    async with BridgeServer(UNUSED) as server:
+        response = await server.ask(get("/v1/models", **headers))
+        assert (response.status, response.json["error"]["type"]) == (403, "permission_error")
+        assert words in response.json["error"]["message"]
+
+
+async def test_a_page_of_this_machine_may_ask() -> None:
+    async with BridgeServer(UNUSED) as server:
+        assert (await server.ask(get("/v1/models", origin="http://localhost:3000"))).status == 200
+
+
+async def test_any_host_is_answered_where_a_token_guards_the_bridge() -> None:
+    async with BridgeServer(UNUSED, auth_token="t", loopback_only=False) as server:
+        assert (await server.ask(get("/v1/models", host="box.example", x_api_key="t"))).status == 200
