@@ -16,6 +16,9 @@ from claude_bridge.wire.surrogates import replace_lone_surrogates
 MAX_MENDED_CHARS = 200_000
 """Mending walks the text in Python, and not always once."""
 
+MAX_MENDED_DEPTH = 50
+"""A model that loses its way writes brackets without end, and mending them takes seconds."""
+
 
 def compact_json(document: Raw) -> str:
     """Return JSON in one fixed formatting, its keys in the order in which they came: it is part of the prompt.
@@ -65,7 +68,8 @@ def mend_arguments(text: str) -> tuple[str, str | None]:
 
 def _mended_object(text: str) -> str | None:
     """Return the JSON of the object that ``text`` seems to mean, or None."""
-    if not text.startswith("{") or len(text) > MAX_MENDED_CHARS:
+    opening = len(text) - len(text.lstrip("{["))
+    if not 0 < opening <= MAX_MENDED_DEPTH or len(text) > MAX_MENDED_CHARS or text.startswith("["):
         return None
     import json_repair  # slow to import, and seldom needed
 

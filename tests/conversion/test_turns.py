@@ -185,7 +185,7 @@ def test_images_of_results_follow_in_the_user_turn() -> None:
     messages = [
         _user("go"),
         _assistant(_use("a"), _use("b")),
-        _user("so?", _result("b", [IMAGE]), _result("a", ["x", IMAGE] and _content(("x",)) + [IMAGE])),
+        _user("so?", _result("b", [IMAGE]), _result("a", [*_content(("x",)), IMAGE])),
     ]
     assert _repaired(*messages)[2] == f"user: a = x | b = {SEE_IMAGES} | image | image | so?"
 
