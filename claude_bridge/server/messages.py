@@ -29,15 +29,10 @@ async def post_messages(service: Service, request: HttpRequest, responder: Respo
     try:
         asked = parse_messages_request(request.body)
     except BridgeError as error:
+        _tell_received(recorder, None, request)
         recorder.failed(error, in_stream=False)
         raise
-    recorder.received(
-        asked,
-        path=request.path,
-        body=request.body,
-        session=request.headers.get("x-claude-code-session-id"),
-        user_agent=request.headers.get("user-agent"),
-    )
+    _tell_received(recorder, asked, request)
     service.running.add(responder.request_id)
     try:
         async with anyio.create_task_group() as tasks:
@@ -50,6 +45,16 @@ async def post_messages(service: Service, request: HttpRequest, responder: Respo
     finally:
         service.running.discard(responder.request_id)
         recorder.broken_off()
+
+
+def _tell_received(recorder: Recorder, asked: MessagesRequest | None, request: HttpRequest) -> None:
+    recorder.received(
+        asked,
+        path=request.path,
+        body=request.body,
+        session=request.headers.get("x-claude-code-session-id"),
+        user_agent=request.headers.get("user-agent"),
+    )
 
 
 async def _cancel_when_client_leaves(responder: Responder, recorder: Recorder, scope: anyio.CancelScope) -> None:

@@ -38,9 +38,9 @@ class Recorder:
         self._repairs_told = 0
 
     def received(
-        self, request: CountTokensRequest, *, path: str, body: bytes, session: str | None, user_agent: str | None
+        self, request: CountTokensRequest | None, *, path: str, body: bytes, session: str | None, user_agent: str | None
     ) -> None:
-        """Tell what the client asked."""
+        """Tell what the client asked; None for a request that can't be read."""
         if not self.active:
             return
         of_messages = request if isinstance(request, MessagesRequest) else None
@@ -49,10 +49,10 @@ class Recorder:
                 exchange=self.exchange,
                 at_s=time.time(),
                 path=path,
-                model=request.model,
+                model=request.model if request else "(unreadable)",
                 streamed=bool(of_messages and of_messages.stream),
-                messages=len(request.messages),
-                tools=len(request.tools or ()),
+                messages=len(request.messages) if request else 0,
+                tools=len(request.tools or ()) if request else 0,
                 max_tokens=of_messages.max_tokens if of_messages else None,
                 session=session,
                 user_agent=user_agent,

@@ -94,6 +94,8 @@ class UpstreamCall:
     async def drain(self) -> None:
         """Wait a moment for the end of an answer that has said its last word."""
         self._chunks.clear()
+        if self._ended.is_set():
+            return
         with anyio.move_on_after(DRAIN_S):
             await self._ended.wait()
 
