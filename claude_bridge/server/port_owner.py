@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 _LISTEN = "0A"
@@ -31,8 +32,11 @@ def _listening_inodes(port: int) -> set[str]:
 
 
 def _socket_inodes(process: Path) -> set[str]:
-    try:
-        links = [str(link.readlink()) for link in (process / "fd").iterdir()]
-    except OSError:
-        return set()  # another user's process, or one that has just ended
-    return {link[len("socket:[") : -1] for link in links if link.startswith("socket:[")}
+    inodes = set()
+    with suppress(OSError):  # another user's process, or one that has just ended
+        for link in (process / "fd").iterdir():
+            with suppress(OSError):  # a file that has just been closed
+                target = str(link.readlink())
+                if target.startswith("socket:["):
+                    inodes.add(target[len("socket:[") : -1])
+    return inodes

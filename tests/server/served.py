@@ -10,6 +10,7 @@ from typing import Any
 import anyio
 import msgspec
 from anyio.abc import SocketAttribute, SocketStream
+from anyio.streams.stapled import MultiListener
 
 from claude_bridge.adapters import ADAPTERS
 from claude_bridge.adapters.profiles import UNKNOWN
@@ -241,7 +242,10 @@ class BridgeServer(Server):
         self.service = Service(bus, auth_token=self._auth_token, loopback_only=self._loopback_only)
         self.service.provide(Bridge(self._upstream, client, bus=bus, waiting=self._waiting))
         listener, self.port = await open_listener("127.0.0.1", 0)
-        await self._run(partial(accept_connections, listener, self.service, limits=self._limits))
+        await self._run(partial(self._serve, listener))
+
+    async def _serve(self, listener: MultiListener[SocketStream]) -> None:
+        await accept_connections(listener, self.service, limits=self._limits)
 
     async def post(self, path: str, payload: object, **headers: str) -> Response:
         return await self.ask(post(path, payload, **headers))

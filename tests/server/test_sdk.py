@@ -105,7 +105,9 @@ async def test_a_refusal_becomes_its_exception(reply: Reply, error: type[anthrop
         assert "answered" in str(caught.value) or "overloaded" in str(caught.value)
 
 
-@pytest.mark.filterwarnings("ignore:Async generator '(anthropic|httpx2|httpcore2):ResourceWarning")  # the SDK's own, on trio
+@pytest.mark.filterwarnings(
+    "ignore:Async generator '(anthropic|httpx2|httpcore2):ResourceWarning"
+)  # the SDK's own, on trio
 async def test_an_error_in_a_stream_is_raised() -> None:
     async with (
         sdk_before([Head(), Send(text("Hello")), Pause(0.02), Close()]) as (client, _),
