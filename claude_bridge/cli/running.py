@@ -15,7 +15,7 @@ from anyio import to_thread
 
 from claude_bridge.bridge import Bridge
 from claude_bridge.cli import output
-from claude_bridge.errors import SetupError, UpstreamError
+from claude_bridge.errors import SetupError, UpstreamError, UpstreamLoadingError, UpstreamUnreachableError
 from claude_bridge.providers import Upstream
 from claude_bridge.server.serve import open_listener, open_stop_signals, serve
 from claude_bridge.server.service import Service
@@ -113,7 +113,10 @@ def _sinks(plan: Plan) -> list[Sink]:
     if plan.trace_file is not None:
         from claude_bridge.trace.jsonl import JsonlSink
 
-        sinks.append(JsonlSink(plan.trace_file))
+        try:
+            sinks.append(JsonlSink(plan.trace_file))
+        except OSError as error:
+            raise SetupError(f"The trace can't be written to {plan.trace_file}: {error}", "Check --trace.") from error
     return sinks
 
 
@@ -130,8 +133,9 @@ async def _find_engine(plan: Plan, service: Service, stack: AsyncExitStack, tell
         service.provide(Bridge(upstream, client, bus=service.bus))
         return upstream
 
+    assumed = msgspec.structs.replace(plan.upstream, base_url=discovery.base_url_candidates(plan.upstream.base_url)[0])
     if not plan.check:
-        tell(await provide(plan.upstream))
+        tell(await provide(assumed))
         return
     told = False
     while True:
@@ -139,15 +143,24 @@ async def _find_engine(plan: Plan, service: Service, stack: AsyncExitStack, tell
             found = await discovery.discover(plan.upstream, plan.api_key, key_hint=plan.key_hint)
         except UpstreamError as error:
             if not told:
-                hint = "Start it: the bridge goes on, and uses it as soon as it answers. Or check --base-url."
-                output.print_problem(error.message, hint, is_warning=True)
-                assumed = discovery.base_url_candidates(plan.upstream.base_url)[0]
-                await provide(msgspec.structs.replace(plan.upstream, base_url=assumed))
+                output.print_problem(error.message, _what_to_do(error), is_warning=True)
+                await provide(assumed)
                 told = True
             await anyio.sleep(RETRY_S)
         else:
             tell(await provide(found))
             return
+
+
+def _what_to_do(error: UpstreamError) -> str:
+    goes_on = "The bridge goes on, and uses it as soon as it answers."
+    match error:
+        case UpstreamLoadingError():
+            return f"Wait a moment. {goes_on}"
+        case UpstreamUnreachableError():
+            return f"Start it, or check --base-url. {goes_on}"
+        case _:
+            return goes_on
 
 
 def _with_limits(upstream: Upstream, plan: Plan) -> Upstream:

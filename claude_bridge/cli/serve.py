@@ -98,7 +98,13 @@ def _upstream(provider: str, model: str, base_url: str | None, api_key: str | No
         raise SetupError(f"There is no provider {provider!r}.", f"Known ones: {known}.")
     if base_url is not None and not base_url.startswith(("http://", "https://")):
         raise SetupError(f"--base-url {base_url!r} is no address.", f"Try: --base-url http://{base_url}")
-    return upstream_of(row, base_url=base_url, model=model), api_key or os.environ.get(row.key_variable) or None
+    key = api_key or os.environ.get(row.key_variable) or None
+    if key is None and base_url is None:
+        raise SetupError(
+            f"{row.display_name} at {row.base_url} asks for a key, and none was given.",
+            f"{_key_hint(provider)} For an engine of your own, say where it is: --base-url URL",
+        )
+    return upstream_of(row, base_url=base_url, model=model), key
 
 
 def _key_hint(provider: str) -> str:

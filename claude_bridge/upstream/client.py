@@ -229,7 +229,9 @@ def _explain(error: httpx.HTTPError, where: str) -> UpstreamError:
     words = quote(str(error)) or type(error).__name__
     match error:
         case httpx.ConnectTimeout():
-            return UpstreamUnreachableError(f"{where} did not answer within {CONNECT_TIMEOUT_S:.0f} s. Is it running?")
+            return UpstreamUnreachableError(
+                f"{where} did not answer in time. Is it running, and is it {_scheme(where)}?"
+            )
         case httpx.ConnectError():
             return UpstreamUnreachableError(f"{where} {_why_no_tls(error) or why_no_connection(error)}")
         case httpx.TimeoutException():
@@ -242,6 +244,10 @@ def _explain(error: httpx.HTTPError, where: str) -> UpstreamError:
             return UpstreamUnreachableError(f"{where} can't be reached through the proxy: {words}")
         case _:
             return UpstreamBrokenError(f"{where} broke off its answer: {words}")
+
+
+def _scheme(where: str) -> str:
+    return "https://" if "https://" in where else "http://"
 
 
 def _why_no_tls(error: BaseException) -> str | None:
