@@ -11,7 +11,6 @@ import msgspec
 from claude_bridge.adapters.base import OutgoingRequest
 from claude_bridge.bridge import Bridge
 from claude_bridge.cli import output
-from claude_bridge.cli.try_ import MAX_TOKENS
 from claude_bridge.conversion.upstream_errors import explain_refusal
 from claude_bridge.errors import SetupError
 from claude_bridge.providers import Upstream
@@ -27,6 +26,8 @@ from claude_bridge.wire.anthropic import (
     parse_stream_event,
 )
 from claude_bridge.wire.sse import SseDecoder
+
+MAX_TOKENS = 200
 
 
 async def ask(upstream: Upstream, prompt: str, debug: bool) -> None:

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 DEFAULT_PROMPT = "Explain in three short sentences what a bridge is."
-MAX_TOKENS = 200
 
 EXAMPLES = (
     'Examples:  bridge try  ·  bridge try "Write a haiku about rivers"  ·  bridge try --model-file qwen3-1.7b.gguf'
