@@ -136,6 +136,9 @@ class _Call:
         return self.ended or (arguments[:1] in ("{", '"') and is_json(arguments))
 
 
+_CALLS_AND_ENDS = {ToolCallStart, ToolCallArguments, ToolCallEnd, Finish, Failure}
+
+
 class _ToolCallGatherer:
     """Hands tool calls on one by one and whole: the client runs a tool when its block closes, not before.
 
@@ -155,6 +158,8 @@ class _ToolCallGatherer:
 
     def feed(self, deltas: list[Delta]) -> list[Delta]:
         """Return the deltas with each call in one piece."""
+        if not self._calls and _CALLS_AND_ENDS.isdisjoint([type(delta) for delta in deltas]):
+            return deltas
         out: list[Delta] = []
         for delta in deltas:
             match delta:
