@@ -22,6 +22,7 @@ from claude_bridge.conversion.deltas import (
     ToolCallStart,
     UsageReport,
 )
+from claude_bridge.conversion.tool_names import engine_name
 from claude_bridge.errors import UpstreamBrokenError
 from claude_bridge.wire.anthropic import ErrorEvent, MessagesRequest, StreamEvent, TextBlock, ToolUseBlock
 from tests.dialogues import a_request, folded
@@ -124,8 +125,6 @@ def test_a_call_gets_the_name_that_the_client_declared() -> None:
     name = "mcp__" + "x" * 80
     request = a_request(tools=[{"name": name}, {"name": "a.b"}])
     answer = _answer(request)
-    from claude_bridge.conversion.tool_names import engine_name
-
     events = (
         answer.start()
         + answer.feed([*_call(0, engine_name(name)), *_call(1, engine_name("a.b")), STOP])

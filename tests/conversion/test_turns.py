@@ -8,13 +8,14 @@ import pytest
 
 from claude_bridge.adapters import profiles
 from claude_bridge.conversion.losses import Loss
+from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.turns import INTERRUPTED, SEE_IMAGES, repair_turns, system_text
 from claude_bridge.wire.anthropic import ImageBlock, TextBlock, ThinkingBlock, ToolResultBlock, ToolUseBlock
 from tests.dialogues import a_request
 
 IMAGE = {"type": "image", "source": {"type": "url", "url": "https://example.com/a.png"}}
-SEES_IN_RESULTS = profiles.UNKNOWN.__class__(name="x", evidence="a test", images_in_tool_results=True)
-CONTINUES = profiles.UNKNOWN.__class__(name="x", evidence="a test", continues_prefill=True)
+SEES_IN_RESULTS = Profile(name="x", evidence="a test", images_in_tool_results=True)
+CONTINUES = Profile(name="x", evidence="a test", continues_prefill=True)
 
 
 def _use(call_id: str) -> dict[str, Any]:

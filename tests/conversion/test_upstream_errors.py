@@ -106,8 +106,8 @@ TOO_LONG: dict[str, tuple[int, Any, str]] = {
     "LM Studio": (
         400,
         {
-            "error": "Trying to keep the first 9000 tokens when context the overflows. However, the model is loaded with "
-            "context length of only 4096 tokens, which is not enough."
+            "error": "Trying to keep the first 9000 tokens when context the overflows. However, the model is loaded "
+            "with context length of only 4096 tokens, which is not enough."
         },
         "9000 tokens > 4096 maximum",
     ),
@@ -305,7 +305,11 @@ OBJECTS: dict[str, tuple[Any, type[UpstreamError], int]] = {
     "code true": ({"code": True}, UpstreamBrokenError, 502),
     "code list": ({"code": [], "message": {"a": 1}, "metadata": []}, UpstreamBrokenError, 502),
     "code huge": ({"code": 2**80, "n_prompt_tokens": "x", "n_ctx": True}, UpstreamBrokenError, 502),
-    "digits without end": ("request (" + "9" * 9_000 + " tokens) exceeds", UpstreamBrokenError, 502),
+    "digits without end": (
+        "prompt (length " + "9" * 9_000 + ") is longer than the maximum model length of 8192",
+        UpstreamBrokenError,
+        502,
+    ),
 }
 
 
