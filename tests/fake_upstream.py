@@ -30,6 +30,7 @@ WAIT_S = 5.0
 MODEL = "scripted"
 EVENT_STREAM = "text/event-stream"
 JSON = "application/json"
+TLS_HANDSHAKE = b"\x16\x03"
 
 
 # --- the steps of a reply -------------------------------------------------------------------------------------
@@ -329,6 +330,9 @@ class _Connection:
     async def next_request(self) -> ReceivedRequest:
         """Return the next request, whole."""
         while b"\r\n\r\n" not in self._received:
+            if self._received.startswith(TLS_HANDSHAKE):
+                await self._stream.send(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n")
+                await self._stream.aclose()
             await self._more()
         head, _, self._received = self._received.partition(b"\r\n\r\n")
         request_line, *lines = head.decode("latin-1").split("\r\n")

@@ -132,7 +132,7 @@ class _Connection:
             event = self._next_event()
             if isinstance(event, h11.Response):
                 return event
-            if event is h11.NEED_DATA and not await self._receive():
+            if event is h11.NEED_DATA and not await self._receive() and self._is_unanswered:
                 raise UpstreamDroppedError(f"{self._where} closed the connection without an answer.")
 
     async def receive_body(self) -> bytes:
@@ -169,6 +169,11 @@ class _Connection:
         await anyio.aclose_forcefully(self._stream)
 
     @property
+    def _is_unanswered(self) -> bool:
+        """Whether not a single byte of the response has come."""
+        return self._h11.their_state is h11.SEND_RESPONSE and not self._h11.trailing_data[0]
+
+    @property
     def _body_ended(self) -> bool:
         return self._h11.their_state in (h11.DONE, h11.MUST_CLOSE, h11.CLOSED)
 
@@ -184,7 +189,7 @@ class _Connection:
         except anyio.EndOfStream:
             data = b""
         except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
-            if self._h11.their_state is h11.SEND_RESPONSE:
+            if self._is_unanswered:
                 raise UpstreamDroppedError(f"{self._where} reset the connection without an answer.") from error
             raise UpstreamBrokenError(f"{self._where} broke off its answer: the connection was reset.") from error
         self._h11.receive_data(data)

@@ -1,0 +1,370 @@
+"""The HTTP client on a real socket: what it sends, what it hands over, and how it tells failures."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+import anyio
+import pytest
+
+from claude_bridge.adapters.base import OutgoingRequest
+from claude_bridge.conversion.upstream_errors import explain_refusal
+from claude_bridge.errors import (
+    BridgeError,
+    UpstreamBrokenError,
+    UpstreamDroppedError,
+    UpstreamRefusedError,
+    UpstreamUnreachableError,
+)
+from claude_bridge.upstream.call import UpstreamCall
+from claude_bridge.upstream.client import UpstreamClient, is_loopback
+from tests.fake_upstream import (
+    Close,
+    End,
+    FakeUpstream,
+    Head,
+    Pause,
+    Raw,
+    Reply,
+    Reset,
+    Send,
+    Stall,
+    Wait,
+    document,
+    refusal,
+)
+
+pytestmark = pytest.mark.anyio
+
+REQUEST = OutgoingRequest(method="POST", path="/chat/completions", body=b'{"stream":true}')
+KEY = "sk-very-secret-key"
+
+
+@asynccontextmanager
+async def client_of(base_url: str, api_key: str | None = None) -> AsyncIterator[UpstreamClient]:
+    async with UpstreamClient(base_url, api_key=api_key, name="The engine") as client:
+        yield client
+
+
+@asynccontextmanager
+async def call_of(client: UpstreamClient, *, idle_s: float = 5.0) -> AsyncIterator[UpstreamCall]:
+    with anyio.fail_after(10):
+        async with client.open(REQUEST, explain_refusal, idle_s=idle_s) as call:
+            yield call
+
+
+async def body_of(client: UpstreamClient) -> bytes:
+    """Return the whole body of one answer."""
+    body = b""
+    async with call_of(client) as call:
+        while data := await call.receive():
+            body += data
+    return body
+
+
+async def error_of(base_url: str, api_key: str | None = None) -> BridgeError:
+    """Return the error in which one call ends."""
+    async with client_of(base_url, api_key) as client:
+        with pytest.raises(BridgeError) as caught:
+            await body_of(client)
+    return caught.value
+
+
+@contextmanager
+def closed_port() -> Iterator[int]:
+    """Yield a port that refuses connections."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]
+
+
+# --- the request ----------------------------------------------------------------------------------------------
+
+
+async def test_the_request_goes_out_with_key_and_length() -> None:
+    async with FakeUpstream([document(b"ok")]) as upstream, client_of(upstream.base_url + "/", KEY) as client:
+        assert await body_of(client) == b"ok"
+        request = upstream.requests[0]
+        assert (request.method, request.path, request.body) == ("POST", "/v1/chat/completions", REQUEST.body)
+        assert request.headers["authorization"] == f"Bearer {KEY}"
+        assert request.headers["host"] == f"127.0.0.1:{upstream.port}"
+        assert request.headers["content-type"] == "application/json"
+        assert request.headers["user-agent"].startswith("claude-bridge/")
+
+
+async def test_without_a_key_none_is_sent() -> None:
+    async with FakeUpstream([document(b"ok")]) as upstream, client_of(upstream.base_url) as client:
+        await body_of(client)
+        assert "authorization" not in upstream.requests[0].headers
+
+
+@pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "HTTPS_PROXY"])
+async def test_proxies_are_ignored_for_this_machine(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    monkeypatch.setenv(variable, "http://127.0.0.1:9")
+    async with FakeUpstream([document(b"ok")]) as upstream, client_of(upstream.base_url) as client:
+        assert await body_of(client) == b"ok"
+        assert (await client.fetch("/models", timeout_s=5)).status == 200
+
+
+async def test_proxies_are_used_for_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with FakeUpstream([document(b"by proxy")]) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.port}")
+        async with client_of("http://engine.example/v1") as client:
+            assert await body_of(client) == b"by proxy"
+        assert proxy.requests[0].path == "http://engine.example/v1/chat/completions"
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("localhost", True),
+        ("a.localhost", True),
+        ("127.0.0.1", True),
+        ("127.8.8.8", True),
+        ("[::1]", True),
+        ("::1", True),
+        ("localhost.example", False),
+        ("192.168.1.2", False),
+        ("engine.example", False),
+    ],
+)
+def test_this_machine_is_known_by_its_names(host: str, *, expected: bool) -> None:
+    assert is_loopback(host) is expected
+
+
+# --- the answer -----------------------------------------------------------------------------------------------
+
+
+async def test_what_came_between_two_calls_is_handed_over_at_once() -> None:
+    steps: Reply = [Head(), *[Send(b"x")] * 50, End()]
+    async with FakeUpstream([steps]) as upstream, client_of(upstream.base_url) as client, call_of(client) as call:
+        await (await upstream.request()).replied.wait()
+        await anyio.wait_all_tasks_blocked()
+        assert await call.receive() == b"x" * 50
+        assert call.status == 200
+        assert await call.receive() == b""
+
+
+async def test_silence_is_told_again_and_again_and_bytes_end_it() -> None:
+    go_on = anyio.Event()
+    steps: Reply = [Head(), Wait(go_on), Send(b"x")]
+    async with (
+        FakeUpstream([steps]) as upstream,
+        client_of(upstream.base_url) as client,
+        call_of(client, idle_s=0.02) as call,
+    ):
+        assert [await call.receive() for _ in range(3)] == [None] * 3
+        go_on.set()
+        while (data := await call.receive()) is None:
+            pass
+        assert data == b"x"
+
+
+async def test_a_receiver_that_waits_no_longer_loses_nothing() -> None:
+    go_on = anyio.Event()
+    steps: Reply = [Head(), Wait(go_on), Send(b"x")]
+    async with FakeUpstream([steps]) as upstream, client_of(upstream.base_url) as client, call_of(client) as call:
+        with anyio.move_on_after(0.05):
+            await call.receive()
+        go_on.set()
+        assert await call.receive() == b"x"
+
+
+async def test_the_connection_is_used_again_after_a_whole_answer() -> None:
+    async with FakeUpstream([document(b"1"), [Head(), Send(b"2")], refusal(429, "3"), document(b"4")]) as upstream:
+        async with client_of(upstream.base_url) as client:
+            assert [await body_of(client), await body_of(client)] == [b"1", b"2"]
+            with pytest.raises(UpstreamRefusedError):
+                await body_of(client)
+            assert await body_of(client) == b"4"
+        assert upstream.connections == 1
+
+
+async def test_an_answer_that_is_left_half_read_closes_its_connection() -> None:
+    script: list[Reply] = [[Head(), Send(b"1"), Stall()], document(b"2")]
+    async with FakeUpstream(script) as upstream, client_of(upstream.base_url) as client:
+        async with call_of(client) as call:
+            assert await call.receive() == b"1"
+        await upstream.requests[0].wait_until_closed_by_peer(within_s=1)
+        assert await body_of(client) == b"2"
+
+
+async def test_an_answer_whose_last_bytes_follow_soon_keeps_its_connection() -> None:
+    async with FakeUpstream([[Head(), Send(b"1"), Pause(0.02), End()], document(b"2")]) as upstream:
+        async with client_of(upstream.base_url) as client:
+            async with call_of(client) as call:
+                assert await call.receive() == b"1"
+            assert await body_of(client) == b"2"
+        assert upstream.connections == 1
+
+
+async def test_being_cancelled_closes_the_connection_before_the_first_byte() -> None:
+    async with FakeUpstream([[Stall()]]) as upstream, client_of(upstream.base_url) as client:
+        with anyio.move_on_after(0.05) as scope:
+            await body_of(client)
+        assert scope.cancelled_caught
+        await (await upstream.request()).wait_until_closed_by_peer(within_s=1)
+
+
+async def test_an_error_inside_the_call_comes_out_as_itself() -> None:
+    async with FakeUpstream([[Stall()]]) as upstream, client_of(upstream.base_url) as client:
+        with pytest.raises(LookupError, match="mine"):
+            async with call_of(client):
+                raise LookupError("mine")
+
+
+async def test_an_error_while_being_cancelled_comes_out_as_itself() -> None:
+    async with FakeUpstream([[Stall()]]) as upstream, client_of(upstream.base_url) as client:
+
+        async def cancel_and_fail(scope: anyio.CancelScope) -> None:
+            async with client.open(REQUEST, explain_refusal, idle_s=5):
+                await upstream.request()
+                scope.cancel()
+                raise LookupError("mine")
+
+        with anyio.CancelScope() as scope, pytest.raises(LookupError, match="mine"):
+            await cancel_and_fail(scope)
+
+
+# --- trying again ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("drop", [Close(), Reset()], ids=["closed", "reset"])
+async def test_a_request_that_met_a_closing_idle_connection_is_sent_again(drop: Close | Reset) -> None:
+    async with FakeUpstream([document(b"1"), [drop], document(b"2")]) as upstream:
+        async with client_of(upstream.base_url) as client:
+            assert await body_of(client) == b"1"
+            assert await body_of(client) == b"2"
+        assert [request.connection for request in upstream.requests] == [0, 0, 1]
+
+
+async def test_an_idle_connection_that_was_closed_is_not_used() -> None:
+    async with FakeUpstream([[*document(b"1"), End(), Close()], document(b"2")]) as upstream:
+        async with client_of(upstream.base_url) as client:
+            assert await body_of(client) == b"1"
+            await anyio.sleep(0.02)
+            assert await body_of(client) == b"2"
+        assert len(upstream.requests) == 2
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        pytest.param([Head(), Close()], id="after the head"),
+        pytest.param([Raw(b"HTTP/1.1 200"), Close()], id="in the head"),
+        pytest.param([Head(), Send(b"1"), Reset()], id="after the first bytes"),
+    ],
+)
+async def test_a_request_that_got_an_answer_is_never_sent_again(steps: Reply) -> None:
+    async with FakeUpstream([steps, document(b"2")]) as upstream:
+        assert isinstance(await error_of(upstream.base_url), UpstreamBrokenError)
+        assert len(upstream.requests) == 1
+
+
+async def test_an_engine_that_breaks_down_after_a_while_is_not_asked_twice() -> None:
+    async with FakeUpstream([[Pause(1.05), Close()], document(b"2")]) as upstream:
+        assert isinstance(await error_of(upstream.base_url), UpstreamDroppedError)
+        assert len(upstream.requests) == 1
+
+
+async def test_an_engine_that_starts_in_the_same_moment_is_found() -> None:
+    upstream = FakeUpstream([document(b"ok")])
+    with closed_port() as port:
+        upstream.port = port
+
+    async def start_late() -> None:
+        await anyio.sleep(0.03)  # the first try must find nobody; the second one comes after 0.1 s
+        async with upstream:
+            await answered.wait()
+
+    answered = anyio.Event()
+    async with client_of(upstream.base_url) as client, anyio.create_task_group() as tasks:
+        tasks.start_soon(start_late)
+        assert await body_of(client) == b"ok"
+        answered.set()
+
+
+# --- failures -------------------------------------------------------------------------------------------------
+
+
+async def test_a_refused_connection_is_told() -> None:
+    with closed_port() as port:
+        error = await error_of(f"http://127.0.0.1:{port}/v1")
+    assert isinstance(error, UpstreamUnreachableError)
+    assert error.message == f"The engine at http://127.0.0.1:{port}/v1 refused the connection. Is it running?"
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_an_unknown_host_is_told(scheme: str) -> None:
+    error = await error_of(f"{scheme}://engine.invalid/v1")
+    assert isinstance(error, UpstreamUnreachableError)
+    assert error.message == f"The engine at {scheme}://engine.invalid/v1 can't be found: the host name is unknown."
+
+
+async def test_tls_to_a_plain_port_is_told() -> None:
+    async with FakeUpstream([document(b"ok")]) as upstream:
+        error = await error_of(f"https://127.0.0.1:{upstream.port}/v1")
+    assert isinstance(error, UpstreamUnreachableError)
+    assert "does not speak TLS as asked" in error.message
+
+
+@pytest.mark.parametrize(
+    ("steps", "words"),
+    [
+        pytest.param([Close()], "without an answer", id="closed at once"),
+        pytest.param([Reset()], "without an answer", id="reset at once"),
+        pytest.param([Head(), Send(b"1"), Close()], "broke off its answer", id="cut"),
+        pytest.param([Head(), Send(b"1"), Reset()], "broke off its answer", id="reset"),
+        pytest.param([Raw(b"SSH-2.0-OpenSSH\r\n\r\n")], "broke off its answer", id="no HTTP"),
+        pytest.param([Head(), Raw(b"zzz\r\n")], "broke off its answer", id="broken chunks"),
+    ],
+)
+async def test_a_broken_answer_is_told(steps: Reply, words: str) -> None:
+    async with FakeUpstream([steps] * 2) as upstream:
+        error = await error_of(upstream.base_url, KEY)
+        assert isinstance(error, UpstreamBrokenError)
+        assert error.message.startswith(f"The engine at {upstream.base_url} ")
+        assert words in error.message
+        assert KEY not in error.message
+
+
+async def test_bytes_before_a_failure_are_handed_over() -> None:
+    steps: Reply = [Head(), Send(b"1"), Close()]
+    async with FakeUpstream([steps]) as upstream, client_of(upstream.base_url) as client, call_of(client) as call:
+        assert await call.receive() == b"1"
+        with pytest.raises(UpstreamBrokenError):
+            await call.receive()
+
+
+@pytest.mark.parametrize("key", [KEY, "odd~key"])
+async def test_a_refusal_does_not_give_the_key_away(key: str) -> None:
+    async with FakeUpstream([refusal(401, f"Incorrect key: {key}")]) as upstream:
+        error = await error_of(upstream.base_url, key)
+        assert key not in error.message
+        assert "[key removed]" in error.message
+
+
+async def test_a_huge_refusal_is_cut() -> None:
+    reply: Reply = [Head(500, {"content-type": "text/plain"}), *[Send(b"x" * 10_000)] * 20, Stall()]
+    async with FakeUpstream([reply]) as upstream:
+        error = await error_of(upstream.base_url)
+        assert len(error.message) < 1000
+
+
+# --- documents ------------------------------------------------------------------------------------------------
+
+
+async def test_a_document_is_fetched_whole_whatever_its_status() -> None:
+    documents = {"/v1/models": document(b"no", status=418, headers={"x-a": "b"})}
+    async with FakeUpstream(documents=documents) as upstream, client_of(upstream.base_url, KEY) as client:
+        found = await client.fetch("/models", timeout_s=5)
+        assert (found.status, found.headers["x-a"], found.body) == (418, "b", b"no")
+        assert upstream.probes[0].headers["authorization"] == f"Bearer {KEY}"
+
+
+async def test_a_document_that_does_not_come_in_time_is_told() -> None:
+    async with FakeUpstream(documents={"/v1/models": [Stall()]}) as upstream, client_of(upstream.base_url) as client:
+        with pytest.raises(BridgeError, match="silent for too long"):
+            await client.fetch("/models", timeout_s=0.05)
