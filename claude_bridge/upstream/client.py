@@ -126,7 +126,7 @@ class UpstreamClient:
         """
         with self._mapped_errors():
             response = await self._httpx.get(self.base_url + path, timeout=timeout_s)
-        return FetchedDocument(response.status_code, dict(response.headers), response.content)
+        return FetchedDocument(response.status_code, dict(response.headers), self._without_key(response.content))
 
     async def _read(self, outgoing: OutgoingRequest, explain_refusal: ExplainRefusal, call: UpstreamCall) -> None:
         started_at = anyio.current_time()

@@ -1,0 +1,227 @@
+"""What is found out about an engine, as far as an HTTP client sees it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+from pytest_httpx import HTTPXMock
+
+from claude_bridge.adapters.profiles import LLAMA_CPP, UNKNOWN, VLLM
+from claude_bridge.conversion.profile import Profile
+from claude_bridge.errors import SetupError, UpstreamError, UpstreamLoadingError, UpstreamUnreachableError
+from claude_bridge.providers import PROVIDERS, Upstream, upstream_of
+from claude_bridge.upstream.discovery import base_url_candidates, discover
+
+pytestmark = pytest.mark.anyio
+
+HOST = "http://localhost:8000"
+BASE_URL = f"{HOST}/v1"
+KEY = "sk-very-secret-key"
+HTML = "<!DOCTYPE html><html>Welcome</html>"
+
+
+def models(*names: str, **fields: Any) -> dict[str, Any]:
+    return {"object": "list", "data": [{"id": name, "object": "model", **fields} for name in names]}
+
+
+async def found(base_url: str = BASE_URL, *, model: str = "m", key: str | None = None) -> Upstream:
+    upstream = upstream_of(PROVIDERS["openai"], base_url=base_url, model=model)
+    return await discover(upstream, key, key_hint="Set OPENAI_API_KEY.")
+
+
+async def mistake(base_url: str = BASE_URL, *, model: str = "m", key: str | None = None) -> SetupError:
+    with pytest.raises(SetupError) as caught:
+        await found(base_url, model=model, key=key)
+    return caught.value
+
+
+# --- the base URL ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "candidates"),
+    [
+        ("http://h", ["http://h/v1", "http://h"]),
+        ("http://h/", ["http://h/v1", "http://h"]),
+        ("http://h/v1", ["http://h/v1"]),
+        ("http://h/v1/", ["http://h/v1"]),
+        ("http://h/v1/v1", ["http://h/v1"]),
+        ("http://h/v1/chat/completions", ["http://h/v1"]),
+        ("http://h/v1/models", ["http://h/v1"]),
+        ("https://h/api/paas/v4", ["https://h/api/paas/v4", "https://h/api/paas/v4/v1"]),
+    ],
+)
+def test_a_base_url_may_be_meant_in_several_ways(given: str, candidates: list[str]) -> None:
+    assert base_url_candidates(given) == candidates
+
+
+@pytest.mark.parametrize("given", [HOST, f"{HOST}/", BASE_URL, f"{BASE_URL}/v1", f"{BASE_URL}/chat/completions"])
+async def test_the_true_base_url_is_found(httpx_mock: HTTPXMock, given: str) -> None:
+    httpx_mock.add_response(url=f"{BASE_URL}/models", json=models("m"))
+    assert (await found(given)).base_url == BASE_URL
+
+
+async def test_an_api_without_v1_is_found(httpx_mock: HTTPXMock) -> None:
+    httpx_mock.add_response(url=f"{BASE_URL}/models", status_code=404, text="nothing")
+    httpx_mock.add_response(url=f"{HOST}/models", json=models("m"))
+    assert (await found(HOST)).base_url == HOST
+
+
+async def test_the_key_goes_along(httpx_mock: HTTPXMock) -> None:
+    httpx_mock.add_response(json=models("m"), match_headers={"authorization": f"Bearer {KEY}"})
+    assert (await found(key=KEY)).model == "m"
+
+
+# --- what is wrong, and what to do ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        pytest.param({"html": HTML}, "answers with a web page", id="web page"),
+        pytest.param({"html": HTML, "status_code": 404}, "answers with a web page", id="web page, 404"),
+        pytest.param({"json": {"status": "ok"}}, "no model list", id="other JSON"),
+        pytest.param({"json": ["a"]}, "no model list", id="a list"),
+        pytest.param({"text": "Ollama is running"}, "no model list", id="text"),
+        pytest.param({"content": b"\xff\xfe"}, "no model list", id="bytes"),
+        pytest.param({"status_code": 404, "text": "no"}, "answers 404", id="404"),
+        pytest.param({"status_code": 405}, "answers 405", id="405"),
+        pytest.param(
+            {"status_code": 301, "headers": {"location": "https://localhost:8443/v1/models"}},
+            "redirects to https://localhost:8443/v1/models", id="redirect",
+        ),
+    ],
+)  # fmt: skip
+async def test_what_is_no_api_is_told(httpx_mock: HTTPXMock, answer: dict[str, Any], words: str) -> None:
+    httpx_mock.add_response(**answer)
+    error = await mistake()
+    assert error.what.startswith(f"{BASE_URL}/models ")
+    assert words in error.what
+    assert "--base-url" in error.hint
+    assert "http://localhost:11434/v1 for Ollama" in error.hint
+
+
+async def test_elsewhere_other_hints_are_given(httpx_mock: HTTPXMock) -> None:
+    httpx_mock.add_response(html=HTML)
+    error = await mistake("https://engine.example/v1")
+    assert error.hint == "Check --base-url. It usually ends in /v1."
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize(
+    ("key", "words"), [(KEY, "does not accept the key"), (None, "asks for a key, and none was given")]
+)
+async def test_a_wrong_key_is_told_and_not_shown(
+    httpx_mock: HTTPXMock, status: int, key: str | None, words: str
+) -> None:
+    httpx_mock.add_response(status_code=status, json={"error": {"message": f"Incorrect API key: {KEY}"}})
+    error = await mistake(key=key)
+    assert words in error.what
+    assert error.hint == "Set OPENAI_API_KEY."
+    assert KEY not in error.what
+
+
+async def test_a_wrong_key_without_a_common_form_is_not_shown_either(httpx_mock: HTTPXMock) -> None:
+    httpx_mock.add_response(status_code=401, json={"error": {"message": "Incorrect API key: odd~key"}})
+    assert "odd~key" not in (await mistake(key="odd~key")).what
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "error"),
+    [
+        (503, {"error": {"message": "Loading model"}}, UpstreamLoadingError),
+        (500, {"error": {"message": "oops"}}, UpstreamError),
+        (429, {"error": {"message": "slow down"}}, UpstreamError),
+    ],
+)
+async def test_a_passing_trouble_is_no_mistake_of_the_user(
+    httpx_mock: HTTPXMock, status: int, body: object, error: type[UpstreamError]
+) -> None:
+    httpx_mock.add_response(status_code=status, json=body)
+    with pytest.raises(error):
+        await found()
+
+
+@pytest.mark.parametrize(
+    "failure", [httpx.ConnectError("All connection attempts failed"), httpx.ConnectTimeout("slow")]
+)
+async def test_an_engine_that_is_not_there_is_no_mistake_of_the_user(
+    httpx_mock: HTTPXMock, failure: httpx.HTTPError
+) -> None:
+    httpx_mock.add_exception(failure)
+    with pytest.raises(UpstreamUnreachableError):
+        await found()
+
+
+# --- the model ------------------------------------------------------------------------------------------------
+
+
+async def test_a_missing_model_is_told_with_the_nearest_names(httpx_mock: HTTPXMock) -> None:
+    httpx_mock.add_response(json=models("qwen3:1.7b", "qwen3:8b", "llama3.2:3b"))
+    error = await mistake(model="qwen3:1.8b")
+    assert error.what == f"The engine at {BASE_URL} has no model 'qwen3:1.8b'."
+    assert error.hint.startswith("Nearest: qwen3:1.7b, qwen3:8b.")
+    assert "--no-check" in error.hint
+
+
+async def test_a_model_with_no_near_name_is_told_what_there_is(httpx_mock: HTTPXMock) -> None:
+    httpx_mock.add_response(json=models("qwen3:1.7b", "llama3.2:3b"))
+    assert "It offers: qwen3:1.7b, llama3.2:3b." in (await mistake(model="zzz")).hint
+
+
+async def test_the_only_model_is_chosen(httpx_mock: HTTPXMock) -> None:
+    httpx_mock.add_response(json=models("only"))
+    assert (await found(model="")).model == "only"
+
+
+async def test_of_several_models_none_is_guessed(httpx_mock: HTTPXMock) -> None:
+    httpx_mock.add_response(json=models("a", "b"))
+    error = await mistake(model="")
+    assert error.what == "No model was given."
+    assert "The engine offers: a, b." in error.hint
+
+
+async def test_an_engine_that_lists_nothing_is_believed(httpx_mock: HTTPXMock) -> None:
+    httpx_mock.add_response(json=models())
+    assert (await found()).model == "m"
+
+
+async def test_an_engine_that_ignores_names_takes_any(httpx_mock: HTTPXMock) -> None:
+    httpx_mock.add_response(json=models("file.gguf", owned_by="llamacpp", meta={"n_ctx": 4096}))
+    upstream = await found(model="any")
+    assert (upstream.model, upstream.window_tokens) == ("any", 4096)
+
+
+# --- the engine -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "profile"),
+    [("llamacpp", "llama.cpp", LLAMA_CPP), ("vllm", "vLLM", VLLM), ("someone", "The engine", UNKNOWN)],
+)
+async def test_an_engine_is_known_by_what_it_calls_itself(
+    httpx_mock: HTTPXMock, owner: str, name: str, profile: Profile
+) -> None:
+    httpx_mock.add_response(json=models("m", owned_by=owner))
+    upstream = await found()
+    assert (upstream.name, upstream.profile) == (name, profile)
+
+
+@pytest.mark.parametrize(
+    ("fields", "window_tokens"),
+    [
+        pytest.param({"meta": {"n_ctx": 8192, "n_ctx_train": 40960}}, 8192, id="llama.cpp"),
+        pytest.param({"max_model_len": 32768}, 32768, id="vLLM"),
+        pytest.param({"context_length": 131072}, 131072, id="OpenRouter"),
+        pytest.param({"meta": None, "max_model_len": None}, None, id="null"),
+        pytest.param({"meta": {"n_ctx": "8192"}, "max_model_len": 0}, None, id="no numbers"),
+        pytest.param({}, None, id="not told"),
+    ],
+)
+async def test_the_window_is_what_the_engine_tells(
+    httpx_mock: HTTPXMock, fields: dict[str, Any], window_tokens: int | None
+) -> None:
+    httpx_mock.add_response(json=models("m", **fields))
+    assert (await found()).window_tokens == window_tokens
