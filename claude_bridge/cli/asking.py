@@ -19,12 +19,8 @@ from claude_bridge.server.service import Service
 from claude_bridge.trace.bus import Bus, Sink
 from claude_bridge.trace.events import ExchangeEnded, RequestSent, TraceEvent
 from claude_bridge.upstream.client import UpstreamClient
-from claude_bridge.wire.anthropic import (
-    BlockTextDelta,
-    ContentBlockDelta,
-    ErrorEvent,
-    parse_stream_event,
-)
+from claude_bridge.wire.anthropic import BlockTextDelta, ContentBlockDelta, ErrorEvent
+from claude_bridge.wire.anthropic_json import parse_stream_event
 from claude_bridge.wire.sse import SseDecoder
 
 MAX_TOKENS = 200

@@ -25,9 +25,9 @@ from claude_bridge.errors import (
     RequestTimeoutError,
     RequestTooLargeError,
 )
-from claude_bridge.wire.anthropic import encode_error
+from claude_bridge.wire.anthropic_json import encode_error
 
-READ_BYTES = 64 * 1024
+READ_BYTES = 256 * 1024
 MAX_AHEAD_BYTES = 64 * 1024
 """How much of the next request is read while an answer is written."""
 

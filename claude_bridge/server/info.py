@@ -8,8 +8,8 @@ from claude_bridge import __version__
 from claude_bridge.errors import NotFoundError
 from claude_bridge.server.http1 import HttpRequest, Responder
 from claude_bridge.server.service import Service
-from claude_bridge.wire.anthropic import (
-    ModelInfo,
+from claude_bridge.wire.anthropic import ModelInfo
+from claude_bridge.wire.anthropic_json import (
     encode_model,
     encode_model_list,
     encode_token_count,

@@ -11,12 +11,8 @@ from claude_bridge.errors import BridgeError
 from claude_bridge.server.http1 import ClientGoneError, HttpRequest, Responder
 from claude_bridge.server.service import Service
 from claude_bridge.trace.recorder import Recorder
-from claude_bridge.wire.anthropic import (
-    MessagesRequest,
-    encode_message,
-    encode_stream_event,
-    parse_messages_request,
-)
+from claude_bridge.wire.anthropic import MessagesRequest
+from claude_bridge.wire.anthropic_json import encode_message, encode_stream_event, parse_messages_request
 
 
 async def post_messages(service: Service, request: HttpRequest, responder: Responder) -> None:

@@ -1,20 +1,14 @@
 """The Messages API: requests, content blocks, messages, stream events, errors, the model list.
 
-Shapes follow the types of the ``anthropic`` SDK. Clients ship new fields and block types monthly, so unknown
-fields are ignored and an unknown block becomes an UnknownBlock; a known field with a wrong value is an
-InvalidRequestError that names its path.
+Shapes follow the types of the ``anthropic`` SDK; ``anthropic_json`` reads and writes them. Clients ship new fields
+and block types monthly, so unknown fields are ignored and an unknown block becomes an UnknownBlock.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
-import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
-
-from claude_bridge.errors import InvalidRequestError
-from claude_bridge.wire.sse import encode_frame
-from claude_bridge.wire.surrogates import replace_lone_surrogates
 
 # --- content blocks -----------------------------------------------------------------------------------------
 
@@ -152,10 +146,6 @@ Block = (
     | UnknownBlock
 )
 
-_KNOWN_BLOCK_TYPES = frozenset(
-    str(block.__struct_config__.tag) for block in Block.__args__ if block is not UnknownBlock
-)
-
 # --- requests -----------------------------------------------------------------------------------------------
 
 
@@ -234,101 +224,6 @@ class MessagesRequest(CountTokensRequest, frozen=True, kw_only=True):
     top_p: float | None = None
     top_k: int | None = None
     metadata: Metadata | None = None
-
-
-_Request = TypeVar("_Request", bound=CountTokensRequest)
-
-_messages_decoder = msgspec.json.Decoder(MessagesRequest)
-_count_decoder = msgspec.json.Decoder(CountTokensRequest)
-
-
-def parse_messages_request(body: bytes) -> MessagesRequest:
-    """Return the typed request.
-
-    Raises:
-        InvalidRequestError: the body is no JSON, or a known field is wrong; the message names its path.
-    """
-    request = _parse(body, _messages_decoder)
-    if not request.messages:
-        raise InvalidRequestError("messages: at least one message is required - at `$.messages`")
-    if request.max_tokens < 1:
-        raise InvalidRequestError("max_tokens: must be 1 or more - at `$.max_tokens`")
-    return request
-
-
-def parse_count_tokens_request(body: bytes) -> CountTokensRequest:
-    """Return the typed request of count_tokens; raises as parse_messages_request does."""
-    return _parse(body, _count_decoder)
-
-
-def unknown_fields(body: bytes) -> list[str]:
-    """Return the top-level keys of a Messages request that this version does not read, in their order."""
-    known = set(MessagesRequest.__struct_encode_fields__)
-    return [key for key in msgspec.json.decode(replace_lone_surrogates(body), type=dict[str, Raw]) if key not in known]
-
-
-def _parse(body: bytes, decoder: msgspec.json.Decoder[_Request]) -> _Request:
-    try:
-        if not body.isascii():
-            body.decode()  # the decoder does not look into Raw fields
-        try:
-            return decoder.decode(body)
-        except msgspec.DecodeError:
-            # Perhaps only a lone surrogate, or a block of an unknown type.
-            return decoder.decode(_wrap_unknown_blocks(replace_lone_surrogates(body)))
-    except msgspec.ValidationError as error:
-        raise InvalidRequestError(str(error)) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidRequestError(f"The body is not valid JSON: {error}") from error
-    except RecursionError:
-        raise InvalidRequestError("The body is nested too deeply.") from None
-
-
-def _wrap_unknown_blocks(body: bytes) -> bytes:
-    """Return the request with each block of an unknown type as an UnknownBlock; all else stays as it is."""
-    fields = msgspec.json.decode(body, type=dict[str, Raw])
-    changed = {key: Raw(_wrap_content(fields[key])) for key in ("system",) if key in fields}
-    if "messages" in fields and _is_list(fields["messages"]):
-        messages = msgspec.json.decode(fields["messages"], type=list[Raw])
-        changed["messages"] = Raw(msgspec.json.encode([Raw(_wrap_in_holder(message)) for message in messages]))
-    return msgspec.json.encode(fields | changed)
-
-
-def _wrap_in_holder(holder: Raw) -> bytes:
-    """Return what holds blocks as its ``content``: a message, or the source of a document."""
-    if not bytes(holder).lstrip().startswith(b"{"):
-        return bytes(holder)
-    fields = msgspec.json.decode(holder, type=dict[str, Raw])
-    if "content" in fields:
-        fields["content"] = Raw(_wrap_content(fields["content"]))
-    return msgspec.json.encode(fields)
-
-
-def _wrap_content(content: Raw) -> bytes:
-    if not _is_list(content):
-        return bytes(content)
-    blocks = msgspec.json.decode(content, type=list[Raw])
-    return msgspec.json.encode([Raw(_wrap_block(block)) for block in blocks])
-
-
-def _wrap_block(block: Raw) -> bytes:
-    if not bytes(block).lstrip().startswith(b"{"):
-        return bytes(block)
-    fields = msgspec.json.decode(block, type=dict[str, Raw])
-    kind: Any = msgspec.json.decode(fields["type"]) if "type" in fields else None
-    if not isinstance(kind, str):
-        return bytes(block)
-    if kind not in _KNOWN_BLOCK_TYPES:
-        return msgspec.json.encode(UnknownBlock(block_type=kind, raw=block))
-    if kind == "tool_result" and "content" in fields:
-        return msgspec.json.encode(fields | {"content": Raw(_wrap_content(fields["content"]))})
-    if kind == "document" and "source" in fields:
-        return msgspec.json.encode(fields | {"source": Raw(_wrap_in_holder(fields["source"]))})
-    return bytes(block)
-
-
-def _is_list(raw: Raw) -> bool:
-    return bytes(raw).lstrip().startswith(b"[")
 
 
 # --- messages and stream events -----------------------------------------------------------------------------
@@ -469,46 +364,6 @@ StreamEvent = (
     | ErrorEvent
 )
 
-_encoder = msgspec.json.Encoder()
-_encode = _encoder.encode
-_event_decoder: msgspec.json.Decoder[StreamEvent] = msgspec.json.Decoder(StreamEvent)
-
-# The two commonest events by far, as templates: a third of the time that the general way takes.
-_TEXT_DELTA = (
-    b"event: content_block_delta\n"
-    b'data: {"type":"content_block_delta","index":%d,"delta":{"type":"text_delta","text":%b}}\n\n'
-)
-_INPUT_JSON_DELTA = (
-    b"event: content_block_delta\n"
-    b'data: {"type":"content_block_delta","index":%d,"delta":{"type":"input_json_delta","partial_json":%b}}\n\n'
-)
-
-
-def encode_stream_event(event: StreamEvent) -> bytes:
-    """Return the event as one server-sent event."""
-    if type(event) is ContentBlockDelta:
-        delta = event.delta
-        if type(delta) is BlockTextDelta:
-            return _TEXT_DELTA % (event.index, _encode(delta.text))
-        if type(delta) is BlockInputJsonDelta:
-            return _INPUT_JSON_DELTA % (event.index, _encode(delta.partial_json))
-    return encode_frame(str(event.__struct_config__.tag).encode(), _encode(event))
-
-
-def parse_stream_event(data: bytes) -> StreamEvent:
-    """Return the typed event of a frame's data; raises msgspec.DecodeError if it is none."""
-    return _event_decoder.decode(data)
-
-
-def encode_message(message: Message) -> bytes:
-    """Return the body of an answer that is not streamed."""
-    return _encode(message)
-
-
-def encode_error(error_type: str, message: str, request_id: str) -> bytes:
-    """Return the body of a failed request."""
-    return _encode(ErrorEvent(ErrorDetail(error_type, message), request_id))
-
 
 # --- the other endpoints ------------------------------------------------------------------------------------
 
@@ -534,19 +389,3 @@ class ModelList(Struct, frozen=True, kw_only=True):
     has_more: bool = False
     first_id: str | None = None
     last_id: str | None = None
-
-
-def encode_token_count(count: int) -> bytes:
-    """Return the body of a count_tokens answer."""
-    return _encode(TokenCount(count))
-
-
-def encode_model(model: ModelInfo) -> bytes:
-    """Return the body of GET /v1/models/ID."""
-    return _encode(model)
-
-
-def encode_model_list(models: list[ModelInfo]) -> bytes:
-    """Return the body of GET /v1/models."""
-    first, last = (models[0].id, models[-1].id) if models else (None, None)
-    return _encode(ModelList(data=models, first_id=first, last_id=last))

@@ -10,6 +10,7 @@ from msgspec import Raw
 
 from claude_bridge.errors import InvalidRequestError
 from claude_bridge.wire import anthropic as wire
+from claude_bridge.wire import anthropic_json as wire_json
 from claude_bridge.wire.sse import SseDecoder, encode_frame
 
 
@@ -21,14 +22,16 @@ def _body(**fields: Any) -> bytes:
 
 def _blocks(*blocks: Any) -> list[wire.Block]:
     content = (
-        wire.parse_messages_request(_body(messages=[{"role": "user", "content": list(blocks)}])).messages[0].content
+        wire_json.parse_messages_request(_body(messages=[{"role": "user", "content": list(blocks)}]))
+        .messages[0]
+        .content
     )
     assert isinstance(content, list)
     return content
 
 
 def test_the_smallest_request_is_read() -> None:
-    request = wire.parse_messages_request(_body())
+    request = wire_json.parse_messages_request(_body())
     assert (request.model, request.max_tokens, request.stream) == ("m", 1, None)
     assert request.messages == [wire.InputMessage("user", "Hi")]
 
@@ -66,7 +69,7 @@ def test_an_unknown_block_is_kept_inside_a_document() -> None:
 
 
 def test_an_unknown_block_is_kept_in_the_system_prompt() -> None:
-    system = wire.parse_messages_request(_body(system=[{"type": "hologram"}])).system
+    system = wire_json.parse_messages_request(_body(system=[{"type": "hologram"}])).system
     assert isinstance(system, list)
     assert isinstance(system[0], wire.UnknownBlock)
 
@@ -74,15 +77,17 @@ def test_an_unknown_block_is_kept_in_the_system_prompt() -> None:
 def test_unknown_fields_are_ignored_at_every_level_and_named_at_the_top() -> None:
     block = {"type": "text", "text": "a", "novelty": 1}
     body = _body(novelty=1, betas=["x"], messages=[{"role": "user", "content": [block], "novelty": {}}])
-    assert wire.parse_messages_request(body).messages == [wire.InputMessage("user", [wire.TextBlock("a")])]
-    assert wire.unknown_fields(body) == ["novelty", "betas"]
+    assert wire_json.parse_messages_request(body).messages == [wire.InputMessage("user", [wire.TextBlock("a")])]
+    assert wire_json.unknown_fields(body) == ["novelty", "betas"]
 
 
 def test_a_tool_input_keeps_its_bytes() -> None:
     body = _body(
         messages=[{"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "n", "input": 0}]}]
     )
-    content = wire.parse_messages_request(body.replace(b'"input":0', b'"input":{"b": 1.0,  "a":2}')).messages[0].content
+    content = (
+        wire_json.parse_messages_request(body.replace(b'"input":0', b'"input":{"b": 1.0,  "a":2}')).messages[0].content
+    )
     assert isinstance(content, list)
     assert isinstance(content[0], wire.ToolUseBlock)
     assert bytes(content[0].input) == b'{"b": 1.0,  "a":2}'
@@ -121,7 +126,7 @@ def test_a_tool_input_keeps_its_bytes() -> None:
 )
 def test_a_wrong_field_is_named_by_its_path(fields: dict[str, Any], path: str) -> None:
     with pytest.raises(InvalidRequestError) as caught:
-        wire.parse_messages_request(_body(**fields))
+        wire_json.parse_messages_request(_body(**fields))
     assert f"`{path}`" in caught.value.message
 
 
@@ -130,7 +135,7 @@ def test_a_missing_field_is_named(field: str) -> None:
     body = msgspec.json.decode(_body())
     del body[field]
     with pytest.raises(InvalidRequestError, match=field):
-        wire.parse_messages_request(msgspec.json.encode(body))
+        wire_json.parse_messages_request(msgspec.json.encode(body))
 
 
 @pytest.mark.parametrize(
@@ -168,33 +173,33 @@ def test_a_missing_field_is_named(field: str) -> None:
 )
 def test_what_is_no_request_is_refused(body: bytes) -> None:
     with pytest.raises(InvalidRequestError):
-        wire.parse_messages_request(body)
+        wire_json.parse_messages_request(body)
     with pytest.raises(InvalidRequestError):
-        wire.parse_count_tokens_request(body)
+        wire_json.parse_count_tokens_request(body)
 
 
 def test_no_utf_8_is_refused_inside_a_tool_input_too() -> None:
     block = {"type": "tool_use", "id": "t", "name": "n", "input": {"a": "x"}}
     body = _body(messages=[{"role": "assistant", "content": [block]}]).replace(b'"x"', b'"\xff"')
     with pytest.raises(InvalidRequestError, match="not valid JSON"):
-        wire.parse_messages_request(body)
+        wire_json.parse_messages_request(body)
 
 
 def test_lone_surrogates_become_replacement_characters_everywhere() -> None:
     block = {"type": "tool_use", "id": "t", "name": "n", "input": {"a": "SURROGATE"}}
     messages = [{"role": "user", "content": "SURROGATE"}, {"role": "assistant", "content": [block]}]
     body = _body(messages=messages, SURROGATE=1).replace(b"SURROGATE", rb"\ud83d!")
-    request = wire.parse_messages_request(body)
+    request = wire_json.parse_messages_request(body)
     assert request.messages[0].content == "\ufffd!"
     assert isinstance(request.messages[1].content, list)
     call = request.messages[1].content[0]
     assert isinstance(call, wire.ToolUseBlock)
     assert msgspec.json.decode(call.input) == {"a": "\ufffd!"}
-    assert wire.unknown_fields(body) == ["\ufffd!"]
+    assert wire_json.unknown_fields(body) == ["\ufffd!"]
 
 
 def test_a_count_needs_no_max_tokens() -> None:
-    request = wire.parse_count_tokens_request(b'{"model":"m","messages":[]}')
+    request = wire_json.parse_count_tokens_request(b'{"model":"m","messages":[]}')
     assert request == wire.CountTokensRequest(model="m", messages=[])
 
 
@@ -228,17 +233,17 @@ each_event = pytest.mark.parametrize("event", EVENTS.values(), ids=EVENTS.keys()
 def test_an_event_is_written_as_the_general_encoding_would(event: wire.StreamEvent) -> None:
     data = msgspec.json.encode(event)
     kind = msgspec.json.decode(data)["type"].encode()
-    assert wire.encode_stream_event(event) == encode_frame(kind, data)
+    assert wire_json.encode_stream_event(event) == encode_frame(kind, data)
 
 
 @each_event
 def test_an_event_is_read_back_as_it_was(event: wire.StreamEvent) -> None:
-    (frame,) = SseDecoder().feed(wire.encode_stream_event(event))
-    assert msgspec.json.encode(wire.parse_stream_event(frame.data)) == msgspec.json.encode(event)
+    (frame,) = SseDecoder().feed(wire_json.encode_stream_event(event))
+    assert msgspec.json.encode(wire_json.parse_stream_event(frame.data)) == msgspec.json.encode(event)
 
 
 def test_a_tool_use_block_starts_with_an_empty_input() -> None:
-    assert b'"input":{}' in wire.encode_stream_event(EVENTS["tool_use block"])
+    assert b'"input":{}' in wire_json.encode_stream_event(EVENTS["tool_use block"])
 
 
 def test_every_count_of_the_usage_is_always_there() -> None:
@@ -255,14 +260,14 @@ def test_a_message_is_written_whole() -> None:
     message = msgspec.structs.replace(
         MESSAGE, content=[wire.ToolUseBlock("toolu_1", "Read", Raw(b'{"b":1,"a":2}'))], stop_reason="tool_use"
     )
-    written = wire.encode_message(message)
+    written = wire_json.encode_message(message)
     assert b'"input":{"b":1,"a":2}' in written
     assert msgspec.json.decode(written)["type"] == "message"
     assert msgspec.json.decode(written)["stop_sequence"] is None
 
 
 def test_an_error_body_has_anthropics_shape() -> None:
-    assert msgspec.json.decode(wire.encode_error("api_error", "no", "req_1")) == {
+    assert msgspec.json.decode(wire_json.encode_error("api_error", "no", "req_1")) == {
         "type": "error",
         "error": {"type": "api_error", "message": "no"},
         "request_id": "req_1",
@@ -272,12 +277,12 @@ def test_an_error_body_has_anthropics_shape() -> None:
 def test_the_other_bodies_have_anthropics_shape() -> None:
     model = wire.ModelInfo(id="m", display_name="M", created_at="2026-01-01T00:00:00Z")
     listed = {"type": "model", "id": "m", "display_name": "M", "created_at": "2026-01-01T00:00:00Z"}
-    assert msgspec.json.decode(wire.encode_model(model)) == listed
-    assert msgspec.json.decode(wire.encode_model_list([model])) == {
+    assert msgspec.json.decode(wire_json.encode_model(model)) == listed
+    assert msgspec.json.decode(wire_json.encode_model_list([model])) == {
         "data": [listed],
         "has_more": False,
         "first_id": "m",
         "last_id": "m",
     }
-    assert msgspec.json.decode(wire.encode_model_list([]))["first_id"] is None
-    assert wire.encode_token_count(7) == b'{"input_tokens":7}'
+    assert msgspec.json.decode(wire_json.encode_model_list([]))["first_id"] is None
+    assert wire_json.encode_token_count(7) == b'{"input_tokens":7}'

@@ -1,0 +1,37 @@
+"""OpenAI-compatible Chat Completions: ``request`` puts the question, ``answer`` reads what comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from claude_bridge.adapters.base import OutgoingRequest, StreamDecoder
+from claude_bridge.adapters.openai_chat.answer import ChatStreamDecoder
+from claude_bridge.adapters.openai_chat.request import encode_request
+from claude_bridge.conversion.profile import Profile
+from claude_bridge.conversion.request import FitRequest
+from claude_bridge.conversion.upstream_errors import explain_refusal
+from claude_bridge.errors import BridgeError
+
+
+class OpenAIChat:
+    """The adapter for upstream kind ``openai-chat``."""
+
+    kind = "openai-chat"
+
+    def encode(
+        self, request: FitRequest, model: str, profile: Profile, *, max_output_tokens: int | None
+    ) -> OutgoingRequest:
+        """Return the Chat Completions request; see Adapter."""
+        body = encode_request(request, model, profile, max_output_tokens=max_output_tokens)
+        return OutgoingRequest(method="POST", path="/chat/completions", body=body)
+
+    def decoder(self, upstream: str) -> StreamDecoder:
+        """Return a decoder for one answer."""
+        return ChatStreamDecoder(upstream)
+
+    def explain_refusal(self, status: int, headers: Mapping[str, str], body: bytes, upstream: str) -> BridgeError:
+        """Return the error for an answer that is no 2xx."""
+        return explain_refusal(status, headers, body, upstream)
+
+
+OPENAI_CHAT = OpenAIChat()
