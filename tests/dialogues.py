@@ -17,14 +17,8 @@ from claude_bridge.conversion.losses import Loss
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.request import fit_request
 from claude_bridge.errors import UpstreamError
-from claude_bridge.wire.anthropic import (
-    CountTokensRequest,
-    Message,
-    MessagesRequest,
-    StreamEvent,
-    encode_stream_event,
-    parse_messages_request,
-)
+from claude_bridge.wire.anthropic import CountTokensRequest, Message, MessagesRequest, StreamEvent
+from claude_bridge.wire.anthropic_json import encode_stream_event, parse_messages_request
 
 UPSTREAM = "Engine at http://127.0.0.1:9"
 

@@ -16,8 +16,8 @@ from claude_bridge.wire.anthropic import (
     ErrorEvent,
     MessageStop,
     StreamEvent,
-    encode_stream_event,
 )
+from claude_bridge.wire.anthropic_json import encode_stream_event
 from claude_bridge.wire.sse import SseDecoder
 from tests.dialogues import folded
 

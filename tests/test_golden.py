@@ -15,7 +15,8 @@ import pytest
 from claude_bridge.adapters import profiles
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.tokens import estimate_tokens
-from claude_bridge.wire.anthropic import MessagesRequest, StreamEvent, parse_messages_request
+from claude_bridge.wire.anthropic import MessagesRequest, StreamEvent
+from claude_bridge.wire.anthropic_json import parse_messages_request
 from tests.dialogues import answered, client_bytes, sent
 from tests.laws import assert_legal, assert_sdk_agrees
 

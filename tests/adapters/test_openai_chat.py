@@ -12,7 +12,7 @@ from claude_bridge.conversion.deltas import Delta, Failure, Finish, FinishReason
 from claude_bridge.conversion.request import fit_request
 from claude_bridge.conversion.tool_names import engine_name
 from claude_bridge.errors import PromptTooLongError, UpstreamBrokenError
-from claude_bridge.wire.anthropic import parse_count_tokens_request
+from claude_bridge.wire.anthropic_json import parse_count_tokens_request
 from claude_bridge.wire.sse import MAX_FRAME_BYTES
 from tests.dialogues import a_request, chunk, sent, sent_body, sent_messages, sse
 

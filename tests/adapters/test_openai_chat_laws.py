@@ -14,15 +14,8 @@ from hypothesis import strategies as st
 from claude_bridge.adapters import profiles
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.errors import InvalidRequestError
-from claude_bridge.wire.anthropic import (
-    ErrorEvent,
-    MessageStop,
-    StreamEvent,
-    TextBlock,
-    ThinkingBlock,
-    ToolUseBlock,
-    parse_messages_request,
-)
+from claude_bridge.wire.anthropic import ErrorEvent, MessageStop, StreamEvent, TextBlock, ThinkingBlock, ToolUseBlock
+from claude_bridge.wire.anthropic_json import parse_messages_request
 from tests.dialogues import a_request, answered, chunk, client_bytes, cut, folded, sent, sse
 from tests.laws import assert_legal, assert_sdk_agrees
 

@@ -22,7 +22,8 @@ from claude_bridge.server.service import Service
 from claude_bridge.trace.bus import Bus, Sink
 from claude_bridge.trace.events import TraceEvent
 from claude_bridge.upstream.client import UpstreamClient
-from claude_bridge.wire.anthropic import StreamEvent, parse_stream_event
+from claude_bridge.wire.anthropic import StreamEvent
+from claude_bridge.wire.anthropic_json import parse_stream_event
 from claude_bridge.wire.sse import SseDecoder
 from tests.fake_upstream import MODEL, WAIT_S, FakeUpstream
 
