@@ -69,6 +69,7 @@ def asked_lines(event: RequestReceived) -> list[Line]:
     return [
         Line("from", ", ".join(origin), tone="dim"),
         *contents_lines(event.body),
+        *([Line("unread", ", ".join(event.not_read), tone="dim")] if event.not_read else []),
         *([Line("", f"({left_out} more before these)", tone="dim")] if left_out > 0 else []),
         *(Line(what.who, what.text, _SAID_ROWS[what.who], what.tone) for what in said[-_MAX_SAID:]),
     ]

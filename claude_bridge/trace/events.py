@@ -13,7 +13,10 @@ from claude_bridge.wire.anthropic import Message
 
 
 class RequestReceived(Struct, frozen=True, kw_only=True, tag=True):
-    """A client asked something. ``body`` is its request as it came, ``session`` the client's own session id."""
+    """A client asked something. ``body`` is its request as it came, ``session`` the client's own session id.
+
+    ``not_read`` names the top-level fields of the request that the bridge does not know, and did not carry.
+    """
 
     exchange: str
     at_s: float
@@ -25,6 +28,7 @@ class RequestReceived(Struct, frozen=True, kw_only=True, tag=True):
     max_tokens: int | None
     session: str | None
     user_agent: str | None
+    not_read: list[str]
     body: bytes
 
 

@@ -21,6 +21,7 @@ from claude_bridge.wire.anthropic import (
     MessagesRequest,
     StreamEvent,
 )
+from claude_bridge.wire.anthropic_json import unknown_fields
 
 
 class Recorder:
@@ -56,6 +57,7 @@ class Recorder:
                 max_tokens=of_messages.max_tokens if of_messages else None,
                 session=session,
                 user_agent=user_agent,
+                not_read=unknown_fields(body) if request else [],
                 body=body,
             )
         )

@@ -39,6 +39,7 @@ def received(
         max_tokens=32_000,
         session="3f2a9c1d-88aa-4e1c",
         user_agent="claude-cli/2.1.330 (external, cli)",
+        not_read=["safeguards"] if "safeguards" in fields else [],
         body=msgspec.json.encode(asked) if body is None else body,
     )
 

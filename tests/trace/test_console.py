@@ -406,3 +406,7 @@ def test_closing_twice_does_no_harm() -> None:
     sink = ConsoleSink(Console(file=io.StringIO()))
     sink.close()
     sink.close()
+
+
+def test_fields_that_were_not_read_are_named() -> None:
+    assert "│ unread safeguards\n" in shown(received(safeguards=[{"type": "x"}]))

@@ -8,7 +8,7 @@ from claude_bridge.conversion.answer import Repair
 from claude_bridge.conversion.deltas import UsageReport
 from claude_bridge.errors import UpstreamBrokenError
 from claude_bridge.trace.bus import Bus
-from claude_bridge.trace.events import AnswerGrew, ExchangeEnded, FirstToken, TraceEvent
+from claude_bridge.trace.events import AnswerGrew, ExchangeEnded, FirstToken, RequestReceived, TraceEvent
 from claude_bridge.trace.recorder import Recorder
 from claude_bridge.wire.anthropic import (
     BlockTextDelta,
@@ -25,6 +25,7 @@ from claude_bridge.wire.anthropic import (
     TextBlock,
     Usage,
 )
+from claude_bridge.wire.anthropic_json import parse_messages_request
 
 
 class Recording:
@@ -102,3 +103,19 @@ def test_without_a_listener_nothing_is_kept() -> None:
     recorder.ended(UsageReport())
     recorder.client_left()
     assert not recorder.active
+
+
+def test_fields_of_a_request_that_nobody_knows_are_told(recorder: Recorder, sink: Recording) -> None:
+    body = b'{"model":"m","max_tokens":9,"novelty":1,"messages":[{"role":"user","content":"Hi"}]}'
+
+    recorder.received(parse_messages_request(body), path="/v1/messages", body=body, session=None, user_agent=None)
+
+    assert isinstance(sink.events[0], RequestReceived)
+    assert sink.events[0].not_read == ["novelty"]
+
+
+def test_a_request_that_cannot_be_read_is_told_with_its_body(recorder: Recorder, sink: Recording) -> None:
+    recorder.received(None, path="/v1/messages", body=b"{nonsense", session=None, user_agent="curl")
+
+    assert isinstance(sink.events[0], RequestReceived)
+    assert (sink.events[0].model, sink.events[0].body) == ("(unreadable)", b"{nonsense")
