@@ -7,6 +7,7 @@ import secrets
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
 
 import typer
 
@@ -96,15 +97,26 @@ def _upstream(provider: str, model: str, base_url: str | None, api_key: str | No
     if row is None:
         known = ", ".join([*PROVIDERS, LOCAL])
         raise SetupError(f"There is no provider {provider!r}.", f"Known ones: {known}.")
-    if base_url is not None and not base_url.startswith(("http://", "https://")):
-        raise SetupError(f"--base-url {base_url!r} is no address.", f"Try: --base-url http://{base_url}")
-    key = api_key or os.environ.get(row.key_variable) or None
+    if base_url is not None and not _is_address(base_url):
+        example = f"http://{base_url}" if "://" not in base_url else "http://localhost:11434/v1"
+        raise SetupError(f"--base-url {base_url!r} is no address.", f"Try: --base-url {example}")
+    key = (api_key or os.environ.get(row.key_variable, "")).strip() or None
+    if key is not None and not (key.isascii() and key.isprintable()):
+        raise SetupError("The key holds characters that no key can have.", f"Copy it again. {_key_hint(provider)}")
     if key is None and base_url is None:
         raise SetupError(
             f"{row.display_name} at {row.base_url} asks for a key, and none was given.",
             f"{_key_hint(provider)} For an engine of your own, say where it is: --base-url URL",
         )
     return upstream_of(row, base_url=base_url, model=model), key
+
+
+def _is_address(base_url: str) -> bool:
+    try:
+        parts = urlsplit(base_url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is none, or half an IPv6 address
+        return False
 
 
 def _key_hint(provider: str) -> str:

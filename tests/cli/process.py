@@ -1,0 +1,103 @@
+"""The real ``bridge`` in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+import anyio
+from anyio.abc import Process
+from anyio.streams.text import TextReceiveStream
+from msgspec import Struct
+
+LIMIT_S = 15.0
+"""How long anything may take here; machines are busy."""
+
+
+class Finished(Struct):
+    """What became of a process."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return a clean environment: no keys, no colours, and lines that are not broken."""
+    kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "HOME", "TMPDIR") if name in os.environ}
+    return {**kept, "COLUMNS": "300", "NO_COLOR": "1", **(extra or {})}
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "claude_bridge", *arguments]
+
+
+async def run_bridge(*arguments: str, env: Mapping[str, str] | None = None) -> Finished:
+    """Run a command to its end."""
+    with anyio.fail_after(LIMIT_S):
+        done = await anyio.run_process(command(*arguments), check=False, env=environment(env))
+    return Finished(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+class Running:
+    """A bridge that serves."""
+
+    def __init__(self, process: Process, url: str, started_at: float) -> None:
+        self.url = url
+        self.started_at = started_at
+        self.told = ""
+        """What it has said on stderr."""
+        self._process = process
+        assert process.stderr is not None
+        self._stderr = TextReceiveStream(process.stderr)
+
+    async def says(self, words: str) -> None:
+        """Wait until the words are on stderr."""
+        with anyio.fail_after(LIMIT_S):
+            while words not in self.told:
+                self.told += await self._stderr.receive()
+
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    async def end(self) -> int:
+        """Wait for the end of the process and return its exit code."""
+        with anyio.fail_after(LIMIT_S):
+            async for more in self._stderr:
+                self.told += more
+            return await self._process.wait()
+
+
+@asynccontextmanager
+async def serving(*arguments: str, env: Mapping[str, str] | None = None) -> AsyncIterator[Running]:
+    """Start ``bridge serve`` on a free port, and wait until it listens."""
+    started_at = time.monotonic()
+    # A folder without a configuration of the user's own.
+    with tempfile.TemporaryDirectory() as home:
+        process = await anyio.open_process(
+            command("serve", *arguments, "--port", "0"), env=environment({"HOME": home, **(env or {})})
+        )
+        try:
+            yield Running(process, await _address(process), started_at)
+        finally:
+            if process.returncode is None:
+                process.kill()
+            with anyio.CancelScope(shield=True):
+                await process.aclose()
+
+
+async def _address(process: Process) -> str:
+    assert process.stdout is not None
+    line = ""
+    with anyio.fail_after(LIMIT_S):
+        async for more in TextReceiveStream(process.stdout):
+            line += more
+            if line.endswith("\n"):
+                break
+    assert line.startswith("listening on http://127.0.0.1:"), line
+    return line.removeprefix("listening on ").strip()

@@ -1,0 +1,85 @@
+"""The command line itself: help, version, usage errors."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from claude_bridge import __version__
+from tests.cli.process import command, environment
+
+HEAVY = ("anyio", "asyncio", "claude_bridge.bridge", "h11", "httpx", "msgspec", "xllamacpp")
+
+HELP = f"""
+import atexit, sys
+atexit.register(lambda: print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr))
+from claude_bridge.cli import main
+sys.argv[1:] = ["--help"]
+main()
+"""
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*arguments), capture_output=True, text=True, env=environment(), timeout=15, check=False
+    )
+
+
+def test_help_lists_the_commands() -> None:
+    done = run("--help")
+    assert done.returncode == 0
+    assert "serve" in done.stdout
+    assert "try" in done.stdout
+    assert done.stderr == ""
+
+
+def test_help_loads_nothing_heavy() -> None:
+    done = subprocess.run([sys.executable, "-c", HELP], capture_output=True, text=True, env=environment(), check=True)
+    assert done.stderr.strip() == "[]"
+
+
+def test_help_answers_quickly() -> None:
+    times = []
+    for _ in range(5):
+        started_at = time.perf_counter()
+        run("--help")
+        times.append(time.perf_counter() - started_at)
+    assert min(times) < 0.5
+
+
+@pytest.mark.parametrize("arguments", [["serve", "--help"], ["try", "--help"], ["serve", "-h"]])
+def test_each_command_has_help_with_examples(arguments: list[str]) -> None:
+    done = run(*arguments)
+    assert done.returncode == 0
+    assert "Examples:" in done.stdout
+
+
+@pytest.mark.parametrize("option", ["--version", "-V"])
+def test_the_version_is_told(option: str) -> None:
+    done = run(option)
+    assert (done.returncode, done.stdout) == (0, f"{__version__}\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        pytest.param(["serve"], "argument 'provider'", id="no provider"),
+        pytest.param(["serve", "openai", "m", "--port", "99999"], "'--port'", id="port out of range"),
+        pytest.param(["serve", "openai", "m", "--port", "x"], "'--port'", id="port no number"),
+        pytest.param(["serve", "openai", "m", "--nonsense"], "--nonsense", id="unknown option"),
+        pytest.param(["nonsense"], "nonsense", id="unknown command"),
+    ],
+)
+def test_wrong_usage_is_told_with_exit_code_2(arguments: list[str], words: str) -> None:
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert words in done.stderr.replace("PROVIDER", "provider")  # typer's versions differ
+    assert "Traceback" not in done.stderr
+
+
+def test_no_command_shows_the_help() -> None:
+    done = run()
+    assert "Commands" in done.stdout + done.stderr

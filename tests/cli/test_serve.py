@@ -1,0 +1,294 @@
+"""``bridge serve``: what it says, how it ends."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import time
+from pathlib import Path
+
+import anyio
+import httpx
+import pytest
+
+from claude_bridge.cli.running import Listening
+from claude_bridge.cli.serve import _token_for, client_environment
+from claude_bridge.providers import PROVIDERS, upstream_of
+from tests.cli.process import LIMIT_S, Finished, run_bridge, serving
+from tests.fake_upstream import (
+    DONE,
+    FakeUpstream,
+    Head,
+    Reply,
+    Send,
+    Stall,
+    Wait,
+    answer,
+    document,
+    finish,
+    json_document,
+    model_list,
+    refusal,
+    text,
+)
+
+pytestmark = pytest.mark.anyio
+
+KEY = "sk-very-secret-key"
+QUESTION = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]}
+
+
+def free_port() -> int:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        return int(bound.getsockname()[1])
+
+
+def assert_one_panel(done: Finished, *words: str) -> None:
+    """Assert that the command failed with one panel that says what, and what to do next."""
+    assert done.code == 1, done
+    assert done.stderr.count("Error") == 1
+    assert "→" in done.stderr
+    assert "Traceback" not in done.stderr
+    for word in words:
+        assert word in done.stderr
+    assert KEY not in done.stdout + done.stderr
+
+
+# --- mistakes -------------------------------------------------------------------------------------------------
+
+
+async def test_an_unknown_provider_is_told_with_those_that_are_known() -> None:
+    assert_one_panel(await run_bridge("serve", "opnai", "m"), "no provider 'opnai'", "openai, local")
+
+
+@pytest.mark.parametrize(
+    ("base_url", "hint"),
+    [
+        ("localhost:11434", "--base-url http://localhost:11434"),
+        ("ftp://localhost", "--base-url http://"),
+        ("http://", "--base-url http://"),
+        ("http://localhost:99999/v1", "--base-url http://"),
+    ],
+)
+async def test_a_base_url_that_is_no_address_is_told(base_url: str, hint: str) -> None:
+    done = await run_bridge("serve", "openai", "m", "--base-url", base_url)
+    assert_one_panel(done, f"--base-url '{base_url}' is no address", hint)
+
+
+async def test_a_missing_key_is_told_before_anything_starts() -> None:
+    done = await run_bridge("serve", "openai", "m", "--port", "0")
+    assert_one_panel(done, "asks for a key", "OPENAI_API_KEY")
+    assert done.stdout == ""
+
+
+async def test_a_key_that_can_be_none_is_told_and_not_shown() -> None:
+    done = await run_bridge("serve", "openai", "m", "--port", "0", env={"OPENAI_API_KEY": "sk-żółć-secret"})
+    assert_one_panel(done, "characters that no key can have", "OPENAI_API_KEY")
+    assert "secret" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("reply", "words"),
+    [
+        pytest.param(document(b"<html>hi</html>", content_type="text/html"), ["web page", "--base-url"], id="web page"),
+        pytest.param(document(b"no", status=404), ["answers 404", "Check --base-url"], id="wrong base URL"),
+        pytest.param(refusal(401, f"bad key {KEY}"), ["does not accept the key", "--api-key"], id="bad key"),
+        pytest.param(model_list("other:1b", "else"), ["no model 'm'", "It offers: other:1b, else"], id="missing model"),
+        pytest.param(model_list("model:1b", "model:8b"), ["no model 'm'"], id="several models"),
+    ],
+)
+async def test_a_mistake_that_the_engine_shows_ends_the_bridge(reply: Reply, words: list[str]) -> None:
+    async with FakeUpstream(documents={"/v1/models": reply}) as upstream:
+        arguments = ("openai", "m", "--base-url", upstream.base_url, "--api-key", KEY, "--port", "0")
+        assert_one_panel(await run_bridge("serve", *arguments), *words)
+
+
+async def test_a_taken_port_is_told_with_who_has_it() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = await run_bridge("serve", "openai", "m", "--base-url", "http://127.0.0.1:9", "--port", str(port))
+    assert_one_panel(done, f"Port {port} on 127.0.0.1 is taken by ", f"--port {port + 1}")
+    assert done.stdout == ""
+
+
+async def test_a_trace_file_that_cannot_be_is_told(tmp_path: Path) -> None:
+    trace = str(tmp_path / "no" / "such" / "folder" / "t.jsonl")
+    (tmp_path / "no").write_text("a file")
+    done = await run_bridge("serve", "openai", "m", "--base-url", "http://127.0.0.1:9", "--port", "0", "--trace", trace)
+    assert_one_panel(done, "trace", "--trace")
+
+
+# --- all is well ----------------------------------------------------------------------------------------------
+
+
+async def test_it_says_where_it_listens_what_it_found_and_what_to_paste() -> None:
+    models = {"/v1/models": model_list("big model", owner="llamacpp", meta={"n_ctx": 32768})}
+    async with (
+        FakeUpstream(documents=models) as upstream,
+        serving("openai", "--base-url", upstream.base_url.removesuffix("/v1")) as bridge,
+    ):
+        await bridge.says("claude --model")
+        assert f"big model on llama.cpp at {upstream.base_url} · context window 32,768 tokens" in bridge.told
+        assert f"export ANTHROPIC_BASE_URL={bridge.url}\n" in bridge.told
+        assert "export ANTHROPIC_AUTH_TOKEN=bridge\n" in bridge.told
+        assert "export ANTHROPIC_API_KEY=\n" in bridge.told
+        assert "export CLAUDE_CODE_MAX_CONTEXT_TOKENS=32768\n" in bridge.told
+        assert "claude --model 'big model'\n" in bridge.told
+        assert "\x1b" not in bridge.told
+
+
+async def test_it_answers_its_first_request_within_a_second_of_its_start() -> None:
+    times = []
+    for _ in range(3):
+        async with serving("openai", "m", "--base-url", "http://127.0.0.1:9") as bridge, httpx.AsyncClient() as client:
+            assert (await client.get(f"{bridge.url}/healthz")).json()["status"] == "ok"
+            times.append(time.monotonic() - bridge.started_at)
+    assert min(times) < 1.0
+
+
+async def test_other_spellings_of_options_are_understood() -> None:
+    async with (
+        FakeUpstream() as upstream,
+        serving("openai", "--baseURL", upstream.base_url, "--apiKey", KEY) as bridge,
+    ):
+        await bridge.says("claude --model scripted")
+        assert upstream.probes[0].headers["authorization"] == f"Bearer {KEY}"
+
+
+async def test_a_key_from_the_environment_is_used_without_its_line_end() -> None:
+    async with FakeUpstream() as upstream:
+        env = {"OPENAI_API_KEY": f"{KEY}\n"}
+        async with serving("openai", "--base-url", upstream.base_url, env=env) as bridge:
+            await bridge.says("claude --model")
+            assert upstream.probes[0].headers["authorization"] == f"Bearer {KEY}"
+
+
+async def test_an_engine_that_is_not_there_yet_is_used_when_it_appears() -> None:
+    upstream = FakeUpstream([answer("Hello")])
+    upstream.port = free_port()
+    async with serving("openai", "--base-url", upstream.base_url) as bridge, httpx.AsyncClient() as client:
+        await bridge.says("refused the connection")
+        await bridge.says("The bridge goes on")
+        assert "Warning" in bridge.told
+        assert (await client.post(f"{bridge.url}/v1/messages", json=QUESTION)).status_code == 502
+        async with upstream:
+            await bridge.says("claude --model scripted")
+            assert (await client.post(f"{bridge.url}/v1/messages", json=QUESTION)).status_code == 200
+
+
+async def test_without_a_check_the_engine_is_not_asked() -> None:
+    async with FakeUpstream([answer("Hello")]) as upstream, httpx.AsyncClient() as client:
+        async with serving("openai", "any", "--base-url", upstream.base_url, "--no-check") as bridge:
+            await bridge.says("claude --model any")
+            assert (await client.post(f"{bridge.url}/v1/messages", json=QUESTION)).status_code == 200
+        assert upstream.probes == []
+
+
+async def test_clients_need_the_token_that_was_given() -> None:
+    async with (
+        FakeUpstream([answer("Hello")]) as upstream,
+        serving("openai", "--base-url", upstream.base_url, "--auth-token", "s3cret") as bridge,
+        httpx.AsyncClient() as client,
+    ):
+        await bridge.says("export ANTHROPIC_AUTH_TOKEN=s3cret")
+        asked = f"{bridge.url}/v1/messages"
+        assert (await client.post(asked, json=QUESTION)).status_code == 401
+        headers = {"authorization": "Bearer s3cret"}
+        assert (await client.post(asked, json=QUESTION, headers=headers)).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "localhost", "::1"])
+def test_on_loopback_no_token_is_made(host: str) -> None:
+    assert _token_for(host) is None
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.2", "box.example"])
+def test_beyond_loopback_a_new_token_is_made_each_time(host: str) -> None:
+    tokens = {_token_for(host) for _ in range(10)}
+    assert len(tokens) == 10
+    assert min(len(token or "") for token in tokens) >= 32
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [("0.0.0.0", "http://127.0.0.1:1"), ("::", "http://[::1]:1"), ("::1", "http://[::1]:1"), ("box", "http://box:1")],
+)
+def test_the_address_to_paste_can_be_reached(host: str, url: str) -> None:
+    upstream = upstream_of(PROVIDERS["openai"], base_url=None, model="m")
+    pasted = client_environment(Listening(host=host, port=1, auth_token="t"), upstream)
+    assert (pasted["ANTHROPIC_BASE_URL"], pasted["ANTHROPIC_AUTH_TOKEN"]) == (url, "t")
+
+
+async def test_no_key_is_ever_written_down(tmp_path: Path) -> None:
+    trace = tmp_path / "trace.jsonl"
+    script = [answer(f"Your key is {KEY}"), json_document({"error": f"bad {KEY}"}, status=401)]
+    async with FakeUpstream(script) as upstream, httpx.AsyncClient() as client:
+        arguments = ("--base-url", upstream.base_url, "--api-key", KEY, "--debug", "--trace", str(trace))
+        async with serving("openai", *arguments) as bridge:
+            for _ in script:
+                await client.post(f"{bridge.url}/v1/messages", json=QUESTION)
+            await bridge.says("401")
+            bridge.signal(signal.SIGTERM)
+            assert await bridge.end() == 0
+            assert "Hi" in trace.read_text()
+            assert KEY not in trace.read_text()
+            assert KEY not in bridge.told
+
+
+# --- the end --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_signal_ends_it_cleanly(number: signal.Signals) -> None:
+    async with FakeUpstream() as upstream, serving("openai", "--base-url", upstream.base_url) as bridge:
+        await bridge.says("claude --model")
+        bridge.signal(number)
+        assert await bridge.end() == 0
+        assert "Traceback" not in bridge.told
+
+
+async def test_ctrl_c_in_the_first_moment_ends_it_cleanly_too() -> None:
+    async with serving("openai", "m", "--base-url", "http://127.0.0.1:9") as bridge:
+        bridge.signal(signal.SIGINT)
+        assert await bridge.end() == 0
+        assert "Traceback" not in bridge.told
+
+
+async def test_a_running_answer_finishes_after_sigterm() -> None:
+    go_on = anyio.Event()
+    reply: Reply = [Head(), Send(text("Hello")), Wait(go_on), Send(text(" you") + finish() + DONE)]
+    async with (
+        FakeUpstream([reply]) as upstream,
+        serving("openai", "--base-url", upstream.base_url) as bridge,
+        httpx.AsyncClient(timeout=LIMIT_S) as client,
+        client.stream("POST", f"{bridge.url}/v1/messages", json={**QUESTION, "stream": True}) as response,
+    ):
+        pieces = response.aiter_text()
+        assert "Hello" in await anext(pieces)
+        bridge.signal(signal.SIGTERM)
+        await bridge.says("Waiting up to 30 s for 1 answer to finish; press Ctrl-C again to stop now.")
+        with pytest.raises(httpx.ConnectError):
+            await client.get(f"{bridge.url}/healthz")
+        go_on.set()
+        assert "message_stop" in "".join([piece async for piece in pieces])
+        assert await bridge.end() == 0
+
+
+async def test_a_second_signal_ends_it_at_once() -> None:
+    async with (
+        FakeUpstream([[Head(), Send(text("Hello")), Stall()]]) as upstream,
+        serving("openai", "--base-url", upstream.base_url) as bridge,
+        httpx.AsyncClient(timeout=LIMIT_S) as client,
+        client.stream("POST", f"{bridge.url}/v1/messages", json={**QUESTION, "stream": True}) as response,
+    ):
+        assert response.status_code == 200
+        bridge.signal(signal.SIGINT)
+        await bridge.says("press Ctrl-C again")
+        bridge.signal(signal.SIGINT)
+        assert await bridge.end() == 0
+        assert "Stopped with 1 unfinished." in bridge.told
+        assert "Traceback" not in bridge.told
+        await upstream.requests[0].wait_until_closed_by_peer(within_s=1)
