@@ -123,11 +123,11 @@ async def _end(process: Process) -> None:
 
 
 def _environment() -> dict[str, str]:
-    """Return ours without what could send the traffic elsewhere, or a key with it."""
+    """Return ours without what could send the traffic elsewhere, or a key with it, or compile all at every start."""
     return {
         name: value
         for name, value in os.environ.items()
-        if not name.lower().endswith("_proxy") and not name.endswith("_API_KEY")
+        if not (name.lower().endswith("_proxy") or name.endswith("_API_KEY") or name == "PYTHONDONTWRITEBYTECODE")
     }
 
 
