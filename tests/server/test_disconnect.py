@@ -10,6 +10,7 @@ import pytest
 from anyio.abc import SocketAttribute
 
 from claude_bridge.bridge import Waiting
+from claude_bridge.server.http1 import MAX_AHEAD_BYTES
 from tests.fake_upstream import FakeUpstream, Head, Pause, Reply, Send, Stall, answer, text
 from tests.server.served import QUICK, BridgeServer, Notes, Wire, post, question, streamed
 
@@ -59,6 +60,22 @@ async def test_the_engine_is_stopped_within_a_second(
         await anyio.wait_all_tasks_blocked()
         assert notes.kinds()[-1] == "ClientLeft"
         assert not server.service.running
+
+
+async def test_a_client_that_cannot_be_seen_leaving_is_missed_when_it_is_written_to(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    notes = Notes()
+    async with FakeUpstream([ENDLESS]) as upstream, BridgeServer(upstream, sinks=[notes]) as server:
+        async with server.connect() as wire:
+            await wire.send(streamed() + b"POST /v1/messages HTTP/1.1\r\n" + b"x" * (MAX_AHEAD_BYTES + 1))
+            await wire.head()
+            await anyio.wait_all_tasks_blocked()
+            reset(wire)
+        await upstream.requests[0].wait_until_closed_by_peer(within_s=1)
+        await anyio.wait_all_tasks_blocked()
+    assert notes.kinds()[-1] == "ClientLeft"
+    assert capsys.readouterr().err == ""
 
 
 async def test_others_go_on_when_one_client_leaves() -> None:

@@ -81,7 +81,12 @@ async def test_more_pipelined_bytes_than_the_buffer_holds_arrive_whole() -> None
 
     async def watched(request: HttpRequest, responder: Responder) -> None:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(responder.wait_until_client_leaves)
+
+            async def fail_when_client_leaves() -> None:
+                await responder.wait_until_client_leaves()
+                raise AssertionError("it has not left")
+
+            tasks.start_soon(fail_when_client_leaves)
             await go_on.wait()
             tasks.cancel_scope.cancel()
         await responder.send(200, request.body)
@@ -218,10 +223,13 @@ async def test_a_request_that_cannot_be_read_is_refused_and_the_connection_close
         assert await wire.is_closed()
 
 
-async def test_a_refusal_reaches_a_client_that_is_still_sending() -> None:
+async def test_a_client_that_is_still_sending_is_not_cut_off_by_a_refusal() -> None:
     async with HandlerServer(echo, SMALL) as server, server.connect() as wire:
-        await wire.send(with_body(b"x" * 1_000_000))
+        await wire.send(with_body(b"", length=1_000_000))
         assert (await wire.response()).status == 413
+        for _ in range(10):
+            await wire.send(b"x" * 100_000)
+        assert await wire.is_closed()
 
 
 async def test_a_slow_second_request_is_told_so_too() -> None:

@@ -240,13 +240,19 @@ async def test_a_request_that_met_a_closing_idle_connection_is_sent_again(drop: 
         assert [request.connection for request in upstream.requests] == [0, 0, 1]
 
 
-async def test_an_idle_connection_that_was_closed_is_not_used() -> None:
-    async with FakeUpstream([[*document(b"1"), End(), Close()], document(b"2")]) as upstream:
-        async with client_of(upstream.base_url) as client:
-            assert await body_of(client) == b"1"
-            await anyio.sleep(0.02)
-            assert await body_of(client) == b"2"
-        assert len(upstream.requests) == 2
+async def test_idle_connections_that_were_closed_are_not_used_however_many_there_are() -> None:
+    close = anyio.Event()
+    reply: Reply = [*document(b"1"), End(), Wait(close), Close()]
+    async with FakeUpstream([reply, reply, reply, document(b"2")]) as upstream, client_of(upstream.base_url) as client:
+        async with anyio.create_task_group() as tasks:
+            for _ in range(3):
+                tasks.start_soon(body_of, client)
+        close.set()
+        for request in upstream.requests:
+            await request.replied.wait()
+        await anyio.wait_all_tasks_blocked()
+        assert await body_of(client) == b"2"
+        assert upstream.connections == 4
 
 
 @pytest.mark.parametrize(
