@@ -69,9 +69,7 @@ class Bridge:
         """
         upstream = self.upstream
         fit = fit_request(request, upstream.profile)
-        outgoing = upstream.adapter.encode(
-            fit, upstream.model, upstream.profile, max_output_tokens=upstream.max_output_tokens
-        )
+        outgoing = upstream.adapter.encode(fit, upstream.model, upstream.profile, upstream.limits)
         prompt_tokens = estimate_tokens(outgoing.body, holds_images=fit.holds_images)
         recorder.sent(
             method=outgoing.method,
@@ -106,7 +104,7 @@ class Bridge:
         """Return an estimate of the prompt's tokens, of everything that would be sent."""
         upstream = self.upstream
         fit = fit_request(request, upstream.profile)
-        outgoing = upstream.adapter.encode(fit, upstream.model, upstream.profile, max_output_tokens=None)
+        outgoing = upstream.adapter.encode(fit, upstream.model, upstream.profile, upstream.limits)
         return estimate_tokens(outgoing.body, holds_images=fit.holds_images)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from claude_bridge.adapters import ADAPTERS
-from claude_bridge.adapters.base import Adapter
+from claude_bridge.adapters.base import Adapter, TokenLimits
 from claude_bridge.adapters.profiles import OPENAI, UNKNOWN
 from claude_bridge.conversion.profile import Profile
 
@@ -32,6 +32,11 @@ class Upstream(Struct, frozen=True, kw_only=True):
     profile: Profile
     max_output_tokens: int | None = None
     window_tokens: int | None = None
+
+    @property
+    def limits(self) -> TokenLimits:
+        """What the model can take and give."""
+        return TokenLimits(max_output_tokens=self.max_output_tokens, window_tokens=self.window_tokens)
 
 
 PROVIDERS: dict[str, Provider] = {

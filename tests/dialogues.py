@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from claude_bridge.adapters.base import OutgoingRequest
+from claude_bridge.adapters.base import OutgoingRequest, TokenLimits
 from claude_bridge.adapters.openai_chat import OPENAI_CHAT
 from claude_bridge.adapters.profiles import UNKNOWN
 from claude_bridge.conversion.answer import AnswerStream
@@ -32,7 +32,7 @@ def a_request(**fields: Any) -> MessagesRequest:
 def sent(request: CountTokensRequest, profile: Profile = UNKNOWN) -> tuple[OutgoingRequest, list[Loss]]:
     """Return what goes upstream for a request, and what was lost on the way."""
     fit = fit_request(request, profile)
-    return OPENAI_CHAT.encode(fit, "local-model", profile, max_output_tokens=None), fit.losses
+    return OPENAI_CHAT.encode(fit, "local-model", profile, TokenLimits()), fit.losses
 
 
 def sent_body(request: CountTokensRequest, profile: Profile = UNKNOWN) -> dict[str, Any]:

@@ -21,6 +21,13 @@ class OutgoingRequest(Struct, frozen=True, kw_only=True):
     body: bytes
 
 
+class TokenLimits(Struct, frozen=True, kw_only=True):
+    """What a model can take and give, in tokens; None means not known."""
+
+    max_output_tokens: int | None = None
+    window_tokens: int | None = None
+
+
 class StreamDecoder(Protocol):
     """Turns the bytes of one upstream answer into deltas, wherever the reads happen to end.
 
@@ -44,10 +51,8 @@ class Adapter(Protocol):
 
     kind: str
 
-    def encode(
-        self, request: FitRequest, model: str, profile: Profile, *, max_output_tokens: int | None
-    ) -> OutgoingRequest:
-        """Return what to send; ``max_output_tokens`` is the engine's own limit (None: not known).
+    def encode(self, request: FitRequest, model: str, profile: Profile, limits: TokenLimits) -> OutgoingRequest:
+        """Return what to send.
 
         Adds to ``request.losses`` what this kind can't carry.
         """

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from claude_bridge.adapters.base import TokenLimits
 from claude_bridge.adapters.openai_chat import OPENAI_CHAT
 from claude_bridge.adapters.profiles import UNKNOWN
 from claude_bridge.conversion.deltas import Delta, Failure, Finish, FinishReason, TextDelta, UsageReport
@@ -31,7 +32,7 @@ def test_a_request_goes_to_chat_completions() -> None:
 @pytest.mark.parametrize(("limit", "told", "lost"), [(50, 50, 1), (100, 100, 0), (None, 100, 0)])
 def test_max_tokens_is_lowered_to_what_the_model_can(limit: int | None, told: int, lost: int) -> None:
     fit = fit_request(a_request(max_tokens=100), UNKNOWN)
-    outgoing = OPENAI_CHAT.encode(fit, "m", UNKNOWN, max_output_tokens=limit)
+    outgoing = OPENAI_CHAT.encode(fit, "m", UNKNOWN, TokenLimits(max_output_tokens=limit))
     assert f'"max_tokens":{told},'.encode() in outgoing.body
     assert [loss.path for loss in fit.losses] == ["$.max_tokens"] * lost
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from claude_bridge.adapters.base import OutgoingRequest, StreamDecoder
+from claude_bridge.adapters.base import OutgoingRequest, StreamDecoder, TokenLimits
 from claude_bridge.adapters.openai_chat.answer import ChatStreamDecoder
 from claude_bridge.adapters.openai_chat.request import encode_request
 from claude_bridge.conversion.profile import Profile
@@ -18,11 +18,9 @@ class OpenAIChat:
 
     kind = "openai-chat"
 
-    def encode(
-        self, request: FitRequest, model: str, profile: Profile, *, max_output_tokens: int | None
-    ) -> OutgoingRequest:
+    def encode(self, request: FitRequest, model: str, profile: Profile, limits: TokenLimits) -> OutgoingRequest:
         """Return the Chat Completions request; see Adapter."""
-        body = encode_request(request, model, profile, max_output_tokens=max_output_tokens)
+        body = encode_request(request, model, profile, limits)
         return OutgoingRequest(method="POST", path="/chat/completions", body=body)
 
     def decoder(self, upstream: str) -> StreamDecoder:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
+from claude_bridge.adapters.base import TokenLimits
 from claude_bridge.conversion.content import FitBlock, image_url, text_of
 from claude_bridge.conversion.losses import Loss
 from claude_bridge.conversion.profile import Profile
@@ -29,7 +30,7 @@ from claude_bridge.wire.anthropic import (
 )
 
 
-def encode_request(request: FitRequest, model: str, profile: Profile, *, max_output_tokens: int | None) -> bytes:
+def encode_request(request: FitRequest, model: str, profile: Profile, limits: TokenLimits) -> bytes:
     """Return the body; what Chat Completions can't carry is added to ``request.losses``."""
     chat = openai.ChatRequest(
         model=model,
@@ -37,7 +38,7 @@ def encode_request(request: FitRequest, model: str, profile: Profile, *, max_out
         stream_options=openai.StreamOptions(),
         messages=_messages(request, profile),
         tools=[_tool(tool, profile, request.losses) for tool in request.tools] or UNSET,
-        **_parameters(request, profile, max_output_tokens),
+        **_parameters(request, profile, limits),
     )
     return openai.encode_chat_request(chat)
 
@@ -141,7 +142,7 @@ def _tool(tool: FitTool, profile: Profile, losses: list[Loss]) -> openai.ToolDec
     )
 
 
-def _parameters(request: FitRequest, profile: Profile, max_output_tokens: int | None) -> dict[str, Any]:
+def _parameters(request: FitRequest, profile: Profile, limits: TokenLimits) -> dict[str, Any]:
     """Return the fields of ChatRequest that are neither messages nor tools."""
     asked, losses = request.parameters, request.losses
     fields: dict[str, Any] = {"tool_choice": _tool_choice(asked.tool_choice) if request.tools else UNSET}
@@ -160,9 +161,9 @@ def _parameters(request: FitRequest, profile: Profile, max_output_tokens: int | 
     if not isinstance(asked, MessagesRequest):
         return fields
     limit = asked.max_tokens
-    if max_output_tokens is not None and limit > max_output_tokens:
-        losses.append(Loss("$.max_tokens", f"lowered from {limit} to the model's limit {max_output_tokens}"))
-        limit = max_output_tokens
+    if limits.max_output_tokens is not None and limit > limits.max_output_tokens:
+        losses.append(Loss("$.max_tokens", f"lowered from {limit} to the model's limit {limits.max_output_tokens}"))
+        limit = limits.max_output_tokens
     fields[profile.max_tokens_field] = limit
     fields["temperature"] = UNSET if asked.temperature is None else asked.temperature
     fields["top_p"] = UNSET if asked.top_p is None else asked.top_p
