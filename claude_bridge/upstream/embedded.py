@@ -18,6 +18,10 @@ SMALL_MODEL_WINDOW_TOKENS = 8_192
 OWN_MODEL_WINDOW_TOKENS = 32_768
 """For a model of the user's own: what Claude Code is comfortable with, and most machines have memory for."""
 
+BATCH_TOKENS = 128
+"""How much of a prompt is read in one step. Only between steps does the engine see that a client has left: with its
+own 2,048 tokens it read on for 11 s, with these it is free within one, and reads as fast (on a CPU)."""
+
 
 class EmbeddedEngine:
     """llama.cpp's own server, on a free port of the loopback address. It ends with the process."""
@@ -39,6 +43,7 @@ class EmbeddedEngine:
         parameters.port = 0
         parameters.n_ctx = window_tokens
         parameters.n_parallel = 1
+        parameters.n_batch = BATCH_TOKENS
         parameters.model_alias = {model_name}
         parameters.use_jinja = True
         parameters.enable_chat_template = True
