@@ -14,15 +14,17 @@ from claude_bridge.conversion.profile import Profile
 from claude_bridge.providers import Upstream
 from claude_bridge.server.serve import accept_connections, open_listener
 from claude_bridge.server.service import Service
-from claude_bridge.trace.bus import Bus
+from claude_bridge.trace.bus import Bus, Sink
+from claude_bridge.trace.events import ExchangeEnded, TraceEvent
 from claude_bridge.upstream.client import UpstreamClient
+from claude_bridge.wire.anthropic import Usage
 from tests.fake_upstream import MODEL
 
 
 @asynccontextmanager
-async def open_bridge(upstream: Upstream) -> AsyncIterator[str]:
-    """Serve before an upstream while the context lasts; yields the bridge's address."""
-    bus = Bus()
+async def open_bridge(upstream: Upstream, *sinks: Sink) -> AsyncIterator[str]:
+    """Serve before an upstream while the context lasts; yields the bridge's address. Sinks get the trace."""
+    bus = Bus(sinks)
     service = Service(bus, auth_token=None, loopback_only=True)
     listener, port = await open_listener("127.0.0.1", 0)
     async with (
@@ -33,6 +35,24 @@ async def open_bridge(upstream: Upstream) -> AsyncIterator[str]:
         tasks.start_soon(accept_connections, listener, service)
         yield f"http://127.0.0.1:{port}"
         tasks.cancel_scope.cancel()
+
+
+class KeptTrace:
+    """A sink that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.events: list[TraceEvent] = []
+
+    def take(self, event: TraceEvent) -> None:
+        self.events.append(event)
+
+    def close(self) -> None:
+        pass
+
+    @property
+    def usages(self) -> list[Usage]:
+        """The usage of each exchange that came to its end."""
+        return [event.message.usage for event in self.events if isinstance(event, ExchangeEnded)]
 
 
 def scripted_upstream(base_url: str, *, profile: Profile = UNKNOWN, window_tokens: int | None = None) -> Upstream:
