@@ -193,7 +193,7 @@ class Exchange:
         self._upstream_is_silent = data is None
         if data:
             return self._decoder.feed(data)
-        if data is None:
+        if data is None and not self._decoder.finished:
             return []
         self._upstream_ended = True
         return self._decoder.close()

@@ -37,6 +37,11 @@ class StreamDecoder(Protocol):
     done: bool
     """Whether the engine said its last word; what follows need not be waited for."""
 
+    @property
+    def finished(self) -> bool:
+        """Whether the engine said why it stopped; only usage may follow, and silence means that none does."""
+        ...
+
     def feed(self, data: bytes) -> list[Delta]:
         """Return the deltas that ``data`` completes."""
         ...

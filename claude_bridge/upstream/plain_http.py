@@ -139,7 +139,12 @@ class _Connection:
         """Return all that has come of the body, waiting if that is nothing; ``b""`` at its end."""
         parts: list[bytes] = []
         while not self._body_ended:
-            event = self._next_event()
+            try:
+                event = self._next_event()
+            except UpstreamBrokenError:
+                if not parts:
+                    raise
+                break  # what came before the broken chunk is good; the next call raises again
             if isinstance(event, h11.Data):
                 parts.append(event.data)
             elif event is h11.NEED_DATA:

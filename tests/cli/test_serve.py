@@ -76,6 +76,12 @@ async def test_a_base_url_that_is_no_address_is_told(base_url: str, hint: str) -
     assert_one_panel(done, f"--base-url '{base_url}' is no address", hint)
 
 
+async def test_a_password_in_the_base_url_is_told_and_not_shown() -> None:
+    done = await run_bridge("serve", "openai", "m", "--base-url", "http://me:hunter2@localhost:8080/v1")
+    assert_one_panel(done, "holds a password", "--api-key")
+    assert "hunter2" not in done.stderr
+
+
 async def test_a_missing_key_is_told_before_anything_starts() -> None:
     done = await run_bridge("serve", "openai", "m", "--port", "0")
     assert_one_panel(done, "asks for a key", "OPENAI_API_KEY")

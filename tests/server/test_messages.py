@@ -271,6 +271,16 @@ async def test_signs_of_life_come_while_arguments_gather() -> None:
         assert_legal(events)
 
 
+async def test_an_engine_that_finished_and_then_keeps_silent_is_not_waited_for() -> None:
+    steps: Reply = [Head(), Send(text("Hello")), Send(finish()), Stall()]
+    async with FakeUpstream([steps]) as upstream, BridgeServer(upstream, waiting=QUICK) as server:
+        with anyio.fail_after(5):
+            events = (await server.messages(stream=True)).events
+        assert_legal(events)
+        assert said(events) == "Hello"
+        assert isinstance(events[-1], MessageStop)
+
+
 async def test_an_engine_that_begins_within_the_grace_time_costs_no_signs_of_life() -> None:
     waiting = Waiting(first_byte_grace_s=5, keep_alive_s=5)
     steps: Reply = [Pause(0.1), *answer("Hello")]

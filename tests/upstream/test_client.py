@@ -231,6 +231,14 @@ async def test_an_error_while_being_cancelled_comes_out_as_itself() -> None:
 # --- trying again ---------------------------------------------------------------------------------------------
 
 
+async def test_what_came_before_a_broken_chunk_is_handed_over() -> None:
+    reply: Reply = [Head(), Raw(b"3\r\none\r\nzzz\r\n")]
+    async with FakeUpstream([reply]) as upstream, client_of(upstream.base_url) as client, call_of(client) as call:
+        assert await call.receive() == b"one"
+        with pytest.raises(UpstreamBrokenError, match="broke off its answer"):
+            await call.receive()
+
+
 @pytest.mark.parametrize("drop", [Close(), Reset()], ids=["closed", "reset"])
 async def test_a_request_that_met_a_closing_idle_connection_is_sent_again(drop: Close | Reset) -> None:
     async with FakeUpstream([document(b"1"), [drop], document(b"2")]) as upstream:

@@ -65,6 +65,11 @@ class ChatStreamDecoder:
         self._calls = CallKeys()
         self.done = False
 
+    @property
+    def finished(self) -> bool:
+        """Whether a finish reason has come."""
+        return self._finish is not None
+
     def feed(self, data: bytes) -> list[Delta]:
         """Return the deltas that ``data`` completes; raises UpstreamBrokenError beyond MAX_FRAME_BYTES."""
         if self.done or not data:
