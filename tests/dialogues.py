@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 
+from claude_bridge.adapters import ADAPTERS
 from claude_bridge.adapters.base import OutgoingRequest, TokenLimits
-from claude_bridge.adapters.openai_chat import OPENAI_CHAT
-from claude_bridge.adapters.profiles import UNKNOWN
+from claude_bridge.adapters.profiles import OLLAMA, UNKNOWN
 from claude_bridge.conversion.answer import AnswerStream
 from claude_bridge.conversion.fold import Fold
 from claude_bridge.conversion.losses import Loss
@@ -22,6 +22,13 @@ from claude_bridge.wire.anthropic_json import encode_stream_event, parse_message
 
 UPSTREAM = "Engine at http://127.0.0.1:9"
 
+OPENAI_CHAT, OLLAMA_CHAT = "openai-chat", "ollama-chat"
+
+USUAL_PROFILES: dict[str, Profile] = {OPENAI_CHAT: UNKNOWN, OLLAMA_CHAT: OLLAMA}
+"""The profile of each upstream kind where a test names none."""
+
+NO_LIMITS = TokenLimits()
+
 
 def a_request(**fields: Any) -> MessagesRequest:
     """Return a small request with some fields set, read from JSON as a client's would be."""
@@ -29,21 +36,31 @@ def a_request(**fields: Any) -> MessagesRequest:
     return parse_messages_request(msgspec.json.encode(small | fields))
 
 
-def sent(request: CountTokensRequest, profile: Profile = UNKNOWN) -> tuple[OutgoingRequest, list[Loss]]:
+def sent(
+    request: CountTokensRequest,
+    profile: Profile | None = None,
+    *,
+    kind: str = OPENAI_CHAT,
+    limits: TokenLimits = NO_LIMITS,
+) -> tuple[OutgoingRequest, list[Loss]]:
     """Return what goes upstream for a request, and what was lost on the way."""
+    profile = profile or USUAL_PROFILES[kind]
     fit = fit_request(request, profile)
-    return OPENAI_CHAT.encode(fit, "local-model", profile, TokenLimits()), fit.losses
+    return ADAPTERS[kind].encode(fit, "local-model", profile, limits), fit.losses
 
 
-def sent_body(request: CountTokensRequest, profile: Profile = UNKNOWN) -> dict[str, Any]:
-    """Return the JSON object that goes upstream."""
-    body: dict[str, Any] = msgspec.json.decode(sent(request, profile)[0].body)
+def sent_body(request: CountTokensRequest, profile: Profile | None = None, **how: Any) -> dict[str, Any]:
+    """Return the JSON object that goes upstream; ``how`` is as in ``sent``."""
+    body: dict[str, Any] = msgspec.json.decode(sent(request, profile, **how)[0].body)
     return body
 
 
-def sent_messages(*messages: dict[str, Any], profile: Profile = UNKNOWN, **fields: Any) -> list[dict[str, Any]]:
+def sent_messages(
+    *messages: dict[str, Any], profile: Profile | None = None, kind: str = OPENAI_CHAT, **fields: Any
+) -> list[dict[str, Any]]:
     """Return the messages that go upstream for a conversation."""
-    found: list[dict[str, Any]] = sent_body(a_request(messages=list(messages), **fields), profile)["messages"]
+    request = a_request(messages=list(messages), **fields)
+    found: list[dict[str, Any]] = sent_body(request, profile, kind=kind)["messages"]
     return found
 
 
@@ -51,11 +68,12 @@ def answered(
     reads: Iterable[bytes],
     request: MessagesRequest | None = None,
     *,
+    kind: str = OPENAI_CHAT,
     prompt_tokens: int = 100,
     window_tokens: int | None = None,
 ) -> list[StreamEvent]:
     """Return the events that the client gets for what the engine said, read by read."""
-    decoder = OPENAI_CHAT.decoder(UPSTREAM)
+    decoder = ADAPTERS[kind].decoder(UPSTREAM)
     numbers = count(1)
     answer = AnswerStream(
         request or a_request(),
@@ -99,6 +117,17 @@ def sse(*chunks: Any, done: bool = True) -> bytes:
 def chunk(finish_reason: str | None = None, **delta: Any) -> dict[str, Any]:
     """Return one chunk of an answer."""
     return {"choices": [{"index": 0, "delta": delta, "finish_reason": finish_reason}]}
+
+
+def ndjson(*lines: Any) -> bytes:
+    """Return lines as Ollama's stream."""
+    return b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
+
+
+def line(done_reason: str | None = None, **message: Any) -> dict[str, Any]:
+    """Return one line of Ollama's answer; a reason makes it the last."""
+    said = {"model": "m", "message": {"role": "assistant", "content": ""} | message, "done": done_reason is not None}
+    return said if done_reason is None else said | {"done_reason": done_reason}
 
 
 def call(arguments: Any = None, **fields: Any) -> dict[str, Any]:

@@ -1,8 +1,9 @@
-"""The golden cases: each folder of tests/golden is a dialogue that a person can read.
+"""The golden cases: each folder of tests/golden/KIND is a dialogue with that kind of upstream, for a person to read.
 
 ``request.json`` is what the client said and ``upstream.*`` what the engine said; ``upstream_request.json`` is what we
 must send and ``client.sse`` what we must answer. ``profile.txt`` names a row of adapters/profiles.py, ``window.txt``
-the engine's context window in tokens; ``about.md`` says what the case proves.
+the engine's context window in tokens, ``limit.txt`` the most tokens that the model answers with; ``about.md`` says what
+the case proves.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from pathlib import Path
 import pytest
 
 from claude_bridge.adapters import profiles
+from claude_bridge.adapters.base import OutgoingRequest, TokenLimits
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.tokens import estimate_tokens
 from claude_bridge.wire.anthropic import MessagesRequest, StreamEvent
 from claude_bridge.wire.anthropic_json import parse_messages_request
-from tests.dialogues import answered, client_bytes, sent
+from tests.dialogues import USUAL_PROFILES, answered, client_bytes, sent
 from tests.laws import assert_legal, assert_sdk_agrees
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -28,7 +30,7 @@ each_case = pytest.mark.parametrize("case", CASES, ids=[str(case.relative_to(GOL
 
 @each_case
 def test_the_engine_gets_the_recorded_request(case: Path, request: pytest.FixtureRequest) -> None:
-    body = sent(_request(case), _profile(case))[0].body
+    body = _sent(case).body
     recorded = case / "upstream_request.json"
     if request.config.getoption("--update-golden"):
         recorded.write_text(json.dumps(json.loads(body), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -64,11 +66,24 @@ def _request(case: Path) -> MessagesRequest:
     return parse_messages_request((case / "request.json").read_bytes())
 
 
+def _kind(case: Path) -> str:
+    return case.parent.name
+
+
 def _profile(case: Path) -> Profile:
     named = case / "profile.txt"
-    profile = getattr(profiles, named.read_text().strip()) if named.exists() else profiles.UNKNOWN
+    profile = getattr(profiles, named.read_text().strip()) if named.exists() else USUAL_PROFILES[_kind(case)]
     assert isinstance(profile, Profile)
     return profile
+
+
+def _number(file: Path) -> int | None:
+    return int(file.read_text()) if file.exists() else None
+
+
+def _sent(case: Path) -> OutgoingRequest:
+    limits = TokenLimits(max_output_tokens=_number(case / "limit.txt"), window_tokens=_number(case / "window.txt"))
+    return sent(_request(case), _profile(case), kind=_kind(case), limits=limits)[0]
 
 
 def _upstream(case: Path) -> bytes:
@@ -77,11 +92,10 @@ def _upstream(case: Path) -> bytes:
 
 
 def _events(case: Path, reads: list[bytes]) -> list[StreamEvent]:
-    window = case / "window.txt"
-    request = _request(case)
     return answered(
         reads,
-        request,
-        prompt_tokens=estimate_tokens(sent(request, _profile(case))[0].body),
-        window_tokens=int(window.read_text()) if window.exists() else None,
+        _request(case),
+        kind=_kind(case),
+        prompt_tokens=estimate_tokens(_sent(case).body),
+        window_tokens=_number(case / "window.txt"),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from claude_bridge.adapters.base import Adapter
+from claude_bridge.adapters.ollama_chat import OLLAMA_CHAT
 from claude_bridge.adapters.openai_chat import OPENAI_CHAT
 
-ADAPTERS: dict[str, Adapter] = {OPENAI_CHAT.kind: OPENAI_CHAT}
+ADAPTERS: dict[str, Adapter] = {adapter.kind: adapter for adapter in (OPENAI_CHAT, OLLAMA_CHAT)}

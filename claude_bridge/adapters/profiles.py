@@ -5,6 +5,10 @@ A quirk of an engine goes here and nowhere else: as a field of Profile, a row, a
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
+from msgspec.structs import replace
+
 from claude_bridge.conversion.profile import Profile
 
 UNKNOWN = Profile(name="unknown", evidence="what any OpenAI-compatible engine accepts")
@@ -48,3 +52,37 @@ VLLM = Profile(
 
 BY_OWNER: dict[str, Profile] = {"llamacpp": LLAMA_CPP, "vllm": VLLM}
 """Profiles by what GET /models gives as ``owned_by``: the engine's own word for itself."""
+
+OLLAMA = Profile(
+    name="Ollama",
+    evidence="Ollama 0.32.15, api/types.go and server/routes.go; for /api/chat, not for its OpenAI route",
+    has_top_k=True,
+    compiles_grammar=True,
+)
+"""A model of which nothing is known: ``think`` sent to one that can't is refused, so it is not sent."""
+
+OLLAMA_THINKING = replace(
+    OLLAMA,
+    evidence="Ollama 0.32.15: without `think` a model with the capability `thinking` thinks; history in `thinking`",
+    reasoning_field="thinking",
+    thinks=True,
+)
+
+OLLAMA_GPT_OSS = replace(
+    OLLAMA_THINKING,
+    evidence="Ollama 0.32.15: gpt-oss takes levels only, and can't stop thinking",
+    think_levels=("low", "medium", "high"),
+)
+
+_THINKS_IN_LEVELS = ("gptoss", "gpt-oss")
+"""Families, and architectures in the model's metadata."""
+
+
+def ollama_profile(capabilities: Collection[str] | None, family: str | None) -> Profile:
+    """Return the row for a model by what /api/show says of it; ``capabilities`` None: too old to tell."""
+    if capabilities is None:
+        return OLLAMA
+    row = OLLAMA
+    if "thinking" in capabilities:
+        row = OLLAMA_GPT_OSS if family in _THINKS_IN_LEVELS else OLLAMA_THINKING
+    return row if "vision" in capabilities else replace(row, sees_images=False)

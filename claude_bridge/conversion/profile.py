@@ -17,7 +17,7 @@ class Profile(Struct, frozen=True, kw_only=True):
     evidence: str
     """Engine, version seen and where it is written down."""
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
-    reasoning_field: Literal["reasoning_content", "reasoning"] | None = None
+    reasoning_field: Literal["reasoning_content", "reasoning", "thinking"] | None = None
     """The message field in which earlier reasoning is sent back; None: it is left out."""
     effort_levels: tuple[str, ...] = ()
     """What ``reasoning_effort`` may be, lowest first; empty: the field is not sent."""
@@ -35,5 +35,11 @@ class Profile(Struct, frozen=True, kw_only=True):
     has_user: bool = False
     compiles_grammar: bool = False
     """Whether tool schemas become a grammar, which some keywords break."""
+    thinks: bool = False
+    """Whether Ollama's ``think`` is sent: always to a model that can think, never to one that can't."""
+    think_levels: tuple[str, ...] = ()
+    """What ``think`` may be for a model that can't stop thinking, lowest first; empty: true or false."""
+    keep_alive: str = "30m"
+    """How long Ollama keeps the model in memory after an answer."""
     ignores_model_name: bool = False
     """Whether any model name gets the one model that is loaded."""

@@ -1,8 +1,11 @@
-"""Tool JSON Schemas made fit for engines that compile them to a grammar.
+"""Tool JSON Schemas made fit for a given engine: without what breaks its grammar, or in the few keywords that it keeps.
 
 llama.cpp turns every schema into GBNF; patterns it does not know, formats and huge bounds make it refuse the whole
 request ("failed to parse grammar", llama.cpp#21943 and #20867). What is taken out moves into the description, so
 the model still reads it. Enums and required lists are never touched.
+
+Ollama reads tools into Go structs that know type, description, enum, anyOf, items, properties and required: all else
+is gone before the model sees it, ``$ref`` included, and a value of another type refuses the whole request.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from claude_bridge.wire.surrogates import replace_lone_surrogates
 
@@ -70,3 +74,165 @@ def _breaks_grammar(key: str, value: Any) -> bool:  # noqa: ANN401 - as above
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return (key in _BOUNDS and value > MAX_REPETITION) or (key in _NUMBER_BOUNDS and abs(value) > _MAX_NUMBER)
+
+
+# --- few keywords -------------------------------------------------------------------------------------------
+
+MAX_NARROW_NODES = 2_000
+"""Definitions that refer to each other can multiply without end; past this a reference is not followed any more."""
+
+_SILENT = (*_ANNOTATIONS, "$defs", "definitions", "$anchor", "$dynamicAnchor", "$vocabulary", "title", "readOnly")
+"""What says nothing to a model."""
+_SCHEMA_VALUED = ("additionalProperties", "contains", "else", "if", "not", "propertyNames", "then")
+
+
+class NarrowSchema(Struct, frozen=True):
+    """An object schema in few keywords; ``notes`` is what its top level can't say, for the tool's description."""
+
+    schema: bytes
+    notes: str
+
+
+@lru_cache(maxsize=1024)
+def narrow_schema(schema: bytes) -> NarrowSchema:
+    """Return an object schema in the keywords that Ollama keeps; a pure function of its bytes.
+
+    References are put in place, ``const`` becomes an enum, ``oneOf`` becomes ``anyOf``, ``allOf`` is merged. The rest
+    moves into the description beside it.
+
+    Raises:
+        RecursionError: it is nested too deeply.
+    """
+    root = msgspec.json.decode(replace_lone_surrogates(schema))
+    top = _Narrowing(root).narrowed(root, (), keeps_required=True)
+    properties = dict(top.get("properties", {}))
+    for alternative in top.get("anyOf", ()):
+        properties = alternative.get("properties", {}) | properties
+    notes = [top["description"]] if "description" in top else []
+    if "anyOf" in top:
+        notes.append(f"(one of: {_json(top['anyOf'])})")
+    narrow: dict[str, Any] = {"type": "object", "properties": properties}
+    if "required" in top:
+        narrow["required"] = top["required"]
+    return NarrowSchema(msgspec.json.encode(narrow), " ".join(notes))
+
+
+class _Narrowing:
+    """One schema on its way through: where its references lead, and how much of it there is by now."""
+
+    def __init__(self, root: Any) -> None:  # noqa: ANN401 - a JSON Schema is any JSON
+        self._root = root
+        self._nodes = 0
+
+    def narrowed(self, node: Any, followed: tuple[str, ...], *, keeps_required: bool) -> dict[str, Any]:  # noqa: ANN401
+        """Return one schema; ``followed`` are the references that led here.
+
+        ``keeps_required`` says that this place holds a required list; where it may not, the description says it too.
+        """
+        self._nodes += 1
+        if not isinstance(node, dict):
+            return {"description": "(no value is allowed)"} if node is False else {}
+        node, followed = self._merged(node, followed)
+        kept: dict[str, Any] = {}
+        told: list[str] = []
+        for key, value in node.items():
+            self._take(key, value, followed, kept, told)
+        if "type" not in kept and "enum" in kept and all(isinstance(value, str) for value in kept["enum"]):
+            kept["type"] = "string"  # chat templates show the type before anything else
+        if "required" in kept and not keeps_required:
+            told.append(f"required: {_json(kept['required'])}")
+        if told:
+            kept["description"] = f"{kept.get('description', '')} ({'; '.join(told)})".strip()
+        return kept
+
+    def _take(
+        self,
+        key: str,
+        value: Any,  # noqa: ANN401
+        followed: tuple[str, ...],
+        kept: dict[str, Any],
+        told: list[str],
+    ) -> None:
+        match key, value:
+            case ("type", str()) | ("description", str()) | ("enum", list()):
+                kept[key] = value
+            case "type", list() if all(isinstance(name, str) for name in value):
+                kept[key] = value
+            case "required", list():
+                kept[key] = [name for name in value if isinstance(name, str)]
+            case "const", _:
+                kept.setdefault("enum", [value])
+            case "properties", dict():
+                kept[key] = {name: self.narrowed(of, followed, keeps_required=False) for name, of in value.items()}
+            case "items", dict() | bool():
+                kept[key] = self.narrowed(value, followed, keeps_required=True)  # it passes through Ollama as it is
+            case (("anyOf" | "oneOf"), list()):
+                kept["anyOf"] = kept.get("anyOf", []) + self._all(value, followed)
+            case (("additionalProperties" | "unevaluatedProperties"), bool()):
+                pass  # models add no properties of their own, and clients check
+            case (("items" | "prefixItems"), list()):
+                told.append(f"{key}: {_json(self._all(value, followed))}")
+            case (("patternProperties" | "dependentSchemas"), dict()):
+                named = {name: self.narrowed(of, followed, keeps_required=True) for name, of in value.items()}
+                told.append(f"{key}: {_json(named)}")
+            case _ if key in _SCHEMA_VALUED:
+                told.append(f"{key}: {_json(self.narrowed(value, followed, keeps_required=True))}")
+            case _ if key not in _SILENT:
+                told.append(f"{key}: {_json(value)}")
+
+    def _all(self, nodes: list[Any], followed: tuple[str, ...]) -> list[dict[str, Any]]:
+        return [self.narrowed(node, followed, keeps_required=False) for node in nodes]
+
+    def _merged(self, node: dict[str, Any], followed: tuple[str, ...]) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """Return a schema with what its reference and its ``allOf`` mean put in place."""
+        while isinstance(name := node.get("$ref"), str):
+            beside = {key: value for key, value in node.items() if key != "$ref"}
+            target = self._target(name)
+            if target is None:
+                return beside | {"refers to": name}, followed
+            if name in followed or self._nodes > MAX_NARROW_NODES:
+                beside = {key: target[key] for key in ("type", "description") if key in target} | beside
+                return beside | {"the same again as": name.rpartition("/")[2]}, followed
+            followed = (*followed, name)
+            node = target | beside
+        parts = node.get("allOf")
+        if not isinstance(parts, list):
+            return node, followed
+        merged = {key: value for key, value in node.items() if key != "allOf"}
+        for part in parts:
+            self._nodes += 1
+            if isinstance(part, dict):
+                more, followed = self._merged(part, followed)
+                merged = _joined(merged, more)
+        return merged, followed
+
+    def _target(self, reference: str) -> dict[str, Any] | None:
+        """Return the schema that a reference within the document names."""
+        found = self._root
+        if not reference.startswith("#"):
+            return None
+        for step in filter(None, reference[1:].split("/")):
+            name = step.replace("~1", "/").replace("~0", "~")
+            if isinstance(found, list) and name.isdigit() and int(name) < len(found):
+                found = found[int(name)]
+            elif isinstance(found, dict) and name in found:
+                found = found[name]
+            else:
+                return None
+        return found if isinstance(found, dict) else None
+
+
+def _joined(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Return two schemas that both hold as one; where they differ in a keyword, the first one's stays."""
+    joined = other | one
+    for key in ("properties", "required"):
+        first, second = one.get(key), other.get(key)
+        if isinstance(first, dict) and isinstance(second, dict):
+            joined[key] = first | {name: of for name, of in second.items() if name not in first}
+        elif isinstance(first, list) and isinstance(second, list):
+            joined[key] = first + [name for name in second if name not in first]
+    return joined
+
+
+def _json(value: Any) -> str:  # noqa: ANN401
+    return msgspec.json.encode(value).decode()

@@ -1,4 +1,4 @@
-"""Token estimate: how long a prompt is, where no tokenizer is at hand.
+"""Tokens: how long a prompt is where no tokenizer is at hand, and which of an engine's numbers can be a count.
 
 Claude Code's own requests, counted with a small model's tokenizer, give 3.8 bytes of JSON a token.
 """
@@ -11,8 +11,12 @@ BYTES_PER_TOKEN = 3.8
 IMAGE_TOKENS = 1_600
 """What Anthropic's documentation gives for a picture of about a megapixel; engines vary around it."""
 
-# As the images of our own requests are written; a text that begins with "data:" is no image.
-_DATA_URL = re.compile(rb'"url":"data:[^,"]*;base64,[^"]*"')
+MAX_TOKENS = 2**53
+"""More is no count of tokens, and no integer in JavaScript."""
+
+# As the images of our own requests are written: in Chat Completions, and in Ollama's messages. In text the quotes
+# would be escaped.
+_IMAGES = re.compile(rb'"url":"data:[^,"]*;base64,[^"]*"|"role":"(?:user|tool)","images":\["[^]\\]*"\]')
 
 
 def estimate_tokens(body: bytes, *, holds_images: bool = True) -> int:
@@ -22,5 +26,13 @@ def estimate_tokens(body: bytes, *, holds_images: bool = True) -> int:
     """
     if not holds_images:
         return round(len(body) / BYTES_PER_TOKEN)
-    text, images = _DATA_URL.subn(b"", body)
-    return round(len(text) / BYTES_PER_TOKEN) + images * IMAGE_TOKENS
+    image_bytes = images = 0
+    for found in _IMAGES.finditer(body):
+        image_bytes += found.end() - found.start()
+        images += found[0].count(b'","', len(b'"role":"user","images":')) + 1 if found[0].startswith(b'"role"') else 1
+    return round((len(body) - image_bytes) / BYTES_PER_TOKEN) + images * IMAGE_TOKENS
+
+
+def token_count(told: int | None) -> int | None:
+    """Return what an engine told as a count of tokens, or None for a number that can be none: clients add them up."""
+    return told if told is not None and 0 <= told < MAX_TOKENS else None

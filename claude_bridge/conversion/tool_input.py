@@ -32,6 +32,25 @@ def compact_json(document: Raw) -> str:
         raise InvalidRequestError("messages: the input of a tool use is nested too deeply") from None
 
 
+def as_object_json(tool_input: Raw) -> str:
+    """Return the input as ``compact_json`` does, and always as an object.
+
+    Chat templates take arguments apart as an object, and fail on anything else: that goes in under a key.
+    """
+    compact = compact_json(tool_input)
+    if compact.startswith("{"):
+        return compact
+    return "{}" if compact == "null" else f'{{"input":{compact}}}'
+
+
+def arguments_text(arguments: Raw) -> str:
+    """Return JSON text, whether the engine sent it as a string or as the object itself."""
+    raw = bytes(arguments)
+    if raw.startswith(b'"'):
+        return msgspec.json.decode(raw, type=str)
+    return "" if raw in (b"", b"null") else raw.decode()
+
+
 def join_arguments(fragments: Sequence[str]) -> str:
     """Return the arguments that the fragments spell.
 

@@ -92,7 +92,7 @@ _SECRET = re.compile(
 def explain_refusal(status: int, headers: Mapping[str, str], body: bytes, upstream: str) -> BridgeError:
     """Return the error for an engine's answer that is no 2xx. ``upstream`` names the engine and its URL."""
     document = _json_or_none(body)
-    words = _words_of(document) if document is not None else _plain_text(body)
+    words = refusal_words(body)
     if status in (400, 413, 422, 500) and (too_long := _prompt_too_long(words, document)):
         return too_long
     if 300 <= status < 400:
@@ -106,9 +106,15 @@ def explain_refusal(status: int, headers: Mapping[str, str], body: bytes, upstre
     return _refusal(status, words, upstream, _retry_after_s(headers))
 
 
+def refusal_words(body: bytes) -> str:
+    """Return what the body of a refusal says, as JSON of any common shape or as text."""
+    document = _json_or_none(body)
+    return error_words(document) if document is not None else _plain_text(body)
+
+
 def explain_error_object(error: Any, upstream: str) -> UpstreamError:  # noqa: ANN401 - engines put any JSON there
     """Return the error for an error object that came in place of an answer, with the HTTP status already spent."""
-    words = _words_of({"error": error})
+    words = error_words({"error": error})
     if too_long := _prompt_too_long(words, {"error": error}):
         return UpstreamRefusedError(too_long.message, status=400, error_type=too_long.error_type)
     status = _status_in(error)
@@ -180,7 +186,7 @@ def _prompt_too_long(words: str, document: Any) -> PromptTooLongError | None:  #
     return None
 
 
-def _words_of(document: Any) -> str:  # noqa: ANN401 - any JSON
+def error_words(document: Any) -> str:  # noqa: ANN401 - any JSON
     """Return all that an error document says, whichever of the common shapes it has."""
     error = document.get("error") or document if isinstance(document, dict) else document
     if isinstance(error, str):

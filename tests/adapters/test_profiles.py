@@ -10,9 +10,9 @@ from msgspec.structs import fields, replace
 from claude_bridge.adapters import ADAPTERS, profiles
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.wire.anthropic import MessagesRequest
-from tests.dialogues import a_request, sent, sent_body
+from tests.dialogues import OLLAMA_CHAT, a_request, sent, sent_body
 
-ROWS = [profiles.UNKNOWN, profiles.OPENAI, profiles.LLAMA_CPP, profiles.EMBEDDED, profiles.VLLM]
+ROWS = [row for row in vars(profiles).values() if isinstance(row, Profile)]
 
 TOOL = {"name": "Read", "input_schema": {"type": "object", "properties": {"a": {"type": "string", "pattern": "x"}}}}
 IMAGE = {"type": "image", "source": {"type": "url", "url": "https://example.com/a.png"}}
@@ -30,6 +30,10 @@ def _both(request: MessagesRequest, **flags: Any) -> tuple[dict[str, Any], dict[
 
 def _losses(request: MessagesRequest, **flags: Any) -> list[str]:
     return [loss.path for loss in sent(request, _with(**flags))[1]]
+
+
+def _to_ollama(request: MessagesRequest, **flags: Any) -> dict[str, Any]:
+    return sent_body(request, replace(profiles.OLLAMA, **flags), kind=OLLAMA_CHAT)
 
 
 def test_max_tokens_field() -> None:
@@ -77,6 +81,37 @@ def test_a_budget_without_any_switch_is_a_loss() -> None:
     request = a_request(thinking={"type": "enabled", "budget_tokens": 2048})
     assert _losses(request) == ["$.thinking.budget_tokens"]
     assert _losses(request, thinking_switch=True) == []
+
+
+@pytest.mark.parametrize(
+    ("thinking", "told"), [({"type": "adaptive"}, True), ({"type": "disabled"}, False), (None, False)]
+)
+def test_thinks(thinking: Any, told: bool) -> None:
+    request = a_request(thinking=thinking)
+    assert "think" not in _to_ollama(request)
+    assert _to_ollama(request, thinks=True)["think"] is told
+
+
+@pytest.mark.parametrize(
+    ("thinking", "told"),
+    [
+        ({"type": "adaptive"}, "medium"),
+        ({"type": "disabled"}, "low"),
+        (None, "low"),
+        ({"type": "enabled", "budget_tokens": 2048}, "low"),
+        ({"type": "enabled", "budget_tokens": 30_000}, "high"),
+    ],
+)
+def test_think_levels(thinking: Any, told: str) -> None:
+    levels = ("low", "medium", "high")
+    request = a_request(thinking=thinking)
+    assert _to_ollama(request, thinks=True, think_levels=levels)["think"] == told
+    assert "think" not in _to_ollama(request, think_levels=levels), "the model can't think"
+
+
+def test_keep_alive() -> None:
+    assert _to_ollama(a_request())["keep_alive"] == "30m"
+    assert _to_ollama(a_request(), keep_alive="-1m")["keep_alive"] == "-1m"
 
 
 def test_sees_images() -> None:
@@ -177,5 +212,26 @@ def test_rows_are_found_by_what_engines_call_themselves() -> None:
     assert profiles.BY_OWNER["vllm"] is profiles.VLLM
 
 
+@pytest.mark.parametrize(
+    ("capabilities", "family", "row"),
+    [
+        (["completion", "tools", "thinking", "vision"], "qwen3", profiles.OLLAMA_THINKING),
+        (["completion", "tools", "thinking", "vision"], "gptoss", profiles.OLLAMA_GPT_OSS),
+        (["completion", "tools", "thinking"], "gptoss", replace(profiles.OLLAMA_GPT_OSS, sees_images=False)),
+        (["completion", "vision"], "gemma3", profiles.OLLAMA),
+        (["completion"], None, replace(profiles.OLLAMA, sees_images=False)),
+        (None, "qwen3", profiles.OLLAMA),
+    ],
+    ids=["thinks and sees", "gpt-oss", "gpt-oss without eyes", "sees", "neither", "not told"],
+)
+def test_a_model_at_ollama_gets_its_row_by_its_capabilities(
+    capabilities: list[str] | None, family: str | None, row: Profile
+) -> None:
+    assert profiles.ollama_profile(capabilities, family) == row
+
+
 def test_the_registry_knows_each_adapter_by_its_kind() -> None:
-    assert {kind: adapter.kind for kind, adapter in ADAPTERS.items()} == {"openai-chat": "openai-chat"}
+    assert {kind: adapter.kind for kind, adapter in ADAPTERS.items()} == {
+        "openai-chat": "openai-chat",
+        "ollama-chat": "ollama-chat",
+    }

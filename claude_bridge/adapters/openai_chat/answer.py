@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from msgspec import Raw
 
 from claude_bridge.conversion.call_keys import CallKeys
 from claude_bridge.conversion.deltas import (
@@ -17,7 +16,8 @@ from claude_bridge.conversion.deltas import (
     ThinkingDelta,
     UsageReport,
 )
-from claude_bridge.conversion.tool_input import is_json
+from claude_bridge.conversion.tokens import token_count
+from claude_bridge.conversion.tool_input import arguments_text, is_json
 from claude_bridge.conversion.upstream_errors import explain_error_object, explain_no_json
 from claude_bridge.errors import UpstreamBrokenError, UpstreamError
 from claude_bridge.wire import openai
@@ -41,9 +41,6 @@ _BREAKDOWNS = ("error", "abort", "insufficient_system_resource")
 """Finish reasons of OpenRouter, of SGLang and vLLM, and of DeepSeek, when an answer could not be finished."""
 
 _DONE = b"[DONE]"
-
-MAX_TOKENS = 2**53
-"""More is no count of tokens, and no integer in JavaScript."""
 
 _SSE_BEGINNINGS = (b"d", b"e", b"i", b"r", b":", b"\xef")
 """What a stream can begin with: data, event, id, retry, a comment or a byte order mark. All else is a document."""
@@ -193,16 +190,8 @@ class ChatStreamDecoder:
 
     def _take_call(self, fragment: openai.ToolCallFragment, out: list[Delta]) -> None:
         function = fragment.function or openai.FunctionFragment()
-        arguments = _arguments_text(function.arguments)
+        arguments = arguments_text(function.arguments)
         self._calls.take(fragment.index, fragment.id or "", function.name or "", arguments, out)
-
-
-def _arguments_text(arguments: Raw) -> str:
-    """Return JSON text, whether the engine sent it as a string or as the object itself."""
-    raw = bytes(arguments)
-    if raw.startswith(b'"'):
-        return msgspec.json.decode(raw, type=str)
-    return "" if raw in (b"", b"null") else raw.decode()
 
 
 def _deltas_of_parts(parts: list[Any]) -> list[Delta]:
@@ -236,16 +225,12 @@ def _usage(usage: openai.CompletionUsage | None, timings: openai.Timings | None)
     if prompt is None and timings.prompt_n is not None:
         prompt = timings.prompt_n + (timings.cache_n or 0)
     details = usage.completion_tokens_details
+    written = usage.completion_tokens
     return UsageReport(
-        prompt_tokens=_count(prompt),
-        cached_tokens=_count(cached),
-        output_tokens=_count(usage.completion_tokens if usage.completion_tokens is not None else timings.predicted_n),
-        thinking_tokens=_count(details.reasoning_tokens if details else None),
+        prompt_tokens=token_count(prompt),
+        cached_tokens=token_count(cached),
+        output_tokens=token_count(timings.predicted_n if written is None else written),
+        thinking_tokens=token_count(details.reasoning_tokens if details else None),
         prompt_ms=timings.prompt_ms,
         output_ms=timings.predicted_ms,
     )
-
-
-def _count(told: int | None) -> int | None:
-    """Return a token count, or None for a number that can be none: clients add them up."""
-    return told if told is not None and 0 <= told < MAX_TOKENS else None

@@ -7,7 +7,7 @@ from hashlib import sha256
 from typing import Any
 
 import msgspec
-from msgspec import UNSET, Raw, UnsetType
+from msgspec import UNSET, UnsetType
 
 from claude_bridge.adapters.base import TokenLimits
 from claude_bridge.conversion.content import FitBlock, image_url, text_of
@@ -15,7 +15,7 @@ from claude_bridge.conversion.losses import Loss
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.request import FitRequest, FitTool, fit_schema
 from claude_bridge.conversion.thinking import nearest_effort, wanted_effort
-from claude_bridge.conversion.tool_input import compact_json
+from claude_bridge.conversion.tool_input import as_object_json
 from claude_bridge.conversion.tool_names import engine_name
 from claude_bridge.conversion.turns import Turn
 from claude_bridge.wire import openai
@@ -100,7 +100,7 @@ def _assistant_message(turn: Turn, profile: Profile) -> openai.ChatMessage:
             case TextBlock(text):
                 texts.append(text)
             case ToolUseBlock():
-                function = openai.Function(engine_name(block.name), _arguments(block.input))
+                function = openai.Function(engine_name(block.name), as_object_json(block.input))
                 calls.append(openai.ToolCall(id=block.id, function=function))
             case ThinkingBlock(thinking) if thinking:
                 thoughts.append(thinking)
@@ -116,17 +116,6 @@ def _assistant_message(turn: Turn, profile: Profile) -> openai.ChatMessage:
         reasoning=thinking if thinking and profile.reasoning_field == "reasoning" else UNSET,
         tool_calls=calls or UNSET,
     )
-
-
-def _arguments(tool_input: Raw) -> str:
-    """Return the input in one fixed formatting, with its keys in the order in which they came.
-
-    Chat templates take arguments apart as an object, and fail on anything else: that goes in under a key.
-    """
-    compact = compact_json(tool_input)
-    if compact.startswith("{"):
-        return compact
-    return "{}" if compact == "null" else f'{{"input":{compact}}}'
 
 
 def _tool(tool: FitTool, profile: Profile, losses: list[Loss]) -> openai.ToolDeclaration:

@@ -1,0 +1,237 @@
+"""How a request is put: a fit request becomes the body of a request to /api/chat."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec import UNSET, Raw, UnsetType
+
+from claude_bridge.adapters.base import TokenLimits
+from claude_bridge.conversion.content import FitBlock
+from claude_bridge.conversion.losses import Loss
+from claude_bridge.conversion.profile import Profile
+from claude_bridge.conversion.request import FitRequest, FitTool, fit_schema
+from claude_bridge.conversion.schemas import narrow_schema
+from claude_bridge.conversion.thinking import nearest_effort, wanted_effort
+from claude_bridge.conversion.tool_input import as_object_json
+from claude_bridge.conversion.tool_names import engine_name
+from claude_bridge.conversion.turns import Turn
+from claude_bridge.errors import InvalidRequestError
+from claude_bridge.wire import ollama
+from claude_bridge.wire.anthropic import (
+    Base64Source,
+    Block,
+    ImageBlock,
+    MessagesRequest,
+    TextBlock,
+    ThinkingBlock,
+    ToolResultBlock,
+    ToolUseBlock,
+    UrlSource,
+)
+
+CALL_ANY_TOOL = "Answer by calling one of your tools, not with text alone."
+CALL_THIS_TOOL = "Answer by calling the tool {name}, not with text alone."
+
+
+def encode_request(request: FitRequest, model: str, profile: Profile, limits: TokenLimits) -> bytes:
+    """Return the body; what /api/chat can't carry is added to ``request.losses``.
+
+    Raises:
+        InvalidRequestError: the client forces a tool that it does not declare, or a schema is nested too deeply.
+    """
+    tools, instruction = _chosen_tools(request)
+    try:
+        declared = [_tool(tool, request.losses) for tool in tools]
+    except RecursionError:
+        raise InvalidRequestError("The schema of a tool is nested too deeply - at `$.tools`") from None
+    chat = ollama.ChatRequest(
+        model=model,
+        stream=True,
+        truncate=False,
+        shift=False,
+        keep_alive=profile.keep_alive,
+        think=_think(request, profile),
+        format=_format(request, profile),
+        options=_options(request, limits),
+        tools=declared or UNSET,
+        messages=_messages(request, profile, instruction),
+    )
+    return ollama.encode_chat_request(chat)
+
+
+def _chosen_tools(request: FitRequest) -> tuple[list[FitTool], str | None]:
+    """Return the tools to send, and what the model is told in place of the ``tool_choice`` that Ollama lacks."""
+    choice, tools = request.parameters.tool_choice, request.tools
+    if choice is None or not tools:
+        return tools, None
+    if choice.disable_parallel_tool_use:
+        request.losses.append(Loss("$.tool_choice.disable_parallel_tool_use", "the engine has no such switch"))
+    if choice.type == "tool" and choice.name:
+        named = [tool for tool in tools if tool.name == choice.name]
+        if not named:
+            raise InvalidRequestError(f"No tool {choice.name!r} is declared - at `$.tool_choice.name`")
+        return named, CALL_THIS_TOOL.format(name=engine_name(choice.name))
+    return tools, CALL_ANY_TOOL if choice.type in ("any", "tool") else None
+
+
+# --- messages -----------------------------------------------------------------------------------------------
+
+
+def _messages(request: FitRequest, profile: Profile, instruction: str | None) -> list[ollama.ChatMessage]:
+    messages: list[ollama.ChatMessage] = []
+    if request.system:
+        messages.append(ollama.ChatMessage(role="system", content=request.system))
+    called: dict[str, str] = {}
+    last_user_turn = max((at for at, turn in enumerate(request.turns) if turn.is_user), default=None)
+    for at, turn in enumerate(request.turns):
+        if turn.is_user:
+            # At the end of the prompt: anywhere else it would change what the engine has in its cache.
+            said_last = instruction if at == last_user_turn else None
+            messages += _user_messages(turn, called, said_last, request.losses)
+        else:
+            messages.append(_assistant_message(turn, profile))
+            called = {block.id: engine_name(block.name) for block in turn.blocks if type(block) is ToolUseBlock}
+    return messages
+
+
+def _user_messages(
+    turn: Turn, called: dict[str, str], instruction: str | None, losses: list[Loss]
+) -> list[ollama.ChatMessage]:
+    """Return tool messages first, directly behind the calls, then what the user said."""
+    messages: list[ollama.ChatMessage] = []
+    said: list[FitBlock] = []
+    for block in turn.blocks:
+        if type(block) is ToolResultBlock:
+            text, images = _content(block.content, losses)
+            messages.append(
+                ollama.ChatMessage(
+                    role="tool",
+                    content=text,
+                    images=images or UNSET,
+                    tool_name=called.get(block.tool_use_id, UNSET),
+                    tool_call_id=block.tool_use_id,
+                )
+            )
+        else:
+            said.append(block)
+    if instruction is not None:
+        said.append(TextBlock(instruction))
+    if said:
+        text, images = _content(said, losses)
+        messages.append(ollama.ChatMessage(role="user", content=text, images=images or UNSET))
+    return messages
+
+
+def _content(blocks: str | Sequence[Block] | None, losses: list[Loss]) -> tuple[str, list[str]]:
+    """Return the text, and the images in base64: Ollama has a place for each, and fetches nothing."""
+    if isinstance(blocks, str):
+        return blocks, []
+    texts: list[str] = []
+    images: list[str] = []
+    for block in blocks or ():
+        match block:
+            case TextBlock(text):
+                texts.append(text)
+            case ImageBlock(Base64Source(data=data)):
+                images.append(data)
+            case ImageBlock(UrlSource(url)):
+                losses.append(Loss("$.messages", f"the image at {url}: Ollama takes no URLs"))
+                texts.append(f"[image at {url} omitted: it can't be fetched]")
+            case _:
+                pass  # nothing else is left in a user's turn
+    return "\n\n".join(texts), images
+
+
+def _assistant_message(turn: Turn, profile: Profile) -> ollama.ChatMessage:
+    calls: list[ollama.ToolCall] = []
+    texts: list[str] = []
+    thoughts: list[str] = []
+    for block in turn.blocks:
+        match block:
+            case TextBlock(text):
+                texts.append(text)
+            case ToolUseBlock():
+                arguments = Raw(as_object_json(block.input).encode())
+                calls.append(ollama.ToolCall(id=block.id, function=ollama.Function(engine_name(block.name), arguments)))
+            case ThinkingBlock(thinking) if thinking:
+                thoughts.append(thinking)
+            case ImageBlock():
+                texts.append("[image omitted]")  # no engine takes images in an assistant's turn
+            case _:
+                pass  # empty thoughts; tool results are never left in an assistant's turn
+    return ollama.ChatMessage(
+        role="assistant",
+        content="\n\n".join(texts),
+        thinking="\n\n".join(thoughts) if thoughts and profile.reasoning_field == "thinking" else UNSET,
+        tool_calls=calls or UNSET,
+    )
+
+
+def _tool(tool: FitTool, losses: list[Loss]) -> ollama.ToolDeclaration:
+    if tool.strict:
+        losses.append(Loss("$.tools", f"Ollama can't hold {tool.name!r} to its schema"))
+    narrow = narrow_schema(bytes(tool.schema))
+    description = "\n\n".join(part for part in (tool.description, narrow.notes) if part)
+    return ollama.ToolDeclaration(
+        function=ollama.FunctionDeclaration(
+            name=engine_name(tool.name), description=description or UNSET, parameters=Raw(narrow.schema)
+        )
+    )
+
+
+# --- parameters ---------------------------------------------------------------------------------------------
+
+
+def _think(request: FitRequest, profile: Profile) -> bool | str | UnsetType:
+    """Return whether to think, or how hard: a model that can is always told, since Ollama's default is yes."""
+    asked, losses = request.parameters, request.losses
+    effort = wanted_effort(asked)
+    if profile.thinks and profile.think_levels:
+        if asked.thinking is not None and asked.thinking.type == "disabled":
+            losses.append(
+                Loss("$.thinking", f"the model can't stop thinking; it is asked for {profile.think_levels[0]}")
+            )
+        if effort is None:  # the client leaves it to the model, and that is what its makers put in the middle
+            return profile.think_levels[len(profile.think_levels) // 2]
+        return nearest_effort(effort, profile.think_levels)
+    reason = "the model can only think or not" if profile.thinks else "the model does not think"
+    if effort != "none" and asked.output_config and asked.output_config.effort:
+        losses.append(Loss("$.output_config.effort", reason))
+    if effort != "none" and asked.thinking and asked.thinking.budget_tokens is not None:
+        losses.append(Loss("$.thinking.budget_tokens", reason))
+    return effort != "none" if profile.thinks else UNSET
+
+
+def _format(request: FitRequest, profile: Profile) -> Raw | UnsetType:
+    config = request.parameters.output_config
+    wanted = config.format if config else None
+    if wanted is None:
+        return UNSET
+    if wanted.type != "json_schema" or wanted.schema is UNSET:
+        request.losses.append(Loss("$.output_config.format", f"type {wanted.type!r} is not known"))
+        return UNSET
+    return fit_schema(wanted.schema, profile, "$.output_config.format.schema")
+
+
+def _options(request: FitRequest, limits: TokenLimits) -> ollama.Options | UnsetType:
+    asked = request.parameters
+    window = UNSET if limits.window_tokens is None else limits.window_tokens
+    if not isinstance(asked, MessagesRequest):
+        return UNSET if window is UNSET else ollama.Options(num_ctx=window)
+    return ollama.Options(
+        num_ctx=window,
+        num_predict=_max_tokens(asked.max_tokens, limits, request.losses),
+        temperature=UNSET if asked.temperature is None else asked.temperature,
+        top_p=UNSET if asked.top_p is None else asked.top_p,
+        top_k=UNSET if asked.top_k is None else asked.top_k,
+    )
+
+
+def _max_tokens(asked: int, limits: TokenLimits, losses: list[Loss]) -> int:
+    known = [limit for limit in (limits.max_output_tokens, limits.window_tokens) if limit is not None]
+    limit = min(known, default=asked)
+    if asked <= limit:
+        return asked
+    losses.append(Loss("$.max_tokens", f"lowered from {asked} to the model's limit {limit}"))
+    return limit
