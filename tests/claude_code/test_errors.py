@@ -23,14 +23,24 @@ from tests.running_bridge import open_bridge, scripted_upstream
 
 pytestmark = [pytest.mark.anyio, pytest.mark.claude_code]
 
-NO_ROOM = refusal(
+LLAMA_CPP_IS_FULL = refusal(
     400,
     "request (9031 tokens) exceeds the available context size (8192 tokens), try increasing it",
     type="exceed_context_size_error",
     n_prompt_tokens=9031,
     n_ctx=8192,
 )
-"""llama.cpp's own words."""
+VLLM_IS_FULL = refusal(
+    400,
+    "This model's maximum context length is 8192 tokens. However, you requested 9131 tokens (9031 in the messages, "
+    "100 in the completion). Please reduce the length of the messages or completion.",
+    type="BadRequestError",
+    code=400,
+)
+
+each_wording = pytest.mark.parametrize(
+    "full", [pytest.param(LLAMA_CPP_IS_FULL, id="llama.cpp"), pytest.param(VLLM_IS_FULL, id="vLLM")]
+)
 
 
 async def ask(claude_code: ClaudeCode, upstream: FakeUpstream) -> Session:
@@ -38,10 +48,11 @@ async def ask(claude_code: ClaudeCode, upstream: FakeUpstream) -> Session:
         return await claude_code.ask(url, "What is there?", "--model", MODEL)
 
 
-async def test_a_full_window_makes_the_client_compact_and_go_on(claude_code: ClaudeCode) -> None:
+@each_wording
+async def test_a_full_window_makes_the_client_compact_and_go_on(claude_code: ClaudeCode, full: Reply) -> None:
     look = calls(("Bash", {"command": "echo found", "description": "Look"}))
     summary = answer("<summary>Something was found.</summary>")
-    async with FakeUpstream([look, look, NO_ROOM, summary, answer("Something.")]) as upstream:
+    async with FakeUpstream([look, look, full, summary, answer("Something.")]) as upstream:
         session = await ask(claude_code, upstream)
         *_, compacting, last = [request.json["messages"] for request in upstream.requests]
     assert (session.code, session.result["result"]) == (0, "Something.")
@@ -51,8 +62,11 @@ async def test_a_full_window_makes_the_client_compact_and_go_on(claude_code: Cla
     assert len(upstream.requests) == 5, "the refusal is understood at once, not tried again with fewer features"
 
 
-async def test_a_single_question_that_is_too_long_is_told_with_its_numbers(claude_code: ClaudeCode) -> None:
-    async with FakeUpstream(lambda _: NO_ROOM) as upstream:
+@each_wording
+async def test_a_question_that_is_too_long_by_itself_is_told_with_its_numbers(
+    claude_code: ClaudeCode, full: Reply
+) -> None:
+    async with FakeUpstream(lambda _: full) as upstream:
         session = await ask(claude_code, upstream)
     assert session.code == 1
     assert session.result["result"].startswith("Prompt is too long")
