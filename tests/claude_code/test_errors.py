@@ -30,16 +30,15 @@ LLAMA_CPP_IS_FULL = refusal(
     n_prompt_tokens=9031,
     n_ctx=8192,
 )
-VLLM_IS_FULL = refusal(
+LM_STUDIO_IS_FULL = refusal(
     400,
-    "This model's maximum context length is 8192 tokens. However, you requested 9131 tokens (9031 in the messages, "
-    "100 in the completion). Please reduce the length of the messages or completion.",
-    type="BadRequestError",
-    code=400,
+    "Trying to keep the first 9031 tokens when context the overflows. However, the model is loaded with context "
+    "length of only 8192 tokens, which is not enough.",
 )
+"""Words that Claude Code 2.1.330 does not know; it knows those of llama.cpp."""
 
 each_wording = pytest.mark.parametrize(
-    "full", [pytest.param(LLAMA_CPP_IS_FULL, id="llama.cpp"), pytest.param(VLLM_IS_FULL, id="vLLM")]
+    "full", [pytest.param(LLAMA_CPP_IS_FULL, id="llama.cpp"), pytest.param(LM_STUDIO_IS_FULL, id="LM Studio")]
 )
 
 
