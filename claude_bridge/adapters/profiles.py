@@ -61,6 +61,12 @@ OLLAMA = Profile(
 )
 """A model of which nothing is known: ``think`` sent to one that can't is refused, so it is not sent."""
 
+OLLAMA_BLIND = replace(
+    OLLAMA,
+    evidence="Ollama 0.32.15: a model without the capability `vision`",
+    sees_images=False,
+)
+
 OLLAMA_THINKING = replace(
     OLLAMA,
     evidence="Ollama 0.32.15: without `think` a model with the capability `thinking` thinks; history in `thinking`",
@@ -82,7 +88,8 @@ def ollama_profile(capabilities: Collection[str] | None, family: str | None) -> 
     """Return the row for a model by what /api/show says of it; ``capabilities`` None: too old to tell."""
     if capabilities is None:
         return OLLAMA
-    row = OLLAMA
-    if "thinking" in capabilities:
-        row = OLLAMA_GPT_OSS if family in _THINKS_IN_LEVELS else OLLAMA_THINKING
-    return row if "vision" in capabilities else replace(row, sees_images=False)
+    sees_images = "vision" in capabilities
+    if "thinking" not in capabilities:
+        return OLLAMA if sees_images else OLLAMA_BLIND
+    row = OLLAMA_GPT_OSS if family in _THINKS_IN_LEVELS else OLLAMA_THINKING
+    return replace(row, sees_images=sees_images)

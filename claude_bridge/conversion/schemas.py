@@ -11,7 +11,7 @@ is gone before the model sees it, ``$ref`` included, and a value of another type
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
@@ -86,6 +86,10 @@ _SILENT = (*_ANNOTATIONS, "$defs", "definitions", "$anchor", "$dynamicAnchor", "
 _SCHEMA_VALUED = ("additionalProperties", "contains", "else", "if", "not", "propertyNames", "then")
 
 
+_Place = Literal["top", "property", "whole"]
+"""Where a schema stands: at the top of a tool's, in a property, or where Ollama passes all of it on (``items``)."""
+
+
 class NarrowSchema(Struct, frozen=True):
     """An object schema in few keywords; ``notes`` is what its top level can't say, for the tool's description."""
 
@@ -104,10 +108,11 @@ def narrow_schema(schema: bytes) -> NarrowSchema:
         RecursionError: it is nested too deeply.
     """
     root = msgspec.json.decode(replace_lone_surrogates(schema))
-    top = _Narrowing(root).narrowed(root, (), keeps_required=True)
+    top = _Narrowing(root).narrowed(root, (), "top")
     properties = dict(top.get("properties", {}))
     for alternative in top.get("anyOf", ()):
-        properties = alternative.get("properties", {}) | properties
+        for name, of in alternative.get("properties", {}).items():
+            properties.setdefault(name, of)
     notes = [top["description"]] if "description" in top else []
     if "anyOf" in top:
         notes.append(f"(one of: {_json(top['anyOf'])})")
@@ -124,11 +129,8 @@ class _Narrowing:
         self._root = root
         self._nodes = 0
 
-    def narrowed(self, node: Any, followed: tuple[str, ...], *, keeps_required: bool) -> dict[str, Any]:  # noqa: ANN401
-        """Return one schema; ``followed`` are the references that led here.
-
-        ``keeps_required`` says that this place holds a required list; where it may not, the description says it too.
-        """
+    def narrowed(self, node: Any, followed: tuple[str, ...], place: _Place) -> dict[str, Any]:  # noqa: ANN401
+        """Return one schema; ``followed`` are the references that led here."""
         self._nodes += 1
         if not isinstance(node, dict):
             return {"description": "(no value is allowed)"} if node is False else {}
@@ -136,10 +138,10 @@ class _Narrowing:
         kept: dict[str, Any] = {}
         told: list[str] = []
         for key, value in node.items():
-            self._take(key, value, followed, kept, told)
+            self._take(key, value, followed, place, kept, told)
         if "type" not in kept and "enum" in kept and all(isinstance(value, str) for value in kept["enum"]):
             kept["type"] = "string"  # chat templates show the type before anything else
-        if "required" in kept and not keeps_required:
+        if "required" in kept and place == "property":  # not all versions have a place for it there
             told.append(f"required: {_json(kept['required'])}")
         if told:
             kept["description"] = f"{kept.get('description', '')} ({'; '.join(told)})".strip()
@@ -150,6 +152,7 @@ class _Narrowing:
         key: str,
         value: Any,  # noqa: ANN401
         followed: tuple[str, ...],
+        place: _Place,
         kept: dict[str, Any],
         told: list[str],
     ) -> None:
@@ -163,25 +166,26 @@ class _Narrowing:
             case "const", _:
                 kept.setdefault("enum", [value])
             case "properties", dict():
-                kept[key] = {name: self.narrowed(of, followed, keeps_required=False) for name, of in value.items()}
+                inner: _Place = "whole" if place == "whole" else "property"
+                kept[key] = {name: self.narrowed(of, followed, inner) for name, of in value.items()}
             case "items", dict() | bool():
-                kept[key] = self.narrowed(value, followed, keeps_required=True)  # it passes through Ollama as it is
+                kept[key] = self.narrowed(value, followed, "whole")
             case (("anyOf" | "oneOf"), list()):
-                kept["anyOf"] = kept.get("anyOf", []) + self._all(value, followed)
+                kept["anyOf"] = kept.get("anyOf", []) + self._all(value, followed, place)
             case (("additionalProperties" | "unevaluatedProperties"), bool()):
                 pass  # models add no properties of their own, and clients check
             case (("items" | "prefixItems"), list()):
-                told.append(f"{key}: {_json(self._all(value, followed))}")
+                told.append(f"{key}: {_json(self._all(value, followed, 'whole'))}")
             case (("patternProperties" | "dependentSchemas"), dict()):
-                named = {name: self.narrowed(of, followed, keeps_required=True) for name, of in value.items()}
+                named = {name: self.narrowed(of, followed, "whole") for name, of in value.items()}
                 told.append(f"{key}: {_json(named)}")
             case _ if key in _SCHEMA_VALUED:
-                told.append(f"{key}: {_json(self.narrowed(value, followed, keeps_required=True))}")
+                told.append(f"{key}: {_json(self.narrowed(value, followed, 'whole'))}")
             case _ if key not in _SILENT:
                 told.append(f"{key}: {_json(value)}")
 
-    def _all(self, nodes: list[Any], followed: tuple[str, ...]) -> list[dict[str, Any]]:
-        return [self.narrowed(node, followed, keeps_required=False) for node in nodes]
+    def _all(self, nodes: list[Any], followed: tuple[str, ...], place: _Place) -> list[dict[str, Any]]:
+        return [self.narrowed(node, followed, place) for node in nodes]
 
     def _merged(self, node: dict[str, Any], followed: tuple[str, ...]) -> tuple[dict[str, Any], tuple[str, ...]]:
         """Return a schema with what its reference and its ``allOf`` mean put in place."""

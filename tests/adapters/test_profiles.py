@@ -219,7 +219,7 @@ def test_rows_are_found_by_what_engines_call_themselves() -> None:
         (["completion", "tools", "thinking", "vision"], "gptoss", profiles.OLLAMA_GPT_OSS),
         (["completion", "tools", "thinking"], "gptoss", replace(profiles.OLLAMA_GPT_OSS, sees_images=False)),
         (["completion", "vision"], "gemma3", profiles.OLLAMA),
-        (["completion"], None, replace(profiles.OLLAMA, sees_images=False)),
+        (["completion"], None, profiles.OLLAMA_BLIND),
         (None, "qwen3", profiles.OLLAMA),
     ],
     ids=["thinks and sees", "gpt-oss", "gpt-oss without eyes", "sees", "neither", "not told"],

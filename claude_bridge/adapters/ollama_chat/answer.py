@@ -19,7 +19,7 @@ from claude_bridge.conversion.deltas import (
     UsageReport,
 )
 from claude_bridge.conversion.tokens import token_count
-from claude_bridge.conversion.tool_input import arguments_text, is_json
+from claude_bridge.conversion.tool_input import arguments_text
 from claude_bridge.conversion.upstream_errors import explain_no_json
 from claude_bridge.errors import UpstreamBrokenError, UpstreamError
 from claude_bridge.wire import ollama
@@ -70,12 +70,16 @@ class OllamaStreamDecoder:
             return out
         lines = self._lines.feed(data)
         for at, line in enumerate(lines):
-            if not self._answered and not is_json(line):
+            chunk = _chunk_or_none(line)
+            if chunk is not None:
+                self._take_chunk(chunk, out)
+            elif self._answered:
+                self._fail(explain_no_json(line, self._upstream), out)
+            else:
                 # A document of several lines, such as JSON that a proxy has put in order.
                 self._document = bytearray()
                 self._gather(b"\n".join(lines[at:]) + b"\n" + b"".join(self._lines.close()))
                 break
-            self._take_line(line, out)
             if self.done:
                 break
         return out
@@ -86,11 +90,17 @@ class OllamaStreamDecoder:
         if self.done:
             return out
         if self._document is not None:
-            self._take_line(bytes(self._document).strip(), out)
+            document = bytes(self._document).strip()
+            chunk = _chunk_or_none(document)
+            if chunk is None:
+                self._fail(explain_no_json(document, self._upstream), out)
+            else:
+                self._take_chunk(chunk, out)
         else:
             for line in self._lines.close():
-                if is_json(line):  # else the connection was cut inside it
-                    self._take_line(line, out)
+                chunk = _chunk_or_none(line)
+                if chunk is not None:  # else the connection was cut inside it
+                    self._take_chunk(chunk, out)
         return out
 
     def _gather(self, data: bytes) -> None:
@@ -99,12 +109,7 @@ class OllamaStreamDecoder:
         if len(self._document) > MAX_LINE_BYTES:
             raise UpstreamBrokenError(f"The upstream sent one document of more than {MAX_LINE_BYTES} bytes.")
 
-    def _take_line(self, line: bytes, out: list[Delta]) -> None:
-        try:
-            chunk = ollama.parse_chat_chunk(line)
-        except msgspec.DecodeError:
-            self._fail(explain_no_json(line, self._upstream), out)
-            return
+    def _take_chunk(self, chunk: ollama.ChatChunk, out: list[Delta]) -> None:
         self._answered = True
         if chunk.error:
             self._fail(explain_error(chunk.error, self._upstream), out)
@@ -139,6 +144,13 @@ class OllamaStreamDecoder:
     def _fail(self, error: UpstreamError, out: list[Delta]) -> None:
         self.done = True
         out.append(Failure(error))
+
+
+def _chunk_or_none(line: bytes) -> ollama.ChatChunk | None:
+    try:
+        return ollama.parse_chat_chunk(line)
+    except msgspec.DecodeError:
+        return None
 
 
 def _usage(chunk: ollama.ChatChunk) -> UsageReport:
