@@ -1,8 +1,8 @@
 """The real parts of the suite: Claude Code and the embedded engine, fetched into a cache of the suite's own.
 
-Variables: ``BRIDGE_TEST_E2E=required`` fails where a part can't be had, in place of skipping, and takes the newest
-Claude Code; ``off`` skips all of these tests. ``BRIDGE_TEST_CLAUDE`` names a Claude Code to use as it is, and
-``BRIDGE_TEST_CACHE`` the cache folder.
+They are fetched when a chosen test needs them: the model by pip, Claude Code by npm. ``BRIDGE_TEST_E2E=required``
+fails where one can't be had, in place of skipping, and takes the newest Claude Code; ``off`` fetches nothing and skips.
+``BRIDGE_TEST_CLAUDE`` names a Claude Code to use as it is, and ``BRIDGE_TEST_CACHE`` the cache folder.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import NoReturn
 
@@ -28,6 +29,7 @@ from claude_bridge.upstream.embedded import (
 from claude_bridge.upstream.model_file import SMOLLM2, fetch_model
 
 INSTALL_LIMIT_S = 600.0
+TURNED_OFF = "BRIDGE_TEST_E2E=off"
 
 
 def cache_folder() -> Path:
@@ -47,20 +49,20 @@ def missing(cause: str) -> NoReturn:
     pytest.skip(cause)
 
 
-def skip_if_off() -> None:
-    if os.environ.get("BRIDGE_TEST_E2E") == "off":
-        pytest.skip("BRIDGE_TEST_E2E=off")
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Fetch what the chosen tests need before the first one runs: a download counts against no test's time limit."""
+    if session.config.option.collectonly:
+        return
+    needed = {marker.name for item in session.items for marker in item.iter_markers()}
+    for name, find in (("engine", find_model), ("claude_code", find_claude_code)):
+        if name in needed:
+            find()
 
 
 @pytest.fixture(scope="session")
 def model_path() -> Path:
     """The small model's GGUF file."""
-    skip_if_off()
-    try:
-        require_engine()
-        return fetch_model(SMOLLM2, lambda _done, _total: None, cache=cache_folder() / "claude-bridge")
-    except SetupError as error:
-        missing(f"There is no engine: {error.what} {error.hint}")
+    return _path_or_missing(find_model())
 
 
 @pytest.fixture(scope="session")
@@ -73,21 +75,44 @@ def engine(model_path: Path) -> EmbeddedEngine:
 @pytest.fixture(scope="session")
 def claude_binary() -> Path:
     """Claude Code's native binary."""
-    skip_if_off()
+    return _path_or_missing(find_claude_code())
+
+
+def _path_or_missing(found: Path | str) -> Path:
+    if isinstance(found, str):
+        missing(found)
+    return found
+
+
+@cache
+def find_model() -> Path | str:
+    """Return the small model's file, downloaded if need be, or why it can't be had."""
+    if os.environ.get("BRIDGE_TEST_E2E") == "off":
+        return TURNED_OFF
+    try:
+        require_engine()
+        return fetch_model(SMOLLM2, lambda _done, _total: None, cache=cache_folder() / "claude-bridge")
+    except SetupError as error:
+        return f"There is no engine: {error.what} {error.hint}"
+
+
+@cache
+def find_claude_code() -> Path | str:
+    """Return Claude Code's binary, installed if need be, or why it can't be had."""
+    if os.environ.get("BRIDGE_TEST_E2E") == "off":
+        return TURNED_OFF
     named = os.environ.get("BRIDGE_TEST_CLAUDE")
     if named:
-        if not os.access(named, os.X_OK):
-            missing(f"BRIDGE_TEST_CLAUDE={named} is no program.")
-        return Path(named).absolute()
+        return Path(named).absolute() if os.access(named, os.X_OK) else f"BRIDGE_TEST_CLAUDE={named} is no program."
     package = f"claude-code-{_platform()}"
     prefix = cache_folder() / "claude-code"
     binary = prefix / "node_modules" / "@anthropic-ai" / package / "claude"
     if binary.exists() and not is_required():
         return binary
     cause = _install(f"@anthropic-ai/{package}@latest", prefix)
-    if not binary.exists():
-        missing(f"Claude Code is not installed: {cause or f'the package {package} holds no program'}")
-    return binary
+    if binary.exists():
+        return binary
+    return f"Claude Code is not installed: {cause or f'the package {package} holds no program'}."
 
 
 def _install(package: str, prefix: Path) -> str | None:
@@ -98,6 +123,7 @@ def _install(package: str, prefix: Path) -> str | None:
     prefix.mkdir(parents=True, exist_ok=True)
     # --force: the package's "engines" field asks for a newer Node than its native binary needs.
     command = [npm, "install", "--prefix", str(prefix), "--force", "--no-audit", "--no-fund", "--no-update-notifier"]
+    command += ["--fetch-retries", "1", "--fetch-retry-mintimeout", "1000"]
     try:
         done = subprocess.run(
             [*command, "--loglevel", "error", package],
