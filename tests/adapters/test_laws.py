@@ -1,0 +1,434 @@
+"""What is true of every upstream kind, for every conversation and every stream, however it is cut."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from claude_bridge.adapters import ADAPTERS, profiles
+from claude_bridge.conversion.profile import Profile
+from claude_bridge.errors import InvalidRequestError
+from claude_bridge.wire.anthropic import (
+    ErrorEvent,
+    MessagesRequest,
+    MessageStop,
+    StreamEvent,
+    TextBlock,
+    ThinkingBlock,
+    ToolUseBlock,
+)
+from claude_bridge.wire.anthropic_json import parse_messages_request
+from tests.dialogues import OLLAMA_CHAT, OPENAI_CHAT, a_request, answered, cut, folded, sent
+from tests.laws import assert_legal, assert_sdk_agrees
+from tests.said import OUTPUT_TOKENS, PROMPT_TOKENS, Said, answers, framed, full_chunk, text_chunks, values
+
+every_kind = pytest.mark.parametrize("kind", ADAPTERS)
+
+sizes = st.integers(1, 9)
+cuts = st.lists(st.integers(0, 4000), max_size=12)
+
+
+def events_of(kind: str, reads: Iterable[bytes], request: MessagesRequest | None = None) -> list[StreamEvent]:
+    """Return what the client gets for what an engine of that kind said."""
+    return answered(reads, request, kind=kind)
+
+
+def _ends_once(events: list[StreamEvent]) -> None:
+    """Assert that a stream is legal and that it ends in message_stop or one error."""
+    assert_legal(events)
+    assert sum(isinstance(event, ErrorEvent | MessageStop) for event in events) == 1
+    assert_sdk_agrees(events)
+
+
+# --- answers ------------------------------------------------------------------------------------------------
+
+
+@every_kind
+@given(answers, sizes, cuts)
+def test_where_the_reads_end_changes_nothing(kind: str, said: Said, piece: int, places: list[int]) -> None:
+    stream = said.as_stream(kind, piece)
+    assert events_of(kind, cut(stream, places)) == events_of(kind, [stream])
+
+
+@every_kind
+@given(answers, sizes)
+@settings(max_examples=20)
+def test_byte_by_byte_changes_nothing(kind: str, said: Said, piece: int) -> None:
+    stream = said.as_stream(kind, piece)
+    assert events_of(kind, [stream[at : at + 1] for at in range(len(stream))]) == events_of(kind, [stream])
+
+
+@every_kind
+@given(answers, sizes)
+def test_every_answer_is_a_legal_stream_that_the_sdk_understands(kind: str, said: Said, piece: int) -> None:
+    _ends_once(events_of(kind, [said.as_stream(kind, piece)]))
+
+
+@every_kind
+@given(answers, sizes)
+def test_what_the_engine_said_is_what_the_client_gets(kind: str, said: Said, piece: int) -> None:
+    message = folded(events_of(kind, [said.as_stream(kind, piece)]))
+    thought = "".join(block.thinking for block in message.content if isinstance(block, ThinkingBlock))
+    text = "".join(block.text for block in message.content if isinstance(block, TextBlock))
+    tools = [
+        (block.name, json.loads(bytes(block.input))) for block in message.content if isinstance(block, ToolUseBlock)
+    ]
+    assert thought == said.thought
+    assert text == (said.text if said.text.strip() else "")
+    assert tools == [(name, json.loads(json.dumps(arguments))) for name, arguments in said.calls]
+    assert message.usage.input_tokens + message.usage.cache_read_input_tokens == PROMPT_TOKENS
+    assert message.usage.output_tokens == OUTPUT_TOKENS
+
+
+@every_kind
+@given(answers, sizes)
+def test_a_stream_folds_into_what_a_json_body_gives(kind: str, said: Said, piece: int) -> None:
+    streamed = folded(events_of(kind, [said.as_stream(kind, piece)]))
+    whole = folded(events_of(kind, [said.as_body(kind)]))
+    assert msgspec.json.encode(streamed) == msgspec.json.encode(whole)
+
+
+@every_kind
+@given(
+    st.lists(
+        st.sampled_from(["<think>", "</think>", "<", "think", ">", "\n", " ", "a", "ö", "END", "EN"]), max_size=12
+    ),
+    cuts,
+)
+def test_how_text_is_cut_changes_no_think_tag_and_no_stop_sequence(
+    kind: str, words: list[str], places: list[int]
+) -> None:
+    text = "".join(words)
+    request = a_request(stop_sequences=["END", "\n\n\n", "a<"])
+    pieces = ["".join(part) for part in _cut_text(text, places)]
+    whole = events_of(kind, [framed(kind, text_chunks(kind, [text]))], request)
+    in_pieces = events_of(kind, [framed(kind, text_chunks(kind, pieces))], request)
+    _ends_once(in_pieces)
+    ours, theirs = folded(in_pieces), folded(whole)
+    assert (ours.content, ours.stop_reason, ours.stop_sequence) == (
+        theirs.content,
+        theirs.stop_reason,
+        theirs.stop_sequence,
+    )
+
+
+def _cut_text(text: str, places: list[int]) -> list[str]:
+    starts = sorted({0, *(place % (len(text) + 1) for place in places)})
+    return [text[start:end] for start, end in zip(starts, [*starts[1:], len(text)], strict=True)]
+
+
+@every_kind
+@given(answers, sizes, st.integers(0, 4000))
+def test_any_prefix_ends_in_a_stop_or_in_one_error(kind: str, said: Said, piece: int, length: int) -> None:
+    _ends_once(events_of(kind, [said.as_stream(kind, piece)[:length]]))
+
+
+@every_kind
+@given(answers, st.integers(0, 1000))
+def test_any_prefix_of_a_json_body_ends_in_a_stop_or_in_one_error(kind: str, said: Said, length: int) -> None:
+    _ends_once(events_of(kind, [said.as_body(kind)[:length]]))
+
+
+@every_kind
+@given(answers, sizes, st.dictionaries(st.text("xyz_", min_size=1), values, max_size=3))
+def test_unknown_fields_change_nothing(kind: str, said: Said, piece: int, extra: dict[str, Any]) -> None:
+    def with_extra(value: Any) -> Any:
+        if isinstance(value, list):
+            return [with_extra(item) for item in value]
+        if isinstance(value, dict):
+            # What a tool is called with is the model's own.
+            return extra | {key: item if key == "arguments" else with_extra(item) for key, item in value.items()}
+        return value
+
+    chunks = said.as_chunks(kind, piece)
+    odd = framed(kind, [with_extra(chunk) for chunk in chunks])
+    assert events_of(kind, [odd]) == events_of(kind, [framed(kind, chunks)])
+
+
+@every_kind
+@given(st.lists(st.binary(max_size=60), max_size=5))
+def test_garbage_is_answered_with_one_error(kind: str, reads: list[bytes]) -> None:
+    _ends_once(events_of(kind, reads))
+
+
+@every_kind
+@given(answers, sizes, st.integers(0, 3000), st.binary(min_size=1, max_size=5))
+def test_a_damaged_stream_ends_all_the_same(kind: str, said: Said, piece: int, at: int, damage: bytes) -> None:
+    stream = said.as_stream(kind, piece)
+    _ends_once(events_of(kind, [stream[:at] + damage + stream[at + len(damage) :]]))
+
+
+FIELDS = [
+    "choices",
+    "delta",
+    "message",
+    "content",
+    "tool_calls",
+    "function",
+    "name",
+    "arguments",
+    "index",
+    "id",
+    "finish_reason",
+    "usage",
+    "prompt_tokens",
+    "completion_tokens",
+    "prompt_tokens_details",
+    "cached_tokens",
+    "timings",
+    "cache_n",
+    "prompt_n",
+    "prompt_ms",
+    "predicted_n",
+    "reasoning",
+    "reasoning_content",
+    "thinking",
+    "reasoning_details",
+    "text",
+    "type",
+    "refusal",
+    "function_call",
+    "error",
+    "code",
+    "object",
+    "metadata",
+    "raw",
+    "done",
+    "done_reason",
+    "prompt_eval_count",
+    "prompt_eval_duration",
+    "eval_count",
+    "eval_duration",
+]
+
+odd_scalars = st.sampled_from(
+    ["stop", "load", "Read", "{}", '{"a":1}', "{", "", "error", "0", "x", 0, 1, -1, 2**70, 0.5, 7.0]
+)
+odd_values = st.recursive(
+    st.none() | st.booleans() | odd_scalars,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(FIELDS), inner, max_size=5),
+    max_leaves=20,
+)
+
+
+@every_kind
+@given(st.lists(odd_values, max_size=4), st.booleans())
+@settings(max_examples=300)
+def test_any_json_in_place_of_chunks_ends_in_a_legal_stream(kind: str, chunks: list[Any], done: bool) -> None:
+    _ends_once(events_of(kind, [framed(kind, chunks, done=done)]))
+
+
+@every_kind
+@given(st.data())
+@settings(max_examples=300)
+def test_one_odd_field_gives_no_traceback_and_no_illegal_stream(kind: str, data: st.DataObject) -> None:
+    chunks = [data.draw(_odd_chunk(kind)) for _ in range(data.draw(st.integers(1, 4)))]
+    _ends_once(events_of(kind, [framed(kind, chunks)]))
+
+
+@st.composite
+def _odd_chunk(draw: st.DrawFn, kind: str) -> dict[str, Any]:
+    """Return a chunk of the right shape with one field of any value."""
+    made = full_chunk(kind)
+    place = draw(st.sampled_from(list(_objects_in(made))))
+    place[draw(st.sampled_from(sorted(place)))] = draw(odd_values)
+    return made
+
+
+def _objects_in(value: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(value, dict):
+        yield value
+        for inner in value.values():
+            yield from _objects_in(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _objects_in(inner)
+
+
+# --- requests -----------------------------------------------------------------------------------------------
+
+ids = st.sampled_from(["toolu_1", "toolu_2", "toolu_3"])
+words = st.sampled_from(["", " ", "Hi.", "ä\n", "<system-reminder>x</system-reminder>"])
+text_blocks = st.builds(lambda text: {"type": "text", "text": text}, words)
+image_blocks = st.sampled_from(
+    [
+        {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aa"}},
+        {"type": "image", "source": {"type": "url", "url": "https://example.com/a.png"}},
+        {"type": "image", "source": {"type": "file", "file_id": "f"}},
+    ]
+)
+odd_blocks = st.sampled_from(
+    [
+        {"type": "hologram", "x": 1},
+        {"type": "redacted_thinking", "data": "x"},
+        {"type": "tool_reference", "tool_name": "Read"},
+        {"type": "document", "source": {"type": "text", "data": "a"}, "title": "t"},
+        {"type": "document", "source": {"type": "content", "content": [{"type": "hologram"}]}},
+        {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "a"}},
+        {"type": "search_result", "source": "s", "title": "t", "content": []},
+        {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {"query": "q"}},
+        {"type": "web_search_tool_result", "tool_use_id": "s", "content": None},
+        {"type": "web_search_tool_result", "tool_use_id": "s", "content": [{"title": None}, 3]},
+    ]
+)
+thinking_blocks = st.builds(lambda text: {"type": "thinking", "thinking": text, "signature": "s"}, words)
+tool_uses = st.builds(lambda at, given: {"type": "tool_use", "id": at, "name": "Read", "input": given}, ids, values)
+result_content = st.none() | words | st.lists(text_blocks | image_blocks | odd_blocks | tool_uses, max_size=2)
+tool_results = st.builds(
+    lambda at, content, failed: {"type": "tool_result", "tool_use_id": at, "content": content, "is_error": failed},
+    ids,
+    result_content,
+    st.none() | st.booleans(),
+)
+all_blocks = text_blocks | image_blocks | odd_blocks | thinking_blocks | tool_uses | tool_results
+contents = words | st.lists(all_blocks, max_size=4)
+
+
+def _turns(role: str) -> st.SearchStrategy[dict[str, Any]]:
+    return st.builds(lambda content: {"role": role, "content": content}, contents)
+
+
+any_turns = st.sampled_from(["user", "assistant", "system", "developer"]).flatmap(_turns)
+conversations = st.lists(any_turns, min_size=1, max_size=6)
+a_user_says = st.builds(
+    lambda more: {"role": "user", "content": [{"type": "text", "text": "Go on."}, *more]},
+    st.lists(all_blocks, max_size=2),
+)
+PROFILES = {
+    OPENAI_CHAT: [profiles.UNKNOWN, profiles.OPENAI, profiles.LLAMA_CPP, profiles.EMBEDDED, profiles.VLLM],
+    OLLAMA_CHAT: [profiles.OLLAMA, profiles.OLLAMA_BLIND, profiles.OLLAMA_THINKING, profiles.OLLAMA_GPT_OSS],
+}
+ROWS = [(kind, profile) for kind, rows in PROFILES.items() for profile in [*rows, profiles.UNKNOWN]]
+every_profile = pytest.mark.parametrize(
+    ("kind", "profile"), ROWS, ids=[f"{kind} {at}" for at, (kind, _) in enumerate(ROWS)]
+)
+
+
+@every_profile
+@given(conversations)
+def test_any_conversation_is_encoded_or_refused_with_a_reason(
+    kind: str, profile: Profile, messages: list[dict[str, Any]]
+) -> None:
+    try:
+        outgoing, _ = sent(a_request(messages=messages), profile, kind=kind)
+    except InvalidRequestError:
+        return
+    upstream = msgspec.json.decode(outgoing.body)["messages"]
+    assert upstream
+    _assert_strict(upstream)
+
+
+def _assert_strict(messages: list[dict[str, Any]]) -> None:
+    """Assert what strict chat templates want: alternation, and each call's result right after it, in order."""
+    waiting: list[tuple[str, str]] = []
+    previous = None
+    for message in messages:
+        role = message["role"]
+        if role == "tool":
+            call_id, name = waiting.pop(0)
+            assert message["tool_call_id"] == call_id
+            assert message.get("tool_name", name) == name
+            assert message["content"] != ""
+        else:
+            assert not waiting
+            assert role != previous
+            waiting = [(call["id"], call["function"]["name"]) for call in message.get("tool_calls", ())]
+        previous = role
+    assert not waiting
+
+
+@every_profile
+@given(conversations, a_user_says, st.lists(any_turns, max_size=3), a_user_says, st.booleans())
+def test_a_longer_history_extends_the_bytes_of_the_shorter(
+    kind: str,
+    profile: Profile,
+    begun: list[dict[str, Any]],
+    asked: dict[str, Any],
+    more: list[dict[str, Any]],
+    last: dict[str, Any],
+    with_tools: bool,
+) -> None:
+    tools = [{"name": "Read", "input_schema": {"type": "object"}}] if with_tools else []
+    answer = {"role": "assistant", "content": [{"type": "text", "text": "Well."}]}
+    shorter = [*begun, asked]
+    longer = [*shorter, answer, *more, last]
+    short, long = (
+        sent(a_request(messages=messages, tools=tools, system="Be terse."), profile, kind=kind)[0].body
+        for messages in (shorter, longer)
+    )
+    assert short.endswith(b"]}")
+    assert long.startswith(short.removesuffix(b"]}")), "else no engine can reuse its prompt cache"
+
+
+@every_profile
+@given(conversations)
+def test_the_same_history_gives_the_same_bytes(kind: str, profile: Profile, messages: list[dict[str, Any]]) -> None:
+    body = msgspec.json.encode(
+        {"model": "m", "max_tokens": 5, "messages": [*messages, {"role": "user", "content": "a"}]}
+    )
+    first, second = (sent(parse_messages_request(body), profile, kind=kind)[0].body for _ in range(2))
+    assert first == second
+
+
+odd_fields = st.dictionaries(
+    st.sampled_from(["temperature", "top_p", "top_k", "tools", "tool_choice", "thinking", "output_config", "metadata"]),
+    st.sampled_from(
+        [
+            None,
+            1,
+            2**70,
+            0.5,
+            [],
+            [{"name": "a b", "input_schema": {"$defs": {"format": {"pattern": "x"}}, "maximum": 2**70}}],
+            [{"name": "x" * 90, "input_schema": {}, "strict": True}, {"name": "", "defer_loading": True}],
+            [{"name": "bash", "type": "bash_20250124"}],
+            [{"name": "a", "input_schema": 3}],
+            {"type": "enabled", "budget_tokens": 5000},
+            {"type": "adaptive"},
+            {"type": "tool", "name": "a b"},
+            {"type": "any", "disable_parallel_tool_use": True},
+            {"effort": "max"},
+            {"effort": "", "format": {"type": "json_schema", "schema": {"a": 1}}},
+            {"format": {"type": "json_schema"}},
+            {"user_id": '{"session_id":"s"}'},
+            {"user_id": "[]"},
+        ]
+    ),
+    max_size=4,
+)
+
+
+@every_profile
+@given(odd_fields)
+def test_any_parameters_are_encoded_or_refused_with_a_reason(
+    kind: str, profile: Profile, fields: dict[str, Any]
+) -> None:
+    with suppress(InvalidRequestError):
+        sent(a_request(**fields), profile, kind=kind)
+
+
+@pytest.mark.parametrize(
+    ("kind", "profile"),
+    [(OPENAI_CHAT, profiles.LLAMA_CPP), (OLLAMA_CHAT, profiles.OLLAMA)],
+    ids=[OPENAI_CHAT, OLLAMA_CHAT],
+)
+def test_what_is_nested_too_deeply_is_refused_and_no_traceback(kind: str, profile: Profile) -> None:
+    for depth in (100, 300, 450, 500, 700, 900, 1100):
+        nested = b"[" * depth + b"]" * depth
+        deep_input = b'{"role":"assistant","content":[{"type":"tool_use","id":"t","name":"n","input":%b}]}' % nested
+        schema = b'{"name":"n","input_schema":{"a":%b}}' % nested
+        for body in (
+            b'{"model":"m","max_tokens":1,"messages":[%b]}' % deep_input,
+            b'{"model":"m","max_tokens":1,"messages":[{"role":"user","content":"a"}],"tools":[%b]}' % schema,
+        ):
+            try:
+                sent(parse_messages_request(body), profile, kind=kind)
+            except InvalidRequestError as error:
+                assert "deep" in error.message or "recursion" in error.message  # noqa: PT017
