@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from claude_bridge.adapters import ADAPTERS
 from claude_bridge.adapters.base import Adapter, TokenLimits
-from claude_bridge.adapters.profiles import OPENAI, UNKNOWN
+from claude_bridge.adapters.profiles import OLLAMA, OPENAI, UNKNOWN
 from claude_bridge.conversion.profile import Profile
 
 
@@ -18,6 +18,9 @@ class Provider(Struct, frozen=True, kw_only=True):
     kind: str
     base_url: str
     key_variable: str
+    needs_key: bool = True
+    base_url_variable: str | None = None
+    """An environment variable with another address, perhaps without scheme or port."""
     profile: Profile = UNKNOWN
     """What is known of the engine beforehand; asking it may tell more."""
 
@@ -32,6 +35,8 @@ class Upstream(Struct, frozen=True, kw_only=True):
     profile: Profile
     max_output_tokens: int | None = None
     window_tokens: int | None = None
+    notes: tuple[str, ...] = ()
+    """What the user should know of it, found out at the start."""
 
     @property
     def limits(self) -> TokenLimits:
@@ -50,9 +55,33 @@ PROVIDERS: dict[str, Provider] = {
             key_variable="OPENAI_API_KEY",
             profile=OPENAI,
         ),
+        Provider(
+            name="ollama",
+            display_name="Ollama",
+            kind="ollama-chat",
+            base_url="http://localhost:11434",
+            key_variable="OLLAMA_API_KEY",
+            needs_key=False,
+            base_url_variable="OLLAMA_HOST",
+            profile=OLLAMA,
+        ),
     )
 }
 """Every provider by its name on the command line."""
+
+
+def base_url_from(value: str) -> str:
+    """Return the address that a variable such as OLLAMA_HOST means: the scheme and the port may be missing."""
+    scheme, separator, rest = value.strip().partition("://")
+    if not separator:
+        scheme, rest = "http", scheme
+    address, slash, path = rest.rstrip("/").partition("/")
+    host, colon, port = address.rpartition(":") if not address.endswith("]") else (address, "", "")
+    if not colon:
+        host, port = address, {"https": "443"}.get(scheme, "11434")
+    if host in ("", "0.0.0.0", "[::]"):  # noqa: S104 - where a server listens, not where it is asked
+        host = "127.0.0.1"
+    return f"{scheme}://{host}:{port}{slash}{path}"
 
 
 def upstream_of(provider: Provider, *, base_url: str | None, model: str) -> Upstream:

@@ -18,7 +18,7 @@ import socket
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from typing import Any, assert_never
+from typing import Any, Self, assert_never
 
 import anyio
 from anyio.abc import SocketAttribute, SocketStream
@@ -264,7 +264,7 @@ class FakeUpstream:
                 await self._asked.wait()
         return self.requests[number]
 
-    async def __aenter__(self) -> FakeUpstream:
+    async def __aenter__(self) -> Self:
         listener = await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=self.port)
         self.port = int(listener.extra(SocketAttribute.local_port))
         await self._exit.enter_async_context(listener)

@@ -46,6 +46,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     api_key: str | None
     key_hint: str
     check: bool
+    may_upgrade: bool = True
     max_output_tokens: int | None = None
     window_tokens: int | None = None
     debug: bool = False
@@ -133,14 +134,20 @@ async def _find_engine(plan: Plan, service: Service, stack: AsyncExitStack, tell
         service.provide(Bridge(upstream, client, bus=service.bus))
         return upstream
 
-    assumed = msgspec.structs.replace(plan.upstream, base_url=discovery.base_url_candidates(plan.upstream.base_url)[0])
+    assumed = msgspec.structs.replace(plan.upstream, base_url=discovery.assumed_base_url(plan.upstream))
     if not plan.check:
         tell(await provide(assumed))
         return
     told = False
     while True:
         try:
-            found = await discovery.discover(plan.upstream, plan.api_key, key_hint=plan.key_hint)
+            found = await discovery.discover(
+                plan.upstream,
+                plan.api_key,
+                key_hint=plan.key_hint,
+                window_tokens=plan.window_tokens,
+                may_upgrade=plan.may_upgrade,
+            )
         except UpstreamError as error:
             if not told:
                 output.print_problem(error.message, _what_to_do(error), is_warning=True)

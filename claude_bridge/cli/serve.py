@@ -26,12 +26,14 @@ CLAUDE_CODE_PROMPT_TOKENS = 13_000
 
 EXAMPLES = (
     "Examples:  bridge serve openai qwen3:1.7b --base-url http://localhost:11434/v1 --debug  ·  "
-    "bridge serve openai gpt-5  ·  bridge serve local"
+    "bridge serve ollama  ·  bridge serve openai gpt-5  ·  bridge serve local"
 )
 
 
 def serve(
-    provider: Annotated[str, typer.Argument(help="Where the model runs: openai (any compatible engine), or local.")],
+    provider: Annotated[
+        str, typer.Argument(help="Where the model runs: ollama, openai (any compatible engine), or local.")
+    ],
     model: Annotated[str, typer.Argument(help="The engine's name of the model; may be left out if it has one.")] = "",
     base_url: Annotated[
         str | None,
@@ -39,7 +41,7 @@ def serve(
     ] = None,
     api_key: Annotated[
         str | None,
-        typer.Option("--api-key", help="The engine's key, if not in OPENAI_API_KEY.", metavar="KEY"),
+        typer.Option("--api-key", help="The engine's key, if not in OPENAI_API_KEY or OLLAMA_API_KEY.", metavar="KEY"),
     ] = None,
     host: Annotated[str, typer.Option(help="The address to listen on.", metavar="ADDRESS")] = "127.0.0.1",
     port: Annotated[
@@ -56,6 +58,12 @@ def serve(
     ] = None,
     model_file: Annotated[
         Path | None, typer.Option(help="With local: a GGUF file of your own.", metavar="FILE")
+    ] = None,
+    api: Annotated[
+        str | None,
+        typer.Option(
+            help="Keep to this API, such as openai-chat, even where the engine turns out to be Ollama.", metavar="KIND"
+        ),
     ] = None,
     check: Annotated[bool, typer.Option(help="Ask the engine at the start whether all is well.")] = True,
     debug: Annotated[bool, typer.Option("--debug", help="Show the translated traffic.")] = False,
@@ -76,12 +84,15 @@ def serve(
         upstream, key, check = engine.upstream, None, False
     else:
         upstream, key = _upstream(provider, model, base_url, api_key)
+        if api is not None:
+            upstream = _with_api(upstream, api)
     listening = Listening(host=host, port=port, auth_token=auth_token or _token_for(host))
     plan = Plan(
         upstream=upstream,
         api_key=key,
         key_hint=_key_hint(provider),
         check=check,
+        may_upgrade=api is None,
         max_output_tokens=max_tokens,
         window_tokens=context_window,
         debug=debug,
@@ -91,7 +102,7 @@ def serve(
 
 
 def _upstream(provider: str, model: str, base_url: str | None, api_key: str | None) -> tuple[Upstream, str | None]:
-    from claude_bridge.providers import PROVIDERS, upstream_of
+    from claude_bridge.providers import PROVIDERS, base_url_from, upstream_of
 
     row = PROVIDERS.get(provider)
     if row is None:
@@ -106,12 +117,24 @@ def _upstream(provider: str, model: str, base_url: str | None, api_key: str | No
     key = (api_key or os.environ.get(row.key_variable, "")).strip() or None
     if key is not None and not (key.isascii() and key.isprintable()):
         raise SetupError("The key holds characters that no key can have.", f"Copy it again. {_key_hint(provider)}")
-    if key is None and base_url is None:
+    if base_url is None and row.base_url_variable and (given := os.environ.get(row.base_url_variable, "").strip()):
+        base_url = base_url_from(given)
+    if key is None and base_url is None and row.needs_key:
         raise SetupError(
             f"{row.display_name} at {row.base_url} asks for a key, and none was given.",
             f"{_key_hint(provider)} For an engine of your own, say where it is: --base-url URL",
         )
     return upstream_of(row, base_url=base_url, model=model), key
+
+
+def _with_api(upstream: Upstream, api: str) -> Upstream:
+    from msgspec.structs import replace
+
+    from claude_bridge.adapters import ADAPTERS
+
+    if api not in ADAPTERS:
+        raise SetupError(f"There is no API {api!r}.", f"Known ones: {', '.join(ADAPTERS)}.")
+    return replace(upstream, adapter=ADAPTERS[api])
 
 
 def _is_address(base_url: str) -> bool:
@@ -138,8 +161,12 @@ def _token_for(host: str) -> str | None:
 
 def _tell(plan: Plan, listening: Listening, upstream: Upstream) -> None:
     """Say what was found, and what to paste."""
-    window = f" · context window {upstream.window_tokens:,} tokens" if upstream.window_tokens else ""
-    output.say(f"{output.strong(upstream.model)} on {upstream.name} at {upstream.base_url}{window}")
+    output.say(f"{output.strong(upstream.model)} on {upstream.name} at {upstream.base_url}")
+    notes = upstream.notes
+    if not notes and upstream.window_tokens:
+        notes = (f"context window {upstream.window_tokens:,} tokens",)
+    for note in notes:
+        output.say(f"  · {note}")
     if upstream.window_tokens and upstream.window_tokens < CLAUDE_CODE_PROMPT_TOKENS * 1.2:
         output.say(
             output.warning(

@@ -118,14 +118,22 @@ class UpstreamClient:
                 raise errors.exceptions[0] from errors.exceptions[0].__cause__
             raise
 
-    async def fetch(self, path: str, *, timeout_s: float) -> FetchedDocument:
-        """GET a small document, such as the model list; ``path`` is relative to the base URL.
+    async def fetch(self, path: str, *, timeout_s: float, question: bytes | None = None) -> FetchedDocument:
+        """GET a small document, such as the model list, or POST a JSON ``question`` for it.
+
+        ``path`` is relative to the base URL.
 
         Raises:
             UpstreamError: there is no answer; any status is returned, not raised.
         """
         with self._mapped_errors():
-            response = await self._httpx.get(self.base_url + path, timeout=timeout_s)
+            if question is None:
+                response = await self._httpx.get(self.base_url + path, timeout=timeout_s)
+            else:
+                headers = {"content-type": "application/json"}
+                response = await self._httpx.post(
+                    self.base_url + path, content=question, headers=headers, timeout=timeout_s
+                )
         return FetchedDocument(response.status_code, dict(response.headers), self._without_key(response.content))
 
     async def _read(self, outgoing: OutgoingRequest, explain_refusal: ExplainRefusal, call: UpstreamCall) -> None:

@@ -7,11 +7,12 @@ from difflib import get_close_matches
 
 import msgspec
 
-from claude_bridge.adapters.profiles import BY_OWNER
+from claude_bridge.adapters.profiles import BY_OWNER, UNKNOWN
 from claude_bridge.conversion.upstream_errors import explain_refusal
 from claude_bridge.errors import SetupError, UpstreamError
 from claude_bridge.providers import Upstream
 from claude_bridge.upstream.client import FetchedDocument, UpstreamClient, is_loopback
+from claude_bridge.upstream.ollama import discover_ollama, probe_version, root_url
 from claude_bridge.wire.openai import ListedModel, parse_models
 
 PROBE_TIMEOUT_S = 5.0
@@ -23,16 +24,26 @@ _USUAL_LOCAL_URLS = (
 )
 
 
-async def discover(upstream: Upstream, api_key: str | None, *, key_hint: str) -> Upstream:
-    """Return the upstream with what its model list tells: the true base URL, the engine, the model, its window.
+async def discover(
+    upstream: Upstream,
+    api_key: str | None,
+    *,
+    key_hint: str,
+    window_tokens: int | None = None,
+    may_upgrade: bool = True,
+) -> Upstream:
+    """Return the upstream with what the engine tells: the true base URL, the engine, the model, its window.
 
     An empty ``upstream.model`` stands for the only model that the engine offers. ``key_hint`` says how the user
-    gives a key.
+    gives a key, ``window_tokens`` which window is wished for (None: no wish). An engine that turns out to be Ollama
+    is asked through its own API, the only one where the window can be set, if it ``may_upgrade``.
 
     Raises:
         SetupError: a wrong base URL, a wrong key or an unknown model: nothing that waiting would cure.
         UpstreamError: the engine does not answer, or not yet.
     """
+    if upstream.adapter.kind == "ollama-chat":
+        return await discover_ollama(upstream, api_key, window_tokens=window_tokens)
     seen: list[tuple[str, FetchedDocument]] = []
     for base_url in base_url_candidates(upstream.base_url):
         async with UpstreamClient(base_url, api_key=api_key, name=upstream.name) as client:
@@ -44,10 +55,26 @@ async def discover(upstream: Upstream, api_key: str | None, *, key_hint: str) ->
             raise error if isinstance(error, UpstreamError) else UpstreamError(error.message)
         models = _models_in(document)
         if models is not None:
-            found = msgspec.structs.replace(upstream, base_url=base_url)
-            return _with_model(_with_engine(found, models), models)
+            found = _with_engine(msgspec.structs.replace(upstream, base_url=base_url), models)
+            if may_upgrade and found.profile is UNKNOWN and await _is_ollama(upstream, api_key):
+                ollama = await discover_ollama(upstream, api_key, window_tokens=window_tokens)
+                notice = "it is an Ollama, and asked through its own API (--api openai-chat keeps the other)"
+                return msgspec.structs.replace(ollama, notes=(notice, *ollama.notes))
+            return _with_model(found, models)
         seen.append((base_url, document))
     raise _no_api(upstream, seen)
+
+
+def assumed_base_url(upstream: Upstream) -> str:
+    """Return the base URL to use as long as the engine can't be asked."""
+    if upstream.adapter.kind == "ollama-chat":
+        return root_url(upstream.base_url)
+    return base_url_candidates(upstream.base_url)[0]
+
+
+async def _is_ollama(upstream: Upstream, api_key: str | None) -> bool:
+    async with UpstreamClient(root_url(upstream.base_url), api_key=api_key, name=upstream.name) as client:
+        return await probe_version(client) is not None
 
 
 def base_url_candidates(base_url: str) -> list[str]:

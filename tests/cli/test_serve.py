@@ -59,7 +59,7 @@ def assert_one_panel(done: Finished, *words: str) -> None:
 
 
 async def test_an_unknown_provider_is_told_with_those_that_are_known() -> None:
-    assert_one_panel(await run_bridge("serve", "opnai", "m"), "no provider 'opnai'", "openai, local")
+    assert_one_panel(await run_bridge("serve", "opnai", "m"), "no provider 'opnai'", "openai, ollama, local")
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ async def test_it_says_where_it_listens_what_it_found_and_what_to_paste() -> Non
         serving("openai", "--base-url", upstream.base_url.removesuffix("/v1")) as bridge,
     ):
         await bridge.says("claude --model")
-        assert f"big model on llama.cpp at {upstream.base_url} · context window 32,768 tokens" in bridge.told
+        assert f"big model on llama.cpp at {upstream.base_url}\n  · context window 32,768 tokens" in bridge.told
         assert f"export ANTHROPIC_BASE_URL={bridge.url}\n" in bridge.told
         assert "export ANTHROPIC_AUTH_TOKEN=bridge\n" in bridge.told
         assert "export ANTHROPIC_API_KEY=\n" in bridge.told

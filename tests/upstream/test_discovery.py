@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import httpx
@@ -20,6 +21,12 @@ HOST = "http://localhost:8000"
 BASE_URL = f"{HOST}/v1"
 KEY = "sk-very-secret-key"
 HTML = "<!DOCTYPE html><html>Welcome</html>"
+
+
+@pytest.fixture(autouse=True)
+def no_ollama(httpx_mock: HTTPXMock) -> None:
+    """An engine that nobody knows is asked whether it is an Ollama."""
+    httpx_mock.add_response(url=re.compile(".*/api/version"), status_code=404, is_optional=True, is_reusable=True)
 
 
 def models(*names: str, **fields: Any) -> dict[str, Any]:

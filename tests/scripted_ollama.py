@@ -1,0 +1,89 @@
+"""A scripted Ollama: its version, its models and what it says in a chat, on a real socket."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from tests.fake_upstream import FakeUpstream, Head, ReceivedRequest, Reply, Send, json_document
+
+NDJSON = "application/x-ndjson"
+
+QWEN3_INFO: dict[str, Any] = {
+    "general.architecture": "qwen3",
+    "qwen3.context_length": 40_960,
+    "qwen3.block_count": 28,
+    "qwen3.attention.head_count": 16,
+    "qwen3.attention.head_count_kv": 8,
+    "qwen3.attention.key_length": 128,
+    "qwen3.attention.value_length": 128,
+}
+
+
+def a_model(*capabilities: str, parameters: str = "", info: Mapping[str, Any] = QWEN3_INFO, **fields: Any) -> Any:
+    """Return what /api/show answers for a model."""
+    return {
+        "capabilities": ["completion", *capabilities],
+        "model_info": dict(info),
+        "parameters": parameters,
+        "details": {"family": "qwen3"},
+        **fields,
+    }
+
+
+def chat_line(message: Mapping[str, Any] | None = None, **fields: Any) -> bytes:
+    """Return one line of a chat's stream."""
+    spoken = {"role": "assistant", "content": "", **(message or {})}
+    return json.dumps({"model": "m", "message": spoken, "done": False, **fields}).encode() + b"\n"
+
+
+def chat_answer(words: str, *, prompt_tokens: int = 10, output_tokens: int = 5) -> Reply:
+    """Return a whole answer in a chat."""
+    last = chat_line(done=True, done_reason="stop", prompt_eval_count=prompt_tokens, eval_count=output_tokens)
+    return [Head(200, {"content-type": NDJSON}), Send(chat_line({"content": words})), Send(last)]
+
+
+class ScriptedOllama(FakeUpstream):
+    """An Ollama with these models; ``chat`` answers /api/chat. Names without a tag mean ``:latest``, as there."""
+
+    def __init__(
+        self,
+        models: Mapping[str, Any],
+        *,
+        chat: Callable[[ReceivedRequest], Reply] | None = None,
+        version: str = "0.32.15",
+        loaded: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
+        self._models = dict(models)
+        self._chat = chat or (lambda _: chat_answer("Hello"))
+        tags = {"models": [{"name": name, "model": name} for name in models]}
+        listed = {"object": "list", "data": [{"id": name, "owned_by": "library"} for name in models]}
+        super().__init__(
+            self._answer,
+            documents={
+                "/api/version": json_document({"version": version}),
+                "/api/tags": json_document(tags),
+                "/v1/models": json_document(listed),
+                "/api/ps": json_document({"models": list(loaded)}),
+            },
+        )
+
+    @property
+    def root_url(self) -> str:
+        """The address without a path."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def chats(self) -> list[ReceivedRequest]:
+        """All requests to /api/chat."""
+        return [request for request in self.requests if request.path == "/api/chat"]
+
+    def _answer(self, request: ReceivedRequest) -> Reply:
+        name = str(request.json.get("model"))
+        known = self._models.get(name) or self._models.get(f"{name}:latest")
+        if known is None:
+            return json_document({"error": f"model '{name}' not found"}, status=404)
+        if request.path == "/api/show":
+            return json_document(known)
+        return self._chat(request)
