@@ -13,6 +13,7 @@ from msgspec import Struct
 WAIT_S = 30.0
 POLL_S = 0.05
 COLUMNS, ROWS = 120, 45
+PROMPT_MARK = "\N{HEAVY RIGHT-POINTING ANGLE QUOTATION MARK ORNAMENT}"
 
 
 async def holds(condition: Callable[[], Awaitable[bool]], *, within_s: float = WAIT_S) -> bool:
@@ -30,10 +31,27 @@ class Terminal(Struct, frozen=True, kw_only=True):
 
     socket: Path
 
-    async def type(self, words: str) -> None:
-        """Type some words, and Enter."""
+    async def ask(self, words: str) -> None:
+        """Type some words at the prompt, and Enter.
+
+        An Enter that comes together with words is taken for a part of a paste, so it is pressed until it is understood.
+        """
         await self._tmux("send-keys", "-t", "main", "-l", words)
-        await self.press("Enter")
+        await self.wait_for(words)
+
+        async def is_sent() -> bool:
+            return words not in await self.prompt()
+
+        for _ in range(int(WAIT_S)):
+            await self.press("Enter")
+            if await holds(is_sent, within_s=1.0):
+                return
+        raise AssertionError(f"{words!r} was not sent. The screen:\n{await self.screen()}")
+
+    async def prompt(self) -> str:
+        """Return the line in which one types: the last of those that begin with its mark."""
+        lines = [line for line in (await self.screen()).splitlines() if line.lstrip().startswith(PROMPT_MARK)]
+        return lines[-1] if lines else ""
 
     async def press(self, key: str) -> None:
         """Press a key, by tmux's name for it."""

@@ -63,7 +63,7 @@ async def test_a_question_is_answered_on_the_screen_and_the_session_gets_a_title
 
     async with open_session(claude_code, script, asks_for_titles=True) as (terminal, upstream):
         # Two words would be too little for the client to ask for a title.
-        await terminal.type("Please say hello to everybody who works on this project")
+        await terminal.ask("Please say hello to everybody who works on this project")
         await terminal.wait_for("● Hello, all!")
         await upstream.request(1)  # beside the question, or a moment later
         (asked,) = [request.json for request in upstream.requests if "response_format" in request.json]
@@ -75,7 +75,7 @@ async def test_a_question_is_answered_on_the_screen_and_the_session_gets_a_title
             return '"aiTitle":"Say hello to all"' in transcript(claude_code)
 
         assert await holds(title_is_kept)
-        await terminal.type("/exit")
+        await terminal.ask("/exit")
         await terminal.wait_for_end()
 
 
@@ -92,9 +92,9 @@ async def test_esc_frees_the_engine_and_the_session_goes_on(claude_code: ClaudeC
         return stalled if last_words(request).endswith("Count to a million") else answer("At your service.")
 
     async with open_session(claude_code, script) as (terminal, upstream):
-        await terminal.type("Say hello")  # the first message of a session also carries the reminders
+        await terminal.ask("Say hello")  # the first message of a session also carries the reminders
         await terminal.wait_for("● At your service.")
-        await terminal.type("Count to a million")
+        await terminal.ask("Count to a million")
         request = await upstream.request(1)
         await terminal.wait_for("I begin to count." if len(stalled) == 3 else RUNNING)
         pressed_at = anyio.current_time()
@@ -103,7 +103,7 @@ async def test_esc_frees_the_engine_and_the_session_goes_on(claude_code: ClaudeC
         assert anyio.current_time() - pressed_at < 1.0
         await terminal.wait_until_gone(RUNNING)
         await terminal.press("C-u")  # what was not answered at all stands in the prompt again
-        await terminal.type("Are you there")
+        await terminal.ask("Are you there")
         await terminal.wait_for("● At your service.", times=2)
         assert last_words(upstream.requests[-1]).endswith("Are you there")
 
@@ -115,7 +115,7 @@ async def test_a_command_is_asked_for_and_then_run(claude_code: ClaudeCode) -> N
         return calls(("Bash", {"command": "mkdir made-by-the-model", "description": "Make a folder"}))
 
     async with open_session(claude_code, script) as (terminal, upstream):
-        await terminal.type("Make a folder")
+        await terminal.ask("Make a folder")
         await terminal.wait_for("Do you want to proceed?")
         assert not (claude_code.project / "made-by-the-model").exists()
         await terminal.press_until("Enter", "● It is made.")
