@@ -152,7 +152,7 @@ def test_a_missing_field_is_named(field: str) -> None:
         _body() + b"x",
         _body(model="x").replace(b'"x"', b'"\xff"'),
         _body(novelty="x").replace(b'"x"', b'"\xff"'),
-        _body(novelty=0).replace(b":0", b":" + b"[" * 5000 + b"]" * 5000),
+        _body(novelty=0).replace(b":0", b":" + b"[" * 100_000 + b"]" * 100_000),
         _body(novelty=0).replace(b":0", b":" + b'{"a":' * 100_000),
     ],
     ids=[
