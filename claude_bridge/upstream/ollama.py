@@ -179,13 +179,13 @@ def _notes(
         notes.append(f"the model runs at {model.remote_host}, not on this machine")
     if loaded and loaded.size and loaded.size_vram is not None and loaded.size_vram < loaded.size:
         notes.append(f"{1 - loaded.size_vram / loaded.size:.0%} of the model is on the CPU: it will be slow")
-    if _numbers(version) < OLDEST_VERSION:
+    if version_numbers(version) < OLDEST_VERSION:
         oldest = ".".join(map(str, OLDEST_VERSION))
         notes.append(f"Ollama {version} is old: before {oldest} it cuts long prompts in silence. Update it.")
     return notes
 
 
-def _numbers(version: str) -> tuple[int, ...]:
+def version_numbers(version: str) -> tuple[int, ...]:
     """Return the release's numbers; a version that is no release, as of one's own build, counts as the newest."""
     parts = version.partition("-")[0].split(".")
     return tuple(map(int, parts)) if all(part.isdigit() for part in parts) and parts != ["0", "0", "0"] else (10**6,)
