@@ -278,7 +278,7 @@ def test_an_answer_may_not_grow_without_end(beginning: bytes) -> None:
         (404, "model 'qwen3:8b' not found", 404, "not_found_error", False, "ollama pull qwen3:8b"),
         (404, 'model "x" not found, try pulling it first', 404, "not_found_error", False, "Try: ollama pull x"),
         (400, "registry.ollama.ai/library/gemma:2b does not support tools", 400, "invalid_request_error", False,
-         "`ollama show registry.ollama.ai/library/gemma:2b`"),
+         "`ollama show gemma:2b`"),
         (400, '"llama3.2" does not support thinking', 400, "invalid_request_error", False, "Switch thinking off"),
         (400, '"nomic-embed-text" does not support chat', 400, "invalid_request_error", False, "an embedding model"),
         (400, 'invalid think value: "xhigh" (must be "high", "medium", "low", "max", true, or false)', 400,

@@ -37,6 +37,9 @@ class _Refusal(Struct, frozen=True, kw_only=True):
 
 _MODEL = r"""["']?(?P<model>[^\s"']+)["']?"""
 
+_LIBRARY = "registry.ollama.ai/library/"
+"""How Ollama's full names of its own models begin; nobody types that."""
+
 _REFUSALS = (
     _Refusal(
         words=re.compile(rf"model {_MODEL} not found"),
@@ -125,10 +128,8 @@ def explain_refusal(status: int, headers: Mapping[str, str], body: bytes, upstre
 
 def explain_error(error: Any, upstream: str) -> UpstreamError:  # noqa: ANN401 - any JSON may stand there
     """Return the error for a line ``{"error": …}`` in the stream, with the HTTP status already spent."""
-    general = upstream_errors.explain_error_object(error, upstream)
-    if general.error_type == "invalid_request_error":
-        return general  # the prompt is too long
-    return _explained(None, error_words({"error": error}), upstream, general.retry_after_s) or general
+    explained = _explained(None, error_words({"error": error}), upstream, None)
+    return explained or upstream_errors.explain_error_object(error, upstream)
 
 
 def _explained(status: int | None, words: str, upstream: str, retry_after_s: float | None) -> UpstreamError | None:
@@ -149,9 +150,9 @@ def _explained(status: int | None, words: str, upstream: str, retry_after_s: flo
         )
     for row in _REFUSALS:
         if match := row.words.search(words):
-            advice = row.advice.format_map({name: quote(found) for name, found in match.groupdict().items()})
+            names = {key: quote(found.removeprefix(_LIBRARY)) for key, found in match.groupdict().items()}
             return UpstreamRefusedError(
-                f"{said.rstrip('.')}. {advice}",
+                f"{said.rstrip('.')}. {row.advice.format_map(names)}",
                 status=row.status,
                 error_type=row.error_type,
                 should_retry=row.should_retry,
