@@ -69,13 +69,19 @@ _TOO_LONG = [
     re.compile(
         r"keep the first (?P<prompt>\d{1,12}) tokens.*?context length of only (?P<window>\d{1,12}) tokens", re.DOTALL
     ),
+    # xAI: "This model's maximum prompt length is 131072 but the request contains 150000 tokens."
+    re.compile(r"maximum prompt length is (?P<window>\d{1,12}) but the request contains (?P<prompt>\d{1,12}) tokens"),
+    # Text Generation Inference: "`inputs` tokens + `max_new_tokens` must be <= 4096. Given: 5000 `inputs` tokens and …"
+    re.compile(r"`max_new_tokens` must be <= (?P<window>\d{1,12})\. Given: (?P<prompt>\d{1,12}) `inputs` tokens"),
     # Anthropic
     re.compile(r"prompt is too long: (?P<prompt>\d{1,12}) tokens > (?P<window>\d{1,12})"),
-    # Ollama, Groq, SGLang, DeepSeek and others give no numbers, or not in this order
+    # Ollama, Groq, SGLang, DeepSeek, Moonshot, Z.ai and others give no numbers, or not in this order
     re.compile(
         r"prompt is (?:longer than|too long)|context_length_exceeded|exceed_context_size|maximum context length"
         r"|exceeds the (?:model's |available )?(?:maximum )?context|longer than the model's context length"
-        r"|reduce the length of the (?:messages|prompt|input)|input is too long",
+        r"|reduce the length of the (?:messages|prompt|input)|input is too long"
+        r"|exceeded model token limit|prompt exceeds max length|input token length too long|but model only supports up to"
+        r"|input tokens exceed the configured limit|context exceeds your deployment",
         re.IGNORECASE,
     ),
 ]

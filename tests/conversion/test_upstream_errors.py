@@ -137,6 +137,21 @@ TOO_LONG: dict[str, tuple[int, Any, str]] = {
         {"message": "Requested token count exceeds the model's maximum context length of 8192 tokens."},
         "",
     ),
+    "xAI": (
+        400,
+        {"error": "This model's maximum prompt length is 131072 but the request contains 150000 tokens."},
+        "150000 tokens > 131072 maximum",
+    ),
+    "Text Generation Inference": (
+        422,
+        {
+            "error": "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. "
+            "Given: 5000 `inputs` tokens and 20 `max_new_tokens`"
+        },
+        "5000 tokens > 4096 maximum",
+    ),
+    "Moonshot": (400, {"error": {"message": "Invalid request: Your request exceeded model token limit: 131072"}}, ""),
+    "Z.ai": (400, {"error": {"code": "1261", "message": "Prompt exceeds max length"}}, ""),
     "code only": (400, {"error": {"code": "context_length_exceeded"}}, ""),
     "plain text": (400, b"Input is too long for requested model", ""),
 }
