@@ -80,8 +80,8 @@ _TOO_LONG = [
         r"prompt is (?:longer than|too long)|context_length_exceeded|exceed_context_size|maximum context length"
         r"|exceeds the (?:model's |available )?(?:maximum )?context|longer than the model's context length"
         r"|reduce the length of the (?:messages|prompt|input)|input is too long"
-        r"|exceeded model token limit|prompt exceeds max length|input token length too long|but model only supports up to"
-        r"|input tokens exceed the configured limit|context exceeds your deployment",
+        r"|exceeded model token limit|prompt exceeds max length|input token length too long"
+        r"|but model only supports up to|input tokens exceed the configured limit|context exceeds your deployment",
         re.IGNORECASE,
     ),
 ]
