@@ -4,18 +4,35 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
 from claude_bridge import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from rich.console import Console
+
+
+PIPED_WIDTH = 200
+"""Columns of a table that goes to a file or another program, unless COLUMNS says otherwise."""
+
+WIDE = 110
+"""From so many columns on, those of a table stand further apart, and have headers of one line."""
+
+_WORD_STYLES = {"yes": "green", "no": "dim", "?": "dim"}
+"""How a cell of a table looks that is one of these words."""
+
+
+class Column(NamedTuple):
+    """A column of a table; numbers stand at its right side."""
+
+    header: str
+    is_number: bool = False
 
 
 def _print_version(wanted: bool) -> None:
@@ -66,6 +83,56 @@ def print_problem(what: str, hint: str, *, is_warning: bool = False) -> None:
     style = "yellow" if is_warning else "red"
     title = Text("Warning" if is_warning else "Error", style=style)
     error_console().print(Panel(body, title=title, title_align="left", border_style=style))
+
+
+def print_table(title: str, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table on stdout, for people; the first column takes several lines where the terminal is narrow."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from claude_bridge.trace.printable import printable
+
+    is_wide_enough = sys.stdout.isatty() or "COLUMNS" in os.environ
+    console = Console(highlight=False, width=None if is_wide_enough else PIPED_WIDTH)
+    is_narrow = console.width < WIDE
+    table = Table(box=None, pad_edge=False, padding=(0, 1 if is_narrow else 3, 0, 0), header_style="bold")
+    for column in columns:
+        table.add_column(
+            column.header.replace(" ", "\n") if is_narrow else column.header,
+            justify="right" if column.is_number else "left",
+            vertical="top",
+            overflow="fold",
+        )
+    for row in rows:
+        table.add_row(*(Text(printable(cell), style=_WORD_STYLES.get(cell, "")) for cell in row))
+    console.print(Text(printable(title), style="bold"))
+    console.print(table)
+
+
+_MARKS = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "bad": ("✗", "red")}
+
+
+def print_findings(findings: Sequence[tuple[str, str, str, str | None]]) -> None:
+    """Print findings on stdout, each as (mark, name, what was seen, remedy), and how many need something done."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(width=1)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for mark, name, seen, remedy in findings:
+        sign, style = _MARKS[mark]
+        table.add_row(Text(sign, style=f"bold {style}"), Text(name, style="bold"), Text(seen))
+        if remedy is not None:
+            table.add_row("", "", Text.assemble(("→ ", "bold"), (remedy, style)))
+    counts = {mark: sum(finding[0] == mark for finding in findings) for mark in _MARKS}
+    told = [f"{counts['bad']} broken"] * bool(counts["bad"]) + [f"{counts['warn']} to look at"] * bool(counts["warn"])
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(Text(f"\n{', '.join(told) or 'All is well'}.", style="bold"))
 
 
 def error_console() -> Console:

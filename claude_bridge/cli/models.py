@@ -1,0 +1,212 @@
+"""``bridge models``: which models the engines offer, and what each can do."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from claude_bridge.cli import output
+from claude_bridge.errors import SetupError, UpstreamError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from claude_bridge.upstream.listing import Listing, Place
+    from claude_bridge.upstream.offered import Cost, OfferedModel
+
+LOCAL = "local"
+
+EXAMPLES = (
+    "Examples:  bridge models  ·  bridge models ollama --all  ·  "
+    "bridge models openai --base-url http://localhost:8080  ·  bridge models --json"
+)
+
+COLUMNS = (
+    output.Column("model"),
+    output.Column("tools"),
+    output.Column("thinking"),
+    output.Column("images"),
+    output.Column("context window", is_number=True),
+    output.Column("max output", is_number=True),
+    output.Column("size", is_number=True),
+    output.Column("cost", is_number=True),
+)
+
+
+def models(
+    provider: Annotated[
+        str,
+        typer.Argument(help="Whose models: ollama or openai (any compatible engine). Without it all usual places."),
+    ] = "",
+    base_url: Annotated[
+        str | None,
+        typer.Option("--base-url", help="The engine's address, with or without /v1.", metavar="URL"),
+    ] = None,
+    api_key: Annotated[
+        str | None,
+        typer.Option("--api-key", help="The engine's key, if not in OPENAI_API_KEY or OLLAMA_API_KEY.", metavar="KEY"),
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="List models that can't call tools, too.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a list of objects, for programs.")] = False,
+) -> None:
+    """List the models that engines offer, and what each can do.
+
+    Without PROVIDER it asks each provider whose key is set, and the usual local ports of Ollama, llama.cpp, LM Studio
+    and vLLM.
+    """
+    if not provider and (base_url is not None or api_key is not None):
+        raise typer.BadParameter("--base-url and --api-key need a PROVIDER before them, such as openai.")
+    listings = [_ask(provider, base_url, api_key)] if provider else _ask_everywhere()
+    shown = [(listing, _shown(listing, every=every)) for listing in listings]
+    if as_json:
+        _print_json(shown)
+    else:
+        for number, (listing, offered) in enumerate(shown):
+            if number:
+                output.print_line("")
+            _print_table(listing, offered)
+
+
+def _ask(provider: str, base_url: str | None, api_key: str | None) -> Listing:
+    import anyio
+
+    from claude_bridge.upstream.listing import list_models
+
+    place = _place(provider, base_url, api_key)
+    try:
+        return anyio.run(list_models, place)
+    except UpstreamError as error:
+        hint = "Start it, or check --base-url." if base_url or provider == "ollama" else "Try again in a moment."
+        raise SetupError(error.message, hint) from error
+
+
+def _ask_everywhere() -> list[Listing]:
+    import anyio
+    from msgspec.structs import replace
+
+    from claude_bridge.providers import PROVIDERS
+    from claude_bridge.upstream.listing import list_everywhere, local_places
+
+    configured = [
+        replace(place := _place(row.name, None, None), upstream=replace(place.upstream, name=row.display_name))
+        for row in PROVIDERS.values()
+        if not row.needs_key or os.environ.get(row.key_variable, "").strip()
+    ]
+    listings, silences = anyio.run(list_everywhere, [*configured, *local_places(configured)])
+    if not listings:
+        asked = "\n".join(f"· {silence.reason}" for silence in silences)
+        unset = [row.key_variable for row in PROVIDERS.values() if row.needs_key]
+        raise SetupError(
+            f"No engine answers. These were asked:\n{asked}",
+            f"Start one, set a key ({', '.join(unset)}), or say where it is: bridge models openai --base-url URL",
+        )
+    for silence in silences:
+        if silence.place.api_key is not None:  # the user means to use it; at the other places nobody need be
+            output.print_problem(silence.reason, silence.place.key_hint, is_warning=True)
+    return listings
+
+
+def _place(provider: str, base_url: str | None, api_key: str | None) -> Place:
+    from urllib.parse import urlsplit
+
+    from claude_bridge.cli.serve import _key_hint, _upstream
+    from claude_bridge.upstream.listing import Place
+
+    if provider == LOCAL:
+        raise SetupError("The provider 'local' has no list: it runs one model at a time.", "Try: bridge serve local")
+    upstream, key = _upstream(provider, "", base_url, api_key)
+    if "@" in urlsplit(upstream.base_url).netloc:
+        # It would stand in every error text and table.
+        raise SetupError("OLLAMA_HOST holds a password.", "Set the address alone, and the key in OLLAMA_API_KEY.")
+    return Place(provider=provider, upstream=upstream, api_key=key, key_hint=_key_hint(provider))
+
+
+def _shown(listing: Listing, *, every: bool) -> tuple[OfferedModel, ...]:
+    from claude_bridge.upstream.listing import with_tools
+
+    return listing.models if every else with_tools(listing)
+
+
+def _print_json(shown: Sequence[tuple[Listing, Sequence[OfferedModel]]]) -> None:
+    import msgspec
+
+    rows = [
+        {
+            "provider": listing.provider,
+            "engine": listing.engine,
+            "base_url": listing.base_url,
+            **msgspec.structs.asdict(model),
+        }
+        for listing, offered in shown
+        for model in offered
+    ]
+    output.print_line(msgspec.json.format(msgspec.json.encode(rows), indent=2).decode())
+
+
+def _print_table(listing: Listing, offered: Sequence[OfferedModel]) -> None:
+    title = f"{listing.engine} at {listing.base_url}"
+    if offered:
+        output.print_table(title, COLUMNS, [_row(model) for model in offered])
+    else:
+        output.say(f"{output.strong(title)}: {'no model that can call tools' if listing.models else 'no model'}.")
+    for note in _notes(listing, offered):
+        output.say(output.faint(note))
+
+
+def _row(model: OfferedModel) -> tuple[str, ...]:
+    from claude_bridge.trace.printable import one_line
+
+    return (
+        one_line(model.id) + (" *" if model.loaded else ""),
+        _word(model.tools),
+        _word(model.thinking),
+        _word(model.images),
+        _number(model.context_window),
+        _number(model.max_output_tokens),
+        "cloud" if model.remote_host else _size(model.size_bytes),
+        _price(model.cost),
+    )
+
+
+def _notes(listing: Listing, offered: Sequence[OfferedModel]) -> list[str]:
+    """Return what explains the marks of a table, and what is not in it."""
+    notes = []
+    if any(model.loaded for model in offered):
+        notes.append("* is loaded now")
+    hosts = sorted({model.remote_host for model in offered if model.remote_host})
+    if hosts:
+        notes.append(f"cloud: runs at {', '.join(hosts)}, not on this machine")
+    if any(model.cost and (model.cost.input or model.cost.output) for model in offered):
+        notes.append("cost: US dollars for a million tokens, read / written")
+    if any("?" in _row(model) for model in offered):
+        notes.append("?: the engine does not tell")
+    hidden = len(listing.models) - len(offered)
+    if hidden:
+        notes.append(f"{hidden} more can't call tools, which Claude Code needs: --all lists them")
+    elif not listing.models and listing.provider == "ollama":
+        notes.append("Get one: ollama pull qwen3")
+    return notes
+
+
+def _word(told: bool | None) -> str:
+    return "?" if told is None else "yes" if told else "no"
+
+
+def _number(tokens: int | None) -> str:
+    return "?" if tokens is None else f"{tokens:,}"
+
+
+def _size(n_bytes: int | None) -> str:
+    if n_bytes is None:
+        return "?"
+    return f"{n_bytes / 1e9:.1f}\N{NO-BREAK SPACE}GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.0f}\N{NO-BREAK SPACE}MB"
+
+
+def _price(cost: Cost | None) -> str:
+    if cost is None:
+        return "?"
+    if not cost.input and not cost.output:
+        return "0"
+    return f"{cost.input:.4g} / {cost.output:.4g}"
