@@ -13,7 +13,7 @@ import typer
 from claude_bridge import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from rich.console import Console
 
