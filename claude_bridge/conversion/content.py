@@ -6,7 +6,8 @@ becomes a visible placeholder, so that the model knows that something was there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import cast
 
 import msgspec
 
@@ -44,19 +45,22 @@ def as_blocks(content: str | list[Block] | None) -> list[Block]:
     """Return the content as blocks, without empty text."""
     if isinstance(content, str):
         return [TextBlock(content)] if content else []
-    return [block for block in content or () if not (isinstance(block, TextBlock) and not block.text)]
+    return [block for block in content or () if type(block) is not TextBlock or block.text]
 
 
-def fit_blocks(blocks: Iterable[Block], profile: Profile, path: str, losses: list[Loss]) -> list[FitBlock]:
+_FIT_FOR_ALL = frozenset({TextBlock, ToolUseBlock})
+"""What every engine takes: nearly all of a long history."""
+
+
+def fit_blocks(blocks: Sequence[Block], profile: Profile, path: str, losses: list[Loss]) -> list[FitBlock]:
     """Return the blocks in forms that the engine can take; what is lost is added to ``losses``.
 
     ``path`` is the JSON path of the list. Tool results keep their images only where the profile says so.
     """
+    if _FIT_FOR_ALL.issuperset(map(type, blocks)):
+        return cast("list[FitBlock]", list(blocks))
     fit: list[FitBlock] = []
     for index, block in enumerate(blocks):
-        if type(block) is TextBlock or type(block) is ToolUseBlock:  # nearly all of a long history
-            fit.append(block)
-            continue
         where = f"{path}[{index}]"
         match block:
             case TextBlock() | ThinkingBlock() | ToolUseBlock():

@@ -43,7 +43,7 @@ class FitRequest(Struct, frozen=True, kw_only=True):
     @property
     def holds_images(self) -> bool:
         """Whether any image goes to the engine."""
-        kinds = {type(block) for turn in self.turns for block in turn.blocks}
+        kinds = set().union(*(map(type, turn.blocks) for turn in self.turns))
         if ImageBlock in kinds:
             return True
         results = (block for turn in self.turns for block in turn.blocks if isinstance(block, ToolResultBlock))

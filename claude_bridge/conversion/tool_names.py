@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from hashlib import sha256
 
 from claude_bridge.wire.anthropic import Tool
@@ -19,6 +20,7 @@ _UNFIT_CHARS = re.compile(r"[^A-Za-z0-9_-]")
 _DIGEST_CHARS = 8
 
 
+@lru_cache(maxsize=4096)
 def engine_name(name: str) -> str:
     """Return the name itself where an engine accepts it, else what it can keep of it and a digest."""
     if _FIT.fullmatch(name):

@@ -58,8 +58,8 @@ def repair_turns(messages: Sequence[InputMessage], profile: Profile, losses: lis
     for index, message in enumerate(messages):
         path = f"$.messages[{index}].content"
         blocks = fit_blocks(as_blocks(message.content), profile, path, losses)
-        thinks = ThinkingBlock in {type(block) for block in blocks}
-        if thinks and (profile.reasoning_field is None or message.role != "assistant"):
+        keeps_thoughts = profile.reasoning_field is not None and message.role == "assistant"
+        if not keeps_thoughts and ThinkingBlock in map(type, blocks):
             # Gone before turns are merged: a turn that was only thought is no turn for this engine.
             first_lost_thought = first_lost_thought or path
             blocks = [block for block in blocks if not isinstance(block, ThinkingBlock)]
@@ -91,7 +91,7 @@ def _pair_tool_results(turns: list[Turn], profile: Profile) -> list[Turn]:
     calls: list[ToolUseBlock] = []
     for turn in turns:
         blocks = turn.blocks
-        kinds = {type(block) for block in blocks}
+        kinds = set(map(type, blocks))
         if turn.is_user:
             if calls or ToolResultBlock in kinds or ToolUseBlock in kinds:
                 blocks = _results_first(blocks, calls, profile)
@@ -116,9 +116,9 @@ def _results_first(blocks: list[FitBlock], calls: Sequence[ToolUseBlock], profil
     wanted = {call.id for call in calls}
     others: list[FitBlock] = []
     for block in blocks:
-        if isinstance(block, ToolUseBlock):
+        if type(block) is ToolUseBlock:
             others.append(TextBlock(f"[tool use {block.name} {compact_json(block.input)}]"))
-        elif not isinstance(block, ToolResultBlock):
+        elif type(block) is not ToolResultBlock:
             others.append(block)
         elif block.tool_use_id in wanted and block.tool_use_id not in results:
             results[block.tool_use_id] = block
