@@ -108,14 +108,19 @@ def local_places(taken: Sequence[Place]) -> list[Place]:
     ]
 
 
-async def list_everywhere(places: Sequence[Place]) -> tuple[list[Listing], list[Silence]]:
-    """Return what the places offer, asked side by side, and those that told nothing; both in the order given."""
+async def list_everywhere(
+    places: Sequence[Place], *, limit_s: float = UNINVITED_LIMIT_S
+) -> tuple[list[Listing], list[Silence]]:
+    """Return what the places offer, asked side by side, and those that told nothing; both in the order given.
+
+    Each may take ``limit_s`` seconds.
+    """
     found: dict[int, Listing | Silence] = {}
 
     async def ask(number: int, place: Place) -> None:
         where = f"{place.upstream.name} at {place.upstream.base_url}"
-        found[number] = Silence(place=place, reason=f"{where} did not answer within {UNINVITED_LIMIT_S:.0f} seconds.")
-        with anyio.move_on_after(UNINVITED_LIMIT_S):
+        found[number] = Silence(place=place, reason=f"{where} did not answer within {limit_s:g} seconds.")
+        with anyio.move_on_after(limit_s):
             try:
                 found[number] = await list_models(place)
             except SetupError as error:
