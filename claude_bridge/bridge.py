@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
@@ -12,11 +13,12 @@ from msgspec import Struct
 
 from claude_bridge.adapters.base import StreamDecoder
 from claude_bridge.conversion.answer import AnswerStream
+from claude_bridge.conversion.compaction import Overlong, TokenScale, find_overlong, no_room_to_compact
 from claude_bridge.conversion.deltas import Delta, Failure
 from claude_bridge.conversion.fold import Fold
 from claude_bridge.conversion.request import fit_request
 from claude_bridge.conversion.tokens import estimate_tokens
-from claude_bridge.errors import BridgeError, UpstreamBrokenError
+from claude_bridge.errors import BridgeError, PromptTooLongError, UpstreamBrokenError
 from claude_bridge.providers import Upstream
 from claude_bridge.trace.bus import Bus
 from claude_bridge.trace.recorder import Recorder
@@ -58,6 +60,7 @@ class Bridge:
         self.bus = bus or Bus()
         self.waiting = waiting or Waiting()
         self._client = client
+        self._scale = TokenScale()
 
     @asynccontextmanager
     async def exchange(self, request: MessagesRequest, recorder: Recorder) -> AsyncIterator[Exchange]:
@@ -70,7 +73,11 @@ class Bridge:
         upstream = self.upstream
         fit = fit_request(request, upstream.profile)
         outgoing = upstream.adapter.encode(fit, upstream.model, upstream.profile, upstream.limits)
-        prompt_tokens = estimate_tokens(outgoing.body, holds_images=fit.holds_images)
+        estimate = estimate_tokens(outgoing.body, holds_images=fit.holds_images)
+        prompt_tokens = self._scale.tokens(estimate)
+        too_long = no_room_to_compact(fit, prompt_tokens, upstream.window_tokens)
+        if too_long is not None:
+            raise too_long
         recorder.sent(
             method=outgoing.method,
             url=upstream.base_url + outgoing.path,
@@ -89,16 +96,30 @@ class Bridge:
             new_tool_id=lambda: new_id("toolu_"),
         )
         idle_s = self.waiting.keep_alive_s
-        async with self._client.open(outgoing, upstream.adapter.explain_refusal, idle_s=idle_s) as call:
+        explain_refusal = partial(self._explain_refusal, prompt_tokens)
+        async with self._client.open(outgoing, explain_refusal, idle_s=idle_s) as call:
             decoder = upstream.adapter.decoder(f"{upstream.name} at {upstream.base_url}")
-            exchange = Exchange(call, decoder, answer, recorder, self.waiting)
+            overlong = find_overlong(fit, estimate, upstream.window_tokens)
+            exchange = Exchange(call, decoder, answer, recorder, self.waiting, overlong)
             await exchange.begin()
             yield exchange
+        if not fit.holds_images:
+            self._scale.learn(estimate, answer.usage.prompt_tokens)
 
     async def complete(self, request: MessagesRequest, recorder: Recorder | None = None) -> Message:
         """Return the whole answer; raises as ``exchange`` does, and UpstreamError for an answer that breaks off."""
         async with self.exchange(request, recorder or Recorder(self.bus, new_id("req_"))) as exchange:
             return await exchange.message()
+
+    def _explain_refusal(
+        self, prompt_tokens: int, status: int, headers: Mapping[str, str], body: bytes, where: str
+    ) -> BridgeError:
+        """Return the adapter's explanation, with numbers where the engine gives none."""
+        error = self.upstream.adapter.explain_refusal(status, headers, body, where)
+        window_tokens = self.upstream.window_tokens
+        if isinstance(error, PromptTooLongError) and not error.has_numbers and window_tokens is not None:
+            return PromptTooLongError(max(prompt_tokens, window_tokens + 1), window_tokens)
+        return error
 
     def count_tokens(self, request: CountTokensRequest) -> int:
         """Return an estimate of the prompt's tokens, of everything that would be sent."""
@@ -118,12 +139,15 @@ class Exchange:
         answer: AnswerStream,
         recorder: Recorder,
         waiting: Waiting,
+        overlong: Overlong | None,
     ) -> None:
+        """``overlong`` says that the prompt can't be read whole; an engine that answers all the same has cut it."""
         self._call = call
         self._decoder = decoder
         self._answer = answer
         self._recorder = recorder
         self._waiting = waiting
+        self._overlong = overlong
         self._early: list[Delta] = []
         self._upstream_ended = False
         self._upstream_is_silent = False
@@ -210,5 +234,8 @@ class Exchange:
     def _tell_end(self) -> None:
         if self.error is not None:
             self._recorder.failed(self.error, in_stream=True)
-        else:
-            self._recorder.ended(self._answer.usage)
+            return
+        usage, overlong = self._answer.usage, self._overlong
+        if overlong and usage.prompt_tokens is not None and usage.prompt_tokens <= overlong.window_tokens:
+            self._recorder.prompt_cut(overlong, usage.prompt_tokens)
+        self._recorder.ended(usage)

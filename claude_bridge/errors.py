@@ -58,10 +58,11 @@ class InvalidRequestError(ClientError):
 class PromptTooLongError(ClientError):
     """The prompt does not fit the context window.
 
-    Claude Code compacts its conversation on exactly these words and numbers.
+    Claude Code compacts its conversation on exactly these words, and drops by the numbers what it need not keep.
     """
 
     def __init__(self, prompt_tokens: int | None, window_tokens: int | None) -> None:
+        self.has_numbers = prompt_tokens is not None and window_tokens is not None
         if prompt_tokens is None or window_tokens is None:
             super().__init__("prompt is too long")
         else:

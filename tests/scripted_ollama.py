@@ -44,6 +44,57 @@ def chat_answer(words: str, *, prompt_tokens: int = 10, output_tokens: int = 5) 
     return [Head(200, {"content-type": NDJSON}), Send(chat_line({"content": words})), Send(last)]
 
 
+PROMPT_IS_TOO_LONG = (
+    "the prompt is longer than the context length currently available to the model; "
+    "increase the context length or shorten the prompt"
+)
+
+Speak = Callable[[Any], Sequence[Mapping[str, Any]]]
+"""From the body of a chat to the messages of its answer, one for each line of the stream."""
+
+
+def chat_that_counts(
+    speak: Speak, *, is_old: bool = False, bytes_per_token: float = 3.8
+) -> Callable[[ReceivedRequest], Reply]:
+    """Return a chat that reports its tokens truthfully, and refuses a prompt that does not fit, if asked to.
+
+    An Ollama that ``is_old`` knows neither ``truncate`` nor ``shift``: it cuts the prompt to half the window.
+    """
+
+    def answer(request: ReceivedRequest) -> Reply:
+        body = request.json
+        window_tokens, prompt_tokens = body["options"]["num_ctx"], prompt_length(body, bytes_per_token)
+        if prompt_tokens > window_tokens:
+            if not is_old and (body.get("truncate"), body.get("shift")) == (False, False):
+                return json_document({"error": PROMPT_IS_TOO_LONG}, status=400)
+            prompt_tokens = window_tokens // 2
+        spoken, reason = list(speak(body)), "stop"
+        room = window_tokens - prompt_tokens
+        if answer_length(spoken) > room:
+            spoken, reason = [{"content": str(spoken[0].get("content", ""))[: int(room * bytes_per_token)]}], "length"
+        counts = {"prompt_eval_count": prompt_tokens, "eval_count": min(room, answer_length(spoken))}
+        last = chat_line(done=True, done_reason=reason, **counts)
+        return [Head(200, {"content-type": NDJSON}), *(Send(chat_line(part)) for part in spoken), Send(last)]
+
+    def answer_length(spoken: Sequence[Mapping[str, Any]]) -> int:
+        return round(sum(len(json.dumps(part)) for part in spoken) / bytes_per_token)
+
+    return answer
+
+
+def prompt_length(body: Any, bytes_per_token: float = 3.8) -> int:
+    """Return the tokens of what a chat gives the model to read."""
+    read = {name: body[name] for name in ("messages", "tools") if name in body}
+    return round(len(json.dumps(read, ensure_ascii=False, separators=(",", ":")).encode()) / bytes_per_token)
+
+
+def call_line(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a message that calls a tool, whole in one line as Ollama does it."""
+    return {
+        "tool_calls": [{"id": "call_00000000", "function": {"index": 0, "name": name, "arguments": dict(arguments)}}]
+    }
+
+
 class ScriptedOllama(FakeUpstream):
     """An Ollama with these models; ``chat`` answers /api/chat. Names without a tag mean ``:latest``, as there."""
 

@@ -92,7 +92,7 @@ async def _run(plan: Plan, listening: Listening, tell: Tell) -> None:
     listener, port = await open_listener(listening.host, listening.port)
     listening = msgspec.structs.replace(listening, port=port)
     secrets = [secret for secret in (plan.api_key, listening.auth_token) if secret]
-    bus = Bus(_sinks(plan), secrets=secrets)
+    bus = Bus(_sinks(plan), secrets=secrets, warn=None if plan.debug else _warn)  # the debug log tells it by itself
     is_loopback = listening.host in ("localhost", "::1") or listening.host.startswith("127.")
     service = Service(bus, auth_token=listening.auth_token, loopback_only=is_loopback)
     async with AsyncExitStack() as stack, anyio.create_task_group() as tasks:
@@ -103,6 +103,10 @@ async def _run(plan: Plan, listening: Listening, tell: Tell) -> None:
         tasks.start_soon(_find_engine, plan, service, stack, partial(tell, plan, listening))
         await serve(listener, service, signals, say=output.say)
         tasks.cancel_scope.cancel()
+
+
+def _warn(warning: str) -> None:
+    output.say(output.warning(warning))
 
 
 def _sinks(plan: Plan) -> list[Sink]:

@@ -24,6 +24,9 @@ DEFAULT_PORT = 8765
 CLAUDE_CODE_PROMPT_TOKENS = 13_000
 """What Claude Code 2.1.330 sends before the user has said a word."""
 
+CLAUDE_CODE_RESERVE_TOKENS = 13_000
+"""What Claude Code 2.1.330 keeps free beside an answer before it compacts, however small the window."""
+
 EXAMPLES = (
     "Examples:  bridge serve openai qwen3:1.7b --base-url http://localhost:11434/v1 --debug  ·  "
     "bridge serve ollama  ·  bridge serve openai gpt-5  ·  bridge serve local"
@@ -189,7 +192,18 @@ def client_environment(listening: Listening, upstream: Upstream) -> dict[str, st
         "ANTHROPIC_API_KEY": "",  # a real key in the environment would be used in place of the token
     }
     if upstream.window_tokens:
+        answer_tokens = min(8192, max(1024, upstream.window_tokens // 8))
         # The client takes an unknown model for one of a million tokens, and would never compact by itself.
-        environment["CLAUDE_CODE_MAX_CONTEXT_TOKENS"] = str(upstream.window_tokens)
-        environment["CLAUDE_CODE_MAX_OUTPUT_TOKENS"] = str(min(8192, max(1024, upstream.window_tokens // 8)))
+        environment["CLAUDE_CODE_MAX_CONTEXT_TOKENS"] = str(_told_window(upstream.window_tokens, answer_tokens))
+        environment["CLAUDE_CODE_MAX_OUTPUT_TOKENS"] = str(answer_tokens)
     return environment
+
+
+def _told_window(window_tokens: int, answer_tokens: int) -> int:
+    """Return the window to tell Claude Code, so that it compacts when three quarters of the true one are full.
+
+    It compacts at the window less an answer less CLAUDE_CODE_RESERVE_TOKENS. Of 32k that would leave 15,700 tokens:
+    hardly more than its first request, so that it compacted at every turn, and gave up. A large window is told as it
+    is. What the engine can't take is refused all the same, and told by the bridge.
+    """
+    return max(window_tokens, window_tokens * 3 // 4 + answer_tokens + CLAUDE_CODE_RESERVE_TOKENS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from claude_bridge.trace.events import TraceEvent
@@ -26,11 +26,15 @@ class Sink(Protocol):
 class Bus:
     """Fans events out to sinks. With none, ``active`` is False and nobody need make an event."""
 
-    def __init__(self, sinks: Sequence[Sink] = (), *, secrets: Sequence[str] = ()) -> None:
-        """``secrets`` are texts that no sink may see, such as the upstream's key."""
+    def __init__(
+        self, sinks: Sequence[Sink] = (), *, secrets: Sequence[str] = (), warn: Callable[[str], None] | None = None
+    ) -> None:
+        """``secrets`` are texts that no sink may see, such as the upstream's key; ``warn`` tells the user one."""
         self._sinks = list(sinks)
         self._redactor = Redactor(secrets)
         self.active = bool(self._sinks)
+        self._warn = warn
+        self._warned: set[str] = set()
 
     def emit(self, event: TraceEvent) -> None:
         """Give the event to every sink; one that fails is told of on stderr and gets no more."""
@@ -42,6 +46,13 @@ class Bus:
                 sink.take(event)
             except Exception as error:  # noqa: BLE001 - a sink must never break an exchange
                 self._drop(sink, error)
+
+    def warn(self, warning: str) -> None:
+        """Tell the user, who may not have asked for any trace; the same words only once."""
+        if self._warn is not None and warning not in self._warned:
+            self._warned.add(warning)
+            with contextlib.suppress(OSError, ValueError):  # nobody may read stderr any more
+                self._warn(warning)
 
     def close(self) -> None:
         """Close every sink, those too that come after one that fails to close."""

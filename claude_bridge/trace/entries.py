@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, assert_never
 import msgspec
 
 from claude_bridge.trace.bodies import contents, last_said
-from claude_bridge.trace.events import ExchangeEnded, RequestReceived
+from claude_bridge.trace.events import ExchangeEnded, PromptCut, RequestReceived
 from claude_bridge.trace.printable import counted, one_line, rate, seconds, shortened, size
 from claude_bridge.wire.anthropic import AnswerBlock, Message, TextBlock, ThinkingBlock, ToolUseBlock
 
@@ -101,6 +101,14 @@ def usage_text(event: ExchangeEnded) -> str:
     if usage.output_tokens_details:
         out += f" ({usage.output_tokens_details.thinking_tokens:,} thinking)"
     return f"{about}{prompt:,} tokens in ({cache}), {out}"
+
+
+def cut_text(event: PromptCut) -> str:
+    """Return what became of a prompt that did not fit, and the remedy."""
+    return (
+        f"the engine read {event.reported_tokens:,} of about {event.estimated_tokens:,} tokens, and cut the rest in "
+        f"silence: its window has {event.window_tokens:,}. Update it, or give a larger --context-window"
+    )
 
 
 def speed_lines(event: ExchangeEnded) -> list[Line]:

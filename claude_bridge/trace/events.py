@@ -91,6 +91,16 @@ class ToolInputRepaired(Struct, frozen=True, kw_only=True, tag=True):
     what: str
 
 
+class PromptCut(Struct, frozen=True, kw_only=True, tag=True):
+    """The engine answered a prompt that it can't have read whole: it cut it in silence."""
+
+    exchange: str
+    at_s: float
+    estimated_tokens: int
+    reported_tokens: int
+    window_tokens: int
+
+
 class ExchangeEnded(Struct, frozen=True, kw_only=True, tag=True):
     """The answer is whole. None in a figure means that the engine did not report it.
 
@@ -139,6 +149,7 @@ TraceEvent = (
     | FirstToken
     | AnswerGrew
     | ToolInputRepaired
+    | PromptCut
     | ExchangeEnded
     | ExchangeFailed
     | ClientLeft

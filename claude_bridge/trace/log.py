@@ -15,6 +15,7 @@ from claude_bridge.trace.entries import (
     asked_head,
     asked_lines,
     contents_lines,
+    cut_text,
     speed_lines,
     usage_text,
 )
@@ -24,6 +25,7 @@ from claude_bridge.trace.events import (
     ExchangeEnded,
     ExchangeFailed,
     FirstToken,
+    PromptCut,
     RequestReceived,
     RequestSent,
     ToolInputRepaired,
@@ -61,6 +63,7 @@ class OpenExchange:
         self.sent: RequestSent | None = None
         self.first_token_s: float | None = None
         self.repairs: list[ToolInputRepaired] = []
+        self.cut: PromptCut | None = None
 
     def progress(self, now_s: float, growth: Growth) -> str:
         """Return how far the exchange is, in a line."""
@@ -98,6 +101,9 @@ class Log:
                 return self._entry(event, "first", f"first token after {seconds(event.after_s)}", [])
             case ToolInputRepaired():
                 self._exchange(event).repairs.append(event)
+                return None
+            case PromptCut():
+                self._exchange(event).cut = event
                 return None
             case ExchangeEnded():
                 return self._ended(event)
@@ -164,6 +170,8 @@ class Log:
         if event.message.stop_sequence is not None:
             stop += f" {event.message.stop_sequence!r}"
         lines = [Line("usage", usage_text(event), tone=self._usage_tone(event)), *speed_lines(event)]
+        if exchange.cut is not None:
+            lines.append(Line("cut", cut_text(exchange.cut), rows=4, tone="bad"))
         lines += answer_lines(event.message)
         lines += [Line("repair", f"{repair.tool_name}: {repair.what}", tone="warning") for repair in exchange.repairs]
         return self._closed(

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Sequence
 
 from claude_bridge.conversion.answer import Repair
+from claude_bridge.conversion.compaction import Overlong
 from claude_bridge.conversion.deltas import UsageReport
 from claude_bridge.conversion.fold import Fold
 from claude_bridge.conversion.losses import Loss
@@ -127,6 +128,24 @@ class Recorder:
                 )
             )
         self._repairs_told = len(repairs)
+
+    def prompt_cut(self, overlong: Overlong, reported_tokens: int) -> None:
+        """Tell that the engine can't have read the whole prompt; the user hears of it without a trace too."""
+        self._bus.warn(
+            f"The prompt was cut: the engine answered one that is longer than its window of "
+            f"{overlong.window_tokens:,} tokens. The model does not know what was left out. "
+            "Update the engine (Ollama 0.12.10 and later refuse such prompts), or give a larger --context-window."
+        )
+        if self.active:
+            self._bus.emit(
+                events.PromptCut(
+                    exchange=self.exchange,
+                    at_s=time.time(),
+                    estimated_tokens=overlong.prompt_tokens,
+                    reported_tokens=reported_tokens,
+                    window_tokens=overlong.window_tokens,
+                )
+            )
 
     def ended(self, usage: UsageReport) -> None:
         """Tell that the answer is whole."""

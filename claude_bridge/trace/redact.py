@@ -14,6 +14,7 @@ from claude_bridge.trace.events import (
     AnswerGrew,
     ClientLeft,
     FirstToken,
+    PromptCut,
     RequestReceived,
     RequestSent,
     TraceEvent,
@@ -23,7 +24,7 @@ from claude_bridge.trace.events import (
 
 REDACTED = "[redacted]"
 
-WITHOUT_FOREIGN_TEXT = (AnswerGrew, ClientLeft, FirstToken, UpstreamAnswered, WaitingForUpstream)
+WITHOUT_FOREIGN_TEXT = (AnswerGrew, ClientLeft, FirstToken, PromptCut, UpstreamAnswered, WaitingForUpstream)
 """Events that hold numbers and our own id only: nothing to redact, and some come by the thousand."""
 
 # What people write where an engine asks for no key: words that a trace needs, and no secrets.

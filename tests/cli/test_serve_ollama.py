@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from tests.cli.process import run_bridge, serving
-from tests.scripted_ollama import ScriptedOllama, a_model
+from tests.scripted_ollama import ScriptedOllama, a_model, chat_that_counts
 
 pytestmark = pytest.mark.anyio
 
@@ -85,3 +85,18 @@ async def test_a_model_that_is_not_installed_is_told_with_how_to_get_it() -> Non
 
     assert done.code == 1
     assert "ollama pull qwen3:8b" in done.stderr
+
+
+@pytest.mark.parametrize("flags", [pytest.param([], id="no trace"), pytest.param(["--debug"], id="debug log")])
+async def test_a_prompt_that_an_old_ollama_cut_is_told_on_stderr(flags: list[str]) -> None:
+    chat = chat_that_counts(lambda _: [{"content": "Hello"}], is_old=True)
+    window = ("--context-window", "2048")
+    async with (
+        ScriptedOllama(QWEN, chat=chat, version="0.9.0") as ollama,
+        serving("ollama", "--base-url", ollama.root_url, *window, *flags) as bridge,
+        httpx.AsyncClient() as client,
+    ):
+        await bridge.says("claude --model")
+        long = {**QUESTION, "messages": [{"role": "user", "content": "word " * 4_000}]}
+        assert (await client.post(f"{bridge.url}/v1/messages", json=long)).status_code == 200
+        await bridge.says("larger --context-window")

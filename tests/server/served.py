@@ -204,7 +204,7 @@ class BridgeServer(Server):
 
     def __init__(
         self,
-        upstream: FakeUpstream | str,
+        upstream: FakeUpstream | Upstream | str,
         *,
         waiting: Waiting | None = None,
         limits: Limits | None = None,
@@ -214,20 +214,27 @@ class BridgeServer(Server):
         loopback_only: bool = True,
         model: str = MODEL,
         window_tokens: int | None = None,
+        warn: Callable[[str], None] | None = None,
     ) -> None:
+        """``upstream`` is an engine for Chat Completions, unless it says itself how it is asked."""
         super().__init__()
         self.service: Service
-        self._upstream = Upstream(
-            name="The engine",
-            base_url=upstream if isinstance(upstream, str) else upstream.base_url,
-            model=model,
-            adapter=ADAPTERS["openai-chat"],
-            profile=UNKNOWN,
-            window_tokens=window_tokens,
+        self._upstream = (
+            upstream
+            if isinstance(upstream, Upstream)
+            else Upstream(
+                name="The engine",
+                base_url=upstream if isinstance(upstream, str) else upstream.base_url,
+                model=model,
+                adapter=ADAPTERS["openai-chat"],
+                profile=UNKNOWN,
+                window_tokens=window_tokens,
+            )
         )
         self._waiting = waiting
         self._limits = limits
         self._sinks = sinks
+        self._warn = warn
         self._auth_token = auth_token
         self._api_key = api_key
         self._loopback_only = loopback_only
@@ -237,7 +244,7 @@ class BridgeServer(Server):
         return self
 
     async def _start(self) -> None:
-        bus = Bus(self._sinks)
+        bus = Bus(self._sinks, warn=self._warn)
         client = UpstreamClient(self._upstream.base_url, api_key=self._api_key, name=self._upstream.name)
         await self._exit.enter_async_context(client)
         self.service = Service(bus, auth_token=self._auth_token, loopback_only=self._loopback_only)

@@ -13,6 +13,7 @@ from claude_bridge.trace.events import (
     ExchangeEnded,
     ExchangeFailed,
     FirstToken,
+    PromptCut,
     RequestReceived,
     RequestSent,
     ToolInputRepaired,
@@ -77,6 +78,12 @@ def grew(chars: int = 4, *, exchange: str = EXCHANGE) -> AnswerGrew:
 
 def repaired(what: str = "malformed JSON was mended") -> ToolInputRepaired:
     return ToolInputRepaired(exchange=EXCHANGE, at_s=NOON + 5, tool_name="Bash", what=what)
+
+
+def cut() -> PromptCut:
+    return PromptCut(
+        exchange=EXCHANGE, at_s=NOON + 6, estimated_tokens=44_000, reported_tokens=16_384, window_tokens=32_768
+    )
 
 
 def ended(content: list[AnswerBlock] | None = None, *, exchange: str = EXCHANGE, **fields: Any) -> ExchangeEnded:

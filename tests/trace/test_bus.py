@@ -81,3 +81,19 @@ def test_a_bus_without_sinks_is_not_active() -> None:
     assert bus.active
     bus.emit(sent())
     assert not bus.active
+
+
+def test_the_user_is_warned_once_with_the_same_words() -> None:
+    told: list[str] = []
+    bus = Bus(warn=told.append)
+    for warning in ("one", "two", "one"):
+        bus.warn(warning)
+    assert told == ["one", "two"]
+
+
+def test_a_warning_that_nobody_can_read_breaks_nothing() -> None:
+    def fail(_: str) -> None:
+        raise BrokenPipeError
+
+    Bus(warn=fail).warn("one")
+    Bus().warn("one")

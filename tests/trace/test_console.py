@@ -22,7 +22,7 @@ from claude_bridge.trace.bus import Bus
 from claude_bridge.trace.console import ConsoleSink, StderrConsole
 from claude_bridge.trace.events import TraceEvent
 from claude_bridge.wire.anthropic import TextBlock, ThinkingBlock, ToolUseBlock
-from tests.trace.samples import NOON, client_left, ended, failed, first_token, grew, received, repaired, sent
+from tests.trace.samples import NOON, client_left, cut, ended, failed, first_token, grew, received, repaired, sent
 
 
 @pytest.fixture(autouse=True)
@@ -410,3 +410,9 @@ def test_closing_twice_does_no_harm() -> None:
 
 def test_fields_that_were_not_read_are_named() -> None:
     assert "│ unread safeguards\n" in shown(received(safeguards=[{"type": "x"}]))
+
+
+def test_a_prompt_that_was_cut_is_told_with_the_remedy() -> None:
+    log = " ".join(shown(received(), sent(), cut(), ended(), width=200).split())
+    assert "cut the engine read 16,384 of about 44,000 tokens, and cut the rest in silence" in log
+    assert "its window has 32,768. Update it, or give a larger --context-window" in log

@@ -1,0 +1,81 @@
+"""How a prompt compares with the window: when it must be refused early, and when an engine must have cut it.
+
+Claude Code compacts when it is told that the prompt is too long. To do so it sends the conversation again with an
+instruction, and the summary needs room too: a window that is full to the brim has neither.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from claude_bridge.conversion.request import FitRequest
+from claude_bridge.errors import PromptTooLongError
+from claude_bridge.wire.anthropic import TextBlock
+
+RESERVE_TOKENS = 6_000
+"""Claude Code 2.1.330 asks for a summary in 1,700 tokens; the rest is for the summary."""
+
+_MOST_OF_WINDOW = 6
+"""The reserve is at most one part in so many of a small window."""
+
+_ASKS_FOR_SUMMARY = "<summary>"
+"""What every version of Claude Code wants a summary to stand in."""
+
+_SURELY = 1.3
+"""How far beyond the window an estimate must be before it counts as proof."""
+
+_LEARNED_FROM_TOKENS = 2_000
+_CREDIBLE = (0.8, 1.6)
+
+
+class TokenScale:
+    """How an engine's counts compare with our estimates, learned from one answer to the next."""
+
+    def __init__(self) -> None:
+        self._factor = 1.0
+
+    def tokens(self, estimate: int) -> int:
+        """Return what the engine is likely to count; never less than the estimate."""
+        return round(estimate * max(1.0, self._factor))
+
+    def learn(self, estimate: int, reported: int | None) -> None:
+        """Take what the engine counted; small prompts prove little, and counts far off are of cut or cached prompts."""
+        if reported is not None and estimate >= _LEARNED_FROM_TOKENS:
+            factor = reported / estimate
+            if _CREDIBLE[0] <= factor <= _CREDIBLE[1]:
+                self._factor = factor
+
+
+class Overlong(Struct, frozen=True, kw_only=True):
+    """A prompt that is longer than the window, by an estimate that is not that far off."""
+
+    prompt_tokens: int
+    window_tokens: int
+
+
+def find_overlong(request: FitRequest, estimate: int, window_tokens: int | None) -> Overlong | None:
+    """Return by how much the prompt exceeds the window, or None if the estimate does not make that sure.
+
+    What images take differs too much from engine to engine.
+    """
+    if window_tokens is None or request.holds_images or estimate <= window_tokens * _SURELY:
+        return None
+    return Overlong(prompt_tokens=estimate, window_tokens=window_tokens)
+
+
+def no_room_to_compact(request: FitRequest, prompt_tokens: int, window_tokens: int | None) -> PromptTooLongError | None:
+    """Return the refusal of a turn after which the conversation could not be compacted any more, or None.
+
+    Never of what compacting can't shorten: a first question, and the request for the summary itself. Whether these
+    fit is for the engine to say.
+    """
+    if window_tokens is None:
+        return None
+    limit = window_tokens - min(RESERVE_TOKENS, window_tokens // _MOST_OF_WINDOW)
+    if prompt_tokens <= limit or all(turn.is_user for turn in request.turns) or _asks_for_summary(request):
+        return None
+    return PromptTooLongError(prompt_tokens, limit)
+
+
+def _asks_for_summary(request: FitRequest) -> bool:
+    return any(type(block) is TextBlock and _ASKS_FOR_SUMMARY in block.text for block in request.turns[-1].blocks)

@@ -1,0 +1,96 @@
+"""What is refused early so that it can be compacted, and what an engine must have cut."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from claude_bridge.adapters.profiles import UNKNOWN
+from claude_bridge.conversion.compaction import Overlong, TokenScale, find_overlong, no_room_to_compact
+from claude_bridge.conversion.request import FitRequest, fit_request
+from tests.dialogues import a_request
+
+HI: dict[str, Any] = {"role": "user", "content": "Hi"}
+HELLO: dict[str, Any] = {"role": "assistant", "content": "Hello"}
+SUM_UP: dict[str, Any] = {
+    "role": "user",
+    "content": [{"type": "text", "text": "Answer with a <summary> block."}, {"type": "text", "text": "Text only."}],
+}
+PNG = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aaaa"}}
+
+
+def fit(*messages: dict[str, Any]) -> FitRequest:
+    return fit_request(a_request(messages=list(messages)), UNKNOWN)
+
+
+@pytest.mark.parametrize(
+    ("window_tokens", "limit"),
+    [pytest.param(100_000, 94_000, id="large"), pytest.param(12_000, 10_000, id="small: a sixth")],
+)
+def test_a_turn_that_leaves_no_room_for_a_summary_is_refused_with_numbers(window_tokens: int, limit: int) -> None:
+    conversation = fit(HI, HELLO, HI)
+
+    assert no_room_to_compact(conversation, limit, window_tokens) is None
+    refusal = no_room_to_compact(conversation, limit + 1, window_tokens)
+    assert refusal is not None
+    assert refusal.message == f"prompt is too long: {limit + 1} tokens > {limit} maximum"
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [pytest.param([HI], id="a first question"), pytest.param([HI, HELLO, SUM_UP], id="the request for the summary")],
+)
+def test_what_compacting_can_not_shorten_is_left_to_the_engine(messages: list[dict[str, Any]]) -> None:
+    assert no_room_to_compact(fit(*messages), 99_000, 100_000) is None
+
+
+def test_nothing_is_refused_where_the_window_is_not_known() -> None:
+    assert no_room_to_compact(fit(HI, HELLO, HI), 10**9, None) is None
+
+
+def test_the_scale_follows_what_the_engine_counts() -> None:
+    scale = TokenScale()
+    scale.learn(10_000, 12_000)
+    assert scale.tokens(1_000) == 1_200
+    scale.learn(20_000, 22_000)
+    assert scale.tokens(1_000) == 1_100
+
+
+def test_the_scale_never_goes_below_the_estimate() -> None:
+    scale = TokenScale()
+    scale.learn(10_000, 8_500)
+    assert scale.tokens(1_000) == 1_000
+
+
+@pytest.mark.parametrize(
+    ("estimate", "reported"),
+    [
+        pytest.param(100, 150, id="a small prompt"),
+        pytest.param(10_000, 500, id="only the part that was not cached"),
+        pytest.param(10_000, 90_000, id="nonsense"),
+        pytest.param(10_000, None, id="nothing"),
+    ],
+)
+def test_the_scale_does_not_learn_from_what_proves_nothing(estimate: int, reported: int | None) -> None:
+    scale = TokenScale()
+    scale.learn(10_000, 12_000)
+    scale.learn(estimate, reported)
+    assert scale.tokens(1_000) == 1_200
+
+
+@pytest.mark.parametrize(
+    ("messages", "estimate", "window_tokens", "found"),
+    [
+        pytest.param([HI], 14_000, 10_000, Overlong(prompt_tokens=14_000, window_tokens=10_000), id="far beyond"),
+        pytest.param([HI], 13_000, 10_000, None, id="near it, where an estimate proves nothing"),
+        pytest.param([HI], 14_000, None, None, id="a window that is not known"),
+        pytest.param(
+            [{"role": "user", "content": [PNG]}], 14_000, 10_000, None, id="images, whose length is not known"
+        ),
+    ],
+)
+def test_a_prompt_is_overlong_only_where_that_is_sure(
+    messages: list[dict[str, Any]], estimate: int, window_tokens: int | None, found: Overlong | None
+) -> None:
+    assert find_overlong(fit(*messages), estimate, window_tokens) == found
