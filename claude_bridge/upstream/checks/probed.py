@@ -1,0 +1,110 @@
+"""Checks of how the model answered when it was asked: speed, a tool call, a long prompt, the prompt cache."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from claude_bridge.conversion.upstream_errors import quote
+from claude_bridge.upstream.checks.finding import Finding, broken, doubtful, fine
+from claude_bridge.wire.anthropic import AnswerBlock, TextBlock, ToolUseBlock, Usage
+from claude_bridge.wire.lenient import parse_any
+
+SPEED, TOOL_CALL, LONG_PROMPT, CACHE = "speed", "tool call", "long prompt", "prompt cache"
+
+SLOW_TOKENS_PER_S = 5.0
+SLOW_FIRST_S = 30.0
+CUT_SHARE = 0.6
+"""A prompt of which the engine counts less than this share of our own estimate was cut: tokenizers differ by less."""
+
+TOO_QUICK_S = 0.3
+"""Below it, a time says nothing about a cache."""
+
+
+class Probed(Struct, frozen=True, kw_only=True):
+    """One answer of the model, or why there was none; times in seconds since it was asked."""
+
+    content: tuple[AnswerBlock, ...] = ()
+    usage: Usage = Usage()
+    first_token_s: float | None = None
+    end_s: float = 0.0
+    estimated_tokens: int = 0
+    """How long we take the prompt for."""
+    error: str | None = None
+
+    @property
+    def text(self) -> str:
+        """All that it said."""
+        return "".join(block.text for block in self.content if isinstance(block, TextBlock))
+
+    @property
+    def prompt_tokens(self) -> int:
+        """The whole prompt, cached part included, as the engine counted it; 0: it did not tell."""
+        return self.usage.input_tokens + self.usage.cache_read_input_tokens + self.usage.cache_creation_input_tokens
+
+
+def check_speed(probed: Probed) -> Finding:
+    """Judge how soon and how fast the model answers."""
+    if probed.error is not None or probed.first_token_s is None:
+        return broken(SPEED, probed.error or "the model answered nothing", "Look at the engine's log.")
+    seconds = probed.end_s - probed.first_token_s
+    tokens_per_s = probed.usage.output_tokens / seconds if seconds > 0.05 and probed.usage.output_tokens > 1 else None
+    told = f"first token after {probed.first_token_s:.1f} s"
+    if tokens_per_s is not None:
+        told += f", then {tokens_per_s:.0f} tokens/s"
+    if tokens_per_s is not None and tokens_per_s < SLOW_TOKENS_PER_S:
+        return doubtful(SPEED, f"{told}: too slow to work with", "Take a smaller model, or one that fits on the GPU.")
+    if probed.first_token_s > SLOW_FIRST_S:
+        return doubtful(SPEED, f"{told}: it may have been loading", "Run it again: a loaded model answers sooner.")
+    return fine(SPEED, told)
+
+
+def check_tool_call(probed: Probed, *, tool: str, field: str) -> Finding:
+    """Judge whether the model called the tool that it was asked to call, with a field that makes sense."""
+    if probed.error is not None:
+        return broken(TOOL_CALL, probed.error, "Take a model that can call tools.")
+    calls = [block for block in probed.content if isinstance(block, ToolUseBlock)]
+    if not calls:
+        said = f", it said: {quote(probed.text)[:80]}" if probed.text else ""
+        return broken(TOOL_CALL, f"asked to call a tool, the model called none{said}", "Take a model made for tools.")
+    call = calls[0]
+    given = parse_any(bytes(call.input))
+    if call.name != tool or not isinstance(given, dict) or not isinstance(given.get(field), str):
+        return broken(TOOL_CALL, f"the model called {call.name} with {quote(bytes(call.input).decode())[:80]}",
+                      "Take a model made for tools.")  # fmt: skip
+    return fine(TOOL_CALL, f"a streamed call of {tool} came back valid")
+
+
+def check_long_prompt(probed: Probed, *, canary: str) -> Finding:
+    """Judge whether a word at the front of a long prompt survived, or the prompt was cut in silence."""
+    if probed.error is not None:
+        return broken(LONG_PROMPT, probed.error, "Give the engine a larger context window.")
+    size = f"{probed.estimated_tokens:,} tokens"
+    if canary.lower() in probed.text.lower():
+        return fine(LONG_PROMPT, f"the beginning of about {size} arrived")
+    if 0 < probed.prompt_tokens < CUT_SHARE * probed.estimated_tokens:
+        return broken(
+            LONG_PROMPT,
+            f"of about {size} the engine read {probed.prompt_tokens:,}: it cuts prompts in silence",
+            "Give the engine a larger context window, and ask an Ollama through its own API: bridge serve ollama",
+        )
+    if probed.prompt_tokens:
+        seen = f"all of about {size} was read, but the model did not find a word at its beginning"
+        return doubtful(LONG_PROMPT, seen, "The model is weak with long prompts: take a larger one.")
+    seen = f"the model did not find a word at the beginning of about {size}, and how much was read is not told"
+    return doubtful(LONG_PROMPT, seen, "Check the engine's context window.")
+
+
+def check_cache(first: Probed, second: Probed) -> Finding | None:
+    """Judge whether the beginning that two prompts share is read only once; None: there is nothing to compare."""
+    if first.first_token_s is None or second.first_token_s is None:
+        return None
+    times = f"{first.first_token_s:.1f} s, then {second.first_token_s:.1f} s"
+    cached = second.usage.cache_read_input_tokens
+    if cached * 2 > second.prompt_tokens > 0:
+        return fine(CACHE, f"{cached:,} of {second.prompt_tokens:,} tokens reused ({times})")
+    if first.first_token_s < TOO_QUICK_S:
+        return fine(CACHE, f"too quick to tell ({times})")
+    if second.first_token_s < first.first_token_s / 2:
+        return fine(CACHE, f"the second prompt with the same beginning was read sooner ({times})")
+    remedy = "Without it every turn reads the whole conversation again. Switch on the engine's prefix cache."
+    return doubtful(CACHE, f"the same beginning was read twice ({times})", remedy)
