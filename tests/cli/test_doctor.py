@@ -1,0 +1,230 @@
+"""``bridge doctor`` as a process: what it prints, its exit code, and that it keeps secrets."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.process import Finished, run_bridge, serving
+from tests.fake_upstream import FakeUpstream, Head, ReceivedRequest, Reply, Send, answer, document, model_list, refusal
+from tests.scripted_ollama import NDJSON, ScriptedOllama, a_model, chat_answer, chat_line
+
+pytestmark = pytest.mark.anyio
+
+QWEN = {"qwen3:1.7b": a_model("tools", "thinking")}
+SECRET = "sk-very-secret-key"
+TELLS_OWNERS = Path("/proc/net/tcp").exists()
+"""Whether the system tells who listens on a port."""
+
+
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
+
+
+class Machine:
+    """A machine with a home of its own and a Claude Code on its PATH."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.port = free_port()
+        client = home / "bin" / "claude"
+        client.parent.mkdir()
+        client.write_text("#!/bin/sh\necho '2.1.330 (Claude Code)'\n")
+        client.chmod(0o755)
+
+    def settings(self, **env: str) -> None:
+        folder = self.home / ".claude"
+        folder.mkdir()
+        (folder / "settings.json").write_text(json.dumps({"env": env}))
+
+    async def doctor(self, *arguments: str, port: int | None = None, **env: str) -> Finished:
+        path = f"{self.home / 'bin'}{os.pathsep}{os.environ['PATH']}"
+        own = {"HOME": str(self.home), "PATH": path}
+        return await run_bridge("doctor", *arguments, "--port", str(port or self.port), env={**own, **env})
+
+    async def checks(self, *arguments: str, port: int | None = None, **env: str) -> dict[str, dict[str, Any]]:
+        done = await self.doctor(*arguments, "--json", port=port, **env)
+        report = json.loads(done.stdout)
+        broken = [check for check in report["checks"] if check["mark"] == "bad"]
+        assert report["ok"] is (not broken)
+        assert done.code == (1 if broken else 0)
+        assert SECRET not in done.stdout + done.stderr
+        return {check["name"]: check for check in report["checks"]}
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+async def test_a_healthy_machine_is_all_well(machine: Machine) -> None:
+    async with ScriptedOllama(QWEN) as ollama:
+        done = await machine.doctor("ollama", "qwen3:1.7b", "--base-url", ollama.root_url)
+
+    assert done.code == 0, done.stdout
+    assert done.stderr == ""
+    lines = done.stdout.splitlines()
+    assert lines[-1] == "All is well."
+    assert {line[0] for line in lines[:-2]} == {"✓"}
+    assert "2.1.330 (Claude Code)" in done.stdout
+
+
+async def test_json_has_the_same_in_a_form_for_programs(machine: Machine) -> None:
+    async with ScriptedOllama(QWEN) as ollama:
+        checks = await machine.checks(OLLAMA_HOST=f"127.0.0.1:{ollama.port}")
+
+    assert {check["mark"] for check in checks.values()} == {"ok"}
+    assert checks["engine"] == {"name": "engine", "mark": "ok", "seen": "Ollama 0.32.15", "remedy": None}
+
+
+async def test_an_engine_that_is_not_running_is_told_with_how_to_start_it(machine: Machine) -> None:
+    done = await machine.doctor("ollama", "--base-url", f"http://127.0.0.1:{free_port()}")
+
+    assert done.code == 1
+    assert "✗  reachable" in done.stdout
+    assert "→ ollama serve" in done.stdout
+    assert done.stdout.splitlines()[-1] == "1 broken."
+
+
+async def test_a_stranger_is_named(machine: Machine) -> None:
+    page = document(b"<html>Hi</html>", content_type="text/html")
+    async with FakeUpstream(documents={"/v1/models": page}) as stranger:
+        checks = await machine.checks("openai", "--base-url", stranger.base_url)
+
+    assert "web page" in checks["engine"]["seen"]
+    assert ("(process " in checks["engine"]["seen"]) is TELLS_OWNERS
+
+
+async def test_a_proxy_in_the_way_is_told_and_does_not_keep_the_doctor_from_its_work(machine: Machine) -> None:
+    proxy = f"http://u:{SECRET}@127.0.0.1:{free_port()}"
+    async with ScriptedOllama(QWEN) as ollama:
+        checks = await machine.checks("ollama", "--base-url", ollama.root_url, HTTP_PROXY=proxy)
+
+    assert (checks["engine"]["mark"], checks["proxy"]["mark"]) == ("ok", "bad")
+    assert "export NO_PROXY=" in checks["proxy"]["remedy"]
+
+
+async def test_a_key_is_never_printed(machine: Machine) -> None:
+    refused = refusal(401, f"Incorrect API key: {SECRET}")
+    machine.settings(ANTHROPIC_API_KEY=SECRET)
+    async with FakeUpstream(documents={"/v1/models": refused, "/models": refused}) as engine:
+        checks = await machine.checks("openai", "m", "--base-url", engine.base_url, OPENAI_API_KEY=SECRET)
+
+    assert checks["key"]["mark"] == "bad"
+    assert checks["client settings"]["mark"] == "warn"
+
+
+async def test_a_settings_file_that_leads_elsewhere_is_told_with_its_name(machine: Machine) -> None:
+    machine.settings(ANTHROPIC_BASE_URL="https://gateway.example")
+    async with ScriptedOllama(QWEN) as ollama:
+        checks = await machine.checks("ollama", "--base-url", ollama.root_url)
+
+    assert checks["client settings"]["mark"] == "bad"
+    assert checks["client settings"]["remedy"] == ("Remove ANTHROPIC_BASE_URL from `env` in ~/.claude/settings.json.")
+
+
+async def test_the_bridges_port_is_told_with_who_has_it(machine: Machine) -> None:
+    async with ScriptedOllama(QWEN) as ollama:
+        checks = await machine.checks("ollama", "--base-url", ollama.root_url, port=ollama.port)
+
+    assert checks["bridge port"]["mark"] == "bad"
+    assert checks["bridge port"]["seen"].startswith(f"{ollama.port} is taken")
+    assert ("(process " in checks["bridge port"]["seen"]) is TELLS_OWNERS
+    assert checks["bridge port"]["remedy"] == f"bridge serve … --port {ollama.port + 1}"
+
+
+async def test_a_bridge_that_runs_is_known(machine: Machine) -> None:
+    async with (
+        ScriptedOllama(QWEN) as ollama,
+        serving("ollama", "--base-url", ollama.root_url) as bridge,
+    ):
+        port = int(bridge.url.rpartition(":")[2])
+        checks = await machine.checks("ollama", "--base-url", ollama.root_url, port=port)
+
+    assert checks["bridge port"] == {
+        "name": "bridge port",
+        "mark": "ok",
+        "seen": f"a bridge listens on {port} already",
+        "remedy": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["local"], "no provider 'local'"),
+        (["ollama", "--base-url", "localhost:11434"], "is no address"),
+        (["ollama", "--base-url", f"http://u:{SECRET}@h"], "holds a password"),
+    ],
+    ids=["provider", "address", "password"],
+)
+async def test_what_can_not_be_looked_at_is_told_in_a_panel(
+    machine: Machine, arguments: Sequence[str], words: str
+) -> None:
+    done = await machine.doctor(*arguments)
+
+    assert done.code == 1
+    assert words in done.stderr
+    assert SECRET not in done.stderr
+
+
+# --- --probe --------------------------------------------------------------------------------------------------
+
+
+def able(request: ReceivedRequest) -> Reply:
+    """Answer as a model that can do all that is asked."""
+    body = request.json
+    if "tools" in body:
+        call = {"id": "call_1", "function": {"name": "get_weather", "arguments": {"city": "Paris"}}}
+        last = chat_line(done=True, done_reason="stop", prompt_eval_count=50, eval_count=5)
+        return [Head(200, {"content-type": NDJSON}), Send(chat_line({"tool_calls": [call]})), Send(last)]
+    asked = body["messages"][-1]["content"]
+    words = asked.split("The code word is ")[1].split(".")[0] if "code word" in asked else "one two three"
+    return chat_answer(words, prompt_tokens=6_000)
+
+
+def forgetful(request: ReceivedRequest) -> Reply:
+    """Answer as one that talks only, behind an engine that cuts prompts."""
+    return chat_answer("I don't know.", prompt_tokens=2_050)
+
+
+async def test_probes_of_an_able_model_are_all_well(machine: Machine) -> None:
+    async with ScriptedOllama(QWEN, chat=able) as ollama:
+        checks = await machine.checks("ollama", "qwen3:1.7b", "--base-url", ollama.root_url, "--probe")
+
+        assert {check["mark"] for check in checks.values()} == {"ok"}
+        assert {"speed", "tool call", "long prompt", "prompt cache"} <= set(checks)
+        assert {chat.json["options"]["num_ctx"] for chat in ollama.chats} == {32_768}  # nothing is loaded again
+
+
+async def test_probes_find_what_the_engine_does_not_tell(machine: Machine) -> None:
+    async with ScriptedOllama(QWEN, chat=forgetful) as ollama:
+        checks = await machine.checks("ollama", "qwen3:1.7b", "--base-url", ollama.root_url, "--probe")
+
+    assert (checks["tool call"]["mark"], checks["long prompt"]["mark"]) == ("bad", "bad")
+    assert "the engine read 2,050: it cuts prompts in silence" in checks["long prompt"]["seen"]
+
+
+async def test_a_long_prompt_is_no_longer_than_half_of_the_window(machine: Machine) -> None:
+    documents = {"/v1/models": model_list("m", owner="vllm", max_model_len=4_096)}
+    async with FakeUpstream(lambda _: answer("ok"), documents=documents) as engine:
+        await machine.checks("openai", "--base-url", engine.base_url, "--probe")
+
+        longest = max(len(request.body) for request in engine.requests)
+        assert 1_500 < longest / 3.8 < 2_200
+
+
+async def test_a_model_that_is_not_there_is_not_probed(machine: Machine) -> None:
+    async with ScriptedOllama(QWEN) as ollama:
+        checks = await machine.checks("ollama", "nothing", "--base-url", ollama.root_url, "--probe")
+
+        assert checks["probe"]["mark"] == "warn"
+        assert ollama.chats == []
