@@ -104,7 +104,7 @@ def _ask_everywhere() -> list[Listing]:
         )
     for silence in silences:
         if silence.place.api_key is not None:  # the user means to use it; at the other places nobody need be
-            output.print_problem(silence.reason, silence.place.key_hint, is_warning=True)
+            output.print_problem(silence.reason, silence.hint, is_warning=True)
     return listings
 
 

@@ -91,6 +91,7 @@ class Silence(Struct, frozen=True, kw_only=True):
 
     place: Place
     reason: str
+    hint: str = "Start it or check its address; it may only be busy."
 
 
 def local_places(taken: Sequence[Place]) -> list[Place]:
@@ -124,7 +125,7 @@ async def list_everywhere(
             try:
                 found[number] = await list_models(place)
             except SetupError as error:
-                found[number] = Silence(place=place, reason=error.what)
+                found[number] = Silence(place=place, reason=error.what, hint=error.hint)
             except BridgeError as error:
                 found[number] = Silence(place=place, reason=error.message)
 

@@ -282,6 +282,13 @@ async def test_wrong_usage_has_exit_code_2(arguments: list[str]) -> None:
     assert KEY not in done.stderr
 
 
+async def test_help_has_examples() -> None:
+    done = await run_bridge("models", "--help")
+
+    assert done.code == 0
+    assert "Examples:" in done.stdout
+
+
 async def test_another_engine_than_the_one_asked_for_is_told() -> None:
     async with FakeUpstream() as upstream:
         done = await run_bridge("models", "ollama", "--base-url", f"http://127.0.0.1:{upstream.port}")

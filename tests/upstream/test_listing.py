@@ -8,6 +8,7 @@ from typing import Any
 
 import anyio
 import pytest
+from pytest_httpx import HTTPXMock
 
 from claude_bridge.errors import SetupError, UpstreamBrokenError, UpstreamUnreachableError
 from claude_bridge.providers import PROVIDERS, upstream_of
@@ -346,6 +347,18 @@ async def test_an_older_lm_studio_tells_less() -> None:
     )
 
 
+async def test_an_older_lm_studio_that_answers_strange_paths_with_200_is_known_all_the_same() -> None:
+    strange = {"error": "Unexpected endpoint or method. Returning 200 anyway"}
+    rows = {"data": [{"id": "a", "type": "llm", "state": "loaded"}]}
+    async with engine(listed(), api__version=strange, api__v1__models=strange, api__v0__models=rows) as upstream:
+        assert (await offered(upstream.base_url)).engine == "LM Studio"
+
+
+async def test_what_an_engine_elsewhere_costs_is_not_guessed(httpx_mock: HTTPXMock) -> None:
+    httpx_mock.add_response(url="http://gpu.example/v1/models", json=listed(owned_by="vllm"))
+    assert (await only_model("http://gpu.example/v1")).cost is None
+
+
 OPENROUTER_MODEL: dict[str, Any] = {
     "context_length": 400_000,
     "architecture": {"input_modalities": ["text", "image"]},
@@ -461,6 +474,14 @@ async def test_all_places_are_asked_and_those_that_are_silent_are_told() -> None
     assert [found.engine for found in listings] == ["Ollama 0.32.15", "llama.cpp"]
     assert [silence.place for silence in silences] == [places[1]]
     assert "http://127.0.0.1:1/v1 refused the connection" in silences[0].reason
+
+
+async def test_a_place_that_does_not_take_the_key_is_told_with_what_to_do() -> None:
+    async with FakeUpstream(documents={"/v1/models": refusal(401, "no")}) as upstream:
+        listings, (silence,) = await list_everywhere([place(upstream.base_url, key=KEY)])
+    assert listings == []
+    assert "does not accept the key" in silence.reason
+    assert silence.hint == "Set the key."
 
 
 async def test_a_place_that_hangs_is_not_waited_for() -> None:
