@@ -6,6 +6,7 @@ An Ollama is known by /api/version: other engines answer /api/tags too.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 
 import anyio
@@ -13,7 +14,7 @@ import msgspec
 
 from claude_bridge.adapters import ADAPTERS
 from claude_bridge.adapters.profiles import OLLAMA
-from claude_bridge.errors import SetupError, UpstreamBrokenError
+from claude_bridge.errors import SetupError, UpstreamBrokenError, UpstreamError
 from claude_bridge.providers import Upstream
 from claude_bridge.upstream.client import FetchedDocument, UpstreamClient
 from claude_bridge.upstream.window import Window, choose_window, trained_tokens
@@ -99,15 +100,16 @@ async def installed_models(client: UpstreamClient) -> list[ollama.InstalledModel
 
 
 async def describe_models(client: UpstreamClient, names: Sequence[str]) -> dict[str, ollama.ModelDescription]:
-    """Return what each model is, asked side by side; one that has gone meanwhile is left out."""
+    """Return what each model is, asked side by side; one that is gone, or can't be described, is left out."""
     descriptions: dict[str, ollama.ModelDescription] = {}
     limit = anyio.CapacityLimiter(AT_ONCE)
 
     async def describe(name: str) -> None:
         async with limit:
-            description = await _description(client, name)
-        if description is not None:
-            descriptions[name] = description
+            with suppress(UpstreamError):
+                description = await _description(client, name)
+                if description is not None:
+                    descriptions[name] = description
 
     async with anyio.create_task_group() as tasks:
         for name in names:

@@ -65,6 +65,11 @@ async def test_the_only_model_with_tools_needs_no_name() -> None:
         assert (await found(ollama.root_url, "")).model == "qwen3:1.7b"
 
 
+async def test_a_model_that_cannot_be_described_is_passed_over() -> None:
+    async with ScriptedOllama({"broken": "no object", "qwen3:1.7b": a_model("tools")}) as ollama:
+        assert (await found(ollama.root_url, "")).model == "qwen3:1.7b"
+
+
 async def test_several_models_with_tools_are_listed() -> None:
     async with ScriptedOllama({"a": a_model("tools"), "b": a_model("tools"), "c": a_model()}) as ollama:
         assert "These can call tools: a, b." in (await mistake(ollama.root_url, "")).hint
