@@ -72,6 +72,7 @@ def _asked(provider: str, model: str, base_url: str | None, api_key: str | None)
     row = PROVIDERS.get(provider or "ollama")
     if row is None:
         raise SetupError(f"There is no provider {provider!r} to look at.", f"Known ones: {', '.join(PROVIDERS)}.")
+    is_usual_url = base_url is None  # or a variable's, which is set for the next command too
     if base_url is None and row.base_url_variable and (given := os.environ.get(row.base_url_variable, "").strip()):
         base_url = base_url_from(given)
     url = (base_url or row.base_url).rstrip("/")
@@ -87,7 +88,14 @@ def _asked(provider: str, model: str, base_url: str | None, api_key: str | None)
     key = (api_key or os.environ.get(row.key_variable, "")).strip() or None
     if key is not None and not (key.isascii() and key.isprintable()):
         raise SetupError("The key holds characters that no key can have.", f"Copy it again to {row.key_variable}.")
-    asked = Asked(provider=provider, model=model, base_url=url, has_key=key is not None, key_variable=row.key_variable)
+    asked = Asked(
+        provider=provider,
+        model=model,
+        base_url=url,
+        is_usual_url=is_usual_url,
+        has_key=key is not None,
+        key_variable=row.key_variable,
+    )
     return asked, key
 
 
@@ -103,7 +111,7 @@ async def _examine(asked: Asked, key: str | None, *, port: int, probe: bool) -> 
         address = urlsplit(answers.root)
         owner = describe_port_owner(address.port or 80) if is_loopback(address.hostname or "") else ""
         findings = check_engine_answers(asked, answers, owner=owner)
-        findings += await machine.examine(port)
+        findings += await machine.examine(port, engine_host=address.hostname or "")
     if probe:
         from claude_bridge.cli.probing import probe_model
 

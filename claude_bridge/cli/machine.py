@@ -25,10 +25,10 @@ from claude_bridge.upstream.client import UpstreamClient
 LOOK_TIMEOUT_S = 5.0
 
 
-async def examine(port: int) -> list[Finding]:
+async def examine(port: int, *, engine_host: str) -> list[Finding]:
     """Return the findings about this machine. Settings are read, never written."""
     return [
-        check_proxy(os.environ),
+        check_proxy(os.environ, engine_host=engine_host),
         await _examine_port(port),
         await _examine_client(),
         *check_settings(os.environ, list(_settings_files()), bridge_url=f"http://127.0.0.1:{port}"),

@@ -116,22 +116,24 @@ _MARKS = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "bad": ("✗", "red")
 def print_findings(findings: Sequence[tuple[str, str, str, str | None]]) -> None:
     """Print findings on stdout, each as (mark, name, what was seen, remedy), and how many need something done."""
     from rich.console import Console
+    from rich.padding import Padding
     from rich.table import Table
     from rich.text import Text
 
-    table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(width=1)
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
+    console = Console(highlight=False)
+    width = max((len(name) for _, name, _, _ in findings), default=0)
     for mark, name, seen, remedy in findings:
         sign, style = _MARKS[mark]
-        table.add_row(Text(sign, style=f"bold {style}"), Text(name, style="bold"), Text(seen))
-        if remedy is not None:
-            table.add_row("", "", Text.assemble(("→ ", "bold"), (remedy, style)))
+        row = Table.grid(padding=(0, 2, 0, 0))
+        row.add_column(width=1)
+        row.add_column(width=width)
+        row.add_column(overflow="fold")
+        row.add_row(Text(sign, style=f"bold {style}"), Text(name, style="bold"), Text(seen))
+        console.print(row)
+        if remedy is not None:  # with all the width that there is: a command to paste should stay in one line
+            console.print(Padding(Text.assemble(("→ ", "bold"), (remedy, style)), (0, 0, 0, 3), expand=False))
     counts = {mark: sum(finding[0] == mark for finding in findings) for mark in _MARKS}
     told = [f"{counts['bad']} broken"] * bool(counts["bad"]) + [f"{counts['warn']} to look at"] * bool(counts["warn"])
-    console = Console(highlight=False)
-    console.print(table)
     console.print(Text(f"\n{', '.join(told) or 'All is well'}.", style="bold"))
 
 

@@ -64,7 +64,7 @@ async def probe_model(asked: Asked, answers: EngineAnswers, key: str | None) -> 
     except (SetupError, UpstreamError) as error:
         return [doubtful("probe", f"the model was not asked: {error}", "Mend what is above, and run it again.")]
     async with UpstreamClient(upstream.base_url, api_key=key, name=upstream.name) as client:
-        return await _probe(Bridge(upstream, client))
+        return await probe_bridge(Bridge(upstream, client))
 
 
 def _is_ready(facts: Facts) -> bool:
@@ -72,7 +72,8 @@ def _is_ready(facts: Facts) -> bool:
     return bool(facts.model or facts.kind is Kind.LLAMA_CPP) and talks
 
 
-async def _probe(bridge: Bridge) -> list[Finding]:
+async def probe_bridge(bridge: Bridge) -> list[Finding]:
+    """Return the findings of asking the model behind the bridge; prompts are at most half of its window."""
     speed = await _ask(bridge, "Count from one to twenty in words.", max_tokens=100)
     findings = [check_speed(speed)]
     if speed.error is not None:

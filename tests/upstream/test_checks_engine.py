@@ -268,7 +268,8 @@ async def test_a_near_miss_is_told_with_the_nearest_name() -> None:
 
     assert bad(found) == ["model"]
     assert "nearest: qwen3:1.7b" in found["model"].seen
-    assert found["model"].remedy == "bridge doctor ollama qwen3:1.7b  (or: ollama pull qwen3:1.8b)"
+    command = f"bridge doctor ollama qwen3:1.7b --base-url {ollama.root_url}"
+    assert found["model"].remedy == f"{command}  (or: ollama pull qwen3:1.8b)"
 
 
 async def test_an_ollama_without_models_needs_one() -> None:
@@ -293,6 +294,7 @@ async def test_a_model_that_another_engine_lacks_is_told_with_the_nearest_name()
 
     assert bad(found) == ["model"]
     assert "nearest: gpt-5-mini" in found["model"].seen
+    assert found["model"].remedy == f"bridge doctor openai gpt-5-mini --base-url {engine.base_url}"
 
 
 async def test_a_model_without_tools_is_told_with_one_that_has_them() -> None:
@@ -301,7 +303,7 @@ async def test_a_model_without_tools_is_told_with_one_that_has_them() -> None:
 
     assert bad(found) == ["tools"]
     assert "can't call tools" in found["tools"].seen
-    assert found["tools"].remedy == "bridge doctor ollama qwen3:1.7b"
+    assert found["tools"].remedy == f"bridge doctor ollama qwen3:1.7b --base-url {ollama.root_url}"
 
 
 async def test_an_embedding_model_is_no_model_to_talk_to() -> None:

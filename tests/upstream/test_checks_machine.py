@@ -27,7 +27,9 @@ def settings(environment: Mapping[str, str], *files: SettingsFile) -> list[Findi
 
 @pytest.mark.parametrize("name", ["HTTP_PROXY", "https_proxy", "ALL_PROXY"])
 def test_a_proxy_that_would_swallow_the_bridges_traffic_is_told_and_its_password_is_not(name: str) -> None:
-    found = check_proxy({name: f"http://user:{SECRET}@proxy.example:3128", "NO_PROXY": "localhost,.example"})
+    found = check_proxy(
+        {name: f"http://user:{SECRET}@proxy.example:3128", "NO_PROXY": "localhost,.example"}, engine_host="127.0.0.1"
+    )
 
     assert found.mark is Mark.BAD
     assert f"{name} sends" in found.seen
@@ -37,11 +39,27 @@ def test_a_proxy_that_would_swallow_the_bridges_traffic_is_told_and_its_password
 
 @pytest.mark.parametrize("exempt", ["127.0.0.1", "localhost, 127.0.0.1", "*", "127.0.0.1:8765"])
 def test_a_proxy_with_an_exception_for_this_machine_is_fine(exempt: str) -> None:
-    assert check_proxy({"HTTP_PROXY": "http://proxy:3128", "no_proxy": exempt}).mark is Mark.OK
+    assert check_proxy({"HTTP_PROXY": "http://proxy:3128", "no_proxy": exempt}, engine_host="localhost").mark is Mark.OK
 
 
 def test_no_proxy_is_fine() -> None:
-    assert check_proxy({"HTTP_PROXY": "", "PATH": "/bin"}).mark is Mark.OK
+    assert check_proxy({"HTTP_PROXY": "", "PATH": "/bin"}, engine_host="gpu-box").mark is Mark.OK
+
+
+@pytest.mark.parametrize("host", ["192.168.1.7", "gpu-box", "gpu.local"])
+def test_a_proxy_between_the_bridge_and_an_engine_nearby_is_told(host: str) -> None:
+    proxy = {"HTTP_PROXY": "http://proxy:3128", "NO_PROXY": "127.0.0.1"}
+    found = check_proxy(proxy, engine_host=host)
+
+    assert found.mark is Mark.WARN
+    assert found.remedy == f'export NO_PROXY="{host},$NO_PROXY"'
+    assert check_proxy({**proxy, "NO_PROXY": f"127.0.0.1,{host}"}, engine_host=host).mark is Mark.OK
+
+
+def test_a_proxy_before_an_engine_far_away_is_fine() -> None:
+    proxy = {"HTTPS_PROXY": "http://proxy:3128", "NO_PROXY": "127.0.0.1"}
+
+    assert check_proxy(proxy, engine_host="api.openai.com").mark is Mark.OK
 
 
 def test_a_taken_port_is_told_with_who_has_it_and_the_next_one() -> None:

@@ -40,8 +40,15 @@ class Asked(Struct, frozen=True, kw_only=True):
     provider: str
     model: str
     base_url: str
+    is_usual_url: bool = False
+    """Whether ``base_url`` is the provider's own, and need not be given."""
     has_key: bool
     key_variable: str
+
+    @property
+    def place(self) -> str:
+        """The option that leads to the engine, or empty where none is needed."""
+        return "" if self.is_usual_url else f"--base-url {self.base_url}"
 
 
 def check_engine_answers(asked: Asked, answers: EngineAnswers, *, owner: str = "") -> list[Finding]:
@@ -70,27 +77,27 @@ def check_engine_answers(asked: Asked, answers: EngineAnswers, *, owner: str = "
     address = check_address(asked.base_url, facts.base_url, facts.kind)
     findings += [address] if address else []
     findings.append(key)
-    return findings + _check_model(facts, answers)
+    return findings + _check_model(facts, answers, asked.place)
 
 
-def _check_model(facts: Facts, answers: EngineAnswers) -> list[Finding]:
+def _check_model(facts: Facts, answers: EngineAnswers, place: str) -> list[Finding]:
     kind = facts.kind or Kind.OTHER
-    installed = check_installed(kind, facts.model, facts.names, able=answers.able, answer=answers.show)
+    installed = check_installed(kind, facts.model, facts.names, place=place, able=answers.able, answer=answers.show)
     if installed.mark is Mark.BAD or (not facts.model and kind is not Kind.LLAMA_CPP):
         return [installed]
     remote_host = facts.description.remote_host if facts.description else None
     signed_in = [answer for answer in (answers.show, answers.me) if answer is not None and _says_sign_in(answer)]
-    purpose = check_purpose(facts.model, facts.capabilities or (), answers.able)
+    purpose = check_purpose(facts.model, facts.capabilities or (), place=place, able=answers.able)
     found: list[Finding | None] = [installed, check_cloud(facts.model, remote_host, signed_in, answers.status), purpose]
     if purpose is None:
-        found += _check_abilities(facts, kind, answers)
+        found += _check_abilities(facts, kind, answers, place)
     return [finding for finding in found if finding is not None]
 
 
-def _check_abilities(facts: Facts, kind: Kind, answers: EngineAnswers) -> list[Finding | None]:
+def _check_abilities(facts: Facts, kind: Kind, answers: EngineAnswers, place: str) -> list[Finding | None]:
     if answers.root.startswith(OPENAI_ITSELF.rstrip("/")):
         return []  # all of its models do, and it tells nothing
-    found: list[Finding | None] = [check_tools(kind, facts.model, facts.capabilities, answers.able)]
+    found: list[Finding | None] = [check_tools(kind, facts.model, facts.capabilities, place=place, able=answers.able)]
     if facts.capabilities is not None:
         found += [check_thinking(facts.capabilities)] if kind is Kind.OLLAMA else []
         found.append(check_images(facts.capabilities))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from msgspec import Struct
 
 from claude_bridge.upstream.checks.finding import Finding, broken, doubtful, fine
+from claude_bridge.upstream.client import is_loopback
 
 PROXY, PORT, CLIENT, SETTINGS = "proxy", "bridge port", "Claude Code", "client settings"
 
@@ -25,8 +27,8 @@ class SettingsFile(Struct, frozen=True):
     env: Mapping[str, str] | None
 
 
-def check_proxy(environment: Mapping[str, str]) -> Finding:
-    """Judge whether proxy variables would swallow what Claude Code sends to a bridge on this machine."""
+def check_proxy(environment: Mapping[str, str], *, engine_host: str) -> Finding:
+    """Judge whether proxy variables would swallow what goes to a bridge on this machine, or to an engine nearby."""
     set_names = [
         name for upper in _PROXY_VARIABLES for name in (upper, upper.lower()) if environment.get(name, "").strip()
     ]
@@ -37,15 +39,32 @@ def check_proxy(environment: Mapping[str, str]) -> Finding:
         for name in ("NO_PROXY", "no_proxy")
         for part in environment.get(name, "").replace(" ", ",").split(",")
     ]
-    if "*" in exempt or "127.0.0.1" in exempt:
+    is_near = _is_near(engine_host)
+    if "*" in exempt or ("127.0.0.1" in exempt and (not is_near or engine_host.lower() in exempt)):
         return fine(PROXY, f"{set_names[0]} is set, and this machine is exempt")
     proxy = environment[set_names[0]]
     place = urlsplit(proxy if "://" in proxy else f"//{proxy}").netloc.rpartition("@")[2]
+    if "127.0.0.1" in exempt:
+        return doubtful(
+            PROXY,
+            f"{set_names[0]} sends what is meant for the engine at {engine_host} to the proxy {place}",
+            f'export NO_PROXY="{engine_host},$NO_PROXY"',
+        )
     return broken(
         PROXY,
         f"{set_names[0]} sends what is meant for the bridge at 127.0.0.1 to the proxy {place}",
-        'export NO_PROXY="localhost,127.0.0.1${NO_PROXY:+,$NO_PROXY}"',
+        f'export NO_PROXY="localhost,127.0.0.1{f",{engine_host}" if is_near else ""}${{NO_PROXY:+,$NO_PROXY}}"',
     )
+
+
+def _is_near(host: str) -> bool:
+    """Return whether the host is another machine of one's own network, which a proxy hardly reaches."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        is_local_name = "." not in host or host.endswith((".local", ".lan", ".internal", ".home.arpa"))
+        return bool(host) and is_local_name and not is_loopback(host)
+    return address.is_private and not address.is_loopback
 
 
 def check_port(port: int, *, is_free: bool, is_bridge: bool = False, owner: str = "") -> Finding:

@@ -26,12 +26,14 @@ _ENABLE_TOOLS = {
 
 
 def check_installed(
-    kind: Kind, model: str, names: Sequence[str], *, able: Sequence[str] = (), answer: Answer | None = None
+    kind: Kind, model: str, names: Sequence[str], *, place: str, able: Sequence[str] = (), answer: Answer | None = None
 ) -> Finding:
-    """Judge whether the engine has the model. ``answer`` is what Ollama said when asked about it."""
-    command = "bridge doctor ollama" if kind is Kind.OLLAMA else "bridge doctor openai"
+    """Judge whether the engine has the model.
+
+    ``place`` is the option that leads to the engine, or empty; ``answer`` what Ollama said when asked about the model.
+    """
     if not model:
-        return _check_unnamed(kind, names, able, command)
+        return _check_unnamed(kind, names, able, place)
     if kind is Kind.LLAMA_CPP:
         others = "" if model in names or not names else f"; llama.cpp takes any name, and runs {names[0]}"
         return fine(MODEL, f"{model}{others}")
@@ -48,35 +50,39 @@ def check_installed(
         remedy = f"ollama pull {model}"
         seen = f"{model!r} is not installed"
         if near:
-            return broken(MODEL, f"{seen}; nearest: {', '.join(near)}", f"{command} {near[0]}  (or: {remedy})")
+            return broken(
+                MODEL, f"{seen}; nearest: {', '.join(near)}", f"{_command(kind, near[0], place)}  (or: {remedy})"
+            )
         return broken(MODEL, seen, remedy)
     if near:
-        return broken(MODEL, f"there is no {model!r}; nearest: {', '.join(near)}", f"{command} {near[0]}")
+        return broken(MODEL, f"there is no {model!r}; nearest: {', '.join(near)}", _command(kind, near[0], place))
     offered = ", ".join(names[:8]) + (" …" if len(names) > 8 else "")
-    return broken(MODEL, f"there is no {model!r}; offered: {offered}", f"{command} {names[0]}")
+    return broken(MODEL, f"there is no {model!r}; offered: {offered}", _command(kind, names[0], place))
 
 
-def _check_unnamed(kind: Kind, names: Sequence[str], able: Sequence[str], command: str) -> Finding:
+def _check_unnamed(kind: Kind, names: Sequence[str], able: Sequence[str], place: str) -> Finding:
     if not names:
         if kind is Kind.OLLAMA:
             return broken(MODEL, "no model is installed", f"ollama pull {GOOD_MODEL}")
-        return doubtful(MODEL, "none was named, and the engine lists none", f"{command} MODEL")
+        return doubtful(MODEL, "none was named, and the engine lists none", _command(kind, "MODEL", place))
     if kind is Kind.OLLAMA and not able:
         return broken(MODEL, f"none of {len(names)} installed models can call tools", f"ollama pull {GOOD_MODEL}")
     choice = able or names
     listed = ", ".join(choice[:8]) + (" …" if len(choice) > 8 else "")
-    return doubtful(MODEL, f"none was named; there are: {listed}", f"{command} {choice[0]}")
+    return doubtful(MODEL, f"none was named; there are: {listed}", _command(kind, choice[0], place))
 
 
-def check_purpose(model: str, capabilities: Collection[str], able: Sequence[str] = ()) -> Finding | None:
+def check_purpose(model: str, capabilities: Collection[str], *, place: str, able: Sequence[str] = ()) -> Finding | None:
     """Judge whether one can talk to the model at all; None: nothing to say."""
     if not capabilities or "completion" in capabilities:
         return None
     what = "an embedding model" if "embedding" in capabilities else "no model to talk to"
-    return broken(PURPOSE, f"{model} is {what} (it can do: {', '.join(capabilities)})", _other_model(able))
+    return broken(PURPOSE, f"{model} is {what} (it can do: {', '.join(capabilities)})", _other_model(able, place))
 
 
-def check_tools(kind: Kind, model: str, capabilities: Collection[str] | None, able: Sequence[str] = ()) -> Finding:
+def check_tools(
+    kind: Kind, model: str, capabilities: Collection[str] | None, *, place: str, able: Sequence[str] = ()
+) -> Finding:
     """Judge whether the model can call tools; without them Claude Code can talk, and do nothing."""
     if capabilities is None:
         remedy = "Ask the model itself: bridge doctor … --probe"
@@ -88,7 +94,7 @@ def check_tools(kind: Kind, model: str, capabilities: Collection[str] | None, ab
     return broken(
         TOOLS,
         f"{model} can't call tools: Claude Code could talk, and do nothing",
-        _ENABLE_TOOLS.get(kind) or _other_model(able),
+        _ENABLE_TOOLS.get(kind) or _other_model(able, place),
     )
 
 
@@ -133,5 +139,10 @@ def _is_disabled(status: Answer | None) -> bool:
     return isinstance(cloud, dict) and cloud.get("disabled") is True
 
 
-def _other_model(able: Sequence[str]) -> str:
-    return f"bridge doctor ollama {able[0]}" if able else f"ollama pull {GOOD_MODEL}"
+def _other_model(able: Sequence[str], place: str) -> str:
+    return _command(Kind.OLLAMA, able[0], place) if able else f"ollama pull {GOOD_MODEL}"
+
+
+def _command(kind: Kind, model: str, place: str) -> str:
+    provider = "ollama" if kind is Kind.OLLAMA else "openai"
+    return " ".join(["bridge doctor", provider, model, *([place] if place else [])])
