@@ -62,7 +62,8 @@ class UsageReport(Struct, frozen=True, kw_only=True):
     """Token counts as far as the engine told; None means not told.
 
     ``prompt_tokens`` counts the whole prompt, cached part included; ``output_tokens`` includes thinking. A later
-    report replaces an earlier one field by field. ``prompt_ms`` and ``output_ms`` are the engine's own times.
+    report replaces an earlier one field by field. ``prompt_ms``, ``output_ms`` and
+    ``load_ms`` are the engine's own times for the prompt, the answer, and loading the model first.
     """
 
     prompt_tokens: int | None = None
@@ -71,6 +72,7 @@ class UsageReport(Struct, frozen=True, kw_only=True):
     thinking_tokens: int | None = None
     prompt_ms: float | None = None
     output_ms: float | None = None
+    load_ms: float | None = None
 
 
 class Finish(Struct, frozen=True):

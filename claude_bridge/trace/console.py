@@ -133,9 +133,9 @@ class ConsoleSink:
 
     def _status(self) -> list[tuple[str, int, str]]:
         """Return tag, number and progress of each exchange under way, the oldest first."""
-        now_s = self._now()
+        now_s, speed = self._now(), self._log.reading_tokens_per_s
         return [
-            (exchange.tag, exchange.number, exchange.progress(now_s, self._growth.get(key, _NOTHING)))
+            (exchange.tag, exchange.number, exchange.progress(now_s, self._growth.get(key, _NOTHING), speed))
             for key, exchange in self._log.open.items()
         ]
 

@@ -18,6 +18,7 @@ Mark = Literal["asked", "sent", "first", "done", "failed"]
 Tone = Literal["plain", "dim", "warning", "bad"]
 
 _MAX_SAID = 8
+_TOLD_LOAD_MS = 1_000  # Ollama reports some milliseconds of loading for a model that is loaded
 _SAID_ROWS = {"user": 3, "result": 2}
 _MAX_TEXT_CHARS = 4_000
 _MAX_ARGUMENT_CHARS = 72
@@ -121,6 +122,8 @@ def speed_lines(event: ExchangeEnded) -> list[Line]:
         if writing_s > 0.05 and tokens > 1:
             seen.append(f"then {rate(tokens, writing_s)}")
     engine: list[str] = []
+    if event.load_ms and event.load_ms > _TOLD_LOAD_MS:
+        engine.append(f"loaded the model in {seconds(event.load_ms / 1000)}")
     if event.prompt_ms and event.prompt_tokens is not None:
         read_s, read = event.prompt_ms / 1000, event.prompt_tokens - (event.cached_tokens or 0)
         engine.append(f"read {counted(read, 'token')} in {seconds(read_s)} ({rate(read, read_s)})")

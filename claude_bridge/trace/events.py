@@ -118,6 +118,7 @@ class ExchangeEnded(Struct, frozen=True, kw_only=True, tag=True):
     cached_tokens: int | None
     prompt_ms: float | None
     output_ms: float | None
+    load_ms: float | None = None
     usage_is_estimated: bool
 
 

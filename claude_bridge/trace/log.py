@@ -37,6 +37,7 @@ from claude_bridge.trace.printable import NO_BREAK, rate, seconds, size
 
 _TAG_CHARS = 4
 _MAX_LOSSES = 12
+_ENOUGH_TO_MEASURE = 200  # tokens; a shorter prompt tells little of how fast an engine reads
 _WORRYING_STOPS = frozenset({"max_tokens", "refusal", "model_context_window_exceeded"})
 
 
@@ -64,19 +65,29 @@ class OpenExchange:
         self.first_token_s: float | None = None
         self.repairs: list[ToolInputRepaired] = []
         self.cut: PromptCut | None = None
+        self.waiting_told = False
 
-    def progress(self, now_s: float, growth: Growth) -> str:
-        """Return how far the exchange is, in a line."""
+    def progress(self, now_s: float, growth: Growth, tokens_per_s: float | None = None) -> str:
+        """Return how far the exchange is; ``tokens_per_s`` is how fast the engine reads (None: not known)."""
         passed_s = now_s - self.received_at_s
         if self.sent is None:
             return f"preparing, {_whole_seconds(passed_s)}"
         if self.first_token_s is None:
-            waited = _whole_seconds(passed_s)
-            return f"{self.sent.model}: no token yet, {waited} (~{self.sent.estimated_tokens:,} tokens to read)"
+            return f"{self.sent.model}: no token yet, {_whole_seconds(passed_s)} ({self.to_read(tokens_per_s)})"
         writing_s = passed_s - self.first_token_s
         speed = f" at {rate(growth.tokens, writing_s)}" if writing_s > 1 else ""
         first = seconds(self.first_token_s)
         return f"{self.sent.model}: ~{growth.tokens:,} tokens{speed}, {_whole_seconds(passed_s)} (first after {first})"
+
+    def to_read(self, tokens_per_s: float | None) -> str:
+        """Return how much the engine has to read, and how long that takes if nothing comes from its cache."""
+        tokens = self.sent.estimated_tokens if self.sent else 0
+        if tokens_per_s is None:
+            return f"~{tokens:,} tokens to read"
+        expected_s = tokens / tokens_per_s
+        return (
+            f"~{tokens:,} tokens to read: {_whole_seconds(expected_s)} at {tokens_per_s:,.0f} tokens/s, less from cache"
+        )
 
 
 class Log:
@@ -86,6 +97,8 @@ class Log:
         self.open: dict[str, OpenExchange] = {}
         self._number = 0
         self._known_losses: set[Loss] = set()
+        self.reading_tokens_per_s: float | None = None
+        """How fast the engine read its last long prompt; None: not known yet."""
 
     def take(self, event: TraceEvent, growth: Growth) -> Entry | None:
         """Return what to show of the event, or None. ``growth`` says how much of the answer had gone out."""
@@ -112,7 +125,9 @@ class Log:
             case ClientLeft():
                 entry = self._entry(event, "failed", f"the client left after {seconds(event.after_s)}", [], "warning")
                 return self._closed(event.exchange, entry._replace(lines=[self._how_far(event.exchange, growth)]))
-            case UpstreamAnswered() | WaitingForUpstream() | AnswerGrew():
+            case WaitingForUpstream():
+                return self._waiting(event)
+            case UpstreamAnswered() | AnswerGrew():
                 return None
             case _:
                 assert_never(event)
@@ -163,8 +178,20 @@ class Log:
             lines.append(Line("loss", f"as before: {', '.join(known)}", tone="dim"))
         return lines
 
+    def _waiting(self, event: WaitingForUpstream) -> Entry | None:
+        """Say once for each exchange that the engine reads, or loads its model."""
+        exchange = self._exchange(event)
+        if exchange.first_token_s is not None or exchange.waiting_told:
+            return None
+        exchange.waiting_told = True
+        to_read = exchange.to_read(self.reading_tokens_per_s)
+        return self._entry(event, "first", f"the engine loads or reads, {to_read}", [])
+
     def _ended(self, event: ExchangeEnded) -> Entry:
         exchange = self._exchange(event)
+        read = (event.prompt_tokens or 0) - (event.cached_tokens or 0)
+        if event.prompt_ms and read >= _ENOUGH_TO_MEASURE:
+            self.reading_tokens_per_s = read / event.prompt_ms * 1000
         stop: str = event.message.stop_reason or "no stop reason"
         tone: Tone = "warning" if stop in _WORRYING_STOPS else "plain"
         if event.message.stop_sequence is not None:

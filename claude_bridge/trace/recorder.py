@@ -161,6 +161,7 @@ class Recorder:
                     cached_tokens=usage.cached_tokens,
                     prompt_ms=usage.prompt_ms,
                     output_ms=usage.output_ms,
+                    load_ms=usage.load_ms,
                     usage_is_estimated=usage.prompt_tokens is None or usage.output_tokens is None,
                 )
             )

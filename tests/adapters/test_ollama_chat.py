@@ -206,7 +206,8 @@ def test_everything_in_one_line() -> None:
 
 def test_times_are_told_in_milliseconds() -> None:
     last = line("stop") | {"prompt_eval_count": 9, "prompt_eval_duration": 1_500_000, "eval_duration": 2_000_000}
-    assert _deltas(ndjson(last))[0] == UsageReport(prompt_tokens=9, prompt_ms=1.5, output_ms=2.0)
+    last |= {"load_duration": 8_000_000_000}
+    assert _deltas(ndjson(last))[0] == UsageReport(prompt_tokens=9, prompt_ms=1.5, output_ms=2.0, load_ms=8_000)
 
 
 @pytest.mark.parametrize(

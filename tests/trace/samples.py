@@ -17,6 +17,7 @@ from claude_bridge.trace.events import (
     RequestReceived,
     RequestSent,
     ToolInputRepaired,
+    WaitingForUpstream,
 )
 from claude_bridge.wire.anthropic import AnswerBlock, Message, TextBlock, Usage
 
@@ -66,6 +67,10 @@ def sent(
         losses=losses or [],
         body=msgspec.json.encode({"model": "qwen3:1.7b", "messages": messages, **fields}) if body is None else body,
     )
+
+
+def waiting() -> WaitingForUpstream:
+    return WaitingForUpstream(exchange=EXCHANGE, at_s=NOON + 10, after_s=10)
 
 
 def first_token(*, exchange: str = EXCHANGE) -> FirstToken:

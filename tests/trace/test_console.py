@@ -22,7 +22,19 @@ from claude_bridge.trace.bus import Bus
 from claude_bridge.trace.console import ConsoleSink, StderrConsole
 from claude_bridge.trace.events import TraceEvent
 from claude_bridge.wire.anthropic import TextBlock, ThinkingBlock, ToolUseBlock
-from tests.trace.samples import NOON, client_left, cut, ended, failed, first_token, grew, received, repaired, sent
+from tests.trace.samples import (
+    NOON,
+    client_left,
+    cut,
+    ended,
+    failed,
+    first_token,
+    grew,
+    received,
+    repaired,
+    sent,
+    waiting,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -300,6 +312,22 @@ def test_a_pipe_gets_plain_lines_and_no_progress() -> None:
         "◀ 12:00:06 end_turn after 6.4 s",
     ]
     assert "\x1b" not in text
+
+
+def test_a_pipe_is_told_once_that_the_engine_reads() -> None:
+    text = shown(sent(), waiting(), waiting(), first_token(), waiting())
+    assert text.count("the engine loads or reads") == 1
+    assert "~9,100 tokens to read" in text
+
+
+def test_once_a_speed_is_known_the_wait_is_foreseen() -> None:
+    text = shown(sent(), ended(cached_tokens=0, prompt_ms=20_000.0), sent(), waiting())
+    assert "~9,100 tokens to read: 20 s at 455" in text
+
+
+def test_loading_a_model_is_told_where_it_took_its_time() -> None:
+    assert "loaded the model in 8.0 s" in shown(ended(load_ms=8_000.0))
+    assert "loaded" not in shown(ended(load_ms=40.0))
 
 
 def test_a_terminal_gets_colours_and_progress_that_goes_away() -> None:

@@ -159,6 +159,7 @@ def _usage(chunk: ollama.ChatChunk) -> UsageReport:
         output_tokens=token_count(chunk.eval_count),
         prompt_ms=_ms(chunk.prompt_eval_duration),
         output_ms=_ms(chunk.eval_duration),
+        load_ms=_ms(chunk.load_duration),
     )
 
 
