@@ -120,6 +120,8 @@ def print_findings(findings: Sequence[tuple[str, str, str, str | None]]) -> None
     from rich.table import Table
     from rich.text import Text
 
+    from claude_bridge.trace.printable import printable
+
     console = Console(highlight=False)
     width = max((len(name) for _, name, _, _ in findings), default=0)
     for mark, name, seen, remedy in findings:
@@ -128,10 +130,12 @@ def print_findings(findings: Sequence[tuple[str, str, str, str | None]]) -> None
         row.add_column(width=1)
         row.add_column(width=width)
         row.add_column(overflow="fold")
-        row.add_row(Text(sign, style=f"bold {style}"), Text(name, style="bold"), Text(seen))
+        row.add_row(Text(sign, style=f"bold {style}"), Text(name, style="bold"), Text(printable(seen)))
         console.print(row)
         if remedy is not None:  # with all the width that there is: a command to paste should stay in one line
-            console.print(Padding(Text.assemble(("→ ", "bold"), (remedy, style)), (0, 0, 0, 3), expand=False))
+            console.print(
+                Padding(Text.assemble(("→ ", "bold"), (printable(remedy), style)), (0, 0, 0, 3), expand=False)
+            )
     counts = {mark: sum(finding[0] == mark for finding in findings) for mark in _MARKS}
     told = [f"{counts['bad']} broken"] * bool(counts["bad"]) + [f"{counts['warn']} to look at"] * bool(counts["warn"])
     console.print(Text(f"\n{', '.join(told) or 'All is well'}.", style="bold"))

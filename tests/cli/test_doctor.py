@@ -176,6 +176,14 @@ async def test_what_can_not_be_looked_at_is_told_in_a_panel(
     assert SECRET not in done.stderr
 
 
+async def test_what_an_engine_calls_its_models_can_not_steer_the_terminal(machine: Machine) -> None:
+    async with FakeUpstream(documents={"/v1/models": model_list("\x1b[2Jm")}) as engine:
+        done = await machine.doctor("openai", "other", "--base-url", engine.base_url)
+
+    assert "\\x1b[2Jm" in done.stdout
+    assert "\x1b" not in done.stdout
+
+
 # --- --probe --------------------------------------------------------------------------------------------------
 
 

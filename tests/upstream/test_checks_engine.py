@@ -14,8 +14,12 @@ from claude_bridge.upstream.checks.gather import gather_answers
 from tests.fake_upstream import (
     Close,
     FakeUpstream,
+    Head,
+    Raw,
     ReceivedRequest,
     Reply,
+    Reset,
+    Send,
     document,
     json_document,
     model_list,
@@ -249,6 +253,48 @@ async def test_an_old_ollama_is_to_be_updated() -> None:
     assert bad(found) == ["version"]
     assert "0.12.10" in found["version"].seen
     assert "install.sh" in remedy(found["version"])
+
+
+STRANGE: dict[str, Reply] = {
+    "reset": [Reset()],
+    "garbage": [Raw(b"\x00\x01\x02 garbage\r\n\r\n"), Close()],
+    "no JSON": document(b"{"),
+    "deep JSON": document(b"[" * 100_000),
+    "no UTF-8": document(b'{"models": [{"name": "\xff"}], "data": [{"id": "\xff"}]}'),
+    "a number": json_document(7),
+    "null": json_document({"models": None, "data": None, "capabilities": None, "version": None}),
+    "wrong types": json_document({"models": [1, {"name": []}], "data": [{"id": {}}], "capabilities": "tools"}),
+    "a redirect to nowhere": document(b"", status=302, headers={"location": "http://[half"}),
+    "a broken body": [Head(200, {"content-type": "application/json", "content-length": "99"}), Send(b"{"), Close()],
+}
+
+
+@pytest.mark.parametrize("reply", STRANGE.values(), ids=STRANGE)
+async def test_strange_answers_are_findings_and_never_errors(reply: Reply) -> None:
+    paths = ["/v1/models", "/models", "/api/version", "/props", "/version", "/api/v0/models"]
+    async with FakeUpstream(lambda _: reply, documents=dict.fromkeys(paths, reply)) as upstream:
+        found = await findings(upstream.base_url, "m")
+
+    assert bad(found)
+
+
+@pytest.mark.parametrize("reply", STRANGE.values(), ids=STRANGE)
+@pytest.mark.parametrize("model", ["", "m"])
+async def test_strange_answers_of_an_ollama_are_findings_too(reply: Reply, model: str) -> None:
+    paths = ["/api/tags", "/api/ps", "/api/status"]
+    documents = {**dict.fromkeys(paths, reply), "/api/version": json_document({"version": "0.32.15"})}
+    async with FakeUpstream(lambda _: reply, documents=documents) as upstream:
+        found = await findings(f"http://127.0.0.1:{upstream.port}", model)
+
+    assert found["engine"].seen == "Ollama 0.32.15"
+    assert "model" in found
+
+
+async def test_a_name_that_an_engine_made_up_can_not_become_a_command() -> None:
+    async with FakeUpstream(documents={"/v1/models": model_list("m; rm -rf ~")}) as engine:
+        found = await findings(engine.base_url, "m; rm -rf", provider="openai")
+
+    assert remedy(found["model"]).startswith("bridge doctor openai 'm; rm -rf ~' ")
 
 
 # --- the model ------------------------------------------------------------------------------------------------

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from ipaddress import ip_address
-from urllib.parse import urlsplit
 
 from msgspec import Struct
 
 from claude_bridge.upstream.checks.finding import Finding, broken, doubtful, fine
+from claude_bridge.upstream.checks.places import place_of
 from claude_bridge.upstream.client import is_loopback
 
 PROXY, PORT, CLIENT, SETTINGS = "proxy", "bridge port", "Claude Code", "client settings"
@@ -42,8 +42,7 @@ def check_proxy(environment: Mapping[str, str], *, engine_host: str) -> Finding:
     is_near = _is_near(engine_host)
     if "*" in exempt or ("127.0.0.1" in exempt and (not is_near or engine_host.lower() in exempt)):
         return fine(PROXY, f"{set_names[0]} is set, and this machine is exempt")
-    proxy = environment[set_names[0]]
-    place = urlsplit(proxy if "://" in proxy else f"//{proxy}").netloc.rpartition("@")[2]
+    place = place_of(environment[set_names[0]])
     if "127.0.0.1" in exempt:
         return doubtful(
             PROXY,
@@ -103,7 +102,7 @@ def check_settings(environment: Mapping[str, str], files: list[SettingsFile], *,
     ]
     given = environment.get("ANTHROPIC_BASE_URL", "").strip()
     if given and not _is_same_place(given, bridge_url):
-        seen = f"ANTHROPIC_BASE_URL is {_place(given)}, not the bridge"
+        seen = f"ANTHROPIC_BASE_URL is {place_of(given) or 'no address'}, not the bridge"
         findings.append(doubtful(SETTINGS, seen, f"export ANTHROPIC_BASE_URL={bridge_url}"))
     if environment.get("ANTHROPIC_API_KEY", "").strip():
         seen = "ANTHROPIC_API_KEY is set: Claude Code would send it to the bridge"
@@ -122,7 +121,7 @@ def _overrides(file: SettingsFile, bridge_url: str) -> list[Finding]:
     ]
     given = env.get("ANTHROPIC_BASE_URL", "").strip()
     if given and not _is_same_place(given, bridge_url):
-        seen = f"ANTHROPIC_BASE_URL in {file.name} is {_place(given)}: it wins over the shell's"
+        seen = f"ANTHROPIC_BASE_URL in {file.name} is {place_of(given) or 'no address'}: it wins over the shell's"
         findings.append(broken(SETTINGS, seen, _remove("ANTHROPIC_BASE_URL", file)))
     findings += [
         doubtful(SETTINGS, f"{name} in {file.name} is sent to the bridge in place of the shell's", _remove(name, file))
@@ -141,9 +140,4 @@ def _is_on(value: str | None) -> bool:
 
 
 def _is_same_place(url: str, other: str) -> bool:
-    return _place(url).replace("localhost", "127.0.0.1") == _place(other).replace("localhost", "127.0.0.1")
-
-
-def _place(url: str) -> str:
-    """Return the host and port alone: the rest of a URL may hold secrets."""
-    return urlsplit(url if "://" in url else f"//{url}").netloc.rpartition("@")[2] or "no address"
+    return place_of(url).replace("localhost", "127.0.0.1") == place_of(other).replace("localhost", "127.0.0.1")

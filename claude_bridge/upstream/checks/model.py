@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from difflib import get_close_matches
+from shlex import quote as quote_for_shell
 
 import msgspec
 
@@ -47,7 +48,7 @@ def check_installed(
     wanted = with_tag(model) if kind is Kind.OLLAMA else model
     near = get_close_matches(wanted, names, n=3, cutoff=0.5)
     if kind is Kind.OLLAMA:
-        remedy = f"ollama pull {model}"
+        remedy = f"ollama pull {quote_for_shell(model)}"
         seen = f"{model!r} is not installed"
         if near:
             return broken(
@@ -145,4 +146,4 @@ def _other_model(able: Sequence[str], place: str) -> str:
 
 def _command(kind: Kind, model: str, place: str) -> str:
     provider = "ollama" if kind is Kind.OLLAMA else "openai"
-    return " ".join(["bridge doctor", provider, model, *([place] if place else [])])
+    return " ".join(["bridge doctor", provider, quote_for_shell(model), *([place] if place else [])])

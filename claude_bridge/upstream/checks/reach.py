@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from shlex import quote as quote_for_shell
 from urllib.parse import urlsplit
 
 from claude_bridge.conversion.upstream_errors import quote, refusal_words
 from claude_bridge.upstream.checks.answers import Answer, Trouble
 from claude_bridge.upstream.checks.facts import Kind
 from claude_bridge.upstream.checks.finding import Finding, broken, doubtful, fine
+from claude_bridge.upstream.checks.places import place_of
 from claude_bridge.upstream.client import is_loopback
 from claude_bridge.upstream.ollama import OLDEST_VERSION, version_numbers
 
@@ -40,7 +42,9 @@ def check_reachable(answers: Sequence[Answer], *, provider: str, elsewhere: Sequ
                 _start(host, root.port, provider, elsewhere),
             )
         case Trouble.UNKNOWN_HOST:
-            return broken(REACHABLE, f"the host name {host!r} is unknown", "Check the spelling of --base-url.")
+            return broken(
+                REACHABLE, f"the host name {host!r} is unknown", "Check the spelling of --base-url, and the network."
+            )
         case Trouble.CERTIFICATE:
             remedy = "Trust the certificate's authority: export SSL_CERT_FILE=/path/to/authority.pem"
             return broken(REACHABLE, f"{address} has a certificate that is not trusted", remedy)
@@ -84,10 +88,10 @@ def check_stranger(answers: Sequence[Answer], *, provider: str, owner: str, else
     # A path that exists tells more than one that does not.
     best = shown or next((answer for answer in answers if answer.status not in (None, 404)), answers[-1])
     if moved is not None:
-        where = urlsplit(moved.location)
-        to = f"{where.scheme}://{where.netloc.rpartition('@')[2]}" if where.netloc else "another path"
+        place = place_of(moved.location) if "://" in moved.location else ""
+        to = f"{moved.location.partition('://')[0]}://{place}" if place else "another path"
         seen = f"{moved.url} redirects to {to}"
-        remedy = f"--base-url {to}" if where.netloc else "Check --base-url."
+        remedy = f"--base-url {quote_for_shell(to)}" if place else "Check --base-url."
     elif shown is not None:
         seen, remedy = f"{best.url} answers with a web page, not with JSON: this is no engine", ""
     elif best.status == 200:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from shlex import quote as quote_for_shell
+
 from claude_bridge.upstream.checks.facts import Kind
 from claude_bridge.upstream.checks.finding import Finding, broken, doubtful, fine
 from claude_bridge.upstream.window import (
@@ -39,7 +41,7 @@ def check_ollama_window(name: str, model: ModelDescription, loaded: LoadedModel 
         remedy = f"Take a model with a longer window, or give Claude Code fewer tools: {_FEWER_TOOLS}"
     else:
         wished = min(trained, DEFAULT_WINDOW_TOKENS)
-        remedy = f"bridge serve ollama {name} --context-window {wished}"
+        remedy = f"bridge serve ollama {quote_for_shell(name)} --context-window {wished}"
     return _judge(seen, window.tokens, remedy if window.tokens < min(trained, DEFAULT_WINDOW_TOKENS) else None, remedy)
 
 
