@@ -24,6 +24,9 @@ DEFAULT_PORT = 8765
 CLAUDE_CODE_PROMPT_TOKENS = 13_000
 """What Claude Code 2.1.330 sends before the user has said a word."""
 
+COMFORTABLE_TOKENS = 49_152
+"""Below this the files that Claude Code reads again after it compacted may fill the window at once."""
+
 CLAUDE_CODE_RESERVE_TOKENS = 13_000
 """What Claude Code 2.1.330 keeps free beside an answer before it compacts, however small the window."""
 
@@ -176,6 +179,11 @@ def _tell(plan: Plan, listening: Listening, upstream: Upstream) -> None:
                 f"Claude Code's first request alone takes about {CLAUDE_CODE_PROMPT_TOKENS:,} tokens: give the engine "
                 "a larger window, or start claude with fewer tools: --tools Bash,Read,Edit,Write"
             )
+        )
+    elif upstream.window_tokens and upstream.window_tokens < COMFORTABLE_TOKENS:
+        output.say(
+            "  · a small window for Claude Code: if it stops with “Autocompact is thrashing”, give a larger one, "
+            "or start claude with fewer tools: --tools Bash,Read,Edit,Write"
         )
     for variable, value in client_environment(listening, upstream).items():
         output.say(f"  export {variable}={shlex.quote(value) if value else ''}")

@@ -18,6 +18,9 @@ RESERVE_TOKENS = 6_000
 _MOST_OF_WINDOW = 6
 """The reserve is at most one part in so many of a small window."""
 
+_FEW_TURNS = 4
+"""With fewer answers than these a conversation has just been compacted: doing it again would gain nothing."""
+
 _ASKS_FOR_SUMMARY = "<summary>"
 """What every version of Claude Code wants a summary to stand in."""
 
@@ -66,13 +69,14 @@ def find_overlong(request: FitRequest, estimate: int, window_tokens: int | None)
 def no_room_to_compact(request: FitRequest, prompt_tokens: int, window_tokens: int | None) -> PromptTooLongError | None:
     """Return the refusal of a turn after which the conversation could not be compacted any more, or None.
 
-    Never of what compacting can't shorten: a first question, and the request for the summary itself. Whether these
-    fit is for the engine to say.
+    Never of what compacting can't shorten: a conversation of a few turns, and the request for the summary itself.
+    Whether these fit is for the engine to say.
     """
     if window_tokens is None:
         return None
     limit = window_tokens - min(RESERVE_TOKENS, window_tokens // _MOST_OF_WINDOW)
-    if prompt_tokens <= limit or all(turn.is_user for turn in request.turns) or _asks_for_summary(request):
+    answers = sum(not turn.is_user for turn in request.turns)
+    if prompt_tokens <= limit or answers < _FEW_TURNS or _asks_for_summary(request):
         return None
     return PromptTooLongError(prompt_tokens, limit)
 

@@ -29,16 +29,40 @@ SUMMARY = "<summary>" + "Some parts were read, and nothing in them is new. " * 1
 LOADER_OPTIONS = ("keep_alive", "truncate", "shift")
 
 
-class Reader:
-    """A model that looks at one part after the other, every sixth of them whole, and then has its answer."""
+class Form(Struct, frozen=True, kw_only=True):
+    """How a session is played; ``is_told`` says that the client knows the window, as ``bridge serve`` prints it."""
 
-    def __init__(self, project: Path) -> None:
+    is_told: bool
+    bytes_per_token: float = 3.8
+    reads_whole: int = 6
+    """Which parts the model reads whole: each so many-th."""
+    lines: int = 600
+    arguments: tuple[str, ...] = ()
+
+
+FORMS = {
+    "told": Form(is_told=True),
+    "told, dense tokenizer": Form(is_told=True, bytes_per_token=3.3),
+    # After it compacted, the client reads such files again: beside its full set of tools that fills the window.
+    "told, few tools, files that are read again": Form(
+        is_told=True, reads_whole=2, lines=200, arguments=("--tools", "Bash,Read,Edit,Write")
+    ),
+    "not told": Form(is_told=False),
+    "not told, dense tokenizer": Form(is_told=False, bytes_per_token=3.3),
+}
+
+
+class Reader:
+    """A model that looks at one part after the other, some of them whole, and then has its answer."""
+
+    def __init__(self, project: Path, form: Form) -> None:
         self.heard: list[dict[str, Any]] = []
         """The chats that it answered in its own matter."""
         self.summed_up: list[dict[str, Any]] = []
         self._project = project
+        self._reads_whole = form.reads_whole
         for step in range(STEPS):
-            lines = [f"Line {line} of part {step} tells of nothing new.\n" for line in range(600)]
+            lines = [f"Line {line} of part {step} tells of nothing new.\n" for line in range(form.lines)]
             (project / f"part{step}.txt").write_text("".join(lines))
 
     def speak(self, body: dict[str, Any]) -> Sequence[Mapping[str, Any]]:
@@ -49,7 +73,7 @@ class Reader:
         self.heard.append(body)
         if step == STEPS:
             return [{"content": "All parts "}, {"content": "were read."}]
-        if step % 6 == 0:
+        if step % self._reads_whole == 0:
             return [call_line("Read", {"file_path": str(self._project / f"part{step}.txt")})]
         return [call_line("Bash", {"command": f"head -c 4000 part{step}.txt", "description": "Look"})]
 
@@ -57,28 +81,19 @@ class Reader:
 class Played(Struct, frozen=True, kw_only=True):
     """A session that is over, and what the engine and the bridge said in it."""
 
-    is_told: bool
+    form: Form
     session: Session
     reader: Reader
     bodies: list[dict[str, Any]]
     refusals: list[str]
 
 
-@pytest.fixture(
-    scope="module",
-    params=[
-        pytest.param((True, 3.8), id="told"),
-        pytest.param((True, 3.3), id="told, dense tokenizer"),
-        pytest.param((False, 3.8), id="not told"),
-        pytest.param((False, 3.3), id="not told, dense tokenizer"),
-    ],
-)
+@pytest.fixture(scope="module", params=FORMS.values(), ids=list(FORMS))
 async def played(request: pytest.FixtureRequest, new_claude_code: Callable[[], ClaudeCode]) -> Played:
-    """A session of which the client was told the window, as ``bridge serve`` prints it, or not."""
-    is_told, bytes_per_token = request.param
+    form: Form = request.param
     claude_code, trace = new_claude_code(), KeptTrace()
-    reader = Reader(claude_code.project)
-    chat = chat_that_counts(reader.speak, bytes_per_token=bytes_per_token)
+    reader = Reader(claude_code.project, form)
+    chat = chat_that_counts(reader.speak, bytes_per_token=form.bytes_per_token)
     async with ScriptedOllama({MODEL: a_model("tools")}, chat=chat) as ollama:
         asked = upstream_of(PROVIDERS["ollama"], base_url=ollama.root_url, model=MODEL)
         upstream = await discover_ollama(asked, None, window_tokens=None)
@@ -87,10 +102,10 @@ async def played(request: pytest.FixtureRequest, new_claude_code: Callable[[], C
         told = {name: value for name, value in pasted.items() if name.startswith("CLAUDE_CODE_MAX")}
         async with open_bridge(upstream, trace) as url:
             session = await claude_code.ask(
-                url, "Read all parts.", "--model", MODEL, environment=told if is_told else {}
+                url, "Read all parts.", "--model", MODEL, *form.arguments, environment=told if form.is_told else {}
             )
         return Played(
-            is_told=is_told,
+            form=form,
             session=session,
             reader=reader,
             bodies=[chat.json for chat in ollama.chats],
@@ -112,7 +127,7 @@ async def test_it_compacts_now_and_then_and_not_at_every_turn(played: Played) ->
 
 async def test_only_a_client_that_does_not_know_the_window_is_refused(played: Played) -> None:
     compactions = len(played.session.notices("compact_boundary"))
-    assert len(played.refusals) == (0 if played.is_told else compactions)
+    assert len(played.refusals) == (0 if played.form.is_told else compactions)
     assert all(message.startswith("prompt is too long: ") for message in played.refusals)
 
 

@@ -29,7 +29,7 @@ def fit(*messages: dict[str, Any]) -> FitRequest:
     [pytest.param(100_000, 94_000, id="large"), pytest.param(12_000, 10_000, id="small: a sixth")],
 )
 def test_a_turn_that_leaves_no_room_for_a_summary_is_refused_with_numbers(window_tokens: int, limit: int) -> None:
-    conversation = fit(HI, HELLO, HI)
+    conversation = fit(*[HI, HELLO] * 4, HI)
 
     assert no_room_to_compact(conversation, limit, window_tokens) is None
     refusal = no_room_to_compact(conversation, limit + 1, window_tokens)
@@ -39,14 +39,18 @@ def test_a_turn_that_leaves_no_room_for_a_summary_is_refused_with_numbers(window
 
 @pytest.mark.parametrize(
     "messages",
-    [pytest.param([HI], id="a first question"), pytest.param([HI, HELLO, SUM_UP], id="the request for the summary")],
+    [
+        pytest.param([HI], id="a first question"),
+        pytest.param([*[HI, HELLO] * 3, HI], id="a few turns"),
+        pytest.param([*[HI, HELLO] * 4, SUM_UP], id="the request for the summary"),
+    ],
 )
 def test_what_compacting_can_not_shorten_is_left_to_the_engine(messages: list[dict[str, Any]]) -> None:
     assert no_room_to_compact(fit(*messages), 99_000, 100_000) is None
 
 
 def test_nothing_is_refused_where_the_window_is_not_known() -> None:
-    assert no_room_to_compact(fit(HI, HELLO, HI), 10**9, None) is None
+    assert no_room_to_compact(fit(*[HI, HELLO] * 4, HI), 10**9, None) is None
 
 
 def test_the_scale_follows_what_the_engine_counts() -> None:

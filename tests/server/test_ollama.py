@@ -80,8 +80,7 @@ def deltas(events: list[StreamEvent]) -> list[str]:
 def a_conversation(words: str) -> list[dict[str, Any]]:
     return [
         {"role": "user", "content": words},
-        {"role": "assistant", "content": "I see."},
-        {"role": "user", "content": "And now?"},
+        *[{"role": "assistant", "content": "I see."}, {"role": "user", "content": "And now?"}] * 4,
     ]
 
 
