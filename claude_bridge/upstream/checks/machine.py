@@ -14,6 +14,8 @@ from claude_bridge.upstream.client import is_loopback
 PROXY, PORT, CLIENT, SETTINGS = "proxy", "bridge port", "Claude Code", "client settings"
 
 _PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+"""Measured with Claude Code 2.1: each one of them swallows http://127.0.0.1, and NO_PROXY=localhost does not help."""
+
 _OTHER_SERVICES = ("CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX", "CLAUDE_CODE_USE_FOUNDRY")
 """With one of these set, Claude Code asks that service, whatever its base URL is."""
 
