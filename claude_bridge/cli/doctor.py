@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
@@ -10,7 +9,7 @@ from urllib.parse import urlsplit
 import typer
 
 from claude_bridge.cli import output
-from claude_bridge.errors import SetupError
+from claude_bridge.cli.engine import address_of, key_of, provider_row
 
 if TYPE_CHECKING:
     from claude_bridge.upstream.checks.engine import Asked
@@ -66,28 +65,12 @@ def doctor(
 
 def _asked(provider: str, model: str, base_url: str | None, api_key: str | None) -> tuple[Asked, str | None]:
     """Return what is asked about, and the key (None: there is none)."""
-    from claude_bridge.providers import PROVIDERS, base_url_from
     from claude_bridge.upstream.checks.engine import Asked
 
-    row = PROVIDERS.get(provider or "ollama")
-    if row is None:
-        raise SetupError(f"There is no provider {provider!r} to look at.", f"Known ones: {', '.join(PROVIDERS)}.")
+    row = provider_row(provider or "ollama")
     is_usual_url = base_url is None  # or a variable's, which is set for the next command too
-    if base_url is None and row.base_url_variable and (given := os.environ.get(row.base_url_variable, "").strip()):
-        base_url = base_url_from(given)
-    url = (base_url or row.base_url).rstrip("/")
-    try:
-        parts = urlsplit(url)
-        is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port that is none, or half an IPv6 address
-        is_address = False
-    if not is_address:
-        raise SetupError("--base-url is no address.", "Try: --base-url http://localhost:11434")
-    if "@" in parts.netloc:
-        raise SetupError("--base-url holds a password.", "Give the address alone, and the key by --api-key.")
-    key = (api_key or os.environ.get(row.key_variable, "")).strip() or None
-    if key is not None and not (key.isascii() and key.isprintable()):
-        raise SetupError("The key holds characters that no key can have.", f"Copy it again to {row.key_variable}.")
+    url = (address_of(row, base_url) or row.base_url).rstrip("/")
+    key = key_of(row, api_key)
     asked = Asked(
         provider=provider,
         model=model,

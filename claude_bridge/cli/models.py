@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from claude_bridge.cli import output
+from claude_bridge.cli.engine import LOCAL, key_hint, named_upstream, provider_row
 from claude_bridge.errors import SetupError, UpstreamError
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from claude_bridge.upstream.listing import Listing, Place
     from claude_bridge.upstream.offered import Cost, OfferedModel
 
-LOCAL = "local"
 
 EXAMPLES = (
     "Examples:  bridge models  ·  bridge models ollama --all  ·  "
@@ -109,18 +109,12 @@ def _ask_everywhere() -> list[Listing]:
 
 
 def _place(provider: str, base_url: str | None, api_key: str | None) -> Place:
-    from urllib.parse import urlsplit
-
-    from claude_bridge.cli.serve import _key_hint, _upstream
     from claude_bridge.upstream.listing import Place
 
     if provider == LOCAL:
         raise SetupError("The provider 'local' has no list: it runs one model at a time.", "Try: bridge serve local")
-    upstream, key = _upstream(provider, "", base_url, api_key)
-    if "@" in urlsplit(upstream.base_url).netloc:
-        # It would stand in every error text and table.
-        raise SetupError("OLLAMA_HOST holds a password.", "Set the address alone, and the key in OLLAMA_API_KEY.")
-    return Place(provider=provider, upstream=upstream, api_key=key, key_hint=_key_hint(provider))
+    upstream, key = named_upstream(provider, "", base_url, api_key)
+    return Place(provider=provider, upstream=upstream, api_key=key, key_hint=key_hint(provider_row(provider)))
 
 
 def _shown(listing: Listing, *, every: bool) -> tuple[OfferedModel, ...]:

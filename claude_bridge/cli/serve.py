@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
-from urllib.parse import urlsplit
 
 import typer
 
 from claude_bridge.cli import output
+from claude_bridge.cli.engine import LOCAL, key_hint, named_upstream, provider_row
 from claude_bridge.errors import SetupError
 
 if TYPE_CHECKING:
     from claude_bridge.cli.running import Listening, Plan
     from claude_bridge.providers import Upstream
 
-LOCAL = "local"
 DEFAULT_PORT = 8765
 
 CLAUDE_CODE_PROMPT_TOKENS = 13_000
@@ -87,16 +85,17 @@ def serve(
         from claude_bridge.cli.local import start_embedded
 
         engine = start_embedded(model_file, window_tokens=context_window)
-        upstream, key, check = engine.upstream, None, False
+        upstream, key, check, hint = engine.upstream, None, False, ""
     else:
-        upstream, key = _upstream(provider, model, base_url, api_key)
+        upstream, key = named_upstream(provider, model, base_url, api_key)
+        hint = key_hint(provider_row(provider))
         if api is not None:
             upstream = _with_api(upstream, api)
     listening = Listening(host=host, port=port, auth_token=auth_token or _token_for(host))
     plan = Plan(
         upstream=upstream,
         api_key=key,
-        key_hint=_key_hint(provider),
+        key_hint=hint,
         check=check,
         may_upgrade=api is None,
         max_output_tokens=max_tokens,
@@ -107,32 +106,6 @@ def serve(
     run_server(plan, listening, tell=_tell)
 
 
-def _upstream(provider: str, model: str, base_url: str | None, api_key: str | None) -> tuple[Upstream, str | None]:
-    from claude_bridge.providers import PROVIDERS, base_url_from, upstream_of
-
-    row = PROVIDERS.get(provider)
-    if row is None:
-        known = ", ".join([*PROVIDERS, LOCAL])
-        raise SetupError(f"There is no provider {provider!r}.", f"Known ones: {known}.")
-    if base_url is not None and not _is_address(base_url):
-        example = f"http://{base_url}" if "://" not in base_url else "http://localhost:11434/v1"
-        raise SetupError(f"--base-url {base_url!r} is no address.", f"Try: --base-url {example}")
-    if base_url is not None and "@" in urlsplit(base_url).netloc:
-        # It would stand in every error text and log.
-        raise SetupError("--base-url holds a password.", "Give the address alone, and the key by --api-key.")
-    key = (api_key or os.environ.get(row.key_variable, "")).strip() or None
-    if key is not None and not (key.isascii() and key.isprintable()):
-        raise SetupError("The key holds characters that no key can have.", f"Copy it again. {_key_hint(provider)}")
-    if base_url is None and row.base_url_variable and (given := os.environ.get(row.base_url_variable, "").strip()):
-        base_url = base_url_from(given)
-    if key is None and base_url is None and row.needs_key:
-        raise SetupError(
-            f"{row.display_name} at {row.base_url} asks for a key, and none was given.",
-            f"{_key_hint(provider)} For an engine of your own, say where it is: --base-url URL",
-        )
-    return upstream_of(row, base_url=base_url, model=model), key
-
-
 def _with_api(upstream: Upstream, api: str) -> Upstream:
     from msgspec.structs import replace
 
@@ -141,21 +114,6 @@ def _with_api(upstream: Upstream, api: str) -> Upstream:
     if api not in ADAPTERS:
         raise SetupError(f"There is no API {api!r}.", f"Known ones: {', '.join(ADAPTERS)}.")
     return replace(upstream, adapter=ADAPTERS[api])
-
-
-def _is_address(base_url: str) -> bool:
-    try:
-        parts = urlsplit(base_url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port that is none, or half an IPv6 address
-        return False
-
-
-def _key_hint(provider: str) -> str:
-    from claude_bridge.providers import PROVIDERS
-
-    row = PROVIDERS.get(provider)
-    return f"Set {row.key_variable}, or give --api-key." if row else ""
 
 
 def _token_for(host: str) -> str | None:

@@ -61,6 +61,7 @@ async def serve(
         connections.start_soon(server.accept, listener, accepting)
         await anext(signals)
         accepting.cancel()
+        await server.refusing.wait()  # before anybody is told: who comes now must go elsewhere, not be cut off
         server.close_idle()
         if service.running:
             answers = "1 answer" if len(service.running) == 1 else f"{len(service.running)} answers"
@@ -95,6 +96,8 @@ class _Server:
     """The connections that are open."""
 
     def __init__(self, service: Service, limits: Limits) -> None:
+        self.refusing = anyio.Event()
+        """Set once new connections are refused."""
         self._service = service
         self._limits = limits
         self._connections: set[Connection] = set()
@@ -103,10 +106,12 @@ class _Server:
     async def accept(self, listener: MultiListener[SocketStream], scope: anyio.CancelScope) -> None:
         """Take connections until the scope is cancelled, and close the listener; connections that are open go on."""
         # The listener is closed when nobody waits for connections any more: before, trio would raise.
-        async with anyio.create_task_group() as tasks, listener:
-            with scope:
-                while True:
-                    await self._accept_until_error(listener, tasks)
+        async with anyio.create_task_group() as tasks:
+            async with listener:
+                with scope:
+                    while True:
+                        await self._accept_until_error(listener, tasks)
+            self.refusing.set()
 
     async def _accept_until_error(self, listener: MultiListener[SocketStream], tasks: TaskGroup) -> None:
         try:

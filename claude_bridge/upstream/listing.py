@@ -27,7 +27,6 @@ from claude_bridge.upstream.offered import (
     tells_more_than_names,
 )
 from claude_bridge.upstream.ollama import (
-    AT_ONCE,
     describe_models,
     installed_models,
     probe_version,
@@ -42,7 +41,7 @@ from claude_bridge.wire.model_lists import (
     parse_props,
     parse_studio_models,
 )
-from claude_bridge.wire.ollama import InstalledModel, ModelDescription, parse_ps
+from claude_bridge.wire.ollama import parse_ps
 
 UNINVITED_LIMIT_S = 4.0
 """How long a place that the user did not name may take to tell all."""
@@ -173,34 +172,11 @@ async def _list_ollama(place: Place) -> Listing | None:
             return None
         installed = await installed_models(client)
         loaded = await _loaded_names(client)
-        descriptions = await _descriptions(client, installed)
+        descriptions = await describe_models(client, [model.name for model in installed])
     models = [
         offered_by_ollama(model, descriptions[model.name], loaded) for model in installed if model.name in descriptions
     ]
     return Listing(provider="ollama", engine=f"Ollama {version}", base_url=root, models=tuple(models))
-
-
-async def _descriptions(
-    client: UpstreamClient, installed: Sequence[InstalledModel]
-) -> dict[str, ModelDescription | None]:
-    """Return what each model is: None where that can't be had; a model that has gone meanwhile is left out.
-
-    One broken model must not cost the list, hence each is asked about by itself.
-    """
-    descriptions: dict[str, ModelDescription | None] = {}
-    limit = anyio.CapacityLimiter(AT_ONCE)
-
-    async def describe(name: str) -> None:
-        async with limit:
-            try:
-                descriptions.update(await describe_models(client, [name]))
-            except* UpstreamError:
-                descriptions[name] = None
-
-    async with anyio.create_task_group() as tasks:
-        for model in installed:
-            tasks.start_soon(describe, model.name)
-    return descriptions
 
 
 async def _loaded_names(client: UpstreamClient) -> set[str] | None:

@@ -6,7 +6,6 @@ An Ollama is known by /api/version: other engines answer /api/tags too.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from difflib import get_close_matches
 
 import anyio
@@ -99,15 +98,18 @@ async def installed_models(client: UpstreamClient) -> list[ollama.InstalledModel
         raise UpstreamBrokenError(f"Ollama's list of models can't be read: {error}") from error
 
 
-async def describe_models(client: UpstreamClient, names: Sequence[str]) -> dict[str, ollama.ModelDescription]:
-    """Return what each model is, asked side by side; one that is gone, or can't be described, is left out."""
-    descriptions: dict[str, ollama.ModelDescription] = {}
+async def describe_models(client: UpstreamClient, names: Sequence[str]) -> dict[str, ollama.ModelDescription | None]:
+    """Return what each model is, asked side by side: None where that can't be had; one that is gone is left out."""
+    descriptions: dict[str, ollama.ModelDescription | None] = {}
     limit = anyio.CapacityLimiter(AT_ONCE)
 
     async def describe(name: str) -> None:
         async with limit:
-            with suppress(UpstreamError):
+            try:
                 description = await _description(client, name)
+            except UpstreamError:  # one broken model must not cost the others
+                descriptions[name] = None
+            else:
                 if description is not None:
                     descriptions[name] = description
 
@@ -117,10 +119,15 @@ async def describe_models(client: UpstreamClient, names: Sequence[str]) -> dict[
     return {name: descriptions[name] for name in names if name in descriptions}
 
 
+def can_call_tools(description: ollama.ModelDescription | None) -> bool:
+    """Return whether the model is known to call tools."""
+    return description is not None and "tools" in (description.capabilities or ())
+
+
 async def _only_tool_model(client: UpstreamClient) -> str:
     names = [model.name for model in await installed_models(client)]
     described = await describe_models(client, names)
-    able = [name for name, description in described.items() if "tools" in (description.capabilities or ())]
+    able = [name for name, description in described.items() if can_call_tools(description)]
     if len(able) == 1:
         return able[0]
     if able:

@@ -13,7 +13,7 @@ from claude_bridge.upstream.checks.answers import Answer, EngineAnswers, Trouble
 from claude_bridge.upstream.checks.facts import Kind, read_facts
 from claude_bridge.upstream.client import UpstreamClient, is_loopback
 from claude_bridge.upstream.discovery import MODELS_PATH, base_url_candidates
-from claude_bridge.upstream.ollama import describe_models, root_url
+from claude_bridge.upstream.ollama import can_call_tools, describe_models, root_url
 from claude_bridge.wire import ollama
 
 ASK_TIMEOUT_S = 5.0
@@ -76,13 +76,10 @@ async def _with_show(client: UpstreamClient, answers: EngineAnswers, model: str)
 
 
 async def _able_models(client: UpstreamClient, names: Sequence[str]) -> tuple[str, ...]:
-    described: Mapping[str, ollama.ModelDescription] = {}
+    described: Mapping[str, ollama.ModelDescription | None] = {}
     with anyio.move_on_after(ASK_TIMEOUT_S):
-        try:
-            described = await describe_models(client, names[:MAX_DESCRIBED])
-        except* UpstreamError:
-            described = {}
-    return tuple(name for name, one in described.items() if "tools" in (one.capabilities or ()))
+        described = await describe_models(client, names[:MAX_DESCRIBED])
+    return tuple(name for name, description in described.items() if can_call_tools(description))
 
 
 async def _with_elsewhere(answers: EngineAnswers, usual_roots: Sequence[str]) -> EngineAnswers:
