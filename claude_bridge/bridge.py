@@ -41,7 +41,7 @@ class Waiting(Struct, frozen=True, kw_only=True):
 
 
 def new_id(prefix: str) -> str:
-    """Return a fresh id in Anthropic's manner, such as ``msg_`` and 24 letters."""
+    """Return a fresh id in Anthropic's manner, such as ``msg_`` and 24 hexadecimal digits."""
     return prefix + secrets.token_hex(12)
 
 
