@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import anyio
 from msgspec import Struct
 
-from claude_bridge.adapters.base import StreamDecoder
+from claude_bridge.adapters.base import OutgoingRequest, StreamDecoder
 from claude_bridge.conversion.answer import AnswerStream
 from claude_bridge.conversion.compaction import Overlong, TokenScale, find_overlong, no_room_to_compact
 from claude_bridge.conversion.deltas import Delta, Failure
 from claude_bridge.conversion.fold import Fold
-from claude_bridge.conversion.request import fit_request
+from claude_bridge.conversion.request import FitRequest, fit_request
 from claude_bridge.conversion.tokens import estimate_tokens
 from claude_bridge.errors import BridgeError, PromptTooLongError, UpstreamBrokenError
 from claude_bridge.providers import Upstream
@@ -71,9 +71,7 @@ class Bridge:
             UpstreamError: the engine failed before its answer began.
         """
         upstream = self.upstream
-        fit = fit_request(request, upstream.profile)
-        outgoing = upstream.adapter.encode(fit, upstream.model, upstream.profile, upstream.limits)
-        estimate = estimate_tokens(outgoing.body, holds_images=fit.holds_images)
+        fit, outgoing, estimate = self._translated(request)
         prompt_tokens = self._scale.tokens(estimate)
         too_long = no_room_to_compact(fit, prompt_tokens, upstream.window_tokens)
         if too_long is not None:
@@ -111,6 +109,18 @@ class Bridge:
         async with self.exchange(request, recorder or Recorder(self.bus, new_id("req_"))) as exchange:
             return await exchange.message()
 
+    def count_tokens(self, request: CountTokensRequest) -> int:
+        """Return an estimate of the prompt's tokens, of everything that would be sent."""
+        _, _, estimate = self._translated(request)
+        return self._scale.tokens(estimate)
+
+    def _translated(self, request: CountTokensRequest) -> tuple[FitRequest, OutgoingRequest, int]:
+        """Return the request as the engine gets it, and how many tokens that is by its length."""
+        upstream = self.upstream
+        fit = fit_request(request, upstream.profile)
+        outgoing = upstream.adapter.encode(fit, upstream.model, upstream.profile, upstream.limits)
+        return fit, outgoing, estimate_tokens(outgoing.body, holds_images=fit.holds_images)
+
     def _explain_refusal(
         self, prompt_tokens: int, status: int, headers: Mapping[str, str], body: bytes, where: str
     ) -> BridgeError:
@@ -120,13 +130,6 @@ class Bridge:
         if isinstance(error, PromptTooLongError) and not error.has_numbers and window_tokens is not None:
             return PromptTooLongError(max(prompt_tokens, window_tokens + 1), window_tokens)
         return error
-
-    def count_tokens(self, request: CountTokensRequest) -> int:
-        """Return an estimate of the prompt's tokens, of everything that would be sent."""
-        upstream = self.upstream
-        fit = fit_request(request, upstream.profile)
-        outgoing = upstream.adapter.encode(fit, upstream.model, upstream.profile, upstream.limits)
-        return estimate_tokens(outgoing.body, holds_images=fit.holds_images)
 
 
 class Exchange:
