@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import typer
 
 from claude_bridge.cli import output
-from claude_bridge.cli.engine import address_of, key_of, provider_row
+from claude_bridge.cli.engine import ApiKey, BaseUrl, address_of, key_of, provider_row
 
 if TYPE_CHECKING:
     from claude_bridge.upstream.checks.engine import Asked
@@ -28,14 +28,8 @@ def doctor(
         str, typer.Argument(help="ollama, or openai (any compatible engine). Without it: an Ollama, or what is there.")
     ] = "",
     model: Annotated[str, typer.Argument(help="The engine's name of the model; may be left out if it has one.")] = "",
-    base_url: Annotated[
-        str | None,
-        typer.Option("--base-url", help="The engine's address, with or without /v1.", metavar="URL"),
-    ] = None,
-    api_key: Annotated[
-        str | None,
-        typer.Option("--api-key", help="The engine's key, if not in OPENAI_API_KEY or OLLAMA_API_KEY.", metavar="KEY"),
-    ] = None,
+    base_url: BaseUrl = None,
+    api_key: ApiKey = None,
     port: Annotated[
         int, typer.Option(help="The port that the bridge is to listen on.", min=1, max=65535, metavar="N")
     ] = (DEFAULT_PORT),

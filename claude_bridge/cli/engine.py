@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
+
+import typer
 
 from claude_bridge.errors import SetupError
 
 if TYPE_CHECKING:
     from claude_bridge.providers import Provider, Upstream
+
+BaseUrl = Annotated[
+    str | None, typer.Option("--base-url", help="The engine's address, with or without /v1.", metavar="URL")
+]
+"""The option that says where an engine is."""
+
+ApiKey = Annotated[
+    str | None,
+    typer.Option("--api-key", help="The engine's key, if not in OPENAI_API_KEY or OLLAMA_API_KEY.", metavar="KEY"),
+]
+"""The option that gives an engine's key."""
 
 LOCAL = "local"
 """The provider that is no place on the network: llama.cpp inside the process."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from claude_bridge.cli import output
-from claude_bridge.cli.engine import LOCAL, key_hint, named_upstream, provider_row
+from claude_bridge.cli.engine import LOCAL, ApiKey, BaseUrl, key_hint, named_upstream, provider_row
 from claude_bridge.errors import SetupError, UpstreamError
 
 if TYPE_CHECKING:
@@ -40,14 +40,8 @@ def models(
         str,
         typer.Argument(help="Whose models: ollama or openai (any compatible engine). Without it all usual places."),
     ] = "",
-    base_url: Annotated[
-        str | None,
-        typer.Option("--base-url", help="The engine's address, with or without /v1.", metavar="URL"),
-    ] = None,
-    api_key: Annotated[
-        str | None,
-        typer.Option("--api-key", help="The engine's key, if not in OPENAI_API_KEY or OLLAMA_API_KEY.", metavar="KEY"),
-    ] = None,
+    base_url: BaseUrl = None,
+    api_key: ApiKey = None,
     every: Annotated[bool, typer.Option("--all", help="List models that can't call tools, too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a list of objects, for programs.")] = False,
 ) -> None:

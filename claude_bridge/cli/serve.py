@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from claude_bridge.cli import output
-from claude_bridge.cli.engine import LOCAL, key_hint, named_upstream, provider_row
+from claude_bridge.cli.engine import LOCAL, ApiKey, BaseUrl, key_hint, named_upstream, provider_row
 from claude_bridge.errors import SetupError
 
 if TYPE_CHECKING:
@@ -39,14 +39,8 @@ def serve(
         str, typer.Argument(help="Where the model runs: ollama, openai (any compatible engine), or local.")
     ],
     model: Annotated[str, typer.Argument(help="The engine's name of the model; may be left out if it has one.")] = "",
-    base_url: Annotated[
-        str | None,
-        typer.Option("--base-url", help="The engine's address, with or without /v1.", metavar="URL"),
-    ] = None,
-    api_key: Annotated[
-        str | None,
-        typer.Option("--api-key", help="The engine's key, if not in OPENAI_API_KEY or OLLAMA_API_KEY.", metavar="KEY"),
-    ] = None,
+    base_url: BaseUrl = None,
+    api_key: ApiKey = None,
     host: Annotated[str, typer.Option(help="The address to listen on.", metavar="ADDRESS")] = "127.0.0.1",
     port: Annotated[
         int, typer.Option(help="The port to listen on; 0 takes a free one.", min=0, max=65535, metavar="N")
