@@ -8,6 +8,7 @@ history gives the same prompt at every turn.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from claude_bridge.conversion.content import FitBlock, as_blocks, fit_blocks, text_of
 from claude_bridge.conversion.losses import Loss
@@ -38,6 +39,34 @@ class Turn:
     def __init__(self, *, is_user: bool, blocks: list[FitBlock]) -> None:
         self.is_user = is_user
         self.blocks = blocks
+
+
+class Spoken(NamedTuple):
+    """What an assistant's turn holds, each kind together."""
+
+    text: str
+    thinking: str
+    calls: list[ToolUseBlock]
+
+
+def spoken(turn: Turn) -> Spoken:
+    """Return what an assistant said, thought and called, as messages of engines have a field for each."""
+    calls: list[ToolUseBlock] = []
+    texts: list[str] = []
+    thoughts: list[str] = []
+    for block in turn.blocks:
+        match block:
+            case TextBlock(text):
+                texts.append(text)
+            case ToolUseBlock():
+                calls.append(block)
+            case ThinkingBlock(thinking) if thinking:
+                thoughts.append(thinking)
+            case ImageBlock():
+                texts.append("[image omitted]")  # no engine takes images in an assistant's turn
+            case _:
+                pass  # empty thoughts; tool results are never left in an assistant's turn
+    return Spoken("\n\n".join(texts), "\n\n".join(thoughts), calls)
 
 
 def system_text(system: str | list[Block] | None) -> str:

@@ -15,7 +15,7 @@ from claude_bridge.conversion.schemas import narrow_schema
 from claude_bridge.conversion.thinking import nearest_effort, wanted_effort
 from claude_bridge.conversion.tool_input import as_object_json
 from claude_bridge.conversion.tool_names import engine_name
-from claude_bridge.conversion.turns import Turn
+from claude_bridge.conversion.turns import Turn, spoken
 from claude_bridge.errors import InvalidRequestError
 from claude_bridge.wire import ollama
 from claude_bridge.wire.anthropic import (
@@ -24,7 +24,6 @@ from claude_bridge.wire.anthropic import (
     ImageBlock,
     MessagesRequest,
     TextBlock,
-    ThinkingBlock,
     ToolResultBlock,
     ToolUseBlock,
     UrlSource,
@@ -144,26 +143,18 @@ def _content(blocks: str | Sequence[Block] | None, losses: list[Loss]) -> tuple[
 
 
 def _assistant_message(turn: Turn, profile: Profile) -> ollama.ChatMessage:
-    calls: list[ollama.ToolCall] = []
-    texts: list[str] = []
-    thoughts: list[str] = []
-    for block in turn.blocks:
-        match block:
-            case TextBlock(text):
-                texts.append(text)
-            case ToolUseBlock():
-                arguments = Raw(as_object_json(block.input).encode())
-                calls.append(ollama.ToolCall(id=block.id, function=ollama.Function(engine_name(block.name), arguments)))
-            case ThinkingBlock(thinking) if thinking:
-                thoughts.append(thinking)
-            case ImageBlock():
-                texts.append("[image omitted]")  # no engine takes images in an assistant's turn
-            case _:
-                pass  # empty thoughts; tool results are never left in an assistant's turn
+    text, thinking, used = spoken(turn)
+    calls = [
+        ollama.ToolCall(
+            id=block.id,
+            function=ollama.Function(engine_name(block.name), Raw(as_object_json(block.input).encode())),
+        )
+        for block in used
+    ]
     return ollama.ChatMessage(
         role="assistant",
-        content="\n\n".join(texts),
-        thinking="\n\n".join(thoughts) if thoughts and profile.reasoning_field == "thinking" else UNSET,
+        content=text,
+        thinking=thinking if thinking and profile.reasoning_field == "thinking" else UNSET,
         tool_calls=calls or UNSET,
     )
 

@@ -17,16 +17,14 @@ from claude_bridge.conversion.request import FitRequest, FitTool, fit_schema
 from claude_bridge.conversion.thinking import nearest_effort, wanted_effort
 from claude_bridge.conversion.tool_input import as_object_json
 from claude_bridge.conversion.tool_names import engine_name
-from claude_bridge.conversion.turns import Turn
+from claude_bridge.conversion.turns import Turn, spoken
 from claude_bridge.wire import openai
 from claude_bridge.wire.anthropic import (
     ImageBlock,
     MessagesRequest,
     TextBlock,
-    ThinkingBlock,
     ToolChoice,
     ToolResultBlock,
-    ToolUseBlock,
 )
 
 
@@ -92,26 +90,14 @@ def _content(blocks: Sequence[FitBlock]) -> str | list[openai.ContentPart]:
 
 
 def _assistant_message(turn: Turn, profile: Profile) -> openai.ChatMessage:
-    calls: list[openai.ToolCall] = []
-    texts: list[str] = []
-    thoughts: list[str] = []
-    for block in turn.blocks:
-        match block:
-            case TextBlock(text):
-                texts.append(text)
-            case ToolUseBlock():
-                function = openai.Function(engine_name(block.name), as_object_json(block.input))
-                calls.append(openai.ToolCall(id=block.id, function=function))
-            case ThinkingBlock(thinking) if thinking:
-                thoughts.append(thinking)
-            case ImageBlock():
-                texts.append("[image omitted]")  # no engine takes images in an assistant's turn
-            case _:
-                pass  # empty thoughts; tool results are never left in an assistant's turn
-    thinking = "\n\n".join(thoughts)
+    text, thinking, used = spoken(turn)
+    calls = [
+        openai.ToolCall(id=block.id, function=openai.Function(engine_name(block.name), as_object_json(block.input)))
+        for block in used
+    ]
     return openai.ChatMessage(
         role="assistant",
-        content="\n\n".join(texts) or (None if calls else ""),
+        content=text or (None if calls else ""),
         reasoning_content=thinking if thinking and profile.reasoning_field == "reasoning_content" else UNSET,
         reasoning=thinking if thinking and profile.reasoning_field == "reasoning" else UNSET,
         tool_calls=calls or UNSET,
