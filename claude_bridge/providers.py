@@ -19,6 +19,8 @@ class Provider(Struct, frozen=True, kw_only=True):
     base_url: str
     key_variable: str
     needs_key: bool = True
+    is_spoken_by_others: bool = True
+    """Whether other engines speak this API too, so that at another address nothing is known of the engine."""
     base_url_variable: str | None = None
     """An environment variable with another address, perhaps without scheme or port."""
     profile: Profile = UNKNOWN
@@ -62,6 +64,7 @@ PROVIDERS: dict[str, Provider] = {
             base_url="http://localhost:11434",
             key_variable="OLLAMA_API_KEY",
             needs_key=False,
+            is_spoken_by_others=False,
             base_url_variable="OLLAMA_HOST",
             profile=OLLAMA,
         ),
@@ -87,13 +90,14 @@ def base_url_from(value: str) -> str:
 def upstream_of(provider: Provider, *, base_url: str | None, model: str) -> Upstream:
     """Return the upstream that a row means, before anything is asked.
 
-    At another address than the row's own there may be any engine, so nothing of the row's engine is assumed.
+    At another address than the row's own there may be any engine that speaks its API: nothing is assumed of it.
     """
-    elsewhere = base_url is not None and base_url.rstrip("/") != provider.base_url
+    is_elsewhere = base_url is not None and base_url.rstrip("/") != provider.base_url
+    is_unknown = is_elsewhere and provider.is_spoken_by_others
     return Upstream(
-        name="The engine" if elsewhere else provider.display_name,
+        name="The engine" if is_unknown else provider.display_name,
         base_url=(base_url or provider.base_url).rstrip("/"),
         model=model,
         adapter=ADAPTERS[provider.kind],
-        profile=UNKNOWN if elsewhere else provider.profile,
+        profile=UNKNOWN if is_unknown else provider.profile,
     )

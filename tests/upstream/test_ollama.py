@@ -46,6 +46,22 @@ async def test_what_the_model_can_do_decides_what_it_is_sent() -> None:
         assert (able.profile.thinks, able.profile.sees_images) == (True, True)
 
 
+async def test_a_thinking_model_gets_its_thoughts_back() -> None:
+    async with ScriptedOllama(QWEN) as ollama:
+        assert (await found(ollama.root_url)).profile.reasoning_field == "thinking"
+
+
+async def test_gpt_oss_thinks_in_levels() -> None:
+    gpt_oss = a_model("tools", "thinking", info={"general.architecture": "gptoss"})
+    async with ScriptedOllama({"gpt-oss:20b": gpt_oss}) as ollama:
+        assert (await found(ollama.root_url, "gpt-oss:20b")).profile.think_levels == ("low", "medium", "high")
+
+
+def test_an_ollama_is_known_as_one_at_any_address() -> None:
+    upstream = upstream_of(PROVIDERS["ollama"], base_url="http://elsewhere:1", model="m")
+    assert (upstream.name, upstream.profile) == ("Ollama", PROVIDERS["ollama"].profile)
+
+
 @pytest.mark.parametrize(
     ("window", "loaded", "tokens"),
     [(12_000, 20_000, 12_000), (None, 20_000, 20_000), (None, 4_096, 32_768)],
