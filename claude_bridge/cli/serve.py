@@ -104,10 +104,13 @@ def _with_api(upstream: Upstream, api: str) -> Upstream:
     from msgspec.structs import replace
 
     from claude_bridge.adapters import ADAPTERS
+    from claude_bridge.adapters.profiles import UNKNOWN
 
     if api not in ADAPTERS:
         raise SetupError(f"There is no API {api!r}.", f"Known ones: {', '.join(ADAPTERS)}.")
-    return replace(upstream, adapter=ADAPTERS[api])
+    if api == upstream.adapter.kind:
+        return upstream
+    return replace(upstream, adapter=ADAPTERS[api], profile=UNKNOWN)  # a row is about an engine's own API
 
 
 def _token_for(host: str) -> str | None:
