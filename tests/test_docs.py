@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import tomllib
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -27,9 +30,12 @@ def _commands() -> dict[str, set[str]]:
     }
 
 
+def _page(name: str) -> str:
+    return (ROOT / "docs" / "reference" / name).read_text("utf-8")
+
+
 def _section(page: str, heading: str) -> str:
-    text = (ROOT / "docs" / "reference" / page).read_text("utf-8")
-    return next(part for part in text.split("\n## ") if part.startswith(heading))
+    return next(part for part in _page(page).split("\n## ") if part.startswith(heading))
 
 
 @pytest.mark.parametrize(("command", "options"), _commands().items())
@@ -96,3 +102,75 @@ def test_every_trap_that_a_golden_case_cites_is_listed() -> None:
 
     assert len(cited) > 10
     assert cited - listed == set()
+
+
+# --- the table of conversions, and where each of its rows is proven --------------------------------------------
+
+COLUMNS_OF_A_KIND = {"Chat Completions": "openai-chat", "Ollama's /api/chat": "ollama-chat"}
+KINDS = sorted(COLUMNS_OF_A_KIND.values())
+
+
+def _rows(text: str) -> Iterator[tuple[list[str], list[str]]]:
+    """Yield the heads of its table and the cells for each row of the tables in a text."""
+    heads: list[str] = []
+    for line in text.splitlines():
+        if not line.startswith("|"):
+            heads = []
+        elif not heads:
+            heads = _cells(line)
+        elif not re.fullmatch(r"[|\- ]+", line):
+            yield heads, _cells(line)
+
+
+def _cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+CONVERSIONS = {
+    (section.partition("\n")[0], cells[0]): {COLUMNS_OF_A_KIND[head] for head in heads if head in COLUMNS_OF_A_KIND}
+    for section in _page("conversion.md").split("\n## ")[1:]
+    for heads, cells in _rows(section)
+}
+"""The kinds that have a column of their own, by the heading and the first cell of a row."""
+
+PROOFS = {
+    (section.partition("\n")[0], cells[0]): re.findall(r"`([^`]+)`", cells[1])
+    for section in _page("conversion-proofs.md").split("\n## ")[1:]
+    for _, cells in _rows(section)
+}
+
+
+@cache
+def _tests_in(path: str) -> set[str]:
+    file = ROOT / path
+    body = ast.parse(file.read_text("utf-8")).body if file.exists() else []
+    return {node.name for node in body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+
+
+def _proven_kinds(proof: str) -> set[str]:
+    """Return the kinds for which a golden case or a test speaks; none if there is no such thing."""
+    path, is_test, name = proof.partition("::")
+    if is_test:
+        named = {kind for kind in KINDS if f"test_{kind.partition('-')[0]}" in path}
+        return (named or set(KINDS)) if name in _tests_in(path) else set()
+    kind, _, case = proof.rpartition("/")
+    kinds = [kind] if kind else KINDS
+    found = {kind for kind in kinds if any((ROOT / "tests" / "golden" / kind).glob(f"{case}/about.md"))}
+    return found if len(found) == len(kinds) else set()
+
+
+@pytest.mark.parametrize(("section", "row"), CONVERSIONS, ids=lambda name: name)
+def test_every_row_of_the_conversion_table_is_proven(section: str, row: str) -> None:
+    where = f"docs/reference/conversion-proofs.md, under {section!r}"
+    assert PROOFS.get((section, row)), f"{where}: add the row {row!r} with the golden cases or tests that prove it"
+    proven = set().union(*map(_proven_kinds, PROOFS[section, row]))
+    missing = CONVERSIONS[section, row] - proven
+    assert not missing, f"{where}: {row!r} has a column for {missing}, and no proof for it"
+
+
+@pytest.mark.parametrize("key", PROOFS, ids=lambda key: key[1])
+def test_every_proof_exists_and_is_of_something_that_the_table_says(key: tuple[str, str]) -> None:
+    section, row = key
+    in_running_text = re.compile(rf"^(?:- )?{re.escape(row)}", re.MULTILINE)
+    assert key in CONVERSIONS or in_running_text.search(_section("conversion.md", section)), "no such row"
+    assert [proof for proof in PROOFS[key] if not _proven_kinds(proof)] == [], "no such case, or not for each kind"

@@ -1,9 +1,9 @@
 """The golden cases: each folder of tests/golden/KIND is a dialogue with that kind of upstream, for a person to read.
 
 ``request.json`` is what the client said and ``upstream.*`` what the engine said; ``upstream_request.json`` is what we
-must send and ``client.sse`` what we must answer. ``profile.txt`` names a row of adapters/profiles.py, ``window.txt``
-the engine's context window in tokens, ``limit.txt`` the most tokens that the model answers with; ``about.md`` says what
-the case proves.
+must send and ``client.sse`` what we must answer. ``losses.txt`` is what of the request gets lost, and is told; nothing
+where there is no such file. ``profile.txt`` names a row of adapters/profiles.py, ``window.txt`` the engine's context
+window in tokens, ``limit.txt`` the most tokens that the model answers with; ``about.md`` says what the case proves.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import pytest
 
 from claude_bridge.adapters import profiles
 from claude_bridge.adapters.base import OutgoingRequest, TokenLimits
+from claude_bridge.conversion.losses import Loss
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.tokens import estimate_tokens
 from claude_bridge.wire.anthropic import MessagesRequest, StreamEvent
@@ -30,13 +31,24 @@ each_case = pytest.mark.parametrize("case", CASES, ids=[str(case.relative_to(GOL
 
 @each_case
 def test_the_engine_gets_the_recorded_request(case: Path, request: pytest.FixtureRequest) -> None:
-    body = _sent(case).body
+    body = _sent(case)[0].body
     recorded = case / "upstream_request.json"
     if request.config.getoption("--update-golden"):
         recorded.write_text(json.dumps(json.loads(body), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     expected = json.loads(recorded.read_bytes())
     assert json.loads(body) == expected
     assert body == json.dumps(expected, ensure_ascii=False, separators=(",", ":")).encode(), "the order of keys"
+
+
+@each_case
+def test_what_is_lost_is_recorded(case: Path, request: pytest.FixtureRequest) -> None:
+    lost = "".join(f"{loss.path}: {loss.reason}\n" for loss in _sent(case)[1])
+    recorded = case / "losses.txt"
+    if request.config.getoption("--update-golden"):
+        recorded.unlink(missing_ok=True)
+        if lost:
+            recorded.write_text(lost, encoding="utf-8")
+    assert lost == (recorded.read_text(encoding="utf-8") if recorded.exists() else "")
 
 
 @each_case
@@ -81,9 +93,9 @@ def _number(file: Path) -> int | None:
     return int(file.read_text()) if file.exists() else None
 
 
-def _sent(case: Path) -> OutgoingRequest:
+def _sent(case: Path) -> tuple[OutgoingRequest, list[Loss]]:
     limits = TokenLimits(max_output_tokens=_number(case / "limit.txt"), window_tokens=_number(case / "window.txt"))
-    return sent(_request(case), _profile(case), kind=_kind(case), limits=limits)[0]
+    return sent(_request(case), _profile(case), kind=_kind(case), limits=limits)
 
 
 def _upstream(case: Path) -> bytes:
@@ -96,6 +108,6 @@ def _events(case: Path, reads: list[bytes]) -> list[StreamEvent]:
         reads,
         _request(case),
         kind=_kind(case),
-        prompt_tokens=estimate_tokens(_sent(case).body),
+        prompt_tokens=estimate_tokens(_sent(case)[0].body),
         window_tokens=_number(case / "window.txt"),
     )
