@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from msgspec import Struct
 
 from claude_bridge.adapters import ADAPTERS
@@ -19,8 +21,8 @@ class Provider(Struct, frozen=True, kw_only=True):
     base_url: str
     key_variable: str
     needs_key: bool = True
-    is_spoken_by_others: bool = True
-    """Whether other engines speak this API too, so that at another address nothing is known of the engine."""
+    is_any_engine: bool = False
+    """Whether the name stands for every engine that speaks this API, so that at another address it is not this one."""
     base_url_variable: str | None = None
     """An environment variable with another address, perhaps without scheme or port."""
     profile: Profile = UNKNOWN
@@ -55,6 +57,7 @@ PROVIDERS: dict[str, Provider] = {
             kind="openai-chat",
             base_url="https://api.openai.com/v1",
             key_variable="OPENAI_API_KEY",
+            is_any_engine=True,
             profile=OPENAI,
         ),
         Provider(
@@ -64,7 +67,6 @@ PROVIDERS: dict[str, Provider] = {
             base_url="http://localhost:11434",
             key_variable="OLLAMA_API_KEY",
             needs_key=False,
-            is_spoken_by_others=False,
             base_url_variable="OLLAMA_HOST",
             profile=OLLAMA,
         ),
@@ -87,17 +89,26 @@ def base_url_from(value: str) -> str:
     return f"{scheme}://{host}:{port}{slash}{path}"
 
 
+def provider_at(base_url: str, kind: str) -> Provider | None:
+    """Return the row whose service is at the host of this address; None for a host that is nobody's in particular."""
+    host = urlsplit(base_url).hostname
+    rows = (row for row in PROVIDERS.values() if row.kind == kind and row.needs_key)
+    return next((row for row in rows if host == urlsplit(row.base_url).hostname), None)
+
+
 def upstream_of(provider: Provider, *, base_url: str | None, model: str) -> Upstream:
     """Return the upstream that a row means, before anything is asked.
 
-    At another address than the row's own there may be any engine that speaks its API: nothing is assumed of it.
+    At another address than the row's own there may be any engine that speaks its API: nothing is assumed of it,
+    unless it is the address of another row.
     """
-    is_elsewhere = base_url is not None and base_url.rstrip("/") != provider.base_url
-    is_unknown = is_elsewhere and provider.is_spoken_by_others
+    row: Provider | None = provider
+    if base_url is not None and provider.is_any_engine:
+        row = provider_at(base_url, provider.kind)
     return Upstream(
-        name="The engine" if is_unknown else provider.display_name,
+        name=row.display_name if row else "The engine",
         base_url=(base_url or provider.base_url).rstrip("/"),
         model=model,
         adapter=ADAPTERS[provider.kind],
-        profile=UNKNOWN if is_unknown else provider.profile,
+        profile=row.profile if row else UNKNOWN,
     )

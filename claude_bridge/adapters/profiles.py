@@ -1,14 +1,17 @@
-"""How engines and model families behave, as data rows with evidence.
+"""How engines behave, as data rows with evidence; how they are known, and what a model's family changes.
 
 A quirk of an engine goes here and nowhere else: as a field of Profile, a row, and a golden case that proves it.
+A quirk of a model goes into ``families.py``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Iterable
 
 from msgspec.structs import replace
 
+from claude_bridge.adapters.families import FAMILIES
 from claude_bridge.conversion.profile import Profile
 
 UNKNOWN = Profile(name="unknown", evidence="what any OpenAI-compatible engine accepts")
@@ -93,3 +96,24 @@ def ollama_profile(capabilities: Collection[str] | None, family: str | None) -> 
         return OLLAMA if sees_images else OLLAMA_BLIND
     row = OLLAMA_GPT_OSS if family in _THINKS_IN_LEVELS else OLLAMA_THINKING
     return replace(row, sees_images=sees_images)
+
+
+def engine_by_owner(owners: Iterable[str | None]) -> Profile | None:
+    """Return the row of the engine that lists models with these ``owned_by``, or None for one that nobody knows."""
+    return next((BY_OWNER[owner] for owner in owners if owner in BY_OWNER), None)
+
+
+def profile_for(engine: Profile, model: str) -> Profile:
+    """Return how this engine behaves with this model: its row, with what the model's families change.
+
+    Of two families that change the same field the later row in FAMILIES has the last word. An engine of which
+    nothing differs is returned as it is.
+    """
+    name = model.lower()
+    changes = {
+        field: value
+        for family in FAMILIES
+        if (not family.engines or engine.name in family.engines) and re.search(family.matches, name)
+        for field, value in family.changes.items()
+    }
+    return replace(engine, **changes) if changes else engine

@@ -140,9 +140,8 @@ async def _find_engine(plan: Plan, service: Service, stack: AsyncExitStack, tell
         service.provide(Bridge(upstream, client, bus=service.bus))
         return upstream
 
-    assumed = msgspec.structs.replace(plan.upstream, base_url=discovery.assumed_base_url(plan.upstream))
     if not plan.check:
-        tell(await provide(assumed))
+        tell(await provide(discovery.assumed(plan.upstream)))
         return
     told = False
     while True:
@@ -157,7 +156,7 @@ async def _find_engine(plan: Plan, service: Service, stack: AsyncExitStack, tell
         except UpstreamError as error:
             if not told:
                 output.print_problem(error.message, _what_to_do(error), is_warning=True)
-                await provide(assumed)
+                await provide(discovery.assumed(plan.upstream))
                 told = True
             await anyio.sleep(RETRY_S)
         else:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from msgspec import Struct
 
 
 class Profile(Struct, frozen=True, kw_only=True):
-    """How one engine or model family behaves. The defaults are what is safe with an unknown engine.
+    """How one engine behaves with one model. The defaults are what is safe with an unknown engine.
 
-    The rows, each with its evidence, are in ``adapters/profiles.py``.
+    The rows of engines, each with its evidence, are in ``adapters/profiles.py``; what a family of models changes
+    in them is in ``adapters/families.py``.
     """
 
     name: str
@@ -43,3 +45,17 @@ class Profile(Struct, frozen=True, kw_only=True):
     """How long Ollama keeps the model in memory after an answer."""
     ignores_model_name: bool = False
     """Whether any model name gets the one model that is loaded."""
+
+
+class Family(Struct, frozen=True, kw_only=True):
+    """What is different with the models of one family: a row that refines the rows of engines."""
+
+    name: str
+    evidence: str
+    """Model, date or version seen, and where it is written down."""
+    matches: str
+    """A regular expression, searched for in the model's name in small letters."""
+    engines: tuple[str, ...] = ()
+    """The names of the engines' rows that it refines; empty: all of them."""
+    changes: Mapping[str, Any]
+    """Fields of Profile, with their values for these models."""

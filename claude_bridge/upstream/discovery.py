@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 import msgspec
 
-from claude_bridge.adapters.profiles import BY_OWNER, UNKNOWN
+from claude_bridge.adapters.profiles import UNKNOWN, engine_by_owner, profile_for
 from claude_bridge.conversion.upstream_errors import explain_refusal
 from claude_bridge.errors import SetupError, UpstreamError
 from claude_bridge.providers import Upstream
@@ -65,11 +65,11 @@ async def discover(
     raise _no_api(upstream, seen)
 
 
-def assumed_base_url(upstream: Upstream) -> str:
-    """Return the base URL to use as long as the engine can't be asked."""
-    if upstream.adapter.kind == "ollama-chat":
-        return root_url(upstream.base_url)
-    return base_url_candidates(upstream.base_url)[0]
+def assumed(upstream: Upstream) -> Upstream:
+    """Return the upstream as it is to be used as long as the engine can't be asked."""
+    is_ollama = upstream.adapter.kind == "ollama-chat"
+    base_url = root_url(upstream.base_url) if is_ollama else base_url_candidates(upstream.base_url)[0]
+    return _of_model(msgspec.structs.replace(upstream, base_url=base_url), upstream.model)
 
 
 async def _is_ollama(upstream: Upstream, api_key: str | None) -> bool:
@@ -100,7 +100,7 @@ def _models_in(document: FetchedDocument) -> list[ListedModel] | None:
 
 
 def _with_engine(upstream: Upstream, models: Sequence[ListedModel]) -> Upstream:
-    profile = next((BY_OWNER[model.owned_by] for model in models if model.owned_by in BY_OWNER), None)
+    profile = engine_by_owner(model.owned_by for model in models)
     if profile is None:
         return upstream
     return msgspec.structs.replace(upstream, name=profile.name, profile=profile)
@@ -118,7 +118,13 @@ def _with_model(upstream: Upstream, models: Sequence[ListedModel]) -> Upstream:
         listed_model = models[0]
     if listed_model is None and names:
         raise _unknown_model(upstream, names)
+    upstream = _of_model(upstream, listed_model.id if listed_model else upstream.model)
     return msgspec.structs.replace(upstream, window_tokens=_window_of(listed_model) if listed_model else None)
+
+
+def _of_model(upstream: Upstream, model: str) -> Upstream:
+    """Return the upstream of an engine with what is known of a model by its name."""
+    return msgspec.structs.replace(upstream, profile=profile_for(upstream.profile, model))
 
 
 def _window_of(model: ListedModel) -> int | None:

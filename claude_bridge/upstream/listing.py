@@ -10,7 +10,7 @@ import anyio
 import msgspec
 from msgspec import Struct
 
-from claude_bridge.adapters.profiles import BY_OWNER, LLAMA_CPP, UNKNOWN
+from claude_bridge.adapters.profiles import LLAMA_CPP, UNKNOWN, engine_by_owner
 from claude_bridge.errors import BridgeError, SetupError, UpstreamBrokenError, UpstreamError
 from claude_bridge.providers import PROVIDERS, Upstream, upstream_of
 from claude_bridge.upstream.client import FetchedDocument, UpstreamClient, is_loopback
@@ -191,7 +191,7 @@ async def _loaded_names(client: UpstreamClient) -> set[str] | None:
 async def _list_engine(place: Place, base_url: str, models: Sequence[DescribedModel]) -> Listing | None:
     """Return the models of an OpenAI-compatible engine, asking it in its own way once it is known."""
     upstream = place.upstream
-    profile = next((BY_OWNER[model.owned_by] for model in models if model.owned_by in BY_OWNER), upstream.profile)
+    profile = engine_by_owner(model.owned_by for model in models) or upstream.profile
     root = base_url.removesuffix("/v1")
     if profile is UNKNOWN and not tells_more_than_names(models):
         if await _is_ollama(place):

@@ -12,7 +12,7 @@ import anyio
 import msgspec
 
 from claude_bridge.adapters import ADAPTERS
-from claude_bridge.adapters.profiles import ollama_profile
+from claude_bridge.adapters.profiles import ollama_profile, profile_for
 from claude_bridge.errors import SetupError, UpstreamBrokenError, UpstreamError
 from claude_bridge.providers import Upstream
 from claude_bridge.upstream.client import FetchedDocument, UpstreamClient
@@ -62,7 +62,7 @@ async def discover_ollama(upstream: Upstream, api_key: str | None, *, window_tok
         base_url=root,
         model=name,
         adapter=ADAPTERS["ollama-chat"],
-        profile=ollama_profile(description.capabilities, description.architecture),
+        profile=profile_for(ollama_profile(description.capabilities, description.architecture), name),
         window_tokens=window.tokens,
         notes=tuple(_notes(version, description, window, loaded)),
     )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec.structs import fields, replace
 
 from claude_bridge.adapters import ADAPTERS, profiles
-from claude_bridge.conversion.profile import Profile
+from claude_bridge.adapters.families import FAMILIES
+from claude_bridge.conversion.profile import Family, Profile
 from claude_bridge.wire.anthropic import MessagesRequest
 from tests.dialogues import OLLAMA_CHAT, a_request, sent, sent_body
 
@@ -202,14 +204,40 @@ def test_every_flag_has_its_test_here() -> None:
     assert {field.name for field in fields(Profile)} - elsewhere <= tested
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-def test_every_row_has_its_evidence(row: Profile) -> None:
+@pytest.mark.parametrize("row", [*ROWS, *FAMILIES], ids=lambda row: row.name)
+def test_every_row_has_its_evidence(row: Profile | Family) -> None:
     assert row.evidence
 
 
 def test_rows_are_found_by_what_engines_call_themselves() -> None:
-    assert profiles.BY_OWNER["llamacpp"] is profiles.LLAMA_CPP
-    assert profiles.BY_OWNER["vllm"] is profiles.VLLM
+    assert profiles.engine_by_owner([None, "llamacpp"]) is profiles.LLAMA_CPP
+    assert profiles.engine_by_owner(["vllm"]) is profiles.VLLM
+    assert profiles.engine_by_owner(["someone", None]) is None
+
+
+# --- families of models ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_a_family_changes_fields_that_are_there_to_values_of_their_types(family: Family) -> None:
+    msgspec.convert({"name": "", "evidence": "", **family.changes}, Profile, strict=True)
+    assert set(family.changes) <= set(Profile.__struct_fields__) - {"name", "evidence"}
+    assert set(family.engines) <= {row.name for row in ROWS}
+
+
+@pytest.mark.parametrize("model", ["o3", "o4-mini", "gpt-5", "gpt-5.1", "gpt-5-mini", "openai/gpt-5", "GPT-5"])
+def test_a_family_refines_the_row_of_an_engine(model: str) -> None:
+    refined = profiles.profile_for(profiles.OPENAI, model)
+    assert refined == replace(profiles.OPENAI, effort_levels=("low", "medium", "high"))
+
+
+@pytest.mark.parametrize("model", ["gpt-4o", "gpt-4.1", "foo3", "", "gpt-50"])
+def test_another_model_leaves_the_row_as_it_is(model: str) -> None:
+    assert profiles.profile_for(profiles.OPENAI, model) is profiles.OPENAI
+
+
+def test_a_family_changes_nothing_at_engines_that_it_does_not_name() -> None:
+    assert profiles.profile_for(profiles.VLLM, "gpt-5") is profiles.VLLM
 
 
 @pytest.mark.parametrize(

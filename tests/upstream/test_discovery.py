@@ -9,11 +9,11 @@ import httpx
 import pytest
 from pytest_httpx import HTTPXMock
 
-from claude_bridge.adapters.profiles import LLAMA_CPP, UNKNOWN, VLLM
+from claude_bridge.adapters.profiles import LLAMA_CPP, OPENAI, UNKNOWN, VLLM, profile_for
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.errors import SetupError, UpstreamError, UpstreamLoadingError, UpstreamUnreachableError
 from claude_bridge.providers import PROVIDERS, Upstream, upstream_of
-from claude_bridge.upstream.discovery import base_url_candidates, discover
+from claude_bridge.upstream.discovery import assumed, base_url_candidates, discover
 
 pytestmark = pytest.mark.anyio
 
@@ -214,6 +214,31 @@ async def test_an_engine_is_known_by_what_it_calls_itself(
     httpx_mock.add_response(json=models("m", owned_by=owner))
     upstream = await found()
     assert (upstream.name, upstream.profile) == (name, profile)
+
+
+@pytest.mark.parametrize(
+    ("base_url", "name"),
+    [
+        ("https://api.openai.com/v1/", "OpenAI"),
+        ("https://api.openai.com", "OpenAI"),
+        ("https://other.example/v1", None),
+    ],
+)
+def test_a_service_is_known_by_its_host(base_url: str, name: str | None) -> None:
+    upstream = upstream_of(PROVIDERS["openai"], base_url=base_url, model="m")
+    assert upstream.name == (name or "The engine")
+    assert upstream.profile is (PROVIDERS["openai"].profile if name else UNKNOWN)
+
+
+async def test_the_model_refines_the_profile(httpx_mock: HTTPXMock) -> None:
+    httpx_mock.add_response(json=models("gpt-5"))
+    upstream = await found("https://api.openai.com/v1", model="gpt-5")
+    assert upstream.profile == profile_for(OPENAI, "gpt-5") != OPENAI
+
+
+def test_the_model_refines_the_profile_where_nothing_was_asked() -> None:
+    upstream = assumed(upstream_of(PROVIDERS["openai"], base_url=None, model="gpt-5"))
+    assert upstream.profile == profile_for(OPENAI, "gpt-5")
 
 
 @pytest.mark.parametrize(
