@@ -20,9 +20,9 @@ from claude_bridge.conversion.deltas import (
     ToolCallStart,
     UsageReport,
 )
+from claude_bridge.conversion.json_text import as_json_text, is_json, join_arguments, mend_arguments
 from claude_bridge.conversion.stop_reasons import StopSequenceCutter
 from claude_bridge.conversion.thinking import ThinkTagSplitter
-from claude_bridge.conversion.tool_input import as_json_text, is_json, join_arguments, mend_arguments
 from claude_bridge.conversion.tool_names import declared_names
 from claude_bridge.errors import BridgeError
 from claude_bridge.wire.anthropic import MessagesRequest, StreamEvent

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from claude_bridge.conversion.deltas import Delta, ToolCallArguments, ToolCallStart
-from claude_bridge.conversion.tool_input import is_json
+from claude_bridge.conversion.json_text import is_json
 
 NO_NAME = "unknown_tool"
 """The name of a call to which the engine gave none: no tool has it, and the client tells the model so."""

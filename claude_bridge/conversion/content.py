@@ -11,9 +11,9 @@ from typing import cast
 
 import msgspec
 
+from claude_bridge.conversion.json_text import compact_json
 from claude_bridge.conversion.losses import Loss
 from claude_bridge.conversion.profile import Profile
-from claude_bridge.conversion.tool_input import compact_json
 from claude_bridge.wire.anthropic import (
     Base64Source,
     Block,

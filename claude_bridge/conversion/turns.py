@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from claude_bridge.conversion.content import FitBlock, as_blocks, fit_blocks, text_of
+from claude_bridge.conversion.json_text import compact_json
 from claude_bridge.conversion.losses import Loss
 from claude_bridge.conversion.profile import Profile
-from claude_bridge.conversion.tool_input import compact_json
 from claude_bridge.wire.anthropic import (
     Block,
     ImageBlock,

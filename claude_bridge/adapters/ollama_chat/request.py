@@ -8,12 +8,12 @@ from msgspec import UNSET, Raw, UnsetType
 
 from claude_bridge.adapters.base import TokenLimits
 from claude_bridge.conversion.content import FitBlock
+from claude_bridge.conversion.json_text import as_object_json
 from claude_bridge.conversion.losses import Loss
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.request import FitRequest, FitTool, fit_schema
 from claude_bridge.conversion.schemas import narrow_schema
 from claude_bridge.conversion.thinking import nearest_effort, wanted_effort
-from claude_bridge.conversion.tool_input import as_object_json
 from claude_bridge.conversion.tool_names import engine_name
 from claude_bridge.conversion.turns import Turn, spoken
 from claude_bridge.errors import InvalidRequestError

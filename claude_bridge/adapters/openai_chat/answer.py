@@ -16,8 +16,8 @@ from claude_bridge.conversion.deltas import (
     ThinkingDelta,
     UsageReport,
 )
+from claude_bridge.conversion.json_text import arguments_text, is_json
 from claude_bridge.conversion.tokens import token_count
-from claude_bridge.conversion.tool_input import arguments_text, is_json
 from claude_bridge.conversion.upstream_errors import explain_error_object, explain_no_json
 from claude_bridge.errors import UpstreamBrokenError, UpstreamError
 from claude_bridge.wire import openai

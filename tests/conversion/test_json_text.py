@@ -1,4 +1,4 @@
-"""A tool call's input: one formatting on the way in, joined and mended on the way out."""
+"""JSON as text: one formatting on the way in, joined and mended on the way out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from claude_bridge.conversion.tool_input import as_json_text, compact_json, is_json, join_arguments, mend_arguments
+from claude_bridge.conversion.json_text import as_json_text, compact_json, is_json, join_arguments, mend_arguments
 from claude_bridge.errors import InvalidRequestError
 
 

@@ -1,4 +1,4 @@
-"""A tool call's input: put in one formatting on the way in, joined and mended on the way out.
+"""JSON as text: put in one formatting on the way in, joined and mended on the way out.
 
 Nothing is invented: what can't be mended is handed on, and the client's own validation answers the model.
 """
