@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from claude_bridge.upstream.client import UpstreamClient  # brings httpx, 150 ms
 
 
+REACH_TIMEOUT_S = 5.0
+
+
 class Waiting(Struct, frozen=True, kw_only=True):
     """How long the bridge waits for an engine before it acts.
 
@@ -108,6 +111,14 @@ class Bridge:
         """Return the whole answer; raises as ``exchange`` does, and UpstreamError for an answer that breaks off."""
         async with self.exchange(request, recorder or Recorder(self.bus, new_id("req_"))) as exchange:
             return await exchange.message()
+
+    async def reach(self) -> None:
+        """Ask the engine something small; whatever it answers, it is there.
+
+        Raises:
+            UpstreamError: it does not answer.
+        """
+        await self._client.fetch(self.upstream.adapter.reach_path, timeout_s=REACH_TIMEOUT_S)
 
     def count_tokens(self, request: CountTokensRequest) -> int:
         """Return an estimate of the prompt's tokens, of everything that would be sent."""

@@ -39,6 +39,8 @@ class Upstream(Struct, frozen=True, kw_only=True):
     profile: Profile
     max_output_tokens: int | None = None
     window_tokens: int | None = None
+    slots: int | None = None
+    """How many requests the engine answers at a time, where it tells."""
     notes: tuple[str, ...] = ()
     """What the user should know of it, found out at the start."""
 

@@ -55,6 +55,8 @@ class Adapter(Protocol):
     """The pure code for one upstream kind."""
 
     kind: str
+    reach_path: str
+    """What can be asked, by GET, of any engine of this kind at no cost."""
 
     def encode(self, request: FitRequest, model: str, profile: Profile, limits: TokenLimits) -> OutgoingRequest:
         """Return what to send.

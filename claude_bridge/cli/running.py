@@ -16,6 +16,7 @@ from anyio import to_thread
 
 from claude_bridge.bridge import Bridge
 from claude_bridge.cli import output
+from claude_bridge.cli.client_environment import NO_TOKEN, Served
 from claude_bridge.errors import SetupError, UpstreamError, UpstreamLoadingError, UpstreamUnreachableError
 from claude_bridge.providers import Upstream
 from claude_bridge.server.serve import open_listener, open_stop_signals, serve
@@ -38,6 +39,17 @@ class Listening(msgspec.Struct, frozen=True, kw_only=True):
         """The address that clients on this machine use."""
         host = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "::1": "[::1]"}.get(self.host, self.host)  # noqa: S104 - read, not bound
         return f"http://{host}:{self.port}"
+
+    def served(self, upstream: Upstream) -> Served:
+        """Return the bridge as its clients must know it."""
+        return Served(
+            url=self.url,
+            token=self.auth_token or NO_TOKEN,
+            model=upstream.model,
+            window_tokens=upstream.window_tokens,
+            max_output_tokens=upstream.max_output_tokens,
+            slots=upstream.slots,
+        )
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):

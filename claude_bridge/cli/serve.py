@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from claude_bridge.cli import output
+from claude_bridge.cli.client_environment import client_environment
 from claude_bridge.cli.engine import LOCAL, ApiKey, BaseUrl, key_hint, named_upstream, provider_row
 from claude_bridge.errors import SetupError
 
@@ -24,9 +25,6 @@ CLAUDE_CODE_PROMPT_TOKENS = 13_000
 
 COMFORTABLE_TOKENS = 49_152
 """Below this the files that Claude Code reads again after it compacted may fill the window at once."""
-
-CLAUDE_CODE_RESERVE_TOKENS = 13_000
-"""What Claude Code 2.1.330 keeps free beside an answer before it compacts, however small the window."""
 
 EXAMPLES = (
     "Examples:  bridge serve openai qwen3:1.7b --base-url http://localhost:11434/v1 --debug  ·  "
@@ -140,33 +138,9 @@ def _tell(plan: Plan, listening: Listening, upstream: Upstream) -> None:
             "  · a small window for Claude Code: if it stops with “Autocompact is thrashing”, give a larger one, "
             "or start claude with fewer tools: --tools Bash,Read,Edit,Write"
         )
-    for variable, value in client_environment(listening, upstream).items():
+    pasted = client_environment(listening.served(upstream), only_essential=True)
+    for variable, value in pasted.items():
         output.say(f"  export {variable}={shlex.quote(value) if value else ''}")
     output.say(f"  claude --model {shlex.quote(upstream.model)}")
     if plan.trace_file is not None:
         output.say(output.faint(f"The whole traffic goes to {plan.trace_file}."))
-
-
-def client_environment(listening: Listening, upstream: Upstream) -> dict[str, str]:
-    """Return the environment variables that point Claude Code at this bridge."""
-    environment = {
-        "ANTHROPIC_BASE_URL": listening.url,
-        "ANTHROPIC_AUTH_TOKEN": listening.auth_token or "bridge",
-        "ANTHROPIC_API_KEY": "",  # a real key in the environment would be used in place of the token
-    }
-    if upstream.window_tokens:
-        answer_tokens = min(8192, max(1024, upstream.window_tokens // 8))
-        # The client takes an unknown model for one of a million tokens, and would never compact by itself.
-        environment["CLAUDE_CODE_MAX_CONTEXT_TOKENS"] = str(_told_window(upstream.window_tokens, answer_tokens))
-        environment["CLAUDE_CODE_MAX_OUTPUT_TOKENS"] = str(answer_tokens)
-    return environment
-
-
-def _told_window(window_tokens: int, answer_tokens: int) -> int:
-    """Return the window to tell Claude Code, so that it compacts when three quarters of the true one are full.
-
-    It compacts at the window less an answer less CLAUDE_CODE_RESERVE_TOKENS. Of 32k that would leave 15,700 tokens:
-    hardly more than its first request, so that it compacted at every turn, and gave up. A large window is told as it
-    is. What the engine can't take is refused all the same, and told by the bridge.
-    """
-    return max(window_tokens, window_tokens * 3 // 4 + answer_tokens + CLAUDE_CODE_RESERVE_TOKENS)

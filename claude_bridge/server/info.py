@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from urllib.parse import unquote
 
+import anyio
+
 from claude_bridge import __version__
-from claude_bridge.errors import NotFoundError
+from claude_bridge.bridge import Bridge
+from claude_bridge.errors import BridgeError, NotFoundError
 from claude_bridge.server.http1 import HttpRequest, Responder
 from claude_bridge.server.service import Service
 from claude_bridge.wire.anthropic import ModelInfo
@@ -15,6 +18,10 @@ from claude_bridge.wire.anthropic_json import (
     encode_token_count,
     parse_count_tokens_request,
 )
+from claude_bridge.wire.bridge import Readiness, encode_readiness
+
+READY_WITHIN_S = 3.0
+"""How long an engine may take to answer a question for its models: a load balancer waits no longer."""
 
 MODELS_PATH = "/v1/models"
 _CREATED_AT = "1970-01-01T00:00:00Z"
@@ -29,6 +36,38 @@ async def get_root(_service: Service, _request: HttpRequest, responder: Responde
 async def get_health(_service: Service, _request: HttpRequest, responder: Responder) -> None:
     """Say that the bridge lives; its engine is not asked."""
     await responder.send(200, b'{"status":"ok","version":"%b"}' % __version__.encode())
+
+
+async def get_ready(service: Service, _request: HttpRequest, responder: Responder) -> None:
+    """Say whether the engine answers, and what is served; 503 while it does not."""
+    bridge = service.bridge_if_known
+    told = Readiness(ready=False, version=__version__, reason="It is not known yet which engine this is.")
+    if bridge is not None:
+        told = await _readiness(bridge)
+    await responder.send(200 if told.ready else 503, encode_readiness(told))
+
+
+async def _readiness(bridge: Bridge) -> Readiness:
+    upstream = bridge.upstream
+    reason: str | None = f"{upstream.name} is silent."
+    with anyio.move_on_after(READY_WITHIN_S):
+        try:
+            await bridge.reach()
+            reason = None
+        except BridgeError as error:
+            reason = error.message
+    return Readiness(
+        ready=reason is None,
+        version=__version__,
+        reason=reason,
+        upstream=upstream.name,
+        kind=upstream.adapter.kind,
+        base_url=upstream.base_url,
+        model=upstream.model,
+        window_tokens=upstream.window_tokens,
+        max_output_tokens=upstream.max_output_tokens,
+        slots=upstream.slots,
+    )
 
 
 async def post_count_tokens(service: Service, request: HttpRequest, responder: Responder) -> None:

@@ -9,6 +9,7 @@ from claude_bridge.server import info
 from claude_bridge.server.http1 import HttpRequest, Responder
 from claude_bridge.server.messages import post_messages
 from claude_bridge.server.service import Service
+from claude_bridge.wire.bridge import READY_PATH
 
 RouteHandler = Callable[[Service, HttpRequest, Responder], Awaitable[None]]
 
@@ -16,6 +17,7 @@ RouteHandler = Callable[[Service, HttpRequest, Responder], Awaitable[None]]
 ROUTES: dict[str, dict[str, RouteHandler]] = {
     "/": {"GET": info.get_root},
     "/healthz": {"GET": info.get_health},
+    READY_PATH: {"GET": info.get_ready},
     "/v1/messages": {"POST": post_messages},
     "/v1/messages/count_tokens": {"POST": info.post_count_tokens},
     info.MODELS_PATH: {"GET": info.get_models},

@@ -32,6 +32,11 @@ class Service:
         self._bridge = bridge
         self._ready.set()
 
+    @property
+    def bridge_if_known(self) -> Bridge | None:
+        """The bridge, or None while it is not known what its engine is."""
+        return self._bridge
+
     async def bridge(self) -> Bridge:
         """Return the bridge, as soon as it is known what its engine is."""
         await self._ready.wait()

@@ -64,6 +64,7 @@ async def discover_ollama(upstream: Upstream, api_key: str | None, *, window_tok
         adapter=ADAPTERS["ollama-chat"],
         profile=profile_for(ollama_profile(description.capabilities, description.architecture), name),
         window_tokens=window.tokens,
+        slots=1,  # OLLAMA_NUM_PARALLEL, which it does not tell, is 1 unless somebody sets it
         notes=tuple(_notes(version, description, window, loaded)),
     )
 

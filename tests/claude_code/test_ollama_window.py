@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from msgspec import Struct
 
+from claude_bridge.cli.client_environment import client_environment
 from claude_bridge.cli.running import Listening
-from claude_bridge.cli.serve import client_environment
 from claude_bridge.providers import PROVIDERS, upstream_of
 from claude_bridge.trace.events import ExchangeFailed
 from claude_bridge.upstream.ollama import discover_ollama
@@ -98,7 +98,7 @@ async def played(request: pytest.FixtureRequest, new_claude_code: Callable[[], C
         asked = upstream_of(PROVIDERS["ollama"], base_url=ollama.root_url, model=MODEL)
         upstream = await discover_ollama(asked, None, window_tokens=None)
         assert upstream.window_tokens == WINDOW_TOKENS
-        pasted = client_environment(Listening(host="127.0.0.1", port=1), upstream)
+        pasted = client_environment(Listening(host="127.0.0.1", port=1).served(upstream))
         told = {name: value for name, value in pasted.items() if name.startswith("CLAUDE_CODE_MAX")}
         async with open_bridge(upstream, trace) as url:
             session = await claude_code.ask(

@@ -10,10 +10,10 @@ from pathlib import Path
 import anyio
 import httpx
 import pytest
-from msgspec.structs import replace
 
+from claude_bridge.cli.client_environment import client_environment
 from claude_bridge.cli.running import Listening
-from claude_bridge.cli.serve import CLAUDE_CODE_RESERVE_TOKENS, _token_for, client_environment
+from claude_bridge.cli.serve import _token_for
 from claude_bridge.providers import PROVIDERS, upstream_of
 from tests.cli.process import LIMIT_S, Finished, run_bridge, serving
 from tests.fake_upstream import (
@@ -225,23 +225,8 @@ def test_beyond_loopback_a_new_token_is_made_each_time(host: str) -> None:
 )
 def test_the_address_to_paste_can_be_reached(host: str, url: str) -> None:
     upstream = upstream_of(PROVIDERS["openai"], base_url=None, model="m")
-    pasted = client_environment(Listening(host=host, port=1, auth_token="t"), upstream)
+    pasted = client_environment(Listening(host=host, port=1, auth_token="t").served(upstream))
     assert (pasted["ANTHROPIC_BASE_URL"], pasted["ANTHROPIC_AUTH_TOKEN"]) == (url, "t")
-
-
-@pytest.mark.parametrize(
-    ("window_tokens", "fires_at"),
-    [
-        pytest.param(32_768, 24_576, id="32k: three quarters"),
-        pytest.param(65_536, 49_152, id="64k: three quarters"),
-        pytest.param(131_072, 109_880, id="128k: as the client does by itself"),
-    ],
-)
-def test_the_client_is_told_a_window_that_it_compacts_in_time(window_tokens: int, fires_at: int) -> None:
-    upstream = replace(upstream_of(PROVIDERS["openai"], base_url=None, model="m"), window_tokens=window_tokens)
-    pasted = client_environment(Listening(host="127.0.0.1", port=1), upstream)
-    told, answer_tokens = (int(pasted[f"CLAUDE_CODE_MAX_{what}_TOKENS"]) for what in ("CONTEXT", "OUTPUT"))
-    assert told - answer_tokens - CLAUDE_CODE_RESERVE_TOKENS == fires_at
 
 
 async def test_no_key_is_ever_written_down(tmp_path: Path) -> None:

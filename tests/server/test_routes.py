@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import anyio
+import httpx
 import pytest
 
 from claude_bridge import __version__
-from tests.fake_upstream import FakeUpstream, answer
+from claude_bridge.server.serve import accept_connections, open_listener
+from claude_bridge.server.service import Service
+from claude_bridge.trace.bus import Bus
+from tests.fake_upstream import MODEL, FakeUpstream, answer, refusal
 from tests.server.served import BridgeServer, get, post, question
 
 pytestmark = pytest.mark.anyio
@@ -18,6 +23,40 @@ async def test_health_is_told_without_asking_the_engine() -> None:
     async with BridgeServer(UNUSED) as server:
         response = await server.ask(get("/healthz"))
         assert (response.status, response.json) == (200, {"status": "ok", "version": __version__})
+
+
+async def test_a_bridge_is_ready_when_its_engine_answers_anything() -> None:
+    documents = {"/v1/models": refusal(401, "no key")}
+    async with FakeUpstream(documents=documents) as upstream, BridgeServer(upstream, window_tokens=8192) as server:
+        response = await server.ask(get("/readyz"))
+        assert response.status == 200
+        assert response.json == {
+            "ready": True,
+            "version": __version__,
+            "upstream": "The engine",
+            "kind": "openai-chat",
+            "base_url": upstream.base_url,
+            "model": MODEL,
+            "window_tokens": 8192,
+        }
+        assert [(request.method, request.path) for request in upstream.probes] == [("GET", "/v1/models")]
+
+
+async def test_a_bridge_without_an_engine_is_not_ready_and_says_why() -> None:
+    async with BridgeServer(UNUSED) as server:
+        response = await server.ask(get("/readyz"))
+        assert (response.status, response.json["ready"]) == (503, False)
+        assert "refused the connection" in response.json["reason"]
+
+
+async def test_a_bridge_that_does_not_know_its_engine_yet_is_not_ready() -> None:
+    service = Service(Bus(), auth_token=None, loopback_only=True)
+    listener, port = await open_listener("127.0.0.1", 0)
+    async with anyio.create_task_group() as tasks, httpx.AsyncClient() as client:
+        tasks.start_soon(accept_connections, listener, service)
+        response = await client.get(f"http://127.0.0.1:{port}/readyz")
+        assert (response.status_code, response.json()["ready"]) == (503, False)
+        tasks.cancel_scope.cancel()
 
 
 async def test_head_of_the_root_is_ok() -> None:

@@ -17,6 +17,7 @@ class OllamaChat:
     """The adapter for upstream kind ``ollama-chat``; its base URL has no ``/v1``."""
 
     kind = "ollama-chat"
+    reach_path = "/api/version"
 
     def encode(self, request: FitRequest, model: str, profile: Profile, limits: TokenLimits) -> OutgoingRequest:
         """Return the request to /api/chat; see Adapter."""

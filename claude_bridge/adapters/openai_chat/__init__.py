@@ -17,6 +17,7 @@ class OpenAIChat:
     """The adapter for upstream kind ``openai-chat``."""
 
     kind = "openai-chat"
+    reach_path = "/models"
 
     def encode(self, request: FitRequest, model: str, profile: Profile, limits: TokenLimits) -> OutgoingRequest:
         """Return the Chat Completions request; see Adapter."""

@@ -1,0 +1,94 @@
+"""How each shell, and each other place that takes environment variables, is told of them."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable, Mapping
+from urllib.parse import urlsplit, urlunsplit
+
+HOST_FROM_CONTAINER = "host.docker.internal"
+
+Environment = Mapping[str, str]
+
+
+def _posix(environment: Environment, reasons: Environment) -> str:
+    return _lines(environment, reasons, lambda name, value: f"export {name}={shlex.quote(value)}", "#")
+
+
+def _fish(environment: Environment, reasons: Environment) -> str:
+    def line(name: str, value: str) -> str:
+        escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+        return f"set -gx {name} '{escaped}'"
+
+    return _lines(environment, reasons, line, "#")
+
+
+def _powershell(environment: Environment, reasons: Environment) -> str:
+    def line(name: str, value: str) -> str:
+        return f"$env:{name} = '{value.replace(chr(39), chr(39) * 2)}'"
+
+    return _lines(environment, reasons, line, "#")
+
+
+def _cmd(environment: Environment, reasons: Environment) -> str:
+    return _lines(environment, reasons, lambda name, value: f'set "{name}={value.replace("%", "%%")}"', "rem")
+
+
+def _json(environment: Environment, _reasons: Environment) -> str:
+    return json.dumps(dict(environment), indent=2)
+
+
+def _settings(environment: Environment, _reasons: Environment) -> str:
+    return json.dumps({"env": dict(environment)}, indent=2)
+
+
+def _docker(environment: Environment, _reasons: Environment) -> str:
+    """Return flags of ``docker run``: Claude Code in a container, the bridge outside, and no way to Anthropic."""
+    inside = {**environment, "ANTHROPIC_BASE_URL": _as_seen_from_container(environment["ANTHROPIC_BASE_URL"])}
+    if "NO_PROXY" in inside:
+        inside |= dict.fromkeys(("NO_PROXY", "no_proxy"), f"{inside['NO_PROXY']},{HOST_FROM_CONTAINER}")
+    flags = [
+        f"--add-host {HOST_FROM_CONTAINER}:host-gateway",
+        "--add-host api.anthropic.com:0.0.0.0",
+        *(f"-e {shlex.quote(f'{name}={value}')}" for name, value in inside.items()),
+    ]
+    return " ".join(flags)
+
+
+def _as_seen_from_container(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.hostname not in ("127.0.0.1", "localhost", "::1"):
+        return url
+    return urlunsplit(
+        parts._replace(netloc=f"{HOST_FROM_CONTAINER}:{parts.port}" if parts.port else HOST_FROM_CONTAINER)
+    )
+
+
+def _lines(environment: Environment, reasons: Environment, line: Callable[[str, str], str], comment: str) -> str:
+    """Return one line for each variable, with its reason above it where there is one."""
+    told: list[str] = []
+    for name, value in environment.items():
+        if name in reasons:
+            told.append(f"{comment} {reasons[name]}")
+        told.append(line(name, value))
+    return "\n".join(told)
+
+
+SHELLS: dict[str, Callable[[Environment, Environment], str]] = {
+    "bash": _posix,
+    "zsh": _posix,
+    "fish": _fish,
+    "powershell": _powershell,
+    "cmd": _cmd,
+    "docker": _docker,
+    "json": _json,
+    "settings": _settings,
+}
+"""Every form by its name on the command line; takes the variables, and the reasons to print with them."""
+
+
+def shell_named(path: str) -> str:
+    """Return the form for a shell by the path of its program, such as SHELL holds; bash's where it is not known."""
+    name = path.replace("\\", "/").rpartition("/")[2].removesuffix(".exe").lower()
+    return {"pwsh": "powershell"}.get(name, name if name in SHELLS else "bash")

@@ -1,0 +1,120 @@
+"""What Claude Code is told of a bridge."""
+
+from __future__ import annotations
+
+import pytest
+
+from claude_bridge.cli.client_environment import (
+    CLAUDE_CODE_RESERVE_TOKENS,
+    OTHER_SERVICES,
+    VARIABLES,
+    Served,
+    client_environment,
+)
+
+URL = "http://127.0.0.1:8765"
+SERVED = Served(url=URL, model="qwen3:1.7b")
+
+
+def test_every_request_of_the_client_goes_to_the_model_that_is_served() -> None:
+    told = client_environment(Served(url=URL, model="big", small_model="small"))
+    asked = {name: value for name, value in told.items() if name.endswith("_MODEL")}
+    assert asked == {
+        "ANTHROPIC_MODEL": "big",
+        "ANTHROPIC_DEFAULT_OPUS_MODEL": "big",
+        "ANTHROPIC_DEFAULT_SONNET_MODEL": "big",
+        "ANTHROPIC_DEFAULT_HAIKU_MODEL": "small",
+        "ANTHROPIC_DEFAULT_FABLE_MODEL": "big",
+        "CLAUDE_CODE_SUBAGENT_MODEL": "big",
+    }
+    assert client_environment(SERVED)["ANTHROPIC_DEFAULT_HAIKU_MODEL"] == "qwen3:1.7b"
+
+
+def test_a_key_of_the_users_own_is_taken_out_of_the_way() -> None:
+    told = client_environment(SERVED)
+    assert (told["ANTHROPIC_API_KEY"], told["ANTHROPIC_AUTH_TOKEN"]) == ("", "bridge")
+
+
+def test_what_is_not_known_is_not_told() -> None:
+    told = client_environment(Served(url=URL, model=None))
+    assert [name for name in told if name.endswith("_MODEL") or "_TOKENS" in name] == [
+        "CLAUDE_CODE_TOTAL_TOKENS_REMINDER"
+    ]
+    assert "CLAUDE_CODE_DISABLE_BACKGROUND_TASKS" not in told
+    assert "NO_PROXY" not in told
+
+
+@pytest.mark.parametrize(
+    ("window_tokens", "fires_at"),
+    [
+        pytest.param(32_768, 24_576, id="32k: three quarters"),
+        pytest.param(65_536, 49_152, id="64k: three quarters"),
+        pytest.param(131_072, 109_880, id="128k: as the client does by itself"),
+    ],
+)
+def test_the_client_is_told_a_window_that_it_compacts_in_time(window_tokens: int, fires_at: int) -> None:
+    told = client_environment(Served(url=URL, model="m", window_tokens=window_tokens))
+    window, answer_tokens = (int(told[f"CLAUDE_CODE_MAX_{what}_TOKENS"]) for what in ("CONTEXT", "OUTPUT"))
+    assert window - answer_tokens - CLAUDE_CODE_RESERVE_TOKENS == fires_at
+
+
+@pytest.mark.parametrize(
+    ("window_tokens", "model_limit", "answer_tokens"),
+    [(None, None, None), (None, 4096, "4096"), (200_000, None, "8192"), (200_000, 2048, "2048"), (4096, None, "1024")],
+)
+def test_an_answer_leaves_room_in_the_window(
+    window_tokens: int | None, model_limit: int | None, answer_tokens: str | None
+) -> None:
+    served = Served(url=URL, model="m", window_tokens=window_tokens, max_output_tokens=model_limit)
+    assert client_environment(served).get("CLAUDE_CODE_MAX_OUTPUT_TOKENS") == answer_tokens
+
+
+@pytest.mark.parametrize(("slots", "is_set"), [(1, True), (2, False), (None, False)])
+def test_sub_agents_do_not_wait_for_the_main_conversation_on_an_engine_with_one_slot(
+    slots: int | None, is_set: bool
+) -> None:
+    told = client_environment(Served(url=URL, model="m", slots=slots))
+    assert ("CLAUDE_CODE_DISABLE_BACKGROUND_TASKS" in told) is is_set
+
+
+@pytest.mark.parametrize(
+    ("outside", "no_proxy"),
+    [
+        pytest.param({}, None, id="no proxy"),
+        pytest.param({"NO_PROXY": "example.org"}, "example.org,127.0.0.1,localhost", id="exceptions alone"),
+        pytest.param({"HTTPS_PROXY": "http://p"}, "127.0.0.1,localhost", id="no exceptions yet"),
+        pytest.param(
+            {"http_proxy": "http://p", "no_proxy": "a.example, localhost"}, "a.example,localhost,127.0.0.1", id="some"
+        ),
+    ],
+)
+def test_a_proxy_is_kept_from_swallowing_what_goes_to_the_bridge(outside: dict[str, str], no_proxy: str | None) -> None:
+    told = client_environment(Served(url=URL, model="m", outside=outside))
+    assert (told.get("NO_PROXY"), told.get("no_proxy")) == (no_proxy, no_proxy)
+
+
+def test_other_services_are_switched_off_where_they_are_on() -> None:
+    told = client_environment(Served(url=URL, model="m", outside={OTHER_SERVICES[0]: "1"}))
+    assert [told.get(name) for name in OTHER_SERVICES] == ["0", None, None]
+
+
+def test_traffic_to_the_clients_maker_is_off_unless_asked_for() -> None:
+    assert client_environment(SERVED)["CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC"] == "1"
+    allowed = client_environment(Served(url=URL, model="m", allows_traffic=True))
+    assert "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC" not in allowed
+
+
+def test_each_variable_has_one_row_and_a_reason() -> None:
+    assert len({row.name for row in VARIABLES}) == len(VARIABLES)
+    assert all(row.reason for row in VARIABLES)
+
+
+def test_the_lines_to_paste_are_few() -> None:
+    told = client_environment(Served(url=URL, model="m", window_tokens=32_768, slots=1), only_essential=True)
+    assert list(told) == [
+        "ANTHROPIC_BASE_URL",
+        "ANTHROPIC_AUTH_TOKEN",
+        "ANTHROPIC_API_KEY",
+        "CLAUDE_CODE_MAX_CONTEXT_TOKENS",
+        "CLAUDE_CODE_MAX_OUTPUT_TOKENS",
+    ]
