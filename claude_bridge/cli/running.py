@@ -64,6 +64,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     window_tokens: int | None = None
     debug: bool = False
     trace_file: Path | None = None
+    embedded: object | None = None
+    """An engine inside this process, which ends when nothing refers to it any more."""
 
 
 Tell = Callable[[Plan, Listening, Upstream], None]

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import secrets
 import shlex
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from claude_bridge.cli import output
 from claude_bridge.cli.client_environment import client_environment
-from claude_bridge.cli.engine import LOCAL, ApiKey, BaseUrl, key_hint, named_upstream, provider_row
-from claude_bridge.errors import SetupError
+from claude_bridge.cli.engine import ApiKey, BaseUrl
+from claude_bridge.cli.planning import (
+    Api,
+    ContextWindow,
+    MaxTokens,
+    ModelFile,
+    ModelName,
+    ProviderName,
+    TraceFile,
+    plan_of,
+)
 
 if TYPE_CHECKING:
     from claude_bridge.cli.running import Listening, Plan
@@ -33,10 +41,8 @@ EXAMPLES = (
 
 
 def serve(
-    provider: Annotated[
-        str, typer.Argument(help="Where the model runs: ollama, openai (any compatible engine), or local.")
-    ],
-    model: Annotated[str, typer.Argument(help="The engine's name of the model; may be left out if it has one.")] = "",
+    provider: ProviderName,
+    model: ModelName = "",
     base_url: BaseUrl = None,
     api_key: ApiKey = None,
     host: Annotated[str, typer.Option(help="The address to listen on.", metavar="ADDRESS")] = "127.0.0.1",
@@ -47,68 +53,35 @@ def serve(
         str | None,
         typer.Option(help="What clients must send. On loopback nothing, else a random one is made.", metavar="TOKEN"),
     ] = None,
-    max_tokens: Annotated[int | None, typer.Option(help="The most tokens of an answer.", min=1, metavar="N")] = None,
-    context_window: Annotated[
-        int | None,
-        typer.Option(help="The context window in tokens, if the engine does not tell.", min=256, metavar="N"),
-    ] = None,
-    model_file: Annotated[
-        Path | None, typer.Option(help="With local: a GGUF file of your own.", metavar="FILE")
-    ] = None,
-    api: Annotated[
-        str | None,
-        typer.Option(
-            help="Keep to this API, such as openai-chat, even where the engine turns out to be Ollama.", metavar="KIND"
-        ),
-    ] = None,
+    max_tokens: MaxTokens = None,
+    context_window: ContextWindow = None,
+    model_file: ModelFile = None,
+    api: Api = None,
     check: Annotated[bool, typer.Option(help="Ask the engine at the start whether all is well.")] = True,
     debug: Annotated[bool, typer.Option("--debug", help="Show the translated traffic.")] = False,
-    trace: Annotated[
-        Path | None, typer.Option(help="Write the whole translated traffic to a file, as JSON lines.", metavar="FILE")
-    ] = None,
+    trace: TraceFile = None,
 ) -> None:
     """Serve the Messages API of Anthropic before an engine that speaks another one.
 
     Point a client at the address that is printed. Ctrl-C lets running answers finish.
     """
-    from claude_bridge.cli.running import Listening, Plan, run_server
+    from claude_bridge.cli.running import Listening, run_server
 
-    if provider == LOCAL:
-        from claude_bridge.cli.local import start_embedded
-
-        engine = start_embedded(model_file, window_tokens=context_window)
-        upstream, key, check, hint = engine.upstream, None, False, ""
-    else:
-        upstream, key = named_upstream(provider, model, base_url, api_key)
-        hint = key_hint(provider_row(provider))
-        if api is not None:
-            upstream = _with_api(upstream, api)
-    listening = Listening(host=host, port=port, auth_token=auth_token or _token_for(host))
-    plan = Plan(
-        upstream=upstream,
-        api_key=key,
-        key_hint=hint,
+    plan = plan_of(
+        provider,
+        model,
+        base_url=base_url,
+        api_key=api_key,
+        max_tokens=max_tokens,
+        context_window=context_window,
+        model_file=model_file,
+        api=api,
+        trace=trace,
         check=check,
-        may_upgrade=api is None,
-        max_output_tokens=max_tokens,
-        window_tokens=context_window,
         debug=debug,
-        trace_file=trace,
     )
+    listening = Listening(host=host, port=port, auth_token=auth_token or _token_for(host))
     run_server(plan, listening, tell=_tell)
-
-
-def _with_api(upstream: Upstream, api: str) -> Upstream:
-    from msgspec.structs import replace
-
-    from claude_bridge.adapters import ADAPTERS
-    from claude_bridge.adapters.profiles import UNKNOWN
-
-    if api not in ADAPTERS:
-        raise SetupError(f"There is no API {api!r}.", f"Known ones: {', '.join(ADAPTERS)}.")
-    if api == upstream.adapter.kind:
-        return upstream
-    return replace(upstream, adapter=ADAPTERS[api], profile=UNKNOWN)  # a row is about an engine's own API
 
 
 def _token_for(host: str) -> str | None:
