@@ -16,6 +16,7 @@ from claude_bridge.conversion.answer import AnswerStream
 from claude_bridge.conversion.compaction import Overlong, TokenScale, find_overlong, no_room_to_compact
 from claude_bridge.conversion.deltas import Delta, Failure
 from claude_bridge.conversion.fold import Fold
+from claude_bridge.conversion.prices import Prices, answer_cost_usd
 from claude_bridge.conversion.request import FitRequest, fit_request
 from claude_bridge.conversion.tokens import estimate_tokens
 from claude_bridge.errors import BridgeError, PromptTooLongError, UpstreamBrokenError
@@ -101,7 +102,7 @@ class Bridge:
         async with self._client.open(outgoing, explain_refusal, idle_s=idle_s) as call:
             decoder = upstream.adapter.decoder(f"{upstream.name} at {upstream.base_url}")
             overlong = find_overlong(fit, estimate, upstream.window_tokens)
-            exchange = Exchange(call, decoder, answer, recorder, self.waiting, overlong)
+            exchange = Exchange(call, decoder, answer, recorder, self.waiting, overlong, upstream.prices)
             await exchange.begin()
             yield exchange
         if not fit.holds_images:
@@ -154,6 +155,7 @@ class Exchange:
         recorder: Recorder,
         waiting: Waiting,
         overlong: Overlong | None,
+        prices: Prices | None,
     ) -> None:
         """``overlong`` says that the prompt can't be read whole; an engine that answers all the same has cut it."""
         self._call = call
@@ -162,6 +164,7 @@ class Exchange:
         self._recorder = recorder
         self._waiting = waiting
         self._overlong = overlong
+        self._prices = prices
         self._early: list[Delta] = []
         self._upstream_ended = False
         self._upstream_is_silent = False
@@ -252,4 +255,4 @@ class Exchange:
         usage, overlong = self._answer.usage, self._overlong
         if overlong and usage.prompt_tokens is not None and usage.prompt_tokens <= overlong.window_tokens:
             self._recorder.prompt_cut(overlong, usage.prompt_tokens)
-        self._recorder.ended(usage)
+        self._recorder.ended(usage, cost_usd=answer_cost_usd(usage, self._prices))

@@ -9,6 +9,7 @@ from msgspec import Struct
 from claude_bridge.adapters import ADAPTERS
 from claude_bridge.adapters.base import Adapter, TokenLimits
 from claude_bridge.adapters.profiles import OLLAMA, OPENAI, UNKNOWN
+from claude_bridge.conversion.prices import Prices
 from claude_bridge.conversion.profile import Profile
 
 
@@ -30,7 +31,7 @@ class Provider(Struct, frozen=True, kw_only=True):
 
 
 class Upstream(Struct, frozen=True, kw_only=True):
-    """An engine as the bridge uses it. None in a limit means not known."""
+    """An engine as the bridge uses it. None in a limit or for the prices means not known."""
 
     name: str
     base_url: str
@@ -41,6 +42,7 @@ class Upstream(Struct, frozen=True, kw_only=True):
     window_tokens: int | None = None
     slots: int | None = None
     """How many requests the engine answers at a time, where it tells."""
+    prices: Prices | None = None
     notes: tuple[str, ...] = ()
     """What the user should know of it, found out at the start."""
 

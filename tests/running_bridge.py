@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import anyio
 
@@ -55,13 +56,13 @@ class KeptTrace:
         return [event.message.usage for event in self.events if isinstance(event, ExchangeEnded)]
 
 
-def scripted_upstream(base_url: str, *, profile: Profile = UNKNOWN, window_tokens: int | None = None) -> Upstream:
-    """Return the fake upstream as the bridge sees it."""
+def scripted_upstream(base_url: str, *, profile: Profile = UNKNOWN, **known: Any) -> Upstream:
+    """Return the fake upstream as the bridge sees it; ``known`` are more fields of it."""
     return Upstream(
         name="The engine",
         base_url=base_url,
         model=MODEL,
         adapter=ADAPTERS["openai-chat"],
         profile=profile,
-        window_tokens=window_tokens,
+        **known,
     )

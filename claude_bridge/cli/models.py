@@ -14,8 +14,9 @@ from claude_bridge.errors import SetupError, UpstreamError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from claude_bridge.conversion.prices import Prices
     from claude_bridge.upstream.listing import Listing, Place
-    from claude_bridge.upstream.offered import Cost, OfferedModel
+    from claude_bridge.upstream.offered import OfferedModel
 
 
 EXAMPLES = (
@@ -192,7 +193,7 @@ def _size(n_bytes: int | None) -> str:
     return f"{n_bytes / 1e9:.1f}\N{NO-BREAK SPACE}GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.0f}\N{NO-BREAK SPACE}MB"
 
 
-def _price(cost: Cost | None) -> str:
+def _price(cost: Prices | None) -> str:
     if cost is None:
         return "?"
     if not cost.input and not cost.output:

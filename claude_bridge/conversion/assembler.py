@@ -23,6 +23,7 @@ from claude_bridge.conversion.deltas import (
     UsageReport,
 )
 from claude_bridge.conversion.stop_reasons import convert_finish_reason
+from claude_bridge.conversion.usage import convert_usage, merge_usage
 from claude_bridge.errors import BridgeError, UpstreamBrokenError
 from claude_bridge.wire.anthropic import (
     BlockInputJsonDelta,
@@ -38,7 +39,6 @@ from claude_bridge.wire.anthropic import (
     MessageDelta,
     MessageStart,
     MessageStop,
-    OutputTokensDetails,
     Ping,
     Stop,
     StreamEvent,
@@ -193,7 +193,8 @@ class MessageAssembler:
         if finish is FinishReason.LENGTH and window_full:
             finish = FinishReason.WINDOW_FULL
         stop = Stop(convert_finish_reason(finish, has_tool_use=self._has_tool_use), self._finish.stop_sequence)
-        events.append(self._advance(MessageDelta(stop, self._final_usage())))
+        usage = convert_usage(self.usage, prompt_tokens=self._prompt_tokens, output_chars=self._output_chars)
+        events.append(self._advance(MessageDelta(stop, usage)))
         events.append(self._advance(MessageStop()))
         return events
 
@@ -223,7 +224,7 @@ class MessageAssembler:
             case ToolCallEnd():
                 self._close_block(emit)
             case UsageReport():
-                self._take_usage(delta)
+                self.usage = merge_usage(self.usage, delta)
             case Finish():
                 self._finish = delta
             case Failure(error):
@@ -244,30 +245,6 @@ class MessageAssembler:
         self._has_visible_text = True
         self._output_chars += len(text)
         emit(self._advance(ContentBlockDelta(self._index, BlockTextDelta(text))))
-
-    def _take_usage(self, report: UsageReport) -> None:
-        told = {
-            field: value for field in UsageReport.__struct_fields__ if (value := getattr(report, field)) is not None
-        }
-        known = {field: getattr(self.usage, field) for field in UsageReport.__struct_fields__}
-        self.usage = UsageReport(**(known | told))
-
-    def _final_usage(self) -> Usage:
-        report = self.usage
-        prompt = self._prompt_tokens if report.prompt_tokens is None else report.prompt_tokens
-        cached = min(report.cached_tokens or 0, prompt)
-        # Four characters a token is what is left to say where the engine reports nothing.
-        output = self._output_chars // 4 if report.output_tokens is None else report.output_tokens
-        usage = Usage(input_tokens=prompt - cached, cache_read_input_tokens=cached, output_tokens=output)
-        if report.thinking_tokens is None:
-            return usage
-        details = OutputTokensDetails(report.thinking_tokens)
-        return Usage(
-            input_tokens=usage.input_tokens,
-            cache_read_input_tokens=cached,
-            output_tokens=output,
-            output_tokens_details=details,
-        )
 
     def _open(self, block: TextBlock | ThinkingBlock | ToolUseBlock, emit: Callable[[StreamEvent], None]) -> None:
         self._close_block(emit)

@@ -62,8 +62,8 @@ class UsageReport(Struct, frozen=True, kw_only=True):
     """Token counts as far as the engine told; None means not told.
 
     ``prompt_tokens`` counts the whole prompt, cached part included; ``output_tokens`` includes thinking. A later
-    report replaces an earlier one field by field. ``prompt_ms``, ``output_ms`` and
-    ``load_ms`` are the engine's own times for the prompt, the answer, and loading the model first.
+    report replaces an earlier one field by field. ``prompt_ms``, ``output_ms`` and ``load_ms`` are the engine's own
+    times for the prompt, the answer, and loading the model first; ``cost_usd`` is what it charged.
     """
 
     prompt_tokens: int | None = None
@@ -73,6 +73,7 @@ class UsageReport(Struct, frozen=True, kw_only=True):
     prompt_ms: float | None = None
     output_ms: float | None = None
     load_ms: float | None = None
+    cost_usd: float | None = None
 
 
 class Finish(Struct, frozen=True):

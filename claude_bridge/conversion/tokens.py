@@ -11,8 +11,8 @@ BYTES_PER_TOKEN = 3.8
 IMAGE_TOKENS = 1_600
 """What Anthropic's documentation gives for a picture of about a megapixel; engines vary around it."""
 
-MAX_TOKENS = 2**53
-"""More is no count of tokens, and no integer in JavaScript."""
+MAX_TOKENS = 10**8
+"""More than any window holds: a number beyond it is no count, and would make clients compact at once."""
 
 # As the images of our own requests are written: in Chat Completions, and in Ollama's messages. In text the quotes
 # would be escaped.

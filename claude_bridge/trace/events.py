@@ -106,7 +106,8 @@ class ExchangeEnded(Struct, frozen=True, kw_only=True, tag=True):
 
     ``prompt_tokens`` counts the whole prompt, cached part included. ``usage_is_estimated`` says that the engine gave
     no token counts. ``prompt_ms`` and ``output_ms`` are the engine's own times for reading the prompt, without the
-    cached part, and for writing the answer.
+    cached part, and for writing the answer. ``cost_usd`` is what it cost in US dollars, as the engine told or by its
+    prices.
     """
 
     exchange: str
@@ -120,6 +121,7 @@ class ExchangeEnded(Struct, frozen=True, kw_only=True, tag=True):
     output_ms: float | None
     load_ms: float | None = None
     usage_is_estimated: bool
+    cost_usd: float | None = None
 
 
 class ExchangeFailed(Struct, frozen=True, kw_only=True, tag=True):

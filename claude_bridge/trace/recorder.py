@@ -147,8 +147,8 @@ class Recorder:
                 )
             )
 
-    def ended(self, usage: UsageReport) -> None:
-        """Tell that the answer is whole."""
+    def ended(self, usage: UsageReport, *, cost_usd: float | None = None) -> None:
+        """Tell that the answer is whole, and what it cost (None: not known)."""
         if self._fold is not None and self._is_first_end():
             self._bus.emit(
                 events.ExchangeEnded(
@@ -163,6 +163,7 @@ class Recorder:
                     output_ms=usage.output_ms,
                     load_ms=usage.load_ms,
                     usage_is_estimated=usage.prompt_tokens is None or usage.output_tokens is None,
+                    cost_usd=cost_usd,
                 )
             )
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from difflib import get_close_matches
+from urllib.parse import urlsplit
 
 import msgspec
 
 from claude_bridge.adapters.profiles import UNKNOWN, engine_by_owner, profile_for
+from claude_bridge.conversion.prices import FREE, Prices, listed_prices
 from claude_bridge.conversion.upstream_errors import explain_refusal
 from claude_bridge.errors import SetupError, UpstreamError
 from claude_bridge.providers import Upstream
@@ -17,6 +19,8 @@ from claude_bridge.wire.openai import ListedModel, parse_models
 
 PROBE_TIMEOUT_S = 5.0
 MODELS_PATH = "/models"
+
+_RUN_BY_THE_USER = ("llama.cpp", "LM Studio", "vLLM")
 
 _USUAL_LOCAL_URLS = (
     "Usual ones: http://localhost:11434/v1 for Ollama, http://localhost:8080/v1 for llama.cpp, "
@@ -72,6 +76,11 @@ def assumed(upstream: Upstream) -> Upstream:
     return _of_model(msgspec.structs.replace(upstream, base_url=base_url), upstream.model)
 
 
+def usual_prices(engine: str, base_url: str) -> Prices | None:
+    """Return that an engine on the user's own machine costs nothing; elsewhere somebody may ask for money."""
+    return FREE if engine in _RUN_BY_THE_USER and is_loopback(urlsplit(base_url).hostname or "") else None
+
+
 async def _is_ollama(upstream: Upstream, api_key: str | None) -> bool:
     async with UpstreamClient(root_url(upstream.base_url), api_key=api_key, name=upstream.name) as client:
         return await probe_version(client) is not None
@@ -119,7 +128,12 @@ def _with_model(upstream: Upstream, models: Sequence[ListedModel]) -> Upstream:
     if listed_model is None and names:
         raise _unknown_model(upstream, names)
     upstream = _of_model(upstream, listed_model.id if listed_model else upstream.model)
-    return msgspec.structs.replace(upstream, window_tokens=_window_of(listed_model) if listed_model else None)
+    return msgspec.structs.replace(
+        upstream,
+        window_tokens=_window_of(listed_model) if listed_model else None,
+        prices=listed_prices(listed_model.pricing if listed_model else None)
+        or usual_prices(upstream.name, upstream.base_url),
+    )
 
 
 def _of_model(upstream: Upstream, model: str) -> Upstream:

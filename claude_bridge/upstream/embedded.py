@@ -9,6 +9,7 @@ from typing import Any
 
 from claude_bridge.adapters import ADAPTERS
 from claude_bridge.adapters.profiles import EMBEDDED
+from claude_bridge.conversion.prices import FREE
 from claude_bridge.errors import SetupError
 from claude_bridge.providers import Upstream
 
@@ -71,6 +72,7 @@ class EmbeddedEngine:
             adapter=ADAPTERS["openai-chat"],
             profile=EMBEDDED,
             window_tokens=window_tokens,
+            prices=FREE,
         )
 
 

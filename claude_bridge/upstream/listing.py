@@ -14,10 +14,14 @@ from claude_bridge.adapters.profiles import LLAMA_CPP, UNKNOWN, engine_by_owner
 from claude_bridge.errors import BridgeError, SetupError, UpstreamBrokenError, UpstreamError
 from claude_bridge.providers import PROVIDERS, Upstream, upstream_of
 from claude_bridge.upstream.client import FetchedDocument, UpstreamClient, is_loopback
-from claude_bridge.upstream.discovery import MODELS_PATH, PROBE_TIMEOUT_S, base_url_candidates, discover
+from claude_bridge.upstream.discovery import (
+    MODELS_PATH,
+    PROBE_TIMEOUT_S,
+    base_url_candidates,
+    discover,
+    usual_prices,
+)
 from claude_bridge.upstream.offered import (
-    FREE,
-    Cost,
     OfferedModel,
     offered_by_any,
     offered_by_llama_cpp,
@@ -54,7 +58,6 @@ LOCAL_ENGINES: Mapping[str, str] = {
 """Where engines listen that have no provider of their own."""
 
 _OLLAMA_KIND = "ollama-chat"
-_RUN_BY_THE_USER = ("llama.cpp", "LM Studio", "vLLM")
 
 
 class Place(Struct, frozen=True, kw_only=True):
@@ -200,7 +203,7 @@ async def _list_engine(place: Place, base_url: str, models: Sequence[DescribedMo
         if studio is not None:
             return Listing(provider=place.provider, engine="LM Studio", base_url=base_url, models=studio)
     engine = upstream.name if profile is UNKNOWN else profile.name
-    cost = _cost(engine, base_url)
+    cost = usual_prices(engine, base_url)
     if profile is LLAMA_CPP:
         async with UpstreamClient(root, api_key=place.api_key, name=engine) as client:
             props = _read_props(await client.fetch("/props", timeout_s=PROBE_TIMEOUT_S)) if len(models) == 1 else None
@@ -222,7 +225,7 @@ async def _is_ollama(place: Place) -> bool:
 
 async def _list_lm_studio(place: Place, root: str) -> tuple[OfferedModel, ...] | None:
     """Return the models of an LM Studio, or None if it is another engine."""
-    cost = _cost("LM Studio", root)
+    cost = usual_prices("LM Studio", root)
     async with UpstreamClient(root, api_key=place.api_key, name=place.upstream.name) as client:
         with suppress(UpstreamError, msgspec.DecodeError):  # another engine's answer
             new = await client.fetch("/api/v1/models", timeout_s=PROBE_TIMEOUT_S)
@@ -248,12 +251,6 @@ def _read_props(document: FetchedDocument) -> Props:
         return parse_props(document.body) if document.status == 200 else Props()
     except msgspec.DecodeError:
         return Props()
-
-
-def _cost(engine: str, base_url: str) -> Cost | None:
-    """Return no cost for an engine on the user's own machine; elsewhere somebody may ask for money."""
-    host = urlsplit(base_url).hostname or ""
-    return FREE if engine in _RUN_BY_THE_USER and is_loopback(host) else None
 
 
 def _address(base_url: str) -> tuple[str, int | None]:

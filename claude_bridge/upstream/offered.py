@@ -7,22 +7,13 @@ from collections.abc import Collection
 from msgspec import Struct
 from msgspec.structs import replace
 
+from claude_bridge.conversion.prices import FREE, Prices, listed_prices
 from claude_bridge.upstream.window import trained_tokens
-from claude_bridge.wire.model_lists import DescribedModel, OldStudioModel, Pricing, Props, StudioModel
+from claude_bridge.wire.model_lists import DescribedModel, OldStudioModel, Props, StudioModel
 from claude_bridge.wire.ollama import InstalledModel, ModelDescription
 
 OUTPUT_WINDOWS = 10
 """Ollama cuts an answer at ten times its context window."""
-
-
-class Cost(Struct, frozen=True, kw_only=True):
-    """US dollars for a million tokens."""
-
-    input: float
-    output: float
-
-
-FREE = Cost(input=0, output=0)
 
 
 class OfferedModel(Struct, frozen=True, kw_only=True):
@@ -38,7 +29,7 @@ class OfferedModel(Struct, frozen=True, kw_only=True):
     context_window: int | None = None
     max_output_tokens: int | None = None
     size_bytes: int | None = None
-    cost: Cost | None = None
+    cost: Prices | None = None
     remote_host: str | None = None
     """Where an Ollama cloud model runs; None: on the engine itself."""
     loaded: bool | None = None
@@ -69,7 +60,7 @@ def offered_by_ollama(
     )
 
 
-def offered_by_llama_cpp(model: DescribedModel, props: Props | None, cost: Cost | None) -> OfferedModel:
+def offered_by_llama_cpp(model: DescribedModel, props: Props | None, cost: Prices | None) -> OfferedModel:
     """Return a model of llama.cpp's; ``props`` None: there are several models, and it tells of none in particular."""
     plain = offered_by_any(model, cost)
     status = model.status.value if model.status else None
@@ -88,7 +79,7 @@ def offered_by_llama_cpp(model: DescribedModel, props: Props | None, cost: Cost 
     )
 
 
-def offered_by_lm_studio(model: StudioModel, cost: Cost | None) -> OfferedModel:
+def offered_by_lm_studio(model: StudioModel, cost: Prices | None) -> OfferedModel:
     """Return a model of LM Studio's, as it tells since 0.4.0."""
     instances, abilities = model.loaded_instances, model.capabilities
     windows = [_positive(instance.config.context_length) for instance in instances or () if instance.config]
@@ -105,7 +96,7 @@ def offered_by_lm_studio(model: StudioModel, cost: Cost | None) -> OfferedModel:
     )
 
 
-def offered_by_old_lm_studio(model: OldStudioModel, cost: Cost | None) -> OfferedModel:
+def offered_by_old_lm_studio(model: OldStudioModel, cost: Prices | None) -> OfferedModel:
     """Return a model of LM Studio's, as it told before 0.4.0."""
     embeds = model.type == "embeddings"
     return OfferedModel(
@@ -118,7 +109,7 @@ def offered_by_old_lm_studio(model: OldStudioModel, cost: Cost | None) -> Offere
     )
 
 
-def offered_by_any(model: DescribedModel, cost: Cost | None) -> OfferedModel:
+def offered_by_any(model: DescribedModel, cost: Prices | None) -> OfferedModel:
     """Return a model from GET /models; ``cost`` is what it costs where the entry names no price."""
     meta, abilities = model.meta or {}, model.capabilities or {}
     windows = (
@@ -140,7 +131,7 @@ def offered_by_any(model: DescribedModel, cost: Cost | None) -> OfferedModel:
         context_window=next((tokens for tokens in windows if _positive(tokens)), None),
         max_output_tokens=next((tokens for tokens in ceilings if _positive(tokens)), None),
         size_bytes=_positive(_number(meta.get("size"))),
-        cost=_cost_of(model.pricing) or cost,
+        cost=listed_prices(model.pricing) or cost,
     )
 
 
@@ -171,15 +162,3 @@ def _number(told: object) -> int | None:
 
 def _positive(number: int | None) -> int | None:
     return number if number and number > 0 else None
-
-
-def _cost_of(pricing: Pricing | None) -> Cost | None:
-    if pricing is None:
-        return None
-    try:
-        prices = [round(float(price or "nan") * 1_000_000, 6) for price in (pricing.prompt, pricing.completion)]
-    except ValueError:
-        return None
-    if not all(0 <= price < float("inf") for price in prices):  # OpenRouter's "-1": it depends on the route
-        return None
-    return Cost(input=prices[0], output=prices[1])

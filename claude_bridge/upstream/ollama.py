@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from difflib import get_close_matches
+from urllib.parse import urlsplit
 
 import anyio
 import msgspec
 
 from claude_bridge.adapters import ADAPTERS
 from claude_bridge.adapters.profiles import ollama_profile, profile_for
+from claude_bridge.conversion.prices import FREE
 from claude_bridge.errors import SetupError, UpstreamBrokenError, UpstreamError
 from claude_bridge.providers import Upstream
 from claude_bridge.upstream.client import FetchedDocument, UpstreamClient
@@ -65,6 +67,7 @@ async def discover_ollama(upstream: Upstream, api_key: str | None, *, window_tok
         profile=profile_for(ollama_profile(description.capabilities, description.architecture), name),
         window_tokens=window.tokens,
         slots=1,  # OLLAMA_NUM_PARALLEL, which it does not tell, is 1 unless somebody sets it
+        prices=FREE if _runs_here(description, root) else None,
         notes=tuple(_notes(version, description, window, loaded)),
     )
 
@@ -166,6 +169,12 @@ def _good(document: FetchedDocument, path: str) -> FetchedDocument:
         words = ADAPTERS["ollama-chat"].explain_refusal(document.status, document.headers, document.body, "Ollama")
         raise UpstreamBrokenError(f"{path}: {words.message}")
     return document
+
+
+def _runs_here(description: ollama.ModelDescription, root: str) -> bool:
+    """Return whether the model runs on the user's own machines, and not in Ollama's cloud."""
+    host = urlsplit(root).hostname or ""
+    return not description.remote_host and host != "ollama.com" and not host.endswith(".ollama.com")
 
 
 def _unknown_model(name: str, installed: Sequence[str]) -> SetupError:

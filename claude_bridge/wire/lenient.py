@@ -5,7 +5,9 @@ The strict decoder is an order of magnitude faster and right nearly always; this
 
 from __future__ import annotations
 
+import json
 from functools import cache
+from math import isfinite
 from types import NoneType, UnionType
 from typing import Any, TypeVar, get_args, get_origin
 
@@ -19,10 +21,17 @@ _Shape = TypeVar("_Shape", bound=Struct)
 
 def parse_any(document: bytes) -> Any:  # noqa: ANN401 - any JSON
     """Return the plain value of a JSON document; raises msgspec.DecodeError where it is none."""
+    text = replace_lone_surrogates(document.decode("utf-8", "replace").encode())
     try:
-        return msgspec.json.decode(replace_lone_surrogates(document.decode("utf-8", "replace").encode()))
+        try:
+            return msgspec.json.decode(text)
+        except msgspec.DecodeError:
+            # Python's own reader takes what engines in Python write: NaN, Infinity, 1e999.
+            return json.loads(text, parse_constant=lambda _: None)
     except RecursionError:
         raise msgspec.DecodeError("nested too deeply") from None
+    except ValueError as error:
+        raise msgspec.DecodeError(str(error)) from None
 
 
 def parse_leniently(document: bytes, shape: type[_Shape]) -> _Shape:
@@ -78,7 +87,7 @@ def _value(value: Any, kind: Any) -> Any:  # noqa: ANN401 - any JSON, any annota
     if kind is str:
         return str(value) if isinstance(value, str | int | float) else None
     if kind is int and isinstance(value, float):
-        return int(value)
+        return int(value) if isfinite(value) else None
     try:
         return msgspec.convert(value, kind, strict=False)
     except msgspec.ValidationError:

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from claude_bridge.wire.lenient import parse_leniently
+from claude_bridge.wire.model_lists import Pricing
 
 # --- what we send -------------------------------------------------------------------------------------------
 
@@ -174,13 +175,14 @@ class AnswerDelta(Struct, frozen=True):
 
 
 class Choice(Struct, frozen=True):
-    """One alternative of the answer; we only ask for one."""
+    """One alternative of the answer; we only ask for one. ``usage`` is where Moonshot puts it in a stream."""
 
     index: int | None = None
     delta: AnswerDelta | None = None
     message: AnswerDelta | None = None
     text: str | None = None
     finish_reason: str | None = None
+    usage: CompletionUsage | None = None
 
 
 class PromptTokensDetails(Struct, frozen=True):
@@ -195,14 +197,35 @@ class CompletionTokensDetails(Struct, frozen=True):
     reasoning_tokens: int | None = None
 
 
+class CostDetails(Struct, frozen=True):
+    """What the provider behind OpenRouter charges."""
+
+    upstream_inference_cost: float | None = None
+
+
 class CompletionUsage(Struct, frozen=True):
-    """Token counts; ``prompt_tokens`` includes cached ones. The cache hit field is DeepSeek's."""
+    """Token counts; ``prompt_tokens`` includes cached ones.
+
+    ``prompt_cache_hit_tokens`` is DeepSeek's, ``cached_tokens`` Moonshot's and Together's.
+    ``total_tokens`` counts reasoning that xAI and Gemini leave out of ``completion_tokens``.
+
+    The cost in US dollars: ``cost`` is OpenRouter's, ``estimated_cost`` DeepInfra's; xAI gives it in ticks, of which
+    ten thousand million are one dollar.
+    """
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    total_tokens: int | None = None
     prompt_tokens_details: PromptTokensDetails | None = None
     completion_tokens_details: CompletionTokensDetails | None = None
     prompt_cache_hit_tokens: int | None = None
+    cached_tokens: int | None = None
+    cost: float | None = None
+    is_byok: bool | None = None
+    """Whether the user's own key at the provider was used: then the provider sends a bill of its own."""
+    cost_details: CostDetails | None = None
+    estimated_cost: float | None = None
+    cost_in_usd_ticks: int | None = None
 
 
 class Timings(Struct, frozen=True):
@@ -215,12 +238,20 @@ class Timings(Struct, frozen=True):
     predicted_ms: float | None = None
 
 
+class GroqNotes(Struct, frozen=True):
+    """What Groq adds to the first and to the last chunk of a stream; ``error`` says why it was stopped early."""
+
+    usage: CompletionUsage | None = None
+    error: Any = None
+
+
 class Chunk(Struct, frozen=True):
     """One chunk of a stream, or a whole response; ``error`` in place of an answer ends it."""
 
     choices: list[Choice] | None = None
     usage: CompletionUsage | None = None
     timings: Timings | None = None
+    x_groq: GroqNotes | None = None
     error: Any = None
     message: str | None = None
     object: str | None = None
@@ -250,6 +281,7 @@ class ListedModel(Struct, frozen=True):
     meta: dict[str, Any] | None = None
     max_model_len: int | None = None
     context_length: int | None = None
+    pricing: Pricing | None = None
 
 
 class ListedModels(Struct, frozen=True):

@@ -174,13 +174,113 @@ def test_an_answer_may_not_grow_without_end(beginning: bytes) -> None:
         ({"prompt_tokens": 9, "prompt_cache_hit_tokens": 5}, UsageReport(prompt_tokens=9, cached_tokens=5)),
         ({"completion_tokens_details": {"reasoning_tokens": 3}}, UsageReport(thinking_tokens=3)),
         ({"prompt_tokens": 9.0, "completion_tokens": "4"}, UsageReport(prompt_tokens=9, output_tokens=4)),
+        ({"prompt_tokens": 9, "cached_tokens": 5}, UsageReport(prompt_tokens=9, cached_tokens=5)),
+        (
+            {"prompt_tokens": 9, "prompt_tokens_details": {"cached_tokens": 0}, "cached_tokens": 5},
+            UsageReport(prompt_tokens=9, cached_tokens=0),
+        ),
+        (
+            {
+                "prompt_tokens": 37,
+                "completion_tokens": 530,
+                "total_tokens": 800,
+                "completion_tokens_details": {"reasoning_tokens": 233},
+                "cost_in_usd_ticks": 37_756_000,
+            },
+            UsageReport(prompt_tokens=37, output_tokens=763, thinking_tokens=233, cost_usd=0.0037756),
+        ),
+        (
+            {"prompt_tokens": 8, "completion_tokens": 20, "total_tokens": 128},
+            UsageReport(prompt_tokens=8, output_tokens=120, thinking_tokens=100),
+        ),
+        (
+            {
+                "prompt_tokens": 8,
+                "completion_tokens": 20,
+                "total_tokens": 28,
+                "completion_tokens_details": {"reasoning_tokens": 15},
+            },
+            UsageReport(prompt_tokens=8, output_tokens=20, thinking_tokens=15),
+        ),
+        (
+            {"prompt_tokens": 8, "completion_tokens": 2, "total_tokens": 110, "cached_tokens": 100},
+            UsageReport(prompt_tokens=8, cached_tokens=100, output_tokens=2),
+        ),
+        (
+            {"prompt_tokens": 9, "completion_tokens": 4, "cost": 0.95, "cost_details": {"upstream_inference_cost": 19}},
+            UsageReport(prompt_tokens=9, output_tokens=4, cost_usd=0.95),
+        ),
+        (
+            {"cost": 0.05, "is_byok": True, "cost_details": {"upstream_inference_cost": 1}},
+            UsageReport(cost_usd=1.05),
+        ),
+        ({"estimated_cost": 0.002}, UsageReport(cost_usd=0.002)),
+        ({"cost": {"total_cost": 1}}, UsageReport()),
+        ({"cost": -1, "prompt_tokens": 9}, UsageReport(prompt_tokens=9)),
         ({"prompt_tokens": -1, "completion_tokens": 2**60}, UsageReport()),
+        ({"prompt_tokens": True, "completion_tokens": [7], "total_tokens": None}, UsageReport()),
+        ({"prompt_tokens": 9.7, "completion_tokens": "many"}, UsageReport(prompt_tokens=9)),
         ({}, UsageReport()),
     ],
-    ids=["plain", "cached", "DeepSeek", "thinking", "odd numbers", "no counts", "empty"],
+    ids=[
+        "plain",
+        "cached",
+        "DeepSeek",
+        "thinking",
+        "odd numbers",
+        "Moonshot, Together",
+        "two counts of what was cached",
+        "xAI",
+        "Gemini",
+        "thinking counted in, as OpenAI does",
+        "a total with the cached part in it",
+        "OpenRouter",
+        "OpenRouter with a key of one's own",
+        "DeepInfra",
+        "a cost in parts",
+        "a negative cost",
+        "no counts",
+        "of other types",
+        "fractions and words",
+        "empty",
+    ],
 )
 def test_usage(usage: dict[str, Any], report: UsageReport) -> None:
     assert _deltas(sse(chunk("stop"), {"usage": usage})) == [report, Finish(FinishReason.STOP)]
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        pytest.param(chunk("stop") | {"x_groq": {"id": "req_1", "usage": {"prompt_tokens": 9}}}, id="Groq"),
+        pytest.param(
+            {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop", "usage": {"prompt_tokens": 9}}]},
+            id="Moonshot",
+        ),
+    ],
+)
+def test_usage_is_found_where_an_engine_puts_it(last: dict[str, Any]) -> None:
+    assert _deltas(sse(chunk(content="a"), last)) == [
+        TextDelta("a"),
+        UsageReport(prompt_tokens=9),
+        Finish(FinishReason.STOP),
+    ]
+
+
+def test_groq_says_why_it_stopped_early() -> None:
+    (failure,) = _deltas(sse({"x_groq": {"id": "req_1", "error": "over capacity"}, "choices": []}))
+    assert isinstance(failure, Failure)
+    assert "over capacity" in failure.error.message
+
+
+@pytest.mark.parametrize("number", ["1e999", "NaN", "-Infinity"])
+def test_a_number_that_is_none_costs_nobody_the_answer(number: str) -> None:
+    last = b'{"choices":[{"delta":{"content":"a"},"finish_reason":"stop"}],"usage":{"prompt_tokens":9,"cost":%b}}'
+    assert _deltas(sse(last % number.encode())) == [
+        TextDelta("a"),
+        UsageReport(prompt_tokens=9),
+        Finish(FinishReason.STOP),
+    ]
 
 
 def test_timings_fill_what_usage_does_not_tell() -> None:

@@ -190,6 +190,25 @@ def test_more_cached_tokens_than_there_are_make_no_negative_input() -> None:
     assert (end.usage.input_tokens, end.usage.cache_read_input_tokens) == (0, 5)
 
 
+def test_a_last_report_of_zeros_takes_nothing_back() -> None:
+    told = UsageReport(prompt_tokens=90, cached_tokens=60, output_tokens=6)
+    zeros = UsageReport(prompt_tokens=0, cached_tokens=0, output_tokens=0)
+    end = _end(_events(told, TextDelta("a"), zeros, Finish(FinishReason.STOP), zeros))
+    assert end.usage == wire.Usage(input_tokens=30, cache_read_input_tokens=60, output_tokens=6)
+
+
+def test_a_report_of_zeros_alone_is_none() -> None:
+    zeros = UsageReport(prompt_tokens=0, output_tokens=0)
+    end = _end(_events(TextDelta("abcdefgh"), zeros, Finish(FinishReason.STOP)))
+    assert end.usage == wire.Usage(input_tokens=40, output_tokens=2)
+
+
+def test_no_more_was_thought_than_was_written() -> None:
+    report = UsageReport(prompt_tokens=9, output_tokens=5, thinking_tokens=50)
+    end = _end(_events(ThinkingDelta("a"), report, Finish(FinishReason.STOP)))
+    assert end.usage.output_tokens_details == wire.OutputTokensDetails(5)
+
+
 def test_the_estimate_stands_in_for_what_the_engine_does_not_tell() -> None:
     events = _events(TextDelta("abcd" * 5), ThinkingDelta("abcd"), Finish(FinishReason.STOP))
     assert isinstance(events[0], wire.MessageStart)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import anyio
 import msgspec
 import pytest
 
 from claude_bridge.bridge import Waiting
+from claude_bridge.conversion.prices import FREE, Prices
+from claude_bridge.trace.events import ExchangeEnded
 from claude_bridge.wire.anthropic import (
     BlockTextDelta,
     ContentBlockDelta,
@@ -45,6 +48,7 @@ from tests.fake_upstream import (
     usage,
 )
 from tests.laws import assert_legal, assert_sdk_agrees
+from tests.running_bridge import scripted_upstream
 from tests.server.served import QUICK, BridgeServer, Notes, parse_events, streamed
 
 pytestmark = pytest.mark.anyio
@@ -357,6 +361,28 @@ async def test_the_trace_is_told_of_one_end(reply: Reply, kinds: list[str], is_s
     async with FakeUpstream([reply]) as upstream, BridgeServer(upstream, sinks=[notes]) as server:
         await server.messages(stream=is_streamed)
     assert [kind for kind in notes.kinds() if kind in OVER] == kinds
+
+
+@pytest.mark.parametrize(
+    ("told", "prices", "cost_usd"),
+    [
+        pytest.param({}, Prices(input=2, output=10), 0.00007, id="by the prices"),
+        pytest.param({"cost": 0.5}, Prices(input=2, output=10), 0.5, id="as the engine says"),
+        pytest.param({}, FREE, 0.0, id="an engine of the user's own"),
+        pytest.param({}, None, None, id="not known"),
+    ],
+)
+async def test_the_trace_is_told_what_an_answer_cost(
+    told: dict[str, Any], prices: Prices | None, cost_usd: float | None
+) -> None:
+    counts = {"prompt_tokens": 10, "completion_tokens": 5, **told}
+    reply = stream(text("Hello"), finish(), frame({"choices": [], "usage": counts}), DONE)
+    async with FakeUpstream([reply]) as engine:
+        notes, upstream = Notes(), scripted_upstream(engine.base_url, prices=prices)
+        async with BridgeServer(upstream, sinks=[notes]) as server:
+            await server.messages(stream=True)
+    (end,) = (event for event in notes.events if isinstance(event, ExchangeEnded))
+    assert end.cost_usd == cost_usd
 
 
 async def test_an_answer_in_json_escapes_nothing_it_need_not() -> None:

@@ -196,6 +196,10 @@ def test_a_client_that_left_is_told_with_what_it_got() -> None:
         ({"cached_tokens": 0}, "9,100 tokens in (none from cache), 212 out"),
         ({"prompt_tokens": None, "usage_is_estimated": True}, "~9,100 tokens in (8,760 from cache, 96%), ~212 out"),
         ({"prompt_tokens": 0, "cached_tokens": 5}, "0 tokens in (none from cache), 212 out"),
+        ({"cost_usd": 0.0}, "9,100 tokens in (8,760 from cache, 96%), 212 out"),
+        ({"cost_usd": 0.00003}, "9,100 tokens in (8,760 from cache, 96%), 212 out, <$0.0001"),
+        ({"cost_usd": 0.012345}, "9,100 tokens in (8,760 from cache, 96%), 212 out, $0.012"),
+        ({"cost_usd": 12.5}, "9,100 tokens in (8,760 from cache, 96%), 212 out, $12.50"),
     ],
 )
 def test_usage_says_what_is_not_known(fields: dict[str, Any], usage: str) -> None:

@@ -10,6 +10,7 @@ import pytest
 from pytest_httpx import HTTPXMock
 
 from claude_bridge.adapters.profiles import LLAMA_CPP, OPENAI, UNKNOWN, VLLM, profile_for
+from claude_bridge.conversion.prices import FREE, Prices
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.errors import SetupError, UpstreamError, UpstreamLoadingError, UpstreamUnreachableError
 from claude_bridge.providers import PROVIDERS, Upstream, upstream_of
@@ -257,3 +258,24 @@ async def test_the_window_is_what_the_engine_tells(
 ) -> None:
     httpx_mock.add_response(json=models("m", **fields))
     assert (await found()).window_tokens == window_tokens
+
+
+@pytest.mark.parametrize(
+    ("base_url", "fields", "prices"),
+    [
+        pytest.param(BASE_URL, {"owned_by": "vllm"}, FREE, id="an engine of the user's own"),
+        pytest.param("http://gpu.example/v1", {"owned_by": "vllm"}, None, id="somebody else's engine"),
+        pytest.param(BASE_URL, {}, None, id="an engine that nobody knows"),
+        pytest.param(
+            "https://a.example/v1",
+            {"pricing": {"prompt": "0.000003", "completion": "0.000015"}},
+            Prices(input=3, output=15),
+            id="OpenRouter",
+        ),
+    ],
+)
+async def test_what_tokens_cost_is_known_or_not_said(
+    httpx_mock: HTTPXMock, base_url: str, fields: dict[str, Any], prices: Prices | None
+) -> None:
+    httpx_mock.add_response(json=models("m", **fields))
+    assert (await found(base_url)).prices == prices

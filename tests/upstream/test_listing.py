@@ -10,6 +10,7 @@ import anyio
 import pytest
 from pytest_httpx import HTTPXMock
 
+from claude_bridge.conversion.prices import FREE, Prices
 from claude_bridge.errors import SetupError, UpstreamBrokenError, UpstreamUnreachableError
 from claude_bridge.providers import PROVIDERS, upstream_of
 from claude_bridge.upstream.listing import (
@@ -21,7 +22,7 @@ from claude_bridge.upstream.listing import (
     local_places,
     with_tools,
 )
-from claude_bridge.upstream.offered import FREE, Cost, OfferedModel
+from claude_bridge.upstream.offered import OfferedModel
 from tests.fake_upstream import FakeUpstream, Pause, ReceivedRequest, Reply, Stall, document, json_document, refusal
 from tests.scripted_ollama import ScriptedOllama, a_model
 
@@ -379,7 +380,7 @@ async def test_openrouter_tells_abilities_limits_and_prices() -> None:
         images=True,
         context_window=400_000,
         max_output_tokens=128_000,
-        cost=Cost(input=1.25, output=10),
+        cost=Prices(input=1.25, output=10),
     )
 
 
@@ -390,11 +391,11 @@ async def test_openrouter_tells_abilities_limits_and_prices() -> None:
         ({"prompt": "-1", "completion": "-1"}, None),
         ({"prompt": "cheap", "completion": "0"}, None),
         ({"prompt": "0.1"}, None),
-        ({"prompt": 0.000001, "completion": 0.000002}, Cost(input=1, output=2)),
+        ({"prompt": 0.000001, "completion": 0.000002}, Prices(input=1, output=2)),
     ],
     ids=["free", "it depends", "no number", "half", "numbers"],
 )
-async def test_a_price_that_makes_no_sense_is_unknown(pricing: dict[str, Any], cost: Cost | None) -> None:
+async def test_a_price_that_makes_no_sense_is_unknown(pricing: dict[str, Any], cost: Prices | None) -> None:
     async with engine(listed(**{**OPENROUTER_MODEL, "pricing": pricing})) as upstream:
         assert (await only_model(upstream.base_url)).cost == cost
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from claude_bridge.conversion.prices import FREE, Prices
 from claude_bridge.errors import SetupError, UpstreamUnreachableError
 from claude_bridge.providers import PROVIDERS, Upstream, base_url_from, upstream_of
 from claude_bridge.upstream.client import UpstreamClient
@@ -139,6 +140,14 @@ async def test_what_may_spoil_a_session_is_noted(model: Any, options: dict[str, 
     async with ScriptedOllama({"m:latest": model}, **options) as ollama:
         notes = (await found(ollama.root_url, "m")).notes
         assert any(note in line for line in notes), notes
+
+
+@pytest.mark.parametrize(
+    ("remote_host", "prices"), [(None, FREE), ("https://ollama.com", None)], ids=["on this machine", "in the cloud"]
+)
+async def test_only_a_model_on_the_users_machines_is_free(remote_host: str | None, prices: Prices | None) -> None:
+    async with ScriptedOllama({"m:latest": a_model("tools", remote_host=remote_host)}) as ollama:
+        assert (await found(ollama.root_url, "m")).prices == prices
 
 
 async def test_a_good_ollama_gets_no_more_than_its_window_noted() -> None:

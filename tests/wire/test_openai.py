@@ -83,7 +83,7 @@ def test_a_chunk_of_the_sdk_is_read() -> None:
     assert chunk.choices is not None
     assert chunk.choices[0].delta == openai.AnswerDelta(content="Hi")
     assert chunk.choices[0].finish_reason == "stop"
-    assert chunk.usage == openai.CompletionUsage(prompt_tokens=1, completion_tokens=2)
+    assert chunk.usage == openai.CompletionUsage(prompt_tokens=1, completion_tokens=2, total_tokens=3)
 
 
 @pytest.mark.parametrize("body", [b"", b"nope", b"[]", b'"x"', b"null", b'{"choices":[', b"\xff"])

@@ -40,6 +40,9 @@ _FINISH_REASONS = {
 _BREAKDOWNS = ("error", "abort", "insufficient_system_resource")
 """Finish reasons of OpenRouter, of SGLang and vLLM, and of DeepSeek, when an answer could not be finished."""
 
+_TICKS_PER_USD = 10**10
+"""docs.x.ai, "Cost tracking"."""
+
 _DONE = b"[DONE]"
 
 _SSE_BEGINNINGS = (b"d", b"e", b"i", b"r", b":", b"\xef")
@@ -147,13 +150,16 @@ class ChatStreamDecoder:
         out.append(Failure(error))
 
     def _take_chunk(self, chunk: openai.Chunk, out: list[Delta]) -> None:
-        if chunk.error:
-            self._fail(explain_error_object(chunk.error, self._upstream), out)
+        error = chunk.error or (chunk.x_groq.error if chunk.x_groq else None)
+        if error:
+            self._fail(explain_error_object(error, self._upstream), out)
             return
         for choice in chunk.choices or ():
             if choice.index:
                 continue  # one answer was asked for
             self._answered = True
+            if choice.usage is not None:
+                out.append(_usage(choice.usage, None))
             added = choice.delta or choice.message
             if added is not None:
                 self._take_delta(added, out)
@@ -167,6 +173,8 @@ class ChatStreamDecoder:
                 self._finish = Finish(_FINISH_REASONS.get(choice.finish_reason, FinishReason.STOP))
         if chunk.usage is not None or chunk.timings is not None:
             out.append(_usage(chunk.usage, chunk.timings))
+        elif chunk.x_groq is not None and chunk.x_groq.usage is not None:
+            out.append(_usage(chunk.x_groq.usage, None))
 
     def _take_delta(self, added: openai.AnswerDelta, out: list[Delta]) -> None:
         content = added.content
@@ -218,19 +226,44 @@ def _text_of_parts(parts: Any) -> str:  # noqa: ANN401 - engines put any JSON th
 def _usage(usage: openai.CompletionUsage | None, timings: openai.Timings | None) -> UsageReport:
     usage = usage or openai.CompletionUsage()
     timings = timings or openai.Timings()
-    cached = usage.prompt_tokens_details.cached_tokens if usage.prompt_tokens_details else None
-    if cached is None:
-        cached = usage.prompt_cache_hit_tokens if usage.prompt_cache_hit_tokens is not None else timings.cache_n
+    details = usage.prompt_tokens_details
+    told = (details.cached_tokens if details else None, usage.prompt_cache_hit_tokens, usage.cached_tokens)
+    cached = next((tokens for tokens in told if tokens is not None), timings.cache_n)
     prompt = usage.prompt_tokens
     if prompt is None and timings.prompt_n is not None:
         prompt = timings.prompt_n + (timings.cache_n or 0)
-    details = usage.completion_tokens_details
-    written = usage.completion_tokens
+    written, thought = _written_tokens(usage, token_count(cached))
     return UsageReport(
         prompt_tokens=token_count(prompt),
         cached_tokens=token_count(cached),
-        output_tokens=token_count(timings.predicted_n if written is None else written),
-        thinking_tokens=token_count(details.reasoning_tokens if details else None),
+        output_tokens=token_count(timings.predicted_n) if written is None else written,
+        thinking_tokens=thought,
         prompt_ms=timings.prompt_ms,
         output_ms=timings.predicted_ms,
+        cost_usd=_cost_usd(usage),
     )
+
+
+def _written_tokens(usage: openai.CompletionUsage, cached: int | None) -> tuple[int | None, int | None]:
+    """Return how much was written, thinking included, and how much of it was thinking.
+
+    With xAI and Gemini what was thought is only in the total; and Gemini does not name it.
+    """
+    prompt, written = token_count(usage.prompt_tokens), token_count(usage.completion_tokens)
+    details = usage.completion_tokens_details
+    thought = token_count(details.reasoning_tokens if details else None)
+    total = token_count(usage.total_tokens)
+    if prompt and written is not None and total is not None:
+        beside = total - prompt - written
+        if beside > 0 and (beside == thought or (not thought and beside != cached)):
+            return written + beside, beside
+    return written, thought
+
+
+def _cost_usd(usage: openai.CompletionUsage) -> float | None:
+    told = usage.estimated_cost if usage.cost is None else usage.cost
+    if told is None and usage.cost_in_usd_ticks is not None:
+        told = usage.cost_in_usd_ticks / _TICKS_PER_USD
+    elif told is not None and usage.is_byok and usage.cost_details:
+        told += usage.cost_details.upstream_inference_cost or 0.0
+    return told if told is not None and 0 <= told < float("inf") else None
