@@ -128,11 +128,15 @@ class _Call:
         self.name = start.name
         self.fragments: list[str] = []
         self.ended = False
+        self._judged = 0  # with how many fragments it was found to be not whole
 
     @property
     def whole(self) -> bool:
         """Whether nothing seems to be missing."""
+        if not self.ended and self._judged == len(self.fragments):
+            return False
         arguments = join_arguments(self.fragments).strip()
+        self._judged = len(self.fragments)
         return self.ended or (arguments[:1] in ("{", '"') and is_json(arguments))
 
 

@@ -52,6 +52,13 @@ UNSIGNED = "claude-bridge"
 """Signature of thinking that no engine signed. Clients send it back; real Anthropic must never see it."""
 
 
+MAX_ANSWER_CHARS = 16 * 1024 * 1024
+"""No model writes as much; an engine in an endless loop does."""
+
+_MAX_HELD_SPACE_CHARS = 10_000
+"""White space before text that is kept; nobody misses more."""
+
+
 class State(Enum):
     """Where a stream stands."""
 
@@ -160,6 +167,8 @@ class MessageAssembler:
                 events.append(ContentBlockDelta(self._index, BlockTextDelta(delta.text)))
             elif not self.ended:
                 self._take(delta, events.append)
+        if self._output_chars > MAX_ANSWER_CHARS and not self.ended:
+            events += self.fail(UpstreamBrokenError(f"The upstream wrote more than {MAX_ANSWER_CHARS} characters."))
         return events
 
     def keep_alive(self) -> list[StreamEvent]:
@@ -236,10 +245,11 @@ class MessageAssembler:
     def _take_text(self, text: str, emit: Callable[[StreamEvent], None]) -> None:
         # White space alone opens no block, and does not go into one that was opened to keep the line alive: engines
         # print "\n\n" before tool calls, and Anthropic refuses such blocks when they come back in the history.
-        self._held_space += text
         if not text.strip():
+            if len(self._held_space) < _MAX_HELD_SPACE_CHARS:
+                self._held_space += text[:_MAX_HELD_SPACE_CHARS]
             return
-        text, self._held_space = self._held_space, ""
+        text, self._held_space = self._held_space + text, ""
         if self._state is not State.TEXT:
             self._open(TextBlock(""), emit)
         self._has_visible_text = True

@@ -42,6 +42,10 @@ def nearest_effort(effort: str, levels: Sequence[str]) -> str:
     return low_enough[-1] if low_enough else levels[0]
 
 
+_MAX_HELD_CHARS = 1_000
+"""Of white space that may belong to a tag: models that lose their way write it without end."""
+
+
 class _Place(Enum):
     START = auto()
     INSIDE = auto()
@@ -90,7 +94,7 @@ class ThinkTagSplitter:
         self._held = ""
         if self._place is _Place.START:
             start = text.lstrip()
-            if len(start) < len(_OPEN) and _OPEN.startswith(start):
+            if len(start) < len(_OPEN) and _OPEN.startswith(start) and len(text) <= _MAX_HELD_CHARS:
                 self._held = text
             elif start.startswith(_OPEN):
                 self._place = _Place.INSIDE
@@ -113,7 +117,7 @@ class ThinkTagSplitter:
             self._place = _Place.BEHIND
             thought = thought.rstrip("\n")
         else:
-            keep = _held_length(thought)
+            keep = min(_held_length(thought), _MAX_HELD_CHARS)
             thought, self._held = thought[: len(thought) - keep], thought[len(thought) - keep :]
         if thought:
             out.append(ThinkingDelta(thought))

@@ -9,6 +9,9 @@ from claude_bridge.errors import UpstreamBrokenError
 MAX_FRAME_BYTES = 32 * 1024 * 1024
 """A frame larger than this is no stream of tokens; the whole Messages API stays under it."""
 
+_LINE_COST_BYTES = 64
+"""What a data line takes in memory beside its bytes: a flood of short ones is a large frame too."""
+
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -83,7 +86,7 @@ class SseDecoder:
         for line in body.split(b"\n"):
             if line.startswith(b"data:"):
                 self._data.append(line[6:] if line[5:6] == b" " else line[5:])
-                self._data_bytes += len(line)
+                self._data_bytes += len(line) + _LINE_COST_BYTES
             elif not line:
                 if self._data:
                     data = self._data
@@ -95,7 +98,7 @@ class SseDecoder:
                 self._event = line[6:].strip()
             elif line == b"data":
                 self._data.append(b"")
-                self._data_bytes += len(line)
+                self._data_bytes += _LINE_COST_BYTES
 
 
 def encode_frame(event: bytes, data: bytes) -> bytes:
