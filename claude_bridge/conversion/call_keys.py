@@ -103,5 +103,7 @@ def _begins_another(call: _KnownCall, call_id: str, name: str, arguments: str) -
         return True
     if (call_id and call_id == call.id) or not arguments.lstrip().startswith("{"):
         return False
+    if not call.said or not call.said[-1].rstrip().endswith(("}", '"', "null")):
+        return False  # what was said is not whole: no need to put it together
     said = call.all_said()
     return arguments != said and is_json(said)

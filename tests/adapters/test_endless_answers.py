@@ -1,0 +1,149 @@
+"""What is true of engines that never stop: the answer ends, in bounded memory, and in time that its length explains."""
+
+from __future__ import annotations
+
+import time
+import tracemalloc
+from collections.abc import Iterator
+from itertools import count
+from typing import Any
+
+import pytest
+
+from claude_bridge.adapters import ADAPTERS
+from claude_bridge.conversion.answer import AnswerStream
+from claude_bridge.conversion.assembler import MAX_ANSWER_CHARS
+from claude_bridge.errors import UpstreamBrokenError
+from tests.dialogues import OLLAMA_CHAT, OPENAI_CHAT, UPSTREAM, a_request, chunk, line, ndjson, sse
+
+MIB = 1024 * 1024
+READ_BYTES = 256 * 1024
+SECONDS_PER_MIB = 0.6
+"""Several times what a slow machine takes; what grows with the square of the length takes a hundred times as much."""
+
+
+class Endless:
+    """One kind of stream without an end: what it begins with, and what is then said again and again."""
+
+    def __init__(self, kind: str, first: bytes, again: bytes, *, ends: bool) -> None:
+        """``ends`` says that the bridge must put an end to it."""
+        self.kind, self.first, self.again, self.ends = kind, first, again, ends
+
+    def reads(self, length: int) -> Iterator[bytes]:
+        yield self.first
+        block = self.again * max(1, READ_BYTES // len(self.again))
+        for _ in range(length // len(block)):
+            yield block
+
+
+def said(**delta: Any) -> bytes:
+    return sse(chunk(**delta), done=False)
+
+
+def called(index: int | None = 0, **fields: Any) -> bytes:
+    function = {key: fields.pop(key) for key in ("name", "arguments") if key in fields}
+    return said(tool_calls=[{"index": index, **fields, "function": function}])
+
+
+STREAMS = {
+    "text": Endless(OPENAI_CHAT, b"", said(content="and so on " * 100), ends=True),
+    "thinking": Endless(OPENAI_CHAT, b"", said(reasoning_content="hm " * 300), ends=True),
+    "white space": Endless(OPENAI_CHAT, b"", said(content="\n" * 1000), ends=False),
+    "white space at a time": Endless(OPENAI_CHAT, b"", said(content=" "), ends=False),
+    "white space that may end a thought": Endless(
+        OPENAI_CHAT, said(content="<think>a"), said(content="\n" * 9), ends=False
+    ),
+    "a tag that never ends": Endless(OPENAI_CHAT, said(content="<think>"), said(content="</think" * 100), ends=True),
+    "arguments": Endless(OPENAI_CHAT, called(name="Read", arguments='{"a":"'), called(arguments="x" * 1000), ends=True),
+    "arguments with a name each": Endless(OPENAI_CHAT, b"", called(name="Read", arguments='{"a":'), ends=False),
+    "arguments of nothing": Endless(OPENAI_CHAT, b"", called(arguments="x" * 1000), ends=True),
+    "text behind an open call": Endless(
+        OPENAI_CHAT, called(name="Read", arguments='{"a":"' + "x" * MIB), said(content="and "), ends=False
+    ),
+    "calls": Endless(
+        OPENAI_CHAT, b"", b"".join(called(at, name="Read", arguments="{") for at in range(500)), ends=False
+    ),
+    "calls with ids": Endless(
+        OPENAI_CHAT,
+        b"",
+        b"".join(called(None, id=f"c{at}", name="Read", arguments="{}") for at in range(2000)),
+        ends=True,
+    ),
+    "one line": Endless(OPENAI_CHAT, b"data: ", b"x", ends=True),
+    "lines of one frame": Endless(OPENAI_CHAT, b"", b"data: x\n", ends=True),
+    "comments": Endless(OPENAI_CHAT, b"", b": keep-alive, and again, and again\n\n", ends=False),
+    "a document": Endless(OPENAI_CHAT, b'{"choices":[', b"1,", ends=True),
+    "ollama: text": Endless(OLLAMA_CHAT, b"", ndjson(line(content="and so on " * 100)), ends=True),
+    "ollama: white space": Endless(OLLAMA_CHAT, b"", ndjson(line(content="\t")), ends=False),
+    "ollama: calls": Endless(
+        OLLAMA_CHAT,
+        b"",
+        ndjson(line(tool_calls=[{"function": {"name": "Read", "arguments": {"a": "x" * 999}}}])),
+        ends=True,
+    ),
+    "ollama: one line": Endless(OLLAMA_CHAT, b"{", b"x", ends=True),
+    "ollama: blank lines": Endless(OLLAMA_CHAT, b"", b"\n", ends=False),
+    "ollama: a document": Endless(OLLAMA_CHAT, b"{\n", b'"a": 1,\n', ends=True),
+}
+
+
+def play(stream: Endless, length: int, **asked: Any) -> tuple[int, bool]:
+    """Feed a stream of that length; return how many bytes were taken, and whether the bridge put an end to it."""
+    decoder = ADAPTERS[stream.kind].decoder(UPSTREAM)
+    numbers = count()
+    answer = AnswerStream(
+        a_request(**asked),
+        message_id="msg_test",
+        request_id="req_test",
+        prompt_tokens=1,
+        window_tokens=None,
+        new_tool_id=lambda: f"toolu_{next(numbers)}",
+    )
+    answer.start()
+    taken = 0
+    try:
+        for read in stream.reads(length):
+            taken += len(read)
+            answer.feed(decoder.feed(read))
+            if answer.done:
+                return taken, True
+    except UpstreamBrokenError as error:
+        answer.fail(error)
+        return taken, True
+    return taken, False
+
+
+@pytest.mark.parametrize("stream", STREAMS.values(), ids=list(STREAMS))
+def test_an_endless_stream_costs_time_by_its_length_only(stream: Endless) -> None:
+    began = time.process_time()
+    taken, _ = play(stream, 6 * MIB)
+    assert time.process_time() - began < SECONDS_PER_MIB * max(1, taken / MIB)
+
+
+ADDS_UP = [name for name, stream in STREAMS.items() if stream.ends or name == "white space"]
+
+
+@pytest.mark.parametrize("name", ADDS_UP)
+def test_200_mib_are_ended_or_leave_nothing_behind(name: str) -> None:
+    stream = STREAMS[name]
+    tracemalloc.start()
+    try:
+        taken, ended = play(stream, 200 * MIB)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert ended is stream.ends
+    assert peak < 160 * MIB, f"{peak / MIB:.0f} MiB for {taken / MIB:.0f} MiB of a stream"
+
+
+def test_a_stop_sequence_of_any_length_is_looked_for_in_time() -> None:
+    began = time.process_time()
+    play(STREAMS["text"], 6 * MIB, stop_sequences=["and so on and " * 300 + "!"])
+    assert time.process_time() - began < SECONDS_PER_MIB * 6
+
+
+def test_an_answer_may_be_as_long_as_the_limit_says() -> None:
+    stream = Endless(OPENAI_CHAT, b"", said(content="x" * 1024), ends=False)
+    taken, ended = play(stream, MAX_ANSWER_CHARS)
+    assert taken > 0.9 * MAX_ANSWER_CHARS
+    assert not ended
