@@ -13,6 +13,7 @@ BridgeError                      anything the bridge can explain
 │   └── HeadersTooLargeError     431
 ├── UpstreamError                the engine, or the way to it
 │   ├── UpstreamRefusedError     the engine answered with an error status
+│   │   └── RelayedRefusalError       in Anthropic's own words, which are handed on as they came
 │   ├── UpstreamUnreachableError 502  no connection
 │   ├── UpstreamBrokenError      502  an answer that ends early or makes no sense
 │   │   └── UpstreamDroppedError      no answer at all
@@ -143,6 +144,18 @@ class UpstreamRefusedError(UpstreamError):
         self.status = status
         self.error_type = error_type
         self.should_retry = should_retry
+
+
+class RelayedRefusalError(UpstreamRefusedError):
+    """A refusal that the client gets byte for byte: Anthropic's own, which it knows to read."""
+
+    def __init__(
+        self, message: str, *, status: int, error_type: str, body: bytes, content_type: str, headers: dict[str, str]
+    ) -> None:
+        super().__init__(message, status=status, error_type=error_type)
+        self.body = body
+        self.content_type = content_type
+        self.headers = headers
 
 
 class UpstreamUnreachableError(UpstreamError):

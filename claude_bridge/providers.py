@@ -6,15 +6,15 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-from claude_bridge.adapters import ADAPTERS
-from claude_bridge.adapters.base import Adapter, TokenLimits
-from claude_bridge.adapters.profiles import OLLAMA, OPENAI, UNKNOWN
+from claude_bridge.adapters import KINDS
+from claude_bridge.adapters.base import Adapter, Relay, TokenLimits
+from claude_bridge.adapters.profiles import ANTHROPIC, OLLAMA, OPENAI, UNKNOWN
 from claude_bridge.conversion.prices import Prices
 from claude_bridge.conversion.profile import Profile
 
 
 class Provider(Struct, frozen=True, kw_only=True):
-    """One place to ask. ``kind`` is a key of ADAPTERS; ``key_variable`` names an environment variable."""
+    """One place to ask. ``kind`` is a key of KINDS; ``key_variable`` names an environment variable."""
 
     name: str
     display_name: str
@@ -31,18 +31,23 @@ class Provider(Struct, frozen=True, kw_only=True):
 
 
 class Upstream(Struct, frozen=True, kw_only=True):
-    """An engine as the bridge uses it. None in a limit or for the prices means not known."""
+    """An engine as the bridge uses it. None in a limit or for the prices means not known.
+
+    An empty ``model`` leaves it to each request, which only a relay can.
+    """
 
     name: str
     base_url: str
     model: str
-    adapter: Adapter
+    adapter: Adapter | Relay
     profile: Profile
     max_output_tokens: int | None = None
     window_tokens: int | None = None
     slots: int | None = None
     """How many requests the engine answers at a time, where it tells."""
     prices: Prices | None = None
+    passes_credentials: bool = False
+    """Whether clients prove themselves to Anthropic with their own login, since the bridge has no key for it."""
     notes: tuple[str, ...] = ()
     """What the user should know of it, found out at the start."""
 
@@ -74,6 +79,16 @@ PROVIDERS: dict[str, Provider] = {
             base_url_variable="OLLAMA_HOST",
             profile=OLLAMA,
         ),
+        Provider(
+            name="anthropic",
+            display_name="Anthropic",
+            kind="anthropic-messages",
+            base_url="https://api.anthropic.com",
+            key_variable="ANTHROPIC_API_KEY",
+            needs_key=False,  # the client's own credentials go on where there is none
+            is_any_engine=True,
+            profile=ANTHROPIC,
+        ),
     )
 }
 """Every provider by its name on the command line."""
@@ -96,7 +111,7 @@ def base_url_from(value: str) -> str:
 def provider_at(base_url: str, kind: str) -> Provider | None:
     """Return the row whose service is at the host of this address; None for a host that is nobody's in particular."""
     host = urlsplit(base_url).hostname
-    rows = (row for row in PROVIDERS.values() if row.kind == kind and row.needs_key)
+    rows = (row for row in PROVIDERS.values() if row.kind == kind and row.base_url.startswith("https:"))
     return next((row for row in rows if host == urlsplit(row.base_url).hostname), None)
 
 
@@ -113,6 +128,6 @@ def upstream_of(provider: Provider, *, base_url: str | None, model: str) -> Upst
         name=row.display_name if row else "The engine",
         base_url=(base_url or provider.base_url).rstrip("/"),
         model=model,
-        adapter=ADAPTERS[provider.kind],
+        adapter=KINDS[provider.kind],
         profile=row.profile if row else UNKNOWN,
     )

@@ -17,7 +17,7 @@ from claude_bridge.server.serve import accept_connections, open_listener
 from claude_bridge.server.service import Service
 from claude_bridge.trace.bus import Bus, Sink
 from claude_bridge.trace.events import ExchangeEnded, TraceEvent
-from claude_bridge.upstream.client import UpstreamClient
+from claude_bridge.upstream.client import client_for
 from claude_bridge.wire.anthropic import Usage
 from tests.fake_upstream import MODEL
 
@@ -29,7 +29,7 @@ async def open_bridge(upstream: Upstream, *sinks: Sink) -> AsyncIterator[str]:
     service = Service(bus, auth_token=None, loopback_only=True)
     listener, port = await open_listener("127.0.0.1", 0)
     async with (
-        UpstreamClient(upstream.base_url, api_key=None, name=upstream.name) as client,
+        client_for(upstream, None) as client,
         anyio.create_task_group() as tasks,
     ):
         service.provide(Bridge(upstream, client, bus=bus))

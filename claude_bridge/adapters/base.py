@@ -1,24 +1,48 @@
-"""What an adapter is: pure code between a fit request, an engine's bytes, and deltas."""
+"""What an adapter is: pure code that translates to another API, or a relay that passes Anthropic's own on.
+
+Either way an answer is an ``Answer``: an engine's bytes in, what the client gets out.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
-from msgspec import Struct
+from msgspec import Struct, field
+from msgspec.structs import replace
 
-from claude_bridge.conversion.deltas import Delta
+from claude_bridge.conversion.answer import Repair
+from claude_bridge.conversion.deltas import Delta, UsageReport
+from claude_bridge.conversion.losses import Loss
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.request import FitRequest
 from claude_bridge.errors import BridgeError
+from claude_bridge.wire.anthropic import CountTokensRequest, MessagesRequest, Piece
+
+
+class GivenRequest(Struct, frozen=True, kw_only=True):
+    """A client's request as it came. Header names are lower case; ``query`` is what stands behind the path."""
+
+    body: bytes
+    query: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def without_credentials(self) -> GivenRequest:
+        """Return the request without what the client proves itself with."""
+        headers = {name: value for name, value in self.headers.items() if name not in ("authorization", "x-api-key")}
+        return replace(self, headers=headers)
 
 
 class OutgoingRequest(Struct, frozen=True, kw_only=True):
-    """What to send upstream. ``path`` is relative to the base URL; the key is added on the way out."""
+    """What to send upstream. ``path`` is relative to the base URL; the key is added on the way out.
+
+    ``headers`` take the place of the client's usual ones of the same name, which is in lower case.
+    """
 
     method: str
     path: str
     body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class TokenLimits(Struct, frozen=True, kw_only=True):
@@ -26,6 +50,86 @@ class TokenLimits(Struct, frozen=True, kw_only=True):
 
     max_output_tokens: int | None = None
     window_tokens: int | None = None
+
+
+class AnswerTerms(Struct, frozen=True, kw_only=True):
+    """What the bridge gives to an answer that is to come: ids, and what is known of the prompt beforehand.
+
+    ``prompt_tokens`` is an estimate; ``window_tokens`` the engine's context window (None: not known).
+    """
+
+    message_id: str
+    request_id: str
+    prompt_tokens: int
+    window_tokens: int | None
+    new_tool_id: Callable[[], str]
+
+
+class Answer(Protocol):
+    """One answer on its way: an engine's bytes in, what the client gets out.
+
+    ``start`` comes first, ``close`` last, ``feed`` and ``keep_alive`` in any order between them. After an error
+    nothing more is said.
+    """
+
+    @property
+    def speaks_first(self) -> bool:
+        """Whether the client may be told something before the engine has said anything, and errors are made here."""
+        ...
+
+    @property
+    def begun(self) -> bool:
+        """Whether the engine has said anything of its answer."""
+        ...
+
+    @property
+    def done(self) -> bool:
+        """Whether the client has all it asked for; what follows need not be waited for."""
+        ...
+
+    @property
+    def finished(self) -> bool:
+        """Whether the engine said why it stopped; only usage may follow, and silence means that none does."""
+        ...
+
+    @property
+    def error(self) -> BridgeError | None:
+        """What ended the answer too early, if anything did."""
+        ...
+
+    @property
+    def usage(self) -> UsageReport:
+        """What the engine has reported so far."""
+        ...
+
+    @property
+    def repairs(self) -> Sequence[Repair]:
+        """The tool calls that were mended so far."""
+        ...
+
+    def kept_headers(self, headers: Mapping[str, str]) -> dict[str, str]:
+        """Return the headers of an engine's answer that are for the client."""
+        ...
+
+    def start(self) -> Sequence[Piece]:
+        """Return what opens the answer."""
+        ...
+
+    def feed(self, data: bytes) -> Sequence[Piece]:
+        """Return what ``data`` completes; raises UpstreamBrokenError for what is beyond all limits."""
+        ...
+
+    def keep_alive(self) -> Sequence[Piece]:
+        """Return pieces that carry nothing but life."""
+        ...
+
+    def fail(self, error: BridgeError) -> Sequence[Piece]:
+        """Return what was held back, and what tells of the error."""
+        ...
+
+    def close(self) -> Sequence[Piece]:
+        """Return the end, once nothing more comes; an answer that was not whole ends in an error."""
+        ...
 
 
 class StreamDecoder(Protocol):
@@ -52,7 +156,7 @@ class StreamDecoder(Protocol):
 
 
 class Adapter(Protocol):
-    """The pure code for one upstream kind."""
+    """The pure code for one upstream kind that is not Anthropic's."""
 
     kind: str
     reach_path: str
@@ -70,5 +174,29 @@ class Adapter(Protocol):
         ...
 
     def explain_refusal(self, status: int, headers: Mapping[str, str], body: bytes, upstream: str) -> BridgeError:
+        """Return the error for an answer that is no 2xx."""
+        ...
+
+
+@runtime_checkable
+class Relay(Protocol):
+    """The pure code for engines that speak Anthropic's API themselves: requests are edited, answers mended."""
+
+    kind: str
+    reach_path: str
+
+    def edit(
+        self, given: GivenRequest, request: CountTokensRequest, model: str, profile: Profile
+    ) -> tuple[OutgoingRequest, list[Loss]]:
+        """Return what to send, and what of it the engine can't take; an empty ``model`` keeps the client's own."""
+        ...
+
+    def answer(self, request: MessagesRequest, profile: Profile, terms: AnswerTerms, upstream: str) -> Answer:
+        """Return what passes one answer on, mended; ``upstream`` names the engine in error texts."""
+        ...
+
+    def explain_refusal(
+        self, status: int, headers: Mapping[str, str], body: bytes, upstream: str, profile: Profile
+    ) -> BridgeError:
         """Return the error for an answer that is no 2xx."""
         ...

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable
 from msgspec.structs import replace
 
 from claude_bridge.adapters.families import FAMILIES
-from claude_bridge.conversion.profile import Profile
+from claude_bridge.conversion.profile import MessagesProfile, Profile
 
 UNKNOWN = Profile(name="unknown", evidence="what any OpenAI-compatible engine accepts")
 
@@ -23,6 +23,12 @@ OPENAI = Profile(
     has_strict=True,
     has_parallel_switch=True,
     has_user=True,
+)
+
+ANTHROPIC = Profile(
+    name="Anthropic",
+    evidence="Anthropic's API reference: nothing of its own API is to be mended",
+    messages=MessagesProfile(is_anthropic=True),
 )
 
 LLAMA_CPP = Profile(

@@ -36,6 +36,8 @@ class Served(Struct, frozen=True, kw_only=True):
     max_output_tokens: int | None = None
     slots: int | None = None
     """How many requests the engine answers at a time."""
+    passes_credentials: bool = False
+    """Whether the client's own login goes on to Anthropic, which a token of ours would hide."""
     allows_traffic: bool = False
     """Whether Claude Code may also talk to its maker: telemetry, error reports, updates."""
     outside: Mapping[str, str] = {}
@@ -98,6 +100,18 @@ def _no_proxy(served: Served) -> str | None:
     return ",".join([*exempt, *(host for host in _LOOPBACK if host not in exempt)])
 
 
+def _token(served: Served) -> str | None:
+    return None if served.passes_credentials and served.token == NO_TOKEN else served.token
+
+
+def _no_key(served: Served) -> str | None:
+    return None if served.passes_credentials else ""
+
+
+def _no_attribution(served: Served) -> str | None:
+    return None if served.passes_credentials else "0"
+
+
 def _off_where_set(name: str) -> Callable[[Served], str | None]:
     return lambda served: "0" if served.outside.get(name) else None
 
@@ -110,13 +124,13 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("ANTHROPIC_BASE_URL", lambda served: served.url, "where the bridge listens", is_essential=True),
     Variable(
         "ANTHROPIC_AUTH_TOKEN",
-        lambda served: served.token,
+        _token,
         "what the bridge asks for; with any token Claude Code does not ask to log in",
         is_essential=True,
     ),
     Variable(
         "ANTHROPIC_API_KEY",
-        _constant(""),
+        _no_key,
         "a real key in the environment would be sent in place of the token",
         is_essential=True,
     ),
@@ -142,7 +156,7 @@ VARIABLES: tuple[Variable, ...] = (
         "answers of 32,000 tokens would leave a small window no room",
         is_essential=True,
     ),
-    Variable("CLAUDE_CODE_ATTRIBUTION_HEADER", _constant("0"), "a header at the front of each prompt costs its cache"),
+    Variable("CLAUDE_CODE_ATTRIBUTION_HEADER", _no_attribution, "a header at the front of each prompt costs its cache"),
     Variable(
         "CLAUDE_CODE_TOTAL_TOKENS_REMINDER", _constant("off"), "a count after each tool result that models do not need"
     ),

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from claude_bridge.upstream.embedded import EmbeddedEngine
 
 ProviderName = Annotated[
-    str, typer.Argument(help="Where the model runs: ollama, openai (any compatible engine), or local.")
+    str,
+    typer.Argument(
+        help="Where the model runs: ollama, openai (any compatible engine), anthropic (any that speaks its API), local."
+    ),
 ]
 ModelName = Annotated[str, typer.Argument(help="The engine's name of the model; may be left out if it has one.")]
 MaxTokens = Annotated[int | None, typer.Option(help="The most tokens of an answer.", min=1, metavar="N")]
@@ -84,11 +87,11 @@ def plan_of(
 def _with_api(upstream: Upstream, api: str) -> Upstream:
     from msgspec.structs import replace
 
-    from claude_bridge.adapters import ADAPTERS
+    from claude_bridge.adapters import KINDS
     from claude_bridge.adapters.profiles import UNKNOWN
 
-    if api not in ADAPTERS:
-        raise SetupError(f"There is no API {api!r}.", f"Known ones: {', '.join(ADAPTERS)}.")
+    if api not in KINDS:
+        raise SetupError(f"There is no API {api!r}.", f"Known ones: {', '.join(KINDS)}.")
     if api == upstream.adapter.kind:
         return upstream
-    return replace(upstream, adapter=ADAPTERS[api], profile=UNKNOWN)  # a row is about an engine's own API
+    return replace(upstream, adapter=KINDS[api], profile=UNKNOWN)  # a row is about an engine's own API

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from claude_bridge.cli import output
-from claude_bridge.cli.claude_code import PROMPT_TOKENS
 from claude_bridge.cli.client_environment import client_environment
 from claude_bridge.cli.engine import ApiKey, BaseUrl
 from claude_bridge.cli.planning import (
@@ -28,6 +27,9 @@ if TYPE_CHECKING:
     from claude_bridge.providers import Upstream
 
 DEFAULT_PORT = 8765
+
+CLAUDE_CODE_PROMPT_TOKENS = 13_000
+"""What Claude Code 2.1.330 sends before the user has said a word."""
 
 COMFORTABLE_TOKENS = 49_152
 """Below this the files that Claude Code reads again after it compacted may fill the window at once."""
@@ -59,7 +61,7 @@ def serve(
     debug: Annotated[bool, typer.Option("--debug", help="Show the translated traffic.")] = False,
     trace: TraceFile = None,
 ) -> None:
-    """Serve the Messages API of Anthropic before an engine that speaks another one.
+    """Serve the Messages API of Anthropic before an engine that speaks another one, or that speaks it badly.
 
     Point a client at the address that is printed. Ctrl-C lets running answers finish.
     """
@@ -91,16 +93,17 @@ def _token_for(host: str) -> str | None:
 
 def _tell(plan: Plan, listening: Listening, upstream: Upstream) -> None:
     """Say what was found, and what to paste."""
-    output.say(f"{output.strong(upstream.model)} on {upstream.name} at {upstream.base_url}")
+    model = upstream.model or "The models that clients ask for"
+    output.say(f"{output.strong(model)} on {upstream.name} at {upstream.base_url}")
     notes = upstream.notes
     if not notes and upstream.window_tokens:
         notes = (f"context window {upstream.window_tokens:,} tokens",)
     for note in notes:
         output.say(f"  · {note}")
-    if upstream.window_tokens and upstream.window_tokens < PROMPT_TOKENS * 1.2:
+    if upstream.window_tokens and upstream.window_tokens < CLAUDE_CODE_PROMPT_TOKENS * 1.2:
         output.say(
             output.warning(
-                f"Claude Code's first request alone takes about {PROMPT_TOKENS:,} tokens: give the engine "
+                f"Claude Code's first request alone takes about {CLAUDE_CODE_PROMPT_TOKENS:,} tokens: give the engine "
                 "a larger window, or start claude with fewer tools: --tools Bash,Read,Edit,Write"
             )
         )
@@ -112,6 +115,6 @@ def _tell(plan: Plan, listening: Listening, upstream: Upstream) -> None:
     pasted = client_environment(listening.served(upstream), only_essential=True)
     for variable, value in pasted.items():
         output.say(f"  export {variable}={shlex.quote(value) if value else ''}")
-    output.say(f"  claude --model {shlex.quote(upstream.model)}")
+    output.say(f"  claude --model {shlex.quote(upstream.model)}" if upstream.model else "  claude")
     if plan.trace_file is not None:
         output.say(output.faint(f"The whole traffic goes to {plan.trace_file}."))

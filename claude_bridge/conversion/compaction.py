@@ -6,11 +6,12 @@ instruction, and the summary needs room too: a window that is full to the brim h
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Protocol
+
 from msgspec import Struct
 
-from claude_bridge.conversion.request import FitRequest
 from claude_bridge.errors import PromptTooLongError
-from claude_bridge.wire.anthropic import TextBlock
 
 RESERVE_TOKENS = 6_000
 """Claude Code 2.1.330 asks for a summary in 1,700 tokens; the rest is for the summary."""
@@ -29,6 +30,25 @@ _SURELY = 1.3
 
 _LEARNED_FROM_TOKENS = 2_000
 _CREDIBLE = (0.8, 1.6)
+
+
+class Conversation(Protocol):
+    """What must be known of a request to judge its length, whichever way it goes to the engine."""
+
+    @property
+    def holds_images(self) -> bool:
+        """Whether any image goes to the engine."""
+        ...
+
+    @property
+    def answers(self) -> int:
+        """How many turns are the model's own."""
+        ...
+
+    @property
+    def last_texts(self) -> Iterable[str]:
+        """The texts of the last turn."""
+        ...
 
 
 class TokenScale:
@@ -56,7 +76,7 @@ class Overlong(Struct, frozen=True, kw_only=True):
     window_tokens: int
 
 
-def find_overlong(request: FitRequest, estimate: int, window_tokens: int | None) -> Overlong | None:
+def find_overlong(request: Conversation, estimate: int, window_tokens: int | None) -> Overlong | None:
     """Return by how much the prompt exceeds the window, or None if the estimate does not make that sure.
 
     What images take differs too much from engine to engine.
@@ -66,7 +86,9 @@ def find_overlong(request: FitRequest, estimate: int, window_tokens: int | None)
     return Overlong(prompt_tokens=estimate, window_tokens=window_tokens)
 
 
-def no_room_to_compact(request: FitRequest, prompt_tokens: int, window_tokens: int | None) -> PromptTooLongError | None:
+def no_room_to_compact(
+    request: Conversation, prompt_tokens: int, window_tokens: int | None
+) -> PromptTooLongError | None:
     """Return the refusal of a turn after which the conversation could not be compacted any more, or None.
 
     Never of what compacting can't shorten: a conversation of a few turns, and the request for the summary itself.
@@ -75,11 +97,8 @@ def no_room_to_compact(request: FitRequest, prompt_tokens: int, window_tokens: i
     if window_tokens is None:
         return None
     limit = window_tokens - min(RESERVE_TOKENS, window_tokens // _MOST_OF_WINDOW)
-    answers = sum(not turn.is_user for turn in request.turns)
-    if prompt_tokens <= limit or answers < _FEW_TURNS or _asks_for_summary(request):
+    if prompt_tokens <= limit or request.answers < _FEW_TURNS:
+        return None
+    if any(_ASKS_FOR_SUMMARY in text for text in request.last_texts):
         return None
     return PromptTooLongError(prompt_tokens, limit)
-
-
-def _asks_for_summary(request: FitRequest) -> bool:
-    return any(type(block) is TextBlock and _ASKS_FOR_SUMMARY in block.text for block in request.turns[-1].blocks)

@@ -25,7 +25,10 @@ from claude_bridge.wire.anthropic import (
 
 
 class Fold:
-    """Gathers stream events; ``message`` is whole once the message delta has come."""
+    """Gathers stream events; ``message`` is whole once the message delta has come.
+
+    Streams of engines may lack one, and have deltas of blocks that were never opened: these are passed over.
+    """
 
     def __init__(self) -> None:
         self._head: Message | None = None
@@ -45,7 +48,7 @@ class Fold:
                     self._parts.append([])
                 case ContentBlockDelta(
                     index, BlockTextDelta(part) | BlockThinkingDelta(part) | BlockInputJsonDelta(part)
-                ):
+                ) if index < len(self._parts):
                     self._parts[index].append(part)
                 case ContentBlockDelta(index, BlockSignatureDelta(signature)):
                     self._signatures[index] = signature
@@ -58,14 +61,13 @@ class Fold:
     def message(self) -> Message:
         """The message, without the empty text blocks that kept a stream alive."""
         assert self._head is not None, "the stream has a start"
-        assert self._end is not None, "the stream has an end"
         blocks = [self._whole_block(index) for index in range(len(self._blocks))]
         return msgspec.structs.replace(
             self._head,
             content=[block for block in blocks if not (isinstance(block, TextBlock) and not block.text)],
-            stop_reason=self._end.delta.stop_reason,
-            stop_sequence=self._end.delta.stop_sequence,
-            usage=self._end.usage,
+            stop_reason=self._end.delta.stop_reason if self._end else None,
+            stop_sequence=self._end.delta.stop_sequence if self._end else None,
+            usage=self._end.usage if self._end else self._head.usage,
         )
 
     def _whole_block(self, index: int) -> AnswerBlock:

@@ -8,6 +8,13 @@ from typing import Any, Literal
 from msgspec import Struct
 
 
+class MessagesProfile(Struct, frozen=True, kw_only=True):
+    """How one engine speaks Anthropic's Messages API itself. The defaults are what is safe with an unknown one."""
+
+    is_anthropic: bool = False
+    """Whether it is Anthropic itself, whose requests are not edited and whose answers need no mending."""
+
+
 class Profile(Struct, frozen=True, kw_only=True):
     """How one engine behaves with one model. The defaults are what is safe with an unknown engine.
 
@@ -43,6 +50,8 @@ class Profile(Struct, frozen=True, kw_only=True):
     """What ``think`` may be for a model that can't stop thinking, lowest first; empty: true or false."""
     keep_alive: str = "30m"
     """How long Ollama keeps the model in memory after an answer."""
+    messages: MessagesProfile = MessagesProfile()
+    """How it speaks Anthropic's own API."""
     ignores_model_name: bool = False
     """Whether any model name gets the one model that is loaded."""
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 from msgspec import UNSET, Raw, Struct
 
+from claude_bridge.conversion.content import as_blocks
 from claude_bridge.conversion.losses import Loss
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.schemas import EMPTY_SCHEMA, compact_schema, schema_for_grammar
 from claude_bridge.conversion.turns import Turn, repair_turns, system_text
 from claude_bridge.errors import InvalidRequestError
 from claude_bridge.wire.anthropic import (
+    Base64Source,
     CountTokensRequest,
+    DocumentBlock,
     ImageBlock,
     InputMessage,
+    TextBlock,
     Tool,
     ToolReferenceBlock,
     ToolResultBlock,
@@ -48,6 +52,48 @@ class FitRequest(Struct, frozen=True, kw_only=True):
             return True
         results = (block for turn in self.turns for block in turn.blocks if isinstance(block, ToolResultBlock))
         return ToolResultBlock in kinds and any(isinstance(result.content, list) for result in results)
+
+    @property
+    def answers(self) -> int:
+        """How many turns are the model's own."""
+        return sum(not turn.is_user for turn in self.turns)
+
+    @property
+    def last_texts(self) -> Iterable[str]:
+        """The texts of the last turn."""
+        return (block.text for block in self.turns[-1].blocks if type(block) is TextBlock)
+
+
+class GivenConversation:
+    """A conversation that goes to the engine as it came, judged by its length like a FitRequest."""
+
+    def __init__(self, messages: Sequence[InputMessage]) -> None:
+        self.answers = sum(message.role == "assistant" for message in messages)
+        self.images = list(_images(messages))
+        """How many bytes of the request each image and document takes."""
+        self._messages = messages
+
+    @property
+    def holds_images(self) -> bool:
+        """Whether any image or document goes to the engine."""
+        return bool(self.images)
+
+    @property
+    def last_texts(self) -> Iterable[str]:
+        """The texts of the last turn of the user, reminders behind it included."""
+        for message in reversed(self._messages):
+            if message.role == "assistant":
+                return
+            yield from (block.text for block in as_blocks(message.content) if isinstance(block, TextBlock))
+
+
+def _images(messages: Iterable[InputMessage]) -> Iterator[int]:
+    for message in messages:
+        for block in message.content if not isinstance(message.content, str) else ():
+            inner = block.content if isinstance(block, ToolResultBlock) else [block]
+            for part in inner if isinstance(inner, list) else ():
+                if isinstance(part, ImageBlock | DocumentBlock):
+                    yield len(part.source.data) if isinstance(part.source, Base64Source) else 0
 
 
 def fit_request(request: CountTokensRequest, profile: Profile) -> FitRequest:

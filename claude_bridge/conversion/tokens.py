@@ -6,6 +6,7 @@ Claude Code's own requests, counted with a small model's tokenizer, give 3.8 byt
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 BYTES_PER_TOKEN = 3.8
 IMAGE_TOKENS = 1_600
@@ -31,6 +32,11 @@ def estimate_tokens(body: bytes, *, holds_images: bool = True) -> int:
         image_bytes += found.end() - found.start()
         images += found[0].count(b'","', len(b'"role":"user","images":')) + 1 if found[0].startswith(b'"role"') else 1
     return round((len(body) - image_bytes) / BYTES_PER_TOKEN) + images * IMAGE_TOKENS
+
+
+def estimate_given_tokens(body: bytes, images: Sequence[int]) -> int:
+    """Return about how many tokens a Messages request is; ``images`` says how many of its bytes each one takes."""
+    return round((len(body) - sum(images)) / BYTES_PER_TOKEN) + len(images) * IMAGE_TOKENS
 
 
 def token_count(told: int | None) -> int | None:

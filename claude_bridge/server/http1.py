@@ -22,6 +22,7 @@ from claude_bridge.errors import (
     HeadersTooLargeError,
     InvalidRequestError,
     MethodNotAllowedError,
+    RelayedRefusalError,
     RequestTimeoutError,
     RequestTooLargeError,
 )
@@ -33,6 +34,10 @@ MAX_AHEAD_BYTES = 64 * 1024
 
 LINGER_S = 1.0
 """How long a client that was refused may go on sending before its connection is closed."""
+
+ID_HEADER = "request-id"
+OWN_ID_HEADER = "bridge-request-id"
+"""Has our id of the request where ID_HEADER has the engine's."""
 
 JSON = "application/json"
 EVENT_STREAM = "text/event-stream; charset=utf-8"
@@ -50,10 +55,14 @@ class Limits(Struct, frozen=True, kw_only=True):
 
 
 class HttpRequest(Struct, frozen=True, kw_only=True):
-    """One request, whole. Header names are lower case; of repeated headers the last one counts."""
+    """One request, whole. Header names are lower case; of repeated headers the last one counts.
+
+    ``query`` is what stands behind the path, with its question mark.
+    """
 
     method: str
     path: str
+    query: str = ""
     headers: Mapping[str, str]
     body: bytes
 
@@ -89,6 +98,9 @@ class Responder:
 
     async def send_error(self, error: BridgeError) -> None:
         """Send an error in Anthropic's shape, with the headers that tell a client whether to try again."""
+        if isinstance(error, RelayedRefusalError):
+            await self.send(error.status, error.body, content_type=error.content_type, headers=error.headers)
+            return
         headers: dict[str, str] = {}
         if error.should_retry is not None:
             headers["x-should-retry"] = "true" if error.should_retry else "false"
@@ -99,9 +111,10 @@ class Responder:
         body = encode_error(error.error_type, error.message, self.request_id)
         await self.send(error.status, body, headers=headers)
 
-    def start_stream(self, content_type: str = EVENT_STREAM) -> None:
+    def start_stream(self, content_type: str = EVENT_STREAM, *, headers: Mapping[str, str] | None = None) -> None:
         """Decide on a streamed 200; the head goes out with the first write."""
-        self._unsent_head = self._head(200, {"content-type": content_type, "cache-control": "no-cache"})
+        fields = {"content-type": content_type, "cache-control": "no-cache", **(headers or {})}
+        self._unsent_head = self._head(200, fields)
 
     async def write(self, data: bytes) -> None:
         """Send more of a stream, in one write; raises ClientGoneError."""
@@ -120,7 +133,9 @@ class Responder:
     def _head(self, status: int, fields: Mapping[str, str]) -> bytes:
         self.started = True
         headers = [(name, value) for name, value in fields.items()]
-        headers += [("request-id", self.request_id), ("date", formatdate(usegmt=True))]
+        # Where the engine gave the answer an id of its own, that is the one to ask the engine's people about.
+        id_name = OWN_ID_HEADER if ID_HEADER in fields else ID_HEADER
+        headers += [(id_name, self.request_id), ("date", formatdate(usegmt=True))]
         if self._connection.closing:
             headers.append(("connection", "close"))
         return self._connection.encode(h11.Response(status_code=status, headers=headers))
@@ -253,7 +268,8 @@ class Connection:
         if self._h11.they_are_waiting_for_100_continue:
             await self.write(self.encode(h11.InformationalResponse(status_code=100, headers=[])))
         body = await self._body()
-        return HttpRequest(method=head.method.decode(), path=_path_of(head.target), headers=headers, body=body)
+        path, query = _path_and_query(head.target)
+        return HttpRequest(method=head.method.decode(), path=path, query=query, headers=headers, body=body)
 
     async def _body(self) -> bytes:
         deadline = anyio.current_time() + self._limits.body_timeout_s
@@ -322,9 +338,9 @@ class Connection:
                 pass
 
 
-def _path_of(target: bytes) -> str:
-    """Return the path of a request's target, which may be a whole URL (RFC 9112, section 3.2.2)."""
-    path = target.decode("latin-1").partition("?")[0]
+def _path_and_query(target: bytes) -> tuple[str, str]:
+    """Return both parts of a request's target, which may be a whole URL (RFC 9112, section 3.2.2)."""
+    path, mark, query = target.decode("latin-1").partition("?")
     if path.startswith(("http://", "https://")):
-        return "/" + path.partition("://")[2].partition("/")[2]
-    return path
+        path = "/" + path.partition("://")[2].partition("/")[2]
+    return path, mark + query

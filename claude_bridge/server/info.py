@@ -63,10 +63,11 @@ async def _readiness(bridge: Bridge) -> Readiness:
         upstream=upstream.name,
         kind=upstream.adapter.kind,
         base_url=upstream.base_url,
-        model=upstream.model,
+        model=upstream.model or None,
         window_tokens=upstream.window_tokens,
         max_output_tokens=upstream.max_output_tokens,
         slots=upstream.slots,
+        passes_credentials=upstream.passes_credentials,
     )
 
 
@@ -78,8 +79,9 @@ async def post_count_tokens(service: Service, request: HttpRequest, responder: R
 
 
 async def get_models(service: Service, _request: HttpRequest, responder: Responder) -> None:
-    """List the model that the bridge serves."""
-    await responder.send(200, encode_model_list([await _model(service)]))
+    """List the model that the bridge serves; none where each request names its own."""
+    model = await _model(service)
+    await responder.send(200, encode_model_list([model] if model.id else []))
 
 
 async def get_model(service: Service, request: HttpRequest, responder: Responder) -> None:
@@ -90,6 +92,8 @@ async def get_model(service: Service, request: HttpRequest, responder: Responder
     """
     model = await _model(service)
     name = unquote(request.path.removeprefix(MODELS_PATH + "/"))
+    if not model.id:
+        model = ModelInfo(id=name, display_name=name, created_at=_CREATED_AT)  # whether there is one, the engine says
     if name != model.id:
         raise NotFoundError(f"There is no model {name!r} here; this bridge serves {model.id!r}.")
     await responder.send(200, encode_model(model))

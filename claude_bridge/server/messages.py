@@ -6,13 +6,14 @@ from contextlib import aclosing
 
 import anyio
 
+from claude_bridge.adapters.base import GivenRequest
 from claude_bridge.bridge import Bridge
 from claude_bridge.errors import BridgeError
 from claude_bridge.server.http1 import ClientGoneError, HttpRequest, Responder
 from claude_bridge.server.service import Service
 from claude_bridge.trace.recorder import Recorder
 from claude_bridge.wire.anthropic import MessagesRequest
-from claude_bridge.wire.anthropic_json import encode_message, encode_stream_event, parse_messages_request
+from claude_bridge.wire.anthropic_json import encode_stream_event, parse_messages_request
 
 
 async def post_messages(service: Service, request: HttpRequest, responder: Responder) -> None:
@@ -34,7 +35,8 @@ async def post_messages(service: Service, request: HttpRequest, responder: Respo
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_cancel_when_client_leaves, responder, recorder, tasks.cancel_scope)
             try:
-                await _answer(await service.bridge(), asked, responder, recorder)
+                bridge = await service.bridge()
+                await _answer(bridge, asked, service.given(request), responder, recorder)
             except ClientGoneError:
                 recorder.client_left()
             tasks.cancel_scope.cancel()
@@ -59,16 +61,19 @@ async def _cancel_when_client_leaves(responder: Responder, recorder: Recorder, s
     scope.cancel()
 
 
-async def _answer(bridge: Bridge, asked: MessagesRequest, responder: Responder, recorder: Recorder) -> None:
+async def _answer(
+    bridge: Bridge, asked: MessagesRequest, given: GivenRequest, responder: Responder, recorder: Recorder
+) -> None:
     try:
-        async with bridge.exchange(asked, recorder) as exchange:
+        async with bridge.exchange(asked, recorder, given=given) as exchange:
             if not asked.stream:
-                await responder.send(200, encode_message(await exchange.message()))
+                body = await exchange.body()
+                await responder.send(200, body, headers=exchange.headers)
                 return
-            responder.start_stream()
-            async with aclosing(exchange.events()) as stream:
-                async for events in stream:
-                    await responder.write(b"".join(map(encode_stream_event, events)))
+            responder.start_stream(headers=exchange.headers)
+            async with aclosing(exchange.pieces()) as stream:
+                async for pieces in stream:
+                    await responder.write(b"".join(map(encode_stream_event, pieces)))
             await responder.end()
     except BridgeError as error:
         recorder.failed(error, in_stream=False)

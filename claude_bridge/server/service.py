@@ -6,10 +6,17 @@ import hmac
 
 import anyio
 
+from claude_bridge.adapters.base import GivenRequest
 from claude_bridge.bridge import Bridge
 from claude_bridge.errors import AuthenticationError, ForbiddenError
 from claude_bridge.server.http1 import HttpRequest
 from claude_bridge.trace.bus import Bus
+
+_NOT_FOR_ENGINES = frozenset(
+    {"accept-encoding", "connection", "content-length", "cookie", "expect", "forwarded", "host", "keep-alive", "origin"}
+    | {"referer", "te", "trailer", "transfer-encoding", "upgrade", "via"}
+)
+_NOT_FOR_ENGINES_PREFIXES = ("proxy-", "sec-", "x-forwarded-", "x-real-")
 
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
@@ -62,6 +69,24 @@ class Service:
             origin = request.headers.get("origin", "null")
             if origin != "null" and not _is_loopback_name(origin.partition("://")[2]):
                 raise ForbiddenError("Web pages may not use this bridge.")
+
+    def given(self, request: HttpRequest) -> GivenRequest:
+        """Return the request as an engine of Anthropic's API may get it: without what is meant for the bridge.
+
+        The bridge's own token stays here, and so do headers of this one connection (RFC 9110, section 7.6.1) and of
+        browsers.
+        """
+        named = request.headers.get("connection", "").lower().split(",")
+        left_out = _NOT_FOR_ENGINES | {name.strip() for name in named}
+        headers = {
+            name: value
+            for name, value in request.headers.items()
+            if name not in left_out and not name.startswith(_NOT_FOR_ENGINES_PREFIXES) and not self._is_token(value)
+        }
+        return GivenRequest(body=request.body, query=request.query, headers=headers)
+
+    def _is_token(self, value: str) -> bool:
+        return self._auth_token is not None and self._auth_token in value
 
 
 def _given_tokens(request: HttpRequest) -> tuple[bytes, bytes]:

@@ -6,6 +6,8 @@ Not every HTTP client tells where one socket read ends and the next begins. With
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import anyio
 
 from claude_bridge.errors import BridgeError, UpstreamTimeoutError
@@ -26,6 +28,8 @@ class UpstreamCall:
     def __init__(self, idle_s: float) -> None:
         self.status: int | None = None
         """The HTTP status, once it has come."""
+        self.headers: Mapping[str, str] = {}
+        """The headers that came with it, by lower-case name."""
         self._idle_s = idle_s
         self._chunks: list[bytes] = []
         self._buffered_bytes = 0

@@ -16,7 +16,8 @@ import httpx
 from msgspec import Struct
 
 from claude_bridge import __version__
-from claude_bridge.adapters.base import OutgoingRequest
+from claude_bridge.adapters.anthropic_messages import key_headers
+from claude_bridge.adapters.base import OutgoingRequest, Relay
 from claude_bridge.conversion.upstream_errors import quote
 from claude_bridge.errors import (
     BridgeError,
@@ -26,6 +27,7 @@ from claude_bridge.errors import (
     UpstreamTimeoutError,
     UpstreamUnreachableError,
 )
+from claude_bridge.providers import Upstream
 from claude_bridge.upstream.call import UpstreamCall
 from claude_bridge.upstream.plain_http import CONNECT_TIMEOUT_S, PlainHttpClient, PlainResponse, why_no_connection
 
@@ -53,15 +55,22 @@ class FetchedDocument(Struct, frozen=True):
 class UpstreamClient:
     """Talks to one engine. Use as an async context manager, or call ``aclose``."""
 
-    def __init__(self, base_url: str, *, api_key: str | None, name: str) -> None:
-        """``base_url`` ends before the endpoint, as in ``http://localhost:11434/v1``; ``name`` is for error texts."""
+    def __init__(
+        self, base_url: str, *, api_key: str | None, name: str, key_headers: Mapping[str, str] | None = None
+    ) -> None:
+        """``base_url`` ends before the endpoint, as in ``http://localhost:11434/v1``; ``name`` is for error texts.
+
+        ``key_headers`` carry the key (None: as a bearer token).
+        """
         self.base_url = base_url.rstrip("/")
         self.name = name
         self._api_key = api_key
         self._where = f"{name} at {self.base_url}"
         url = httpx.URL(self.base_url)
         headers = {"user-agent": f"claude-bridge/{__version__}", "accept-encoding": "identity"}
-        if api_key:
+        if key_headers is not None:
+            headers |= key_headers
+        elif api_key:
             headers["authorization"] = f"Bearer {api_key}"
         # Proxy variables are for the way out; HTTP_PROXY would swallow what goes to this machine.
         trust_env = not is_loopback(url.host)
@@ -80,6 +89,11 @@ class UpstreamClient:
             host = {"host": url.netloc.decode("ascii")}
             headers = {**host, **headers, **_STREAM_HEADERS}
             self._plain = PlainHttpClient(url.host, url.port or 80, headers, where=self._where)
+
+    @property
+    def has_key(self) -> bool:
+        """Whether every request carries a key."""
+        return bool(self._api_key)
 
     async def __aenter__(self) -> UpstreamClient:
         return self
@@ -157,7 +171,7 @@ class UpstreamClient:
     async def _read_once(self, outgoing: OutgoingRequest, explain_refusal: ExplainRefusal, call: UpstreamCall) -> None:
         response = await self._send(outgoing)
         try:
-            call.status = response.status
+            call.status, call.headers = response.status, response.headers
             async with aclosing(aiter(response)) as pieces:
                 if 200 <= response.status < 300:
                     async for piece in pieces:
@@ -170,9 +184,12 @@ class UpstreamClient:
 
     async def _send(self, outgoing: OutgoingRequest) -> PlainResponse | _HttpxResponse:
         if self._plain is not None:
-            return await self._plain.send(outgoing.method, self._path + outgoing.path, outgoing.body)
+            return await self._plain.send(outgoing.method, self._path + outgoing.path, outgoing.body, outgoing.headers)
         request = self._httpx.build_request(
-            outgoing.method, self.base_url + outgoing.path, content=outgoing.body, headers=_STREAM_HEADERS
+            outgoing.method,
+            self.base_url + outgoing.path,
+            content=outgoing.body,
+            headers={**_STREAM_HEADERS, **outgoing.headers},
         )
         return _HttpxResponse(await self._httpx.send(request, stream=True))
 
@@ -181,6 +198,12 @@ class UpstreamClient:
 
     def _mapped_errors(self) -> _MappedErrors:
         return _MappedErrors(self._where)
+
+
+def client_for(upstream: Upstream, api_key: str | None) -> UpstreamClient:
+    """Return a client for an engine, which carries the key in the way of its API."""
+    headers = key_headers(api_key, upstream.profile) if isinstance(upstream.adapter, Relay) else None
+    return UpstreamClient(upstream.base_url, api_key=api_key, name=upstream.name, key_headers=headers)
 
 
 async def _beginning(pieces: AsyncIterator[bytes]) -> bytes:

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from claude_bridge.adapters.base import Relay
 from claude_bridge.adapters.profiles import UNKNOWN, engine_by_owner, profile_for
 from claude_bridge.conversion.prices import FREE, Prices, listed_prices
 from claude_bridge.conversion.upstream_errors import explain_refusal
@@ -15,6 +16,7 @@ from claude_bridge.errors import SetupError, UpstreamError
 from claude_bridge.providers import Upstream
 from claude_bridge.upstream.client import FetchedDocument, UpstreamClient, is_loopback
 from claude_bridge.upstream.ollama import discover_ollama, probe_version, root_url
+from claude_bridge.upstream.relayed import discover_relayed, relay_root, window_of
 from claude_bridge.wire.openai import ListedModel, parse_models
 
 PROBE_TIMEOUT_S = 5.0
@@ -48,6 +50,8 @@ async def discover(
     """
     if upstream.adapter.kind == "ollama-chat":
         return await discover_ollama(upstream, api_key, window_tokens=window_tokens)
+    if isinstance(upstream.adapter, Relay):
+        return await discover_relayed(upstream, api_key, key_hint=key_hint)
     seen: list[tuple[str, FetchedDocument]] = []
     for base_url in base_url_candidates(upstream.base_url):
         async with UpstreamClient(base_url, api_key=api_key, name=upstream.name) as client:
@@ -71,6 +75,8 @@ async def discover(
 
 def assumed(upstream: Upstream) -> Upstream:
     """Return the upstream as it is to be used as long as the engine can't be asked."""
+    if isinstance(upstream.adapter, Relay):
+        return msgspec.structs.replace(upstream, base_url=relay_root(upstream.base_url))
     is_ollama = upstream.adapter.kind == "ollama-chat"
     base_url = root_url(upstream.base_url) if is_ollama else base_url_candidates(upstream.base_url)[0]
     return _of_model(msgspec.structs.replace(upstream, base_url=base_url), upstream.model)
@@ -130,7 +136,7 @@ def _with_model(upstream: Upstream, models: Sequence[ListedModel]) -> Upstream:
     upstream = _of_model(upstream, listed_model.id if listed_model else upstream.model)
     return msgspec.structs.replace(
         upstream,
-        window_tokens=_window_of(listed_model) if listed_model else None,
+        window_tokens=window_of(listed_model) if listed_model else None,
         prices=listed_prices(listed_model.pricing if listed_model else None)
         or usual_prices(upstream.name, upstream.base_url),
     )
@@ -139,11 +145,6 @@ def _with_model(upstream: Upstream, models: Sequence[ListedModel]) -> Upstream:
 def _of_model(upstream: Upstream, model: str) -> Upstream:
     """Return the upstream of an engine with what is known of a model by its name."""
     return msgspec.structs.replace(upstream, profile=profile_for(upstream.profile, model))
-
-
-def _window_of(model: ListedModel) -> int | None:
-    told = ((model.meta or {}).get("n_ctx"), model.max_model_len, model.context_length)
-    return next((tokens for tokens in told if isinstance(tokens, int) and tokens > 0), None)
 
 
 def _unknown_model(upstream: Upstream, names: Sequence[str]) -> SetupError:

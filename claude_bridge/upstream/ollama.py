@@ -51,7 +51,7 @@ async def discover_ollama(upstream: Upstream, api_key: str | None, *, window_tok
         description = await _description(client, name)
         if description is None:
             raise _unknown_model(name, [model.name for model in await installed_models(client)])
-        loaded = await _loaded_model(client, name)
+        loaded = await loaded_model(client, name)
     window = choose_window(description, explicit=window_tokens, loaded=loaded.context_length if loaded else None)
     capabilities = description.capabilities or []
     if capabilities and "completion" not in capabilities:
@@ -150,7 +150,8 @@ async def _description(client: UpstreamClient, name: str) -> ollama.ModelDescrip
         raise UpstreamBrokenError(f"What Ollama tells of {name!r} can't be read: {error}") from error
 
 
-async def _loaded_model(client: UpstreamClient, name: str) -> ollama.LoadedModel | None:
+async def loaded_model(client: UpstreamClient, name: str) -> ollama.LoadedModel | None:
+    """Return what runs of a model, or None if it is not loaded."""
     document = await client.fetch("/api/ps", timeout_s=PROBE_TIMEOUT_S)
     try:
         loaded = ollama.parse_ps(document.body) if document.status == 200 else []

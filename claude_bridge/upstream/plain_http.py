@@ -36,8 +36,12 @@ class PlainHttpClient:
         self._where = where
         self._idle: list[_Connection] = []
 
-    async def send(self, method: str, target: str, body: bytes) -> PlainResponse:
+    async def send(
+        self, method: str, target: str, body: bytes, headers: Mapping[str, str] | None = None
+    ) -> PlainResponse:
         """Send the body and return the response as soon as its head has come; the caller closes it.
+
+        ``headers`` take the place of the usual ones of the same name.
 
         Raises:
             UpstreamUnreachableError: no connection.
@@ -46,13 +50,19 @@ class PlainHttpClient:
         """
         connection = await self._idle_connection() or await self._connect()
         try:
-            headers = [*self._headers, (b"content-length", b"%d" % len(body))]
-            await connection.send(h11.Request(method=method, target=target, headers=headers), body)
+            fields = [*self._fields(headers), (b"content-length", b"%d" % len(body))]
+            await connection.send(h11.Request(method=method, target=target, headers=fields), body)
             head = await connection.receive_head()
         except BaseException:
             await connection.close()
             raise
         return PlainResponse(self, connection, head)
+
+    def _fields(self, headers: Mapping[str, str] | None) -> list[tuple[bytes, bytes]]:
+        if not headers:
+            return self._headers
+        own = {name.encode("latin-1"): value.encode("latin-1") for name, value in headers.items()}
+        return [field for field in self._headers if field[0] not in own] + list(own.items())
 
     async def aclose(self) -> None:
         """Close the connections that are kept for reuse."""

@@ -58,7 +58,7 @@ class ImageBlock(Struct, frozen=True, tag_field="type", tag="image"):
     source: Base64Source | UrlSource | FileSource
 
 
-class DocumentBlock(Struct, frozen=True, tag_field="type", tag="document"):
+class DocumentBlock(Struct, frozen=True, tag_field="type", tag="document", omit_defaults=True):
     """A PDF or a text document."""
 
     source: Base64Source | UrlSource | FileSource | PlainTextSource | ContentSource
@@ -101,7 +101,7 @@ class ToolReferenceBlock(Struct, frozen=True, tag_field="type", tag="tool_refere
     tool_name: str
 
 
-class ToolResultBlock(Struct, frozen=True, tag_field="type", tag="tool_result"):
+class ToolResultBlock(Struct, frozen=True, tag_field="type", tag="tool_result", omit_defaults=True):
     """What a tool call gave."""
 
     tool_use_id: str
@@ -156,7 +156,7 @@ class InputMessage(Struct, frozen=True):
     content: str | list[Block]
 
 
-class Tool(Struct, frozen=True):
+class Tool(Struct, frozen=True, omit_defaults=True):
     """A tool declaration. ``type`` is None or "custom" for the client's own tools; others run at the API."""
 
     name: str
@@ -167,7 +167,7 @@ class Tool(Struct, frozen=True):
     strict: bool | None = None
 
 
-class ToolChoice(Struct, frozen=True):
+class ToolChoice(Struct, frozen=True, omit_defaults=True):
     """Which tool the model must use; ``name`` goes with type "tool"."""
 
     type: Literal["auto", "any", "tool", "none"]
@@ -175,7 +175,7 @@ class ToolChoice(Struct, frozen=True):
     disable_parallel_tool_use: bool | None = None
 
 
-class Thinking(Struct, frozen=True):
+class Thinking(Struct, frozen=True, omit_defaults=True):
     """Whether the model reasons first: "enabled" (with a budget in tokens), "adaptive" or "disabled"."""
 
     type: str
@@ -189,20 +189,20 @@ class OutputFormat(Struct, frozen=True):
     schema: Raw | UnsetType = UNSET
 
 
-class OutputConfig(Struct, frozen=True):
+class OutputConfig(Struct, frozen=True, omit_defaults=True):
     """How hard the model tries, and in what shape it answers."""
 
     effort: str | None = None
     format: OutputFormat | None = None
 
 
-class Metadata(Struct, frozen=True):
+class Metadata(Struct, frozen=True, omit_defaults=True):
     """Who asks: ``user_id`` is opaque, and a JSON document in Claude Code's case."""
 
     user_id: str | None = None
 
 
-class CountTokensRequest(Struct, frozen=True, kw_only=True):
+class CountTokensRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """POST /v1/messages/count_tokens, and what it has in common with a Messages request."""
 
     model: str
@@ -214,7 +214,7 @@ class CountTokensRequest(Struct, frozen=True, kw_only=True):
     output_config: OutputConfig | None = None
 
 
-class MessagesRequest(CountTokensRequest, frozen=True, kw_only=True):
+class MessagesRequest(CountTokensRequest, frozen=True, kw_only=True, omit_defaults=True):
     """POST /v1/messages."""
 
     max_tokens: int
@@ -363,6 +363,20 @@ StreamEvent = (
     | Ping
     | ErrorEvent
 )
+
+
+class Verbatim(Struct, frozen=True):
+    """Part of an answer as the engine said it: whole frames of a stream, or a whole body.
+
+    ``is_progress`` False says that it holds nothing but signs of life, which older clients do not count.
+    """
+
+    data: bytes
+    is_progress: bool = True
+
+
+Piece = StreamEvent | Verbatim
+"""What goes to a client: an event of our own making, or the engine's own bytes."""
 
 
 # --- the other endpoints ------------------------------------------------------------------------------------

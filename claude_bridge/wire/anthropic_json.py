@@ -19,13 +19,17 @@ from claude_bridge.wire.anthropic import (
     CountTokensRequest,
     ErrorDetail,
     ErrorEvent,
+    InputMessage,
     Message,
     MessagesRequest,
     ModelInfo,
     ModelList,
+    Piece,
     StreamEvent,
     TokenCount,
+    ToolResultBlock,
     UnknownBlock,
+    Verbatim,
 )
 from claude_bridge.wire.sse import encode_frame
 from claude_bridge.wire.surrogates import replace_lone_surrogates
@@ -59,6 +63,28 @@ def parse_messages_request(body: bytes) -> MessagesRequest:
 def parse_count_tokens_request(body: bytes) -> CountTokensRequest:
     """Return the typed request of count_tokens; raises as parse_messages_request does."""
     return _parse(body, _count_decoder)
+
+
+def encode_request(request: CountTokensRequest) -> bytes:
+    """Return the body of a request; what has its default value is left out."""
+    messages = [InputMessage(message.role, _encodable(message.content)) for message in request.messages]
+    system = None if request.system is None else _encodable(request.system)
+    return msgspec.json.encode(msgspec.structs.replace(request, messages=messages, system=system))
+
+
+def _encodable(content: str | list[Block]) -> Any:  # noqa: ANN401 - blocks, and the bytes of unknown ones
+    """Return content with each unknown block as the bytes that it came in."""
+    if isinstance(content, str):
+        return content
+    blocks: list[Any] = []
+    for block in content:
+        if isinstance(block, UnknownBlock):
+            blocks.append(block.raw)
+        elif isinstance(block, ToolResultBlock) and isinstance(block.content, list):
+            blocks.append(msgspec.structs.replace(block, content=_encodable(block.content)))
+        else:
+            blocks.append(block)
+    return blocks
 
 
 def unknown_fields(body: bytes) -> list[str]:
@@ -148,14 +174,16 @@ _INPUT_JSON_DELTA = (
 )
 
 
-def encode_stream_event(event: StreamEvent) -> bytes:
-    """Return the event as one server-sent event."""
+def encode_stream_event(event: Piece) -> bytes:
+    """Return the event as one server-sent event; what an engine said itself is returned as it came."""
     if type(event) is ContentBlockDelta:
         delta = event.delta
         if type(delta) is BlockTextDelta:
             return _TEXT_DELTA % (event.index, _encode(delta.text))
         if type(delta) is BlockInputJsonDelta:
             return _INPUT_JSON_DELTA % (event.index, _encode(delta.partial_json))
+    if type(event) is Verbatim:
+        return event.data
     return encode_frame(str(event.__struct_config__.tag).encode(), _encode(event))
 
 

@@ -11,7 +11,8 @@ READY_PATH = "/readyz"
 class Readiness(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """GET /readyz. ``reason`` says why the bridge is not ready; None in a limit means not known.
 
-    ``slots`` is how many requests the engine answers at a time.
+    ``slots`` is how many requests the engine answers at a time. ``passes_credentials`` says that the client's own login
+    goes on to Anthropic.
     """
 
     ready: bool
@@ -24,6 +25,7 @@ class Readiness(Struct, frozen=True, kw_only=True, omit_defaults=True):
     window_tokens: int | None = None
     max_output_tokens: int | None = None
     slots: int | None = None
+    passes_credentials: bool = False
 
 
 def encode_readiness(readiness: Readiness) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from claude_bridge.errors import UpstreamBrokenError
@@ -99,6 +100,52 @@ class SseDecoder:
             elif line == b"data":
                 self._data.append(b"")
                 self._data_bytes += _LINE_COST_BYTES
+
+
+_LONGEST_FRAME_END = len(b"\r\n\r\n")
+_FRAME_END = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r\n|\r\n\n")
+
+
+class FrameCutter:
+    """Cuts a byte stream into whole frames as they came, with their blank lines, wherever the reads happen to end."""
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+        self._searched = 0
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Return the frames that ``data`` completes; joined, all frames are the stream itself.
+
+        Raises:
+            UpstreamBrokenError: a frame grew beyond MAX_FRAME_BYTES.
+        """
+        self._rest += data
+        frames: list[bytes] = []
+        at = 0
+        for end in _FRAME_END.finditer(self._rest, self._searched):
+            frames.append(bytes(memoryview(self._rest)[at : end.end()]))
+            at = end.end()
+        del self._rest[:at]
+        self._searched = max(0, len(self._rest) - _LONGEST_FRAME_END + 1)
+        if len(self._rest) > MAX_FRAME_BYTES:
+            raise UpstreamBrokenError(f"The upstream sent one event of more than {MAX_FRAME_BYTES} bytes.")
+        return frames
+
+    def close(self) -> bytes:
+        """Return what an unfinished last frame holds."""
+        rest = bytes(self._rest)
+        self._rest.clear()
+        self._searched = 0
+        return rest
+
+
+def frame_data(frame: bytes) -> bytes:
+    """Return the data lines of one whole frame, joined by LF; empty for a comment."""
+    name, mark, data = frame.partition(b"\ndata: ")
+    if mark and b"\n" not in name and data.find(b"\n") == len(data) - 2:  # a name and one line: nearly all are so
+        return data[:-2]
+    lines = [line for line in frame.removeprefix(_BOM).splitlines() if line.startswith(b"data")]
+    return b"\n".join(line[5:].removeprefix(b" ") for line in lines if line[4:5] in (b":", b""))
 
 
 def encode_frame(event: bytes, data: bytes) -> bytes:

@@ -200,7 +200,7 @@ def test_compiles_grammar() -> None:
 
 def test_every_flag_has_its_test_here() -> None:
     tested = {name.removeprefix("test_") for name in globals() if name.startswith("test_")}
-    elsewhere = {"name", "evidence", "ignores_model_name"}  # the last one is for routing
+    elsewhere = {"name", "evidence", "ignores_model_name", "messages"}  # the last two are for routing and relays
     assert {field.name for field in fields(Profile)} - elsewhere <= tested
 
 

@@ -60,7 +60,7 @@ def assert_one_panel(done: Finished, *words: str) -> None:
 
 
 async def test_an_unknown_provider_is_told_with_those_that_are_known() -> None:
-    assert_one_panel(await run_bridge("serve", "opnai", "m"), "no provider 'opnai'", "openai, ollama, local")
+    assert_one_panel(await run_bridge("serve", "opnai", "m"), "no provider 'opnai'", "openai, ollama, anthropic, local")
 
 
 @pytest.mark.parametrize(

@@ -14,14 +14,15 @@ from anyio.streams.stapled import MultiListener
 
 from claude_bridge.adapters import ADAPTERS
 from claude_bridge.adapters.profiles import UNKNOWN
-from claude_bridge.bridge import Bridge, Waiting
+from claude_bridge.bridge import Bridge
+from claude_bridge.exchange import Waiting
 from claude_bridge.providers import Upstream
 from claude_bridge.server.http1 import Connection, Handler, Limits
 from claude_bridge.server.serve import accept_connections, open_listener
 from claude_bridge.server.service import Service
 from claude_bridge.trace.bus import Bus, Sink
 from claude_bridge.trace.events import TraceEvent
-from claude_bridge.upstream.client import UpstreamClient
+from claude_bridge.upstream.client import client_for
 from claude_bridge.wire.anthropic import StreamEvent
 from claude_bridge.wire.anthropic_json import parse_stream_event
 from claude_bridge.wire.sse import SseDecoder
@@ -245,7 +246,7 @@ class BridgeServer(Server):
 
     async def _start(self) -> None:
         bus = Bus(self._sinks, warn=self._warn)
-        client = UpstreamClient(self._upstream.base_url, api_key=self._api_key, name=self._upstream.name)
+        client = client_for(self._upstream, self._api_key)
         await self._exit.enter_async_context(client)
         self.service = Service(bus, auth_token=self._auth_token, loopback_only=self._loopback_only)
         self.service.provide(Bridge(self._upstream, client, bus=bus, waiting=self._waiting))

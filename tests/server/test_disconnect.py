@@ -9,7 +9,7 @@ import anyio
 import pytest
 from anyio.abc import SocketAttribute
 
-from claude_bridge.bridge import Waiting
+from claude_bridge.exchange import Waiting
 from claude_bridge.server.http1 import MAX_AHEAD_BYTES
 from tests.fake_upstream import FakeUpstream, Head, Pause, Reply, Send, Stall, answer, text
 from tests.server.served import QUICK, BridgeServer, Notes, Wire, post, question, streamed

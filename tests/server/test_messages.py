@@ -9,8 +9,8 @@ import anyio
 import msgspec
 import pytest
 
-from claude_bridge.bridge import Waiting
 from claude_bridge.conversion.prices import FREE, Prices
+from claude_bridge.exchange import Waiting
 from claude_bridge.trace.events import ExchangeEnded
 from claude_bridge.wire.anthropic import (
     BlockTextDelta,

@@ -1,0 +1,52 @@
+"""How a request is passed on: the client's own bytes, with edits only where the engine needs them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import msgspec
+
+from claude_bridge.conversion.losses import Loss
+from claude_bridge.conversion.profile import Profile
+from claude_bridge.conversion.turns import BILLING_HEADER
+from claude_bridge.wire.anthropic import CountTokensRequest
+from claude_bridge.wire.json_spans import Edit, Span, item_spans, member_spans, splice
+from claude_bridge.wire.surrogates import replace_lone_surrogates
+
+PINNED = b"00000"
+
+# As it stands in the JSON text of the block; the header is one line.
+_VOLATILE = re.compile(
+    rb'"%b(?:[^"\\]|\\[^n])*?[;\s]cch=(?P<value>[^;"\\\s]*)' % re.escape(BILLING_HEADER.encode()), re.DOTALL
+)
+
+
+def edit_request(body: bytes, request: CountTokensRequest, model: str, profile: Profile) -> tuple[bytes, list[Loss]]:
+    """Return the body for the engine, and what of it the engine can't take; an empty ``model`` keeps the client's.
+
+    All that is not edited stays byte for byte as it came.
+    """
+    losses: list[Loss] = []
+    readable = replace_lone_surrogates(body)  # of the same length
+    members = member_spans(readable)
+    edits: list[Edit] = []
+    if model and model != request.model:
+        edits.append(Edit(members["model"], msgspec.json.encode(model)))
+    if not profile.messages.is_anthropic and "system" in members:
+        edits += _pinned(readable, members["system"])
+    return splice(body, edits), losses
+
+
+def _pinned(body: bytes, system: Span) -> Iterator[Edit]:
+    """Yield the edit that gives the volatile value in Claude Code's billing header one value for ever.
+
+    It changes with every request, and stands at the very front: no engine could reuse anything of its prompt cache.
+    """
+    if body.startswith(b"[", system.start):
+        blocks = item_spans(body, system)
+        first = member_spans(body, blocks[0]) if blocks and body.startswith(b"{", blocks[0].start) else {}
+        system = first.get("text", system)
+    found = _VOLATILE.match(body, *system)
+    if found:
+        yield Edit(Span(*found.span("value")), PINNED)

@@ -1,0 +1,181 @@
+"""Exchange: one client request with its whole answer, from the engine's first sign to the last word."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+
+import anyio
+from msgspec import Struct
+
+from claude_bridge.adapters.base import Answer
+from claude_bridge.conversion.compaction import Overlong
+from claude_bridge.conversion.fold import Fold
+from claude_bridge.conversion.prices import Prices, answer_cost_usd
+from claude_bridge.errors import BridgeError, UpstreamBrokenError
+from claude_bridge.trace.recorder import Recorder
+from claude_bridge.upstream.call import UpstreamCall
+from claude_bridge.wire.anthropic import Message, Piece, StreamEvent, Verbatim
+from claude_bridge.wire.anthropic_json import encode_message
+from claude_bridge.wire.anthropic_lenient import typed_events
+
+
+class Waiting(Struct, frozen=True, kw_only=True):
+    """How long the bridge waits for an engine before it acts.
+
+    ``first_byte_grace_s``: before it commits to HTTP 200, so that early refusals keep their status.
+    ``keep_alive_s``: of silence towards the client before a sign of life; clients give up after 300 s.
+    """
+
+    first_byte_grace_s: float = 5.0
+    keep_alive_s: float = 10.0
+
+
+class Exchange:
+    """One client request with its whole answer; made by Bridge.exchange."""
+
+    def __init__(
+        self,
+        call: UpstreamCall,
+        answer: Answer,
+        recorder: Recorder,
+        waiting: Waiting,
+        overlong: Overlong | None,
+        prices: Prices | None,
+    ) -> None:
+        """``overlong`` says that the prompt can't be read whole; an engine that answers all the same has cut it."""
+        self._call = call
+        self._answer = answer
+        self._recorder = recorder
+        self._waiting = waiting
+        self._overlong = overlong
+        self._prices = prices
+        self._early: list[Piece] = []
+        self._upstream_ended = False
+        self._upstream_is_silent = False
+        self._status_told = False
+
+    @property
+    def error(self) -> BridgeError | None:
+        """What ended the answer too early, if anything did."""
+        return self._answer.error
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers of the engine's answer that are for the client, as far as they have come."""
+        return self._answer.kept_headers(self._call.headers)
+
+    async def begin(self) -> None:
+        """Wait for the engine's first sign; no longer than the grace time, if the client may be told something then.
+
+        Raises:
+            BridgeError: the engine refused or failed, and nothing has been said to the client yet.
+        """
+        self._early += self._answer.start()
+        grace_s = self._waiting.first_byte_grace_s if self._answer.speaks_first else math.inf
+        with anyio.move_on_after(grace_s):
+            while not self._answer.begun and not self._upstream_ended:
+                self._early += await self._next_pieces()
+        if self._upstream_ended and not self._answer.begun:
+            self._early += self._answer.close()
+            if not self._answer.begun:
+                raise UpstreamBrokenError("The upstream ended its answer before it began.")
+        if self.error is not None and self._answer.speaks_first:
+            raise self.error
+
+    async def pieces(self) -> AsyncGenerator[Sequence[Piece], None]:
+        """Yield what goes to the client, as much at a time as an upstream read brought; the last one ends it."""
+        pieces: Sequence[Piece] = self._early
+        last_progress_at = anyio.current_time()
+        while True:
+            ended = self._upstream_ended or self._answer.done
+            if ended:
+                pieces = [*pieces, *self._answer.close()]
+            if _is_progress(pieces):
+                last_progress_at = anyio.current_time()
+            if pieces:
+                self._tell(pieces)
+            if ended:
+                self._tell_end()  # before the last pieces go out: a client may leave as soon as it has them
+                yield pieces
+                break
+            if pieces:
+                yield pieces
+            try:
+                pieces = await self._next_pieces()
+            except BridgeError as error:
+                pieces = self._answer.fail(error)
+            quiet_s = anyio.current_time() - last_progress_at
+            is_late = self._upstream_is_silent or quiet_s >= self._waiting.keep_alive_s
+            if is_late and not _is_progress(pieces):
+                self._recorder.waiting()
+                pieces = [*pieces, *self._answer.keep_alive()]
+
+    async def events(self) -> AsyncGenerator[list[StreamEvent], None]:
+        """Yield the stream as typed events, one list for each upstream read; the last one ends it."""
+        async with aclosing(self.pieces()) as stream:
+            async for pieces in stream:
+                yield typed_events(pieces)
+
+    async def body(self) -> bytes:
+        """Return the whole answer as the body of a response that is not streamed.
+
+        Raises:
+            BridgeError: the answer broke off.
+        """
+        fold, verbatim = Fold(), bytearray()
+        async with aclosing(self.pieces()) as stream:
+            async for pieces in stream:
+                for piece in pieces:
+                    if isinstance(piece, Verbatim):
+                        verbatim += piece.data
+                    else:
+                        fold.feed([piece])
+        if self.error is not None:
+            raise self.error
+        return bytes(verbatim) or encode_message(fold.message)
+
+    async def message(self) -> Message:
+        """Return the whole answer as one message.
+
+        Raises:
+            BridgeError: the answer broke off.
+        """
+        fold = Fold()
+        async with aclosing(self.events()) as stream:
+            async for events in stream:
+                fold.feed(events)
+        if self.error is not None:
+            raise self.error
+        return fold.message
+
+    async def _next_pieces(self) -> Sequence[Piece]:
+        data = await self._call.receive()
+        self._upstream_is_silent = data is None
+        if data:
+            return self._answer.feed(data)
+        self._upstream_ended = data is not None or self._answer.finished
+        return ()
+
+    def _tell(self, pieces: Sequence[Piece]) -> None:
+        if not self._recorder.active:
+            return
+        if self._call.status is not None and not self._status_told:
+            self._status_told = True
+            self._recorder.upstream_answered(self._call.status)
+        self._recorder.answered(typed_events(pieces))
+        self._recorder.repaired(self._answer.repairs)
+
+    def _tell_end(self) -> None:
+        if self.error is not None:
+            self._recorder.failed(self.error, in_stream=True)
+            return
+        usage, overlong = self._answer.usage, self._overlong
+        if overlong and usage.prompt_tokens is not None and usage.prompt_tokens <= overlong.window_tokens:
+            self._recorder.prompt_cut(overlong, usage.prompt_tokens)
+        self._recorder.ended(usage, cost_usd=answer_cost_usd(usage, self._prices))
+
+
+def _is_progress(pieces: Sequence[Piece]) -> bool:
+    return any(type(piece) is not Verbatim or piece.is_progress for piece in pieces)

@@ -1,0 +1,88 @@
+"""Where the parts of a JSON document stand in its bytes, so that one can be changed and all others stay as they are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import msgspec
+from msgspec import Raw
+
+from claude_bridge.errors import InvalidRequestError
+
+_SPACE = re.compile(rb"[ \t\n\r]*")
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+
+_members_decoder = msgspec.json.Decoder(dict[str, Raw])
+_items_decoder = msgspec.json.Decoder(list[Raw])
+
+
+class Span(NamedTuple):
+    """Where a value begins, and where what follows it does."""
+
+    start: int
+    end: int
+
+
+class Edit(NamedTuple):
+    """What is to stand in the place of a span."""
+
+    span: Span
+    replacement: bytes
+
+
+def member_spans(document: bytes, within: Span | None = None) -> dict[str, Span]:
+    """Return the spans of an object's values by their keys; ``within`` is the object's own span (None: all).
+
+    A megabyte takes about a millisecond: msgspec finds where values end.
+
+    Raises:
+        InvalidRequestError: a key is given twice, with values of different length.
+        msgspec.DecodeError: it is no object.
+    """
+    start, end = within or (0, len(document))
+    members = _members_decoder.decode(memoryview(document)[start:end])
+    spans: dict[str, Span] = {}
+    at = _skip_space(document, _skip_space(document, start) + 1)
+    while key_literal := _STRING.match(document, at):
+        key = msgspec.json.decode(key_literal[0], type=str)
+        if key not in members:
+            break
+        value_at = _skip_space(document, _skip_space(document, key_literal.end()) + 1)
+        spans[key] = Span(value_at, value_at + len(memoryview(members[key])))
+        at = _skip_space(document, spans[key].end)
+        if document[at : at + 1] == b",":
+            at = _skip_space(document, at + 1)
+    if document[at : at + 1] != b"}":
+        raise InvalidRequestError("The request gives a key twice.")
+    return spans
+
+
+def item_spans(document: bytes, within: Span) -> list[Span]:
+    """Return the spans of a list's items; raises msgspec.DecodeError where it is no list."""
+    spans: list[Span] = []
+    at = within.start + 1
+    for item in _items_decoder.decode(memoryview(document)[within.start : within.end]):
+        at = _skip_space(document, at)
+        if spans:
+            at = _skip_space(document, at + 1)
+        spans.append(Span(at, at + len(memoryview(item))))
+        at = spans[-1].end
+    return spans
+
+
+def splice(document: bytes, edits: Iterable[Edit]) -> bytes:
+    """Return the document with the edits made; their spans do not overlap."""
+    parts: list[bytes] = []
+    at = 0
+    for span, replacement in sorted(edits):
+        parts += (document[at : span.start], replacement)
+        at = span.end
+    return b"".join((*parts, document[at:]))
+
+
+def _skip_space(document: bytes, at: int) -> int:
+    found = _SPACE.match(document, at)
+    assert found is not None, "nothing is a match too"
+    return found.end()

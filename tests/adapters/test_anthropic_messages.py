@@ -1,0 +1,99 @@
+"""Requests that are passed on in their own bytes: what is edited, and that nothing else is."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from claude_bridge.adapters.anthropic_messages.request import edit_request
+from claude_bridge.adapters.profiles import ANTHROPIC, UNKNOWN
+from claude_bridge.conversion.profile import Profile
+from claude_bridge.wire.anthropic_json import parse_messages_request
+from tests.said import values
+
+HEADER = "x-anthropic-billing-header: cc_version=2.1.101.e51; cc_entrypoint=cli; cch=%s;"
+
+
+def edited(body: bytes, *, model: str = "", profile: Profile = UNKNOWN) -> bytes:
+    return edit_request(body, parse_messages_request(body), model, profile)[0]
+
+
+def a_body(**fields: Any) -> dict[str, Any]:
+    return {"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": "Hi"}]} | fields
+
+
+def a_session(cch: str) -> dict[str, Any]:
+    """Return a request that says the same text wherever a user or a tool can say it."""
+    stray = "x-anthropic-billing-header: cch=abc123; and cch=abc123;"
+    return a_body(
+        system=[
+            {"type": "text", "text": HEADER % cch},
+            {"type": "text", "text": stray, "cache_control": {"type": "ephemeral"}},
+        ],
+        tools=[{"name": "Bash", "description": stray, "input_schema": {"default": stray}}],
+        messages=[
+            {"role": "user", "content": [{"type": "text", "text": stray}, {"type": "future", "x": [stray, None]}]},
+            {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "Bash", "input": {"a": stray}}]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": stray}]},
+        ],
+        metadata={"user_id": stray},
+        future_field={"cch": "abc123", "é": [1.0, 1e3, 1]},
+    )
+
+
+@pytest.mark.parametrize("written", [{}, {"indent": 2}, {"separators": (",", ":")}, {"ensure_ascii": False}], ids=str)
+@pytest.mark.parametrize("cch", ["abc12", "abc123", "f", "00000", ""])
+def test_only_the_volatile_value_of_the_billing_header_is_pinned(cch: str, written: dict[str, Any]) -> None:
+    body = json.dumps(a_session(cch), **written).encode()
+    assert edited(body) == json.dumps(a_session("00000"), **written).encode()
+
+
+def test_the_same_text_elsewhere_is_the_users_own() -> None:
+    for system in (
+        [{"type": "text", "text": "You help. x-anthropic-billing-header: cch=abc123;"}],
+        [{"type": "text", "text": "You help."}, {"type": "text", "text": HEADER % "abc123"}],
+        [{"type": "text", "text": HEADER.replace("; cch=%s", "") + "\nThe user's own: cch=abc123;"}],
+        [{"type": "future", "data": HEADER % "abc123"}],
+        "You help. " + HEADER % "abc123",
+        [],
+        None,
+    ):
+        body = json.dumps(a_session("0") | {"system": system}).encode()
+        assert edited(body) == body
+
+
+def test_a_header_that_was_joined_with_the_prompt_is_pinned_too() -> None:
+    body = json.dumps(a_body(system=HEADER % "a5145" + "You are Claude Code. cch=a5145;")).encode()
+    assert edited(body) == body.replace(b"cch=a5145", b"cch=00000", 1)
+
+
+def test_nothing_that_is_meant_for_anthropic_is_edited() -> None:
+    body = json.dumps(a_session("abc12")).encode()
+    assert edited(body, profile=ANTHROPIC) == body
+
+
+def test_half_a_surrogate_pair_goes_on_as_it_came() -> None:
+    body = json.dumps(a_session("abc12") | {"messages": [{"role": "user", "content": "cut \ud83d"}]}).encode()
+    assert edited(body) == body.replace(b"cch=abc12;", b"cch=00000;", 1)
+
+
+@given(
+    st.dictionaries(st.text(max_size=5), values, max_size=4),
+    st.sampled_from([None, 1, "\t"]),
+    st.booleans(),
+    st.text(min_size=1, max_size=8).filter(lambda model: model != "m"),
+)
+def test_the_model_is_the_only_other_byte_that_changes(
+    more: dict[str, Any], indent: int | str | None, ascii_only: bool, model: str
+) -> None:
+    def written(model: str) -> bytes:
+        document = {"first": more} | a_session("00000") | {"model": model} | {"last": more}
+        return json.dumps(document, indent=indent, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
+
+    expected = json.dumps(model, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    body = written("m")
+    assert edited(body, model=model) == body.replace(b'"model": "m"', b'"model": ' + expected, 1)

@@ -1,0 +1,238 @@
+"""Engines that speak Anthropic's own API: what reaches them, and what of their answers reaches the client."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from claude_bridge.adapters import RELAYS
+from claude_bridge.adapters.profiles import ANTHROPIC, UNKNOWN
+from claude_bridge.conversion.profile import Profile
+from claude_bridge.providers import Upstream
+from claude_bridge.trace.events import ExchangeEnded, ExchangeFailed, RequestSent
+from claude_bridge.wire.anthropic import ErrorEvent, TextBlock
+from tests.fake_upstream import Close, FakeUpstream, Head, Reply, Send, document, json_document, stream
+from tests.server.served import BridgeServer, Notes, post, question, streamed
+
+pytestmark = pytest.mark.anyio
+
+
+def relayed_to(fake: FakeUpstream, *, profile: Profile = UNKNOWN, model: str = "") -> Upstream:
+    return Upstream(
+        name="The engine",
+        base_url=f"http://127.0.0.1:{fake.port}",
+        model=model,
+        adapter=RELAYS["anthropic-messages"],
+        profile=profile,
+    )
+
+
+def event(kind: str, **fields: Any) -> bytes:
+    return f"event: {kind}\ndata: {json.dumps({'type': kind, **fields})}\n\n".encode()
+
+
+def message(**fields: Any) -> dict[str, Any]:
+    usage = {"input_tokens": 7, "cache_read_input_tokens": 3, "cache_creation_input_tokens": 0, "output_tokens": 1}
+    return {
+        "id": "msg_1",
+        "type": "message",
+        "role": "assistant",
+        "model": "theirs",
+        "content": [],
+        "stop_reason": None,
+        "stop_sequence": None,
+        "usage": usage,
+        **fields,
+    }
+
+
+HELLO = [
+    event("message_start", message=message()),
+    event("content_block_start", index=0, content_block={"type": "text", "text": ""}),
+    event("ping"),
+    event("content_block_delta", index=0, delta={"type": "text_delta", "text": "Hel"}),
+    event("content_block_delta", index=0, delta={"type": "text_delta", "text": "lo"}),
+    event("content_block_stop", index=0),
+    event("message_delta", delta={"stop_reason": "end_turn", "stop_sequence": None}, usage={"output_tokens": 5}),
+    event("message_stop"),
+]
+WHOLE = message(content=[{"type": "text", "text": "Hello"}], stop_reason="end_turn", future_field={"a": 1})
+
+
+async def test_an_answer_that_needs_no_mending_is_passed_on_byte_for_byte() -> None:
+    async with FakeUpstream([stream(*HELLO)]) as fake, BridgeServer(relayed_to(fake)) as server:
+        answer = await server.ask(streamed())
+    assert answer.status == 200
+    assert answer.body == b"".join(HELLO)
+
+
+async def test_a_whole_answer_is_passed_on_byte_for_byte() -> None:
+    body = json.dumps(WHOLE, indent=1).encode()
+    async with FakeUpstream([document(body)]) as fake, BridgeServer(relayed_to(fake)) as server:
+        answer = await server.messages()
+    assert answer.body == body
+
+
+async def test_the_request_is_passed_on_byte_for_byte_with_its_query_and_headers() -> None:
+    asked = post(
+        "/v1/messages?beta=true",
+        question(safeguards=[{"future": None}], messages=[{"role": "user", "content": [{"type": "new", "x": [1]}]}]),
+        anthropic_version="2023-06-01",
+        anthropic_beta="one,two",
+        authorization="Bearer mine",
+        cookie="secret",
+        connection="keep-alive, x-hop",
+        x_hop="1",
+    )
+    async with FakeUpstream([json_document(WHOLE)]) as fake, BridgeServer(relayed_to(fake)) as server:
+        assert (await server.ask(asked)).status == 200
+        got = await fake.request(0)
+    assert got.path == "/v1/messages?beta=true"
+    assert got.body == asked.partition(b"\r\n\r\n")[2]
+    assert got.headers["anthropic-version"] == "2023-06-01"
+    assert got.headers["anthropic-beta"] == "one,two"
+    assert got.headers["authorization"] == "Bearer mine"
+    assert {"cookie", "x-hop"}.isdisjoint(got.headers)
+    assert got.headers["host"] == f"127.0.0.1:{fake.port}"
+
+
+async def test_the_bridges_own_token_stays_here_and_the_configured_key_goes_on() -> None:
+    upstream_replies = [json_document(WHOLE), json_document(WHOLE)]
+    async with FakeUpstream(upstream_replies) as fake:
+        async with BridgeServer(relayed_to(fake), auth_token="ours-only") as server:
+            asked = post("/v1/messages", question(), authorization="Bearer ours-only", x_api_key="sk-mine")
+            assert (await server.ask(asked)).status == 200
+        async with BridgeServer(relayed_to(fake), api_key="sk-configured") as server:
+            asked = post("/v1/messages", question(), authorization="Bearer mine", x_api_key="sk-mine")
+            assert (await server.ask(asked)).status == 200
+        without_key, with_key = fake.requests
+    assert "ours-only" not in str(without_key.headers)
+    assert without_key.headers["x-api-key"] == "sk-mine"
+    assert with_key.headers["authorization"] == "Bearer sk-configured"
+    assert with_key.headers["x-api-key"] == "sk-configured"
+
+
+async def test_anthropic_gets_one_key_only_and_an_untouched_header() -> None:
+    system = [{"type": "text", "text": "x-anthropic-billing-header: cc_version=2; cch=abc12;"}]
+    async with (
+        FakeUpstream([json_document(WHOLE)]) as fake,
+        BridgeServer(relayed_to(fake, profile=ANTHROPIC), api_key="sk-ant-api03-x") as server,
+    ):
+        await server.messages(system=system)
+        got = await fake.request(0)
+    assert "authorization" not in got.headers
+    assert got.headers["x-api-key"] == "sk-ant-api03-x"
+    assert got.json["system"] == system
+
+
+async def test_the_model_is_replaced_where_one_was_named() -> None:
+    async with (
+        FakeUpstream([json_document(WHOLE)]) as fake,
+        BridgeServer(relayed_to(fake, model='qwen "3"')) as server,
+    ):
+        await server.messages(model="claude-sonnet-5-5")
+        assert (await fake.request(0)).json["model"] == 'qwen "3"'
+
+
+async def test_what_the_engine_says_in_headers_comes_back() -> None:
+    headers = {"request-id": "req_theirs", "anthropic-ratelimit-requests-remaining": "7", "server": "secret/1.0"}
+    async with FakeUpstream([json_document(WHOLE, headers=headers)]) as fake, BridgeServer(relayed_to(fake)) as server:
+        answer = await server.messages()
+    assert answer.headers["request-id"] == "req_theirs"
+    assert answer.headers["bridge-request-id"].startswith("req_")
+    assert answer.headers["anthropic-ratelimit-requests-remaining"] == "7"
+    assert "server" not in answer.headers
+
+
+async def test_anthropics_refusals_are_passed_on_byte_for_byte() -> None:
+    body = b'{"type": "error", "error": {"type": "rate_limit_error", "message": "Slow down"}, "request_id": "req_9"}'
+    headers = {"retry-after": "17", "request-id": "req_9"}
+    async with (
+        FakeUpstream([document(body, status=429, headers=headers)]) as fake,
+        BridgeServer(relayed_to(fake, profile=ANTHROPIC)) as server,
+    ):
+        answer = await server.ask(streamed())
+    assert (answer.status, answer.body) == (429, body)
+    assert (answer.headers["retry-after"], answer.headers["request-id"]) == ("17", "req_9")
+
+
+async def test_other_engines_refusals_are_told_in_anthropics_shape() -> None:
+    error = {"error": {"code": 400, "message": "x", "type": "exceed_context_size_error"}}
+    error["error"] |= {"n_prompt_tokens": 9031, "n_ctx": 8192}
+    async with FakeUpstream([json_document(error, status=400)]) as fake, BridgeServer(relayed_to(fake)) as server:
+        answer = await server.ask(streamed())
+    assert answer.status == 400
+    assert answer.json["type"] == "error"
+    assert answer.json["error"]["message"] == "prompt is too long: 9031 tokens > 8192 maximum"
+
+
+@pytest.mark.parametrize("profile", [ANTHROPIC, UNKNOWN], ids=lambda profile: str(profile.name))
+async def test_a_stream_that_breaks_off_ends_in_an_error(profile: Profile) -> None:
+    reply: Reply = [Head(), *map(Send, HELLO[:4]), Close()]
+    async with FakeUpstream([reply]) as fake, BridgeServer(relayed_to(fake, profile=profile)) as server:
+        answer = await server.ask(streamed())
+    assert answer.body.startswith(b"".join(HELLO[:4]))
+    assert isinstance(answer.events[-1], ErrorEvent)
+
+
+@pytest.mark.parametrize("is_streamed", [True, False])
+async def test_the_trace_tells_of_a_relayed_exchange(is_streamed: bool) -> None:
+    notes = Notes()
+    reply = stream(*HELLO) if is_streamed else json_document(WHOLE)
+    async with FakeUpstream([reply]) as fake, BridgeServer(relayed_to(fake), sinks=[notes]) as server:
+        await server.messages(stream=is_streamed)
+    (sent,) = [told for told in notes.events if isinstance(told, RequestSent)]
+    (ended,) = [told for told in notes.events if isinstance(told, ExchangeEnded)]
+    assert sent.model == "m"
+    assert ended.message.content == [TextBlock("Hello")]
+    assert (ended.prompt_tokens, ended.cached_tokens) == (10, 3)
+    assert {"FirstToken", "UpstreamAnswered"} <= set(notes.kinds())
+
+
+async def test_unknown_blocks_are_passed_on_and_named_in_the_trace() -> None:
+    block = {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {}}
+    frames = [
+        HELLO[0],
+        event("content_block_start", index=0, content_block=block),
+        event("content_block_delta", index=0, delta={"type": "input_json_delta", "partial_json": '{"query": "x"}'}),
+        *HELLO[5:],
+    ]
+    notes = Notes()
+    async with (
+        FakeUpstream([stream(*frames)]) as fake,
+        BridgeServer(relayed_to(fake, profile=ANTHROPIC), sinks=[notes]) as server,
+    ):
+        answer = await server.ask(streamed())
+    assert answer.body == b"".join(frames)
+    (ended,) = [told for told in notes.events if isinstance(told, ExchangeEnded)]
+    assert ended.message.content == [TextBlock('[server_tool_use block]{"query": "x"}')]
+
+
+async def test_an_error_event_of_anthropics_is_passed_on_and_told() -> None:
+    frames = [HELLO[0], event("error", error={"type": "overloaded_error", "message": "Overloaded"})]
+    notes = Notes()
+    async with (
+        FakeUpstream([stream(*frames)]) as fake,
+        BridgeServer(relayed_to(fake, profile=ANTHROPIC), sinks=[notes]) as server,
+    ):
+        answer = await server.ask(streamed())
+    assert answer.body == b"".join(frames)
+    assert any(isinstance(told, ExchangeFailed) for told in notes.events)
+
+
+async def test_the_library_asks_a_relayed_engine_too() -> None:
+    from claude_bridge.bridge import Bridge
+    from claude_bridge.upstream.client import client_for
+    from tests.dialogues import a_request
+
+    async with FakeUpstream([stream(*HELLO)]) as fake:
+        upstream = replace(relayed_to(fake), model="theirs")
+        async with client_for(upstream, None) as client:
+            answer = await Bridge(upstream, client).complete(a_request(tools=[{"name": "A", "input_schema": {}}]))
+        body = (await fake.request(0)).json
+    assert answer.content == [TextBlock("Hello")]
+    assert body["stream"] is True
+    assert body["tools"] == [{"name": "A", "input_schema": {}}]
