@@ -44,29 +44,45 @@ def chat_answer(words: str, *, prompt_tokens: int = 10, output_tokens: int = 5) 
     return [Head(200, {"content-type": NDJSON}), Send(chat_line({"content": words})), Send(last)]
 
 
-PROMPT_IS_TOO_LONG = (
-    "the prompt is longer than the context length currently available to the model; "
-    "increase the context length or shorten the prompt"
-)
+def too_long_by_llama_server(prompt_tokens: int, window_tokens: int) -> str:
+    """Return how an Ollama since 0.30 refuses a prompt: its llama-server's whole answer, as text."""
+    words = (
+        f"request ({prompt_tokens} tokens) exceeds the available context size ({window_tokens} tokens), "
+        "try increasing it"
+    )
+    numbers = {"n_prompt_tokens": prompt_tokens, "n_ctx": window_tokens}
+    error = {"code": 400, "message": words, "type": "exceed_context_size_error", **numbers}
+    return json.dumps({"error": error}, separators=(",", ":"))
+
+
+def too_long_by_own_runner(prompt_tokens: int, window_tokens: int) -> str:
+    """Return how an Ollama before 0.30 refuses a prompt."""
+    return "the input length exceeds the context length"
+
 
 Speak = Callable[[Any], Sequence[Mapping[str, Any]]]
 """From the body of a chat to the messages of its answer, one for each line of the stream."""
 
 
+Refuse = Callable[[int, int], str]
+"""From the tokens of a prompt and of the window to the words of a refusal."""
+
+
 def chat_that_counts(
-    speak: Speak, *, is_old: bool = False, bytes_per_token: float = 3.8
+    speak: Speak, *, refuse: Refuse | None = too_long_by_llama_server, bytes_per_token: float = 3.8
 ) -> Callable[[ReceivedRequest], Reply]:
     """Return a chat that reports its tokens truthfully, and refuses a prompt that does not fit, if asked to.
 
-    An Ollama that ``is_old`` knows neither ``truncate`` nor ``shift``: it cuts the prompt to half the window.
+    ``refuse`` None stands for an Ollama before 0.12.4, which knows neither ``truncate`` nor ``shift``: it cuts the
+    prompt to half the window.
     """
 
     def answer(request: ReceivedRequest) -> Reply:
         body = request.json
         window_tokens, prompt_tokens = body["options"]["num_ctx"], prompt_length(body, bytes_per_token)
         if prompt_tokens > window_tokens:
-            if not is_old and (body.get("truncate"), body.get("shift")) == (False, False):
-                return json_document({"error": PROMPT_IS_TOO_LONG}, status=400)
+            if refuse is not None and (body.get("truncate"), body.get("shift")) == (False, False):
+                return json_document({"error": refuse(prompt_tokens, window_tokens)}, status=400)
             prompt_tokens = window_tokens // 2
         spoken, reason = list(speak(body)), "stop"
         room = window_tokens - prompt_tokens

@@ -46,7 +46,7 @@ HOMES = {
     "h11": ("server/http1.py", "upstream/plain_http.py"),
     "httpx": ("upstream/client.py",),
     "json_repair": ("conversion/json_text.py",),
-    "platformdirs": ("upstream/model_file.py",),
+    "platformdirs": ("upstream/model_file.py", "cli/run.py"),
     "rich": ("cli/", "trace/"),
     "typer": ("cli/",),
     "xllamacpp": ("upstream/embedded.py",),

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from claude_bridge.cli import doctor, env, models, output, serve, try_
+from claude_bridge.cli import doctor, env, models, output, run, serve, try_
 from claude_bridge.errors import SetupError
 
 ALIASES = {"baseURL": "base-url", "apiKey": "api-key"}
@@ -24,6 +24,7 @@ app = typer.Typer(
 )
 app.callback()(output.root)
 app.command("serve", epilog=serve.EXAMPLES)(serve.serve)
+app.command("run", epilog=run.EXAMPLES, cls=run.RunCommand)(run.run)
 app.command("env", epilog=env.EXAMPLES)(env.env)
 app.command("models", epilog=models.EXAMPLES)(models.models)
 app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)

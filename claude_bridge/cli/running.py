@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 import msgspec
@@ -22,6 +24,12 @@ from claude_bridge.providers import Upstream
 from claude_bridge.server.serve import open_listener, open_stop_signals, serve
 from claude_bridge.server.service import Service
 from claude_bridge.trace.bus import Bus, Sink
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+LOG_COLUMNS = 120
+"""How wide a debug log in a file is."""
 
 RETRY_S = 2.0
 """How often an engine that does not answer is asked again."""
@@ -81,15 +89,16 @@ def run_server(plan: Plan, listening: Listening, *, tell: Tell) -> None:
     try:
         anyio.run(partial(_run, plan, listening, tell), backend_options={"use_uvloop": has_uvloop()})
     except BaseExceptionGroup as group:
-        mistake = _first_mistake(group)
+        mistake = mistake_in(group)
         if mistake is None:
             raise
         raise mistake from None
 
 
-def _first_mistake(group: BaseExceptionGroup[BaseException]) -> SetupError | None:
+def mistake_in(group: BaseExceptionGroup[BaseException]) -> SetupError | None:
+    """Return what of a group's errors a person can mend."""
     for error in group.exceptions:
-        found = _first_mistake(error) if isinstance(error, BaseExceptionGroup) else error
+        found = mistake_in(error) if isinstance(error, BaseExceptionGroup) else error
         if isinstance(found, SetupError):
             return found
     return None
@@ -108,11 +117,12 @@ async def _run(plan: Plan, listening: Listening, tell: Tell) -> None:
     listener, port = await open_listener(listening.host, listening.port)
     listening = msgspec.structs.replace(listening, port=port)
     secrets = [secret for secret in (plan.api_key, listening.auth_token) if secret]
-    bus = Bus(_sinks(plan), secrets=secrets, warn=None if plan.debug else _warn)  # the debug log tells it by itself
     is_loopback = listening.host in ("localhost", "::1") or listening.host.startswith("127.")
-    service = Service(bus, auth_token=listening.auth_token, loopback_only=is_loopback)
     async with AsyncExitStack() as stack, anyio.create_task_group() as tasks:
+        sinks = open_sinks(plan, stack)
+        bus = Bus(sinks, secrets=secrets, warn=None if plan.debug else _warn)  # the debug log tells it by itself
         stack.callback(bus.close)
+        service = Service(bus, auth_token=listening.auth_token, loopback_only=is_loopback)
         signals = stack.enter_context(open_stop_signals())
         output.print_line(f"listening on {listening.url}")
         sys.stdout.flush()
@@ -125,12 +135,18 @@ def _warn(warning: str) -> None:
     output.say(output.warning(warning))
 
 
-def _sinks(plan: Plan) -> list[Sink]:
+def open_sinks(plan: Plan, stack: AsyncExitStack, *, log_file: Path | None = None) -> list[Sink]:
+    """Return the sinks that the plan asks for; the debug log goes to stderr, or to a file.
+
+    Raises:
+        SetupError: a file can't be written.
+    """
     sinks: list[Sink] = []
     if plan.debug:
         from claude_bridge.trace.console import ConsoleSink
 
-        sinks.append(ConsoleSink())
+        console = None if log_file is None else _log_console(log_file, stack)
+        sinks.append(ConsoleSink(console))
     if plan.trace_file is not None:
         from claude_bridge.trace.jsonl import JsonlSink
 
@@ -141,20 +157,26 @@ def _sinks(plan: Plan) -> list[Sink]:
     return sinks
 
 
+def _log_console(path: Path, stack: AsyncExitStack) -> Console:
+    """Return a console that writes to a file, which holds what was said: nobody else may read it."""
+    from rich.console import Console
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "w", encoding="utf-8")
+    except OSError as error:
+        raise SetupError(f"The debug log can't be written to {path}: {error}", "Leave out --debug.") from error
+    stack.callback(file.close)
+    return Console(file=file, width=LOG_COLUMNS, highlight=False)
+
+
 async def _find_engine(plan: Plan, service: Service, stack: AsyncExitStack, tell: Callable[[Upstream], None]) -> None:
     """Provide the bridge as soon as possible; an engine that is not there yet is asked again and again."""
     # In a thread, since these imports take 150 ms: clients are answered meanwhile.
-    client_module = await to_thread.run_sync(import_module, "claude_bridge.upstream.client")
+    await to_thread.run_sync(import_module, "claude_bridge.upstream.client")
     discovery = await to_thread.run_sync(import_module, "claude_bridge.upstream.discovery")
 
-    async def provide(upstream: Upstream) -> Upstream:
-        upstream = _with_limits(upstream, plan)
-        client = client_module.client_for(upstream, plan.api_key)
-        await stack.enter_async_context(client)
-        gc.freeze()  # what is loaded by now stays; walking it again held up all streams for some 70 ms at a time
-        service.provide(Bridge(upstream, client, bus=service.bus))
-        return upstream
-
+    provide = partial(provide_bridge, plan, service, stack)
     if not plan.check:
         tell(await provide(discovery.assumed(plan.upstream)))
         return
@@ -177,6 +199,18 @@ async def _find_engine(plan: Plan, service: Service, stack: AsyncExitStack, tell
         else:
             tell(await provide(found))
             return
+
+
+async def provide_bridge(plan: Plan, service: Service, stack: AsyncExitStack, upstream: Upstream) -> Upstream:
+    """Give the service a bridge before ``upstream``, which is returned with the limits that the user gave."""
+    from claude_bridge.upstream.client import client_for
+
+    upstream = _with_limits(upstream, plan)
+    client = client_for(upstream, plan.api_key)
+    await stack.enter_async_context(client)
+    gc.freeze()  # what is loaded by now stays; walking it again held up all streams for some 70 ms at a time
+    service.provide(Bridge(upstream, client, bus=service.bus))
+    return upstream
 
 
 def _what_to_do(error: UpstreamError) -> str:

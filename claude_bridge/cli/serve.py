@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from claude_bridge.cli import output
+from claude_bridge.cli.claude_code import PROMPT_TOKENS
 from claude_bridge.cli.client_environment import client_environment
 from claude_bridge.cli.engine import ApiKey, BaseUrl
 from claude_bridge.cli.planning import (
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
     from claude_bridge.providers import Upstream
 
 DEFAULT_PORT = 8765
-
-CLAUDE_CODE_PROMPT_TOKENS = 13_000
-"""What Claude Code 2.1.330 sends before the user has said a word."""
 
 COMFORTABLE_TOKENS = 49_152
 """Below this the files that Claude Code reads again after it compacted may fill the window at once."""
@@ -100,10 +98,10 @@ def _tell(plan: Plan, listening: Listening, upstream: Upstream) -> None:
         notes = (f"context window {upstream.window_tokens:,} tokens",)
     for note in notes:
         output.say(f"  · {note}")
-    if upstream.window_tokens and upstream.window_tokens < CLAUDE_CODE_PROMPT_TOKENS * 1.2:
+    if upstream.window_tokens and upstream.window_tokens < PROMPT_TOKENS * 1.2:
         output.say(
             output.warning(
-                f"Claude Code's first request alone takes about {CLAUDE_CODE_PROMPT_TOKENS:,} tokens: give the engine "
+                f"Claude Code's first request alone takes about {PROMPT_TOKENS:,} tokens: give the engine "
                 "a larger window, or start claude with fewer tools: --tools Bash,Read,Edit,Write"
             )
         )

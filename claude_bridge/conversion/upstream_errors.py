@@ -196,7 +196,7 @@ def error_words(document: Any) -> str:  # noqa: ANN401 - any JSON
     """Return all that an error document says, whichever of the common shapes it has."""
     error = document.get("error") or document if isinstance(document, dict) else document
     if isinstance(error, str):
-        return error
+        return _quoted_words(error)
     if not isinstance(error, dict):
         return msgspec.json.encode(document).decode()
     said = [error.get("message"), error.get("detail"), document.get("message"), document.get("detail")]
@@ -209,6 +209,12 @@ def error_words(document: Any) -> str:  # noqa: ANN401 - any JSON
     if isinstance(code, str) and code not in words:
         parts.append(f"({code})")
     return " ".join(part for part in parts if part)
+
+
+def _quoted_words(words: str) -> str:
+    """Return the words; those inside, where an engine hands on another's error document as text (Ollama 0.30)."""
+    inner = _json_or_none(words.encode("utf-8", "replace")) if words.startswith("{") else None
+    return error_words(inner) if isinstance(inner, dict) and inner.get("error") else words
 
 
 def _json_or_none(body: bytes) -> Any:  # noqa: ANN401 - any JSON

@@ -133,7 +133,8 @@ def speed_lines(event: ExchangeEnded) -> list[Line]:
         engine.append(f"loaded the model in {seconds(event.load_ms / 1000)}")
     if event.prompt_ms and event.prompt_tokens is not None:
         read_s, read = event.prompt_ms / 1000, event.prompt_tokens - (event.cached_tokens or 0)
-        engine.append(f"read {counted(read, 'token')} in {seconds(read_s)} ({rate(read, read_s)})")
+        caveat = ", cached ones counted in" if event.cached_tokens is None else ""
+        engine.append(f"read {counted(read, 'token')} in {seconds(read_s)} ({rate(read, read_s)}{caveat})")
     if event.output_ms:
         engine.append(f"wrote for {seconds(event.output_ms / 1000)} ({rate(tokens, event.output_ms / 1000)})")
     lines = [Line("speed", ", ".join(seen)), Line("engine", ", ".join(engine))]

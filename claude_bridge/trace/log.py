@@ -98,7 +98,7 @@ class Log:
         self._number = 0
         self._known_losses: set[Loss] = set()
         self.reading_tokens_per_s: float | None = None
-        """How fast the engine read its last long prompt; None: not known yet."""
+        """How fast the engine read its last long prompt, nothing of it cached; None: not known yet."""
 
     def take(self, event: TraceEvent, growth: Growth) -> Entry | None:
         """Return what to show of the event, or None. ``growth`` says how much of the answer had gone out."""
@@ -189,9 +189,7 @@ class Log:
 
     def _ended(self, event: ExchangeEnded) -> Entry:
         exchange = self._exchange(event)
-        read = (event.prompt_tokens or 0) - (event.cached_tokens or 0)
-        if event.prompt_ms and read >= _ENOUGH_TO_MEASURE:
-            self.reading_tokens_per_s = read / event.prompt_ms * 1000
+        self._measure_reading(event)
         stop: str = event.message.stop_reason or "no stop reason"
         tone: Tone = "warning" if stop in _WORRYING_STOPS else "plain"
         if event.message.stop_sequence is not None:
@@ -204,6 +202,16 @@ class Log:
         return self._closed(
             event.exchange, self._entry(event, "done", f"{stop} after {seconds(event.after_s)}", lines, tone)
         )
+
+    def _measure_reading(self, event: ExchangeEnded) -> None:
+        read = (event.prompt_tokens or 0) - (event.cached_tokens or 0)
+        if not event.prompt_ms or read < _ENOUGH_TO_MEASURE:
+            return
+        speed = read / event.prompt_ms * 1000
+        if event.cached_tokens is None and self.reading_tokens_per_s is not None:
+            # An engine that counts what was cached, and does not tell it apart, looks quicker than it is: Ollama.
+            speed = min(speed, self.reading_tokens_per_s)
+        self.reading_tokens_per_s = speed
 
     def _usage_tone(self, event: ExchangeEnded) -> Tone:
         """Return "warning" where an engine with a prompt cache read a conversation anew."""

@@ -250,13 +250,19 @@ def test_an_empty_error_is_none(error: Any) -> None:
     assert _deltas(ndjson(line("stop", content="a") | {"error": error}))[0] == TextDelta("a")
 
 
-def test_without_a_last_line_there_is_no_finish() -> None:
-    assert _deltas(ndjson(line(content="a"))) == [TextDelta("a")]
+def test_an_answer_that_is_cut_inside_a_line_has_no_finish() -> None:
     assert _deltas(ndjson(line(content="a")), b'{"message":{"con') == [TextDelta("a")]
 
 
+def test_an_answer_without_a_last_line_is_told_with_its_usual_cause() -> None:
+    text, failure = _deltas(ndjson(line(content="a")))
+    assert text == TextDelta("a")
+    assert isinstance(failure, Failure)
+    assert "the same token more than 30 times" in failure.error.message
+
+
 def test_blank_reads_do_not_decide_what_the_answer_is() -> None:
-    assert _deltas(b"", b"\n", b"  ", ndjson(line(content="a"))) == [TextDelta("a")]
+    assert _deltas(b"", b"\n", b"  ", ndjson(line(content="a")))[0] == TextDelta("a")
 
 
 @pytest.mark.parametrize("beginning", [b"{", b"<html>", b"{\n"], ids=["line", "page", "document"])
@@ -298,6 +304,12 @@ def test_an_answer_may_not_grow_without_end(beginning: bytes) -> None:
         (500, "model requires more system memory (9.1 GiB) than is available (5.2 GiB)", 502, "api_error", False,
          "smaller window"),
         (500, "llama runner process has terminated: exit status 2", 502, "api_error", None, "memory"),
+        (500, "llama-server process has terminated: signal: killed", 502, "api_error", None, "memory"),
+        (500, "an error was encountered while running the model: unexpected EOF", 502, "api_error", None, "memory"),
+        (500, "llama-server reported out-of-memory during startup: x", 502, "api_error", False, "smaller window"),
+        (500, "timed out waiting for llama-server to start - x", 503, "overloaded_error", None, "still loading"),
+        (500, 'llama-server returned invalid tool call arguments for "Bash": unexpected end of JSON input', 502,
+         "api_error", None, "--max-tokens"),
         (500, "something new", 502, "api_error", None, "something new"),
     ],
 )  # fmt: skip
@@ -316,6 +328,7 @@ def test_a_refusal_says_what_to_do(
     "words",
     [
         "the prompt is longer than the context length currently available to the model; increase it",
+        "the input length exceeds the context length",
         "input is too long: exceeds the available context size",
     ],
 )
@@ -323,6 +336,22 @@ def test_a_refusal_says_what_to_do(
 def test_a_prompt_that_is_too_long_makes_the_client_compact(status: int, words: str) -> None:
     error = ADAPTER.explain_refusal(status, {}, msgspec.json.encode({"error": words}), "Ollama")
     assert isinstance(error, PromptTooLongError)
+
+
+def test_what_llama_server_said_is_read_inside_ollamas_words() -> None:
+    inner = {"code": 400, "message": "request (4010 tokens) exceeds the available context size (1024 tokens)"}
+    error = ADAPTER.explain_refusal(400, {}, quoted(inner), "Ollama")
+    assert error.message == "prompt is too long: 4010 tokens > 1024 maximum"
+
+    inner["message"] = "Multimodal data provided, but model does not support multimodal requests."
+    error = ADAPTER.explain_refusal(400, {}, quoted(inner), "Ollama")
+    assert "400: Multimodal data provided" in error.message
+    assert "the capability `vision`" in error.message
+
+
+def quoted(inner: Any) -> bytes:
+    """Return an error as Ollama hands on llama-server's: the document as text."""
+    return msgspec.json.encode({"error": msgspec.json.encode({"error": inner}).decode()})
 
 
 def test_another_server_on_the_port_is_told_as_that() -> None:

@@ -53,6 +53,11 @@ class Terminal(Struct, frozen=True, kw_only=True):
         lines = [line for line in (await self.screen()).splitlines() if line.lstrip().startswith(PROMPT_MARK)]
         return lines[-1] if lines else ""
 
+    async def type(self, words: str) -> None:
+        """Type a line into a shell."""
+        await self._tmux("send-keys", "-t", "main", "-l", words)
+        await self.press("Enter")
+
     async def press(self, key: str) -> None:
         """Press a key, by tmux's name for it."""
         await self._tmux("send-keys", "-t", "main", key)

@@ -89,7 +89,7 @@ async def test_a_model_that_is_not_installed_is_told_with_how_to_get_it() -> Non
 
 @pytest.mark.parametrize("flags", [pytest.param([], id="no trace"), pytest.param(["--debug"], id="debug log")])
 async def test_a_prompt_that_an_old_ollama_cut_is_told_on_stderr(flags: list[str]) -> None:
-    chat = chat_that_counts(lambda _: [{"content": "Hello"}], is_old=True)
+    chat = chat_that_counts(lambda _: [{"content": "Hello"}], refuse=None)
     window = ("--context-window", "2048")
     async with (
         ScriptedOllama(QWEN, chat=chat, version="0.9.0") as ollama,

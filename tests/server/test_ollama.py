@@ -34,6 +34,7 @@ from tests.scripted_ollama import (
     chat_line,
     chat_that_counts,
     prompt_length,
+    too_long_by_own_runner,
 )
 from tests.server.served import QUICK, BridgeServer, Notes, parse_events, streamed
 
@@ -184,9 +185,21 @@ async def test_a_client_is_kept_while_the_model_loads() -> None:
 # --- the window ---------------------------------------------------------------------------------------------
 
 
-async def test_a_prompt_that_ollama_refuses_is_told_with_the_numbers_that_it_leaves_out() -> None:
+async def test_a_prompt_that_ollama_refuses_is_told_with_its_numbers() -> None:
     chat = chat_that_counts(lambda _: [{"content": "Hello"}])
     async with ScriptedOllama(MODELS, chat=chat) as ollama, serving(ollama) as server:
+        response = await server.messages(messages=[{"role": "user", "content": "word " * 4_000}])
+        tokens = prompt_length(ollama.chats[0].json)
+        assert response.status == 400
+        assert response.json["error"] == {
+            "type": "invalid_request_error",
+            "message": f"prompt is too long: {tokens} tokens > {WINDOW_TOKENS} maximum",
+        }
+
+
+async def test_a_prompt_that_ollama_refuses_is_told_with_the_numbers_that_it_leaves_out() -> None:
+    chat = chat_that_counts(lambda _: [{"content": "Hello"}], refuse=too_long_by_own_runner)
+    async with ScriptedOllama(MODELS, chat=chat, version="0.24.0") as ollama, serving(ollama) as server:
         response = await server.messages(messages=[{"role": "user", "content": "word " * 4_000}])
         assert response.status == 400
         estimate = int(response.json["error"]["message"].split()[4])
@@ -198,7 +211,7 @@ async def test_a_prompt_that_ollama_refuses_is_told_with_the_numbers_that_it_lea
 
 
 async def test_the_number_is_above_the_window_even_where_the_estimate_is_below() -> None:
-    chat = chat_that_counts(lambda _: [{"content": "Hello"}], bytes_per_token=3)
+    chat = chat_that_counts(lambda _: [{"content": "Hello"}], bytes_per_token=3, refuse=too_long_by_own_runner)
     async with ScriptedOllama(MODELS, chat=chat) as ollama, serving(ollama) as server:
         response = await server.messages(messages=[{"role": "user", "content": "word " * 2_800}])
         assert response.json["error"]["message"] == "prompt is too long: 4097 tokens > 4096 maximum"
@@ -223,7 +236,7 @@ async def test_what_ollama_counted_decides_when_the_next_turn_is_refused() -> No
 
 @pytest.mark.parametrize("is_traced", [pytest.param(True, id="with a trace"), pytest.param(False, id="without")])
 async def test_the_user_is_told_once_that_an_old_ollama_cut_the_prompt(is_traced: bool) -> None:
-    chat = chat_that_counts(lambda _: [{"content": "Hello"}], is_old=True)
+    chat = chat_that_counts(lambda _: [{"content": "Hello"}], refuse=None)
     notes = Notes()
     warnings: list[str] = []
     async with (

@@ -329,6 +329,13 @@ def test_once_a_speed_is_known_the_wait_is_foreseen() -> None:
     assert "~9,100 tokens to read: 20 s at 455" in text
 
 
+def test_what_may_have_come_from_a_cache_is_not_taken_for_speed() -> None:
+    first, second = ended(cached_tokens=None, prompt_ms=20_000.0), ended(cached_tokens=None, prompt_ms=20.0)
+    text = shown(sent(), first, sent(), second, sent(), waiting(), width=100)
+    assert "read 9,100 tokens in 20 ms (455,000 tokens/s, cached ones counted in)" in text
+    assert "~9,100 tokens to read: 20 s at 455" in text
+
+
 def test_loading_a_model_is_told_where_it_took_its_time() -> None:
     assert "loaded the model in 8.0 s" in shown(ended(load_ms=8_000.0))
     assert "loaded" not in shown(ended(load_ms=40.0))

@@ -30,13 +30,19 @@ _FINISH_REASONS = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH}
 _NO_ANSWERS = {"load": "loaded its model", "unload": "unloaded its model"}
 """What Ollama reports as done when it was not asked anything, or was told to stop."""
 
+_UNFINISHED = (
+    "{upstream} ended its answer without a last line. It does so when a model says the same token more than 30 times "
+    "over: ask again, or take another model. Other causes stand in its log."
+)
+"""Ollama stops such a model itself, and reports nothing (llm/llama_server.go, 0.33)."""
+
 _NS_PER_MS = 1e6
 
 
 class OllamaStreamDecoder:
     """Reads a stream of JSON lines; what does not begin as one is gathered whole, to be read or explained at the end.
 
-    Without a line that says ``done`` there is no Finish: the answer broke off.
+    Without a line that says ``done`` the answer broke off: a Failure, where lines had come, and else nothing.
     """
 
     def __init__(self, upstream: str) -> None:
@@ -97,10 +103,13 @@ class OllamaStreamDecoder:
             else:
                 self._take_chunk(chunk, out)
         else:
-            for line in self._lines.close():
+            rest = self._lines.close()
+            for line in rest:
                 chunk = _chunk_or_none(line)
                 if chunk is not None:  # else the connection was cut inside it
                     self._take_chunk(chunk, out)
+            if self._answered and not rest:
+                self._fail(UpstreamBrokenError(_UNFINISHED.format(upstream=self._upstream)), out)
         return out
 
     def _gather(self, data: bytes) -> None:

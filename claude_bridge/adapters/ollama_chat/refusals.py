@@ -84,7 +84,21 @@ _REFUSALS = (
         advice="Ollama before 0.32.15 renders this model's prompts wrongly: upgrade it.",
     ),
     _Refusal(
-        words=re.compile(r"requires more system memory|cudaMalloc failed|out of memory", re.IGNORECASE),
+        words=re.compile(r"does not support multimodal", re.IGNORECASE),
+        status=400,
+        error_type="invalid_request_error",
+        advice="Leave the images out, or choose a model with the capability `vision`.",
+    ),
+    _Refusal(
+        words=re.compile(r"invalid tool call arguments"),
+        status=502,
+        error_type="api_error",
+        should_retry=None,
+        advice="The model's tool call was cut off at the limit of its answer, or is no JSON: "
+        "raise --max-tokens, or choose a model made for tools.",
+    ),
+    _Refusal(
+        words=re.compile(r"requires more system memory|cudaMalloc failed|out[ -]of[ -]memory", re.IGNORECASE),
         status=502,
         error_type="api_error",
         advice="The model and its context window do not fit into memory: choose a smaller window or a smaller model.",
@@ -96,7 +110,10 @@ _REFUSALS = (
         advice="Upgrade Ollama.",
     ),
     _Refusal(
-        words=re.compile(r"runner (?:process )?(?:has )?(?:unexpectedly stopped|(?:no longer running|terminated))"),
+        words=re.compile(
+            r"(?:runner|llama-server) (?:process )?(?:has )?(?:unexpectedly stopped|no longer running|terminated)"
+            r"|error was encountered while running the model"
+        ),
         status=502,
         error_type="api_error",
         should_retry=None,
@@ -106,7 +123,9 @@ _REFUSALS = (
 
 _UNAUTHORIZED = re.compile(r"^\W*unauthorized\b", re.IGNORECASE)
 _BUSY = re.compile(r"server busy|maximum pending requests exceeded", re.IGNORECASE)
-_LOADING = re.compile(r"loading model|timed out waiting for .*runner to start|model is loading", re.IGNORECASE)
+_LOADING = re.compile(
+    r"loading model|timed out waiting for .*(?:runner|llama-server) to start|model is loading", re.IGNORECASE
+)
 _NO_SUCH_PAGE = re.compile(r"^\s*404 page not found\s*$")
 
 

@@ -1,0 +1,105 @@
+"""Claude Code as it is started before a bridge: where it is, with which options and settings."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from claude_bridge.errors import SetupError
+
+PROMPT_TOKENS = 12_600
+"""What Claude Code 2.1.330 sends before the user has said a word, counted with a small model's tokenizer."""
+
+LITE_PROMPT_TOKENS = 4_100
+LITE_TOOLS = "Bash,Read,Edit,Write"
+LITE_ENVIRONMENT = {"ENABLE_TOOL_SEARCH": "false"}
+"""Else a tool for finding the others is added."""
+
+_PLACES = ("~/.local/bin/claude", "~/.claude/local/claude")
+"""Where its installers put it, when that is not on PATH."""
+
+_CHOOSES_MODE = ("--permission-mode", "--dangerously-skip-permissions", "--allow-dangerously-skip-permissions")
+_CHOOSES_TOOLS = ("--tools",)
+
+
+class Started(NamedTuple):
+    """A command and what the user should know of it."""
+
+    command: list[str]
+    notes: list[str]
+
+
+def find_claude_code() -> str:
+    """Return the path of the program; raises SetupError that says how to get it."""
+    found = shutil.which("claude")
+    for place in _PLACES:
+        found = found or shutil.which(str(Path(place).expanduser()))
+    if found is None:
+        raise SetupError(
+            "Claude Code is not installed: there is no `claude` on PATH.",
+            "Install it: npm install -g @anthropic-ai/claude-code. Other clients: bridge serve, and bridge env.",
+        )
+    return found
+
+
+def client_command(program: str, arguments: Sequence[str], *, environment: Mapping[str, str], is_lite: bool) -> Started:
+    """Return how to start Claude Code with what the user gave behind ``--``.
+
+    The environment goes into ``--settings`` too: what stands under ``env`` in a settings file of the user's wins
+    over the environment, but not over that.
+
+    Raises:
+        SetupError: the user's own ``--settings`` can't be read.
+    """
+    notes: list[str] = []
+    options: list[str] = []
+    if not _holds(arguments, _CHOOSES_MODE):
+        options += ["--permission-mode", "default"]
+        notes.append("asks before it acts: the check of auto mode is made at Anthropic, and can't pass a bridge")
+    if is_lite and not _holds(arguments, _CHOOSES_TOOLS):
+        options += ["--tools", LITE_TOOLS]
+        notes.append(
+            f"lite: {LITE_TOOLS.replace(',', ', ')}; first prompt {PROMPT_TOKENS:,} → {LITE_PROMPT_TOKENS:,} tokens"
+        )
+    given, others = _without_settings(arguments)
+    settings = _merged({"env": dict(environment)}, given)
+    return Started([program, *options, "--settings", json.dumps(settings), *others], notes)
+
+
+def _holds(arguments: Sequence[str], names: Sequence[str]) -> bool:
+    return any(argument.partition("=")[0] in names for argument in arguments)
+
+
+def _without_settings(arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """Return the user's own settings, and the other arguments: of several ``--settings`` only the last would count."""
+    given: dict[str, Any] = {}
+    others: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        name, equals, value = word.partition("=")
+        if name != "--settings":
+            others.append(word)
+            continue
+        given = _read_settings(value if equals else next(words, ""))
+    return given, others
+
+
+def _read_settings(value: str) -> dict[str, Any]:
+    try:
+        text = value if value.lstrip().startswith("{") else Path(value).expanduser().read_text("utf-8")
+        settings = json.loads(text)
+    except (OSError, ValueError) as error:
+        raise SetupError(f"--settings {value!r} can't be read: {error}", "Give a JSON file, or JSON.") from error
+    if not isinstance(settings, dict):
+        raise SetupError(f"--settings {value!r} is no object.", "Give a JSON object.")
+    return settings
+
+
+def _merged(ours: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Return the user's settings with our ``env``; of what else we have, theirs counts."""
+    theirs = given.get("env")
+    environment = (theirs if isinstance(theirs, dict) else {}) | ours["env"]
+    return ours | given | {"env": environment}

@@ -1,0 +1,73 @@
+"""How Claude Code is started before a bridge."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from claude_bridge.cli.claude_code import LITE_TOOLS, client_command, find_claude_code
+from claude_bridge.errors import SetupError
+
+ENVIRONMENT = {"ANTHROPIC_BASE_URL": "http://127.0.0.1:1"}
+
+
+def started(*arguments: str, is_lite: bool = False) -> tuple[list[str], dict[str, Any]]:
+    """Return the arguments without the settings, and these."""
+    command = client_command("claude", arguments, environment=ENVIRONMENT, is_lite=is_lite).command
+    at = command.index("--settings")
+    assert command.count("--settings") == 1, "of several only the last would count"
+    return [*command[1:at], *command[at + 2 :]], json.loads(command[at + 1])
+
+
+def test_what_the_user_gave_comes_last() -> None:
+    arguments, settings = started("-p", "hello", "--model", "x")
+    assert arguments == ["--permission-mode", "default", "-p", "hello", "--model", "x"]
+    assert settings == {"env": ENVIRONMENT}
+
+
+@pytest.mark.parametrize(
+    "chosen", [("--permission-mode", "plan"), ("--permission-mode=plan",), ("--dangerously-skip-permissions",)]
+)
+def test_a_permission_mode_of_the_users_own_stays(chosen: tuple[str, ...]) -> None:
+    assert started(*chosen)[0] == list(chosen)
+
+
+def test_lite_means_fewer_tools_unless_they_are_chosen() -> None:
+    assert started(is_lite=True)[0] == ["--permission-mode", "default", "--tools", LITE_TOOLS]
+    assert started("--tools", "Bash", is_lite=True)[0] == ["--permission-mode", "default", "--tools", "Bash"]
+
+
+@pytest.mark.parametrize("form", ["two words", "one word", "file"])
+def test_settings_of_the_users_own_are_kept_beside_ours(form: str, tmp_path: Path) -> None:
+    given = json.dumps({"model": "x", "env": {"MINE": "1", "ANTHROPIC_BASE_URL": "http://elsewhere"}})
+    (tmp_path / "s.json").write_text(given)
+    words = {
+        "two words": ["--settings", given],
+        "one word": [f"--settings={given}"],
+        "file": ["--settings", str(tmp_path / "s.json")],
+    }
+    arguments, settings = started("-p", *words[form], "hello")
+    assert arguments[2:] == ["-p", "hello"]
+    assert settings == {"model": "x", "env": {"MINE": "1", **ENVIRONMENT}}
+
+
+@pytest.mark.parametrize("value", ["", "nowhere.json", "{broken", "[]"])
+def test_settings_that_can_not_be_read_are_told(value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SetupError, match="--settings"):
+        started("--settings", value)
+
+
+def test_the_program_is_found_where_its_installer_puts_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    with pytest.raises(SetupError, match="not installed"):
+        find_claude_code()
+    program = tmp_path / ".local/bin/claude"
+    program.parent.mkdir(parents=True)
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    assert find_claude_code() == str(program)
