@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from claude_bridge.adapters import ADAPTERS
+from claude_bridge.adapters import ADAPTERS, profiles
 from claude_bridge.adapters.base import OutgoingRequest, TokenLimits
 from claude_bridge.adapters.profiles import OLLAMA, UNKNOWN
 from claude_bridge.conversion.answer import AnswerStream
@@ -26,6 +26,14 @@ OPENAI_CHAT, OLLAMA_CHAT = "openai-chat", "ollama-chat"
 
 USUAL_PROFILES: dict[str, Profile] = {OPENAI_CHAT: UNKNOWN, OLLAMA_CHAT: OLLAMA}
 """The profile of each upstream kind where a test names none."""
+
+ROWS: dict[str, tuple[str, Profile]] = {
+    f"{kind} {name}": (kind, row)
+    for kind in (OPENAI_CHAT, OLLAMA_CHAT)
+    for name, row in vars(profiles).items()
+    if isinstance(row, Profile) and (name == "UNKNOWN" or name.startswith("OLLAMA") is (kind == OLLAMA_CHAT))
+}
+"""Every row of adapters/profiles.py with its upstream kind."""
 
 NO_LIMITS = TokenLimits()
 

@@ -13,6 +13,7 @@ from claude_bridge.adapters.profiles import UNKNOWN
 from claude_bridge.bridge import Bridge
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.providers import Upstream
+from claude_bridge.server.http1 import HttpRequest
 from claude_bridge.server.serve import accept_connections, open_listener
 from claude_bridge.server.service import Service
 from claude_bridge.trace.bus import Bus, Sink
@@ -22,11 +23,29 @@ from claude_bridge.wire.anthropic import Usage
 from tests.fake_upstream import MODEL
 
 
+class _ListeningService(Service):
+    """A service that keeps what clients ask, as it came: the trace has no secrets in it."""
+
+    def __init__(self, bus: Bus, received: list[HttpRequest] | None) -> None:
+        super().__init__(bus, auth_token=None, loopback_only=True)
+        self._received = received
+
+    def check(self, request: HttpRequest) -> None:
+        if self._received is not None:
+            self._received.append(request)
+        super().check(request)
+
+
 @asynccontextmanager
-async def open_bridge(upstream: Upstream, *sinks: Sink) -> AsyncIterator[str]:
-    """Serve before an upstream while the context lasts; yields the bridge's address. Sinks get the trace."""
+async def open_bridge(
+    upstream: Upstream, *sinks: Sink, received: list[HttpRequest] | None = None
+) -> AsyncIterator[str]:
+    """Serve before an upstream while the context lasts; yields the bridge's address.
+
+    Sinks get the trace, and ``received`` every request of a client that comes to a known path.
+    """
     bus = Bus(sinks)
-    service = Service(bus, auth_token=None, loopback_only=True)
+    service = _ListeningService(bus, received)
     listener, port = await open_listener("127.0.0.1", 0)
     async with (
         client_for(upstream, None) as client,

@@ -20,6 +20,7 @@ from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.tokens import estimate_tokens
 from claude_bridge.wire.anthropic import MessagesRequest, StreamEvent
 from claude_bridge.wire.anthropic_json import parse_messages_request
+from tests.accepted import assert_accepted
 from tests.dialogues import USUAL_PROFILES, answered, client_bytes, sent
 from tests.laws import assert_legal, assert_sdk_agrees
 
@@ -38,6 +39,11 @@ def test_the_engine_gets_the_recorded_request(case: Path, request: pytest.Fixtur
     expected = json.loads(recorded.read_bytes())
     assert json.loads(body) == expected
     assert body == json.dumps(expected, ensure_ascii=False, separators=(",", ":")).encode(), "the order of keys"
+
+
+@each_case
+def test_the_recorded_request_is_one_that_engines_accept(case: Path) -> None:
+    assert_accepted(_kind(case), (case / "upstream_request.json").read_bytes())
 
 
 @each_case

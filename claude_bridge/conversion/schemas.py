@@ -227,15 +227,26 @@ class _Narrowing:
 
 
 def _joined(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    """Return two schemas that both hold as one; where they differ in a keyword, the first one's stays."""
+    """Return two schemas that both hold as one; what they say differently is added to the description."""
     joined = other | one
-    for key in ("properties", "required"):
-        first, second = one.get(key), other.get(key)
-        if isinstance(first, dict) and isinstance(second, dict):
-            joined[key] = first | {name: of for name, of in second.items() if name not in first}
-        elif isinstance(first, list) and isinstance(second, list):
+    notes: list[str] = []
+    for key in [key for key in one if key in other and one[key] != other[key]]:
+        first, second = one[key], other[key]
+        if key == "properties" and isinstance(first, dict) and isinstance(second, dict):
+            joined[key] = first | {name: _both(first[name], of) if name in first else of for name, of in second.items()}
+        elif key == "required" and isinstance(first, list) and isinstance(second, list):
             joined[key] = first + [name for name in second if name not in first]
+        elif key == "description":
+            notes.insert(0, str(second))
+        elif key not in _SILENT:
+            notes.append(f"({key}: {_json(second)})")
+    if notes:
+        joined["description"] = " ".join([str(joined.get("description", "")), *notes]).strip()
     return joined
+
+
+def _both(one: Any, other: Any) -> Any:  # noqa: ANN401 - a JSON Schema is any JSON
+    return _joined(one, other) if isinstance(one, dict) and isinstance(other, dict) else one
 
 
 def _json(value: Any) -> str:  # noqa: ANN401

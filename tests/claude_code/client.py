@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -55,30 +55,81 @@ class ClaudeCode(Struct, frozen=True, kw_only=True):
         within_s: float = 60.0,
     ) -> Session:
         """Run one prompt to its end, with all tools allowed; raises TimeoutError."""
-        command = [str(self.binary), "-p", prompt, "--output-format", "stream-json", "--verbose"]
+        return await self._run(base_url, ["-p", prompt, *arguments], [], environment or {}, within_s)
+
+    async def converse(
+        self,
+        base_url: str,
+        prompts: Sequence[list[dict[str, Any]]],
+        *arguments: str,
+        environment: Mapping[str, str] | None = None,
+        within_s: float = 60.0,
+    ) -> Session:
+        """Run a session of several prompts, each a list of content blocks, said when the one before it is answered."""
+        said = [{"type": "user", "message": {"role": "user", "content": content}} for content in prompts]
+        command = ["-p", "--input-format", "stream-json", *arguments]
+        return await self._run(base_url, command, said, environment or {}, within_s)
+
+    async def _run(
+        self,
+        base_url: str,
+        arguments: Sequence[str],
+        said: Sequence[dict[str, Any]],
+        environment: Mapping[str, str],
+        within_s: float,
+    ) -> Session:
+        options = ["--output-format", "stream-json", "--verbose", "--dangerously-skip-permissions"]
         async with await anyio.open_process(
-            [*command, "--dangerously-skip-permissions", *arguments],
-            stdin=subprocess.DEVNULL,
+            [str(self.binary), *options, *arguments],
+            stdin=subprocess.PIPE if said else subprocess.DEVNULL,
             cwd=self.project,
-            env=self.environment(base_url, **(environment or {})),
+            env=self.environment(base_url, **environment),
             start_new_session=True,
         ) as process:
-            output: dict[str, bytes] = {}
+            events: list[dict[str, Any]] = []
+            stderr: list[bytes] = []
 
-            async def gather(name: str, stream: ByteReceiveStream | None) -> None:
-                assert stream is not None
-                output[name] = b"".join([data async for data in stream])
+            async def say(messages: Iterator[dict[str, Any]]) -> None:
+                if process.stdin is not None:
+                    message = next(messages, None)
+                    if message is None:
+                        await process.stdin.aclose()
+                    else:
+                        await process.stdin.send(json.dumps(message).encode() + b"\n")
+
+            async def listen(messages: Iterator[dict[str, Any]]) -> None:
+                await say(messages)
+                async for line in _lines(process.stdout):
+                    events.append(json.loads(line))
+                    if events[-1]["type"] == "result":
+                        await say(messages)
+
+            async def gather() -> None:
+                assert process.stderr is not None
+                stderr.extend([data async for data in process.stderr])
 
             try:
                 with anyio.fail_after(within_s):
                     async with anyio.create_task_group() as tasks:
-                        tasks.start_soon(gather, "stdout", process.stdout)
-                        tasks.start_soon(gather, "stderr", process.stderr)
+                        tasks.start_soon(listen, iter(said))
+                        tasks.start_soon(gather)
                     code = await process.wait()
             finally:
                 end_group(process.pid)
-        events = [json.loads(line) for line in output["stdout"].splitlines() if line.strip()]
-        return Session(code=code, events=events, stderr=output["stderr"].decode("utf-8", "replace"))
+        return Session(code=code, events=events, stderr=b"".join(stderr).decode("utf-8", "replace"))
+
+
+async def _lines(stream: ByteReceiveStream | None) -> AsyncIterator[bytes]:
+    """Yield the lines that are not blank."""
+    assert stream is not None
+    rest = b""
+    async for data in stream:
+        *lines, rest = (rest + data).split(b"\n")
+        for line in lines:
+            if line.strip():
+                yield line
+    if rest.strip():
+        yield rest
 
 
 class Session(Struct, frozen=True, kw_only=True):

@@ -137,6 +137,26 @@ def test_what_all_of_several_schemas_say_is_merged() -> None:
     assert found["required"] == ["c", "a", "b"]
 
 
+def test_what_all_of_several_schemas_say_differently_is_told() -> None:
+    # As Claude Code's SendMessage has it.
+    parts: list[Any] = [
+        {"pattern": "^a"},
+        {"pattern": "b$", "type": "string"},
+        {"description": "More.", "minLength": 1},
+    ]
+    found = _property({"type": "string", "description": "To whom.", "allOf": parts})
+    assert found == {"type": "string", "description": 'To whom. (pattern: "b$") More. (minLength: 1; pattern: "^a")'}
+    parts = [{"properties": {"a": {"description": "One."}}}, {"properties": {"a": {"description": "Two."}}}]
+    assert _property({"allOf": parts})["properties"] == {"a": {"description": "One. Two."}}
+
+
+def test_a_schema_whose_grammar_was_simplified_says_the_same_in_few_keywords() -> None:
+    schema = {"properties": {"to": {"description": "To whom.", "allOf": [{"pattern": "^a"}, {"pattern": "b$"}]}}}
+    narrow = narrow_schema(schema_for_grammar(msgspec.json.encode(schema)))
+    told = msgspec.json.decode(narrow.schema)["properties"]["to"]["description"]
+    assert told == 'To whom. (pattern: "^a") (pattern: "b$")'
+
+
 def test_the_top_is_always_an_object_and_what_it_cant_say_goes_to_the_tool() -> None:
     assert _narrow({}) == NarrowSchema(b'{"type":"object","properties":{}}', "")
     narrow = _narrow({"description": "d", "minProperties": 1, "required": ["a", 1], "type": ["object", "null"]})

@@ -1,0 +1,197 @@
+"""Whether a request went upstream whole: every word of it is found there again, or was told as lost.
+
+What may be missing all the same stands here, rule by rule, as docs/reference/conversion.md has it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from claude_bridge.conversion.content import ERROR_PREFIX
+from claude_bridge.conversion.losses import Loss
+from claude_bridge.conversion.profile import Profile
+from claude_bridge.conversion.tool_names import engine_name
+from claude_bridge.conversion.turns import BILLING_HEADER
+
+NEED_NOT_BE_SAID = ("$schema", "$id", "$ref", "additionalProperties", "propertyNames", "title")
+"""Keywords of a JSON Schema whose values an engine can do without, or that are put in place of what they name."""
+
+BY_NAME = ("properties", "patternProperties", "$defs", "definitions")
+"""Keywords that hold schemas under names; other keywords may be said in other words."""
+
+
+class Piece(Struct, frozen=True):
+    """Something that a client said, and where; ``or_words`` may stand for it, such as the text of a PDF."""
+
+    path: str
+    words: str
+    or_words: str = ""
+
+
+def missing_pieces(
+    asked: dict[str, Any], sent: dict[str, Any], losses: Sequence[Loss], profile: Profile, *, files: dict[str, str]
+) -> list[str]:
+    """Return the paths of what a client said and the engine is not told, though nobody said that it is lost.
+
+    ``files`` gives the text in a file by its base64.
+    """
+    said_of = {"messages": [*_said(sent["messages"])], "tools": [*_said(sent.get("tools", []))]}
+    told_lost = [loss.path for loss in losses]
+    out: list[str] = []
+    for place, pieces in {"messages": [*_conversation(asked, files)], "tools": [*_tools(asked)]}.items():
+        said = Counter(said_of[place])
+        text = "\n".join(said_of[place])
+        wanted = Counter(piece.words for piece in pieces)
+        for piece in pieces:
+            quoted = json.dumps(piece.words, ensure_ascii=False)[1:-1]  # as in the words that stand for a pattern
+            there = said[piece.words] >= wanted[piece.words] or text.count(piece.words) >= wanted[piece.words]
+            there = there or text.count(quoted) >= wanted[piece.words]
+            is_told = any(piece.path == path or piece.path.startswith((f"{path}.", f"{path}[")) for path in told_lost)
+            is_thought = piece.path.endswith(".thinking") and profile.reasoning_field is None
+            instead = piece.or_words and piece.or_words in text
+            if not there and not is_told and not instead and not (is_thought and "thinking" in str(losses)):
+                out.append(f"{piece.path}: {piece.words[:200]!r}")
+    return out
+
+
+def _said(value: Any) -> Iterator[str]:
+    """Yield every text in what goes upstream: keys too, and what is in JSON text."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield key
+            if key == "arguments" and isinstance(inner, str):
+                yield from _said(json.loads(inner))
+            else:
+                yield from _said(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _said(inner)
+    elif isinstance(value, str):
+        yield value
+    else:
+        yield json.dumps(value)
+
+
+def _leaves(value: Any, path: str) -> Iterator[Piece]:
+    """Yield keys and values of any JSON."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield Piece(f"{path}.{key}", key)
+            yield from _leaves(inner, f"{path}.{key}")
+    elif isinstance(value, list):
+        for at, inner in enumerate(value):
+            yield from _leaves(inner, f"{path}[{at}]")
+    elif isinstance(value, str):
+        if value.strip():
+            yield Piece(path, value)
+    elif value is not None:
+        yield Piece(path, json.dumps(value))
+
+
+# --- the conversation -----------------------------------------------------------------------------------------
+
+
+def _conversation(asked: dict[str, Any], files: dict[str, str]) -> Iterator[Piece]:
+    for piece in _content(asked.get("system") or [], "$.system", files):
+        if not piece.words.startswith(BILLING_HEADER):
+            yield piece
+    for at, message in enumerate(asked["messages"]):
+        yield from _content(message["content"], f"$.messages[{at}].content", files)
+
+
+def _content(content: Any, path: str, files: dict[str, str]) -> Iterator[Piece]:
+    if isinstance(content, str):
+        if content:
+            yield Piece(path, content)
+        return
+    for at, block in enumerate(content):
+        yield from _block(block, f"{path}[{at}]", files)
+
+
+def _block(block: dict[str, Any], path: str, files: dict[str, str]) -> Iterator[Piece]:
+    match block["type"]:
+        case "text":
+            if block["text"]:
+                yield Piece(f"{path}.text", block["text"])
+        case "thinking":
+            if block["thinking"]:
+                yield Piece(f"{path}.thinking", block["thinking"])
+        case "tool_use":
+            yield Piece(f"{path}.name", engine_name(block["name"]))
+            yield from _leaves(block["input"], f"{path}.input")
+        case "tool_result":
+            pieces = [*_content(block.get("content") or [], f"{path}.content", files)]
+            yield from pieces
+            if block.get("is_error"):
+                yield Piece(f"{path}.is_error", ERROR_PREFIX)
+        case "tool_reference":
+            yield Piece(f"{path}.tool_name", block["tool_name"])
+        case "image" | "document":
+            yield from (Piece(f"{path}.{key}", block[key]) for key in ("title", "context") if block.get(key))
+            yield from _source(block["source"], f"{path}.source", files)
+        case "search_result":
+            yield from (Piece(f"{path}.{key}", block[key]) for key in ("title", "source"))
+            yield from _content(block["content"], f"{path}.content", files)
+        case unknown:
+            raise AssertionError(f"{path}: nobody knows what of a {unknown} block must go on")
+
+
+def _source(source: dict[str, Any], path: str, files: dict[str, str]) -> Iterator[Piece]:
+    match source["type"]:
+        case "content":
+            yield from _content(source["content"], f"{path}.content", files)
+        case "base64" | "text":
+            yield Piece(f"{path}.data", source["data"], files.get(source["data"], ""))
+        case "url":
+            yield Piece(f"{path}.url", source["url"])
+        case unknown:
+            raise AssertionError(f"{path}: nobody knows what of a {unknown} source must go on")
+
+
+# --- the tools ------------------------------------------------------------------------------------------------
+
+
+def _tools(asked: dict[str, Any]) -> Iterator[Piece]:
+    loaded = _loaded(asked["messages"])
+    for at, tool in enumerate(asked.get("tools") or []):
+        if not tool.get("defer_loading") or tool["name"] in loaded:
+            yield Piece(f"$.tools[{at}].name", engine_name(tool["name"]))
+            yield Piece(f"$.tools[{at}].description", tool.get("description", ""))
+            yield from _schema(tool["input_schema"], f"$.tools[{at}].input_schema")
+
+
+def _schema(value: Any, path: str) -> Iterator[Piece]:
+    if not isinstance(value, dict):
+        yield from _leaves(value, path)
+        return
+    for key, inner in value.items():
+        where = f"{path}.{key}"
+        if key in NEED_NOT_BE_SAID:
+            continue
+        if key in BY_NAME:
+            for name, schema in inner.items():
+                if key == "properties":
+                    yield Piece(f"{where}.{name}", name)
+                yield from _schema(schema, f"{where}.{name}")
+        elif key in ("enum", "const", "default", "examples"):
+            yield from _leaves(inner, where)
+        elif isinstance(inner, list):
+            for at, schema in enumerate(inner):
+                yield from _schema(schema, f"{where}[{at}]")
+        else:
+            yield from _schema(inner, where)
+
+
+def _loaded(value: Any) -> set[str]:
+    if isinstance(value, list):
+        return set().union(*map(_loaded, value))
+    if isinstance(value, dict):
+        if value.get("type") == "tool_reference":
+            return {value["tool_name"]}
+        return _loaded(value.get("content"))
+    return set()

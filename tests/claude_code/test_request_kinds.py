@@ -1,0 +1,75 @@
+"""Every kind of request that Claude Code makes goes through every adapter whole, in a form that engines accept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+import pytest
+
+from claude_bridge.adapters.base import OutgoingRequest
+from claude_bridge.adapters.profiles import UNKNOWN
+from claude_bridge.conversion.losses import Loss
+from claude_bridge.conversion.profile import Profile
+from claude_bridge.errors import InvalidRequestError
+from claude_bridge.wire.anthropic_json import parse_count_tokens_request, parse_messages_request
+from tests.accepted import assert_accepted
+from tests.carried import missing_pieces
+from tests.claude_code.client import ClaudeCode
+from tests.claude_code.situations import FILES, SITUATIONS, Asked, all_requests
+from tests.dialogues import OPENAI_CHAT, ROWS, sent
+
+pytestmark = [pytest.mark.anyio, pytest.mark.claude_code]
+
+every_situation = pytest.mark.parametrize("situation", SITUATIONS)
+
+
+@pytest.fixture(scope="module")
+async def heard(new_claude_code: Callable[[], ClaudeCode]) -> list[Asked]:
+    return await all_requests(new_claude_code)
+
+
+def of(situation: str, heard: list[Asked]) -> list[Asked]:
+    """Return the requests of a situation; there must be one."""
+    found = list(filter(SITUATIONS[situation], heard))
+    assert found, "the client was not led into it, or is a newer one that does it in another way"
+    return found
+
+
+@every_situation
+async def test_the_engine_is_told_all_in_a_form_that_it_accepts(situation: str, heard: list[Asked]) -> None:
+    for asked in of(situation, heard):
+        if asked.sent is not None:
+            assert_accepted(OPENAI_CHAT, asked.sent)
+            assert missing(asked, asked.sent, asked.losses, UNKNOWN) == []
+
+
+@every_situation
+@pytest.mark.parametrize("row", ROWS)
+async def test_any_engine_would_be_told_all_in_a_form_that_it_accepts(
+    situation: str, row: str, heard: list[Asked]
+) -> None:
+    kind, profile = ROWS[row]
+    for asked in of(situation, heard):
+        if asked.refused is not None and not asked.refused.startswith("prompt is too long"):
+            with pytest.raises(InvalidRequestError, match="web_search"):
+                translated(asked, kind, profile)
+            continue
+        outgoing, losses = translated(asked, kind, profile)
+        assert_accepted(kind, outgoing.body)
+        assert missing(asked, outgoing.body, losses, profile) == []
+
+
+async def test_nothing_was_refused_but_what_runs_at_anthropic(heard: list[Asked]) -> None:
+    refused = {asked.refused for asked in heard if asked.refused is not None}
+    assert all("runs at Anthropic" in why for why in refused), refused
+
+
+def translated(asked: Asked, kind: str, profile: Profile) -> tuple[OutgoingRequest, list[Loss]]:
+    counts = asked.path.endswith("/count_tokens")
+    parse = parse_count_tokens_request if counts else parse_messages_request
+    return sent(parse(asked.raw), profile, kind=kind)
+
+
+def missing(asked: Asked, body: bytes, losses: list[Loss], profile: Profile) -> list[str]:
+    return missing_pieces(asked.body, msgspec.json.decode(body), losses, profile, files=FILES)
