@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from claude_bridge.conversion.assembler import MessageAssembler
 from claude_bridge.conversion.deltas import (
@@ -20,12 +20,13 @@ from claude_bridge.conversion.deltas import (
     ToolCallStart,
     UsageReport,
 )
-from claude_bridge.conversion.json_text import as_json_text, is_json, join_arguments, mend_arguments
+from claude_bridge.conversion.json_text import as_json_text, is_json, join_arguments
 from claude_bridge.conversion.stop_reasons import StopSequenceCutter
 from claude_bridge.conversion.thinking import ThinkTagSplitter
-from claude_bridge.conversion.tool_names import declared_names
+from claude_bridge.conversion.tool_input import mend_input
+from claude_bridge.conversion.tool_names import called_tool, engine_name
 from claude_bridge.errors import BridgeError
-from claude_bridge.wire.anthropic import MessagesRequest, StreamEvent
+from claude_bridge.wire.anthropic import MessagesRequest, StreamEvent, Tool
 
 
 class Repair(Struct, frozen=True):
@@ -64,7 +65,7 @@ class AnswerStream:
         self.repairs: list[Repair] = []
         self._window_tokens = window_tokens
         self._cutter = StopSequenceCutter(request.stop_sequences) if request.stop_sequences else None
-        gatherer = _ToolCallGatherer(declared_names(request.tools or ()), new_tool_id, self.repairs)
+        gatherer = _ToolCallGatherer(request.tools or (), new_tool_id, self.repairs)
         stages: list[_Stage | None] = [ThinkTagSplitter(), self._cutter, gatherer]
         self._stages: list[_Stage] = [stage for stage in stages if stage is not None]
         self._assembler = MessageAssembler(
@@ -150,11 +151,9 @@ class _ToolCallGatherer:
     Text and thinking pass at once.
     """
 
-    def __init__(
-        self, declared_names: Mapping[str, str], new_tool_id: Callable[[], str], repairs: list[Repair]
-    ) -> None:
-        """``declared_names`` gives the client's name of a tool by the name that the engine was told."""
-        self._declared_names = declared_names
+    def __init__(self, tools: Sequence[Tool], new_tool_id: Callable[[], str], repairs: list[Repair]) -> None:
+        """``tools`` are those that the client declared."""
+        self._tools = tools
         self._new_tool_id = new_tool_id
         self._repairs = repairs
         self._calls: dict[int, _Call] = {}
@@ -210,19 +209,22 @@ class _ToolCallGatherer:
             self._release(call, out, cut_off=cut_off and call is calls[-1])
 
     def _release(self, call: _Call, out: list[Delta], *, cut_off: bool) -> None:
-        name = self._declared_names.get(call.name, call.name)
+        tool = called_tool(call.name, self._tools)
+        name = tool.name if tool else call.name
         arguments = join_arguments(call.fragments)
         if cut_off and not arguments.strip():
             # With the empty input that stands for no arguments it would look like a call that means it.
             self._repairs.append(Repair(name, "a call that was cut off before its arguments was left out"))
             return
+        if call.name not in (name, engine_name(name)):
+            self._repairs.append(Repair(name, f"called as {call.name!r}"))
         if cut_off and not is_json(arguments):
             # Mending half a call would make the client run it; left open, it is seen for what it is.
             arguments = as_json_text(arguments)
         else:
-            arguments, what = mend_arguments(arguments)
-            if what is not None:
-                self._repairs.append(Repair(name, what))
+            schema = bytes(tool.input_schema) if tool and tool.input_schema is not UNSET else b"{}"
+            arguments, notes = mend_input(arguments, schema, name)
+            self._repairs += [Repair(name, note) for note in notes]
         key, self._next_key = self._next_key, self._next_key + 1
         out.append(ToolCallStart(key, name, self._new_tool_id()))
         out.append(ToolCallArguments(key, arguments))

@@ -1,11 +1,9 @@
-"""JSON as text: put in one formatting on the way in, joined and mended on the way out.
-
-Nothing is invented: what can't be mended is handed on, and the client's own validation answers the model.
-"""
+"""JSON as text: one formatting on the way in, fragments joined on the way out."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 from msgspec import Raw
@@ -13,11 +11,8 @@ from msgspec import Raw
 from claude_bridge.errors import InvalidRequestError
 from claude_bridge.wire.surrogates import replace_lone_surrogates
 
-MAX_MENDED_CHARS = 200_000
-"""Mending walks the text in Python, and not always once."""
-
-MAX_MENDED_DEPTH = 50
-"""A model that loses its way writes brackets without end, and mending them takes seconds."""
+Json = Any
+"""Any value that a JSON document can hold."""
 
 
 def compact_json(document: Raw) -> str:
@@ -71,34 +66,6 @@ def join_arguments(fragments: Sequence[str]) -> str:
     return joined
 
 
-def mend_arguments(text: str) -> tuple[str, str | None]:
-    """Return the arguments as JSON of an object, and what was mended (None: nothing)."""
-    stripped = text.strip()
-    if not stripped or stripped == "null":
-        return "{}", None
-    stripped = replace_lone_surrogates(stripped.encode()).decode()
-    if is_json(stripped):
-        return _unquote_object(stripped)
-    mended = _mended_object(stripped)
-    if mended is not None:
-        return mended, "malformed JSON was mended"
-    return as_json_text(stripped), "arguments that are no JSON were handed on as text"
-
-
-def _mended_object(text: str) -> str | None:
-    """Return the JSON of the object that ``text`` seems to mean, or None."""
-    opening = len(text) - len(text.lstrip("{["))
-    if not 0 < opening <= MAX_MENDED_DEPTH or len(text) > MAX_MENDED_CHARS or text.startswith("["):
-        return None
-    import json_repair  # slow to import, and seldom needed
-
-    try:
-        mended = json_repair.loads(text)
-        return msgspec.json.encode(mended).decode() if isinstance(mended, dict) and mended else None
-    except (ValueError, TypeError, RecursionError):  # what it makes of garbage may be no JSON either
-        return None
-
-
 def as_json_text(text: str) -> str:
     """Return ``text`` if it is the beginning of JSON, else the text as a JSON string, which is always legal."""
     return text if _begins_json(text) else msgspec.json.encode(text).decode()
@@ -111,15 +78,6 @@ def is_json(text: str | bytes) -> bool:
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         return False
     return True
-
-
-def _unquote_object(text: str) -> tuple[str, str | None]:
-    """Return the object that a JSON string holds, where it holds one; else the text."""
-    if text.startswith('"'):
-        inner = msgspec.json.decode(text, type=str)
-        if inner.lstrip().startswith("{") and is_json(inner):
-            return inner, "arguments given as a string that holds JSON were unpacked"
-    return text, None
 
 
 def _begins_json(text: str) -> bool:

@@ -7,7 +7,7 @@ that an engine gets is a function of the declared name alone, so that it is the 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import sha256
 
@@ -18,6 +18,13 @@ MAX_NAME_CHARS = 64
 _FIT = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _UNFIT_CHARS = re.compile(r"[^A-Za-z0-9_-]")
 _DIGEST_CHARS = 8
+
+_PREFIX = re.compile(r"(?:functions?|tools?|default_api)[.:]")
+"""OpenAI's and Kimi's namespace of tools, and Gemini's."""
+_TAIL = re.compile(r"(?:<\|.*|:\d+|\(\))\Z", re.DOTALL)
+"""gpt-oss's next special token, Kimi's number of the call."""
+_QUOTES = " \t\r\n\"'`"
+_JOINTS = re.compile(r"[\s_\-\"'`]+")
 
 
 @lru_cache(maxsize=4096)
@@ -30,6 +37,24 @@ def engine_name(name: str) -> str:
     return f"{kept}_{digest}"
 
 
-def declared_names(tools: Iterable[Tool]) -> dict[str, str]:
-    """Return the declared name by the name that the engine got, for those that differ."""
-    return {told: tool.name for tool in tools if (told := engine_name(tool.name)) != tool.name}
+def called_tool(said: str, tools: Sequence[Tool]) -> Tool | None:
+    """Return the declared tool that an engine's call means, or None where that is not sure.
+
+    Models add what their chat format puts before and behind a name (``functions.Read``, ``Read:0``), and get its case
+    wrong.
+    """
+    for tool in tools:
+        if said in (tool.name, engine_name(tool.name)):
+            return tool
+    bare = _TAIL.sub("", said.strip(_QUOTES))
+    bare = _PREFIX.sub("", bare).strip(_QUOTES)
+    for spelling in (str, folded_name):
+        meant = [tool for tool in tools if spelling(bare) in map(spelling, (tool.name, engine_name(tool.name)))]
+        if meant:
+            return meant[0] if len({tool.name for tool in meant}) == 1 else None
+    return None
+
+
+def folded_name(name: str) -> str:
+    """Return a name without what models get wrong in it: case, spaces, quotes, and how its words are joined."""
+    return _JOINTS.sub("", name).casefold()

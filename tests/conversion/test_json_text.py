@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from claude_bridge.conversion.json_text import as_json_text, compact_json, is_json, join_arguments, mend_arguments
+from claude_bridge.conversion.json_text import as_json_text, compact_json, is_json, join_arguments
 from claude_bridge.errors import InvalidRequestError
 
 
@@ -42,45 +42,6 @@ from claude_bridge.errors import InvalidRequestError
 )
 def test_fragments_are_joined_however_the_engine_cut_them(fragments: list[str], joined: str) -> None:
     assert join_arguments(fragments) == joined
-
-
-@pytest.mark.parametrize(
-    ("said", "mended", "is_told"),
-    [
-        ("", "{}", False),
-        ("  ", "{}", False),
-        ("null", "{}", False),
-        ('{"b": 1, "a": 2}', '{"b": 1, "a": 2}', False),
-        ("[1]", "[1]", False),
-        ('"{\\"a\\": 1}"', '{"a": 1}', True),
-        ('"just text"', '"just text"', False),
-        ("{'a': True,}", '{"a":true}', True),
-        ('{"a": "x', '{"a":"x"}', True),
-        ('{"a":1}}', '{"a":1}', True),
-        ('{"a":"\\ud800"}', '{"a":"\\ufffd"}', False),
-        ("just text", '"just text"', True),
-        ("rm -rf {", '"rm -rf {"', True),
-    ],
-)
-def test_arguments_are_mended_where_it_is_clear_what_they_mean(said: str, mended: str, is_told: bool) -> None:
-    text, what = mend_arguments(said)
-    assert text == mended
-    assert (what is not None) is is_told
-
-
-@given(st.text() | st.text('{}[]",:\\ a1', max_size=40))
-def test_whatever_comes_out_is_json_or_the_beginning_of_it(said: str) -> None:
-    text, _ = mend_arguments(said)
-    assert is_json(text) or as_json_text(text) == text
-
-
-@pytest.mark.parametrize(
-    "said",
-    ["{" * 100_000, '{"a":' * 50_000, '{"a":' + "[" * 5_000, '{"a":' + "9" * 6_000 + "}x", '{"a":NaN,"b":1e999}'],
-    ids=["braces", "objects", "lists", "digits", "no numbers"],
-)
-def test_absurd_arguments_bring_nothing_down(said: str) -> None:
-    mend_arguments(said)
 
 
 def test_half_of_some_json_is_left_open() -> None:
