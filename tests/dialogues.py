@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from claude_bridge.adapters import ADAPTERS, profiles
 from claude_bridge.adapters.base import OutgoingRequest, TokenLimits
 from claude_bridge.adapters.profiles import OLLAMA, UNKNOWN
-from claude_bridge.conversion.answer import AnswerStream
+from claude_bridge.conversion.answer import AnswerStream, Repair
 from claude_bridge.conversion.fold import Fold
 from claude_bridge.conversion.losses import Loss
 from claude_bridge.conversion.profile import Profile
@@ -72,15 +72,27 @@ def sent_messages(
     return found
 
 
-def answered(
+class Answered(NamedTuple):
+    """What the client gets, and how its tool calls were mended."""
+
+    events: list[StreamEvent]
+    repairs: list[Repair]
+
+
+def answered(reads: Iterable[bytes], request: MessagesRequest | None = None, **how: Any) -> list[StreamEvent]:
+    """Return the events that the client gets for what the engine said, read by read; ``how`` as in ``answer_to``."""
+    return answer_to(reads, request, **how).events
+
+
+def answer_to(
     reads: Iterable[bytes],
     request: MessagesRequest | None = None,
     *,
     kind: str = OPENAI_CHAT,
     prompt_tokens: int = 100,
     window_tokens: int | None = None,
-) -> list[StreamEvent]:
-    """Return the events that the client gets for what the engine said, read by read."""
+) -> Answered:
+    """Return what becomes of what the engine said, read by read."""
     decoder = ADAPTERS[kind].decoder(UPSTREAM)
     numbers = count(1)
     answer = AnswerStream(
@@ -100,8 +112,8 @@ def answered(
         else:
             events += answer.feed(decoder.close())
     except UpstreamError as error:
-        return events + answer.fail(error)
-    return events + answer.close()
+        return Answered(events + answer.fail(error), answer.repairs)
+    return Answered(events + answer.close(), answer.repairs)
 
 
 def client_bytes(events: Iterable[StreamEvent]) -> bytes:

@@ -157,10 +157,15 @@ def faults(value: Any, schema: Any) -> int:
 
 
 def _places(error: ValidationError) -> Iterator[tuple[str | int, ...]]:
-    path = tuple(error.absolute_path)
-    if error.validator == "additionalProperties" and error.validator_value is False:
-        yield from ((*path, name) for name in error.instance.keys() - error.schema.get("properties", {}))
-    elif error.validator == "required":
-        yield from ((*path, name) for name in error.validator_value if name not in error.instance)
-    else:
-        yield path
+    path, given, wanted = tuple(error.absolute_path), error.instance, error.validator_value
+    match error.validator:
+        case "additionalProperties" if wanted is False:
+            assert isinstance(given, dict)
+            assert isinstance(error.schema, dict)
+            yield from ((*path, name) for name in given.keys() - error.schema.get("properties", {}))
+        case "required":
+            assert isinstance(given, dict)
+            assert isinstance(wanted, list)
+            yield from ((*path, name) for name in wanted if name not in given)
+        case _:
+            yield path

@@ -45,7 +45,7 @@ CORE_MAY_IMPORT = {
 HOMES = {
     "h11": ("server/http1.py", "upstream/plain_http.py"),
     "httpx": ("upstream/client.py",),
-    "json_repair": ("conversion/json_text.py",),
+    "json_repair": ("conversion/json_mending.py",),
     "platformdirs": ("upstream/model_file.py", "cli/run.py"),
     "rich": ("cli/", "trace/"),
     "typer": ("cli/",),

@@ -1,9 +1,10 @@
 """The golden cases: each folder of tests/golden/KIND is a dialogue with that kind of upstream, for a person to read.
 
 ``request.json`` is what the client said and ``upstream.*`` what the engine said; ``upstream_request.json`` is what we
-must send and ``client.sse`` what we must answer. ``losses.txt`` is what of the request gets lost, and is told; nothing
-where there is no such file. ``profile.txt`` names a row of adapters/profiles.py, ``window.txt`` the engine's context
-window in tokens, ``limit.txt`` the most tokens that the model answers with; ``about.md`` says what the case proves.
+must send and ``client.sse`` what we must answer. ``losses.txt`` is what of the request gets lost and ``repairs.txt``
+what of the answer's tool calls is mended; both are told, and there is no file where there is nothing to tell.
+``profile.txt`` names a row of adapters/profiles.py, ``window.txt`` the engine's context window in tokens, ``limit.txt``
+the most tokens that the model answers with; ``about.md`` says what the case proves.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from claude_bridge.conversion.tokens import estimate_tokens
 from claude_bridge.wire.anthropic import MessagesRequest, StreamEvent
 from claude_bridge.wire.anthropic_json import parse_messages_request
 from tests.accepted import assert_accepted
-from tests.dialogues import USUAL_PROFILES, answered, client_bytes, sent
+from tests.dialogues import USUAL_PROFILES, Answered, answer_to, client_bytes, sent
 from tests.laws import assert_legal, assert_sdk_agrees
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -49,12 +50,23 @@ def test_the_recorded_request_is_one_that_engines_accept(case: Path) -> None:
 @each_case
 def test_what_is_lost_is_recorded(case: Path, request: pytest.FixtureRequest) -> None:
     lost = "".join(f"{loss.path}: {loss.reason}\n" for loss in _sent(case)[1])
-    recorded = case / "losses.txt"
+    _assert_recorded(lost, case / "losses.txt", request)
+
+
+@each_case
+def test_what_is_mended_is_recorded(case: Path, request: pytest.FixtureRequest) -> None:
+    repairs = _answered(case, [_upstream(case)]).repairs
+    mended = "".join(f"{repair.tool_name}: {repair.what}\n" for repair in repairs)
+    _assert_recorded(mended, case / "repairs.txt", request)
+
+
+def _assert_recorded(told: str, recorded: Path, request: pytest.FixtureRequest) -> None:
+    """Assert that a file holds what was told; there is no file where nothing was."""
     if request.config.getoption("--update-golden"):
         recorded.unlink(missing_ok=True)
-        if lost:
-            recorded.write_text(lost, encoding="utf-8")
-    assert lost == (recorded.read_text(encoding="utf-8") if recorded.exists() else "")
+        if told:
+            recorded.write_text(told, encoding="utf-8")
+    assert told == (recorded.read_text(encoding="utf-8") if recorded.exists() else "")
 
 
 @each_case
@@ -110,7 +122,11 @@ def _upstream(case: Path) -> bytes:
 
 
 def _events(case: Path, reads: list[bytes]) -> list[StreamEvent]:
-    return answered(
+    return _answered(case, reads).events
+
+
+def _answered(case: Path, reads: list[bytes]) -> Answered:
+    return answer_to(
         reads,
         _request(case),
         kind=_kind(case),
