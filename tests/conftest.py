@@ -11,7 +11,7 @@ settings.register_profile(
 )
 settings.load_profile("bridge")
 
-pytest_plugins = ("tests.real_parts",)
+pytest_plugins = ("tests.real_parts", "tests.real_ollama")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -33,6 +33,13 @@ JSON = "application/json"
 TLS_HANDSHAKE = b"\x16\x03"
 
 
+def free_port() -> int:
+    """Return a port of this machine on which nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 # --- the steps of a reply -------------------------------------------------------------------------------------
 
 

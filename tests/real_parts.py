@@ -54,7 +54,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if session.config.option.collectonly:
         return
     needed = {marker.name for item in session.items for marker in item.iter_markers()}
-    for name, find in (("engine", find_model), ("claude_code", find_claude_code)):
+    for name, find in (("engine", find_model), ("ollama", find_model), ("claude_code", find_claude_code)):
         if name in needed:
             find()
 

@@ -71,24 +71,31 @@ Refuse = Callable[[int, int], str]
 def chat_that_counts(
     speak: Speak, *, refuse: Refuse | None = too_long_by_llama_server, bytes_per_token: float = 3.8
 ) -> Callable[[ReceivedRequest], Reply]:
-    """Return a chat that reports its tokens truthfully, and refuses a prompt that does not fit, if asked to.
+    """Return a chat that reports its tokens and times truthfully, and refuses a prompt that does not fit, if asked to.
 
     ``refuse`` None stands for an Ollama before 0.12.4, which knows neither ``truncate`` nor ``shift``: it cuts the
     prompt to half the window.
     """
 
+    loaded_with: list[Any] = []
+
     def answer(request: ReceivedRequest) -> Reply:
         body = request.json
-        window_tokens, prompt_tokens = body["options"]["num_ctx"], prompt_length(body, bytes_per_token)
+        options = body["options"]
+        window_tokens, prompt_tokens = options["num_ctx"], prompt_length(body, bytes_per_token)
+        loader = [body["model"], window_tokens, body.get("shift")]
+        load_ms = 5 if loader == loaded_with else 900
+        loaded_with[:] = loader
         if prompt_tokens > window_tokens:
             if refuse is not None and (body.get("truncate"), body.get("shift")) == (False, False):
                 return json_document({"error": refuse(prompt_tokens, window_tokens)}, status=400)
             prompt_tokens = window_tokens // 2
         spoken, reason = list(speak(body)), "stop"
-        room = window_tokens - prompt_tokens
+        room = min(window_tokens - prompt_tokens, options.get("num_predict", window_tokens))
         if answer_length(spoken) > room:
-            spoken, reason = [{"content": str(spoken[0].get("content", ""))[: int(room * bytes_per_token)]}], "length"
+            spoken, reason = [_cut(spoken[0], int(room * bytes_per_token))], "length"
         counts = {"prompt_eval_count": prompt_tokens, "eval_count": min(room, answer_length(spoken))}
+        counts["load_duration"] = load_ms * 1_000_000
         last = chat_line(done=True, done_reason=reason, **counts)
         return [Head(200, {"content-type": NDJSON}), *(Send(chat_line(part)) for part in spoken), Send(last)]
 
@@ -96,6 +103,11 @@ def chat_that_counts(
         return round(sum(len(json.dumps(part)) for part in spoken) / bytes_per_token)
 
     return answer
+
+
+def _cut(message: Mapping[str, Any], chars: int) -> dict[str, Any]:
+    """Return what is left of a message at the limit of an answer: of a tool call nothing."""
+    return {name: said[:chars] for name, said in message.items() if isinstance(said, str)}
 
 
 def prompt_length(body: Any, bytes_per_token: float = 3.8) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,18 @@ from typing import Any
 import pytest
 
 from tests.cli.process import Finished, run_bridge, serving
-from tests.fake_upstream import FakeUpstream, Head, ReceivedRequest, Reply, Send, answer, document, model_list, refusal
+from tests.fake_upstream import (
+    FakeUpstream,
+    Head,
+    ReceivedRequest,
+    Reply,
+    Send,
+    answer,
+    document,
+    free_port,
+    model_list,
+    refusal,
+)
 from tests.scripted_ollama import NDJSON, ScriptedOllama, a_model, chat_answer, chat_line
 
 pytestmark = pytest.mark.anyio
@@ -21,12 +31,6 @@ QWEN = {"qwen3:1.7b": a_model("tools", "thinking")}
 SECRET = "sk-very-secret-key"
 TELLS_OWNERS = Path("/proc/net/tcp").exists()
 """Whether the system tells who listens on a port."""
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 class Machine:

@@ -27,6 +27,7 @@ from tests.fake_upstream import (
     answer,
     document,
     finish,
+    free_port,
     json_document,
     model_list,
     refusal,
@@ -37,12 +38,6 @@ pytestmark = pytest.mark.anyio
 
 KEY = "sk-very-secret-key"
 QUESTION = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]}
-
-
-def free_port() -> int:
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        return int(bound.getsockname()[1])
 
 
 def assert_one_panel(done: Finished, *words: str) -> None:
