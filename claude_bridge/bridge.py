@@ -150,7 +150,7 @@ class Bridge:
         where = f"{upstream.name} at {upstream.base_url}"
         if isinstance(adapter, Relay):
             return adapter.answer(request, upstream.profile, terms, where)
-        return TranslatedAnswer(request, adapter.decoder(where), terms)
+        return TranslatedAnswer(request, adapter.decoder(where), upstream.profile, terms)
 
     def _explain_refusal(
         self, prompt_tokens: int, status: int, headers: Mapping[str, str], body: bytes, where: str

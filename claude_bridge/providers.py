@@ -6,9 +6,9 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-from claude_bridge.adapters import KINDS
+from claude_bridge.adapters import KINDS, profiles
 from claude_bridge.adapters.base import Adapter, Relay, TokenLimits
-from claude_bridge.adapters.profiles import ANTHROPIC, OLLAMA, OPENAI, UNKNOWN
+from claude_bridge.adapters.profiles import BY_HOST, UNKNOWN
 from claude_bridge.conversion.prices import Prices
 from claude_bridge.conversion.profile import Profile
 
@@ -67,7 +67,7 @@ PROVIDERS: dict[str, Provider] = {
             base_url="https://api.openai.com/v1",
             key_variable="OPENAI_API_KEY",
             is_any_engine=True,
-            profile=OPENAI,
+            profile=profiles.OPENAI,
         ),
         Provider(
             name="ollama",
@@ -77,7 +77,7 @@ PROVIDERS: dict[str, Provider] = {
             key_variable="OLLAMA_API_KEY",
             needs_key=False,
             base_url_variable="OLLAMA_HOST",
-            profile=OLLAMA,
+            profile=profiles.OLLAMA,
         ),
         Provider(
             name="anthropic",
@@ -87,7 +87,7 @@ PROVIDERS: dict[str, Provider] = {
             key_variable="ANTHROPIC_API_KEY",
             needs_key=False,  # the client's own credentials go on where there is none
             is_any_engine=True,
-            profile=ANTHROPIC,
+            profile=profiles.ANTHROPIC,
         ),
     )
 }
@@ -108,26 +108,29 @@ def base_url_from(value: str) -> str:
     return f"{scheme}://{host}:{port}{slash}{path}"
 
 
-def provider_at(base_url: str, kind: str) -> Provider | None:
-    """Return the row whose service is at the host of this address; None for a host that is nobody's in particular."""
-    host = urlsplit(base_url).hostname
+def _profile_at(base_url: str, kind: str) -> tuple[str, Profile] | None:
+    """Return the name and the profile of the service at this address; None for a host that is nobody's."""
+    host = urlsplit(base_url).hostname or ""
+    if host in BY_HOST:
+        return BY_HOST[host].name, BY_HOST[host]
     rows = (row for row in PROVIDERS.values() if row.kind == kind and row.base_url.startswith("https:"))
-    return next((row for row in rows if host == urlsplit(row.base_url).hostname), None)
+    row = next((row for row in rows if host == urlsplit(row.base_url).hostname), None)
+    return (row.display_name, row.profile) if row else None
 
 
 def upstream_of(provider: Provider, *, base_url: str | None, model: str) -> Upstream:
     """Return the upstream that a row means, before anything is asked.
 
     At another address than the row's own there may be any engine that speaks its API: nothing is assumed of it,
-    unless it is the address of another row.
+    unless it is the address of a service that is known.
     """
-    row: Provider | None = provider
+    name, profile = provider.display_name, provider.profile
     if base_url is not None and provider.is_any_engine:
-        row = provider_at(base_url, provider.kind)
+        name, profile = _profile_at(base_url, provider.kind) or ("The engine", UNKNOWN)
     return Upstream(
-        name=row.display_name if row else "The engine",
+        name=name,
         base_url=(base_url or provider.base_url).rstrip("/"),
         model=model,
         adapter=KINDS[provider.kind],
-        profile=row.profile if row else UNKNOWN,
+        profile=profile,
     )

@@ -30,8 +30,13 @@ from tests.dialogues import OLLAMA_CHAT, OPENAI_CHAT
 
 EXTENSIONS = {
     "$.top_k": "llama.cpp, vLLM, OpenRouter",
-    "$.chat_template_kwargs": "llama.cpp, vLLM",
-    "$.messages[].reasoning_content": "llama.cpp, DeepSeek",
+    "$.chat_template_kwargs": "llama.cpp, vLLM, SGLang",
+    "$.thinking_budget_tokens": "llama.cpp",
+    "$.thinking": "DeepSeek, Z.AI, Moonshot",
+    "$.reasoning": "OpenRouter, Together",
+    "$.cache_control": "OpenRouter",
+    "$.session_id": "OpenRouter",
+    "$.messages[].reasoning_content": "llama.cpp, SGLang, DeepSeek, Z.AI, Moonshot, Fireworks",
     "$.messages[].reasoning": "OpenRouter, vLLM",
 }
 """What is in no type of the SDK: where, and who reads it."""

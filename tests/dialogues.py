@@ -89,6 +89,7 @@ def answer_to(
     request: MessagesRequest | None = None,
     *,
     kind: str = OPENAI_CHAT,
+    profile: Profile | None = None,
     prompt_tokens: int = 100,
     window_tokens: int | None = None,
 ) -> Answered:
@@ -102,6 +103,7 @@ def answer_to(
         prompt_tokens=prompt_tokens,
         window_tokens=window_tokens,
         new_tool_id=lambda: f"toolu_{next(numbers):02}",
+        profile=profile or USUAL_PROFILES[kind],
     )
     events = answer.start()
     try:

@@ -130,6 +130,7 @@ def _answered(case: Path, reads: list[bytes]) -> Answered:
         reads,
         _request(case),
         kind=_kind(case),
+        profile=_profile(case),
         prompt_tokens=estimate_tokens(_sent(case)[0].body),
         window_tokens=_number(case / "window.txt"),
     )

@@ -4,13 +4,289 @@ from __future__ import annotations
 
 from claude_bridge.conversion.profile import Family
 
+_TEMPLATE_ENGINES = ("llama.cpp", "vLLM", "SGLang")
+"""Engines that render the model's own chat template, with the arguments that it takes."""
+
+_LEAVES_THOUGHTS = ("unknown", "vLLM", "SGLang", "LM Studio")
+"""Engines that may leave thoughts in the text: where they were started without a parser for them."""
+
 FAMILIES: tuple[Family, ...] = (
+    # --- OpenAI ---------------------------------------------------------------------------------------------------
     Family(
-        name="OpenAI reasoning models",
-        evidence="OpenAI's guide to reasoning models: none of them takes temperature or top_p; max_tokens is refused",
-        matches=r"(^|/)(o[134]|gpt-5)([-.:]|$)",
+        name="OpenAI o-series",
+        evidence="OpenAI's guide to reasoning models: o1, o3, o4-mini take no temperature, no top_p and no "
+        "parallel_tool_calls",
+        matches=r"(^|/)o[134](-|$)",
         engines=("OpenAI",),
-        changes={"effort_levels": ("low", "medium", "high")},
+        changes={
+            "effort_levels": ("low", "medium", "high"),
+            "refuses": ("temperature", "top_p"),
+            "has_parallel_switch": False,
+        },
+    ),
+    Family(
+        name="GPT-5",
+        evidence="OpenAI's guide to reasoning models, gpt-5, gpt-5-mini, gpt-5-nano: minimal is the lowest level; "
+        "oh-my-pi#5606 for sampling parameters at every host",
+        matches=r"(^|/)gpt-5(-|$)",
+        engines=("OpenAI",),
+        changes={"effort_levels": ("minimal", "low", "medium", "high"), "refuses": ("temperature", "top_p")},
+    ),
+    Family(
+        name="GPT-5.1",
+        evidence="OpenAI's guide to gpt-5.1: none is a level, and the default",
+        matches=r"(^|/)gpt-5\.1(-|$)",
+        engines=("OpenAI",),
+        changes={
+            "effort_levels": ("none", "low", "medium", "high"),
+            "thinks_unasked": False,
+            "refuses": ("temperature", "top_p"),
+        },
+    ),
+    Family(
+        name="GPT-5.2 and later",
+        evidence="OpenAI's API, 2026-03 to 2026-09: xhigh; with function tools Chat Completions takes no effort but "
+        "none, and wants it said (openai-openapi#541, litellm#34569, livekit/agents#5088)",
+        matches=r"(^|/)gpt-(5\.[2-9]|5\.\d\d|[6-9])([-.]|$)",
+        engines=("OpenAI",),
+        changes={
+            "effort_levels": ("none", "low", "medium", "high", "xhigh"),
+            "thinks_unasked": False,
+            "effort_beside_tools": "none",
+            "refuses": ("temperature", "top_p"),
+        },
+    ),
+    Family(
+        name="GPT-5 chat",
+        evidence="OpenAI's model page of gpt-5-chat-latest: it does not reason, and takes no effort",
+        matches=r"(^|/)gpt-5(\.\d+)?-chat",
+        engines=("OpenAI",),
+        changes={"effort_levels": (), "effort_beside_tools": None, "thinks_unasked": True, "refuses": ()},
+    ),
+    Family(
+        name="OpenAI reasoning models elsewhere",
+        evidence="oh-my-pi#5606: every host refuses sampling parameters for o1, o3, o4 and gpt-5",
+        matches=r"(^|/)(o[134](-|$)|gpt-5(\.\d+)?(-(?!chat)|$))",
+        engines=("OpenRouter",),
+        changes={"refuses": ("temperature", "top_p")},
+    ),
+    Family(
+        name="gpt-oss",
+        evidence="gpt-oss model card: low, medium, high, never off; harmony's analysis channel, which an engine "
+        "without its parser leaves in the text (vllm's reasoning/gptoss_reasoning_parser.py)",
+        matches=r"gpt-?oss",
+        changes={
+            "effort_levels": ("low", "medium", "high"),
+            "effort_place": "reasoning_effort",
+            "thinking_switch": None,
+            "think_tags": (
+                ("<|channel|>analysis<|message|>", "<|end|><|start|>assistant<|channel|>final<|message|>"),
+                ("<think>", "</think>"),
+            ),
+        },
+    ),
+    Family(
+        name="gpt-oss at llama.cpp",
+        evidence="llama.cpp's docs for gpt-oss: chat_template_kwargs.reasoning_effort",
+        matches=r"gpt-?oss",
+        engines=("llama.cpp",),
+        changes={"effort_place": "chat_template_kwargs"},
+    ),
+    Family(
+        name="gpt-oss at OpenRouter",
+        evidence="openrouter.ai/docs, reasoning tokens: one object for all models",
+        matches=r"gpt-?oss",
+        engines=("OpenRouter",),
+        changes={"effort_place": "reasoning", "budget_place": None},
+    ),
+    # --- Qwen -----------------------------------------------------------------------------------------------------
+    Family(
+        name="Qwen 3",
+        evidence="Qwen3's chat template: enable_thinking; /no_think in the text is obeyed by some sizes only "
+        "(lmstudio-bug-tracker#632), and would change the prompt",
+        matches=r"qwen-?3",
+        engines=_TEMPLATE_ENGINES,
+        changes={"thinking_switch": "chat_template_kwargs", "switch_name": "enable_thinking"},
+    ),
+    Family(
+        name="Qwen 3 that always thinks, or never",
+        evidence="Qwen3-2507, Qwen3-Coder and Qwen3-Next model cards: thinking or instruct, with no switch",
+        matches=r"qwen-?3.*(thinking|instruct|coder)|qwq",
+        engines=_TEMPLATE_ENGINES,
+        changes={"thinking_switch": None, "budget_place": None},
+    ),
+    Family(
+        name="Qwen whose prompt opens the thoughts",
+        evidence="chat templates of Qwen3-…-Thinking-2507, QwQ-32B and Qwen3.5: the prompt ends in <think>",
+        matches=r"qwen-?3.*thinking|qwq|qwen-?3\.[5-9]",
+        engines=_LEAVES_THOUGHTS,
+        changes={"opens_in_thinking": True},
+    ),
+    Family(
+        name="Qwen 3.8 and later",
+        evidence="Qwen3.8's chat template: reasoning_effort low, medium, xhigh (qwen38-27b-rtx3090#70)",
+        matches=r"qwen-?3\.[89]",
+        engines=_TEMPLATE_ENGINES,
+        changes={"effort_levels": ("low", "medium", "xhigh"), "effort_place": "chat_template_kwargs"},
+    ),
+    Family(
+        name="Qwen 3 at Groq",
+        evidence="console.groq.com/docs/reasoning, qwen/qwen3-32b: effort none or default; earlier thoughts in "
+        "reasoning (changelog of 2025-06-12)",
+        matches=r"qwen-?3",
+        engines=("Groq",),
+        changes={"effort_levels": ("none", "default"), "reasoning_field": "reasoning"},
+    ),
+    # --- DeepSeek -------------------------------------------------------------------------------------------------
+    Family(
+        name="DeepSeek R1",
+        evidence="DeepSeek-R1's chat template: no switch, and the prompt ends in <think>",
+        matches=r"deepseek.*r1",
+        engines=_LEAVES_THOUGHTS,
+        changes={"thinking_switch": None, "effort_levels": (), "opens_in_thinking": True},
+    ),
+    Family(
+        name="DeepSeek V3.1 and later",
+        evidence="chat templates of DeepSeek-V3.1, V3.2 and V4: the switch is named thinking",
+        matches=r"deepseek.*v(3\.[1-9]|[4-9])",
+        engines=_TEMPLATE_ENGINES,
+        changes={"switch_name": "thinking"},
+    ),
+    Family(
+        name="DeepSeek's older names",
+        evidence="api-docs.deepseek.com: deepseek-chat and deepseek-reasoner are the two modes of one model",
+        matches=r"^deepseek-(chat|reasoner)$",
+        engines=("DeepSeek",),
+        changes={"thinking_switch": None, "effort_levels": ()},
+    ),
+    Family(
+        name="DeepSeek's reasoner",
+        evidence="api-docs.deepseek.com: deepseek-reasoner refuses tool_choice",
+        matches=r"^deepseek-reasoner$",
+        engines=("DeepSeek",),
+        changes={"tool_choices": ()},
+    ),
+    # --- GLM, Kimi, MiniMax, Seed ---------------------------------------------------------------------------------
+    Family(
+        name="Kimi K2.5 and later",
+        evidence="platform.kimi.ai/docs, kimi-k2.5 and k2.6: thinking.type; temperature and top_p are fixed; "
+        "openclaw@ced267c: no forced tool while thinking",
+        matches=r"kimi-k2\.[5-9]",
+        engines=("Moonshot",),
+        changes={
+            "thinking_switch": "thinking",
+            "refuses": ("temperature", "top_p"),
+            "forces_while_thinking": False,
+        },
+    ),
+    Family(
+        name="Kimi K2 Thinking",
+        evidence="platform.moonshot.ai/docs/guide/use-kimi-k2-thinking-model: always thinks; no tool can be forced",
+        matches=r"kimi-k2-thinking",
+        engines=("Moonshot", "vLLM", "SGLang"),
+        changes={"thinking_switch": None, "tool_choices": ()},
+    ),
+    Family(
+        name="Kimi K2.5 and later, its template",
+        evidence="chat template of Kimi-K2.5: the switch is named thinking",
+        matches=r"kimi-k2\.[5-9]",
+        engines=_TEMPLATE_ENGINES,
+        changes={"switch_name": "thinking"},
+    ),
+    Family(
+        name="MiniMax M2",
+        evidence="MiniMax-M2's model card: always thinks, and wants its thoughts back; its prompt opens them",
+        matches=r"minimax-?m[2-9]",
+        engines=_LEAVES_THOUGHTS,
+        changes={"thinking_switch": None, "effort_levels": (), "opens_in_thinking": True},
+    ),
+    Family(
+        name="Seed-OSS",
+        evidence="vllm's reasoning/seedoss_reasoning_parser.py: <seed:think>",
+        matches=r"seed-?oss",
+        changes={"think_tags": (("<seed:think>", "</seed:think>"), ("<think>", "</think>"))},
+    ),
+    # --- Gemma, Llama ---------------------------------------------------------------------------------------------
+    Family(
+        name="Gemma 4",
+        evidence="Gemma 4's chat template: enable_thinking, off by default; thoughts in a channel of their own "
+        "(vllm's reasoning/gemma4_reasoning_parser.py)",
+        matches=r"gemma-?4",
+        changes={"think_tags": (("<|channel>thought\n", "<channel|>"), ("<think>", "</think>"))},
+    ),
+    Family(
+        name="models that never think",
+        evidence="model cards of Gemma 1 to 3 and of Llama 2 to 4: no thinking, no switch in their templates",
+        matches=r"gemma-?[123](\D|$)|llama-?[234](?!.*nemotron)",
+        engines=("llama.cpp", "vLLM", "SGLang", "LM Studio", "Together", "Fireworks", "OpenRouter"),
+        changes={"thinking_switch": None, "effort_levels": (), "budget_place": None},
+    ),
+    # --- Mistral --------------------------------------------------------------------------------------------------
+    Family(
+        name="Mistral's models",
+        evidence="mistral-common, and the chat templates of Mistral's models: ids of nine letters and digits, a "
+        "turn of the assistant between tool and user (mistral-vibe#578, hermes-agent#20154), no template arguments",
+        matches=r"(mi[sx]tral|devstral|magistral|codestral)",
+        engines=("unknown", "llama.cpp", "vLLM", "SGLang", "LM Studio", "OpenRouter"),
+        changes={"tool_id_length": 9, "user_follows_tool": False, "thinking_switch": None, "effort_levels": ()},
+    ),
+    Family(
+        name="Magistral",
+        evidence="Magistral's model cards: [THINK] from 2507 on, <think> before",
+        matches=r"magistral",
+        changes={"think_tags": (("[THINK]", "[/THINK]"), ("<think>", "</think>"))},
+    ),
+    Family(
+        name="Mistral that can think",
+        evidence="docs.mistral.ai/capabilities/reasoning/adjustable, 2026-03: reasoning_effort high or none, none by "
+        "default",
+        matches=r"mistral-(small-(latest|4|26)|medium-(latest|3\.5|3-5|26))|magistral",
+        engines=("Mistral",),
+        changes={"effort_levels": ("none", "high"), "thinks_unasked": False},
+    ),
+    # --- Gemini, Grok, Claude -------------------------------------------------------------------------------------
+    Family(
+        name="Gemini 2.5 Flash",
+        evidence="ai.google.dev/gemini-api/docs/openai: of the 2.5 models only those that are not Pro can be off",
+        matches=r"gemini-2\.5-flash",
+        engines=("Gemini",),
+        changes={"effort_levels": ("none", "low", "medium", "high")},
+    ),
+    Family(
+        name="Gemini before 2.5",
+        evidence="ai.google.dev/gemini-api/docs/thinking: thinking began with 2.5",
+        matches=r"gemini-(1|2\.0)|gemma",
+        engines=("Gemini",),
+        changes={"effort_levels": ()},
+    ),
+    Family(
+        name="Grok that can be told how hard",
+        evidence="docs.x.ai, reasoning guide of 2026-06, grok-4.3: none, low, medium, high; low by default",
+        matches=r"grok-4\.[3-9]",
+        engines=("xAI",),
+        changes={"effort_levels": ("none", "low", "medium", "high")},
+    ),
+    Family(
+        name="Grok 3 mini",
+        evidence="docs.x.ai, reasoning guide of 2025: low or high, and its thoughts can be read",
+        matches=r"grok-3-mini",
+        engines=("xAI",),
+        changes={"effort_levels": ("low", "high")},
+    ),
+    Family(
+        name="Claude at OpenRouter",
+        evidence="openrouter.ai/docs, prompt caching: Anthropic's models only cache what cache_control asks for "
+        "(vscode#312939); thinking with a forced tool is refused",
+        matches=r"^~?anthropic/|claude",
+        engines=("OpenRouter",),
+        changes={"asks_for_cache": True, "forces_while_thinking": False},
+    ),
+    Family(
+        name="what can't stop thinking at OpenRouter",
+        evidence="openrouter.ai/api/v1/models, reasoning.mandatory, 2026-08 (dendrux#44, claude-code-router#1215)",
+        matches=r"deepseek-r1|gpt-5(-(?!chat)|$)|/o[134](-|$)|gpt-?oss|gemini-(2\.5-pro|3)|grok-4|minimax-m|thinking|step-3",
+        engines=("OpenRouter",),
+        changes={"thinking_switch": None},
     ),
 )
 """From the general to the particular: of two rows that match, the later one has the last word."""

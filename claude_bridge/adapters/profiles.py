@@ -16,13 +16,17 @@ from claude_bridge.conversion.profile import MessagesProfile, Profile
 
 UNKNOWN = Profile(name="unknown", evidence="what any OpenAI-compatible engine accepts")
 
+# --- services ---------------------------------------------------------------------------------------------------
+
 OPENAI = Profile(
     name="OpenAI",
-    evidence="types of the openai SDK 3.54: max_tokens is deprecated and refused by reasoning models",
+    evidence="types of the openai SDK 3.54: max_tokens is deprecated and refused by reasoning models; "
+    "prompt_cache_key and user",
     max_tokens_field="max_completion_tokens",
     has_strict=True,
     has_parallel_switch=True,
-    has_user=True,
+    user_field="user",
+    session_field="prompt_cache_key",
 )
 
 ANTHROPIC = Profile(
@@ -31,11 +35,122 @@ ANTHROPIC = Profile(
     messages=MessagesProfile(is_anthropic=True),
 )
 
+OPENROUTER = Profile(
+    name="OpenRouter",
+    evidence="openrouter.ai/docs, 2026-08: reasoning tokens (reasoning.enabled, effort, max_tokens; reasoning_details "
+    "go back as they came), parameters, provider routing (session_id); claude-code-router#1238 for what can't be off",
+    reasoning_field="reasoning",
+    has_top_k=True,
+    has_strict=True,
+    has_parallel_switch=True,
+    user_field="user",
+    session_field="session_id",
+    effort_levels=("minimal", "low", "medium", "high", "xhigh"),
+    effort_place="reasoning",
+    thinking_switch="reasoning",
+    budget_place="reasoning",
+)
+
+GROQ = Profile(
+    name="Groq",
+    evidence="console.groq.com/docs, 2026-10: streaming and tools exclude structured outputs; req_llm#772: "
+    "reasoning_content in the history is refused; effort levels by model",
+    max_tokens_field="max_completion_tokens",
+    has_parallel_switch=True,
+    structured_output=None,
+    user_field="user",
+)
+
+DEEPSEEK = Profile(
+    name="DeepSeek",
+    evidence="api-docs.deepseek.com/guides/thinking_mode, V4, 2026-07: thinking.type, effort high and max, "
+    "reasoning_content must go back with calls (hermes-agent#17341: empty is refused, a space is not); "
+    "json_object only; oh-my-pi: no forced tool while thinking",
+    reasoning_field="reasoning_content",
+    reasoning_placeholder=" ",
+    sees_images=False,
+    forces_while_thinking=False,
+    structured_output="json_object",
+    effort_levels=("high", "max"),
+    thinking_switch="thinking",
+)
+
+MISTRAL = Profile(
+    name="Mistral",
+    evidence="mistral-common 1.11 (ids of nine letters and digits; before 1.11.1 no user after a tool, zed#37021); "
+    "eca#231 and crush#1590: unknown fields such as max_completion_tokens and reasoning_content are refused",
+    tool_id_length=9,
+    user_follows_tool=False,
+    has_parallel_switch=True,
+    has_stream_options=False,
+)
+
+GEMINI = Profile(
+    name="Gemini",
+    evidence="ai.google.dev/gemini-api/docs/openai, 2026-09: reasoning_effort; unknown fields are refused "
+    "(cursor-byok#112); no JSON beside tools (ai-manus#101); thought signatures, and the word that stands for none",
+    structured_beside_tools=False,
+    effort_levels=("low", "medium", "high"),
+)
+
+XAI = Profile(
+    name="xAI",
+    evidence="docs.x.ai, REST reference and reasoning guide, 2026-08; which models take reasoning_effort: "
+    "hermes-agent#23435, asked of api.x.ai",
+    max_tokens_field="max_completion_tokens",
+    has_strict=True,
+    has_parallel_switch=True,
+    user_field="user",
+)
+
+TOGETHER = Profile(
+    name="Together",
+    evidence="docs.together.ai, 2026-07: reasoning.enabled for hybrid models, reasoning_effort for gpt-oss, top_k",
+    has_top_k=True,
+    thinking_switch="reasoning",
+)
+
+FIREWORKS = Profile(
+    name="Fireworks",
+    evidence="docs.fireworks.ai, 2026-06: reasoning_effort, reasoning_content goes back, prompt_cache_key keeps a "
+    "session on one replica, top_k",
+    reasoning_field="reasoning_content",
+    has_top_k=True,
+    has_parallel_switch=True,
+    user_field="user",
+    session_field="prompt_cache_key",
+    effort_levels=("none", "low", "medium", "high"),
+)
+
+ZAI = Profile(
+    name="Z.AI",
+    evidence="docs.z.ai, thinking mode and API reference, GLM-4.5 to 5.1, 2026-06: thinking.type, thoughts go back in "
+    "tool loops, tool_choice is auto only, response_format is json_object only",
+    reasoning_field="reasoning_content",
+    tool_choices=(),
+    structured_output="json_object",
+    thinking_switch="thinking",
+)
+
+MOONSHOT = Profile(
+    name="Moonshot",
+    evidence="platform.kimi.ai/docs, 2026-06: prompt_cache_key; reasoning_content must go back with calls while "
+    "thinking (nanobot#946: not empty)",
+    reasoning_field="reasoning_content",
+    reasoning_placeholder=" ",
+    session_field="prompt_cache_key",
+)
+
+# --- engines ----------------------------------------------------------------------------------------------------
+
 LLAMA_CPP = Profile(
     name="llama.cpp",
-    evidence="xllamacpp 2026.10.11549; llama.cpp#21943 and #20867 for grammars, PR #22536 for images in tool results",
+    evidence="xllamacpp 2026.10.11549: a tool choice by name is not obeyed; llama.cpp#21943 and #20867 for grammars, "
+    "PR #22536 for images in tool results, discussion #21445 for thinking_budget_tokens",
     reasoning_field="reasoning_content",
-    thinking_switch=True,
+    tool_choices=("required",),
+    thinking_switch="chat_template_kwargs",
+    budget_place="thinking_budget_tokens",
     has_top_k=True,
     has_parallel_switch=True,
     compiles_grammar=True,
@@ -46,6 +161,7 @@ EMBEDDED = Profile(
     name="llama.cpp",
     evidence="xllamacpp 2026.10.11549 with the SmolLM2 model of `bridge try`, which sees no images",
     sees_images=False,
+    tool_choices=("required",),
     has_top_k=True,
     compiles_grammar=True,
     ignores_model_name=True,
@@ -53,14 +169,49 @@ EMBEDDED = Profile(
 
 VLLM = Profile(
     name="vLLM",
-    evidence="vLLM's OpenAI protocol module: chat_template_kwargs, top_k, parallel_tool_calls; vllm#43203 for images",
-    thinking_switch=True,
+    evidence="vLLM's chat_completion/protocol.py, 2026-09: reasoning in messages, chat_template_kwargs, top_k, "
+    "parallel_tool_calls; vllm#43203 for images",
+    reasoning_field="reasoning",
+    thinking_switch="chat_template_kwargs",
     has_top_k=True,
     has_parallel_switch=True,
 )
 
-BY_OWNER: dict[str, Profile] = {"llamacpp": LLAMA_CPP, "vllm": VLLM}
+SGLANG = Profile(
+    name="SGLang",
+    evidence="SGLang's entrypoints/openai/protocol.py, 2026-08: reasoning_content in messages, chat_template_kwargs, "
+    "top_k, parallel_tool_calls; sglang#28792 for strict templates",
+    reasoning_field="reasoning_content",
+    thinking_switch="chat_template_kwargs",
+    has_top_k=True,
+    has_parallel_switch=True,
+)
+
+LM_STUDIO = Profile(
+    name="LM Studio",
+    evidence="lmstudio.ai/docs, API changelog up to 0.4: tool_choice is a word; lmstudio-bug-tracker#2220 and #2236 "
+    "for grammars, #1933 and #2057 for thinking; levels as openclaw found them",
+    tool_choices=("required",),
+    has_top_k=True,
+    compiles_grammar=True,
+    effort_levels=("none", "minimal", "low", "medium", "high", "xhigh"),
+)
+
+BY_OWNER: dict[str, Profile] = {
+    "llamacpp": LLAMA_CPP,
+    "vllm": VLLM,
+    "sglang": SGLANG,
+    "organization_owner": LM_STUDIO,
+}
 """Profiles by what GET /models gives as ``owned_by``: the engine's own word for itself."""
+
+BY_HOST: dict[str, Profile] = {
+    "api.z.ai": ZAI,
+    "open.bigmodel.cn": ZAI,
+    "api.moonshot.ai": MOONSHOT,
+    "api.moonshot.cn": MOONSHOT,
+}
+"""Profiles of services that are no provider of their own, by where they are."""
 
 OLLAMA = Profile(
     name="Ollama",

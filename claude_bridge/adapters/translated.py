@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from claude_bridge.adapters.base import AnswerTerms, StreamDecoder
 from claude_bridge.conversion.answer import AnswerStream, Repair
 from claude_bridge.conversion.deltas import UsageReport
+from claude_bridge.conversion.profile import Profile
 from claude_bridge.errors import BridgeError
 from claude_bridge.wire.anthropic import MessagesRequest, Piece
 
@@ -16,7 +17,7 @@ class TranslatedAnswer:
 
     speaks_first = True
 
-    def __init__(self, request: MessagesRequest, decoder: StreamDecoder, terms: AnswerTerms) -> None:
+    def __init__(self, request: MessagesRequest, decoder: StreamDecoder, profile: Profile, terms: AnswerTerms) -> None:
         self.begun = False
         self._decoder = decoder
         self._stream = AnswerStream(
@@ -26,6 +27,7 @@ class TranslatedAnswer:
             prompt_tokens=terms.prompt_tokens,
             window_tokens=terms.window_tokens,
             new_tool_id=terms.new_tool_id,
+            profile=profile,
         )
 
     @property

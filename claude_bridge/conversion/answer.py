@@ -21,8 +21,10 @@ from claude_bridge.conversion.deltas import (
     UsageReport,
 )
 from claude_bridge.conversion.json_text import as_json_text, is_json, join_arguments
+from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.stop_reasons import StopSequenceCutter
-from claude_bridge.conversion.thinking import ThinkTagSplitter
+from claude_bridge.conversion.think_tags import ThinkTagSplitter
+from claude_bridge.conversion.thinking import wished_thinking
 from claude_bridge.conversion.tool_input import mend_input
 from claude_bridge.conversion.tool_names import called_tool, engine_name
 from claude_bridge.errors import BridgeError
@@ -60,13 +62,15 @@ class AnswerStream:
         prompt_tokens: int,
         window_tokens: int | None,
         new_tool_id: Callable[[], str],
+        profile: Profile,
     ) -> None:
         """``prompt_tokens`` is an estimate; ``window_tokens`` the engine's context window (None: not known)."""
         self.repairs: list[Repair] = []
         self._window_tokens = window_tokens
         self._cutter = StopSequenceCutter(request.stop_sequences) if request.stop_sequences else None
         gatherer = _ToolCallGatherer(request.tools or (), new_tool_id, self.repairs)
-        stages: list[_Stage | None] = [ThinkTagSplitter(), self._cutter, gatherer]
+        opened = profile.opens_in_thinking and (wished_thinking(request).thinks or not profile.can_stop_thinking)
+        stages: list[_Stage | None] = [ThinkTagSplitter(profile.think_tags, opened=opened), self._cutter, gatherer]
         self._stages: list[_Stage] = [stage for stage in stages if stage is not None]
         self._assembler = MessageAssembler(
             message_id=message_id, request_id=request_id, model=request.model, prompt_tokens=prompt_tokens

@@ -7,6 +7,11 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
+ToolChoiceForm = Literal["required", "named"]
+"""How a tool can be forced: any of them, or one by its name."""
+
+SamplingParameter = Literal["temperature", "top_p"]
+
 
 class MessagesProfile(Struct, frozen=True, kw_only=True):
     """How one engine speaks Anthropic's Messages API itself. The defaults are what is safe with an unknown one."""
@@ -25,25 +30,73 @@ class Profile(Struct, frozen=True, kw_only=True):
     name: str
     evidence: str
     """Engine, version seen and where it is written down."""
-    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+
+    # --- the conversation -------------------------------------------------------------------------------------
+
     reasoning_field: Literal["reasoning_content", "reasoning", "thinking"] | None = None
     """The message field in which earlier reasoning is sent back; None: it is left out."""
-    effort_levels: tuple[str, ...] = ()
-    """What ``reasoning_effort`` may be, lowest first; empty: the field is not sent."""
-    thinking_switch: bool = False
-    """Whether ``chat_template_kwargs.enable_thinking`` turns thinking off and on."""
+    reasoning_placeholder: str | None = None
+    """What that field says of a call whose thoughts nobody knows, where a call without any is refused."""
     sees_images: bool = True
     """Whether images are sent at all; a model that can't see answers with an error, which names the cause."""
     images_in_tool_results: bool = False
+    user_follows_tool: bool = True
+    """Whether a user's message may come right after a tool's; else the assistant says a word between them."""
+    tool_id_length: int | None = None
+    """How many letters and digits a tool call's id must have; None: any id will do."""
     continues_prefill: bool = False
     """Whether a last assistant turn is continued, not answered."""
+
+    # --- parameters -------------------------------------------------------------------------------------------
+
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    refuses: tuple[SamplingParameter, ...] = ()
+    """Parameters that must not be sent with any but their default value."""
     has_top_k: bool = False
     has_strict: bool = False
     has_parallel_switch: bool = False
     """Whether ``parallel_tool_calls`` is read."""
-    has_user: bool = False
+    tool_choices: tuple[ToolChoiceForm, ...] = ("required", "named")
+    """How a tool can be forced; what is missing is asked for in words."""
+    forces_while_thinking: bool = True
+    """Whether a tool can be forced while the model thinks."""
+    structured_output: Literal["json_schema", "json_object"] | None = "json_schema"
+    """What ``response_format`` may be; without json_schema the schema is told in words."""
+    structured_beside_tools: bool = True
+    """Whether ``response_format`` may stand beside tools."""
+    user_field: Literal["user", "safety_identifier"] | None = None
+    """Where it is told who asks."""
+    session_field: Literal["prompt_cache_key", "session_id", "user"] | None = None
+    """Where it is told which requests belong together, so that they find the cache of one another."""
+    has_stream_options: bool = True
+    """Whether ``stream_options`` is known; without it the usage comes unasked."""
+    asks_for_cache: bool = False
+    """Whether the prompt is only cached if ``cache_control`` asks for it."""
     compiles_grammar: bool = False
     """Whether tool schemas become a grammar, which some keywords break."""
+    ignores_model_name: bool = False
+    """Whether any model name gets the one model that is loaded."""
+
+    # --- thinking ---------------------------------------------------------------------------------------------
+
+    effort_levels: tuple[str, ...] = ()
+    """How hard the model can be told to think, lowest first; "none" among them turns thinking off."""
+    effort_place: Literal["reasoning_effort", "reasoning", "chat_template_kwargs"] = "reasoning_effort"
+    """Where the level is told; in the latter two as a field of that object."""
+    effort_beside_tools: str | None = None
+    """The only level that is accepted beside tools; None: any is."""
+    thinks_unasked: bool = True
+    """Whether the model thinks unless it is told not to; else a client that leaves the effort open gets the middle."""
+    thinking_switch: Literal["chat_template_kwargs", "thinking", "reasoning"] | None = None
+    """Which field turns thinking off and on."""
+    switch_name: str = "enable_thinking"
+    """The name of the switch in ``chat_template_kwargs``, which the model's template gives it."""
+    budget_place: Literal["reasoning", "thinking_budget_tokens"] | None = None
+    """Where a budget of thinking tokens is told; None: it only chooses the level."""
+    think_tags: tuple[tuple[str, str], ...] = (("<think>", "</think>"),)
+    """What thoughts stand between at the start of the text, where an engine leaves them there."""
+    opens_in_thinking: bool = False
+    """Whether the prompt itself opens the thoughts, so that an engine that leaves them in the text never opens them."""
     thinks: bool = False
     """Whether Ollama's ``think`` is sent: always to a model that can think, never to one that can't."""
     think_levels: tuple[str, ...] = ()
@@ -52,8 +105,11 @@ class Profile(Struct, frozen=True, kw_only=True):
     """How long Ollama keeps the model in memory after an answer."""
     messages: MessagesProfile = MessagesProfile()
     """How it speaks Anthropic's own API."""
-    ignores_model_name: bool = False
-    """Whether any model name gets the one model that is loaded."""
+
+    @property
+    def can_stop_thinking(self) -> bool:
+        """Whether there is a way to tell the model not to think."""
+        return self.thinking_switch is not None or "none" in self.effort_levels
 
 
 class Family(Struct, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ import anyio
 import msgspec
 from msgspec import Struct
 
-from claude_bridge.adapters.profiles import LLAMA_CPP, UNKNOWN, engine_by_owner
+from claude_bridge.adapters.profiles import LLAMA_CPP, LM_STUDIO, UNKNOWN, engine_by_owner
 from claude_bridge.errors import BridgeError, SetupError, UpstreamBrokenError, UpstreamError
 from claude_bridge.providers import PROVIDERS, Upstream, upstream_of
 from claude_bridge.upstream.client import FetchedDocument, UpstreamClient, is_loopback
@@ -196,8 +196,8 @@ async def _list_engine(place: Place, base_url: str, models: Sequence[DescribedMo
     upstream = place.upstream
     profile = engine_by_owner(model.owned_by for model in models) or upstream.profile
     root = base_url.removesuffix("/v1")
-    if profile is UNKNOWN and not tells_more_than_names(models):
-        if await _is_ollama(place):
+    if profile in (UNKNOWN, LM_STUDIO) and not tells_more_than_names(models):
+        if profile is UNKNOWN and await _is_ollama(place):
             return await _list_ollama(place)
         studio = await _list_lm_studio(place, root)
         if studio is not None:

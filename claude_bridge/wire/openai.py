@@ -46,20 +46,22 @@ class Function(Struct, frozen=True):
 
 
 class ToolCall(Struct, frozen=True, kw_only=True):
-    """A tool call of an assistant message."""
+    """A tool call of an assistant message. ``extra_content`` is Gemini's, with the signature of the thought."""
 
     id: str
     type: Literal["function"] = "function"
     function: Function
+    extra_content: dict[str, Any] | UnsetType = UNSET
 
 
 class ChatMessage(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One message. ``content`` may be None only beside tool calls."""
+    """One message. ``content`` may be None only beside tool calls; ``reasoning_details`` is OpenRouter's."""
 
     role: Literal["system", "user", "assistant", "tool"]
     content: str | list[ContentPart] | None
     reasoning_content: str | UnsetType = UNSET
     reasoning: str | UnsetType = UNSET
+    reasoning_details: list[Any] | UnsetType = UNSET
     tool_calls: list[ToolCall] | UnsetType = UNSET
     tool_call_id: str | UnsetType = UNSET
 
@@ -101,10 +103,10 @@ class JsonSchema(Struct, frozen=True, kw_only=True):
 
 
 class ResponseFormat(Struct, frozen=True, kw_only=True):
-    """The shape of the answer."""
+    """The shape of the answer; ``json_schema`` goes with the type of that name."""
 
-    type: Literal["json_schema"] = "json_schema"
-    json_schema: JsonSchema
+    type: Literal["json_schema", "json_object"]
+    json_schema: JsonSchema | UnsetType = UNSET
 
 
 class StreamOptions(Struct, frozen=True):
@@ -114,7 +116,11 @@ class StreamOptions(Struct, frozen=True):
 
 
 class ChatRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """POST /chat/completions. ``messages`` comes last but for tools: the field order is part of our bytes."""
+    """POST /chat/completions. ``messages`` comes last but for tools: the field order is part of our bytes.
+
+    ``reasoning`` is OpenRouter's, ``thinking`` that of DeepSeek, GLM and Kimi, ``thinking_budget_tokens`` llama.cpp's,
+    ``chat_template_kwargs`` of engines that render a model's own template, ``cache_control`` Anthropic's.
+    """
 
     model: str
     stream: Literal[True]
@@ -125,11 +131,17 @@ class ChatRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     top_p: float | UnsetType = UNSET
     top_k: int | UnsetType = UNSET
     reasoning_effort: str | UnsetType = UNSET
-    chat_template_kwargs: dict[str, bool] | UnsetType = UNSET
+    reasoning: dict[str, bool | int | str] | UnsetType = UNSET
+    thinking: dict[str, str] | UnsetType = UNSET
+    thinking_budget_tokens: int | UnsetType = UNSET
+    chat_template_kwargs: dict[str, bool | str] | UnsetType = UNSET
     response_format: ResponseFormat | UnsetType = UNSET
     tool_choice: Literal["auto", "required", "none"] | NamedToolChoice | UnsetType = UNSET
     parallel_tool_calls: bool | UnsetType = UNSET
+    cache_control: dict[str, str] | UnsetType = UNSET
     prompt_cache_key: str | UnsetType = UNSET
+    session_id: str | UnsetType = UNSET
+    safety_identifier: str | UnsetType = UNSET
     user: str | UnsetType = UNSET
     tools: list[ToolDeclaration] | UnsetType = UNSET
     messages: list[ChatMessage]

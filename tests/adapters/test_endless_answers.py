@@ -14,7 +14,7 @@ from claude_bridge.adapters import ADAPTERS
 from claude_bridge.conversion.answer import AnswerStream
 from claude_bridge.conversion.assembler import MAX_ANSWER_CHARS
 from claude_bridge.errors import UpstreamBrokenError
-from tests.dialogues import OLLAMA_CHAT, OPENAI_CHAT, UPSTREAM, a_request, chunk, line, ndjson, sse
+from tests.dialogues import OLLAMA_CHAT, OPENAI_CHAT, UPSTREAM, USUAL_PROFILES, a_request, chunk, line, ndjson, sse
 
 MIB = 1024 * 1024
 READ_BYTES = 256 * 1024
@@ -98,6 +98,7 @@ def play(stream: Endless, length: int, **asked: Any) -> tuple[int, bool]:
         prompt_tokens=1,
         window_tokens=None,
         new_tool_id=lambda: f"toolu_{next(numbers)}",
+        profile=USUAL_PROFILES[stream.kind],
     )
     answer.start()
     taken = 0

@@ -11,7 +11,6 @@ import pytest
 from claude_bridge.adapters import profiles
 from claude_bridge.adapters.base import TokenLimits
 from claude_bridge.adapters.ollama_chat import OLLAMA_CHAT as ADAPTER
-from claude_bridge.adapters.ollama_chat.request import CALL_ANY_TOOL, CALL_THIS_TOOL
 from claude_bridge.conversion.deltas import (
     Delta,
     Failure,
@@ -27,6 +26,7 @@ from claude_bridge.conversion.deltas import (
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.tokens import IMAGE_TOKENS, estimate_tokens
 from claude_bridge.conversion.tool_names import engine_name
+from claude_bridge.conversion.wishes import CALL_ANY_TOOL, CALL_THIS_TOOL
 from claude_bridge.errors import InvalidRequestError, PromptTooLongError, UpstreamBrokenError
 from claude_bridge.wire.anthropic import MessagesRequest
 from claude_bridge.wire.anthropic_json import parse_count_tokens_request

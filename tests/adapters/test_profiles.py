@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -10,9 +11,10 @@ from msgspec.structs import fields, replace
 
 from claude_bridge.adapters import ADAPTERS, profiles
 from claude_bridge.adapters.families import FAMILIES
+from claude_bridge.conversion.assembler import UNSIGNED
 from claude_bridge.conversion.profile import Family, Profile
-from claude_bridge.wire.anthropic import MessagesRequest
-from tests.dialogues import OLLAMA_CHAT, a_request, sent, sent_body
+from claude_bridge.wire.anthropic import MessagesRequest, TextBlock, ThinkingBlock
+from tests.dialogues import OLLAMA_CHAT, a_request, answered, chunk, folded, sent, sent_body, sse
 
 ROWS = [row for row in vars(profiles).values() if isinstance(row, Profile)]
 
@@ -57,32 +59,165 @@ def test_reasoning_field(field: str) -> None:
     assert having["messages"][0] == {"role": "assistant", "content": "a", field: "hm"}
 
 
-def test_effort_levels() -> None:
-    request = a_request(thinking={"type": "adaptive"}, output_config={"effort": "max"})
-    without, having = _both(request, effort_levels=("low", "medium"))
-    assert "reasoning_effort" not in without
-    assert having["reasoning_effort"] == "medium"
-    assert _losses(request) == ["$.output_config.effort"]
-    assert _losses(request, effort_levels=("low",)) == []
+def test_reasoning_placeholder() -> None:
+    said = {"role": "assistant", "content": "a"}
+    result = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": "r"}]}
+    request = a_request(messages=[said, {"role": "user", "content": "b"}, CALL, result])
+    _, having = _both(request, reasoning_field="reasoning_content", reasoning_placeholder=" ")
+    assert "reasoning_content" not in having["messages"][0], "only calls need one"
+    assert having["messages"][2]["reasoning_content"] == " "
 
 
-def test_effort_levels_are_not_sent_where_the_engine_decides() -> None:
-    assert "reasoning_effort" not in sent_body(a_request(thinking={"type": "adaptive"}), _with(effort_levels=("low",)))
+# --- thinking -------------------------------------------------------------------------------------------------
+
+ADAPTIVE = {"type": "adaptive"}
+OFF = {"type": "disabled"}
+BUDGET = {"type": "enabled", "budget_tokens": 2048}
+
+
+def _thinking(thinking: Any, effort: str | None = None, **flags: Any) -> dict[str, Any]:
+    """Return the fields that tell of thinking."""
+    fields = {} if thinking is None else {"thinking": thinking}
+    body = sent_body(a_request(output_config={"effort": effort}, **fields), _with(**flags))
+    return {key: body[key] for key in body if key not in sent_body(a_request())}
+
+
+LEVELS = ("low", "medium", "high")
+THINK = ("<think>", "</think>")
 
 
 @pytest.mark.parametrize(
-    ("thinking", "enabled"), [({"type": "adaptive"}, True), ({"type": "disabled"}, False), (None, False)]
+    ("thinking", "effort", "levels", "told"),
+    [
+        (ADAPTIVE, "max", ("low", "medium"), {"reasoning_effort": "medium"}),
+        (ADAPTIVE, "low", ("none", "high"), {"reasoning_effort": "high"}),
+        (ADAPTIVE, None, LEVELS, {}),
+        (BUDGET, None, LEVELS, {"reasoning_effort": "low"}),
+        (None, "high", LEVELS, {"reasoning_effort": "low"}),
+        (None, "high", ("none", *LEVELS), {"reasoning_effort": "none"}),
+        (OFF, None, ("none", *LEVELS), {"reasoning_effort": "none"}),
+    ],
 )
-def test_thinking_switch(thinking: Any, enabled: bool) -> None:
-    without, having = _both(a_request(thinking=thinking), thinking_switch=True)
-    assert "chat_template_kwargs" not in without
-    assert having["chat_template_kwargs"] == {"enable_thinking": enabled}
+def test_effort_levels(thinking: Any, effort: str | None, levels: tuple[str, ...], told: dict[str, Any]) -> None:
+    assert _thinking(thinking, effort) == {}
+    assert _thinking(thinking, effort, effort_levels=levels) == told
 
 
-def test_a_budget_without_any_switch_is_a_loss() -> None:
-    request = a_request(thinking={"type": "enabled", "budget_tokens": 2048})
-    assert _losses(request) == ["$.thinking.budget_tokens"]
-    assert _losses(request, thinking_switch=True) == []
+def test_effort_beside_tools() -> None:
+    fields = {"thinking": ADAPTIVE, "output_config": {"effort": "high"}, "tools": [TOOL]}
+    flags: dict[str, Any] = {"effort_levels": ("none", *LEVELS), "effort_beside_tools": "none"}
+    assert sent_body(a_request(**fields), _with(**flags))["reasoning_effort"] == "none"
+    assert _losses(a_request(**fields), **flags) == ["$.thinking"]
+    assert sent_body(a_request(**fields | {"tools": []}), _with(**flags))["reasoning_effort"] == "high"
+    assert sent_body(a_request(tools=[TOOL]), _with(**flags))["reasoning_effort"] == "none"
+
+
+def test_thinks_unasked() -> None:
+    levels = ("none", "low", "medium", "high")
+    assert _thinking(ADAPTIVE, effort_levels=levels) == {}
+    assert _thinking(ADAPTIVE, effort_levels=levels, thinks_unasked=False) == {"reasoning_effort": "medium"}
+
+
+@pytest.mark.parametrize(
+    ("place", "on", "off"),
+    [
+        ("reasoning_effort", {"reasoning_effort": "high"}, {}),
+        ("reasoning", {"reasoning": {"effort": "high"}}, {}),
+        ("chat_template_kwargs", {"chat_template_kwargs": {"reasoning_effort": "high"}}, {}),
+    ],
+)
+def test_effort_place(place: Any, on: dict[str, Any], off: dict[str, Any]) -> None:
+    flags = {"effort_levels": LEVELS, "effort_place": place}
+    assert _thinking(ADAPTIVE, "high", **flags) == on
+    switch = {"thinking_switch": "thinking"}
+    assert _thinking(ADAPTIVE, "high", **flags, **switch) == on | {"thinking": {"type": "enabled"}}
+    assert _thinking(OFF, **flags, **switch) == {"thinking": {"type": "disabled"}}, "the switch says enough"
+
+
+@pytest.mark.parametrize(
+    ("switch", "on", "off"),
+    [
+        (
+            "chat_template_kwargs",
+            {"chat_template_kwargs": {"enable_thinking": True}},
+            {"chat_template_kwargs": {"enable_thinking": False}},
+        ),
+        ("thinking", {"thinking": {"type": "enabled"}}, {"thinking": {"type": "disabled"}}),
+        ("reasoning", {"reasoning": {"enabled": True}}, {"reasoning": {"enabled": False}}),
+    ],
+)
+def test_thinking_switch(switch: Any, on: dict[str, Any], off: dict[str, Any]) -> None:
+    assert _thinking(ADAPTIVE, thinking_switch=switch) == on
+    assert _thinking(OFF, thinking_switch=switch) == off
+    assert _thinking(None, "high", thinking_switch=switch) == off, "helper requests name an effort all the same"
+
+
+def test_a_switch_and_a_level_stand_in_one_object() -> None:
+    flags = {"thinking_switch": "reasoning", "effort_levels": LEVELS, "effort_place": "reasoning"}
+    assert _thinking(ADAPTIVE, "high", **flags) == {"reasoning": {"enabled": True, "effort": "high"}}
+    flags = {"thinking_switch": "chat_template_kwargs", "effort_levels": LEVELS, "effort_place": "chat_template_kwargs"}
+    assert _thinking(ADAPTIVE, "high", **flags) == {
+        "chat_template_kwargs": {"enable_thinking": True, "reasoning_effort": "high"}
+    }
+
+
+def test_switch_name() -> None:
+    told = _thinking(ADAPTIVE, thinking_switch="chat_template_kwargs", switch_name="thinking")
+    assert told == {"chat_template_kwargs": {"thinking": True}}
+
+
+def test_budget_place() -> None:
+    assert _thinking(BUDGET, budget_place="thinking_budget_tokens") == {"thinking_budget_tokens": 2048}
+    told = _thinking(BUDGET, budget_place="reasoning", effort_levels=LEVELS, effort_place="reasoning")
+    assert told == {"reasoning": {"max_tokens": 2048}}, "in place of a level"
+    assert _thinking(ADAPTIVE, budget_place="thinking_budget_tokens") == {}
+
+
+@pytest.mark.parametrize(
+    ("thinking", "effort", "flags", "lost"),
+    [
+        (ADAPTIVE, "high", {}, ["$.output_config.effort"]),
+        (ADAPTIVE, "high", {"thinking_switch": "thinking"}, ["$.output_config.effort"]),
+        (ADAPTIVE, "high", {"effort_levels": LEVELS}, []),
+        (ADAPTIVE, None, {}, []),
+        (None, "high", {}, []),
+        (BUDGET, None, {}, ["$.thinking.budget_tokens"]),
+        (BUDGET, None, {"effort_levels": LEVELS}, []),
+        (BUDGET, None, {"budget_place": "reasoning"}, []),
+        (OFF, None, {"effort_levels": LEVELS}, ["$.thinking"]),
+        (None, None, {"effort_levels": LEVELS}, []),
+        (OFF, None, {"effort_levels": LEVELS, "thinking_switch": "thinking"}, []),
+        (OFF, None, {"effort_levels": ("none", "low")}, []),
+    ],
+)
+def test_what_of_thinking_is_lost_is_told(
+    thinking: Any, effort: str | None, flags: dict[str, Any], lost: list[str]
+) -> None:
+    fields = {} if thinking is None else {"thinking": thinking}
+    assert _losses(a_request(output_config={"effort": effort}, **fields), **flags) == lost
+
+
+def test_think_tags() -> None:
+    events = answered(
+        [sse(chunk(content="[THINK]a[/THINK]b"), chunk("stop"))], profile=_with(think_tags=(("[THINK]", "[/THINK]"),))
+    )
+    assert folded(events).content == [ThinkingBlock("a", UNSIGNED), TextBlock("b")]
+
+
+@pytest.mark.parametrize(
+    ("thinking", "flags", "inside"),
+    [
+        (ADAPTIVE, {"thinking_switch": "chat_template_kwargs"}, True),
+        (OFF, {"thinking_switch": "chat_template_kwargs"}, False),
+        (OFF, {}, True),
+    ],
+    ids=["switched on", "switched off", "no switch"],
+)
+def test_opens_in_thinking(thinking: Any, flags: dict[str, Any], inside: bool) -> None:
+    profile = _with(opens_in_thinking=True, **flags)
+    said = [sse(chunk(content="a</think>b"), chunk("stop"))]
+    content = folded(answered(said, a_request(thinking=thinking), profile=profile)).content
+    assert content == ([ThinkingBlock("a", UNSIGNED), TextBlock("b")] if inside else [TextBlock("a</think>b")])
 
 
 @pytest.mark.parametrize(
@@ -140,6 +275,103 @@ def test_continues_prefill() -> None:
     assert [message["role"] for message in having["messages"]] == ["user", "assistant"]
 
 
+def test_user_follows_tool() -> None:
+    result = [{"type": "tool_result", "tool_use_id": "t", "content": "r"}, {"type": "text", "text": "b"}]
+    without, having = _both(a_request(messages=[CALL, {"role": "user", "content": result}]), user_follows_tool=False)
+    assert [message["role"] for message in without["messages"]] == ["assistant", "tool", "user"]
+    assert [message["role"] for message in having["messages"]] == ["assistant", "tool", "assistant", "user"]
+    assert having["messages"][2] == {"role": "assistant", "content": "OK."}
+
+
+def test_a_user_alone_and_a_tool_alone_are_left_alone() -> None:
+    result = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": "r"}]}
+    without, having = _both(a_request(messages=[CALL, result]), user_follows_tool=False)
+    assert without["messages"] == having["messages"]
+
+
+def test_tool_id_length() -> None:
+    result = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": "r"}]}
+    _, having = _both(a_request(messages=[CALL, result]), tool_id_length=9)
+    call, answer = having["messages"]
+    assert call["tool_calls"][0]["id"] == answer["tool_call_id"]
+    assert re.fullmatch("[a-zA-Z0-9]{9}", answer["tool_call_id"])
+
+
+@pytest.mark.parametrize(("name", "value"), [("temperature", 0.3), ("top_p", 0.9)])
+def test_refuses(name: str, value: float) -> None:
+    without, having = _both(a_request(**{name: value}), refuses=(name,))
+    assert without[name] == value
+    assert name not in having
+    assert _losses(a_request(**{name: value}), refuses=(name,)) == [f"$.{name}"]
+    assert _losses(a_request(**{name: 1}), refuses=(name,)) == [], "which is what it does anyway"
+
+
+FORCED = {"type": "tool", "name": "Read"}
+OTHER_TOOL = {"name": "Bash", "input_schema": {"type": "object"}}
+
+
+@pytest.mark.parametrize(
+    ("choice", "forms", "told", "tools", "words"),
+    [
+        ({"type": "any"}, ("required", "named"), "required", 2, None),
+        ({"type": "any"}, ("required",), "required", 2, None),
+        ({"type": "any"}, (), None, 2, "Answer by calling one of your tools, not with text alone."),
+        (FORCED, ("required",), "required", 1, None),
+        (FORCED, (), None, 1, "Answer by calling the tool Read, not with text alone."),
+        ({"type": "auto"}, (), "auto", 2, None),
+    ],
+)
+def test_tool_choices(choice: Any, forms: Any, told: str | None, tools: int, words: str | None) -> None:
+    body = sent_body(a_request(tools=[TOOL, OTHER_TOOL], tool_choice=choice), _with(tool_choices=forms))
+    assert body.get("tool_choice") == told
+    assert len(body["tools"]) == tools
+    assert body["messages"][-1]["content"] == ("Hi" if words is None else f"Hi\n\n{words}")
+
+
+@pytest.mark.parametrize("thinking", [ADAPTIVE, OFF])
+def test_forces_while_thinking(thinking: Any) -> None:
+    request = a_request(tools=[TOOL], tool_choice=FORCED, thinking=thinking)
+    without, having = _both(request, forces_while_thinking=False)
+    assert without["tool_choice"]["function"] == {"name": "Read"}
+    assert ("tool_choice" in having) == (thinking == OFF)
+
+
+FORMAT = {"type": "json_schema", "schema": {"type": "object"}}
+
+
+@pytest.mark.parametrize("kind", ["json_schema", "json_object", None])
+def test_structured_output(kind: Any) -> None:
+    request = a_request(output_config={"format": FORMAT})
+    body = sent_body(request, _with(structured_output=kind))
+    assert body.get("response_format", {}).get("type") == kind
+    in_words = body["messages"][-1]["content"] != "Hi"
+    assert in_words == (kind != "json_schema")
+    assert _losses(request, structured_output=kind) == (["$.output_config.format"] if in_words else [])
+    if in_words:
+        assert body["messages"][-1]["content"].endswith('JSON Schema:\n{"type":"object"}')
+
+
+@pytest.mark.parametrize("tools", [[TOOL], []])
+def test_structured_beside_tools(tools: list[Any]) -> None:
+    request = a_request(output_config={"format": FORMAT}, tools=tools)
+    without, having = _both(request, structured_beside_tools=False)
+    assert "response_format" in without
+    assert ("response_format" in having) == (not tools)
+
+
+def test_has_stream_options() -> None:
+    having, without = _both(a_request(), has_stream_options=False)
+    assert having["stream_options"] == {"include_usage": True}
+    assert "stream_options" not in without
+    assert without["stream"] is True
+
+
+def test_asks_for_cache() -> None:
+    without, having = _both(a_request(), asks_for_cache=True)
+    assert "cache_control" not in without
+    assert having["cache_control"] == {"type": "ephemeral"}
+
+
 def test_has_top_k() -> None:
     request = a_request(top_k=4)
     without, having = _both(request, has_top_k=True)
@@ -178,14 +410,25 @@ def test_has_parallel_switch() -> None:
     ],
     ids=["Claude Code", "no session", "Claude Code 1", "plain", "other json"],
 )
-def test_has_user(user_id: str, fields: set[str]) -> None:
-    without, having = _both(a_request(metadata={"user_id": user_id}), has_user=True)
+def test_user_field(user_id: str, fields: set[str]) -> None:
+    request = a_request(metadata={"user_id": user_id})
+    without, having = _both(request, user_field="user", session_field="prompt_cache_key")
     assert not {"user", "prompt_cache_key"} & set(without)
     assert {"user", "prompt_cache_key"} & set(having) == fields
     if "d1" in user_id:
         assert not any(secret in str(having) for secret in ("d1", "a1", "s1'")), "only a hash of the session"
     elif fields:
         assert having["user"] == user_id
+
+
+@pytest.mark.parametrize("field", ["prompt_cache_key", "session_id", "user"])
+def test_session_field(field: str) -> None:
+    of_session = a_request(metadata={"user_id": '{"session_id":"s1"}'})
+    of_another = a_request(metadata={"user_id": '{"session_id":"s2"}'})
+    first, second = (sent_body(request, _with(session_field=field)) for request in (of_session, of_another))
+    assert first[field] != second[field]
+    assert first == sent_body(of_session, _with(session_field=field)) | {}
+    assert field not in sent_body(a_request(metadata={"user_id": "someone"}), _with(session_field=field))
 
 
 def test_compiles_grammar() -> None:
@@ -225,10 +468,89 @@ def test_a_family_changes_fields_that_are_there_to_values_of_their_types(family:
     assert set(family.engines) <= {row.name for row in ROWS}
 
 
-@pytest.mark.parametrize("model", ["o3", "o4-mini", "gpt-5", "gpt-5.1", "gpt-5-mini", "openai/gpt-5", "GPT-5"])
-def test_a_family_refines_the_row_of_an_engine(model: str) -> None:
-    refined = profiles.profile_for(profiles.OPENAI, model)
-    assert refined == replace(profiles.OPENAI, effort_levels=("low", "medium", "high"))
+REASONS = {"refuses": ("temperature", "top_p")}
+
+EXAMPLES: list[tuple[Profile, str, dict[str, Any]]] = [
+    (profiles.OPENAI, "o3", REASONS | {"effort_levels": LEVELS, "has_parallel_switch": False}),
+    (profiles.OPENAI, "openai/o4-mini-2025-04-16", REASONS | {"has_parallel_switch": False}),
+    (profiles.OPENAI, "GPT-5", REASONS | {"effort_levels": ("minimal", *LEVELS), "has_parallel_switch": True}),
+    (profiles.OPENAI, "gpt-5-mini-2025-08-07", {"effort_levels": ("minimal", *LEVELS)}),
+    (profiles.OPENAI, "gpt-5.1", {"effort_levels": ("none", *LEVELS), "thinks_unasked": False}),
+    (profiles.OPENAI, "gpt-5.4-mini", {"effort_beside_tools": "none", "effort_levels": ("none", *LEVELS, "xhigh")}),
+    (profiles.OPENAI, "gpt-5.10", {"effort_beside_tools": "none"}),
+    (profiles.OPENAI, "gpt-5-chat-latest", {"effort_levels": (), "refuses": ()}),
+    (profiles.OPENAI, "gpt-5.2-chat-latest", {"effort_levels": (), "refuses": (), "effort_beside_tools": None}),
+    (profiles.OPENAI, "gpt-4o", {"effort_levels": (), "refuses": (), "has_parallel_switch": True}),
+    (profiles.OPENROUTER, "openai/gpt-5.4", REASONS | {"thinking_switch": "reasoning", "effort_place": "reasoning"}),
+    (profiles.OPENROUTER, "openai/gpt-5", REASONS | {"thinking_switch": None}),
+    (profiles.OPENROUTER, "openai/gpt-5-chat", {"refuses": (), "thinking_switch": "reasoning"}),
+    (profiles.OPENROUTER, "openai/gpt-oss-120b", {"effort_levels": LEVELS, "effort_place": "reasoning"}),
+    (profiles.OPENROUTER, "anthropic/claude-sonnet-4.6", {"asks_for_cache": True, "thinking_switch": "reasoning"}),
+    (profiles.OPENROUTER, "deepseek/deepseek-r1-0528", {"thinking_switch": None, "asks_for_cache": False}),
+    (profiles.OPENROUTER, "qwen/qwen3-coder", {"thinking_switch": "reasoning"}),
+    (profiles.OPENROUTER, "mistralai/devstral-medium", {"tool_id_length": 9, "user_follows_tool": False}),
+    (profiles.OPENROUTER, "meta-llama/llama-4-maverick", {"thinking_switch": None, "effort_levels": ()}),
+    (profiles.GROQ, "openai/gpt-oss-20b", {"effort_levels": LEVELS, "effort_place": "reasoning_effort"}),
+    (profiles.GROQ, "qwen/qwen3-32b", {"effort_levels": ("none", "default"), "reasoning_field": "reasoning"}),
+    (profiles.GROQ, "llama-3.3-70b-versatile", {"effort_levels": ()}),
+    (profiles.DEEPSEEK, "deepseek-v4-pro", {"thinking_switch": "thinking", "effort_levels": ("high", "max")}),
+    (profiles.DEEPSEEK, "deepseek-reasoner", {"thinking_switch": None, "tool_choices": (), "effort_levels": ()}),
+    (profiles.DEEPSEEK, "deepseek-chat", {"thinking_switch": None, "tool_choices": ("required", "named")}),
+    (profiles.MISTRAL, "mistral-small-latest", {"effort_levels": ("none", "high"), "thinks_unasked": False}),
+    (profiles.MISTRAL, "mistral-small-2603", {"effort_levels": ("none", "high")}),
+    (profiles.MISTRAL, "mistral-small-2506", {"effort_levels": ()}),
+    (profiles.MISTRAL, "codestral-latest", {"effort_levels": (), "tool_id_length": 9}),
+    (profiles.GEMINI, "gemini-2.5-flash", {"effort_levels": ("none", *LEVELS)}),
+    (profiles.GEMINI, "gemini-3-pro-preview", {"effort_levels": LEVELS}),
+    (profiles.GEMINI, "gemini-2.0-flash", {"effort_levels": ()}),
+    (profiles.XAI, "grok-4.3", {"effort_levels": ("none", *LEVELS)}),
+    (profiles.XAI, "grok-4-0709", {"effort_levels": ()}),
+    (profiles.XAI, "grok-3-mini-fast", {"effort_levels": ("low", "high")}),
+    (profiles.TOGETHER, "openai/gpt-oss-120b", {"thinking_switch": None, "effort_levels": LEVELS}),
+    (profiles.TOGETHER, "moonshotai/Kimi-K2.6", {"thinking_switch": "reasoning"}),
+    (profiles.FIREWORKS, "accounts/fireworks/models/gpt-oss-120b", {"effort_levels": LEVELS}),
+    (profiles.FIREWORKS, "accounts/fireworks/models/llama-v3p1-8b-instruct", {}),
+    (profiles.ZAI, "glm-4.7", {"thinking_switch": "thinking"}),
+    (profiles.MOONSHOT, "kimi-k2.6", REASONS | {"thinking_switch": "thinking", "forces_while_thinking": False}),
+    (profiles.MOONSHOT, "kimi-k2-thinking", {"thinking_switch": None, "tool_choices": (), "refuses": ()}),
+    (profiles.LLAMA_CPP, "gpt-oss-20b-mxfp4.gguf", {"effort_place": "chat_template_kwargs", "thinking_switch": None}),
+    (profiles.LLAMA_CPP, "Qwen3-8B-Q4_K_M.gguf", {"switch_name": "enable_thinking", "opens_in_thinking": False}),
+    (profiles.LLAMA_CPP, "Qwen3-Coder-30B-A3B-Instruct", {"thinking_switch": None, "budget_place": None}),
+    (profiles.LLAMA_CPP, "DeepSeek-V3.1-Q2", {"switch_name": "thinking"}),
+    (profiles.LLAMA_CPP, "gemma-3-27b-it", {"thinking_switch": None}),
+    (profiles.LLAMA_CPP, "gemma-4-31b-it", {"thinking_switch": "chat_template_kwargs"}),
+    (profiles.LLAMA_CPP, "Llama-3.3-Nemotron-Super-49B", {"thinking_switch": "chat_template_kwargs"}),
+    (profiles.LLAMA_CPP, "Devstral-Small-2507", {"tool_id_length": 9, "thinking_switch": None}),
+    (profiles.VLLM, "Qwen/Qwen3-235B-A22B-Thinking-2507", {"thinking_switch": None, "opens_in_thinking": True}),
+    (profiles.VLLM, "Qwen/Qwen3.5-9B", {"thinking_switch": "chat_template_kwargs", "opens_in_thinking": True}),
+    (profiles.VLLM, "Qwen/Qwen3.8-27B", {"effort_place": "chat_template_kwargs"}),
+    (profiles.VLLM, "deepseek-ai/DeepSeek-R1-0528", {"opens_in_thinking": True, "thinking_switch": None}),
+    (profiles.VLLM, "moonshotai/Kimi-K2.5", {"switch_name": "thinking"}),
+    (profiles.VLLM, "MiniMaxAI/MiniMax-M2.7", {"opens_in_thinking": True}),
+    (profiles.VLLM, "ByteDance-Seed/Seed-OSS-36B-Instruct", {"think_tags": (("<seed:think>", "</seed:think>"), THINK)}),
+    (profiles.VLLM, "google/gemma-4-26b-a4b-it", {"think_tags": (("<|channel>thought\n", "<channel|>"), THINK)}),
+    (profiles.VLLM, "mistralai/Magistral-Small-2509", {"think_tags": (("[THINK]", "[/THINK]"), THINK)}),
+    (profiles.LM_STUDIO, "mistralai/mixtral-8x7b", {"tool_id_length": 9}),
+    (profiles.UNKNOWN, "qwq-32b", {"opens_in_thinking": True}),
+    (profiles.UNKNOWN, "foo3", {}),
+]
+"""Engine, model, and fields that this model has there."""
+
+
+@pytest.mark.parametrize(
+    ("engine", "model", "fields"), EXAMPLES, ids=[f"{row.name} {model}" for row, model, _ in EXAMPLES]
+)
+def test_a_family_refines_the_row_of_an_engine(engine: Profile, model: str, fields: dict[str, Any]) -> None:
+    refined = profiles.profile_for(engine, model)
+    assert {field: getattr(refined, field) for field in fields} == fields
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_every_family_has_an_example(family: Family) -> None:
+    assert any(
+        re.search(family.matches, model.lower()) and (not family.engines or engine.name in family.engines)
+        for engine, model, _ in EXAMPLES
+    )
 
 
 @pytest.mark.parametrize("model", ["gpt-4o", "gpt-4.1", "foo3", "", "gpt-50"])

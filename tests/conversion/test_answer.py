@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from claude_bridge.adapters.profiles import UNKNOWN
 from claude_bridge.conversion.answer import AnswerStream, Repair
 from claude_bridge.conversion.deltas import (
     Delta,
@@ -41,6 +42,7 @@ def _answer(request: MessagesRequest | None = None, window_tokens: int | None = 
         prompt_tokens=10,
         window_tokens=window_tokens,
         new_tool_id=lambda: f"toolu_{next(numbers)}",
+        profile=UNKNOWN,
     )
 
 

@@ -1,4 +1,4 @@
-"""Think tags, wherever the text is cut; and how hard a model is asked to think."""
+"""Whether a model is to think, and how hard."""
 
 from __future__ import annotations
 
@@ -6,101 +6,48 @@ from typing import Any
 
 import pytest
 
-from claude_bridge.conversion.deltas import (
-    Delta,
-    Finish,
-    FinishReason,
-    TextDelta,
-    ThinkingDelta,
-    ToolCallStart,
-    UsageReport,
+from claude_bridge.conversion.losses import Loss
+from claude_bridge.conversion.thinking import (
+    ThinkMode,
+    Wish,
+    nearest_effort,
+    usual_effort,
+    wished_thinking,
+    with_think_mode,
 )
-from claude_bridge.conversion.thinking import ThinkTagSplitter, nearest_effort, wanted_effort
 from tests.dialogues import a_request
 
-
-def _split(*deltas: Delta) -> tuple[str, str]:
-    """Return the thinking and the text that come out."""
-    splitter = ThinkTagSplitter()
-    out = splitter.feed(list(deltas)) + splitter.close()
-    thought = "".join(delta.text for delta in out if isinstance(delta, ThinkingDelta))
-    return thought, "".join(delta.text for delta in out if isinstance(delta, TextDelta))
+ADAPTIVE = {"thinking": {"type": "adaptive"}}
+OFF = {"thinking": {"type": "disabled"}}
 
 
-TEXTS = {
-    "plain": ("Hello <b>", "", "Hello <b>"),
-    "thought": ("<think>Hm.</think>Hello", "Hm.", "Hello"),
-    "line ends around": ("\n <think>\nHm.\n\n</think>\n\nHello\n", "\nHm.", "Hello\n"),
-    "empty thought": ("<think>\n\n</think>\n\nHello", "", "Hello"),
-    "never closed": ("<think>Hm. </thi", "Hm. </thi", ""),
-    "only the beginning of a tag": ("<thi", "", "<thi"),
-    "nearly a tag": ("<thinking>no</thinking>", "", "<thinking>no</thinking>"),
-    "tag in the middle": ("See <think>x</think>", "", "See <think>x</think>"),
-    "second thought stays text": ("<think>a</think>b<think>c</think>", "a", "b<think>c</think>"),
-    "nearly a closing tag": ("<think>a</thinker>\n<b</think>c", "a</thinker>\n<b", "c"),
-    "line ends in a thought": ("<think>a\n\nb\n</think>c", "a\n\nb", "c"),
-    "white space": (" \n", "", " \n"),
-}
-
-
-@pytest.mark.parametrize(("said", "thought", "text"), TEXTS.values(), ids=TEXTS.keys())
-def test_a_leading_tag_makes_thinking_wherever_the_text_is_cut(said: str, thought: str, text: str) -> None:
-    assert _split(TextDelta(said)) == (thought, text)
-    assert _split(*map(TextDelta, said)) == (thought, text)
-    for at in range(len(said)):
-        assert _split(TextDelta(said[:at]), TextDelta(said[at:])) == (thought, text), f"cut at {at}"
-
-
-def test_usage_between_two_pieces_ends_no_tag() -> None:
-    assert _split(TextDelta("<thi"), UsageReport(), TextDelta("nk>a</th"), UsageReport(), TextDelta("ink>b")) == (
-        "a",
-        "b",
-    )
-
-
-def test_what_is_held_back_comes_before_a_call() -> None:
-    splitter = ThinkTagSplitter()
-    assert splitter.feed([TextDelta("<th"), ToolCallStart(0, "a")]) == [TextDelta("<th"), ToolCallStart(0, "a")]
-    assert splitter.feed([TextDelta("<think>b</think>")]) == [TextDelta("<think>b</think>")], "the answer has begun"
-
-
-def test_what_is_held_back_comes_before_the_finish() -> None:
-    finish = Finish(FinishReason.LENGTH)
-    assert ThinkTagSplitter().feed([TextDelta("<think>a</"), finish]) == [
-        ThinkingDelta("a"),
-        ThinkingDelta("</"),
-        finish,
-    ]
-
-
-def test_thinking_of_the_engine_itself_passes() -> None:
-    assert _split(ThinkingDelta("a"), TextDelta("b")) == ("a", "b")
-
-
-def test_text_is_held_back_no_longer_than_needed() -> None:
-    splitter = ThinkTagSplitter()
-    assert splitter.feed([TextDelta("<")]) == []
-    assert splitter.feed([TextDelta("b")]) == [TextDelta("<b")]
+def _budget(tokens: int) -> dict[str, Any]:
+    return {"thinking": {"type": "enabled", "budget_tokens": tokens}}
 
 
 @pytest.mark.parametrize(
-    ("fields", "effort"),
+    ("fields", "wish"),
     [
-        ({}, "none"),
-        ({"thinking": {"type": "disabled"}}, "none"),
-        ({"thinking": {"type": "disabled"}, "output_config": {"effort": "high"}}, "none"),
-        ({"thinking": {"type": "adaptive"}}, None),
-        ({"thinking": {"type": "enabled", "budget_tokens": 4095}}, "low"),
-        ({"thinking": {"type": "enabled", "budget_tokens": 4096}}, "medium"),
-        ({"thinking": {"type": "enabled", "budget_tokens": 16383}}, "medium"),
-        ({"thinking": {"type": "enabled", "budget_tokens": 16384}}, "high"),
-        ({"thinking": {"type": "enabled", "budget_tokens": 99999}, "output_config": {"effort": "low"}}, "low"),
-        ({"thinking": {"type": "adaptive"}, "output_config": {"effort": "max"}}, "max"),
-        ({"thinking": {"type": "adaptive"}, "output_config": {"effort": "heroic"}}, "high"),
+        ({}, Wish(thinks=False, effort="none")),
+        ({"output_config": {"effort": "high"}}, Wish(thinks=False, effort="none")),
+        (OFF, Wish(thinks=False, effort="none", is_refusal=True)),
+        (OFF | {"output_config": {"effort": "high"}}, Wish(thinks=False, effort="none", is_refusal=True)),
+        (ADAPTIVE, Wish(thinks=True)),
+        (_budget(4095), Wish(thinks=True, effort="low", budget_tokens=4095)),
+        (_budget(4096), Wish(thinks=True, effort="medium", budget_tokens=4096)),
+        (_budget(16383), Wish(thinks=True, effort="medium", budget_tokens=16383)),
+        (_budget(16384), Wish(thinks=True, effort="high", budget_tokens=16384)),
+        (_budget(99999) | {"output_config": {"effort": "low"}}, Wish(thinks=True, effort="low")),
+        (ADAPTIVE | {"output_config": {"effort": "max"}}, Wish(thinks=True, effort="max")),
+        (ADAPTIVE | {"output_config": {"effort": "heroic"}}, Wish(thinks=True, effort="high")),
     ],
 )
-def test_effort_follows_from_what_was_asked(fields: dict[str, Any], effort: str | None) -> None:
-    assert wanted_effort(a_request(**fields)) == effort
+def test_the_wish_follows_from_what_was_asked(fields: dict[str, Any], wish: Wish) -> None:
+    assert wished_thinking(a_request(**fields)) == wish
+
+
+def test_the_table_of_budgets_is_a_value() -> None:
+    assert wished_thinking(a_request(**_budget(5000)), table=((10_000, "minimal"),)).effort == "minimal"
 
 
 @pytest.mark.parametrize(
@@ -112,7 +59,48 @@ def test_effort_follows_from_what_was_asked(fields: dict[str, Any], effort: str 
         ("none", ("low", "medium"), "low"),
         ("none", ("none", "low"), "none"),
         ("low", ("minimal", "high"), "minimal"),
+        ("low", ("none", "high"), "high"),
+        ("low", ("none",), "none"),
+        ("high", ("none", "default"), "default"),
     ],
 )
 def test_an_engine_gets_the_nearest_level_that_it_has(effort: str, levels: tuple[str, ...], nearest: str) -> None:
     assert nearest_effort(effort, levels) == nearest
+
+
+@pytest.mark.parametrize(
+    ("levels", "usual"),
+    [
+        (("low", "medium", "high"), "medium"),
+        (("none", "minimal", "low", "medium", "high", "xhigh"), "medium"),
+        (("none", "high"), "high"),
+        (("low", "high"), "low"),
+        (("none",), "none"),
+    ],
+)
+def test_the_usual_level_is_the_middle_one(levels: tuple[str, ...], usual: str) -> None:
+    assert usual_effort(levels) == usual
+
+
+@pytest.mark.parametrize(
+    ("mode", "fields", "thinks"),
+    [
+        ("auto", ADAPTIVE, True),
+        ("auto", {}, False),
+        ("on", {}, True),
+        ("on", OFF, True),
+        ("on", _budget(5000), True),
+        ("off", ADAPTIVE, False),
+        ("off", {}, False),
+    ],
+)
+def test_the_user_of_the_bridge_has_the_last_word(mode: ThinkMode, fields: dict[str, Any], thinks: bool) -> None:
+    losses: list[Loss] = []
+    request = with_think_mode(a_request(**fields), mode, losses)
+    assert wished_thinking(request).thinks is thinks
+    assert [loss.path for loss in losses] == (["$.thinking"] if mode == "off" and fields else [])
+
+
+def test_on_keeps_the_budget_that_the_client_has_set() -> None:
+    request = a_request(**_budget(5000))
+    assert with_think_mode(request, "on", []) is request

@@ -32,7 +32,7 @@ def test_a_request_with_everything_is_one_that_the_sdk_accepts() -> None:
         temperature=0.5,
         top_p=0.9,
         reasoning_effort="low",
-        response_format=openai.ResponseFormat(json_schema=openai.JsonSchema(schema=Raw(b"{}"))),
+        response_format=openai.ResponseFormat(type="json_schema", json_schema=openai.JsonSchema(schema=Raw(b"{}"))),
         tool_choice=openai.NamedToolChoice(function=openai.NamedFunction("Read")),
         parallel_tool_calls=False,
         prompt_cache_key="k",

@@ -13,9 +13,10 @@ from claude_bridge.conversion.losses import Loss
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.request import FitRequest, FitTool, fit_schema
 from claude_bridge.conversion.schemas import narrow_schema
-from claude_bridge.conversion.thinking import nearest_effort, wanted_effort
+from claude_bridge.conversion.thinking import nearest_effort, usual_effort, wished_thinking
 from claude_bridge.conversion.tool_names import engine_name
 from claude_bridge.conversion.turns import Turn, spoken
+from claude_bridge.conversion.wishes import forced_in_words
 from claude_bridge.errors import InvalidRequestError
 from claude_bridge.wire import ollama
 from claude_bridge.wire.anthropic import (
@@ -29,9 +30,6 @@ from claude_bridge.wire.anthropic import (
     UrlSource,
 )
 
-CALL_ANY_TOOL = "Answer by calling one of your tools, not with text alone."
-CALL_THIS_TOOL = "Answer by calling the tool {name}, not with text alone."
-
 
 def encode_request(request: FitRequest, model: str, profile: Profile, limits: TokenLimits) -> bytes:
     """Return the body; what /api/chat can't carry is added to ``request.losses``.
@@ -39,7 +37,10 @@ def encode_request(request: FitRequest, model: str, profile: Profile, limits: To
     Raises:
         InvalidRequestError: the client forces a tool that it does not declare, or a schema is nested too deeply.
     """
-    tools, instruction = _chosen_tools(request)
+    choice = request.parameters.tool_choice
+    tools, instruction = forced_in_words(choice, request.tools)
+    if tools and choice and choice.disable_parallel_tool_use:
+        request.losses.append(Loss("$.tool_choice.disable_parallel_tool_use", "the engine has no such switch"))
     try:
         declared = [_tool(tool, request.losses) for tool in tools]
     except RecursionError:
@@ -57,21 +58,6 @@ def encode_request(request: FitRequest, model: str, profile: Profile, limits: To
         messages=_messages(request, profile, instruction),
     )
     return ollama.encode_chat_request(chat)
-
-
-def _chosen_tools(request: FitRequest) -> tuple[list[FitTool], str | None]:
-    """Return the tools to send, and what the model is told in place of the ``tool_choice`` that Ollama lacks."""
-    choice, tools = request.parameters.tool_choice, request.tools
-    if choice is None or not tools:
-        return tools, None
-    if choice.disable_parallel_tool_use:
-        request.losses.append(Loss("$.tool_choice.disable_parallel_tool_use", "the engine has no such switch"))
-    if choice.type == "tool" and choice.name:
-        named = [tool for tool in tools if tool.name == choice.name]
-        if not named:
-            raise InvalidRequestError(f"No tool {choice.name!r} is declared - at `$.tool_choice.name`")
-        return named, CALL_THIS_TOOL.format(name=engine_name(choice.name))
-    return tools, CALL_ANY_TOOL if choice.type in ("any", "tool") else None
 
 
 # --- messages -----------------------------------------------------------------------------------------------
@@ -176,22 +162,21 @@ def _tool(tool: FitTool, losses: list[Loss]) -> ollama.ToolDeclaration:
 
 def _think(request: FitRequest, profile: Profile) -> bool | str | UnsetType:
     """Return whether to think, or how hard: a model that can is always told, since Ollama's default is yes."""
-    asked, losses = request.parameters, request.losses
-    effort = wanted_effort(asked)
+    wish, losses = wished_thinking(request.parameters), request.losses
     if profile.thinks and profile.think_levels:
-        if asked.thinking is not None and asked.thinking.type == "disabled":
+        if wish.is_refusal:
             losses.append(
                 Loss("$.thinking", f"the model can't stop thinking; it is asked for {profile.think_levels[0]}")
             )
-        if effort is None:  # the client leaves it to the model, and that is what its makers put in the middle
-            return profile.think_levels[len(profile.think_levels) // 2]
-        return nearest_effort(effort, profile.think_levels)
+        if wish.effort is None:  # the client leaves it to the model, and that is what its makers put in the middle
+            return usual_effort(profile.think_levels)
+        return nearest_effort(wish.effort, profile.think_levels)
     reason = "the model can only think or not" if profile.thinks else "the model does not think"
-    if effort != "none" and asked.output_config and asked.output_config.effort:
-        losses.append(Loss("$.output_config.effort", reason))
-    if effort != "none" and asked.thinking and asked.thinking.budget_tokens is not None:
+    if wish.thinks and wish.budget_tokens is not None:
         losses.append(Loss("$.thinking.budget_tokens", reason))
-    return effort != "none" if profile.thinks else UNSET
+    elif wish.thinks and wish.effort is not None:
+        losses.append(Loss("$.output_config.effort", reason))
+    return wish.thinks if profile.thinks else UNSET
 
 
 def _format(request: FitRequest, profile: Profile) -> Raw | UnsetType:

@@ -1,0 +1,169 @@
+"""What of a request is neither messages nor tools: limits, sampling, the shape of the answer, who asks."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import Any, Literal
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from claude_bridge.adapters.base import TokenLimits
+from claude_bridge.adapters.openai_chat.thinking import thinking_fields
+from claude_bridge.conversion.losses import Loss
+from claude_bridge.conversion.profile import Profile, ToolChoiceForm
+from claude_bridge.conversion.request import FitRequest, FitTool, fit_schema
+from claude_bridge.conversion.thinking import wished_thinking
+from claude_bridge.conversion.tool_names import engine_name
+from claude_bridge.conversion.wishes import forced_in_words, json_in_words
+from claude_bridge.wire import openai
+from claude_bridge.wire.anthropic import MessagesRequest, ToolChoice
+
+_DEFAULT_SAMPLING = 1.0
+"""What temperature and top_p are where nothing is said, at OpenAI and at Anthropic."""
+
+
+def parameters(request: FitRequest, profile: Profile, limits: TokenLimits) -> dict[str, Any]:
+    """Return the fields of ChatRequest that are neither messages nor tools."""
+    asked = request.parameters
+    fields: dict[str, Any] = {}
+    if profile.has_stream_options:
+        fields["stream_options"] = openai.StreamOptions()
+    if profile.asks_for_cache:
+        fields["cache_control"] = {"type": "ephemeral"}
+    fields |= _tool_fields(request, profile)
+    fields |= thinking_fields(request, profile)
+    fields["response_format"] = _response_format(request, profile)
+    if not isinstance(asked, MessagesRequest):
+        return fields
+    fields[profile.max_tokens_field] = _max_tokens(asked.max_tokens, limits, request.losses)
+    fields |= _sampling(asked, profile, request.losses)
+    if asked.metadata and asked.metadata.user_id:
+        fields |= _user_fields(asked.metadata.user_id, profile)
+    return fields
+
+
+def wishes(request: FitRequest, profile: Profile) -> list[str]:
+    """Return what must be asked for in words, since the engine has no field for it."""
+    said = []
+    if _forcing(request, profile) == "words":
+        said.append(forced_in_words(request.parameters.tool_choice, request.tools)[1])
+    schema = _schema(request, profile)
+    if schema is not None and not _holds_schema(request, profile):
+        said.append(json_in_words(schema))
+    return [words for words in said if words is not None]
+
+
+def tools_to_send(request: FitRequest, profile: Profile) -> list[FitTool]:
+    """Return the tools: all of them, or the one that the client forces where the engine can't be told its name."""
+    if _forcing(request, profile) == "field":
+        return request.tools
+    return forced_in_words(request.parameters.tool_choice, request.tools)[0]
+
+
+# --- tools ----------------------------------------------------------------------------------------------------
+
+
+def _forcing(request: FitRequest, profile: Profile) -> Literal["field", "alone", "words"]:
+    """Return how a tool is forced: by the field as it is, by sending it alone and requiring a call, or in words."""
+    choice = request.parameters.tool_choice
+    if choice is None or choice.type not in ("any", "tool"):
+        return "field"
+    if not profile.forces_while_thinking and wished_thinking(request.parameters).thinks:
+        return "words"
+    form: ToolChoiceForm = "named" if choice.type == "tool" and choice.name else "required"
+    if form in profile.tool_choices:
+        return "field"
+    return "alone" if "required" in profile.tool_choices else "words"
+
+
+def _tool_fields(request: FitRequest, profile: Profile) -> dict[str, Any]:
+    choice = request.parameters.tool_choice
+    if choice is None or not request.tools:
+        return {}
+    fields: dict[str, Any] = {}
+    match _forcing(request, profile):
+        case "field":
+            fields["tool_choice"] = _tool_choice(choice)
+        case "alone":
+            fields["tool_choice"] = "required"
+    if choice.disable_parallel_tool_use and profile.has_parallel_switch:
+        fields["parallel_tool_calls"] = False
+    elif choice.disable_parallel_tool_use:
+        request.losses.append(Loss("$.tool_choice.disable_parallel_tool_use", "the engine has no such switch"))
+    return fields
+
+
+def _tool_choice(choice: ToolChoice) -> str | openai.NamedToolChoice:
+    if choice.type == "tool" and choice.name:
+        return openai.NamedToolChoice(function=openai.NamedFunction(engine_name(choice.name)))
+    return {"auto": "auto", "any": "required", "tool": "required", "none": "none"}[choice.type]
+
+
+# --- the answer's shape, length and sampling --------------------------------------------------------------------
+
+
+def _schema(request: FitRequest, profile: Profile) -> Raw | None:
+    output = request.parameters.output_config.format if request.parameters.output_config else None
+    if output is None or output.type != "json_schema" or output.schema is UNSET:
+        return None
+    return fit_schema(output.schema, profile, "$.output_config.format.schema")
+
+
+def _holds_schema(request: FitRequest, profile: Profile) -> bool:
+    stands_alone = profile.structured_beside_tools or not request.tools
+    return profile.structured_output == "json_schema" and stands_alone
+
+
+def _response_format(request: FitRequest, profile: Profile) -> openai.ResponseFormat | UnsetType:
+    schema = _schema(request, profile)
+    if schema is None:
+        output = request.parameters.output_config.format if request.parameters.output_config else None
+        if output is not None:
+            request.losses.append(Loss("$.output_config.format", f"type {output.type!r} is not known"))
+        return UNSET
+    if _holds_schema(request, profile):
+        return openai.ResponseFormat(type="json_schema", json_schema=openai.JsonSchema(schema=schema))
+    request.losses.append(Loss("$.output_config.format", "the engine can't hold an answer to it; asked for in words"))
+    if profile.structured_output is None or (request.tools and not profile.structured_beside_tools):
+        return UNSET
+    return openai.ResponseFormat(type="json_object")
+
+
+def _max_tokens(asked: int, limits: TokenLimits, losses: list[Loss]) -> int:
+    limit = limits.max_output_tokens
+    if limit is None or asked <= limit:
+        return asked
+    losses.append(Loss("$.max_tokens", f"lowered from {asked} to the model's limit {limit}"))
+    return limit
+
+
+def _sampling(asked: MessagesRequest, profile: Profile, losses: list[Loss]) -> dict[str, float | int]:
+    fields: dict[str, float | int] = {}
+    for name, value in (("temperature", asked.temperature), ("top_p", asked.top_p)):
+        if value is not None and name not in profile.refuses:
+            fields[name] = value
+        elif value is not None and value != _DEFAULT_SAMPLING:
+            losses.append(Loss(f"$.{name}", "the model refuses it"))
+    if asked.top_k is not None and profile.has_top_k:
+        fields["top_k"] = asked.top_k
+    elif asked.top_k is not None:
+        losses.append(Loss("$.top_k", "not a parameter of Chat Completions"))
+    return fields
+
+
+# --- who asks -------------------------------------------------------------------------------------------------
+
+
+def _user_fields(user_id: str, profile: Profile) -> dict[str, str]:
+    """Return who asks. Claude Code's id is a JSON document: device and account stay here, the session goes hashed."""
+    try:
+        session = msgspec.json.decode(user_id, type=dict[str, Any]).get("session_id")
+    except (msgspec.DecodeError, RecursionError):
+        _, old_form, session = user_id.rpartition("_session_")  # Claude Code 1: user_DEVICE_account_ID_session_ID
+        if not old_form:
+            return {profile.user_field: user_id} if profile.user_field else {}
+    if not isinstance(session, str) or not session:
+        return {}
+    hashed = sha256(session.encode()).hexdigest()[:32]
+    return {field: hashed for field in (profile.session_field, profile.user_field) if field is not None}

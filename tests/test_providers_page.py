@@ -1,0 +1,99 @@
+"""docs/reference/providers.md has the rows of the code, word for word; ``pytest --update-golden`` rewrites them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec import Struct
+from msgspec.structs import fields
+
+from claude_bridge.adapters import profiles
+from claude_bridge.adapters.families import FAMILIES
+from claude_bridge.conversion.profile import Profile
+from claude_bridge.providers import PROVIDERS
+
+PAGE = Path(__file__).parent.parent / "docs" / "reference" / "providers.md"
+ENGINES = [row for row in vars(profiles).values() if isinstance(row, Profile)]
+NOT_FACTS = ("name", "evidence")
+
+
+def _table(heads: str, rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [heads, re.sub(r"[^|]+", "---", heads)]
+    cells = ([cell.replace("|", "\\|") for cell in row] for row in rows)
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in cells)])
+
+
+def _facts(values: Mapping[str, Any]) -> str:
+    told = (f"`{field}` {_value(value)}" for field, value in values.items() if field not in NOT_FACTS)
+    return ", ".join(told) or "the defaults"
+
+
+def _value(value: Any) -> str:
+    match value:
+        case True | False:
+            return "yes" if value else "no"
+        case None | ():
+            return "none"
+        case tuple():
+            return " ".join(
+                f"`{'…'.join(tag.strip() for tag in part)}`" if isinstance(part, tuple) else part for part in value
+            )
+        case str() if not value.strip():
+            return "a space"
+        case Struct():
+            return " ".join(field.name for field in fields(value) if getattr(value, field.name) != field.default)
+        case _:
+            return str(value)
+
+
+def _changed(row: Profile) -> dict[str, Any]:
+    return {field.name: value for field in fields(Profile) if (value := getattr(row, field.name)) != field.default}
+
+
+def _providers() -> str:
+    rows = (
+        (
+            f"`{row.name}`",
+            row.display_name,
+            f"`{row.kind}`",
+            row.base_url,
+            f"`{row.key_variable}`" if row.needs_key else f"`{row.key_variable}`, if it asks for one",
+        )
+        for row in PROVIDERS.values()
+    )
+    return _table("| PROVIDER | Is | API | Where | Key |", rows)
+
+
+def _engines() -> str:
+    rows = ((row.name, _facts(_changed(row)), row.evidence) for row in ENGINES)
+    return _table("| Engine | Differs in | Evidence |", rows)
+
+
+def _families() -> str:
+    rows = ((row.name, ", ".join(row.engines) or "all", _facts(row.changes), row.evidence) for row in FAMILIES)
+    return _table("| Models | At | Differ in | Evidence |", rows)
+
+
+TABLES: dict[str, Callable[[], str]] = {"providers": _providers, "engines": _engines, "families": _families}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_the_page_has_the_rows_of_the_code(name: str, request: pytest.FixtureRequest) -> None:
+    page = PAGE.read_text("utf-8")
+    marked = re.compile(rf"(<!-- {name}: from the code -->\n\n).*?(\n\n<!-- end -->)", re.DOTALL)
+    expected = TABLES[name]()
+    if request.config.getoption("--update-golden"):
+        page = marked.sub(lambda found: found[1] + expected + found[2], page)
+        PAGE.write_text(page, "utf-8")
+    found = marked.search(page)
+    assert found is not None
+    assert found[0].split("\n\n", 1)[1].removesuffix("\n\n<!-- end -->") == expected
+
+
+def test_the_page_explains_every_field_of_a_profile() -> None:
+    explained = set(re.findall(r"^\| `(\w+)` \|", PAGE.read_text("utf-8"), re.MULTILINE))
+    assert {field.name for field in fields(Profile)} - set(NOT_FACTS) <= explained
