@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from claude_bridge.adapters.base import Answer, AnswerTerms, GivenRequest, OutgoingRequest, Relay
 from claude_bridge.adapters.translated import TranslatedAnswer
-from claude_bridge.conversion.compaction import Conversation, TokenScale, find_overlong, no_room_to_compact
+from claude_bridge.conversion.compaction import Conversation, compactable_tokens, find_overlong
 from claude_bridge.conversion.losses import Loss
 from claude_bridge.conversion.request import GivenConversation, fit_request
 from claude_bridge.conversion.tokens import estimate_given_tokens, estimate_tokens
@@ -22,6 +22,7 @@ from claude_bridge.exchange import Exchange, Waiting
 from claude_bridge.providers import Upstream
 from claude_bridge.trace.bus import Bus
 from claude_bridge.trace.recorder import Recorder
+from claude_bridge.upstream.counting import Prompt, PromptCounter
 from claude_bridge.wire.anthropic import CountTokensRequest, Message, MessagesRequest
 from claude_bridge.wire.anthropic_json import encode_request
 
@@ -38,11 +39,11 @@ def new_id(prefix: str) -> str:
 
 
 class Prepared(Struct, frozen=True, kw_only=True):
-    """A request as the engine gets it, and what is known of it: about how many tokens it is, and what it lost."""
+    """A request as the engine gets it, and what is known of it: how long it is, and what it lost."""
 
     outgoing: OutgoingRequest
-    prompt: Conversation
-    estimate: int
+    conversation: Conversation
+    prompt: Prompt
     losses: list[Loss]
 
 
@@ -61,7 +62,8 @@ class Bridge:
         self.bus = bus or Bus()
         self.waiting = waiting or Waiting()
         self._client = client
-        self._scale = TokenScale()
+        routes = () if isinstance(upstream.adapter, Relay) else upstream.profile.count_routes
+        self._counter = PromptCounter(client, routes)
 
     @asynccontextmanager
     async def exchange(
@@ -79,10 +81,7 @@ class Bridge:
         if given is None:
             request = replace(request, stream=True)  # nobody waits for a whole answer: it is made of the events
         prepared = self._prepared(request, given)
-        prompt_tokens = self._scale.tokens(prepared.estimate)
-        too_long = no_room_to_compact(prepared.prompt, prompt_tokens, upstream.window_tokens)
-        if too_long is not None:
-            raise too_long
+        prompt_tokens = await self._prompt_tokens(prepared)
         outgoing = prepared.outgoing
         recorder.sent(
             method=outgoing.method,
@@ -103,12 +102,11 @@ class Bridge:
         answer = self._answer(request, terms)
         explain_refusal = partial(self._explain_refusal, prompt_tokens)
         async with self._client.open(outgoing, explain_refusal, idle_s=self.waiting.keep_alive_s) as call:
-            overlong = find_overlong(prepared.prompt, prepared.estimate, upstream.window_tokens)
-            exchange = Exchange(call, answer, recorder, self.waiting, overlong, upstream.prices)
+            overlong = find_overlong(prepared.conversation, prompt_tokens, upstream.window_tokens)
+            learn = partial(self._counter.learn, prepared.prompt)
+            exchange = Exchange(call, answer, recorder, self.waiting, overlong, upstream.prices, learn)
             await exchange.begin()
             yield exchange
-        if not prepared.prompt.holds_images:
-            self._scale.learn(prepared.estimate, answer.usage.prompt_tokens)
 
     async def complete(self, request: MessagesRequest, recorder: Recorder | None = None) -> Message:
         """Return the whole answer; raises as ``exchange`` does, and UpstreamError for an answer that breaks off."""
@@ -123,27 +121,42 @@ class Bridge:
         """
         await self._client.fetch(self.upstream.adapter.reach_path, timeout_s=REACH_TIMEOUT_S)
 
-    def count_tokens(self, request: CountTokensRequest, given: GivenRequest | None = None) -> int:
-        """Return an estimate of the prompt's tokens, of everything that would be sent."""
-        return self._scale.tokens(self._prepared(request, given).estimate)
+    async def count_tokens(self, request: CountTokensRequest, given: GivenRequest | None = None) -> int:
+        """Return the prompt's tokens, of everything that would be sent: exact where the engine can count."""
+        return await self._counter.count(self._prepared(request, given).prompt)
+
+    async def _prompt_tokens(self, prepared: Prepared) -> int:
+        """Return how long the prompt is, exactly only where it may be too long.
+
+        Raises:
+            PromptTooLongError: its conversation could not be compacted any more.
+        """
+        limit = compactable_tokens(prepared.conversation, self.upstream.window_tokens)
+        if limit is None:
+            return self._counter.guess(prepared.prompt)
+        tokens = await self._counter.count(prepared.prompt, unless_below=limit)
+        if tokens > limit:
+            raise PromptTooLongError(tokens, limit)
+        return tokens
 
     def _prepared(self, request: CountTokensRequest, given: GivenRequest | None) -> Prepared:
         """Return the request as the engine gets it: translated, or its own bytes with what must be edited."""
         upstream, adapter = self.upstream, self.upstream.adapter
-        prompt: Conversation
+        conversation: Conversation
         if isinstance(adapter, Relay):
             given = given or GivenRequest(body=encode_request(request))
             if self._client.has_key:
                 given = given.without_credentials()
             outgoing, losses = adapter.edit(given, request, upstream.model, upstream.profile)
-            prompt = conversation = GivenConversation(request.messages)
-            estimate = estimate_given_tokens(outgoing.body, conversation.images)
+            conversation = asked = GivenConversation(request.messages)
+            estimate = estimate_given_tokens(outgoing.body, asked.images)
         else:
-            prompt = fit = fit_request(request, upstream.profile)
+            conversation = fit = fit_request(request, upstream.profile)
             outgoing = adapter.encode(fit, upstream.model, upstream.profile, upstream.limits)
             losses = fit.losses
-            estimate = estimate_tokens(outgoing.body, holds_images=prompt.holds_images)
-        return Prepared(outgoing=outgoing, prompt=prompt, estimate=estimate, losses=losses)
+            estimate = estimate_tokens(outgoing.body, holds_images=fit.holds_images)
+        prompt = Prompt(body=outgoing.body, holds_images=conversation.holds_images, estimate=estimate)
+        return Prepared(outgoing=outgoing, conversation=conversation, prompt=prompt, losses=losses)
 
     def _answer(self, request: MessagesRequest, terms: AnswerTerms) -> Answer:
         upstream, adapter = self.upstream, self.upstream.adapter

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
 import anyio
@@ -43,14 +43,19 @@ class Exchange:
         waiting: Waiting,
         overlong: Overlong | None,
         prices: Prices | None,
+        learn: Callable[[int | None], None],
     ) -> None:
-        """``overlong`` says that the prompt can't be read whole; an engine that answers all the same has cut it."""
+        """``overlong`` says that the prompt can't be read whole; an engine that answers all the same has cut it.
+
+        ``learn`` takes the prompt's tokens as the engine counted them.
+        """
         self._call = call
         self._answer = answer
         self._recorder = recorder
         self._waiting = waiting
         self._overlong = overlong
         self._prices = prices
+        self._learn = learn
         self._early: list[Piece] = []
         self._upstream_ended = False
         self._upstream_is_silent = False
@@ -97,7 +102,7 @@ class Exchange:
             if pieces:
                 self._tell(pieces)
             if ended:
-                self._tell_end()  # before the last pieces go out: a client may leave as soon as it has them
+                self._end()  # before the last pieces go out: a client may leave, or ask on, as soon as it has them
                 yield pieces
                 break
             if pieces:
@@ -167,12 +172,14 @@ class Exchange:
         self._recorder.answered(typed_events(pieces))
         self._recorder.repaired(self._answer.repairs)
 
-    def _tell_end(self) -> None:
+    def _end(self) -> None:
         if self.error is not None:
             self._recorder.failed(self.error, in_stream=True)
             return
         usage, overlong = self._answer.usage, self._overlong
-        if overlong and usage.prompt_tokens is not None and usage.prompt_tokens <= overlong.window_tokens:
+        if overlong is None:
+            self._learn(usage.prompt_tokens)
+        elif usage.prompt_tokens is not None and usage.prompt_tokens <= overlong.window_tokens:
             self._recorder.prompt_cut(overlong, usage.prompt_tokens)
         self._recorder.ended(usage, cost_usd=answer_cost_usd(usage, self._prices))
 

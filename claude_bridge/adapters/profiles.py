@@ -155,6 +155,7 @@ LLAMA_CPP = Profile(
     has_parallel_switch=True,
     compiles_grammar=True,
     ignores_model_name=True,
+    count_routes=("input-tokens", "template"),
 )
 
 EMBEDDED = Profile(
@@ -165,6 +166,7 @@ EMBEDDED = Profile(
     has_top_k=True,
     compiles_grammar=True,
     ignores_model_name=True,
+    count_routes=("input-tokens",),
 )
 
 VLLM = Profile(
@@ -175,6 +177,7 @@ VLLM = Profile(
     thinking_switch="chat_template_kwargs",
     has_top_k=True,
     has_parallel_switch=True,
+    count_routes=("tokenize",),
 )
 
 SGLANG = Profile(
@@ -185,6 +188,7 @@ SGLANG = Profile(
     thinking_switch="chat_template_kwargs",
     has_top_k=True,
     has_parallel_switch=True,
+    count_routes=("tokenize",),
 )
 
 LM_STUDIO = Profile(

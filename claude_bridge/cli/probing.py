@@ -105,7 +105,7 @@ async def _ask(bridge: Bridge, question: str, *, tools: list[Tool] | None = None
         thinking=Thinking("disabled"),
         temperature=0.0,
     )
-    probed = Probed(estimated_tokens=bridge.count_tokens(request))
+    probed = Probed(estimated_tokens=await bridge.count_tokens(request))
     fold, started_at, first_s = Fold(), time.monotonic(), None
     with anyio.move_on_after(PROBE_LIMIT_S) as limit:
         try:

@@ -11,8 +11,6 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from claude_bridge.errors import PromptTooLongError
-
 RESERVE_TOKENS = 6_000
 """Claude Code 2.1.330 asks for a summary in 1,700 tokens; the rest is for the summary."""
 
@@ -27,9 +25,6 @@ _ASKS_FOR_SUMMARY = "<summary>"
 
 _SURELY = 1.3
 """How far beyond the window an estimate must be before it counts as proof."""
-
-_LEARNED_FROM_TOKENS = 2_000
-_CREDIBLE = (0.8, 1.6)
 
 
 class Conversation(Protocol):
@@ -51,24 +46,6 @@ class Conversation(Protocol):
         ...
 
 
-class TokenScale:
-    """How an engine's counts compare with our estimates, learned from one answer to the next."""
-
-    def __init__(self) -> None:
-        self._factor = 1.0
-
-    def tokens(self, estimate: int) -> int:
-        """Return what the engine is likely to count; never less than the estimate."""
-        return round(estimate * max(1.0, self._factor))
-
-    def learn(self, estimate: int, reported: int | None) -> None:
-        """Take what the engine counted; small prompts prove little, and counts far off are of cut or cached prompts."""
-        if reported is not None and estimate >= _LEARNED_FROM_TOKENS:
-            factor = reported / estimate
-            if _CREDIBLE[0] <= factor <= _CREDIBLE[1]:
-                self._factor = factor
-
-
 class Overlong(Struct, frozen=True, kw_only=True):
     """A prompt that is longer than the window, by an estimate that is not that far off."""
 
@@ -76,29 +53,24 @@ class Overlong(Struct, frozen=True, kw_only=True):
     window_tokens: int
 
 
-def find_overlong(request: Conversation, estimate: int, window_tokens: int | None) -> Overlong | None:
+def find_overlong(request: Conversation, prompt_tokens: int, window_tokens: int | None) -> Overlong | None:
     """Return by how much the prompt exceeds the window, or None if the estimate does not make that sure.
 
     What images take differs too much from engine to engine.
     """
-    if window_tokens is None or request.holds_images or estimate <= window_tokens * _SURELY:
+    if window_tokens is None or request.holds_images or prompt_tokens <= window_tokens * _SURELY:
         return None
-    return Overlong(prompt_tokens=estimate, window_tokens=window_tokens)
+    return Overlong(prompt_tokens=prompt_tokens, window_tokens=window_tokens)
 
 
-def no_room_to_compact(
-    request: Conversation, prompt_tokens: int, window_tokens: int | None
-) -> PromptTooLongError | None:
-    """Return the refusal of a turn after which the conversation could not be compacted any more, or None.
+def compactable_tokens(request: Conversation, window_tokens: int | None) -> int | None:
+    """Return how long a prompt may be so that its conversation can still be compacted, or None for any length.
 
-    Never of what compacting can't shorten: a conversation of a few turns, and the request for the summary itself.
+    What compacting can't shorten has no limit: a conversation of a few turns, and the request for the summary itself.
     Whether these fit is for the engine to say.
     """
-    if window_tokens is None:
-        return None
-    limit = window_tokens - min(RESERVE_TOKENS, window_tokens // _MOST_OF_WINDOW)
-    if prompt_tokens <= limit or request.answers < _FEW_TURNS:
+    if window_tokens is None or request.answers < _FEW_TURNS:
         return None
     if any(_ASKS_FOR_SUMMARY in text for text in request.last_texts):
         return None
-    return PromptTooLongError(prompt_tokens, limit)
+    return window_tokens - min(RESERVE_TOKENS, window_tokens // _MOST_OF_WINDOW)

@@ -12,6 +12,9 @@ ToolChoiceForm = Literal["required", "named"]
 
 SamplingParameter = Literal["temperature", "top_p"]
 
+CountRoute = Literal["input-tokens", "template", "tokenize"]
+"""A way to have a prompt counted: see ``adapters/counting.py``."""
+
 
 class MessagesProfile(Struct, frozen=True, kw_only=True):
     """How one engine speaks Anthropic's Messages API itself. The defaults are what is safe with an unknown one."""
@@ -105,6 +108,8 @@ class Profile(Struct, frozen=True, kw_only=True):
     """How long Ollama keeps the model in memory after an answer."""
     messages: MessagesProfile = MessagesProfile()
     """How it speaks Anthropic's own API."""
+    count_routes: tuple[CountRoute, ...] = ()
+    """Where the engine counts a prompt with its own tokenizer, the best first; older versions lack some."""
 
     @property
     def can_stop_thinking(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 from msgspec import UNSET, Raw, Struct
@@ -14,7 +14,6 @@ from claude_bridge.conversion.schemas import EMPTY_SCHEMA, compact_schema, schem
 from claude_bridge.conversion.turns import Turn, repair_turns, system_text
 from claude_bridge.errors import InvalidRequestError
 from claude_bridge.wire.anthropic import (
-    Base64Source,
     CountTokensRequest,
     DocumentBlock,
     ImageBlock,
@@ -69,8 +68,8 @@ class GivenConversation:
 
     def __init__(self, messages: Sequence[InputMessage]) -> None:
         self.answers = sum(message.role == "assistant" for message in messages)
-        self.images = list(_images(messages))
-        """How many bytes of the request each image and document takes."""
+        self.images = _images(messages)
+        """How many images and documents go to the engine."""
         self._messages = messages
 
     @property
@@ -87,13 +86,14 @@ class GivenConversation:
             yield from (block.text for block in as_blocks(message.content) if isinstance(block, TextBlock))
 
 
-def _images(messages: Iterable[InputMessage]) -> Iterator[int]:
+def _images(messages: Iterable[InputMessage]) -> int:
+    images = 0
     for message in messages:
         for block in message.content if not isinstance(message.content, str) else ():
             inner = block.content if isinstance(block, ToolResultBlock) else [block]
-            for part in inner if isinstance(inner, list) else ():
-                if isinstance(part, ImageBlock | DocumentBlock):
-                    yield len(part.source.data) if isinstance(part.source, Base64Source) else 0
+            parts = inner if isinstance(inner, list) else ()
+            images += sum(isinstance(part, ImageBlock | DocumentBlock) for part in parts)
+    return images
 
 
 def fit_request(request: CountTokensRequest, profile: Profile) -> FitRequest:

@@ -1,23 +1,44 @@
-"""Tokens: how long a prompt is where no tokenizer is at hand, and which of an engine's numbers can be a count.
-
-Claude Code's own requests, counted with a small model's tokenizer, give 3.8 bytes of JSON a token.
-"""
+"""Tokens: how long a prompt is where no tokenizer is at hand, and which of an engine's numbers can be a count."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
-BYTES_PER_TOKEN = 3.8
 IMAGE_TOKENS = 1_600
 """What Anthropic's documentation gives for a picture of about a megapixel; engines vary around it."""
 
 MAX_TOKENS = 10**8
 """More than any window holds: a number beyond it is no count, and would make clients compact at once."""
 
+_CLASSES = (
+    (b"abcdefghijklmnopqrstuvwxyz", 0.21),
+    (b" ", 0.08),
+    (b"ABCDEFGHIJKLMNOPQRSTUVWXYZ", 1.1),
+    (b"0123456789", 1.0),
+    (bytes(range(0x80, 0xC0)), 0.0),  # the rest of a character, which counts by its first byte
+    (b"\xd0\xd1", 0.32),  # Cyrillic
+    (bytes(range(0xC0, 0xE0)), 0.5),  # Greek, Hebrew, Arabic, letters with accents
+    (bytes(range(0xE0, 0xF0)), 0.6),  # Chinese, Japanese, Korean, Hindi, Thai, arrows and frames
+    (bytes(range(0xF0, 0x100)), 2.4),  # emoji
+)
+"""What a byte of JSON adds to the tokens, by its class; what is in none is punctuation.
+
+Fitted to prose in twelve languages, code, logs, tables, base64 and Claude Code's own requests, as the tokenizers of
+GPT-5, Qwen 3.5, DeepSeek V4, Gemma 3 and Llama 3 count them: within 25 % of nearly all, where 3.8 bytes a token were
+60 % off for base64, numbers and logs. Capitals and digits count for much because base64 and keys are made of them.
+"""
+
+_PUNCTUATION = 0.43
+
 # As the images of our own requests are written: in Chat Completions, and in Ollama's messages. In text the quotes
 # would be escaped.
 _IMAGES = re.compile(rb'"url":"data:[^,"]*;base64,[^"]*"|"role":"(?:user|tool)","images":\["[^]\\]*"\]')
+
+_GIVEN_DATA = re.compile(rb'"data": ?"[A-Za-z0-9+/=]*"')
+"""The bytes of an image or a document in a Messages request."""
+
+_PROVES_LITTLE_TOKENS = 1_000
+_CREDIBLE = (0.6, 4.0)
 
 
 def estimate_tokens(body: bytes, *, holds_images: bool = True) -> int:
@@ -26,19 +47,62 @@ def estimate_tokens(body: bytes, *, holds_images: bool = True) -> int:
     ``holds_images`` False says that there are none, which saves a search.
     """
     if not holds_images:
-        return round(len(body) / BYTES_PER_TOKEN)
-    image_bytes = images = 0
+        return _text_tokens(body)
+    return _text_tokens(_IMAGES.sub(b"", body)) + image_tokens(body)
+
+
+def image_tokens(body: bytes) -> int:
+    """Return about how many tokens the images of an upstream request body take."""
+    images = 0
     for found in _IMAGES.finditer(body):
-        image_bytes += found.end() - found.start()
         images += found[0].count(b'","', len(b'"role":"user","images":')) + 1 if found[0].startswith(b'"role"') else 1
-    return round((len(body) - image_bytes) / BYTES_PER_TOKEN) + images * IMAGE_TOKENS
+    return images * IMAGE_TOKENS
 
 
-def estimate_given_tokens(body: bytes, images: Sequence[int]) -> int:
-    """Return about how many tokens a Messages request is; ``images`` says how many of its bytes each one takes."""
-    return round((len(body) - sum(images)) / BYTES_PER_TOKEN) + len(images) * IMAGE_TOKENS
+def estimate_given_tokens(body: bytes, images: int) -> int:
+    """Return about how many tokens a Messages request is that holds so many images and documents."""
+    return _text_tokens(_GIVEN_DATA.sub(b"", body) if images else body) + images * IMAGE_TOKENS
 
 
 def token_count(told: int | None) -> int | None:
     """Return what an engine told as a count of tokens, or None for a number that can be none: clients add them up."""
     return told if told is not None and 0 <= told < MAX_TOKENS else None
+
+
+class TokenScale:
+    """How one model's counts compare with our estimates, learned from each of its answers.
+
+    Tokenizers differ most in other languages than English: a small vocabulary takes three times as many tokens for
+    Japanese as a large one. The last long prompt tells best, since the next one usually extends it.
+    """
+
+    def __init__(self) -> None:
+        self._factor: float | None = None
+
+    def tokens(self, estimate: int) -> int:
+        """Return what the engine is likely to count."""
+        return round(estimate * (1.0 if self._factor is None else self._factor))
+
+    def at_most(self, estimate: int) -> int:
+        """Return what the engine will hardly count more than."""
+        return round(estimate * 2.0) if self._factor is None else round(estimate * self._factor * 1.3)
+
+    def learn(self, estimate: int, counted: int | None) -> None:
+        """Take what the engine counted for a prompt without images.
+
+        Small prompts prove little. A count far below is one of a prompt that was cut, or without the cached part.
+        """
+        if counted is None or estimate < _PROVES_LITTLE_TOKENS:
+            return
+        factor = counted / estimate
+        if _CREDIBLE[0] <= factor <= _CREDIBLE[1]:
+            self._factor = factor
+
+
+def _text_tokens(text: bytes) -> int:
+    tokens = 0.0
+    for members, weight in _CLASSES:
+        rest = text.translate(None, members)
+        tokens += (len(text) - len(rest)) * weight
+        text = rest
+    return round(tokens + len(text) * _PUNCTUATION)

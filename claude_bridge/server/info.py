@@ -72,10 +72,10 @@ async def _readiness(bridge: Bridge) -> Readiness:
 
 
 async def post_count_tokens(service: Service, request: HttpRequest, responder: Responder) -> None:
-    """Estimate the prompt's tokens; raises ClientError for a malformed request."""
+    """Count the prompt's tokens; raises ClientError for a malformed request."""
     asked = parse_count_tokens_request(request.body)
     bridge = await service.bridge()
-    await responder.send(200, encode_token_count(bridge.count_tokens(asked)))
+    await responder.send(200, encode_token_count(await bridge.count_tokens(asked)))
 
 
 async def get_models(service: Service, _request: HttpRequest, responder: Responder) -> None:

@@ -132,22 +132,23 @@ class UpstreamClient:
                 raise errors.exceptions[0] from errors.exceptions[0].__cause__
             raise
 
-    async def fetch(self, path: str, *, timeout_s: float, question: bytes | None = None) -> FetchedDocument:
+    async def fetch(
+        self, path: str, *, timeout_s: float, question: bytes | None = None, at_root: bool = False
+    ) -> FetchedDocument:
         """GET a small document, such as the model list, or POST a JSON ``question`` for it.
 
-        ``path`` is relative to the base URL.
+        ``path`` is relative to the base URL, or where ``at_root`` to what the base URL is without its /v1.
 
         Raises:
             UpstreamError: there is no answer; any status is returned, not raised.
         """
+        url = (self.base_url.removesuffix("/v1") if at_root else self.base_url) + path
         with self._mapped_errors():
             if question is None:
-                response = await self._httpx.get(self.base_url + path, timeout=timeout_s)
+                response = await self._httpx.get(url, timeout=timeout_s)
             else:
                 headers = {"content-type": "application/json"}
-                response = await self._httpx.post(
-                    self.base_url + path, content=question, headers=headers, timeout=timeout_s
-                )
+                response = await self._httpx.post(url, content=question, headers=headers, timeout=timeout_s)
         return FetchedDocument(response.status_code, dict(response.headers), self._without_key(response.content))
 
     async def _read(self, outgoing: OutgoingRequest, explain_refusal: ExplainRefusal, call: UpstreamCall) -> None:

@@ -22,7 +22,7 @@ from claude_bridge.wire.openai import ListedModel, parse_models
 PROBE_TIMEOUT_S = 5.0
 MODELS_PATH = "/models"
 
-_RUN_BY_THE_USER = ("llama.cpp", "LM Studio", "vLLM")
+_RUN_BY_THE_USER = ("llama.cpp", "LM Studio", "vLLM", "SGLang")
 
 _USUAL_LOCAL_URLS = (
     "Usual ones: http://localhost:11434/v1 for Ollama, http://localhost:8080/v1 for llama.cpp, "

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from claude_bridge.adapters.profiles import UNKNOWN
-from claude_bridge.conversion.compaction import Overlong, TokenScale, find_overlong, no_room_to_compact
+from claude_bridge.conversion.compaction import Overlong, compactable_tokens, find_overlong
 from claude_bridge.conversion.request import FitRequest, fit_request
 from tests.dialogues import a_request
 
@@ -28,13 +28,8 @@ def fit(*messages: dict[str, Any]) -> FitRequest:
     ("window_tokens", "limit"),
     [pytest.param(100_000, 94_000, id="large"), pytest.param(12_000, 10_000, id="small: a sixth")],
 )
-def test_a_turn_that_leaves_no_room_for_a_summary_is_refused_with_numbers(window_tokens: int, limit: int) -> None:
-    conversation = fit(*[HI, HELLO] * 4, HI)
-
-    assert no_room_to_compact(conversation, limit, window_tokens) is None
-    refusal = no_room_to_compact(conversation, limit + 1, window_tokens)
-    assert refusal is not None
-    assert refusal.message == f"prompt is too long: {limit + 1} tokens > {limit} maximum"
+def test_a_conversation_keeps_room_for_its_summary(window_tokens: int, limit: int) -> None:
+    assert compactable_tokens(fit(*[HI, HELLO] * 4, HI), window_tokens) == limit
 
 
 @pytest.mark.parametrize(
@@ -46,41 +41,11 @@ def test_a_turn_that_leaves_no_room_for_a_summary_is_refused_with_numbers(window
     ],
 )
 def test_what_compacting_can_not_shorten_is_left_to_the_engine(messages: list[dict[str, Any]]) -> None:
-    assert no_room_to_compact(fit(*messages), 99_000, 100_000) is None
+    assert compactable_tokens(fit(*messages), 100_000) is None
 
 
 def test_nothing_is_refused_where_the_window_is_not_known() -> None:
-    assert no_room_to_compact(fit(*[HI, HELLO] * 4, HI), 10**9, None) is None
-
-
-def test_the_scale_follows_what_the_engine_counts() -> None:
-    scale = TokenScale()
-    scale.learn(10_000, 12_000)
-    assert scale.tokens(1_000) == 1_200
-    scale.learn(20_000, 22_000)
-    assert scale.tokens(1_000) == 1_100
-
-
-def test_the_scale_never_goes_below_the_estimate() -> None:
-    scale = TokenScale()
-    scale.learn(10_000, 8_500)
-    assert scale.tokens(1_000) == 1_000
-
-
-@pytest.mark.parametrize(
-    ("estimate", "reported"),
-    [
-        pytest.param(100, 150, id="a small prompt"),
-        pytest.param(10_000, 500, id="only the part that was not cached"),
-        pytest.param(10_000, 90_000, id="nonsense"),
-        pytest.param(10_000, None, id="nothing"),
-    ],
-)
-def test_the_scale_does_not_learn_from_what_proves_nothing(estimate: int, reported: int | None) -> None:
-    scale = TokenScale()
-    scale.learn(10_000, 12_000)
-    scale.learn(estimate, reported)
-    assert scale.tokens(1_000) == 1_200
+    assert compactable_tokens(fit(*[HI, HELLO] * 4, HI), None) is None
 
 
 @pytest.mark.parametrize(

@@ -125,3 +125,20 @@ async def test_the_second_turn_comes_from_the_cache(client: AsyncAnthropic) -> N
     cached = second.usage.cache_read_input_tokens or 0
     assert cached >= 0.8 * (second.usage.input_tokens + cached)
     assert second.usage.input_tokens > 0, "input_tokens are those that are not from the cache"
+
+
+@pytest.mark.parametrize("tools", [[], [BASH]], ids=["no tools", "a tool"])
+async def test_a_count_is_what_the_answer_will_be_said_to_have_read(
+    client: AsyncAnthropic, tools: list[ToolParam]
+) -> None:
+    words = "これは橋です。 def f(x): return {'a': 0x1F}  😀\n"
+    messages: list[MessageParam] = [
+        {"role": "user", "content": words},
+        {"role": "assistant", "content": "I see."},
+        {"role": "user", "content": words * 3},
+    ]
+    counted = await client.messages.count_tokens(model=MODEL, messages=messages, tools=tools, system="Be brief.")
+    message = await client.messages.create(
+        model=MODEL, max_tokens=1, messages=messages, tools=tools, system="Be brief."
+    )
+    assert counted.input_tokens == message.usage.input_tokens + (message.usage.cache_read_input_tokens or 0)

@@ -1,0 +1,59 @@
+"""How engines with a tokenizer of their own are asked to count a prompt; pure, as a conversation of questions.
+
+A counting yields a Question, is sent the body of its answer, and so on until it returns the count. It raises
+msgspec.DecodeError for an answer that is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+
+import msgspec
+from msgspec import Struct
+
+from claude_bridge.conversion.profile import CountRoute
+from claude_bridge.wire import tokenizers
+
+
+class Question(Struct, frozen=True):
+    """What to POST. ``path`` is relative to the base URL, or to the engine's root where ``at_root``: without /v1."""
+
+    path: str
+    body: bytes
+    at_root: bool = False
+
+
+Counting = Generator[Question, bytes, int]
+
+
+def _by_input_tokens(chat_request: bytes) -> Counting:
+    # Recent llama.cpp (xllamacpp 2026.10 has it): the request as it would be sent, images counted.
+    answer = yield Question("/chat/completions/input_tokens", chat_request)
+    return msgspec.json.decode(answer, type=tokenizers.InputTokens).input_tokens
+
+
+def _by_template(chat_request: bytes) -> Counting:
+    conversation = tokenizers.parse_conversation(chat_request)
+    answer = yield Question("/apply-template", tokenizers.encode(conversation), at_root=True)
+    prompt = msgspec.json.decode(answer, type=tokenizers.Prompt).prompt
+    text = tokenizers.Text(conversation.model, prompt)
+    answer = yield Question("/tokenize", tokenizers.encode(text), at_root=True)
+    return len(msgspec.json.decode(answer, type=tokenizers.Tokens).tokens)
+
+
+def _by_tokenize(chat_request: bytes) -> Counting:
+    # vLLM, and SGLang since it takes messages there.
+    conversation = tokenizers.parse_conversation(chat_request)
+    answer = yield Question("/tokenize", tokenizers.encode(conversation), at_root=True)
+    return msgspec.json.decode(answer, type=tokenizers.TokenizedChat).count
+
+
+COUNTINGS: Mapping[CountRoute, Callable[[bytes], Counting]] = {
+    "input-tokens": _by_input_tokens,
+    "template": _by_template,
+    "tokenize": _by_tokenize,
+}
+"""Every route by the name that profiles give it; each takes the body of a request to the engine."""
+
+COUNTS_IMAGES: frozenset[CountRoute] = frozenset({"input-tokens"})
+"""The routes that count images; the others leave a mark of a token or two in their place."""
