@@ -1,10 +1,11 @@
 """The golden cases: each folder of tests/golden/KIND is a dialogue with that kind of upstream, for a person to read.
 
 ``request.json`` is what the client said and ``upstream.*`` what the engine said; ``upstream_request.json`` is what we
-must send and ``client.sse`` what we must answer. ``losses.txt`` is what of the request gets lost and ``repairs.txt``
-what of the answer's tool calls is mended; both are told, and there is no file where there is nothing to tell.
-``profile.txt`` names a row of adapters/profiles.py, ``window.txt`` the engine's context window in tokens, ``limit.txt``
-the most tokens that the model answers with; ``about.md`` says what the case proves.
+must send and ``client.sse`` what we must answer, where the prompt was estimated to have 100 tokens. ``losses.txt`` is
+what of the request gets lost and ``repairs.txt`` what of the answer's tool calls is mended; both are told, and there is
+no file where there is nothing to tell. ``profile.txt`` names a row of adapters/profiles.py, ``window.txt`` the engine's
+context window in tokens, ``limit.txt`` the most tokens that the model answers with; ``about.md`` says what the case
+proves.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from claude_bridge.adapters import profiles
 from claude_bridge.adapters.base import OutgoingRequest, TokenLimits
 from claude_bridge.conversion.losses import Loss
 from claude_bridge.conversion.profile import Profile
-from claude_bridge.conversion.tokens import estimate_tokens
 from claude_bridge.wire.anthropic import MessagesRequest, StreamEvent
 from claude_bridge.wire.anthropic_json import parse_messages_request
 from tests.accepted import assert_accepted
@@ -131,6 +131,5 @@ def _answered(case: Path, reads: list[bytes]) -> Answered:
         _request(case),
         kind=_kind(case),
         profile=_profile(case),
-        prompt_tokens=estimate_tokens(_sent(case)[0].body),
         window_tokens=_number(case / "window.txt"),
     )

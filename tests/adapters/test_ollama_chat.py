@@ -178,7 +178,7 @@ def test_images_count_by_picture_in_the_estimate() -> None:
     large = {"type": "image", "source": PNG["source"] | {"data": "a" * 1_000_000}}  # type: ignore[operator] # a dict
     assert IMAGE_TOKENS < estimate(PNG) == estimate(large) < IMAGE_TOKENS + 100
     assert estimate(PNG, large) - estimate(PNG) == pytest.approx(IMAGE_TOKENS, abs=2)
-    text = '"role":"user","images":["' + "a" * 38_000 + '"]'
+    text = '"role":"user","images":["' + "a" * 48_000 + '"]'
     assert estimate({"type": "text", "text": text}) > 10_000
 
 

@@ -443,7 +443,8 @@ def test_compiles_grammar() -> None:
 
 def test_every_flag_has_its_test_here() -> None:
     tested = {name.removeprefix("test_") for name in globals() if name.startswith("test_")}
-    elsewhere = {"name", "evidence", "ignores_model_name", "messages"}  # the last two are for routing and relays
+    # The last three are for routing, for relays, and for counting.
+    elsewhere = {"name", "evidence", "ignores_model_name", "messages", "count_routes"}
     assert {field.name for field in fields(Profile)} - elsewhere <= tested
 
 
