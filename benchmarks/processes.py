@@ -124,11 +124,17 @@ async def _end(process: Process) -> None:
 
 def _environment() -> dict[str, str]:
     """Return ours without what could send the traffic elsewhere, or a key with it, or compile all at every start."""
-    return {
+    kept = {
         name: value
         for name, value in os.environ.items()
-        if not (name.lower().endswith("_proxy") or name.endswith("_API_KEY") or name == "PYTHONDONTWRITEBYTECODE")
+        if not (
+            name.lower().endswith("_proxy")
+            or name.endswith("_API_KEY")
+            or name.startswith("BRIDGE_")
+            or name == "PYTHONDONTWRITEBYTECODE"
+        )
     }
+    return {**kept, "BRIDGE_CONFIG": os.devnull}
 
 
 def read_cpu_s(pid: int) -> float:

@@ -57,6 +57,9 @@ class Upstream(Struct, frozen=True, kw_only=True):
         return TokenLimits(max_output_tokens=self.max_output_tokens, window_tokens=self.window_tokens)
 
 
+LOCAL = "local"
+"""The provider that is no place on the network: llama.cpp inside the process."""
+
 PROVIDERS: dict[str, Provider] = {
     row.name: row
     for row in (
@@ -108,7 +111,21 @@ def base_url_from(value: str) -> str:
     return f"{scheme}://{host}:{port}{slash}{path}"
 
 
-def _profile_at(base_url: str, kind: str) -> tuple[str, Profile] | None:
+def holds_login(base_url: str) -> bool:
+    """Return whether an address holds a name and perhaps a password: they would stand in every error text and log."""
+    return "@" in base_url.partition("://")[2].partition("/")[0]
+
+
+def is_address(base_url: str) -> bool:
+    """Return whether this is a whole HTTP address."""
+    try:
+        parts = urlsplit(base_url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is none, or half an IPv6 address
+        return False
+
+
+def profile_at(base_url: str, kind: str) -> tuple[str, Profile] | None:
     """Return the name and the profile of the service at this address; None for a host that is nobody's."""
     host = urlsplit(base_url).hostname or ""
     if host in BY_HOST:
@@ -126,7 +143,7 @@ def upstream_of(provider: Provider, *, base_url: str | None, model: str) -> Upst
     """
     name, profile = provider.display_name, provider.profile
     if base_url is not None and provider.is_any_engine:
-        name, profile = _profile_at(base_url, provider.kind) or ("The engine", UNKNOWN)
+        name, profile = profile_at(base_url, provider.kind) or ("The engine", UNKNOWN)
     return Upstream(
         name=name,
         base_url=(base_url or provider.base_url).rstrip("/"),

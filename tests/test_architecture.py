@@ -46,7 +46,7 @@ HOMES = {
     "h11": ("server/http1.py", "upstream/plain_http.py"),
     "httpx": ("upstream/client.py",),
     "json_repair": ("conversion/json_mending.py",),
-    "platformdirs": ("upstream/model_file.py", "cli/run.py"),
+    "platformdirs": ("cli/run.py", "config/reading.py", "upstream/model_file.py"),
     "rich": ("cli/", "trace/"),
     "typer": ("cli/",),
     "xllamacpp": ("upstream/embedded.py",),

@@ -8,11 +8,24 @@ import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer.main
+from msgspec import NODEFAULT, Struct
 
 from claude_bridge.cli import app
+from claude_bridge.config.reading import OPTION_VARIABLES
+from claude_bridge.config.settings import (
+    Defaults,
+    ModelCost,
+    ModelSettings,
+    ProviderSettings,
+    Server,
+    settings_of,
+    variable_of,
+)
+from claude_bridge.config.wording import shown, wanted
 from claude_bridge.server.http1 import Limits
 from claude_bridge.server.routes import ROUTES
 
@@ -22,12 +35,14 @@ GOLDEN = sorted((ROOT / "tests" / "golden").rglob("about.md"))
 
 
 def _commands() -> dict[str, set[str]]:
-    group = typer.main.get_command(app)
-    commands = getattr(group, "commands", {})
-    return {
-        name: {option for parameter in command.params for option in parameter.opts if option.startswith("--")}
-        for name, command in commands.items()
-    }
+    """Return the options of each command, those of its own commands included."""
+
+    def options(command: Any) -> set[str]:
+        own = {option for parameter in command.params for option in parameter.opts if option.startswith("--")}
+        return own.union(*(options(inner) for inner in getattr(command, "commands", {}).values()))
+
+    group: Any = typer.main.get_command(app)
+    return {name: options(command) for name, command in group.commands.items()}
 
 
 def _page(name: str) -> str:
@@ -63,6 +78,38 @@ def test_the_reference_has_the_limits_that_hold() -> None:
     assert f"| body | {limits.max_body_bytes // 1024**2} MiB, within {limits.body_timeout_s:.0f} s |" in section
     assert f"closed after {limits.idle_timeout_s:.0f} s" in section
     assert f"given up after {limits.write_timeout_s / 60:.0f} minutes" in section
+
+
+@pytest.mark.parametrize(
+    ("heading", "table"),
+    [
+        ("`[server]`", Server),
+        ("`[defaults]`", Defaults),
+        ("`[providers.NAME]`", ProviderSettings),
+        ("`[[providers.NAME.models]]`", ModelSettings),
+        ("`[[providers.NAME.models]]`", ModelCost),
+    ],
+    ids=lambda value: value.__name__ if isinstance(value, type) else "",
+)
+def test_the_reference_has_every_setting_as_it_is(heading: str, table: type[Struct]) -> None:
+    section = _section("configuration.md", heading)
+    rows = []
+    for setting in settings_of(table).values():
+        is_given = setting.default not in (None, (), NODEFAULT)
+        default = "needed " if setting.is_required else f"`{shown(setting.default)}` " if is_given else ""
+        rows.append(f"| `{setting.name}` | {wanted(setting.kind)} | {default}| {setting.about.text} |")
+
+    assert [row for row in rows if row not in section] == []
+    assert "\n".join(rows) in section, "the rows are in another order, or there are more"
+
+
+def test_the_reference_has_every_variable() -> None:
+    section = _section("configuration.md", "What goes before what")
+    names = [*settings_of(Server), *settings_of(Defaults)]
+
+    documented = set(re.findall(r"`(BRIDGE_[A-Z_]+)`", section))
+
+    assert documented == {*OPTION_VARIABLES, *map(variable_of, names)}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from claude_bridge.cli import doctor, env, models, output, run, serve, try_
+from claude_bridge.cli import config, doctor, env, models, output, run, serve, try_
 from claude_bridge.errors import SetupError
 
 ALIASES = {"baseURL": "base-url", "apiKey": "api-key"}
@@ -28,6 +28,7 @@ app.command("run", epilog=run.EXAMPLES, cls=run.RunCommand)(run.run)
 app.command("env", epilog=env.EXAMPLES)(env.env)
 app.command("models", epilog=models.EXAMPLES)(models.models)
 app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
+app.add_typer(config.app, name="config")
 app.command("try", epilog=try_.EXAMPLES)(try_.try_)
 
 

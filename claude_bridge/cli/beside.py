@@ -18,6 +18,7 @@ from claude_bridge.providers import Upstream
 from claude_bridge.server.serve import accept_connections, open_listener
 from claude_bridge.server.service import Service
 from claude_bridge.trace.bus import Bus
+from claude_bridge.upstream.configured import upstream_as_configured
 from claude_bridge.upstream.discovery import assumed, discover
 
 
@@ -73,6 +74,8 @@ async def _run(plan: Plan, program: Callable[[Listening, Upstream], Program], lo
 
 async def _find(plan: Plan) -> Upstream:
     """Return the engine; one that still loads its model is waited for."""
+    if plan.models:
+        return upstream_as_configured(plan.upstream, plan.models, has_key=plan.api_key is not None)
     if not plan.check:
         return assumed(plan.upstream)
     while True:

@@ -9,13 +9,17 @@ from urllib.parse import urlsplit
 import typer
 
 from claude_bridge.cli import output
+from claude_bridge.cli.configuration import ConfigFile, load_reading, refuse_mistakes
 from claude_bridge.cli.engine import ApiKey, BaseUrl, address_of, key_of, provider_row
+from claude_bridge.cli.serve import DEFAULT_PORT
+from claude_bridge.errors import SetupError
 
 if TYPE_CHECKING:
+    from claude_bridge.config.reading import Reading
+    from claude_bridge.config.settings import Config
+    from claude_bridge.providers import Provider
     from claude_bridge.upstream.checks.engine import Asked
     from claude_bridge.upstream.checks.finding import Finding
-
-DEFAULT_PORT = 8765
 
 EXAMPLES = (
     "Examples:  bridge doctor  ·  bridge doctor ollama qwen3:1.7b --probe  ·  "
@@ -31,12 +35,20 @@ def doctor(
     base_url: BaseUrl = None,
     api_key: ApiKey = None,
     port: Annotated[
-        int, typer.Option(help="The port that the bridge is to listen on.", min=1, max=65535, metavar="N")
-    ] = (DEFAULT_PORT),
+        int | None,
+        typer.Option(
+            help="The port that the bridge is to listen on.",
+            min=1,
+            max=65535,
+            metavar="N",
+            show_default=str(DEFAULT_PORT),
+        ),
+    ] = None,
     probe: Annotated[
         bool, typer.Option("--probe", help="Ask the model too: speed, a tool call, a long prompt, the prompt cache.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+    config_file: ConfigFile = None,
 ) -> None:
     """Check the way from Claude Code to a model, and say how to mend what is wrong.
 
@@ -44,8 +56,15 @@ def doctor(
     """
     import anyio
 
-    asked, key = _asked(provider, model, base_url, api_key)
-    findings = anyio.run(partial(_examine, asked, key, port=port, probe=probe))
+    reading = load_reading(config_file)
+    config = reading.config
+    try:
+        asked, row, key = _asked(config, provider, model, base_url, api_key)
+    except SetupError:
+        refuse_mistakes(reading)  # where there are some, they may be the cause
+        raise
+    findings = [_check_configuration(reading)]
+    findings += anyio.run(partial(_examine, asked, row, key, port=port or config.server.port, probe=probe))
     is_well = all(finding.mark != "bad" for finding in findings)
     if as_json:
         import msgspec
@@ -57,26 +76,40 @@ def doctor(
         raise typer.Exit(1)
 
 
-def _asked(provider: str, model: str, base_url: str | None, api_key: str | None) -> tuple[Asked, str | None]:
-    """Return what is asked about, and the key (None: there is none)."""
+def _asked(
+    config: Config, provider: str, model: str, base_url: str | None, api_key: str | None
+) -> tuple[Asked, Provider, str | None]:
+    """Return what is asked about, its provider's row, and the key (None: there is none)."""
+    from claude_bridge.config.rows import configured_models
+    from claude_bridge.providers import LOCAL
     from claude_bridge.upstream.checks.engine import Asked
 
-    row = provider_row(provider or "ollama")
-    is_usual_url = base_url is None  # or a variable's, which is set for the next command too
-    url = (address_of(row, base_url) or row.base_url).rstrip("/")
-    key = key_of(row, api_key)
+    usual = config.defaults.model
+    if not provider and usual is not None and usual.provider != LOCAL:
+        provider, model = usual.provider, usual.model
+    row = provider_row(config, provider or "ollama")
+    models = configured_models(config, row)
     asked = Asked(
         provider=provider,
-        model=model,
-        base_url=url,
-        is_usual_url=is_usual_url,
-        has_key=key is not None,
+        model=model or (models[0].id if len(models) == 1 else ""),
+        base_url=(address_of(config, row, base_url) or row.base_url).rstrip("/"),
+        is_usual_url=base_url is None,  # or a variable's, or the file's: both hold for the next command too
+        has_key=(key := key_of(config, row, api_key)) is not None,
         key_variable=row.key_variable,
+        models=models,
+        window_tokens=config.defaults.context_window,
     )
-    return asked, key
+    return asked, row, key
 
 
-async def _examine(asked: Asked, key: str | None, *, port: int, probe: bool) -> list[Finding]:
+def _check_configuration(reading: Reading) -> Finding:
+    from claude_bridge.upstream.checks.configuration import check_configuration
+
+    mistakes, doubts = ([str(problem) for problem in found] for found in (reading.mistakes, reading.doubts))
+    return check_configuration(str(reading.file), is_there=reading.is_there, mistakes=mistakes, doubts=doubts)
+
+
+async def _examine(asked: Asked, row: Provider, key: str | None, *, port: int, probe: bool) -> list[Finding]:
     from claude_bridge.cli import machine
     from claude_bridge.server.port_owner import describe_port_owner
     from claude_bridge.upstream.checks.engine import check_engine_answers
@@ -93,5 +126,5 @@ async def _examine(asked: Asked, key: str | None, *, port: int, probe: bool) -> 
         from claude_bridge.cli.probing import probe_model
 
         with output.spinner("Asking the model"):
-            findings += await probe_model(asked, answers, key)
+            findings += await probe_model(asked, answers, row, key)
     return findings

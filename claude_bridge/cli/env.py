@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from claude_bridge.cli import output
-from claude_bridge.cli.serve import DEFAULT_PORT
+from claude_bridge.cli.configuration import ConfigFile, configured_token, load_config
 from claude_bridge.errors import SetupError
 
 if TYPE_CHECKING:
@@ -41,18 +41,24 @@ def env(
         bool, typer.Option(help="Let Claude Code talk to its maker too: telemetry, error reports, updates.")
     ] = False,
     explain: Annotated[bool, typer.Option("--explain", help="Say of each variable why it is set.")] = False,
+    config_file: ConfigFile = None,
 ) -> None:
     """Print the environment that points Claude Code at the running bridge.
 
     The bridge is asked for its model and window. While none runs, what does not depend on them is printed.
     """
     from claude_bridge.cli.client_environment import NO_TOKEN, Served, client_environment, reasons
+    from claude_bridge.cli.running import Listening
     from claude_bridge.cli.shells import SHELLS, shell_named
 
     form = shell or shell_named(os.environ.get("SHELL", "powershell" if os.name == "nt" else ""))
     if form not in SHELLS:
         raise SetupError(f"There is no form {form!r}.", f"Known ones: {', '.join(SHELLS)}.")
-    url = (url or f"http://127.0.0.1:{DEFAULT_PORT}").rstrip("/")
+    config = load_config(config_file)
+    if url is None and config.server.port == 0:
+        raise SetupError("The port is configured as 0, which is another one each time.", "Give it: --url URL")
+    url = (url or Listening(host=config.server.host, port=config.server.port).url).rstrip("/")
+    auth_token = auth_token or configured_token(config)
     told = _ask(url, auth_token)
     served = Served(
         url=url,

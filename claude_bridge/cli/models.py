@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from claude_bridge.cli import output
-from claude_bridge.cli.engine import LOCAL, ApiKey, BaseUrl, key_hint, named_upstream, provider_row
+from claude_bridge.cli.configuration import ConfigFile, load_config
+from claude_bridge.cli.engine import ApiKey, BaseUrl, key_hint, named_engine
 from claude_bridge.errors import SetupError, UpstreamError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from claude_bridge.config.settings import Config
     from claude_bridge.conversion.prices import Prices
+    from claude_bridge.providers import Provider
     from claude_bridge.upstream.listing import Listing, Place
     from claude_bridge.upstream.offered import OfferedModel
 
@@ -45,15 +48,19 @@ def models(
     api_key: ApiKey = None,
     every: Annotated[bool, typer.Option("--all", help="List models that can't call tools, too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a list of objects, for programs.")] = False,
+    config_file: ConfigFile = None,
 ) -> None:
     """List the models that engines offer, and what each can do.
 
     Without PROVIDER it asks each provider whose key is set, and the usual local ports of Ollama, llama.cpp, LM Studio
     and vLLM.
     """
+    config = load_config(config_file)
     if not provider and (base_url is not None or api_key is not None):
-        raise typer.BadParameter("--base-url and --api-key need a PROVIDER before them, such as openai.")
-    listings = [_ask(provider, base_url, api_key)] if provider else _ask_everywhere()
+        if config.defaults.model is None:
+            raise typer.BadParameter("--base-url and --api-key need a PROVIDER before them, such as openai.")
+        provider = config.defaults.model.provider
+    listings = [_ask(config, provider, base_url, api_key)] if provider else _ask_everywhere(config)
     shown = [(listing, _shown(listing, every=every)) for listing in listings]
     if as_json:
         _print_json(shown)
@@ -64,12 +71,12 @@ def models(
             _print_table(listing, offered)
 
 
-def _ask(provider: str, base_url: str | None, api_key: str | None) -> Listing:
+def _ask(config: Config, provider: str, base_url: str | None, api_key: str | None) -> Listing:
     import anyio
 
     from claude_bridge.upstream.listing import list_models
 
-    place = _place(provider, base_url, api_key)
+    place = _place(config, provider, base_url, api_key)
     try:
         return anyio.run(list_models, place)
     except UpstreamError as error:
@@ -77,39 +84,53 @@ def _ask(provider: str, base_url: str | None, api_key: str | None) -> Listing:
         raise SetupError(error.message, hint) from error
 
 
-def _ask_everywhere() -> list[Listing]:
+def _ask_everywhere(config: Config) -> list[Listing]:
     import anyio
     from msgspec.structs import replace
 
-    from claude_bridge.providers import PROVIDERS
+    from claude_bridge.config.rows import configured_rows
     from claude_bridge.upstream.listing import list_everywhere, local_places
 
+    rows = configured_rows(config).values()
     configured = [
-        replace(place := _place(row.name, None, None), upstream=replace(place.upstream, name=row.display_name))
-        for row in PROVIDERS.values()
-        if not row.needs_key or os.environ.get(row.key_variable, "").strip()
+        replace(place := _place(config, row.name, None, None), upstream=replace(place.upstream, name=row.display_name))
+        for row in rows
+        if row.name in config.providers or _is_here(row) or os.environ.get(row.key_variable, "").strip()
     ]
     listings, silences = anyio.run(list_everywhere, [*configured, *local_places(configured)])
     if not listings:
         asked = "\n".join(f"· {silence.reason}" for silence in silences)
-        unset = [row.key_variable for row in PROVIDERS.values() if row.needs_key]
+        unset = [row.key_variable for row in rows if row.needs_key]
         raise SetupError(
             f"No engine answers. These were asked:\n{asked}",
             f"Start one, set a key ({', '.join(unset)}), or say where it is: bridge models openai --base-url URL",
         )
     for silence in silences:
-        if silence.place.api_key is not None:  # the user means to use it; at the other places nobody need be
+        if silence.place.is_wanted:  # at the other places nobody need be
             output.print_problem(silence.reason, silence.hint, is_warning=True)
     return listings
 
 
-def _place(provider: str, base_url: str | None, api_key: str | None) -> Place:
+def _is_here(row: Provider) -> bool:
+    """Return whether it costs nothing to ask: a place elsewhere is nobody's business unless the user means it."""
+    return row.base_url.startswith(("http://localhost", "http://127.0.0.1"))
+
+
+def _place(config: Config, provider: str, base_url: str | None, api_key: str | None) -> Place:
+    from claude_bridge.providers import LOCAL
     from claude_bridge.upstream.listing import Place
 
     if provider == LOCAL:
         raise SetupError("The provider 'local' has no list: it runs one model at a time.", "Try: bridge serve local")
-    upstream, key = named_upstream(provider, "", base_url, api_key)
-    return Place(provider=provider, upstream=upstream, api_key=key, key_hint=key_hint(provider_row(provider)))
+    engine = named_engine(config, provider, "", base_url, api_key)
+    return Place(
+        provider=provider,
+        upstream=engine.upstream,
+        api_key=engine.api_key,
+        key_hint=key_hint(engine.row),
+        models=engine.models,
+        is_wanted=engine.api_key is not None or provider in config.providers,
+    )
 
 
 def _shown(listing: Listing, *, every: bool) -> tuple[OfferedModel, ...]:
@@ -170,7 +191,7 @@ def _notes(listing: Listing, offered: Sequence[OfferedModel]) -> list[str]:
     if any(model.cost and (model.cost.input or model.cost.output) for model in offered):
         notes.append("cost: US dollars for a million tokens, read / written")
     if any("?" in _row(model) for model in offered):
-        notes.append("?: the engine does not tell")
+        notes.append("?: the configuration does not say" if listing.is_configured else "?: the engine does not tell")
     hidden = len(listing.models) - len(offered)
     if hidden:
         notes.append(f"{hidden} more can't call tools, which Claude Code needs: --all lists them")

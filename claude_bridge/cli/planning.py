@@ -7,18 +7,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from claude_bridge.cli.engine import LOCAL, key_hint, named_upstream, provider_row
+from claude_bridge.cli.engine import key_hint, named_engine
 from claude_bridge.errors import SetupError
 
 if TYPE_CHECKING:
     from claude_bridge.cli.running import Plan
+    from claude_bridge.config.settings import Config
     from claude_bridge.providers import Upstream
     from claude_bridge.upstream.embedded import EmbeddedEngine
+    from claude_bridge.upstream.offered import OfferedModel
 
 ProviderName = Annotated[
     str,
     typer.Argument(
-        help="Where the model runs: ollama, openai (any compatible engine), anthropic (any that speaks its API), local."
+        help="Where the model runs: ollama, openai (any compatible engine), anthropic (any that speaks its API), "
+        "local, or one of your configuration. Without it: your default model."
     ),
 ]
 ModelName = Annotated[str, typer.Argument(help="The engine's name of the model; may be left out if it has one.")]
@@ -39,6 +42,7 @@ TraceFile = Annotated[
 
 
 def plan_of(
+    config: Config,
     provider: str,
     model: str,
     *,
@@ -54,27 +58,37 @@ def plan_of(
 ) -> Plan:
     """Return what is to be served; the provider ``local`` is started by this.
 
+    Without a provider it is the default model. What the configuration says of limits holds where no option does.
+
     Raises:
         SetupError: the options name nothing that can be served.
     """
     from claude_bridge.cli.running import Plan
+    from claude_bridge.providers import LOCAL
 
     embedded: EmbeddedEngine | None = None
+    models: tuple[OfferedModel, ...] = ()
+    if not provider:
+        provider, model = default_model(config)
     if provider == LOCAL:
         from claude_bridge.cli.local import start_embedded
 
-        embedded = start_embedded(model_file, window_tokens=context_window)
+        embedded = start_embedded(model_file, window_tokens=context_window or config.defaults.context_window)
         upstream, key, check, hint = embedded.upstream, None, False, ""
     else:
-        upstream, key = named_upstream(provider, model, base_url, api_key)
-        hint = key_hint(provider_row(provider))
+        engine = named_engine(config, provider, model, base_url, api_key)
+        upstream, key, models, hint = engine.upstream, engine.api_key, engine.models, key_hint(engine.row)
         if api is not None:
             upstream = _with_api(upstream, api)
+    if not models:  # what is configured of a model has been weighed against the defaults already
+        max_tokens = max_tokens or config.defaults.max_tokens
+        context_window = context_window or config.defaults.context_window
     return Plan(
         upstream=upstream,
         api_key=key,
         key_hint=hint,
         check=check,
+        models=models,
         may_upgrade=api is None,
         max_output_tokens=max_tokens,
         window_tokens=context_window,
@@ -82,6 +96,14 @@ def plan_of(
         trace_file=trace,
         embedded=embedded,
     )
+
+
+def default_model(config: Config) -> tuple[str, str]:
+    """Return the provider and the model that are meant where none is named; raises BadParameter if none is."""
+    if config.defaults.model is None:
+        hint = "Name one, such as ollama, or settle it: `bridge config init`, [defaults] model."
+        raise typer.BadParameter(f"Missing argument 'PROVIDER'. {hint}")
+    return config.defaults.model.provider, config.defaults.model.model
 
 
 def _with_api(upstream: Upstream, api: str) -> Upstream:

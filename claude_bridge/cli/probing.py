@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from claude_bridge.bridge import Bridge, new_id
 from claude_bridge.conversion.fold import Fold
 from claude_bridge.errors import BridgeError, SetupError, UpstreamError
-from claude_bridge.providers import PROVIDERS, upstream_of
+from claude_bridge.providers import PROVIDERS, Provider, upstream_of
 from claude_bridge.trace.recorder import Recorder
 from claude_bridge.upstream.checks.answers import EngineAnswers
 from claude_bridge.upstream.checks.engine import Asked
@@ -25,6 +25,7 @@ from claude_bridge.upstream.checks.probed import (
     check_tool_call,
 )
 from claude_bridge.upstream.client import UpstreamClient
+from claude_bridge.upstream.configured import upstream_as_configured
 from claude_bridge.upstream.discovery import discover
 from claude_bridge.wire.anthropic import (
     ContentBlockDelta,
@@ -52,15 +53,19 @@ _TOOL = Tool(
 )
 
 
-async def probe_model(asked: Asked, answers: EngineAnswers, key: str | None) -> list[Finding]:
+async def probe_model(asked: Asked, answers: EngineAnswers, row: Provider, key: str | None) -> list[Finding]:
     """Return the findings of asking the model; none if there is nobody to ask."""
     facts = read_facts(answers, asked.model)
     if facts.kind is None or facts.base_url is None or not _is_ready(facts):
         return [doubtful("probe", "the model was not asked", "Mend what is above, and run it again.")]
-    row = PROVIDERS["ollama" if facts.kind is Kind.OLLAMA else "openai"]
+    if (row.kind == "ollama-chat") is not (facts.kind is Kind.OLLAMA):
+        row = PROVIDERS["ollama" if facts.kind is Kind.OLLAMA else "openai"]
     upstream = upstream_of(row, base_url=facts.base_url, model=facts.model)
     try:
-        upstream = await discover(upstream, key, key_hint="")
+        if asked.models:
+            upstream = upstream_as_configured(upstream, asked.models, has_key=key is not None)
+        else:
+            upstream = await discover(upstream, key, key_hint="", window_tokens=asked.window_tokens)
     except (SetupError, UpstreamError) as error:
         return [doubtful("probe", f"the model was not asked: {error}", "Mend what is above, and run it again.")]
     async with UpstreamClient(upstream.base_url, api_key=key, name=upstream.name) as client:

@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperCommand
 
 from claude_bridge.cli import output
+from claude_bridge.cli.configuration import ConfigFile, load_config
 from claude_bridge.cli.engine import ApiKey, BaseUrl
 from claude_bridge.cli.planning import (
     Api,
@@ -51,7 +52,7 @@ class RunCommand(TyperCommand):
 
 def run(
     ctx: typer.Context,
-    provider: ProviderName,
+    provider: ProviderName = "",
     model: ModelName = "",
     base_url: BaseUrl = None,
     api_key: ApiKey = None,
@@ -69,6 +70,7 @@ def run(
         False
     ),
     trace: TraceFile = None,
+    config_file: ConfigFile = None,
 ) -> None:
     """Start Claude Code on a model, with a bridge that ends with it.
 
@@ -81,6 +83,7 @@ def run(
     program = find_claude_code()
     arguments: list[str] = ctx.meta[_BEHIND]
     plan = plan_of(
+        load_config(config_file),
         provider,
         model,
         base_url=base_url,

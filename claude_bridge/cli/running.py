@@ -28,6 +28,8 @@ from claude_bridge.trace.bus import Bus, Sink
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from claude_bridge.upstream.offered import OfferedModel  # brings the wire shapes of all engines
+
 LOG_COLUMNS = 120
 """How wide a debug log in a file is."""
 
@@ -68,6 +70,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     api_key: str | None
     key_hint: str
     check: bool
+    models: tuple[OfferedModel, ...] = ()
+    """Those that the configuration lists; where there are some, the engine is not asked for any."""
     may_upgrade: bool = True
     max_output_tokens: int | None = None
     window_tokens: int | None = None
@@ -177,6 +181,14 @@ async def _find_engine(plan: Plan, service: Service, stack: AsyncExitStack, tell
     discovery = await to_thread.run_sync(import_module, "claude_bridge.upstream.discovery")
 
     provide = partial(provide_bridge, plan, service, stack)
+    if plan.models:
+        configured = await to_thread.run_sync(import_module, "claude_bridge.upstream.configured")
+        tell(
+            await provide(
+                configured.upstream_as_configured(plan.upstream, plan.models, has_key=plan.api_key is not None)
+            )
+        )
+        return
     if not plan.check:
         tell(await provide(discovery.assumed(plan.upstream)))
         return

@@ -10,7 +10,7 @@ import typer
 
 from claude_bridge.cli import output
 from claude_bridge.cli.claude_code import PROMPT_TOKENS
-from claude_bridge.cli.client_environment import client_environment
+from claude_bridge.cli.configuration import ConfigFile, configured_token, load_config
 from claude_bridge.cli.engine import ApiKey, BaseUrl
 from claude_bridge.cli.planning import (
     Api,
@@ -25,9 +25,10 @@ from claude_bridge.cli.planning import (
 
 if TYPE_CHECKING:
     from claude_bridge.cli.running import Listening, Plan
+    from claude_bridge.config.settings import Config
     from claude_bridge.providers import Upstream
 
-DEFAULT_PORT = 8765
+DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8765
 
 COMFORTABLE_TOKENS = 49_152
 """Below this the files that Claude Code reads again after it compacted may fill the window at once."""
@@ -39,14 +40,23 @@ EXAMPLES = (
 
 
 def serve(
-    provider: ProviderName,
+    provider: ProviderName = "",
     model: ModelName = "",
     base_url: BaseUrl = None,
     api_key: ApiKey = None,
-    host: Annotated[str, typer.Option(help="The address to listen on.", metavar="ADDRESS")] = "127.0.0.1",
+    host: Annotated[
+        str | None, typer.Option(help="The address to listen on.", metavar="ADDRESS", show_default=DEFAULT_HOST)
+    ] = None,
     port: Annotated[
-        int, typer.Option(help="The port to listen on; 0 takes a free one.", min=0, max=65535, metavar="N")
-    ] = (DEFAULT_PORT),
+        int | None,
+        typer.Option(
+            help="The port to listen on; 0 takes a free one.",
+            min=0,
+            max=65535,
+            metavar="N",
+            show_default=str(DEFAULT_PORT),
+        ),
+    ] = None,
     auth_token: Annotated[
         str | None,
         typer.Option(help="What clients must send. On loopback nothing, else a random one is made.", metavar="TOKEN"),
@@ -58,14 +68,17 @@ def serve(
     check: Annotated[bool, typer.Option(help="Ask the engine at the start whether all is well.")] = True,
     debug: Annotated[bool, typer.Option("--debug", help="Show the translated traffic.")] = False,
     trace: TraceFile = None,
+    config_file: ConfigFile = None,
 ) -> None:
     """Serve the Messages API of Anthropic before an engine that speaks another one, or that speaks it badly.
 
     Point a client at the address that is printed. Ctrl-C lets running answers finish.
     """
-    from claude_bridge.cli.running import Listening, run_server
+    from claude_bridge.cli.running import run_server
 
+    config = load_config(config_file)
     plan = plan_of(
+        config,
         provider,
         model,
         base_url=base_url,
@@ -78,8 +91,19 @@ def serve(
         check=check,
         debug=debug,
     )
-    listening = Listening(host=host, port=port, auth_token=auth_token or _token_for(host))
-    run_server(plan, listening, tell=_tell)
+    run_server(plan, listening_of(config, host, port, auth_token), tell=_tell)
+
+
+def listening_of(config: Config, host: str | None, port: int | None, auth_token: str | None) -> Listening:
+    """Return where to listen, and what clients must send: as the options say, or else the configuration."""
+    from claude_bridge.cli.running import Listening
+
+    host = host or config.server.host
+    return Listening(
+        host=host,
+        port=config.server.port if port is None else port,
+        auth_token=auth_token or configured_token(config) or _token_for(host),
+    )
 
 
 def _token_for(host: str) -> str | None:
@@ -91,6 +115,8 @@ def _token_for(host: str) -> str | None:
 
 def _tell(plan: Plan, listening: Listening, upstream: Upstream) -> None:
     """Say what was found, and what to paste."""
+    from claude_bridge.cli.client_environment import client_environment
+
     model = upstream.model or "The models that clients ask for"
     output.say(f"{output.strong(model)} on {upstream.name} at {upstream.base_url}")
     notes = upstream.notes

@@ -17,6 +17,7 @@ from claude_bridge.upstream.client import FetchedDocument, UpstreamClient, is_lo
 from claude_bridge.upstream.discovery import (
     MODELS_PATH,
     PROBE_TIMEOUT_S,
+    assumed,
     base_url_candidates,
     discover,
     usual_prices,
@@ -67,6 +68,10 @@ class Place(Struct, frozen=True, kw_only=True):
     upstream: Upstream
     api_key: str | None = None
     key_hint: str = ""
+    models: tuple[OfferedModel, ...] = ()
+    """Those that the configuration lists; where there are some, the engine is not asked."""
+    is_wanted: bool = False
+    """Whether the user means to use it, so that its silence is worth a word."""
 
 
 class Listing(Struct, frozen=True, kw_only=True):
@@ -76,6 +81,8 @@ class Listing(Struct, frozen=True, kw_only=True):
     engine: str
     base_url: str
     models: tuple[OfferedModel, ...]
+    is_configured: bool = False
+    """Whether the models are those that the user lists, and not what the engine tells."""
 
 
 def with_tools(listing: Listing) -> tuple[OfferedModel, ...]:
@@ -84,7 +91,7 @@ def with_tools(listing: Listing) -> tuple[OfferedModel, ...]:
     An Ollama tells of each model whether it takes tools, so that silence means no. Few other engines tell: theirs are
     left out only where the engine says no.
     """
-    tells = listing.provider == "ollama"
+    tells = listing.provider == "ollama" and not listing.is_configured
     return tuple(model for model in listing.models if model.tools or (model.tools is None and not tells))
 
 
@@ -142,13 +149,19 @@ async def list_everywhere(
 async def list_models(place: Place) -> Listing:
     """Return all models of one engine, with what it tells of each.
 
-    An Ollama is asked through its own API, at whichever address it is found.
+    An Ollama is asked through its own API, at whichever address it is found. Nobody is asked where the configuration
+    lists the models.
 
     Raises:
         SetupError: a wrong base URL or a wrong key.
         UpstreamError: the engine does not answer, or not yet.
     """
     upstream = place.upstream
+    if place.models:
+        base_url = assumed(upstream).base_url
+        return Listing(
+            provider=place.provider, engine=upstream.name, base_url=base_url, models=place.models, is_configured=True
+        )
     if upstream.adapter.kind == _OLLAMA_KIND:
         listing = await _list_ollama(place)
     else:

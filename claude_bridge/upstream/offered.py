@@ -8,7 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from claude_bridge.conversion.prices import FREE, Prices, listed_prices
-from claude_bridge.upstream.window import trained_tokens
+from claude_bridge.upstream.window import FALLBACK_TRAINED_TOKENS, trained_tokens
 from claude_bridge.wire.model_lists import DescribedModel, OldStudioModel, Props, StudioModel
 from claude_bridge.wire.ollama import InstalledModel, ModelDescription
 
@@ -57,6 +57,17 @@ def offered_by_ollama(
         cost=FREE,
         remote_host=remote_host or None,
         loaded=None if loaded is None else installed.name in loaded,
+    )
+
+
+def with_ollama_limits(model: OfferedModel) -> OfferedModel:
+    """Return the model with what holds on an Ollama where nothing is told."""
+    window = model.context_window or FALLBACK_TRAINED_TOKENS
+    return replace(
+        model,
+        context_window=window,
+        max_output_tokens=model.max_output_tokens or window * OUTPUT_WINDOWS,
+        cost=model.cost or FREE,
     )
 
 

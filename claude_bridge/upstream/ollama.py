@@ -28,6 +28,8 @@ AT_ONCE = 8
 OLDEST_VERSION = (0, 12, 10)
 """Since then a chat takes truncate, shift and tool_call_id; before, prompts are cut in silence."""
 
+CAN_ONLY_TALK = "the model can't call tools: Claude Code will be able to talk, and to do nothing"
+
 
 async def discover_ollama(upstream: Upstream, api_key: str | None, *, window_tokens: int | None) -> Upstream:
     """Return the upstream with what its Ollama tells: the model, what it can do, and the window to ask for.
@@ -52,6 +54,7 @@ async def discover_ollama(upstream: Upstream, api_key: str | None, *, window_tok
         if description is None:
             raise _unknown_model(name, [model.name for model in await installed_models(client)])
         loaded = await loaded_model(client, name)
+    profile = profile_for(ollama_profile(description.capabilities, description.architecture), name)
     window = choose_window(description, explicit=window_tokens, loaded=loaded.context_length if loaded else None)
     capabilities = description.capabilities or []
     if capabilities and "completion" not in capabilities:
@@ -64,7 +67,7 @@ async def discover_ollama(upstream: Upstream, api_key: str | None, *, window_tok
         base_url=root,
         model=name,
         adapter=ADAPTERS["ollama-chat"],
-        profile=profile_for(ollama_profile(description.capabilities, description.architecture), name),
+        profile=msgspec.structs.replace(profile, keep_alive=upstream.profile.keep_alive),
         window_tokens=window.tokens,
         slots=1,  # OLLAMA_NUM_PARALLEL, which it does not tell, is 1 unless somebody sets it
         prices=FREE if _runs_here(description, root) else None,
@@ -192,7 +195,7 @@ def _notes(
     if window.tokens > trained_tokens(model):
         notes.append(f"the model was trained for {trained_tokens(model):,} tokens only")
     if "tools" not in (model.capabilities or ()):
-        notes.append("the model can't call tools: Claude Code will be able to talk, and to do nothing")
+        notes.append(CAN_ONLY_TALK)
     if model.remote_host:
         notes.append(f"the model runs at {model.remote_host}, not on this machine")
     if loaded and loaded.size and loaded.size_vram is not None and loaded.size_vram < loaded.size:

@@ -30,7 +30,8 @@ class Finished(Struct):
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return a clean environment: no keys, no colours, and lines that are not broken."""
     kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "HOME", "TMPDIR") if name in os.environ}
-    return {**kept, "COLUMNS": "300", "NO_COLOR": "1", **(extra or {})}
+    # An empty configuration, whatever the developer has.
+    return {**kept, "COLUMNS": "300", "NO_COLOR": "1", "BRIDGE_CONFIG": os.devnull, **(extra or {})}
 
 
 def command(*arguments: str) -> list[str]:

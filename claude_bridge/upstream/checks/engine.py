@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from claude_bridge.upstream.checks.answers import Answer, EngineAnswers
+from claude_bridge.upstream.checks.configuration import check_listed, with_configured
 from claude_bridge.upstream.checks.facts import Facts, Kind, read_facts
 from claude_bridge.upstream.checks.finding import Finding, Mark
 from claude_bridge.upstream.checks.model import (
@@ -30,6 +31,7 @@ from claude_bridge.upstream.checks.windows import (
     check_processor,
     check_window,
 )
+from claude_bridge.upstream.offered import OfferedModel
 
 OPENAI_ITSELF = "https://api.openai.com/"
 
@@ -44,6 +46,10 @@ class Asked(Struct, frozen=True, kw_only=True):
     """Whether ``base_url`` is the provider's own, and need not be given."""
     has_key: bool
     key_variable: str
+    models: tuple[OfferedModel, ...] = ()
+    """Those that the configuration lists: it is believed before the engine."""
+    window_tokens: int | None = None
+    """The context window that is configured for any model."""
 
     @property
     def place(self) -> str:
@@ -61,7 +67,7 @@ def check_engine_answers(asked: Asked, answers: EngineAnswers, *, owner: str = "
     findings = [reachable]
     if reachable.mark is Mark.BAD:
         return findings
-    facts = read_facts(answers, asked.model)
+    facts = with_configured(read_facts(answers, asked.model), asked.models, window_tokens=asked.window_tokens)
     key = check_key(everything, has_key=asked.has_key, key_variable=asked.key_variable)
     if key.mark is Mark.BAD:
         return [*findings, key]
@@ -77,7 +83,8 @@ def check_engine_answers(asked: Asked, answers: EngineAnswers, *, owner: str = "
     address = check_address(asked.base_url, facts.base_url, facts.kind)
     findings += [address] if address else []
     findings.append(key)
-    return findings + _check_model(facts, answers, asked.place)
+    listed = check_listed(asked.provider, asked.model, asked.models, kind=facts.kind, place=asked.place)
+    return [*findings, listed] if listed else findings + _check_model(facts, answers, asked.place)
 
 
 def _check_model(facts: Facts, answers: EngineAnswers, place: str) -> list[Finding]:
@@ -102,12 +109,12 @@ def _check_abilities(facts: Facts, kind: Kind, answers: EngineAnswers, place: st
         found += [check_thinking(facts.capabilities)] if kind is Kind.OLLAMA else []
         found.append(check_images(facts.capabilities))
     if kind is not Kind.OLLAMA:
-        return [*found, check_window(kind, facts.window_tokens, facts.trained_tokens)]
+        return [*found, check_window(kind, facts.window_tokens, facts.trained_tokens, wished=facts.wished_tokens)]
     if facts.description is not None and not facts.description.remote_host:
         found += [
-            check_ollama_window(facts.model, facts.description, facts.loaded),
-            check_loaded_window(facts.description, facts.loaded),
-            check_memory(facts.description, facts.loaded),
+            check_ollama_window(facts.model, facts.description, facts.loaded, wished=facts.wished_tokens),
+            check_loaded_window(facts.description, facts.loaded, wished=facts.wished_tokens),
+            check_memory(facts.description, facts.loaded, wished=facts.wished_tokens),
             check_processor(facts.model, facts.loaded),
         ]
     return found

@@ -48,6 +48,8 @@ class Facts(Struct, frozen=True, kw_only=True):
     trained_tokens: int | None = None
     window_tokens: int | None = None
     """Of an engine whose window is set where it is started."""
+    wished_tokens: int | None = None
+    """The window that is configured."""
 
 
 def read_facts(answers: EngineAnswers, model: str) -> Facts:

@@ -22,6 +22,8 @@ CLAUDE_CODE_PROMPT_TOKENS = 13_000
 
 _FEWER_TOOLS = "claude --tools Bash,Read,Edit,Write"
 
+_CONFIGURE = "If the engine can take more: a larger context_window in the configuration"
+
 _ENLARGE = {
     Kind.LLAMA_CPP: f"llama-server -c {DEFAULT_WINDOW_TOKENS}  (times the number of slots, if there are several)",
     Kind.LM_STUDIO: f"lms load MODEL --context-length {DEFAULT_WINDOW_TOKENS}",
@@ -29,13 +31,19 @@ _ENLARGE = {
 }
 
 
-def check_ollama_window(name: str, model: ModelDescription, loaded: LoadedModel | None) -> Finding:
-    """Judge the window that the bridge will ask of an Ollama: trained, configured, loaded, and the one that results."""
-    window = choose_window(model, explicit=None, loaded=loaded.context_length if loaded else None)
+def check_ollama_window(
+    name: str, model: ModelDescription, loaded: LoadedModel | None, *, wished: int | None = None
+) -> Finding:
+    """Judge the window that the bridge will ask of an Ollama: trained, configured, loaded, and the one that results.
+
+    ``wished`` is the window of the bridge's own configuration, here as in the checks below.
+    """
+    window = choose_window(model, explicit=wished, loaded=loaded.context_length if loaded else None)
     trained = trained_tokens(model)
     configured = model.parameter("num_ctx") or ""
     known = [f"trained for {trained:,}", f"Modelfile {int(configured):,}" if configured.isdigit() else ""]
     known.append(f"loaded with {loaded.context_length:,}" if loaded and loaded.context_length else "not loaded")
+    known.insert(0, "as configured" if wished else "")
     seen = f"the bridge asks for {window.tokens:,} tokens ({', '.join(part for part in known if part)})"
     if trained < ENOUGH_TOKENS:
         remedy = f"Take a model with a longer window, or give Claude Code fewer tools: {_FEWER_TOOLS}"
@@ -45,8 +53,13 @@ def check_ollama_window(name: str, model: ModelDescription, loaded: LoadedModel 
     return _judge(seen, window.tokens, remedy if window.tokens < min(trained, DEFAULT_WINDOW_TOKENS) else None, remedy)
 
 
-def check_window(kind: Kind, tokens: int | None, trained: int | None) -> Finding:
+def check_window(kind: Kind, tokens: int | None, trained: int | None, *, wished: int | None = None) -> Finding:
     """Judge the window of an engine that was given it when it was started."""
+    if tokens is not None and wished is not None and wished > tokens:
+        seen = f"{wished:,} tokens are configured, and {kind} has {tokens:,}: longer prompts fail, or are cut"
+        return broken(WINDOW, seen, f"Set context_window to {tokens}, or give the engine a larger one.")
+    if wished is not None:
+        return _judge(f"{wished:,} tokens, as configured", wished, _CONFIGURE, _CONFIGURE)
     if tokens is None:
         remedy = "If you know it, say it: bridge serve openai MODEL --context-window N"
         return doubtful(WINDOW, f"{kind} does not tell; Claude Code needs {ENOUGH_TOKENS:,} tokens", remedy)
@@ -73,11 +86,13 @@ def _judge(seen: str, tokens: int, more: str | None, enough: str) -> Finding:
     return fine(WINDOW, seen)
 
 
-def check_loaded_window(model: ModelDescription, loaded: LoadedModel | None) -> Finding | None:
+def check_loaded_window(
+    model: ModelDescription, loaded: LoadedModel | None, *, wished: int | None = None
+) -> Finding | None:
     """Judge whether the model is loaded with another window than the bridge asks for; None: nothing to say."""
     if loaded is None or loaded.context_length is None:
         return None
-    wanted = choose_window(model, explicit=None, loaded=loaded.context_length).tokens
+    wanted = choose_window(model, explicit=wished, loaded=loaded.context_length).tokens
     if loaded.context_length >= wanted:
         return None
     return doubtful(
@@ -88,9 +103,9 @@ def check_loaded_window(model: ModelDescription, loaded: LoadedModel | None) -> 
     )
 
 
-def check_memory(model: ModelDescription, loaded: LoadedModel | None) -> Finding | None:
+def check_memory(model: ModelDescription, loaded: LoadedModel | None, *, wished: int | None = None) -> Finding | None:
     """Tell what the window costs in memory; None: the model does not tell its shape."""
-    window = choose_window(model, explicit=None, loaded=loaded.context_length if loaded else None)
+    window = choose_window(model, explicit=wished, loaded=loaded.context_length if loaded else None)
     size = kv_cache_bytes(model, window.tokens)
     if size is None:
         return None

@@ -1,0 +1,1 @@
+"""What the user has settled beforehand, in a file and in the environment."""

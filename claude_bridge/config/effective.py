@@ -1,0 +1,68 @@
+"""What holds, and where it comes from: each setting in turn, with keys hidden."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from claude_bridge.config.decoding import TABLES_OF_VARIABLES
+from claude_bridge.config.lines import KeyPath
+from claude_bridge.config.reading import OPTION_VARIABLES, Reading
+from claude_bridge.config.rows import configured_rows
+from claude_bridge.config.settings import ProviderSettings, settings_of, variable_of
+from claude_bridge.config.values import HIDDEN
+from claude_bridge.config.wording import key_text, plain
+from claude_bridge.providers import Provider, base_url_from, holds_login
+
+DEFAULT = "default"
+
+
+class Effective(Struct, frozen=True, kw_only=True):
+    """One setting as it holds. ``value`` None: nothing is settled."""
+
+    key: str
+    value: Any
+    origin: str
+    """DEFAULT, a line of the file, or a variable."""
+
+
+def effective_settings(reading: Reading, environment: Mapping[str, str]) -> Iterator[Effective]:
+    """Yield all settings of the bridge, then those of providers that are given somewhere."""
+    config = reading.config
+    for table_name in TABLES_OF_VARIABLES:
+        table: Struct = getattr(config, table_name)
+        for name in settings_of(type(table)):
+            is_variable = name in config.from_environment
+            origin = variable_of(name) if is_variable else _origin(reading, (table_name, name))
+            yield Effective(key=f"{table_name}.{name}", value=plain(getattr(table, name)), origin=origin)
+    for row in configured_rows(config).values():
+        yield from _of_provider(reading, row, environment)
+    for variable in OPTION_VARIABLES:
+        if environment.get(variable, "").strip():
+            is_secret = variable.endswith("_KEY") or holds_login(environment[variable])
+            value = HIDDEN if is_secret else environment[variable]
+            yield Effective(key=OPTION_VARIABLES[variable], value=value, origin=variable)
+
+
+def _of_provider(reading: Reading, row: Provider, environment: Mapping[str, str]) -> Iterator[Effective]:
+    provider = reading.config.providers.get(row.name, ProviderSettings())
+    variables = {"api_key": row.key_variable, "base_url": row.base_url_variable}
+    for name in settings_of(ProviderSettings):
+        path: KeyPath = ("providers", row.name, name)
+        value, variable = getattr(provider, name), variables.get(name)
+        if value is None and variable and (given := environment.get(variable, "").strip()):
+            is_secret = name == "api_key" or holds_login(given)
+            yield Effective(key=key_text(path), value=HIDDEN if is_secret else base_url_from(given), origin=variable)
+        elif isinstance(value, tuple):
+            for number, one in enumerate(value):
+                here = (*path, number)
+                yield Effective(key=key_text(here), value=plain(one), origin=_origin(reading, here))
+        elif value is not None:
+            yield Effective(key=key_text(path), value=plain(value), origin=_origin(reading, path))
+
+
+def _origin(reading: Reading, path: KeyPath) -> str:
+    line = reading.lines.line_of(path)
+    return DEFAULT if line is None else f"line {line}"

@@ -1,0 +1,141 @@
+"""Values that are more than text: how each is written, and what is wrong with one that is not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar, Self
+
+from claude_bridge.adapters import KINDS
+from claude_bridge.providers import holds_login, is_address
+
+HIDDEN = "(hidden)"
+"""What is shown in place of a key."""
+
+
+class WrittenText(str):
+    """A text of a certain form. ``WANTED`` says which, as in "must be WANTED"."""
+
+    __slots__ = ()
+    WANTED: ClassVar[str]
+
+    @classmethod
+    def parse(cls, given: str) -> Self:
+        """Return the value; raises ValueError with what is wrong, or with no words where WANTED says it all."""
+        return cls(given)
+
+
+class ModelName(WrittenText):
+    """A model and whose it is; without a name it is the only model that the provider has."""
+
+    __slots__ = ()
+    WANTED = 'PROVIDER/MODEL, such as "ollama/qwen3:1.7b", or PROVIDER'
+
+    @property
+    def provider(self) -> str:
+        """What stands before the first slash."""
+        return self.partition("/")[0]
+
+    @property
+    def model(self) -> str:
+        """What stands behind the first slash, or nothing."""
+        return self.partition("/")[2]
+
+    @classmethod
+    def parse(cls, given: str) -> Self:
+        """Return the name; whether there is such a provider is another question."""
+        name = cls(given)
+        if not name.provider or name != given.strip() or (not name.model and "/" in name):
+            raise ValueError
+        return name
+
+
+class Address(WrittenText):
+    """Where an engine is."""
+
+    __slots__ = ()
+    WANTED = 'an address, such as "http://localhost:11434"'
+
+    @classmethod
+    def parse(cls, given: str) -> Self:
+        """Return the address; raises ValueError for none, and for one that holds a password."""
+        if holds_login(given):
+            raise ValueError("holds a password")
+        if not is_address(given):
+            raise ValueError
+        return cls(given)
+
+
+class ApiKind(WrittenText):
+    """Which API an engine speaks."""
+
+    __slots__ = ()
+    WANTED = f"one of {', '.join(KINDS)}"
+
+    @classmethod
+    def parse(cls, given: str) -> Self:
+        """Return the kind; raises ValueError for an unknown one."""
+        if given not in KINDS:
+            raise ValueError
+        return cls(given)
+
+
+class Secret:
+    """A key, or where it is: ``env:NAME`` or ``file:PATH``. It is read when it is needed, and never shown."""
+
+    __slots__ = ("_given", "_kind")
+    WANTED = '"env:NAME", "file:PATH", or the key itself'
+
+    def __init__(self, given: str) -> None:
+        kind, colon, rest = given.partition(":")
+        self._kind = kind if colon and kind in ("env", "file") else ""
+        self._given = rest if self._kind else given
+
+    def __repr__(self) -> str:
+        return f"Secret({self.shown!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and (self._kind, self._given) == (other._kind, other._given)
+
+    def __hash__(self) -> int:
+        return hash((self._kind, self._given))
+
+    @property
+    def is_literal(self) -> bool:
+        """Whether the key itself was given."""
+        return not self._kind
+
+    @property
+    def shown(self) -> str:
+        """What may be shown: where the key is, not the key."""
+        return f"{self._kind}:{self._given}" if self._kind else HIDDEN
+
+    @classmethod
+    def parse(cls, given: str) -> Self:
+        """Return the secret; raises ValueError where nothing is named."""
+        secret = cls(given.strip())
+        if not secret._given:
+            raise ValueError
+        return secret
+
+    def read(self, environment: Mapping[str, str], folder: Path) -> str:
+        """Return the key. A path is meant from ``folder``, and ``~`` in it is the user's home.
+
+        Raises:
+            ValueError: it can't be had; the words are the end of a sentence that begins with the setting's name.
+        """
+        match self._kind:
+            case "env":
+                key, problem = environment.get(self._given, "").strip(), "that variable is not set"
+            case "file":
+                try:
+                    key = (folder / Path(self._given).expanduser()).read_text("utf-8").strip()
+                    problem = "that file is empty"
+                except (OSError, UnicodeDecodeError) as error:
+                    reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
+                    key, problem = "", f"that file can't be read: {reason}"
+            case _:
+                return self._given
+        if not key:
+            raise ValueError(f"is {self.shown}, and {problem}")
+        return key

@@ -1,0 +1,62 @@
+"""The example file: it settles nothing, and holds every setting."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from msgspec import Struct
+
+from claude_bridge.config.example import example_text
+from claude_bridge.config.reading import read_config
+from claude_bridge.config.settings import Config, settings_of
+
+
+def keys_of(kind: Any) -> Iterator[str]:
+    """Yield the names of all settings, in the tables and below."""
+    for setting in settings_of(kind).values():
+        yield setting.name
+        inner = [one for one in (setting.kind, *get_args(setting.kind)) if isinstance(one, type)]
+        for table in (one for one in inner if issubclass(one, Struct)):
+            yield from keys_of(table)
+
+
+def keys_in(document: Any) -> Iterator[str]:
+    for key, value in document.items() if isinstance(document, dict) else ():
+        yield key
+        for one in value if isinstance(value, list) else [value]:
+            yield from keys_in(one)
+
+
+def test_as_it_stands_it_settles_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text(example_text())
+
+    reading = read_config(file, {})
+
+    assert (reading.mistakes, reading.config.server, reading.config.providers) == ((), Config().server, {})
+
+
+def test_with_its_comment_signs_taken_away_it_settles_everything(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    text = re.sub("^#(?! )", "", example_text(), flags=re.MULTILINE)
+    file.write_text(text)
+
+    assert read_config(file, {}).mistakes == ()
+    assert set(keys_in(tomllib.loads(text))) - {"ollama"} == set(keys_of(Config))
+
+
+@pytest.mark.parametrize("table", ["server", "defaults"])
+def test_an_example_of_a_default_is_the_default(table: str) -> None:
+    for setting in settings_of(settings_of(Config)[table].kind).values():
+        if setting.default is not None:
+            assert tomllib.loads(f"x = {setting.about.example}")["x"] == setting.default
+
+
+def test_no_variable_stands_for_two_settings() -> None:
+    names = [*settings_of(settings_of(Config)["server"].kind), *settings_of(settings_of(Config)["defaults"].kind)]
+    assert len(names) == len(set(names))
