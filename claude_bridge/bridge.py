@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from claude_bridge.adapters.base import Answer, AnswerTerms, GivenRequest, OutgoingRequest, Relay
 from claude_bridge.adapters.translated import TranslatedAnswer
+from claude_bridge.attachments.preparation import Attachments
 from claude_bridge.conversion.compaction import Conversation, compactable_tokens, find_overlong
 from claude_bridge.conversion.losses import Loss
 from claude_bridge.conversion.request import GivenConversation, fit_request
@@ -57,11 +58,13 @@ class Bridge:
         *,
         bus: Bus | None = None,
         waiting: Waiting | None = None,
+        attachments: Attachments | None = None,
     ) -> None:
         self.upstream = upstream
         self.bus = bus or Bus()
         self.waiting = waiting or Waiting()
         self._client = client
+        self._attachments = attachments or Attachments()
         routes = () if isinstance(upstream.adapter, Relay) else upstream.profile.count_routes
         self._counter = PromptCounter(client, routes)
 
@@ -80,7 +83,7 @@ class Bridge:
         upstream = self.upstream
         if given is None:
             request = replace(request, stream=True)  # nobody waits for a whole answer: it is made of the events
-        prepared = self._prepared(request, given)
+        prepared = await self._prepared(request, given, recorder)
         prompt_tokens = await self._prompt_tokens(prepared)
         outgoing = prepared.outgoing
         recorder.sent(
@@ -123,7 +126,7 @@ class Bridge:
 
     async def count_tokens(self, request: CountTokensRequest, given: GivenRequest | None = None) -> int:
         """Return the prompt's tokens, of everything that would be sent: exact where the engine can count."""
-        return await self._counter.count(self._prepared(request, given).prompt)
+        return await self._counter.count((await self._prepared(request, given)).prompt)
 
     async def _prompt_tokens(self, prepared: Prepared) -> int:
         """Return how long the prompt is, exactly only where it may be too long.
@@ -139,7 +142,9 @@ class Bridge:
             raise PromptTooLongError(tokens, limit)
         return tokens
 
-    def _prepared(self, request: CountTokensRequest, given: GivenRequest | None) -> Prepared:
+    async def _prepared(
+        self, request: CountTokensRequest, given: GivenRequest | None, recorder: Recorder | None = None
+    ) -> Prepared:
         """Return the request as the engine gets it: translated, or its own bytes with what must be edited."""
         upstream, adapter = self.upstream, self.upstream.adapter
         conversation: Conversation
@@ -151,12 +156,25 @@ class Bridge:
             conversation = asked = GivenConversation(request.messages)
             estimate = estimate_given_tokens(outgoing.body, asked.images)
         else:
-            conversation = fit = fit_request(request, upstream.profile)
+            request, losses = await self._with_attachments(request, recorder)
+            conversation = fit = fit_request(request, upstream.profile, losses)
             outgoing = adapter.encode(fit, upstream.model, upstream.profile, upstream.limits)
             losses = fit.losses
             estimate = estimate_tokens(outgoing.body, holds_images=fit.holds_images)
         prompt = Prompt(body=outgoing.body, holds_images=conversation.holds_images, estimate=estimate)
         return Prepared(outgoing=outgoing, conversation=conversation, prompt=prompt, losses=losses)
+
+    async def _with_attachments(
+        self, request: CountTokensRequest, recorder: Recorder | None
+    ) -> tuple[CountTokensRequest, list[Loss]]:
+        """Return the request with all images and documents at hand, and what of them could not be had."""
+        ready = await self._attachments.prepare(request, self.upstream.profile, self.upstream.window_tokens)
+        for warning in ready.warnings:
+            self.bus.warn(warning)
+        if recorder is not None:
+            for path, said in ready.descriptions:
+                recorder.described(path, model=said.model, text=said.text, trouble=said.trouble, took_s=said.took_s)
+        return ready.request, ready.losses
 
     def _answer(self, request: MessagesRequest, terms: AnswerTerms) -> Answer:
         upstream, adapter = self.upstream, self.upstream.adapter

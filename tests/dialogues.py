@@ -50,10 +50,11 @@ def sent(
     *,
     kind: str = OPENAI_CHAT,
     limits: TokenLimits = NO_LIMITS,
+    losses: Sequence[Loss] = (),
 ) -> tuple[OutgoingRequest, list[Loss]]:
-    """Return what goes upstream for a request, and what was lost on the way."""
+    """Return what goes upstream for a request, and what was lost on the way; ``losses`` were before."""
     profile = profile or USUAL_PROFILES[kind]
-    fit = fit_request(request, profile)
+    fit = fit_request(request, profile, losses)
     return ADAPTERS[kind].encode(fit, "local-model", profile, limits), fit.losses
 
 

@@ -43,10 +43,12 @@ CORE_MAY_IMPORT = {
 }
 
 HOMES = {
-    "h11": ("server/http1.py", "upstream/plain_http.py"),
-    "httpx": ("upstream/client.py",),
+    "h11": ("attachments/http_get.py", "server/http1.py", "upstream/plain_http.py"),
+    "httpx": ("attachments/public_web.py", "upstream/client.py"),
     "json_repair": ("conversion/json_mending.py",),
     "platformdirs": ("cli/run.py", "config/reading.py", "upstream/model_file.py"),
+    "pypdf": ("attachments/pdf_worker.py",),
+    "pypdfium2": ("attachments/pdf_worker.py",),
     "rich": ("cli/", "trace/"),
     "typer": ("cli/",),
     "xllamacpp": ("upstream/embedded.py",),

@@ -6,20 +6,31 @@ what of the request gets lost and ``repairs.txt`` what of the answer's tool call
 no file where there is nothing to tell. ``profile.txt`` names a row of adapters/profiles.py, ``window.txt`` the engine's
 context window in tokens, ``limit.txt`` the most tokens that the model answers with; ``about.md`` says what the case
 proves.
+
+What is attached is prepared as in an exchange: ``web`` holds the documents that URLs lead to, by their last part, and
+``described.txt`` what a model that sees says of every image.
 """
 
 from __future__ import annotations
 
 import json
+import mimetypes
+from functools import cache, partial
 from pathlib import Path
 
+import anyio
 import pytest
 
 from claude_bridge.adapters import profiles
 from claude_bridge.adapters.base import OutgoingRequest, TokenLimits
+from claude_bridge.attachments.http_get import FetchError
+from claude_bridge.attachments.preparation import Attachments, ReadyRequest
+from claude_bridge.attachments.public_web import WebDocument
+from claude_bridge.attachments.vision import Describer
+from claude_bridge.attachments.walk import attachments_in
 from claude_bridge.conversion.losses import Loss
 from claude_bridge.conversion.profile import Profile
-from claude_bridge.wire.anthropic import MessagesRequest, StreamEvent
+from claude_bridge.wire.anthropic import AnswerBlock, Message, MessagesRequest, StreamEvent, TextBlock, Usage
 from claude_bridge.wire.anthropic_json import parse_messages_request
 from tests.accepted import assert_accepted
 from tests.dialogues import USUAL_PROFILES, Answered, answer_to, client_bytes, sent
@@ -113,7 +124,41 @@ def _number(file: Path) -> int | None:
 
 def _sent(case: Path) -> tuple[OutgoingRequest, list[Loss]]:
     limits = TokenLimits(max_output_tokens=_number(case / "limit.txt"), window_tokens=_number(case / "window.txt"))
-    return sent(_request(case), _profile(case), kind=_kind(case), limits=limits)
+    ready = _prepared(case, limits.window_tokens)
+    return sent(ready.request, _profile(case), kind=_kind(case), limits=limits, losses=ready.losses)
+
+
+@cache  # PDFs are read in a process of their own, which takes its time to start
+def _prepared(case: Path, window_tokens: int | None) -> ReadyRequest[MessagesRequest]:
+    request = _request(case)
+    if not any(attachments_in(request.messages)):
+        return ReadyRequest(request=request, losses=[])
+    described = case / "described.txt"
+    attachments = Attachments(
+        web=_WebOfCase(case / "web"),
+        describer=Describer("seer", partial(_say, described.read_text("utf-8"))) if described.exists() else None,
+    )
+    return anyio.run(attachments.prepare, request, _profile(case), window_tokens)
+
+
+class _WebOfCase:
+    """A web of the files in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    async def fetch(self, url: str) -> WebDocument:
+        file = self._folder / url.rpartition("/")[2]
+        if not file.exists():
+            raise FetchError("answers with status 404")
+        media_type = mimetypes.guess_type(file.name)[0] or ""
+        return WebDocument(url=url, media_type=media_type, charset="utf-8", body=file.read_bytes())
+
+
+async def _say(text: str, request: MessagesRequest) -> Message:
+    assert request.temperature == 0
+    content: list[AnswerBlock] = [TextBlock(text)]
+    return Message(id="msg_seer", model=request.model, content=content, stop_reason="end_turn", usage=Usage())
 
 
 def _upstream(case: Path) -> bytes:

@@ -21,8 +21,10 @@ UNKNOWN = Profile(name="unknown", evidence="what any OpenAI-compatible engine ac
 OPENAI = Profile(
     name="OpenAI",
     evidence="types of the openai SDK 3.54: max_tokens is deprecated and refused by reasoning models; "
-    "prompt_cache_key and user",
+    "prompt_cache_key and user; OpenAI's guide to PDF files: as base64 in a file part, no URLs in Chat Completions",
     max_tokens_field="max_completion_tokens",
+    fetches_images=True,
+    reads_pdfs=True,
     has_strict=True,
     has_parallel_switch=True,
     user_field="user",
@@ -146,8 +148,10 @@ MOONSHOT = Profile(
 LLAMA_CPP = Profile(
     name="llama.cpp",
     evidence="xllamacpp 2026.10.11549: a tool choice by name is not obeyed; llama.cpp#21943 and #20867 for grammars, "
-    "PR #22536 for images in tool results, discussion #21445 for thinking_budget_tokens",
+    "PR #22536 for images in tool results, discussion #21445 for thinking_budget_tokens; cline#8977 and "
+    "ollama#17755 (2026-08): WebP is answered with 400",
     reasoning_field="reasoning_content",
+    unread_images=("image/webp",),
     tool_choices=("required",),
     thinking_switch="chat_template_kwargs",
     budget_place="thinking_budget_tokens",

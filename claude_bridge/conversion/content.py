@@ -1,19 +1,19 @@
-"""Content blocks made fit for an engine that knows text and perhaps images: nothing is dropped without a trace.
+"""Content blocks made fit for an engine that knows text and perhaps images and PDFs: nothing is dropped unseen.
 
-After ``fit_blocks`` only text, images, thinking, tool uses and tool results are left. What can't be carried
-becomes a visible placeholder, so that the model knows that something was there.
+After ``fit_blocks`` only text, images, documents that go as files, thinking, tool uses and tool results are left.
+What can't be carried becomes a visible placeholder, so that the model knows that something was there.
 """
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable, Sequence
 from typing import cast
 
-import msgspec
-
-from claude_bridge.conversion.json_text import compact_json
 from claude_bridge.conversion.losses import Loss
+from claude_bridge.conversion.media_types import is_pdf, media_type_of_base64
 from claude_bridge.conversion.profile import Profile
+from claude_bridge.conversion.server_tools import call_text, search_results_text, text_of_block
 from claude_bridge.wire.anthropic import (
     Base64Source,
     Block,
@@ -29,13 +29,20 @@ from claude_bridge.wire.anthropic import (
     ThinkingBlock,
     ToolReferenceBlock,
     ToolResultBlock,
+    ToolSearchToolResultBlock,
     ToolUseBlock,
     UnknownBlock,
     UrlSource,
+    WebFetchToolResultBlock,
     WebSearchToolResultBlock,
 )
 
-FitBlock = TextBlock | ImageBlock | ThinkingBlock | ToolUseBlock | ToolResultBlock
+FitBlock = TextBlock | ImageBlock | DocumentBlock | ThinkingBlock | ToolUseBlock | ToolResultBlock
+
+_OfServerTool = ServerToolUseBlock | WebSearchToolResultBlock | WebFetchToolResultBlock | ToolSearchToolResultBlock
+
+Media = ImageBlock | DocumentBlock
+"""What is neither text nor structure, once it is fit."""
 
 NO_OUTPUT = "(no output)"
 ERROR_PREFIX = "Error: "
@@ -77,13 +84,11 @@ def fit_blocks(blocks: Sequence[Block], profile: Profile, path: str, losses: lis
             case RedactedThinkingBlock():
                 losses.append(Loss(where, "redacted thinking can only be read by Anthropic"))
             case ToolReferenceBlock():
-                fit.append(TextBlock(f"Loaded tools: {block.tool_name}"))
-            case ServerToolUseBlock():
-                fit.append(TextBlock(f"[{block.name} was called with {compact_json(block.input)}]"))
-            case WebSearchToolResultBlock():
-                fit.append(TextBlock(_search_results_text(block)))
+                fit.append(TextBlock(_loaded([block])))
             case UnknownBlock():
-                fit.append(_omitted(f"{block.block_type} block", where, losses, "a block of an unknown type"))
+                fit += _fit_unknown(block, where, losses)
+            case _:
+                fit += _fit_of_server_tool(block, profile, where, losses)
     return fit
 
 
@@ -107,61 +112,115 @@ def _omitted(what: str, path: str, losses: list[Loss], reason: str) -> TextBlock
 
 
 def _fit_image(image: ImageBlock, profile: Profile, path: str, losses: list[Loss]) -> TextBlock | ImageBlock:
-    if isinstance(image.source, FileSource):
+    source = image.source
+    if isinstance(source, FileSource):
         return _omitted("image", path, losses, "a file kept at Anthropic can't be read from here")
     if not profile.sees_images:
         losses.append(Loss(path, "the model cannot see images"))
         return TextBlock("[image omitted: the model cannot see images]")
-    return image
+    if isinstance(source, UrlSource):
+        return image
+    media_type = media_type_of_base64(source.data) or source.media_type
+    if media_type in profile.unread_images:
+        losses.append(Loss(path, f"the engine can't read {media_type}"))
+        return TextBlock(f"[image omitted: the engine can't read {media_type}]")
+    return image if media_type == source.media_type else ImageBlock(Base64Source(media_type, source.data))
+
+
+def document_name(document: DocumentBlock) -> str:
+    """Return how a placeholder calls the document."""
+    name = f"document {document.title!r}" if document.title else "document"
+    match document.source:
+        case Base64Source(media_type):
+            return f"{name} ({media_type})"
+        case UrlSource(url) if url != document.title:
+            return f"{name} at {url}"
+        case _:
+            return name
 
 
 def _fit_document(document: DocumentBlock, profile: Profile, path: str, losses: list[Loss]) -> list[FitBlock]:
+    source = document.source
+    goes_as_file = profile.fetches_pdfs if isinstance(source, UrlSource) else profile.reads_pdfs and is_pdf(source)
+    if goes_as_file:
+        context: list[FitBlock] = [TextBlock(document.context)] if document.context else []
+        return [*context, document]  # the title becomes the name of the file
     heading = "\n".join(line for line in (document.title, document.context) if line)
-    named = f"document {document.title!r}" if document.title else "document"
-    match document.source:
+    match source:
         case PlainTextSource(data):
-            body: list[FitBlock] = [TextBlock(data)]
+            body: list[FitBlock] = [TextBlock(data)] if data else []
         case ContentSource(content):
             body = fit_blocks(as_blocks(content), profile, f"{path}.source.content", losses)
-        case Base64Source(media_type):
-            body = [_omitted(f"{named} ({media_type})", path, losses, "the engine reads no documents")]
-        case UrlSource(url):
-            body = [_omitted(f"{named} at {url}", path, losses, "the engine fetches no documents")]
+        case Base64Source(media_type) if (media_type_of_base64(source.data) or media_type).startswith("image/"):
+            body = [_fit_image(ImageBlock(source), profile, path, losses)]
+        case Base64Source(media_type, data) if media_type.startswith("text/"):
+            body = [TextBlock(_decoded(data))]
+        case Base64Source():
+            body = [_omitted(document_name(document), path, losses, "the engine reads no documents")]
+        case UrlSource():
+            body = [_omitted(document_name(document), path, losses, "the engine fetches no documents")]
         case FileSource():
-            body = [_omitted(named, path, losses, "a file kept at Anthropic can't be read from here")]
+            body = [_omitted(document_name(document), path, losses, "a file kept at Anthropic can't be read from here")]
     return [TextBlock(heading), *body] if heading else body
+
+
+def _decoded(data: str) -> str:
+    try:
+        return base64.b64decode(data).decode("utf-8", "replace")
+    except ValueError:
+        return data
+
+
+def _fit_of_server_tool(block: _OfServerTool, profile: Profile, path: str, losses: list[Loss]) -> list[FitBlock]:
+    match block:
+        case ServerToolUseBlock(_, name, tool_input):
+            return [TextBlock(call_text(name, tool_input))]
+        case WebSearchToolResultBlock():
+            return [TextBlock(search_results_text(block))]
+        case ToolSearchToolResultBlock(_, found):
+            return [TextBlock(_loaded(found.tool_references, found.error_code))]
+        case WebFetchToolResultBlock(_, fetched) if fetched.content is None:
+            return [TextBlock(f"[web fetch failed: {fetched.error_code or 'unknown'}]")]
+        case WebFetchToolResultBlock(_, fetched):
+            assert fetched.content is not None, "the case before"
+            heading = TextBlock(f"Fetched from {fetched.url}:")
+            return [heading, *_fit_document(fetched.content, profile, f"{path}.content.content", losses)]
+
+
+def _loaded(references: Sequence[ToolReferenceBlock], error_code: str | None = None) -> str:
+    if error_code is not None:
+        return f"[tool search failed: {error_code}]"
+    return f"Loaded tools: {', '.join(reference.tool_name for reference in references) or 'none'}"
+
+
+def _fit_unknown(block: UnknownBlock, path: str, losses: list[Loss]) -> list[FitBlock]:
+    text = text_of_block(block)
+    if text is None:
+        return [_omitted(f"{block.block_type} block", path, losses, "a block of an unknown type")]
+    return [TextBlock(text)] if text else []
 
 
 def _fit_tool_result(result: ToolResultBlock, profile: Profile, path: str, losses: list[Loss]) -> ToolResultBlock:
     if isinstance(result.content, str) and result.content and not result.is_error:
         return result
     blocks = as_blocks(result.content)
-    loaded = [block.tool_name for block in blocks if isinstance(block, ToolReferenceBlock)]
+    loaded = [block for block in blocks if isinstance(block, ToolReferenceBlock)]
     others = [block for block in blocks if not isinstance(block, ToolReferenceBlock)]
     fit = fit_blocks(others, profile, f"{path}.content", losses)
     if loaded:
-        fit.insert(0, TextBlock(f"Loaded tools: {', '.join(loaded)}"))
+        fit.insert(0, TextBlock(_loaded(loaded)))
     fit = [_inside_result(block, f"{path}.content", losses) for block in fit]
     text = text_of(fit, "\n") or ("" if fit else NO_OUTPUT)
     if result.is_error and not text.startswith(ERROR_PREFIX):
         text = ERROR_PREFIX + text
-    images: list[Block] = [block for block in fit if isinstance(block, ImageBlock)]
-    content: str | list[Block] = [TextBlock(text), *images] if text else images
-    return ToolResultBlock(result.tool_use_id, content if images else text, result.is_error)
+    media: list[Block] = [block for block in fit if isinstance(block, Media)]
+    content: str | list[Block] = [TextBlock(text), *media] if text else media
+    return ToolResultBlock(result.tool_use_id, content if media else text, result.is_error)
 
 
-def _inside_result(block: FitBlock, path: str, losses: list[Loss]) -> TextBlock | ImageBlock:
-    """Return a block that a tool result may hold: text and images, and a placeholder for what belongs to turns."""
-    if isinstance(block, TextBlock | ImageBlock):
+def _inside_result(block: FitBlock, path: str, losses: list[Loss]) -> TextBlock | ImageBlock | DocumentBlock:
+    """Return a block that a tool result may hold, and a placeholder for what belongs to turns."""
+    if isinstance(block, TextBlock | Media):
         return block
     kind = str(block.__struct_config__.tag)
     return _omitted(f"{kind} block", path, losses, f"a {kind} block inside a tool result")
-
-
-def _search_results_text(block: WebSearchToolResultBlock) -> str:
-    found = msgspec.json.decode(block.content)
-    if isinstance(found, dict):
-        return f"[web search failed: {found.get('error_code', 'unknown')}]"
-    results = [result for result in found if isinstance(result, dict)] if isinstance(found, list) else []
-    lines = [f"- {result.get('title') or ''} {result.get('url') or ''}".rstrip() for result in results]
-    return "\n".join(["Web search results:", *lines])

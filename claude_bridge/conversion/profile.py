@@ -43,6 +43,14 @@ class Profile(Struct, frozen=True, kw_only=True):
     sees_images: bool = True
     """Whether images are sent at all; a model that can't see answers with an error, which names the cause."""
     images_in_tool_results: bool = False
+    unread_images: tuple[str, ...] = ()
+    """Media types that make the engine refuse the request."""
+    fetches_images: bool = False
+    """Whether the engine fetches an image by its URL; elsewhere the bridge does."""
+    reads_pdfs: bool = False
+    """Whether a PDF goes as a ``file`` part; elsewhere its pages go as text."""
+    fetches_pdfs: bool = False
+    """Whether the URL of a PDF may stand in that part."""
     user_follows_tool: bool = True
     """Whether a user's message may come right after a tool's; else the assistant says a word between them."""
     tool_id_length: int | None = None

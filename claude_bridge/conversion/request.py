@@ -14,6 +14,7 @@ from claude_bridge.conversion.schemas import EMPTY_SCHEMA, compact_schema, schem
 from claude_bridge.conversion.turns import Turn, repair_turns, system_text
 from claude_bridge.errors import InvalidRequestError
 from claude_bridge.wire.anthropic import (
+    Block,
     CountTokensRequest,
     DocumentBlock,
     ImageBlock,
@@ -22,6 +23,7 @@ from claude_bridge.wire.anthropic import (
     Tool,
     ToolReferenceBlock,
     ToolResultBlock,
+    ToolSearchToolResultBlock,
 )
 
 
@@ -45,9 +47,9 @@ class FitRequest(Struct, frozen=True, kw_only=True):
 
     @property
     def holds_images(self) -> bool:
-        """Whether any image goes to the engine."""
+        """Whether any image or file goes to the engine."""
         kinds = set().union(*(map(type, turn.blocks) for turn in self.turns))
-        if ImageBlock in kinds:
+        if ImageBlock in kinds or DocumentBlock in kinds:
             return True
         results = (block for turn in self.turns for block in turn.blocks if isinstance(block, ToolResultBlock))
         return ToolResultBlock in kinds and any(isinstance(result.content, list) for result in results)
@@ -96,14 +98,16 @@ def _images(messages: Iterable[InputMessage]) -> int:
     return images
 
 
-def fit_request(request: CountTokensRequest, profile: Profile) -> FitRequest:
+def fit_request(request: CountTokensRequest, profile: Profile, losses: Sequence[Loss] = ()) -> FitRequest:
     """Return the request in a form that an engine of this profile can take.
+
+    ``losses`` are those of the steps before.
 
     Raises:
         InvalidRequestError: it holds no content, or a tool that only Anthropic can run.
     """
     try:
-        return _fit_request(request, profile)
+        return _fit_request(request, profile, list(losses))
     except RecursionError:
         raise InvalidRequestError("The request is nested too deeply.") from None
 
@@ -123,8 +127,7 @@ def fit_schema(schema: Raw, profile: Profile, path: str) -> Raw:
         raise InvalidRequestError(f"The schema can't be read: {error} - at `{path}`") from error
 
 
-def _fit_request(request: CountTokensRequest, profile: Profile) -> FitRequest:
-    losses: list[Loss] = []
+def _fit_request(request: CountTokensRequest, profile: Profile, losses: list[Loss]) -> FitRequest:
     turns = repair_turns(request.messages, profile, losses)
     if not turns:
         raise InvalidRequestError("messages: no message has any content - at `$.messages`")
@@ -156,11 +159,21 @@ def _loaded_tools(messages: Iterable[InputMessage]) -> list[str]:
     names: dict[str, None] = {}
     for message in messages:
         for block in message.content if not isinstance(message.content, str) else ():
-            inner = block.content if isinstance(block, ToolResultBlock) else [block]
-            for part in inner if isinstance(inner, list) else ():
-                if isinstance(part, ToolReferenceBlock):
-                    names[part.tool_name] = None
+            for reference in _references_in(block):
+                names[reference.tool_name] = None
     return list(names)
+
+
+def _references_in(block: Block) -> list[ToolReferenceBlock]:
+    match block:
+        case ToolReferenceBlock():
+            return [block]
+        case ToolResultBlock(_, content) if isinstance(content, list):
+            return [part for part in content if isinstance(part, ToolReferenceBlock)]
+        case ToolSearchToolResultBlock(_, found):
+            return found.tool_references
+        case _:
+            return []
 
 
 def _fit_tool(tool: Tool, index: int, profile: Profile) -> FitTool:

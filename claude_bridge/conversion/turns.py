@@ -8,14 +8,16 @@ history gives the same prompt at every turn.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import UnionType
 from typing import NamedTuple
 
-from claude_bridge.conversion.content import FitBlock, as_blocks, fit_blocks, text_of
+from claude_bridge.conversion.content import FitBlock, Media, as_blocks, fit_blocks, text_of
 from claude_bridge.conversion.json_text import compact_json
 from claude_bridge.conversion.losses import Loss
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.wire.anthropic import (
     Block,
+    DocumentBlock,
     ImageBlock,
     InputMessage,
     TextBlock,
@@ -29,6 +31,7 @@ BILLING_HEADER = "x-anthropic-billing-header:"
 
 INTERRUPTED = "(interrupted: no result)"
 SEE_IMAGES = "(see the images in the next message)"
+SEE_DOCUMENTS = "(see the documents in the next message)"
 
 
 class Turn:
@@ -62,8 +65,9 @@ def spoken(turn: Turn) -> Spoken:
                 calls.append(block)
             case ThinkingBlock(thinking) if thinking:
                 thoughts.append(thinking)
-            case ImageBlock():
-                texts.append("[image omitted]")  # no engine takes images in an assistant's turn
+            case ImageBlock() | DocumentBlock():
+                kind = str(block.__struct_config__.tag)
+                texts.append(f"[{kind} omitted]")  # no engine takes any in an assistant's turn
             case _:
                 pass  # empty thoughts; tool results are never left in an assistant's turn
     return Spoken("\n\n".join(texts), "\n\n".join(thoughts), calls)
@@ -154,31 +158,37 @@ def _results_first(blocks: list[FitBlock], calls: Sequence[ToolUseBlock], profil
         else:
             others += _orphan(block)
     in_order = [results.get(call.id) or ToolResultBlock(call.id, INTERRUPTED) for call in calls]
-    if profile.images_in_tool_results:
+    moved = Media if not profile.images_in_tool_results else DocumentBlock
+    media = [block for result in in_order for block in _media_of(result, moved)]
+    if not media:
         return [*in_order, *others]
-    images = [image for result in in_order for image in _images_of(result)]
-    return [*(_without_images(result) for result in in_order), *images, *others]
+    return [*(_without(result, moved) for result in in_order), *media, *others]
 
 
 def _orphan(result: ToolResultBlock) -> list[FitBlock]:
     """Return a result whose call is missing as what a user may say."""
-    return [TextBlock(f"Result of {result.tool_use_id}: {_result_text(result)}"), *_images_of(result)]
+    return [TextBlock(f"Result of {result.tool_use_id}: {_result_text(result)}"), *_media_of(result, Media)]
 
 
 def _result_text(result: ToolResultBlock) -> str:
     return result.content if isinstance(result.content, str) else text_of(result.content or (), "\n")
 
 
-def _images_of(result: ToolResultBlock) -> list[ImageBlock]:
-    if isinstance(result.content, str):
-        return []
-    return [block for block in result.content or () if isinstance(block, ImageBlock)]
+def _media_of(result: ToolResultBlock, kinds: type | UnionType) -> list[FitBlock]:
+    content = result.content if isinstance(result.content, list) else ()
+    return [block for block in content if isinstance(block, Media) and isinstance(block, kinds)]
 
 
-def _without_images(result: ToolResultBlock) -> ToolResultBlock:
-    if isinstance(result.content, str):
+def _without(result: ToolResultBlock, kinds: type | UnionType) -> ToolResultBlock:
+    """Return a result without the media that follow in the user's message, and with words that point to them."""
+    if isinstance(result.content, str) or not _media_of(result, kinds):
         return result
-    return ToolResultBlock(result.tool_use_id, _result_text(result) or SEE_IMAGES, result.is_error)
+    kept = [block for block in result.content or () if not isinstance(block, kinds)]
+    if not text_of(kept):
+        holds_documents = any(isinstance(block, DocumentBlock) for block in result.content or ())
+        kept.insert(0, TextBlock(SEE_DOCUMENTS if holds_documents else SEE_IMAGES))
+    is_text = all(isinstance(block, TextBlock) for block in kept)
+    return ToolResultBlock(result.tool_use_id, text_of(kept, "\n") if is_text else kept, result.is_error)
 
 
 def _without_prefill(turns: list[Turn], profile: Profile, losses: list[Loss]) -> list[Turn]:

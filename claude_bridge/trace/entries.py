@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, assert_never
 import msgspec
 
 from claude_bridge.trace.bodies import contents, last_said
-from claude_bridge.trace.events import ExchangeEnded, PromptCut, RequestReceived
+from claude_bridge.trace.events import ExchangeEnded, ImageDescribed, PromptCut, RequestReceived
 from claude_bridge.trace.printable import counted, one_line, rate, seconds, shortened, size
 from claude_bridge.wire.anthropic import AnswerBlock, Message, TextBlock, ThinkingBlock, ToolUseBlock
 
@@ -18,6 +18,7 @@ Mark = Literal["asked", "sent", "first", "done", "failed"]
 Tone = Literal["plain", "dim", "warning", "bad"]
 
 _MAX_SAID = 8
+_IMAGE = "image"
 _TOLD_LOAD_MS = 1_000  # Ollama reports some milliseconds of loading for a model that is loaded
 _SAID_ROWS = {"user": 3, "result": 2}
 _MAX_TEXT_CHARS = 4_000
@@ -81,6 +82,19 @@ def contents_lines(body: bytes) -> list[Line]:
     sizes, parameters = contents(body)
     lines = [Line("holds", sizes, tone="dim"), Line("with", parameters, tone="dim")]
     return [line for line in lines if line.text]
+
+
+def described_head(event: ImageDescribed) -> str:
+    """Return that an image was described, or was not, in one line."""
+    did = "described" if event.text is not None else "did not describe"
+    return f"{event.model} {did} an image, after {seconds(event.took_s)}"
+
+
+def described_lines(event: ImageDescribed) -> list[Line]:
+    """Return which image it is, and what is said of it."""
+    if event.text is None:
+        return [Line(_IMAGE, f"{event.path.removeprefix('$.')}: {event.trouble}", tone="warning")]
+    return [Line(_IMAGE, f"{event.path.removeprefix('$.')}: {shortened(event.text, _MAX_TEXT_CHARS)}", tone="dim")]
 
 
 # --- what was answered --------------------------------------------------------------------------------------

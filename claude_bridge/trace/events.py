@@ -32,6 +32,21 @@ class RequestReceived(Struct, frozen=True, kw_only=True, tag=True):
     body: bytes
 
 
+class ImageDescribed(Struct, frozen=True, kw_only=True, tag=True):
+    """A model that sees was asked what an image shows, for one that does not see.
+
+    ``path`` is the image's JSON path in the client's request; ``text`` None: it said nothing of use, see ``trouble``.
+    """
+
+    exchange: str
+    at_s: float
+    path: str
+    model: str
+    text: str | None
+    trouble: str
+    took_s: float
+
+
 class RequestSent(Struct, frozen=True, kw_only=True, tag=True):
     """The translated request is on its way. ``losses`` says what of the client's request it does not carry."""
 
@@ -146,6 +161,7 @@ class ClientLeft(Struct, frozen=True, kw_only=True, tag=True):
 
 TraceEvent = (
     RequestReceived
+    | ImageDescribed
     | RequestSent
     | UpstreamAnswered
     | WaitingForUpstream

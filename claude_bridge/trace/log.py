@@ -16,6 +16,8 @@ from claude_bridge.trace.entries import (
     asked_lines,
     contents_lines,
     cut_text,
+    described_head,
+    described_lines,
     speed_lines,
     usage_text,
 )
@@ -25,6 +27,7 @@ from claude_bridge.trace.events import (
     ExchangeEnded,
     ExchangeFailed,
     FirstToken,
+    ImageDescribed,
     PromptCut,
     RequestReceived,
     RequestSent,
@@ -106,6 +109,8 @@ class Log:
             case RequestReceived():
                 self._exchange(event).messages = event.messages
                 return self._entry(event, "asked", asked_head(event), asked_lines(event))
+            case ImageDescribed():
+                return self._entry(event, "sent", described_head(event), described_lines(event))
             case RequestSent():
                 self._exchange(event).sent = event
                 return self._entry(event, "sent", f"{event.method} {event.url}", self._sent_lines(event))

@@ -63,6 +63,21 @@ class Recorder:
             )
         )
 
+    def described(self, path: str, *, model: str, text: str | None, trouble: str, took_s: float) -> None:
+        """Tell of an image that a model was asked to describe; see ImageDescribed."""
+        if self.active:
+            self._bus.emit(
+                events.ImageDescribed(
+                    exchange=self.exchange,
+                    at_s=time.time(),
+                    path=path,
+                    model=model,
+                    text=text,
+                    trouble=trouble,
+                    took_s=took_s,
+                )
+            )
+
     def sent(
         self, *, method: str, url: str, model: str, upstream: str, tokens: int, losses: Sequence[Loss], body: bytes
     ) -> None:

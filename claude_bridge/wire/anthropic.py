@@ -124,8 +124,37 @@ class WebSearchToolResultBlock(Struct, frozen=True, tag_field="type", tag="web_s
     content: Raw = Raw(b"[]")
 
 
+class WebFetchResult(Struct, frozen=True):
+    """What web_fetch gave: a document, or an error's code."""
+
+    url: str | None = None
+    content: DocumentBlock | None = None
+    error_code: str | None = None
+
+
+class WebFetchToolResultBlock(Struct, frozen=True, tag_field="type", tag="web_fetch_tool_result"):
+    """A page or a file that the API fetched."""
+
+    tool_use_id: str
+    content: WebFetchResult
+
+
+class ToolSearchResult(Struct, frozen=True):
+    """What a tool search gave: references, or an error's code."""
+
+    tool_references: list[ToolReferenceBlock] = []
+    error_code: str | None = None
+
+
+class ToolSearchToolResultBlock(Struct, frozen=True, tag_field="type", tag="tool_search_tool_result"):
+    """Deferred tools that the API's own tool search has loaded."""
+
+    tool_use_id: str
+    content: ToolSearchResult
+
+
 class UnknownBlock(Struct, frozen=True, tag_field="type", tag="~unknown"):
-    """A block of a type that this version does not know; ``raw`` is the whole block."""
+    """A block of a type that has no shape here; ``raw`` is the whole block."""
 
     block_type: str
     raw: Raw
@@ -143,6 +172,8 @@ Block = (
     | ToolResultBlock
     | ServerToolUseBlock
     | WebSearchToolResultBlock
+    | WebFetchToolResultBlock
+    | ToolSearchToolResultBlock
     | UnknownBlock
 )
 

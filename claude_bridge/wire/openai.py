@@ -35,7 +35,20 @@ class ImagePart(Struct, frozen=True, tag_field="type", tag="image_url"):
     image_url: ImageUrl
 
 
-ContentPart = TextPart | ImagePart
+class FileData(Struct, frozen=True):
+    """A PDF; ``file_data`` is a data: URL, and for OpenRouter any."""
+
+    filename: str
+    file_data: str
+
+
+class FilePart(Struct, frozen=True, tag_field="type", tag="file"):
+    """A document among other content parts."""
+
+    file: FileData
+
+
+ContentPart = TextPart | ImagePart | FilePart
 
 
 class Function(Struct, frozen=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from typing import Any
 
@@ -11,10 +12,14 @@ from msgspec.structs import fields, replace
 
 from claude_bridge.adapters import ADAPTERS, profiles
 from claude_bridge.adapters.families import FAMILIES
+from claude_bridge.attachments.http_get import FetchError
+from claude_bridge.attachments.preparation import Attachments
+from claude_bridge.attachments.public_web import WebDocument
 from claude_bridge.conversion.assembler import UNSIGNED
 from claude_bridge.conversion.profile import Family, Profile
-from claude_bridge.wire.anthropic import MessagesRequest, TextBlock, ThinkingBlock
+from claude_bridge.wire.anthropic import DocumentBlock, ImageBlock, MessagesRequest, TextBlock, ThinkingBlock
 from tests.dialogues import OLLAMA_CHAT, a_request, answered, chunk, folded, sent, sent_body, sse
+from tests.pdfs import as_base64, pdf
 
 ROWS = [row for row in vars(profiles).values() if isinstance(row, Profile)]
 
@@ -439,6 +444,74 @@ def test_compiles_grammar() -> None:
     assert "pattern" not in having["tools"][0]["function"]["parameters"]["properties"]["a"]
     assert "pattern" in without["response_format"]["json_schema"]["schema"]
     assert "pattern" not in having["response_format"]["json_schema"]["schema"]
+
+
+def _pictures(media_type: str, data: bytes) -> MessagesRequest:
+    source = {"type": "base64", "media_type": media_type, "data": base64.b64encode(data).decode()}
+    return a_request(messages=[{"role": "user", "content": [{"type": "image", "source": source}]}])
+
+
+def test_unread_images() -> None:
+    webp, png = b"RIFF\0\0\0\0WEBP", b"\x89PNG\r\n\x1a\n"
+    without, having = _both(_pictures("image/png", webp), unread_images=("image/webp",))
+    assert without["messages"][0]["content"][0]["image_url"]["url"].startswith("data:image/webp;")
+    assert having["messages"][0]["content"] == "[image omitted: the engine can't read image/webp]"
+    assert _losses(_pictures("image/webp", webp), unread_images=("image/webp",)) == ["$.messages[0].content[0]"]
+    _, other = _both(_pictures("image/webp", png), unread_images=("image/webp",))
+    assert other["messages"][0]["content"][0]["image_url"]["url"].startswith("data:image/png;")
+
+
+async def _prepared(block: dict[str, Any], **flags: Any) -> tuple[Any, int]:
+    """Return the block that stands in place of one, and how often the web was asked."""
+    asked = 0
+
+    class NoWeb:
+        async def fetch(self, url: str) -> WebDocument:
+            nonlocal asked
+            asked += 1
+            raise FetchError(f"is not at {url}")
+
+    request = a_request(messages=[{"role": "user", "content": [block]}])
+    ready = await Attachments(web=NoWeb()).prepare(request, _with(**flags), None)
+    return ready.request.messages[0].content[0], asked
+
+
+@pytest.mark.anyio
+async def test_fetches_images() -> None:
+    without, having = await _prepared(IMAGE), await _prepared(IMAGE, fetches_images=True)
+    assert (type(without[0]), without[1]) == (TextBlock, 1)
+    assert (type(having[0]), having[1]) == (ImageBlock, 0)
+
+
+@pytest.mark.anyio
+async def test_fetches_pdfs() -> None:
+    document = {"type": "document", "source": {"type": "url", "url": "https://example.com/a.pdf"}, "title": "A"}
+    without, having = await _prepared(document), await _prepared(document, fetches_pdfs=True, reads_pdfs=True)
+    assert (type(without[0]), without[1]) == (TextBlock, 1)
+    assert (type(having[0]), having[1]) == (DocumentBlock, 0)
+    request = a_request(messages=[{"role": "user", "content": [document]}])
+    plain, filed = _both(request, fetches_pdfs=True)
+    assert "omitted" in plain["messages"][0]["content"]
+    assert filed["messages"][0]["content"] == [
+        {"type": "file", "file": {"filename": "A.pdf", "file_data": "https://example.com/a.pdf"}}
+    ]
+
+
+@pytest.mark.anyio
+async def test_reads_pdfs() -> None:
+    source = {"type": "base64", "media_type": "application/pdf", "data": as_base64(pdf("Hello"))}
+    document = {"type": "document", "source": source}
+    without, having = await _prepared(document), await _prepared(document, reads_pdfs=True)
+    assert "Hello" in repr(without[0])
+    request = a_request(messages=[{"role": "user", "content": [document | {"context": "C"}]}])
+    assert having[0] == a_request(messages=[{"role": "user", "content": [document]}]).messages[0].content[0]
+    assert sent_body(request, _with(reads_pdfs=True))["messages"][0]["content"] == [
+        {"type": "text", "text": "C"},
+        {
+            "type": "file",
+            "file": {"filename": "document.pdf", "file_data": f"data:application/pdf;base64,{source['data']}"},
+        },
+    ]
 
 
 def test_every_flag_has_its_test_here() -> None:

@@ -13,6 +13,7 @@ from claude_bridge.trace.events import (
     ExchangeEnded,
     ExchangeFailed,
     FirstToken,
+    ImageDescribed,
     PromptCut,
     RequestReceived,
     RequestSent,
@@ -83,6 +84,13 @@ def grew(chars: int = 4, *, exchange: str = EXCHANGE) -> AnswerGrew:
 
 def repaired(what: str = "malformed JSON was mended") -> ToolInputRepaired:
     return ToolInputRepaired(exchange=EXCHANGE, at_s=NOON + 5, tool_name="Bash", what=what)
+
+
+def described(text: str | None = "A cat on a keyboard.", trouble: str = "") -> ImageDescribed:
+    path = "$.messages[2].content[0]"
+    return ImageDescribed(
+        exchange=EXCHANGE, at_s=NOON, path=path, model="llava", text=text, trouble=trouble, took_s=2.5
+    )
 
 
 def cut() -> PromptCut:

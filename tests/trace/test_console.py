@@ -26,6 +26,7 @@ from tests.trace.samples import (
     NOON,
     client_left,
     cut,
+    described,
     ended,
     failed,
     first_token,
@@ -281,6 +282,8 @@ def test_control_sequences_and_markup_are_shown_and_not_obeyed() -> None:
             sent(losses=[Loss(HOSTILE, HOSTILE)]), url=HOSTILE, model=HOSTILE, upstream=HOSTILE, method=HOSTILE
         ),
         msgspec.structs.replace(repaired(HOSTILE), tool_name=HOSTILE),
+        msgspec.structs.replace(described(HOSTILE), model=HOSTILE, path=HOSTILE),
+        described(None, HOSTILE),
         ended([TextBlock(HOSTILE), ThinkingBlock(HOSTILE), hostile_tool]),
         msgspec.structs.replace(failed(HOSTILE), error_type=HOSTILE),
         msgspec.structs.replace(client_left(), exchange="req_\x1b[2J"),
@@ -292,6 +295,15 @@ def test_control_sequences_and_markup_are_shown_and_not_obeyed() -> None:
         assert "\\x1b[2J" in text
         allowed = re.sub(r"\x1b\[(\?25[lh]|[0-9;]*m|2K|1A)|\r", "", text) if live else text  # what Rich itself sends
         assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\ud800-\udfff]", allowed)
+
+
+def test_an_image_that_was_described_is_told_with_what_was_said_of_it() -> None:
+    assert shown(described(), described(None, "it said nothing")).splitlines() == [
+        "k7Qd → 12:00:00 llava described an image, after 2.5 s",
+        "k7Qd │ image  messages[2].content[0]: A cat on a keyboard.",
+        "k7Qd → 12:00:00 llava did not describe an image, after 2.5 s",
+        "k7Qd │ image  messages[2].content[0]: it said nothing",
+    ]
 
 
 def test_secrets_are_not_shown() -> None:

@@ -8,7 +8,14 @@ from claude_bridge.conversion.answer import Repair
 from claude_bridge.conversion.deltas import UsageReport
 from claude_bridge.errors import UpstreamBrokenError
 from claude_bridge.trace.bus import Bus
-from claude_bridge.trace.events import AnswerGrew, ExchangeEnded, FirstToken, RequestReceived, TraceEvent
+from claude_bridge.trace.events import (
+    AnswerGrew,
+    ExchangeEnded,
+    FirstToken,
+    ImageDescribed,
+    RequestReceived,
+    TraceEvent,
+)
 from claude_bridge.trace.recorder import Recorder
 from claude_bridge.wire.anthropic import (
     BlockTextDelta,
@@ -86,6 +93,13 @@ def test_each_repair_is_told_once(recorder: Recorder, sink: Recording) -> None:
     recorder.repaired(repairs)
     recorder.repaired([*repairs, Repair("Edit", "mended too")])
     assert [getattr(event, "tool_name", None) for event in sink.events] == ["Bash", "Edit"]
+
+
+def test_a_description_of_an_image_is_told(recorder: Recorder, sink: Recording) -> None:
+    recorder.described("$.a", model="seer", text="A cat.", trouble="", took_s=1.5)
+    (event,) = sink.events
+    assert isinstance(event, ImageDescribed)
+    assert (event.exchange, event.path, event.model, event.text) == ("req_1", "$.a", "seer", "A cat.")
 
 
 def test_an_exchange_has_one_end(recorder: Recorder, sink: Recording) -> None:

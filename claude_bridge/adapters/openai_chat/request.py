@@ -8,16 +8,24 @@ from msgspec import UNSET
 
 from claude_bridge.adapters.base import TokenLimits
 from claude_bridge.adapters.openai_chat.parameters import parameters, tools_to_send, wishes
-from claude_bridge.conversion.content import FitBlock, image_url, text_of
+from claude_bridge.conversion.content import FitBlock, Media, image_url, text_of
 from claude_bridge.conversion.json_text import as_object_json
 from claude_bridge.conversion.losses import Loss
+from claude_bridge.conversion.media_types import PDF
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.request import FitRequest, FitTool
 from claude_bridge.conversion.tool_ids import fit_tool_id
 from claude_bridge.conversion.tool_names import engine_name
 from claude_bridge.conversion.turns import Turn, spoken
 from claude_bridge.wire import openai
-from claude_bridge.wire.anthropic import ImageBlock, TextBlock, ToolResultBlock
+from claude_bridge.wire.anthropic import (
+    Base64Source,
+    DocumentBlock,
+    ImageBlock,
+    TextBlock,
+    ToolResultBlock,
+    UrlSource,
+)
 
 OK = "OK."
 """What the assistant says between a tool's message and a user's, where these may not meet."""
@@ -73,14 +81,14 @@ def _user_messages(turn: Turn, wishes: Sequence[str], profile: Profile) -> list[
 def _tool_content(result: ToolResultBlock) -> str | list[openai.ContentPart]:
     if isinstance(result.content, str):
         return result.content
-    return _content([block for block in result.content or () if isinstance(block, TextBlock | ImageBlock)])
+    return _content([block for block in result.content or () if isinstance(block, TextBlock | Media)])
 
 
 def _content(blocks: Sequence[FitBlock]) -> str | list[openai.ContentPart]:
     """Return a plain string where there is only text: some templates know nothing else."""
     if len(blocks) == 1 and type(blocks[0]) is TextBlock:
         return blocks[0].text
-    if not any(isinstance(block, ImageBlock) for block in blocks):
+    if not any(isinstance(block, Media) for block in blocks):
         return text_of(blocks)
     parts: list[openai.ContentPart] = []
     for block in blocks:
@@ -88,7 +96,18 @@ def _content(blocks: Sequence[FitBlock]) -> str | list[openai.ContentPart]:
             parts.append(openai.TextPart(block.text))
         elif isinstance(block, ImageBlock):
             parts.append(openai.ImagePart(openai.ImageUrl(image_url(block))))
+        elif isinstance(block, DocumentBlock):
+            parts.append(_file_part(block))
     return parts
+
+
+def _file_part(document: DocumentBlock) -> openai.FilePart:
+    name = document.title or "document"
+    filename = name if name.lower().endswith(".pdf") else f"{name}.pdf"
+    source = document.source
+    assert isinstance(source, Base64Source | UrlSource), "fit_blocks leaves no other document"
+    data = source.url if isinstance(source, UrlSource) else f"data:{PDF};base64,{source.data}"
+    return openai.FilePart(openai.FileData(filename, data))
 
 
 def _assistant_message(turn: Turn, profile: Profile) -> openai.ChatMessage:

@@ -1,0 +1,152 @@
+"""PDFs read in another process: text, pictures of pages, and whatever is sent in the name of a PDF."""
+
+from __future__ import annotations
+
+import base64
+import sys
+import textwrap
+from io import BytesIO
+
+import anyio
+import pypdf
+import pytest
+
+from claude_bridge.attachments.pdf import PdfLimits, PdfPage, PdfReader, PdfReading
+from claude_bridge.conversion.media_types import media_type_of
+from tests.pdfs import Blank, Bomb, Scan, as_base64, pdf
+
+pytestmark = pytest.mark.anyio
+
+
+async def read(file: bytes, *, with_images: bool = False, **limits: int | float) -> PdfReading:
+    with anyio.fail_after(60):
+        return await PdfReader(PdfLimits(**limits)).read(as_base64(file), with_images=with_images)  # type: ignore[arg-type]  # each limit has its own type
+
+
+def locked(password: str, file: bytes) -> bytes:
+    writer = pypdf.PdfWriter(clone_from=BytesIO(file))
+    writer.encrypt(user_password=password, owner_password="owner", algorithm="RC4-128")
+    out = BytesIO()
+    writer.write(out)
+    return out.getvalue()
+
+
+def acting(program: str) -> PdfReader:
+    """Return a reader whose worker is another program."""
+    limits = PdfLimits(max_s=1.5, max_output_bytes=100_000)
+    return PdfReader(limits, command=(sys.executable, "-c", textwrap.dedent(program)))
+
+
+async def test_text_comes_page_by_page() -> None:
+    reading = await read(pdf("Hello (world)", "Second page", title="A title"))
+    assert reading == PdfReading(
+        title="A title", all_pages=2, pages=(PdfPage(1, "Hello (world)"), PdfPage(2, "Second page"))
+    )
+
+
+async def test_a_page_without_text_becomes_a_picture_and_a_blank_one_does_not() -> None:
+    reading = await read(pdf("text", Scan(), Blank()), with_images=True)
+    text, scan, blank = reading.pages
+    assert (text.text, text.jpeg) == ("text", None)
+    assert scan.jpeg is not None
+    assert media_type_of(base64.b64decode(scan.jpeg)) == "image/jpeg"
+    assert blank.jpeg == ""
+
+
+async def test_pictures_are_made_only_for_a_model_that_sees() -> None:
+    reading = await read(pdf(Scan()))
+    assert reading.pages == (PdfPage(1, ""),)
+
+
+async def test_the_same_file_gives_the_same_picture() -> None:
+    assert await read(pdf(Scan()), with_images=True) == await read(pdf(Scan()), with_images=True)
+
+
+async def test_a_picture_is_as_large_as_asked_for() -> None:
+    small = await read(pdf(Scan()), with_images=True, image_side=100)
+    large = await read(pdf(Scan()), with_images=True)
+    assert len(small.pages[0].jpeg or "") < len(large.pages[0].jpeg or "") / 4
+
+
+async def test_no_more_is_read_than_the_limits_allow() -> None:
+    pages = await read(pdf(*(f"page {number}" for number in range(500))), max_pages=3)
+    assert (pages.all_pages, len(pages.pages), pages.is_cut) == (500, 3, False)
+    chars = await read(pdf("a" * 60, "b" * 60, "c"), max_chars=100)
+    assert [page.text for page in chars.pages] == ["a" * 60, "b" * 40]
+    images = await read(pdf(Scan(), Scan(), Scan()), with_images=True, max_images=2)
+    assert [page.jpeg is not None for page in images.pages] == [True, True, False]
+
+
+TROUBLES = {
+    "locked": (locked("secret", pdf("a")), "encrypted"),
+    "no pdf": (b"not a PDF", "broken"),
+    "nothing": (b"", "broken"),
+    "cut short": (pdf("some text")[:200], "broken"),
+    "only the head": (b"%PDF-1.4\n", "broken"),
+    "no pages": (pdf(), "empty"),
+}
+
+
+@pytest.mark.parametrize(("file", "trouble"), TROUBLES.values(), ids=TROUBLES.keys())
+async def test_a_pdf_that_can_not_be_read_says_why(file: bytes, trouble: str) -> None:
+    reading = await read(file, with_images=True)
+    assert (reading.pages, reading.trouble) == ((), trouble)
+
+
+async def test_a_pdf_that_is_locked_only_against_changes_is_read() -> None:
+    assert (await read(locked("", pdf("open to all")))).pages == (PdfPage(1, "open to all"),)
+
+
+async def test_base64_that_is_none_is_a_broken_pdf() -> None:
+    reading = await PdfReader().read("%%%", with_images=False)
+    assert reading.trouble == "broken"
+
+
+async def test_a_page_that_unpacks_without_end_costs_no_more_than_the_limits() -> None:
+    bomb = pdf("before", Bomb(200_000_000))
+    assert len(bomb) < 300_000
+    started_at = anyio.current_time()
+    reading = await read(bomb, max_s=2.0, max_memory=400 * 2**20)
+    assert reading.pages[0] == PdfPage(1, "before")
+    assert anyio.current_time() - started_at < 4.0
+
+
+async def test_what_was_found_before_time_was_up_is_used() -> None:
+    worker = """
+        import time
+        print('{"pages": 9, "title": "T"}', flush=True)
+        print('{"page": 1, "text": "found"}', flush=True)
+        print('{"page": 2, "te', end="", flush=True)
+        time.sleep(60)
+    """
+    reading = await acting(worker).read("", with_images=False)
+    assert reading == PdfReading(title="T", all_pages=9, pages=(PdfPage(1, "found"),), is_cut=True)
+
+
+async def test_a_worker_that_never_ends_and_says_nothing_is_ended() -> None:
+    with anyio.fail_after(10):
+        reading = await acting("import time; time.sleep(60)").read("a" * 10_000_000, with_images=False)
+    assert reading.pages == ()
+
+
+async def test_a_worker_that_says_too_much_is_ended() -> None:
+    worker = """
+        print('{"pages": 1}', flush=True)
+        while True:
+            print('{"page": 1, "text": "%s"}' % ("a" * 1000), flush=True)
+    """
+    started_at = anyio.current_time()
+    reading = await acting(worker).read("", with_images=False)
+    assert reading.is_cut
+    assert anyio.current_time() - started_at < 1.4, "it was not time that ended it"
+
+
+@pytest.mark.parametrize("program", ["raise SystemExit(1)", "import os; os.abort()", "print('no JSON')", "print('[]')"])
+async def test_a_worker_that_breaks_down_gives_a_broken_pdf(program: str) -> None:
+    assert (await acting(program).read("", with_images=False)).trouble == "broken"
+
+
+async def test_the_worker_is_ended_with_the_request() -> None:
+    with anyio.move_on_after(0.3) as scope:
+        await acting("import time; time.sleep(60)").read("", with_images=False)
+    assert scope.cancelled_caught
