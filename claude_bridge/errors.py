@@ -21,11 +21,14 @@ BridgeError                      anything the bridge can explain
 │   ├── UpstreamTimeoutError     504  silent for too long
 │   └── UpstreamOverloadedError  529  its queue is full
 └── SetupError                   the user's command line or machine; carries the next step
+    └── SeveralModelsError       no model was named, and there are several
 
 Any other exception is a bug of ours.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 class BridgeError(Exception):
@@ -203,3 +206,12 @@ class SetupError(Exception):
         super().__init__(what)
         self.what = what
         self.hint = hint
+
+
+class SeveralModelsError(SetupError):
+    """No model was named, and the engine has several. ``engine`` says which it is and where."""
+
+    def __init__(self, what: str, hint: str, *, engine: str, models: Sequence[str]) -> None:
+        super().__init__(what, hint)
+        self.engine = engine
+        self.models = tuple(models)

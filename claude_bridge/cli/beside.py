@@ -12,14 +12,13 @@ import anyio
 
 from claude_bridge.cli import output
 from claude_bridge.cli.child import run_in_foreground
+from claude_bridge.cli.choosing import find_engine
 from claude_bridge.cli.running import RETRY_S, Listening, Plan, has_uvloop, mistake_in, open_sinks, provide_bridge
 from claude_bridge.errors import SetupError, UpstreamError, UpstreamLoadingError
 from claude_bridge.providers import Upstream
 from claude_bridge.server.serve import accept_connections, open_listener
 from claude_bridge.server.service import Service
 from claude_bridge.trace.bus import Bus
-from claude_bridge.upstream.configured import upstream_as_configured
-from claude_bridge.upstream.discovery import assumed, discover
 
 
 class Program(NamedTuple):
@@ -74,19 +73,9 @@ async def _run(plan: Plan, program: Callable[[Listening, Upstream], Program], lo
 
 async def _find(plan: Plan) -> Upstream:
     """Return the engine; one that still loads its model is waited for."""
-    if plan.models:
-        return upstream_as_configured(plan.upstream, plan.models, has_key=plan.api_key is not None)
-    if not plan.check:
-        return assumed(plan.upstream)
     while True:
         try:
-            return await discover(
-                plan.upstream,
-                plan.api_key,
-                key_hint=plan.key_hint,
-                window_tokens=plan.window_tokens,
-                may_upgrade=plan.may_upgrade,
-            )
+            return await find_engine(plan)
         except UpstreamLoadingError:
             with output.spinner(f"{plan.upstream.name} loads its model"):
                 await anyio.sleep(RETRY_S)

@@ -209,9 +209,7 @@ def _number(tokens: int | None) -> str:
 
 
 def _size(n_bytes: int | None) -> str:
-    if n_bytes is None:
-        return "?"
-    return f"{n_bytes / 1e9:.1f}\N{NO-BREAK SPACE}GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.0f}\N{NO-BREAK SPACE}MB"
+    return "?" if n_bytes is None else output.size(n_bytes)
 
 
 def _price(cost: Prices | None) -> str:

@@ -110,6 +110,34 @@ def print_table(title: str, columns: Sequence[Column], rows: Sequence[Sequence[s
     console.print(table)
 
 
+def size(n_bytes: int) -> str:
+    """Return a size on disk as people say it, such as ``4.7 GB``."""
+    return f"{n_bytes / 1e9:.1f}\N{NO-BREAK SPACE}GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.0f}\N{NO-BREAK SPACE}MB"
+
+
+def print_choices(rows: Sequence[Sequence[str]]) -> None:
+    """Print numbered rows on stderr; what stands behind the first column is the first to be shortened."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from claude_bridge.trace.printable import one_line, printable
+
+    table = Table.grid(padding=(0, 2))
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(overflow="fold")
+    for _ in rows[0][1:] if rows else ():
+        table.add_column(no_wrap=True, overflow="ellipsis")
+    for number, (name, *facts) in enumerate(rows, 1):
+        cells = [Text(printable(one_line(fact)), style="dim") for fact in facts]
+        table.add_row(Text(f"  {number}", style="bold"), Text(printable(one_line(name))), *cells)
+    error_console().print(table)
+
+
+def ask(question: str) -> None:
+    """Print a question on stderr, and leave the cursor behind it."""
+    typer.echo(strong(question), err=True, nl=False, color=_wants_colour(sys.stderr))
+
+
 _MARKS = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "bad": ("✗", "red")}
 
 

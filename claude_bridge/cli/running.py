@@ -18,6 +18,7 @@ from anyio import to_thread
 
 from claude_bridge.bridge import Bridge
 from claude_bridge.cli import output
+from claude_bridge.cli.choosing import find_engine
 from claude_bridge.cli.client_environment import NO_TOKEN, Served
 from claude_bridge.errors import SetupError, UpstreamError, UpstreamLoadingError, UpstreamUnreachableError
 from claude_bridge.providers import Upstream
@@ -178,30 +179,14 @@ async def _find_engine(plan: Plan, service: Service, stack: AsyncExitStack, tell
     """Provide the bridge as soon as possible; an engine that is not there yet is asked again and again."""
     # In a thread, since these imports take 150 ms: clients are answered meanwhile.
     await to_thread.run_sync(import_module, "claude_bridge.upstream.client")
+    await to_thread.run_sync(import_module, "claude_bridge.upstream.configured")
     discovery = await to_thread.run_sync(import_module, "claude_bridge.upstream.discovery")
 
     provide = partial(provide_bridge, plan, service, stack)
-    if plan.models:
-        configured = await to_thread.run_sync(import_module, "claude_bridge.upstream.configured")
-        tell(
-            await provide(
-                configured.upstream_as_configured(plan.upstream, plan.models, has_key=plan.api_key is not None)
-            )
-        )
-        return
-    if not plan.check:
-        tell(await provide(discovery.assumed(plan.upstream)))
-        return
     told = False
     while True:
         try:
-            found = await discovery.discover(
-                plan.upstream,
-                plan.api_key,
-                key_hint=plan.key_hint,
-                window_tokens=plan.window_tokens,
-                may_upgrade=plan.may_upgrade,
-            )
+            found = await find_engine(plan)
         except UpstreamError as error:
             if not told:
                 output.print_problem(error.message, _what_to_do(error), is_warning=True)

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from claude_bridge.adapters.base import Relay
 from claude_bridge.adapters.profiles import ollama_profile, profile_for
 from claude_bridge.conversion.profile import Profile
-from claude_bridge.errors import SetupError
+from claude_bridge.errors import SetupError, SeveralModelsError
 from claude_bridge.providers import Upstream
 from claude_bridge.upstream.discovery import assumed, usual_prices
 from claude_bridge.upstream.offered import OfferedModel
@@ -75,7 +75,7 @@ def _unlisted(name: str, models: Sequence[OfferedModel]) -> SetupError:
     names = [model.id for model in models]
     if not name:
         hint = f"The configuration lists: {', '.join(names)}. Add one behind the provider."
-        return SetupError("No model was given.", hint)
+        return SeveralModelsError("No model was given.", hint, engine="The configuration", models=names)
     near = get_close_matches(name, names, n=3, cutoff=0.4)
     hint = f"Nearest: {', '.join(near)}." if near else f"It lists: {', '.join(names[:10])}."
     return SetupError(f"The configuration lists no model {name!r} of this provider.", hint)

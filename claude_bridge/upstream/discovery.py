@@ -12,7 +12,7 @@ from claude_bridge.adapters.base import Relay
 from claude_bridge.adapters.profiles import UNKNOWN, engine_by_owner, profile_for
 from claude_bridge.conversion.prices import FREE, Prices, listed_prices
 from claude_bridge.conversion.upstream_errors import explain_refusal
-from claude_bridge.errors import SetupError, UpstreamError
+from claude_bridge.errors import SetupError, SeveralModelsError, UpstreamError
 from claude_bridge.providers import Upstream
 from claude_bridge.upstream.client import FetchedDocument, UpstreamClient, is_loopback
 from claude_bridge.upstream.ollama import discover_ollama, probe_version, root_url
@@ -126,8 +126,7 @@ def _with_model(upstream: Upstream, models: Sequence[ListedModel]) -> Upstream:
     if not upstream.model and len(names) == 1:
         upstream = msgspec.structs.replace(upstream, model=names[0])
     if not upstream.model:
-        listed = ", ".join(names[:20]) or "none"
-        raise SetupError("No model was given.", f"{upstream.name} offers: {listed}. Add one behind the provider.")
+        raise _no_model_named(upstream, names)
     listed_model = next((model for model in models if model.id == upstream.model), None)
     if listed_model is None and upstream.profile.ignores_model_name and models:
         listed_model = models[0]
@@ -145,6 +144,14 @@ def _with_model(upstream: Upstream, models: Sequence[ListedModel]) -> Upstream:
 def _of_model(upstream: Upstream, model: str) -> Upstream:
     """Return the upstream of an engine with what is known of a model by its name."""
     return msgspec.structs.replace(upstream, profile=profile_for(upstream.profile, model))
+
+
+def _no_model_named(upstream: Upstream, names: Sequence[str]) -> SetupError:
+    what, listed = "No model was given.", ", ".join(names[:20]) or "none"
+    hint = f"{upstream.name} offers: {listed}. Add one behind the provider."
+    if not names:
+        return SetupError(what, hint)
+    return SeveralModelsError(what, hint, engine=f"{upstream.name} at {upstream.base_url}", models=names)
 
 
 def _unknown_model(upstream: Upstream, names: Sequence[str]) -> SetupError:

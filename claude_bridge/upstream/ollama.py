@@ -15,7 +15,7 @@ import msgspec
 from claude_bridge.adapters import ADAPTERS
 from claude_bridge.adapters.profiles import ollama_profile, profile_for
 from claude_bridge.conversion.prices import FREE
-from claude_bridge.errors import SetupError, UpstreamBrokenError, UpstreamError
+from claude_bridge.errors import SetupError, SeveralModelsError, UpstreamBrokenError, UpstreamError
 from claude_bridge.providers import Upstream
 from claude_bridge.upstream.client import FetchedDocument, UpstreamClient
 from claude_bridge.upstream.window import Window, choose_window, trained_tokens
@@ -49,7 +49,7 @@ async def discover_ollama(upstream: Upstream, api_key: str | None, *, window_tok
                 f"At {root} there is no Ollama.",
                 "Check --base-url. For another engine: bridge serve openai --base-url …",
             )
-        name = upstream.model or await _only_tool_model(client)
+        name = upstream.model or await _only_tool_model(client, engine=f"Ollama {version} at {root}")
         description = await _description(client, name)
         if description is None:
             raise _unknown_model(name, [model.name for model in await installed_models(client)])
@@ -129,16 +129,15 @@ def can_call_tools(description: ollama.ModelDescription | None) -> bool:
     return description is not None and "tools" in (description.capabilities or ())
 
 
-async def _only_tool_model(client: UpstreamClient) -> str:
+async def _only_tool_model(client: UpstreamClient, *, engine: str) -> str:
     names = [model.name for model in await installed_models(client)]
     described = await describe_models(client, names)
     able = [name for name, description in described.items() if can_call_tools(description)]
     if len(able) == 1:
         return able[0]
     if able:
-        raise SetupError(
-            "No model was given.", f"These can call tools: {', '.join(able)}. Add one behind the provider."
-        )
+        hint = f"These can call tools: {', '.join(able)}. Add one behind the provider."
+        raise SeveralModelsError("No model was given.", hint, engine=engine, models=able)
     raise SetupError("No model that can call tools is installed.", "Try: ollama pull qwen3")
 
 

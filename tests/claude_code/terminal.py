@@ -109,12 +109,17 @@ class Terminal(Struct, frozen=True, kw_only=True):
 
 @asynccontextmanager
 async def open_terminal(
-    command: Sequence[str], *, environment: Mapping[str, str], project: Path, socket: Path
+    command: Sequence[str],
+    *,
+    environment: Mapping[str, str],
+    project: Path,
+    socket: Path,
+    columns: int = COLUMNS,
 ) -> AsyncIterator[Terminal]:
     """Run a program on a screen of its own while the context lasts. ``socket`` is a path that is free."""
     terminal = Terminal(socket=socket)
     variables = [f"{name}={value}" for name, value in environment.items()]
-    size = ["-x", str(COLUMNS), "-y", str(ROWS)]
+    size = ["-x", str(columns), "-y", str(ROWS)]
     program = shlex.join(["env", "-i", *variables, *command])
     await terminal._tmux("new-session", "-d", "-s", "main", *size, "-c", str(project), program)
     try:

@@ -199,3 +199,24 @@ async def test_the_terminal_is_as_before_when_the_program_was_killed(upstream: F
         await terminal.type(f"{shlex.join(command('run', *at(upstream)))} 2>/dev/null; stty -g > after; echo en''ded")
         await terminal.wait_for("ended")
         assert (tmp_path / "after").read_text() == (tmp_path / "before").read_text()
+
+
+async def test_it_asks_which_model_is_meant_before_the_program_starts(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, "echo started with $ANTHROPIC_MODEL")
+    upstream = FakeUpstream(documents={"/v1/models": model_list("first", "second")})
+    async with upstream, open_shell(machine) as terminal:
+        await terminal.type(shlex.join(command("run", *at(upstream))))
+        await terminal.wait_for("Which one?")
+        await terminal.type("2")
+        await terminal.wait_for("started with second")
+
+
+async def test_ctrl_c_at_that_question_ends_it(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, "echo started")
+    upstream = FakeUpstream(documents={"/v1/models": model_list("first", "second")})
+    async with upstream, open_shell(machine) as terminal:
+        await terminal.type(f"{shlex.join(command('run', *at(upstream)))}; echo code $?")
+        await terminal.wait_for("Which one?")
+        await terminal.press("C-c")
+        await terminal.wait_for("code 130")
+        assert "Traceback" not in await terminal.screen()
