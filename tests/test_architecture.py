@@ -49,6 +49,7 @@ HOMES = {
     "platformdirs": ("cli/run.py", "config/reading.py", "upstream/model_file.py"),
     "pypdf": ("attachments/pdf_worker.py",),
     "pypdfium2": ("attachments/pdf_worker.py",),
+    "prometheus_client": ("server/metrics.py",),
     "rich": ("cli/", "trace/"),
     "typer": ("cli/",),
     "xllamacpp": ("upstream/embedded.py",),

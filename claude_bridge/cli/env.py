@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from claude_bridge.cli import output
-from claude_bridge.cli.configuration import ConfigFile, configured_token, load_config
+from claude_bridge.cli.configuration import ConfigFile
+from claude_bridge.cli.that_runs import BridgeToken, BridgeUrl, NoBridgeError, Place, ask, place_of_bridge
 from claude_bridge.errors import SetupError
 
 if TYPE_CHECKING:
     from claude_bridge.wire.bridge import Readiness
-
-ASK_TIMEOUT_S = 5.0
 
 EXAMPLES = (
     'Examples:  eval "$(bridge env)"  ·  bridge env --shell fish | source  ·  '
@@ -31,12 +30,8 @@ def env(
             metavar="FORM",
         ),
     ] = None,
-    url: Annotated[
-        str | None, typer.Option(help="Where the bridge is.", metavar="URL", show_default="http://127.0.0.1:8765")
-    ] = None,
-    auth_token: Annotated[
-        str | None, typer.Option(help="The token that the bridge asks for, if it does.", metavar="TOKEN")
-    ] = None,
+    url: BridgeUrl = None,
+    auth_token: BridgeToken = None,
     traffic: Annotated[
         bool, typer.Option(help="Let Claude Code talk to its maker too: telemetry, error reports, updates.")
     ] = False,
@@ -48,21 +43,16 @@ def env(
     The bridge is asked for its model and window. While none runs, what does not depend on them is printed.
     """
     from claude_bridge.cli.client_environment import NO_TOKEN, Served, client_environment, reasons
-    from claude_bridge.cli.running import Listening
     from claude_bridge.cli.shells import SHELLS, shell_named
 
     form = shell or shell_named(os.environ.get("SHELL", "powershell" if os.name == "nt" else ""))
     if form not in SHELLS:
         raise SetupError(f"There is no form {form!r}.", f"Known ones: {', '.join(SHELLS)}.")
-    config = load_config(config_file)
-    if url is None and config.server.port == 0:
-        raise SetupError("The port is configured as 0, which is another one each time.", "Give it: --url URL")
-    url = (url or Listening(host=config.server.host, port=config.server.port).url).rstrip("/")
-    auth_token = auth_token or configured_token(config)
-    told = _ask(url, auth_token)
+    place = place_of_bridge(url, auth_token, config_file)
+    told = _ask(place)
     served = Served(
-        url=url,
-        token=auth_token or NO_TOKEN,
+        url=place.url,
+        token=place.token or NO_TOKEN,
         model=told.model if told else None,
         window_tokens=told.window_tokens if told else None,
         max_output_tokens=told.max_output_tokens if told else None,
@@ -77,39 +67,18 @@ def env(
             "host.docker.internal is this machine, seen from a container; api.anthropic.com leads nowhere, so that "
             "nothing goes around the bridge."
         )
-        if url.startswith(("http://127.", "http://localhost")):
+        if place.url.startswith(("http://127.", "http://localhost")):
             output.say(
                 output.warning("A bridge on 127.0.0.1 can't be reached from a container: bridge serve … --host 0.0.0.0")
             )
 
 
-def _ask(url: str, token: str | None) -> Readiness | None:
-    """Return what the bridge tells of itself, or None where there is none yet; that is told too.
-
-    Raises:
-        SetupError: there is something else, or it asks for another token.
-    """
-    import anyio
-    import msgspec
-
-    from claude_bridge.errors import UpstreamError
-    from claude_bridge.upstream.client import FetchedDocument, UpstreamClient
+def _ask(place: Place) -> Readiness | None:
+    """Return what the bridge tells of itself, or None where there is none yet; that is told too."""
     from claude_bridge.wire.bridge import READY_PATH, parse_readiness
 
-    async def fetch() -> FetchedDocument:
-        async with UpstreamClient(url, api_key=token, name="The bridge") as client:
-            return await client.fetch(READY_PATH, timeout_s=ASK_TIMEOUT_S)
-
     try:
-        answer = anyio.run(fetch)
-    except UpstreamError:
-        output.say(output.warning(f"No bridge answers at {url} yet: the model and its window are left out."))
+        return ask(place, READY_PATH, parse_readiness)
+    except NoBridgeError:
+        output.say(output.warning(f"No bridge answers at {place.url} yet: the model and its window are left out."))
         return None
-    if answer.status in (401, 403):
-        raise SetupError(f"The bridge at {url} asks for its token.", "Give it: --auth-token TOKEN")
-    try:
-        return parse_readiness(answer.body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        raise SetupError(
-            f"At {url} there is something else than a bridge.", "Say where the bridge is: --url URL"
-        ) from None

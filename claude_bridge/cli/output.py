@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
@@ -15,7 +15,7 @@ from claude_bridge import __version__
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rich.console import Console
+    from rich.console import Console, RenderableType
 
 
 PIPED_WIDTH = 200
@@ -87,15 +87,23 @@ def print_problem(what: str, hint: str, *, is_warning: bool = False) -> None:
 
 def print_table(title: str, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
     """Print a table on stdout, for people; the first column takes several lines where the terminal is narrow."""
-    from rich.console import Console
+    print_renderable(table_of(title, columns, rows))
+
+
+def print_renderable(renderable: RenderableType) -> None:
+    """Print something of Rich's on stdout, for people."""
+    _table_console().print(renderable)
+
+
+def table_of(title: str, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> RenderableType:
+    """Return a table with its title, as wide as the terminal allows; foreign words in it are made harmless."""
+    from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
     from claude_bridge.trace.printable import printable
 
-    is_wide_enough = sys.stdout.isatty() or "COLUMNS" in os.environ
-    console = Console(highlight=False, width=None if is_wide_enough else PIPED_WIDTH)
-    is_narrow = console.width < WIDE
+    is_narrow = _table_console().width < WIDE
     table = Table(box=None, pad_edge=False, padding=(0, 1 if is_narrow else 3, 0, 0), header_style="bold")
     for column in columns:
         table.add_column(
@@ -106,8 +114,24 @@ def print_table(title: str, columns: Sequence[Column], rows: Sequence[Sequence[s
         )
     for row in rows:
         table.add_row(*(Text(printable(cell), style=_WORD_STYLES.get(cell, "")) for cell in row))
-    console.print(Text(printable(title), style="bold"))
-    console.print(table)
+    return Group(Text(printable(title), style="bold"), table)
+
+
+@contextmanager
+def live_view() -> Iterator[Callable[[RenderableType], None]]:
+    """Show one thing on stdout and replace it by the next; yields the function that does. Ctrl-C ends the context."""
+    from rich.live import Live
+    from rich.text import Text
+
+    with suppress(KeyboardInterrupt), Live(Text(""), console=_table_console(), auto_refresh=False) as live:
+        yield lambda renderable: live.update(renderable, refresh=True)
+
+
+def _table_console() -> Console:
+    from rich.console import Console
+
+    is_wide_enough = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(highlight=False, width=None if is_wide_enough else PIPED_WIDTH)
 
 
 def size(n_bytes: int) -> str:

@@ -1,4 +1,4 @@
-"""The bridge's own endpoints: whether it is ready, and what it serves."""
+"""The bridge's own endpoints: whether it is ready, what it serves, and what all exchanges came to."""
 
 from __future__ import annotations
 
@@ -36,3 +36,86 @@ def encode_readiness(readiness: Readiness) -> bytes:
 def parse_readiness(body: bytes) -> Readiness:
     """Return what a bridge tells; raises msgspec.DecodeError for what is none."""
     return msgspec.json.decode(body, type=Readiness)
+
+
+# --- figures ------------------------------------------------------------------------------------------------
+
+STATS_PATH = "/stats"
+
+
+class FirstTokens(Struct, frozen=True, kw_only=True):
+    """Seconds from a request to the first content of its answer, of all answers that had any."""
+
+    count: int = 0
+    last_s: float = 0.0
+    total_s: float = 0.0
+    longest_s: float = 0.0
+
+
+class Figures(Struct, frozen=True, kw_only=True):
+    """What a number of exchanges came to. Token counts are the engine's own, where it gave any.
+
+    ``told_prompt_tokens`` are the prompt tokens of those answers of which the engine told how much came from its
+    cache, and ``cached_tokens`` how many these were: an engine that does not tell adds to neither. ``cost_usd`` sums
+    up what is known; ``of_unknown_cost`` counts the answers of which it is not.
+    """
+
+    requests: int = 0
+    answered: int = 0
+    failed: int = 0
+    left: int = 0
+    """How often the client went away before the end."""
+    estimated: int = 0
+    """Answers of which the engine gave no token counts, so that these are estimates."""
+    prompt_tokens: int = 0
+    told_prompt_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+    thinking_tokens: int = 0
+    timed_output_tokens: int = 0
+    output_s: float = 0.0
+    """How long the engine wrote at ``timed_output_tokens``."""
+    first_token: FirstTokens = FirstTokens()
+    repairs: int = 0
+    losses: int = 0
+    fallbacks: int = 0
+    cost_usd: float = 0.0
+    of_unknown_cost: int = 0
+
+    @property
+    def cache_share(self) -> float | None:
+        """How much of the prompts came from the engine's cache, from 0 to 1; None: it does not tell."""
+        return self.cached_tokens / self.told_prompt_tokens if self.told_prompt_tokens else None
+
+    @property
+    def tokens_per_s(self) -> float | None:
+        """How fast the engine writes; None: nothing was measured."""
+        return self.timed_output_tokens / self.output_s if self.output_s else None
+
+
+class SessionFigures(Struct, frozen=True, kw_only=True):
+    """One session of a client; ``model`` is the one that answered last."""
+
+    model: str
+    last_at_s: float
+    figures: Figures
+
+
+class StatsReport(Struct, frozen=True, kw_only=True):
+    """GET /stats: since the bridge was started, by the engine's name of the model and by the client's session id."""
+
+    version: str
+    started_at_s: float
+    running: int
+    models: dict[str, Figures]
+    sessions: dict[str, SessionFigures]
+
+
+def encode_stats(report: StatsReport) -> bytes:
+    """Return the body."""
+    return msgspec.json.encode(report)
+
+
+def parse_stats(body: bytes) -> StatsReport:
+    """Return what a bridge tells; raises msgspec.DecodeError for what is none."""
+    return msgspec.json.decode(body, type=StatsReport)

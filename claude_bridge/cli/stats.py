@@ -1,0 +1,118 @@
+"""``bridge stats``: what the exchanges of the running bridge came to."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from claude_bridge.cli import output
+from claude_bridge.cli.configuration import ConfigFile
+from claude_bridge.cli.that_runs import BridgeToken, BridgeUrl, ask, place_of_bridge
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from claude_bridge.wire.bridge import Figures, StatsReport
+
+MOST_SESSIONS = 10
+"""Of more, those that were silent for the longest are not shown."""
+
+EXAMPLES = "Examples:  bridge stats  ·  bridge stats --watch  ·  bridge stats --json"
+
+COLUMNS = (
+    output.Column("requests", is_number=True),
+    output.Column("failed", is_number=True),
+    output.Column("input", is_number=True),
+    output.Column("cached", is_number=True),
+    output.Column("output", is_number=True),
+    output.Column("thinking", is_number=True),
+    output.Column("tokens/s", is_number=True),
+    output.Column("first token", is_number=True),
+    output.Column("repairs", is_number=True),
+    output.Column("fallbacks", is_number=True),
+    output.Column("cost", is_number=True),
+)
+
+
+def stats(
+    url: BridgeUrl = None,
+    auth_token: BridgeToken = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Show them again and again, until Ctrl-C.")] = False,
+    every_s: Annotated[
+        float, typer.Option("--every", help="Seconds between two looks.", min=0.2, metavar="SECONDS")
+    ] = 1.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print an object, for programs.")] = False,
+    config_file: ConfigFile = None,
+) -> None:
+    """Show what the running bridge has done: requests, tokens, cache reuse, speed, repairs and true cost.
+
+    A figure that the engine does not tell is left open, not guessed; ~ marks what is estimated.
+    """
+    from claude_bridge.wire.bridge import STATS_PATH, encode_stats, parse_stats
+
+    place = place_of_bridge(url, auth_token, config_file)
+
+    def look() -> StatsReport:
+        return ask(place, STATS_PATH, parse_stats)
+
+    if as_json:
+        output.print_line(encode_stats(look()).decode())
+    elif not watch:
+        output.print_renderable(render_report(look(), now_s=time.time()))
+    else:
+        with output.live_view() as show:
+            while True:
+                show(render_report(look(), now_s=time.time()))
+                time.sleep(every_s)
+
+
+def render_report(report: StatsReport, *, now_s: float) -> RenderableType:
+    """Return the tables of the models and of the newest sessions."""
+    from rich.console import Group
+
+    running = f", {report.running} running" if report.running else ""
+    title = f"claude-bridge {report.version}, up for {_age(now_s - report.started_at_s)}{running}"
+    models = [(name, figures) for name, figures in report.models.items()]
+    newest = sorted(report.sessions.items(), key=lambda pair: pair[1].last_at_s, reverse=True)
+    sessions = [
+        (f"{name[:8]} {session.model}, {_age(now_s - session.last_at_s)} ago", session.figures)
+        for name, session in newest[:MOST_SESSIONS]
+    ]
+    tables = [output.table_of(title, [output.Column("model"), *COLUMNS], [_row(*row) for row in models])]
+    if sessions:
+        left_out = len(newest) - len(sessions)
+        more = f" (the newest {len(sessions)} of {len(newest)})" if left_out else ""
+        tables.append(
+            output.table_of(f"Sessions{more}", [output.Column("session"), *COLUMNS], [_row(*row) for row in sessions])
+        )
+    return Group(*tables)
+
+
+def _row(name: str, figures: Figures) -> list[str]:
+    from claude_bridge.cli.figures import cost_text, short_count
+
+    about = "~" if figures.estimated else ""
+    first = figures.first_token
+    return [
+        name,
+        str(figures.requests),
+        str(figures.failed),
+        f"{about}{short_count(figures.prompt_tokens)}",
+        "?" if figures.cache_share is None else f"{figures.cache_share:.0%}",
+        f"{about}{short_count(figures.output_tokens)}",
+        short_count(figures.thinking_tokens),
+        "?" if figures.tokens_per_s is None else f"{figures.tokens_per_s:,.0f}",
+        f"{first.total_s / first.count:.2f} s" if first.count else "?",
+        str(figures.repairs),
+        str(figures.fallbacks),
+        cost_text(figures).removeprefix("cost ") if figures.answered else "?",
+    ]
+
+
+def _age(seconds: float) -> str:
+    for unit_s, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= unit_s:
+            return f"{seconds // unit_s:.0f} {unit}"
+    return f"{max(0.0, seconds):.0f} s"

@@ -1,0 +1,47 @@
+"""``bridge statusline``: one line for Claude Code's status line: the true model, tokens, cache reuse, speed, cost."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from claude_bridge.cli import output
+
+SEPARATOR = " · "
+
+EXAMPLES = (
+    'In Claude Code\'s settings:  "statusLine": {"type": "command", "command": "bridge statusline"}  '
+    "(`bridge run` sets it by itself, unless you have one of your own)"
+)
+
+
+def statusline() -> None:
+    """Print one line on the session of which Claude Code tells on stdin.
+
+    The figures are the bridge's: what Claude Code shows as the cost of a model that it does not know is invented.
+    """
+    from claude_bridge.cli.figures import session_words
+    from claude_bridge.cli.that_runs import ask, place_of_client
+    from claude_bridge.errors import SetupError
+    from claude_bridge.wire.bridge import STATS_PATH, parse_stats
+
+    try:
+        report = ask(place_of_client(), STATS_PATH, parse_stats)
+    except SetupError:
+        output.print_line("no bridge answers")
+        return
+    session = report.sessions.get(_session_id(sys.stdin.read()))
+    if session is None:
+        output.print_line(SEPARATOR.join(["bridge", *list(report.models)[:1]]))
+        return
+    output.print_line(SEPARATOR.join([session.model, *session_words(session.figures)]))
+
+
+def _session_id(told_on_stdin: str) -> str:
+    try:
+        told: Any = json.loads(told_on_stdin)
+    except ValueError:
+        return ""
+    session = told.get("session_id") if isinstance(told, dict) else None
+    return session if isinstance(session, str) else ""

@@ -1,0 +1,112 @@
+"""Stats: what the exchanges of this run came to, by model and by session; kept whether or not anybody traces."""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_left
+from collections import OrderedDict
+from collections.abc import Callable
+
+import msgspec
+from msgspec import Struct
+
+from claude_bridge import __version__
+from claude_bridge.wire.bridge import Figures, FirstTokens, SessionFigures, StatsReport
+
+MAX_SESSIONS = 1_000
+"""Of more, those that were silent for the longest are forgotten."""
+
+FIRST_TOKEN_BOUNDS_S = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+"""Upper bounds of the classes in which first-token times are counted."""
+
+
+class Finished(Struct, frozen=True, kw_only=True):
+    """What one exchange came to. None always means that it is not known; ``outcome`` is one of Figures' fields."""
+
+    model: str
+    session: str | None
+    outcome: str
+    prompt_tokens: int = 0
+    cached_tokens: int | None = None
+    output_tokens: int = 0
+    thinking_tokens: int = 0
+    is_estimated: bool = False
+    first_token_s: float | None = None
+    output_s: float | None = None
+    cost_usd: float | None = None
+    repairs: int = 0
+    losses: int = 0
+    fallbacks: int = 0
+
+
+class Stats:
+    """The figures of one run of a bridge. Only sums are kept, of at most MAX_SESSIONS sessions."""
+
+    def __init__(self, *, now: Callable[[], float] = time.time) -> None:
+        self._now = now
+        self._started_at_s = now()
+        self._models: dict[str, Figures] = {}
+        self._sessions: OrderedDict[str, SessionFigures] = OrderedDict()
+        self._first_token_classes: dict[str, list[int]] = {}
+
+    def take(self, finished: Finished) -> None:
+        """Add an exchange that is over."""
+        model, session = finished.model, finished.session
+        self._models[model] = _sum(self._models.get(model, Figures()), finished)
+        if finished.first_token_s is not None:
+            classes = self._first_token_classes.setdefault(model, [0] * (len(FIRST_TOKEN_BOUNDS_S) + 1))
+            classes[bisect_left(FIRST_TOKEN_BOUNDS_S, finished.first_token_s)] += 1
+        if session is None:
+            return
+        before = self._sessions.pop(session, None)
+        figures = _sum(before.figures if before else Figures(), finished)
+        self._sessions[session] = SessionFigures(model=model, last_at_s=self._now(), figures=figures)
+        if len(self._sessions) > MAX_SESSIONS:
+            self._sessions.popitem(last=False)
+
+    def report(self, *, running: int) -> StatsReport:
+        """Return the figures so far; ``running`` is how many exchanges are under way."""
+        return StatsReport(
+            version=__version__,
+            started_at_s=self._started_at_s,
+            running=running,
+            models=dict(self._models),
+            sessions=dict(self._sessions),
+        )
+
+    def first_token_classes(self, model: str) -> list[int]:
+        """Return how many first-token times fell into each class of FIRST_TOKEN_BOUNDS_S, and beyond the last."""
+        return list(self._first_token_classes.get(model, [0] * (len(FIRST_TOKEN_BOUNDS_S) + 1)))
+
+
+def _sum(before: Figures, more: Finished) -> Figures:
+    is_told = more.cached_tokens is not None
+    is_answered = more.outcome == "answered"
+    return msgspec.structs.replace(
+        before,
+        requests=before.requests + 1,
+        **{more.outcome: getattr(before, more.outcome) + 1},
+        estimated=before.estimated + (is_answered and more.is_estimated),
+        prompt_tokens=before.prompt_tokens + more.prompt_tokens,
+        told_prompt_tokens=before.told_prompt_tokens + (more.prompt_tokens if is_told else 0),
+        cached_tokens=before.cached_tokens + (more.cached_tokens or 0),
+        output_tokens=before.output_tokens + more.output_tokens,
+        thinking_tokens=before.thinking_tokens + more.thinking_tokens,
+        timed_output_tokens=before.timed_output_tokens + (more.output_tokens if more.output_s else 0),
+        output_s=before.output_s + (more.output_s or 0.0),
+        first_token=before.first_token if more.first_token_s is None else _with(before.first_token, more.first_token_s),
+        repairs=before.repairs + more.repairs,
+        losses=before.losses + more.losses,
+        fallbacks=before.fallbacks + more.fallbacks,
+        cost_usd=before.cost_usd + (more.cost_usd or 0.0),
+        of_unknown_cost=before.of_unknown_cost + (is_answered and more.cost_usd is None),
+    )
+
+
+def _with(before: FirstTokens, seconds: float) -> FirstTokens:
+    return FirstTokens(
+        count=before.count + 1,
+        last_s=seconds,
+        total_s=before.total_s + seconds,
+        longest_s=max(before.longest_s, seconds),
+    )
