@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from claude_bridge.cli import config, doctor, env, models, output, run, serve, stats, statusline, try_
+from claude_bridge.cli import config, doctor, env, models, output, run, serve, service, stats, statusline, try_
 from claude_bridge.errors import SetupError
 
 ALIASES = {"baseURL": "base-url", "apiKey": "api-key"}
@@ -31,6 +31,7 @@ app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
 app.add_typer(config.app, name="config")
 app.command("stats", epilog=stats.EXAMPLES)(stats.stats)
 app.command("statusline", epilog=statusline.EXAMPLES)(statusline.statusline)
+app.add_typer(service.app, name="service")
 app.command("try", epilog=try_.EXAMPLES)(try_.try_)
 
 

@@ -1,0 +1,189 @@
+"""``bridge service``: a bridge that outlives the terminal, and starts again where it fails."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import typer
+
+from claude_bridge.cli import output
+from claude_bridge.cli.service_files import LAUNCHD_LABEL, SYSTEMD_NAME, launchd_agent, systemd_unit
+from claude_bridge.errors import SetupError
+
+KEPT_VARIABLES = ("BRIDGE_CONFIG", "OLLAMA_HOST", "XDG_CONFIG_HOME", "SSL_CERT_FILE", "SSL_CERT_DIR")
+"""What of the environment the service gets too: nothing that is secret."""
+
+SECRET_OPTIONS = ("--api-key", "--apiKey", "--auth-token")
+
+EXAMPLES = (
+    "Examples:  bridge service install ollama qwen3:1.7b  ·  bridge service install  (as the configuration says)  ·  "
+    "bridge service status  ·  bridge service logs"
+)
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Let a bridge run in the background: a systemd user unit, or a launchd agent.",
+    epilog=EXAMPLES,
+)
+
+
+class Manager(NamedTuple):
+    """The program of this platform that keeps services, and how it is asked."""
+
+    name: str
+    file: Path
+    start: tuple[tuple[str, ...], ...]
+    stop: tuple[tuple[str, ...], ...]
+    status: tuple[str, ...]
+    logs: tuple[str, ...]
+
+
+@app.command("install", context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+def install(
+    ctx: typer.Context,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the file, and do nothing.")] = False,
+) -> None:
+    """Install and start a service that runs ``bridge serve`` with what follows: provider, model, options.
+
+    The file is shown before it is written.
+    """
+    arguments = list(ctx.args)
+    _check_arguments(arguments)
+    manager = _manager()
+    text = _service_file(manager, [sys.executable, "-m", "claude_bridge", "serve", *arguments])
+    output.print_line(text.rstrip())
+    output.say(output.faint(f"This goes to {manager.file}"))
+    if dry_run:
+        return
+    if not yes and not typer.confirm("Write it, and start the service?", default=True, err=True):
+        raise typer.Exit(1)
+    _write(manager.file, text)
+    for command in manager.start:
+        _run(command)
+    output.say(output.strong("The bridge runs, and starts again when you log in."))
+    if manager.name == "systemd":
+        output.say("It stops when you log out, unless your services may linger: loginctl enable-linger")
+    output.say("See: bridge service status · bridge service logs · bridge env")
+
+
+@app.command("uninstall")
+def uninstall() -> None:
+    """Stop the service and remove its file."""
+    manager = _manager()
+    if not manager.file.exists():
+        raise SetupError(f"There is no service: {manager.file} does not exist.", "Install one: bridge service install")
+    for command in manager.stop:
+        _run(command, may_fail=True)
+    manager.file.unlink()
+    if manager.name == "systemd":
+        _run(("systemctl", "--user", "daemon-reload"), may_fail=True)
+    output.say(f"Removed {manager.file}.")
+
+
+@app.command("status")
+def status() -> None:
+    """Show whether the service runs; the exit code is that of systemctl or launchctl."""
+    sys.exit(_run(_manager().status, may_fail=True))
+
+
+@app.command("logs")
+def logs(
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as more is written.")] = False,
+) -> None:
+    """Show what the service has said."""
+    manager = _manager()
+    sys.exit(_run((*manager.logs, *(["-f"] if follow else [])), may_fail=True))
+
+
+def _check_arguments(arguments: Sequence[str]) -> None:
+    """Check that ``bridge serve`` takes them: a service that can't start is seen late.
+
+    Raises:
+        SetupError: a secret is among them, which would stand in the file.
+        typer.BadParameter: ``serve`` does not take them.
+    """
+    from typer.main import get_command
+
+    from claude_bridge.cli import app as bridge
+
+    secret = next((word for word in arguments if word.partition("=")[0] in SECRET_OPTIONS), None)
+    if secret is not None:
+        raise SetupError(
+            f"{secret.partition('=')[0]} would stand in the service's file, for all to read.",
+            'Put it into the configuration, as "file:PATH": bridge config init',
+        )
+    serve = get_command(bridge).commands["serve"]  # type: ignore[attr-defined] # the group that Typer makes
+    serve.make_context("bridge serve", list(arguments), resilient_parsing=False).close()
+
+
+def _manager() -> Manager:
+    if sys.platform == "darwin":
+        file = Path.home() / "Library" / "LaunchAgents" / f"{LAUNCHD_LABEL}.plist"
+        domain = f"gui/{os.getuid()}"
+        return Manager(
+            "launchd",
+            file,
+            start=(("launchctl", "bootstrap", domain, str(file)),),
+            stop=(("launchctl", "bootout", f"{domain}/{LAUNCHD_LABEL}"),),
+            status=("launchctl", "print", f"{domain}/{LAUNCHD_LABEL}"),
+            logs=("tail", "-n", "100", str(_log_file())),
+        )
+    if shutil.which("systemctl") is None:
+        raise SetupError(
+            "There is no systemd here, and this is no Mac.",
+            "Run `bridge serve` by what keeps services here, such as runit, supervisord or a container.",
+        )
+    config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    return Manager(
+        "systemd",
+        config / "systemd" / "user" / SYSTEMD_NAME,
+        start=(("systemctl", "--user", "daemon-reload"), ("systemctl", "--user", "enable", "--now", SYSTEMD_NAME)),
+        stop=(("systemctl", "--user", "disable", "--now", SYSTEMD_NAME),),
+        status=("systemctl", "--user", "--no-pager", "status", SYSTEMD_NAME),
+        logs=("journalctl", "--user", "--no-pager", "-n", "100", "-u", SYSTEMD_NAME),
+    )
+
+
+def _service_file(manager: Manager, command: Sequence[str]) -> str:
+    kept = {name: os.environ[name] for name in KEPT_VARIABLES if os.environ.get(name)}
+    if manager.name == "launchd":
+        return launchd_agent(command, kept, log_file=_log_file())
+    return systemd_unit(command, kept)
+
+
+def _log_file() -> Path:
+    from platformdirs import user_log_path
+
+    return user_log_path("claude-bridge") / "service.log"
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if sys.platform == "darwin":
+            _log_file().parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise SetupError(f"{path} can't be written: {error}", "Look at the folder's owner and mode.") from error
+
+
+def _run(command: Sequence[str], *, may_fail: bool = False) -> int:
+    """Run a command of the platform's, with its output to ours."""
+    try:
+        code = subprocess.run(command, check=False).returncode  # noqa: S603 - the words are our own
+    except FileNotFoundError:
+        raise SetupError(f"There is no {command[0]} here.", "Is systemd running for this user?") from None
+    if code and not may_fail:
+        raise SetupError(
+            f"`{shlex.join(command)}` failed with exit code {code}.",
+            "What it said stands above. In a container or without a login there is no systemd of the user's.",
+        )
+    return code
