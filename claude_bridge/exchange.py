@@ -165,6 +165,8 @@ class Exchange:
 
     def _tell(self, pieces: Sequence[Piece]) -> None:
         if not self._recorder.active:
+            if self._recorder.awaits_first_token:
+                self._recorder.look_for_first_token(typed_events(pieces))
             return
         if self._call.status is not None and not self._status_told:
             self._status_told = True
@@ -173,6 +175,7 @@ class Exchange:
         self._recorder.repaired(self._answer.repairs)
 
     def _end(self) -> None:
+        self._recorder.repaired(self._answer.repairs)
         if self.error is not None:
             self._recorder.failed(self.error, in_stream=True)
             return

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +23,11 @@ LITE_ENVIRONMENT = {"ENABLE_TOOL_SEARCH": "false"}
 
 _PLACES = ("~/.local/bin/claude", "~/.claude/local/claude")
 """Where its installers put it, when that is not on PATH."""
+
+STATUS_LINE = (sys.executable, "-m", "claude_bridge", "statusline")
+
+STATUS_LINE_S = 5
+"""How often it is asked for beside what Claude Code does by itself: when an answer comes, which is before its end."""
 
 _CHOOSES_MODE = ("--permission-mode", "--dangerously-skip-permissions", "--allow-dangerously-skip-permissions")
 _CHOOSES_TOOLS = ("--tools",)
@@ -45,11 +53,37 @@ def find_claude_code() -> str:
     return found
 
 
-def client_command(program: str, arguments: Sequence[str], *, environment: Mapping[str, str], is_lite: bool) -> Started:
+def settings_paths() -> list[Path]:
+    """Return where Claude Code reads settings of the user's, the least important first."""
+    own = Path(os.environ.get("CLAUDE_CONFIG_DIR") or Path.home() / ".claude")
+    project = Path.cwd() / ".claude"
+    return [own / "settings.json", project / "settings.json", project / "settings.local.json"]
+
+
+def has_own_status_line() -> bool:
+    """Return whether a settings file of the user's gives a status line, which is to stay."""
+    for path in settings_paths():
+        try:
+            settings = json.loads(path.read_text("utf-8"))
+        except (OSError, ValueError):
+            continue
+        if isinstance(settings, dict) and settings.get("statusLine"):
+            return True
+    return False
+
+
+def client_command(
+    program: str,
+    arguments: Sequence[str],
+    *,
+    environment: Mapping[str, str],
+    is_lite: bool,
+    has_status_line: bool = False,
+) -> Started:
     """Return how to start Claude Code with what the user gave behind ``--``.
 
     The environment goes into ``--settings`` too: what stands under ``env`` in a settings file of the user's wins
-    over the environment, but not over that.
+    over the environment, but not over that. ``has_status_line`` says that the user has one, which is to stay.
 
     Raises:
         SetupError: the user's own ``--settings`` can't be read.
@@ -65,7 +99,11 @@ def client_command(program: str, arguments: Sequence[str], *, environment: Mappi
             f"lite: {LITE_TOOLS.replace(',', ', ')}; first prompt {PROMPT_TOKENS:,} → {LITE_PROMPT_TOKENS:,} tokens"
         )
     given, others = _without_settings(arguments)
-    settings = _merged({"env": dict(environment)}, given)
+    ours: dict[str, Any] = {"env": dict(environment)}
+    if not has_status_line:
+        command = shlex.join(STATUS_LINE)
+        ours["statusLine"] = {"type": "command", "command": command, "refreshInterval": STATUS_LINE_S}
+    settings = _merged(ours, given)
     return Started([program, *options, "--settings", json.dumps(settings), *others], notes)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import anyio
 
+from claude_bridge.cli.claude_code import settings_paths
 from claude_bridge.errors import UpstreamError
 from claude_bridge.server.port_owner import describe_port_owner
 from claude_bridge.upstream.checks.finding import Finding
@@ -70,9 +71,7 @@ async def _examine_client() -> Finding:
 
 
 def _settings_files() -> Iterator[SettingsFile]:
-    own = Path(os.environ.get("CLAUDE_CONFIG_DIR") or Path.home() / ".claude")
-    project = Path.cwd() / ".claude"
-    for path in (own / "settings.json", project / "settings.json", project / "settings.local.json"):
+    for path in settings_paths():
         try:
             document = json.loads(path.read_text("utf-8"))
         except OSError:

@@ -119,12 +119,20 @@ def table_of(title: str, columns: Sequence[Column], rows: Sequence[Sequence[str]
 
 @contextmanager
 def live_view() -> Iterator[Callable[[RenderableType], None]]:
-    """Show one thing on stdout and replace it by the next; yields the function that does. Ctrl-C ends the context."""
+    """Show one thing on stdout and then the next in its place; yields the function that does. Ctrl-C ends the context.
+
+    Where stdout is no terminal, one comes behind the other.
+    """
     from rich.live import Live
     from rich.text import Text
 
-    with suppress(KeyboardInterrupt), Live(Text(""), console=_table_console(), auto_refresh=False) as live:
-        yield lambda renderable: live.update(renderable, refresh=True)
+    console = _table_console()
+    with suppress(KeyboardInterrupt):
+        if not console.is_terminal:
+            yield console.print
+            return
+        with Live(Text(""), console=console, auto_refresh=False) as live:
+            yield lambda renderable: live.update(renderable, refresh=True)
 
 
 def _table_console() -> Console:

@@ -122,12 +122,14 @@ def _claude_code(
     from msgspec.structs import replace
 
     from claude_bridge.cli.beside import Program
-    from claude_bridge.cli.claude_code import LITE_ENVIRONMENT, client_command
+    from claude_bridge.cli.claude_code import LITE_ENVIRONMENT, client_command, has_own_status_line
     from claude_bridge.cli.client_environment import client_environment
 
     served = replace(listening.served(upstream), allows_traffic=traffic, outside=os.environ)
     environment = client_environment(served) | (LITE_ENVIRONMENT if is_lite else {})
-    started = client_command(program, arguments, environment=environment, is_lite=is_lite)
+    started = client_command(
+        program, arguments, environment=environment, is_lite=is_lite, has_status_line=has_own_status_line()
+    )
     output.say(f"{output.strong(upstream.model)} on {upstream.name}, through {listening.url}")
     for note in (*upstream.notes, *started.notes, *_window_notes(upstream, is_lite=is_lite)):
         output.say(output.faint(f"  · {note}"))

@@ -33,9 +33,9 @@ def statusline() -> None:
         return
     session = report.sessions.get(_session_id(sys.stdin.read()))
     if session is None:
-        output.print_line(SEPARATOR.join(["bridge", *list(report.models)[:1]]))
-        return
-    output.print_line(SEPARATOR.join([session.model, *session_words(session.figures)]))
+        output.print_line(report.serves or "the bridge looks for its engine")
+    else:
+        output.print_line(SEPARATOR.join([session.model, *session_words(session.figures)]))
 
 
 def _session_id(told_on_stdin: str) -> str:

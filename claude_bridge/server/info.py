@@ -10,6 +10,7 @@ from claude_bridge import __version__
 from claude_bridge.bridge import Bridge
 from claude_bridge.errors import BridgeError, NotFoundError
 from claude_bridge.server.http1 import HttpRequest, Responder
+from claude_bridge.server.metrics import render_metrics
 from claude_bridge.server.service import Service
 from claude_bridge.wire.anthropic import ModelInfo
 from claude_bridge.wire.anthropic_json import (
@@ -18,7 +19,7 @@ from claude_bridge.wire.anthropic_json import (
     encode_token_count,
     parse_count_tokens_request,
 )
-from claude_bridge.wire.bridge import Readiness, encode_readiness
+from claude_bridge.wire.bridge import Readiness, encode_readiness, encode_stats
 
 READY_WITHIN_S = 3.0
 """How long an engine may take to answer a question for its models: a load balancer waits no longer."""
@@ -69,6 +70,19 @@ async def _readiness(bridge: Bridge) -> Readiness:
         slots=upstream.slots,
         passes_credentials=upstream.passes_credentials,
     )
+
+
+async def get_stats(service: Service, _request: HttpRequest, responder: Responder) -> None:
+    """Tell what the exchanges of this run came to."""
+    bridge = service.bridge_if_known
+    serves = bridge.upstream.model if bridge else None
+    await responder.send(200, encode_stats(service.stats.report(running=len(service.running), serves=serves)))
+
+
+async def get_metrics(service: Service, _request: HttpRequest, responder: Responder) -> None:
+    """Tell the same to Prometheus; raises NotFoundError where its library is not installed."""
+    body, content_type = render_metrics(service.stats, running=len(service.running))
+    await responder.send(200, body, content_type=content_type)
 
 
 async def post_count_tokens(service: Service, request: HttpRequest, responder: Responder) -> None:

@@ -22,7 +22,7 @@ async def post_messages(service: Service, request: HttpRequest, responder: Respo
     Raises:
         ClientError: the request is malformed.
     """
-    recorder = Recorder(service.bus, responder.request_id)
+    recorder = Recorder(service.bus, responder.request_id, stats=service.stats)
     try:
         asked = parse_messages_request(request.body)
     except BridgeError as error:

@@ -9,7 +9,7 @@ from claude_bridge.server import info
 from claude_bridge.server.http1 import HttpRequest, Responder
 from claude_bridge.server.messages import post_messages
 from claude_bridge.server.service import Service
-from claude_bridge.wire.bridge import READY_PATH
+from claude_bridge.wire.bridge import READY_PATH, STATS_PATH
 
 RouteHandler = Callable[[Service, HttpRequest, Responder], Awaitable[None]]
 
@@ -18,6 +18,8 @@ ROUTES: dict[str, dict[str, RouteHandler]] = {
     "/": {"GET": info.get_root},
     "/healthz": {"GET": info.get_health},
     READY_PATH: {"GET": info.get_ready},
+    STATS_PATH: {"GET": info.get_stats},
+    "/metrics": {"GET": info.get_metrics},
     "/v1/messages": {"POST": post_messages},
     "/v1/messages/count_tokens": {"POST": info.post_count_tokens},
     info.MODELS_PATH: {"GET": info.get_models},

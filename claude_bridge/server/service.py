@@ -11,6 +11,7 @@ from claude_bridge.bridge import Bridge
 from claude_bridge.errors import AuthenticationError, ForbiddenError
 from claude_bridge.server.http1 import HttpRequest
 from claude_bridge.trace.bus import Bus
+from claude_bridge.trace.stats import Stats
 
 _NOT_FOR_ENGINES = frozenset(
     {"accept-encoding", "connection", "content-length", "cookie", "expect", "forwarded", "host", "keep-alive", "origin"}
@@ -27,6 +28,8 @@ class Service:
     def __init__(self, bus: Bus, *, auth_token: str | None, loopback_only: bool) -> None:
         """``auth_token`` is what clients must send (None: nothing); ``loopback_only`` says where we listen."""
         self.bus = bus
+        self.stats = Stats()
+        """What all exchanges came to."""
         self.running: set[str] = set()
         """Request ids of the answers that are being written."""
         self._auth_token = auth_token

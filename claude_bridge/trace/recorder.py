@@ -13,6 +13,7 @@ from claude_bridge.conversion.losses import Loss
 from claude_bridge.errors import BridgeError
 from claude_bridge.trace import events
 from claude_bridge.trace.bus import Bus
+from claude_bridge.trace.stats import Finished, Outcome, Stats
 from claude_bridge.wire.anthropic import (
     BlockInputJsonDelta,
     BlockTextDelta,
@@ -24,12 +25,20 @@ from claude_bridge.wire.anthropic import (
 )
 from claude_bridge.wire.anthropic_json import unknown_fields
 
+_NO_USAGE = UsageReport()
+
+SHORTEST_S = 0.05
+"""In less time than that an answer came in one piece, and how fast it was written can't be seen from here."""
+
+UNREADABLE, NOT_SENT = "(unreadable)", "(not sent)"
+"""In place of a model's name: for requests that can't be read, and for those that were refused before any was asked."""
+
 
 class Recorder:
     """The trace of one exchange, from the moment its request was received."""
 
-    def __init__(self, bus: Bus, exchange: str) -> None:
-        """``exchange`` is the request id, the same that the client sees."""
+    def __init__(self, bus: Bus, exchange: str, *, stats: Stats | None = None) -> None:
+        """``exchange`` is the request id, the same that the client sees; ``stats`` gets what the exchange came to."""
         self.exchange = exchange
         self.active = bus.active
         """Whether anybody listens, and the exchange is not over."""
@@ -38,11 +47,25 @@ class Recorder:
         self._first_token_s: float | None = None
         self._fold = Fold() if bus.active else None
         self._repairs_told = 0
+        self._stats = stats
+        self._is_over = False
+        self._model = UNREADABLE
+        self._session: str | None = None
+        self._estimated_tokens = 0
+        self._losses = 0
+
+    @property
+    def awaits_first_token(self) -> bool:
+        """Whether it is to be told when the first content goes to the client, though nobody traces."""
+        return self._first_token_s is None and self._stats is not None
 
     def received(
         self, request: CountTokensRequest | None, *, path: str, body: bytes, session: str | None, user_agent: str | None
     ) -> None:
         """Tell what the client asked; None for a request that can't be read."""
+        self._session = session
+        if request is not None:
+            self._model = NOT_SENT
         if not self.active:
             return
         of_messages = request if isinstance(request, MessagesRequest) else None
@@ -51,7 +74,7 @@ class Recorder:
                 exchange=self.exchange,
                 at_s=time.time(),
                 path=path,
-                model=request.model if request else "(unreadable)",
+                model=request.model if request else UNREADABLE,
                 streamed=bool(of_messages and of_messages.stream),
                 messages=len(request.messages) if request else 0,
                 tools=len(request.tools or ()) if request else 0,
@@ -82,6 +105,7 @@ class Recorder:
         self, *, method: str, url: str, model: str, upstream: str, tokens: int, losses: Sequence[Loss], body: bytes
     ) -> None:
         """Tell what goes upstream; ``tokens`` is an estimate."""
+        self._model, self._estimated_tokens, self._losses = model, tokens, len(losses)
         if self.active:
             self._bus.emit(
                 events.RequestSent(
@@ -134,9 +158,14 @@ class Recorder:
             )
         )
 
+    def look_for_first_token(self, stream_events: Iterable[StreamEvent]) -> None:
+        """Note the time if content goes to the client."""
+        if self._first_token_s is None and any(map(_content_chars, stream_events)):
+            self._first_token_s = self._after_s()
+
     def repaired(self, repairs: Sequence[Repair]) -> None:
         """Tell of the repairs that were not told yet."""
-        for repair in repairs[self._repairs_told :]:
+        for repair in repairs[self._repairs_told :] if self.active else ():
             self._bus.emit(
                 events.ToolInputRepaired(
                     exchange=self.exchange, at_s=time.time(), tool_name=repair.tool_name, what=repair.what
@@ -164,7 +193,10 @@ class Recorder:
 
     def ended(self, usage: UsageReport, *, cost_usd: float | None = None) -> None:
         """Tell that the answer is whole, and what it cost (None: not known)."""
-        if self._fold is not None and self._is_first_end():
+        if not self._is_first_end():
+            return
+        self._count("answered", usage, cost_usd)
+        if self._fold is not None and self._bus.active:
             self._bus.emit(
                 events.ExchangeEnded(
                     exchange=self.exchange,
@@ -185,6 +217,7 @@ class Recorder:
     def failed(self, error: BridgeError, *, in_stream: bool) -> None:
         """Tell what ended the exchange too early; only the first cause is told."""
         if self._is_first_end():
+            self._count("failed")
             self._bus.emit(
                 events.ExchangeFailed(
                     exchange=self.exchange,
@@ -200,6 +233,7 @@ class Recorder:
     def client_left(self) -> None:
         """Tell that the client went away before the exchange was over."""
         if self._is_first_end():
+            self._count("left")
             self._bus.emit(events.ClientLeft(exchange=self.exchange, at_s=time.time(), after_s=self._after_s()))
 
     def broken_off(self) -> None:
@@ -207,8 +241,37 @@ class Recorder:
         self.failed(BridgeError("The bridge stopped before the answer was whole."), in_stream=True)
 
     def _is_first_end(self) -> bool:
-        is_first, self.active = self.active, False
+        is_first, self._is_over, self.active = not self._is_over, True, False
         return is_first
+
+    def _count(self, outcome: Outcome, usage: UsageReport = _NO_USAGE, cost_usd: float | None = None) -> None:
+        """Give the figures of the exchange, which is over, to those who sum them up."""
+        if self._stats is None:
+            return
+        is_answered = outcome == "answered"
+        prompt_tokens = self._estimated_tokens if usage.prompt_tokens is None else usage.prompt_tokens
+        output_s = None if usage.output_ms is None else usage.output_ms / 1000
+        if output_s is None and self._first_token_s is not None:
+            output_s = self._after_s() - self._first_token_s
+            if output_s < SHORTEST_S:
+                output_s = None
+        self._stats.take(
+            Finished(
+                model=self._model,
+                session=self._session,
+                outcome=outcome,
+                prompt_tokens=prompt_tokens if is_answered else 0,
+                cached_tokens=usage.cached_tokens,
+                output_tokens=usage.output_tokens or 0,
+                thinking_tokens=usage.thinking_tokens or 0,
+                is_estimated=usage.prompt_tokens is None or usage.output_tokens is None,
+                first_token_s=self._first_token_s,
+                output_s=output_s if is_answered else None,
+                cost_usd=cost_usd,
+                repairs=self._repairs_told,
+                losses=self._losses,
+            )
+        )
 
     def _after_s(self) -> float:
         return time.monotonic() - self._started_at

@@ -6,6 +6,7 @@ import time
 from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import Literal
 
 import msgspec
 from msgspec import Struct
@@ -13,19 +14,26 @@ from msgspec import Struct
 from claude_bridge import __version__
 from claude_bridge.wire.bridge import Figures, FirstTokens, SessionFigures, StatsReport
 
+Outcome = Literal["answered", "failed", "left"]
+"""How an exchange ended; also the names of Figures' fields that count them."""
+
 MAX_SESSIONS = 1_000
 """Of more, those that were silent for the longest are forgotten."""
+
+MAX_MODELS = 200
+OTHER_MODELS = "(others)"
+"""Where clients choose the names of models, there is no end to them."""
 
 FIRST_TOKEN_BOUNDS_S = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 """Upper bounds of the classes in which first-token times are counted."""
 
 
 class Finished(Struct, frozen=True, kw_only=True):
-    """What one exchange came to. None always means that it is not known; ``outcome`` is one of Figures' fields."""
+    """What one exchange came to. None always means that it is not known."""
 
     model: str
     session: str | None
-    outcome: str
+    outcome: Outcome
     prompt_tokens: int = 0
     cached_tokens: int | None = None
     output_tokens: int = 0
@@ -52,6 +60,8 @@ class Stats:
     def take(self, finished: Finished) -> None:
         """Add an exchange that is over."""
         model, session = finished.model, finished.session
+        if model not in self._models and len(self._models) >= MAX_MODELS:
+            model = OTHER_MODELS
         self._models[model] = _sum(self._models.get(model, Figures()), finished)
         if finished.first_token_s is not None:
             classes = self._first_token_classes.setdefault(model, [0] * (len(FIRST_TOKEN_BOUNDS_S) + 1))
@@ -60,16 +70,17 @@ class Stats:
             return
         before = self._sessions.pop(session, None)
         figures = _sum(before.figures if before else Figures(), finished)
-        self._sessions[session] = SessionFigures(model=model, last_at_s=self._now(), figures=figures)
+        self._sessions[session] = SessionFigures(model=finished.model, last_at_s=self._now(), figures=figures)
         if len(self._sessions) > MAX_SESSIONS:
             self._sessions.popitem(last=False)
 
-    def report(self, *, running: int) -> StatsReport:
-        """Return the figures so far; ``running`` is how many exchanges are under way."""
+    def report(self, *, running: int, serves: str | None = None) -> StatsReport:
+        """Return the figures so far; ``running`` is how many exchanges are under way, ``serves`` which model is."""
         return StatsReport(
             version=__version__,
             started_at_s=self._started_at_s,
             running=running,
+            serves=serves,
             models=dict(self._models),
             sessions=dict(self._sessions),
         )

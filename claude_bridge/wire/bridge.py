@@ -107,6 +107,8 @@ class StatsReport(Struct, frozen=True, kw_only=True):
     version: str
     started_at_s: float
     running: int
+    serves: str | None
+    """The model that is asked if nothing else is said; None: it is not known yet."""
     models: dict[str, Figures]
     sessions: dict[str, SessionFigures]
 

@@ -50,10 +50,11 @@ async def test_one_command_leads_to_an_answer_and_leaves_nothing_behind(claude_c
                 socket=Path(folder) / "tmux",
             )
             async with screen as terminal:
-                await terminal.wait_for("? for shortcuts")
+                await terminal.wait_for("manual mode on")  # the mode in which it asks before it acts
                 assert "Log in" not in await terminal.screen()
                 await terminal.ask("Say hello to all")
                 await terminal.wait_for("● Hello, all!")
+                await terminal.wait_for(f"{MODEL} · 10 in (0% cached) · 5 out")  # the bridge's own status line
                 await terminal.ask("/exit")
                 await terminal.wait_for("code 0")
 

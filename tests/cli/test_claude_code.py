@@ -8,15 +8,17 @@ from typing import Any
 
 import pytest
 
-from claude_bridge.cli.claude_code import LITE_TOOLS, client_command, find_claude_code
+from claude_bridge.cli.claude_code import LITE_TOOLS, client_command, find_claude_code, has_own_status_line
 from claude_bridge.errors import SetupError
 
 ENVIRONMENT = {"ANTHROPIC_BASE_URL": "http://127.0.0.1:1"}
 
 
-def started(*arguments: str, is_lite: bool = False) -> tuple[list[str], dict[str, Any]]:
+def started(*arguments: str, is_lite: bool = False, has_status_line: bool = True) -> tuple[list[str], dict[str, Any]]:
     """Return the arguments without the settings, and these."""
-    command = client_command("claude", arguments, environment=ENVIRONMENT, is_lite=is_lite).command
+    command = client_command(
+        "claude", arguments, environment=ENVIRONMENT, is_lite=is_lite, has_status_line=has_status_line
+    ).command
     at = command.index("--settings")
     assert command.count("--settings") == 1, "of several only the last would count"
     return [*command[1:at], *command[at + 2 :]], json.loads(command[at + 1])
@@ -52,6 +54,25 @@ def test_settings_of_the_users_own_are_kept_beside_ours(form: str, tmp_path: Pat
     arguments, settings = started("-p", *words[form], "hello")
     assert arguments[2:] == ["-p", "hello"]
     assert settings == {"model": "x", "env": {"MINE": "1", **ENVIRONMENT}}
+
+
+def test_the_status_line_is_the_bridges_unless_there_is_one() -> None:
+    line = started(has_status_line=False)[1]["statusLine"]
+    assert line["type"] == "command"
+    assert line["command"].endswith(" -m claude_bridge statusline")
+    given = json.dumps({"statusLine": {"type": "command", "command": "mine"}})
+    assert started("--settings", given, has_status_line=False)[1]["statusLine"]["command"] == "mine"
+
+
+def test_a_status_line_in_a_settings_file_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLAUDE_CONFIG_DIR", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert not has_own_status_line()
+    (tmp_path / "settings.json").write_text("{broken")
+    assert not has_own_status_line()
+    (tmp_path / ".claude").mkdir()
+    (tmp_path / ".claude" / "settings.local.json").write_text('{"statusLine": {"type": "command", "command": "x"}}')
+    assert has_own_status_line()
 
 
 @pytest.mark.parametrize("value", ["", "nowhere.json", "{broken", "[]"])
