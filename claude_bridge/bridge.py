@@ -111,6 +111,11 @@ class Bridge:
             await exchange.begin()
             yield exchange
 
+    @property
+    def passes_through(self) -> bool:
+        """Whether requests go on as they came."""
+        return isinstance(self.upstream.adapter, Relay)
+
     async def complete(self, request: MessagesRequest, recorder: Recorder | None = None) -> Message:
         """Return the whole answer; raises as ``exchange`` does, and UpstreamError for an answer that breaks off."""
         async with self.exchange(request, recorder or Recorder(self.bus, new_id("req_"))) as exchange:

@@ -173,6 +173,7 @@ class Exchange:
             self._recorder.upstream_answered(self._call.status)
         self._recorder.answered(typed_events(pieces))
         self._recorder.repaired(self._answer.repairs)
+        self._recorder.mended(self._answer.mends)
 
     def _end(self) -> None:
         self._recorder.repaired(self._answer.repairs)

@@ -21,7 +21,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from claude_bridge.adapters import profiles
+from claude_bridge.adapters import ADAPTERS, profiles
 from claude_bridge.adapters.base import OutgoingRequest, TokenLimits
 from claude_bridge.attachments.http_get import FetchError
 from claude_bridge.attachments.preparation import Attachments, ReadyRequest
@@ -37,7 +37,7 @@ from tests.dialogues import USUAL_PROFILES, Answered, answer_to, client_bytes, s
 from tests.laws import assert_legal, assert_sdk_agrees
 
 GOLDEN = Path(__file__).parent / "golden"
-CASES = sorted(about.parent for about in GOLDEN.glob("*/*/about.md"))
+CASES = sorted(about.parent for kind in ADAPTERS for about in (GOLDEN / kind).glob("*/about.md"))
 
 each_case = pytest.mark.parametrize("case", CASES, ids=[str(case.relative_to(GOLDEN)) for case in CASES])
 

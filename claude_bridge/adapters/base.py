@@ -107,6 +107,11 @@ class Answer(Protocol):
         """The tool calls that were mended so far."""
         ...
 
+    @property
+    def mends(self) -> Sequence[str]:
+        """What of the engine's own stream was put right so far, in words."""
+        ...
+
     def kept_headers(self, headers: Mapping[str, str]) -> dict[str, str]:
         """Return the headers of an engine's answer that are for the client."""
         ...

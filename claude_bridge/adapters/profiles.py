@@ -160,6 +160,7 @@ LLAMA_CPP = Profile(
     compiles_grammar=True,
     ignores_model_name=True,
     count_routes=("input-tokens", "template"),
+    messages=MessagesProfile(wants_results_apart=True),
 )
 
 EMBEDDED = Profile(
@@ -193,6 +194,7 @@ SGLANG = Profile(
     has_top_k=True,
     has_parallel_switch=True,
     count_routes=("tokenize",),
+    messages=MessagesProfile(input_includes_cached=True),  # its entrypoints/anthropic/serving.py
 )
 
 LM_STUDIO = Profile(

@@ -16,6 +16,7 @@ class TranslatedAnswer:
     """One answer: an engine's bytes become deltas, and these the events of a legal stream; see Answer."""
 
     speaks_first = True
+    mends: Sequence[str] = ()
 
     def __init__(self, request: MessagesRequest, decoder: StreamDecoder, profile: Profile, terms: AnswerTerms) -> None:
         self.begun = False

@@ -110,13 +110,19 @@ def repair_turns(messages: Sequence[InputMessage], profile: Profile, losses: lis
     return _without_prefill(_pair_tool_results(turns, profile), profile, losses)
 
 
+def as_reminder_text(texts: Sequence[str]) -> str:
+    """Return what a system turn says as one text that a user may say; empty if it says nothing."""
+    text = "\n\n".join(texts)
+    if not text or text.startswith("<system-reminder>"):
+        return text
+    return f"<system-reminder>\n{text}\n</system-reminder>"
+
+
 def _as_reminder(blocks: list[FitBlock]) -> list[FitBlock]:
     """Return a system turn as user text, in its place: at the front it would change the prefix at every turn."""
-    text = text_of(blocks)
-    if not text or text.startswith("<system-reminder>"):
-        return blocks
-    others = [block for block in blocks if not isinstance(block, TextBlock)]
-    return [TextBlock(f"<system-reminder>\n{text}\n</system-reminder>"), *others]
+    text = as_reminder_text([block.text for block in blocks if isinstance(block, TextBlock)])
+    others: list[FitBlock] = [block for block in blocks if not isinstance(block, TextBlock)]
+    return [TextBlock(text), *others] if text else others
 
 
 def _pair_tool_results(turns: list[Turn], profile: Profile) -> list[Turn]:

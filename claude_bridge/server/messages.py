@@ -8,12 +8,12 @@ import anyio
 
 from claude_bridge.adapters.base import GivenRequest
 from claude_bridge.bridge import Bridge
-from claude_bridge.errors import BridgeError
+from claude_bridge.errors import BridgeError, ClientError
 from claude_bridge.server.http1 import ClientGoneError, HttpRequest, Responder
 from claude_bridge.server.service import Service
 from claude_bridge.trace.recorder import Recorder
 from claude_bridge.wire.anthropic import MessagesRequest
-from claude_bridge.wire.anthropic_json import encode_stream_event, parse_messages_request
+from claude_bridge.wire.anthropic_json import encode_stream_event, parse_messages_request, parse_outline
 
 
 async def post_messages(service: Service, request: HttpRequest, responder: Responder) -> None:
@@ -25,10 +25,13 @@ async def post_messages(service: Service, request: HttpRequest, responder: Respo
     recorder = Recorder(service.bus, responder.request_id, stats=service.stats)
     try:
         asked = parse_messages_request(request.body)
-    except BridgeError as error:
-        _tell_received(recorder, None, request)
-        recorder.failed(error, in_stream=False)
-        raise
+    except ClientError as error:
+        outline = outline_for(service.bridge_if_known, request)
+        if outline is None:
+            _tell_received(recorder, None, request)
+            recorder.failed(error, in_stream=False)
+            raise
+        asked = outline
     _tell_received(recorder, asked, request)
     service.running.add(responder.request_id)
     try:
@@ -43,6 +46,11 @@ async def post_messages(service: Service, request: HttpRequest, responder: Respo
     finally:
         service.running.discard(responder.request_id)
         recorder.broken_off()
+
+
+def outline_for(bridge: Bridge | None, request: HttpRequest) -> MessagesRequest | None:
+    """Return what can be read of a request that this version does not understand, if it goes on as it came."""
+    return parse_outline(request.body) if bridge is not None and bridge.passes_through else None
 
 
 def _tell_received(recorder: Recorder, asked: MessagesRequest | None, request: HttpRequest) -> None:

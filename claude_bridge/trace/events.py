@@ -106,6 +106,14 @@ class ToolInputRepaired(Struct, frozen=True, kw_only=True, tag=True):
     what: str
 
 
+class AnswerMended(Struct, frozen=True, kw_only=True, tag=True):
+    """Something in an answer that is passed on was put right: told once for each kind of fault."""
+
+    exchange: str
+    at_s: float
+    what: str
+
+
 class PromptCut(Struct, frozen=True, kw_only=True, tag=True):
     """The engine answered a prompt that it can't have read whole: it cut it in silence."""
 
@@ -168,6 +176,7 @@ TraceEvent = (
     | FirstToken
     | AnswerGrew
     | ToolInputRepaired
+    | AnswerMended
     | PromptCut
     | ExchangeEnded
     | ExchangeFailed

@@ -23,6 +23,7 @@ from claude_bridge.trace.entries import (
 )
 from claude_bridge.trace.events import (
     AnswerGrew,
+    AnswerMended,
     ClientLeft,
     ExchangeEnded,
     ExchangeFailed,
@@ -67,6 +68,7 @@ class OpenExchange:
         self.sent: RequestSent | None = None
         self.first_token_s: float | None = None
         self.repairs: list[ToolInputRepaired] = []
+        self.mends: list[str] = []
         self.cut: PromptCut | None = None
         self.waiting_told = False
 
@@ -119,6 +121,9 @@ class Log:
                 return self._entry(event, "first", f"first token after {seconds(event.after_s)}", [])
             case ToolInputRepaired():
                 self._exchange(event).repairs.append(event)
+                return None
+            case AnswerMended():
+                self._exchange(event).mends.append(event.what)
                 return None
             case PromptCut():
                 self._exchange(event).cut = event
@@ -204,6 +209,8 @@ class Log:
             lines.append(Line("cut", cut_text(exchange.cut), rows=4, tone="bad"))
         lines += answer_lines(event.message)
         lines += [Line("repair", f"{repair.tool_name}: {repair.what}", tone="warning") for repair in exchange.repairs]
+        if exchange.mends:
+            lines.append(Line("mended", "; ".join(exchange.mends), tone="dim"))
         return self._closed(
             event.exchange, self._entry(event, "done", f"{stop} after {seconds(event.after_s)}", lines, tone)
         )

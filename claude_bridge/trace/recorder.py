@@ -47,6 +47,7 @@ class Recorder:
         self._first_token_s: float | None = None
         self._fold = Fold() if bus.active else None
         self._repairs_told = 0
+        self._mends_told = 0
         self._stats = stats
         self._is_over = False
         self._model = UNREADABLE
@@ -172,6 +173,12 @@ class Recorder:
                 )
             )
         self._repairs_told = len(repairs)
+
+    def mended(self, mends: Sequence[str]) -> None:
+        """Tell what was put right in the engine's own stream and was not told yet."""
+        for mend in mends[self._mends_told :]:
+            self._bus.emit(events.AnswerMended(exchange=self.exchange, at_s=time.time(), what=mend))
+        self._mends_told = len(mends)
 
     def prompt_cut(self, overlong: Overlong, reported_tokens: int) -> None:
         """Tell that the engine can't have read the whole prompt; the user hears of it without a trace too."""

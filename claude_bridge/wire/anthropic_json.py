@@ -65,6 +65,30 @@ def parse_count_tokens_request(body: bytes) -> CountTokensRequest:
     return _parse(body, _count_decoder)
 
 
+class _OutlinedMessage(msgspec.Struct):
+    role: str
+
+
+class _Outline(msgspec.Struct):
+    model: str
+    messages: list[_OutlinedMessage]
+    stream: bool | None = None
+
+
+def parse_outline(body: bytes) -> MessagesRequest | None:
+    """Return which model is asked, in which turns, and whether it streams; None where not even that is told.
+
+    For requests that go on as they came: what this version can't read is for the engine to judge.
+    """
+    try:
+        outline = msgspec.json.decode(replace_lone_surrogates(body), type=_Outline)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    unread: list[Block] = [UnknownBlock("unread", Raw(b"{}"))]
+    messages = [InputMessage(message.role, unread) for message in outline.messages]
+    return MessagesRequest(model=outline.model, messages=messages, max_tokens=0, stream=outline.stream)
+
+
 def encode_request(request: CountTokensRequest) -> bytes:
     """Return the body of a request; what has its default value is left out."""
     messages = [InputMessage(message.role, _encodable(message.content)) for message in request.messages]

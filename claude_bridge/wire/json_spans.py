@@ -74,12 +74,13 @@ def item_spans(document: bytes, within: Span) -> list[Span]:
 
 def splice(document: bytes, edits: Iterable[Edit]) -> bytes:
     """Return the document with the edits made; their spans do not overlap."""
-    parts: list[bytes] = []
+    view = memoryview(document)
+    parts: list[bytes | memoryview] = []
     at = 0
     for span, replacement in sorted(edits):
-        parts += (document[at : span.start], replacement)
+        parts += (view[at : span.start], replacement)
         at = span.end
-    return b"".join((*parts, document[at:]))
+    return b"".join((*parts, view[at:])) if parts else document
 
 
 def _skip_space(document: bytes, at: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import anyio
 import pytest
 from msgspec.structs import replace
 
@@ -12,10 +13,25 @@ from claude_bridge.adapters import RELAYS
 from claude_bridge.adapters.profiles import ANTHROPIC, UNKNOWN
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.providers import Upstream
-from claude_bridge.trace.events import ExchangeEnded, ExchangeFailed, RequestSent
-from claude_bridge.wire.anthropic import ErrorEvent, TextBlock
-from tests.fake_upstream import Close, FakeUpstream, Head, Reply, Send, document, json_document, stream
-from tests.server.served import BridgeServer, Notes, post, question, streamed
+from claude_bridge.trace.events import AnswerMended, ExchangeEnded, ExchangeFailed, RequestSent
+from claude_bridge.wire.anthropic import BlockTextDelta, ContentBlockDelta, ErrorEvent, Ping, TextBlock
+from tests.dialogues import folded
+from tests.fake_upstream import (
+    Close,
+    FakeUpstream,
+    Head,
+    Pause,
+    Reply,
+    Send,
+    Stall,
+    Step,
+    Wait,
+    document,
+    json_document,
+    stream,
+)
+from tests.laws import assert_legal
+from tests.server.served import QUICK, BridgeServer, Notes, parse_events, post, question, streamed
 
 pytestmark = pytest.mark.anyio
 
@@ -97,6 +113,33 @@ async def test_the_request_is_passed_on_byte_for_byte_with_its_query_and_headers
     assert got.headers["authorization"] == "Bearer mine"
     assert {"cookie", "x-hop"}.isdisjoint(got.headers)
     assert got.headers["host"] == f"127.0.0.1:{fake.port}"
+
+
+async def test_what_this_version_does_not_understand_is_for_the_engine_to_judge() -> None:
+    image = {"type": "image", "source": {"type": "of the future", "x": 1}}
+    body = question(messages=[{"role": "user", "content": [image]}], tool_choice={"type": "newest"}, max_tokens=None)
+    notes = Notes()
+    async with (
+        FakeUpstream([json_document(WHOLE)]) as fake,
+        BridgeServer(relayed_to(fake), sinks=[notes]) as server,
+    ):
+        assert (await server.post("/v1/messages", body)).status == 200
+        assert (await fake.request(0)).json == body
+        assert (await server.post("/v1/messages", {"model": 1})).status == 400
+    assert "ExchangeEnded" in notes.kinds()
+
+
+async def test_a_body_of_a_megabyte_is_passed_on_byte_for_byte() -> None:
+    turns = [
+        {"role": role, "content": f"{number} é\n" * 400} for number in range(200) for role in ("user", "assistant")
+    ]
+    system = [{"type": "text", "text": "x-anthropic-billing-header: cc_version=2; cch=abc12;"}]
+    asked = post("/v1/messages", question(messages=[*turns, turns[0]], system=system))
+    body = asked.partition(b"\r\n\r\n")[2]
+    assert len(body) > 1_000_000
+    async with FakeUpstream([json_document(WHOLE)]) as fake, BridgeServer(relayed_to(fake)) as server:
+        assert (await server.ask(asked)).status == 200
+        assert (await fake.request(0)).body == body.replace(b"cch=abc12;", b"cch=00000;")
 
 
 async def test_the_bridges_own_token_stays_here_and_the_configured_key_goes_on() -> None:
@@ -209,6 +252,112 @@ async def test_unknown_blocks_are_passed_on_and_named_in_the_trace() -> None:
     assert answer.body == b"".join(frames)
     (ended,) = [told for told in notes.events if isinstance(told, ExchangeEnded)]
     assert ended.message.content == [TextBlock('[server_tool_use block]{"query": "x"}')]
+
+
+async def test_the_trace_tells_what_was_put_right_in_an_answer() -> None:
+    call = {"type": "tool_use", "id": "c1", "name": "Bash"}
+    frames = [HELLO[0], event("content_block_start", index=0, content_block=call), *HELLO[5:]]
+    notes = Notes()
+    async with FakeUpstream([stream(*frames)]) as fake, BridgeServer(relayed_to(fake), sinks=[notes]) as server:
+        await server.ask(streamed())
+    mends = [told.what for told in notes.events if isinstance(told, AnswerMended)]
+    assert mends == ["the start of a tool_use block: input", "the stop reason was end_turn"]
+
+
+async def test_a_silent_engine_is_covered_by_a_message_of_the_bridges_own() -> None:
+    go_on = anyio.Event()
+    reply: Reply = [Head(), Wait(go_on), *map(Send, HELLO)]
+    async with (
+        FakeUpstream([reply]) as fake,
+        BridgeServer(relayed_to(fake), waiting=QUICK) as server,
+        server.connect() as wire,
+    ):
+        await wire.send(streamed())
+        await wire.head()
+        early = [await wire.chunk() for _ in range(2)]
+        go_on.set()
+        late = []
+        while chunk := await wire.chunk():
+            late.append(chunk)
+    events = parse_events(b"".join([*early, *late]))
+    assert_legal(events)
+    message = folded(events)
+    assert message.content == [TextBlock("Hello")]
+    assert (message.usage.input_tokens, message.usage.cache_read_input_tokens, message.usage.output_tokens) == (7, 3, 5)
+    assert any(isinstance(told, Ping) for told in parse_events(early[0]))
+
+
+async def test_pings_of_the_engine_do_not_stand_in_for_progress() -> None:
+    pings: list[Step] = [step for _ in range(8) for step in (Pause(0.02), Send(event("ping")))]
+    reply: Reply = [Head(), *map(Send, HELLO[:2]), *pings, *map(Send, HELLO[3:])]
+    async with FakeUpstream([reply]) as fake, BridgeServer(relayed_to(fake), waiting=QUICK) as server:
+        answer = await server.ask(streamed())
+    empty = [told for told in answer.events if told == ContentBlockDelta(0, BlockTextDelta(""))]
+    assert empty, "older clients count deltas only"
+    assert folded(answer.events).content == [TextBlock("Hello")]
+
+
+async def test_an_engine_that_fails_after_a_long_silence_is_told_within_the_stream() -> None:
+    go_on = anyio.Event()
+    error = b'{"error":{"code":500,"message":"The decoder ran out of memory","type":"server_error"}}'
+    reply: Reply = [Wait(go_on), *document(error, status=500)]
+    async with (
+        FakeUpstream([reply]) as fake,
+        BridgeServer(relayed_to(fake), waiting=QUICK) as server,
+        server.connect() as wire,
+    ):
+        await wire.send(streamed())
+        assert (await wire.head()).status == 200
+        early = await wire.chunk()
+        go_on.set()
+        late = []
+        while chunk := await wire.chunk():
+            late.append(chunk)
+    events = parse_events(b"".join([early, *late]))
+    assert_legal(events)
+    assert isinstance(events[-1], ErrorEvent)
+    assert "ran out of memory" in events[-1].error.message
+
+
+async def test_anthropic_is_waited_for_however_long_it_takes_so_that_its_status_is_kept() -> None:
+    go_on = anyio.Event()
+    body = b'{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}'
+    reply: Reply = [Wait(go_on), *document(body, status=529)]
+    async with (
+        FakeUpstream([reply]) as fake,
+        BridgeServer(relayed_to(fake, profile=ANTHROPIC), waiting=QUICK) as server,
+        server.connect() as wire,
+    ):
+        await wire.send(streamed())
+        await fake.request(0)
+        await anyio.sleep(4 * QUICK.first_byte_grace_s)
+        go_on.set()
+        answer = await wire.response()
+    assert (answer.status, answer.body) == (529, body)
+
+
+async def test_an_engine_is_freed_when_its_client_leaves() -> None:
+    reply: Reply = [Head(), *map(Send, HELLO[:4]), Stall()]
+    async with FakeUpstream([reply]) as fake, BridgeServer(relayed_to(fake)) as server:
+        async with server.connect() as wire:
+            await wire.send(streamed())
+            await wire.head()
+        await (await fake.request(0)).wait_until_closed_by_peer()
+
+
+async def test_a_whole_answer_is_mended() -> None:
+    body = message(content=[{"type": "tool_use", "id": "c1", "name": "Bash"}], stop_reason="end_turn")
+    async with FakeUpstream([json_document(body)]) as fake, BridgeServer(relayed_to(fake)) as server:
+        answer = await server.messages()
+    assert answer.json["content"][0]["input"] == {}
+    assert answer.json["stop_reason"] == "tool_use"
+
+
+async def test_an_error_with_status_200_gets_one() -> None:
+    error = {"type": "error", "error": {"type": "overloaded_error", "message": "Busy"}}
+    async with FakeUpstream([json_document(error)]) as fake, BridgeServer(relayed_to(fake)) as server:
+        answer = await server.messages()
+    assert (answer.status, answer.json["error"]["type"]) == (529, "overloaded_error")
 
 
 async def test_an_error_event_of_anthropics_is_passed_on_and_told() -> None:

@@ -9,6 +9,7 @@ import msgspec
 from claude_bridge.conversion.losses import Loss
 from claude_bridge.trace.events import (
     AnswerGrew,
+    AnswerMended,
     ClientLeft,
     ExchangeEnded,
     ExchangeFailed,
@@ -80,6 +81,10 @@ def first_token(*, exchange: str = EXCHANGE) -> FirstToken:
 
 def grew(chars: int = 4, *, exchange: str = EXCHANGE) -> AnswerGrew:
     return AnswerGrew(exchange=exchange, at_s=NOON + 4, after_s=4, deltas=1, chars=chars)
+
+
+def mended(what: str = "message_stop was missing") -> AnswerMended:
+    return AnswerMended(exchange=EXCHANGE, at_s=NOON + 5, what=what)
 
 
 def repaired(what: str = "malformed JSON was mended") -> ToolInputRepaired:

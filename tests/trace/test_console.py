@@ -31,6 +31,7 @@ from tests.trace.samples import (
     failed,
     first_token,
     grew,
+    mended,
     received,
     repaired,
     sent,
@@ -268,6 +269,11 @@ def test_an_exchange_that_ended_is_forgotten() -> None:
 # --- what must not reach a terminal -------------------------------------------------------------------------
 
 HOSTILE = "\x1b[2J\x1b]0;t\x07[bold red]\x9b31m\u202eevil[/] [link=http://x]:smile:\r\x00\ud800"
+
+
+def test_what_was_put_right_in_an_answer_is_told_in_one_line() -> None:
+    text = shown(received(), sent(), mended(), mended("the stop reason was length"), ended(), live=False)
+    assert "k7Qd │ mended message_stop was missing; the stop reason was length" in text
 
 
 def test_control_sequences_and_markup_are_shown_and_not_obeyed() -> None:

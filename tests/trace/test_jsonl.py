@@ -14,7 +14,19 @@ from claude_bridge.trace.bus import Bus
 from claude_bridge.trace.events import TraceEvent
 from claude_bridge.trace.jsonl import JsonlSink
 from claude_bridge.wire.anthropic import ToolUseBlock
-from tests.trace.samples import client_left, cut, described, ended, failed, first_token, grew, received, repaired, sent
+from tests.trace.samples import (
+    client_left,
+    cut,
+    described,
+    ended,
+    failed,
+    first_token,
+    grew,
+    mended,
+    received,
+    repaired,
+    sent,
+)
 
 
 def _written(path: Path, *events: TraceEvent) -> list[dict[str, Any]]:
@@ -33,6 +45,7 @@ def test_every_kind_of_event_becomes_a_line_with_its_kind(tmp_path: Path) -> Non
         first_token(),
         grew(),
         repaired(),
+        mended(),
         cut(),
         ended(),
         failed("x"),
@@ -42,7 +55,7 @@ def test_every_kind_of_event_becomes_a_line_with_its_kind(tmp_path: Path) -> Non
 
     assert [line["type"] for line in lines] == [type(event).__name__ for event in events]
     assert {line["exchange"] for line in lines} == {"req_0000k7Qd"}
-    assert lines[7]["message"]["content"] == [{"type": "text", "text": "Hi."}]
+    assert lines[8]["message"]["content"] == [{"type": "text", "text": "Hi."}]
 
 
 def test_bodies_are_json_values_where_they_are_json_and_texts_where_not(tmp_path: Path) -> None:

@@ -102,6 +102,12 @@ def test_a_description_of_an_image_is_told(recorder: Recorder, sink: Recording) 
     assert (event.exchange, event.path, event.model, event.text) == ("req_1", "$.a", "seer", "A cat.")
 
 
+def test_each_mend_is_told_once(recorder: Recorder, sink: Recording) -> None:
+    recorder.mended(["a"])
+    recorder.mended(["a", "b"])
+    assert [getattr(event, "what", None) for event in sink.events] == ["a", "b"]
+
+
 def test_an_exchange_has_one_end(recorder: Recorder, sink: Recording) -> None:
     recorder.failed(UpstreamBrokenError("the stream broke off"), in_stream=True)
     recorder.failed(UpstreamBrokenError("and so did we"), in_stream=False)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from claude_bridge.adapters.anthropic_messages.answer import WatchedDocument, WatchedStream, kept_headers
+from claude_bridge.adapters.anthropic_messages.document import MendedDocument
+from claude_bridge.adapters.anthropic_messages.mended import MendedStream
 from claude_bridge.adapters.anthropic_messages.request import edit_request
 from claude_bridge.adapters.base import Answer, AnswerTerms, GivenRequest, OutgoingRequest
 from claude_bridge.conversion.losses import Loss
@@ -47,12 +49,15 @@ class AnthropicMessages:
     def answer(
         self,
         request: MessagesRequest,
-        profile: Profile,  # noqa: ARG002 - not yet
+        profile: Profile,
         terms: AnswerTerms,
         upstream: str,
     ) -> Answer:
         """Return what passes one answer on; see Relay."""
-        return WatchedStream(terms, upstream) if request.stream else WatchedDocument(terms, upstream)
+        if profile.messages.is_anthropic:
+            return WatchedStream(terms, upstream) if request.stream else WatchedDocument(terms, upstream)
+        mended = MendedStream if request.stream else MendedDocument
+        return mended(request, profile.messages, terms, upstream)
 
     def explain_refusal(
         self, status: int, headers: Mapping[str, str], body: bytes, upstream: str, profile: Profile

@@ -28,6 +28,7 @@ class WatchedStream:
     speaks_first = False
     finished = False
     repairs: Sequence[Repair] = ()
+    mends: Sequence[str] = ()
 
     def __init__(self, terms: AnswerTerms, upstream: str) -> None:
         self.begun = False
@@ -104,6 +105,7 @@ class WatchedDocument:
     speaks_first = False
     finished = False
     repairs: Sequence[Repair] = ()
+    mends: Sequence[str] = ()
 
     def __init__(self, terms: AnswerTerms, upstream: str) -> None:  # noqa: ARG002 - made like a stream
         self.error: BridgeError | None = None

@@ -1,4 +1,4 @@
-"""What must be known of a frame to pass it on: its type and block, and what an engine counted."""
+"""What must be known of a frame to pass it on: its type and block, what an engine counted, and what went wrong."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from msgspec import Raw, Struct
 
 from claude_bridge.conversion.deltas import UsageReport
 from claude_bridge.conversion.tokens import token_count
+from claude_bridge.conversion.upstream_errors import explain_error_object
+from claude_bridge.errors import UpstreamBrokenError, UpstreamError, UpstreamRefusedError
 from claude_bridge.wire.lenient import parse_any
 
 
@@ -65,11 +67,43 @@ def raw_fields(document: bytes | Raw) -> dict[str, Raw]:
         return {}
 
 
+_STATUS_OF_TYPE = {
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "timeout_error": 504,
+    "overloaded_error": 529,
+}
+
+
+def explain_error_event(error: object, upstream: str) -> UpstreamError:
+    """Return the error that an engine told within a stream; a type of Anthropic's stays as it is."""
+    explained = explain_error_object(error, upstream)
+    kind = error.get("type") if isinstance(error, dict) else None
+    status = _STATUS_OF_TYPE.get(kind) if isinstance(kind, str) else None
+    if status is None or not isinstance(explained, UpstreamBrokenError):
+        return explained
+    return UpstreamRefusedError(explained.message, status=status, error_type=str(kind))
+
+
+def is_count(value: object) -> bool:
+    """Return whether a value can be a count of tokens: clients add them up."""
+    return isinstance(value, int) and not isinstance(value, bool) and token_count(value) is not None
+
+
 class Counts:
     """What an engine has counted so far: a later figure replaces an earlier one, unless it is a mere zero."""
 
-    def __init__(self, *, input_includes_cached: bool = False) -> None:
-        """``input_includes_cached`` says that the engine's input_tokens are the whole prompt."""
+    def __init__(self, *, prompt_tokens: int = 0, input_includes_cached: bool = False) -> None:
+        """``prompt_tokens`` is an estimate, which stands in for an engine that does not count its input.
+
+        ``input_includes_cached`` says that the engine's input_tokens are the whole prompt.
+        """
+        self._prompt_tokens = prompt_tokens
         self._input_includes_cached = input_includes_cached
         self._told: dict[str, int] = {}
 
@@ -79,10 +113,10 @@ class Counts:
             return
         for name in COUNTS:
             count = usage.get(name)
-            if isinstance(count, int) and not isinstance(count, bool) and token_count(count) is not None:
+            if is_count(count):
                 self._told[name] = count or self._told.get(name, 0)
         details = usage.get("output_tokens_details")
-        if isinstance(details, dict) and isinstance(details.get("thinking_tokens"), int):
+        if isinstance(details, dict) and is_count(details.get("thinking_tokens")):
             self._told["thinking_tokens"] = details["thinking_tokens"]
 
     @property
@@ -100,13 +134,17 @@ class Counts:
             thinking_tokens=told.get("thinking_tokens"),
         )
 
-    def get(self, name: str) -> int | None:
-        """Return one figure as Anthropic counts it, or None if it was not told."""
-        count = self._told.get(name)
-        if name == "input_tokens" and count is not None and self._input_includes_cached:
-            return max(0, count - self._told.get("cache_read_input_tokens", 0))
-        return count
+    def has(self, name: str) -> bool:
+        """Return whether the engine told this figure."""
+        return name in self._told
+
+    def due(self, name: str) -> int:
+        """Return one figure as Anthropic counts it; if it was not told, the estimate for the input, and else 0."""
+        if name != "input_tokens":
+            return self._told.get(name, 0)
+        count = self._told.get(name, self._prompt_tokens)
+        return max(0, count - self._told.get("cache_read_input_tokens", 0)) if self._input_includes_cached else count
 
 
 COUNTS = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "output_tokens")
-"""The figures that every usage object has: a missing one crashes Claude Code."""
+"""The figures of a usage object."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from claude_bridge.adapters.anthropic_messages.turns import message_edits
 from claude_bridge.conversion.losses import Loss
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.turns import BILLING_HEADER
@@ -28,13 +29,18 @@ def edit_request(body: bytes, request: CountTokensRequest, model: str, profile: 
     All that is not edited stays byte for byte as it came.
     """
     losses: list[Loss] = []
-    readable = replace_lone_surrogates(body)  # of the same length
-    members = member_spans(readable)
+    readable = body
+    try:
+        members = member_spans(body)
+    except msgspec.DecodeError:
+        readable = replace_lone_surrogates(body)  # of the same length
+        members = member_spans(readable)
     edits: list[Edit] = []
     if model and model != request.model:
         edits.append(Edit(members["model"], msgspec.json.encode(model)))
     if not profile.messages.is_anthropic and "system" in members:
         edits += _pinned(readable, members["system"])
+    edits += message_edits(readable, members["messages"], request.messages, profile.messages, losses)
     return splice(body, edits), losses
 
 

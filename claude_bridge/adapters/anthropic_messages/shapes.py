@@ -1,0 +1,136 @@
+"""What each event must hold at least: fields that an engine left out or got wrong are put right, all others kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from claude_bridge.adapters.anthropic_messages.frames import Counts, is_count
+from claude_bridge.wire.sse import encode_frame
+
+Fields = dict[str, Any]
+"""A JSON object whose values are plain, or Raw where they are as the engine wrote them."""
+
+_STOP_REASONS = {
+    "stop": "end_turn",
+    "eos": "end_turn",
+    "length": "max_tokens",
+    "tool_calls": "tool_use",
+    "function_call": "tool_use",
+    "content_filter": "refusal",
+}
+"""Finish reasons of Chat Completions, which some engines hand on."""
+
+
+def event_frame(kind: str, **fields: object) -> bytes:
+    """Return one event as a frame."""
+    return encode_frame(kind.encode(), msgspec.json.encode({"type": kind, **fields}))
+
+
+def edited_frame(fields: Mapping[str, Any], **changes: object) -> bytes:
+    """Return a frame for an event with some of its fields changed."""
+    changed = {**fields, **changes}
+    kind = changed["type"]
+    name = msgspec.json.decode(kind) if isinstance(kind, Raw) else kind
+    return encode_frame(str(name).encode(), msgspec.json.encode(changed))
+
+
+def plain(raw: Raw | None) -> Any:  # noqa: ANN401 - any JSON
+    """Return the value of a field; None for one that is missing or can't be read."""
+    if raw is None:
+        return None
+    try:
+        return msgspec.json.decode(raw)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
+def mended_message(message: Mapping[str, Raw], counts: Counts, *, message_id: str, model: str) -> Fields:
+    """Return the fields of a message that have to change, so that a client can read it."""
+    changes: Fields = {}
+    for name, wanted in (("type", "message"), ("role", "assistant")):
+        if plain(message.get(name)) != wanted:
+            changes[name] = wanted
+    for name, instead in (("id", message_id), ("model", model)):
+        if not isinstance(plain(message.get(name)), str):
+            changes[name] = instead
+    if not isinstance(plain(message.get("content")), list):
+        changes["content"] = []
+    usage = mended_usage(message.get("usage"), counts, ("input_tokens", "output_tokens"))
+    return changes if usage is None else changes | {"usage": usage}
+
+
+def mended_usage(usage: object, counts: Counts, needed: tuple[str, ...]) -> Fields | None:
+    """Return the usage object with the figures that are ``needed``, or None if it is well as it is."""
+    usage = plain(usage) if isinstance(usage, Raw) else usage
+    given = usage if isinstance(usage, dict) else {}
+    changes = {name: counts.due(name) for name in needed if not is_count(given.get(name))}
+    if is_count(given.get("input_tokens")) and counts.due("input_tokens") < given["input_tokens"]:
+        changes["input_tokens"] = counts.due("input_tokens")  # the engine had counted cached tokens there too
+    return given | changes if changes else None
+
+
+def mended_stop_reason(reason: str, *, has_tool_use: bool, window_full: bool) -> str:
+    """Return why the answer ended, in Anthropic's words and as its blocks say."""
+    reason = _STOP_REASONS.get(reason, reason)
+    if reason == "end_turn" and has_tool_use:
+        return "tool_use"
+    if reason == "tool_use" and not has_tool_use:
+        return "end_turn"
+    if reason == "max_tokens" and window_full:
+        return "model_context_window_exceeded"
+    return reason
+
+
+_BLOCK_OF_DELTA = {
+    "text_delta": "text",
+    "citations_delta": "text",
+    "thinking_delta": "thinking",
+    "signature_delta": "thinking",
+    "input_json_delta": "tool_use",
+}
+_EMPTY_DELTAS: dict[str, Fields] = {
+    "text": {"type": "text_delta", "text": ""},
+    "thinking": {"type": "thinking_delta", "thinking": ""},
+    "tool_use": {"type": "input_json_delta", "partial_json": ""},
+}
+_EMPTY_BLOCKS: dict[str, Fields] = {
+    "text": {"type": "text", "text": ""},
+    "thinking": {"type": "thinking", "thinking": "", "signature": ""},
+}
+
+
+def block_of_delta(delta_kind: str | None, open_kind: str | None = None) -> str | None:
+    """Return the type of block that a delta belongs to; to a block of an unknown type any delta may belong."""
+    if open_kind is not None and open_kind not in _EMPTY_DELTAS:
+        return open_kind
+    return _BLOCK_OF_DELTA.get(delta_kind or "", open_kind)
+
+
+def empty_delta(kind: str) -> Fields | None:
+    """Return a delta that adds nothing to a block of this type, or None where that is not known."""
+    return _EMPTY_DELTAS.get(kind)
+
+
+def empty_block(kind: str) -> Fields | None:
+    """Return how a block of this type starts, or None for one that can't be opened without more."""
+    return _EMPTY_BLOCKS.get(kind)
+
+
+def mended_block(block: Mapping[str, Raw], kind: str, unused_id: Callable[[str], str]) -> Fields:
+    """Return the fields of a block's start that have to change; ``unused_id`` gives a tool use an id of its own."""
+    changes: Fields = {}
+    for name, value in (empty_block(kind) or {}).items():
+        if not isinstance(plain(block.get(name)), str):
+            changes[name] = value
+    if kind == "tool_use":
+        given = plain(block.get("id"))
+        own = unused_id(given if isinstance(given, str) else "")
+        if own != given:
+            changes["id"] = own
+        if plain(block.get("input")) != {}:
+            changes["input"] = {}
+    return changes
