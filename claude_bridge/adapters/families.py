@@ -168,6 +168,13 @@ FAMILIES: tuple[Family, ...] = (
     ),
     # --- GLM, Kimi, MiniMax, Seed ---------------------------------------------------------------------------------
     Family(
+        name="Kimi K2",
+        evidence="moonshotai/Kimi-K2-Instruct-0905, docs/tool_call_guidance.md: ids in the history must be "
+        "functions.NAME:N, or the model makes calls that nobody can read; mlx-lm#821, llxprt-code#713",
+        matches=r"kimi-k2",
+        changes={"numbers_tool_ids": True},
+    ),
+    Family(
         name="Kimi K2.5 and later",
         evidence="platform.kimi.ai/docs, kimi-k2.5 and k2.6: thinking.type; temperature and top_p are fixed; "
         "openclaw@ced267c: no forced tool while thinking",

@@ -40,8 +40,12 @@ ANTHROPIC = Profile(
 OPENROUTER = Profile(
     name="OpenRouter",
     evidence="openrouter.ai/docs, 2026-08: reasoning tokens (reasoning.enabled, effort, max_tokens; reasoning_details "
-    "go back as they came), parameters, provider routing (session_id); claude-code-router#1238 for what can't be off",
+    "go back as they came), parameters, provider routing (session_id), PDF inputs (base64 or URL, for any model), "
+    "images by URL; claude-code-router#1238 for what can't be off",
     reasoning_field="reasoning",
+    fetches_images=True,
+    reads_pdfs=True,
+    fetches_pdfs=True,
     has_top_k=True,
     has_strict=True,
     has_parallel_switch=True,
@@ -56,7 +60,8 @@ OPENROUTER = Profile(
 GROQ = Profile(
     name="Groq",
     evidence="console.groq.com/docs, 2026-10: streaming and tools exclude structured outputs; req_llm#772: "
-    "reasoning_content in the history is refused; effort levels by model",
+    "reasoning_content in the history is refused; effort levels by model; pi#120: five images",
+    max_images=5,
     max_tokens_field="max_completion_tokens",
     has_parallel_switch=True,
     structured_output=None,
@@ -80,7 +85,9 @@ DEEPSEEK = Profile(
 MISTRAL = Profile(
     name="Mistral",
     evidence="mistral-common 1.11 (ids of nine letters and digits; before 1.11.1 no user after a tool, zed#37021); "
-    "eca#231 and crush#1590: unknown fields such as max_completion_tokens and reasoning_content are refused",
+    "eca#231 and crush#1590: unknown fields such as max_completion_tokens and reasoning_content are refused; "
+    "pi#120: eight images",
+    max_images=8,
     tool_id_length=9,
     user_follows_tool=False,
     has_parallel_switch=True,

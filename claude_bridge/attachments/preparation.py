@@ -12,9 +12,9 @@ from functools import partial
 from typing import Generic, NamedTuple, TypeVar
 
 import anyio
-import msgspec
 from anyio import to_thread
 from msgspec import Struct
+from msgspec.structs import replace
 
 from claude_bridge.attachments.fetched import PASSING_KEPT_S, Fetched, FetchedSources, Web
 from claude_bridge.attachments.memo import Made, Memo
@@ -110,17 +110,18 @@ class Attachments:
         step = _Step(deadline=anyio.current_time() + self._limit_s)
         shows_images = profile.sees_images or self._describer is not None
         share = _share(window_tokens, shows_images=shows_images)
+        text_only = replace(profile, fetches_images=False, reads_pdfs=False, fetches_pdfs=False)
         work = {
-            path: (block, partial(self._ready, block, profile, share))
-            for path, block in found
-            if _takes_work(block, profile, shows_images=shows_images)
+            path: (block, partial(self._ready, block, text_only if is_assistants else profile, share))
+            for path, block, is_assistants in found
+            if _takes_work(block, text_only if is_assistants else profile, shows_images=shows_images)
         }
         request = await step.replaced(request, work)
         descriptions: list[tuple[str, Description]] = []
         if self._describer is not None and not profile.sees_images:
             work = {
                 path: (block, partial(self._described, block, self._describer, path, descriptions))
-                for path, block in attachments_in(request.messages)
+                for path, block, _ in attachments_in(request.messages)
                 if isinstance(block, ImageBlock)
             }
             request = await step.replaced(request, work)
@@ -152,7 +153,7 @@ class Attachments:
             return _omitted(document_name(document), trouble)
         shown = shown_pages(reading, share)
         title = document.title or reading.title or None
-        return Ready(msgspec.structs.replace(document, title=title, source=ContentSource(shown.blocks)), shown.lost)
+        return Ready(replace(document, title=title, source=ContentSource(shown.blocks)), shown.lost)
 
     async def _described(
         self, image: ImageBlock, describer: Describer, path: str, new: list[tuple[str, Description]]
@@ -198,7 +199,7 @@ class _Step:
             if ready.lost is not None:
                 self.losses.append(Loss(path, ready.lost))
         new = {path: ready.block for path, ready in done.items()}
-        return msgspec.structs.replace(request, messages=with_replaced(request.messages, new))
+        return replace(request, messages=with_replaced(request.messages, new))
 
 
 def _takes_work(block: Attachment, profile: Profile, *, shows_images: bool) -> bool:
@@ -223,7 +224,7 @@ def _of_source(block: Attachment, source: Base64Source | PlainTextSource, url: s
         shown = ContentSource([ImageBlock(source)])
     elif isinstance(source, PlainTextSource) and len(source.data) > share.chars:
         shown = PlainTextSource(f"{source.data[: share.chars]}\n\n[the rest is left out: the document is too long]")
-    return msgspec.structs.replace(block, title=block.title or url, source=shown)
+    return replace(block, title=block.title or url, source=shown)
 
 
 def _omitted(what: str, reason: str) -> Ready:

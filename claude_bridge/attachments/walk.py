@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -23,11 +24,20 @@ _PLACES = frozenset({ImageBlock, DocumentBlock, ToolResultBlock, WebFetchToolRes
 Attachment = ImageBlock | DocumentBlock
 
 
-def attachments_in(messages: Sequence[InputMessage]) -> Iterator[tuple[str, Attachment]]:
-    """Yield each image and document with its JSON path; a document of blocks stands for the images in it."""
+class Attached(NamedTuple):
+    """An attachment, its JSON path, and whether it stands in an assistant's message, which can only hold text."""
+
+    path: str
+    block: Attachment
+    is_assistants: bool
+
+
+def attachments_in(messages: Sequence[InputMessage]) -> Iterator[Attached]:
+    """Yield each image and document; a document of blocks stands for the images in it."""
     for index, message in enumerate(messages):
         if not isinstance(message.content, str):
-            yield from _in_blocks(message.content, f"$.messages[{index}].content")
+            for path, block in _in_blocks(message.content, f"$.messages[{index}].content"):
+                yield Attached(path, block, message.role == "assistant")
 
 
 def with_replaced(messages: Sequence[InputMessage], new: Mapping[str, Block]) -> list[InputMessage]:

@@ -44,6 +44,9 @@ _OfServerTool = ServerToolUseBlock | WebSearchToolResultBlock | WebFetchToolResu
 Media = ImageBlock | DocumentBlock
 """What is neither text nor structure, once it is fit."""
 
+_KEPT_AT_ANTHROPIC = "a file kept at Anthropic can't be read from here"
+_UNREADABLE = {"container_upload": _KEPT_AT_ANTHROPIC}
+
 NO_OUTPUT = "(no output)"
 ERROR_PREFIX = "Error: "
 
@@ -114,7 +117,7 @@ def _omitted(what: str, path: str, losses: list[Loss], reason: str) -> TextBlock
 def _fit_image(image: ImageBlock, profile: Profile, path: str, losses: list[Loss]) -> TextBlock | ImageBlock:
     source = image.source
     if isinstance(source, FileSource):
-        return _omitted("image", path, losses, "a file kept at Anthropic can't be read from here")
+        return _omitted("image", path, losses, _KEPT_AT_ANTHROPIC)
     if not profile.sees_images:
         losses.append(Loss(path, "the model cannot see images"))
         return TextBlock("[image omitted: the model cannot see images]")
@@ -160,7 +163,7 @@ def _fit_document(document: DocumentBlock, profile: Profile, path: str, losses: 
         case UrlSource():
             body = [_omitted(document_name(document), path, losses, "the engine fetches no documents")]
         case FileSource():
-            body = [_omitted(document_name(document), path, losses, "a file kept at Anthropic can't be read from here")]
+            body = [_omitted(document_name(document), path, losses, _KEPT_AT_ANTHROPIC)]
     return [TextBlock(heading), *body] if heading else body
 
 
@@ -196,7 +199,8 @@ def _loaded(references: Sequence[ToolReferenceBlock], error_code: str | None = N
 def _fit_unknown(block: UnknownBlock, path: str, losses: list[Loss]) -> list[FitBlock]:
     text = text_of_block(block)
     if text is None:
-        return [_omitted(f"{block.block_type} block", path, losses, "a block of an unknown type")]
+        reason = _UNREADABLE.get(block.block_type, "a block of an unknown type")
+        return [_omitted(f"{block.block_type} block", path, losses, reason)]
     return [TextBlock(text)] if text else []
 
 

@@ -6,13 +6,23 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from claude_bridge.errors import InvalidRequestError
 from claude_bridge.wire.surrogates import replace_lone_surrogates
 
 Json = Any
 """Any value that a JSON document can hold."""
+
+
+_UNPARSED_KEY = "__unparsedToolInput"
+"""Under which Claude Code keeps arguments that were no JSON."""
+
+_UNPARSED = f'{{"{_UNPARSED_KEY}":'
+
+
+class _Unparsed(Struct, frozen=True):
+    raw: str
 
 
 def compact_json(document: Raw) -> str:
@@ -33,9 +43,20 @@ def as_object_json(tool_input: Raw) -> str:
     Chat templates take arguments apart as an object, and fail on anything else: that goes in under a key.
     """
     compact = compact_json(tool_input)
+    if compact.startswith(_UNPARSED):
+        return _unparsed(compact)
     if compact.startswith("{"):
         return compact
     return "{}" if compact == "null" else f'{{"input":{compact}}}'
+
+
+def _unparsed(compact: str) -> str:
+    """Return what a model wrote in place of JSON under the key of all that is no object, as it was told then."""
+    try:
+        written = msgspec.json.decode(compact, type=dict[str, _Unparsed])[_UNPARSED_KEY].raw
+    except msgspec.ValidationError:  # a tool may have a parameter of this name
+        return compact
+    return f'{{"input":{msgspec.json.encode(written).decode()}}}'
 
 
 def arguments_text(arguments: Raw) -> str:

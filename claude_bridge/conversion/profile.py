@@ -47,6 +47,8 @@ class Profile(Struct, frozen=True, kw_only=True):
     sees_images: bool = True
     """Whether images are sent at all; a model that can't see answers with an error, which names the cause."""
     images_in_tool_results: bool = False
+    max_images: int | None = None
+    """How many images a request may hold; None: as many as one likes."""
     unread_images: tuple[str, ...] = ()
     """Media types that make the engine refuse the request."""
     fetches_images: bool = False
@@ -58,7 +60,9 @@ class Profile(Struct, frozen=True, kw_only=True):
     user_follows_tool: bool = True
     """Whether a user's message may come right after a tool's; else the assistant says a word between them."""
     tool_id_length: int | None = None
-    """How many letters and digits a tool call's id must have; None: any id will do."""
+    """How many letters and digits a tool call's id must have; None: up to 40 of them, with ``_`` and ``-``."""
+    numbers_tool_ids: bool = False
+    """Whether the model wants ids ``functions.NAME:N``, where N counts the calls of the whole conversation."""
     continues_prefill: bool = False
     """Whether a last assistant turn is continued, not answered."""
 

@@ -133,7 +133,7 @@ def _fit_request(request: CountTokensRequest, profile: Profile, losses: list[Los
         raise InvalidRequestError("messages: no message has any content - at `$.messages`")
     tools = [] if request.tool_choice and request.tool_choice.type == "none" else _tools(request)
     return FitRequest(
-        system=system_text(request.system),
+        system=system_text(request.system, losses),
         turns=turns,
         tools=[_fit_tool(tool, index, profile) for index, tool in tools],
         parameters=request,

@@ -1,15 +1,53 @@
-"""Ids of tool calls that an engine accepts, in place of those that clients and other engines made."""
+"""Ids of tool calls that an engine accepts and that no two calls share, in place of those that came.
+
+A history may be of other models' making: with ids in any characters and of any length, and with the same ``call_0`` at
+every turn. The id that an engine gets is a function of the calls up to this one, so that it is the same at every turn.
+"""
 
 from __future__ import annotations
 
+import re
 from hashlib import sha256
+
+from claude_bridge.conversion.profile import Profile
+from claude_bridge.conversion.tool_names import engine_name
+from claude_bridge.wire.anthropic import ToolUseBlock
+
+_FIT = re.compile(r"[A-Za-z0-9_-]{1,40}")
+"""What every engine accepts: OpenAI takes 40 characters, Anthropic's models behind others no other characters."""
 
 _LETTERS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
-def fit_tool_id(tool_id: str, length: int | None) -> str:
-    """Return the id with exactly ``length`` letters and digits (None: as it is), always the same for the same id."""
-    if length is None or (len(tool_id) == length and tool_id.isascii() and tool_id.isalnum()):
+class ToolIds:
+    """Gives the calls of one conversation their ids, in their order."""
+
+    def __init__(self, profile: Profile) -> None:
+        self._length = profile.tool_id_length
+        self._is_numbered = profile.numbers_tool_ids
+        self._given: set[str] = set()
+
+    def of(self, call: ToolUseBlock) -> str:
+        """Return the id for the next call."""
+        if self._is_numbered:
+            fit = f"functions.{engine_name(call.name)}:{len(self._given)}"
+        else:
+            fit, times = self._fit(call.id), 1
+            while fit in self._given:
+                times += 1
+                fit = self._fit(f"{call.id}_{times}")
+        self._given.add(fit)
+        return fit
+
+    def _fit(self, tool_id: str) -> str:
+        if self._length is not None:
+            return fit_tool_id(tool_id, self._length)
+        return tool_id if _FIT.fullmatch(tool_id) else f"call_{fit_tool_id(tool_id, 24)}"
+
+
+def fit_tool_id(tool_id: str, length: int) -> str:
+    """Return the id with exactly ``length`` letters and digits, always the same for the same id."""
+    if len(tool_id) == length and tool_id.isascii() and tool_id.isalnum():
         return tool_id
     number = int.from_bytes(sha256(tool_id.encode(errors="surrogatepass")).digest(), "big")
     digits = []

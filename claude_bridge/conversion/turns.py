@@ -12,9 +12,11 @@ from types import UnionType
 from typing import NamedTuple
 
 from claude_bridge.conversion.content import FitBlock, Media, as_blocks, fit_blocks, text_of
+from claude_bridge.conversion.image_limit import limit_images
 from claude_bridge.conversion.json_text import compact_json
 from claude_bridge.conversion.losses import Loss
 from claude_bridge.conversion.profile import Profile
+from claude_bridge.conversion.tool_ids import ToolIds
 from claude_bridge.wire.anthropic import (
     Block,
     DocumentBlock,
@@ -30,6 +32,14 @@ BILLING_HEADER = "x-anthropic-billing-header:"
 """How Claude Code's first system block begins. It changes between requests, and no model needs it."""
 
 INTERRUPTED = "(interrupted: no result)"
+_NOT_SAID = frozenset({ImageBlock, DocumentBlock})
+
+NO_CONTENT = "(no content)"
+"""What Claude Code writes for an assistant that said nothing; a model that reads it says it too."""
+
+BEGINNING = "(beginning of the conversation)"
+"""What stands before an assistant who speaks first: strict templates want the user to."""
+
 SEE_IMAGES = "(see the images in the next message)"
 SEE_DOCUMENTS = "(see the documents in the next message)"
 
@@ -50,6 +60,13 @@ class Spoken(NamedTuple):
     text: str
     thinking: str
     calls: list[ToolUseBlock]
+
+
+class _Called(NamedTuple):
+    """A call by the id that the client knows, and the one that the engine gets."""
+
+    id: str
+    fit_id: str
 
 
 def spoken(turn: Turn) -> Spoken:
@@ -73,19 +90,29 @@ def spoken(turn: Turn) -> Spoken:
     return Spoken("\n\n".join(texts), "\n\n".join(thoughts), calls)
 
 
-def system_text(system: str | list[Block] | None) -> str:
+def system_text(system: str | list[Block] | None, losses: list[Loss]) -> str:
     """Return the system prompt as one text, without the billing header."""
     blocks = as_blocks(system)
     if blocks and isinstance(blocks[0], TextBlock) and blocks[0].text.startswith(BILLING_HEADER):
         blocks = blocks[1:]
+    others = [str(block.__struct_config__.tag) for block in blocks if not isinstance(block, TextBlock)]
+    losses += [Loss("$.system", f"a system prompt can hold no {kind} block") for kind in others]
     return text_of(blocks)
 
 
 def repair_turns(messages: Sequence[InputMessage], profile: Profile, losses: list[Loss]) -> list[Turn]:
-    """Return the conversation as alternating turns that strict engines accept.
+    """Return the conversation as alternating turns that strict engines accept, the user's first.
 
-    In a user turn tool results come first, in the order of the calls that they answer; every call has its result.
+    In a user turn tool results come first, in the order of the calls that they answer; every call has its result, and
+    an id of its own.
     """
+    turns = _without_mere_thoughts(_alternating(messages, profile, losses), losses)
+    turns = _begun_by_user(_without_prefill(_pair_tool_results(turns, profile), profile, losses))
+    few = limit_images([turn.blocks for turn in turns], profile.max_images, losses)
+    return [Turn(is_user=turn.is_user, blocks=blocks) for turn, blocks in zip(turns, few, strict=True)]
+
+
+def _alternating(messages: Sequence[InputMessage], profile: Profile, losses: list[Loss]) -> list[Turn]:
     turns: list[Turn] = []
     first_lost_thought: str | None = None
     for index, message in enumerate(messages):
@@ -96,18 +123,49 @@ def repair_turns(messages: Sequence[InputMessage], profile: Profile, losses: lis
             # Gone before turns are merged: a turn that was only thought is no turn for this engine.
             first_lost_thought = first_lost_thought or path
             blocks = [block for block in blocks if not isinstance(block, ThinkingBlock)]
+        if message.role == "assistant" and not _NOT_SAID.isdisjoint(map(type, blocks)):
+            losses.append(Loss(path, "an assistant's message can hold no images or files"))
         if message.role not in ("user", "assistant"):
             blocks = _as_reminder(blocks)
-        if not blocks:
+        if not blocks or (message.role == "assistant" and _says_nothing(blocks)):
             continue
-        is_user = message.role != "assistant"
-        if turns and turns[-1].is_user == is_user:
-            turns[-1].blocks += blocks
-        else:
-            turns.append(Turn(is_user=is_user, blocks=blocks))
+        _add(turns, Turn(is_user=message.role != "assistant", blocks=blocks))
     if first_lost_thought is not None:
         losses.append(Loss(first_lost_thought, "earlier thinking has no place in this engine's messages"))
-    return _without_prefill(_pair_tool_results(turns, profile), profile, losses)
+    return turns
+
+
+def _add(turns: list[Turn], turn: Turn) -> None:
+    if turns and turns[-1].is_user == turn.is_user:
+        turns[-1].blocks += turn.blocks
+    else:
+        turns.append(turn)
+
+
+def _says_nothing(blocks: list[FitBlock]) -> bool:
+    return len(blocks) == 1 and type(blocks[0]) is TextBlock and blocks[0].text.strip() == NO_CONTENT
+
+
+def _without_mere_thoughts(turns: list[Turn], losses: list[Loss]) -> list[Turn]:
+    """Return the turns without those in which the assistant only thought: engines refuse a message with no content."""
+    if not any(_is_mere_thought(turn) for turn in turns):
+        return turns
+    losses.append(Loss("$.messages", "a turn in which the assistant only thought is no message"))
+    kept: list[Turn] = []
+    for turn in turns:
+        if not _is_mere_thought(turn):
+            _add(kept, turn)
+    return kept
+
+
+def _is_mere_thought(turn: Turn) -> bool:
+    return not turn.is_user and all(type(block) is ThinkingBlock for block in turn.blocks)
+
+
+def _begun_by_user(turns: list[Turn]) -> list[Turn]:
+    if not turns or turns[0].is_user:
+        return turns
+    return [Turn(is_user=True, blocks=[TextBlock(BEGINNING)]), *turns]
 
 
 def as_reminder_text(texts: Sequence[str]) -> str:
@@ -127,7 +185,8 @@ def _as_reminder(blocks: list[FitBlock]) -> list[FitBlock]:
 
 def _pair_tool_results(turns: list[Turn], profile: Profile) -> list[Turn]:
     paired: list[Turn] = []
-    calls: list[ToolUseBlock] = []
+    ids = ToolIds(profile)
+    calls: list[_Called] = []
     for turn in turns:
         blocks = turn.blocks
         kinds = set(map(type, blocks))
@@ -138,11 +197,28 @@ def _pair_tool_results(turns: list[Turn], profile: Profile) -> list[Turn]:
         else:
             if ToolResultBlock in kinds:
                 blocks = _without_results(blocks)
-            calls = [block for block in blocks if type(block) is ToolUseBlock] if ToolUseBlock in kinds else []
+            if ToolUseBlock in kinds:
+                blocks, calls = _with_ids(blocks, ids)
+            else:
+                calls = []
         paired.append(Turn(is_user=turn.is_user, blocks=blocks))
     if calls:
         paired.append(Turn(is_user=True, blocks=_results_first([], calls, profile)))
     return paired
+
+
+def _with_ids(blocks: list[FitBlock], ids: ToolIds) -> tuple[list[FitBlock], list[_Called]]:
+    """Return an assistant's blocks with the ids that the engine gets, and which call had which."""
+    renamed: list[FitBlock] = []
+    calls: list[_Called] = []
+    for block in blocks:
+        if type(block) is not ToolUseBlock:
+            renamed.append(block)
+            continue
+        fit = ids.of(block)
+        calls.append(_Called(block.id, fit))
+        renamed.append(block if fit == block.id else ToolUseBlock(fit, block.name, block.input))
+    return renamed, calls
 
 
 def _without_results(blocks: list[FitBlock]) -> list[FitBlock]:
@@ -150,25 +226,32 @@ def _without_results(blocks: list[FitBlock]) -> list[FitBlock]:
     return [part for block in blocks for part in (_orphan(block) if isinstance(block, ToolResultBlock) else (block,))]
 
 
-def _results_first(blocks: list[FitBlock], calls: Sequence[ToolUseBlock], profile: Profile) -> list[FitBlock]:
-    results: dict[str, ToolResultBlock] = {}
-    wanted = {call.id for call in calls}
+def _results_first(blocks: list[FitBlock], calls: Sequence[_Called], profile: Profile) -> list[FitBlock]:
+    """Return the results in the order of the calls, and then all else; of equal ids the first call gets the first."""
+    open_calls: dict[str, list[int]] = {}
+    for place, call in enumerate(calls):
+        open_calls.setdefault(call.id, []).append(place)
+    in_order = [ToolResultBlock(call.fit_id, INTERRUPTED) for call in calls]
     others: list[FitBlock] = []
     for block in blocks:
         if type(block) is ToolUseBlock:
             others.append(TextBlock(f"[tool use {block.name} {compact_json(block.input)}]"))
         elif type(block) is not ToolResultBlock:
             others.append(block)
-        elif block.tool_use_id in wanted and block.tool_use_id not in results:
-            results[block.tool_use_id] = block
+        elif places := open_calls.get(block.tool_use_id):
+            place = places.pop(0)
+            in_order[place] = _with_id(block, calls[place].fit_id)
         else:
             others += _orphan(block)
-    in_order = [results.get(call.id) or ToolResultBlock(call.id, INTERRUPTED) for call in calls]
     moved = Media if not profile.images_in_tool_results else DocumentBlock
     media = [block for result in in_order for block in _media_of(result, moved)]
     if not media:
         return [*in_order, *others]
     return [*(_without(result, moved) for result in in_order), *media, *others]
+
+
+def _with_id(result: ToolResultBlock, tool_id: str) -> ToolResultBlock:
+    return result if result.tool_use_id == tool_id else ToolResultBlock(tool_id, result.content, result.is_error)
 
 
 def _orphan(result: ToolResultBlock) -> list[FitBlock]:

@@ -184,7 +184,7 @@ def test_images_count_by_picture_in_the_estimate() -> None:
 
 def test_an_image_of_an_assistant_becomes_a_placeholder() -> None:
     said = {"role": "assistant", "content": [{"type": "text", "text": "a"}, PNG]}
-    (message, _) = sent_messages(said, {"role": "user", "content": "b"}, kind=OLLAMA_CHAT)
+    (_, message, _) = sent_messages(said, {"role": "user", "content": "b"}, kind=OLLAMA_CHAT)
     assert message["content"] == "a\n\n[image omitted]"
 
 

@@ -63,14 +63,14 @@ def test_an_unknown_output_format_is_a_loss() -> None:
 
 def test_text_and_calls_of_one_turn_are_one_message() -> None:
     call = {"type": "tool_use", "id": "t", "name": "Read", "input": {}}
-    (message, *_) = sent_messages({"role": "assistant", "content": [call, {"type": "text", "text": "a"}]})
+    (_, message, *_) = sent_messages({"role": "assistant", "content": [call, {"type": "text", "text": "a"}]})
     assert message["content"] == "a"
     assert [sent_call["id"] for sent_call in message["tool_calls"]] == ["t"]
 
 
 def test_an_image_of_an_assistant_becomes_a_placeholder() -> None:
     image = {"type": "image", "source": {"type": "url", "url": "https://e.com/a"}}
-    (message, *_) = sent_messages(
+    (_, message, *_) = sent_messages(
         {"role": "assistant", "content": [{"type": "text", "text": "a"}, image]}, {"role": "user", "content": "b"}
     )
     assert message["content"] == "a\n\n[image omitted]"

@@ -17,6 +17,7 @@ from claude_bridge.attachments.preparation import Attachments
 from claude_bridge.attachments.public_web import WebDocument
 from claude_bridge.conversion.assembler import UNSIGNED
 from claude_bridge.conversion.profile import Family, Profile
+from claude_bridge.conversion.tool_names import engine_name
 from claude_bridge.wire.anthropic import DocumentBlock, ImageBlock, MessagesRequest, TextBlock, ThinkingBlock
 from tests.dialogues import OLLAMA_CHAT, a_request, answered, chunk, folded, sent, sent_body, sse
 from tests.pdfs import as_base64, pdf
@@ -25,6 +26,7 @@ ROWS = [row for row in vars(profiles).values() if isinstance(row, Profile)]
 
 TOOL = {"name": "Read", "input_schema": {"type": "object", "properties": {"a": {"type": "string", "pattern": "x"}}}}
 IMAGE = {"type": "image", "source": {"type": "url", "url": "https://example.com/a.png"}}
+GO = {"role": "user", "content": "go"}
 CALL = {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "Read", "input": {}}]}
 
 
@@ -58,19 +60,19 @@ def test_reasoning_field(field: str) -> None:
         {"type": "thinking", "thinking": ""},
         {"type": "text", "text": "a"},
     ]
-    request = a_request(messages=[{"role": "assistant", "content": thought}, {"role": "user", "content": "b"}])
+    request = a_request(messages=[GO, {"role": "assistant", "content": thought}, {"role": "user", "content": "b"}])
     without, having = _both(request, reasoning_field=field)
-    assert without["messages"][0] == {"role": "assistant", "content": "a"}
-    assert having["messages"][0] == {"role": "assistant", "content": "a", field: "hm"}
+    assert without["messages"][1] == {"role": "assistant", "content": "a"}
+    assert having["messages"][1] == {"role": "assistant", "content": "a", field: "hm"}
 
 
 def test_reasoning_placeholder() -> None:
     said = {"role": "assistant", "content": "a"}
     result = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": "r"}]}
-    request = a_request(messages=[said, {"role": "user", "content": "b"}, CALL, result])
+    request = a_request(messages=[GO, said, GO, CALL, result])
     _, having = _both(request, reasoning_field="reasoning_content", reasoning_placeholder=" ")
-    assert "reasoning_content" not in having["messages"][0], "only calls need one"
-    assert having["messages"][2]["reasoning_content"] == " "
+    assert "reasoning_content" not in having["messages"][1], "only calls need one"
+    assert having["messages"][3]["reasoning_content"] == " "
 
 
 # --- thinking -------------------------------------------------------------------------------------------------
@@ -266,11 +268,11 @@ def test_sees_images() -> None:
 
 def test_images_in_tool_results() -> None:
     result = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": [IMAGE]}]}
-    without, having = _both(a_request(messages=[CALL, result]), images_in_tool_results=True)
-    assert [message["role"] for message in without["messages"]] == ["assistant", "tool", "user"]
-    assert isinstance(without["messages"][1]["content"], str)
-    assert [message["role"] for message in having["messages"]] == ["assistant", "tool"]
-    assert having["messages"][1]["content"][0]["type"] == "image_url"
+    without, having = _both(a_request(messages=[GO, CALL, result]), images_in_tool_results=True)
+    assert [message["role"] for message in without["messages"]] == ["user", "assistant", "tool", "user"]
+    assert isinstance(without["messages"][2]["content"], str)
+    assert [message["role"] for message in having["messages"]] == ["user", "assistant", "tool"]
+    assert having["messages"][2]["content"][0]["type"] == "image_url"
 
 
 def test_continues_prefill() -> None:
@@ -282,24 +284,45 @@ def test_continues_prefill() -> None:
 
 def test_user_follows_tool() -> None:
     result = [{"type": "tool_result", "tool_use_id": "t", "content": "r"}, {"type": "text", "text": "b"}]
-    without, having = _both(a_request(messages=[CALL, {"role": "user", "content": result}]), user_follows_tool=False)
-    assert [message["role"] for message in without["messages"]] == ["assistant", "tool", "user"]
-    assert [message["role"] for message in having["messages"]] == ["assistant", "tool", "assistant", "user"]
-    assert having["messages"][2] == {"role": "assistant", "content": "OK."}
+    without, having = _both(
+        a_request(messages=[GO, CALL, {"role": "user", "content": result}]), user_follows_tool=False
+    )
+    assert [message["role"] for message in without["messages"]] == ["user", "assistant", "tool", "user"]
+    assert [message["role"] for message in having["messages"]] == ["user", "assistant", "tool", "assistant", "user"]
+    assert having["messages"][3] == {"role": "assistant", "content": "OK."}
 
 
 def test_a_user_alone_and_a_tool_alone_are_left_alone() -> None:
     result = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": "r"}]}
-    without, having = _both(a_request(messages=[CALL, result]), user_follows_tool=False)
+    without, having = _both(a_request(messages=[GO, CALL, result]), user_follows_tool=False)
     assert without["messages"] == having["messages"]
 
 
 def test_tool_id_length() -> None:
     result = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": "r"}]}
-    _, having = _both(a_request(messages=[CALL, result]), tool_id_length=9)
-    call, answer = having["messages"]
+    _, having = _both(a_request(messages=[GO, CALL, result]), tool_id_length=9)
+    _, call, answer = having["messages"]
     assert call["tool_calls"][0]["id"] == answer["tool_call_id"]
     assert re.fullmatch("[a-zA-Z0-9]{9}", answer["tool_call_id"])
+
+
+def test_numbers_tool_ids() -> None:
+    calls = [{"type": "tool_use", "id": f"t{number}", "name": "mcp.Read", "input": {}} for number in range(2)]
+    messages = [GO, {"role": "assistant", "content": calls}, GO, CALL, GO]
+    _, having = _both(a_request(messages=messages), numbers_tool_ids=True)
+    ids = [call["id"] for message in having["messages"] for call in message.get("tool_calls", ())]
+    answered_ids = [message["tool_call_id"] for message in having["messages"] if message["role"] == "tool"]
+    name = engine_name("mcp.Read")
+    assert ids == answered_ids == [f"functions.{name}:0", f"functions.{name}:1", "functions.Read:2"]
+
+
+def test_max_images() -> None:
+    request = a_request(messages=[{"role": "user", "content": [IMAGE, IMAGE, IMAGE]}])
+    without, having = _both(request, max_images=2)
+    assert [part["type"] for part in without["messages"][0]["content"]] == ["image_url"] * 3
+    assert [part["type"] for part in having["messages"][0]["content"]] == ["text", "image_url", "image_url"]
+    assert _losses(request, max_images=2) == ["$.messages"]
+    assert _losses(request, max_images=3) == []
 
 
 @pytest.mark.parametrize(("name", "value"), [("temperature", 0.3), ("top_p", 0.9)])

@@ -262,6 +262,16 @@ async def test_a_pdf_inside_a_tool_result_is_read_too() -> None:
     assert "[page 1 of 1]\\nb" in repr(block)
 
 
+async def test_a_pdf_in_an_assistants_message_is_read_even_for_an_engine_that_reads_by_itself() -> None:
+    reads = replace(SEES, reads_pdfs=True, fetches_pdfs=True)
+    fetched = {"type": "web_fetch_result", "url": URL, "content": pdf_block(pdf("Hello"))}
+    said = {"type": "web_fetch_tool_result", "tool_use_id": "s", "content": fetched}
+    request = a_request(messages=[{"role": "assistant", "content": [said, web_document()]}])
+    done = await prepared(request, reads, web=FakeWeb(a=("text/plain", b"words")))
+    assert "[page 1 of 1]" in repr(done.request)
+    assert "words" in repr(done.request)
+
+
 async def test_a_scan_is_pictures_for_a_model_that_sees_and_a_reason_for_one_that_does_not() -> None:
     block, losses = await block_of(pdf_block(pdf(Scan())))
     assert [type(part) for part in block.source.content] == [TextBlock, ImageBlock]

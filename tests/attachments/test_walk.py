@@ -42,14 +42,15 @@ PATHS = [
 
 
 def test_each_attachment_is_found_with_its_path() -> None:
-    assert [path for path, _ in attachments_in(REQUEST.messages)] == PATHS
+    assert [path for path, _, _ in attachments_in(REQUEST.messages)] == PATHS
+    assert [path for path, _, is_assistants in attachments_in(REQUEST.messages) if is_assistants] == [PATHS[2]]
 
 
 def test_each_can_be_replaced_and_nothing_that_was_given_changes() -> None:
     before = repr(REQUEST)
     new: dict[str, Block] = {path: TextBlock(path) for path in PATHS}
     replaced = with_replaced(REQUEST.messages, new)
-    left = [block.source for _, block in attachments_in(replaced)]
+    left = [block.source for _, block, _ in attachments_in(replaced)]
     assert left == [PlainTextSource(PATHS[2])], "where only a document may stand, a text stands in one"
     assert all(path in repr(replaced) for path in PATHS)
     assert repr(REQUEST) == before

@@ -9,7 +9,14 @@ import pytest
 from claude_bridge.adapters import profiles
 from claude_bridge.conversion.losses import Loss
 from claude_bridge.conversion.profile import Profile
-from claude_bridge.conversion.turns import INTERRUPTED, SEE_IMAGES, repair_turns, system_text
+from claude_bridge.conversion.turns import (
+    BEGINNING,
+    INTERRUPTED,
+    NO_CONTENT,
+    SEE_IMAGES,
+    repair_turns,
+    system_text,
+)
 from claude_bridge.wire.anthropic import ImageBlock, TextBlock, ThinkingBlock, ToolResultBlock, ToolUseBlock
 from tests.dialogues import a_request
 
@@ -77,7 +84,15 @@ def _line(block: Any) -> str:
 )
 def test_the_system_prompt_is_one_text_without_the_billing_header(system: Any, text: str) -> None:
     given = _content(tuple(system)) if isinstance(system, list) else system
-    assert system_text(a_request(system=given).system) == text
+    losses: list[Loss] = []
+    assert system_text(a_request(system=given).system, losses) == text
+    assert losses == []
+
+
+def test_what_no_system_prompt_can_hold_is_lost() -> None:
+    losses: list[Loss] = []
+    assert system_text(a_request(system=[*_content(("a",)), IMAGE]).system, losses) == "a"
+    assert [loss.path for loss in losses] == ["$.system"]
 
 
 def test_a_turn_that_calls_is_followed_by_its_results_in_order() -> None:
@@ -141,6 +156,27 @@ def test_every_call_has_its_result_and_every_result_its_call(messages: list[dict
     assert _repaired(*messages) == turns
 
 
+SHARED_IDS: dict[str, tuple[list[dict[str, Any]], list[str]]] = {
+    "two calls at once": (
+        [_user("go"), _assistant(_use("a"), _use("a")), _user(_result("a", "1"), _result("a", "2"))],
+        ["user: go", "assistant: call a | call a_2", "user: a = 1 | a_2 = 2"],
+    ),
+    "one of two calls at once": (
+        [_user("go"), _assistant(_use("a"), _use("a")), _user(_result("a", "1"))],
+        ["user: go", "assistant: call a | call a_2", f"user: a = 1 | a_2 = {INTERRUPTED}"],
+    ),
+    "at every turn": (
+        [_user("go"), _assistant(_use("a")), _user(_result("a", "1")), _assistant(_use("a")), _user(_result("a", "2"))],
+        ["user: go", "assistant: call a", "user: a = 1", "assistant: call a_2", "user: a_2 = 2"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("messages", "turns"), SHARED_IDS.values(), ids=SHARED_IDS.keys())
+def test_calls_that_share_an_id_get_each_its_own(messages: list[dict[str, Any]], turns: list[str]) -> None:
+    assert _repaired(*messages) == turns
+
+
 EMPTIES: dict[str, tuple[list[dict[str, Any]], list[str]]] = {
     "same roles": (
         [_user("a"), _user("b"), _assistant("c"), _assistant("d"), _user("e")],
@@ -152,6 +188,8 @@ EMPTIES: dict[str, tuple[list[dict[str, Any]], list[str]]] = {
         [_user("a"), _assistant({"type": "thinking", "thinking": "x"}), _user("b")],
         ["user: a | b"],
     ),
+    "turn that says it has nothing to say": ([_user("a"), _assistant(NO_CONTENT), _user("b")], ["user: a | b"]),
+    "a user's own words to that effect": ([_user(NO_CONTENT)], [f"user: {NO_CONTENT}"]),
     "turn of redacted thinking": ([_user("a"), _assistant({"type": "redacted_thinking"}), _user("b")], ["user: a | b"]),
     "nothing at all": ([_user("")], []),
 }
@@ -165,6 +203,37 @@ def test_turns_alternate_and_none_is_empty(messages: list[dict[str, Any]], turns
 def test_thinking_stays_where_the_engine_has_a_field_for_it() -> None:
     messages = [_user("a"), _assistant({"type": "thinking", "thinking": "x"}, "b"), _user("c")]
     assert _repaired(*messages, profile=profiles.LLAMA_CPP)[1] == "assistant: (x) | b"
+
+
+@pytest.mark.parametrize("profile", [profiles.UNKNOWN, profiles.LLAMA_CPP], ids=["no field", "a field"])
+def test_a_turn_that_was_only_thought_is_left_out_whether_or_not_there_is_a_field_for_thoughts(
+    profile: Profile,
+) -> None:
+    losses: list[Loss] = []
+    thought = _assistant({"type": "thinking", "thinking": "x"})
+    assert _repaired(_user("a"), thought, _user("b"), profile=profile, losses=losses) == ["user: a | b"]
+    assert len(losses) == 1
+
+
+def test_a_thought_before_more_of_the_same_turn_stays() -> None:
+    thought = _assistant({"type": "thinking", "thinking": "x"})
+    assert _repaired(_user("a"), thought, _assistant("b"), _user("c"), profile=profiles.LLAMA_CPP) == [
+        "user: a",
+        "assistant: (x) | b",
+        "user: c",
+    ]
+
+
+def test_an_image_in_an_assistants_turn_is_a_loss() -> None:
+    losses: list[Loss] = []
+    _repaired(_user("a"), _assistant("b", IMAGE), losses=losses)
+    assert losses[0] == Loss("$.messages[1].content", "an assistant's message can hold no images or files")
+
+
+def test_an_assistant_who_speaks_first_is_spoken_to_before() -> None:
+    assert _repaired(_assistant("a"), _user("b")) == [f"user: {BEGINNING}", "assistant: a", "user: b"]
+    assert _repaired(_assistant(_use("t")), _user(_result("t")))[0] == f"user: {BEGINNING}"
+    assert _repaired(_assistant("a"), profile=CONTINUES) == [f"user: {BEGINNING}", "assistant: a"]
 
 
 def test_thinking_in_a_user_turn_goes_nowhere() -> None:

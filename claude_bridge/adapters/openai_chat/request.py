@@ -14,7 +14,6 @@ from claude_bridge.conversion.losses import Loss
 from claude_bridge.conversion.media_types import PDF
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.request import FitRequest, FitTool
-from claude_bridge.conversion.tool_ids import fit_tool_id
 from claude_bridge.conversion.tool_names import engine_name
 from claude_bridge.conversion.turns import Turn, spoken
 from claude_bridge.wire import openai
@@ -66,8 +65,8 @@ def _user_messages(turn: Turn, wishes: Sequence[str], profile: Profile) -> list[
     said: list[FitBlock] = []
     for block in turn.blocks:
         if type(block) is ToolResultBlock:
-            tool_id = fit_tool_id(block.tool_use_id, profile.tool_id_length)
-            messages.append(openai.ChatMessage(role="tool", content=_tool_content(block), tool_call_id=tool_id))
+            content = _tool_content(block)
+            messages.append(openai.ChatMessage(role="tool", content=content, tool_call_id=block.tool_use_id))
         else:
             said.append(block)
     said += map(TextBlock, wishes)
@@ -114,7 +113,7 @@ def _assistant_message(turn: Turn, profile: Profile) -> openai.ChatMessage:
     text, thinking, used = spoken(turn)
     calls = [
         openai.ToolCall(
-            id=fit_tool_id(block.id, profile.tool_id_length),
+            id=block.id,
             function=openai.Function(engine_name(block.name), as_object_json(block.input)),
         )
         for block in used
