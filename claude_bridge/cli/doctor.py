@@ -45,7 +45,10 @@ def doctor(
         ),
     ] = None,
     probe: Annotated[
-        bool, typer.Option("--probe", help="Ask the model too: speed, a tool call, a long prompt, the prompt cache.")
+        bool,
+        typer.Option(
+            "--probe", help="Ask the model too: speed, a tool call, a long prompt, the prompt cache, a picture, a stop."
+        ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
     config_file: ConfigFile = None,

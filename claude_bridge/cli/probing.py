@@ -1,40 +1,51 @@
-"""Asks the model itself for ``bridge doctor --probe``: a few requests through the bridge, each bounded in time."""
+"""Asks the model itself for ``bridge doctor --probe``: some requests through the bridge, each bounded in time."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing, suppress
+from functools import partial
 
 import anyio
-from msgspec import Raw, json
+from msgspec import DecodeError, Raw, json
 from msgspec.structs import replace
 
 from claude_bridge.bridge import Bridge, new_id
+from claude_bridge.cli.picture import picture_of
 from claude_bridge.conversion.fold import Fold
 from claude_bridge.errors import BridgeError, SetupError, UpstreamError
 from claude_bridge.providers import PROVIDERS, Provider, upstream_of
 from claude_bridge.trace.recorder import Recorder
 from claude_bridge.upstream.checks.answers import EngineAnswers
+from claude_bridge.upstream.checks.configuration import with_configured
 from claude_bridge.upstream.checks.engine import Asked
 from claude_bridge.upstream.checks.facts import Facts, Kind, read_facts
 from claude_bridge.upstream.checks.finding import Finding, doubtful
 from claude_bridge.upstream.checks.probed import (
     Probed,
+    Stopped,
     check_cache,
     check_long_prompt,
+    check_picture,
     check_speed,
+    check_stop,
     check_tool_call,
 )
 from claude_bridge.upstream.client import UpstreamClient
 from claude_bridge.upstream.configured import upstream_as_configured
 from claude_bridge.upstream.discovery import discover
 from claude_bridge.wire.anthropic import (
+    Block,
     ContentBlockDelta,
     ContentBlockStart,
     InputMessage,
     MessagesRequest,
+    TextBlock,
     Thinking,
     Tool,
 )
+from claude_bridge.wire.lenient import parse_any
 
 PROBE_LIMIT_S = 120.0
 """How long one request may take: a small machine reads 50 tokens a second."""
@@ -45,6 +56,18 @@ CANARY_TOKENS = 6_000
 
 _LINE = "Line {number}: the river is calm today, and nothing is to be reported from the bridge.\n"
 _LINE_TOKENS = 22
+
+_SHORT_TASK = "Say yes."
+_LONG_TASK = "Write down all numbers from 1 to 1000, each in words, separated by commas."
+LONG_ANSWER_TOKENS = 2_000
+"""How long that answer may get, should it not be stopped."""
+
+LOOK_AGAIN_S = 0.1
+SLOTS_TIMEOUT_S = 5.0
+
+_COLOUR = "green"
+"""Rather than red or blue: what models guess that see nothing."""
+_PICTURE = picture_of(0, 170, 0)
 
 _TOOL = Tool(
     name="get_weather",
@@ -68,8 +91,28 @@ async def probe_model(asked: Asked, answers: EngineAnswers, row: Provider, key: 
             upstream = await discover(upstream, key, key_hint="", window_tokens=asked.window_tokens)
     except (SetupError, UpstreamError) as error:
         return [doubtful("probe", f"the model was not asked: {error}", "Mend what is above, and run it again.")]
-    async with UpstreamClient(upstream.base_url, api_key=key, name=upstream.name) as client:
-        return await probe_bridge(Bridge(upstream, client))
+    told = with_configured(facts, asked.models, window_tokens=asked.window_tokens)
+    async with (
+        UpstreamClient(upstream.base_url, api_key=key, name=upstream.name) as client,
+        UpstreamClient(answers.root, api_key=key, name=upstream.name) as root,
+    ):
+        return await probe_bridge(
+            Bridge(upstream, client),
+            sees_images="vision" in (told.capabilities or ()),
+            is_busy=partial(has_busy_slot, root) if facts.kind is Kind.LLAMA_CPP else None,
+        )
+
+
+async def has_busy_slot(client: UpstreamClient) -> bool | None:
+    """Return whether a llama.cpp works on something; None: it does not tell."""
+    document = await client.fetch("/slots", timeout_s=SLOTS_TIMEOUT_S)
+    try:
+        slots = parse_any(document.body) if document.status == 200 else None
+    except DecodeError:
+        return None
+    if not isinstance(slots, list):
+        return None
+    return any(isinstance(slot, dict) and slot.get("is_processing") for slot in slots)
 
 
 def _is_ready(facts: Facts) -> bool:
@@ -77,7 +120,11 @@ def _is_ready(facts: Facts) -> bool:
     return bool(facts.model or facts.kind is Kind.LLAMA_CPP) and talks
 
 
-async def probe_bridge(bridge: Bridge) -> list[Finding]:
+IsBusy = Callable[[], Awaitable[bool | None]]
+"""Tells whether the engine works on something; None: it does not tell."""
+
+
+async def probe_bridge(bridge: Bridge, *, sees_images: bool = False, is_busy: IsBusy | None = None) -> list[Finding]:
     """Return the findings of asking the model behind the bridge; prompts are at most half of its window."""
     speed = await _ask(bridge, "Count from one to twenty in words.", max_tokens=100)
     findings = [check_speed(speed)]
@@ -91,7 +138,43 @@ async def probe_bridge(bridge: Bridge) -> list[Finding]:
     findings.append(check_long_prompt(first, canary=CANARY))
     second = await _ask(bridge, f"{long_text}\nHow is the river today? Answer in one word.")
     cache = check_cache(first, second)
-    return [*findings, cache] if cache else findings
+    findings += [cache] if cache else []
+    if sees_images:
+        shown: list[Block] = [_PICTURE, TextBlock("Which colour is this picture? Answer with one word.")]
+        findings.append(check_picture(await _ask(bridge, shown), colour=_COLOUR))
+    stop = check_stop(await _stop_an_answer(bridge, speed, is_busy))
+    return [*findings, stop] if stop else findings
+
+
+async def _stop_an_answer(bridge: Bridge, speed: Probed, is_busy: IsBusy | None) -> Stopped:
+    """Begin a long answer, leave it at its first token, and see how long the engine is busy all the same."""
+    usual = await _ask(bridge, _SHORT_TASK, max_tokens=1)
+    begun = await _ask(bridge, _LONG_TASK, max_tokens=LONG_ANSWER_TOKENS, stop_at_first=True)
+    stopped_at = time.monotonic()
+    if usual.error is not None or begun.first_token_s is None:
+        return Stopped(error=usual.error or begun.error or "nothing was answered")
+    left_s = LONG_ANSWER_TOKENS / (speed.tokens_per_s or float("inf"))
+    busy = await _until_free(is_busy) if is_busy is not None else None
+    if busy is not None:
+        return Stopped(busy_s=None if busy else time.monotonic() - stopped_at, left_s=left_s)
+    # It can't be looked at: what a short question takes longer than before, it was busy with something else.
+    late = await _ask(bridge, _SHORT_TASK, max_tokens=1)
+    if late.error is not None:
+        return Stopped(busy_s=None, left_s=left_s)
+    return Stopped(busy_s=max(0.0, _first_sign_s(late) - _first_sign_s(usual)), left_s=left_s)
+
+
+async def _until_free(is_busy: IsBusy) -> bool | None:
+    """Wait until the engine is free, and return whether it is still busy; None: it does not tell."""
+    busy: bool | None = None
+    with anyio.move_on_after(PROBE_LIMIT_S), suppress(UpstreamError):
+        while busy := await is_busy():  # noqa: ASYNC110 - it is another program's state
+            await anyio.sleep(LOOK_AGAIN_S)
+    return busy
+
+
+def _first_sign_s(probed: Probed) -> float:
+    return probed.end_s if probed.first_token_s is None else probed.first_token_s
 
 
 def _long_text(window_tokens: int | None) -> str:
@@ -101,7 +184,14 @@ def _long_text(window_tokens: int | None) -> str:
     return f"The code word is {CANARY}. Remember it.\n{lines}"
 
 
-async def _ask(bridge: Bridge, question: str, *, tools: list[Tool] | None = None, max_tokens: int = 200) -> Probed:
+async def _ask(
+    bridge: Bridge,
+    question: str | list[Block],
+    *,
+    tools: list[Tool] | None = None,
+    max_tokens: int = 200,
+    stop_at_first: bool = False,
+) -> Probed:
     request = MessagesRequest(
         model=bridge.upstream.model,
         max_tokens=max_tokens,
@@ -114,18 +204,23 @@ async def _ask(bridge: Bridge, question: str, *, tools: list[Tool] | None = None
     fold, started_at, first_s = Fold(), time.monotonic(), None
     with anyio.move_on_after(PROBE_LIMIT_S) as limit:
         try:
-            async with bridge.exchange(request, Recorder(bridge.bus, new_id("req_"))) as exchange:
-                async for events in exchange.events():
+            async with (
+                bridge.exchange(request, Recorder(bridge.bus, new_id("req_"))) as exchange,
+                aclosing(exchange.events()) as stream,
+            ):
+                async for events in stream:
                     fold.feed(events)
                     said = any(isinstance(event, ContentBlockStart | ContentBlockDelta) for event in events)
                     if said and first_s is None:
                         first_s = time.monotonic() - started_at
+                        if stop_at_first:
+                            return replace(probed, first_token_s=first_s)
                 if exchange.error is not None:
                     raise exchange.error
         except BridgeError as error:
             return replace(probed, error=error.message)
     if limit.cancelled_caught:
-        return replace(probed, error=f"no whole answer within {PROBE_LIMIT_S:.0f} s")
+        return replace(probed, error=f"no whole answer within {PROBE_LIMIT_S:.0f} s", is_late=True)
     message = fold.message
     return replace(
         probed,

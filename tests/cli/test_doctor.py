@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 from collections.abc import Sequence
@@ -10,16 +11,21 @@ from typing import Any
 
 import pytest
 
+from claude_bridge.cli.probing import has_busy_slot
+from claude_bridge.upstream.client import UpstreamClient
 from tests.cli.process import Finished, run_bridge, serving
 from tests.fake_upstream import (
     FakeUpstream,
     Head,
+    Pause,
     ReceivedRequest,
     Reply,
     Send,
+    Stall,
     answer,
     document,
     free_port,
+    json_document,
     model_list,
     refusal,
 )
@@ -198,6 +204,8 @@ def able(request: ReceivedRequest) -> Reply:
         call = {"id": "call_1", "function": {"name": "get_weather", "arguments": {"city": "Paris"}}}
         last = chat_line(done=True, done_reason="stop", prompt_eval_count=50, eval_count=5)
         return [Head(200, {"content-type": NDJSON}), Send(chat_line({"tool_calls": [call]})), Send(last)]
+    if "images" in body["messages"][-1]:
+        return chat_answer("Green.")
     asked = body["messages"][-1]["content"]
     words = asked.split("The code word is ")[1].split(".")[0] if "code word" in asked else "one two three"
     return chat_answer(words, prompt_tokens=6_000)
@@ -213,8 +221,69 @@ async def test_probes_of_an_able_model_are_all_well(machine: Machine) -> None:
         checks = await machine.checks("ollama", "qwen3:1.7b", "--base-url", ollama.root_url, "--probe")
 
         assert {check["mark"] for check in checks.values()} == {"ok"}
-        assert {"speed", "tool call", "long prompt", "prompt cache"} <= set(checks)
+        assert {"speed", "tool call", "long prompt", "prompt cache", "stop"} <= set(checks)
         assert {chat.json["options"]["num_ctx"] for chat in ollama.chats} == {32_768}  # nothing is loaded again
+
+
+async def test_a_picture_is_shown_to_a_model_that_is_said_to_see(machine: Machine) -> None:
+    models = {"llava:7b": a_model("tools", "vision"), **QWEN}
+    async with ScriptedOllama(models, chat=able) as ollama:
+        seen = await machine.checks("ollama", "llava:7b", "--base-url", ollama.root_url, "--probe")
+        shown = [message["images"] for chat in ollama.chats for message in chat.json["messages"] if "images" in message]
+        blind = await machine.checks("ollama", "qwen3:1.7b", "--base-url", ollama.root_url, "--probe")
+
+    assert seen["picture"]["seen"] == "a green picture was seen as green"
+    ((picture,),) = shown
+    assert base64.b64decode(picture).startswith(b"\x89PNG")
+    assert "picture" not in blind
+
+
+async def test_an_engine_that_goes_on_after_a_stop_is_told(machine: Machine) -> None:
+    begun: list[bool] = []
+
+    def stubborn(request: ReceivedRequest) -> Reply:
+        if "numbers from 1" in request.json["messages"][-1]["content"]:
+            begun.append(True)
+            return [Head(200, {"content-type": NDJSON}), Send(chat_line({"content": "one"})), Stall()]
+        return [*([Pause(3.5)] if begun else []), *able(request)]
+
+    async with ScriptedOllama(QWEN, chat=stubborn) as ollama:
+        checks = await machine.checks("ollama", "qwen3:1.7b", "--base-url", ollama.root_url, "--probe")
+
+    assert checks["stop"]["mark"] == "warn"
+    assert "an answer was stopped, and the engine was busy for another" in checks["stop"]["seen"]
+
+
+async def test_a_llama_cpp_is_looked_at_instead(machine: Machine) -> None:
+    documents = {
+        "/v1/models": model_list("m", owner="llamacpp"),
+        "/props": json_document({"default_generation_settings": {"n_ctx": 32_768}}),
+        "/slots": json_document([{"id": 0, "is_processing": False}]),
+    }
+    async with FakeUpstream(lambda _: answer("one two three"), documents=documents) as engine:
+        checks = await machine.checks("openai", "--base-url", engine.base_url, "--probe")
+
+        assert "/slots" in [probe.path for probe in engine.probes]
+        assert [b"Say yes." in request.body for request in engine.requests].count(True) == 1, "only for comparison"
+    assert checks["stop"]["mark"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("reply", "busy"),
+    [
+        pytest.param(json_document([{"id": 0, "is_processing": False}, {"id": 1}]), False, id="idle"),
+        pytest.param(json_document([{"id": 0}, {"id": 1, "is_processing": True}]), True, id="busy"),
+        pytest.param(json_document({"error": {"code": 501}}, status=501), None, id="switched off"),
+        pytest.param(document(b"<html>", content_type="text/html"), None, id="no JSON"),
+        pytest.param(json_document({"slots": []}), None, id="no list"),
+    ],
+)
+async def test_whether_a_slot_is_busy(reply: Reply, busy: bool | None) -> None:
+    async with (
+        FakeUpstream(documents={"/slots": reply}) as engine,
+        UpstreamClient(f"http://127.0.0.1:{engine.port}", api_key=None, name="llama.cpp") as client,
+    ):
+        assert await has_busy_slot(client) is busy
 
 
 async def test_probes_find_what_the_engine_does_not_tell(machine: Machine) -> None:

@@ -6,13 +6,14 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
 from claude_bridge.bridge import Bridge
-from claude_bridge.cli.probing import probe_bridge
+from claude_bridge.cli.probing import has_busy_slot, probe_bridge
 from claude_bridge.upstream.checks.finding import Mark
 from claude_bridge.upstream.client import UpstreamClient
 from claude_bridge.upstream.embedded import EmbeddedEngine
@@ -48,9 +49,16 @@ def test_a_real_engine_is_known_with_its_window(engine: EmbeddedEngine, tmp_path
 @pytest.mark.anyio
 async def test_a_real_model_is_asked_and_nothing_of_its_prompt_is_cut(engine: EmbeddedEngine) -> None:
     upstream = replace(engine.upstream, window_tokens=2_048)  # a short prompt: this machine may be slow
-    async with UpstreamClient(upstream.base_url, api_key=None, name=upstream.name) as client:
-        found = {finding.name: finding for finding in await probe_bridge(Bridge(upstream, client))}
+    root_url = upstream.base_url.removesuffix("/v1")
+    async with (
+        UpstreamClient(upstream.base_url, api_key=None, name=upstream.name) as client,
+        UpstreamClient(root_url, api_key=None, name=upstream.name) as root,
+    ):
+        findings = await probe_bridge(Bridge(upstream, client), is_busy=partial(has_busy_slot, root))
+        assert await has_busy_slot(root) is False
+    found = {finding.name: finding for finding in findings}
 
     assert "first token after" in found["speed"].seen
     assert found["long prompt"].mark is not Mark.BAD, found["long prompt"].seen
     assert "tokens reused" in found["prompt cache"].seen
+    assert found["stop"].mark is Mark.OK, found["stop"].seen

@@ -8,9 +8,12 @@ from msgspec import Raw
 from claude_bridge.upstream.checks.finding import Mark
 from claude_bridge.upstream.checks.probed import (
     Probed,
+    Stopped,
     check_cache,
     check_long_prompt,
+    check_picture,
     check_speed,
+    check_stop,
     check_tool_call,
 )
 from claude_bridge.wire.anthropic import TextBlock, ToolUseBlock, Usage
@@ -30,6 +33,7 @@ def called(name: str, arguments: bytes) -> Probed:
 
 
 FAILED = Probed(error="it broke")
+LATE = Probed(error="no whole answer within 120 s", is_late=True)
 
 
 @pytest.mark.parametrize(
@@ -57,6 +61,7 @@ def test_the_speed_is_judged(probed: Probed, mark: Mark, words: str) -> None:
         pytest.param(called("weather", b'{"city":"Paris"}'), Mark.BAD, id="another tool"),
         pytest.param(said("It rains."), Mark.BAD, id="words only"),
         pytest.param(FAILED, Mark.BAD, id="error"),
+        pytest.param(LATE, Mark.WARN, id="late"),
     ],
 )
 def test_a_tool_call_is_judged(probed: Probed, mark: Mark) -> None:
@@ -71,6 +76,7 @@ def test_a_tool_call_is_judged(probed: Probed, mark: Mark) -> None:
         pytest.param(said("No idea.", prompt=5_500), Mark.WARN, "was read, but", id="a weak model"),
         pytest.param(said("No idea."), Mark.WARN, "is not told", id="not told"),
         pytest.param(FAILED, Mark.BAD, "it broke", id="error"),
+        pytest.param(LATE, Mark.WARN, "no whole answer within 120 s", id="late"),
     ],
 )
 def test_a_long_prompt_is_judged(probed: Probed, mark: Mark, words: str) -> None:
@@ -98,3 +104,43 @@ def test_the_prompt_cache_is_judged(first: Probed, second: Probed, mark: Mark) -
 
 def test_a_prompt_cache_is_not_judged_by_what_failed() -> None:
     assert check_cache(said("a"), FAILED) is None
+
+
+@pytest.mark.parametrize(
+    ("probed", "mark", "words"),
+    [
+        pytest.param(said("Red."), Mark.OK, "a red picture was seen as red", id="seen"),
+        pytest.param(said("It is a bright RED square."), Mark.OK, "seen as red", id="in a sentence"),
+        pytest.param(said("Blue\nsky"), Mark.WARN, "the model said: Blue sky", id="something else"),
+        pytest.param(said(""), Mark.WARN, "the model said: nothing", id="nothing"),
+        pytest.param(FAILED, Mark.WARN, "a red picture was refused: it broke", id="refused"),
+    ],
+)
+def test_what_is_seen_of_a_picture_is_judged(probed: Probed, mark: Mark, words: str) -> None:
+    found = check_picture(probed, colour="red")
+
+    assert found.mark is mark
+    assert words in found.seen
+    assert (found.remedy is None) == (mark is Mark.OK)
+
+
+@pytest.mark.parametrize(
+    ("stopped", "mark", "words"),
+    [
+        pytest.param(Stopped(busy_s=0.4, left_s=60), Mark.OK, "free 0.4 s after an answer was stopped", id="free"),
+        pytest.param(Stopped(busy_s=0.4, left_s=1), Mark.OK, "too quick to tell", id="a quick engine"),
+        pytest.param(Stopped(busy_s=31, left_s=60), Mark.WARN, "was busy for another 31 s", id="goes on"),
+        pytest.param(Stopped(busy_s=None, left_s=60), Mark.WARN, "never became free", id="never free"),
+    ],
+)
+def test_whether_a_stopped_answer_frees_the_engine_is_judged(stopped: Stopped, mark: Mark, words: str) -> None:
+    found = check_stop(stopped)
+
+    assert found is not None
+    assert found.mark is mark
+    assert words in found.seen
+    assert (found.remedy is None) == (mark is Mark.OK)
+
+
+def test_stopping_is_not_judged_by_what_failed() -> None:
+    assert check_stop(Stopped(error="it broke")) is None
