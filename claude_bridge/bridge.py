@@ -17,6 +17,7 @@ from claude_bridge.attachments.preparation import Attachments
 from claude_bridge.conversion.compaction import Conversation, compactable_tokens, find_overlong
 from claude_bridge.conversion.losses import Loss
 from claude_bridge.conversion.request import GivenConversation, fit_request
+from claude_bridge.conversion.thinking import with_think_mode
 from claude_bridge.conversion.tokens import estimate_given_tokens, estimate_tokens
 from claude_bridge.errors import BridgeError, PromptTooLongError
 from claude_bridge.exchange import Exchange, Waiting
@@ -162,6 +163,7 @@ class Bridge:
             estimate = estimate_given_tokens(outgoing.body, asked.images)
         else:
             request, losses = await self._with_attachments(request, recorder)
+            request = with_think_mode(request, upstream.think, losses)
             conversation = fit = fit_request(request, upstream.profile, losses)
             outgoing = adapter.encode(fit, upstream.model, upstream.profile, upstream.limits)
             losses = fit.losses
@@ -186,6 +188,7 @@ class Bridge:
         where = f"{upstream.name} at {upstream.base_url}"
         if isinstance(adapter, Relay):
             return adapter.answer(request, upstream.profile, terms, where)
+        request = with_think_mode(request, upstream.think, [])
         return TranslatedAnswer(request, adapter.decoder(where), upstream.profile, terms)
 
     def _explain_refusal(

@@ -11,6 +11,7 @@ from claude_bridge.adapters.base import Adapter, Relay, TokenLimits
 from claude_bridge.adapters.profiles import BY_HOST, UNKNOWN
 from claude_bridge.conversion.prices import Prices
 from claude_bridge.conversion.profile import Profile
+from claude_bridge.conversion.thinking import ThinkMode
 
 
 class Provider(Struct, frozen=True, kw_only=True):
@@ -48,6 +49,8 @@ class Upstream(Struct, frozen=True, kw_only=True):
     prices: Prices | None = None
     passes_credentials: bool = False
     """Whether clients prove themselves to Anthropic with their own login, since the bridge has no key for it."""
+    think: ThinkMode = "auto"
+    """Whether requests think: as the client asks, always, or never."""
     notes: tuple[str, ...] = ()
     """What the user should know of it, found out at the start."""
 
@@ -91,6 +94,106 @@ PROVIDERS: dict[str, Provider] = {
             needs_key=False,  # the client's own credentials go on where there is none
             is_any_engine=True,
             profile=profiles.ANTHROPIC,
+        ),
+        Provider(
+            name="openrouter",
+            display_name="OpenRouter",
+            kind="openai-chat",
+            base_url="https://openrouter.ai/api/v1",
+            key_variable="OPENROUTER_API_KEY",
+            profile=profiles.OPENROUTER,
+        ),
+        Provider(
+            name="groq",
+            display_name="Groq",
+            kind="openai-chat",
+            base_url="https://api.groq.com/openai/v1",
+            key_variable="GROQ_API_KEY",
+            profile=profiles.GROQ,
+        ),
+        Provider(
+            name="deepseek",
+            display_name="DeepSeek",
+            kind="openai-chat",
+            base_url="https://api.deepseek.com/v1",
+            key_variable="DEEPSEEK_API_KEY",
+            profile=profiles.DEEPSEEK,
+        ),
+        Provider(
+            name="mistral",
+            display_name="Mistral",
+            kind="openai-chat",
+            base_url="https://api.mistral.ai/v1",
+            key_variable="MISTRAL_API_KEY",
+            profile=profiles.MISTRAL,
+        ),
+        Provider(
+            name="gemini",
+            display_name="Gemini",
+            kind="openai-chat",
+            base_url="https://generativelanguage.googleapis.com/v1beta/openai",
+            key_variable="GEMINI_API_KEY",
+            profile=profiles.GEMINI,
+        ),
+        Provider(
+            name="xai",
+            display_name="xAI",
+            kind="openai-chat",
+            base_url="https://api.x.ai/v1",
+            key_variable="XAI_API_KEY",
+            profile=profiles.XAI,
+        ),
+        Provider(
+            name="together",
+            display_name="Together",
+            kind="openai-chat",
+            base_url="https://api.together.xyz/v1",
+            key_variable="TOGETHER_API_KEY",
+            profile=profiles.TOGETHER,
+        ),
+        Provider(
+            name="fireworks",
+            display_name="Fireworks",
+            kind="openai-chat",
+            base_url="https://api.fireworks.ai/inference/v1",
+            key_variable="FIREWORKS_API_KEY",
+            profile=profiles.FIREWORKS,
+        ),
+        Provider(
+            name="lmstudio",
+            display_name="LM Studio",
+            kind="openai-chat",
+            base_url="http://localhost:1234/v1",
+            key_variable="LM_API_TOKEN",
+            needs_key=False,
+            profile=profiles.LM_STUDIO,
+        ),
+        Provider(
+            name="llamacpp",
+            display_name="llama.cpp",
+            kind="openai-chat",
+            base_url="http://localhost:8080/v1",
+            key_variable="LLAMA_API_KEY",
+            needs_key=False,
+            profile=profiles.LLAMA_CPP,
+        ),
+        Provider(
+            name="vllm",
+            display_name="vLLM",
+            kind="openai-chat",
+            base_url="http://localhost:8000/v1",
+            key_variable="VLLM_API_KEY",
+            needs_key=False,
+            profile=profiles.VLLM,
+        ),
+        Provider(
+            name="sglang",
+            display_name="SGLang",
+            kind="openai-chat",
+            base_url="http://localhost:30000/v1",
+            key_variable="SGLANG_API_KEY",
+            needs_key=False,
+            profile=profiles.SGLANG,
         ),
     )
 }

@@ -13,6 +13,8 @@ from msgspec.structs import replace
 
 from claude_bridge.adapters.families import FAMILIES
 from claude_bridge.conversion.profile import MessagesProfile, Profile
+from claude_bridge.conversion.thinking import EFFORTS
+from claude_bridge.wire.openai import ReasoningAbilities
 
 UNKNOWN = Profile(name="unknown", evidence="what any OpenAI-compatible engine accepts")
 
@@ -291,3 +293,15 @@ def profile_for(engine: Profile, model: str) -> Profile:
         for field, value in family.changes.items()
     }
     return replace(engine, **changes) if changes else engine
+
+
+def profile_as_told(profile: Profile, told: ReasoningAbilities | None) -> Profile:
+    """Return the profile with what a service's list says of a model's thinking; that is surer than its name."""
+    if told is None:
+        return profile
+    known = [level for level in EFFORTS if level in (told.supported_efforts or ())]
+    levels = tuple(known) if told.supported_efforts is not None else profile.effort_levels
+    switch = profile.thinking_switch
+    if told.mandatory is not None:
+        switch = None if told.mandatory else "reasoning"
+    return replace(profile, effort_levels=levels, thinking_switch=switch)

@@ -29,7 +29,7 @@ ApiKey = Annotated[
     str | None,
     typer.Option(
         "--api-key",
-        help="The engine's key, if not in OPENAI_API_KEY or OLLAMA_API_KEY.",
+        help="The engine's key, if not in the provider's variable, such as OPENAI_API_KEY.",
         metavar="KEY",
         envvar=API_KEY_VARIABLE,
     ),

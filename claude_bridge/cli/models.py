@@ -42,7 +42,10 @@ COLUMNS = (
 def models(
     provider: Annotated[
         str,
-        typer.Argument(help="Whose models: ollama or openai (any compatible engine). Without it all usual places."),
+        typer.Argument(
+            help="Whose models: a provider, such as ollama, openrouter or openai (any compatible engine). "
+            "Without it all usual places."
+        ),
     ] = "",
     base_url: BaseUrl = None,
     api_key: ApiKey = None,
@@ -89,13 +92,15 @@ def _ask_everywhere(config: Config) -> list[Listing]:
     from msgspec.structs import replace
 
     from claude_bridge.config.rows import configured_rows
-    from claude_bridge.upstream.listing import list_everywhere, local_places
+    from claude_bridge.upstream.listing import LOCAL_ENGINES, list_everywhere, local_places
 
     rows = configured_rows(config).values()
     configured = [
         replace(place := _place(config, row.name, None, None), upstream=replace(place.upstream, name=row.display_name))
         for row in rows
-        if row.name in config.providers or _is_here(row) or os.environ.get(row.key_variable, "").strip()
+        if row.name in config.providers
+        or (_is_here(row) and row.display_name not in LOCAL_ENGINES)
+        or os.environ.get(row.key_variable, "").strip()
     ]
     listings, silences = anyio.run(list_everywhere, [*configured, *local_places(configured)])
     if not listings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,7 +22,8 @@ ProviderName = Annotated[
     str,
     typer.Argument(
         help="Where the model runs: ollama, openai (any compatible engine), anthropic (any that speaks its API), "
-        "local, or one of your configuration. Without it: your default model."
+        "local, one of the services and engines of docs/reference/providers.md, such as openrouter or vllm, or one of "
+        "your configuration. Without it: your default model."
     ),
 ]
 ModelName = Annotated[str, typer.Argument(help="The engine's name of the model; may be left out if it has one.")]
@@ -36,6 +38,17 @@ Api = Annotated[
         help="Keep to this API, such as openai-chat, even where the engine turns out to be Ollama.", metavar="KIND"
     ),
 ]
+
+
+class ThinkChoice(StrEnum):
+    """What --think may be; the values are ThinkMode's."""
+
+    AUTO = "auto"
+    ON = "on"
+    OFF = "off"
+
+
+Think = Annotated[ThinkChoice, typer.Option(help="Whether the model thinks: as the client asks, always, or never.")]
 TraceFile = Annotated[
     Path | None, typer.Option(help="Write the whole translated traffic to a file, as JSON lines.", metavar="FILE")
 ]
@@ -53,6 +66,7 @@ def plan_of(
     model_file: Path | None,
     api: str | None,
     trace: Path | None,
+    think: ThinkChoice = ThinkChoice.AUTO,
     check: bool = True,
     debug: bool = False,
 ) -> Plan:
@@ -63,6 +77,8 @@ def plan_of(
     Raises:
         SetupError: the options name nothing that can be served.
     """
+    from msgspec.structs import replace
+
     from claude_bridge.cli.running import Plan
     from claude_bridge.providers import LOCAL
 
@@ -84,7 +100,7 @@ def plan_of(
         max_tokens = max_tokens or config.defaults.max_tokens
         context_window = context_window or config.defaults.context_window
     return Plan(
-        upstream=upstream,
+        upstream=replace(upstream, think=think.value),
         api_key=key,
         key_hint=hint,
         check=check,

@@ -20,6 +20,8 @@ from claude_bridge.cli.planning import (
     ModelFile,
     ModelName,
     ProviderName,
+    Think,
+    ThinkChoice,
     TraceFile,
     plan_of,
 )
@@ -60,6 +62,7 @@ def run(
     context_window: ContextWindow = None,
     model_file: ModelFile = None,
     api: Api = None,
+    think: Think = ThinkChoice.AUTO,
     lite: Annotated[
         bool, typer.Option("--lite", help="For a small model or window: fewer tools, a shorter prompt.")
     ] = False,
@@ -93,6 +96,7 @@ def run(
         model_file=model_file,
         api=api,
         trace=trace,
+        think=think,
         debug=debug,
     )
     log_file = _new_log_file() if debug else None

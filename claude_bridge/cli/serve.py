@@ -19,6 +19,8 @@ from claude_bridge.cli.planning import (
     ModelFile,
     ModelName,
     ProviderName,
+    Think,
+    ThinkChoice,
     TraceFile,
     plan_of,
 )
@@ -65,6 +67,7 @@ def serve(
     context_window: ContextWindow = None,
     model_file: ModelFile = None,
     api: Api = None,
+    think: Think = ThinkChoice.AUTO,
     check: Annotated[bool, typer.Option(help="Ask the engine at the start whether all is well.")] = True,
     debug: Annotated[bool, typer.Option("--debug", help="Show the translated traffic.")] = False,
     trace: TraceFile = None,
@@ -88,6 +91,7 @@ def serve(
         model_file=model_file,
         api=api,
         trace=trace,
+        think=think,
         check=check,
         debug=debug,
     )

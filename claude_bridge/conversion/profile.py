@@ -47,6 +47,7 @@ class Profile(Struct, frozen=True, kw_only=True):
     sees_images: bool = True
     """Whether images are sent at all; a model that can't see answers with an error, which names the cause."""
     images_in_tool_results: bool = False
+    """Whether a tool's message may hold images; elsewhere they stand in a user's message behind it."""
     max_images: int | None = None
     """How many images a request may hold; None: as many as one likes."""
     unread_images: tuple[str, ...] = ()
@@ -69,10 +70,13 @@ class Profile(Struct, frozen=True, kw_only=True):
     # --- parameters -------------------------------------------------------------------------------------------
 
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    """Where the longest answer is told."""
     refuses: tuple[SamplingParameter, ...] = ()
     """Parameters that must not be sent with any but their default value."""
     has_top_k: bool = False
+    """Whether ``top_k`` is a parameter."""
     has_strict: bool = False
+    """Whether a tool may be ``strict``."""
     has_parallel_switch: bool = False
     """Whether ``parallel_tool_calls`` is read."""
     tool_choices: tuple[ToolChoiceForm, ...] = ("required", "named")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -21,6 +21,9 @@ EffortTable = Sequence[tuple[int, str]]
 
 EFFORT_BY_BUDGET: EffortTable = ((4_096, "low"), (16_384, "medium"))
 """Budgets in tokens below which a level is meant, lowest first; from the last one on "high" is."""
+
+
+_Request = TypeVar("_Request", bound=CountTokensRequest)
 
 
 class Wish(Struct, frozen=True, kw_only=True):
@@ -51,7 +54,7 @@ def wished_thinking(request: CountTokensRequest, table: EffortTable = EFFORT_BY_
     return Wish(thinks=True, effort=level, budget_tokens=budget)
 
 
-def with_think_mode(request: CountTokensRequest, mode: ThinkMode, losses: list[Loss]) -> CountTokensRequest:
+def with_think_mode(request: _Request, mode: ThinkMode, losses: list[Loss]) -> _Request:
     """Return the request as the user of the bridge wants it to think."""
     thinks = wished_thinking(request).thinks
     if mode == "off" and thinks:

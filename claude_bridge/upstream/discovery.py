@@ -9,14 +9,14 @@ from urllib.parse import urlsplit
 import msgspec
 
 from claude_bridge.adapters.base import Relay
-from claude_bridge.adapters.profiles import UNKNOWN, engine_by_owner, profile_for
+from claude_bridge.adapters.profiles import BY_OWNER, UNKNOWN, engine_by_owner, profile_as_told, profile_for
 from claude_bridge.conversion.prices import FREE, Prices, listed_prices
 from claude_bridge.conversion.upstream_errors import explain_refusal
 from claude_bridge.errors import SetupError, SeveralModelsError, UpstreamError
 from claude_bridge.providers import Upstream
 from claude_bridge.upstream.client import FetchedDocument, UpstreamClient, is_loopback
 from claude_bridge.upstream.ollama import discover_ollama, probe_version, root_url
-from claude_bridge.upstream.relayed import discover_relayed, relay_root, window_of
+from claude_bridge.upstream.relayed import discover_relayed, relay_root
 from claude_bridge.wire.openai import ListedModel, parse_models
 
 PROBE_TIMEOUT_S = 5.0
@@ -116,7 +116,7 @@ def _models_in(document: FetchedDocument) -> list[ListedModel] | None:
 
 def _with_engine(upstream: Upstream, models: Sequence[ListedModel]) -> Upstream:
     profile = engine_by_owner(model.owned_by for model in models)
-    if profile is None:
+    if profile is None or upstream.profile not in (UNKNOWN, *BY_OWNER.values()):  # a service may list others' words
         return upstream
     return msgspec.structs.replace(upstream, name=profile.name, profile=profile)
 
@@ -127,18 +127,28 @@ def _with_model(upstream: Upstream, models: Sequence[ListedModel]) -> Upstream:
         upstream = msgspec.structs.replace(upstream, model=names[0])
     if not upstream.model:
         raise _no_model_named(upstream, names)
-    listed_model = next((model for model in models if model.id == upstream.model), None)
+    listed_model = _listed(upstream.model, models)
     if listed_model is None and upstream.profile.ignores_model_name and models:
         listed_model = models[0]
     if listed_model is None and names:
         raise _unknown_model(upstream, names)
-    upstream = _of_model(upstream, listed_model.id if listed_model else upstream.model)
+    if listed_model is None:
+        return msgspec.structs.replace(
+            _of_model(upstream, upstream.model), prices=usual_prices(upstream.name, upstream.base_url)
+        )
+    upstream = _of_model(upstream, listed_model.id)
     return msgspec.structs.replace(
         upstream,
-        window_tokens=window_of(listed_model) if listed_model else None,
-        prices=listed_prices(listed_model.pricing if listed_model else None)
-        or usual_prices(upstream.name, upstream.base_url),
+        profile=profile_as_told(upstream.profile, listed_model.reasoning),
+        window_tokens=listed_model.window_tokens,
+        max_output_tokens=listed_model.answer_tokens,
+        prices=listed_prices(listed_model.pricing) or usual_prices(upstream.name, upstream.base_url),
     )
+
+
+def _some(names: Sequence[str]) -> str:
+    listed = ", ".join(names[:20]) or "none"
+    return f"{listed} and {len(names) - 20} more (bridge models lists all)" if len(names) > 20 else listed
 
 
 def _of_model(upstream: Upstream, model: str) -> Upstream:
@@ -147,11 +157,19 @@ def _of_model(upstream: Upstream, model: str) -> Upstream:
 
 
 def _no_model_named(upstream: Upstream, names: Sequence[str]) -> SetupError:
-    what, listed = "No model was given.", ", ".join(names[:20]) or "none"
-    hint = f"{upstream.name} offers: {listed}. Add one behind the provider."
+    what = "No model was given."
+    hint = f"{upstream.name} offers: {_some(names)}. Add one behind the provider."
     if not names:
         return SetupError(what, hint)
     return SeveralModelsError(what, hint, engine=f"{upstream.name} at {upstream.base_url}", models=names)
+
+
+def _listed(name: str, models: Sequence[ListedModel]) -> ListedModel | None:
+    """Return the entry of a model; Gemini lists its names behind ``models/``, OpenRouter its variants not at all."""
+    names = [name, f"models/{name}"]
+    if "/" in name:
+        names.append(name.partition(":")[0])
+    return next((model for wanted in names for model in models if model.id == wanted), None)
 
 
 def _unknown_model(upstream: Upstream, names: Sequence[str]) -> SetupError:

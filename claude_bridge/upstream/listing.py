@@ -52,11 +52,11 @@ UNINVITED_LIMIT_S = 4.0
 """How long a place that the user did not name may take to tell all."""
 
 LOCAL_ENGINES: Mapping[str, str] = {
-    "llama.cpp": "http://localhost:8080/v1",
-    "LM Studio": "http://localhost:1234/v1",
-    "vLLM": "http://localhost:8000/v1",
+    row.display_name: row.base_url
+    for row in PROVIDERS.values()
+    if row.kind == "openai-chat" and urlsplit(row.base_url).scheme == "http"
 }
-"""Where engines listen that have no provider of their own."""
+"""Where OpenAI-compatible engines listen on the user's own machine: whichever it is, it may be another one."""
 
 _OLLAMA_KIND = "ollama-chat"
 

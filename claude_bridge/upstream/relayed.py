@@ -85,16 +85,10 @@ def _with_models(upstream: Upstream, models: Sequence[ListedModel]) -> Upstream:
     if not upstream.model and models and not upstream.profile.ignores_model_name:
         names = ", ".join(model.id for model in models[:MAX_NAMES])
         notes.append(f"each request goes on with the model that it names; here are: {names}")
-    window = window_of(named) if named else None
+    window = named.window_tokens if named else None
     if window:
         notes.append(f"context window {window:,} tokens")
     return msgspec.structs.replace(upstream, window_tokens=window, notes=tuple(notes))
-
-
-def window_of(model: ListedModel) -> int | None:
-    """Return the context window that a model list tells, in whichever of its places."""
-    told = ((model.meta or {}).get("n_ctx"), model.max_model_len, model.context_length)
-    return next((tokens for tokens in told if isinstance(tokens, int) and tokens > 0), None)
 
 
 def _models_in(document: FetchedDocument) -> list[ListedModel]:

@@ -5,6 +5,7 @@ Every field may be missing, null or of another type: what can't be read counts a
 
 from __future__ import annotations
 
+import re
 from typing import Any, TypeVar
 
 import msgspec
@@ -158,11 +159,18 @@ class OldStudioModels(Struct, frozen=True):
     data: list[OldStudioModel]
 
 
+_ARRAY_OF_OBJECTS = re.compile(rb"\s*\[\s*\{")
+
 _Shape = TypeVar("_Shape", bound=Struct)
 
 
 def parse_described_models(data: bytes) -> list[DescribedModel]:
-    """Return the entries that have an id; raises msgspec.DecodeError where it is no model list."""
+    """Return the entries that have an id; raises msgspec.DecodeError where it is no model list.
+
+    Together's list is an array, without the object around it.
+    """
+    if _ARRAY_OF_OBJECTS.match(data):
+        data = b'{"data":' + data + b"}"
     return _parse(data, DescribedModels).data
 
 

@@ -6,6 +6,7 @@ send in other forms (a list of parts, an object instead of a string) is accepted
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 
 import msgspec
@@ -282,6 +283,8 @@ class Chunk(Struct, frozen=True):
     object: str | None = None
 
 
+_ARRAY_OF_OBJECTS = re.compile(rb"\s*\[\s*\{")
+
 _chunk_decoder = msgspec.json.Decoder(Chunk)
 
 
@@ -298,15 +301,57 @@ def parse_chunk(data: bytes) -> Chunk:
         return parse_leniently(data, Chunk)
 
 
+class ReasoningAbilities(Struct, frozen=True):
+    """How a model can be told to think, as OpenRouter lists it; ``supported_efforts`` None: it does not tell."""
+
+    mandatory: bool | None = None
+    supported_efforts: list[str] | None = None
+
+
+class TopProvider(Struct, frozen=True):
+    """The limits of the host that OpenRouter prefers."""
+
+    max_completion_tokens: int | None = None
+
+
 class ListedModel(Struct, frozen=True):
-    """One entry of GET /models. ``meta`` is llama.cpp's, ``max_model_len`` vLLM's, ``context_length`` OpenRouter's."""
+    """One entry of GET /models.
+
+    ``meta`` is llama.cpp's, ``max_model_len`` vLLM's and SGLang's, ``context_window`` and ``max_completion_tokens``
+    are Groq's, ``max_context_length`` is Mistral's; ``context_length``, ``pricing``, ``reasoning`` and
+    ``top_provider`` are OpenRouter's.
+    """
 
     id: str
     owned_by: str | None = None
     meta: dict[str, Any] | None = None
     max_model_len: int | None = None
     context_length: int | None = None
+    context_window: int | None = None
+    max_context_length: int | None = None
+    max_completion_tokens: int | None = None
     pricing: Pricing | None = None
+    reasoning: ReasoningAbilities | None = None
+    top_provider: TopProvider | None = None
+
+    @property
+    def window_tokens(self) -> int | None:
+        """The context window, from whichever place it is told in."""
+        n_ctx = (self.meta or {}).get("n_ctx")
+        told = (
+            n_ctx if isinstance(n_ctx, int) else None,
+            self.max_model_len,
+            self.context_length,
+            self.context_window,
+            self.max_context_length,
+        )
+        return next((tokens for tokens in told if tokens is not None and tokens > 0), None)
+
+    @property
+    def answer_tokens(self) -> int | None:
+        """The longest answer, from whichever place it is told in."""
+        of_host = self.top_provider.max_completion_tokens if self.top_provider else None
+        return next((tokens for tokens in (of_host, self.max_completion_tokens) if tokens and tokens > 0), None)
 
 
 class ListedModels(Struct, frozen=True):
@@ -316,7 +361,12 @@ class ListedModels(Struct, frozen=True):
 
 
 def parse_models(data: bytes) -> list[ListedModel]:
-    """Return the entries of a model list that have an id; raises msgspec.DecodeError where it is none."""
+    """Return the entries of a model list that have an id; raises msgspec.DecodeError where it is none.
+
+    Together's list is an array, without the object around it.
+    """
+    if _ARRAY_OF_OBJECTS.match(data):
+        data = b'{"data":' + data + b"}"
     try:
         return msgspec.json.decode(data, type=ListedModels).data
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

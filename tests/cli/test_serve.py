@@ -55,7 +55,7 @@ def assert_one_panel(done: Finished, *words: str) -> None:
 
 
 async def test_an_unknown_provider_is_told_with_those_that_are_known() -> None:
-    assert_one_panel(await run_bridge("serve", "opnai", "m"), "no provider 'opnai'", "openai, ollama, anthropic, local")
+    assert_one_panel(await run_bridge("serve", "opnai", "m"), "no provider 'opnai'", "openai, ollama, anthropic, ")
 
 
 @pytest.mark.parametrize(
@@ -166,6 +166,33 @@ async def test_a_key_from_the_environment_is_used_without_its_line_end() -> None
         async with serving("openai", "--base-url", upstream.base_url, env=env) as bridge:
             await bridge.says("claude --model")
             assert upstream.probes[0].headers["authorization"] == f"Bearer {KEY}"
+
+
+@pytest.mark.parametrize(
+    ("mode", "asked", "told"),
+    [
+        ("on", None, {"enable_thinking": True}),
+        ("off", {"type": "adaptive"}, {"enable_thinking": False}),
+        ("auto", {"type": "adaptive"}, {"enable_thinking": True}),
+    ],
+)
+async def test_who_says_whether_the_model_thinks(mode: str, asked: object, told: object) -> None:
+    models = {"/v1/models": model_list("m", owner="vllm")}
+    question = QUESTION if asked is None else QUESTION | {"thinking": asked}
+    async with (
+        FakeUpstream([answer("Hello")], documents=models) as upstream,
+        serving("openai", "--base-url", upstream.base_url, "--think", mode) as bridge,
+        httpx.AsyncClient() as client,
+    ):
+        await bridge.says("claude --model")
+        await client.post(f"{bridge.url}/v1/messages", json=question)
+    assert upstream.requests[0].json["chat_template_kwargs"] == told
+
+
+async def test_a_provider_without_a_model_says_which_there_are() -> None:
+    models = {"/v1/models": model_list("a", "b", owner="vllm")}
+    async with FakeUpstream(documents=models) as upstream:
+        assert_one_panel(await run_bridge("serve", "vllm", "--base-url", upstream.base_url), "vLLM offers: a, b.")
 
 
 async def test_an_engine_that_is_not_there_yet_is_used_when_it_appears() -> None:

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from pytest_httpx import HTTPXMock
 
-from claude_bridge.adapters.profiles import LLAMA_CPP, OPENAI, UNKNOWN, VLLM, profile_for
+from claude_bridge.adapters.profiles import LLAMA_CPP, LM_STUDIO, OPENAI, OPENROUTER, SGLANG, UNKNOWN, VLLM, profile_for
 from claude_bridge.conversion.prices import FREE, Prices
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.errors import SetupError, UpstreamError, UpstreamLoadingError, UpstreamUnreachableError
@@ -207,7 +207,13 @@ async def test_an_engine_that_ignores_names_takes_any(httpx_mock: HTTPXMock) -> 
 
 @pytest.mark.parametrize(
     ("owner", "name", "profile"),
-    [("llamacpp", "llama.cpp", LLAMA_CPP), ("vllm", "vLLM", VLLM), ("someone", "The engine", UNKNOWN)],
+    [
+        ("llamacpp", "llama.cpp", LLAMA_CPP),
+        ("vllm", "vLLM", VLLM),
+        ("sglang", "SGLang", SGLANG),
+        ("organization_owner", "LM Studio", LM_STUDIO),
+        ("someone", "The engine", UNKNOWN),
+    ],
 )
 async def test_an_engine_is_known_by_what_it_calls_itself(
     httpx_mock: HTTPXMock, owner: str, name: str, profile: Profile
@@ -222,13 +228,93 @@ async def test_an_engine_is_known_by_what_it_calls_itself(
     [
         ("https://api.openai.com/v1/", "OpenAI"),
         ("https://api.openai.com", "OpenAI"),
+        ("https://api.groq.com/openai/v1", "Groq"),
+        ("https://api.z.ai/api/coding/paas/v4", "Z.AI"),
+        ("https://api.moonshot.cn/v1", "Moonshot"),
         ("https://other.example/v1", None),
+        ("http://localhost:8000/v1", None),
     ],
 )
 def test_a_service_is_known_by_its_host(base_url: str, name: str | None) -> None:
     upstream = upstream_of(PROVIDERS["openai"], base_url=base_url, model="m")
     assert upstream.name == (name or "The engine")
-    assert upstream.profile is (PROVIDERS["openai"].profile if name else UNKNOWN)
+    assert upstream.profile.name == (name or "unknown")
+
+
+def test_a_provider_is_itself_at_any_address() -> None:
+    upstream = upstream_of(PROVIDERS["vllm"], base_url="http://gpu:9/v1", model="m")
+    assert (upstream.name, upstream.profile) == ("vLLM", VLLM)
+
+
+async def test_what_a_service_lists_does_not_rename_it(httpx_mock: HTTPXMock) -> None:
+    httpx_mock.add_response(json=models("m", owned_by="vllm"))
+    assert (await found("https://openrouter.ai/api/v1")).name == "OpenRouter"
+
+
+@pytest.mark.parametrize(
+    ("name", "listed"),
+    [
+        ("gemini-2.5-flash", "models/gemini-2.5-flash"),
+        ("deepseek/deepseek-v4:nitro", "deepseek/deepseek-v4"),
+        ("deepseek/deepseek-v4:free", "deepseek/deepseek-v4:free"),
+    ],
+)
+async def test_a_model_may_be_listed_under_another_form_of_its_name(
+    httpx_mock: HTTPXMock, name: str, listed: str
+) -> None:
+    httpx_mock.add_response(json=models(listed, context_length=1000))
+    upstream = await found("https://openrouter.ai/api/v1", model=name)
+    assert (upstream.model, upstream.window_tokens) == (name, 1000)
+
+
+async def test_another_tag_is_another_model(httpx_mock: HTTPXMock) -> None:
+    httpx_mock.add_response(json=models("qwen3"))
+    assert "has no model 'qwen3:8b'" in (await mistake(model="qwen3:8b")).what
+
+
+async def test_a_list_may_be_an_array(httpx_mock: HTTPXMock) -> None:
+    httpx_mock.add_response(json=models("m", context_length=1000)["data"])
+    assert (await found("https://api.together.xyz/v1")).window_tokens == 1000
+
+
+@pytest.mark.parametrize(
+    ("fields", "limit"),
+    [
+        ({"top_provider": {"max_completion_tokens": 8192}}, 8192),
+        ({"max_completion_tokens": 4096}, 4096),
+        ({"top_provider": {"max_completion_tokens": None}}, None),
+        ({}, None),
+    ],
+)
+async def test_the_longest_answer_is_what_the_engine_tells(
+    httpx_mock: HTTPXMock, fields: dict[str, Any], limit: int | None
+) -> None:
+    httpx_mock.add_response(json=models("m", **fields))
+    assert (await found()).max_output_tokens == limit
+
+
+@pytest.mark.parametrize(
+    ("model", "reasoning", "switch", "levels"),
+    [
+        ("new/model", {"mandatory": True}, None, OPENROUTER.effort_levels),
+        ("new/model", {"mandatory": False}, "reasoning", OPENROUTER.effort_levels),
+        ("deepseek/deepseek-r1", {"mandatory": False}, "reasoning", OPENROUTER.effort_levels),
+        ("new/model", {"mandatory": True, "supported_efforts": ["high", "odd", "low"]}, None, ("low", "high")),
+        ("new/model", {"supported_efforts": []}, "reasoning", ()),
+        ("new/model", None, "reasoning", OPENROUTER.effort_levels),
+    ],
+)
+async def test_what_openrouter_tells_of_thinking_is_surer_than_a_name(
+    httpx_mock: HTTPXMock, model: str, reasoning: Any, switch: str | None, levels: tuple[str, ...]
+) -> None:
+    httpx_mock.add_response(json=models(model, reasoning=reasoning))
+    profile = (await found("https://openrouter.ai/api/v1", model=model)).profile
+    assert (profile.thinking_switch, profile.effort_levels) == (switch, levels)
+
+
+async def test_many_models_are_not_all_told(httpx_mock: HTTPXMock) -> None:
+    httpx_mock.add_response(json=models(*(f"m{number}" for number in range(30))))
+    assert "m19 and 10 more (bridge models lists all)" in (await mistake(model="")).hint
 
 
 async def test_the_model_refines_the_profile(httpx_mock: HTTPXMock) -> None:
@@ -248,6 +334,8 @@ def test_the_model_refines_the_profile_where_nothing_was_asked() -> None:
         pytest.param({"meta": {"n_ctx": 8192, "n_ctx_train": 40960}}, 8192, id="llama.cpp"),
         pytest.param({"max_model_len": 32768}, 32768, id="vLLM"),
         pytest.param({"context_length": 131072}, 131072, id="OpenRouter"),
+        pytest.param({"context_window": 131072}, 131072, id="Groq"),
+        pytest.param({"max_context_length": 131072}, 131072, id="Mistral"),
         pytest.param({"meta": None, "max_model_len": None}, None, id="null"),
         pytest.param({"meta": {"n_ctx": "8192"}, "max_model_len": 0}, None, id="no numbers"),
         pytest.param({}, None, id="not told"),
