@@ -109,7 +109,10 @@ class Bridge:
             overlong = find_overlong(prepared.conversation, prompt_tokens, upstream.window_tokens)
             learn = partial(self._counter.learn, prepared.prompt)
             exchange = Exchange(call, answer, recorder, self.waiting, overlong, upstream.prices, learn)
-            await exchange.begin()
+            try:
+                await exchange.begin()
+            except PromptTooLongError as error:
+                raise self._with_numbers(error, prompt_tokens) from None
             yield exchange
 
     @property
@@ -194,12 +197,17 @@ class Bridge:
     def _explain_refusal(
         self, prompt_tokens: int, status: int, headers: Mapping[str, str], body: bytes, where: str
     ) -> BridgeError:
-        """Return the adapter's explanation, with numbers where the engine gives none."""
-        adapter, window_tokens = self.upstream.adapter, self.upstream.window_tokens
+        """Return the adapter's explanation."""
+        adapter = self.upstream.adapter
         if isinstance(adapter, Relay):
             error = adapter.explain_refusal(status, headers, body, where, self.upstream.profile)
         else:
             error = adapter.explain_refusal(status, headers, body, where)
-        if isinstance(error, PromptTooLongError) and not error.has_numbers and window_tokens is not None:
-            return PromptTooLongError(max(prompt_tokens, window_tokens + 1), window_tokens)
-        return error
+        return self._with_numbers(error, prompt_tokens) if isinstance(error, PromptTooLongError) else error
+
+    def _with_numbers(self, error: PromptTooLongError, prompt_tokens: int) -> PromptTooLongError:
+        """Return the error with numbers where the engine gave none: the client drops by them what it need not keep."""
+        window_tokens = self.upstream.window_tokens
+        if error.has_numbers or window_tokens is None:
+            return error
+        return PromptTooLongError(max(prompt_tokens, window_tokens + 1), window_tokens)

@@ -11,7 +11,7 @@ from enum import Enum
 
 from msgspec import Struct
 
-from claude_bridge.errors import UpstreamError
+from claude_bridge.errors import BridgeError
 
 
 class FinishReason(Enum):
@@ -86,7 +86,7 @@ class Finish(Struct, frozen=True):
 class Failure(Struct, frozen=True):
     """The engine reported an error in place of the rest."""
 
-    error: UpstreamError
+    error: BridgeError
 
 
 Delta = TextDelta | ThinkingDelta | ToolCallStart | ToolCallArguments | ToolCallEnd | UsageReport | Finish | Failure

@@ -7,14 +7,24 @@ make Claude Code compact. And a passing trouble must look passing, because a per
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
+from claude_bridge.conversion.refusals import (
+    LOADING_STATUS,
+    OVERLOADED_STATUS,
+    REFUSALS,
+    REFUSED_STATUS,
+    Refusal,
+    find_refusal,
+)
+from claude_bridge.conversion.retry_after import retry_after_s, wants_retry
+from claude_bridge.conversion.too_long import prompt_too_long
 from claude_bridge.errors import (
     BridgeError,
-    PromptTooLongError,
+    InvalidRequestError,
     UpstreamBrokenError,
     UpstreamError,
     UpstreamLoadingError,
@@ -26,67 +36,26 @@ from claude_bridge.wire.lenient import parse_any
 MAX_QUOTED_CHARS = 500
 
 # HTTP status of the engine -> status and type for the client, and whether to try again (None: the client decides).
+# What is missing here was refused for good where it is 4xx, and is the engine's own trouble else.
 _REFUSALS: dict[int, tuple[int, str, bool | None]] = {
-    400: (400, "invalid_request_error", False),
     401: (401, "authentication_error", False),
     402: (402, "billing_error", False),
     403: (403, "permission_error", False),
     404: (404, "not_found_error", False),
-    405: (404, "not_found_error", False),
     408: (504, "timeout_error", None),
     413: (413, "request_too_large", False),
-    415: (400, "invalid_request_error", False),
-    422: (400, "invalid_request_error", False),
+    424: (502, "api_error", None),  # Text Generation Inference: "Request failed during generation"
     429: (429, "rate_limit_error", None),
+    499: (502, "api_error", None),  # Ollama, nginx: somebody on the way gave up
+    503: (OVERLOADED_STATUS, "overloaded_error", None),
+    529: (OVERLOADED_STATUS, "overloaded_error", None),
 }
 
-# How engines say that the prompt does not fit. Groups: prompt tokens and window, where they are told.
-_TOO_LONG = [
-    # llama.cpp: "request (9031 tokens) exceeds the available context size (8192 tokens), try increasing it"
-    re.compile(
-        r"request \((?P<prompt>\d{1,12}) tokens\) exceeds the available context size \((?P<window>\d{1,12}) tokens\)"
-    ),
-    # OpenAI, vLLM: "maximum context length is 8192 tokens. However, you requested 9000 tokens (8500 in the messages,
-    # 500 in the completion)"
-    re.compile(
-        r"maximum context length is (?P<window>\d{1,12}) tokens?.*?\((?P<prompt>\d{1,12}) in the messages", re.DOTALL
-    ),
-    # OpenAI, vLLM, OpenRouter: "maximum context length is 8192 tokens. However, you requested about 9000 tokens"
-    re.compile(
-        r"maximum context length is (?P<window>\d{1,12}) tokens?.*?(?P<prompt>\d{1,12}) (?:input )?tokens", re.DOTALL
-    ),
-    # vLLM: "The decoder prompt (length 9000) is longer than the maximum model length of 8192"
-    re.compile(
-        r"prompt \(length (?P<prompt>\d{1,12})\) is longer than the maximum model length of (?P<window>\d{1,12})"
-    ),
-    # Gemini: "The input token count (9000) exceeds the maximum number of tokens allowed (8192)"
-    re.compile(
-        r"input token count \(?(?P<prompt>\d{1,12})\)? exceeds the maximum number of tokens allowed "
-        r"\(?(?P<window>\d{1,12})"
-    ),
-    # LM Studio: "Trying to keep the first 9000 tokens when context the overflows. However, the model is loaded
-    # with context length of only 4096 tokens"
-    re.compile(
-        r"keep the first (?P<prompt>\d{1,12}) tokens.*?context length of only (?P<window>\d{1,12}) tokens", re.DOTALL
-    ),
-    # xAI: "This model's maximum prompt length is 131072 but the request contains 150000 tokens."
-    re.compile(r"maximum prompt length is (?P<window>\d{1,12}) but the request contains (?P<prompt>\d{1,12}) tokens"),
-    # Text Generation Inference: "`inputs` tokens + `max_new_tokens` must be <= 4096. Given: 5000 `inputs` tokens and …"
-    re.compile(r"`max_new_tokens` must be <= (?P<window>\d{1,12})\. Given: (?P<prompt>\d{1,12}) `inputs` tokens"),
-    # Anthropic
-    re.compile(r"prompt is too long: (?P<prompt>\d{1,12}) tokens > (?P<window>\d{1,12})"),
-    # Ollama, Groq, SGLang, DeepSeek, Moonshot, Z.ai and others give no numbers, or not in this order
-    re.compile(
-        r"prompt is (?:longer than|too long)|context_length_exceeded|exceed_context_size|maximum context length"
-        r"|exceeds the (?:model's |available )?(?:maximum )?context|longer than the model's context length"
-        r"|reduce the length of the (?:messages|prompt|input)|input is too long"
-        r"|exceeded model token limit|prompt exceeds max length|input token length too long"
-        r"|but model only supports up to|input tokens exceed the configured limit|context exceeds your deployment",
-        re.IGNORECASE,
-    ),
-]
+_CLIENTS_OWN = ("temperature", "top_p", "top_k", "stop")
+"""Fields that an engine gets as the client gave them, and with the client's own names."""
 
-_LOADING = re.compile(r"loading model|model is (?:still )?loading|is currently loading", re.IGNORECASE)
+_RETRY_AFTER_S = {LOADING_STATUS: 2.0, OVERLOADED_STATUS: 2.0}
+"""How long to wait where the engine does not tell."""
 
 # Keys by their makers' prefixes, tokens in headers, JSON web tokens, and passwords in URLs.
 _SECRET = re.compile(
@@ -95,11 +64,16 @@ _SECRET = re.compile(
 )
 
 
-def explain_refusal(status: int, headers: Mapping[str, str], body: bytes, upstream: str) -> BridgeError:
-    """Return the error for an engine's answer that is no 2xx. ``upstream`` names the engine and its URL."""
+def explain_refusal(
+    status: int, headers: Mapping[str, str], body: bytes, upstream: str, rows: Sequence[Refusal] = REFUSALS
+) -> BridgeError:
+    """Return the error for an engine's answer that is no 2xx.
+
+    ``upstream`` names the engine and its URL; ``rows`` are the wordings to look for.
+    """
     document = _json_or_none(body)
     words = refusal_words(body)
-    if status in (400, 413, 422, 500) and (too_long := _prompt_too_long(words, document)):
+    if status in (400, 413, 422, 429, 500) and (too_long := prompt_too_long(words, document)):
         return too_long
     if 300 <= status < 400:
         where = quote(headers.get("location", "elsewhere"))
@@ -109,7 +83,13 @@ def explain_refusal(status: int, headers: Mapping[str, str], body: bytes, upstre
             error_type="api_error",
             should_retry=False,
         )
-    return _refusal(status, words, upstream, _retry_after_s(headers))
+    if status in (400, 422) and _refused_field(document) in _CLIENTS_OWN:
+        return InvalidRequestError(f"{upstream} answered {status}: {quote(words)}")
+    error = _refusal(status, words, upstream, retry_after_s(headers, words), rows)
+    wanted = wants_retry(headers)
+    if wanted is not None:
+        error.should_retry = wanted
+    return error
 
 
 def refusal_words(body: bytes) -> str:
@@ -118,32 +98,49 @@ def refusal_words(body: bytes) -> str:
     return error_words(document) if document is not None else _plain_text(body)
 
 
-def explain_error_object(error: Any, upstream: str) -> UpstreamError:  # noqa: ANN401 - engines put any JSON there
+def explain_error_object(
+    error: Any,  # noqa: ANN401 - engines put any JSON there
+    upstream: str,
+    rows: Sequence[Refusal] = REFUSALS,
+) -> BridgeError:
     """Return the error for an error object that came in place of an answer, with the HTTP status already spent."""
+    if isinstance(error, list) and len(error) == 1:
+        error = error[0].get("error", error[0]) if isinstance(error[0], dict) else error[0]  # Gemini
     words = error_words({"error": error})
-    if too_long := _prompt_too_long(words, {"error": error}):
-        return UpstreamRefusedError(too_long.message, status=400, error_type=too_long.error_type)
+    if too_long := prompt_too_long(words, {"error": error}):
+        return too_long
     status = _status_in(error)
-    if status is not None and status != 500:
-        return _refusal(status, words, upstream, None)
-    return UpstreamBrokenError(f"{upstream} reported an error: {quote(words) or '(no explanation)'}")
+    return _refusal(None if status == 500 else status, words, upstream, retry_after_s({}, words), rows)
 
 
-def _refusal(status: int, words: str, upstream: str, retry_after_s: float | None) -> UpstreamError:
+def _refusal(
+    status: int | None, words: str, upstream: str, wait_s: float | None, rows: Sequence[Refusal]
+) -> UpstreamError:
     """Return what a status and the words beside it mean, for an answer and for an error inside one alike."""
     quoted = quote(words) or "(no explanation)"
-    if status == 503 and _LOADING.search(words):
-        wait = 2.0 if retry_after_s is None else retry_after_s
-        return UpstreamLoadingError(f"{upstream} is still loading its model.", retry_after_s=wait)
-    if status in (503, 529):
-        return UpstreamOverloadedError(f"{upstream} is overloaded: {quoted}", retry_after_s=retry_after_s)
-    told_status, error_type, should_retry = _REFUSALS.get(status, (502, "api_error", None))
+    said = f"{upstream} answered {status}: {quoted}" if status else f"{upstream} reported an error: {quoted}"
+    found = find_refusal(rows, status, words)
+    if found is not None:
+        row, advice = found
+        told_status, error_type, should_retry = row.status, row.error_type, row.should_retry
+        said = f"{said.rstrip('.')}. {advice}" if advice else said
+    elif status is None or not 400 <= status < 500:
+        told_status, error_type, should_retry = _REFUSALS.get(status or 0, (502, "api_error", None))
+    else:
+        told_status, error_type, should_retry = _REFUSALS.get(status, (REFUSED_STATUS, "invalid_request_error", False))
+    wait_s = _RETRY_AFTER_S.get(told_status) if wait_s is None else wait_s
+    if told_status == LOADING_STATUS:
+        return UpstreamLoadingError(f"{upstream} is still loading its model.", retry_after_s=wait_s)
+    if told_status == OVERLOADED_STATUS:
+        return UpstreamOverloadedError(said, retry_after_s=wait_s)
+    if told_status == UpstreamBrokenError.status and status is None and should_retry is None:
+        return UpstreamBrokenError(said)
     return UpstreamRefusedError(
-        f"{upstream} answered {status}: {quoted}",
+        said,
         status=told_status,
         error_type=error_type,
         should_retry=should_retry,
-        retry_after_s=retry_after_s,
+        retry_after_s=wait_s if should_retry is not False else None,
     )
 
 
@@ -153,6 +150,13 @@ def _status_in(error: Any) -> int | None:  # noqa: ANN401 - as above
     if isinstance(code, str) and re.fullmatch(r"[45]\d\d", code):
         return int(code)
     return code if isinstance(code, int) and 400 <= code < 600 else None
+
+
+def _refused_field(document: Any) -> str | None:  # noqa: ANN401 - as above
+    """Return the field of the request that an engine names as the wrong one, as OpenAI does."""
+    error = document.get("error") if isinstance(document, dict) else None
+    field = error.get("param") if isinstance(error, dict) else None
+    return field if isinstance(field, str) else None
 
 
 def explain_no_json(body: bytes, upstream: str) -> UpstreamError:
@@ -171,29 +175,10 @@ def quote(words: str) -> str:
     return line if len(line) <= MAX_QUOTED_CHARS else line[: MAX_QUOTED_CHARS - 1] + "…"
 
 
-def _prompt_too_long(words: str, document: Any) -> PromptTooLongError | None:  # noqa: ANN401 - any JSON
-    error = document.get("error") if isinstance(document, dict) else None
-    if (
-        isinstance(error, dict)
-        and isinstance(error.get("n_prompt_tokens"), int)
-        and isinstance(error.get("n_ctx"), int)
-    ):
-        return PromptTooLongError(error["n_prompt_tokens"], error["n_ctx"])  # llama.cpp
-    for pattern in _TOO_LONG:
-        if match := pattern.search(words):
-            numbers = match.groupdict()
-            if not numbers:
-                return PromptTooLongError(None, None)
-            prompt, window = int(numbers["prompt"]), int(numbers["window"])
-            if prompt < window // 2:
-                return None  # it is max_tokens that does not fit, and compacting would not help
-            # Where the limit on the answer is counted in, the first number may be the smaller one.
-            return PromptTooLongError(max(prompt, window + 1), window)
-    return None
-
-
 def error_words(document: Any) -> str:  # noqa: ANN401 - any JSON
     """Return all that an error document says, whichever of the common shapes it has."""
+    if isinstance(document, list) and len(document) == 1:
+        document = document[0]  # Gemini
     error = document.get("error") or document if isinstance(document, dict) else document
     if isinstance(error, str):
         return _quoted_words(error)
@@ -202,7 +187,9 @@ def error_words(document: Any) -> str:  # noqa: ANN401 - any JSON
     said = [error.get("message"), error.get("detail"), document.get("message"), document.get("detail")]
     texts = [text for text in said if isinstance(text, str)]
     words = next(filter(None, texts), "")
-    code = error.get("code") or error.get("type")
+    code = error.get("code")
+    if not code or (isinstance(code, str) and code.isdigit()):  # Mistral numbers its errors
+        code = error.get("type") or code
     metadata = error.get("metadata")
     raw = metadata.get("raw") if isinstance(metadata, dict) else None  # OpenRouter: the provider's own words
     parts = [words or msgspec.json.encode(error).decode(), raw if isinstance(raw, str) else ""]
@@ -227,11 +214,3 @@ def _json_or_none(body: bytes) -> Any:  # noqa: ANN401 - any JSON
 def _plain_text(body: bytes) -> str:
     text = body[:4000].decode("utf-8", "replace")
     return re.sub(r"<[^>]*>", " ", text) if "<" in text else text
-
-
-def _retry_after_s(headers: Mapping[str, str]) -> float | None:
-    try:
-        wait_s = float(headers["retry-after"])
-    except (KeyError, ValueError):
-        return None
-    return max(0.0, wait_s) if wait_s < float("inf") else None  # "inf" and "nan" are floats too

@@ -201,7 +201,10 @@ class AnswerDelta(Struct, frozen=True):
 
 
 class Choice(Struct, frozen=True):
-    """One alternative of the answer; we only ask for one. ``usage`` is where Moonshot puts it in a stream."""
+    """One alternative of the answer; we only ask for one.
+
+    ``usage`` is where Moonshot puts it in a stream, ``error`` where OpenRouter may tell why an answer broke off.
+    """
 
     index: int | None = None
     delta: AnswerDelta | None = None
@@ -209,6 +212,7 @@ class Choice(Struct, frozen=True):
     text: str | None = None
     finish_reason: str | None = None
     usage: CompletionUsage | None = None
+    error: Any = None
 
 
 class PromptTokensDetails(Struct, frozen=True):

@@ -97,6 +97,10 @@ class SseDecoder:
                 self._event = b""
             elif line.startswith(b"event:"):
                 self._event = line[6:].strip()
+            elif line.startswith(b"error:"):  # llama.cpp before 2025-08
+                self._event = b"error"
+                self._data.append(line[6:].strip())
+                self._data_bytes += len(line) + _LINE_COST_BYTES
             elif line == b"data":
                 self._data.append(b"")
                 self._data_bytes += _LINE_COST_BYTES

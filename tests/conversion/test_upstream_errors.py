@@ -20,7 +20,6 @@ from claude_bridge.errors import (
     BridgeError,
     PromptTooLongError,
     UpstreamBrokenError,
-    UpstreamError,
     UpstreamLoadingError,
     UpstreamOverloadedError,
     UpstreamRefusedError,
@@ -178,18 +177,18 @@ def test_max_tokens_that_do_not_fit_are_no_long_prompt() -> None:
 @pytest.mark.parametrize(
     ("status", "told", "error_type", "should_retry"),
     [
-        (400, 400, "invalid_request_error", False),
+        (400, 424, "invalid_request_error", False),
         (401, 401, "authentication_error", False),
         (402, 402, "billing_error", False),
         (403, 403, "permission_error", False),
         (404, 404, "not_found_error", False),
         (408, 504, "timeout_error", None),
         (413, 413, "request_too_large", False),
-        (422, 400, "invalid_request_error", False),
+        (422, 424, "invalid_request_error", False),
         (429, 429, "rate_limit_error", None),
         (500, 502, "api_error", None),
         (502, 502, "api_error", None),
-        (418, 502, "api_error", None),
+        (418, 424, "invalid_request_error", False),
     ],
 )
 def test_a_status_keeps_its_meaning(status: int, told: int, error_type: str, should_retry: bool | None) -> None:
@@ -246,7 +245,7 @@ WORDS: dict[str, tuple[Any, str]] = {
         '{"detail":[{"loc":["body"],"msg":"missing"}]}',
     ),
     "message beside a null error": ({"error": None, "message": "m"}, "m"),
-    "list": ([1], "[1]"),
+    "list": ([1, 2], "[1,2]"),
     "string": ("no", "no"),
     "empty": (b"", "(no explanation)"),
     "html": (b"<html><body><h1>Not&nbsp;here</h1></body></html>", "Not&nbsp;here"),
@@ -303,14 +302,15 @@ def test_a_quotation_is_one_short_line() -> None:
     assert len(_refused(500, b"y" * 1_000_000).message) < 600
 
 
-OBJECTS: dict[str, tuple[Any, type[UpstreamError], int]] = {
+OBJECTS: dict[str, tuple[Any, type[BridgeError], int]] = {
     "llama.cpp": ({"code": 500, "message": "m", "type": "server_error"}, UpstreamBrokenError, 502),
     "rate limit": ({"code": 429, "message": "m"}, UpstreamRefusedError, 429),
     "rate limit in digits": ({"code": "429", "message": "m"}, UpstreamRefusedError, 429),
     "overloaded": ({"code": 503, "message": "m"}, UpstreamOverloadedError, 529),
     "loading": ({"code": 503, "message": "Loading model"}, UpstreamLoadingError, 503),
     "no key": ({"code": 401, "message": "m"}, UpstreamRefusedError, 401),
-    "too long": ({"message": "prompt is too long"}, UpstreamRefusedError, 400),
+    "too long": ({"message": "prompt is too long"}, PromptTooLongError, 400),
+    "refused": ({"code": 400, "message": "m"}, UpstreamRefusedError, 424),
     "code in words": ({"code": "server_error", "message": "m"}, UpstreamBrokenError, 502),
     "string": ("m", UpstreamBrokenError, 502),
     "number": (5, UpstreamBrokenError, 502),
@@ -329,7 +329,7 @@ OBJECTS: dict[str, tuple[Any, type[UpstreamError], int]] = {
 
 
 @pytest.mark.parametrize(("error", "kind", "status"), OBJECTS.values(), ids=OBJECTS.keys())
-def test_an_error_object_means_what_its_code_says(error: Any, kind: type[UpstreamError], status: int) -> None:
+def test_an_error_object_means_what_its_code_says(error: Any, kind: type[BridgeError], status: int) -> None:
     explained = explain_error_object(error, "Engine")
     assert type(explained) is kind
     assert explained.status == status

@@ -14,13 +14,13 @@ TOO_LONG = "request (9031 tokens) exceeds the available context size (8192 token
 
 ROWS: dict[str, tuple[Reply, int, str, dict[str, str | None], str]] = {
     # the engine's answer; our status and type; headers that we must send (None: must not); words
-    "400": (refusal(400, "bad field"), 400, "invalid_request_error", {"x-should-retry": "false"}, "bad field"),
+    "400": (refusal(400, "bad field"), 424, "invalid_request_error", {"x-should-retry": "false"}, "bad field"),
     "401": (refusal(401, "bad key"), 401, "authentication_error", {"x-should-retry": "false"}, "bad key"),
     "402": (refusal(402, "no credit"), 402, "billing_error", {"x-should-retry": "false"}, "no credit"),
     "403": (refusal(403, "not you"), 403, "permission_error", {"x-should-retry": "false"}, "not you"),
     "404": (refusal(404, "no model"), 404, "not_found_error", {"x-should-retry": "false"}, "no model"),
     "413": (refusal(413, "too big"), 413, "request_too_large", {"x-should-retry": "false"}, "too big"),
-    "422": (refusal(422, "bad role"), 400, "invalid_request_error", {"x-should-retry": "false"}, "bad role"),
+    "422": (refusal(422, "bad role"), 424, "invalid_request_error", {"x-should-retry": "false"}, "bad role"),
     "429": (
         refusal(429, "slow down", headers={"retry-after": "7"}),
         429, "rate_limit_error", {"retry-after": "7", "x-should-retry": None}, "slow down",
@@ -28,7 +28,9 @@ ROWS: dict[str, tuple[Reply, int, str, dict[str, str | None], str]] = {
     "429 without a time": (refusal(429, "slow down"), 429, "rate_limit_error", {"retry-after": None}, "slow down"),
     "500": (refusal(500, "oops"), 502, "api_error", {"x-should-retry": None}, "oops"),
     "500 without words": ([*json_document({}, status=500)], 502, "api_error", {}, "answered 500"),
-    "503": (refusal(503, "queue full"), 529, "overloaded_error", {"x-should-retry": None}, "queue full"),
+    "503": (
+        refusal(503, "queue full"), 529, "overloaded_error", {"x-should-retry": None, "retry-after": "2"}, "queue full",
+    ),
     "503 loading": (refusal(503, "Loading model"), 503, "overloaded_error", {"retry-after": "2"}, "still loading"),
     "529": (refusal(529, "busy"), 529, "overloaded_error", {}, "busy"),
     "prompt too long": (

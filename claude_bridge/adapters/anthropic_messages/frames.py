@@ -10,7 +10,7 @@ from msgspec import Raw, Struct
 from claude_bridge.conversion.deltas import UsageReport
 from claude_bridge.conversion.tokens import token_count
 from claude_bridge.conversion.upstream_errors import explain_error_object
-from claude_bridge.errors import UpstreamBrokenError, UpstreamError, UpstreamRefusedError
+from claude_bridge.errors import BridgeError, UpstreamBrokenError, UpstreamRefusedError
 from claude_bridge.wire.lenient import parse_any
 
 
@@ -80,7 +80,7 @@ _STATUS_OF_TYPE = {
 }
 
 
-def explain_error_event(error: object, upstream: str) -> UpstreamError:
+def explain_error_event(error: object, upstream: str) -> BridgeError:
     """Return the error that an engine told within a stream; a type of Anthropic's stays as it is."""
     explained = explain_error_object(error, upstream)
     kind = error.get("type") if isinstance(error, dict) else None

@@ -21,7 +21,7 @@ from claude_bridge.conversion.deltas import (
 from claude_bridge.conversion.json_text import arguments_text
 from claude_bridge.conversion.tokens import token_count
 from claude_bridge.conversion.upstream_errors import explain_no_json
-from claude_bridge.errors import UpstreamBrokenError, UpstreamError
+from claude_bridge.errors import BridgeError, UpstreamBrokenError
 from claude_bridge.wire import ollama
 from claude_bridge.wire.ndjson import MAX_LINE_BYTES, NdjsonDecoder
 
@@ -150,7 +150,7 @@ class OllamaStreamDecoder:
         out.append(_usage(chunk))
         out.append(Finish(_FINISH_REASONS.get(reason, FinishReason.STOP)))
 
-    def _fail(self, error: UpstreamError, out: list[Delta]) -> None:
+    def _fail(self, error: BridgeError, out: list[Delta]) -> None:
         self.done = True
         out.append(Failure(error))
 

@@ -19,7 +19,7 @@ from claude_bridge.conversion.deltas import (
 from claude_bridge.conversion.json_text import arguments_text, is_json
 from claude_bridge.conversion.tokens import token_count
 from claude_bridge.conversion.upstream_errors import explain_error_object, explain_no_json
-from claude_bridge.errors import UpstreamBrokenError, UpstreamError
+from claude_bridge.errors import BridgeError, UpstreamBrokenError
 from claude_bridge.wire import openai
 from claude_bridge.wire.lenient import parse_any
 from claude_bridge.wire.sse import MAX_FRAME_BYTES, SseDecoder, SseFrame
@@ -119,7 +119,7 @@ class ChatStreamDecoder:
         try:
             chunk = openai.parse_chunk(payload)
         except msgspec.DecodeError:
-            self._fail(explain_no_json(payload, self._upstream), out)
+            self._fail(_explain_no_object(payload, self._upstream), out)
             return
         if frame.event == b"error" or chunk.object == "error":  # the latter is vLLM's
             self._fail(explain_error_object(chunk.error or parse_any(payload), self._upstream), out)
@@ -130,7 +130,7 @@ class ChatStreamDecoder:
         try:
             response = openai.parse_chunk(document)
         except msgspec.DecodeError:
-            self._fail(explain_no_json(document, self._upstream), out)
+            self._fail(_explain_no_object(document, self._upstream), out)
             return
         if response.choices is None:
             self._fail(explain_error_object(response.error or parse_any(document), self._upstream), out)
@@ -145,13 +145,15 @@ class ChatStreamDecoder:
             out += self._calls.nameless()
             out.append(finish)
 
-    def _fail(self, error: UpstreamError, out: list[Delta]) -> None:
+    def _fail(self, error: BridgeError, out: list[Delta]) -> None:
         self.done = True
         out.append(Failure(error))
 
     def _take_chunk(self, chunk: openai.Chunk, out: list[Delta]) -> None:
         error = chunk.error or (chunk.x_groq.error if chunk.x_groq else None)
         if error:
+            if chunk.usage is not None:  # OpenRouter: what came so far is paid for
+                out.append(_usage(chunk.usage, None))
             self._fail(explain_error_object(error, self._upstream), out)
             return
         for choice in chunk.choices or ():
@@ -165,6 +167,9 @@ class ChatStreamDecoder:
                 self._take_delta(added, out)
             elif choice.text:
                 out.append(TextDelta(choice.text))
+            if choice.error:
+                self._fail(explain_error_object(choice.error, self._upstream), out)
+                return
             if choice.finish_reason in _BREAKDOWNS:
                 words = f"{self._upstream} broke off its answer (finish reason: {choice.finish_reason})."
                 self._fail(UpstreamBrokenError(words), out)
@@ -200,6 +205,14 @@ class ChatStreamDecoder:
         function = fragment.function or openai.FunctionFragment()
         arguments = arguments_text(function.arguments)
         self._calls.take(fragment.index, fragment.id or "", function.name or "", arguments, out)
+
+
+def _explain_no_object(payload: bytes, upstream: str) -> BridgeError:
+    """Return the error for what is no JSON object: Gemini's errors are lists of one, proxies send pages and words."""
+    try:
+        return explain_error_object(parse_any(payload), upstream)
+    except msgspec.DecodeError:
+        return explain_no_json(payload, upstream)
 
 
 def _deltas_of_parts(parts: list[Any]) -> list[Delta]:

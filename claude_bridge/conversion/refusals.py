@@ -1,0 +1,195 @@
+"""What the errors of engines mean, row by row: how each is worded, how the client is told, and what to do about it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from msgspec import Struct
+
+REFUSED_STATUS = 424
+"""Failed Dependency: an engine refused what it was sent, and would refuse it again.
+
+Claude Code 2.1.330 sends a request that got 400 or 422 up to six times, with one feature less each time; 403 it calls
+a failed login, 404 a wrong model, 413 too many images, and to 5xx it adds that it is temporary. After 424 it shows the
+words as they are and stops, and so do the SDKs. Anthropic's documentation gives invalid_request_error for other 4xx.
+"""
+
+LOADING_STATUS, OVERLOADED_STATUS = 503, 529
+
+IN_ANSWER = 0
+"""In place of an HTTP status: the error came inside an answer, and told none."""
+
+
+class Refusal(Struct, frozen=True, kw_only=True):
+    """One error of engines: how it is worded, how the client is told, and the next step for the user.
+
+    ``at`` are the HTTP statuses with which the words mean this, IN_ANSWER among them; None: any. ``advice`` may hold
+    {model}, where ``words`` has a group of that name. ``should_retry`` None leaves it to the client.
+    """
+
+    words: re.Pattern[str]
+    at: frozenset[int] | None = None
+    status: int = REFUSED_STATUS
+    error_type: str = "invalid_request_error"
+    should_retry: bool | None = False
+    advice: str = ""
+
+
+def find_refusal(rows: Iterable[Refusal], status: int | None, words: str) -> tuple[Refusal, str] | None:
+    """Return the first row that fits, with its advice; ``status`` None: the error came inside an answer."""
+    for row in rows:
+        if (row.at is None or (status or IN_ANSWER) in row.at) and (match := row.words.search(words)):
+            return row, row.advice.format_map(match.groupdict())
+    return None
+
+
+def _words(*wordings: str) -> re.Pattern[str]:
+    return re.compile("|".join(wordings), re.IGNORECASE)
+
+
+_BROKEN = frozenset({IN_ANSWER, 498, 500, 501, 502, 503, 504, 529})
+
+REFUSALS = (
+    # --- whose bill, whose key --------------------------------------------------------------------------------
+    Refusal(
+        # OpenAI (429), xAI (403, 429), DeepSeek and OpenRouter (402), Fireworks (412): no waiting helps. Gemini's
+        # "exceeded your current quota" is a limit of tokens a minute, and has no such code.
+        words=_words(
+            r"insufficient_quota",
+            r"insufficient (?:balance|credits|funds)",
+            r"used all available credits",
+            r"doesn't have any credits",
+            r"requires more credits",
+            r"reach(?:ed|ing) (?:its|the|your) monthly spending limit",
+            r"credit limit exceeded",
+        ),
+        status=402,
+        error_type="billing_error",
+        advice="The account at the provider has nothing left to spend.",
+    ),
+    Refusal(
+        # Gemini and xAI answer 400 to a wrong key.
+        words=_words(r"API[ _]key not valid", r"API key expired", r"Incorrect API key", r"invalid[ _]api[ _]key"),
+        at=frozenset({400, 403}),
+        status=401,
+        error_type="authentication_error",
+    ),
+    Refusal(
+        words=_words(
+            r"location is not supported",
+            r"unsupported_country",
+            r"country, region, or territory not supported",
+            r"organization_restricted",
+        ),
+        at=frozenset({400, 403}),
+        status=403,
+        error_type="permission_error",
+    ),
+    # --- which model ------------------------------------------------------------------------------------------
+    Refusal(
+        # OpenRouter: the model is there, but nobody serves it as asked. As 404 the client would call it unknown.
+        words=_words(r"no endpoints found that support", r"no endpoints found matching", r"no allowed providers"),
+        advice="Choose another model, or other providers and privacy settings at OpenRouter.",
+    ),
+    Refusal(
+        words=_words(r"no models? loaded", r"please load a model"),
+        at=frozenset({400, 404}),
+        advice="Load a model in LM Studio, or with: lms load",
+    ),
+    Refusal(
+        words=_words(
+            r"model_not_found",
+            r"model_decommissioned",
+            r"model_not_available",
+            r"is not a valid model id",
+            r"model not exist",
+            r"invalid_model\b",
+            r"no endpoints found for",
+            r"model not found",
+            r"the model [`'\"].{1,200}[`'\"] does not exist",
+        ),
+        at=frozenset({IN_ANSWER, 400, 404, 410, 422}),
+        status=404,
+        error_type="not_found_error",
+    ),
+    # --- what passes by itself --------------------------------------------------------------------------------
+    Refusal(
+        words=_words(r"loading model", r"model is (?:still )?loading", r"is currently loading", r"scaling[ _]up"),
+        at=_BROKEN | {425, 429},
+        status=LOADING_STATUS,
+        error_type="overloaded_error",
+        should_retry=None,
+    ),
+    Refusal(
+        words=_words(
+            r"overloaded",
+            r"over capacity",
+            r"capacity exceeded",
+            r"too busy",
+            r"queue is full",
+            r"no (?:available )?slots?(?: available)?\b",
+            r"maximum pending requests",
+            r"resource_exhausted",
+        ),
+        at=_BROKEN,
+        status=OVERLOADED_STATUS,
+        error_type="overloaded_error",
+        should_retry=None,
+    ),
+    Refusal(
+        # What the model wrote made no sense to the engine; it may write something else the next time.
+        words=_words(r"tool_use_failed", r"failed to parse input at pos", r"failed to parse tool call"),
+        status=502,
+        error_type="api_error",
+        should_retry=None,
+        advice="The engine could not read the model's own tool call.",
+    ),
+    # --- how the engine was started ---------------------------------------------------------------------------
+    Refusal(
+        words=_words(r"--enable-auto-tool-choice", r"--tool-call-parser"),
+        advice="Start vLLM with --enable-auto-tool-choice and the --tool-call-parser of the model.",
+    ),
+    Refusal(words=_words(r"requires? --jinja", r"with `?--jinja"), advice="Start llama.cpp's server with --jinja."),
+    Refusal(
+        words=_words(
+            r"image input is not supported",
+            r"is not a multimodal model",
+            r"at most 0 image",
+            r"does not support image",
+            r"support image input",
+            r"does not support vision",
+        ),
+        advice="The model can't see images: leave them out, or choose one that can.",
+    ),
+    Refusal(
+        words=_words(r"failed to (?:parse|initialize) (?:grammar|samplers)", r"grammar .{0,80}(?:invalid|too complex)"),
+        advice="A tool's schema is more than the engine's grammar can take.",
+    ),
+    Refusal(
+        words=_words(r"system message must be at the beginning", r"roles must alternate", r"raise_exception", r"jinja"),
+        advice="The model's chat template does not take this conversation: update the engine, or give it another one.",
+    ),
+    Refusal(
+        words=_words(
+            r"max(?:_completion|_new)?_tokens['\"`]?(?: or '\w+')? (?:is too large|value)",
+            r"invalid max_tokens",
+            r"max_tokens.{0,60}(?:less than or equal|at most|exceeds)",
+        ),
+        advice="Give the bridge the model's limit: --max-tokens N",
+    ),
+    Refusal(
+        # vLLM answers nothing any more until it is started again.
+        words=_words(r"EngineCore encountered", r"EngineDeadError", r"engine (?:loop |process )?(?:is dead|has died)"),
+        status=502,
+        error_type="api_error",
+        advice="The engine has died: its log says why. Start it again.",
+    ),
+    Refusal(
+        words=_words(r"out of memory", r"cuda error", r"insufficient system resources", r"requires more system memory"),
+        status=502,
+        error_type="api_error",
+        advice="The engine's memory did not suffice: take a smaller window or a smaller model.",
+    ),
+)
+"""Every engine's own words that mean something else than their status, or for which there is advice; first fit wins."""
