@@ -11,10 +11,11 @@ import msgspec
 from claude_bridge.adapters import ADAPTERS, profiles
 from claude_bridge.adapters.base import OutgoingRequest, TokenLimits
 from claude_bridge.adapters.profiles import OLLAMA, UNKNOWN
-from claude_bridge.conversion.answer import AnswerStream, Repair
+from claude_bridge.conversion.answer import AnswerStream
 from claude_bridge.conversion.fold import Fold
 from claude_bridge.conversion.losses import Loss
 from claude_bridge.conversion.profile import Profile
+from claude_bridge.conversion.repairs import Repair
 from claude_bridge.conversion.request import fit_request
 from claude_bridge.errors import UpstreamError
 from claude_bridge.wire.anthropic import CountTokensRequest, Message, MessagesRequest, StreamEvent

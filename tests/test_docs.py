@@ -170,7 +170,7 @@ def _rows(text: str) -> Iterator[tuple[list[str], list[str]]]:
 
 
 def _cells(line: str) -> list[str]:
-    return [cell.strip() for cell in line.strip("|").split("|")]
+    return [cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip("|"))]
 
 
 CONVERSIONS = {

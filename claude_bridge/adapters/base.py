@@ -11,10 +11,10 @@ from typing import Protocol, runtime_checkable
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from claude_bridge.conversion.answer import Repair
 from claude_bridge.conversion.deltas import Delta, UsageReport
 from claude_bridge.conversion.losses import Loss
 from claude_bridge.conversion.profile import Profile
+from claude_bridge.conversion.repairs import Repair
 from claude_bridge.conversion.request import FitRequest
 from claude_bridge.errors import BridgeError
 from claude_bridge.wire.anthropic import CountTokensRequest, MessagesRequest, Piece

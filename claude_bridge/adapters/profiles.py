@@ -31,12 +31,14 @@ OPENAI = Profile(
     has_parallel_switch=True,
     user_field="user",
     session_field="prompt_cache_key",
+    prints_calls=False,
 )
 
 ANTHROPIC = Profile(
     name="Anthropic",
     evidence="Anthropic's API reference: nothing of its own API is to be mended",
     messages=MessagesProfile(is_anthropic=True),
+    prints_calls=False,
 )
 
 OPENROUTER = Profile(
@@ -102,6 +104,7 @@ GEMINI = Profile(
     "(cursor-byok#112); no JSON beside tools (ai-manus#101); thought signatures, and the word that stands for none",
     structured_beside_tools=False,
     effort_levels=("low", "medium", "high"),
+    prints_calls=False,
 )
 
 XAI = Profile(
@@ -112,6 +115,7 @@ XAI = Profile(
     has_strict=True,
     has_parallel_switch=True,
     user_field="user",
+    prints_calls=False,
 )
 
 TOGETHER = Profile(

@@ -95,6 +95,8 @@ class Profile(Struct, frozen=True, kw_only=True):
     """Whether ``stream_options`` is known; without it the usage comes unasked."""
     asks_for_cache: bool = False
     """Whether the prompt is only cached if ``cache_control`` asks for it."""
+    prints_calls: bool = True
+    """Whether tool calls may arrive as text: the engine's parser is off, or misses what its models write."""
     compiles_grammar: bool = False
     """Whether tool schemas become a grammar, which some keywords break."""
     ignores_model_name: bool = False

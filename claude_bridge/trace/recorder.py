@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 
-from claude_bridge.conversion.answer import Repair
 from claude_bridge.conversion.compaction import Overlong
 from claude_bridge.conversion.deltas import UsageReport
 from claude_bridge.conversion.fold import Fold
 from claude_bridge.conversion.losses import Loss
+from claude_bridge.conversion.repairs import Repair
 from claude_bridge.errors import BridgeError
 from claude_bridge.trace import events
 from claude_bridge.trace.bus import Bus

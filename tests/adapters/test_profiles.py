@@ -18,7 +18,14 @@ from claude_bridge.attachments.public_web import WebDocument
 from claude_bridge.conversion.assembler import UNSIGNED
 from claude_bridge.conversion.profile import Family, Profile
 from claude_bridge.conversion.tool_names import engine_name
-from claude_bridge.wire.anthropic import DocumentBlock, ImageBlock, MessagesRequest, TextBlock, ThinkingBlock
+from claude_bridge.wire.anthropic import (
+    DocumentBlock,
+    ImageBlock,
+    MessagesRequest,
+    TextBlock,
+    ThinkingBlock,
+    ToolUseBlock,
+)
 from tests.dialogues import OLLAMA_CHAT, a_request, answered, chunk, folded, sent, sent_body, sse
 from tests.pdfs import as_base64, pdf
 
@@ -421,9 +428,8 @@ def test_has_parallel_switch() -> None:
     without, having = _both(request, has_parallel_switch=True)
     assert "parallel_tool_calls" not in without
     assert having["parallel_tool_calls"] is False
-    assert (_losses(request), _losses(request, has_parallel_switch=True)) == (
-        ["$.tool_choice.disable_parallel_tool_use"],
-        [],
+    assert (_losses(request), _losses(request, has_parallel_switch=True)) == ([], []), (
+        "the bridge holds the engine to it"
     )
 
 
@@ -457,6 +463,14 @@ def test_session_field(field: str) -> None:
     assert first[field] != second[field]
     assert first == sent_body(of_session, _with(session_field=field)) | {}
     assert field not in sent_body(a_request(metadata={"user_id": "someone"}), _with(session_field=field))
+
+
+def test_prints_calls() -> None:
+    request = a_request(tools=[TOOL])
+    said = sse(chunk(content=f'<tool_call>{{"name": "{TOOL["name"]}", "arguments": {{}}}}</tool_call>'), chunk("stop"))
+    never, perhaps = (folded(answered([said], request, profile=_with(prints_calls=on))) for on in (False, True))
+    assert [type(block) for block in never.content] == [TextBlock]
+    assert [type(block) for block in perhaps.content] == [ToolUseBlock]
 
 
 def test_compiles_grammar() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from claude_bridge.adapters.profiles import UNKNOWN
-from claude_bridge.conversion.answer import AnswerStream, Repair
+from claude_bridge.conversion.answer import AnswerStream
 from claude_bridge.conversion.deltas import (
     Delta,
     Failure,
@@ -23,6 +23,7 @@ from claude_bridge.conversion.deltas import (
     ToolCallStart,
     UsageReport,
 )
+from claude_bridge.conversion.repairs import Repair
 from claude_bridge.conversion.tool_names import engine_name
 from claude_bridge.errors import UpstreamBrokenError
 from claude_bridge.wire.anthropic import ErrorEvent, MessagesRequest, StreamEvent, TextBlock, ToolUseBlock
@@ -63,7 +64,11 @@ def _told(*deltas: Delta) -> list[object]:
 
 
 def _call(key: int, name: str, *arguments: str) -> list[Delta]:
-    return [ToolCallStart(key, name), *(ToolCallArguments(key, part) for part in arguments)]
+    return [ToolCallStart(key, name), *_arguments(key, *arguments)]
+
+
+def _arguments(key: int, *fragments: str) -> list[Delta]:
+    return [ToolCallArguments(key, fragment) for fragment in fragments]
 
 
 def test_a_call_goes_on_when_the_next_begins() -> None:
@@ -140,6 +145,31 @@ def test_a_mended_call_is_recorded() -> None:
     answer.start()
     answer.feed([*_call(0, "Read", "{'a': 1,}"), STOP])
     assert answer.repairs == [Repair("Read", "malformed JSON was mended")]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        [*_call(0, "Read", '{"a":1}'), *_call(1, "Bash", '{"b":2}'), STOP],
+        [
+            ToolCallStart(0, "Read"),
+            ToolCallStart(1, "Bash"),
+            *_arguments(1, '{"b":2}'),
+            *_arguments(0, '{"a":1}'),
+            STOP,
+        ],
+        [*_call(0, "Read", '{"a":1}'), ToolCallEnd(0), TextDelta("x"), *_call(1, "Bash"), ToolCallEnd(1), STOP],
+    ],
+    ids=["one after the other", "interleaved", "text between"],
+)
+def test_a_client_that_takes_one_call_gets_one(said: list[Delta]) -> None:
+    answer = _answer(
+        a_request(tools=[{"name": "Read"}], tool_choice={"type": "any", "disable_parallel_tool_use": True})
+    )
+    message = folded(answer.start() + answer.feed(said) + answer.close())
+    assert [block.name for block in message.content if isinstance(block, ToolUseBlock)] == ["Read"]
+    assert message.stop_reason == "tool_use"
+    assert answer.repairs == [Repair("Bash", "left out: the client takes one call at a time")]
 
 
 def test_a_call_that_was_cut_off_is_not_mended() -> None:

@@ -39,8 +39,6 @@ def encode_request(request: FitRequest, model: str, profile: Profile, limits: To
     """
     choice = request.parameters.tool_choice
     tools, instruction = forced_in_words(choice, request.tools)
-    if tools and choice and choice.disable_parallel_tool_use:
-        request.losses.append(Loss("$.tool_choice.disable_parallel_tool_use", "the engine has no such switch"))
     try:
         declared = [_tool(tool, request.losses) for tool in tools]
     except RecursionError:

@@ -89,8 +89,6 @@ def _tool_fields(request: FitRequest, profile: Profile) -> dict[str, Any]:
             fields["tool_choice"] = "required"
     if choice.disable_parallel_tool_use and profile.has_parallel_switch:
         fields["parallel_tool_calls"] = False
-    elif choice.disable_parallel_tool_use:
-        request.losses.append(Loss("$.tool_choice.disable_parallel_tool_use", "the engine has no such switch"))
     return fields
 
 
