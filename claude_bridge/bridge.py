@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -30,6 +30,7 @@ from claude_bridge.wire.anthropic_json import encode_request
 
 if TYPE_CHECKING:
     from claude_bridge.upstream.client import UpstreamClient  # brings httpx, 150 ms
+    from claude_bridge.upstream.offered import OfferedModel
 
 
 REACH_TIMEOUT_S = 5.0
@@ -38,6 +39,38 @@ REACH_TIMEOUT_S = 5.0
 def new_id(prefix: str) -> str:
     """Return a fresh id in Anthropic's manner, such as ``msg_`` and 24 hexadecimal digits."""
     return prefix + secrets.token_hex(12)
+
+
+class Carrier(Protocol):
+    """What carries requests to engines: a Bridge to one of them, or several with a choice before them."""
+
+    @property
+    def upstream(self) -> Upstream:
+        """The upstream that is asked if nothing else is said."""
+        ...
+
+    @property
+    def small_model(self) -> str | None:
+        """The name by which clients ask for the small model; None: there is none."""
+        ...
+
+    def exchange(
+        self, request: MessagesRequest, recorder: Recorder, *, given: GivenRequest | None = None
+    ) -> AbstractAsyncContextManager[Exchange]:
+        """Send a request upstream; see Bridge.exchange."""
+        ...
+
+    async def count_tokens(self, request: CountTokensRequest, given: GivenRequest | None = None) -> int:
+        """Return the prompt's tokens; see Bridge.count_tokens."""
+        ...
+
+    async def reach(self) -> None:
+        """Ask the main engine something small; raises UpstreamError."""
+        ...
+
+    async def offered(self) -> Sequence[OfferedModel]:
+        """Return the models that can be asked for by their names, beside the main one."""
+        ...
 
 
 class Prepared(Struct, frozen=True, kw_only=True):
@@ -51,6 +84,9 @@ class Prepared(Struct, frozen=True, kw_only=True):
 
 class Bridge:
     """Carries Messages requests to one engine and its answers back."""
+
+    small_model = None
+    """All requests go to the one model."""
 
     def __init__(
         self,
@@ -132,6 +168,10 @@ class Bridge:
             UpstreamError: it does not answer.
         """
         await self._client.fetch(self.upstream.adapter.reach_path, timeout_s=REACH_TIMEOUT_S)
+
+    async def offered(self) -> Sequence[OfferedModel]:
+        """Return nothing: all requests go to the one model."""
+        return ()
 
     async def count_tokens(self, request: CountTokensRequest, given: GivenRequest | None = None) -> int:
         """Return the prompt's tokens, of everything that would be sent: exact where the engine can count."""

@@ -16,6 +16,7 @@ from claude_bridge.cli.choosing import find_engine
 from claude_bridge.cli.running import RETRY_S, Listening, Plan, has_uvloop, mistake_in, open_sinks, provide_bridge
 from claude_bridge.errors import SetupError, UpstreamError, UpstreamLoadingError
 from claude_bridge.providers import Upstream
+from claude_bridge.routed import RoutedBridge
 from claude_bridge.server.serve import accept_connections, open_listener
 from claude_bridge.server.service import Service
 from claude_bridge.trace.bus import Bus
@@ -54,21 +55,25 @@ def run_beside(plan: Plan, program: Callable[[Listening, Upstream], Program], *,
 
 async def _run(plan: Plan, program: Callable[[Listening, Upstream], Program], log_file: Path | None) -> Ended:
     warnings: list[str] = []
-    secrets = [plan.api_key] if plan.api_key else []
     async with AsyncExitStack() as stack, anyio.create_task_group() as tasks:
-        bus = Bus(open_sinks(plan, stack, log_file=log_file), secrets=secrets, warn=warnings.append)
+        bus = Bus(open_sinks(plan, stack, log_file=log_file), secrets=plan.keys, warn=warnings.append)
         stack.callback(bus.close)
         service = Service(bus, auth_token=None, loopback_only=True)
-        upstream = await provide_bridge(plan, service, stack, await _find(plan))
+        bridge = await provide_bridge(plan, service, stack, await _find(plan))
         listener, port = await open_listener("127.0.0.1", 0)
         tasks.start_soon(accept_connections, listener, service)
-        command, environment = program(Listening(host="127.0.0.1", port=port), upstream)
+        command, environment = program(Listening(host="127.0.0.1", port=port), bridge.upstream)
+        tasks.start_soon(_look_for_others, bridge, warnings)
         try:
             code = await run_in_foreground(command, environment)
         except OSError as error:
             raise SetupError(f"{command[0]} can't be started: {error}", "Is it whole? Install it again.") from error
         tasks.cancel_scope.cancel()
     return Ended(code, warnings)
+
+
+async def _look_for_others(bridge: RoutedBridge, warnings: list[str]) -> None:
+    warnings += await bridge.problems()
 
 
 async def _find(plan: Plan) -> Upstream:

@@ -30,7 +30,7 @@ async def find_engine(plan: Plan) -> Upstream:
         UpstreamError: the engine does not answer, or not yet.
     """
     try:
-        return await _found(plan, plan.upstream)
+        return await ask_engine(plan, plan.upstream)
     except SeveralModelsError as several:
         offered = await _offered(plan, several)
         if len(offered) == 1:
@@ -39,10 +39,10 @@ async def find_engine(plan: Plan) -> Upstream:
             model = await _ask(offered, several)
         else:
             raise
-    return await _found(plan, replace(plan.upstream, model=model))
+    return await ask_engine(plan, replace(plan.upstream, model=model))
 
 
-async def _found(plan: Plan, upstream: Upstream) -> Upstream:
+async def ask_engine(plan: Plan, upstream: Upstream) -> Upstream:
     """Return what is told of the engine: by the configuration where it lists its models, else by the engine itself."""
     from claude_bridge.upstream.configured import upstream_as_configured
     from claude_bridge.upstream.discovery import assumed, discover

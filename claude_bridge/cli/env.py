@@ -54,6 +54,7 @@ def env(
         url=place.url,
         token=place.token or NO_TOKEN,
         model=told.model if told else None,
+        small_model=told.small_model if told else None,
         window_tokens=told.window_tokens if told else None,
         max_output_tokens=told.max_output_tokens if told else None,
         slots=told.slots if told else None,

@@ -12,6 +12,8 @@ from claude_bridge.cli.engine import key_hint, named_engine
 from claude_bridge.errors import SetupError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from claude_bridge.cli.running import Plan
     from claude_bridge.config.settings import Config
     from claude_bridge.providers import Upstream
@@ -67,6 +69,9 @@ def plan_of(
     api: str | None,
     trace: Path | None,
     think: ThinkChoice = ThinkChoice.AUTO,
+    small_model: str | None = None,
+    fallbacks: Sequence[str] | None = None,
+    routes: Sequence[str] | None = None,
     check: bool = True,
     debug: bool = False,
 ) -> Plan:
@@ -79,8 +84,10 @@ def plan_of(
     """
     from msgspec.structs import replace
 
+    from claude_bridge.cli.routes import routing_of
     from claude_bridge.cli.running import Plan
     from claude_bridge.providers import LOCAL
+    from claude_bridge.routing import Target
 
     embedded: EmbeddedEngine | None = None
     models: tuple[OfferedModel, ...] = ()
@@ -96,6 +103,11 @@ def plan_of(
         upstream, key, models, hint = engine.upstream, engine.api_key, engine.models, key_hint(engine.row)
         if api is not None:
             upstream = _with_api(upstream, api)
+    routing = routing_of(config, Target(provider, model), small_model, fallbacks, routes)
+    engines = {
+        name: named_engine(config, name, "", None, None)
+        for name in {target.provider for target in routing.others} - {provider}
+    }
     if not models:  # what is configured of a model has been weighed against the defaults already
         max_tokens = max_tokens or config.defaults.max_tokens
         context_window = context_window or config.defaults.context_window
@@ -111,6 +123,8 @@ def plan_of(
         debug=debug,
         trace_file=trace,
         embedded=embedded,
+        routing=routing,
+        engines=engines,
     )
 
 

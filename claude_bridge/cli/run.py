@@ -25,12 +25,14 @@ from claude_bridge.cli.planning import (
     TraceFile,
     plan_of,
 )
+from claude_bridge.cli.routes import Fallbacks, Routes, SmallModel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from claude_bridge.cli.beside import Program
+    from claude_bridge.cli.client_environment import Served
     from claude_bridge.cli.running import Listening
     from claude_bridge.providers import Upstream
 
@@ -63,6 +65,9 @@ def run(
     model_file: ModelFile = None,
     api: Api = None,
     think: Think = ThinkChoice.AUTO,
+    small_model: SmallModel = None,
+    fallback: Fallbacks = None,
+    route: Routes = None,
     lite: Annotated[
         bool, typer.Option("--lite", help="For a small model or window: fewer tools, a shorter prompt.")
     ] = False,
@@ -80,6 +85,8 @@ def run(
     What stands behind -- goes to Claude Code: bridge run ollama -- --continue. Its exit code is handed through, and
     none of the user's files is changed.
     """
+    from msgspec.structs import replace
+
     from claude_bridge.cli.beside import run_beside
     from claude_bridge.cli.claude_code import find_claude_code
 
@@ -97,12 +104,18 @@ def run(
         api=api,
         trace=trace,
         think=think,
+        small_model=small_model,
+        fallbacks=fallback,
+        routes=route,
         debug=debug,
     )
     log_file = _new_log_file() if debug else None
 
     def start(listening: Listening, upstream: Upstream) -> Program:
-        return _claude_code(program, arguments, listening, upstream, is_lite=lite, traffic=traffic, log_file=log_file)
+        served = replace(
+            listening.served(upstream, small_model=plan.routing.small_model), allows_traffic=traffic, outside=os.environ
+        )
+        return _claude_code(program, arguments, served, upstream, is_lite=lite, log_file=log_file)
 
     ended = run_beside(plan, start, log_file=log_file)
     for warning in ended.warnings:
@@ -115,26 +128,22 @@ def run(
 def _claude_code(
     program: str,
     arguments: Sequence[str],
-    listening: Listening,
+    served: Served,
     upstream: Upstream,
     *,
     is_lite: bool,
-    traffic: bool,
     log_file: Path | None,
 ) -> Program:
     """Say what is started, and return it."""
-    from msgspec.structs import replace
-
     from claude_bridge.cli.beside import Program
     from claude_bridge.cli.claude_code import LITE_ENVIRONMENT, client_command, has_own_status_line
     from claude_bridge.cli.client_environment import client_environment
 
-    served = replace(listening.served(upstream), allows_traffic=traffic, outside=os.environ)
     environment = client_environment(served) | (LITE_ENVIRONMENT if is_lite else {})
     started = client_command(
         program, arguments, environment=environment, is_lite=is_lite, has_status_line=has_own_status_line()
     )
-    output.say(f"{output.strong(upstream.model)} on {upstream.name}, through {listening.url}")
+    output.say(f"{output.strong(upstream.model)} on {upstream.name}, through {served.url}")
     for note in (*upstream.notes, *started.notes, *_window_notes(upstream, is_lite=is_lite)):
         output.say(output.faint(f"  · {note}"))
     if log_file is not None:

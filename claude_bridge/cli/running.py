@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from importlib import import_module
@@ -20,8 +20,11 @@ from claude_bridge.bridge import Bridge
 from claude_bridge.cli import output
 from claude_bridge.cli.choosing import find_engine
 from claude_bridge.cli.client_environment import NO_TOKEN, Served
+from claude_bridge.cli.engine import Engine
 from claude_bridge.errors import SetupError, UpstreamError, UpstreamLoadingError, UpstreamUnreachableError
 from claude_bridge.providers import Upstream
+from claude_bridge.routed import RoutedBridge
+from claude_bridge.routing import Routing
 from claude_bridge.server.serve import open_listener, open_stop_signals, serve
 from claude_bridge.server.service import Service
 from claude_bridge.trace.bus import Bus, Sink
@@ -51,12 +54,13 @@ class Listening(msgspec.Struct, frozen=True, kw_only=True):
         host = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "::1": "[::1]"}.get(self.host, self.host)  # noqa: S104 - read, not bound
         return f"http://{host}:{self.port}"
 
-    def served(self, upstream: Upstream) -> Served:
-        """Return the bridge as its clients must know it."""
+    def served(self, upstream: Upstream, *, small_model: str | None = None) -> Served:
+        """Return the bridge as its clients must know it; without a small model all get the same."""
         return Served(
             url=self.url,
             token=self.auth_token or NO_TOKEN,
             model=upstream.model or None,
+            small_model=small_model,
             window_tokens=upstream.window_tokens,
             max_output_tokens=upstream.max_output_tokens,
             slots=upstream.slots,
@@ -78,8 +82,17 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     window_tokens: int | None = None
     debug: bool = False
     trace_file: Path | None = None
+    routing: Routing
+    engines: Mapping[str, Engine] = {}
+    """Those of other providers that the routing names, by the providers' names."""
     embedded: object | None = None
     """An engine inside this process, which ends when nothing refers to it any more."""
+
+    @property
+    def keys(self) -> list[str]:
+        """The keys of all engines: nobody may see them."""
+        keys = (self.api_key, *(engine.api_key for engine in self.engines.values()))
+        return [key for key in keys if key]
 
 
 Tell = Callable[[Plan, Listening, Upstream], None]
@@ -121,7 +134,7 @@ def has_uvloop() -> bool:
 async def _run(plan: Plan, listening: Listening, tell: Tell) -> None:
     listener, port = await open_listener(listening.host, listening.port)
     listening = msgspec.structs.replace(listening, port=port)
-    secrets = [secret for secret in (plan.api_key, listening.auth_token) if secret]
+    secrets = [secret for secret in (*plan.keys, listening.auth_token) if secret]
     is_loopback = listening.host in ("localhost", "::1") or listening.host.startswith("127.")
     async with AsyncExitStack() as stack, anyio.create_task_group() as tasks:
         sinks = open_sinks(plan, stack)
@@ -194,20 +207,25 @@ async def _find_engine(plan: Plan, service: Service, stack: AsyncExitStack, tell
                 told = True
             await anyio.sleep(RETRY_S)
         else:
-            tell(await provide(found))
+            bridge = await provide(found)
+            tell(bridge.upstream)
+            for problem in await bridge.problems():
+                output.say(output.warning(problem))
             return
 
 
-async def provide_bridge(plan: Plan, service: Service, stack: AsyncExitStack, upstream: Upstream) -> Upstream:
-    """Give the service a bridge before ``upstream``, which is returned with the limits that the user gave."""
+async def provide_bridge(plan: Plan, service: Service, stack: AsyncExitStack, upstream: Upstream) -> RoutedBridge:
+    """Give the service a bridge whose main engine is ``upstream``, with the limits that the user gave."""
+    from claude_bridge.cli.targets import routed
     from claude_bridge.upstream.client import client_for
 
     upstream = _with_limits(upstream, plan)
     client = client_for(upstream, plan.api_key)
     await stack.enter_async_context(client)
     gc.freeze()  # what is loaded by now stays; walking it again held up all streams for some 70 ms at a time
-    service.provide(Bridge(upstream, client, bus=service.bus))
-    return upstream
+    bridge = routed(Bridge(upstream, client, bus=service.bus), plan, stack)
+    service.provide(bridge)
+    return bridge
 
 
 def _what_to_do(error: UpstreamError) -> str:

@@ -24,6 +24,7 @@ from claude_bridge.cli.planning import (
     TraceFile,
     plan_of,
 )
+from claude_bridge.cli.routes import Fallbacks, Routes, SmallModel
 
 if TYPE_CHECKING:
     from claude_bridge.cli.running import Listening, Plan
@@ -68,6 +69,9 @@ def serve(
     model_file: ModelFile = None,
     api: Api = None,
     think: Think = ThinkChoice.AUTO,
+    small_model: SmallModel = None,
+    fallback: Fallbacks = None,
+    route: Routes = None,
     check: Annotated[bool, typer.Option(help="Ask the engine at the start whether all is well.")] = True,
     debug: Annotated[bool, typer.Option("--debug", help="Show the translated traffic.")] = False,
     trace: TraceFile = None,
@@ -92,6 +96,9 @@ def serve(
         api=api,
         trace=trace,
         think=think,
+        small_model=small_model,
+        fallbacks=fallback,
+        routes=route,
         check=check,
         debug=debug,
     )
@@ -140,7 +147,7 @@ def _tell(plan: Plan, listening: Listening, upstream: Upstream) -> None:
             "  · a small window for Claude Code: if it stops with “Autocompact is thrashing”, give a larger one, "
             "or start claude with fewer tools: --tools Bash,Read,Edit,Write"
         )
-    pasted = client_environment(listening.served(upstream), only_essential=True)
+    pasted = client_environment(listening.served(upstream, small_model=plan.routing.small_model), only_essential=True)
     for variable, value in pasted.items():
         output.say(f"  export {variable}={shlex.quote(value) if value else ''}")
     output.say(f"  claude --model {shlex.quote(upstream.model)}" if upstream.model else "  claude")

@@ -88,6 +88,8 @@ class _Decoder:
     def value(self, kind: Any, given: Any, path: KeyPath, *, is_text: bool = False) -> Any:  # noqa: ANN401 - as written
         """Return the value; ``is_text`` where numbers are written as text."""
         inner = get_args(kind)
+        if is_text and get_origin(kind) is tuple:
+            given = [part.strip() for part in given.split(",") if part.strip()]
         match get_origin(kind) or kind, given:
             case origin, dict() if origin is Mapping:
                 values = {name: self.value(inner[1], one, (*path, name)) for name, one in given.items()}

@@ -37,6 +37,9 @@ def effective_settings(reading: Reading, environment: Mapping[str, str]) -> Iter
             is_variable = name in config.from_environment
             origin = variable_of(name) if is_variable else _origin(reading, (table_name, name))
             yield Effective(key=f"{table_name}.{name}", value=plain(getattr(table, name)), origin=origin)
+    for pattern, target in config.routes.items():
+        path = ("routes", pattern)
+        yield Effective(key=key_text(path), value=plain(target), origin=_origin(reading, path))
     for row in configured_rows(config).values():
         yield from _of_provider(reading, row, environment)
     for variable in OPTION_VARIABLES:

@@ -47,6 +47,17 @@ class Defaults(Struct, frozen=True, kw_only=True):
     model: Annotated[
         ModelName | None, About("What `bridge serve` serves when no PROVIDER is named.", '"ollama/qwen3:1.7b"')
     ] = None
+    small_model: Annotated[
+        ModelName | None,
+        About("What gets small and background requests, such as titles.", '"ollama/llama3.2:3b"'),
+    ] = None
+    subagent_model: Annotated[
+        ModelName | None, About("What gets the requests of Claude Code's sub-agents.", '"ollama/qwen3:8b"')
+    ] = None
+    fallback: Annotated[
+        tuple[ModelName, ...],
+        About("What is asked, in order, when a model can't be reached or is overloaded.", '["ollama/qwen3:8b"]'),
+    ] = ()
     context_window: Annotated[WindowTokens | None, About("The context window in tokens.", "32768")] = None
     max_tokens: Annotated[Tokens | None, About("The most tokens of an answer.", "8192")] = None
 
@@ -98,6 +109,13 @@ class Config(Struct, frozen=True, kw_only=True):
     providers: Annotated[
         Mapping[str, ProviderSettings],
         About("Where a provider is. A new name makes one of your own, which needs kind and base_url.", ""),
+    ] = {}
+    routes: Annotated[
+        Mapping[str, ModelName],
+        About(
+            "Which model gets the requests that name another one, by patterns with * and ?, in order.",
+            '{ "claude-opus-*" = "openai/gpt-5", "*haiku*" = "ollama/llama3.2:3b" }',
+        ),
     ] = {}
     folder: Path = Path()
     """Where the file is: paths in it are meant from there."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 from urllib.parse import unquote
 
 import anyio
+from msgspec.structs import replace
 
 from claude_bridge import __version__
-from claude_bridge.bridge import Bridge
+from claude_bridge.bridge import Carrier
 from claude_bridge.errors import BridgeError, NotFoundError
+from claude_bridge.routing import ALIAS_PREFIX, plain_name
 from claude_bridge.server.http1 import HttpRequest, Responder
 from claude_bridge.server.metrics import render_metrics
 from claude_bridge.server.service import Service
@@ -48,7 +50,7 @@ async def get_ready(service: Service, _request: HttpRequest, responder: Responde
     await responder.send(200 if told.ready else 503, encode_readiness(told))
 
 
-async def _readiness(bridge: Bridge) -> Readiness:
+async def _readiness(bridge: Carrier) -> Readiness:
     upstream = bridge.upstream
     reason: str | None = f"{upstream.name} is silent."
     with anyio.move_on_after(READY_WITHIN_S):
@@ -93,9 +95,13 @@ async def post_count_tokens(service: Service, request: HttpRequest, responder: R
 
 
 async def get_models(service: Service, _request: HttpRequest, responder: Responder) -> None:
-    """List the model that the bridge serves; none where each request names its own."""
-    model = await _model(service)
-    await responder.send(200, encode_model_list([model] if model.id else []))
+    """List the models that requests may name, the served one first; none where the engine takes any name.
+
+    Each has a second entry under a name that begins with "claude": Claude Code's model picker shows no others.
+    """
+    models = await _models(await service.bridge())
+    aliases = [replace(model, id=ALIAS_PREFIX + model.id) for model in models if not model.id.startswith("claude")]
+    await responder.send(200, encode_model_list(models + aliases))
 
 
 async def get_model(service: Service, request: HttpRequest, responder: Responder) -> None:
@@ -104,20 +110,43 @@ async def get_model(service: Service, request: HttpRequest, responder: Responder
     Raises:
         NotFoundError: the bridge serves no model of this name.
     """
-    model = await _model(service)
-    name = unquote(request.path.removeprefix(MODELS_PATH + "/"))
-    if not model.id:
-        model = ModelInfo(id=name, display_name=name, created_at=_CREATED_AT)  # whether there is one, the engine says
-    if name != model.id:
-        raise NotFoundError(f"There is no model {name!r} here; this bridge serves {model.id!r}.")
-    await responder.send(200, encode_model(model))
+    bridge = await service.bridge()
+    models = await _models(bridge)
+    asked = unquote(request.path.removeprefix(MODELS_PATH + "/"))
+    name = plain_name(asked)
+    if not bridge.upstream.model:  # whether there is one, the engine says
+        models.append(ModelInfo(id=name, display_name=name, created_at=_CREATED_AT))
+    model = next((model for model in models if model.id == name), None)
+    if model is None:
+        raise NotFoundError(f"There is no model {name!r} here; this bridge serves {bridge.upstream.model!r}.")
+    await responder.send(200, encode_model(replace(model, id=asked)))
+
+
+async def _models(bridge: Carrier) -> list[ModelInfo]:
+    upstream = bridge.upstream
+    models = {
+        model.id: ModelInfo(
+            id=model.id,
+            display_name=f"{model.id} ({upstream.name})",
+            created_at=_CREATED_AT,
+            max_input_tokens=model.context_window,
+            max_tokens=model.max_output_tokens,
+        )
+        for model in await bridge.offered()
+        if model.tools is not False
+    }
+    if not upstream.model:
+        return list(models.values())
+    served = ModelInfo(
+        id=upstream.model,
+        display_name=f"{upstream.model} ({upstream.name})",
+        created_at=_CREATED_AT,
+        max_input_tokens=upstream.window_tokens,
+        max_tokens=upstream.max_output_tokens,
+    )
+    return list(({served.id: served} | models | {served.id: served}).values())
 
 
 async def drop_telemetry(_service: Service, _request: HttpRequest, responder: Responder) -> None:
     """Accept what Claude Code reports to its maker, and send it nowhere."""
     await responder.send(200, b"{}")
-
-
-async def _model(service: Service) -> ModelInfo:
-    upstream = (await service.bridge()).upstream
-    return ModelInfo(id=upstream.model, display_name=f"{upstream.model} ({upstream.name})", created_at=_CREATED_AT)

@@ -7,7 +7,7 @@ from contextlib import aclosing
 import anyio
 
 from claude_bridge.adapters.base import GivenRequest
-from claude_bridge.bridge import Bridge
+from claude_bridge.bridge import Carrier
 from claude_bridge.errors import BridgeError, ClientError
 from claude_bridge.server.http1 import ClientGoneError, HttpRequest, Responder
 from claude_bridge.server.service import Service
@@ -70,7 +70,7 @@ async def _cancel_when_client_leaves(responder: Responder, recorder: Recorder, s
 
 
 async def _answer(
-    bridge: Bridge, asked: MessagesRequest, given: GivenRequest, responder: Responder, recorder: Recorder
+    bridge: Carrier, asked: MessagesRequest, given: GivenRequest, responder: Responder, recorder: Recorder
 ) -> None:
     try:
         async with bridge.exchange(asked, recorder, given=given) as exchange:

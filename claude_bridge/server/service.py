@@ -7,7 +7,7 @@ import hmac
 import anyio
 
 from claude_bridge.adapters.base import GivenRequest
-from claude_bridge.bridge import Bridge
+from claude_bridge.bridge import Carrier
 from claude_bridge.errors import AuthenticationError, ForbiddenError
 from claude_bridge.server.http1 import HttpRequest
 from claude_bridge.trace.bus import Bus
@@ -34,20 +34,20 @@ class Service:
         """Request ids of the answers that are being written."""
         self._auth_token = auth_token
         self._loopback_only = loopback_only
-        self._bridge: Bridge | None = None
+        self._bridge: Carrier | None = None
         self._ready = anyio.Event()
 
-    def provide(self, bridge: Bridge) -> None:
+    def provide(self, bridge: Carrier) -> None:
         """Give the bridge to all who wait for it."""
         self._bridge = bridge
         self._ready.set()
 
     @property
-    def bridge_if_known(self) -> Bridge | None:
+    def bridge_if_known(self) -> Carrier | None:
         """The bridge, or None while it is not known what its engine is."""
         return self._bridge
 
-    async def bridge(self) -> Bridge:
+    async def bridge(self) -> Carrier:
         """Return the bridge, as soon as it is known what its engine is."""
         await self._ready.wait()
         assert self._bridge is not None, "provide() sets both"

@@ -48,7 +48,10 @@ class ImageDescribed(Struct, frozen=True, kw_only=True, tag=True):
 
 
 class RequestSent(Struct, frozen=True, kw_only=True, tag=True):
-    """The translated request is on its way. ``losses`` says what of the client's request it does not carry."""
+    """The translated request is on its way. ``losses`` says what of the client's request it does not carry.
+
+    ``reason`` says why this upstream was chosen; None: there is no other one.
+    """
 
     exchange: str
     at_s: float
@@ -57,9 +60,21 @@ class RequestSent(Struct, frozen=True, kw_only=True, tag=True):
     url: str
     model: str
     upstream: str
+    reason: str | None = None
     estimated_tokens: int
     losses: list[Loss]
     body: bytes
+
+
+class FellBack(Struct, frozen=True, kw_only=True, tag=True):
+    """A candidate failed before its answer began, and the next one is asked. ``target`` is PROVIDER/MODEL."""
+
+    exchange: str
+    at_s: float
+    after_s: float
+    target: str
+    status: int
+    message: str
 
 
 class UpstreamAnswered(Struct, frozen=True, kw_only=True, tag=True):
@@ -171,6 +186,7 @@ TraceEvent = (
     RequestReceived
     | ImageDescribed
     | RequestSent
+    | FellBack
     | UpstreamAnswered
     | WaitingForUpstream
     | FirstToken

@@ -27,6 +27,7 @@ from claude_bridge.trace.events import (
     ClientLeft,
     ExchangeEnded,
     ExchangeFailed,
+    FellBack,
     FirstToken,
     ImageDescribed,
     PromptCut,
@@ -116,6 +117,9 @@ class Log:
             case RequestSent():
                 self._exchange(event).sent = event
                 return self._entry(event, "sent", f"{event.method} {event.url}", self._sent_lines(event))
+            case FellBack():
+                head = f"{event.target} failed after {seconds(event.after_s)}: the next one is asked"
+                return self._entry(event, "failed", head, [Line("error", event.message, rows=3)], "warning")
             case FirstToken():
                 self._exchange(event).first_token_s = event.after_s
                 return self._entry(event, "first", f"first token after {seconds(event.after_s)}", [])
@@ -168,8 +172,9 @@ class Log:
 
     def _sent_lines(self, event: RequestSent) -> list[Line]:
         tokens = f"~{event.estimated_tokens:,} tokens"
+        why = f", since {event.reason}" if event.reason else ""
         return [
-            Line("to", f"{event.model} on {event.upstream}, {size(len(event.body))}, {tokens}"),
+            Line("to", f"{event.model} on {event.upstream}{why}, {size(len(event.body))}, {tokens}"),
             *contents_lines(event.body),
             *self._loss_lines(event.losses),
         ]

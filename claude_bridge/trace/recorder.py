@@ -54,6 +54,8 @@ class Recorder:
         self._session: str | None = None
         self._estimated_tokens = 0
         self._losses = 0
+        self._reason: str | None = None
+        self._fallbacks = 0
 
     @property
     def awaits_first_token(self) -> bool:
@@ -117,9 +119,29 @@ class Recorder:
                     url=url,
                     model=model,
                     upstream=upstream,
+                    reason=self._reason,
                     estimated_tokens=tokens,
                     losses=list(losses),
                     body=body,
+                )
+            )
+
+    def routed(self, reason: str) -> None:
+        """Keep why the upstream was chosen to which the request goes next."""
+        self._reason = reason
+
+    def fell_back(self, target: str, error: BridgeError) -> None:
+        """Tell that a candidate failed, and that another one is asked."""
+        self._fallbacks += 1
+        if self.active:
+            self._bus.emit(
+                events.FellBack(
+                    exchange=self.exchange,
+                    at_s=time.time(),
+                    after_s=self._after_s(),
+                    target=target,
+                    status=error.status,
+                    message=error.message,
                 )
             )
 
@@ -277,6 +299,7 @@ class Recorder:
                 cost_usd=cost_usd,
                 repairs=self._repairs_told,
                 losses=self._losses,
+                fallbacks=self._fallbacks,
             )
         )
 

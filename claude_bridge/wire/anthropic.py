@@ -419,12 +419,14 @@ class TokenCount(Struct, frozen=True):
     input_tokens: int
 
 
-class ModelInfo(Struct, frozen=True, kw_only=True, tag_field="type", tag="model"):
-    """One entry of the model list; ``created_at`` is RFC 3339."""
+class ModelInfo(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag="model"):
+    """One entry of the model list; ``created_at`` is RFC 3339. None in a limit, in tokens, means not known."""
 
     id: str
     display_name: str
     created_at: str
+    max_input_tokens: int | None = None
+    max_tokens: int | None = None
 
 
 class ModelList(Struct, frozen=True, kw_only=True):

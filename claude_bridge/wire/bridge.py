@@ -22,6 +22,7 @@ class Readiness(Struct, frozen=True, kw_only=True, omit_defaults=True):
     kind: str | None = None
     base_url: str | None = None
     model: str | None = None
+    small_model: str | None = None
     window_tokens: int | None = None
     max_output_tokens: int | None = None
     slots: int | None = None

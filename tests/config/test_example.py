@@ -47,13 +47,13 @@ def test_with_its_comment_signs_taken_away_it_settles_everything(tmp_path: Path)
     file.write_text(text)
 
     assert read_config(file, {}).mistakes == ()
-    assert set(keys_in(tomllib.loads(text))) - {"ollama"} == set(keys_of(Config))
+    assert set(keys_in(tomllib.loads(text))) - {"ollama", "claude-opus-*", "*haiku*"} == set(keys_of(Config))
 
 
 @pytest.mark.parametrize("table", ["server", "defaults"])
 def test_an_example_of_a_default_is_the_default(table: str) -> None:
     for setting in settings_of(settings_of(Config)[table].kind).values():
-        if setting.default is not None:
+        if setting.default not in (None, ()):
             assert tomllib.loads(f"x = {setting.about.example}")["x"] == setting.default
 
 

@@ -69,8 +69,9 @@ async def test_head_of_the_root_is_ok() -> None:
 async def test_the_model_list_has_the_served_model() -> None:
     async with BridgeServer(UNUSED, model="qwen3:1.7b") as server:
         page = (await server.ask(get("/v1/models?limit=1000"))).json
-        assert [row["id"] for row in page["data"]] == ["qwen3:1.7b"]
-        assert (page["has_more"], page["first_id"], page["last_id"]) == (False, "qwen3:1.7b", "qwen3:1.7b")
+        assert [row["id"] for row in page["data"]] == ["qwen3:1.7b", "claude-bridge/qwen3:1.7b"]
+        assert (page["has_more"], page["first_id"]) == (False, "qwen3:1.7b")
+        assert page["last_id"] == "claude-bridge/qwen3:1.7b", "the client's model picker shows no other names"
 
 
 @pytest.mark.parametrize("path", ["openai/gpt-5", "openai%2Fgpt-5"])

@@ -1,0 +1,83 @@
+"""Opens the bridges to all upstreams but the main one, when a request goes there for the first time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+
+from msgspec.structs import replace
+
+from claude_bridge.bridge import Bridge
+from claude_bridge.cli.choosing import ask_engine
+from claude_bridge.cli.engine import key_hint
+from claude_bridge.cli.running import Plan
+from claude_bridge.routed import RoutedBridge
+from claude_bridge.routing import Routing, Target
+from claude_bridge.trace.bus import Bus
+from claude_bridge.upstream.client import client_for
+from claude_bridge.upstream.listing import Place, list_models
+from claude_bridge.upstream.offered import OfferedModel
+
+
+class Targets:
+    """The engines that a plan names beside the main one, and the other models of that one."""
+
+    def __init__(self, plan: Plan, bus: Bus, stack: AsyncExitStack) -> None:
+        """Connections are closed with ``stack``."""
+        self._plan = plan
+        self._bus = bus
+        self._stack = stack
+
+    async def open(self, target: Target) -> Bridge:
+        """Return a bridge to a target.
+
+        Raises:
+            SetupError: there is no such model, or the key is wrong.
+            UpstreamError: the engine does not answer.
+        """
+        plan = self._plan_for(target)
+        upstream = await ask_engine(plan, plan.upstream)
+        client = client_for(upstream, plan.api_key)
+        await self._stack.enter_async_context(client)
+        return Bridge(upstream, client, bus=self._bus)
+
+    async def offered(self) -> Sequence[OfferedModel]:
+        """Return what the main provider offers.
+
+        Raises:
+            SetupError, UpstreamError: it can't be asked.
+        """
+        plan = self._plan
+        if not plan.check and not plan.models:
+            return ()  # the user wants no questions asked
+        place = Place(
+            provider=plan.routing.main.provider,
+            upstream=plan.upstream,
+            api_key=plan.api_key,
+            key_hint=plan.key_hint,
+            models=plan.models,
+        )
+        return (await list_models(place)).models
+
+    def _plan_for(self, target: Target) -> Plan:
+        """Return the plan that would serve the target; limits that options give are of the main model."""
+        plan = replace(self._plan, max_output_tokens=None, window_tokens=None)
+        engine = plan.engines.get(target.provider)
+        if engine is None:
+            return replace(plan, upstream=replace(plan.upstream, model=target.model))
+        return replace(
+            plan,
+            upstream=replace(engine.upstream, model=target.model),
+            api_key=engine.api_key,
+            key_hint=key_hint(engine.row),
+            models=engine.models,
+            may_upgrade=True,
+        )
+
+
+def routed(main: Bridge, plan: Plan, stack: AsyncExitStack) -> RoutedBridge:
+    """Return the main bridge with what the plan says of other models before it."""
+    targets = Targets(plan, main.bus, stack)
+    target = Target(plan.routing.main.provider, main.upstream.model)
+    routing: Routing = replace(plan.routing, main=target)
+    return RoutedBridge(main, routing, open_target=targets.open, list_offered=targets.offered)

@@ -1,0 +1,91 @@
+"""Which model gets a request, by the name that it asks for."""
+
+from __future__ import annotations
+
+import pytest
+
+from claude_bridge.routing import Routing, Target, is_alias_of_anthropic, plain_name
+
+MAIN = Target("ollama", "qwen3:32b")
+SMALL = Target("ollama", "qwen3:1.7b")
+OTHER = Target("ollama", "llama3.3")
+OPUS = Target("openrouter", "openai/gpt-5")
+HELPER = Target("ollama", "qwen3:8b")
+SPARE = Target("openai", "gpt-5")
+OFFERED = {MAIN.model, SMALL.model, OTHER.model}
+
+FULL = Routing(
+    main=MAIN, small=SMALL, subagents=HELPER, routes=(("claude-opus-*", OPUS), ("*mini", SMALL)), fallback=(SPARE,)
+)
+
+
+def chosen(routing: Routing, requested: str, *, is_subagent: bool = False) -> Target:
+    return routing.candidates(requested, is_subagent=is_subagent, offered=OFFERED)[0].target
+
+
+@pytest.mark.parametrize(
+    ("requested", "target"),
+    [
+        pytest.param("qwen3:32b", MAIN, id="its own name"),
+        pytest.param("qwen3:32b[1m]", MAIN, id="with the suffix of a million tokens"),
+        pytest.param("llama3.3", OTHER, id="another one that is there"),
+        pytest.param("claude-bridge/llama3.3", OTHER, id="its alias"),
+        pytest.param("claude-sonnet-5-5", MAIN, id="a name of Anthropic's"),
+        pytest.param("claude-opus-5-5", OPUS, id="a route"),
+        pytest.param("claude-opus-5-5[1m]", OPUS, id="a route, with the suffix"),
+        pytest.param("gpt-5-mini", SMALL, id="another route"),
+        pytest.param("claude-haiku-5-5", SMALL, id="a small request"),
+        pytest.param("qwen3:1.7b", SMALL, id="the small model's name"),
+        pytest.param("something else", MAIN, id="an unknown name"),
+    ],
+)
+def test_a_name_means_a_model(requested: str, target: Target) -> None:
+    assert chosen(FULL, requested) == target
+
+
+def test_without_rules_all_goes_to_the_one_model() -> None:
+    plain = Routing(main=MAIN)
+    for name in ("claude-haiku-5-5", "claude-opus-5-5", "x", MAIN.model):
+        assert chosen(plain, name) == MAIN
+        assert len(plain.candidates(name)) == 1
+
+
+def test_sub_agents_have_a_model_of_their_own_unless_they_name_one() -> None:
+    assert chosen(FULL, "claude-sonnet-5-5", is_subagent=True) == HELPER
+    assert chosen(FULL, "claude-haiku-5-5", is_subagent=True) == SMALL
+    assert chosen(FULL, "claude-opus-5-5", is_subagent=True) == OPUS
+
+
+def test_an_exact_route_goes_before_a_pattern() -> None:
+    routing = Routing(main=MAIN, routes=(("claude-*", OTHER), ("claude-opus-5", OPUS)))
+    assert chosen(routing, "claude-opus-5") == OPUS
+    assert chosen(routing, "claude-opus-6") == OTHER
+
+
+def test_fallbacks_come_behind_in_order_and_never_twice() -> None:
+    routing = Routing(main=MAIN, fallback=(OTHER, MAIN, SPARE))
+    assert [candidate.target for candidate in routing.candidates("claude-x")] == [MAIN, OTHER, SPARE]
+    assert [candidate.target for candidate in routing.candidates("llama3.3", offered=OFFERED)] == [OTHER, MAIN, SPARE]
+
+
+def test_nothing_is_asked_that_nobody_named() -> None:
+    """A paid provider is used only where the user has written it down."""
+    asked = {
+        candidate.target for name in ("claude-x", "gpt-5", "o3") for candidate in Routing(main=MAIN).candidates(name)
+    }
+    assert asked == {MAIN}
+
+
+def test_all_that_is_named_is_known_once() -> None:
+    assert FULL.others == [SMALL, HELPER, OPUS, SPARE]
+
+
+def test_each_candidate_says_why() -> None:
+    reasons = [candidate.reason for candidate in FULL.candidates("claude-opus-5-5")]
+    assert reasons == ["the route claude-opus-* says so", "it is a fallback"]
+
+
+def test_names_of_clients_are_made_plain() -> None:
+    assert plain_name("claude-bridge/qwen3[1m]") == "qwen3"
+    assert is_alias_of_anthropic("claude-sonnet-5-5[1m]")
+    assert not is_alias_of_anthropic("claude-bridge/qwen3")
