@@ -54,6 +54,11 @@ class Carrier(Protocol):
         """The name by which clients ask for the small model; None: there is none."""
         ...
 
+    @property
+    def passes_through(self) -> bool:
+        """Whether requests go on as they came, so that they need not be understood."""
+        ...
+
     def exchange(
         self, request: MessagesRequest, recorder: Recorder, *, given: GivenRequest | None = None
     ) -> AbstractAsyncContextManager[Exchange]:

@@ -60,6 +60,11 @@ class RoutedBridge:
         """The name by which clients ask for the small model."""
         return self.routing.small_model
 
+    @property
+    def passes_through(self) -> bool:
+        """Whether the main upstream gets requests as they came, and there is no other one."""
+        return self._main.passes_through and not self.routing.others
+
     async def reach(self) -> None:
         """Ask the main upstream something small; raises UpstreamError."""
         await self._main.reach()

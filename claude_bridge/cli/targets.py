@@ -67,7 +67,7 @@ class Targets:
             return replace(plan, upstream=replace(plan.upstream, model=target.model))
         return replace(
             plan,
-            upstream=replace(engine.upstream, model=target.model),
+            upstream=replace(engine.upstream, model=target.model, think=plan.upstream.think),
             api_key=engine.api_key,
             key_hint=key_hint(engine.row),
             models=engine.models,

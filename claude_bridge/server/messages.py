@@ -48,7 +48,7 @@ async def post_messages(service: Service, request: HttpRequest, responder: Respo
         recorder.broken_off()
 
 
-def outline_for(bridge: Bridge | None, request: HttpRequest) -> MessagesRequest | None:
+def outline_for(bridge: Carrier | None, request: HttpRequest) -> MessagesRequest | None:
     """Return what can be read of a request that this version does not understand, if it goes on as it came."""
     return parse_outline(request.body) if bridge is not None and bridge.passes_through else None
 
