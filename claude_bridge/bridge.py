@@ -11,12 +11,20 @@ from typing import TYPE_CHECKING, Protocol
 from msgspec import Struct
 from msgspec.structs import replace
 
-from claude_bridge.adapters.base import Answer, AnswerTerms, GivenRequest, OutgoingRequest, Relay
+from claude_bridge.adapters.base import (
+    Adapter,
+    Answer,
+    AnswerTerms,
+    GivenRequest,
+    OutgoingRequest,
+    Relay,
+    TokenLimits,
+)
 from claude_bridge.adapters.translated import TranslatedAnswer
 from claude_bridge.attachments.preparation import Attachments
-from claude_bridge.conversion.compaction import Conversation, compactable_tokens, find_overlong
+from claude_bridge.conversion.compaction import Conversation, answer_room, compactable_tokens, find_overlong
 from claude_bridge.conversion.losses import Loss
-from claude_bridge.conversion.request import GivenConversation, fit_request
+from claude_bridge.conversion.request import FitRequest, GivenConversation, fit_request
 from claude_bridge.conversion.thinking import with_think_mode
 from claude_bridge.conversion.tokens import estimate_given_tokens, estimate_tokens
 from claude_bridge.errors import BridgeError, PromptTooLongError
@@ -85,6 +93,8 @@ class Prepared(Struct, frozen=True, kw_only=True):
     conversation: Conversation
     prompt: Prompt
     losses: list[Loss]
+    fit: FitRequest | None = None
+    """What it was made of; None: it goes on as it came."""
 
 
 class Bridge:
@@ -127,6 +137,7 @@ class Bridge:
             request = replace(request, stream=True)  # nobody waits for a whole answer: it is made of the events
         prepared = await self._prepared(request, given, recorder)
         prompt_tokens = await self._prompt_tokens(prepared)
+        prepared = await self._with_room(prepared, request.max_tokens)
         outgoing = prepared.outgoing
         recorder.sent(
             method=outgoing.method,
@@ -202,6 +213,7 @@ class Bridge:
         """Return the request as the engine gets it: translated, or its own bytes with what must be edited."""
         upstream, adapter = self.upstream, self.upstream.adapter
         conversation: Conversation
+        fit: FitRequest | None = None
         if isinstance(adapter, Relay):
             given = given or GivenRequest(body=encode_request(request))
             if self._client.has_key:
@@ -213,11 +225,31 @@ class Bridge:
             request, losses = await self._with_attachments(request, recorder)
             request = with_think_mode(request, upstream.think, losses)
             conversation = fit = fit_request(request, upstream.profile, losses)
-            outgoing = adapter.encode(fit, upstream.model, upstream.profile, upstream.limits)
-            losses = fit.losses
+            outgoing, losses = self._encoded(adapter, fit, upstream.limits)
             estimate = estimate_tokens(outgoing.body, holds_images=fit.holds_images)
         prompt = Prompt(body=outgoing.body, holds_images=conversation.holds_images, estimate=estimate)
-        return Prepared(outgoing=outgoing, conversation=conversation, prompt=prompt, losses=losses)
+        return Prepared(outgoing=outgoing, conversation=conversation, prompt=prompt, losses=losses, fit=fit)
+
+    async def _with_room(self, prepared: Prepared, max_tokens: int) -> Prepared:
+        """Return the request with an answer that fits the window, where the engine would refuse a longer one."""
+        upstream, adapter = self.upstream, self.upstream.adapter
+        window_tokens = upstream.window_tokens
+        if isinstance(adapter, Relay) or prepared.fit is None or window_tokens is None:
+            return prepared
+        longest = min(max_tokens, upstream.max_output_tokens or max_tokens)
+        fits = self._counter.is_surely_below(prepared.prompt, window_tokens - longest)
+        if fits or not upstream.profile.answer_needs_room:
+            return prepared
+        room = answer_room(window_tokens, await self._counter.at_most(prepared.prompt))
+        if room >= longest:
+            return prepared
+        outgoing, losses = self._encoded(adapter, prepared.fit, replace(upstream.limits, room_tokens=room))
+        return replace(prepared, outgoing=outgoing, losses=losses)
+
+    def _encoded(self, adapter: Adapter, fit: FitRequest, limits: TokenLimits) -> tuple[OutgoingRequest, list[Loss]]:
+        """Return what to send, and all that is lost with it; ``fit`` stays as it is."""
+        fit = replace(fit, losses=list(fit.losses))
+        return adapter.encode(fit, self.upstream.model, self.upstream.profile, limits), fit.losses
 
     async def _with_attachments(
         self, request: CountTokensRequest, recorder: Recorder | None

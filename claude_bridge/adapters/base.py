@@ -50,6 +50,8 @@ class TokenLimits(Struct, frozen=True, kw_only=True):
 
     max_output_tokens: int | None = None
     window_tokens: int | None = None
+    room_tokens: int | None = None
+    """What of the window is left for the answer to this prompt, where the engine refuses a longer one."""
 
 
 class AnswerTerms(Struct, frozen=True, kw_only=True):

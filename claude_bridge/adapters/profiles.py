@@ -160,8 +160,9 @@ MOONSHOT = Profile(
 
 LLAMA_CPP = Profile(
     name="llama.cpp",
-    evidence="xllamacpp 2026.10.11549: a tool choice by name is not obeyed; llama.cpp#21943 and #20867 for grammars, "
-    "PR #22536 for images in tool results, discussion #21445 for thinking_budget_tokens; cline#8977 and "
+    evidence="xllamacpp 2026.10.11549: a tool choice by name is not obeyed, any max_tokens is taken; "
+    "llama.cpp#21943 and #20867 for grammars, PR #22536 for images in tool results, "
+    "discussion #21445 for thinking_budget_tokens; cline#8977 and "
     "ollama#17755 (2026-08): WebP is answered with 400",
     reasoning_field="reasoning_content",
     unread_images=("image/webp",),
@@ -174,6 +175,7 @@ LLAMA_CPP = Profile(
     ignores_model_name=True,
     count_routes=("input-tokens", "template"),
     messages=MessagesProfile(wants_results_apart=True),
+    answer_needs_room=False,
 )
 
 EMBEDDED = Profile(
@@ -185,6 +187,7 @@ EMBEDDED = Profile(
     compiles_grammar=True,
     ignores_model_name=True,
     count_routes=("input-tokens",),
+    answer_needs_room=False,
 )
 
 VLLM = Profile(
@@ -241,6 +244,7 @@ OLLAMA = Profile(
     evidence="Ollama 0.32.15, api/types.go and server/routes.go; for /api/chat, not for its OpenAI route",
     has_top_k=True,
     compiles_grammar=True,
+    answer_needs_room=False,
 )
 """A model of which nothing is known: ``think`` sent to one that can't is refused, so it is not sent."""
 

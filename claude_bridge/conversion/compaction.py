@@ -27,6 +27,19 @@ _SURELY = 1.3
 """How far beyond the window an estimate must be before it counts as proof."""
 
 
+LEAST_ANSWER_TOKENS = 1_024
+"""A shorter answer is of no use to an agent; what leaves no room for it, the engine may refuse."""
+
+_TEMPLATE_TOKENS = 64
+"""What an engine may add to a prompt that was counted."""
+
+
+def answer_room(window_tokens: int, prompt_tokens: int) -> int:
+    """Return how many tokens an answer may have, so that it fits the window beside its prompt."""
+    room = window_tokens - prompt_tokens - _TEMPLATE_TOKENS
+    return max(room, min(LEAST_ANSWER_TOKENS, window_tokens // 4))
+
+
 class Conversation(Protocol):
     """What must be known of a request to judge its length, whichever way it goes to the engine."""
 

@@ -71,6 +71,8 @@ class Profile(Struct, frozen=True, kw_only=True):
 
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     """Where the longest answer is told."""
+    answer_needs_room: bool = True
+    """Whether a request is refused whose longest answer would not fit the window beside the prompt."""
     refuses: tuple[SamplingParameter, ...] = ()
     """Parameters that must not be sent with any but their default value."""
     has_top_k: bool = False

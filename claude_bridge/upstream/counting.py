@@ -5,6 +5,7 @@ A count is a courtesy: it never costs the client an error, and never much time.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from hashlib import blake2b
 from typing import TYPE_CHECKING
@@ -66,10 +67,19 @@ class PromptCounter:
 
         A prompt that has fewer than ``unless_below`` tokens beyond doubt is not worth a question.
         """
-        if unless_below is not None and self._scale.at_most(prompt.estimate) < unless_below:
+        if unless_below is not None and self.is_surely_below(prompt, unless_below):
             return self.guess(prompt)
         exact = await self._exactly(prompt)
         return self.guess(prompt) if exact is None else exact
+
+    def is_surely_below(self, prompt: Prompt, tokens: int) -> bool:
+        """Return whether it has fewer tokens beyond doubt."""
+        return self._scale.at_most(prompt.estimate) < tokens
+
+    async def at_most(self, prompt: Prompt) -> int:
+        """Return how many tokens it is at the most: exactly where the engine can tell."""
+        exact = await self._exactly(prompt)
+        return math.ceil(self._scale.at_most(prompt.estimate)) if exact is None else exact
 
     def learn(self, prompt: Prompt, counted: int | None) -> None:
         """Take what the engine counted (None: it did not tell), so that the next estimate is better."""

@@ -554,7 +554,7 @@ async def test_reads_pdfs() -> None:
 def test_every_flag_has_its_test_here() -> None:
     tested = {name.removeprefix("test_") for name in globals() if name.startswith("test_")}
     # The last three are for routing, for relays, and for counting.
-    elsewhere = {"name", "evidence", "ignores_model_name", "messages", "count_routes"}
+    elsewhere = {"answer_needs_room", "name", "evidence", "ignores_model_name", "messages", "count_routes"}
     assert {field.name for field in fields(Profile)} - elsewhere <= tested
 
 

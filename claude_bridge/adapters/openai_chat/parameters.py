@@ -129,11 +129,14 @@ def _response_format(request: FitRequest, profile: Profile) -> openai.ResponseFo
 
 
 def _max_tokens(asked: int, limits: TokenLimits, losses: list[Loss]) -> int:
-    limit = limits.max_output_tokens
-    if limit is None or asked <= limit:
-        return asked
-    losses.append(Loss("$.max_tokens", f"lowered from {asked} to the model's limit {limit}"))
-    return limit
+    told = asked
+    if limits.max_output_tokens is not None and asked > limits.max_output_tokens:
+        told = limits.max_output_tokens
+        losses.append(Loss("$.max_tokens", f"lowered from {asked} to the model's limit {told}"))
+    if limits.room_tokens is not None and told > limits.room_tokens:
+        told = limits.room_tokens
+        losses.append(Loss("$.max_tokens", f"lowered from {asked} to {told}, which the window has left"))
+    return told
 
 
 def _sampling(asked: MessagesRequest, profile: Profile, losses: list[Loss]) -> dict[str, float | int]:

@@ -1,0 +1,79 @@
+"""How long an answer may be: what the client wants, as far as model and window allow it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from claude_bridge.adapters.profiles import LLAMA_CPP, UNKNOWN, VLLM
+from claude_bridge.conversion.compaction import LEAST_ANSWER_TOKENS
+from claude_bridge.conversion.profile import Profile
+from tests.fake_upstream import FakeUpstream, ReceivedRequest, Reply, answer, json_document
+from tests.running_bridge import scripted_upstream
+from tests.server.served import BridgeServer
+
+pytestmark = pytest.mark.anyio
+
+WINDOW_TOKENS = 12_000
+CHAT = "/v1/chat/completions"
+
+
+def engine(prompt_tokens: int) -> Callable[[ReceivedRequest], Reply]:
+    """Return a script that answers, and counts each prompt with its own tokenizer."""
+
+    def reply(request: ReceivedRequest) -> Reply:
+        if request.path == CHAT:
+            return answer("Hello", prompt_tokens=prompt_tokens)
+        return json_document({"count": prompt_tokens})
+
+    return reply
+
+
+async def told(max_tokens: int, *, profile: Profile, prompt_tokens: int = 5_000, text: str = "x" * 19_000) -> int:
+    """Return the limit that the engine gets with a prompt of that many tokens, some 5,000 by its length."""
+    async with FakeUpstream(engine(prompt_tokens)) as upstream:
+        served = scripted_upstream(upstream.base_url, profile=profile, window_tokens=WINDOW_TOKENS)
+        async with BridgeServer(served) as server:
+            question = {"model": "m", "max_tokens": max_tokens, "messages": [{"role": "user", "content": text}]}
+            assert (await server.post("/v1/messages", question)).status == 200
+    (asked,) = (request for request in upstream.requests if request.path == CHAT)
+    limit = asked.json["max_tokens"]
+    assert isinstance(limit, int)
+    return limit
+
+
+async def test_an_answer_fits_the_window_beside_a_prompt_that_the_engine_has_counted() -> None:
+    limit = await told(32_000, profile=VLLM)
+    assert WINDOW_TOKENS - 5_000 - 100 < limit < WINDOW_TOKENS - 5_000
+
+
+async def test_an_answer_fits_the_window_beside_a_prompt_that_is_longer_than_it_seems() -> None:
+    assert await told(32_000, profile=VLLM, prompt_tokens=7_000) < WINDOW_TOKENS - 7_000
+
+
+async def test_an_estimate_is_taken_at_its_most() -> None:
+    assert WINDOW_TOKENS // 4 < await told(32_000, profile=UNKNOWN) < WINDOW_TOKENS - 5_000
+
+
+async def test_what_fits_is_left_alone() -> None:
+    assert await told(2_000, profile=VLLM) == 2_000
+    assert await told(2_000, profile=UNKNOWN) == 2_000
+
+
+async def test_an_engine_that_refuses_no_limit_gets_the_clients() -> None:
+    assert await told(32_000, profile=LLAMA_CPP) == 32_000
+
+
+async def test_a_limit_is_never_of_no_use() -> None:
+    assert await told(32_000, profile=VLLM, prompt_tokens=11_900) == LEAST_ANSWER_TOKENS
+
+
+async def test_a_prompt_that_surely_fits_is_not_counted() -> None:
+    async with FakeUpstream(engine(10)) as upstream:
+        served = scripted_upstream(upstream.base_url, profile=VLLM, window_tokens=WINDOW_TOKENS)
+        async with BridgeServer(served) as server:
+            await server.post(
+                "/v1/messages", {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]}
+            )
+    assert [request.path for request in upstream.requests] == [CHAT]
