@@ -243,6 +243,14 @@ class CountTokensRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     tool_choice: ToolChoice | None = None
     thinking: Thinking | None = None
     output_config: OutputConfig | None = None
+    output_format: OutputFormat | None = None
+    """Where clients of the beta of 2025-11-13 put what is now ``output_config.format``."""
+
+    @property
+    def answer_format(self) -> OutputFormat | None:
+        """The shape that the answer must have, from whichever place it is told in."""
+        told = self.output_config.format if self.output_config else None
+        return told or self.output_format
 
 
 class MessagesRequest(CountTokensRequest, frozen=True, kw_only=True, omit_defaults=True):

@@ -386,6 +386,12 @@ def test_structured_output(kind: Any) -> None:
         assert body["messages"][-1]["content"].endswith('JSON Schema:\n{"type":"object"}')
 
 
+@pytest.mark.parametrize("kind", ["openai-chat", OLLAMA_CHAT])
+def test_an_older_clients_format_is_read_too(kind: str) -> None:
+    new, old = a_request(output_config={"format": FORMAT}), a_request(output_format=FORMAT)
+    assert sent_body(old, kind=kind) == sent_body(new, kind=kind) != sent_body(a_request(), kind=kind)
+
+
 @pytest.mark.parametrize("tools", [[TOOL], []])
 def test_structured_beside_tools(tools: list[Any]) -> None:
     request = a_request(output_config={"format": FORMAT}, tools=tools)

@@ -178,8 +178,7 @@ def _think(request: FitRequest, profile: Profile) -> bool | str | UnsetType:
 
 
 def _format(request: FitRequest, profile: Profile) -> Raw | UnsetType:
-    config = request.parameters.output_config
-    wanted = config.format if config else None
+    wanted = request.parameters.answer_format
     if wanted is None:
         return UNSET
     if wanted.type != "json_schema" or wanted.schema is UNSET:

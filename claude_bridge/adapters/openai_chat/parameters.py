@@ -102,7 +102,7 @@ def _tool_choice(choice: ToolChoice) -> str | openai.NamedToolChoice:
 
 
 def _schema(request: FitRequest, profile: Profile) -> Raw | None:
-    output = request.parameters.output_config.format if request.parameters.output_config else None
+    output = request.parameters.answer_format
     if output is None or output.type != "json_schema" or output.schema is UNSET:
         return None
     return fit_schema(output.schema, profile, "$.output_config.format.schema")
@@ -116,7 +116,7 @@ def _holds_schema(request: FitRequest, profile: Profile) -> bool:
 def _response_format(request: FitRequest, profile: Profile) -> openai.ResponseFormat | UnsetType:
     schema = _schema(request, profile)
     if schema is None:
-        output = request.parameters.output_config.format if request.parameters.output_config else None
+        output = request.parameters.answer_format
         if output is not None:
             request.losses.append(Loss("$.output_config.format", f"type {output.type!r} is not known"))
         return UNSET
