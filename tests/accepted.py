@@ -144,8 +144,16 @@ REQUEST_TYPES: dict[str, Any] = {OPENAI_CHAT: CompletionCreateParamsStreaming, O
 def assert_accepted(kind: str, body: bytes) -> None:
     """Assert that an engine of that kind takes the request, and that strict chat templates take its messages."""
     request = msgspec.json.decode(body)
+    request["messages"] = [_without_images(message) for message in request["messages"]]
     assert sorted(faults(request, REQUEST_TYPES[kind])) == []
     assert_strict(request["messages"])
+
+
+def _without_images(message: dict[str, Any]) -> dict[str, Any]:
+    """Return a tool message without its images: an extension that a row may say an engine has."""
+    if message["role"] != "tool" or not isinstance(message["content"], list):
+        return message
+    return message | {"content": [part for part in message["content"] if part["type"] != "image_url"]}
 
 
 def assert_strict(messages: list[dict[str, Any]]) -> None:

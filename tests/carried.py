@@ -5,11 +5,11 @@ What may be missing all the same stands here, rule by rule, as docs/reference/co
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from claude_bridge.conversion.content import ERROR_PREFIX
@@ -25,12 +25,28 @@ BY_NAME = ("properties", "patternProperties", "$defs", "definitions")
 """Keywords that hold schemas under names; other keywords may be said in other words."""
 
 
+UNREAD_INPUT = "__unparsedToolInput"
+"""What Claude Code makes of arguments that are no JSON; the model is told what it wrote."""
+
+
+_NO_PLACE_FOR_THOUGHTS = "earlier thinking has no place in this engine's messages"
+"""Told once for all of a conversation."""
+
+
+_SAYS_NOTHING = ("thinking", "redacted_thinking")
+"""Blocks that are left out where a user seems to have them."""
+
+
 class Piece(Struct, frozen=True):
     """Something that a client said, and where; ``or_words`` may stand for it, such as the text of a PDF."""
 
     path: str
     words: str
     or_words: str = ""
+
+    @property
+    def is_thought(self) -> bool:
+        return self.path.endswith(".thinking")
 
 
 def missing_pieces(
@@ -40,23 +56,44 @@ def missing_pieces(
 
     ``files`` gives the text in a file by its base64.
     """
-    said_of = {"messages": [*_said(sent["messages"])], "tools": [*_said(sent.get("tools", []))]}
-    told_lost = [loss.path for loss in losses]
+    lost = [path for loss in losses for path in _paths(loss, asked["messages"])]
+    keeps_thoughts = profile.reasoning_field is not None or _NO_PLACE_FOR_THOUGHTS not in str(losses)
     out: list[str] = []
-    for place, pieces in {"messages": [*_conversation(asked, files)], "tools": [*_tools(asked)]}.items():
-        said = Counter(said_of[place])
-        text = "\n".join(said_of[place])
-        wanted = Counter(piece.words for piece in pieces)
-        for piece in pieces:
-            quoted = json.dumps(piece.words, ensure_ascii=False)[1:-1]  # as in the words that stand for a pattern
-            there = said[piece.words] >= wanted[piece.words] or text.count(piece.words) >= wanted[piece.words]
-            there = there or text.count(quoted) >= wanted[piece.words]
-            is_told = any(piece.path == path or piece.path.startswith((f"{path}.", f"{path}[")) for path in told_lost)
-            is_thought = piece.path.endswith(".thinking") and profile.reasoning_field is None
-            instead = piece.or_words and piece.or_words in text
-            if not there and not is_told and not instead and not (is_thought and "thinking" in str(losses)):
+    for part, pieces in (("messages", _conversation(asked, files)), ("tools", _tools(asked))):
+        said = [*_said(sent.get(part, []))]
+        text, places = "\n".join(said), Counter(said)
+        wanted = [piece for piece in pieces if piece.words and not _is_told(piece, lost)]
+        wanted = [piece for piece in wanted if not piece.is_thought or keeps_thoughts]
+        times = Counter(piece.words for piece in wanted)
+        for piece in wanted:
+            forms = (piece.words, _quoted(piece.words), piece.or_words)
+            there = max(places[piece.words], sum(text.count(form) for form in {*forms} if form))
+            if there < times[piece.words]:
                 out.append(f"{piece.path}: {piece.words[:200]!r}")
     return out
+
+
+def _paths(loss: Loss, messages: list[dict[str, Any]]) -> list[str]:
+    """Return where the loss is; the last message may be several, and what follows it may say nothing."""
+    if loss.path != "$.messages[-1]":
+        return [loss.path]
+    spoken = [at for at, message in enumerate(messages) if message["role"] != "assistant" and _says(message["content"])]
+    return [f"$.messages[{at}]" for at in range(spoken[-1] + 1 if spoken else 0, len(messages))]
+
+
+def _says(content: Any) -> bool:
+    if isinstance(content, str):
+        return bool(content)
+    return any(block["type"] not in _SAYS_NOTHING and block != {"type": "text", "text": ""} for block in content)
+
+
+def _is_told(piece: Piece, lost: Sequence[str]) -> bool:
+    return any(piece.path == path or piece.path.startswith((f"{path}.", f"{path}[")) for path in lost)
+
+
+def _quoted(words: str) -> str:
+    """Return the words as in JSON text: so a call that became text has them, and what stands for a pattern."""
+    return msgspec.json.encode(words).decode()[1:-1]
 
 
 def _said(value: Any) -> Iterator[str]:
@@ -65,7 +102,7 @@ def _said(value: Any) -> Iterator[str]:
         for key, inner in value.items():
             yield key
             if key == "arguments" and isinstance(inner, str):
-                yield from _said(json.loads(inner))
+                yield from _said(msgspec.json.decode(inner))
             else:
                 yield from _said(inner)
     elif isinstance(value, list):
@@ -74,7 +111,7 @@ def _said(value: Any) -> Iterator[str]:
     elif isinstance(value, str):
         yield value
     else:
-        yield json.dumps(value)
+        yield msgspec.json.encode(value).decode()
 
 
 def _leaves(value: Any, path: str) -> Iterator[Piece]:
@@ -90,7 +127,7 @@ def _leaves(value: Any, path: str) -> Iterator[Piece]:
         if value.strip():
             yield Piece(path, value)
     elif value is not None:
-        yield Piece(path, json.dumps(value))
+        yield Piece(path, msgspec.json.encode(value).decode())
 
 
 # --- the conversation -----------------------------------------------------------------------------------------
@@ -101,7 +138,9 @@ def _conversation(asked: dict[str, Any], files: dict[str, str]) -> Iterator[Piec
         if not piece.words.startswith(BILLING_HEADER):
             yield piece
     for at, message in enumerate(asked["messages"]):
-        yield from _content(message["content"], f"$.messages[{at}].content", files)
+        for piece in _content(message["content"], f"$.messages[{at}].content", files):
+            if not piece.is_thought or message["role"] == "assistant":  # nobody else can think
+                yield piece
 
 
 def _content(content: Any, path: str, files: dict[str, str]) -> Iterator[Piece]:
@@ -122,8 +161,9 @@ def _block(block: dict[str, Any], path: str, files: dict[str, str]) -> Iterator[
             if block["thinking"]:
                 yield Piece(f"{path}.thinking", block["thinking"])
         case "tool_use":
-            yield Piece(f"{path}.name", engine_name(block["name"]))
-            yield from _leaves(block["input"], f"{path}.input")
+            yield Piece(f"{path}.name", engine_name(block["name"]), block["name"])
+            unread = block["input"].get(UNREAD_INPUT) if isinstance(block["input"], dict) else None
+            yield from _leaves(block["input"] if unread is None else unread["raw"], f"{path}.input")
         case "tool_result":
             pieces = [*_content(block.get("content") or [], f"{path}.content", files)]
             yield from pieces
@@ -137,8 +177,24 @@ def _block(block: dict[str, Any], path: str, files: dict[str, str]) -> Iterator[
         case "search_result":
             yield from (Piece(f"{path}.{key}", block[key]) for key in ("title", "source"))
             yield from _content(block["content"], f"{path}.content", files)
+        case "redacted_thinking":
+            yield Piece(f"{path}.data", block["data"])
+        case "server_tool_use":
+            yield Piece(f"{path}.name", block["name"])
+            yield from _leaves(block["input"], f"{path}.input")
+        case "web_search_tool_result":
+            yield from _results(block["content"], f"{path}.content")
         case unknown:
-            raise AssertionError(f"{path}: nobody knows what of a {unknown} block must go on")
+            yield Piece(f"{path}.type", f"[{unknown} block omitted]")
+
+
+def _results(found: Any, path: str) -> Iterator[Piece]:
+    """Yield what a search found: of each page its title and its address."""
+    if isinstance(found, dict):
+        yield Piece(f"{path}.error_code", found["error_code"])
+    for at, page in enumerate(found if isinstance(found, list) else []):
+        if isinstance(page, dict):
+            yield from (Piece(f"{path}[{at}].{key}", page[key]) for key in ("title", "url") if page[key])
 
 
 def _source(source: dict[str, Any], path: str, files: dict[str, str]) -> Iterator[Piece]:
@@ -149,6 +205,8 @@ def _source(source: dict[str, Any], path: str, files: dict[str, str]) -> Iterato
             yield Piece(f"{path}.data", source["data"], files.get(source["data"], ""))
         case "url":
             yield Piece(f"{path}.url", source["url"])
+        case "file":
+            yield Piece(f"{path}.file_id", source["file_id"])
         case unknown:
             raise AssertionError(f"{path}: nobody knows what of a {unknown} source must go on")
 

@@ -52,10 +52,10 @@ ERROR_PREFIX = "Error: "
 
 
 def as_blocks(content: str | list[Block] | None) -> list[Block]:
-    """Return the content as blocks, without empty text."""
+    """Return the content as blocks."""
     if isinstance(content, str):
-        return [TextBlock(content)] if content else []
-    return [block for block in content or () if type(block) is not TextBlock or block.text]
+        return [TextBlock(content)]
+    return content or []
 
 
 _FIT_FOR_ALL = frozenset({TextBlock, ToolUseBlock})
@@ -63,16 +63,18 @@ _FIT_FOR_ALL = frozenset({TextBlock, ToolUseBlock})
 
 
 def fit_blocks(blocks: Sequence[Block], profile: Profile, path: str, losses: list[Loss]) -> list[FitBlock]:
-    """Return the blocks in forms that the engine can take; what is lost is added to ``losses``.
+    """Return the blocks in forms that the engine can take, without empty text; what is lost is added to ``losses``.
 
     ``path`` is the JSON path of the list. Tool results keep their images only where the profile says so.
     """
     if _FIT_FOR_ALL.issuperset(map(type, blocks)):
-        return cast("list[FitBlock]", list(blocks))
+        return [block for block in cast("Sequence[FitBlock]", blocks) if type(block) is not TextBlock or block.text]
     fit: list[FitBlock] = []
     for index, block in enumerate(blocks):
         where = f"{path}[{index}]"
         match block:
+            case TextBlock(""):
+                pass
             case TextBlock() | ThinkingBlock() | ToolUseBlock():
                 fit.append(block)
             case ImageBlock():
@@ -96,8 +98,8 @@ def fit_blocks(blocks: Sequence[Block], profile: Profile, path: str, losses: lis
 
 
 def text_of(blocks: Iterable[Block], separator: str = "\n\n") -> str:
-    """Return the text blocks joined; other blocks are passed over."""
-    return separator.join(block.text for block in blocks if isinstance(block, TextBlock))
+    """Return the text blocks joined, but for empty ones; other blocks are passed over."""
+    return separator.join(block.text for block in blocks if isinstance(block, TextBlock) and block.text)
 
 
 def image_url(image: ImageBlock) -> str:
@@ -209,7 +211,8 @@ def _fit_tool_result(result: ToolResultBlock, profile: Profile, path: str, losse
         return result
     blocks = as_blocks(result.content)
     loaded = [block for block in blocks if isinstance(block, ToolReferenceBlock)]
-    others = [block for block in blocks if not isinstance(block, ToolReferenceBlock)]
+    # Nothing is taken out, so that the places in the paths of losses are those of the client's list.
+    others = [TextBlock("") if isinstance(block, ToolReferenceBlock) else block for block in blocks]
     fit = fit_blocks(others, profile, f"{path}.content", losses)
     if loaded:
         fit.insert(0, TextBlock(_loaded(loaded)))

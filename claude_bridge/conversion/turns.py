@@ -32,7 +32,8 @@ BILLING_HEADER = "x-anthropic-billing-header:"
 """How Claude Code's first system block begins. It changes between requests, and no model needs it."""
 
 INTERRUPTED = "(interrupted: no result)"
-_NOT_SAID = frozenset({ImageBlock, DocumentBlock})
+_NOT_SAID = frozenset({ImageBlock, DocumentBlock, ToolResultBlock})
+"""What an assistant can't say, or what may hold it."""
 
 NO_CONTENT = "(no content)"
 """What Claude Code writes for an assistant that said nothing; a model that reads it says it too."""
@@ -123,7 +124,7 @@ def _alternating(messages: Sequence[InputMessage], profile: Profile, losses: lis
             # Gone before turns are merged: a turn that was only thought is no turn for this engine.
             first_lost_thought = first_lost_thought or path
             blocks = [block for block in blocks if not isinstance(block, ThinkingBlock)]
-        if message.role == "assistant" and not _NOT_SAID.isdisjoint(map(type, blocks)):
+        if message.role == "assistant" and not _NOT_SAID.isdisjoint(map(type, blocks)) and _holds_media(blocks):
             losses.append(Loss(path, "an assistant's message can hold no images or files"))
         if message.role not in ("user", "assistant"):
             blocks = _as_reminder(blocks)
@@ -133,6 +134,11 @@ def _alternating(messages: Sequence[InputMessage], profile: Profile, losses: lis
     if first_lost_thought is not None:
         losses.append(Loss(first_lost_thought, "earlier thinking has no place in this engine's messages"))
     return turns
+
+
+def _holds_media(blocks: list[FitBlock]) -> bool:
+    in_results = (_media_of(block, Media) for block in blocks if isinstance(block, ToolResultBlock))
+    return any(in_results) or any(isinstance(block, Media) for block in blocks)
 
 
 def _add(turns: list[Turn], turn: Turn) -> None:
@@ -288,6 +294,8 @@ def _without_prefill(turns: list[Turn], profile: Profile, losses: list[Loss]) ->
     if not text:
         return turns[:-1]
     losses.append(Loss("$.messages[-1]", "the engine can't continue an answer; it was asked to in words"))
+    if any(type(block) is ThinkingBlock for block in turns[-1].blocks):
+        losses.append(Loss("$.messages[-1]", "what was thought before an answer can't be part of these words"))
     wish = TextBlock(f"Begin your answer with exactly this text, and continue from there:\n{text}")
     if len(turns) == 1:
         return [Turn(is_user=True, blocks=[wish])]

@@ -31,7 +31,7 @@ class NdjsonDecoder:
         return [document for line in lines if (document := line.strip())]
 
     def close(self) -> list[bytes]:
-        """Return the last document, if its line end is missing."""
-        last = bytes(self._rest).strip()
+        """Return the last document, if its line end is missing; as it came, as it may go on elsewhere."""
+        last = bytes(self._rest)
         self._rest.clear()
-        return [last] if last else []
+        return [last] if last.strip() else []

@@ -1,10 +1,9 @@
-"""What is true of every upstream kind, for every conversation and every stream, however it is cut."""
+"""What is true of every upstream kind, for every answer, however its stream is cut."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -12,9 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from claude_bridge.adapters import ADAPTERS, profiles
-from claude_bridge.conversion.profile import Profile
-from claude_bridge.errors import InvalidRequestError
+from claude_bridge.adapters import ADAPTERS
 from claude_bridge.wire.anthropic import (
     ErrorEvent,
     MessagesRequest,
@@ -24,8 +21,7 @@ from claude_bridge.wire.anthropic import (
     ThinkingBlock,
     ToolUseBlock,
 )
-from claude_bridge.wire.anthropic_json import parse_messages_request
-from tests.dialogues import OLLAMA_CHAT, OPENAI_CHAT, a_request, answered, cut, folded, sent
+from tests.dialogues import a_request, answered, cut, folded
 from tests.laws import assert_legal, assert_sdk_agrees
 from tests.said import OUTPUT_TOKENS, PROMPT_TOKENS, Said, answers, framed, full_chunk, text_chunks, values
 
@@ -250,185 +246,3 @@ def _objects_in(value: Any) -> Iterator[dict[str, Any]]:
     elif isinstance(value, list):
         for inner in value:
             yield from _objects_in(inner)
-
-
-# --- requests -----------------------------------------------------------------------------------------------
-
-ids = st.sampled_from(["toolu_1", "toolu_2", "toolu_3"])
-words = st.sampled_from(["", " ", "Hi.", "ä\n", "<system-reminder>x</system-reminder>"])
-text_blocks = st.builds(lambda text: {"type": "text", "text": text}, words)
-image_blocks = st.sampled_from(
-    [
-        {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aa"}},
-        {"type": "image", "source": {"type": "url", "url": "https://example.com/a.png"}},
-        {"type": "image", "source": {"type": "file", "file_id": "f"}},
-    ]
-)
-odd_blocks = st.sampled_from(
-    [
-        {"type": "hologram", "x": 1},
-        {"type": "redacted_thinking", "data": "x"},
-        {"type": "tool_reference", "tool_name": "Read"},
-        {"type": "document", "source": {"type": "text", "data": "a"}, "title": "t"},
-        {"type": "document", "source": {"type": "content", "content": [{"type": "hologram"}]}},
-        {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "a"}},
-        {"type": "search_result", "source": "s", "title": "t", "content": []},
-        {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {"query": "q"}},
-        {"type": "web_search_tool_result", "tool_use_id": "s", "content": None},
-        {"type": "web_search_tool_result", "tool_use_id": "s", "content": [{"title": None}, 3]},
-    ]
-)
-thinking_blocks = st.builds(lambda text: {"type": "thinking", "thinking": text, "signature": "s"}, words)
-tool_uses = st.builds(lambda at, given: {"type": "tool_use", "id": at, "name": "Read", "input": given}, ids, values)
-result_content = st.none() | words | st.lists(text_blocks | image_blocks | odd_blocks | tool_uses, max_size=2)
-tool_results = st.builds(
-    lambda at, content, failed: {"type": "tool_result", "tool_use_id": at, "content": content, "is_error": failed},
-    ids,
-    result_content,
-    st.none() | st.booleans(),
-)
-all_blocks = text_blocks | image_blocks | odd_blocks | thinking_blocks | tool_uses | tool_results
-contents = words | st.lists(all_blocks, max_size=4)
-
-
-def _turns(role: str) -> st.SearchStrategy[dict[str, Any]]:
-    return st.builds(lambda content: {"role": role, "content": content}, contents)
-
-
-any_turns = st.sampled_from(["user", "assistant", "system", "developer"]).flatmap(_turns)
-conversations = st.lists(any_turns, min_size=1, max_size=6)
-a_user_says = st.builds(
-    lambda more: {"role": "user", "content": [{"type": "text", "text": "Go on."}, *more]},
-    st.lists(all_blocks, max_size=2),
-)
-PROFILES = {
-    OPENAI_CHAT: [profiles.UNKNOWN, profiles.OPENAI, profiles.LLAMA_CPP, profiles.EMBEDDED, profiles.VLLM],
-    OLLAMA_CHAT: [profiles.OLLAMA, profiles.OLLAMA_BLIND, profiles.OLLAMA_THINKING, profiles.OLLAMA_GPT_OSS],
-}
-ROWS = [(kind, profile) for kind, rows in PROFILES.items() for profile in [*rows, profiles.UNKNOWN]]
-every_profile = pytest.mark.parametrize(
-    ("kind", "profile"), ROWS, ids=[f"{kind} {at}" for at, (kind, _) in enumerate(ROWS)]
-)
-
-
-@every_profile
-@given(conversations)
-def test_any_conversation_is_encoded_or_refused_with_a_reason(
-    kind: str, profile: Profile, messages: list[dict[str, Any]]
-) -> None:
-    try:
-        outgoing, _ = sent(a_request(messages=messages), profile, kind=kind)
-    except InvalidRequestError:
-        return
-    upstream = msgspec.json.decode(outgoing.body)["messages"]
-    assert upstream
-    _assert_strict(upstream)
-
-
-def _assert_strict(messages: list[dict[str, Any]]) -> None:
-    """Assert what strict chat templates want: alternation, and each call's result right after it, in order."""
-    waiting: list[tuple[str, str]] = []
-    previous = None
-    for message in messages:
-        role = message["role"]
-        if role == "tool":
-            call_id, name = waiting.pop(0)
-            assert message["tool_call_id"] == call_id
-            assert message.get("tool_name", name) == name
-            assert message["content"] != ""
-        else:
-            assert not waiting
-            assert role != previous
-            waiting = [(call["id"], call["function"]["name"]) for call in message.get("tool_calls", ())]
-        previous = role
-    assert not waiting
-
-
-@every_profile
-@given(conversations, a_user_says, st.lists(any_turns, max_size=3), a_user_says, st.booleans())
-def test_a_longer_history_extends_the_bytes_of_the_shorter(
-    kind: str,
-    profile: Profile,
-    begun: list[dict[str, Any]],
-    asked: dict[str, Any],
-    more: list[dict[str, Any]],
-    last: dict[str, Any],
-    with_tools: bool,
-) -> None:
-    tools = [{"name": "Read", "input_schema": {"type": "object"}}] if with_tools else []
-    answer = {"role": "assistant", "content": [{"type": "text", "text": "Well."}]}
-    shorter = [*begun, asked]
-    longer = [*shorter, answer, *more, last]
-    short, long = (
-        sent(a_request(messages=messages, tools=tools, system="Be terse."), profile, kind=kind)[0].body
-        for messages in (shorter, longer)
-    )
-    assert short.endswith(b"]}")
-    assert long.startswith(short.removesuffix(b"]}")), "else no engine can reuse its prompt cache"
-
-
-@every_profile
-@given(conversations)
-def test_the_same_history_gives_the_same_bytes(kind: str, profile: Profile, messages: list[dict[str, Any]]) -> None:
-    body = msgspec.json.encode(
-        {"model": "m", "max_tokens": 5, "messages": [*messages, {"role": "user", "content": "a"}]}
-    )
-    first, second = (sent(parse_messages_request(body), profile, kind=kind)[0].body for _ in range(2))
-    assert first == second
-
-
-odd_fields = st.dictionaries(
-    st.sampled_from(["temperature", "top_p", "top_k", "tools", "tool_choice", "thinking", "output_config", "metadata"]),
-    st.sampled_from(
-        [
-            None,
-            1,
-            2**70,
-            0.5,
-            [],
-            [{"name": "a b", "input_schema": {"$defs": {"format": {"pattern": "x"}}, "maximum": 2**70}}],
-            [{"name": "x" * 90, "input_schema": {}, "strict": True}, {"name": "", "defer_loading": True}],
-            [{"name": "bash", "type": "bash_20250124"}],
-            [{"name": "a", "input_schema": 3}],
-            {"type": "enabled", "budget_tokens": 5000},
-            {"type": "adaptive"},
-            {"type": "tool", "name": "a b"},
-            {"type": "any", "disable_parallel_tool_use": True},
-            {"effort": "max"},
-            {"effort": "", "format": {"type": "json_schema", "schema": {"a": 1}}},
-            {"format": {"type": "json_schema"}},
-            {"user_id": '{"session_id":"s"}'},
-            {"user_id": "[]"},
-        ]
-    ),
-    max_size=4,
-)
-
-
-@every_profile
-@given(odd_fields)
-def test_any_parameters_are_encoded_or_refused_with_a_reason(
-    kind: str, profile: Profile, fields: dict[str, Any]
-) -> None:
-    with suppress(InvalidRequestError):
-        sent(a_request(**fields), profile, kind=kind)
-
-
-@pytest.mark.parametrize(
-    ("kind", "profile"),
-    [(OPENAI_CHAT, profiles.LLAMA_CPP), (OLLAMA_CHAT, profiles.OLLAMA)],
-    ids=[OPENAI_CHAT, OLLAMA_CHAT],
-)
-def test_what_is_nested_too_deeply_is_refused_and_no_traceback(kind: str, profile: Profile) -> None:
-    for depth in (100, 300, 450, 500, 700, 900, 1100):
-        nested = b"[" * depth + b"]" * depth
-        deep_input = b'{"role":"assistant","content":[{"type":"tool_use","id":"t","name":"n","input":%b}]}' % nested
-        schema = b'{"name":"n","input_schema":{"a":%b}}' % nested
-        for body in (
-            b'{"model":"m","max_tokens":1,"messages":[%b]}' % deep_input,
-            b'{"model":"m","max_tokens":1,"messages":[{"role":"user","content":"a"}],"tools":[%b]}' % schema,
-        ):
-            try:
-                sent(parse_messages_request(body), profile, kind=kind)
-            except InvalidRequestError as error:
-                assert "deep" in error.message or "recursion" in error.message  # noqa: PT017

@@ -31,7 +31,7 @@ from claude_bridge.errors import InvalidRequestError, PromptTooLongError, Upstre
 from claude_bridge.wire.anthropic import MessagesRequest
 from claude_bridge.wire.anthropic_json import parse_count_tokens_request
 from claude_bridge.wire.ndjson import MAX_LINE_BYTES
-from tests.dialogues import OLLAMA_CHAT, a_request, line, ndjson, sent, sent_body, sent_messages
+from tests.dialogues import OLLAMA_CHAT, a_request, answered, line, ndjson, sent, sent_body, sent_messages
 
 TOOLS = [{"name": "Read"}, {"name": "a.b"}]
 PNG = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aa"}}
@@ -363,3 +363,11 @@ def test_the_wait_that_the_engine_asks_for_is_passed_on() -> None:
     error = ADAPTER.explain_refusal(503, {"retry-after": "7"}, b'{"error":"server busy"}', "Ollama")
     assert error.retry_after_s == 7
     assert ADAPTER.explain_refusal(503, {}, b'{"error":"loading model"}', "Ollama").retry_after_s == 2
+
+
+def test_a_document_of_several_lines_keeps_its_blanks_wherever_it_is_cut() -> None:
+    document = b'{"error":\n{"message": "too many  requests at once", "code": 429}}'
+    whole = answered([document], kind=OLLAMA_CHAT)
+    assert "too many requests at once" in str(whole[-1])
+    for at in range(1, len(document)):
+        assert answered([document[:at], document[at:]], kind=OLLAMA_CHAT) == whole

@@ -10,7 +10,7 @@ from claude_bridge.adapters import profiles
 from claude_bridge.conversion.content import as_blocks, fit_blocks, image_url, text_of
 from claude_bridge.conversion.losses import Loss
 from claude_bridge.conversion.profile import Profile
-from claude_bridge.wire.anthropic import ImageBlock, TextBlock, ToolResultBlock
+from claude_bridge.wire.anthropic import Block, ImageBlock, TextBlock, ToolResultBlock
 from tests.dialogues import a_request
 
 IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aGk="}}
@@ -157,5 +157,15 @@ def test_a_result_keeps_its_images_behind_its_text() -> None:
 
 
 def test_empty_text_is_left_out() -> None:
-    assert as_blocks("") == as_blocks(None) == as_blocks([]) == as_blocks([TextBlock("")]) == []
+    nothing: list[str | list[Block] | None] = ["", None, [], [TextBlock("")]]
+    assert [fit_blocks(as_blocks(content), profiles.UNKNOWN, "$", []) for content in nothing] == [[]] * 4
+    assert text_of([TextBlock("a"), TextBlock(""), TextBlock("b")]) == "a\n\nb"
+
+
+def test_a_loss_names_the_place_in_the_clients_own_list() -> None:
+    empty, lost = {"type": "text", "text": ""}, {"type": "redacted_thinking"}
+    reference = {"type": "tool_reference", "tool_name": "Read"}
+    result = {"type": "tool_result", "tool_use_id": "a", "content": [reference, empty, lost]}
+    _, losses = _fit(empty, lost, result)
+    assert [loss.path for loss in losses] == ["$.c[1]", "$.c[2].content[2]"]
     assert as_blocks("a") == [TextBlock("a")]

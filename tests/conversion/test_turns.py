@@ -230,6 +230,20 @@ def test_an_image_in_an_assistants_turn_is_a_loss() -> None:
     assert losses[0] == Loss("$.messages[1].content", "an assistant's message can hold no images or files")
 
 
+def test_an_image_in_a_result_that_an_assistant_holds_is_a_loss() -> None:
+    losses: list[Loss] = []
+    _repaired(_user("a"), _assistant("b", _result("x", [IMAGE])), losses=losses)
+    assert losses[0] == Loss("$.messages[1].content", "an assistant's message can hold no images or files")
+
+
+def test_thinking_before_a_prefill_is_a_loss_where_other_thinking_is_kept() -> None:
+    losses: list[Loss] = []
+    thought = {"type": "thinking", "thinking": "x", "signature": ""}
+    _repaired(_user("a"), _assistant(thought, "b"), profile=profiles.LLAMA_CPP, losses=losses)
+    assert [loss.path for loss in losses] == ["$.messages[-1]"] * 2
+    assert "thought" in losses[1].reason
+
+
 def test_an_assistant_who_speaks_first_is_spoken_to_before() -> None:
     assert _repaired(_assistant("a"), _user("b")) == [f"user: {BEGINNING}", "assistant: a", "user: b"]
     assert _repaired(_assistant(_use("t")), _user(_result("t")))[0] == f"user: {BEGINNING}"

@@ -1,0 +1,154 @@
+"""What is true of every request at every upstream kind, whatever is known of the engine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from claude_bridge.adapters import ADAPTERS
+from claude_bridge.conversion.profile import Profile
+from claude_bridge.errors import InvalidRequestError
+from claude_bridge.wire.anthropic_json import parse_messages_request
+from tests.accepted import assert_accepted
+from tests.asked import (
+    Json,
+    Messages,
+    agent_conversations,
+    conversations,
+    frames,
+    in_another_shape,
+    questions,
+    rows,
+    tool_references,
+    wild_conversations,
+)
+from tests.carried import missing_pieces
+from tests.dialogues import ROWS, a_request, sent
+from tests.prompt_prefix import assert_extends
+
+every_kind = pytest.mark.parametrize("kind", ADAPTERS)
+
+
+def body_of(kind: str, profile: Profile, messages: Messages, frame: Json) -> bytes:
+    return sent(a_request(messages=messages, **frame), profile, kind=kind)[0].body
+
+
+@every_kind
+@given(st.data(), conversations, frames)
+@settings(max_examples=250)
+def test_any_conversation_is_told_whole_in_a_form_that_engines_accept(
+    kind: str, data: st.DataObject, messages: Messages, frame: Json
+) -> None:
+    profile = data.draw(rows(kind))
+    request = a_request(messages=messages, **frame)
+    try:
+        outgoing, losses = sent(request, profile, kind=kind)
+    except InvalidRequestError as error:
+        assert "no message has any content" in error.message  # noqa: PT017 - or else there is a body to look at
+        return
+    assert_accepted(kind, outgoing.body)
+    asked = {"messages": messages, **frame}
+    assert missing_pieces(asked, msgspec.json.decode(outgoing.body), losses, profile, files={}) == []
+
+
+@every_kind
+@given(st.data(), conversations, frames)
+def test_the_same_history_gives_the_same_bytes_in_whichever_shape(
+    kind: str, data: st.DataObject, messages: Messages, frame: Json
+) -> None:
+    profile = data.draw(rows(kind))
+    asked = [*messages, {"role": "user", "content": "a"}]
+    body = msgspec.json.encode({"model": "m", "max_tokens": 100, "messages": asked} | frame)
+    first, second = (sent(parse_messages_request(body), profile, kind=kind)[0].body for _ in range(2))
+    assert first == second
+    assert body_of(kind, profile, in_another_shape(asked, data.draw), frame) == first
+
+
+@every_kind
+@given(st.data(), wild_conversations | agent_conversations(), questions, agent_conversations(most=2), frames)
+@settings(max_examples=150)
+def test_a_longer_history_extends_the_bytes_of_the_shorter(
+    kind: str, data: st.DataObject, begun: Messages, asked: Json, more: Messages, frame: Json
+) -> None:
+    """A tool that is loaded on the way comes behind the others; all else is as it was."""
+    profile = data.draw(rows(kind))
+    shorter = [*begun, asked]
+    longer = [
+        *in_another_shape(shorter, data.draw),
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "toolu_s", "name": "ToolSearch", "input": {}}]},
+        {
+            "role": "user",
+            "content": [
+                {
+                    "type": "tool_result",
+                    "tool_use_id": "toolu_s",
+                    "content": data.draw(st.lists(tool_references, max_size=2)),
+                }
+            ],
+        },
+        *more,
+        {"role": "user", "content": "And now?"},
+    ]
+    assert_extends(body_of(kind, profile, longer, frame), body_of(kind, profile, shorter, frame))
+
+
+odd_fields = st.dictionaries(
+    st.sampled_from(["temperature", "top_p", "top_k", "tools", "tool_choice", "thinking", "output_config", "metadata"]),
+    st.sampled_from(
+        [
+            None,
+            1,
+            2**70,
+            0.5,
+            [],
+            [{"name": "a b", "input_schema": {"$defs": {"format": {"pattern": "x"}}, "maximum": 2**70}}],
+            [{"name": "x" * 90, "input_schema": {}, "strict": True}, {"name": "", "defer_loading": True}],
+            [{"name": "bash", "type": "bash_20250124"}],
+            [{"name": "a", "input_schema": 3}],
+            {"type": "enabled", "budget_tokens": 5000},
+            {"type": "adaptive"},
+            {"type": "tool", "name": "a b"},
+            {"type": "any", "disable_parallel_tool_use": True},
+            {"effort": "max"},
+            {"effort": "", "format": {"type": "json_schema", "schema": {"a": 1}}},
+            {"format": {"type": "json_schema"}},
+            {"user_id": '{"session_id":"s"}'},
+            {"user_id": "[]"},
+        ]
+    ),
+    max_size=4,
+)
+
+
+@every_kind
+@given(st.data(), odd_fields)
+def test_any_parameters_are_encoded_or_refused_with_a_reason(
+    kind: str, data: st.DataObject, fields: dict[str, Any]
+) -> None:
+    profile = data.draw(rows(kind))
+    try:
+        outgoing, _ = sent(a_request(**fields), profile, kind=kind)
+    except InvalidRequestError:
+        return
+    assert_accepted(kind, outgoing.body)
+
+
+@pytest.mark.parametrize("row", ["openai-chat LLAMA_CPP", "ollama-chat OLLAMA"])
+def test_what_is_nested_too_deeply_is_refused_and_no_traceback(row: str) -> None:
+    kind, profile = ROWS[row]
+    for depth in (100, 300, 450, 500, 700, 900, 1100):
+        nested = b"[" * depth + b"]" * depth
+        deep_input = b'{"role":"assistant","content":[{"type":"tool_use","id":"t","name":"n","input":%b}]}' % nested
+        schema = b'{"name":"n","input_schema":{"a":%b}}' % nested
+        for body in (
+            b'{"model":"m","max_tokens":1,"messages":[%b]}' % deep_input,
+            b'{"model":"m","max_tokens":1,"messages":[{"role":"user","content":"a"}],"tools":[%b]}' % schema,
+        ):
+            try:
+                sent(parse_messages_request(body), profile, kind=kind)
+            except InvalidRequestError as error:
+                assert "deep" in error.message or "recursion" in error.message  # noqa: PT017 - not all are refused

@@ -1,0 +1,131 @@
+"""Damaged HTTP: whatever a peer sends, it gets valid answers or an end, at once, and nothing of ours breaks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from itertools import count
+
+import anyio
+import h11
+import pytest
+from anyio.abc import ByteStream
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from claude_bridge.server.http1 import Connection, HttpRequest, Limits, Responder
+from tests.damage import damaged
+from tests.dialogues import cut
+
+BODY = b'{"model":"m"}'
+HOST = b"Host: localhost\r\n"
+POST = b"POST /v1/messages?beta=true HTTP/1.1\r\n" + HOST
+CHUNKS = b'5\r\n{"mod\r\n8;a=b\r\nel":"m"}\r\n0\r\n\r\n'
+GOOD = [
+    b"GET /healthz HTTP/1.1\r\n" + HOST + b"\r\n",
+    b"HEAD / HTTP/1.1\r\n" + HOST + b"\r\nGET / HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n",
+    POST + b"Content-Length: %d\r\n\r\n%b" % (len(BODY), BODY),
+    POST + b"Transfer-Encoding: chunked\r\n\r\n" + CHUNKS,
+    POST + b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\n{}GET / HTTP/1.1\r\n" + HOST + b"\r\n",
+    POST + b"Content-Encoding: gzip\r\nContent-Length: 1\r\n\r\nx",
+    b"GET http://localhost:1/v1/models HTTP/1.1\r\n" + HOST + b"\r\n",
+    b"GET / HTTP/1.0\r\nConnection: keep-alive\r\nX-A: \xe9\r\n\r\n",
+    b"OPTIONS * HTTP/1.1\r\n" + HOST + b"\r\n",
+    b"GET / HTTP/1.1\r\n" + HOST + b"Upgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+]
+"""What clients send; a good one is a whole conversation on one connection."""
+
+SMALL = Limits(max_header_bytes=1_024, max_body_bytes=2_048)
+
+
+class Peer(ByteStream):
+    """A peer that sends its reads and then no more, and takes everything."""
+
+    def __init__(self, reads: Iterable[bytes]) -> None:
+        self._reads = [read for read in reads if read]
+        self.got = b""
+
+    async def receive(self, max_bytes: int = 65_536) -> bytes:
+        if not self._reads:
+            raise anyio.EndOfStream
+        read = self._reads.pop(0)
+        if len(read) > max_bytes:
+            self._reads.insert(0, read[max_bytes:])
+        return read[:max_bytes]
+
+    async def send(self, item: bytes) -> None:
+        self.got += item
+
+    async def send_eof(self) -> None:
+        pass
+
+    async def aclose(self) -> None:
+        pass
+
+
+async def echo(request: HttpRequest, responder: Responder) -> None:
+    """Answer with what was understood: whole, or as a stream."""
+    assert len(request.body) <= SMALL.max_body_bytes
+    if request.method == "POST":
+        responder.start_stream()
+        await responder.write(request.body or b"-")
+        await responder.end()
+    else:
+        await responder.send(200, request.path.encode())
+
+
+def answers_to(reads: Iterable[bytes]) -> bytes:
+    """Return all that the server says to a peer, until it ends the connection."""
+
+    async def run() -> bytes:
+        peer, numbers = Peer(reads), count()
+        connection = Connection(peer, echo, limits=SMALL, new_request_id=lambda: f"req_{next(numbers)}")
+        with anyio.fail_after(5):
+            await connection.run()
+        return peer.got
+
+    return anyio.run(run)
+
+
+def statuses(answers: bytes) -> list[int]:
+    """Return the statuses of valid answers, as a client reads them; raises where one is none.
+
+    What was asked, and so whether an answer has a body, is told by the answers to HEAD alone: these are left out.
+    """
+    found: list[int] = []
+    while answers:
+        client = h11.Connection(h11.CLIENT)
+        client.send(h11.Request(method="GET", target="/", headers=[("host", "a")]))
+        client.send(h11.EndOfMessage())
+        client.receive_data(answers)
+        client.receive_data(b"")
+        while not isinstance(event := client.next_event(), h11.EndOfMessage):
+            assert event is not h11.NEED_DATA, "an answer was cut"
+            if isinstance(event, h11.Response):
+                found.append(event.status_code)
+        answers = client.trailing_data[0]
+    return found
+
+
+@given(damaged([good for good in GOOD if b"HEAD" not in good]), st.lists(st.integers(0, 400), max_size=5))
+@settings(max_examples=400)
+def test_damaged_http_gets_valid_answers(data: bytes, places: list[int]) -> None:
+    answers = answers_to(cut(data, places))
+    assert set(statuses(answers)) <= {200, 400, 408, 413, 431}
+
+
+@given(damaged(GOOD), st.lists(st.integers(0, 400), max_size=5))
+@settings(max_examples=200)
+def test_where_the_reads_end_changes_no_answer(data: bytes, places: list[int]) -> None:
+    first, second = (re.findall(rb"HTTP/1.1 \d+", answers_to(reads)) for reads in ([data], cut(data, places)))
+    assert first == second
+
+
+@given(st.lists(st.binary(max_size=50), max_size=5))
+def test_noise_gets_one_refusal(reads: list[bytes]) -> None:
+    assert len(statuses(answers_to(reads))) <= 1
+
+
+@pytest.mark.parametrize("good", GOOD, ids=lambda good: good.partition(b"\r\n")[0].decode())
+def test_what_is_well_said_is_understood(good: bytes) -> None:
+    assert b"HTTP/1.1 200" in answers_to([good]) or b"Content-Encoding" in good
