@@ -46,7 +46,7 @@ HOMES = {
     "h11": ("attachments/http_get.py", "server/http1.py", "upstream/plain_http.py"),
     "httpx": ("attachments/public_web.py", "upstream/client.py"),
     "json_repair": ("conversion/json_mending.py",),
-    "platformdirs": ("cli/run.py", "cli/service.py", "config/reading.py", "upstream/model_file.py"),
+    "platformdirs": ("cli/run.py", "cli/service.py", "config/place.py", "upstream/model_file.py"),
     "pypdf": ("attachments/pdf_worker.py",),
     "pypdfium2": ("attachments/pdf_worker.py",),
     "prometheus_client": ("server/metrics.py",),

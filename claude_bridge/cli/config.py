@@ -25,7 +25,7 @@ app = typer.Typer(no_args_is_help=True, help="Settle beforehand what the command
 @app.command()
 def path(config: ConfigFile = None) -> None:
     """Print where the configuration is, or would be."""
-    from claude_bridge.config.reading import config_file
+    from claude_bridge.config.place import config_file
 
     file, _ = config_file(config, os.environ)
     output.print_line(str(file))
@@ -37,7 +37,7 @@ def path(config: ConfigFile = None) -> None:
 def init(config: ConfigFile = None) -> None:
     """Write an example with every setting in it, commented out. What is there already stays as it is."""
     from claude_bridge.config.example import example_text
-    from claude_bridge.config.reading import config_file
+    from claude_bridge.config.place import config_file
 
     file, _ = config_file(config, os.environ)
     if file.exists():

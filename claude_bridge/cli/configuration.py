@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from claude_bridge.config.values import Secret
 
 ConfigFile = Annotated[
-    Path | None, typer.Option("--config", help="The configuration file, in place of the usual one.", metavar="FILE")
+    Path | None,
+    typer.Option("--config", help="The configuration, in place of the usual one (bridge config path).", metavar="FILE"),
 ]
 """The option that names a configuration."""
 
@@ -28,9 +29,14 @@ def load_config(file: Path | None) -> Config:
     Raises:
         SetupError: there are mistakes in it.
     """
+    from claude_bridge.config.place import is_nothing_configured
+    from claude_bridge.config.settings import Config
+
+    if is_nothing_configured(file, os.environ):
+        return Config()
     reading = refuse_mistakes(load_reading(file))
     for doubt in reading.doubts:
-        output.say(output.warning(f"{doubt}."))
+        output.print_problem(f"{doubt}.", "`bridge config check` looks again.", is_warning=True)
     return reading.config
 
 

@@ -29,7 +29,11 @@ EXAMPLES = (
 
 def doctor(
     provider: Annotated[
-        str, typer.Argument(help="ollama, or openai (any compatible engine). Without it: an Ollama, or what is there.")
+        str,
+        typer.Argument(
+            help="ollama, openai (any compatible engine) or one of your configuration. Without it: your default "
+            "model, else an Ollama, or what is there."
+        ),
     ] = "",
     model: Annotated[str, typer.Argument(help="The engine's name of the model; may be left out if it has one.")] = "",
     base_url: BaseUrl = None,
@@ -37,11 +41,10 @@ def doctor(
     port: Annotated[
         int | None,
         typer.Option(
-            help="The port that the bridge is to listen on.",
+            help=f"The port that the bridge is to listen on: {DEFAULT_PORT} if nothing is said.",
             min=1,
             max=65535,
             metavar="N",
-            show_default=str(DEFAULT_PORT),
         ),
     ] = None,
     probe: Annotated[

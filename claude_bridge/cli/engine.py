@@ -20,7 +20,11 @@ BASE_URL_VARIABLE, API_KEY_VARIABLE = "BRIDGE_BASE_URL", "BRIDGE_API_KEY"
 BaseUrl = Annotated[
     str | None,
     typer.Option(
-        "--base-url", help="The engine's address, with or without /v1.", metavar="URL", envvar=BASE_URL_VARIABLE
+        "--base-url",
+        help="The engine's address, with or without /v1.",
+        metavar="URL",
+        envvar=BASE_URL_VARIABLE,
+        show_envvar=False,
     ),
 ]
 """The option that says where an engine is."""
@@ -32,6 +36,7 @@ ApiKey = Annotated[
         help="The engine's key, if not in the provider's variable, such as OPENAI_API_KEY.",
         metavar="KEY",
         envvar=API_KEY_VARIABLE,
+        show_envvar=False,
     ),
 ]
 """The option that gives an engine's key."""

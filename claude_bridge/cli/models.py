@@ -43,8 +43,8 @@ def models(
     provider: Annotated[
         str,
         typer.Argument(
-            help="Whose models: a provider, such as ollama, openrouter or openai (any compatible engine). "
-            "Without it all usual places."
+            help="Whose models: a provider, such as ollama, openrouter, openai (any compatible engine) or one of your "
+            "configuration. Without it all that are configured, and the usual places."
         ),
     ] = "",
     base_url: BaseUrl = None,
@@ -55,8 +55,8 @@ def models(
 ) -> None:
     """List the models that engines offer, and what each can do.
 
-    Without PROVIDER it asks each provider whose key is set, and the usual local ports of Ollama, llama.cpp, LM Studio
-    and vLLM.
+    Without PROVIDER it asks each provider that is configured or whose key is set, and the usual local ports of Ollama,
+    llama.cpp, LM Studio and vLLM.
     """
     config = load_config(config_file)
     if not provider and (base_url is not None or api_key is not None):

@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from claude_bridge.config.settings import Config
     from claude_bridge.providers import Upstream
 
-DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8765
-
 COMFORTABLE_TOKENS = 49_152
 """Below this the files that Claude Code reads again after it compacted may fill the window at once."""
+
+DEFAULT_PORT = 8765
 
 EXAMPLES = (
     "Examples:  bridge serve openai qwen3:1.7b --base-url http://localhost:11434/v1 --debug  ·  "
@@ -48,16 +48,15 @@ def serve(
     base_url: BaseUrl = None,
     api_key: ApiKey = None,
     host: Annotated[
-        str | None, typer.Option(help="The address to listen on.", metavar="ADDRESS", show_default=DEFAULT_HOST)
+        str | None, typer.Option(help="The address to listen on: 127.0.0.1 if nothing is said.", metavar="ADDRESS")
     ] = None,
     port: Annotated[
         int | None,
         typer.Option(
-            help="The port to listen on; 0 takes a free one.",
+            help=f"The port to listen on: {DEFAULT_PORT} if nothing is said; 0 takes a free one.",
             min=0,
             max=65535,
             metavar="N",
-            show_default=str(DEFAULT_PORT),
         ),
     ] = None,
     auth_token: Annotated[

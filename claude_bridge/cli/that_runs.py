@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
-import msgspec
 import typer
 
 from claude_bridge.cli.serve import DEFAULT_PORT
@@ -20,7 +19,7 @@ DEFAULT_URL = f"http://127.0.0.1:{DEFAULT_PORT}"
 
 BridgeUrl = Annotated[
     str | None,
-    typer.Option("--url", help="Where the bridge is.", metavar="URL", show_default=DEFAULT_URL),
+    typer.Option("--url", help=f"Where the bridge is: {DEFAULT_URL} if nothing is said.", metavar="URL"),
 ]
 """The option that says where a bridge is."""
 
@@ -72,6 +71,8 @@ def ask(place: Place, path: str, parse: Callable[[bytes], T]) -> T:
         NoBridgeError: nothing listens there.
         SetupError: the address is none, something else listens there, or it asks for another token.
     """
+    import msgspec
+
     status, body = _get(place.url, path, {"authorization": f"Bearer {place.token}"} if place.token else {})
     if status in (401, 403):
         raise SetupError(f"The bridge at {place.url} asks for its token.", "Give it: --auth-token TOKEN")

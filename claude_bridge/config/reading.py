@@ -13,16 +13,13 @@ from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
-from platformdirs import user_config_path
 
 from claude_bridge.config.decoding import TABLES_OF_VARIABLES, Mistake, decode_document, decode_variables
 from claude_bridge.config.lines import KeyPath, Lines, line_of_error
+from claude_bridge.config.place import CONFIG_VARIABLE, VARIABLES, config_file
 from claude_bridge.config.settings import Config, settings_of, variable_of
 from claude_bridge.config.values import Secret
 from claude_bridge.config.wording import key_text
-
-CONFIG_VARIABLE = "BRIDGE_CONFIG"
-"""Names another file than the usual one."""
 
 OPTION_VARIABLES = {CONFIG_VARIABLE: "--config", "BRIDGE_BASE_URL": "--base-url", "BRIDGE_API_KEY": "--api-key"}
 """Variables that stand for options which are no settings: the option of each."""
@@ -54,13 +51,6 @@ class Reading(Struct, frozen=True, kw_only=True):
     lines: Lines
     mistakes: tuple[Problem, ...] = ()
     doubts: tuple[Problem, ...] = ()
-
-
-def config_file(named: Path | None, environment: Mapping[str, str]) -> tuple[Path, bool]:
-    """Return the file that an option or BRIDGE_CONFIG names, else the usual one; and whether it was named."""
-    by_variable = environment.get(CONFIG_VARIABLE, "").strip()
-    given = named or (Path(by_variable).expanduser() if by_variable else None)
-    return given or user_config_path("claude-bridge", appauthor=False) / "config.toml", given is not None
 
 
 def read_config(named: Path | None, environment: Mapping[str, str]) -> Reading:
@@ -140,6 +130,6 @@ def _near_variables(environment: Mapping[str, str]) -> Iterator[Problem]:
         variable_of(name) for table in TABLES_OF_VARIABLES for name in settings_of(settings_of(Config)[table].kind)
     ]
     for variable in environment:
-        if variable.startswith("BRIDGE_") and variable not in (*known, *OPTION_VARIABLES):
+        if variable.startswith(VARIABLES) and variable not in (*known, *OPTION_VARIABLES):
             for near in get_close_matches(variable, known, n=1, cutoff=0.85):
                 yield Problem(place=variable, key=variable, what=f"is no setting; nearest: {near}")

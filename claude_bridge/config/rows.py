@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from msgspec.structs import asdict, replace
 
@@ -10,7 +11,9 @@ from claude_bridge.adapters.profiles import UNKNOWN
 from claude_bridge.config.settings import Config, ProviderSettings
 from claude_bridge.conversion.prices import Prices
 from claude_bridge.providers import PROVIDERS, Provider, profile_at
-from claude_bridge.upstream.offered import OfferedModel, with_ollama_limits
+
+if TYPE_CHECKING:
+    from claude_bridge.upstream.offered import OfferedModel
 
 
 def configured_rows(config: Config) -> dict[str, Provider]:
@@ -25,6 +28,10 @@ def configured_models(config: Config, row: Provider) -> tuple[OfferedModel, ...]
     What is not said of an Ollama's model is what an Ollama itself does not tell.
     """
     given = config.providers.get(row.name, ProviderSettings()).models
+    if not given:
+        return ()
+    from claude_bridge.upstream.offered import OfferedModel, with_ollama_limits  # brings the shapes of model lists
+
     models = tuple(
         OfferedModel(
             id=model.id,

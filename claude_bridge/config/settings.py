@@ -11,6 +11,7 @@ from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin
 import msgspec
 from msgspec import Meta, Struct
 
+from claude_bridge.config.place import VARIABLES
 from claude_bridge.config.values import Address, ApiKind, ModelName, Secret
 
 
@@ -153,4 +154,4 @@ def settings_of(table: type[Struct]) -> dict[str, Setting]:
 
 def variable_of(name: str) -> str:
     """Return the environment variable that stands for a setting of ``[server]`` or ``[defaults]``."""
-    return f"BRIDGE_{name.upper()}"
+    return f"{VARIABLES}{name.upper()}"

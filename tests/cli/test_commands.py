@@ -9,6 +9,7 @@ import time
 import pytest
 
 from claude_bridge import __version__
+from claude_bridge.config.settings import Server
 from tests.cli.process import command, environment
 
 HEAVY = ("anyio", "asyncio", "claude_bridge.bridge", "h11", "httpx", "msgspec", "xllamacpp")
@@ -55,6 +56,13 @@ def test_each_command_has_help_with_examples(arguments: list[str]) -> None:
     done = run(*arguments)
     assert done.returncode == 0
     assert "Examples:" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "told"), [("serve", Server().host), ("serve", Server().port), ("doctor", Server().port)]
+)
+def test_help_tells_where_the_bridge_listens_if_nothing_is_said(command: str, told: str | int) -> None:
+    assert f"{told} if nothing is said" in run(command, "--help").stdout
 
 
 @pytest.mark.parametrize("option", ["--version", "-V"])

@@ -137,11 +137,6 @@ OWN = '[providers.work]\nkind = "openai-chat"\nbase_url = "http://h"\n'
         ),
         pytest.param('[server]\nhost = ""', '2: server.host must be some text, not ""', id="empty text"),
         pytest.param(
-            "[server]\nauth_token = 12345",
-            '2: server.auth_token must be "env:NAME", "file:PATH", or the key itself',
-            id="a key that is no text is not repeated",
-        ),
-        pytest.param(
             "[defaults]\ncontext_window = 12",
             "2: defaults.context_window must be a whole number, 256 or more, not 12",
             id="too small",
@@ -229,6 +224,12 @@ def test_a_mistake_is_told_with_its_line_and_key(files: Files, text: str, told: 
 
     assert len(found) == 1, found
     assert found[0].startswith(told)
+
+
+def test_a_key_that_is_no_text_is_told_and_not_repeated(files: Files) -> None:
+    assert files.mistakes("[server]\nauth_token = 12345") == [
+        '2: server.auth_token must be "env:NAME", "file:PATH", or the key itself'
+    ]
 
 
 def test_all_mistakes_are_told_at_once_in_the_order_of_the_lines(files: Files) -> None:

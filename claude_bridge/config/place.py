@@ -1,0 +1,27 @@
+"""Where the configuration is, and whether there is any."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from platformdirs import user_config_path
+
+VARIABLES = "BRIDGE_"
+"""How the names of our variables begin."""
+
+CONFIG_VARIABLE = "BRIDGE_CONFIG"
+"""Names another file than the usual one."""
+
+
+def config_file(named: Path | None, environment: Mapping[str, str]) -> tuple[Path, bool]:
+    """Return the file that an option or BRIDGE_CONFIG names, else the usual one; and whether it was named."""
+    by_variable = environment.get(CONFIG_VARIABLE, "").strip()
+    given = named or (Path(by_variable).expanduser() if by_variable else None)
+    return given or user_config_path("claude-bridge", appauthor=False) / "config.toml", given is not None
+
+
+def is_nothing_configured(named: Path | None, environment: Mapping[str, str]) -> bool:
+    """Return whether there is nothing to read, so that what reads it need not be loaded."""
+    file, is_named = config_file(named, environment)
+    return not (is_named or file.exists() or any(name.startswith(VARIABLES) for name in environment))
