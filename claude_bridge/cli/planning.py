@@ -50,7 +50,9 @@ class ThinkChoice(StrEnum):
     OFF = "off"
 
 
-Think = Annotated[ThinkChoice, typer.Option(help="Whether the model thinks: as the client asks, always, or never.")]
+Think = Annotated[
+    ThinkChoice | None, typer.Option(help="Whether the model thinks: as the client asks, always, or never.")
+]
 TraceFile = Annotated[
     Path | None, typer.Option(help="Write the whole translated traffic to a file, as JSON lines.", metavar="FILE")
 ]
@@ -68,7 +70,7 @@ def plan_of(
     model_file: Path | None,
     api: str | None,
     trace: Path | None,
-    think: ThinkChoice = ThinkChoice.AUTO,
+    think: ThinkChoice | None = None,
     small_model: str | None = None,
     fallbacks: Sequence[str] | None = None,
     routes: Sequence[str] | None = None,
@@ -112,7 +114,7 @@ def plan_of(
         max_tokens = max_tokens or config.defaults.max_tokens
         context_window = context_window or config.defaults.context_window
     return Plan(
-        upstream=replace(upstream, think=think.value),
+        upstream=replace(upstream, think=think.value if think else config.defaults.think),
         api_key=key,
         key_hint=hint,
         check=check,

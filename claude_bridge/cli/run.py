@@ -21,7 +21,6 @@ from claude_bridge.cli.planning import (
     ModelName,
     ProviderName,
     Think,
-    ThinkChoice,
     TraceFile,
     plan_of,
 )
@@ -64,7 +63,7 @@ def run(
     context_window: ContextWindow = None,
     model_file: ModelFile = None,
     api: Api = None,
-    think: Think = ThinkChoice.AUTO,
+    think: Think = None,
     small_model: SmallModel = None,
     fallback: Fallbacks = None,
     route: Routes = None,

@@ -20,7 +20,6 @@ from claude_bridge.cli.planning import (
     ModelName,
     ProviderName,
     Think,
-    ThinkChoice,
     TraceFile,
     plan_of,
 )
@@ -67,7 +66,7 @@ def serve(
     context_window: ContextWindow = None,
     model_file: ModelFile = None,
     api: Api = None,
-    think: Think = ThinkChoice.AUTO,
+    think: Think = None,
     small_model: SmallModel = None,
     fallback: Fallbacks = None,
     route: Routes = None,

@@ -13,6 +13,7 @@ from msgspec import Meta, Struct
 
 from claude_bridge.config.place import VARIABLES
 from claude_bridge.config.values import Address, ApiKind, ModelName, Secret
+from claude_bridge.conversion.thinking import ThinkMode
 
 
 class About(NamedTuple):
@@ -61,6 +62,9 @@ class Defaults(Struct, frozen=True, kw_only=True):
     ] = ()
     context_window: Annotated[WindowTokens | None, About("The context window in tokens.", "32768")] = None
     max_tokens: Annotated[Tokens | None, About("The most tokens of an answer.", "8192")] = None
+    think: Annotated[ThinkMode, About("Whether the model thinks: as the client asks, always, or never.", '"auto"')] = (
+        "auto"
+    )
 
 
 class ModelCost(Struct, frozen=True, kw_only=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import Any, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 from msgspec import Struct
@@ -53,6 +53,8 @@ def wanted(kind: Any) -> str:  # noqa: ANN401 - a type, perhaps with bounds
         return (
             "a list of tables" if is_table(get_args(kind)[0]) else f"a list; each must be {wanted(get_args(kind)[0])}"
         )
+    if get_origin(kind) is Literal:
+        return f"one of {', '.join(get_args(kind))}"
     match msgspec.inspect.type_info(kind):
         case msgspec.inspect.BoolType():
             return "true or false"

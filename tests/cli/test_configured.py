@@ -12,7 +12,7 @@ import pytest
 import typer
 
 from claude_bridge.cli.configuration import load_config
-from claude_bridge.cli.planning import plan_of
+from claude_bridge.cli.planning import ThinkChoice, plan_of
 from claude_bridge.cli.running import Listening, Plan
 from claude_bridge.cli.serve import listening_of
 from tests.cli.process import Finished, run_bridge, serving
@@ -114,6 +114,21 @@ def test_limits(
     assert limit() == int(variable)
 
     assert limit(**{name: option}) == option
+
+
+def test_whether_to_think(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def think(**options: Any) -> str:
+        return planned(file, provider="ollama", model="m", **options).upstream.think
+
+    configure(file, "")
+    assert think() == "auto"
+
+    configure(file, '[defaults]\nthink = "on"\n')
+    assert think() == "on"
+
+    monkeypatch.setenv("BRIDGE_THINK", "off")
+    assert think() == "off"
+    assert think(think=ThinkChoice.ON) == "on"
 
 
 def test_the_model(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -158,6 +158,9 @@ OWN = '[providers.work]\nkind = "openai-chat"\nbase_url = "http://h"\n'
             id="a model of local",
         ),
         pytest.param(
+            '[defaults]\nthink = "yes"', '2: defaults.think must be one of auto, on, off, not "yes"', id="no choice"
+        ),
+        pytest.param(
             '[providers.ollama]\nbase_url = "localhost"',
             '2: providers.ollama.base_url must be an address, such as "http://localhost:11434", not "localhost"',
             id="no address",
@@ -302,6 +305,7 @@ def test_a_file_that_is_no_text_or_no_file_is_told(tmp_path: Path) -> None:
         ("defaults", "model", '"ollama/a"', "ollama/b", "ollama/b"),
         ("defaults", "context_window", "1000", "2000", 2_000),
         ("defaults", "max_tokens", "1", "2", 2),
+        ("defaults", "think", '"on"', "off", "off"),
     ],
 )
 def test_a_variable_goes_before_the_file(
