@@ -122,6 +122,8 @@ def plan_of(
         may_upgrade=api is None,
         max_output_tokens=max_tokens,
         window_tokens=context_window,
+        general_max_output_tokens=config.defaults.max_tokens,
+        general_window_tokens=config.defaults.context_window,
         debug=debug,
         trace_file=trace,
         embedded=embedded,

@@ -80,6 +80,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     may_upgrade: bool = True
     max_output_tokens: int | None = None
     window_tokens: int | None = None
+    general_max_output_tokens: int | None = None
+    """What is configured for any model, as the next one is; the limits above may come from options for the first."""
+    general_window_tokens: int | None = None
     debug: bool = False
     trace_file: Path | None = None
     routing: Routing
@@ -219,7 +222,7 @@ async def provide_bridge(plan: Plan, service: Service, stack: AsyncExitStack, up
     from claude_bridge.cli.targets import routed
     from claude_bridge.upstream.client import client_for
 
-    upstream = _with_limits(upstream, plan)
+    upstream = with_limits(upstream, plan)
     client = client_for(upstream, plan.api_key)
     await stack.enter_async_context(client)
     gc.freeze()  # what is loaded by now stays; walking it again held up all streams for some 70 ms at a time
@@ -239,7 +242,8 @@ def _what_to_do(error: UpstreamError) -> str:
             return goes_on
 
 
-def _with_limits(upstream: Upstream, plan: Plan) -> Upstream:
+def with_limits(upstream: Upstream, plan: Plan) -> Upstream:
+    """Return the upstream with the limits that the user gave."""
     return msgspec.structs.replace(
         upstream,
         max_output_tokens=plan.max_output_tokens or upstream.max_output_tokens,

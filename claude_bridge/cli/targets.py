@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from claude_bridge.bridge import Bridge
 from claude_bridge.cli.choosing import ask_engine
 from claude_bridge.cli.engine import key_hint
-from claude_bridge.cli.running import Plan
+from claude_bridge.cli.running import Plan, with_limits
 from claude_bridge.routed import RoutedBridge
 from claude_bridge.routing import Routing, Target
 from claude_bridge.trace.bus import Bus
@@ -36,7 +36,7 @@ class Targets:
             UpstreamError: the engine does not answer.
         """
         plan = self._plan_for(target)
-        upstream = await ask_engine(plan, plan.upstream)
+        upstream = with_limits(await ask_engine(plan, plan.upstream), plan)
         client = client_for(upstream, plan.api_key)
         await self._stack.enter_async_context(client)
         return Bridge(upstream, client, bus=self._bus)
@@ -61,8 +61,13 @@ class Targets:
 
     def _plan_for(self, target: Target) -> Plan:
         """Return the plan that would serve the target; limits that options give are of the main model."""
-        plan = replace(self._plan, max_output_tokens=None, window_tokens=None)
-        engine = plan.engines.get(target.provider)
+        plan, engine = self._plan, self._plan.engines.get(target.provider)
+        is_listed = bool(plan.models if engine is None else engine.models)  # with limits that are weighed already
+        plan = replace(
+            plan,
+            max_output_tokens=None if is_listed else plan.general_max_output_tokens,
+            window_tokens=None if is_listed else plan.general_window_tokens,
+        )
         if engine is None:
             return replace(plan, upstream=replace(plan.upstream, model=target.model))
         return replace(

@@ -20,6 +20,7 @@ from claude_bridge.providers import LOCAL, PROVIDERS
 TABLES_OF_VARIABLES = ("server", "defaults")
 """The tables whose settings a variable can give."""
 
+_OF_WHAT_IS_SERVED_FIRST = (("defaults", "model"), (variable_of("model"),))
 
 KEEPS_ALIVE = "ollama-chat"
 """The API that says for how long a model stays in memory."""
@@ -92,8 +93,11 @@ class _Decoder:
             given = [part.strip() for part in given.split(",") if part.strip()]
         match get_origin(kind) or kind, given:
             case origin, dict() if origin is Mapping:
-                values = {name: self.value(inner[1], one, (*path, name)) for name, one in given.items()}
-                return {name: value for name, value in values.items() if value is not None}
+                values = {
+                    self._name(inner[0], name, path): self.value(inner[1], one, (*path, name))
+                    for name, one in given.items()
+                }
+                return {name: value for name, value in values.items() if name is not None and value is not None}
             case origin, list() if origin is tuple:
                 listed = (self.value(inner[0], one, (*path, number)) for number, one in enumerate(given))
                 return tuple(value for value in listed if value is not None)
@@ -111,6 +115,11 @@ class _Decoder:
         """Return the mistakes in names of models, now that it is known which providers there are besides ours."""
         checks = (_check_model_name(path, name, providers) for path, name in self.model_names)
         return [mistake for mistake in checks if mistake]
+
+    def _name(self, kind: type[str], name: str, path: KeyPath) -> str | None:
+        """Return the name that the user gave to a value of a table."""
+        parsed: str | None = self._parsed(kind, name, (*path, name)) if issubclass(kind, WrittenText) else name
+        return parsed
 
     def _parsed(self, kind: type[WrittenText | Secret], given: str, path: KeyPath) -> Any:  # noqa: ANN401 - a ``kind``
         try:
@@ -163,9 +172,11 @@ def _check_provider(name: str, provider: ProviderSettings, given: Mapping[str, A
 
 
 def _check_model_name(path: KeyPath, name: ModelName, providers: Collection[str]) -> Mistake | None:
+    if name.provider == LOCAL and path not in _OF_WHAT_IS_SERVED_FIRST:
+        return Mistake(path, f'names "{LOCAL}", which can only be what is served first: defaults.model')
     if name.provider == LOCAL and name.model:
         return Mistake(path, f'names a model of "{LOCAL}", which has but one: write "{LOCAL}"')
-    known = (*PROVIDERS, *providers, LOCAL)
+    known = list(dict.fromkeys((*PROVIDERS, *providers, LOCAL)))
     if name.provider in known:
         return None
     return Mistake(

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from claude_bridge.config.place import VARIABLES
-from claude_bridge.config.values import Address, ApiKind, ModelName, Secret
+from claude_bridge.config.values import Address, ApiKind, ModelName, Pattern, Secret
 from claude_bridge.conversion.thinking import ThinkMode
 
 
@@ -116,7 +116,7 @@ class Config(Struct, frozen=True, kw_only=True):
         About("Where a provider is. A new name makes one of your own, which needs kind and base_url.", ""),
     ] = {}
     routes: Annotated[
-        Mapping[str, ModelName],
+        Mapping[Pattern, ModelName],
         About(
             "Which model gets the requests that name another one, by patterns with * and ?, in order.",
             '{ "claude-opus-*" = "openai/gpt-5", "*haiku*" = "ollama/llama3.2:3b" }',

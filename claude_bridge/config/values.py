@@ -50,6 +50,20 @@ class ModelName(WrittenText):
         return name
 
 
+class Pattern(WrittenText):
+    """Which requested names a route is for."""
+
+    __slots__ = ()
+    WANTED = 'the name of a model, with * and ? for what may vary, such as "claude-opus-*"'
+
+    @classmethod
+    def parse(cls, given: str) -> Self:
+        """Return the pattern; raises ValueError for one that no name can match."""
+        if not given or any(character.isspace() for character in given):
+            raise ValueError
+        return cls(given)
+
+
 class Address(WrittenText):
     """Where an engine is."""
 

@@ -9,6 +9,7 @@ import pytest
 
 from tests.cli.process import LIMIT_S, run_bridge, serving
 from tests.fake_upstream import FakeUpstream, ReceivedRequest, Reply, answer, model_list, refusal
+from tests.scripted_ollama import ScriptedOllama, a_model
 
 pytestmark = pytest.mark.anyio
 
@@ -22,8 +23,8 @@ def engine(*models: str) -> FakeUpstream:
     return FakeUpstream(script, documents={"/v1/models": model_list(*models)})
 
 
-async def said(url: str, model: str) -> str:
-    question = {"model": model, "max_tokens": 9, "messages": [{"role": "user", "content": "Who are you?"}]}
+async def said(url: str, model: str, *, max_tokens: int = 9) -> str:
+    question = {"model": model, "max_tokens": max_tokens, "messages": [{"role": "user", "content": "Who are you?"}]}
     async with httpx.AsyncClient(timeout=LIMIT_S) as client:
         response = await client.post(f"{url}/v1/messages", json=question)
     assert response.status_code == 200, response.text
@@ -57,6 +58,22 @@ async def test_the_configuration_says_it_too_and_options_go_before_it(tmp_path: 
         async with serving("--config", str(file), "--route", "claude-opus-*=one/big") as bridge:
             await bridge.says("big on")
             assert await said(bridge.url, "claude-opus-5") == "I am big."
+
+
+async def test_what_is_configured_for_any_model_holds_for_others_and_options_for_the_first_alone(
+    tmp_path: Path,
+) -> None:
+    async with ScriptedOllama({"m": a_model("tools"), "n": a_model("tools")}) as ollama:
+        file = tmp_path / "config.toml"
+        file.write_text("[defaults]\ncontext_window = 20000\nmax_tokens = 500\n")
+        arguments = ("--small-model", "n", "--context-window", "30000", "--max-tokens", "300", "--config", str(file))
+        async with serving("ollama", "m", "--base-url", ollama.root_url, *arguments) as bridge:
+            await bridge.says("m on")
+            await said(bridge.url, "claude-x", max_tokens=9_000)
+            await said(bridge.url, "claude-haiku-5", max_tokens=9_000)
+        sent = {chat.json["model"]: chat.json["options"] for chat in ollama.chats}
+        assert (sent["m"]["num_ctx"], sent["m"]["num_predict"]) == (30_000, 300)
+        assert (sent["n"]["num_ctx"], sent["n"]["num_predict"]) == (20_000, 500)
 
 
 async def test_a_fallback_answers_and_the_debug_log_says_why(tmp_path: Path) -> None:

@@ -161,6 +161,28 @@ OWN = '[providers.work]\nkind = "openai-chat"\nbase_url = "http://h"\n'
             '[defaults]\nthink = "yes"', '2: defaults.think must be one of auto, on, off, not "yes"', id="no choice"
         ),
         pytest.param(
+            '[routes]\n"claude *" = "ollama/m"',
+            '2: routes."claude *" must be the name of a model, with * and ? for what may vary, such as '
+            '"claude-opus-*", not "claude *"',
+            id="a pattern that matches nothing",
+        ),
+        pytest.param(
+            '[routes]\n"" = "ollama/m"', '2: routes."" must be the name of a model, with * and', id="no pattern"
+        ),
+        pytest.param(
+            '[routes]\n"a" = "olama/m"', "2: routes.a must be PROVIDER/MODEL, such as", id="a route that leads nowhere"
+        ),
+        pytest.param(
+            '[defaults]\nfallback = ["ollama/m", "local"]',
+            '2: defaults.fallback[1] names "local", which can only be what is served first: defaults.model',
+            id="local as a fallback",
+        ),
+        pytest.param(
+            '[defaults]\nfallback = "ollama/m"',
+            "2: defaults.fallback must be a list; each must be PROVIDER/MODEL",
+            id="no list",
+        ),
+        pytest.param(
             '[providers.ollama]\nbase_url = "localhost"',
             '2: providers.ollama.base_url must be an address, such as "http://localhost:11434", not "localhost"',
             id="no address",
