@@ -77,6 +77,13 @@ class Exchange:
         Raises:
             BridgeError: the engine refused or failed, and nothing has been said to the client yet.
         """
+        try:
+            await self._begin()
+        finally:
+            if self._call.retried is not None:
+                self._recorder.retried(self._call.retried)
+
+    async def _begin(self) -> None:
         self._early += self._answer.start()
         grace_s = self._waiting.first_byte_grace_s if self._answer.speaks_first else math.inf
         with anyio.move_on_after(grace_s):

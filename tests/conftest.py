@@ -11,7 +11,7 @@ settings.register_profile(
 )
 settings.load_profile("bridge")
 
-pytest_plugins = ("tests.real_parts", "tests.real_ollama")
+pytest_plugins = ("tests.real_parts", "tests.real_ollama", "tests.background")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -122,9 +122,9 @@ class ConsoleSink:
                 continue
             if taken is None:
                 return
-            entry = self._log.take(*taken)
-            if entry is not None and not (self._is_live and entry.mark == "first"):
-                screen.show_entry(entry)
+            for entry in self._log.take(*taken):
+                if not (self._is_live and entry.mark == "first"):
+                    screen.show_entry(entry)
             if self._dropped > told:
                 screen.show_note(f"{counted(self._dropped - told, 'event')} not shown: the terminal was too slow")
                 told = self._dropped

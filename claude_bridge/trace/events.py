@@ -86,6 +86,15 @@ class UpstreamAnswered(Struct, frozen=True, kw_only=True, tag=True):
     status: int
 
 
+class UpstreamRetried(Struct, frozen=True, kw_only=True, tag=True):
+    """The request was sent a second time, since the upstream had ended the first one without a byte."""
+
+    exchange: str
+    at_s: float
+    after_s: float
+    reason: str
+
+
 class WaitingForUpstream(Struct, frozen=True, kw_only=True, tag=True):
     """The upstream is silent, and the client's line was kept alive."""
 
@@ -188,6 +197,7 @@ TraceEvent = (
     | RequestSent
     | FellBack
     | UpstreamAnswered
+    | UpstreamRetried
     | WaitingForUpstream
     | FirstToken
     | AnswerGrew

@@ -36,12 +36,15 @@ from claude_bridge.trace.events import (
     ToolInputRepaired,
     TraceEvent,
     UpstreamAnswered,
+    UpstreamRetried,
     WaitingForUpstream,
 )
 from claude_bridge.trace.printable import NO_BREAK, rate, seconds, size
 
 _TAG_CHARS = 4
 _MAX_LOSSES = 12
+_REPEATED_WITHIN_S = 5.0
+_FEATURES_TO_BLAME = (400, 422)  # after these Claude Code tries with less
 _ENOUGH_TO_MEASURE = 200  # tokens; a shorter prompt tells little of how fast an engine reads
 _WORRYING_STOPS = frozenset({"max_tokens", "refusal", "model_context_window_exceeded"})
 
@@ -70,6 +73,10 @@ class OpenExchange:
         self.first_token_s: float | None = None
         self.repairs: list[ToolInputRepaired] = []
         self.mends: list[str] = []
+        self.retried: str | None = None
+        self.session: str | None = None
+        self.held: Entry | None = None
+        """What was asked, while it is not known whether it is what was refused just before."""
         self.cut: PromptCut | None = None
         self.waiting_told = False
 
@@ -96,6 +103,35 @@ class OpenExchange:
         )
 
 
+class Refusals:
+    """The last refusal: Claude Code answers a 400 with up to five more requests, each with one feature less."""
+
+    def __init__(self) -> None:
+        self._session: str | None = None
+        self._message: str | None = None
+        self._at_s = 0.0
+        self._repeats = 0
+
+    def take(self, session: str | None, event: ExchangeFailed) -> None:
+        """Remember a refusal."""
+        self._session, self._message, self._at_s, self._repeats = session, event.message, event.at_s, 0
+
+    def may_repeat(self, event: RequestReceived) -> bool:
+        """Return whether a request may be the one that was refused just before."""
+        is_soon = event.at_s - self._at_s <= _REPEATED_WITHIN_S
+        return self._message is not None and is_soon and event.session == self._session
+
+    def is_repeat(self, session: str | None, event: ExchangeFailed) -> bool:
+        """Return whether this is the last refusal over again."""
+        return event.message == self._message and session == self._session
+
+    def count_repeat(self, event: ExchangeFailed) -> int:
+        """Return how often the last refusal was repeated by now."""
+        self._at_s = event.at_s
+        self._repeats += 1
+        return self._repeats
+
+
 class Log:
     """Turns events into entries; knows which exchanges are under way."""
 
@@ -103,15 +139,25 @@ class Log:
         self.open: dict[str, OpenExchange] = {}
         self._number = 0
         self._known_losses: set[Loss] = set()
+        self._refusals = Refusals()
         self.reading_tokens_per_s: float | None = None
         """How fast the engine read its last long prompt, nothing of it cached; None: not known yet."""
 
-    def take(self, event: TraceEvent, growth: Growth) -> Entry | None:
-        """Return what to show of the event, or None. ``growth`` says how much of the answer had gone out."""
+    def take(self, event: TraceEvent, growth: Growth) -> list[Entry]:
+        """Return what to show of the event. ``growth`` says how much of the answer had gone out."""
+        if isinstance(event, RequestReceived):
+            return self._asked(event)
+        exchange = self._exchange(event)
+        held, exchange.held = exchange.held, None
+        if held is not None and isinstance(event, ExchangeFailed) and self._refusals.is_repeat(exchange.session, event):
+            return self._repeated(event)
+        entries = [held, self._entry_of(event, growth)]
+        return [entry for entry in entries if entry is not None]
+
+    def _entry_of(self, event: TraceEvent, growth: Growth) -> Entry | None:
         match event:
             case RequestReceived():
-                self._exchange(event).messages = event.messages
-                return self._entry(event, "asked", asked_head(event), asked_lines(event))
+                return None  # told in take()
             case ImageDescribed():
                 return self._entry(event, "sent", described_head(event), described_lines(event))
             case RequestSent():
@@ -125,6 +171,9 @@ class Log:
                 return self._entry(event, "first", f"first token after {seconds(event.after_s)}", [])
             case ToolInputRepaired():
                 self._exchange(event).repairs.append(event)
+                return None
+            case UpstreamRetried():
+                self._exchange(event).retried = event.reason
                 return None
             case AnswerMended():
                 self._exchange(event).mends.append(event.what)
@@ -145,6 +194,21 @@ class Log:
                 return None
             case _:
                 assert_never(event)
+
+    def _asked(self, event: RequestReceived) -> list[Entry]:
+        exchange = self._exchange(event)
+        exchange.messages, exchange.session = event.messages, event.session
+        entry = self._entry(event, "asked", asked_head(event), asked_lines(event))
+        if not self._refusals.may_repeat(event):
+            return [entry]
+        exchange.held = entry
+        return []
+
+    def _repeated(self, event: ExchangeFailed) -> list[Entry]:
+        """Tell once that a client asks again and again for what was refused."""
+        entry = self._entry(event, "failed", "the same again: the client tries it with less", [], "dim")
+        self._closed(event.exchange, entry)
+        return [entry] if self._refusals.count_repeat(event) == 1 else []
 
     def forget(self) -> None:
         """Forget the exchanges under way, because events were missed."""
@@ -210,6 +274,7 @@ class Log:
         if event.message.stop_sequence is not None:
             stop += f" {event.message.stop_sequence!r}"
         lines = [Line("usage", usage_text(event), tone=self._usage_tone(event)), *speed_lines(event)]
+        lines += self._retried_lines(event.exchange)
         if exchange.cut is not None:
             lines.append(Line("cut", cut_text(exchange.cut), rows=4, tone="bad"))
         lines += answer_lines(event.message)
@@ -219,6 +284,10 @@ class Log:
         return self._closed(
             event.exchange, self._entry(event, "done", f"{stop} after {seconds(event.after_s)}", lines, tone)
         )
+
+    def _retried_lines(self, exchange: str) -> list[Line]:
+        reason = self.open[exchange].retried
+        return [] if reason is None else [Line("again", f"asked twice: {reason}", tone="warning")]
 
     def _measure_reading(self, event: ExchangeEnded) -> None:
         read = (event.prompt_tokens or 0) - (event.cached_tokens or 0)
@@ -237,7 +306,9 @@ class Log:
     def _failed(self, event: ExchangeFailed, growth: Growth) -> Entry:
         where = ", in mid-answer" if event.in_stream else ""
         head = f"{event.status} {event.error_type} after {seconds(event.after_s)}{where}"
-        lines = [Line("error", event.message, rows=6, tone="bad")]
+        lines = [*self._retried_lines(event.exchange), Line("error", event.message, rows=6, tone="bad")]
+        if event.status in _FEATURES_TO_BLAME and not event.in_stream:
+            self._refusals.take(self.open[event.exchange].session, event)
         if event.in_stream:
             lines.append(self._how_far(event.exchange, growth))
         return self._closed(event.exchange, self._entry(event, "failed", head, lines, "bad"))

@@ -186,6 +186,13 @@ class Recorder:
         if self._first_token_s is None and any(map(_content_chars, stream_events)):
             self._first_token_s = self._after_s()
 
+    def retried(self, reason: str) -> None:
+        """Tell that the request was sent twice."""
+        if self.active:
+            self._bus.emit(
+                events.UpstreamRetried(exchange=self.exchange, at_s=time.time(), after_s=self._after_s(), reason=reason)
+            )
+
     def repaired(self, repairs: Sequence[Repair]) -> None:
         """Tell of the repairs that were not told yet."""
         for repair in repairs[self._repairs_told :] if self.active else ():

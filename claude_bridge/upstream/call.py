@@ -30,6 +30,8 @@ class UpstreamCall:
         """The HTTP status, once it has come."""
         self.headers: Mapping[str, str] = {}
         """The headers that came with it, by lower-case name."""
+        self.retried: str | None = None
+        """Why the request was sent twice; None: it was not."""
         self._idle_s = idle_s
         self._chunks: list[bytes] = []
         self._buffered_bytes = 0

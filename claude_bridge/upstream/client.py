@@ -162,6 +162,7 @@ class UpstreamClient:
                 # that breaks down after a while has worked on the request, and would do so again.
                 is_quick = anyio.current_time() - started_at < RETRY_WITHIN_S
                 if tries_left and is_quick and isinstance(error, UpstreamUnreachableError | UpstreamDroppedError):
+                    call.retried = error.message
                     await anyio.sleep(RETRY_PAUSE_S)
                     continue
                 call.end(error)

@@ -132,6 +132,18 @@ async def _lines(stream: ByteReceiveStream | None) -> AsyncIterator[bytes]:
         yield rest
 
 
+def new_installation(binary: Path, folder: Path) -> ClaudeCode:
+    """Return a Claude Code with a home and a project in a folder that is not there yet or is empty."""
+    home, project = folder / "home", folder / "project"
+    home.mkdir(parents=True)
+    project.mkdir()
+    # What a user has answered once: the theme, the security notes, and that this folder is trusted.
+    trusted = {"hasTrustDialogAccepted": True, "hasCompletedProjectOnboarding": True}
+    settings = {"theme": "dark", "hasCompletedOnboarding": True, "projects": {str(project): trusted}}
+    (home / ".claude.json").write_text(json.dumps(settings), encoding="utf-8")
+    return ClaudeCode(binary=binary, home=home, project=project)
+
+
 class Session(Struct, frozen=True, kw_only=True):
     """What Claude Code said, as its stream-json output tells it."""
 

@@ -11,7 +11,7 @@ import pytest
 
 from claude_bridge.conversion.prices import FREE, Prices
 from claude_bridge.exchange import Waiting
-from claude_bridge.trace.events import ExchangeEnded
+from claude_bridge.trace.events import ExchangeEnded, UpstreamRetried
 from claude_bridge.wire.anthropic import (
     BlockTextDelta,
     ContentBlockDelta,
@@ -361,6 +361,31 @@ async def test_the_trace_is_told_of_one_end(reply: Reply, kinds: list[str], is_s
     async with FakeUpstream([reply]) as upstream, BridgeServer(upstream, sinks=[notes]) as server:
         await server.messages(stream=is_streamed)
     assert [kind for kind in notes.kinds() if kind in OVER] == kinds
+
+
+async def test_the_trace_is_told_of_a_second_try() -> None:
+    notes = Notes()
+    async with FakeUpstream([[Reset()], answer("Hello")]) as upstream, BridgeServer(upstream, sinks=[notes]) as server:
+        assert said((await server.messages(stream=True)).events) == "Hello"
+        assert len(upstream.requests) == 2
+    (retried,) = (event for event in notes.events if isinstance(event, UpstreamRetried))
+    assert "without an answer" in retried.reason
+
+
+async def test_the_trace_is_told_of_a_second_try_that_fails_too() -> None:
+    notes = Notes()
+    async with FakeUpstream([[Reset()], [Reset()]]) as upstream, BridgeServer(upstream, sinks=[notes]) as server:
+        assert (await server.messages(stream=True)).status == 502
+    assert notes.kinds()[-2:] == ["UpstreamRetried", "ExchangeFailed"]
+
+
+async def test_a_refusal_is_not_asked_for_twice() -> None:
+    replies = [refusal(503, "busy"), refusal(502, "bad gateway"), refusal(429, "slow", headers={"retry-after": "0"})]
+    notes = Notes()
+    async with FakeUpstream(replies) as upstream, BridgeServer(upstream, sinks=[notes]) as server:
+        assert [(await server.messages()).status for _ in replies] == [529, 502, 429]
+        assert len(upstream.requests) == len(replies)
+    assert "UpstreamRetried" not in notes.kinds()
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from claude_bridge.trace.events import (
     RequestReceived,
     RequestSent,
     ToolInputRepaired,
+    UpstreamRetried,
     WaitingForUpstream,
 )
 from claude_bridge.wire.anthropic import AnswerBlock, Message, TextBlock, Usage
@@ -69,6 +70,10 @@ def sent(
         losses=losses or [],
         body=msgspec.json.encode({"model": "qwen3:1.7b", "messages": messages, **fields}) if body is None else body,
     )
+
+
+def retried(reason: str = "The engine reset the connection without an answer.") -> UpstreamRetried:
+    return UpstreamRetried(exchange=EXCHANGE, at_s=NOON + 0.2, after_s=0.2, reason=reason)
 
 
 def waiting() -> WaitingForUpstream:

@@ -20,7 +20,7 @@ from rich.console import Console
 from claude_bridge.conversion.losses import Loss
 from claude_bridge.trace.bus import Bus
 from claude_bridge.trace.console import ConsoleSink, StderrConsole
-from claude_bridge.trace.events import TraceEvent
+from claude_bridge.trace.events import RequestReceived, TraceEvent
 from claude_bridge.wire.anthropic import TextBlock, ThinkingBlock, ToolUseBlock
 from tests.trace.samples import (
     NOON,
@@ -34,6 +34,7 @@ from tests.trace.samples import (
     mended,
     received,
     repaired,
+    retried,
     sent,
     waiting,
 )
@@ -206,6 +207,59 @@ def test_a_client_that_left_is_told_with_what_it_got() -> None:
 )
 def test_usage_says_what_is_not_known(fields: dict[str, Any], usage: str) -> None:
     assert f"│ usage  {usage}\n" in shown(ended(**fields))
+
+
+# --- what is asked again and again --------------------------------------------------------------------------------
+
+BAD = "messages.0: no content - at `$.messages`"
+
+
+def _refused(number: int, message: str = BAD, **fields: Any) -> list[TraceEvent]:
+    exchange = f"req_{number:04}"
+    return [
+        received(exchange=exchange, max_tokens=32_000 - number),
+        msgspec.structs.replace(failed(message, exchange=exchange), **fields),
+    ]
+
+
+def test_what_a_client_sends_six_times_is_shown_once() -> None:
+    text = shown(*[event for number in range(6) for event in _refused(number)])
+    assert text.count(BAD) == 1
+    assert text.count("▶") == 1
+    assert text.count("the same again: the client tries it with less") == 1
+
+
+def test_another_refusal_is_shown_with_what_was_asked() -> None:
+    text = shown(*_refused(1), *_refused(2, "no"), *_refused(3, "no"))
+    assert (text.count(BAD), text.count("│ error  no\n"), text.count("▶")) == (1, 1, 2)
+
+
+def test_a_request_that_is_taken_at_last_is_shown_whole() -> None:
+    text = shown(*_refused(1), received(), sent(), ended())
+    assert text.count("▶") == 2
+    assert text.index("▶", text.index(BAD)) < text.index("→") < text.index("◀")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        pytest.param({"status": 424}, id="a status that clients take as final"),
+        pytest.param({"in_stream": True}, id="in mid-answer"),
+    ],
+)
+def test_other_failures_are_all_shown(fields: dict[str, Any]) -> None:
+    assert shown(*_refused(1, **fields), *_refused(2, **fields)).count(BAD) == 2
+
+
+def test_the_same_mistake_of_another_session_is_another_one() -> None:
+    asked, answered = _refused(2)
+    assert isinstance(asked, RequestReceived)
+    assert shown(*_refused(1), msgspec.structs.replace(asked, session="other"), answered).count(BAD) == 2
+
+
+def test_a_request_that_was_sent_twice_says_why() -> None:
+    for end in (ended(), failed("no")):
+        assert "│ again  asked twice: The engine reset the connection" in shown(received(), sent(), retried(), end)
 
 
 def test_figures_that_no_engine_gave_are_left_out() -> None:
