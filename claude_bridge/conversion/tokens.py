@@ -30,9 +30,17 @@ GPT-5, Qwen 3.5, DeepSeek V4, Gemma 3 and Llama 3 count them: within 25 % of nea
 
 _PUNCTUATION = 0.43
 
-# As the images of our own requests are written: in Chat Completions, and in Ollama's messages. In text the quotes
-# would be escaped.
-_IMAGES = re.compile(rb'"url":"data:[^,"]*;base64,[^"]*"|"role":"(?:user|tool)","images":\["[^]\\]*"\]')
+PDF_TOKENS = 2_500
+"""What Anthropic's documentation gives for a page, text and picture together."""
+
+_PDF_BYTES = 100_000
+"""Base64 of one page of a PDF; nothing tells how many there are."""
+
+# As the images and PDFs of our own requests are written: in Chat Completions, and in Ollama's messages. In text the
+# quotes would be escaped.
+_IMAGES = re.compile(
+    rb'"url":"data:[^,"]*;base64,[^"]*"|"(?P<pdf>file_data)":"[^"]*"|"role":"(?:user|tool)","images":\["[^]\\]*"\]'
+)
 
 _GIVEN_DATA = re.compile(rb'"data": ?"[A-Za-z0-9+/=]*"')
 """The bytes of an image or a document in a Messages request."""
@@ -52,11 +60,16 @@ def estimate_tokens(body: bytes, *, holds_images: bool = True) -> int:
 
 
 def image_tokens(body: bytes) -> int:
-    """Return about how many tokens the images of an upstream request body take."""
-    images = 0
+    """Return about how many tokens the images and PDFs of an upstream request body take."""
+    tokens = 0
     for found in _IMAGES.finditer(body):
-        images += found[0].count(b'","', len(b'"role":"user","images":')) + 1 if found[0].startswith(b'"role"') else 1
-    return images * IMAGE_TOKENS
+        if found["pdf"]:
+            tokens += PDF_TOKENS * max(1, len(found[0]) // _PDF_BYTES)
+        elif found[0].startswith(b'"role"'):
+            tokens += IMAGE_TOKENS * (found[0].count(b'","', len(b'"role":"user","images":')) + 1)
+        else:
+            tokens += IMAGE_TOKENS
+    return tokens
 
 
 def estimate_given_tokens(body: bytes, images: int) -> int:

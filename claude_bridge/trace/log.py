@@ -80,6 +80,20 @@ class OpenExchange:
         self.cut: PromptCut | None = None
         self.waiting_told = False
 
+    def remember(self, event: ToolInputRepaired | UpstreamRetried | AnswerMended | PromptCut) -> None:
+        """Keep what is told at the end."""
+        match event:
+            case ToolInputRepaired():
+                self.repairs.append(event)
+            case UpstreamRetried(reason=reason):
+                self.retried = reason
+            case AnswerMended(what=what):
+                self.mends.append(what)
+            case PromptCut():
+                self.cut = event
+            case _:
+                assert_never(event)
+
     def progress(self, now_s: float, growth: Growth, tokens_per_s: float | None = None) -> str:
         """Return how far the exchange is; ``tokens_per_s`` is how fast the engine reads (None: not known)."""
         passed_s = now_s - self.received_at_s
@@ -169,17 +183,8 @@ class Log:
             case FirstToken():
                 self._exchange(event).first_token_s = event.after_s
                 return self._entry(event, "first", f"first token after {seconds(event.after_s)}", [])
-            case ToolInputRepaired():
-                self._exchange(event).repairs.append(event)
-                return None
-            case UpstreamRetried():
-                self._exchange(event).retried = event.reason
-                return None
-            case AnswerMended():
-                self._exchange(event).mends.append(event.what)
-                return None
-            case PromptCut():
-                self._exchange(event).cut = event
+            case ToolInputRepaired() | UpstreamRetried() | AnswerMended() | PromptCut():
+                self._exchange(event).remember(event)
                 return None
             case ExchangeEnded():
                 return self._ended(event)

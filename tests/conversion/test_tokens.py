@@ -10,6 +10,7 @@ import pytest
 
 from claude_bridge.conversion.tokens import (
     IMAGE_TOKENS,
+    PDF_TOKENS,
     TokenScale,
     estimate_given_tokens,
     estimate_tokens,
@@ -75,6 +76,15 @@ def test_an_image_counts_as_a_picture_and_not_by_its_bytes() -> None:
     assert small == large
     assert IMAGE_TOKENS < small < IMAGE_TOKENS + 100
     assert _estimate(_image(10), _image(10)) > 2 * IMAGE_TOKENS
+
+
+def test_a_pdf_counts_by_the_pages_that_it_may_have() -> None:
+    def estimate(size: int) -> int:
+        part = {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64," + "a" * size}}
+        return estimate_tokens(json.dumps({"content": [part]}, separators=(",", ":")).encode())
+
+    assert PDF_TOKENS < estimate(10) < PDF_TOKENS + 100
+    assert 5 * PDF_TOKENS < estimate(550_000) < 6 * PDF_TOKENS
 
 
 def test_images_can_be_counted_alone() -> None:
