@@ -37,6 +37,8 @@ EXTENSIONS = {
     "$.cache_control": "OpenRouter",
     "$.session_id": "OpenRouter",
     "$.messages[].reasoning_content": "llama.cpp, SGLang, DeepSeek, Z.AI, Moonshot, Fireworks",
+    "$.messages[].reasoning_details": "OpenRouter",
+    "$.messages[].tool_calls[].extra_content": "Gemini",
     "$.messages[].reasoning": "OpenRouter, vLLM",
 }
 """What is in no type of the SDK: where, and who reads it."""

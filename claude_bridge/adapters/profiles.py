@@ -102,6 +102,8 @@ GEMINI = Profile(
     name="Gemini",
     evidence="ai.google.dev/gemini-api/docs/openai, 2026-09: reasoning_effort; unknown fields are refused "
     "(cursor-byok#112); no JSON beside tools (ai-manus#101); thought signatures, and the word that stands for none",
+    sealed_thoughts="thought_signature",
+    thought_signature="skip_thought_signature_validator",
     structured_beside_tools=False,
     effort_levels=("low", "medium", "high"),
     prints_calls=False,

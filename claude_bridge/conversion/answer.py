@@ -10,6 +10,7 @@ from claude_bridge.conversion.call_gathering import CallGatherer
 from claude_bridge.conversion.deltas import Delta, UsageReport
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.repairs import Repair
+from claude_bridge.conversion.sealed_thoughts import ThoughtSealer
 from claude_bridge.conversion.stop_reasons import StopSequenceCutter
 from claude_bridge.conversion.think_tags import ThinkTagSplitter
 from claude_bridge.conversion.thinking import wished_thinking
@@ -53,6 +54,7 @@ class AnswerStream:
         gatherer = CallGatherer(tools, new_tool_id, self.repairs, one_only=one_only)
         opened = profile.opens_in_thinking and (wished_thinking(request).thinks or not profile.can_stop_thinking)
         stages: list[_Stage | None] = [
+            ThoughtSealer() if profile.sealed_thoughts is not None else None,
             ThinkTagSplitter(profile.think_tags, opened=opened),
             PrintedCallFinder(tools, self.repairs) if profile.prints_calls and _may_print_calls(request) else None,
             self._cutter,

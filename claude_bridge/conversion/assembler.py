@@ -15,6 +15,8 @@ from claude_bridge.conversion.deltas import (
     Failure,
     Finish,
     FinishReason,
+    RedactedThought,
+    SealedThought,
     TextDelta,
     ThinkingDelta,
     ToolCallArguments,
@@ -26,6 +28,7 @@ from claude_bridge.conversion.stop_reasons import convert_finish_reason
 from claude_bridge.conversion.usage import convert_usage, merge_usage
 from claude_bridge.errors import BridgeError, UpstreamBrokenError
 from claude_bridge.wire.anthropic import (
+    AnswerBlock,
     BlockInputJsonDelta,
     BlockSignatureDelta,
     BlockTextDelta,
@@ -40,6 +43,7 @@ from claude_bridge.wire.anthropic import (
     MessageStart,
     MessageStop,
     Ping,
+    RedactedThinkingBlock,
     Stop,
     StreamEvent,
     TextBlock,
@@ -78,6 +82,7 @@ TRANSITIONS: dict[State, dict[type, State]] = {
     State.BETWEEN_BLOCKS: {
         TextBlock: State.TEXT,
         ThinkingBlock: State.THINKING,
+        RedactedThinkingBlock: State.SIGNED,  # whole as it begins
         ToolUseBlock: State.TOOL_USE,
         MessageDelta: State.ENDING,
         Ping: State.BETWEEN_BLOCKS,
@@ -224,6 +229,11 @@ class MessageAssembler:
                         self._open(ThinkingBlock(""), emit)
                     self._output_chars += len(text)
                     emit(self._advance(ContentBlockDelta(self._index, BlockThinkingDelta(text))))
+            case RedactedThought(data):
+                self._open(RedactedThinkingBlock(data), emit)
+                self._close_block(emit)
+            case SealedThought():
+                pass  # nobody asked for it: the engine does not want it back
             case ToolCallStart():
                 self._has_tool_use = True
                 self._open(ToolUseBlock(delta.id, delta.name), emit)
@@ -256,7 +266,7 @@ class MessageAssembler:
         self._output_chars += len(text)
         emit(self._advance(ContentBlockDelta(self._index, BlockTextDelta(text))))
 
-    def _open(self, block: TextBlock | ThinkingBlock | ToolUseBlock, emit: Callable[[StreamEvent], None]) -> None:
+    def _open(self, block: AnswerBlock, emit: Callable[[StreamEvent], None]) -> None:
         self._close_block(emit)
         if not isinstance(block, TextBlock):
             self._held_space = ""

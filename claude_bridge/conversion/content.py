@@ -13,6 +13,7 @@ from typing import cast
 from claude_bridge.conversion.losses import Loss
 from claude_bridge.conversion.media_types import is_pdf, media_type_of_base64
 from claude_bridge.conversion.profile import Profile
+from claude_bridge.conversion.sealed_thoughts import is_ours
 from claude_bridge.conversion.server_tools import call_text, search_results_text, text_of_block
 from claude_bridge.wire.anthropic import (
     Base64Source,
@@ -37,7 +38,9 @@ from claude_bridge.wire.anthropic import (
     WebSearchToolResultBlock,
 )
 
-FitBlock = TextBlock | ImageBlock | DocumentBlock | ThinkingBlock | ToolUseBlock | ToolResultBlock
+FitBlock = (
+    TextBlock | ImageBlock | DocumentBlock | ThinkingBlock | RedactedThinkingBlock | ToolUseBlock | ToolResultBlock
+)
 
 _OfServerTool = ServerToolUseBlock | WebSearchToolResultBlock | WebFetchToolResultBlock | ToolSearchToolResultBlock
 
@@ -86,6 +89,11 @@ def fit_blocks(blocks: Sequence[Block], profile: Profile, path: str, losses: lis
             case SearchResultBlock():
                 passages = "\n".join(part.text for part in block.content)
                 fit.append(TextBlock(f"{block.title}\n{block.source}\n\n{passages}"))
+            case RedactedThinkingBlock() if is_ours(block):
+                if profile.sealed_thoughts is not None:
+                    fit.append(block)
+                else:
+                    losses.append(Loss(where, "these thoughts can only be read by the service that made them"))
             case RedactedThinkingBlock():
                 losses.append(Loss(where, "redacted thinking can only be read by Anthropic"))
             case ToolReferenceBlock():

@@ -8,6 +8,7 @@ until ``answer`` has gathered them. After a Finish only usage may come; after a 
 from __future__ import annotations
 
 from enum import Enum
+from typing import Any
 
 from msgspec import Struct
 
@@ -35,6 +36,19 @@ class ThinkingDelta(Struct, frozen=True):
     """More reasoning."""
 
     text: str
+
+
+class SealedThought(Struct, frozen=True):
+    """A piece of thought that only its maker can read: a detail, or the signature of the call that comes next."""
+
+    detail: dict[str, Any] | None = None
+    call_signature: str = ""
+
+
+class RedactedThought(Struct, frozen=True):
+    """Sealed thoughts as a block that the client keeps, and gives back."""
+
+    data: str
 
 
 class ToolCallStart(Struct, frozen=True):
@@ -89,4 +103,15 @@ class Failure(Struct, frozen=True):
     error: BridgeError
 
 
-Delta = TextDelta | ThinkingDelta | ToolCallStart | ToolCallArguments | ToolCallEnd | UsageReport | Finish | Failure
+Delta = (
+    TextDelta
+    | ThinkingDelta
+    | SealedThought
+    | RedactedThought
+    | ToolCallStart
+    | ToolCallArguments
+    | ToolCallEnd
+    | UsageReport
+    | Finish
+    | Failure
+)

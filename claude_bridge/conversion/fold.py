@@ -17,6 +17,7 @@ from claude_bridge.wire.anthropic import (
     Message,
     MessageDelta,
     MessageStart,
+    RedactedThinkingBlock,
     StreamEvent,
     TextBlock,
     ThinkingBlock,
@@ -77,6 +78,8 @@ class Fold:
                 return TextBlock(content)
             case ThinkingBlock():
                 return ThinkingBlock(content, self._signatures.get(index, ""))
+            case RedactedThinkingBlock():
+                return block
             case ToolUseBlock():
                 return msgspec.structs.replace(block, input=msgspec.Raw(_whole_json(content)))
 

@@ -44,6 +44,10 @@ class Profile(Struct, frozen=True, kw_only=True):
     """The message field in which earlier reasoning is sent back; None: it is left out."""
     reasoning_placeholder: str | None = None
     """What that field says of a call whose thoughts nobody knows, where a call without any is refused."""
+    sealed_thoughts: Literal["reasoning_details", "thought_signature"] | None = None
+    """What the engine wants back word for word of its thoughts, in the field or the field of a call of that name."""
+    thought_signature: str | None = None
+    """What stands as signature on a turn's first call where none is known, at an engine that refuses it without."""
     sees_images: bool = True
     """Whether images are sent at all; a model that can't see answers with an error, which names the cause."""
     images_in_tool_results: bool = False

@@ -22,6 +22,7 @@ from claude_bridge.wire.anthropic import (
     DocumentBlock,
     ImageBlock,
     InputMessage,
+    RedactedThinkingBlock,
     TextBlock,
     ThinkingBlock,
     ToolResultBlock,
@@ -165,7 +166,7 @@ def _without_mere_thoughts(turns: list[Turn], losses: list[Loss]) -> list[Turn]:
 
 
 def _is_mere_thought(turn: Turn) -> bool:
-    return not turn.is_user and all(type(block) is ThinkingBlock for block in turn.blocks)
+    return not turn.is_user and all(isinstance(block, ThinkingBlock | RedactedThinkingBlock) for block in turn.blocks)
 
 
 def _begun_by_user(turns: list[Turn]) -> list[Turn]:

@@ -12,7 +12,14 @@ import msgspec
 from claude_bridge.trace.bodies import contents, last_said
 from claude_bridge.trace.events import ExchangeEnded, ImageDescribed, PromptCut, RequestReceived
 from claude_bridge.trace.printable import counted, one_line, rate, seconds, shortened, size
-from claude_bridge.wire.anthropic import AnswerBlock, Message, TextBlock, ThinkingBlock, ToolUseBlock
+from claude_bridge.wire.anthropic import (
+    AnswerBlock,
+    Message,
+    RedactedThinkingBlock,
+    TextBlock,
+    ThinkingBlock,
+    ToolUseBlock,
+)
 
 Mark = Literal["asked", "sent", "first", "done", "failed"]
 Tone = Literal["plain", "dim", "warning", "bad"]
@@ -167,6 +174,8 @@ def _answer_line(block: AnswerBlock) -> Line:
             return Line("text", shortened(block.text.strip(), _MAX_TEXT_CHARS), rows=6)
         case ThinkingBlock():
             return Line("think", shortened(block.thinking.strip(), _MAX_TEXT_CHARS), rows=2, tone="dim")
+        case RedactedThinkingBlock(data):
+            return Line("think", f"(sealed, {len(data):,} characters)", tone="dim")
         case ToolUseBlock():
             return Line("call", f"{block.name}({_arguments(bytes(block.input))})", rows=3)
         case _:

@@ -269,7 +269,7 @@ class MessagesRequest(CountTokensRequest, frozen=True, kw_only=True, omit_defaul
 
 StopReason = Literal["end_turn", "max_tokens", "stop_sequence", "tool_use", "refusal", "model_context_window_exceeded"]
 
-AnswerBlock = TextBlock | ThinkingBlock | ToolUseBlock
+AnswerBlock = TextBlock | ThinkingBlock | RedactedThinkingBlock | ToolUseBlock
 
 
 class OutputTokensDetails(Struct, frozen=True):

@@ -179,12 +179,25 @@ class FunctionFragment(Struct, frozen=True):
     arguments: Raw = Raw(b"")
 
 
+class GoogleContent(Struct, frozen=True):
+    """What Gemini says of a call: the signature of the thought that led to it."""
+
+    thought_signature: str | None = None
+
+
+class ExtraContent(Struct, frozen=True):
+    """What a service adds to a call."""
+
+    google: GoogleContent | None = None
+
+
 class ToolCallFragment(Struct, frozen=True):
     """Part of a call in one chunk, or a whole call."""
 
     index: int | None = None
     id: str | None = None
     function: FunctionFragment | None = None
+    extra_content: ExtraContent | None = None
 
 
 class AnswerDelta(Struct, frozen=True):

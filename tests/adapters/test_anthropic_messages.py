@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from claude_bridge.adapters.anthropic_messages.request import edit_request
 from claude_bridge.adapters.profiles import ANTHROPIC, UNKNOWN
 from claude_bridge.conversion.profile import Profile
+from claude_bridge.conversion.sealed_thoughts import SEAL
 from claude_bridge.wire.anthropic_json import parse_messages_request
 from tests.said import values
 
@@ -97,3 +98,16 @@ def test_the_model_is_the_only_other_byte_that_changes(
     expected = json.dumps(model, ensure_ascii=False).encode("utf-8", "surrogatepass")
     body = written("m")
     assert edited(body, model=model) == body.replace(b'"model": "m"', b'"model": ' + expected, 1)
+
+
+def test_thoughts_that_the_bridge_sealed_for_a_service_never_go_to_anthropic() -> None:
+    ours, theirs = ({"type": "redacted_thinking", "data": data} for data in (f"{SEAL}e30=", "EvAFCkYIBxgCKkBMt"))
+    text = {"type": "text", "text": "b"}
+    user = {"role": "user", "content": "a"}
+
+    def with_answer(*blocks: dict[str, Any]) -> bytes:
+        return json.dumps(a_body(messages=[user, {"role": "assistant", "content": list(blocks)}, user])).encode()
+
+    left = json.loads(edited(with_answer(ours, theirs, text), profile=ANTHROPIC))
+    assert left == json.loads(with_answer(theirs, text))
+    assert edited(with_answer(theirs, text), profile=ANTHROPIC) == with_answer(theirs, text)

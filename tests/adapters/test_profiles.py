@@ -26,7 +26,7 @@ from claude_bridge.wire.anthropic import (
     ThinkingBlock,
     ToolUseBlock,
 )
-from tests.dialogues import OLLAMA_CHAT, a_request, answered, chunk, folded, sent, sent_body, sse
+from tests.dialogues import OLLAMA_CHAT, a_request, answered, call, chunk, folded, sent, sent_body, sse
 from tests.pdfs import as_base64, pdf
 
 ROWS = [row for row in vars(profiles).values() if isinstance(row, Profile)]
@@ -80,6 +80,63 @@ def test_reasoning_placeholder() -> None:
     _, having = _both(request, reasoning_field="reasoning_content", reasoning_placeholder=" ")
     assert "reasoning_content" not in having["messages"][1], "only calls need one"
     assert having["messages"][3]["reasoning_content"] == " "
+
+
+def _echoed(profile: Profile, *chunks: Any) -> dict[str, Any]:
+    """Return the assistant's message that goes back after the engine has said these chunks."""
+    content = msgspec.json.decode(msgspec.json.encode(folded(answered([sse(*chunks)], profile=profile)).content))
+    results = [
+        {"type": "tool_result", "tool_use_id": block["id"], "content": "r"}
+        for block in content
+        if block["type"] == "tool_use"
+    ]
+    asked = [{"role": "user", "content": "a"}, {"role": "assistant", "content": content}]
+    request = a_request(messages=[*asked, {"role": "user", "content": results or "b"}])
+    message: dict[str, Any] = sent_body(request, profile)["messages"][1]
+    return message
+
+
+def test_sealed_thoughts() -> None:
+    details = [
+        {"type": "reasoning.text", "text": "Hm.", "signature": "s", "format": "anthropic-claude-v1", "index": 0},
+        {"type": "reasoning.encrypted", "data": "xyz", "format": "openai-responses-v1", "index": 1},
+    ]
+    said = (chunk(reasoning="Hm.", reasoning_details=details), chunk(content="Hi"), chunk("stop"))
+    profile = _with(sealed_thoughts="reasoning_details", reasoning_field="reasoning")
+    assert _echoed(profile, *said) == {"role": "assistant", "content": "Hi", "reasoning_details": details}
+    plain = _with(reasoning_field="reasoning")
+    assert _echoed(plain, *said) == {"role": "assistant", "content": "Hi", "reasoning": "Hm."}
+
+
+def _signed_call(index: int, signature: str | None) -> dict[str, Any]:
+    extra = {} if signature is None else {"extra_content": {"google": {"thought_signature": signature}}}
+    return call("{}", index=index, id=f"c{index}", name="Read", **extra)
+
+
+def test_thought_signature() -> None:
+    profile = _with(sealed_thoughts="thought_signature", thought_signature="dummy")
+
+    def signatures(*chunks: Any) -> list[Any]:
+        message = _echoed(profile, *chunks, chunk("tool_calls"))
+        return [
+            made.get("extra_content", {}).get("google", {}).get("thought_signature") for made in message["tool_calls"]
+        ]
+
+    assert signatures(_signed_call(0, "s0"), _signed_call(1, None)) == ["s0", None]
+    assert signatures(_signed_call(0, None), _signed_call(1, "s1")) == [None, "s1"]
+    assert signatures(_signed_call(0, None), _signed_call(1, None)) == ["dummy", None], "of another model"
+
+
+def test_sealed_thoughts_go_to_no_other_engine() -> None:
+    sealer = _with(sealed_thoughts="reasoning_details")
+    details = [{"type": "reasoning.encrypted", "data": "xyz"}]
+    said = [sse(chunk(reasoning_details=details), chunk(content="Hi"), chunk("stop"))]
+    content = msgspec.json.decode(msgspec.json.encode(folded(answered(said, profile=sealer)).content))
+    assert [block["type"] for block in content] == ["redacted_thinking", "text"]
+    request = a_request(messages=[{"role": "assistant", "content": content}, {"role": "user", "content": "b"}])
+    assert sent_body(request)["messages"][-2] == {"role": "assistant", "content": "Hi"}
+    assert _losses(request) == ["$.messages[0].content[0]"]
+    assert _losses(request, sealed_thoughts="reasoning_details") == []
 
 
 # --- thinking -------------------------------------------------------------------------------------------------

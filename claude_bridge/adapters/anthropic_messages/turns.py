@@ -15,8 +15,9 @@ from claude_bridge.adapters.anthropic_messages.frames import raw_fields
 from claude_bridge.adapters.anthropic_messages.shapes import plain
 from claude_bridge.conversion.losses import Loss
 from claude_bridge.conversion.profile import MessagesProfile
+from claude_bridge.conversion.sealed_thoughts import is_ours
 from claude_bridge.conversion.turns import as_reminder_text
-from claude_bridge.wire.anthropic import InputMessage, ThinkingBlock, ToolResultBlock
+from claude_bridge.wire.anthropic import InputMessage, RedactedThinkingBlock, ThinkingBlock, ToolResultBlock
 from claude_bridge.wire.json_spans import Edit, Span, item_spans
 
 _USUAL_ROLES = frozenset({"user", "assistant"})
@@ -117,7 +118,11 @@ def _type_of(block: Raw) -> str:
 
 def _holds_foreign_thought(message: InputMessage) -> bool:
     blocks = () if isinstance(message.content, str) else message.content
-    return any(isinstance(block, ThinkingBlock) and len(block.signature) < SHORTEST_SIGNATURE for block in blocks)
+    return any(
+        (isinstance(block, ThinkingBlock) and len(block.signature) < SHORTEST_SIGNATURE)
+        or (isinstance(block, RedactedThinkingBlock) and is_ours(block))
+        for block in blocks
+    )
 
 
 def _without_foreign_thoughts(body: bytes, spans: Sequence[Span], places: Sequence[int]) -> Iterator[Edit]:
@@ -134,4 +139,7 @@ def _without_foreign_thoughts(body: bytes, spans: Sequence[Span], places: Sequen
 
 def _is_foreign_thought(block: Raw) -> bool:
     signature = plain(raw_fields(block).get("signature"))
+    if _type_of(block) == "redacted_thinking":
+        data = plain(raw_fields(block).get("data"))
+        return isinstance(data, str) and is_ours(RedactedThinkingBlock(data))
     return _type_of(block) == "thinking" and (not isinstance(signature, str) or len(signature) < SHORTEST_SIGNATURE)

@@ -12,6 +12,7 @@ from claude_bridge.conversion.deltas import (
     Failure,
     Finish,
     FinishReason,
+    SealedThought,
     TextDelta,
     ThinkingDelta,
     UsageReport,
@@ -188,6 +189,8 @@ class ChatStreamDecoder:
             thought = _text_of_parts(added.reasoning_details)
         if thought:
             out.append(ThinkingDelta(thought))
+        if added.reasoning_details:
+            out += [SealedThought(detail) for detail in added.reasoning_details if isinstance(detail, dict)]
         if content:
             if isinstance(content, str):
                 out.append(TextDelta(content))
@@ -203,6 +206,9 @@ class ChatStreamDecoder:
 
     def _take_call(self, fragment: openai.ToolCallFragment, out: list[Delta]) -> None:
         function = fragment.function or openai.FunctionFragment()
+        google = fragment.extra_content.google if fragment.extra_content else None
+        if google is not None and google.thought_signature:
+            out.append(SealedThought(call_signature=google.thought_signature))
         arguments = arguments_text(function.arguments)
         self._calls.take(fragment.index, fragment.id or "", function.name or "", arguments, out)
 

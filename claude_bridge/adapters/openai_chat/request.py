@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from claude_bridge.adapters.base import TokenLimits
 from claude_bridge.adapters.openai_chat.parameters import parameters, tools_to_send, wishes
@@ -14,6 +15,7 @@ from claude_bridge.conversion.losses import Loss
 from claude_bridge.conversion.media_types import PDF
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.request import FitRequest, FitTool
+from claude_bridge.conversion.sealed_thoughts import unseal
 from claude_bridge.conversion.tool_names import engine_name
 from claude_bridge.conversion.turns import Turn, spoken
 from claude_bridge.wire import openai
@@ -119,6 +121,17 @@ def _assistant_message(turn: Turn, profile: Profile) -> openai.ChatMessage:
         for block in used
     ]
     thought = thinking or (profile.reasoning_placeholder if calls else None) or UNSET
+    if profile.sealed_thoughts == "thought_signature":
+        calls = _signed(calls, unseal(turn.blocks).signatures, profile)
+    elif profile.sealed_thoughts == "reasoning_details":
+        details = unseal(turn.blocks).details
+        if details:
+            return openai.ChatMessage(
+                role="assistant",
+                content=text or (None if calls else ""),
+                reasoning_details=details,  # they say all that was thought
+                tool_calls=calls or UNSET,
+            )
     return openai.ChatMessage(
         role="assistant",
         content=text or (None if calls else ""),
@@ -126,6 +139,18 @@ def _assistant_message(turn: Turn, profile: Profile) -> openai.ChatMessage:
         reasoning=thought if profile.reasoning_field == "reasoning" else UNSET,
         tool_calls=calls or UNSET,
     )
+
+
+def _signed(calls: list[openai.ToolCall], signatures: Mapping[int, str], profile: Profile) -> list[openai.ToolCall]:
+    """Return a turn's calls with the signatures of their thoughts."""
+    if profile.thought_signature is not None and calls and not signatures:
+        signatures = {0: profile.thought_signature}
+    return [
+        replace(call, extra_content={"google": {"thought_signature": signatures[place]}})
+        if place in signatures
+        else call
+        for place, call in enumerate(calls)
+    ]
 
 
 def _tool(tool: FitTool, profile: Profile, losses: list[Loss]) -> openai.ToolDeclaration:
