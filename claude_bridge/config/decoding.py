@@ -159,6 +159,10 @@ def _check_provider(name: str, provider: ProviderSettings, given: Mapping[str, A
         what = f"is no provider that the bridge knows ({_nearest(name, PROVIDERS)}); one of your own needs"
         mistakes.append(Mistake(path, f"{what} {' and '.join(missing)}"))
     kind = provider.kind or (row.kind if row else KEEPS_ALIVE)
+    alike = [name for name, known in PROVIDERS.items() if known.kind == kind]
+    if provider.profile is not None and provider.profile not in alike:
+        what = f"must be a known provider of the kind {kind}, not {shown(provider.profile)}"
+        mistakes.append(Mistake((*path, "profile"), f"{what}; {_nearest(provider.profile, alike)}"))
     if provider.keep_alive is not None and kind != KEEPS_ALIVE:
         mistakes.append(Mistake((*path, "keep_alive"), f"is for Ollama's own API only: kind = {shown(KEEPS_ALIVE)}"))
     listed = given.get("models")

@@ -64,6 +64,10 @@ def _row(name: str, given: ProviderSettings) -> Provider:
         )
     if given.kind not in (None, row.kind):
         row = replace(row, kind=given.kind, profile=UNKNOWN)  # what is known of an engine is about its own API
+    if given.profile is not None:
+        like = PROVIDERS[given.profile]
+        name = like.display_name if row.is_any_engine else row.display_name
+        row = replace(row, profile=like.profile, display_name=name, is_any_engine=False)
     if given.keep_alive is not None:
         row = replace(row, profile=replace(row.profile, keep_alive=given.keep_alive))
     return row

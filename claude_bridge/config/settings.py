@@ -98,6 +98,9 @@ class ProviderSettings(Struct, frozen=True, kw_only=True):
     api_key: Annotated[
         Secret | None, About("Its key: env:NAME, file:PATH, or the key itself.", '"env:OLLAMA_API_KEY"')
     ] = None
+    profile: Annotated[
+        Text | None, About("The known provider that its engine behaves like, where asking can't tell.", '"ollama"')
+    ] = None
     keep_alive: Annotated[
         Duration | None, About("How long an Ollama keeps a model in memory after an answer.", '"1h"')
     ] = None

@@ -202,6 +202,16 @@ OWN = '[providers.work]\nkind = "openai-chat"\nbase_url = "http://h"\n'
             "1: providers.olama is no provider that the bridge knows (nearest: ollama); one of your own needs kind",
             id="a provider that is misspelt",
         ),
+        pytest.param(
+            f'{OWN}profile = "vlm"',
+            '4: providers.work.profile must be a known provider of the kind openai-chat, not "vlm"; nearest: vllm',
+            id="unknown profile",
+        ),
+        pytest.param(
+            '[providers.ollama]\nprofile = "vllm"',
+            "2: providers.ollama.profile must be a known provider of the kind ollama-chat",
+            id="a profile of another kind",
+        ),
         pytest.param("[providers.local]", "1: providers.local runs in this process, and has no settings", id="local"),
         pytest.param(
             OWN.replace("work", '"a/b"'),

@@ -9,7 +9,7 @@ from claude_bridge.config.reading import read_config
 from claude_bridge.config.rows import configured_models, configured_rows
 from claude_bridge.config.settings import Config
 from claude_bridge.conversion.prices import FREE, Prices
-from claude_bridge.providers import PROVIDERS, Provider
+from claude_bridge.providers import PROVIDERS, Provider, upstream_of
 from claude_bridge.upstream.offered import OfferedModel
 
 
@@ -55,6 +55,15 @@ def test_a_known_service_under_another_name_is_still_known(tmp_path: Path) -> No
 def test_at_another_api_nothing_is_known_of_an_engine(tmp_path: Path) -> None:
     row = row_of(tmp_path, "ollama", '[providers.ollama]\nkind = "openai-chat"')
     assert (row.kind, row.profile, row.base_url) == ("openai-chat", UNKNOWN, PROVIDERS["ollama"].base_url)
+
+
+def test_an_engine_behaves_like_the_provider_that_is_named(tmp_path: Path) -> None:
+    own = row_of(tmp_path, "work", '[providers.work]\nkind = "openai-chat"\nbase_url = "http://h"\nprofile = "vllm"')
+    openai = row_of(tmp_path, "openai", '[providers.openai]\nprofile = "vllm"')
+
+    assert (own.profile, own.display_name) == (PROVIDERS["vllm"].profile, "work")
+    upstream = upstream_of(openai, base_url="http://h", model="m")
+    assert (upstream.profile, upstream.name) == (PROVIDERS["vllm"].profile, "vLLM")
 
 
 def test_how_long_a_model_stays_loaded_is_part_of_the_profile(tmp_path: Path) -> None:
