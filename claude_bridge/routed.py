@@ -12,7 +12,7 @@ from claude_bridge.bridge import Bridge
 from claude_bridge.errors import BridgeError, NotFoundError, SetupError
 from claude_bridge.exchange import Exchange
 from claude_bridge.providers import Upstream
-from claude_bridge.routing import Candidate, Routing, Target, is_alias_of_anthropic, plain_name
+from claude_bridge.routing import Candidate, Routing, Target, is_alias_of_anthropic, plain_name, shows_images
 from claude_bridge.trace.recorder import Recorder
 from claude_bridge.upstream.offered import OfferedModel
 from claude_bridge.wire.anthropic import CountTokensRequest, MessagesRequest
@@ -82,7 +82,7 @@ class RoutedBridge:
 
     async def count_tokens(self, request: CountTokensRequest, given: GivenRequest | None = None) -> int:
         """Return the prompt's tokens as the first candidate's engine counts them."""
-        (candidate, *_) = await self._candidates(request.model, given)
+        (candidate, *_) = await self._candidates(request, given)
         return await (await self.open(candidate.target)).count_tokens(request, given)
 
     async def offered(self) -> Sequence[OfferedModel]:
@@ -109,7 +109,7 @@ class RoutedBridge:
     async def _first_that_answers(
         self, request: MessagesRequest, recorder: Recorder, given: GivenRequest | None, stack: AsyncExitStack
     ) -> Exchange:
-        candidates = await self._candidates(request.model, given)
+        candidates = await self._candidates(request, given)
         for candidate in candidates:
             if self.routing.others or candidate.target != self.routing.main:
                 recorder.routed(candidate.reason)
@@ -131,13 +131,15 @@ class RoutedBridge:
             return exchange
         raise AssertionError("there is always a candidate, and the last one's error is raised")
 
-    async def _candidates(self, requested: str, given: GivenRequest | None) -> list[Candidate]:
+    async def _candidates(self, request: CountTokensRequest, given: GivenRequest | None) -> list[Candidate]:
         """Return whom to ask, those last that failed a moment ago."""
+        requested = request.model
         is_subagent = given is not None and SUBAGENT_HEADER in given.headers
         names: set[str] = set()
         if plain_name(requested) != self.routing.main.model and not is_alias_of_anthropic(requested):
             names = {model.id for model in await self.offered()}
-        candidates = self.routing.candidates(requested, is_subagent=is_subagent, offered=names)
+        needs_eyes = self.routing.images is not None and any(map(shows_images, request.messages))
+        candidates = self.routing.candidates(requested, is_subagent=is_subagent, shows_images=needs_eyes, offered=names)
         now = anyio.current_time()
         return sorted(candidates, key=lambda candidate: self._rests_until.get(candidate.target, 0.0) > now)
 

@@ -7,6 +7,8 @@ from fnmatch import fnmatchcase
 
 from msgspec import Struct
 
+from claude_bridge.wire.anthropic import ImageBlock, InputMessage, ToolResultBlock
+
 MILLION_SUFFIX = "[1m]"
 """What Claude Code puts behind a model's name to ask for a window of a million tokens; no engine knows it."""
 
@@ -40,6 +42,7 @@ class Routing(Struct, frozen=True, kw_only=True):
     main: Target
     small: Target | None = None
     subagents: Target | None = None
+    images: Target | None = None
     routes: tuple[tuple[str, Target], ...] = ()
     """Patterns of requested names, in order; ``*`` and ``?`` as in file names."""
     fallback: tuple[Target, ...] = ()
@@ -53,26 +56,35 @@ class Routing(Struct, frozen=True, kw_only=True):
     @property
     def others(self) -> list[Target]:
         """All targets that are named, but for the main one."""
-        named = [self.small, self.subagents, *(target for _, target in self.routes), *self.fallback]
+        named = [self.small, self.subagents, self.images, *(target for _, target in self.routes), *self.fallback]
         return list(dict.fromkeys(target for target in named if target is not None and target != self.main))
 
     def candidates(
-        self, requested: str, *, is_subagent: bool = False, offered: Collection[str] = ()
+        self,
+        requested: str,
+        *,
+        is_subagent: bool = False,
+        shows_images: bool = False,
+        offered: Collection[str] = (),
     ) -> list[Candidate]:
         """Return whom to ask, in order.
 
         ``requested`` is the client's name of a model, ``offered`` the models of the main provider. A route goes before
-        all else, then a model that is there, then what is said of small and of sub-agents' requests.
+        all else, then what is said of requests that show images, then a model that is there, then what is said of
+        small and of sub-agents' requests.
         """
-        chosen = self._chosen(plain_name(requested), is_subagent=is_subagent, offered=offered)
+        name = plain_name(requested)
+        chosen = self._chosen(name, is_subagent=is_subagent, shows_images=shows_images, offered=offered)
         rest = [Candidate(target, "it is a fallback") for target in self.fallback if target != chosen.target]
         return [chosen, *rest]
 
-    def _chosen(self, name: str, *, is_subagent: bool, offered: Collection[str]) -> Candidate:
+    def _chosen(self, name: str, *, is_subagent: bool, shows_images: bool, offered: Collection[str]) -> Candidate:
         exact = [(pattern, target) for pattern, target in self.routes if pattern == name]
         for pattern, target in [*exact, *self.routes]:
             if fnmatchcase(name, pattern):
                 return Candidate(target, f"the route {pattern} says so")
+        if self.images is not None and shows_images:
+            return Candidate(self.images, "the request shows images")
         if name == self.main.model:
             return Candidate(self.main, "the request names it")
         if name in offered:
@@ -82,6 +94,15 @@ class Routing(Struct, frozen=True, kw_only=True):
         if self.subagents is not None and is_subagent:
             return Candidate(self.subagents, "a sub-agent asks")
         return Candidate(self.main, "it is the default")
+
+
+def shows_images(message: InputMessage) -> bool:
+    """Return whether there are images in a message or in its tool results."""
+    if isinstance(message.content, str):
+        return False
+    inner = (block.content for block in message.content if isinstance(block, ToolResultBlock))
+    nested = (block for content in inner if isinstance(content, list) for block in content)
+    return any(isinstance(block, ImageBlock) for block in (*message.content, *nested))
 
 
 def plain_name(requested: str) -> str:

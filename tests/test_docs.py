@@ -30,7 +30,7 @@ from claude_bridge.server.http1 import Limits
 from claude_bridge.server.routes import ROUTES
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "README.ja.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 GOLDEN = sorted((ROOT / "tests" / "golden").rglob("about.md"))
 
 
@@ -221,3 +221,15 @@ def test_every_proof_exists_and_is_of_something_that_the_table_says(key: tuple[s
     in_running_text = re.compile(rf"^(?:- )?{re.escape(row)}", re.MULTILINE)
     assert key in CONVERSIONS or in_running_text.search(_section("conversion.md", section)), "no such row"
     assert [proof for proof in PROOFS[key] if not _proven_kinds(proof)] == [], "no such case, or not for each kind"
+
+
+def test_the_first_page_in_japanese_has_the_same_commands_and_links() -> None:
+    def commands(page: str) -> list[str]:
+        lines = (ROOT / page).read_text("utf-8").splitlines()
+        return [line.partition("#")[0].strip() for line in lines if line.startswith("    ")]
+
+    def links(page: str) -> set[str]:
+        return set(re.findall(r"\]\(([^)]+)\)", (ROOT / page).read_text("utf-8"))) - {"README.md", "README.ja.md"}
+
+    assert commands("README.ja.md") == commands("README.md")
+    assert links("README.ja.md") >= links("README.md")

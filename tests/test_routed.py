@@ -215,6 +215,20 @@ async def test_requests_go_where_their_names_say() -> None:
         assert server.listed == 0, "nobody asks an engine for names of Anthropic's"
 
 
+async def test_a_conversation_with_images_goes_to_the_model_that_sees() -> None:
+    image = {"type": "image", "source": {"type": "url", "url": "https://example.org/a.png"}}
+    routing = Routing(main=FIRST, images=SECOND)
+    async with (
+        says("First.") as first,
+        says("Second.") as second,
+        Chain(routing, {FIRST: first, SECOND: second}) as server,
+    ):
+        assert await server.said() == "First."
+        asked = question(model="claude-x", messages=[{"role": "user", "content": [image]}])
+        response = await server.post("/v1/messages", asked)
+        assert response.json["content"][0]["text"] == "Second."
+
+
 async def test_a_model_that_is_installed_is_used_by_its_name() -> None:
     other = Target("one", "other")
     async with (

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from claude_bridge.routing import Routing, Target, is_alias_of_anthropic, plain_name
+from claude_bridge.routing import Routing, Target, is_alias_of_anthropic, plain_name, shows_images
+from claude_bridge.wire.anthropic import ImageBlock, InputMessage, TextBlock, ToolResultBlock, UrlSource
 
 MAIN = Target("ollama", "qwen3:32b")
 SMALL = Target("ollama", "qwen3:1.7b")
@@ -54,6 +55,31 @@ def test_sub_agents_have_a_model_of_their_own_unless_they_name_one() -> None:
     assert chosen(FULL, "claude-sonnet-5-5", is_subagent=True) == HELPER
     assert chosen(FULL, "claude-haiku-5-5", is_subagent=True) == SMALL
     assert chosen(FULL, "claude-opus-5-5", is_subagent=True) == OPUS
+
+
+def test_images_have_a_model_that_sees_them() -> None:
+    routing = Routing(main=MAIN, images=OTHER, small=SMALL, routes=(("claude-opus-*", OPUS),))
+
+    def seen_by(requested: str) -> Target:
+        return routing.candidates(requested, shows_images=True, offered=OFFERED)[0].target
+
+    assert seen_by(MAIN.model) == seen_by("claude-haiku-5") == OTHER
+    assert seen_by("claude-opus-5") == OPUS, "a route says so for all of its requests"
+    assert chosen(routing, MAIN.model) == MAIN
+
+
+def test_images_are_found_in_tool_results_too() -> None:
+    image = ImageBlock(UrlSource("https://example.org/a.png"))
+    shown = [
+        InputMessage(role="user", content=[TextBlock("Look"), image]),
+        InputMessage(role="user", content=[ToolResultBlock("toolu_1", [TextBlock("It is"), image])]),
+    ]
+    assert all(map(shows_images, shown))
+    others = [
+        InputMessage(role="user", content="Look"),
+        InputMessage(role="user", content=[ToolResultBlock("toolu_1", "text")]),
+    ]
+    assert not any(map(shows_images, others))
 
 
 def test_an_exact_route_goes_before_a_pattern() -> None:

@@ -20,12 +20,26 @@ if TYPE_CHECKING:
     from claude_bridge.upstream.embedded import EmbeddedEngine
     from claude_bridge.upstream.offered import OfferedModel
 
+
+def complete_provider(incomplete: str) -> list[str]:
+    """Return the providers whose names begin so, for the shell: ours and those of the configuration."""
+    import os
+
+    from claude_bridge.config.reading import read_config
+    from claude_bridge.config.rows import configured_rows
+    from claude_bridge.providers import LOCAL
+
+    names = [*configured_rows(read_config(None, os.environ).config), LOCAL]
+    return [name for name in names if name.startswith(incomplete)]
+
+
 ProviderName = Annotated[
     str,
     typer.Argument(
+        autocompletion=complete_provider,
         help="Where the model runs: ollama, openai (any compatible engine), anthropic (any that speaks its API), "
         "local, one of the services and engines of docs/reference/providers.md, such as openrouter or vllm, or one of "
-        "your configuration. Without it: your default model."
+        "your configuration. Without it: your default model.",
     ),
 ]
 ModelName = Annotated[str, typer.Argument(help="The engine's name of the model; may be left out if it has one.")]

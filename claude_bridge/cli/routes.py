@@ -66,6 +66,7 @@ def routing_of(
         main=main,
         small=_small(config, main, small_model) if small_model else _target(defaults.small_model),
         subagents=_target(defaults.subagent_model),
+        images=_target(defaults.image_model),
         routes=(*named, *configured),
         fallback=tuple(fallback or map(_target, defaults.fallback)),
     )

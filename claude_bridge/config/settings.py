@@ -56,6 +56,9 @@ class Defaults(Struct, frozen=True, kw_only=True):
     subagent_model: Annotated[
         ModelName | None, About("What gets the requests of Claude Code's sub-agents.", '"ollama/qwen3:8b"')
     ] = None
+    image_model: Annotated[
+        ModelName | None, About("What gets the conversations that hold images.", '"ollama/qwen2.5vl:7b"')
+    ] = None
     fallback: Annotated[
         tuple[ModelName, ...],
         About("What is asked, in order, when a model can't be reached or is overloaded.", '["ollama/qwen3:8b"]'),

@@ -37,7 +37,8 @@ def variables(claude_code: ClaudeCode) -> dict[str, str]:
     )
 
 
-async def test_one_command_leads_to_an_answer_and_leaves_nothing_behind(claude_code: ClaudeCode) -> None:
+@pytest.mark.parametrize("way_out", ["/exit", "Ctrl-C"])
+async def test_one_command_leads_to_an_answer_and_leaves_nothing_behind(claude_code: ClaudeCode, way_out: str) -> None:
     if shutil.which("tmux") is None:
         missing("tmux is not installed.")
     async with FakeUpstream(lambda _: answer("Hello, all!"), documents=DOCUMENTS) as upstream:
@@ -55,7 +56,12 @@ async def test_one_command_leads_to_an_answer_and_leaves_nothing_behind(claude_c
                 await terminal.ask("Say hello to all")
                 await terminal.wait_for("● Hello, all!")
                 await terminal.wait_for(f"{MODEL} · 10 in (0% cached) · 5 out")  # the bridge's own status line
-                await terminal.ask("/exit")
+                if way_out == "/exit":
+                    await terminal.ask("/exit")
+                else:
+                    await terminal.press("C-c")
+                    await terminal.wait_for("Press Ctrl-C again to exit")
+                    await terminal.press("C-c")
                 await terminal.wait_for("code 0")
 
                 async def is_alone() -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -91,3 +92,18 @@ def test_wrong_usage_is_told_with_exit_code_2(arguments: list[str], words: str) 
 def test_no_command_shows_the_help() -> None:
     done = run()
     assert "Commands" in done.stdout + done.stderr
+
+
+def test_the_shell_completes_names_of_providers(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text('[providers.olive]\nkind = "openai-chat"\nbase_url = "http://127.0.0.1:9"\n')
+    # What the function that `bridge --show-completion bash` prints asks for.
+    asked = {"_BRIDGE_COMPLETE": "complete_bash", "COMP_WORDS": "bridge serve ol", "COMP_CWORD": "2"}
+    done = subprocess.run(
+        [sys.executable, "-c", "from claude_bridge.cli import app; app(prog_name='bridge')"],
+        env=environment({**asked, "BRIDGE_CONFIG": str(file)}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert set(done.stdout.split()) == {"ollama", "olive"}
