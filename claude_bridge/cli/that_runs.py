@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -85,6 +84,8 @@ def ask(place: Place, path: str, parse: Callable[[bytes], T]) -> T:
 
 
 def _get(url: str, path: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
+    import http.client
+
     try:
         parts = urlsplit(url)
         kinds = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
