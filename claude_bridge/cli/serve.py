@@ -128,10 +128,10 @@ def _tell(plan: Plan, listening: Listening, upstream: Upstream) -> None:
 
     model = upstream.model or "The models that clients ask for"
     output.say(f"{output.strong(model)} on {upstream.name} at {upstream.base_url}")
-    notes = upstream.notes
-    if not notes and upstream.window_tokens:
-        notes = (f"context window {upstream.window_tokens:,} tokens",)
-    for note in notes:
+    window = f"context window {upstream.window_tokens or 0:,} tokens"
+    if upstream.window_tokens and not any(note.startswith(window) for note in upstream.notes):
+        output.say(f"  · {window}")
+    for note in upstream.notes:
         output.say(f"  · {note}")
     if upstream.window_tokens and upstream.window_tokens < PROMPT_TOKENS * 1.2:
         output.say(

@@ -13,7 +13,7 @@ from claude_bridge.conversion.profile import Profile
 from claude_bridge.errors import SetupError, SeveralModelsError
 from claude_bridge.providers import Upstream
 from claude_bridge.upstream.discovery import assumed, usual_prices
-from claude_bridge.upstream.offered import OfferedModel
+from claude_bridge.upstream.offered import OfferedModel, profile_as_offered
 from claude_bridge.upstream.ollama import CAN_ONLY_TALK, with_tag
 
 
@@ -64,11 +64,7 @@ def _profile(upstream: Upstream, model: OfferedModel) -> Profile:
         family = model.id.rpartition("/")[2].partition(":")[0]
         row = profile_for(ollama_profile(capabilities, family), model.id)
         return replace(row, keep_alive=profile.keep_alive)
-    if model.images is not None:
-        profile = replace(profile, sees_images=model.images)
-    if model.thinking is False:
-        profile = replace(profile, effort_levels=(), thinking_switch=None, budget_place=None)
-    return profile
+    return profile_as_offered(profile, model)
 
 
 def _unlisted(name: str, models: Sequence[OfferedModel]) -> SetupError:

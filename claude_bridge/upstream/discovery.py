@@ -16,6 +16,7 @@ from claude_bridge.errors import SetupError, SeveralModelsError, UpstreamError
 from claude_bridge.providers import Upstream
 from claude_bridge.upstream.client import FetchedDocument, UpstreamClient, is_loopback
 from claude_bridge.upstream.ollama import discover_ollama, probe_version, root_url
+from claude_bridge.upstream.own_words import with_own_words
 from claude_bridge.upstream.relayed import discover_relayed, relay_root
 from claude_bridge.wire.openai import ListedModel, parse_models
 
@@ -68,7 +69,7 @@ async def discover(
                 ollama = await discover_ollama(upstream, api_key, window_tokens=window_tokens)
                 notice = "it is an Ollama, and asked through its own API (--api openai-chat keeps the other)"
                 return msgspec.structs.replace(ollama, notes=(notice, *ollama.notes))
-            return _with_model(found, models)
+            return await with_own_words(_with_model(found, models), api_key)
         seen.append((base_url, document))
     raise _no_api(upstream, seen)
 

@@ -8,6 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from claude_bridge.conversion.prices import FREE, Prices, listed_prices
+from claude_bridge.conversion.profile import Profile
 from claude_bridge.upstream.window import FALLBACK_TRAINED_TOKENS, trained_tokens
 from claude_bridge.wire.model_lists import DescribedModel, OldStudioModel, Props, StudioModel
 from claude_bridge.wire.ollama import InstalledModel, ModelDescription
@@ -144,6 +145,26 @@ def offered_by_any(model: DescribedModel, cost: Prices | None) -> OfferedModel:
         size_bytes=_positive(_number(meta.get("size"))),
         cost=listed_prices(model.pricing) or cost,
     )
+
+
+def what_it_can(model: OfferedModel) -> str:
+    """Return what the model is told to be able to do, in words; that it can't call tools is another matter."""
+    told = {
+        "calls tools": model.tools,
+        "thinks": model.thinking,
+        "sees images": model.images,
+        "sees no images": model.images is False,
+    }
+    return ", ".join(words for words, holds in told.items() if holds)
+
+
+def profile_as_offered(profile: Profile, model: OfferedModel) -> Profile:
+    """Return the profile without what the model is told not to be able to do."""
+    if model.images is not None:
+        profile = replace(profile, sees_images=model.images)
+    if model.thinking is False:
+        profile = replace(profile, effort_levels=(), thinking_switch=None, budget_place=None)
+    return profile
 
 
 def tells_more_than_names(models: Collection[DescribedModel]) -> bool:

@@ -18,6 +18,7 @@ from claude_bridge.conversion.prices import FREE
 from claude_bridge.errors import SetupError, SeveralModelsError, UpstreamBrokenError, UpstreamError
 from claude_bridge.providers import Upstream
 from claude_bridge.upstream.client import FetchedDocument, UpstreamClient
+from claude_bridge.upstream.offered import offered_by_ollama, what_it_can
 from claude_bridge.upstream.window import Window, choose_window, trained_tokens
 from claude_bridge.wire import ollama
 
@@ -193,6 +194,8 @@ def _notes(
     notes = [f"context window {window.tokens:,} tokens ({window.reason}){memory}"]
     if window.tokens > trained_tokens(model):
         notes.append(f"the model was trained for {trained_tokens(model):,} tokens only")
+    if abilities := what_it_can(offered_by_ollama(ollama.InstalledModel(name=""), model, None)):
+        notes.append(abilities)
     if "tools" not in (model.capabilities or ()):
         notes.append(CAN_ONLY_TALK)
     if model.remote_host:

@@ -95,8 +95,9 @@ class TemplateAbilities(Struct, frozen=True):
 
 
 class Props(Struct, frozen=True):
-    """GET /props of llama.cpp."""
+    """GET /props of llama.cpp; ``total_slots`` is how many requests it answers at a time."""
 
+    total_slots: int | None = None
     default_generation_settings: GenerationSettings | None = None
     modalities: Modalities | None = None
     chat_template_caps: TemplateAbilities | None = None

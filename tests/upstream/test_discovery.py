@@ -25,9 +25,10 @@ HTML = "<!DOCTYPE html><html>Welcome</html>"
 
 
 @pytest.fixture(autouse=True)
-def no_ollama(httpx_mock: HTTPXMock) -> None:
-    """An engine that nobody knows is asked whether it is an Ollama."""
-    httpx_mock.add_response(url=re.compile(".*/api/version"), status_code=404, is_optional=True, is_reusable=True)
+def nothing_else(httpx_mock: HTTPXMock) -> None:
+    """An engine that nobody knows is asked whether it is an Ollama, and two others for what only they tell."""
+    for path in (".*/api/version", *(f"{HOST}{path}" for path in ("/props", "/api/v1/models", "/api/v0/models"))):
+        httpx_mock.add_response(url=re.compile(f"{path}$"), status_code=404, is_optional=True, is_reusable=True)
 
 
 def models(*names: str, **fields: Any) -> dict[str, Any]:

@@ -150,9 +150,10 @@ async def test_only_a_model_on_the_users_machines_is_free(remote_host: str | Non
         assert (await found(ollama.root_url, "m")).prices == prices
 
 
-async def test_a_good_ollama_gets_no_more_than_its_window_noted() -> None:
+async def test_a_good_ollama_gets_no_more_than_its_window_and_abilities_noted() -> None:
     async with ScriptedOllama(QWEN) as ollama:
-        assert len((await found(ollama.root_url)).notes) == 1
+        _, *others = (await found(ollama.root_url)).notes
+        assert others == ["calls tools, thinks, sees no images"]
 
 
 async def test_an_openai_address_that_is_an_ollama_is_upgraded_with_a_notice() -> None:
