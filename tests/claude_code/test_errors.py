@@ -100,6 +100,28 @@ async def test_a_wrong_key_of_the_engine_is_told_at_once(claude_code: ClaudeCode
 
 
 @pytest.mark.parametrize(
+    ("refused", "told"),
+    [
+        pytest.param(refusal(400, "roles must alternate"), "424 The engine at", id="what it can't take"),
+        pytest.param(
+            refusal(429, "You exceeded your current quota", code="insufficient_quota"), "402 The engine at", id="a bill"
+        ),
+        pytest.param(refusal(404, "No endpoints found that support tool use."), "Choose another model", id="no tools"),
+    ],
+)
+async def test_what_an_engine_refuses_for_good_is_shown_as_it_is_and_asked_once(
+    claude_code: ClaudeCode, refused: Reply, told: str
+) -> None:
+    async with FakeUpstream(lambda _: refused) as upstream:
+        session = await ask(claude_code, upstream)
+    assert session.code == 1
+    assert session.result["result"].startswith("API Error: 4")
+    assert told in session.result["result"]
+    assert "temporary" not in session.result["result"]
+    assert len(upstream.requests) == 1
+
+
+@pytest.mark.parametrize(
     "broken",
     [
         pytest.param([Head(), Send(text("Half an")), Close()], id="cut within the text"),
