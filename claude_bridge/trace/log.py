@@ -40,11 +40,10 @@ from claude_bridge.trace.events import (
     WaitingForUpstream,
 )
 from claude_bridge.trace.printable import NO_BREAK, rate, seconds, size
+from claude_bridge.trace.repeats import Refusals
 
 _TAG_CHARS = 4
 _MAX_LOSSES = 12
-_REPEATED_WITHIN_S = 5.0
-_FEATURES_TO_BLAME = (400, 422)  # after these Claude Code tries with less
 _ENOUGH_TO_MEASURE = 200  # tokens; a shorter prompt tells little of how fast an engine reads
 _WORRYING_STOPS = frozenset({"max_tokens", "refusal", "model_context_window_exceeded"})
 
@@ -115,35 +114,6 @@ class OpenExchange:
         return (
             f"~{tokens:,} tokens to read: {_whole_seconds(expected_s)} at {tokens_per_s:,.0f} tokens/s, less from cache"
         )
-
-
-class Refusals:
-    """The last refusal: Claude Code answers a 400 with up to five more requests, each with one feature less."""
-
-    def __init__(self) -> None:
-        self._session: str | None = None
-        self._message: str | None = None
-        self._at_s = 0.0
-        self._repeats = 0
-
-    def take(self, session: str | None, event: ExchangeFailed) -> None:
-        """Remember a refusal."""
-        self._session, self._message, self._at_s, self._repeats = session, event.message, event.at_s, 0
-
-    def may_repeat(self, event: RequestReceived) -> bool:
-        """Return whether a request may be the one that was refused just before."""
-        is_soon = event.at_s - self._at_s <= _REPEATED_WITHIN_S
-        return self._message is not None and is_soon and event.session == self._session
-
-    def is_repeat(self, session: str | None, event: ExchangeFailed) -> bool:
-        """Return whether this is the last refusal over again."""
-        return event.message == self._message and session == self._session
-
-    def count_repeat(self, event: ExchangeFailed) -> int:
-        """Return how often the last refusal was repeated by now."""
-        self._at_s = event.at_s
-        self._repeats += 1
-        return self._repeats
 
 
 class Log:
@@ -312,8 +282,7 @@ class Log:
         where = ", in mid-answer" if event.in_stream else ""
         head = f"{event.status} {event.error_type} after {seconds(event.after_s)}{where}"
         lines = [*self._retried_lines(event.exchange), Line("error", event.message, rows=6, tone="bad")]
-        if event.status in _FEATURES_TO_BLAME and not event.in_stream:
-            self._refusals.take(self.open[event.exchange].session, event)
+        self._refusals.take(self.open[event.exchange].session, event)
         if event.in_stream:
             lines.append(self._how_far(event.exchange, growth))
         return self._closed(event.exchange, self._entry(event, "failed", head, lines, "bad"))

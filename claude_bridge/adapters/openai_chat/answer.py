@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from claude_bridge.adapters.openai_chat.usage import convert_usage_report
 from claude_bridge.conversion.call_keys import CallKeys
 from claude_bridge.conversion.deltas import (
     Delta,
@@ -15,10 +16,8 @@ from claude_bridge.conversion.deltas import (
     SealedThought,
     TextDelta,
     ThinkingDelta,
-    UsageReport,
 )
 from claude_bridge.conversion.json_text import arguments_text, is_json
-from claude_bridge.conversion.tokens import token_count
 from claude_bridge.conversion.upstream_errors import explain_error_object, explain_no_json
 from claude_bridge.errors import BridgeError, UpstreamBrokenError
 from claude_bridge.wire import openai
@@ -40,9 +39,6 @@ _FINISH_REASONS = {
 
 _BREAKDOWNS = ("error", "abort", "insufficient_system_resource")
 """Finish reasons of OpenRouter, of SGLang and vLLM, and of DeepSeek, when an answer could not be finished."""
-
-_TICKS_PER_USD = 10**10
-"""docs.x.ai, "Cost tracking"."""
 
 _DONE = b"[DONE]"
 
@@ -154,7 +150,7 @@ class ChatStreamDecoder:
         error = chunk.error or (chunk.x_groq.error if chunk.x_groq else None)
         if error:
             if chunk.usage is not None:  # OpenRouter: what came so far is paid for
-                out.append(_usage(chunk.usage, None))
+                out.append(convert_usage_report(chunk.usage, None))
             self._fail(explain_error_object(error, self._upstream), out)
             return
         for choice in chunk.choices or ():
@@ -162,7 +158,7 @@ class ChatStreamDecoder:
                 continue  # one answer was asked for
             self._answered = True
             if choice.usage is not None:
-                out.append(_usage(choice.usage, None))
+                out.append(convert_usage_report(choice.usage, None))
             added = choice.delta or choice.message
             if added is not None:
                 self._take_delta(added, out)
@@ -178,9 +174,9 @@ class ChatStreamDecoder:
             if choice.finish_reason and self._finish is None:
                 self._finish = Finish(_FINISH_REASONS.get(choice.finish_reason, FinishReason.STOP))
         if chunk.usage is not None or chunk.timings is not None:
-            out.append(_usage(chunk.usage, chunk.timings))
+            out.append(convert_usage_report(chunk.usage, chunk.timings))
         elif chunk.x_groq is not None and chunk.x_groq.usage is not None:
-            out.append(_usage(chunk.x_groq.usage, None))
+            out.append(convert_usage_report(chunk.x_groq.usage, None))
 
     def _take_delta(self, added: openai.AnswerDelta, out: list[Delta]) -> None:
         content = added.content
@@ -240,49 +236,3 @@ def _text_of_parts(parts: Any) -> str:  # noqa: ANN401 - engines put any JSON th
         return ""
     texts = [part if isinstance(part, str) else part.get("text") for part in parts if isinstance(part, str | dict)]
     return "".join(text for text in texts if isinstance(text, str))
-
-
-def _usage(usage: openai.CompletionUsage | None, timings: openai.Timings | None) -> UsageReport:
-    usage = usage or openai.CompletionUsage()
-    timings = timings or openai.Timings()
-    details = usage.prompt_tokens_details
-    told = (details.cached_tokens if details else None, usage.prompt_cache_hit_tokens, usage.cached_tokens)
-    cached = next((tokens for tokens in told if tokens is not None), timings.cache_n)
-    prompt = usage.prompt_tokens
-    if prompt is None and timings.prompt_n is not None:
-        prompt = timings.prompt_n + (timings.cache_n or 0)
-    written, thought = _written_tokens(usage, token_count(cached))
-    return UsageReport(
-        prompt_tokens=token_count(prompt),
-        cached_tokens=token_count(cached),
-        output_tokens=token_count(timings.predicted_n) if written is None else written,
-        thinking_tokens=thought,
-        prompt_ms=timings.prompt_ms,
-        output_ms=timings.predicted_ms,
-        cost_usd=_cost_usd(usage),
-    )
-
-
-def _written_tokens(usage: openai.CompletionUsage, cached: int | None) -> tuple[int | None, int | None]:
-    """Return how much was written, thinking included, and how much of it was thinking.
-
-    With xAI and Gemini what was thought is only in the total; and Gemini does not name it.
-    """
-    prompt, written = token_count(usage.prompt_tokens), token_count(usage.completion_tokens)
-    details = usage.completion_tokens_details
-    thought = token_count(details.reasoning_tokens if details else None)
-    total = token_count(usage.total_tokens)
-    if prompt and written is not None and total is not None:
-        beside = total - prompt - written
-        if beside > 0 and (beside == thought or (not thought and beside != cached)):
-            return written + beside, beside
-    return written, thought
-
-
-def _cost_usd(usage: openai.CompletionUsage) -> float | None:
-    told = usage.estimated_cost if usage.cost is None else usage.cost
-    if told is None and usage.cost_in_usd_ticks is not None:
-        told = usage.cost_in_usd_ticks / _TICKS_PER_USD
-    elif told is not None and usage.is_byok and usage.cost_details:
-        told += usage.cost_details.upstream_inference_cost or 0.0
-    return told if told is not None and 0 <= told < float("inf") else None
