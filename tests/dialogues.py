@@ -25,6 +25,9 @@ UPSTREAM = "Engine at http://127.0.0.1:9"
 
 OPENAI_CHAT, OLLAMA_CHAT = "openai-chat", "ollama-chat"
 
+MODEL = "local-model"
+"""The model that goes upstream where a test names none."""
+
 USUAL_PROFILES: dict[str, Profile] = {OPENAI_CHAT: UNKNOWN, OLLAMA_CHAT: OLLAMA}
 """The profile of each upstream kind where a test names none."""
 
@@ -50,13 +53,14 @@ def sent(
     profile: Profile | None = None,
     *,
     kind: str = OPENAI_CHAT,
+    model: str = MODEL,
     limits: TokenLimits = NO_LIMITS,
     losses: Sequence[Loss] = (),
 ) -> tuple[OutgoingRequest, list[Loss]]:
     """Return what goes upstream for a request, and what was lost on the way; ``losses`` were before."""
     profile = profile or USUAL_PROFILES[kind]
     fit = fit_request(request, profile, losses)
-    return ADAPTERS[kind].encode(fit, "local-model", profile, limits), fit.losses
+    return ADAPTERS[kind].encode(fit, model, profile, limits), fit.losses
 
 
 def sent_body(request: CountTokensRequest, profile: Profile | None = None, **how: Any) -> dict[str, Any]:

@@ -3,9 +3,9 @@
 ``request.json`` is what the client said and ``upstream.*`` what the engine said; ``upstream_request.json`` is what we
 must send and ``client.sse`` what we must answer, where the prompt was estimated to have 100 tokens. ``losses.txt`` is
 what of the request gets lost and ``repairs.txt`` what of the answer's tool calls is mended; both are told, and there is
-no file where there is nothing to tell. ``profile.txt`` names a row of adapters/profiles.py, ``window.txt`` the engine's
-context window in tokens, ``limit.txt`` the most tokens that the model answers with; ``about.md`` says what the case
-proves.
+no file where there is nothing to tell. ``profile.txt`` names a row of adapters/profiles.py and ``model.txt`` the model,
+which may refine it, ``window.txt`` the engine's context window in tokens, ``limit.txt`` the most tokens that the model
+answers with; ``about.md`` says what the case proves.
 
 What is attached is prepared as in an exchange: ``web`` holds the documents that URLs lead to, by their last part, and
 ``described.txt`` what a model that sees says of every image.
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import mimetypes
+import re
 from functools import cache, partial
 from pathlib import Path
 
@@ -23,6 +24,7 @@ import pytest
 
 from claude_bridge.adapters import ADAPTERS, profiles
 from claude_bridge.adapters.base import OutgoingRequest, TokenLimits
+from claude_bridge.adapters.families import FAMILIES
 from claude_bridge.attachments.http_get import FetchError
 from claude_bridge.attachments.preparation import Attachments, ReadyRequest
 from claude_bridge.attachments.public_web import WebDocument
@@ -33,7 +35,7 @@ from claude_bridge.conversion.profile import Profile
 from claude_bridge.wire.anthropic import AnswerBlock, Message, MessagesRequest, StreamEvent, TextBlock, Usage
 from claude_bridge.wire.anthropic_json import parse_messages_request
 from tests.accepted import assert_accepted
-from tests.dialogues import USUAL_PROFILES, Answered, answer_to, client_bytes, sent
+from tests.dialogues import MODEL, USUAL_PROFILES, Answered, answer_to, client_bytes, sent
 from tests.laws import assert_legal, assert_sdk_agrees
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -103,6 +105,28 @@ def test_the_answer_is_a_legal_stream(case: Path) -> None:
     assert_sdk_agrees(events)
 
 
+def test_every_row_of_an_engine_has_a_case() -> None:
+    rows = {row for row in vars(profiles).values() if isinstance(row, Profile)}
+    named = {getattr(profiles, file.read_text().strip()) for file in GOLDEN.glob("*/*/profile.txt")}
+    assert [row.name for row in rows - named - set(USUAL_PROFILES.values())] == []
+
+
+def test_every_family_of_models_has_a_case() -> None:
+    asked = [
+        (getattr(profiles, (file.parent / "profile.txt").read_text().strip()).name, file.read_text().strip().lower())
+        for file in GOLDEN.glob("*/*/model.txt")
+    ]
+    without = [
+        family.name
+        for family in FAMILIES
+        if not any(
+            re.search(family.matches, model) and (not family.engines or engine in family.engines)
+            for engine, model in asked
+        )
+    ]
+    assert without == []
+
+
 def _request(case: Path) -> MessagesRequest:
     return parse_messages_request((case / "request.json").read_bytes())
 
@@ -115,7 +139,12 @@ def _profile(case: Path) -> Profile:
     named = case / "profile.txt"
     profile = getattr(profiles, named.read_text().strip()) if named.exists() else USUAL_PROFILES[_kind(case)]
     assert isinstance(profile, Profile)
-    return profile
+    return profiles.profile_for(profile, _model(case))
+
+
+def _model(case: Path) -> str:
+    named = case / "model.txt"
+    return named.read_text().strip() if named.exists() else MODEL
 
 
 def _number(file: Path) -> int | None:
@@ -125,7 +154,7 @@ def _number(file: Path) -> int | None:
 def _sent(case: Path) -> tuple[OutgoingRequest, list[Loss]]:
     limits = TokenLimits(max_output_tokens=_number(case / "limit.txt"), window_tokens=_number(case / "window.txt"))
     ready = _prepared(case, limits.window_tokens)
-    return sent(ready.request, _profile(case), kind=_kind(case), limits=limits, losses=ready.losses)
+    return sent(ready.request, _profile(case), kind=_kind(case), model=_model(case), limits=limits, losses=ready.losses)
 
 
 @cache  # PDFs are read in a process of their own, which takes its time to start

@@ -232,10 +232,17 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         name="Mistral's models",
         evidence="mistral-common, and the chat templates of Mistral's models: ids of nine letters and digits, a "
-        "turn of the assistant between tool and user (mistral-vibe#578, hermes-agent#20154), no template arguments",
+        "turn of the assistant between tool and user (mistral-vibe#578, hermes-agent#20154), no template arguments; "
+        "mistral-common refuses fields that it does not know, such as reasoning (crush#1590)",
         matches=r"(mi[sx]tral|devstral|magistral|codestral)",
         engines=("unknown", "llama.cpp", "vLLM", "SGLang", "LM Studio", "OpenRouter"),
-        changes={"tool_id_length": 9, "user_follows_tool": False, "thinking_switch": None, "effort_levels": ()},
+        changes={
+            "tool_id_length": 9,
+            "user_follows_tool": False,
+            "reasoning_field": None,
+            "thinking_switch": None,
+            "effort_levels": (),
+        },
     ),
     Family(
         name="Magistral",

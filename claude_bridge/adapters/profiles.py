@@ -47,6 +47,7 @@ OPENROUTER = Profile(
     "go back as they came), parameters, provider routing (session_id), PDF inputs (base64 or URL, for any model), "
     "images by URL; claude-code-router#1238 for what can't be off",
     reasoning_field="reasoning",
+    sealed_thoughts="reasoning_details",
     fetches_images=True,
     reads_pdfs=True,
     fetches_pdfs=True,
