@@ -46,6 +46,7 @@ class RoutedBridge:
         self._list_offered = list_offered
         self._opened: dict[Target, Bridge] = {routing.main: main}
         self._opening = anyio.Lock()
+        self._listing = anyio.Lock()
         self._rests_until: dict[Target, float] = {}
         self._offered: Sequence[OfferedModel] = ()
         self._offered_until = 0.0
@@ -87,13 +88,13 @@ class RoutedBridge:
 
     async def offered(self) -> Sequence[OfferedModel]:
         """Return what the main provider offers; nothing where it can't be asked."""
-        now = anyio.current_time()
-        if now >= self._offered_until:
-            self._offered_until = now + OFFERED_FOR_S  # others need not wait for the same
-            try:
-                self._offered = await self._list_offered()
-            except (BridgeError, SetupError):
-                self._offered = ()
+        async with self._listing:
+            if anyio.current_time() >= self._offered_until:
+                try:
+                    self._offered = await self._list_offered()
+                except (BridgeError, SetupError):
+                    self._offered = ()
+                self._offered_until = anyio.current_time() + OFFERED_FOR_S
         return self._offered
 
     async def problems(self) -> list[str]:
