@@ -138,9 +138,12 @@ def _with_model(upstream: Upstream, models: Sequence[ListedModel]) -> Upstream:
             _of_model(upstream, upstream.model), prices=usual_prices(upstream.name, upstream.base_url)
         )
     upstream = _of_model(upstream, listed_model.id)
+    profile = profile_as_told(upstream.profile, listed_model.reasoning)
+    if listed_model.sees_images is not None:
+        profile = msgspec.structs.replace(profile, sees_images=listed_model.sees_images)
     return msgspec.structs.replace(
         upstream,
-        profile=profile_as_told(upstream.profile, listed_model.reasoning),
+        profile=profile,
         window_tokens=listed_model.window_tokens,
         max_output_tokens=listed_model.answer_tokens,
         prices=listed_prices(listed_model.pricing) or usual_prices(upstream.name, upstream.base_url),

@@ -331,12 +331,18 @@ class TopProvider(Struct, frozen=True):
     max_completion_tokens: int | None = None
 
 
+class Modalities(Struct, frozen=True):
+    """What goes into a model, such as "text" and "image"."""
+
+    input_modalities: list[str] | None = None
+
+
 class ListedModel(Struct, frozen=True):
     """One entry of GET /models.
 
     ``meta`` is llama.cpp's, ``max_model_len`` vLLM's and SGLang's, ``context_window`` and ``max_completion_tokens``
-    are Groq's, ``max_context_length`` is Mistral's; ``context_length``, ``pricing``, ``reasoning`` and
-    ``top_provider`` are OpenRouter's.
+    are Groq's, ``max_context_length`` and ``capabilities`` Mistral's; ``architecture``, ``context_length``,
+    ``pricing``, ``reasoning`` and ``top_provider`` are OpenRouter's.
     """
 
     id: str
@@ -350,6 +356,16 @@ class ListedModel(Struct, frozen=True):
     pricing: Pricing | None = None
     reasoning: ReasoningAbilities | None = None
     top_provider: TopProvider | None = None
+    architecture: Modalities | None = None
+    capabilities: dict[str, Any] | None = None
+
+    @property
+    def sees_images(self) -> bool | None:
+        """Whether the model takes images, from whichever place it is told in; None: it is not told."""
+        if self.architecture is not None and self.architecture.input_modalities is not None:
+            return "image" in self.architecture.input_modalities
+        told = (self.capabilities or {}).get("vision")
+        return told if isinstance(told, bool) else None
 
     @property
     def window_tokens(self) -> int | None:

@@ -329,6 +329,29 @@ def test_the_model_refines_the_profile_where_nothing_was_asked() -> None:
     assert upstream.profile == profile_for(OPENAI, "gpt-5")
 
 
+SEEING = {"architecture": {"input_modalities": ["text", "image"]}}
+BLIND = {"architecture": {"input_modalities": ["text"]}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "sees_images"),
+    [
+        (SEEING, True),
+        (BLIND, False),
+        ({"capabilities": {"vision": False}}, False),
+        ({"capabilities": {"vision": True}}, True),
+        ({"capabilities": ["completion"], "architecture": "x"}, True),
+        ({}, True),
+    ],
+    ids=["OpenRouter sees", "OpenRouter is blind", "Mistral is blind", "Mistral sees", "odd", "not told"],
+)
+async def test_whether_the_model_sees_images_is_read_from_the_list(
+    httpx_mock: HTTPXMock, fields: dict[str, Any], *, sees_images: bool
+) -> None:
+    httpx_mock.add_response(url=f"{BASE_URL}/models", json=models("m", "other", **fields))
+    assert (await found()).profile.sees_images == sees_images
+
+
 @pytest.mark.parametrize(
     ("fields", "window_tokens"),
     [
