@@ -116,7 +116,7 @@ class Bridge:
         self.bus = bus or Bus()
         self.waiting = waiting or Waiting()
         self._client = client
-        self._attachments = attachments or Attachments()
+        self.attachments = attachments or Attachments()
         routes = () if isinstance(upstream.adapter, Relay) else upstream.profile.count_routes
         self._counter = PromptCounter(client, routes)
 
@@ -255,7 +255,7 @@ class Bridge:
         self, request: CountTokensRequest, recorder: Recorder | None
     ) -> tuple[CountTokensRequest, list[Loss]]:
         """Return the request with all images and documents at hand, and what of them could not be had."""
-        ready = await self._attachments.prepare(request, self.upstream.profile, self.upstream.window_tokens)
+        ready = await self.attachments.prepare(request, self.upstream.profile, self.upstream.window_tokens)
         for warning in ready.warnings:
             self.bus.warn(warning)
         if recorder is not None:

@@ -67,6 +67,10 @@ class ThinkChoice(StrEnum):
 Think = Annotated[
     ThinkChoice | None, typer.Option(help="Whether the model thinks: as the client asks, always, or never.")
 ]
+VisionModel = Annotated[
+    str | None,
+    typer.Option(help="A model of the same provider that describes images for one that sees none.", metavar="MODEL"),
+]
 TraceFile = Annotated[
     Path | None, typer.Option(help="Write the whole translated traffic to a file, as JSON lines.", metavar="FILE")
 ]
@@ -84,6 +88,7 @@ def plan_of(
     model_file: Path | None,
     api: str | None,
     trace: Path | None,
+    vision_model: str | None = None,
     think: ThinkChoice | None = None,
     small_model: str | None = None,
     fallbacks: Sequence[str] | None = None,
@@ -138,6 +143,7 @@ def plan_of(
         window_tokens=context_window,
         general_max_output_tokens=config.defaults.max_tokens,
         general_window_tokens=config.defaults.context_window,
+        vision_model=vision_model or config.defaults.vision_model,
         debug=debug,
         trace_file=trace,
         embedded=embedded,

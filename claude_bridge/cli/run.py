@@ -22,6 +22,7 @@ from claude_bridge.cli.planning import (
     ProviderName,
     Think,
     TraceFile,
+    VisionModel,
     plan_of,
 )
 from claude_bridge.cli.routes import Fallbacks, Routes, SmallModel
@@ -63,6 +64,7 @@ def run(
     context_window: ContextWindow = None,
     model_file: ModelFile = None,
     api: Api = None,
+    vision_model: VisionModel = None,
     think: Think = None,
     small_model: SmallModel = None,
     fallback: Fallbacks = None,
@@ -101,6 +103,7 @@ def run(
         context_window=context_window,
         model_file=model_file,
         api=api,
+        vision_model=vision_model,
         trace=trace,
         think=think,
         small_model=small_model,

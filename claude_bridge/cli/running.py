@@ -16,11 +16,13 @@ import anyio
 import msgspec
 from anyio import to_thread
 
+from claude_bridge.attachments.preparation import Attachments
 from claude_bridge.bridge import Bridge
 from claude_bridge.cli import output
 from claude_bridge.cli.choosing import find_engine
 from claude_bridge.cli.client_environment import NO_TOKEN, Served
 from claude_bridge.cli.engine import Engine
+from claude_bridge.cli.seeing import describer_for
 from claude_bridge.errors import SetupError, UpstreamError, UpstreamLoadingError, UpstreamUnreachableError
 from claude_bridge.providers import Upstream
 from claude_bridge.routed import RoutedBridge
@@ -83,6 +85,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     general_max_output_tokens: int | None = None
     """What is configured for any model, as the next one is; the limits above may come from options for the first."""
     general_window_tokens: int | None = None
+    vision_model: str | None = None
+    """Which model of the same provider describes images for one that sees none."""
     debug: bool = False
     trace_file: Path | None = None
     routing: Routing
@@ -226,7 +230,8 @@ async def provide_bridge(plan: Plan, service: Service, stack: AsyncExitStack, up
     client = client_for(upstream, plan.api_key)
     await stack.enter_async_context(client)
     gc.freeze()  # what is loaded by now stays; walking it again held up all streams for some 70 ms at a time
-    bridge = routed(Bridge(upstream, client, bus=service.bus), plan, stack)
+    attachments = Attachments(describer=await describer_for(plan, upstream, client))
+    bridge = routed(Bridge(upstream, client, bus=service.bus, attachments=attachments), plan, stack)
     service.provide(bridge)
     return bridge
 

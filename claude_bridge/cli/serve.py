@@ -21,6 +21,7 @@ from claude_bridge.cli.planning import (
     ProviderName,
     Think,
     TraceFile,
+    VisionModel,
     plan_of,
 )
 from claude_bridge.cli.routes import Fallbacks, Routes, SmallModel
@@ -66,6 +67,7 @@ def serve(
     context_window: ContextWindow = None,
     model_file: ModelFile = None,
     api: Api = None,
+    vision_model: VisionModel = None,
     think: Think = None,
     small_model: SmallModel = None,
     fallback: Fallbacks = None,
@@ -92,6 +94,7 @@ def serve(
         context_window=context_window,
         model_file=model_file,
         api=api,
+        vision_model=vision_model,
         trace=trace,
         think=think,
         small_model=small_model,
@@ -125,13 +128,15 @@ def _token_for(host: str) -> str | None:
 def _tell(plan: Plan, listening: Listening, upstream: Upstream) -> None:
     """Say what was found, and what to paste."""
     from claude_bridge.cli.client_environment import client_environment
+    from claude_bridge.cli.seeing import told_of_images
 
     model = upstream.model or "The models that clients ask for"
     output.say(f"{output.strong(model)} on {upstream.name} at {upstream.base_url}")
     window = f"context window {upstream.window_tokens or 0:,} tokens"
     if upstream.window_tokens and not any(note.startswith(window) for note in upstream.notes):
         output.say(f"  · {window}")
-    for note in upstream.notes:
+    about_images = told_of_images(plan, upstream)
+    for note in (*upstream.notes, about_images) if about_images else upstream.notes:
         output.say(f"  · {note}")
     if upstream.window_tokens and upstream.window_tokens < PROMPT_TOKENS * 1.2:
         output.say(

@@ -13,7 +13,6 @@ from claude_bridge.cli.engine import key_hint
 from claude_bridge.cli.running import Plan, with_limits
 from claude_bridge.routed import RoutedBridge
 from claude_bridge.routing import Routing, Target
-from claude_bridge.trace.bus import Bus
 from claude_bridge.upstream.client import client_for
 from claude_bridge.upstream.listing import Place, list_models
 from claude_bridge.upstream.offered import OfferedModel
@@ -22,10 +21,10 @@ from claude_bridge.upstream.offered import OfferedModel
 class Targets:
     """The engines that a plan names beside the main one, and the other models of that one."""
 
-    def __init__(self, plan: Plan, bus: Bus, stack: AsyncExitStack) -> None:
+    def __init__(self, plan: Plan, main: Bridge, stack: AsyncExitStack) -> None:
         """Connections are closed with ``stack``."""
         self._plan = plan
-        self._bus = bus
+        self._main = main
         self._stack = stack
 
     async def open(self, target: Target) -> Bridge:
@@ -39,7 +38,8 @@ class Targets:
         upstream = with_limits(await ask_engine(plan, plan.upstream), plan)
         client = client_for(upstream, plan.api_key)
         await self._stack.enter_async_context(client)
-        return Bridge(upstream, client, bus=self._bus)
+        # What was read and described for one engine need not be for the next.
+        return Bridge(upstream, client, bus=self._main.bus, attachments=self._main.attachments)
 
     async def offered(self) -> Sequence[OfferedModel]:
         """Return what the main provider offers.
@@ -82,7 +82,7 @@ class Targets:
 
 def routed(main: Bridge, plan: Plan, stack: AsyncExitStack) -> RoutedBridge:
     """Return the main bridge with what the plan says of other models before it."""
-    targets = Targets(plan, main.bus, stack)
+    targets = Targets(plan, main, stack)
     target = Target(plan.routing.main.provider, main.upstream.model)
     routing: Routing = replace(plan.routing, main=target)
     return RoutedBridge(main, routing, open_target=targets.open, list_offered=targets.offered)

@@ -68,6 +68,10 @@ class Defaults(Struct, frozen=True, kw_only=True):
     think: Annotated[ThinkMode, About("Whether the model thinks: as the client asks, always, or never.", '"auto"')] = (
         "auto"
     )
+    vision_model: Annotated[
+        Text | None,
+        About("A model of the same provider that describes images for one that sees none.", '"llava"'),
+    ] = None
 
 
 class ModelCost(Struct, frozen=True, kw_only=True):

@@ -131,6 +131,22 @@ def test_whether_to_think(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert think(think=ThinkChoice.ON) == "on"
 
 
+def test_the_model_that_describes_images(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def described_by(**options: Any) -> str | None:
+        return planned(file, provider="ollama", model="m", **options).vision_model
+
+    configure(file, "")
+    assert described_by() is None
+
+    configure(file, '[defaults]\nvision_model = "file"\n')
+    assert described_by() == "file"
+
+    monkeypatch.setenv("BRIDGE_VISION_MODEL", "variable")
+    assert described_by() == "variable"
+
+    assert described_by(vision_model="option") == "option"
+
+
 def test_the_model(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def served(**options: Any) -> tuple[str, str]:
         upstream = planned(file, **options).upstream

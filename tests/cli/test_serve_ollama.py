@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+
 import httpx
 import pytest
 
 from tests.cli.process import run_bridge, serving
-from tests.scripted_ollama import ScriptedOllama, a_model, chat_that_counts
+from tests.fake_upstream import FakeUpstream, ReceivedRequest, Reply, json_document, model_list, refusal
+from tests.scripted_ollama import ScriptedOllama, a_model, chat_answer, chat_that_counts
 
 pytestmark = pytest.mark.anyio
 
@@ -100,3 +103,103 @@ async def test_a_prompt_that_an_old_ollama_cut_is_told_on_stderr(flags: list[str
         long = {**QUESTION, "messages": [{"role": "user", "content": "word " * 4_000}]}
         assert (await client.post(f"{bridge.url}/v1/messages", json=long)).status_code == 200
         await bridge.says("larger --context-window")
+
+
+# --- images for a model that sees none ------------------------------------------------------------------------
+
+BLIND_AND_SEER = {"blind": a_model("tools"), "seer": a_model("vision")}
+PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n").decode()
+IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PNG}}
+LOOK = {**QUESTION, "messages": [{"role": "user", "content": [IMAGE, {"type": "text", "text": "What is it?"}]}]}
+
+
+def _describes(request: ReceivedRequest) -> Reply:
+    return chat_answer("A cat on a keyboard." if request.json["model"] == "seer" else "Hello")
+
+
+async def test_a_model_that_sees_none_gets_images_in_the_words_of_one_that_does() -> None:
+    async with (
+        ScriptedOllama(BLIND_AND_SEER, chat=_describes) as ollama,
+        serving("ollama", "blind", "--vision-model", "seer", "--base-url", ollama.root_url, "--debug") as bridge,
+        httpx.AsyncClient() as client,
+    ):
+        await bridge.says("the model sees no images: seer describes them")
+        for _ in range(2):
+            assert (await client.post(f"{bridge.url}/v1/messages", json=LOOK)).status_code == 200
+
+        described, *answered = [chat.json for chat in ollama.chats]
+        assert [chat["model"] for chat in answered] == ["blind", "blind"], "the image is described once"
+        assert described["options"]["temperature"] == 0
+        assert described["messages"][0]["images"] == [PNG]
+        said = "[image described by seer: A cat on a keyboard.]\n\nWhat is it?"
+        assert [chat["messages"] for chat in answered] == [[{"role": "user", "content": said}]] * 2
+        await bridge.says("seer described an image, after")
+
+
+async def test_a_model_that_sees_none_is_told_so_where_nobody_describes() -> None:
+    async with (
+        ScriptedOllama(BLIND_AND_SEER, chat=_describes) as ollama,
+        serving("ollama", "blind", "--base-url", ollama.root_url) as bridge,
+        httpx.AsyncClient() as client,
+    ):
+        await bridge.says("they are left out, and the model is told (--vision-model MODEL describes them)")
+        await client.post(f"{bridge.url}/v1/messages", json=LOOK)
+        (chat,) = ollama.chats
+        assert chat.json["messages"][0]["content"].startswith("[image omitted: the model cannot see images]")
+
+
+async def test_a_description_that_fails_costs_only_the_description() -> None:
+    def fails(request: ReceivedRequest) -> Reply:
+        return refusal(400, "too large") if request.json["model"] == "seer" else chat_answer("Hello")
+
+    async with (
+        ScriptedOllama(BLIND_AND_SEER, chat=fails) as ollama,
+        serving("ollama", "blind", "--vision-model", "seer", "--base-url", ollama.root_url, "--debug") as bridge,
+        httpx.AsyncClient() as client,
+    ):
+        await bridge.says("claude --model")
+        assert (await client.post(f"{bridge.url}/v1/messages", json=LOOK)).status_code == 200
+        assert "[image omitted" in ollama.chats[-1].json["messages"][0]["content"]
+        await bridge.says("seer did not describe an image")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["blind", "--vision-model", "nobody"], "no model 'nobody'"),
+        (["blind", "--vision-model", "blind"], "'blind' on Ollama 0.32.15 sees no images either"),
+    ],
+    ids=["unknown", "blind too"],
+)
+async def test_a_model_that_can_not_describe_ends_the_command(arguments: list[str], words: str) -> None:
+    async with ScriptedOllama(BLIND_AND_SEER) as ollama:
+        done = await run_bridge("serve", "ollama", *arguments, "--base-url", ollama.root_url, "--port", "0")
+    assert done.code == 1
+    assert words in done.stderr
+
+
+async def test_an_engine_with_one_model_has_nobody_to_describe() -> None:
+    models = model_list("any.gguf", owner="llamacpp")
+    documents = {"/v1/models": models, "/props": json_document({"modalities": {"vision": False}})}
+    async with FakeUpstream(documents=documents) as engine:
+        done = await run_bridge(
+            "serve", "openai", "--vision-model", "seer", "--base-url", engine.base_url, "--port", "0"
+        )
+    assert done.code == 1
+    assert "serves one model only, which sees no images" in done.stderr
+
+
+async def test_what_is_passed_through_is_not_described() -> None:
+    arguments = ("anthropic", "--vision-model", "seer", "--base-url", "http://127.0.0.1:1", "--no-check")
+    done = await run_bridge("serve", *arguments, "--port", "0")
+    assert done.code == 1
+    assert "passed through, images too" in done.stderr
+
+
+async def test_a_model_that_sees_needs_nobody_to_describe() -> None:
+    async with (
+        ScriptedOllama({"seer": a_model("tools", "vision")}) as ollama,
+        serving("ollama", "--vision-model", "nobody", "--base-url", ollama.root_url) as bridge,
+    ):
+        await bridge.says("claude --model")
+        assert "describes" not in bridge.told
