@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -24,10 +24,11 @@ from claude_bridge.adapters.translated import TranslatedAnswer
 from claude_bridge.attachments.preparation import Attachments
 from claude_bridge.conversion.compaction import Conversation, answer_room, compactable_tokens, find_overlong
 from claude_bridge.conversion.losses import Loss
+from claude_bridge.conversion.refused_schemas import RefusedSchemas
 from claude_bridge.conversion.request import FitRequest, GivenConversation, fit_request
 from claude_bridge.conversion.thinking import with_think_mode
 from claude_bridge.conversion.tokens import estimate_given_tokens, estimate_tokens
-from claude_bridge.errors import BridgeError, PromptTooLongError
+from claude_bridge.errors import BridgeError, PromptTooLongError, SchemasRefusedError
 from claude_bridge.exchange import Exchange, Waiting
 from claude_bridge.providers import Upstream
 from claude_bridge.trace.bus import Bus
@@ -117,6 +118,7 @@ class Bridge:
         self.waiting = waiting or Waiting()
         self._client = client
         self.attachments = attachments or Attachments()
+        self._refused_schemas = RefusedSchemas()
         routes = () if isinstance(upstream.adapter, Relay) else upstream.profile.count_routes
         self._counter = PromptCounter(client, routes)
 
@@ -132,6 +134,20 @@ class Bridge:
             ClientError: the request can't be served.
             UpstreamError: the engine failed before its answer began.
         """
+        async with AsyncExitStack() as attempts:
+            try:
+                exchange = await attempts.enter_async_context(self._attempt(request, recorder, given))
+            except SchemasRefusedError:
+                if self.passes_through or not self._refused_schemas.learn(request):
+                    raise
+                exchange = await attempts.enter_async_context(self._attempt(request, recorder, given))
+            yield exchange
+
+    @asynccontextmanager
+    async def _attempt(
+        self, request: MessagesRequest, recorder: Recorder, given: GivenRequest | None
+    ) -> AsyncIterator[Exchange]:
+        """Send the request upstream once; see ``exchange``."""
         upstream = self.upstream
         if given is None:
             request = replace(request, stream=True)  # nobody waits for a whole answer: it is made of the events
@@ -224,6 +240,7 @@ class Bridge:
         else:
             request, losses = await self._with_attachments(request, recorder)
             request = with_think_mode(request, upstream.think, losses)
+            request = self._refused_schemas.put_plainly(request, losses)
             conversation = fit = fit_request(request, upstream.profile, losses)
             outgoing, losses = self._encoded(adapter, fit, upstream.limits)
             estimate = estimate_tokens(outgoing.body, holds_images=fit.holds_images)

@@ -13,7 +13,8 @@ BridgeError                      anything the bridge can explain
 │   └── HeadersTooLargeError     431
 ├── UpstreamError                the engine, or the way to it
 │   ├── UpstreamRefusedError     the engine answered with an error status
-│   │   └── RelayedRefusalError       in Anthropic's own words, which are handed on as they came
+│   │   ├── RelayedRefusalError       in Anthropic's own words, which are handed on as they came
+│   │   └── SchemasRefusedError       it could make no grammar of the schemas
 │   ├── UpstreamUnreachableError 502  no connection
 │   ├── UpstreamBrokenError      502  an answer that ends early or makes no sense
 │   │   └── UpstreamDroppedError      no answer at all
@@ -159,6 +160,10 @@ class RelayedRefusalError(UpstreamRefusedError):
         self.body = body
         self.content_type = content_type
         self.headers = headers
+
+
+class SchemasRefusedError(UpstreamRefusedError):
+    """The engine could make no grammar of the request's schemas; put more plainly it may take them."""
 
 
 class UpstreamUnreachableError(UpstreamError):

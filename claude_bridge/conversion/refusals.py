@@ -34,6 +34,8 @@ class Refusal(Struct, frozen=True, kw_only=True):
     error_type: str = "invalid_request_error"
     should_retry: bool | None = False
     advice: str = ""
+    is_of_schemas: bool = False
+    """Whether it is the schemas of which the engine could make no grammar."""
 
 
 def find_refusal(rows: Iterable[Refusal], status: int | None, words: str) -> tuple[Refusal, str] | None:
@@ -163,8 +165,21 @@ REFUSALS = (
         advice="The model can't see images: leave them out, or choose one that can.",
     ),
     Refusal(
-        words=_words(r"failed to (?:parse|initialize) (?:grammar|samplers)", r"grammar .{0,80}(?:invalid|too complex)"),
-        advice="A tool's schema is more than the engine's grammar can take.",
+        words=_words(
+            # llama.cpp, LM Studio
+            r"failed to (?:parse|initialize) (?:grammar|samplers)",
+            r"error parsing grammar",
+            r"JSON schema (?:error at|conversion failed)",
+            r"json[-_]schema[-_]to[-_]grammar",
+            # vLLM and SGLang with xgrammar, guidance or outlines
+            r"schema contains features not supported by",
+            r"(?:compile|convert|build) (?:the |json )?(?:grammar|schema)",
+            r"grammar (?:error|compilation)",
+            r"(?:invalid|unsupported) (?:json )?(?:schema|grammar)",
+            r"grammar .{0,80}(?:invalid|too complex)",
+        ),
+        advice="A schema is more than the engine's grammar can take.",
+        is_of_schemas=True,
     ),
     Refusal(
         words=_words(r"system message must be at the beginning", r"roles must alternate", r"raise_exception", r"jinja"),

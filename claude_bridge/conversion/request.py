@@ -131,6 +131,7 @@ def _fit_request(request: CountTokensRequest, profile: Profile, losses: list[Los
     turns = repair_turns(request.messages, profile, losses)
     if not turns:
         raise InvalidRequestError("messages: no message has any content - at `$.messages`")
+    _check_choice(request)
     tools = [] if request.tool_choice and request.tool_choice.type == "none" else _tools(request)
     return FitRequest(
         system=system_text(request.system, losses),
@@ -139,6 +140,16 @@ def _fit_request(request: CountTokensRequest, profile: Profile, losses: list[Los
         parameters=request,
         losses=losses,
     )
+
+
+def _check_choice(request: CountTokensRequest) -> None:
+    choice = request.tool_choice
+    if choice is None or choice.type not in ("any", "tool"):
+        return
+    if not request.tools:
+        raise InvalidRequestError("tool_choice: a tool is forced, and none is declared - at `$.tool_choice`")
+    if choice.type == "tool" and choice.name and all(tool.name != choice.name for tool in request.tools):
+        raise InvalidRequestError(f"tool_choice: no tool {choice.name!r} is declared - at `$.tool_choice.name`")
 
 
 def _tools(request: CountTokensRequest) -> Iterable[tuple[int, Tool]]:
@@ -151,7 +162,9 @@ def _tools(request: CountTokensRequest) -> Iterable[tuple[int, Tool]]:
     if not any(tool.defer_loading for _, tool in declared):
         return declared
     deferred = {tool.name: (index, tool) for index, tool in declared if tool.defer_loading}
-    loaded = [deferred[name] for name in _loaded_tools(request.messages) if name in deferred]
+    forced = [request.tool_choice.name] if request.tool_choice and request.tool_choice.type == "tool" else []
+    named = dict.fromkeys([*_loaded_tools(request.messages), *forced])
+    loaded = [deferred[name] for name in named if name in deferred]
     return [(index, tool) for index, tool in declared if not tool.defer_loading] + loaded
 
 

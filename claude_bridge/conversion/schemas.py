@@ -26,6 +26,8 @@ MAX_REPETITION = 1_000
 _BY_NAME = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
 """What holds schemas by names of the user's choice: "format" is no keyword there."""
 _ANNOTATIONS = ("$schema", "$id", "$comment")
+_PLAIN_VALUED = ("enum", "const", "default", "required", "examples")
+"""What holds values, in which nothing is a keyword."""
 _BREAKING = ("pattern", "format", "propertyNames")
 _BOUNDS = ("minLength", "maxLength", "minItems", "maxItems")
 _NUMBER_BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
@@ -58,7 +60,7 @@ def _simplify(node: Any) -> Any:  # noqa: ANN401 - a JSON Schema is any JSON
             told.append(f"{key}: {msgspec.json.encode(value).decode()}")
         elif key in _BY_NAME and isinstance(value, dict):
             kept[key] = {name: _simplify(schema) for name, schema in value.items()}
-        elif key in ("enum", "const", "default", "required", "examples"):
+        elif key in _PLAIN_VALUED:
             kept[key] = value
         else:
             kept[key] = _simplify(value)
@@ -76,6 +78,25 @@ def _breaks_grammar(key: str, value: Any) -> bool:  # noqa: ANN401 - as above
     return (key in _BOUNDS and value > MAX_REPETITION) or (key in _NUMBER_BOUNDS and abs(value) > _MAX_NUMBER)
 
 
+def holds_strictly(schema: bytes) -> bool:
+    """Return whether OpenAI can hold a call strictly to it: each object closed, and each property required."""
+    return _is_strict(msgspec.json.decode(replace_lone_surrogates(schema)))
+
+
+def _is_strict(node: Any) -> bool:  # noqa: ANN401 - a JSON Schema is any JSON
+    if isinstance(node, list):
+        return all(map(_is_strict, node))
+    if not isinstance(node, dict):
+        return True
+    properties, required = node.get("properties"), node.get("required", [])
+    if isinstance(properties, dict) and not (isinstance(required, list) and set(properties) <= set(required)):
+        return False
+    if ("properties" in node or node.get("type") == "object") and node.get("additionalProperties") is not False:
+        return False
+    inner = [of for key in _BY_NAME if isinstance(node.get(key), dict) for of in node[key].values()]
+    return all(map(_is_strict, inner + [of for key, of in node.items() if key not in (*_BY_NAME, *_PLAIN_VALUED)]))
+
+
 # --- few keywords -------------------------------------------------------------------------------------------
 
 MAX_NARROW_NODES = 2_000
@@ -83,6 +104,7 @@ MAX_NARROW_NODES = 2_000
 
 _SILENT = (*_ANNOTATIONS, "$defs", "definitions", "$anchor", "$dynamicAnchor", "$vocabulary", "title", "readOnly")
 """What says nothing to a model."""
+_TYPES = ("string", "integer", "number", "boolean", "null", "object", "array")
 _SCHEMA_VALUED = ("additionalProperties", "contains", "else", "if", "not", "propertyNames", "then")
 
 
@@ -122,6 +144,17 @@ def narrow_schema(schema: bytes) -> NarrowSchema:
     return NarrowSchema(msgspec.json.encode(narrow), " ".join(notes))
 
 
+@lru_cache(maxsize=1024)
+def plain_schema(schema: bytes) -> bytes:
+    """Return any schema in the same few keywords, its top level included; a pure function of its bytes.
+
+    Raises:
+        RecursionError: it is nested too deeply.
+    """
+    root = msgspec.json.decode(replace_lone_surrogates(schema))
+    return msgspec.json.encode(_Narrowing(root).narrowed(root, (), "whole"))
+
+
 class _Narrowing:
     """One schema on its way through: where its references lead, and how much of it there is by now."""
 
@@ -157,9 +190,11 @@ class _Narrowing:
         told: list[str],
     ) -> None:
         match key, value:
-            case ("type", str()) | ("description", str()) | ("enum", list()):
+            case "type", str() if value in _TYPES:
                 kept[key] = value
-            case "type", list() if all(isinstance(name, str) for name in value):
+            case "type", list() if value and all(name in _TYPES for name in value):
+                kept[key] = value
+            case ("description", str()) | ("enum", [_, *_]):
                 kept[key] = value
             case "required", list():
                 kept[key] = [name for name in value if isinstance(name, str)]

@@ -25,6 +25,7 @@ from claude_bridge.conversion.too_long import prompt_too_long
 from claude_bridge.errors import (
     BridgeError,
     InvalidRequestError,
+    SchemasRefusedError,
     UpstreamBrokenError,
     UpstreamError,
     UpstreamLoadingError,
@@ -135,7 +136,8 @@ def _refusal(
         return UpstreamOverloadedError(said, retry_after_s=wait_s)
     if told_status == UpstreamBrokenError.status and status is None and should_retry is None:
         return UpstreamBrokenError(said)
-    return UpstreamRefusedError(
+    kind = SchemasRefusedError if found is not None and found[0].is_of_schemas else UpstreamRefusedError
+    return kind(
         said,
         status=told_status,
         error_type=error_type,

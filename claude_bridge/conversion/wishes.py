@@ -9,7 +9,6 @@ from msgspec import Raw
 
 from claude_bridge.conversion.request import FitTool
 from claude_bridge.conversion.tool_names import engine_name
-from claude_bridge.errors import InvalidRequestError
 from claude_bridge.wire.anthropic import ToolChoice
 
 CALL_ANY_TOOL = "Answer by calling one of your tools, not with text alone."
@@ -21,18 +20,13 @@ ANSWER_IN_JSON = (
 
 
 def forced_in_words(choice: ToolChoice | None, tools: list[FitTool]) -> tuple[list[FitTool], str | None]:
-    """Return the tools to send, and what the model is told in place of a ``tool_choice`` that the engine lacks.
-
-    Raises:
-        InvalidRequestError: the client forces a tool that it does not declare.
-    """
+    """Return the tools to send, and what the model is told in place of a ``tool_choice`` that the engine lacks."""
     if choice is None or not tools:
         return tools, None
     if choice.type == "tool" and choice.name:
-        named = [tool for tool in tools if tool.name == choice.name]
-        if not named:
-            raise InvalidRequestError(f"No tool {choice.name!r} is declared - at `$.tool_choice.name`")
-        return named, CALL_THIS_TOOL.format(name=engine_name(choice.name))
+        return [tool for tool in tools if tool.name == choice.name], CALL_THIS_TOOL.format(
+            name=engine_name(choice.name)
+        )
     return tools, CALL_ANY_TOOL if choice.type in ("any", "tool") else None
 
 

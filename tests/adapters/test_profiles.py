@@ -479,11 +479,20 @@ def test_has_top_k() -> None:
 
 
 def test_has_strict() -> None:
-    request = a_request(tools=[TOOL | {"strict": True}])
+    closed = {"type": "object", "properties": {"a": {}}, "required": ["a"], "additionalProperties": False}
+    request = a_request(tools=[{"name": "Read", "input_schema": closed, "strict": True}])
     without, having = _both(request, has_strict=True)
     assert "strict" not in without["tools"][0]["function"]
     assert having["tools"][0]["function"]["strict"] is True
     assert (_losses(request), _losses(request, has_strict=True)) == (["$.tools"], [])
+
+
+def test_a_schema_that_can_not_be_held_to_is_not_sent_as_strict() -> None:
+    request = a_request(tools=[TOOL | {"strict": True}, TOOL | {"name": "Edit", "strict": False}])
+    read, edit = sent_body(request, _with(has_strict=True))["tools"]
+    assert "strict" not in read["function"], "it would be refused"
+    assert edit["function"]["strict"] is False
+    assert _losses(request, has_strict=True) == ["$.tools"]
 
 
 def test_has_parallel_switch() -> None:

@@ -50,6 +50,30 @@ def test_deferred_tools_come_last_once_they_are_loaded(messages: list[dict[str, 
     assert _names(tools=deferred, messages=messages) == names
 
 
+def test_a_deferred_tool_that_is_forced_is_sent() -> None:
+    tools = [_tool("early", defer_loading=True), _tool("kept"), _tool("late", defer_loading=True)]
+    assert _names(tools=tools, tool_choice={"type": "tool", "name": "late"}) == ["kept", "late"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "path"),
+    [
+        ({"tools": [_tool("a")], "tool_choice": {"type": "tool", "name": "b"}}, r"`\$.tool_choice.name`"),
+        ({"tools": [_tool("a")], "tool_choice": {"type": "tool", "name": "A"}}, r"`\$.tool_choice.name`"),
+        ({"tools": [], "tool_choice": {"type": "tool", "name": "a"}}, r"`\$.tool_choice`"),
+        ({"tool_choice": {"type": "any"}}, r"`\$.tool_choice`"),
+    ],
+)
+def test_a_choice_that_can_not_be_made_is_refused_with_its_path(fields: dict[str, Any], path: str) -> None:
+    with pytest.raises(InvalidRequestError, match=path):
+        _names(**fields)
+
+
+@pytest.mark.parametrize("kind", ["auto", "none"])
+def test_a_choice_that_forces_nothing_needs_no_tools(kind: str) -> None:
+    assert _names(tool_choice={"type": kind}) == []
+
+
 def test_a_tool_that_only_anthropic_runs_is_refused_by_name_and_path() -> None:
     with pytest.raises(InvalidRequestError, match=r"'bash' of type 'bash_20250124'.*`\$.tools\[1\].type`"):
         _names(tools=[_tool("a"), {"name": "bash", "type": "bash_20250124"}])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import msgspec
@@ -9,7 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claude_bridge.conversion.schemas import MAX_NARROW_NODES, NarrowSchema, narrow_schema, schema_for_grammar
+from claude_bridge.conversion.schemas import (
+    MAX_NARROW_NODES,
+    NarrowSchema,
+    holds_strictly,
+    narrow_schema,
+    plain_schema,
+    schema_for_grammar,
+)
 
 
 def _simple(schema: Any) -> Any:
@@ -209,3 +217,36 @@ def _assert_readable(found: Any) -> None:
         _assert_readable(inner)
     if "items" in found:
         _assert_readable(found["items"])
+
+
+@pytest.mark.parametrize(
+    ("schema", "is_strict"),
+    [
+        ({"type": "object", "properties": {}, "additionalProperties": False}, True),
+        ({"type": "object", "properties": {"a": {}}, "required": ["a"], "additionalProperties": False}, True),
+        ({"type": "object", "properties": {"a": {}}, "additionalProperties": False}, False),
+        ({"type": "object", "properties": {"a": {}}, "required": ["a"]}, False),
+        ({"type": "object"}, False),
+        ({"type": "array", "items": {"type": "object"}}, False),
+        ({"anyOf": [{"type": "string"}, {"properties": {}}]}, False),
+        ({"$defs": {"a": {"type": "object"}}, "$ref": "#/$defs/a"}, False),
+        ({"enum": [{"type": "object"}], "default": {"properties": {}}}, True),
+    ],
+)
+def test_a_schema_can_be_held_to_strictly_if_nothing_is_left_open(schema: Any, is_strict: bool) -> None:
+    assert holds_strictly(json.dumps(schema).encode()) is is_strict
+
+
+@pytest.mark.parametrize(
+    ("schema", "plain"),
+    [
+        ({"type": "wat"}, {"description": '(type: "wat")'}),
+        ({"type": ["string", "wat"]}, {"description": '(type: ["string","wat"])'}),
+        ({"enum": []}, {"description": "(enum: [])"}),
+        ({"$ref": "#/$defs/nowhere"}, {"description": '(refers to: "#/$defs/nowhere")'}),
+        ({"type": "array", "minItems": 5000}, {"type": "array", "description": "(minItems: 5000)"}),
+        ({"anyOf": [{"pattern": "x"}]}, {"anyOf": [{"description": '(pattern: "x")'}]}),
+    ],
+)
+def test_a_plain_schema_holds_nothing_that_a_grammar_could_not_take(schema: Any, plain: Any) -> None:
+    assert json.loads(plain_schema(json.dumps(schema).encode())) == plain

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from claude_bridge.adapters.base import TokenLimits
@@ -15,6 +15,7 @@ from claude_bridge.conversion.losses import Loss
 from claude_bridge.conversion.media_types import PDF
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.request import FitRequest, FitTool
+from claude_bridge.conversion.schemas import holds_strictly
 from claude_bridge.conversion.sealed_thoughts import unseal
 from claude_bridge.conversion.tool_names import engine_name
 from claude_bridge.conversion.turns import Turn, spoken
@@ -154,13 +155,25 @@ def _signed(calls: list[openai.ToolCall], signatures: Mapping[int, str], profile
 
 
 def _tool(tool: FitTool, profile: Profile, losses: list[Loss]) -> openai.ToolDeclaration:
-    if tool.strict and not profile.has_strict:
-        losses.append(Loss("$.tools", f"whether the engine can hold {tool.name!r} to its schema is not known"))
     return openai.ToolDeclaration(
         function=openai.FunctionDeclaration(
             name=engine_name(tool.name),
             description=tool.description or UNSET,
             parameters=tool.schema,
-            strict=tool.strict if tool.strict is not None and profile.has_strict else UNSET,
+            strict=_strict(tool, profile, losses),
         )
     )
+
+
+def _strict(tool: FitTool, profile: Profile, losses: list[Loss]) -> bool | UnsetType:
+    """Return whether the model is held to the tool's schema; a schema that allows for more than that is refused."""
+    if not tool.strict:
+        return UNSET if tool.strict is None or not profile.has_strict else False
+    if profile.has_strict and holds_strictly(bytes(tool.schema)):
+        return True
+    if profile.has_strict:
+        reason = f"the schema of {tool.name!r} leaves open what must be closed for that"
+    else:
+        reason = f"whether the engine can hold {tool.name!r} to its schema is not known"
+    losses.append(Loss("$.tools", reason))
+    return UNSET
