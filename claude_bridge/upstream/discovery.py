@@ -11,10 +11,12 @@ import msgspec
 from claude_bridge.adapters.base import Relay
 from claude_bridge.adapters.profiles import BY_OWNER, UNKNOWN, engine_by_owner, profile_as_told, profile_for
 from claude_bridge.conversion.prices import FREE, Prices, listed_prices
+from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.upstream_errors import explain_refusal
 from claude_bridge.errors import SetupError, SeveralModelsError, UpstreamError
 from claude_bridge.providers import Upstream
 from claude_bridge.upstream.client import FetchedDocument, UpstreamClient, is_loopback
+from claude_bridge.upstream.offered import OfferedModel, profile_as_offered
 from claude_bridge.upstream.ollama import discover_ollama, probe_version, root_url
 from claude_bridge.upstream.own_words import with_own_words
 from claude_bridge.upstream.relayed import discover_relayed, relay_root
@@ -138,16 +140,18 @@ def _with_model(upstream: Upstream, models: Sequence[ListedModel]) -> Upstream:
             _of_model(upstream, upstream.model), prices=usual_prices(upstream.name, upstream.base_url)
         )
     upstream = _of_model(upstream, listed_model.id)
-    profile = profile_as_told(upstream.profile, listed_model.reasoning)
-    if listed_model.sees_images is not None:
-        profile = msgspec.structs.replace(profile, sees_images=listed_model.sees_images)
     return msgspec.structs.replace(
         upstream,
-        profile=profile,
+        profile=_as_listed(upstream.profile, listed_model),
         window_tokens=listed_model.window_tokens,
         max_output_tokens=listed_model.answer_tokens,
         prices=listed_prices(listed_model.pricing) or usual_prices(upstream.name, upstream.base_url),
     )
+
+
+def _as_listed(profile: Profile, listed: ListedModel) -> Profile:
+    told = OfferedModel(id=listed.id, images=listed.sees_images, thinking=listed.thinks)
+    return profile_as_offered(profile_as_told(profile, listed.reasoning), told)
 
 
 def _some(names: Sequence[str]) -> str:

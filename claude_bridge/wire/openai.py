@@ -342,7 +342,7 @@ class ListedModel(Struct, frozen=True):
 
     ``meta`` is llama.cpp's, ``max_model_len`` vLLM's and SGLang's, ``context_window`` and ``max_completion_tokens``
     are Groq's, ``max_context_length`` and ``capabilities`` Mistral's; ``architecture``, ``context_length``,
-    ``pricing``, ``reasoning`` and ``top_provider`` are OpenRouter's.
+    ``pricing``, ``reasoning``, ``supported_parameters`` and ``top_provider`` are OpenRouter's.
     """
 
     id: str
@@ -358,6 +358,7 @@ class ListedModel(Struct, frozen=True):
     top_provider: TopProvider | None = None
     architecture: Modalities | None = None
     capabilities: dict[str, Any] | None = None
+    supported_parameters: list[str] | None = None
 
     @property
     def sees_images(self) -> bool | None:
@@ -366,6 +367,11 @@ class ListedModel(Struct, frozen=True):
             return "image" in self.architecture.input_modalities
         told = (self.capabilities or {}).get("vision")
         return told if isinstance(told, bool) else None
+
+    @property
+    def thinks(self) -> bool | None:
+        """Whether the model can think; None: it is not told."""
+        return None if self.supported_parameters is None else "reasoning" in self.supported_parameters
 
     @property
     def window_tokens(self) -> int | None:

@@ -313,6 +313,24 @@ async def test_what_openrouter_tells_of_thinking_is_surer_than_a_name(
     assert (profile.thinking_switch, profile.effort_levels) == (switch, levels)
 
 
+@pytest.mark.parametrize(
+    ("fields", "sees", "switch"),
+    [
+        ({"architecture": {"input_modalities": ["text", "image"]}}, True, "reasoning"),
+        ({"architecture": {"input_modalities": ["text"]}}, False, "reasoning"),
+        ({"supported_parameters": ["tools", "reasoning"]}, True, "reasoning"),
+        ({"supported_parameters": ["tools"]}, True, None),
+        ({}, True, "reasoning"),
+    ],
+)
+async def test_what_a_model_can_is_what_the_list_tells(
+    httpx_mock: HTTPXMock, fields: dict[str, Any], sees: bool, switch: str | None
+) -> None:
+    httpx_mock.add_response(json=models("new/model", **fields))
+    profile = (await found("https://openrouter.ai/api/v1", model="new/model")).profile
+    assert (profile.sees_images, profile.thinking_switch) == (sees, switch)
+
+
 async def test_many_models_are_not_all_told(httpx_mock: HTTPXMock) -> None:
     httpx_mock.add_response(json=models(*(f"m{number}" for number in range(30))))
     assert "m19 and 10 more (bridge models lists all)" in (await mistake(model="")).hint
