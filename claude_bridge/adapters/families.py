@@ -187,6 +187,21 @@ FAMILIES: tuple[Family, ...] = (
         },
     ),
     Family(
+        name="Kimi K2.7 Code",
+        evidence="oh-my-pi's catalog of 2026-09: thinking can't be off",
+        matches=r"kimi-k2\.7-code",
+        engines=("Moonshot",),
+        changes={"thinking_switch": None, "tool_choices": ()},
+    ),
+    Family(
+        name="Kimi K3",
+        evidence="platform.kimi.ai/docs, kimi-k3, quoted in typewhisper-mac#1345: reasoning_effort low, high, max; "
+        "max by default; the whole assistant's message goes back",
+        matches=r"kimi-k3",
+        engines=("Moonshot",),
+        changes={"effort_levels": ("low", "high", "max"), "refuses": ("temperature", "top_p")},
+    ),
+    Family(
         name="Kimi K2 Thinking",
         evidence="platform.moonshot.ai/docs/guide/use-kimi-k2-thinking-model: always thinks; no tool can be forced",
         matches=r"kimi-k2-thinking",
@@ -254,7 +269,7 @@ FAMILIES: tuple[Family, ...] = (
         name="Mistral that can think",
         evidence="docs.mistral.ai/capabilities/reasoning/adjustable, 2026-03: reasoning_effort high or none, none by "
         "default",
-        matches=r"mistral-(small-(latest|4|26)|medium-(latest|3\.5|3-5|26))|magistral",
+        matches=r"mistral-small-(latest|4|26)",
         engines=("Mistral",),
         changes={"effort_levels": ("none", "high"), "thinks_unasked": False},
     ),
@@ -274,11 +289,18 @@ FAMILIES: tuple[Family, ...] = (
         changes={"effort_levels": ()},
     ),
     Family(
-        name="Grok that can be told how hard",
+        name="Grok 4.3",
         evidence="docs.x.ai, reasoning guide of 2026-06, grok-4.3: none, low, medium, high; low by default",
-        matches=r"grok-4\.[3-9]",
+        matches=r"grok-4\.3",
         engines=("xAI",),
         changes={"effort_levels": ("none", "low", "medium", "high")},
+    ),
+    Family(
+        name="Grok 4.5 and later",
+        evidence="oh-my-pi's catalog of 2026-09: low, medium, high; that they can be off is told nowhere",
+        matches=r"grok-4\.[5-9]|grok-[5-9]",
+        engines=("xAI",),
+        changes={"effort_levels": ("low", "medium", "high")},
     ),
     Family(
         name="Grok 3 mini",
