@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from msgspec import Struct
 from msgspec.structs import replace
 
+from claude_bridge.adapters.anthropic_messages import COUNT_PATH
 from claude_bridge.adapters.base import (
     Adapter,
     Answer,
@@ -25,6 +26,7 @@ from claude_bridge.attachments.preparation import Attachments
 from claude_bridge.conversion.compaction import Conversation, answer_room, compactable_tokens, find_overlong
 from claude_bridge.conversion.losses import Loss
 from claude_bridge.conversion.refused_schemas import RefusedSchemas
+from claude_bridge.conversion.profile import CountRoute
 from claude_bridge.conversion.request import FitRequest, GivenConversation, fit_request
 from claude_bridge.conversion.thinking import with_think_mode
 from claude_bridge.conversion.tokens import estimate_given_tokens, estimate_tokens
@@ -35,7 +37,7 @@ from claude_bridge.trace.bus import Bus
 from claude_bridge.trace.recorder import Recorder
 from claude_bridge.upstream.counting import Prompt, PromptCounter
 from claude_bridge.wire.anthropic import CountTokensRequest, Message, MessagesRequest
-from claude_bridge.wire.anthropic_json import encode_request
+from claude_bridge.wire.anthropic_json import encode_request, parse_token_count
 
 if TYPE_CHECKING:
     from claude_bridge.upstream.client import UpstreamClient  # brings httpx, 150 ms
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 
 
 REACH_TIMEOUT_S = 5.0
+COUNT_WITHIN_S = 60.0
 
 
 def new_id(prefix: str) -> str:
@@ -119,7 +122,10 @@ class Bridge:
         self._client = client
         self.attachments = attachments or Attachments()
         self._refused_schemas = RefusedSchemas()
-        routes = () if isinstance(upstream.adapter, Relay) else upstream.profile.count_routes
+        routes: tuple[CountRoute, ...] = upstream.profile.count_routes
+        if isinstance(upstream.adapter, Relay):
+            # Anthropic is never asked unbidden: that may cost the client its limits.
+            routes = () if upstream.profile.messages.is_anthropic else ("messages",)
         self._counter = PromptCounter(client, routes)
 
     @asynccontextmanager
@@ -207,7 +213,19 @@ class Bridge:
 
     async def count_tokens(self, request: CountTokensRequest, given: GivenRequest | None = None) -> int:
         """Return the prompt's tokens, of everything that would be sent: exact where the engine can count."""
-        return await self._counter.count((await self._prepared(request, given)).prompt)
+        prepared = await self._prepared(request, given)
+        if self.upstream.profile.messages.is_anthropic:
+            return await self._counted_by_anthropic(prepared.outgoing, given)
+        return await self._counter.count(prepared.prompt)
+
+    async def _counted_by_anthropic(self, outgoing: OutgoingRequest, given: GivenRequest | None) -> int:
+        """Return its count, asked with the client's own login; raises its refusal as it came."""
+        asked = replace(outgoing, path=COUNT_PATH + (given.query if given else ""))
+        body = b""
+        async with self._client.open(asked, partial(self._explain_refusal, 0), idle_s=COUNT_WITHIN_S) as call:
+            while (data := await call.receive()) != b"":
+                body += data or b""
+        return parse_token_count(body)
 
     async def _prompt_tokens(self, prepared: Prepared) -> int:
         """Return how long the prompt is, exactly only where it may be too long.

@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Mapping
 import msgspec
 from msgspec import Struct
 
+from claude_bridge.adapters.anthropic_messages import COUNT_PATH
 from claude_bridge.conversion.profile import CountRoute
 from claude_bridge.wire import tokenizers
 
@@ -48,12 +49,19 @@ def _by_tokenize(chat_request: bytes) -> Counting:
     return msgspec.json.decode(answer, type=tokenizers.TokenizedChat).count
 
 
+def _by_messages(messages_request: bytes) -> Counting:
+    # Anthropic's own way. Ollama has it not (404), and LM Studio answers without a count (lmstudio-bug-tracker#2055).
+    answer = yield Question(COUNT_PATH, messages_request)
+    return msgspec.json.decode(answer, type=tokenizers.InputTokens).input_tokens
+
+
 COUNTINGS: Mapping[CountRoute, Callable[[bytes], Counting]] = {
     "input-tokens": _by_input_tokens,
     "template": _by_template,
     "tokenize": _by_tokenize,
+    "messages": _by_messages,
 }
 """Every route by the name that profiles give it; each takes the body of a request to the engine."""
 
-COUNTS_IMAGES: frozenset[CountRoute] = frozenset({"input-tokens"})
+COUNTS_IMAGES: frozenset[CountRoute] = frozenset({"input-tokens", "messages"})
 """The routes that count images; the others leave a mark of a token or two in their place."""

@@ -12,7 +12,7 @@ ToolChoiceForm = Literal["required", "named"]
 
 SamplingParameter = Literal["temperature", "top_p"]
 
-CountRoute = Literal["input-tokens", "template", "tokenize"]
+CountRoute = Literal["input-tokens", "template", "tokenize", "messages"]
 """A way to have a prompt counted: see ``adapters/counting.py``."""
 
 

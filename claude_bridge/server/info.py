@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from claude_bridge import __version__
 from claude_bridge.bridge import Carrier
-from claude_bridge.errors import BridgeError, NotFoundError
+from claude_bridge.errors import BridgeError, ClientError, NotFoundError
 from claude_bridge.routing import ALIAS_PREFIX, plain_name
 from claude_bridge.server.http1 import HttpRequest, Responder
 from claude_bridge.server.metrics import render_metrics
@@ -89,9 +89,15 @@ async def get_metrics(service: Service, _request: HttpRequest, responder: Respon
 
 async def post_count_tokens(service: Service, request: HttpRequest, responder: Responder) -> None:
     """Count the prompt's tokens; raises ClientError for a malformed request."""
-    asked = parse_count_tokens_request(request.body)
+    try:
+        asked = parse_count_tokens_request(request.body)
+    except ClientError:
+        outline = service.outline(request)
+        if outline is None:
+            raise
+        asked = outline
     bridge = await service.bridge()
-    await responder.send(200, encode_token_count(await bridge.count_tokens(asked)))
+    await responder.send(200, encode_token_count(await bridge.count_tokens(asked, service.given(request))))
 
 
 async def get_models(service: Service, _request: HttpRequest, responder: Responder) -> None:

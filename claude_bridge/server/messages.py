@@ -13,7 +13,7 @@ from claude_bridge.server.http1 import ClientGoneError, HttpRequest, Responder
 from claude_bridge.server.service import Service
 from claude_bridge.trace.recorder import Recorder
 from claude_bridge.wire.anthropic import MessagesRequest
-from claude_bridge.wire.anthropic_json import encode_stream_event, parse_messages_request, parse_outline
+from claude_bridge.wire.anthropic_json import encode_stream_event, parse_messages_request
 
 
 async def post_messages(service: Service, request: HttpRequest, responder: Responder) -> None:
@@ -26,7 +26,7 @@ async def post_messages(service: Service, request: HttpRequest, responder: Respo
     try:
         asked = parse_messages_request(request.body)
     except ClientError as error:
-        outline = outline_for(service.bridge_if_known, request)
+        outline = service.outline(request)
         if outline is None:
             _tell_received(recorder, None, request)
             recorder.failed(error, in_stream=False)
@@ -46,11 +46,6 @@ async def post_messages(service: Service, request: HttpRequest, responder: Respo
     finally:
         service.running.discard(responder.request_id)
         recorder.broken_off()
-
-
-def outline_for(bridge: Carrier | None, request: HttpRequest) -> MessagesRequest | None:
-    """Return what can be read of a request that this version does not understand, if it goes on as it came."""
-    return parse_outline(request.body) if bridge is not None and bridge.passes_through else None
 
 
 def _tell_received(recorder: Recorder, asked: MessagesRequest | None, request: HttpRequest) -> None:

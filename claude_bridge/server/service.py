@@ -12,6 +12,8 @@ from claude_bridge.errors import AuthenticationError, ForbiddenError
 from claude_bridge.server.http1 import HttpRequest
 from claude_bridge.trace.bus import Bus
 from claude_bridge.trace.stats import Stats
+from claude_bridge.wire.anthropic import MessagesRequest
+from claude_bridge.wire.anthropic_json import parse_outline
 
 _NOT_FOR_ENGINES = frozenset(
     {"accept-encoding", "connection", "content-length", "cookie", "expect", "forwarded", "host", "keep-alive", "origin"}
@@ -87,6 +89,11 @@ class Service:
             if name not in left_out and not name.startswith(_NOT_FOR_ENGINES_PREFIXES) and not self._is_token(value)
         }
         return GivenRequest(body=request.body, query=request.query, headers=headers)
+
+    def outline(self, request: HttpRequest) -> MessagesRequest | None:
+        """Return what can be read of a request that this version does not understand, if it goes on as it came."""
+        passes_through = self._bridge is not None and self._bridge.passes_through
+        return parse_outline(request.body) if passes_through else None
 
     def _is_token(self, value: str) -> bool:
         return self._auth_token is not None and self._auth_token in value

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Raw
 
-from claude_bridge.errors import InvalidRequestError
+from claude_bridge.errors import InvalidRequestError, UpstreamBrokenError
 from claude_bridge.wire.anthropic import (
     Block,
     BlockInputJsonDelta,
@@ -229,6 +229,18 @@ def encode_error(error_type: str, message: str, request_id: str) -> bytes:
 def encode_token_count(count: int) -> bytes:
     """Return the body of a count_tokens answer."""
     return _encode(TokenCount(count))
+
+
+def parse_token_count(body: bytes) -> int:
+    """Return what a count_tokens answer says.
+
+    Raises:
+        UpstreamBrokenError: it says nothing of the kind.
+    """
+    try:
+        return msgspec.json.decode(body, type=TokenCount).input_tokens
+    except msgspec.DecodeError as error:
+        raise UpstreamBrokenError(f"The upstream's count of tokens can't be read: {error}") from error
 
 
 def encode_model(model: ModelInfo) -> bytes:

@@ -360,6 +360,45 @@ async def test_an_error_with_status_200_gets_one() -> None:
     assert (answer.status, answer.json["error"]["type"]) == (529, "overloaded_error")
 
 
+HOW_MANY = {"model": "m", "messages": [{"role": "user", "content": "How many tokens? " * 20}]}
+
+
+async def test_the_engine_counts_with_its_own_tokenizer() -> None:
+    async with FakeUpstream([json_document({"input_tokens": 4711})]) as fake, BridgeServer(relayed_to(fake)) as server:
+        answer = await server.post("/v1/messages/count_tokens", HOW_MANY)
+        assert (await fake.request(0)).path == "/v1/messages/count_tokens"
+    assert answer.json == {"input_tokens": 4711}
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        pytest.param(
+            document(b"404 page not found", status=404, content_type="text/plain"), id="Ollama has no such route"
+        ),
+        pytest.param(json_document({"total": 1}), id="LM Studio gives no count"),
+        pytest.param(json_document({"error": "x"}, status=500), id="it fails"),
+    ],
+)
+async def test_a_count_that_the_engine_does_not_give_is_the_bridges_own(reply: Reply) -> None:
+    async with FakeUpstream([reply]) as fake, BridgeServer(relayed_to(fake)) as server:
+        answer = await server.post("/v1/messages/count_tokens", HOW_MANY)
+    assert answer.status == 200
+    assert 60 < answer.json["input_tokens"] < 200
+
+
+async def test_anthropic_counts_for_the_client_with_the_clients_own_login() -> None:
+    refused = b'{"type":"error","error":{"type":"rate_limit_error","message":"Slow down"}}'
+    replies = [json_document({"input_tokens": 9}), document(refused, status=429)]
+    async with FakeUpstream(replies) as fake, BridgeServer(relayed_to(fake, profile=ANTHROPIC)) as server:
+        asked = post("/v1/messages/count_tokens?beta=true", HOW_MANY, authorization="Bearer mine", anthropic_beta="b")
+        assert (await server.ask(asked)).json == {"input_tokens": 9}
+        assert (await server.ask(asked)).body == refused
+        got = await fake.request(0)
+    assert got.path == "/v1/messages/count_tokens?beta=true"
+    assert (got.headers["authorization"], got.headers["anthropic-beta"]) == ("Bearer mine", "b")
+
+
 async def test_an_error_event_of_anthropics_is_passed_on_and_told() -> None:
     frames = [HELLO[0], event("error", error={"type": "overloaded_error", "message": "Overloaded"})]
     notes = Notes()

@@ -17,6 +17,7 @@ from claude_bridge.wire.anthropic import CountTokensRequest, MessagesRequest
 from claude_bridge.wire.anthropic_lenient import read_error
 
 MESSAGES_PATH = "/v1/messages"
+COUNT_PATH = "/v1/messages/count_tokens"
 VERSION_HEADER = {"anthropic-version": "2023-06-01"}
 
 _OAUTH_PREFIX = "sk-ant-oat"
