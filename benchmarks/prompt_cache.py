@@ -149,12 +149,11 @@ def render_summary(figures: Figures) -> str:
     lines = []
     for way, turns in figures.items():
         later = turns[1:]
-        least = min(turn.cached_share for turn in later)
+        shares = [turn.cached_share for turn in later]
         first_s = statistics.median(turn.first_token_s for turn in later)
-        lines.append(
-            f"{way} ({WAYS[way]}): at least {least:.1%} of each prompt after the first from the cache, "
-            f"first token after {first_s:.2f} s (median), {direct_s / first_s:.1f} times as soon as direct"
-        )
+        cached = f"{min(shares):.1%} to {max(shares):.1%} of each prompt after the first from the cache"
+        first = f"first token after {first_s:.2f} s (median), {direct_s / first_s:.1f} times as soon as direct"
+        lines.append(f"{way} ({WAYS[way]}): {cached}, {first}")
     return "\n".join(lines)
 
 

@@ -25,8 +25,9 @@ from claude_bridge.adapters.translated import TranslatedAnswer
 from claude_bridge.attachments.preparation import Attachments
 from claude_bridge.conversion.compaction import Conversation, answer_room, compactable_tokens, find_overlong
 from claude_bridge.conversion.losses import Loss
-from claude_bridge.conversion.refused_schemas import RefusedSchemas
 from claude_bridge.conversion.profile import CountRoute
+from claude_bridge.conversion.prompt_memory import PromptMemory
+from claude_bridge.conversion.refused_schemas import RefusedSchemas
 from claude_bridge.conversion.request import FitRequest, GivenConversation, fit_request
 from claude_bridge.conversion.thinking import with_think_mode
 from claude_bridge.conversion.tokens import estimate_given_tokens, estimate_tokens
@@ -46,6 +47,9 @@ if TYPE_CHECKING:
 
 REACH_TIMEOUT_S = 5.0
 COUNT_WITHIN_S = 60.0
+
+SUBAGENT_HEADER = "x-claude-code-agent-id"
+"""Which sub-agent of a session asks."""
 
 
 def new_id(prefix: str) -> str:
@@ -122,6 +126,7 @@ class Bridge:
         self._client = client
         self.attachments = attachments or Attachments()
         self._refused_schemas = RefusedSchemas()
+        self._prompts = PromptMemory()
         routes: tuple[CountRoute, ...] = upstream.profile.count_routes
         if isinstance(upstream.adapter, Relay):
             # Anthropic is never asked unbidden: that may cost the client its limits.
@@ -170,19 +175,28 @@ class Bridge:
             losses=prepared.losses,
             body=outgoing.body,
         )
+        agent = given.headers.get(SUBAGENT_HEADER) if given else None
+        watch = self._prompts.watch(
+            outgoing.body,
+            f"{recorder.session} {agent}",
+            wish=None if upstream.profile.messages.is_anthropic else request.diagnostics,  # it tells that itself
+            estimate=prompt_tokens,
+            is_heard=recorder.is_heard,
+        )
         terms = AnswerTerms(
             message_id=new_id("msg_"),
             request_id=recorder.exchange,
             prompt_tokens=prompt_tokens,
             window_tokens=upstream.window_tokens,
             new_tool_id=lambda: new_id("toolu_"),
+            diagnostics=watch.diagnostics,
         )
         answer = self._answer(request, terms)
         explain_refusal = partial(self._explain_refusal, prompt_tokens)
         async with self._client.open(outgoing, explain_refusal, idle_s=self.waiting.keep_alive_s) as call:
             overlong = find_overlong(prepared.conversation, prompt_tokens, upstream.window_tokens)
             learn = partial(self._counter.learn, prepared.prompt)
-            exchange = Exchange(call, answer, recorder, self.waiting, overlong, upstream.prices, learn)
+            exchange = Exchange(call, answer, recorder, self.waiting, overlong, upstream.prices, learn, watch.end)
             try:
                 await exchange.begin()
             except PromptTooLongError as error:

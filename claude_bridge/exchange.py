@@ -11,8 +11,10 @@ from msgspec import Struct
 
 from claude_bridge.adapters.base import Answer
 from claude_bridge.conversion.compaction import Overlong
+from claude_bridge.conversion.deltas import UsageReport
 from claude_bridge.conversion.fold import Fold
 from claude_bridge.conversion.prices import Prices, answer_cost_usd
+from claude_bridge.conversion.prompt_memory import Reread
 from claude_bridge.errors import BridgeError, UpstreamBrokenError
 from claude_bridge.trace.recorder import Recorder
 from claude_bridge.upstream.call import UpstreamCall
@@ -44,10 +46,12 @@ class Exchange:
         overlong: Overlong | None,
         prices: Prices | None,
         learn: Callable[[int | None], None],
+        judge: Callable[[str, UsageReport], Reread | None],
     ) -> None:
         """``overlong`` says that the prompt can't be read whole; an engine that answers all the same has cut it.
 
-        ``learn`` takes the prompt's tokens as the engine counted them.
+        ``learn`` takes the prompt's tokens as the engine counted them; ``judge`` says why it read again what it had
+        read before, if it did.
         """
         self._call = call
         self._answer = answer
@@ -56,6 +60,7 @@ class Exchange:
         self._overlong = overlong
         self._prices = prices
         self._learn = learn
+        self._judge = judge
         self._early: list[Piece] = []
         self._upstream_ended = False
         self._upstream_is_silent = False
@@ -192,6 +197,9 @@ class Exchange:
             self._learn(usage.prompt_tokens)
         elif usage.prompt_tokens is not None and usage.prompt_tokens <= overlong.window_tokens:
             self._recorder.prompt_cut(overlong, usage.prompt_tokens)
+        reread = self._judge(self._answer.message_id, usage)
+        if reread is not None:
+            self._recorder.reread(reread)
         self._recorder.ended(usage, cost_usd=answer_cost_usd(usage, self._prices))
 
 

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import anyio
 
 from claude_bridge.adapters.base import GivenRequest
-from claude_bridge.bridge import Bridge
+from claude_bridge.bridge import SUBAGENT_HEADER, Bridge
 from claude_bridge.errors import BridgeError, NotFoundError, SetupError
 from claude_bridge.exchange import Exchange
 from claude_bridge.providers import Upstream
@@ -22,8 +22,6 @@ COOL_DOWN_S = 30.0
 
 OFFERED_FOR_S = 60.0
 """How long a list of models counts as true."""
-
-SUBAGENT_HEADER = "x-claude-code-agent-id"
 
 _PASSING = frozenset({429, 500, 502, 503, 504, 529})
 """Statuses of a trouble that another upstream need not have: not those of a request that nobody could serve."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
-from msgspec import Struct, field
+from msgspec import UNSET, Struct, UnsetType, field
 from msgspec.structs import replace
 
 from claude_bridge.conversion.deltas import Delta, UsageReport
@@ -17,7 +17,7 @@ from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.repairs import Repair
 from claude_bridge.conversion.request import FitRequest
 from claude_bridge.errors import BridgeError
-from claude_bridge.wire.anthropic import CountTokensRequest, MessagesRequest, Piece
+from claude_bridge.wire.anthropic import CountTokensRequest, Diagnostics, MessagesRequest, Piece
 
 
 class GivenRequest(Struct, frozen=True, kw_only=True):
@@ -65,6 +65,8 @@ class AnswerTerms(Struct, frozen=True, kw_only=True):
     prompt_tokens: int
     window_tokens: int | None
     new_tool_id: Callable[[], str]
+    diagnostics: Diagnostics | UnsetType | None = UNSET
+    """What the client is told of its prompt cache; UNSET: it has not asked."""
 
 
 class Answer(Protocol):
@@ -73,6 +75,11 @@ class Answer(Protocol):
     ``start`` comes first, ``close`` last, ``feed`` and ``keep_alive`` in any order between them. After an error
     nothing more is said.
     """
+
+    @property
+    def message_id(self) -> str:
+        """The id that the client knows the answer by."""
+        ...
 
     @property
     def speaks_first(self) -> bool:

@@ -21,6 +21,7 @@ class TranslatedAnswer:
 
     def __init__(self, request: MessagesRequest, decoder: StreamDecoder, profile: Profile, terms: AnswerTerms) -> None:
         self.begun = False
+        self._message_id = terms.message_id
         self._decoder = decoder
         self._stream = AnswerStream(
             request,
@@ -30,7 +31,13 @@ class TranslatedAnswer:
             window_tokens=terms.window_tokens,
             new_tool_id=terms.new_tool_id,
             profile=profile,
+            diagnostics=terms.diagnostics,
         )
+
+    @property
+    def message_id(self) -> str:
+        """The id that the client knows the answer by."""
+        return self._message_id
 
     @property
     def done(self) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from msgspec import UNSET, UnsetType
+
 from claude_bridge.conversion.assembler import MessageAssembler
 from claude_bridge.conversion.call_gathering import CallGatherer
 from claude_bridge.conversion.deltas import Delta, UsageReport
@@ -16,7 +18,7 @@ from claude_bridge.conversion.think_tags import ThinkTagSplitter
 from claude_bridge.conversion.thinking import wished_thinking
 from claude_bridge.conversion.tool_calls import PrintedCallFinder
 from claude_bridge.errors import BridgeError
-from claude_bridge.wire.anthropic import MessagesRequest, StreamEvent
+from claude_bridge.wire.anthropic import Diagnostics, MessagesRequest, StreamEvent
 
 
 class _Stage(Protocol):
@@ -44,6 +46,7 @@ class AnswerStream:
         window_tokens: int | None,
         new_tool_id: Callable[[], str],
         profile: Profile,
+        diagnostics: Diagnostics | UnsetType | None = UNSET,
     ) -> None:
         """``prompt_tokens`` is an estimate; ``window_tokens`` the engine's context window (None: not known)."""
         self.repairs: list[Repair] = []
@@ -62,7 +65,11 @@ class AnswerStream:
         ]
         self._stages: list[_Stage] = [stage for stage in stages if stage is not None]
         self._assembler = MessageAssembler(
-            message_id=message_id, request_id=request_id, model=request.model, prompt_tokens=prompt_tokens
+            message_id=message_id,
+            request_id=request_id,
+            model=request.model,
+            prompt_tokens=prompt_tokens,
+            diagnostics=diagnostics,
         )
 
     @property

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable
 from enum import Enum, auto
 from typing import assert_never
 
+from msgspec import UNSET, UnsetType
+
 from claude_bridge.conversion.deltas import (
     Delta,
     Failure,
@@ -36,6 +38,7 @@ from claude_bridge.wire.anthropic import (
     ContentBlockDelta,
     ContentBlockStart,
     ContentBlockStop,
+    Diagnostics,
     ErrorDetail,
     ErrorEvent,
     Message,
@@ -136,10 +139,23 @@ class MessageAssembler:
     come one after the other (``answer`` gathers them). After an error event nothing more is said.
     """
 
-    def __init__(self, *, message_id: str, request_id: str, model: str, prompt_tokens: int) -> None:
+    def __init__(
+        self,
+        *,
+        message_id: str,
+        request_id: str,
+        model: str,
+        prompt_tokens: int,
+        diagnostics: Diagnostics | UnsetType | None = UNSET,
+    ) -> None:
         """``prompt_tokens`` is the estimate that stands until the engine reports its own count."""
         self._head = Message(
-            id=message_id, model=model, content=[], stop_reason=None, usage=Usage(input_tokens=prompt_tokens)
+            id=message_id,
+            model=model,
+            content=[],
+            stop_reason=None,
+            usage=Usage(input_tokens=prompt_tokens),
+            diagnostics=diagnostics,
         )
         self._request_id = request_id
         self._prompt_tokens = prompt_tokens

@@ -22,6 +22,8 @@ _COUNTERS = (
     ("output_seconds", "Seconds in which engines wrote answers", "output_s"),
     ("tool_call_repairs", "Tool calls that were mended", "repairs"),
     ("losses", "Things of requests that engines can't take", "losses"),
+    ("prompt_rereads", "Prompts of which the engine read again what it had read before", "rereads"),
+    ("reread_prompt_tokens", "About how many tokens these were", "reread_tokens"),
     ("fallbacks", "Requests that went on to another upstream", "fallbacks"),
     ("cost_usd", "US dollars, as far as the cost is known", "cost_usd"),
     ("answers_of_unknown_cost", "Answers of which the cost is not known", "of_unknown_cost"),

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, assert_never
 import msgspec
 
 from claude_bridge.trace.bodies import contents, last_said
-from claude_bridge.trace.events import ExchangeEnded, ImageDescribed, PromptCut, RequestReceived
+from claude_bridge.trace.events import ExchangeEnded, ImageDescribed, PromptCut, PromptReread, RequestReceived
 from claude_bridge.trace.printable import counted, one_line, rate, seconds, shortened, size
 from claude_bridge.wire.anthropic import (
     AnswerBlock,
@@ -130,6 +130,12 @@ def _cost_text(cost_usd: float | None) -> str:
     if not cost_usd:
         return ""
     return f", ${cost_usd:.2f}" if cost_usd >= 1 else f", ${cost_usd:.2g}" if cost_usd >= 0.0001 else ", <$0.0001"
+
+
+def reread_text(event: PromptReread) -> str:
+    """Return that a prompt was read again, and why."""
+    tokens = f"{event.tokens:,} tokens" if event.tokens is not None else f"about {event.lost_tokens:,} tokens"
+    return f"turn {event.turn} re-read {tokens}: {event.reason}"
 
 
 def cut_text(event: PromptCut) -> str:

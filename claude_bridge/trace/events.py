@@ -138,6 +138,17 @@ class AnswerMended(Struct, frozen=True, kw_only=True, tag=True):
     what: str
 
 
+class PromptReread(Struct, frozen=True, kw_only=True, tag=True):
+    """The engine read again what an earlier request of the conversation had brought; see Reread."""
+
+    exchange: str
+    at_s: float
+    turn: int
+    tokens: int | None
+    lost_tokens: int
+    reason: str
+
+
 class PromptCut(Struct, frozen=True, kw_only=True, tag=True):
     """The engine answered a prompt that it can't have read whole: it cut it in silence."""
 
@@ -203,6 +214,7 @@ TraceEvent = (
     | AnswerGrew
     | ToolInputRepaired
     | AnswerMended
+    | PromptReread
     | PromptCut
     | ExchangeEnded
     | ExchangeFailed

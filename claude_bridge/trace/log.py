@@ -18,6 +18,7 @@ from claude_bridge.trace.entries import (
     cut_text,
     described_head,
     described_lines,
+    reread_text,
     speed_lines,
     usage_text,
 )
@@ -31,6 +32,7 @@ from claude_bridge.trace.events import (
     FirstToken,
     ImageDescribed,
     PromptCut,
+    PromptReread,
     RequestReceived,
     RequestSent,
     ToolInputRepaired,
@@ -76,10 +78,11 @@ class OpenExchange:
         self.session: str | None = None
         self.held: Entry | None = None
         """What was asked, while it is not known whether it is what was refused just before."""
+        self.reread: PromptReread | None = None
         self.cut: PromptCut | None = None
         self.waiting_told = False
 
-    def remember(self, event: ToolInputRepaired | UpstreamRetried | AnswerMended | PromptCut) -> None:
+    def remember(self, event: ToolInputRepaired | UpstreamRetried | AnswerMended | PromptReread | PromptCut) -> None:
         """Keep what is told at the end."""
         match event:
             case ToolInputRepaired():
@@ -88,6 +91,8 @@ class OpenExchange:
                 self.retried = reason
             case AnswerMended(what=what):
                 self.mends.append(what)
+            case PromptReread():
+                self.reread = event
             case PromptCut():
                 self.cut = event
             case _:
@@ -153,7 +158,7 @@ class Log:
             case FirstToken():
                 self._exchange(event).first_token_s = event.after_s
                 return self._entry(event, "first", f"first token after {seconds(event.after_s)}", [])
-            case ToolInputRepaired() | UpstreamRetried() | AnswerMended() | PromptCut():
+            case ToolInputRepaired() | UpstreamRetried() | AnswerMended() | PromptReread() | PromptCut():
                 self._exchange(event).remember(event)
                 return None
             case ExchangeEnded():
@@ -250,6 +255,8 @@ class Log:
             stop += f" {event.message.stop_sequence!r}"
         lines = [Line("usage", usage_text(event), tone=self._usage_tone(event)), *speed_lines(event)]
         lines += self._retried_lines(event.exchange)
+        if exchange.reread is not None:
+            lines.append(Line("reread", reread_text(exchange.reread), tone="warning"))
         if exchange.cut is not None:
             lines.append(Line("cut", cut_text(exchange.cut), rows=4, tone="bad"))
         lines += answer_lines(event.message)

@@ -9,6 +9,7 @@ from claude_bridge.conversion.compaction import Overlong
 from claude_bridge.conversion.deltas import UsageReport
 from claude_bridge.conversion.fold import Fold
 from claude_bridge.conversion.losses import Loss
+from claude_bridge.conversion.prompt_memory import Reread
 from claude_bridge.conversion.repairs import Repair
 from claude_bridge.errors import BridgeError
 from claude_bridge.trace import events
@@ -56,6 +57,17 @@ class Recorder:
         self._losses = 0
         self._reason: str | None = None
         self._fallbacks = 0
+        self._lost_tokens: int | None = None
+
+    @property
+    def session(self) -> str | None:
+        """The client's own id of its session."""
+        return self._session
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether anybody takes what is told, as a trace or as sums."""
+        return self.active or self._stats is not None
 
     @property
     def awaits_first_token(self) -> bool:
@@ -209,6 +221,21 @@ class Recorder:
             self._bus.emit(events.AnswerMended(exchange=self.exchange, at_s=time.time(), what=mend))
         self._mends_told = len(mends)
 
+    def reread(self, reread: Reread) -> None:
+        """Tell that the engine read again what it had read before, and why."""
+        self._lost_tokens = reread.lost_tokens
+        if self.active:
+            self._bus.emit(
+                events.PromptReread(
+                    exchange=self.exchange,
+                    at_s=time.time(),
+                    turn=reread.turn,
+                    tokens=reread.tokens,
+                    lost_tokens=reread.lost_tokens,
+                    reason=reread.reason,
+                )
+            )
+
     def prompt_cut(self, overlong: Overlong, reported_tokens: int) -> None:
         """Tell that the engine can't have read the whole prompt; the user hears of it without a trace too."""
         self._bus.warn(
@@ -307,6 +334,7 @@ class Recorder:
                 repairs=self._repairs_told,
                 losses=self._losses,
                 fallbacks=self._fallbacks,
+                lost_tokens=self._lost_tokens,
             )
         )
 

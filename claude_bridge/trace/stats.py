@@ -45,6 +45,8 @@ class Finished(Struct, frozen=True, kw_only=True):
     repairs: int = 0
     losses: int = 0
     fallbacks: int = 0
+    lost_tokens: int | None = None
+    """What the engine read again though it had read it before; None: nothing."""
 
 
 class Stats:
@@ -109,6 +111,8 @@ def _sum(before: Figures, more: Finished) -> Figures:
         repairs=before.repairs + more.repairs,
         losses=before.losses + more.losses,
         fallbacks=before.fallbacks + more.fallbacks,
+        rereads=before.rereads + (more.lost_tokens is not None),
+        reread_tokens=before.reread_tokens + (more.lost_tokens or 0),
         cost_usd=before.cost_usd + (more.cost_usd or 0.0),
         of_unknown_cost=before.of_unknown_cost + (is_answered and more.cost_usd is None),
     )

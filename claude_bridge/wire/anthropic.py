@@ -233,6 +233,12 @@ class Metadata(Struct, frozen=True, omit_defaults=True):
     user_id: str | None = None
 
 
+class DiagnosticsWish(Struct, frozen=True, omit_defaults=True):
+    """That the client wants to know why its prompt could not be reused since an earlier answer (None: the first)."""
+
+    previous_message_id: str | None = None
+
+
 class CountTokensRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """POST /v1/messages/count_tokens, and what it has in common with a Messages request."""
 
@@ -263,6 +269,7 @@ class MessagesRequest(CountTokensRequest, frozen=True, kw_only=True, omit_defaul
     top_p: float | None = None
     top_k: int | None = None
     metadata: Metadata | None = None
+    diagnostics: DiagnosticsWish | None = None
 
 
 # --- messages and stream events -----------------------------------------------------------------------------
@@ -291,6 +298,19 @@ class Usage(Struct, frozen=True, kw_only=True):
     output_tokens_details: OutputTokensDetails | UnsetType = UNSET
 
 
+class CacheMissReason(Struct, frozen=True):
+    """Why the prefix of an earlier prompt could not be reused, and about how many tokens that cost."""
+
+    type: str
+    cache_missed_input_tokens: int | UnsetType = UNSET
+
+
+class Diagnostics(Struct, frozen=True):
+    """What a client that asked for it is told of its prompt cache."""
+
+    cache_miss_reason: CacheMissReason
+
+
 class Message(Struct, frozen=True, kw_only=True, tag_field="type", tag="message"):
     """A whole answer; also the head of a stream, with no content yet."""
 
@@ -301,6 +321,7 @@ class Message(Struct, frozen=True, kw_only=True, tag_field="type", tag="message"
     stop_reason: StopReason | None
     stop_sequence: str | None = None
     usage: Usage
+    diagnostics: Diagnostics | UnsetType | None = UNSET
 
 
 class MessageStart(Struct, frozen=True, tag_field="type", tag="message_start"):

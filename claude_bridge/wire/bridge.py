@@ -80,6 +80,9 @@ class Figures(Struct, frozen=True, kw_only=True):
     repairs: int = 0
     losses: int = 0
     fallbacks: int = 0
+    rereads: int = 0
+    """Prompts of which the engine read again what an earlier one had brought: ``reread_tokens`` in all."""
+    reread_tokens: int = 0
     cost_usd: float = 0.0
     of_unknown_cost: int = 0
 

@@ -13,8 +13,16 @@ from claude_bridge.adapters import RELAYS
 from claude_bridge.adapters.profiles import ANTHROPIC, UNKNOWN
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.providers import Upstream
-from claude_bridge.trace.events import AnswerMended, ExchangeEnded, ExchangeFailed, RequestSent
-from claude_bridge.wire.anthropic import BlockTextDelta, ContentBlockDelta, ErrorEvent, Ping, TextBlock
+from claude_bridge.trace.events import AnswerMended, ExchangeEnded, ExchangeFailed, PromptReread, RequestSent
+from claude_bridge.wire.anthropic import (
+    BlockTextDelta,
+    ContentBlockDelta,
+    Diagnostics,
+    ErrorEvent,
+    MessageStart,
+    Ping,
+    TextBlock,
+)
 from tests.dialogues import folded
 from tests.fake_upstream import (
     Close,
@@ -397,6 +405,44 @@ async def test_anthropic_counts_for_the_client_with_the_clients_own_login() -> N
         got = await fake.request(0)
     assert got.path == "/v1/messages/count_tokens?beta=true"
     assert (got.headers["authorization"], got.headers["anthropic-beta"]) == ("Bearer mine", "b")
+
+
+async def test_a_client_that_asks_is_told_why_its_prompt_could_not_be_reused() -> None:
+    replies = [json_document(WHOLE | {"id": "msg_a"}), stream(*HELLO), stream(*HELLO)]
+    async with FakeUpstream(replies) as fake, BridgeServer(relayed_to(fake)) as server:
+        first = (await server.messages(diagnostics={"previous_message_id": None}, system="You help.")).json
+        same = await server.messages(diagnostics={"previous_message_id": "msg_a"}, system="You help.", stream=True)
+        other = await server.messages(diagnostics={"previous_message_id": first["id"]}, system="No.", stream=True)
+    assert first["diagnostics"] is None
+    assert b'"diagnostics":null' in same.body
+    (opened, *_) = other.events
+    assert isinstance(opened, MessageStart)
+    assert isinstance(opened.message.diagnostics, Diagnostics)
+    assert opened.message.diagnostics.cache_miss_reason.type == "system_changed"
+
+
+async def test_a_prompt_that_was_read_again_is_told_with_the_cause() -> None:
+    usage = {"input_tokens": 9_000, "cache_read_input_tokens": 0, "output_tokens": 1}
+    notes = Notes()
+    replies = [json_document(message(usage=usage, stop_reason="end_turn")) for _ in range(2)]
+    async with FakeUpstream(replies) as fake, BridgeServer(relayed_to(fake), sinks=[notes]) as server:
+        for description in ("Run a command.", "Run a command, quickly."):
+            tool: dict[str, Any] = {"name": "Bash", "description": description, "input_schema": {}}
+            asked = post("/v1/messages", question(tools=[tool]), x_claude_code_session_id="s")
+            assert (await server.ask(asked)).status == 200
+    (told,) = [event for event in notes.events if isinstance(event, PromptReread)]
+    assert (told.turn, told.tokens, told.reason) == (2, 9_000, "tool Bash's description changed")
+    assert notes.kinds().index("PromptReread") < notes.kinds().index("ExchangeEnded", 8)
+
+
+async def test_anthropic_tells_that_itself() -> None:
+    async with (
+        FakeUpstream([stream(*HELLO)]) as fake,
+        BridgeServer(relayed_to(fake, profile=ANTHROPIC)) as server,
+    ):
+        answer = await server.messages(diagnostics={"previous_message_id": "msg_a"}, stream=True)
+        assert (await fake.request(0)).json["diagnostics"] == {"previous_message_id": "msg_a"}
+    assert answer.body == b"".join(HELLO)
 
 
 async def test_an_error_event_of_anthropics_is_passed_on_and_told() -> None:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import anthropic
 import pytest
-from anthropic.types import MessageParam, ToolParam
+from anthropic.types import CacheMissToolsChanged, DiagnosticsParam, Message, MessageParam, ToolParam
 from anyio import to_thread
 
 from tests.fake_upstream import Close, FakeUpstream, Head, Pause, Reply, Send, answer, calls, refusal, text
@@ -134,3 +134,22 @@ async def test_leaving_a_stream_stops_the_engine() -> None:
         async with client.messages.stream(model="m", max_tokens=10, messages=HI) as stream:
             await anext(aiter(stream.text_stream))
         await (await upstream.request()).wait_until_closed_by_peer(within_s=1)
+
+
+async def test_a_prompt_that_could_not_be_reused_is_explained_in_the_apis_own_diagnostics() -> None:
+    changed: ToolParam = {**READ, "description": "Read a file, quickly."}
+    async with sdk_before(*[answer("Hello")] * 3) as (client, _):
+
+        async def ask(previous: str | None, tool: ToolParam) -> Message:
+            wish: DiagnosticsParam = {"previous_message_id": previous}
+            return await client.messages.create(model="m", max_tokens=10, messages=HI, tools=[tool], diagnostics=wish)
+
+        first = await ask(None, READ)
+        second = await ask(first.id, READ)
+        third = await ask(second.id, changed)
+    assert first.diagnostics is None
+    assert second.diagnostics is None
+    assert third.diagnostics is not None
+    reason = third.diagnostics.cache_miss_reason
+    assert isinstance(reason, CacheMissToolsChanged)
+    assert reason.cache_missed_input_tokens > 0

@@ -16,6 +16,7 @@ from claude_bridge.trace.events import (
     FirstToken,
     ImageDescribed,
     PromptCut,
+    PromptReread,
     RequestReceived,
     RequestSent,
     ToolInputRepaired,
@@ -90,6 +91,11 @@ def grew(chars: int = 4, *, exchange: str = EXCHANGE) -> AnswerGrew:
 
 def mended(what: str = "message_stop was missing") -> AnswerMended:
     return AnswerMended(exchange=EXCHANGE, at_s=NOON + 5, what=what)
+
+
+def reread(tokens: int | None = 21_400) -> PromptReread:
+    reason = "tool Bash's description changed"
+    return PromptReread(exchange=EXCHANGE, at_s=NOON + 5, turn=3, tokens=tokens, lost_tokens=21_200, reason=reason)
 
 
 def repaired(what: str = "malformed JSON was mended") -> ToolInputRepaired:

@@ -34,6 +34,7 @@ from tests.trace.samples import (
     mended,
     received,
     repaired,
+    reread,
     retried,
     sent,
     waiting,
@@ -323,6 +324,15 @@ def test_an_exchange_that_ended_is_forgotten() -> None:
 # --- what must not reach a terminal -------------------------------------------------------------------------
 
 HOSTILE = "\x1b[2J\x1b]0;t\x07[bold red]\x9b31m\u202eevil[/] [link=http://x]:smile:\r\x00\ud800"
+
+
+@pytest.mark.parametrize(
+    ("tokens", "told"),
+    [pytest.param(21_400, "21,400 tokens", id="told"), pytest.param(None, "about 21,200 tokens", id="not told")],
+)
+def test_a_prompt_that_was_read_again_is_told_with_the_cause(tokens: int | None, told: str) -> None:
+    text = shown(received(), sent(), reread(tokens), ended(), live=False)
+    assert f"k7Qd │ reread turn 3 re-read {told}: tool Bash's description" in text
 
 
 def test_what_was_put_right_in_an_answer_is_told_in_one_line() -> None:

@@ -25,6 +25,7 @@ from tests.trace.samples import (
     mended,
     received,
     repaired,
+    reread,
     sent,
 )
 
@@ -46,6 +47,7 @@ def test_every_kind_of_event_becomes_a_line_with_its_kind(tmp_path: Path) -> Non
         grew(),
         repaired(),
         mended(),
+        reread(),
         cut(),
         ended(),
         failed("x"),
@@ -55,7 +57,7 @@ def test_every_kind_of_event_becomes_a_line_with_its_kind(tmp_path: Path) -> Non
 
     assert [line["type"] for line in lines] == [type(event).__name__ for event in events]
     assert {line["exchange"] for line in lines} == {"req_0000k7Qd"}
-    assert lines[8]["message"]["content"] == [{"type": "text", "text": "Hi."}]
+    assert lines[9]["message"]["content"] == [{"type": "text", "text": "Hi."}]
 
 
 def test_bodies_are_json_values_where_they_are_json_and_texts_where_not(tmp_path: Path) -> None:

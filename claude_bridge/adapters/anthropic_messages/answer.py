@@ -31,6 +31,7 @@ class WatchedStream:
     mends: Sequence[str] = ()
 
     def __init__(self, terms: AnswerTerms, upstream: str) -> None:
+        self.message_id = terms.message_id
         self.begun = False
         self.done = False
         self.error: BridgeError | None = None
@@ -107,7 +108,8 @@ class WatchedDocument:
     repairs: Sequence[Repair] = ()
     mends: Sequence[str] = ()
 
-    def __init__(self, terms: AnswerTerms, upstream: str) -> None:  # noqa: ARG002 - made like a stream
+    def __init__(self, terms: AnswerTerms, upstream: str) -> None:
+        self.message_id = terms.message_id
         self.error: BridgeError | None = None
         self.done = False
         self._upstream = upstream

@@ -53,11 +53,12 @@ class MendedDocument(WatchedDocument):
         self.done = True
         self._counts.take(value.get("usage"))
         changes = self._changes(fields)
+        self.message_id = str(parse_object(msgspec.json.encode(changes)).get("id") or value.get("id"))
         self.mends += [f"the answer: {name}" for name in changes]
         return [Verbatim(msgspec.json.encode({**fields, **changes}) if changes else document)]
 
     def _changes(self, fields: Mapping[str, Raw]) -> dict[str, Any]:
-        changes = mended_message(fields, self._counts, message_id=self._terms.message_id, model=self._request.model)
+        changes = mended_message(fields, self._counts, self._terms, self._request.model)
         has_tool_use = False
         blocks: list[Any] = []
         for raw in _items(fields.get("content")):

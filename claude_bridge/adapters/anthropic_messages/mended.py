@@ -61,6 +61,7 @@ class MendedStream:
     repairs: Sequence[Repair] = ()
 
     def __init__(self, request: MessagesRequest, profile: MessagesProfile, terms: AnswerTerms, upstream: str) -> None:
+        self.message_id = terms.message_id
         self.begun = False
         self.done = False
         self.finished = False
@@ -207,6 +208,7 @@ class MendedStream:
             content=[],
             stop_reason=None,
             usage=Usage(input_tokens=self._terms.prompt_tokens),
+            diagnostics=self._terms.diagnostics,
         )
         self._out.put(encode_stream_event(MessageStart(head)))
 
@@ -217,9 +219,11 @@ class MendedStream:
         if self._is_open:
             return  # it was opened while the engine was silent, or is opened twice
         self._is_open = True
-        changes = mended_message(message, self._counts, message_id=self._terms.message_id, model=self._request.model)
+        changes = mended_message(message, self._counts, self._terms, self._request.model)
+        told = {**message, **changes}
+        self.message_id = str(plain(told["id"]) if isinstance(told["id"], Raw) else told["id"])
         if changes:
-            frame = edited_frame(fields, message={**message, **changes})
+            frame = edited_frame(fields, message=told)
         self._out.put(frame, f"message_start: {', '.join(changes)}" if changes else "")
 
     def _block_start(self, head: FrameHead, data: bytes, frame: bytes) -> None:

@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
-from msgspec import Raw
+from msgspec import UNSET, Raw
 
 from claude_bridge.adapters.anthropic_messages.frames import Counts, is_count
+from claude_bridge.adapters.base import AnswerTerms
 from claude_bridge.wire.sse import encode_frame
 
 Fields = dict[str, Any]
@@ -48,13 +49,13 @@ def plain(raw: Raw | None) -> Any:  # noqa: ANN401 - any JSON
         return None
 
 
-def mended_message(message: Mapping[str, Raw], counts: Counts, *, message_id: str, model: str) -> Fields:
-    """Return the fields of a message that have to change, so that a client can read it."""
-    changes: Fields = {}
+def mended_message(message: Mapping[str, Raw], counts: Counts, terms: AnswerTerms, model: str) -> Fields:
+    """Return the fields of a message that have to change, so that a client can read it and is told what it asked."""
+    changes: Fields = {} if terms.diagnostics is UNSET else {"diagnostics": terms.diagnostics}
     for name, wanted in (("type", "message"), ("role", "assistant")):
         if plain(message.get(name)) != wanted:
             changes[name] = wanted
-    for name, instead in (("id", message_id), ("model", model)):
+    for name, instead in (("id", terms.message_id), ("model", model)):
         if not isinstance(plain(message.get(name)), str):
             changes[name] = instead
     if not isinstance(plain(message.get("content")), list):
