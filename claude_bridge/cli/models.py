@@ -27,6 +27,9 @@ EXAMPLES = (
     "bridge models openai --base-url http://localhost:8080  ·  bridge models --json"
 )
 
+ONLY_IF_NAMED = "anthropic"
+"""Whoever has a key for it need not have it for us: it is asked where the command line or the configuration says so."""
+
 COLUMNS = (
     output.Column("model"),
     output.Column("tools"),
@@ -100,7 +103,7 @@ def _ask_everywhere(config: Config) -> list[Listing]:
         for row in rows
         if row.name in config.providers
         or (_is_here(row) and row.display_name not in LOCAL_ENGINES)
-        or os.environ.get(row.key_variable, "").strip()
+        or (row.name != ONLY_IF_NAMED and os.environ.get(row.key_variable, "").strip())
     ]
     listings, silences = anyio.run(list_everywhere, [*configured, *local_places(configured)])
     if not listings:

@@ -252,6 +252,12 @@ async def test_without_a_provider_all_places_are_told_when_none_answers() -> Non
     assert "OpenAI at" not in told, "nobody gave a key for it"
 
 
+async def test_anthropic_is_not_asked_because_there_is_a_key_for_it() -> None:
+    done = await run_bridge("models", env={"OLLAMA_HOST": NOBODY, "ANTHROPIC_API_KEY": KEY})
+
+    assert "anthropic" not in done.stderr.lower()
+
+
 # --- what goes wrong ------------------------------------------------------------------------------------------
 
 
