@@ -10,6 +10,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 from email.utils import formatdate
 from enum import Enum, auto
+from math import ceil
 
 import anyio
 import h11
@@ -105,7 +106,7 @@ class Responder:
         if error.should_retry is not None:
             headers["x-should-retry"] = "true" if error.should_retry else "false"
         if error.retry_after_s is not None:
-            headers["retry-after"] = str(max(1, round(error.retry_after_s)))
+            headers["retry-after"] = str(max(1, ceil(error.retry_after_s)))
         if isinstance(error, MethodNotAllowedError):
             headers["allow"] = ", ".join(error.allowed)
         body = encode_error(error.error_type, error.message, self.request_id)

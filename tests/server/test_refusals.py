@@ -25,6 +25,9 @@ ROWS: dict[str, tuple[Reply, int, str, dict[str, str | None], str]] = {
         refusal(429, "slow down", headers={"retry-after": "7"}),
         429, "rate_limit_error", {"retry-after": "7", "x-should-retry": None}, "slow down",
     ),
+    "429 with a time in words": (
+        refusal(429, "Please try again in 14.2s."), 429, "rate_limit_error", {"retry-after": "15"}, "try again",
+    ),
     "429 without a time": (refusal(429, "slow down"), 429, "rate_limit_error", {"retry-after": None}, "slow down"),
     "500": (refusal(500, "oops"), 502, "api_error", {"x-should-retry": None}, "oops"),
     "500 without words": ([*json_document({}, status=500)], 502, "api_error", {}, "answered 500"),
