@@ -88,7 +88,8 @@ async def test_models_and_token_counts() -> None:
 @pytest.mark.parametrize(
     ("reply", "error"),
     [
-        pytest.param(refusal(400, "no"), anthropic.BadRequestError, id="400"),
+        pytest.param(refusal(400, "no"), anthropic.APIStatusError, id="400: 424 has no class of its own"),
+        pytest.param(refusal(400, "no", param="top_p"), anthropic.BadRequestError, id="400 for the client's own"),
         pytest.param(refusal(401, "no"), anthropic.AuthenticationError, id="401"),
         pytest.param(refusal(403, "no"), anthropic.PermissionDeniedError, id="403"),
         pytest.param(refusal(404, "no"), anthropic.NotFoundError, id="404"),
