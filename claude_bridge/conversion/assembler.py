@@ -13,6 +13,7 @@ from typing import assert_never
 from msgspec import UNSET, UnsetType
 
 from claude_bridge.conversion.deltas import (
+    ApiToolCall,
     Delta,
     Failure,
     Finish,
@@ -47,12 +48,15 @@ from claude_bridge.wire.anthropic import (
     MessageStop,
     Ping,
     RedactedThinkingBlock,
+    ServerToolUseBlock,
     Stop,
     StreamEvent,
     TextBlock,
     ThinkingBlock,
     ToolUseBlock,
     Usage,
+    WebFetchAnswerBlock,
+    WebSearchToolResultBlock,
 )
 
 UNSIGNED = "claude-bridge"
@@ -87,6 +91,9 @@ TRANSITIONS: dict[State, dict[type, State]] = {
         ThinkingBlock: State.THINKING,
         RedactedThinkingBlock: State.SIGNED,  # whole as it begins
         ToolUseBlock: State.TOOL_USE,
+        ServerToolUseBlock: State.TOOL_USE,
+        WebSearchToolResultBlock: State.SIGNED,
+        WebFetchAnswerBlock: State.SIGNED,
         MessageDelta: State.ENDING,
         Ping: State.BETWEEN_BLOCKS,
         ErrorEvent: State.ENDED,
@@ -257,6 +264,12 @@ class MessageAssembler:
                 self._output_chars += len(delta.fragment)
                 emit(self._advance(ContentBlockDelta(self._index, BlockInputJsonDelta(delta.fragment))))
             case ToolCallEnd():
+                self._close_block(emit)
+            case ApiToolCall():
+                self._output_chars += len(delta.input)
+                self._open(ServerToolUseBlock(delta.id, delta.name), emit)
+                emit(self._advance(ContentBlockDelta(self._index, BlockInputJsonDelta(delta.input))))
+                self._open(delta.result, emit)
                 self._close_block(emit)
             case UsageReport():
                 self.usage = merge_usage(self.usage, delta)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from msgspec import UNSET
-
+from claude_bridge.conversion.api_tools import api_tool, schema_of, web_result
 from claude_bridge.conversion.deltas import (
+    ApiToolCall,
     Delta,
     Failure,
     Finish,
@@ -134,9 +134,14 @@ class CallGatherer:
             # Mending half a call would make the client run it; left open, it is seen for what it is.
             arguments = as_json_text(arguments)
         else:
-            schema = bytes(tool.input_schema) if tool and tool.input_schema is not UNSET else b"{}"
+            schema = bytes(schema_of(tool)) if tool else b"{}"
             arguments, notes = mend_input(arguments, schema, name)
             self._repairs += [Repair(name, note) for note in notes]
+        known = api_tool(tool) if tool else None
+        if known is not None and known.runs_at_api is not None:
+            call_id = f"srv{self._new_tool_id()}"
+            out.append(ApiToolCall(call_id, name, arguments, web_result(known.runs_at_api, call_id)))
+            return
         key, self._next_key = self._next_key, self._next_key + 1
         out.append(ToolCallStart(key, name, self._new_tool_id()))
         out.append(ToolCallArguments(key, arguments))

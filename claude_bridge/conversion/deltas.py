@@ -13,6 +13,7 @@ from typing import Any
 from msgspec import Struct
 
 from claude_bridge.errors import BridgeError
+from claude_bridge.wire.anthropic import WebFetchAnswerBlock, WebSearchToolResultBlock
 
 
 class FinishReason(Enum):
@@ -72,6 +73,15 @@ class ToolCallEnd(Struct, frozen=True):
     key: int
 
 
+class ApiToolCall(Struct, frozen=True):
+    """A whole call of a tool that the API runs, and what it answered; ``input`` is JSON."""
+
+    id: str
+    name: str
+    input: str
+    result: WebSearchToolResultBlock | WebFetchAnswerBlock
+
+
 class UsageReport(Struct, frozen=True, kw_only=True):
     """Token counts as far as the engine told; None means not told.
 
@@ -111,6 +121,7 @@ Delta = (
     | ToolCallStart
     | ToolCallArguments
     | ToolCallEnd
+    | ApiToolCall
     | UsageReport
     | Finish
     | Failure

@@ -18,10 +18,13 @@ from claude_bridge.wire.anthropic import (
     MessageDelta,
     MessageStart,
     RedactedThinkingBlock,
+    ServerToolUseBlock,
     StreamEvent,
     TextBlock,
     ThinkingBlock,
     ToolUseBlock,
+    WebFetchAnswerBlock,
+    WebSearchToolResultBlock,
 )
 
 
@@ -78,9 +81,9 @@ class Fold:
                 return TextBlock(content)
             case ThinkingBlock():
                 return ThinkingBlock(content, self._signatures.get(index, ""))
-            case RedactedThinkingBlock():
+            case RedactedThinkingBlock() | WebSearchToolResultBlock() | WebFetchAnswerBlock():
                 return block
-            case ToolUseBlock():
+            case ToolUseBlock() | ServerToolUseBlock():
                 return msgspec.structs.replace(block, input=msgspec.Raw(_whole_json(content)))
 
 

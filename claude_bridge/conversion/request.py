@@ -7,10 +7,11 @@ from collections.abc import Iterable, Sequence
 import msgspec
 from msgspec import UNSET, Raw, Struct
 
+from claude_bridge.conversion.api_tools import api_tool, schema_of
 from claude_bridge.conversion.content import as_blocks
 from claude_bridge.conversion.losses import Loss
 from claude_bridge.conversion.profile import Profile
-from claude_bridge.conversion.schemas import EMPTY_SCHEMA, compact_schema, schema_for_grammar
+from claude_bridge.conversion.schemas import compact_schema, schema_for_grammar
 from claude_bridge.conversion.turns import Turn, repair_turns, system_text
 from claude_bridge.errors import InvalidRequestError
 from claude_bridge.wire.anthropic import (
@@ -190,13 +191,12 @@ def _references_in(block: Block) -> list[ToolReferenceBlock]:
 
 
 def _fit_tool(tool: Tool, index: int, profile: Profile) -> FitTool:
-    if tool.input_schema is UNSET:
-        if tool.type not in (None, "custom"):
-            raise InvalidRequestError(
-                f"tools: {tool.name!r} of type {tool.type!r} runs at Anthropic, and no engine here can run it "
-                f"- at `$.tools[{index}].type`"
-            )
-        schema = Raw(EMPTY_SCHEMA)
-    else:
-        schema = fit_schema(tool.input_schema, profile, f"$.tools[{index}].input_schema")
-    return FitTool(tool.name, tool.description, schema, tool.strict)
+    known = api_tool(tool)
+    if known is None and tool.input_schema is UNSET and tool.type not in (None, "custom"):
+        raise InvalidRequestError(
+            f"tools: {tool.name!r} of type {tool.type!r} runs at Anthropic, and no engine here can run it "
+            f"- at `$.tools[{index}].type`"
+        )
+    schema = fit_schema(schema_of(tool), profile, f"$.tools[{index}].input_schema")
+    description = tool.description or (known.description if known else "")
+    return FitTool(tool.name, description, schema, tool.strict)

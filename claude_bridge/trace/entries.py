@@ -16,9 +16,12 @@ from claude_bridge.wire.anthropic import (
     AnswerBlock,
     Message,
     RedactedThinkingBlock,
+    ServerToolUseBlock,
     TextBlock,
     ThinkingBlock,
     ToolUseBlock,
+    WebFetchAnswerBlock,
+    WebSearchToolResultBlock,
 )
 
 Mark = Literal["asked", "sent", "first", "done", "failed"]
@@ -182,8 +185,10 @@ def _answer_line(block: AnswerBlock) -> Line:
             return Line("think", shortened(block.thinking.strip(), _MAX_TEXT_CHARS), rows=2, tone="dim")
         case RedactedThinkingBlock(data):
             return Line("think", f"(sealed, {len(data):,} characters)", tone="dim")
-        case ToolUseBlock():
+        case ToolUseBlock() | ServerToolUseBlock():
             return Line("call", f"{block.name}({_arguments(bytes(block.input))})", rows=3)
+        case WebSearchToolResultBlock() | WebFetchAnswerBlock():
+            return Line("result", _arguments(bytes(block.content)), tone="warning")
         case _:
             assert_never(block)
 

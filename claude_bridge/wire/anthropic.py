@@ -276,7 +276,23 @@ class MessagesRequest(CountTokensRequest, frozen=True, kw_only=True, omit_defaul
 
 StopReason = Literal["end_turn", "max_tokens", "stop_sequence", "tool_use", "refusal", "model_context_window_exceeded"]
 
-AnswerBlock = TextBlock | ThinkingBlock | RedactedThinkingBlock | ToolUseBlock
+
+class WebFetchAnswerBlock(Struct, frozen=True, tag_field="type", tag="web_fetch_tool_result"):
+    """What web_fetch gave, or its error object, in an answer."""
+
+    tool_use_id: str
+    content: Raw = Raw(b"{}")
+
+
+AnswerBlock = (
+    TextBlock
+    | ThinkingBlock
+    | RedactedThinkingBlock
+    | ToolUseBlock
+    | ServerToolUseBlock
+    | WebSearchToolResultBlock
+    | WebFetchAnswerBlock
+)
 
 
 class OutputTokensDetails(Struct, frozen=True):

@@ -75,8 +75,8 @@ def test_a_choice_that_forces_nothing_needs_no_tools(kind: str) -> None:
 
 
 def test_a_tool_that_only_anthropic_runs_is_refused_by_name_and_path() -> None:
-    with pytest.raises(InvalidRequestError, match=r"'bash' of type 'bash_20250124'.*`\$.tools\[1\].type`"):
-        _names(tools=[_tool("a"), {"name": "bash", "type": "bash_20250124"}])
+    with pytest.raises(InvalidRequestError, match=r"'run' of type 'code_execution_20250825'.*`\$.tools\[1\].type`"):
+        _names(tools=[_tool("a"), {"name": "run", "type": "code_execution_20250825"}])
 
 
 @pytest.mark.parametrize("kind", [None, "custom"])
