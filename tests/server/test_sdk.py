@@ -80,8 +80,9 @@ async def test_the_sync_client() -> None:
 
 async def test_models_and_token_counts() -> None:
     async with sdk_before() as (client, _):
-        assert [model.id async for model in client.models.list()] == ["scripted"]
+        assert [model.id async for model in client.models.list()] == ["scripted", "claude-bridge/scripted"]
         assert (await client.models.retrieve("scripted")).id == "scripted"
+        assert (await client.models.retrieve("claude-bridge/scripted")).id == "claude-bridge/scripted"
         assert (await client.messages.count_tokens(model="m", messages=HI)).input_tokens > 0
 
 
