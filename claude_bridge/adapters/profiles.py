@@ -163,11 +163,13 @@ MOONSHOT = Profile(
 
 LLAMA_CPP = Profile(
     name="llama.cpp",
-    evidence="xllamacpp 2026.10.11549: a tool choice by name is not obeyed, any max_tokens is taken; "
+    evidence="xllamacpp 2026.10.11549: a tool choice by name is not obeyed, any max_tokens is taken, a last "
+    "assistant message is continued without being said again; "
     "llama.cpp#21943 and #20867 for grammars, PR #22536 for images in tool results, "
     "discussion #21445 for thinking_budget_tokens; cline#8977 and "
     "ollama#17755 (2026-08): WebP is answered with 400",
     reasoning_field="reasoning_content",
+    continues_prefill=True,
     unread_images=("image/webp",),
     tool_choices=("required",),
     thinking_switch="chat_template_kwargs",
@@ -185,6 +187,7 @@ EMBEDDED = Profile(
     name="llama.cpp",
     evidence="xllamacpp 2026.10.11549 with the SmolLM2 model of `bridge try`, which sees no images",
     sees_images=False,
+    continues_prefill=True,
     tool_choices=("required",),
     has_top_k=True,
     compiles_grammar=True,

@@ -23,6 +23,11 @@ import claude_bridge
 AT_ONCE = 2
 """How many PDFs are read side by side."""
 
+_KEPT_VARIABLES = (
+    "APPDATA", "HOME", "LD_LIBRARY_PATH", "PATH", "PYTHONHOME", "PYTHONPATH", "PYTHONUSERBASE", "SYSTEMROOT",
+    "TEMP", "TMP", "TMPDIR", "USERPROFILE", "VIRTUAL_ENV",
+)  # fmt: skip
+
 
 class PdfLimits(Struct, frozen=True, kw_only=True):
     """How much of one PDF is read, and what that may take."""
@@ -124,11 +129,7 @@ class PdfReader:
 
     async def _work(self, order: bytes) -> bytes:
         """Return what the worker wrote until it ended or was ended."""
-        root = str(Path(claude_bridge.__file__).parent.parent)
-        path = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH")) if part)
-        process = await anyio.open_process(
-            self._command, stderr=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": path}
-        )
+        process = await anyio.open_process(self._command, stderr=subprocess.DEVNULL, env=_environment())
         output = bytearray()
         try:
             with anyio.move_on_after(self.limits.max_s):
@@ -145,6 +146,13 @@ class PdfReader:
                     process.kill()
                 await process.aclose()
         return bytes(output)
+
+
+def _environment() -> dict[str, str]:
+    """Return what Python needs to start, and no more: keys of engines are none of a PDF's business."""
+    kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
+    root = str(Path(claude_bridge.__file__).parent.parent)
+    return {**kept, "PYTHONPATH": os.pathsep.join(part for part in (root, kept.get("PYTHONPATH")) if part)}
 
 
 async def _write(process: Process, order: bytes) -> None:

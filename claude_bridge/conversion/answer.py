@@ -10,6 +10,7 @@ from msgspec import UNSET, UnsetType
 from claude_bridge.conversion.assembler import MessageAssembler
 from claude_bridge.conversion.call_gathering import CallGatherer
 from claude_bridge.conversion.deltas import Delta, UsageReport
+from claude_bridge.conversion.prefill import EchoCutter, echoed_prefill
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.repairs import Repair
 from claude_bridge.conversion.sealed_thoughts import ThoughtSealer
@@ -56,9 +57,11 @@ class AnswerStream:
         one_only = bool(choice and choice.disable_parallel_tool_use)
         gatherer = CallGatherer(tools, new_tool_id, self.repairs, one_only=one_only)
         opened = profile.opens_in_thinking and (wished_thinking(request).thinks or not profile.can_stop_thinking)
+        echo = echoed_prefill(request, profile)
         stages: list[_Stage | None] = [
             ThoughtSealer() if profile.sealed_thoughts is not None else None,
             ThinkTagSplitter(profile.think_tags, opened=opened),
+            EchoCutter(echo) if echo is not None else None,
             PrintedCallFinder(tools, self.repairs) if profile.prints_calls and _may_print_calls(request) else None,
             self._cutter,
             gatherer,

@@ -6,10 +6,12 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 from msgspec import UNSET, Raw, Struct
+from msgspec.structs import replace
 
 from claude_bridge.conversion.api_tools import api_tool, schema_of
 from claude_bridge.conversion.content import as_blocks
 from claude_bridge.conversion.losses import Loss
+from claude_bridge.conversion.prefill import continues_prefill
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.schemas import compact_schema, schema_for_grammar
 from claude_bridge.conversion.turns import Turn, repair_turns, system_text
@@ -129,6 +131,8 @@ def fit_schema(schema: Raw, profile: Profile, path: str) -> Raw:
 
 
 def _fit_request(request: CountTokensRequest, profile: Profile, losses: list[Loss]) -> FitRequest:
+    if profile.continues_prefill and not continues_prefill(request, profile):
+        profile = replace(profile, continues_prefill=False)
     turns = repair_turns(request.messages, profile, losses)
     if not turns:
         raise InvalidRequestError("messages: no message has any content - at `$.messages`")

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import json
 import sys
 import textwrap
-from io import BytesIO
+import warnings
+from io import BytesIO, StringIO
 
 import anyio
 import pypdf
 import pytest
+from anyio.abc import SocketAttribute, SocketStream
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from claude_bridge.attachments import pdf_worker
 from claude_bridge.attachments.pdf import PdfLimits, PdfPage, PdfReader, PdfReading
 from claude_bridge.conversion.media_types import media_type_of
 from tests.pdfs import Blank, Bomb, Scan, as_base64, pdf
@@ -31,9 +38,9 @@ def locked(password: str, file: bytes) -> bytes:
     return out.getvalue()
 
 
-def acting(program: str) -> PdfReader:
+def acting(program: str, *, max_s: float = 1.5) -> PdfReader:
     """Return a reader whose worker is another program."""
-    limits = PdfLimits(max_s=1.5, max_output_bytes=100_000)
+    limits = PdfLimits(max_s=max_s, max_output_bytes=100_000)
     return PdfReader(limits, command=(sys.executable, "-c", textwrap.dedent(program)))
 
 
@@ -146,7 +153,61 @@ async def test_a_worker_that_breaks_down_gives_a_broken_pdf(program: str) -> Non
     assert (await acting(program).read("", with_images=False)).trouble == "broken"
 
 
+async def test_the_worker_gets_no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret-key")
+    worker = """
+        import json, os
+        print(json.dumps({"pages": 1}))
+        print(json.dumps({"page": 1, "text": " ".join(os.environ)}))
+    """
+    (page,) = (await acting(worker).read("", with_images=False)).pages
+    assert "PATH" in page.text
+    assert "OPENAI_API_KEY" not in page.text
+
+
+@given(st.data())
+@settings(max_examples=60)
+def test_no_damage_to_a_file_is_more_than_a_finding(data: st.DataObject) -> None:
+    whole = bytearray(pdf("Hello", Scan(4), Blank(), "Bye", title="T"))
+    for _ in range(data.draw(st.integers(1, 12))):
+        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    file = bytes(whole[: data.draw(st.integers(0, len(whole)))])
+    order = {"max_pages": 9, "max_chars": 999, "max_images": 0, "image_side": 50}
+    with warnings.catch_warnings(), contextlib.redirect_stderr(StringIO()):
+        warnings.simplefilter("ignore")  # the worker's go nowhere
+        found = list(pdf_worker._findings(file, order))
+    assert found
+    assert json.loads(json.dumps(found)) == found
+
+
 async def test_the_worker_is_ended_with_the_request() -> None:
-    with anyio.move_on_after(0.3) as scope:
-        await acting("import time; time.sleep(60)").read("", with_images=False)
-    assert scope.cancelled_caught
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    port = listener.extra(SocketAttribute.local_port)
+    worker = f"""
+        import socket, time
+        line = socket.create_connection(("127.0.0.1", {port}))
+        time.sleep(60)
+    """
+    began, ended = anyio.Event(), anyio.Event()
+
+    async def watch(stream: SocketStream) -> None:
+        began.set()
+        async with stream:
+            with contextlib.suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+                await stream.receive()
+        ended.set()
+
+    async with listener, anyio.create_task_group() as tasks:
+        tasks.start_soon(listener.serve, watch)
+        reading = anyio.CancelScope()
+
+        async def read() -> None:
+            with reading:
+                await acting(worker, max_s=50).read("", with_images=False)
+
+        tasks.start_soon(read)
+        with anyio.fail_after(10):
+            await began.wait()
+            reading.cancel()
+            await ended.wait()
+        tasks.cancel_scope.cancel()

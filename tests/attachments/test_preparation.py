@@ -6,6 +6,8 @@ from typing import Any
 
 import anyio
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from claude_bridge.adapters import profiles
@@ -29,6 +31,7 @@ from claude_bridge.wire.anthropic import (
     ToolResultBlock,
     Usage,
 )
+from tests.asked import conversations
 from tests.dialogues import a_request
 from tests.pdfs import Scan, as_base64, pdf
 
@@ -381,3 +384,37 @@ async def test_what_is_not_ready_in_time_is_left_out_and_lost() -> None:
     done = await attachments.prepare(request, SEES, None)
     assert [type(block) for block in done.request.messages[0].content] == [TextBlock, ImageBlock]
     assert done.losses == [Loss("$.messages[0].content[0]", "it was not ready in time")]
+
+
+# --- laws -----------------------------------------------------------------------------------------------------
+
+
+def _anything_attached() -> Attachments:
+    """Return attachments for which every URL is an image, every PDF two pages, and every image a cat."""
+
+    class AnyWeb:
+        async def fetch(self, url: str) -> WebDocument:
+            return WebDocument(url=url, media_type="", charset=None, body=PNG)
+
+    reading = PdfReading(all_pages=2, pages=(PdfPage(1, "one"), PdfPage(2, "", "SlBFRw==")))
+    return Attachments(web=AnyWeb(), pdf_reader=FakeReader(reading), describer=FakeModel("A cat.").describer)
+
+
+@given(conversations, st.integers(1, 8), st.sampled_from([SEES, BLIND, replace(SEES, reads_pdfs=True)]))
+def test_an_attachment_becomes_the_same_at_every_turn_and_for_every_bridge(
+    messages: list[dict[str, Any]], shorter: int, profile: Profile
+) -> None:
+    whole, beginning = a_request(messages=messages), a_request(messages=messages[:shorter])
+
+    async def prepare() -> None:
+        attachments = _anything_attached()
+        before = repr(whole)
+        short = await attachments.prepare(beginning, profile, None)
+        long = await attachments.prepare(whole, profile, None)
+        fresh = await _anything_attached().prepare(whole, profile, None)
+        assert long.request == fresh.request
+        assert long.losses == fresh.losses
+        assert long.request.messages[: len(short.request.messages)] == short.request.messages
+        assert repr(whole) == before, "nothing that was given is changed"
+
+    anyio.run(prepare)

@@ -239,7 +239,8 @@ def test_an_image_in_a_result_that_an_assistant_holds_is_a_loss() -> None:
 def test_thinking_before_a_prefill_is_a_loss_where_other_thinking_is_kept() -> None:
     losses: list[Loss] = []
     thought = {"type": "thinking", "thinking": "x", "signature": ""}
-    _repaired(_user("a"), _assistant(thought, "b"), profile=profiles.LLAMA_CPP, losses=losses)
+    keeps_thoughts = Profile(name="x", evidence="a test", reasoning_field="reasoning_content")
+    _repaired(_user("a"), _assistant(thought, "b"), profile=keeps_thoughts, losses=losses)
     assert [loss.path for loss in losses] == ["$.messages[-1]"] * 2
     assert "thought" in losses[1].reason
 

@@ -48,6 +48,18 @@ async def test_a_whole_answer_is_the_same_as_the_streamed_one(client: AsyncAnthr
     assert (whole.stop_reason, whole.usage.output_tokens) == (streamed.stop_reason, streamed.usage.output_tokens)
 
 
+async def test_a_beginning_is_continued_and_not_said_again(client: AsyncAnthropic) -> None:
+    begun: list[MessageParam] = [
+        {"role": "user", "content": "Count from one to five in words."},
+        {"role": "assistant", "content": "one, two, thr"},
+    ]
+    message = await client.messages.create(model=MODEL, max_tokens=12, messages=begun)
+    said = the_text(message)
+    assert said
+    assert not said.startswith(("one", " ", "("))
+    assert "four" in said
+
+
 async def test_a_tool_is_called_and_its_result_is_answered(client: AsyncAnthropic) -> None:
     first = await client.messages.create(model=MODEL, max_tokens=100, messages=[LIST_FILES], tools=[BASH])
     assert first.stop_reason == "tool_use"

@@ -14,6 +14,7 @@ from anyio.streams.stapled import MultiListener
 
 from claude_bridge.adapters import ADAPTERS
 from claude_bridge.adapters.profiles import UNKNOWN
+from claude_bridge.attachments.preparation import Attachments
 from claude_bridge.bridge import Bridge
 from claude_bridge.exchange import Waiting
 from claude_bridge.providers import Upstream
@@ -216,6 +217,7 @@ class BridgeServer(Server):
         model: str = MODEL,
         window_tokens: int | None = None,
         warn: Callable[[str], None] | None = None,
+        attachments: Attachments | None = None,
     ) -> None:
         """``upstream`` is an engine for Chat Completions, unless it says itself how it is asked."""
         super().__init__()
@@ -236,6 +238,7 @@ class BridgeServer(Server):
         self._limits = limits
         self._sinks = sinks
         self._warn = warn
+        self._attachments = attachments
         self._auth_token = auth_token
         self._api_key = api_key
         self._loopback_only = loopback_only
@@ -249,7 +252,8 @@ class BridgeServer(Server):
         client = client_for(self._upstream, self._api_key)
         await self._exit.enter_async_context(client)
         self.service = Service(bus, auth_token=self._auth_token, loopback_only=self._loopback_only)
-        self.service.provide(Bridge(self._upstream, client, bus=bus, waiting=self._waiting))
+        bridge = Bridge(self._upstream, client, bus=bus, waiting=self._waiting, attachments=self._attachments)
+        self.service.provide(bridge)
         listener, self.port = await open_listener("127.0.0.1", 0)
         await self._run(partial(self._serve, listener))
 
