@@ -101,16 +101,22 @@ def calls_in(value: Json, tools: Sequence[Tool], *, exactly: bool = False) -> li
 
 
 def json_at(text: str, at: int, closer: str | None) -> tuple[Json, int] | Verdict:
-    """Return the JSON value that stands there and where it ends; a malformed one ends at ``closer``."""
+    """Return the JSON value that stands there and where it ends; a malformed one ends at ``closer``.
+
+    What stands before the fault is no closer: a file that is written may hold one.
+    """
     if at == len(text):
         return UNFINISHED
     if text[at] not in "{[":
         return NO_CALL
     try:
         return _LOOSE.raw_decode(text, at)
+    except json.JSONDecodeError as error:
+        if error.msg.startswith("Unterminated string"):
+            return UNFINISHED
+        end = error.pos - 1
     except (ValueError, RecursionError):
-        pass
-    end = at
+        end = at
     for _ in range(_MAX_CLOSERS_TRIED if closer else 0):
         end = text.find(closer or "", end + 1)
         if end < 0:

@@ -165,9 +165,9 @@ class _Place:
         self._line = (self._line + last)[-_MAX_LINE_CHARS:]
 
     def may_precede(self, mark: str) -> bool:
-        """Return whether a call may begin here: on a line of its own or behind a sentence, and not as an example."""
+        """Return whether a call may begin here: on its own line or behind a sentence, neither shown nor quoted."""
         line = self._line.rstrip(" \t")
-        if self._is_in_fence or _AN_EXAMPLE.search(line or self._last_line):
+        if self._is_in_fence or line.lstrip().startswith(">") or _AN_EXAMPLE.search(line or self._last_line):
             return False
         if mark.startswith(("<|", "<｜", "[")):  # tokens of which models know that they are no text
             return not line.endswith(_QUOTES)

@@ -1,0 +1,115 @@
+"""The corpus of answers: on innocent texts no call is invented, and each real printed call is found."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from claude_bridge.wire.anthropic import Message, TextBlock, ToolUseBlock
+from tests.dialogues import a_request, answered, chunk, folded, sse
+
+HERE = Path(__file__).parent
+PAGE = HERE.parents[1] / "docs" / "reference" / "conversion.md"
+
+STRING, BOOLEAN = {"type": "string"}, {"type": "boolean"}
+NUMBER, INTEGER = {"type": "number"}, {"type": "integer"}
+STRINGS = {"type": "array", "items": STRING}
+TODO = {"type": "object", "properties": {"content": STRING, "status": STRING, "activeForm": STRING}}
+
+
+def _tool(name: str, required: str, **properties: Any) -> dict[str, Any]:
+    schema = {"type": "object", "properties": properties, "required": required.split(), "additionalProperties": False}
+    return {"name": name, "description": f"The tool {name}.", "input_schema": schema}
+
+
+TOOLS = [
+    _tool("Read", "file_path", file_path=STRING, offset=INTEGER, limit=INTEGER),
+    _tool("Write", "file_path content", file_path=STRING, content=STRING),
+    _tool("Edit", "file_path old_string", file_path=STRING, old_string=STRING, new_string=STRING, replace_all=BOOLEAN),
+    _tool("Bash", "command", command=STRING, description=STRING, timeout=NUMBER, run_in_background=BOOLEAN),
+    _tool("Glob", "pattern", pattern=STRING, path=STRING),
+    _tool("Grep", "pattern", pattern=STRING, path=STRING, glob=STRING, output_mode=STRING),
+    _tool("WebSearch", "query", query=STRING, allowed_domains=STRINGS),
+    _tool("WebFetch", "url prompt", url=STRING, prompt=STRING),
+    _tool("TodoWrite", "todos", todos={"type": "array", "items": TODO}),
+    _tool("Task", "description prompt", description=STRING, prompt=STRING, subagent_type=STRING),
+    _tool("CronList", ""),
+    _tool("mcp__github__create_issue", "owner repo title", owner=STRING, repo=STRING, title=STRING, body=STRING),
+]
+REQUEST = a_request(tools=TOOLS)
+
+PIECES = (None, 1, 3, 7)
+
+
+def _lines(name: str) -> list[dict[str, Any]]:
+    return [msgspec.json.decode(line) for line in (HERE / name).read_text("utf-8").splitlines()]
+
+
+INNOCENT = _lines("innocent_texts.jsonl")
+PRINTED = _lines("printed_calls.jsonl")
+
+
+def _ids(lines: list[dict[str, Any]], key: str) -> list[str]:
+    return [f"{number}-{line[key]}" for number, line in enumerate(lines, 1)]
+
+
+def _answer(*texts: str) -> Message:
+    """Return what the client gets where an engine says this, chunk by chunk."""
+    chunks = [chunk(content=text) for text in texts]
+    return folded(answered([sse(*chunks, chunk("stop"))], REQUEST))
+
+
+def _in_pieces(text: str, size: int | None) -> Iterable[str]:
+    return [text] if size is None else [text[at : at + size] for at in range(0, len(text), size)]
+
+
+def _text(message: Message) -> str:
+    return "".join(block.text for block in message.content if isinstance(block, TextBlock))
+
+
+def _calls(message: Message) -> list[dict[str, Any]]:
+    blocks = [block for block in message.content if isinstance(block, ToolUseBlock)]
+    return [{"name": block.name, "input": msgspec.json.decode(block.input)} for block in blocks]
+
+
+@pytest.mark.parametrize("line", INNOCENT, ids=_ids(INNOCENT, "kind"))
+def test_an_innocent_text_comes_out_as_it_came(line: dict[str, Any]) -> None:
+    for size in PIECES:
+        message = _answer(*_in_pieces(line["text"], size))
+        assert _calls(message) == []
+        assert [type(block) for block in message.content] == [TextBlock]
+        assert _text(message) == line["text"]
+        assert message.stop_reason == "end_turn"
+
+
+@pytest.mark.parametrize("line", PRINTED, ids=_ids(PRINTED, "format"))
+def test_a_printed_call_is_found_with_its_input(line: dict[str, Any]) -> None:
+    text = line["text"]
+    cuts = [(text[:at], text[at:]) for at in range(1, len(text))]
+    for texts in [*(_in_pieces(text, size) for size in PIECES), *cuts]:
+        message = _answer(*texts)
+        assert _calls(message) == line["calls"]
+        assert _text(message) == line.get("said", "")
+        assert message.stop_reason == "tool_use"
+
+
+def test_no_text_stands_twice_in_the_corpus() -> None:
+    texts = [line["text"] for line in INNOCENT + PRINTED]
+    assert len(set(texts)) == len(texts)
+
+
+def test_the_reference_tells_the_corpus_figures() -> None:
+    invented = sum(bool(_calls(_answer(line["text"]))) for line in INNOCENT)
+    found = sum(_calls(_answer(line["text"])) == line["calls"] for line in PRINTED)
+    told = re.search(
+        r"On (\d+) innocent texts in `tests/corpus` no call is invented; of (\d+) printed calls (\d+) are found\.",
+        PAGE.read_text("utf-8"),
+    )
+    assert told is not None
+    assert invented == 0
+    assert [int(figure) for figure in told.groups()] == [len(INNOCENT), len(PRINTED), found]
