@@ -29,15 +29,21 @@ _CLOSER = re.compile(r"(?:```|</[\w:|-]{1,30}>|<[|｜][^<>]{1,30}[|｜]>)\Z")
 """What of a call's own format an engine may leave behind its arguments."""
 _CLOSER_CHARS = 40
 
+_STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]++|\\.)*+("?)|[{}\[\]]', re.DOTALL)
 _TRIPLE_QUOTED = re.compile(r'"""(.*?)"""', re.DOTALL)
+_ELLIPSES = frozenset(("...", "…"))
+"""What stands for a value that a model meant to write."""
+_LAST_LINE_END = re.compile(r"\\n(?=[\"'])")
+_KEEPER = "\ufdd0"
+"""Stands for a moment between the line end and the quote that end a string: guessing would strip the line end off."""
 _UNICODE_ESCAPE = re.compile(r"\\+u([0-9a-fA-F]{4})")
-_BETWEEN = re.compile(r"""\\+[bfnrt]|[\s\\{}\[\]",:'“”]+""")
+_BETWEEN = re.compile(r"""\\+[bfnrt]?|[\s{}\[\]",:'“”]+""")
 """What stands between the things that are said, and how white space is written."""
 
 
 def mended_object(text: str) -> str | None:
     """Return the JSON of the object that malformed ``text`` means, or None where that is not sure."""
-    if len(text) > MAX_MENDED_CHARS:
+    if len(text) > MAX_MENDED_CHARS or _KEEPER in text:
         return None
     text = _bare(text)
     if text.startswith('"') and text.endswith("}"):
@@ -45,10 +51,11 @@ def mended_object(text: str) -> str | None:
     if not text.startswith("{") or len(text) - len(text.lstrip("{[")) > MAX_MENDED_DEPTH:
         return None
     try:
-        found = _only_object(text) or _guessed_object(text)
+        found = _only_object(text) or _closed_object(text) or _guessed_object(text)
         if not found:
             return None
-        mended = _whole_characters(json.dumps(found, ensure_ascii=False, separators=(",", ":"), allow_nan=False))
+        plain = json.dumps(found, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        mended = _whole_characters(plain.replace(_KEEPER, ""))
         return mended if is_json(mended) else None
     except (ValueError, RecursionError):  # what is made of garbage may be too much
         return None
@@ -83,15 +90,40 @@ def _only_object(text: str) -> dict[str, Json] | None:
     return said[0] if all(document == said[0] for document in said) else None
 
 
+def _closed_object(text: str) -> dict[str, Json] | None:
+    """Return the object that lacks nothing but its end; guessing would strip white space off its last string."""
+    missing: list[str] = []
+    quote = ""
+    for found in _STRING_OR_BRACKET.finditer(text):
+        match found[0]:
+            case "{" | "[":
+                missing.append("}" if found[0] == "{" else "]")
+            case "}" | "]":
+                if not missing or missing.pop() != found[0]:
+                    return None
+            case _:
+                quote = "" if found[1] else '"'
+    if quote and text.endswith(("}", "]")):
+        return None  # inside the string, or behind it
+    try:
+        closed: Json = _LOOSE.decode(text + quote + "".join(reversed(missing)))
+    except ValueError:
+        return None
+    return closed if isinstance(closed, dict) else None
+
+
 def _guessed_object(text: str) -> dict[str, Json] | None:
     import json_repair  # slow to import, and seldom needed
 
+    if text.endswith(","):
+        return None  # more was to come
+    text = _LAST_LINE_END.sub(rf"\\n{_KEEPER}", text)
     text = _TRIPLE_QUOTED.sub(lambda quoted: json.dumps(quoted[1]), text)
     guessed = json_repair.loads(text)
     if not isinstance(guessed, dict):
         return None
     words = list(_words(guessed))
-    if words.count("") > text.count('""') + text.count("''"):
+    if _ELLIPSES.intersection(words) or words.count("") > text.count('""') + text.count("''"):
         return None
     if text.startswith("{'") and not all(_is_quoted_well(word, text) for word in words if "'" in word):
         return None

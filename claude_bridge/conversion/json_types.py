@@ -72,8 +72,12 @@ def _lists(given: Given) -> Iterator[Meaning]:
     value = given.value
     if isinstance(value, str) and (found := _json_in(value, "[")) is not None:
         yield Meaning(found, "a list given as text")
-    elif value is not None and not (isinstance(value, str) and (not value or _SEVERAL.search(value))):
+    elif value is not None and not (isinstance(value, str) and (_is_nothing(value) or _SEVERAL.search(value))):
         yield Meaning(Given([value], lambda: f"[{given.text()}]"), "a list of one given as its item")
+
+
+def _is_nothing(text: str) -> bool:
+    return not text or text.lower() in _NULLS
 
 
 def _numbers(given: Given) -> Iterator[Meaning]:

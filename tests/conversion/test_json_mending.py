@@ -38,6 +38,11 @@ from claude_bridge.conversion.json_mending import mended_object
         ('{}{"a": 1}', {"a": 1}),
         ('{"a": 1}{"a": 1}', {"a": 1}),
         ('{"a": "",}', {"a": ""}),
+        ('{"a": "x\\n"', {"a": "x\n"}),
+        ('{"a": "x\\n', {"a": "x\n"}),
+        ('{a: "x\\n", b: "y\\n"}', {"a": "x\n", "b": "y\n"}),
+        ('{a: "one:\\n\\ttwo"}', {"a": "one:\n\ttwo"}),
+        ('{"a": "if x {\\n}"', {"a": "if x {\n}"}),
     ],
 )
 def test_it_is_mended_where_it_is_sure_what_it_means(said: str, meant: object) -> None:
@@ -59,6 +64,9 @@ def test_it_is_mended_where_it_is_sure_what_it_means(said: str, meant: object) -
         "{'a': 'it's'}",
         '{"a": <value>}',
         '{"a": NaN}',
+        '{"a": ...}',
+        '{"a": 1,',
+        '{"a": [1, ',
         '{"a": 1 // one\n}',
         "[1, 2",
         "just text",

@@ -185,6 +185,7 @@ def test_a_value_of_the_wrong_type_is_converted(given_: Any, declared: Any, mean
         (2, {"type": "boolean"}),
         ("a, b", {"type": "array", "items": {"type": "string"}}),
         ("a b", {"type": "array", "items": {"type": "string"}}),
+        ("null", {"type": "array", "items": {"type": "string"}}),
         (["a", "b"], {"type": "string"}),
         ("no JSON", {"type": "object"}),
         (None, {"type": "string"}),

@@ -1,0 +1,114 @@
+"""Malformed tool calls of the kinds that public bug reports show: how many are mended, and that none is made worse.
+
+A line of malformed_calls.jsonl has what an engine said (``said``) and the input that a careful person reads in it
+(``wanted``; null where it can't be known). ``outcome`` stands where the bridge mends less than that person would.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from claude_bridge.conversion.json_text import as_json_text, is_json
+from claude_bridge.conversion.tool_input import mend_input
+from tests.schemas import faults
+
+HERE = Path(__file__).parent
+TOOLS: dict[str, Any] = json.loads((HERE / "tools.json").read_text("utf-8"))
+CALLS: list[dict[str, Any]] = [
+    json.loads(line) for line in (HERE / "malformed_calls.jsonl").read_text("utf-8").split("\n") if line
+]
+KINDS = sorted({call["kind"] for call in CALLS})
+PAGE = HERE.parent.parent / "docs" / "reference" / "conversion.md"
+
+LEFT_ALONE = "left alone"
+
+each_kind = pytest.mark.parametrize(
+    "calls", [[call for call in CALLS if call["kind"] == kind] for kind in KINDS], ids=KINDS
+)
+
+
+@cache
+def _mended(said: str, tool: str) -> str:
+    return mend_input(said, json.dumps(TOOLS[tool]).encode(), tool).text
+
+
+def _outcome(call: dict[str, Any]) -> str:
+    said, mended = call["said"].strip(), _mended(call["said"], call["tool"])
+    if mended == as_json_text(said):
+        return LEFT_ALONE
+    return "mended" if _is_same(json.loads(mended), call["wanted"]) else "made worse"
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """Return whether two values are the same as JSON, where true is not 1."""
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+
+
+def test_there_are_enough_calls_and_no_two_are_the_same() -> None:
+    assert len(CALLS) >= 200
+    assert len({(call["tool"], call["said"]) for call in CALLS}) == len(CALLS)
+    assert {call["tool"] for call in CALLS} == TOOLS.keys()
+
+
+@each_kind
+def test_a_call_becomes_what_a_careful_person_reads_in_it_or_stays(calls: list[dict[str, Any]]) -> None:
+    for call in calls:
+        is_out_of_reach = call["wanted"] is None or call.get("outcome") == LEFT_ALONE
+        expected = LEFT_ALONE if is_out_of_reach else "mended"
+        assert _outcome(call) == expected, (call, _mended(call["said"], call["tool"]))
+
+
+@each_kind
+def test_an_input_that_is_right_stays_to_the_byte(calls: list[dict[str, Any]]) -> None:
+    for call in calls:
+        if call["wanted"] is not None:
+            right = json.dumps(call["wanted"], ensure_ascii=False, indent=1)
+            assert faults(call["wanted"], TOOLS[call["tool"]]) == 0
+            assert _mended(right, call["tool"]) == right
+
+
+@each_kind
+def test_the_schema_never_finds_more_fault_than_before(calls: list[dict[str, Any]]) -> None:
+    for call in calls:
+        schema, mended = TOOLS[call["tool"]], _mended(call["said"], call["tool"])
+        if is_json(call["said"]):
+            assert faults(json.loads(mended), schema) <= faults(json.loads(call["said"]), schema), call
+
+
+@each_kind
+def test_no_required_value_is_invented(calls: list[dict[str, Any]]) -> None:
+    for call in calls:
+        mended = _mended(call["said"], call["tool"])
+        value = json.loads(mended) if is_json(mended) else None
+        required = TOOLS[call["tool"]]["required"]
+        values = [value[name] for name in required if name in value] if isinstance(value, dict) else []
+        words = re.findall(r"\w+", " ".join(map(str, _scalars(values))).casefold())
+        assert [word for word in words if word not in call["said"].casefold()] == [], call
+
+
+def _scalars(value: Any) -> list[Any]:
+    if isinstance(value, dict | list):
+        inner = value.values() if isinstance(value, dict) else value
+        return [scalar for one in inner for scalar in _scalars(one)]
+    return [] if value is None else [value]
+
+
+def test_the_documentation_has_the_figures() -> None:
+    outcomes = Counter(map(_outcome, CALLS))
+    unknowable = sum(call["wanted"] is None for call in CALLS)
+    kinds = len({call["kind"] for call in CALLS})
+
+    assert outcomes["made worse"] == 0
+    assert (
+        f"Of {len(CALLS)} malformed calls to {len(TOOLS)} tools, in {kinds} kinds (`tests/corpus`), "
+        f"{outcomes['mended']} ({outcomes['mended'] / len(CALLS):.0%}) are mended and {outcomes[LEFT_ALONE]} "
+        f"({outcomes[LEFT_ALONE] / len(CALLS):.0%}) are handed on as they are: what {unknowable} of them mean can't "
+        f"be known, and {outcomes[LEFT_ALONE] - unknowable} a careful person could have mended. None is made worse."
+    ) in PAGE.read_text("utf-8")
