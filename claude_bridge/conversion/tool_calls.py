@@ -63,7 +63,9 @@ _SPACE = re.compile(r"\s*")
 
 _AN_EXAMPLE = re.compile(
     r"\b(?:for example|for instance|e\.g\.|examples?(?![./_-])|looks? like|like this|as follows|such as|syntax"
-    r"|formats?(?![./_-])|would (?:be|look|write|call|print))\b",
+    r"|formats?(?![./_-])|would (?:be|look|write|call|print)"
+    r"|zum beispiel|por ejemplo|par exemple|por exemplo|ad esempio|per esempio|например)\b"
+    r"|例えば|たとえば|例如|比如|예를 들어",
     re.IGNORECASE,
 )
 """In the line before a call: it is shown, not meant."""
