@@ -152,6 +152,14 @@ def frame_data(frame: bytes) -> bytes:
     return b"\n".join(line[5:].removeprefix(b" ") for line in lines if line[4:5] in (b":", b""))
 
 
+_LINE_ENDS_TO_BLANKS = bytes.maketrans(b"\r\n", b"  ")
+
+
+def one_line(document: bytes) -> bytes:
+    """Return JSON text on one line: its line ends are white space, as a text in it can't hold any."""
+    return document.translate(_LINE_ENDS_TO_BLANKS)
+
+
 def encode_frame(event: bytes, data: bytes) -> bytes:
     """Return one frame; ``data`` must be one line, as compact JSON is."""
     return b"event: %b\ndata: %b\n\n" % (event, data)

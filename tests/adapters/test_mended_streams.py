@@ -17,6 +17,7 @@ from claude_bridge.errors import UpstreamBrokenError
 from claude_bridge.wire.anthropic import ErrorEvent, Message, Piece, StreamEvent, Verbatim
 from claude_bridge.wire.anthropic_json import encode_stream_event
 from claude_bridge.wire.anthropic_lenient import read_events, typed_events
+from claude_bridge.wire.sse import SseDecoder
 from tests.dialogues import a_request, cut, folded
 from tests.laws import assert_legal, assert_sdk_agrees
 from tests.said import texts
@@ -182,3 +183,35 @@ def test_nothing_follows_an_error() -> None:
     assert isinstance(typed_events(stream.fail(UpstreamBrokenError("gone")))[0], ErrorEvent)
     assert stream.done
     assert [*stream.feed(end()), *stream.keep_alive(), *stream.close()] == []
+
+
+def in_lines(stream: bytes) -> bytes:
+    """Return the stream with each event in JSON of several lines, and so of several ``data`` lines."""
+    events = [json.loads(frame.data) for frame in SseDecoder().feed(stream)]
+    documents = [json.dumps(event, indent=1).splitlines() for event in events]
+    return b"".join(b"".join(b"data: %b\n" % part.encode() for part in lines) + b"\n" for lines in documents)
+
+
+def test_an_event_in_several_lines_is_read_whole_when_it_has_to_be_mended() -> None:
+    said = b"".join(frames_of([("text", ["Hello"])])).replace(b'"role": "assistant", ', b"")
+    events = assert_readable(passed(a_stream(), in_lines(said)))
+    assert folded(events).content == folded(read_events(b"".join(frames_of([("text", ["Hello"])])))).content
+
+
+@pytest.mark.parametrize(
+    ("well", "badly"),
+    [
+        pytest.param(b'"stop_reason": null', b'"stop_reason": NaN', id="a number that JSON lacks"),
+        pytest.param(b'"model": "m"', b'"model": "m\\ud83d"', id="half a pair"),
+        pytest.param(b'"model": "m"', b'"model": "m\x80"', id="no text"),
+        pytest.param(b'{"input_tokens"', b'{"\x80input_tokens"', id="no text in the name of a field"),
+        pytest.param(b'"Hello"', b'"Hello\xff"', id="no text in the answer"),
+    ],
+)
+def test_what_is_no_json_by_the_letter_is_mended(well: bytes, badly: bytes) -> None:
+    said = b"".join(frames_of([("text", ["Hello"])]))
+    assert well in said
+    stream = a_stream()
+    events = assert_readable(passed(stream, said.replace(well, badly)))
+    assert folded(events).stop_reason == "end_turn"
+    assert stream.mends

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from claude_bridge.adapters.anthropic_messages.frames import Counts, parse_head, parse_object
+from claude_bridge.adapters.anthropic_messages.frames import Counts, gather, parse_head, parse_object
 from claude_bridge.adapters.base import AnswerTerms
 from claude_bridge.conversion.deltas import UsageReport
 from claude_bridge.conversion.repairs import Repair
@@ -135,8 +135,8 @@ class WatchedDocument:
         return ()
 
     def feed(self, data: bytes) -> Sequence[Piece]:
-        """Gather more of the document."""
-        self._document += data
+        """Gather more of the document; raises UpstreamBrokenError beyond all limits."""
+        gather(self._document, data)
         return ()
 
     def keep_alive(self) -> Sequence[Piece]:

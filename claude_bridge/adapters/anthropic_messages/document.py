@@ -9,7 +9,15 @@ import msgspec
 from msgspec import Raw
 
 from claude_bridge.adapters.anthropic_messages.answer import WatchedDocument
-from claude_bridge.adapters.anthropic_messages.frames import Counts, explain_error_event, parse_object, raw_fields
+from claude_bridge.adapters.anthropic_messages.frames import (
+    NO_TEXT,
+    Counts,
+    as_text,
+    explain_error_event,
+    is_text,
+    parse_object,
+    raw_fields,
+)
 from claude_bridge.adapters.anthropic_messages.shapes import (
     mended_block,
     mended_message,
@@ -40,6 +48,9 @@ class MendedDocument(WatchedDocument):
         if self.done:
             return ()
         document = bytes(self._document)
+        if not is_text(document):
+            document = as_text(document)
+            self.mends.append(NO_TEXT)
         fields = raw_fields(document)
         value = parse_object(document)
         if value.get("error"):

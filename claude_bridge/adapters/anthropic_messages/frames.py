@@ -12,6 +12,7 @@ from claude_bridge.conversion.tokens import token_count
 from claude_bridge.conversion.upstream_errors import explain_error_object
 from claude_bridge.errors import BridgeError, UpstreamBrokenError, UpstreamRefusedError
 from claude_bridge.wire.lenient import parse_any
+from claude_bridge.wire.sse import MAX_FRAME_BYTES
 
 
 class DeltaHead(Struct, frozen=True):
@@ -29,21 +30,55 @@ class FrameHead(Struct, frozen=True):
     delta: DeltaHead | None = None
 
 
+class GuessedHead(FrameHead, frozen=True):
+    """The head of an event that can't be read strictly: odd types, or what is no JSON by the letter."""
+
+
+NO_TEXT = "bytes that were no text"
+NO_JSON = "what was no JSON by the letter"
+
 _decoder = msgspec.json.Decoder(FrameHead)
+
+
+def gather(document: bytearray, data: bytes) -> None:
+    """Add to a document.
+
+    Raises:
+        UpstreamBrokenError: it grew beyond MAX_FRAME_BYTES.
+    """
+    document += data
+    if len(document) > MAX_FRAME_BYTES:
+        raise UpstreamBrokenError(f"The upstream sent one document of more than {MAX_FRAME_BYTES} bytes.")
+
+
+def is_text(data: bytes) -> bool:
+    """Return whether the bytes are UTF-8."""
+    if data.isascii():
+        return True
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def as_text(data: bytes) -> bytes:
+    """Return the bytes with U+FFFD in place of those that are no UTF-8."""
+    return data.decode("utf-8", "replace").encode()
 
 
 def parse_head(data: bytes) -> FrameHead | None:
     """Return the head of an event, or None for what is no event: no JSON object, or one without a type."""
     try:
         return _decoder.decode(data)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         value = parse_object(data)
     if not isinstance(value.get("type"), str):
         return None
     index, delta = value.get("index"), value.get("delta")
     reason = delta.get("stop_reason") if isinstance(delta, dict) else None
     kind = delta.get("type") if isinstance(delta, dict) else None
-    return FrameHead(
+    return GuessedHead(
         value["type"],
         int(index) if isinstance(index, int | float) or (isinstance(index, str) and index.isdigit()) else None,
         DeltaHead(kind if isinstance(kind, str) else None, reason if isinstance(reason, str) else None),
@@ -63,7 +98,7 @@ def raw_fields(document: bytes | Raw) -> dict[str, Raw]:
     """Return the fields of a JSON object as they are written, or none for anything else."""
     try:
         return msgspec.json.decode(document, type=dict[str, Raw])
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return {}
 
 

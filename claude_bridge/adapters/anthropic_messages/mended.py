@@ -5,14 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import msgspec
 from msgspec import Raw
 
 from claude_bridge.adapters.anthropic_messages.answer import kept_headers
 from claude_bridge.adapters.anthropic_messages.blocks import LEFT_OPEN, Blocks
 from claude_bridge.adapters.anthropic_messages.frames import (
+    NO_JSON,
+    NO_TEXT,
     Counts,
     FrameHead,
+    GuessedHead,
+    as_text,
     explain_error_event,
+    gather,
+    is_text,
     parse_head,
     parse_object,
     raw_fields,
@@ -44,7 +51,7 @@ from claude_bridge.wire.anthropic import (
     Usage,
 )
 from claude_bridge.wire.anthropic_json import encode_stream_event
-from claude_bridge.wire.sse import FrameCutter, encode_frame, frame_data
+from claude_bridge.wire.sse import FrameCutter, encode_frame, frame_data, one_line
 
 _SSE_BEGINNINGS = (b"d", b"e", b"i", b"r", b":", b"\xef")
 _DONE = b"[DONE]"
@@ -112,7 +119,7 @@ class MendedStream:
             self._is_started = True
             self._document = None if first in _SSE_BEGINNINGS else bytearray()
         if self._document is not None:
-            self._document += data
+            gather(self._document, data)
             return ()
         for frame in self._cutter.feed(data):
             self._take(frame)
@@ -147,6 +154,9 @@ class MendedStream:
         return self._out.take()
 
     def _take(self, frame: bytes) -> None:
+        if not is_text(frame):
+            frame = as_text(frame)
+            self._out.note(NO_TEXT)
         data = frame_data(frame)
         if self.done or data.strip() == _DONE:
             return
@@ -154,8 +164,12 @@ class MendedStream:
             self._out.put_sign_of_life(frame)  # a comment
             return
         head = parse_head(data)
-        if head is not None and not frame.startswith(b"event:") and b"\nevent:" not in frame:
+        if isinstance(head, GuessedHead) and head.type in self._handlers and not raw_fields(data):
+            data = msgspec.json.encode(parse_object(data))
             frame = encode_frame(head.type.encode(), data)
+            self._out.note(NO_JSON)
+        if head is not None and not frame.startswith(b"event:") and b"\nevent:" not in frame:
+            frame = encode_frame(head.type.encode(), one_line(data))
             self._out.note("events without names")
         if head is None:
             self._take_no_event(data)

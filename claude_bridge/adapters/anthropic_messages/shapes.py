@@ -10,7 +10,7 @@ from msgspec import UNSET, Raw
 
 from claude_bridge.adapters.anthropic_messages.frames import Counts, is_count
 from claude_bridge.adapters.base import AnswerTerms
-from claude_bridge.wire.sse import encode_frame
+from claude_bridge.wire.sse import encode_frame, one_line
 
 Fields = dict[str, Any]
 """A JSON object whose values are plain, or Raw where they are as the engine wrote them."""
@@ -36,7 +36,7 @@ def edited_frame(fields: Mapping[str, Any], **changes: object) -> bytes:
     changed = {**fields, **changes}
     kind = changed["type"]
     name = msgspec.json.decode(kind) if isinstance(kind, Raw) else kind
-    return encode_frame(str(name).encode(), msgspec.json.encode(changed))
+    return encode_frame(str(name).encode(), one_line(msgspec.json.encode(changed)))
 
 
 def plain(raw: Raw | None) -> Any:  # noqa: ANN401 - any JSON
