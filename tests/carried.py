@@ -220,7 +220,7 @@ def _tools(asked: dict[str, Any]) -> Iterator[Piece]:
         if not tool.get("defer_loading") or tool["name"] in loaded:
             yield Piece(f"$.tools[{at}].name", engine_name(tool["name"]))
             yield Piece(f"$.tools[{at}].description", tool.get("description", ""))
-            yield from _schema(tool["input_schema"], f"$.tools[{at}].input_schema")
+            yield from _schema(tool.get("input_schema", {}), f"$.tools[{at}].input_schema")
 
 
 def _schema(value: Any, path: str) -> Iterator[Piece]:
