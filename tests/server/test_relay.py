@@ -244,7 +244,7 @@ async def test_the_trace_tells_of_a_relayed_exchange(is_streamed: bool) -> None:
 
 
 async def test_unknown_blocks_are_passed_on_and_named_in_the_trace() -> None:
-    block = {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {}}
+    block = {"type": "mcp_tool_use", "id": "mcptoolu_1", "name": "search", "server_name": "s", "input": {}}
     frames = [
         HELLO[0],
         event("content_block_start", index=0, content_block=block),
@@ -259,7 +259,7 @@ async def test_unknown_blocks_are_passed_on_and_named_in_the_trace() -> None:
         answer = await server.ask(streamed())
     assert answer.body == b"".join(frames)
     (ended,) = [told for told in notes.events if isinstance(told, ExchangeEnded)]
-    assert ended.message.content == [TextBlock('[server_tool_use block]{"query": "x"}')]
+    assert ended.message.content == [TextBlock('[mcp_tool_use block]{"query": "x"}')]
 
 
 async def test_the_trace_tells_what_was_put_right_in_an_answer() -> None:
