@@ -1,8 +1,8 @@
 """Tools that Anthropic's API knows by their type alone: what engines are told of them, and who runs them.
 
-A request declares them without a schema. Those that the client itself runs (a shell, an editor, a memory) become
-functions with their documented inputs. Those of the web run at the API: the bridge stands in for it, and answers with
-the API's own error. What is left only Anthropic can run.
+A request declares them without a schema. Those that the client itself runs (a shell, an editor, a screen, a memory)
+become functions with their documented inputs. Those of the web run at the API: the bridge stands in for it, and
+answers with the API's own error. What is left only Anthropic can run.
 """
 
 from __future__ import annotations
@@ -63,9 +63,18 @@ def _text(description: str) -> dict[str, Any]:
     return {"type": "string", "description": description}
 
 
+def _point(description: str) -> dict[str, Any]:
+    return {**_NUMBERS, "description": f"{description} Pixels from the left and from the top."}
+
+
+_NUMBERS: dict[str, Any] = {"type": "array", "items": {"type": "integer"}}
+_COMPUTER_ACTIONS = [
+    *("screenshot", "zoom", "cursor_position", "mouse_move", "left_click", "right_click", "middle_click"),
+    *("double_click", "triple_click", "left_click_drag", "left_mouse_down", "left_mouse_up", "scroll"),
+    *("type", "key", "hold_key", "wait"),
+]
 _LINES = {
-    "type": "array",
-    "items": {"type": "integer"},
+    **_NUMBERS,
     "description": "The first and the last line to show, counted from 1; -1 is the end.",
 }
 _EDITS = {
@@ -103,6 +112,20 @@ _TOOLS: dict[str, ApiTool] = {
             ["command", "path"],
             command={"type": "string", "enum": ["view", "create", "str_replace", "insert", "undo_edit"]},
             **_EDITS,
+        ),
+    ),
+    "computer": ApiTool(
+        description="Looks at a screen, and uses its mouse and keyboard. A screenshot tells how large the screen is.",
+        schema=_schema(
+            ["action"],
+            action={"type": "string", "enum": _COMPUTER_ACTIONS},
+            coordinate=_point("Where to act."),
+            start_coordinate=_point("With left_click_drag: where to begin."),
+            text=_text("With type: what to type. With key and hold_key: the key, such as Return or ctrl+s."),
+            scroll_direction={"type": "string", "enum": ["up", "down", "left", "right"]},
+            scroll_amount={"type": "integer", "description": "With scroll: how many steps of the wheel."},
+            duration={"type": "number", "description": "With wait and hold_key: how many seconds."},
+            region={**_NUMBERS, "description": "With zoom: left, top, right and bottom edge, in pixels."},
         ),
     ),
     "memory": ApiTool(
