@@ -125,7 +125,9 @@ def _without_what_clients_refuse(value: Json, schema: Json, tool_name: str) -> t
             value = {key: inner for key, inner in value.items() if key != name}
             notes.append(f"{name}: an empty value that the client refuses was left out")
     first, second = _EXCLUSIVE.get(tool_name, ("", ""))
-    if first in value and second in value and {first, second} <= declared.keys() and second not in required:
+    # Claude Code 2.1.330 names this tool in a text, and declares it only once it was looked for.
+    are_known = not schema or {first, second} <= declared.keys()
+    if first in value and second in value and are_known and second not in required:
         value = {key: inner for key, inner in value.items() if key != second}
         notes.append(f"{second}: left out, since the client takes only one of it and {first}")
     return value, tuple(notes)

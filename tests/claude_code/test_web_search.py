@@ -21,7 +21,9 @@ def script(request: ReceivedRequest) -> Reply:
         return calls(("web_search", {"query": "bridges"}))
     if last["role"] == "tool":
         return answer("The web can not be searched.")
-    return calls(("WebSearch", {"query": "bridges", "allowed_domains": ["example.com"], "blocked_domains": []}))
+    return calls(
+        ("WebSearch", {"query": "bridges", "allowed_domains": ["example.com"], "blocked_domains": ["example.org"]})
+    )
 
 
 async def test_a_search_that_does_not_work_is_told_and_the_session_goes_on(claude_code: ClaudeCode) -> None:

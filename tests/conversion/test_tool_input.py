@@ -342,3 +342,10 @@ def test_what_the_client_refuses_though_the_schema_does_not_is_left_out(
 def test_of_other_tools_the_same_stays(tool: str, schema: Any) -> None:
     said = {"query": "abc", "allowed_domains": ["a.com"], "blocked_domains": ["b.com"]}
     assert _mended(said, schema, tool) == (said, ())
+
+
+def test_a_search_of_claude_codes_own_is_mended_before_it_was_declared() -> None:
+    both = '{"query":"x","allowed_domains":["a.example"],"blocked_domains":["b.example"]}'
+    mended = mend_input(both, b"{}", "WebSearch")
+    assert mended.text == '{"query":"x","allowed_domains":["a.example"]}'
+    assert mend_input(both, b"{}", "Other").text == both
