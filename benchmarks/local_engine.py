@@ -6,8 +6,8 @@ import signal
 import sys
 from pathlib import Path
 
-from claude_bridge.upstream.embedded import SMALL_MODEL_WINDOW_TOKENS, EmbeddedEngine, small_model_template
-from claude_bridge.upstream.model_file import SMOLLM2, fetch_model
+from claude_bridge.upstream.embedded.engine import SMALL_MODEL_WINDOW_TOKENS, EmbeddedEngine, small_model_template
+from claude_bridge.upstream.embedded.model_file import SMOLLM2, fetch_model
 
 
 def main() -> None:

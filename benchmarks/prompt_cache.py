@@ -29,7 +29,7 @@ from claude_bridge.wire.anthropic import (
     MessageStart,
     Usage,
 )
-from claude_bridge.wire.anthropic_json import parse_stream_event
+from claude_bridge.wire.anthropic_codec import parse_stream_event
 from claude_bridge.wire.sse import SseDecoder
 
 TURN_LIMIT_S = 600.0

@@ -22,27 +22,27 @@ from claude_bridge.adapters.base import (
     TokenLimits,
 )
 from claude_bridge.adapters.translated import TranslatedAnswer
-from claude_bridge.attachments.preparation import Attachments
-from claude_bridge.conversion.compaction import Conversation, answer_room, compactable_tokens, find_overlong
+from claude_bridge.attachments.prepare import Attachments
 from claude_bridge.conversion.losses import Loss
 from claude_bridge.conversion.profile import CountRoute
-from claude_bridge.conversion.prompt_memory import PromptMemory
-from claude_bridge.conversion.refused_schemas import RefusedSchemas
-from claude_bridge.conversion.request import FitRequest, GivenConversation, fit_request
-from claude_bridge.conversion.thinking import with_think_mode
-from claude_bridge.conversion.tokens import estimate_given_tokens, estimate_tokens
+from claude_bridge.conversion.prompt.cache_misses import PromptMemory
+from claude_bridge.conversion.prompt.context_budget import Conversation, answer_room, compactable_tokens, find_overlong
+from claude_bridge.conversion.prompt.token_estimate import estimate_given_tokens, estimate_tokens
+from claude_bridge.conversion.reasoning import with_think_mode
+from claude_bridge.conversion.request.normalize import FitRequest, GivenConversation, fit_request
+from claude_bridge.conversion.tool_json.rejected_schemas import RefusedSchemas
 from claude_bridge.errors import BridgeError, PromptTooLongError, SchemasRefusedError
 from claude_bridge.exchange import Exchange, Waiting
 from claude_bridge.providers import Upstream
 from claude_bridge.trace.bus import Bus
 from claude_bridge.trace.recorder import Recorder
-from claude_bridge.upstream.counting import Prompt, PromptCounter
+from claude_bridge.upstream.token_counter import Prompt, PromptCounter
 from claude_bridge.wire.anthropic import CountTokensRequest, Message, MessagesRequest
-from claude_bridge.wire.anthropic_json import encode_request, parse_token_count
+from claude_bridge.wire.anthropic_codec import encode_request, parse_token_count
 
 if TYPE_CHECKING:
     from claude_bridge.upstream.client import UpstreamClient  # brings httpx, 150 ms
-    from claude_bridge.upstream.offered import OfferedModel
+    from claude_bridge.upstream.engines.catalog import OfferedModel
 
 
 REACH_TIMEOUT_S = 5.0

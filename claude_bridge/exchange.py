@@ -10,16 +10,16 @@ import anyio
 from msgspec import Struct
 
 from claude_bridge.adapters.base import Answer
-from claude_bridge.conversion.compaction import Overlong
 from claude_bridge.conversion.deltas import UsageReport
-from claude_bridge.conversion.fold import Fold
-from claude_bridge.conversion.prices import Prices, answer_cost_usd
-from claude_bridge.conversion.prompt_memory import Reread
+from claude_bridge.conversion.pricing import Prices, answer_cost_usd
+from claude_bridge.conversion.prompt.cache_misses import Reread
+from claude_bridge.conversion.prompt.context_budget import Overlong
+from claude_bridge.conversion.response.accumulator import Fold
 from claude_bridge.errors import BridgeError, UpstreamBrokenError
 from claude_bridge.trace.recorder import Recorder
 from claude_bridge.upstream.call import UpstreamCall
 from claude_bridge.wire.anthropic import Message, Piece, StreamEvent, Verbatim
-from claude_bridge.wire.anthropic_json import encode_message
+from claude_bridge.wire.anthropic_codec import encode_message
 from claude_bridge.wire.anthropic_lenient import typed_events
 
 

@@ -6,12 +6,12 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-from claude_bridge.adapters import KINDS, profiles
+from claude_bridge.adapters import KINDS, engine_profiles
 from claude_bridge.adapters.base import Adapter, Relay, TokenLimits
-from claude_bridge.adapters.profiles import BY_HOST, UNKNOWN
-from claude_bridge.conversion.prices import Prices
+from claude_bridge.adapters.engine_profiles import BY_HOST, UNKNOWN
+from claude_bridge.conversion.pricing import Prices
 from claude_bridge.conversion.profile import Profile
-from claude_bridge.conversion.thinking import ThinkMode
+from claude_bridge.conversion.reasoning import ThinkMode
 
 
 class Provider(Struct, frozen=True, kw_only=True):
@@ -73,7 +73,7 @@ PROVIDERS: dict[str, Provider] = {
             base_url="https://api.openai.com/v1",
             key_variable="OPENAI_API_KEY",
             is_any_engine=True,
-            profile=profiles.OPENAI,
+            profile=engine_profiles.OPENAI,
         ),
         Provider(
             name="ollama",
@@ -83,7 +83,7 @@ PROVIDERS: dict[str, Provider] = {
             key_variable="OLLAMA_API_KEY",
             needs_key=False,
             base_url_variable="OLLAMA_HOST",
-            profile=profiles.OLLAMA,
+            profile=engine_profiles.OLLAMA,
         ),
         Provider(
             name="anthropic",
@@ -93,7 +93,7 @@ PROVIDERS: dict[str, Provider] = {
             key_variable="ANTHROPIC_API_KEY",
             needs_key=False,  # the client's own credentials go on where there is none
             is_any_engine=True,
-            profile=profiles.ANTHROPIC,
+            profile=engine_profiles.ANTHROPIC,
         ),
         Provider(
             name="openrouter",
@@ -101,7 +101,7 @@ PROVIDERS: dict[str, Provider] = {
             kind="openai-chat",
             base_url="https://openrouter.ai/api/v1",
             key_variable="OPENROUTER_API_KEY",
-            profile=profiles.OPENROUTER,
+            profile=engine_profiles.OPENROUTER,
         ),
         Provider(
             name="groq",
@@ -109,7 +109,7 @@ PROVIDERS: dict[str, Provider] = {
             kind="openai-chat",
             base_url="https://api.groq.com/openai/v1",
             key_variable="GROQ_API_KEY",
-            profile=profiles.GROQ,
+            profile=engine_profiles.GROQ,
         ),
         Provider(
             name="deepseek",
@@ -117,7 +117,7 @@ PROVIDERS: dict[str, Provider] = {
             kind="openai-chat",
             base_url="https://api.deepseek.com/v1",
             key_variable="DEEPSEEK_API_KEY",
-            profile=profiles.DEEPSEEK,
+            profile=engine_profiles.DEEPSEEK,
         ),
         Provider(
             name="mistral",
@@ -125,7 +125,7 @@ PROVIDERS: dict[str, Provider] = {
             kind="openai-chat",
             base_url="https://api.mistral.ai/v1",
             key_variable="MISTRAL_API_KEY",
-            profile=profiles.MISTRAL,
+            profile=engine_profiles.MISTRAL,
         ),
         Provider(
             name="gemini",
@@ -133,7 +133,7 @@ PROVIDERS: dict[str, Provider] = {
             kind="openai-chat",
             base_url="https://generativelanguage.googleapis.com/v1beta/openai",
             key_variable="GEMINI_API_KEY",
-            profile=profiles.GEMINI,
+            profile=engine_profiles.GEMINI,
         ),
         Provider(
             name="xai",
@@ -141,7 +141,7 @@ PROVIDERS: dict[str, Provider] = {
             kind="openai-chat",
             base_url="https://api.x.ai/v1",
             key_variable="XAI_API_KEY",
-            profile=profiles.XAI,
+            profile=engine_profiles.XAI,
         ),
         Provider(
             name="together",
@@ -149,7 +149,7 @@ PROVIDERS: dict[str, Provider] = {
             kind="openai-chat",
             base_url="https://api.together.xyz/v1",
             key_variable="TOGETHER_API_KEY",
-            profile=profiles.TOGETHER,
+            profile=engine_profiles.TOGETHER,
         ),
         Provider(
             name="fireworks",
@@ -157,7 +157,7 @@ PROVIDERS: dict[str, Provider] = {
             kind="openai-chat",
             base_url="https://api.fireworks.ai/inference/v1",
             key_variable="FIREWORKS_API_KEY",
-            profile=profiles.FIREWORKS,
+            profile=engine_profiles.FIREWORKS,
         ),
         Provider(
             name="lmstudio",
@@ -166,7 +166,7 @@ PROVIDERS: dict[str, Provider] = {
             base_url="http://localhost:1234/v1",
             key_variable="LM_API_TOKEN",
             needs_key=False,
-            profile=profiles.LM_STUDIO,
+            profile=engine_profiles.LM_STUDIO,
         ),
         Provider(
             name="llamacpp",
@@ -175,7 +175,7 @@ PROVIDERS: dict[str, Provider] = {
             base_url="http://localhost:8080/v1",
             key_variable="LLAMA_API_KEY",
             needs_key=False,
-            profile=profiles.LLAMA_CPP,
+            profile=engine_profiles.LLAMA_CPP,
         ),
         Provider(
             name="vllm",
@@ -184,7 +184,7 @@ PROVIDERS: dict[str, Provider] = {
             base_url="http://localhost:8000/v1",
             key_variable="VLLM_API_KEY",
             needs_key=False,
-            profile=profiles.VLLM,
+            profile=engine_profiles.VLLM,
         ),
         Provider(
             name="sglang",
@@ -193,7 +193,7 @@ PROVIDERS: dict[str, Provider] = {
             base_url="http://localhost:30000/v1",
             key_variable="SGLANG_API_KEY",
             needs_key=False,
-            profile=profiles.SGLANG,
+            profile=engine_profiles.SGLANG,
         ),
     )
 }

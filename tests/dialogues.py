@@ -8,18 +8,18 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from claude_bridge.adapters import ADAPTERS, profiles
+from claude_bridge.adapters import ADAPTERS, engine_profiles
 from claude_bridge.adapters.base import OutgoingRequest, TokenLimits
-from claude_bridge.adapters.profiles import OLLAMA, UNKNOWN
-from claude_bridge.conversion.answer import AnswerStream
-from claude_bridge.conversion.fold import Fold
+from claude_bridge.adapters.engine_profiles import OLLAMA, UNKNOWN
 from claude_bridge.conversion.losses import Loss
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.repairs import Repair
-from claude_bridge.conversion.request import fit_request
+from claude_bridge.conversion.request.normalize import fit_request
+from claude_bridge.conversion.response.accumulator import Fold
+from claude_bridge.conversion.response.pipeline import AnswerStream
 from claude_bridge.errors import UpstreamError
 from claude_bridge.wire.anthropic import CountTokensRequest, Message, MessagesRequest, StreamEvent
-from claude_bridge.wire.anthropic_json import encode_stream_event, parse_messages_request
+from claude_bridge.wire.anthropic_codec import encode_stream_event, parse_messages_request
 
 UPSTREAM = "Engine at http://127.0.0.1:9"
 
@@ -34,10 +34,10 @@ USUAL_PROFILES: dict[str, Profile] = {OPENAI_CHAT: UNKNOWN, OLLAMA_CHAT: OLLAMA}
 ROWS: dict[str, tuple[str, Profile]] = {
     f"{kind} {name}": (kind, row)
     for kind in (OPENAI_CHAT, OLLAMA_CHAT)
-    for name, row in vars(profiles).items()
+    for name, row in vars(engine_profiles).items()
     if isinstance(row, Profile) and (name == "UNKNOWN" or name.startswith("OLLAMA") is (kind == OLLAMA_CHAT))
 }
-"""Every row of adapters/profiles.py with its upstream kind."""
+"""Every row of adapters/engine_profiles.py with its upstream kind."""
 
 NO_LIMITS = TokenLimits()
 

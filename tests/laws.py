@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from anthropic.lib.streaming._messages import accumulate_event
 
-from claude_bridge.conversion.assembler import State, next_state
+from claude_bridge.conversion.response.assembler import State, next_state
 from claude_bridge.wire.anthropic import (
     ContentBlockDelta,
     ContentBlockStart,
@@ -17,7 +17,7 @@ from claude_bridge.wire.anthropic import (
     MessageStop,
     StreamEvent,
 )
-from claude_bridge.wire.anthropic_json import encode_stream_event
+from claude_bridge.wire.anthropic_codec import encode_stream_event
 from claude_bridge.wire.sse import SseDecoder
 from tests.dialogues import folded
 

@@ -20,13 +20,13 @@ import pytest
 from platformdirs import user_cache_path
 
 from claude_bridge.errors import SetupError
-from claude_bridge.upstream.embedded import (
+from claude_bridge.upstream.embedded.engine import (
     SMALL_MODEL_WINDOW_TOKENS,
     EmbeddedEngine,
     require_engine,
     small_model_template,
 )
-from claude_bridge.upstream.model_file import SMOLLM2, fetch_model
+from claude_bridge.upstream.embedded.model_file import SMOLLM2, fetch_model
 
 INSTALL_LIMIT_S = 600.0
 TURNED_OFF = "BRIDGE_TEST_E2E=off"

@@ -9,13 +9,13 @@ from typing import Any
 import anyio
 
 from claude_bridge.adapters import ADAPTERS
-from claude_bridge.adapters.profiles import UNKNOWN
+from claude_bridge.adapters.engine_profiles import UNKNOWN
 from claude_bridge.bridge import Bridge
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.providers import Upstream
+from claude_bridge.server.app import Service
 from claude_bridge.server.http1 import HttpRequest
-from claude_bridge.server.serve import accept_connections, open_listener
-from claude_bridge.server.service import Service
+from claude_bridge.server.listener import accept_connections, open_listener
 from claude_bridge.trace.bus import Bus, Sink
 from claude_bridge.trace.events import ExchangeEnded, TraceEvent
 from claude_bridge.upstream.client import client_for

@@ -43,16 +43,16 @@ CORE_MAY_IMPORT = {
 }
 
 HOMES = {
-    "h11": ("attachments/http_get.py", "server/http1.py", "upstream/plain_http.py"),
+    "h11": ("attachments/http_get.py", "server/http1.py", "upstream/transport.py"),
     "httpx": ("attachments/public_web.py", "upstream/client.py"),
-    "json_repair": ("conversion/json_mending.py",),
-    "platformdirs": ("cli/run.py", "cli/service.py", "config/place.py", "upstream/model_file.py"),
-    "pypdf": ("attachments/pdf_worker.py",),
-    "pypdfium2": ("attachments/pdf_worker.py",),
-    "prometheus_client": ("server/metrics.py",),
-    "rich": ("cli/", "trace/"),
-    "typer": ("cli/",),
-    "xllamacpp": ("upstream/embedded.py",),
+    "json_repair": ("conversion/tool_json/repair.py",),
+    "platformdirs": ("cli/run.py", "cli/service.py", "config/locate.py", "upstream/embedded/model_file.py"),
+    "pypdf": ("attachments/pdf/worker.py",),
+    "pypdfium2": ("attachments/pdf/worker.py",),
+    "prometheus_client": ("server/handlers/metrics.py",),
+    "rich": ("app/", "cli/", "doctor/", "trace/"),
+    "typer": ("app/", "cli/", "doctor/"),
+    "xllamacpp": ("upstream/embedded/engine.py",),
 }
 """Where each outside library lives. What is in no row may only be msgspec, the language of values, or anyio."""
 

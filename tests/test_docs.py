@@ -15,8 +15,9 @@ import typer.main
 from msgspec import NODEFAULT, Struct
 
 from claude_bridge.cli import app
-from claude_bridge.config.reading import OPTION_VARIABLES
-from claude_bridge.config.settings import (
+from claude_bridge.config.format import shown, wanted
+from claude_bridge.config.load import OPTION_VARIABLES
+from claude_bridge.config.schema import (
     Defaults,
     ModelCost,
     ModelSettings,
@@ -25,7 +26,6 @@ from claude_bridge.config.settings import (
     settings_of,
     variable_of,
 )
-from claude_bridge.config.wording import shown, wanted
 from claude_bridge.server.http1 import Limits
 from claude_bridge.server.routes import ROUTES
 

@@ -3,9 +3,9 @@
 ``request.json`` is what the client said and ``upstream.*`` what the engine said; ``upstream_request.json`` is what we
 must send and ``client.sse`` what we must answer, where the prompt was estimated to have 100 tokens. ``losses.txt`` is
 what of the request gets lost and ``repairs.txt`` what of the answer's tool calls is mended; both are told, and there is
-no file where there is nothing to tell. ``profile.txt`` names a row of adapters/profiles.py and ``model.txt`` the model,
-which may refine it, ``window.txt`` the engine's context window in tokens, ``limit.txt`` the most tokens that the model
-answers with; ``about.md`` says what the case proves.
+no file where there is nothing to tell. ``profile.txt`` names a row of adapters/engine_profiles.py and ``model.txt``
+the model, which may refine it, ``window.txt`` the engine's context window in tokens, ``limit.txt`` the most tokens that
+the model answers with; ``about.md`` says what the case proves.
 
 What is attached is prepared as in an exchange: ``web`` holds the documents that URLs lead to, by their last part, and
 ``described.txt`` what a model that sees says of every image.
@@ -22,21 +22,22 @@ from pathlib import Path
 import anyio
 import pytest
 
-from claude_bridge.adapters import ADAPTERS, profiles
+from claude_bridge.adapters import ADAPTERS
+from claude_bridge.adapters import engine_profiles as profiles
 from claude_bridge.adapters.base import OutgoingRequest, TokenLimits
-from claude_bridge.adapters.families import FAMILIES
+from claude_bridge.adapters.model_profiles import FAMILIES
 from claude_bridge.attachments.http_get import FetchError
-from claude_bridge.attachments.preparation import Attachments, ReadyRequest
+from claude_bridge.attachments.locate import attachments_in
+from claude_bridge.attachments.prepare import Attachments, ReadyRequest
 from claude_bridge.attachments.public_web import WebDocument
 from claude_bridge.attachments.vision import Describer
-from claude_bridge.attachments.walk import attachments_in
 from claude_bridge.conversion.losses import Loss
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.wire.anthropic import AnswerBlock, Message, MessagesRequest, StreamEvent, TextBlock, Usage
-from claude_bridge.wire.anthropic_json import parse_messages_request
-from tests.accepted import assert_accepted
+from claude_bridge.wire.anthropic_codec import parse_messages_request
 from tests.dialogues import MODEL, USUAL_PROFILES, Answered, answer_to, client_bytes, sent
 from tests.laws import assert_legal, assert_sdk_agrees
+from tests.sdk_validation import assert_accepted
 
 GOLDEN = Path(__file__).parent / "golden"
 CASES = sorted(about.parent for kind in ADAPTERS for about in (GOLDEN / kind).glob("*/about.md"))
@@ -113,7 +114,10 @@ def test_every_row_of_an_engine_has_a_case() -> None:
 
 def test_every_family_of_models_has_a_case() -> None:
     asked = [
-        (getattr(profiles, (file.parent / "profile.txt").read_text().strip()).name, file.read_text().strip().lower())
+        (
+            getattr(profiles, (file.parent / "profile.txt").read_text().strip()).name,
+            file.read_text().strip().lower(),
+        )
         for file in GOLDEN.glob("*/*/model.txt")
     ]
     without = [

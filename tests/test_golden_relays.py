@@ -14,12 +14,12 @@ import msgspec
 import pytest
 from anthropic.types import Message
 
-from claude_bridge.adapters import RELAYS, profiles
+from claude_bridge.adapters import RELAYS, engine_profiles
 from claude_bridge.adapters.base import Answer, AnswerTerms, GivenRequest
-from claude_bridge.adapters.profiles import UNKNOWN
+from claude_bridge.adapters.engine_profiles import UNKNOWN
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.wire.anthropic import ErrorEvent, MessagesRequest
-from claude_bridge.wire.anthropic_json import encode_error, encode_stream_event, parse_messages_request
+from claude_bridge.wire.anthropic_codec import encode_error, encode_stream_event, parse_messages_request
 from claude_bridge.wire.anthropic_lenient import read_events
 from tests.dialogues import UPSTREAM
 from tests.laws import assert_legal, assert_sdk_agrees
@@ -91,7 +91,7 @@ def _request(case: Path) -> MessagesRequest:
 
 def _profile(case: Path) -> Profile:
     named = case / "profile.txt"
-    profile = getattr(profiles, named.read_text().strip()) if named.exists() else UNKNOWN
+    profile = getattr(engine_profiles, named.read_text().strip()) if named.exists() else UNKNOWN
     assert isinstance(profile, Profile)
     return profile
 

@@ -15,7 +15,7 @@ from claude_bridge.conversion.deltas import Delta, UsageReport
 from claude_bridge.conversion.losses import Loss
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.repairs import Repair
-from claude_bridge.conversion.request import FitRequest
+from claude_bridge.conversion.request.normalize import FitRequest
 from claude_bridge.errors import BridgeError
 from claude_bridge.wire.anthropic import CountTokensRequest, Diagnostics, MessagesRequest, Piece
 

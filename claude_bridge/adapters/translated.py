@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from claude_bridge.adapters.base import AnswerTerms, StreamDecoder
-from claude_bridge.conversion.answer import AnswerStream
 from claude_bridge.conversion.deltas import UsageReport
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.repairs import Repair
+from claude_bridge.conversion.response.pipeline import AnswerStream
 from claude_bridge.errors import BridgeError
 from claude_bridge.wire.anthropic import MessagesRequest, Piece
 

@@ -6,7 +6,8 @@ import sys
 
 import typer
 
-from claude_bridge.cli import config, doctor, env, models, output, run, serve, service, stats, statusline, try_
+from claude_bridge.app import terminal as output
+from claude_bridge.cli import config, doctor, env, models, run, serve, service, stats, statusline, try_
 from claude_bridge.errors import SetupError
 
 ALIASES = {"baseURL": "base-url", "apiKey": "api-key"}

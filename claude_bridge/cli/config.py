@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from claude_bridge.cli import output
-from claude_bridge.cli.configuration import ConfigFile, load_reading, refuse_mistakes
+from claude_bridge.app import terminal as output
+from claude_bridge.app.config_option import ConfigFile, load_reading, refuse_mistakes
 from claude_bridge.errors import SetupError
 
 if TYPE_CHECKING:
-    from claude_bridge.config.reading import Problem
+    from claude_bridge.config.load import Problem
 
 EXAMPLES = "Examples:  bridge config init  ·  bridge config check  ·  bridge config show --json"
 
@@ -25,7 +25,7 @@ app = typer.Typer(no_args_is_help=True, help="Settle beforehand what the command
 @app.command()
 def path(config: ConfigFile = None) -> None:
     """Print where the configuration is, or would be."""
-    from claude_bridge.config.place import config_file
+    from claude_bridge.config.locate import config_file
 
     file, _ = config_file(config, os.environ)
     output.print_line(str(file))
@@ -37,7 +37,7 @@ def path(config: ConfigFile = None) -> None:
 def init(config: ConfigFile = None) -> None:
     """Write an example with every setting in it, commented out. What is there already stays as it is."""
     from claude_bridge.config.example import example_text
-    from claude_bridge.config.place import config_file
+    from claude_bridge.config.locate import config_file
 
     file, _ = config_file(config, os.environ)
     if file.exists():
@@ -58,7 +58,7 @@ def show(config: ConfigFile = None, as_json: AsJson = False) -> None:
     import msgspec
 
     from claude_bridge.config.effective import effective_settings
-    from claude_bridge.config.wording import shown
+    from claude_bridge.config.format import shown
 
     reading = refuse_mistakes(load_reading(config))
     settings = list(effective_settings(reading, os.environ))
@@ -76,7 +76,7 @@ def check(config: ConfigFile = None, as_json: AsJson = False) -> None:
     """Find all mistakes, with file, line and key. Exit code 1 if there are any."""
     import msgspec
 
-    from claude_bridge.config.reading import check_secrets
+    from claude_bridge.config.load import check_secrets
 
     reading = load_reading(config)
     doubts = [*reading.doubts, *check_secrets(reading, os.environ)]

@@ -8,18 +8,18 @@ from urllib.parse import urlsplit
 
 import typer
 
-from claude_bridge.cli import output
-from claude_bridge.cli.configuration import ConfigFile, load_reading, refuse_mistakes
-from claude_bridge.cli.engine import ApiKey, BaseUrl, address_of, key_of, provider_row
+from claude_bridge.app import terminal as output
+from claude_bridge.app.config_option import ConfigFile, load_reading, refuse_mistakes
+from claude_bridge.app.engine import ApiKey, BaseUrl, address_of, key_of, provider_row
 from claude_bridge.cli.serve import DEFAULT_PORT
 from claude_bridge.errors import SetupError
 
 if TYPE_CHECKING:
-    from claude_bridge.config.reading import Reading
-    from claude_bridge.config.settings import Config
+    from claude_bridge.config.load import Reading
+    from claude_bridge.config.schema import Config
+    from claude_bridge.doctor.engine import Asked
+    from claude_bridge.doctor.finding import Finding
     from claude_bridge.providers import Provider
-    from claude_bridge.upstream.checks.engine import Asked
-    from claude_bridge.upstream.checks.finding import Finding
 
 EXAMPLES = (
     "Examples:  bridge doctor  ·  bridge doctor ollama qwen3:1.7b --probe  ·  "
@@ -86,9 +86,9 @@ def _asked(
     config: Config, provider: str, model: str, base_url: str | None, api_key: str | None
 ) -> tuple[Asked, Provider, str | None]:
     """Return what is asked about, its provider's row, and the key (None: there is none)."""
-    from claude_bridge.config.rows import configured_models
+    from claude_bridge.config.providers import configured_models
+    from claude_bridge.doctor.engine import Asked
     from claude_bridge.providers import LOCAL
-    from claude_bridge.upstream.checks.engine import Asked
 
     usual = config.defaults.model
     if not provider and usual is not None and usual.provider != LOCAL:
@@ -109,17 +109,17 @@ def _asked(
 
 
 def _check_configuration(reading: Reading) -> Finding:
-    from claude_bridge.upstream.checks.configuration import check_configuration
+    from claude_bridge.doctor.configuration import check_configuration
 
     mistakes, doubts = ([str(problem) for problem in found] for found in (reading.mistakes, reading.doubts))
     return check_configuration(str(reading.file), is_there=reading.is_there, mistakes=mistakes, doubts=doubts)
 
 
 async def _examine(asked: Asked, row: Provider, key: str | None, *, port: int, probe: bool) -> list[Finding]:
-    from claude_bridge.cli import machine
+    from claude_bridge.doctor import inspect_machine as machine
+    from claude_bridge.doctor.engine import check_engine_answers
+    from claude_bridge.doctor.gather import gather_answers
     from claude_bridge.server.port_owner import describe_port_owner
-    from claude_bridge.upstream.checks.engine import check_engine_answers
-    from claude_bridge.upstream.checks.gather import gather_answers
     from claude_bridge.upstream.client import is_loopback
 
     with output.spinner("Asking the engine"):
@@ -129,7 +129,7 @@ async def _examine(asked: Asked, row: Provider, key: str | None, *, port: int, p
         findings = check_engine_answers(asked, answers, owner=owner)
         findings += await machine.examine(port, engine_host=address.hostname or "")
     if probe:
-        from claude_bridge.cli.probing import probe_model
+        from claude_bridge.doctor.probing import probe_model
 
         with output.spinner("Asking the model"):
             findings += await probe_model(asked, answers, row, key)

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from claude_bridge.cli import output
-from claude_bridge.cli.configuration import ConfigFile
-from claude_bridge.cli.that_runs import BridgeToken, BridgeUrl, NoBridgeError, Place, ask, place_of_bridge
+from claude_bridge.app import terminal as output
+from claude_bridge.app.config_option import ConfigFile
+from claude_bridge.cli.bridge_client import BridgeToken, BridgeUrl, NoBridgeError, Place, ask, place_of_bridge
 from claude_bridge.errors import SetupError
 
 if TYPE_CHECKING:
-    from claude_bridge.wire.bridge import Readiness
+    from claude_bridge.wire.admin_api import Readiness
 
 EXAMPLES = (
     'Examples:  eval "$(bridge env)"  ·  bridge env --shell fish | source  ·  '
@@ -42,7 +42,7 @@ def env(
 
     The bridge is asked for its model and window. While none runs, what does not depend on them is printed.
     """
-    from claude_bridge.cli.client_environment import NO_TOKEN, Served, client_environment, reasons
+    from claude_bridge.app.client_environment import NO_TOKEN, Served, client_environment, reasons
     from claude_bridge.cli.shells import SHELLS, shell_named
 
     form = shell or shell_named(os.environ.get("SHELL", "powershell" if os.name == "nt" else ""))
@@ -76,7 +76,7 @@ def env(
 
 def _ask(place: Place) -> Readiness | None:
     """Return what the bridge tells of itself, or None where there is none yet; that is told too."""
-    from claude_bridge.wire.bridge import READY_PATH, parse_readiness
+    from claude_bridge.wire.admin_api import READY_PATH, parse_readiness
 
     try:
         return ask(place, READY_PATH, parse_readiness)

@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from claude_bridge.cli import output
-from claude_bridge.cli.configuration import ConfigFile, load_config
-from claude_bridge.cli.engine import ApiKey, BaseUrl, key_hint, named_engine
+from claude_bridge.app import terminal as output
+from claude_bridge.app.config_option import ConfigFile, load_config
+from claude_bridge.app.engine import ApiKey, BaseUrl, key_hint, named_engine
 from claude_bridge.errors import SetupError, UpstreamError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from claude_bridge.config.settings import Config
-    from claude_bridge.conversion.prices import Prices
+    from claude_bridge.config.schema import Config
+    from claude_bridge.conversion.pricing import Prices
     from claude_bridge.providers import Provider
-    from claude_bridge.upstream.listing import Listing, Place
-    from claude_bridge.upstream.offered import OfferedModel
+    from claude_bridge.upstream.engines.catalog import OfferedModel
+    from claude_bridge.upstream.engines.listing import Listing, Place
 
 
 EXAMPLES = (
@@ -80,7 +80,7 @@ def models(
 def _ask(config: Config, provider: str, base_url: str | None, api_key: str | None) -> Listing:
     import anyio
 
-    from claude_bridge.upstream.listing import list_models
+    from claude_bridge.upstream.engines.listing import list_models
 
     place = _place(config, provider, base_url, api_key)
     try:
@@ -94,8 +94,8 @@ def _ask_everywhere(config: Config) -> list[Listing]:
     import anyio
     from msgspec.structs import replace
 
-    from claude_bridge.config.rows import configured_rows
-    from claude_bridge.upstream.listing import LOCAL_ENGINES, list_everywhere, local_places
+    from claude_bridge.config.providers import configured_rows
+    from claude_bridge.upstream.engines.listing import LOCAL_ENGINES, list_everywhere, local_places
 
     rows = configured_rows(config).values()
     configured = [
@@ -126,7 +126,7 @@ def _is_here(row: Provider) -> bool:
 
 def _place(config: Config, provider: str, base_url: str | None, api_key: str | None) -> Place:
     from claude_bridge.providers import LOCAL
-    from claude_bridge.upstream.listing import Place
+    from claude_bridge.upstream.engines.listing import Place
 
     if provider == LOCAL:
         raise SetupError("The provider 'local' has no list: it runs one model at a time.", "Try: bridge serve local")
@@ -142,7 +142,7 @@ def _place(config: Config, provider: str, base_url: str | None, api_key: str | N
 
 
 def _shown(listing: Listing, *, every: bool) -> tuple[OfferedModel, ...]:
-    from claude_bridge.upstream.listing import with_tools
+    from claude_bridge.upstream.engines.listing import with_tools
 
     return listing.models if every else with_tools(listing)
 
@@ -174,7 +174,7 @@ def _print_table(listing: Listing, offered: Sequence[OfferedModel]) -> None:
 
 
 def _row(model: OfferedModel) -> tuple[str, ...]:
-    from claude_bridge.trace.printable import one_line
+    from claude_bridge.trace.console.printable import one_line
 
     return (
         one_line(model.id) + (" *" if model.loaded else ""),

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from claude_bridge.cli import output
-from claude_bridge.cli.configuration import ConfigFile, load_config
-from claude_bridge.cli.engine import ApiKey, BaseUrl
-from claude_bridge.cli.planning import (
+from claude_bridge.app import terminal as output
+from claude_bridge.app.config_option import ConfigFile, load_config
+from claude_bridge.app.engine import ApiKey, BaseUrl
+from claude_bridge.app.plan import (
     Api,
     ContextWindow,
     MaxTokens,
@@ -25,15 +25,15 @@ from claude_bridge.cli.planning import (
     VisionModel,
     plan_of,
 )
-from claude_bridge.cli.routes import Fallbacks, Routes, SmallModel
+from claude_bridge.app.routes import Fallbacks, Routes, SmallModel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from claude_bridge.cli.beside import Program
-    from claude_bridge.cli.client_environment import Served
-    from claude_bridge.cli.running import Listening
+    from claude_bridge.app.beside import Program
+    from claude_bridge.app.client_environment import Served
+    from claude_bridge.app.serve import Listening
     from claude_bridge.providers import Upstream
 
 EXAMPLES = (
@@ -88,8 +88,8 @@ def run(
     """
     from msgspec.structs import replace
 
-    from claude_bridge.cli.beside import run_beside
-    from claude_bridge.cli.claude_code import find_claude_code
+    from claude_bridge.app.beside import run_beside
+    from claude_bridge.app.claude_code import find_claude_code
 
     program = find_claude_code()
     arguments: list[str] = ctx.meta[_BEHIND]
@@ -137,9 +137,9 @@ def _claude_code(
     log_file: Path | None,
 ) -> Program:
     """Say what is started, and return it."""
-    from claude_bridge.cli.beside import Program
-    from claude_bridge.cli.claude_code import LITE_ENVIRONMENT, client_command, has_own_status_line
-    from claude_bridge.cli.client_environment import client_environment
+    from claude_bridge.app.beside import Program
+    from claude_bridge.app.claude_code import LITE_ENVIRONMENT, client_command, has_own_status_line
+    from claude_bridge.app.client_environment import client_environment
 
     environment = client_environment(served) | (LITE_ENVIRONMENT if is_lite else {})
     started = client_command(
@@ -158,7 +158,7 @@ def _inherited(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def _window_notes(upstream: Upstream, *, is_lite: bool) -> list[str]:
-    from claude_bridge.cli.claude_code import LITE_PROMPT_TOKENS, PROMPT_TOKENS
+    from claude_bridge.app.claude_code import LITE_PROMPT_TOKENS, PROMPT_TOKENS
 
     window = upstream.window_tokens
     if window is None or is_lite or window >= PROMPT_TOKENS * 1.2:

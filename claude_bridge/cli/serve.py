@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from claude_bridge.cli import output
-from claude_bridge.cli.claude_code import PROMPT_TOKENS
-from claude_bridge.cli.configuration import ConfigFile, configured_token, load_config
-from claude_bridge.cli.engine import ApiKey, BaseUrl
-from claude_bridge.cli.planning import (
+from claude_bridge.app import terminal as output
+from claude_bridge.app.claude_code import PROMPT_TOKENS
+from claude_bridge.app.config_option import ConfigFile, configured_token, load_config
+from claude_bridge.app.engine import ApiKey, BaseUrl
+from claude_bridge.app.plan import (
     Api,
     ContextWindow,
     MaxTokens,
@@ -24,11 +24,11 @@ from claude_bridge.cli.planning import (
     VisionModel,
     plan_of,
 )
-from claude_bridge.cli.routes import Fallbacks, Routes, SmallModel
+from claude_bridge.app.routes import Fallbacks, Routes, SmallModel
 
 if TYPE_CHECKING:
-    from claude_bridge.cli.running import Listening, Plan
-    from claude_bridge.config.settings import Config
+    from claude_bridge.app.serve import Listening, Plan
+    from claude_bridge.config.schema import Config
     from claude_bridge.providers import Upstream
 
 COMFORTABLE_TOKENS = 49_152
@@ -81,7 +81,7 @@ def serve(
 
     Point a client at the address that is printed. Ctrl-C lets running answers finish.
     """
-    from claude_bridge.cli.running import run_server
+    from claude_bridge.app.serve import run_server
 
     config = load_config(config_file)
     plan = plan_of(
@@ -108,7 +108,7 @@ def serve(
 
 def listening_of(config: Config, host: str | None, port: int | None, auth_token: str | None) -> Listening:
     """Return where to listen, and what clients must send: as the options say, or else the configuration."""
-    from claude_bridge.cli.running import Listening
+    from claude_bridge.app.serve import Listening
 
     host = host or config.server.host
     return Listening(
@@ -127,8 +127,8 @@ def _token_for(host: str) -> str | None:
 
 def _tell(plan: Plan, listening: Listening, upstream: Upstream) -> None:
     """Say what was found, and what to paste."""
-    from claude_bridge.cli.client_environment import client_environment
-    from claude_bridge.cli.seeing import told_of_images
+    from claude_bridge.app.client_environment import client_environment
+    from claude_bridge.app.vision import told_of_images
 
     model = upstream.model or "The models that clients ask for"
     output.say(f"{output.strong(model)} on {upstream.name} at {upstream.base_url}")

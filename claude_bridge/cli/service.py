@@ -13,8 +13,8 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-from claude_bridge.cli import output
-from claude_bridge.cli.service_files import LAUNCHD_LABEL, SYSTEMD_NAME, launchd_agent, systemd_unit
+from claude_bridge.app import terminal as output
+from claude_bridge.cli.service_units import LAUNCHD_LABEL, SYSTEMD_NAME, launchd_agent, systemd_unit
 from claude_bridge.errors import SetupError
 
 KEPT_VARIABLES = ("BRIDGE_CONFIG", "OLLAMA_HOST", "XDG_CONFIG_HOME", "SSL_CERT_FILE", "SSL_CERT_DIR")

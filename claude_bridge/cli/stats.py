@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from claude_bridge.cli import output
-from claude_bridge.cli.configuration import ConfigFile
-from claude_bridge.cli.that_runs import BridgeToken, BridgeUrl, ask, place_of_bridge
+from claude_bridge.app import terminal as output
+from claude_bridge.app.config_option import ConfigFile
+from claude_bridge.cli.bridge_client import BridgeToken, BridgeUrl, ask, place_of_bridge
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from claude_bridge.wire.bridge import Figures, StatsReport
+    from claude_bridge.wire.admin_api import Figures, StatsReport
 
 MOST_SESSIONS = 10
 """Of more, those that were silent for the longest are not shown."""
@@ -50,7 +50,7 @@ def stats(
 
     A figure that the engine does not tell is left open, not guessed; ~ marks what is estimated.
     """
-    from claude_bridge.wire.bridge import STATS_PATH, encode_stats, parse_stats
+    from claude_bridge.wire.admin_api import STATS_PATH, encode_stats, parse_stats
 
     place = place_of_bridge(url, auth_token, config_file)
 
@@ -91,7 +91,7 @@ def render_report(report: StatsReport, *, now_s: float) -> RenderableType:
 
 
 def _row(name: str, figures: Figures) -> list[str]:
-    from claude_bridge.cli.figures import cost_text, short_count
+    from claude_bridge.cli.format import cost_text, short_count
 
     about = "~" if figures.estimated else ""
     first = figures.first_token

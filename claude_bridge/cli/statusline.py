@@ -6,7 +6,7 @@ import json
 import sys
 from typing import Any
 
-from claude_bridge.cli import output
+from claude_bridge.app import terminal as output
 
 SEPARATOR = " · "
 
@@ -21,10 +21,10 @@ def statusline() -> None:
 
     The figures are the bridge's: what Claude Code shows as the cost of a model that it does not know is invented.
     """
-    from claude_bridge.cli.figures import session_words
-    from claude_bridge.cli.that_runs import ask, place_of_client
+    from claude_bridge.cli.bridge_client import ask, place_of_client
+    from claude_bridge.cli.format import session_words
     from claude_bridge.errors import SetupError
-    from claude_bridge.wire.bridge import STATS_PATH, parse_stats
+    from claude_bridge.wire.admin_api import STATS_PATH, parse_stats
 
     try:
         report = ask(place_of_client(), STATS_PATH, parse_stats)

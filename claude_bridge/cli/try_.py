@@ -28,11 +28,11 @@ def try_(
     """
     import anyio
 
-    from claude_bridge.cli.local import start_embedded
-    from claude_bridge.cli.running import has_uvloop
+    from claude_bridge.app.local import start_embedded
+    from claude_bridge.app.serve import has_uvloop
 
     engine = start_embedded(model_file, window_tokens=None)
 
-    from claude_bridge.cli.asking import ask
+    from claude_bridge.app.ask import ask
 
     anyio.run(ask, engine.upstream, prompt, debug, backend_options={"use_uvloop": has_uvloop()})

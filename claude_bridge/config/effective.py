@@ -7,13 +7,13 @@ from typing import Any
 
 from msgspec import Struct
 
-from claude_bridge.config.decoding import TABLES_OF_VARIABLES
-from claude_bridge.config.lines import KeyPath
-from claude_bridge.config.reading import OPTION_VARIABLES, Reading
-from claude_bridge.config.rows import configured_rows
-from claude_bridge.config.settings import ProviderSettings, settings_of, variable_of
-from claude_bridge.config.values import HIDDEN
-from claude_bridge.config.wording import key_text, plain
+from claude_bridge.config.decode import TABLES_OF_VARIABLES
+from claude_bridge.config.format import key_text, plain
+from claude_bridge.config.line_numbers import KeyPath
+from claude_bridge.config.load import OPTION_VARIABLES, Reading
+from claude_bridge.config.providers import configured_rows
+from claude_bridge.config.schema import ProviderSettings, settings_of, variable_of
+from claude_bridge.config.types import HIDDEN
 from claude_bridge.providers import Provider, base_url_from, holds_login
 
 DEFAULT = "default"

@@ -7,7 +7,7 @@ from typing import get_args, get_origin
 
 from msgspec import Struct
 
-from claude_bridge.config.settings import Config, settings_of
+from claude_bridge.config.schema import Config, settings_of
 
 HEAD = """\
 # Settings of the bridge. What the command line says goes before them, and so do variables such as BRIDGE_PORT.

@@ -5,10 +5,10 @@ An engine that can't continue it is asked in words to begin with it, and then sa
 
 from __future__ import annotations
 
-from claude_bridge.conversion.content import as_blocks, text_of
 from claude_bridge.conversion.deltas import Delta, Finish, TextDelta, ToolCallStart
 from claude_bridge.conversion.profile import Profile
-from claude_bridge.conversion.thinking import wished_thinking
+from claude_bridge.conversion.reasoning import wished_thinking
+from claude_bridge.conversion.request.content import as_blocks, text_of
 from claude_bridge.wire.anthropic import CountTokensRequest
 
 

@@ -13,7 +13,7 @@ ToolChoiceForm = Literal["required", "named"]
 SamplingParameter = Literal["temperature", "top_p"]
 
 CountRoute = Literal["input-tokens", "template", "tokenize", "messages"]
-"""A way to have a prompt counted: see ``adapters/counting.py``."""
+"""A way to have a prompt counted: see ``adapters/token_counting.py``."""
 
 
 class MessagesProfile(Struct, frozen=True, kw_only=True):
@@ -30,8 +30,8 @@ class MessagesProfile(Struct, frozen=True, kw_only=True):
 class Profile(Struct, frozen=True, kw_only=True):
     """How one engine behaves with one model. The defaults are what is safe with an unknown engine.
 
-    The rows of engines, each with its evidence, are in ``adapters/profiles.py``; what a family of models changes
-    in them is in ``adapters/families.py``.
+    The rows of engines, each with its evidence, are in ``adapters/engine_profiles.py``; what a family of models changes
+    in them is in ``adapters/model_profiles.py``.
     """
 
     name: str

@@ -27,7 +27,7 @@ from claude_bridge.errors import (
     RequestTimeoutError,
     RequestTooLargeError,
 )
-from claude_bridge.wire.anthropic_json import encode_error
+from claude_bridge.wire.anthropic_codec import encode_error
 
 READ_BYTES = 256 * 1024
 MAX_AHEAD_BYTES = 64 * 1024

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from claude_bridge.errors import BridgeError, MethodNotAllowedError, NotFoundError
-from claude_bridge.server import info
+from claude_bridge.server.app import Service
+from claude_bridge.server.handlers import info
+from claude_bridge.server.handlers.messages import post_messages
 from claude_bridge.server.http1 import HttpRequest, Responder
-from claude_bridge.server.messages import post_messages
-from claude_bridge.server.service import Service
-from claude_bridge.wire.bridge import READY_PATH, STATS_PATH
+from claude_bridge.wire.admin_api import READY_PATH, STATS_PATH
 
 RouteHandler = Callable[[Service, HttpRequest, Responder], Awaitable[None]]
 

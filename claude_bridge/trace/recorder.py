@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 
-from claude_bridge.conversion.compaction import Overlong
 from claude_bridge.conversion.deltas import UsageReport
-from claude_bridge.conversion.fold import Fold
 from claude_bridge.conversion.losses import Loss
-from claude_bridge.conversion.prompt_memory import Reread
+from claude_bridge.conversion.prompt.cache_misses import Reread
+from claude_bridge.conversion.prompt.context_budget import Overlong
 from claude_bridge.conversion.repairs import Repair
+from claude_bridge.conversion.response.accumulator import Fold
 from claude_bridge.errors import BridgeError
 from claude_bridge.trace import events
 from claude_bridge.trace.bus import Bus
@@ -24,7 +24,7 @@ from claude_bridge.wire.anthropic import (
     MessagesRequest,
     StreamEvent,
 )
-from claude_bridge.wire.anthropic_json import unknown_fields
+from claude_bridge.wire.anthropic_codec import unknown_fields
 
 _NO_USAGE = UsageReport()
 

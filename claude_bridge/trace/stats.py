@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from claude_bridge import __version__
-from claude_bridge.wire.bridge import Figures, FirstTokens, SessionFigures, StatsReport
+from claude_bridge.wire.admin_api import Figures, FirstTokens, SessionFigures, StatsReport
 
 Outcome = Literal["answered", "failed", "left"]
 """How an exchange ended; also the names of Figures' fields that count them."""

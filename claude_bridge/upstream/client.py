@@ -18,7 +18,7 @@ from msgspec import Struct
 from claude_bridge import __version__
 from claude_bridge.adapters.anthropic_messages import key_headers
 from claude_bridge.adapters.base import OutgoingRequest, Relay
-from claude_bridge.conversion.upstream_errors import quote
+from claude_bridge.conversion.upstream_errors.translate import quote
 from claude_bridge.errors import (
     BridgeError,
     UpstreamBrokenError,
@@ -29,7 +29,7 @@ from claude_bridge.errors import (
 )
 from claude_bridge.providers import Upstream
 from claude_bridge.upstream.call import UpstreamCall
-from claude_bridge.upstream.plain_http import CONNECT_TIMEOUT_S, PlainHttpClient, PlainResponse, why_no_connection
+from claude_bridge.upstream.transport import CONNECT_TIMEOUT_S, PlainHttpClient, PlainResponse, why_no_connection
 
 MAX_REFUSAL_BYTES = 64 * 1024
 REFUSAL_S = 1.0

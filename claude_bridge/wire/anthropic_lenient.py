@@ -36,8 +36,8 @@ from claude_bridge.wire.anthropic import (
     Usage,
     Verbatim,
 )
-from claude_bridge.wire.anthropic_json import parse_stream_event
-from claude_bridge.wire.lenient import parse_any
+from claude_bridge.wire.anthropic_codec import parse_stream_event
+from claude_bridge.wire.lenient_json import parse_any
 from claude_bridge.wire.sse import SseDecoder
 
 _STOP_REASONS = frozenset(get_args(StopReason))

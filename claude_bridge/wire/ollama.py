@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from claude_bridge.wire.lenient import parse_leniently
+from claude_bridge.wire.lenient_json import parse_leniently
 
 # --- what we send -------------------------------------------------------------------------------------------
 

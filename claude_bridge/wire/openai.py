@@ -12,8 +12,8 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from claude_bridge.wire.lenient import parse_leniently
-from claude_bridge.wire.model_lists import Pricing
+from claude_bridge.wire.lenient_json import parse_leniently
+from claude_bridge.wire.model_list import Pricing
 
 # --- what we send -------------------------------------------------------------------------------------------
 

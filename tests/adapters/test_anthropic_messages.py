@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from claude_bridge.adapters.anthropic_messages.request import edit_request
-from claude_bridge.adapters.profiles import ANTHROPIC, UNKNOWN
+from claude_bridge.adapters.engine_profiles import ANTHROPIC, UNKNOWN
+from claude_bridge.conversion.opaque_reasoning import SEAL
 from claude_bridge.conversion.profile import Profile
-from claude_bridge.conversion.sealed_thoughts import SEAL
-from claude_bridge.wire.anthropic_json import parse_messages_request
-from tests.said import values
+from claude_bridge.wire.anthropic_codec import parse_messages_request
+from tests.text_helpers import values
 
 HEADER = "x-anthropic-billing-header: cc_version=2.1.101.e51; cc_entrypoint=cli; cch=%s;"
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from claude_bridge.adapters import ADAPTERS
-from claude_bridge.conversion.answer import AnswerStream
-from claude_bridge.conversion.assembler import MAX_ANSWER_CHARS
+from claude_bridge.conversion.response.assembler import MAX_ANSWER_CHARS
+from claude_bridge.conversion.response.pipeline import AnswerStream
 from claude_bridge.errors import UpstreamBrokenError
 from tests.dialogues import OLLAMA_CHAT, OPENAI_CHAT, UPSTREAM, USUAL_PROFILES, a_request, chunk, line, ndjson, sse
 

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from claude_bridge.adapters import ADAPTERS
 from claude_bridge.errors import ClientError
 from claude_bridge.wire.anthropic import CountTokensRequest
-from claude_bridge.wire.anthropic_json import parse_count_tokens_request, parse_messages_request, unknown_fields
-from tests.accepted import assert_strict
-from tests.asked import rows
-from tests.damage import damaged, with_odd_values
+from claude_bridge.wire.anthropic_codec import parse_count_tokens_request, parse_messages_request, unknown_fields
 from tests.dialogues import a_request, answered, client_bytes, cut, sent
+from tests.fuzz import damaged, with_odd_values
 from tests.laws import assert_legal, assert_sdk_agrees
+from tests.requests import rows
+from tests.sdk_validation import assert_strict
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 REQUESTS = [path.read_bytes() for path in sorted(GOLDEN.glob("*/*/request.json"))]

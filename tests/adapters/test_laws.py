@@ -23,7 +23,7 @@ from claude_bridge.wire.anthropic import (
 )
 from tests.dialogues import a_request, answered, cut, folded
 from tests.laws import assert_legal, assert_sdk_agrees
-from tests.said import OUTPUT_TOKENS, PROMPT_TOKENS, Said, answers, framed, full_chunk, text_chunks, values
+from tests.text_helpers import OUTPUT_TOKENS, PROMPT_TOKENS, Said, answers, framed, full_chunk, text_chunks, values
 
 every_kind = pytest.mark.parametrize("kind", ADAPTERS)
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from claude_bridge.adapters import profiles
+from claude_bridge.adapters import engine_profiles
 from claude_bridge.adapters.base import TokenLimits
 from claude_bridge.adapters.ollama_chat import OLLAMA_CHAT as ADAPTER
 from claude_bridge.conversion.deltas import (
@@ -24,12 +24,12 @@ from claude_bridge.conversion.deltas import (
     UsageReport,
 )
 from claude_bridge.conversion.profile import Profile
-from claude_bridge.conversion.tokens import IMAGE_TOKENS, estimate_tokens
+from claude_bridge.conversion.prompt.token_estimate import IMAGE_TOKENS, estimate_tokens
+from claude_bridge.conversion.request.prompted_options import CALL_ANY_TOOL, CALL_THIS_TOOL
 from claude_bridge.conversion.tool_names import engine_name
-from claude_bridge.conversion.wishes import CALL_ANY_TOOL, CALL_THIS_TOOL
 from claude_bridge.errors import InvalidRequestError, PromptTooLongError, UpstreamBrokenError
 from claude_bridge.wire.anthropic import MessagesRequest
-from claude_bridge.wire.anthropic_json import parse_count_tokens_request
+from claude_bridge.wire.anthropic_codec import parse_count_tokens_request
 from claude_bridge.wire.ndjson import MAX_LINE_BYTES
 from tests.dialogues import OLLAMA_CHAT, a_request, answered, line, ndjson, sent, sent_body, sent_messages
 
@@ -155,9 +155,9 @@ def test_what_is_lost_is_told(fields: dict[str, Any], lost: list[str]) -> None:
 
 def test_a_model_that_only_knows_levels_loses_nothing_but_off() -> None:
     asked = a_request(thinking={"type": "enabled", "budget_tokens": 2048}, output_config={"effort": "low"})
-    assert _losses(asked, profiles.OLLAMA_GPT_OSS) == []
-    assert _losses(a_request(), profiles.OLLAMA_GPT_OSS) == []
-    assert _losses(a_request(thinking={"type": "disabled"}), profiles.OLLAMA_GPT_OSS) == ["$.thinking"]
+    assert _losses(asked, engine_profiles.OLLAMA_GPT_OSS) == []
+    assert _losses(a_request(), engine_profiles.OLLAMA_GPT_OSS) == []
+    assert _losses(a_request(thinking={"type": "disabled"}), engine_profiles.OLLAMA_GPT_OSS) == ["$.thinking"]
 
 
 def test_images_go_as_bare_base64_and_addresses_as_placeholders() -> None:

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from claude_bridge.adapters.base import TokenLimits
+from claude_bridge.adapters.engine_profiles import UNKNOWN
 from claude_bridge.adapters.openai_chat import OPENAI_CHAT
-from claude_bridge.adapters.profiles import UNKNOWN
 from claude_bridge.conversion.deltas import Delta, Failure, Finish, FinishReason, TextDelta, UsageReport
-from claude_bridge.conversion.request import fit_request
+from claude_bridge.conversion.request.normalize import fit_request
 from claude_bridge.conversion.tool_names import engine_name
 from claude_bridge.errors import PromptTooLongError, UpstreamBrokenError
-from claude_bridge.wire.anthropic_json import parse_count_tokens_request
+from claude_bridge.wire.anthropic_codec import parse_count_tokens_request
 from claude_bridge.wire.sse import MAX_FRAME_BYTES
 from tests.dialogues import a_request, chunk, sent, sent_body, sent_messages, sse
 

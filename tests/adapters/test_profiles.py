@@ -10,13 +10,14 @@ import msgspec
 import pytest
 from msgspec.structs import fields, replace
 
-from claude_bridge.adapters import ADAPTERS, profiles
-from claude_bridge.adapters.families import FAMILIES
+from claude_bridge.adapters import ADAPTERS
+from claude_bridge.adapters import engine_profiles as profiles
+from claude_bridge.adapters.model_profiles import FAMILIES
 from claude_bridge.attachments.http_get import FetchError
-from claude_bridge.attachments.preparation import Attachments
+from claude_bridge.attachments.prepare import Attachments
 from claude_bridge.attachments.public_web import WebDocument
-from claude_bridge.conversion.assembler import UNSIGNED
 from claude_bridge.conversion.profile import Family, Profile
+from claude_bridge.conversion.response.assembler import UNSIGNED
 from claude_bridge.conversion.tool_names import engine_name
 from claude_bridge.wire.anthropic import (
     DocumentBlock,
@@ -659,16 +660,28 @@ EXAMPLES: list[tuple[Profile, str, dict[str, Any]]] = [
     (profiles.OPENAI, "GPT-5", REASONS | {"effort_levels": ("minimal", *LEVELS), "has_parallel_switch": True}),
     (profiles.OPENAI, "gpt-5-mini-2025-08-07", {"effort_levels": ("minimal", *LEVELS)}),
     (profiles.OPENAI, "gpt-5.1", {"effort_levels": ("none", *LEVELS), "thinks_unasked": False}),
-    (profiles.OPENAI, "gpt-5.4-mini", {"effort_beside_tools": "none", "effort_levels": ("none", *LEVELS, "xhigh")}),
+    (
+        profiles.OPENAI,
+        "gpt-5.4-mini",
+        {"effort_beside_tools": "none", "effort_levels": ("none", *LEVELS, "xhigh")},
+    ),
     (profiles.OPENAI, "gpt-5.10", {"effort_beside_tools": "none"}),
     (profiles.OPENAI, "gpt-5-chat-latest", {"effort_levels": (), "refuses": ()}),
     (profiles.OPENAI, "gpt-5.2-chat-latest", {"effort_levels": (), "refuses": (), "effort_beside_tools": None}),
     (profiles.OPENAI, "gpt-4o", {"effort_levels": (), "refuses": (), "has_parallel_switch": True}),
-    (profiles.OPENROUTER, "openai/gpt-5.4", REASONS | {"thinking_switch": "reasoning", "effort_place": "reasoning"}),
+    (
+        profiles.OPENROUTER,
+        "openai/gpt-5.4",
+        REASONS | {"thinking_switch": "reasoning", "effort_place": "reasoning"},
+    ),
     (profiles.OPENROUTER, "openai/gpt-5", REASONS | {"thinking_switch": None}),
     (profiles.OPENROUTER, "openai/gpt-5-chat", {"refuses": (), "thinking_switch": "reasoning"}),
     (profiles.OPENROUTER, "openai/gpt-oss-120b", {"effort_levels": LEVELS, "effort_place": "reasoning"}),
-    (profiles.OPENROUTER, "anthropic/claude-sonnet-4.6", {"asks_for_cache": True, "thinking_switch": "reasoning"}),
+    (
+        profiles.OPENROUTER,
+        "anthropic/claude-sonnet-4.6",
+        {"asks_for_cache": True, "thinking_switch": "reasoning"},
+    ),
     (profiles.OPENROUTER, "deepseek/deepseek-r1-0528", {"thinking_switch": None, "asks_for_cache": False}),
     (profiles.OPENROUTER, "qwen/qwen3-coder", {"thinking_switch": "reasoning"}),
     (profiles.OPENROUTER, "mistralai/devstral-medium", {"tool_id_length": 9, "user_follows_tool": False}),
@@ -701,7 +714,11 @@ EXAMPLES: list[tuple[Profile, str, dict[str, Any]]] = [
     (profiles.ZAI, "glm-4.7", {"thinking_switch": "thinking"}),
     (profiles.MOONSHOT, "kimi-k2.6", REASONS | {"thinking_switch": "thinking", "forces_while_thinking": False}),
     (profiles.MOONSHOT, "kimi-k2-thinking", {"thinking_switch": None, "tool_choices": (), "refuses": ()}),
-    (profiles.LLAMA_CPP, "gpt-oss-20b-mxfp4.gguf", {"effort_place": "chat_template_kwargs", "thinking_switch": None}),
+    (
+        profiles.LLAMA_CPP,
+        "gpt-oss-20b-mxfp4.gguf",
+        {"effort_place": "chat_template_kwargs", "thinking_switch": None},
+    ),
     (profiles.LLAMA_CPP, "Qwen3-8B-Q4_K_M.gguf", {"switch_name": "enable_thinking", "opens_in_thinking": False}),
     (profiles.LLAMA_CPP, "Qwen3-Coder-30B-A3B-Instruct", {"thinking_switch": None, "budget_place": None}),
     (profiles.LLAMA_CPP, "DeepSeek-V3.1-Q2", {"switch_name": "thinking"}),
@@ -715,7 +732,11 @@ EXAMPLES: list[tuple[Profile, str, dict[str, Any]]] = [
     (profiles.VLLM, "deepseek-ai/DeepSeek-R1-0528", {"opens_in_thinking": True, "thinking_switch": None}),
     (profiles.VLLM, "moonshotai/Kimi-K2.5", {"switch_name": "thinking"}),
     (profiles.VLLM, "MiniMaxAI/MiniMax-M2.7", {"opens_in_thinking": True}),
-    (profiles.VLLM, "ByteDance-Seed/Seed-OSS-36B-Instruct", {"think_tags": (("<seed:think>", "</seed:think>"), THINK)}),
+    (
+        profiles.VLLM,
+        "ByteDance-Seed/Seed-OSS-36B-Instruct",
+        {"think_tags": (("<seed:think>", "</seed:think>"), THINK)},
+    ),
     (profiles.VLLM, "google/gemma-4-26b-a4b-it", {"think_tags": (("<|channel>thought\n", "<channel|>"), THINK)}),
     (profiles.VLLM, "mistralai/Magistral-Small-2509", {"think_tags": (("[THINK]", "[/THINK]"), THINK)}),
     (profiles.LM_STUDIO, "mistralai/mixtral-8x7b", {"tool_id_length": 9}),

@@ -14,14 +14,14 @@ import pytest
 from msgspec import Struct
 from msgspec.structs import fields
 
-from claude_bridge.adapters import profiles
-from claude_bridge.adapters.families import FAMILIES
+from claude_bridge.adapters import engine_profiles
+from claude_bridge.adapters.model_profiles import FAMILIES
 from claude_bridge.conversion import profile
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.providers import PROVIDERS
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "providers.md"
-ENGINES = [row for row in vars(profiles).values() if isinstance(row, Profile)]
+ENGINES = [row for row in vars(engine_profiles).values() if isinstance(row, Profile)]
 NOT_FACTS = ("name", "evidence")
 
 

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from claude_bridge.adapters import ADAPTERS
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.errors import InvalidRequestError
-from claude_bridge.wire.anthropic_json import parse_messages_request
-from tests.accepted import assert_accepted
-from tests.asked import (
+from claude_bridge.wire.anthropic_codec import parse_messages_request
+from tests.dialogues import ROWS, a_request, sent
+from tests.prompt_prefix import assert_extends
+from tests.requests import (
     Json,
     Messages,
     agent_conversations,
@@ -26,9 +27,8 @@ from tests.asked import (
     tool_references,
     wild_conversations,
 )
-from tests.carried import missing_pieces
-from tests.dialogues import ROWS, a_request, sent
-from tests.prompt_prefix import assert_extends
+from tests.roundtrip import missing_pieces
+from tests.sdk_validation import assert_accepted
 
 every_kind = pytest.mark.parametrize("kind", ADAPTERS)
 

@@ -17,8 +17,8 @@ from anyio.abc import SocketAttribute, SocketStream
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from claude_bridge.attachments import pdf_worker
-from claude_bridge.attachments.pdf import PdfLimits, PdfPage, PdfReader, PdfReading
+from claude_bridge.attachments.pdf import worker as pdf_worker
+from claude_bridge.attachments.pdf.reader import PdfLimits, PdfPage, PdfReader, PdfReading
 from claude_bridge.conversion.media_types import media_type_of
 from tests.pdfs import Blank, Bomb, Scan, as_base64, pdf
 

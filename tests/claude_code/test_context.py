@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from claude_bridge.adapters.profiles import LLAMA_CPP
+from claude_bridge.adapters.engine_profiles import LLAMA_CPP
 from tests.claude_code.client import ClaudeCode
 from tests.fake_upstream import MODEL, FakeUpstream, ReceivedRequest, Reply, json_document
 from tests.running_bridge import open_bridge, scripted_upstream

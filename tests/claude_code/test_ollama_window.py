@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from msgspec import Struct
 
-from claude_bridge.cli.client_environment import client_environment
-from claude_bridge.cli.running import Listening
+from claude_bridge.app.client_environment import client_environment
+from claude_bridge.app.serve import Listening
 from claude_bridge.providers import PROVIDERS, upstream_of
 from claude_bridge.trace.events import ExchangeFailed
-from claude_bridge.upstream.ollama import discover_ollama
+from claude_bridge.upstream.engines.ollama import discover_ollama
 from tests.claude_code.client import ClaudeCode, Session
 from tests.running_bridge import KeptTrace, open_bridge
 from tests.scripted_ollama import ScriptedOllama, a_model, call_line, chat_that_counts

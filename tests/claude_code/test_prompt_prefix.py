@@ -18,11 +18,11 @@ import msgspec
 import pytest
 from msgspec import Struct
 
-from claude_bridge.adapters import profiles
+from claude_bridge.adapters import engine_profiles
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.providers import PROVIDERS, Upstream, upstream_of
 from claude_bridge.server.http1 import HttpRequest
-from claude_bridge.upstream.ollama import discover_ollama
+from claude_bridge.upstream.engines.ollama import discover_ollama
 from tests.claude_code.client import ClaudeCode, Session
 from tests.documents import a_pdf, a_png
 from tests.fake_upstream import (
@@ -124,8 +124,8 @@ async def ollama_engine(speaker: Speaker, capability: str) -> AsyncIterator[tupl
 
 
 ENGINES: dict[str, Callable[[Speaker], Any]] = {
-    "any engine": lambda speaker: openai_engine(speaker, profiles.UNKNOWN),
-    "llama.cpp": lambda speaker: openai_engine(speaker, profiles.LLAMA_CPP),
+    "any engine": lambda speaker: openai_engine(speaker, engine_profiles.UNKNOWN),
+    "llama.cpp": lambda speaker: openai_engine(speaker, engine_profiles.LLAMA_CPP),
     "Ollama, a model that sees": lambda speaker: ollama_engine(speaker, "vision"),
     "Ollama, a model that thinks": lambda speaker: ollama_engine(speaker, "thinking"),
 }

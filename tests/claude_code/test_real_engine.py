@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from msgspec.structs import replace
 
-from claude_bridge.upstream.embedded import EmbeddedEngine
+from claude_bridge.upstream.embedded.engine import EmbeddedEngine
 from claude_bridge.wire.anthropic import Usage
 from tests.claude_code.client import ClaudeCode, Session
 from tests.running_bridge import KeptTrace, open_bridge

@@ -10,10 +10,10 @@ import pytest
 from msgspec.structs import replace
 
 from claude_bridge.adapters import RELAYS
-from claude_bridge.adapters.profiles import LLAMA_CPP
+from claude_bridge.adapters.engine_profiles import LLAMA_CPP
 from claude_bridge.providers import Upstream
 from claude_bridge.trace.events import ExchangeFailed
-from claude_bridge.upstream.embedded import SMALL_MODEL_WINDOW_TOKENS, EmbeddedEngine
+from claude_bridge.upstream.embedded.engine import SMALL_MODEL_WINDOW_TOKENS, EmbeddedEngine
 from tests.claude_code.client import ClaudeCode
 from tests.fake_upstream import MODEL, FakeUpstream, Head, ReceivedRequest, Reply, Send
 from tests.running_bridge import KeptTrace, open_bridge

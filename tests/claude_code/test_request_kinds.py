@@ -8,16 +8,16 @@ import msgspec
 import pytest
 
 from claude_bridge.adapters.base import OutgoingRequest
-from claude_bridge.adapters.profiles import UNKNOWN
+from claude_bridge.adapters.engine_profiles import UNKNOWN
 from claude_bridge.conversion.losses import Loss
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.errors import InvalidRequestError
-from claude_bridge.wire.anthropic_json import parse_count_tokens_request, parse_messages_request
-from tests.accepted import assert_accepted
-from tests.carried import missing_pieces
+from claude_bridge.wire.anthropic_codec import parse_count_tokens_request, parse_messages_request
 from tests.claude_code.client import ClaudeCode
 from tests.claude_code.situations import FILES, SITUATIONS, Asked, all_requests
 from tests.dialogues import OPENAI_CHAT, ROWS, sent
+from tests.roundtrip import missing_pieces
+from tests.sdk_validation import assert_accepted
 
 pytestmark = [pytest.mark.anyio, pytest.mark.claude_code]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from claude_bridge.adapters.profiles import GEMINI, LLAMA_CPP, OPENROUTER, UNKNOWN
+from claude_bridge.adapters.engine_profiles import GEMINI, LLAMA_CPP, OPENROUTER, UNKNOWN
 from claude_bridge.conversion.profile import Profile
 from tests.claude_code.client import ClaudeCode, Session
 from tests.fake_upstream import (

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from claude_bridge.cli.claude_code import LITE_TOOLS, client_command, find_claude_code, has_own_status_line
+from claude_bridge.app.claude_code import LITE_TOOLS, client_command, find_claude_code, has_own_status_line
 from claude_bridge.errors import SetupError
 
 ENVIRONMENT = {"ANTHROPIC_BASE_URL": "http://127.0.0.1:1"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from claude_bridge.cli.client_environment import (
+from claude_bridge.app.client_environment import (
     CLAUDE_CODE_RESERVE_TOKENS,
     OTHER_SERVICES,
     VARIABLES,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from claude_bridge import __version__
-from claude_bridge.config.settings import Server
+from claude_bridge.config.schema import Server
 from tests.cli.process import command, environment
 
 HEAVY = ("anyio", "asyncio", "claude_bridge.bridge", "h11", "httpx", "msgspec", "xllamacpp")

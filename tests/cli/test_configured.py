@@ -11,9 +11,9 @@ import httpx
 import pytest
 import typer
 
-from claude_bridge.cli.configuration import load_config
-from claude_bridge.cli.planning import ThinkChoice, plan_of
-from claude_bridge.cli.running import Listening, Plan
+from claude_bridge.app.config_option import load_config
+from claude_bridge.app.plan import ThinkChoice, plan_of
+from claude_bridge.app.serve import Listening, Plan
 from claude_bridge.cli.serve import listening_of
 from tests.cli.process import Finished, run_bridge, serving
 from tests.fake_upstream import FakeUpstream, answer, model_list

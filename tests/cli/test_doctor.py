@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from claude_bridge.cli.probing import has_busy_slot
+from claude_bridge.doctor.probing import has_busy_slot
 from claude_bridge.upstream.client import UpstreamClient
 from tests.cli.process import Finished, run_bridge, serving
 from tests.fake_upstream import (

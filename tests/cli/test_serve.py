@@ -11,8 +11,8 @@ import anyio
 import httpx
 import pytest
 
-from claude_bridge.cli.client_environment import client_environment
-from claude_bridge.cli.running import Listening
+from claude_bridge.app.client_environment import client_environment
+from claude_bridge.app.serve import Listening
 from claude_bridge.cli.serve import _token_for
 from claude_bridge.providers import PROVIDERS, upstream_of
 from tests.cli.process import LIMIT_S, Finished, run_bridge, serving

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from claude_bridge.cli.service_files import SYSTEMD_NAME, launchd_agent, systemd_unit
+from claude_bridge.cli.service_units import SYSTEMD_NAME, launchd_agent, systemd_unit
 from tests.cli.process import Finished, run_bridge
 from tests.real_parts import missing
 

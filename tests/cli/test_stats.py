@@ -13,10 +13,10 @@ import httpx
 import pytest
 from rich.console import Console
 
-from claude_bridge.cli.figures import cost_text, session_words, short_count
+from claude_bridge.cli.format import cost_text, session_words, short_count
 from claude_bridge.cli.stats import render_report
 from claude_bridge.trace.stats import Finished, Stats
-from claude_bridge.wire.bridge import Figures, FirstTokens
+from claude_bridge.wire.admin_api import Figures, FirstTokens
 from tests.cli.process import LIMIT_S, Running, command, environment, run_bridge, serving
 from tests.cli.process import Finished as Ended
 from tests.fake_upstream import DONE, MODEL, FakeUpstream, finish, stream, text, usage

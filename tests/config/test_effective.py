@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from claude_bridge.config.effective import effective_settings
-from claude_bridge.config.reading import read_config
-from claude_bridge.config.wording import key_text, shown
+from claude_bridge.config.format import key_text, shown
+from claude_bridge.config.load import read_config
 
 KEY = "sk-very-secret"
 

@@ -12,8 +12,8 @@ import pytest
 from msgspec import Struct
 
 from claude_bridge.config.example import example_text
-from claude_bridge.config.reading import read_config
-from claude_bridge.config.settings import Config, settings_of
+from claude_bridge.config.load import read_config
+from claude_bridge.config.schema import Config, settings_of
 
 
 def keys_of(kind: Any) -> Iterator[str]:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claude_bridge.config.lines import KeyPath, Lines, line_of_error
+from claude_bridge.config.line_numbers import KeyPath, Lines, line_of_error
 
 TEXT = '''\
 # [server]

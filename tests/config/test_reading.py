@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from msgspec import Struct
 
-from claude_bridge.config.reading import Reading, check_secrets, read_config
-from claude_bridge.config.settings import Config, ModelSettings
+from claude_bridge.config.load import Reading, check_secrets, read_config
+from claude_bridge.config.schema import Config, ModelSettings
 
 KEY = "sk-very-secret"
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from claude_bridge.adapters.profiles import OPENAI, UNKNOWN
-from claude_bridge.config.reading import read_config
-from claude_bridge.config.rows import configured_models, configured_rows
-from claude_bridge.config.settings import Config
-from claude_bridge.conversion.prices import FREE, Prices
+from claude_bridge.adapters.engine_profiles import OPENAI, UNKNOWN
+from claude_bridge.config.load import read_config
+from claude_bridge.config.providers import configured_models, configured_rows
+from claude_bridge.config.schema import Config
+from claude_bridge.conversion.pricing import FREE, Prices
 from claude_bridge.providers import PROVIDERS, Provider, upstream_of
-from claude_bridge.upstream.offered import OfferedModel
+from claude_bridge.upstream.engines.catalog import OfferedModel
 
 
 def config_of(folder: Path, text: str, **variables: str) -> Config:

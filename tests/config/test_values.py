@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from claude_bridge.config.values import Address, ApiKind, ModelName, Secret
+from claude_bridge.config.types import Address, ApiKind, ModelName, Secret
 
 KEY = "sk-very-secret"
 NO_WORDS = "^$"

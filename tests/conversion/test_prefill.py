@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from claude_bridge.adapters import profiles
+from claude_bridge.adapters import engine_profiles
 from claude_bridge.conversion.deltas import Delta, Finish, FinishReason, TextDelta, ThinkingDelta, ToolCallStart
 from claude_bridge.conversion.prefill import EchoCutter, continues_prefill, echoed_prefill
 from claude_bridge.wire.anthropic import MessagesRequest
 from tests.dialogues import a_request, sent_messages
 
-CONTINUES = replace(profiles.UNKNOWN, continues_prefill=True)
+CONTINUES = replace(engine_profiles.UNKNOWN, continues_prefill=True)
 END = Finish(FinishReason.STOP)
 
 
@@ -35,13 +35,13 @@ def heard(*deltas: str | Delta, beginning: str = '{"a":') -> str:
 def test_who_continues_is_not_asked_to_begin() -> None:
     assert continues_prefill(begun(), CONTINUES)
     assert echoed_prefill(begun(), CONTINUES) is None
-    assert echoed_prefill(begun(), profiles.UNKNOWN) == '{"a":'
-    assert echoed_prefill(begun([{"type": "text", "text": " a "}]), profiles.UNKNOWN) == "a"
+    assert echoed_prefill(begun(), engine_profiles.UNKNOWN) == '{"a":'
+    assert echoed_prefill(begun([{"type": "text", "text": " a "}]), engine_profiles.UNKNOWN) == "a"
 
 
 @pytest.mark.parametrize("request_", [a_request(), begun(""), begun([])], ids=["a user's turn", "empty", "no blocks"])
 def test_where_nothing_was_begun_nothing_is_echoed(request_: MessagesRequest) -> None:
-    assert echoed_prefill(request_, profiles.UNKNOWN) is None
+    assert echoed_prefill(request_, engine_profiles.UNKNOWN) is None
 
 
 def test_an_engine_that_is_to_think_first_is_asked_in_words() -> None:

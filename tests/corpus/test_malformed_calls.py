@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from claude_bridge.conversion.json_text import as_json_text, is_json
-from claude_bridge.conversion.tool_input import mend_input
+from claude_bridge.conversion.tool_calls.arguments import mend_input
+from claude_bridge.conversion.tool_json.text import as_json_text, is_json
 from tests.schemas import faults
 
 HERE = Path(__file__).parent

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 from anthropic import AsyncAnthropic, DefaultAsyncHttpxClient
 
-from claude_bridge.upstream.embedded import EmbeddedEngine
+from claude_bridge.upstream.embedded.engine import EmbeddedEngine
 from tests.running_bridge import open_bridge
 
 

@@ -13,10 +13,10 @@ import pytest
 from msgspec.structs import replace
 
 from claude_bridge.bridge import Bridge
-from claude_bridge.cli.probing import has_busy_slot, probe_bridge
-from claude_bridge.upstream.checks.finding import Mark
+from claude_bridge.doctor.finding import Mark
+from claude_bridge.doctor.probing import has_busy_slot, probe_bridge
 from claude_bridge.upstream.client import UpstreamClient
-from claude_bridge.upstream.embedded import EmbeddedEngine
+from claude_bridge.upstream.embedded.engine import EmbeddedEngine
 
 pytestmark = pytest.mark.engine
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from claude_bridge.adapters.profiles import UNKNOWN
+from claude_bridge.adapters.engine_profiles import UNKNOWN
 from claude_bridge.bridge import Bridge
 from claude_bridge.trace.bus import Bus
 from claude_bridge.trace.events import RequestSent
 from claude_bridge.upstream.client import UpstreamClient
-from claude_bridge.upstream.embedded import EmbeddedEngine
+from claude_bridge.upstream.embedded.engine import EmbeddedEngine
 from claude_bridge.wire.anthropic import ToolUseBlock
 from tests.dialogues import a_request
 from tests.running_bridge import KeptTrace

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from claude_bridge.conversion.prices import FREE
+from claude_bridge.conversion.pricing import FREE
+from claude_bridge.doctor.engine import Asked, check_engine_answers
+from claude_bridge.doctor.finding import Finding, Mark
+from claude_bridge.doctor.gather import gather_answers
 from claude_bridge.errors import SetupError
 from claude_bridge.providers import PROVIDERS, Upstream, upstream_of
-from claude_bridge.upstream.checks.engine import Asked, check_engine_answers
-from claude_bridge.upstream.checks.finding import Finding, Mark
-from claude_bridge.upstream.checks.gather import gather_answers
-from claude_bridge.upstream.discovery import discover
-from claude_bridge.upstream.listing import Place, list_models
+from claude_bridge.upstream.engines.detect import discover
+from claude_bridge.upstream.engines.listing import Place, list_models
 from tests.real_ollama import WINDOW_TOKENS
 
 pytestmark = pytest.mark.anyio

@@ -13,19 +13,19 @@ from anyio.abc import SocketAttribute, SocketStream
 from anyio.streams.stapled import MultiListener
 
 from claude_bridge.adapters import ADAPTERS
-from claude_bridge.adapters.profiles import UNKNOWN
-from claude_bridge.attachments.preparation import Attachments
+from claude_bridge.adapters.engine_profiles import UNKNOWN
+from claude_bridge.attachments.prepare import Attachments
 from claude_bridge.bridge import Bridge
 from claude_bridge.exchange import Waiting
 from claude_bridge.providers import Upstream
+from claude_bridge.server.app import Service
 from claude_bridge.server.http1 import Connection, Handler, Limits
-from claude_bridge.server.serve import accept_connections, open_listener
-from claude_bridge.server.service import Service
+from claude_bridge.server.listener import accept_connections, open_listener
 from claude_bridge.trace.bus import Bus, Sink
 from claude_bridge.trace.events import TraceEvent
 from claude_bridge.upstream.client import client_for
 from claude_bridge.wire.anthropic import StreamEvent
-from claude_bridge.wire.anthropic_json import parse_stream_event
+from claude_bridge.wire.anthropic_codec import parse_stream_event
 from claude_bridge.wire.sse import SseDecoder
 from tests.fake_upstream import MODEL, WAIT_S, FakeUpstream
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from claude_bridge.adapters.profiles import LLAMA_CPP, UNKNOWN, VLLM
-from claude_bridge.conversion.compaction import LEAST_ANSWER_TOKENS
+from claude_bridge.adapters.engine_profiles import LLAMA_CPP, UNKNOWN, VLLM
 from claude_bridge.conversion.profile import Profile
+from claude_bridge.conversion.prompt.context_budget import LEAST_ANSWER_TOKENS
 from tests.fake_upstream import FakeUpstream, ReceivedRequest, Reply, answer, json_document
 from tests.running_bridge import scripted_upstream
 from tests.server.served import BridgeServer

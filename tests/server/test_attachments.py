@@ -7,8 +7,8 @@ from typing import Any
 import anyio
 import pytest
 
-from claude_bridge.attachments.pdf import PdfReader, PdfReading
-from claude_bridge.attachments.preparation import Attachments
+from claude_bridge.attachments.pdf.reader import PdfReader, PdfReading
+from claude_bridge.attachments.prepare import Attachments
 from claude_bridge.trace.events import RequestSent
 from tests.fake_upstream import MODEL, WAIT_S, FakeUpstream, answer, document, model_list
 from tests.pdfs import as_base64, pdf

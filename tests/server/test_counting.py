@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from claude_bridge.adapters.profiles import LLAMA_CPP, UNKNOWN, VLLM
+from claude_bridge.adapters.engine_profiles import LLAMA_CPP, UNKNOWN, VLLM
 from claude_bridge.conversion.profile import Profile
 from tests.fake_upstream import FakeUpstream, ReceivedRequest, Reply, answer, json_document, refusal
 from tests.running_bridge import scripted_upstream

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from claude_bridge.server.http1 import Connection, HttpRequest, Limits, Responder
-from tests.damage import damaged
 from tests.dialogues import cut
+from tests.fuzz import damaged
 
 BODY = b'{"model":"m"}'
 HOST = b"Host: localhost\r\n"

@@ -9,7 +9,7 @@ import anyio
 import msgspec
 import pytest
 
-from claude_bridge.conversion.prices import FREE, Prices
+from claude_bridge.conversion.pricing import FREE, Prices
 from claude_bridge.exchange import Waiting
 from claude_bridge.trace.events import ExchangeEnded, UpstreamRetried
 from claude_bridge.wire.anthropic import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from claude_bridge.server.metrics import render_metrics
+from claude_bridge.server.handlers.metrics import render_metrics
 from claude_bridge.trace.stats import Finished, Stats
 
 

@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from claude_bridge.adapters import ADAPTERS
-from claude_bridge.adapters.profiles import OLLAMA
+from claude_bridge.adapters.engine_profiles import OLLAMA
 from claude_bridge.exchange import Waiting
 from claude_bridge.providers import Upstream
 from claude_bridge.trace.events import PromptCut

@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 import pytest
 
-from claude_bridge.conversion.upstream_errors import explain_error_object
+from claude_bridge.conversion.upstream_errors.translate import explain_error_object
 from claude_bridge.errors import SchemasRefusedError
 from claude_bridge.trace.events import RequestSent
 from tests.fake_upstream import FakeUpstream, Head, Reply, Send, Wait, answer, frame, refusal, stream, text

@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from claude_bridge.adapters import RELAYS
-from claude_bridge.adapters.profiles import ANTHROPIC, UNKNOWN
+from claude_bridge.adapters.engine_profiles import ANTHROPIC, UNKNOWN
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.providers import Upstream
 from claude_bridge.trace.events import AnswerMended, ExchangeEnded, ExchangeFailed, PromptReread, RequestSent

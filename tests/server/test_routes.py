@@ -7,8 +7,8 @@ import httpx
 import pytest
 
 from claude_bridge import __version__
-from claude_bridge.server.serve import accept_connections, open_listener
-from claude_bridge.server.service import Service
+from claude_bridge.server.app import Service
+from claude_bridge.server.listener import accept_connections, open_listener
 from claude_bridge.trace.bus import Bus
 from tests.fake_upstream import MODEL, FakeUpstream, answer, refusal
 from tests.server.served import BridgeServer, get, post, question

@@ -11,7 +11,7 @@ from anyio.abc import Listener, SocketStream
 from anyio.streams.stapled import MultiListener
 
 from claude_bridge.errors import SetupError
-from claude_bridge.server.serve import open_listener, serve
+from claude_bridge.server.listener import open_listener, serve
 from tests.fake_upstream import DONE, FakeUpstream, Head, Reply, Send, Stall, Wait, finish, text
 from tests.server.served import BridgeServer, Wire, get, post, streamed
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claude_bridge.trace.bodies import Contents, Said, contents, last_said
-from claude_bridge.trace.printable import NO_BREAK
+from claude_bridge.trace.console.bodies import Contents, Said, contents, last_said
+from claude_bridge.trace.console.printable import NO_BREAK
 
 REMINDER = {"type": "text", "text": "<system-reminder>\nToday is Friday\n</system-reminder>"}
 

@@ -19,7 +19,7 @@ from rich.console import Console
 
 from claude_bridge.conversion.losses import Loss
 from claude_bridge.trace.bus import Bus
-from claude_bridge.trace.console import ConsoleSink, StderrConsole
+from claude_bridge.trace.console.sink import ConsoleSink, StderrConsole
 from claude_bridge.trace.events import RequestReceived, TraceEvent
 from claude_bridge.wire.anthropic import TextBlock, ThinkingBlock, ToolUseBlock
 from tests.trace.samples import (

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claude_bridge.trace.printable import NO_BREAK, printable, rate, seconds, shortened, size
+from claude_bridge.trace.console.printable import NO_BREAK, printable, rate, seconds, shortened, size
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ from claude_bridge.wire.anthropic import (
     TextBlock,
     Usage,
 )
-from claude_bridge.wire.anthropic_json import parse_messages_request
+from claude_bridge.wire.anthropic_codec import parse_messages_request
 
 
 class Recording:

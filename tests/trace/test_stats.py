@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from claude_bridge.trace.stats import FIRST_TOKEN_BOUNDS_S, MAX_SESSIONS, Finished, Stats
-from claude_bridge.wire.bridge import Figures, encode_stats, parse_stats
+from claude_bridge.wire.admin_api import Figures, encode_stats, parse_stats
 
 
 def an_answer(session: str | None = None, model: str = "m", **fields: object) -> Finished:

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from claude_bridge.upstream.checks.configuration import check_configuration, check_listed, with_configured
-from claude_bridge.upstream.checks.facts import Facts, Kind
-from claude_bridge.upstream.checks.finding import Mark
-from claude_bridge.upstream.checks.windows import check_loaded_window, check_memory, check_ollama_window, check_window
-from claude_bridge.upstream.offered import OfferedModel
+from claude_bridge.doctor.configuration import check_configuration, check_listed, with_configured
+from claude_bridge.doctor.facts import Facts, Kind
+from claude_bridge.doctor.finding import Mark
+from claude_bridge.doctor.windows import check_loaded_window, check_memory, check_ollama_window, check_window
+from claude_bridge.upstream.engines.catalog import OfferedModel
 from claude_bridge.wire.ollama import LoadedModel, ModelDescription
 from tests.upstream.test_checks_windows import model as described
 

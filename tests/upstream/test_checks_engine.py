@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from claude_bridge.upstream.checks.engine import Asked, check_engine_answers
-from claude_bridge.upstream.checks.finding import Finding, Mark
-from claude_bridge.upstream.checks.gather import gather_answers
+from claude_bridge.doctor.engine import Asked, check_engine_answers
+from claude_bridge.doctor.finding import Finding, Mark
+from claude_bridge.doctor.gather import gather_answers
 from tests.fake_upstream import (
     Close,
     FakeUpstream,

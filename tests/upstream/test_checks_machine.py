@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from claude_bridge.upstream.checks.finding import Finding, Mark
-from claude_bridge.upstream.checks.machine import (
+from claude_bridge.doctor.finding import Finding, Mark
+from claude_bridge.doctor.machine import (
     SettingsFile,
     check_client,
     check_port,

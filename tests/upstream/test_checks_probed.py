@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from msgspec import Raw
 
-from claude_bridge.upstream.checks.finding import Mark
-from claude_bridge.upstream.checks.probed import (
+from claude_bridge.doctor.finding import Mark
+from claude_bridge.doctor.probed import (
     Probed,
     Stopped,
     check_cache,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from claude_bridge.upstream.checks.facts import Kind
-from claude_bridge.upstream.checks.finding import Mark
-from claude_bridge.upstream.checks.windows import check_memory, check_ollama_window, check_window
+from claude_bridge.doctor.facts import Kind
+from claude_bridge.doctor.finding import Mark
+from claude_bridge.doctor.windows import check_memory, check_ollama_window, check_window
 from claude_bridge.wire.ollama import LoadedModel, ModelDescription
 
 

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from claude_bridge.adapters.base import OutgoingRequest
-from claude_bridge.conversion.upstream_errors import explain_refusal
+from claude_bridge.conversion.upstream_errors.translate import explain_refusal
 from claude_bridge.errors import (
     BridgeError,
     UpstreamBrokenError,

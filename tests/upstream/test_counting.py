@@ -9,10 +9,10 @@ import anyio
 import pytest
 
 from claude_bridge.conversion.profile import CountRoute
-from claude_bridge.conversion.tokens import IMAGE_TOKENS, estimate_tokens
-from claude_bridge.upstream import counting
+from claude_bridge.conversion.prompt.token_estimate import IMAGE_TOKENS, estimate_tokens
+from claude_bridge.upstream import token_counter as counting
 from claude_bridge.upstream.client import UpstreamClient
-from claude_bridge.upstream.counting import Prompt, PromptCounter
+from claude_bridge.upstream.token_counter import Prompt, PromptCounter
 from tests.dialogues import a_request, sent
 from tests.fake_upstream import FakeUpstream, Pause, ReceivedRequest, Reply, Script, Stall, json_document, refusal
 

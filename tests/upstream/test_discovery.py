@@ -9,12 +9,21 @@ import httpx
 import pytest
 from pytest_httpx import HTTPXMock
 
-from claude_bridge.adapters.profiles import LLAMA_CPP, LM_STUDIO, OPENAI, OPENROUTER, SGLANG, UNKNOWN, VLLM, profile_for
-from claude_bridge.conversion.prices import FREE, Prices
+from claude_bridge.adapters.engine_profiles import (
+    LLAMA_CPP,
+    LM_STUDIO,
+    OPENAI,
+    OPENROUTER,
+    SGLANG,
+    UNKNOWN,
+    VLLM,
+    profile_for,
+)
+from claude_bridge.conversion.pricing import FREE, Prices
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.errors import SetupError, UpstreamError, UpstreamLoadingError, UpstreamUnreachableError
 from claude_bridge.providers import PROVIDERS, Upstream, upstream_of
-from claude_bridge.upstream.discovery import assumed, base_url_candidates, discover
+from claude_bridge.upstream.engines.detect import assumed, base_url_candidates, discover
 
 pytestmark = pytest.mark.anyio
 

@@ -10,10 +10,11 @@ import anyio
 import pytest
 from pytest_httpx import HTTPXMock
 
-from claude_bridge.conversion.prices import FREE, Prices
+from claude_bridge.conversion.pricing import FREE, Prices
 from claude_bridge.errors import SetupError, UpstreamBrokenError, UpstreamUnreachableError
 from claude_bridge.providers import PROVIDERS, upstream_of
-from claude_bridge.upstream.listing import (
+from claude_bridge.upstream.engines.catalog import OfferedModel
+from claude_bridge.upstream.engines.listing import (
     LOCAL_ENGINES,
     Listing,
     Place,
@@ -22,7 +23,6 @@ from claude_bridge.upstream.listing import (
     local_places,
     with_tools,
 )
-from claude_bridge.upstream.offered import OfferedModel
 from tests.fake_upstream import FakeUpstream, Pause, ReceivedRequest, Reply, Stall, document, json_document, refusal
 from tests.scripted_ollama import ScriptedOllama, a_model
 

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from claude_bridge.errors import SetupError
-from claude_bridge.upstream.model_file import SMOLLM2, PackagedModel, fetch_model
+from claude_bridge.upstream.embedded.model_file import SMOLLM2, PackagedModel, fetch_model
 
 GGUF = b"GGUF" + bytes(range(256)) * 40
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from claude_bridge.conversion.prices import FREE, Prices
+from claude_bridge.conversion.pricing import FREE, Prices
 from claude_bridge.errors import SetupError, UpstreamUnreachableError
 from claude_bridge.providers import PROVIDERS, Upstream, base_url_from, upstream_of
 from claude_bridge.upstream.client import UpstreamClient
-from claude_bridge.upstream.discovery import discover
-from claude_bridge.upstream.ollama import describe_models, root_url
+from claude_bridge.upstream.engines.detect import discover
+from claude_bridge.upstream.engines.ollama import describe_models, root_url
 from tests.fake_upstream import FakeUpstream, document
 from tests.scripted_ollama import ScriptedOllama, a_model
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from claude_bridge.providers import PROVIDERS, Upstream, upstream_of
-from claude_bridge.upstream.discovery import discover
-from claude_bridge.upstream.ollama import CAN_ONLY_TALK
+from claude_bridge.upstream.engines.detect import discover
+from claude_bridge.upstream.engines.ollama import CAN_ONLY_TALK
 from tests.fake_upstream import FakeUpstream, Reply, document, json_document, model_list
 
 pytestmark = pytest.mark.anyio

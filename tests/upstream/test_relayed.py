@@ -8,11 +8,11 @@ import httpx
 import pytest
 from pytest_httpx import HTTPXMock
 
-from claude_bridge.adapters.profiles import ANTHROPIC, LLAMA_CPP, OLLAMA, SGLANG, VLLM
+from claude_bridge.adapters.engine_profiles import ANTHROPIC, LLAMA_CPP, OLLAMA, SGLANG, VLLM
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.errors import SetupError, UpstreamError, UpstreamUnreachableError
 from claude_bridge.providers import PROVIDERS, Upstream, upstream_of
-from claude_bridge.upstream.relayed import discover_relayed, relay_root
+from claude_bridge.upstream.engines.anthropic import discover_relayed, relay_root
 
 pytestmark = pytest.mark.anyio
 

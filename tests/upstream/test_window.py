@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from claude_bridge.upstream.window import choose_window, kv_cache_bytes, trained_tokens
+from claude_bridge.upstream.engines.ollama_window import choose_window, kv_cache_bytes, trained_tokens
 from claude_bridge.wire.ollama import ModelDescription
 
 QWEN3: dict[str, Any] = {

@@ -10,7 +10,7 @@ from msgspec import Raw
 
 from claude_bridge.errors import InvalidRequestError
 from claude_bridge.wire import anthropic as wire
-from claude_bridge.wire import anthropic_json as wire_json
+from claude_bridge.wire import anthropic_codec as wire_json
 from claude_bridge.wire.sse import SseDecoder, encode_frame
 
 

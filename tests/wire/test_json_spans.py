@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from claude_bridge.errors import InvalidRequestError
-from claude_bridge.wire.json_spans import Edit, Span, item_spans, member_spans, splice
+from claude_bridge.wire.json_splice import Edit, Span, item_spans, member_spans, splice
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(), lambda inner: st.lists(inner, max_size=4)

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from msgspec import Raw, Struct
 
-from claude_bridge.wire.lenient import parse_any, parse_leniently
+from claude_bridge.wire.lenient_json import parse_any, parse_leniently
 
 
 class Inner(Struct, frozen=True):

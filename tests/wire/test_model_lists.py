@@ -7,7 +7,7 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from claude_bridge.wire.model_lists import (
+from claude_bridge.wire.model_list import (
     DescribedModel,
     GenerationSettings,
     OldStudioModel,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from claude_bridge.adapters.anthropic_messages.answer import WatchedDocument, WatchedStream, kept_headers
-from claude_bridge.adapters.anthropic_messages.document import MendedDocument
-from claude_bridge.adapters.anthropic_messages.mended import MendedStream
+from claude_bridge.adapters.anthropic_messages.passthrough import WatchedDocument, WatchedStream, kept_headers
+from claude_bridge.adapters.anthropic_messages.repaired_document import MendedDocument
+from claude_bridge.adapters.anthropic_messages.repaired_stream import MendedStream
 from claude_bridge.adapters.anthropic_messages.request import edit_request
 from claude_bridge.adapters.base import Answer, AnswerTerms, GivenRequest, OutgoingRequest
 from claude_bridge.conversion.losses import Loss
 from claude_bridge.conversion.profile import Profile
-from claude_bridge.conversion.upstream_errors import explain_refusal
+from claude_bridge.conversion.upstream_errors.translate import explain_refusal
 from claude_bridge.errors import BridgeError, RelayedRefusalError
 from claude_bridge.wire.anthropic import CountTokensRequest, MessagesRequest
 from claude_bridge.wire.anthropic_lenient import read_error

@@ -6,9 +6,7 @@ from collections.abc import Callable
 
 from msgspec import Raw
 
-from claude_bridge.adapters.anthropic_messages.frames import FrameHead, raw_fields
-from claude_bridge.adapters.anthropic_messages.outbox import Outbox
-from claude_bridge.adapters.anthropic_messages.shapes import (
+from claude_bridge.adapters.anthropic_messages.frame_repair import (
     block_of_delta,
     edited_frame,
     empty_block,
@@ -17,7 +15,9 @@ from claude_bridge.adapters.anthropic_messages.shapes import (
     mended_block,
     plain,
 )
-from claude_bridge.conversion.assembler import UNSIGNED
+from claude_bridge.adapters.anthropic_messages.frame_writer import Outbox
+from claude_bridge.adapters.anthropic_messages.frames import FrameHead, raw_fields
+from claude_bridge.conversion.response.assembler import UNSIGNED
 
 LEFT_OPEN = "a block was left open"
 

@@ -8,10 +8,10 @@ import msgspec
 from msgspec import Raw, Struct
 
 from claude_bridge.conversion.deltas import UsageReport
-from claude_bridge.conversion.tokens import token_count
-from claude_bridge.conversion.upstream_errors import explain_error_object
+from claude_bridge.conversion.prompt.token_estimate import token_count
+from claude_bridge.conversion.upstream_errors.translate import explain_error_object
 from claude_bridge.errors import BridgeError, UpstreamBrokenError, UpstreamRefusedError
-from claude_bridge.wire.lenient import parse_any
+from claude_bridge.wire.lenient_json import parse_any
 from claude_bridge.wire.sse import MAX_FRAME_BYTES
 
 

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 import msgspec
 
-from claude_bridge.adapters.anthropic_messages.turns import message_edits
+from claude_bridge.adapters.anthropic_messages.messages import message_edits
 from claude_bridge.conversion.losses import Loss
 from claude_bridge.conversion.profile import Profile
-from claude_bridge.conversion.turns import BILLING_HEADER
+from claude_bridge.conversion.request.turns import BILLING_HEADER
 from claude_bridge.wire.anthropic import CountTokensRequest
-from claude_bridge.wire.json_spans import Edit, Span, item_spans, member_spans, splice
+from claude_bridge.wire.json_splice import Edit, Span, item_spans, member_spans, splice
 from claude_bridge.wire.surrogates import replace_lone_surrogates
 
 PINNED = b"00000"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from claude_bridge.adapters.base import OutgoingRequest, StreamDecoder, TokenLimits
-from claude_bridge.adapters.ollama_chat.answer import OllamaStreamDecoder
-from claude_bridge.adapters.ollama_chat.refusals import explain_refusal
+from claude_bridge.adapters.ollama_chat.errors import explain_refusal
 from claude_bridge.adapters.ollama_chat.request import encode_request
+from claude_bridge.adapters.ollama_chat.stream import OllamaStreamDecoder
 from claude_bridge.conversion.profile import Profile
-from claude_bridge.conversion.request import FitRequest
+from claude_bridge.conversion.request.normalize import FitRequest
 from claude_bridge.errors import BridgeError
 
 

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from msgspec import UNSET, Raw, UnsetType
 
 from claude_bridge.adapters.base import TokenLimits
-from claude_bridge.conversion.content import FitBlock
-from claude_bridge.conversion.json_text import as_object_json
 from claude_bridge.conversion.losses import Loss
 from claude_bridge.conversion.profile import Profile
-from claude_bridge.conversion.request import FitRequest, FitTool, fit_schema
-from claude_bridge.conversion.schemas import narrow_schema
-from claude_bridge.conversion.thinking import nearest_effort, usual_effort, wished_thinking
+from claude_bridge.conversion.reasoning import nearest_effort, usual_effort, wished_thinking
+from claude_bridge.conversion.request.content import FitBlock
+from claude_bridge.conversion.request.normalize import FitRequest, FitTool, fit_schema
+from claude_bridge.conversion.request.prompted_options import forced_in_words
+from claude_bridge.conversion.request.turns import Turn, spoken
+from claude_bridge.conversion.tool_json.schema_reduce import narrow_schema
+from claude_bridge.conversion.tool_json.text import as_object_json
 from claude_bridge.conversion.tool_names import engine_name
-from claude_bridge.conversion.turns import Turn, spoken
-from claude_bridge.conversion.wishes import forced_in_words
 from claude_bridge.errors import InvalidRequestError
 from claude_bridge.wire import ollama
 from claude_bridge.wire.anthropic import (

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from claude_bridge.adapters.base import OutgoingRequest, StreamDecoder, TokenLimits
-from claude_bridge.adapters.openai_chat.answer import ChatStreamDecoder
 from claude_bridge.adapters.openai_chat.request import encode_request
+from claude_bridge.adapters.openai_chat.stream import ChatStreamDecoder
 from claude_bridge.conversion.profile import Profile
-from claude_bridge.conversion.request import FitRequest
-from claude_bridge.conversion.upstream_errors import explain_refusal
+from claude_bridge.conversion.request.normalize import FitRequest
+from claude_bridge.conversion.upstream_errors.translate import explain_refusal
 from claude_bridge.errors import BridgeError
 
 

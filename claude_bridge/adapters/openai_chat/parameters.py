@@ -9,13 +9,13 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from claude_bridge.adapters.base import TokenLimits
-from claude_bridge.adapters.openai_chat.thinking import thinking_fields
+from claude_bridge.adapters.openai_chat.reasoning import thinking_fields
 from claude_bridge.conversion.losses import Loss
 from claude_bridge.conversion.profile import Profile, ToolChoiceForm
-from claude_bridge.conversion.request import FitRequest, FitTool, fit_schema
-from claude_bridge.conversion.thinking import wished_thinking
+from claude_bridge.conversion.reasoning import wished_thinking
+from claude_bridge.conversion.request.normalize import FitRequest, FitTool, fit_schema
+from claude_bridge.conversion.request.prompted_options import forced_in_words, json_in_words
 from claude_bridge.conversion.tool_names import engine_name
-from claude_bridge.conversion.wishes import forced_in_words, json_in_words
 from claude_bridge.wire import openai
 from claude_bridge.wire.anthropic import MessagesRequest, ToolChoice
 

@@ -9,16 +9,16 @@ from msgspec.structs import replace
 
 from claude_bridge.adapters.base import TokenLimits
 from claude_bridge.adapters.openai_chat.parameters import parameters, tools_to_send, wishes
-from claude_bridge.conversion.content import FitBlock, Media, image_url, text_of
-from claude_bridge.conversion.json_text import as_object_json
 from claude_bridge.conversion.losses import Loss
 from claude_bridge.conversion.media_types import PDF
+from claude_bridge.conversion.opaque_reasoning import unseal
 from claude_bridge.conversion.profile import Profile
-from claude_bridge.conversion.request import FitRequest, FitTool
-from claude_bridge.conversion.schemas import holds_strictly
-from claude_bridge.conversion.sealed_thoughts import unseal
+from claude_bridge.conversion.request.content import FitBlock, Media, image_url, text_of
+from claude_bridge.conversion.request.normalize import FitRequest, FitTool
+from claude_bridge.conversion.request.turns import Turn, spoken
+from claude_bridge.conversion.tool_json.schema_reduce import holds_strictly
+from claude_bridge.conversion.tool_json.text import as_object_json
 from claude_bridge.conversion.tool_names import engine_name
-from claude_bridge.conversion.turns import Turn, spoken
 from claude_bridge.wire import openai
 from claude_bridge.wire.anthropic import (
     Base64Source,

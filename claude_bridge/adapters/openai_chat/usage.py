@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from claude_bridge.conversion.deltas import UsageReport
-from claude_bridge.conversion.tokens import token_count
+from claude_bridge.conversion.prompt.token_estimate import token_count
 from claude_bridge.wire import openai
 
 _TICKS_PER_USD = 10**10

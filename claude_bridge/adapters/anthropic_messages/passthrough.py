@@ -1,0 +1,158 @@
+"""WatchedStream and WatchedDocument: answers that go to the client byte for byte, and are only read along."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from claude_bridge.adapters.anthropic_messages.frames import Counts, gather, parse_head, parse_object
+from claude_bridge.adapters.base import AnswerTerms
+from claude_bridge.conversion.deltas import UsageReport
+from claude_bridge.conversion.repairs import Repair
+from claude_bridge.conversion.upstream_errors.translate import explain_error_object
+from claude_bridge.errors import BridgeError, UpstreamBrokenError
+from claude_bridge.wire.anthropic import ErrorDetail, ErrorEvent, Piece, Verbatim
+from claude_bridge.wire.sse import FrameCutter, frame_data
+
+_KEPT = frozenset({"request-id", "retry-after", "x-should-retry"})
+_KEPT_PREFIX = "anthropic-"
+
+
+def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers of an engine's answer that are for its client: its id, its limits, and when to come again."""
+    return {name: value for name, value in headers.items() if name in _KEPT or name.startswith(_KEPT_PREFIX)}
+
+
+class WatchedStream:
+    """A stream to which nothing is added but its end, if it breaks off; see Answer."""
+
+    speaks_first = False
+    finished = False
+    repairs: Sequence[Repair] = ()
+    mends: Sequence[str] = ()
+
+    def __init__(self, terms: AnswerTerms, upstream: str) -> None:
+        self.message_id = terms.message_id
+        self.begun = False
+        self.done = False
+        self.error: BridgeError | None = None
+        self._request_id = terms.request_id
+        self._upstream = upstream
+        self._cutter = FrameCutter()
+        self._counts = Counts()
+
+    @property
+    def usage(self) -> UsageReport:
+        """What the engine has reported so far."""
+        return self._counts.report
+
+    def kept_headers(self, headers: Mapping[str, str]) -> dict[str, str]:
+        """Return the headers of the engine's answer that are for the client."""
+        return kept_headers(headers)
+
+    def start(self) -> Sequence[Piece]:
+        """Return nothing: the engine opens the stream."""
+        return ()
+
+    def feed(self, data: bytes) -> Sequence[Piece]:
+        """Return the frames that ``data`` completes."""
+        return self._passed(self._cutter.feed(data))
+
+    def keep_alive(self) -> Sequence[Piece]:
+        """Return nothing: Anthropic sends its own signs of life."""
+        return ()
+
+    def fail(self, error: BridgeError) -> Sequence[Piece]:
+        """Return the error event that ends the stream."""
+        if self.done:
+            return ()
+        self.error, self.done = error, True
+        return [ErrorEvent(ErrorDetail(error.error_type, error.message), self._request_id)]
+
+    def close(self) -> Sequence[Piece]:
+        """Return an error event if the stream broke off."""
+        rest = self._cutter.close()
+        passed = self._passed([rest + b"\n\n"]) if rest.strip() else ()
+        if self.done:
+            return passed
+        return [*passed, *self.fail(UpstreamBrokenError("The upstream ended its answer in the middle."))]
+
+    def _passed(self, frames: Sequence[bytes]) -> Sequence[Piece]:
+        if not frames:
+            return ()
+        self.begun = True
+        for frame in frames:
+            self._watch(frame_data(frame))
+        return [Verbatim(b"".join(frames))]
+
+    def _watch(self, data: bytes) -> None:
+        head = parse_head(data)
+        match head.type if head else None:
+            case "message_start":
+                message = parse_object(data).get("message")
+                self._counts.take(message.get("usage") if isinstance(message, dict) else None)
+            case "message_delta":
+                self._counts.take(parse_object(data).get("usage"))
+            case "message_stop":
+                self.done = True
+            case "error":
+                self.error, self.done = explain_error_object(parse_object(data).get("error"), self._upstream), True
+            case _:
+                pass
+
+
+class WatchedDocument:
+    """A whole answer that is handed on as it came; see Answer."""
+
+    speaks_first = False
+    finished = False
+    repairs: Sequence[Repair] = ()
+    mends: Sequence[str] = ()
+
+    def __init__(self, terms: AnswerTerms, upstream: str) -> None:
+        self.message_id = terms.message_id
+        self.error: BridgeError | None = None
+        self.done = False
+        self._upstream = upstream
+        self._document = bytearray()
+        self._counts = Counts()
+
+    @property
+    def begun(self) -> bool:
+        """Whether any of it has come."""
+        return bool(self._document)
+
+    @property
+    def usage(self) -> UsageReport:
+        """What the engine has reported so far."""
+        return self._counts.report
+
+    def kept_headers(self, headers: Mapping[str, str]) -> dict[str, str]:
+        """Return the headers of the engine's answer that are for the client."""
+        return kept_headers(headers)
+
+    def start(self) -> Sequence[Piece]:
+        """Return nothing: a document has no head."""
+        return ()
+
+    def feed(self, data: bytes) -> Sequence[Piece]:
+        """Gather more of the document; raises UpstreamBrokenError beyond all limits."""
+        gather(self._document, data)
+        return ()
+
+    def keep_alive(self) -> Sequence[Piece]:
+        """Return nothing: a document can't be begun before it is there."""
+        return ()
+
+    def fail(self, error: BridgeError) -> Sequence[Piece]:
+        """Keep the error; it becomes the answer's status."""
+        if not self.done:
+            self.error, self.done = error, True
+        return ()
+
+    def close(self) -> Sequence[Piece]:
+        """Return the document."""
+        if self.done:
+            return ()
+        self.done = True
+        self._counts.take(parse_object(bytes(self._document)).get("usage"))
+        return [Verbatim(bytes(self._document))]

@@ -1,0 +1,111 @@
+"""MendedDocument: a whole answer of an engine, handed on as it came but for what would break a client."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from claude_bridge.adapters.anthropic_messages.frame_repair import (
+    mended_block,
+    mended_message,
+    mended_stop_reason,
+    plain,
+)
+from claude_bridge.adapters.anthropic_messages.frames import (
+    NO_TEXT,
+    Counts,
+    as_text,
+    explain_error_event,
+    is_text,
+    parse_object,
+    raw_fields,
+)
+from claude_bridge.adapters.anthropic_messages.passthrough import WatchedDocument
+from claude_bridge.adapters.anthropic_messages.tool_ids import ToolIds
+from claude_bridge.adapters.base import AnswerTerms
+from claude_bridge.conversion.profile import MessagesProfile
+from claude_bridge.conversion.upstream_errors.translate import explain_no_json
+from claude_bridge.errors import UpstreamBrokenError
+from claude_bridge.wire.anthropic import MessagesRequest, Piece, Verbatim
+
+
+class MendedDocument(WatchedDocument):
+    """One answer on its way; see Answer."""
+
+    def __init__(self, request: MessagesRequest, profile: MessagesProfile, terms: AnswerTerms, upstream: str) -> None:
+        super().__init__(terms, upstream)
+        self.mends: list[str] = []
+        self._counts = Counts(prompt_tokens=terms.prompt_tokens, input_includes_cached=profile.input_includes_cached)
+        self._request = request
+        self._terms = terms
+        self._ids = ToolIds(request, terms.new_tool_id)
+
+    def close(self) -> Sequence[Piece]:
+        """Return the document, mended; what is no message becomes the error."""
+        if self.done:
+            return ()
+        document = bytes(self._document)
+        if not is_text(document):
+            document = as_text(document)
+            self.mends.append(NO_TEXT)
+        fields = raw_fields(document)
+        value = parse_object(document)
+        if value.get("error"):
+            self.fail(explain_error_event(value["error"], self._upstream))
+        elif not value:
+            self.fail(explain_no_json(document, self._upstream))
+        elif "content" not in value and "stop_reason" not in value:
+            self.fail(UpstreamBrokenError(f"{self._upstream} does not answer in the words of the Messages API."))
+        if self.done:
+            return ()
+        self.done = True
+        self._counts.take(value.get("usage"))
+        changes = self._changes(fields)
+        self.message_id = str(parse_object(msgspec.json.encode(changes)).get("id") or value.get("id"))
+        self.mends += [f"the answer: {name}" for name in changes]
+        return [Verbatim(msgspec.json.encode({**fields, **changes}) if changes else document)]
+
+    def _changes(self, fields: Mapping[str, Raw]) -> dict[str, Any]:
+        changes = mended_message(fields, self._counts, self._terms, self._request.model)
+        has_tool_use = False
+        blocks: list[Any] = []
+        for raw in _items(fields.get("content")):
+            block = raw_fields(raw)
+            kind = str(plain(block.get("type")) or "")
+            mended = mended_block(block, kind, self._ids.unused)
+            if kind == "tool_use":
+                has_tool_use = True
+                mended.pop("input", None)
+                mended |= _mended_input(block.get("input"))
+            blocks.append({**block, **mended} if mended else raw)
+            if mended:
+                changes["content"] = blocks
+        told = plain(fields.get("stop_reason"))
+        usage = self.usage
+        window = self._terms.window_tokens
+        total = (usage.prompt_tokens or 0) + (usage.output_tokens or 0)
+        reason = mended_stop_reason(
+            told if isinstance(told, str) else "stop",
+            has_tool_use=has_tool_use,
+            window_full=window is not None and total >= window,
+        )
+        return changes if reason == told else changes | {"stop_reason": reason}
+
+
+def _items(raw: Raw | None) -> list[Raw]:
+    try:
+        return [] if raw is None else msgspec.json.decode(raw, type=list[Raw])
+    except msgspec.DecodeError:
+        return []
+
+
+def _mended_input(raw: Raw | None) -> dict[str, Any]:
+    """Return the input that a call has to have: an object, perhaps from JSON that came as text."""
+    value = plain(raw)
+    if isinstance(value, dict):
+        return {}
+    read = parse_object(value.encode()) if isinstance(value, str) else {}
+    return {"input": read}

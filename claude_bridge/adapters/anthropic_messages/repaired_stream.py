@@ -1,0 +1,311 @@
+"""MendedStream: an engine's own stream, passed on frame by frame, and put right where it would break a client."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from claude_bridge.adapters.anthropic_messages.blocks import LEFT_OPEN, Blocks
+from claude_bridge.adapters.anthropic_messages.frame_repair import (
+    edited_frame,
+    event_frame,
+    mended_message,
+    mended_stop_reason,
+    mended_usage,
+    plain,
+)
+from claude_bridge.adapters.anthropic_messages.frame_writer import Outbox
+from claude_bridge.adapters.anthropic_messages.frames import (
+    NO_JSON,
+    NO_TEXT,
+    Counts,
+    FrameHead,
+    GuessedHead,
+    as_text,
+    explain_error_event,
+    gather,
+    is_text,
+    parse_head,
+    parse_object,
+    raw_fields,
+)
+from claude_bridge.adapters.anthropic_messages.passthrough import kept_headers
+from claude_bridge.adapters.anthropic_messages.tool_ids import ToolIds
+from claude_bridge.adapters.base import AnswerTerms
+from claude_bridge.conversion.deltas import UsageReport
+from claude_bridge.conversion.profile import MessagesProfile
+from claude_bridge.conversion.repairs import Repair
+from claude_bridge.conversion.upstream_errors.translate import explain_no_json
+from claude_bridge.errors import BridgeError, UpstreamBrokenError
+from claude_bridge.wire.anthropic import (
+    ErrorDetail,
+    ErrorEvent,
+    Message,
+    MessagesRequest,
+    MessageStart,
+    Piece,
+    Ping,
+    Usage,
+)
+from claude_bridge.wire.anthropic_codec import encode_stream_event
+from claude_bridge.wire.sse import FrameCutter, encode_frame, frame_data, one_line
+
+_SSE_BEGINNINGS = (b"d", b"e", b"i", b"r", b":", b"\xef")
+_DONE = b"[DONE]"
+_AFTER_THE_END = frozenset({"message_stop", "ping", "error", "message_delta"})
+
+
+class MendedStream:
+    """One stream on its way; see Answer.
+
+    A frame with which nothing is wrong goes on as it came, blank line and all.
+    """
+
+    speaks_first = True
+    repairs: Sequence[Repair] = ()
+
+    def __init__(self, request: MessagesRequest, profile: MessagesProfile, terms: AnswerTerms, upstream: str) -> None:
+        self.message_id = terms.message_id
+        self.begun = False
+        self.done = False
+        self.finished = False
+        self.error: BridgeError | None = None
+        self._request = request
+        self._terms = terms
+        self._upstream = upstream
+        self._counts = Counts(prompt_tokens=terms.prompt_tokens, input_includes_cached=profile.input_includes_cached)
+        self._cutter = FrameCutter()
+        self._document: bytearray | None = None
+        self._out = Outbox()
+        self._blocks = Blocks(self._out, ToolIds(request, terms.new_tool_id).unused)
+        self._is_started = False
+        self._is_open = False
+        self._is_opened_here = False
+        self._handlers: dict[str, Callable[[FrameHead, bytes, bytes], None]] = {
+            "message_start": self._message_start,
+            "content_block_start": self._block_start,
+            "content_block_delta": self._block_delta,
+            "content_block_stop": self._block_stop,
+            "message_delta": self._message_delta,
+            "message_stop": self._message_stop,
+            "ping": self._ping,
+            "error": self._error,
+        }
+
+    @property
+    def usage(self) -> UsageReport:
+        """What the engine has reported so far."""
+        return self._counts.report
+
+    @property
+    def mends(self) -> Sequence[str]:
+        """What was put right so far, in words."""
+        return self._out.mends
+
+    def kept_headers(self, headers: Mapping[str, str]) -> dict[str, str]:
+        """Return the headers of the engine's answer that are for the client."""
+        return kept_headers(headers)
+
+    def start(self) -> Sequence[Piece]:
+        """Return nothing: the engine opens the stream, if it does so in time."""
+        return ()
+
+    def feed(self, data: bytes) -> Sequence[Piece]:
+        """Return the frames that ``data`` completes, mended."""
+        if not self._is_started and (first := data.lstrip()[:1]):
+            self._is_started = True
+            self._document = None if first in _SSE_BEGINNINGS else bytearray()
+        if self._document is not None:
+            gather(self._document, data)
+            return ()
+        for frame in self._cutter.feed(data):
+            self._take(frame)
+        return self._out.take()
+
+    def keep_alive(self) -> Sequence[Piece]:
+        """Return a delta that adds nothing and a ping; a message that the engine has not opened is opened here."""
+        if self.done or self.finished:
+            return ()
+        self._open_message()
+        self._blocks.keep_alive()
+        self._out.put(encode_stream_event(Ping()))
+        return self._out.take()
+
+    def fail(self, error: BridgeError) -> Sequence[Piece]:
+        """Return the error event that ends the stream."""
+        self._fail(error)
+        return self._out.take()
+
+    def close(self) -> Sequence[Piece]:
+        """Return the end: what was missing of a whole answer, or an error."""
+        rest = self._cutter.close()
+        if rest.strip():
+            self._take(rest.rstrip(b"\r\n") + b"\n\n")
+        if self._document is not None:
+            document, self._document = bytes(self._document), None
+            self._take_document(document)
+        if not self.done and self.finished:
+            self.done = True
+            self._out.put(event_frame("message_stop"), "message_stop was missing")
+        self._fail(UpstreamBrokenError(f"{self._upstream} ended its answer in the middle."))
+        return self._out.take()
+
+    def _take(self, frame: bytes) -> None:
+        if not is_text(frame):
+            frame = as_text(frame)
+            self._out.note(NO_TEXT)
+        data = frame_data(frame)
+        if self.done or data.strip() == _DONE:
+            return
+        if not data:
+            self._out.put_sign_of_life(frame)  # a comment
+            return
+        head = parse_head(data)
+        if isinstance(head, GuessedHead) and head.type in self._handlers and not raw_fields(data):
+            data = msgspec.json.encode(parse_object(data))
+            frame = encode_frame(head.type.encode(), data)
+            self._out.note(NO_JSON)
+        if head is not None and not frame.startswith(b"event:") and b"\nevent:" not in frame:
+            frame = encode_frame(head.type.encode(), one_line(data))
+            self._out.note("events without names")
+        if head is None:
+            self._take_no_event(data)
+        elif head.type == "content_block_delta" and self._blocks.goes_on(head):
+            self._out.put(frame)
+        elif self.finished and head.type not in _AFTER_THE_END:
+            self._out.note("more came after the end")
+        elif head.type in self._handlers:
+            self.begun = self.begun or head.type != "ping"
+            self._handlers[head.type](head, data, frame)
+        elif self._is_open:
+            self._out.put(frame)
+
+    def _take_no_event(self, data: bytes) -> None:
+        """Take a frame that is none of the Messages API: an error in another shape, or nothing that makes sense."""
+        self.begun = True
+        value = parse_object(data)
+        if value.get("error"):
+            self._fail(explain_error_event(value["error"], self._upstream))
+        elif value:
+            self._fail(UpstreamBrokenError(f"{self._upstream} does not answer in the words of the Messages API."))
+        else:
+            self._fail(explain_no_json(data, self._upstream))
+
+    def _take_document(self, document: bytes) -> None:
+        """Take one JSON body that came though a stream was asked for."""
+        told = parse_object(document)
+        if told.get("type") != "message":
+            self._take_no_event(document)
+            return
+        self._out.note("the answer came as one document")
+        blocks = told.pop("content", None)
+        head = {**told, "content": [], "stop_reason": None, "stop_sequence": None}
+        self._take(event_frame("message_start", message=head))
+        for index, block in enumerate(blocks if isinstance(blocks, list) else []):
+            self._take(event_frame("content_block_start", index=index, content_block=block))
+            self._take(event_frame("content_block_stop", index=index))
+        reason = {"stop_reason": told.get("stop_reason"), "stop_sequence": told.get("stop_sequence")}
+        self._take(event_frame("message_delta", delta=reason, usage=told.get("usage")))
+        self._take(event_frame("message_stop"))
+
+    def _open_message(self) -> None:
+        """Open the message in the engine's place, if it has not done so."""
+        if self._is_open:
+            return
+        self._is_open = self._is_opened_here = True
+        head = Message(
+            id=self._terms.message_id,
+            model=self._request.model,
+            content=[],
+            stop_reason=None,
+            usage=Usage(input_tokens=self._terms.prompt_tokens),
+            diagnostics=self._terms.diagnostics,
+        )
+        self._out.put(encode_stream_event(MessageStart(head)))
+
+    def _message_start(self, _: FrameHead, data: bytes, frame: bytes) -> None:
+        fields = raw_fields(data)
+        message = raw_fields(fields.get("message", Raw(b"{}")))
+        self._counts.take(plain(message.get("usage")))
+        if self._is_open:
+            return  # it was opened while the engine was silent, or is opened twice
+        self._is_open = True
+        changes = mended_message(message, self._counts, self._terms, self._request.model)
+        told = {**message, **changes}
+        self.message_id = str(plain(told["id"]) if isinstance(told["id"], Raw) else told["id"])
+        if changes:
+            frame = edited_frame(fields, message=told)
+        self._out.put(frame, f"message_start: {', '.join(changes)}" if changes else "")
+
+    def _block_start(self, head: FrameHead, data: bytes, frame: bytes) -> None:
+        self._open_message()
+        self._blocks.start(head, data, frame)
+
+    def _block_delta(self, head: FrameHead, data: bytes, frame: bytes) -> None:
+        self._open_message()
+        self._blocks.delta(head, data, frame)
+
+    def _block_stop(self, head: FrameHead, _: bytes, frame: bytes) -> None:
+        self._blocks.stop(head, frame)
+
+    def _message_delta(self, head: FrameHead, data: bytes, frame: bytes) -> None:
+        fields = raw_fields(data)
+        self._counts.take(plain(fields.get("usage")))
+        told = head.delta.stop_reason if head.delta else None
+        if told is not None and not self.finished:
+            self._end_message(told, fields, frame)
+        # Clients add up the usage of each one: there is one, at the end.
+
+    def _message_stop(self, _: FrameHead, __: bytes, frame: bytes) -> None:
+        if not self.finished:
+            reason = "tool_use" if self._blocks.has_tool_use else "end_turn"
+            usage = {"output_tokens": self._counts.due("output_tokens")}
+            end = {"type": "message_delta", "delta": {"stop_reason": reason, "stop_sequence": None}, "usage": usage}
+            self._end_message(reason, end, edited_frame(end))
+            self._out.note("the stop reason was missing")
+        self.done = True
+        self._out.put(frame)
+
+    def _end_message(self, told: str, fields: Mapping[str, Any], frame: bytes) -> None:
+        """Put the one message_delta that a stream has; ``told`` is the reason that it gives."""
+        self._open_message()
+        self._blocks.close(LEFT_OPEN)
+        self.finished = True
+        reason = mended_stop_reason(told, has_tool_use=self._blocks.has_tool_use, window_full=self._window_full)
+        changes: dict[str, object] = {}
+        if reason != told:
+            changes["delta"] = {**raw_fields(fields["delta"]), "stop_reason": reason}
+            self._out.note(f"the stop reason was {told}")
+        usage = mended_usage(fields.get("usage"), self._counts, self._figures_due)
+        if usage is not None:
+            changes["usage"] = usage
+        self._out.put(edited_frame(fields, **changes) if changes else frame)
+
+    @property
+    def _figures_due(self) -> tuple[str, ...]:
+        """The figures that the end must tell: all, if what the engine told at the start was not passed on."""
+        told = tuple(name for name in ("input_tokens", "cache_read_input_tokens") if self._counts.has(name))
+        return (*(told if self._is_opened_here else ()), "output_tokens")
+
+    @property
+    def _window_full(self) -> bool:
+        usage, window = self.usage, self._terms.window_tokens
+        if window is None or not usage.prompt_tokens or not usage.output_tokens:
+            return False
+        return usage.prompt_tokens + usage.output_tokens >= window
+
+    def _ping(self, _: FrameHead, __: bytes, frame: bytes) -> None:
+        if self._is_open:
+            self._out.put_sign_of_life(frame)
+
+    def _error(self, _: FrameHead, data: bytes, __: bytes) -> None:
+        self._fail(explain_error_event(parse_object(data).get("error"), self._upstream))
+
+    def _fail(self, error: BridgeError) -> None:
+        if not self.done:
+            self.error, self.done = error, True
+            told = ErrorEvent(ErrorDetail(error.error_type, error.message), self._terms.request_id)
+            self._out.put(encode_stream_event(told))

@@ -1,0 +1,321 @@
+"""How engines behave, as data rows with evidence; how they are known, and what a model's family changes.
+
+A quirk of an engine goes here and nowhere else: as a field of Profile, a row, and a golden case that proves it.
+A quirk of a model goes into ``families.py``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+
+from msgspec.structs import replace
+
+from claude_bridge.adapters.model_profiles import FAMILIES
+from claude_bridge.conversion.profile import MessagesProfile, Profile
+from claude_bridge.conversion.reasoning import EFFORTS
+from claude_bridge.wire.openai import ReasoningAbilities
+
+UNKNOWN = Profile(name="unknown", evidence="what any OpenAI-compatible engine accepts")
+
+# --- services ---------------------------------------------------------------------------------------------------
+
+OPENAI = Profile(
+    name="OpenAI",
+    evidence="types of the openai SDK 3.54: max_tokens is deprecated and refused by reasoning models; "
+    "prompt_cache_key and user; OpenAI's guide to PDF files: as base64 in a file part, no URLs in Chat Completions",
+    max_tokens_field="max_completion_tokens",
+    fetches_images=True,
+    reads_pdfs=True,
+    has_strict=True,
+    has_parallel_switch=True,
+    user_field="user",
+    session_field="prompt_cache_key",
+    prints_calls=False,
+)
+
+ANTHROPIC = Profile(
+    name="Anthropic",
+    evidence="Anthropic's API reference: nothing of its own API is to be mended",
+    messages=MessagesProfile(is_anthropic=True),
+    prints_calls=False,
+)
+
+OPENROUTER = Profile(
+    name="OpenRouter",
+    evidence="openrouter.ai/docs, 2026-08: reasoning tokens (reasoning.enabled, effort, max_tokens; reasoning_details "
+    "go back as they came), parameters, provider routing (session_id), PDF inputs (base64 or URL, for any model), "
+    "images by URL; claude-code-router#1238 for what can't be off",
+    reasoning_field="reasoning",
+    sealed_thoughts="reasoning_details",
+    fetches_images=True,
+    reads_pdfs=True,
+    fetches_pdfs=True,
+    has_top_k=True,
+    has_strict=True,
+    has_parallel_switch=True,
+    user_field="user",
+    session_field="session_id",
+    effort_levels=("minimal", "low", "medium", "high", "xhigh"),
+    effort_place="reasoning",
+    thinking_switch="reasoning",
+    budget_place="reasoning",
+)
+
+GROQ = Profile(
+    name="Groq",
+    evidence="console.groq.com/docs, 2026-10: streaming and tools exclude structured outputs; req_llm#772: "
+    "reasoning_content in the history is refused; effort levels by model; pi#120: five images",
+    max_images=5,
+    max_tokens_field="max_completion_tokens",
+    has_parallel_switch=True,
+    structured_output=None,
+    user_field="user",
+)
+
+DEEPSEEK = Profile(
+    name="DeepSeek",
+    evidence="api-docs.deepseek.com/guides/thinking_mode, V4, 2026-07: thinking.type, effort high and max, "
+    "reasoning_content must go back with calls (hermes-agent#17341: empty is refused, a space is not); "
+    "json_object only; oh-my-pi: no forced tool while thinking",
+    reasoning_field="reasoning_content",
+    reasoning_placeholder=" ",
+    sees_images=False,
+    forces_while_thinking=False,
+    structured_output="json_object",
+    effort_levels=("high", "max"),
+    thinking_switch="thinking",
+)
+
+MISTRAL = Profile(
+    name="Mistral",
+    evidence="mistral-common 1.11 (ids of nine letters and digits; before 1.11.1 no user after a tool, zed#37021); "
+    "eca#231 and crush#1590: unknown fields such as max_completion_tokens and reasoning_content are refused; "
+    "pi#120: eight images",
+    max_images=8,
+    tool_id_length=9,
+    user_follows_tool=False,
+    has_parallel_switch=True,
+    has_stream_options=False,
+)
+
+GEMINI = Profile(
+    name="Gemini",
+    evidence="ai.google.dev/gemini-api/docs/openai, 2026-09: reasoning_effort; unknown fields are refused "
+    "(cursor-byok#112); no JSON beside tools (ai-manus#101); thought signatures, and the word that stands for none",
+    sealed_thoughts="thought_signature",
+    thought_signature="skip_thought_signature_validator",
+    structured_beside_tools=False,
+    effort_levels=("low", "medium", "high"),
+    prints_calls=False,
+)
+
+XAI = Profile(
+    name="xAI",
+    evidence="docs.x.ai, REST reference and reasoning guide, 2026-08; which models take reasoning_effort: "
+    "hermes-agent#23435, asked of api.x.ai",
+    max_tokens_field="max_completion_tokens",
+    has_strict=True,
+    has_parallel_switch=True,
+    user_field="user",
+    prints_calls=False,
+)
+
+TOGETHER = Profile(
+    name="Together",
+    evidence="docs.together.ai, 2026-07: reasoning.enabled for hybrid models, reasoning_effort for gpt-oss, top_k",
+    has_top_k=True,
+    thinking_switch="reasoning",
+)
+
+FIREWORKS = Profile(
+    name="Fireworks",
+    evidence="docs.fireworks.ai, 2026-06: reasoning_effort, reasoning_content goes back, prompt_cache_key keeps a "
+    "session on one replica, top_k",
+    reasoning_field="reasoning_content",
+    has_top_k=True,
+    has_parallel_switch=True,
+    user_field="user",
+    session_field="prompt_cache_key",
+    effort_levels=("none", "low", "medium", "high"),
+)
+
+ZAI = Profile(
+    name="Z.AI",
+    evidence="docs.z.ai, thinking mode and API reference, GLM-4.5 to 5.1, 2026-06: thinking.type, thoughts go back in "
+    "tool loops, tool_choice is auto only, response_format is json_object only",
+    reasoning_field="reasoning_content",
+    tool_choices=(),
+    structured_output="json_object",
+    thinking_switch="thinking",
+)
+
+MOONSHOT = Profile(
+    name="Moonshot",
+    evidence="platform.kimi.ai/docs, 2026-06: prompt_cache_key; reasoning_content must go back with calls while "
+    "thinking (nanobot#946: not empty)",
+    reasoning_field="reasoning_content",
+    reasoning_placeholder=" ",
+    session_field="prompt_cache_key",
+)
+
+# --- engines ----------------------------------------------------------------------------------------------------
+
+LLAMA_CPP = Profile(
+    name="llama.cpp",
+    evidence="xllamacpp 2026.10.11549: a tool choice by name is not obeyed, any max_tokens is taken, a last "
+    "assistant message is continued without being said again; "
+    "llama.cpp#21943 and #20867 for grammars, PR #22536 for images in tool results, "
+    "discussion #21445 for thinking_budget_tokens; cline#8977 and "
+    "ollama#17755 (2026-08): WebP is answered with 400",
+    reasoning_field="reasoning_content",
+    continues_prefill=True,
+    unread_images=("image/webp",),
+    tool_choices=("required",),
+    thinking_switch="chat_template_kwargs",
+    budget_place="thinking_budget_tokens",
+    has_top_k=True,
+    has_parallel_switch=True,
+    compiles_grammar=True,
+    ignores_model_name=True,
+    count_routes=("input-tokens", "template"),
+    messages=MessagesProfile(wants_results_apart=True),
+    answer_needs_room=False,
+)
+
+EMBEDDED = Profile(
+    name="llama.cpp",
+    evidence="xllamacpp 2026.10.11549 with the SmolLM2 model of `bridge try`, which sees no images",
+    sees_images=False,
+    continues_prefill=True,
+    tool_choices=("required",),
+    has_top_k=True,
+    compiles_grammar=True,
+    ignores_model_name=True,
+    count_routes=("input-tokens",),
+    answer_needs_room=False,
+)
+
+VLLM = Profile(
+    name="vLLM",
+    evidence="vLLM's chat_completion/protocol.py, 2026-09: reasoning in messages, chat_template_kwargs, top_k, "
+    "parallel_tool_calls; vllm#43203 for images",
+    reasoning_field="reasoning",
+    thinking_switch="chat_template_kwargs",
+    has_top_k=True,
+    has_parallel_switch=True,
+    count_routes=("tokenize",),
+)
+
+SGLANG = Profile(
+    name="SGLang",
+    evidence="SGLang's entrypoints/openai/protocol.py, 2026-08: reasoning_content in messages, chat_template_kwargs, "
+    "top_k, parallel_tool_calls; sglang#28792 for strict templates",
+    reasoning_field="reasoning_content",
+    thinking_switch="chat_template_kwargs",
+    has_top_k=True,
+    has_parallel_switch=True,
+    count_routes=("tokenize",),
+    messages=MessagesProfile(input_includes_cached=True),  # its entrypoints/anthropic/serving.py
+)
+
+LM_STUDIO = Profile(
+    name="LM Studio",
+    evidence="lmstudio.ai/docs, API changelog up to 0.4: tool_choice is a word; lmstudio-bug-tracker#2220 and #2236 "
+    "for grammars, #1933 and #2057 for thinking; levels as openclaw found them",
+    tool_choices=("required",),
+    has_top_k=True,
+    compiles_grammar=True,
+    effort_levels=("none", "minimal", "low", "medium", "high", "xhigh"),
+)
+
+BY_OWNER: dict[str, Profile] = {
+    "llamacpp": LLAMA_CPP,
+    "vllm": VLLM,
+    "sglang": SGLANG,
+    "organization_owner": LM_STUDIO,
+}
+"""Profiles by what GET /models gives as ``owned_by``: the engine's own word for itself."""
+
+BY_HOST: dict[str, Profile] = {
+    "api.z.ai": ZAI,
+    "open.bigmodel.cn": ZAI,
+    "api.moonshot.ai": MOONSHOT,
+    "api.moonshot.cn": MOONSHOT,
+}
+"""Profiles of services that are no provider of their own, by where they are."""
+
+OLLAMA = Profile(
+    name="Ollama",
+    evidence="Ollama 0.32.15, api/types.go and server/routes.go; for /api/chat, not for its OpenAI route",
+    has_top_k=True,
+    compiles_grammar=True,
+    answer_needs_room=False,
+)
+"""A model of which nothing is known: ``think`` sent to one that can't is refused, so it is not sent."""
+
+OLLAMA_BLIND = replace(
+    OLLAMA,
+    evidence="Ollama 0.32.15: a model without the capability `vision`",
+    sees_images=False,
+)
+
+OLLAMA_THINKING = replace(
+    OLLAMA,
+    evidence="Ollama 0.32.15: without `think` a model with the capability `thinking` thinks; history in `thinking`",
+    reasoning_field="thinking",
+    thinks=True,
+)
+
+OLLAMA_GPT_OSS = replace(
+    OLLAMA_THINKING,
+    evidence="Ollama 0.32.15: gpt-oss takes levels only, and can't stop thinking",
+    think_levels=("low", "medium", "high"),
+)
+
+_THINKS_IN_LEVELS = ("gptoss", "gpt-oss")
+"""Families, and architectures in the model's metadata."""
+
+
+def ollama_profile(capabilities: Collection[str] | None, family: str | None) -> Profile:
+    """Return the row for a model by what /api/show says of it; ``capabilities`` None: too old to tell."""
+    if capabilities is None:
+        return OLLAMA
+    sees_images = "vision" in capabilities
+    if "thinking" not in capabilities:
+        return OLLAMA if sees_images else OLLAMA_BLIND
+    row = OLLAMA_GPT_OSS if family in _THINKS_IN_LEVELS else OLLAMA_THINKING
+    return replace(row, sees_images=sees_images)
+
+
+def engine_by_owner(owners: Iterable[str | None]) -> Profile | None:
+    """Return the row of the engine that lists models with these ``owned_by``, or None for one that nobody knows."""
+    return next((BY_OWNER[owner] for owner in owners if owner in BY_OWNER), None)
+
+
+def profile_for(engine: Profile, model: str) -> Profile:
+    """Return how this engine behaves with this model: its row, with what the model's families change.
+
+    Of two families that change the same field the later row in FAMILIES has the last word. An engine of which
+    nothing differs is returned as it is.
+    """
+    name = model.lower()
+    changes = {
+        field: value
+        for family in FAMILIES
+        if (not family.engines or engine.name in family.engines) and re.search(family.matches, name)
+        for field, value in family.changes.items()
+    }
+    return replace(engine, **changes) if changes else engine
+
+
+def profile_as_told(profile: Profile, told: ReasoningAbilities | None) -> Profile:
+    """Return the profile with what a service's list says of a model's thinking; that is surer than its name."""
+    if told is None:
+        return profile
+    known = [level for level in EFFORTS if level in (told.supported_efforts or ())]
+    levels = tuple(known) if told.supported_efforts is not None else profile.effort_levels
+    switch = profile.thinking_switch
+    if told.mandatory is not None:
+        switch = None if told.mandatory else "reasoning"
+    return replace(profile, effort_levels=levels, thinking_switch=switch)

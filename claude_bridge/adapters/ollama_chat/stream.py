@@ -1,0 +1,176 @@
+"""How an answer is read: the lines of a stream, or one JSON response, become deltas."""
+
+from __future__ import annotations
+
+import msgspec
+
+from claude_bridge.adapters.ollama_chat.errors import explain_error
+from claude_bridge.conversion.deltas import (
+    Delta,
+    Failure,
+    Finish,
+    FinishReason,
+    TextDelta,
+    ThinkingDelta,
+    ToolCallArguments,
+    ToolCallEnd,
+    ToolCallStart,
+    UsageReport,
+)
+from claude_bridge.conversion.prompt.token_estimate import token_count
+from claude_bridge.conversion.tool_calls.index import NO_NAME
+from claude_bridge.conversion.tool_json.text import arguments_text
+from claude_bridge.conversion.upstream_errors.translate import explain_no_json
+from claude_bridge.errors import BridgeError, UpstreamBrokenError
+from claude_bridge.wire import ollama
+from claude_bridge.wire.ndjson import MAX_LINE_BYTES, NdjsonDecoder
+
+_FINISH_REASONS = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH}
+
+_NO_ANSWERS = {"load": "loaded its model", "unload": "unloaded its model"}
+"""What Ollama reports as done when it was not asked anything, or was told to stop."""
+
+_UNFINISHED = (
+    "{upstream} ended its answer without a last line. It does so when a model says the same token more than 30 times "
+    "over: ask again, or take another model. Other causes stand in its log."
+)
+"""Ollama stops such a model itself, and reports nothing (llm/llama_server.go, 0.33)."""
+
+_NS_PER_MS = 1e6
+
+
+class OllamaStreamDecoder:
+    """Reads a stream of JSON lines; what does not begin as one is gathered whole, to be read or explained at the end.
+
+    Without a line that says ``done`` the answer broke off: a Failure, where lines had come, and else nothing.
+    """
+
+    def __init__(self, upstream: str) -> None:
+        self._upstream = upstream
+        self._lines = NdjsonDecoder()
+        self._document: bytearray | None = None
+        self._started = False
+        self._answered = False
+        self._calls = 0
+        self.done = False
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last line has come: with Ollama nothing follows it."""
+        return self.done
+
+    def feed(self, data: bytes) -> list[Delta]:
+        """Return the deltas that ``data`` completes; raises UpstreamBrokenError beyond MAX_LINE_BYTES."""
+        out: list[Delta] = []
+        if self.done or not data:
+            return out
+        if self._document is None and not self._started:
+            first = data.lstrip()[:1]
+            if not first:
+                return out
+            self._started = True
+            if first != b"{":
+                self._document = bytearray()
+        if self._document is not None:
+            self._gather(data)
+            return out
+        lines = self._lines.feed(data)
+        for at, line in enumerate(lines):
+            chunk = _chunk_or_none(line)
+            if chunk is not None:
+                self._take_chunk(chunk, out)
+            elif self._answered:
+                self._fail(explain_no_json(line, self._upstream), out)
+            else:
+                # A document of several lines, such as JSON that a proxy has put in order.
+                self._document = bytearray()
+                self._gather(b"\n".join(lines[at:]) + b"\n" + b"".join(self._lines.close()))
+                break
+            if self.done:
+                break
+        return out
+
+    def close(self) -> list[Delta]:
+        """Return what the end of the bytes completes."""
+        out: list[Delta] = []
+        if self.done:
+            return out
+        if self._document is not None:
+            document = bytes(self._document).strip()
+            chunk = _chunk_or_none(document)
+            if chunk is None:
+                self._fail(explain_no_json(document, self._upstream), out)
+            else:
+                self._take_chunk(chunk, out)
+        else:
+            rest = self._lines.close()
+            for line in rest:
+                chunk = _chunk_or_none(line)
+                if chunk is not None:  # else the connection was cut inside it
+                    self._take_chunk(chunk, out)
+            if self._answered and not rest:
+                self._fail(UpstreamBrokenError(_UNFINISHED.format(upstream=self._upstream)), out)
+        return out
+
+    def _gather(self, data: bytes) -> None:
+        assert self._document is not None
+        self._document += data
+        if len(self._document) > MAX_LINE_BYTES:
+            raise UpstreamBrokenError(f"The upstream sent one document of more than {MAX_LINE_BYTES} bytes.")
+
+    def _take_chunk(self, chunk: ollama.ChatChunk, out: list[Delta]) -> None:
+        self._answered = True
+        if chunk.error:
+            self._fail(explain_error(chunk.error, self._upstream), out)
+            return
+        if chunk.message is not None:
+            self._take_message(chunk.message, out)
+        if chunk.done:
+            self._end(chunk, out)
+
+    def _take_message(self, added: ollama.AnswerMessage, out: list[Delta]) -> None:
+        if added.thinking:
+            out.append(ThinkingDelta(added.thinking))
+        if added.content:
+            out.append(TextDelta(added.content))
+        for call in added.tool_calls or ():
+            function = call.function or ollama.CalledFunction()
+            key, self._calls = self._calls, self._calls + 1
+            out.append(ToolCallStart(key, function.name or NO_NAME, call.id or ""))
+            out.append(ToolCallArguments(key, arguments_text(function.arguments)))
+            out.append(ToolCallEnd(key))
+
+    def _end(self, chunk: ollama.ChatChunk, out: list[Delta]) -> None:
+        reason = chunk.done_reason or "stop"
+        if reason in _NO_ANSWERS:
+            words = f"{self._upstream} {_NO_ANSWERS[reason]} in place of an answer. Try again."
+            self._fail(UpstreamBrokenError(words), out)
+            return
+        self.done = True
+        out.append(_usage(chunk))
+        out.append(Finish(_FINISH_REASONS.get(reason, FinishReason.STOP)))
+
+    def _fail(self, error: BridgeError, out: list[Delta]) -> None:
+        self.done = True
+        out.append(Failure(error))
+
+
+def _chunk_or_none(line: bytes) -> ollama.ChatChunk | None:
+    try:
+        return ollama.parse_chat_chunk(line)
+    except msgspec.DecodeError:
+        return None
+
+
+def _usage(chunk: ollama.ChatChunk) -> UsageReport:
+    return UsageReport(
+        prompt_tokens=token_count(chunk.prompt_eval_count),
+        output_tokens=token_count(chunk.eval_count),
+        prompt_ms=_ms(chunk.prompt_eval_duration),
+        output_ms=_ms(chunk.eval_duration),
+        load_ms=_ms(chunk.load_duration),
+    )
+
+
+def _ms(duration_ns: float | None) -> float | None:
+    return None if duration_ns is None else duration_ns / _NS_PER_MS

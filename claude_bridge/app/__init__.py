@@ -1,0 +1,1 @@
+"""The composition root: from options and configuration to a running bridge, without a command line."""

@@ -1,0 +1,234 @@
+"""What the commands print: problems, progress, and the lines to paste; the only place that picks colours."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import typer
+
+from claude_bridge import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.console import Console, RenderableType
+
+
+PIPED_WIDTH = 200
+"""Columns of a table that goes to a file or another program, unless COLUMNS says otherwise."""
+
+WIDE = 110
+"""From so many columns on, those of a table stand further apart, and have headers of one line."""
+
+_WORD_STYLES = {"yes": "green", "no": "dim", "?": "dim"}
+"""How a cell of a table looks that is one of these words."""
+
+
+class Column(NamedTuple):
+    """A column of a table; numbers stand at its right side."""
+
+    header: str
+    is_number: bool = False
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print_line(__version__)
+        raise typer.Exit
+
+
+def root(
+    _version: Annotated[  # read by its callback, before a command is asked for
+        bool, typer.Option("--version", "-V", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Take the options that go before any command."""
+
+
+def print_line(text: str) -> None:
+    """Print to stdout, at once: what programs read."""
+    typer.echo(text)
+
+
+def say(text: str = "") -> None:
+    """Print to stderr: what only people read."""
+    typer.echo(text, err=True, color=_wants_colour(sys.stderr))
+
+
+def strong(text: str) -> str:
+    """Return the text in bold."""
+    return typer.style(text, bold=True)
+
+
+def faint(text: str) -> str:
+    """Return the text in a weaker colour."""
+    return typer.style(text, dim=True)
+
+
+def warning(text: str) -> str:
+    """Return the text in the colour of warnings."""
+    return typer.style(text, fg=typer.colors.YELLOW)
+
+
+def print_problem(what: str, hint: str, *, is_warning: bool = False) -> None:
+    """Print one panel on stderr: what is wrong, and what to do next."""
+    from rich.panel import Panel
+    from rich.text import Text
+
+    body = Text.assemble(what, "\n", ("→ ", "bold"), hint)
+    style = "yellow" if is_warning else "red"
+    title = Text("Warning" if is_warning else "Error", style=style)
+    error_console().print(Panel(body, title=title, title_align="left", border_style=style))
+
+
+def print_table(title: str, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table on stdout, for people; the first column takes several lines where the terminal is narrow."""
+    print_renderable(table_of(title, columns, rows))
+
+
+def print_renderable(renderable: RenderableType) -> None:
+    """Print something of Rich's on stdout, for people."""
+    _table_console().print(renderable)
+
+
+def table_of(title: str, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> RenderableType:
+    """Return a table with its title, as wide as the terminal allows; foreign words in it are made harmless."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    from claude_bridge.trace.console.printable import printable
+
+    is_narrow = _table_console().width < WIDE
+    table = Table(box=None, pad_edge=False, padding=(0, 1 if is_narrow else 3, 0, 0), header_style="bold")
+    for column in columns:
+        table.add_column(
+            column.header.replace(" ", "\n") if is_narrow else column.header,
+            justify="right" if column.is_number else "left",
+            vertical="top",
+            overflow="fold",
+        )
+    for row in rows:
+        table.add_row(*(Text(printable(cell), style=_WORD_STYLES.get(cell, "")) for cell in row))
+    return Group(Text(printable(title), style="bold"), table)
+
+
+@contextmanager
+def live_view() -> Iterator[Callable[[RenderableType], None]]:
+    """Show one thing on stdout and then the next in its place; yields the function that does. Ctrl-C ends the context.
+
+    Where stdout is no terminal, one comes behind the other.
+    """
+    from rich.live import Live
+    from rich.text import Text
+
+    console = _table_console()
+    with suppress(KeyboardInterrupt):
+        if not console.is_terminal:
+            yield console.print
+            return
+        with Live(Text(""), console=console, auto_refresh=False) as live:
+            yield lambda renderable: live.update(renderable, refresh=True)
+
+
+def _table_console() -> Console:
+    from rich.console import Console
+
+    is_wide_enough = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(highlight=False, width=None if is_wide_enough else PIPED_WIDTH)
+
+
+def size(n_bytes: int) -> str:
+    """Return a size on disk as people say it, such as ``4.7 GB``."""
+    return f"{n_bytes / 1e9:.1f}\N{NO-BREAK SPACE}GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.0f}\N{NO-BREAK SPACE}MB"
+
+
+def print_choices(rows: Sequence[Sequence[str]]) -> None:
+    """Print numbered rows on stderr; what stands behind the first column is the first to be shortened."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from claude_bridge.trace.console.printable import one_line, printable
+
+    table = Table.grid(padding=(0, 2))
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(overflow="fold")
+    for _ in rows[0][1:] if rows else ():
+        table.add_column(no_wrap=True, overflow="ellipsis")
+    for number, (name, *facts) in enumerate(rows, 1):
+        cells = [Text(printable(one_line(fact)), style="dim") for fact in facts]
+        table.add_row(Text(f"  {number}", style="bold"), Text(printable(one_line(name))), *cells)
+    error_console().print(table)
+
+
+def ask(question: str) -> None:
+    """Print a question on stderr, and leave the cursor behind it."""
+    typer.echo(strong(question), err=True, nl=False, color=_wants_colour(sys.stderr))
+
+
+_MARKS = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "bad": ("✗", "red")}
+
+
+def print_findings(findings: Sequence[tuple[str, str, str, str | None]]) -> None:
+    """Print findings on stdout, each as (mark, name, what was seen, remedy), and how many need something done."""
+    from rich.console import Console
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
+    from claude_bridge.trace.console.printable import printable
+
+    console = Console(highlight=False)
+    width = max((len(name) for _, name, _, _ in findings), default=0)
+    for mark, name, seen, remedy in findings:
+        sign, style = _MARKS[mark]
+        row = Table.grid(padding=(0, 2, 0, 0))
+        row.add_column(width=1)
+        row.add_column(width=width)
+        row.add_column(overflow="fold")
+        row.add_row(Text(sign, style=f"bold {style}"), Text(name, style="bold"), Text(printable(seen)))
+        console.print(row)
+        if remedy is not None:  # with all the width that there is: a command to paste should stay in one line
+            console.print(
+                Padding(Text.assemble(("→ ", "bold"), (printable(remedy), style)), (0, 0, 0, 3), expand=False)
+            )
+    counts = {mark: sum(finding[0] == mark for finding in findings) for mark in _MARKS}
+    told = [f"{counts['bad']} broken"] * bool(counts["bad"]) + [f"{counts['warn']} to look at"] * bool(counts["warn"])
+    console.print(Text(f"\n{', '.join(told) or 'All is well'}.", style="bold"))
+
+
+def error_console() -> Console:
+    """Return a Rich console on stderr."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
+
+
+@contextmanager
+def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a progress bar on stderr while the context lasts; yields a function of bytes done and bytes in all."""
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=error_console(), transient=True) as bar:
+        task = bar.add_task(label, total=None)
+
+        def advance(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield advance
+
+
+@contextmanager
+def spinner(label: str) -> Iterator[None]:
+    """Show on stderr that something goes on, while the context lasts."""
+    with error_console().status(label):
+        yield
+
+
+def _wants_colour(stream: object) -> bool:
+    return "NO_COLOR" not in os.environ and bool(getattr(stream, "isatty", bool)())

@@ -1,0 +1,83 @@
+"""What stands behind a URL, in the form in which a request could have brought it itself."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Protocol
+
+import anyio
+from anyio import to_thread
+
+from claude_bridge.attachments.cache import Made, Memo
+from claude_bridge.conversion.media_types import media_type_of
+from claude_bridge.wire.anthropic import Base64Source, PlainTextSource
+
+if TYPE_CHECKING:
+    from claude_bridge.attachments.public_web import WebDocument
+
+AT_ONCE = 4
+PASSING_KEPT_S = 60.0
+"""How long a failure that may pass is remembered: a dead host must not cost its time limit at every turn."""
+
+_TEXTS = ("text/", "application/json", "application/xml", "application/javascript", "application/yaml")
+
+Fetched = Base64Source | PlainTextSource | str
+"""A source, or the reason why there is none: the end of a sentence that begins with the URL."""
+
+
+class Web(Protocol):
+    """What fetches documents: a PublicWeb, or a test's."""
+
+    async def fetch(self, url: str) -> WebDocument:
+        """Return the document; raises FetchError."""
+        ...
+
+
+class FetchedSources:
+    """Fetches each URL once, as long as there is room to keep what it gave."""
+
+    def __init__(self, memo: Memo[Fetched], web: Web | None = None) -> None:
+        """``web`` None: the public one."""
+        self._memo = memo
+        self._web = web
+        self._at_once = anyio.CapacityLimiter(AT_ONCE)
+
+    async def get(self, url: str) -> Fetched:
+        """Return what is at the URL; a failure is a text that tells of it."""
+        return await self._memo.get(url, lambda: self._made(url))
+
+    async def _made(self, url: str) -> Made[Fetched]:
+        from claude_bridge.attachments.http_get import FetchError
+        from claude_bridge.attachments.public_web import PublicWeb  # with httpx, which takes 150 ms
+
+        if self._web is None:
+            self._web = PublicWeb()
+        try:
+            async with self._at_once:
+                document = await self._web.fetch(url)
+        except FetchError as error:
+            return Made(
+                value=error.reason,
+                size_bytes=len(url) + 200,
+                keep_s=PASSING_KEPT_S if error.is_passing else None,
+            )
+        source = await to_thread.run_sync(_source, document)
+        return Made(value=source, size_bytes=len(url) + 200 + len(document.body) * 4 // 3)
+
+
+def _source(document: WebDocument) -> Fetched:
+    """Return the document as what it is, whatever its server calls it."""
+    media_type = media_type_of(document.body)
+    if media_type is not None:
+        return Base64Source(media_type, base64.b64encode(document.body).decode("ascii"))
+    told = document.media_type
+    if (told.startswith(_TEXTS) or told.endswith(("+json", "+xml"))) and b"\0" not in document.body:
+        return PlainTextSource(_decoded(document))
+    return f"is neither an image, nor a PDF, nor text (its server calls it {told or 'nothing'!r})"
+
+
+def _decoded(document: WebDocument) -> str:
+    try:
+        return document.body.decode(document.charset or "utf-8", "replace")
+    except LookupError:  # a character set that nobody knows
+        return document.body.decode("utf-8", "replace")

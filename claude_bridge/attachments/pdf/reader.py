@@ -1,0 +1,188 @@
+"""A PDF as a model can take it: text page by page, and a picture of each page that has none.
+
+The libraries run in another process (``pdf_worker``), which is stopped when it takes too long, too much memory or
+gives too much: what it had found by then is used, and what is missing is said.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+import anyio
+import msgspec
+from anyio.abc import Process
+from msgspec import Struct
+
+import claude_bridge
+
+AT_ONCE = 2
+"""How many PDFs are read side by side."""
+
+_KEPT_VARIABLES = (
+    "APPDATA", "HOME", "LD_LIBRARY_PATH", "PATH", "PYTHONHOME", "PYTHONPATH", "PYTHONUSERBASE", "SYSTEMROOT",
+    "TEMP", "TMP", "TMPDIR", "USERPROFILE", "VIRTUAL_ENV",
+)  # fmt: skip
+
+
+class PdfLimits(Struct, frozen=True, kw_only=True):
+    """How much of one PDF is read, and what that may take."""
+
+    max_pages: int = 100
+    max_chars: int = 400_001
+    """One more than any share of a prompt, so that a cut is seen."""
+    max_images: int = 20
+    """Pictures of pages without text; 0 for a model that sees none."""
+    image_side: int = 1568
+    """The longer side of such a picture in pixels: the most that Anthropic's models use."""
+    max_s: float = 60.0
+    max_memory: int = 2 * 2**30
+    max_output_bytes: int = 48 * 2**20
+
+
+class PdfPage(Struct, frozen=True):
+    """One page that was read; ``jpeg`` is in base64 (None: not asked for, or it is blank)."""
+
+    number: int
+    text: str
+    jpeg: str | None = None
+
+
+class PdfReading(Struct, frozen=True, kw_only=True):
+    """What was read of a PDF.
+
+    ``trouble`` says why a page or all of it could not be read ("": nothing of the kind), ``all_pages`` how many there
+    are, ``is_cut`` that time or another limit ended the reading early.
+    """
+
+    title: str = ""
+    all_pages: int = 0
+    pages: tuple[PdfPage, ...] = ()
+    trouble: str = ""
+    is_cut: bool = False
+
+    @property
+    def size_bytes(self) -> int:
+        """About what it takes to keep."""
+        return 1_000 + sum(200 + 2 * len(page.text) + len(page.jpeg or "") for page in self.pages)
+
+
+class _Order(Struct, frozen=True):
+    max_pages: int
+    max_chars: int
+    max_images: int
+    image_side: int
+    max_memory: int
+    max_cpu_s: int
+
+
+class _Finding(Struct, frozen=True):
+    """One line of the worker's."""
+
+    pages: int | None = None
+    title: str = ""
+    page: int = 0
+    text: str | None = None
+    jpeg: str | None = None
+    trouble: str = ""
+    done: bool = False
+
+
+_finding_decoder = msgspec.json.Decoder(_Finding)
+
+
+class PdfReader:
+    """Reads PDFs, a few at a time."""
+
+    def __init__(self, limits: PdfLimits | None = None, *, command: Sequence[str] = ()) -> None:
+        """``command`` starts the worker; empty: this package's."""
+        self.limits = limits or PdfLimits()
+        self._command = command or (sys.executable, "-P", "-m", "claude_bridge.attachments.pdf.worker")
+        self._at_once: anyio.CapacityLimiter | None = None
+
+    async def read(self, base64_data: str, *, with_images: bool) -> PdfReading:
+        """Return what can be read within the limits; a PDF that can't be read gives a ``trouble``."""
+        if not self._has_library:
+            return PdfReading(trouble="missing")
+        if self._at_once is None:
+            self._at_once = anyio.CapacityLimiter(AT_ONCE)
+        limits = self.limits
+        order = _Order(
+            max_pages=limits.max_pages,
+            max_chars=limits.max_chars,
+            max_images=limits.max_images if with_images else 0,
+            image_side=limits.image_side,
+            max_memory=limits.max_memory,
+            max_cpu_s=max(1, round(limits.max_s)),
+        )
+        async with self._at_once:
+            output = await self._work(msgspec.json.encode(order) + b"\n" + base64_data.encode())
+        return _reading(output)
+
+    @property
+    def _has_library(self) -> bool:
+        return any(find_spec(name) is not None for name in ("pypdf", "pypdfium2"))
+
+    async def _work(self, order: bytes) -> bytes:
+        """Return what the worker wrote until it ended or was ended."""
+        process = await anyio.open_process(self._command, stderr=subprocess.DEVNULL, env=_environment())
+        output = bytearray()
+        try:
+            with anyio.move_on_after(self.limits.max_s):
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(_write, process, order)
+                    assert process.stdout is not None, "open_process makes a pipe"
+                    async for chunk in process.stdout:
+                        output += chunk
+                        if len(output) > self.limits.max_output_bytes:
+                            tasks.cancel_scope.cancel()
+        finally:
+            with anyio.CancelScope(shield=True):
+                if process.returncode is None:
+                    process.kill()
+                await process.aclose()
+        return bytes(output)
+
+
+def _environment() -> dict[str, str]:
+    """Return what Python needs to start, and no more: keys of engines are none of a PDF's business."""
+    kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
+    root = str(Path(claude_bridge.__file__).parent.parent)
+    return {**kept, "PYTHONPATH": os.pathsep.join(part for part in (root, kept.get("PYTHONPATH")) if part)}
+
+
+async def _write(process: Process, order: bytes) -> None:
+    assert process.stdin is not None, "open_process makes a pipe"
+    try:
+        await process.stdin.send(order)
+        await process.stdin.aclose()
+    except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+        pass  # it ended before it had read all, and its output tells why
+
+
+def _reading(output: bytes) -> PdfReading:
+    """Return what the worker's lines say; the last one may be cut."""
+    title, all_pages, trouble, is_done = "", 0, "", False
+    pages: dict[int, PdfPage] = {}
+    for line in output.splitlines():
+        try:
+            found = _finding_decoder.decode(line)
+        except msgspec.DecodeError:
+            break
+        if found.pages is not None:
+            all_pages, title = found.pages, found.title
+        elif found.text is not None:
+            pages[found.page] = PdfPage(found.page, found.text)
+        elif found.jpeg is not None:
+            pages[found.page] = PdfPage(found.page, "", found.jpeg)
+        trouble = found.trouble or trouble
+        is_done = is_done or found.done
+    if not all_pages and not trouble:
+        trouble = "broken"
+    return PdfReading(
+        title=title, all_pages=all_pages, pages=tuple(pages.values()), trouble=trouble, is_cut=not is_done
+    )

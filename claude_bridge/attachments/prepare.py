@@ -1,0 +1,250 @@
+"""Attachments: the one step before the pure conversion, for what it can't do without I/O or heavy libraries.
+
+The same history comes back at every turn: what was made of an attachment is kept by its content, so that it costs
+only once, and stands in the prompt with the same bytes the next time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import Generic, NamedTuple, TypeVar
+
+import anyio
+from anyio import to_thread
+from msgspec import Struct
+from msgspec.structs import replace
+
+from claude_bridge.attachments.cache import Made, Memo
+from claude_bridge.attachments.fetch import PASSING_KEPT_S, Fetched, FetchedSources, Web
+from claude_bridge.attachments.locate import Attachment, attachments_in, with_replaced
+from claude_bridge.attachments.pdf.pages import INSTALL_HINT, Share, shown_pages, why_unreadable
+from claude_bridge.attachments.pdf.reader import PdfReader, PdfReading
+from claude_bridge.attachments.vision import Describer, Description
+from claude_bridge.conversion.losses import Loss
+from claude_bridge.conversion.media_types import PDF, is_pdf
+from claude_bridge.conversion.profile import Profile
+from claude_bridge.conversion.prompt.token_estimate import IMAGE_TOKENS
+from claude_bridge.conversion.request.content import document_name
+from claude_bridge.wire.anthropic import (
+    Base64Source,
+    Block,
+    ContentSource,
+    CountTokensRequest,
+    DocumentBlock,
+    ImageBlock,
+    PlainTextSource,
+    TextBlock,
+    UrlSource,
+)
+
+LIMIT_S = 120.0
+"""How long all attachments of one request together may take; clients give up after 300 s of silence."""
+
+KEPT_BYTES = 64 * 2**20
+"""For each kind of thing that is kept."""
+
+MAX_CHARS = 400_000
+"""About 100,000 tokens: the most that a document takes of any prompt."""
+
+MAX_IMAGES = 20
+_CHARS_PER_TOKEN = 4
+_HASHED_IN_A_THREAD_FROM = 2**20
+
+_Request = TypeVar("_Request", bound=CountTokensRequest)
+
+
+class ReadyRequest(Struct, Generic[_Request], frozen=True, kw_only=True):
+    """A request with nothing left in it that takes I/O to convert.
+
+    ``losses`` are as in conversion; ``descriptions`` are the new ones, by the paths of their images.
+    """
+
+    request: _Request
+    losses: list[Loss]
+    descriptions: tuple[tuple[str, Description], ...] = ()
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the user should hear of even without a trace: that something is not installed."""
+        return [
+            f"A PDF is not shown to the model: {loss.reason}" for loss in self.losses if INSTALL_HINT in loss.reason
+        ]
+
+
+class Ready(NamedTuple):
+    """What stands in place of an attachment, and what of it does not (None: nothing is lost)."""
+
+    block: Block
+    lost: str | None = None
+
+
+class Attachments:
+    """Prepares requests for one engine, and keeps what it made for the turns to come."""
+
+    def __init__(
+        self,
+        *,
+        web: Web | None = None,
+        pdf_reader: PdfReader | None = None,
+        describer: Describer | None = None,
+        limit_s: float = LIMIT_S,
+    ) -> None:
+        """``web`` None: the public one; ``describer`` None: images for a model that sees none stay out."""
+        self._limit_s = limit_s
+        self._sources = FetchedSources(Memo[Fetched](KEPT_BYTES), web)
+        self._pdf_reader = pdf_reader or PdfReader()
+        self._readings = Memo[PdfReading](KEPT_BYTES)
+        self._describer = describer
+        self._descriptions = Memo[Description](KEPT_BYTES)
+
+    async def prepare(self, request: _Request, profile: Profile, window_tokens: int | None) -> ReadyRequest[_Request]:
+        """Return the request with all attachments in a form that the conversion for this profile can carry.
+
+        Nothing is raised for an attachment that can't be had: a text that says so stands in its place.
+        """
+        found = list(attachments_in(request.messages))
+        if not found:
+            return ReadyRequest(request=request, losses=[])
+        step = _Step(deadline=anyio.current_time() + self._limit_s)
+        shows_images = profile.sees_images or self._describer is not None
+        share = _share(window_tokens, shows_images=shows_images)
+        text_only = replace(profile, fetches_images=False, reads_pdfs=False, fetches_pdfs=False)
+        work = {
+            path: (block, partial(self._ready, block, text_only if is_assistants else profile, share))
+            for path, block, is_assistants in found
+            if _takes_work(block, text_only if is_assistants else profile, shows_images=shows_images)
+        }
+        request = await step.replaced(request, work)
+        descriptions: list[tuple[str, Description]] = []
+        if self._describer is not None and not profile.sees_images:
+            work = {
+                path: (block, partial(self._described, block, self._describer, path, descriptions))
+                for path, block, _ in attachments_in(request.messages)
+                if isinstance(block, ImageBlock)
+            }
+            request = await step.replaced(request, work)
+        return ReadyRequest(request=request, losses=step.losses, descriptions=tuple(descriptions))
+
+    async def _ready(self, block: Attachment, profile: Profile, share: Share) -> Ready:
+        if isinstance(block.source, UrlSource):
+            url = block.source.url
+            source = await self._sources.get(url)
+            if isinstance(source, str):
+                return _omitted(_name(block), f"it {source}")
+            fetched = _of_source(block, source, url, share)
+            if fetched is None:
+                return _omitted(_name(block), "it is no image")
+            block = fetched
+        if isinstance(block, DocumentBlock) and not profile.reads_pdfs and is_pdf(block.source):
+            return await self._read(block, block.source.data, share)
+        return Ready(block)
+
+    async def _read(self, document: DocumentBlock, data: str, share: Share) -> Ready:
+        async def read() -> Made[PdfReading]:
+            reading = await self._pdf_reader.read(data, with_images=share.images > 0)
+            is_final = bool(reading.pages) or reading.trouble in ("encrypted", "broken", "empty")
+            return Made(value=reading, size_bytes=reading.size_bytes, keep_s=None if is_final else PASSING_KEPT_S)
+
+        reading = await self._readings.get((await _digest(data), share.images > 0), read)
+        trouble = why_unreadable(reading)
+        if trouble is not None:
+            return _omitted(document_name(document), trouble)
+        shown = shown_pages(reading, share)
+        title = document.title or reading.title or None
+        return Ready(replace(document, title=title, source=ContentSource(shown.blocks)), shown.lost)
+
+    async def _described(
+        self, image: ImageBlock, describer: Describer, path: str, new: list[tuple[str, Description]]
+    ) -> Ready:
+        async def describe() -> Made[Description]:
+            description = await describer.describe(image)
+            new.append((path, description))
+            keep_s = PASSING_KEPT_S if description.text is None else None
+            return Made(value=description, size_bytes=200 + 2 * len(description.text or ""), keep_s=keep_s)
+
+        if not isinstance(image.source, Base64Source):
+            return Ready(image)  # the conversion says what becomes of it
+        description = await self._descriptions.get(await _digest(image.source.data), describe)
+        if description.text is None:
+            return Ready(image, f"{describer.model} did not describe the image: {description.trouble}")
+        return Ready(TextBlock(f"[image described by {describer.model}: {description.text}]"))
+
+
+class _Step:
+    """Attachments of one request being replaced: all side by side, within one deadline."""
+
+    def __init__(self, deadline: float) -> None:
+        self.losses: list[Loss] = []
+        self._deadline = deadline
+
+    async def replaced(
+        self, request: _Request, work: Mapping[str, tuple[Attachment, Callable[[], Awaitable[Ready]]]]
+    ) -> _Request:
+        """Return the request with what the work gave in place of each attachment."""
+        if not work:
+            return request
+        done: dict[str, Ready] = {}
+
+        async def do(path: str, make: Callable[[], Awaitable[Ready]]) -> None:
+            done[path] = await make()
+
+        with anyio.CancelScope(deadline=self._deadline):
+            async with anyio.create_task_group() as tasks:
+                for path, (_, make) in work.items():
+                    tasks.start_soon(do, path, make)
+        for path, (block, _) in work.items():
+            ready = done.setdefault(path, _omitted(_name(block), "it was not ready in time"))
+            if ready.lost is not None:
+                self.losses.append(Loss(path, ready.lost))
+        new = {path: ready.block for path, ready in done.items()}
+        return replace(request, messages=with_replaced(request.messages, new))
+
+
+def _takes_work(block: Attachment, profile: Profile, *, shows_images: bool) -> bool:
+    match block:
+        case ImageBlock(UrlSource()):
+            return shows_images and not (profile.sees_images and profile.fetches_images)
+        case DocumentBlock(UrlSource()):
+            return not profile.fetches_pdfs
+        case DocumentBlock(source):
+            return not profile.reads_pdfs and is_pdf(source)
+        case _:
+            return False
+
+
+def _of_source(block: Attachment, source: Base64Source | PlainTextSource, url: str, share: Share) -> Attachment | None:
+    """Return the block with what was fetched for it; None for an image that is none."""
+    is_image = isinstance(source, Base64Source) and source.media_type != PDF
+    if isinstance(block, ImageBlock):
+        return ImageBlock(source) if is_image and isinstance(source, Base64Source) else None
+    shown: Base64Source | PlainTextSource | ContentSource = source
+    if is_image and isinstance(source, Base64Source):
+        shown = ContentSource([ImageBlock(source)])
+    elif isinstance(source, PlainTextSource) and len(source.data) > share.chars:
+        shown = PlainTextSource(f"{source.data[: share.chars]}\n\n[the rest is left out: the document is too long]")
+    return replace(block, title=block.title or url, source=shown)
+
+
+def _omitted(what: str, reason: str) -> Ready:
+    return Ready(TextBlock(f"[{what} omitted: {reason}]"), reason)
+
+
+def _name(block: Attachment) -> str:
+    if isinstance(block, DocumentBlock):
+        return document_name(block)
+    return f"image at {block.source.url}" if isinstance(block.source, UrlSource) else "image"
+
+
+def _share(window_tokens: int | None, *, shows_images: bool) -> Share:
+    """Return how much of the prompt one document may take: at most half of a small window."""
+    half = window_tokens // 2 if window_tokens else MAX_CHARS
+    images = min(MAX_IMAGES, max(1, half // IMAGE_TOKENS)) if shows_images else 0
+    return Share(chars=min(MAX_CHARS, half * _CHARS_PER_TOKEN), images=images)
+
+
+async def _digest(data: str) -> bytes:
+    if len(data) < _HASHED_IN_A_THREAD_FROM:
+        return hashlib.sha256(data.encode()).digest()
+    return await to_thread.run_sync(lambda: hashlib.sha256(data.encode()).digest())

@@ -1,0 +1,104 @@
+"""Asks the bridge that runs: where it is, and what it tells of itself."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, NamedTuple, TypeVar
+from urllib.parse import urlsplit
+
+import typer
+
+from claude_bridge.cli.serve import DEFAULT_PORT
+from claude_bridge.errors import SetupError
+
+TIMEOUT_S = 5.0
+DEFAULT_URL = f"http://127.0.0.1:{DEFAULT_PORT}"
+
+BridgeUrl = Annotated[
+    str | None,
+    typer.Option("--url", help=f"Where the bridge is: {DEFAULT_URL} if nothing is said.", metavar="URL"),
+]
+"""The option that says where a bridge is."""
+
+BridgeToken = Annotated[
+    str | None, typer.Option("--auth-token", help="The token that the bridge asks for, if it does.", metavar="TOKEN")
+]
+"""The option that gives a bridge's token."""
+
+T = TypeVar("T")
+
+
+class Place(NamedTuple):
+    """Where a bridge is, and the token that it asks for (None: none)."""
+
+    url: str
+    token: str | None
+
+
+class NoBridgeError(SetupError):
+    """Nothing listens where the bridge should be."""
+
+
+def place_of_bridge(url: str | None, token: str | None, config_file: Path | None) -> Place:
+    """Return where the bridge is, as the options say, else as the configuration does.
+
+    Raises:
+        SetupError: the configuration can't be used, or does not say.
+    """
+    from claude_bridge.app.config_option import configured_token, load_config
+    from claude_bridge.app.serve import Listening
+
+    config = load_config(config_file)
+    if url is None and config.server.port == 0:
+        raise SetupError("The port is configured as 0, which is another one each time.", "Give it: --url URL")
+    url = url or Listening(host=config.server.host, port=config.server.port).url
+    return Place(url.rstrip("/"), token or configured_token(config))
+
+
+def place_of_client(environment: Mapping[str, str] = os.environ) -> Place:
+    """Return where the bridge of a client is, in whose environment we are."""
+    url = environment.get("ANTHROPIC_BASE_URL") or DEFAULT_URL
+    return Place(url.rstrip("/"), environment.get("ANTHROPIC_AUTH_TOKEN") or None)
+
+
+def ask(place: Place, path: str, parse: Callable[[bytes], T]) -> T:
+    """Return what the bridge answers at ``path``; no proxy is asked, and any status is taken.
+
+    Raises:
+        NoBridgeError: nothing listens there.
+        SetupError: the address is none, something else listens there, or it asks for another token.
+    """
+    import msgspec
+
+    status, body = _get(place.url, path, {"authorization": f"Bearer {place.token}"} if place.token else {})
+    if status in (401, 403):
+        raise SetupError(f"The bridge at {place.url} asks for its token.", "Give it: --auth-token TOKEN")
+    try:
+        return parse(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise SetupError(
+            f"At {place.url} there is something else than a bridge.", "Say where the bridge is: --url URL"
+        ) from None
+
+
+def _get(url: str, path: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
+    import http.client
+
+    try:
+        parts = urlsplit(url)
+        kinds = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
+        connection = kinds[parts.scheme](parts.netloc, timeout=TIMEOUT_S)
+    except (KeyError, ValueError, http.client.InvalidURL):
+        raise SetupError(f"{url!r} is no address.", f"Try: --url {DEFAULT_URL}") from None
+    try:
+        connection.request("GET", parts.path.rstrip("/") + path, headers=dict(headers))
+        response = connection.getresponse()
+        return response.status, response.read()
+    except (OSError, http.client.HTTPException) as error:
+        raise NoBridgeError(
+            f"No bridge answers at {url}: {error}", "Start it: bridge serve … Or say where it is: --url URL"
+        ) from error
+    finally:
+        connection.close()

@@ -1,0 +1,135 @@
+"""Reads the configuration: a file, and over it the environment; every mistake is told with its place."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tomllib
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from shlex import quote
+from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from claude_bridge.config.decode import TABLES_OF_VARIABLES, Mistake, decode_document, decode_variables
+from claude_bridge.config.format import key_text
+from claude_bridge.config.line_numbers import KeyPath, Lines, line_of_error
+from claude_bridge.config.locate import CONFIG_VARIABLE, VARIABLES, config_file
+from claude_bridge.config.schema import Config, settings_of, variable_of
+from claude_bridge.config.types import Secret
+
+OPTION_VARIABLES = {CONFIG_VARIABLE: "--config", "BRIDGE_BASE_URL": "--base-url", "BRIDGE_API_KEY": "--api-key"}
+"""Variables that stand for options which are no settings: the option of each."""
+
+
+class Problem(Struct, frozen=True, kw_only=True):
+    """Something in the configuration that is wrong or doubtful."""
+
+    place: str
+    """The file; or the variable, whose name is the key too."""
+    line: int | None = None
+    key: str = ""
+    """The whole key, as in ``server.port``; empty: it is about the file as a whole."""
+    what: str
+    """The end of a sentence that begins with the key, or else with the file."""
+
+    def __str__(self) -> str:
+        where = f"{self.place}:{self.line}" if self.line else self.place
+        return f"{where}: {self.key} {self.what}" if self.key not in ("", self.place) else f"{where} {self.what}"
+
+
+class Reading(Struct, frozen=True, kw_only=True):
+    """What was read. Where there are mistakes, ``config`` is that of somebody who has settled nothing."""
+
+    config: Config
+    file: Path
+    """Where the file is, or would be."""
+    is_there: bool
+    lines: Lines
+    mistakes: tuple[Problem, ...] = ()
+    doubts: tuple[Problem, ...] = ()
+
+
+def read_config(named: Path | None, environment: Mapping[str, str]) -> Reading:
+    """Read the configuration; ``named`` is the file that an option names. The usual file need not be there."""
+    file, is_named = config_file(named, environment)
+    text, mistakes = _read_text(file, is_named=is_named)
+    document: dict[str, Any] = {}
+    try:
+        document = tomllib.loads(text or "")
+    except tomllib.TOMLDecodeError as error:
+        line = line_of_error(error) or (text or "").count("\n") + 1
+        mistakes = [Problem(place=str(file), line=line, what=f"is no TOML: {str(error).partition(' (at ')[0]}")]
+    config, in_file = decode_document(document)
+    config, in_variables = decode_variables(replace(config, folder=file.parent), environment)
+    lines = Lines(text or "")
+    lined = sorted((lines.nearest_line(mistake.path), number) for number, mistake in enumerate(in_file))
+    mistakes += [_problem(in_file[number], file, line) for line, number in lined]
+    mistakes += [Problem(place=(name := key_text(path)), key=name, what=what) for path, what in in_variables]
+    doubts = (*_open_keys(config, file, lines), *_near_variables(environment))
+    return Reading(
+        config=Config() if mistakes else config,
+        file=file,
+        is_there=text is not None,
+        lines=lines,
+        mistakes=tuple(mistakes),
+        doubts=doubts,
+    )
+
+
+def check_secrets(reading: Reading, environment: Mapping[str, str]) -> Iterator[Problem]:
+    """Yield a problem for each key that can't be had: it need not be there before its provider is asked."""
+    for path, secret in _secrets(reading.config):
+        try:
+            secret.read(environment, reading.config.folder)
+        except ValueError as error:
+            yield _problem(Mistake(path, str(error)), reading.file, reading.lines.nearest_line(path))
+
+
+def _read_text(file: Path, *, is_named: bool) -> tuple[str | None, list[Problem]]:
+    """Return the text (None: there is none), and what is wrong with that."""
+    try:
+        return file.read_text("utf-8-sig"), []
+    except FileNotFoundError:
+        what = "is not there; `bridge config init` writes an example"
+        return None, [Problem(place=str(file), what=what)] if is_named else []
+    except (OSError, UnicodeDecodeError) as error:
+        what = f"can't be read: {getattr(error, 'strerror', None) or 'it is no UTF-8 text'}"
+        return None, [Problem(place=str(file), what=what)]
+
+
+def _problem(mistake: Mistake, file: Path, line: int) -> Problem:
+    return Problem(place=str(file), line=line, key=key_text(mistake.path), what=mistake.what)
+
+
+def _open_keys(config: Config, file: Path, lines: Lines) -> Iterator[Problem]:
+    literal = [path for path, secret in _secrets(config) if secret.is_literal]
+    if literal and os.name == "posix" and file.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
+        for path in literal:
+            what = (
+                f"is a key in a file that others can read: chmod 600 {quote(str(file))}, or write env:NAME or file:PATH"
+            )
+            yield _problem(Mistake(path, what), file, lines.nearest_line(path))
+
+
+def _secrets(config: Config) -> Iterator[tuple[KeyPath, Secret]]:
+    """Yield the keys that the file gives."""
+    if config.server.auth_token is not None and "auth_token" not in config.from_environment:
+        yield ("server", "auth_token"), config.server.auth_token
+    for name, provider in config.providers.items():
+        if provider.api_key is not None:
+            yield ("providers", name, "api_key"), provider.api_key
+
+
+def _near_variables(environment: Mapping[str, str]) -> Iterator[Problem]:
+    """Yield the variables that look like a setting misspelt; others may belong to other programs."""
+    known = [
+        variable_of(name) for table in TABLES_OF_VARIABLES for name in settings_of(settings_of(Config)[table].kind)
+    ]
+    for variable in environment:
+        if variable.startswith(VARIABLES) and variable not in (*known, *OPTION_VARIABLES):
+            for near in get_close_matches(variable, known, n=1, cutoff=0.85):
+                yield Problem(place=variable, key=variable, what=f"is no setting; nearest: {near}")

@@ -1,0 +1,82 @@
+"""Providers and their models, with what is configured of them."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from msgspec.structs import asdict, replace
+
+from claude_bridge.adapters.engine_profiles import UNKNOWN
+from claude_bridge.config.schema import Config, ProviderSettings
+from claude_bridge.conversion.pricing import Prices
+from claude_bridge.providers import PROVIDERS, Provider, profile_at
+
+if TYPE_CHECKING:
+    from claude_bridge.upstream.engines.catalog import OfferedModel
+
+
+def configured_rows(config: Config) -> dict[str, Provider]:
+    """Return all provider rows by their names: ours, and then the user's own."""
+    names = dict.fromkeys([*PROVIDERS, *config.providers])
+    return {name: _row(name, config.providers.get(name, ProviderSettings())) for name in names}
+
+
+def configured_models(config: Config, row: Provider) -> tuple[OfferedModel, ...]:
+    """Return the models that the configuration lists; where there are some, the engine is not asked for any.
+
+    What is not said of an Ollama's model is what an Ollama itself does not tell.
+    """
+    given = config.providers.get(row.name, ProviderSettings()).models
+    if not given:
+        return ()
+    from claude_bridge.upstream.engines.catalog import (  # brings the shapes of model lists
+        OfferedModel,
+        with_ollama_limits,
+    )
+
+    models = tuple(
+        OfferedModel(
+            id=model.id,
+            tools=model.tools,
+            thinking=model.thinking,
+            images=model.vision,
+            context_window=_limit(config, "context_window", model.context_window),
+            max_output_tokens=_limit(config, "max_tokens", model.max_tokens),
+            cost=Prices(**asdict(model.cost)) if model.cost else None,
+        )
+        for model in given
+    )
+    return tuple(with_ollama_limits(model) for model in models) if row.kind == "ollama-chat" else models
+
+
+def _row(name: str, given: ProviderSettings) -> Provider:
+    row = PROVIDERS.get(name)
+    if row is None:
+        assert given.kind is not None, "a provider of the user's own has a kind"
+        assert given.base_url is not None, "and an address"
+        service = profile_at(given.base_url, given.kind)
+        row = Provider(
+            name=name,
+            display_name=name,
+            kind=given.kind,
+            base_url=given.base_url,
+            key_variable=f"{re.sub('[^A-Z0-9]', '_', name.upper())}_API_KEY",
+            needs_key=False,
+            profile=service[1] if service else UNKNOWN,
+        )
+    if given.kind not in (None, row.kind):
+        row = replace(row, kind=given.kind, profile=UNKNOWN)  # what is known of an engine is about its own API
+    if given.profile is not None:
+        like = PROVIDERS[given.profile]
+        name = like.display_name if row.is_any_engine else row.display_name
+        row = replace(row, profile=like.profile, display_name=name, is_any_engine=False)
+    if given.keep_alive is not None:
+        row = replace(row, profile=replace(row.profile, keep_alive=given.keep_alive))
+    return row
+
+
+def _limit(config: Config, name: str, of_model: int | None) -> int | None:
+    """Return a limit of a model: a variable goes before the file, and in that what is said of the model."""
+    general: int | None = getattr(config.defaults, name)
+    return general if of_model is None or name in config.from_environment else of_model

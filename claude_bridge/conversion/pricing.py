@@ -1,0 +1,60 @@
+"""Prices: what tokens cost, and what one answer has cost; what is not known stays unknown."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from claude_bridge.conversion.deltas import UsageReport
+from claude_bridge.wire.model_list import Pricing
+
+_MILLION = 1_000_000
+
+
+class Prices(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """US dollars for a million tokens.
+
+    ``cached`` is for the part of a prompt that comes from the engine's cache; None: it costs as much as the rest.
+    """
+
+    input: float
+    output: float
+    cached: float | None = None
+
+
+FREE = Prices(input=0, output=0)
+"""An engine on the user's own machine."""
+
+
+def listed_prices(pricing: Pricing | None) -> Prices | None:
+    """Return the prices that a model list names, or None where it names none or they depend on the route."""
+    if pricing is None:
+        return None
+    prompt, completion = _dollars(pricing.prompt), _dollars(pricing.completion)
+    if prompt is None or completion is None:
+        return None
+    return Prices(input=prompt, output=completion, cached=_dollars(pricing.input_cache_read))
+
+
+def answer_cost_usd(usage: UsageReport, prices: Prices | None) -> float | None:
+    """Return what an answer cost, as its engine told or else by the prices; None: that is not known."""
+    if usage.cost_usd is not None or prices is None:
+        return usage.cost_usd
+    if not (prices.input or prices.output or prices.cached):
+        return 0.0
+    if usage.prompt_tokens is None or usage.output_tokens is None:
+        return None  # dollars from an estimate of tokens would look as true as any
+    cached = min(usage.cached_tokens or 0, usage.prompt_tokens)
+    cached_price = prices.input if prices.cached is None else prices.cached
+    dollars = (
+        (usage.prompt_tokens - cached) * prices.input + cached * cached_price + usage.output_tokens * prices.output
+    )
+    return round(dollars / _MILLION, 9)
+
+
+def _dollars(told: str | None) -> float | None:
+    """Return the price of a million tokens where that of one is told; OpenRouter's "-1" means that it depends."""
+    try:
+        price = float(told or "nan")
+    except ValueError:
+        return None
+    return round(price * _MILLION, 6) if 0 <= price < float("inf") else None

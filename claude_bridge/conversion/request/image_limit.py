@@ -1,0 +1,58 @@
+"""How many images a conversation may hold, for engines that refuse it with one more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from claude_bridge.conversion.losses import Loss
+from claude_bridge.conversion.request.content import FitBlock
+from claude_bridge.wire.anthropic import Block, ImageBlock, TextBlock, ToolResultBlock
+
+
+def images_to_leave_out(images: int, limit: int) -> int:
+    """Return how many of the oldest images must go.
+
+    They go by halves of the limit: one at a time would change the beginning of the prompt, and cost the engine's
+    cache, with each new image.
+    """
+    step = max(1, limit // 2)
+    return -(-max(0, images - limit) // step) * step
+
+
+def limit_images(block_lists: Sequence[list[FitBlock]], limit: int | None, losses: list[Loss]) -> list[list[FitBlock]]:
+    """Return the turns' blocks with placeholders for the oldest images that are too many."""
+    images = 0 if limit is None else sum(_images_in(block) for blocks in block_lists for block in blocks)
+    if limit is None or images <= limit:
+        return list(block_lists)
+    left_out = images_to_leave_out(images, limit)
+    losses.append(Loss("$.messages", f"{left_out} older images: the engine takes no more than {limit}"))
+    placeholder = TextBlock(f"[image omitted: the engine takes no more than {limit}]")
+    limited: list[list[FitBlock]] = []
+    for blocks in block_lists:
+        kept: list[FitBlock] = []
+        for block in blocks:
+            here = min(left_out, _images_in(block))
+            left_out -= here
+            kept.append(_without(block, here, placeholder) if here else block)
+        limited.append(kept)
+    return limited
+
+
+def _images_in(block: FitBlock) -> int:
+    if isinstance(block, ImageBlock):
+        return 1
+    if isinstance(block, ToolResultBlock) and isinstance(block.content, list):
+        return sum(isinstance(part, ImageBlock) for part in block.content)
+    return 0
+
+
+def _without(block: FitBlock, images: int, placeholder: TextBlock) -> FitBlock:
+    """Return the block without its first so many images."""
+    if not isinstance(block, ToolResultBlock) or not isinstance(block.content, list):
+        return placeholder
+    content: list[Block] = []
+    for part in block.content:
+        goes = isinstance(part, ImageBlock) and images > 0
+        images -= goes
+        content.append(placeholder if goes else part)
+    return ToolResultBlock(block.tool_use_id, content, block.is_error)

@@ -1,0 +1,206 @@
+"""The way in: one Anthropic request made fit for one engine, with its losses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+from msgspec import UNSET, Raw, Struct
+from msgspec.structs import replace
+
+from claude_bridge.conversion.builtin_tools import api_tool, schema_of
+from claude_bridge.conversion.losses import Loss
+from claude_bridge.conversion.prefill import continues_prefill
+from claude_bridge.conversion.profile import Profile
+from claude_bridge.conversion.request.content import as_blocks
+from claude_bridge.conversion.request.turns import Turn, repair_turns, system_text
+from claude_bridge.conversion.tool_json.schema_reduce import compact_schema, schema_for_grammar
+from claude_bridge.errors import InvalidRequestError
+from claude_bridge.wire.anthropic import (
+    Block,
+    CountTokensRequest,
+    DocumentBlock,
+    ImageBlock,
+    InputMessage,
+    TextBlock,
+    Tool,
+    ToolReferenceBlock,
+    ToolResultBlock,
+    ToolSearchToolResultBlock,
+)
+
+
+class FitTool(Struct, frozen=True):
+    """A tool as the engine is told of it."""
+
+    name: str
+    description: str
+    schema: Raw
+    strict: bool | None = None
+
+
+class FitRequest(Struct, frozen=True, kw_only=True):
+    """What an adapter encodes: the repaired conversation, the tools, and the client's own parameters."""
+
+    system: str
+    turns: list[Turn]
+    tools: list[FitTool]
+    parameters: CountTokensRequest
+    losses: list[Loss]
+
+    @property
+    def holds_images(self) -> bool:
+        """Whether any image or file goes to the engine."""
+        kinds = set().union(*(map(type, turn.blocks) for turn in self.turns))
+        if ImageBlock in kinds or DocumentBlock in kinds:
+            return True
+        results = (block for turn in self.turns for block in turn.blocks if isinstance(block, ToolResultBlock))
+        return ToolResultBlock in kinds and any(isinstance(result.content, list) for result in results)
+
+    @property
+    def answers(self) -> int:
+        """How many turns are the model's own."""
+        return sum(not turn.is_user for turn in self.turns)
+
+    @property
+    def last_texts(self) -> Iterable[str]:
+        """The texts of the last turn."""
+        return (block.text for block in self.turns[-1].blocks if type(block) is TextBlock)
+
+
+class GivenConversation:
+    """A conversation that goes to the engine as it came, judged by its length like a FitRequest."""
+
+    def __init__(self, messages: Sequence[InputMessage]) -> None:
+        self.answers = sum(message.role == "assistant" for message in messages)
+        self.images = _images(messages)
+        """How many images and documents go to the engine."""
+        self._messages = messages
+
+    @property
+    def holds_images(self) -> bool:
+        """Whether any image or document goes to the engine."""
+        return bool(self.images)
+
+    @property
+    def last_texts(self) -> Iterable[str]:
+        """The texts of the last turn of the user, reminders behind it included."""
+        for message in reversed(self._messages):
+            if message.role == "assistant":
+                return
+            yield from (block.text for block in as_blocks(message.content) if isinstance(block, TextBlock))
+
+
+def _images(messages: Iterable[InputMessage]) -> int:
+    images = 0
+    for message in messages:
+        for block in message.content if not isinstance(message.content, str) else ():
+            inner = block.content if isinstance(block, ToolResultBlock) else [block]
+            parts = inner if isinstance(inner, list) else ()
+            images += sum(isinstance(part, ImageBlock | DocumentBlock) for part in parts)
+    return images
+
+
+def fit_request(request: CountTokensRequest, profile: Profile, losses: Sequence[Loss] = ()) -> FitRequest:
+    """Return the request in a form that an engine of this profile can take.
+
+    ``losses`` are those of the steps before.
+
+    Raises:
+        InvalidRequestError: it holds no content, or a tool that only Anthropic can run.
+    """
+    try:
+        return _fit_request(request, profile, list(losses))
+    except RecursionError:
+        raise InvalidRequestError("The request is nested too deeply.") from None
+
+
+def fit_schema(schema: Raw, profile: Profile, path: str) -> Raw:
+    """Return a JSON Schema that an engine of this profile can take, in one fixed formatting.
+
+    Raises:
+        InvalidRequestError: it is no object, or can't be read; the message names ``path``.
+    """
+    given = bytes(schema)
+    if not given.startswith(b"{"):
+        raise InvalidRequestError(f"Expected `object`, got {given[:20].decode(errors='replace')} - at `{path}`")
+    try:
+        return Raw(schema_for_grammar(given) if profile.compiles_grammar else compact_schema(given))
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InvalidRequestError(f"The schema can't be read: {error} - at `{path}`") from error
+
+
+def _fit_request(request: CountTokensRequest, profile: Profile, losses: list[Loss]) -> FitRequest:
+    if profile.continues_prefill and not continues_prefill(request, profile):
+        profile = replace(profile, continues_prefill=False)
+    turns = repair_turns(request.messages, profile, losses)
+    if not turns:
+        raise InvalidRequestError("messages: no message has any content - at `$.messages`")
+    _check_choice(request)
+    tools = [] if request.tool_choice and request.tool_choice.type == "none" else _tools(request)
+    return FitRequest(
+        system=system_text(request.system, losses),
+        turns=turns,
+        tools=[_fit_tool(tool, index, profile) for index, tool in tools],
+        parameters=request,
+        losses=losses,
+    )
+
+
+def _check_choice(request: CountTokensRequest) -> None:
+    choice = request.tool_choice
+    if choice is None or choice.type not in ("any", "tool"):
+        return
+    if not request.tools:
+        raise InvalidRequestError("tool_choice: a tool is forced, and none is declared - at `$.tool_choice`")
+    if choice.type == "tool" and choice.name and all(tool.name != choice.name for tool in request.tools):
+        raise InvalidRequestError(f"tool_choice: no tool {choice.name!r} is declared - at `$.tool_choice.name`")
+
+
+def _tools(request: CountTokensRequest) -> Iterable[tuple[int, Tool]]:
+    """Return the tools to send, with their places in the request.
+
+    A deferred tool is sent once the history has loaded it, after all others and in the order of loading: so the
+    tools that were there before stay where they were in the prompt.
+    """
+    declared = list(enumerate(request.tools or ()))
+    if not any(tool.defer_loading for _, tool in declared):
+        return declared
+    deferred = {tool.name: (index, tool) for index, tool in declared if tool.defer_loading}
+    forced = [request.tool_choice.name] if request.tool_choice and request.tool_choice.type == "tool" else []
+    named = dict.fromkeys([*_loaded_tools(request.messages), *forced])
+    loaded = [deferred[name] for name in named if name in deferred]
+    return [(index, tool) for index, tool in declared if not tool.defer_loading] + loaded
+
+
+def _loaded_tools(messages: Iterable[InputMessage]) -> list[str]:
+    names: dict[str, None] = {}
+    for message in messages:
+        for block in message.content if not isinstance(message.content, str) else ():
+            for reference in _references_in(block):
+                names[reference.tool_name] = None
+    return list(names)
+
+
+def _references_in(block: Block) -> list[ToolReferenceBlock]:
+    match block:
+        case ToolReferenceBlock():
+            return [block]
+        case ToolResultBlock(_, content) if isinstance(content, list):
+            return [part for part in content if isinstance(part, ToolReferenceBlock)]
+        case ToolSearchToolResultBlock(_, found):
+            return found.tool_references
+        case _:
+            return []
+
+
+def _fit_tool(tool: Tool, index: int, profile: Profile) -> FitTool:
+    known = api_tool(tool)
+    if known is None and tool.input_schema is UNSET and tool.type not in (None, "custom"):
+        raise InvalidRequestError(
+            f"tools: {tool.name!r} of type {tool.type!r} runs at Anthropic, and no engine here can run it "
+            f"- at `$.tools[{index}].type`"
+        )
+    schema = fit_schema(schema_of(tool), profile, f"$.tools[{index}].input_schema")
+    description = tool.description or (known.description if known else "")
+    return FitTool(tool.name, description, schema, tool.strict)

@@ -1,0 +1,35 @@
+"""Wishes in words: what an engine has no field for is asked for at the end of the prompt.
+
+At the end, since anywhere else it would change what the engine has in its cache.
+"""
+
+from __future__ import annotations
+
+from msgspec import Raw
+
+from claude_bridge.conversion.request.normalize import FitTool
+from claude_bridge.conversion.tool_names import engine_name
+from claude_bridge.wire.anthropic import ToolChoice
+
+CALL_ANY_TOOL = "Answer by calling one of your tools, not with text alone."
+CALL_THIS_TOOL = "Answer by calling the tool {name}, not with text alone."
+ANSWER_IN_JSON = (
+    "Answer with one JSON object and nothing else: no text around it, no code fence. It must match this JSON Schema:\n"
+    "{schema}"
+)
+
+
+def forced_in_words(choice: ToolChoice | None, tools: list[FitTool]) -> tuple[list[FitTool], str | None]:
+    """Return the tools to send, and what the model is told in place of a ``tool_choice`` that the engine lacks."""
+    if choice is None or not tools:
+        return tools, None
+    if choice.type == "tool" and choice.name:
+        return [tool for tool in tools if tool.name == choice.name], CALL_THIS_TOOL.format(
+            name=engine_name(choice.name)
+        )
+    return tools, CALL_ANY_TOOL if choice.type in ("any", "tool") else None
+
+
+def json_in_words(schema: Raw) -> str:
+    """Return what the model is told in place of a ``response_format`` that the engine lacks."""
+    return ANSWER_IN_JSON.format(schema=bytes(schema).decode())

@@ -1,0 +1,123 @@
+"""What tools that run at Anthropic left in a history, as text that any model can read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from claude_bridge.conversion.tool_json.text import compact_json
+from claude_bridge.wire.anthropic import UnknownBlock, WebSearchToolResultBlock
+
+
+def search_results_text(block: WebSearchToolResultBlock) -> str:
+    """Return titles and addresses of what was found, or why nothing was."""
+    found = msgspec.json.decode(block.content)
+    if isinstance(found, dict):
+        return f"[web search failed: {found.get('error_code', 'unknown')}]"
+    results = [result for result in found if isinstance(result, dict)] if isinstance(found, list) else []
+    lines = [f"- {result.get('title') or ''} {result.get('url') or ''}".rstrip() for result in results]
+    return "\n".join(["Web search results:", *lines])
+
+
+def call_text(name: str, tool_input: Raw) -> str:
+    """Return a call of a tool that the engine has no part in."""
+    return f"[{name} was called with {compact_json(tool_input)}]"
+
+
+def text_of_block(block: UnknownBlock) -> str | None:
+    """Return the text of a block of a kind that only Anthropic's own tools leave behind; None for any other kind.
+
+    "" means that the block says nothing to a model.
+    """
+    render = _RENDERERS.get(block.block_type)
+    if render is None:
+        return None
+    fields: dict[str, Any] = msgspec.json.decode(block.raw)
+    return render(fields)
+
+
+def _mcp_call(fields: dict[str, Any]) -> str:
+    given = Raw(msgspec.json.encode(fields.get("input") or {}))
+    return call_text(f"{fields.get('name')} of the MCP server {fields.get('server_name')}", given)
+
+
+def _mcp_result(fields: dict[str, Any]) -> str:
+    word = "Error of the MCP tool" if fields.get("is_error") else "Result of the MCP tool"
+    return f"{word}: {_joined(fields.get('content'))}"
+
+
+def _command_result(fields: dict[str, Any]) -> str:
+    """Return what code_execution and bash_code_execution gave."""
+    content = _object(fields.get("content"))
+    if "error_code" in content:
+        return f"[the code did not run: {content['error_code']}]"
+    lines = [f"Result of the code (return code {content.get('return_code')}):"]
+    lines += [str(content[stream]) for stream in ("stdout", "stderr") if content.get(stream)]
+    if content.get("encrypted_stdout"):
+        lines.append("[output that only Anthropic can read]")
+    files = content.get("content")
+    lines += [f"[file {_object(file).get('file_id')}]" for file in files if file] if isinstance(files, list) else []
+    return "\n".join(lines)
+
+
+def _edit_result(fields: dict[str, Any]) -> str:
+    """Return what text_editor_code_execution gave."""
+    content = _object(fields.get("content"))
+    if "error_code" in content:
+        return f"[the text editor failed: {content.get('error_message') or content['error_code']}]"
+    if isinstance(content.get("content"), str):
+        return f"Content of the file:\n{content['content']}"
+    if isinstance(content.get("lines"), list):
+        return "The file was changed:\n" + "\n".join(map(str, content["lines"]))
+    return "The file was written."
+
+
+def _advice(fields: dict[str, Any]) -> str:
+    content = _object(fields.get("content"))
+    if content.get("text"):
+        return f"Advice:\n{content['text']}"
+    return f"[no advice that can be read: {content.get('error_code') or content.get('type')}]"
+
+
+def _summary(fields: dict[str, Any]) -> str:
+    """Return a summary in which the API put the conversation before it; null is one that failed."""
+    return f"Summary of the conversation before:\n{fields['content']}" if fields.get("content") else ""
+
+
+def _browser_state(fields: dict[str, Any]) -> str:
+    tabs = fields.get("tabs")
+    lines = ["Open tabs:"]
+    for tab in map(_object, tabs if isinstance(tabs, list) else ()):
+        active = " (active)" if tab.get("active") else ""
+        lines.append(f"- {tab.get('tab_id')}: {tab.get('title') or ''} {tab.get('url') or ''}".rstrip() + active)
+    changes = fields.get("state_changes")
+    lines += [f"[{compact_json(Raw(msgspec.json.encode(change)))}]" for change in changes or ()]
+    return "\n".join(lines)
+
+
+_RENDERERS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "advisor_tool_result": _advice,
+    "bash_code_execution_tool_result": _command_result,
+    "browser_state": _browser_state,
+    "code_execution_tool_result": _command_result,
+    "compaction": _summary,
+    "fallback": lambda _: "",  # marks where another model took over; the API shows it to no model either
+    "mcp_tool_result": _mcp_result,
+    "mcp_tool_use": _mcp_call,
+    "text_editor_code_execution_tool_result": _edit_result,
+}
+"""By block type, as the types of the anthropic SDK 2.12 have them."""
+
+
+def _joined(content: object) -> str:
+    if isinstance(content, str):
+        return content
+    parts = map(_object, content if isinstance(content, list) else ())
+    return "\n".join(str(part["text"]) for part in parts if part.get("text"))
+
+
+def _object(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,1 @@
+"""From an engine's deltas to the legal event stream of an answer."""

@@ -1,0 +1,314 @@
+"""MessageAssembler: deltas in, a legal Anthropic event stream out.
+
+Legality is data: TRANSITIONS says which event may follow in which state, and every event the assembler makes goes
+through it. The same table judges streams in the tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from enum import Enum, auto
+from typing import assert_never
+
+from msgspec import UNSET, UnsetType
+
+from claude_bridge.conversion.deltas import (
+    ApiToolCall,
+    Delta,
+    Failure,
+    Finish,
+    FinishReason,
+    RedactedThought,
+    SealedThought,
+    TextDelta,
+    ThinkingDelta,
+    ToolCallArguments,
+    ToolCallEnd,
+    ToolCallStart,
+    UsageReport,
+)
+from claude_bridge.conversion.response.stop_reasons import convert_finish_reason
+from claude_bridge.conversion.response.usage import convert_usage, merge_usage
+from claude_bridge.errors import BridgeError, UpstreamBrokenError
+from claude_bridge.wire.anthropic import (
+    AnswerBlock,
+    BlockInputJsonDelta,
+    BlockSignatureDelta,
+    BlockTextDelta,
+    BlockThinkingDelta,
+    ContentBlockDelta,
+    ContentBlockStart,
+    ContentBlockStop,
+    Diagnostics,
+    ErrorDetail,
+    ErrorEvent,
+    Message,
+    MessageDelta,
+    MessageStart,
+    MessageStop,
+    Ping,
+    RedactedThinkingBlock,
+    ServerToolUseBlock,
+    Stop,
+    StreamEvent,
+    TextBlock,
+    ThinkingBlock,
+    ToolUseBlock,
+    Usage,
+    WebFetchAnswerBlock,
+    WebSearchToolResultBlock,
+)
+
+UNSIGNED = "claude-bridge"
+"""Signature of thinking that no engine signed. Clients send it back; real Anthropic must never see it."""
+
+
+MAX_ANSWER_CHARS = 16 * 1024 * 1024
+"""No model writes as much; an engine in an endless loop does."""
+
+_MAX_HELD_SPACE_CHARS = 10_000
+"""White space before text that is kept; nobody misses more."""
+
+
+class State(Enum):
+    """Where a stream stands."""
+
+    NEW = auto()
+    BETWEEN_BLOCKS = auto()
+    TEXT = auto()
+    THINKING = auto()
+    SIGNED = auto()
+    TOOL_USE = auto()
+    ENDING = auto()
+    ENDED = auto()
+
+
+# state -> kind of event (or of the block or delta inside it) -> next state; what is missing is illegal.
+TRANSITIONS: dict[State, dict[type, State]] = {
+    State.NEW: {MessageStart: State.BETWEEN_BLOCKS},
+    State.BETWEEN_BLOCKS: {
+        TextBlock: State.TEXT,
+        ThinkingBlock: State.THINKING,
+        RedactedThinkingBlock: State.SIGNED,  # whole as it begins
+        ToolUseBlock: State.TOOL_USE,
+        ServerToolUseBlock: State.TOOL_USE,
+        WebSearchToolResultBlock: State.SIGNED,
+        WebFetchAnswerBlock: State.SIGNED,
+        MessageDelta: State.ENDING,
+        Ping: State.BETWEEN_BLOCKS,
+        ErrorEvent: State.ENDED,
+    },
+    State.TEXT: {
+        BlockTextDelta: State.TEXT,
+        ContentBlockStop: State.BETWEEN_BLOCKS,
+        Ping: State.TEXT,
+        ErrorEvent: State.ENDED,
+    },
+    State.THINKING: {
+        BlockThinkingDelta: State.THINKING,
+        BlockSignatureDelta: State.SIGNED,
+        Ping: State.THINKING,
+        ErrorEvent: State.ENDED,
+    },
+    State.SIGNED: {ContentBlockStop: State.BETWEEN_BLOCKS, Ping: State.SIGNED, ErrorEvent: State.ENDED},
+    State.TOOL_USE: {
+        BlockInputJsonDelta: State.TOOL_USE,
+        ContentBlockStop: State.BETWEEN_BLOCKS,
+        Ping: State.TOOL_USE,
+        ErrorEvent: State.ENDED,
+    },
+    State.ENDING: {MessageStop: State.ENDED, Ping: State.ENDING, ErrorEvent: State.ENDED},
+    State.ENDED: {},
+}
+
+
+class IllegalEventError(Exception):
+    """An event that the transition table does not allow: a bug of whoever made it."""
+
+
+def next_state(state: State, event: StreamEvent) -> State:
+    """Return the state after ``event``; raises IllegalEventError if it may not come now."""
+    kind: type = type(event)
+    if isinstance(event, ContentBlockDelta):
+        kind = type(event.delta)
+    elif isinstance(event, ContentBlockStart):
+        kind = type(event.content_block)
+    try:
+        return TRANSITIONS[state][kind]
+    except KeyError:
+        raise IllegalEventError(f"{kind.__name__} may not come in state {state.name}") from None
+
+
+class MessageAssembler:
+    """Turns the deltas of one answer into the events of one stream.
+
+    ``start`` comes first, ``close`` last; between them ``feed`` and ``keep_alive`` in any order. Tool calls must
+    come one after the other (``answer`` gathers them). After an error event nothing more is said.
+    """
+
+    def __init__(
+        self,
+        *,
+        message_id: str,
+        request_id: str,
+        model: str,
+        prompt_tokens: int,
+        diagnostics: Diagnostics | UnsetType | None = UNSET,
+    ) -> None:
+        """``prompt_tokens`` is the estimate that stands until the engine reports its own count."""
+        self._head = Message(
+            id=message_id,
+            model=model,
+            content=[],
+            stop_reason=None,
+            usage=Usage(input_tokens=prompt_tokens),
+            diagnostics=diagnostics,
+        )
+        self._request_id = request_id
+        self._prompt_tokens = prompt_tokens
+        self._state = State.NEW
+        self._index = -1
+        self._held_space = ""
+        self._has_visible_text = False
+        self._finish: Finish | None = None
+        self._has_tool_use = False
+        self._output_chars = 0
+        self.usage = UsageReport()
+        self.error: BridgeError | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the stream has had its last event."""
+        return self._state is State.ENDED
+
+    def start(self) -> list[StreamEvent]:
+        """Return the opening event."""
+        return [self._advance(MessageStart(self._head))]
+
+    def feed(self, deltas: Iterable[Delta]) -> list[StreamEvent]:
+        """Return the events that the deltas call for."""
+        events: list[StreamEvent] = []
+        for delta in deltas:
+            # Nearly every delta of a long answer comes this way: the text goes on in its open block.
+            if type(delta) is TextDelta and self._state is State.TEXT and self._has_visible_text:
+                self._output_chars += len(delta.text)
+                events.append(ContentBlockDelta(self._index, BlockTextDelta(delta.text)))
+            elif not self.ended:
+                self._take(delta, events.append)
+        if self._output_chars > MAX_ANSWER_CHARS and not self.ended:
+            events += self.fail(UpstreamBrokenError(f"The upstream wrote more than {MAX_ANSWER_CHARS} characters."))
+        return events
+
+    def keep_alive(self) -> list[StreamEvent]:
+        """Return events that say nothing and count as progress: old clients don't count pings, all count deltas."""
+        if self._state in (State.NEW, State.ENDING, State.ENDED):
+            return []
+        events: list[StreamEvent] = []
+        if self._state is State.THINKING:
+            events.append(self._advance(ContentBlockDelta(self._index, BlockThinkingDelta(""))))
+        elif self._state is State.TOOL_USE:
+            events.append(self._advance(ContentBlockDelta(self._index, BlockInputJsonDelta(""))))
+        else:
+            if self._state is not State.TEXT:
+                self._open(TextBlock(""), events.append)
+            events.append(self._advance(ContentBlockDelta(self._index, BlockTextDelta(""))))
+        events.append(self._advance(Ping()))
+        return events
+
+    def close(self, *, window_full: bool = False) -> list[StreamEvent]:
+        """Return the end of the stream: why it ended and the usage, or an error if the engine never finished.
+
+        ``window_full`` says that an answer that was cut off met the end of the context window.
+        """
+        if self.ended:
+            return []
+        if self._finish is None:
+            return self.fail(UpstreamBrokenError("The upstream ended its answer in the middle."))
+        events: list[StreamEvent] = []
+        self._close_block(events.append)
+        finish = self._finish.reason
+        if finish is FinishReason.LENGTH and window_full:
+            finish = FinishReason.WINDOW_FULL
+        stop = Stop(convert_finish_reason(finish, has_tool_use=self._has_tool_use), self._finish.stop_sequence)
+        usage = convert_usage(self.usage, prompt_tokens=self._prompt_tokens, output_chars=self._output_chars)
+        events.append(self._advance(MessageDelta(stop, usage)))
+        events.append(self._advance(MessageStop()))
+        return events
+
+    def fail(self, error: BridgeError) -> list[StreamEvent]:
+        """Return the error event that ends the stream; ``error`` is kept."""
+        if self.ended:
+            return []
+        self.error = error
+        return [self._advance(ErrorEvent(ErrorDetail(error.error_type, error.message), self._request_id))]
+
+    def _take(self, delta: Delta, emit: Callable[[StreamEvent], None]) -> None:
+        match delta:
+            case TextDelta(text):
+                self._take_text(text, emit)
+            case ThinkingDelta(text):
+                if text:
+                    if self._state is not State.THINKING:
+                        self._open(ThinkingBlock(""), emit)
+                    self._output_chars += len(text)
+                    emit(self._advance(ContentBlockDelta(self._index, BlockThinkingDelta(text))))
+            case RedactedThought(data):
+                self._open(RedactedThinkingBlock(data), emit)
+                self._close_block(emit)
+            case SealedThought():
+                pass  # nobody asked for it: the engine does not want it back
+            case ToolCallStart():
+                self._has_tool_use = True
+                self._open(ToolUseBlock(delta.id, delta.name), emit)
+            case ToolCallArguments():
+                self._output_chars += len(delta.fragment)
+                emit(self._advance(ContentBlockDelta(self._index, BlockInputJsonDelta(delta.fragment))))
+            case ToolCallEnd():
+                self._close_block(emit)
+            case ApiToolCall():
+                self._output_chars += len(delta.input)
+                self._open(ServerToolUseBlock(delta.id, delta.name), emit)
+                emit(self._advance(ContentBlockDelta(self._index, BlockInputJsonDelta(delta.input))))
+                self._open(delta.result, emit)
+                self._close_block(emit)
+            case UsageReport():
+                self.usage = merge_usage(self.usage, delta)
+            case Finish():
+                self._finish = delta
+            case Failure(error):
+                for event in self.fail(error):
+                    emit(event)
+            case _:
+                assert_never(delta)
+
+    def _take_text(self, text: str, emit: Callable[[StreamEvent], None]) -> None:
+        # White space alone opens no block, and does not go into one that was opened to keep the line alive: engines
+        # print "\n\n" before tool calls, and Anthropic refuses such blocks when they come back in the history.
+        if not text.strip():
+            if len(self._held_space) < _MAX_HELD_SPACE_CHARS:
+                self._held_space += text[:_MAX_HELD_SPACE_CHARS]
+            return
+        text, self._held_space = self._held_space + text, ""
+        if self._state is not State.TEXT:
+            self._open(TextBlock(""), emit)
+        self._has_visible_text = True
+        self._output_chars += len(text)
+        emit(self._advance(ContentBlockDelta(self._index, BlockTextDelta(text))))
+
+    def _open(self, block: AnswerBlock, emit: Callable[[StreamEvent], None]) -> None:
+        self._close_block(emit)
+        if not isinstance(block, TextBlock):
+            self._held_space = ""
+        self._has_visible_text = False
+        self._index += 1
+        emit(self._advance(ContentBlockStart(self._index, block)))
+
+    def _close_block(self, emit: Callable[[StreamEvent], None]) -> None:
+        if self._state is State.THINKING:
+            emit(self._advance(ContentBlockDelta(self._index, BlockSignatureDelta(UNSIGNED))))
+        if self._state in (State.TEXT, State.SIGNED, State.TOOL_USE):
+            emit(self._advance(ContentBlockStop(self._index)))
+
+    def _advance(self, event: StreamEvent) -> StreamEvent:
+        self._state = next_state(self._state, event)
+        return event

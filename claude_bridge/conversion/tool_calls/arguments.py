@@ -1,0 +1,248 @@
+"""A tool call's input, mended where the schema with which the tool was declared refuses it.
+
+An input that the schema accepts is never changed, but for the few that a client is known to refuse all the same.
+Nothing is invented: what can't be mended is handed on, and the client's own validation answers the model.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import NamedTuple
+
+import msgspec
+
+from claude_bridge.conversion.tool_calls.coercion import Given, meanings
+from claude_bridge.conversion.tool_json.repair import mended_object
+from claude_bridge.conversion.tool_json.schema_check import (
+    EndlessCheckError,
+    SchemaCheck,
+    dict_in,
+    has_type,
+    item_schema,
+    list_in,
+    type_of,
+    types_in,
+)
+from claude_bridge.conversion.tool_json.text import Json, as_json_text, is_json
+from claude_bridge.conversion.tool_names import folded_name
+from claude_bridge.wire.surrogates import replace_lone_surrogates
+
+_REFUSED_WHEN_EMPTY: dict[str, tuple[str, ...]] = {
+    "Read": ("pages",),
+    "WebSearch": ("allowed_domains", "blocked_domains"),
+}
+"""Optional properties whose empty value a schema accepts, and Claude Code 2.1 refuses: "Invalid pages parameter"."""
+
+_EXCLUSIVE: dict[str, tuple[str, str]] = {"WebSearch": ("allowed_domains", "blocked_domains")}
+"""Properties of which Claude Code 2.1 takes one at a time; the second one is given up."""
+
+_WRAPPERS = frozenset(("arguments", "args", "input", "parameters", "params", "tool_input"))
+"""What models put around an input, as if they wrote the whole call."""
+_NAMES = frozenset(("name", "tool", "tool_name", "function", "type"))
+
+_NOTHING = frozenset(("", "null", "none", "undefined"))
+
+_MAX_ROUNDS = 3
+"""How often what was mended is looked at again: a reference and an alternative may each find something."""
+
+
+class Mended(NamedTuple):
+    """An input as JSON text, and how it was mended."""
+
+    text: str
+    notes: tuple[str, ...] = ()
+
+
+def mend_input(text: str, schema: bytes, tool_name: str) -> Mended:
+    """Return the arguments of a call as JSON, such that the tool's schema has as little against them as possible.
+
+    ``schema`` is what the client declared. The notes say each repair in a few words.
+    """
+    text = text.strip()
+    if not text or text == "null":
+        return Mended("{}")
+    text = replace_lone_surrogates(text.encode()).decode()
+    notes: tuple[str, ...] = ()
+    if not is_json(text):
+        mended = mended_object(text)
+        if mended is None or not _has_likely_keys(mended, schema):
+            return Mended(as_json_text(text), ("arguments that are no JSON were handed on as text",))
+        text, notes = mended, ("malformed JSON was mended",)
+    elif text.startswith('"') and (inner := _object_in(text)) is not None:
+        text, notes = inner, ("arguments given as text that holds JSON were unpacked",)
+    try:
+        found = _fitting(text, parsed_schema(schema), tool_name)
+    except (EndlessCheckError, RecursionError):
+        return Mended(text, notes)
+    return Mended(found.text, notes + found.notes)
+
+
+@lru_cache(maxsize=256)
+def parsed_schema(schema: bytes) -> Json:
+    """Return the schema as values; one that can't be read accepts all."""
+    try:
+        return msgspec.json.decode(replace_lone_surrogates(schema))
+    except (msgspec.DecodeError, RecursionError):
+        return True
+
+
+def _object_in(text: str) -> str | None:
+    """Return the object that a JSON string holds, or None."""
+    inner = msgspec.json.decode(text, type=str).strip()
+    return inner if inner.startswith("{") and is_json(inner) else None
+
+
+def _has_likely_keys(text: str, schema: bytes) -> bool:
+    """Return whether a mended object has no keys but declared ones: others may come from inside a broken string."""
+    document = parsed_schema(schema)
+    declared = dict_in(document, "properties") if isinstance(document, dict) else {}
+    return not declared or {folded_name(key) for key in msgspec.json.decode(text)} <= {
+        folded_name(name) for name in declared
+    }
+
+
+def _fitting(text: str, schema: Json, tool_name: str) -> Mended:
+    value = msgspec.json.decode(text)
+    check = SchemaCheck(schema)
+    notes: tuple[str, ...] = ()
+    fit = value
+    if check.refusals(value, schema):
+        fit, notes = _Mending(check, tool_name).mended(Given(value, lambda: text), schema, "")
+    fit, known = _without_what_clients_refuse(fit, schema, tool_name)
+    notes += known
+    return Mended(json.dumps(fit, ensure_ascii=False, separators=(",", ":")), notes) if notes else Mended(text)
+
+
+def _without_what_clients_refuse(value: Json, schema: Json, tool_name: str) -> tuple[Json, tuple[str, ...]]:
+    if not isinstance(value, dict) or not isinstance(schema, dict):
+        return value, ()
+    declared, required = dict_in(schema, "properties"), list_in(schema, "required")
+    notes = []
+    for name in _REFUSED_WHEN_EMPTY.get(tool_name, ()):
+        if name in value and _is_blank(value[name]) and name in declared and name not in required:
+            value = {key: inner for key, inner in value.items() if key != name}
+            notes.append(f"{name}: an empty value that the client refuses was left out")
+    first, second = _EXCLUSIVE.get(tool_name, ("", ""))
+    # Claude Code 2.1.330 names this tool in a text, and declares it only once it was looked for.
+    are_known = not schema or {first, second} <= declared.keys()
+    if first in value and second in value and are_known and second not in required:
+        value = {key: inner for key, inner in value.items() if key != second}
+        notes.append(f"{second}: left out, since the client takes only one of it and {first}")
+    return value, tuple(notes)
+
+
+def _is_blank(value: Json) -> bool:
+    return not value or (isinstance(value, list) and not any(value))
+
+
+def _is_near(value: Json, option: str) -> bool:
+    return isinstance(value, str) and value.strip().casefold() == option.casefold()
+
+
+class _Fit(NamedTuple):
+    value: Json
+    notes: tuple[str, ...] = ()
+
+
+class _Mending:
+    """Tries what a value may have meant, and keeps what the schema has the least against."""
+
+    def __init__(self, check: SchemaCheck, tool_name: str) -> None:
+        self._check = check
+        self._tool_name = tool_name
+
+    def mended(self, given: Given, schema: Json, path: str) -> _Fit:
+        """Return the value that the schema refuses least; the given one unless another is refused less."""
+        best, refusals = _Fit(given.value), self._check.refusals(given.value, schema)
+        for _ in range(_MAX_ROUNDS):
+            before, notes = refusals, best.notes
+            for candidate in self._candidates(given, self._check.resolved(schema), path) if refusals else ():
+                left = self._check.refusals(candidate.value, schema)
+                if left < refusals:
+                    best, refusals = _Fit(candidate.value, notes + candidate.notes), left
+                if not refusals:
+                    break
+            if not refusals or refusals == before:
+                break
+            given = Given.of(best.value)
+        return best
+
+    def _candidates(self, given: Given, schema: Json, path: str) -> Iterator[_Fit]:
+        if not isinstance(schema, dict):
+            return
+        if not has_type(given.value, schema) or list_in(schema, "enum") or "const" in schema:
+            yield from self._converted(given, schema, path)
+        elif isinstance(given.value, dict):
+            yield self._mended_object(given, schema, path)
+            if not path:
+                yield from self._unwrapped(given, schema)
+        elif isinstance(given.value, list):
+            yield self._mended_list(given, schema, path)
+        for branch in list_in(schema, "anyOf") + list_in(schema, "oneOf") + list_in(schema, "allOf"):
+            yield self.mended(given, branch, path)
+
+    def _converted(self, given: Given, schema: dict[str, Json], path: str) -> Iterator[_Fit]:
+        """Yield what the value is as another type, for each type that the schema allows, or as one of its options."""
+        place = f"{path}: " if path else ""
+        options = [*list_in(schema, "enum"), *([schema["const"]] if "const" in schema else [])]
+        types = types_in(schema) or [type_of(option) for option in options]
+        for meaning in meanings(given, types):
+            inner = self.mended(meaning.given, schema, path)
+            yield _Fit(inner.value, (place + meaning.what, *inner.notes))
+        near = [option for option in options if isinstance(option, str) and _is_near(given.value, option)]
+        if len(near) == 1:
+            yield _Fit(near[0], (f"{place}one of the options in another spelling",))
+
+    def _mended_list(self, given: Given, schema: dict[str, Json], path: str) -> _Fit:
+        fits = [self.mended(given.item(at), item_schema(schema, at), f"{path}[{at}]") for at in range(len(given.value))]
+        return _Fit([fit.value for fit in fits], tuple(note for fit in fits for note in fit.notes))
+
+    def _mended_object(self, given: Given, schema: dict[str, Json], path: str) -> _Fit:
+        required = list_in(schema, "required")
+        names = self._meant_names(given.value, schema, required)
+        value: dict[str, Json] = {}
+        notes: list[str] = []
+        for key in given.value:
+            name = names.get(key, key)
+            inner_path = f"{path}.{name}" if path else name
+            inner_schema = self._check.member_schema(schema, name)
+            fit = self.mended(given.member(key), inner_schema, inner_path)
+            if name not in required and self._is_refused_and_empty(fit.value, inner_schema):
+                notes.append(f"{inner_path}: an empty value was left out")
+                continue
+            if name != key:
+                notes.append(f"{inner_path}: given as {key!r}")
+            notes += fit.notes
+            value[name] = fit.value
+        return _Fit(value, tuple(notes))
+
+    def _meant_names(self, value: dict[str, Json], schema: dict[str, Json], required: list[Json]) -> dict[str, str]:
+        """Return the declared name for each key that is refused, or missed, and can mean no other."""
+        missing = [name for name in dict_in(schema, "properties") if name not in value]
+        strangers = [key for key in value if key not in dict_in(schema, "properties")]
+        names: dict[str, str] = {}
+        for key in strangers:
+            near = [name for name in missing if folded_name(name) == folded_name(key)]
+            rivals = [other for other in strangers if folded_name(other) == folded_name(key)]
+            is_refused = self._check.refusals(value[key], self._check.member_schema(schema, key)) > 0
+            if len(near) == len(rivals) == 1 and (is_refused or near[0] in required):
+                names[key] = near[0]
+        return names
+
+    def _is_refused_and_empty(self, value: Json, schema: Json) -> bool:
+        is_empty = value.strip().lower() in _NOTHING if isinstance(value, str) else value in (None, [], {})
+        return is_empty and self._check.refusals(value, schema) > 0
+
+    def _unwrapped(self, given: Given, schema: dict[str, Json]) -> Iterator[_Fit]:
+        """Yield the input inside what looks like a whole call of this tool."""
+        wrappers = [key for key in given.value if key in _WRAPPERS and key not in dict_in(schema, "properties")]
+        others = given.value.keys() - wrappers
+        says_so = all(given.value[key] in (self._tool_name, "function", "tool_use") for key in others)
+        if len(wrappers) == 1 and others <= _NAMES and says_so:
+            inner = given.member(wrappers[0])
+            meant = [inner] if isinstance(inner.value, dict) else [one.given for one in meanings(inner, ["object"])]
+            for one in meant:
+                fit = self.mended(one, schema, "")
+                yield _Fit(fit.value, (f"the input was given inside {wrappers[0]!r}", *fit.notes))

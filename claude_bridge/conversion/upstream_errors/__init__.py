@@ -1,0 +1,1 @@
+"""Errors of engines, as errors of Anthropic's API."""

@@ -1,0 +1,218 @@
+"""What an engine's error means: each engine's own wording becomes one of our errors.
+
+Two wordings matter most. A prompt that is too long must be told in Anthropic's words and numbers, because these
+make Claude Code compact. And a passing trouble must look passing, because a permanent one is not tried again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from claude_bridge.conversion.upstream_errors.context_overflow import prompt_too_long
+from claude_bridge.conversion.upstream_errors.retry_after import retry_after_s, wants_retry
+from claude_bridge.conversion.upstream_errors.rules import (
+    LOADING_STATUS,
+    OVERLOADED_STATUS,
+    REFUSALS,
+    REFUSED_STATUS,
+    Refusal,
+    find_refusal,
+)
+from claude_bridge.errors import (
+    BridgeError,
+    InvalidRequestError,
+    SchemasRefusedError,
+    UpstreamBrokenError,
+    UpstreamError,
+    UpstreamLoadingError,
+    UpstreamOverloadedError,
+    UpstreamRefusedError,
+)
+from claude_bridge.wire.lenient_json import parse_any
+
+MAX_QUOTED_CHARS = 500
+
+# HTTP status of the engine -> status and type for the client, and whether to try again (None: the client decides).
+# What is missing here was refused for good where it is 4xx, and is the engine's own trouble else.
+_REFUSALS: dict[int, tuple[int, str, bool | None]] = {
+    401: (401, "authentication_error", False),
+    402: (402, "billing_error", False),
+    403: (403, "permission_error", False),
+    404: (404, "not_found_error", False),
+    408: (504, "timeout_error", None),
+    413: (413, "request_too_large", False),
+    424: (502, "api_error", None),  # Text Generation Inference: "Request failed during generation"
+    429: (429, "rate_limit_error", None),
+    499: (502, "api_error", None),  # Ollama, nginx: somebody on the way gave up
+    503: (OVERLOADED_STATUS, "overloaded_error", None),
+    529: (OVERLOADED_STATUS, "overloaded_error", None),
+}
+
+_CLIENTS_OWN = ("temperature", "top_p", "top_k", "stop")
+"""Fields that an engine gets as the client gave them, and with the client's own names."""
+
+_RETRY_AFTER_S = {LOADING_STATUS: 2.0, OVERLOADED_STATUS: 2.0}
+"""How long to wait where the engine does not tell."""
+
+# Keys by their makers' prefixes, tokens in headers, JSON web tokens, and passwords in URLs.
+_SECRET = re.compile(
+    r"\b(?:sk|pk|rk|gsk|csk|xai|hf|nvapi|tgp|fw|r8|ghp|key)[-_][A-Za-z0-9_*.\-]{6,}|\bAIza[\w-]{10,}"
+    r"|\b(?i:bearer)\s+\S{6,}|\beyJ[\w-]+\.[\w-]+\.[\w-]*|(?<=://)[^\s/@]+:[^\s/@]+(?=@)"
+)
+
+
+def explain_refusal(
+    status: int, headers: Mapping[str, str], body: bytes, upstream: str, rows: Sequence[Refusal] = REFUSALS
+) -> BridgeError:
+    """Return the error for an engine's answer that is no 2xx.
+
+    ``upstream`` names the engine and its URL; ``rows`` are the wordings to look for.
+    """
+    document = _json_or_none(body)
+    words = refusal_words(body)
+    if status in (400, 413, 422, 429, 500) and (too_long := prompt_too_long(words, document)):
+        return too_long
+    if 300 <= status < 400:
+        where = quote(headers.get("location", "elsewhere"))
+        return UpstreamRefusedError(
+            f"{upstream} redirects to {where}. Give that address as --base-url.",
+            status=502,
+            error_type="api_error",
+            should_retry=False,
+        )
+    if status in (400, 422) and _refused_field(document) in _CLIENTS_OWN:
+        return InvalidRequestError(f"{upstream} answered {status}: {quote(words)}")
+    error = _refusal(status, words, upstream, retry_after_s(headers, words), rows)
+    wanted = wants_retry(headers)
+    if wanted is not None:
+        error.should_retry = wanted
+    return error
+
+
+def refusal_words(body: bytes) -> str:
+    """Return what the body of a refusal says, as JSON of any common shape or as text."""
+    document = _json_or_none(body)
+    return error_words(document) if document is not None else _plain_text(body)
+
+
+def explain_error_object(
+    error: Any,  # noqa: ANN401 - engines put any JSON there
+    upstream: str,
+    rows: Sequence[Refusal] = REFUSALS,
+) -> BridgeError:
+    """Return the error for an error object that came in place of an answer, with the HTTP status already spent."""
+    if isinstance(error, list) and len(error) == 1:
+        error = error[0].get("error", error[0]) if isinstance(error[0], dict) else error[0]  # Gemini
+    words = error_words({"error": error})
+    if too_long := prompt_too_long(words, {"error": error}):
+        return too_long
+    status = _status_in(error)
+    return _refusal(None if status == 500 else status, words, upstream, retry_after_s({}, words), rows)
+
+
+def _refusal(
+    status: int | None, words: str, upstream: str, wait_s: float | None, rows: Sequence[Refusal]
+) -> UpstreamError:
+    """Return what a status and the words beside it mean, for an answer and for an error inside one alike."""
+    quoted = quote(words) or "(no explanation)"
+    said = f"{upstream} answered {status}: {quoted}" if status else f"{upstream} reported an error: {quoted}"
+    found = find_refusal(rows, status, words)
+    if found is not None:
+        row, advice = found
+        told_status, error_type, should_retry = row.status, row.error_type, row.should_retry
+        said = f"{said.rstrip('.')}. {advice}" if advice else said
+    elif status is None or not 400 <= status < 500:
+        told_status, error_type, should_retry = _REFUSALS.get(status or 0, (502, "api_error", None))
+    else:
+        told_status, error_type, should_retry = _REFUSALS.get(status, (REFUSED_STATUS, "invalid_request_error", False))
+    wait_s = _RETRY_AFTER_S.get(told_status) if wait_s is None else wait_s
+    if told_status == LOADING_STATUS:
+        return UpstreamLoadingError(f"{upstream} is still loading its model.", retry_after_s=wait_s)
+    if told_status == OVERLOADED_STATUS:
+        return UpstreamOverloadedError(said, retry_after_s=wait_s)
+    if told_status == UpstreamBrokenError.status and status is None and should_retry is None:
+        return UpstreamBrokenError(said)
+    kind = SchemasRefusedError if found is not None and found[0].is_of_schemas else UpstreamRefusedError
+    return kind(
+        said,
+        status=told_status,
+        error_type=error_type,
+        should_retry=should_retry,
+        retry_after_s=wait_s if should_retry is not False else None,
+    )
+
+
+def _status_in(error: Any) -> int | None:  # noqa: ANN401 - as above
+    """Return the HTTP status that an error object gives as its code, as a number or in digits."""
+    code = error.get("code", error.get("status")) if isinstance(error, dict) else None
+    if isinstance(code, str) and re.fullmatch(r"[45]\d\d", code):
+        return int(code)
+    return code if isinstance(code, int) and 400 <= code < 600 else None
+
+
+def _refused_field(document: Any) -> str | None:  # noqa: ANN401 - as above
+    """Return the field of the request that an engine names as the wrong one, as OpenAI does."""
+    error = document.get("error") if isinstance(document, dict) else None
+    field = error.get("param") if isinstance(error, dict) else None
+    return field if isinstance(field, str) else None
+
+
+def explain_no_json(body: bytes, upstream: str) -> UpstreamError:
+    """Return the error for an answer that is neither a stream nor JSON."""
+    if b"<html" in body[:2000].lower() or b"<!doctype" in body[:200].lower():
+        return UpstreamBrokenError(
+            f"{upstream} answered with a web page in place of an API answer. "
+            "Is --base-url right, or is a proxy in the way?"
+        )
+    return UpstreamBrokenError(f"{upstream} answered with something that is no JSON: {quote(_plain_text(body))!r}")
+
+
+def quote(words: str) -> str:
+    """Return an engine's words on one line, shortened, with what looks like a key removed."""
+    line = " ".join(_SECRET.sub("[key removed]", words).split())
+    return line if len(line) <= MAX_QUOTED_CHARS else line[: MAX_QUOTED_CHARS - 1] + "…"
+
+
+def error_words(document: Any) -> str:  # noqa: ANN401 - any JSON
+    """Return all that an error document says, whichever of the common shapes it has."""
+    if isinstance(document, list) and len(document) == 1:
+        document = document[0]  # Gemini
+    error = document.get("error") or document if isinstance(document, dict) else document
+    if isinstance(error, str):
+        return _quoted_words(error)
+    if not isinstance(error, dict):
+        return msgspec.json.encode(document).decode()
+    said = [error.get("message"), error.get("detail"), document.get("message"), document.get("detail")]
+    texts = [text for text in said if isinstance(text, str)]
+    words = next(filter(None, texts), "")
+    code = error.get("code")
+    if not code or (isinstance(code, str) and code.isdigit()):  # Mistral numbers its errors
+        code = error.get("type") or code
+    metadata = error.get("metadata")
+    raw = metadata.get("raw") if isinstance(metadata, dict) else None  # OpenRouter: the provider's own words
+    parts = [words or msgspec.json.encode(error).decode(), raw if isinstance(raw, str) else ""]
+    if isinstance(code, str) and code not in words:
+        parts.append(f"({code})")
+    return " ".join(part for part in parts if part)
+
+
+def _quoted_words(words: str) -> str:
+    """Return the words; those inside, where an engine hands on another's error document as text (Ollama 0.30)."""
+    inner = _json_or_none(words.encode("utf-8", "replace")) if words.startswith("{") else None
+    return error_words(inner) if isinstance(inner, dict) and inner.get("error") else words
+
+
+def _json_or_none(body: bytes) -> Any:  # noqa: ANN401 - any JSON
+    try:
+        return parse_any(body)
+    except msgspec.DecodeError:
+        return None
+
+
+def _plain_text(body: bytes) -> str:
+    text = body[:4000].decode("utf-8", "replace")
+    return re.sub(r"<[^>]*>", " ", text) if "<" in text else text

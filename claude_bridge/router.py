@@ -1,0 +1,160 @@
+"""RoutedBridge: a bridge before several upstreams; each request goes to the first candidate that answers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import anyio
+
+from claude_bridge.adapters.base import GivenRequest
+from claude_bridge.bridge import SUBAGENT_HEADER, Bridge
+from claude_bridge.errors import BridgeError, NotFoundError, SetupError
+from claude_bridge.exchange import Exchange
+from claude_bridge.providers import Upstream
+from claude_bridge.routing import Candidate, Routing, Target, is_alias_of_anthropic, plain_name, shows_images
+from claude_bridge.trace.recorder import Recorder
+from claude_bridge.upstream.engines.catalog import OfferedModel
+from claude_bridge.wire.anthropic import CountTokensRequest, MessagesRequest
+
+COOL_DOWN_S = 30.0
+"""How long a candidate that failed is asked last, unless it said itself how long."""
+
+OFFERED_FOR_S = 60.0
+"""How long a list of models counts as true."""
+
+_PASSING = frozenset({429, 500, 502, 503, 504, 529})
+"""Statuses of a trouble that another upstream need not have: not those of a request that nobody could serve."""
+
+_UNUSABLE = frozenset({401, 403, 404})
+"""Statuses of a fallback that is set up wrongly: the request itself may be well."""
+
+OpenTarget = Callable[[Target], Awaitable[Bridge]]
+ListOffered = Callable[[], Awaitable[Sequence[OfferedModel]]]
+
+
+class RoutedBridge:
+    """Carries each request to the upstream that its model's name means, or to the next one while that one fails."""
+
+    def __init__(self, main: Bridge, routing: Routing, *, open_target: OpenTarget, list_offered: ListOffered) -> None:
+        """``open_target`` gives the bridge to another target, and raises BridgeError or SetupError where it can't."""
+        self.routing = routing
+        self._main = main
+        self._open_target = open_target
+        self._list_offered = list_offered
+        self._opened: dict[Target, Bridge] = {routing.main: main}
+        self._opening = anyio.Lock()
+        self._listing = anyio.Lock()
+        self._rests_until: dict[Target, float] = {}
+        self._offered: Sequence[OfferedModel] = ()
+        self._offered_until = 0.0
+
+    @property
+    def upstream(self) -> Upstream:
+        """The upstream that is asked if nothing else is said."""
+        return self._main.upstream
+
+    @property
+    def small_model(self) -> str | None:
+        """The name by which clients ask for the small model."""
+        return self.routing.small_model
+
+    @property
+    def passes_through(self) -> bool:
+        """Whether the main upstream gets requests as they came, and there is no other one."""
+        return self._main.passes_through and not self.routing.others
+
+    async def reach(self) -> None:
+        """Ask the main upstream something small; raises UpstreamError."""
+        await self._main.reach()
+
+    @asynccontextmanager
+    async def exchange(
+        self, request: MessagesRequest, recorder: Recorder, *, given: GivenRequest | None = None
+    ) -> AsyncIterator[Exchange]:
+        """Yield the exchange with the first candidate that answers; see Bridge.exchange.
+
+        Only before the first byte goes to the client another candidate may be asked.
+        """
+        async with AsyncExitStack() as stack:
+            yield await self._first_that_answers(request, recorder, given, stack)
+
+    async def count_tokens(self, request: CountTokensRequest, given: GivenRequest | None = None) -> int:
+        """Return the prompt's tokens as the first candidate's engine counts them."""
+        (candidate, *_) = await self._candidates(request, given)
+        return await (await self.open(candidate.target)).count_tokens(request, given)
+
+    async def offered(self) -> Sequence[OfferedModel]:
+        """Return what the main provider offers; nothing where it can't be asked."""
+        async with self._listing:
+            if anyio.current_time() >= self._offered_until:
+                try:
+                    self._offered = await self._list_offered()
+                except (BridgeError, SetupError):
+                    self._offered = ()
+                self._offered_until = anyio.current_time() + OFFERED_FOR_S
+        return self._offered
+
+    async def problems(self) -> list[str]:
+        """Look for all targets that are named beside the main one, and return what is wrong with them."""
+        problems: list[str] = []
+        for target in self.routing.others:
+            try:
+                await self.open(target)
+            except BridgeError as error:
+                problems.append(error.message)
+        return problems
+
+    async def _first_that_answers(
+        self, request: MessagesRequest, recorder: Recorder, given: GivenRequest | None, stack: AsyncExitStack
+    ) -> Exchange:
+        candidates = await self._candidates(request, given)
+        for candidate in candidates:
+            if self.routing.others or candidate.target != self.routing.main:
+                recorder.routed(candidate.reason)
+            attempt = AsyncExitStack()
+            try:
+                bridge = await self.open(candidate.target)
+                exchange = await attempt.enter_async_context(bridge.exchange(request, recorder, given=given))
+            except BridgeError as error:
+                is_unusable = candidate.target in self.routing.fallback and error.status in _UNUSABLE
+                if not is_unusable and error.status not in _PASSING:
+                    raise
+                self._rests_until[candidate.target] = anyio.current_time() + (error.retry_after_s or COOL_DOWN_S)
+                if candidate is candidates[-1]:
+                    raise
+                recorder.fell_back(str(candidate.target), error)
+                continue
+            self._rests_until.pop(candidate.target, None)
+            stack.push_async_exit(attempt)
+            return exchange
+        raise AssertionError("there is always a candidate, and the last one's error is raised")
+
+    async def _candidates(self, request: CountTokensRequest, given: GivenRequest | None) -> list[Candidate]:
+        """Return whom to ask, those last that failed a moment ago."""
+        requested = request.model
+        is_subagent = given is not None and SUBAGENT_HEADER in given.headers
+        names: set[str] = set()
+        if plain_name(requested) != self.routing.main.model and not is_alias_of_anthropic(requested):
+            names = {model.id for model in await self.offered()}
+        needs_eyes = self.routing.images is not None and any(map(shows_images, request.messages))
+        candidates = self.routing.candidates(requested, is_subagent=is_subagent, shows_images=needs_eyes, offered=names)
+        now = anyio.current_time()
+        return sorted(candidates, key=lambda candidate: self._rests_until.get(candidate.target, 0.0) > now)
+
+    async def open(self, target: Target) -> Bridge:
+        """Return the bridge to a target.
+
+        Raises:
+            BridgeError: it can't be reached, or there is no such model.
+        """
+        bridge = self._opened.get(target)
+        if bridge is not None:
+            return bridge
+        async with self._opening:
+            if target not in self._opened:
+                try:
+                    self._opened[target] = await self._open_target(target)
+                except SetupError as error:
+                    raise NotFoundError(f"{target}: {error.what} {error.hint}") from error
+        return self._opened[target]

@@ -1,0 +1,1 @@
+"""The debug log for a person at a terminal."""

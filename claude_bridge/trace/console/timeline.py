@@ -1,0 +1,305 @@
+"""Log: which exchanges are under way, and what to show of each event."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple, assert_never
+
+from claude_bridge.conversion.losses import Loss
+from claude_bridge.trace.console.entries import (
+    Entry,
+    Line,
+    Mark,
+    Tone,
+    answer_lines,
+    asked_head,
+    asked_lines,
+    contents_lines,
+    cut_text,
+    described_head,
+    described_lines,
+    reread_text,
+    speed_lines,
+    usage_text,
+)
+from claude_bridge.trace.console.printable import NO_BREAK, rate, seconds, size
+from claude_bridge.trace.console.repeats import Refusals
+from claude_bridge.trace.events import (
+    AnswerGrew,
+    AnswerMended,
+    ClientLeft,
+    ExchangeEnded,
+    ExchangeFailed,
+    FellBack,
+    FirstToken,
+    ImageDescribed,
+    PromptCut,
+    PromptReread,
+    RequestReceived,
+    RequestSent,
+    ToolInputRepaired,
+    TraceEvent,
+    UpstreamAnswered,
+    UpstreamRetried,
+    WaitingForUpstream,
+)
+
+_TAG_CHARS = 4
+_MAX_LOSSES = 12
+_ENOUGH_TO_MEASURE = 200  # tokens; a shorter prompt tells little of how fast an engine reads
+_WORRYING_STOPS = frozenset({"max_tokens", "refusal", "model_context_window_exceeded"})
+
+
+class Growth(NamedTuple):
+    """How much of an answer has gone to the client."""
+
+    deltas: int
+    chars: int
+
+    @property
+    def tokens(self) -> int:
+        """About how many tokens it is: most engines send one in each delta, some send more."""
+        return max(self.deltas, self.chars // 4)
+
+
+class OpenExchange:
+    """What the log remembers of an exchange under way."""
+
+    def __init__(self, tag: str, number: int, at_s: float) -> None:
+        self.tag = tag
+        self.number = number
+        self.received_at_s = at_s
+        self.messages = 0
+        self.sent: RequestSent | None = None
+        self.first_token_s: float | None = None
+        self.repairs: list[ToolInputRepaired] = []
+        self.mends: list[str] = []
+        self.retried: str | None = None
+        self.session: str | None = None
+        self.held: Entry | None = None
+        """What was asked, while it is not known whether it is what was refused just before."""
+        self.reread: PromptReread | None = None
+        self.cut: PromptCut | None = None
+        self.waiting_told = False
+
+    def remember(self, event: ToolInputRepaired | UpstreamRetried | AnswerMended | PromptReread | PromptCut) -> None:
+        """Keep what is told at the end."""
+        match event:
+            case ToolInputRepaired():
+                self.repairs.append(event)
+            case UpstreamRetried(reason=reason):
+                self.retried = reason
+            case AnswerMended(what=what):
+                self.mends.append(what)
+            case PromptReread():
+                self.reread = event
+            case PromptCut():
+                self.cut = event
+            case _:
+                assert_never(event)
+
+    def progress(self, now_s: float, growth: Growth, tokens_per_s: float | None = None) -> str:
+        """Return how far the exchange is; ``tokens_per_s`` is how fast the engine reads (None: not known)."""
+        passed_s = now_s - self.received_at_s
+        if self.sent is None:
+            return f"preparing, {_whole_seconds(passed_s)}"
+        if self.first_token_s is None:
+            return f"{self.sent.model}: no token yet, {_whole_seconds(passed_s)} ({self.to_read(tokens_per_s)})"
+        writing_s = passed_s - self.first_token_s
+        speed = f" at {rate(growth.tokens, writing_s)}" if writing_s > 1 else ""
+        first = seconds(self.first_token_s)
+        return f"{self.sent.model}: ~{growth.tokens:,} tokens{speed}, {_whole_seconds(passed_s)} (first after {first})"
+
+    def to_read(self, tokens_per_s: float | None) -> str:
+        """Return how much the engine has to read, and how long that takes if nothing comes from its cache."""
+        tokens = self.sent.estimated_tokens if self.sent else 0
+        if tokens_per_s is None:
+            return f"~{tokens:,} tokens to read"
+        expected_s = tokens / tokens_per_s
+        return (
+            f"~{tokens:,} tokens to read: {_whole_seconds(expected_s)} at {tokens_per_s:,.0f} tokens/s, less from cache"
+        )
+
+
+class Log:
+    """Turns events into entries; knows which exchanges are under way."""
+
+    def __init__(self) -> None:
+        self.open: dict[str, OpenExchange] = {}
+        self._number = 0
+        self._known_losses: set[Loss] = set()
+        self._refusals = Refusals()
+        self.reading_tokens_per_s: float | None = None
+        """How fast the engine read its last long prompt, nothing of it cached; None: not known yet."""
+
+    def take(self, event: TraceEvent, growth: Growth) -> list[Entry]:
+        """Return what to show of the event. ``growth`` says how much of the answer had gone out."""
+        if isinstance(event, RequestReceived):
+            return self._asked(event)
+        exchange = self._exchange(event)
+        held, exchange.held = exchange.held, None
+        if held is not None and isinstance(event, ExchangeFailed) and self._refusals.is_repeat(exchange.session, event):
+            return self._repeated(event)
+        entries = [held, self._entry_of(event, growth)]
+        return [entry for entry in entries if entry is not None]
+
+    def _entry_of(self, event: TraceEvent, growth: Growth) -> Entry | None:
+        match event:
+            case RequestReceived():
+                return None  # told in take()
+            case ImageDescribed():
+                return self._entry(event, "sent", described_head(event), described_lines(event))
+            case RequestSent():
+                self._exchange(event).sent = event
+                return self._entry(event, "sent", f"{event.method} {event.url}", self._sent_lines(event))
+            case FellBack():
+                head = f"{event.target} failed after {seconds(event.after_s)}: the next one is asked"
+                return self._entry(event, "failed", head, [Line("error", event.message, rows=3)], "warning")
+            case FirstToken():
+                self._exchange(event).first_token_s = event.after_s
+                return self._entry(event, "first", f"first token after {seconds(event.after_s)}", [])
+            case ToolInputRepaired() | UpstreamRetried() | AnswerMended() | PromptReread() | PromptCut():
+                self._exchange(event).remember(event)
+                return None
+            case ExchangeEnded():
+                return self._ended(event)
+            case ExchangeFailed():
+                return self._failed(event, growth)
+            case ClientLeft():
+                entry = self._entry(event, "failed", f"the client left after {seconds(event.after_s)}", [], "warning")
+                return self._closed(event.exchange, entry._replace(lines=[self._how_far(event.exchange, growth)]))
+            case WaitingForUpstream():
+                return self._waiting(event)
+            case UpstreamAnswered() | AnswerGrew():
+                return None
+            case _:
+                assert_never(event)
+
+    def _asked(self, event: RequestReceived) -> list[Entry]:
+        exchange = self._exchange(event)
+        exchange.messages, exchange.session = event.messages, event.session
+        entry = self._entry(event, "asked", asked_head(event), asked_lines(event))
+        if not self._refusals.may_repeat(event):
+            return [entry]
+        exchange.held = entry
+        return []
+
+    def _repeated(self, event: ExchangeFailed) -> list[Entry]:
+        """Tell once that a client asks again and again for what was refused."""
+        entry = self._entry(event, "failed", "the same again: the client tries it with less", [], "dim")
+        self._closed(event.exchange, entry)
+        return [entry] if self._refusals.count_repeat(event) == 1 else []
+
+    def forget(self) -> None:
+        """Forget the exchanges under way, because events were missed."""
+        self.open.clear()
+
+    def _exchange(self, event: TraceEvent) -> OpenExchange:
+        exchange = self.open.get(event.exchange)
+        if exchange is None:
+            tags = {other.tag for other in self.open.values()}
+            chars = _TAG_CHARS
+            while event.exchange[-chars:] in tags and chars < len(event.exchange):
+                chars += 1
+            exchange = OpenExchange(event.exchange[-chars:], self._number, event.at_s)
+            self.open[event.exchange] = exchange
+            self._number += 1
+        return exchange
+
+    def _entry(self, event: TraceEvent, mark: Mark, head: str, lines: Iterable[Line], tone: Tone = "plain") -> Entry:
+        exchange = self._exchange(event)
+        return Entry(exchange.tag, exchange.number, mark, event.at_s, head, list(lines), tone)
+
+    def _closed(self, exchange: str, entry: Entry) -> Entry:
+        del self.open[exchange]
+        return entry
+
+    def _sent_lines(self, event: RequestSent) -> list[Line]:
+        tokens = f"~{event.estimated_tokens:,} tokens"
+        why = f", since {event.reason}" if event.reason else ""
+        return [
+            Line("to", f"{event.model} on {event.upstream}{why}, {size(len(event.body))}, {tokens}"),
+            *contents_lines(event.body),
+            *self._loss_lines(event.losses),
+        ]
+
+    def _loss_lines(self, losses: list[Loss]) -> list[Line]:
+        """Return one line for each new loss, and one for all that an earlier request had too."""
+        new = [loss for loss in losses if loss not in self._known_losses]
+        known = [loss.path.removeprefix("$.") for loss in losses if loss in self._known_losses]
+        self._known_losses.update(new)
+        lines = [
+            Line("loss", f"{loss.path.removeprefix('$.')}: {loss.reason}", tone="warning") for loss in new[:_MAX_LOSSES]
+        ]
+        if len(new) > _MAX_LOSSES:
+            lines.append(Line("loss", f"and {len(new) - _MAX_LOSSES} more", tone="warning"))
+        if known:
+            lines.append(Line("loss", f"as before: {', '.join(known)}", tone="dim"))
+        return lines
+
+    def _waiting(self, event: WaitingForUpstream) -> Entry | None:
+        """Say once for each exchange that the engine reads, or loads its model."""
+        exchange = self._exchange(event)
+        if exchange.first_token_s is not None or exchange.waiting_told:
+            return None
+        exchange.waiting_told = True
+        to_read = exchange.to_read(self.reading_tokens_per_s)
+        return self._entry(event, "first", f"the engine loads or reads, {to_read}", [])
+
+    def _ended(self, event: ExchangeEnded) -> Entry:
+        exchange = self._exchange(event)
+        self._measure_reading(event)
+        stop: str = event.message.stop_reason or "no stop reason"
+        tone: Tone = "warning" if stop in _WORRYING_STOPS else "plain"
+        if event.message.stop_sequence is not None:
+            stop += f" {event.message.stop_sequence!r}"
+        lines = [Line("usage", usage_text(event), tone=self._usage_tone(event)), *speed_lines(event)]
+        lines += self._retried_lines(event.exchange)
+        if exchange.reread is not None:
+            lines.append(Line("reread", reread_text(exchange.reread), tone="warning"))
+        if exchange.cut is not None:
+            lines.append(Line("cut", cut_text(exchange.cut), rows=4, tone="bad"))
+        lines += answer_lines(event.message)
+        lines += [Line("repair", f"{repair.tool_name}: {repair.what}", tone="warning") for repair in exchange.repairs]
+        if exchange.mends:
+            lines.append(Line("mended", "; ".join(exchange.mends), tone="dim"))
+        return self._closed(
+            event.exchange, self._entry(event, "done", f"{stop} after {seconds(event.after_s)}", lines, tone)
+        )
+
+    def _retried_lines(self, exchange: str) -> list[Line]:
+        reason = self.open[exchange].retried
+        return [] if reason is None else [Line("again", f"asked twice: {reason}", tone="warning")]
+
+    def _measure_reading(self, event: ExchangeEnded) -> None:
+        read = (event.prompt_tokens or 0) - (event.cached_tokens or 0)
+        if not event.prompt_ms or read < _ENOUGH_TO_MEASURE:
+            return
+        speed = read / event.prompt_ms * 1000
+        if event.cached_tokens is None and self.reading_tokens_per_s is not None:
+            # An engine that counts what was cached, and does not tell it apart, looks quicker than it is: Ollama.
+            speed = min(speed, self.reading_tokens_per_s)
+        self.reading_tokens_per_s = speed
+
+    def _usage_tone(self, event: ExchangeEnded) -> Tone:
+        """Return "warning" where an engine with a prompt cache read a conversation anew."""
+        return "warning" if event.cached_tokens == 0 and self._exchange(event).messages > 2 else "plain"
+
+    def _failed(self, event: ExchangeFailed, growth: Growth) -> Entry:
+        where = ", in mid-answer" if event.in_stream else ""
+        head = f"{event.status} {event.error_type} after {seconds(event.after_s)}{where}"
+        lines = [*self._retried_lines(event.exchange), Line("error", event.message, rows=6, tone="bad")]
+        self._refusals.take(self.open[event.exchange].session, event)
+        if event.in_stream:
+            lines.append(self._how_far(event.exchange, growth))
+        return self._closed(event.exchange, self._entry(event, "failed", head, lines, "bad"))
+
+    def _how_far(self, exchange: str, growth: Growth) -> Line:
+        first_token_s = self.open[exchange].first_token_s
+        if first_token_s is None:
+            return Line("sent", "nothing yet: the first token had not come")
+        return Line("sent", f"~{growth.tokens:,} tokens, the first after {seconds(first_token_s)}")
+
+
+def _whole_seconds(duration_s: float) -> str:
+    return f"{max(duration_s, 0):.0f}{NO_BREAK}s" if duration_s < 119.5 else seconds(duration_s)

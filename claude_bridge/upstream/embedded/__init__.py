@@ -1,0 +1,1 @@
+"""The embedded engine, and the model that comes with it."""

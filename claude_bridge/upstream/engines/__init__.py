@@ -1,0 +1,1 @@
+"""What an engine is and offers: identified, and its models read."""

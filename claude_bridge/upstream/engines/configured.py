@@ -1,0 +1,77 @@
+"""A model as the configuration tells of it: its engine is not asked what there is, nor what it can do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+from msgspec.structs import replace
+
+from claude_bridge.adapters.base import Relay
+from claude_bridge.adapters.engine_profiles import ollama_profile, profile_for
+from claude_bridge.conversion.profile import Profile
+from claude_bridge.errors import SetupError, SeveralModelsError
+from claude_bridge.providers import Upstream
+from claude_bridge.upstream.engines.catalog import OfferedModel, profile_as_offered
+from claude_bridge.upstream.engines.detect import assumed, usual_prices
+from claude_bridge.upstream.engines.ollama import CAN_ONLY_TALK, with_tag
+
+
+def upstream_as_configured(upstream: Upstream, models: Sequence[OfferedModel], *, has_key: bool) -> Upstream:
+    """Return the upstream with what the configuration tells of its model; an empty name means the only one.
+
+    A relay leaves it to each request which of several models it names.
+
+    Raises:
+        SetupError: the configuration lists no such model.
+    """
+    notes = ["as configured: the engine was not asked"]
+    is_relay = isinstance(upstream.adapter, Relay)
+    passes_credentials = is_relay and upstream.profile.messages.is_anthropic and not has_key
+    upstream = replace(upstream, passes_credentials=passes_credentials)
+    model = configured_model(upstream.model, models, kind=upstream.adapter.kind)
+    if model is None and is_relay and not upstream.model:
+        return replace(assumed(upstream), notes=tuple(notes))
+    if model is None:
+        raise _unlisted(upstream.model, models)
+    upstream = assumed(replace(upstream, model=model.id))
+    notes += [f"context window {model.context_window:,} tokens"] if model.context_window else []
+    return replace(
+        upstream,
+        profile=_profile(upstream, model),
+        max_output_tokens=model.max_output_tokens,
+        window_tokens=model.context_window,
+        slots=1 if upstream.adapter.kind == "ollama-chat" else None,  # as discover_ollama has it
+        prices=model.cost or usual_prices(upstream.name, upstream.base_url),
+        notes=tuple(notes + [CAN_ONLY_TALK] * (model.tools is False)),
+    )
+
+
+def configured_model(name: str, models: Sequence[OfferedModel], *, kind: str) -> OfferedModel | None:
+    """Return the model of this name, or the only one where the name is empty; None: there is no such model."""
+    if not name:
+        return models[0] if len(models) == 1 else None
+    written = with_tag if kind == "ollama-chat" else str
+    return next((model for model in models if written(model.id) == written(name)), None)
+
+
+def _profile(upstream: Upstream, model: OfferedModel) -> Profile:
+    profile = upstream.profile
+    if upstream.adapter.kind == "ollama-chat":
+        abilities = {"thinking": model.thinking, "vision": model.images is not False}
+        is_told = model.thinking is not None or model.images is not None
+        capabilities = [name for name, able in abilities.items() if able] if is_told else None
+        family = model.id.rpartition("/")[2].partition(":")[0]
+        row = profile_for(ollama_profile(capabilities, family), model.id)
+        return replace(row, keep_alive=profile.keep_alive)
+    return profile_as_offered(profile, model)
+
+
+def _unlisted(name: str, models: Sequence[OfferedModel]) -> SetupError:
+    names = [model.id for model in models]
+    if not name:
+        hint = f"The configuration lists: {', '.join(names)}. Add one behind the provider."
+        return SeveralModelsError("No model was given.", hint, engine="The configuration", models=names)
+    near = get_close_matches(name, names, n=3, cutoff=0.4)
+    hint = f"Nearest: {', '.join(near)}." if near else f"It lists: {', '.join(names[:10])}."
+    return SetupError(f"The configuration lists no model {name!r} of this provider.", hint)

@@ -1,0 +1,135 @@
+"""PromptCounter: how many tokens a prompt takes, by the engine's own tokenizer or by an estimate that learns.
+
+A count is a courtesy: it never costs the client an error, and never much time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+import anyio
+import msgspec
+from msgspec import Struct
+
+from claude_bridge.adapters.token_counting import COUNTINGS, COUNTS_IMAGES
+from claude_bridge.conversion.profile import CountRoute
+from claude_bridge.conversion.prompt.token_estimate import TokenScale, image_tokens, token_count
+from claude_bridge.errors import UpstreamError
+
+if TYPE_CHECKING:
+    from claude_bridge.upstream.client import UpstreamClient  # brings httpx, 150 ms
+
+COUNT_WITHIN_S = 2.0
+"""How long a count may take, waiting for others included; engines need some 10 ms for a long prompt."""
+
+AT_ONCE = 4
+"""How many counts the engine is asked for side by side: Claude Code's /context wants more than twenty."""
+
+REST_S = 30.0
+"""How long an engine that did not count is not asked again."""
+
+REMEMBERED = 512
+"""How many counts are kept: /context asks for the same parts again and again."""
+
+_NO_SUCH_ROUTE = (404, 405, 501)
+
+
+class Prompt(Struct, frozen=True, kw_only=True):
+    """One request to an engine, as far as its length matters."""
+
+    body: bytes
+    holds_images: bool
+    estimate: int
+    """Its tokens by its length alone."""
+
+
+class PromptCounter:
+    """Counts the prompts for one model of one engine."""
+
+    def __init__(self, client: UpstreamClient, routes: Sequence[CountRoute]) -> None:
+        """``routes`` are those that the engine may have, the best first; empty: it has no tokenizer for others."""
+        self._client = client
+        self._routes = list(routes)
+        self._scale = TokenScale()
+        self._limit = anyio.CapacityLimiter(AT_ONCE)
+        self._counts: dict[bytes, int] = {}
+        self._asks_again_at = 0.0
+
+    def guess(self, prompt: Prompt) -> int:
+        """Return about how many tokens it is, without asking."""
+        return self._scale.tokens(prompt.estimate)
+
+    async def count(self, prompt: Prompt, *, unless_below: int | None = None) -> int:
+        """Return how many tokens it is, exactly where the engine can tell, else about.
+
+        A prompt that has fewer than ``unless_below`` tokens beyond doubt is not worth a question.
+        """
+        if unless_below is not None and self.is_surely_below(prompt, unless_below):
+            return self.guess(prompt)
+        exact = await self._exactly(prompt)
+        return self.guess(prompt) if exact is None else exact
+
+    def is_surely_below(self, prompt: Prompt, tokens: int) -> bool:
+        """Return whether it has fewer tokens beyond doubt."""
+        return self._scale.at_most(prompt.estimate) < tokens
+
+    async def at_most(self, prompt: Prompt) -> int:
+        """Return how many tokens it is at the most: exactly where the engine can tell."""
+        exact = await self._exactly(prompt)
+        return math.ceil(self._scale.at_most(prompt.estimate)) if exact is None else exact
+
+    def learn(self, prompt: Prompt, counted: int | None) -> None:
+        """Take what the engine counted (None: it did not tell), so that the next estimate is better."""
+        if not prompt.holds_images:
+            self._scale.learn(prompt.estimate, counted)
+
+    async def _exactly(self, prompt: Prompt) -> int | None:
+        if not self._routes or anyio.current_time() < self._asks_again_at:
+            return None
+        key = blake2b(prompt.body, digest_size=16).digest()
+        counted = self._counts.pop(key, None)
+        if counted is None:
+            with anyio.move_on_after(COUNT_WITHIN_S):
+                async with self._limit:
+                    counted = await self._ask(prompt)
+        if counted is None:
+            self._asks_again_at = anyio.current_time() + REST_S
+            return None
+        self._counts[key] = counted  # at the end: what was not asked for the longest time goes first
+        if len(self._counts) > REMEMBERED:
+            del self._counts[next(iter(self._counts))]
+        self.learn(prompt, counted)
+        return counted
+
+    async def _ask(self, prompt: Prompt) -> int | None:
+        while self._routes:
+            route = self._routes[0]
+            counted, status = await self._ask_at(route, prompt.body)
+            if status in _NO_SUCH_ROUTE:
+                if self._routes and self._routes[0] == route:  # else another count has found it out too
+                    del self._routes[0]
+                continue
+            if counted and prompt.holds_images and route not in COUNTS_IMAGES:
+                counted += image_tokens(prompt.body)
+            return counted or None
+        return None
+
+    async def _ask_at(self, route: CountRoute, body: bytes) -> tuple[int | None, int]:
+        """Return the count, None if it can't be had, and the status of the last answer (0: there was none)."""
+        counting = COUNTINGS[route](body)
+        try:
+            question = next(counting)
+            while True:
+                answer = await self._client.fetch(
+                    question.path, timeout_s=COUNT_WITHIN_S, question=question.body, at_root=question.at_root
+                )
+                if answer.status != 200:
+                    return None, answer.status
+                question = counting.send(answer.body)
+        except StopIteration as end:
+            return token_count(end.value), 200
+        except (UpstreamError, msgspec.DecodeError):
+            return None, 0

@@ -1,0 +1,197 @@
+"""What engines tell of their models beyond the names: GET /models with all its additions, llama.cpp's, LM Studio's.
+
+Every field may be missing, null or of another type: what can't be read counts as not told.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from claude_bridge.wire.lenient_json import parse_leniently
+
+# --- GET /models, as OpenAI-style engines enrich it -----------------------------------------------------------
+
+
+class Architecture(Struct, frozen=True):
+    """What goes in, such as "text" and "image" (OpenRouter, llama.cpp)."""
+
+    input_modalities: list[str] | None = None
+
+
+class Pricing(Struct, frozen=True):
+    """US dollars for one token, as text (OpenRouter); "-1" where it depends."""
+
+    prompt: str | None = None
+    completion: str | None = None
+    input_cache_read: str | None = None
+
+
+class TopProvider(Struct, frozen=True):
+    """The limits of the host that OpenRouter prefers."""
+
+    max_completion_tokens: int | None = None
+
+
+class RunState(Struct, frozen=True):
+    """Whether llama.cpp's router holds the model in memory: "loaded", "unloaded", "loading"."""
+
+    value: str | None = None
+
+
+class DescribedModel(Struct, frozen=True):
+    """One entry. ``meta`` and ``status`` are llama.cpp's, ``max_model_len`` vLLM's, ``context_window`` Groq's.
+
+    ``context_length``, ``supported_parameters``, ``pricing`` and ``top_provider`` are OpenRouter's,
+    ``max_context_length`` and ``capabilities`` Mistral's.
+    """
+
+    id: str
+    owned_by: str | None = None
+    meta: dict[str, Any] | None = None
+    status: RunState | None = None
+    max_model_len: int | None = None
+    context_length: int | None = None
+    context_window: int | None = None
+    max_context_length: int | None = None
+    max_completion_tokens: int | None = None
+    architecture: Architecture | None = None
+    supported_parameters: list[str] | None = None
+    pricing: Pricing | None = None
+    top_provider: TopProvider | None = None
+    capabilities: dict[str, Any] | None = None
+
+
+class DescribedModels(Struct, frozen=True):
+    """GET /models."""
+
+    data: list[DescribedModel]
+
+
+# --- llama.cpp ------------------------------------------------------------------------------------------------
+
+
+class GenerationSettings(Struct, frozen=True):
+    """``n_ctx`` is the window of one slot: what a prompt and its answer may take."""
+
+    n_ctx: int | None = None
+
+
+class Modalities(Struct, frozen=True):
+    """What the model takes besides text."""
+
+    vision: bool | None = None
+
+
+class TemplateAbilities(Struct, frozen=True):
+    """What the chat template has a place for."""
+
+    supports_tools: bool | None = None
+    supports_preserve_reasoning: bool | None = None
+    supports_reasoning_effort: bool | None = None
+
+
+class Props(Struct, frozen=True):
+    """GET /props of llama.cpp; ``total_slots`` is how many requests it answers at a time."""
+
+    total_slots: int | None = None
+    default_generation_settings: GenerationSettings | None = None
+    modalities: Modalities | None = None
+    chat_template_caps: TemplateAbilities | None = None
+
+
+# --- LM Studio ------------------------------------------------------------------------------------------------
+
+
+class InstanceConfig(Struct, frozen=True):
+    """How a model is loaded."""
+
+    context_length: int | None = None
+
+
+class LoadedInstance(Struct, frozen=True):
+    """A model in memory."""
+
+    config: InstanceConfig | None = None
+
+
+class StudioAbilities(Struct, frozen=True):
+    """``reasoning`` is false, or an object with ``allowed_options``; older versions leave it out."""
+
+    vision: bool | None = None
+    trained_for_tool_use: bool | None = None
+    reasoning: Any = None
+
+
+class StudioModel(Struct, frozen=True):
+    """One entry of GET /api/v1/models (since LM Studio 0.4.0); ``type`` is llm or embedding."""
+
+    key: str
+    type: str | None = None
+    size_bytes: int | None = None
+    max_context_length: int | None = None
+    loaded_instances: list[LoadedInstance] | None = None
+    capabilities: StudioAbilities | None = None
+
+
+class StudioModels(Struct, frozen=True):
+    """GET /api/v1/models."""
+
+    models: list[StudioModel]
+
+
+class OldStudioModel(Struct, frozen=True):
+    """One entry of GET /api/v0/models; ``type`` is llm, vlm or embeddings, ``capabilities`` there since 0.3.16."""
+
+    id: str
+    state: str
+    type: str | None = None
+    max_context_length: int | None = None
+    loaded_context_length: int | None = None
+    capabilities: list[str] | None = None
+
+
+class OldStudioModels(Struct, frozen=True):
+    """GET /api/v0/models."""
+
+    data: list[OldStudioModel]
+
+
+_ARRAY_OF_OBJECTS = re.compile(rb"\s*\[\s*\{")
+
+_Shape = TypeVar("_Shape", bound=Struct)
+
+
+def parse_described_models(data: bytes) -> list[DescribedModel]:
+    """Return the entries that have an id; raises msgspec.DecodeError where it is no model list.
+
+    Together's list is an array, without the object around it.
+    """
+    if _ARRAY_OF_OBJECTS.match(data):
+        data = b'{"data":' + data + b"}"
+    return _parse(data, DescribedModels).data
+
+
+def parse_props(data: bytes) -> Props:
+    """Return what llama.cpp tells of itself; raises msgspec.DecodeError where it is no JSON object."""
+    return _parse(data, Props)
+
+
+def parse_studio_models(data: bytes) -> list[StudioModel]:
+    """Return the entries that have a key; raises msgspec.DecodeError where it is no such list."""
+    return _parse(data, StudioModels).models
+
+
+def parse_old_studio_models(data: bytes) -> list[OldStudioModel]:
+    """Return the entries that have an id and a state; raises msgspec.DecodeError where it is no such list."""
+    return _parse(data, OldStudioModels).data
+
+
+def _parse(data: bytes, shape: type[_Shape]) -> _Shape:
+    try:
+        return msgspec.json.decode(data, type=shape)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return parse_leniently(data, shape)

@@ -1,0 +1,217 @@
+"""Laws of streams that engines speak themselves: what is right stays as it is, and what comes out can be followed."""
+
+from __future__ import annotations
+
+import json
+from itertools import count
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from claude_bridge.adapters.anthropic_messages.repaired_stream import MendedStream
+from claude_bridge.adapters.base import AnswerTerms
+from claude_bridge.conversion.profile import MessagesProfile
+from claude_bridge.errors import UpstreamBrokenError
+from claude_bridge.wire.anthropic import ErrorEvent, Message, Piece, StreamEvent, Verbatim
+from claude_bridge.wire.anthropic_codec import encode_stream_event
+from claude_bridge.wire.anthropic_lenient import read_events, typed_events
+from claude_bridge.wire.sse import SseDecoder
+from tests.dialogues import a_request, cut, folded
+from tests.laws import assert_legal, assert_sdk_agrees
+from tests.text_helpers import texts
+
+
+def a_stream(*, prompt_tokens: int = 100, request: Any = None, **profile: Any) -> MendedStream:
+    numbers = count(1)
+    terms = AnswerTerms(
+        message_id="msg_ours",
+        request_id="req_ours",
+        prompt_tokens=prompt_tokens,
+        window_tokens=None,
+        new_tool_id=lambda: f"toolu_{next(numbers):02}",
+    )
+    return MendedStream(request or a_request(stream=True), MessagesProfile(**profile), terms, "The engine")
+
+
+def frame(kind: str, **fields: Any) -> bytes:
+    return f"event: {kind}\ndata: {json.dumps({'type': kind, **fields}, ensure_ascii=False)}\n\n".encode()
+
+
+USAGE = {"input_tokens": 10, "output_tokens": 1}
+MESSAGE = {"id": "msg_1", "type": "message", "role": "assistant", "content": [], "model": "m", "usage": USAGE}
+START = frame("message_start", message={**MESSAGE, "stop_reason": None, "stop_sequence": None})
+STOP = frame("message_stop")
+
+
+def end(reason: str = "end_turn") -> bytes:
+    return frame("message_delta", delta={"stop_reason": reason, "stop_sequence": None}, usage={"output_tokens": 5})
+
+
+def block(index: int, kind: str, pieces: list[str]) -> list[bytes]:
+    """Return the frames of one block."""
+    opened: dict[str, dict[str, Any]] = {
+        "text": {"text": ""},
+        "thinking": {"thinking": "", "signature": ""},
+        "tool_use": {"id": f"call_{index}", "name": "Read", "input": {}},
+    }
+    delta = {"text": ("text_delta", "text"), "thinking": ("thinking_delta", "thinking")}
+    kind_of_delta, field = delta.get(kind, ("input_json_delta", "partial_json"))
+    frames = [frame("content_block_start", index=index, content_block={"type": kind, **opened[kind]})]
+    frames += [frame("content_block_delta", index=index, delta={"type": kind_of_delta, field: part}) for part in pieces]
+    if kind == "thinking":
+        frames.append(frame("content_block_delta", index=index, delta={"type": "signature_delta", "signature": "x"}))
+    return [*frames, frame("content_block_stop", index=index)]
+
+
+blocks = st.lists(
+    st.tuples(st.sampled_from(["text", "thinking"]), st.lists(texts, max_size=3))
+    | st.tuples(st.just("tool_use"), st.just(['{"file_path"', ': "a"}'])),
+    max_size=4,
+)
+
+
+def frames_of(said: list[tuple[str, list[str]]]) -> list[bytes]:
+    reason = "tool_use" if any(kind == "tool_use" for kind, _ in said) else "end_turn"
+    inner = [part for index, (kind, pieces) in enumerate(said) for part in block(index, kind, pieces)]
+    return [START, *inner, end(reason), STOP]
+
+
+def passed(stream: MendedStream, *reads: bytes) -> bytes:
+    pieces: list[Piece] = [piece for data in reads for piece in stream.feed(data)]
+    return b"".join(map(encode_stream_event, [*pieces, *stream.close()]))
+
+
+def assert_readable(answer: bytes) -> list[StreamEvent]:
+    events = read_events(answer)
+    if not isinstance(events[0], ErrorEvent):
+        assert_legal(events)
+        assert_sdk_agrees(events)
+    return events
+
+
+@given(blocks, st.lists(st.integers(0, 3000), max_size=6), st.sampled_from([b"\n", b"\r\n"]))
+def test_a_stream_with_nothing_wrong_is_passed_on_byte_for_byte(
+    said: list[tuple[str, list[str]]], places: list[int], line_end: bytes
+) -> None:
+    whole = b"".join(frames_of(said)).replace(b"\n", line_end)
+    stream = a_stream()
+    assert passed(stream, *cut(whole, [place for place in places if place < len(whole)])) == whole
+    assert not stream.mends
+
+
+@given(blocks, st.data())
+def test_whatever_an_engine_leaves_out_repeats_or_mixes_up_can_be_followed(
+    said: list[tuple[str, list[str]]], data: st.DataObject
+) -> None:
+    frames = frames_of(said)
+    kept = data.draw(st.lists(st.sampled_from(frames), max_size=len(frames) + 2))
+    assert_readable(passed(a_stream(), b"".join(kept)))
+
+
+@given(blocks, st.data())
+def test_frames_that_are_missing_cost_nothing_but_themselves(
+    said: list[tuple[str, list[str]]], data: st.DataObject
+) -> None:
+    frames = frames_of(said)
+    dropped = data.draw(st.sets(st.sampled_from(["content_block_stop", "message_start"]), max_size=2))
+    kept = [part for part in frames if not any(f"event: {kind}\n".encode() in part for kind in dropped)]
+    whole, mended = (folded(read_events(passed(a_stream(), b"".join(part)))) for part in (frames, kept))
+    assert mended.content == whole.content
+    assert mended.stop_reason == whole.stop_reason
+
+
+@given(blocks, st.integers(0, 3000))
+def test_a_stream_that_was_cut_ends_in_an_error_or_was_whole(said: list[tuple[str, list[str]]], place: int) -> None:
+    whole = b"".join(frames_of(said))
+    place = min(place, len(whole) - 1)
+    stream = a_stream()
+    events = assert_readable(passed(stream, whole[:place]))
+    is_whole = (
+        b"event: message_delta\n" in whole[:place] and b"stop_reason" in whole[:place].rpartition(b"\n\n")[0][-200:]
+    )
+    assert isinstance(events[-1], ErrorEvent) is not (stream.error is None)
+    assert is_whole or stream.error is not None
+
+
+@given(blocks, st.lists(st.integers(0, 30), max_size=5))
+def test_signs_of_life_may_come_anywhere(said: list[tuple[str, list[str]]], places: list[int]) -> None:
+    frames = frames_of(said)
+    stream, pieces = a_stream(), list[Piece]()
+    for place, part in enumerate(frames):
+        for _ in range(places.count(place)):
+            pieces += stream.keep_alive()
+        pieces += stream.feed(part)
+    events = assert_readable(b"".join(map(encode_stream_event, [*pieces, *stream.close()])))
+    quiet = folded(read_events(b"".join(frames)))
+    alive = folded(events)
+    assert without_empty_text(alive) == without_empty_text(quiet)
+    assert alive.stop_reason == quiet.stop_reason
+    assert (alive.usage.input_tokens or 10, alive.usage.output_tokens) == (10, 5)
+
+
+def without_empty_text(message: Message) -> list[Any]:
+    return message.content
+
+
+def test_a_message_that_was_opened_while_the_engine_was_silent_goes_on_in_its_block() -> None:
+    stream = a_stream(prompt_tokens=77)
+    early = typed_events(stream.keep_alive())
+    late = typed_events([*stream.feed(b"".join(frames_of([("text", ["Hello"])]))), *stream.close()])
+    assert [type(event).__name__ for event in early] == [
+        *("MessageStart", "ContentBlockStart", "ContentBlockDelta", "Ping"),
+    ]
+    assert_legal([*early, *late])
+    message = folded([*early, *late])
+    assert message.id == "msg_ours"
+    assert [type(part).__name__ for part in message.content] == ["TextBlock"]
+    assert message.usage.input_tokens == 10, "what the engine counted, and not the estimate"
+
+
+@pytest.mark.parametrize("sign", [b": comment\n\n", frame("ping")], ids=["a comment", "a ping"])
+def test_an_engines_own_signs_of_life_are_no_progress(sign: bytes) -> None:
+    stream = a_stream()
+    stream.feed(START)
+    (piece,) = stream.feed(sign)
+    assert piece == Verbatim(sign, is_progress=False)
+
+
+def test_nothing_follows_an_error() -> None:
+    stream = a_stream()
+    stream.feed(START)
+    assert isinstance(typed_events(stream.fail(UpstreamBrokenError("gone")))[0], ErrorEvent)
+    assert stream.done
+    assert [*stream.feed(end()), *stream.keep_alive(), *stream.close()] == []
+
+
+def in_lines(stream: bytes) -> bytes:
+    """Return the stream with each event in JSON of several lines, and so of several ``data`` lines."""
+    events = [json.loads(frame.data) for frame in SseDecoder().feed(stream)]
+    documents = [json.dumps(event, indent=1).splitlines() for event in events]
+    return b"".join(b"".join(b"data: %b\n" % part.encode() for part in lines) + b"\n" for lines in documents)
+
+
+def test_an_event_in_several_lines_is_read_whole_when_it_has_to_be_mended() -> None:
+    said = b"".join(frames_of([("text", ["Hello"])])).replace(b'"role": "assistant", ', b"")
+    events = assert_readable(passed(a_stream(), in_lines(said)))
+    assert folded(events).content == folded(read_events(b"".join(frames_of([("text", ["Hello"])])))).content
+
+
+@pytest.mark.parametrize(
+    ("well", "badly"),
+    [
+        pytest.param(b'"stop_reason": null', b'"stop_reason": NaN', id="a number that JSON lacks"),
+        pytest.param(b'"model": "m"', b'"model": "m\\ud83d"', id="half a pair"),
+        pytest.param(b'"model": "m"', b'"model": "m\x80"', id="no text"),
+        pytest.param(b'{"input_tokens"', b'{"\x80input_tokens"', id="no text in the name of a field"),
+        pytest.param(b'"Hello"', b'"Hello\xff"', id="no text in the answer"),
+    ],
+)
+def test_what_is_no_json_by_the_letter_is_mended(well: bytes, badly: bytes) -> None:
+    said = b"".join(frames_of([("text", ["Hello"])]))
+    assert well in said
+    stream = a_stream()
+    events = assert_readable(passed(stream, said.replace(well, badly)))
+    assert folded(events).stop_reason == "end_turn"
+    assert stream.mends

@@ -1,0 +1,161 @@
+"""Prompts that had to be read again: told with their reason, and only then; and the memory that takes is bounded."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from msgspec import UNSET
+
+from claude_bridge.conversion.deltas import UsageReport
+from claude_bridge.conversion.prompt import cache_misses as prompt_memory
+from claude_bridge.conversion.prompt.cache_misses import NOTHING_CHANGED, PromptMemory, Reread
+from claude_bridge.wire.anthropic import CacheMissReason, Diagnostics, DiagnosticsWish
+
+BASH = {"name": "Bash", "description": "Run a command. " * 100, "input_schema": {"type": "object"}}
+
+
+def a_body(turns: int, *, first: str = "Hi", tool: dict[str, Any] = BASH, **fields: Any) -> bytes:
+    said = [{"role": "user", "content": first}]
+    for number in range(1, turns):
+        said += [
+            {"role": "assistant", "content": f"Answer {number}"},
+            {"role": "user", "content": f"Question {number}"},
+        ]
+    return json.dumps({"model": "m", "system": "You help.", "tools": [tool], "messages": said} | fields).encode()
+
+
+def play(
+    memory: PromptMemory,
+    body: bytes,
+    prompt_tokens: int = 10_000,
+    cached_tokens: int | None = 0,
+    *,
+    session: str = "s",
+    wish: DiagnosticsWish | None = None,
+    message_id: str = "msg_1",
+) -> tuple[Reread | None, Any]:
+    watch = memory.watch(body, session, wish=wish, estimate=1, is_heard=True)
+    usage = UsageReport(prompt_tokens=prompt_tokens, cached_tokens=cached_tokens)
+    return watch.end(message_id, usage), watch.diagnostics
+
+
+def test_a_conversation_that_only_grows_is_no_news() -> None:
+    memory = PromptMemory()
+    assert play(memory, a_body(1)) == (None, UNSET)
+    assert play(memory, a_body(2), 10_100, 9_990) == (None, UNSET)
+    assert play(memory, a_body(3), 10_200, None) == (None, UNSET)
+
+
+def test_what_changed_is_told_with_what_the_engine_read() -> None:
+    memory = PromptMemory()
+    play(memory, a_body(1), 21_000)
+    play(memory, a_body(2), 21_200, 20_900)
+    reread, _ = play(memory, a_body(3, tool=BASH | {"description": "x"}), 21_400, 0)
+    assert reread == Reread(turn=3, tokens=21_400, lost_tokens=21_200, reason="tool Bash's description changed")
+
+
+def test_an_engine_that_does_not_tell_has_read_about_what_came_behind_the_change() -> None:
+    memory = PromptMemory()
+    play(memory, a_body(1), 21_000, None)
+    reread, _ = play(memory, a_body(2, system="Changed."), 21_400, None)
+    assert reread == Reread(turn=2, tokens=None, lost_tokens=21_000, reason="the system prompt changed")
+
+
+def test_an_engine_that_lost_what_it_had_read_is_told_of() -> None:
+    memory = PromptMemory()
+    play(memory, a_body(1), 21_000)
+    reread, _ = play(memory, a_body(2), 21_200, 40)
+    assert reread == Reread(turn=2, tokens=21_160, lost_tokens=20_960, reason=NOTHING_CHANGED)
+
+
+def test_seams_are_not_worth_a_word() -> None:
+    memory = PromptMemory()
+    play(memory, a_body(1), 21_000)
+    assert play(memory, a_body(2), 21_200, 20_500)[0] is None
+    memory = PromptMemory()
+    play(memory, a_body(1), 200)
+    assert play(memory, a_body(2, system="x"), 200, 0)[0] is None
+
+
+def test_other_conversations_of_a_session_do_not_disturb() -> None:
+    memory = PromptMemory()
+    play(memory, a_body(1), 21_000)
+    assert play(memory, a_body(1, first="Name this session.", tool=BASH | {"name": "Other"}), 300)[0] is None
+    assert play(memory, a_body(2), 21_200, 21_000)[0] is None
+    assert play(memory, a_body(3, system="Changed."), 21_000, 0, session="another")[0] is None
+
+
+def test_a_first_message_that_changes_is_noticed_too() -> None:
+    memory = PromptMemory()
+    play(memory, a_body(2), 21_000)
+    reread, _ = play(memory, a_body(3, first="Hi. Today is Tuesday."), 21_200, 1_000)
+    assert reread is not None
+    assert reread.reason == "message 1 of 3 (user) changed"
+
+
+def test_only_so_many_conversations_and_sessions_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prompt_memory, "MAX_CONVERSATIONS", 2)
+    monkeypatch.setattr(prompt_memory, "MAX_SESSIONS", 2)
+    memory = PromptMemory()
+    changed = a_body(2, system="Changed.")
+    play(memory, a_body(1))
+    for first in ("a", "b"):
+        play(memory, a_body(1, first=first))
+    assert play(memory, changed)[0] is None
+    for session in ("s", "t", "u"):
+        play(memory, a_body(1), session=session)
+    assert play(memory, changed, session="s")[0] is None
+    assert play(memory, changed, session="u")[0] is not None
+
+
+def test_nothing_is_looked_at_where_nobody_hears_of_it() -> None:
+    memory = PromptMemory()
+    for _ in range(2):
+        watch = memory.watch(a_body(1), "s", wish=None, estimate=1, is_heard=False)
+        assert watch.end("msg_1", UsageReport(prompt_tokens=9_000, cached_tokens=0)) is None
+    assert play(memory, a_body(2), 21_200, 0)[0] is None
+
+
+def wish(previous: str | None) -> DiagnosticsWish:
+    return DiagnosticsWish(previous)
+
+
+@pytest.mark.parametrize(
+    ("now", "told"),
+    [
+        pytest.param({}, None, id="nothing"),
+        pytest.param({"model": "n"}, CacheMissReason("model_changed", 10_000), id="model"),
+        pytest.param({"system": "x"}, CacheMissReason("system_changed", 10_000), id="system"),
+        pytest.param({"tools": []}, CacheMissReason("tools_changed", 9_932), id="tools"),
+        pytest.param({"thinking": {"type": "disabled"}}, CacheMissReason("unavailable"), id="a parameter"),
+        pytest.param(
+            {"messages": [{"role": "user", "content": "Ho"}]}, CacheMissReason("messages_changed", 204), id="past"
+        ),
+    ],
+)
+def test_clients_are_told_what_changed_since_an_answer_of_theirs(
+    now: dict[str, Any], told: CacheMissReason | None
+) -> None:
+    memory = PromptMemory()
+    assert play(memory, a_body(1), wish=wish(None), message_id="msg_before")[1] is None
+    _, diagnostics = play(memory, a_body(2) if not now else a_body(1, **now), wish=wish("msg_before"))
+    assert diagnostics == (None if told is None else Diagnostics(told))
+
+
+def test_an_answer_that_is_not_known_is_told_as_such() -> None:
+    memory = PromptMemory()
+    play(memory, a_body(1), message_id="msg_of_one_that_did_not_ask")
+    for previous in ("msg_never", "msg_of_one_that_did_not_ask"):
+        _, diagnostics = play(memory, a_body(2), wish=wish(previous))
+        assert diagnostics == Diagnostics(CacheMissReason("previous_message_not_found"))
+
+
+def test_only_so_many_answers_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prompt_memory, "MAX_ANSWERS", 1)
+    memory = PromptMemory()
+    for message_id in ("msg_1", "msg_2"):
+        play(memory, a_body(1), wish=wish(None), message_id=message_id)
+    assert play(memory, a_body(2), wish=wish("msg_2"), message_id="msg_3")[1] is None
+    assert play(memory, a_body(2), wish=wish("msg_1"))[1] is not None

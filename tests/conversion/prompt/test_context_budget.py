@@ -1,0 +1,65 @@
+"""What is refused early so that it can be compacted, and what an engine must have cut."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from claude_bridge.adapters.engine_profiles import UNKNOWN
+from claude_bridge.conversion.prompt.context_budget import Overlong, compactable_tokens, find_overlong
+from claude_bridge.conversion.request.normalize import FitRequest, fit_request
+from tests.dialogues import a_request
+
+HI: dict[str, Any] = {"role": "user", "content": "Hi"}
+HELLO: dict[str, Any] = {"role": "assistant", "content": "Hello"}
+SUM_UP: dict[str, Any] = {
+    "role": "user",
+    "content": [{"type": "text", "text": "Answer with a <summary> block."}, {"type": "text", "text": "Text only."}],
+}
+PNG = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aaaa"}}
+
+
+def fit(*messages: dict[str, Any]) -> FitRequest:
+    return fit_request(a_request(messages=list(messages)), UNKNOWN)
+
+
+@pytest.mark.parametrize(
+    ("window_tokens", "limit"),
+    [pytest.param(100_000, 94_000, id="large"), pytest.param(12_000, 10_000, id="small: a sixth")],
+)
+def test_a_conversation_keeps_room_for_its_summary(window_tokens: int, limit: int) -> None:
+    assert compactable_tokens(fit(*[HI, HELLO] * 4, HI), window_tokens) == limit
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        pytest.param([HI], id="a first question"),
+        pytest.param([*[HI, HELLO] * 3, HI], id="a few turns"),
+        pytest.param([*[HI, HELLO] * 4, SUM_UP], id="the request for the summary"),
+    ],
+)
+def test_what_compacting_can_not_shorten_is_left_to_the_engine(messages: list[dict[str, Any]]) -> None:
+    assert compactable_tokens(fit(*messages), 100_000) is None
+
+
+def test_nothing_is_refused_where_the_window_is_not_known() -> None:
+    assert compactable_tokens(fit(*[HI, HELLO] * 4, HI), None) is None
+
+
+@pytest.mark.parametrize(
+    ("messages", "estimate", "window_tokens", "found"),
+    [
+        pytest.param([HI], 14_000, 10_000, Overlong(prompt_tokens=14_000, window_tokens=10_000), id="far beyond"),
+        pytest.param([HI], 13_000, 10_000, None, id="near it, where an estimate proves nothing"),
+        pytest.param([HI], 14_000, None, None, id="a window that is not known"),
+        pytest.param(
+            [{"role": "user", "content": [PNG]}], 14_000, 10_000, None, id="images, whose length is not known"
+        ),
+    ],
+)
+def test_a_prompt_is_overlong_only_where_that_is_sure(
+    messages: list[dict[str, Any]], estimate: int, window_tokens: int | None, found: Overlong | None
+) -> None:
+    assert find_overlong(fit(*messages), estimate, window_tokens) == found

@@ -1,0 +1,61 @@
+"""A whole stream as one message."""
+
+from __future__ import annotations
+
+import pytest
+
+from claude_bridge.conversion.response.accumulator import Fold
+from claude_bridge.wire import anthropic as wire
+
+
+def _folded(*events: wire.StreamEvent) -> wire.Message:
+    fold = Fold()
+    head = wire.Message(id="msg_1", model="m", content=[], stop_reason=None, usage=wire.Usage(input_tokens=9))
+    fold.feed([wire.MessageStart(head), *events])
+    fold.feed([wire.MessageDelta(wire.Stop("stop_sequence", "END"), wire.Usage(output_tokens=4)), wire.MessageStop()])
+    return fold.message
+
+
+def _block(block: wire.AnswerBlock, *deltas: wire.BlockDelta, index: int = 0) -> list[wire.StreamEvent]:
+    return [
+        wire.ContentBlockStart(index, block),
+        *(wire.ContentBlockDelta(index, delta) for delta in deltas),
+        wire.Ping(),
+        wire.ContentBlockStop(index),
+    ]
+
+
+def test_the_end_of_the_stream_says_why_and_how_much() -> None:
+    message = _folded()
+    assert (message.id, message.model, message.role) == ("msg_1", "m", "assistant")
+    assert (message.stop_reason, message.stop_sequence) == ("stop_sequence", "END")
+    assert message.usage == wire.Usage(output_tokens=4)
+
+
+def test_blocks_come_in_their_order_and_whole() -> None:
+    message = _folded(
+        *_block(
+            wire.ThinkingBlock(""),
+            wire.BlockThinkingDelta("h"),
+            wire.BlockThinkingDelta("m"),
+            wire.BlockSignatureDelta("s"),
+        ),
+        *_block(wire.TextBlock(""), wire.BlockTextDelta("a"), wire.BlockTextDelta("b"), index=1),
+    )
+    assert message.content == [wire.ThinkingBlock("hm", "s"), wire.TextBlock("ab")]
+
+
+@pytest.mark.parametrize(
+    ("parts", "given"),
+    [([], b"{}"), ([""], b"{}"), (['{"b":1,', ' "a":2}'], b'{"b":1, "a":2}'), (['{"a": "x'], b'"{\\"a\\": \\"x"')],
+    ids=["none", "empty", "pieces", "cut off"],
+)
+def test_an_input_is_the_json_that_was_sent_or_its_text(parts: list[str], given: bytes) -> None:
+    message = _folded(*_block(wire.ToolUseBlock("t", "n"), *map(wire.BlockInputJsonDelta, parts)))
+    (block,) = message.content
+    assert isinstance(block, wire.ToolUseBlock)
+    assert bytes(block.input) == given
+
+
+def test_empty_text_blocks_are_left_out() -> None:
+    assert _folded(*_block(wire.TextBlock(""), wire.BlockTextDelta(""))).content == []

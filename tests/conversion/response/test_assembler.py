@@ -1,0 +1,298 @@
+"""The assembler makes only streams that the transition table allows, from any deltas."""
+
+from __future__ import annotations
+
+import pytest
+
+from claude_bridge.conversion.deltas import (
+    Delta,
+    Failure,
+    Finish,
+    FinishReason,
+    TextDelta,
+    ThinkingDelta,
+    ToolCallArguments,
+    ToolCallEnd,
+    ToolCallStart,
+    UsageReport,
+)
+from claude_bridge.conversion.response.assembler import (
+    TRANSITIONS,
+    UNSIGNED,
+    IllegalEventError,
+    MessageAssembler,
+    State,
+    next_state,
+)
+from claude_bridge.errors import UpstreamBrokenError
+from claude_bridge.wire import anthropic as wire
+from tests.laws import assert_legal, assert_sdk_agrees
+
+HEAD = wire.Message(id="msg_1", model="m", content=[], stop_reason=None, usage=wire.Usage())
+
+ONE_OF_EACH: dict[type, wire.StreamEvent] = {
+    wire.MessageStart: wire.MessageStart(HEAD),
+    wire.TextBlock: wire.ContentBlockStart(0, wire.TextBlock("")),
+    wire.ThinkingBlock: wire.ContentBlockStart(0, wire.ThinkingBlock("")),
+    wire.ToolUseBlock: wire.ContentBlockStart(0, wire.ToolUseBlock("t", "n")),
+    wire.BlockTextDelta: wire.ContentBlockDelta(0, wire.BlockTextDelta("")),
+    wire.BlockThinkingDelta: wire.ContentBlockDelta(0, wire.BlockThinkingDelta("")),
+    wire.BlockSignatureDelta: wire.ContentBlockDelta(0, wire.BlockSignatureDelta("")),
+    wire.BlockInputJsonDelta: wire.ContentBlockDelta(0, wire.BlockInputJsonDelta("")),
+    wire.ContentBlockStop: wire.ContentBlockStop(0),
+    wire.MessageDelta: wire.MessageDelta(wire.Stop("end_turn"), wire.Usage()),
+    wire.MessageStop: wire.MessageStop(),
+    wire.Ping: wire.Ping(),
+    wire.ErrorEvent: wire.ErrorEvent(wire.ErrorDetail("api_error", "no")),
+}
+
+CALL: list[Delta] = [
+    ToolCallStart(0, "Read", "toolu_1"),
+    ToolCallArguments(0, '{"a":'),
+    ToolCallArguments(0, "1}"),
+    ToolCallEnd(0),
+]
+
+
+def _assembler() -> MessageAssembler:
+    return MessageAssembler(message_id="msg_1", request_id="req_1", model="m", prompt_tokens=40)
+
+
+def _events(*deltas: Delta, window_full: bool = False) -> list[wire.StreamEvent]:
+    assembler = _assembler()
+    return assembler.start() + assembler.feed(deltas) + assembler.close(window_full=window_full)
+
+
+def _end(events: list[wire.StreamEvent]) -> wire.MessageDelta:
+    (end,) = [event for event in events if isinstance(event, wire.MessageDelta)]
+    return end
+
+
+@pytest.mark.parametrize("kind", ONE_OF_EACH, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("state", State, ids=lambda state: state.name)
+def test_the_table_decides_what_may_come(state: State, kind: type) -> None:
+    following = TRANSITIONS[state].get(kind)
+    if following is not None:
+        assert next_state(state, ONE_OF_EACH[kind]) is following
+    else:
+        with pytest.raises(IllegalEventError, match=f"{kind.__name__} may not come in state {state.name}"):
+            next_state(state, ONE_OF_EACH[kind])
+
+
+def test_the_table_says_what_anthropic_promises() -> None:
+    assert set(TRANSITIONS) == set(State)
+    assert set(TRANSITIONS[State.NEW]) == {wire.MessageStart}, "message_start opens a stream, and nothing else does"
+    assert not TRANSITIONS[State.ENDED], "nothing comes after the end"
+    blocks = {wire.TextBlock, wire.ThinkingBlock, wire.ToolUseBlock}
+    assert {state for state, allowed in TRANSITIONS.items() if blocks & set(allowed)} == {State.BETWEEN_BLOCKS}
+    assert wire.ContentBlockStop not in TRANSITIONS[State.THINKING], "thinking ends with a signature"
+    assert TRANSITIONS[State.ENDING][wire.MessageStop] is State.ENDED
+    for state, allowed in TRANSITIONS.items():
+        if state not in (State.NEW, State.ENDED):
+            assert allowed[wire.Ping] is state, "a ping may come anywhere"
+            assert allowed[wire.ErrorEvent] is State.ENDED, "and so may an error"
+
+
+def test_text_opens_one_block_and_goes_on_in_it() -> None:
+    assert _events(TextDelta("a"), TextDelta(" "), TextDelta("b"), Finish(FinishReason.STOP))[1:-2] == [
+        wire.ContentBlockStart(0, wire.TextBlock("")),
+        wire.ContentBlockDelta(0, wire.BlockTextDelta("a")),
+        wire.ContentBlockDelta(0, wire.BlockTextDelta(" ")),
+        wire.ContentBlockDelta(0, wire.BlockTextDelta("b")),
+        wire.ContentBlockStop(0),
+    ]
+
+
+def test_thinking_ends_with_a_signature() -> None:
+    assert _events(ThinkingDelta("hm"), ThinkingDelta(""), TextDelta("a"), Finish(FinishReason.STOP))[1:5] == [
+        wire.ContentBlockStart(0, wire.ThinkingBlock("")),
+        wire.ContentBlockDelta(0, wire.BlockThinkingDelta("hm")),
+        wire.ContentBlockDelta(0, wire.BlockSignatureDelta(UNSIGNED)),
+        wire.ContentBlockStop(0),
+    ]
+
+
+def test_a_tool_use_starts_empty_and_its_json_follows() -> None:
+    assert _events(*CALL, Finish(FinishReason.TOOL_CALLS))[1:-2] == [
+        wire.ContentBlockStart(0, wire.ToolUseBlock("toolu_1", "Read")),
+        wire.ContentBlockDelta(0, wire.BlockInputJsonDelta('{"a":')),
+        wire.ContentBlockDelta(0, wire.BlockInputJsonDelta("1}")),
+        wire.ContentBlockStop(0),
+    ]
+
+
+@pytest.mark.parametrize(
+    "deltas",
+    [
+        [TextDelta("\n\n"), *CALL],
+        [TextDelta("\n"), TextDelta(" "), ThinkingDelta("hm")],
+        [*CALL, TextDelta(" \n")],
+        [TextDelta("")],
+        [TextDelta(" ")],
+    ],
+    ids=["before a call", "before thinking", "after a call", "empty", "alone"],
+)
+def test_white_space_alone_opens_no_text_block(deltas: list[Delta]) -> None:
+    events = _events(*deltas, Finish(FinishReason.STOP))
+    assert not any(
+        isinstance(event, wire.ContentBlockStart) and isinstance(event.content_block, wire.TextBlock)
+        for event in events
+    )
+
+
+def test_white_space_before_text_is_kept() -> None:
+    events = _events(TextDelta("\n"), TextDelta(" "), TextDelta("a"), Finish(FinishReason.STOP))
+    assert wire.ContentBlockDelta(0, wire.BlockTextDelta("\n a")) in events
+
+
+@pytest.mark.parametrize(
+    ("reason", "window_full", "with_call", "stop_reason"),
+    [
+        (FinishReason.STOP, False, False, "end_turn"),
+        (FinishReason.STOP, False, True, "tool_use"),
+        (FinishReason.TOOL_CALLS, False, True, "tool_use"),
+        (FinishReason.TOOL_CALLS, False, False, "end_turn"),
+        (FinishReason.LENGTH, False, False, "max_tokens"),
+        (FinishReason.LENGTH, False, True, "max_tokens"),
+        (FinishReason.LENGTH, True, False, "model_context_window_exceeded"),
+        (FinishReason.STOP, True, False, "end_turn"),
+        (FinishReason.REFUSAL, False, True, "refusal"),
+        (FinishReason.STOP_SEQUENCE, False, False, "stop_sequence"),
+    ],
+)
+def test_the_stop_reason_follows_from_what_was_given(
+    reason: FinishReason, window_full: bool, with_call: bool, stop_reason: str
+) -> None:
+    events = _events(TextDelta("a"), *(CALL if with_call else []), Finish(reason), window_full=window_full)
+    assert _end(events).delta.stop_reason == stop_reason
+
+
+def test_usage_is_gathered_field_by_field_and_the_prompt_is_split() -> None:
+    end = _end(
+        _events(
+            UsageReport(prompt_tokens=90, output_tokens=1, thinking_tokens=2),
+            TextDelta("a"),
+            UsageReport(cached_tokens=60, output_tokens=5),
+            Finish(FinishReason.STOP),
+            UsageReport(output_tokens=6),
+        )
+    )
+    assert end.usage == wire.Usage(
+        input_tokens=30,
+        cache_read_input_tokens=60,
+        output_tokens=6,
+        output_tokens_details=wire.OutputTokensDetails(2),
+    )
+
+
+def test_more_cached_tokens_than_there_are_make_no_negative_input() -> None:
+    end = _end(_events(UsageReport(prompt_tokens=5, cached_tokens=9), Finish(FinishReason.STOP)))
+    assert (end.usage.input_tokens, end.usage.cache_read_input_tokens) == (0, 5)
+
+
+def test_a_last_report_of_zeros_takes_nothing_back() -> None:
+    told = UsageReport(prompt_tokens=90, cached_tokens=60, output_tokens=6)
+    zeros = UsageReport(prompt_tokens=0, cached_tokens=0, output_tokens=0)
+    end = _end(_events(told, TextDelta("a"), zeros, Finish(FinishReason.STOP), zeros))
+    assert end.usage == wire.Usage(input_tokens=30, cache_read_input_tokens=60, output_tokens=6)
+
+
+def test_a_report_of_zeros_alone_is_none() -> None:
+    zeros = UsageReport(prompt_tokens=0, output_tokens=0)
+    end = _end(_events(TextDelta("abcdefgh"), zeros, Finish(FinishReason.STOP)))
+    assert end.usage == wire.Usage(input_tokens=40, output_tokens=2)
+
+
+def test_no_more_was_thought_than_was_written() -> None:
+    report = UsageReport(prompt_tokens=9, output_tokens=5, thinking_tokens=50)
+    end = _end(_events(ThinkingDelta("a"), report, Finish(FinishReason.STOP)))
+    assert end.usage.output_tokens_details == wire.OutputTokensDetails(5)
+
+
+def test_the_estimate_stands_in_for_what_the_engine_does_not_tell() -> None:
+    events = _events(TextDelta("abcd" * 5), ThinkingDelta("abcd"), Finish(FinishReason.STOP))
+    assert isinstance(events[0], wire.MessageStart)
+    assert events[0].message.usage.input_tokens == 40
+    assert _end(events).usage == wire.Usage(input_tokens=40, output_tokens=6)
+
+
+def test_no_finish_is_an_error_and_no_quiet_success() -> None:
+    events = _events(TextDelta("a"))
+    assert isinstance(events[-1], wire.ErrorEvent)
+    assert "ended its answer in the middle" in events[-1].error.message
+    assert_legal(events)
+
+
+def test_after_a_failure_nothing_is_said() -> None:
+    assembler = _assembler()
+    error = UpstreamBrokenError("it broke")
+    events = assembler.start() + assembler.feed([TextDelta("a"), Failure(error), TextDelta("b"), *CALL])
+    assert events[-1] == wire.ErrorEvent(wire.ErrorDetail("api_error", "it broke"), "req_1")
+    assert assembler.error is error
+    assert assembler.ended
+    assert assembler.feed([TextDelta("c"), ThinkingDelta("d")]) == []
+    assert assembler.keep_alive() == assembler.close() == assembler.fail(error) == []
+
+
+STATES: dict[str, list[Delta]] = {
+    "at the start": [],
+    "in text": [TextDelta("a")],
+    "with white space held back": [TextDelta("\n")],
+    "in thinking": [ThinkingDelta("hm")],
+    "in a tool use": CALL[:2],
+    "between blocks": CALL,
+    "after the finish": [TextDelta("a"), Finish(FinishReason.STOP)],
+}
+
+in_each_state = pytest.mark.parametrize("before", STATES.values(), ids=STATES.keys())
+
+
+@in_each_state
+def test_the_line_is_kept_alive_with_a_delta_and_a_ping(before: list[Delta]) -> None:
+    assembler = _assembler()
+    events = assembler.start() + assembler.feed(before)
+    alive = assembler.keep_alive()
+    assert isinstance(alive[-2], wire.ContentBlockDelta), "old clients do not count pings"
+    assert alive[-1] == wire.Ping()
+    again = assembler.keep_alive()
+    assert not any(isinstance(event, wire.ContentBlockStart) for event in again)
+    rest: list[Delta] = [] if before == STATES["after the finish"] else [Finish(FinishReason.STOP)]
+    if before == STATES["in a tool use"]:
+        rest = [*CALL[2:], *rest]
+    events += alive + again + assembler.feed([*rest]) + assembler.close()
+    assert_legal(events)
+    assert_sdk_agrees(events)
+
+
+@in_each_state
+def test_keeping_alive_says_nothing(before: list[Delta]) -> None:
+    assembler = _assembler()
+    assembler.start()
+    assembler.feed(before)
+    said = [event.delta for event in assembler.keep_alive() if isinstance(event, wire.ContentBlockDelta)]
+    nothing = (wire.BlockTextDelta(""), wire.BlockThinkingDelta(""), wire.BlockInputJsonDelta(""))
+    closing = wire.BlockSignatureDelta(UNSIGNED)
+    assert all(delta in nothing or delta == closing for delta in said)
+
+
+def test_before_the_start_and_after_the_end_nothing_keeps_alive() -> None:
+    assembler = _assembler()
+    assert assembler.keep_alive() == []
+    assembler.start()
+    assembler.feed([Finish(FinishReason.STOP)])
+    assembler.close()
+    assert assembler.keep_alive() == []
+
+
+def test_text_goes_on_in_the_block_that_kept_the_line_alive() -> None:
+    assembler = _assembler()
+    assembler.start()
+    assembler.keep_alive()
+    assert assembler.feed([TextDelta("\n"), TextDelta("a")]) == [wire.ContentBlockDelta(0, wire.BlockTextDelta("\na"))]
+
+
+def test_white_space_stays_out_of_the_block_that_kept_the_line_alive() -> None:
+    assembler = _assembler()
+    assembler.start()
+    assembler.keep_alive()
+    assert assembler.feed([TextDelta("\n\n"), ThinkingDelta("hm")])[0] == wire.ContentBlockStop(0)

@@ -1,0 +1,72 @@
+"""Which call a fragment belongs to."""
+
+from __future__ import annotations
+
+import pytest
+
+from claude_bridge.conversion.deltas import Delta, ToolCallArguments, ToolCallStart
+from claude_bridge.conversion.tool_calls.index import NO_NAME, CallKeys
+
+Fragment = tuple[int | None, str, str, str]  # index, id, name, arguments
+
+
+def _calls(*fragments: Fragment) -> list[tuple[str, str]]:
+    """Return the name and the arguments of each call."""
+    keys = CallKeys()
+    out: list[Delta] = []
+    for index, call_id, name, arguments in fragments:
+        keys.take(index, call_id, name, arguments, out)
+    out += keys.nameless()
+    said: dict[int, list[str]] = {}
+    for delta in out:
+        if isinstance(delta, ToolCallStart):
+            said[delta.key] = [delta.name, ""]
+        elif isinstance(delta, ToolCallArguments):
+            said[delta.key][1] += delta.fragment
+    return [(name, arguments) for name, arguments in said.values()]
+
+
+CASES: dict[str, tuple[list[Fragment], list[tuple[str, str]]]] = {
+    "index tells": ([(0, "", "A", ""), (1, "", "B", ""), (0, "", "", "1"), (1, "", "", "2")], [("A", "1"), ("B", "2")]),
+    "id tells": ([(None, "a", "A", ""), (None, "b", "B", ""), (None, "a", "", "1")], [("A", "1"), ("B", "")]),
+    "newest without any": (
+        [(None, "a", "A", "1"), (None, "b", "B", "2"), (None, "", "", "3")],
+        [("A", "1"), ("B", "23")],
+    ),
+    "index colliding, ids differ": (
+        [(0, "a", "A", "1"), (0, "b", "A", "2"), (0, "", "", "3")],
+        [("A", "1"), ("A", "23")],
+    ),
+    "index colliding, back to the first id": (
+        [(0, "a", "A", "1"), (0, "b", "A", "2"), (0, "a", "", "3")],
+        [("A", "13"), ("A", "2")],
+    ),
+    "index colliding, names differ": ([(0, "", "A", "{}"), (0, "", "B", "{}")], [("A", "{}"), ("B", "{}")]),
+    "index colliding, arguments differ": (
+        [(0, "", "A", '{"a":1}'), (0, "", "A", '{"a":2}')],
+        [("A", '{"a":1}'), ("A", '{"a":2}')],
+    ),
+    "id repeated, index tells": (
+        [(0, "c", "A", "1"), (1, "c", "A", "2"), (1, "c", "", "3")],
+        [("A", "1"), ("A", "23")],
+    ),
+    "id repeated, snapshots grow": ([(0, "c", "A", '{"a":1}'), (0, "c", "A", '{"b":1}')], [("A", '{"a":1}{"b":1}')]),
+    "name on each": ([(0, "", "A", '{"a"'), (0, "", "A", ":1"), (0, "", "A", "}")], [("A", '{"a":1}')]),
+    "name late": ([(0, "", "", "1"), (0, "", "A", "2")], [("A", "12")]),
+    "id late": ([(0, "", "A", "1"), (0, "a", "", "2")], [("A", "12")]),
+    "index late": ([(None, "", "A", "1"), (0, "", "", "2"), (0, "", "", "3")], [("A", "123")]),
+    "index only at first": ([(0, "a", "A", "1"), (None, "", "", "2"), (None, "a", "", "3")], [("A", "123")]),
+    "index counts up under one id": ([(0, "a", "A", "1"), (1, "a", "", "2")], [("A", "12")]),
+    "never a name": ([(0, "a", "", "1"), (1, "b", "", "")], [(NO_NAME, "1")]),
+}
+
+
+@pytest.mark.parametrize(("fragments", "calls"), CASES.values(), ids=CASES.keys())
+def test_fragments_find_their_call(fragments: list[Fragment], calls: list[tuple[str, str]]) -> None:
+    assert _calls(*fragments) == calls
+
+
+def test_a_call_is_told_as_soon_as_it_has_a_name() -> None:
+    out: list[Delta] = []
+    CallKeys().take(0, "a", "A", "{", out)
+    assert out == [ToolCallStart(0, "A", "a"), ToolCallArguments(0, "{")]

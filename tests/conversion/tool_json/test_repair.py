@@ -1,0 +1,118 @@
+"""Malformed JSON: mended where it is sure what it means, and nothing is invented or lost."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from claude_bridge.conversion.tool_json.repair import mended_object
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("{'a': True, 'b': None,}", {"a": True, "b": None}),
+        ('{a: 1, b: "x"}', {"a": 1, "b": "x"}),
+        ('{"a": "x" "b": 1}', {"a": "x", "b": 1}),
+        ('{"a": "x', {"a": "x"}),
+        ('{"a": [1, 2', {"a": [1, 2]}),
+        ('{"a":1}}', {"a": 1}),
+        ('{{"a": 1}}', {"a": 1}),
+        ('"a": "x"}', {"a": "x"}),
+        ('{"a": "one\ntwo\tthree"}', {"a": "one\ntwo\tthree"}),
+        ('{"a": "echo "hi" there"}', {"a": 'echo "hi" there'}),
+        ('{"a": "<b class="x">", "b": 1}', {"a": '<b class="x">', "b": 1}),
+        ('{"a": """one\ntwo "three" """}', {"a": 'one\ntwo "three" '}),
+        ('{"a": "\\d+\\s"}', {"a": "\\d+\\s"}),
+        ("{'a': 'it\\'s'}", {"a": "it's"}),
+        ("{'a': \"it's\"}", {"a": "it's"}),
+        ("{“a”: “x”}", {"a": "x"}),
+        ('{"a": "\\u00e9 \\ud83d\\ude00",}', {"a": "é 😀"}),
+        ('```json\n{"a": 1}\n```', {"a": 1}),
+        ('{"a": 1}</tool_call>', {"a": 1}),
+        ('{"a": 1}</parameter></function>\n<|im_end|>', {"a": 1}),
+        ('{"a": 1}<｜tool▁call▁end｜>', {"a": 1}),
+        ('{}{"a": 1}', {"a": 1}),
+        ('{"a": 1}{"a": 1}', {"a": 1}),
+        ('{"a": "",}', {"a": ""}),
+        ('{"a": "x\\n"', {"a": "x\n"}),
+        ('{"a": "x\\n', {"a": "x\n"}),
+        ('{a: "x\\n", b: "y\\n"}', {"a": "x\n", "b": "y\n"}),
+        ('{a: "one:\\n\\ttwo"}', {"a": "one:\n\ttwo"}),
+        ('{"a": "if x {\\n}"', {"a": "if x {\n}"}),
+    ],
+)
+def test_it_is_mended_where_it_is_sure_what_it_means(said: str, meant: object) -> None:
+    mended = mended_object(said)
+    assert mended is not None
+    assert json.loads(mended) == meant
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        '{"command":',
+        '{"command": }',
+        '{"command": "ls", "timeout": }',
+        '{"command": "ls" | grep x}',
+        '{"command": "ls"} | grep x',
+        '{"command": "ls"} and then look at it',
+        '{"a": 1}{"a": 2}',
+        "{'a': 'it's'}",
+        '{"a": <value>}',
+        '{"a": NaN}',
+        '{"a": ...}',
+        '{"a": 1,',
+        '{"a": [1, ',
+        '{"a": 1 // one\n}',
+        "[1, 2",
+        "just text",
+        "rm -rf {",
+        "{}",
+        "{",
+        "",
+    ],
+)
+def test_it_is_left_where_something_would_be_invented_or_lost(said: str) -> None:
+    assert mended_object(said) is None
+
+
+_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("abc_", min_size=1, max_size=3), inner),
+    max_leaves=6,
+)
+
+
+@given(st.dictionaries(st.text("abc_", min_size=1), _values, min_size=1), st.integers(0, 200), st.text(max_size=3))
+def test_what_comes_out_is_json_of_an_object(value: dict[str, object], at: int, noise: str) -> None:
+    said = json.dumps(value, ensure_ascii=False)
+    mended = mended_object(said[:at] + noise + said[at + 1 :])
+    assert mended is None or isinstance(json.loads(mended), dict)
+
+
+@given(st.text() | st.text("{}[]\",:\\ a1'", max_size=40))
+def test_anything_brings_nothing_down(said: str) -> None:
+    mended = mended_object(said)
+    assert mended is None or isinstance(json.loads(mended), dict)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "{" * 100_000,
+        '{"a":' * 50_000,
+        '{"a":' + "[" * 5_000,
+        '{"a":' + "9" * 6_000 + "}x",
+        "{}" * 90_000,
+        '{"a":1}' + "```" * 50_000,
+        '{"a":1' + " " * 150_000 + "x",
+        '{"a":' + "9" * 1_000 + ",}",
+    ],
+    ids=["braces", "objects", "lists", "digits", "empty objects", "fences", "spaces", "a long number"],
+)
+def test_absurd_arguments_take_no_time(said: str) -> None:
+    mended_object(said)

@@ -1,0 +1,268 @@
+"""A bridge before several upstreams: who is asked, and what happens while one fails."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+
+import anyio
+import pytest
+from msgspec.structs import replace
+
+from claude_bridge.bridge import Bridge
+from claude_bridge.errors import BridgeError, SetupError, UpstreamUnreachableError
+from claude_bridge.router import RoutedBridge
+from claude_bridge.routing import Routing, Target
+from claude_bridge.trace.events import FellBack, RequestSent
+from claude_bridge.upstream.client import UpstreamClient
+from claude_bridge.upstream.engines.catalog import OfferedModel
+from claude_bridge.wire.anthropic import BlockTextDelta, ContentBlockDelta, ErrorEvent
+from tests.fake_upstream import (
+    FakeUpstream,
+    Head,
+    ReceivedRequest,
+    Reply,
+    Reset,
+    Send,
+    answer,
+    refusal,
+    text,
+)
+from tests.running_bridge import scripted_upstream
+from tests.server.served import BridgeServer, Notes, get, question
+
+pytestmark = pytest.mark.anyio
+
+DEAD = "http://127.0.0.1:9/v1"
+FIRST, SECOND, THIRD = Target("one", "first"), Target("two", "second"), Target("three", "third")
+
+
+class Chain(BridgeServer):
+    """A server before several engines, which are named by their targets."""
+
+    def __init__(
+        self,
+        routing: Routing,
+        engines: dict[Target, FakeUpstream | str],
+        *,
+        offered: Sequence[str] | BridgeError = (),
+    ) -> None:
+        self.notes = Notes()
+        super().__init__(DEAD, sinks=[self.notes])
+        self.routing = routing
+        self.listed = 0
+        self._engines = engines
+        self._offered_names = offered
+        self._clients = AsyncExitStack()
+
+    async def __aenter__(self) -> Chain:
+        await super().__aenter__()
+        main = await self.open(self.routing.main)
+        routed = RoutedBridge(main, self.routing, open_target=self.open, list_offered=self.offered)
+        self.service.provide(routed)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await super().__aexit__()
+        await self._clients.aclose()
+
+    async def open(self, target: Target) -> Bridge:
+        engine = self._engines.get(target)
+        if engine is None:
+            raise SetupError(f"There is no model {target.model!r}.", "Take another.")
+        base_url = engine if isinstance(engine, str) else engine.base_url
+        upstream = replace(scripted_upstream(base_url), model=target.model, name=target.provider)
+        client = await self._clients.enter_async_context(UpstreamClient(base_url, api_key=None, name=target.provider))
+        return Bridge(upstream, client, bus=self.service.bus)
+
+    async def offered(self) -> list[OfferedModel]:
+        self.listed += 1
+        if isinstance(self._offered_names, BridgeError):
+            raise self._offered_names
+        return [OfferedModel(id=name, context_window=4096) for name in self._offered_names]
+
+    async def said(self, model: str = "claude-x", **headers: str) -> str:
+        """Ask, and return the words of the answer or of the error."""
+        response = await self.post("/v1/messages", question(model=model), **headers)
+        body = response.json
+        return str(
+            body["content"][0]["text"] if response.status == 200 else f"{response.status} {body['error']['message']}"
+        )
+
+
+def says(words: str) -> FakeUpstream:
+    return FakeUpstream(lambda _: answer(words))
+
+
+def fails(reply: Reply) -> FakeUpstream:
+    return FakeUpstream(lambda _: reply)
+
+
+async def test_a_chain_with_faults_gives_one_good_answer() -> None:
+    routing = Routing(main=FIRST, fallback=(SECOND, THIRD))
+    async with (
+        fails(refusal(503, "overloaded")) as second,
+        says("Here I am.") as third,
+        Chain(routing, {FIRST: DEAD, SECOND: second, THIRD: third}) as server,
+    ):
+        assert await server.said() == "Here I am."
+        assert len(second.requests) >= 1
+        fallen = [event for event in server.notes.events if isinstance(event, FellBack)]
+        assert [(event.target, event.status) for event in fallen] == [("one/first", 502), ("two/second", 529)]
+        sent = [event for event in server.notes.events if isinstance(event, RequestSent)]
+        assert (sent[-1].model, sent[-1].upstream, sent[-1].reason) == ("third", "three", "it is a fallback")
+        figures = (await server.ask(get("/stats"))).json["models"]
+        assert {name: told["fallbacks"] for name, told in figures.items()} == {"third": 2}
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 529])
+async def test_what_passes_at_another_engine_is_asked_there(status: int) -> None:
+    routing = Routing(main=FIRST, fallback=(SECOND,))
+    async with (
+        fails(refusal(status, "no")) as first,
+        says("Second.") as second,
+        Chain(routing, {FIRST: first, SECOND: second}) as server,
+    ):
+        assert await server.said() == "Second."
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 413])
+async def test_what_nobody_could_serve_is_told_at_once(status: int) -> None:
+    routing = Routing(main=FIRST, fallback=(SECOND,))
+    async with (
+        fails(refusal(status, "no such thing")) as first,
+        says("Second.") as second,
+        Chain(routing, {FIRST: first, SECOND: second}) as server,
+    ):
+        assert "no such thing" in await server.said()
+        assert second.requests == []
+
+
+async def test_a_fault_in_mid_stream_is_never_hidden() -> None:
+    routing = Routing(main=FIRST, fallback=(SECOND,))
+    async with (
+        fails([Head(), Send(text("Half an ans")), Reset()]) as first,
+        says("Second.") as second,
+        Chain(routing, {FIRST: first, SECOND: second}) as server,
+    ):
+        response = await server.post("/v1/messages", question(model="claude-x", stream=True))
+        texts = [event.delta for event in response.events if isinstance(event, ContentBlockDelta)]
+        assert [delta.text for delta in texts if isinstance(delta, BlockTextDelta)] == ["Half an ans"]
+        assert isinstance(response.events[-1], ErrorEvent)
+        assert second.requests == []
+
+
+async def test_the_last_ones_trouble_is_told_if_all_fail() -> None:
+    routing = Routing(main=FIRST, fallback=(SECOND,))
+    async with fails(refusal(503, "full")) as second, Chain(routing, {FIRST: DEAD, SECOND: second}) as server:
+        assert (await server.said()).startswith("529 ")
+
+
+async def test_one_that_failed_is_asked_last_for_a_while() -> None:
+    is_down = True
+
+    def script(_: ReceivedRequest) -> Reply:
+        return refusal(429, "wait", headers={"retry-after": "1"}) if is_down else answer("First.")
+
+    routing = Routing(main=FIRST, fallback=(SECOND,))
+    async with (
+        FakeUpstream(script) as first,
+        says("Second.") as second,
+        Chain(routing, {FIRST: first, SECOND: second}) as server,
+    ):
+        assert await server.said() == "Second."
+        asked = len(first.requests)
+        is_down = False
+        assert await server.said() == "Second."
+        assert len(first.requests) == asked, "it rests as long as it said"
+        await anyio.sleep(1.1)
+        assert await server.said() == "First."
+
+
+async def test_one_that_rests_is_asked_all_the_same_if_no_other_answers() -> None:
+    replies = iter([refusal(503, "full"), answer("First.")])
+    routing = Routing(main=FIRST, fallback=(SECOND,))
+    async with FakeUpstream(lambda _: next(replies)) as first, Chain(routing, {FIRST: first, SECOND: DEAD}) as server:
+        assert (await server.said()).startswith("502 ")
+        assert await server.said() == "First."
+
+
+async def test_a_fallback_that_is_not_there_is_passed_over() -> None:
+    routing = Routing(main=FIRST, fallback=(SECOND, THIRD))
+    async with says("Third.") as third, Chain(routing, {FIRST: DEAD, THIRD: third}) as server:
+        assert await server.said() == "Third."
+
+
+async def test_a_model_that_is_named_and_not_there_is_told() -> None:
+    routing = Routing(main=FIRST, routes=(("x", SECOND),), fallback=(THIRD,))
+    async with says("First.") as first, says("Third.") as third, Chain(routing, {FIRST: first, THIRD: third}) as server:
+        assert (await server.said("x")).startswith("404 two/second: There is no model 'second'.")
+
+
+async def test_requests_go_where_their_names_say() -> None:
+    routing = Routing(main=FIRST, small=SECOND, subagents=THIRD, routes=(("claude-opus-*", SECOND),))
+    async with (
+        says("First.") as first,
+        says("Second.") as second,
+        says("Third.") as third,
+        Chain(routing, {FIRST: first, SECOND: second, THIRD: third}) as server,
+    ):
+        assert await server.said("claude-sonnet-5") == "First."
+        assert await server.said("claude-opus-5[1m]") == "Second."
+        assert await server.said("claude-haiku-5") == "Second."
+        assert await server.said("claude-sonnet-5", x_claude_code_agent_id="a1") == "Third."
+        assert [request.json["model"] for request in third.requests] == ["third"]
+        assert server.listed == 0, "nobody asks an engine for names of Anthropic's"
+
+
+async def test_a_conversation_with_images_goes_to_the_model_that_sees() -> None:
+    image = {"type": "image", "source": {"type": "url", "url": "https://example.org/a.png"}}
+    routing = Routing(main=FIRST, images=SECOND)
+    async with (
+        says("First.") as first,
+        says("Second.") as second,
+        Chain(routing, {FIRST: first, SECOND: second}) as server,
+    ):
+        assert await server.said() == "First."
+        asked = question(model="claude-x", messages=[{"role": "user", "content": [image]}])
+        response = await server.post("/v1/messages", asked)
+        assert response.json["content"][0]["text"] == "Second."
+
+
+async def test_a_model_that_is_installed_is_used_by_its_name() -> None:
+    other = Target("one", "other")
+    async with (
+        says("First.") as first,
+        says("Other.") as second,
+        Chain(Routing(main=FIRST), {FIRST: first, other: second}, offered=["first", "other"]) as server,
+    ):
+        assert await server.said("other") == "Other."
+        assert await server.said("claude-bridge/other") == "Other."
+        assert await server.said("unknown") == "First."
+        assert server.listed == 1, "the list is remembered"
+        page = (await server.ask(get("/v1/models?limit=1000"))).json
+        assert [row["id"] for row in page["data"]] == ["first", "other", "claude-bridge/first", "claude-bridge/other"]
+        assert page["data"][1]["max_input_tokens"] == 4096
+        one = await server.ask(get("/v1/models/claude-bridge/other"))
+        assert (one.status, one.json["id"]) == (200, "claude-bridge/other")
+
+
+async def test_an_engine_that_lists_nothing_serves_its_one_model() -> None:
+    trouble = UpstreamUnreachableError("gone")
+    async with says("First.") as first, Chain(Routing(main=FIRST), {FIRST: first}, offered=trouble) as server:
+        assert await server.said("other") == "First."
+
+
+async def test_tokens_are_counted_for_the_model_that_would_be_asked() -> None:
+    routing = Routing(main=FIRST, routes=(("x", SECOND),))
+    async with says("a") as first, says("b") as second, Chain(routing, {FIRST: first, SECOND: second}) as server:
+        response = await server.post("/v1/messages/count_tokens", question(model="x"))
+        assert response.json["input_tokens"] > 0
+
+
+async def test_what_is_wrong_with_the_others_is_found_beforehand() -> None:
+    routing = Routing(main=FIRST, fallback=(SECOND,))
+    async with says("First.") as first, Chain(routing, {FIRST: first}) as server:
+        bridge = server.service.bridge_if_known
+        assert isinstance(bridge, RoutedBridge)
+        assert await bridge.problems() == ["two/second: There is no model 'second'. Take another."]
