@@ -16,7 +16,7 @@ from claude_bridge.adapters.base import (
     Adapter,
     Answer,
     AnswerTerms,
-    GivenRequest,
+    ClientRequest,
     OutgoingRequest,
     Relay,
     TokenLimits,
@@ -26,11 +26,16 @@ from claude_bridge.attachments.prepare import Attachments
 from claude_bridge.conversion.losses import Loss
 from claude_bridge.conversion.profile import CountRoute
 from claude_bridge.conversion.prompt.cache_misses import PromptMemory
-from claude_bridge.conversion.prompt.context_budget import Conversation, answer_room, compactable_tokens, find_overlong
+from claude_bridge.conversion.prompt.context_budget import (
+    Conversation,
+    answer_room,
+    compactable_tokens,
+    find_context_overflow,
+)
 from claude_bridge.conversion.prompt.token_estimate import estimate_given_tokens, estimate_tokens
 from claude_bridge.conversion.reasoning import with_think_mode
-from claude_bridge.conversion.request.normalize import FitRequest, GivenConversation, fit_request
-from claude_bridge.conversion.tool_json.rejected_schemas import RefusedSchemas
+from claude_bridge.conversion.request.normalize import NormalizedRequest, PassthroughConversation, normalize_request
+from claude_bridge.conversion.tool_json.rejected_schemas import RejectedSchemas
 from claude_bridge.errors import BridgeError, PromptTooLongError, SchemasRefusedError
 from claude_bridge.exchange import Exchange, Waiting
 from claude_bridge.providers import Upstream
@@ -57,7 +62,7 @@ def new_id(prefix: str) -> str:
     return prefix + secrets.token_hex(12)
 
 
-class Carrier(Protocol):
+class BridgeProtocol(Protocol):
     """What carries requests to engines: a Bridge to one of them, or several with a choice before them."""
 
     @property
@@ -71,17 +76,17 @@ class Carrier(Protocol):
         ...
 
     @property
-    def passes_through(self) -> bool:
+    def is_passthrough(self) -> bool:
         """Whether requests go on as they came, so that they need not be understood."""
         ...
 
     def exchange(
-        self, request: MessagesRequest, recorder: Recorder, *, given: GivenRequest | None = None
+        self, request: MessagesRequest, recorder: Recorder, *, given: ClientRequest | None = None
     ) -> AbstractAsyncContextManager[Exchange]:
         """Send a request upstream; see Bridge.exchange."""
         ...
 
-    async def count_tokens(self, request: CountTokensRequest, given: GivenRequest | None = None) -> int:
+    async def count_tokens(self, request: CountTokensRequest, given: ClientRequest | None = None) -> int:
         """Return the prompt's tokens; see Bridge.count_tokens."""
         ...
 
@@ -101,7 +106,7 @@ class Prepared(Struct, frozen=True, kw_only=True):
     conversation: Conversation
     prompt: Prompt
     losses: list[Loss]
-    fit: FitRequest | None = None
+    fit: NormalizedRequest | None = None
     """What it was made of; None: it goes on as it came."""
 
 
@@ -125,7 +130,7 @@ class Bridge:
         self.waiting = waiting or Waiting()
         self._client = client
         self.attachments = attachments or Attachments()
-        self._refused_schemas = RefusedSchemas()
+        self._refused_schemas = RejectedSchemas()
         self._prompts = PromptMemory()
         routes: tuple[CountRoute, ...] = upstream.profile.count_routes
         if isinstance(upstream.adapter, Relay):
@@ -135,7 +140,7 @@ class Bridge:
 
     @asynccontextmanager
     async def exchange(
-        self, request: MessagesRequest, recorder: Recorder, *, given: GivenRequest | None = None
+        self, request: MessagesRequest, recorder: Recorder, *, given: ClientRequest | None = None
     ) -> AsyncIterator[Exchange]:
         """Send the request upstream and yield the exchange; leaving the context closes the upstream connection.
 
@@ -149,14 +154,14 @@ class Bridge:
             try:
                 exchange = await attempts.enter_async_context(self._attempt(request, recorder, given))
             except SchemasRefusedError:
-                if self.passes_through or not self._refused_schemas.learn(request):
+                if self.is_passthrough or not self._refused_schemas.learn(request):
                     raise
                 exchange = await attempts.enter_async_context(self._attempt(request, recorder, given))
             yield exchange
 
     @asynccontextmanager
     async def _attempt(
-        self, request: MessagesRequest, recorder: Recorder, given: GivenRequest | None
+        self, request: MessagesRequest, recorder: Recorder, given: ClientRequest | None
     ) -> AsyncIterator[Exchange]:
         """Send the request upstream once; see ``exchange``."""
         upstream = self.upstream
@@ -181,7 +186,7 @@ class Bridge:
             f"{recorder.session} {agent}",
             wish=None if upstream.profile.messages.is_anthropic else request.diagnostics,  # it tells that itself
             estimate=prompt_tokens,
-            is_heard=recorder.is_heard,
+            has_listeners=recorder.has_listeners,
         )
         terms = AnswerTerms(
             message_id=new_id("msg_"),
@@ -194,7 +199,7 @@ class Bridge:
         answer = self._answer(request, terms)
         explain_refusal = partial(self._explain_refusal, prompt_tokens)
         async with self._client.open(outgoing, explain_refusal, idle_s=self.waiting.keep_alive_s) as call:
-            overlong = find_overlong(prepared.conversation, prompt_tokens, upstream.window_tokens)
+            overlong = find_context_overflow(prepared.conversation, prompt_tokens, upstream.window_tokens)
             learn = partial(self._counter.learn, prepared.prompt)
             exchange = Exchange(call, answer, recorder, self.waiting, overlong, upstream.prices, learn, watch.end)
             try:
@@ -204,7 +209,7 @@ class Bridge:
             yield exchange
 
     @property
-    def passes_through(self) -> bool:
+    def is_passthrough(self) -> bool:
         """Whether requests go on as they came."""
         return isinstance(self.upstream.adapter, Relay)
 
@@ -225,14 +230,14 @@ class Bridge:
         """Return nothing: all requests go to the one model."""
         return ()
 
-    async def count_tokens(self, request: CountTokensRequest, given: GivenRequest | None = None) -> int:
+    async def count_tokens(self, request: CountTokensRequest, given: ClientRequest | None = None) -> int:
         """Return the prompt's tokens, of everything that would be sent: exact where the engine can count."""
         prepared = await self._prepared(request, given)
         if self.upstream.profile.messages.is_anthropic:
             return await self._counted_by_anthropic(prepared.outgoing, given)
         return await self._counter.count(prepared.prompt)
 
-    async def _counted_by_anthropic(self, outgoing: OutgoingRequest, given: GivenRequest | None) -> int:
+    async def _counted_by_anthropic(self, outgoing: OutgoingRequest, given: ClientRequest | None) -> int:
         """Return its count, asked with the client's own login; raises its refusal as it came."""
         asked = replace(outgoing, path=COUNT_PATH + (given.query if given else ""))
         body = b""
@@ -256,24 +261,24 @@ class Bridge:
         return tokens
 
     async def _prepared(
-        self, request: CountTokensRequest, given: GivenRequest | None, recorder: Recorder | None = None
+        self, request: CountTokensRequest, given: ClientRequest | None, recorder: Recorder | None = None
     ) -> Prepared:
         """Return the request as the engine gets it: translated, or its own bytes with what must be edited."""
         upstream, adapter = self.upstream, self.upstream.adapter
         conversation: Conversation
-        fit: FitRequest | None = None
+        fit: NormalizedRequest | None = None
         if isinstance(adapter, Relay):
-            given = given or GivenRequest(body=encode_request(request))
+            given = given or ClientRequest(body=encode_request(request))
             if self._client.has_key:
                 given = given.without_credentials()
             outgoing, losses = adapter.edit(given, request, upstream.model, upstream.profile)
-            conversation = asked = GivenConversation(request.messages)
+            conversation = asked = PassthroughConversation(request.messages)
             estimate = estimate_given_tokens(outgoing.body, asked.images)
         else:
             request, losses = await self._with_attachments(request, recorder)
             request = with_think_mode(request, upstream.think, losses)
             request = self._refused_schemas.put_plainly(request, losses)
-            conversation = fit = fit_request(request, upstream.profile, losses)
+            conversation = fit = normalize_request(request, upstream.profile, losses)
             outgoing, losses = self._encoded(adapter, fit, upstream.limits)
             estimate = estimate_tokens(outgoing.body, holds_images=fit.holds_images)
         prompt = Prompt(body=outgoing.body, holds_images=conversation.holds_images, estimate=estimate)
@@ -292,10 +297,12 @@ class Bridge:
         room = answer_room(window_tokens, await self._counter.at_most(prepared.prompt))
         if room >= longest:
             return prepared
-        outgoing, losses = self._encoded(adapter, prepared.fit, replace(upstream.limits, room_tokens=room))
+        outgoing, losses = self._encoded(adapter, prepared.fit, replace(upstream.limits, available_output_tokens=room))
         return replace(prepared, outgoing=outgoing, losses=losses)
 
-    def _encoded(self, adapter: Adapter, fit: FitRequest, limits: TokenLimits) -> tuple[OutgoingRequest, list[Loss]]:
+    def _encoded(
+        self, adapter: Adapter, fit: NormalizedRequest, limits: TokenLimits
+    ) -> tuple[OutgoingRequest, list[Loss]]:
         """Return what to send, and all that is lost with it; ``fit`` stays as it is."""
         fit = replace(fit, losses=list(fit.losses))
         return adapter.encode(fit, self.upstream.model, self.upstream.profile, limits), fit.losses

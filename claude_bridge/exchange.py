@@ -12,13 +12,13 @@ from msgspec import Struct
 from claude_bridge.adapters.base import Answer
 from claude_bridge.conversion.deltas import UsageReport
 from claude_bridge.conversion.pricing import Prices, answer_cost_usd
-from claude_bridge.conversion.prompt.cache_misses import Reread
-from claude_bridge.conversion.prompt.context_budget import Overlong
-from claude_bridge.conversion.response.accumulator import Fold
+from claude_bridge.conversion.prompt.cache_misses import CacheMiss
+from claude_bridge.conversion.prompt.context_budget import ContextOverflow
+from claude_bridge.conversion.response.accumulator import MessageAccumulator
 from claude_bridge.errors import BridgeError, UpstreamBrokenError
 from claude_bridge.trace.recorder import Recorder
 from claude_bridge.upstream.call import UpstreamCall
-from claude_bridge.wire.anthropic import Message, Piece, StreamEvent, Verbatim
+from claude_bridge.wire.anthropic import Message, RawBytes, ResponseItem, StreamEvent
 from claude_bridge.wire.anthropic_codec import encode_message
 from claude_bridge.wire.anthropic_lenient import typed_events
 
@@ -43,10 +43,10 @@ class Exchange:
         answer: Answer,
         recorder: Recorder,
         waiting: Waiting,
-        overlong: Overlong | None,
+        overlong: ContextOverflow | None,
         prices: Prices | None,
         learn: Callable[[int | None], None],
-        judge: Callable[[str, UsageReport], Reread | None],
+        judge: Callable[[str, UsageReport], CacheMiss | None],
     ) -> None:
         """``overlong`` says that the prompt can't be read whole; an engine that answers all the same has cut it.
 
@@ -61,7 +61,7 @@ class Exchange:
         self._prices = prices
         self._learn = learn
         self._judge = judge
-        self._early: list[Piece] = []
+        self._early: list[ResponseItem] = []
         self._upstream_ended = False
         self._upstream_is_silent = False
         self._status_told = False
@@ -90,7 +90,7 @@ class Exchange:
 
     async def _begin(self) -> None:
         self._early += self._answer.start()
-        grace_s = self._waiting.first_byte_grace_s if self._answer.speaks_first else math.inf
+        grace_s = self._waiting.first_byte_grace_s if self._answer.emits_before_upstream else math.inf
         with anyio.move_on_after(grace_s):
             while not self._answer.begun and not self._upstream_ended:
                 self._early += await self._next_pieces()
@@ -98,12 +98,12 @@ class Exchange:
             self._early += self._answer.close()
             if not self._answer.begun:
                 raise UpstreamBrokenError("The upstream ended its answer before it began.")
-        if self.error is not None and self._answer.speaks_first:
+        if self.error is not None and self._answer.emits_before_upstream:
             raise self.error
 
-    async def pieces(self) -> AsyncGenerator[Sequence[Piece], None]:
+    async def pieces(self) -> AsyncGenerator[Sequence[ResponseItem], None]:
         """Yield what goes to the client, as much at a time as an upstream read brought; the last one ends it."""
-        pieces: Sequence[Piece] = self._early
+        pieces: Sequence[ResponseItem] = self._early
         last_progress_at = anyio.current_time()
         while True:
             ended = self._upstream_ended or self._answer.done
@@ -112,7 +112,7 @@ class Exchange:
             if _is_progress(pieces):
                 last_progress_at = anyio.current_time()
             if pieces:
-                self._tell(pieces)
+                self._emit(pieces)
             if ended:
                 self._end()  # before the last pieces go out: a client may leave, or ask on, as soon as it has them
                 yield pieces
@@ -141,11 +141,11 @@ class Exchange:
         Raises:
             BridgeError: the answer broke off.
         """
-        fold, verbatim = Fold(), bytearray()
+        fold, verbatim = MessageAccumulator(), bytearray()
         async with aclosing(self.pieces()) as stream:
             async for pieces in stream:
                 for piece in pieces:
-                    if isinstance(piece, Verbatim):
+                    if isinstance(piece, RawBytes):
                         verbatim += piece.data
                     else:
                         fold.feed([piece])
@@ -159,7 +159,7 @@ class Exchange:
         Raises:
             BridgeError: the answer broke off.
         """
-        fold = Fold()
+        fold = MessageAccumulator()
         async with aclosing(self.events()) as stream:
             async for events in stream:
                 fold.feed(events)
@@ -167,7 +167,7 @@ class Exchange:
             raise self.error
         return fold.message
 
-    async def _next_pieces(self) -> Sequence[Piece]:
+    async def _next_pieces(self) -> Sequence[ResponseItem]:
         data = await self._call.receive()
         self._upstream_is_silent = data is None
         if data:
@@ -175,7 +175,7 @@ class Exchange:
         self._upstream_ended = data is not None or self._answer.finished
         return ()
 
-    def _tell(self, pieces: Sequence[Piece]) -> None:
+    def _emit(self, pieces: Sequence[ResponseItem]) -> None:
         if not self._recorder.active:
             if self._recorder.awaits_first_token:
                 self._recorder.look_for_first_token(typed_events(pieces))
@@ -203,5 +203,5 @@ class Exchange:
         self._recorder.ended(usage, cost_usd=answer_cost_usd(usage, self._prices))
 
 
-def _is_progress(pieces: Sequence[Piece]) -> bool:
-    return any(type(piece) is not Verbatim or piece.is_progress for piece in pieces)
+def _is_progress(pieces: Sequence[ResponseItem]) -> bool:
+    return any(type(piece) is not RawBytes or piece.is_progress for piece in pieces)

@@ -47,7 +47,7 @@ class Upstream(Struct, frozen=True, kw_only=True):
     slots: int | None = None
     """How many requests the engine answers at a time, where it tells."""
     prices: Prices | None = None
-    passes_credentials: bool = False
+    forwards_client_auth: bool = False
     """Whether clients prove themselves to Anthropic with their own login, since the bridge has no key for it."""
     think: ThinkMode = "auto"
     """Whether requests think: as the client asks, always, or never."""

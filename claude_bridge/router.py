@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import anyio
 
-from claude_bridge.adapters.base import GivenRequest
+from claude_bridge.adapters.base import ClientRequest
 from claude_bridge.bridge import SUBAGENT_HEADER, Bridge
 from claude_bridge.errors import BridgeError, NotFoundError, SetupError
 from claude_bridge.exchange import Exchange
@@ -60,9 +60,9 @@ class RoutedBridge:
         return self.routing.small_model
 
     @property
-    def passes_through(self) -> bool:
+    def is_passthrough(self) -> bool:
         """Whether the main upstream gets requests as they came, and there is no other one."""
-        return self._main.passes_through and not self.routing.others
+        return self._main.is_passthrough and not self.routing.others
 
     async def reach(self) -> None:
         """Ask the main upstream something small; raises UpstreamError."""
@@ -70,7 +70,7 @@ class RoutedBridge:
 
     @asynccontextmanager
     async def exchange(
-        self, request: MessagesRequest, recorder: Recorder, *, given: GivenRequest | None = None
+        self, request: MessagesRequest, recorder: Recorder, *, given: ClientRequest | None = None
     ) -> AsyncIterator[Exchange]:
         """Yield the exchange with the first candidate that answers; see Bridge.exchange.
 
@@ -79,7 +79,7 @@ class RoutedBridge:
         async with AsyncExitStack() as stack:
             yield await self._first_that_answers(request, recorder, given, stack)
 
-    async def count_tokens(self, request: CountTokensRequest, given: GivenRequest | None = None) -> int:
+    async def count_tokens(self, request: CountTokensRequest, given: ClientRequest | None = None) -> int:
         """Return the prompt's tokens as the first candidate's engine counts them."""
         (candidate, *_) = await self._candidates(request, given)
         return await (await self.open(candidate.target)).count_tokens(request, given)
@@ -106,7 +106,7 @@ class RoutedBridge:
         return problems
 
     async def _first_that_answers(
-        self, request: MessagesRequest, recorder: Recorder, given: GivenRequest | None, stack: AsyncExitStack
+        self, request: MessagesRequest, recorder: Recorder, given: ClientRequest | None, stack: AsyncExitStack
     ) -> Exchange:
         candidates = await self._candidates(request, given)
         for candidate in candidates:
@@ -130,7 +130,7 @@ class RoutedBridge:
             return exchange
         raise AssertionError("there is always a candidate, and the last one's error is raised")
 
-    async def _candidates(self, request: CountTokensRequest, given: GivenRequest | None) -> list[Candidate]:
+    async def _candidates(self, request: CountTokensRequest, given: ClientRequest | None) -> list[Candidate]:
         """Return whom to ask, those last that failed a moment ago."""
         requested = request.model
         is_subagent = given is not None and SUBAGENT_HEADER in given.headers

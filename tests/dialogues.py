@@ -14,9 +14,9 @@ from claude_bridge.adapters.engine_profiles import OLLAMA, UNKNOWN
 from claude_bridge.conversion.losses import Loss
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.repairs import Repair
-from claude_bridge.conversion.request.normalize import fit_request
-from claude_bridge.conversion.response.accumulator import Fold
-from claude_bridge.conversion.response.pipeline import AnswerStream
+from claude_bridge.conversion.request.normalize import normalize_request
+from claude_bridge.conversion.response.accumulator import MessageAccumulator
+from claude_bridge.conversion.response.pipeline import ResponsePipeline
 from claude_bridge.errors import UpstreamError
 from claude_bridge.wire.anthropic import CountTokensRequest, Message, MessagesRequest, StreamEvent
 from claude_bridge.wire.anthropic_codec import encode_stream_event, parse_messages_request
@@ -59,7 +59,7 @@ def sent(
 ) -> tuple[OutgoingRequest, list[Loss]]:
     """Return what goes upstream for a request, and what was lost on the way; ``losses`` were before."""
     profile = profile or USUAL_PROFILES[kind]
-    fit = fit_request(request, profile, losses)
+    fit = normalize_request(request, profile, losses)
     return ADAPTERS[kind].encode(fit, model, profile, limits), fit.losses
 
 
@@ -102,7 +102,7 @@ def answer_to(
     """Return what becomes of what the engine said, read by read."""
     decoder = ADAPTERS[kind].decoder(UPSTREAM)
     numbers = count(1)
-    answer = AnswerStream(
+    answer = ResponsePipeline(
         request or a_request(),
         message_id="msg_test",
         request_id="req_test",
@@ -131,7 +131,7 @@ def client_bytes(events: Iterable[StreamEvent]) -> bytes:
 
 def folded(events: Sequence[StreamEvent]) -> Message:
     """Return the message that a whole stream spells."""
-    fold = Fold()
+    fold = MessageAccumulator()
     fold.feed(events)
     return fold.message
 

@@ -50,8 +50,8 @@ def assert_sdk_agrees(events: Sequence[StreamEvent]) -> None:
             snapshot = accumulate_event(event=event, current_snapshot=snapshot, json_bufs=json_bufs)
     theirs = snapshot.to_dict(mode="json", warnings=False)  # it warns of inputs that are no objects
     ours = msgspec.json.decode(msgspec.json.encode(folded(events)))
-    spoken = [block for block in theirs["content"] if block.get("text") != ""]
-    for their, our in zip(spoken, ours["content"], strict=True):
+    split_assistant_turn = [block for block in theirs["content"] if block.get("text") != ""]
+    for their, our in zip(split_assistant_turn, ours["content"], strict=True):
         # Of half an input the SDK shows what it can, and our fold the text.
         agreed = {"input": our["input"]} if isinstance(our.get("input"), str) else {}
         assert {key: value for key, value in (their | agreed).items() if value is not None} == our

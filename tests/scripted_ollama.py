@@ -97,7 +97,11 @@ def chat_that_counts(
         counts = {"prompt_eval_count": prompt_tokens, "eval_count": min(room, answer_length(spoken))}
         counts["load_duration"] = load_ms * 1_000_000
         last = chat_line(done=True, done_reason=reason, **counts)
-        return [Head(200, {"content-type": NDJSON}), *(Send(chat_line(part)) for part in spoken), Send(last)]
+        return [
+            Head(200, {"content-type": NDJSON}),
+            *(Send(chat_line(part)) for part in spoken),
+            Send(last),
+        ]
 
     def answer_length(spoken: Sequence[Mapping[str, Any]]) -> int:
         return round(sum(len(json.dumps(part)) for part in spoken) / bytes_per_token)

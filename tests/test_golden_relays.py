@@ -15,7 +15,7 @@ import pytest
 from anthropic.types import Message
 
 from claude_bridge.adapters import RELAYS, engine_profiles
-from claude_bridge.adapters.base import Answer, AnswerTerms, GivenRequest
+from claude_bridge.adapters.base import Answer, AnswerTerms, ClientRequest
 from claude_bridge.adapters.engine_profiles import UNKNOWN
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.wire.anthropic import ErrorEvent, MessagesRequest
@@ -33,7 +33,7 @@ each_case = pytest.mark.parametrize("case", CASES, ids=[case.name for case in CA
 
 @each_case
 def test_the_engine_gets_the_recorded_request(case: Path, request: pytest.FixtureRequest) -> None:
-    given = GivenRequest(body=(case / "request.json").read_bytes())
+    given = ClientRequest(body=(case / "request.json").read_bytes())
     outgoing, losses = RELAYS[KIND].edit(given, _request(case), MODEL_OF_THE_COMMAND_LINE, _profile(case))
     lost = "".join(f"{loss.path}: {loss.reason}\n" for loss in losses)
     _assert_recorded(case / "upstream_request.json", outgoing.body, request, unless=given.body)

@@ -15,19 +15,19 @@ from claude_bridge.conversion.deltas import Delta, UsageReport
 from claude_bridge.conversion.losses import Loss
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.repairs import Repair
-from claude_bridge.conversion.request.normalize import FitRequest
+from claude_bridge.conversion.request.normalize import NormalizedRequest
 from claude_bridge.errors import BridgeError
-from claude_bridge.wire.anthropic import CountTokensRequest, Diagnostics, MessagesRequest, Piece
+from claude_bridge.wire.anthropic import CountTokensRequest, Diagnostics, MessagesRequest, ResponseItem
 
 
-class GivenRequest(Struct, frozen=True, kw_only=True):
+class ClientRequest(Struct, frozen=True, kw_only=True):
     """A client's request as it came. Header names are lower case; ``query`` is what stands behind the path."""
 
     body: bytes
     query: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
 
-    def without_credentials(self) -> GivenRequest:
+    def without_credentials(self) -> ClientRequest:
         """Return the request without what the client proves itself with."""
         headers = {name: value for name, value in self.headers.items() if name not in ("authorization", "x-api-key")}
         return replace(self, headers=headers)
@@ -50,7 +50,7 @@ class TokenLimits(Struct, frozen=True, kw_only=True):
 
     max_output_tokens: int | None = None
     window_tokens: int | None = None
-    room_tokens: int | None = None
+    available_output_tokens: int | None = None
     """What of the window is left for the answer to this prompt, where the engine refuses a longer one."""
 
 
@@ -82,7 +82,7 @@ class Answer(Protocol):
         ...
 
     @property
-    def speaks_first(self) -> bool:
+    def emits_before_upstream(self) -> bool:
         """Whether the client may be told something before the engine has said anything, and errors are made here."""
         ...
 
@@ -125,23 +125,23 @@ class Answer(Protocol):
         """Return the headers of an engine's answer that are for the client."""
         ...
 
-    def start(self) -> Sequence[Piece]:
+    def start(self) -> Sequence[ResponseItem]:
         """Return what opens the answer."""
         ...
 
-    def feed(self, data: bytes) -> Sequence[Piece]:
+    def feed(self, data: bytes) -> Sequence[ResponseItem]:
         """Return what ``data`` completes; raises UpstreamBrokenError for what is beyond all limits."""
         ...
 
-    def keep_alive(self) -> Sequence[Piece]:
+    def keep_alive(self) -> Sequence[ResponseItem]:
         """Return pieces that carry nothing but life."""
         ...
 
-    def fail(self, error: BridgeError) -> Sequence[Piece]:
+    def fail(self, error: BridgeError) -> Sequence[ResponseItem]:
         """Return what was held back, and what tells of the error."""
         ...
 
-    def close(self) -> Sequence[Piece]:
+    def close(self) -> Sequence[ResponseItem]:
         """Return the end, once nothing more comes; an answer that was not whole ends in an error."""
         ...
 
@@ -176,7 +176,7 @@ class Adapter(Protocol):
     reach_path: str
     """What can be asked, by GET, of any engine of this kind at no cost."""
 
-    def encode(self, request: FitRequest, model: str, profile: Profile, limits: TokenLimits) -> OutgoingRequest:
+    def encode(self, request: NormalizedRequest, model: str, profile: Profile, limits: TokenLimits) -> OutgoingRequest:
         """Return what to send.
 
         Adds to ``request.losses`` what this kind can't carry.
@@ -200,7 +200,7 @@ class Relay(Protocol):
     reach_path: str
 
     def edit(
-        self, given: GivenRequest, request: CountTokensRequest, model: str, profile: Profile
+        self, given: ClientRequest, request: CountTokensRequest, model: str, profile: Profile
     ) -> tuple[OutgoingRequest, list[Loss]]:
         """Return what to send, and what of it the engine can't take; an empty ``model`` keeps the client's own."""
         ...

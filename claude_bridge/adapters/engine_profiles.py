@@ -179,7 +179,7 @@ LLAMA_CPP = Profile(
     compiles_grammar=True,
     ignores_model_name=True,
     count_routes=("input-tokens", "template"),
-    messages=MessagesProfile(wants_results_apart=True),
+    messages=MessagesProfile(separate_tool_results=True),
     answer_needs_room=False,
 )
 

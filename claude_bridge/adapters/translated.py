@@ -8,22 +8,22 @@ from claude_bridge.adapters.base import AnswerTerms, StreamDecoder
 from claude_bridge.conversion.deltas import UsageReport
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.repairs import Repair
-from claude_bridge.conversion.response.pipeline import AnswerStream
+from claude_bridge.conversion.response.pipeline import ResponsePipeline
 from claude_bridge.errors import BridgeError
-from claude_bridge.wire.anthropic import MessagesRequest, Piece
+from claude_bridge.wire.anthropic import MessagesRequest, ResponseItem
 
 
 class TranslatedAnswer:
     """One answer: an engine's bytes become deltas, and these the events of a legal stream; see Answer."""
 
-    speaks_first = True
+    emits_before_upstream = True
     mends: Sequence[str] = ()
 
     def __init__(self, request: MessagesRequest, decoder: StreamDecoder, profile: Profile, terms: AnswerTerms) -> None:
         self.begun = False
         self._message_id = terms.message_id
         self._decoder = decoder
-        self._stream = AnswerStream(
+        self._stream = ResponsePipeline(
             request,
             message_id=terms.message_id,
             request_id=terms.request_id,
@@ -68,25 +68,25 @@ class TranslatedAnswer:
         """Return none: what another API says in its headers is not for Anthropic's clients."""
         return {}
 
-    def start(self) -> Sequence[Piece]:
+    def start(self) -> Sequence[ResponseItem]:
         """Return the opening event."""
         return self._stream.start()
 
-    def feed(self, data: bytes) -> Sequence[Piece]:
+    def feed(self, data: bytes) -> Sequence[ResponseItem]:
         """Return the events that ``data`` calls for."""
         deltas = self._decoder.feed(data)
         self.begun = self.begun or bool(deltas)
         return self._stream.feed(deltas)
 
-    def keep_alive(self) -> Sequence[Piece]:
+    def keep_alive(self) -> Sequence[ResponseItem]:
         """Return events that carry nothing but life."""
         return self._stream.keep_alive()
 
-    def fail(self, error: BridgeError) -> Sequence[Piece]:
+    def fail(self, error: BridgeError) -> Sequence[ResponseItem]:
         """Return what was held back, and the error event that ends the stream."""
         return self._stream.fail(error)
 
-    def close(self) -> Sequence[Piece]:
+    def close(self) -> Sequence[ResponseItem]:
         """Return what was waiting for more, and the end of the stream."""
         deltas = [] if self.done else self._decoder.close()
         self.begun = self.begun or bool(deltas)

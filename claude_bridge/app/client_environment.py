@@ -36,7 +36,7 @@ class Served(Struct, frozen=True, kw_only=True):
     max_output_tokens: int | None = None
     slots: int | None = None
     """How many requests the engine answers at a time."""
-    passes_credentials: bool = False
+    forwards_client_auth: bool = False
     """Whether the client's own login goes on to Anthropic, which a token of ours would hide."""
     allows_traffic: bool = False
     """Whether Claude Code may also talk to its maker: telemetry, error reports, updates."""
@@ -101,15 +101,15 @@ def _no_proxy(served: Served) -> str | None:
 
 
 def _token(served: Served) -> str | None:
-    return None if served.passes_credentials and served.token == NO_TOKEN else served.token
+    return None if served.forwards_client_auth and served.token == NO_TOKEN else served.token
 
 
 def _no_key(served: Served) -> str | None:
-    return None if served.passes_credentials else ""
+    return None if served.forwards_client_auth else ""
 
 
 def _no_attribution(served: Served) -> str | None:
-    return None if served.passes_credentials else "0"
+    return None if served.forwards_client_auth else "0"
 
 
 def _off_where_set(name: str) -> Callable[[Served], str | None]:

@@ -66,7 +66,7 @@ class Listening(msgspec.Struct, frozen=True, kw_only=True):
             window_tokens=upstream.window_tokens,
             max_output_tokens=upstream.max_output_tokens,
             slots=upstream.slots,
-            passes_credentials=upstream.passes_credentials,
+            forwards_client_auth=upstream.forwards_client_auth,
         )
 
 

@@ -15,7 +15,7 @@ from claude_bridge.wire.anthropic import Base64Source, PlainTextSource
 if TYPE_CHECKING:
     from claude_bridge.attachments.public_web import WebDocument
 
-AT_ONCE = 4
+MAX_CONCURRENT = 4
 PASSING_KEPT_S = 60.0
 """How long a failure that may pass is remembered: a dead host must not cost its time limit at every turn."""
 
@@ -40,7 +40,7 @@ class FetchedSources:
         """``web`` None: the public one."""
         self._memo = memo
         self._web = web
-        self._at_once = anyio.CapacityLimiter(AT_ONCE)
+        self._at_once = anyio.CapacityLimiter(MAX_CONCURRENT)
 
     async def get(self, url: str) -> Fetched:
         """Return what is at the URL; a failure is a text that tells of it."""

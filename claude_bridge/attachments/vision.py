@@ -15,7 +15,7 @@ PROMPT = (
     "text in it, word for word. Say nothing else."
 )
 MAX_TOKENS = 1_000
-AT_ONCE = 2
+MAX_CONCURRENT = 2
 """How many images are described side by side; a model on the user's own machine answers them one by one anyway."""
 
 Ask = Callable[[MessagesRequest], Awaitable[Message]]
@@ -37,7 +37,7 @@ class Describer:
         """``ask`` carries a request to the model; it raises BridgeError."""
         self.model = model
         self._ask = ask
-        self._at_once = anyio.CapacityLimiter(AT_ONCE)
+        self._at_once = anyio.CapacityLimiter(MAX_CONCURRENT)
 
     async def describe(self, image: ImageBlock) -> Description:
         """Return what the model says of the image; never raises for what an engine does."""

@@ -58,7 +58,7 @@ def env(
         window_tokens=told.window_tokens if told else None,
         max_output_tokens=told.max_output_tokens if told else None,
         slots=told.slots if told else None,
-        passes_credentials=told.passes_credentials if told else False,
+        forwards_client_auth=told.forwards_client_auth if told else False,
         allows_traffic=traffic,
         outside=os.environ,
     )

@@ -103,7 +103,7 @@ def serve(
         check=check,
         debug=debug,
     )
-    run_server(plan, listening_of(config, host, port, auth_token), tell=_tell)
+    run_server(plan, listening_of(config, host, port, auth_token), tell=_emit)
 
 
 def listening_of(config: Config, host: str | None, port: int | None, auth_token: str | None) -> Listening:
@@ -125,7 +125,7 @@ def _token_for(host: str) -> str | None:
     return secrets.token_urlsafe(24)
 
 
-def _tell(plan: Plan, listening: Listening, upstream: Upstream) -> None:
+def _emit(plan: Plan, listening: Listening, upstream: Upstream) -> None:
     """Say what was found, and what to paste."""
     from claude_bridge.app.client_environment import client_environment
     from claude_bridge.app.vision import told_of_images

@@ -75,14 +75,14 @@ class _Decoder:
         settings = settings_of(kind)
         for key in given:
             if key not in settings:
-                self._tell((*path, key), _unknown_key(key, settings, path))
+                self._emit((*path, key), _unknown_key(key, settings, path))
         values: dict[str, Any] = {}
         for name, setting in settings.items():
             if name in given:
                 value = self.value(setting.kind, given[name], (*path, name))
                 values |= {} if value is None else {name: value}
             elif setting.is_required:
-                self._tell((*path, name), "is missing")
+                self._emit((*path, name), "is missing")
         is_whole = all(name in values for name, setting in settings.items() if setting.is_required)
         return kind(**values) if is_whole else None
 
@@ -108,7 +108,7 @@ class _Decoder:
         try:
             return msgspec.convert(given, kind, strict=not is_text)
         except msgspec.ValidationError:
-            self._tell(path, _must_be(kind, given))
+            self._emit(path, _must_be(kind, given))
             return None
 
     def unknown_providers(self, providers: Collection[str]) -> list[Mistake]:
@@ -125,13 +125,13 @@ class _Decoder:
         try:
             value = kind.parse(given)
         except ValueError as error:
-            self._tell(path, str(error) or _must_be(kind, given))
+            self._emit(path, str(error) or _must_be(kind, given))
             return None
         if isinstance(value, ModelName):
             self.model_names.append((path, value))
         return value
 
-    def _tell(self, path: KeyPath, what: str) -> None:
+    def _emit(self, path: KeyPath, what: str) -> None:
         self.mistakes.append(Mistake(path, what))
 
 

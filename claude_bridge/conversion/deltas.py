@@ -39,14 +39,14 @@ class ThinkingDelta(Struct, frozen=True):
     text: str
 
 
-class SealedThought(Struct, frozen=True):
+class OpaqueReasoning(Struct, frozen=True):
     """A piece of thought that only its maker can read: a detail, or the signature of the call that comes next."""
 
     detail: dict[str, Any] | None = None
     call_signature: str = ""
 
 
-class RedactedThought(Struct, frozen=True):
+class RedactedReasoning(Struct, frozen=True):
     """Sealed thoughts as a block that the client keeps, and gives back."""
 
     data: str
@@ -116,8 +116,8 @@ class Failure(Struct, frozen=True):
 Delta = (
     TextDelta
     | ThinkingDelta
-    | SealedThought
-    | RedactedThought
+    | OpaqueReasoning
+    | RedactedReasoning
     | ToolCallStart
     | ToolCallArguments
     | ToolCallEnd

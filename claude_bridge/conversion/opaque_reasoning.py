@@ -17,8 +17,8 @@ from msgspec import Struct
 from claude_bridge.conversion.deltas import (
     Delta,
     Finish,
-    RedactedThought,
-    SealedThought,
+    OpaqueReasoning,
+    RedactedReasoning,
     TextDelta,
     ToolCallStart,
 )
@@ -58,7 +58,7 @@ def unseal(blocks: Iterable[object]) -> Unsealed:
     return Unsealed(details, signatures)
 
 
-class ThoughtSealer:
+class OpaqueReasoningCollector:
     """Gathers what only its maker can read, and puts it into a block before the next text or call, or at the end."""
 
     def __init__(self) -> None:
@@ -72,7 +72,7 @@ class ThoughtSealer:
         """Return the deltas with whole blocks in place of the pieces."""
         out: list[Delta] = []
         for delta in deltas:
-            if isinstance(delta, SealedThought):
+            if isinstance(delta, OpaqueReasoning):
                 self._take(delta)
                 continue
             if isinstance(delta, TextDelta | ToolCallStart | Finish):
@@ -89,9 +89,9 @@ class ThoughtSealer:
         self._join()
         held = msgspec.json.encode(Unsealed(self._details, self._signatures))
         self._details, self._signatures = [], {}
-        return [RedactedThought(SEAL + b64encode(held).decode())]
+        return [RedactedReasoning(SEAL + b64encode(held).decode())]
 
-    def _take(self, piece: SealedThought) -> None:
+    def _take(self, piece: OpaqueReasoning) -> None:
         if piece.call_signature:
             self._signatures[self._calls] = piece.call_signature
         if piece.detail is None:

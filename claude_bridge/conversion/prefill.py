@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from claude_bridge.conversion.deltas import Delta, Finish, TextDelta, ToolCallStart
 from claude_bridge.conversion.profile import Profile
-from claude_bridge.conversion.reasoning import wished_thinking
+from claude_bridge.conversion.reasoning import preferred_thinking
 from claude_bridge.conversion.request.content import as_blocks, text_of
 from claude_bridge.wire.anthropic import CountTokensRequest
 
 
 def continues_prefill(request: CountTokensRequest, profile: Profile) -> bool:
     """Return whether a last assistant message is left for the engine to continue: it can't think in mid-answer."""
-    return profile.continues_prefill and not wished_thinking(request).thinks
+    return profile.continues_prefill and not preferred_thinking(request).thinks
 
 
 def echoed_prefill(request: CountTokensRequest, profile: Profile) -> str | None:

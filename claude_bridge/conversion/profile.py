@@ -21,7 +21,7 @@ class MessagesProfile(Struct, frozen=True, kw_only=True):
 
     is_anthropic: bool = False
     """Whether it is Anthropic itself, whose requests are not edited and whose answers need no mending."""
-    wants_results_apart: bool = False
+    separate_tool_results: bool = False
     """Whether it puts what a user said before the tool results beside it, so that these need a message of their own."""
     input_includes_cached: bool = False
     """Whether its ``input_tokens`` are the whole prompt, and not what of it did not come from the cache."""

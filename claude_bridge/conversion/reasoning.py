@@ -39,7 +39,7 @@ class Wish(Struct, frozen=True, kw_only=True):
     is_refusal: bool = False
 
 
-def wished_thinking(request: CountTokensRequest, table: EffortTable = EFFORT_BY_BUDGET) -> Wish:
+def preferred_thinking(request: CountTokensRequest, table: EffortTable = EFFORT_BY_BUDGET) -> Wish:
     """Return what the request says of thinking; a request that does not mention it wants none."""
     thinking = request.thinking
     if thinking is None or thinking.type == "disabled":
@@ -56,7 +56,7 @@ def wished_thinking(request: CountTokensRequest, table: EffortTable = EFFORT_BY_
 
 def with_think_mode(request: _Request, mode: ThinkMode, losses: list[Loss]) -> _Request:
     """Return the request as the user of the bridge wants it to think."""
-    thinks = wished_thinking(request).thinks
+    thinks = preferred_thinking(request).thinks
     if mode == "off" and thinks:
         losses.append(Loss("$.thinking", "the bridge was told to let no request think"))
         return msgspec.structs.replace(request, thinking=Thinking("disabled"))

@@ -12,7 +12,7 @@ from msgspec import DecodeError, Raw, json
 from msgspec.structs import replace
 
 from claude_bridge.bridge import Bridge, new_id
-from claude_bridge.conversion.response.accumulator import Fold
+from claude_bridge.conversion.response.accumulator import MessageAccumulator
 from claude_bridge.doctor.answers import EngineAnswers
 from claude_bridge.doctor.configuration import with_configured
 from claude_bridge.doctor.engine import Asked
@@ -201,7 +201,7 @@ async def _ask(
         temperature=0.0,
     )
     probed = Probed(estimated_tokens=await bridge.count_tokens(request))
-    fold, started_at, first_s = Fold(), time.monotonic(), None
+    fold, started_at, first_s = MessageAccumulator(), time.monotonic(), None
     with anyio.move_on_after(PROBE_LIMIT_S) as limit:
         try:
             async with (

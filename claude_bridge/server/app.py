@@ -6,8 +6,8 @@ import hmac
 
 import anyio
 
-from claude_bridge.adapters.base import GivenRequest
-from claude_bridge.bridge import Carrier
+from claude_bridge.adapters.base import ClientRequest
+from claude_bridge.bridge import BridgeProtocol
 from claude_bridge.errors import AuthenticationError, ForbiddenError
 from claude_bridge.server.http1 import HttpRequest
 from claude_bridge.trace.bus import Bus
@@ -36,20 +36,20 @@ class Service:
         """Request ids of the answers that are being written."""
         self._auth_token = auth_token
         self._loopback_only = loopback_only
-        self._bridge: Carrier | None = None
+        self._bridge: BridgeProtocol | None = None
         self._ready = anyio.Event()
 
-    def provide(self, bridge: Carrier) -> None:
+    def provide(self, bridge: BridgeProtocol) -> None:
         """Give the bridge to all who wait for it."""
         self._bridge = bridge
         self._ready.set()
 
     @property
-    def bridge_if_known(self) -> Carrier | None:
+    def bridge_if_known(self) -> BridgeProtocol | None:
         """The bridge, or None while it is not known what its engine is."""
         return self._bridge
 
-    async def bridge(self) -> Carrier:
+    async def bridge(self) -> BridgeProtocol:
         """Return the bridge, as soon as it is known what its engine is."""
         await self._ready.wait()
         assert self._bridge is not None, "provide() sets both"
@@ -75,7 +75,7 @@ class Service:
             if origin != "null" and not _is_loopback_name(origin.partition("://")[2]):
                 raise ForbiddenError("Web pages may not use this bridge.")
 
-    def given(self, request: HttpRequest) -> GivenRequest:
+    def given(self, request: HttpRequest) -> ClientRequest:
         """Return the request as an engine of Anthropic's API may get it: without what is meant for the bridge.
 
         The bridge's own token stays here, and so do headers of this one connection (RFC 9110, section 7.6.1) and of
@@ -88,12 +88,12 @@ class Service:
             for name, value in request.headers.items()
             if name not in left_out and not name.startswith(_NOT_FOR_ENGINES_PREFIXES) and not self._is_token(value)
         }
-        return GivenRequest(body=request.body, query=request.query, headers=headers)
+        return ClientRequest(body=request.body, query=request.query, headers=headers)
 
     def outline(self, request: HttpRequest) -> MessagesRequest | None:
         """Return what can be read of a request that this version does not understand, if it goes on as it came."""
-        passes_through = self._bridge is not None and self._bridge.passes_through
-        return parse_outline(request.body) if passes_through else None
+        is_passthrough = self._bridge is not None and self._bridge.is_passthrough
+        return parse_outline(request.body) if is_passthrough else None
 
     def _is_token(self, value: str) -> bool:
         return self._auth_token is not None and self._auth_token in value

@@ -226,14 +226,14 @@ class Connection:
             responder = Responder(self, request_id=responder.request_id, is_head=is_head)
             request = await self._whole_request(head)
         except ClientError as error:
-            await self._refuse(error, responder)
+            await self._reject(error, responder)
             return False
         try:
             await self._handler(request, responder)
         except ClientGoneError:
             raise
         except Exception as error:  # noqa: BLE001 - a bug in one answer must not end the others
-            await self._confess(error, responder)
+            await self._respond_internal_error(error, responder)
         if self._h11.our_state is not h11.DONE or self._h11.their_state is not h11.DONE:
             return False
         self._h11.start_next_cycle()
@@ -313,7 +313,7 @@ class Connection:
         except anyio.EndOfStream:
             return b""
 
-    async def _confess(self, error: Exception, responder: Responder) -> None:
+    async def _respond_internal_error(self, error: Exception, responder: Responder) -> None:
         """Tell of a bug of ours, in one line here and to the client; an answer that has begun is cut instead."""
         while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
             error = error.exceptions[0]
@@ -323,7 +323,7 @@ class Connection:
             words = f"The bridge met an error of its own ({type(error).__name__}); it has told more on its stderr."
             await responder.send_error(BridgeError(words))
 
-    async def _refuse(self, error: ClientError, responder: Responder) -> None:
+    async def _reject(self, error: ClientError, responder: Responder) -> None:
         """Answer a request that was not read whole; what follows on the connection can't be trusted."""
         if self._h11.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             return

@@ -60,19 +60,19 @@ class Bus:
             try:
                 sink.close()
             except Exception as error:  # noqa: BLE001 - the others must be closed too
-                _tell(sink, error)
+                _emit(sink, error)
         self._sinks.clear()
         self.active = False
 
     def _drop(self, sink: Sink, error: Exception) -> None:
         self._sinks.remove(sink)
         self.active = bool(self._sinks)
-        _tell(sink, error)
+        _emit(sink, error)
         with contextlib.suppress(Exception):  # it is broken already, and that has been told
             sink.close()
 
 
-def _tell(sink: Sink, error: Exception) -> None:
+def _emit(sink: Sink, error: Exception) -> None:
     what = repr(error)[:300]  # repr: spells out control characters that a foreign text may bring
     with contextlib.suppress(OSError, ValueError):  # stderr itself may be what is broken
         print(f"bridge: {type(sink).__name__} stopped: {what}", file=sys.stderr)  # noqa: T201

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 
 from claude_bridge.conversion.deltas import UsageReport
 from claude_bridge.conversion.losses import Loss
-from claude_bridge.conversion.prompt.cache_misses import Reread
-from claude_bridge.conversion.prompt.context_budget import Overlong
+from claude_bridge.conversion.prompt.cache_misses import CacheMiss
+from claude_bridge.conversion.prompt.context_budget import ContextOverflow
 from claude_bridge.conversion.repairs import Repair
-from claude_bridge.conversion.response.accumulator import Fold
+from claude_bridge.conversion.response.accumulator import MessageAccumulator
 from claude_bridge.errors import BridgeError
 from claude_bridge.trace import events
 from claude_bridge.trace.bus import Bus
@@ -46,7 +46,7 @@ class Recorder:
         self._bus = bus
         self._started_at = time.monotonic()
         self._first_token_s: float | None = None
-        self._fold = Fold() if bus.active else None
+        self._fold = MessageAccumulator() if bus.active else None
         self._repairs_told = 0
         self._mends_told = 0
         self._stats = stats
@@ -65,7 +65,7 @@ class Recorder:
         return self._session
 
     @property
-    def is_heard(self) -> bool:
+    def has_listeners(self) -> bool:
         """Whether anybody takes what is told, as a trace or as sums."""
         return self.active or self._stats is not None
 
@@ -221,7 +221,7 @@ class Recorder:
             self._bus.emit(events.AnswerMended(exchange=self.exchange, at_s=time.time(), what=mend))
         self._mends_told = len(mends)
 
-    def reread(self, reread: Reread) -> None:
+    def reread(self, reread: CacheMiss) -> None:
         """Tell that the engine read again what it had read before, and why."""
         self._lost_tokens = reread.lost_tokens
         if self.active:
@@ -236,7 +236,7 @@ class Recorder:
                 )
             )
 
-    def prompt_cut(self, overlong: Overlong, reported_tokens: int) -> None:
+    def prompt_cut(self, overlong: ContextOverflow, reported_tokens: int) -> None:
         """Tell that the engine can't have read the whole prompt; the user hears of it without a trace too."""
         self._bus.warn(
             f"The prompt was cut: the engine answered one that is longer than its window of "

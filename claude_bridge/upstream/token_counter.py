@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 COUNT_WITHIN_S = 2.0
 """How long a count may take, waiting for others included; engines need some 10 ms for a long prompt."""
 
-AT_ONCE = 4
+MAX_CONCURRENT = 4
 """How many counts the engine is asked for side by side: Claude Code's /context wants more than twenty."""
 
-REST_S = 30.0
+BACKOFF_S = 30.0
 """How long an engine that did not count is not asked again."""
 
-REMEMBERED = 512
+CACHE_SIZE = 512
 """How many counts are kept: /context asks for the same parts again and again."""
 
 _NO_SUCH_ROUTE = (404, 405, 501)
@@ -54,7 +54,7 @@ class PromptCounter:
         self._client = client
         self._routes = list(routes)
         self._scale = TokenScale()
-        self._limit = anyio.CapacityLimiter(AT_ONCE)
+        self._limit = anyio.CapacityLimiter(MAX_CONCURRENT)
         self._counts: dict[bytes, int] = {}
         self._asks_again_at = 0.0
 
@@ -96,10 +96,10 @@ class PromptCounter:
                 async with self._limit:
                     counted = await self._ask(prompt)
         if counted is None:
-            self._asks_again_at = anyio.current_time() + REST_S
+            self._asks_again_at = anyio.current_time() + BACKOFF_S
             return None
         self._counts[key] = counted  # at the end: what was not asked for the longest time goes first
-        if len(self._counts) > REMEMBERED:
+        if len(self._counts) > CACHE_SIZE:
             del self._counts[next(iter(self._counts))]
         self.learn(prompt, counted)
         return counted

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, field
 
 READY_PATH = "/readyz"
 
@@ -11,8 +11,8 @@ READY_PATH = "/readyz"
 class Readiness(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """GET /readyz. ``reason`` says why the bridge is not ready; None in a limit means not known.
 
-    ``slots`` is how many requests the engine answers at a time. ``passes_credentials`` says that the client's own login
-    goes on to Anthropic.
+    ``slots`` is how many requests the engine answers at a time. ``forwards_client_auth`` (``passes_credentials`` in the
+    document) says that the client's own login goes on to Anthropic.
     """
 
     ready: bool
@@ -26,7 +26,7 @@ class Readiness(Struct, frozen=True, kw_only=True, omit_defaults=True):
     window_tokens: int | None = None
     max_output_tokens: int | None = None
     slots: int | None = None
-    passes_credentials: bool = False
+    forwards_client_auth: bool = field(default=False, name="passes_credentials")
 
 
 def encode_readiness(readiness: Readiness) -> bytes:

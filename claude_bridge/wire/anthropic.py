@@ -441,7 +441,7 @@ StreamEvent = (
 )
 
 
-class Verbatim(Struct, frozen=True):
+class RawBytes(Struct, frozen=True):
     """Part of an answer as the engine said it: whole frames of a stream, or a whole body.
 
     ``is_progress`` False says that it holds nothing but signs of life, which older clients do not count.
@@ -451,7 +451,7 @@ class Verbatim(Struct, frozen=True):
     is_progress: bool = True
 
 
-Piece = StreamEvent | Verbatim
+ResponseItem = StreamEvent | RawBytes
 """What goes to a client: an event of our own making, or the engine's own bytes."""
 
 

@@ -24,12 +24,12 @@ from claude_bridge.wire.anthropic import (
     MessagesRequest,
     ModelInfo,
     ModelList,
-    Piece,
+    RawBytes,
+    ResponseItem,
     StreamEvent,
     TokenCount,
     ToolResultBlock,
     UnknownBlock,
-    Verbatim,
 )
 from claude_bridge.wire.sse import encode_frame
 from claude_bridge.wire.surrogates import replace_lone_surrogates
@@ -198,7 +198,7 @@ _INPUT_JSON_DELTA = (
 )
 
 
-def encode_stream_event(event: Piece) -> bytes:
+def encode_stream_event(event: ResponseItem) -> bytes:
     """Return the event as one server-sent event; what an engine said itself is returned as it came."""
     if type(event) is ContentBlockDelta:
         delta = event.delta
@@ -206,7 +206,7 @@ def encode_stream_event(event: Piece) -> bytes:
             return _TEXT_DELTA % (event.index, _encode(delta.text))
         if type(delta) is BlockInputJsonDelta:
             return _INPUT_JSON_DELTA % (event.index, _encode(delta.partial_json))
-    if type(event) is Verbatim:
+    if type(event) is RawBytes:
         return event.data
     return encode_frame(str(event.__struct_config__.tag).encode(), _encode(event))
 

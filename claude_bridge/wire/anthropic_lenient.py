@@ -25,8 +25,9 @@ from claude_bridge.wire.anthropic import (
     MessageDelta,
     MessageStart,
     MessageStop,
-    Piece,
     Ping,
+    RawBytes,
+    ResponseItem,
     Stop,
     StopReason,
     StreamEvent,
@@ -34,7 +35,6 @@ from claude_bridge.wire.anthropic import (
     ThinkingBlock,
     ToolUseBlock,
     Usage,
-    Verbatim,
 )
 from claude_bridge.wire.anthropic_codec import parse_stream_event
 from claude_bridge.wire.lenient_json import parse_any
@@ -43,11 +43,11 @@ from claude_bridge.wire.sse import SseDecoder
 _STOP_REASONS = frozenset(get_args(StopReason))
 
 
-def typed_events(pieces: Sequence[Piece]) -> list[StreamEvent]:
+def typed_events(pieces: Sequence[ResponseItem]) -> list[StreamEvent]:
     """Return the events that pieces of a stream spell."""
     events: list[StreamEvent] = []
     for piece in pieces:
-        if isinstance(piece, Verbatim):
+        if isinstance(piece, RawBytes):
             events += read_events(piece.data)
         else:
             events.append(piece)

@@ -12,7 +12,7 @@ import pytest
 
 from claude_bridge.adapters import ADAPTERS
 from claude_bridge.conversion.response.assembler import MAX_ANSWER_CHARS
-from claude_bridge.conversion.response.pipeline import AnswerStream
+from claude_bridge.conversion.response.pipeline import ResponsePipeline
 from claude_bridge.errors import UpstreamBrokenError
 from tests.dialogues import OLLAMA_CHAT, OPENAI_CHAT, UPSTREAM, USUAL_PROFILES, a_request, chunk, line, ndjson, sse
 
@@ -91,7 +91,7 @@ def play(stream: Endless, length: int, **asked: Any) -> tuple[int, bool]:
     """Feed a stream of that length; return how many bytes were taken, and whether the bridge put an end to it."""
     decoder = ADAPTERS[stream.kind].decoder(UPSTREAM)
     numbers = count()
-    answer = AnswerStream(
+    answer = ResponsePipeline(
         a_request(**asked),
         message_id="msg_test",
         request_id="req_test",

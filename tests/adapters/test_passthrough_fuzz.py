@@ -18,10 +18,10 @@ from msgspec.structs import replace
 from claude_bridge.adapters import RELAYS
 from claude_bridge.adapters import engine_profiles as profiles
 from claude_bridge.adapters.anthropic_messages.frames import parse_object
-from claude_bridge.adapters.base import Answer, AnswerTerms, GivenRequest
+from claude_bridge.adapters.base import Answer, AnswerTerms, ClientRequest
 from claude_bridge.conversion.profile import MessagesProfile, Profile
 from claude_bridge.errors import BridgeError, ClientError, UpstreamBrokenError
-from claude_bridge.wire.anthropic import ErrorEvent, Piece
+from claude_bridge.wire.anthropic import ErrorEvent, ResponseItem
 from claude_bridge.wire.anthropic_codec import encode_stream_event, parse_messages_request
 from claude_bridge.wire.anthropic_lenient import read_events
 from claude_bridge.wire.lenient_json import parse_any
@@ -52,7 +52,7 @@ def edited(profile: Profile, body: bytes, model: str) -> None:
     """Edit a request; what a client may send comes out as JSON that says the same but for what must differ."""
     with in_time():
         try:
-            outgoing, losses = RELAY.edit(GivenRequest(body=body), parse_messages_request(body), model, profile)
+            outgoing, losses = RELAY.edit(ClientRequest(body=body), parse_messages_request(body), model, profile)
         except ClientError:
             return
     asked, told = parse_any(body), parse_any(outgoing.body)  # halves of pairs go on as they came
@@ -91,7 +91,7 @@ def an_answer(profile: Profile, *, is_streamed: bool) -> Answer:
 def passed(profile: Profile, reads: Iterable[bytes], *, is_streamed: bool) -> tuple[Answer, bytes]:
     """Return an answer that is over, and what the client got of it."""
     answer = an_answer(profile, is_streamed=is_streamed)
-    pieces: list[Piece] = [*answer.start()]
+    pieces: list[ResponseItem] = [*answer.start()]
     try:
         for data in reads:
             pieces += answer.feed(data)

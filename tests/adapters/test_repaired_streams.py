@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claude_bridge.adapters.anthropic_messages.repaired_stream import MendedStream
+from claude_bridge.adapters.anthropic_messages.repaired_stream import RepairedStream
 from claude_bridge.adapters.base import AnswerTerms
 from claude_bridge.conversion.profile import MessagesProfile
 from claude_bridge.errors import UpstreamBrokenError
-from claude_bridge.wire.anthropic import ErrorEvent, Message, Piece, StreamEvent, Verbatim
+from claude_bridge.wire.anthropic import ErrorEvent, Message, RawBytes, ResponseItem, StreamEvent
 from claude_bridge.wire.anthropic_codec import encode_stream_event
 from claude_bridge.wire.anthropic_lenient import read_events, typed_events
 from claude_bridge.wire.sse import SseDecoder
@@ -23,7 +23,7 @@ from tests.laws import assert_legal, assert_sdk_agrees
 from tests.text_helpers import texts
 
 
-def a_stream(*, prompt_tokens: int = 100, request: Any = None, **profile: Any) -> MendedStream:
+def a_stream(*, prompt_tokens: int = 100, request: Any = None, **profile: Any) -> RepairedStream:
     numbers = count(1)
     terms = AnswerTerms(
         message_id="msg_ours",
@@ -32,7 +32,7 @@ def a_stream(*, prompt_tokens: int = 100, request: Any = None, **profile: Any) -
         window_tokens=None,
         new_tool_id=lambda: f"toolu_{next(numbers):02}",
     )
-    return MendedStream(request or a_request(stream=True), MessagesProfile(**profile), terms, "The engine")
+    return RepairedStream(request or a_request(stream=True), MessagesProfile(**profile), terms, "The engine")
 
 
 def frame(kind: str, **fields: Any) -> bytes:
@@ -78,8 +78,8 @@ def frames_of(said: list[tuple[str, list[str]]]) -> list[bytes]:
     return [START, *inner, end(reason), STOP]
 
 
-def passed(stream: MendedStream, *reads: bytes) -> bytes:
-    pieces: list[Piece] = [piece for data in reads for piece in stream.feed(data)]
+def passed(stream: RepairedStream, *reads: bytes) -> bytes:
+    pieces: list[ResponseItem] = [piece for data in reads for piece in stream.feed(data)]
     return b"".join(map(encode_stream_event, [*pieces, *stream.close()]))
 
 
@@ -138,7 +138,7 @@ def test_a_stream_that_was_cut_ends_in_an_error_or_was_whole(said: list[tuple[st
 @given(blocks, st.lists(st.integers(0, 30), max_size=5))
 def test_signs_of_life_may_come_anywhere(said: list[tuple[str, list[str]]], places: list[int]) -> None:
     frames = frames_of(said)
-    stream, pieces = a_stream(), list[Piece]()
+    stream, pieces = a_stream(), list[ResponseItem]()
     for place, part in enumerate(frames):
         for _ in range(places.count(place)):
             pieces += stream.keep_alive()
@@ -174,7 +174,7 @@ def test_an_engines_own_signs_of_life_are_no_progress(sign: bytes) -> None:
     stream = a_stream()
     stream.feed(START)
     (piece,) = stream.feed(sign)
-    assert piece == Verbatim(sign, is_progress=False)
+    assert piece == RawBytes(sign, is_progress=False)
 
 
 def test_nothing_follows_an_error() -> None:

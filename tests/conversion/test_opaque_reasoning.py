@@ -12,32 +12,32 @@ from claude_bridge.conversion.deltas import (
     Delta,
     Finish,
     FinishReason,
-    RedactedThought,
-    SealedThought,
+    OpaqueReasoning,
+    RedactedReasoning,
     TextDelta,
     ThinkingDelta,
     ToolCallArguments,
     ToolCallStart,
     UsageReport,
 )
-from claude_bridge.conversion.opaque_reasoning import SEAL, ThoughtSealer, Unsealed, is_ours, unseal
+from claude_bridge.conversion.opaque_reasoning import SEAL, OpaqueReasoningCollector, Unsealed, is_ours, unseal
 from claude_bridge.wire.anthropic import RedactedThinkingBlock, TextBlock
 
 STOP = Finish(FinishReason.STOP)
 
 
-def _detail(**fields: Any) -> SealedThought:
-    return SealedThought({"type": "reasoning.text", "index": 0, **fields})
+def _detail(**fields: Any) -> OpaqueReasoning:
+    return OpaqueReasoning({"type": "reasoning.text", "index": 0, **fields})
 
 
 def _sealed(*deltas: Delta) -> list[Delta]:
-    sealer = ThoughtSealer()
+    sealer = OpaqueReasoningCollector()
     return [out for delta in deltas for out in sealer.feed([delta])] + sealer.close()
 
 
 def _held(*deltas: Delta) -> Unsealed:
     """Return what the blocks hold that come out."""
-    return unseal(RedactedThinkingBlock(out.data) for out in _sealed(*deltas) if isinstance(out, RedactedThought))
+    return unseal(RedactedThinkingBlock(out.data) for out in _sealed(*deltas) if isinstance(out, RedactedReasoning))
 
 
 def test_pieces_of_a_thought_become_one_detail_with_its_signature() -> None:
@@ -46,7 +46,7 @@ def test_pieces_of_a_thought_become_one_detail_with_its_signature() -> None:
 
 
 def test_a_summary_comes_in_pieces_too() -> None:
-    pieces = [SealedThought({"type": "reasoning.summary", "index": 0, "summary": part}) for part in ("a", "b")]
+    pieces = [OpaqueReasoning({"type": "reasoning.summary", "index": 0, "summary": part}) for part in ("a", "b")]
     assert _held(*pieces).details == [{"type": "reasoning.summary", "index": 0, "summary": "ab"}]
 
 
@@ -58,7 +58,9 @@ def test_a_signature_beside_the_last_piece_is_kept() -> None:
 def test_details_of_other_kinds_and_places_stay_apart() -> None:
     cipher = {"type": "reasoning.encrypted", "index": 0, "data": "a"}
     other = {"type": "reasoning.text", "index": 1, "text": "b"}
-    assert _held(_detail(text="a"), SealedThought(other), SealedThought(cipher), SealedThought(cipher)).details == [
+    assert _held(
+        _detail(text="a"), OpaqueReasoning(other), OpaqueReasoning(cipher), OpaqueReasoning(cipher)
+    ).details == [
         {"type": "reasoning.text", "index": 0, "text": "a"},
         other,
         cipher,
@@ -68,25 +70,25 @@ def test_details_of_other_kinds_and_places_stay_apart() -> None:
 
 def test_the_block_comes_before_what_follows_the_thought() -> None:
     kinds = [type(out) for out in _sealed(ThinkingDelta("a"), _detail(text="a"), UsageReport(), TextDelta("b"), STOP)]
-    assert kinds == [ThinkingDelta, UsageReport, RedactedThought, TextDelta, Finish]
+    assert kinds == [ThinkingDelta, UsageReport, RedactedReasoning, TextDelta, Finish]
     kinds = [type(out) for out in _sealed(_detail(text="a"), ToolCallStart(0, "Read"), STOP)]
-    assert kinds == [RedactedThought, ToolCallStart, Finish]
-    assert [type(out) for out in _sealed(_detail(text="a"), STOP)] == [RedactedThought, Finish]
-    assert [type(out) for out in _sealed(_detail(text="a"))] == [RedactedThought], "an answer that broke off"
+    assert kinds == [RedactedReasoning, ToolCallStart, Finish]
+    assert [type(out) for out in _sealed(_detail(text="a"), STOP)] == [RedactedReasoning, Finish]
+    assert [type(out) for out in _sealed(_detail(text="a"))] == [RedactedReasoning], "an answer that broke off"
 
 
 def test_what_is_not_sealed_passes_as_it_is() -> None:
     said: list[Delta] = [ThinkingDelta("a"), TextDelta("b"), ToolCallStart(0, "Read"), STOP]
-    assert ThoughtSealer().feed(said) == said
+    assert OpaqueReasoningCollector().feed(said) == said
 
 
 def test_signatures_are_kept_by_the_number_of_their_call() -> None:
     held = _held(
-        SealedThought(call_signature="one"),
+        OpaqueReasoning(call_signature="one"),
         ToolCallStart(0, "Read"),
         ToolCallArguments(0, "{}"),
         ToolCallStart(1, "Read"),
-        SealedThought(call_signature="three"),
+        OpaqueReasoning(call_signature="three"),
         ToolCallStart(2, "Bash"),
         STOP,
     )
@@ -94,7 +96,7 @@ def test_signatures_are_kept_by_the_number_of_their_call() -> None:
 
 
 def test_several_blocks_of_a_turn_are_read_in_their_order() -> None:
-    held = _held(_detail(text="a"), TextDelta("b"), SealedThought({"type": "x", "data": "c"}), STOP)
+    held = _held(_detail(text="a"), TextDelta("b"), OpaqueReasoning({"type": "x", "data": "c"}), STOP)
     assert [detail["type"] for detail in held.details] == ["reasoning.text", "x"]
 
 
@@ -115,6 +117,6 @@ def test_what_is_none_of_ours_or_was_changed_holds_nothing(data: str) -> None:
 
 
 def test_ours_are_known() -> None:
-    (block,) = (out for out in _sealed(_detail(text="a"), STOP) if isinstance(out, RedactedThought))
+    (block,) = (out for out in _sealed(_detail(text="a"), STOP) if isinstance(out, RedactedReasoning))
     assert is_ours(RedactedThinkingBlock(block.data))
     assert not is_ours(RedactedThinkingBlock("EvAFCkYIBxgCKkBMt"))

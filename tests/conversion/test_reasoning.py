@@ -11,8 +11,8 @@ from claude_bridge.conversion.reasoning import (
     ThinkMode,
     Wish,
     nearest_effort,
+    preferred_thinking,
     usual_effort,
-    wished_thinking,
     with_think_mode,
 )
 from tests.dialogues import a_request
@@ -43,11 +43,11 @@ def _budget(tokens: int) -> dict[str, Any]:
     ],
 )
 def test_the_wish_follows_from_what_was_asked(fields: dict[str, Any], wish: Wish) -> None:
-    assert wished_thinking(a_request(**fields)) == wish
+    assert preferred_thinking(a_request(**fields)) == wish
 
 
 def test_the_table_of_budgets_is_a_value() -> None:
-    assert wished_thinking(a_request(**_budget(5000)), table=((10_000, "minimal"),)).effort == "minimal"
+    assert preferred_thinking(a_request(**_budget(5000)), table=((10_000, "minimal"),)).effort == "minimal"
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_the_usual_level_is_the_middle_one(levels: tuple[str, ...], usual: str) 
 def test_the_user_of_the_bridge_has_the_last_word(mode: ThinkMode, fields: dict[str, Any], thinks: bool) -> None:
     losses: list[Loss] = []
     request = with_think_mode(a_request(**fields), mode, losses)
-    assert wished_thinking(request).thinks is thinks
+    assert preferred_thinking(request).thinks is thinks
     assert [loss.path for loss in losses] == (["$.thinking"] if mode == "off" and fields else [])
 
 

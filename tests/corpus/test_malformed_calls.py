@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from claude_bridge.conversion.tool_calls.arguments import mend_input
+from claude_bridge.conversion.tool_calls.arguments import repair_arguments
 from claude_bridge.conversion.tool_json.text import as_json_text, is_json
 from tests.schemas import faults
 
@@ -36,7 +36,7 @@ each_kind = pytest.mark.parametrize(
 
 @cache
 def _mended(said: str, tool: str) -> str:
-    return mend_input(said, json.dumps(TOOLS[tool]).encode(), tool).text
+    return repair_arguments(said, json.dumps(TOOLS[tool]).encode(), tool).text
 
 
 def _outcome(call: dict[str, Any]) -> str:

@@ -127,7 +127,7 @@ def test_a_relay_leaves_the_model_to_each_request_and_the_login_to_the_client() 
 
     found = upstream_as_configured(anthropic, MODELS, has_key=False)
 
-    assert (found.model, found.passes_credentials, found.base_url) == ("", True, "https://api.anthropic.com")
-    assert upstream_as_configured(anthropic, MODELS, has_key=True).passes_credentials is False
+    assert (found.model, found.forwards_client_auth, found.base_url) == ("", True, "https://api.anthropic.com")
+    assert upstream_as_configured(anthropic, MODELS, has_key=True).forwards_client_auth is False
     named = upstream_as_configured(replace(anthropic, model="two"), MODELS, has_key=False)
-    assert (named.model, named.passes_credentials) == ("two", True)
+    assert (named.model, named.forwards_client_auth) == ("two", True)

@@ -124,9 +124,9 @@ async def test_a_slow_tokenizer_is_waited_for_no_longer_than_a_moment(monkeypatc
             async with anyio.create_task_group() as tasks:
                 for text in "abcdefghij":  # more than are asked side by side: those that wait give up as soon
                     tasks.start_soon(counter.count, prompt(text))
-        assert len(upstream.requests) == counting.AT_ONCE
+        assert len(upstream.requests) == counting.MAX_CONCURRENT
         assert await counter.count(prompt("k")) == prompt("k").estimate
-        assert len(upstream.requests) == counting.AT_ONCE
+        assert len(upstream.requests) == counting.MAX_CONCURRENT
 
 
 async def test_many_counts_at_once_are_asked_some_at_a_time() -> None:
@@ -143,7 +143,7 @@ async def test_many_counts_at_once_are_asked_some_at_a_time() -> None:
             for length in range(1, 25):
                 tasks.start_soon(count, length)
         assert found == {length: length for length in range(1, 25)}
-        assert upstream.connections <= counting.AT_ONCE
+        assert upstream.connections <= counting.MAX_CONCURRENT
 
 
 async def test_images_are_added_where_the_tokenizer_does_not_see_them() -> None:

@@ -38,8 +38,8 @@ def test_the_address_may_be_given_with_its_path(given: str) -> None:
 async def test_anthropic_is_not_asked(httpx_mock: HTTPXMock) -> None:
     upstream = await found(None)
     assert upstream.profile is ANTHROPIC
-    assert upstream.passes_credentials
-    assert not (await found(None, key="sk-ant-mine")).passes_credentials
+    assert upstream.forwards_client_auth
+    assert not (await found(None, key="sk-ant-mine")).forwards_client_auth
     assert httpx_mock.get_requests() == []
 
 

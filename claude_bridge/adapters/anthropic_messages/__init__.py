@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from claude_bridge.adapters.anthropic_messages.passthrough import WatchedDocument, WatchedStream, kept_headers
-from claude_bridge.adapters.anthropic_messages.repaired_document import MendedDocument
-from claude_bridge.adapters.anthropic_messages.repaired_stream import MendedStream
+from claude_bridge.adapters.anthropic_messages.passthrough import PassthroughDocument, PassthroughStream, kept_headers
+from claude_bridge.adapters.anthropic_messages.repaired_document import RepairedDocument
+from claude_bridge.adapters.anthropic_messages.repaired_stream import RepairedStream
 from claude_bridge.adapters.anthropic_messages.request import edit_request
-from claude_bridge.adapters.base import Answer, AnswerTerms, GivenRequest, OutgoingRequest
+from claude_bridge.adapters.base import Answer, AnswerTerms, ClientRequest, OutgoingRequest
 from claude_bridge.conversion.losses import Loss
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.upstream_errors.translate import explain_refusal
@@ -40,7 +40,7 @@ class AnthropicMessages:
     reach_path = "/v1/models"
 
     def edit(
-        self, given: GivenRequest, request: CountTokensRequest, model: str, profile: Profile
+        self, given: ClientRequest, request: CountTokensRequest, model: str, profile: Profile
     ) -> tuple[OutgoingRequest, list[Loss]]:
         """Return the client's request with what the engine needs changed; see Relay."""
         body, losses = edit_request(given.body, request, model, profile)
@@ -56,8 +56,8 @@ class AnthropicMessages:
     ) -> Answer:
         """Return what passes one answer on; see Relay."""
         if profile.messages.is_anthropic:
-            return WatchedStream(terms, upstream) if request.stream else WatchedDocument(terms, upstream)
-        mended = MendedStream if request.stream else MendedDocument
+            return PassthroughStream(terms, upstream) if request.stream else PassthroughDocument(terms, upstream)
+        mended = RepairedStream if request.stream else RepairedDocument
         return mended(request, profile.messages, terms, upstream)
 
     def explain_refusal(

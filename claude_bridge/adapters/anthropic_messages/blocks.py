@@ -15,7 +15,7 @@ from claude_bridge.adapters.anthropic_messages.frame_repair import (
     mended_block,
     plain,
 )
-from claude_bridge.adapters.anthropic_messages.frame_writer import Outbox
+from claude_bridge.adapters.anthropic_messages.frame_writer import FrameWriter
 from claude_bridge.adapters.anthropic_messages.frames import FrameHead, raw_fields
 from claude_bridge.conversion.response.assembler import UNSIGNED
 
@@ -39,7 +39,7 @@ class _Block:
 class Blocks:
     """Takes the events of an engine's blocks, and puts what a client can follow into the outbox."""
 
-    def __init__(self, out: Outbox, unused_id: Callable[[str], str]) -> None:
+    def __init__(self, out: FrameWriter, unused_id: Callable[[str], str]) -> None:
         """``unused_id`` returns the given id of a tool use, or another one if it was used before."""
         self.has_tool_use = False
         self._out = out

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from claude_bridge.wire.anthropic import Piece, Verbatim
+from claude_bridge.wire.anthropic import RawBytes, ResponseItem
 
 
-class Outbox:
+class FrameWriter:
     """Gathers frames until they are taken."""
 
     def __init__(self) -> None:
@@ -32,11 +32,11 @@ class Outbox:
         """Add a frame that tells nothing."""
         self._data += frame
 
-    def take(self) -> Sequence[Piece]:
+    def take(self) -> Sequence[ResponseItem]:
         """Return what was gathered."""
         if not self._data:
             return ()
-        piece = Verbatim(bytes(self._data), self._is_progress)
+        piece = RawBytes(bytes(self._data), self._is_progress)
         self._data.clear()
         self._is_progress = False
         return [piece]

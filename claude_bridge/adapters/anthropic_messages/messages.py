@@ -49,14 +49,14 @@ def message_edits(
 
 def _unfit_runs(asked: Sequence[InputMessage], profile: MessagesProfile) -> Iterator[tuple[int, int]]:
     """Yield the places of the first and the last message of each run that the engine can't take."""
-    if not profile.wants_results_apart and _USUAL_ROLES.issuperset(message.role for message in asked):
+    if not profile.separate_tool_results and _USUAL_ROLES.issuperset(message.role for message in asked):
         return
     for is_answer, run in groupby(enumerate(asked), key=lambda place: place[1].role == "assistant"):
         places = list(run)
         if is_answer:
             continue
         if any(message.role != "user" for _, message in places) or (
-            profile.wants_results_apart and any(_mixes_results(message) for _, message in places)
+            profile.separate_tool_results and any(_mixes_results(message) for _, message in places)
         ):
             yield places[0][0], places[-1][0]
 
@@ -79,7 +79,7 @@ def _rewritten(run: Sequence[tuple[str, bytes]], profile: MessagesProfile) -> by
         else:
             blocks += _reminder(content)
     parts = [blocks]
-    if profile.wants_results_apart:
+    if profile.separate_tool_results:
         results = [block for block in blocks if _type_of(block) == "tool_result"]
         parts = [results, [block for block in blocks if _type_of(block) != "tool_result"]]
     extra = {name: value for name, value in base.items() if name not in ("role", "content")}

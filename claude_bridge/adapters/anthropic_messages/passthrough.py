@@ -1,4 +1,4 @@
-"""WatchedStream and WatchedDocument: answers that go to the client byte for byte, and are only read along."""
+"""PassthroughStream and PassthroughDocument: answers that go to the client byte for byte, and are only read along."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from claude_bridge.conversion.deltas import UsageReport
 from claude_bridge.conversion.repairs import Repair
 from claude_bridge.conversion.upstream_errors.translate import explain_error_object
 from claude_bridge.errors import BridgeError, UpstreamBrokenError
-from claude_bridge.wire.anthropic import ErrorDetail, ErrorEvent, Piece, Verbatim
+from claude_bridge.wire.anthropic import ErrorDetail, ErrorEvent, RawBytes, ResponseItem
 from claude_bridge.wire.sse import FrameCutter, frame_data
 
 _KEPT = frozenset({"request-id", "retry-after", "x-should-retry"})
@@ -22,10 +22,10 @@ def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in headers.items() if name in _KEPT or name.startswith(_KEPT_PREFIX)}
 
 
-class WatchedStream:
+class PassthroughStream:
     """A stream to which nothing is added but its end, if it breaks off; see Answer."""
 
-    speaks_first = False
+    emits_before_upstream = False
     finished = False
     repairs: Sequence[Repair] = ()
     mends: Sequence[str] = ()
@@ -49,26 +49,26 @@ class WatchedStream:
         """Return the headers of the engine's answer that are for the client."""
         return kept_headers(headers)
 
-    def start(self) -> Sequence[Piece]:
+    def start(self) -> Sequence[ResponseItem]:
         """Return nothing: the engine opens the stream."""
         return ()
 
-    def feed(self, data: bytes) -> Sequence[Piece]:
+    def feed(self, data: bytes) -> Sequence[ResponseItem]:
         """Return the frames that ``data`` completes."""
         return self._passed(self._cutter.feed(data))
 
-    def keep_alive(self) -> Sequence[Piece]:
+    def keep_alive(self) -> Sequence[ResponseItem]:
         """Return nothing: Anthropic sends its own signs of life."""
         return ()
 
-    def fail(self, error: BridgeError) -> Sequence[Piece]:
+    def fail(self, error: BridgeError) -> Sequence[ResponseItem]:
         """Return the error event that ends the stream."""
         if self.done:
             return ()
         self.error, self.done = error, True
         return [ErrorEvent(ErrorDetail(error.error_type, error.message), self._request_id)]
 
-    def close(self) -> Sequence[Piece]:
+    def close(self) -> Sequence[ResponseItem]:
         """Return an error event if the stream broke off."""
         rest = self._cutter.close()
         passed = self._passed([rest + b"\n\n"]) if rest.strip() else ()
@@ -76,13 +76,13 @@ class WatchedStream:
             return passed
         return [*passed, *self.fail(UpstreamBrokenError("The upstream ended its answer in the middle."))]
 
-    def _passed(self, frames: Sequence[bytes]) -> Sequence[Piece]:
+    def _passed(self, frames: Sequence[bytes]) -> Sequence[ResponseItem]:
         if not frames:
             return ()
         self.begun = True
         for frame in frames:
             self._watch(frame_data(frame))
-        return [Verbatim(b"".join(frames))]
+        return [RawBytes(b"".join(frames))]
 
     def _watch(self, data: bytes) -> None:
         head = parse_head(data)
@@ -100,10 +100,10 @@ class WatchedStream:
                 pass
 
 
-class WatchedDocument:
+class PassthroughDocument:
     """A whole answer that is handed on as it came; see Answer."""
 
-    speaks_first = False
+    emits_before_upstream = False
     finished = False
     repairs: Sequence[Repair] = ()
     mends: Sequence[str] = ()
@@ -130,29 +130,29 @@ class WatchedDocument:
         """Return the headers of the engine's answer that are for the client."""
         return kept_headers(headers)
 
-    def start(self) -> Sequence[Piece]:
+    def start(self) -> Sequence[ResponseItem]:
         """Return nothing: a document has no head."""
         return ()
 
-    def feed(self, data: bytes) -> Sequence[Piece]:
+    def feed(self, data: bytes) -> Sequence[ResponseItem]:
         """Gather more of the document; raises UpstreamBrokenError beyond all limits."""
         gather(self._document, data)
         return ()
 
-    def keep_alive(self) -> Sequence[Piece]:
+    def keep_alive(self) -> Sequence[ResponseItem]:
         """Return nothing: a document can't be begun before it is there."""
         return ()
 
-    def fail(self, error: BridgeError) -> Sequence[Piece]:
+    def fail(self, error: BridgeError) -> Sequence[ResponseItem]:
         """Keep the error; it becomes the answer's status."""
         if not self.done:
             self.error, self.done = error, True
         return ()
 
-    def close(self) -> Sequence[Piece]:
+    def close(self) -> Sequence[ResponseItem]:
         """Return the document."""
         if self.done:
             return ()
         self.done = True
         self._counts.take(parse_object(bytes(self._document)).get("usage"))
-        return [Verbatim(bytes(self._document))]
+        return [RawBytes(bytes(self._document))]

@@ -1,4 +1,4 @@
-"""MendedDocument: a whole answer of an engine, handed on as it came but for what would break a client."""
+"""RepairedDocument: a whole answer of an engine, handed on as it came but for what would break a client."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from claude_bridge.adapters.anthropic_messages.frames import (
     parse_object,
     raw_fields,
 )
-from claude_bridge.adapters.anthropic_messages.passthrough import WatchedDocument
+from claude_bridge.adapters.anthropic_messages.passthrough import PassthroughDocument
 from claude_bridge.adapters.anthropic_messages.tool_ids import ToolIds
 from claude_bridge.adapters.base import AnswerTerms
 from claude_bridge.conversion.profile import MessagesProfile
 from claude_bridge.conversion.upstream_errors.translate import explain_no_json
 from claude_bridge.errors import UpstreamBrokenError
-from claude_bridge.wire.anthropic import MessagesRequest, Piece, Verbatim
+from claude_bridge.wire.anthropic import MessagesRequest, RawBytes, ResponseItem
 
 
-class MendedDocument(WatchedDocument):
+class RepairedDocument(PassthroughDocument):
     """One answer on its way; see Answer."""
 
     def __init__(self, request: MessagesRequest, profile: MessagesProfile, terms: AnswerTerms, upstream: str) -> None:
@@ -43,7 +43,7 @@ class MendedDocument(WatchedDocument):
         self._terms = terms
         self._ids = ToolIds(request, terms.new_tool_id)
 
-    def close(self) -> Sequence[Piece]:
+    def close(self) -> Sequence[ResponseItem]:
         """Return the document, mended; what is no message becomes the error."""
         if self.done:
             return ()
@@ -66,7 +66,7 @@ class MendedDocument(WatchedDocument):
         changes = self._changes(fields)
         self.message_id = str(parse_object(msgspec.json.encode(changes)).get("id") or value.get("id"))
         self.mends += [f"the answer: {name}" for name in changes]
-        return [Verbatim(msgspec.json.encode({**fields, **changes}) if changes else document)]
+        return [RawBytes(msgspec.json.encode({**fields, **changes}) if changes else document)]
 
     def _changes(self, fields: Mapping[str, Raw]) -> dict[str, Any]:
         changes = mended_message(fields, self._counts, self._terms, self._request.model)

@@ -1,4 +1,4 @@
-"""MendedStream: an engine's own stream, passed on frame by frame, and put right where it would break a client."""
+"""RepairedStream: an engine's own stream, passed on frame by frame, and put right where it would break a client."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from claude_bridge.adapters.anthropic_messages.frame_repair import (
     mended_usage,
     plain,
 )
-from claude_bridge.adapters.anthropic_messages.frame_writer import Outbox
+from claude_bridge.adapters.anthropic_messages.frame_writer import FrameWriter
 from claude_bridge.adapters.anthropic_messages.frames import (
     NO_JSON,
     NO_TEXT,
@@ -46,8 +46,8 @@ from claude_bridge.wire.anthropic import (
     Message,
     MessagesRequest,
     MessageStart,
-    Piece,
     Ping,
+    ResponseItem,
     Usage,
 )
 from claude_bridge.wire.anthropic_codec import encode_stream_event
@@ -58,13 +58,13 @@ _DONE = b"[DONE]"
 _AFTER_THE_END = frozenset({"message_stop", "ping", "error", "message_delta"})
 
 
-class MendedStream:
+class RepairedStream:
     """One stream on its way; see Answer.
 
     A frame with which nothing is wrong goes on as it came, blank line and all.
     """
 
-    speaks_first = True
+    emits_before_upstream = True
     repairs: Sequence[Repair] = ()
 
     def __init__(self, request: MessagesRequest, profile: MessagesProfile, terms: AnswerTerms, upstream: str) -> None:
@@ -79,7 +79,7 @@ class MendedStream:
         self._counts = Counts(prompt_tokens=terms.prompt_tokens, input_includes_cached=profile.input_includes_cached)
         self._cutter = FrameCutter()
         self._document: bytearray | None = None
-        self._out = Outbox()
+        self._out = FrameWriter()
         self._blocks = Blocks(self._out, ToolIds(request, terms.new_tool_id).unused)
         self._is_started = False
         self._is_open = False
@@ -109,11 +109,11 @@ class MendedStream:
         """Return the headers of the engine's answer that are for the client."""
         return kept_headers(headers)
 
-    def start(self) -> Sequence[Piece]:
+    def start(self) -> Sequence[ResponseItem]:
         """Return nothing: the engine opens the stream, if it does so in time."""
         return ()
 
-    def feed(self, data: bytes) -> Sequence[Piece]:
+    def feed(self, data: bytes) -> Sequence[ResponseItem]:
         """Return the frames that ``data`` completes, mended."""
         if not self._is_started and (first := data.lstrip()[:1]):
             self._is_started = True
@@ -125,7 +125,7 @@ class MendedStream:
             self._take(frame)
         return self._out.take()
 
-    def keep_alive(self) -> Sequence[Piece]:
+    def keep_alive(self) -> Sequence[ResponseItem]:
         """Return a delta that adds nothing and a ping; a message that the engine has not opened is opened here."""
         if self.done or self.finished:
             return ()
@@ -134,12 +134,12 @@ class MendedStream:
         self._out.put(encode_stream_event(Ping()))
         return self._out.take()
 
-    def fail(self, error: BridgeError) -> Sequence[Piece]:
+    def fail(self, error: BridgeError) -> Sequence[ResponseItem]:
         """Return the error event that ends the stream."""
         self._fail(error)
         return self._out.take()
 
-    def close(self) -> Sequence[Piece]:
+    def close(self) -> Sequence[ResponseItem]:
         """Return the end: what was missing of a whole answer, or an error."""
         rest = self._cutter.close()
         if rest.strip():

@@ -9,7 +9,7 @@ from claude_bridge.adapters.ollama_chat.errors import explain_refusal
 from claude_bridge.adapters.ollama_chat.request import encode_request
 from claude_bridge.adapters.ollama_chat.stream import OllamaStreamDecoder
 from claude_bridge.conversion.profile import Profile
-from claude_bridge.conversion.request.normalize import FitRequest
+from claude_bridge.conversion.request.normalize import NormalizedRequest
 from claude_bridge.errors import BridgeError
 
 
@@ -19,7 +19,7 @@ class OllamaChat:
     kind = "ollama-chat"
     reach_path = "/api/version"
 
-    def encode(self, request: FitRequest, model: str, profile: Profile, limits: TokenLimits) -> OutgoingRequest:
+    def encode(self, request: NormalizedRequest, model: str, profile: Profile, limits: TokenLimits) -> OutgoingRequest:
         """Return the request to /api/chat; see Adapter."""
         return OutgoingRequest(method="POST", path="/api/chat", body=encode_request(request, model, profile, limits))
 

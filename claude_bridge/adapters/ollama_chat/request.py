@@ -9,11 +9,11 @@ from msgspec import UNSET, Raw, UnsetType
 from claude_bridge.adapters.base import TokenLimits
 from claude_bridge.conversion.losses import Loss
 from claude_bridge.conversion.profile import Profile
-from claude_bridge.conversion.reasoning import nearest_effort, usual_effort, wished_thinking
+from claude_bridge.conversion.reasoning import nearest_effort, preferred_thinking, usual_effort
 from claude_bridge.conversion.request.content import FitBlock
-from claude_bridge.conversion.request.normalize import FitRequest, FitTool, fit_schema
+from claude_bridge.conversion.request.normalize import NormalizedRequest, NormalizedTool, reduce_schema
 from claude_bridge.conversion.request.prompted_options import forced_in_words
-from claude_bridge.conversion.request.turns import Turn, spoken
+from claude_bridge.conversion.request.turns import Turn, split_assistant_turn
 from claude_bridge.conversion.tool_json.schema_reduce import narrow_schema
 from claude_bridge.conversion.tool_json.text import as_object_json
 from claude_bridge.conversion.tool_names import engine_name
@@ -31,7 +31,7 @@ from claude_bridge.wire.anthropic import (
 )
 
 
-def encode_request(request: FitRequest, model: str, profile: Profile, limits: TokenLimits) -> bytes:
+def encode_request(request: NormalizedRequest, model: str, profile: Profile, limits: TokenLimits) -> bytes:
     """Return the body; what /api/chat can't carry is added to ``request.losses``.
 
     Raises:
@@ -61,7 +61,7 @@ def encode_request(request: FitRequest, model: str, profile: Profile, limits: To
 # --- messages -----------------------------------------------------------------------------------------------
 
 
-def _messages(request: FitRequest, profile: Profile, instruction: str | None) -> list[ollama.ChatMessage]:
+def _messages(request: NormalizedRequest, profile: Profile, instruction: str | None) -> list[ollama.ChatMessage]:
     messages: list[ollama.ChatMessage] = []
     if request.system:
         messages.append(ollama.ChatMessage(role="system", content=request.system))
@@ -127,7 +127,7 @@ def _content(blocks: str | Sequence[Block] | None, losses: list[Loss]) -> tuple[
 
 
 def _assistant_message(turn: Turn, profile: Profile) -> ollama.ChatMessage:
-    text, thinking, used = spoken(turn)
+    text, thinking, used = split_assistant_turn(turn)
     calls = [
         ollama.ToolCall(
             id=block.id,
@@ -143,7 +143,7 @@ def _assistant_message(turn: Turn, profile: Profile) -> ollama.ChatMessage:
     )
 
 
-def _tool(tool: FitTool, losses: list[Loss]) -> ollama.ToolDeclaration:
+def _tool(tool: NormalizedTool, losses: list[Loss]) -> ollama.ToolDeclaration:
     if tool.strict:
         losses.append(Loss("$.tools", f"Ollama can't hold {tool.name!r} to its schema"))
     narrow = narrow_schema(bytes(tool.schema))
@@ -158,9 +158,9 @@ def _tool(tool: FitTool, losses: list[Loss]) -> ollama.ToolDeclaration:
 # --- parameters ---------------------------------------------------------------------------------------------
 
 
-def _think(request: FitRequest, profile: Profile) -> bool | str | UnsetType:
+def _think(request: NormalizedRequest, profile: Profile) -> bool | str | UnsetType:
     """Return whether to think, or how hard: a model that can is always told, since Ollama's default is yes."""
-    wish, losses = wished_thinking(request.parameters), request.losses
+    wish, losses = preferred_thinking(request.parameters), request.losses
     if profile.thinks and profile.think_levels:
         if wish.is_refusal:
             losses.append(
@@ -177,17 +177,17 @@ def _think(request: FitRequest, profile: Profile) -> bool | str | UnsetType:
     return wish.thinks if profile.thinks else UNSET
 
 
-def _format(request: FitRequest, profile: Profile) -> Raw | UnsetType:
+def _format(request: NormalizedRequest, profile: Profile) -> Raw | UnsetType:
     wanted = request.parameters.answer_format
     if wanted is None:
         return UNSET
     if wanted.type != "json_schema" or wanted.schema is UNSET:
         request.losses.append(Loss("$.output_config.format", f"type {wanted.type!r} is not known"))
         return UNSET
-    return fit_schema(wanted.schema, profile, "$.output_config.format.schema")
+    return reduce_schema(wanted.schema, profile, "$.output_config.format.schema")
 
 
-def _options(request: FitRequest, limits: TokenLimits) -> ollama.Options | UnsetType:
+def _options(request: NormalizedRequest, limits: TokenLimits) -> ollama.Options | UnsetType:
     asked = request.parameters
     window = UNSET if limits.window_tokens is None else limits.window_tokens
     if not isinstance(asked, MessagesRequest):

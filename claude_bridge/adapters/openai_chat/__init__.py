@@ -8,7 +8,7 @@ from claude_bridge.adapters.base import OutgoingRequest, StreamDecoder, TokenLim
 from claude_bridge.adapters.openai_chat.request import encode_request
 from claude_bridge.adapters.openai_chat.stream import ChatStreamDecoder
 from claude_bridge.conversion.profile import Profile
-from claude_bridge.conversion.request.normalize import FitRequest
+from claude_bridge.conversion.request.normalize import NormalizedRequest
 from claude_bridge.conversion.upstream_errors.translate import explain_refusal
 from claude_bridge.errors import BridgeError
 
@@ -19,7 +19,7 @@ class OpenAIChat:
     kind = "openai-chat"
     reach_path = "/models"
 
-    def encode(self, request: FitRequest, model: str, profile: Profile, limits: TokenLimits) -> OutgoingRequest:
+    def encode(self, request: NormalizedRequest, model: str, profile: Profile, limits: TokenLimits) -> OutgoingRequest:
         """Return the Chat Completions request; see Adapter."""
         body = encode_request(request, model, profile, limits)
         return OutgoingRequest(method="POST", path="/chat/completions", body=body)

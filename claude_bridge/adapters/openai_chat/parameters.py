@@ -12,8 +12,8 @@ from claude_bridge.adapters.base import TokenLimits
 from claude_bridge.adapters.openai_chat.reasoning import thinking_fields
 from claude_bridge.conversion.losses import Loss
 from claude_bridge.conversion.profile import Profile, ToolChoiceForm
-from claude_bridge.conversion.reasoning import wished_thinking
-from claude_bridge.conversion.request.normalize import FitRequest, FitTool, fit_schema
+from claude_bridge.conversion.reasoning import preferred_thinking
+from claude_bridge.conversion.request.normalize import NormalizedRequest, NormalizedTool, reduce_schema
 from claude_bridge.conversion.request.prompted_options import forced_in_words, json_in_words
 from claude_bridge.conversion.tool_names import engine_name
 from claude_bridge.wire import openai
@@ -23,7 +23,7 @@ _DEFAULT_SAMPLING = 1.0
 """What temperature and top_p are where nothing is said, at OpenAI and at Anthropic."""
 
 
-def parameters(request: FitRequest, profile: Profile, limits: TokenLimits) -> dict[str, Any]:
+def parameters(request: NormalizedRequest, profile: Profile, limits: TokenLimits) -> dict[str, Any]:
     """Return the fields of ChatRequest that are neither messages nor tools."""
     asked = request.parameters
     fields: dict[str, Any] = {}
@@ -43,7 +43,7 @@ def parameters(request: FitRequest, profile: Profile, limits: TokenLimits) -> di
     return fields
 
 
-def wishes(request: FitRequest, profile: Profile) -> list[str]:
+def wishes(request: NormalizedRequest, profile: Profile) -> list[str]:
     """Return what must be asked for in words, since the engine has no field for it."""
     said = []
     if _forcing(request, profile) == "words":
@@ -54,7 +54,7 @@ def wishes(request: FitRequest, profile: Profile) -> list[str]:
     return [words for words in said if words is not None]
 
 
-def tools_to_send(request: FitRequest, profile: Profile) -> list[FitTool]:
+def tools_to_send(request: NormalizedRequest, profile: Profile) -> list[NormalizedTool]:
     """Return the tools: all of them, or the one that the client forces where the engine can't be told its name."""
     if _forcing(request, profile) == "field":
         return request.tools
@@ -64,12 +64,12 @@ def tools_to_send(request: FitRequest, profile: Profile) -> list[FitTool]:
 # --- tools ----------------------------------------------------------------------------------------------------
 
 
-def _forcing(request: FitRequest, profile: Profile) -> Literal["field", "alone", "words"]:
+def _forcing(request: NormalizedRequest, profile: Profile) -> Literal["field", "alone", "words"]:
     """Return how a tool is forced: by the field as it is, by sending it alone and requiring a call, or in words."""
     choice = request.parameters.tool_choice
     if choice is None or choice.type not in ("any", "tool"):
         return "field"
-    if not profile.forces_while_thinking and wished_thinking(request.parameters).thinks:
+    if not profile.forces_while_thinking and preferred_thinking(request.parameters).thinks:
         return "words"
     form: ToolChoiceForm = "named" if choice.type == "tool" and choice.name else "required"
     if form in profile.tool_choices:
@@ -77,7 +77,7 @@ def _forcing(request: FitRequest, profile: Profile) -> Literal["field", "alone",
     return "alone" if "required" in profile.tool_choices else "words"
 
 
-def _tool_fields(request: FitRequest, profile: Profile) -> dict[str, Any]:
+def _tool_fields(request: NormalizedRequest, profile: Profile) -> dict[str, Any]:
     choice = request.parameters.tool_choice
     if choice is None or not request.tools:
         return {}
@@ -101,19 +101,19 @@ def _tool_choice(choice: ToolChoice) -> str | openai.NamedToolChoice:
 # --- the answer's shape, length and sampling --------------------------------------------------------------------
 
 
-def _schema(request: FitRequest, profile: Profile) -> Raw | None:
+def _schema(request: NormalizedRequest, profile: Profile) -> Raw | None:
     output = request.parameters.answer_format
     if output is None or output.type != "json_schema" or output.schema is UNSET:
         return None
-    return fit_schema(output.schema, profile, "$.output_config.format.schema")
+    return reduce_schema(output.schema, profile, "$.output_config.format.schema")
 
 
-def _holds_schema(request: FitRequest, profile: Profile) -> bool:
+def _holds_schema(request: NormalizedRequest, profile: Profile) -> bool:
     stands_alone = profile.structured_beside_tools or not request.tools
     return profile.structured_output == "json_schema" and stands_alone
 
 
-def _response_format(request: FitRequest, profile: Profile) -> openai.ResponseFormat | UnsetType:
+def _response_format(request: NormalizedRequest, profile: Profile) -> openai.ResponseFormat | UnsetType:
     schema = _schema(request, profile)
     if schema is None:
         output = request.parameters.answer_format
@@ -133,8 +133,8 @@ def _max_tokens(asked: int, limits: TokenLimits, losses: list[Loss]) -> int:
     if limits.max_output_tokens is not None and asked > limits.max_output_tokens:
         told = limits.max_output_tokens
         losses.append(Loss("$.max_tokens", f"lowered from {asked} to the model's limit {told}"))
-    if limits.room_tokens is not None and told > limits.room_tokens:
-        told = limits.room_tokens
+    if limits.available_output_tokens is not None and told > limits.available_output_tokens:
+        told = limits.available_output_tokens
         losses.append(Loss("$.max_tokens", f"lowered from {asked} to {told}, which the window has left"))
     return told
 

@@ -7,13 +7,13 @@ from typing import Any
 
 from claude_bridge.conversion.losses import Loss
 from claude_bridge.conversion.profile import Profile
-from claude_bridge.conversion.reasoning import Wish, nearest_effort, usual_effort, wished_thinking
-from claude_bridge.conversion.request.normalize import FitRequest
+from claude_bridge.conversion.reasoning import Wish, nearest_effort, preferred_thinking, usual_effort
+from claude_bridge.conversion.request.normalize import NormalizedRequest
 
 
-def thinking_fields(request: FitRequest, profile: Profile) -> Mapping[str, Any]:
+def thinking_fields(request: NormalizedRequest, profile: Profile) -> Mapping[str, Any]:
     """Return the fields of ChatRequest that tell of thinking; what can't be told is added to ``request.losses``."""
-    wish = wished_thinking(request.parameters)
+    wish = preferred_thinking(request.parameters)
     _tell_losses(wish, profile, request)
     fields: dict[str, Any] = {}
     match profile.thinking_switch:
@@ -53,7 +53,7 @@ def _level(wish: Wish, profile: Profile) -> str | None:
     return None if profile.thinks_unasked else usual_effort(profile.effort_levels)
 
 
-def _tell_losses(wish: Wish, profile: Profile, request: FitRequest) -> None:
+def _tell_losses(wish: Wish, profile: Profile, request: NormalizedRequest) -> None:
     losses = request.losses
     if wish.thinks and not profile.effort_levels:
         switch_only = profile.thinking_switch is not None

@@ -14,8 +14,8 @@ from claude_bridge.conversion.media_types import PDF
 from claude_bridge.conversion.opaque_reasoning import unseal
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.request.content import FitBlock, Media, image_url, text_of
-from claude_bridge.conversion.request.normalize import FitRequest, FitTool
-from claude_bridge.conversion.request.turns import Turn, spoken
+from claude_bridge.conversion.request.normalize import NormalizedRequest, NormalizedTool
+from claude_bridge.conversion.request.turns import Turn, split_assistant_turn
 from claude_bridge.conversion.tool_json.schema_reduce import holds_strictly
 from claude_bridge.conversion.tool_json.text import as_object_json
 from claude_bridge.conversion.tool_names import engine_name
@@ -33,7 +33,7 @@ OK = "OK."
 """What the assistant says between a tool's message and a user's, where these may not meet."""
 
 
-def encode_request(request: FitRequest, model: str, profile: Profile, limits: TokenLimits) -> bytes:
+def encode_request(request: NormalizedRequest, model: str, profile: Profile, limits: TokenLimits) -> bytes:
     """Return the body; what Chat Completions can't carry is added to ``request.losses``.
 
     Raises:
@@ -49,7 +49,7 @@ def encode_request(request: FitRequest, model: str, profile: Profile, limits: To
     return openai.encode_chat_request(chat)
 
 
-def _messages(request: FitRequest, profile: Profile) -> list[openai.ChatMessage]:
+def _messages(request: NormalizedRequest, profile: Profile) -> list[openai.ChatMessage]:
     messages: list[openai.ChatMessage] = []
     if request.system:
         messages.append(openai.ChatMessage(role="system", content=request.system))
@@ -113,7 +113,7 @@ def _file_part(document: DocumentBlock) -> openai.FilePart:
 
 
 def _assistant_message(turn: Turn, profile: Profile) -> openai.ChatMessage:
-    text, thinking, used = spoken(turn)
+    text, thinking, used = split_assistant_turn(turn)
     calls = [
         openai.ToolCall(
             id=block.id,
@@ -154,7 +154,7 @@ def _signed(calls: list[openai.ToolCall], signatures: Mapping[int, str], profile
     ]
 
 
-def _tool(tool: FitTool, profile: Profile, losses: list[Loss]) -> openai.ToolDeclaration:
+def _tool(tool: NormalizedTool, profile: Profile, losses: list[Loss]) -> openai.ToolDeclaration:
     return openai.ToolDeclaration(
         function=openai.FunctionDeclaration(
             name=engine_name(tool.name),
@@ -165,7 +165,7 @@ def _tool(tool: FitTool, profile: Profile, losses: list[Loss]) -> openai.ToolDec
     )
 
 
-def _strict(tool: FitTool, profile: Profile, losses: list[Loss]) -> bool | UnsetType:
+def _strict(tool: NormalizedTool, profile: Profile, losses: list[Loss]) -> bool | UnsetType:
     """Return whether the model is held to the tool's schema; a schema that allows for more than that is refused."""
     if not tool.strict:
         return UNSET if tool.strict is None or not profile.has_strict else False

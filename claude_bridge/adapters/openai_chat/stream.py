@@ -12,7 +12,7 @@ from claude_bridge.conversion.deltas import (
     Failure,
     Finish,
     FinishReason,
-    SealedThought,
+    OpaqueReasoning,
     TextDelta,
     ThinkingDelta,
 )
@@ -186,7 +186,7 @@ class ChatStreamDecoder:
         if thought:
             out.append(ThinkingDelta(thought))
         if added.reasoning_details:
-            out += [SealedThought(detail) for detail in added.reasoning_details if isinstance(detail, dict)]
+            out += [OpaqueReasoning(detail) for detail in added.reasoning_details if isinstance(detail, dict)]
         if content:
             if isinstance(content, str):
                 out.append(TextDelta(content))
@@ -204,7 +204,7 @@ class ChatStreamDecoder:
         function = fragment.function or openai.FunctionFragment()
         google = fragment.extra_content.google if fragment.extra_content else None
         if google is not None and google.thought_signature:
-            out.append(SealedThought(call_signature=google.thought_signature))
+            out.append(OpaqueReasoning(call_signature=google.thought_signature))
         arguments = arguments_text(function.arguments)
         self._calls.take(fragment.index, fragment.id or "", function.name or "", arguments, out)
 

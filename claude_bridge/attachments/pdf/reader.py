@@ -20,7 +20,7 @@ from msgspec import Struct
 
 import claude_bridge
 
-AT_ONCE = 2
+MAX_CONCURRENT = 2
 """How many PDFs are read side by side."""
 
 _KEPT_VARIABLES = (
@@ -109,7 +109,7 @@ class PdfReader:
         if not self._has_library:
             return PdfReading(trouble="missing")
         if self._at_once is None:
-            self._at_once = anyio.CapacityLimiter(AT_ONCE)
+            self._at_once = anyio.CapacityLimiter(MAX_CONCURRENT)
         limits = self.limits
         order = _Order(
             max_pages=limits.max_pages,

@@ -28,7 +28,7 @@ MIN_LOST_SHARE = 0.1
 NOTHING_CHANGED = "nothing before its last messages had changed: the engine had no longer what it read"
 
 
-class Reread(Struct, frozen=True, kw_only=True):
+class CacheMiss(Struct, frozen=True, kw_only=True):
     """A prompt of which the engine had to read again what an earlier one had brought, and why.
 
     ``turn`` counts the requests of the conversation, ``tokens`` is what the engine read (None: it does not tell), and
@@ -55,16 +55,16 @@ class PromptMemory:
         self._answers: OrderedDict[str, _Turn] = OrderedDict()
 
     def watch(
-        self, body: bytes, session: str, *, wish: DiagnosticsWish | None, estimate: int, is_heard: bool
+        self, body: bytes, session: str, *, wish: DiagnosticsWish | None, estimate: int, has_listeners: bool
     ) -> PromptWatch:
         """Return what follows the prompt of one request to its end.
 
         ``session`` tells apart who may share a conversation, ``wish`` whether the client asks why its cache missed,
-        ``estimate`` is the prompt's length in tokens; ``is_heard`` says that somebody takes what is found out.
+        ``estimate`` is the prompt's length in tokens; ``has_listeners`` says that somebody takes what is found out.
         """
-        return PromptWatch(self, body, session, wish=wish, estimate=estimate, is_heard=is_heard)
+        return PromptWatch(self, body, session, wish=wish, estimate=estimate, has_listeners=has_listeners)
 
-    def judge(self, session: str, now: Fingerprint, prompt_tokens: int, cached_tokens: int | None) -> Reread | None:
+    def judge(self, session: str, now: Fingerprint, prompt_tokens: int, cached_tokens: int | None) -> CacheMiss | None:
         """Return why a prompt was read again, if it was, and remember it; None in ``cached_tokens``: not told."""
         conversations = self._conversations(session)
         key = _goes_on_from(conversations, now)
@@ -112,7 +112,7 @@ class PromptWatch:
         *,
         wish: DiagnosticsWish | None,
         estimate: int,
-        is_heard: bool,
+        has_listeners: bool,
     ) -> None:
         self.diagnostics: Diagnostics | UnsetType | None = UNSET
         """What the client is told; UNSET: it has not asked."""
@@ -120,13 +120,13 @@ class PromptWatch:
         self._body = body
         self._session = session
         self._estimate = estimate
-        self._is_heard = is_heard
+        self._is_heard = has_listeners
         self._now: Fingerprint | None = None
         if wish is not None:
             self._now, previous = fingerprint(body), wish.previous_message_id
             self.diagnostics = memory.diagnose(previous, self._now) if previous and self._now else None
 
-    def end(self, message_id: str, usage: UsageReport) -> Reread | None:
+    def end(self, message_id: str, usage: UsageReport) -> CacheMiss | None:
         """Return why the engine read the prompt again, if it did. Before the end nothing waits for this."""
         if not self._is_heard and self._now is None:
             return None
@@ -148,13 +148,13 @@ def _goes_on_from(conversations: OrderedDict[bytes, _Turn], now: Fingerprint) ->
     return now.opening
 
 
-def _reread(before: _Turn, turn: _Turn, cached_tokens: int | None) -> Reread | None:
+def _reread(before: _Turn, turn: _Turn, cached_tokens: int | None) -> CacheMiss | None:
     found = divergence(before.fingerprint, turn.fingerprint)
     reusable = before.prompt_tokens - (_tokens_behind(before, found.kept_bytes) if found else 0)
     lost = before.prompt_tokens - (reusable if cached_tokens is None else cached_tokens)
     if lost < max(MIN_LOST_TOKENS, turn.prompt_tokens * MIN_LOST_SHARE):
         return None
-    return Reread(
+    return CacheMiss(
         turn=turn.number,
         tokens=None if cached_tokens is None else turn.prompt_tokens - cached_tokens,
         lost_tokens=lost,

@@ -59,21 +59,23 @@ class Conversation(Protocol):
         ...
 
 
-class Overlong(Struct, frozen=True, kw_only=True):
+class ContextOverflow(Struct, frozen=True, kw_only=True):
     """A prompt that is longer than the window, by an estimate that is not that far off."""
 
     prompt_tokens: int
     window_tokens: int
 
 
-def find_overlong(request: Conversation, prompt_tokens: int, window_tokens: int | None) -> Overlong | None:
+def find_context_overflow(
+    request: Conversation, prompt_tokens: int, window_tokens: int | None
+) -> ContextOverflow | None:
     """Return by how much the prompt exceeds the window, or None if the estimate does not make that sure.
 
     What images take differs too much from engine to engine.
     """
     if window_tokens is None or request.holds_images or prompt_tokens <= window_tokens * _SURELY:
         return None
-    return Overlong(prompt_tokens=prompt_tokens, window_tokens=window_tokens)
+    return ContextOverflow(prompt_tokens=prompt_tokens, window_tokens=window_tokens)
 
 
 def compactable_tokens(request: Conversation, window_tokens: int | None) -> int | None:

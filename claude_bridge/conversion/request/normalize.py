@@ -30,7 +30,7 @@ from claude_bridge.wire.anthropic import (
 )
 
 
-class FitTool(Struct, frozen=True):
+class NormalizedTool(Struct, frozen=True):
     """A tool as the engine is told of it."""
 
     name: str
@@ -39,12 +39,12 @@ class FitTool(Struct, frozen=True):
     strict: bool | None = None
 
 
-class FitRequest(Struct, frozen=True, kw_only=True):
+class NormalizedRequest(Struct, frozen=True, kw_only=True):
     """What an adapter encodes: the repaired conversation, the tools, and the client's own parameters."""
 
     system: str
     turns: list[Turn]
-    tools: list[FitTool]
+    tools: list[NormalizedTool]
     parameters: CountTokensRequest
     losses: list[Loss]
 
@@ -68,8 +68,8 @@ class FitRequest(Struct, frozen=True, kw_only=True):
         return (block.text for block in self.turns[-1].blocks if type(block) is TextBlock)
 
 
-class GivenConversation:
-    """A conversation that goes to the engine as it came, judged by its length like a FitRequest."""
+class PassthroughConversation:
+    """A conversation that goes to the engine as it came, judged by its length like a NormalizedRequest."""
 
     def __init__(self, messages: Sequence[InputMessage]) -> None:
         self.answers = sum(message.role == "assistant" for message in messages)
@@ -101,7 +101,7 @@ def _images(messages: Iterable[InputMessage]) -> int:
     return images
 
 
-def fit_request(request: CountTokensRequest, profile: Profile, losses: Sequence[Loss] = ()) -> FitRequest:
+def normalize_request(request: CountTokensRequest, profile: Profile, losses: Sequence[Loss] = ()) -> NormalizedRequest:
     """Return the request in a form that an engine of this profile can take.
 
     ``losses`` are those of the steps before.
@@ -115,7 +115,7 @@ def fit_request(request: CountTokensRequest, profile: Profile, losses: Sequence[
         raise InvalidRequestError("The request is nested too deeply.") from None
 
 
-def fit_schema(schema: Raw, profile: Profile, path: str) -> Raw:
+def reduce_schema(schema: Raw, profile: Profile, path: str) -> Raw:
     """Return a JSON Schema that an engine of this profile can take, in one fixed formatting.
 
     Raises:
@@ -130,7 +130,7 @@ def fit_schema(schema: Raw, profile: Profile, path: str) -> Raw:
         raise InvalidRequestError(f"The schema can't be read: {error} - at `{path}`") from error
 
 
-def _fit_request(request: CountTokensRequest, profile: Profile, losses: list[Loss]) -> FitRequest:
+def _fit_request(request: CountTokensRequest, profile: Profile, losses: list[Loss]) -> NormalizedRequest:
     if profile.continues_prefill and not continues_prefill(request, profile):
         profile = replace(profile, continues_prefill=False)
     turns = repair_turns(request.messages, profile, losses)
@@ -138,7 +138,7 @@ def _fit_request(request: CountTokensRequest, profile: Profile, losses: list[Los
         raise InvalidRequestError("messages: no message has any content - at `$.messages`")
     _check_choice(request)
     tools = [] if request.tool_choice and request.tool_choice.type == "none" else _tools(request)
-    return FitRequest(
+    return NormalizedRequest(
         system=system_text(request.system, losses),
         turns=turns,
         tools=[_fit_tool(tool, index, profile) for index, tool in tools],
@@ -194,13 +194,13 @@ def _references_in(block: Block) -> list[ToolReferenceBlock]:
             return []
 
 
-def _fit_tool(tool: Tool, index: int, profile: Profile) -> FitTool:
+def _fit_tool(tool: Tool, index: int, profile: Profile) -> NormalizedTool:
     known = api_tool(tool)
     if known is None and tool.input_schema is UNSET and tool.type not in (None, "custom"):
         raise InvalidRequestError(
             f"tools: {tool.name!r} of type {tool.type!r} runs at Anthropic, and no engine here can run it "
             f"- at `$.tools[{index}].type`"
         )
-    schema = fit_schema(schema_of(tool), profile, f"$.tools[{index}].input_schema")
+    schema = reduce_schema(schema_of(tool), profile, f"$.tools[{index}].input_schema")
     description = tool.description or (known.description if known else "")
-    return FitTool(tool.name, description, schema, tool.strict)
+    return NormalizedTool(tool.name, description, schema, tool.strict)

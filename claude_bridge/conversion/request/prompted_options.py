@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from msgspec import Raw
 
-from claude_bridge.conversion.request.normalize import FitTool
+from claude_bridge.conversion.request.normalize import NormalizedTool
 from claude_bridge.conversion.tool_names import engine_name
 from claude_bridge.wire.anthropic import ToolChoice
 
@@ -19,7 +19,7 @@ ANSWER_IN_JSON = (
 )
 
 
-def forced_in_words(choice: ToolChoice | None, tools: list[FitTool]) -> tuple[list[FitTool], str | None]:
+def forced_in_words(choice: ToolChoice | None, tools: list[NormalizedTool]) -> tuple[list[NormalizedTool], str | None]:
     """Return the tools to send, and what the model is told in place of a ``tool_choice`` that the engine lacks."""
     if choice is None or not tools:
         return tools, None

@@ -71,7 +71,7 @@ class _Called(NamedTuple):
     fit_id: str
 
 
-def spoken(turn: Turn) -> Spoken:
+def split_assistant_turn(turn: Turn) -> Spoken:
     """Return what an assistant said, thought and called, as messages of engines have a field for each."""
     calls: list[ToolUseBlock] = []
     texts: list[str] = []

@@ -28,7 +28,7 @@ from claude_bridge.wire.anthropic import (
 )
 
 
-class Fold:
+class MessageAccumulator:
     """Gathers stream events; ``message`` is whole once the message delta has come.
 
     Streams of engines may lack one, and have deltas of blocks that were never opened: these are passed over.

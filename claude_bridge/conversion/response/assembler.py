@@ -18,8 +18,8 @@ from claude_bridge.conversion.deltas import (
     Failure,
     Finish,
     FinishReason,
-    RedactedThought,
-    SealedThought,
+    OpaqueReasoning,
+    RedactedReasoning,
     TextDelta,
     ThinkingDelta,
     ToolCallArguments,
@@ -252,10 +252,10 @@ class MessageAssembler:
                         self._open(ThinkingBlock(""), emit)
                     self._output_chars += len(text)
                     emit(self._advance(ContentBlockDelta(self._index, BlockThinkingDelta(text))))
-            case RedactedThought(data):
+            case RedactedReasoning(data):
                 self._open(RedactedThinkingBlock(data), emit)
                 self._close_block(emit)
-            case SealedThought():
+            case OpaqueReasoning():
                 pass  # nobody asked for it: the engine does not want it back
             case ToolCallStart():
                 self._has_tool_use = True

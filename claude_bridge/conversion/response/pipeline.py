@@ -8,16 +8,16 @@ from typing import Protocol
 from msgspec import UNSET, UnsetType
 
 from claude_bridge.conversion.deltas import Delta, UsageReport
-from claude_bridge.conversion.opaque_reasoning import ThoughtSealer
+from claude_bridge.conversion.opaque_reasoning import OpaqueReasoningCollector
 from claude_bridge.conversion.prefill import EchoCutter, echoed_prefill
 from claude_bridge.conversion.profile import Profile
-from claude_bridge.conversion.reasoning import wished_thinking
+from claude_bridge.conversion.reasoning import preferred_thinking
 from claude_bridge.conversion.repairs import Repair
 from claude_bridge.conversion.response.assembler import MessageAssembler
 from claude_bridge.conversion.response.stop_reasons import StopSequenceCutter
 from claude_bridge.conversion.response.think_tags import ThinkTagSplitter
-from claude_bridge.conversion.tool_calls.buffer import CallGatherer
-from claude_bridge.conversion.tool_calls.text_detector import PrintedCallFinder
+from claude_bridge.conversion.tool_calls.buffer import ToolCallBuffer
+from claude_bridge.conversion.tool_calls.text_detector import TextToolCallDetector
 from claude_bridge.errors import BridgeError
 from claude_bridge.wire.anthropic import Diagnostics, MessagesRequest, StreamEvent
 
@@ -30,7 +30,7 @@ class _Stage(Protocol):
     def close(self) -> list[Delta]: ...
 
 
-class AnswerStream:
+class ResponsePipeline:
     """One answer on its way to the client: deltas in, legal stream events out.
 
     ``start`` comes first, ``close`` last. ``done`` says that the client has all it asked for and the engine may be
@@ -55,14 +55,14 @@ class AnswerStream:
         self._cutter = StopSequenceCutter(request.stop_sequences) if request.stop_sequences else None
         tools, choice = request.tools or (), request.tool_choice
         one_only = bool(choice and choice.disable_parallel_tool_use)
-        gatherer = CallGatherer(tools, new_tool_id, self.repairs, one_only=one_only)
-        opened = profile.opens_in_thinking and (wished_thinking(request).thinks or not profile.can_stop_thinking)
+        gatherer = ToolCallBuffer(tools, new_tool_id, self.repairs, one_only=one_only)
+        opened = profile.opens_in_thinking and (preferred_thinking(request).thinks or not profile.can_stop_thinking)
         echo = echoed_prefill(request, profile)
         stages: list[_Stage | None] = [
-            ThoughtSealer() if profile.sealed_thoughts is not None else None,
+            OpaqueReasoningCollector() if profile.sealed_thoughts is not None else None,
             ThinkTagSplitter(profile.think_tags, opened=opened),
             EchoCutter(echo) if echo is not None else None,
-            PrintedCallFinder(tools, self.repairs) if profile.prints_calls and _may_print_calls(request) else None,
+            TextToolCallDetector(tools, self.repairs) if profile.prints_calls and _may_print_calls(request) else None,
             self._cutter,
             gatherer,
         ]

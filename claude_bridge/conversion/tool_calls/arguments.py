@@ -14,7 +14,7 @@ from typing import NamedTuple
 import msgspec
 
 from claude_bridge.conversion.tool_calls.coercion import Given, meanings
-from claude_bridge.conversion.tool_json.repair import mended_object
+from claude_bridge.conversion.tool_json.repair import repair_object
 from claude_bridge.conversion.tool_json.schema_check import (
     EndlessCheckError,
     SchemaCheck,
@@ -55,7 +55,7 @@ class Mended(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def mend_input(text: str, schema: bytes, tool_name: str) -> Mended:
+def repair_arguments(text: str, schema: bytes, tool_name: str) -> Mended:
     """Return the arguments of a call as JSON, such that the tool's schema has as little against them as possible.
 
     ``schema`` is what the client declared. The notes say each repair in a few words.
@@ -66,7 +66,7 @@ def mend_input(text: str, schema: bytes, tool_name: str) -> Mended:
     text = replace_lone_surrogates(text.encode()).decode()
     notes: tuple[str, ...] = ()
     if not is_json(text):
-        mended = mended_object(text)
+        mended = repair_object(text)
         if mended is None or not _has_likely_keys(mended, schema):
             return Mended(as_json_text(text), ("arguments that are no JSON were handed on as text",))
         text, notes = mended, ("malformed JSON was mended",)

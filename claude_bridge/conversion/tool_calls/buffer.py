@@ -18,7 +18,7 @@ from claude_bridge.conversion.deltas import (
     ToolCallStart,
 )
 from claude_bridge.conversion.repairs import Repair
-from claude_bridge.conversion.tool_calls.arguments import mend_input
+from claude_bridge.conversion.tool_calls.arguments import repair_arguments
 from claude_bridge.conversion.tool_json.text import as_json_text, is_json, join_arguments
 from claude_bridge.conversion.tool_names import called_tool, engine_name
 from claude_bridge.wire.anthropic import Tool
@@ -46,7 +46,7 @@ class _Call:
 _CALLS_AND_ENDS = {ToolCallStart, ToolCallArguments, ToolCallEnd, Finish, Failure}
 
 
-class CallGatherer:
+class ToolCallBuffer:
     """Hands tool calls on one by one and whole: the client runs a tool when its block closes, not before.
 
     A call goes on when the next one or more text begins, if it looks whole by then, and at the finish in any case.
@@ -135,7 +135,7 @@ class CallGatherer:
             arguments = as_json_text(arguments)
         else:
             schema = bytes(schema_of(tool)) if tool else b"{}"
-            arguments, notes = mend_input(arguments, schema, name)
+            arguments, notes = repair_arguments(arguments, schema, name)
             self._repairs += [Repair(name, note) for note in notes]
         known = api_tool(tool) if tool else None
         if known is not None and known.runs_at_api is not None:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from claude_bridge.conversion.tool_json.repair import mended_object
+from claude_bridge.conversion.tool_json.repair import repair_object
 from claude_bridge.conversion.tool_json.text import Json, is_json
 
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,17})(?:\.\d{1,17})?(?:[eE][+-]?\d{1,2})?")
@@ -139,7 +139,7 @@ def _json_in(text: str, opening: str) -> Given | None:
         return None
     if not is_json(text):
         # Mending knows objects only.
-        mended = mended_object(text if opening == "{" else f'{{"list":{text}}}')
+        mended = repair_object(text if opening == "{" else f'{{"list":{text}}}')
         if mended is None:
             return None
         found = Given(msgspec.json.decode(mended), lambda: mended)

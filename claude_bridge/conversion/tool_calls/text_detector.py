@@ -181,7 +181,7 @@ class _Place:
         return not line or (line.endswith(_SENTENCE_ENDS) and line.count("`") % 2 == 0)
 
 
-class PrintedCallFinder:
+class TextToolCallDetector:
     """Turns the calls with which an answer's text ends into calls; all other text passes as it came.
 
     Text that may become a call is held back until that is decided. Where the engine gives a call of its own, or the

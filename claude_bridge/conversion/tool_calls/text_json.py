@@ -11,7 +11,7 @@ from typing import NamedTuple
 from msgspec import UNSET
 
 from claude_bridge.conversion.tool_calls.arguments import parsed_schema
-from claude_bridge.conversion.tool_json.repair import mended_object
+from claude_bridge.conversion.tool_json.repair import repair_object
 from claude_bridge.conversion.tool_json.schema_check import dict_in
 from claude_bridge.conversion.tool_json.text import Json
 from claude_bridge.conversion.tool_names import called_tool, engine_name, folded_name
@@ -86,7 +86,7 @@ def read_bare_objects(text: str, at: int, tools: Sequence[Tool]) -> Read | Verdi
 
 def mended_calls(text: str, tools: Sequence[Tool]) -> list[PrintedCall]:
     """Return the calls that malformed JSON means, which goes to its own end; none where that is not sure."""
-    mended = mended_object(text) if _ENDED_WELL.search(text) else None
+    mended = repair_object(text) if _ENDED_WELL.search(text) else None
     return [] if mended is None else calls_in(json.loads(mended), tools, exactly=True)
 
 
@@ -121,7 +121,7 @@ def json_at(text: str, at: int, closer: str | None) -> tuple[Json, int] | Verdic
         end = text.find(closer or "", end + 1)
         if end < 0:
             break
-        mended = mended_object(text[at:end])
+        mended = repair_object(text[at:end])
         if mended is not None:
             return json.loads(mended), end
     return UNFINISHED
@@ -176,5 +176,5 @@ def _object_or_none(text: str) -> Json:
     try:
         return json.loads(text, strict=False)
     except (ValueError, RecursionError):
-        mended = mended_object(text)
+        mended = repair_object(text)
         return None if mended is None else json.loads(mended)

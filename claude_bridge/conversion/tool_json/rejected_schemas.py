@@ -19,7 +19,7 @@ from claude_bridge.wire.anthropic import CountTokensRequest, OutputConfig, Tool
 _REASON = "the engine could make no grammar of it; sent in few keywords, the rest in words"
 
 
-class RefusedSchemas:
+class RejectedSchemas:
     """What one engine has refused so far; of the same schemas it always gets the same bytes afterwards."""
 
     def __init__(self) -> None:

@@ -41,7 +41,7 @@ _BETWEEN = re.compile(r"""\\+[bfnrt]?|[\s{}\[\]",:'“”]+""")
 """What stands between the things that are said, and how white space is written."""
 
 
-def mended_object(text: str) -> str | None:
+def repair_object(text: str) -> str | None:
     """Return the JSON of the object that malformed ``text`` means, or None where that is not sure."""
     if len(text) > MAX_MENDED_CHARS or _KEEPER in text:
         return None
@@ -151,8 +151,8 @@ def _is_quoted_well(word: str, text: str) -> bool:
 
 def _essence(text: str) -> str:
     """Return what a text says, without what JSON puts around it."""
-    spoken = _whole_characters(_UNICODE_ESCAPE.sub(lambda escape: chr(int(escape[1], 16)), text))
-    return _BETWEEN.sub("", spoken).lower().replace("null", "none")
+    characters = _whole_characters(_UNICODE_ESCAPE.sub(lambda escape: chr(int(escape[1], 16)), text))
+    return _BETWEEN.sub("", characters).lower().replace("null", "none")
 
 
 def _whole_characters(text: str) -> str:

@@ -8,7 +8,7 @@ import anyio
 from msgspec.structs import replace
 
 from claude_bridge import __version__
-from claude_bridge.bridge import Carrier
+from claude_bridge.bridge import BridgeProtocol
 from claude_bridge.errors import BridgeError, ClientError, NotFoundError
 from claude_bridge.routing import ALIAS_PREFIX, plain_name
 from claude_bridge.server.app import Service
@@ -50,7 +50,7 @@ async def get_ready(service: Service, _request: HttpRequest, responder: Responde
     await responder.send(200 if told.ready else 503, encode_readiness(told))
 
 
-async def _readiness(bridge: Carrier) -> Readiness:
+async def _readiness(bridge: BridgeProtocol) -> Readiness:
     upstream = bridge.upstream
     reason: str | None = f"{upstream.name} is silent."
     with anyio.move_on_after(READY_WITHIN_S):
@@ -70,7 +70,7 @@ async def _readiness(bridge: Carrier) -> Readiness:
         window_tokens=upstream.window_tokens,
         max_output_tokens=upstream.max_output_tokens,
         slots=upstream.slots,
-        passes_credentials=upstream.passes_credentials,
+        forwards_client_auth=upstream.forwards_client_auth,
     )
 
 
@@ -128,7 +128,7 @@ async def get_model(service: Service, request: HttpRequest, responder: Responder
     await responder.send(200, encode_model(replace(model, id=asked)))
 
 
-async def _models(bridge: Carrier) -> list[ModelInfo]:
+async def _models(bridge: BridgeProtocol) -> list[ModelInfo]:
     upstream = bridge.upstream
     models = {
         model.id: ModelInfo(

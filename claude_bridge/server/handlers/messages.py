@@ -6,8 +6,8 @@ from contextlib import aclosing
 
 import anyio
 
-from claude_bridge.adapters.base import GivenRequest
-from claude_bridge.bridge import Carrier
+from claude_bridge.adapters.base import ClientRequest
+from claude_bridge.bridge import BridgeProtocol
 from claude_bridge.errors import BridgeError, ClientError
 from claude_bridge.server.app import Service
 from claude_bridge.server.http1 import ClientGoneError, HttpRequest, Responder
@@ -65,7 +65,7 @@ async def _cancel_when_client_leaves(responder: Responder, recorder: Recorder, s
 
 
 async def _answer(
-    bridge: Carrier, asked: MessagesRequest, given: GivenRequest, responder: Responder, recorder: Recorder
+    bridge: BridgeProtocol, asked: MessagesRequest, given: ClientRequest, responder: Responder, recorder: Recorder
 ) -> None:
     try:
         async with bridge.exchange(asked, recorder, given=given) as exchange:

@@ -38,7 +38,7 @@ async def discover_relayed(upstream: Upstream, api_key: str | None, *, key_hint:
     if upstream.profile.messages.is_anthropic:
         whose = "your key" if api_key else "the client's own login"
         notes = (f"passed on byte for byte, with {whose}",)
-        return msgspec.structs.replace(upstream, passes_credentials=not api_key, notes=notes)
+        return msgspec.structs.replace(upstream, forwards_client_auth=not api_key, notes=notes)
     async with client_for(upstream, api_key) as client:
         version = await probe_version(client)
         if version is not None:

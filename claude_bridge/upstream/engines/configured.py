@@ -27,8 +27,8 @@ def upstream_as_configured(upstream: Upstream, models: Sequence[OfferedModel], *
     """
     notes = ["as configured: the engine was not asked"]
     is_relay = isinstance(upstream.adapter, Relay)
-    passes_credentials = is_relay and upstream.profile.messages.is_anthropic and not has_key
-    upstream = replace(upstream, passes_credentials=passes_credentials)
+    forwards_client_auth = is_relay and upstream.profile.messages.is_anthropic and not has_key
+    upstream = replace(upstream, forwards_client_auth=forwards_client_auth)
     model = configured_model(upstream.model, models, kind=upstream.adapter.kind)
     if model is None and is_relay and not upstream.model:
         return replace(assumed(upstream), notes=tuple(notes))

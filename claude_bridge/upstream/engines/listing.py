@@ -95,7 +95,7 @@ def with_tools(listing: Listing) -> tuple[OfferedModel, ...]:
     return tuple(model for model in listing.models if model.tools or (model.tools is None and not tells))
 
 
-class Silence(Struct, frozen=True, kw_only=True):
+class UnreachableEngine(Struct, frozen=True, kw_only=True):
     """A place where no models were found, and why: a sentence that names the place."""
 
     place: Place
@@ -120,30 +120,30 @@ def local_places(taken: Sequence[Place]) -> list[Place]:
 
 async def list_everywhere(
     places: Sequence[Place], *, limit_s: float = UNINVITED_LIMIT_S
-) -> tuple[list[Listing], list[Silence]]:
+) -> tuple[list[Listing], list[UnreachableEngine]]:
     """Return what the places offer, asked side by side, and those that told nothing; both in the order given.
 
     Each may take ``limit_s`` seconds.
     """
-    found: dict[int, Listing | Silence] = {}
+    found: dict[int, Listing | UnreachableEngine] = {}
 
     async def ask(number: int, place: Place) -> None:
         where = f"{place.upstream.name} at {place.upstream.base_url}"
-        found[number] = Silence(place=place, reason=f"{where} did not answer within {limit_s:g} seconds.")
+        found[number] = UnreachableEngine(place=place, reason=f"{where} did not answer within {limit_s:g} seconds.")
         with anyio.move_on_after(limit_s):
             try:
                 found[number] = await list_models(place)
             except SetupError as error:
-                found[number] = Silence(place=place, reason=error.what, hint=error.hint)
+                found[number] = UnreachableEngine(place=place, reason=error.what, hint=error.hint)
             except BridgeError as error:
-                found[number] = Silence(place=place, reason=error.message)
+                found[number] = UnreachableEngine(place=place, reason=error.message)
 
     async with anyio.create_task_group() as tasks:
         for number, place in enumerate(places):
             tasks.start_soon(ask, number, place)
     results = [found[number] for number in range(len(places))]
     listings = [result for result in results if isinstance(result, Listing)]
-    return listings, [result for result in results if isinstance(result, Silence)]
+    return listings, [result for result in results if isinstance(result, UnreachableEngine)]
 
 
 async def list_models(place: Place) -> Listing:

@@ -23,7 +23,7 @@ from claude_bridge.upstream.engines.ollama_window import Window, choose_window, 
 from claude_bridge.wire import ollama
 
 PROBE_TIMEOUT_S = 5.0
-AT_ONCE = 8
+MAX_CONCURRENT = 8
 """How many models are asked about side by side."""
 
 OLDEST_VERSION = (0, 12, 10)
@@ -107,7 +107,7 @@ async def installed_models(client: UpstreamClient) -> list[ollama.InstalledModel
 async def describe_models(client: UpstreamClient, names: Sequence[str]) -> dict[str, ollama.ModelDescription | None]:
     """Return what each model is, asked side by side: None where that can't be had; one that is gone is left out."""
     descriptions: dict[str, ollama.ModelDescription | None] = {}
-    limit = anyio.CapacityLimiter(AT_ONCE)
+    limit = anyio.CapacityLimiter(MAX_CONCURRENT)
 
     async def describe(name: str) -> None:
         async with limit:

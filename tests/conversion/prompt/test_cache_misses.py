@@ -10,7 +10,7 @@ from msgspec import UNSET
 
 from claude_bridge.conversion.deltas import UsageReport
 from claude_bridge.conversion.prompt import cache_misses as prompt_memory
-from claude_bridge.conversion.prompt.cache_misses import NOTHING_CHANGED, PromptMemory, Reread
+from claude_bridge.conversion.prompt.cache_misses import NOTHING_CHANGED, CacheMiss, PromptMemory
 from claude_bridge.wire.anthropic import CacheMissReason, Diagnostics, DiagnosticsWish
 
 BASH = {"name": "Bash", "description": "Run a command. " * 100, "input_schema": {"type": "object"}}
@@ -35,8 +35,8 @@ def play(
     session: str = "s",
     wish: DiagnosticsWish | None = None,
     message_id: str = "msg_1",
-) -> tuple[Reread | None, Any]:
-    watch = memory.watch(body, session, wish=wish, estimate=1, is_heard=True)
+) -> tuple[CacheMiss | None, Any]:
+    watch = memory.watch(body, session, wish=wish, estimate=1, has_listeners=True)
     usage = UsageReport(prompt_tokens=prompt_tokens, cached_tokens=cached_tokens)
     return watch.end(message_id, usage), watch.diagnostics
 
@@ -53,21 +53,21 @@ def test_what_changed_is_told_with_what_the_engine_read() -> None:
     play(memory, a_body(1), 21_000)
     play(memory, a_body(2), 21_200, 20_900)
     reread, _ = play(memory, a_body(3, tool=BASH | {"description": "x"}), 21_400, 0)
-    assert reread == Reread(turn=3, tokens=21_400, lost_tokens=21_200, reason="tool Bash's description changed")
+    assert reread == CacheMiss(turn=3, tokens=21_400, lost_tokens=21_200, reason="tool Bash's description changed")
 
 
 def test_an_engine_that_does_not_tell_has_read_about_what_came_behind_the_change() -> None:
     memory = PromptMemory()
     play(memory, a_body(1), 21_000, None)
     reread, _ = play(memory, a_body(2, system="Changed."), 21_400, None)
-    assert reread == Reread(turn=2, tokens=None, lost_tokens=21_000, reason="the system prompt changed")
+    assert reread == CacheMiss(turn=2, tokens=None, lost_tokens=21_000, reason="the system prompt changed")
 
 
 def test_an_engine_that_lost_what_it_had_read_is_told_of() -> None:
     memory = PromptMemory()
     play(memory, a_body(1), 21_000)
     reread, _ = play(memory, a_body(2), 21_200, 40)
-    assert reread == Reread(turn=2, tokens=21_160, lost_tokens=20_960, reason=NOTHING_CHANGED)
+    assert reread == CacheMiss(turn=2, tokens=21_160, lost_tokens=20_960, reason=NOTHING_CHANGED)
 
 
 def test_seams_are_not_worth_a_word() -> None:
@@ -113,7 +113,7 @@ def test_only_so_many_conversations_and_sessions_are_remembered(monkeypatch: pyt
 def test_nothing_is_looked_at_where_nobody_hears_of_it() -> None:
     memory = PromptMemory()
     for _ in range(2):
-        watch = memory.watch(a_body(1), "s", wish=None, estimate=1, is_heard=False)
+        watch = memory.watch(a_body(1), "s", wish=None, estimate=1, has_listeners=False)
         assert watch.end("msg_1", UsageReport(prompt_tokens=9_000, cached_tokens=0)) is None
     assert play(memory, a_body(2), 21_200, 0)[0] is None
 

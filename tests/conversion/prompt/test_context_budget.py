@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from claude_bridge.adapters.engine_profiles import UNKNOWN
-from claude_bridge.conversion.prompt.context_budget import Overlong, compactable_tokens, find_overlong
-from claude_bridge.conversion.request.normalize import FitRequest, fit_request
+from claude_bridge.conversion.prompt.context_budget import ContextOverflow, compactable_tokens, find_context_overflow
+from claude_bridge.conversion.request.normalize import NormalizedRequest, normalize_request
 from tests.dialogues import a_request
 
 HI: dict[str, Any] = {"role": "user", "content": "Hi"}
@@ -20,8 +20,8 @@ SUM_UP: dict[str, Any] = {
 PNG = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aaaa"}}
 
 
-def fit(*messages: dict[str, Any]) -> FitRequest:
-    return fit_request(a_request(messages=list(messages)), UNKNOWN)
+def fit(*messages: dict[str, Any]) -> NormalizedRequest:
+    return normalize_request(a_request(messages=list(messages)), UNKNOWN)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,9 @@ def test_nothing_is_refused_where_the_window_is_not_known() -> None:
 @pytest.mark.parametrize(
     ("messages", "estimate", "window_tokens", "found"),
     [
-        pytest.param([HI], 14_000, 10_000, Overlong(prompt_tokens=14_000, window_tokens=10_000), id="far beyond"),
+        pytest.param(
+            [HI], 14_000, 10_000, ContextOverflow(prompt_tokens=14_000, window_tokens=10_000), id="far beyond"
+        ),
         pytest.param([HI], 13_000, 10_000, None, id="near it, where an estimate proves nothing"),
         pytest.param([HI], 14_000, None, None, id="a window that is not known"),
         pytest.param(
@@ -60,6 +62,6 @@ def test_nothing_is_refused_where_the_window_is_not_known() -> None:
     ],
 )
 def test_a_prompt_is_overlong_only_where_that_is_sure(
-    messages: list[dict[str, Any]], estimate: int, window_tokens: int | None, found: Overlong | None
+    messages: list[dict[str, Any]], estimate: int, window_tokens: int | None, found: ContextOverflow | None
 ) -> None:
-    assert find_overlong(fit(*messages), estimate, window_tokens) == found
+    assert find_context_overflow(fit(*messages), estimate, window_tokens) == found

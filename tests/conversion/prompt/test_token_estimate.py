@@ -37,7 +37,7 @@ PROSE = (
     "can't be carried is told. Nothing is lost in silence, and nobody waits longer than needed. "
 )
 CODE = '''
-def find_overlong(request: FitRequest, prompt_tokens: int, window_tokens: int | None) -> Overlong | None:
+def find_context_overflow(request: NormalizedRequest, prompt_tokens: int, window_tokens: int | None) -> Overlong | None:
     """Return by how much the prompt exceeds the window, or None if that is not sure."""
     if window_tokens is None or request.holds_images or prompt_tokens <= window_tokens * 1.3:
         return None

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from claude_bridge.adapters import engine_profiles
-from claude_bridge.conversion.request.normalize import fit_request
+from claude_bridge.conversion.request.normalize import normalize_request
 from claude_bridge.errors import InvalidRequestError
 from tests.dialogues import a_request
 
@@ -18,7 +18,7 @@ def _tool(name: str, **fields: Any) -> dict[str, Any]:
 
 
 def _names(**fields: Any) -> list[str]:
-    return [tool.name for tool in fit_request(a_request(**fields), engine_profiles.UNKNOWN).tools]
+    return [tool.name for tool in normalize_request(a_request(**fields), engine_profiles.UNKNOWN).tools]
 
 
 def _loads(*names: str) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def test_a_tool_that_only_anthropic_runs_is_refused_by_name_and_path() -> None:
 
 @pytest.mark.parametrize("kind", [None, "custom"])
 def test_a_tool_without_a_schema_takes_no_arguments(kind: str | None) -> None:
-    (tool,) = fit_request(a_request(tools=[{"name": "a", "type": kind}]), engine_profiles.UNKNOWN).tools
+    (tool,) = normalize_request(a_request(tools=[{"name": "a", "type": kind}]), engine_profiles.UNKNOWN).tools
     assert msgspec.json.decode(tool.schema) == {"type": "object", "properties": {}}
 
 
@@ -98,7 +98,7 @@ def test_a_schema_that_is_no_object_is_refused(schema: Any) -> None:
 )
 def test_a_schema_is_changed_only_for_engines_that_compile_it(profile: Any, has_pattern: bool) -> None:
     schema = {"type": "object", "properties": {"a": {"type": "string", "pattern": "x"}}}
-    (tool,) = fit_request(a_request(tools=[_tool("a", input_schema=schema)]), profile).tools
+    (tool,) = normalize_request(a_request(tools=[_tool("a", input_schema=schema)]), profile).tools
     assert ("pattern" in msgspec.json.decode(tool.schema)["properties"]["a"]) is has_pattern
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from claude_bridge.conversion.response.accumulator import Fold
+from claude_bridge.conversion.response.accumulator import MessageAccumulator
 from claude_bridge.wire import anthropic as wire
 
 
 def _folded(*events: wire.StreamEvent) -> wire.Message:
-    fold = Fold()
+    fold = MessageAccumulator()
     head = wire.Message(id="msg_1", model="m", content=[], stop_reason=None, usage=wire.Usage(input_tokens=9))
     fold.feed([wire.MessageStart(head), *events])
     fold.feed([wire.MessageDelta(wire.Stop("stop_sequence", "END"), wire.Usage(output_tokens=4)), wire.MessageStop()])

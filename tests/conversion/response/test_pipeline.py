@@ -23,7 +23,7 @@ from claude_bridge.conversion.deltas import (
     UsageReport,
 )
 from claude_bridge.conversion.repairs import Repair
-from claude_bridge.conversion.response.pipeline import AnswerStream
+from claude_bridge.conversion.response.pipeline import ResponsePipeline
 from claude_bridge.conversion.tool_names import engine_name
 from claude_bridge.errors import UpstreamBrokenError
 from claude_bridge.wire.anthropic import ErrorEvent, MessagesRequest, StreamEvent, TextBlock, ToolUseBlock
@@ -34,9 +34,9 @@ STOP = Finish(FinishReason.STOP)
 LENGTH = Finish(FinishReason.LENGTH)
 
 
-def _answer(request: MessagesRequest | None = None, window_tokens: int | None = None) -> AnswerStream:
+def _answer(request: MessagesRequest | None = None, window_tokens: int | None = None) -> ResponsePipeline:
     numbers = count(1)
-    return AnswerStream(
+    return ResponsePipeline(
         request or a_request(),
         message_id="msg_1",
         request_id="req_1",

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from claude_bridge.conversion.tool_calls.arguments import mend_input
+from claude_bridge.conversion.tool_calls.arguments import repair_arguments
 from claude_bridge.conversion.tool_json.text import as_json_text, is_json
 from tests.schemas import faults, plain_schemas_and_values, schemas_and_values
 
@@ -37,7 +37,9 @@ def _of(**properties: Any) -> dict[str, Any]:
 
 
 def _mended(said: Any, schema: Any, tool: str = "Tool") -> tuple[Any, tuple[str, ...]]:
-    text, notes = mend_input(said if isinstance(said, str) else json.dumps(said), json.dumps(schema).encode(), tool)
+    text, notes = repair_arguments(
+        said if isinstance(said, str) else json.dumps(said), json.dumps(schema).encode(), tool
+    )
     return json.loads(text), notes
 
 
@@ -50,7 +52,7 @@ def test_an_input_that_is_valid_is_never_changed(made: tuple[dict[str, Any], Any
     schema, value = made
     if faults(value, schema) == 0:
         said = json.dumps(value, indent=indent)
-        assert mend_input(said, json.dumps(schema).encode(), "Tool") == (said, ())
+        assert repair_arguments(said, json.dumps(schema).encode(), "Tool") == (said, ())
 
 
 @given(plain_schemas_and_values)
@@ -72,7 +74,7 @@ def test_what_was_mended_needs_no_more_mending(made: tuple[dict[str, Any], Any])
 
 @given(st.text() | st.text('{}[]",:\\ a1', max_size=40))
 def test_whatever_comes_out_is_json_or_the_beginning_of_it(said: str) -> None:
-    text, _ = mend_input(said, b"{}", "Tool")
+    text, _ = repair_arguments(said, b"{}", "Tool")
     assert is_json(text) or as_json_text(text) == text
 
 
@@ -98,7 +100,7 @@ def test_whatever_comes_out_is_json_or_the_beginning_of_it(said: str) -> None:
     ],
 )
 def test_arguments_are_mended_where_it_is_clear_what_they_mean(said: str, mended: str, is_told: bool) -> None:
-    text, notes = mend_input(said, b"{}", "Tool")
+    text, notes = repair_arguments(said, b"{}", "Tool")
     assert text == mended
     assert bool(notes) is is_told
 
@@ -117,7 +119,7 @@ def test_malformed_json_is_mended_first_and_then_its_values() -> None:
 
 @pytest.mark.parametrize("schema", [b"", b"true", b"[]", b"{", b'{"type":"object","properties":3}'])
 def test_a_schema_that_says_nothing_changes_nothing(schema: bytes) -> None:
-    assert mend_input('{"a": "5"}', schema, "Tool") == ('{"a": "5"}', ())
+    assert repair_arguments('{"a": "5"}', schema, "Tool") == ('{"a": "5"}', ())
 
 
 def test_a_schema_without_end_changes_nothing() -> None:
@@ -346,6 +348,6 @@ def test_of_other_tools_the_same_stays(tool: str, schema: Any) -> None:
 
 def test_a_search_of_claude_codes_own_is_mended_before_it_was_declared() -> None:
     both = '{"query":"x","allowed_domains":["a.example"],"blocked_domains":["b.example"]}'
-    mended = mend_input(both, b"{}", "WebSearch")
+    mended = repair_arguments(both, b"{}", "WebSearch")
     assert mended.text == '{"query":"x","allowed_domains":["a.example"]}'
-    assert mend_input(both, b"{}", "Other").text == both
+    assert repair_arguments(both, b"{}", "Other").text == both

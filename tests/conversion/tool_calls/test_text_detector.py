@@ -25,7 +25,7 @@ from claude_bridge.conversion.deltas import (
     UsageReport,
 )
 from claude_bridge.conversion.repairs import Repair
-from claude_bridge.conversion.tool_calls.text_detector import PrintedCallFinder
+from claude_bridge.conversion.tool_calls.text_detector import TextToolCallDetector
 from claude_bridge.errors import UpstreamBrokenError
 from claude_bridge.wire.anthropic import Tool
 
@@ -51,7 +51,7 @@ TOOLS = [
 
 def _found(*deltas: Delta, repairs: list[Repair] | None = None) -> tuple[str, Calls]:
     """Return the text and the calls that go on."""
-    finder = PrintedCallFinder(TOOLS, [] if repairs is None else repairs)
+    finder = TextToolCallDetector(TOOLS, [] if repairs is None else repairs)
     out = [one for delta in deltas for one in finder.feed([delta])] + finder.close()
     text = "".join(delta.text for delta in out if isinstance(delta, TextDelta))
     names = [delta.name for delta in out if isinstance(delta, ToolCallStart)]
@@ -252,7 +252,7 @@ def test_a_call_printed_as_text_is_told() -> None:
 
 
 def test_calls_and_their_ends_come_before_the_finish() -> None:
-    out = PrintedCallFinder(TOOLS, []).feed([TextDelta(READ), UsageReport(output_tokens=9), STOP])
+    out = TextToolCallDetector(TOOLS, []).feed([TextDelta(READ), UsageReport(output_tokens=9), STOP])
     assert [type(delta) for delta in out] == [UsageReport, ToolCallStart, ToolCallArguments, ToolCallEnd, Finish]
 
 
@@ -306,7 +306,7 @@ def test_a_call_beside_one_of_the_engines_own_stays_text(structured_first: bool)
 
 
 def test_a_call_inside_thinking_is_no_call() -> None:
-    finder = PrintedCallFinder(TOOLS, [])
+    finder = TextToolCallDetector(TOOLS, [])
     thought: list[Delta] = [ThinkingDelta(f"<tool_call>{READ}</tool_call>")]
     assert finder.feed(thought) == thought
     assert finder.feed([STOP]) == [STOP]
@@ -353,7 +353,7 @@ def test_a_call_after_thinking_is_the_whole_answer() -> None:
     ],
 )
 def test_text_is_held_back_no_longer_than_needed_to_decide(text: str, held: str) -> None:
-    finder = PrintedCallFinder(TOOLS, [])
+    finder = TextToolCallDetector(TOOLS, [])
     out = [delta for letter in text for delta in finder.feed([TextDelta(letter)])]
     said = "".join(delta.text for delta in out if isinstance(delta, TextDelta))
     assert said == text.removesuffix(held)

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from claude_bridge.conversion.losses import Loss
-from claude_bridge.conversion.tool_json.rejected_schemas import RefusedSchemas
+from claude_bridge.conversion.tool_json.rejected_schemas import RejectedSchemas
 from claude_bridge.wire.anthropic import MessagesRequest
 from tests.dialogues import a_request
 
@@ -25,7 +25,7 @@ ODD: dict[str, Any] = {
 FORMAT = {"format": {"type": "json_schema", "schema": {"type": "array", "items": {"type": "string"}, "minItems": 5000}}}
 
 
-def _put(refused: RefusedSchemas, request: MessagesRequest) -> tuple[list[Any], Any, list[str]]:
+def _put(refused: RejectedSchemas, request: MessagesRequest) -> tuple[list[Any], Any, list[str]]:
     losses: list[Loss] = []
     put = refused.put_plainly(request, losses)
     tools = [json.loads(bytes(tool.input_schema)) for tool in put.tools or ()]  # type: ignore[arg-type]  # all have one
@@ -35,11 +35,11 @@ def _put(refused: RefusedSchemas, request: MessagesRequest) -> tuple[list[Any], 
 
 def test_nothing_changes_before_a_refusal() -> None:
     request = a_request(tools=[PLAIN, ODD])
-    assert RefusedSchemas().put_plainly(request, []) is request
+    assert RejectedSchemas().put_plainly(request, []) is request
 
 
 def test_what_can_be_put_more_plainly_is_put_so_from_then_on() -> None:
-    refused = RefusedSchemas()
+    refused = RejectedSchemas()
     assert refused.learn(a_request(tools=[PLAIN, ODD], output_config=FORMAT))
     tools, output, lost = _put(refused, a_request(tools=[PLAIN, ODD], output_config=FORMAT))
     assert tools == [
@@ -55,7 +55,7 @@ def test_what_can_be_put_more_plainly_is_put_so_from_then_on() -> None:
 
 
 def test_what_a_schema_says_of_itself_goes_into_the_description_of_the_tool() -> None:
-    refused = RefusedSchemas()
+    refused = RejectedSchemas()
     refused.learn(a_request(tools=[ODD]))
     tools = refused.put_plainly(a_request(tools=[ODD]), []).tools
     assert tools is not None
@@ -63,14 +63,14 @@ def test_what_a_schema_says_of_itself_goes_into_the_description_of_the_tool() ->
 
 
 def test_other_tools_stay_as_they_are() -> None:
-    refused = RefusedSchemas()
+    refused = RejectedSchemas()
     refused.learn(a_request(tools=[ODD]))
     other = json.loads(json.dumps(ODD).replace("(?=a)", "b"))
     assert _put(refused, a_request(tools=[other])) == ([other["input_schema"]], None, [])
 
 
 def test_there_is_nothing_to_learn_twice_or_of_plain_schemas() -> None:
-    refused = RefusedSchemas()
+    refused = RejectedSchemas()
     assert not refused.learn(a_request(tools=[PLAIN, {"name": "none"}]))
     assert not refused.learn(a_request())
     assert refused.learn(a_request(tools=[ODD]))
@@ -79,4 +79,4 @@ def test_there_is_nothing_to_learn_twice_or_of_plain_schemas() -> None:
 
 def test_a_schema_that_can_not_be_read_is_left_to_whoever_reads_it() -> None:
     deep = json.loads('{"items":' * 400 + "{}" + "}" * 400)
-    assert not RefusedSchemas().learn(a_request(tools=[{"name": "a", "input_schema": deep}]))
+    assert not RejectedSchemas().learn(a_request(tools=[{"name": "a", "input_schema": deep}]))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claude_bridge.conversion.tool_json.repair import mended_object
+from claude_bridge.conversion.tool_json.repair import repair_object
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ from claude_bridge.conversion.tool_json.repair import mended_object
     ],
 )
 def test_it_is_mended_where_it_is_sure_what_it_means(said: str, meant: object) -> None:
-    mended = mended_object(said)
+    mended = repair_object(said)
     assert mended is not None
     assert json.loads(mended) == meant
 
@@ -77,7 +77,7 @@ def test_it_is_mended_where_it_is_sure_what_it_means(said: str, meant: object) -
     ],
 )
 def test_it_is_left_where_something_would_be_invented_or_lost(said: str) -> None:
-    assert mended_object(said) is None
+    assert repair_object(said) is None
 
 
 _values = st.recursive(
@@ -90,13 +90,13 @@ _values = st.recursive(
 @given(st.dictionaries(st.text("abc_", min_size=1), _values, min_size=1), st.integers(0, 200), st.text(max_size=3))
 def test_what_comes_out_is_json_of_an_object(value: dict[str, object], at: int, noise: str) -> None:
     said = json.dumps(value, ensure_ascii=False)
-    mended = mended_object(said[:at] + noise + said[at + 1 :])
+    mended = repair_object(said[:at] + noise + said[at + 1 :])
     assert mended is None or isinstance(json.loads(mended), dict)
 
 
 @given(st.text() | st.text("{}[]\",:\\ a1'", max_size=40))
 def test_anything_brings_nothing_down(said: str) -> None:
-    mended = mended_object(said)
+    mended = repair_object(said)
     assert mended is None or isinstance(json.loads(mended), dict)
 
 
@@ -115,4 +115,4 @@ def test_anything_brings_nothing_down(said: str) -> None:
     ids=["braces", "objects", "lists", "digits", "empty objects", "fences", "spaces", "a long number"],
 )
 def test_absurd_arguments_take_no_time(said: str) -> None:
-    mended_object(said)
+    repair_object(said)
