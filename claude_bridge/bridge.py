@@ -23,7 +23,7 @@ from claude_bridge.adapters.base import (
 )
 from claude_bridge.adapters.translated import TranslatedAnswer
 from claude_bridge.attachments.prepare import Attachments
-from claude_bridge.conversion.losses import Loss
+from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.profile import CountRoute
 from claude_bridge.conversion.prompt.cache_misses import PromptMemory
 from claude_bridge.conversion.prompt.context_budget import (

@@ -11,9 +11,8 @@ import msgspec
 from claude_bridge.adapters import ADAPTERS, engine_profiles
 from claude_bridge.adapters.base import OutgoingRequest, TokenLimits
 from claude_bridge.adapters.engine_profiles import OLLAMA, UNKNOWN
-from claude_bridge.conversion.losses import Loss
+from claude_bridge.conversion.loss import Loss, Repair
 from claude_bridge.conversion.profile import Profile
-from claude_bridge.conversion.repairs import Repair
 from claude_bridge.conversion.request.normalize import normalize_request
 from claude_bridge.conversion.response.accumulator import MessageAccumulator
 from claude_bridge.conversion.response.pipeline import ResponsePipeline

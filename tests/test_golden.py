@@ -31,7 +31,7 @@ from claude_bridge.attachments.locate import attachments_in
 from claude_bridge.attachments.prepare import Attachments, ReadyRequest
 from claude_bridge.attachments.public_web import WebDocument
 from claude_bridge.attachments.vision import Describer
-from claude_bridge.conversion.losses import Loss
+from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.wire.anthropic import AnswerBlock, Message, MessagesRequest, StreamEvent, TextBlock, Usage
 from claude_bridge.wire.anthropic_codec import parse_messages_request

@@ -12,9 +12,8 @@ from msgspec import UNSET, Struct, UnsetType, field
 from msgspec.structs import replace
 
 from claude_bridge.conversion.deltas import Delta, UsageReport
-from claude_bridge.conversion.losses import Loss
+from claude_bridge.conversion.loss import Loss, Repair
 from claude_bridge.conversion.profile import Profile
-from claude_bridge.conversion.repairs import Repair
 from claude_bridge.conversion.request.normalize import NormalizedRequest
 from claude_bridge.errors import BridgeError
 from claude_bridge.wire.anthropic import CountTokensRequest, Diagnostics, MessagesRequest, ResponseItem

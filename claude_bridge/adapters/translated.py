@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from claude_bridge.adapters.base import AnswerTerms, StreamDecoder
 from claude_bridge.conversion.deltas import UsageReport
+from claude_bridge.conversion.loss import Repair
 from claude_bridge.conversion.profile import Profile
-from claude_bridge.conversion.repairs import Repair
 from claude_bridge.conversion.response.pipeline import ResponsePipeline
 from claude_bridge.errors import BridgeError
 from claude_bridge.wire.anthropic import MessagesRequest, ResponseItem

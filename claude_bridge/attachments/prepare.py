@@ -22,7 +22,7 @@ from claude_bridge.attachments.locate import Attachment, attachments_in, with_re
 from claude_bridge.attachments.pdf.pages import INSTALL_HINT, Share, shown_pages, why_unreadable
 from claude_bridge.attachments.pdf.reader import PdfReader, PdfReading
 from claude_bridge.attachments.vision import Describer, Description
-from claude_bridge.conversion.losses import Loss
+from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.media_types import PDF, is_pdf
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.prompt.token_estimate import IMAGE_TOKENS

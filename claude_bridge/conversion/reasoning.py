@@ -8,7 +8,7 @@ from typing import Literal, TypeVar
 import msgspec
 from msgspec import Struct
 
-from claude_bridge.conversion.losses import Loss
+from claude_bridge.conversion.loss import Loss
 from claude_bridge.wire.anthropic import CountTokensRequest, Thinking
 
 ThinkMode = Literal["auto", "on", "off"]

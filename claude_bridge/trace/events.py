@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from claude_bridge.conversion.losses import Loss
+from claude_bridge.conversion.loss import Loss
 from claude_bridge.wire.anthropic import Message
 
 

@@ -6,10 +6,9 @@ import time
 from collections.abc import Iterable, Sequence
 
 from claude_bridge.conversion.deltas import UsageReport
-from claude_bridge.conversion.losses import Loss
+from claude_bridge.conversion.loss import Loss, Repair
 from claude_bridge.conversion.prompt.cache_misses import CacheMiss
 from claude_bridge.conversion.prompt.context_budget import ContextOverflow
-from claude_bridge.conversion.repairs import Repair
 from claude_bridge.conversion.response.accumulator import MessageAccumulator
 from claude_bridge.errors import BridgeError
 from claude_bridge.trace import events

@@ -17,7 +17,7 @@ from claude_bridge.attachments.pdf.reader import PdfPage, PdfReader, PdfReading
 from claude_bridge.attachments.prepare import Attachments, ReadyRequest
 from claude_bridge.attachments.public_web import WebDocument
 from claude_bridge.attachments.vision import PROMPT, Describer
-from claude_bridge.conversion.losses import Loss
+from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.errors import UpstreamTimeoutError
 from claude_bridge.wire.anthropic import (

@@ -20,7 +20,7 @@ from anyio.abc import ByteStream, SocketAttribute
 from anyio.streams.tls import TLSListener
 from msgspec import Struct
 
-from claude_bridge.conversion.losses import Loss
+from claude_bridge.conversion.loss import Loss
 from claude_bridge.server.http1 import HttpRequest
 from claude_bridge.trace.events import ExchangeFailed, RequestReceived, RequestSent
 from tests.claude_code.client import ClaudeCode

@@ -9,7 +9,7 @@ import pytest
 
 from claude_bridge.adapters.base import OutgoingRequest
 from claude_bridge.adapters.engine_profiles import UNKNOWN
-from claude_bridge.conversion.losses import Loss
+from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.errors import InvalidRequestError
 from claude_bridge.wire.anthropic_codec import parse_count_tokens_request, parse_messages_request

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from claude_bridge.conversion.losses import Loss
+from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.reasoning import (
     ThinkMode,
     Wish,

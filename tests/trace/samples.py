@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from claude_bridge.conversion.losses import Loss
+from claude_bridge.conversion.loss import Loss
 from claude_bridge.trace.events import (
     AnswerGrew,
     AnswerMended,

@@ -17,7 +17,7 @@ import pytest
 from msgspec import Raw
 from rich.console import Console
 
-from claude_bridge.conversion.losses import Loss
+from claude_bridge.conversion.loss import Loss
 from claude_bridge.trace.bus import Bus
 from claude_bridge.trace.console.sink import ConsoleSink, StderrConsole
 from claude_bridge.trace.events import RequestReceived, TraceEvent

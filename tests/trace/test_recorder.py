@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from claude_bridge.conversion.deltas import UsageReport
-from claude_bridge.conversion.repairs import Repair
+from claude_bridge.conversion.loss import Repair
 from claude_bridge.errors import UpstreamBrokenError
 from claude_bridge.trace.bus import Bus
 from claude_bridge.trace.events import (

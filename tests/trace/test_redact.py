@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from claude_bridge.conversion.losses import Loss
+from claude_bridge.conversion.loss import Loss
 from claude_bridge.trace.events import RequestReceived, TraceEvent
 from claude_bridge.trace.redact import REDACTED, WITHOUT_FOREIGN_TEXT, Redactor
 from claude_bridge.wire.anthropic import TextBlock, ToolUseBlock

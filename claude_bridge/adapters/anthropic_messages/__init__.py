@@ -9,7 +9,7 @@ from claude_bridge.adapters.anthropic_messages.repaired_document import Repaired
 from claude_bridge.adapters.anthropic_messages.repaired_stream import RepairedStream
 from claude_bridge.adapters.anthropic_messages.request import edit_request
 from claude_bridge.adapters.base import Answer, AnswerTerms, ClientRequest, OutgoingRequest
-from claude_bridge.conversion.losses import Loss
+from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.upstream_errors.translate import explain_refusal
 from claude_bridge.errors import BridgeError, RelayedRefusalError

@@ -13,7 +13,7 @@ from msgspec import Raw, Struct
 
 from claude_bridge.adapters.anthropic_messages.frame_repair import plain
 from claude_bridge.adapters.anthropic_messages.frames import raw_fields
-from claude_bridge.conversion.losses import Loss
+from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.opaque_reasoning import is_ours
 from claude_bridge.conversion.profile import MessagesProfile
 from claude_bridge.conversion.request.turns import as_reminder_text

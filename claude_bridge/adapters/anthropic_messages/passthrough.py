@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from claude_bridge.adapters.anthropic_messages.frames import Counts, gather, parse_head, parse_object
 from claude_bridge.adapters.base import AnswerTerms
 from claude_bridge.conversion.deltas import UsageReport
-from claude_bridge.conversion.repairs import Repair
+from claude_bridge.conversion.loss import Repair
 from claude_bridge.conversion.upstream_errors.translate import explain_error_object
 from claude_bridge.errors import BridgeError, UpstreamBrokenError
 from claude_bridge.wire.anthropic import ErrorDetail, ErrorEvent, RawBytes, ResponseItem

@@ -36,8 +36,8 @@ from claude_bridge.adapters.anthropic_messages.passthrough import kept_headers
 from claude_bridge.adapters.anthropic_messages.tool_ids import ToolIds
 from claude_bridge.adapters.base import AnswerTerms
 from claude_bridge.conversion.deltas import UsageReport
+from claude_bridge.conversion.loss import Repair
 from claude_bridge.conversion.profile import MessagesProfile
-from claude_bridge.conversion.repairs import Repair
 from claude_bridge.conversion.upstream_errors.translate import explain_no_json
 from claude_bridge.errors import BridgeError, UpstreamBrokenError
 from claude_bridge.wire.anthropic import (

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import msgspec
 
 from claude_bridge.adapters.anthropic_messages.messages import message_edits
-from claude_bridge.conversion.losses import Loss
+from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.request.turns import BILLING_HEADER
 from claude_bridge.wire.anthropic import CountTokensRequest

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from msgspec import UNSET, Raw, UnsetType
 
 from claude_bridge.adapters.base import TokenLimits
-from claude_bridge.conversion.losses import Loss
+from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.reasoning import nearest_effort, preferred_thinking, usual_effort
 from claude_bridge.conversion.request.content import FitBlock

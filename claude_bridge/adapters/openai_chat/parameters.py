@@ -10,7 +10,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from claude_bridge.adapters.base import TokenLimits
 from claude_bridge.adapters.openai_chat.reasoning import thinking_fields
-from claude_bridge.conversion.losses import Loss
+from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.profile import Profile, ToolChoiceForm
 from claude_bridge.conversion.reasoning import preferred_thinking
 from claude_bridge.conversion.request.normalize import NormalizedRequest, NormalizedTool, reduce_schema

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from claude_bridge.conversion.losses import Loss
+from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.reasoning import Wish, nearest_effort, preferred_thinking, usual_effort
 from claude_bridge.conversion.request.normalize import NormalizedRequest

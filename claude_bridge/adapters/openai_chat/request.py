@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from claude_bridge.adapters.base import TokenLimits
 from claude_bridge.adapters.openai_chat.parameters import parameters, tools_to_send, wishes
-from claude_bridge.conversion.losses import Loss
+from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.media_types import PDF
 from claude_bridge.conversion.opaque_reasoning import unseal
 from claude_bridge.conversion.profile import Profile

@@ -10,7 +10,7 @@ import base64
 from collections.abc import Iterable, Sequence
 from typing import cast
 
-from claude_bridge.conversion.losses import Loss
+from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.media_types import is_pdf, media_type_of_base64
 from claude_bridge.conversion.opaque_reasoning import is_ours
 from claude_bridge.conversion.profile import Profile

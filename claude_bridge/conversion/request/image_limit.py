@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from claude_bridge.conversion.losses import Loss
+from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.request.content import FitBlock
 from claude_bridge.wire.anthropic import Block, ImageBlock, TextBlock, ToolResultBlock
 

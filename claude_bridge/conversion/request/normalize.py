@@ -9,7 +9,7 @@ from msgspec import UNSET, Raw, Struct
 from msgspec.structs import replace
 
 from claude_bridge.conversion.builtin_tools import api_tool, schema_of
-from claude_bridge.conversion.losses import Loss
+from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.prefill import continues_prefill
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.request.content import as_blocks

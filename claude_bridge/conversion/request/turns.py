@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from types import UnionType
 from typing import NamedTuple
 
-from claude_bridge.conversion.losses import Loss
+from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.request.content import FitBlock, Media, as_blocks, fit_blocks, text_of
 from claude_bridge.conversion.request.image_limit import limit_images

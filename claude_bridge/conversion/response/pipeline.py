@@ -8,11 +8,11 @@ from typing import Protocol
 from msgspec import UNSET, UnsetType
 
 from claude_bridge.conversion.deltas import Delta, UsageReport
+from claude_bridge.conversion.loss import Repair
 from claude_bridge.conversion.opaque_reasoning import OpaqueReasoningCollector
 from claude_bridge.conversion.prefill import EchoCutter, echoed_prefill
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.reasoning import preferred_thinking
-from claude_bridge.conversion.repairs import Repair
 from claude_bridge.conversion.response.assembler import MessageAssembler
 from claude_bridge.conversion.response.stop_reasons import StopSequenceCutter
 from claude_bridge.conversion.response.think_tags import ThinkTagSplitter

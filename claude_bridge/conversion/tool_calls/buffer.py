@@ -17,7 +17,7 @@ from claude_bridge.conversion.deltas import (
     ToolCallEnd,
     ToolCallStart,
 )
-from claude_bridge.conversion.repairs import Repair
+from claude_bridge.conversion.loss import Repair
 from claude_bridge.conversion.tool_calls.arguments import repair_arguments
 from claude_bridge.conversion.tool_json.text import as_json_text, is_json, join_arguments
 from claude_bridge.conversion.tool_names import called_tool, engine_name

@@ -22,7 +22,7 @@ from claude_bridge.conversion.deltas import (
     ToolCallStart,
     UsageReport,
 )
-from claude_bridge.conversion.repairs import Repair
+from claude_bridge.conversion.loss import Repair
 from claude_bridge.conversion.tool_calls.text_formats import (
     OPENINGS,
     WRAPPERS_BEFORE,

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import UNSET, Raw
 from msgspec.structs import replace
 
-from claude_bridge.conversion.losses import Loss
+from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.tool_json.schema_reduce import compact_schema, narrow_schema, plain_schema
 from claude_bridge.wire.anthropic import CountTokensRequest, OutputConfig, Tool
 

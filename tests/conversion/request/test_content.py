@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from claude_bridge.adapters import engine_profiles
-from claude_bridge.conversion.losses import Loss
+from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.request.content import as_blocks, fit_blocks, image_url, text_of
 from claude_bridge.wire.anthropic import Block, ImageBlock, TextBlock, ToolResultBlock

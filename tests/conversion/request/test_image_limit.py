@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claude_bridge.conversion.losses import Loss
+from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.request.content import FitBlock
 from claude_bridge.conversion.request.image_limit import images_to_leave_out, limit_images
 from claude_bridge.wire.anthropic import Base64Source, ImageBlock, TextBlock, ToolResultBlock

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from claude_bridge.adapters import engine_profiles as profiles
-from claude_bridge.conversion.losses import Loss
+from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.request.turns import (
     BEGINNING,

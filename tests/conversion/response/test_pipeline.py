@@ -22,7 +22,7 @@ from claude_bridge.conversion.deltas import (
     ToolCallStart,
     UsageReport,
 )
-from claude_bridge.conversion.repairs import Repair
+from claude_bridge.conversion.loss import Repair
 from claude_bridge.conversion.response.pipeline import ResponsePipeline
 from claude_bridge.conversion.tool_names import engine_name
 from claude_bridge.errors import UpstreamBrokenError

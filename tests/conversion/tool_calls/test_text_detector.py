@@ -24,7 +24,7 @@ from claude_bridge.conversion.deltas import (
     ToolCallStart,
     UsageReport,
 )
-from claude_bridge.conversion.repairs import Repair
+from claude_bridge.conversion.loss import Repair
 from claude_bridge.conversion.tool_calls.text_detector import TextToolCallDetector
 from claude_bridge.errors import UpstreamBrokenError
 from claude_bridge.wire.anthropic import Tool

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from claude_bridge.conversion.losses import Loss
+from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.tool_json.rejected_schemas import RejectedSchemas
 from claude_bridge.wire.anthropic import MessagesRequest
 from tests.dialogues import a_request

@@ -1,0 +1,22 @@
+"""What a conversion could not carry as it was: losses of requests, repairs of answers."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+
+class Loss(Struct, frozen=True):
+    """Part of a request that the engine does not get.
+
+    ``path`` is the JSON path in the client's request, such as ``$.top_k``; ``reason`` is for a person.
+    """
+
+    path: str
+    reason: str
+
+
+class Repair(Struct, frozen=True):
+    """A tool call that was changed on its way to the client: which tool's, and how."""
+
+    tool_name: str
+    what: str
