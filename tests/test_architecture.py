@@ -32,6 +32,7 @@ CORE_MAY_IMPORT = {
     "enum",
     "functools",
     "hashlib",
+    "ipaddress",
     "itertools",
     "json",
     "math",

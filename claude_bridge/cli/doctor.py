@@ -120,7 +120,7 @@ async def _examine(asked: Asked, row: Provider, key: str | None, *, port: int, p
     from claude_bridge.doctor.engine import check_engine_answers
     from claude_bridge.doctor.gather import gather_answers
     from claude_bridge.server.port_owner import describe_port_owner
-    from claude_bridge.upstream.client import is_loopback
+    from claude_bridge.wire.addresses import is_loopback
 
     with output.spinner("Asking the engine"):
         answers = await gather_answers(asked.base_url, model=asked.model, api_key=key)

@@ -11,10 +11,11 @@ import msgspec
 from claude_bridge.doctor.answers import Answer, EngineAnswers, Trouble, trouble_of
 from claude_bridge.doctor.facts import Kind, read_facts
 from claude_bridge.errors import UpstreamError
-from claude_bridge.upstream.client import UpstreamClient, is_loopback
+from claude_bridge.upstream.client import UpstreamClient
 from claude_bridge.upstream.engines.detect import MODELS_PATH, base_url_candidates
 from claude_bridge.upstream.engines.ollama import can_call_tools, describe_models, root_url
 from claude_bridge.wire import ollama
+from claude_bridge.wire.addresses import is_loopback
 
 ASK_TIMEOUT_S = 5.0
 ELSEWHERE_TIMEOUT_S = 1.0

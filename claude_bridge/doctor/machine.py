@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from claude_bridge.doctor.finding import Finding, broken, doubtful, fine
 from claude_bridge.doctor.places import place_of
-from claude_bridge.upstream.client import is_loopback
+from claude_bridge.wire.addresses import is_loopback
 
 PROXY, PORT, CLIENT, SETTINGS = "proxy", "bridge port", "Claude Code", "client settings"
 

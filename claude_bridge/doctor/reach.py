@@ -11,8 +11,8 @@ from claude_bridge.doctor.answers import Answer, Trouble
 from claude_bridge.doctor.facts import Kind
 from claude_bridge.doctor.finding import Finding, broken, doubtful, fine
 from claude_bridge.doctor.places import place_of
-from claude_bridge.upstream.client import is_loopback
 from claude_bridge.upstream.engines.ollama import OLDEST_VERSION, version_numbers
+from claude_bridge.wire.addresses import is_loopback
 
 REACHABLE, ENGINE, ADDRESS, KEY, VERSION = "reachable", "engine", "address", "key", "version"
 

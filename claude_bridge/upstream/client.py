@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
-from ipaddress import ip_address
 from ssl import SSLError
 from urllib.request import getproxies
 
@@ -30,6 +29,7 @@ from claude_bridge.errors import (
 from claude_bridge.providers import Upstream
 from claude_bridge.upstream.call import UpstreamCall
 from claude_bridge.upstream.transport import CONNECT_TIMEOUT_S, PlainHttpClient, PlainResponse, why_no_connection
+from claude_bridge.wire.addresses import is_loopback
 
 MAX_REFUSAL_BYTES = 64 * 1024
 REFUSAL_S = 1.0
@@ -290,13 +290,3 @@ def _why_no_tls(error: BaseException) -> str | None:
             return f"does not speak TLS as asked ({cause.reason or 'handshake failed'}). Is it http:// or https://?"
         cause = cause.__cause__ or cause.__context__
     return None
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether the host names this machine only."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False

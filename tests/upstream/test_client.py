@@ -19,7 +19,7 @@ from claude_bridge.errors import (
     UpstreamUnreachableError,
 )
 from claude_bridge.upstream.call import UpstreamCall
-from claude_bridge.upstream.client import UpstreamClient, is_loopback
+from claude_bridge.upstream.client import UpstreamClient
 from tests.fake_upstream import (
     Close,
     End,
@@ -114,24 +114,6 @@ async def test_proxies_are_used_for_the_way_out(monkeypatch: pytest.MonkeyPatch)
         async with client_of("http://engine.example/v1") as client:
             assert await body_of(client) == b"by proxy"
         assert proxy.requests[0].path == "http://engine.example/v1/chat/completions"
-
-
-@pytest.mark.parametrize(
-    ("host", "expected"),
-    [
-        ("localhost", True),
-        ("a.localhost", True),
-        ("127.0.0.1", True),
-        ("127.8.8.8", True),
-        ("[::1]", True),
-        ("::1", True),
-        ("localhost.example", False),
-        ("192.168.1.2", False),
-        ("engine.example", False),
-    ],
-)
-def test_this_machine_is_known_by_its_names(host: str, *, expected: bool) -> None:
-    assert is_loopback(host) is expected
 
 
 # --- the answer -----------------------------------------------------------------------------------------------

@@ -15,11 +15,12 @@ from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.upstream_errors.translate import explain_refusal
 from claude_bridge.errors import SetupError, SeveralModelsError, UpstreamError
 from claude_bridge.providers import Upstream
-from claude_bridge.upstream.client import FetchedDocument, UpstreamClient, is_loopback
+from claude_bridge.upstream.client import FetchedDocument, UpstreamClient
 from claude_bridge.upstream.engines.anthropic import discover_relayed, relay_root
 from claude_bridge.upstream.engines.catalog import OfferedModel, profile_as_offered
 from claude_bridge.upstream.engines.engine_details import with_own_words
 from claude_bridge.upstream.engines.ollama import discover_ollama, probe_version, root_url
+from claude_bridge.wire.addresses import is_loopback
 from claude_bridge.wire.openai import ListedModel, parse_models
 
 PROBE_TIMEOUT_S = 5.0

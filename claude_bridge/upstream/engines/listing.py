@@ -13,7 +13,7 @@ from msgspec import Struct
 from claude_bridge.adapters.engine_profiles import LLAMA_CPP, LM_STUDIO, UNKNOWN, engine_by_owner
 from claude_bridge.errors import BridgeError, SetupError, UpstreamBrokenError, UpstreamError
 from claude_bridge.providers import PROVIDERS, Upstream, upstream_of
-from claude_bridge.upstream.client import FetchedDocument, UpstreamClient, is_loopback
+from claude_bridge.upstream.client import FetchedDocument, UpstreamClient
 from claude_bridge.upstream.engines.catalog import (
     OfferedModel,
     offered_by_any,
@@ -38,6 +38,7 @@ from claude_bridge.upstream.engines.ollama import (
     root_url,
     with_tag,
 )
+from claude_bridge.wire.addresses import is_loopback
 from claude_bridge.wire.model_list import (
     DescribedModel,
     Props,

@@ -1,0 +1,48 @@
+"""Hosts as people and programs write them: one reading of every spelling, for all that come in and all that go out."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import AddressValueError, IPv4Address, IPv6Address
+
+_NUMBER = re.compile(r"0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*")
+_MAX_NUMBER_CHARS = 16
+
+
+def ip_address_of(host: str) -> IPv4Address | IPv6Address | None:
+    """Return the IP address that ``host`` spells, None for a name.
+
+    Takes what system resolvers take: brackets, a zone, ``127.1``, ``0x7f000001``; an IPv4 address inside an IPv6 one
+    (``::ffff:127.0.0.1``) is returned as itself.
+    """
+    if ":" in host:
+        try:
+            address = IPv6Address(host.removeprefix("[").removesuffix("]").partition("%")[0])
+        except AddressValueError:
+            return None
+        return address.ipv4_mapped or address
+    return _ipv4_address_of(host)
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host, without its port, is this machine and nothing else, however it is spelled.
+
+    The unspecified addresses count: connecting to ``0.0.0.0`` or ``::`` reaches this machine.
+    """
+    name = host.lower().removesuffix(".")
+    if name == "localhost" or name.endswith(".localhost"):  # RFC 6761, section 6.3: never asked of a name server
+        return True
+    address = ip_address_of(name)
+    return address is not None and (address.is_loopback or address.is_unspecified)
+
+
+def _ipv4_address_of(host: str) -> IPv4Address | None:
+    """Return what inet_aton does: one to four numbers, decimal, octal or hexadecimal; the last one fills the rest."""
+    parts = host.split(".")
+    if len(parts) > 4 or not all(len(part) <= _MAX_NUMBER_CHARS and _NUMBER.fullmatch(part) for part in parts):
+        return None
+    *leading, last = (int(part, 16 if part[:2] in ("0x", "0X") else 8 if part[0] == "0" else 10) for part in parts)
+    rest_bits = 8 * (4 - len(leading))
+    if last >= 1 << rest_bits or any(number > 255 for number in leading):
+        return None
+    return IPv4Address(sum(number << (24 - 8 * index) for index, number in enumerate(leading)) + last)
