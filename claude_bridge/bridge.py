@@ -292,7 +292,7 @@ class Bridge:
             return prepared
         longest = min(max_tokens, upstream.max_output_tokens or max_tokens)
         fits = self._counter.is_surely_below(prepared.prompt, window_tokens - longest)
-        if fits or not upstream.profile.answer_needs_room:
+        if fits or not upstream.profile.chat.answer_needs_room:
             return prepared
         room = answer_room(window_tokens, await self._counter.at_most(prepared.prompt))
         if room >= longest:

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from typing import Any, Literal, get_args, get_origin
 
 from hypothesis import strategies as st
-from msgspec.structs import fields, replace
+from msgspec import Struct
+from msgspec.structs import fields
 
-from claude_bridge.conversion.profile import Profile
+from claude_bridge.conversion.profile import PARTS, Profile
 from tests.dialogues import OLLAMA_CHAT, OPENAI_CHAT, ROWS
 
 Json = dict[str, Any]
@@ -252,12 +253,13 @@ _OF_OTHER_KINDS: dict[str, tuple[str, ...]] = {
 def _any_profile(draw: st.DrawFn, kind: str, row: Profile) -> Profile:
     """Return a row that nobody has written yet: any facts may be true of an engine."""
     changes: Json = {}
-    for field in fields(Profile):
+    kinds: tuple[type[Struct], ...] = (Profile, *PARTS.values())
+    for field in [fact for kind in kinds for fact in fields(kind)]:
         options = [option for option in _options(field.type) if option not in _OF_OTHER_KINDS[kind]]
         is_changed: bool = draw(st.booleans())
         if options and is_changed and field.name not in _OF_OTHER_KINDS[kind]:
             changes[field.name] = draw(st.sampled_from(options))
-    return replace(row, **changes)
+    return row.with_changes(changes)
 
 
 def _options(kind: Any) -> list[Any]:

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable
 from msgspec.structs import replace
 
 from claude_bridge.adapters.model_profiles import FAMILIES
-from claude_bridge.conversion.profile import MessagesProfile, Profile
+from claude_bridge.conversion.profile import ChatProfile, MessagesProfile, OllamaProfile, Profile
 from claude_bridge.conversion.reasoning import EFFORTS
 from claude_bridge.wire.openai import ReasoningAbilities
 
@@ -24,14 +24,16 @@ OPENAI = Profile(
     name="OpenAI",
     evidence="types of the openai SDK 3.54: max_tokens is deprecated and refused by reasoning models; "
     "prompt_cache_key and user; OpenAI's guide to PDF files: as base64 in a file part, no URLs in Chat Completions",
-    max_tokens_field="max_completion_tokens",
     fetches_images=True,
     reads_pdfs=True,
-    has_strict=True,
-    has_parallel_switch=True,
-    user_field="user",
-    session_field="prompt_cache_key",
     prints_calls=False,
+    chat=ChatProfile(
+        max_tokens_field="max_completion_tokens",
+        has_strict=True,
+        has_parallel_switch=True,
+        user_field="user",
+        session_field="prompt_cache_key",
+    ),
 )
 
 ANTHROPIC = Profile(
@@ -51,15 +53,17 @@ OPENROUTER = Profile(
     fetches_images=True,
     reads_pdfs=True,
     fetches_pdfs=True,
-    has_top_k=True,
-    has_strict=True,
-    has_parallel_switch=True,
-    user_field="user",
-    session_field="session_id",
-    effort_levels=("minimal", "low", "medium", "high", "xhigh"),
-    effort_place="reasoning",
-    thinking_switch="reasoning",
-    budget_place="reasoning",
+    chat=ChatProfile(
+        has_top_k=True,
+        has_strict=True,
+        has_parallel_switch=True,
+        user_field="user",
+        session_field="session_id",
+        effort_levels=("minimal", "low", "medium", "high", "xhigh"),
+        effort_place="reasoning",
+        thinking_switch="reasoning",
+        budget_place="reasoning",
+    ),
 )
 
 GROQ = Profile(
@@ -67,10 +71,12 @@ GROQ = Profile(
     evidence="console.groq.com/docs, 2026-10: streaming and tools exclude structured outputs; req_llm#772: "
     "reasoning_content in the history is refused; effort levels by model; pi#120: five images",
     max_images=5,
-    max_tokens_field="max_completion_tokens",
-    has_parallel_switch=True,
-    structured_output=None,
-    user_field="user",
+    chat=ChatProfile(
+        max_tokens_field="max_completion_tokens",
+        has_parallel_switch=True,
+        structured_output=None,
+        user_field="user",
+    ),
 )
 
 DEEPSEEK = Profile(
@@ -79,12 +85,14 @@ DEEPSEEK = Profile(
     "reasoning_content must go back with calls (hermes-agent#17341: empty is refused, a space is not); "
     "json_object only; oh-my-pi: no forced tool while thinking",
     reasoning_field="reasoning_content",
-    reasoning_placeholder=" ",
     sees_images=False,
-    forces_while_thinking=False,
-    structured_output="json_object",
-    effort_levels=("high", "max"),
-    thinking_switch="thinking",
+    chat=ChatProfile(
+        reasoning_placeholder=" ",
+        forces_while_thinking=False,
+        structured_output="json_object",
+        effort_levels=("high", "max"),
+        thinking_switch="thinking",
+    ),
 )
 
 MISTRAL = Profile(
@@ -94,9 +102,11 @@ MISTRAL = Profile(
     "pi#120: eight images",
     max_images=8,
     tool_id_length=9,
-    user_follows_tool=False,
-    has_parallel_switch=True,
-    has_stream_options=False,
+    chat=ChatProfile(
+        user_follows_tool=False,
+        has_parallel_switch=True,
+        has_stream_options=False,
+    ),
 )
 
 GEMINI = Profile(
@@ -104,28 +114,34 @@ GEMINI = Profile(
     evidence="ai.google.dev/gemini-api/docs/openai, 2026-09: reasoning_effort; unknown fields are refused "
     "(cursor-byok#112); no JSON beside tools (ai-manus#101); thought signatures, and the word that stands for none",
     sealed_thoughts="thought_signature",
-    thought_signature="skip_thought_signature_validator",
-    structured_beside_tools=False,
-    effort_levels=("low", "medium", "high"),
     prints_calls=False,
+    chat=ChatProfile(
+        thought_signature="skip_thought_signature_validator",
+        structured_beside_tools=False,
+        effort_levels=("low", "medium", "high"),
+    ),
 )
 
 XAI = Profile(
     name="xAI",
     evidence="docs.x.ai, REST reference and reasoning guide, 2026-08; which models take reasoning_effort: "
     "hermes-agent#23435, asked of api.x.ai",
-    max_tokens_field="max_completion_tokens",
-    has_strict=True,
-    has_parallel_switch=True,
-    user_field="user",
     prints_calls=False,
+    chat=ChatProfile(
+        max_tokens_field="max_completion_tokens",
+        has_strict=True,
+        has_parallel_switch=True,
+        user_field="user",
+    ),
 )
 
 TOGETHER = Profile(
     name="Together",
     evidence="docs.together.ai, 2026-07: reasoning.enabled for hybrid models, reasoning_effort for gpt-oss, top_k",
-    has_top_k=True,
-    thinking_switch="reasoning",
+    chat=ChatProfile(
+        has_top_k=True,
+        thinking_switch="reasoning",
+    ),
 )
 
 FIREWORKS = Profile(
@@ -133,11 +149,13 @@ FIREWORKS = Profile(
     evidence="docs.fireworks.ai, 2026-06: reasoning_effort, reasoning_content goes back, prompt_cache_key keeps a "
     "session on one replica, top_k",
     reasoning_field="reasoning_content",
-    has_top_k=True,
-    has_parallel_switch=True,
-    user_field="user",
-    session_field="prompt_cache_key",
-    effort_levels=("none", "low", "medium", "high"),
+    chat=ChatProfile(
+        has_top_k=True,
+        has_parallel_switch=True,
+        user_field="user",
+        session_field="prompt_cache_key",
+        effort_levels=("none", "low", "medium", "high"),
+    ),
 )
 
 ZAI = Profile(
@@ -145,9 +163,11 @@ ZAI = Profile(
     evidence="docs.z.ai, thinking mode and API reference, GLM-4.5 to 5.1, 2026-06: thinking.type, thoughts go back in "
     "tool loops, tool_choice is auto only, response_format is json_object only",
     reasoning_field="reasoning_content",
-    tool_choices=(),
-    structured_output="json_object",
-    thinking_switch="thinking",
+    chat=ChatProfile(
+        tool_choices=(),
+        structured_output="json_object",
+        thinking_switch="thinking",
+    ),
 )
 
 MOONSHOT = Profile(
@@ -155,8 +175,10 @@ MOONSHOT = Profile(
     evidence="platform.kimi.ai/docs, 2026-06: prompt_cache_key; reasoning_content must go back with calls while "
     "thinking (nanobot#946: not empty)",
     reasoning_field="reasoning_content",
-    reasoning_placeholder=" ",
-    session_field="prompt_cache_key",
+    chat=ChatProfile(
+        reasoning_placeholder=" ",
+        session_field="prompt_cache_key",
+    ),
 )
 
 # --- engines ----------------------------------------------------------------------------------------------------
@@ -171,16 +193,18 @@ LLAMA_CPP = Profile(
     reasoning_field="reasoning_content",
     continues_prefill=True,
     unread_images=("image/webp",),
-    tool_choices=("required",),
-    thinking_switch="chat_template_kwargs",
-    budget_place="thinking_budget_tokens",
-    has_top_k=True,
-    has_parallel_switch=True,
     compiles_grammar=True,
     ignores_model_name=True,
     count_routes=("input-tokens", "template"),
     messages=MessagesProfile(separate_tool_results=True),
-    answer_needs_room=False,
+    chat=ChatProfile(
+        tool_choices=("required",),
+        thinking_switch="chat_template_kwargs",
+        budget_place="thinking_budget_tokens",
+        has_top_k=True,
+        has_parallel_switch=True,
+        answer_needs_room=False,
+    ),
 )
 
 EMBEDDED = Profile(
@@ -188,12 +212,14 @@ EMBEDDED = Profile(
     evidence="xllamacpp 2026.10.11549 with the SmolLM2 model of `bridge try`, which sees no images",
     sees_images=False,
     continues_prefill=True,
-    tool_choices=("required",),
-    has_top_k=True,
     compiles_grammar=True,
     ignores_model_name=True,
     count_routes=("input-tokens",),
-    answer_needs_room=False,
+    chat=ChatProfile(
+        tool_choices=("required",),
+        has_top_k=True,
+        answer_needs_room=False,
+    ),
 )
 
 VLLM = Profile(
@@ -201,10 +227,12 @@ VLLM = Profile(
     evidence="vLLM's chat_completion/protocol.py, 2026-09: reasoning in messages, chat_template_kwargs, top_k, "
     "parallel_tool_calls; vllm#43203 for images",
     reasoning_field="reasoning",
-    thinking_switch="chat_template_kwargs",
-    has_top_k=True,
-    has_parallel_switch=True,
     count_routes=("tokenize",),
+    chat=ChatProfile(
+        thinking_switch="chat_template_kwargs",
+        has_top_k=True,
+        has_parallel_switch=True,
+    ),
 )
 
 SGLANG = Profile(
@@ -212,21 +240,25 @@ SGLANG = Profile(
     evidence="SGLang's entrypoints/openai/protocol.py, 2026-08: reasoning_content in messages, chat_template_kwargs, "
     "top_k, parallel_tool_calls; sglang#28792 for strict templates",
     reasoning_field="reasoning_content",
-    thinking_switch="chat_template_kwargs",
-    has_top_k=True,
-    has_parallel_switch=True,
     count_routes=("tokenize",),
     messages=MessagesProfile(input_includes_cached=True),  # its entrypoints/anthropic/serving.py
+    chat=ChatProfile(
+        thinking_switch="chat_template_kwargs",
+        has_top_k=True,
+        has_parallel_switch=True,
+    ),
 )
 
 LM_STUDIO = Profile(
     name="LM Studio",
     evidence="lmstudio.ai/docs, API changelog up to 0.4: tool_choice is a word; lmstudio-bug-tracker#2220 and #2236 "
     "for grammars, #1933 and #2057 for thinking; levels as openclaw found them",
-    tool_choices=("required",),
-    has_top_k=True,
     compiles_grammar=True,
-    effort_levels=("none", "minimal", "low", "medium", "high", "xhigh"),
+    chat=ChatProfile(
+        tool_choices=("required",),
+        has_top_k=True,
+        effort_levels=("none", "minimal", "low", "medium", "high", "xhigh"),
+    ),
 )
 
 BY_OWNER: dict[str, Profile] = {
@@ -248,9 +280,10 @@ BY_HOST: dict[str, Profile] = {
 OLLAMA = Profile(
     name="Ollama",
     evidence="Ollama 0.32.15, api/types.go and server/routes.go; for /api/chat, not for its OpenAI route",
-    has_top_k=True,
     compiles_grammar=True,
-    answer_needs_room=False,
+    chat=ChatProfile(
+        answer_needs_room=False,
+    ),
 )
 """A model of which nothing is known: ``think`` sent to one that can't is refused, so it is not sent."""
 
@@ -264,13 +297,18 @@ OLLAMA_THINKING = replace(
     OLLAMA,
     evidence="Ollama 0.32.15: without `think` a model with the capability `thinking` thinks; history in `thinking`",
     reasoning_field="thinking",
-    thinks=True,
+    ollama=OllamaProfile(
+        thinks=True,
+    ),
 )
 
 OLLAMA_GPT_OSS = replace(
     OLLAMA_THINKING,
     evidence="Ollama 0.32.15: gpt-oss takes levels only, and can't stop thinking",
-    think_levels=("low", "medium", "high"),
+    ollama=OllamaProfile(
+        thinks=True,
+        think_levels=("low", "medium", "high"),
+    ),
 )
 
 _THINKS_IN_LEVELS = ("gptoss", "gpt-oss")
@@ -306,7 +344,7 @@ def profile_for(engine: Profile, model: str) -> Profile:
         if (not family.engines or engine.name in family.engines) and re.search(family.matches, name)
         for field, value in family.changes.items()
     }
-    return replace(engine, **changes) if changes else engine
+    return engine.with_changes(changes)
 
 
 def profile_as_told(profile: Profile, told: ReasoningAbilities | None) -> Profile:
@@ -314,8 +352,8 @@ def profile_as_told(profile: Profile, told: ReasoningAbilities | None) -> Profil
     if told is None:
         return profile
     known = [level for level in EFFORTS if level in (told.supported_efforts or ())]
-    levels = tuple(known) if told.supported_efforts is not None else profile.effort_levels
-    switch = profile.thinking_switch
+    levels = tuple(known) if told.supported_efforts is not None else profile.chat.effort_levels
+    switch = profile.chat.thinking_switch
     if told.mandatory is not None:
         switch = None if told.mandatory else "reasoning"
-    return replace(profile, effort_levels=levels, thinking_switch=switch)
+    return profile.with_changes({"effort_levels": levels, "thinking_switch": switch})

@@ -72,7 +72,7 @@ def _row(name: str, given: ProviderSettings) -> Provider:
         name = like.display_name if row.is_any_engine else row.display_name
         row = replace(row, profile=like.profile, display_name=name, is_any_engine=False)
     if given.keep_alive is not None:
-        row = replace(row, profile=replace(row.profile, keep_alive=given.keep_alive))
+        row = replace(row, profile=row.profile.with_changes({"keep_alive": given.keep_alive}))
     return row
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 ToolChoiceForm = Literal["required", "named"]
 """How a tool can be forced: any of them, or one by its name."""
@@ -27,52 +28,15 @@ class MessagesProfile(Struct, frozen=True, kw_only=True):
     """Whether its ``input_tokens`` are the whole prompt, and not what of it did not come from the cache."""
 
 
-class Profile(Struct, frozen=True, kw_only=True):
-    """How one engine behaves with one model. The defaults are what is safe with an unknown engine.
+class ChatProfile(Struct, frozen=True, kw_only=True):
+    """How one engine speaks Chat Completions: what only ``adapters/openai_chat`` reads."""
 
-    The rows of engines, each with its evidence, are in ``adapters/engine_profiles.py``; what a family of models changes
-    in them is in ``adapters/model_profiles.py``.
-    """
-
-    name: str
-    evidence: str
-    """Engine, version seen and where it is written down."""
-
-    # --- the conversation -------------------------------------------------------------------------------------
-
-    reasoning_field: Literal["reasoning_content", "reasoning", "thinking"] | None = None
-    """The message field in which earlier reasoning is sent back; None: it is left out."""
     reasoning_placeholder: str | None = None
     """What that field says of a call whose thoughts nobody knows, where a call without any is refused."""
-    sealed_thoughts: Literal["reasoning_details", "thought_signature"] | None = None
-    """What the engine wants back word for word of its thoughts, in the field or the field of a call of that name."""
     thought_signature: str | None = None
     """What stands as signature on a turn's first call where none is known, at an engine that refuses it without."""
-    sees_images: bool = True
-    """Whether images are sent at all; a model that can't see answers with an error, which names the cause."""
-    images_in_tool_results: bool = False
-    """Whether a tool's message may hold images; elsewhere they stand in a user's message behind it."""
-    max_images: int | None = None
-    """How many images a request may hold; None: as many as one likes."""
-    unread_images: tuple[str, ...] = ()
-    """Media types that make the engine refuse the request."""
-    fetches_images: bool = False
-    """Whether the engine fetches an image by its URL; elsewhere the bridge does."""
-    reads_pdfs: bool = False
-    """Whether a PDF goes as a ``file`` part; elsewhere its pages go as text."""
-    fetches_pdfs: bool = False
-    """Whether the URL of a PDF may stand in that part."""
     user_follows_tool: bool = True
     """Whether a user's message may come right after a tool's; else the assistant says a word between them."""
-    tool_id_length: int | None = None
-    """How many letters and digits a tool call's id must have; None: up to 40 of them, with ``_`` and ``-``."""
-    numbers_tool_ids: bool = False
-    """Whether the model wants ids ``functions.NAME:N``, where N counts the calls of the whole conversation."""
-    continues_prefill: bool = False
-    """Whether a last assistant turn is continued, not answered."""
-
-    # --- parameters -------------------------------------------------------------------------------------------
-
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     """Where the longest answer is told."""
     answer_needs_room: bool = True
@@ -101,15 +65,6 @@ class Profile(Struct, frozen=True, kw_only=True):
     """Whether ``stream_options`` is known; without it the usage comes unasked."""
     asks_for_cache: bool = False
     """Whether the prompt is only cached if ``cache_control`` asks for it."""
-    prints_calls: bool = True
-    """Whether tool calls may arrive as text: the engine's parser is off, or misses what its models write."""
-    compiles_grammar: bool = False
-    """Whether tool schemas become a grammar, which some keywords break."""
-    ignores_model_name: bool = False
-    """Whether any model name gets the one model that is loaded."""
-
-    # --- thinking ---------------------------------------------------------------------------------------------
-
     effort_levels: tuple[str, ...] = ()
     """How hard the model can be told to think, lowest first; "none" among them turns thinking off."""
     effort_place: Literal["reasoning_effort", "reasoning", "chat_template_kwargs"] = "reasoning_effort"
@@ -124,25 +79,91 @@ class Profile(Struct, frozen=True, kw_only=True):
     """The name of the switch in ``chat_template_kwargs``, which the model's template gives it."""
     budget_place: Literal["reasoning", "thinking_budget_tokens"] | None = None
     """Where a budget of thinking tokens is told; None: it only chooses the level."""
-    think_tags: tuple[tuple[str, str], ...] = (("<think>", "</think>"),)
-    """What thoughts stand between at the start of the text, where an engine leaves them there."""
-    opens_in_thinking: bool = False
-    """Whether the prompt itself opens the thoughts, so that an engine that leaves them in the text never opens them."""
+
+    @property
+    def can_stop_thinking(self) -> bool:
+        """Whether there is a way to tell the model not to think."""
+        return self.thinking_switch is not None or "none" in self.effort_levels
+
+
+class OllamaProfile(Struct, frozen=True, kw_only=True):
+    """How a model is asked through Ollama's own API: what only ``adapters/ollama_chat`` reads."""
+
     thinks: bool = False
     """Whether Ollama's ``think`` is sent: always to a model that can think, never to one that can't."""
     think_levels: tuple[str, ...] = ()
     """What ``think`` may be for a model that can't stop thinking, lowest first; empty: true or false."""
     keep_alive: str = "30m"
     """How long Ollama keeps the model in memory after an answer."""
-    messages: MessagesProfile = MessagesProfile()
-    """How it speaks Anthropic's own API."""
+
+
+class Profile(Struct, frozen=True, kw_only=True):
+    """How one engine behaves with one model. The defaults are what is safe with an unknown engine.
+
+    The fields of its own hold whichever API the engine is asked through; what only one adapter reads is in a part.
+    The rows of engines, each with its evidence, are in ``adapters/engine_profiles.py``; what a family of models changes
+    in them is in ``adapters/model_profiles.py``.
+    """
+
+    name: str
+    evidence: str
+    """Engine, version seen and where it is written down."""
+    reasoning_field: Literal["reasoning_content", "reasoning", "thinking"] | None = None
+    """The message field in which earlier reasoning is sent back; None: it is left out."""
+    sealed_thoughts: Literal["reasoning_details", "thought_signature"] | None = None
+    """What the engine wants back word for word of its thoughts, in the field or the field of a call of that name."""
+    sees_images: bool = True
+    """Whether images are sent at all; a model that can't see answers with an error, which names the cause."""
+    images_in_tool_results: bool = False
+    """Whether a tool's message may hold images; elsewhere they stand in a user's message behind it."""
+    max_images: int | None = None
+    """How many images a request may hold; None: as many as one likes."""
+    unread_images: tuple[str, ...] = ()
+    """Media types that make the engine refuse the request."""
+    fetches_images: bool = False
+    """Whether the engine fetches an image by its URL; elsewhere the bridge does."""
+    reads_pdfs: bool = False
+    """Whether a PDF goes as a ``file`` part; elsewhere its pages go as text."""
+    fetches_pdfs: bool = False
+    """Whether the URL of a PDF may stand in that part."""
+    tool_id_length: int | None = None
+    """How many letters and digits a tool call's id must have; None: up to 40 of them, with ``_`` and ``-``."""
+    numbers_tool_ids: bool = False
+    """Whether the model wants ids ``functions.NAME:N``, where N counts the calls of the whole conversation."""
+    continues_prefill: bool = False
+    """Whether a last assistant turn is continued, not answered."""
+    prints_calls: bool = True
+    """Whether tool calls may arrive as text: the engine's parser is off, or misses what its models write."""
+    compiles_grammar: bool = False
+    """Whether tool schemas become a grammar, which some keywords break."""
+    ignores_model_name: bool = False
+    """Whether any model name gets the one model that is loaded."""
+    think_tags: tuple[tuple[str, str], ...] = (("<think>", "</think>"),)
+    """What thoughts stand between at the start of the text, where an engine leaves them there."""
+    opens_in_thinking: bool = False
+    """Whether the prompt itself opens the thoughts, so that an engine that leaves them in the text never opens them."""
     count_routes: tuple[CountRoute, ...] = ()
     """Where the engine counts a prompt with its own tokenizer, the best first; older versions lack some."""
 
-    @property
-    def can_stop_thinking(self) -> bool:
-        """Whether there is a way to tell the model not to think."""
-        return self.thinking_switch is not None or "none" in self.effort_levels
+    chat: ChatProfile = ChatProfile()
+    """How it speaks Chat Completions."""
+    ollama: OllamaProfile = OllamaProfile()
+    """How the model is asked through Ollama's own API."""
+    messages: MessagesProfile = MessagesProfile()
+    """How it speaks Anthropic's own API."""
+
+    def with_changes(self, changes: Mapping[str, Any]) -> Profile:
+        """Return the profile with other values for some fields, by their names; those of a part change in the part."""
+        own = dict(changes)
+        for part, kind in PARTS.items():
+            of_part = {name: own.pop(name) for name in kind.__struct_fields__ if name in own}
+            if of_part:
+                own[part] = replace(getattr(self, part), **of_part)
+        return replace(self, **own) if own else self
+
+
+PARTS: Mapping[str, type[Struct]] = {"chat": ChatProfile, "ollama": OllamaProfile, "messages": MessagesProfile}
+"""The parts of a Profile that only one adapter reads, by their fields; no field is in two of them."""
 
 
 class Family(Struct, frozen=True, kw_only=True):
@@ -156,4 +177,4 @@ class Family(Struct, frozen=True, kw_only=True):
     engines: tuple[str, ...] = ()
     """The names of the engines' rows that it refines; empty: all of them."""
     changes: Mapping[str, Any]
-    """Fields of Profile, with their values for these models."""
+    """Fields of Profile and of its parts, with their values for these models."""

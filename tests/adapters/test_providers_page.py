@@ -17,12 +17,19 @@ from msgspec.structs import fields
 from claude_bridge.adapters import engine_profiles
 from claude_bridge.adapters.model_profiles import FAMILIES
 from claude_bridge.conversion import profile
-from claude_bridge.conversion.profile import Profile
+from claude_bridge.conversion.profile import PARTS, ChatProfile, MessagesProfile, OllamaProfile, Profile
 from claude_bridge.providers import PROVIDERS
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "providers.md"
 ENGINES = [row for row in vars(engine_profiles).values() if isinstance(row, Profile)]
-NOT_FACTS = ("name", "evidence")
+NOT_FACTS = ("name", "evidence", *PARTS)
+READERS: dict[type[Struct], str] = {
+    Profile: "any",
+    ChatProfile: "`openai-chat`",
+    OllamaProfile: "`ollama-chat`",
+    MessagesProfile: "`anthropic-messages`",
+}
+"""Which upstream kind reads the facts of a profile, and of each of its parts."""
 
 
 def _table(heads: str, rows: Iterable[tuple[str, ...]]) -> str:
@@ -48,14 +55,20 @@ def _value(value: Any) -> str:
             )
         case str() if not value.strip():
             return "a space"
-        case Struct():
-            return " ".join(field.name for field in fields(value) if getattr(value, field.name) != field.default)
         case _:
             return str(value)
 
 
-def _changed(row: Profile) -> dict[str, Any]:
-    return {field.name: value for field in fields(Profile) if (value := getattr(row, field.name)) != field.default}
+def _changed(row: Struct) -> dict[str, Any]:
+    """Return the facts in which a row differs from the defaults, those of its parts among them."""
+    changed: dict[str, Any] = {}
+    for field in fields(row):
+        value = getattr(row, field.name)
+        if field.name in PARTS:
+            changed |= _changed(value)
+        elif value != field.default:
+            changed[field.name] = value
+    return changed
 
 
 def _providers() -> str:
@@ -84,19 +97,22 @@ def _families() -> str:
 
 def _fields() -> str:
     """Return each field with what stands under it in the source."""
-    (body,) = (
-        node.body
-        for node in ast.parse(inspect.getsource(profile)).body
-        if isinstance(node, ast.ClassDef) and node.name == "Profile"
-    )
+    classes = {
+        node.name: node.body for node in ast.parse(inspect.getsource(profile)).body if isinstance(node, ast.ClassDef)
+    }
     rows = []
-    for node, below in pairwise(body):
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id not in NOT_FACTS:
-            assert isinstance(below, ast.Expr), f"{node.target.id} has no docstring"
-            assert isinstance(below.value, ast.Constant)
-            words = " ".join(str(below.value.value).replace("``", "`").split())
-            rows.append((f"`{node.target.id}`", words))
-    return _table("| Field | Says |", rows)
+    for kind, api in READERS.items():
+        for node, below in pairwise(classes[kind.__name__]):
+            if (
+                isinstance(node, ast.AnnAssign)
+                and isinstance(node.target, ast.Name)
+                and node.target.id not in NOT_FACTS
+            ):
+                assert isinstance(below, ast.Expr), f"{node.target.id} has no docstring"
+                assert isinstance(below.value, ast.Constant)
+                words = " ".join(str(below.value.value).replace("``", "`").split())
+                rows.append((f"`{node.target.id}`", api, words))
+    return _table("| Field | API | Says |", rows)
 
 
 TABLES: dict[str, Callable[[], str]] = {

@@ -68,7 +68,7 @@ def test_an_engine_behaves_like_the_provider_that_is_named(tmp_path: Path) -> No
 
 def test_how_long_a_model_stays_loaded_is_part_of_the_profile(tmp_path: Path) -> None:
     row = row_of(tmp_path, "ollama", '[providers.ollama]\nkeep_alive = "2h"')
-    assert row.profile.keep_alive == "2h"
+    assert row.profile.ollama.keep_alive == "2h"
     assert row.profile.evidence == PROVIDERS["ollama"].profile.evidence
 
 

@@ -43,7 +43,7 @@ async def test_behind_an_openai_address_it_is_asked_through_its_own_api(ollama: 
 @pytest.mark.parametrize(("model", "thinks"), [("able", False), ("thinker", True), ("able:latest", False)])
 async def test_what_a_model_can_do_is_known(ollama: str, model: str, thinks: bool) -> None:
     upstream = await found(ollama, model)
-    assert (upstream.profile.thinks, upstream.profile.sees_images) == (thinks, False)
+    assert (upstream.profile.ollama.thinks, upstream.profile.sees_images) == (thinks, False)
 
 
 async def test_the_window_is_the_modelfiles_and_told_with_its_memory(ollama: str) -> None:

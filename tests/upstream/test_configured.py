@@ -63,19 +63,19 @@ def test_an_ollamas_model_has_the_window_that_it_would_have_had_if_asked() -> No
 )
 def test_what_an_ollamas_model_can_do_chooses_its_profile(fields: Any, expected: Any) -> None:
     profile = configured(upstream("ollama"), **fields).profile
-    assert {name: getattr(profile, name) for name in expected} == expected
+    assert profile.with_changes(expected) == profile
 
 
 def test_a_family_is_known_by_its_name() -> None:
     model = with_ollama_limits(OfferedModel(id="hub/gpt-oss:20b", thinking=True))
     found = upstream_as_configured(upstream("ollama", "hub/gpt-oss:20b"), [model], has_key=False)
-    assert found.profile.think_levels == ("low", "medium", "high")
+    assert found.profile.ollama.think_levels == ("low", "medium", "high")
 
 
 def test_how_long_a_model_stays_loaded_is_kept() -> None:
     asked = upstream("ollama")
-    asked = replace(asked, profile=replace(asked.profile, keep_alive="2h"))
-    assert configured(asked, thinking=True).profile.keep_alive == "2h"
+    asked = replace(asked, profile=asked.profile.with_changes({"keep_alive": "2h"}))
+    assert configured(asked, thinking=True).profile.ollama.keep_alive == "2h"
 
 
 def test_what_a_model_of_another_engine_can_do_is_taken() -> None:
@@ -87,7 +87,7 @@ def test_what_a_model_of_another_engine_can_do_is_taken() -> None:
     assert profile() is LLAMA_CPP
     assert profile(images=False).sees_images is False
     assert profile(thinking=True) == LLAMA_CPP
-    assert not profile(thinking=False).thinking_switch
+    assert not profile(thinking=False).chat.thinking_switch
 
 
 def test_a_model_without_tools_is_told() -> None:

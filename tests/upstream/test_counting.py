@@ -68,7 +68,7 @@ async def test_the_same_prompt_is_counted_once() -> None:
 
 
 async def test_only_so_many_counts_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(counting, "REMEMBERED", 2)
+    monkeypatch.setattr(counting, "CACHE_SIZE", 2)
     async with counter_of(lambda _: counts(7)) as (counter, upstream):
         for text in ("a", "b", "a", "c", "a", "b"):
             await counter.count(prompt(text))

@@ -306,12 +306,12 @@ async def test_the_longest_answer_is_what_the_engine_tells(
 @pytest.mark.parametrize(
     ("model", "reasoning", "switch", "levels"),
     [
-        ("new/model", {"mandatory": True}, None, OPENROUTER.effort_levels),
-        ("new/model", {"mandatory": False}, "reasoning", OPENROUTER.effort_levels),
-        ("deepseek/deepseek-r1", {"mandatory": False}, "reasoning", OPENROUTER.effort_levels),
+        ("new/model", {"mandatory": True}, None, OPENROUTER.chat.effort_levels),
+        ("new/model", {"mandatory": False}, "reasoning", OPENROUTER.chat.effort_levels),
+        ("deepseek/deepseek-r1", {"mandatory": False}, "reasoning", OPENROUTER.chat.effort_levels),
         ("new/model", {"mandatory": True, "supported_efforts": ["high", "odd", "low"]}, None, ("low", "high")),
         ("new/model", {"supported_efforts": []}, "reasoning", ()),
-        ("new/model", None, "reasoning", OPENROUTER.effort_levels),
+        ("new/model", None, "reasoning", OPENROUTER.chat.effort_levels),
     ],
 )
 async def test_what_openrouter_tells_of_thinking_is_surer_than_a_name(
@@ -319,7 +319,7 @@ async def test_what_openrouter_tells_of_thinking_is_surer_than_a_name(
 ) -> None:
     httpx_mock.add_response(json=models(model, reasoning=reasoning))
     profile = (await found("https://openrouter.ai/api/v1", model=model)).profile
-    assert (profile.thinking_switch, profile.effort_levels) == (switch, levels)
+    assert (profile.chat.thinking_switch, profile.chat.effort_levels) == (switch, levels)
 
 
 @pytest.mark.parametrize(
@@ -337,7 +337,7 @@ async def test_what_a_model_can_is_what_the_list_tells(
 ) -> None:
     httpx_mock.add_response(json=models("new/model", **fields))
     profile = (await found("https://openrouter.ai/api/v1", model="new/model")).profile
-    assert (profile.sees_images, profile.thinking_switch) == (sees, switch)
+    assert (profile.sees_images, profile.chat.thinking_switch) == (sees, switch)
 
 
 async def test_many_models_are_not_all_told(httpx_mock: HTTPXMock) -> None:

@@ -43,8 +43,8 @@ async def test_an_ollama_is_found_behind_any_of_its_addresses(path: str) -> None
 async def test_what_the_model_can_do_decides_what_it_is_sent() -> None:
     async with ScriptedOllama({"plain": a_model("tools"), "able": a_model("tools", "thinking", "vision")}) as ollama:
         plain, able = await found(ollama.root_url, "plain"), await found(ollama.root_url, "able")
-        assert (plain.profile.thinks, plain.profile.sees_images) == (False, False)
-        assert (able.profile.thinks, able.profile.sees_images) == (True, True)
+        assert (plain.profile.ollama.thinks, plain.profile.sees_images) == (False, False)
+        assert (able.profile.ollama.thinks, able.profile.sees_images) == (True, True)
 
 
 async def test_a_thinking_model_gets_its_thoughts_back() -> None:
@@ -55,7 +55,7 @@ async def test_a_thinking_model_gets_its_thoughts_back() -> None:
 async def test_gpt_oss_thinks_in_levels() -> None:
     gpt_oss = a_model("tools", "thinking", info={"general.architecture": "gptoss"})
     async with ScriptedOllama({"gpt-oss:20b": gpt_oss}) as ollama:
-        assert (await found(ollama.root_url, "gpt-oss:20b")).profile.think_levels == ("low", "medium", "high")
+        assert (await found(ollama.root_url, "gpt-oss:20b")).profile.ollama.think_levels == ("low", "medium", "high")
 
 
 def test_an_ollama_is_known_as_one_at_any_address() -> None:

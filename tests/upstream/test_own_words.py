@@ -91,7 +91,7 @@ async def test_lm_studio_tells_the_window_that_its_model_is_loaded_with_and_what
     async with lm_studio("/api/v1/models", models) as engine:
         upstream = await found(engine)
     assert upstream.window_tokens == 20_000
-    assert (upstream.profile.sees_images, upstream.profile.effort_levels) == (False, ())
+    assert (upstream.profile.sees_images, upstream.profile.chat.effort_levels) == (False, ())
     assert upstream.notes == ("calls tools, sees no images",)
 
 

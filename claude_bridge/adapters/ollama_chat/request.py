@@ -48,7 +48,7 @@ def encode_request(request: NormalizedRequest, model: str, profile: Profile, lim
         stream=True,
         truncate=False,
         shift=False,
-        keep_alive=profile.keep_alive,
+        keep_alive=profile.ollama.keep_alive,
         think=_think(request, profile),
         format=_format(request, profile),
         options=_options(request, limits),
@@ -161,20 +161,20 @@ def _tool(tool: NormalizedTool, losses: list[Loss]) -> ollama.ToolDeclaration:
 def _think(request: NormalizedRequest, profile: Profile) -> bool | str | UnsetType:
     """Return whether to think, or how hard: a model that can is always told, since Ollama's default is yes."""
     wish, losses = preferred_thinking(request.parameters), request.losses
-    if profile.thinks and profile.think_levels:
+    if profile.ollama.thinks and profile.ollama.think_levels:
         if wish.is_refusal:
             losses.append(
-                Loss("$.thinking", f"the model can't stop thinking; it is asked for {profile.think_levels[0]}")
+                Loss("$.thinking", f"the model can't stop thinking; it is asked for {profile.ollama.think_levels[0]}")
             )
         if wish.effort is None:  # the client leaves it to the model, and that is what its makers put in the middle
-            return usual_effort(profile.think_levels)
-        return nearest_effort(wish.effort, profile.think_levels)
-    reason = "the model can only think or not" if profile.thinks else "the model does not think"
+            return usual_effort(profile.ollama.think_levels)
+        return nearest_effort(wish.effort, profile.ollama.think_levels)
+    reason = "the model can only think or not" if profile.ollama.thinks else "the model does not think"
     if wish.thinks and wish.budget_tokens is not None:
         losses.append(Loss("$.thinking.budget_tokens", reason))
     elif wish.thinks and wish.effort is not None:
         losses.append(Loss("$.output_config.effort", reason))
-    return wish.thinks if profile.thinks else UNSET
+    return wish.thinks if profile.ollama.thinks else UNSET
 
 
 def _format(request: NormalizedRequest, profile: Profile) -> Raw | UnsetType:

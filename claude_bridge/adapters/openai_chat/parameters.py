@@ -27,16 +27,16 @@ def parameters(request: NormalizedRequest, profile: Profile, limits: TokenLimits
     """Return the fields of ChatRequest that are neither messages nor tools."""
     asked = request.parameters
     fields: dict[str, Any] = {}
-    if profile.has_stream_options:
+    if profile.chat.has_stream_options:
         fields["stream_options"] = openai.StreamOptions()
-    if profile.asks_for_cache:
+    if profile.chat.asks_for_cache:
         fields["cache_control"] = {"type": "ephemeral"}
     fields |= _tool_fields(request, profile)
     fields |= thinking_fields(request, profile)
     fields["response_format"] = _response_format(request, profile)
     if not isinstance(asked, MessagesRequest):
         return fields
-    fields[profile.max_tokens_field] = _max_tokens(asked.max_tokens, limits, request.losses)
+    fields[profile.chat.max_tokens_field] = _max_tokens(asked.max_tokens, limits, request.losses)
     fields |= _sampling(asked, profile, request.losses)
     if asked.metadata and asked.metadata.user_id:
         fields |= _user_fields(asked.metadata.user_id, profile)
@@ -69,12 +69,12 @@ def _forcing(request: NormalizedRequest, profile: Profile) -> Literal["field", "
     choice = request.parameters.tool_choice
     if choice is None or choice.type not in ("any", "tool"):
         return "field"
-    if not profile.forces_while_thinking and preferred_thinking(request.parameters).thinks:
+    if not profile.chat.forces_while_thinking and preferred_thinking(request.parameters).thinks:
         return "words"
     form: ToolChoiceForm = "named" if choice.type == "tool" and choice.name else "required"
-    if form in profile.tool_choices:
+    if form in profile.chat.tool_choices:
         return "field"
-    return "alone" if "required" in profile.tool_choices else "words"
+    return "alone" if "required" in profile.chat.tool_choices else "words"
 
 
 def _tool_fields(request: NormalizedRequest, profile: Profile) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def _tool_fields(request: NormalizedRequest, profile: Profile) -> dict[str, Any]
             fields["tool_choice"] = _tool_choice(choice)
         case "alone":
             fields["tool_choice"] = "required"
-    if choice.disable_parallel_tool_use and profile.has_parallel_switch:
+    if choice.disable_parallel_tool_use and profile.chat.has_parallel_switch:
         fields["parallel_tool_calls"] = False
     return fields
 
@@ -109,8 +109,8 @@ def _schema(request: NormalizedRequest, profile: Profile) -> Raw | None:
 
 
 def _holds_schema(request: NormalizedRequest, profile: Profile) -> bool:
-    stands_alone = profile.structured_beside_tools or not request.tools
-    return profile.structured_output == "json_schema" and stands_alone
+    stands_alone = profile.chat.structured_beside_tools or not request.tools
+    return profile.chat.structured_output == "json_schema" and stands_alone
 
 
 def _response_format(request: NormalizedRequest, profile: Profile) -> openai.ResponseFormat | UnsetType:
@@ -123,7 +123,7 @@ def _response_format(request: NormalizedRequest, profile: Profile) -> openai.Res
     if _holds_schema(request, profile):
         return openai.ResponseFormat(type="json_schema", json_schema=openai.JsonSchema(schema=schema))
     request.losses.append(Loss("$.output_config.format", "the engine can't hold an answer to it; asked for in words"))
-    if profile.structured_output is None or (request.tools and not profile.structured_beside_tools):
+    if profile.chat.structured_output is None or (request.tools and not profile.chat.structured_beside_tools):
         return UNSET
     return openai.ResponseFormat(type="json_object")
 
@@ -142,11 +142,11 @@ def _max_tokens(asked: int, limits: TokenLimits, losses: list[Loss]) -> int:
 def _sampling(asked: MessagesRequest, profile: Profile, losses: list[Loss]) -> dict[str, float | int]:
     fields: dict[str, float | int] = {}
     for name, value in (("temperature", asked.temperature), ("top_p", asked.top_p)):
-        if value is not None and name not in profile.refuses:
+        if value is not None and name not in profile.chat.refuses:
             fields[name] = value
         elif value is not None and value != _DEFAULT_SAMPLING:
             losses.append(Loss(f"$.{name}", "the model refuses it"))
-    if asked.top_k is not None and profile.has_top_k:
+    if asked.top_k is not None and profile.chat.has_top_k:
         fields["top_k"] = asked.top_k
     elif asked.top_k is not None:
         losses.append(Loss("$.top_k", "not a parameter of Chat Completions"))
@@ -163,8 +163,8 @@ def _user_fields(user_id: str, profile: Profile) -> dict[str, str]:
     except (msgspec.DecodeError, RecursionError):
         _, old_form, session = user_id.rpartition("_session_")  # Claude Code 1: user_DEVICE_account_ID_session_ID
         if not old_form:
-            return {profile.user_field: user_id} if profile.user_field else {}
+            return {profile.chat.user_field: user_id} if profile.chat.user_field else {}
     if not isinstance(session, str) or not session:
         return {}
     hashed = sha256(session.encode()).hexdigest()[:32]
-    return {field: hashed for field in (profile.session_field, profile.user_field) if field is not None}
+    return {field: hashed for field in (profile.chat.session_field, profile.chat.user_field) if field is not None}

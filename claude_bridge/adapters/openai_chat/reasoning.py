@@ -16,24 +16,24 @@ def thinking_fields(request: NormalizedRequest, profile: Profile) -> Mapping[str
     wish = preferred_thinking(request.parameters)
     _tell_losses(wish, profile, request)
     fields: dict[str, Any] = {}
-    match profile.thinking_switch:
+    match profile.chat.thinking_switch:
         case "chat_template_kwargs":
             # Templates that know no such argument ignore it; those that do think by default.
-            fields["chat_template_kwargs"] = {profile.switch_name: wish.thinks}
+            fields["chat_template_kwargs"] = {profile.chat.switch_name: wish.thinks}
         case "thinking":
             fields["thinking"] = {"type": "enabled" if wish.thinks else "disabled"}
         case "reasoning":
             fields["reasoning"] = {"enabled": wish.thinks}
     level = _level(wish, profile)
-    if request.tools and profile.effort_beside_tools is not None:
-        level = profile.effort_beside_tools
-    if wish.budget_tokens is not None and profile.budget_place == "reasoning":
+    if request.tools and profile.chat.effort_beside_tools is not None:
+        level = profile.chat.effort_beside_tools
+    if wish.budget_tokens is not None and profile.chat.budget_place == "reasoning":
         fields["reasoning"] = fields.get("reasoning", {}) | {"max_tokens": wish.budget_tokens}
         level = None  # the one or the other
-    elif wish.budget_tokens is not None and profile.budget_place == "thinking_budget_tokens":
+    elif wish.budget_tokens is not None and profile.chat.budget_place == "thinking_budget_tokens":
         fields["thinking_budget_tokens"] = wish.budget_tokens
     if level is not None:
-        match profile.effort_place:
+        match profile.chat.effort_place:
             case "reasoning_effort":
                 fields["reasoning_effort"] = level
             case "reasoning":
@@ -46,24 +46,26 @@ def thinking_fields(request: NormalizedRequest, profile: Profile) -> Mapping[str
 
 def _level(wish: Wish, profile: Profile) -> str | None:
     """Return the level to tell, None where nothing need be said of it."""
-    if not profile.effort_levels or (not wish.thinks and profile.thinking_switch is not None):
+    if not profile.chat.effort_levels or (not wish.thinks and profile.chat.thinking_switch is not None):
         return None
     if wish.effort is not None:
-        return nearest_effort(wish.effort, profile.effort_levels)
-    return None if profile.thinks_unasked else usual_effort(profile.effort_levels)
+        return nearest_effort(wish.effort, profile.chat.effort_levels)
+    return None if profile.chat.thinks_unasked else usual_effort(profile.chat.effort_levels)
 
 
 def _tell_losses(wish: Wish, profile: Profile, request: NormalizedRequest) -> None:
     losses = request.losses
-    if wish.thinks and not profile.effort_levels:
-        switch_only = profile.thinking_switch is not None
+    if wish.thinks and not profile.chat.effort_levels:
+        switch_only = profile.chat.thinking_switch is not None
         reason = "the model can only think or not" if switch_only else "how this engine is told of it is not known"
         if wish.budget_tokens is None and wish.effort is not None:
             losses.append(Loss("$.output_config.effort", reason))
-        elif wish.budget_tokens is not None and profile.budget_place is None:
+        elif wish.budget_tokens is not None and profile.chat.budget_place is None:
             losses.append(Loss("$.thinking.budget_tokens", reason))
-    if wish.thinks and request.tools and profile.effort_beside_tools is not None:
-        losses.append(Loss("$.thinking", f"beside tools the model only takes the effort {profile.effort_beside_tools}"))
-    if wish.is_refusal and profile.effort_levels and not profile.can_stop_thinking:
-        level = profile.effort_levels[0]
+    if wish.thinks and request.tools and profile.chat.effort_beside_tools is not None:
+        losses.append(
+            Loss("$.thinking", f"beside tools the model only takes the effort {profile.chat.effort_beside_tools}")
+        )
+    if wish.is_refusal and profile.chat.effort_levels and not profile.chat.can_stop_thinking:
+        level = profile.chat.effort_levels[0]
         losses.append(Loss("$.thinking", f"the model can't stop thinking; it is asked for {level}"))

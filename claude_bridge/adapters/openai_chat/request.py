@@ -73,7 +73,7 @@ def _user_messages(turn: Turn, wishes: Sequence[str], profile: Profile) -> list[
         else:
             said.append(block)
     said += map(TextBlock, wishes)
-    if said and messages and not profile.user_follows_tool:
+    if said and messages and not profile.chat.user_follows_tool:
         messages.append(openai.ChatMessage(role="assistant", content=OK))
     if said:
         messages.append(openai.ChatMessage(role="user", content=_content(said)))
@@ -121,7 +121,7 @@ def _assistant_message(turn: Turn, profile: Profile) -> openai.ChatMessage:
         )
         for block in used
     ]
-    thought = thinking or (profile.reasoning_placeholder if calls else None) or UNSET
+    thought = thinking or (profile.chat.reasoning_placeholder if calls else None) or UNSET
     if profile.sealed_thoughts == "thought_signature":
         calls = _signed(calls, unseal(turn.blocks).signatures, profile)
     elif profile.sealed_thoughts == "reasoning_details":
@@ -144,8 +144,8 @@ def _assistant_message(turn: Turn, profile: Profile) -> openai.ChatMessage:
 
 def _signed(calls: list[openai.ToolCall], signatures: Mapping[int, str], profile: Profile) -> list[openai.ToolCall]:
     """Return a turn's calls with the signatures of their thoughts."""
-    if profile.thought_signature is not None and calls and not signatures:
-        signatures = {0: profile.thought_signature}
+    if profile.chat.thought_signature is not None and calls and not signatures:
+        signatures = {0: profile.chat.thought_signature}
     return [
         replace(call, extra_content={"google": {"thought_signature": signatures[place]}})
         if place in signatures
@@ -168,10 +168,10 @@ def _tool(tool: NormalizedTool, profile: Profile, losses: list[Loss]) -> openai.
 def _strict(tool: NormalizedTool, profile: Profile, losses: list[Loss]) -> bool | UnsetType:
     """Return whether the model is held to the tool's schema; a schema that allows for more than that is refused."""
     if not tool.strict:
-        return UNSET if tool.strict is None or not profile.has_strict else False
-    if profile.has_strict and holds_strictly(bytes(tool.schema)):
+        return UNSET if tool.strict is None or not profile.chat.has_strict else False
+    if profile.chat.has_strict and holds_strictly(bytes(tool.schema)):
         return True
-    if profile.has_strict:
+    if profile.chat.has_strict:
         reason = f"the schema of {tool.name!r} leaves open what must be closed for that"
     else:
         reason = f"whether the engine can hold {tool.name!r} to its schema is not known"

@@ -56,7 +56,9 @@ class ResponsePipeline:
         tools, choice = request.tools or (), request.tool_choice
         one_only = bool(choice and choice.disable_parallel_tool_use)
         gatherer = ToolCallBuffer(tools, new_tool_id, self.repairs, one_only=one_only)
-        opened = profile.opens_in_thinking and (preferred_thinking(request).thinks or not profile.can_stop_thinking)
+        opened = profile.opens_in_thinking and (
+            preferred_thinking(request).thinks or not profile.chat.can_stop_thinking
+        )
         echo = echoed_prefill(request, profile)
         stages: list[_Stage | None] = [
             OpaqueReasoningCollector() if profile.sealed_thoughts is not None else None,

@@ -163,7 +163,7 @@ def profile_as_offered(profile: Profile, model: OfferedModel) -> Profile:
     if model.images is not None:
         profile = replace(profile, sees_images=model.images)
     if model.thinking is False:
-        profile = replace(profile, effort_levels=(), thinking_switch=None, budget_place=None)
+        profile = profile.with_changes({"effort_levels": (), "thinking_switch": None, "budget_place": None})
     return profile
 
 

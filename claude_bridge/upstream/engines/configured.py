@@ -63,7 +63,7 @@ def _profile(upstream: Upstream, model: OfferedModel) -> Profile:
         capabilities = [name for name, able in abilities.items() if able] if is_told else None
         family = model.id.rpartition("/")[2].partition(":")[0]
         row = profile_for(ollama_profile(capabilities, family), model.id)
-        return replace(row, keep_alive=profile.keep_alive)
+        return row.with_changes({"keep_alive": profile.ollama.keep_alive})
     return profile_as_offered(profile, model)
 
 

@@ -68,7 +68,7 @@ async def discover_ollama(upstream: Upstream, api_key: str | None, *, window_tok
         base_url=root,
         model=name,
         adapter=ADAPTERS["ollama-chat"],
-        profile=msgspec.structs.replace(profile, keep_alive=upstream.profile.keep_alive),
+        profile=profile.with_changes({"keep_alive": upstream.profile.ollama.keep_alive}),
         window_tokens=window.tokens,
         slots=1,  # OLLAMA_NUM_PARALLEL, which it does not tell, is 1 unless somebody sets it
         prices=FREE if _runs_here(description, root) else None,
