@@ -30,6 +30,7 @@ from claude_bridge.routing import Routing
 from claude_bridge.server.app import Service
 from claude_bridge.server.listener import open_listener, open_stop_signals, serve
 from claude_bridge.trace.bus import Bus, Sink
+from claude_bridge.wire.addresses import is_loopback
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -142,12 +143,11 @@ async def _run(plan: Plan, listening: Listening, tell: Tell) -> None:
     listener, port = await open_listener(listening.host, listening.port)
     listening = msgspec.structs.replace(listening, port=port)
     secrets = [secret for secret in (*plan.keys, listening.auth_token) if secret]
-    is_loopback = listening.host in ("localhost", "::1") or listening.host.startswith("127.")
     async with AsyncExitStack() as stack, anyio.create_task_group() as tasks:
         sinks = open_sinks(plan, stack)
         bus = Bus(sinks, secrets=secrets, warn=None if plan.debug else _warn)  # the debug log tells it by itself
         stack.callback(bus.close)
-        service = Service(bus, auth_token=listening.auth_token, loopback_only=is_loopback)
+        service = Service(bus, auth_token=listening.auth_token, loopback_only=is_loopback(listening.host))
         signals = stack.enter_context(open_stop_signals())
         output.print_line(f"listening on {listening.url}")
         sys.stdout.flush()

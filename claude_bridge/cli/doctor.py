@@ -120,12 +120,12 @@ async def _examine(asked: Asked, row: Provider, key: str | None, *, port: int, p
     from claude_bridge.doctor.engine import check_engine_answers
     from claude_bridge.doctor.gather import gather_answers
     from claude_bridge.server.port_owner import describe_port_owner
-    from claude_bridge.wire.addresses import is_loopback
+    from claude_bridge.wire.addresses import reaches_this_machine
 
     with output.spinner("Asking the engine"):
         answers = await gather_answers(asked.base_url, model=asked.model, api_key=key)
         address = urlsplit(answers.root)
-        owner = describe_port_owner(address.port or 80) if is_loopback(address.hostname or "") else ""
+        owner = describe_port_owner(address.port or 80) if reaches_this_machine(address.hostname or "") else ""
         findings = check_engine_answers(asked, answers, owner=owner)
         findings += await machine.examine(port, engine_host=address.hostname or "")
     if probe:

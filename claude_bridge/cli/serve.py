@@ -25,6 +25,7 @@ from claude_bridge.app.plan import (
     plan_of,
 )
 from claude_bridge.app.routes import Fallbacks, Routes, SmallModel
+from claude_bridge.wire.addresses import is_loopback
 
 if TYPE_CHECKING:
     from claude_bridge.app.serve import Listening, Plan
@@ -120,7 +121,7 @@ def listening_of(config: Config, host: str | None, port: int | None, auth_token:
 
 def _token_for(host: str) -> str | None:
     """Return no token where only this machine can ask, else a new one."""
-    if host in ("localhost", "::1") or host.startswith("127."):
+    if is_loopback(host):
         return None
     return secrets.token_urlsafe(24)
 

@@ -15,7 +15,7 @@ from claude_bridge.upstream.client import UpstreamClient
 from claude_bridge.upstream.engines.detect import MODELS_PATH, base_url_candidates
 from claude_bridge.upstream.engines.ollama import can_call_tools, describe_models, root_url
 from claude_bridge.wire import ollama
-from claude_bridge.wire.addresses import is_loopback
+from claude_bridge.wire.addresses import reaches_this_machine
 
 ASK_TIMEOUT_S = 5.0
 ELSEWHERE_TIMEOUT_S = 1.0
@@ -85,7 +85,7 @@ async def _able_models(client: UpstreamClient, names: Sequence[str]) -> tuple[st
 
 async def _with_elsewhere(answers: EngineAnswers, usual_roots: Sequence[str]) -> EngineAnswers:
     """Look at the usual places of this machine, if the engine is said to be here."""
-    if not is_loopback(urlsplit(answers.root).hostname or ""):
+    if not reaches_this_machine(urlsplit(answers.root).hostname or ""):
         return answers
     found: dict[str, str] = {}
 

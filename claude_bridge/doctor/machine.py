@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from claude_bridge.doctor.finding import Finding, broken, doubtful, fine
 from claude_bridge.doctor.places import place_of
-from claude_bridge.wire.addresses import is_loopback
+from claude_bridge.wire.addresses import reaches_this_machine
 
 PROXY, PORT, CLIENT, SETTINGS = "proxy", "bridge port", "Claude Code", "client settings"
 
@@ -64,7 +64,7 @@ def _is_near(host: str) -> bool:
         address = ip_address(host)
     except ValueError:
         is_local_name = "." not in host or host.endswith((".local", ".lan", ".internal", ".home.arpa"))
-        return bool(host) and is_local_name and not is_loopback(host)
+        return bool(host) and is_local_name and not reaches_this_machine(host)
     return address.is_private and not address.is_loopback
 
 

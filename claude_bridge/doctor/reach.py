@@ -12,7 +12,7 @@ from claude_bridge.doctor.facts import Kind
 from claude_bridge.doctor.finding import Finding, broken, doubtful, fine
 from claude_bridge.doctor.places import place_of
 from claude_bridge.upstream.engines.ollama import OLDEST_VERSION, version_numbers
-from claude_bridge.wire.addresses import is_loopback
+from claude_bridge.wire.addresses import reaches_this_machine
 
 REACHABLE, ENGINE, ADDRESS, KEY, VERSION = "reachable", "engine", "address", "key", "version"
 
@@ -63,7 +63,7 @@ def check_reachable(answers: Sequence[Answer], *, provider: str, elsewhere: Sequ
 def _start(host: str, port: int | None, provider: str, elsewhere: Sequence[str]) -> str:
     if elsewhere:
         return _other_address(elsewhere)
-    if not is_loopback(host):
+    if not reaches_this_machine(host):
         if provider == "ollama":
             return f"On {host}, let Ollama listen to others: OLLAMA_HOST=0.0.0.0 ollama serve"
         return f"Start the engine on {host}, and let it listen to others, not to 127.0.0.1 only."

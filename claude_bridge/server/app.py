@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import re
 
 import anyio
 
@@ -12,6 +13,7 @@ from claude_bridge.errors import AuthenticationError, ForbiddenError
 from claude_bridge.server.http1 import HttpRequest
 from claude_bridge.trace.bus import Bus
 from claude_bridge.trace.stats import Stats
+from claude_bridge.wire.addresses import is_loopback
 from claude_bridge.wire.anthropic import MessagesRequest
 from claude_bridge.wire.anthropic_codec import parse_outline
 
@@ -20,8 +22,6 @@ _NOT_FOR_ENGINES = frozenset(
     | {"referer", "te", "trailer", "transfer-encoding", "upgrade", "via"}
 )
 _NOT_FOR_ENGINES_PREFIXES = ("proxy-", "sec-", "x-forwarded-", "x-real-")
-
-_LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
 
 class Service:
@@ -69,10 +69,10 @@ class Service:
                 )
         elif self._loopback_only:
             host = request.headers.get("host", "localhost")
-            if not _is_loopback_name(host):
+            if not _is_loopback_authority(host):
                 raise ForbiddenError(f"This bridge only answers on loopback addresses, not as {host!r}.")
             origin = request.headers.get("origin", "null")
-            if origin != "null" and not _is_loopback_name(origin.partition("://")[2]):
+            if origin != "null" and not _is_loopback_authority(origin.partition("://")[2]):
                 raise ForbiddenError("Web pages may not use this bridge.")
 
     def given(self, request: HttpRequest) -> ClientRequest:
@@ -106,7 +106,10 @@ def _given_tokens(request: HttpRequest) -> tuple[bytes, bytes]:
     return bearer.encode("latin-1"), request.headers.get("x-api-key", "").encode("latin-1")
 
 
-def _is_loopback_name(host: str) -> bool:
-    host = host.lower()
-    name = host[: host.find("]") + 1] if host.startswith("[") else host.partition(":")[0]
-    return name in _LOOPBACK_NAMES or name.startswith("127.") or name.endswith(".localhost")
+_AUTHORITY = re.compile(r"(\[[^]]*]|[^:]*)(:[0-9]*)?")
+
+
+def _is_loopback_authority(authority: str) -> bool:
+    """Return whether a Host header, or what stands for it in an Origin, names this machine."""
+    found = _AUTHORITY.fullmatch(authority)
+    return found is not None and is_loopback(found[1])

@@ -29,7 +29,7 @@ from claude_bridge.errors import (
 from claude_bridge.providers import Upstream
 from claude_bridge.upstream.call import UpstreamCall
 from claude_bridge.upstream.transport import CONNECT_TIMEOUT_S, PlainHttpClient, PlainResponse, why_no_connection
-from claude_bridge.wire.addresses import is_loopback
+from claude_bridge.wire.addresses import reaches_this_machine
 
 MAX_REFUSAL_BYTES = 64 * 1024
 REFUSAL_S = 1.0
@@ -73,7 +73,7 @@ class UpstreamClient:
         elif api_key:
             headers["authorization"] = f"Bearer {api_key}"
         # Proxy variables are for the way out; HTTP_PROXY would swallow what goes to this machine.
-        trust_env = not is_loopback(url.host)
+        trust_env = not reaches_this_machine(url.host)
         self._httpx = httpx.AsyncClient(
             headers=headers,
             # How long an engine may be silent while it reads is watched by UpstreamCall, for all reads at once.

@@ -24,16 +24,22 @@ def ip_address_of(host: str) -> IPv4Address | IPv6Address | None:
     return _ipv4_address_of(host)
 
 
-def is_loopback(host: str) -> bool:
-    """Return whether a host, without its port, is this machine and nothing else, however it is spelled.
+def reaches_this_machine(host: str) -> bool:
+    """Return whether a connection to the host ends on this machine: loopback, ``0.0.0.0`` and ``::`` do.
 
-    The unspecified addresses count: connecting to ``0.0.0.0`` or ``::`` reaches this machine.
+    Not for addresses to listen on: the unspecified ones are open to all networks there.
     """
+    address = ip_address_of(host)
+    return is_loopback(host) or (address is not None and address.is_unspecified)
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host, without its port, is this machine and nothing else, however it is spelled."""
     name = host.lower().removesuffix(".")
     if name == "localhost" or name.endswith(".localhost"):  # RFC 6761, section 6.3: never asked of a name server
         return True
     address = ip_address_of(name)
-    return address is not None and (address.is_loopback or address.is_unspecified)
+    return address is not None and address.is_loopback
 
 
 def _ipv4_address_of(host: str) -> IPv4Address | None:

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from claude_bridge.wire.addresses import ip_address_of, is_loopback
+from claude_bridge.wire.addresses import ip_address_of, is_loopback, reaches_this_machine
 
 THIS_MACHINE = [
     "localhost", "LOCALHOST", "localhost.", "a.localhost", "127.0.0.1", "127.8.8.8", "127.1", "127.0.1", "2130706433",
-    "0x7f000001", "0x7f.1", "0177.0.0.1", "017700000001", "0.0.0.0", "0", "::1", "[::1]", "0:0:0:0:0:0:0:1", "::",
-    "[::]", "::ffff:127.0.0.1", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "::1%lo",
+    "0x7f000001", "0x7f.1", "0177.0.0.1", "017700000001", "::1", "[::1]", "0:0:0:0:0:0:0:1",
+    "::ffff:127.0.0.1", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "::1%lo",
 ]  # fmt: skip
 
 ELSEWHERE = [
@@ -27,10 +27,18 @@ ELSEWHERE = [
 @pytest.mark.parametrize("host", THIS_MACHINE)
 def test_this_machine_is_known_in_every_spelling(host: str) -> None:
     assert is_loopback(host)
+    assert reaches_this_machine(host)
 
 
 @pytest.mark.parametrize("host", ELSEWHERE, ids=lambda host: host[:20])
 def test_what_only_looks_like_this_machine_is_not(host: str) -> None:
+    assert not is_loopback(host)
+    assert not reaches_this_machine(host)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "0", "::", "[::]"])
+def test_the_unspecified_addresses_reach_this_machine_but_listen_to_all(host: str) -> None:
+    assert reaches_this_machine(host)
     assert not is_loopback(host)
 
 

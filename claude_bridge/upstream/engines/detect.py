@@ -20,7 +20,7 @@ from claude_bridge.upstream.engines.anthropic import discover_relayed, relay_roo
 from claude_bridge.upstream.engines.catalog import OfferedModel, profile_as_offered
 from claude_bridge.upstream.engines.engine_details import with_own_words
 from claude_bridge.upstream.engines.ollama import discover_ollama, probe_version, root_url
-from claude_bridge.wire.addresses import is_loopback
+from claude_bridge.wire.addresses import reaches_this_machine
 from claude_bridge.wire.openai import ListedModel, parse_models
 
 PROBE_TIMEOUT_S = 5.0
@@ -88,7 +88,7 @@ def assumed(upstream: Upstream) -> Upstream:
 
 def usual_prices(engine: str, base_url: str) -> Prices | None:
     """Return that an engine on the user's own machine costs nothing; elsewhere somebody may ask for money."""
-    return FREE if engine in _RUN_BY_THE_USER and is_loopback(urlsplit(base_url).hostname or "") else None
+    return FREE if engine in _RUN_BY_THE_USER and reaches_this_machine(urlsplit(base_url).hostname or "") else None
 
 
 async def _is_ollama(upstream: Upstream, api_key: str | None) -> bool:
@@ -210,5 +210,5 @@ def _no_api(upstream: Upstream, seen: Sequence[tuple[str, FetchedDocument]]) -> 
     else:
         what = f"{url} answers {document.status}: there is no OpenAI-compatible API."
     host = upstream.base_url.partition("://")[2].partition("/")[0].partition(":")[0]
-    hint = _USUAL_LOCAL_URLS if is_loopback(host) else "It usually ends in /v1."
+    hint = _USUAL_LOCAL_URLS if reaches_this_machine(host) else "It usually ends in /v1."
     return SetupError(what, f"Check --base-url. {hint}")

@@ -38,7 +38,7 @@ from claude_bridge.upstream.engines.ollama import (
     root_url,
     with_tag,
 )
-from claude_bridge.wire.addresses import is_loopback
+from claude_bridge.wire.addresses import reaches_this_machine
 from claude_bridge.wire.model_list import (
     DescribedModel,
     Props,
@@ -270,4 +270,4 @@ def _read_props(document: FetchedDocument) -> Props:
 def _address(base_url: str) -> tuple[str, int | None]:
     parts = urlsplit(base_url)
     host = parts.hostname or ""
-    return "localhost" if is_loopback(host) else host, parts.port
+    return "localhost" if reaches_this_machine(host) else host, parts.port
