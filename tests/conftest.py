@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from hypothesis import HealthCheck, settings
 
-# The same examples at every run: a law that fails, fails for everyone and every time.
-settings.register_profile(
-    "bridge", derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
-)
-settings.load_profile("bridge")
+# The same examples at every run: a law that fails, fails for everyone and every time. CI tries many more of them.
+_USUAL = settings(derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("quick", _USUAL, max_examples=40)
+settings.register_profile("thorough", _USUAL, max_examples=100)
+settings.load_profile(os.environ.get("BRIDGE_TEST_EXAMPLES", "quick"))
 
 pytest_plugins = ("tests.real_parts", "tests.real_ollama", "tests.background")
 

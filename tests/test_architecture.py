@@ -6,7 +6,6 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from importlinter.cli import lint_imports
 
 import claude_bridge
@@ -78,36 +77,42 @@ def lives_in(module: Path, homes: tuple[str, ...]) -> bool:
     return any(place(module) == home or (home.endswith("/") and place(module).startswith(home)) for home in homes)
 
 
-each_module = pytest.mark.parametrize("module", MODULES, ids=place)
-
-
 def test_the_contracts_of_the_layers_are_kept() -> None:
     assert lint_imports(config_filename=str(ROOT / "pyproject.toml"), no_cache=True) == 0
 
 
-@each_module
-def test_a_module_says_in_a_sentence_what_it_is(module: Path) -> None:
-    docstring = ast.get_docstring(ast.parse(module.read_text("utf-8")))
-    assert docstring, "it has no docstring"
-    assert docstring.partition("\n\n")[0].rstrip().endswith((".", "?", "!")), "its first paragraph is no sentence"
+def test_a_module_says_in_a_sentence_what_it_is() -> None:
+    assert [place(module) for module in MODULES if not _first_sentence(module).endswith((".", "?", "!"))] == []
 
 
-@each_module
-def test_outside_libraries_stay_in_their_homes(module: Path) -> None:
-    for library in set(imports_of(module)) & set(HOMES):
-        assert lives_in(module, HOMES[library]), f"{library} lives in {' and '.join(HOMES[library])}"
+def _first_sentence(module: Path) -> str:
+    docstring = ast.get_docstring(ast.parse(module.read_text("utf-8"))) or ""
+    return docstring.partition("\n\n")[0].rstrip()
 
 
-@pytest.mark.parametrize("library", HOMES)
-def test_a_home_is_lived_in(library: str) -> None:
-    assert any(library in set(imports_of(module)) for module in MODULES), "this row of HOMES is out of date"
+def test_outside_libraries_stay_in_their_homes() -> None:
+    strays = [
+        f"{place(module)} imports {library}, which lives in {' and '.join(HOMES[library])}"
+        for module in MODULES
+        for library in sorted(set(imports_of(module)) & set(HOMES))
+        if not lives_in(module, HOMES[library])
+    ]
+    assert strays == []
 
 
-@pytest.mark.parametrize("module", [module for module in MODULES if lives_in(module, CORE)], ids=place)
-def test_the_core_imports_nothing_that_does_anything(module: Path) -> None:
-    assert not set(imports_of(module)) - CORE_MAY_IMPORT
+def test_a_home_is_lived_in() -> None:
+    imported = {library for module in MODULES for library in imports_of(module)}
+    assert sorted(set(HOMES) - imported) == [], "these rows of HOMES are out of date"
 
 
-@each_module
-def test_a_module_has_a_name_that_says_something(module: Path) -> None:
-    assert module.stem not in NAMES_THAT_SAY_NOTHING
+def test_the_core_imports_nothing_that_does_anything() -> None:
+    strays = {
+        place(module): found
+        for module in MODULES
+        if lives_in(module, CORE) and (found := set(imports_of(module)) - CORE_MAY_IMPORT)
+    }
+    assert strays == {}
+
+
+def test_a_module_has_a_name_that_says_something() -> None:
+    assert [place(module) for module in MODULES if module.stem in NAMES_THAT_SAY_NOTHING] == []
