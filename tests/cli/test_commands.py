@@ -43,6 +43,7 @@ def test_help_loads_nothing_heavy() -> None:
     assert done.stderr.strip() == "[]"
 
 
+@pytest.mark.timing
 def test_help_answers_quickly() -> None:
     times = []
     for _ in range(5):

@@ -160,6 +160,7 @@ async def test_prices_are_told_for_a_million_tokens() -> None:
     assert "cost: US dollars for a million tokens, read / written" in done.stderr
 
 
+@pytest.mark.timing
 async def test_fifty_models_that_take_100_ms_each_are_printed_in_under_two_seconds() -> None:
     names = [f"m{number}" for number in range(50)]
     async with SlowOllama({name: a_model("tools") for name in names}) as ollama:

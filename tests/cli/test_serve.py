@@ -142,6 +142,7 @@ async def test_it_says_where_it_listens_what_it_found_and_what_to_paste() -> Non
         assert "\x1b" not in bridge.told
 
 
+@pytest.mark.timing
 async def test_it_answers_its_first_request_within_a_second_of_its_start() -> None:
     times = []
     for _ in range(3):

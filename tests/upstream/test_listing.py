@@ -174,6 +174,7 @@ async def test_without_a_list_of_what_is_loaded_that_stays_unknown() -> None:
         assert (await only_model(ollama.base_url, provider="ollama")).loaded is None
 
 
+@pytest.mark.timing
 async def test_fifty_models_that_take_100_ms_each_are_told_in_under_two_seconds() -> None:
     names = [f"m{number}" for number in range(50)]
     shown = {name: a_model("tools") for name in names}

@@ -90,6 +90,7 @@ def test_the_limit_is_for_one_frame_and_not_for_the_stream() -> None:
     assert sum(len(decoder.feed(frame)) for _ in range(40)) == 40
 
 
+@pytest.mark.timing
 def test_a_huge_line_in_small_reads_costs_no_more_than_its_length() -> None:
     decoder = SseDecoder()
     piece = b"x" * 1_000
