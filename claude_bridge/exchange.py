@@ -9,7 +9,7 @@ from contextlib import aclosing
 import anyio
 from msgspec import Struct
 
-from claude_bridge.adapters.base import Answer
+from claude_bridge.adapters.base import Response
 from claude_bridge.conversion.deltas import UsageReport
 from claude_bridge.conversion.pricing import Prices, answer_cost_usd
 from claude_bridge.conversion.prompt.cache_misses import CacheMiss
@@ -40,27 +40,28 @@ class Exchange:
     def __init__(
         self,
         call: UpstreamCall,
-        answer: Answer,
+        response: Response,
         recorder: Recorder,
         waiting: Waiting,
-        overlong: ContextOverflow | None,
+        *,
+        overflow: ContextOverflow | None,
         prices: Prices | None,
-        learn: Callable[[int | None], None],
-        judge: Callable[[str, UsageReport], CacheMiss | None],
+        calibrate: Callable[[int | None], None],
+        explain_cache_miss: Callable[[str, UsageReport], CacheMiss | None],
     ) -> None:
-        """``overlong`` says that the prompt can't be read whole; an engine that answers all the same has cut it.
+        """``overflow`` says that the prompt exceeds the window; an engine that answers all the same has cut it.
 
-        ``learn`` takes the prompt's tokens as the engine counted them; ``judge`` says why it read again what it had
-        read before, if it did.
+        ``calibrate`` takes the prompt's tokens as the engine counted them (None: it did not); ``explain_cache_miss``
+        takes the message's id and its usage.
         """
         self._call = call
-        self._answer = answer
+        self._response = response
         self._recorder = recorder
         self._waiting = waiting
-        self._overlong = overlong
+        self._overflow = overflow
         self._prices = prices
-        self._learn = learn
-        self._judge = judge
+        self._calibrate = calibrate
+        self._explain_cache_miss = explain_cache_miss
         self._early: list[ResponseItem] = []
         self._upstream_ended = False
         self._upstream_is_silent = False
@@ -69,12 +70,12 @@ class Exchange:
     @property
     def error(self) -> BridgeError | None:
         """What ended the answer too early, if anything did."""
-        return self._answer.error
+        return self._response.error
 
     @property
     def headers(self) -> dict[str, str]:
         """The headers of the engine's answer that are for the client, as far as they have come."""
-        return self._answer.kept_headers(self._call.headers)
+        return self._response.kept_headers(self._call.headers)
 
     async def begin(self) -> None:
         """Wait for the engine's first sign; no longer than the grace time, if the client may be told something then.
@@ -89,51 +90,51 @@ class Exchange:
                 self._recorder.retried(self._call.retried)
 
     async def _begin(self) -> None:
-        self._early += self._answer.start()
-        grace_s = self._waiting.first_byte_grace_s if self._answer.emits_before_upstream else math.inf
+        self._early += self._response.start()
+        grace_s = self._waiting.first_byte_grace_s if self._response.emits_before_upstream else math.inf
         with anyio.move_on_after(grace_s):
-            while not self._answer.begun and not self._upstream_ended:
-                self._early += await self._next_pieces()
-        if self._upstream_ended and not self._answer.begun:
-            self._early += self._answer.close()
-            if not self._answer.begun:
+            while not self._response.begun and not self._upstream_ended:
+                self._early += await self._next_items()
+        if self._upstream_ended and not self._response.begun:
+            self._early += self._response.close()
+            if not self._response.begun:
                 raise UpstreamBrokenError("The upstream ended its answer before it began.")
-        if self.error is not None and self._answer.emits_before_upstream:
+        if self.error is not None and self._response.emits_before_upstream:
             raise self.error
 
-    async def pieces(self) -> AsyncGenerator[Sequence[ResponseItem], None]:
+    async def items(self) -> AsyncGenerator[Sequence[ResponseItem], None]:
         """Yield what goes to the client, as much at a time as an upstream read brought; the last one ends it."""
-        pieces: Sequence[ResponseItem] = self._early
+        items: Sequence[ResponseItem] = self._early
         last_progress_at = anyio.current_time()
         while True:
-            ended = self._upstream_ended or self._answer.done
+            ended = self._upstream_ended or self._response.done
             if ended:
-                pieces = [*pieces, *self._answer.close()]
-            if _is_progress(pieces):
+                items = [*items, *self._response.close()]
+            if _is_progress(items):
                 last_progress_at = anyio.current_time()
-            if pieces:
-                self._emit(pieces)
+            if items:
+                self._emit(items)
             if ended:
-                self._end()  # before the last pieces go out: a client may leave, or ask on, as soon as it has them
-                yield pieces
+                self._end()  # before the last items go out: a client may leave, or ask on, as soon as it has them
+                yield items
                 break
-            if pieces:
-                yield pieces
+            if items:
+                yield items
             try:
-                pieces = await self._next_pieces()
+                items = await self._next_items()
             except BridgeError as error:
-                pieces = self._answer.fail(error)
+                items = self._response.fail(error)
             quiet_s = anyio.current_time() - last_progress_at
             is_late = self._upstream_is_silent or quiet_s >= self._waiting.keep_alive_s
-            if is_late and not _is_progress(pieces):
+            if is_late and not _is_progress(items):
                 self._recorder.waiting()
-                pieces = [*pieces, *self._answer.keep_alive()]
+                items = [*items, *self._response.keep_alive()]
 
     async def events(self) -> AsyncGenerator[list[StreamEvent], None]:
         """Yield the stream as typed events, one list for each upstream read; the last one ends it."""
-        async with aclosing(self.pieces()) as stream:
-            async for pieces in stream:
-                yield typed_events(pieces)
+        async with aclosing(self.items()) as stream:
+            async for items in stream:
+                yield typed_events(items)
 
     async def body(self) -> bytes:
         """Return the whole answer as the body of a response that is not streamed.
@@ -142,13 +143,13 @@ class Exchange:
             BridgeError: the answer broke off.
         """
         fold, verbatim = MessageAccumulator(), bytearray()
-        async with aclosing(self.pieces()) as stream:
-            async for pieces in stream:
-                for piece in pieces:
-                    if isinstance(piece, RawBytes):
-                        verbatim += piece.data
+        async with aclosing(self.items()) as stream:
+            async for items in stream:
+                for item in items:
+                    if isinstance(item, RawBytes):
+                        verbatim += item.data
                     else:
-                        fold.feed([piece])
+                        fold.feed([item])
         if self.error is not None:
             raise self.error
         return bytes(verbatim) or encode_message(fold.message)
@@ -167,41 +168,40 @@ class Exchange:
             raise self.error
         return fold.message
 
-    async def _next_pieces(self) -> Sequence[ResponseItem]:
+    async def _next_items(self) -> Sequence[ResponseItem]:
         data = await self._call.receive()
         self._upstream_is_silent = data is None
         if data:
-            return self._answer.feed(data)
-        self._upstream_ended = data is not None or self._answer.finished
+            return self._response.feed(data)
+        self._upstream_ended = data is not None or self._response.finished
         return ()
 
-    def _emit(self, pieces: Sequence[ResponseItem]) -> None:
+    def _emit(self, items: Sequence[ResponseItem]) -> None:
         if not self._recorder.active:
             if self._recorder.awaits_first_token:
-                self._recorder.look_for_first_token(typed_events(pieces))
+                self._recorder.look_for_first_token(typed_events(items))
             return
         if self._call.status is not None and not self._status_told:
             self._status_told = True
             self._recorder.upstream_answered(self._call.status)
-        self._recorder.answered(typed_events(pieces))
-        self._recorder.repaired(self._answer.repairs)
-        self._recorder.mended(self._answer.mends)
+        self._recorder.answered(typed_events(items))
+        self._recorder.repaired(self._response.repairs)
 
     def _end(self) -> None:
-        self._recorder.repaired(self._answer.repairs)
+        self._recorder.repaired(self._response.repairs)
         if self.error is not None:
             self._recorder.failed(self.error, in_stream=True)
             return
-        usage, overlong = self._answer.usage, self._overlong
-        if overlong is None:
-            self._learn(usage.prompt_tokens)
-        elif usage.prompt_tokens is not None and usage.prompt_tokens <= overlong.window_tokens:
-            self._recorder.prompt_cut(overlong, usage.prompt_tokens)
-        reread = self._judge(self._answer.message_id, usage)
-        if reread is not None:
-            self._recorder.reread(reread)
+        usage, overflow = self._response.usage, self._overflow
+        if overflow is None:
+            self._calibrate(usage.prompt_tokens)
+        elif usage.prompt_tokens is not None and usage.prompt_tokens <= overflow.window_tokens:
+            self._recorder.prompt_cut(overflow, usage.prompt_tokens)
+        cache_miss = self._explain_cache_miss(self._response.message_id, usage)
+        if cache_miss is not None:
+            self._recorder.reread(cache_miss)
         self._recorder.ended(usage, cost_usd=answer_cost_usd(usage, self._prices))
 
 
-def _is_progress(pieces: Sequence[ResponseItem]) -> bool:
-    return any(type(piece) is not RawBytes or piece.is_progress for piece in pieces)
+def _is_progress(items: Sequence[ResponseItem]) -> bool:
+    return any(type(item) is not RawBytes or item.is_progress for item in items)

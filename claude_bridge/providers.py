@@ -6,8 +6,8 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-from claude_bridge.adapters import KINDS, engine_profiles
-from claude_bridge.adapters.base import Adapter, Relay, TokenLimits
+from claude_bridge.adapters import ADAPTERS, engine_profiles
+from claude_bridge.adapters.base import Adapter, EngineModel, TokenLimits
 from claude_bridge.adapters.engine_profiles import BY_HOST, UNKNOWN
 from claude_bridge.conversion.pricing import Prices
 from claude_bridge.conversion.profile import Profile
@@ -15,7 +15,7 @@ from claude_bridge.conversion.reasoning import ThinkMode
 
 
 class Provider(Struct, frozen=True, kw_only=True):
-    """One place to ask. ``kind`` is a key of KINDS; ``key_variable`` names an environment variable."""
+    """One place to ask. ``kind`` is a key of ADAPTERS; ``key_variable`` names an environment variable."""
 
     name: str
     display_name: str
@@ -34,13 +34,13 @@ class Provider(Struct, frozen=True, kw_only=True):
 class Upstream(Struct, frozen=True, kw_only=True):
     """An engine as the bridge uses it. None in a limit or for the prices means not known.
 
-    An empty ``model`` leaves it to each request, which only a relay can.
+    An empty ``model`` leaves it to each request, which only a pass-through adapter can.
     """
 
     name: str
     base_url: str
     model: str
-    adapter: Adapter | Relay
+    adapter: Adapter
     profile: Profile
     max_output_tokens: int | None = None
     window_tokens: int | None = None
@@ -55,9 +55,11 @@ class Upstream(Struct, frozen=True, kw_only=True):
     """What the user should know of it, found out at the start."""
 
     @property
-    def limits(self) -> TokenLimits:
-        """What the model can take and give."""
-        return TokenLimits(max_output_tokens=self.max_output_tokens, window_tokens=self.window_tokens)
+    def engine_model(self) -> EngineModel:
+        """The upstream as its adapter must know it."""
+        limits = TokenLimits(max_output_tokens=self.max_output_tokens, window_tokens=self.window_tokens)
+        where = f"{self.name} at {self.base_url}"
+        return EngineModel(where=where, model=self.model, profile=self.profile, limits=limits)
 
 
 LOCAL = "local"
@@ -251,6 +253,6 @@ def upstream_of(provider: Provider, *, base_url: str | None, model: str) -> Upst
         name=name,
         base_url=(base_url or provider.base_url).rstrip("/"),
         model=model,
-        adapter=KINDS[provider.kind],
+        adapter=ADAPTERS[provider.kind],
         profile=profile,
     )

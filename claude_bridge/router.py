@@ -70,19 +70,19 @@ class RoutedBridge:
 
     @asynccontextmanager
     async def exchange(
-        self, request: MessagesRequest, recorder: Recorder, *, given: ClientRequest | None = None
+        self, request: MessagesRequest, recorder: Recorder, *, raw: ClientRequest | None = None
     ) -> AsyncIterator[Exchange]:
         """Yield the exchange with the first candidate that answers; see Bridge.exchange.
 
         Only before the first byte goes to the client another candidate may be asked.
         """
         async with AsyncExitStack() as stack:
-            yield await self._first_that_answers(request, recorder, given, stack)
+            yield await self.begin(request, recorder, raw, stack)
 
-    async def count_tokens(self, request: CountTokensRequest, given: ClientRequest | None = None) -> int:
+    async def count_tokens(self, request: CountTokensRequest, raw: ClientRequest | None = None) -> int:
         """Return the prompt's tokens as the first candidate's engine counts them."""
-        (candidate, *_) = await self._candidates(request, given)
-        return await (await self.open(candidate.target)).count_tokens(request, given)
+        (candidate, *_) = await self._candidates(request, raw)
+        return await (await self.open(candidate.target)).count_tokens(request, raw)
 
     async def offered(self) -> Sequence[OfferedModel]:
         """Return what the main provider offers; nothing where it can't be asked."""
@@ -105,17 +105,17 @@ class RoutedBridge:
                 problems.append(error.message)
         return problems
 
-    async def _first_that_answers(
-        self, request: MessagesRequest, recorder: Recorder, given: ClientRequest | None, stack: AsyncExitStack
+    async def begin(
+        self, request: MessagesRequest, recorder: Recorder, raw: ClientRequest | None, stack: AsyncExitStack
     ) -> Exchange:
-        candidates = await self._candidates(request, given)
+        """Return the exchange with the first candidate that answers; see Bridge.begin."""
+        candidates = await self._candidates(request, raw)
         for candidate in candidates:
             if self.routing.others or candidate.target != self.routing.main:
                 recorder.routed(candidate.reason)
-            attempt = AsyncExitStack()
             try:
                 bridge = await self.open(candidate.target)
-                exchange = await attempt.enter_async_context(bridge.exchange(request, recorder, given=given))
+                exchange = await bridge.begin(request, recorder, raw, stack)
             except BridgeError as error:
                 is_unusable = candidate.target in self.routing.fallback and error.status in _UNUSABLE
                 if not is_unusable and error.status not in _PASSING:
@@ -126,14 +126,13 @@ class RoutedBridge:
                 recorder.fell_back(str(candidate.target), error)
                 continue
             self._rests_until.pop(candidate.target, None)
-            stack.push_async_exit(attempt)
             return exchange
         raise AssertionError("there is always a candidate, and the last one's error is raised")
 
-    async def _candidates(self, request: CountTokensRequest, given: ClientRequest | None) -> list[Candidate]:
+    async def _candidates(self, request: CountTokensRequest, raw: ClientRequest | None) -> list[Candidate]:
         """Return whom to ask, those last that failed a moment ago."""
         requested = request.model
-        is_subagent = given is not None and SUBAGENT_HEADER in given.headers
+        is_subagent = raw is not None and SUBAGENT_HEADER in raw.headers
         names: set[str] = set()
         if plain_name(requested) != self.routing.main.model and not is_alias_of_anthropic(requested):
             names = {model.id for model in await self.offered()}

@@ -8,14 +8,14 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from claude_bridge.adapters import ADAPTERS, engine_profiles
-from claude_bridge.adapters.base import OutgoingRequest, TokenLimits
+from claude_bridge.adapters import engine_profiles, ollama_chat, openai_chat
+from claude_bridge.adapters.base import EngineModel, OutgoingRequest, TokenLimits
 from claude_bridge.adapters.engine_profiles import OLLAMA, UNKNOWN
+from claude_bridge.adapters.translating import TranslatingAdapter
 from claude_bridge.conversion.loss import Loss, Repair
 from claude_bridge.conversion.profile import Profile
-from claude_bridge.conversion.request.normalize import normalize_request
 from claude_bridge.conversion.response.accumulator import MessageAccumulator
-from claude_bridge.conversion.response.pipeline import ResponsePipeline
+from claude_bridge.conversion.response.pipeline import ResponseContext
 from claude_bridge.errors import UpstreamError
 from claude_bridge.wire.anthropic import CountTokensRequest, Message, MessagesRequest, StreamEvent
 from claude_bridge.wire.anthropic_codec import encode_stream_event, parse_messages_request
@@ -26,6 +26,11 @@ OPENAI_CHAT, OLLAMA_CHAT = "openai-chat", "ollama-chat"
 
 MODEL = "local-model"
 """The model that goes upstream where a test names none."""
+
+TRANSLATING: dict[str, TranslatingAdapter] = {
+    adapter.kind: adapter for adapter in (openai_chat.OPENAI_CHAT, ollama_chat.OLLAMA_CHAT)
+}
+"""The adapters of upstream kinds with an API of their own."""
 
 USUAL_PROFILES: dict[str, Profile] = {OPENAI_CHAT: UNKNOWN, OLLAMA_CHAT: OLLAMA}
 """The profile of each upstream kind where a test names none."""
@@ -54,12 +59,11 @@ def sent(
     kind: str = OPENAI_CHAT,
     model: str = MODEL,
     limits: TokenLimits = NO_LIMITS,
-    losses: Sequence[Loss] = (),
 ) -> tuple[OutgoingRequest, list[Loss]]:
-    """Return what goes upstream for a request, and what was lost on the way; ``losses`` were before."""
-    profile = profile or USUAL_PROFILES[kind]
-    fit = normalize_request(request, profile, losses)
-    return ADAPTERS[kind].encode(fit, model, profile, limits), fit.losses
+    """Return what goes upstream for a request, and what was lost on the way."""
+    engine = EngineModel(where=UPSTREAM, model=model, profile=profile or USUAL_PROFILES[kind], limits=limits)
+    encoded = TRANSLATING[kind].prepare(request, None, engine)
+    return encoded.outgoing, list(encoded.losses)
 
 
 def sent_body(request: CountTokensRequest, profile: Profile | None = None, **how: Any) -> dict[str, Any]:
@@ -99,25 +103,24 @@ def answer_to(
     window_tokens: int | None = None,
 ) -> Answered:
     """Return what becomes of what the engine said, read by read."""
-    decoder = ADAPTERS[kind].decoder(UPSTREAM)
     numbers = count(1)
-    answer = ResponsePipeline(
+    answer = TRANSLATING[kind].response(
         request or a_request(),
-        message_id="msg_test",
-        request_id="req_test",
-        prompt_tokens=prompt_tokens,
-        window_tokens=window_tokens,
-        new_tool_id=lambda: f"toolu_{next(numbers):02}",
-        profile=profile or USUAL_PROFILES[kind],
+        EngineModel(where=UPSTREAM, model=MODEL, profile=profile or USUAL_PROFILES[kind]),
+        ResponseContext(
+            message_id="msg_test",
+            request_id="req_test",
+            prompt_tokens=prompt_tokens,
+            window_tokens=window_tokens,
+            new_tool_id=lambda: f"toolu_{next(numbers):02}",
+        ),
     )
     events = answer.start()
     try:
         for data in reads:
-            events += answer.feed(decoder.feed(data))
-            if decoder.done or answer.done:
+            events += answer.feed(data)
+            if answer.done:
                 break
-        else:
-            events += answer.feed(decoder.close())
     except UpstreamError as error:
         return Answered(events + answer.fail(error), answer.repairs)
     return Answered(events + answer.close(), answer.repairs)

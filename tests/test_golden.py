@@ -22,7 +22,6 @@ from pathlib import Path
 import anyio
 import pytest
 
-from claude_bridge.adapters import ADAPTERS
 from claude_bridge.adapters import engine_profiles as profiles
 from claude_bridge.adapters.base import OutgoingRequest, TokenLimits
 from claude_bridge.adapters.model_profiles import FAMILIES
@@ -35,12 +34,12 @@ from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.wire.anthropic import AnswerBlock, Message, MessagesRequest, StreamEvent, TextBlock, Usage
 from claude_bridge.wire.anthropic_codec import parse_messages_request
-from tests.dialogues import MODEL, USUAL_PROFILES, Answered, answer_to, client_bytes, sent
+from tests.dialogues import MODEL, TRANSLATING, USUAL_PROFILES, Answered, answer_to, client_bytes, sent
 from tests.laws import assert_legal, assert_sdk_agrees
 from tests.sdk_validation import assert_accepted
 
 GOLDEN = Path(__file__).parent / "golden"
-CASES = sorted(about.parent for kind in ADAPTERS for about in (GOLDEN / kind).glob("*/about.md"))
+CASES = sorted(about.parent for kind in TRANSLATING for about in (GOLDEN / kind).glob("*/about.md"))
 
 each_case = pytest.mark.parametrize("case", CASES, ids=[str(case.relative_to(GOLDEN)) for case in CASES])
 
@@ -158,7 +157,8 @@ def _number(file: Path) -> int | None:
 def _sent(case: Path) -> tuple[OutgoingRequest, list[Loss]]:
     limits = TokenLimits(max_output_tokens=_number(case / "limit.txt"), window_tokens=_number(case / "window.txt"))
     ready = _prepared(case, limits.window_tokens)
-    return sent(ready.request, _profile(case), kind=_kind(case), model=_model(case), limits=limits, losses=ready.losses)
+    outgoing, losses = sent(ready.request, _profile(case), kind=_kind(case), model=_model(case), limits=limits)
+    return outgoing, [*ready.losses, *losses]
 
 
 @cache  # PDFs are read in a process of their own, which takes its time to start

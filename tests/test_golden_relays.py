@@ -14,10 +14,11 @@ import msgspec
 import pytest
 from anthropic.types import Message
 
-from claude_bridge.adapters import RELAYS, engine_profiles
-from claude_bridge.adapters.base import Answer, AnswerTerms, ClientRequest
+from claude_bridge.adapters import ADAPTERS, engine_profiles
+from claude_bridge.adapters.base import ClientRequest, EngineModel, Response
 from claude_bridge.adapters.engine_profiles import UNKNOWN
 from claude_bridge.conversion.profile import Profile
+from claude_bridge.conversion.response.pipeline import ResponseContext
 from claude_bridge.wire.anthropic import ErrorEvent, MessagesRequest
 from claude_bridge.wire.anthropic_codec import encode_error, encode_stream_event, parse_messages_request
 from claude_bridge.wire.anthropic_lenient import read_events
@@ -34,9 +35,9 @@ each_case = pytest.mark.parametrize("case", CASES, ids=[case.name for case in CA
 @each_case
 def test_the_engine_gets_the_recorded_request(case: Path, request: pytest.FixtureRequest) -> None:
     given = ClientRequest(body=(case / "request.json").read_bytes())
-    outgoing, losses = RELAYS[KIND].edit(given, _request(case), MODEL_OF_THE_COMMAND_LINE, _profile(case))
-    lost = "".join(f"{loss.path}: {loss.reason}\n" for loss in losses)
-    _assert_recorded(case / "upstream_request.json", outgoing.body, request, unless=given.body)
+    encoded = ADAPTERS[KIND].prepare(_request(case), given, _engine(case))
+    lost = "".join(f"{loss.path}: {loss.reason}\n" for loss in encoded.losses)
+    _assert_recorded(case / "upstream_request.json", encoded.outgoing.body, request, unless=given.body)
     _assert_recorded(case / "losses.txt", lost.encode(), request)
 
 
@@ -47,7 +48,7 @@ def test_the_client_gets_the_recorded_answer(case: Path, request: pytest.Fixture
     _assert_recorded(
         case / f"client{said.suffix}", _passed(answer, [said.read_bytes()]), request, unless=said.read_bytes()
     )
-    mends = "".join(f"{mend}\n" for mend in answer.mends)
+    mends = "".join(f"{repair.what}\n" for repair in answer.repairs)
     _assert_recorded(case / "mends.txt", mends.encode(), request)
 
 
@@ -96,10 +97,14 @@ def _profile(case: Path) -> Profile:
     return profile
 
 
-def _answer(case: Path) -> Answer:
+def _engine(case: Path) -> EngineModel:
+    return EngineModel(where=UPSTREAM, model=MODEL_OF_THE_COMMAND_LINE, profile=_profile(case))
+
+
+def _answer(case: Path) -> Response:
     numbers = count(1)
     window = case / "window.txt"
-    terms = AnswerTerms(
+    context = ResponseContext(
         message_id="msg_test",
         request_id="req_test",
         prompt_tokens=100,
@@ -107,10 +112,10 @@ def _answer(case: Path) -> Answer:
         new_tool_id=lambda: f"toolu_{next(numbers):02}",
     )
     request = msgspec.structs.replace(_request(case), stream=_upstream(case).suffix == ".sse" or None)
-    return RELAYS[KIND].answer(request, _profile(case), terms, UPSTREAM)
+    return ADAPTERS[KIND].response(request, _engine(case), context)
 
 
-def _passed(answer: Answer, reads: list[bytes]) -> bytes:
+def _passed(answer: Response, reads: list[bytes]) -> bytes:
     """Return all bytes that the client gets: of a document that is an error, the error."""
     pieces = [*answer.start(), *(piece for data in reads for piece in answer.feed(data)), *answer.close()]
     if answer.error is not None and not pieces:

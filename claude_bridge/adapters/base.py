@@ -1,41 +1,39 @@
-"""What an adapter is: pure code that translates to another API, or a relay that passes Anthropic's own on.
-
-Either way an answer is an ``Answer``: an engine's bytes in, what the client gets out.
-"""
+"""The one protocol of all adapters: how a request is sent to one kind of upstream, and how its response is read."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
-from msgspec import UNSET, Struct, UnsetType, field
+from msgspec import Struct, field
 from msgspec.structs import replace
 
-from claude_bridge.conversion.deltas import Delta, UsageReport
+from claude_bridge.conversion.deltas import UsageReport
 from claude_bridge.conversion.loss import Loss, Repair
-from claude_bridge.conversion.profile import Profile
-from claude_bridge.conversion.request.normalize import NormalizedRequest
+from claude_bridge.conversion.profile import CountRoute, Profile
+from claude_bridge.conversion.prompt.context_budget import PromptFacts
+from claude_bridge.conversion.response.pipeline import ResponseContext
 from claude_bridge.errors import BridgeError
-from claude_bridge.wire.anthropic import CountTokensRequest, Diagnostics, MessagesRequest, ResponseItem
+from claude_bridge.wire.anthropic import CountTokensRequest, MessagesRequest, ResponseItem
 
 
 class ClientRequest(Struct, frozen=True, kw_only=True):
-    """A client's request as it came. Header names are lower case; ``query`` is what stands behind the path."""
+    """A client's request as it came. Header names are lower case; ``query`` follows the path, with its ``?``."""
 
     body: bytes
     query: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def without_credentials(self) -> ClientRequest:
-        """Return the request without what the client proves itself with."""
+        """Return the request without the client's own login."""
         headers = {name: value for name, value in self.headers.items() if name not in ("authorization", "x-api-key")}
         return replace(self, headers=headers)
 
 
 class OutgoingRequest(Struct, frozen=True, kw_only=True):
-    """What to send upstream. ``path`` is relative to the base URL; the key is added on the way out.
+    """An HTTP request to an upstream. ``path`` is relative to the base URL; the client of the upstream adds the key.
 
-    ``headers`` take the place of the client's usual ones of the same name, which is in lower case.
+    ``headers`` replace those of the same name that every request has; names are lower case.
     """
 
     method: str
@@ -45,59 +43,68 @@ class OutgoingRequest(Struct, frozen=True, kw_only=True):
 
 
 class TokenLimits(Struct, frozen=True, kw_only=True):
-    """What a model can take and give, in tokens; None means not known."""
+    """What a model can take and give, in tokens; None: not known."""
 
     max_output_tokens: int | None = None
     window_tokens: int | None = None
-    available_output_tokens: int | None = None
-    """What of the window is left for the answer to this prompt, where the engine refuses a longer one."""
 
 
-class AnswerTerms(Struct, frozen=True, kw_only=True):
-    """What the bridge gives to an answer that is to come: ids, and what is known of the prompt beforehand.
+class EngineModel(Struct, frozen=True, kw_only=True):
+    """One model of one engine, as far as adapters need to know it.
 
-    ``prompt_tokens`` is an estimate; ``window_tokens`` the engine's context window (None: not known).
+    ``where`` names the engine and its base URL in error texts. An empty ``model`` keeps the name that the client
+    gave, which only a pass-through adapter can.
     """
 
-    message_id: str
-    request_id: str
-    prompt_tokens: int
-    window_tokens: int | None
-    new_tool_id: Callable[[], str]
-    diagnostics: Diagnostics | UnsetType | None = UNSET
-    """What the client is told of its prompt cache; UNSET: it has not asked."""
+    where: str
+    model: str
+    profile: Profile
+    limits: TokenLimits = TokenLimits()
 
 
-class Answer(Protocol):
-    """One answer on its way: an engine's bytes in, what the client gets out.
+class EncodedRequest(Struct, frozen=True, kw_only=True):
+    """A request as the upstream gets it, with what is known of its prompt and what it could not carry."""
 
-    ``start`` comes first, ``close`` last, ``feed`` and ``keep_alive`` in any order between them. After an error
-    nothing more is said.
+    outgoing: OutgoingRequest
+    facts: PromptFacts
+    estimated_tokens: int
+    """The tokens of the prompt, by the length of the body alone."""
+    losses: tuple[Loss, ...] = ()
+    output_limit_field: str | None = None
+    """The field of the body that holds the limit of the answer, if the engine refuses an answer that may outgrow the
+    window; None: it takes any limit."""
+
+
+class Response(Protocol):
+    """One response on its way: an upstream's bytes in, what the client gets out.
+
+    ``start`` comes first, ``close`` last, ``feed`` and ``keep_alive`` in any order between them. Nothing is returned
+    after an error.
     """
 
     @property
     def message_id(self) -> str:
-        """The id that the client knows the answer by."""
+        """The id that the client knows the message by."""
         ...
 
     @property
     def emits_before_upstream(self) -> bool:
-        """Whether the client may be told something before the engine has said anything, and errors are made here."""
+        """Whether the client may get something before the upstream has sent anything, and errors are written here."""
         ...
 
     @property
     def begun(self) -> bool:
-        """Whether the engine has said anything of its answer."""
+        """Whether the upstream has sent anything of its answer."""
         ...
 
     @property
     def done(self) -> bool:
-        """Whether the client has all it asked for; what follows need not be waited for."""
+        """Whether the client has the whole answer; what follows need not be waited for."""
         ...
 
     @property
     def finished(self) -> bool:
-        """Whether the engine said why it stopped; only usage may follow, and silence means that none does."""
+        """Whether the upstream gave its finish reason; only usage may follow, and silence means that none does."""
         ...
 
     @property
@@ -107,21 +114,16 @@ class Answer(Protocol):
 
     @property
     def usage(self) -> UsageReport:
-        """What the engine has reported so far."""
+        """What the upstream has reported so far."""
         ...
 
     @property
     def repairs(self) -> Sequence[Repair]:
-        """The tool calls that were mended so far."""
-        ...
-
-    @property
-    def mends(self) -> Sequence[str]:
-        """What of the engine's own stream was put right so far, in words."""
+        """What was repaired so far; the list only grows."""
         ...
 
     def kept_headers(self, headers: Mapping[str, str]) -> dict[str, str]:
-        """Return the headers of an engine's answer that are for the client."""
+        """Return the headers of the upstream's response that go to the client."""
         ...
 
     def start(self) -> Sequence[ResponseItem]:
@@ -129,87 +131,69 @@ class Answer(Protocol):
         ...
 
     def feed(self, data: bytes) -> Sequence[ResponseItem]:
-        """Return what ``data`` completes; raises UpstreamBrokenError for what is beyond all limits."""
+        """Return what ``data`` completes.
+
+        Raises:
+            UpstreamBrokenError: the upstream sent more than any limit allows.
+        """
         ...
 
     def keep_alive(self) -> Sequence[ResponseItem]:
-        """Return pieces that carry nothing but life."""
+        """Return items that add nothing, to show the client that the answer is still on its way."""
         ...
 
     def fail(self, error: BridgeError) -> Sequence[ResponseItem]:
-        """Return what was held back, and what tells of the error."""
+        """Return what was held back, and the error that ends the answer."""
         ...
 
     def close(self) -> Sequence[ResponseItem]:
-        """Return the end, once nothing more comes; an answer that was not whole ends in an error."""
-        ...
-
-
-class StreamDecoder(Protocol):
-    """Turns the bytes of one upstream answer into deltas, wherever the reads happen to end.
-
-    Raises UpstreamBrokenError only for what is beyond all limits; anything else that makes no sense is a Failure.
-    """
-
-    done: bool
-    """Whether the engine said its last word; what follows need not be waited for."""
-
-    @property
-    def finished(self) -> bool:
-        """Whether the engine said why it stopped; only usage may follow, and silence means that none does."""
-        ...
-
-    def feed(self, data: bytes) -> list[Delta]:
-        """Return the deltas that ``data`` completes."""
-        ...
-
-    def close(self) -> list[Delta]:
-        """Return the deltas that were waiting for more."""
+        """Return the end, once the upstream sends nothing more; an answer that was cut off ends in an error."""
         ...
 
 
 class Adapter(Protocol):
-    """The pure code for one upstream kind that is not Anthropic's."""
+    """The pure code for one upstream kind."""
 
-    kind: str
-    reach_path: str
-    """What can be asked, by GET, of any engine of this kind at no cost."""
+    @property
+    def kind(self) -> str:
+        """The name of the upstream kind, such as ``openai-chat``."""
+        ...
 
-    def encode(self, request: NormalizedRequest, model: str, profile: Profile, limits: TokenLimits) -> OutgoingRequest:
-        """Return what to send.
+    @property
+    def reach_path(self) -> str:
+        """What a GET can ask of any upstream of this kind at no cost."""
+        ...
 
-        Adds to ``request.losses`` what this kind can't carry.
+    @property
+    def is_passthrough(self) -> bool:
+        """Whether the client's own bytes are sent, with edits.
+
+        Then a request need not be understood in full, and its attachments are neither fetched nor converted.
         """
         ...
 
-    def decoder(self, upstream: str) -> StreamDecoder:
-        """Return a decoder for one answer; ``upstream`` names the engine in error texts."""
+    def prepare(self, request: CountTokensRequest, raw: ClientRequest | None, engine: EngineModel) -> EncodedRequest:
+        """Return what to send for a request, or for the count of its tokens.
+
+        ``raw`` is the request as the client sent it; None: it was made in this process.
+
+        Raises:
+            ClientError: the request can't be served as it is.
+        """
         ...
 
-    def explain_refusal(self, status: int, headers: Mapping[str, str], body: bytes, upstream: str) -> BridgeError:
-        """Return the error for an answer that is no 2xx."""
+    def response(self, request: MessagesRequest, engine: EngineModel, context: ResponseContext) -> Response:
+        """Return what reads the upstream's response to a request."""
         ...
 
-
-@runtime_checkable
-class Relay(Protocol):
-    """The pure code for engines that speak Anthropic's API themselves: requests are edited, answers mended."""
-
-    kind: str
-    reach_path: str
-
-    def edit(
-        self, given: ClientRequest, request: CountTokensRequest, model: str, profile: Profile
-    ) -> tuple[OutgoingRequest, list[Loss]]:
-        """Return what to send, and what of it the engine can't take; an empty ``model`` keeps the client's own."""
+    def explain_error(self, status: int, headers: Mapping[str, str], body: bytes, engine: EngineModel) -> BridgeError:
+        """Return the error that a response with another status than 2xx means."""
         ...
 
-    def answer(self, request: MessagesRequest, profile: Profile, terms: AnswerTerms, upstream: str) -> Answer:
-        """Return what passes one answer on, mended; ``upstream`` names the engine in error texts."""
+    def count_routes(self, profile: Profile) -> tuple[CountRoute, ...]:
+        """Return the ways in which the engine can be asked to count a prompt, best first."""
         ...
 
-    def explain_refusal(
-        self, status: int, headers: Mapping[str, str], body: bytes, upstream: str, profile: Profile
-    ) -> BridgeError:
-        """Return the error for an answer that is no 2xx."""
+    def key_headers(self, api_key: str | None, profile: Profile) -> dict[str, str]:
+        """Return the headers that go with every request: those that carry the key, and what else the API needs."""
         ...

@@ -163,11 +163,11 @@ def default_model(config: Config) -> tuple[str, str]:
 def _with_api(upstream: Upstream, api: str) -> Upstream:
     from msgspec.structs import replace
 
-    from claude_bridge.adapters import KINDS
+    from claude_bridge.adapters import ADAPTERS
     from claude_bridge.adapters.engine_profiles import UNKNOWN
 
-    if api not in KINDS:
-        raise SetupError(f"There is no API {api!r}.", f"Known ones: {', '.join(KINDS)}.")
+    if api not in ADAPTERS:
+        raise SetupError(f"There is no API {api!r}.", f"Known ones: {', '.join(ADAPTERS)}.")
     if api == upstream.adapter.kind:
         return upstream
-    return replace(upstream, adapter=KINDS[api], profile=UNKNOWN)  # a row is about an engine's own API
+    return replace(upstream, adapter=ADAPTERS[api], profile=UNKNOWN)  # a row is about an engine's own API

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from claude_bridge.adapters.base import Relay
 from claude_bridge.app.resolve import ask_engine
 from claude_bridge.attachments.vision import Describer
 from claude_bridge.bridge import Bridge
@@ -25,10 +24,10 @@ async def describer_for(plan: Plan, upstream: Upstream, client: UpstreamClient) 
         SetupError: there is no such model, or it sees no images either.
     """
     name = plan.vision_model
-    sees = upstream.profile.sees_images and not isinstance(upstream.adapter, Relay)
+    sees = upstream.profile.sees_images and not upstream.adapter.is_passthrough
     if name is None or (sees and not plan.routing.others):
         return None
-    if isinstance(upstream.adapter, Relay):
+    if upstream.adapter.is_passthrough:
         raise SetupError(
             "What goes to an engine that speaks Anthropic's API is passed through, images too.",
             "Leave out --vision-model, or name the engine's other API: --api openai-chat.",
@@ -45,7 +44,7 @@ async def describer_for(plan: Plan, upstream: Upstream, client: UpstreamClient) 
 
 def told_of_images(plan: Plan, upstream: Upstream) -> str | None:
     """Return what becomes of images where the model sees none; None where it sees, or nothing is known of that."""
-    if upstream.profile.sees_images or isinstance(upstream.adapter, Relay):
+    if upstream.profile.sees_images or upstream.adapter.is_passthrough:
         return None
     if plan.vision_model is not None:
         return f"the model sees no images: {plan.vision_model} describes them"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, Self
 
-from claude_bridge.adapters import KINDS
+from claude_bridge.adapters import ADAPTERS
 from claude_bridge.providers import holds_login, is_address
 
 HIDDEN = "(hidden)"
@@ -84,12 +84,12 @@ class ApiKind(WrittenText):
     """Which API an engine speaks."""
 
     __slots__ = ()
-    WANTED = f"one of {', '.join(KINDS)}"
+    WANTED = f"one of {', '.join(ADAPTERS)}"
 
     @classmethod
     def parse(cls, given: str) -> Self:
         """Return the kind; raises ValueError for an unknown one."""
-        if given not in KINDS:
+        if given not in ADAPTERS:
             raise ValueError
         return cls(given)
 

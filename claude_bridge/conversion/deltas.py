@@ -8,7 +8,7 @@ until ``answer`` has gathered them. After a Finish only usage may come; after a 
 from __future__ import annotations
 
 from enum import Enum
-from typing import Any
+from typing import Any, Protocol
 
 from msgspec import Struct
 
@@ -126,3 +126,26 @@ Delta = (
     | Finish
     | Failure
 )
+
+
+class StreamDecoder(Protocol):
+    """Turns the bytes of one upstream response into deltas, wherever the reads happen to end.
+
+    Raises UpstreamBrokenError only for what exceeds a limit; anything else that makes no sense is a Failure.
+    """
+
+    done: bool
+    """Whether the upstream's last record has come; what follows need not be waited for."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether the upstream gave its finish reason; only usage may follow, and silence means that none does."""
+        ...
+
+    def feed(self, data: bytes) -> list[Delta]:
+        """Return the deltas that ``data`` completes."""
+        ...
+
+    def close(self) -> list[Delta]:
+        """Return the deltas that were waiting for more."""
+        ...

@@ -16,7 +16,10 @@ class Loss(Struct, frozen=True):
 
 
 class Repair(Struct, frozen=True):
-    """A tool call that was changed on its way to the client: which tool's, and how."""
+    """Something of a response that was changed on its way to the client.
+
+    ``tool_name`` names the tool whose call it is; empty: it is of the response as a whole.
+    """
 
     tool_name: str
     what: str

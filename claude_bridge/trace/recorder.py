@@ -46,8 +46,8 @@ class Recorder:
         self._started_at = time.monotonic()
         self._first_token_s: float | None = None
         self._fold = MessageAccumulator() if bus.active else None
-        self._repairs_told = 0
-        self._mends_told = 0
+        self._repairs_seen = 0
+        self._repaired_calls = 0
         self._stats = stats
         self._is_over = False
         self._model = UNREADABLE
@@ -205,20 +205,17 @@ class Recorder:
             )
 
     def repaired(self, repairs: Sequence[Repair]) -> None:
-        """Tell of the repairs that were not told yet."""
-        for repair in repairs[self._repairs_told :] if self.active else ():
+        """Record the repairs that are new since the last call."""
+        new = repairs[self._repairs_seen :]
+        self._repairs_seen = len(repairs)
+        self._repaired_calls += sum(bool(repair.tool_name) for repair in new)
+        for repair in new if self.active else ():
+            at_s, what = time.time(), repair.what
             self._bus.emit(
-                events.ToolInputRepaired(
-                    exchange=self.exchange, at_s=time.time(), tool_name=repair.tool_name, what=repair.what
-                )
+                events.ToolInputRepaired(exchange=self.exchange, at_s=at_s, tool_name=repair.tool_name, what=what)
+                if repair.tool_name
+                else events.AnswerMended(exchange=self.exchange, at_s=at_s, what=what)
             )
-        self._repairs_told = len(repairs)
-
-    def mended(self, mends: Sequence[str]) -> None:
-        """Tell what was put right in the engine's own stream and was not told yet."""
-        for mend in mends[self._mends_told :]:
-            self._bus.emit(events.AnswerMended(exchange=self.exchange, at_s=time.time(), what=mend))
-        self._mends_told = len(mends)
 
     def reread(self, reread: CacheMiss) -> None:
         """Tell that the engine read again what it had read before, and why."""
@@ -330,7 +327,7 @@ class Recorder:
                 first_token_s=self._first_token_s,
                 output_s=output_s if is_answered else None,
                 cost_usd=cost_usd,
-                repairs=self._repairs_told,
+                repairs=self._repaired_calls,
                 losses=self._losses,
                 fallbacks=self._fallbacks,
                 lost_tokens=self._lost_tokens,

@@ -15,8 +15,7 @@ import httpx
 from msgspec import Struct
 
 from claude_bridge import __version__
-from claude_bridge.adapters.anthropic_messages import key_headers
-from claude_bridge.adapters.base import OutgoingRequest, Relay
+from claude_bridge.adapters.base import OutgoingRequest
 from claude_bridge.conversion.upstream_errors.translate import quote
 from claude_bridge.errors import (
     BridgeError,
@@ -204,7 +203,7 @@ class UpstreamClient:
 
 def client_for(upstream: Upstream, api_key: str | None) -> UpstreamClient:
     """Return a client for an engine, which carries the key in the way of its API."""
-    headers = key_headers(api_key, upstream.profile) if isinstance(upstream.adapter, Relay) else None
+    headers = upstream.adapter.key_headers(api_key, upstream.profile)
     return UpstreamClient(upstream.base_url, api_key=api_key, name=upstream.name, key_headers=headers)
 
 

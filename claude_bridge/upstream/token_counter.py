@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import anyio
 import msgspec
-from msgspec import Struct
 
+from claude_bridge.adapters.base import EncodedRequest
 from claude_bridge.adapters.token_counting import COUNTINGS, COUNTS_IMAGES
 from claude_bridge.conversion.profile import CountRoute
 from claude_bridge.conversion.prompt.token_estimate import TokenScale, image_tokens, token_count
@@ -37,15 +37,6 @@ CACHE_SIZE = 512
 _NO_SUCH_ROUTE = (404, 405, 501)
 
 
-class Prompt(Struct, frozen=True, kw_only=True):
-    """One request to an engine, as far as its length matters."""
-
-    body: bytes
-    holds_images: bool
-    estimate: int
-    """Its tokens by its length alone."""
-
-
 class PromptCounter:
     """Counts the prompts for one model of one engine."""
 
@@ -58,11 +49,11 @@ class PromptCounter:
         self._counts: dict[bytes, int] = {}
         self._asks_again_at = 0.0
 
-    def guess(self, prompt: Prompt) -> int:
+    def guess(self, prompt: EncodedRequest) -> int:
         """Return about how many tokens it is, without asking."""
-        return self._scale.tokens(prompt.estimate)
+        return self._scale.tokens(prompt.estimated_tokens)
 
-    async def count(self, prompt: Prompt, *, unless_below: int | None = None) -> int:
+    async def count(self, prompt: EncodedRequest, *, unless_below: int | None = None) -> int:
         """Return how many tokens it is, exactly where the engine can tell, else about.
 
         A prompt that has fewer than ``unless_below`` tokens beyond doubt is not worth a question.
@@ -72,24 +63,24 @@ class PromptCounter:
         exact = await self._exactly(prompt)
         return self.guess(prompt) if exact is None else exact
 
-    def is_surely_below(self, prompt: Prompt, tokens: int) -> bool:
+    def is_surely_below(self, prompt: EncodedRequest, tokens: int) -> bool:
         """Return whether it has fewer tokens beyond doubt."""
-        return self._scale.at_most(prompt.estimate) < tokens
+        return self._scale.at_most(prompt.estimated_tokens) < tokens
 
-    async def at_most(self, prompt: Prompt) -> int:
+    async def at_most(self, prompt: EncodedRequest) -> int:
         """Return how many tokens it is at the most: exactly where the engine can tell."""
         exact = await self._exactly(prompt)
-        return math.ceil(self._scale.at_most(prompt.estimate)) if exact is None else exact
+        return math.ceil(self._scale.at_most(prompt.estimated_tokens)) if exact is None else exact
 
-    def learn(self, prompt: Prompt, counted: int | None) -> None:
+    def calibrate(self, prompt: EncodedRequest, counted: int | None) -> None:
         """Take what the engine counted (None: it did not tell), so that the next estimate is better."""
-        if not prompt.holds_images:
-            self._scale.learn(prompt.estimate, counted)
+        if not prompt.facts.holds_images:
+            self._scale.calibrate(prompt.estimated_tokens, counted)
 
-    async def _exactly(self, prompt: Prompt) -> int | None:
+    async def _exactly(self, prompt: EncodedRequest) -> int | None:
         if not self._routes or anyio.current_time() < self._asks_again_at:
             return None
-        key = blake2b(prompt.body, digest_size=16).digest()
+        key = blake2b(prompt.outgoing.body, digest_size=16).digest()
         counted = self._counts.pop(key, None)
         if counted is None:
             with anyio.move_on_after(COUNT_WITHIN_S):
@@ -101,19 +92,19 @@ class PromptCounter:
         self._counts[key] = counted  # at the end: what was not asked for the longest time goes first
         if len(self._counts) > CACHE_SIZE:
             del self._counts[next(iter(self._counts))]
-        self.learn(prompt, counted)
+        self.calibrate(prompt, counted)
         return counted
 
-    async def _ask(self, prompt: Prompt) -> int | None:
+    async def _ask(self, prompt: EncodedRequest) -> int | None:
         while self._routes:
             route = self._routes[0]
-            counted, status = await self._ask_at(route, prompt.body)
+            counted, status = await self._ask_at(route, prompt.outgoing.body)
             if status in _NO_SUCH_ROUTE:
                 if self._routes and self._routes[0] == route:  # else another count has found it out too
                     del self._routes[0]
                 continue
-            if counted and prompt.holds_images and route not in COUNTS_IMAGES:
-                counted += image_tokens(prompt.body)
+            if counted and prompt.facts.holds_images and route not in COUNTS_IMAGES:
+                counted += image_tokens(prompt.outgoing.body)
             return counted or None
         return None
 

@@ -10,11 +10,23 @@ from typing import Any
 
 import pytest
 
-from claude_bridge.adapters import ADAPTERS
+from claude_bridge.adapters.base import EngineModel
 from claude_bridge.conversion.response.assembler import MAX_ANSWER_CHARS
-from claude_bridge.conversion.response.pipeline import ResponsePipeline
+from claude_bridge.conversion.response.pipeline import ResponseContext
 from claude_bridge.errors import UpstreamBrokenError
-from tests.dialogues import OLLAMA_CHAT, OPENAI_CHAT, UPSTREAM, USUAL_PROFILES, a_request, chunk, line, ndjson, sse
+from tests.dialogues import (
+    MODEL,
+    OLLAMA_CHAT,
+    OPENAI_CHAT,
+    TRANSLATING,
+    UPSTREAM,
+    USUAL_PROFILES,
+    a_request,
+    chunk,
+    line,
+    ndjson,
+    sse,
+)
 
 MIB = 1024 * 1024
 READ_BYTES = 256 * 1024
@@ -89,23 +101,24 @@ STREAMS = {
 
 def play(stream: Endless, length: int, **asked: Any) -> tuple[int, bool]:
     """Feed a stream of that length; return how many bytes were taken, and whether the bridge put an end to it."""
-    decoder = ADAPTERS[stream.kind].decoder(UPSTREAM)
     numbers = count()
-    answer = ResponsePipeline(
+    answer = TRANSLATING[stream.kind].response(
         a_request(**asked),
-        message_id="msg_test",
-        request_id="req_test",
-        prompt_tokens=1,
-        window_tokens=None,
-        new_tool_id=lambda: f"toolu_{next(numbers)}",
-        profile=USUAL_PROFILES[stream.kind],
+        EngineModel(where=UPSTREAM, model=MODEL, profile=USUAL_PROFILES[stream.kind]),
+        ResponseContext(
+            message_id="msg_test",
+            request_id="req_test",
+            prompt_tokens=1,
+            window_tokens=None,
+            new_tool_id=lambda: f"toolu_{next(numbers)}",
+        ),
     )
     answer.start()
     taken = 0
     try:
         for read in stream.reads(length):
             taken += len(read)
-            answer.feed(decoder.feed(read))
+            answer.feed(read)
             if answer.done:
                 return taken, True
     except UpstreamBrokenError as error:

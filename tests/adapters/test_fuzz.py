@@ -13,11 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from claude_bridge.adapters import ADAPTERS
 from claude_bridge.errors import ClientError
 from claude_bridge.wire.anthropic import CountTokensRequest
 from claude_bridge.wire.anthropic_codec import parse_count_tokens_request, parse_messages_request, unknown_fields
-from tests.dialogues import a_request, answered, client_bytes, cut, sent
+from tests.dialogues import TRANSLATING, a_request, answered, client_bytes, cut, sent
 from tests.fuzz import damaged, with_odd_values
 from tests.laws import assert_legal, assert_sdk_agrees
 from tests.requests import rows
@@ -25,12 +24,12 @@ from tests.sdk_validation import assert_strict
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 REQUESTS = [path.read_bytes() for path in sorted(GOLDEN.glob("*/*/request.json"))]
-ANSWERS = {kind: [path.read_bytes() for path in sorted(GOLDEN.glob(f"{kind}/*/upstream.*"))] for kind in ADAPTERS}
+ANSWERS = {kind: [path.read_bytes() for path in sorted(GOLDEN.glob(f"{kind}/*/upstream.*"))] for kind in TRANSLATING}
 
 MOST_S = 2.0
 """What one document may take, which are of some thousand bytes: a hang, not a measurement."""
 
-every_kind = pytest.mark.parametrize("kind", ADAPTERS)
+every_kind = pytest.mark.parametrize("kind", TRANSLATING)
 
 
 @contextmanager

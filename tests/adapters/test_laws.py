@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from claude_bridge.adapters import ADAPTERS
 from claude_bridge.wire.anthropic import (
     ErrorEvent,
     MessagesRequest,
@@ -21,11 +20,11 @@ from claude_bridge.wire.anthropic import (
     ThinkingBlock,
     ToolUseBlock,
 )
-from tests.dialogues import a_request, answered, cut, folded
+from tests.dialogues import TRANSLATING, a_request, answered, cut, folded
 from tests.laws import assert_legal, assert_sdk_agrees
 from tests.text_helpers import OUTPUT_TOKENS, PROMPT_TOKENS, Said, answers, framed, full_chunk, text_chunks, values
 
-every_kind = pytest.mark.parametrize("kind", ADAPTERS)
+every_kind = pytest.mark.parametrize("kind", TRANSLATING)
 
 sizes = st.integers(1, 9)
 cuts = st.lists(st.integers(0, 4000), max_size=12)

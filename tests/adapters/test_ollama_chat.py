@@ -316,7 +316,7 @@ def test_a_refusal_says_what_to_do(
     status: int, words: str, told: int, error_type: str, retry: bool | None, advice: str
 ) -> None:
     body = msgspec.json.encode({"error": words, "signin_url": "https://ollama.com/connect?name=host&key=k"})
-    error = ADAPTER.explain_refusal(status, {}, body, "Ollama at http://127.0.0.1:11434")
+    error = ADAPTER.explain(status, {}, body, "Ollama at http://127.0.0.1:11434")
     assert (error.status, error.error_type, error.should_retry) == (told, error_type, retry)
     assert advice in error.message
     assert error.message.startswith("Ollama at http://127.0.0.1:11434 ")
@@ -333,17 +333,17 @@ def test_a_refusal_says_what_to_do(
 )
 @pytest.mark.parametrize("status", [400, 500])
 def test_a_prompt_that_is_too_long_makes_the_client_compact(status: int, words: str) -> None:
-    error = ADAPTER.explain_refusal(status, {}, msgspec.json.encode({"error": words}), "Ollama")
+    error = ADAPTER.explain(status, {}, msgspec.json.encode({"error": words}), "Ollama")
     assert isinstance(error, PromptTooLongError)
 
 
 def test_what_llama_server_said_is_read_inside_ollamas_words() -> None:
     inner = {"code": 400, "message": "request (4010 tokens) exceeds the available context size (1024 tokens)"}
-    error = ADAPTER.explain_refusal(400, {}, quoted(inner), "Ollama")
+    error = ADAPTER.explain(400, {}, quoted(inner), "Ollama")
     assert error.message == "prompt is too long: 4010 tokens > 1024 maximum"
 
     inner["message"] = "Multimodal data provided, but model does not support multimodal requests."
-    error = ADAPTER.explain_refusal(400, {}, quoted(inner), "Ollama")
+    error = ADAPTER.explain(400, {}, quoted(inner), "Ollama")
     assert "400: Multimodal data provided" in error.message
     assert "the capability `vision`" in error.message
 
@@ -354,15 +354,15 @@ def quoted(inner: Any) -> bytes:
 
 
 def test_another_server_on_the_port_is_told_as_that() -> None:
-    error = ADAPTER.explain_refusal(404, {}, b"404 page not found", "Ollama")
+    error = ADAPTER.explain(404, {}, b"404 page not found", "Ollama")
     assert (error.status, error.error_type) == (404, "not_found_error")
     assert "before /v1" in error.message
 
 
 def test_the_wait_that_the_engine_asks_for_is_passed_on() -> None:
-    error = ADAPTER.explain_refusal(503, {"retry-after": "7"}, b'{"error":"server busy"}', "Ollama")
+    error = ADAPTER.explain(503, {"retry-after": "7"}, b'{"error":"server busy"}', "Ollama")
     assert error.retry_after_s == 7
-    assert ADAPTER.explain_refusal(503, {}, b'{"error":"loading model"}', "Ollama").retry_after_s == 2
+    assert ADAPTER.explain(503, {}, b'{"error":"loading model"}', "Ollama").retry_after_s == 2
 
 
 def test_a_document_of_several_lines_keeps_its_blanks_wherever_it_is_cut() -> None:

@@ -7,10 +7,8 @@ from typing import Any
 import pytest
 
 from claude_bridge.adapters.base import TokenLimits
-from claude_bridge.adapters.engine_profiles import UNKNOWN
 from claude_bridge.adapters.openai_chat import OPENAI_CHAT
 from claude_bridge.conversion.deltas import Delta, Failure, Finish, FinishReason, TextDelta, UsageReport
-from claude_bridge.conversion.request.normalize import normalize_request
 from claude_bridge.conversion.tool_names import engine_name
 from claude_bridge.errors import PromptTooLongError, UpstreamBrokenError
 from claude_bridge.wire.anthropic_codec import parse_count_tokens_request
@@ -31,10 +29,9 @@ def test_a_request_goes_to_chat_completions() -> None:
 
 @pytest.mark.parametrize(("limit", "told", "lost"), [(50, 50, 1), (100, 100, 0), (None, 100, 0)])
 def test_max_tokens_is_lowered_to_what_the_model_can(limit: int | None, told: int, lost: int) -> None:
-    fit = normalize_request(a_request(max_tokens=100), UNKNOWN)
-    outgoing = OPENAI_CHAT.encode(fit, "m", UNKNOWN, TokenLimits(max_output_tokens=limit))
+    outgoing, losses = sent(a_request(max_tokens=100), limits=TokenLimits(max_output_tokens=limit))
     assert f'"max_tokens":{told},'.encode() in outgoing.body
-    assert [loss.path for loss in fit.losses] == ["$.max_tokens"] * lost
+    assert [loss.path for loss in losses] == ["$.max_tokens"] * lost
 
 
 def test_a_count_of_tokens_is_encoded_too() -> None:
@@ -77,7 +74,7 @@ def test_an_image_of_an_assistant_becomes_a_placeholder() -> None:
 
 
 def test_a_refusal_is_explained() -> None:
-    error = OPENAI_CHAT.explain_refusal(400, {}, b'{"error":{"message":"prompt is too long"}}', "Engine")
+    error = OPENAI_CHAT.explain(400, {}, b'{"error":{"message":"prompt is too long"}}', "Engine")
     assert isinstance(error, PromptTooLongError)
 
 

@@ -15,11 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from claude_bridge.adapters import RELAYS
 from claude_bridge.adapters import engine_profiles as profiles
+from claude_bridge.adapters.anthropic_messages import ANTHROPIC_MESSAGES
 from claude_bridge.adapters.anthropic_messages.frames import parse_object
-from claude_bridge.adapters.base import Answer, AnswerTerms, ClientRequest
+from claude_bridge.adapters.base import ClientRequest, EngineModel, Response
 from claude_bridge.conversion.profile import MessagesProfile, Profile
+from claude_bridge.conversion.response.pipeline import ResponseContext
 from claude_bridge.errors import BridgeError, ClientError, UpstreamBrokenError
 from claude_bridge.wire.anthropic import ErrorEvent, ResponseItem
 from claude_bridge.wire.anthropic_codec import encode_stream_event, parse_messages_request
@@ -31,8 +32,7 @@ from tests.dialogues import UPSTREAM, a_request, cut
 from tests.fuzz import damaged, with_odd_values
 from tests.laws import assert_legal, assert_sdk_agrees
 
-RELAY = RELAYS["anthropic-messages"]
-GOLDEN = Path(__file__).parent.parent / "golden" / RELAY.kind
+GOLDEN = Path(__file__).parent.parent / "golden" / ANTHROPIC_MESSAGES.kind
 STREAMS = [path.read_bytes() for path in sorted(GOLDEN.glob("*/upstream.sse"))]
 DOCUMENTS = [path.read_bytes() for path in sorted(GOLDEN.glob("*/upstream.json"))]
 
@@ -52,13 +52,14 @@ def edited(profile: Profile, body: bytes, model: str) -> None:
     """Edit a request; what a client may send comes out as JSON that says the same but for what must differ."""
     with in_time():
         try:
-            outgoing, losses = RELAY.edit(ClientRequest(body=body), parse_messages_request(body), model, profile)
+            engine = EngineModel(where=UPSTREAM, model=model, profile=profile)
+            encoded = ANTHROPIC_MESSAGES.prepare(parse_messages_request(body), ClientRequest(body=body), engine)
         except ClientError:
             return
-    asked, told = parse_any(body), parse_any(outgoing.body)  # halves of pairs go on as they came
+    asked, told = parse_any(body), parse_any(encoded.outgoing.body)  # halves of pairs go on as they came
     assert list(told) == list(asked)
     assert told["model"] == (model or asked["model"])
-    assert all(loss.path.startswith("$") and loss.reason for loss in losses)
+    assert all(loss.path.startswith("$") and loss.reason for loss in encoded.losses)
 
 
 @given(engines, damaged(REQUESTS), st.sampled_from(["", "another"]))
@@ -76,19 +77,20 @@ def test_a_request_with_odd_values_is_passed_on_or_refused(profile: Profile, ask
 # --- answers --------------------------------------------------------------------------------------------------
 
 
-def an_answer(profile: Profile, *, is_streamed: bool) -> Answer:
+def an_answer(profile: Profile, *, is_streamed: bool) -> Response:
     numbers = count(1)
-    terms = AnswerTerms(
+    context = ResponseContext(
         message_id="msg_test",
         request_id="req_test",
         prompt_tokens=100,
         window_tokens=None,
         new_tool_id=lambda: f"toolu_{next(numbers):02}",
     )
-    return RELAY.answer(a_request(stream=is_streamed), profile, terms, UPSTREAM)
+    engine = EngineModel(where=UPSTREAM, model="", profile=profile)
+    return ANTHROPIC_MESSAGES.response(a_request(stream=is_streamed), engine, context)
 
 
-def passed(profile: Profile, reads: Iterable[bytes], *, is_streamed: bool) -> tuple[Answer, bytes]:
+def passed(profile: Profile, reads: Iterable[bytes], *, is_streamed: bool) -> tuple[Response, bytes]:
     """Return an answer that is over, and what the client got of it."""
     answer = an_answer(profile, is_streamed=is_streamed)
     pieces: list[ResponseItem] = [*answer.start()]

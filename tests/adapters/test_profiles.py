@@ -809,4 +809,5 @@ def test_the_registry_knows_each_adapter_by_its_kind() -> None:
     assert {kind: adapter.kind for kind, adapter in ADAPTERS.items()} == {
         "openai-chat": "openai-chat",
         "ollama-chat": "ollama-chat",
+        "anthropic-messages": "anthropic-messages",
     }

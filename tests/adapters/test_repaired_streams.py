@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from claude_bridge.adapters.anthropic_messages.repaired_stream import RepairedStream
-from claude_bridge.adapters.base import AnswerTerms
 from claude_bridge.conversion.profile import MessagesProfile
+from claude_bridge.conversion.response.pipeline import ResponseContext
 from claude_bridge.errors import UpstreamBrokenError
 from claude_bridge.wire.anthropic import ErrorEvent, Message, RawBytes, ResponseItem, StreamEvent
 from claude_bridge.wire.anthropic_codec import encode_stream_event
@@ -25,14 +25,14 @@ from tests.text_helpers import texts
 
 def a_stream(*, prompt_tokens: int = 100, request: Any = None, **profile: Any) -> RepairedStream:
     numbers = count(1)
-    terms = AnswerTerms(
+    context = ResponseContext(
         message_id="msg_ours",
         request_id="req_ours",
         prompt_tokens=prompt_tokens,
         window_tokens=None,
         new_tool_id=lambda: f"toolu_{next(numbers):02}",
     )
-    return RepairedStream(request or a_request(stream=True), MessagesProfile(**profile), terms, "The engine")
+    return RepairedStream(request or a_request(stream=True), MessagesProfile(**profile), context, "The engine")
 
 
 def frame(kind: str, **fields: Any) -> bytes:
@@ -98,7 +98,7 @@ def test_a_stream_with_nothing_wrong_is_passed_on_byte_for_byte(
     whole = b"".join(frames_of(said)).replace(b"\n", line_end)
     stream = a_stream()
     assert passed(stream, *cut(whole, [place for place in places if place < len(whole)])) == whole
-    assert not stream.mends
+    assert not stream.repairs
 
 
 @given(blocks, st.data())
@@ -214,4 +214,4 @@ def test_what_is_no_json_by_the_letter_is_mended(well: bytes, badly: bytes) -> N
     stream = a_stream()
     events = assert_readable(passed(stream, said.replace(well, badly)))
     assert folded(events).stop_reason == "end_turn"
-    assert stream.mends
+    assert stream.repairs

@@ -9,11 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from claude_bridge.adapters import ADAPTERS
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.errors import InvalidRequestError
 from claude_bridge.wire.anthropic_codec import parse_messages_request
-from tests.dialogues import ROWS, a_request, sent
+from tests.dialogues import ROWS, TRANSLATING, a_request, sent
 from tests.prompt_prefix import assert_extends
 from tests.requests import (
     Json,
@@ -30,7 +29,7 @@ from tests.requests import (
 from tests.roundtrip import missing_pieces
 from tests.sdk_validation import assert_accepted
 
-every_kind = pytest.mark.parametrize("kind", ADAPTERS)
+every_kind = pytest.mark.parametrize("kind", TRANSLATING)
 
 
 def body_of(kind: str, profile: Profile, messages: Messages, frame: Json) -> bytes:

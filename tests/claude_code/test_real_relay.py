@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from claude_bridge.adapters import RELAYS
+from claude_bridge.adapters import ADAPTERS
 from claude_bridge.adapters.engine_profiles import LLAMA_CPP
 from claude_bridge.providers import Upstream
 from claude_bridge.trace.events import ExchangeFailed
@@ -20,13 +20,13 @@ from tests.running_bridge import KeptTrace, open_bridge
 
 pytestmark = [pytest.mark.anyio, pytest.mark.claude_code, pytest.mark.engine]
 
-RELAY = RELAYS["anthropic-messages"]
+ADAPTER = ADAPTERS["anthropic-messages"]
 
 
 def relayed(engine: EmbeddedEngine) -> Upstream:
     """Return the engine as it is asked by its own Messages API."""
     root = engine.upstream.base_url.removesuffix("/v1")
-    return replace(engine.upstream, base_url=root, adapter=RELAY, profile=LLAMA_CPP)
+    return replace(engine.upstream, base_url=root, adapter=ADAPTER, profile=LLAMA_CPP)
 
 
 async def test_a_prompt_that_the_engine_finds_too_long_is_told_in_words_that_the_client_knows(
@@ -90,7 +90,7 @@ def _last_blocks(request: ReceivedRequest) -> list[dict[str, Any]]:
 async def test_thoughts_calls_and_errors_of_such_an_engine_reach_the_client(claude_code: ClaudeCode) -> None:
     async with FakeUpstream(scripted_engine()) as upstream:
         root = upstream.base_url.removesuffix("/v1")
-        engine = Upstream(name="llama.cpp", base_url=root, model=MODEL, adapter=RELAY, profile=LLAMA_CPP)
+        engine = Upstream(name="llama.cpp", base_url=root, model=MODEL, adapter=ADAPTER, profile=LLAMA_CPP)
         async with open_bridge(engine) as url:
             session = await claude_code.ask(url, "What is there?", "--model", MODEL)
     assert (session.code, session.result["result"]) == (0, "Found.")

@@ -9,7 +9,7 @@ import anyio
 import pytest
 from msgspec.structs import replace
 
-from claude_bridge.adapters import RELAYS
+from claude_bridge.adapters import ADAPTERS
 from claude_bridge.adapters.engine_profiles import ANTHROPIC, UNKNOWN
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.providers import Upstream
@@ -49,7 +49,7 @@ def relayed_to(fake: FakeUpstream, *, profile: Profile = UNKNOWN, model: str = "
         name="The engine",
         base_url=f"http://127.0.0.1:{fake.port}",
         model=model,
-        adapter=RELAYS["anthropic-messages"],
+        adapter=ADAPTERS["anthropic-messages"],
         profile=profile,
     )
 

@@ -10,10 +10,12 @@ from claude_bridge.errors import UpstreamBrokenError
 from claude_bridge.trace.bus import Bus
 from claude_bridge.trace.events import (
     AnswerGrew,
+    AnswerMended,
     ExchangeEnded,
     FirstToken,
     ImageDescribed,
     RequestReceived,
+    ToolInputRepaired,
     TraceEvent,
 )
 from claude_bridge.trace.recorder import Recorder
@@ -102,10 +104,11 @@ def test_a_description_of_an_image_is_told(recorder: Recorder, sink: Recording) 
     assert (event.exchange, event.path, event.model, event.text) == ("req_1", "$.a", "seer", "A cat.")
 
 
-def test_each_mend_is_told_once(recorder: Recorder, sink: Recording) -> None:
-    recorder.mended(["a"])
-    recorder.mended(["a", "b"])
-    assert [getattr(event, "what", None) for event in sink.events] == ["a", "b"]
+def test_a_repair_of_the_response_as_a_whole_is_told_as_that(recorder: Recorder, sink: Recording) -> None:
+    recorder.repaired([Repair("", "a")])
+    recorder.repaired([Repair("", "a"), Repair("Bash", "b"), Repair("", "c")])
+    assert [type(event) for event in sink.events] == [AnswerMended, ToolInputRepaired, AnswerMended]
+    assert [getattr(event, "what", None) for event in sink.events] == ["a", "b", "c"]
 
 
 def test_an_exchange_has_one_end(recorder: Recorder, sink: Recording) -> None:

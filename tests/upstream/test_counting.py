@@ -8,12 +8,15 @@ from contextlib import asynccontextmanager
 import anyio
 import pytest
 
+from claude_bridge.adapters import ADAPTERS
+from claude_bridge.adapters.base import EncodedRequest, EngineModel
+from claude_bridge.adapters.engine_profiles import UNKNOWN
 from claude_bridge.conversion.profile import CountRoute
-from claude_bridge.conversion.prompt.token_estimate import IMAGE_TOKENS, estimate_tokens
+from claude_bridge.conversion.prompt.token_estimate import IMAGE_TOKENS
 from claude_bridge.upstream import token_counter as counting
 from claude_bridge.upstream.client import UpstreamClient
-from claude_bridge.upstream.token_counter import Prompt, PromptCounter
-from tests.dialogues import a_request, sent
+from claude_bridge.upstream.token_counter import PromptCounter
+from tests.dialogues import MODEL, OPENAI_CHAT, UPSTREAM, a_request
 from tests.fake_upstream import FakeUpstream, Pause, ReceivedRequest, Reply, Script, Stall, json_document, refusal
 
 pytestmark = pytest.mark.anyio
@@ -23,10 +26,10 @@ INPUT_TOKENS, TEMPLATE, TOKENIZE = "/v1/chat/completions/input_tokens", "/apply-
 IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aaaa"}}
 
 
-def prompt(text: str = "Hi", *, image: bool = False) -> Prompt:
+def prompt(text: str = "Hi", *, image: bool = False) -> EncodedRequest:
     content = [{"type": "text", "text": text}, *([IMAGE] if image else [])]
-    body = sent(a_request(messages=[{"role": "user", "content": content}]))[0].body
-    return Prompt(body=body, holds_images=image, estimate=estimate_tokens(body))
+    request = a_request(messages=[{"role": "user", "content": content}])
+    return ADAPTERS[OPENAI_CHAT].prepare(request, None, EngineModel(where=UPSTREAM, model=MODEL, profile=UNKNOWN))
 
 
 def counts(tokens: int) -> Reply:
@@ -86,13 +89,13 @@ async def test_a_version_without_a_route_is_asked_at_the_next_one_from_then_on()
 async def test_an_engine_without_any_of_them_is_not_asked_again() -> None:
     async with counter_of(by_path()) as (counter, upstream):
         for text in ("a", "b"):
-            assert await counter.count(prompt(text)) == prompt(text).estimate
+            assert await counter.count(prompt(text)) == prompt(text).estimated_tokens
         assert paths(upstream) == [INPUT_TOKENS, TEMPLATE, TOKENIZE]
 
 
 async def test_an_engine_without_a_tokenizer_is_not_asked() -> None:
     async with counter_of([], routes=()) as (counter, upstream):
-        assert await counter.count(prompt()) == prompt().estimate
+        assert await counter.count(prompt()) == prompt().estimated_tokens
         assert upstream.requests == []
 
 
@@ -109,8 +112,8 @@ async def test_an_engine_without_a_tokenizer_is_not_asked() -> None:
 )
 async def test_a_count_that_fails_is_estimated_and_the_engine_left_alone_for_a_while(reply: Reply) -> None:
     async with counter_of(lambda _: reply) as (counter, upstream):
-        assert await counter.count(prompt("a")) == prompt("a").estimate
-        assert await counter.count(prompt("b")) == prompt("b").estimate
+        assert await counter.count(prompt("a")) == prompt("a").estimated_tokens
+        assert await counter.count(prompt("b")) == prompt("b").estimated_tokens
         assert len(upstream.requests) == 1
         counter._asks_again_at = 0.0
         await counter.count(prompt("c"))
@@ -125,7 +128,7 @@ async def test_a_slow_tokenizer_is_waited_for_no_longer_than_a_moment(monkeypatc
                 for text in "abcdefghij":  # more than are asked side by side: those that wait give up as soon
                     tasks.start_soon(counter.count, prompt(text))
         assert len(upstream.requests) == counting.MAX_CONCURRENT
-        assert await counter.count(prompt("k")) == prompt("k").estimate
+        assert await counter.count(prompt("k")) == prompt("k").estimated_tokens
         assert len(upstream.requests) == counting.MAX_CONCURRENT
 
 
@@ -157,20 +160,20 @@ async def test_images_are_added_where_the_tokenizer_does_not_see_them() -> None:
 async def test_a_prompt_that_is_surely_short_is_not_counted() -> None:
     async with counter_of([counts(4711)]) as (counter, upstream):
         short = prompt("word " * 2_000)
-        assert await counter.count(short, unless_below=10_000) == short.estimate
+        assert await counter.count(short, unless_below=10_000) == short.estimated_tokens
         assert upstream.requests == []
-        assert await counter.count(short, unless_below=short.estimate) == 4711
+        assert await counter.count(short, unless_below=short.estimated_tokens) == 4711
 
 
 async def test_a_count_makes_the_estimates_better() -> None:
     text = prompt("слово " * 2_000)
-    async with counter_of([counts(text.estimate * 3)]) as (counter, _):
+    async with counter_of([counts(text.estimated_tokens * 3)]) as (counter, _):
         await counter.count(text)
-        assert counter.guess(prompt("слово " * 4_000)) == pytest.approx(text.estimate * 6, rel=0.02)
+        assert counter.guess(prompt("слово " * 4_000)) == pytest.approx(text.estimated_tokens * 6, rel=0.02)
 
 
 async def test_images_teach_nothing_about_text() -> None:
     async with counter_of([]) as (counter, _):
         picture = prompt("word " * 2_000, image=True)
-        counter.learn(picture, picture.estimate * 2)
-        assert counter.guess(prompt("a" * 9_000)) == prompt("a" * 9_000).estimate
+        counter.calibrate(picture, picture.estimated_tokens * 2)
+        assert counter.guess(prompt("a" * 9_000)) == prompt("a" * 9_000).estimated_tokens

@@ -1,19 +1,24 @@
-"""Engines that speak Anthropic's Messages API: ``request`` edits what goes on, ``answer`` mends what comes back."""
+"""Upstreams that speak Anthropic's Messages API: requests are edited, responses handed on as they are or repaired."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from msgspec import Struct
+
 from claude_bridge.adapters.anthropic_messages.passthrough import PassthroughDocument, PassthroughStream, kept_headers
 from claude_bridge.adapters.anthropic_messages.repaired_document import RepairedDocument
 from claude_bridge.adapters.anthropic_messages.repaired_stream import RepairedStream
 from claude_bridge.adapters.anthropic_messages.request import edit_request
-from claude_bridge.adapters.base import Answer, AnswerTerms, ClientRequest, OutgoingRequest
-from claude_bridge.conversion.loss import Loss
-from claude_bridge.conversion.profile import Profile
+from claude_bridge.adapters.base import ClientRequest, EncodedRequest, EngineModel, OutgoingRequest, Response
+from claude_bridge.conversion.profile import CountRoute, Profile
+from claude_bridge.conversion.prompt.token_estimate import estimate_raw_tokens
+from claude_bridge.conversion.request.normalize import raw_prompt_facts
+from claude_bridge.conversion.response.pipeline import ResponseContext
 from claude_bridge.conversion.upstream_errors.translate import explain_refusal
 from claude_bridge.errors import BridgeError, RelayedRefusalError
 from claude_bridge.wire.anthropic import CountTokensRequest, MessagesRequest
+from claude_bridge.wire.anthropic_codec import encode_request
 from claude_bridge.wire.anthropic_lenient import read_error
 
 MESSAGES_PATH = "/v1/messages"
@@ -23,49 +28,38 @@ VERSION_HEADER = {"anthropic-version": "2023-06-01"}
 _OAUTH_PREFIX = "sk-ant-oat"
 
 
-def key_headers(api_key: str | None, profile: Profile) -> dict[str, str]:
-    """Return the headers that carry a key: Anthropic refuses two of them, and other engines look for either."""
-    if not api_key:
-        return dict(VERSION_HEADER)
-    bearer = {"authorization": f"Bearer {api_key}"}
-    if profile.messages.is_anthropic:
-        return VERSION_HEADER | (bearer if api_key.startswith(_OAUTH_PREFIX) else {"x-api-key": api_key})
-    return VERSION_HEADER | bearer | {"x-api-key": api_key}
+class AnthropicMessages(Struct, frozen=True):
+    """The adapter for upstream kind ``anthropic-messages``; see Adapter for what the methods do."""
 
+    kind: str = "anthropic-messages"
+    reach_path: str = "/v1/models"
+    is_passthrough: bool = True
 
-class AnthropicMessages:
-    """The relay for upstream kind ``anthropic-messages``."""
+    def prepare(self, request: CountTokensRequest, raw: ClientRequest | None, engine: EngineModel) -> EncodedRequest:
+        """Return the client's own bytes, with what the engine needs changed."""
+        raw = raw or ClientRequest(body=encode_request(request))
+        body, losses = edit_request(raw.body, request, engine.model, engine.profile)
+        path = MESSAGES_PATH if isinstance(request, MessagesRequest) else COUNT_PATH
+        facts = raw_prompt_facts(request.messages)
+        return EncodedRequest(
+            outgoing=OutgoingRequest(method="POST", path=path + raw.query, body=body, headers=raw.headers),
+            facts=facts,
+            estimated_tokens=estimate_raw_tokens(body, facts.images),
+            losses=losses,
+        )
 
-    kind = "anthropic-messages"
-    reach_path = "/v1/models"
+    def response(self, request: MessagesRequest, engine: EngineModel, context: ResponseContext) -> Response:
+        """Return what hands on Anthropic's own answers as they are, and those of other engines repaired."""
+        if engine.profile.messages.is_anthropic:
+            passthrough = PassthroughStream if request.stream else PassthroughDocument
+            return passthrough(context, engine.where)
+        repaired = RepairedStream if request.stream else RepairedDocument
+        return repaired(request, engine.profile.messages, context, engine.where)
 
-    def edit(
-        self, given: ClientRequest, request: CountTokensRequest, model: str, profile: Profile
-    ) -> tuple[OutgoingRequest, list[Loss]]:
-        """Return the client's request with what the engine needs changed; see Relay."""
-        body, losses = edit_request(given.body, request, model, profile)
-        path = MESSAGES_PATH + given.query
-        return OutgoingRequest(method="POST", path=path, body=body, headers=given.headers), losses
-
-    def answer(
-        self,
-        request: MessagesRequest,
-        profile: Profile,
-        terms: AnswerTerms,
-        upstream: str,
-    ) -> Answer:
-        """Return what passes one answer on; see Relay."""
-        if profile.messages.is_anthropic:
-            return PassthroughStream(terms, upstream) if request.stream else PassthroughDocument(terms, upstream)
-        mended = RepairedStream if request.stream else RepairedDocument
-        return mended(request, profile.messages, terms, upstream)
-
-    def explain_refusal(
-        self, status: int, headers: Mapping[str, str], body: bytes, upstream: str, profile: Profile
-    ) -> BridgeError:
-        """Return the error for an answer that is no 2xx; Anthropic's own goes to the client as it is."""
-        explained = explain_refusal(status, headers, body, upstream)
-        error = read_error(body) if profile.messages.is_anthropic else None
+    def explain_error(self, status: int, headers: Mapping[str, str], body: bytes, engine: EngineModel) -> BridgeError:
+        """Return the error that a response with another status than 2xx means; Anthropic's own stays as it is."""
+        explained = explain_refusal(status, headers, body, engine.where)
+        error = read_error(body) if engine.profile.messages.is_anthropic else None
         if error is None:
             return explained
         return RelayedRefusalError(
@@ -76,6 +70,19 @@ class AnthropicMessages:
             content_type=headers.get("content-type", "application/json"),
             headers=kept_headers(headers),
         )
+
+    def count_routes(self, profile: Profile) -> tuple[CountRoute, ...]:
+        """Return the API's own route, but not for Anthropic: unasked counts may use up the client's rate limits."""
+        return () if profile.messages.is_anthropic else ("messages",)
+
+    def key_headers(self, api_key: str | None, profile: Profile) -> dict[str, str]:
+        """Return the headers that carry a key: Anthropic refuses two of them, and other engines look for either."""
+        if not api_key:
+            return dict(VERSION_HEADER)
+        bearer = {"authorization": f"Bearer {api_key}"}
+        if profile.messages.is_anthropic:
+            return VERSION_HEADER | (bearer if api_key.startswith(_OAUTH_PREFIX) else {"x-api-key": api_key})
+        return VERSION_HEADER | bearer | {"x-api-key": api_key}
 
 
 ANTHROPIC_MESSAGES = AnthropicMessages()

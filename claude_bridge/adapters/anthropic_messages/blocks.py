@@ -12,8 +12,8 @@ from claude_bridge.adapters.anthropic_messages.frame_repair import (
     empty_block,
     empty_delta,
     event_frame,
-    mended_block,
     plain,
+    repaired_block,
 )
 from claude_bridge.adapters.anthropic_messages.frame_writer import FrameWriter
 from claude_bridge.adapters.anthropic_messages.frames import FrameHead, raw_fields
@@ -69,7 +69,7 @@ class Blocks:
         else:
             self.close(LEFT_OPEN)
             block = self._open = self._next(kind, head.index)
-            changes = mended_block(given, kind, self._unused_id)
+            changes = repaired_block(given, kind, self._unused_id)
             if kind == "tool_use":
                 self.has_tool_use = True
                 block.given_input = _given_input(given.get("input"))
@@ -109,7 +109,7 @@ class Blocks:
             self._open = None
             self._out.put(frame)
 
-    def close(self, mend: str = "") -> None:
+    def close(self, repair: str = "") -> None:
         """Close the block that is open, if one is."""
         block, self._open = self._open, None
         if block is None:
@@ -125,7 +125,7 @@ class Blocks:
             self._out.put(
                 event_frame("content_block_delta", index=block.index, delta=delta), "a thought had no signature"
             )
-        self._out.put(event_frame("content_block_stop", index=block.index), mend if block.theirs is not None else "")
+        self._out.put(event_frame("content_block_stop", index=block.index), repair if block.theirs is not None else "")
 
     def keep_alive(self) -> None:
         """Add nothing to the open block, or to one that is opened for it."""

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import UNSET, Raw
 
 from claude_bridge.adapters.anthropic_messages.frames import Counts, is_count
-from claude_bridge.adapters.base import AnswerTerms
+from claude_bridge.conversion.response.pipeline import ResponseContext
 from claude_bridge.wire.sse import encode_frame, one_line
 
 Fields = dict[str, Any]
@@ -49,22 +49,22 @@ def plain(raw: Raw | None) -> Any:  # noqa: ANN401 - any JSON
         return None
 
 
-def mended_message(message: Mapping[str, Raw], counts: Counts, terms: AnswerTerms, model: str) -> Fields:
+def repaired_message(message: Mapping[str, Raw], counts: Counts, context: ResponseContext, model: str) -> Fields:
     """Return the fields of a message that have to change, so that a client can read it and is told what it asked."""
-    changes: Fields = {} if terms.diagnostics is UNSET else {"diagnostics": terms.diagnostics}
+    changes: Fields = {} if context.diagnostics is UNSET else {"diagnostics": context.diagnostics}
     for name, wanted in (("type", "message"), ("role", "assistant")):
         if plain(message.get(name)) != wanted:
             changes[name] = wanted
-    for name, instead in (("id", terms.message_id), ("model", model)):
+    for name, instead in (("id", context.message_id), ("model", model)):
         if not isinstance(plain(message.get(name)), str):
             changes[name] = instead
     if not isinstance(plain(message.get("content")), list):
         changes["content"] = []
-    usage = mended_usage(message.get("usage"), counts, ("input_tokens", "output_tokens"))
+    usage = repaired_usage(message.get("usage"), counts, ("input_tokens", "output_tokens"))
     return changes if usage is None else changes | {"usage": usage}
 
 
-def mended_usage(usage: object, counts: Counts, needed: tuple[str, ...]) -> Fields | None:
+def repaired_usage(usage: object, counts: Counts, needed: tuple[str, ...]) -> Fields | None:
     """Return the usage object with the figures that are ``needed``, or None if it is well as it is."""
     usage = plain(usage) if isinstance(usage, Raw) else usage
     given = usage if isinstance(usage, dict) else {}
@@ -74,7 +74,7 @@ def mended_usage(usage: object, counts: Counts, needed: tuple[str, ...]) -> Fiel
     return given | changes if changes else None
 
 
-def mended_stop_reason(reason: str, *, has_tool_use: bool, window_full: bool) -> str:
+def repaired_stop_reason(reason: str, *, has_tool_use: bool, window_full: bool) -> str:
     """Return why the answer ended, in Anthropic's words and as its blocks say."""
     reason = _STOP_REASONS.get(reason, reason)
     if reason == "end_turn" and has_tool_use:
@@ -121,7 +121,7 @@ def empty_block(kind: str) -> Fields | None:
     return _EMPTY_BLOCKS.get(kind)
 
 
-def mended_block(block: Mapping[str, Raw], kind: str, unused_id: Callable[[str], str]) -> Fields:
+def repaired_block(block: Mapping[str, Raw], kind: str, unused_id: Callable[[str], str]) -> Fields:
     """Return the fields of a block's start that have to change; ``unused_id`` gives a tool use an id of its own."""
     changes: Fields = {}
     for name, value in (empty_block(kind) or {}).items():

@@ -27,31 +27,33 @@ SHORTEST_SIGNATURE = 64
 
 
 def message_edits(
-    body: bytes, messages: Span, asked: Sequence[InputMessage], profile: MessagesProfile, losses: list[Loss]
-) -> Iterator[Edit]:
-    """Yield the edits that make the messages fit for the engine; a loss is added to ``losses``.
+    body: bytes, span: Span, messages: Sequence[InputMessage], profile: MessagesProfile
+) -> tuple[list[Edit], tuple[Loss, ...]]:
+    """Return the edits that make the messages fit for the engine, and what is lost by them.
 
-    ``messages`` is the span of the list in the body, ``asked`` what it says.
+    ``span`` is the place of the list of messages in the body.
     """
     if profile.is_anthropic:
-        signed_elsewhere = [index for index, message in enumerate(asked) if _holds_foreign_thought(message)]
-        if signed_elsewhere:
-            path = f"$.messages[{signed_elsewhere[0]}].content"
-            losses.append(Loss(path, "thoughts that Anthropic has not signed are refused by it"))
-            yield from _without_foreign_thoughts(body, item_spans(body, messages), signed_elsewhere)
-        return
-    runs = list(_unfit_runs(asked, profile))
-    spans = item_spans(body, messages) if runs else []
+        signed_elsewhere = [index for index, message in enumerate(messages) if _holds_foreign_thought(message)]
+        if not signed_elsewhere:
+            return [], ()
+        path = f"$.messages[{signed_elsewhere[0]}].content"
+        loss = Loss(path, "thoughts that Anthropic has not signed are refused by it")
+        return list(_without_foreign_thoughts(body, item_spans(body, span), signed_elsewhere)), (loss,)
+    runs = list(_unfit_runs(messages, profile))
+    spans = item_spans(body, span) if runs else []
+    edits = []
     for first, last in runs:
-        run = [(asked[index].role, body[slice(*spans[index])]) for index in range(first, last + 1)]
-        yield Edit(Span(spans[first].start, spans[last].end), _rewritten(run, profile))
+        run = [(messages[index].role, body[slice(*spans[index])]) for index in range(first, last + 1)]
+        edits.append(Edit(Span(spans[first].start, spans[last].end), _rewritten(run, profile)))
+    return edits, ()
 
 
-def _unfit_runs(asked: Sequence[InputMessage], profile: MessagesProfile) -> Iterator[tuple[int, int]]:
+def _unfit_runs(messages: Sequence[InputMessage], profile: MessagesProfile) -> Iterator[tuple[int, int]]:
     """Yield the places of the first and the last message of each run that the engine can't take."""
-    if not profile.separate_tool_results and _USUAL_ROLES.issuperset(message.role for message in asked):
+    if not profile.separate_tool_results and _USUAL_ROLES.issuperset(message.role for message in messages):
         return
-    for is_answer, run in groupby(enumerate(asked), key=lambda place: place[1].role == "assistant"):
+    for is_answer, run in groupby(enumerate(messages), key=lambda place: place[1].role == "assistant"):
         places = list(run)
         if is_answer:
             continue

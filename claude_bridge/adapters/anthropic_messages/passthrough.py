@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from claude_bridge.adapters.anthropic_messages.frames import Counts, gather, parse_head, parse_object
-from claude_bridge.adapters.base import AnswerTerms
 from claude_bridge.conversion.deltas import UsageReport
 from claude_bridge.conversion.loss import Repair
+from claude_bridge.conversion.response.pipeline import ResponseContext
 from claude_bridge.conversion.upstream_errors.translate import explain_error_object
 from claude_bridge.errors import BridgeError, UpstreamBrokenError
 from claude_bridge.wire.anthropic import ErrorDetail, ErrorEvent, RawBytes, ResponseItem
@@ -23,19 +23,18 @@ def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 class PassthroughStream:
-    """A stream to which nothing is added but its end, if it breaks off; see Answer."""
+    """A stream to which nothing is added but its end, if it breaks off; see Response."""
 
     emits_before_upstream = False
     finished = False
     repairs: Sequence[Repair] = ()
-    mends: Sequence[str] = ()
 
-    def __init__(self, terms: AnswerTerms, upstream: str) -> None:
-        self.message_id = terms.message_id
+    def __init__(self, context: ResponseContext, upstream: str) -> None:
+        self.message_id = context.message_id
         self.begun = False
         self.done = False
         self.error: BridgeError | None = None
-        self._request_id = terms.request_id
+        self._request_id = context.request_id
         self._upstream = upstream
         self._cutter = FrameCutter()
         self._counts = Counts()
@@ -101,15 +100,14 @@ class PassthroughStream:
 
 
 class PassthroughDocument:
-    """A whole answer that is handed on as it came; see Answer."""
+    """A whole answer that is handed on as it came; see Response."""
 
     emits_before_upstream = False
     finished = False
     repairs: Sequence[Repair] = ()
-    mends: Sequence[str] = ()
 
-    def __init__(self, terms: AnswerTerms, upstream: str) -> None:
-        self.message_id = terms.message_id
+    def __init__(self, context: ResponseContext, upstream: str) -> None:
+        self.message_id = context.message_id
         self.error: BridgeError | None = None
         self.done = False
         self._upstream = upstream

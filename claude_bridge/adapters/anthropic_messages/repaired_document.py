@@ -9,10 +9,10 @@ import msgspec
 from msgspec import Raw
 
 from claude_bridge.adapters.anthropic_messages.frame_repair import (
-    mended_block,
-    mended_message,
-    mended_stop_reason,
     plain,
+    repaired_block,
+    repaired_message,
+    repaired_stop_reason,
 )
 from claude_bridge.adapters.anthropic_messages.frames import (
     NO_TEXT,
@@ -25,32 +25,35 @@ from claude_bridge.adapters.anthropic_messages.frames import (
 )
 from claude_bridge.adapters.anthropic_messages.passthrough import PassthroughDocument
 from claude_bridge.adapters.anthropic_messages.tool_ids import ToolIds
-from claude_bridge.adapters.base import AnswerTerms
+from claude_bridge.conversion.loss import Repair
 from claude_bridge.conversion.profile import MessagesProfile
+from claude_bridge.conversion.response.pipeline import ResponseContext
 from claude_bridge.conversion.upstream_errors.translate import explain_no_json
 from claude_bridge.errors import UpstreamBrokenError
 from claude_bridge.wire.anthropic import MessagesRequest, RawBytes, ResponseItem
 
 
 class RepairedDocument(PassthroughDocument):
-    """One answer on its way; see Answer."""
+    """One answer on its way; see Response."""
 
-    def __init__(self, request: MessagesRequest, profile: MessagesProfile, terms: AnswerTerms, upstream: str) -> None:
-        super().__init__(terms, upstream)
-        self.mends: list[str] = []
-        self._counts = Counts(prompt_tokens=terms.prompt_tokens, input_includes_cached=profile.input_includes_cached)
+    def __init__(
+        self, request: MessagesRequest, profile: MessagesProfile, context: ResponseContext, upstream: str
+    ) -> None:
+        super().__init__(context, upstream)
+        self.repairs: list[Repair] = []
+        self._counts = Counts(prompt_tokens=context.prompt_tokens, input_includes_cached=profile.input_includes_cached)
         self._request = request
-        self._terms = terms
-        self._ids = ToolIds(request, terms.new_tool_id)
+        self._context = context
+        self._ids = ToolIds(request, context.new_tool_id)
 
     def close(self) -> Sequence[ResponseItem]:
-        """Return the document, mended; what is no message becomes the error."""
+        """Return the document, repaired; what is no message becomes the error."""
         if self.done:
             return ()
         document = bytes(self._document)
         if not is_text(document):
             document = as_text(document)
-            self.mends.append(NO_TEXT)
+            self.repairs.append(Repair("", NO_TEXT))
         fields = raw_fields(document)
         value = parse_object(document)
         if value.get("error"):
@@ -65,29 +68,29 @@ class RepairedDocument(PassthroughDocument):
         self._counts.take(value.get("usage"))
         changes = self._changes(fields)
         self.message_id = str(parse_object(msgspec.json.encode(changes)).get("id") or value.get("id"))
-        self.mends += [f"the answer: {name}" for name in changes]
+        self.repairs += [Repair("", f"the answer: {name}") for name in changes]
         return [RawBytes(msgspec.json.encode({**fields, **changes}) if changes else document)]
 
     def _changes(self, fields: Mapping[str, Raw]) -> dict[str, Any]:
-        changes = mended_message(fields, self._counts, self._terms, self._request.model)
+        changes = repaired_message(fields, self._counts, self._context, self._request.model)
         has_tool_use = False
         blocks: list[Any] = []
         for raw in _items(fields.get("content")):
             block = raw_fields(raw)
             kind = str(plain(block.get("type")) or "")
-            mended = mended_block(block, kind, self._ids.unused)
+            changed = repaired_block(block, kind, self._ids.unused)
             if kind == "tool_use":
                 has_tool_use = True
-                mended.pop("input", None)
-                mended |= _mended_input(block.get("input"))
-            blocks.append({**block, **mended} if mended else raw)
-            if mended:
+                changed.pop("input", None)
+                changed |= _repaired_input(block.get("input"))
+            blocks.append({**block, **changed} if changed else raw)
+            if changed:
                 changes["content"] = blocks
         told = plain(fields.get("stop_reason"))
         usage = self.usage
-        window = self._terms.window_tokens
+        window = self._context.window_tokens
         total = (usage.prompt_tokens or 0) + (usage.output_tokens or 0)
-        reason = mended_stop_reason(
+        reason = repaired_stop_reason(
             told if isinstance(told, str) else "stop",
             has_tool_use=has_tool_use,
             window_full=window is not None and total >= window,
@@ -102,7 +105,7 @@ def _items(raw: Raw | None) -> list[Raw]:
         return []
 
 
-def _mended_input(raw: Raw | None) -> dict[str, Any]:
+def _repaired_input(raw: Raw | None) -> dict[str, Any]:
     """Return the input that a call has to have: an object, perhaps from JSON that came as text."""
     value = plain(raw)
     if isinstance(value, dict):

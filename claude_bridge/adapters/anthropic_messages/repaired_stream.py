@@ -12,10 +12,10 @@ from claude_bridge.adapters.anthropic_messages.blocks import LEFT_OPEN, Blocks
 from claude_bridge.adapters.anthropic_messages.frame_repair import (
     edited_frame,
     event_frame,
-    mended_message,
-    mended_stop_reason,
-    mended_usage,
     plain,
+    repaired_message,
+    repaired_stop_reason,
+    repaired_usage,
 )
 from claude_bridge.adapters.anthropic_messages.frame_writer import FrameWriter
 from claude_bridge.adapters.anthropic_messages.frames import (
@@ -34,10 +34,10 @@ from claude_bridge.adapters.anthropic_messages.frames import (
 )
 from claude_bridge.adapters.anthropic_messages.passthrough import kept_headers
 from claude_bridge.adapters.anthropic_messages.tool_ids import ToolIds
-from claude_bridge.adapters.base import AnswerTerms
 from claude_bridge.conversion.deltas import UsageReport
 from claude_bridge.conversion.loss import Repair
 from claude_bridge.conversion.profile import MessagesProfile
+from claude_bridge.conversion.response.pipeline import ResponseContext
 from claude_bridge.conversion.upstream_errors.translate import explain_no_json
 from claude_bridge.errors import BridgeError, UpstreamBrokenError
 from claude_bridge.wire.anthropic import (
@@ -59,28 +59,29 @@ _AFTER_THE_END = frozenset({"message_stop", "ping", "error", "message_delta"})
 
 
 class RepairedStream:
-    """One stream on its way; see Answer.
+    """One stream on its way; see Response.
 
     A frame with which nothing is wrong goes on as it came, blank line and all.
     """
 
     emits_before_upstream = True
-    repairs: Sequence[Repair] = ()
 
-    def __init__(self, request: MessagesRequest, profile: MessagesProfile, terms: AnswerTerms, upstream: str) -> None:
-        self.message_id = terms.message_id
+    def __init__(
+        self, request: MessagesRequest, profile: MessagesProfile, context: ResponseContext, upstream: str
+    ) -> None:
+        self.message_id = context.message_id
         self.begun = False
         self.done = False
         self.finished = False
         self.error: BridgeError | None = None
         self._request = request
-        self._terms = terms
+        self._context = context
         self._upstream = upstream
-        self._counts = Counts(prompt_tokens=terms.prompt_tokens, input_includes_cached=profile.input_includes_cached)
+        self._counts = Counts(prompt_tokens=context.prompt_tokens, input_includes_cached=profile.input_includes_cached)
         self._cutter = FrameCutter()
         self._document: bytearray | None = None
         self._out = FrameWriter()
-        self._blocks = Blocks(self._out, ToolIds(request, terms.new_tool_id).unused)
+        self._blocks = Blocks(self._out, ToolIds(request, context.new_tool_id).unused)
         self._is_started = False
         self._is_open = False
         self._is_opened_here = False
@@ -101,9 +102,9 @@ class RepairedStream:
         return self._counts.report
 
     @property
-    def mends(self) -> Sequence[str]:
-        """What was put right so far, in words."""
-        return self._out.mends
+    def repairs(self) -> Sequence[Repair]:
+        """What was repaired so far."""
+        return self._out.repairs
 
     def kept_headers(self, headers: Mapping[str, str]) -> dict[str, str]:
         """Return the headers of the engine's answer that are for the client."""
@@ -114,7 +115,7 @@ class RepairedStream:
         return ()
 
     def feed(self, data: bytes) -> Sequence[ResponseItem]:
-        """Return the frames that ``data`` completes, mended."""
+        """Return the frames that ``data`` completes, repaired."""
         if not self._is_started and (first := data.lstrip()[:1]):
             self._is_started = True
             self._document = None if first in _SSE_BEGINNINGS else bytearray()
@@ -217,12 +218,12 @@ class RepairedStream:
             return
         self._is_open = self._is_opened_here = True
         head = Message(
-            id=self._terms.message_id,
+            id=self._context.message_id,
             model=self._request.model,
             content=[],
             stop_reason=None,
-            usage=Usage(input_tokens=self._terms.prompt_tokens),
-            diagnostics=self._terms.diagnostics,
+            usage=Usage(input_tokens=self._context.prompt_tokens),
+            diagnostics=self._context.diagnostics,
         )
         self._out.put(encode_stream_event(MessageStart(head)))
 
@@ -233,7 +234,7 @@ class RepairedStream:
         if self._is_open:
             return  # it was opened while the engine was silent, or is opened twice
         self._is_open = True
-        changes = mended_message(message, self._counts, self._terms, self._request.model)
+        changes = repaired_message(message, self._counts, self._context, self._request.model)
         told = {**message, **changes}
         self.message_id = str(plain(told["id"]) if isinstance(told["id"], Raw) else told["id"])
         if changes:
@@ -274,12 +275,12 @@ class RepairedStream:
         self._open_message()
         self._blocks.close(LEFT_OPEN)
         self.finished = True
-        reason = mended_stop_reason(told, has_tool_use=self._blocks.has_tool_use, window_full=self._window_full)
+        reason = repaired_stop_reason(told, has_tool_use=self._blocks.has_tool_use, window_full=self._window_full)
         changes: dict[str, object] = {}
         if reason != told:
             changes["delta"] = {**raw_fields(fields["delta"]), "stop_reason": reason}
             self._out.note(f"the stop reason was {told}")
-        usage = mended_usage(fields.get("usage"), self._counts, self._figures_due)
+        usage = repaired_usage(fields.get("usage"), self._counts, self._figures_due)
         if usage is not None:
             changes["usage"] = usage
         self._out.put(edited_frame(fields, **changes) if changes else frame)
@@ -292,7 +293,7 @@ class RepairedStream:
 
     @property
     def _window_full(self) -> bool:
-        usage, window = self.usage, self._terms.window_tokens
+        usage, window = self.usage, self._context.window_tokens
         if window is None or not usage.prompt_tokens or not usage.output_tokens:
             return False
         return usage.prompt_tokens + usage.output_tokens >= window
@@ -307,5 +308,5 @@ class RepairedStream:
     def _fail(self, error: BridgeError) -> None:
         if not self.done:
             self.error, self.done = error, True
-            told = ErrorEvent(ErrorDetail(error.error_type, error.message), self._terms.request_id)
+            told = ErrorEvent(ErrorDetail(error.error_type, error.message), self._context.request_id)
             self._out.put(encode_stream_event(told))

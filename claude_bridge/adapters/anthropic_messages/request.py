@@ -23,12 +23,13 @@ _VOLATILE = re.compile(
 )
 
 
-def edit_request(body: bytes, request: CountTokensRequest, model: str, profile: Profile) -> tuple[bytes, list[Loss]]:
+def edit_request(
+    body: bytes, request: CountTokensRequest, model: str, profile: Profile
+) -> tuple[bytes, tuple[Loss, ...]]:
     """Return the body for the engine, and what of it the engine can't take; an empty ``model`` keeps the client's.
 
     All that is not edited stays byte for byte as it came.
     """
-    losses: list[Loss] = []
     readable = body
     try:
         members = member_spans(body)
@@ -40,8 +41,8 @@ def edit_request(body: bytes, request: CountTokensRequest, model: str, profile: 
         edits.append(Edit(members["model"], msgspec.json.encode(model)))
     if not profile.messages.is_anthropic and "system" in members:
         edits += _pinned(readable, members["system"])
-    edits += message_edits(readable, members["messages"], request.messages, profile.messages, losses)
-    return splice(body, edits), losses
+    of_messages, losses = message_edits(readable, members["messages"], request.messages, profile.messages)
+    return splice(body, [*edits, *of_messages]), losses
 
 
 def _pinned(body: bytes, system: Span) -> Iterator[Edit]:

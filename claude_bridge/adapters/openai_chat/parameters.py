@@ -133,9 +133,6 @@ def _max_tokens(asked: int, limits: TokenLimits, losses: list[Loss]) -> int:
     if limits.max_output_tokens is not None and asked > limits.max_output_tokens:
         told = limits.max_output_tokens
         losses.append(Loss("$.max_tokens", f"lowered from {asked} to the model's limit {told}"))
-    if limits.available_output_tokens is not None and told > limits.available_output_tokens:
-        told = limits.available_output_tokens
-        losses.append(Loss("$.max_tokens", f"lowered from {asked} to {told}, which the window has left"))
     return told
 
 

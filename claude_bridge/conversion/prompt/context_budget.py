@@ -7,7 +7,6 @@ instruction, and the summary needs room too: a window that is full to the brim h
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Protocol
 
 from msgspec import Struct
 
@@ -40,23 +39,24 @@ def answer_room(window_tokens: int, prompt_tokens: int) -> int:
     return max(room, min(LEAST_ANSWER_TOKENS, window_tokens // 4))
 
 
-class Conversation(Protocol):
-    """What must be known of a request to judge its length, whichever way it goes to the engine."""
+class PromptFacts(Struct, frozen=True, kw_only=True):
+    """What must be known of a conversation to judge the length of its prompt."""
+
+    images: int
+    """How many images and documents go to the engine."""
+    assistant_turns: int
+    asks_for_summary: bool
+    """Whether the client compacts its conversation with this request."""
 
     @property
     def holds_images(self) -> bool:
-        """Whether any image goes to the engine."""
-        ...
+        """Whether any image or document goes to the engine."""
+        return self.images > 0
 
-    @property
-    def answers(self) -> int:
-        """How many turns are the model's own."""
-        ...
 
-    @property
-    def last_texts(self) -> Iterable[str]:
-        """The texts of the last turn."""
-        ...
+def asks_for_summary(last_texts: Iterable[str]) -> bool:
+    """Return whether the texts of the last turn ask for a summary of the conversation."""
+    return any(_ASKS_FOR_SUMMARY in text for text in last_texts)
 
 
 class ContextOverflow(Struct, frozen=True, kw_only=True):
@@ -66,26 +66,22 @@ class ContextOverflow(Struct, frozen=True, kw_only=True):
     window_tokens: int
 
 
-def find_context_overflow(
-    request: Conversation, prompt_tokens: int, window_tokens: int | None
-) -> ContextOverflow | None:
+def find_context_overflow(facts: PromptFacts, prompt_tokens: int, window_tokens: int | None) -> ContextOverflow | None:
     """Return by how much the prompt exceeds the window, or None if the estimate does not make that sure.
 
     What images take differs too much from engine to engine.
     """
-    if window_tokens is None or request.holds_images or prompt_tokens <= window_tokens * _SURELY:
+    if window_tokens is None or facts.holds_images or prompt_tokens <= window_tokens * _SURELY:
         return None
     return ContextOverflow(prompt_tokens=prompt_tokens, window_tokens=window_tokens)
 
 
-def compactable_tokens(request: Conversation, window_tokens: int | None) -> int | None:
+def compactable_tokens(facts: PromptFacts, window_tokens: int | None) -> int | None:
     """Return how long a prompt may be so that its conversation can still be compacted, or None for any length.
 
     What compacting can't shorten has no limit: a conversation of a few turns, and the request for the summary itself.
     Whether these fit is for the engine to say.
     """
-    if window_tokens is None or request.answers < _FEW_TURNS:
-        return None
-    if any(_ASKS_FOR_SUMMARY in text for text in request.last_texts):
+    if window_tokens is None or facts.assistant_turns < _FEW_TURNS or facts.asks_for_summary:
         return None
     return window_tokens - min(RESERVE_TOKENS, window_tokens // _MOST_OF_WINDOW)

@@ -72,7 +72,7 @@ def image_tokens(body: bytes) -> int:
     return tokens
 
 
-def estimate_given_tokens(body: bytes, images: int) -> int:
+def estimate_raw_tokens(body: bytes, images: int) -> int:
     """Return about how many tokens a Messages request is that holds so many images and documents."""
     return _text_tokens(_GIVEN_DATA.sub(b"", body) if images else body) + images * IMAGE_TOKENS
 
@@ -100,7 +100,7 @@ class TokenScale:
         """Return what the engine will hardly count more than."""
         return round(estimate * 2.0) if self._factor is None else round(estimate * self._factor * 1.3)
 
-    def learn(self, estimate: int, counted: int | None) -> None:
+    def calibrate(self, estimate: int, counted: int | None) -> None:
         """Take what the engine counted for a prompt without images.
 
         Small prompts prove little. A count far below is one of a prompt that was cut, or without the cached part.

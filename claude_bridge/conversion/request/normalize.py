@@ -12,6 +12,7 @@ from claude_bridge.conversion.builtin_tools import api_tool, schema_of
 from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.prefill import continues_prefill
 from claude_bridge.conversion.profile import Profile
+from claude_bridge.conversion.prompt.context_budget import PromptFacts, asks_for_summary
 from claude_bridge.conversion.request.content import as_blocks
 from claude_bridge.conversion.request.turns import Turn, repair_turns, system_text
 from claude_bridge.conversion.tool_json.schema_reduce import compact_schema, schema_for_grammar
@@ -49,56 +50,43 @@ class NormalizedRequest(Struct, frozen=True, kw_only=True):
     losses: list[Loss]
 
     @property
-    def holds_images(self) -> bool:
-        """Whether any image or file goes to the engine."""
-        kinds = set().union(*(map(type, turn.blocks) for turn in self.turns))
-        if ImageBlock in kinds or DocumentBlock in kinds:
-            return True
-        results = (block for turn in self.turns for block in turn.blocks if isinstance(block, ToolResultBlock))
-        return ToolResultBlock in kinds and any(isinstance(result.content, list) for result in results)
-
-    @property
-    def answers(self) -> int:
-        """How many turns are the model's own."""
-        return sum(not turn.is_user for turn in self.turns)
-
-    @property
-    def last_texts(self) -> Iterable[str]:
-        """The texts of the last turn."""
-        return (block.text for block in self.turns[-1].blocks if type(block) is TextBlock)
+    def facts(self) -> PromptFacts:
+        """What the length of the prompt is judged by."""
+        assistant_turns = images = 0
+        for turn in self.turns:
+            if turn.is_user:
+                images += sum(map(_images_in, turn.blocks))
+            else:
+                assistant_turns += 1
+        last_texts = (block.text for block in self.turns[-1].blocks if type(block) is TextBlock)
+        return PromptFacts(
+            images=images, assistant_turns=assistant_turns, asks_for_summary=asks_for_summary(last_texts)
+        )
 
 
-class PassthroughConversation:
-    """A conversation that goes to the engine as it came, judged by its length like a NormalizedRequest."""
-
-    def __init__(self, messages: Sequence[InputMessage]) -> None:
-        self.answers = sum(message.role == "assistant" for message in messages)
-        self.images = _images(messages)
-        """How many images and documents go to the engine."""
-        self._messages = messages
-
-    @property
-    def holds_images(self) -> bool:
-        """Whether any image or document goes to the engine."""
-        return bool(self.images)
-
-    @property
-    def last_texts(self) -> Iterable[str]:
-        """The texts of the last turn of the user, reminders behind it included."""
-        for message in reversed(self._messages):
-            if message.role == "assistant":
-                return
-            yield from (block.text for block in as_blocks(message.content) if isinstance(block, TextBlock))
-
-
-def _images(messages: Iterable[InputMessage]) -> int:
-    images = 0
+def raw_prompt_facts(messages: Sequence[InputMessage]) -> PromptFacts:
+    """Return the same of a conversation that goes to the engine as it came."""
+    assistant_turns = images = 0
+    last_texts: list[str] = []
     for message in messages:
-        for block in message.content if not isinstance(message.content, str) else ():
-            inner = block.content if isinstance(block, ToolResultBlock) else [block]
-            parts = inner if isinstance(inner, list) else ()
-            images += sum(isinstance(part, ImageBlock | DocumentBlock) for part in parts)
-    return images
+        blocks = as_blocks(message.content)
+        if message.role == "assistant":
+            assistant_turns += 1
+            last_texts.clear()
+        else:
+            last_texts += (block.text for block in blocks if isinstance(block, TextBlock))
+        images += sum(map(_images_in, blocks))
+    return PromptFacts(images=images, assistant_turns=assistant_turns, asks_for_summary=asks_for_summary(last_texts))
+
+
+def _images_in(block: Block) -> int:
+    """Return how many images and documents a block holds; a tool result may hold some too."""
+    kind = type(block)
+    if kind is ImageBlock or kind is DocumentBlock:
+        return 1
+    if isinstance(block, ToolResultBlock) and isinstance(block.content, list):
+        return sum(isinstance(part, ImageBlock | DocumentBlock) for part in block.content)
+    return 0
 
 
 def normalize_request(request: CountTokensRequest, profile: Profile, losses: Sequence[Loss] = ()) -> NormalizedRequest:

@@ -1,13 +1,13 @@
-"""The way out: an engine's deltas, through thinking, stop sequences and tool calls, into the event stream."""
+"""The response of an upstream that speaks another API: bytes to deltas, through a few stages, to stream events."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Struct, UnsetType
 
-from claude_bridge.conversion.deltas import Delta, UsageReport
+from claude_bridge.conversion.deltas import Delta, StreamDecoder, UsageReport
 from claude_bridge.conversion.loss import Repair
 from claude_bridge.conversion.opaque_reasoning import OpaqueReasoningCollector
 from claude_bridge.conversion.prefill import EchoCutter, echoed_prefill
@@ -22,6 +22,21 @@ from claude_bridge.errors import BridgeError
 from claude_bridge.wire.anthropic import Diagnostics, MessagesRequest, StreamEvent
 
 
+class ResponseContext(Struct, frozen=True, kw_only=True):
+    """What the bridge knows of a response before it comes.
+
+    ``prompt_tokens`` is an estimate; ``window_tokens`` is the engine's context window (None: not known).
+    """
+
+    message_id: str
+    request_id: str
+    prompt_tokens: int
+    window_tokens: int | None
+    new_tool_id: Callable[[], str]
+    diagnostics: Diagnostics | UnsetType | None = UNSET
+    """What the client is told of its prompt cache; UNSET: it has not asked."""
+
+
 class _Stage(Protocol):
     """One step between the decoder and the assembler."""
 
@@ -31,31 +46,25 @@ class _Stage(Protocol):
 
 
 class ResponsePipeline:
-    """One answer on its way to the client: deltas in, legal stream events out.
+    """One response on its way to the client: the bytes that ``decoder`` reads in, legal stream events out.
 
-    ``start`` comes first, ``close`` last. ``done`` says that the client has all it asked for and the engine may be
-    stopped. ``repairs`` grows as tool calls are mended.
+    The methods are those of ``Response`` in adapters/base.py.
     """
 
+    emits_before_upstream = True
+
     def __init__(
-        self,
-        request: MessagesRequest,
-        *,
-        message_id: str,
-        request_id: str,
-        prompt_tokens: int,
-        window_tokens: int | None,
-        new_tool_id: Callable[[], str],
-        profile: Profile,
-        diagnostics: Diagnostics | UnsetType | None = UNSET,
+        self, request: MessagesRequest, decoder: StreamDecoder, profile: Profile, context: ResponseContext
     ) -> None:
-        """``prompt_tokens`` is an estimate; ``window_tokens`` the engine's context window (None: not known)."""
+        self.message_id = context.message_id
+        self.begun = False
         self.repairs: list[Repair] = []
-        self._window_tokens = window_tokens
+        self._decoder = decoder
+        self._window_tokens = context.window_tokens
         self._cutter = StopSequenceCutter(request.stop_sequences) if request.stop_sequences else None
         tools, choice = request.tools or (), request.tool_choice
         one_only = bool(choice and choice.disable_parallel_tool_use)
-        gatherer = ToolCallBuffer(tools, new_tool_id, self.repairs, one_only=one_only)
+        gatherer = ToolCallBuffer(tools, context.new_tool_id, self.repairs, one_only=one_only)
         opened = profile.opens_in_thinking and (
             preferred_thinking(request).thinks or not profile.chat.can_stop_thinking
         )
@@ -70,17 +79,23 @@ class ResponsePipeline:
         ]
         self._stages: list[_Stage] = [stage for stage in stages if stage is not None]
         self._assembler = MessageAssembler(
-            message_id=message_id,
-            request_id=request_id,
+            message_id=context.message_id,
+            request_id=context.request_id,
             model=request.model,
-            prompt_tokens=prompt_tokens,
-            diagnostics=diagnostics,
+            prompt_tokens=context.prompt_tokens,
+            diagnostics=context.diagnostics,
         )
 
     @property
     def done(self) -> bool:
-        """Whether nothing more of the engine's answer is wanted."""
-        return self._assembler.ended or (self._cutter is not None and self._cutter.met is not None)
+        """Whether the client has the whole answer, and the engine may be stopped."""
+        is_cut = self._cutter is not None and self._cutter.met is not None
+        return self._decoder.done or self._assembler.ended or is_cut
+
+    @property
+    def finished(self) -> bool:
+        """Whether the engine gave its finish reason."""
+        return self._decoder.finished
 
     @property
     def error(self) -> BridgeError | None:
@@ -92,18 +107,20 @@ class ResponsePipeline:
         """What the engine has reported so far."""
         return self._assembler.usage
 
+    def kept_headers(self, headers: Mapping[str, str]) -> dict[str, str]:  # noqa: ARG002 - see Response
+        """Return none: headers of another API mean nothing to Anthropic's clients."""
+        return {}
+
     def start(self) -> list[StreamEvent]:
         """Return the opening event."""
         return self._assembler.start()
 
-    def feed(self, deltas: list[Delta]) -> list[StreamEvent]:
-        """Return the events that the deltas call for."""
-        for stage in self._stages:
-            deltas = stage.feed(deltas)
-        return self._assembler.feed(deltas)
+    def feed(self, data: bytes) -> list[StreamEvent]:
+        """Return the events that ``data`` completes."""
+        return self._convert(self._decoder.feed(data))
 
     def keep_alive(self) -> list[StreamEvent]:
-        """Return events that carry nothing but life."""
+        """Return events that add nothing."""
         return self._assembler.keep_alive()
 
     def fail(self, error: BridgeError) -> list[StreamEvent]:
@@ -111,14 +128,21 @@ class ResponsePipeline:
         return [*self._drain(), *self._assembler.fail(error)]
 
     def close(self) -> list[StreamEvent]:
-        """Return the end of the stream."""
-        events = self._drain()
+        """Return what was waiting for more, and the end of the stream."""
+        events = [] if self.done else self._convert(self._decoder.close())
+        events += self._drain()
         usage = self._assembler.usage
         window_full = False
         if self._window_tokens is not None and usage.prompt_tokens and usage.output_tokens:
             # "length" may mean the client's limit or the end of the window, and clients act differently on the two.
             window_full = usage.prompt_tokens + usage.output_tokens >= self._window_tokens
         return events + self._assembler.close(window_full=window_full)
+
+    def _convert(self, deltas: list[Delta]) -> list[StreamEvent]:
+        self.begun = self.begun or bool(deltas)
+        for stage in self._stages:
+            deltas = stage.feed(deltas)
+        return self._assembler.feed(deltas)
 
     def _drain(self) -> list[StreamEvent]:
         deltas: list[Delta] = []

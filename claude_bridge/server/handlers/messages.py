@@ -65,18 +65,18 @@ async def _cancel_when_client_leaves(responder: Responder, recorder: Recorder, s
 
 
 async def _answer(
-    bridge: BridgeProtocol, asked: MessagesRequest, given: ClientRequest, responder: Responder, recorder: Recorder
+    bridge: BridgeProtocol, asked: MessagesRequest, raw: ClientRequest, responder: Responder, recorder: Recorder
 ) -> None:
     try:
-        async with bridge.exchange(asked, recorder, given=given) as exchange:
+        async with bridge.exchange(asked, recorder, raw=raw) as exchange:
             if not asked.stream:
                 body = await exchange.body()
                 await responder.send(200, body, headers=exchange.headers)
                 return
             responder.start_stream(headers=exchange.headers)
-            async with aclosing(exchange.pieces()) as stream:
-                async for pieces in stream:
-                    await responder.write(b"".join(map(encode_stream_event, pieces)))
+            async with aclosing(exchange.items()) as stream:
+                async for items in stream:
+                    await responder.write(b"".join(map(encode_stream_event, items)))
             await responder.end()
     except BridgeError as error:
         recorder.failed(error, in_stream=False)

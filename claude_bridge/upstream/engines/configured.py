@@ -7,7 +7,6 @@ from difflib import get_close_matches
 
 from msgspec.structs import replace
 
-from claude_bridge.adapters.base import Relay
 from claude_bridge.adapters.engine_profiles import ollama_profile, profile_for
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.errors import SetupError, SeveralModelsError
@@ -20,17 +19,17 @@ from claude_bridge.upstream.engines.ollama import CAN_ONLY_TALK, with_tag
 def upstream_as_configured(upstream: Upstream, models: Sequence[OfferedModel], *, has_key: bool) -> Upstream:
     """Return the upstream with what the configuration tells of its model; an empty name means the only one.
 
-    A relay leaves it to each request which of several models it names.
+    A pass-through adapter leaves it to each request which of several models it names.
 
     Raises:
         SetupError: the configuration lists no such model.
     """
     notes = ["as configured: the engine was not asked"]
-    is_relay = isinstance(upstream.adapter, Relay)
-    forwards_client_auth = is_relay and upstream.profile.messages.is_anthropic and not has_key
+    is_passthrough = upstream.adapter.is_passthrough
+    forwards_client_auth = is_passthrough and upstream.profile.messages.is_anthropic and not has_key
     upstream = replace(upstream, forwards_client_auth=forwards_client_auth)
     model = configured_model(upstream.model, models, kind=upstream.adapter.kind)
-    if model is None and is_relay and not upstream.model:
+    if model is None and is_passthrough and not upstream.model:
         return replace(assumed(upstream), notes=tuple(notes))
     if model is None:
         raise _unlisted(upstream.model, models)

@@ -8,7 +8,6 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from claude_bridge.adapters.base import Relay
 from claude_bridge.adapters.engine_profiles import BY_OWNER, UNKNOWN, engine_by_owner, profile_as_told, profile_for
 from claude_bridge.conversion.pricing import FREE, Prices, listed_prices
 from claude_bridge.conversion.profile import Profile
@@ -54,7 +53,7 @@ async def discover(
     """
     if upstream.adapter.kind == "ollama-chat":
         return await discover_ollama(upstream, api_key, window_tokens=window_tokens)
-    if isinstance(upstream.adapter, Relay):
+    if upstream.adapter.is_passthrough:
         return await discover_relayed(upstream, api_key, key_hint=key_hint)
     seen: list[tuple[str, FetchedDocument]] = []
     for base_url in base_url_candidates(upstream.base_url):
@@ -79,7 +78,7 @@ async def discover(
 
 def assumed(upstream: Upstream) -> Upstream:
     """Return the upstream as it is to be used as long as the engine can't be asked."""
-    if isinstance(upstream.adapter, Relay):
+    if upstream.adapter.is_passthrough:
         return msgspec.structs.replace(upstream, base_url=relay_root(upstream.base_url))
     is_ollama = upstream.adapter.kind == "ollama-chat"
     base_url = root_url(upstream.base_url) if is_ollama else base_url_candidates(upstream.base_url)[0]

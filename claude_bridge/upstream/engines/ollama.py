@@ -14,6 +14,7 @@ import msgspec
 
 from claude_bridge.adapters import ADAPTERS
 from claude_bridge.adapters.engine_profiles import ollama_profile, profile_for
+from claude_bridge.adapters.ollama_chat.errors import explain_refusal
 from claude_bridge.conversion.pricing import FREE
 from claude_bridge.errors import SetupError, SeveralModelsError, UpstreamBrokenError, UpstreamError
 from claude_bridge.providers import Upstream
@@ -170,7 +171,7 @@ def with_tag(name: str) -> str:
 
 def _good(document: FetchedDocument, path: str) -> FetchedDocument:
     if document.status != 200:
-        words = ADAPTERS["ollama-chat"].explain_refusal(document.status, document.headers, document.body, "Ollama")
+        words = explain_refusal(document.status, document.headers, document.body, "Ollama")
         raise UpstreamBrokenError(f"{path}: {words.message}")
     return document
 

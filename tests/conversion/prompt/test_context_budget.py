@@ -7,8 +7,13 @@ from typing import Any
 import pytest
 
 from claude_bridge.adapters.engine_profiles import UNKNOWN
-from claude_bridge.conversion.prompt.context_budget import ContextOverflow, compactable_tokens, find_context_overflow
-from claude_bridge.conversion.request.normalize import NormalizedRequest, normalize_request
+from claude_bridge.conversion.prompt.context_budget import (
+    ContextOverflow,
+    PromptFacts,
+    compactable_tokens,
+    find_context_overflow,
+)
+from claude_bridge.conversion.request.normalize import normalize_request, raw_prompt_facts
 from tests.dialogues import a_request
 
 HI: dict[str, Any] = {"role": "user", "content": "Hi"}
@@ -20,8 +25,11 @@ SUM_UP: dict[str, Any] = {
 PNG = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aaaa"}}
 
 
-def fit(*messages: dict[str, Any]) -> NormalizedRequest:
-    return normalize_request(a_request(messages=list(messages)), UNKNOWN)
+def facts(*messages: dict[str, Any]) -> PromptFacts:
+    request = a_request(messages=list(messages))
+    found = normalize_request(request, UNKNOWN).facts
+    assert raw_prompt_facts(request.messages) == found, "the same, whichever way the conversation goes to the engine"
+    return found
 
 
 @pytest.mark.parametrize(
@@ -29,7 +37,7 @@ def fit(*messages: dict[str, Any]) -> NormalizedRequest:
     [pytest.param(100_000, 94_000, id="large"), pytest.param(12_000, 10_000, id="small: a sixth")],
 )
 def test_a_conversation_keeps_room_for_its_summary(window_tokens: int, limit: int) -> None:
-    assert compactable_tokens(fit(*[HI, HELLO] * 4, HI), window_tokens) == limit
+    assert compactable_tokens(facts(*[HI, HELLO] * 4, HI), window_tokens) == limit
 
 
 @pytest.mark.parametrize(
@@ -41,11 +49,11 @@ def test_a_conversation_keeps_room_for_its_summary(window_tokens: int, limit: in
     ],
 )
 def test_what_compacting_can_not_shorten_is_left_to_the_engine(messages: list[dict[str, Any]]) -> None:
-    assert compactable_tokens(fit(*messages), 100_000) is None
+    assert compactable_tokens(facts(*messages), 100_000) is None
 
 
 def test_nothing_is_refused_where_the_window_is_not_known() -> None:
-    assert compactable_tokens(fit(*[HI, HELLO] * 4, HI), None) is None
+    assert compactable_tokens(facts(*[HI, HELLO] * 4, HI), None) is None
 
 
 @pytest.mark.parametrize(
@@ -64,4 +72,4 @@ def test_nothing_is_refused_where_the_window_is_not_known() -> None:
 def test_a_prompt_is_overlong_only_where_that_is_sure(
     messages: list[dict[str, Any]], estimate: int, window_tokens: int | None, found: ContextOverflow | None
 ) -> None:
-    assert find_context_overflow(fit(*messages), estimate, window_tokens) == found
+    assert find_context_overflow(facts(*messages), estimate, window_tokens) == found

@@ -12,7 +12,7 @@ from claude_bridge.conversion.prompt.token_estimate import (
     IMAGE_TOKENS,
     PDF_TOKENS,
     TokenScale,
-    estimate_given_tokens,
+    estimate_raw_tokens,
     estimate_tokens,
     image_tokens,
     token_count,
@@ -103,8 +103,8 @@ def test_text_that_begins_like_a_data_url_counts_as_text() -> None:
 def test_a_request_that_is_passed_on_is_measured_in_the_same_way() -> None:
     body = json.dumps({"messages": [{"role": "user", "content": [_image(100_000), {"type": "text", "text": PROSE}]}]})
     text = estimate_tokens(json.dumps(PROSE).encode(), holds_images=False)
-    assert text + IMAGE_TOKENS < estimate_given_tokens(body.encode(), 1) < text + IMAGE_TOKENS + 100
-    assert estimate_given_tokens(json.dumps({"text": '"data":"' + "x" * 9_600}).encode(), 0) > 2_000
+    assert text + IMAGE_TOKENS < estimate_raw_tokens(body.encode(), 1) < text + IMAGE_TOKENS + 100
+    assert estimate_raw_tokens(json.dumps({"text": '"data":"' + "x" * 9_600}).encode(), 0) > 2_000
 
 
 def test_tools_count() -> None:
@@ -127,21 +127,21 @@ def test_not_every_number_is_a_count(told: int | None, count: int | None) -> Non
 def test_one_answer_is_enough_to_know_the_tokenizer(factor: float) -> None:
     scale = TokenScale()
     assert scale.tokens(2_000) == 2_000
-    scale.learn(10_000, round(10_000 * factor))
+    scale.calibrate(10_000, round(10_000 * factor))
     assert scale.tokens(2_000) == round(2_000 * factor)
 
 
 def test_the_last_long_prompt_tells_best() -> None:
     scale = TokenScale()
-    scale.learn(10_000, 12_000)
-    scale.learn(20_000, 22_000)
+    scale.calibrate(10_000, 12_000)
+    scale.calibrate(20_000, 22_000)
     assert scale.tokens(1_000) == 1_100
 
 
 def test_what_is_known_makes_the_highest_count_lower() -> None:
     scale = TokenScale()
     before = scale.at_most(10_000)
-    scale.learn(10_000, 10_500)
+    scale.calibrate(10_000, 10_500)
     assert 10_500 < scale.at_most(10_000) < before
 
 
@@ -156,6 +156,6 @@ def test_what_is_known_makes_the_highest_count_lower() -> None:
 )
 def test_the_scale_does_not_learn_from_what_proves_nothing(estimate: int, reported: int | None) -> None:
     scale = TokenScale()
-    scale.learn(10_000, 12_000)
-    scale.learn(estimate, reported)
+    scale.calibrate(10_000, 12_000)
+    scale.calibrate(estimate, reported)
     assert scale.tokens(1_000) == 1_200

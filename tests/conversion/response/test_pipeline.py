@@ -23,7 +23,7 @@ from claude_bridge.conversion.deltas import (
     UsageReport,
 )
 from claude_bridge.conversion.loss import Repair
-from claude_bridge.conversion.response.pipeline import ResponsePipeline
+from claude_bridge.conversion.response.pipeline import ResponseContext, ResponsePipeline
 from claude_bridge.conversion.tool_names import engine_name
 from claude_bridge.errors import UpstreamBrokenError
 from claude_bridge.wire.anthropic import ErrorEvent, MessagesRequest, StreamEvent, TextBlock, ToolUseBlock
@@ -34,22 +34,47 @@ STOP = Finish(FinishReason.STOP)
 LENGTH = Finish(FinishReason.LENGTH)
 
 
-def _answer(request: MessagesRequest | None = None, window_tokens: int | None = None) -> ResponsePipeline:
+class _Deltas:
+    """A decoder that needs no bytes: it gives the deltas that it was given."""
+
+    done = False
+    finished = False
+
+    def __init__(self) -> None:
+        self.next: list[Delta] = []
+
+    def feed(self, _data: bytes) -> list[Delta]:
+        return self.next
+
+    def close(self) -> list[Delta]:
+        return []
+
+
+class _Pipeline(ResponsePipeline):
+    def __init__(self, request: MessagesRequest, context: ResponseContext) -> None:
+        self._deltas = _Deltas()
+        super().__init__(request, self._deltas, UNKNOWN, context)
+
+    def take(self, deltas: list[Delta]) -> list[StreamEvent]:
+        self._deltas.next = deltas
+        return self.feed(b"")
+
+
+def _answer(request: MessagesRequest | None = None, window_tokens: int | None = None) -> _Pipeline:
     numbers = count(1)
-    return ResponsePipeline(
-        request or a_request(),
+    context = ResponseContext(
         message_id="msg_1",
         request_id="req_1",
         prompt_tokens=10,
         window_tokens=window_tokens,
         new_tool_id=lambda: f"toolu_{next(numbers)}",
-        profile=UNKNOWN,
     )
+    return _Pipeline(request or a_request(), context)
 
 
 def _events(*deltas: Delta) -> list[StreamEvent]:
     answer = _answer()
-    return answer.start() + answer.feed(list(deltas)) + answer.close()
+    return answer.start() + answer.take(list(deltas)) + answer.close()
 
 
 def _told(*deltas: Delta) -> list[object]:
@@ -74,15 +99,15 @@ def _arguments(key: int, *fragments: str) -> list[Delta]:
 def test_a_call_goes_on_when_the_next_begins() -> None:
     answer = _answer()
     answer.start()
-    assert answer.feed(_call(0, "Read", '{"a":', "1}")) == []
-    assert len(answer.feed(_call(1, "Bash"))) == 3
-    assert len(answer.feed([STOP])) == 3
+    assert answer.take(_call(0, "Read", '{"a":', "1}")) == []
+    assert len(answer.take(_call(1, "Bash"))) == 3
+    assert len(answer.take([STOP])) == 3
 
 
 def test_a_call_goes_on_when_its_end_is_told() -> None:
     answer = _answer()
     answer.start()
-    assert len(answer.feed([*_call(0, "Read"), ToolCallEnd(0)])) == 3
+    assert len(answer.take([*_call(0, "Read"), ToolCallEnd(0)])) == 3
 
 
 def test_calls_that_interleave_come_in_the_order_of_their_beginnings() -> None:
@@ -134,7 +159,7 @@ def test_a_call_gets_the_name_that_the_client_declared() -> None:
     answer = _answer(request)
     events = (
         answer.start()
-        + answer.feed([*_call(0, engine_name(name)), *_call(1, engine_name("a.b")), STOP])
+        + answer.take([*_call(0, engine_name(name)), *_call(1, engine_name("a.b")), STOP])
         + answer.close()
     )
     assert [block.name for block in folded(events).content if isinstance(block, ToolUseBlock)] == [name, "a.b"]
@@ -143,7 +168,7 @@ def test_a_call_gets_the_name_that_the_client_declared() -> None:
 def test_a_mended_call_is_recorded() -> None:
     answer = _answer()
     answer.start()
-    answer.feed([*_call(0, "Read", "{'a': 1,}"), STOP])
+    answer.take([*_call(0, "Read", "{'a': 1,}"), STOP])
     assert answer.repairs == [Repair("Read", "malformed JSON was mended")]
 
 
@@ -166,7 +191,7 @@ def test_a_client_that_takes_one_call_gets_one(said: list[Delta]) -> None:
     answer = _answer(
         a_request(tools=[{"name": "Read"}], tool_choice={"type": "any", "disable_parallel_tool_use": True})
     )
-    message = folded(answer.start() + answer.feed(said) + answer.close())
+    message = folded(answer.start() + answer.take(said) + answer.close())
     assert [block.name for block in message.content if isinstance(block, ToolUseBlock)] == ["Read"]
     assert message.stop_reason == "tool_use"
     assert answer.repairs == [Repair("Bash", "left out: the client takes one call at a time")]
@@ -174,7 +199,7 @@ def test_a_client_that_takes_one_call_gets_one(said: list[Delta]) -> None:
 
 def test_a_call_that_was_cut_off_is_not_mended() -> None:
     answer = _answer()
-    events = answer.start() + answer.feed([*_call(0, "Bash", '{"command":"rm -rf /tmp/a'), LENGTH]) + answer.close()
+    events = answer.start() + answer.take([*_call(0, "Bash", '{"command":"rm -rf /tmp/a'), LENGTH]) + answer.close()
     (block,) = folded(events).content
     assert isinstance(block, ToolUseBlock)
     assert msgspec.json.decode(block.input) == '{"command":"rm -rf /tmp/a', "given as text: no tool runs on that"
@@ -184,7 +209,7 @@ def test_a_call_that_was_cut_off_is_not_mended() -> None:
 @pytest.mark.parametrize("reason", [FinishReason.LENGTH, FinishReason.STOP_SEQUENCE, FinishReason.REFUSAL])
 def test_a_call_that_was_cut_off_before_its_arguments_is_left_out(reason: FinishReason) -> None:
     answer = _answer()
-    events = answer.start() + answer.feed([*_call(0, "Read", "{}"), *_call(1, "Bash"), Finish(reason)]) + answer.close()
+    events = answer.start() + answer.take([*_call(0, "Read", "{}"), *_call(1, "Bash"), Finish(reason)]) + answer.close()
     assert [block.name for block in folded(events).content if isinstance(block, ToolUseBlock)] == ["Read"]
     assert [repair.tool_name for repair in answer.repairs] == ["Bash"]
 
@@ -198,7 +223,7 @@ def test_half_a_call_is_dropped_when_the_engine_dies() -> None:
 def test_a_failure_says_what_was_held_back_first() -> None:
     answer = _answer(a_request(stop_sequences=["END"]))
     answer.start()
-    answer.feed([TextDelta("wait E")])
+    answer.take([TextDelta("wait E")])
     said = answer.fail(UpstreamBrokenError("gone"))
     assert "E" in str(said[0])
     assert isinstance(said[-1], ErrorEvent)
@@ -209,9 +234,9 @@ def test_a_failure_says_what_was_held_back_first() -> None:
 def test_an_answer_is_done_once_a_stop_sequence_is_met() -> None:
     answer = _answer(a_request(stop_sequences=["END"]))
     answer.start()
-    answer.feed([TextDelta("one EN")])
+    answer.take([TextDelta("one EN")])
     assert not answer.done
-    answer.feed([TextDelta("D two")])
+    answer.take([TextDelta("D two")])
     assert answer.done
 
 
@@ -231,7 +256,7 @@ def test_length_means_the_window_where_it_is_full(
     answer = _answer(window_tokens=window_tokens)
     usage = UsageReport(prompt_tokens=prompt_tokens, output_tokens=10)
     assert (
-        folded(answer.start() + answer.feed([TextDelta("a"), usage, LENGTH]) + answer.close()).stop_reason
+        folded(answer.start() + answer.take([TextDelta("a"), usage, LENGTH]) + answer.close()).stop_reason
         == stop_reason
     )
 
@@ -256,7 +281,7 @@ def test_any_deltas_and_any_silence_give_a_legal_stream(steps: list[list[Delta] 
     answer = _answer(a_request(stop_sequences=["END"]))
     events = answer.start()
     for step in steps:
-        events += answer.keep_alive() if step is None else answer.feed(step)
+        events += answer.keep_alive() if step is None else answer.take(step)
     events += answer.close()
     assert_legal(events)
     assert_sdk_agrees(events)

@@ -1,0 +1,69 @@
+"""TranslatingAdapter: an upstream kind with an API of its own, put together from the functions that translate it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from msgspec import Struct
+
+from claude_bridge.adapters.base import (
+    ClientRequest,
+    EncodedRequest,
+    EngineModel,
+    OutgoingRequest,
+    TokenLimits,
+)
+from claude_bridge.conversion.deltas import StreamDecoder
+from claude_bridge.conversion.profile import CountRoute, Profile
+from claude_bridge.conversion.prompt.token_estimate import estimate_tokens
+from claude_bridge.conversion.request.normalize import NormalizedRequest, normalize_request
+from claude_bridge.conversion.response.pipeline import ResponseContext, ResponsePipeline
+from claude_bridge.errors import BridgeError
+from claude_bridge.wire.anthropic import CountTokensRequest, MessagesRequest
+
+
+class TranslatingAdapter(Struct, frozen=True, kw_only=True):
+    """See Adapter for what the methods do; each kind is a row of the functions below."""
+
+    kind: str
+    reach_path: str
+    path: str
+    """Where requests are sent, relative to the base URL."""
+    encode: Callable[[NormalizedRequest, str, Profile, TokenLimits], bytes]
+    """Returns the body of a request; adds to ``losses`` of the normalized request what the API can't carry."""
+    decoder: Callable[[str], StreamDecoder]
+    """Makes the decoder of one response; takes what names the engine in error texts."""
+    explain: Callable[[int, Mapping[str, str], bytes, str], BridgeError]
+    """Returns the error that a status, headers and a body mean; the text names the engine as in ``decoder``."""
+    output_limit_field: Callable[[Profile], str | None] = lambda _: None
+    """Returns EncodedRequest.output_limit_field."""
+    is_passthrough: bool = False
+
+    def prepare(self, request: CountTokensRequest, _raw: ClientRequest | None, engine: EngineModel) -> EncodedRequest:
+        """Return the translated request."""
+        normalized = normalize_request(request, engine.profile)
+        body = self.encode(normalized, engine.model, engine.profile, engine.limits)
+        facts = normalized.facts
+        return EncodedRequest(
+            outgoing=OutgoingRequest(method="POST", path=self.path, body=body),
+            facts=facts,
+            estimated_tokens=estimate_tokens(body, holds_images=facts.holds_images),
+            losses=tuple(normalized.losses),
+            output_limit_field=self.output_limit_field(engine.profile),
+        )
+
+    def response(self, request: MessagesRequest, engine: EngineModel, context: ResponseContext) -> ResponsePipeline:
+        """Return the pipeline from the engine's bytes to stream events."""
+        return ResponsePipeline(request, self.decoder(engine.where), engine.profile, context)
+
+    def explain_error(self, status: int, headers: Mapping[str, str], body: bytes, engine: EngineModel) -> BridgeError:
+        """Return the error that a response with another status than 2xx means."""
+        return self.explain(status, headers, body, engine.where)
+
+    def count_routes(self, profile: Profile) -> tuple[CountRoute, ...]:
+        """Return the routes of the engine's own tokenizer."""
+        return profile.count_routes
+
+    def key_headers(self, api_key: str | None, _profile: Profile) -> dict[str, str]:
+        """Return the key as a bearer token."""
+        return {"authorization": f"Bearer {api_key}"} if api_key else {}

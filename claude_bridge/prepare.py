@@ -1,0 +1,126 @@
+"""Preparing: a client's request becomes what its engine gets, encoded once, with what is known of its prompt."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from claude_bridge.adapters.base import ClientRequest, EncodedRequest
+from claude_bridge.attachments.prepare import Attachments
+from claude_bridge.conversion.loss import Loss
+from claude_bridge.conversion.prompt.context_budget import (
+    ContextOverflow,
+    answer_room,
+    compactable_tokens,
+    find_context_overflow,
+)
+from claude_bridge.conversion.reasoning import with_think_mode
+from claude_bridge.conversion.tool_json.rejected_schemas import RejectedSchemas
+from claude_bridge.errors import PromptTooLongError
+from claude_bridge.providers import Upstream
+from claude_bridge.trace.bus import Bus
+from claude_bridge.trace.recorder import Recorder
+from claude_bridge.upstream.token_counter import PromptCounter
+from claude_bridge.wire.anthropic import CountTokensRequest, MessagesRequest
+from claude_bridge.wire.json_splice import Edit, member_spans, splice
+
+_Request = TypeVar("_Request", bound=CountTokensRequest)
+
+
+class Prepared(Struct, frozen=True, kw_only=True):
+    """A request as its engine gets it."""
+
+    request: MessagesRequest
+    """The client's request with what the user of the bridge decided for it; the response is read by this."""
+    encoded: EncodedRequest
+    prompt_tokens: int
+    """About how long the prompt is; exact where it may be too long."""
+    overflow: ContextOverflow | None
+    """How far the prompt exceeds the window; None: it does not, or that is not sure."""
+
+
+class Preparer:
+    """Prepares the requests to one model of one engine."""
+
+    def __init__(
+        self, upstream: Upstream, counter: PromptCounter, attachments: Attachments, bus: Bus, *, has_key: bool
+    ) -> None:
+        """``has_key`` says that the bridge has a key for the upstream, so that the client's own login stays here."""
+        self.rejected_schemas = RejectedSchemas()
+        """The schemas that the engine has refused so far; they are sent in fewer keywords."""
+        self._upstream = upstream
+        self._engine = upstream.engine_model
+        self._counter = counter
+        self._attachments = attachments
+        self._bus = bus
+        self._has_key = has_key
+
+    async def prepare(self, request: MessagesRequest, raw: ClientRequest | None, recorder: Recorder) -> Prepared:
+        """Return what to send for a request; ``raw`` is the request as the client sent it (None: in this process).
+
+        Raises:
+            ClientError: the request can't be served as it is; PromptTooLongError where its conversation could not be
+                compacted any more.
+        """
+        if raw is None:
+            request = replace(request, stream=True)  # whole messages are put together from the events
+        request, encoded = await self._encoded(request, raw, recorder)
+        prompt_tokens = await self._prompt_tokens(encoded)
+        encoded = await self._with_room(encoded, request.max_tokens)
+        overflow = find_context_overflow(encoded.facts, prompt_tokens, self._upstream.window_tokens)
+        return Prepared(request=request, encoded=encoded, prompt_tokens=prompt_tokens, overflow=overflow)
+
+    async def prepare_count(self, request: CountTokensRequest, raw: ClientRequest | None) -> EncodedRequest:
+        """Return what would be sent for a request whose prompt is to be counted; raises ClientError."""
+        _, encoded = await self._encoded(request, raw, None)
+        return encoded
+
+    async def _encoded(
+        self, request: _Request, raw: ClientRequest | None, recorder: Recorder | None
+    ) -> tuple[_Request, EncodedRequest]:
+        """Return the request with what the user of the bridge decided for it, and as the engine gets it."""
+        upstream = self._upstream
+        if upstream.adapter.is_passthrough:
+            if raw is not None and self._has_key:
+                raw = raw.without_credentials()
+            return request, upstream.adapter.prepare(request, raw, self._engine)
+        losses: list[Loss] = []
+        request = with_think_mode(request, upstream.think, losses)
+        ready = await self._attachments.prepare(request, upstream.profile, upstream.window_tokens)
+        for warning in ready.warnings:
+            self._bus.warn(warning)
+        if recorder is not None:
+            for path, found in ready.descriptions:
+                recorder.described(path, model=found.model, text=found.text, trouble=found.trouble, took_s=found.took_s)
+        losses += ready.losses
+        plain = self.rejected_schemas.put_plainly(ready.request, losses)
+        encoded = upstream.adapter.prepare(plain, raw, self._engine)
+        return request, replace(encoded, losses=(*losses, *encoded.losses)) if losses else encoded
+
+    async def _prompt_tokens(self, encoded: EncodedRequest) -> int:
+        """Return how long the prompt is, exactly only where it may be too long; raises PromptTooLongError."""
+        limit = compactable_tokens(encoded.facts, self._upstream.window_tokens)
+        if limit is None:
+            return self._counter.guess(encoded)
+        tokens = await self._counter.count(encoded, unless_below=limit)
+        if tokens > limit:
+            raise PromptTooLongError(tokens, limit)
+        return tokens
+
+    async def _with_room(self, encoded: EncodedRequest, max_tokens: int) -> EncodedRequest:
+        """Return the request with an answer that fits the window, where the engine would refuse a longer one."""
+        window_tokens, field = self._upstream.window_tokens, encoded.output_limit_field
+        if window_tokens is None or field is None:
+            return encoded
+        longest = min(max_tokens, self._upstream.max_output_tokens or max_tokens)
+        if self._counter.is_surely_below(encoded, window_tokens - longest):
+            return encoded
+        room = answer_room(window_tokens, await self._counter.at_most(encoded))
+        if room >= longest:
+            return encoded
+        outgoing = encoded.outgoing
+        body = splice(outgoing.body, [Edit(member_spans(outgoing.body)[field], b"%d" % room)])
+        loss = Loss("$.max_tokens", f"lowered from {max_tokens} to {room}, which the window has left")
+        return replace(encoded, outgoing=replace(outgoing, body=body), losses=(*encoded.losses, loss))
