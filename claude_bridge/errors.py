@@ -22,6 +22,7 @@ BridgeError                      anything the bridge can explain
 │   ├── UpstreamTimeoutError     504  silent for too long
 │   └── UpstreamOverloadedError  529  its queue is full
 └── SetupError                   the user's command line or machine; carries the next step
+    ├── UsageError               the command line lacks something
     └── SeveralModelsError       no model was named, and there are several
 
 Any other exception is a bug of ours.
@@ -211,6 +212,10 @@ class SetupError(Exception):
         super().__init__(what)
         self.what = what
         self.hint = hint
+
+
+class UsageError(SetupError):
+    """The command line lacks something; it ends with exit code 2, as all wrong command lines do."""
 
 
 class SeveralModelsError(SetupError):

@@ -46,12 +46,12 @@ HOMES = {
     "h11": ("attachments/http_get.py", "server/http1.py", "upstream/transport.py"),
     "httpx": ("attachments/public_web.py", "upstream/client.py"),
     "json_repair": ("conversion/tool_json/repair.py",),
-    "platformdirs": ("cli/run.py", "cli/service.py", "config/locate.py", "upstream/embedded/model_file.py"),
+    "platformdirs": ("config/locate.py", "upstream/embedded/model_file.py"),
     "pypdf": ("attachments/pdf/worker.py",),
     "pypdfium2": ("attachments/pdf/worker.py",),
     "prometheus_client": ("server/handlers/metrics.py",),
-    "rich": ("app/", "cli/", "doctor/", "trace/"),
-    "typer": ("app/", "cli/", "doctor/"),
+    "rich": ("cli/", "trace/"),
+    "typer": ("cli/",),
     "xllamacpp": ("upstream/embedded/engine.py",),
 }
 """Where each outside library lives. What is in no row may only be msgspec, the language of values, or anyio."""

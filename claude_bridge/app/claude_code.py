@@ -13,10 +13,29 @@ from typing import Any, NamedTuple
 
 from claude_bridge.errors import SetupError
 
-PROMPT_TOKENS = 12_600
-"""What Claude Code 2.1.330 sends before the user has said a word, counted with a small model's tokenizer."""
+COMFORTABLE_TOKENS = 49_152
+"""Below this window the files that Claude Code reads again after it compacted may fill the window at once."""
 
-LITE_PROMPT_TOKENS = 4_100
+
+class FirstPrompt(NamedTuple):
+    """What Claude Code sends before the user has said a word, in tokens; it differs by version and tokenizer."""
+
+    least: int
+    most: int
+
+    @property
+    def needs_window_tokens(self) -> int:
+        """The smallest window in which a session gets anywhere."""
+        return self.most * 6 // 5
+
+    def __str__(self) -> str:
+        return f"{self.least:,} to {self.most:,}"
+
+
+FULL_PROMPT = FirstPrompt(9_400, 12_600)
+LITE_PROMPT = FirstPrompt(3_700, 4_100)
+"""Measured with Claude Code 2.1.330 and 2.1.332."""
+
 LITE_TOOLS = "Bash,Read,Edit,Write"
 LITE_ENVIRONMENT = {"ENABLE_TOOL_SEARCH": "false"}
 """Else a tool for finding the others is added."""
@@ -33,11 +52,15 @@ _CHOOSES_MODE = ("--permission-mode", "--dangerously-skip-permissions", "--allow
 _CHOOSES_TOOLS = ("--tools",)
 
 
-class Started(NamedTuple):
-    """A command and what the user should know of it."""
+class ClientCommand(NamedTuple):
+    """How to start Claude Code, but for the program and the file that its settings go to."""
 
-    command: list[str]
+    options: list[str]
+    settings: dict[str, Any]
+    arguments: list[str]
+    """The user's own."""
     notes: list[str]
+    """What the user should know of it."""
 
 
 def find_claude_code() -> str:
@@ -73,17 +96,12 @@ def has_own_status_line() -> bool:
 
 
 def client_command(
-    program: str,
-    arguments: Sequence[str],
-    *,
-    environment: Mapping[str, str],
-    is_lite: bool,
-    has_status_line: bool = False,
-) -> Started:
-    """Return how to start Claude Code with what the user gave behind ``--``.
+    arguments: Sequence[str], *, environment: Mapping[str, str], is_lite: bool, has_status_line: bool = False
+) -> ClientCommand:
+    """Return how to start Claude Code with the user's own arguments.
 
-    The environment goes into ``--settings`` too: what stands under ``env`` in a settings file of the user's wins
-    over the environment, but not over that. ``has_status_line`` says that the user has one, which is to stay.
+    The environment goes into the settings too: what stands under ``env`` in a settings file of the user's wins over
+    the environment, but not over ``--settings``. ``has_status_line`` says that the user has one, which is to stay.
 
     Raises:
         SetupError: the user's own ``--settings`` can't be read.
@@ -92,19 +110,21 @@ def client_command(
     options: list[str] = []
     if not _holds(arguments, _CHOOSES_MODE):
         options += ["--permission-mode", "default"]
-        notes.append("asks before it acts: the check of auto mode is made at Anthropic, and can't pass a bridge")
-    if is_lite and not _holds(arguments, _CHOOSES_TOOLS):
+        notes.append("asks before it acts: auto mode needs a check by Anthropic, which can't pass a bridge")
+    if is_lite and not chooses_tools(arguments):
         options += ["--tools", LITE_TOOLS]
-        notes.append(
-            f"lite: {LITE_TOOLS.replace(',', ', ')}; first prompt {PROMPT_TOKENS:,} → {LITE_PROMPT_TOKENS:,} tokens"
-        )
+        notes.append(f"lite: only {LITE_TOOLS.replace(',', ', ')}; first request {FULL_PROMPT} → {LITE_PROMPT} tokens")
     given, others = _without_settings(arguments)
     ours: dict[str, Any] = {"env": dict(environment)}
     if not has_status_line:
         command = shlex.join(STATUS_LINE)
         ours["statusLine"] = {"type": "command", "command": command, "refreshInterval": STATUS_LINE_S}
-    settings = _merged(ours, given)
-    return Started([program, *options, "--settings", json.dumps(settings), *others], notes)
+    return ClientCommand(options, _merged(ours, given), others, notes)
+
+
+def chooses_tools(arguments: Sequence[str]) -> bool:
+    """Return whether the user's own arguments say which tools there are."""
+    return _holds(arguments, _CHOOSES_TOOLS)
 
 
 def _holds(arguments: Sequence[str], names: Sequence[str]) -> bool:

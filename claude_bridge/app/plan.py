@@ -1,173 +1,101 @@
-"""What a command line asks to be served: the options that several commands take, and the plan that they make."""
+"""What is to be served and where, as values."""
 
 from __future__ import annotations
 
-from enum import StrEnum
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, NamedTuple
 
-import typer
+from msgspec import Struct
 
-from claude_bridge.app.engine import key_hint, named_engine
-from claude_bridge.errors import SetupError
+from claude_bridge.app.client_environment import NO_TOKEN, Served
+from claude_bridge.providers import Provider, Upstream
+from claude_bridge.routing import Routing
+from claude_bridge.wire.addresses import is_loopback
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from claude_bridge.upstream.engines.catalog import OfferedModel  # brings the wire shapes of all engines
 
-    from claude_bridge.app.serve import Plan
-    from claude_bridge.config.schema import Config
-    from claude_bridge.providers import Upstream
-    from claude_bridge.upstream.embedded.engine import EmbeddedEngine
-    from claude_bridge.upstream.engines.catalog import OfferedModel
+_ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - compared with, not bound
+"""Where to reach a bridge that listens on all addresses, from its own machine."""
 
 
-def complete_provider(incomplete: str) -> list[str]:
-    """Return the providers whose names begin so, for the shell: ours and those of the configuration."""
-    import os
+class Engine(NamedTuple):
+    """An engine as it is known before it is asked."""
 
-    from claude_bridge.config.load import read_config
-    from claude_bridge.config.providers import configured_rows
-    from claude_bridge.providers import LOCAL
-
-    names = [*configured_rows(read_config(None, os.environ).config), LOCAL]
-    return [name for name in names if name.startswith(incomplete)]
-
-
-ProviderName = Annotated[
-    str,
-    typer.Argument(
-        autocompletion=complete_provider,
-        help="Where the model runs: ollama, openai (any compatible engine), anthropic (any that speaks its API), "
-        "local, one of the services and engines of docs/reference/providers.md, such as openrouter or vllm, or one of "
-        "your configuration. Without it: your default model.",
-    ),
-]
-ModelName = Annotated[str, typer.Argument(help="The engine's name of the model; may be left out if it has one.")]
-MaxTokens = Annotated[int | None, typer.Option(help="The most tokens of an answer.", min=1, metavar="N")]
-ContextWindow = Annotated[
-    int | None, typer.Option(help="The context window in tokens, if the engine does not tell.", min=256, metavar="N")
-]
-ModelFile = Annotated[Path | None, typer.Option(help="With local: a GGUF file of your own.", metavar="FILE")]
-Api = Annotated[
-    str | None,
-    typer.Option(
-        help="Keep to this API, such as openai-chat, even where the engine turns out to be Ollama.", metavar="KIND"
-    ),
-]
+    row: Provider
+    upstream: Upstream
+    api_key: str | None
+    """None: there is none."""
+    models: tuple[OfferedModel, ...]
+    """The models that the configuration lists; where it lists some, the engine is not asked for any."""
 
 
-class ThinkChoice(StrEnum):
-    """What --think may be; the values are ThinkMode's."""
+class Listening(Struct, frozen=True, kw_only=True):
+    """Where the bridge listens (port 0: any free one), and the token that clients must send (None: none)."""
 
-    AUTO = "auto"
-    ON = "on"
-    OFF = "off"
+    host: str = "127.0.0.1"
+    port: int = 0
+    auth_token: str | None = None
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can connect."""
+        return is_loopback(self.host)
+
+    @property
+    def url(self) -> str:
+        """The address that clients on this machine use."""
+        host = _ANY_ADDRESS.get(self.host) or (f"[{self.host}]" if ":" in self.host else self.host)
+        return f"http://{host}:{self.port}"
+
+    def served(self, upstream: Upstream, *, small_model: str | None = None) -> Served:
+        """Return the bridge as its clients must know it; without a small model all get the same."""
+        return Served(
+            url=self.url,
+            token=self.auth_token or NO_TOKEN,
+            model=upstream.model or None,
+            small_model=small_model,
+            window_tokens=upstream.window_tokens,
+            max_output_tokens=upstream.max_output_tokens,
+            slots=upstream.slots,
+            forwards_client_auth=upstream.forwards_client_auth,
+        )
 
 
-Think = Annotated[
-    ThinkChoice | None, typer.Option(help="Whether the model thinks: as the client asks, always, or never.")
-]
-VisionModel = Annotated[
-    str | None,
-    typer.Option(help="A model of the same provider that describes images for one that sees none.", metavar="MODEL"),
-]
-TraceFile = Annotated[
-    Path | None, typer.Option(help="Write the whole translated traffic to a file, as JSON lines.", metavar="FILE")
-]
+class Plan(Struct, frozen=True, kw_only=True):
+    """What is to be served, and how. None in a limit leaves it to what the engine reports."""
 
-
-def plan_of(
-    config: Config,
-    provider: str,
-    model: str,
-    *,
-    base_url: str | None,
-    api_key: str | None,
-    max_tokens: int | None,
-    context_window: int | None,
-    model_file: Path | None,
-    api: str | None,
-    trace: Path | None,
-    vision_model: str | None = None,
-    think: ThinkChoice | None = None,
-    small_model: str | None = None,
-    fallbacks: Sequence[str] | None = None,
-    routes: Sequence[str] | None = None,
-    check: bool = True,
-    debug: bool = False,
-) -> Plan:
-    """Return what is to be served; the provider ``local`` is started by this.
-
-    Without a provider it is the default model. What the configuration says of limits holds where no option does.
-
-    Raises:
-        SetupError: the options name nothing that can be served.
-    """
-    from msgspec.structs import replace
-
-    from claude_bridge.app.routes import routing_of
-    from claude_bridge.app.serve import Plan
-    from claude_bridge.providers import LOCAL
-    from claude_bridge.routing import Target
-
-    embedded: EmbeddedEngine | None = None
+    upstream: Upstream
+    api_key: str | None
+    key_hint: str
+    key_variables: frozenset[str] = frozenset()
+    """The environment variables that hold keys of these engines."""
+    check: bool
+    """Whether the engine is asked about itself."""
     models: tuple[OfferedModel, ...] = ()
-    if not provider:
-        provider, model = default_model(config)
-    if provider == LOCAL:
-        from claude_bridge.app.local import start_embedded
+    """The models that the configuration lists; where it lists some, the engine is not asked for any."""
+    may_upgrade: bool = True
+    """Whether an engine that turns out to be Ollama is asked through Ollama's own API."""
+    max_output_tokens: int | None = None
+    window_tokens: int | None = None
+    general_max_output_tokens: int | None = None
+    """The configured limits of any model; the two above may come from options, which are about the main model."""
+    general_window_tokens: int | None = None
+    vision_model: str | None = None
+    """The model of the same provider that describes images for a model that sees none."""
+    debug: bool = False
+    log_file: Path | None = None
+    """Where the debug log goes; None: to stderr."""
+    trace_file: Path | None = None
+    routing: Routing
+    engines: Mapping[str, Engine] = {}
+    """The engines of other providers that the routing names, by the providers' names."""
+    embedded: object | None = None
+    """An engine inside this process, which ends when nothing refers to it any more."""
 
-        embedded = start_embedded(model_file, window_tokens=context_window or config.defaults.context_window)
-        upstream, key, check, hint = embedded.upstream, None, False, ""
-    else:
-        engine = named_engine(config, provider, model, base_url, api_key)
-        upstream, key, models, hint = engine.upstream, engine.api_key, engine.models, key_hint(engine.row)
-        if api is not None:
-            upstream = _with_api(upstream, api)
-    routing = routing_of(config, Target(provider, model), small_model, fallbacks, routes)
-    engines = {
-        name: named_engine(config, name, "", None, None)
-        for name in {target.provider for target in routing.others} - {provider}
-    }
-    if not models:  # what is configured of a model has been weighed against the defaults already
-        max_tokens = max_tokens or config.defaults.max_tokens
-        context_window = context_window or config.defaults.context_window
-    return Plan(
-        upstream=replace(upstream, think=think.value if think else config.defaults.think),
-        api_key=key,
-        key_hint=hint,
-        check=check,
-        models=models,
-        may_upgrade=api is None,
-        max_output_tokens=max_tokens,
-        window_tokens=context_window,
-        general_max_output_tokens=config.defaults.max_tokens,
-        general_window_tokens=config.defaults.context_window,
-        vision_model=vision_model or config.defaults.vision_model,
-        debug=debug,
-        trace_file=trace,
-        embedded=embedded,
-        routing=routing,
-        engines=engines,
-    )
-
-
-def default_model(config: Config) -> tuple[str, str]:
-    """Return the provider and the model that are meant where none is named; raises BadParameter if none is."""
-    if config.defaults.model is None:
-        hint = "Name one, such as ollama, or settle it: `bridge config init`, [defaults] model."
-        raise typer.BadParameter(f"Missing argument 'PROVIDER'. {hint}")
-    return config.defaults.model.provider, config.defaults.model.model
-
-
-def _with_api(upstream: Upstream, api: str) -> Upstream:
-    from msgspec.structs import replace
-
-    from claude_bridge.adapters import ADAPTERS
-    from claude_bridge.adapters.engine_profiles import UNKNOWN
-
-    if api not in ADAPTERS:
-        raise SetupError(f"There is no API {api!r}.", f"Known ones: {', '.join(ADAPTERS)}.")
-    if api == upstream.adapter.kind:
-        return upstream
-    return replace(upstream, adapter=ADAPTERS[api], profile=UNKNOWN)  # a row is about an engine's own API
+    @property
+    def keys(self) -> list[str]:
+        """The keys of all engines; nobody may see them."""
+        keys = (self.api_key, *(engine.api_key for engine in self.engines.values()))
+        return [key for key in keys if key]

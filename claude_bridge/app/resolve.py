@@ -1,49 +1,37 @@
-"""Finds the engine of a plan; asks which of several models is meant, where there is somebody to ask."""
+"""Finds the engine of a plan, and the model where none was named."""
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-import anyio
 from msgspec.structs import replace
 
-from claude_bridge.app import terminal as output
+from claude_bridge.app.notices import Notices
+from claude_bridge.app.plan import Plan
 from claude_bridge.errors import BridgeError, SetupError, SeveralModelsError
+from claude_bridge.providers import Upstream
 
 if TYPE_CHECKING:
-    from claude_bridge.app.serve import Plan
-    from claude_bridge.providers import Upstream
     from claude_bridge.upstream.engines.catalog import OfferedModel
 
-MOST_LISTED = 15
-"""How many models are shown at once; of more, a part of the name finds the one."""
 
-
-async def find_engine(plan: Plan) -> Upstream:
+async def find_engine(plan: Plan, notices: Notices) -> Upstream:
     """Return the engine, with the model that was named, the only one that it has, or the one that the user chooses.
 
     Raises:
-        SetupError: as ``discover`` does; SeveralModelsError where nobody is there to be asked.
+        SetupError: as ``discover`` does; SeveralModelsError where nobody can be asked.
         UpstreamError: the engine does not answer, or not yet.
     """
     try:
         return await ask_engine(plan, plan.upstream)
     except SeveralModelsError as several:
         offered = await _offered(plan, several)
-        if len(offered) == 1:
-            model = offered[0].id
-        elif sys.stdin.isatty() and sys.stderr.isatty():
-            model = await _ask(offered, several)
-        else:
-            raise
+        model = offered[0].id if len(offered) == 1 else await notices.choose_model(offered, several)
     return await ask_engine(plan, replace(plan.upstream, model=model))
 
 
 async def ask_engine(plan: Plan, upstream: Upstream) -> Upstream:
-    """Return what is told of the engine: by the configuration where it lists its models, else by the engine itself."""
+    """Return the engine as the configuration describes it where it lists models, else as the engine itself does."""
     from claude_bridge.upstream.engines.configured import upstream_as_configured
     from claude_bridge.upstream.engines.detect import assumed, discover
 
@@ -60,113 +48,29 @@ async def ask_engine(plan: Plan, upstream: Upstream) -> Upstream:
     )
 
 
-async def _offered(plan: Plan, several: SeveralModelsError) -> list[OfferedModel]:
-    """Return the models to choose from, with what is told of each; only their names where that can't be had.
+def with_limits(upstream: Upstream, plan: Plan) -> Upstream:
+    """Return the upstream with the limits that the user gave."""
+    return replace(
+        upstream,
+        max_output_tokens=plan.max_output_tokens or upstream.max_output_tokens,
+        window_tokens=plan.window_tokens or upstream.window_tokens,
+    )
 
-    Those that are said not to call tools, as embedding models are, are left out.
+
+async def _offered(plan: Plan, several: SeveralModelsError) -> list[OfferedModel]:
+    """Return the models to choose from, with what the engine reports of each; only their names if it reports nothing.
+
+    Models that are known not to call tools, such as embedding models, are left out.
     """
     from claude_bridge.upstream.engines.catalog import OfferedModel
     from claude_bridge.upstream.engines.listing import Place, list_models
 
-    told = {model.id: model for model in plan.models}
-    if not told:
+    known = {model.id: model for model in plan.models}
+    if not known:
         try:
             listing = await list_models(Place(provider="", upstream=plan.upstream, api_key=plan.api_key))
-            told = {model.id: model for model in listing.models}
+            known = {model.id: model for model in listing.models}
         except (BridgeError, SetupError):
-            pass  # it has just named its models; what else it could tell is not needed
-    models = [told.get(name) or OfferedModel(id=name) for name in several.models]
+            pass  # it has just named its models; what else it could report is not needed
+    models = [known.get(name) or OfferedModel(id=name) for name in several.models]
     return [model for model in models if model.tools is not False] or models
-
-
-# --- the question -----------------------------------------------------------------------------------------------
-
-
-async def _ask(offered: Sequence[OfferedModel], several: SeveralModelsError) -> str:
-    """Return the model that the user chooses.
-
-    Raises:
-        SeveralModelsError: the user ended the input instead.
-    """
-    shown, default = offered, default_of(offered)
-    output.say(f"{several.engine} has {len(offered)} models to choose from:")
-    _show(shown)
-    while True:
-        try:
-            line = await _answered(f"Which one? A number or a name [{default + 1}]: ")
-        except anyio.get_cancelled_exc_class():
-            output.say()  # the next words do not belong behind the question
-            raise
-        if line is None:
-            output.say()
-            raise several
-        match = find_choice(line, [model.id for model in shown], [model.id for model in offered], default)
-        if len(match) == 1:
-            return match[0]
-        if match:
-            output.say(f"{len(match)} of them match {line!r}:")
-            shown = [model for model in offered if model.id in match]
-            default = default_of(shown)
-            _show(shown)
-        else:
-            output.say(output.warning(f"None of them is {line!r}."))
-
-
-def default_of(shown: Sequence[OfferedModel]) -> int:
-    """Return the place of the model that is taken without another word: one that is loaded, else the first."""
-    return next((at for at, model in enumerate(shown[:MOST_LISTED]) if model.loaded), 0)
-
-
-def find_choice(line: str, shown: Sequence[str], offered: Sequence[str], default: int) -> list[str]:
-    """Return the models that the answer may mean: by its number on the list, its name, or a part of that."""
-    wanted = line.casefold()
-    if not wanted:
-        return [shown[default]]
-    exact = [name for name in offered if wanted in (name.casefold(), name.casefold().removesuffix(":latest"))]
-    if exact:
-        return exact[:1]
-    if line.isascii() and line.isdigit() and 1 <= int(line) <= min(len(shown), MOST_LISTED):
-        return [shown[int(line) - 1]]
-    return [name for name in offered if wanted in name.casefold()]
-
-
-class Row(NamedTuple):
-    """What is shown of a model beside its number."""
-
-    name: str
-    window: str
-    size: str
-    notes: str
-
-
-def row_of(model: OfferedModel) -> Row:
-    """Return what is shown of a model; what its engine does not tell stays empty."""
-    notes = {
-        "loaded": model.loaded,
-        "thinks": model.thinking,
-        "sees images": model.images,
-        "cloud": model.remote_host is not None,
-    }
-    return Row(
-        name=model.id,
-        window=f"{model.context_window:,} tokens" if model.context_window else "",
-        size=output.size(model.size_bytes) if model.size_bytes else "",
-        notes=", ".join(note for note, holds in notes.items() if holds),
-    )
-
-
-def _show(shown: Sequence[OfferedModel]) -> None:
-    output.print_choices([row_of(model) for model in shown[:MOST_LISTED]])
-    if len(shown) > MOST_LISTED:
-        output.say(f"  … and {len(shown) - MOST_LISTED} more: a part of the name finds them.")
-
-
-async def _answered(question: str) -> str | None:
-    """Return the line that the user types, or None at the end of the input.
-
-    Waits for the terminal and not in a thread: a thread that reads could not be ended by Ctrl-C.
-    """
-    output.ask(question)
-    await anyio.wait_readable(sys.stdin.fileno())
-    line = os.read(sys.stdin.fileno(), 4_096)  # a terminal is readable when a line is whole, and gives that
-    return line.decode("utf-8", "replace").strip() if line else None

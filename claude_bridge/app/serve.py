@@ -1,166 +1,144 @@
-"""A bridge that runs: listen first, find out about the engine meanwhile, and serve until told to stop."""
+"""Runs the bridge of a plan: until a signal comes, or beside a piece of work that uses it."""
 
 from __future__ import annotations
 
 import gc
-import os
-import sys
-from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from importlib import import_module
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TypeVar
 
 import anyio
-import msgspec
 from anyio import to_thread
+from anyio.abc import SocketStream
+from anyio.streams.stapled import MultiListener
+from msgspec.structs import replace
 
-from claude_bridge.app import terminal as output
-from claude_bridge.app.client_environment import NO_TOKEN, Served
-from claude_bridge.app.engine import Engine
-from claude_bridge.app.resolve import find_engine
+from claude_bridge.app.notices import Notices
+from claude_bridge.app.plan import Listening, Plan
+from claude_bridge.app.resolve import find_engine, with_limits
 from claude_bridge.app.vision import describer_for
 from claude_bridge.attachments.prepare import Attachments
 from claude_bridge.bridge import Bridge
 from claude_bridge.errors import SetupError, UpstreamError, UpstreamLoadingError, UpstreamUnreachableError
 from claude_bridge.providers import Upstream
 from claude_bridge.router import RoutedBridge
-from claude_bridge.routing import Routing
+from claude_bridge.server import listener as server
 from claude_bridge.server.app import Service
-from claude_bridge.server.listener import open_listener, open_stop_signals, serve
 from claude_bridge.trace.bus import Bus, Sink
-from claude_bridge.wire.addresses import is_loopback
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from claude_bridge.upstream.engines.catalog import OfferedModel  # brings the wire shapes of all engines
-
-LOG_COLUMNS = 120
-"""How wide a debug log in a file is."""
+T = TypeVar("T")
 
 RETRY_S = 2.0
 """How often an engine that does not answer is asked again."""
 
 
-class Listening(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the bridge listens, and what clients must send (None: nothing)."""
+class RunningBridge:
+    """A bridge that listens, and that knows its engine once there is one."""
 
-    host: str
-    port: int
-    auth_token: str | None = None
+    def __init__(
+        self, plan: Plan, listening: Listening, notices: Notices, service: Service, stack: AsyncExitStack
+    ) -> None:
+        """Connections to engines are closed with ``stack``."""
+        self.plan = plan
+        self.listening = listening
+        self.notices = notices
+        self.service = service
+        self._stack = stack
 
-    @property
-    def url(self) -> str:
-        """The address that clients on this machine use."""
-        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "::1": "[::1]"}.get(self.host, self.host)  # noqa: S104 - read, not bound
-        return f"http://{host}:{self.port}"
+    async def provide(self, upstream: Upstream) -> RoutedBridge:
+        """Serve this engine from now on, with the limits that the user gave."""
+        from claude_bridge.app.targets import routed
+        from claude_bridge.upstream.client import client_for
 
-    def served(self, upstream: Upstream, *, small_model: str | None = None) -> Served:
-        """Return the bridge as its clients must know it; without a small model all get the same."""
-        return Served(
-            url=self.url,
-            token=self.auth_token or NO_TOKEN,
-            model=upstream.model or None,
-            small_model=small_model,
-            window_tokens=upstream.window_tokens,
-            max_output_tokens=upstream.max_output_tokens,
-            slots=upstream.slots,
-            forwards_client_auth=upstream.forwards_client_auth,
-        )
-
-
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be served, and how. None in a limit leaves it to what is found out."""
-
-    upstream: Upstream
-    api_key: str | None
-    key_hint: str
-    check: bool
-    models: tuple[OfferedModel, ...] = ()
-    """Those that the configuration lists; where there are some, the engine is not asked for any."""
-    may_upgrade: bool = True
-    max_output_tokens: int | None = None
-    window_tokens: int | None = None
-    general_max_output_tokens: int | None = None
-    """What is configured for any model, as the next one is; the limits above may come from options for the first."""
-    general_window_tokens: int | None = None
-    vision_model: str | None = None
-    """Which model of the same provider describes images for one that sees none."""
-    debug: bool = False
-    trace_file: Path | None = None
-    routing: Routing
-    engines: Mapping[str, Engine] = {}
-    """Those of other providers that the routing names, by the providers' names."""
-    embedded: object | None = None
-    """An engine inside this process, which ends when nothing refers to it any more."""
-
-    @property
-    def keys(self) -> list[str]:
-        """The keys of all engines: nobody may see them."""
-        keys = (self.api_key, *(engine.api_key for engine in self.engines.values()))
-        return [key for key in keys if key]
+        upstream = with_limits(upstream, self.plan)
+        client = client_for(upstream, self.plan.api_key)
+        await self._stack.enter_async_context(client)
+        gc.freeze()  # what is loaded by now stays; walking it again held up all streams for some 70 ms at a time
+        attachments = Attachments(describer=await describer_for(self.plan, upstream, client))
+        bridge = routed(Bridge(upstream, client, bus=self.service.bus, attachments=attachments), self.plan, self._stack)
+        self.service.provide(bridge)
+        return bridge
 
 
-Tell = Callable[[Plan, Listening, Upstream], None]
-
-
-def run_server(plan: Plan, listening: Listening, *, tell: Tell) -> None:
-    """Serve until a signal comes; ``tell`` is called once the engine is known.
+def serve(plan: Plan, listening: Listening, notices: Notices) -> None:
+    """Serve until a signal comes. The engine is looked for meanwhile, and may appear later.
 
     Raises:
-        SetupError: the address is taken, or the engine was found to be another than the user thinks.
+        SetupError: the address is taken, or the engine is not what the user thinks.
+    """
+    run(partial(_serve, plan, listening, notices))
+
+
+def serve_beside(
+    plan: Plan, work: Callable[[RunningBridge, Upstream], Awaitable[T]], notices: Notices, *, sinks: Sequence[Sink] = ()
+) -> T:
+    """Return what ``work`` does with a bridge on a free loopback port; the engine is found first.
+
+    Raises:
+        SetupError: there is no such engine, it does not answer, or the work raised it.
+    """
+    return run(partial(_serve_beside, plan, work, notices, sinks))
+
+
+def run(main: Callable[[], Awaitable[T]]) -> T:
+    """Run an event loop, the faster one where it is installed.
+
+    Raises:
+        SetupError: raised by ``main``, in a task group or not.
     """
     try:
-        anyio.run(partial(_run, plan, listening, tell), backend_options={"use_uvloop": has_uvloop()})
+        return anyio.run(main, backend_options={"use_uvloop": _has_uvloop()})
     except BaseExceptionGroup as group:
-        mistake = mistake_in(group)
-        if mistake is None:
+        mistakes = group.subgroup(SetupError)
+        if mistakes is None:
             raise
-        raise mistake from None
+        raise _first(mistakes) from None
 
 
-def mistake_in(group: BaseExceptionGroup[BaseException]) -> SetupError | None:
-    """Return what of a group's errors a person can mend."""
-    for error in group.exceptions:
-        found = mistake_in(error) if isinstance(error, BaseExceptionGroup) else error
-        if isinstance(found, SetupError):
-            return found
-    return None
+async def _serve(plan: Plan, listening: Listening, notices: Notices) -> None:
+    async with _open_bridge(plan, listening, notices) as (bridge, listener), anyio.create_task_group() as tasks:
+        with server.open_stop_signals() as signals:
+            notices.listening(bridge.listening)
+            tasks.start_soon(_provide_when_found, bridge)
+            await server.serve(listener, bridge.service, signals, say=notices.say)
+            tasks.cancel_scope.cancel()
 
 
-def has_uvloop() -> bool:
-    """Return whether the faster event loop is installed (extra ``speed``)."""
-    try:
-        import_module("uvloop")
-    except ImportError:
-        return False
-    return True
-
-
-async def _run(plan: Plan, listening: Listening, tell: Tell) -> None:
-    listener, port = await open_listener(listening.host, listening.port)
-    listening = msgspec.structs.replace(listening, port=port)
-    secrets = [secret for secret in (*plan.keys, listening.auth_token) if secret]
-    async with AsyncExitStack() as stack, anyio.create_task_group() as tasks:
-        sinks = open_sinks(plan, stack)
-        bus = Bus(sinks, secrets=secrets, warn=None if plan.debug else _warn)  # the debug log tells it by itself
-        stack.callback(bus.close)
-        service = Service(bus, auth_token=listening.auth_token, loopback_only=is_loopback(listening.host))
-        signals = stack.enter_context(open_stop_signals())
-        output.print_line(f"listening on {listening.url}")
-        sys.stdout.flush()
-        tasks.start_soon(_find_engine, plan, service, stack, partial(tell, plan, listening))
-        await serve(listener, service, signals, say=output.say)
+async def _serve_beside(
+    plan: Plan, work: Callable[[RunningBridge, Upstream], Awaitable[T]], notices: Notices, sinks: Sequence[Sink]
+) -> T:
+    upstream = await _wait_for_engine(plan, notices)
+    async with (
+        _open_bridge(plan, Listening(), notices, sinks) as (bridge, listener),
+        anyio.create_task_group() as tasks,
+    ):
+        routed = await bridge.provide(upstream)
+        tasks.start_soon(server.accept_connections, listener, bridge.service)
+        tasks.start_soon(_warn_of_others, routed, notices)
+        result = await work(bridge, routed.upstream)
         tasks.cancel_scope.cancel()
+    return result
 
 
-def _warn(warning: str) -> None:
-    output.say(output.warning(warning))
+@asynccontextmanager
+async def _open_bridge(
+    plan: Plan, listening: Listening, notices: Notices, sinks: Sequence[Sink] = ()
+) -> AsyncIterator[tuple[RunningBridge, MultiListener[SocketStream]]]:
+    """Yield a bridge and its listener, which nobody accepts connections from yet."""
+    listener, port = await server.open_listener(listening.host, listening.port)
+    listening = replace(listening, port=port)
+    async with AsyncExitStack() as stack:
+        secrets = [*plan.keys, *([listening.auth_token] if listening.auth_token else [])]
+        # The debug log shows warnings by itself.
+        bus = Bus([*sinks, *_open_sinks(plan)], secrets=secrets, warn=None if plan.debug else notices.warn)
+        stack.callback(bus.close)
+        service = Service(bus, auth_token=listening.auth_token, loopback_only=listening.is_loopback)
+        yield RunningBridge(plan, listening, notices, service, stack), listener
 
 
-def open_sinks(plan: Plan, stack: AsyncExitStack, *, log_file: Path | None = None) -> list[Sink]:
+def _open_sinks(plan: Plan) -> list[Sink]:
     """Return the sinks that the plan asks for; the debug log goes to stderr, or to a file.
 
     Raises:
@@ -168,10 +146,14 @@ def open_sinks(plan: Plan, stack: AsyncExitStack, *, log_file: Path | None = Non
     """
     sinks: list[Sink] = []
     if plan.debug:
-        from claude_bridge.trace.console.sink import ConsoleSink
+        from claude_bridge.trace.console.sink import ConsoleSink, LogFileSink
 
-        console = None if log_file is None else _log_console(log_file, stack)
-        sinks.append(ConsoleSink(console))
+        try:
+            sinks.append(ConsoleSink() if plan.log_file is None else LogFileSink(plan.log_file))
+        except OSError as error:
+            raise SetupError(
+                f"The debug log can't be written to {plan.log_file}: {error}", "Leave out --debug."
+            ) from error
     if plan.trace_file is not None:
         from claude_bridge.trace.jsonl import JsonlSink
 
@@ -182,75 +164,68 @@ def open_sinks(plan: Plan, stack: AsyncExitStack, *, log_file: Path | None = Non
     return sinks
 
 
-def _log_console(path: Path, stack: AsyncExitStack) -> Console:
-    """Return a console that writes to a file, which holds what was said: nobody else may read it."""
-    from rich.console import Console
-
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "w", encoding="utf-8")
-    except OSError as error:
-        raise SetupError(f"The debug log can't be written to {path}: {error}", "Leave out --debug.") from error
-    stack.callback(file.close)
-    return Console(file=file, width=LOG_COLUMNS, highlight=False)
-
-
-async def _find_engine(plan: Plan, service: Service, stack: AsyncExitStack, tell: Callable[[Upstream], None]) -> None:
-    """Provide the bridge as soon as possible; an engine that is not there yet is asked again and again."""
+async def _provide_when_found(bridge: RunningBridge) -> None:
+    """Provide the engine as soon as possible; one that does not answer yet is asked again and again."""
     # In a thread, since these imports take 150 ms: clients are answered meanwhile.
-    await to_thread.run_sync(import_module, "claude_bridge.upstream.client")
-    await to_thread.run_sync(import_module, "claude_bridge.upstream.engines.configured")
-    discovery = await to_thread.run_sync(import_module, "claude_bridge.upstream.engines.detect")
+    for module in ("upstream.client", "upstream.engines.configured", "upstream.engines.detect"):
+        await to_thread.run_sync(import_module, f"claude_bridge.{module}")
+    from claude_bridge.upstream.engines.detect import assumed
 
-    provide = partial(provide_bridge, plan, service, stack)
-    told = False
+    plan, notices = bridge.plan, bridge.notices
+    is_reported = False
     while True:
         try:
-            found = await find_engine(plan)
+            upstream = await find_engine(plan, notices)
         except UpstreamError as error:
-            if not told:
-                output.print_problem(error.message, _what_to_do(error), is_warning=True)
-                await provide(discovery.assumed(plan.upstream))
-                told = True
+            if not is_reported:
+                is_reported = True
+                notices.problem(error.message, _what_to_do(error))
+                await bridge.provide(assumed(plan.upstream))
             await anyio.sleep(RETRY_S)
         else:
-            bridge = await provide(found)
-            tell(bridge.upstream)
-            for problem in await bridge.problems():
-                output.say(output.warning(problem))
+            routed = await bridge.provide(upstream)
+            notices.serving(plan, bridge.listening, routed.upstream)
+            await _warn_of_others(routed, notices)
             return
 
 
-async def provide_bridge(plan: Plan, service: Service, stack: AsyncExitStack, upstream: Upstream) -> RoutedBridge:
-    """Give the service a bridge whose main engine is ``upstream``, with the limits that the user gave."""
-    from claude_bridge.app.targets import routed
-    from claude_bridge.upstream.client import client_for
+async def _wait_for_engine(plan: Plan, notices: Notices) -> Upstream:
+    """Return the engine; one that is still loading its model is waited for."""
+    while True:
+        try:
+            return await find_engine(plan, notices)
+        except UpstreamLoadingError:
+            with notices.waiting(f"{plan.upstream.name} is loading its model"):
+                await anyio.sleep(RETRY_S)
+        except UpstreamError as error:
+            raise SetupError(error.message, "Start the engine, or find out what is wrong: `bridge doctor`") from error
 
-    upstream = with_limits(upstream, plan)
-    client = client_for(upstream, plan.api_key)
-    await stack.enter_async_context(client)
-    gc.freeze()  # what is loaded by now stays; walking it again held up all streams for some 70 ms at a time
-    attachments = Attachments(describer=await describer_for(plan, upstream, client))
-    bridge = routed(Bridge(upstream, client, bus=service.bus, attachments=attachments), plan, stack)
-    service.provide(bridge)
-    return bridge
+
+async def _warn_of_others(bridge: RoutedBridge, notices: Notices) -> None:
+    for problem in await bridge.problems():
+        notices.warn(problem)
 
 
 def _what_to_do(error: UpstreamError) -> str:
-    goes_on = "The bridge goes on, and uses it as soon as it answers."
+    continues = "The bridge keeps running, and uses the engine as soon as it answers."
     match error:
         case UpstreamLoadingError():
-            return f"Wait a moment. {goes_on}"
+            return f"Wait a moment. {continues}"
         case UpstreamUnreachableError():
-            return f"Start it, or check --base-url. {goes_on}"
+            return f"Start it, or check --base-url. {continues}"
         case _:
-            return goes_on
+            return continues
 
 
-def with_limits(upstream: Upstream, plan: Plan) -> Upstream:
-    """Return the upstream with the limits that the user gave."""
-    return msgspec.structs.replace(
-        upstream,
-        max_output_tokens=plan.max_output_tokens or upstream.max_output_tokens,
-        window_tokens=plan.window_tokens or upstream.window_tokens,
-    )
+def _first(group: BaseExceptionGroup[SetupError]) -> SetupError:
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error
+
+
+def _has_uvloop() -> bool:
+    """Return whether the faster event loop is installed (extra ``speed``)."""
+    try:
+        import_module("uvloop")
+    except ImportError:
+        return False
+    return True

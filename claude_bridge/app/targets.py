@@ -7,9 +7,9 @@ from contextlib import AsyncExitStack
 
 from msgspec.structs import replace
 
-from claude_bridge.app.engine import key_hint
-from claude_bridge.app.resolve import ask_engine
-from claude_bridge.app.serve import Plan, with_limits
+from claude_bridge.app.build import key_hint
+from claude_bridge.app.plan import Plan
+from claude_bridge.app.resolve import ask_engine, with_limits
 from claude_bridge.bridge import Bridge
 from claude_bridge.router import RoutedBridge
 from claude_bridge.routing import Routing, Target

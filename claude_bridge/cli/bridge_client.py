@@ -18,7 +18,7 @@ DEFAULT_URL = f"http://127.0.0.1:{DEFAULT_PORT}"
 
 BridgeUrl = Annotated[
     str | None,
-    typer.Option("--url", help=f"Where the bridge is: {DEFAULT_URL} if nothing is said.", metavar="URL"),
+    typer.Option("--url", help=f"Where the bridge is. Default: {DEFAULT_URL}.", metavar="URL"),
 ]
 """The option that says where a bridge is."""
 
@@ -47,8 +47,9 @@ def place_of_bridge(url: str | None, token: str | None, config_file: Path | None
     Raises:
         SetupError: the configuration can't be used, or does not say.
     """
-    from claude_bridge.app.config_option import configured_token, load_config
-    from claude_bridge.app.serve import Listening
+    from claude_bridge.app.build import configured_token
+    from claude_bridge.app.plan import Listening
+    from claude_bridge.cli.options import load_config
 
     config = load_config(config_file)
     if url is None and config.server.port == 0:

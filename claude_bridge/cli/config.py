@@ -8,32 +8,38 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from claude_bridge.app import terminal as output
-from claude_bridge.app.config_option import ConfigFile, load_reading, refuse_mistakes
+from claude_bridge.cli import terminal
+from claude_bridge.cli.help import Command, Group
+from claude_bridge.cli.options import ConfigFile, load_reading
 from claude_bridge.errors import SetupError
 
 if TYPE_CHECKING:
     from claude_bridge.config.load import Problem
 
-EXAMPLES = "Examples:  bridge config init  ·  bridge config check  ·  bridge config show --json"
+EXAMPLES = ("bridge config init", "bridge config check", "bridge config show --json")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print it as JSON, for programs.")]
 
-app = typer.Typer(no_args_is_help=True, help="Settle beforehand what the command line need not say.", epilog=EXAMPLES)
+app = typer.Typer(
+    cls=Group,
+    no_args_is_help=True,
+    help="Settle beforehand what the command line need not say.",
+    epilog="\n".join(EXAMPLES),
+)
 
 
-@app.command()
+@app.command(cls=Command)
 def path(config: ConfigFile = None) -> None:
     """Print where the configuration is, or would be."""
     from claude_bridge.config.locate import config_file
 
     file, _ = config_file(config, os.environ)
-    output.print_line(str(file))
+    terminal.print_line(str(file))
     if not file.exists():
-        output.say(output.faint("It is not there yet: bridge config init writes an example."))
+        terminal.say(terminal.faint("It is not there yet: bridge config init writes an example."))
 
 
-@app.command()
+@app.command(cls=Command)
 def init(config: ConfigFile = None) -> None:
     """Write an example with every setting in it, commented out. What is there already stays as it is."""
     from claude_bridge.config.example import example_text
@@ -48,11 +54,11 @@ def init(config: ConfigFile = None) -> None:
         file.write_text(example_text(), "utf-8")
     except OSError as error:
         raise SetupError(f"{file} can't be written: {error.strerror}.", "Name another one: --config FILE") from error
-    output.print_line(str(file))
-    output.say("Each setting is in it, commented out. Take away the # of those that you want to settle.")
+    terminal.print_line(str(file))
+    terminal.say("Each setting is in it, commented out. Take away the # of those that you want to settle.")
 
 
-@app.command()
+@app.command(cls=Command)
 def show(config: ConfigFile = None, as_json: AsJson = False) -> None:
     """Print each setting as it holds, and where it comes from. Keys are not shown."""
     import msgspec
@@ -60,18 +66,18 @@ def show(config: ConfigFile = None, as_json: AsJson = False) -> None:
     from claude_bridge.config.effective import effective_settings
     from claude_bridge.config.format import shown
 
-    reading = refuse_mistakes(load_reading(config))
+    reading = load_reading(config).without_mistakes()
     settings = list(effective_settings(reading, os.environ))
     if as_json:
         found = {"file": str(reading.file), "is_there": reading.is_there, "settings": settings}
-        output.print_line(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+        terminal.print_line(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
     else:
         title = str(reading.file) if reading.is_there else f"{reading.file} (not there: nothing is settled in a file)"
-        columns = (output.Column("setting"), output.Column("value"), output.Column("from"))
-        output.print_table(title, columns, [(one.key, shown(one.value), one.origin) for one in settings])
+        columns = (terminal.Column("setting"), terminal.Column("value"), terminal.Column("from"))
+        terminal.print_table(title, columns, [(one.key, shown(one.value), one.origin) for one in settings])
 
 
-@app.command()
+@app.command(cls=Command)
 def check(config: ConfigFile = None, as_json: AsJson = False) -> None:
     """Find all mistakes, with file, line and key. Exit code 1 if there are any."""
     import msgspec
@@ -82,12 +88,12 @@ def check(config: ConfigFile = None, as_json: AsJson = False) -> None:
     doubts = [*reading.doubts, *check_secrets(reading, os.environ)]
     if as_json:
         told = {"file": str(reading.file), "mistakes": reading.mistakes, "doubts": doubts, "ok": not reading.mistakes}
-        output.print_line(msgspec.json.encode(told).decode())
+        terminal.print_line(msgspec.json.encode(told).decode())
     else:
         found = [_finding("bad", problem) for problem in reading.mistakes] + [_finding("warn", one) for one in doubts]
         seen = "no mistakes" if reading.is_there else "is not there, and need not be"
-        output.print_line(str(reading.file))
-        output.print_findings(found or [("ok", reading.file.name, seen, None)])
+        terminal.print_line(str(reading.file))
+        terminal.print_findings(found or [("ok", reading.file.name, seen, None)])
     if reading.mistakes:
         raise typer.Exit(1)
 

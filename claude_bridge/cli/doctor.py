@@ -8,9 +8,8 @@ from urllib.parse import urlsplit
 
 import typer
 
-from claude_bridge.app import terminal as output
-from claude_bridge.app.config_option import ConfigFile, load_reading, refuse_mistakes
-from claude_bridge.app.engine import ApiKey, BaseUrl, address_of, key_of, provider_row
+from claude_bridge.cli import terminal
+from claude_bridge.cli.options import ApiKey, BaseUrl, ConfigFile, load_reading
 from claude_bridge.cli.serve import DEFAULT_PORT
 from claude_bridge.errors import SetupError
 
@@ -22,8 +21,9 @@ if TYPE_CHECKING:
     from claude_bridge.providers import Provider
 
 EXAMPLES = (
-    "Examples:  bridge doctor  ·  bridge doctor ollama qwen3:1.7b --probe  ·  "
-    "bridge doctor openai --base-url http://localhost:8080/v1 --json"
+    "bridge doctor",
+    "bridge doctor ollama qwen3:1.7b --probe",
+    "bridge doctor openai --base-url http://localhost:8080/v1 --json",
 )
 
 
@@ -41,7 +41,7 @@ def doctor(
     port: Annotated[
         int | None,
         typer.Option(
-            help=f"The port that the bridge is to listen on: {DEFAULT_PORT} if nothing is said.",
+            help=f"The port that the bridge listens on. Default: {DEFAULT_PORT}.",
             min=1,
             max=65535,
             metavar="N",
@@ -67,7 +67,7 @@ def doctor(
     try:
         asked, row, key = _asked(config, provider, model, base_url, api_key)
     except SetupError:
-        refuse_mistakes(reading)  # where there are some, they may be the cause
+        reading.without_mistakes()  # where there are some, they may be the cause
         raise
     findings = [_check_configuration(reading)]
     findings += anyio.run(partial(_examine, asked, row, key, port=port or config.server.port, probe=probe))
@@ -75,9 +75,9 @@ def doctor(
     if as_json:
         import msgspec
 
-        output.print_line(msgspec.json.encode({"checks": findings, "ok": is_well}).decode())
+        terminal.print_line(msgspec.json.encode({"checks": findings, "ok": is_well}).decode())
     else:
-        output.print_findings([(finding.mark, finding.name, finding.seen, finding.remedy) for finding in findings])
+        terminal.print_findings([(finding.mark, finding.name, finding.seen, finding.remedy) for finding in findings])
     if not is_well:
         raise typer.Exit(1)
 
@@ -86,6 +86,7 @@ def _asked(
     config: Config, provider: str, model: str, base_url: str | None, api_key: str | None
 ) -> tuple[Asked, Provider, str | None]:
     """Return what is asked about, its provider's row, and the key (None: there is none)."""
+    from claude_bridge.app.build import address_of, key_of, provider_and_model, provider_row
     from claude_bridge.config.providers import configured_models
     from claude_bridge.doctor.engine import Asked
     from claude_bridge.providers import LOCAL
@@ -93,7 +94,8 @@ def _asked(
     usual = config.defaults.model
     if not provider and usual is not None and usual.provider != LOCAL:
         provider, model = usual.provider, usual.model
-    row = provider_row(config, provider or "ollama")
+    provider, model = provider_and_model(config, provider or "ollama", model)
+    row = provider_row(config, provider)
     models = configured_models(config, row)
     asked = Asked(
         provider=provider,
@@ -122,7 +124,7 @@ async def _examine(asked: Asked, row: Provider, key: str | None, *, port: int, p
     from claude_bridge.server.port_owner import describe_port_owner
     from claude_bridge.wire.addresses import reaches_this_machine
 
-    with output.spinner("Asking the engine"):
+    with terminal.spinner("Asking the engine"):
         answers = await gather_answers(asked.base_url, model=asked.model, api_key=key)
         address = urlsplit(answers.root)
         owner = describe_port_owner(address.port or 80) if reaches_this_machine(address.hostname or "") else ""
@@ -131,6 +133,6 @@ async def _examine(asked: Asked, row: Provider, key: str | None, *, port: int, p
     if probe:
         from claude_bridge.doctor.probing import probe_model
 
-        with output.spinner("Asking the model"):
+        with terminal.spinner("Asking the model"):
             findings += await probe_model(asked, answers, row, key)
     return findings

@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from claude_bridge.app import terminal as output
-from claude_bridge.app.config_option import ConfigFile
+from claude_bridge.cli import terminal
 from claude_bridge.cli.bridge_client import BridgeToken, BridgeUrl, NoBridgeError, Place, ask, place_of_bridge
+from claude_bridge.cli.options import ConfigFile
 from claude_bridge.errors import SetupError
 
 if TYPE_CHECKING:
     from claude_bridge.wire.admin_api import Readiness
 
 EXAMPLES = (
-    'Examples:  eval "$(bridge env)"  ·  bridge env --shell fish | source  ·  '
-    "docker run $(bridge env --shell docker) IMAGE  ·  bridge env --shell settings"
+    'eval "$(bridge env)"',
+    "bridge env --shell fish | source",
+    "bridge env --shell powershell | Out-String | Invoke-Expression",
+    "docker run $(bridge env --shell docker) IMAGE",
 )
 
 
@@ -43,9 +45,9 @@ def env(
     The bridge is asked for its model and window. While none runs, what does not depend on them is printed.
     """
     from claude_bridge.app.client_environment import NO_TOKEN, Served, client_environment, reasons
-    from claude_bridge.cli.shells import SHELLS, shell_named
+    from claude_bridge.cli.shells import SHELLS, this_shell_name
 
-    form = shell or shell_named(os.environ.get("SHELL", "powershell" if os.name == "nt" else ""))
+    form = shell or this_shell_name()
     if form not in SHELLS:
         raise SetupError(f"There is no form {form!r}.", f"Known ones: {', '.join(SHELLS)}.")
     place = place_of_bridge(url, auth_token, config_file)
@@ -62,15 +64,17 @@ def env(
         allows_traffic=traffic,
         outside=os.environ,
     )
-    output.print_line(SHELLS[form](client_environment(served), reasons() if explain else {}))
+    terminal.print_line(SHELLS[form](client_environment(served), reasons() if explain else {}))
     if form == "docker":
-        output.say(
+        terminal.say(
             "host.docker.internal is this machine, seen from a container; api.anthropic.com leads nowhere, so that "
             "nothing goes around the bridge."
         )
         if place.url.startswith(("http://127.", "http://localhost")):
-            output.say(
-                output.warning("A bridge on 127.0.0.1 can't be reached from a container: bridge serve … --host 0.0.0.0")
+            terminal.say(
+                terminal.warning(
+                    "A bridge on 127.0.0.1 can't be reached from a container: bridge serve … --host 0.0.0.0"
+                )
             )
 
 
@@ -81,5 +85,5 @@ def _ask(place: Place) -> Readiness | None:
     try:
         return ask(place, READY_PATH, parse_readiness)
     except NoBridgeError:
-        output.say(output.warning(f"No bridge answers at {place.url} yet: the model and its window are left out."))
+        terminal.say(terminal.warning(f"No bridge answers at {place.url} yet: the model and its window are left out."))
         return None

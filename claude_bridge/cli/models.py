@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from claude_bridge.app import terminal as output
-from claude_bridge.app.config_option import ConfigFile, load_config
-from claude_bridge.app.engine import ApiKey, BaseUrl, key_hint, named_engine
+from claude_bridge.cli import terminal
+from claude_bridge.cli.options import ApiKey, BaseUrl, ConfigFile, load_config
 from claude_bridge.errors import SetupError, UpstreamError
 
 if TYPE_CHECKING:
@@ -23,22 +22,24 @@ if TYPE_CHECKING:
 
 
 EXAMPLES = (
-    "Examples:  bridge models  ·  bridge models ollama --all  ·  "
-    "bridge models openai --base-url http://localhost:8080  ·  bridge models --json"
+    "bridge models",
+    "bridge models ollama --all",
+    "bridge models openai --base-url http://localhost:8080",
+    "bridge models --json",
 )
 
 ONLY_IF_NAMED = "anthropic"
 """Whoever has a key for it need not have it for us: it is asked where the command line or the configuration says so."""
 
 COLUMNS = (
-    output.Column("model"),
-    output.Column("tools"),
-    output.Column("thinking"),
-    output.Column("images"),
-    output.Column("context window", is_number=True),
-    output.Column("max output", is_number=True),
-    output.Column("size", is_number=True),
-    output.Column("cost", is_number=True),
+    terminal.Column("model"),
+    terminal.Column("tools"),
+    terminal.Column("thinking"),
+    terminal.Column("images"),
+    terminal.Column("context window", is_number=True),
+    terminal.Column("max output", is_number=True),
+    terminal.Column("size", is_number=True),
+    terminal.Column("cost", is_number=True),
 )
 
 
@@ -73,7 +74,7 @@ def models(
     else:
         for number, (listing, offered) in enumerate(shown):
             if number:
-                output.print_line("")
+                terminal.print_line("")
             _print_table(listing, offered)
 
 
@@ -115,7 +116,7 @@ def _ask_everywhere(config: Config) -> list[Listing]:
         )
     for silence in silences:
         if silence.place.is_wanted:  # at the other places nobody need be
-            output.print_problem(silence.reason, silence.hint, is_warning=True)
+            terminal.print_problem(silence.reason, silence.hint, is_warning=True)
     return listings
 
 
@@ -125,8 +126,11 @@ def _is_here(row: Provider) -> bool:
 
 
 def _place(config: Config, provider: str, base_url: str | None, api_key: str | None) -> Place:
+    from claude_bridge.app.build import key_hint, named_engine, provider_and_model
     from claude_bridge.providers import LOCAL
     from claude_bridge.upstream.engines.listing import Place
+
+    provider, _ = provider_and_model(config, provider, "")
 
     if provider == LOCAL:
         raise SetupError("The provider 'local' has no list: it runs one model at a time.", "Try: bridge serve local")
@@ -160,17 +164,17 @@ def _print_json(shown: Sequence[tuple[Listing, Sequence[OfferedModel]]]) -> None
         for listing, offered in shown
         for model in offered
     ]
-    output.print_line(msgspec.json.format(msgspec.json.encode(rows), indent=2).decode())
+    terminal.print_line(msgspec.json.format(msgspec.json.encode(rows), indent=2).decode())
 
 
 def _print_table(listing: Listing, offered: Sequence[OfferedModel]) -> None:
     title = f"{listing.engine} at {listing.base_url}"
     if offered:
-        output.print_table(title, COLUMNS, [_row(model) for model in offered])
+        terminal.print_table(title, COLUMNS, [_row(model) for model in offered])
     else:
-        output.say(f"{output.strong(title)}: {'no model that can call tools' if listing.models else 'no model'}.")
+        terminal.say(f"{terminal.strong(title)}: {'no model that can call tools' if listing.models else 'no model'}.")
     for note in _notes(listing, offered):
-        output.say(output.faint(note))
+        terminal.say(terminal.faint(note))
 
 
 def _row(model: OfferedModel) -> tuple[str, ...]:
@@ -217,7 +221,7 @@ def _number(tokens: int | None) -> str:
 
 
 def _size(n_bytes: int | None) -> str:
-    return "?" if n_bytes is None else output.size(n_bytes)
+    return "?" if n_bytes is None else terminal.size(n_bytes)
 
 
 def _price(cost: Prices | None) -> str:

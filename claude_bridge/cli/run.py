@@ -2,49 +2,34 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
-from claude_bridge.app import terminal as output
-from claude_bridge.app.config_option import ConfigFile, load_config
-from claude_bridge.app.engine import ApiKey, BaseUrl
-from claude_bridge.app.plan import (
-    Api,
-    ContextWindow,
-    MaxTokens,
-    ModelFile,
-    ModelName,
-    ProviderName,
-    Think,
-    TraceFile,
-    VisionModel,
-    plan_of,
-)
-from claude_bridge.app.routes import Fallbacks, Routes, SmallModel
+from claude_bridge.app.options import Options
+from claude_bridge.cli import terminal
+from claude_bridge.cli.help import Command
+from claude_bridge.cli.options import CLAUDE_CODE, ConfigFile, load_config, takes_options
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
-    from claude_bridge.app.beside import Program
-    from claude_bridge.app.client_environment import Served
-    from claude_bridge.app.serve import Listening
+    from claude_bridge.app.plan import Listening
     from claude_bridge.providers import Upstream
 
 EXAMPLES = (
-    "Examples:  bridge run ollama qwen3:1.7b  ·  bridge run ollama qwen3:1.7b --lite  ·  "
-    'bridge run openai MODEL --base-url http://localhost:8080/v1 -- -p "What is in this folder?"'
+    "bridge run ollama qwen3:1.7b",
+    "bridge run openai --base-url http://localhost:8080/v1",
+    'bridge run ollama qwen3:1.7b --lite -- -p "What is in this folder?"',
 )
 
 _BEHIND = "claude_arguments"
+_SECRETS = ("--api-key", "--apiKey")
+_PRINTS = ("-p", "--print")
 
 
-class RunCommand(TyperCommand):
+class RunCommand(Command):
     """Keeps what stands behind ``--`` for Claude Code: it must not be taken for a provider or a model."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - click's context, which typer hides
@@ -54,120 +39,100 @@ class RunCommand(TyperCommand):
         return super().parse_args(ctx, args[:at])
 
 
+@takes_options
 def run(
+    options: Options,
     ctx: typer.Context,
-    provider: ProviderName = "",
-    model: ModelName = "",
-    base_url: BaseUrl = None,
-    api_key: ApiKey = None,
-    max_tokens: MaxTokens = None,
-    context_window: ContextWindow = None,
-    model_file: ModelFile = None,
-    api: Api = None,
-    vision_model: VisionModel = None,
-    think: Think = None,
-    small_model: SmallModel = None,
-    fallback: Fallbacks = None,
-    route: Routes = None,
     lite: Annotated[
-        bool, typer.Option("--lite", help="For a small model or window: fewer tools, a shorter prompt.")
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--lite/--no-lite",
+            rich_help_panel=CLAUDE_CODE,
+            help="Start with few tools and a short prompt, for a small model. Default: only if the context window is "
+            "too small for all tools.",
+        ),
+    ] = None,
     traffic: Annotated[
-        bool, typer.Option(help="Let Claude Code talk to its maker too: telemetry, error reports, updates.")
+        bool,
+        typer.Option(
+            "--traffic",
+            rich_help_panel=CLAUDE_CODE,
+            help="Let Claude Code talk to Anthropic too: telemetry, error reports, updates.",
+        ),
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Write the translated traffic to a file, which is told.")] = (
-        False
-    ),
-    trace: TraceFile = None,
     config_file: ConfigFile = None,
 ) -> None:
     """Start Claude Code on a model, with a bridge that ends with it.
 
-    What stands behind -- goes to Claude Code: bridge run ollama -- --continue. Its exit code is handed through, and
-    none of the user's files is changed.
+    Arguments after -- go to Claude Code: bridge run ollama -- --continue. Its exit code is passed on, and none of your
+    files is changed. With --debug the log goes to a file, because Claude Code has the terminal.
     """
     from msgspec.structs import replace
 
-    from claude_bridge.app.beside import run_beside
+    from claude_bridge.app.build import build_plan
     from claude_bridge.app.claude_code import find_claude_code
+    from claude_bridge.app.session import Session, run_session
 
     program = find_claude_code()
     arguments: list[str] = ctx.meta[_BEHIND]
-    plan = plan_of(
-        load_config(config_file),
-        provider,
-        model,
-        base_url=base_url,
-        api_key=api_key,
-        max_tokens=max_tokens,
-        context_window=context_window,
-        model_file=model_file,
-        api=api,
-        vision_model=vision_model,
-        trace=trace,
-        think=think,
-        small_model=small_model,
-        fallbacks=fallback,
-        routes=route,
-        debug=debug,
-    )
-    log_file = _new_log_file() if debug else None
+    notices = RunNotices()
+    plan = build_plan(load_config(config_file), options, notices)
+    if options.debug:
+        from claude_bridge.config.locate import log_folder
 
-    def start(listening: Listening, upstream: Upstream) -> Program:
-        served = replace(
-            listening.served(upstream, small_model=plan.routing.small_model), allows_traffic=traffic, outside=os.environ
-        )
-        return _claude_code(program, arguments, served, upstream, is_lite=lite, log_file=log_file)
-
-    ended = run_beside(plan, start, log_file=log_file)
-    for warning in ended.warnings:
-        output.say(output.warning(warning))
-    if log_file is not None:
-        output.say(output.faint(f"The debug log: {log_file}"))
-    sys.exit(ended.code)
+        plan = replace(plan, log_file=log_folder() / time.strftime("run-%Y%m%d-%H%M%S.log"))
+        notices.notes.append(f"debug log: {plan.log_file}")
+    session = Session(program=program, arguments=arguments, is_lite=lite, allows_traffic=traffic)
+    end = run_session(plan, session, notices)
+    notices.show_held_back()
+    if plan.log_file is not None:
+        terminal.say(terminal.faint(f"Debug log: {plan.log_file}"))
+    if end.session_id is not None and not any(argument in _PRINTS for argument in arguments):
+        terminal.say(f"Continue this session with:\n  {_resuming(sys.argv[1:], end.session_id)}")
+    sys.exit(end.code)
 
 
-def _claude_code(
-    program: str,
-    arguments: Sequence[str],
-    served: Served,
-    upstream: Upstream,
-    *,
-    is_lite: bool,
-    log_file: Path | None,
-) -> Program:
-    """Say what is started, and return it."""
-    from claude_bridge.app.beside import Program
-    from claude_bridge.app.claude_code import LITE_ENVIRONMENT, client_command, has_own_status_line
-    from claude_bridge.app.client_environment import client_environment
+class RunNotices(terminal.TerminalNotices):
+    """Says what is started, and keeps warnings back while Claude Code has the terminal."""
 
-    environment = client_environment(served) | (LITE_ENVIRONMENT if is_lite else {})
-    started = client_command(
-        program, arguments, environment=environment, is_lite=is_lite, has_status_line=has_own_status_line()
-    )
-    output.say(f"{output.strong(upstream.model)} on {upstream.name}, through {served.url}")
-    for note in (*upstream.notes, *started.notes, *_window_notes(upstream, is_lite=is_lite)):
-        output.say(output.faint(f"  · {note}"))
-    if log_file is not None:
-        output.say(output.faint(f"  · the debug log: {log_file}"))
-    return Program(started.command, _inherited(environment))
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        """What else is to be said at the start."""
+        self._held_back: list[str] | None = None
 
+    def warn(self, text: str) -> None:
+        """Print the warning, now or when the client has ended."""
+        if self._held_back is None:
+            super().warn(text)
+        else:
+            self._held_back.append(text)
 
-def _inherited(environment: Mapping[str, str]) -> dict[str, str]:
-    return {**os.environ, **environment}
+    def starting_client(self, listening: Listening, upstream: Upstream, notes: Sequence[str]) -> None:
+        """Print which model it gets, and what is special."""
+        from claude_bridge.cli.format import engine_words
 
+        terminal.say(f"{terminal.strong(upstream.model)} on {engine_words(upstream)}, through {listening.url}")
+        for note in (*upstream.notes, *notes, *self.notes):
+            terminal.say(terminal.faint(f"  · {note}"))
+        self._held_back = []
 
-def _window_notes(upstream: Upstream, *, is_lite: bool) -> list[str]:
-    from claude_bridge.app.claude_code import LITE_PROMPT_TOKENS, PROMPT_TOKENS
-
-    window = upstream.window_tokens
-    if window is None or is_lite or window >= PROMPT_TOKENS * 1.2:
-        return []
-    small = f"the window of {window:,} tokens is too small for Claude Code's first prompt of {PROMPT_TOKENS:,}"
-    return [f"{small}: give the engine a larger one, or add --lite, which takes {LITE_PROMPT_TOKENS:,}"]
+    def show_held_back(self) -> None:
+        """Print the warnings that came while the client had the terminal."""
+        held_back, self._held_back = self._held_back or [], None
+        for warning in held_back:
+            self.warn(warning)
 
 
-def _new_log_file() -> Path:
-    from platformdirs import user_log_path
+def _resuming(arguments: Sequence[str], session_id: str) -> str:
+    """Return the same command for the same session; a key in it is left out."""
+    from claude_bridge.cli.shells import this_shell
 
-    return user_log_path("claude-bridge") / time.strftime("run-%Y%m%d-%H%M%S.log")
+    quote = this_shell().quote
+    words: list[str] = []
+    for word in arguments[: arguments.index("--")] if "--" in arguments else arguments:
+        name, equals, _ = word.partition("=")
+        if words and words[-1] in _SECRETS:
+            words.append("KEY")
+        else:
+            words.append(f"{name}=KEY" if equals and name in _SECRETS else quote(word))
+    return " ".join([terminal.program(), *words, "--", "--resume", session_id])

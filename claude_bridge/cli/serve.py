@@ -1,60 +1,48 @@
-"""``bridge serve``: a bridge in the foreground, before one engine."""
+"""``bridge serve``: a bridge in the foreground."""
 
 from __future__ import annotations
 
-import secrets
-import shlex
+import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from claude_bridge.app import terminal as output
-from claude_bridge.app.claude_code import PROMPT_TOKENS
-from claude_bridge.app.config_option import ConfigFile, configured_token, load_config
-from claude_bridge.app.engine import ApiKey, BaseUrl
-from claude_bridge.app.plan import (
-    Api,
-    ContextWindow,
-    MaxTokens,
-    ModelFile,
-    ModelName,
-    ProviderName,
-    Think,
-    TraceFile,
-    VisionModel,
-    plan_of,
-)
-from claude_bridge.app.routes import Fallbacks, Routes, SmallModel
-from claude_bridge.wire.addresses import is_loopback
+from claude_bridge.app.options import Options
+from claude_bridge.cli import terminal
+from claude_bridge.cli.options import SERVER, ConfigFile, load_config, takes_options
 
 if TYPE_CHECKING:
-    from claude_bridge.app.serve import Listening, Plan
+    from claude_bridge.app.plan import Listening, Plan
     from claude_bridge.config.schema import Config
     from claude_bridge.providers import Upstream
-
-COMFORTABLE_TOKENS = 49_152
-"""Below this the files that Claude Code reads again after it compacted may fill the window at once."""
 
 DEFAULT_PORT = 8765
 
 EXAMPLES = (
-    "Examples:  bridge serve openai qwen3:1.7b --base-url http://localhost:11434/v1 --debug  ·  "
-    "bridge serve ollama  ·  bridge serve openai gpt-5  ·  bridge serve local"
+    "bridge serve ollama qwen3:1.7b",
+    "bridge serve openai --base-url http://localhost:8080/v1 --debug",
+    "bridge serve openrouter qwen/qwen3-coder",
+    "bridge serve local",
 )
 
 
+@takes_options
 def serve(
-    provider: ProviderName = "",
-    model: ModelName = "",
-    base_url: BaseUrl = None,
-    api_key: ApiKey = None,
+    options: Options,
     host: Annotated[
-        str | None, typer.Option(help="The address to listen on: 127.0.0.1 if nothing is said.", metavar="ADDRESS")
+        str | None,
+        typer.Option(
+            rich_help_panel=SERVER,
+            help="The address to listen on. Default: 127.0.0.1; 0.0.0.0 means all.",
+            metavar="ADDRESS",
+        ),
     ] = None,
     port: Annotated[
         int | None,
         typer.Option(
-            help=f"The port to listen on: {DEFAULT_PORT} if nothing is said; 0 takes a free one.",
+            rich_help_panel=SERVER,
+            help=f"The port to listen on. Default: {DEFAULT_PORT}; 0 means any free port.",
             min=0,
             max=65535,
             metavar="N",
@@ -62,98 +50,112 @@ def serve(
     ] = None,
     auth_token: Annotated[
         str | None,
-        typer.Option(help="What clients must send. On loopback nothing, else a random one is made.", metavar="TOKEN"),
+        typer.Option(
+            rich_help_panel=SERVER,
+            help="The token that clients must send. Default: none on loopback, else a random one.",
+            metavar="TOKEN",
+        ),
     ] = None,
-    max_tokens: MaxTokens = None,
-    context_window: ContextWindow = None,
-    model_file: ModelFile = None,
-    api: Api = None,
-    vision_model: VisionModel = None,
-    think: Think = None,
-    small_model: SmallModel = None,
-    fallback: Fallbacks = None,
-    route: Routes = None,
-    check: Annotated[bool, typer.Option(help="Ask the engine at the start whether all is well.")] = True,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the translated traffic.")] = False,
-    trace: TraceFile = None,
     config_file: ConfigFile = None,
 ) -> None:
-    """Serve the Messages API of Anthropic before an engine that speaks another one, or that speaks it badly.
+    """Serve Anthropic's Messages API in front of an engine, in the foreground.
 
     Point a client at the address that is printed. Ctrl-C lets running answers finish.
     """
-    from claude_bridge.app.serve import run_server
-
     config = load_config(config_file)
-    plan = plan_of(
-        config,
-        provider,
-        model,
-        base_url=base_url,
-        api_key=api_key,
-        max_tokens=max_tokens,
-        context_window=context_window,
-        model_file=model_file,
-        api=api,
-        vision_model=vision_model,
-        trace=trace,
-        think=think,
-        small_model=small_model,
-        fallbacks=fallback,
-        routes=route,
-        check=check,
-        debug=debug,
-    )
-    run_server(plan, listening_of(config, host, port, auth_token), tell=_emit)
+    from claude_bridge.app import serve as app
+    from claude_bridge.app.build import build_plan
+
+    notices = ServeNotices()
+    plan = build_plan(config, options, notices)
+    app.serve(plan, listening_of(config, host, port, auth_token), notices)
 
 
 def listening_of(config: Config, host: str | None, port: int | None, auth_token: str | None) -> Listening:
     """Return where to listen, and what clients must send: as the options say, or else the configuration."""
-    from claude_bridge.app.serve import Listening
+    import secrets
 
-    host = host or config.server.host
-    return Listening(
-        host=host,
+    from claude_bridge.app.build import configured_token
+    from claude_bridge.app.plan import Listening
+
+    listening = Listening(
+        host=host or config.server.host,
         port=config.server.port if port is None else port,
-        auth_token=auth_token or configured_token(config) or _token_for(host),
+        auth_token=auth_token or configured_token(config),
     )
+    if listening.auth_token is None and not listening.is_loopback:
+        listening = Listening(host=listening.host, port=listening.port, auth_token=secrets.token_urlsafe(24))
+    return listening
 
 
-def _token_for(host: str) -> str | None:
-    """Return no token where only this machine can ask, else a new one."""
-    if is_loopback(host):
-        return None
-    return secrets.token_urlsafe(24)
+class ServeNotices(terminal.TerminalNotices):
+    """Prints where the bridge listens, on stdout for programs that wait for it, and how to use it."""
 
+    def listening(self, listening: Listening) -> None:
+        """Print the line that programs wait for."""
+        terminal.print_line(f"listening on {listening.url}")
+        sys.stdout.flush()
 
-def _emit(plan: Plan, listening: Listening, upstream: Upstream) -> None:
-    """Say what was found, and what to paste."""
-    from claude_bridge.app.client_environment import client_environment
-    from claude_bridge.app.vision import told_of_images
+    def serving(self, plan: Plan, listening: Listening, upstream: Upstream) -> None:
+        """Print what was found out about the engine, and how to use the bridge."""
+        from claude_bridge.app.vision import image_note
+        from claude_bridge.cli.format import engine_words
+        from claude_bridge.cli.shells import this_shell
 
-    model = upstream.model or "The models that clients ask for"
-    output.say(f"{output.strong(model)} on {upstream.name} at {upstream.base_url}")
-    window = f"context window {upstream.window_tokens or 0:,} tokens"
-    if upstream.window_tokens and not any(note.startswith(window) for note in upstream.notes):
-        output.say(f"  · {window}")
-    about_images = told_of_images(plan, upstream)
-    for note in (*upstream.notes, about_images) if about_images else upstream.notes:
-        output.say(f"  · {note}")
-    if upstream.window_tokens and upstream.window_tokens < PROMPT_TOKENS * 1.2:
-        output.say(
-            output.warning(
-                f"Claude Code's first request alone takes about {PROMPT_TOKENS:,} tokens: give the engine "
-                "a larger window, or start claude with fewer tools: --tools Bash,Read,Edit,Write"
+        model = upstream.model or "The models that clients ask for"
+        terminal.say(f"{terminal.strong(model)} on {engine_words(upstream)} at {upstream.base_url}")
+        window = f"context window {upstream.window_tokens or 0:,} tokens"
+        if upstream.window_tokens and not any(note.startswith(window) for note in upstream.notes):
+            terminal.say(f"  · {window}")
+        for note in (*upstream.notes, image_note(plan, upstream)):
+            if note is not None:
+                terminal.say(f"  · {note}")
+        self._advise_on_window(upstream)
+        if not listening.is_loopback:
+            addresses = " or ".join(_addresses_for_others(listening))
+            terminal.say(f"From other machines: {addresses} with the token {listening.auth_token}")
+        shell = this_shell()
+        place = [] if listening.port == DEFAULT_PORT else ["--url", listening.url]
+        place += ["--auth-token", listening.auth_token] if listening.auth_token else []
+        words = ["claude", "--model", upstream.model] if upstream.model else ["claude"]
+        env = " ".join([terminal.program(), "env", *map(shell.quote, place)])
+        terminal.say("Start Claude Code in another terminal:")
+        terminal.say(f"  {shell.evaluate(env)}; {' '.join(map(shell.quote, words))}")
+        if plan.trace_file is not None:
+            terminal.say(terminal.faint(f"All traffic is written to {plan.trace_file}."))
+
+    def _advise_on_window(self, upstream: Upstream) -> None:
+        from claude_bridge.app.claude_code import COMFORTABLE_TOKENS, FULL_PROMPT, LITE_TOOLS
+
+        window = upstream.window_tokens
+        if window is None:
+            if upstream.model:
+                terminal.say("  · context window unknown: give it with --context-window N")
+        elif window < FULL_PROMPT.needs_window_tokens:
+            terminal.say(
+                terminal.warning(
+                    f"Claude Code's first request takes {FULL_PROMPT} tokens: give the engine a larger window, or "
+                    f"start claude with fewer tools: --tools {LITE_TOOLS}"
+                )
             )
-        )
-    elif upstream.window_tokens and upstream.window_tokens < COMFORTABLE_TOKENS:
-        output.say(
-            "  · a small window for Claude Code: if it stops with “Autocompact is thrashing”, give a larger one, "
-            "or start claude with fewer tools: --tools Bash,Read,Edit,Write"
-        )
-    pasted = client_environment(listening.served(upstream, small_model=plan.routing.small_model), only_essential=True)
-    for variable, value in pasted.items():
-        output.say(f"  export {variable}={shlex.quote(value) if value else ''}")
-    output.say(f"  claude --model {shlex.quote(upstream.model)}" if upstream.model else "  claude")
-    if plan.trace_file is not None:
-        output.say(output.faint(f"The whole traffic goes to {plan.trace_file}."))
+        elif window < COMFORTABLE_TOKENS:
+            terminal.say(
+                "  · a small window for Claude Code: if it stops with “Autocompact is thrashing”, give the engine a "
+                f"larger one, or start claude with fewer tools: --tools {LITE_TOOLS}"
+            )
+
+
+def _addresses_for_others(listening: Listening) -> list[str]:
+    """Return under which addresses other machines probably reach the bridge."""
+    import socket
+
+    from msgspec.structs import replace
+
+    if listening.host not in ("0.0.0.0", "::"):  # noqa: S104 - compared with, not bound
+        return [listening.url]
+    addresses = []
+    for family, far_away in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
+        with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((far_away, 9))  # of a datagram socket this only chooses the way out; nothing is sent
+            addresses.append(replace(listening, host=probe.getsockname()[0]).url)
+    return addresses or [f"http://{socket.gethostname()}:{listening.port}"]

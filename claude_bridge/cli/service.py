@@ -13,7 +13,8 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-from claude_bridge.app import terminal as output
+from claude_bridge.cli import terminal
+from claude_bridge.cli.help import Command, Group
 from claude_bridge.cli.service_units import LAUNCHD_LABEL, SYSTEMD_NAME, launchd_agent, systemd_unit
 from claude_bridge.errors import SetupError
 
@@ -23,14 +24,17 @@ KEPT_VARIABLES = ("BRIDGE_CONFIG", "OLLAMA_HOST", "XDG_CONFIG_HOME", "SSL_CERT_F
 SECRET_OPTIONS = ("--api-key", "--apiKey", "--auth-token")
 
 EXAMPLES = (
-    "Examples:  bridge service install ollama qwen3:1.7b  ·  bridge service install  (as the configuration says)  ·  "
-    "bridge service status  ·  bridge service logs"
+    "bridge service install ollama qwen3:1.7b",
+    "bridge service install",
+    "bridge service status",
+    "bridge service logs --follow",
 )
 
 app = typer.Typer(
+    cls=Group,
     no_args_is_help=True,
     help="Let a bridge run in the background: a systemd user unit, or a launchd agent.",
-    epilog=EXAMPLES,
+    epilog="\n".join(EXAMPLES),
 )
 
 
@@ -45,7 +49,7 @@ class Manager(NamedTuple):
     logs: tuple[str, ...]
 
 
-@app.command("install", context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+@app.command("install", cls=Command, context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
 def install(
     ctx: typer.Context,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
@@ -59,8 +63,8 @@ def install(
     _check_arguments(arguments)
     manager = _manager()
     text = _service_file(manager, [sys.executable, "-m", "claude_bridge", "serve", *arguments])
-    output.print_line(text.rstrip())
-    output.say(output.faint(f"This goes to {manager.file}"))
+    terminal.print_line(text.rstrip())
+    terminal.say(terminal.faint(f"This goes to {manager.file}"))
     if dry_run:
         return
     if not yes and not typer.confirm("Write it, and start the service?", default=True, err=True):
@@ -68,13 +72,13 @@ def install(
     _write(manager.file, text)
     for command in manager.start:
         _run(command)
-    output.say(output.strong("The bridge runs, and starts again when you log in."))
+    terminal.say(terminal.strong("The bridge runs, and starts again when you log in."))
     if manager.name == "systemd":
-        output.say("It stops when you log out, unless your services may linger: loginctl enable-linger")
-    output.say("See: bridge service status · bridge service logs · bridge env")
+        terminal.say("It stops when you log out, unless your services may linger: loginctl enable-linger")
+    terminal.say("See: bridge service status · bridge service logs · bridge env")
 
 
-@app.command("uninstall")
+@app.command("uninstall", cls=Command)
 def uninstall() -> None:
     """Stop the service and remove its file."""
     manager = _manager()
@@ -85,16 +89,16 @@ def uninstall() -> None:
     manager.file.unlink()
     if manager.name == "systemd":
         _run(("systemctl", "--user", "daemon-reload"), may_fail=True)
-    output.say(f"Removed {manager.file}.")
+    terminal.say(f"Removed {manager.file}.")
 
 
-@app.command("status")
+@app.command("status", cls=Command)
 def status() -> None:
     """Show whether the service runs; the exit code is that of systemctl or launchctl."""
     sys.exit(_run(_manager().status, may_fail=True))
 
 
-@app.command("logs")
+@app.command("logs", cls=Command)
 def logs(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as more is written.")] = False,
 ) -> None:
@@ -160,9 +164,9 @@ def _service_file(manager: Manager, command: Sequence[str]) -> str:
 
 
 def _log_file() -> Path:
-    from platformdirs import user_log_path
+    from claude_bridge.config.locate import log_folder
 
-    return user_log_path("claude-bridge") / "service.log"
+    return log_folder() / "service.log"
 
 
 def _write(path: Path, text: str) -> None:

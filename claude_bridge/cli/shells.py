@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
 HOST_FROM_CONTAINER = "host.docker.internal"
@@ -86,6 +88,35 @@ SHELLS: dict[str, Callable[[Environment, Environment], str]] = {
     "settings": _settings,
 }
 """Every form by its name on the command line; takes the variables, and the reasons to print with them."""
+
+
+class Shell(NamedTuple):
+    """How a shell that people type in takes words, and the output of a command as its environment."""
+
+    quote: Callable[[str], str]
+    evaluate: Callable[[str], str]
+
+
+def _quote_for_powershell(word: str) -> str:
+    is_plain = bool(word) and all(letter.isalnum() or letter in "-_./:=+" for letter in word)
+    return word if is_plain else "'" + word.replace("'", "''") + "'"
+
+
+_POSIX = Shell(shlex.quote, 'eval "$({})"'.format)
+_TYPED = {
+    "fish": Shell(shlex.quote, "{} | source".format),
+    "powershell": Shell(_quote_for_powershell, "{} | Out-String | Invoke-Expression".format),
+}
+
+
+def this_shell() -> Shell:
+    """Return the shell in which we were started, as far as it can be known."""
+    return _TYPED.get(this_shell_name(), _POSIX)
+
+
+def this_shell_name() -> str:
+    """Return the form for the shell in which we were started; PowerShell's on Windows, unless SHELL says otherwise."""
+    return shell_named(os.environ.get("SHELL", "powershell" if os.name == "nt" else ""))
 
 
 def shell_named(path: str) -> str:

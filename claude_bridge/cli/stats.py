@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from claude_bridge.app import terminal as output
-from claude_bridge.app.config_option import ConfigFile
+from claude_bridge.cli import terminal
 from claude_bridge.cli.bridge_client import BridgeToken, BridgeUrl, ask, place_of_bridge
+from claude_bridge.cli.options import ConfigFile
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 MOST_SESSIONS = 10
 """Of more, those that were silent for the longest are not shown."""
 
-EXAMPLES = "Examples:  bridge stats  ·  bridge stats --watch  ·  bridge stats --json"
+EXAMPLES = ("bridge stats", "bridge stats --watch", "bridge stats --json")
 
 COLUMNS = (
-    output.Column("requests", is_number=True),
-    output.Column("failed", is_number=True),
-    output.Column("input", is_number=True),
-    output.Column("cached", is_number=True),
-    output.Column("output", is_number=True),
-    output.Column("thinking", is_number=True),
-    output.Column("tokens/s", is_number=True),
-    output.Column("first token", is_number=True),
-    output.Column("repairs", is_number=True),
-    output.Column("fallbacks", is_number=True),
-    output.Column("cost", is_number=True),
+    terminal.Column("requests", is_number=True),
+    terminal.Column("failed", is_number=True),
+    terminal.Column("input", is_number=True),
+    terminal.Column("cached", is_number=True),
+    terminal.Column("output", is_number=True),
+    terminal.Column("thinking", is_number=True),
+    terminal.Column("tokens/s", is_number=True),
+    terminal.Column("first token", is_number=True),
+    terminal.Column("repairs", is_number=True),
+    terminal.Column("fallbacks", is_number=True),
+    terminal.Column("cost", is_number=True),
 )
 
 
@@ -58,11 +58,11 @@ def stats(
         return ask(place, STATS_PATH, parse_stats)
 
     if as_json:
-        output.print_line(encode_stats(look()).decode())
+        terminal.print_line(encode_stats(look()).decode())
     elif not watch:
-        output.print_renderable(render_report(look(), now_s=time.time()))
+        terminal.print_renderable(render_report(look(), now_s=time.time()))
     else:
-        with output.live_view() as show:
+        with terminal.live_view() as show:
             while True:
                 show(render_report(look(), now_s=time.time()))
                 time.sleep(every_s)
@@ -80,12 +80,14 @@ def render_report(report: StatsReport, *, now_s: float) -> RenderableType:
         (f"{name[:8]} {session.model}, {_age(now_s - session.last_at_s)} ago", session.figures)
         for name, session in newest[:MOST_SESSIONS]
     ]
-    tables = [output.table_of(title, [output.Column("model"), *COLUMNS], [_row(*row) for row in models])]
+    tables = [terminal.table_of(title, [terminal.Column("model"), *COLUMNS], [_row(*row) for row in models])]
     if sessions:
         left_out = len(newest) - len(sessions)
         more = f" (the newest {len(sessions)} of {len(newest)})" if left_out else ""
         tables.append(
-            output.table_of(f"Sessions{more}", [output.Column("session"), *COLUMNS], [_row(*row) for row in sessions])
+            terminal.table_of(
+                f"Sessions{more}", [terminal.Column("session"), *COLUMNS], [_row(*row) for row in sessions]
+            )
         )
     return Group(*tables)
 

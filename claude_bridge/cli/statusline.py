@@ -6,14 +6,11 @@ import json
 import sys
 from typing import Any
 
-from claude_bridge.app import terminal as output
+from claude_bridge.cli import terminal
 
 SEPARATOR = " · "
 
-EXAMPLES = (
-    'In Claude Code\'s settings:  "statusLine": {"type": "command", "command": "bridge statusline"}  '
-    "(`bridge run` sets it by itself, unless you have one of your own)"
-)
+EXAMPLES = ('"statusLine": {"type": "command", "command": "bridge statusline"}',)
 
 
 def statusline() -> None:
@@ -29,13 +26,13 @@ def statusline() -> None:
     try:
         report = ask(place_of_client(), STATS_PATH, parse_stats)
     except SetupError:
-        output.print_line("no bridge answers")
+        terminal.print_line("no bridge answers")
         return
     session = report.sessions.get(_session_id(sys.stdin.read()))
     if session is None:
-        output.print_line(report.serves or "the bridge looks for its engine")
+        terminal.print_line(report.serves or "the bridge looks for its engine")
     else:
-        output.print_line(SEPARATOR.join([session.model, *session_words(session.figures)]))
+        terminal.print_line(SEPARATOR.join([session.model, *session_words(session.figures)]))
 
 
 def _session_id(told_on_stdin: str) -> str:

@@ -1,21 +1,34 @@
-"""``bridge try``: the main job on a bare machine, with a model that comes along."""
+"""``bridge try``: one question to a small model that comes with the bridge."""
 
 from __future__ import annotations
 
+import sys
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from claude_bridge.cli import terminal
+
+if TYPE_CHECKING:
+    from claude_bridge.app.serve import RunningBridge
+    from claude_bridge.providers import Upstream
+    from claude_bridge.trace.events import ExchangeEnded, RequestSent, TraceEvent
+
 DEFAULT_PROMPT = "Explain in three short sentences what a bridge is."
+MAX_TOKENS = 200
+IDLE_S = 60.0
 
 EXAMPLES = (
-    'Examples:  bridge try  ·  bridge try "Write a haiku about rivers"  ·  bridge try --model-file qwen3-1.7b.gguf'
+    "bridge try",
+    'bridge try "Write a haiku about rivers"',
+    "bridge try --model-file qwen3-1.7b.gguf",
 )
 
 
 def try_(
-    prompt: Annotated[str, typer.Argument(help="What to ask the model.")] = DEFAULT_PROMPT,
+    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="What to ask the model.")] = DEFAULT_PROMPT,
     model_file: Annotated[
         Path | None, typer.Option(help="A GGUF file of your own, in place of the small model.", metavar="FILE")
     ] = None,
@@ -23,16 +36,96 @@ def try_(
 ) -> None:
     """Ask a small model through the bridge, with nothing else installed.
 
-    Starts the embedded engine and a bridge before it, asks as an Anthropic client would, and shows the answer as it
-    comes and what was translated. The first time it downloads the model (93 MB).
+    Starts the embedded engine and a bridge, asks as an Anthropic client would, and shows the answer as it comes. It
+    shows that the pipeline works; don't expect good answers. The first time it downloads the model (93 MB).
     """
-    import anyio
+    from claude_bridge.app.build import build_plan
+    from claude_bridge.app.options import Options
+    from claude_bridge.app.serve import serve_beside
+    from claude_bridge.config.schema import Config
 
-    from claude_bridge.app.local import start_embedded
-    from claude_bridge.app.serve import has_uvloop
+    notices = terminal.TerminalNotices()
+    plan = build_plan(Config(), Options(provider="local", model_file=model_file, debug=debug), notices)
+    notes = _Notes()
+    serve_beside(plan, partial(_ask, prompt), notices, sinks=[notes])
+    notes.print()
 
-    engine = start_embedded(model_file, window_tokens=None)
 
-    from claude_bridge.app.ask import ask
+async def _ask(prompt: str, bridge: RunningBridge, upstream: Upstream) -> None:
+    """Ask as an Anthropic client does, and print the answer as it comes.
 
-    anyio.run(ask, engine.upstream, prompt, debug, backend_options={"use_uvloop": has_uvloop()})
+    Raises:
+        SetupError: there was no whole answer.
+    """
+    import msgspec
+
+    from claude_bridge.adapters.base import OutgoingRequest
+    from claude_bridge.conversion.upstream_errors.translate import explain_refusal
+    from claude_bridge.errors import SetupError
+    from claude_bridge.upstream.client import UpstreamClient
+    from claude_bridge.wire.anthropic import BlockTextDelta, ContentBlockDelta, ErrorEvent
+    from claude_bridge.wire.anthropic_codec import parse_stream_event
+    from claude_bridge.wire.sse import SseDecoder
+
+    url = bridge.listening.url
+    terminal.say(terminal.faint(f"you → {url}/v1/messages → {upstream.base_url}: {prompt}\n"))
+    question = {
+        "model": upstream.model,
+        "max_tokens": MAX_TOKENS,
+        "stream": True,
+        "messages": [{"role": "user", "content": prompt}],
+    }
+    request = OutgoingRequest(method="POST", path="/v1/messages", body=msgspec.json.encode(question))
+    decoder = SseDecoder()
+    async with (
+        UpstreamClient(url, api_key=None, name="The bridge") as client,
+        client.open(request, explain_refusal, idle_s=IDLE_S) as call,
+    ):
+        while (data := await call.receive()) != b"":
+            for frame in decoder.feed(data or b""):
+                match parse_stream_event(frame.data):
+                    case ContentBlockDelta(_, BlockTextDelta(text)):
+                        sys.stdout.write(text)
+                        sys.stdout.flush()
+                    case ErrorEvent(error):
+                        raise SetupError(error.message, "Run it again with --debug to see the traffic.")
+                    case _:
+                        pass
+    sys.stdout.write("\n")
+
+
+class _Notes:
+    """A sink that keeps what a newcomer may want to know of the exchange."""
+
+    def __init__(self) -> None:
+        self._sent: RequestSent | None = None
+        self._ended: ExchangeEnded | None = None
+
+    def take(self, event: TraceEvent) -> None:
+        """Keep the event if it is of interest."""
+        from claude_bridge.trace.events import ExchangeEnded, RequestSent
+
+        if isinstance(event, RequestSent):
+            self._sent = event
+        elif isinstance(event, ExchangeEnded):
+            self._ended = event
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def print(self) -> None:
+        """Print what was translated, and the next step."""
+        if self._sent is None or self._ended is None:
+            return
+        ended, usage = self._ended, self._ended.message.usage
+        seconds = (ended.output_ms or 0) / 1000
+        speed = f" · {usage.output_tokens / seconds:.0f} tokens/s" if seconds else ""
+        path = self._sent.url.rpartition("/v1")[2]
+        terminal.say()
+        terminal.say(f"{terminal.strong('It works.')} Anthropic Messages → {path} → Anthropic events")
+        terminal.say(
+            f"{usage.input_tokens + usage.cache_read_input_tokens} tokens in, {usage.output_tokens} out"
+            f" · first token after {ended.first_token_s or 0:.2f} s{speed} · stop reason {ended.message.stop_reason}"
+        )
+        own = f"{terminal.program()} serve openai --base-url URL"
+        terminal.say(f"Next, with your own engine:\n  {own}\nor with this model:\n  {terminal.program()} serve local")

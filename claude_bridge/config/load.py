@@ -20,6 +20,7 @@ from claude_bridge.config.line_numbers import KeyPath, Lines, line_of_error
 from claude_bridge.config.locate import CONFIG_VARIABLE, VARIABLES, config_file
 from claude_bridge.config.schema import Config, settings_of, variable_of
 from claude_bridge.config.types import Secret
+from claude_bridge.errors import SetupError
 
 OPTION_VARIABLES = {CONFIG_VARIABLE: "--config", "BRIDGE_BASE_URL": "--base-url", "BRIDGE_API_KEY": "--api-key"}
 """Variables that stand for options which are no settings: the option of each."""
@@ -51,6 +52,15 @@ class Reading(Struct, frozen=True, kw_only=True):
     lines: Lines
     mistakes: tuple[Problem, ...] = ()
     doubts: tuple[Problem, ...] = ()
+
+    def without_mistakes(self) -> Reading:
+        """Return it as it is; raises SetupError with all mistakes, if there are any."""
+        if not self.mistakes:
+            return self
+        found = "\n".join(f"· {mistake}" for mistake in self.mistakes)
+        raise SetupError(
+            f"The configuration has mistakes:\n{found}", "Correct them; `bridge config check` checks again."
+        )
 
 
 def read_config(named: Path | None, environment: Mapping[str, str]) -> Reading:

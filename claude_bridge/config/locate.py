@@ -1,11 +1,11 @@
-"""Where the configuration is, and whether there is any."""
+"""Where the configuration and the logs are, and whether anything is configured."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
 
-from platformdirs import user_config_path
+from platformdirs import user_config_path, user_log_path
 
 VARIABLES = "BRIDGE_"
 """How the names of our variables begin."""
@@ -25,3 +25,8 @@ def is_nothing_configured(named: Path | None, environment: Mapping[str, str]) ->
     """Return whether there is nothing to read, so that what reads it need not be loaded."""
     file, is_named = config_file(named, environment)
     return not (is_named or file.exists() or any(name.startswith(VARIABLES) for name in environment))
+
+
+def log_folder() -> Path:
+    """Return the folder for logs: those of ``bridge run --debug``, and the service's."""
+    return user_log_path("claude-bridge", appauthor=False)

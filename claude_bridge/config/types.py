@@ -120,6 +120,11 @@ class Secret:
         return not self._kind
 
     @property
+    def variable(self) -> str | None:
+        """The environment variable that holds the key; None: it is elsewhere."""
+        return self._given if self._kind == "env" else None
+
+    @property
     def shown(self) -> str:
         """What may be shown: where the key is, not the key."""
         return f"{self._kind}:{self._given}" if self._kind else HIDDEN

@@ -11,7 +11,7 @@ import pytest
 from msgspec import Struct
 
 from claude_bridge.app.client_environment import client_environment
-from claude_bridge.app.serve import Listening
+from claude_bridge.app.plan import Listening
 from claude_bridge.providers import PROVIDERS, upstream_of
 from claude_bridge.trace.events import ExchangeFailed
 from claude_bridge.upstream.engines.ollama import discover_ollama

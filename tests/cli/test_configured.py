@@ -9,12 +9,14 @@ from typing import Any
 
 import httpx
 import pytest
-import typer
 
-from claude_bridge.app.config_option import load_config
-from claude_bridge.app.plan import ThinkChoice, plan_of
-from claude_bridge.app.serve import Listening, Plan
+from claude_bridge.app.build import build_plan
+from claude_bridge.app.notices import Notices
+from claude_bridge.app.options import Options
+from claude_bridge.app.plan import Listening, Plan
+from claude_bridge.cli.options import load_config
 from claude_bridge.cli.serve import listening_of
+from claude_bridge.errors import UsageError
 from tests.cli.process import Finished, run_bridge, serving
 from tests.fake_upstream import FakeUpstream, answer, model_list
 from tests.scripted_ollama import ScriptedOllama, a_model
@@ -46,9 +48,7 @@ def own(base_url: str, *models: str, kind: str = "openai-chat", **settings: str)
 
 
 def planned(file: Path, **options: Any) -> Plan:
-    taken: dict[str, Any] = {"base_url": None, "api_key": None, "max_tokens": None, "context_window": None}
-    taken |= {"model_file": None, "api": None, "trace": None, "provider": "", "model": "", **options}
-    return plan_of(load_config(file), taken.pop("provider"), taken.pop("model"), **taken)
+    return build_plan(load_config(file), Options(**options), Notices())
 
 
 def listening(file: Path, **options: Any) -> Listening:
@@ -128,7 +128,7 @@ def test_whether_to_think(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setenv("BRIDGE_THINK", "off")
     assert think() == "off"
-    assert think(think=ThinkChoice.ON) == "on"
+    assert think(think="on") == "on"
 
 
 def test_the_model_that_describes_images(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,7 +153,7 @@ def test_the_model(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         return upstream.name, upstream.model
 
     configure(file, "")
-    with pytest.raises(typer.BadParameter, match="Missing argument 'PROVIDER'"):
+    with pytest.raises(UsageError, match="No PROVIDER is given"):
         planned(file)
 
     configure(file, f'[defaults]\nmodel = "work/some/model"\n{own("http://h")}')
@@ -221,7 +221,7 @@ async def test_variables_stand_for_the_options_that_name_an_engine() -> None:
 @pytest.mark.anyio
 async def test_a_variable_that_is_wrong_is_told_by_its_name() -> None:
     done = await run_bridge("serve", "openai", "m", env={"BRIDGE_BASE_URL": "localhost"})
-    assert_panel(done, "BRIDGE_BASE_URL 'localhost' is no address")
+    assert_panel(done, "BRIDGE_BASE_URL 'localhost' is not a valid address")
 
 
 # --- mistakes -------------------------------------------------------------------------------------------------

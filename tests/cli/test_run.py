@@ -8,6 +8,7 @@ import shlex
 import shutil
 import signal
 import stat
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -61,7 +62,10 @@ def at(upstream: FakeUpstream) -> tuple[str, str, str]:
 async def test_the_program_is_pointed_at_the_bridge_and_its_output_is_its_own(
     upstream: FakeUpstream, tmp_path: Path
 ) -> None:
-    machine = Machine(tmp_path, 'env -0 > "$HOME/env"; printf "%s\\n" "$@" > "$HOME/words"; echo said; echo told >&2')
+    script = (
+        'env -0 > "$HOME/env"; printf "%s\\n" "$@" > "$HOME/words"; cp "$4" "$HOME/settings"; echo said; echo told >&2'
+    )
+    machine = Machine(tmp_path, script)
     async with upstream:
         done = await machine.run(*at(upstream), "--", "-p", "--", "x", ANTHROPIC_API_KEY="a real one", KEPT="yes")
     assert (done.code, done.stdout) == (0, "said\n")
@@ -71,9 +75,11 @@ async def test_the_program_is_pointed_at_the_bridge_and_its_output_is_its_own(
     assert told["ANTHROPIC_BASE_URL"] != upstream.base_url
     assert (told["ANTHROPIC_MODEL"], told["ANTHROPIC_API_KEY"], told["KEPT"]) == (MODEL, "", "yes")
     assert told["CLAUDE_CODE_MAX_CONTEXT_TOKENS"] == "41672"
-    *options, settings, first, second, third = (tmp_path / "words").read_text().splitlines()
+    *options, file, first, second, third = (tmp_path / "words").read_text().splitlines()
     assert (options, first, second, third) == (["--permission-mode", "default", "--settings"], "-p", "--", "x")
-    assert json.loads(settings)["env"]["ANTHROPIC_BASE_URL"] == told["ANTHROPIC_BASE_URL"]
+    settings = json.loads((tmp_path / "settings").read_text())
+    assert settings["env"]["ANTHROPIC_BASE_URL"] == told["ANTHROPIC_BASE_URL"]
+    assert not Path(file).exists(), "it goes with the session"  # noqa: ASYNC240 - one file
 
 
 async def test_the_bridge_answers_the_program(upstream: FakeUpstream, tmp_path: Path) -> None:
@@ -156,14 +162,97 @@ async def test_the_debug_log_goes_to_a_file_that_nobody_else_reads(upstream: Fak
     assert "What is up" not in done.stderr
 
 
-async def test_a_window_that_is_too_small_is_told_with_the_way_out(tmp_path: Path) -> None:
-    documents = {"/v1/models": model_list(MODEL, max_model_len=8192)}
-    machine = Machine(tmp_path, "exit 0")
+@pytest.mark.parametrize(
+    ("window_tokens", "option", "is_lite"),
+    [(32_768, "", False), (8_192, "", True), (8_192, "--no-lite", False), (32_768, "--lite", True)],
+)
+async def test_few_tools_are_taken_where_the_window_has_no_room_for_all(
+    tmp_path: Path, window_tokens: int, option: str, is_lite: bool
+) -> None:
+    documents = {"/v1/models": model_list(MODEL, max_model_len=window_tokens)}
+    machine = Machine(tmp_path, 'echo "$@"')
     async with FakeUpstream(documents=documents) as upstream:
-        full, lite = await machine.run(*at(upstream)), await machine.run(*at(upstream), "--lite")
-    assert "--lite" in full.stderr
-    assert "12,600 → 4,100 tokens" in lite.stderr
-    assert "too small" not in lite.stderr
+        done = await machine.run(*at(upstream), *filter(None, [option]))
+    assert ("--tools Bash,Read,Edit,Write" in done.stdout) is is_lite
+    assert ("9,400 to 12,600 → 3,700 to 4,100 tokens" in done.stderr) is is_lite
+
+
+async def test_a_window_that_is_too_small_for_any_session_is_refused(tmp_path: Path) -> None:
+    documents = {"/v1/models": model_list(MODEL, max_model_len=4_096)}
+    machine = Machine(tmp_path, "touch $HOME/started")
+    async with FakeUpstream(documents=documents) as upstream:
+        done = await machine.run(*at(upstream))
+        chosen = await machine.run(*at(upstream), "--", "--tools", "Bash")
+    assert (done.code, chosen.code) == (1, 0), done
+    assert "The context window of 4,096 tokens is too small for Claude Code" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+SESSION = "5f7c1a0e-0000-4000-8000-0123456789ab"
+QUESTION = json.dumps({"model": MODEL, "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]})
+
+
+async def test_the_last_line_is_the_command_that_continues_the_session(upstream: FakeUpstream, tmp_path: Path) -> None:
+    asked = f"-H 'x-claude-code-session-id: {SESSION}' -d {shlex.quote(QUESTION)}"
+    machine = Machine(tmp_path, f'curl -s "$ANTHROPIC_BASE_URL/v1/messages" {asked}')
+    async with upstream:
+        done = await machine.run(*at(upstream), "--api-key", "sk-very-secret", "--", "--model", "x")
+        printed = await machine.run(*at(upstream), "--", "-p", "x")
+    base = shlex.join(command("run", *at(upstream)))
+    assert done.stderr.splitlines()[-1] == (f"  {base} --api-key KEY -- --resume {SESSION}")
+    assert "--resume" not in printed.stderr
+
+
+async def test_a_session_that_asked_nothing_can_not_be_continued(upstream: FakeUpstream, tmp_path: Path) -> None:
+    async with upstream:
+        done = await Machine(tmp_path, "exit 0").run(*at(upstream))
+    assert "--resume" not in done.stderr
+
+
+async def test_the_engines_keys_are_not_in_the_programs_environment(upstream: FakeUpstream, tmp_path: Path) -> None:
+    machine = Machine(tmp_path, "env")
+    keys = {"OPENAI_API_KEY": "sk-1", "BRIDGE_API_KEY": "sk-2", "WORK_SECRET": "sk-3", "OTHER_KEY": "kept"}
+    file = tmp_path / "c.toml"
+    async with upstream:
+        work = f'kind = "openai-chat"\nbase_url = "{upstream.base_url}"\napi_key = "env:WORK_SECRET"\n'
+        file.write_text(f"[providers.work]\n{work}")
+        own = await machine.run(*at(upstream), "--fallback", "work/m", "--config", str(file), **keys)
+    assert not [line for line in own.stdout.splitlines() if "sk-" in line]
+    assert "OTHER_KEY=kept" in own.stdout
+
+
+async def test_the_settings_are_in_a_private_file_and_not_in_the_arguments(
+    upstream: FakeUpstream, tmp_path: Path
+) -> None:
+    script = 'shift 3; stat -c %a "$1"; cat "$1"; tr "\\0" " " </proc/$$/cmdline >&2'
+    given = json.dumps({"env": {"MY_TOKEN": "hidden-value"}})
+    (tmp_path / "settings.json").write_text(given)
+    async with upstream:
+        done = await Machine(tmp_path, script).run(*at(upstream), "--", "--settings", str(tmp_path / "settings.json"))
+    mode, _, text = done.stdout.partition("\n")
+    assert mode == "600"
+    assert json.loads(text)["env"]["MY_TOKEN"] == "hidden-value"
+    assert "hidden-value" not in done.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Only Linux tells a program that its parent has ended.")
+async def test_when_the_bridge_is_killed_the_program_ends_too(upstream: FakeUpstream, tmp_path: Path) -> None:
+    machine = Machine(tmp_path, "echo $$ > $HOME/pid; exec sleep 100")
+    async with (
+        upstream,
+        await anyio.open_process(command("run", *at(upstream)), env=machine.environment(), stdin=None) as process,
+    ):
+
+        async def is_started() -> bool:
+            return (tmp_path / "pid").exists() and bool((tmp_path / "pid").read_text().strip())
+
+        async def has_ended() -> bool:
+            status = Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}/stat")
+            return not status.exists() or status.read_text().rpartition(")")[2].split()[0] == "Z"  # noqa: ASYNC240
+
+        assert await holds(is_started)
+        process.kill()
+        assert await holds(has_ended)
 
 
 @asynccontextmanager

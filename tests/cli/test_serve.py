@@ -12,8 +12,9 @@ import httpx
 import pytest
 
 from claude_bridge.app.client_environment import client_environment
-from claude_bridge.app.serve import Listening
-from claude_bridge.cli.serve import _token_for
+from claude_bridge.app.plan import Listening
+from claude_bridge.cli.serve import listening_of
+from claude_bridge.config.schema import Config
 from claude_bridge.providers import PROVIDERS, upstream_of
 from tests.cli.process import LIMIT_S, Finished, run_bridge, serving
 from tests.fake_upstream import (
@@ -55,7 +56,11 @@ def assert_one_panel(done: Finished, *words: str) -> None:
 
 
 async def test_an_unknown_provider_is_told_with_those_that_are_known() -> None:
-    assert_one_panel(await run_bridge("serve", "opnai", "m"), "no provider 'opnai'", "openai, ollama, anthropic, ")
+    assert_one_panel(
+        await run_bridge("serve", "opnai", "m"),
+        "no provider 'opnai'; did you mean openai?",
+        "openai, ollama, anthropic, ",
+    )
 
 
 @pytest.mark.parametrize(
@@ -69,18 +74,18 @@ async def test_an_unknown_provider_is_told_with_those_that_are_known() -> None:
 )
 async def test_a_base_url_that_is_no_address_is_told(base_url: str, hint: str) -> None:
     done = await run_bridge("serve", "openai", "m", "--base-url", base_url)
-    assert_one_panel(done, f"--base-url '{base_url}' is no address", hint)
+    assert_one_panel(done, f"--base-url '{base_url}' is not a valid address", hint)
 
 
 async def test_a_password_in_the_base_url_is_told_and_not_shown() -> None:
     done = await run_bridge("serve", "openai", "m", "--base-url", "http://me:hunter2@localhost:8080/v1")
-    assert_one_panel(done, "holds a password", "--api-key")
+    assert_one_panel(done, "contains a password", "--api-key")
     assert "hunter2" not in done.stderr
 
 
 async def test_a_missing_key_is_told_before_anything_starts() -> None:
     done = await run_bridge("serve", "openai", "m", "--port", "0")
-    assert_one_panel(done, "asks for a key", "OPENAI_API_KEY")
+    assert_one_panel(done, "needs an API key", "OPENAI_API_KEY")
     assert done.stdout == ""
 
 
@@ -134,11 +139,7 @@ async def test_it_says_where_it_listens_what_it_found_and_what_to_paste() -> Non
     ):
         await bridge.says("claude --model")
         assert f"big model on llama.cpp at {upstream.base_url}\n  · context window 32,768 tokens" in bridge.told
-        assert f"export ANTHROPIC_BASE_URL={bridge.url}\n" in bridge.told
-        assert "export ANTHROPIC_AUTH_TOKEN=bridge\n" in bridge.told
-        assert "export ANTHROPIC_API_KEY=\n" in bridge.told
-        assert "export CLAUDE_CODE_MAX_CONTEXT_TOKENS=41672\n" in bridge.told
-        assert "claude --model 'big model'\n" in bridge.told
+        assert f" env --url {bridge.url})\"; claude --model 'big model'\n" in bridge.told
         assert "\x1b" not in bridge.told
 
 
@@ -201,7 +202,7 @@ async def test_an_engine_that_is_not_there_yet_is_used_when_it_appears() -> None
     upstream.port = free_port()
     async with serving("openai", "--base-url", upstream.base_url) as bridge, httpx.AsyncClient() as client:
         await bridge.says("refused the connection")
-        await bridge.says("The bridge goes on")
+        await bridge.says("The bridge keeps running")
         assert "Warning" in bridge.told
         assert (await client.post(f"{bridge.url}/v1/messages", json=QUESTION)).status_code == 502
         async with upstream:
@@ -223,7 +224,7 @@ async def test_clients_need_the_token_that_was_given() -> None:
         serving("openai", "--base-url", upstream.base_url, "--auth-token", "s3cret") as bridge,
         httpx.AsyncClient() as client,
     ):
-        await bridge.says("export ANTHROPIC_AUTH_TOKEN=s3cret")
+        await bridge.says("--auth-token s3cret)")
         asked = f"{bridge.url}/v1/messages"
         assert (await client.post(asked, json=QUESTION)).status_code == 401
         headers = {"authorization": "Bearer s3cret"}
@@ -232,12 +233,12 @@ async def test_clients_need_the_token_that_was_given() -> None:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "localhost", "::1"])
 def test_on_loopback_no_token_is_made(host: str) -> None:
-    assert _token_for(host) is None
+    assert listening_of(Config(), host, 1, None).auth_token is None
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.2", "box.example"])
 def test_beyond_loopback_a_new_token_is_made_each_time(host: str) -> None:
-    tokens = {_token_for(host) for _ in range(10)}
+    tokens = {listening_of(Config(), host, 1, None).auth_token for _ in range(10)}
     assert len(tokens) == 10
     assert min(len(token or "") for token in tokens) >= 32
 

@@ -79,7 +79,7 @@ async def test_an_unknown_api_is_told_with_those_that_are_known() -> None:
     done = await run_bridge("serve", "ollama", "m", "--api", "soap")
 
     assert done.code == 1
-    assert "Known ones: openai-chat, ollama-chat" in done.stderr
+    assert "Known APIs: openai-chat, ollama-chat" in done.stderr
 
 
 async def test_a_model_that_is_not_installed_is_told_with_how_to_get_it() -> None:
@@ -123,7 +123,7 @@ async def test_a_model_that_sees_none_gets_images_in_the_words_of_one_that_does(
         serving("ollama", "blind", "--vision-model", "seer", "--base-url", ollama.root_url, "--debug") as bridge,
         httpx.AsyncClient() as client,
     ):
-        await bridge.says("the model sees no images: seer describes them")
+        await bridge.says("images are described to the model by seer")
         for _ in range(2):
             assert (await client.post(f"{bridge.url}/v1/messages", json=LOOK)).status_code == 200
 
@@ -142,7 +142,7 @@ async def test_a_model_that_sees_none_is_told_so_where_nobody_describes() -> Non
         serving("ollama", "blind", "--base-url", ollama.root_url) as bridge,
         httpx.AsyncClient() as client,
     ):
-        await bridge.says("they are left out, and the model is told (--vision-model MODEL describes them)")
+        await bridge.says("images are replaced by a note to the model; --vision-model MODEL would describe them")
         await client.post(f"{bridge.url}/v1/messages", json=LOOK)
         (chat,) = ollama.chats
         assert chat.json["messages"][0]["content"].startswith("[image omitted: the model cannot see images]")
@@ -167,7 +167,7 @@ async def test_a_description_that_fails_costs_only_the_description() -> None:
     ("arguments", "words"),
     [
         (["blind", "--vision-model", "nobody"], "no model 'nobody'"),
-        (["blind", "--vision-model", "blind"], "'blind' on Ollama 0.32.15 sees no images either"),
+        (["blind", "--vision-model", "blind"], "'blind' on Ollama 0.32.15 can't see images either"),
     ],
     ids=["unknown", "blind too"],
 )
@@ -186,14 +186,14 @@ async def test_an_engine_with_one_model_has_nobody_to_describe() -> None:
             "serve", "openai", "--vision-model", "seer", "--base-url", engine.base_url, "--port", "0"
         )
     assert done.code == 1
-    assert "serves one model only, which sees no images" in done.stderr
+    assert "serves only one model, which can't see images" in done.stderr
 
 
 async def test_what_is_passed_through_is_not_described() -> None:
     arguments = ("anthropic", "--vision-model", "seer", "--base-url", "http://127.0.0.1:1", "--no-check")
     done = await run_bridge("serve", *arguments, "--port", "0")
     assert done.code == 1
-    assert "passed through, images too" in done.stderr
+    assert "passed through, images included" in done.stderr
 
 
 async def test_a_model_that_sees_needs_nobody_to_describe() -> None:

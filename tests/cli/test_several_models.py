@@ -104,10 +104,10 @@ async def test_what_is_wrong_with_another_model_is_told_at_the_start(tmp_path: P
     ("arguments", "words"),
     [
         (("--fallback", "nosuch/x"), "There is no provider 'nosuch'"),
-        (("--fallback", "/x"), "is no PROVIDER/MODEL"),
-        (("--route", "x"), "is no PATTERN=PROVIDER/MODEL"),
-        (("--route", "=openai/x"), "is no PATTERN=PROVIDER/MODEL"),
-        (("--fallback", "openai/gpt-5"), "asks for a key"),
+        (("--fallback", "/x"), "is not PROVIDER/MODEL"),
+        (("--route", "x"), "is not PATTERN=PROVIDER/MODEL"),
+        (("--route", "=openai/x"), "is not PATTERN=PROVIDER/MODEL"),
+        (("--fallback", "openai/gpt-5"), "needs an API key"),
         (("--fallback", "local"), "`local`"),
     ],
 )

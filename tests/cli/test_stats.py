@@ -117,7 +117,7 @@ async def used_bridge() -> AsyncIterator[Running]:
         serving("openai", "--base-url", upstream.base_url) as bridge,
         httpx.AsyncClient() as client,
     ):
-        await bridge.says("export")
+        await bridge.says("claude --model")
         headers = {"x-claude-code-session-id": "session-1"}
         await client.post(f"{bridge.url}/v1/messages", json=QUESTION, headers=headers, timeout=LIMIT_S)
         yield bridge

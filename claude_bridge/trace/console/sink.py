@@ -6,9 +6,11 @@ exchanges; what it can't keep up with is dropped, and counted.
 
 from __future__ import annotations
 
+import os
 import queue
 import time
 from collections.abc import Callable
+from pathlib import Path
 from threading import Thread
 
 from rich.cells import cell_len, set_cell_size
@@ -20,6 +22,9 @@ from claude_bridge.trace.console.entries import Entry, Mark, Tone
 from claude_bridge.trace.console.printable import NO_BREAK, counted, one_line, printable
 from claude_bridge.trace.console.timeline import Growth, Log
 from claude_bridge.trace.events import AnswerGrew, ClientLeft, ExchangeEnded, ExchangeFailed, TraceEvent
+
+LOG_COLUMNS = 120
+"""How wide a debug log in a file is."""
 
 _MAX_QUEUED = 512
 _TICK_S = 0.25
@@ -138,6 +143,21 @@ class ConsoleSink:
             (exchange.tag, exchange.number, exchange.progress(now_s, self._growth.get(key, _NOTHING), speed))
             for key, exchange in self._log.open.items()
         ]
+
+
+class LogFileSink(ConsoleSink):
+    """The same log in a file that only its owner may read: it holds whole conversations."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file, or make it and its folder; raises OSError."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "w", encoding="utf-8")
+        super().__init__(Console(file=self._file, width=LOG_COLUMNS, highlight=False))
+
+    def close(self) -> None:
+        """Write what has come so far, and close the file."""
+        super().close()
+        self._file.close()
 
 
 class _Screen:

@@ -16,12 +16,9 @@ ENVIRONMENT = {"ANTHROPIC_BASE_URL": "http://127.0.0.1:1"}
 
 def started(*arguments: str, is_lite: bool = False, has_status_line: bool = True) -> tuple[list[str], dict[str, Any]]:
     """Return the arguments without the settings, and these."""
-    command = client_command(
-        "claude", arguments, environment=ENVIRONMENT, is_lite=is_lite, has_status_line=has_status_line
-    ).command
-    at = command.index("--settings")
-    assert command.count("--settings") == 1, "of several only the last would count"
-    return [*command[1:at], *command[at + 2 :]], json.loads(command[at + 1])
+    client = client_command(arguments, environment=ENVIRONMENT, is_lite=is_lite, has_status_line=has_status_line)
+    assert "--settings" not in client.arguments, "of several only the last would count"
+    return [*client.options, *client.arguments], client.settings
 
 
 def test_what_the_user_gave_comes_last() -> None:

@@ -1,22 +1,29 @@
-"""What the commands print: problems, progress, and the lines to paste; the only place that picks colours."""
+"""What the commands print: problems, progress, tables, and lines to paste; the only place that picks colours."""
 
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from functools import cache
+from io import TextIOWrapper
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import typer
 
-from claude_bridge import __version__
+from claude_bridge.app.notices import Notices
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rich.console import Console, RenderableType
 
+    from claude_bridge.errors import SeveralModelsError
+    from claude_bridge.upstream.engines.catalog import OfferedModel
 
 PIPED_WIDTH = 200
 """Columns of a table that goes to a file or another program, unless COLUMNS says otherwise."""
@@ -27,26 +34,15 @@ WIDE = 110
 _WORD_STYLES = {"yes": "green", "no": "dim", "?": "dim"}
 """How a cell of a table looks that is one of these words."""
 
+_ADVICE = re.compile(r"`bridge(?= )")
+"""The beginning of a command in a message; each is one that works, and the tests parse it."""
+
 
 class Column(NamedTuple):
     """A column of a table; numbers stand at its right side."""
 
     header: str
     is_number: bool = False
-
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        print_line(__version__)
-        raise typer.Exit
-
-
-def root(
-    _version: Annotated[  # read by its callback, before a command is asked for
-        bool, typer.Option("--version", "-V", callback=_print_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
-    """Take the options that go before any command."""
 
 
 def print_line(text: str) -> None:
@@ -56,7 +52,7 @@ def print_line(text: str) -> None:
 
 def say(text: str = "") -> None:
     """Print to stderr: what only people read."""
-    typer.echo(text, err=True, color=_wants_colour(sys.stderr))
+    typer.echo(text, err=True, color=wants_colour(sys.stderr))
 
 
 def strong(text: str) -> str:
@@ -74,15 +70,31 @@ def warning(text: str) -> str:
     return typer.style(text, fg=typer.colors.YELLOW)
 
 
-def print_problem(what: str, hint: str, *, is_warning: bool = False) -> None:
-    """Print one panel on stderr: what is wrong, and what to do next."""
-    from rich.panel import Panel
-    from rich.text import Text
+@cache
+def program() -> str:
+    """Return what to type for ``bridge`` in this shell: its path where the shell would not find this one."""
+    import shlex
 
-    body = Text.assemble(what, "\n", ("→ ", "bold"), hint)
-    style = "yellow" if is_warning else "red"
-    title = Text("Warning" if is_warning else "Error", style=style)
-    error_console().print(Panel(body, title=title, title_align="left", border_style=style))
+    started_by = Path(sys.argv[0])
+    if started_by.stem != "bridge":  # python -m claude_bridge
+        return f"{shlex.quote(sys.executable)} -m claude_bridge"
+    found = shutil.which("bridge")
+    return "bridge" if found and Path(found).resolve() == started_by.resolve() else shlex.quote(str(started_by))
+
+
+def with_program(text: str) -> str:
+    """Return a message with the commands in it as they work here."""
+    return _ADVICE.sub(f"`{program()}", text)
+
+
+def print_problem(what: str, hint: str, *, is_warning: bool = False) -> None:
+    """Print on stderr what is wrong, and what to do next."""
+    from claude_bridge.trace.console.printable import printable
+
+    colour = typer.colors.YELLOW if is_warning else typer.colors.RED
+    title = typer.style("Warning:" if is_warning else "Error:", fg=colour, bold=True)
+    say(f"{title} {printable(with_program(what))}")
+    say(f"{strong('→')} {printable(with_program(hint))}")
 
 
 def print_table(title: str, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
@@ -167,7 +179,7 @@ def print_choices(rows: Sequence[Sequence[str]]) -> None:
 
 def ask(question: str) -> None:
     """Print a question on stderr, and leave the cursor behind it."""
-    typer.echo(strong(question), err=True, nl=False, color=_wants_colour(sys.stderr))
+    typer.echo(strong(question), err=True, nl=False, color=wants_colour(sys.stderr))
 
 
 _MARKS = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "bad": ("✗", "red")}
@@ -230,5 +242,49 @@ def spinner(label: str) -> Iterator[None]:
         yield
 
 
-def _wants_colour(stream: object) -> bool:
-    return "NO_COLOR" not in os.environ and bool(getattr(stream, "isatty", bool)())
+def wants_colour(stream: object = None) -> bool:
+    """Return whether a stream takes colours; None: stdout."""
+    return "NO_COLOR" not in os.environ and bool(getattr(stream or sys.stdout, "isatty", bool)())
+
+
+def use_utf8() -> None:
+    """Write UTF-8 to files and other programs, whatever the system's encoding: no character can end a command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="replace")
+
+
+class TerminalNotices(Notices):
+    """Shows on stderr what happens, and asks there which of several models is meant."""
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        say(text)
+
+    def warn(self, text: str) -> None:
+        """Print a line in the colour of warnings."""
+        say(warning(with_program(text)))
+
+    def problem(self, what: str, hint: str) -> None:
+        """Print a warning and what to do."""
+        print_problem(what, hint, is_warning=True)
+
+    @contextmanager
+    def waiting(self, what: str) -> Iterator[None]:
+        """Show a spinner."""
+        with spinner(what):
+            yield
+
+    @contextmanager
+    def downloading(self, what: str) -> Iterator[Callable[[int, int], None]]:
+        """Show a progress bar."""
+        with progress_bar(f"Downloading {what}") as advance:
+            yield advance
+
+    async def choose_model(self, offered: Sequence[OfferedModel], several: SeveralModelsError) -> str:
+        """Return the model that the user chooses; raises ``several`` where there is no terminal to ask in."""
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise several
+        from claude_bridge.cli.select_model import select_model
+
+        return await select_model(offered, several)

@@ -1,0 +1,301 @@
+"""From options and configuration to a plan: the engine, its address and key, its limits, and the routing."""
+
+from __future__ import annotations
+
+import os
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, overload
+
+from msgspec.structs import replace
+
+from claude_bridge.adapters import ADAPTERS
+from claude_bridge.adapters.engine_profiles import UNKNOWN
+from claude_bridge.app.notices import Notices
+from claude_bridge.app.options import Options
+from claude_bridge.app.plan import Engine, Plan
+from claude_bridge.config.providers import configured_models, configured_rows
+from claude_bridge.config.schema import Config
+from claude_bridge.config.types import ModelName, Secret
+from claude_bridge.errors import SetupError, UsageError
+from claude_bridge.providers import LOCAL, Provider, Upstream, base_url_from, holds_login, is_address, upstream_of
+from claude_bridge.routing import Routing, Target
+
+if TYPE_CHECKING:
+    from claude_bridge.upstream.embedded.engine import EmbeddedEngine
+    from claude_bridge.upstream.engines.catalog import OfferedModel
+
+BASE_URL_VARIABLE, API_KEY_VARIABLE = "BRIDGE_BASE_URL", "BRIDGE_API_KEY"
+
+
+def build_plan(config: Config, options: Options, notices: Notices) -> Plan:
+    """Return what is to be served. The provider ``local`` is started by this, which may download its model first.
+
+    Without a provider it is the default model. The configured limits hold where no option gives one.
+
+    Raises:
+        SetupError: the options name nothing that can be served.
+    """
+    provider, model = _named_model(config, options)
+    window_tokens, max_tokens = options.context_window, options.max_tokens
+    embedded: EmbeddedEngine | None = None
+    models: tuple[OfferedModel, ...] = ()
+    if provider == LOCAL:
+        embedded = start_embedded(options, window_tokens or config.defaults.context_window, notices)
+        upstream, key, hint = embedded.upstream, None, ""
+    else:
+        engine = named_engine(config, provider, model, options.base_url, options.api_key)
+        upstream, key, models, hint = engine.upstream, engine.api_key, engine.models, key_hint(engine.row)
+        if options.api is not None:
+            upstream = _with_api(upstream, options.api)
+    routing = _routing(config, options, Target(provider, model))
+    engines = {
+        name: named_engine(config, name, "", None, None)
+        for name in {target.provider for target in routing.others} - {provider}
+    }
+    if not models:  # the limits of a configured model have been weighed against the defaults already
+        max_tokens = max_tokens or config.defaults.max_tokens
+        window_tokens = window_tokens or config.defaults.context_window
+    return Plan(
+        upstream=replace(upstream, think=options.think or config.defaults.think),
+        api_key=key,
+        key_hint=hint,
+        key_variables=_key_variables(config, {provider, *engines}),
+        check=options.check and embedded is None,
+        models=models,
+        may_upgrade=options.api is None,
+        max_output_tokens=max_tokens,
+        window_tokens=window_tokens,
+        general_max_output_tokens=config.defaults.max_tokens,
+        general_window_tokens=config.defaults.context_window,
+        vision_model=options.vision_model or config.defaults.vision_model,
+        debug=options.debug,
+        trace_file=options.trace,
+        routing=routing,
+        engines=engines,
+        embedded=embedded,
+    )
+
+
+def _named_model(config: Config, options: Options) -> tuple[str, str]:
+    """Return the provider and the model that are meant, as two names or as PROVIDER/MODEL."""
+    if options.provider:
+        return provider_and_model(config, options.provider, options.model)
+    if config.defaults.model is None:
+        raise UsageError(
+            "No PROVIDER is given, and the configuration has no default model.",
+            "Name a provider, such as `bridge serve ollama`, or set [defaults] model: `bridge config init`",
+        )
+    return config.defaults.model.provider, config.defaults.model.model
+
+
+def _with_api(upstream: Upstream, api: str) -> Upstream:
+    if api not in ADAPTERS:
+        raise SetupError(f"There is no API {api!r}.", f"Known APIs: {', '.join(ADAPTERS)}.")
+    if api == upstream.adapter.kind:
+        return upstream
+    return replace(upstream, adapter=ADAPTERS[api], profile=UNKNOWN)  # a row is about an engine's own API
+
+
+def start_embedded(options: Options, window_tokens: int | None, notices: Notices) -> EmbeddedEngine:
+    """Start llama.cpp in this process, with the user's model or the small one. The engine ends when it is forgotten.
+
+    Raises:
+        SetupError: the engine is not installed, or the model can't be downloaded or loaded.
+    """
+    from claude_bridge.upstream.embedded.engine import (
+        OWN_MODEL_WINDOW_TOKENS,
+        SMALL_MODEL_WINDOW_TOKENS,
+        EmbeddedEngine,
+        require_engine,
+        small_model_template,
+    )
+    from claude_bridge.upstream.embedded.model_file import SMOLLM2, fetch_model
+
+    require_engine()  # before a download that would be for nothing
+    if options.model_file is None:
+        with notices.downloading(SMOLLM2.name) as progress:
+            path = fetch_model(SMOLLM2, progress)
+        name, window, template = SMOLLM2.name, SMALL_MODEL_WINDOW_TOKENS, small_model_template()
+    else:
+        path, name = options.model_file, options.model_file.stem
+        window, template = OWN_MODEL_WINDOW_TOKENS, None
+    with notices.waiting(f"Loading {name}"):
+        return EmbeddedEngine(path, model_name=name, window_tokens=window_tokens or window, template=template)
+
+
+# --- one engine -------------------------------------------------------------------------------------------------
+
+
+def named_engine(config: Config, provider: str, model: str, base_url: str | None, api_key: str | None) -> Engine:
+    """Return the engine that is meant.
+
+    Raises:
+        SetupError: an unknown provider, an invalid address, or a missing or impossible key.
+    """
+    row = provider_row(config, provider)
+    address, key = address_of(config, row, base_url), key_of(config, row, api_key)
+    if key is None and address is None and row.needs_key:
+        raise SetupError(
+            f"{row.display_name} at {row.base_url} needs an API key, and none is set.",
+            f"{key_hint(row)} For an engine of your own, give its address: --base-url URL",
+        )
+    return Engine(row, upstream_of(row, base_url=address, model=model), key, configured_models(config, row))
+
+
+def provider_and_model(config: Config, provider: str, model: str) -> tuple[str, str]:
+    """Return the provider's own name, and the model; both may stand in the first word, as PROVIDER/MODEL."""
+    rows = [*configured_rows(config), LOCAL]
+    if provider not in rows and not model:
+        before, slash, behind = provider.partition("/")
+        if slash and _spelled(before, rows) is not None:
+            provider, model = before, behind
+    return _spelled(provider, rows) or provider, model
+
+
+def _spelled(name: str, names: list[str]) -> str | None:
+    """Return which of the names is meant, whatever its capitals and punctuation: ``LM-Studio`` is ``lmstudio``."""
+    letters = _letters(name)
+    return name if name in names else next((one for one in names if letters and _letters(one) == letters), None)
+
+
+def _letters(name: str) -> str:
+    return "".join(character for character in name.lower() if character.isalnum())
+
+
+def provider_row(config: Config, provider: str) -> Provider:
+    """Return the row of a provider; raises SetupError with the nearest name and all known ones."""
+    rows = configured_rows(config)
+    if provider not in rows:
+        known = [*rows, LOCAL]
+        near = get_close_matches(provider.lower(), known, n=1)
+        nearest = f"; did you mean {near[0]}?" if near else "."
+        raise SetupError(f"There is no provider {provider!r}{nearest}", f"Known providers: {', '.join(known)}.")
+    return rows[provider]
+
+
+def address_of(config: Config, row: Provider, base_url: str | None) -> str | None:
+    """Return the address that was given, by option, in the file or by the row's variable; None: the row's own."""
+    configured = config.providers.get(row.name)
+    source, example = row.base_url_variable or "", "http://localhost:11434/v1"
+    if base_url is not None:
+        source = BASE_URL_VARIABLE if base_url == os.environ.get(BASE_URL_VARIABLE) else "--base-url"
+        example = example if "://" in base_url else f"http://{base_url}"
+    elif configured is not None and configured.base_url is not None:
+        return None if configured.base_url == row.base_url else configured.base_url
+    elif given := os.environ.get(source, "").strip():
+        base_url = base_url_from(given)
+    else:
+        return None
+    if holds_login(base_url):
+        hint = f"Give the address alone, and the key by --api-key or {row.key_variable}."
+        raise SetupError(f"{source} contains a password.", hint)
+    if not is_address(base_url):
+        raise SetupError(f"{source} {base_url!r} is not a valid address.", f"Try: --base-url {example}")
+    return base_url
+
+
+def key_of(config: Config, row: Provider, api_key: str | None) -> str | None:
+    """Return the key that was given, by option, in the file or by the row's variable; None: there is none."""
+    configured = config.providers.get(row.name)
+    if api_key is None and configured is not None and configured.api_key is not None:
+        api_key = _read_secret(config, configured.api_key, f"providers.{row.name}.api_key")
+    key = (api_key or os.environ.get(row.key_variable, "")).strip() or None
+    if key is not None and not (key.isascii() and key.isprintable()):
+        raise SetupError("The API key contains characters that no key can have.", f"Copy it again. {key_hint(row)}")
+    return key
+
+
+def _key_variables(config: Config, providers: set[str]) -> frozenset[str]:
+    """Return the environment variables that may hold keys of these providers."""
+    rows = [row for name, row in configured_rows(config).items() if name in providers]
+    secrets = [config.providers[row.name].api_key for row in rows if row.name in config.providers]
+    named = [secret.variable for secret in secrets if secret is not None and secret.variable is not None]
+    return frozenset({API_KEY_VARIABLE, *(row.key_variable for row in rows), *named})
+
+
+def key_hint(row: Provider) -> str:
+    """Return how to give a key."""
+    return f"Set {row.key_variable}, or give --api-key."
+
+
+def configured_token(config: Config) -> str | None:
+    """Return the token that clients must send, as the configuration has it; None: it says nothing."""
+    token = config.server.auth_token
+    return None if token is None else _read_secret(config, token, "server.auth_token")
+
+
+def _read_secret(config: Config, secret: Secret, setting: str) -> str:
+    try:
+        return secret.read(os.environ, config.folder)
+    except ValueError as error:
+        raise SetupError(f"{setting} {error}.", "Put the key there, or change the configuration.") from error
+
+
+# --- routing ----------------------------------------------------------------------------------------------------
+
+
+def _routing(config: Config, options: Options, main: Target) -> Routing:
+    """Return which requests go where: options come before the file, and their routes before the file's.
+
+    Raises:
+        SetupError: something is not PROVIDER/MODEL, or there is no such provider.
+    """
+    defaults = config.defaults
+    named = [_route(config, route) for route in options.route or ()]
+    given = {pattern for pattern, _ in named}
+    configured = [(pattern, _target(name)) for pattern, name in config.routes.items() if pattern not in given]
+    fallback = [_named_target(config, "--fallback", name) for name in options.fallback or ()]
+    small = options.small_model
+    routing = Routing(
+        main=main,
+        small=_small(config, main, small) if small else _target(defaults.small_model),
+        subagents=_target(defaults.subagent_model),
+        images=_target(defaults.image_model),
+        routes=(*named, *configured),
+        fallback=tuple(fallback or map(_target, defaults.fallback)),
+    )
+    for target in routing.others:
+        if target.provider == LOCAL:
+            raise SetupError(
+                "`local` can only be the main provider.", "For example: `bridge serve local --fallback ollama/qwen3:8b`"
+            )
+        provider_row(config, target.provider)
+    return routing
+
+
+@overload
+def _target(name: ModelName) -> Target: ...
+
+
+@overload
+def _target(name: None) -> None: ...
+
+
+def _target(name: ModelName | None) -> Target | None:
+    return None if name is None else Target(name.provider, name.model)
+
+
+def _route(config: Config, route: str) -> tuple[str, Target]:
+    pattern, equals, name = route.partition("=")
+    if not equals or not pattern:
+        example = "For example: --route 'claude-opus-*=ollama/qwen3:32b'"
+        raise SetupError(f"--route {route!r} is not PATTERN=PROVIDER/MODEL.", example)
+    return pattern, _named_target(config, "--route", name)
+
+
+def _small(config: Config, main: Target, name: str) -> Target:
+    """Return the small model: one of the main engine, unless it begins with the name of another provider."""
+    provider, slash, model = name.partition("/")
+    is_elsewhere = slash and model and provider in configured_rows(config)
+    return Target(provider, model) if is_elsewhere else Target(main.provider, name)
+
+
+def _named_target(config: Config, option: str, name: str) -> Target:
+    try:
+        parsed = ModelName.parse(name)
+    except ValueError:
+        raise SetupError(
+            f"{option} {name!r} is not PROVIDER/MODEL.", f"For example: {option} ollama/qwen3:1.7b"
+        ) from None
+    rows = [*configured_rows(config), LOCAL]
+    return Target(_spelled(parsed.provider, rows) or parsed.provider, parsed.model)

@@ -1,0 +1,32 @@
+"""What a caller may say of the bridge that it wants. Light to import: the command line reads its fields for --help."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The engine, its model, and how requests are routed and treated. None leaves it to the configuration."""
+
+    provider: str = ""
+    """Empty: the default model of the configuration."""
+    model: str = ""
+    """Empty: the only model that the engine has, or the one that the user chooses."""
+    base_url: str | None = None
+    api_key: str | None = None
+    context_window: int | None = None
+    max_tokens: int | None = None
+    think: Literal["auto", "on", "off"] | None = None
+    small_model: str | None = None
+    fallback: list[str] | None = None
+    route: list[str] | None = None
+    vision_model: str | None = None
+    api: str | None = None
+    model_file: Path | None = None
+    trace: Path | None = None
+    debug: bool = False
+    check: bool = True
+    """Whether the engine is asked about itself before it is used."""

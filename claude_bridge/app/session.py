@@ -1,0 +1,122 @@
+"""One session of Claude Code with a bridge of its own: started when the engine is known, and ended together."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from claude_bridge.app import claude_code
+from claude_bridge.app.child import run_in_foreground
+from claude_bridge.app.client_environment import client_environment
+from claude_bridge.app.notices import Notices
+from claude_bridge.app.plan import Plan
+from claude_bridge.app.serve import RunningBridge, serve_beside
+from claude_bridge.errors import SetupError
+from claude_bridge.providers import Upstream
+from claude_bridge.server.app import Service
+
+
+class Session(Struct, frozen=True, kw_only=True):
+    """How Claude Code is to be started."""
+
+    program: str
+    arguments: Sequence[str] = ()
+    """The user's own."""
+    is_lite: bool | None = None
+    """Whether it gets few tools and a short prompt; None: if the window is too small for all of them."""
+    allows_traffic: bool = False
+    """Whether it may also talk to Anthropic: telemetry, error reports, updates."""
+
+
+class SessionEnd(NamedTuple):
+    """How a session ended."""
+
+    code: int
+    """The program's exit code; 128 and the signal's number if a signal ended it."""
+    session_id: str | None
+    """Claude Code's name for the session, with which it can be resumed; None: it asked the model nothing."""
+
+
+def run_session(plan: Plan, session: Session, notices: Notices) -> SessionEnd:
+    """Run Claude Code in the foreground of the terminal, with a bridge on a free loopback port.
+
+    Raises:
+        SetupError: there is no such engine, its window is too small, or the program can't be started.
+    """
+    return serve_beside(plan, partial(_run, session), notices)
+
+
+async def _run(session: Session, bridge: RunningBridge, upstream: Upstream) -> SessionEnd:
+    plan = bridge.plan
+    is_lite = _decide_lite(session, upstream.window_tokens)
+    served = replace(
+        bridge.listening.served(upstream, small_model=plan.routing.small_model),
+        allows_traffic=session.allows_traffic,
+        outside=os.environ,
+    )
+    ours = client_environment(served) | (claude_code.LITE_ENVIRONMENT if is_lite else {})
+    client = claude_code.client_command(
+        session.arguments,
+        environment=ours,
+        is_lite=is_lite,
+        has_status_line=claude_code.has_own_status_line(),
+    )
+    bridge.notices.starting_client(bridge.listening, upstream, client.notes)
+    environment = _without_keys(os.environ, plan) | ours
+    with _private_file(json.dumps(client.settings)) as settings_file:
+        command = [session.program, *client.options, "--settings", str(settings_file), *client.arguments]
+        try:
+            code = await run_in_foreground(command, environment)
+        except OSError as error:
+            raise SetupError(
+                f"{session.program} can't be started: {error}", "The installation may be damaged; reinstall it."
+            ) from error
+    return SessionEnd(code, _newest_session(bridge.service))
+
+
+def _decide_lite(session: Session, window_tokens: int | None) -> bool:
+    """Return whether to start with few tools; raises SetupError where even that does not fit the window."""
+    if session.is_lite is not None:
+        return session.is_lite
+    full, lite = claude_code.FULL_PROMPT, claude_code.LITE_PROMPT
+    if window_tokens is None or claude_code.chooses_tools(session.arguments):
+        return False
+    if window_tokens < lite.needs_window_tokens:
+        raise SetupError(
+            f"The context window of {window_tokens:,} tokens is too small for Claude Code, whose first request takes "
+            f"{full} tokens, and {lite} with few tools.",
+            "Give the engine a larger window, or choose the tools yourself: `bridge run … -- --tools Bash`",
+        )
+    return window_tokens < full.needs_window_tokens
+
+
+def _without_keys(environment: Mapping[str, str], plan: Plan) -> dict[str, str]:
+    """Return the environment without the engines' keys: every command that Claude Code runs could read them."""
+    return {name: value for name, value in environment.items() if name not in plan.key_variables}
+
+
+@contextmanager
+def _private_file(text: str) -> Iterator[Path]:
+    """Yield a file that only this user may read: other users can read the command lines of all programs."""
+    descriptor, name = tempfile.mkstemp(prefix="claude-bridge-", suffix=".json")
+    path = Path(name)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _newest_session(service: Service) -> str | None:
+    sessions = service.stats.report(running=0).sessions
+    return max(sessions, key=lambda name: sessions[name].last_at_s, default=None)

@@ -1,0 +1,109 @@
+"""Asks which of an engine's models is meant, where there is a terminal to ask in."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import anyio
+
+from claude_bridge.cli import terminal
+from claude_bridge.errors import SeveralModelsError
+
+if TYPE_CHECKING:
+    from claude_bridge.upstream.engines.catalog import OfferedModel
+
+MOST_LISTED = 15
+"""How many models are shown at once; of more, a part of the name finds the one."""
+
+
+async def select_model(offered: Sequence[OfferedModel], several: SeveralModelsError) -> str:
+    """Return the model that the user chooses.
+
+    Raises:
+        SeveralModelsError: the user ended the input instead.
+    """
+    shown, default = offered, default_of(offered)
+    terminal.say(f"{several.engine} has {len(offered)} models to choose from:")
+    _show(shown)
+    while True:
+        try:
+            line = await _answered(f"Which one? A number or a name [{default + 1}]: ")
+        except anyio.get_cancelled_exc_class():
+            terminal.say()  # the next words do not belong behind the question
+            raise
+        if line is None:
+            terminal.say()
+            raise several
+        match = find_choice(line, [model.id for model in shown], [model.id for model in offered], default)
+        if len(match) == 1:
+            return match[0]
+        if match:
+            terminal.say(f"{len(match)} of them match {line!r}:")
+            shown = [model for model in offered if model.id in match]
+            default = default_of(shown)
+            _show(shown)
+        else:
+            terminal.say(terminal.warning(f"None of them is {line!r}."))
+
+
+def default_of(shown: Sequence[OfferedModel]) -> int:
+    """Return the place of the model that is taken without another word: one that is loaded, else the first."""
+    return next((at for at, model in enumerate(shown[:MOST_LISTED]) if model.loaded), 0)
+
+
+def find_choice(line: str, shown: Sequence[str], offered: Sequence[str], default: int) -> list[str]:
+    """Return the models that the answer may mean: by its number on the list, its name, or a part of that."""
+    wanted = line.casefold()
+    if not wanted:
+        return [shown[default]]
+    exact = [name for name in offered if wanted in (name.casefold(), name.casefold().removesuffix(":latest"))]
+    if exact:
+        return exact[:1]
+    if line.isascii() and line.isdigit() and 1 <= int(line) <= min(len(shown), MOST_LISTED):
+        return [shown[int(line) - 1]]
+    return [name for name in offered if wanted in name.casefold()]
+
+
+class Row(NamedTuple):
+    """What is shown of a model beside its number."""
+
+    name: str
+    window: str
+    size: str
+    notes: str
+
+
+def row_of(model: OfferedModel) -> Row:
+    """Return what is shown of a model; what its engine does not tell stays empty."""
+    notes = {
+        "loaded": model.loaded,
+        "thinks": model.thinking,
+        "sees images": model.images,
+        "cloud": model.remote_host is not None,
+    }
+    return Row(
+        name=model.id,
+        window=f"{model.context_window:,} tokens" if model.context_window else "",
+        size=terminal.size(model.size_bytes) if model.size_bytes else "",
+        notes=", ".join(note for note, holds in notes.items() if holds),
+    )
+
+
+def _show(shown: Sequence[OfferedModel]) -> None:
+    terminal.print_choices([row_of(model) for model in shown[:MOST_LISTED]])
+    if len(shown) > MOST_LISTED:
+        terminal.say(f"  … and {len(shown) - MOST_LISTED} more: a part of the name finds them.")
+
+
+async def _answered(question: str) -> str | None:
+    """Return the line that the user types, or None at the end of the input.
+
+    Waits for the terminal and not in a thread: a thread that reads could not be ended by Ctrl-C.
+    """
+    terminal.ask(question)
+    await anyio.wait_readable(sys.stdin.fileno())
+    line = os.read(sys.stdin.fileno(), 4_096)  # a terminal is readable when a line is whole, and gives that
+    return line.decode("utf-8", "replace").strip() if line else None
