@@ -8,9 +8,13 @@ BridgeError                      anything the bridge can explain
 │   ├── ForbiddenError           403  a web page of another origin asks
 │   ├── NotFoundError            404  unknown path or model
 │   ├── MethodNotAllowedError    405
+│   ├── UnsupportedMediaTypeError 415  not JSON, or compressed
+│   ├── ProtocolError            414, 417, 501, 505: HTTP that this server does not do
 │   ├── RequestTimeoutError      408  the client was too slow to send its request
 │   ├── RequestTooLargeError     413
 │   └── HeadersTooLargeError     431
+├── OverloadedError              529  the bridge itself can take no more for now
+├── StoppingError                503  the bridge is being stopped
 ├── UpstreamError                the engine, or the way to it
 │   ├── UpstreamRefusedError     the engine answered with an error status
 │   │   ├── RelayedRefusalError       in Anthropic's own words, which are handed on as they came
@@ -125,6 +129,34 @@ class HeadersTooLargeError(ClientError):
     """The request line and headers are larger than the limit."""
 
     status = 431
+
+
+class UnsupportedMediaTypeError(ClientError):
+    """The body is not JSON, or is compressed."""
+
+    status = 415
+
+
+class ProtocolError(ClientError):
+    """HTTP that this server does not do; ``status`` says which part of it."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class OverloadedError(BridgeError):
+    """The bridge itself can take no more for now: its queue is full, or its memory."""
+
+    status = 529
+    error_type = "overloaded_error"
+
+
+class StoppingError(BridgeError):
+    """The bridge is being stopped, and does not wait for the answer any more."""
+
+    status = 503
+    error_type = "overloaded_error"
 
 
 class UpstreamError(BridgeError):

@@ -31,6 +31,7 @@ class _ListeningService(Service):
         self._received = received
 
     def check(self, request: HttpRequest) -> None:
+        """Keep the request; its body is there as soon as a handler has read it."""
         if self._received is not None:
             self._received.append(request)
         super().check(request)

@@ -43,7 +43,7 @@ CORE_MAY_IMPORT = {
 }
 
 HOMES = {
-    "h11": ("attachments/http_get.py", "server/http1.py", "upstream/transport.py"),
+    "h11": ("attachments/http_get.py", "upstream/transport.py"),
     "httpx": ("attachments/public_web.py", "upstream/client.py"),
     "json_repair": ("conversion/tool_json/repair.py",),
     "platformdirs": ("config/locate.py", "upstream/embedded/model_file.py"),

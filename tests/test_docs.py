@@ -27,6 +27,7 @@ from claude_bridge.config.schema import (
     variable_of,
 )
 from claude_bridge.server.http1 import Limits
+from claude_bridge.server.request_head import MAX_FIELDS, MAX_TARGET_BYTES
 from claude_bridge.server.routes import ROUTES
 
 ROOT = Path(__file__).parent.parent
@@ -76,6 +77,9 @@ def test_the_reference_has_the_limits_that_hold() -> None:
 
     assert f"| headers | {limits.max_header_bytes // 1024} KiB, within {limits.header_timeout_s:.0f} s |" in section
     assert f"| body | {limits.max_body_bytes // 1024**2} MiB, within {limits.body_timeout_s:.0f} s |" in section
+    assert f"| connections | {limits.max_connections:,};" in section
+    assert f"| header lines | {MAX_FIELDS} |" in section
+    assert f"| URL | {MAX_TARGET_BYTES // 1024} KiB |" in section
     assert f"closed after {limits.idle_timeout_s:.0f} s" in section
     assert f"given up after {limits.write_timeout_s / 60:.0f} minutes" in section
 

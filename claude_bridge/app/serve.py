@@ -26,6 +26,7 @@ from claude_bridge.providers import Upstream
 from claude_bridge.router import RoutedBridge
 from claude_bridge.server import listener as server
 from claude_bridge.server.app import Service
+from claude_bridge.server.stop_signals import open_stop_signals
 from claude_bridge.trace.bus import Bus, Sink
 
 T = TypeVar("T")
@@ -99,7 +100,7 @@ def run(main: Callable[[], Awaitable[T]]) -> T:
 
 async def _serve(plan: Plan, listening: Listening, notices: Notices) -> None:
     async with _open_bridge(plan, listening, notices) as (bridge, listener), anyio.create_task_group() as tasks:
-        with server.open_stop_signals() as signals:
+        with open_stop_signals() as signals:
             notices.listening(bridge.listening)
             tasks.start_soon(_provide_when_found, bridge)
             await server.serve(listener, bridge.service, signals, say=notices.say)

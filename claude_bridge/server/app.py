@@ -2,26 +2,47 @@
 
 from __future__ import annotations
 
-import hmac
-import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
 
 import anyio
+from anyio import to_thread
 
 from claude_bridge.adapters.base import ClientRequest
 from claude_bridge.bridge import BridgeProtocol
-from claude_bridge.errors import AuthenticationError, ForbiddenError
+from claude_bridge.errors import BridgeError
+from claude_bridge.server.access import AccessRules
 from claude_bridge.server.http1 import HttpRequest
 from claude_bridge.trace.bus import Bus
 from claude_bridge.trace.stats import Stats
-from claude_bridge.wire.addresses import is_loopback
 from claude_bridge.wire.anthropic import MessagesRequest
 from claude_bridge.wire.anthropic_codec import parse_outline
+
+LARGE_BODY_BYTES = 1024 * 1024
+"""A body above this is decoded in a thread, beside the event loop."""
 
 _NOT_FOR_ENGINES = frozenset(
     {"accept-encoding", "connection", "content-length", "cookie", "expect", "forwarded", "host", "keep-alive", "origin"}
     | {"referer", "te", "trailer", "transfer-encoding", "upgrade", "via"}
 )
 _NOT_FOR_ENGINES_PREFIXES = ("proxy-", "sec-", "x-forwarded-", "x-real-")
+
+_Parsed = TypeVar("_Parsed")
+
+
+class RunningAnswer:
+    """An answer that is being written."""
+
+    def __init__(self) -> None:
+        self.scope = anyio.CancelScope()
+        self.stopped_by: BridgeError | None = None
+        """Why it was ended before it was whole, if it was."""
+
+    def stop(self, reason: BridgeError) -> None:
+        """End the answer now."""
+        self.stopped_by = reason
+        self.scope.cancel()
 
 
 class Service:
@@ -30,12 +51,10 @@ class Service:
     def __init__(self, bus: Bus, *, auth_token: str | None, loopback_only: bool) -> None:
         """``auth_token`` is what clients must send (None: nothing); ``loopback_only`` says where we listen."""
         self.bus = bus
+        self.access = AccessRules(auth_token=auth_token, loopback_only=loopback_only)
         self.stats = Stats()
         """What all exchanges came to."""
-        self.running: set[str] = set()
-        """Request ids of the answers that are being written."""
-        self._auth_token = auth_token
-        self._loopback_only = loopback_only
+        self._running: set[RunningAnswer] = set()
         self._bridge: BridgeProtocol | None = None
         self._ready = anyio.Event()
 
@@ -55,27 +74,32 @@ class Service:
         assert self._bridge is not None, "provide() sets both"
         return self._bridge
 
+    @property
+    def running(self) -> int:
+        """How many answers are being written."""
+        return len(self._running)
+
+    @contextmanager
+    def running_answer(self) -> Iterator[RunningAnswer]:
+        """Yield an answer that counts as running while the context lasts, and ends it where it is stopped."""
+        answer = RunningAnswer()
+        self._running.add(answer)
+        try:
+            with answer.scope:
+                yield answer
+        finally:
+            self._running.discard(answer)
+
+    def stop_answers(self, reason: BridgeError) -> None:
+        """End all answers that are being written; their clients are told the reason."""
+        for answer in list(self._running):
+            answer.stop(reason)
+
     def check(self, request: HttpRequest) -> None:
-        """Check that this client may ask.
+        """Check that this client may ask; see AccessRules.check."""
+        self.access.check(request.head)
 
-        Raises:
-            AuthenticationError: it has no or the wrong token.
-            ForbiddenError: it is a web page that found its way to this machine's loopback address.
-        """
-        if self._auth_token is not None:
-            if not any(hmac.compare_digest(given, self._auth_token.encode()) for given in _given_tokens(request)):
-                raise AuthenticationError(
-                    "This bridge asks for its token: set ANTHROPIC_AUTH_TOKEN to the one shown when it started."
-                )
-        elif self._loopback_only:
-            host = request.headers.get("host", "localhost")
-            if not _is_loopback_authority(host):
-                raise ForbiddenError(f"This bridge only answers on loopback addresses, not as {host!r}.")
-            origin = request.headers.get("origin", "null")
-            if origin != "null" and not _is_loopback_authority(origin.partition("://")[2]):
-                raise ForbiddenError("Web pages may not use this bridge.")
-
-    def given(self, request: HttpRequest) -> ClientRequest:
+    def client_request(self, request: HttpRequest, body: bytes) -> ClientRequest:
         """Return the request as an engine of Anthropic's API may get it: without what is meant for the bridge.
 
         The bridge's own token stays here, and so do headers of this one connection (RFC 9110, section 7.6.1) and of
@@ -86,30 +110,18 @@ class Service:
         headers = {
             name: value
             for name, value in request.headers.items()
-            if name not in left_out and not name.startswith(_NOT_FOR_ENGINES_PREFIXES) and not self._is_token(value)
+            if name not in left_out
+            and not name.startswith(_NOT_FOR_ENGINES_PREFIXES)
+            and not self.access.is_token(value)
         }
-        return ClientRequest(body=request.body, query=request.query, headers=headers)
+        return ClientRequest(body=body, query=request.query, headers=headers)
 
-    def outline(self, request: HttpRequest) -> MessagesRequest | None:
+    def outline(self, body: bytes) -> MessagesRequest | None:
         """Return what can be read of a request that this version does not understand, if it goes on as it came."""
         is_passthrough = self._bridge is not None and self._bridge.is_passthrough
-        return parse_outline(request.body) if is_passthrough else None
-
-    def _is_token(self, value: str) -> bool:
-        return self._auth_token is not None and self._auth_token in value
+        return parse_outline(body) if is_passthrough else None
 
 
-def _given_tokens(request: HttpRequest) -> tuple[bytes, bytes]:
-    """Return both tokens that a client may send: Claude Code sends a key of its own beside the token it was given."""
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    bearer = token.strip() if scheme.lower() == "bearer" else ""
-    return bearer.encode("latin-1"), request.headers.get("x-api-key", "").encode("latin-1")
-
-
-_AUTHORITY = re.compile(r"(\[[^]]*]|[^:]*)(:[0-9]*)?")
-
-
-def _is_loopback_authority(authority: str) -> bool:
-    """Return whether a Host header, or what stands for it in an Origin, names this machine."""
-    found = _AUTHORITY.fullmatch(authority)
-    return found is not None and is_loopback(found[1])
+async def parse_body(parse: Callable[[bytes], _Parsed], body: bytes) -> _Parsed:
+    """Return what ``parse`` makes of a body, in a thread where that would hold up all other clients."""
+    return parse(body) if len(body) <= LARGE_BODY_BYTES else await to_thread.run_sync(parse, body)

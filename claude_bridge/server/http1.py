@@ -1,39 +1,48 @@
-"""HTTP/1.1 for one connection: h11 on an anyio stream, with keep-alive, limits and deadlines.
+"""HTTP/1.1 for one connection: requests in, answers out, with keep-alive, limits and deadlines.
 
-Pipelined requests are answered in order. While an answer is written the connection is still read, so that a client
-that goes away is noticed at once; what arrives meanwhile belongs to the next request.
+A handler gets a request as soon as its head has come, and reads the body only if it wants to: who may not ask is
+refused before a body is sent. Pipelined requests are answered in order. While an answer is written the connection is
+still read, so that a client that goes away is noticed at once; what arrives meanwhile belongs to the next request.
 """
 
 from __future__ import annotations
 
+import re
 import sys
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from email.utils import formatdate
-from enum import Enum, auto
+from http.client import responses
+from io import BytesIO
 from math import ceil
 
 import anyio
-import h11
 from anyio.abc import ByteStream
 from msgspec import Struct
 
 from claude_bridge.errors import (
     BridgeError,
     ClientError,
-    HeadersTooLargeError,
     InvalidRequestError,
     MethodNotAllowedError,
     RelayedRefusalError,
     RequestTimeoutError,
     RequestTooLargeError,
+    UnsupportedMediaTypeError,
 )
+from claude_bridge.server.memory import MemoryAccount, MemoryBudget
+from claude_bridge.server.request_head import RequestHead, RequestHeadReader
 from claude_bridge.wire.anthropic_codec import encode_error
+from claude_bridge.wire.chunked import ChunkedDecoder
 
 READ_BYTES = 256 * 1024
+CHUNKED_READ_BYTES = 16 * 1024
+"""A body may come in chunks of one byte: this is how many of them are taken apart before others have their turn."""
+
 MAX_AHEAD_BYTES = 64 * 1024
 """How much of the next request is read while an answer is written."""
 
-LINGER_S = 1.0
+LINGER_S = 2.0
 """How long a client that was refused may go on sending before its connection is closed."""
 
 ID_HEADER = "request-id"
@@ -43,44 +52,69 @@ OWN_ID_HEADER = "bridge-request-id"
 JSON = "application/json"
 EVENT_STREAM = "text/event-stream; charset=utf-8"
 
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_LAST_CHUNK = b"0\r\n\r\n"
+_STATUS_LINES = {status: f"HTTP/1.1 {status} {reason}\r\n" for status, reason in responses.items()}
+_NOT_IN_VALUES = re.compile(r"[^\t\x20-\x7e\x80-\xff]")
+
 
 class Limits(Struct, frozen=True, kw_only=True):
-    """What one connection may take, in bytes and seconds."""
+    """What a server may take, in bytes and seconds."""
 
+    max_connections: int = 2_000
     max_header_bytes: int = 64 * 1024
     max_body_bytes: int = 64 * 1024 * 1024
+    max_memory_bytes: int | None = None
+    """Of all bodies together; None: a quarter of what the machine has free when the server starts."""
     header_timeout_s: float = 20.0
     body_timeout_s: float = 120.0
     idle_timeout_s: float = 120.0
     write_timeout_s: float = 900.0
 
 
-class HttpRequest(Struct, frozen=True, kw_only=True):
-    """One request, whole. Header names are lower case; of repeated headers the last one counts.
-
-    ``query`` is what stands behind the path, with its question mark.
-    """
-
-    method: str
-    path: str
-    query: str = ""
-    headers: Mapping[str, str]
-    body: bytes
-
-
 class ClientGoneError(Exception):
     """The client closed the connection, or has not read for too long."""
+
+
+class HttpRequest:
+    """One request, whose body is read when it is asked for."""
+
+    def __init__(self, head: RequestHead, read_body: Callable[[], Awaitable[bytes]]) -> None:
+        self.head = head
+        self.method = head.method
+        self.path = head.path
+        self.query = head.query
+        self.headers = head.headers
+        self.body = b""
+        """The body, once it has been read."""
+        self._read_body: Callable[[], Awaitable[bytes]] | None = read_body
+
+    async def read_body(self) -> bytes:
+        """Return the whole body.
+
+        Raises:
+            ClientError: it is malformed, too large or too slow.
+            OverloadedError: the bodies of all requests together take too much memory.
+        """
+        if self._read_body is not None:
+            read_body, self._read_body = self._read_body, None
+            self.body = await read_body()
+        return self.body
 
 
 class Responder:
     """Writes the answer to one request: ``send`` for a whole one, ``start_stream`` … ``end`` for a stream."""
 
-    def __init__(self, connection: Connection, *, request_id: str, is_head: bool) -> None:
+    def __init__(self, connection: Connection, head: RequestHead | None, *, request_id: str) -> None:
+        """``head`` None: it could not be read."""
         self.request_id = request_id
         self.started = False
         """Whether the status line has been decided, so that no other answer can be given."""
+        self.ended = False
+        """Whether the answer is whole."""
         self._connection = connection
-        self._is_head = is_head
+        self._is_head = head is not None and head.method == "HEAD"
+        self._is_chunked = head is None or not head.is_http_1_0
         self._unsent_head = b""
 
     async def send(
@@ -92,10 +126,9 @@ class Responder:
             ClientGoneError: there is nobody to answer.
         """
         fields = {"content-type": content_type, "content-length": str(len(body)), **(headers or {})}
-        data = self._head(status, fields)
-        if body and not self._is_head:
-            data += self._connection.encode(h11.Data(body))
-        await self._connection.write(data + self._connection.encode(h11.EndOfMessage()))
+        head = self._head(status, fields)
+        await self._connection.write(head if self._is_head else head + body)
+        self.ended = True
 
     async def send_error(self, error: BridgeError) -> None:
         """Send an error in Anthropic's shape, with the headers that tell a client whether to try again."""
@@ -115,233 +148,270 @@ class Responder:
     def start_stream(self, content_type: str = EVENT_STREAM, *, headers: Mapping[str, str] | None = None) -> None:
         """Decide on a streamed 200; the head goes out with the first write."""
         fields = {"content-type": content_type, "cache-control": "no-cache", **(headers or {})}
+        if self._is_chunked:
+            fields["transfer-encoding"] = "chunked"
         self._unsent_head = self._head(200, fields)
 
     async def write(self, data: bytes) -> None:
         """Send more of a stream, in one write; raises ClientGoneError."""
+        if not data:
+            return  # an empty chunk would be the last one
         head, self._unsent_head = self._unsent_head, b""
-        await self._connection.write(head + self._connection.encode(h11.Data(data)))
+        await self._connection.write(head + (b"%x\r\n%b\r\n" % (len(data), data) if self._is_chunked else data))
 
     async def end(self) -> None:
         """End a stream."""
         head, self._unsent_head = self._unsent_head, b""
-        await self._connection.write(head + self._connection.encode(h11.EndOfMessage()))
+        await self._connection.write(head + (_LAST_CHUNK if self._is_chunked else b""))
+        self.ended = True
 
     async def wait_until_client_leaves(self) -> None:
         """Return when the client has closed the connection, or has not read for too long."""
         await self._connection.read_ahead()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether more of a stream can be sent: it has not ended, and no write was broken off."""
+        return not self.ended and not self._connection.is_torn
+
     def _head(self, status: int, fields: Mapping[str, str]) -> bytes:
         self.started = True
-        headers = [(name, value) for name, value in fields.items()]
+        lines = [_STATUS_LINES.get(status) or f"HTTP/1.1 {status} \r\n"]
+        lines += [f"{name}: {_NOT_IN_VALUES.sub(' ', value)}\r\n" for name, value in fields.items()]
         # Where the engine gave the answer an id of its own, that is the one to ask the engine's people about.
         id_name = OWN_ID_HEADER if ID_HEADER in fields else ID_HEADER
-        headers += [(id_name, self.request_id), ("date", formatdate(usegmt=True))]
-        if self._connection.closing:
-            headers.append(("connection", "close"))
-        return self._connection.encode(h11.Response(status_code=status, headers=headers))
+        lines.append(f"{id_name}: {self.request_id}\r\ndate: {formatdate(usegmt=True)}\r\n")
+        if self._connection.is_last_answer():
+            lines.append("connection: close\r\n")
+        lines.append("\r\n")
+        return "".join(lines).encode("latin-1")
 
 
 Handler = Callable[[HttpRequest, Responder], Awaitable[None]]
-
-
-class _Part(Enum):
-    """What of a request is being waited for."""
-
-    HEADER = auto()
-    BODY = auto()
+"""Answers one request; a BridgeError that it raises before it has begun to answer becomes the answer."""
 
 
 class Connection:
     """One client's connection, from its first byte to its last."""
 
     def __init__(
-        self, stream: ByteStream, handler: Handler, *, limits: Limits, new_request_id: Callable[[], str]
+        self,
+        stream: ByteStream,
+        handler: Handler,
+        *,
+        limits: Limits,
+        memory: MemoryBudget,
+        new_request_id: Callable[[], str],
     ) -> None:
-        self.closing = False
-        """Whether the answer that is being written is the last one on this connection."""
+        """``memory`` is what the bodies of all connections share."""
         self._stream = stream
         self._handler = handler
         self._limits = limits
+        self._memory = memory
         self._new_request_id = new_request_id
-        self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.max_header_bytes)
+        self._closing = False
+        self._received = bytearray()
+        """What has come and was not read yet."""
+        self._body_is_unread = False
         self._idle_scope: anyio.CancelScope | None = None
         self._writing_since: float | None = None
 
     async def run(self) -> None:
         """Serve requests until the client or we close the connection."""
         try:
-            while not self.closing and await self._serve_one():
+            while not self._closing and await self._serve_one():
                 pass
-        except (ClientGoneError, anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream):
+        except (ClientGoneError, anyio.BrokenResourceError, anyio.ClosedResourceError):
             pass
         finally:
             await anyio.aclose_forcefully(self._stream)
 
     def close_when_idle(self) -> None:
         """End the connection after the answer that is being written, or at once where none is."""
-        self.closing = True
+        self._closing = True
         if self._idle_scope is not None:
             self._idle_scope.cancel()
 
-    def encode(self, event: h11.Event) -> bytes:
-        """Return the bytes of an h11 event."""
-        return self._h11.send(event) or b""
+    def is_last_answer(self) -> bool:
+        """Return whether the connection is closed after the answer that is being written."""
+        # What would follow an unread body can't be told from that body.
+        self._closing = self._closing or self._body_is_unread
+        return self._closing
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it waits for a request."""
+        return self._idle_scope is not None
+
+    @property
+    def is_torn(self) -> bool:
+        """Whether a write was broken off, so that nothing can be sent any more."""
+        return self._writing_since is not None
 
     async def write(self, data: bytes) -> None:
         """Send bytes; raises ClientGoneError."""
-        self._writing_since = anyio.current_time()
+        self._writing_since = time.monotonic()
         try:
             await self._stream.send(data)
         except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
             raise ClientGoneError from error
-        finally:
-            self._writing_since = None
+        self._writing_since = None  # but not where it was cancelled
 
     async def read_ahead(self) -> None:
         """Read on while an answer is written; return when the client has left."""
         while True:
             data: bytes | None = None
             with anyio.move_on_after(self._limits.write_timeout_s / 2):
-                if len(self._h11.trailing_data[0]) > MAX_AHEAD_BYTES:
+                if len(self._received) > MAX_AHEAD_BYTES:
                     await anyio.sleep_forever()  # a client that pipelines this much can't be seen leaving
                 try:
                     data = await self._stream.receive(READ_BYTES)
                 except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
                     return
             if data is not None:
-                self._h11.receive_data(data)
+                self._received += data
             since = self._writing_since
-            if since is not None and anyio.current_time() - since > self._limits.write_timeout_s:
+            if since is not None and time.monotonic() - since > self._limits.write_timeout_s:
                 return
 
     async def _serve_one(self) -> bool:
         """Serve one request; return whether another may follow."""
-        responder = Responder(self, request_id=self._new_request_id(), is_head=False)
+        responder = Responder(self, None, request_id=self._new_request_id())
         try:
             head = await self._next_head()
-            if head is None:
-                return False
-            is_head = head.method == b"HEAD"
-            responder = Responder(self, request_id=responder.request_id, is_head=is_head)
-            request = await self._whole_request(head)
         except ClientError as error:
-            await self._reject(error, responder)
+            self._closing = True
+            await responder.send_error(error)
+            await self._linger()
             return False
-        try:
-            await self._handler(request, responder)
-        except ClientGoneError:
-            raise
-        except Exception as error:  # noqa: BLE001 - a bug in one answer must not end the others
-            await self._respond_internal_error(error, responder)
-        if self._h11.our_state is not h11.DONE or self._h11.their_state is not h11.DONE:
+        if head is None:
             return False
-        self._h11.start_next_cycle()
+        responder = Responder(self, head, request_id=responder.request_id)
+        self._body_is_unread = head.has_body
+        self._closing = self._closing or not head.keep_alive
+        with self._memory.open_account() as account:
+
+            async def read_body() -> bytes:
+                return await self._read_body(head, account)
+
+            try:
+                await self._handler(HttpRequest(head, read_body), responder)
+            except ClientGoneError:
+                raise
+            except BridgeError as error:
+                if not responder.started:
+                    await responder.send_error(error)
+            except Exception as error:  # noqa: BLE001 - a bug in one answer must not end the others
+                await _respond_internal_error(error, responder)
+        if not responder.ended:
+            return False  # the answer was cut; the client sees that by the connection's end
+        if self.is_last_answer():
+            if self._body_is_unread:
+                await self._linger()
+            return False
         return True
 
-    async def _next_head(self) -> h11.Request | None:
+    async def _next_head(self) -> RequestHead | None:
         """Return the next request's head, or None if the client has nothing more to ask.
 
         Raises:
             ClientError: it is malformed, too large or too slow.
         """
-        event = self._next_event()
-        if event is h11.NEED_DATA and not self._h11.trailing_data[0]:
+        reader = RequestHeadReader(self._limits.max_header_bytes)
+        head = reader.take(self._received)
+        if head is None and not self._received:
             with anyio.move_on_after(self._limits.idle_timeout_s) as self._idle_scope:
-                self._h11.receive_data(await self._receive())
+                data = await self._receive(READ_BYTES)
             idle_scope, self._idle_scope = self._idle_scope, None
-            if idle_scope.cancelled_caught:
+            if idle_scope.cancelled_caught or not data:
                 return None
-            event = self._next_event()
+            self._received += data
+            head = reader.take(self._received)
         deadline = anyio.current_time() + self._limits.header_timeout_s
-        while event is h11.NEED_DATA:
-            await self._receive_until(deadline, _Part.HEADER)
-            event = self._next_event()
-        return event if isinstance(event, h11.Request) else None
+        while head is None:
+            with anyio.move_on_after(deadline - anyio.current_time()) as scope:
+                data = await self._receive(READ_BYTES)
+            if scope.cancelled_caught:
+                raise RequestTimeoutError("The request's headers did not arrive in time.")
+            if not data:
+                if not self._received:
+                    return None  # it has sent empty lines only
+                raise InvalidRequestError("This is no valid HTTP/1.1 request: its head is cut off.")
+            self._received += data
+            head = reader.take(self._received)
+        return head
 
-    async def _whole_request(self, head: h11.Request) -> HttpRequest:
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in head.headers}
-        declared = headers.get("content-length", "")
-        if declared.isdigit() and int(declared) > self._limits.max_body_bytes:
-            raise self._body_too_large()
-        if headers.get("content-encoding", "identity").lower() != "identity":
-            raise InvalidRequestError(f"content-encoding {headers['content-encoding']!r} is not supported")
-        if self._h11.they_are_waiting_for_100_continue:
-            await self.write(self.encode(h11.InformationalResponse(status_code=100, headers=[])))
-        body = await self._body()
-        path, query = _path_and_query(head.target)
-        return HttpRequest(method=head.method.decode(), path=path, query=query, headers=headers, body=body)
-
-    async def _body(self) -> bytes:
-        deadline = anyio.current_time() + self._limits.body_timeout_s
-        parts: list[bytes] = []
-        size = 0
+    async def _read_body(self, head: RequestHead, account: MemoryAccount) -> bytes:
+        length, max_bytes = head.content_length, self._limits.max_body_bytes
+        if length == 0:
+            return b""
+        if length is not None and length > max_bytes:
+            raise _body_too_large(max_bytes)
+        account.check(length or 0)
+        if head.headers.get("content-encoding", "identity").lower() != "identity":
+            raise UnsupportedMediaTypeError(
+                f"The content-encoding {head.headers['content-encoding'][:40]!r} is not supported; send the body plain."
+            )
+        if head.expects_continue and not self._received:
+            await self.write(_CONTINUE)
+        body, deadline = BytesIO(), anyio.current_time() + self._limits.body_timeout_s
+        decoder = ChunkedDecoder(is_strict=True) if length is None else None
+        data = bytes(self._received if length is None else self._received[:length])
+        del self._received[: len(data)]
         while True:
-            event = self._next_event()
-            if event is h11.NEED_DATA:
-                await self._receive_until(deadline, _Part.BODY)
-            elif isinstance(event, h11.Data):
-                parts.append(bytes(event.data))
-                size += len(event.data)
-                if size > self._limits.max_body_bytes:
-                    raise self._body_too_large()
-            else:
-                return parts[0] if len(parts) == 1 else b"".join(parts)
+            payload = data if decoder is None else decoder.feed(data)
+            account.take(len(payload))
+            if body.write(payload) and body.tell() > max_bytes:
+                raise _body_too_large(max_bytes)
+            if decoder is None:
+                if body.tell() == length:
+                    break
+            elif decoder.broken is not None:
+                raise InvalidRequestError(f"This is no valid HTTP/1.1 request: {decoder.broken}.")
+            elif decoder.ended:
+                self._received[:0] = decoder.excess
+                break
+            data = await self._receive_more(deadline, CHUNKED_READ_BYTES if length is None else length - body.tell())
+        self._body_is_unread = False
+        return body.getvalue()
 
-    def _body_too_large(self) -> RequestTooLargeError:
-        return RequestTooLargeError(f"The request body is larger than {self._limits.max_body_bytes} bytes.")
-
-    def _next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
-        try:
-            return self._h11.next_event()
-        except h11.RemoteProtocolError as error:
-            if error.error_status_hint == HeadersTooLargeError.status:
-                limit = self._limits.max_header_bytes
-                raise HeadersTooLargeError(f"The request's headers are larger than {limit} bytes.") from error
-            raise InvalidRequestError(f"This is no valid HTTP/1.1 request: {error}") from error
-
-    async def _receive_until(self, deadline: float, part: _Part) -> None:
+    async def _receive_more(self, deadline: float, max_bytes: int) -> bytes:
         with anyio.move_on_after(deadline - anyio.current_time()) as scope:
-            self._h11.receive_data(await self._receive())
+            data = await self._receive(min(READ_BYTES, max_bytes))
         if scope.cancelled_caught:
-            what = "headers" if part is _Part.HEADER else "body"
-            raise RequestTimeoutError(f"The request's {what} did not arrive in time.")
+            raise RequestTimeoutError("The request's body did not arrive in time.")
+        if not data:
+            raise InvalidRequestError("This is no valid HTTP/1.1 request: its body is cut off.")
+        return data
 
-    async def _receive(self) -> bytes:
+    async def _receive(self, max_bytes: int) -> bytes:
+        """Return what comes next, ``b""`` at the end."""
         try:
-            return await self._stream.receive(READ_BYTES)
+            return await self._stream.receive(max_bytes)
         except anyio.EndOfStream:
             return b""
 
-    async def _respond_internal_error(self, error: Exception, responder: Responder) -> None:
-        """Tell of a bug of ours, in one line here and to the client; an answer that has begun is cut instead."""
-        while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
-            error = error.exceptions[0]
-        what = f"{type(error).__name__}: {error}"[:300]
-        print(f"bridge: {responder.request_id} met an error of the bridge itself: {what!r}", file=sys.stderr)  # noqa: T201
-        if not responder.started:
-            words = f"The bridge met an error of its own ({type(error).__name__}); it has told more on its stderr."
-            await responder.send_error(BridgeError(words))
-
-    async def _reject(self, error: ClientError, responder: Responder) -> None:
-        """Answer a request that was not read whole; what follows on the connection can't be trusted."""
-        if self._h11.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
-            return
-        self.closing = True
-        await responder.send_error(error)
-        # Closing with unread bytes would reset the connection, and the client might lose the answer.
+    async def _linger(self) -> None:
+        """Read on for a moment: closing with unread bytes would reset the connection, and the answer might be lost."""
         try:
             await self._stream.send_eof()
         except OSError:
-            return  # it has left already; anyio does not map this one on trio
+            return  # it has left already
         with anyio.move_on_after(LINGER_S):
-            while await self._receive():
+            while await self._receive(READ_BYTES):
                 pass
 
 
-def _path_and_query(target: bytes) -> tuple[str, str]:
-    """Return both parts of a request's target, which may be a whole URL (RFC 9112, section 3.2.2)."""
-    path, mark, query = target.decode("latin-1").partition("?")
-    if path.startswith(("http://", "https://")):
-        path = "/" + path.partition("://")[2].partition("/")[2]
-    return path, mark + query
+async def _respond_internal_error(error: Exception, responder: Responder) -> None:
+    """Report a bug of ours, in one line on stderr and to the client; an answer that has begun is cut instead."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    what = f"{type(error).__name__}: {error}"[:300]
+    print(f"bridge: {responder.request_id}: internal error: {what!r}", file=sys.stderr)  # noqa: T201
+    if not responder.started:
+        words = f"Internal bridge error ({type(error).__name__}). Details are on the bridge's stderr."
+        await responder.send_error(BridgeError(words))
+
+
+def _body_too_large(max_bytes: int) -> RequestTooLargeError:
+    return RequestTooLargeError(f"The request body is larger than {max_bytes} bytes.")

@@ -1,25 +1,42 @@
-"""Listeners, signals, and a shutdown that lets running answers finish."""
+"""Listeners, and a shutdown that lets running answers finish."""
 
 from __future__ import annotations
 
 import errno
-import signal
+import socket
+import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractContextManager
+from contextlib import aclosing, suppress
 
 import anyio
 from anyio.abc import SocketAttribute, SocketStream, TaskGroup
 from anyio.streams.stapled import MultiListener
 
 from claude_bridge.bridge import new_id
-from claude_bridge.errors import SetupError
+from claude_bridge.errors import SetupError, StoppingError
 from claude_bridge.server.app import Service
 from claude_bridge.server.http1 import Connection, HttpRequest, Limits, Responder
+from claude_bridge.server.memory import MemoryBudget, default_max_memory_bytes
 from claude_bridge.server.port_owner import describe_port_owner
 from claude_bridge.server.routes import dispatch
+from claude_bridge.server.sockets import ClientSocket, accept_sockets, sockets_of
 
 SHUTDOWN_GRACE_S = 30.0
 ACCEPT_PAUSE_S = 0.1
+"""How long nobody is accepted after the system had no resources for a connection."""
+
+REPORT_EVERY_S = 60.0
+"""How often the same trouble with connections is reported."""
+
+LAST_WORDS_S = 2.0
+"""How long stopped answers have to say so to their clients."""
+
+_BACKLOG = 1024
+_FULL = (
+    b"HTTP/1.1 529 \r\ncontent-type: application/json\r\nretry-after: 5\r\nconnection: close\r\n"
+    b"content-length: %d\r\n\r\n%b"
+)
+_FULL_BODY = b'{"type":"error","error":{"type":"overloaded_error","message":"The bridge has too many connections."}}'
 
 Say = Callable[[str], None]
 
@@ -31,15 +48,10 @@ async def open_listener(host: str, port: int) -> tuple[MultiListener[SocketStrea
         SetupError: the address can't be had; the hint says who has it and what to do.
     """
     try:
-        listener = await anyio.create_tcp_listener(local_host=host, local_port=port, backlog=1024)
+        listener = await anyio.create_tcp_listener(local_host=host, local_port=port, backlog=_BACKLOG)
     except OSError as error:
         raise _explain_bind_error(error, host, port) from error
     return listener, int(listener.extra(SocketAttribute.local_port))  # noqa: S610 - anyio's name for socket facts, not Django's
-
-
-def open_stop_signals() -> AbstractContextManager[AsyncIterator[signal.Signals]]:
-    """Return a context in which SIGINT and SIGTERM do not end the process, but come out of an iterator."""
-    return anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM)
 
 
 async def serve(
@@ -51,11 +63,12 @@ async def serve(
     limits: Limits | None = None,
     shutdown_grace_s: float = SHUTDOWN_GRACE_S,
 ) -> None:
-    """Serve until one of the ``signals`` comes; a second one stops at once. ``say`` tells a person what is waited for.
+    """Serve until one of the ``signals`` comes; a second one stops at once. ``say`` informs the person who waits.
 
-    New connections are refused from then on; answers that are on their way have ``shutdown_grace_s`` to finish.
+    New connections are refused from then on; answers that are being written have ``shutdown_grace_s`` to finish. Those
+    that have not are ended, and their clients told so.
     """
-    server = _Server(service, limits or Limits())
+    server = _Server(service, limits or Limits(), say)
     async with anyio.create_task_group() as connections:
         accepting = anyio.CancelScope()
         connections.start_soon(server.accept, listener, accepting)
@@ -64,22 +77,25 @@ async def serve(
         await server.refusing.wait()  # before anybody is told: who comes now must go elsewhere, not be cut off
         server.close_idle()
         if service.running:
-            answers = "1 answer" if len(service.running) == 1 else f"{len(service.running)} answers"
+            answers = "1 answer" if service.running == 1 else f"{service.running} answers"
             say(f"Waiting up to {shutdown_grace_s:.0f} s for {answers} to finish; press Ctrl-C again to stop now.")
-            await _until_done_or_told_again(server, signals, shutdown_grace_s)
+            await _until_done_or_next_signal(server, signals, shutdown_grace_s)
             if service.running:
-                say(f"Stopped with {len(service.running)} unfinished.")
+                say(f"Stopped with {service.running} unfinished.")
+                service.stop_answers(StoppingError("The bridge was stopped before the answer was whole."))
+                with anyio.move_on_after(LAST_WORDS_S):
+                    await server.until_empty()
         connections.cancel_scope.cancel()
 
 
 async def accept_connections(
-    listener: MultiListener[SocketStream], service: Service, *, limits: Limits | None = None
+    listener: MultiListener[SocketStream], service: Service, *, limits: Limits | None = None, say: Say | None = None
 ) -> None:
     """Serve until cancelled: for a bridge inside another program, which has signals of its own."""
-    await _Server(service, limits or Limits()).accept(listener, anyio.CancelScope())
+    await _Server(service, limits or Limits(), say).accept(listener, anyio.CancelScope())
 
 
-async def _until_done_or_told_again(server: _Server, signals: AsyncIterator[object], grace_s: float) -> None:
+async def _until_done_or_next_signal(server: _Server, signals: AsyncIterator[object], grace_s: float) -> None:
     with anyio.move_on_after(grace_s):
         async with anyio.create_task_group() as tasks:
 
@@ -95,30 +111,26 @@ async def _until_done_or_told_again(server: _Server, signals: AsyncIterator[obje
 class _Server:
     """The connections that are open."""
 
-    def __init__(self, service: Service, limits: Limits) -> None:
+    def __init__(self, service: Service, limits: Limits, say: Say | None) -> None:
         self.refusing = anyio.Event()
         """Set once new connections are refused."""
         self._service = service
         self._limits = limits
-        self._connections: set[Connection] = set()
+        self._say = say
+        self._memory = MemoryBudget(limits.max_memory_bytes or default_max_memory_bytes())
+        self._connections: dict[Connection, None] = {}  # in the order in which they came
         self._changed = anyio.Event()
+        self._reported_at = -REPORT_EVERY_S
 
     async def accept(self, listener: MultiListener[SocketStream], scope: anyio.CancelScope) -> None:
         """Take connections until the scope is cancelled, and close the listener; connections that are open go on."""
-        # The listener is closed when nobody waits for connections any more: before, trio would raise.
         async with anyio.create_task_group() as tasks:
             async with listener:
                 with scope:
-                    while True:
-                        await self._accept_until_error(listener, tasks)
+                    async with anyio.create_task_group() as accepting:
+                        for one in sockets_of(listener):
+                            accepting.start_soon(self._accept_at, one, tasks)
             self.refusing.set()
-
-    async def _accept_until_error(self, listener: MultiListener[SocketStream], tasks: TaskGroup) -> None:
-        try:
-            await listener.serve(self._run_connection, tasks)
-        except* OSError:
-            # Out of file descriptors, or the client was gone already: it passes as connections end.
-            await anyio.sleep(ACCEPT_PAUSE_S)
 
     def close_idle(self) -> None:
         """Close the connections that wait for a request, and the others after their answer."""
@@ -131,17 +143,59 @@ class _Server:
             self._changed = anyio.Event()
             await self._changed.wait()
 
-    async def _run_connection(self, stream: SocketStream) -> None:
-        connection = Connection(stream, self._handle, limits=self._limits, new_request_id=lambda: new_id("req_"))
-        self._connections.add(connection)
+    async def _accept_at(self, listening: socket.socket, tasks: TaskGroup) -> None:
+        while True:
+            try:
+                async with aclosing(accept_sockets(listening)) as accepted:
+                    async for connected in accepted:
+                        self._take(connected, tasks)
+            except OSError as error:
+                self._report(f"No new connections for now: {error.strerror}. Raise the limit (ulimit -n).")
+                await anyio.sleep(ACCEPT_PAUSE_S)  # it passes as connections end
+
+    def _take(self, connected: socket.socket, tasks: TaskGroup) -> None:
+        if len(self._connections) >= self._limits.max_connections:
+            idle = next((one for one in self._connections if one.is_idle), None)
+            if idle is None:
+                self._report(f"{len(self._connections)} connections are open: more are refused.")
+                _refuse(connected)
+                return
+            idle.close_when_idle()
+        connection = Connection(
+            ClientSocket(connected),
+            self._handle,
+            limits=self._limits,
+            memory=self._memory,
+            new_request_id=lambda: new_id("req_"),
+        )
+        self._connections[connection] = None
+        tasks.start_soon(self._run_connection, connection)
+
+    async def _run_connection(self, connection: Connection) -> None:
         try:
             await connection.run()
         finally:
-            self._connections.discard(connection)
+            del self._connections[connection]
             self._changed.set()
 
     async def _handle(self, request: HttpRequest, responder: Responder) -> None:
         await dispatch(self._service, request, responder)
+
+    def _report(self, trouble: str) -> None:
+        now = time.monotonic()
+        if self._say is not None and now - self._reported_at >= REPORT_EVERY_S:
+            self._reported_at = now
+            self._say(trouble)
+
+
+def _refuse(connected: socket.socket) -> None:
+    """Answer a connection that is one too many, without waiting for its request."""
+    connected.setblocking(False)
+    with suppress(OSError):
+        connected.send(_FULL % (len(_FULL_BODY), _FULL_BODY))
+        connected.shutdown(socket.SHUT_WR)
+        connected.recv(64 * 1024)  # closed with unread bytes, it would be reset, and the answer perhaps lost
+    connected.close()
 
 
 def _explain_bind_error(error: OSError, host: str, port: int) -> SetupError:

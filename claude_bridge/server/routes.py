@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from claude_bridge.errors import BridgeError, MethodNotAllowedError, NotFoundError
+from claude_bridge.errors import MethodNotAllowedError, NotFoundError
+from claude_bridge.server.access import check_content_type
 from claude_bridge.server.app import Service
-from claude_bridge.server.handlers import info
-from claude_bridge.server.handlers.messages import post_messages
+from claude_bridge.server.handlers import count_tokens, health, messages, metrics, models, stats
 from claude_bridge.server.http1 import HttpRequest, Responder
 from claude_bridge.wire.admin_api import READY_PATH, STATS_PATH
 
@@ -15,30 +15,32 @@ RouteHandler = Callable[[Service, HttpRequest, Responder], Awaitable[None]]
 
 # A path that ends in a slash (but for the root) stands for all paths below it. HEAD goes with every GET.
 ROUTES: dict[str, dict[str, RouteHandler]] = {
-    "/": {"GET": info.get_root},
-    "/healthz": {"GET": info.get_health},
-    READY_PATH: {"GET": info.get_ready},
-    STATS_PATH: {"GET": info.get_stats},
-    "/metrics": {"GET": info.get_metrics},
-    "/v1/messages": {"POST": post_messages},
-    "/v1/messages/count_tokens": {"POST": info.post_count_tokens},
-    info.MODELS_PATH: {"GET": info.get_models},
-    f"{info.MODELS_PATH}/": {"GET": info.get_model},
-    "/api/event_logging/": {"POST": info.drop_telemetry},
+    "/": {"GET": health.get_root},
+    "/healthz": {"GET": health.get_health},
+    READY_PATH: {"GET": health.get_ready},
+    STATS_PATH: {"GET": stats.get_stats},
+    "/metrics": {"GET": metrics.get_metrics},
+    "/v1/messages": {"POST": messages.post_messages},
+    "/v1/messages/count_tokens": {"POST": count_tokens.post_count_tokens},
+    models.PATH: {"GET": models.get_models},
+    f"{models.PATH}/": {"GET": models.get_model},
+    "/api/event_logging/": {"POST": health.drop_telemetry},
 }
 
 _OPEN_TO_ALL = ("/", "/healthz")
 
 
 async def dispatch(service: Service, request: HttpRequest, responder: Responder) -> None:
-    """Answer one request; whatever error is ours to explain becomes the answer."""
-    try:
-        handler = _handler(request)
-        if request.path not in _OPEN_TO_ALL:
-            service.check(request)
-        await handler(service, request, responder)
-    except BridgeError as error:
-        await responder.send_error(error)
+    """Answer one request.
+
+    Raises:
+        BridgeError: it can't be answered; who may not ask is refused before anything else, the body too, is looked at.
+    """
+    if request.path not in _OPEN_TO_ALL:
+        service.check(request)
+    handler = _handler(request)
+    check_content_type(request.head)
+    await handler(service, request, responder)
 
 
 def _handler(request: HttpRequest) -> RouteHandler:

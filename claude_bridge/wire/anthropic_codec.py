@@ -5,6 +5,7 @@ A known field with a wrong value is an InvalidRequestError that names its path; 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -248,7 +249,7 @@ def encode_model(model: ModelInfo) -> bytes:
     return _encode(model)
 
 
-def encode_model_list(models: list[ModelInfo]) -> bytes:
-    """Return the body of GET /v1/models."""
+def encode_model_list(models: Sequence[ModelInfo], *, has_more: bool = False) -> bytes:
+    """Return the body of GET /v1/models: one page, and whether there are more of them."""
     first, last = (models[0].id, models[-1].id) if models else (None, None)
-    return _encode(ModelList(data=models, first_id=first, last_id=last))
+    return _encode(ModelList(data=list(models), first_id=first, last_id=last, has_more=has_more))

@@ -1,29 +1,38 @@
 """HTTP/1.1 chunked framing: bytes to the payload inside (RFC 9112, section 7.1).
 
-Engines send a chunk for each token. h11 takes 16 µs for a chunk, which is most of what a streamed token costs the
-bridge; this takes one.
+Engines send a chunk for each token, and h11 takes 16 µs for a chunk: most of what a streamed token would cost. This
+takes less than one.
 """
 
 from __future__ import annotations
 
+import re
+
 MAX_LINE_BYTES = 4 * 1024
 """Longest line with a chunk's size, or with a trailer, that is waited for."""
 
-_HEX_DIGITS = frozenset(b"0123456789abcdefABCDEF")
+MAX_TRAILERS = 100
+
 _MAX_SIZE_DIGITS = 15
+_SIZE_LINE = re.compile(rb"[ \t]*([0-9A-Fa-f]{1,%d})[ \t]*(?:;.*)?" % _MAX_SIZE_DIGITS, re.DOTALL)
+_STRICT_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,%d})(?:[ \t]*;[\t -~\x80-\xff]*)?" % _MAX_SIZE_DIGITS)
+_STRICT_TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*")
 
 
 class ChunkedDecoder:
     """Takes the chunks of one body apart, wherever the reads happen to end."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_strict: bool = False) -> None:
+        """``is_strict`` is for requests: refuse what another reader might take for the end of the body."""
         self.ended = False
         """Whether the last chunk and the trailers have come."""
         self.broken: str | None = None
         """What is wrong with the framing, if anything is; nothing more can be read then."""
+        self._is_strict = is_strict
+        self._size_line = _STRICT_SIZE_LINE if is_strict else _SIZE_LINE
         self._rest = b""
         self._left = 0  # of the chunk that is being read, with its line end
-        self._in_trailers = False
+        self._trailers: int | None = None  # how many have come; None: none can come yet
 
     @property
     def excess(self) -> bytes:
@@ -39,13 +48,19 @@ class ChunkedDecoder:
             if self._left:
                 at += self._take_chunk(data, at, parts)
                 continue
-            line_end = data.find(b"\r\n", at)
+            line_end = data.find(b"\r\n", at, at + MAX_LINE_BYTES + 2)
             if line_end < 0:
                 if end - at > MAX_LINE_BYTES:
                     self.broken = "a line of its framing has no end"
                 break
-            self._take_line(data[at:line_end])
+            self._take_line(data, at, line_end)
             at = line_end + 2
+            chunk_end = at + self._left
+            if (
+                self._left and chunk_end <= end and data[chunk_end - 2 : chunk_end] == b"\r\n"
+            ):  # whole, as nearly always
+                parts.append(data[at : chunk_end - 2])
+                at, self._left = chunk_end, 0
         self._rest = data[at:]
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
@@ -62,14 +77,26 @@ class ChunkedDecoder:
         self._left -= taken
         return taken
 
-    def _take_line(self, line: bytes) -> None:
-        if self._in_trailers:
-            self.ended = not line
+    def _take_line(self, data: bytes, start: int, end: int) -> None:
+        if self._trailers is not None:
+            self._take_trailer(data[start:end])
             return
-        digits = line.partition(b";")[0].strip()
-        if not digits or len(digits) > _MAX_SIZE_DIGITS or not _HEX_DIGITS.issuperset(digits):
-            self.broken = f"{digits[:20]!r} is no size of a chunk"
+        found = self._size_line.fullmatch(data, start, end)
+        if found is None:
+            self.broken = f"{data[start:end][:20]!r} is no size of a chunk"
             return
-        size = int(digits, 16)
-        self._in_trailers = size == 0
-        self._left = size + 2 if size else 0
+        size = int(found[1], 16)
+        if size:
+            self._left = size + 2
+        else:
+            self._trailers = 0
+
+    def _take_trailer(self, line: bytes) -> None:
+        assert self._trailers is not None, "the last chunk has come"
+        self._trailers += 1
+        if not line:
+            self.ended = True
+        elif self._trailers > MAX_TRAILERS:
+            self.broken = f"it has more than {MAX_TRAILERS} trailers"
+        elif self._is_strict and not _STRICT_TRAILER.fullmatch(line):
+            self.broken = f"{line[:20]!r} is no trailer"

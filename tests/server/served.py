@@ -21,6 +21,7 @@ from claude_bridge.providers import Upstream
 from claude_bridge.server.app import Service
 from claude_bridge.server.http1 import Connection, Handler, Limits
 from claude_bridge.server.listener import accept_connections, open_listener
+from claude_bridge.server.memory import MemoryBudget
 from claude_bridge.trace.bus import Bus, Sink
 from claude_bridge.trace.events import TraceEvent
 from claude_bridge.upstream.client import client_for
@@ -186,6 +187,7 @@ class HandlerServer(Server):
         super().__init__()
         self._handler = handler
         self._limits = limits or Limits()
+        self._memory = MemoryBudget(self._limits.max_memory_bytes or 2**30)
         self._ids = iter(range(1, 1000))
 
     async def _start(self) -> None:
@@ -195,7 +197,10 @@ class HandlerServer(Server):
         await self._run(partial(listener.serve, self._serve))
 
     async def _serve(self, stream: SocketStream) -> None:
-        await Connection(stream, self._handler, limits=self._limits, new_request_id=self._new_request_id).run()
+        connection = Connection(
+            stream, self._handler, limits=self._limits, memory=self._memory, new_request_id=self._new_request_id
+        )
+        await connection.run()
 
     def _new_request_id(self) -> str:
         return f"req_{next(self._ids)}"
@@ -218,6 +223,7 @@ class BridgeServer(Server):
         window_tokens: int | None = None,
         warn: Callable[[str], None] | None = None,
         attachments: Attachments | None = None,
+        say: Callable[[str], None] | None = None,
     ) -> None:
         """``upstream`` is an engine for Chat Completions, unless it says itself how it is asked."""
         super().__init__()
@@ -239,6 +245,7 @@ class BridgeServer(Server):
         self._sinks = sinks
         self._warn = warn
         self._attachments = attachments
+        self._say = say
         self._auth_token = auth_token
         self._api_key = api_key
         self._loopback_only = loopback_only
@@ -258,7 +265,7 @@ class BridgeServer(Server):
         await self._run(partial(self._serve, listener))
 
     async def _serve(self, listener: MultiListener[SocketStream]) -> None:
-        await accept_connections(listener, self.service, limits=self._limits)
+        await accept_connections(listener, self.service, limits=self._limits, say=self._say)
 
     async def post(self, path: str, payload: object, **headers: str) -> Response:
         return await self.ask(post(path, payload, **headers))

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import errno
-from typing import Any
+import os
+import resource
+import socket
 
 import anyio
 import pytest
-from anyio.abc import Listener, SocketStream
+from anyio.abc import SocketStream
 from anyio.streams.stapled import MultiListener
 
 from claude_bridge.errors import SetupError
+from claude_bridge.server.http1 import Limits
 from claude_bridge.server.listener import open_listener, serve
 from tests.fake_upstream import DONE, FakeUpstream, Head, Reply, Send, Stall, Wait, finish, text
-from tests.server.served import BridgeServer, Wire, get, post, streamed
+from tests.server.served import BridgeServer, Wire, get, post, question, streamed
 
 pytestmark = pytest.mark.anyio
 
@@ -101,16 +103,49 @@ async def test_the_wait_for_answers_is_bounded() -> None:
         await server.wait_until_stopped()
         assert "2 answers" in server.said[0]
         assert server.said[1] == "Stopped with 2 unfinished."
+        for wire in (one, two):
+            assert (await wire.chunk()).startswith(b"event: error")
         await upstream.requests[0].wait_until_closed_by_peer(within_s=1)
 
 
-async def test_a_second_signal_stops_at_once() -> None:
-    async with FakeUpstream([ONE_TOKEN]) as upstream, StoppableServer(upstream) as server, server.connect() as wire:
-        await begin_streaming(wire)
+async def test_a_second_signal_ends_each_stream_with_an_error() -> None:
+    silent: Reply = [Stall()]
+    async with (
+        FakeUpstream([ONE_TOKEN, silent, silent]) as upstream,
+        StoppableServer(upstream) as server,
+        server.connect() as streaming,
+        server.connect() as silent_stream,
+        server.connect() as whole,
+    ):
+        await begin_streaming(streaming)
+        await silent_stream.send(streamed())
+        await upstream.request(1)
+        await whole.send(post("/v1/messages", question()))
+        await upstream.request(2)
         server.signal()
         server.signal()
+        last = await streaming.chunk()
+        assert last.startswith(b"event: error")
+        assert b"was stopped before the answer was whole" in last
+        assert (await streaming.chunk(), await streaming.is_closed()) == (b"", True)
+        for wire in (silent_stream, whole):
+            response = await wire.response()
+            assert (response.status, response.json["error"]["type"]) == (503, "overloaded_error")
         await server.wait_until_stopped(within_s=1)
-        assert server.said[-1] == "Stopped with 1 unfinished."
+        assert server.said[-1] == "Stopped with 3 unfinished."
+        for request in upstream.requests:
+            await request.wait_until_closed_by_peer(within_s=1)
+
+
+async def test_a_client_that_does_not_read_holds_up_no_end() -> None:
+    flood: Reply = [Head(), *[Send(text("x" * 60_000))] * 200, Stall()]
+    async with FakeUpstream([flood]) as upstream, StoppableServer(upstream) as server, server.connect() as wire:
+        await wire.send(streamed())
+        await upstream.request()
+        await anyio.sleep(0.2)
+        server.signal()
+        server.signal()
+        await server.wait_until_stopped(within_s=3)
 
 
 async def test_an_answer_that_begins_while_stopping_says_that_it_is_the_last() -> None:
@@ -132,31 +167,107 @@ async def test_an_answer_that_begins_while_stopping_says_that_it_is_the_last() -
         await server.wait_until_stopped()
 
 
-class Exhausted(Listener[SocketStream]):
-    """A listener that has no file descriptor left for the first connection."""
-
-    def __init__(self, listener: Listener[SocketStream]) -> None:
-        self._listener = listener
-        self._has_failed = False
-
-    async def serve(self, handler: Any, task_group: Any = None) -> None:
-        if not self._has_failed:
-            self._has_failed = True
-            raise OSError(errno.EMFILE, "Too many open files")
-        await self._listener.serve(handler, task_group)
-
-    async def aclose(self) -> None:
-        await self._listener.aclose()
+# --- connections ----------------------------------------------------------------------------------------------
 
 
-class ExhaustedServer(BridgeServer):
-    async def _serve(self, listener: MultiListener[SocketStream]) -> None:
-        await super()._serve(MultiListener([Exhausted(listener)]))
+async def test_a_server_out_of_descriptors_says_so_and_recovers() -> None:
+    said: list[str] = []
+    told = anyio.Event()
 
+    def say(words: str) -> None:
+        said.append(words)
+        told.set()
 
-async def test_a_server_survives_a_lack_of_file_descriptors() -> None:
-    async with ExhaustedServer("http://127.0.0.1:9/v1") as server:
+    async with BridgeServer("http://127.0.0.1:9/v1", say=say) as server:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        async with server.connect() as wire:
+            await wire.send(get("/healthz"))
+            await wire.response()
+            taken = os.dup(0)
+            os.close(taken)
+            client = socket.socket()
+            client.setblocking(False)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (taken + 1, hard))  # the client took the last one
+            try:
+                client.connect_ex(("127.0.0.1", server.port))
+                with anyio.fail_after(5):
+                    await told.wait()
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            assert "Too many open files" in said[0]
+            client.close()
         assert (await server.ask(get("/healthz"))).status == 200
+        assert len(said) == 1
+
+
+async def test_one_connection_too_many_is_refused_in_words() -> None:
+    said: list[str] = []
+    limits = Limits(max_connections=2)
+    async with (
+        FakeUpstream([ONE_TOKEN] * 2) as upstream,
+        BridgeServer(upstream, limits=limits, say=said.append) as server,
+        server.connect() as one,
+        server.connect() as two,
+    ):
+        await begin_streaming(one)
+        await begin_streaming(two)
+        response = await server.ask(get("/healthz"))
+        assert (response.status, response.headers["retry-after"]) == (529, "5")
+        assert response.json["error"]["type"] == "overloaded_error"
+        assert said == ["2 connections are open: more are refused."]
+
+
+async def test_an_idle_connection_makes_room_for_a_new_one() -> None:
+    limits = Limits(max_connections=2)
+    async with (
+        FakeUpstream([ONE_TOKEN]) as upstream,
+        BridgeServer(upstream, limits=limits) as server,
+        server.connect() as busy,
+        server.connect() as idle,
+    ):
+        await begin_streaming(busy)
+        await idle.send(get("/healthz"))
+        await idle.response()
+        assert (await server.ask(get("/healthz"))).status == 200
+        assert await idle.is_closed()
+
+
+# --- memory ---------------------------------------------------------------------------------------------------
+
+
+async def test_the_bodies_of_all_requests_together_have_a_limit() -> None:
+    filler = "x" * 60_000
+    limits = Limits(max_memory_bytes=150_000)
+    async with (
+        FakeUpstream([ONE_TOKEN] * 3) as upstream,
+        BridgeServer(upstream, limits=limits) as server,
+        server.connect() as one,
+        server.connect() as two,
+    ):
+        for wire in (one, two):
+            await wire.send(streamed(system=filler))
+            await wire.head()
+        response = await server.messages(system=filler)
+        assert (response.status, response.json["error"]["type"]) == (529, "overloaded_error")
+        assert "retry-after" in response.headers
+        assert "--max-memory" in response.json["error"]["message"]
+        assert (await server.ask(get("/healthz"))).status == 200
+        await one.stream.aclose()
+        await upstream.requests[0].wait_until_closed_by_peer()
+        await anyio.wait_all_tasks_blocked()
+        async with server.connect() as wire:
+            await wire.send(streamed(system=filler))
+            assert (await wire.head()).status == 200
+
+
+async def test_a_body_that_would_not_fit_is_refused_before_it_is_sent() -> None:
+    limits = Limits(max_memory_bytes=1000)
+    async with BridgeServer("http://127.0.0.1:9/v1", limits=limits) as server, server.connect() as wire:
+        await wire.send(post("/v1/messages", {}, expect="100-continue", content_length="2000")[:-2])
+        assert (await wire.response()).status == 529
+
+
+# --- listening ------------------------------------------------------------------------------------------------
 
 
 async def test_a_taken_port_is_told_with_its_owner_and_the_next_step() -> None:

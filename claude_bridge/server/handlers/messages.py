@@ -9,11 +9,14 @@ import anyio
 from claude_bridge.adapters.base import ClientRequest
 from claude_bridge.bridge import BridgeProtocol
 from claude_bridge.errors import BridgeError, ClientError
-from claude_bridge.server.app import Service
+from claude_bridge.server.app import Service, parse_body
 from claude_bridge.server.http1 import ClientGoneError, HttpRequest, Responder
 from claude_bridge.trace.recorder import Recorder
-from claude_bridge.wire.anthropic import MessagesRequest
+from claude_bridge.wire.anthropic import ErrorDetail, ErrorEvent, MessagesRequest
 from claude_bridge.wire.anthropic_codec import encode_stream_event, parse_messages_request
+
+LAST_WORDS_S = 1.0
+"""How long a client may take to read why its answer was stopped."""
 
 
 async def post_messages(service: Service, request: HttpRequest, responder: Responder) -> None:
@@ -22,37 +25,39 @@ async def post_messages(service: Service, request: HttpRequest, responder: Respo
     Raises:
         ClientError: the request is malformed.
     """
+    body = await request.read_body()
     recorder = Recorder(service.bus, responder.request_id, stats=service.stats)
     try:
-        asked = parse_messages_request(request.body)
+        parsed = await parse_body(parse_messages_request, body)
     except ClientError as error:
-        outline = service.outline(request)
+        outline = service.outline(body)
         if outline is None:
-            _tell_received(recorder, None, request)
+            _record_received(recorder, None, request, body)
             recorder.failed(error, in_stream=False)
             raise
-        asked = outline
-    _tell_received(recorder, asked, request)
-    service.running.add(responder.request_id)
+        parsed = outline
+    _record_received(recorder, parsed, request, body)
     try:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_cancel_when_client_leaves, responder, recorder, tasks.cancel_scope)
-            try:
-                bridge = await service.bridge()
-                await _answer(bridge, asked, service.given(request), responder, recorder)
-            except ClientGoneError:
-                recorder.client_left()
-            tasks.cancel_scope.cancel()
+        with service.running_answer() as running:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(_cancel_when_client_leaves, responder, recorder, tasks.cancel_scope)
+                try:
+                    bridge = await service.bridge()
+                    await _answer(bridge, parsed, service.client_request(request, body), responder, recorder)
+                except ClientGoneError:
+                    recorder.client_left()
+                tasks.cancel_scope.cancel()
+        if running.stopped_by is not None:
+            await _end_early(running.stopped_by, responder, recorder)
     finally:
-        service.running.discard(responder.request_id)
         recorder.broken_off()
 
 
-def _tell_received(recorder: Recorder, asked: MessagesRequest | None, request: HttpRequest) -> None:
+def _record_received(recorder: Recorder, parsed: MessagesRequest | None, request: HttpRequest, body: bytes) -> None:
     recorder.received(
-        asked,
+        parsed,
         path=request.path,
-        body=request.body,
+        body=body,
         session=request.headers.get("x-claude-code-session-id"),
         user_agent=request.headers.get("user-agent"),
     )
@@ -65,11 +70,11 @@ async def _cancel_when_client_leaves(responder: Responder, recorder: Recorder, s
 
 
 async def _answer(
-    bridge: BridgeProtocol, asked: MessagesRequest, raw: ClientRequest, responder: Responder, recorder: Recorder
+    bridge: BridgeProtocol, parsed: MessagesRequest, raw: ClientRequest, responder: Responder, recorder: Recorder
 ) -> None:
     try:
-        async with bridge.exchange(asked, recorder, raw=raw) as exchange:
-            if not asked.stream:
+        async with bridge.exchange(parsed, recorder, raw=raw) as exchange:
+            if not parsed.stream:
                 body = await exchange.body()
                 await responder.send(200, body, headers=exchange.headers)
                 return
@@ -81,3 +86,15 @@ async def _answer(
     except BridgeError as error:
         recorder.failed(error, in_stream=False)
         await responder.send_error(error)
+
+
+async def _end_early(reason: BridgeError, responder: Responder, recorder: Recorder) -> None:
+    """Tell a client why its answer ends here, as far as it can still be told."""
+    recorder.failed(reason, in_stream=responder.started)
+    with anyio.CancelScope(shield=True, deadline=anyio.current_time() + LAST_WORDS_S):
+        if not responder.started:
+            await responder.send_error(reason)
+        elif responder.is_open:
+            error = ErrorDetail(reason.error_type, reason.message)
+            await responder.write(encode_stream_event(ErrorEvent(error, responder.request_id)))
+            await responder.end()

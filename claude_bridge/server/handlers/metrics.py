@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from claude_bridge.errors import NotFoundError
+from claude_bridge.server.app import Service
+from claude_bridge.server.http1 import HttpRequest, Responder
 from claude_bridge.trace.stats import FIRST_TOKEN_BOUNDS_S, Stats
 
 if TYPE_CHECKING:
@@ -31,6 +33,12 @@ _COUNTERS = (
 """Name, help and field of Figures."""
 
 _OUTCOMES = ("answered", "failed", "left")
+
+
+async def get_metrics(service: Service, _request: HttpRequest, responder: Responder) -> None:
+    """Report the figures to Prometheus; raises NotFoundError where its library is not installed."""
+    body, content_type = render_metrics(service.stats, running=service.running)
+    await responder.send(200, body, content_type=content_type)
 
 
 def render_metrics(stats: Stats, *, running: int) -> tuple[bytes, str]:

@@ -1,0 +1,25 @@
+"""POST /v1/messages/count_tokens: how long a prompt is."""
+
+from __future__ import annotations
+
+from claude_bridge.errors import ClientError
+from claude_bridge.server.app import Service, parse_body
+from claude_bridge.server.http1 import HttpRequest, Responder
+from claude_bridge.wire.anthropic import CountTokensRequest
+from claude_bridge.wire.anthropic_codec import encode_token_count, parse_count_tokens_request
+
+
+async def post_count_tokens(service: Service, request: HttpRequest, responder: Responder) -> None:
+    """Count the prompt's tokens; raises ClientError for a malformed request."""
+    body = await request.read_body()
+    parsed: CountTokensRequest | None
+    try:
+        parsed = await parse_body(parse_count_tokens_request, body)
+    except ClientError:
+        parsed = service.outline(body)
+        if parsed is None:
+            raise
+    bridge = await service.bridge()
+    await responder.send(
+        200, encode_token_count(await bridge.count_tokens(parsed, service.client_request(request, body)))
+    )

@@ -1,0 +1,64 @@
+"""Whether the bridge lives, and whether its engine answers; and telemetry, which goes nowhere."""
+
+from __future__ import annotations
+
+import anyio
+
+from claude_bridge import __version__
+from claude_bridge.bridge import BridgeProtocol
+from claude_bridge.errors import BridgeError
+from claude_bridge.server.app import Service
+from claude_bridge.server.http1 import HttpRequest, Responder
+from claude_bridge.wire.admin_api import Readiness, encode_readiness
+
+READY_WITHIN_S = 3.0
+"""How long an engine may take to answer a question for its models: a load balancer waits no longer."""
+
+
+async def get_root(_service: Service, _request: HttpRequest, responder: Responder) -> None:
+    """Say which server this is."""
+    await responder.send(200, b"claude-bridge is running\n", content_type="text/plain; charset=utf-8")
+
+
+async def get_health(_service: Service, _request: HttpRequest, responder: Responder) -> None:
+    """Report that the bridge is alive, without contacting the engine."""
+    await responder.send(200, b'{"status":"ok","version":"%b"}' % __version__.encode())
+
+
+async def get_ready(service: Service, _request: HttpRequest, responder: Responder) -> None:
+    """Report whether the engine answers, and what is served; 503 while it does not."""
+    bridge = service.bridge_if_known
+    readiness = Readiness(ready=False, version=__version__, reason="It is not known yet which engine this is.")
+    if bridge is not None:
+        readiness = await _readiness(bridge)
+    await responder.send(200 if readiness.ready else 503, encode_readiness(readiness))
+
+
+async def _readiness(bridge: BridgeProtocol) -> Readiness:
+    upstream = bridge.upstream
+    reason: str | None = f"{upstream.name} does not answer within {READY_WITHIN_S:.0f} s."
+    with anyio.move_on_after(READY_WITHIN_S):
+        try:
+            await bridge.reach()
+            reason = None
+        except BridgeError as error:
+            reason = error.message
+    return Readiness(
+        ready=reason is None,
+        version=__version__,
+        reason=reason,
+        upstream=upstream.name,
+        kind=upstream.adapter.kind,
+        base_url=upstream.base_url,
+        model=upstream.model or None,
+        small_model=bridge.small_model,
+        window_tokens=upstream.window_tokens,
+        max_output_tokens=upstream.max_output_tokens,
+        slots=upstream.slots,
+        forwards_client_auth=upstream.forwards_client_auth,
+    )
+
+
+async def drop_telemetry(_service: Service, _request: HttpRequest, responder: Responder) -> None:
+    """Accept what Claude Code reports to its maker, and send it nowhere."""
+    await responder.send(200, b"{}")
