@@ -26,7 +26,7 @@ EFFORT_BY_BUDGET: EffortTable = ((4_096, "low"), (16_384, "medium"))
 _Request = TypeVar("_Request", bound=CountTokensRequest)
 
 
-class Wish(Struct, frozen=True, kw_only=True):
+class ReasoningPreference(Struct, frozen=True, kw_only=True):
     """What the client wants of the model's thinking.
 
     ``effort`` is one of EFFORTS; None leaves it to the engine. ``budget_tokens`` is there only where no level is
@@ -39,19 +39,19 @@ class Wish(Struct, frozen=True, kw_only=True):
     is_refusal: bool = False
 
 
-def preferred_thinking(request: CountTokensRequest, table: EffortTable = EFFORT_BY_BUDGET) -> Wish:
+def preferred_thinking(request: CountTokensRequest, table: EffortTable = EFFORT_BY_BUDGET) -> ReasoningPreference:
     """Return what the request says of thinking; a request that does not mention it wants none."""
     thinking = request.thinking
     if thinking is None or thinking.type == "disabled":
-        return Wish(thinks=False, effort="none", is_refusal=thinking is not None)
+        return ReasoningPreference(thinks=False, effort="none", is_refusal=thinking is not None)
     effort = request.output_config.effort if request.output_config else None
     if effort is not None:
-        return Wish(thinks=True, effort=effort if effort in EFFORTS else "high")
+        return ReasoningPreference(thinks=True, effort=effort if effort in EFFORTS else "high")
     budget = thinking.budget_tokens
     if budget is None:
-        return Wish(thinks=True)
+        return ReasoningPreference(thinks=True)
     level = next((name for limit, name in table if budget < limit), "high")
-    return Wish(thinks=True, effort=level, budget_tokens=budget)
+    return ReasoningPreference(thinks=True, effort=level, budget_tokens=budget)
 
 
 def with_think_mode(request: _Request, mode: ThinkMode, losses: list[Loss]) -> _Request:

@@ -20,7 +20,8 @@ from claude_bridge.conversion.deltas import (
     ToolCallStart,
     UsageReport,
 )
-from claude_bridge.conversion.opaque_reasoning import SEAL, OpaqueReasoningCollector, Unsealed, is_ours, unseal
+from claude_bridge.conversion.opaque_reasoning import SEAL, Unsealed, is_ours, unseal
+from claude_bridge.conversion.response.reasoning_sealer import ReasoningSealer
 from claude_bridge.wire.anthropic import RedactedThinkingBlock, TextBlock
 
 STOP = Finish(FinishReason.STOP)
@@ -31,7 +32,7 @@ def _detail(**fields: Any) -> OpaqueReasoning:
 
 
 def _sealed(*deltas: Delta) -> list[Delta]:
-    sealer = OpaqueReasoningCollector()
+    sealer = ReasoningSealer()
     return [out for delta in deltas for out in sealer.feed([delta])] + sealer.close()
 
 
@@ -79,7 +80,7 @@ def test_the_block_comes_before_what_follows_the_thought() -> None:
 
 def test_what_is_not_sealed_passes_as_it_is() -> None:
     said: list[Delta] = [ThinkingDelta("a"), TextDelta("b"), ToolCallStart(0, "Read"), STOP]
-    assert OpaqueReasoningCollector().feed(said) == said
+    assert ReasoningSealer().feed(said) == said
 
 
 def test_signatures_are_kept_by_the_number_of_their_call() -> None:

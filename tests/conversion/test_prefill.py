@@ -11,7 +11,8 @@ from msgspec.structs import replace
 
 from claude_bridge.adapters import engine_profiles
 from claude_bridge.conversion.deltas import Delta, Finish, FinishReason, TextDelta, ThinkingDelta, ToolCallStart
-from claude_bridge.conversion.prefill import EchoCutter, continues_prefill, echoed_prefill
+from claude_bridge.conversion.prefill import continues_prefill, echoed_prefill
+from claude_bridge.conversion.response.prefill_echo import PrefillEchoCutter
 from claude_bridge.wire.anthropic import MessagesRequest
 from tests.dialogues import a_request, sent_messages
 
@@ -25,7 +26,7 @@ def begun(text: Any = '{"a":', **fields: Any) -> MessagesRequest:
 
 def heard(*deltas: str | Delta, beginning: str = '{"a":') -> str:
     """Return what the client hears: texts, and a mark for every other delta."""
-    cutter = EchoCutter(beginning)
+    cutter = PrefillEchoCutter(beginning)
     kept: list[Delta] = []
     for delta in deltas:
         kept += cutter.feed([TextDelta(delta) if isinstance(delta, str) else delta])

@@ -8,8 +8,8 @@ import pytest
 
 from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.reasoning import (
+    ReasoningPreference,
     ThinkMode,
-    Wish,
     nearest_effort,
     preferred_thinking,
     usual_effort,
@@ -28,21 +28,24 @@ def _budget(tokens: int) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("fields", "wish"),
     [
-        ({}, Wish(thinks=False, effort="none")),
-        ({"output_config": {"effort": "high"}}, Wish(thinks=False, effort="none")),
-        (OFF, Wish(thinks=False, effort="none", is_refusal=True)),
-        (OFF | {"output_config": {"effort": "high"}}, Wish(thinks=False, effort="none", is_refusal=True)),
-        (ADAPTIVE, Wish(thinks=True)),
-        (_budget(4095), Wish(thinks=True, effort="low", budget_tokens=4095)),
-        (_budget(4096), Wish(thinks=True, effort="medium", budget_tokens=4096)),
-        (_budget(16383), Wish(thinks=True, effort="medium", budget_tokens=16383)),
-        (_budget(16384), Wish(thinks=True, effort="high", budget_tokens=16384)),
-        (_budget(99999) | {"output_config": {"effort": "low"}}, Wish(thinks=True, effort="low")),
-        (ADAPTIVE | {"output_config": {"effort": "max"}}, Wish(thinks=True, effort="max")),
-        (ADAPTIVE | {"output_config": {"effort": "heroic"}}, Wish(thinks=True, effort="high")),
+        ({}, ReasoningPreference(thinks=False, effort="none")),
+        ({"output_config": {"effort": "high"}}, ReasoningPreference(thinks=False, effort="none")),
+        (OFF, ReasoningPreference(thinks=False, effort="none", is_refusal=True)),
+        (
+            OFF | {"output_config": {"effort": "high"}},
+            ReasoningPreference(thinks=False, effort="none", is_refusal=True),
+        ),
+        (ADAPTIVE, ReasoningPreference(thinks=True)),
+        (_budget(4095), ReasoningPreference(thinks=True, effort="low", budget_tokens=4095)),
+        (_budget(4096), ReasoningPreference(thinks=True, effort="medium", budget_tokens=4096)),
+        (_budget(16383), ReasoningPreference(thinks=True, effort="medium", budget_tokens=16383)),
+        (_budget(16384), ReasoningPreference(thinks=True, effort="high", budget_tokens=16384)),
+        (_budget(99999) | {"output_config": {"effort": "low"}}, ReasoningPreference(thinks=True, effort="low")),
+        (ADAPTIVE | {"output_config": {"effort": "max"}}, ReasoningPreference(thinks=True, effort="max")),
+        (ADAPTIVE | {"output_config": {"effort": "heroic"}}, ReasoningPreference(thinks=True, effort="high")),
     ],
 )
-def test_the_wish_follows_from_what_was_asked(fields: dict[str, Any], wish: Wish) -> None:
+def test_the_wish_follows_from_what_was_asked(fields: dict[str, Any], wish: ReasoningPreference) -> None:
     assert preferred_thinking(a_request(**fields)) == wish
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.profile import Profile
-from claude_bridge.conversion.reasoning import Wish, nearest_effort, preferred_thinking, usual_effort
+from claude_bridge.conversion.reasoning import ReasoningPreference, nearest_effort, preferred_thinking, usual_effort
 from claude_bridge.conversion.request.normalize import NormalizedRequest
 
 
@@ -44,7 +44,7 @@ def thinking_fields(request: NormalizedRequest, profile: Profile) -> Mapping[str
     return fields
 
 
-def _level(wish: Wish, profile: Profile) -> str | None:
+def _level(wish: ReasoningPreference, profile: Profile) -> str | None:
     """Return the level to tell, None where nothing need be said of it."""
     if not profile.chat.effort_levels or (not wish.thinks and profile.chat.thinking_switch is not None):
         return None
@@ -53,7 +53,7 @@ def _level(wish: Wish, profile: Profile) -> str | None:
     return None if profile.chat.thinks_unasked else usual_effort(profile.chat.effort_levels)
 
 
-def _tell_losses(wish: Wish, profile: Profile, request: NormalizedRequest) -> None:
+def _tell_losses(wish: ReasoningPreference, profile: Profile, request: NormalizedRequest) -> None:
     losses = request.losses
     if wish.thinks and not profile.chat.effort_levels:
         switch_only = profile.chat.thinking_switch is not None

@@ -9,11 +9,12 @@ from msgspec import UNSET, Struct, UnsetType
 
 from claude_bridge.conversion.deltas import Delta, StreamDecoder, UsageReport
 from claude_bridge.conversion.loss import Repair
-from claude_bridge.conversion.opaque_reasoning import OpaqueReasoningCollector
-from claude_bridge.conversion.prefill import EchoCutter, echoed_prefill
+from claude_bridge.conversion.prefill import echoed_prefill
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.reasoning import preferred_thinking
 from claude_bridge.conversion.response.assembler import MessageAssembler
+from claude_bridge.conversion.response.prefill_echo import PrefillEchoCutter
+from claude_bridge.conversion.response.reasoning_sealer import ReasoningSealer
 from claude_bridge.conversion.response.stop_reasons import StopSequenceCutter
 from claude_bridge.conversion.response.think_tags import ThinkTagSplitter
 from claude_bridge.conversion.tool_calls.buffer import ToolCallBuffer
@@ -70,9 +71,9 @@ class ResponsePipeline:
         )
         echo = echoed_prefill(request, profile)
         stages: list[_Stage | None] = [
-            OpaqueReasoningCollector() if profile.sealed_thoughts is not None else None,
+            ReasoningSealer() if profile.sealed_thoughts is not None else None,
             ThinkTagSplitter(profile.think_tags, opened=opened),
-            EchoCutter(echo) if echo is not None else None,
+            PrefillEchoCutter(echo) if echo is not None else None,
             TextToolCallDetector(tools, self.repairs) if profile.prints_calls and _may_print_calls(request) else None,
             self._cutter,
             gatherer,
