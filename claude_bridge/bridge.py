@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 from claude_bridge.adapters.base import ClientRequest
 from claude_bridge.attachments.prepare import Attachments
 from claude_bridge.conversion.prompt.cache_misses import PromptMemory
-from claude_bridge.conversion.response.pipeline import ResponseContext
+from claude_bridge.conversion.reasoning import TextOpening
+from claude_bridge.conversion.response.pipeline import ResponseContext, ResponsePipeline
 from claude_bridge.errors import BridgeError, PromptTooLongError, SchemasRefusedError
 from claude_bridge.exchange import Exchange, Waiting
 from claude_bridge.prepare import Preparer
@@ -98,6 +99,7 @@ class Bridge:
         self._client = client
         self._engine = upstream.engine_model
         self._prompts = PromptMemory()
+        self._learned_opening: TextOpening | None = None
         self._counter = PromptCounter(client, upstream.adapter.count_routes(upstream.profile))
         self._preparer = Preparer(upstream, self._counter, self.attachments, self.bus, has_key=client.has_key)
 
@@ -172,14 +174,18 @@ class Bridge:
             window_tokens=upstream.window_tokens,
             new_tool_id=lambda: new_id("toolu_"),
             diagnostics=watch.diagnostics,
+            learned_opening=self._learned_opening,
         )
         explain_error = partial(self._explain_error, prompt_tokens)
         call = await stack.enter_async_context(
             self._client.open(outgoing, explain_error, idle_s=self.waiting.keep_alive_s)
         )
+        response = upstream.adapter.response(prepared.request, self._engine, context)
+        if isinstance(response, ResponsePipeline):
+            stack.callback(self._learn_opening, response)
         exchange = Exchange(
             call,
-            upstream.adapter.response(prepared.request, self._engine, context),
+            response,
             recorder,
             self.waiting,
             overflow=prepared.overflow,
@@ -222,6 +228,10 @@ class Bridge:
             while (data := await call.receive()) != b"":
                 body += data or b""
         return parse_token_count(body)
+
+    def _learn_opening(self, response: ResponsePipeline) -> None:
+        """Keep what a response showed of how this model's text begins."""
+        self._learned_opening = response.learned_opening or self._learned_opening
 
     def _explain_error(
         self, prompt_tokens: int, status: int, headers: Mapping[str, str], body: bytes, _where: str

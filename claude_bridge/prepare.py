@@ -86,15 +86,14 @@ class Preparer:
             if raw is not None and self._has_key:
                 raw = raw.without_credentials()
             return request, upstream.adapter.prepare(request, raw, self._engine)
-        losses: list[Loss] = []
-        request = with_think_mode(request, upstream.think, losses)
+        request, losses = with_think_mode(request, upstream.think)
         ready = await self._attachments.prepare(request, upstream.profile, upstream.window_tokens)
         for warning in ready.warnings:
             self._bus.warn(warning)
         if recorder is not None:
             for path, found in ready.descriptions:
                 recorder.described(path, model=found.model, text=found.text, trouble=found.trouble, took_s=found.took_s)
-        losses += ready.losses
+        losses = [*losses, *ready.losses]
         plain = self.rejected_schemas.put_plainly(ready.request, losses)
         encoded = upstream.adapter.prepare(plain, raw, self._engine)
         return request, replace(encoded, losses=(*losses, *encoded.losses)) if losses else encoded

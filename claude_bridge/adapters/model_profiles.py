@@ -7,8 +7,11 @@ from claude_bridge.conversion.profile import Family
 _TEMPLATE_ENGINES = ("llama.cpp", "vLLM", "SGLang")
 """Engines that render the model's own chat template, with the arguments that it takes."""
 
-_LEAVES_THOUGHTS = ("unknown", "vLLM", "SGLang", "LM Studio")
-"""Engines that may leave thoughts in the text: where they were started without a parser for them."""
+_SELF_HOSTED = ("vLLM", "SGLang", "LM Studio")
+"""Engines that leave thoughts in the text where they were started without a parser for them."""
+
+_MAY_LEAVE_THOUGHTS = ("unknown", *_SELF_HOSTED)
+"""The same, and hosts of which nothing is known: many give no thoughts at all."""
 
 FAMILIES: tuple[Family, ...] = (
     # --- OpenAI ---------------------------------------------------------------------------------------------------
@@ -72,17 +75,15 @@ FAMILIES: tuple[Family, ...] = (
     ),
     Family(
         name="gpt-oss",
-        evidence="gpt-oss model card: low, medium, high, never off; harmony's analysis channel, which an engine "
-        "without its parser leaves in the text (vllm's reasoning/gptoss_reasoning_parser.py)",
+        evidence="gpt-oss model card: low, medium, high, never off; OpenAI's guide to harmony: channels for thoughts, "
+        "calls and the answer, which an engine without a parser leaves in the text (llama.cpp's "
+        "common/parsers/gpt-oss.cpp)",
         matches=r"gpt-?oss",
         changes={
             "effort_levels": ("low", "medium", "high"),
             "effort_place": "reasoning_effort",
             "thinking_switch": None,
-            "think_tags": (
-                ("<|channel|>analysis<|message|>", "<|end|><|start|>assistant<|channel|>final<|message|>"),
-                ("<think>", "</think>"),
-            ),
+            "speaks_harmony": True,
         },
     ),
     Family(
@@ -116,10 +117,19 @@ FAMILIES: tuple[Family, ...] = (
         changes={"thinking_switch": None, "budget_place": None},
     ),
     Family(
-        name="Qwen whose prompt opens the thoughts",
-        evidence="chat templates of Qwen3-…-Thinking-2507, QwQ-32B and Qwen3.5: the prompt ends in <think>",
-        matches=r"qwen-?3.*thinking|qwq|qwen-?3\.[5-9]",
-        engines=_LEAVES_THOUGHTS,
+        name="Qwen 3 and QwQ that can't answer without thinking",
+        evidence="model cards and chat templates of Qwen3-…-Thinking-2507 and QwQ-32B: the prompt ends in <think>, "
+        "and there is no switch",
+        matches=r"qwen-?3.*thinking|qwq",
+        engines=_MAY_LEAVE_THOUGHTS,
+        changes={"opens_in_thinking": True, "always_thinks": True},
+    ),
+    Family(
+        name="hybrids whose prompt opens the thoughts",
+        evidence="chat templates of Qwen3.5 and 3.6, DeepSeek-V3.1 and later, GLM-4.7 and later, Nemotron 3: "
+        "the prompt ends in <think> while thinking is on (aichat#1528)",
+        matches=r"qwen-?3\.[5-9]|deepseek.*v(3\.[1-9]|[4-9])|glm-?(4\.[7-9]|[5-9])|nemotron-?3",
+        engines=_MAY_LEAVE_THOUGHTS,
         changes={"opens_in_thinking": True},
     ),
     Family(
@@ -142,8 +152,16 @@ FAMILIES: tuple[Family, ...] = (
         name="DeepSeek R1",
         evidence="DeepSeek-R1's chat template: no switch, and the prompt ends in <think>",
         matches=r"deepseek.*r1",
-        engines=_LEAVES_THOUGHTS,
+        engines=_MAY_LEAVE_THOUGHTS,
         changes={"thinking_switch": None, "effort_levels": (), "opens_in_thinking": True},
+    ),
+    Family(
+        name="DeepSeek R1 and MiniMax M2 at engines of one's own",
+        evidence="model cards of DeepSeek-R1 and MiniMax-M2: they think at every turn; elsewhere a host may keep the "
+        "thoughts to itself",
+        matches=r"deepseek.*r1|minimax-?m2",
+        engines=_SELF_HOSTED,
+        changes={"always_thinks": True},
     ),
     Family(
         name="DeepSeek V3.1 and later",
@@ -218,9 +236,23 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         name="MiniMax M2",
         evidence="MiniMax-M2's model card: always thinks, and wants its thoughts back; its prompt opens them",
-        matches=r"minimax-?m[2-9]",
-        engines=_LEAVES_THOUGHTS,
+        matches=r"minimax-?m2",
+        engines=_MAY_LEAVE_THOUGHTS,
         changes={"thinking_switch": None, "effort_levels": (), "opens_in_thinking": True},
+    ),
+    Family(
+        name="MiniMax M3",
+        evidence="vllm's reasoning/minimax_m3_reasoning_parser.py, llama.cpp's common/parsers/minimax-m3.cpp: "
+        "<mm:think>, or a bare </mm:think> where it does not think",
+        matches=r"minimax-?m[3-9]",
+        changes={"think_tags": (("<mm:think>", "</mm:think>"), ("<think>", "</think>"))},
+    ),
+    Family(
+        name="MiniMax M3, its template",
+        evidence="chat template of MiniMax-M3: thinking_mode is enabled, disabled or adaptive",
+        matches=r"minimax-?m[3-9]",
+        engines=_TEMPLATE_ENGINES,
+        changes={"switch_name": "thinking_mode", "switch_values": ("disabled", "adaptive")},
     ),
     Family(
         name="Seed-OSS",

@@ -77,6 +77,8 @@ class ChatProfile(Struct, frozen=True, kw_only=True):
     """Which field turns thinking off and on."""
     switch_name: str = "enable_thinking"
     """The name of the switch in ``chat_template_kwargs``, which the model's template gives it."""
+    switch_values: tuple[bool | str, bool | str] = (False, True)
+    """What that switch may be: off and on."""
     budget_place: Literal["reasoning", "thinking_budget_tokens"] | None = None
     """Where a budget of thinking tokens is told; None: it only chooses the level."""
 
@@ -141,7 +143,11 @@ class Profile(Struct, frozen=True, kw_only=True):
     think_tags: tuple[tuple[str, str], ...] = (("<think>", "</think>"),)
     """What thoughts stand between at the start of the text, where an engine leaves them there."""
     opens_in_thinking: bool = False
-    """Whether the prompt itself opens the thoughts, so that an engine that leaves them in the text never opens them."""
+    """Whether the prompt itself opens the thoughts, so that a text with thoughts has only their closing tag."""
+    always_thinks: bool = False
+    """Whether such a model can't answer without a thought; of others a text is the answer until a tag shows more."""
+    speaks_harmony: bool = False
+    """Whether an engine without a parser leaves harmony's channels in the text."""
     count_routes: tuple[CountRoute, ...] = ()
     """Where the engine counts a prompt with its own tokenizer, the best first; older versions lack some."""
 

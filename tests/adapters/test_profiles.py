@@ -20,6 +20,7 @@ from claude_bridge.conversion.profile import PARTS, ChatProfile, Family, OllamaP
 from claude_bridge.conversion.response.assembler import UNSIGNED
 from claude_bridge.conversion.tool_names import engine_name
 from claude_bridge.wire.anthropic import (
+    AnswerBlock,
     DocumentBlock,
     ImageBlock,
     MessagesRequest,
@@ -290,6 +291,33 @@ def test_opens_in_thinking(thinking: Any, flags: dict[str, Any], inside: bool) -
     said = [sse(chunk(content="a</think>b"), chunk("stop"))]
     content = folded(answered(said, a_request(thinking=thinking), profile=profile)).content
     assert content == ([ThinkingBlock("a", UNSIGNED), TextBlock("b")] if inside else [TextBlock("a</think>b")])
+
+
+def _streamed(*pieces: str, **flags: Any) -> list[AnswerBlock]:
+    said = [sse(*(chunk(content=piece) for piece in pieces), chunk("stop"))]
+    return folded(answered(said, profile=_with(**flags))).content
+
+
+def test_always_thinks() -> None:
+    pieces = ("There is", " a 1.</think>", "It holds a 1.")
+    assert _streamed(*pieces, opens_in_thinking=True, always_thinks=True) == [
+        ThinkingBlock("There is a 1.", UNSIGNED),
+        TextBlock("It holds a 1."),
+    ]
+    assert _streamed(*pieces, opens_in_thinking=True) == [TextBlock("There is a 1.It holds a 1.")]
+    assert _streamed("Hello ", "there.", opens_in_thinking=True, always_thinks=True) == [TextBlock("Hello there.")]
+
+
+def test_speaks_harmony() -> None:
+    assert _streamed("four<|ret", "urn|>", speaks_harmony=True) == [TextBlock("four")]
+    assert _streamed("four<|ret", "urn|>") == [TextBlock("four<|return|>")]
+
+
+def test_switch_values() -> None:
+    flags: dict[str, Any] = {"thinking_switch": "chat_template_kwargs", "switch_name": "mode"}
+    flags["switch_values"] = ("never", "always")
+    assert _thinking(ADAPTIVE, **flags) == {"chat_template_kwargs": {"mode": "always"}}
+    assert _thinking(None, **flags) == {"chat_template_kwargs": {"mode": "never"}}
 
 
 @pytest.mark.parametrize(
@@ -735,9 +763,23 @@ EXAMPLES: list[tuple[Profile, str, dict[str, Any]]] = [
     (profiles.VLLM, "Qwen/Qwen3-235B-A22B-Thinking-2507", {"thinking_switch": None, "opens_in_thinking": True}),
     (profiles.VLLM, "Qwen/Qwen3.5-9B", {"thinking_switch": "chat_template_kwargs", "opens_in_thinking": True}),
     (profiles.VLLM, "Qwen/Qwen3.8-27B", {"effort_place": "chat_template_kwargs"}),
-    (profiles.VLLM, "deepseek-ai/DeepSeek-R1-0528", {"opens_in_thinking": True, "thinking_switch": None}),
+    (
+        profiles.VLLM,
+        "deepseek-ai/DeepSeek-R1-0528",
+        {"opens_in_thinking": True, "always_thinks": True, "thinking_switch": None},
+    ),
+    (profiles.UNKNOWN, "deepseek-r1", {"opens_in_thinking": True, "always_thinks": False}),
+    (profiles.UNKNOWN, "qwen3.6-plus", {"opens_in_thinking": True, "always_thinks": False}),
+    (profiles.UNKNOWN, "MiniMax-M3", {"opens_in_thinking": False, "always_thinks": False}),
+    (
+        profiles.LLAMA_CPP,
+        "MiniMax-M3-Q2_K.gguf",
+        {"switch_name": "thinking_mode", "thinking_switch": "chat_template_kwargs"},
+    ),
+    (profiles.VLLM, "openai/gpt-oss-20b", {"speaks_harmony": True}),
     (profiles.VLLM, "moonshotai/Kimi-K2.5", {"switch_name": "thinking"}),
-    (profiles.VLLM, "MiniMaxAI/MiniMax-M2.7", {"opens_in_thinking": True}),
+    (profiles.VLLM, "MiniMaxAI/MiniMax-M2.7", {"opens_in_thinking": True, "always_thinks": True}),
+    (profiles.VLLM, "MiniMaxAI/MiniMax-M3", {"think_tags": (("<mm:think>", "</mm:think>"), THINK)}),
     (
         profiles.VLLM,
         "ByteDance-Seed/Seed-OSS-36B-Instruct",
@@ -746,7 +788,7 @@ EXAMPLES: list[tuple[Profile, str, dict[str, Any]]] = [
     (profiles.VLLM, "google/gemma-4-26b-a4b-it", {"think_tags": (("<|channel>thought\n", "<channel|>"), THINK)}),
     (profiles.VLLM, "mistralai/Magistral-Small-2509", {"think_tags": (("[THINK]", "[/THINK]"), THINK)}),
     (profiles.LM_STUDIO, "mistralai/mixtral-8x7b", {"tool_id_length": 9}),
-    (profiles.UNKNOWN, "qwq-32b", {"opens_in_thinking": True}),
+    (profiles.UNKNOWN, "qwq-32b", {"opens_in_thinking": True, "always_thinks": True}),
     (profiles.UNKNOWN, "foo3", {}),
 ]
 """Engine, model, and fields that this model has there."""

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.reasoning import (
     ReasoningPreference,
     ThinkMode,
@@ -98,12 +97,11 @@ def test_the_usual_level_is_the_middle_one(levels: tuple[str, ...], usual: str) 
     ],
 )
 def test_the_user_of_the_bridge_has_the_last_word(mode: ThinkMode, fields: dict[str, Any], thinks: bool) -> None:
-    losses: list[Loss] = []
-    request = with_think_mode(a_request(**fields), mode, losses)
+    request, losses = with_think_mode(a_request(**fields), mode)
     assert preferred_thinking(request).thinks is thinks
     assert [loss.path for loss in losses] == (["$.thinking"] if mode == "off" and fields else [])
 
 
 def test_on_keeps_the_budget_that_the_client_has_set() -> None:
     request = a_request(**_budget(5000))
-    assert with_think_mode(request, "on", []) is request
+    assert with_think_mode(request, "on") == (request, [])

@@ -32,7 +32,9 @@ def parameters(request: NormalizedRequest, profile: Profile, limits: TokenLimits
     if profile.chat.asks_for_cache:
         fields["cache_control"] = {"type": "ephemeral"}
     fields |= _tool_fields(request, profile)
-    fields |= thinking_fields(request, profile)
+    thinking, lost = thinking_fields(request, profile)
+    fields |= thinking
+    request.losses.extend(lost)
     fields["response_format"] = _response_format(request, profile)
     if not isinstance(asked, MessagesRequest):
         return fields

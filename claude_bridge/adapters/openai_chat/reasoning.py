@@ -1,4 +1,4 @@
-"""How an engine is told whether to think and how hard: each has its own fields, and the profile names them."""
+"""The fields that tell an engine whether to think and how hard: each engine has its own, and the profile names them."""
 
 from __future__ import annotations
 
@@ -6,34 +6,33 @@ from collections.abc import Mapping
 from typing import Any
 
 from claude_bridge.conversion.loss import Loss
-from claude_bridge.conversion.profile import Profile
+from claude_bridge.conversion.profile import ChatProfile, Profile
 from claude_bridge.conversion.reasoning import ReasoningPreference, nearest_effort, preferred_thinking, usual_effort
 from claude_bridge.conversion.request.normalize import NormalizedRequest
 
 
-def thinking_fields(request: NormalizedRequest, profile: Profile) -> Mapping[str, Any]:
-    """Return the fields of ChatRequest that tell of thinking; what can't be told is added to ``request.losses``."""
-    wish = preferred_thinking(request.parameters)
-    _tell_losses(wish, profile, request)
+def thinking_fields(request: NormalizedRequest, profile: Profile) -> tuple[Mapping[str, Any], list[Loss]]:
+    """Return the fields of ChatRequest that control thinking, and what of the client's preference has no field."""
+    chat, preference = profile.chat, preferred_thinking(request.parameters)
     fields: dict[str, Any] = {}
-    match profile.chat.thinking_switch:
+    match chat.thinking_switch:
         case "chat_template_kwargs":
             # Templates that know no such argument ignore it; those that do think by default.
-            fields["chat_template_kwargs"] = {profile.chat.switch_name: wish.thinks}
+            fields["chat_template_kwargs"] = {chat.switch_name: chat.switch_values[preference.thinks]}
         case "thinking":
-            fields["thinking"] = {"type": "enabled" if wish.thinks else "disabled"}
+            fields["thinking"] = {"type": "enabled" if preference.thinks else "disabled"}
         case "reasoning":
-            fields["reasoning"] = {"enabled": wish.thinks}
-    level = _level(wish, profile)
-    if request.tools and profile.chat.effort_beside_tools is not None:
-        level = profile.chat.effort_beside_tools
-    if wish.budget_tokens is not None and profile.chat.budget_place == "reasoning":
-        fields["reasoning"] = fields.get("reasoning", {}) | {"max_tokens": wish.budget_tokens}
-        level = None  # the one or the other
-    elif wish.budget_tokens is not None and profile.chat.budget_place == "thinking_budget_tokens":
-        fields["thinking_budget_tokens"] = wish.budget_tokens
+            fields["reasoning"] = {"enabled": preference.thinks}
+    level = _effort_level(preference, chat)
+    if request.tools and chat.effort_beside_tools is not None:
+        level = chat.effort_beside_tools
+    if preference.budget_tokens is not None and chat.budget_place == "reasoning":
+        fields["reasoning"] = fields.get("reasoning", {}) | {"max_tokens": preference.budget_tokens}
+        level = None  # either a level or a budget
+    elif preference.budget_tokens is not None and chat.budget_place == "thinking_budget_tokens":
+        fields["thinking_budget_tokens"] = preference.budget_tokens
     if level is not None:
-        match profile.chat.effort_place:
+        match chat.effort_place:
             case "reasoning_effort":
                 fields["reasoning_effort"] = level
             case "reasoning":
@@ -41,31 +40,29 @@ def thinking_fields(request: NormalizedRequest, profile: Profile) -> Mapping[str
             case "chat_template_kwargs":
                 kwargs = fields.get("chat_template_kwargs", {})
                 fields["chat_template_kwargs"] = kwargs | {"reasoning_effort": level}
-    return fields
+    return fields, _losses(preference, chat, has_tools=bool(request.tools))
 
 
-def _level(wish: ReasoningPreference, profile: Profile) -> str | None:
-    """Return the level to tell, None where nothing need be said of it."""
-    if not profile.chat.effort_levels or (not wish.thinks and profile.chat.thinking_switch is not None):
+def _effort_level(preference: ReasoningPreference, chat: ChatProfile) -> str | None:
+    """Return the level to send; None: none is needed."""
+    if not chat.effort_levels or (not preference.thinks and chat.thinking_switch is not None):
         return None
-    if wish.effort is not None:
-        return nearest_effort(wish.effort, profile.chat.effort_levels)
-    return None if profile.chat.thinks_unasked else usual_effort(profile.chat.effort_levels)
+    if preference.effort is not None:
+        return nearest_effort(preference.effort, chat.effort_levels)
+    return None if chat.thinks_unasked else usual_effort(chat.effort_levels)
 
 
-def _tell_losses(wish: ReasoningPreference, profile: Profile, request: NormalizedRequest) -> None:
-    losses = request.losses
-    if wish.thinks and not profile.chat.effort_levels:
-        switch_only = profile.chat.thinking_switch is not None
-        reason = "the model can only think or not" if switch_only else "how this engine is told of it is not known"
-        if wish.budget_tokens is None and wish.effort is not None:
+def _losses(preference: ReasoningPreference, chat: ChatProfile, *, has_tools: bool) -> list[Loss]:
+    losses: list[Loss] = []
+    if preference.thinks and not chat.effort_levels:
+        is_switch_only = chat.thinking_switch is not None
+        reason = "the model can only think or not" if is_switch_only else "it is not known how to tell this engine"
+        if preference.budget_tokens is None and preference.effort is not None:
             losses.append(Loss("$.output_config.effort", reason))
-        elif wish.budget_tokens is not None and profile.chat.budget_place is None:
+        elif preference.budget_tokens is not None and chat.budget_place is None:
             losses.append(Loss("$.thinking.budget_tokens", reason))
-    if wish.thinks and request.tools and profile.chat.effort_beside_tools is not None:
-        losses.append(
-            Loss("$.thinking", f"beside tools the model only takes the effort {profile.chat.effort_beside_tools}")
-        )
-    if wish.is_refusal and profile.chat.effort_levels and not profile.chat.can_stop_thinking:
-        level = profile.chat.effort_levels[0]
-        losses.append(Loss("$.thinking", f"the model can't stop thinking; it is asked for {level}"))
+    if preference.thinks and has_tools and chat.effort_beside_tools is not None:
+        losses.append(Loss("$.thinking", f"beside tools the model takes only the effort {chat.effort_beside_tools}"))
+    if preference.is_refusal and chat.effort_levels and not chat.can_stop_thinking:
+        losses.append(Loss("$.thinking", f"the model can't stop thinking; it is asked for {chat.effort_levels[0]}"))
+    return losses

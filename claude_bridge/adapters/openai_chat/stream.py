@@ -60,6 +60,7 @@ class ChatStreamDecoder:
         self._answered = False
         self._finish: Finish | None = None
         self._calls = CallKeys()
+        self._has_reasoning_field = False
         self.done = False
 
     @property
@@ -185,6 +186,10 @@ class ChatStreamDecoder:
             thought = _text_of_parts(added.reasoning_details)
         if thought:
             out.append(ThinkingDelta(thought))
+            self._has_reasoning_field = True
+        elif not self._has_reasoning_field and _has_reasoning_field(added):
+            out.append(ThinkingDelta(""))
+            self._has_reasoning_field = True
         if added.reasoning_details:
             out += [OpaqueReasoning(detail) for detail in added.reasoning_details if isinstance(detail, dict)]
         if content:
@@ -207,6 +212,12 @@ class ChatStreamDecoder:
             out.append(OpaqueReasoning(call_signature=google.thought_signature))
         arguments = arguments_text(function.arguments)
         self._calls.take(fragment.index, fragment.id or "", function.name or "", arguments, out)
+
+
+def _has_reasoning_field(added: openai.AnswerDelta) -> bool:
+    """Return whether the engine has a field for thoughts, if an empty one; SGLang sends null where it has none."""
+    fields = (added.reasoning_content, added.reasoning, added.thinking, added.reasoning_details)
+    return any(field is not None for field in fields)
 
 
 def _explain_no_object(payload: bytes, upstream: str) -> BridgeError:

@@ -11,8 +11,9 @@ from claude_bridge.conversion.deltas import Delta, StreamDecoder, UsageReport
 from claude_bridge.conversion.loss import Repair
 from claude_bridge.conversion.prefill import echoed_prefill
 from claude_bridge.conversion.profile import Profile
-from claude_bridge.conversion.reasoning import preferred_thinking
+from claude_bridge.conversion.reasoning import TextOpening, text_opening
 from claude_bridge.conversion.response.assembler import MessageAssembler
+from claude_bridge.conversion.response.harmony import HarmonyReader
 from claude_bridge.conversion.response.prefill_echo import PrefillEchoCutter
 from claude_bridge.conversion.response.reasoning_sealer import ReasoningSealer
 from claude_bridge.conversion.response.stop_reasons import StopSequenceCutter
@@ -36,6 +37,8 @@ class ResponseContext(Struct, frozen=True, kw_only=True):
     new_tool_id: Callable[[], str]
     diagnostics: Diagnostics | UnsetType | None = UNSET
     """What the client is told of its prompt cache; UNSET: it has not asked."""
+    learned_opening: TextOpening | None = None
+    """How the text of this upstream and model begins, as far as earlier answers have shown."""
 
 
 class _Stage(Protocol):
@@ -59,22 +62,28 @@ class ResponsePipeline:
     ) -> None:
         self.message_id = context.message_id
         self.begun = False
-        self.repairs: list[Repair] = []
         self._decoder = decoder
         self._window_tokens = context.window_tokens
         self._cutter = StopSequenceCutter(request.stop_sequences) if request.stop_sequences else None
         tools, choice = request.tools or (), request.tool_choice
         one_only = bool(choice and choice.disable_parallel_tool_use)
-        gatherer = ToolCallBuffer(tools, context.new_tool_id, self.repairs, one_only=one_only)
-        opened = profile.opens_in_thinking and (
-            preferred_thinking(request).thinks or not profile.chat.can_stop_thinking
-        )
+        self._buffer_repairs: list[Repair] = []
+        gatherer = ToolCallBuffer(tools, context.new_tool_id, self._buffer_repairs, one_only=one_only)
         echo = echoed_prefill(request, profile)
+        may_print_calls = _may_print_calls(request)
+        callable_tools = tools if may_print_calls else ()
+        opening = text_opening(request, profile, context.learned_opening)
+        self._splitter = (
+            HarmonyReader(callable_tools)
+            if profile.speaks_harmony
+            else ThinkTagSplitter(profile.think_tags, opening, tools=callable_tools)
+        )
+        self._detector = TextToolCallDetector(tools, []) if profile.prints_calls and may_print_calls else None
         stages: list[_Stage | None] = [
             ReasoningSealer() if profile.sealed_thoughts is not None else None,
-            ThinkTagSplitter(profile.think_tags, opened=opened),
+            self._splitter,
             PrefillEchoCutter(echo) if echo is not None else None,
-            TextToolCallDetector(tools, self.repairs) if profile.prints_calls and _may_print_calls(request) else None,
+            self._detector,
             self._cutter,
             gatherer,
         ]
@@ -102,6 +111,17 @@ class ResponsePipeline:
     def error(self) -> BridgeError | None:
         """What ended the stream too early, if anything did."""
         return self._assembler.error
+
+    @property
+    def repairs(self) -> list[Repair]:
+        """The tool calls that were changed so far."""
+        printed = self._detector.repairs if self._detector else []
+        return [*self._splitter.repairs, *printed, *self._buffer_repairs]
+
+    @property
+    def learned_opening(self) -> TextOpening | None:
+        """What the answer has shown of how its model's text begins; None: nothing."""
+        return self._splitter.learned
 
     @property
     def usage(self) -> UsageReport:

@@ -1,7 +1,12 @@
-"""Thoughts that an engine leaves in the text, between ``<think>`` tags or those of another family."""
+"""Thoughts that an engine leaves in the text: between ``<think>`` tags or those of another family, or closed only.
+
+Whether a text without an opening tag begins with a thought is learned from the answers; a model's name is only the
+first guess. For a wrong guess no text of the answer is shown as a thought or given twice.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from enum import Enum, auto
 
@@ -9,143 +14,274 @@ from claude_bridge.conversion.deltas import (
     Delta,
     Finish,
     FinishReason,
+    OpaqueReasoning,
+    RedactedReasoning,
     TextDelta,
     ThinkingDelta,
     ToolCallStart,
     UsageReport,
 )
+from claude_bridge.conversion.loss import Repair
+from claude_bridge.conversion.reasoning import TextOpening
+from claude_bridge.conversion.response.harmony import HARMONY_OPENINGS, HarmonyReader
+from claude_bridge.wire.anthropic import Tool
 
 Tags = Sequence[tuple[str, str]]
 """Opening and closing tags."""
 
-
 _MAX_HELD_CHARS = 1_000
-"""Of white space that may belong to a tag: models that lose their way write it without end."""
+"""Of white space that may belong to a tag: broken models write it without end."""
 
-_MAX_UNPROVEN_CHARS = 500_000
-"""Of a thought that may turn out to be the answer; what is longer is believed to be a thought."""
+_MAX_UNDECIDED_CHARS = 1_000
+"""Of the text of a model that always thinks, before it is taken for a thought though nothing has shown it yet."""
+
+_MAX_REMEMBERED_CHARS = 500_000
+"""Of a text whose kind may still turn out: what is longer stays what it was taken for."""
+
+_FENCE = re.compile(r"^ {0,3}(?:```|~~~)", re.MULTILINE)
+_QUOTES = ("`", '"', "'")
+
+
+_NO_THOUGHT = ThinkingDelta("")
+"""The engine has a field for thoughts, and nothing in it: that is all it says."""
 
 
 class _Place(Enum):
     START = auto()
-    INSIDE = auto()
+    UNDECIDED = auto()  # held back: a thought that the prompt opened, or the answer of a model that always thinks
+    THOUGHT = auto()
     BEHIND = auto()  # after the closing tag, before the first letter of the answer
+    WATCHED = auto()  # given as the answer; a closing tag would show that it was a thought
     ANSWER = auto()
 
 
 class ThinkTagSplitter:
     """Turns leading ``<think>…</think>`` of the answer text into thinking, wherever the text is cut.
 
-    Only tags at the very start count, or right behind a tool call: later ones may be what the answer is about.
-
-    Where the prompt has opened the thoughts (``opened``) the text begins inside them. That is an assumption: an
-    engine that separates them itself proves it wrong by its first thought, and an answer that ends without the
-    closing tag was no thought, and is given once more as text.
+    Only tags at the very start count, or right behind a tool call: later ones may be what the answer is about. A
+    closing tag that was never opened counts too, where ``opening`` does not rule it out. ``learned`` is what the answer
+    shows of its model: ANSWER or THOUGHT, or None.
     """
 
-    def __init__(self, tags: Tags, *, opened: bool = False) -> None:
+    def __init__(self, tags: Tags, opening: TextOpening = TextOpening.ANSWER, *, tools: Sequence[Tool] = ()) -> None:
+        """``tools`` are for a text that turns out to have harmony's channels: calls in it may go to these."""
+        self.learned: TextOpening | None = None
         self._tags = tags
-        self._close = tags[0][1]
-        self._opened = opened
+        self._opening = opening
+        self._tools = tools
         self._place = _Place.START
+        self._close = tags[0][1]
+        self._first_chars = frozenset(close[0] for _, close in tags)
         self._held = ""
-        self._unproven: list[str] | None = None
-        """The thought so far, while only the assumption makes it one."""
-        self._unproven_chars = 0
+        self._undecided: list[str] = []
+        self._remembered: list[str] | None = None
+        """The text since the beginning, where it may still turn out to be of the other kind."""
+        self._remembered_chars = 0
+        self._has_more_than_thoughts = False
+        self._harmony: HarmonyReader | None = None
 
     def feed(self, deltas: list[Delta]) -> list[Delta]:
         """Return the deltas with tagged text as thinking."""
+        if self._harmony is not None:
+            return self._harmony.feed(deltas)
         if self._place is _Place.ANSWER and ToolCallStart not in map(type, deltas):
             return deltas
+        if self._place is _Place.WATCHED and len(deltas) == 1 and self._is_plain(deltas[0]):
+            return deltas
         out: list[Delta] = []
-        for delta in deltas:
+        for at, delta in enumerate(deltas):
             if isinstance(delta, TextDelta):
-                self._take_text(delta.text, out)
+                out += self._take_text(delta.text)
+                if self._harmony is not None:
+                    return out + self._harmony.feed(deltas[at + 1 :])
                 continue
-            # Some engines report usage with every chunk: it ends no text.
-            if isinstance(delta, ThinkingDelta):
-                self._opened = False
-            elif not isinstance(delta, UsageReport):
-                self._end_text(out, was_cut=isinstance(delta, Finish) and delta.reason is FinishReason.LENGTH)
+            if isinstance(delta, ThinkingDelta | RedactedReasoning | OpaqueReasoning):
+                out += self._expect_answer()
+                if delta == _NO_THOUGHT:
+                    continue
+            elif not isinstance(delta, UsageReport):  # some engines report usage with every chunk: it ends no text
+                out += self._end_text(delta.reason if isinstance(delta, Finish) else None)
             if isinstance(delta, ToolCallStart):
-                self._place, self._opened = _Place.START, False
+                self._place, self._opening, self._has_more_than_thoughts = _Place.START, TextOpening.ANSWER, True
             out.append(delta)
         return out
 
     def close(self) -> list[Delta]:
         """Return the text that was held back."""
-        out: list[Delta] = []
-        self._end_text(out, was_cut=True)
-        return out
+        return self._harmony.close() if self._harmony is not None else self._end_text(None)
 
-    def _end_text(self, out: list[Delta], *, was_cut: bool) -> None:
+    @property
+    def repairs(self) -> Sequence[Repair]:
+        """The calls that were printed in harmony's channels."""
+        return self._harmony.repairs if self._harmony is not None else ()
+
+    def _is_plain(self, delta: Delta) -> bool:
+        """Return whether it is text without any beginning of a tag, as nearly all of a long answer is; remember it."""
+        if type(delta) is not TextDelta or self._held or not self._first_chars.isdisjoint(delta.text):
+            return False
+        self._remember(delta.text)
+        return True
+
+    def _remember(self, text: str) -> None:
+        if self._remembered is None:
+            return
+        self._remembered.append(text)
+        self._remembered_chars += len(text)
+        if self._remembered_chars > _MAX_REMEMBERED_CHARS:
+            self._remembered = None
+            if self._place is _Place.WATCHED:
+                self._place = _Place.ANSWER
+
+    def _expect_answer(self) -> list[Delta]:
+        """Return the text that was held back: the engine gives thoughts apart, so that all text is the answer."""
+        self.learned = self._opening = TextOpening.ANSWER
+        if self._place is _Place.UNDECIDED or (self._place is _Place.THOUGHT and self._remembered is not None):
+            pieces = [*self._undecided, self._held]
+            self._undecided, self._held, self._remembered, self._place = [], "", None, _Place.ANSWER
+            return [TextDelta(piece) for piece in pieces if piece]
+        return []
+
+    def _end_text(self, reason: FinishReason | None) -> list[Delta]:
+        """Return what was held back, and an answer that was taken for a thought; ``reason``: the answer is over."""
+        if self._place is _Place.UNDECIDED:
+            pieces, self._undecided, self._place = self._undecided, [], _Place.ANSWER
+            kind = ThinkingDelta if reason is FinishReason.LENGTH else TextDelta
+            return [kind(piece) for piece in pieces]
         held, self._held = self._held, ""
-        if self._place is _Place.INSIDE:
-            self._think(held, out)
-            unproven, self._unproven = self._unproven, None
-            if unproven is not None and not was_cut:
-                out.append(TextDelta("".join(unproven)))
-        elif held:
+        if self._place is not _Place.THOUGHT:
             if held.strip():
                 self._place = _Place.ANSWER
-            out.append(TextDelta(held))
+            return _text(held)
+        out = _thinking(held)
+        assumed, self._remembered = self._remembered, None
+        if assumed is not None and reason is FinishReason.STOP and not self._has_more_than_thoughts:
+            self.learned = TextOpening.ANSWER
+            out += _text("".join(assumed) + held)
+        return out
 
-    def _take_text(self, text: str, out: list[Delta]) -> None:
-        text = self._held + text
-        self._held = ""
+    def _take_text(self, text: str) -> list[Delta]:
+        text, self._held = self._held + text, ""
+        out: list[Delta] = []
         if self._place is _Place.START:
             text = self._enter(text)
-        if self._place is _Place.INSIDE:
-            text = self._take_thought(text, out)
+            if self._harmony is not None:
+                return self._harmony.feed([TextDelta(text)])
+        if self._place is _Place.UNDECIDED and text:
+            return self._decide(text)
+        if self._place is _Place.WATCHED:
+            out, text = self._watch(text)
+        if self._place is _Place.THOUGHT:
+            out, text = self._take_thought(text)
         if self._place is _Place.BEHIND:
             text = text.lstrip("\n")
             if text:
                 self._place = _Place.ANSWER
         if text and self._place is _Place.ANSWER:
             out.append(TextDelta(text))
+        return out
 
     def _enter(self, text: str) -> str:
-        """Find out whether the text begins inside a thought; return what is to be read on, empty if that is held."""
+        """Find out how the text begins; return what is to be read on, empty if all of it is held."""
         start = text.lstrip()
         for opening, closing in self._tags:
             if start.startswith(opening):
-                self._place, self._close = _Place.INSIDE, closing
+                self.learned, self._place, self._close = TextOpening.ANSWER, _Place.THOUGHT, closing
                 return start.removeprefix(opening)
-        if len(text) <= _MAX_HELD_CHARS and any(opening.startswith(start) for opening, _ in self._tags):
+            if start.startswith(closing):  # a template's own sign that there is no thought
+                self._place = _Place.BEHIND
+                return start.removeprefix(closing)
+        if start.startswith(HARMONY_OPENINGS):
+            self._harmony = HarmonyReader(self._tools)
+            return start
+        marks = (*(opening for opening, _ in self._tags), *(closing for _, closing in self._tags), *HARMONY_OPENINGS)
+        if len(text) <= _MAX_HELD_CHARS and any(mark.startswith(start) and mark != start for mark in marks):
             self._held = text
             return ""
-        if self._opened:
-            self._place, self._unproven = _Place.INSIDE, []
-        else:
-            self._place = _Place.ANSWER
+        match self._opening:
+            case TextOpening.THOUGHT:
+                self._place, self._remembered = _Place.THOUGHT, []
+            case TextOpening.PROBABLY_THOUGHT:
+                self._place = _Place.UNDECIDED
+            case TextOpening.PERHAPS_THOUGHT | TextOpening.UNKNOWN:
+                self._place, self._remembered = _Place.WATCHED, []
+            case TextOpening.ANSWER:
+                self._place = _Place.ANSWER
         return text
 
-    def _take_thought(self, text: str, out: list[Delta]) -> str:
-        """Take the thought and return what follows its closing tag."""
+    def _decide(self, text: str) -> list[Delta]:
+        """Return what the text is once its closing tag or its length shows it; hold it until then."""
+        self._undecided.append(text)
+        so_far = "".join(self._undecided)
+        if self._close not in so_far and len(so_far) <= _MAX_UNDECIDED_CHARS:
+            return []
+        self._remembered = None if self._close in so_far else []
+        pieces, self._undecided, self._place = self._undecided, [], _Place.THOUGHT
+        return [delta for piece in pieces for delta in self._take_text(piece)]
+
+    def _watch(self, text: str) -> tuple[list[Delta], str]:
+        """Return the text as the answer; behind a closing tag that shows it was a thought, the rest of it."""
+        remembered = self._remembered
+        assert remembered is not None, "it is what is watched"
+        found = min((place for _, close in self._tags if (place := text.find(close)) >= 0), default=-1)
+        if found < 0:
+            keep = max(_overlap(text, close) for _, close in self._tags)
+            text, self._held = text[: len(text) - keep], text[len(text) - keep :]
+            self._remember(text)
+            return _text(text), ""
+        before = "".join((*remembered, text[:found]))
+        self._remembered = None
+        if not self._is_closed_thought(before):
+            self._place = _Place.ANSWER
+            return [], text
+        if before.strip():
+            self.learned = TextOpening.THOUGHT
+        close = next(close for _, close in self._tags if text.startswith(close, found))
+        self._place = _Place.BEHIND
+        thought, rest = text[:found], text[found + len(close) :]
+        return _text(thought) if "".join(remembered).strip() else _thinking(thought.rstrip("\n")), rest
+
+    def _is_closed_thought(self, before: str) -> bool:
+        """Return whether a closing tag behind this text closes a thought, and is not what the text is about."""
+        line = before.rpartition("\n")[2]
+        is_shown = (
+            any(opening in before for opening, _ in self._tags)
+            or len(_FENCE.findall(before)) % 2 == 1
+            or line.count("`") % 2 == 1
+            or before.endswith(_QUOTES)
+        )
+        # Of a model that is not known to think, the tag must stand on a line of its own.
+        return not is_shown and (self._opening is TextOpening.PERHAPS_THOUGHT or not line.strip())
+
+    def _take_thought(self, text: str) -> tuple[list[Delta], str]:
+        """Return the thought, and the text behind its closing tag."""
         thought, close, rest = text.partition(self._close)
         if close:
-            self._place, self._unproven = _Place.BEHIND, None
+            if self._opening is TextOpening.PROBABLY_THOUGHT and self.learned is None and thought.strip():
+                self.learned = TextOpening.THOUGHT
+            self._place, self._remembered = _Place.BEHIND, None
             thought = thought.rstrip("\n")
         else:
             keep = min(_held_length(thought, self._close), _MAX_HELD_CHARS)
             thought, self._held = thought[: len(thought) - keep], thought[len(thought) - keep :]
-        self._think(thought, out)
-        return rest
+            self._remember(thought)
+        return _thinking(thought), rest
 
-    def _think(self, thought: str, out: list[Delta]) -> None:
-        if thought:
-            out.append(ThinkingDelta(thought))
-            if self._unproven is not None:
-                self._unproven.append(thought)
-                self._unproven_chars += len(thought)
-                if self._unproven_chars > _MAX_UNPROVEN_CHARS:
-                    self._unproven = None
+
+def _text(text: str) -> list[Delta]:
+    return [TextDelta(text)] if text else []
+
+
+def _thinking(text: str) -> list[Delta]:
+    return [ThinkingDelta(text)] if text else []
+
+
+def _overlap(text: str, mark: str) -> int:
+    """Return how many characters at the end of the text may be the beginning of the mark."""
+    return next((length for length in range(min(len(text), len(mark) - 1), 0, -1) if text.endswith(mark[:length])), 0)
 
 
 def _held_length(text: str, close: str) -> int:
-    """Return how many characters at the end of ``text`` may belong to the closing tag or to line ends before it."""
-    for length in range(min(len(text), len(close) - 1), 0, -1):
-        if text.endswith(close[:length]):
-            before = text[: len(text) - length]
-            return length + len(before) - len(before.rstrip("\n"))
-    return len(text) - len(text.rstrip("\n"))
+    """Return how many characters at the end of the text may belong to the closing tag or to line ends before it."""
+    length = _overlap(text, close)
+    before = text[: len(text) - length]
+    return length + len(before) - len(before.rstrip("\n"))

@@ -191,7 +191,7 @@ class TextToolCallDetector:
     def __init__(self, tools: Sequence[Tool], repairs: list[Repair]) -> None:
         """``tools`` are those that the client declared."""
         self._tools = tools
-        self._repairs = repairs
+        self.repairs = repairs
         self._half_mark = ""
         self._reader: CallsReader | None = None
         self._said: list[str] = []  # since the place was last asked for
@@ -288,7 +288,7 @@ class TextToolCallDetector:
         self._reader = None
         self._is_over = True
         for key, call in enumerate(calls):
-            self._repairs.append(Repair(call.name, "a call that was printed as text"))
+            self.repairs.append(Repair(call.name, "a call that was printed as text"))
             out.append(ToolCallStart(key, call.name))
             out.append(ToolCallArguments(key, json.dumps(call.input, ensure_ascii=False, separators=(",", ":"))))
             out.append(ToolCallEnd(key))

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from claude_bridge.conversion.deltas import (
     Delta,
@@ -10,20 +15,35 @@ from claude_bridge.conversion.deltas import (
     FinishReason,
     TextDelta,
     ThinkingDelta,
+    ToolCallArguments,
     ToolCallStart,
     UsageReport,
 )
+from claude_bridge.conversion.reasoning import TextOpening
 from claude_bridge.conversion.response.think_tags import Tags, ThinkTagSplitter
 
 THINK: Tags = (("<think>", "</think>"),)
 
 
-def _split(*deltas: Delta, tags: Tags = THINK, opened: bool = False) -> tuple[str, str]:
-    """Return the thinking and the text that come out."""
-    splitter = ThinkTagSplitter(tags, opened=opened)
-    out = splitter.feed(list(deltas)) + splitter.close()
-    thought = "".join(delta.text for delta in out if isinstance(delta, ThinkingDelta))
-    return thought, "".join(delta.text for delta in out if isinstance(delta, TextDelta))
+STOP, LENGTH = Finish(FinishReason.STOP), Finish(FinishReason.LENGTH)
+
+
+def _texts(deltas: Sequence[Delta]) -> tuple[str, str]:
+    """Return the thinking and the text."""
+    thought = "".join(delta.text for delta in deltas if isinstance(delta, ThinkingDelta))
+    return thought, "".join(delta.text for delta in deltas if isinstance(delta, TextDelta))
+
+
+def _split(*deltas: Delta, tags: Tags = THINK, opening: TextOpening = TextOpening.ANSWER) -> tuple[str, str]:
+    """Return the thinking and the text that come out, where each delta comes by itself."""
+    splitter = ThinkTagSplitter(tags, opening)
+    return _texts([one for delta in deltas for one in splitter.feed([delta])] + splitter.close())
+
+
+def _learned(*deltas: Delta, opening: TextOpening) -> TextOpening | None:
+    splitter = ThinkTagSplitter(THINK, opening)
+    splitter.feed(list(deltas))
+    return splitter.learned
 
 
 TEXTS = {
@@ -104,9 +124,15 @@ def test_a_family_has_its_own_tags() -> None:
     assert _split(TextDelta("[THINK]a</think>b[/THINK]c"), tags=tags) == ("a</think>b", "c")
 
 
-# --- thoughts that the prompt has opened ----------------------------------------------------------------------
+# --- text that begins with no tag -----------------------------------------------------------------------------
 
-OPENED = {
+ANSWER, THOUGHT = TextOpening.ANSWER, TextOpening.THOUGHT
+PROBABLY, PERHAPS, UNKNOWN = TextOpening.PROBABLY_THOUGHT, TextOpening.PERHAPS_THOUGHT, TextOpening.UNKNOWN
+
+each_opening = pytest.mark.parametrize("opening", TextOpening, ids=lambda opening: opening.name.lower())
+each_guess = pytest.mark.parametrize("opening", [PERHAPS, UNKNOWN], ids=["by the name", "unknown"])
+
+CLOSED = {
     "closed": ("Hm.\n</think>\n\nHello", "Hm.", "Hello"),
     "opened once more": ("<think>\nHm.</think>Hello", "\nHm.", "Hello"),
     "a tag inside": ("a <think> b</think>c", "a <think> b", "c"),
@@ -114,21 +140,138 @@ OPENED = {
 }
 
 
-@pytest.mark.parametrize(("said", "thought", "text"), OPENED.values(), ids=OPENED.keys())
-def test_a_text_that_begins_inside_a_thought(said: str, thought: str, text: str) -> None:
-    assert _split(TextDelta(said), opened=True) == (thought, text)
-    assert _split(*map(TextDelta, said), opened=True) == (thought, text)
+@pytest.mark.parametrize(("said", "thought", "text"), CLOSED.values(), ids=CLOSED.keys())
+@pytest.mark.parametrize("opening", [THOUGHT, PROBABLY], ids=["learned", "by the name of a model that always thinks"])
+def test_a_text_that_begins_inside_a_thought(opening: TextOpening, said: str, thought: str, text: str) -> None:
+    assert _split(TextDelta(said), opening=opening) == (thought, text)
+    assert _split(*map(TextDelta, said), opening=opening) == (thought, text)
 
 
-@pytest.mark.parametrize("end", [Finish(FinishReason.STOP), ToolCallStart(0, "a")], ids=["the finish", "a call"])
-def test_what_never_was_closed_was_no_thought(end: Delta) -> None:
-    assert _split(TextDelta("Hel"), TextDelta("lo\n"), end, opened=True) == ("Hello\n", "Hello\n")
+@each_opening
+def test_a_short_plain_answer_is_said_once_and_is_text_whatever_was_guessed(opening: TextOpening) -> None:
+    said: list[Delta] = [TextDelta("Hello there"), TextDelta(", done."), STOP]
+    thought, text = _split(*said, opening=opening)
+    assert text == "Hello there, done."
+    assert thought == ("" if opening is not THOUGHT else text), "only what an earlier answer showed is believed"
 
 
-def test_a_thought_that_was_cut_off_stays_one() -> None:
-    assert _split(TextDelta("Hm"), Finish(FinishReason.LENGTH), opened=True) == ("Hm", "")
-    assert _split(TextDelta("Hm"), opened=True) == ("Hm", ""), "the connection broke"
+@pytest.mark.parametrize("opening", [ANSWER, PERHAPS, UNKNOWN], ids=lambda opening: opening.name.lower())
+def test_plain_text_streams_as_text(opening: TextOpening) -> None:
+    splitter = ThinkTagSplitter(THINK, opening)
+    for piece in ("Hello", " there", ", done."):
+        assert splitter.feed([TextDelta(piece)]) == [TextDelta(piece)]
 
 
-def test_an_engine_that_separates_thoughts_itself_is_believed() -> None:
-    assert _split(ThinkingDelta("Hm."), TextDelta("Hello"), opened=True) == ("Hm.", "Hello")
+@each_opening
+def test_a_field_for_thoughts_means_that_all_text_is_the_answer(opening: TextOpening) -> None:
+    for thought in ("", "Hm."):
+        splitter = ThinkTagSplitter(THINK, opening)
+        out = [
+            one
+            for delta in (ThinkingDelta(thought), TextDelta("Hel"), TextDelta("lo"))
+            for one in splitter.feed([delta])
+        ]
+        assert _texts(out) == (thought, "Hello")
+        assert splitter.learned is ANSWER
+
+
+def test_text_that_was_held_back_goes_on_when_a_field_for_thoughts_comes() -> None:
+    assert _split(TextDelta("Hello"), ThinkingDelta(""), TextDelta(" there"), opening=PROBABLY) == ("", "Hello there")
+
+
+def test_a_model_that_always_thinks_is_believed_to_think_once_its_text_is_long() -> None:
+    thought = "Hm. " * 400
+    splitter = ThinkTagSplitter(THINK, PROBABLY)
+    assert _texts(splitter.feed([TextDelta(thought)])) == (thought, "")
+    assert _texts(splitter.feed([TextDelta("So.</think>Hello")])) == ("So.", "Hello")
+    assert splitter.learned is THOUGHT
+
+
+def test_a_lone_closing_tag_shows_what_the_text_before_it_was() -> None:
+    said = [TextDelta("Hm."), TextDelta(" So.\n</thi"), TextDelta("nk>\n\nHello")]
+    for opening in (PERHAPS, UNKNOWN):
+        splitter = ThinkTagSplitter(THINK, opening)
+        out = [one for delta in said for one in splitter.feed([delta])]
+        assert _texts(out) == ("", "Hm. So.\nHello"), "it was given as the answer, and the tag is none of it"
+        assert splitter.learned is THOUGHT
+
+
+def test_a_lone_closing_tag_that_comes_with_the_first_text_makes_it_a_thought() -> None:
+    assert _split(TextDelta("a</think>b"), opening=PERHAPS) == ("a", "b")
+    assert _split(TextDelta("a\n</think>b"), opening=UNKNOWN) == ("a", "b")
+    assert _split(TextDelta("a</think>b"), opening=UNKNOWN) == ("", "a</think>b"), "not on a line of its own"
+
+
+@each_guess
+@pytest.mark.parametrize(
+    "said",
+    [
+        "It is closed by `</think>`, as you see.",
+        'The token "</think>" closes it.',
+        "In the file:\n```\nHm.\n</think>\n```\nThat is all.",
+        "See:\n<think>\nHm.\n</think>\nThat is all.",
+    ],
+    ids=["inline code", "quoted", "fenced", "with its opening tag"],
+)
+def test_a_closing_tag_that_the_answer_is_about_stays_text(opening: TextOpening, said: str) -> None:
+    assert _split(*map(TextDelta, said), STOP, opening=opening) == ("", said)
+    assert _learned(TextDelta(said), STOP, opening=opening) is None
+
+
+def test_a_template_that_writes_a_closing_tag_where_there_is_no_thought_shows_nothing() -> None:
+    for opening in TextOpening:
+        assert _split(TextDelta("</thi"), TextDelta("nk>Hello"), STOP, opening=opening) == ("", "Hello")
+        assert _learned(TextDelta("</think>Hello"), STOP, opening=opening) is None
+
+
+def test_a_model_that_was_learned_to_think_and_did_not_is_learned_anew() -> None:
+    assert _split(TextDelta("Hello"), STOP, opening=THOUGHT) == ("Hello", "Hello"), "the answer must not be lost"
+    assert _learned(TextDelta("Hello"), STOP, opening=THOUGHT) is ANSWER
+
+
+def test_thoughts_before_a_call_are_not_said_twice() -> None:
+    call: list[Delta] = [ToolCallStart(0, "a"), ToolCallArguments(0, "{}"), Finish(FinishReason.TOOL_CALLS)]
+    assert _split(TextDelta("Hm."), *call, opening=THOUGHT) == ("Hm.", "")
+    assert _split(TextDelta("Hm."), *call, STOP, opening=THOUGHT) == ("Hm.", "")
+
+
+@pytest.mark.parametrize("opening", [THOUGHT, PROBABLY], ids=["learned", "by the name"])
+def test_a_thought_that_was_cut_off_stays_one(opening: TextOpening) -> None:
+    assert _split(TextDelta("Hm"), LENGTH, opening=opening) == ("Hm", "")
+
+
+def test_a_thought_in_an_answer_that_broke_off_is_not_said_twice() -> None:
+    assert _split(TextDelta("Hm"), opening=THOUGHT) == ("Hm", "")
+
+
+@given(st.lists(st.sampled_from(["Hm.", "\n", "<think>", "</think>", "</th", "ink>", "`", " "]), max_size=9), st.data())
+def test_nothing_is_lost_or_said_twice_but_the_tags(words: list[str], data: st.DataObject) -> None:
+    said = "".join(words)
+    cuts = sorted({0, *data.draw(st.lists(st.integers(0, len(said)), max_size=5)), len(said)})
+    pieces = [TextDelta(said[start:end]) for start, end in pairwise(cuts)]
+    for opening in TextOpening:
+        thought, text = _split(*pieces, LENGTH, opening=opening)
+        plain = "".join((thought + text).split())
+        assert plain in _without_tags(said), opening
+
+
+def _without_tags(said: str) -> set[str]:
+    """Return what is left of a text without some of the tags in it, and without white space."""
+    left = {said}
+    for tag in ("<think>", "</think>"):
+        left |= {one.replace(tag, "", 1) for one in left}
+    return {"".join(one.split()) for one in left}
+
+
+# --- harmony ----------------------------------------------------------------------------------------------------
+
+
+def test_harmonys_channels_are_known_by_what_they_show() -> None:
+    said = "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>final<|message|>four<|return|>"
+    for opening in TextOpening:
+        assert _split(*map(TextDelta, said), STOP, opening=opening) == ("Hm.", "four")
+
+
+def test_an_answer_about_harmony_stays_text() -> None:
+    for said in ("<|channel|>final<|message|>The file is empty.", "See <|channel|>analysis<|message|>x<|end|>"):
+        assert _split(*map(TextDelta, said), STOP) == ("", said)
