@@ -238,7 +238,9 @@ class ThinkTagSplitter:
         close = next(close for _, close in self._tags if text.startswith(close, found))
         self._place = _Place.BEHIND
         thought, rest = text[:found], text[found + len(close) :]
-        return _text(thought) if "".join(remembered).strip() else _thinking(thought.rstrip("\n")), rest
+        if self._opening is TextOpening.UNKNOWN or "".join(remembered).strip():
+            return _text(thought), rest
+        return _thinking(thought.rstrip("\n")), rest  # it all came at once
 
     def _is_closed_thought(self, before: str) -> bool:
         """Return whether a closing tag behind this text closes a thought, and is not what the text is about."""
