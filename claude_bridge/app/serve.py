@@ -27,7 +27,8 @@ from claude_bridge.router import RoutedBridge
 from claude_bridge.server import listener as server
 from claude_bridge.server.app import Service
 from claude_bridge.server.stop_signals import open_stop_signals
-from claude_bridge.trace.bus import Bus, Sink
+from claude_bridge.trace.bus import Bus
+from claude_bridge.trace.sink import Sink
 
 T = TypeVar("T")
 
@@ -133,13 +134,14 @@ async def _open_bridge(
     async with AsyncExitStack() as stack:
         secrets = [*plan.keys, *([listening.auth_token] if listening.auth_token else [])]
         # The debug log shows warnings by itself.
-        bus = Bus([*sinks, *_open_sinks(plan)], secrets=secrets, warn=None if plan.debug else notices.warn)
+        warn = None if plan.debug else notices.warn
+        bus = Bus([*sinks, *_open_sinks(plan, notices)], secrets=secrets, warn=warn, in_threads=True)
         stack.callback(bus.close)
         service = Service(bus, auth_token=listening.auth_token, loopback_only=listening.is_loopback)
         yield RunningBridge(plan, listening, notices, service, stack), listener
 
 
-def _open_sinks(plan: Plan) -> list[Sink]:
+def _open_sinks(plan: Plan, notices: Notices) -> list[Sink]:
     """Return the sinks that the plan asks for; the debug log goes to stderr, or to a file.
 
     Raises:
@@ -159,9 +161,12 @@ def _open_sinks(plan: Plan) -> list[Sink]:
         from claude_bridge.trace.jsonl import JsonlSink
 
         try:
-            sinks.append(JsonlSink(plan.trace_file))
+            trace = JsonlSink(plan.trace_file)
         except OSError as error:
             raise SetupError(f"The trace can't be written to {plan.trace_file}: {error}", "Check --trace.") from error
+        sinks.append(trace)
+        if trace.warning is not None:
+            notices.warn(trace.warning)
     return sinks
 
 

@@ -112,7 +112,7 @@ class FirstToken(Struct, frozen=True, kw_only=True, tag=True):
 
 
 class AnswerGrew(Struct, frozen=True, kw_only=True, tag=True):
-    """More of the answer went to the client; ``deltas`` and ``chars`` count what this read brought."""
+    """More of the answer went to the client; ``deltas`` and ``chars`` count what came since the last such event."""
 
     exchange: str
     at_s: float
@@ -202,6 +202,14 @@ class ClientLeft(Struct, frozen=True, kw_only=True, tag=True):
     after_s: float
 
 
+class EventsDropped(Struct, frozen=True, kw_only=True, tag=True):
+    """Events are missing here: more came than the sink could take. ``exchange`` is empty."""
+
+    exchange: str
+    at_s: float
+    count: int
+
+
 TraceEvent = (
     RequestReceived
     | ImageDescribed
@@ -219,4 +227,5 @@ TraceEvent = (
     | ExchangeEnded
     | ExchangeFailed
     | ClientLeft
+    | EventsDropped
 )

@@ -3,40 +3,69 @@
 from __future__ import annotations
 
 import os
+import stat
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 from msgspec import Raw
 
 from claude_bridge.trace.events import AnswerGrew, ExchangeEnded, RequestReceived, RequestSent, TraceEvent
 
+MAX_FILE_BYTES = 256 * 1024 * 1024
+"""A file that would outgrow this is renamed to FILE.1, in place of the one before, and a new one begun."""
+
+_PRIVATE_MODE, _FOR_OTHERS = 0o600, 0o077
+
 
 class JsonlSink:
     """Appends events to a file that only its owner may read; whole bodies, as JSON values where they are JSON."""
 
-    def __init__(self, path: Path) -> None:
-        """Open the file, or make it with mode 0600.
+    def __init__(self, path: Path, *, max_bytes: int = MAX_FILE_BYTES) -> None:
+        """Open the file, or make it.
 
         Raises:
             OSError: it can't be opened for writing.
         """
-        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
-        self._file = os.fdopen(descriptor, "ab")
-        if os.fstat(descriptor).st_size:
-            os.lseek(descriptor, -1, os.SEEK_END)
-            if os.read(descriptor, 1) != b"\n":
-                self._file.write(b"\n")  # a line that a crash cut short must not swallow the next one
+        self.warning: str | None = None
+        """Who else may read the file, where that could not be changed."""
+        self._path = path
+        self._max_bytes = max_bytes
+        self._file = self._open()
 
     def take(self, event: TraceEvent) -> None:
         """Write the event; all but the growth of an answer is flushed at once."""
-        self._file.write(encode_event(event) + b"\n")
+        line = encode_event(event) + b"\n"
+        if self._is_regular and self._size and self._size + len(line) > self._max_bytes:
+            self._file.close()
+            self._path.replace(self._path.with_name(self._path.name + ".1"))
+            self._file = self._open()
+        self._file.write(line)
+        self._size += len(line)
         if not isinstance(event, AnswerGrew):
             self._file.flush()
 
     def close(self) -> None:
         """Flush and close the file."""
         self._file.close()
+
+    def _open(self) -> BinaryIO:
+        # For reading too: a pipe without a reader would hold up the open.
+        descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, _PRIVATE_MODE)
+        file = os.fdopen(descriptor, "ab")
+        status = os.fstat(descriptor)
+        self._is_regular, self._size = stat.S_ISREG(status.st_mode), status.st_size
+        if self._is_regular and os.name == "posix":  # elsewhere such modes protect nothing
+            with suppress(OSError):
+                os.fchmod(descriptor, _PRIVATE_MODE)
+            if os.fstat(descriptor).st_mode & _FOR_OTHERS:
+                self.warning = f"Others may be able to read {self._path}, and it gets whole conversations."
+        if self._is_regular and self._size:
+            os.lseek(descriptor, -1, os.SEEK_END)
+            if os.read(descriptor, 1) != b"\n":
+                file.write(b"\n")  # a line that a crash cut short must not swallow the next one
+        return file
 
 
 def encode_event(event: TraceEvent) -> bytes:

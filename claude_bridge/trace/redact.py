@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
+from threading import Lock
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -29,13 +30,19 @@ WITHOUT_FOREIGN_TEXT = (AnswerGrew, ClientLeft, FirstToken, PromptCut, UpstreamA
 
 # What people write where an engine asks for no key: words that a trace needs, and no secrets.
 _NO_SECRETS = frozenset({"dummy", "empty", "lm-studio", "no-key", "none", "not-needed", "ollama", "test"})
-_MIN_SECRET_CHARS = 4
-_WHOLE_WORD_BELOW_CHARS = 8
+_MIN_SECRET_CHARS = 8
+"""Shorter ones would turn up in ordinary words."""
+
+MAX_BODY_BYTES = 4 * 1024 * 1024
+"""Longer bodies are cut: a trace is read by people, and the work on it must have an end."""
+
+_MARGIN_BYTES = 4 * 1024
+"""What is read beyond, so that a secret at the cut is seen whole."""
 
 # What looks like a key; group 1 is taken out. The patterns run on lower-cased bytes, and each begins with a literal,
 # which lets ``re`` skip ahead at the speed of a plain search: about a millisecond for a megabyte each.
-_PLAIN_KEY = re.compile(rb"sk-(?=[a-z0-9_-]{16}|(?=[a-z_-]{0,15}[0-9])[a-z0-9_-]{8})")
-_PLAIN_KEY_TAIL = re.compile(rb"[a-z0-9_-]*")
+_PLAIN_KEY = re.compile(rb"sk-[a-z0-9_-]{8,}")
+_HAS_DIGIT_EARLY = re.compile(rb"sk-[a-z_-]{0,15}[0-9]")
 _KEY_SHAPES = (
     *(re.compile(rb"(%b[a-z0-9_-]{8,})" % p) for p in (b"sk-ant-", b"sk-proj-", b"sk-or-", b"gsk_", b"xai-", b"hf_")),
     *(re.compile(rb"(%b[a-z0-9_-]{16,})" % prefix) for prefix in (b"aiza", b"ghp_", b"github_pat_")),
@@ -52,13 +59,34 @@ _OLD_USER_ID = re.compile(r"user_.*_account_.*?_?(session_.*)", re.DOTALL)
 _Value = TypeVar("_Value")
 
 
+class CleanEvent:
+    """An event without its secrets, which are taken out when it is first asked for: once for all sinks."""
+
+    def __init__(self, raw: TraceEvent, redactor: Redactor) -> None:
+        self.raw = raw
+        self._redactor = redactor
+        self._clean: TraceEvent | None = None
+        self._lock = Lock()
+
+    def of(self, other: TraceEvent) -> CleanEvent:
+        """Return another event with the same redactor."""
+        return CleanEvent(other, self._redactor)
+
+    def event(self) -> TraceEvent:
+        """Return the event; may be called from several threads."""
+        with self._lock:
+            if self._clean is None:
+                self._clean = self._redactor.redact(self.raw)
+            return self._clean
+
+
 class Redactor:
     """Takes the given secrets, and what looks like a key, out of events."""
 
     def __init__(self, secrets: Sequence[str]) -> None:
         wanted = {secret.strip() for secret in secrets}
         self._secrets = tuple(
-            _anyhow_escaped(secret)
+            (_longest_plain_part(secret), _anyhow_escaped(secret))
             for secret in sorted(wanted, key=len, reverse=True)  # a secret may be part of another one
             if len(secret) >= _MIN_SECRET_CHARS and secret.lower() not in _NO_SECRETS
         )
@@ -73,8 +101,14 @@ class Redactor:
         if isinstance(event, WITHOUT_FOREIGN_TEXT):
             return event
         if isinstance(event, RequestReceived | RequestSent):
-            event = msgspec.structs.replace(event, body=_without_private_fields(event.body))
+            event = msgspec.structs.replace(event, body=self._redact_body(event.body))
         return self._redact(event)
+
+    def _redact_body(self, body: bytes) -> bytes:
+        if len(body) <= MAX_BODY_BYTES:
+            return _without_private_fields(body)
+        beginning = self._redact_bytes(_without_private_fields(body[: MAX_BODY_BYTES + _MARGIN_BYTES]))
+        return beginning[:MAX_BODY_BYTES] + b"... (%d bytes in all)" % len(body)
 
     def _redact(self, value: _Value) -> _Value:
         clean: Any = value
@@ -94,8 +128,9 @@ class Redactor:
         return cast("_Value", clean)
 
     def _redact_bytes(self, text: bytes) -> bytes:
-        for secret in self._secrets:
-            text = secret.sub(REDACTED.encode(), text)
+        for plain_part, secret in self._secrets:
+            if plain_part in text:
+                text = secret.sub(REDACTED.encode(), text)
         lowered = text.lower()  # of bytes: only ASCII changes, so places stay the same
         spans = sorted(_key_spans(lowered))
         if not spans:
@@ -112,21 +147,22 @@ def _key_spans(lowered: bytes) -> Iterator[tuple[int, int]]:
     for shape in _KEY_SHAPES:
         for match in shape.finditer(lowered):
             yield match.span(1)
-    end = 0
     for match in _PLAIN_KEY.finditer(lowered):
-        start, tail = match.span()
-        if start >= end and _MAY_STAND_BEFORE_KEY.search(lowered[max(0, start - 12) : start]):
-            rest = _PLAIN_KEY_TAIL.match(lowered, tail)
-            end = rest.end() if rest else tail
+        start, end = match.span()
+        is_key = end - start >= 3 + 16 or _HAS_DIGIT_EARLY.match(lowered, start, end)
+        if is_key and _MAY_STAND_BEFORE_KEY.search(lowered[max(0, start - 12) : start]):
             yield start, end
+
+
+def _longest_plain_part(secret: str) -> bytes:
+    """Return the longest part of a secret that no serializer escapes: where it is not, the secret is not."""
+    parts: list[str] = re.findall(r"[A-Za-z0-9_.-]*", secret)
+    return max(parts, key=len).encode()
 
 
 def _anyhow_escaped(secret: str) -> re.Pattern[bytes]:
     """Return a pattern for the secret as it is, and as JSON escapes it, alone or within JSON texts in JSON."""
-    pattern = b"".join(map(_anyhow_escaped_char, secret))
-    if len(secret) < _WHOLE_WORD_BELOW_CHARS:
-        pattern = rb"(?<![A-Za-z0-9_-])" + pattern + rb"(?![A-Za-z0-9_-])"
-    return re.compile(pattern)
+    return re.compile(b"".join(map(_anyhow_escaped_char, secret)))
 
 
 _ESCAPE_LETTERS = {"\b": b"b", "\f": b"f", "\n": b"n", "\r": b"r", "\t": b"t"}

@@ -13,7 +13,7 @@ import pytest
 from anthropic import AsyncAnthropic, DefaultAsyncHttpxClient
 
 from claude_bridge.providers import PROVIDERS, Upstream, upstream_of
-from claude_bridge.trace.bus import Sink
+from claude_bridge.trace.sink import Sink
 from claude_bridge.upstream.engines.detect import discover
 from tests.real_ollama import WINDOW_TOKENS, has_ollama
 from tests.running_bridge import open_bridge

@@ -22,8 +22,9 @@ from claude_bridge.server.app import Service
 from claude_bridge.server.http1 import Connection, Handler, Limits
 from claude_bridge.server.listener import accept_connections, open_listener
 from claude_bridge.server.memory import MemoryBudget
-from claude_bridge.trace.bus import Bus, Sink
+from claude_bridge.trace.bus import Bus
 from claude_bridge.trace.events import TraceEvent
+from claude_bridge.trace.sink import Sink
 from claude_bridge.upstream.client import client_for
 from claude_bridge.wire.anthropic import StreamEvent
 from claude_bridge.wire.anthropic_codec import parse_stream_event

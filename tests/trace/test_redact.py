@@ -14,7 +14,7 @@ from msgspec import Raw
 
 from claude_bridge.conversion.loss import Loss
 from claude_bridge.trace.events import RequestReceived, TraceEvent
-from claude_bridge.trace.redact import REDACTED, WITHOUT_FOREIGN_TEXT, Redactor
+from claude_bridge.trace.redact import MAX_BODY_BYTES, REDACTED, WITHOUT_FOREIGN_TEXT, Redactor
 from claude_bridge.wire.anthropic import TextBlock, ToolUseBlock
 from tests.trace.samples import ended, failed, received, sent
 
@@ -124,8 +124,8 @@ def test_placeholders_for_engines_without_keys_are_no_secrets() -> None:
     assert _redacted_body(b'"ollama and lm-studio"', "ollama", "lm-studio", "", " ") == b'"ollama and lm-studio"'
 
 
-def test_a_short_secret_is_only_taken_out_as_a_word() -> None:
-    assert _redacted_body(b'"abc12 xabc12 abc123"', "abc12") == b'"[redacted] xabc12 abc123"'
+def test_a_short_secret_is_left_alone_since_ordinary_words_may_hold_it() -> None:
+    assert _redacted_body(b'"abc12 it exceeds"', "abc12", "x", "exceeds") == b'"abc12 it exceeds"'
 
 
 def test_the_longer_of_two_secrets_is_taken_out_whole() -> None:
@@ -206,10 +206,31 @@ def test_deep_nesting_does_no_harm(beginning: bytes) -> None:
     assert _redacted_body(body) == body
 
 
-@pytest.mark.parametrize("filler", ["task-", "sk-sk-", "x-api-key", "\\\\", "://", "bearer "])
+@pytest.mark.parametrize("filler", ["task-", "sk-sk-", "sk-a ", "x-api-key", "\\\\", "://", "bearer "])
 def test_a_megabyte_takes_no_more_than_a_moment(filler: str) -> None:
     body = json.dumps({"messages": [{"role": "user", "content": filler * (1_000_000 // len(filler))}]}).encode()
     redactor = Redactor([AWKWARD])
     started = time.process_time()
     redactor.redact(received(body=body))
     assert time.process_time() - started < 1  # plain text takes 10 ms: this is against quadratic patterns
+
+
+@pytest.mark.timing
+@pytest.mark.parametrize("filler", ["sk-a ", "sk-aaaaaaaa ", "x-api-key: abcd ", "words and more words ", AWKWARD])
+def test_a_body_of_60_megabytes_takes_no_more_than_its_beginning(filler: str) -> None:
+    body = filler.encode() * (60_000_000 // len(filler.encode()))
+    started = time.process_time()
+    clean = Redactor([AWKWARD]).redact(received(body=body))
+    assert time.process_time() - started < 4  # it took 16 s
+    assert isinstance(clean, RequestReceived)
+    assert clean.body.endswith(b"... (%d bytes in all)" % len(body))
+    assert len(clean.body) <= MAX_BODY_BYTES + 100
+
+
+def test_a_secret_at_the_cut_of_a_long_body_is_taken_out() -> None:
+    secret = "tr0ub4dor-and-more"
+    for before in range(len(secret)):
+        filler = b"x" * (MAX_BODY_BYTES - before)
+        clean = _redacted_body(filler + secret.encode() + filler, secret)
+        assert b"tr0ub" not in clean
+        assert b"and-more" not in clean

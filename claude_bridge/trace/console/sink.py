@@ -1,17 +1,11 @@
-"""ConsoleSink: the debug log for a person at a terminal; the only place of the trace that picks colours.
-
-A thread of its own does the work, so that neither rendering nor a terminal that is stopped (Ctrl-S) holds up the
-exchanges; what it can't keep up with is dropped, and counted.
-"""
+"""ConsoleSink: the debug log for a person at a terminal; the only place of the trace that picks colours."""
 
 from __future__ import annotations
 
 import os
-import queue
 import time
 from collections.abc import Callable
 from pathlib import Path
-from threading import Thread
 
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
@@ -21,14 +15,18 @@ from rich.text import Text
 from claude_bridge.trace.console.entries import Entry, Mark, Tone
 from claude_bridge.trace.console.printable import NO_BREAK, counted, one_line, printable
 from claude_bridge.trace.console.timeline import Growth, Log
-from claude_bridge.trace.events import AnswerGrew, ClientLeft, ExchangeEnded, ExchangeFailed, TraceEvent
+from claude_bridge.trace.events import (
+    AnswerGrew,
+    ClientLeft,
+    EventsDropped,
+    ExchangeEnded,
+    ExchangeFailed,
+    TraceEvent,
+)
 
 LOG_COLUMNS = 120
 """How wide a debug log in a file is."""
 
-_MAX_QUEUED = 512
-_TICK_S = 0.25
-_CLOSE_TIMEOUT_S = 2.0
 _MAX_STATUS_ROWS = 8
 _LABEL_WIDTH = 7
 _NOTHING = Growth(0, 0)
@@ -75,66 +73,35 @@ class ConsoleSink:
         self._is_live = _is_terminal(self._console) if live is None else live
         self._now = now
         self._log = Log()
-        self._growth: dict[str, Growth] = {}  # written by take() only
-        self._dropped = 0  # written by take() only
-        self._failure: BaseException | None = None  # written by the thread only
-        self._queue: queue.Queue[tuple[TraceEvent, Growth] | None] = queue.Queue(_MAX_QUEUED)
-        self._thread = Thread(target=self._work, name="bridge-console", daemon=True)
-        self._thread.start()
+        self._growth: dict[str, Growth] = {}
+        self._screen = _Screen(self._console, is_live=self._is_live)
 
     def take(self, event: TraceEvent) -> None:
-        """Hand the event to the thread; raises what the thread died of."""
-        if self._failure is not None:
-            raise self._failure
-        if isinstance(event, AnswerGrew):  # comes with each read: only counted, and the thread is not woken
+        """Show the event."""
+        if isinstance(event, AnswerGrew):
             deltas, chars = self._growth.get(event.exchange, _NOTHING)
             self._growth[event.exchange] = Growth(deltas + event.deltas, chars + event.chars)
             return
-        is_end = isinstance(event, ExchangeEnded | ExchangeFailed | ClientLeft)
-        growth = self._growth.pop(event.exchange, _NOTHING) if is_end else _NOTHING
-        try:
-            self._queue.put_nowait((event, growth))
-        except queue.Full:
-            self._dropped += 1
+        if isinstance(event, EventsDropped):
+            self._screen.show_note(f"{counted(event.count, 'event')} not shown: the terminal was too slow")
+            self._log.forget()
+            self._growth.clear()
+        else:
+            is_end = isinstance(event, ExchangeEnded | ExchangeFailed | ClientLeft)
+            growth = self._growth.pop(event.exchange, _NOTHING) if is_end else _NOTHING
+            for entry in self._log.take(event, growth):
+                if not (self._is_live and entry.mark == "first"):
+                    self._screen.show_entry(entry)
+        self.tick()
+
+    def tick(self) -> None:
+        """Show what is under way."""
+        if self._is_live:
+            self._screen.show_status(self._status())
 
     def close(self) -> None:
-        """Show what has come so far and stop; gives up on a terminal that takes nothing."""
-        try:
-            self._queue.put(None, timeout=_CLOSE_TIMEOUT_S)
-        except queue.Full:
-            return
-        self._thread.join(_CLOSE_TIMEOUT_S)
-
-    # --- the thread -----------------------------------------------------------------------------------------
-
-    def _work(self) -> None:
-        try:
-            screen = _Screen(self._console, is_live=self._is_live)
-            try:
-                self._show_events(screen)
-            finally:
-                screen.close()
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - take() raises it where the bus hears of it
-            self._failure = error
-
-    def _show_events(self, screen: _Screen) -> None:
-        told = 0
-        while True:
-            try:
-                taken = self._queue.get(timeout=_TICK_S if self._is_live and self._log.open else None)
-            except queue.Empty:
-                screen.show_status(self._status())
-                continue
-            if taken is None:
-                return
-            for entry in self._log.take(*taken):
-                if not (self._is_live and entry.mark == "first"):
-                    screen.show_entry(entry)
-            if self._dropped > told:
-                screen.show_note(f"{counted(self._dropped - told, 'event')} not shown: the terminal was too slow")
-                told = self._dropped
-                self._log.forget()
-            screen.show_status(self._status())
+        """Take away what is under way."""
+        self._screen.close()
 
     def _status(self) -> list[tuple[str, int, str]]:
         """Return tag, number and progress of each exchange under way, the oldest first."""

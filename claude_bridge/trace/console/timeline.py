@@ -28,6 +28,7 @@ from claude_bridge.trace.events import (
     AnswerGrew,
     AnswerMended,
     ClientLeft,
+    EventsDropped,
     ExchangeEnded,
     ExchangeFailed,
     FellBack,
@@ -170,7 +171,7 @@ class Log:
                 return self._closed(event.exchange, entry._replace(lines=[self._how_far(event.exchange, growth)]))
             case WaitingForUpstream():
                 return self._waiting(event)
-            case UpstreamAnswered() | AnswerGrew():
+            case UpstreamAnswered() | AnswerGrew() | EventsDropped():
                 return None
             case _:
                 assert_never(event)

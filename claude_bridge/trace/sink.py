@@ -1,0 +1,28 @@
+"""What a sink of the trace is."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+from claude_bridge.trace.events import TraceEvent
+
+
+class Sink(Protocol):
+    """Something that receives trace events, all from one thread."""
+
+    def take(self, event: TraceEvent) -> None:
+        """Show or keep the event."""
+        ...
+
+    def close(self) -> None:
+        """Release what the sink holds."""
+        ...
+
+
+@runtime_checkable
+class TickingSink(Sink, Protocol):
+    """A sink that shows how time passes."""
+
+    def tick(self) -> None:
+        """Show what is under way; called several times a second while anything is."""
+        ...

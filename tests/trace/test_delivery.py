@@ -1,0 +1,198 @@
+"""A sink in a thread holds up nobody, gets every event in order, and says what it could not take."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from claude_bridge.trace import delivery
+from claude_bridge.trace.bus import Bus
+from claude_bridge.trace.delivery import MAX_QUEUED, MAX_QUEUED_BYTES
+from claude_bridge.trace.events import AnswerGrew, EventsDropped, FirstToken, TraceEvent
+from claude_bridge.trace.jsonl import JsonlSink
+from tests.trace.samples import client_left, ended, first_token, grew, received, sent
+
+
+class Gate:
+    """A sink that takes nothing until it may, and keeps what it took."""
+
+    def __init__(self) -> None:
+        self.may_go_on = threading.Event()
+        self.events: list[TraceEvent] = []
+        self.threads: set[str] = set()
+        self.closed = False
+
+    def take(self, event: TraceEvent) -> None:
+        self.threads.add(threading.current_thread().name)
+        self.may_go_on.wait(30)
+        self.events.append(event)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_a_sink_that_stands_still_holds_up_nobody_and_what_is_missing_is_counted_where_it_is_missing() -> None:
+    sink = Gate()
+    bus = Bus([sink], in_threads=True)
+    started = time.monotonic()
+    for _ in range(MAX_QUEUED + 500):
+        bus.emit(client_left())
+    assert time.monotonic() - started < 5
+    sink.may_go_on.set()
+    while len(sink.events) < MAX_QUEUED:
+        time.sleep(0.001)
+    bus.emit(ended())
+    bus.close()
+
+    assert sink.closed
+    *before, dropped, last = sink.events
+    assert isinstance(dropped, EventsDropped)
+    assert len(before) + dropped.count == MAX_QUEUED + 500
+    assert last == ended()
+    assert threading.current_thread().name not in sink.threads
+
+
+def test_the_bodies_that_wait_are_bounded() -> None:
+    sink = Gate()
+    bus = Bus([sink], in_threads=True)
+    body = bytes(MAX_QUEUED_BYTES // 4)
+    for _ in range(10):
+        bus.emit(received(body=body))
+    sink.may_go_on.set()
+    bus.close()
+    kinds = [type(event).__name__ for event in sink.events]
+    assert kinds.count("RequestReceived") in (4, 5)
+    assert kinds[-1] == "EventsDropped"
+
+
+def test_growth_is_summed_up_and_stays_in_its_place() -> None:
+    sink = Gate()
+    bus = Bus([sink], in_threads=True)
+    bus.emit(sent())
+    bus.emit(first_token())
+    for _ in range(1000):
+        bus.emit(grew(chars=3))
+    bus.emit(ended())
+    sink.may_go_on.set()
+    bus.close()
+
+    _, first, growth, last = sink.events
+    assert isinstance(first, FirstToken)
+    assert isinstance(growth, AnswerGrew)
+    assert (growth.deltas, growth.chars) == (1000, 3000)
+    assert last == ended()
+
+
+def test_growth_is_shown_while_an_answer_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    sink = Gate()
+    sink.may_go_on.set()
+    bus = Bus([sink], in_threads=True)
+    bus.emit(sent())
+    bus.emit(grew())
+    give_up_at = time.monotonic() + 10 * delivery.TICK_S
+    while len(sink.events) < 2 and time.monotonic() < give_up_at:
+        time.sleep(0.01)
+    assert sink.events == [sent(), grew()]
+    bus.close()
+
+
+def test_a_sink_that_never_goes_on_ends_with_the_program_and_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
+    sink = Gate()
+    bus = Bus([sink], in_threads=True)
+    for _ in range(3):
+        bus.emit(sent())
+    started = time.monotonic()
+    bus.close()
+    assert time.monotonic() - started < 2 * delivery.CLOSE_TIMEOUT_S
+    assert "Gate stopped: TimeoutError('about 3 events were not written in time')" in capsys.readouterr().err
+    sink.may_go_on.set()
+
+
+def test_a_sink_that_breaks_in_its_thread_is_reported_once(capsys: pytest.CaptureFixture[str]) -> None:
+    class Full(Gate):
+        def take(self, _event: TraceEvent) -> None:
+            raise OSError(28, "No space left on device")
+
+    bus = Bus([Full()], in_threads=True)
+    give_up_at = time.monotonic() + 10
+    while bus.active and time.monotonic() < give_up_at:
+        bus.emit(client_left())
+    assert not bus.active
+    assert capsys.readouterr().err == "bridge: Full stopped: OSError(28, 'No space left on device')\n"
+
+
+# --- files ----------------------------------------------------------------------------------------------------
+
+
+def test_a_pipe_that_nobody_reads_holds_up_nobody(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    bus = Bus([JsonlSink(path)], in_threads=True)
+    started = time.monotonic()
+    for _ in range(1000):
+        bus.emit(received(body=b"x" * 10_000))
+    assert time.monotonic() - started < 5
+    with path.open("rb") as reader:
+        assert json.loads(reader.readline())["type"] == "RequestReceived"
+        bus.close()
+
+
+def test_a_program_ends_though_its_trace_goes_nowhere(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    program = f"""
+from pathlib import Path
+from claude_bridge.trace.bus import Bus
+from claude_bridge.trace.jsonl import JsonlSink
+from tests.trace.samples import received
+bus = Bus([JsonlSink(Path({str(path)!r}))], in_threads=True)
+for _ in range(100):
+    bus.emit(received(body=b"x" * 10_000))
+bus.close()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
+    assert "JsonlSink stopped: TimeoutError" in done.stderr
+
+
+def test_a_file_that_others_could_read_is_made_private(tmp_path: Path) -> None:
+    path = tmp_path / "trace.jsonl"
+    path.touch(mode=0o644)
+    path.chmod(0o644)
+    sink = JsonlSink(path)
+    sink.close()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert sink.warning is None
+
+
+def test_a_file_that_stays_open_to_others_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "trace.jsonl"
+    path.touch()
+    path.chmod(0o644)
+    monkeypatch.setattr("os.fchmod", lambda *_: None)  # as a file system without modes does
+    sink = JsonlSink(path)
+    sink.close()
+    assert sink.warning is not None
+    assert str(path) in sink.warning
+
+
+def test_a_file_that_grows_too_large_is_begun_anew_and_the_one_before_kept(tmp_path: Path) -> None:
+    path = tmp_path / "trace.jsonl"
+    sink = JsonlSink(path, max_bytes=2_000)
+    for number in range(100):
+        sink.take(received(body=b'{"number":%d}' % number))
+    sink.close()
+    old = tmp_path / "trace.jsonl.1"
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["trace.jsonl", "trace.jsonl.1"]
+    for file in (path, old):
+        assert file.stat().st_size <= 2_000
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    numbers = [json.loads(line)["body"]["number"] for file in (old, path) for line in file.read_bytes().splitlines()]
+    assert numbers == list(range(numbers[0], 100))
