@@ -134,7 +134,7 @@ class Bridge:
                     exchange = await self._attempt(request, recorder, raw, attempt)
                 except SchemasRefusedError:
                     # What an engine refuses gives way, once: the second attempt goes without it.
-                    if is_last_try or self.is_passthrough or not self._preparer.rejected_schemas.learn(request):
+                    if is_last_try or self.is_passthrough or not self._preparer.simplify_schemas(request):
                         raise
                     is_last_try = True
                 else:

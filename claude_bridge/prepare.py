@@ -17,7 +17,7 @@ from claude_bridge.conversion.prompt.context_budget import (
     find_context_overflow,
 )
 from claude_bridge.conversion.reasoning import with_think_mode
-from claude_bridge.conversion.tool_json.rejected_schemas import RejectedSchemas
+from claude_bridge.conversion.tool_json.simpler_schemas import with_simpler_schemas
 from claude_bridge.errors import PromptTooLongError
 from claude_bridge.providers import Upstream
 from claude_bridge.trace.bus import Bus
@@ -48,8 +48,6 @@ class Preparer:
         self, upstream: Upstream, counter: PromptCounter, attachments: Attachments, bus: Bus, *, has_key: bool
     ) -> None:
         """``has_key`` says that the bridge has a key for the upstream, so that the client's own login stays here."""
-        self.rejected_schemas = RejectedSchemas()
-        """The schemas that the engine has refused so far; they are sent in fewer keywords."""
         self._upstream = upstream
         self._engine = upstream.engine_model
         self._counter = counter
@@ -77,6 +75,13 @@ class Preparer:
         _, encoded = await self._encoded(request, raw, None)
         return encoded
 
+    def simplify_schemas(self, request: CountTokensRequest) -> bool:
+        """Send the request's schemas in few keywords from now on; return whether that changes any of them."""
+        known = self._engine.simpler_schemas
+        simpler = with_simpler_schemas(known, request, self._engine.profile.schema_dialect, "few-keywords")
+        self._engine = replace(self._engine, simpler_schemas=simpler)
+        return simpler != known
+
     async def _encoded(
         self, request: _Request, raw: ClientRequest | None, recorder: Recorder | None
     ) -> tuple[_Request, EncodedRequest]:
@@ -94,8 +99,7 @@ class Preparer:
             for path, found in ready.descriptions:
                 recorder.described(path, model=found.model, text=found.text, trouble=found.trouble, took_s=found.took_s)
         losses = [*losses, *ready.losses]
-        plain = self.rejected_schemas.put_plainly(ready.request, losses)
-        encoded = upstream.adapter.prepare(plain, raw, self._engine)
+        encoded = upstream.adapter.prepare(ready.request, raw, self._engine)
         return request, replace(encoded, losses=(*losses, *encoded.losses)) if losses else encoded
 
     async def _prompt_tokens(self, encoded: EncodedRequest) -> int:

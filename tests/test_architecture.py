@@ -26,6 +26,7 @@ CORE_MAY_IMPORT = {
     "collections",
     "copy",
     "dataclasses",
+    "decimal",
     "difflib",
     "email",
     "enum",
@@ -37,6 +38,7 @@ CORE_MAY_IMPORT = {
     "math",
     "re",
     "string",
+    "threading",  # for its lock
     "types",
     "typing",
     "urllib",

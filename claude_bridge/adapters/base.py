@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from claude_bridge.conversion.deltas import UsageReport
 from claude_bridge.conversion.loss import Loss, Repair
-from claude_bridge.conversion.profile import CountRoute, Profile
+from claude_bridge.conversion.profile import CountRoute, Profile, SchemaDialect
 from claude_bridge.conversion.prompt.context_budget import PromptFacts
 from claude_bridge.conversion.response.pipeline import ResponseContext
 from claude_bridge.errors import BridgeError
@@ -49,6 +49,14 @@ class TokenLimits(Struct, frozen=True, kw_only=True):
     window_tokens: int | None = None
 
 
+def lowered_max_tokens(requested: int, limits: TokenLimits) -> tuple[int, list[Loss]]:
+    """Return how long the answer may be, and what of the client's limit is lost."""
+    if limits.max_output_tokens is None or requested <= limits.max_output_tokens:
+        return requested, []
+    lowered = limits.max_output_tokens
+    return lowered, [Loss("$.max_tokens", f"lowered from {requested} to the model's limit {lowered}")]
+
+
 class EngineModel(Struct, frozen=True, kw_only=True):
     """One model of one engine, as far as adapters need to know it.
 
@@ -60,6 +68,8 @@ class EngineModel(Struct, frozen=True, kw_only=True):
     model: str
     profile: Profile
     limits: TokenLimits = TokenLimits()
+    simpler_schemas: Mapping[bytes, SchemaDialect] = field(default_factory=dict)
+    """The dialect of each schema that the engine refused in its usual one, by the schema's digest."""
 
 
 class EncodedRequest(Struct, frozen=True, kw_only=True):

@@ -193,7 +193,7 @@ LLAMA_CPP = Profile(
     reasoning_field="reasoning_content",
     continues_prefill=True,
     unread_images=("image/webp",),
-    compiles_grammar=True,
+    schema_dialect="grammar",
     ignores_model_name=True,
     count_routes=("input-tokens", "template"),
     messages=MessagesProfile(separate_tool_results=True),
@@ -212,7 +212,7 @@ EMBEDDED = Profile(
     evidence="xllamacpp 2026.10.11549 with the SmolLM2 model of `bridge try`, which sees no images",
     sees_images=False,
     continues_prefill=True,
-    compiles_grammar=True,
+    schema_dialect="grammar",
     ignores_model_name=True,
     count_routes=("input-tokens",),
     chat=ChatProfile(
@@ -253,7 +253,7 @@ LM_STUDIO = Profile(
     name="LM Studio",
     evidence="lmstudio.ai/docs, API changelog up to 0.4: tool_choice is a word; lmstudio-bug-tracker#2220 and #2236 "
     "for grammars, #1933 and #2057 for thinking; levels as openclaw found them",
-    compiles_grammar=True,
+    schema_dialect="grammar",
     chat=ChatProfile(
         tool_choices=("required",),
         has_top_k=True,
@@ -280,7 +280,7 @@ BY_HOST: dict[str, Profile] = {
 OLLAMA = Profile(
     name="Ollama",
     evidence="Ollama 0.32.15, api/types.go and server/routes.go; for /api/chat, not for its OpenAI route",
-    compiles_grammar=True,
+    schema_dialect="grammar",
     chat=ChatProfile(
         answer_needs_room=False,
     ),

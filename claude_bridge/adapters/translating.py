@@ -14,7 +14,8 @@ from claude_bridge.adapters.base import (
     TokenLimits,
 )
 from claude_bridge.conversion.deltas import StreamDecoder
-from claude_bridge.conversion.profile import CountRoute, Profile
+from claude_bridge.conversion.loss import Loss
+from claude_bridge.conversion.profile import CountRoute, Profile, SchemaDialect
 from claude_bridge.conversion.prompt.token_estimate import estimate_tokens
 from claude_bridge.conversion.request.normalize import NormalizedRequest, normalize_request
 from claude_bridge.conversion.response.pipeline import ResponseContext, ResponsePipeline
@@ -29,26 +30,30 @@ class TranslatingAdapter(Struct, frozen=True, kw_only=True):
     reach_path: str
     path: str
     """Where requests are sent, relative to the base URL."""
-    encode: Callable[[NormalizedRequest, str, Profile, TokenLimits], bytes]
-    """Returns the body of a request; adds to ``losses`` of the normalized request what the API can't carry."""
+    encode: Callable[[NormalizedRequest, str, Profile, TokenLimits], tuple[bytes, list[Loss]]]
+    """Returns the body of a request, and what of it the API can't carry."""
     decoder: Callable[[str], StreamDecoder]
     """Makes the decoder of one response; takes what names the engine in error texts."""
     explain: Callable[[int, Mapping[str, str], bytes, str], BridgeError]
     """Returns the error that a status, headers and a body mean; the text names the engine as in ``decoder``."""
+    tool_dialect: SchemaDialect | None = None
+    """The only dialect of tools' schemas that the API has a form for; None: that is for each engine to say."""
     output_limit_field: Callable[[Profile], str | None] = lambda _: None
     """Returns EncodedRequest.output_limit_field."""
     is_passthrough: bool = False
 
     def prepare(self, request: CountTokensRequest, _raw: ClientRequest | None, engine: EngineModel) -> EncodedRequest:
         """Return the translated request."""
-        normalized = normalize_request(request, engine.profile)
-        body = self.encode(normalized, engine.model, engine.profile, engine.limits)
+        normalized = normalize_request(
+            request, engine.profile, tool_dialect=self.tool_dialect, simpler_schemas=engine.simpler_schemas
+        )
+        body, losses = self.encode(normalized, engine.model, engine.profile, engine.limits)
         facts = normalized.facts
         return EncodedRequest(
             outgoing=OutgoingRequest(method="POST", path=self.path, body=body),
             facts=facts,
             estimated_tokens=estimate_tokens(body, holds_images=facts.holds_images),
-            losses=tuple(normalized.losses),
+            losses=(*normalized.losses, *losses),
             output_limit_field=self.output_limit_field(engine.profile),
         )
 

@@ -11,6 +11,9 @@ from msgspec.structs import replace
 ToolChoiceForm = Literal["required", "named"]
 """How a tool can be forced: any of them, or one by its name."""
 
+SchemaDialect = Literal["json-schema", "grammar", "few-keywords", "openapi"]
+"""What an engine takes: all of JSON Schema, what a grammar can be made of, Ollama's keywords, or Gemini's."""
+
 SamplingParameter = Literal["temperature", "top_p"]
 
 CountRoute = Literal["input-tokens", "template", "tokenize", "messages"]
@@ -136,8 +139,8 @@ class Profile(Struct, frozen=True, kw_only=True):
     """Whether a last assistant turn is continued, not answered."""
     prints_calls: bool = True
     """Whether tool calls may arrive as text: the engine's parser is off, or misses what its models write."""
-    compiles_grammar: bool = False
-    """Whether tool schemas become a grammar, which some keywords break."""
+    schema_dialect: SchemaDialect = "json-schema"
+    """What schemas the engine takes: all, those that a grammar can be made of, few keywords, or Gemini's."""
     ignores_model_name: bool = False
     """Whether any model name gets the one model that is loaded."""
     think_tags: tuple[tuple[str, str], ...] = (("<think>", "</think>"),)

@@ -574,10 +574,10 @@ def test_prints_calls() -> None:
     assert [type(block) for block in perhaps.content] == [ToolUseBlock]
 
 
-def test_compiles_grammar() -> None:
+def test_schema_dialect() -> None:
     schema = {"type": "json_schema", "schema": {"type": "string", "pattern": "x"}}
     request = a_request(tools=[TOOL], output_config={"format": schema})
-    without, having = _both(request, compiles_grammar=True)
+    without, having = _both(request, schema_dialect="grammar")
     assert "pattern" in str(without["tools"][0]["function"]["parameters"]["properties"]["a"].keys())
     assert "pattern" not in having["tools"][0]["function"]["parameters"]["properties"]["a"]
     assert "pattern" in without["response_format"]["json_schema"]["schema"]

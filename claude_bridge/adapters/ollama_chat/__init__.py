@@ -13,6 +13,7 @@ OLLAMA_CHAT = TranslatingAdapter(
     reach_path="/api/version",
     path="/api/chat",
     encode=encode_request,
+    tool_dialect="few-keywords",
     decoder=OllamaStreamDecoder,
     explain=explain_refusal,
 )

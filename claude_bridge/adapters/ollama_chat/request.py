@@ -1,27 +1,26 @@
-"""How a request is put: a fit request becomes the body of a request to /api/chat."""
+"""Encodes a normalized request as the body of a request to /api/chat."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from msgspec import UNSET, Raw, UnsetType
 
-from claude_bridge.adapters.base import TokenLimits
+from claude_bridge.adapters.base import TokenLimits, lowered_max_tokens
 from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.reasoning import nearest_effort, preferred_thinking, usual_effort
-from claude_bridge.conversion.request.content import FitBlock
-from claude_bridge.conversion.request.normalize import NormalizedRequest, NormalizedTool, reduce_schema
-from claude_bridge.conversion.request.prompted_options import forced_in_words
+from claude_bridge.conversion.request.content import NormalizedBlock
+from claude_bridge.conversion.request.normalize import NormalizedRequest, NormalizedTool
+from claude_bridge.conversion.request.prompted_options import prompted_tool_choice
 from claude_bridge.conversion.request.turns import Turn, split_assistant_turn
-from claude_bridge.conversion.tool_json.schema_reduce import narrow_schema
 from claude_bridge.conversion.tool_json.text import as_object_json
 from claude_bridge.conversion.tool_names import engine_name
-from claude_bridge.errors import InvalidRequestError
 from claude_bridge.wire import ollama
 from claude_bridge.wire.anthropic import (
     Base64Source,
     Block,
+    CountTokensRequest,
     ImageBlock,
     MessagesRequest,
     TextBlock,
@@ -31,83 +30,72 @@ from claude_bridge.wire.anthropic import (
 )
 
 
-def encode_request(request: NormalizedRequest, model: str, profile: Profile, limits: TokenLimits) -> bytes:
-    """Return the body; what /api/chat can't carry is added to ``request.losses``.
-
-    Raises:
-        InvalidRequestError: the client forces a tool that it does not declare, or a schema is nested too deeply.
-    """
-    choice = request.parameters.tool_choice
-    tools, instruction = forced_in_words(choice, request.tools)
-    try:
-        declared = [_tool(tool, request.losses) for tool in tools]
-    except RecursionError:
-        raise InvalidRequestError("The schema of a tool is nested too deeply - at `$.tools`") from None
+def encode_request(
+    request: NormalizedRequest, model: str, profile: Profile, limits: TokenLimits
+) -> tuple[bytes, list[Loss]]:
+    """Return the body, and what of the request /api/chat can't carry."""
+    tools, instruction = prompted_tool_choice(request.parameters.tool_choice, request.tools)
+    think, losses = _think(request, profile)
+    options, lost = _options(request.parameters, limits)
+    losses += lost
+    losses += [Loss("$.tools", f"Ollama can't hold {tool.name!r} to its schema") for tool in tools if tool.strict]
+    losses += [Loss("$.messages", f"the image at {url}: Ollama takes no URLs") for url in _image_urls(request)]
     chat = ollama.ChatRequest(
         model=model,
         stream=True,
         truncate=False,
         shift=False,
         keep_alive=profile.ollama.keep_alive,
-        think=_think(request, profile),
-        format=_format(request, profile),
-        options=_options(request, limits),
-        tools=declared or UNSET,
-        messages=_messages(request, profile, instruction),
+        think=think,
+        format=request.answer_schema or UNSET,
+        options=options,
+        tools=[_tool(tool) for tool in tools] or UNSET,
+        messages=list(_messages(request, profile, instruction)),
     )
-    return ollama.encode_chat_request(chat)
+    return ollama.encode_chat_request(chat), losses
 
 
 # --- messages -----------------------------------------------------------------------------------------------
 
 
-def _messages(request: NormalizedRequest, profile: Profile, instruction: str | None) -> list[ollama.ChatMessage]:
-    messages: list[ollama.ChatMessage] = []
+def _messages(request: NormalizedRequest, profile: Profile, instruction: str | None) -> Iterator[ollama.ChatMessage]:
     if request.system:
-        messages.append(ollama.ChatMessage(role="system", content=request.system))
+        yield ollama.ChatMessage(role="system", content=request.system)
     called: dict[str, str] = {}
     last_user_turn = max((at for at, turn in enumerate(request.turns) if turn.is_user), default=None)
     for at, turn in enumerate(request.turns):
         if turn.is_user:
             # At the end of the prompt: anywhere else it would change what the engine has in its cache.
-            said_last = instruction if at == last_user_turn else None
-            messages += _user_messages(turn, called, said_last, request.losses)
+            yield from _user_messages(turn, called, instruction if at == last_user_turn else None)
         else:
-            messages.append(_assistant_message(turn, profile))
+            yield _assistant_message(turn, profile)
             called = {block.id: engine_name(block.name) for block in turn.blocks if type(block) is ToolUseBlock}
-    return messages
 
 
-def _user_messages(
-    turn: Turn, called: dict[str, str], instruction: str | None, losses: list[Loss]
-) -> list[ollama.ChatMessage]:
-    """Return tool messages first, directly behind the calls, then what the user said."""
-    messages: list[ollama.ChatMessage] = []
-    said: list[FitBlock] = []
+def _user_messages(turn: Turn, called: dict[str, str], instruction: str | None) -> Iterator[ollama.ChatMessage]:
+    """Yield tool messages first, directly behind the calls, then what the user said."""
+    rest: list[NormalizedBlock] = []
     for block in turn.blocks:
-        if type(block) is ToolResultBlock:
-            text, images = _content(block.content, losses)
-            messages.append(
-                ollama.ChatMessage(
-                    role="tool",
-                    content=text,
-                    images=images or UNSET,
-                    tool_name=called.get(block.tool_use_id, UNSET),
-                    tool_call_id=block.tool_use_id,
-                )
-            )
-        else:
-            said.append(block)
+        if type(block) is not ToolResultBlock:
+            rest.append(block)
+            continue
+        text, images = _content(block.content)
+        yield ollama.ChatMessage(
+            role="tool",
+            content=text,
+            images=images or UNSET,
+            tool_name=called.get(block.tool_use_id, UNSET),
+            tool_call_id=block.tool_use_id,
+        )
     if instruction is not None:
-        said.append(TextBlock(instruction))
-    if said:
-        text, images = _content(said, losses)
-        messages.append(ollama.ChatMessage(role="user", content=text, images=images or UNSET))
-    return messages
+        rest.append(TextBlock(instruction))
+    if rest:
+        text, images = _content(rest)
+        yield ollama.ChatMessage(role="user", content=text, images=images or UNSET)
 
 
-def _content(blocks: str | Sequence[Block] | None, losses: list[Loss]) -> tuple[str, list[str]]:
-    """Return the text, and the images in base64: Ollama has a place for each, and fetches nothing."""
+def _content(blocks: str | Sequence[Block] | None) -> tuple[str, list[str]]:
+    """Return the text, and the images in base64: Ollama has a field for each, and fetches nothing."""
     if isinstance(blocks, str):
         return blocks, []
     texts: list[str] = []
@@ -119,11 +107,20 @@ def _content(blocks: str | Sequence[Block] | None, losses: list[Loss]) -> tuple[
             case ImageBlock(Base64Source(data=data)):
                 images.append(data)
             case ImageBlock(UrlSource(url)):
-                losses.append(Loss("$.messages", f"the image at {url}: Ollama takes no URLs"))
                 texts.append(f"[image at {url} omitted: it can't be fetched]")
             case _:
                 pass  # nothing else is left in a user's turn
     return "\n\n".join(texts), images
+
+
+def _image_urls(request: NormalizedRequest) -> Iterator[str]:
+    """Yield the URLs of images that were not fetched before."""
+    for turn in request.turns if request.facts.holds_images else ():
+        for block in turn.blocks if turn.is_user else ():
+            parts = block.content if isinstance(block, ToolResultBlock) else [block]
+            for part in parts if isinstance(parts, list) else ():
+                if isinstance(part, ImageBlock) and isinstance(part.source, UrlSource):
+                    yield part.source.url
 
 
 def _assistant_message(turn: Turn, profile: Profile) -> ollama.ChatMessage:
@@ -143,68 +140,46 @@ def _assistant_message(turn: Turn, profile: Profile) -> ollama.ChatMessage:
     )
 
 
-def _tool(tool: NormalizedTool, losses: list[Loss]) -> ollama.ToolDeclaration:
-    if tool.strict:
-        losses.append(Loss("$.tools", f"Ollama can't hold {tool.name!r} to its schema"))
-    narrow = narrow_schema(bytes(tool.schema))
-    description = "\n\n".join(part for part in (tool.description, narrow.notes) if part)
-    return ollama.ToolDeclaration(
-        function=ollama.FunctionDeclaration(
-            name=engine_name(tool.name), description=description or UNSET, parameters=Raw(narrow.schema)
-        )
+def _tool(tool: NormalizedTool) -> ollama.ToolDeclaration:
+    function = ollama.FunctionDeclaration(
+        name=engine_name(tool.name), description=tool.description or UNSET, parameters=tool.schema
     )
+    return ollama.ToolDeclaration(function=function)
 
 
 # --- parameters ---------------------------------------------------------------------------------------------
 
 
-def _think(request: NormalizedRequest, profile: Profile) -> bool | str | UnsetType:
-    """Return whether to think, or how hard: a model that can is always told, since Ollama's default is yes."""
-    wish, losses = preferred_thinking(request.parameters), request.losses
-    if profile.ollama.thinks and profile.ollama.think_levels:
-        if wish.is_refusal:
-            losses.append(
-                Loss("$.thinking", f"the model can't stop thinking; it is asked for {profile.ollama.think_levels[0]}")
-            )
-        if wish.effort is None:  # the client leaves it to the model, and that is what its makers put in the middle
-            return usual_effort(profile.ollama.think_levels)
-        return nearest_effort(wish.effort, profile.ollama.think_levels)
+def _think(request: NormalizedRequest, profile: Profile) -> tuple[bool | str | UnsetType, list[Loss]]:
+    """Return ``think``, and what it can't say. A model that can think always gets it: Ollama's default is yes."""
+    preference = preferred_thinking(request.parameters)
+    levels = profile.ollama.think_levels
+    if profile.ollama.thinks and levels:
+        losses = [Loss("$.thinking", f"the model can't stop thinking; it is asked for {levels[0]}")]
+        # A client that leaves the effort open gets what the model's makers put in the middle.
+        level = nearest_effort(preference.effort, levels) if preference.effort else usual_effort(levels)
+        return level, losses if preference.is_refusal else []
     reason = "the model can only think or not" if profile.ollama.thinks else "the model does not think"
-    if wish.thinks and wish.budget_tokens is not None:
-        losses.append(Loss("$.thinking.budget_tokens", reason))
-    elif wish.thinks and wish.effort is not None:
-        losses.append(Loss("$.output_config.effort", reason))
-    return wish.thinks if profile.ollama.thinks else UNSET
+    losses = []
+    if preference.thinks and preference.budget_tokens is not None:
+        losses = [Loss("$.thinking.budget_tokens", reason)]
+    elif preference.thinks and preference.effort is not None:
+        losses = [Loss("$.output_config.effort", reason)]
+    return (preference.thinks if profile.ollama.thinks else UNSET), losses
 
 
-def _format(request: NormalizedRequest, profile: Profile) -> Raw | UnsetType:
-    wanted = request.parameters.answer_format
-    if wanted is None:
-        return UNSET
-    if wanted.type != "json_schema" or wanted.schema is UNSET:
-        request.losses.append(Loss("$.output_config.format", f"type {wanted.type!r} is not known"))
-        return UNSET
-    return reduce_schema(wanted.schema, profile, "$.output_config.format.schema")
-
-
-def _options(request: NormalizedRequest, limits: TokenLimits) -> ollama.Options | UnsetType:
-    asked = request.parameters
+def _options(client: CountTokensRequest, limits: TokenLimits) -> tuple[ollama.Options | UnsetType, list[Loss]]:
     window = UNSET if limits.window_tokens is None else limits.window_tokens
-    if not isinstance(asked, MessagesRequest):
-        return UNSET if window is UNSET else ollama.Options(num_ctx=window)
-    return ollama.Options(
-        num_ctx=window,
-        num_predict=_max_tokens(asked.max_tokens, limits, request.losses),
-        temperature=UNSET if asked.temperature is None else asked.temperature,
-        top_p=UNSET if asked.top_p is None else asked.top_p,
-        top_k=UNSET if asked.top_k is None else asked.top_k,
-    )
-
-
-def _max_tokens(asked: int, limits: TokenLimits, losses: list[Loss]) -> int:
+    if not isinstance(client, MessagesRequest):
+        return (UNSET if window is UNSET else ollama.Options(num_ctx=window)), []
     known = [limit for limit in (limits.max_output_tokens, limits.window_tokens) if limit is not None]
-    limit = min(known, default=asked)
-    if asked <= limit:
-        return asked
-    losses.append(Loss("$.max_tokens", f"lowered from {asked} to the model's limit {limit}"))
-    return limit
+    most = TokenLimits(max_output_tokens=min(known, default=None))
+    num_predict, losses = lowered_max_tokens(client.max_tokens, most)
+    options = ollama.Options(
+        num_ctx=window,
+        num_predict=num_predict,
+        temperature=UNSET if client.temperature is None else client.temperature,
+        top_p=UNSET if client.top_p is None else client.top_p,
+        top_k=UNSET if client.top_k is None else client.top_k,
+    )
+    return options, losses

@@ -1,4 +1,4 @@
-"""What of a request is neither messages nor tools: limits, sampling, the shape of the answer, who asks."""
+"""The parameters of a request: tool choice, limits, sampling, the shape of the answer, the user."""
 
 from __future__ import annotations
 
@@ -8,59 +8,61 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from claude_bridge.adapters.base import TokenLimits
+from claude_bridge.adapters.base import TokenLimits, lowered_max_tokens
 from claude_bridge.adapters.openai_chat.reasoning import thinking_fields
 from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.profile import Profile, ToolChoiceForm
 from claude_bridge.conversion.reasoning import preferred_thinking
-from claude_bridge.conversion.request.normalize import NormalizedRequest, NormalizedTool, reduce_schema
-from claude_bridge.conversion.request.prompted_options import forced_in_words, json_in_words
+from claude_bridge.conversion.request.normalize import NormalizedRequest, NormalizedTool
+from claude_bridge.conversion.request.prompted_options import prompted_schema, prompted_tool_choice
 from claude_bridge.conversion.tool_names import engine_name
 from claude_bridge.wire import openai
 from claude_bridge.wire.anthropic import MessagesRequest, ToolChoice
 
 _DEFAULT_SAMPLING = 1.0
-"""What temperature and top_p are where nothing is said, at OpenAI and at Anthropic."""
+"""The default of temperature and top_p, at OpenAI and at Anthropic."""
 
 
-def parameters(request: NormalizedRequest, profile: Profile, limits: TokenLimits) -> dict[str, Any]:
-    """Return the fields of ChatRequest that are neither messages nor tools."""
-    asked = request.parameters
+def parameters(request: NormalizedRequest, profile: Profile, limits: TokenLimits) -> tuple[dict[str, Any], list[Loss]]:
+    """Return the fields of ChatRequest that are neither messages nor tools, and what has no field."""
+    client = request.parameters
     fields: dict[str, Any] = {}
     if profile.chat.has_stream_options:
         fields["stream_options"] = openai.StreamOptions()
     if profile.chat.asks_for_cache:
         fields["cache_control"] = {"type": "ephemeral"}
     fields |= _tool_fields(request, profile)
-    thinking, lost = thinking_fields(request, profile)
+    thinking, losses = thinking_fields(request, profile)
     fields |= thinking
-    request.losses.extend(lost)
-    fields["response_format"] = _response_format(request, profile)
-    if not isinstance(asked, MessagesRequest):
-        return fields
-    fields[profile.chat.max_tokens_field] = _max_tokens(asked.max_tokens, limits, request.losses)
-    fields |= _sampling(asked, profile, request.losses)
-    if asked.metadata and asked.metadata.user_id:
-        fields |= _user_fields(asked.metadata.user_id, profile)
-    return fields
+    fields["response_format"], lost = _response_format(request, profile)
+    losses += lost
+    if not isinstance(client, MessagesRequest):
+        return fields, losses
+    fields[profile.chat.max_tokens_field], lost = lowered_max_tokens(client.max_tokens, limits)
+    sampling, more_lost = _sampling(client, profile)
+    fields |= sampling
+    if client.metadata and client.metadata.user_id:
+        fields |= _user_fields(client.metadata.user_id, profile)
+    return fields, losses + lost + more_lost
 
 
-def wishes(request: NormalizedRequest, profile: Profile) -> list[str]:
+def prompted_options(request: NormalizedRequest, profile: Profile) -> list[str]:
     """Return what must be asked for in words, since the engine has no field for it."""
-    said = []
+    instructions: list[str] = []
     if _forcing(request, profile) == "words":
-        said.append(forced_in_words(request.parameters.tool_choice, request.tools)[1])
-    schema = _schema(request, profile)
-    if schema is not None and not _holds_schema(request, profile):
-        said.append(json_in_words(schema))
-    return [words for words in said if words is not None]
+        _, instruction = prompted_tool_choice(request.parameters.tool_choice, request.tools)
+        instructions += [instruction] if instruction is not None else []
+    output = request.parameters.answer_format
+    if output is not None and isinstance(output.schema, Raw) and request.answer_schema is not None:
+        instructions += [] if _holds_schema(request, profile) else [prompted_schema(output.schema)]
+    return instructions
 
 
 def tools_to_send(request: NormalizedRequest, profile: Profile) -> list[NormalizedTool]:
     """Return the tools: all of them, or the one that the client forces where the engine can't be told its name."""
     if _forcing(request, profile) == "field":
         return request.tools
-    return forced_in_words(request.parameters.tool_choice, request.tools)[0]
+    return prompted_tool_choice(request.parameters.tool_choice, request.tools)[0]
 
 
 # --- tools ----------------------------------------------------------------------------------------------------
@@ -103,60 +105,45 @@ def _tool_choice(choice: ToolChoice) -> str | openai.NamedToolChoice:
 # --- the answer's shape, length and sampling --------------------------------------------------------------------
 
 
-def _schema(request: NormalizedRequest, profile: Profile) -> Raw | None:
-    output = request.parameters.answer_format
-    if output is None or output.type != "json_schema" or output.schema is UNSET:
-        return None
-    return reduce_schema(output.schema, profile, "$.output_config.format.schema")
-
-
 def _holds_schema(request: NormalizedRequest, profile: Profile) -> bool:
     stands_alone = profile.chat.structured_beside_tools or not request.tools
     return profile.chat.structured_output == "json_schema" and stands_alone
 
 
-def _response_format(request: NormalizedRequest, profile: Profile) -> openai.ResponseFormat | UnsetType:
-    schema = _schema(request, profile)
+def _response_format(
+    request: NormalizedRequest, profile: Profile
+) -> tuple[openai.ResponseFormat | UnsetType, list[Loss]]:
+    schema = request.answer_schema
     if schema is None:
-        output = request.parameters.answer_format
-        if output is not None:
-            request.losses.append(Loss("$.output_config.format", f"type {output.type!r} is not known"))
-        return UNSET
+        return UNSET, []
     if _holds_schema(request, profile):
-        return openai.ResponseFormat(type="json_schema", json_schema=openai.JsonSchema(schema=schema))
-    request.losses.append(Loss("$.output_config.format", "the engine can't hold an answer to it; asked for in words"))
+        return openai.ResponseFormat(type="json_schema", json_schema=openai.JsonSchema(schema=schema)), []
+    losses = [Loss("$.output_config.format", "the engine can't hold an answer to it; asked for in words")]
     if profile.chat.structured_output is None or (request.tools and not profile.chat.structured_beside_tools):
-        return UNSET
-    return openai.ResponseFormat(type="json_object")
+        return UNSET, losses
+    return openai.ResponseFormat(type="json_object"), losses
 
 
-def _max_tokens(asked: int, limits: TokenLimits, losses: list[Loss]) -> int:
-    told = asked
-    if limits.max_output_tokens is not None and asked > limits.max_output_tokens:
-        told = limits.max_output_tokens
-        losses.append(Loss("$.max_tokens", f"lowered from {asked} to the model's limit {told}"))
-    return told
-
-
-def _sampling(asked: MessagesRequest, profile: Profile, losses: list[Loss]) -> dict[str, float | int]:
+def _sampling(client: MessagesRequest, profile: Profile) -> tuple[dict[str, float | int], list[Loss]]:
     fields: dict[str, float | int] = {}
-    for name, value in (("temperature", asked.temperature), ("top_p", asked.top_p)):
+    losses: list[Loss] = []
+    for name, value in (("temperature", client.temperature), ("top_p", client.top_p)):
         if value is not None and name not in profile.chat.refuses:
             fields[name] = value
         elif value is not None and value != _DEFAULT_SAMPLING:
             losses.append(Loss(f"$.{name}", "the model refuses it"))
-    if asked.top_k is not None and profile.chat.has_top_k:
-        fields["top_k"] = asked.top_k
-    elif asked.top_k is not None:
+    if client.top_k is not None and profile.chat.has_top_k:
+        fields["top_k"] = client.top_k
+    elif client.top_k is not None:
         losses.append(Loss("$.top_k", "not a parameter of Chat Completions"))
-    return fields
+    return fields, losses
 
 
-# --- who asks -------------------------------------------------------------------------------------------------
+# --- the user -------------------------------------------------------------------------------------------------
 
 
 def _user_fields(user_id: str, profile: Profile) -> dict[str, str]:
-    """Return who asks. Claude Code's id is a JSON document: device and account stay here, the session goes hashed."""
+    """Return the fields for the user. Of Claude Code's id, a JSON document, only a hash of the session is sent."""
     try:
         session = msgspec.json.decode(user_id, type=dict[str, Any]).get("session_id")
     except (msgspec.DecodeError, RecursionError):

@@ -1,22 +1,22 @@
-"""How a request is put: a fit request becomes the body of a Chat Completions request."""
+"""Encodes a normalized request as the body of a Chat Completions request."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from claude_bridge.adapters.base import TokenLimits
-from claude_bridge.adapters.openai_chat.parameters import parameters, tools_to_send, wishes
+from claude_bridge.adapters.openai_chat.parameters import parameters, prompted_options, tools_to_send
 from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.media_types import PDF
 from claude_bridge.conversion.opaque_reasoning import unseal
 from claude_bridge.conversion.profile import Profile
-from claude_bridge.conversion.request.content import FitBlock, Media, image_url, text_of
+from claude_bridge.conversion.request.content import Media, NormalizedBlock, image_url, text_of
 from claude_bridge.conversion.request.normalize import NormalizedRequest, NormalizedTool
 from claude_bridge.conversion.request.turns import Turn, split_assistant_turn
-from claude_bridge.conversion.tool_json.schema_reduce import holds_strictly
+from claude_bridge.conversion.tool_json.schema_reduce import can_be_strict
 from claude_bridge.conversion.tool_json.text import as_object_json
 from claude_bridge.conversion.tool_names import engine_name
 from claude_bridge.wire import openai
@@ -33,51 +33,47 @@ OK = "OK."
 """What the assistant says between a tool's message and a user's, where these may not meet."""
 
 
-def encode_request(request: NormalizedRequest, model: str, profile: Profile, limits: TokenLimits) -> bytes:
-    """Return the body; what Chat Completions can't carry is added to ``request.losses``.
+def encode_request(
+    request: NormalizedRequest, model: str, profile: Profile, limits: TokenLimits
+) -> tuple[bytes, list[Loss]]:
+    """Return the body, and what of the request Chat Completions can't carry."""
+    fields, losses = parameters(request, profile, limits)
+    tools: list[openai.ToolDeclaration] = []
+    for tool in tools_to_send(request, profile):
+        declaration, lost = _tool(tool, profile)
+        tools.append(declaration)
+        losses += lost
+    messages = list(_messages(request, profile))
+    chat = openai.ChatRequest(model=model, stream=True, messages=messages, tools=tools or UNSET, **fields)
+    return openai.encode_chat_request(chat), losses
 
-    Raises:
-        InvalidRequestError: the client forces a tool that it does not declare.
-    """
-    chat = openai.ChatRequest(
-        model=model,
-        stream=True,
-        messages=_messages(request, profile),
-        tools=[_tool(tool, profile, request.losses) for tool in tools_to_send(request, profile)] or UNSET,
-        **parameters(request, profile, limits),
-    )
-    return openai.encode_chat_request(chat)
 
-
-def _messages(request: NormalizedRequest, profile: Profile) -> list[openai.ChatMessage]:
-    messages: list[openai.ChatMessage] = []
+def _messages(request: NormalizedRequest, profile: Profile) -> Iterator[openai.ChatMessage]:
     if request.system:
-        messages.append(openai.ChatMessage(role="system", content=request.system))
+        yield openai.ChatMessage(role="system", content=request.system)
     last_user_turn = max((at for at, turn in enumerate(request.turns) if turn.is_user), default=None)
     for at, turn in enumerate(request.turns):
         if turn.is_user:
-            messages += _user_messages(turn, wishes(request, profile) if at == last_user_turn else (), profile)
+            instructions = prompted_options(request, profile) if at == last_user_turn else ()
+            yield from _user_messages(turn, instructions, profile)
         else:
-            messages.append(_assistant_message(turn, profile))
-    return messages
+            yield _assistant_message(turn, profile)
 
 
-def _user_messages(turn: Turn, wishes: Sequence[str], profile: Profile) -> list[openai.ChatMessage]:
-    """Return tool messages first, directly behind the calls, then what the user said, and the wishes."""
-    messages: list[openai.ChatMessage] = []
-    said: list[FitBlock] = []
+def _user_messages(turn: Turn, instructions: Sequence[str], profile: Profile) -> Iterator[openai.ChatMessage]:
+    """Yield tool messages first, directly behind the calls, then what the user said, and the instructions."""
+    rest: list[NormalizedBlock] = []
     for block in turn.blocks:
         if type(block) is ToolResultBlock:
-            content = _tool_content(block)
-            messages.append(openai.ChatMessage(role="tool", content=content, tool_call_id=block.tool_use_id))
+            yield openai.ChatMessage(role="tool", content=_tool_content(block), tool_call_id=block.tool_use_id)
         else:
-            said.append(block)
-    said += map(TextBlock, wishes)
-    if said and messages and not profile.chat.user_follows_tool:
-        messages.append(openai.ChatMessage(role="assistant", content=OK))
-    if said:
-        messages.append(openai.ChatMessage(role="user", content=_content(said)))
-    return messages
+            rest.append(block)
+    has_results = len(rest) < len(turn.blocks)
+    rest += map(TextBlock, instructions)
+    if rest and has_results and not profile.chat.user_follows_tool:
+        yield openai.ChatMessage(role="assistant", content=OK)
+    if rest:
+        yield openai.ChatMessage(role="user", content=_content(rest))
 
 
 def _tool_content(result: ToolResultBlock) -> str | list[openai.ContentPart]:
@@ -86,7 +82,7 @@ def _tool_content(result: ToolResultBlock) -> str | list[openai.ContentPart]:
     return _content([block for block in result.content or () if isinstance(block, TextBlock | Media)])
 
 
-def _content(blocks: Sequence[FitBlock]) -> str | list[openai.ContentPart]:
+def _content(blocks: Sequence[NormalizedBlock]) -> str | list[openai.ContentPart]:
     """Return a plain string where there is only text: some templates know nothing else."""
     if len(blocks) == 1 and type(blocks[0]) is TextBlock:
         return blocks[0].text
@@ -107,7 +103,7 @@ def _file_part(document: DocumentBlock) -> openai.FilePart:
     name = document.title or "document"
     filename = name if name.lower().endswith(".pdf") else f"{name}.pdf"
     source = document.source
-    assert isinstance(source, Base64Source | UrlSource), "fit_blocks leaves no other document"
+    assert isinstance(source, Base64Source | UrlSource), "normalization leaves no other document"
     data = source.url if isinstance(source, UrlSource) else f"data:{PDF};base64,{source.data}"
     return openai.FilePart(openai.FileData(filename, data))
 
@@ -154,26 +150,22 @@ def _signed(calls: list[openai.ToolCall], signatures: Mapping[int, str], profile
     ]
 
 
-def _tool(tool: NormalizedTool, profile: Profile, losses: list[Loss]) -> openai.ToolDeclaration:
-    return openai.ToolDeclaration(
-        function=openai.FunctionDeclaration(
-            name=engine_name(tool.name),
-            description=tool.description or UNSET,
-            parameters=tool.schema,
-            strict=_strict(tool, profile, losses),
-        )
+def _tool(tool: NormalizedTool, profile: Profile) -> tuple[openai.ToolDeclaration, list[Loss]]:
+    strict, losses = _strict(tool, profile)
+    function = openai.FunctionDeclaration(
+        name=engine_name(tool.name), description=tool.description or UNSET, parameters=tool.schema, strict=strict
     )
+    return openai.ToolDeclaration(function=function), losses
 
 
-def _strict(tool: NormalizedTool, profile: Profile, losses: list[Loss]) -> bool | UnsetType:
-    """Return whether the model is held to the tool's schema; a schema that allows for more than that is refused."""
+def _strict(tool: NormalizedTool, profile: Profile) -> tuple[bool | UnsetType, list[Loss]]:
+    """Return whether the model is held to the tool's schema; OpenAI refuses a schema that leaves anything open."""
     if not tool.strict:
-        return UNSET if tool.strict is None or not profile.chat.has_strict else False
-    if profile.chat.has_strict and holds_strictly(bytes(tool.schema)):
-        return True
+        return (UNSET if tool.strict is None or not profile.chat.has_strict else False), []
+    if profile.chat.has_strict and can_be_strict(bytes(tool.schema)):
+        return True, []
     if profile.chat.has_strict:
         reason = f"the schema of {tool.name!r} leaves open what must be closed for that"
     else:
         reason = f"whether the engine can hold {tool.name!r} to its schema is not known"
-    losses.append(Loss("$.tools", reason))
-    return UNSET
+    return UNSET, [Loss("$.tools", reason)]

@@ -1,6 +1,6 @@
-"""Content blocks made fit for an engine that knows text and perhaps images and PDFs: nothing is dropped unseen.
+"""Content blocks in the few forms that adapters encode: nothing is dropped without a trace.
 
-After ``fit_blocks`` only text, images, documents that go as files, thinking, tool uses and tool results are left.
+After ``BlockNormalizer`` only text, images, documents that go as files, thinking, tool uses and tool results are left.
 What can't be carried becomes a visible placeholder, so that the model knows that something was there.
 """
 
@@ -38,20 +38,23 @@ from claude_bridge.wire.anthropic import (
     WebSearchToolResultBlock,
 )
 
-FitBlock = (
+NormalizedBlock = (
     TextBlock | ImageBlock | DocumentBlock | ThinkingBlock | RedactedThinkingBlock | ToolUseBlock | ToolResultBlock
 )
 
 _OfServerTool = ServerToolUseBlock | WebSearchToolResultBlock | WebFetchToolResultBlock | ToolSearchToolResultBlock
 
 Media = ImageBlock | DocumentBlock
-"""What is neither text nor structure, once it is fit."""
+"""Normalized blocks that are neither text nor structure."""
 
-_KEPT_AT_ANTHROPIC = "a file kept at Anthropic can't be read from here"
+_KEPT_AT_ANTHROPIC = "a file stored at Anthropic can't be read from here"
 _UNREADABLE = {"container_upload": _KEPT_AT_ANTHROPIC}
 
 NO_OUTPUT = "(no output)"
 ERROR_PREFIX = "Error: "
+
+_TAKEN_BY_ALL = frozenset({TextBlock, ToolUseBlock})
+"""What every engine takes: nearly all of a long history, beside tool results of mere text."""
 
 
 def as_blocks(content: str | list[Block] | None) -> list[Block]:
@@ -61,83 +64,18 @@ def as_blocks(content: str | list[Block] | None) -> list[Block]:
     return content or []
 
 
-_FIT_FOR_ALL = frozenset({TextBlock, ToolUseBlock})
-"""What every engine takes: nearly all of a long history."""
-
-
-def fit_blocks(blocks: Sequence[Block], profile: Profile, path: str, losses: list[Loss]) -> list[FitBlock]:
-    """Return the blocks in forms that the engine can take, without empty text; what is lost is added to ``losses``.
-
-    ``path`` is the JSON path of the list. Tool results keep their images only where the profile says so.
-    """
-    if _FIT_FOR_ALL.issuperset(map(type, blocks)):
-        return [block for block in cast("Sequence[FitBlock]", blocks) if type(block) is not TextBlock or block.text]
-    fit: list[FitBlock] = []
-    for index, block in enumerate(blocks):
-        where = f"{path}[{index}]"
-        match block:
-            case TextBlock(""):
-                pass
-            case TextBlock() | ThinkingBlock() | ToolUseBlock():
-                fit.append(block)
-            case ImageBlock():
-                fit.append(_fit_image(block, profile, where, losses))
-            case ToolResultBlock():
-                fit.append(_fit_tool_result(block, profile, where, losses))
-            case DocumentBlock():
-                fit += _fit_document(block, profile, where, losses)
-            case SearchResultBlock():
-                passages = "\n".join(part.text for part in block.content)
-                fit.append(TextBlock(f"{block.title}\n{block.source}\n\n{passages}"))
-            case RedactedThinkingBlock() if is_ours(block):
-                if profile.sealed_thoughts is not None:
-                    fit.append(block)
-                else:
-                    losses.append(Loss(where, "these thoughts can only be read by the service that made them"))
-            case RedactedThinkingBlock():
-                losses.append(Loss(where, "redacted thinking can only be read by Anthropic"))
-            case ToolReferenceBlock():
-                fit.append(TextBlock(_loaded([block])))
-            case UnknownBlock():
-                fit += _fit_unknown(block, where, losses)
-            case _:
-                fit += _fit_of_server_tool(block, profile, where, losses)
-    return fit
-
-
 def text_of(blocks: Iterable[Block], separator: str = "\n\n") -> str:
-    """Return the text blocks joined, but for empty ones; other blocks are passed over."""
+    """Return the text blocks joined, except empty ones; other blocks are skipped."""
     return separator.join(block.text for block in blocks if isinstance(block, TextBlock) and block.text)
 
 
 def image_url(image: ImageBlock) -> str:
-    """Return the image as a URL, with its bytes inside where the client sent bytes."""
+    """Return the image as a URL: a data URL where the client sent bytes."""
     source = image.source
     if isinstance(source, UrlSource):
         return source.url
-    assert isinstance(source, Base64Source), "fit_blocks leaves no other source"
+    assert isinstance(source, Base64Source), "normalization leaves no other source"
     return f"data:{source.media_type};base64,{source.data}"
-
-
-def _omitted(what: str, path: str, losses: list[Loss], reason: str) -> TextBlock:
-    losses.append(Loss(path, reason))
-    return TextBlock(f"[{what} omitted]")
-
-
-def _fit_image(image: ImageBlock, profile: Profile, path: str, losses: list[Loss]) -> TextBlock | ImageBlock:
-    source = image.source
-    if isinstance(source, FileSource):
-        return _omitted("image", path, losses, _KEPT_AT_ANTHROPIC)
-    if not profile.sees_images:
-        losses.append(Loss(path, "the model cannot see images"))
-        return TextBlock("[image omitted: the model cannot see images]")
-    if isinstance(source, UrlSource):
-        return image
-    media_type = media_type_of_base64(source.data) or source.media_type
-    if media_type in profile.unread_images:
-        losses.append(Loss(path, f"the engine can't read {media_type}"))
-        return TextBlock(f"[image omitted: the engine can't read {media_type}]")
-    return image if media_type == source.media_type else ImageBlock(Base64Source(media_type, source.data))
 
 
 def document_name(document: DocumentBlock) -> str:
@@ -152,29 +90,149 @@ def document_name(document: DocumentBlock) -> str:
             return name
 
 
-def _fit_document(document: DocumentBlock, profile: Profile, path: str, losses: list[Loss]) -> list[FitBlock]:
-    source = document.source
-    goes_as_file = profile.fetches_pdfs if isinstance(source, UrlSource) else profile.reads_pdfs and is_pdf(source)
-    if goes_as_file:
-        context: list[FitBlock] = [TextBlock(document.context)] if document.context else []
-        return [*context, document]  # the title becomes the name of the file
-    heading = "\n".join(line for line in (document.title, document.context) if line)
-    match source:
-        case PlainTextSource(data):
-            body: list[FitBlock] = [TextBlock(data)] if data else []
-        case ContentSource(content):
-            body = fit_blocks(as_blocks(content), profile, f"{path}.source.content", losses)
-        case Base64Source(media_type) if (media_type_of_base64(source.data) or media_type).startswith("image/"):
-            body = [_fit_image(ImageBlock(source), profile, path, losses)]
-        case Base64Source(media_type, data) if media_type.startswith("text/"):
-            body = [TextBlock(_decoded(data))]
-        case Base64Source():
-            body = [_omitted(document_name(document), path, losses, "the engine reads no documents")]
-        case UrlSource():
-            body = [_omitted(document_name(document), path, losses, "the engine fetches no documents")]
-        case FileSource():
-            body = [_omitted(document_name(document), path, losses, _KEPT_AT_ANTHROPIC)]
-    return [TextBlock(heading), *body] if heading else body
+class BlockNormalizer:
+    """Turns content blocks into those that one engine takes, and collects what is lost on the way."""
+
+    def __init__(self, profile: Profile) -> None:
+        self.losses: list[Loss] = []
+        """What could not be carried so far."""
+        self._profile = profile
+
+    def blocks(self, blocks: Sequence[Block], path: str) -> list[NormalizedBlock]:
+        """Return the normalized blocks, without empty text; ``path`` is the JSON path of the list.
+
+        Tool results keep their images only where the profile says so.
+        """
+        if _TAKEN_BY_ALL.issuperset(map(type, blocks)):
+            taken = cast("Sequence[NormalizedBlock]", blocks)
+            return [block for block in taken if type(block) is not TextBlock or block.text]
+        normalized: list[NormalizedBlock] = []
+        for index, block in enumerate(blocks):
+            if type(block) is ToolResultBlock and type(block.content) is str and block.content and not block.is_error:
+                normalized.append(block)
+            else:
+                normalized += self._block(block, f"{path}[{index}]")
+        return normalized
+
+    def _block(self, block: Block, path: str) -> Sequence[NormalizedBlock]:
+        match block:
+            case TextBlock(text):
+                return [block] if text else []
+            case ThinkingBlock() | ToolUseBlock():
+                return [block]
+            case ToolResultBlock():
+                return [self._tool_result(block, path)]
+            case ImageBlock():
+                return [self._image(block, path)]
+            case DocumentBlock():
+                return self._document(block, path)
+            case SearchResultBlock():
+                passages = "\n".join(part.text for part in block.content)
+                return [TextBlock(f"{block.title}\n{block.source}\n\n{passages}")]
+            case RedactedThinkingBlock():
+                return self._redacted_thinking(block, path)
+            case ToolReferenceBlock():
+                return [TextBlock(_loaded([block]))]
+            case UnknownBlock():
+                return self._unknown(block, path)
+            case _:
+                return self._of_server_tool(block, path)
+
+    def _omitted(self, what: str, path: str, reason: str) -> TextBlock:
+        self.losses.append(Loss(path, reason))
+        return TextBlock(f"[{what} omitted]")
+
+    def _image(self, image: ImageBlock, path: str) -> TextBlock | ImageBlock:
+        source = image.source
+        if isinstance(source, FileSource):
+            return self._omitted("image", path, _KEPT_AT_ANTHROPIC)
+        if not self._profile.sees_images:
+            self.losses.append(Loss(path, "the model cannot see images"))
+            return TextBlock("[image omitted: the model cannot see images]")
+        if isinstance(source, UrlSource):
+            return image
+        media_type = media_type_of_base64(source.data) or source.media_type
+        if media_type in self._profile.unread_images:
+            self.losses.append(Loss(path, f"the engine can't read {media_type}"))
+            return TextBlock(f"[image omitted: the engine can't read {media_type}]")
+        return image if media_type == source.media_type else ImageBlock(Base64Source(media_type, source.data))
+
+    def _document(self, document: DocumentBlock, path: str) -> Sequence[NormalizedBlock]:
+        source, profile = document.source, self._profile
+        goes_as_file = profile.fetches_pdfs if isinstance(source, UrlSource) else profile.reads_pdfs and is_pdf(source)
+        if goes_as_file:  # the title becomes the name of the file
+            return [TextBlock(document.context), document] if document.context else [document]
+        heading = "\n".join(line for line in (document.title, document.context) if line)
+        match source:
+            case PlainTextSource(data):
+                body: list[NormalizedBlock] = [TextBlock(data)] if data else []
+            case ContentSource(content):
+                body = self.blocks(as_blocks(content), f"{path}.source.content")
+            case Base64Source(media_type) if (media_type_of_base64(source.data) or media_type).startswith("image/"):
+                body = [self._image(ImageBlock(source), path)]
+            case Base64Source(media_type, data) if media_type.startswith("text/"):
+                body = [TextBlock(_decoded(data))]
+            case Base64Source():
+                body = [self._omitted(document_name(document), path, "the engine reads no documents")]
+            case UrlSource():
+                body = [self._omitted(document_name(document), path, "the engine fetches no documents")]
+            case FileSource():
+                body = [self._omitted(document_name(document), path, _KEPT_AT_ANTHROPIC)]
+        return [TextBlock(heading), *body] if heading else body
+
+    def _redacted_thinking(self, block: RedactedThinkingBlock, path: str) -> Sequence[NormalizedBlock]:
+        if not is_ours(block):
+            self.losses.append(Loss(path, "redacted thinking can only be read by Anthropic"))
+        elif self._profile.sealed_thoughts is not None:
+            return [block]
+        else:
+            self.losses.append(Loss(path, "this reasoning can only be read by the service that made it"))
+        return []
+
+    def _of_server_tool(self, block: _OfServerTool, path: str) -> Sequence[NormalizedBlock]:
+        match block:
+            case ServerToolUseBlock(_, name, tool_input):
+                return [TextBlock(call_text(name, tool_input))]
+            case WebSearchToolResultBlock():
+                return [TextBlock(search_results_text(block))]
+            case ToolSearchToolResultBlock(_, found):
+                return [TextBlock(_loaded(found.tool_references, found.error_code))]
+            case WebFetchToolResultBlock(_, fetched) if fetched.content is None:
+                return [TextBlock(f"[web fetch failed: {fetched.error_code or 'unknown'}]")]
+            case WebFetchToolResultBlock(_, fetched):
+                assert fetched.content is not None, "the case before"
+                heading = TextBlock(f"Fetched from {fetched.url}:")
+                return [heading, *self._document(fetched.content, f"{path}.content.content")]
+
+    def _unknown(self, block: UnknownBlock, path: str) -> Sequence[NormalizedBlock]:
+        text = text_of_block(block)
+        if text is None:
+            reason = _UNREADABLE.get(block.block_type, "a block of an unknown type")
+            return [self._omitted(f"{block.block_type} block", path, reason)]
+        return [TextBlock(text)] if text else []
+
+    def _tool_result(self, result: ToolResultBlock, path: str) -> ToolResultBlock:
+        blocks = as_blocks(result.content)
+        references = [block for block in blocks if isinstance(block, ToolReferenceBlock)]
+        # Nothing is taken out, so that indices in the paths of losses are those of the client's list.
+        others = [TextBlock("") if isinstance(block, ToolReferenceBlock) else block for block in blocks]
+        content = self.blocks(others, f"{path}.content")
+        if references:
+            content.insert(0, TextBlock(_loaded(references)))
+        inside = [self._inside_result(block, f"{path}.content") for block in content]
+        text = text_of(inside, "\n") or ("" if inside else NO_OUTPUT)
+        if result.is_error and not text.startswith(ERROR_PREFIX):
+            text = ERROR_PREFIX + text
+        media: list[Block] = [block for block in inside if isinstance(block, Media)]
+        with_media: list[Block] = [TextBlock(text), *media] if text else media
+        return ToolResultBlock(result.tool_use_id, with_media if media else text, result.is_error)
+
+    def _inside_result(self, block: NormalizedBlock, path: str) -> TextBlock | ImageBlock | DocumentBlock:
+        """Return a block that a tool result may hold, and a placeholder for what belongs to turns."""
+        if isinstance(block, TextBlock | Media):
+            return block
+        kind = str(block.__struct_config__.tag)
+        return self._omitted(f"{kind} block", path, f"a {kind} block inside a tool result")
 
 
 def _decoded(data: str) -> str:
@@ -184,58 +242,7 @@ def _decoded(data: str) -> str:
         return data
 
 
-def _fit_of_server_tool(block: _OfServerTool, profile: Profile, path: str, losses: list[Loss]) -> list[FitBlock]:
-    match block:
-        case ServerToolUseBlock(_, name, tool_input):
-            return [TextBlock(call_text(name, tool_input))]
-        case WebSearchToolResultBlock():
-            return [TextBlock(search_results_text(block))]
-        case ToolSearchToolResultBlock(_, found):
-            return [TextBlock(_loaded(found.tool_references, found.error_code))]
-        case WebFetchToolResultBlock(_, fetched) if fetched.content is None:
-            return [TextBlock(f"[web fetch failed: {fetched.error_code or 'unknown'}]")]
-        case WebFetchToolResultBlock(_, fetched):
-            assert fetched.content is not None, "the case before"
-            heading = TextBlock(f"Fetched from {fetched.url}:")
-            return [heading, *_fit_document(fetched.content, profile, f"{path}.content.content", losses)]
-
-
 def _loaded(references: Sequence[ToolReferenceBlock], error_code: str | None = None) -> str:
     if error_code is not None:
         return f"[tool search failed: {error_code}]"
     return f"Loaded tools: {', '.join(reference.tool_name for reference in references) or 'none'}"
-
-
-def _fit_unknown(block: UnknownBlock, path: str, losses: list[Loss]) -> list[FitBlock]:
-    text = text_of_block(block)
-    if text is None:
-        reason = _UNREADABLE.get(block.block_type, "a block of an unknown type")
-        return [_omitted(f"{block.block_type} block", path, losses, reason)]
-    return [TextBlock(text)] if text else []
-
-
-def _fit_tool_result(result: ToolResultBlock, profile: Profile, path: str, losses: list[Loss]) -> ToolResultBlock:
-    if isinstance(result.content, str) and result.content and not result.is_error:
-        return result
-    blocks = as_blocks(result.content)
-    loaded = [block for block in blocks if isinstance(block, ToolReferenceBlock)]
-    # Nothing is taken out, so that the places in the paths of losses are those of the client's list.
-    others = [TextBlock("") if isinstance(block, ToolReferenceBlock) else block for block in blocks]
-    fit = fit_blocks(others, profile, f"{path}.content", losses)
-    if loaded:
-        fit.insert(0, TextBlock(_loaded(loaded)))
-    fit = [_inside_result(block, f"{path}.content", losses) for block in fit]
-    text = text_of(fit, "\n") or ("" if fit else NO_OUTPUT)
-    if result.is_error and not text.startswith(ERROR_PREFIX):
-        text = ERROR_PREFIX + text
-    media: list[Block] = [block for block in fit if isinstance(block, Media)]
-    content: str | list[Block] = [TextBlock(text), *media] if text else media
-    return ToolResultBlock(result.tool_use_id, content if media else text, result.is_error)
-
-
-def _inside_result(block: FitBlock, path: str, losses: list[Loss]) -> TextBlock | ImageBlock | DocumentBlock:
-    """Return a block that a tool result may hold, and a placeholder for what belongs to turns."""
-    if isinstance(block, TextBlock | Media):
-        return block
-    kind = str(block.__struct_config__.tag)
-    return _omitted(f"{kind} block", path, losses, f"a {kind} block inside a tool result")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from claude_bridge.conversion.loss import Loss
-from claude_bridge.conversion.request.content import FitBlock
+from claude_bridge.conversion.request.content import NormalizedBlock
 from claude_bridge.wire.anthropic import Block, ImageBlock, TextBlock, ToolResultBlock
 
 
@@ -19,26 +19,27 @@ def images_to_leave_out(images: int, limit: int) -> int:
     return -(-max(0, images - limit) // step) * step
 
 
-def limit_images(block_lists: Sequence[list[FitBlock]], limit: int | None, losses: list[Loss]) -> list[list[FitBlock]]:
-    """Return the turns' blocks with placeholders for the oldest images that are too many."""
-    images = 0 if limit is None else sum(_images_in(block) for blocks in block_lists for block in blocks)
-    if limit is None or images <= limit:
-        return list(block_lists)
-    left_out = images_to_leave_out(images, limit)
-    losses.append(Loss("$.messages", f"{left_out} older images: the engine takes no more than {limit}"))
+def limit_images(
+    block_lists: Sequence[list[NormalizedBlock]], limit: int
+) -> tuple[list[list[NormalizedBlock]], list[Loss]]:
+    """Return the turns' blocks with placeholders for the oldest images that are too many, and what is lost."""
+    left_out = images_to_leave_out(sum(_images_in(block) for blocks in block_lists for block in blocks), limit)
+    if not left_out:
+        return list(block_lists), []
+    losses = [Loss("$.messages", f"{left_out} older images: the engine takes no more than {limit}")]
     placeholder = TextBlock(f"[image omitted: the engine takes no more than {limit}]")
-    limited: list[list[FitBlock]] = []
+    limited: list[list[NormalizedBlock]] = []
     for blocks in block_lists:
-        kept: list[FitBlock] = []
+        kept: list[NormalizedBlock] = []
         for block in blocks:
             here = min(left_out, _images_in(block))
             left_out -= here
             kept.append(_without(block, here, placeholder) if here else block)
         limited.append(kept)
-    return limited
+    return limited, losses
 
 
-def _images_in(block: FitBlock) -> int:
+def _images_in(block: NormalizedBlock) -> int:
     if isinstance(block, ImageBlock):
         return 1
     if isinstance(block, ToolResultBlock) and isinstance(block.content, list):
@@ -46,7 +47,7 @@ def _images_in(block: FitBlock) -> int:
     return 0
 
 
-def _without(block: FitBlock, images: int, placeholder: TextBlock) -> FitBlock:
+def _without(block: NormalizedBlock, images: int, placeholder: TextBlock) -> NormalizedBlock:
     """Return the block without its first so many images."""
     if not isinstance(block, ToolResultBlock) or not isinstance(block.content, list):
         return placeholder

@@ -1,8 +1,8 @@
-"""The way in: one Anthropic request made fit for one engine, with its losses."""
+"""The way in: one Anthropic request in the form that one engine takes, with what is lost on the way."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 from msgspec import UNSET, Raw, Struct
@@ -11,17 +11,20 @@ from msgspec.structs import replace
 from claude_bridge.conversion.builtin_tools import api_tool, schema_of
 from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.prefill import continues_prefill
-from claude_bridge.conversion.profile import Profile
+from claude_bridge.conversion.profile import Profile, SchemaDialect
 from claude_bridge.conversion.prompt.context_budget import PromptFacts, asks_for_summary
 from claude_bridge.conversion.request.content import as_blocks
-from claude_bridge.conversion.request.turns import Turn, repair_turns, system_text
-from claude_bridge.conversion.tool_json.schema_reduce import compact_schema, schema_for_grammar
+from claude_bridge.conversion.request.turns import Turn, media_in, repair_history, system_text
+from claude_bridge.conversion.tool_json.schema_reduce import (
+    ReducedSchema,
+    reduce_answer_schema,
+    reduce_tool_schema,
+)
+from claude_bridge.conversion.tool_json.simpler_schemas import schema_digest
 from claude_bridge.errors import InvalidRequestError
 from claude_bridge.wire.anthropic import (
     Block,
     CountTokensRequest,
-    DocumentBlock,
-    ImageBlock,
     InputMessage,
     TextBlock,
     Tool,
@@ -30,9 +33,12 @@ from claude_bridge.wire.anthropic import (
     ToolSearchToolResultBlock,
 )
 
+_SHORTENED = "the schema was shortened: its references and rules would have become too long"
+_SIMPLIFIED = "the engine refused the schema; it is sent in few keywords, the rest in words"
+
 
 class NormalizedTool(Struct, frozen=True):
-    """A tool as the engine is told of it."""
+    """A tool as the engine gets it."""
 
     name: str
     description: str
@@ -41,31 +47,24 @@ class NormalizedTool(Struct, frozen=True):
 
 
 class NormalizedRequest(Struct, frozen=True, kw_only=True):
-    """What an adapter encodes: the repaired conversation, the tools, and the client's own parameters."""
+    """What an adapter encodes: the repaired conversation, the tools, and the client's own parameters.
+
+    ``answer_schema`` is the schema that the answer must match, None where it is free.
+    """
 
     system: str
     turns: list[Turn]
     tools: list[NormalizedTool]
+    answer_schema: Raw | None
     parameters: CountTokensRequest
     losses: list[Loss]
-
-    @property
-    def facts(self) -> PromptFacts:
-        """What the length of the prompt is judged by."""
-        assistant_turns = images = 0
-        for turn in self.turns:
-            if turn.is_user:
-                images += sum(map(_images_in, turn.blocks))
-            else:
-                assistant_turns += 1
-        last_texts = (block.text for block in self.turns[-1].blocks if type(block) is TextBlock)
-        return PromptFacts(
-            images=images, assistant_turns=assistant_turns, asks_for_summary=asks_for_summary(last_texts)
-        )
+    """What could not be carried this far."""
+    facts: PromptFacts
+    """What the length of the prompt is judged by."""
 
 
 def raw_prompt_facts(messages: Sequence[InputMessage]) -> PromptFacts:
-    """Return the same of a conversation that goes to the engine as it came."""
+    """Return what is known of a conversation that goes to the engine as it came."""
     assistant_turns = images = 0
     last_texts: list[str] = []
     for message in messages:
@@ -75,63 +74,58 @@ def raw_prompt_facts(messages: Sequence[InputMessage]) -> PromptFacts:
             last_texts.clear()
         else:
             last_texts += (block.text for block in blocks if isinstance(block, TextBlock))
-        images += sum(map(_images_in, blocks))
+        images += sum(map(media_in, blocks))
     return PromptFacts(images=images, assistant_turns=assistant_turns, asks_for_summary=asks_for_summary(last_texts))
 
 
-def _images_in(block: Block) -> int:
-    """Return how many images and documents a block holds; a tool result may hold some too."""
-    kind = type(block)
-    if kind is ImageBlock or kind is DocumentBlock:
-        return 1
-    if isinstance(block, ToolResultBlock) and isinstance(block.content, list):
-        return sum(isinstance(part, ImageBlock | DocumentBlock) for part in block.content)
-    return 0
-
-
-def normalize_request(request: CountTokensRequest, profile: Profile, losses: Sequence[Loss] = ()) -> NormalizedRequest:
+def normalize_request(
+    request: CountTokensRequest,
+    profile: Profile,
+    *,
+    tool_dialect: SchemaDialect | None = None,
+    simpler_schemas: Mapping[bytes, SchemaDialect] | None = None,
+) -> NormalizedRequest:
     """Return the request in a form that an engine of this profile can take.
 
-    ``losses`` are those of the steps before.
+    ``tool_dialect`` is what tools' schemas must be written in (None: the profile says); ``simpler_schemas`` gives the
+    dialect of schemas that the engine refused, by their digests.
 
     Raises:
         InvalidRequestError: it holds no content, or a tool that only Anthropic can run.
     """
     try:
-        return _fit_request(request, profile, list(losses))
+        return _normalize(request, profile, tool_dialect or profile.schema_dialect, simpler_schemas or {})
     except RecursionError:
         raise InvalidRequestError("The request is nested too deeply.") from None
 
 
-def reduce_schema(schema: Raw, profile: Profile, path: str) -> Raw:
-    """Return a JSON Schema that an engine of this profile can take, in one fixed formatting.
-
-    Raises:
-        InvalidRequestError: it is no object, or can't be read; the message names ``path``.
-    """
-    given = bytes(schema)
-    if not given.startswith(b"{"):
-        raise InvalidRequestError(f"Expected `object`, got {given[:20].decode(errors='replace')} - at `{path}`")
-    try:
-        return Raw(schema_for_grammar(given) if profile.compiles_grammar else compact_schema(given))
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise InvalidRequestError(f"The schema can't be read: {error} - at `{path}`") from error
-
-
-def _fit_request(request: CountTokensRequest, profile: Profile, losses: list[Loss]) -> NormalizedRequest:
+def _normalize(
+    request: CountTokensRequest,
+    profile: Profile,
+    tool_dialect: SchemaDialect,
+    simpler_schemas: Mapping[bytes, SchemaDialect],
+) -> NormalizedRequest:
     if profile.continues_prefill and not continues_prefill(request, profile):
         profile = replace(profile, continues_prefill=False)
-    turns = repair_turns(request.messages, profile, losses)
-    if not turns:
+    history = repair_history(request.messages, profile)
+    if not history.turns:
         raise InvalidRequestError("messages: no message has any content - at `$.messages`")
     _check_choice(request)
-    tools = [] if request.tool_choice and request.tool_choice.type == "none" else _tools(request)
+    system, losses = system_text(request.system)
+    tools: list[NormalizedTool] = []
+    for index, tool in _tools_to_send(request):
+        normalized, lost = _normalize_tool(tool, f"$.tools[{index}]", tool_dialect, simpler_schemas)
+        tools.append(normalized)
+        losses += lost
+    answer_schema, lost = _answer_schema(request, profile.schema_dialect, simpler_schemas)
     return NormalizedRequest(
-        system=system_text(request.system, losses),
-        turns=turns,
-        tools=[_fit_tool(tool, index, profile) for index, tool in tools],
+        system=system,
+        turns=history.turns,
+        tools=tools,
+        answer_schema=answer_schema,
         parameters=request,
-        losses=losses,
+        losses=[*history.losses, *losses, *lost],
+        facts=history.facts,
     )
 
 
@@ -145,12 +139,17 @@ def _check_choice(request: CountTokensRequest) -> None:
         raise InvalidRequestError(f"tool_choice: no tool {choice.name!r} is declared - at `$.tool_choice.name`")
 
 
-def _tools(request: CountTokensRequest) -> Iterable[tuple[int, Tool]]:
+# --- tools ----------------------------------------------------------------------------------------------------
+
+
+def _tools_to_send(request: CountTokensRequest) -> Iterable[tuple[int, Tool]]:
     """Return the tools to send, with their places in the request.
 
     A deferred tool is sent once the history has loaded it, after all others and in the order of loading: so the
     tools that were there before stay where they were in the prompt.
     """
+    if request.tool_choice and request.tool_choice.type == "none":
+        return ()
     declared = list(enumerate(request.tools or ()))
     if not any(tool.defer_loading for _, tool in declared):
         return declared
@@ -182,13 +181,52 @@ def _references_in(block: Block) -> list[ToolReferenceBlock]:
             return []
 
 
-def _fit_tool(tool: Tool, index: int, profile: Profile) -> NormalizedTool:
+def _normalize_tool(
+    tool: Tool, path: str, dialect: SchemaDialect, simpler_schemas: Mapping[bytes, SchemaDialect]
+) -> tuple[NormalizedTool, list[Loss]]:
     known = api_tool(tool)
     if known is None and tool.input_schema is UNSET and tool.type not in (None, "custom"):
         raise InvalidRequestError(
             f"tools: {tool.name!r} of type {tool.type!r} runs at Anthropic, and no engine here can run it "
-            f"- at `$.tools[{index}].type`"
+            f"- at `{path}.type`"
         )
-    schema = reduce_schema(schema_of(tool), profile, f"$.tools[{index}].input_schema")
-    description = tool.description or (known.description if known else "")
-    return NormalizedTool(tool.name, description, schema, tool.strict)
+    reduced, losses = _reduced(schema_of(tool), f"{path}.input_schema", dialect, simpler_schemas, reduce_tool_schema)
+    described = tool.description or (known.description if known else "")
+    description = f"{described}\n\n{reduced.notes}".strip() if reduced.notes else described
+    return NormalizedTool(tool.name, description, Raw(reduced.schema), tool.strict), losses
+
+
+def _answer_schema(
+    request: CountTokensRequest, dialect: SchemaDialect, simpler_schemas: Mapping[bytes, SchemaDialect]
+) -> tuple[Raw | None, list[Loss]]:
+    output, path = request.answer_format, "$.output_config.format"
+    if output is None:
+        return None, []
+    if output.type != "json_schema" or output.schema is UNSET:
+        return None, [Loss(path, f"type {output.type!r} is not known")]
+    reduced, losses = _reduced(output.schema, f"{path}.schema", dialect, simpler_schemas, reduce_answer_schema)
+    return Raw(reduced.schema), losses
+
+
+def _reduced(
+    schema: Raw,
+    path: str,
+    dialect: SchemaDialect,
+    simpler_schemas: Mapping[bytes, SchemaDialect],
+    reduce: Callable[[bytes, SchemaDialect], ReducedSchema],
+) -> tuple[ReducedSchema, list[Loss]]:
+    """Return a schema that the engine takes, and what it does not say any more.
+
+    Raises:
+        InvalidRequestError: it is no object, or can't be read; the message names ``path``.
+    """
+    document = bytes(schema)
+    if not document.startswith(b"{"):
+        raise InvalidRequestError(f"Expected `object`, got {document[:20].decode(errors='replace')} - at `{path}`")
+    simpler = simpler_schemas.get(schema_digest(document)) if simpler_schemas else None
+    try:
+        reduced = reduce(document, simpler or dialect)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InvalidRequestError(f"The schema can't be read: {error} - at `{path}`") from error
+    losses = [Loss(path, _SIMPLIFIED)] if simpler else []
+    return reduced, losses + ([Loss(path, _SHORTENED)] if reduced.is_cut else [])

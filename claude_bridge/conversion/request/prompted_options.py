@@ -1,6 +1,6 @@
-"""Wishes in words: what an engine has no field for is asked for at the end of the prompt.
+"""Prompted options: what an engine has no field for is asked for in words, at the end of the prompt.
 
-At the end, since anywhere else it would change what the engine has in its cache.
+Anywhere else it would change what the engine has in its cache.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from msgspec import Raw
 
 from claude_bridge.conversion.request.normalize import NormalizedTool
+from claude_bridge.conversion.tool_json.text import compact_json
 from claude_bridge.conversion.tool_names import engine_name
 from claude_bridge.wire.anthropic import ToolChoice
 
@@ -19,17 +20,18 @@ ANSWER_IN_JSON = (
 )
 
 
-def forced_in_words(choice: ToolChoice | None, tools: list[NormalizedTool]) -> tuple[list[NormalizedTool], str | None]:
-    """Return the tools to send, and what the model is told in place of a ``tool_choice`` that the engine lacks."""
+def prompted_tool_choice(
+    choice: ToolChoice | None, tools: list[NormalizedTool]
+) -> tuple[list[NormalizedTool], str | None]:
+    """Return the tools to send, and the instruction in place of a ``tool_choice`` that the engine lacks."""
     if choice is None or not tools:
         return tools, None
     if choice.type == "tool" and choice.name:
-        return [tool for tool in tools if tool.name == choice.name], CALL_THIS_TOOL.format(
-            name=engine_name(choice.name)
-        )
+        forced = [tool for tool in tools if tool.name == choice.name]
+        return forced, CALL_THIS_TOOL.format(name=engine_name(choice.name))
     return tools, CALL_ANY_TOOL if choice.type in ("any", "tool") else None
 
 
-def json_in_words(schema: Raw) -> str:
-    """Return what the model is told in place of a ``response_format`` that the engine lacks."""
-    return ANSWER_IN_JSON.format(schema=bytes(schema).decode())
+def prompted_schema(schema: Raw) -> str:
+    """Return the instruction in place of a ``response_format`` that the engine lacks."""
+    return ANSWER_IN_JSON.format(schema=compact_json(schema))

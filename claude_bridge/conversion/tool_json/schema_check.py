@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from claude_bridge.conversion.tool_json.refs import resolve_reference
 from claude_bridge.conversion.tool_json.text import Json
 
 MAX_STEPS = 50_000
@@ -99,23 +100,9 @@ class SchemaCheck:
             if name in followed:
                 return True
             followed.add(name)
-            schema = self._target(name)
+            target = resolve_reference(self._document, name)
+            schema = True if target is None else target
         return schema
-
-    def _target(self, reference: str) -> Json:
-        start, *steps = reference.split("/")
-        if start != "#":
-            return True
-        found = self._document
-        for step in steps:
-            name = step.replace("~1", "/").replace("~0", "~")
-            if isinstance(found, list) and name.isdecimal() and int(name) < len(found):
-                found = found[int(name)]
-            elif isinstance(found, dict) and name in found:
-                found = found[name]
-            else:
-                return True
-        return found
 
     def _refusals_of_members(self, value: dict[str, Json], schema: dict[str, Json]) -> int:
         found = sum(name not in value for name in list_in(schema, "required") if isinstance(name, str))

@@ -1,21 +1,34 @@
-"""Tool JSON Schemas made fit for a given engine: without what breaks its grammar, or in the few keywords that it keeps.
+"""JSON Schemas of tools and answers, rewritten into what a given engine takes.
 
-llama.cpp turns every schema into GBNF; patterns it does not know, formats and huge bounds make it refuse the whole
-request ("failed to parse grammar", llama.cpp#21943 and #20867). What is taken out moves into the description, so
-the model still reads it. Enums and required lists are never touched.
+Engines differ in what they refuse, and one schema that is refused costs the whole request:
 
-Ollama reads tools into Go structs that know type, description, enum, anyOf, items, properties and required: all else
-is gone before the model sees it, ``$ref`` included, and a value of another type refuses the whole request.
+- OpenAI and services behind it take JSON Schema, but check it: a tool's schema is an object with ``properties``, has no
+  alternatives at its top, and every array has ``items``.
+- llama.cpp compiles a grammar, and fails on patterns, formats and large bounds (llama.cpp#21943 and #20867).
+- Ollama reads tools into Go structs that know seven keywords (see ``schema_keywords``), and Gemini behind gateways
+  refuses all others by name.
+
+What can't stay moves into the description beside it, so that the model still reads it. Enums are never shortened.
+The result is a function of the schema's bytes alone, and never much longer than twice as long: notes and expanded
+references have a budget.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import Any, Literal
+import re
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Any
 
 import msgspec
 from msgspec import Struct
 
+from claude_bridge.conversion.bounded_cache import BoundedCache
+from claude_bridge.conversion.profile import SchemaDialect
+from claude_bridge.conversion.tool_json.refs import resolve_reference
+from claude_bridge.conversion.tool_json.schema_keywords import FewKeywords, known_types
+from claude_bridge.conversion.tool_json.schema_merge import ANNOTATIONS, Budget, SchemaParts, json_text, with_notes
+from claude_bridge.conversion.tool_json.text import Json, check_depth, decode_exactly, encode_exactly
 from claude_bridge.wire.surrogates import replace_lone_surrogates
 
 EMPTY_SCHEMA = b'{"type":"object","properties":{}}'
@@ -23,69 +36,284 @@ EMPTY_SCHEMA = b'{"type":"object","properties":{}}'
 MAX_REPETITION = 1_000
 """Larger minLength, maxLength, minItems and maxItems exceed what grammar compilers repeat."""
 
-_BY_NAME = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
-"""What holds schemas by names of the user's choice: "format" is no keyword there."""
-_ANNOTATIONS = ("$schema", "$id", "$comment")
-_PLAIN_VALUED = ("enum", "const", "default", "required", "examples")
-"""What holds values, in which nothing is a keyword."""
-_BREAKING = ("pattern", "format", "propertyNames")
-_BOUNDS = ("minLength", "maxLength", "minItems", "maxItems")
-_NUMBER_BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
-_MAX_NUMBER = 2**31
+MAX_NUMBER = 2**31
+"""Larger bounds of numbers overflow in grammar compilers."""
+
+MAX_PATTERN_CHARS = 1_000
+"""Longer patterns are not compiled, since that takes too long; they go into the description."""
+
+GROWTH_BYTES = 256
+"""How much longer than twice as long a schema may become."""
+
+_CACHE_BYTES = 8 * 1024 * 1024
 
 
-@lru_cache(maxsize=1024)
-def compact_schema(schema: bytes) -> bytes:
-    """Return the schema in one fixed formatting, without lone surrogates; a pure function of its bytes."""
-    return msgspec.json.format(replace_lone_surrogates(schema), indent=-1)
+class ReducedSchema(Struct, frozen=True):
+    """A schema for one engine; ``notes`` is what its top level can't say, for the tool's description.
+
+    ``is_cut`` says that notes or references were left out, since the schema would have become too long.
+    """
+
+    schema: bytes
+    notes: str = ""
+    is_cut: bool = False
 
 
-@lru_cache(maxsize=1024)
-def schema_for_grammar(schema: bytes) -> bytes:
-    """Return the schema without the keywords that grammar compilers choke on; a pure function of its bytes."""
-    return msgspec.json.encode(_simplify(msgspec.json.decode(replace_lone_surrogates(schema))))
+reduced_schemas: BoundedCache[ReducedSchema] = BoundedCache(_CACHE_BYTES)
 
 
-def _simplify(node: Any) -> Any:  # noqa: ANN401 - a JSON Schema is any JSON
-    if isinstance(node, list):
-        return [_simplify(item) for item in node]
-    if not isinstance(node, dict):
-        return node
-    kept: dict[str, Any] = {}
-    told: list[str] = []
-    for key, value in node.items():
-        if key in _ANNOTATIONS and isinstance(value, str):
-            continue
-        if _breaks_grammar(key, value):
-            told.append(f"{key}: {msgspec.json.encode(value).decode()}")
-        elif key in _BY_NAME and isinstance(value, dict):
-            kept[key] = {name: _simplify(schema) for name, schema in value.items()}
-        elif key in _PLAIN_VALUED:
-            kept[key] = value
-        else:
-            kept[key] = _simplify(value)
-    if told and not all(note.startswith("propertyNames") for note in told):
-        description = kept.get("description", "")
-        kept["description"] = f"{description} ({'; '.join(told)})".strip()
-    return kept
+def reduce_tool_schema(schema: bytes, dialect: SchemaDialect) -> ReducedSchema:
+    """Return the schema of a tool's input: always an object, whatever it was before.
+
+    Raises:
+        msgspec.DecodeError: it is no JSON.
+        RecursionError: it is nested too deeply.
+    """
+    return _remembered(schema, dialect, is_tool=True)
 
 
-def _breaks_grammar(key: str, value: Any) -> bool:  # noqa: ANN401 - as above
-    if key in _BREAKING:
-        return True
-    if isinstance(value, bool) or not isinstance(value, int | float):
+def reduce_answer_schema(schema: bytes, dialect: SchemaDialect) -> ReducedSchema:
+    """Return the schema of an answer, which may describe any JSON; raises as ``reduce_tool_schema`` does."""
+    return _remembered(schema, dialect, is_tool=False)
+
+
+def _remembered(schema: bytes, dialect: SchemaDialect, *, is_tool: bool) -> ReducedSchema:
+    key = (schema, dialect, is_tool)
+    found = reduced_schemas.get(key)
+    if found is None:
+        found = _reduce(schema, dialect, is_tool=is_tool)
+        reduced_schemas.put(key, found, len(schema) + len(found.schema) + len(found.notes))
+    return found
+
+
+def _reduce(schema: bytes, dialect: SchemaDialect, *, is_tool: bool) -> ReducedSchema:
+    check_depth(schema)
+    document = replace_lone_surrogates(schema)
+    root = decode_exactly(document)
+    budget = Budget(len(schema) + GROWTH_BYTES)
+    if dialect in ("few-keywords", "openapi"):
+        few = FewKeywords(root, budget, is_openapi=dialect == "openapi")
+        if is_tool:
+            reduced, notes = few.tool()
+            return ReducedSchema(encode_exactly(reduced), notes, budget.is_exceeded)
+        return ReducedSchema(encode_exactly(few.whole()), is_cut=budget.is_exceeded)
+    tidying = _Tidying(root, budget, for_grammar=dialect == "grammar")
+    reduced, notes = tidying.tool() if is_tool else (tidying.tidy(root), "")
+    if reduced == root:
+        return ReducedSchema(msgspec.json.format(document, indent=-1))  # its numbers as they are written
+    return ReducedSchema(encode_exactly(reduced), notes, budget.is_exceeded)
+
+
+# --- what JSON Schema and grammars take ---------------------------------------------------------------------
+
+
+def _is_number(value: Json) -> bool:
+    return isinstance(value, int | float | Decimal) and not isinstance(value, bool)
+
+
+def _is_count(value: Json) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_text(value: Json) -> bool:
+    return isinstance(value, str)
+
+
+def _is_flag(value: Json) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_pattern(value: Json) -> bool:
+    """Return whether Python can compile it: OpenAI checks patterns so, and refuses others as no 'regex'."""
+    if not isinstance(value, str) or len(value) > MAX_PATTERN_CHARS:
         return False
-    return (key in _BOUNDS and value > MAX_REPETITION) or (key in _NUMBER_BOUNDS and abs(value) > _MAX_NUMBER)
+    try:
+        re.compile(value)
+    except (re.error, RecursionError, OverflowError):
+        return False
+    return True
 
 
-def holds_strictly(schema: bytes) -> bool:
+_LEGAL: Mapping[str, Callable[[Json], bool]] = {
+    **dict.fromkeys(("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"), _is_number),
+    "multipleOf": lambda value: _is_number(value) and value > 0,
+    **dict.fromkeys(("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"), _is_count),
+    **dict.fromkeys(("title", "description", "format", *ANNOTATIONS), _is_text),
+    **dict.fromkeys(("uniqueItems", "deprecated", "readOnly", "writeOnly"), _is_flag),
+    "pattern": _is_pattern,
+    "enum": lambda value: isinstance(value, list) and bool(value),
+    "required": lambda value: isinstance(value, list) and all(map(_is_text, value)),
+}
+"""By keyword, whether its value is legal. What is missing here is not looked into."""
+
+_NO_GRAMMAR = frozenset({"pattern", "format"})
+_REPETITIONS = frozenset({"minLength", "maxLength", "minItems", "maxItems"})
+_NUMBER_BOUNDS = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"})
+
+
+def _breaks_grammar(key: str, value: Json) -> bool:
+    if key in _NO_GRAMMAR:
+        return True
+    if not _is_number(value):
+        return False
+    return (key in _REPETITIONS and value > MAX_REPETITION) or (key in _NUMBER_BOUNDS and abs(value) > MAX_NUMBER)
+
+
+_SINGLE_SCHEMAS = frozenset(
+    [
+        "items",
+        "additionalItems",
+        "additionalProperties",
+        "unevaluatedItems",
+        "unevaluatedProperties",
+        "contains",
+        "propertyNames",
+        "not",
+        "if",
+        "then",
+        "else",
+    ]
+)
+_SCHEMA_LISTS = frozenset({"anyOf", "oneOf", "allOf", "prefixItems"})
+_NAMED_SCHEMAS = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
+"""What holds schemas by names of the user's choice: "format" is no keyword there."""
+
+_STRUCTURE = _SINGLE_SCHEMAS | _SCHEMA_LISTS | _NAMED_SCHEMAS | {"type", "$ref"}
+
+_NOT_AT_THE_TOP = frozenset({"$ref", "allOf", "anyOf", "oneOf", "enum", "const", "not"})
+
+
+class _Tidying:
+    """One schema on its way: it keeps its keywords, but for those that the engine would refuse."""
+
+    def __init__(self, root: Json, budget: Budget, *, for_grammar: bool) -> None:
+        self._root = root
+        self._budget = budget
+        self._parts = SchemaParts(root, budget)
+        self._for_grammar = for_grammar
+
+    def tool(self) -> tuple[dict[str, Json], str]:
+        """Return the schema of a tool, an object, and what its top level can't say."""
+        top, notes = self._root, list[str]()
+        if not isinstance(top, dict):
+            top = {}
+        if not self._for_grammar and not _NOT_AT_THE_TOP.isdisjoint(top):
+            top, notes = self._without_alternatives(top)
+        tidy = self.tidy(top)
+        holds_all = self._for_grammar and not _NOT_AT_THE_TOP.isdisjoint(tidy)  # a grammar can be made of these
+        if tidy.get("type") != "object" and not holds_all:
+            tidy = {"type": "object"} | {key: value for key, value in tidy.items() if key != "type"}
+        if "properties" not in tidy and not holds_all:
+            tidy["properties"] = {}
+            if self._for_grammar:  # without this a grammar would allow for no properties
+                tidy.setdefault("additionalProperties", True)
+        return tidy, " ".join(notes)
+
+    def tidy(self, node: Json) -> Any:  # noqa: ANN401 - a schema is an object or a boolean
+        """Return one schema."""
+        if not isinstance(node, dict):
+            return node if isinstance(node, bool) else {}
+        node = _in_todays_words(node)
+        kept: dict[str, Json] = {}
+        notes: list[str] = []
+        for key, value in node.items():
+            found = self._keyword(key, value)
+            if isinstance(found, list):
+                notes += found
+            else:
+                kept[key] = found[0]
+        if not self._for_grammar and "items" not in kept and _is_array(kept):
+            kept["items"] = {}
+        return with_notes(kept, notes)
+
+    def _keyword(self, key: str, value: Json) -> tuple[Json] | list[str]:
+        """Return what becomes of a keyword: its value in a tuple, or notes."""
+        if key in _NAMED_SCHEMAS and isinstance(value, dict):
+            return ({name: self.tidy(schema) for name, schema in value.items()},)
+        if key in _SINGLE_SCHEMAS and isinstance(value, dict | bool):
+            return [] if self._for_grammar and key == "propertyNames" else (self._single(key, value),)
+        if key in _SCHEMA_LISTS and isinstance(value, list) and value:
+            return ([self.tidy(schema) for schema in value],)
+        if key == "items" and isinstance(value, list):
+            return self._items_by_place(value)
+        if key == "type" and isinstance(value, str | list) and (types := known_types(value)):
+            return (types[0] if isinstance(value, str) else types,)
+        if key == "$ref" and isinstance(value, str):
+            leads_somewhere = isinstance(resolve_reference(self._root, value), dict | bool)
+            return (value,) if leads_somewhere else self._parts.note("refers to", value)
+        if self._for_grammar and key in ANNOTATIONS:
+            return []
+        is_legal = _LEGAL[key](value) if key in _LEGAL else key not in _STRUCTURE
+        if is_legal and not (self._for_grammar and _breaks_grammar(key, value)):
+            return (value,)
+        return [] if value is None else self._parts.note(key, value)
+
+    def _single(self, key: str, value: Json) -> Json:
+        return {} if key == "items" and value is True and not self._for_grammar else self.tidy(value)
+
+    def _items_by_place(self, items: list[Json]) -> tuple[Json]:
+        """Return the schemas of a list's places: as they are for a grammar, else as alternatives for any place."""
+        tidy = [self.tidy(schema) for schema in items]
+        return (tidy,) if self._for_grammar else ({"anyOf": tidy} if tidy else {},)
+
+    def _without_alternatives(self, top: dict[str, Json]) -> tuple[dict[str, Json], list[str]]:
+        """Return an object schema that can stand without what may not be at the top, and that in words."""
+        definitions = {key: top[key] for key in ("$defs", "definitions") if key in top}
+        merged, _ = self._parts.merged(top, ())
+        kept = {key: value for key, value in merged.items() if key not in _NOT_AT_THE_TOP} | definitions
+        properties = dict(kept["properties"]) if isinstance(kept.get("properties"), dict) else {}
+        notes: list[str] = []
+        for key in ("anyOf", "oneOf"):
+            alternatives = merged[key] if isinstance(merged.get(key), list) else []
+            for alternative in filter(_is_object, alternatives):
+                of, _ = self._parts.merged(alternative, ())
+                more = of.get("properties")
+                for name, schema in more.items() if isinstance(more, dict) else ():
+                    if name not in properties and self._budget.take(len(json_text(schema))):
+                        properties[name] = schema
+            notes += [f"({note})" for note in (self._parts.note("one of", alternatives) if alternatives else ())]
+        for key in ("enum", "const", "not"):
+            notes += [f"({note})" for note in (self._parts.note(key, merged[key]) if key in merged else ())]
+        return kept | {"properties": properties}, notes
+
+
+def _is_object(value: Json) -> bool:
+    return isinstance(value, dict)
+
+
+def _is_array(schema: dict[str, Json]) -> bool:
+    return schema.get("type") == "array" or (isinstance(schema.get("type"), list) and "array" in schema["type"])
+
+
+def _in_todays_words(node: dict[str, Json]) -> dict[str, Json]:
+    """Return a schema without what drafts 3 and 4 said in other ways: exclusive bounds, and what is required."""
+    changes: dict[str, Json] = {}
+    for exclusive, bound in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
+        if isinstance(node.get(exclusive), bool):
+            changes |= {exclusive: node.get(bound) if node[exclusive] else None}
+            changes |= {bound: None} if node[exclusive] else {}
+    if isinstance(node.get("required"), bool):
+        changes["required"] = None  # said by the object that holds it
+    properties = node.get("properties")
+    if isinstance(properties, dict) and not isinstance(node.get("required"), list):
+        required = [name for name, of in properties.items() if isinstance(of, dict) and of.get("required") is True]
+        changes |= {"required": required} if required else {}
+    if not changes:
+        return node
+    return {key: value for key, value in (node | changes).items() if key not in changes or value is not None}
+
+
+# --- strict tools -------------------------------------------------------------------------------------------
+
+
+def can_be_strict(schema: bytes) -> bool:
     """Return whether OpenAI can hold a call strictly to it: each object closed, and each property required."""
-    return _is_strict(msgspec.json.decode(replace_lone_surrogates(schema)))
+    return _is_closed(decode_exactly(replace_lone_surrogates(schema)))
 
 
-def _is_strict(node: Any) -> bool:  # noqa: ANN401 - a JSON Schema is any JSON
+def _is_closed(node: Json) -> bool:
     if isinstance(node, list):
-        return all(map(_is_strict, node))
+        return all(map(_is_closed, node))
     if not isinstance(node, dict):
         return True
     properties, required = node.get("properties"), node.get("required", [])
@@ -93,196 +321,6 @@ def _is_strict(node: Any) -> bool:  # noqa: ANN401 - a JSON Schema is any JSON
         return False
     if ("properties" in node or node.get("type") == "object") and node.get("additionalProperties") is not False:
         return False
-    inner = [of for key in _BY_NAME if isinstance(node.get(key), dict) for of in node[key].values()]
-    return all(map(_is_strict, inner + [of for key, of in node.items() if key not in (*_BY_NAME, *_PLAIN_VALUED)]))
-
-
-# --- few keywords -------------------------------------------------------------------------------------------
-
-MAX_NARROW_NODES = 2_000
-"""Definitions that refer to each other can multiply without end; past this a reference is not followed any more."""
-
-_SILENT = (*_ANNOTATIONS, "$defs", "definitions", "$anchor", "$dynamicAnchor", "$vocabulary", "title", "readOnly")
-"""What says nothing to a model."""
-_TYPES = ("string", "integer", "number", "boolean", "null", "object", "array")
-_SCHEMA_VALUED = ("additionalProperties", "contains", "else", "if", "not", "propertyNames", "then")
-
-
-_Place = Literal["top", "property", "whole"]
-"""Where a schema stands: at the top of a tool's, in a property, or where Ollama passes all of it on (``items``)."""
-
-
-class NarrowSchema(Struct, frozen=True):
-    """An object schema in few keywords; ``notes`` is what its top level can't say, for the tool's description."""
-
-    schema: bytes
-    notes: str
-
-
-@lru_cache(maxsize=1024)
-def narrow_schema(schema: bytes) -> NarrowSchema:
-    """Return an object schema in the keywords that Ollama keeps; a pure function of its bytes.
-
-    References are put in place, ``const`` becomes an enum, ``oneOf`` becomes ``anyOf``, ``allOf`` is merged. The rest
-    moves into the description beside it.
-
-    Raises:
-        RecursionError: it is nested too deeply.
-    """
-    root = msgspec.json.decode(replace_lone_surrogates(schema))
-    top = _Narrowing(root).narrowed(root, (), "top")
-    properties = dict(top.get("properties", {}))
-    for alternative in top.get("anyOf", ()):
-        for name, of in alternative.get("properties", {}).items():
-            properties.setdefault(name, of)
-    notes = [top["description"]] if "description" in top else []
-    if "anyOf" in top:
-        notes.append(f"(one of: {_json(top['anyOf'])})")
-    narrow: dict[str, Any] = {"type": "object", "properties": properties}
-    if "required" in top:
-        narrow["required"] = top["required"]
-    return NarrowSchema(msgspec.json.encode(narrow), " ".join(notes))
-
-
-@lru_cache(maxsize=1024)
-def plain_schema(schema: bytes) -> bytes:
-    """Return any schema in the same few keywords, its top level included; a pure function of its bytes.
-
-    Raises:
-        RecursionError: it is nested too deeply.
-    """
-    root = msgspec.json.decode(replace_lone_surrogates(schema))
-    return msgspec.json.encode(_Narrowing(root).narrowed(root, (), "whole"))
-
-
-class _Narrowing:
-    """One schema on its way through: where its references lead, and how much of it there is by now."""
-
-    def __init__(self, root: Any) -> None:  # noqa: ANN401 - a JSON Schema is any JSON
-        self._root = root
-        self._nodes = 0
-
-    def narrowed(self, node: Any, followed: tuple[str, ...], place: _Place) -> dict[str, Any]:  # noqa: ANN401
-        """Return one schema; ``followed`` are the references that led here."""
-        self._nodes += 1
-        if not isinstance(node, dict):
-            return {"description": "(no value is allowed)"} if node is False else {}
-        node, followed = self._merged(node, followed)
-        kept: dict[str, Any] = {}
-        told: list[str] = []
-        for key, value in node.items():
-            self._take(key, value, followed, place, kept, told)
-        if "type" not in kept and "enum" in kept and all(isinstance(value, str) for value in kept["enum"]):
-            kept["type"] = "string"  # chat templates show the type before anything else
-        if "required" in kept and place == "property":  # not all versions have a place for it there
-            told.append(f"required: {_json(kept['required'])}")
-        if told:
-            kept["description"] = f"{kept.get('description', '')} ({'; '.join(told)})".strip()
-        return kept
-
-    def _take(
-        self,
-        key: str,
-        value: Any,  # noqa: ANN401
-        followed: tuple[str, ...],
-        place: _Place,
-        kept: dict[str, Any],
-        told: list[str],
-    ) -> None:
-        match key, value:
-            case "type", str() if value in _TYPES:
-                kept[key] = value
-            case "type", list() if value and all(name in _TYPES for name in value):
-                kept[key] = value
-            case ("description", str()) | ("enum", [_, *_]):
-                kept[key] = value
-            case "required", list():
-                kept[key] = [name for name in value if isinstance(name, str)]
-            case "const", _:
-                kept.setdefault("enum", [value])
-            case "properties", dict():
-                inner: _Place = "whole" if place == "whole" else "property"
-                kept[key] = {name: self.narrowed(of, followed, inner) for name, of in value.items()}
-            case "items", dict() | bool():
-                kept[key] = self.narrowed(value, followed, "whole")
-            case (("anyOf" | "oneOf"), list()):
-                kept["anyOf"] = kept.get("anyOf", []) + self._all(value, followed, place)
-            case (("additionalProperties" | "unevaluatedProperties"), bool()):
-                pass  # models add no properties of their own, and clients check
-            case (("items" | "prefixItems"), list()):
-                told.append(f"{key}: {_json(self._all(value, followed, 'whole'))}")
-            case (("patternProperties" | "dependentSchemas"), dict()):
-                named = {name: self.narrowed(of, followed, "whole") for name, of in value.items()}
-                told.append(f"{key}: {_json(named)}")
-            case _ if key in _SCHEMA_VALUED:
-                told.append(f"{key}: {_json(self.narrowed(value, followed, 'whole'))}")
-            case _ if key not in _SILENT:
-                told.append(f"{key}: {_json(value)}")
-
-    def _all(self, nodes: list[Any], followed: tuple[str, ...], place: _Place) -> list[dict[str, Any]]:
-        return [self.narrowed(node, followed, place) for node in nodes]
-
-    def _merged(self, node: dict[str, Any], followed: tuple[str, ...]) -> tuple[dict[str, Any], tuple[str, ...]]:
-        """Return a schema with what its reference and its ``allOf`` mean put in place."""
-        while isinstance(name := node.get("$ref"), str):
-            beside = {key: value for key, value in node.items() if key != "$ref"}
-            target = self._target(name)
-            if target is None:
-                return beside | {"refers to": name}, followed
-            if name in followed or self._nodes > MAX_NARROW_NODES:
-                beside = {key: target[key] for key in ("type", "description") if key in target} | beside
-                return beside | {"the same again as": name.rpartition("/")[2]}, followed
-            followed = (*followed, name)
-            node = target | beside
-        parts = node.get("allOf")
-        if not isinstance(parts, list):
-            return node, followed
-        merged = {key: value for key, value in node.items() if key != "allOf"}
-        for part in parts:
-            self._nodes += 1
-            if isinstance(part, dict):
-                more, followed = self._merged(part, followed)
-                merged = _joined(merged, more)
-        return merged, followed
-
-    def _target(self, reference: str) -> dict[str, Any] | None:
-        """Return the schema that a reference within the document names."""
-        found = self._root
-        if not reference.startswith("#"):
-            return None
-        for step in filter(None, reference[1:].split("/")):
-            name = step.replace("~1", "/").replace("~0", "~")
-            if isinstance(found, list) and name.isdigit() and int(name) < len(found):
-                found = found[int(name)]
-            elif isinstance(found, dict) and name in found:
-                found = found[name]
-            else:
-                return None
-        return found if isinstance(found, dict) else None
-
-
-def _joined(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    """Return two schemas that both hold as one; what they say differently is added to the description."""
-    joined = other | one
-    notes: list[str] = []
-    for key in [key for key in one if key in other and one[key] != other[key]]:
-        first, second = one[key], other[key]
-        if key == "properties" and isinstance(first, dict) and isinstance(second, dict):
-            joined[key] = first | {name: _both(first[name], of) if name in first else of for name, of in second.items()}
-        elif key == "required" and isinstance(first, list) and isinstance(second, list):
-            joined[key] = first + [name for name in second if name not in first]
-        elif key == "description":
-            notes.insert(0, str(second))
-        elif key not in _SILENT:
-            notes.append(f"({key}: {_json(second)})")
-    if notes:
-        joined["description"] = " ".join([str(joined.get("description", "")), *notes]).strip()
-    return joined
-
-
-def _both(one: Any, other: Any) -> Any:  # noqa: ANN401 - a JSON Schema is any JSON
-    return _joined(one, other) if isinstance(one, dict) and isinstance(other, dict) else one
-
-
-def _json(value: Any) -> str:  # noqa: ANN401
-    return msgspec.json.encode(value).decode()
+    inner = [schema for key in _NAMED_SCHEMAS if isinstance(node.get(key), dict) for schema in node[key].values()]
+    inner += [node[key] for key in (*_SINGLE_SCHEMAS, *_SCHEMA_LISTS) if key in node]
+    return all(map(_is_closed, inner))

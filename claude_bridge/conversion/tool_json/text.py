@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -14,6 +16,11 @@ from claude_bridge.wire.surrogates import replace_lone_surrogates
 Json = Any
 """Any value that a JSON document can hold."""
 
+MAX_JSON_DEPTH = 256
+"""How deeply objects and lists may be nested in a schema, or in the input of a tool use."""
+
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 _UNPARSED_KEY = "__unparsedToolInput"
 """Under which Claude Code keeps arguments that were no JSON."""
@@ -35,6 +42,38 @@ def compact_json(document: Raw) -> str:
         return msgspec.json.format(replace_lone_surrogates(bytes(document)), indent=-1).decode()
     except RecursionError:
         raise InvalidRequestError("messages: the input of a tool use is nested too deeply") from None
+
+
+def _decimal(digits: str) -> Decimal | float:
+    try:
+        return Decimal(digits)
+    except ArithmeticError:  # an exponent of twenty digits
+        return float(digits)
+
+
+_exact_decoder = msgspec.json.Decoder(float_hook=_decimal)
+_exact_encoder = msgspec.json.Encoder(decimal_format="number")
+
+
+def decode_exactly(document: bytes | Raw) -> Json:
+    """Return the value of a JSON document, with its fractions as Decimal: ``1e15`` is not to become 18 digits."""
+    return _exact_decoder.decode(document)
+
+
+def encode_exactly(value: Json) -> bytes:
+    """Return the JSON document of a value that ``decode_exactly`` gave."""
+    return _exact_encoder.encode(value)
+
+
+def check_depth(document: bytes) -> None:
+    """Check that a JSON document is not nested more deeply than MAX_JSON_DEPTH; raises RecursionError where it is."""
+    if document.count(b"[") + document.count(b"{") <= MAX_JSON_DEPTH:
+        return
+    depth = 0
+    for bracket in _STRING.sub(b"", document).translate(None, _NO_BRACKETS):
+        depth += 1 if bracket in b"[{" else -1
+        if depth > MAX_JSON_DEPTH:
+            raise RecursionError("nested too deeply")
 
 
 def as_object_json(tool_input: Raw) -> str:

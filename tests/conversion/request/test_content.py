@@ -9,7 +9,7 @@ import pytest
 from claude_bridge.adapters import engine_profiles
 from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.profile import Profile
-from claude_bridge.conversion.request.content import as_blocks, fit_blocks, image_url, text_of
+from claude_bridge.conversion.request.content import BlockNormalizer, as_blocks, image_url, text_of
 from claude_bridge.wire.anthropic import Block, ImageBlock, TextBlock, ToolResultBlock
 from tests.dialogues import a_request
 
@@ -19,9 +19,9 @@ FILE_IMAGE = {"type": "image", "source": {"type": "file", "file_id": "f"}}
 
 
 def _fit(*blocks: dict[str, Any], profile: Profile = engine_profiles.UNKNOWN) -> tuple[list[Any], list[Loss]]:
-    losses: list[Loss] = []
     content = a_request(messages=[{"role": "user", "content": list(blocks)}]).messages[0].content
-    return list(fit_blocks(as_blocks(content), profile, "$.c", losses)), losses
+    normalizer = BlockNormalizer(profile)
+    return list(normalizer.blocks(as_blocks(content), "$.c")), normalizer.losses
 
 
 TEXTS: dict[str, tuple[dict[str, Any], str, int]] = {
@@ -158,7 +158,7 @@ def test_a_result_keeps_its_images_behind_its_text() -> None:
 
 def test_empty_text_is_left_out() -> None:
     nothing: list[str | list[Block] | None] = ["", None, [], [TextBlock("")]]
-    assert [fit_blocks(as_blocks(content), engine_profiles.UNKNOWN, "$", []) for content in nothing] == [[]] * 4
+    assert [BlockNormalizer(engine_profiles.UNKNOWN).blocks(as_blocks(content), "$") for content in nothing] == [[]] * 4
     assert text_of([TextBlock("a"), TextBlock(""), TextBlock("b")]) == "a\n\nb"
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from claude_bridge.conversion.loss import Loss
-from claude_bridge.conversion.request.content import FitBlock
+from claude_bridge.conversion.request.content import NormalizedBlock
 from claude_bridge.conversion.request.image_limit import images_to_leave_out, limit_images
 from claude_bridge.wire.anthropic import Base64Source, ImageBlock, TextBlock, ToolResultBlock
 
@@ -16,10 +16,10 @@ def image(number: int) -> ImageBlock:
     return ImageBlock(Base64Source("image/png", str(number)))
 
 
-def limited(*turns: list[FitBlock], limit: int | None) -> tuple[list[str], list[Loss]]:
+def limited(*turns: list[NormalizedBlock], limit: int) -> tuple[list[str], list[Loss]]:
     """Return what is left of each turn: numbers of images, and ``-`` for one that was left out."""
-    losses: list[Loss] = []
-    return ["".join(map(_sign, blocks)) for blocks in limit_images(turns, limit, losses)], losses
+    found, losses = limit_images(turns, limit)
+    return ["".join(map(_sign, blocks)) for blocks in found], losses
 
 
 def _sign(block: object) -> str:
@@ -34,7 +34,7 @@ def _sign(block: object) -> str:
             return "."
 
 
-TURNS: tuple[list[FitBlock], ...] = (
+TURNS: tuple[list[NormalizedBlock], ...] = (
     [image(1), TextBlock("a")],
     [ToolResultBlock("t", [TextBlock("b"), image(2), image(3)]), image(4)],
     [ToolResultBlock("u", "text"), image(5)],
@@ -44,7 +44,6 @@ TURNS: tuple[list[FitBlock], ...] = (
 @pytest.mark.parametrize(
     ("limit", "left"),
     [
-        (None, ["1.", "[.23]4", ".5"]),
         (5, ["1.", "[.23]4", ".5"]),
         (4, ["-.", "[.-3]4", ".5"]),
         (3, ["-.", "[.-3]4", ".5"]),
@@ -52,7 +51,7 @@ TURNS: tuple[list[FitBlock], ...] = (
         (1, ["-.", "[.--]-", ".5"]),
     ],
 )
-def test_the_oldest_images_go(limit: int | None, left: list[str]) -> None:
+def test_the_oldest_images_go(limit: int, left: list[str]) -> None:
     found, losses = limited(*TURNS, limit=limit)
     assert found == left
     assert [loss.path for loss in losses] == ([] if "-" not in "".join(left) else ["$.messages"])

@@ -14,7 +14,7 @@ from claude_bridge.conversion.request.turns import (
     INTERRUPTED,
     NO_CONTENT,
     SEE_IMAGES,
-    repair_turns,
+    repair_history,
     system_text,
 )
 from claude_bridge.wire.anthropic import ImageBlock, TextBlock, ThinkingBlock, ToolResultBlock, ToolUseBlock
@@ -49,7 +49,10 @@ def _repaired(
     *messages: dict[str, Any], profile: Any = profiles.UNKNOWN, losses: list[Loss] | None = None
 ) -> list[str]:
     """Return the turns, each as one line that a person can read."""
-    turns = repair_turns(a_request(messages=list(messages)).messages, profile, [] if losses is None else losses)
+    history = repair_history(a_request(messages=list(messages)).messages, profile)
+    turns = history.turns
+    if losses is not None:
+        losses += history.losses
     return [f"{'user' if turn.is_user else 'assistant'}: {' | '.join(map(_line, turn.blocks))}" for turn in turns]
 
 
@@ -84,14 +87,12 @@ def _line(block: Any) -> str:
 )
 def test_the_system_prompt_is_one_text_without_the_billing_header(system: Any, text: str) -> None:
     given = _content(tuple(system)) if isinstance(system, list) else system
-    losses: list[Loss] = []
-    assert system_text(a_request(system=given).system, losses) == text
-    assert losses == []
+    assert system_text(a_request(system=given).system) == (text, [])
 
 
 def test_what_no_system_prompt_can_hold_is_lost() -> None:
-    losses: list[Loss] = []
-    assert system_text(a_request(system=[*_content(("a",)), IMAGE]).system, losses) == "a"
+    text, losses = system_text(a_request(system=[*_content(("a",)), IMAGE]).system)
+    assert text == "a"
     assert [loss.path for loss in losses] == ["$.system"]
 
 
@@ -305,5 +306,5 @@ def test_a_prefill_that_was_only_thought_is_left_out() -> None:
 def test_nothing_that_was_given_is_changed() -> None:
     request = a_request(messages=[_user("a"), _user("b"), _assistant(_use("a")), _user("c")])
     before = repr(request)
-    repair_turns(request.messages, profiles.UNKNOWN, [])
+    repair_history(request.messages, profiles.UNKNOWN)
     assert repr(request) == before

@@ -1,8 +1,11 @@
-"""Schemas for engines that compile them to a grammar, and for Ollama, which keeps few keywords."""
+"""Schemas in each dialect: as OpenAI checks them, for grammars, in Ollama's few keywords, in Gemini's."""
 
 from __future__ import annotations
 
+import gc
 import json
+import time
+from random import Random
 from typing import Any
 
 import msgspec
@@ -10,18 +13,145 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from claude_bridge.conversion.profile import SchemaDialect
 from claude_bridge.conversion.tool_json.schema_reduce import (
-    MAX_NARROW_NODES,
-    NarrowSchema,
-    holds_strictly,
-    narrow_schema,
-    plain_schema,
-    schema_for_grammar,
+    GROWTH_BYTES,
+    ReducedSchema,
+    can_be_strict,
+    reduce_answer_schema,
+    reduce_tool_schema,
+    reduced_schemas,
 )
+from tests.schema_refusals import ODD_SCHEMAS, gemini_refusal, openai_refusal
+from tests.schemas import a_tool_schema
+
+ONE_OF = (
+    '(one of: [{"properties":{"url":{"type":"string"}},"required":["url"]},'
+    '{"properties":{"path":{"type":"string"}},"required":["path"]}])'
+)
+DIALECTS: tuple[SchemaDialect, ...] = ("json-schema", "grammar", "few-keywords", "openapi")
+every_dialect = pytest.mark.parametrize("dialect", DIALECTS)
+
+
+def _tool(schema: Any, dialect: SchemaDialect) -> ReducedSchema:
+    return reduce_tool_schema(msgspec.json.encode(schema), dialect)
+
+
+def _declared(schema: Any, dialect: SchemaDialect) -> list[dict[str, Any]]:
+    parameters = json.loads(_tool(schema, dialect).schema)
+    return [{"type": "function", "function": {"name": "mcp__a__b", "parameters": parameters}}]
+
+
+# --- as OpenAI checks it --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("schema", ODD_SCHEMAS.values(), ids=ODD_SCHEMAS)
+def test_what_openai_would_refuse_it_gets_in_a_form_that_it_takes(schema: Any) -> None:
+    assert openai_refusal([{"function": {"name": "a", "parameters": schema}}]) or "$ref" in json.dumps(schema)
+    assert openai_refusal(_declared(schema, "json-schema")) is None
+
+
+@given(st.integers(0, 2**32))
+def test_any_schema_is_one_that_openai_takes(seed: int) -> None:
+    assert openai_refusal(_declared(_an_odd_schema(Random(seed)), "json-schema")) is None
+
+
+def test_a_schema_that_openai_takes_stays_as_it_is() -> None:
+    schema = (
+        b'{"$schema":"https://json-schema.org/draft/2020-12/schema","type":"object","properties":{"a":{"type":"array",'
+        b'"items":{"type":"string","pattern":"^a"},"maxItems":5},"n":{"type":["number","null"],"minimum":1e-3,"default"'
+        b':1.10},"o":{"type":"object"},"r":{"$ref":"#/$defs/x"}},"required":["a"],"additionalProperties":false,"$defs":'
+        b'{"x":{"anyOf":[{"const":1},{"type":"null"}]}}}'
+    )
+    spaced = schema.replace(b":", b" : ").replace(b"https : ", b"https:")
+    assert reduce_tool_schema(spaced, "json-schema") == ReducedSchema(schema)
+
+
+@pytest.mark.parametrize(
+    ("schema", "parameters", "notes"),
+    [
+        ({}, {"type": "object", "properties": {}}, ""),
+        ({"type": "string"}, {"type": "object", "properties": {}}, ""),
+        (
+            ODD_SCHEMAS["one of several objects"],
+            {"type": "object", "properties": {"url": {"type": "string"}, "path": {"type": "string"}}},
+            ONE_OF,
+        ),
+        (
+            ODD_SCHEMAS["draft 4"],
+            {
+                "type": "object",
+                "properties": {
+                    "n": {"type": "integer", "exclusiveMinimum": 0},
+                    "pair": {"type": "array", "items": {"anyOf": [{"type": "string"}, {"type": "number"}]}},
+                },
+                "required": ["n"],
+            },
+            "",
+        ),
+        (
+            ODD_SCHEMAS["types in other languages"],
+            {
+                "type": "object",
+                "properties": {
+                    "n": {"type": "integer"},
+                    "f": {"type": "number"},
+                    "b": {"type": ["boolean", "null"]},
+                    "x": {"description": '(type: "any")'},
+                },
+            },
+            "",
+        ),
+        (
+            ODD_SCHEMAS["keywords of the wrong type"],
+            {
+                "type": "object",
+                "properties": {"a": {"type": "string", "description": '(minLength: "1"; description: 3; enum: "abc")'}},
+                "description": '(additionalProperties: "no")',
+            },
+            "",
+        ),
+    ],
+    ids=["nothing", "a text", "alternatives", "draft 4", "types", "keywords of the wrong type"],
+)
+def test_what_openai_can_not_take_is_said_otherwise(schema: Any, parameters: Any, notes: str) -> None:
+    reduced = _tool(schema, "json-schema")
+    assert (json.loads(reduced.schema), reduced.notes) == (parameters, notes)
+
+
+# --- as Gemini takes it ---------------------------------------------------------------------------------------
+
+
+@given(st.integers(0, 2**32))
+def test_any_schema_is_one_that_gemini_takes(seed: int) -> None:
+    assert gemini_refusal(_declared(_an_odd_schema(Random(seed)), "openapi")) is None
+
+
+@pytest.mark.parametrize(
+    ("schema", "told"),
+    [
+        ({"type": "integer", "exclusiveMinimum": 0}, {"type": "integer", "description": "(exclusiveMinimum: 0)"}),
+        ({"type": ["string", "null"]}, {"type": "string", "description": '(or: ["null"])'}),
+        (
+            {"anyOf": [{"type": "null"}, {"type": "integer"}, {"type": "string"}]},
+            {"type": "integer", "description": '(or: [{"type":"null"},{"type":"string"}])'},
+        ),
+        ({"enum": [1, 2], "type": "integer"}, {"type": "integer", "description": "(enum: [1,2])"}),
+        ({"type": "object"}, {"type": "string", "description": "(a JSON object)"}),
+        ({"type": "array"}, {"type": "array", "items": {"type": "string"}}),
+        ({}, {"type": "string"}),
+    ],
+)
+def test_a_property_has_one_type_and_few_keywords_for_gemini(schema: Any, told: Any) -> None:
+    (tool,) = _declared({"type": "object", "properties": {"p": schema}}, "openapi")
+    assert tool["function"]["parameters"]["properties"]["p"] == told
+
+
+# --- grammars -------------------------------------------------------------------------------------------------
 
 
 def _simple(schema: Any) -> Any:
-    return msgspec.json.decode(schema_for_grammar(msgspec.json.encode(schema)))
+    return msgspec.json.decode(reduce_answer_schema(msgspec.json.encode(schema), "grammar").schema)
 
 
 @pytest.mark.parametrize(
@@ -53,14 +183,27 @@ def test_what_breaks_a_grammar_moves_into_the_description(schema: Any, simple: A
 
 def test_enums_are_never_cut_and_keys_keep_their_order() -> None:
     schema = {"type": "object", "required": ["b", "a"], "properties": {"b": {"enum": list(range(500))}, "a": {}}}
-    assert schema_for_grammar(msgspec.json.encode(schema)) == msgspec.json.encode(schema)
+    assert _tool(schema, "grammar").schema == msgspec.json.encode(schema)
+
+
+@pytest.mark.parametrize(
+    ("schema", "parameters"),
+    [
+        ({"type": "object"}, {"type": "object", "properties": {}, "additionalProperties": True}),
+        ({"type": "string"}, {"type": "object", "properties": {}, "additionalProperties": True}),
+        ({"anyOf": [{"properties": {"a": {}}}, {}]}, {"anyOf": [{"properties": {"a": {}}}, {}]}),
+    ],
+    ids=["any object", "no object", "alternatives"],
+)
+def test_a_grammar_holds_a_tools_input_to_an_object(schema: Any, parameters: Any) -> None:
+    assert json.loads(_tool(schema, "grammar").schema) == parameters
 
 
 # --- few keywords -------------------------------------------------------------------------------------------
 
 
-def _narrow(schema: Any) -> NarrowSchema:
-    return narrow_schema(msgspec.json.encode(schema))
+def _narrow(schema: Any) -> ReducedSchema:
+    return _tool(schema, "few-keywords")
 
 
 def _property(schema: Any, **top: Any) -> Any:
@@ -82,20 +225,27 @@ def _property(schema: Any, **top: Any) -> Any:
         ({"type": "string", "pattern": "^a"}, {"type": "string", "description": '(pattern: "^a")'}),
         ({"description": "d", "default": 1, "minimum": 0}, {"description": "d (default: 1; minimum: 0)"}),
         ({"additionalProperties": False, "title": "T", "$comment": "c"}, {}),
-        ({"additionalProperties": {"const": 1}}, {"description": '(additionalProperties: {"enum":[1]})'}),
-        ({"patternProperties": {"a": {"const": 1}}}, {"description": '(patternProperties: {"a":{"enum":[1]}})'}),
+        ({"additionalProperties": {"const": 1}}, {"description": '(additionalProperties: {"const":1})'}),
+        ({"patternProperties": {"a": {"const": 1}}}, {"description": '(patternProperties: {"a":{"const":1}})'}),
         ({"items": {"minLength": 1}}, {"items": {"description": "(minLength: 1)"}}),
         ({"items": {"required": ["a"]}}, {"items": {"required": ["a"]}}),
-        ({"prefixItems": [{"const": 1}]}, {"description": '(prefixItems: [{"enum":[1]}])'}),
+        ({"prefixItems": [{"const": 1}]}, {"description": '(prefixItems: [{"const":1}])'}),
         ({"required": ["a"]}, {"required": ["a"], "description": '(required: ["a"])'}),
+        ({"maximum": 1e15, "default": 1.50}, {"description": "(maximum: 1000000000000000.0; default: 1.5)"}),
         (True, {}),
         (False, {"description": "(no value is allowed)"}),
         ("odd", {}),
         ({"type": 3, "enum": "odd"}, {"description": '(type: 3; enum: "odd")'}),
     ],
-)  # fmt: skip
+)
 def test_a_property_says_in_few_keywords_what_it_said_in_many(schema: Any, narrow: Any) -> None:
     assert _property(schema) == narrow
+
+
+def test_numbers_keep_their_digits() -> None:
+    reduced = reduce_tool_schema(b'{"properties":{"a":{"enum":[1e15,1.10,-0.0],"maximum":1e2}}}', "few-keywords")
+    assert b'"enum":[1E+15,1.10,-0.0],"description":"(maximum: 1E+2)"' in reduced.schema
+    assert reduce_tool_schema(b'{"properties":{"a":{"maximum":1e%s}}}' % (b"9" * 20), "few-keywords").schema
 
 
 def test_references_are_put_in_place() -> None:
@@ -103,6 +253,7 @@ def test_references_are_put_in_place() -> None:
     assert _property({"$ref": "#/$defs/c"}, **{"$defs": defs}) == defs["a/b"]
     assert _property({"$ref": "#/$defs/c", "description": "mine"}, **{"$defs": defs})["description"] == "mine"
     assert _property({"$ref": "#/definitions/0"}, definitions=[{"type": "null"}]) == {"type": "null"}
+    assert _property({"$ref": "#/$defs/a%2Fb"}, **{"$defs": {"a": {"b": {"type": "null"}}}}) == {"type": "null"}
 
 
 @pytest.mark.parametrize("reference", ["https://e.com/a.json", "#/$defs/none", "#/definitions/7", "#anchor"])
@@ -124,17 +275,6 @@ def test_a_reference_to_what_holds_it_is_cut() -> None:
     assert _property({"$ref": "#"})["properties"]["p"] == {"type": "object", "description": '(the same again as: "#")'}
 
 
-@pytest.mark.parametrize("keyword", ["properties", "allOf", "anyOf"])
-def test_definitions_that_multiply_do_not_grow_without_end(keyword: str) -> None:
-    def twice(name: str) -> Any:
-        reference = {"$ref": f"#/$defs/{name}"}
-        return {keyword: {"a": reference, "b": reference} if keyword == "properties" else [reference, reference]}
-
-    defs = {f"d{at}": twice(f"d{at + 1}") for at in range(40)} | {"d40": {"type": "string"}}
-    narrow = _narrow({"properties": {"p": {"$ref": "#/$defs/d0"}}, "$defs": defs})
-    assert len(narrow.schema) < 100 * MAX_NARROW_NODES
-
-
 def test_what_all_of_several_schemas_say_is_merged() -> None:
     parts = [
         {"properties": {"a": {"type": "string"}}, "required": ["a"]},
@@ -153,22 +293,15 @@ def test_what_all_of_several_schemas_say_differently_is_told() -> None:
         {"description": "More.", "minLength": 1},
     ]
     found = _property({"type": "string", "description": "To whom.", "allOf": parts})
-    assert found == {"type": "string", "description": 'To whom. (pattern: "b$") More. (minLength: 1; pattern: "^a")'}
-    parts = [{"properties": {"a": {"description": "One."}}}, {"properties": {"a": {"description": "Two."}}}]
-    assert _property({"allOf": parts})["properties"] == {"a": {"description": "One. Two."}}
-
-
-def test_a_schema_whose_grammar_was_simplified_says_the_same_in_few_keywords() -> None:
-    schema = {"properties": {"to": {"description": "To whom.", "allOf": [{"pattern": "^a"}, {"pattern": "b$"}]}}}
-    narrow = narrow_schema(schema_for_grammar(msgspec.json.encode(schema)))
-    told = msgspec.json.decode(narrow.schema)["properties"]["to"]["description"]
-    assert told == 'To whom. (pattern: "^a") (pattern: "b$")'
+    assert found == {"type": "string", "description": 'To whom. (pattern: "b$") More. (pattern: "^a"; minLength: 1)'}
+    parts = [{"properties": {"a": {"description": text}}} for text in ("One.", "Two.", "Three.")]
+    assert _property({"allOf": parts})["properties"] == {"a": {"description": "One. Two. Three."}}
 
 
 def test_the_top_is_always_an_object_and_what_it_cant_say_goes_to_the_tool() -> None:
-    assert _narrow({}) == NarrowSchema(b'{"type":"object","properties":{}}', "")
+    assert _narrow({}) == ReducedSchema(b'{"type":"object","properties":{}}')
     narrow = _narrow({"description": "d", "minProperties": 1, "required": ["a", 1], "type": ["object", "null"]})
-    assert narrow == NarrowSchema(b'{"type":"object","properties":{},"required":["a"]}', "d (minProperties: 1)")
+    assert narrow == ReducedSchema(b'{"type":"object","properties":{},"required":["a"]}', "d (minProperties: 1)")
     either = _narrow({"anyOf": [{"properties": {"a": {}}}, {"properties": {"b": {}}, "required": ["b"]}]})
     assert either.schema == b'{"type":"object","properties":{"a":{},"b":{}}}'
     assert either.notes == '(one of: [{"properties":{"a":{}}},{"properties":{"b":{}},"required":["b"]}])'
@@ -200,7 +333,7 @@ def test_any_schema_becomes_one_that_ollamas_structs_can_read(top: dict[str, Any
     narrow = msgspec.json.decode(_narrow(schema).schema)
     assert set(narrow) <= {"type", "properties", "required"}
     assert narrow["type"] == "object"
-    assert list(narrow["properties"]) == list(defs)
+    assert list(narrow["properties"])[: len(defs)] == list(defs)
     for found in narrow["properties"].values():
         _assert_readable(found)
 
@@ -220,6 +353,24 @@ def _assert_readable(found: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    ("schema", "plain"),
+    [
+        ({"type": "wat"}, {"description": '(type: "wat")'}),
+        ({"type": ["string", "wat"]}, {"description": '(type: ["string","wat"])'}),
+        ({"enum": []}, {"description": "(enum: [])"}),
+        ({"$ref": "#/$defs/nowhere"}, {"description": '(refers to: "#/$defs/nowhere")'}),
+        ({"type": "array", "minItems": 5000}, {"type": "array", "description": "(minItems: 5000)", "items": {}}),
+        ({"anyOf": [{"pattern": "x"}]}, {"anyOf": [{"description": '(pattern: "x")'}]}),
+    ],
+)
+def test_an_answers_schema_holds_nothing_that_a_grammar_could_not_take(schema: Any, plain: Any) -> None:
+    assert json.loads(reduce_answer_schema(json.dumps(schema).encode(), "few-keywords").schema) == plain
+
+
+# --- strict ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
     ("schema", "is_strict"),
     [
         ({"type": "object", "properties": {}, "additionalProperties": False}, True),
@@ -234,19 +385,130 @@ def _assert_readable(found: Any) -> None:
     ],
 )
 def test_a_schema_can_be_held_to_strictly_if_nothing_is_left_open(schema: Any, is_strict: bool) -> None:
-    assert holds_strictly(json.dumps(schema).encode()) is is_strict
+    assert can_be_strict(json.dumps(schema).encode()) is is_strict
 
 
-@pytest.mark.parametrize(
-    ("schema", "plain"),
-    [
-        ({"type": "wat"}, {"description": '(type: "wat")'}),
-        ({"type": ["string", "wat"]}, {"description": '(type: ["string","wat"])'}),
-        ({"enum": []}, {"description": "(enum: [])"}),
-        ({"$ref": "#/$defs/nowhere"}, {"description": '(refers to: "#/$defs/nowhere")'}),
-        ({"type": "array", "minItems": 5000}, {"type": "array", "description": "(minItems: 5000)"}),
-        ({"anyOf": [{"pattern": "x"}]}, {"anyOf": [{"description": '(pattern: "x")'}]}),
-    ],
-)
-def test_a_plain_schema_holds_nothing_that_a_grammar_could_not_take(schema: Any, plain: Any) -> None:
-    assert json.loads(plain_schema(json.dumps(schema).encode())) == plain
+# --- how long it may become -----------------------------------------------------------------------------------
+
+
+def _an_odd_schema(chance: Random) -> dict[str, Any]:
+    """Return a schema of an object, in which some keywords have the values of others."""
+    schema = a_tool_schema(chance)
+    if chance.random() < 0.3:
+        schema |= chance.choice(list(ODD_SCHEMAS.values()))
+    for name in chance.sample(list(schema), chance.randrange(min(3, len(schema)))):
+        if name != "$defs":
+            schema[name] = chance.choice([None, True, 3, 1e15, "x", [], {}, ["a"], {"a": 1}, [{}], schema.get("type")])
+    return schema
+
+
+def _nested(keyword: str, inner: Any, depth: int) -> Any:
+    for _ in range(depth):
+        inner = {keyword: inner}
+    return inner
+
+
+def _doubling(keyword: str, depth: int = 40) -> dict[str, Any]:
+    def twice(name: str) -> Any:
+        reference = {"$ref": f"#/$defs/{name}"}
+        return {keyword: {"a": reference, "b": reference} if keyword == "properties" else [reference, reference]}
+
+    defs = {f"d{at}": twice(f"d{at + 1}") for at in range(depth)} | {f"d{depth}": {"type": "string"}}
+    return {"properties": {"p": {"$ref": "#/$defs/d0"}}, "$defs": defs}
+
+
+BOMBS: dict[str, Any] = {
+    "not within not": {"properties": {"a": _nested("not", {"pattern": '"'}, 100)}},
+    "if within if": {"properties": {"a": _nested("if", {"pattern": '"\\'}, 100)}},
+    "properties that multiply": _doubling("properties"),
+    "alternatives that multiply": _doubling("anyOf"),
+    "parts that multiply": _doubling("allOf"),
+    "many references to one large definition": {
+        "properties": {f"p{at}": {"$ref": "#/$defs/x"} for at in range(300)},
+        "$defs": {"x": {"enum": ["x" * 20_000]}},
+    },
+    "many parts of one property": {"allOf": [{"properties": {"p": {"minLength": at}}} for at in range(2_000)]},
+    "many parts": {"allOf": [{"properties": {f"p{at}": {}}, "required": [f"p{at}"]} for at in range(5_000)]},
+    "nothing is allowed": {"properties": {f"p{at}": False for at in range(3_000)}},
+    "quotes and backslashes": {"properties": {"a": {"pattern": '"\\' * 5_000}}},
+    "a quote in each property": {"properties": {f"p{at}": {"pattern": '"'} for at in range(3_000)}},
+    "numbers": {"properties": {"a": {"default": [1e15] * 5_000}}},
+    "alternatives of many properties": {"anyOf": [{"properties": {f"p{at}": {"const": 1}}} for at in range(2_000)]},
+    "references at the top": {"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}},
+    "references in alternatives": {"anyOf": [{"$ref": "#"}] * 2_000, "properties": {"x": {"enum": ["x" * 500]}}},
+}
+
+
+@every_dialect
+@pytest.mark.parametrize("schema", BOMBS.values(), ids=BOMBS)
+def test_no_schema_becomes_much_longer_than_twice_as_long(schema: Any, dialect: SchemaDialect) -> None:
+    _assert_short(schema, dialect)
+
+
+@every_dialect
+@given(st.integers(0, 2**32))
+def test_any_schema_becomes_no_longer_than_that(dialect: SchemaDialect, seed: int) -> None:
+    _assert_short(_an_odd_schema(Random(seed)), dialect)
+
+
+def _assert_short(schema: Any, dialect: SchemaDialect) -> None:
+    document = json.dumps(schema, separators=(",", ":"), ensure_ascii=False).encode()
+    for reduced in (reduce_tool_schema(document, dialect), reduce_answer_schema(document, dialect)):
+        notes = len(msgspec.json.encode(reduced.notes))
+        assert len(reduced.schema) + notes <= 2 * len(document) + GROWTH_BYTES, (document, reduced)
+
+
+def test_what_was_left_out_is_told() -> None:
+    assert _narrow(BOMBS["alternatives that multiply"]).is_cut
+    assert not _narrow({"properties": {"a": {"pattern": "x"}}}).is_cut
+
+
+def test_references_that_fit_are_all_put_in_place() -> None:
+    schema = {
+        "properties": {"a": {"$ref": "#/$defs/x"}, "b": {"type": "string", "description": "An address. " * 20}},
+        "$defs": {"x": {"type": "object", "properties": {"street": {"type": "string"}}, "required": ["street"]}},
+    }
+    reduced = _narrow(schema)
+    assert not reduced.is_cut
+    assert json.loads(reduced.schema)["properties"]["a"]["properties"] == {"street": {"type": "string"}}
+
+
+@every_dialect
+@pytest.mark.parametrize("bomb", ["not within not", "properties", "allOf", "patterns", "alternatives"])
+def test_the_time_grows_with_the_length_and_no_faster(bomb: str, dialect: SchemaDialect) -> None:
+    def seconds(size: int) -> float:
+        names = [f"p{at}" for at in range(size)]
+        schema = {
+            "not within not": {"properties": {name: _nested("not", {"pattern": '"'}, 20) for name in names}},
+            "properties": {"properties": {name: {"type": "string", "format": "uri"} for name in names}},
+            "allOf": {"allOf": [{"properties": {"p": {"minLength": at}, f"p{at}": {}}} for at in range(size)]},
+            "patterns": {"properties": {"p": {"anyOf": [{"pattern": name} for name in names]}}},
+            "alternatives": {"anyOf": [{"properties": {name: {}}, "required": [name]} for name in names]},
+        }[bomb]
+        document = json.dumps(schema).encode()
+        best = 9.0
+        gc.disable()  # its cost is that of all that the tests hold
+        for spaces in (b" ", b"  ", b"   "):  # else it would be known from the time before
+            started = time.process_time()
+            reduce_tool_schema(document + spaces, dialect)
+            best = min(best, time.process_time() - started)
+        gc.enable()
+        return best
+
+    assert seconds(4_000) < 10 * seconds(1_000) + 0.02
+
+
+def test_what_was_reduced_before_is_kept_within_a_limit_of_bytes() -> None:
+    for at in range(64):
+        schema = {"properties": {"a": {"enum": [f"{at}" + "x" * 600_000]}}}
+        _tool(schema, "json-schema")
+    assert 0 < reduced_schemas.size_bytes <= 8 * 1024 * 1024
+
+
+def test_a_schema_that_is_nested_too_deeply_is_refused() -> None:
+    deep = b'{"items":' * 300 + b"{}" + b"}" * 300
+    for dialect in DIALECTS:
+        with pytest.raises(RecursionError):
+            reduce_tool_schema(deep, dialect)
+    shallow = b'{"properties":{"a":' + b'{"items":' * 200 + b'{"enum":["{[{[{["]}' + b"}" * 200 + b"}}"
+    assert reduce_tool_schema(shallow, "json-schema").schema == shallow.replace(b'{"prop', b'{"type":"object","prop', 1)
