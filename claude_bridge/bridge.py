@@ -1,4 +1,4 @@
-"""Bridge: one exchange from a Messages request to stream events; also the library's front door."""
+"""ModelBridge: one model of one engine: sends it requests, and yields each exchange once the answer begins."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def new_id(prefix: str) -> str:
 
 
 class BridgeProtocol(Protocol):
-    """What carries requests to engines: a Bridge to one of them, or several with a choice before them."""
+    """What carries requests to engines: a ModelBridge to one of them, or several with a choice before them."""
 
     @property
     def upstream(self) -> Upstream:
@@ -61,11 +61,11 @@ class BridgeProtocol(Protocol):
     def exchange(
         self, request: MessagesRequest, recorder: Recorder, *, raw: ClientRequest | None = None
     ) -> AbstractAsyncContextManager[Exchange]:
-        """Send a request upstream; see Bridge.exchange."""
+        """Send a request upstream; see ModelBridge.exchange."""
         ...
 
     async def count_tokens(self, request: CountTokensRequest, raw: ClientRequest | None = None) -> int:
-        """Return the prompt's tokens; see Bridge.count_tokens."""
+        """Return the prompt's tokens; see ModelBridge.count_tokens."""
         ...
 
     async def reach(self) -> None:
@@ -77,7 +77,7 @@ class BridgeProtocol(Protocol):
         ...
 
 
-class Bridge:
+class ModelBridge:
     """Carries Messages requests to one model of one engine, and its responses back."""
 
     small_model = None

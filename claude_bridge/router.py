@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import anyio
 
 from claude_bridge.adapters.base import ClientRequest
-from claude_bridge.bridge import SUBAGENT_HEADER, Bridge
+from claude_bridge.bridge import SUBAGENT_HEADER, ModelBridge
 from claude_bridge.errors import BridgeError, NotFoundError, SetupError
 from claude_bridge.exchange import Exchange
 from claude_bridge.providers import Upstream
@@ -29,20 +29,22 @@ _PASSING = frozenset({429, 500, 502, 503, 504, 529})
 _UNUSABLE = frozenset({401, 403, 404})
 """Statuses of a fallback that is set up wrongly: the request itself may be well."""
 
-OpenTarget = Callable[[Target], Awaitable[Bridge]]
+OpenTarget = Callable[[Target], Awaitable[ModelBridge]]
 ListOffered = Callable[[], Awaitable[Sequence[OfferedModel]]]
 
 
 class RoutedBridge:
     """Carries each request to the upstream that its model's name means, or to the next one while that one fails."""
 
-    def __init__(self, main: Bridge, routing: Routing, *, open_target: OpenTarget, list_offered: ListOffered) -> None:
+    def __init__(
+        self, main: ModelBridge, routing: Routing, *, open_target: OpenTarget, list_offered: ListOffered
+    ) -> None:
         """``open_target`` gives the bridge to another target, and raises BridgeError or SetupError where it can't."""
         self.routing = routing
         self._main = main
         self._open_target = open_target
         self._list_offered = list_offered
-        self._opened: dict[Target, Bridge] = {routing.main: main}
+        self._opened: dict[Target, ModelBridge] = {routing.main: main}
         self._opening = anyio.Lock()
         self._listing = anyio.Lock()
         self._rests_until: dict[Target, float] = {}
@@ -72,7 +74,7 @@ class RoutedBridge:
     async def exchange(
         self, request: MessagesRequest, recorder: Recorder, *, raw: ClientRequest | None = None
     ) -> AsyncIterator[Exchange]:
-        """Yield the exchange with the first candidate that answers; see Bridge.exchange.
+        """Yield the exchange with the first candidate that answers; see ModelBridge.exchange.
 
         Only before the first byte goes to the client another candidate may be asked.
         """
@@ -108,7 +110,7 @@ class RoutedBridge:
     async def begin(
         self, request: MessagesRequest, recorder: Recorder, raw: ClientRequest | None, stack: AsyncExitStack
     ) -> Exchange:
-        """Return the exchange with the first candidate that answers; see Bridge.begin."""
+        """Return the exchange with the first candidate that answers; see ModelBridge.begin."""
         candidates = await self._candidates(request, raw)
         for candidate in candidates:
             if self.routing.others or candidate.target != self.routing.main:
@@ -141,7 +143,7 @@ class RoutedBridge:
         now = anyio.current_time()
         return sorted(candidates, key=lambda candidate: self._rests_until.get(candidate.target, 0.0) > now)
 
-    async def open(self, target: Target) -> Bridge:
+    async def open(self, target: Target) -> ModelBridge:
         """Return the bridge to a target.
 
         Raises:

@@ -10,7 +10,7 @@ import anyio
 
 from claude_bridge.adapters import ADAPTERS
 from claude_bridge.adapters.engine_profiles import UNKNOWN
-from claude_bridge.bridge import Bridge
+from claude_bridge.bridge import ModelBridge
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.providers import Upstream
 from claude_bridge.server.app import Service
@@ -53,7 +53,7 @@ async def open_bridge(
         client_for(upstream, None) as client,
         anyio.create_task_group() as tasks,
     ):
-        service.provide(Bridge(upstream, client, bus=bus))
+        service.provide(ModelBridge(upstream, client, bus=bus))
         tasks.start_soon(accept_connections, listener, service)
         yield f"http://127.0.0.1:{port}"
         tasks.cancel_scope.cancel()

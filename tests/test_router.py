@@ -9,7 +9,7 @@ import anyio
 import pytest
 from msgspec.structs import replace
 
-from claude_bridge.bridge import Bridge
+from claude_bridge.bridge import ModelBridge
 from claude_bridge.errors import BridgeError, SetupError, UpstreamUnreachableError
 from claude_bridge.router import RoutedBridge
 from claude_bridge.routing import Routing, Target
@@ -66,14 +66,14 @@ class Chain(BridgeServer):
         await super().__aexit__()
         await self._clients.aclose()
 
-    async def open(self, target: Target) -> Bridge:
+    async def open(self, target: Target) -> ModelBridge:
         engine = self._engines.get(target)
         if engine is None:
             raise SetupError(f"There is no model {target.model!r}.", "Take another.")
         base_url = engine if isinstance(engine, str) else engine.base_url
         upstream = replace(scripted_upstream(base_url), model=target.model, name=target.provider)
         client = await self._clients.enter_async_context(UpstreamClient(base_url, api_key=None, name=target.provider))
-        return Bridge(upstream, client, bus=self.service.bus)
+        return ModelBridge(upstream, client, bus=self.service.bus)
 
     async def offered(self) -> list[OfferedModel]:
         self.listed += 1

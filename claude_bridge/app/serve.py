@@ -20,7 +20,7 @@ from claude_bridge.app.plan import Listening, Plan
 from claude_bridge.app.resolve import find_engine, with_limits
 from claude_bridge.app.vision import describer_for
 from claude_bridge.attachments.prepare import Attachments
-from claude_bridge.bridge import Bridge
+from claude_bridge.bridge import ModelBridge
 from claude_bridge.errors import SetupError, UpstreamError, UpstreamLoadingError, UpstreamUnreachableError
 from claude_bridge.providers import Upstream
 from claude_bridge.router import RoutedBridge
@@ -59,7 +59,9 @@ class RunningBridge:
         await self._stack.enter_async_context(client)
         gc.freeze()  # what is loaded by now stays; walking it again held up all streams for some 70 ms at a time
         attachments = Attachments(describer=await describer_for(self.plan, upstream, client))
-        bridge = routed(Bridge(upstream, client, bus=self.service.bus, attachments=attachments), self.plan, self._stack)
+        bridge = routed(
+            ModelBridge(upstream, client, bus=self.service.bus, attachments=attachments), self.plan, self._stack
+        )
         self.service.provide(bridge)
         return bridge
 

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from claude_bridge.app.build import key_hint
 from claude_bridge.app.plan import Plan
 from claude_bridge.app.resolve import ask_engine, with_limits
-from claude_bridge.bridge import Bridge
+from claude_bridge.bridge import ModelBridge
 from claude_bridge.router import RoutedBridge
 from claude_bridge.routing import Routing, Target
 from claude_bridge.upstream.client import client_for
@@ -21,13 +21,13 @@ from claude_bridge.upstream.engines.listing import Place, list_models
 class Targets:
     """The engines that a plan names beside the main one, and the other models of that one."""
 
-    def __init__(self, plan: Plan, main: Bridge, stack: AsyncExitStack) -> None:
+    def __init__(self, plan: Plan, main: ModelBridge, stack: AsyncExitStack) -> None:
         """Connections are closed with ``stack``."""
         self._plan = plan
         self._main = main
         self._stack = stack
 
-    async def open(self, target: Target) -> Bridge:
+    async def open(self, target: Target) -> ModelBridge:
         """Return a bridge to a target.
 
         Raises:
@@ -39,7 +39,7 @@ class Targets:
         client = client_for(upstream, plan.api_key)
         await self._stack.enter_async_context(client)
         # What was read and described for one engine need not be for the next.
-        return Bridge(upstream, client, bus=self._main.bus, attachments=self._main.attachments)
+        return ModelBridge(upstream, client, bus=self._main.bus, attachments=self._main.attachments)
 
     async def offered(self) -> Sequence[OfferedModel]:
         """Return what the main provider offers.
@@ -80,7 +80,7 @@ class Targets:
         )
 
 
-def routed(main: Bridge, plan: Plan, stack: AsyncExitStack) -> RoutedBridge:
+def routed(main: ModelBridge, plan: Plan, stack: AsyncExitStack) -> RoutedBridge:
     """Return the main bridge with what the plan says of other models before it."""
     targets = Targets(plan, main, stack)
     target = Target(plan.routing.main.provider, main.upstream.model)

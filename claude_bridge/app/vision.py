@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from claude_bridge.app.resolve import ask_engine
 from claude_bridge.attachments.vision import Describer
-from claude_bridge.bridge import Bridge
+from claude_bridge.bridge import ModelBridge
 from claude_bridge.errors import SetupError, UpstreamError
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ async def describer_for(plan: Plan, upstream: Upstream, client: UpstreamClient) 
         )
     describing = await _vision_upstream(plan, upstream, name)
     # Without a trace of its own: its descriptions are part of the trace of the exchange that needs them.
-    return Describer(name, Bridge(describing, client).complete)
+    return Describer(name, ModelBridge(describing, client).complete)
 
 
 def image_note(plan: Plan, upstream: Upstream) -> str | None:

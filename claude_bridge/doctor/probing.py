@@ -11,7 +11,7 @@ import anyio
 from msgspec import DecodeError, Raw, json
 from msgspec.structs import replace
 
-from claude_bridge.bridge import Bridge, new_id
+from claude_bridge.bridge import ModelBridge, new_id
 from claude_bridge.conversion.response.accumulator import MessageAccumulator
 from claude_bridge.doctor.answers import EngineAnswers
 from claude_bridge.doctor.configuration import with_configured
@@ -97,7 +97,7 @@ async def probe_model(asked: Asked, answers: EngineAnswers, row: Provider, key: 
         UpstreamClient(answers.root, api_key=key, name=upstream.name) as root,
     ):
         return await probe_bridge(
-            Bridge(upstream, client),
+            ModelBridge(upstream, client),
             sees_images="vision" in (told.capabilities or ()),
             is_busy=partial(has_busy_slot, root) if facts.kind is Kind.LLAMA_CPP else None,
         )
@@ -124,7 +124,9 @@ IsBusy = Callable[[], Awaitable[bool | None]]
 """Tells whether the engine works on something; None: it does not tell."""
 
 
-async def probe_bridge(bridge: Bridge, *, sees_images: bool = False, is_busy: IsBusy | None = None) -> list[Finding]:
+async def probe_bridge(
+    bridge: ModelBridge, *, sees_images: bool = False, is_busy: IsBusy | None = None
+) -> list[Finding]:
     """Return the findings of asking the model behind the bridge; prompts are at most half of its window."""
     speed = await _ask(bridge, "Count from one to twenty in words.", max_tokens=100)
     findings = [check_speed(speed)]
@@ -146,7 +148,7 @@ async def probe_bridge(bridge: Bridge, *, sees_images: bool = False, is_busy: Is
     return [*findings, stop] if stop else findings
 
 
-async def _stop_an_answer(bridge: Bridge, speed: Probed, is_busy: IsBusy | None) -> Stopped:
+async def _stop_an_answer(bridge: ModelBridge, speed: Probed, is_busy: IsBusy | None) -> Stopped:
     """Begin a long answer, leave it at its first token, and see how long the engine is busy all the same."""
     usual = await _ask(bridge, _SHORT_TASK, max_tokens=1)
     begun = await _ask(bridge, _LONG_TASK, max_tokens=LONG_ANSWER_TOKENS, stop_at_first=True)
@@ -185,7 +187,7 @@ def _long_text(window_tokens: int | None) -> str:
 
 
 async def _ask(
-    bridge: Bridge,
+    bridge: ModelBridge,
     question: str | list[Block],
     *,
     tools: list[Tool] | None = None,

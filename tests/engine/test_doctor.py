@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from claude_bridge.bridge import Bridge
+from claude_bridge.bridge import ModelBridge
 from claude_bridge.doctor.finding import Mark
 from claude_bridge.doctor.probing import has_busy_slot, probe_bridge
 from claude_bridge.upstream.client import UpstreamClient
@@ -54,7 +54,7 @@ async def test_a_real_model_is_asked_and_nothing_of_its_prompt_is_cut(engine: Em
         UpstreamClient(upstream.base_url, api_key=None, name=upstream.name) as client,
         UpstreamClient(root_url, api_key=None, name=upstream.name) as root,
     ):
-        findings = await probe_bridge(Bridge(upstream, client), is_busy=partial(has_busy_slot, root))
+        findings = await probe_bridge(ModelBridge(upstream, client), is_busy=partial(has_busy_slot, root))
         assert await has_busy_slot(root) is False
     found = {finding.name: finding for finding in findings}
 

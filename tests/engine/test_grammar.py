@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from claude_bridge.adapters.engine_profiles import UNKNOWN
-from claude_bridge.bridge import Bridge
+from claude_bridge.bridge import ModelBridge
 from claude_bridge.trace.bus import Bus
 from claude_bridge.trace.events import RequestSent
 from claude_bridge.upstream.client import UpstreamClient
@@ -37,7 +37,7 @@ async def test_a_schema_that_breaks_the_grammar_is_put_more_plainly(engine: Embe
     request = a_request(tools=[BASH], messages=[{"role": "user", "content": "list the files here"}])
     notes = KeptTrace()
     async with UpstreamClient(upstream.base_url, api_key=None, name=upstream.name) as client:
-        bridge = Bridge(upstream, client, bus=Bus([notes]))
+        bridge = ModelBridge(upstream, client, bus=Bus([notes]))
         messages = [await bridge.complete(request) for _ in range(2)]
     calls = [block for message in messages for block in message.content if isinstance(block, ToolUseBlock)]
     assert [bytes(call.input) for call in calls] == [b'{"command": "ls"}'] * 2

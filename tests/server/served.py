@@ -15,7 +15,7 @@ from anyio.streams.stapled import MultiListener
 from claude_bridge.adapters import ADAPTERS
 from claude_bridge.adapters.engine_profiles import UNKNOWN
 from claude_bridge.attachments.prepare import Attachments
-from claude_bridge.bridge import Bridge
+from claude_bridge.bridge import ModelBridge
 from claude_bridge.exchange import Waiting
 from claude_bridge.providers import Upstream
 from claude_bridge.server.app import Service
@@ -260,7 +260,7 @@ class BridgeServer(Server):
         client = client_for(self._upstream, self._api_key)
         await self._exit.enter_async_context(client)
         self.service = Service(bus, auth_token=self._auth_token, loopback_only=self._loopback_only)
-        bridge = Bridge(self._upstream, client, bus=bus, waiting=self._waiting, attachments=self._attachments)
+        bridge = ModelBridge(self._upstream, client, bus=bus, waiting=self._waiting, attachments=self._attachments)
         self.service.provide(bridge)
         listener, self.port = await open_listener("127.0.0.1", 0)
         await self._run(partial(self._serve, listener))

@@ -458,14 +458,14 @@ async def test_an_error_event_of_anthropics_is_passed_on_and_told() -> None:
 
 
 async def test_the_library_asks_a_relayed_engine_too() -> None:
-    from claude_bridge.bridge import Bridge
+    from claude_bridge.bridge import ModelBridge
     from claude_bridge.upstream.client import client_for
     from tests.dialogues import a_request
 
     async with FakeUpstream([stream(*HELLO)]) as fake:
         upstream = replace(relayed_to(fake), model="theirs")
         async with client_for(upstream, None) as client:
-            answer = await Bridge(upstream, client).complete(a_request(tools=[{"name": "A", "input_schema": {}}]))
+            answer = await ModelBridge(upstream, client).complete(a_request(tools=[{"name": "A", "input_schema": {}}]))
         body = (await fake.request(0)).json
     assert answer.content == [TextBlock("Hello")]
     assert body["stream"] is True
