@@ -35,3 +35,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--update-golden", action="store_true", help="rewrite what we produce in tests/golden: read the diff"
     )
+    parser.addoption(
+        "--update-reference",
+        action="store_true",
+        help="rewrite the parts of docs/reference that are made from the code",
+    )

@@ -1,4 +1,4 @@
-"""Asks the bridge that runs: where it is, and what it tells of itself."""
+"""Asks the running bridge: where it is, and what it reports about itself."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BridgeUrl = Annotated[
 """The option that says where a bridge is."""
 
 BridgeToken = Annotated[
-    str | None, typer.Option("--auth-token", help="The token that the bridge asks for, if it does.", metavar="TOKEN")
+    str | None, typer.Option("--auth-token", help="The token that the bridge needs, if any.", metavar="TOKEN")
 ]
 """The option that gives a bridge's token."""
 
@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 
 class Place(NamedTuple):
-    """Where a bridge is, and the token that it asks for (None: none)."""
+    """Where a bridge is, and the token that it needs (None: none)."""
 
     url: str
     token: str | None
@@ -42,10 +42,10 @@ class NoBridgeError(SetupError):
 
 
 def place_of_bridge(url: str | None, token: str | None, config_file: Path | None) -> Place:
-    """Return where the bridge is, as the options say, else as the configuration does.
+    """Return where the bridge is: as the options say, else as configured.
 
     Raises:
-        SetupError: the configuration can't be used, or does not say.
+        SetupError: the configuration has mistakes, or does not say.
     """
     from claude_bridge.app.build import configured_token
     from claude_bridge.app.plan import Listening
@@ -53,34 +53,34 @@ def place_of_bridge(url: str | None, token: str | None, config_file: Path | None
 
     config = load_config(config_file)
     if url is None and config.server.port == 0:
-        raise SetupError("The port is configured as 0, which is another one each time.", "Give it: --url URL")
+        raise SetupError("The configured port is 0, which means another port each time.", "Give the address: --url URL")
     url = url or Listening(host=config.server.host, port=config.server.port).url
     return Place(url.rstrip("/"), token or configured_token(config))
 
 
 def place_of_client(environment: Mapping[str, str] = os.environ) -> Place:
-    """Return where the bridge of a client is, in whose environment we are."""
+    """Return where the bridge is, from the environment of its client."""
     url = environment.get("ANTHROPIC_BASE_URL") or DEFAULT_URL
     return Place(url.rstrip("/"), environment.get("ANTHROPIC_AUTH_TOKEN") or None)
 
 
 def ask(place: Place, path: str, parse: Callable[[bytes], T]) -> T:
-    """Return what the bridge answers at ``path``; no proxy is asked, and any status is taken.
+    """Return the bridge's answer at ``path``, with any status; no proxy is used.
 
     Raises:
         NoBridgeError: nothing listens there.
-        SetupError: the address is none, something else listens there, or it asks for another token.
+        SetupError: the address is invalid, something else listens there, or it needs another token.
     """
     import msgspec
 
     status, body = _get(place.url, path, {"authorization": f"Bearer {place.token}"} if place.token else {})
     if status in (401, 403):
-        raise SetupError(f"The bridge at {place.url} asks for its token.", "Give it: --auth-token TOKEN")
+        raise SetupError(f"The bridge at {place.url} needs a token.", "Give it: --auth-token TOKEN")
     try:
         return parse(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise SetupError(
-            f"At {place.url} there is something else than a bridge.", "Say where the bridge is: --url URL"
+            f"The server at {place.url} is not a bridge.", "Give the address of the bridge: --url URL"
         ) from None
 
 
@@ -92,14 +92,15 @@ def _get(url: str, path: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
         kinds = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
         connection = kinds[parts.scheme](parts.netloc, timeout=TIMEOUT_S)
     except (KeyError, ValueError, http.client.InvalidURL):
-        raise SetupError(f"{url!r} is no address.", f"Try: --url {DEFAULT_URL}") from None
+        raise SetupError(f"{url!r} is not a valid address.", f"Try: --url {DEFAULT_URL}") from None
     try:
         connection.request("GET", parts.path.rstrip("/") + path, headers=dict(headers))
         response = connection.getresponse()
         return response.status, response.read()
     except (OSError, http.client.HTTPException) as error:
         raise NoBridgeError(
-            f"No bridge answers at {url}: {error}", "Start it: bridge serve … Or say where it is: --url URL"
+            f"No bridge is running at {url} ({getattr(error, 'strerror', None) or error}).",
+            "Start it with `bridge serve`, or give its address: --url URL",
         ) from error
     finally:
         connection.close()

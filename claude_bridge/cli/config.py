@@ -1,4 +1,4 @@
-"""``bridge config``: where the configuration is, an example of one, what holds, and what is wrong with it."""
+"""``bridge config``: find, create, show and check the configuration file."""
 
 from __future__ import annotations
 
@@ -18,49 +18,49 @@ if TYPE_CHECKING:
 
 EXAMPLES = ("bridge config init", "bridge config check", "bridge config show --json")
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print it as JSON, for programs.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 app = typer.Typer(
     cls=Group,
     no_args_is_help=True,
-    help="Settle beforehand what the command line need not say.",
+    help="Manage the configuration file.",
     epilog="\n".join(EXAMPLES),
 )
 
 
 @app.command(cls=Command)
 def path(config: ConfigFile = None) -> None:
-    """Print where the configuration is, or would be."""
+    """Print where the configuration file is, or would be."""
     from claude_bridge.config.locate import config_file
 
     file, _ = config_file(config, os.environ)
     terminal.print_line(str(file))
     if not file.exists():
-        terminal.say(terminal.faint("It is not there yet: bridge config init writes an example."))
+        terminal.say(terminal.faint("It does not exist yet; `bridge config init` writes an example."))
 
 
 @app.command(cls=Command)
 def init(config: ConfigFile = None) -> None:
-    """Write an example with every setting in it, commented out. What is there already stays as it is."""
+    """Write an example with every setting, commented out. An existing file is never changed."""
     from claude_bridge.config.example import example_text
     from claude_bridge.config.locate import config_file
 
     file, _ = config_file(config, os.environ)
     if file.exists():
-        raise SetupError(f"There is a configuration already: {file}", "bridge config show says what is in it.")
+        raise SetupError(f"There is a configuration file already: {file}", "`bridge config show` shows what is in it.")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch(mode=0o600, exist_ok=False)  # keys may be written into it
         file.write_text(example_text(), "utf-8")
     except OSError as error:
-        raise SetupError(f"{file} can't be written: {error.strerror}.", "Name another one: --config FILE") from error
+        raise SetupError(f"{file} can't be written: {error.strerror}.", "Choose another file: --config FILE") from error
     terminal.print_line(str(file))
-    terminal.say("Each setting is in it, commented out. Take away the # of those that you want to settle.")
+    terminal.say("It contains every setting, commented out. Remove the # before those that you want to set.")
 
 
 @app.command(cls=Command)
 def show(config: ConfigFile = None, as_json: AsJson = False) -> None:
-    """Print each setting as it holds, and where it comes from. Keys are not shown."""
+    """Print every setting in effect, and where it comes from. Keys are not shown."""
     import msgspec
 
     from claude_bridge.config.effective import effective_settings
@@ -72,7 +72,7 @@ def show(config: ConfigFile = None, as_json: AsJson = False) -> None:
         found = {"file": str(reading.file), "is_there": reading.is_there, "settings": settings}
         terminal.print_line(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
     else:
-        title = str(reading.file) if reading.is_there else f"{reading.file} (not there: nothing is settled in a file)"
+        title = str(reading.file) if reading.is_there else f"{reading.file} (does not exist: nothing is set in a file)"
         columns = (terminal.Column("setting"), terminal.Column("value"), terminal.Column("from"))
         terminal.print_table(title, columns, [(one.key, shown(one.value), one.origin) for one in settings])
 
@@ -87,13 +87,15 @@ def check(config: ConfigFile = None, as_json: AsJson = False) -> None:
     reading = load_reading(config)
     doubts = [*reading.doubts, *check_secrets(reading, os.environ)]
     if as_json:
-        told = {"file": str(reading.file), "mistakes": reading.mistakes, "doubts": doubts, "ok": not reading.mistakes}
-        terminal.print_line(msgspec.json.encode(told).decode())
+        found = {"file": str(reading.file), "mistakes": reading.mistakes, "doubts": doubts, "ok": not reading.mistakes}
+        terminal.print_line(msgspec.json.encode(found).decode())
     else:
-        found = [_finding("bad", problem) for problem in reading.mistakes] + [_finding("warn", one) for one in doubts]
-        seen = "no mistakes" if reading.is_there else "is not there, and need not be"
+        findings = [_finding("bad", problem) for problem in reading.mistakes] + [
+            _finding("warn", one) for one in doubts
+        ]
+        seen = "no mistakes" if reading.is_there else "does not exist, and need not"
         terminal.print_line(str(reading.file))
-        terminal.print_findings(found or [("ok", reading.file.name, seen, None)])
+        terminal.print_findings(findings or [("ok", reading.file.name, seen, None)])
     if reading.mistakes:
         raise typer.Exit(1)
 

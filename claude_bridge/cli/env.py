@@ -1,4 +1,4 @@
-"""``bridge env``: the environment that points a client at a bridge."""
+"""``bridge env``: the environment variables that point a client at a bridge."""
 
 from __future__ import annotations
 
@@ -27,29 +27,31 @@ def env(
     shell: Annotated[
         str | None,
         typer.Option(
-            help="bash, zsh, fish, powershell, cmd; docker (flags of docker run), settings (Claude Code's settings "
-            "file) or json. Left out: the shell that you use.",
+            help="The form: bash, zsh, fish, powershell, cmd, docker (options of docker run), settings (Claude Code's "
+            "settings file) or json. Default: your shell.",
             metavar="FORM",
         ),
     ] = None,
     url: BridgeUrl = None,
     auth_token: BridgeToken = None,
     traffic: Annotated[
-        bool, typer.Option(help="Let Claude Code talk to its maker too: telemetry, error reports, updates.")
+        bool,
+        typer.Option("--traffic", help="Let Claude Code talk to Anthropic too: telemetry, error reports, updates."),
     ] = False,
-    explain: Annotated[bool, typer.Option("--explain", help="Say of each variable why it is set.")] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Explain why each variable is set.")] = False,
     config_file: ConfigFile = None,
 ) -> None:
-    """Print the environment that points Claude Code at the running bridge.
+    """Print the environment variables that point Claude Code at the running bridge.
 
-    The bridge is asked for its model and window. While none runs, what does not depend on them is printed.
+    The bridge reports its model and context window. If no bridge is running, only what does not depend on them is
+    printed.
     """
     from claude_bridge.app.client_environment import NO_TOKEN, Served, client_environment, reasons
     from claude_bridge.cli.shells import SHELLS, this_shell_name
 
     form = shell or this_shell_name()
     if form not in SHELLS:
-        raise SetupError(f"There is no form {form!r}.", f"Known ones: {', '.join(SHELLS)}.")
+        raise SetupError(f"There is no form {form!r}.", f"Known forms: {', '.join(SHELLS)}.")
     place = place_of_bridge(url, auth_token, config_file)
     told = _ask(place)
     served = Served(
@@ -67,23 +69,22 @@ def env(
     terminal.print_line(SHELLS[form](client_environment(served), reasons() if explain else {}))
     if form == "docker":
         terminal.say(
-            "host.docker.internal is this machine, seen from a container; api.anthropic.com leads nowhere, so that "
-            "nothing goes around the bridge."
+            "host.docker.internal is this machine, seen from a container. api.anthropic.com leads nowhere, so that "
+            "nothing bypasses the bridge."
         )
         if place.url.startswith(("http://127.", "http://localhost")):
-            terminal.say(
-                terminal.warning(
-                    "A bridge on 127.0.0.1 can't be reached from a container: bridge serve … --host 0.0.0.0"
-                )
-            )
+            advice = "A container can't reach a bridge on 127.0.0.1; start it with `bridge serve … --host 0.0.0.0`"
+            terminal.say(terminal.warning(terminal.with_program(advice)))
 
 
 def _ask(place: Place) -> Readiness | None:
-    """Return what the bridge tells of itself, or None where there is none yet; that is told too."""
+    """Return what the bridge reports about itself; None where none is running, which is shown."""
     from claude_bridge.wire.admin_api import READY_PATH, parse_readiness
 
     try:
         return ask(place, READY_PATH, parse_readiness)
     except NoBridgeError:
-        terminal.say(terminal.warning(f"No bridge answers at {place.url} yet: the model and its window are left out."))
+        terminal.say(
+            terminal.warning(f"No bridge is running at {place.url}, so the model and its context window are left out.")
+        )
         return None

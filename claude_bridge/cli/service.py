@@ -1,4 +1,4 @@
-"""``bridge service``: a bridge that outlives the terminal, and starts again where it fails."""
+"""``bridge service``: a bridge in the background, which is started again when it fails."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from claude_bridge.cli.service_units import LAUNCHD_LABEL, SYSTEMD_NAME, launchd
 from claude_bridge.errors import SetupError
 
 KEPT_VARIABLES = ("BRIDGE_CONFIG", "OLLAMA_HOST", "XDG_CONFIG_HOME", "SSL_CERT_FILE", "SSL_CERT_DIR")
-"""What of the environment the service gets too: nothing that is secret."""
+"""The environment variables that the service gets too; none of them is secret."""
 
 SECRET_OPTIONS = ("--api-key", "--apiKey", "--auth-token")
 
@@ -33,13 +33,13 @@ EXAMPLES = (
 app = typer.Typer(
     cls=Group,
     no_args_is_help=True,
-    help="Let a bridge run in the background: a systemd user unit, or a launchd agent.",
+    help="Run a bridge in the background: a systemd user unit, or a launchd agent.",
     epilog="\n".join(EXAMPLES),
 )
 
 
 class Manager(NamedTuple):
-    """The program of this platform that keeps services, and how it is asked."""
+    """The service manager of this system, and its commands."""
 
     name: str
     file: Path
@@ -52,10 +52,10 @@ class Manager(NamedTuple):
 @app.command("install", cls=Command, context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
 def install(
     ctx: typer.Context,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the file, and do nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the file, and change nothing.")] = False,
 ) -> None:
-    """Install and start a service that runs ``bridge serve`` with what follows: provider, model, options.
+    """Install and start a service that runs `bridge serve` with the arguments that follow.
 
     The file is shown before it is written.
     """
@@ -64,18 +64,18 @@ def install(
     manager = _manager()
     text = _service_file(manager, [sys.executable, "-m", "claude_bridge", "serve", *arguments])
     terminal.print_line(text.rstrip())
-    terminal.say(terminal.faint(f"This goes to {manager.file}"))
+    terminal.say(terminal.faint(f"The file is {manager.file}"))
     if dry_run:
         return
-    if not yes and not typer.confirm("Write it, and start the service?", default=True, err=True):
+    if not yes and not typer.confirm("Write the file, and start the service?", default=True, err=True):
         raise typer.Exit(1)
     _write(manager.file, text)
     for command in manager.start:
         _run(command)
-    terminal.say(terminal.strong("The bridge runs, and starts again when you log in."))
+    terminal.say(terminal.strong("The bridge is running, and starts again when you log in."))
     if manager.name == "systemd":
-        terminal.say("It stops when you log out, unless your services may linger: loginctl enable-linger")
-    terminal.say("See: bridge service status · bridge service logs · bridge env")
+        terminal.say("It stops when you log out, unless you allow it to stay: loginctl enable-linger")
+    terminal.say(terminal.with_program("Next: `bridge service status` · `bridge service logs` · `bridge env`"))
 
 
 @app.command("uninstall", cls=Command)
@@ -83,7 +83,9 @@ def uninstall() -> None:
     """Stop the service and remove its file."""
     manager = _manager()
     if not manager.file.exists():
-        raise SetupError(f"There is no service: {manager.file} does not exist.", "Install one: bridge service install")
+        raise SetupError(
+            f"There is no service: {manager.file} does not exist.", "Install one: `bridge service install`"
+        )
     for command in manager.stop:
         _run(command, may_fail=True)
     manager.file.unlink()
@@ -100,19 +102,19 @@ def status() -> None:
 
 @app.command("logs", cls=Command)
 def logs(
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as more is written.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing new lines.")] = False,
 ) -> None:
-    """Show what the service has said."""
+    """Show the log of the service."""
     manager = _manager()
     sys.exit(_run((*manager.logs, *(["-f"] if follow else [])), may_fail=True))
 
 
 def _check_arguments(arguments: Sequence[str]) -> None:
-    """Check that ``bridge serve`` takes them: a service that can't start is seen late.
+    """Check that `bridge serve` accepts the arguments: that a service can't start is noticed late.
 
     Raises:
-        SetupError: a secret is among them, which would stand in the file.
-        typer.BadParameter: ``serve`` does not take them.
+        SetupError: a secret is among them, which would be in the file.
+        typer.BadParameter: `bridge serve` does not accept them.
     """
     from typer.main import get_command
 
@@ -121,8 +123,8 @@ def _check_arguments(arguments: Sequence[str]) -> None:
     secret = next((word for word in arguments if word.partition("=")[0] in SECRET_OPTIONS), None)
     if secret is not None:
         raise SetupError(
-            f"{secret.partition('=')[0]} would stand in the service's file, for all to read.",
-            'Put it into the configuration, as "file:PATH": bridge config init',
+            f"{secret.partition('=')[0]} would be readable in the service's file.",
+            'Put it into the configuration, as "file:PATH": `bridge config init`',
         )
     serve = get_command(bridge).commands["serve"]  # type: ignore[attr-defined] # the group that Typer makes
     serve.make_context("bridge serve", list(arguments), resilient_parsing=False).close()
@@ -142,8 +144,8 @@ def _manager() -> Manager:
         )
     if shutil.which("systemctl") is None:
         raise SetupError(
-            "There is no systemd here, and this is no Mac.",
-            "Run `bridge serve` by what keeps services here, such as runit, supervisord or a container.",
+            "This system has no systemd, and is not a Mac.",
+            "Run `bridge serve` with the service manager that you have, such as runit, supervisord or a container.",
         )
     config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
     return Manager(
@@ -176,18 +178,18 @@ def _write(path: Path, text: str) -> None:
             _log_file().parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise SetupError(f"{path} can't be written: {error}", "Look at the folder's owner and mode.") from error
+        raise SetupError(f"{path} can't be written: {error}", "Check the owner and the mode of the folder.") from error
 
 
 def _run(command: Sequence[str], *, may_fail: bool = False) -> int:
-    """Run a command of the platform's, with its output to ours."""
+    """Run a command of the system; its output goes to ours."""
     try:
         code = subprocess.run(command, check=False).returncode  # noqa: S603 - the words are our own
     except FileNotFoundError:
-        raise SetupError(f"There is no {command[0]} here.", "Is systemd running for this user?") from None
+        raise SetupError(f"There is no {command[0]} here.", "Check that systemd is running for this user.") from None
     if code and not may_fail:
         raise SetupError(
             f"`{shlex.join(command)}` failed with exit code {code}.",
-            "What it said stands above. In a container or without a login there is no systemd of the user's.",
+            "Its output is above. In a container, or without a login, there is no systemd for the user.",
         )
     return code

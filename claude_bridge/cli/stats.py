@@ -1,4 +1,4 @@
-"""``bridge stats``: what the exchanges of the running bridge came to."""
+"""``bridge stats``: the figures of the running bridge."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from claude_bridge.wire.admin_api import Figures, StatsReport
 
 MOST_SESSIONS = 10
-"""Of more, those that were silent for the longest are not shown."""
+"""How many sessions are shown, the newest first."""
 
 EXAMPLES = ("bridge stats", "bridge stats --watch", "bridge stats --json")
 
@@ -39,16 +39,16 @@ COLUMNS = (
 def stats(
     url: BridgeUrl = None,
     auth_token: BridgeToken = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Show them again and again, until Ctrl-C.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Refresh until Ctrl-C.")] = False,
     every_s: Annotated[
-        float, typer.Option("--every", help="Seconds between two looks.", min=0.2, metavar="SECONDS")
+        float, typer.Option("--every", help="With --watch: seconds between two refreshes.", min=0.2, metavar="SECONDS")
     ] = 1.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print an object, for programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
     config_file: ConfigFile = None,
 ) -> None:
-    """Show what the running bridge has done: requests, tokens, cache reuse, speed, repairs and true cost.
+    """Show requests, tokens, cache use, speed, repairs and cost of the running bridge.
 
-    A figure that the engine does not tell is left open, not guessed; ~ marks what is estimated.
+    A figure that the engine does not report is shown as ?, and an estimate has a ~.
     """
     from claude_bridge.wire.admin_api import STATS_PATH, encode_stats, parse_stats
 

@@ -1,4 +1,4 @@
-"""``bridge statusline``: one line for Claude Code's status line: the true model, tokens, cache reuse, speed, cost."""
+"""``bridge statusline``: one line for Claude Code's status line: the true model, tokens, cache use, speed, cost."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ EXAMPLES = ('"statusLine": {"type": "command", "command": "bridge statusline"}',
 
 
 def statusline() -> None:
-    """Print one line on the session of which Claude Code tells on stdin.
+    """Print the status line of a Claude Code session, which is described on stdin.
 
-    The figures are the bridge's: what Claude Code shows as the cost of a model that it does not know is invented.
+    The figures are the bridge's own; the cost that Claude Code shows for a model that it does not know is made up.
+    `bridge run` sets this status line, unless your settings have one.
     """
     from claude_bridge.cli.bridge_client import ask, place_of_client
     from claude_bridge.cli.format import session_words
@@ -26,11 +27,11 @@ def statusline() -> None:
     try:
         report = ask(place_of_client(), STATS_PATH, parse_stats)
     except SetupError:
-        terminal.print_line("no bridge answers")
+        terminal.print_line("no bridge is running")
         return
     session = report.sessions.get(_session_id(sys.stdin.read()))
     if session is None:
-        terminal.print_line(report.serves or "the bridge looks for its engine")
+        terminal.print_line(report.serves or "the bridge is looking for its engine")
     else:
         terminal.print_line(SEPARATOR.join([session.model, *session_words(session.figures)]))
 

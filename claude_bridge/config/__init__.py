@@ -1,1 +1,1 @@
-"""What the user has settled beforehand, in a file and in the environment."""
+"""What the user has configured, in a file and in environment variables."""

@@ -1,32 +1,43 @@
-"""Turns a TOML document and variables into a Config, and tells all mistakes in them."""
+"""Turns a TOML document and variables into a Config, and finds every mistake in them; msgspec checks the values."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from copy import deepcopy
 from difflib import get_close_matches
-from typing import Any, NamedTuple, get_args, get_origin
+from typing import Any, NamedTuple
 
 import msgspec
-from msgspec import Struct
-from msgspec.structs import replace
+from msgspec import Struct, inspect
+from msgspec.structs import asdict, replace
 
-from claude_bridge.config.format import shown, wanted
+from claude_bridge.config.format import expected, shown
 from claude_bridge.config.line_numbers import KeyPath
-from claude_bridge.config.schema import Config, ProviderSettings, Setting, settings_of, variable_of
-from claude_bridge.config.types import ModelName, Secret, WrittenText
+from claude_bridge.config.schema import (
+    Config,
+    Defaults,
+    ProviderSettings,
+    Server,
+    settings_of,
+    variable_of,
+    without_none,
+)
+from claude_bridge.config.types import ModelName, Pattern, Secret, WrittenText
 from claude_bridge.providers import LOCAL, PROVIDERS
 
-TABLES_OF_VARIABLES = ("server", "defaults")
+TABLES_OF_VARIABLES: dict[str, type[Server | Defaults]] = {"server": Server, "defaults": Defaults}
 """The tables whose settings a variable can give."""
 
-_OF_WHAT_IS_SERVED_FIRST = (("defaults", "model"), (variable_of("model"),))
-
 KEEPS_ALIVE = "ollama-chat"
-"""The API that says for how long a model stays in memory."""
+"""The API in which a request says how long its model stays in memory."""
 
 LONGEST_SHOWN = 60
 """How much of a wrong value is repeated."""
+
+_UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
+_MISSING_FIELD = re.compile(r"Object missing required field `(.*)`", re.DOTALL)
+_PATH = re.compile(r" - at `\$(?P<path>(?:\.\w+|\[\d+\])*)`$")
 
 
 class Mistake(NamedTuple):
@@ -37,126 +48,168 @@ class Mistake(NamedTuple):
 
 
 def decode_document(document: Mapping[str, Any]) -> tuple[Config, list[Mistake]]:
-    """Return what a file settles, without what is wrong, and all mistakes in it."""
-    decoder = _Decoder()
-    config = decoder.table(Config, document, ()) or Config()
-    mistakes = [*decoder.mistakes, *decoder.unknown_providers(config.providers)]
-    for name, provider in config.providers.items():
-        mistakes += _check_provider(name, provider, document["providers"][name])
-    return config, mistakes
+    """Return what a file sets, without what is wrong, and all mistakes in it but for names of models."""
+    decoded: dict[str, Any] = {"providers": {}, "routes": {}}
+    mistakes: list[Mistake] = []
+    settings = settings_of(Config)
+    for table, given in document.items():
+        if table not in settings:
+            mistakes.append(Mistake((table,), _unknown_key(table, list(settings), is_top=True)))
+        elif not isinstance(given, dict):
+            mistakes.append(Mistake((table,), _must_be("a table", given)))
+        elif table in TABLES_OF_VARIABLES:
+            decoded[table], found = _convert(given, TABLES_OF_VARIABLES[table], (table,))
+            mistakes += found
+        else:
+            kind = ProviderSettings if table == "providers" else ModelName
+            for name, one in given.items():
+                value, found = _convert(one, kind, (table, name))
+                mistakes += found or (_check_provider(name, value) if table == "providers" else _check_pattern(name))
+                decoded[table] |= {name: value}
+    whole = {table: value for table, value in decoded.items() if value is not None}
+    for table in ("providers", "routes"):
+        whole[table] = {name: value for name, value in decoded[table].items() if value is not None}
+    return Config(**whole), mistakes
 
 
 def decode_variables(config: Config, environment: Mapping[str, str]) -> tuple[Config, list[Mistake]]:
-    """Return the configuration with what variables settle, and the mistakes in those; their paths are their names."""
-    decoder = _Decoder()
-    for table_name in TABLES_OF_VARIABLES:
-        table: Struct = getattr(config, table_name)
-        settled: dict[str, Any] = {}
-        for setting in settings_of(type(table)).values():
-            variable = variable_of(setting.name)
-            if given := environment.get(variable, "").strip():
-                value = decoder.value(setting.kind, given, (variable,), is_text=True)
-                settled |= {} if value is None else {setting.name: value}
-        config = replace(
-            config, **{table_name: replace(table, **settled)}, from_environment=config.from_environment | set(settled)
-        )
-    return config, [*decoder.mistakes, *decoder.unknown_providers(config.providers)]
-
-
-class _Decoder:
-    """Collects what is wrong on its way through a document. It returns None for that: TOML has no such value."""
-
-    def __init__(self) -> None:
-        self.mistakes: list[Mistake] = []
-        self.model_names: list[tuple[KeyPath, ModelName]] = []
-
-    def table(self, kind: type[Struct], given: Mapping[str, Any], path: KeyPath) -> Any:  # noqa: ANN401 - a ``kind``
-        """Return the table with what is right in it; None: it lacks what it must have."""
-        settings = settings_of(kind)
-        for key in given:
-            if key not in settings:
-                self._emit((*path, key), _unknown_key(key, settings, path))
+    """Return the configuration with what variables set, and the mistakes in those; their paths are their names."""
+    mistakes: list[Mistake] = []
+    for table_name, kind in TABLES_OF_VARIABLES.items():
         values: dict[str, Any] = {}
-        for name, setting in settings.items():
-            if name in given:
-                value = self.value(setting.kind, given[name], (*path, name))
-                values |= {} if value is None else {name: value}
-            elif setting.is_required:
-                self._emit((*path, name), "is missing")
-        is_whole = all(name in values for name, setting in settings.items() if setting.is_required)
-        return kind(**values) if is_whole else None
+        for name, setting in settings_of(kind).items():
+            if text := environment.get(variable_of(name), "").strip():
+                is_list = isinstance(setting.kind, inspect.VarTupleType)
+                given = [part.strip() for part in text.split(",") if part.strip()] if is_list else text
+                one, found = _convert({name: given}, kind, (), is_text=True)
+                mistakes += [Mistake((variable_of(name),), what) for _, what in found]
+                values |= {} if found else {name: getattr(one, name)}
+        table: Struct = getattr(config, table_name)
+        config = replace(
+            config, **{table_name: replace(table, **values)}, from_environment=config.from_environment | set(values)
+        )
+    return config, mistakes
 
-    def value(self, kind: Any, given: Any, path: KeyPath, *, is_text: bool = False) -> Any:  # noqa: ANN401 - as written
-        """Return the value; ``is_text`` where numbers are written as text."""
-        inner = get_args(kind)
-        if is_text and get_origin(kind) is tuple:
-            given = [part.strip() for part in given.split(",") if part.strip()]
-        match get_origin(kind) or kind, given:
-            case origin, dict() if origin is Mapping:
-                values = {
-                    self._name(inner[0], name, path): self.value(inner[1], one, (*path, name))
-                    for name, one in given.items()
-                }
-                return {name: value for name, value in values.items() if name is not None and value is not None}
-            case origin, list() if origin is tuple:
-                listed = (self.value(inner[0], one, (*path, number)) for number, one in enumerate(given))
-                return tuple(value for value in listed if value is not None)
-            case type() as known, dict() if issubclass(known, Struct):
-                return self.table(known, given, path)
-            case type() as known, str() if issubclass(known, WrittenText | Secret):
-                return self._parsed(known, given, path)
-        try:
-            return msgspec.convert(given, kind, strict=not is_text)
-        except msgspec.ValidationError:
-            self._emit(path, _must_be(kind, given))
-            return None
 
-    def unknown_providers(self, providers: Collection[str]) -> list[Mistake]:
-        """Return the mistakes in names of models, now that it is known which providers there are besides ours."""
-        checks = (_check_model_name(path, name, providers) for path, name in self.model_names)
-        return [mistake for mistake in checks if mistake]
+def check_model_names(config: Config) -> Iterator[Mistake]:
+    """Yield the mistakes in names of models: an unknown provider, or ``local`` where it can't be."""
+    known = list(dict.fromkeys((*PROVIDERS, *config.providers, LOCAL)))
+    for path, name in _model_names(config):
+        if name.provider == LOCAL and path not in (("defaults", "model"), (variable_of("model"),)):
+            yield Mistake(path, f'is "{LOCAL}", which can only be the main provider: defaults.model')
+        elif name.provider == LOCAL and name.model:
+            yield Mistake(path, f'names a model of "{LOCAL}", which has only one: write "{LOCAL}"')
+        elif name.provider not in known:
+            near = _nearest(name.provider, known)
+            yield Mistake(path, f"must be {name.WANTED}, not {shown(name)}; of the providers, {near}")
 
-    def _name(self, kind: type[str], name: str, path: KeyPath) -> str | None:
-        """Return the name that the user gave to a value of a table."""
-        parsed: str | None = self._parsed(kind, name, (*path, name)) if issubclass(kind, WrittenText) else name
-        return parsed
 
-    def _parsed(self, kind: type[WrittenText | Secret], given: str, path: KeyPath) -> Any:  # noqa: ANN401 - a ``kind``
-        try:
-            value = kind.parse(given)
-        except ValueError as error:
-            self._emit(path, str(error) or _must_be(kind, given))
-            return None
+def _model_names(config: Config) -> Iterator[tuple[KeyPath, ModelName]]:
+    for key, value in asdict(config.defaults).items():
+        path: KeyPath = (variable_of(key),) if key in config.from_environment else ("defaults", key)
         if isinstance(value, ModelName):
-            self.model_names.append((path, value))
-        return value
+            yield path, value
+        elif key == "fallback":
+            yield from (((*path, number), name) for number, name in enumerate(value))
+    yield from ((("routes", pattern), name) for pattern, name in config.routes.items())
 
-    def _emit(self, path: KeyPath, what: str) -> None:
-        self.mistakes.append(Mistake(path, what))
+
+def _convert(given: Any, kind: Any, path: KeyPath, *, is_text: bool = False) -> tuple[Any, list[Mistake]]:  # noqa: ANN401 - what TOML holds, and a type
+    """Return the value of a type, and every mistake in it (None: it can't be had).
+
+    msgspec stops at the first mistake, so a wrong key is taken out, and the rest looked at again. ``is_text`` where
+    numbers are written as text.
+    """
+    given, mistakes = deepcopy(given), list[Mistake]()
+    while True:
+        try:
+            return msgspec.convert(given, kind, strict=not is_text, dec_hook=_parse), mistakes
+        except msgspec.ValidationError as error:
+            mistake = _explain(str(error), given, kind)
+            where = path + mistake.path
+            if where in (one.path for one in mistakes):  # what was taken out is missing now
+                return None, mistakes
+            mistakes.append(Mistake(where, mistake.what))
+            *above, key = mistake.path or (0,)
+            table = _at(given, above)
+            if not isinstance(table, dict) or key not in table:  # the whole value, one in a list, or a missing one
+                return None, mistakes
+            del table[key]
 
 
-def _must_be(kind: Any, given: object) -> str:  # noqa: ANN401 - a type
+def _parse(kind: type, given: object) -> object:
+    """Return a value of our own types; raises ValueError, whose words are the end of a sentence or none."""
+    assert issubclass(kind, WrittenText | Secret), "msgspec asks only for types that it does not know"
+    if not isinstance(given, str):
+        raise ValueError
+    return kind.parse(given)
+
+
+def _explain(error: str, given: Any, kind: Any) -> Mistake:  # noqa: ANN401 - what TOML holds, and a type
+    """Return msgspec's error as a path and words for a person who may not know Python's types."""
+    place = _PATH.search(error)
+    words = error[: place.start()] if place else error
+    steps = re.findall(r"\.(\w+)|\[(\d+)\]", place["path"] if place else "")
+    path: KeyPath = tuple(name or int(number) for name, number in steps)
+    if unknown := _UNKNOWN_FIELD.fullmatch(words):
+        table = _kind_at(inspect.type_info(kind), path)
+        assert isinstance(table, inspect.StructType), "only a table has keys"
+        return Mistake((*path, unknown[1]), _unknown_key(unknown[1], [field.name for field in table.fields]))
+    if missing := _MISSING_FIELD.fullmatch(words):
+        return Mistake((*path, missing[1]), "is missing")
+    if words and not words.startswith(("Expected", "Invalid")):  # our own
+        return Mistake(path, words)
+    wrong = _kind_at(inspect.type_info(kind), path)
+    is_secret = isinstance(wrong, inspect.CustomType) and wrong.cls is Secret
+    return Mistake(path, f"must be {expected(wrong)}" if is_secret else _must_be(expected(wrong), _at(given, path)))
+
+
+def _kind_at(kind: inspect.Type, path: KeyPath) -> inspect.Type:
+    """Return the type of what is at a path in a value of this type."""
+    for key in path:
+        kind = without_none(kind)
+        if isinstance(kind, inspect.StructType):
+            kind = next(field.type for field in kind.fields if field.name == key)
+        elif isinstance(kind, inspect.VarTupleType):
+            kind = kind.item_type
+    return without_none(kind)
+
+
+def _at(value: Any, path: Collection[str | int]) -> Any:  # noqa: ANN401 - what TOML holds
+    for key in path:
+        value = value[key]
+    return value
+
+
+def _must_be(what: str, given: object) -> str:
     text = shown(given)
-    text = text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 1]}…"
-    return f"must be {wanted(kind)}" + ("" if kind is Secret else f", not {text}")
+    return f"must be {what}, not {text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 1] + '…'}"
 
 
-def _unknown_key(key: str, settings: Mapping[str, Setting], path: KeyPath) -> str:
-    places = [table for table in TABLES_OF_VARIABLES if not path and key in settings_of(settings[table].kind)]
-    return f"belongs into [{places[0]}]" if places else f"is no setting; {_nearest(key, settings)}"
+def _unknown_key(key: str, known: Collection[str], *, is_top: bool = False) -> str:
+    tables = [table for table, kind in TABLES_OF_VARIABLES.items() if is_top and key in settings_of(kind)]
+    return f"belongs into [{tables[0]}]" if tables else f"is not a setting; {_nearest(key, known)}"
 
 
-def _check_provider(name: str, provider: ProviderSettings, given: Mapping[str, Any]) -> list[Mistake]:
+def _check_pattern(pattern: str) -> list[Mistake]:
+    try:
+        Pattern.parse(pattern)
+    except ValueError:
+        return [Mistake(("routes", pattern), _must_be(Pattern.WANTED, pattern))]
+    return []
+
+
+def _check_provider(name: str, provider: ProviderSettings) -> list[Mistake]:
     path = ("providers", name)
     if name == LOCAL:
         return [Mistake(path, "runs in this process, and has no settings")]
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        return [Mistake(path, 'is no name for a provider: take letters, digits, "-", "_" and "."')]
+        return [Mistake(path, 'is not a valid name for a provider: use letters, digits, "-", "_" and "."')]
     mistakes = []
     row = PROVIDERS.get(name)
-    missing = [key for key in ("kind", "base_url") if key not in given]
+    missing = [key for key in ("kind", "base_url") if getattr(provider, key) is None]
     if row is None and missing:
-        what = f"is no provider that the bridge knows ({_nearest(name, PROVIDERS)}); one of your own needs"
+        what = f"is not a provider that the bridge knows ({_nearest(name, PROVIDERS)}); one of your own needs"
         mistakes.append(Mistake(path, f"{what} {' and '.join(missing)}"))
     kind = provider.kind or (row.kind if row else KEEPS_ALIVE)
     alike = [name for name, known in PROVIDERS.items() if known.kind == kind]
@@ -164,28 +217,14 @@ def _check_provider(name: str, provider: ProviderSettings, given: Mapping[str, A
         what = f"must be a known provider of the kind {kind}, not {shown(provider.profile)}"
         mistakes.append(Mistake((*path, "profile"), f"{what}; {_nearest(provider.profile, alike)}"))
     if provider.keep_alive is not None and kind != KEEPS_ALIVE:
-        mistakes.append(Mistake((*path, "keep_alive"), f"is for Ollama's own API only: kind = {shown(KEEPS_ALIVE)}"))
-    listed = given.get("models")
-    ids = [model.get("id") for model in listed if isinstance(model, dict)] if isinstance(listed, list) else []
+        mistakes.append(Mistake((*path, "keep_alive"), f"is only for Ollama's own API: kind = {shown(KEEPS_ALIVE)}"))
+    ids = [model.id for model in provider.models]
     mistakes += [
-        Mistake((*path, "models", number, "id"), f"is there twice: {shown(model_id)}")
+        Mistake((*path, "models", number, "id"), f"is used twice: {shown(model_id)}")
         for number, model_id in enumerate(ids)
-        if model_id is not None and model_id in ids[:number]
+        if model_id in ids[:number]
     ]
     return mistakes
-
-
-def _check_model_name(path: KeyPath, name: ModelName, providers: Collection[str]) -> Mistake | None:
-    if name.provider == LOCAL and path not in _OF_WHAT_IS_SERVED_FIRST:
-        return Mistake(path, f'names "{LOCAL}", which can only be what is served first: defaults.model')
-    if name.provider == LOCAL and name.model:
-        return Mistake(path, f'names a model of "{LOCAL}", which has but one: write "{LOCAL}"')
-    known = list(dict.fromkeys((*PROVIDERS, *providers, LOCAL)))
-    if name.provider in known:
-        return None
-    return Mistake(
-        path, f"must be {name.WANTED}, not {shown(name)}; of the providers, {_nearest(name.provider, known)}"
-    )
 
 
 def _nearest(word: str, words: Collection[str]) -> str:

@@ -1,4 +1,4 @@
-"""What holds, and where it comes from: each setting in turn, with keys hidden."""
+"""The settings in effect, each with where it comes from, and with keys hidden."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DEFAULT = "default"
 
 
 class Effective(Struct, frozen=True, kw_only=True):
-    """One setting as it holds. ``value`` None: nothing is settled."""
+    """One setting in effect. ``value`` None: it is not set."""
 
     key: str
     value: Any
@@ -29,7 +29,7 @@ class Effective(Struct, frozen=True, kw_only=True):
 
 
 def effective_settings(reading: Reading, environment: Mapping[str, str]) -> Iterator[Effective]:
-    """Yield all settings of the bridge, then those of providers that are given somewhere."""
+    """Yield all settings of the bridge, then those of providers that are set somewhere."""
     config = reading.config
     for table_name in TABLES_OF_VARIABLES:
         table: Struct = getattr(config, table_name)

@@ -1,17 +1,16 @@
-"""The example file: every setting, with what it is for, and commented out."""
+"""The example file: every setting with what it is for, commented out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import get_args, get_origin
+from collections.abc import Iterator
 
-from msgspec import Struct
+from msgspec import Struct, inspect
 
 from claude_bridge.config.schema import Config, settings_of
 
 HEAD = """\
-# Settings of the bridge. What the command line says goes before them, and so do variables such as BRIDGE_PORT.
-# `bridge config check` finds mistakes, `bridge config show` says what holds and why.
+# Settings of claude-bridge. Options on the command line, and variables such as BRIDGE_PORT, override them.
+# `bridge config check` finds mistakes; `bridge config show` shows the settings in effect.
 """
 
 PROVIDER = "ollama"
@@ -19,23 +18,26 @@ PROVIDER = "ollama"
 
 
 def example_text() -> str:
-    """Return the example, which settles nothing as it stands."""
+    """Return the example, in which everything is commented out."""
     return HEAD + "".join(_tables(Config, ""))
 
 
-def _tables(kind: type[Struct], above: str) -> Iterator[str]:
-    """Yield the settings of a table, then the tables in it. Names of ours are kept; one of the user's is invented."""
-    settings = settings_of(kind).values()
+def _tables(table: type[Struct], above: str) -> Iterator[str]:
+    """Yield the settings of a table, then the tables in it; where the user chooses a name, it is PROVIDER."""
+    settings = settings_of(table).values()
     for setting in settings:
-        if setting.about.example:
-            yield f"# {setting.about.text}\n#{setting.name} = {setting.about.example}\n"
+        if setting.example:
+            yield f"# {setting.text}\n#{setting.name} = {setting.example}\n"
     for setting in settings:
-        name, inner = f"{above}{setting.name}", setting.kind
-        if setting.about.example:
+        name, kind = f"{above}{setting.name}", setting.kind
+        if setting.example:
             continue
-        is_list, is_named = get_origin(inner) is tuple, get_origin(inner) is Mapping
-        if is_named:
-            name, inner = f"{name}.{PROVIDER}", get_args(inner)[1]
+        is_named, is_list = isinstance(kind, inspect.DictType), isinstance(kind, inspect.VarTupleType)
+        if isinstance(kind, inspect.DictType):
+            name, kind = f"{name}.{PROVIDER}", kind.value_type
+        elif isinstance(kind, inspect.VarTupleType):
+            kind = kind.item_type
+        assert isinstance(kind, inspect.StructType), "all other settings have an example"
         header = f"[[{name}]]" if is_list else f"[{name}]"
-        yield f"\n# {setting.about.text}\n{'#' if is_list or is_named else ''}{header}\n"
-        yield from _tables(get_args(inner)[0] if is_list else inner, f"{name}.")
+        yield f"\n# {setting.text}\n{'#' if is_list or is_named else ''}{header}\n"
+        yield from _tables(kind.cls, f"{name}.")

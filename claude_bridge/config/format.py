@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
-from typing import Any, Literal, get_args, get_origin
+from typing import Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, inspect
 
 from claude_bridge.config.line_numbers import KeyPath
-from claude_bridge.config.types import HIDDEN, Secret, WrittenText
+from claude_bridge.config.types import HIDDEN, Secret
 
 
 def key_text(path: KeyPath) -> str:
@@ -26,7 +25,7 @@ def key_text(path: KeyPath) -> str:
 
 
 def plain(value: Any) -> Any:  # noqa: ANN401 - whatever a setting holds
-    """Return a value as programs read it: of tables what is given in them, and keys hidden."""
+    """Return a value as programs read it: without what is not set, and with keys hidden."""
     if isinstance(value, Secret):
         return value.shown
     if isinstance(value, Struct):
@@ -35,7 +34,7 @@ def plain(value: Any) -> Any:  # noqa: ANN401 - whatever a setting holds
 
 
 def shown(value: Any) -> str:  # noqa: ANN401 - whatever TOML holds
-    """Return a plain value in TOML's manner, as people read it."""
+    """Return a plain value as it is written in TOML."""
     if value is None or value == HIDDEN:
         return value or "-"
     if isinstance(value, dict):
@@ -43,43 +42,32 @@ def shown(value: Any) -> str:  # noqa: ANN401 - whatever TOML holds
     return json.dumps(value, default=str, ensure_ascii=False)
 
 
-def wanted(kind: Any) -> str:  # noqa: ANN401 - a type, perhaps with bounds
+def expected(kind: inspect.Type) -> str:
     """Return what a value of this type is, as in "must be …"."""
-    if isinstance(kind, type) and issubclass(kind, WrittenText | Secret):
-        return kind.WANTED
-    if is_table(kind):
-        return "a table"
-    if get_origin(kind) is tuple:
-        return (
-            "a list of tables" if is_table(get_args(kind)[0]) else f"a list; each must be {wanted(get_args(kind)[0])}"
-        )
-    if get_origin(kind) is Literal:
-        return f"one of {', '.join(get_args(kind))}"
-    match msgspec.inspect.type_info(kind):
-        case msgspec.inspect.BoolType():
+    match kind:
+        case inspect.CustomType(cls=cls):
+            return str(getattr(cls, "WANTED"))  # noqa: B009 - only classes of ours are custom types
+        case inspect.StructType() | inspect.DictType():
+            return "a table"
+        case inspect.VarTupleType(item_type=inspect.StructType()):
+            return "a list of tables"
+        case inspect.VarTupleType(item_type=item):
+            return f"a list; each must be {expected(item)}"
+        case inspect.LiteralType(values=values):
+            return f"one of {', '.join(map(str, values))}"
+        case inspect.BoolType():
             return "true or false"
-        case msgspec.inspect.IntType(ge=low, le=high):
-            return f"a whole number{_bounds(low, high)}"
-        case msgspec.inspect.FloatType(ge=low, le=high):
+        case inspect.IntType(ge=low, le=high):
+            return f"an integer{_bounds(low, high)}"
+        case inspect.FloatType(ge=low, le=high):
             return f"a number{_bounds(low, high)}"
-        case msgspec.inspect.StrType(pattern=pattern):
-            return 'a time, such as "30m"' if pattern else "some text"
-        case other:
-            raise NotImplementedError(other)
-
-
-def is_table(kind: Any) -> bool:  # noqa: ANN401 - a type
-    """Return whether values of this type are tables, with keys of ours or names of the user's."""
-    return get_origin(kind) is Mapping or (isinstance(kind, type) and issubclass(kind, Struct))
+        case inspect.StrType(pattern=pattern):
+            return 'a time, such as "30m"' if pattern else "text that is not empty"
+        case _:
+            raise NotImplementedError(kind)
 
 
 def _bounds(low: float | None, high: float | None) -> str:
-    match low, high:
-        case None, None:
-            return ""
-        case _, None:
-            return f", {low:g} or more"
-        case None, _:
-            return f", {high:g} or less"
-        case _:
-            return f" from {low} to {high}"
+    if high is not None:
+        return f" from {low or 0:g} to {high:g}"
+    return "" if low is None else f" of at least {low:g}"

@@ -1,4 +1,4 @@
-"""Reads the configuration: a file, and over it the environment; every mistake is told with its place."""
+"""Reads the configuration: a file, overridden by environment variables; every mistake is reported with its place."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import stat
 import tomllib
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
+from operator import itemgetter
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -14,7 +15,13 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from claude_bridge.config.decode import TABLES_OF_VARIABLES, Mistake, decode_document, decode_variables
+from claude_bridge.config.decode import (
+    TABLES_OF_VARIABLES,
+    Mistake,
+    check_model_names,
+    decode_document,
+    decode_variables,
+)
 from claude_bridge.config.format import key_text
 from claude_bridge.config.line_numbers import KeyPath, Lines, line_of_error
 from claude_bridge.config.locate import CONFIG_VARIABLE, VARIABLES, config_file
@@ -43,7 +50,7 @@ class Problem(Struct, frozen=True, kw_only=True):
 
 
 class Reading(Struct, frozen=True, kw_only=True):
-    """What was read. Where there are mistakes, ``config`` is that of somebody who has settled nothing."""
+    """What was read. Where there are mistakes, ``config`` is as if nothing were configured."""
 
     config: Config
     file: Path
@@ -72,12 +79,14 @@ def read_config(named: Path | None, environment: Mapping[str, str]) -> Reading:
         document = tomllib.loads(text or "")
     except tomllib.TOMLDecodeError as error:
         line = line_of_error(error) or (text or "").count("\n") + 1
-        mistakes = [Problem(place=str(file), line=line, what=f"is no TOML: {str(error).partition(' (at ')[0]}")]
+        mistakes = [Problem(place=str(file), line=line, what=f"is not valid TOML: {str(error).partition(' (at ')[0]}")]
     config, in_file = decode_document(document)
     config, in_variables = decode_variables(replace(config, folder=file.parent), environment)
+    for mistake in check_model_names(config):
+        (in_variables if mistake.path[0] in environment else in_file).append(mistake)
     lines = Lines(text or "")
-    lined = sorted((lines.nearest_line(mistake.path), number) for number, mistake in enumerate(in_file))
-    mistakes += [_problem(in_file[number], file, line) for line, number in lined]
+    lined = sorted(((lines.nearest_line(mistake.path), mistake) for mistake in in_file), key=itemgetter(0))
+    mistakes += [_problem(mistake, file, line) for line, mistake in lined]
     mistakes += [Problem(place=(name := key_text(path)), key=name, what=what) for path, what in in_variables]
     doubts = (*_open_keys(config, file, lines), *_near_variables(environment))
     return Reading(
@@ -104,10 +113,10 @@ def _read_text(file: Path, *, is_named: bool) -> tuple[str | None, list[Problem]
     try:
         return file.read_text("utf-8-sig"), []
     except FileNotFoundError:
-        what = "is not there; `bridge config init` writes an example"
+        what = "does not exist; `bridge config init` writes an example"
         return None, [Problem(place=str(file), what=what)] if is_named else []
     except (OSError, UnicodeDecodeError) as error:
-        what = f"can't be read: {getattr(error, 'strerror', None) or 'it is no UTF-8 text'}"
+        what = f"can't be read: {getattr(error, 'strerror', None) or 'it is not UTF-8 text'}"
         return None, [Problem(place=str(file), what=what)]
 
 
@@ -136,10 +145,8 @@ def _secrets(config: Config) -> Iterator[tuple[KeyPath, Secret]]:
 
 def _near_variables(environment: Mapping[str, str]) -> Iterator[Problem]:
     """Yield the variables that look like a setting misspelt; others may belong to other programs."""
-    known = [
-        variable_of(name) for table in TABLES_OF_VARIABLES for name in settings_of(settings_of(Config)[table].kind)
-    ]
+    known = [variable_of(name) for table in TABLES_OF_VARIABLES.values() for name in settings_of(table)]
     for variable in environment:
         if variable.startswith(VARIABLES) and variable not in (*known, *OPTION_VARIABLES):
             for near in get_close_matches(variable, known, n=1, cutoff=0.85):
-                yield Problem(place=variable, key=variable, what=f"is no setting; nearest: {near}")
+                yield Problem(place=variable, key=variable, what=f"is not a setting; nearest: {near}")

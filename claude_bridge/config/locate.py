@@ -22,7 +22,7 @@ def config_file(named: Path | None, environment: Mapping[str, str]) -> tuple[Pat
 
 
 def is_nothing_configured(named: Path | None, environment: Mapping[str, str]) -> bool:
-    """Return whether there is nothing to read, so that what reads it need not be loaded."""
+    """Return whether there is nothing to read, so that the reader need not be loaded."""
     file, is_named = config_file(named, environment)
     return not (is_named or file.exists() or any(name.startswith(VARIABLES) for name in environment))
 

@@ -25,7 +25,7 @@ def configured_rows(config: Config) -> dict[str, Provider]:
 def configured_models(config: Config, row: Provider) -> tuple[OfferedModel, ...]:
     """Return the models that the configuration lists; where there are some, the engine is not asked for any.
 
-    What is not said of an Ollama's model is what an Ollama itself does not tell.
+    The limits that are missing for a model of Ollama are those that the bridge assumes for any model of Ollama.
     """
     given = config.providers.get(row.name, ProviderSettings()).models
     if not given:

@@ -1,4 +1,4 @@
-"""Values that are more than text: how each is written, and what is wrong with one that is not."""
+"""Values that are more than text: how each is written, and what is wrong with a bad one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class WrittenText(str):
 
 
 class ModelName(WrittenText):
-    """A model and whose it is; without a name it is the only model that the provider has."""
+    """A model and its provider; without a model it is the only one that the provider has."""
 
     __slots__ = ()
     WANTED = 'PROVIDER/MODEL, such as "ollama/qwen3:1.7b", or PROVIDER'
@@ -54,7 +54,7 @@ class Pattern(WrittenText):
     """Which requested names a route is for."""
 
     __slots__ = ()
-    WANTED = 'the name of a model, with * and ? for what may vary, such as "claude-opus-*"'
+    WANTED = 'a model name in which * and ? may stand for any letters, such as "claude-opus-*"'
 
     @classmethod
     def parse(cls, given: str) -> Self:
@@ -72,9 +72,9 @@ class Address(WrittenText):
 
     @classmethod
     def parse(cls, given: str) -> Self:
-        """Return the address; raises ValueError for none, and for one that holds a password."""
+        """Return the address; raises ValueError for an invalid one, and for one that contains a password."""
         if holds_login(given):
-            raise ValueError("holds a password")
+            raise ValueError("contains a password")
         if not is_address(given):
             raise ValueError
         return cls(given)
@@ -151,7 +151,7 @@ class Secret:
                     key = (folder / Path(self._given).expanduser()).read_text("utf-8").strip()
                     problem = "that file is empty"
                 except (OSError, UnicodeDecodeError) as error:
-                    reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
+                    reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
                     key, problem = "", f"that file can't be read: {reason}"
             case _:
                 return self._given

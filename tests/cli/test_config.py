@@ -77,7 +77,7 @@ async def test_init_overwrites_nothing(home: Home) -> None:
     done = await home.config("init")
 
     assert (done.code, done.stdout) == (1, "")
-    assert "There is a configuration already" in done.stderr
+    assert "There is a configuration file already" in done.stderr
     assert home.file.read_text() == "# mine\n"
 
 
@@ -105,7 +105,7 @@ async def test_show_tells_each_value_and_where_it_comes_from(home: Home) -> None
 async def test_show_without_a_file_says_so(home: Home) -> None:
     done = await home.config("show")
     assert done.code == 0
-    assert "not there: nothing is settled in a file" in done.stdout
+    assert "does not exist: nothing is set in a file" in done.stdout
 
 
 async def test_show_prints_json_for_programs(home: Home) -> None:
@@ -151,7 +151,7 @@ async def test_check_prints_json_for_programs(home: Home) -> None:
     told = json.loads(done.stdout)
     assert (done.code, told["ok"], told["file"]) == (1, False, str(home.file))
     assert told["mistakes"] == [
-        {"place": str(home.file), "line": 2, "key": "server.prot", "what": "is no setting; nearest: port"}
+        {"place": str(home.file), "line": 2, "key": "server.prot", "what": "is not a setting; nearest: port"}
     ]
     assert told["doubts"] == []  # nothing else is looked at before the mistakes are mended
 
@@ -173,7 +173,7 @@ async def test_check_is_content_with_no_file_unless_one_is_named(home: Home) -> 
     named = await home.config("check", "--config", str(home.folder / "nothing.toml"))
 
     assert (usual.code, named.code) == (0, 1)
-    assert "is not there, and need not be" in usual.stdout
+    assert "does not exist, and need not" in usual.stdout
     assert "nothing.toml" in named.stdout
 
 

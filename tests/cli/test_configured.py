@@ -249,7 +249,7 @@ async def test_nothing_is_started_while_there_are_mistakes(file: Path, tmp_path:
     claude.chmod(0o755)
     done = await run_bridge(*arguments, "--config", str(file), env={"PATH": str(tmp_path)})
 
-    assert_panel(done, f"{file}:2: server.prot is no setting; nearest: port", f"{file}:4: defaults.model must be")
+    assert_panel(done, f"{file}:2: server.prot is not a setting; nearest: port", f"{file}:4: defaults.model must be")
 
 
 @pytest.mark.anyio

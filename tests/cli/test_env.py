@@ -37,7 +37,7 @@ async def test_a_shell_that_evaluates_it_reaches_the_running_bridge() -> None:
 async def test_without_a_bridge_it_gives_what_it_can_and_says_so() -> None:
     done = await run_bridge("env", "--shell", "json", "--url", NOWHERE)
     assert done.code == 0
-    assert "No bridge answers" in done.stderr
+    assert "No bridge is running" in done.stderr
     told = json.loads(done.stdout)
     assert told["ANTHROPIC_BASE_URL"] == NOWHERE
     assert "ANTHROPIC_MODEL" not in told
@@ -63,7 +63,7 @@ async def test_another_server_is_not_taken_for_a_bridge(reply: Reply) -> None:
     async with FakeUpstream(documents={"/readyz": reply}) as upstream:
         done = await run_bridge("env", "--url", upstream.base_url.removesuffix("/v1"))
     assert (done.code, done.stdout) == (1, "")
-    assert "something else than a bridge" in done.stderr
+    assert "is not a bridge" in done.stderr
 
 
 async def test_an_unknown_form_is_told_with_the_known_ones() -> None:

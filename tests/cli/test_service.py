@@ -169,4 +169,4 @@ async def test_a_platform_without_services_is_told(tmp_path: Path) -> None:
         pytest.skip("A Mac has launchd.")
     done = await run_bridge("service", "install", "--yes", "ollama", env={"HOME": str(tmp_path), "PATH": str(tmp_path)})
     assert done.code == 1
-    assert "no systemd" in done.stderr
+    assert "has no systemd" in done.stderr

@@ -112,10 +112,10 @@ OWN = '[providers.work]\nkind = "openai-chat"\nbase_url = "http://h"\n'
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        pytest.param("[server]\n\nprot = 1", "3: server.prot is no setting; nearest: port", id="unknown key"),
-        pytest.param("[sever]\nport = 1", "1: sever is no setting; nearest: server", id="unknown table"),
+        pytest.param("[server]\n\nprot = 1", "3: server.prot is not a setting; nearest: port", id="unknown key"),
+        pytest.param("[sever]\nport = 1", "1: sever is not a setting; nearest: server", id="unknown table"),
         pytest.param(
-            "[server]\nzzz = 1", "2: server.zzz is no setting; there are: host, port, auth_token", id="nothing near"
+            "[server]\nzzz = 1", "2: server.zzz is not a setting; there are: host, port, auth_token", id="nothing near"
         ),
         pytest.param("port = 1", "1: port belongs into [server]", id="outside its table"),
         pytest.param("model = 1", "1: model belongs into [defaults]", id="outside its other table"),
@@ -124,26 +124,26 @@ OWN = '[providers.work]\nkind = "openai-chat"\nbase_url = "http://h"\n'
         pytest.param("providers.work = 3", "1: providers.work must be a table, not 3", id="no table under a name"),
         pytest.param(
             "[server]\nport = 99999",
-            "2: server.port must be a whole number from 0 to 65535, not 99999",
+            "2: server.port must be an integer from 0 to 65535, not 99999",
             id="out of range",
         ),
         pytest.param(
             "[server]\nport = '8765'",
-            '2: server.port must be a whole number from 0 to 65535, not "8765"',
+            '2: server.port must be an integer from 0 to 65535, not "8765"',
             id="a number as text",
         ),
         pytest.param(
-            "[server]\nport = true", "2: server.port must be a whole number from 0 to 65535, not true", id="wrong type"
+            "[server]\nport = true", "2: server.port must be an integer from 0 to 65535, not true", id="wrong type"
         ),
-        pytest.param('[server]\nhost = ""', '2: server.host must be some text, not ""', id="empty text"),
+        pytest.param('[server]\nhost = ""', '2: server.host must be text that is not empty, not ""', id="empty text"),
         pytest.param(
             "[defaults]\ncontext_window = 12",
-            "2: defaults.context_window must be a whole number, 256 or more, not 12",
+            "2: defaults.context_window must be an integer of at least 256, not 12",
             id="too small",
         ),
         pytest.param(
             f"[defaults]\nmax_tokens = '{'x' * 200}'",
-            f'2: defaults.max_tokens must be a whole number, 1 or more, not "{"x" * 58}…',
+            f'2: defaults.max_tokens must be an integer of at least 1, not "{"x" * 58}…',
             id="a long value is cut",
         ),
         pytest.param(
@@ -154,27 +154,25 @@ OWN = '[providers.work]\nkind = "openai-chat"\nbase_url = "http://h"\n'
         ),
         pytest.param(
             '[defaults]\nmodel = "local/m"',
-            '2: defaults.model names a model of "local", which has but one: write "local"',
+            '2: defaults.model names a model of "local", which has only one: write "local"',
             id="a model of local",
         ),
         pytest.param(
-            '[defaults]\nthink = "yes"', '2: defaults.think must be one of auto, on, off, not "yes"', id="no choice"
+            '[defaults]\nthink = "yes"', '2: defaults.think must be one of auto, off, on, not "yes"', id="no choice"
         ),
         pytest.param(
             '[routes]\n"claude *" = "ollama/m"',
-            '2: routes."claude *" must be the name of a model, with * and ? for what may vary, such as '
+            '2: routes."claude *" must be a model name in which * and ? may stand for any letters, such as '
             '"claude-opus-*", not "claude *"',
             id="a pattern that matches nothing",
         ),
-        pytest.param(
-            '[routes]\n"" = "ollama/m"', '2: routes."" must be the name of a model, with * and', id="no pattern"
-        ),
+        pytest.param('[routes]\n"" = "ollama/m"', '2: routes."" must be a model name in which * and', id="no pattern"),
         pytest.param(
             '[routes]\n"a" = "olama/m"', "2: routes.a must be PROVIDER/MODEL, such as", id="a route that leads nowhere"
         ),
         pytest.param(
             '[defaults]\nfallback = ["ollama/m", "local"]',
-            '2: defaults.fallback[1] names "local", which can only be what is served first: defaults.model',
+            '2: defaults.fallback[1] is "local", which can only be the main provider: defaults.model',
             id="local as a fallback",
         ),
         pytest.param(
@@ -189,7 +187,7 @@ OWN = '[providers.work]\nkind = "openai-chat"\nbase_url = "http://h"\n'
         ),
         pytest.param(
             '[providers.ollama]\nbase_url = "http://u:hunter2@h"',
-            "2: providers.ollama.base_url holds a password",
+            "2: providers.ollama.base_url contains a password",
             id="a password in an address",
         ),
         pytest.param(
@@ -199,7 +197,7 @@ OWN = '[providers.work]\nkind = "openai-chat"\nbase_url = "http://h"\n'
         ),
         pytest.param(
             '[providers.olama]\nbase_url = "http://h"',
-            "1: providers.olama is no provider that the bridge knows (nearest: ollama); one of your own needs kind",
+            "1: providers.olama is not a provider that the bridge knows (nearest: ollama); one of your own needs kind",
             id="a provider that is misspelt",
         ),
         pytest.param(
@@ -215,7 +213,7 @@ OWN = '[providers.work]\nkind = "openai-chat"\nbase_url = "http://h"\n'
         pytest.param("[providers.local]", "1: providers.local runs in this process, and has no settings", id="local"),
         pytest.param(
             OWN.replace("work", '"a/b"'),
-            '1: providers."a/b" is no name for a provider: take letters, digits, "-", "_" and "."',
+            '1: providers."a/b" is not a valid name for a provider: use letters, digits, "-", "_" and "."',
             id="a name that breaks PROVIDER/MODEL",
         ),
         pytest.param(
@@ -225,7 +223,7 @@ OWN = '[providers.work]\nkind = "openai-chat"\nbase_url = "http://h"\n'
         ),
         pytest.param(
             f'{OWN}keep_alive = "30m"',
-            '4: providers.work.keep_alive is for Ollama\'s own API only: kind = "ollama-chat"',
+            '4: providers.work.keep_alive is only for Ollama\'s own API: kind = "ollama-chat"',
             id="a setting of another API",
         ),
         pytest.param(
@@ -238,20 +236,22 @@ OWN = '[providers.work]\nkind = "openai-chat"\nbase_url = "http://h"\n'
         ),
         pytest.param(
             f'{OWN}[[providers.work.models]]\nid = "a"\n[[providers.work.models]]\nid = "a"',
-            '7: providers.work.models[1].id is there twice: "a"',
+            '7: providers.work.models[1].id is used twice: "a"',
             id="twice",
         ),
         pytest.param(
             f'{OWN}models = [{{ id = "a", cost = {{ input = -1, output = 1 }} }}]',
-            "4: providers.work.models[0].cost.input must be a number, 0 or more, not -1",
+            "4: providers.work.models[0].cost.input must be a number of at least 0, not -1",
             id="a negative price",
         ),
         pytest.param(
             f'{OWN}models = "a"', '4: providers.work.models must be a list of tables, not "a"', id="no list of tables"
         ),
-        pytest.param("[server]\nport 1", "2 is no TOML: Expected '=' after a key in a key/value pair", id="no TOML"),
-        pytest.param("[server]\nport = 1\nport = 2", "3 is no TOML: Cannot overwrite a value", id="a key twice"),
-        pytest.param("models = [\n1,\n", "3 is no TOML: ", id="no end"),
+        pytest.param(
+            "[server]\nport 1", "2 is not valid TOML: Expected '=' after a key in a key/value pair", id="no TOML"
+        ),
+        pytest.param("[server]\nport = 1\nport = 2", "3 is not valid TOML: Cannot overwrite a value", id="a key twice"),
+        pytest.param("models = [\n1,\n", "3 is not valid TOML: ", id="no end"),
     ],
 )
 def test_a_mistake_is_told_with_its_line_and_key(files: Files, text: str, told: str) -> None:
@@ -273,7 +273,7 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_the_lines(files: Files) -
     found = files.mistakes(text, BRIDGE_PORT="x", BRIDGE_MODEL="nowhere/m")
 
     assert [mistake.partition(" ")[0] for mistake in found] == ["2:", "4:", "5:", "6:", "BRIDGE_PORT", "BRIDGE_MODEL"]
-    assert found[4] == 'BRIDGE_PORT must be a whole number from 0 to 65535, not "x"'
+    assert found[4] == 'BRIDGE_PORT must be an integer from 0 to 65535, not "x"'
 
 
 def test_with_mistakes_nothing_is_settled(files: Files) -> None:
@@ -306,7 +306,7 @@ def test_a_file_that_is_named_must_be_there(tmp_path: Path) -> None:
 
     for reading in (read_config(missing, {}), read_config(None, {"BRIDGE_CONFIG": str(missing)})):
         assert [str(mistake) for mistake in reading.mistakes] == [
-            f"{missing} is not there; `bridge config init` writes an example"
+            f"{missing} does not exist; `bridge config init` writes an example"
         ]
 
 
@@ -322,7 +322,7 @@ def test_an_option_names_the_file_before_the_variable(files: Files, tmp_path: Pa
 def test_a_file_that_is_no_text_or_no_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "bytes").write_bytes(b"\xff\xfe\x00")
 
-    assert "can't be read: it is no UTF-8 text" in str(read_config(tmp_path / "bytes", {}).mistakes[0])
+    assert "can't be read: it is not UTF-8 text" in str(read_config(tmp_path / "bytes", {}).mistakes[0])
     assert "can't be read: Is a directory" in str(read_config(tmp_path, {}).mistakes[0])
 
 
@@ -383,7 +383,7 @@ def test_a_key_elsewhere_is_no_secret_of_the_file(files: Files) -> None:
 
 def test_a_variable_that_is_nearly_one_of_ours_is_told(files: Files) -> None:
     reading = files.read("", BRIDGE_PROT="1", BRIDGE_HEIGHT="3", BRIDGE_BASE_URL="http://h", BRIDGE_CONFIG="x")
-    assert [str(doubt) for doubt in reading.doubts] == ["BRIDGE_PROT is no setting; nearest: BRIDGE_PORT"]
+    assert [str(doubt) for doubt in reading.doubts] == ["BRIDGE_PROT is not a setting; nearest: BRIDGE_PORT"]
 
 
 def test_a_key_that_can_not_be_had_is_told_when_asked(files: Files) -> None:

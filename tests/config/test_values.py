@@ -36,7 +36,7 @@ def test_a_key_below_the_home_is_found(tmp_path: Path, monkeypatch: pytest.Monke
         ("env:EMPTY", "is env:EMPTY, and that variable is not set"),
         ("file:nothing", "is file:nothing, and that file can't be read: No such file or directory"),
         ("file:empty", "is file:empty, and that file is empty"),
-        ("file:bytes", "is file:bytes, and that file can't be read: it is no UTF-8 text"),
+        ("file:bytes", "is file:bytes, and that file can't be read: it is not UTF-8 text"),
     ],
 )
 def test_a_key_that_can_not_be_had_is_told_with_its_place(tmp_path: Path, given: str, words: str) -> None:
@@ -85,7 +85,7 @@ def test_what_is_no_address_is_refused(given: str) -> None:
 
 
 def test_an_address_with_a_password_is_told_and_not_repeated() -> None:
-    with pytest.raises(ValueError, match=r"^holds a password$"):
+    with pytest.raises(ValueError, match=r"^contains a password$"):
         Address.parse("http://me:hunter2@host")
 
 

@@ -76,6 +76,6 @@ def test_bridge_serve_local_answers_and_ends_with_ctrl_c(tmp_path: Path) -> None
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=15)
         assert process.returncode == 0, said
-    assert f"export ANTHROPIC_BASE_URL={url}" in said
+    assert f" env --url {url})" in said
     assert "claude --model smollm2-135m" in said
     assert "Traceback" not in said

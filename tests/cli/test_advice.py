@@ -1,0 +1,138 @@
+"""Every command line that the bridge or its documentation advises is one that its command accepts."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+
+import claude_bridge
+from claude_bridge.cli import app
+
+PACKAGE = Path(claude_bridge.__file__).parent
+ROOT = PACKAGE.parent
+PAGES = [ROOT / "README.md", ROOT / "README.ja.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+NAMES = {"N": "4096", "COMMAND": "serve", "SECONDS": "2", "FORM": "bash", "KIND": "openai-chat", "MODE": "on"}
+"""What stands for a placeholder that is not any text."""
+
+FILLED_IN = "4096"
+"""What stands for what is filled in at run time: some text, and a number too."""
+
+NO_COMMANDS = {"bridge port"}
+"""Other texts that begin with the name of the program."""
+
+OF_OTHER_PROGRAMS = {
+    *("--model", "--settings", "--tools", "--version"),  # Claude Code
+    *("--jinja", "--chat-template-file"),  # llama.cpp
+    *("--enable-auto-tool-choice", "--max-model-len", "--tool-call-parser"),  # vLLM
+    *("--add-host", "--context-length", "--no-deps"),  # docker, LM Studio, pip
+}
+
+SHELL = re.compile(r"\s+(?:[|;&]|&&)(?:\s|$)|\s+#\s.*")
+"""What ends a command in a line for a shell."""
+
+COMMANDS: dict[str, Any] = getattr(typer.main.get_command(app), "commands")  # noqa: B009 - the group that Typer makes
+
+
+def texts_of(module: Path) -> Iterator[str]:
+    """Yield all texts in a module but its docstrings."""
+    tree = ast.parse(module.read_text("utf-8"))
+    docstrings = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        and isinstance(node.body[0], ast.Expr)
+    }
+    parts = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            yield "".join(str(part.value) if isinstance(part, ast.Constant) else FILLED_IN for part in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings | parts:
+            yield node.value
+
+
+def advised_in(text: str) -> Iterator[str]:
+    """Yield the command lines in a text: in backquotes, as the output of a command, or alone in an indented line."""
+    found = re.findall(r"(?<!`)`(bridge [^`]+)`", text)
+    found += re.findall(r"\$\((bridge [^)]+)\)", text)
+    found += re.findall(r"^(?: {4})?(bridge [a-z].*)$", text, re.MULTILINE)
+    yield from (line for line in found if line not in NO_COMMANDS and "[OPTIONS]" not in line)
+
+
+def words_of(line: str) -> list[str]:
+    words = [word for word in shlex.split(SHELL.split(line)[0]) if word not in ("…", "...")]
+    return [NAMES.get(word.strip("[]"), word.strip("[]")) for word in words[1:]]
+
+
+def accept(words: list[str]) -> None:
+    """Parse a command line as the program does; raises what Typer raises for one that it does not accept."""
+    group: Any = typer.main.get_command(app)
+    if words[:1] == ["PROVIDER"]:
+        words = ["ollama", *words[1:]]
+    if words[0].endswith("-completion") or (len(words) == 1 and hasattr(COMMANDS.get(words[0]), "commands")):
+        return  # the first changes files of the shell, the second prints the help
+    try:
+        context = group.make_context("bridge", words)
+        while hasattr(group, "commands"):
+            name, group, rest = group.resolve_command(context, [*context._protected_args, *context.args])
+            context = group.make_context(name, rest, parent=context)
+        if words[:2] == ["service", "install"]:
+            COMMANDS["serve"].make_context("serve", context.args)
+    except typer.Exit:
+        pass  # --help, --version
+
+
+def lines_in_the_package() -> list[str]:
+    return sorted({line for module in PACKAGE.rglob("*.py") for text in texts_of(module) for line in advised_in(text)})
+
+
+def lines_in_the_docs() -> list[str]:
+    return sorted({line for page in PAGES for line in advised_in(page.read_text("utf-8"))})
+
+
+@pytest.mark.parametrize("line", lines_in_the_package())
+def test_the_program_advises_what_it_accepts(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    accept(words_of(line))
+
+
+@pytest.mark.parametrize("line", lines_in_the_docs())
+def test_the_documentation_advises_what_is_accepted(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    accept(words_of(line))
+
+
+def test_there_is_advice() -> None:
+    assert len(lines_in_the_package()) > 20
+    assert len(lines_in_the_docs()) > 40
+
+
+@pytest.mark.parametrize(
+    "line", ["bridge serve --nonsense", "bridge nonsense", "bridge run ollama m --port 1", "bridge serve --port N --x"]
+)
+def test_wrong_advice_would_be_noticed(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(Exception, match=r"No such"):
+        accept(words_of(line))
+
+
+def test_options_that_are_advised_alone_exist() -> None:
+    options = {
+        option
+        for command in COMMANDS.values()
+        for inner in (command, *getattr(command, "commands", {}).values())
+        for parameter in inner.params
+        for option in (*parameter.opts, *parameter.secondary_opts)
+    }
+    advised = {
+        option
+        for module in PACKAGE.rglob("*.py")
+        for text in texts_of(module)
+        if " " in text
+        for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)
+    }
+    assert advised - options - OF_OTHER_PROGRAMS == set()

@@ -1,0 +1,75 @@
+"""The parts of docs/reference that are made from the code: commands with their options, and tables of settings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import typer.main
+from msgspec import NODEFAULT, Struct
+
+from claude_bridge.cli import app
+from claude_bridge.cli.help import paragraphs_of, sections_of, usage_of
+from claude_bridge.config.format import expected, shown
+from claude_bridge.config.schema import Defaults, ModelCost, ModelSettings, ProviderSettings, Server, settings_of
+
+BLOCK = re.compile(r"(?P<begin><!-- made from the code: (?P<name>.+?) -->\n).*?(?P<end><!-- end -->\n)", re.DOTALL)
+
+TABLES: dict[str, type[Struct]] = {
+    "[server]": Server,
+    "[defaults]": Defaults,
+    "[providers.NAME]": ProviderSettings,
+    "[[providers.NAME.models]]": ModelSettings,
+    "cost": ModelCost,
+}
+
+
+def commands() -> dict[str, tuple[Any, Any]]:
+    """Return every command that is not hidden, by how it is called, with its context."""
+    return dict(_commands("bridge", typer.main.get_command(app), None))
+
+
+def _commands(name: str, command: Any, parent: Any) -> Iterator[tuple[str, tuple[Any, Any]]]:
+    context = typer.Context(command, info_name=name.rpartition(" ")[2], parent=parent)
+    yield name, (command, context)
+    for inner, one in getattr(command, "commands", {}).items():
+        if not one.hidden:
+            yield from _commands(f"{name} {inner}", one, context)
+
+
+def updated(page: str) -> str:
+    """Return a page with its made parts as the code is now."""
+    return BLOCK.sub(lambda block: block["begin"] + rendered(block["name"]) + block["end"], page)
+
+
+def names_in(page: str) -> list[str]:
+    return [block["name"] for block in BLOCK.finditer(page)]
+
+
+def rendered(name: str) -> str:
+    return _settings(TABLES[name]) if name in TABLES else _command(*commands()[name])
+
+
+def _command(command: Any, context: Any) -> str:
+    lines = [f"    {usage_of(command, context).removeprefix('Usage: ')}", ""]
+    for paragraph in paragraphs_of(command):
+        lines += [paragraph, ""]
+    if command.epilog:
+        lines += [*(f"    {line}" for line in command.epilog.splitlines()), ""]
+    for title, rows in sections_of(command, context):
+        lines += [f"| {title} | |", "|---|---|", *(f"| `{label}` | {_cell(text)} |" for label, text in rows), ""]
+    return "\n".join(lines)
+
+
+def _settings(table: type[Struct]) -> str:
+    lines = ["| Key | Value | Default | |", "|---|---|---|---|"]
+    for setting in settings_of(table).values():
+        is_given = setting.default not in (None, (), NODEFAULT)
+        default = "required" if setting.is_required else f"`{shown(setting.default)}`" if is_given else ""
+        lines.append(f"| `{setting.name}` | {_cell(expected(setting.kind))} | {default} | {_cell(setting.text)} |")
+    return "\n".join([*lines, ""])
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
