@@ -25,7 +25,7 @@ from claude_bridge.wire.anthropic_codec import parse_token_count
 
 if TYPE_CHECKING:
     from claude_bridge.upstream.client import UpstreamClient  # brings httpx, 150 ms
-    from claude_bridge.upstream.engines.catalog import OfferedModel
+    from claude_bridge.upstream.engines.report import OfferedModel
 
 
 REACH_TIMEOUT_S = 5.0

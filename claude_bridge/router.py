@@ -14,7 +14,7 @@ from claude_bridge.exchange import Exchange
 from claude_bridge.providers import Upstream
 from claude_bridge.routing import Candidate, Routing, Target, is_alias_of_anthropic, plain_name, shows_images
 from claude_bridge.trace.recorder import Recorder
-from claude_bridge.upstream.engines.catalog import OfferedModel
+from claude_bridge.upstream.engines.report import OfferedModel
 from claude_bridge.wire.anthropic import CountTokensRequest, MessagesRequest
 
 COOL_DOWN_S = 30.0

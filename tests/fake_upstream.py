@@ -197,7 +197,7 @@ def refusal(status: int, message: str, *, headers: Mapping[str, str] | None = No
     return json_document({"error": {"message": message, **fields}}, status=status, headers=headers)
 
 
-def model_list(*names: str, owner: str = "scripted", **fields: object) -> Reply:
+def model_list(*names: str, owner: str = "scripted", **fields: Any) -> Reply:
     """Return what GET /models answers."""
     rows = [{"id": name, "object": "model", "created": 0, "owned_by": owner, **fields} for name in names]
     return json_document({"object": "list", "data": rows})

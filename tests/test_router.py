@@ -15,7 +15,7 @@ from claude_bridge.router import RoutedBridge
 from claude_bridge.routing import Routing, Target
 from claude_bridge.trace.events import FellBack, RequestSent
 from claude_bridge.upstream.client import UpstreamClient
-from claude_bridge.upstream.engines.catalog import OfferedModel
+from claude_bridge.upstream.engines.report import OfferedModel
 from claude_bridge.wire.anthropic import BlockTextDelta, ContentBlockDelta, ErrorEvent
 from tests.fake_upstream import (
     FakeUpstream,

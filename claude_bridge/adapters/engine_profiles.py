@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from claude_bridge.adapters.model_profiles import FAMILIES
 from claude_bridge.conversion.profile import ChatProfile, MessagesProfile, OllamaProfile, Profile
 from claude_bridge.conversion.reasoning import EFFORTS
-from claude_bridge.wire.openai import ReasoningAbilities
+from claude_bridge.wire.model_list import ReasoningAbilities
 
 UNKNOWN = Profile(name="unknown", evidence="what any OpenAI-compatible engine accepts")
 
@@ -347,7 +347,7 @@ def profile_for(engine: Profile, model: str) -> Profile:
     return engine.with_changes(changes)
 
 
-def profile_as_told(profile: Profile, told: ReasoningAbilities | None) -> Profile:
+def profile_with_reasoning(profile: Profile, told: ReasoningAbilities | None) -> Profile:
     """Return the profile with what a service's list says of a model's thinking; that is surer than its name."""
     if told is None:
         return profile

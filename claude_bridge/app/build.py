@@ -22,7 +22,7 @@ from claude_bridge.routing import Routing, Target
 
 if TYPE_CHECKING:
     from claude_bridge.upstream.embedded.engine import EmbeddedEngine
-    from claude_bridge.upstream.engines.catalog import OfferedModel
+    from claude_bridge.upstream.engines.report import OfferedModel
 
 BASE_URL_VARIABLE, API_KEY_VARIABLE = "BRIDGE_BASE_URL", "BRIDGE_API_KEY"
 

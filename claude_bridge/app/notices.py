@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from claude_bridge.app.plan import Listening, Plan
     from claude_bridge.errors import SeveralModelsError
     from claude_bridge.providers import Upstream
-    from claude_bridge.upstream.engines.catalog import OfferedModel  # brings the wire shapes of all engines
+    from claude_bridge.upstream.engines.report import OfferedModel  # brings the wire shapes of all engines
 
 
 class Notices:

@@ -14,7 +14,7 @@ from claude_bridge.routing import Routing
 from claude_bridge.wire.addresses import is_loopback
 
 if TYPE_CHECKING:
-    from claude_bridge.upstream.engines.catalog import OfferedModel  # brings the wire shapes of all engines
+    from claude_bridge.upstream.engines.report import OfferedModel  # brings the wire shapes of all engines
 
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - compared with, not bound
 """Where to reach a bridge that listens on all addresses, from its own machine."""

@@ -12,7 +12,7 @@ from claude_bridge.errors import BridgeError, SetupError, SeveralModelsError
 from claude_bridge.providers import Upstream
 
 if TYPE_CHECKING:
-    from claude_bridge.upstream.engines.catalog import OfferedModel
+    from claude_bridge.upstream.engines.report import OfferedModel
 
 
 async def find_engine(plan: Plan, notices: Notices) -> Upstream:
@@ -33,7 +33,7 @@ async def find_engine(plan: Plan, notices: Notices) -> Upstream:
 async def ask_engine(plan: Plan, upstream: Upstream) -> Upstream:
     """Return the engine as the configuration describes it where it lists models, else as the engine itself does."""
     from claude_bridge.upstream.engines.configured import upstream_as_configured
-    from claude_bridge.upstream.engines.detect import assumed, discover
+    from claude_bridge.upstream.engines.discover import assumed, discover
 
     if plan.models:
         return upstream_as_configured(upstream, plan.models, has_key=plan.api_key is not None)
@@ -62,8 +62,8 @@ async def _offered(plan: Plan, several: SeveralModelsError) -> list[OfferedModel
 
     Models that are known not to call tools, such as embedding models, are left out.
     """
-    from claude_bridge.upstream.engines.catalog import OfferedModel
-    from claude_bridge.upstream.engines.listing import Place, list_models
+    from claude_bridge.upstream.engines.catalog import Place, list_models
+    from claude_bridge.upstream.engines.report import OfferedModel
 
     known = {model.id: model for model in plan.models}
     if not known:

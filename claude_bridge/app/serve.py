@@ -175,9 +175,9 @@ def _open_sinks(plan: Plan, notices: Notices) -> list[Sink]:
 async def _provide_when_found(bridge: RunningBridge) -> None:
     """Provide the engine as soon as possible; one that does not answer yet is asked again and again."""
     # In a thread, since these imports take 150 ms: clients are answered meanwhile.
-    for module in ("upstream.client", "upstream.engines.configured", "upstream.engines.detect"):
+    for module in ("upstream.client", "upstream.engines.configured", "upstream.engines.discover"):
         await to_thread.run_sync(import_module, f"claude_bridge.{module}")
-    from claude_bridge.upstream.engines.detect import assumed
+    from claude_bridge.upstream.engines.discover import assumed
 
     plan, notices = bridge.plan, bridge.notices
     is_reported = False

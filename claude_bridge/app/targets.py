@@ -14,8 +14,8 @@ from claude_bridge.bridge import ModelBridge
 from claude_bridge.router import RoutedBridge
 from claude_bridge.routing import Routing, Target
 from claude_bridge.upstream.client import client_for
-from claude_bridge.upstream.engines.catalog import OfferedModel
-from claude_bridge.upstream.engines.listing import Place, list_models
+from claude_bridge.upstream.engines.catalog import Place, list_models
+from claude_bridge.upstream.engines.report import OfferedModel
 
 
 class Targets:

@@ -5,13 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import typer
 
 from claude_bridge.cli.serve import DEFAULT_PORT
 from claude_bridge.errors import SetupError
+
+if TYPE_CHECKING:
+    from claude_bridge.config.schema import Config
+    from claude_bridge.providers import Provider
+    from claude_bridge.wire.admin_api import Readiness
 
 TIMEOUT_S = 5.0
 DEFAULT_URL = f"http://127.0.0.1:{DEFAULT_PORT}"
@@ -26,6 +31,9 @@ BridgeToken = Annotated[
     str | None, typer.Option("--auth-token", help="The token that the bridge needs, if any.", metavar="TOKEN")
 ]
 """The option that gives a bridge's token."""
+
+_ANY_ENGINE = {"openai-chat": "openai", "ollama-chat": "ollama", "anthropic-messages": "anthropic"}
+"""The provider that stands for any engine, by the API that a bridge uses."""
 
 T = TypeVar("T")
 
@@ -62,6 +70,42 @@ def place_of_client(environment: Mapping[str, str] = os.environ) -> Place:
     """Return where the bridge is, from the environment of its client."""
     url = environment.get("ANTHROPIC_BASE_URL") or DEFAULT_URL
     return Place(url.rstrip("/"), environment.get("ANTHROPIC_AUTH_TOKEN") or None)
+
+
+def find_served(config: Config, port: int) -> Readiness | None:
+    """Return what the bridge at this port serves, or None if none runs there or it does not know yet."""
+    from claude_bridge.app.build import configured_token
+    from claude_bridge.app.plan import Listening
+    from claude_bridge.wire.admin_api import READY_PATH, parse_readiness
+
+    try:
+        place = Place(Listening(host=config.server.host, port=port).url, configured_token(config))
+        served = ask(place, READY_PATH, parse_readiness)
+    except SetupError:  # nothing listens there, it is something else, or it asks for a token that is not configured
+        return None
+    return served if served.base_url and served.kind in _ANY_ENGINE else None
+
+
+def row_of_served(config: Config, served: Readiness) -> tuple[Provider, str | None]:
+    """Return the provider that the bridge asks, and its address, unless that is the provider's own."""
+    from claude_bridge.app.build import address_of
+    from claude_bridge.config.providers import configured_rows
+
+    rows = configured_rows(config)
+    address = _comparable(served.base_url or "")
+    for row in rows.values():
+        if row.kind == served.kind and _comparable(address_of(config, row, None) or row.base_url) == address:
+            return row, None
+    return rows[_ANY_ENGINE[served.kind or ""]], served.base_url
+
+
+def _comparable(base_url: str) -> tuple[str, int | None, str]:
+    """Return what two spellings of the same address have in common."""
+    from claude_bridge.wire.addresses import reaches_this_machine
+
+    parts = urlsplit(base_url)
+    host = parts.hostname or ""
+    return "localhost" if reaches_this_machine(host) else host, parts.port, parts.path.rstrip("/").removesuffix("/v1")
 
 
 def ask(place: Place, path: str, parse: Callable[[bytes], T]) -> T:

@@ -1,24 +1,27 @@
-"""``bridge doctor``: what is wrong between Claude Code and a model, and the command that mends it."""
+"""``bridge doctor``: what is wrong between Claude Code and a model, and the command that fixes it."""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
-from urllib.parse import urlsplit
 
 import typer
 
 from claude_bridge.cli import terminal
+from claude_bridge.cli.bridge_client import find_served, row_of_served
 from claude_bridge.cli.options import ApiKey, BaseUrl, ConfigFile, load_reading
 from claude_bridge.cli.serve import DEFAULT_PORT
 from claude_bridge.errors import SetupError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from claude_bridge.config.load import Reading
     from claude_bridge.config.schema import Config
-    from claude_bridge.doctor.engine import Asked
     from claude_bridge.doctor.finding import Finding
-    from claude_bridge.providers import Provider
+    from claude_bridge.doctor.subject import Subject
+    from claude_bridge.providers import Provider, Upstream
+    from claude_bridge.wire.admin_api import Readiness
 
 EXAMPLES = (
     "bridge doctor",
@@ -31,8 +34,8 @@ def doctor(
     provider: Annotated[
         str,
         typer.Argument(
-            help="ollama, openai (any compatible engine) or one of your configuration. Without it: your default "
-            "model, else an Ollama, or what is there."
+            help="ollama, openai (any compatible engine) or one of your configuration. Without it: the engine of the "
+            "bridge that is running, else your default model, else Ollama."
         ),
     ] = "",
     model: Annotated[str, typer.Argument(help="The engine's name of the model; may be left out if it has one.")] = "",
@@ -50,64 +53,144 @@ def doctor(
     probe: Annotated[
         bool,
         typer.Option(
-            "--probe", help="Ask the model too: speed, a tool call, a long prompt, the prompt cache, a picture, a stop."
+            "--probe",
+            help="Ask the model too: speed, a tool call, a long prompt, the prompt cache, an image, a stop. Takes up "
+            "to six minutes.",
         ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
     config_file: ConfigFile = None,
 ) -> None:
-    """Check the way from Claude Code to a model, and say how to mend what is wrong.
+    """Check the way from Claude Code to a model, and print a remedy for each problem.
 
-    Changes nothing. Exit code 1 if something will not work.
+    Without PROVIDER it checks the engine of the bridge that is running, if there is one. Changes nothing. Exit code 1
+    if something will not work.
     """
     import anyio
 
     reading = load_reading(config_file)
     config = reading.config
+    port = port or config.server.port
+    options = ([f"--port {port}"] if port != config.server.port else []) + ["--probe"] * probe
+    findings = [_check_configuration(reading)]
     try:
-        asked, row, key = _asked(config, provider, model, base_url, api_key)
+        if not provider and base_url is None and (served := find_served(config, port)):
+            findings.append(_check_served(served))
+            subject, upstream, key = _served_subject(config, served, api_key, options)
+        else:
+            subject, upstream, key = _named_subject(config, provider, model, base_url, api_key, options)
     except SetupError:
         reading.without_mistakes()  # where there are some, they may be the cause
         raise
-    findings = [_check_configuration(reading)]
-    findings += anyio.run(partial(_examine, asked, row, key, port=port or config.server.port, probe=probe))
-    is_well = all(finding.mark != "bad" for finding in findings)
+    show = None if as_json else _print_finding
+    findings = anyio.run(partial(_examine, findings, subject, upstream, key, show, port=port, probe=probe))
+    is_well = all(finding.severity != "bad" for finding in findings)
     if as_json:
         import msgspec
 
         terminal.print_line(msgspec.json.encode({"checks": findings, "ok": is_well}).decode())
     else:
-        terminal.print_findings([(finding.mark, finding.name, finding.seen, finding.remedy) for finding in findings])
+        terminal.print_verdict([finding.severity.value for finding in findings])
     if not is_well:
         raise typer.Exit(1)
 
 
-def _asked(
-    config: Config, provider: str, model: str, base_url: str | None, api_key: str | None
-) -> tuple[Asked, Provider, str | None]:
-    """Return what is asked about, its provider's row, and the key (None: there is none)."""
-    from claude_bridge.app.build import address_of, key_of, provider_and_model, provider_row
-    from claude_bridge.config.providers import configured_models
-    from claude_bridge.doctor.engine import Asked
+async def _examine(
+    findings: Sequence[Finding],
+    subject: Subject,
+    upstream: Upstream,
+    key: str | None,
+    show: Callable[[Finding], None] | None,
+    *,
+    port: int,
+    probe: bool,
+) -> list[Finding]:
+    """Return the findings and those of the engine and the machine; each is shown as soon as it is there."""
+    from contextlib import aclosing
+
+    from claude_bridge.doctor.examine import examine
+    from claude_bridge.doctor.finding import Step
+
+    found = list(findings)
+    with terminal.stopwatch() as begin:
+        for finding in found:
+            if show is not None:
+                show(finding)
+        async with aclosing(examine(subject, upstream, key, port=port, probe=probe)) as items:
+            async for item in items:
+                if isinstance(item, Step):
+                    begin(item.what, item.limit_s)
+                    continue
+                found.append(item)
+                if show is not None:
+                    show(item)
+    return found
+
+
+def _print_finding(finding: Finding) -> None:
+    terminal.print_finding(finding.severity.value, finding.name, finding.seen, finding.remedy)
+
+
+def _named_subject(
+    config: Config, provider: str, model: str, base_url: str | None, api_key: str | None, options: Sequence[str]
+) -> tuple[Subject, Upstream, str | None]:
+    """Return what the command line and the configuration name, the upstream, and its key (None: there is none)."""
+    from claude_bridge.app.build import provider_and_model, provider_row
     from claude_bridge.providers import LOCAL
 
     usual = config.defaults.model
     if not provider and usual is not None and usual.provider != LOCAL:
         provider, model = usual.provider, usual.model
-    provider, model = provider_and_model(config, provider or "ollama", model)
-    row = provider_row(config, provider)
+    known_provider, model = provider_and_model(config, provider or "ollama", model)
+    row = provider_row(config, known_provider)
+    return _subject(config, row, known_provider if provider else "", model, base_url, api_key, options)
+
+
+def _served_subject(
+    config: Config, served: Readiness, api_key: str | None, options: Sequence[str]
+) -> tuple[Subject, Upstream, str | None]:
+    """Return what the running bridge serves, as if it had been named on the command line."""
+    from msgspec.structs import replace
+
+    from claude_bridge.providers import PROVIDERS
+
+    row, base_url = row_of_served(config, served)
+    subject, upstream, key = _subject(config, row, row.name, served.model or "", base_url, api_key, options)
+    if row.kind != PROVIDERS["ollama"].kind:  # there the model is loaded with it
+        subject = replace(subject, window_tokens=served.window_tokens)
+    return subject, upstream, key
+
+
+def _subject(
+    config: Config,
+    row: Provider,
+    provider: str,
+    model: str,
+    base_url: str | None,
+    api_key: str | None,
+    options: Sequence[str],
+) -> tuple[Subject, Upstream, str | None]:
+    from claude_bridge.app.build import address_of, key_of
+    from claude_bridge.config.providers import configured_models
+    from claude_bridge.doctor.subject import Subject
+    from claude_bridge.providers import upstream_of
+
     models = configured_models(config, row)
-    asked = Asked(
+    key = key_of(config, row, api_key)
+    address = address_of(config, row, base_url)
+    model = model or (models[0].id if len(models) == 1 else "")
+    subject = Subject(
         provider=provider,
-        model=model or (models[0].id if len(models) == 1 else ""),
-        base_url=(address_of(config, row, base_url) or row.base_url).rstrip("/"),
+        model=model,
+        base_url=(address or row.base_url).rstrip("/"),
         is_usual_url=base_url is None,  # or a variable's, or the file's: both hold for the next command too
-        has_key=(key := key_of(config, row, api_key)) is not None,
+        has_key=key is not None,
         key_variable=row.key_variable,
         models=models,
         window_tokens=config.defaults.context_window,
+        options=tuple(options),
     )
-    return asked, row, key
+    return subject, upstream_of(row, base_url=address, model=model), key
 
 
 def _check_configuration(reading: Reading) -> Finding:
@@ -117,22 +200,7 @@ def _check_configuration(reading: Reading) -> Finding:
     return check_configuration(str(reading.file), is_there=reading.is_there, mistakes=mistakes, doubts=doubts)
 
 
-async def _examine(asked: Asked, row: Provider, key: str | None, *, port: int, probe: bool) -> list[Finding]:
-    from claude_bridge.doctor import inspect_machine as machine
-    from claude_bridge.doctor.engine import check_engine_answers
-    from claude_bridge.doctor.gather import gather_answers
-    from claude_bridge.server.port_owner import describe_port_owner
-    from claude_bridge.wire.addresses import reaches_this_machine
+def _check_served(served: Readiness) -> Finding:
+    from claude_bridge.doctor.machine import check_served
 
-    with terminal.spinner("Asking the engine"):
-        answers = await gather_answers(asked.base_url, model=asked.model, api_key=key)
-        address = urlsplit(answers.root)
-        owner = describe_port_owner(address.port or 80) if reaches_this_machine(address.hostname or "") else ""
-        findings = check_engine_answers(asked, answers, owner=owner)
-        findings += await machine.examine(port, engine_host=address.hostname or "")
-    if probe:
-        from claude_bridge.doctor.probing import probe_model
-
-        with terminal.spinner("Asking the model"):
-            findings += await probe_model(asked, answers, row, key)
-    return findings
+    return check_served(served)

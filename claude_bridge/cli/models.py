@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from claude_bridge.config.schema import Config
     from claude_bridge.conversion.pricing import Prices
     from claude_bridge.providers import Provider
-    from claude_bridge.upstream.engines.catalog import OfferedModel
-    from claude_bridge.upstream.engines.listing import Listing, Place
+    from claude_bridge.upstream.engines.catalog import Listing, Place
+    from claude_bridge.upstream.engines.report import OfferedModel
 
 
 EXAMPLES = (
@@ -30,6 +30,20 @@ EXAMPLES = (
 
 ONLY_IF_NAMED = "anthropic"
 """Whoever has a key for it need not have it for us: it is asked where the command line or the configuration says so."""
+
+JSON_FIELDS = (
+    "id",
+    "tools",
+    "thinking",
+    "images",
+    "context_window",
+    "max_output_tokens",
+    "size_bytes",
+    "cost",
+    "remote_host",
+    "loaded",
+)
+"""What ``--json`` prints about a model, beside where it is."""
 
 COLUMNS = (
     terminal.Column("model"),
@@ -59,8 +73,8 @@ def models(
 ) -> None:
     """List the models that engines offer, and what each can do.
 
-    Without PROVIDER it asks each provider that is configured or whose key is set, and the usual local ports of Ollama,
-    llama.cpp, LM Studio and vLLM.
+    Without PROVIDER it asks each provider that is configured or whose key is set, the engine of the bridge that is
+    running, and the usual local ports of Ollama, llama.cpp, LM Studio and vLLM.
     """
     config = load_config(config_file)
     if not provider and (base_url is not None or api_key is not None):
@@ -81,7 +95,7 @@ def models(
 def _ask(config: Config, provider: str, base_url: str | None, api_key: str | None) -> Listing:
     import anyio
 
-    from claude_bridge.upstream.engines.listing import list_models
+    from claude_bridge.upstream.engines.catalog import list_models
 
     place = _place(config, provider, base_url, api_key)
     try:
@@ -96,7 +110,7 @@ def _ask_everywhere(config: Config) -> list[Listing]:
     from msgspec.structs import replace
 
     from claude_bridge.config.providers import configured_rows
-    from claude_bridge.upstream.engines.listing import LOCAL_ENGINES, list_everywhere, local_places
+    from claude_bridge.upstream.engines.catalog import LOCAL_ENGINES, list_everywhere, local_places
 
     rows = configured_rows(config).values()
     configured = [
@@ -106,6 +120,7 @@ def _ask_everywhere(config: Config) -> list[Listing]:
         or (_is_here(row) and row.display_name not in LOCAL_ENGINES)
         or (row.name != ONLY_IF_NAMED and os.environ.get(row.key_variable, "").strip())
     ]
+    configured += _served_places(config, configured)
     listings, silences = anyio.run(list_everywhere, [*configured, *local_places(configured)])
     if not listings:
         asked = "\n".join(f"· {silence.reason}" for silence in silences)
@@ -120,6 +135,19 @@ def _ask_everywhere(config: Config) -> list[Listing]:
     return listings
 
 
+def _served_places(config: Config, others: Sequence[Place]) -> list[Place]:
+    """Return the engine of a running bridge, unless it is asked already."""
+    from claude_bridge.cli.bridge_client import find_served, row_of_served
+
+    served = find_served(config, config.server.port)
+    if served is None:
+        return []
+    row, base_url = row_of_served(config, served)
+    if base_url is None and any(place.provider == row.name for place in others):
+        return []
+    return [_place(config, row.name, base_url, None)]
+
+
 def _is_here(row: Provider) -> bool:
     """Return whether it costs nothing to ask: a place elsewhere is nobody's business unless the user means it."""
     return row.base_url.startswith(("http://localhost", "http://127.0.0.1"))
@@ -128,7 +156,7 @@ def _is_here(row: Provider) -> bool:
 def _place(config: Config, provider: str, base_url: str | None, api_key: str | None) -> Place:
     from claude_bridge.app.build import key_hint, named_engine, provider_and_model
     from claude_bridge.providers import LOCAL
-    from claude_bridge.upstream.engines.listing import Place
+    from claude_bridge.upstream.engines.catalog import Place
 
     provider, _ = provider_and_model(config, provider, "")
 
@@ -146,7 +174,7 @@ def _place(config: Config, provider: str, base_url: str | None, api_key: str | N
 
 
 def _shown(listing: Listing, *, every: bool) -> tuple[OfferedModel, ...]:
-    from claude_bridge.upstream.engines.listing import with_tools
+    from claude_bridge.upstream.engines.catalog import with_tools
 
     return listing.models if every else with_tools(listing)
 
@@ -159,7 +187,7 @@ def _print_json(shown: Sequence[tuple[Listing, Sequence[OfferedModel]]]) -> None
             "provider": listing.provider,
             "engine": listing.engine,
             "base_url": listing.base_url,
-            **msgspec.structs.asdict(model),
+            **{name: getattr(model, name) for name in JSON_FIELDS},
         }
         for listing, offered in shown
         for model in offered

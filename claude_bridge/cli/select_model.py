@@ -13,7 +13,7 @@ from claude_bridge.cli import terminal
 from claude_bridge.errors import SeveralModelsError
 
 if TYPE_CHECKING:
-    from claude_bridge.upstream.engines.catalog import OfferedModel
+    from claude_bridge.upstream.engines.report import OfferedModel
 
 MOST_LISTED = 15
 """How many models are shown at once; of more, a part of the name finds the one."""

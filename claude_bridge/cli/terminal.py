@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
     from claude_bridge.errors import SeveralModelsError
-    from claude_bridge.upstream.engines.catalog import OfferedModel
+    from claude_bridge.upstream.engines.report import OfferedModel
 
 PIPED_WIDTH = 200
 """Columns of a table that goes to a file or another program, unless COLUMNS says otherwise."""
@@ -185,8 +185,20 @@ def ask(question: str) -> None:
 _MARKS = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "bad": ("✗", "red")}
 
 
+FINDING_NAME_WIDTH = 15
+"""Columns for the name of a finding where not all names are known yet: the longest one of `bridge doctor`."""
+
+
 def print_findings(findings: Sequence[tuple[str, str, str, str | None]]) -> None:
     """Print findings on stdout, each as (mark, name, what was seen, remedy), and how many need something done."""
+    width = max((len(name) for _, name, _, _ in findings), default=0)
+    for mark, name, seen, remedy in findings:
+        print_finding(mark, name, seen, remedy, width=width)
+    print_verdict([finding[0] for finding in findings])
+
+
+def print_finding(mark: str, name: str, seen: str, remedy: str | None, *, width: int = FINDING_NAME_WIDTH) -> None:
+    """Print one finding on stdout, with its remedy on a line of its own."""
     from rich.console import Console
     from rich.padding import Padding
     from rich.table import Table
@@ -195,22 +207,23 @@ def print_findings(findings: Sequence[tuple[str, str, str, str | None]]) -> None
     from claude_bridge.trace.console.printable import printable
 
     console = Console(highlight=False)
-    width = max((len(name) for _, name, _, _ in findings), default=0)
-    for mark, name, seen, remedy in findings:
-        sign, style = _MARKS[mark]
-        row = Table.grid(padding=(0, 2, 0, 0))
-        row.add_column(width=1)
-        row.add_column(width=width)
-        row.add_column(overflow="fold")
-        row.add_row(Text(sign, style=f"bold {style}"), Text(name, style="bold"), Text(printable(seen)))
-        console.print(row)
-        if remedy is not None:  # with all the width that there is: a command to paste should stay in one line
-            console.print(
-                Padding(Text.assemble(("→ ", "bold"), (printable(remedy), style)), (0, 0, 0, 3), expand=False)
-            )
-    counts = {mark: sum(finding[0] == mark for finding in findings) for mark in _MARKS}
-    told = [f"{counts['bad']} broken"] * bool(counts["bad"]) + [f"{counts['warn']} to look at"] * bool(counts["warn"])
-    console.print(Text(f"\n{', '.join(told) or 'All is well'}.", style="bold"))
+    sign, style = _MARKS[mark]
+    row = Table.grid(padding=(0, 2, 0, 0))
+    row.add_column(width=1)
+    row.add_column(width=width)
+    row.add_column(overflow="fold")
+    row.add_row(Text(sign, style=f"bold {style}"), Text(name, style="bold"), Text(printable(seen)))
+    console.print(row)
+    if remedy is not None:  # with all the width that there is: a command to paste should stay in one line
+        console.print(Padding(Text.assemble(("→ ", "bold"), (printable(remedy), style)), (0, 0, 0, 3), expand=False))
+    sys.stdout.flush()
+
+
+def print_verdict(marks: Sequence[str]) -> None:
+    """Print how many findings need something done."""
+    failed, doubtful = marks.count("bad"), marks.count("warn")
+    counts = [f"{failed} broken"] * bool(failed) + [f"{doubtful} to look at"] * bool(doubtful)
+    print_line(strong(f"\n{', '.join(counts) or 'All is well'}."))
 
 
 def error_console() -> Console:
@@ -240,6 +253,22 @@ def spinner(label: str) -> Iterator[None]:
     """Show on stderr that something goes on, while the context lasts."""
     with error_console().status(label):
         yield
+
+
+@contextmanager
+def stopwatch() -> Iterator[Callable[[str, float], None]]:
+    """Show on stderr what goes on, how long it has taken, and the limit; yields a function that begins a new step."""
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    console = error_console()
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("")
+
+        def begin(what: str, limit_s: float) -> None:
+            progress.reset(task, description=f"{what} (up to {limit_s:.0f} s)")
+
+        yield begin
 
 
 def wants_colour(stream: object = None) -> bool:

@@ -13,7 +13,7 @@ from claude_bridge.conversion.pricing import Prices
 from claude_bridge.providers import PROVIDERS, Provider, profile_at
 
 if TYPE_CHECKING:
-    from claude_bridge.upstream.engines.catalog import OfferedModel
+    from claude_bridge.upstream.engines.report import OfferedModel
 
 
 def configured_rows(config: Config) -> dict[str, Provider]:
@@ -30,10 +30,7 @@ def configured_models(config: Config, row: Provider) -> tuple[OfferedModel, ...]
     given = config.providers.get(row.name, ProviderSettings()).models
     if not given:
         return ()
-    from claude_bridge.upstream.engines.catalog import (  # brings the shapes of model lists
-        OfferedModel,
-        with_ollama_limits,
-    )
+    from claude_bridge.upstream.engines.report import OfferedModel, with_ollama_limits  # brings the profiles of engines
 
     models = tuple(
         OfferedModel(

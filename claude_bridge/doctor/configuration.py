@@ -1,18 +1,17 @@
-"""Checks of the configuration: whether it can be read, and what it says of the model. Pure; the caller reads it."""
+"""Checks of the configuration: whether it can be read, and what it says about the model. Pure; the caller reads it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from difflib import get_close_matches
-from shlex import quote as quote_for_shell
 
 from msgspec.structs import replace
 
-from claude_bridge.doctor.facts import Facts, Kind
-from claude_bridge.doctor.finding import Finding, broken, doubtful, fine
+from claude_bridge.doctor.finding import Finding, fail, ok, warn
 from claude_bridge.doctor.model import MODEL
-from claude_bridge.upstream.engines.catalog import OfferedModel
+from claude_bridge.doctor.subject import Subject
 from claude_bridge.upstream.engines.configured import configured_model
+from claude_bridge.upstream.engines.report import OfferedModel
 
 CONFIGURATION = "configuration"
 
@@ -22,43 +21,34 @@ def check_configuration(file: str, *, is_there: bool, mistakes: Sequence[str], d
     look = "bridge config check"
     if mistakes:
         more = f" (and {len(mistakes) - 1} more)" if len(mistakes) > 1 else ""
-        return broken(CONFIGURATION, f"{mistakes[0]}{more}; all else is checked as if there were none", look)
+        return fail(CONFIGURATION, f"{mistakes[0]}{more}; the other checks ignore the file", look)
     if doubts:
-        return doubtful(CONFIGURATION, "; ".join(doubts), look)
-    return fine(CONFIGURATION, file if is_there else "none, and none is needed")
+        return warn(CONFIGURATION, "; ".join(doubts), look)
+    return ok(CONFIGURATION, file if is_there else "none, and none is needed")
 
 
-def check_listed(
-    provider: str, model: str, models: Sequence[OfferedModel], *, kind: Kind | None, place: str
-) -> Finding | None:
+def check_listed(subject: Subject, *, is_ollama: bool) -> Finding | None:
     """Judge whether the configuration lists the model, where it lists any; None: nothing to say."""
-    if not models or _configured(model, models, kind) is not None:
+    models = subject.models
+    if not models or configured_model(subject.model, models, is_ollama=is_ollama) is not None:
         return None
     names = [one.id for one in models]
     listed = ", ".join(names[:8]) + (" …" if len(names) > 8 else "")
-    near = get_close_matches(model, names, n=1, cutoff=0.4) or names
-    command = " ".join(["bridge doctor", provider, quote_for_shell(near[0]), *([place] if place else [])])
-    if not model:
-        return doubtful(MODEL, f"none was named; the configuration lists: {listed}", command)
-    return broken(MODEL, f"the configuration lists no {model!r}, but: {listed}", command)
+    near = get_close_matches(subject.model, names, n=1, cutoff=0.4) or names
+    command = subject.command(model=near[0])
+    if not subject.model:
+        return warn(MODEL, f"no model was named; the configuration lists: {listed}", command)
+    return fail(MODEL, f"the configuration does not list {subject.model!r}, but: {listed}", command)
 
 
-def with_configured(facts: Facts, models: Sequence[OfferedModel], *, window_tokens: int | None) -> Facts:
-    """Return the facts as the bridge takes them: what the configuration says goes before what the engine tells.
+def with_configured(subject: Subject, model: OfferedModel, *, is_ollama: bool) -> tuple[OfferedModel, int | None]:
+    """Return the model as the bridge takes it, and the window that is configured for it.
 
-    ``window_tokens`` is what is configured for any model.
+    What the configuration says goes before what the engine reports.
     """
-    model = _configured(facts.model, models, facts.kind)
-    if model is None:
-        return replace(facts, wished_tokens=window_tokens)
-    told = {"tools": model.tools, "thinking": model.thinking, "vision": model.images}
-    capabilities = facts.capabilities
-    if any(able is not None for able in told.values()):
-        known = dict.fromkeys(capabilities or ("completion",), True)
-        known |= {name: able for name, able in told.items() if able is not None}
-        capabilities = tuple(name for name, able in known.items() if able)
-    return replace(facts, capabilities=capabilities, wished_tokens=model.context_window)
-
-
-def _configured(model: str, models: Sequence[OfferedModel], kind: Kind | None) -> OfferedModel | None:
-    return configured_model(model, models, kind="ollama-chat" if kind is Kind.OLLAMA else "openai-chat")
+    configured = configured_model(subject.model, subject.models, is_ollama=is_ollama)
+    if configured is None:
+        return model, subject.window_tokens
+    abilities = {"tools": configured.tools, "thinking": configured.thinking, "images": configured.images}
+    known = {name: able for name, able in abilities.items() if able is not None}
+    return replace(model, **known), configured.context_window

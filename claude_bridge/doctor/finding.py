@@ -1,39 +1,46 @@
-"""Finding: what one check saw, how bad that is, and what to do about it."""
+"""Finding: what one check found, how bad that is, and what to do about it."""
 
 from __future__ import annotations
 
 from enum import StrEnum
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 
-class Mark(StrEnum):
-    """How bad it is: nothing, something to know, or something that will not work."""
+class Severity(StrEnum):
+    """How bad it is: fine, something to know, or something that will not work. The values are those of ``--json``."""
 
     OK = "ok"
     WARN = "warn"
-    BAD = "bad"
+    FAIL = "bad"
 
 
 class Finding(Struct, frozen=True):
-    """What a check saw. ``remedy`` is a command or a sentence to act on; None: nothing to do."""
+    """What a check found. ``remedy`` is a command or a sentence to act on; None: nothing to do."""
 
     name: str
-    mark: Mark
+    severity: Severity = field(name="mark")
     seen: str
     remedy: str | None = None
 
 
-def fine(name: str, seen: str) -> Finding:
+class Step(Struct, frozen=True):
+    """What is done next, and within how many seconds."""
+
+    what: str
+    limit_s: float
+
+
+def ok(name: str, seen: str) -> Finding:
     """Return a finding that all is well."""
-    return Finding(name, Mark.OK, seen)
+    return Finding(name, Severity.OK, seen)
 
 
-def doubtful(name: str, seen: str, remedy: str) -> Finding:
+def warn(name: str, seen: str, remedy: str) -> Finding:
     """Return a finding of something that works, but not as well as it could."""
-    return Finding(name, Mark.WARN, seen, remedy)
+    return Finding(name, Severity.WARN, seen, remedy)
 
 
-def broken(name: str, seen: str, remedy: str) -> Finding:
+def fail(name: str, seen: str, remedy: str) -> Finding:
     """Return a finding of something that will not work."""
-    return Finding(name, Mark.BAD, seen, remedy)
+    return Finding(name, Severity.FAIL, seen, remedy)

@@ -26,7 +26,7 @@ from claude_bridge.upstream.client import UpstreamClient
 LOOK_TIMEOUT_S = 5.0
 
 
-async def examine(port: int, *, engine_host: str) -> list[Finding]:
+async def inspect_machine(port: int, *, engine_host: str) -> list[Finding]:
     """Return the findings about this machine. Settings are read, never written."""
     return [
         check_proxy(os.environ, engine_host=engine_host),

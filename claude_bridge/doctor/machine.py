@@ -7,11 +7,13 @@ from ipaddress import ip_address
 
 from msgspec import Struct
 
-from claude_bridge.doctor.finding import Finding, broken, doubtful, fine
-from claude_bridge.doctor.places import place_of
+from claude_bridge.doctor.finding import Finding, fail, ok, warn
+from claude_bridge.doctor.reach import place_of
 from claude_bridge.wire.addresses import reaches_this_machine
+from claude_bridge.wire.admin_api import Readiness
 
-PROXY, PORT, CLIENT, SETTINGS = "proxy", "bridge port", "Claude Code", "client settings"
+PROXY, BRIDGE, PORT = "proxy", "bridge", "bridge port"
+CLIENT, SETTINGS = "Claude Code", "client settings"
 
 _PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 """Measured with Claude Code 2.1: each one of them swallows http://127.0.0.1, and NO_PROXY=localhost does not help."""
@@ -35,30 +37,30 @@ def check_proxy(environment: Mapping[str, str], *, engine_host: str) -> Finding:
         name for upper in _PROXY_VARIABLES for name in (upper, upper.lower()) if environment.get(name, "").strip()
     ]
     if not set_names:
-        return fine(PROXY, "none set")
+        return ok(PROXY, "none set")
     exempt = [
         part.strip().partition(":")[0].lstrip(".").lower()
         for name in ("NO_PROXY", "no_proxy")
         for part in environment.get(name, "").replace(" ", ",").split(",")
     ]
-    is_near = _is_near(engine_host)
-    if "*" in exempt or ("127.0.0.1" in exempt and (not is_near or engine_host.lower() in exempt)):
-        return fine(PROXY, f"{set_names[0]} is set, and this machine is exempt")
+    needs_exemption = is_near(engine_host)
+    if "*" in exempt or ("127.0.0.1" in exempt and (not needs_exemption or engine_host.lower() in exempt)):
+        return ok(PROXY, f"{set_names[0]} is set, and this machine is exempt")
     place = place_of(environment[set_names[0]])
     if "127.0.0.1" in exempt:
-        return doubtful(
+        return warn(
             PROXY,
             f"{set_names[0]} sends what is meant for the engine at {engine_host} to the proxy {place}",
             f'export NO_PROXY="{engine_host},$NO_PROXY"',
         )
-    return broken(
+    return fail(
         PROXY,
         f"{set_names[0]} sends what is meant for the bridge at 127.0.0.1 to the proxy {place}",
-        f'export NO_PROXY="localhost,127.0.0.1{f",{engine_host}" if is_near else ""}${{NO_PROXY:+,$NO_PROXY}}"',
+        f'export NO_PROXY="localhost,127.0.0.1{f",{engine_host}" if needs_exemption else ""}${{NO_PROXY:+,$NO_PROXY}}"',
     )
 
 
-def _is_near(host: str) -> bool:
+def is_near(host: str) -> bool:
     """Return whether the host is another machine of one's own network, which a proxy hardly reaches."""
     try:
         address = ip_address(host)
@@ -68,23 +70,32 @@ def _is_near(host: str) -> bool:
     return address.is_private and not address.is_loopback
 
 
+def check_served(served: Readiness) -> Finding:
+    """Judge what a running bridge reports about itself; what follows are checks of its engine."""
+    what = f"{served.model or 'any model'} on {served.upstream} at {served.base_url}"
+    if served.ready:
+        return ok(BRIDGE, f"running; serves {what}")
+    reason = served.reason or "its engine does not answer"
+    return warn(BRIDGE, f"running, but not ready to serve {what}: {reason}", "The checks below look for the cause.")
+
+
 def check_port(port: int, *, is_free: bool, is_bridge: bool = False, owner: str = "") -> Finding:
     """Judge whether the bridge can listen. ``owner`` is who does, as in " by nginx (process 7)", or empty."""
     if is_free:
-        return fine(PORT, f"{port} is free")
+        return ok(PORT, f"{port} is free")
     if is_bridge:
-        return fine(PORT, f"a bridge listens on {port} already")
-    return broken(PORT, f"{port} is taken{owner}", f"bridge serve … --port {port + 1}")
+        return ok(PORT, f"a bridge listens on {port} already")
+    return fail(PORT, f"{port} is taken{owner}", f"bridge serve … --port {port + 1}")
 
 
 def check_client(version: str | None, *, is_found: bool) -> Finding:
     """Judge whether Claude Code is there. ``version`` None: it does not tell."""
     if not is_found:
         remedy = "npm install -g @anthropic-ai/claude-code  (other clients need no Claude Code)"
-        return doubtful(CLIENT, "no `claude` on PATH", remedy)
+        return warn(CLIENT, "no `claude` on PATH", remedy)
     if version is None:
-        return doubtful(CLIENT, "found, but `claude --version` does not answer", "Run: claude --version")
-    return fine(CLIENT, version)
+        return warn(CLIENT, "found, but `claude --version` does not answer", "Run: claude --version")
+    return ok(CLIENT, version)
 
 
 def check_settings(environment: Mapping[str, str], files: list[SettingsFile], *, bridge_url: str) -> list[Finding]:
@@ -93,40 +104,40 @@ def check_settings(environment: Mapping[str, str], files: list[SettingsFile], *,
     What is set in a settings file wins over the environment of the shell.
     """
     findings = [
-        doubtful(SETTINGS, f"{file.name} can't be read as JSON", "Mend it: Claude Code ignores it, or stops.")
+        warn(SETTINGS, f"{file.name} can't be read as JSON", "Mend it: Claude Code ignores it, or stops.")
         for file in files
         if file.env is None
     ]
     findings += [
-        broken(SETTINGS, f"{name} is set: Claude Code would not ask the bridge", f"unset {name}")
+        fail(SETTINGS, f"{name} is set: Claude Code would not ask the bridge", f"unset {name}")
         for name in _OTHER_SERVICES
         if _is_on(environment.get(name))
     ]
     given = environment.get("ANTHROPIC_BASE_URL", "").strip()
     if given and not _is_same_place(given, bridge_url):
         seen = f"ANTHROPIC_BASE_URL is {place_of(given) or 'no address'}, not the bridge"
-        findings.append(doubtful(SETTINGS, seen, f"export ANTHROPIC_BASE_URL={bridge_url}"))
+        findings.append(warn(SETTINGS, seen, f"export ANTHROPIC_BASE_URL={bridge_url}"))
     if environment.get("ANTHROPIC_API_KEY", "").strip():
         seen = "ANTHROPIC_API_KEY is set: Claude Code would send it to the bridge"
-        findings.append(doubtful(SETTINGS, seen, "export ANTHROPIC_API_KEY="))
+        findings.append(warn(SETTINGS, seen, "export ANTHROPIC_API_KEY="))
     for file in files:
         findings += _overrides(file, bridge_url)
-    return findings or [fine(SETTINGS, "nothing overrides the bridge")]
+    return findings or [ok(SETTINGS, "nothing overrides the bridge")]
 
 
 def _overrides(file: SettingsFile, bridge_url: str) -> list[Finding]:
     env = file.env or {}
     findings = [
-        broken(SETTINGS, f"{name} in {file.name}: Claude Code would not ask the bridge", _remove(name, file))
+        fail(SETTINGS, f"{name} in {file.name}: Claude Code would not ask the bridge", _remove(name, file))
         for name in _OTHER_SERVICES
         if _is_on(env.get(name))
     ]
     given = env.get("ANTHROPIC_BASE_URL", "").strip()
     if given and not _is_same_place(given, bridge_url):
         seen = f"ANTHROPIC_BASE_URL in {file.name} is {place_of(given) or 'no address'}: it wins over the shell's"
-        findings.append(broken(SETTINGS, seen, _remove("ANTHROPIC_BASE_URL", file)))
+        findings.append(fail(SETTINGS, seen, _remove("ANTHROPIC_BASE_URL", file)))
     findings += [
-        doubtful(SETTINGS, f"{name} in {file.name} is sent to the bridge in place of the shell's", _remove(name, file))
+        warn(SETTINGS, f"{name} in {file.name} is sent to the bridge in place of the shell's", _remove(name, file))
         for name in _KEYS
         if env.get(name, "").strip()
     ]

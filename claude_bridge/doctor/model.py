@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from difflib import get_close_matches
 from shlex import quote as quote_for_shell
 
-import msgspec
-
-from claude_bridge.conversion.upstream_errors.translate import quote, refusal_words
-from claude_bridge.doctor.answers import Answer
-from claude_bridge.doctor.facts import Kind
-from claude_bridge.doctor.finding import Finding, broken, doubtful, fine
+from claude_bridge.adapters.engine_profiles import LLAMA_CPP, LM_STUDIO, OLLAMA, VLLM
+from claude_bridge.doctor.finding import Finding, fail, ok, warn
+from claude_bridge.doctor.subject import Subject
 from claude_bridge.upstream.engines.ollama import with_tag
-from claude_bridge.wire.lenient_json import parse_any
+from claude_bridge.upstream.engines.report import EngineReport, OfferedModel
 
 MODEL, PURPOSE, TOOLS, THINKING, IMAGES, CLOUD = "model", "purpose", "tools", "thinking", "images", "cloud"
 
@@ -21,129 +18,140 @@ GOOD_MODEL = "qwen3"
 """A model of Ollama's library that can call tools, in sizes for most machines."""
 
 _ENABLE_TOOLS = {
-    Kind.LLAMA_CPP: "llama-server --jinja --chat-template-file TEMPLATE-WITH-TOOLS.jinja, or another model",
-    Kind.LM_STUDIO: "Load a model with the hammer sign (tool use) in LM Studio.",
+    LLAMA_CPP.name: "llama-server --jinja --chat-template-file TEMPLATE-WITH-TOOLS.jinja, or another model",
+    LM_STUDIO.name: "Load a model with the hammer icon (tool use) in LM Studio.",
 }
 
 
-def check_installed(
-    kind: Kind, model: str, names: Sequence[str], *, place: str, able: Sequence[str] = (), answer: Answer | None = None
-) -> Finding:
-    """Judge whether the engine has the model.
+def chosen_model(subject: Subject, report: EngineReport) -> OfferedModel | None:
+    """Return the model that is meant, or None if none is named and there is more or less than one."""
+    if not subject.model:
+        choices = [model for model in report.models if model.tools] if _is_ollama(report) else report.models
+        return choices[0] if len(choices) == 1 else None
+    model = report.find(subject.model)
+    if model is None and report.engine == LLAMA_CPP.name and report.models:
+        return report.models[0]  # it takes any name for the one model that it has loaded
+    return model
 
-    ``place`` is the option that leads to the engine, or empty; ``answer`` what Ollama said when asked about the model.
-    """
-    if not model:
-        return _check_unnamed(kind, names, able, place)
-    if kind is Kind.LLAMA_CPP:
-        others = "" if model in names or not names else f"; llama.cpp takes any name, and runs {names[0]}"
-        return fine(MODEL, f"{model}{others}")
-    if kind is Kind.OLLAMA and answer is not None and answer.status not in (200, 401, 404):
-        words = quote(refusal_words(answer.body)) or answer.words or f"status {answer.status}"
-        return broken(MODEL, f"Ollama can't tell of {model!r}: {words}", "Look at Ollama's log.")
-    if model in names or (kind is Kind.OLLAMA and (with_tag(model) in names or (answer and answer.status == 200))):
-        return fine(MODEL, f"{model} is installed" if kind is Kind.OLLAMA else f"{model} is offered")
-    if kind is not Kind.OLLAMA and not names:
-        return doubtful(MODEL, "the engine lists no models", f"If {model!r} is right, all is well; --probe asks it.")
-    wanted = with_tag(model) if kind is Kind.OLLAMA else model
-    near = get_close_matches(wanted, names, n=3, cutoff=0.5)
-    if kind is Kind.OLLAMA:
-        remedy = f"ollama pull {quote_for_shell(model)}"
-        seen = f"{model!r} is not installed"
+
+def check_installed(subject: Subject, report: EngineReport) -> Finding:
+    """Judge whether the engine has the model."""
+    model = chosen_model(subject, report)
+    if _is_ollama(report) and report.models_error is not None and model is None:
+        return fail(MODEL, f"Ollama's list of models can't be read: {report.models_error}", "Look at Ollama's log.")
+    if model is None:
+        return _check_missing(subject, report) if subject.model else _check_unnamed(subject, report)
+    if _is_ollama(report):
+        if model.problem is not None and not (report.cloud and report.cloud.is_signed_in is False):
+            return fail(MODEL, f"Ollama can't describe {model.id!r}: {model.problem}", "Look at Ollama's log.")
+        return ok(MODEL, f"{subject.model or model.id} is installed")
+    if subject.model and report.find(subject.model) is None:
+        return ok(MODEL, f"{subject.model}; llama.cpp takes any name, and runs {model.id}")
+    return ok(MODEL, f"{subject.model or model.id} is offered")
+
+
+def _check_missing(subject: Subject, report: EngineReport) -> Finding:
+    name, names = subject.model, report.names
+    if _is_ollama(report):
+        near = get_close_matches(with_tag(name), names, n=3, cutoff=0.5)
+        pull = f"ollama pull {quote_for_shell(name)}"
         if near:
-            return broken(
-                MODEL, f"{seen}; nearest: {', '.join(near)}", f"{_command(kind, near[0], place)}  (or: {remedy})"
-            )
-        return broken(MODEL, seen, remedy)
-    if near:
-        return broken(MODEL, f"there is no {model!r}; nearest: {', '.join(near)}", _command(kind, near[0], place))
-    offered = ", ".join(names[:8]) + (" …" if len(names) > 8 else "")
-    return broken(MODEL, f"there is no {model!r}; offered: {offered}", _command(kind, names[0], place))
-
-
-def _check_unnamed(kind: Kind, names: Sequence[str], able: Sequence[str], place: str) -> Finding:
+            remedy = f"{subject.command('ollama', near[0])}  (or: {pull})"
+            return fail(MODEL, f"{name!r} is not installed; nearest: {', '.join(near)}", remedy)
+        return fail(MODEL, f"{name!r} is not installed", pull)
     if not names:
-        if kind is Kind.OLLAMA:
-            return broken(MODEL, "no model is installed", f"ollama pull {GOOD_MODEL}")
-        return doubtful(MODEL, "none was named, and the engine lists none", _command(kind, "MODEL", place))
-    if kind is Kind.OLLAMA and not able:
-        return broken(MODEL, f"none of {len(names)} installed models can call tools", f"ollama pull {GOOD_MODEL}")
-    choice = able or names
-    listed = ", ".join(choice[:8]) + (" …" if len(choice) > 8 else "")
-    return doubtful(MODEL, f"none was named; there are: {listed}", _command(kind, choice[0], place))
+        if report.engine == LLAMA_CPP.name:
+            return ok(MODEL, name)
+        return warn(MODEL, "the engine lists no models", f"If {name!r} is right, ask it: {_probe(subject)}")
+    near = get_close_matches(name, names, n=3, cutoff=0.5)
+    which = f"nearest: {', '.join(near)}" if near else f"offered: {_some(names)}"
+    return fail(MODEL, f"there is no {name!r}; {which}", _with_model(subject, report, (near or names)[0]))
 
 
-def check_purpose(model: str, capabilities: Collection[str], *, place: str, able: Sequence[str] = ()) -> Finding | None:
-    """Judge whether one can talk to the model at all; None: nothing to say."""
-    if not capabilities or "completion" in capabilities:
+def _check_unnamed(subject: Subject, report: EngineReport) -> Finding:
+    names = report.names
+    if not names:
+        if _is_ollama(report):
+            return fail(MODEL, "no model is installed", f"ollama pull {GOOD_MODEL}")
+        remedy = _with_model(subject, report, "MODEL")
+        return warn(MODEL, "no model was named, and the engine lists none", remedy)
+    choice = [model.id for model in report.models if model.tools] if _is_ollama(report) else names
+    if not choice:
+        return fail(MODEL, f"none of {len(names)} installed models can call tools", f"ollama pull {GOOD_MODEL}")
+    seen = f"no model was named; available: {_some(choice)}"
+    return warn(MODEL, seen, _with_model(subject, report, choice[0]))
+
+
+def check_purpose(subject: Subject, report: EngineReport, model: OfferedModel) -> Finding | None:
+    """Judge whether the model can chat at all; None: nothing to say."""
+    if model.chats is not False:
         return None
-    what = "an embedding model" if "embedding" in capabilities else "no model to talk to"
-    return broken(PURPOSE, f"{model} is {what} (it can do: {', '.join(capabilities)})", _other_model(able, place))
+    abilities = (model.ollama.capabilities if model.ollama else None) or ("embedding",)
+    what = "an embedding model" if "embedding" in abilities else "not a model that can chat"
+    seen = f"{model.id} is {what} (made for: {', '.join(abilities)})"
+    return fail(PURPOSE, seen, _other_model(subject, report))
 
 
-def check_tools(
-    kind: Kind, model: str, capabilities: Collection[str] | None, *, place: str, able: Sequence[str] = ()
-) -> Finding:
-    """Judge whether the model can call tools; without them Claude Code can talk, and do nothing."""
-    if capabilities is None:
-        remedy = "Ask the model itself: bridge doctor … --probe"
-        if kind is Kind.VLLM:
+def check_tools(subject: Subject, report: EngineReport, model: OfferedModel) -> Finding:
+    """Judge whether the model can call tools; without them Claude Code can chat, but not act."""
+    if model.tools is None:
+        remedy = f"Ask the model itself: {_probe(subject)}"
+        if report.engine == VLLM.name:
             remedy += "  (vllm serve needs --enable-auto-tool-choice --tool-call-parser NAME)"
-        return doubtful(TOOLS, f"{kind} does not tell whether {model or 'the model'} can call tools", remedy)
-    if "tools" in capabilities:
-        return fine(TOOLS, "the model can call tools")
-    return broken(
-        TOOLS,
-        f"{model} can't call tools: Claude Code could talk, and do nothing",
-        _ENABLE_TOOLS.get(kind) or _other_model(able, place),
-    )
+        return warn(TOOLS, f"{report.engine} does not report whether {model.id} can call tools", remedy)
+    if model.tools:
+        return ok(TOOLS, "the model can call tools")
+    remedy = _ENABLE_TOOLS.get(report.engine) or _other_model(subject, report)
+    return fail(TOOLS, f"{model.id} can't call tools: Claude Code could chat, but not act", remedy)
 
 
-def check_thinking(capabilities: Collection[str]) -> Finding:
-    """Tell whether the model thinks; that is no fault either way."""
-    return fine(THINKING, "yes" if "thinking" in capabilities else "no; Claude Code does without")
-
-
-def check_images(capabilities: Collection[str]) -> Finding:
-    """Tell whether the model sees images; that is no fault either way."""
-    return fine(IMAGES, "yes" if "vision" in capabilities else "no; pictures are replaced by a note")
-
-
-def check_cloud(
-    model: str, remote_host: str | None, answers: Sequence[Answer], status: Answer | None
-) -> Finding | None:
-    """Judge whether a model that runs elsewhere can be asked; None: it runs on this machine.
-
-    ``answers`` are those that a sign-in is needed for, ``status`` that of /api/status.
-    """
-    is_cloud = bool(remote_host) or model.endswith((":cloud", "-cloud"))
-    if not is_cloud:
+def check_thinking(model: OfferedModel) -> Finding | None:
+    """Say whether the model thinks, which is no fault either way; None: not reported."""
+    if model.thinking is None:
         return None
-    seen = f"{model} runs at {remote_host or 'ollama.com'}, not on this machine"
-    if _is_disabled(status):
-        return broken(CLOUD, f"{seen}, and cloud models are switched off", "unset OLLAMA_NO_CLOUD; ollama serve")
-    if any(answer.status == 401 for answer in answers):
-        return broken(CLOUD, f"{seen}, and this Ollama is not signed in", "ollama signin")
-    if any(answer.status == 200 for answer in answers):
-        return fine(CLOUD, f"{seen}: prompts leave it; signed in")
-    return doubtful(CLOUD, f"{seen}; whether it is signed in is not told", "If it is refused: ollama signin")
+    return ok(THINKING, "yes" if model.thinking else "no; Claude Code works without")
 
 
-def _is_disabled(status: Answer | None) -> bool:
-    if status is None or status.good_body is None:
-        return False
-    try:
-        document = parse_any(status.good_body)
-    except msgspec.DecodeError:
-        return False
-    cloud = document.get("cloud") if isinstance(document, dict) else None
-    return isinstance(cloud, dict) and cloud.get("disabled") is True
+def check_images(model: OfferedModel) -> Finding | None:
+    """Say whether the model sees images, which is no fault either way; None: not reported."""
+    if model.images is None:
+        return None
+    return ok(IMAGES, "yes" if model.images else "no; images are replaced by a note")
 
 
-def _other_model(able: Sequence[str], place: str) -> str:
-    return _command(Kind.OLLAMA, able[0], place) if able else f"ollama pull {GOOD_MODEL}"
+def check_cloud(report: EngineReport, model: OfferedModel) -> Finding | None:
+    """Judge whether a model in Ollama's cloud can be used; None: it runs on this machine."""
+    if report.cloud is None:
+        return None
+    seen = f"{model.id} runs at {model.remote_host or 'ollama.com'}, not on this machine"
+    if report.cloud.is_disabled:
+        return fail(CLOUD, f"{seen}, and cloud models are switched off", "unset OLLAMA_NO_CLOUD; ollama serve")
+    if report.cloud.is_signed_in is False:
+        return fail(CLOUD, f"{seen}, and this Ollama is not signed in", "ollama signin")
+    if report.cloud.is_signed_in:
+        return ok(CLOUD, f"{seen}: prompts leave this machine; signed in")
+    return warn(CLOUD, f"{seen}; Ollama does not report whether it is signed in", "If it is refused: ollama signin")
 
 
-def _command(kind: Kind, model: str, place: str) -> str:
-    provider = "ollama" if kind is Kind.OLLAMA else "openai"
-    return " ".join(["bridge doctor", provider, quote_for_shell(model), *([place] if place else [])])
+def _is_ollama(report: EngineReport) -> bool:
+    return report.engine == OLLAMA.name
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:8]) + (" …" if len(names) > 8 else "")
+
+
+def _other_model(subject: Subject, report: EngineReport) -> str:
+    able = [model.id for model in report.models if model.tools]
+    if able:
+        return _with_model(subject, report, able[0])
+    return f"ollama pull {GOOD_MODEL}" if _is_ollama(report) else "Choose another model."
+
+
+def _with_model(subject: Subject, report: EngineReport, model: str) -> str:
+    provider = subject.provider or ("ollama" if _is_ollama(report) else "openai")
+    return subject.command(provider, model)
+
+
+def _probe(subject: Subject) -> str:
+    return subject.command() + ("" if "--probe" in subject.options else " --probe")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from claude_bridge.conversion.upstream_errors.translate import quote
-from claude_bridge.doctor.finding import Finding, broken, doubtful, fine
+from claude_bridge.doctor.finding import Finding, fail, ok, warn
 from claude_bridge.wire.anthropic import AnswerBlock, TextBlock, ToolUseBlock, Usage
 from claude_bridge.wire.lenient_json import parse_any
 
@@ -59,54 +59,52 @@ class Probed(Struct, frozen=True, kw_only=True):
 def check_speed(probed: Probed) -> Finding:
     """Judge how soon and how fast the model answers."""
     if probed.error is not None or probed.first_token_s is None:
-        return broken(SPEED, probed.error or "the model answered nothing", "Look at the engine's log.")
+        return fail(SPEED, probed.error or "the model answered nothing", "Look at the engine's log.")
     tokens_per_s = probed.tokens_per_s
     told = f"first token after {probed.first_token_s:.1f} s"
     if tokens_per_s is not None:
         told += f", then {tokens_per_s:.0f} tokens/s"
     if tokens_per_s is not None and tokens_per_s < SLOW_TOKENS_PER_S:
-        return doubtful(SPEED, f"{told}: too slow to work with", "Take a smaller model, or one that fits on the GPU.")
+        return warn(SPEED, f"{told}: too slow to work with", "Take a smaller model, or one that fits on the GPU.")
     if probed.first_token_s > SLOW_FIRST_S:
-        return doubtful(SPEED, f"{told}: it may have been loading", "Run it again: a loaded model answers sooner.")
-    return fine(SPEED, told)
+        return warn(SPEED, f"{told}: it may have been loading", "Run it again: a loaded model answers sooner.")
+    return ok(SPEED, told)
 
 
 def check_tool_call(probed: Probed, *, tool: str, field: str) -> Finding:
     """Judge whether the model called the tool that it was asked to call, with a field that makes sense."""
     if probed.error is not None:
-        return _late(TOOL_CALL, probed) or broken(TOOL_CALL, probed.error, "Take a model that can call tools.")
+        return _late(TOOL_CALL, probed) or fail(TOOL_CALL, probed.error, "Take a model that can call tools.")
     calls = [block for block in probed.content if isinstance(block, ToolUseBlock)]
     if not calls:
         said = f", it said: {quote(probed.text)[:80]}" if probed.text else ""
-        return broken(TOOL_CALL, f"asked to call a tool, the model called none{said}", "Take a model made for tools.")
+        return fail(TOOL_CALL, f"asked to call a tool, the model called none{said}", "Take a model made for tools.")
     call = calls[0]
     given = parse_any(bytes(call.input))
     if call.name != tool or not isinstance(given, dict) or not isinstance(given.get(field), str):
-        return broken(TOOL_CALL, f"the model called {call.name} with {quote(bytes(call.input).decode())[:80]}",
+        return fail(TOOL_CALL, f"the model called {call.name} with {quote(bytes(call.input).decode())[:80]}",
                       "Take a model made for tools.")  # fmt: skip
-    return fine(TOOL_CALL, f"a streamed call of {tool} came back valid")
+    return ok(TOOL_CALL, f"a streamed call of {tool} came back valid")
 
 
 def check_long_prompt(probed: Probed, *, canary: str) -> Finding:
     """Judge whether a word at the front of a long prompt survived, or the prompt was cut in silence."""
     if probed.error is not None:
-        return _late(LONG_PROMPT, probed) or broken(
-            LONG_PROMPT, probed.error, "Give the engine a larger context window."
-        )
+        return _late(LONG_PROMPT, probed) or fail(LONG_PROMPT, probed.error, "Give the engine a larger context window.")
     size = f"{probed.estimated_tokens:,} tokens"
     if canary.lower() in probed.text.lower():
-        return fine(LONG_PROMPT, f"the beginning of about {size} arrived")
+        return ok(LONG_PROMPT, f"the beginning of about {size} arrived")
     if 0 < probed.prompt_tokens < CUT_SHARE * probed.estimated_tokens:
-        return broken(
+        return fail(
             LONG_PROMPT,
             f"of about {size} the engine read {probed.prompt_tokens:,}: it cuts prompts in silence",
             "Give the engine a larger context window, and ask an Ollama through its own API: bridge serve ollama",
         )
     if probed.prompt_tokens:
         seen = f"all of about {size} was read, but the model did not find a word at its beginning"
-        return doubtful(LONG_PROMPT, seen, "The model is weak with long prompts: take a larger one.")
+        return warn(LONG_PROMPT, seen, "The model is weak with long prompts: take a larger one.")
     seen = f"the model did not find a word at the beginning of about {size}, and how much was read is not told"
-    return doubtful(LONG_PROMPT, seen, "Check the engine's context window.")
+    return warn(LONG_PROMPT, seen, "Check the engine's context window.")
 
 
 def check_cache(first: Probed, second: Probed) -> Finding | None:
@@ -116,25 +114,25 @@ def check_cache(first: Probed, second: Probed) -> Finding | None:
     times = f"{first.first_token_s:.1f} s, then {second.first_token_s:.1f} s"
     cached = second.usage.cache_read_input_tokens
     if cached * 2 > second.prompt_tokens > 0:
-        return fine(CACHE, f"{cached:,} of {second.prompt_tokens:,} tokens reused ({times})")
+        return ok(CACHE, f"{cached:,} of {second.prompt_tokens:,} tokens reused ({times})")
     if first.first_token_s < TOO_QUICK_S:
-        return fine(CACHE, f"too quick to tell ({times})")
+        return ok(CACHE, f"too quick to tell ({times})")
     if second.first_token_s < first.first_token_s / 2:
-        return fine(CACHE, f"the second prompt with the same beginning was read sooner ({times})")
+        return ok(CACHE, f"the second prompt with the same beginning was read sooner ({times})")
     remedy = "Without it every turn reads the whole conversation again. Switch on the engine's prefix cache."
-    return doubtful(CACHE, f"the same beginning was read twice ({times})", remedy)
+    return warn(CACHE, f"the same beginning was read twice ({times})", remedy)
 
 
 def check_picture(probed: Probed, *, colour: str) -> Finding:
     """Judge whether a model that is said to see images saw the colour of a picture."""
     if probed.error is not None:
         remedy = "Claude Code can do without images: list the model in the configuration, with vision = false."
-        return doubtful(PICTURE, f"a {colour} picture was refused: {probed.error}", remedy)
+        return warn(PICTURE, f"a {colour} picture was refused: {probed.error}", remedy)
     if colour in probed.text.lower():
-        return fine(PICTURE, f"a {colour} picture was seen as {colour}")
+        return ok(PICTURE, f"a {colour} picture was seen as {colour}")
     said = quote(probed.text)[:80] or "nothing"
     remedy = "Don't rely on what it sees: take another model for images."
-    return doubtful(PICTURE, f"shown a {colour} picture and asked for its colour, the model said: {said}", remedy)
+    return warn(PICTURE, f"shown a {colour} picture and asked for its colour, the model said: {said}", remedy)
 
 
 class Stopped(Struct, frozen=True, kw_only=True):
@@ -153,15 +151,15 @@ def check_stop(stopped: Stopped) -> Finding | None:
         return None
     if stopped.busy_s is not None and stopped.busy_s <= FREE_WITHIN_S:
         if stopped.left_s <= FREE_WITHIN_S:
-            return fine(STOP, "too quick to tell whether a stopped answer goes on")
-        return fine(STOP, f"free {stopped.busy_s:.1f} s after an answer was stopped")
+            return ok(STOP, "too quick to tell whether a stopped answer goes on")
+        return ok(STOP, f"free {stopped.busy_s:.1f} s after an answer was stopped")
     busy = "never became free" if stopped.busy_s is None else f"was busy for another {stopped.busy_s:.0f} s"
     remedy = "Update the engine; if there is a proxy before it, go around it: what you stop goes on behind it."
-    return doubtful(STOP, f"an answer was stopped, and the engine {busy}", remedy)
+    return warn(STOP, f"an answer was stopped, and the engine {busy}", remedy)
 
 
 def _late(name: str, probed: Probed) -> Finding | None:
     """Return that an answer did not come in time, which says nothing of what was asked; None: it did come."""
     if not probed.is_late:
         return None
-    return doubtful(name, str(probed.error), "Take a smaller model, or one that fits on the GPU; then ask again.")
+    return warn(name, str(probed.error), "Take a smaller model, or one that fits on the GPU; then ask again.")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import struct
 import time
-from collections.abc import Awaitable, Callable
+import zlib
+from base64 import b64encode
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
 from functools import partial
 
@@ -11,15 +14,19 @@ import anyio
 from msgspec import DecodeError, Raw, json
 from msgspec.structs import replace
 
+from claude_bridge.adapters.engine_profiles import LLAMA_CPP, OLLAMA
 from claude_bridge.bridge import ModelBridge, new_id
 from claude_bridge.conversion.response.accumulator import MessageAccumulator
-from claude_bridge.doctor.answers import EngineAnswers
 from claude_bridge.doctor.configuration import with_configured
-from claude_bridge.doctor.engine import Asked
-from claude_bridge.doctor.facts import Facts, Kind, read_facts
-from claude_bridge.doctor.finding import Finding, doubtful
-from claude_bridge.doctor.picture import picture_of
+from claude_bridge.doctor.finding import Finding, Step, warn
+from claude_bridge.doctor.model import chosen_model
 from claude_bridge.doctor.probed import (
+    CACHE,
+    LONG_PROMPT,
+    PICTURE,
+    SPEED,
+    STOP,
+    TOOL_CALL,
     Probed,
     Stopped,
     check_cache,
@@ -29,16 +36,21 @@ from claude_bridge.doctor.probed import (
     check_stop,
     check_tool_call,
 )
+from claude_bridge.doctor.subject import Subject
 from claude_bridge.errors import BridgeError, SetupError, UpstreamError
-from claude_bridge.providers import PROVIDERS, Provider, upstream_of
+from claude_bridge.providers import PROVIDERS, Upstream, upstream_of
 from claude_bridge.trace.recorder import Recorder
-from claude_bridge.upstream.client import UpstreamClient
+from claude_bridge.upstream.client import UpstreamClient, client_for
 from claude_bridge.upstream.engines.configured import upstream_as_configured
-from claude_bridge.upstream.engines.detect import discover
+from claude_bridge.upstream.engines.discover import discover
+from claude_bridge.upstream.engines.ollama import root_url
+from claude_bridge.upstream.engines.report import EngineReport, OfferedModel
 from claude_bridge.wire.anthropic import (
+    Base64Source,
     Block,
     ContentBlockDelta,
     ContentBlockStart,
+    ImageBlock,
     InputMessage,
     MessagesRequest,
     TextBlock,
@@ -49,6 +61,9 @@ from claude_bridge.wire.lenient_json import parse_any
 
 PROBE_LIMIT_S = 120.0
 """How long one request may take: a small machine reads 50 tokens a second."""
+
+ALL_LIMIT_S = 360.0
+"""How long all requests together may take; what was not asked by then is named."""
 
 CANARY = "PELICAN-4711"
 CANARY_TOKENS = 6_000
@@ -65,9 +80,11 @@ LONG_ANSWER_TOKENS = 2_000
 LOOK_AGAIN_S = 0.1
 SLOTS_TIMEOUT_S = 5.0
 
-_COLOUR = "green"
+_COLOUR, _RGB = "green", (0, 170, 0)
 """Rather than red or blue: what models guess that see nothing."""
-_PICTURE = picture_of(0, 170, 0)
+
+PICTURE_SIDE = 224
+"""Pixels. Many models cut their images to this; some engines refuse much smaller ones."""
 
 _TOOL = Tool(
     name="get_weather",
@@ -76,35 +93,54 @@ _TOOL = Tool(
 )
 
 
-async def probe_model(asked: Asked, answers: EngineAnswers, row: Provider, key: str | None) -> list[Finding]:
-    """Return the findings of asking the model; none if there is nobody to ask."""
-    facts = read_facts(answers, asked.model)
-    if facts.kind is None or facts.base_url is None or not _is_ready(facts):
-        return [doubtful("probe", "the model was not asked", "Mend what is above, and run it again.")]
-    if (row.kind == "ollama-chat") is not (facts.kind is Kind.OLLAMA):
-        row = PROVIDERS["ollama" if facts.kind is Kind.OLLAMA else "openai"]
-    upstream = upstream_of(row, base_url=facts.base_url, model=facts.model)
+async def probe_model(
+    subject: Subject, report: EngineReport, upstream: Upstream, key: str | None
+) -> AsyncGenerator[Step | Finding, None]:
+    """Ask the model, and yield each step before its findings."""
+    upstream = _probed_upstream(upstream, report)
+    model = chosen_model(subject, report)
+    is_ready = (
+        report.profile is not None and bool(subject.model or model) and (model is None or model.chats is not False)
+    )
+    if not is_ready:
+        yield _not_asked("the checks above failed")
+        return
     try:
-        if asked.models:
-            upstream = upstream_as_configured(upstream, asked.models, has_key=key is not None)
+        if subject.models:
+            upstream = upstream_as_configured(upstream, subject.models, has_key=key is not None)
         else:
-            upstream = await discover(upstream, key, key_hint="", window_tokens=asked.window_tokens)
+            upstream = await discover(upstream, key, key_hint="", window_tokens=subject.window_tokens)
     except (SetupError, UpstreamError) as error:
-        return [doubtful("probe", f"the model was not asked: {error}", "Mend what is above, and run it again.")]
-    told = with_configured(facts, asked.models, window_tokens=asked.window_tokens)
+        yield _not_asked(str(error))
+        return
+    is_ollama = report.engine == OLLAMA.name
+    described, _ = with_configured(subject, model or OfferedModel(id=subject.model), is_ollama=is_ollama)
     async with (
-        UpstreamClient(upstream.base_url, api_key=key, name=upstream.name) as client,
-        UpstreamClient(answers.root, api_key=key, name=upstream.name) as root,
+        client_for(upstream, key) as client,
+        UpstreamClient(root_url(report.base_url), api_key=key, name=upstream.name) as root,
     ):
-        return await probe_bridge(
-            ModelBridge(upstream, client),
-            sees_images="vision" in (told.capabilities or ()),
-            is_busy=partial(has_busy_slot, root) if facts.kind is Kind.LLAMA_CPP else None,
-        )
+        is_busy = partial(has_busy_slot, root) if report.engine == LLAMA_CPP.name else None
+        probes = probe_bridge(ModelBridge(upstream, client), sees_images=described.images is True, is_busy=is_busy)
+        async with aclosing(probes):
+            async for item in probes:
+                yield item
+
+
+def _probed_upstream(upstream: Upstream, report: EngineReport) -> Upstream:
+    """Return the upstream of the API that was found, which may not be the one that was meant."""
+    is_ollama = report.engine == OLLAMA.name
+    if report.base_url and is_ollama is not (upstream.adapter.kind == "ollama-chat"):
+        row = PROVIDERS["ollama" if is_ollama else "openai"]
+        return upstream_of(row, base_url=report.base_url, model=upstream.model)
+    return replace(upstream, base_url=report.base_url or upstream.base_url)
+
+
+def _not_asked(reason: str) -> Finding:
+    return warn("probe", f"the model was not asked: {reason}", "Mend what is reported above, and run it again.")
 
 
 async def has_busy_slot(client: UpstreamClient) -> bool | None:
-    """Return whether a llama.cpp works on something; None: it does not tell."""
+    """Return whether a llama.cpp works on something; None: it does not report it."""
     document = await client.fetch("/slots", timeout_s=SLOTS_TIMEOUT_S)
     try:
         slots = parse_any(document.body) if document.status == 200 else None
@@ -115,43 +151,65 @@ async def has_busy_slot(client: UpstreamClient) -> bool | None:
     return any(isinstance(slot, dict) and slot.get("is_processing") for slot in slots)
 
 
-def _is_ready(facts: Facts) -> bool:
-    talks = not facts.capabilities or "completion" in facts.capabilities
-    return bool(facts.model or facts.kind is Kind.LLAMA_CPP) and talks
-
-
 IsBusy = Callable[[], Awaitable[bool | None]]
-"""Tells whether the engine works on something; None: it does not tell."""
+"""Returns whether the engine works on something; None: it does not report it."""
 
 
 async def probe_bridge(
-    bridge: ModelBridge, *, sees_images: bool = False, is_busy: IsBusy | None = None
-) -> list[Finding]:
-    """Return the findings of asking the model behind the bridge; prompts are at most half of its window."""
-    speed = await _ask(bridge, "Count from one to twenty in words.", max_tokens=100)
-    findings = [check_speed(speed)]
+    bridge: ModelBridge, *, sees_images: bool = False, is_busy: IsBusy | None = None, limit_s: float = ALL_LIMIT_S
+) -> AsyncGenerator[Step | Finding, None]:
+    """Ask the model behind the bridge, and yield each step before its findings.
+
+    Prompts are at most half of its window. No request begins after ``limit_s`` seconds.
+    """
+    names = [SPEED, TOOL_CALL, LONG_PROMPT, CACHE, *([PICTURE] if sees_images else []), STOP]
+    prober = _Prober(bridge, ends_at=anyio.current_time() + limit_s)
+    yield prober.step("a short answer")
+    speed = await prober.ask("Count from one to twenty in words.", max_tokens=100)
+    yield check_speed(speed)
     if speed.error is not None:
-        return findings
+        return
+    yield prober.step("a tool call")
     question = "What is the weather in Paris? Use the tool get_weather."
-    called = await _ask(bridge, question, tools=[_TOOL], max_tokens=300)
-    findings.append(check_tool_call(called, tool=_TOOL.name, field="city"))
+    called = await prober.ask(question, tools=[_TOOL], max_tokens=300)
+    yield check_tool_call(called, tool=_TOOL.name, field="city")
     long_text = _long_text(bridge.upstream.window_tokens)
-    first = await _ask(bridge, f"{long_text}\nWhat is the code word at the very beginning? Say only the code word.")
-    findings.append(check_long_prompt(first, canary=CANARY))
-    second = await _ask(bridge, f"{long_text}\nHow is the river today? Answer in one word.")
+    if prober.is_late:
+        yield _out_of_time(names[2:], limit_s)
+        return
+    yield prober.step("a long prompt")
+    first = await prober.ask(f"{long_text}\nWhat is the code word at the very beginning? Say only the code word.")
+    yield check_long_prompt(first, canary=CANARY)
+    if prober.is_late:
+        yield _out_of_time(names[3:], limit_s)
+        return
+    yield prober.step("the same beginning once more")
+    second = await prober.ask(f"{long_text}\nHow is the river today? Answer in one word.")
     cache = check_cache(first, second)
-    findings += [cache] if cache else []
+    if cache is not None:
+        yield cache
+    if prober.is_late:
+        yield _out_of_time(names[4:], limit_s)
+        return
     if sees_images:
-        shown: list[Block] = [_PICTURE, TextBlock("Which colour is this picture? Answer with one word.")]
-        findings.append(check_picture(await _ask(bridge, shown), colour=_COLOUR))
-    stop = check_stop(await _stop_an_answer(bridge, speed, is_busy))
-    return [*findings, stop] if stop else findings
+        yield prober.step("an image")
+        shown: list[Block] = [picture_of(*_RGB), TextBlock("Which colour is this picture? Answer with one word.")]
+        yield check_picture(await prober.ask(shown), colour=_COLOUR)
+    yield prober.step("a long answer that is stopped")
+    stop = check_stop(await _stop_an_answer(prober, speed, is_busy))
+    if stop is not None:
+        yield stop
 
 
-async def _stop_an_answer(bridge: ModelBridge, speed: Probed, is_busy: IsBusy | None) -> Stopped:
+def _out_of_time(names: Sequence[str], limit_s: float) -> Finding:
+    seen = f"{limit_s:.0f} s are over; not checked: {', '.join(names)}"
+    return warn("probe", seen, "The engine is too slow for the other checks: use a smaller model, or a GPU.")
+
+
+async def _stop_an_answer(prober: _Prober, speed: Probed, is_busy: IsBusy | None) -> Stopped:
     """Begin a long answer, leave it at its first token, and see how long the engine is busy all the same."""
-    usual = await _ask(bridge, _SHORT_TASK, max_tokens=1)
-    begun = await _ask(bridge, _LONG_TASK, max_tokens=LONG_ANSWER_TOKENS, stop_at_first=True)
+    usual = await prober.ask(_SHORT_TASK, max_tokens=1)
+    begun = await prober.ask(_LONG_TASK, max_tokens=LONG_ANSWER_TOKENS, stop_at_first=True)
     stopped_at = time.monotonic()
     if usual.error is not None or begun.first_token_s is None:
         return Stopped(error=usual.error or begun.error or "nothing was answered")
@@ -159,15 +217,15 @@ async def _stop_an_answer(bridge: ModelBridge, speed: Probed, is_busy: IsBusy | 
     busy = await _until_free(is_busy) if is_busy is not None else None
     if busy is not None:
         return Stopped(busy_s=None if busy else time.monotonic() - stopped_at, left_s=left_s)
-    # It can't be looked at: what a short question takes longer than before, it was busy with something else.
-    late = await _ask(bridge, _SHORT_TASK, max_tokens=1)
+    # Where the engine does not report it: by what a short question takes longer than before, it was busy.
+    late = await prober.ask(_SHORT_TASK, max_tokens=1)
     if late.error is not None:
         return Stopped(busy_s=None, left_s=left_s)
     return Stopped(busy_s=max(0.0, _first_sign_s(late) - _first_sign_s(usual)), left_s=left_s)
 
 
 async def _until_free(is_busy: IsBusy) -> bool | None:
-    """Wait until the engine is free, and return whether it is still busy; None: it does not tell."""
+    """Wait until the engine is free, and return whether it is still busy; None: not reported."""
     busy: bool | None = None
     with anyio.move_on_after(PROBE_LIMIT_S), suppress(UpstreamError):
         while busy := await is_busy():  # noqa: ASYNC110 - it is another program's state
@@ -186,48 +244,83 @@ def _long_text(window_tokens: int | None) -> str:
     return f"The code word is {CANARY}. Remember it.\n{lines}"
 
 
-async def _ask(
-    bridge: ModelBridge,
-    question: str | list[Block],
-    *,
-    tools: list[Tool] | None = None,
-    max_tokens: int = 200,
-    stop_at_first: bool = False,
-) -> Probed:
-    request = MessagesRequest(
-        model=bridge.upstream.model,
-        max_tokens=max_tokens,
-        messages=[InputMessage("user", question)],
-        tools=tools,
-        thinking=Thinking("disabled"),
-        temperature=0.0,
-    )
-    probed = Probed(estimated_tokens=await bridge.count_tokens(request))
-    fold, started_at, first_s = MessageAccumulator(), time.monotonic(), None
-    with anyio.move_on_after(PROBE_LIMIT_S) as limit:
-        try:
-            async with (
-                bridge.exchange(request, Recorder(bridge.bus, new_id("req_"))) as exchange,
-                aclosing(exchange.events()) as stream,
-            ):
-                async for events in stream:
-                    fold.feed(events)
-                    said = any(isinstance(event, ContentBlockStart | ContentBlockDelta) for event in events)
-                    if said and first_s is None:
-                        first_s = time.monotonic() - started_at
-                        if stop_at_first:
-                            return replace(probed, first_token_s=first_s)
-                if exchange.error is not None:
-                    raise exchange.error
-        except BridgeError as error:
-            return replace(probed, error=error.message)
-    if limit.cancelled_caught:
-        return replace(probed, error=f"no whole answer within {PROBE_LIMIT_S:.0f} s", is_late=True)
-    message = fold.message
-    return replace(
-        probed,
-        content=tuple(message.content),
-        usage=message.usage,
-        first_token_s=first_s,
-        end_s=time.monotonic() - started_at,
-    )
+class _Prober:
+    """Asks the model, each question within a limit, and all of them within another."""
+
+    def __init__(self, bridge: ModelBridge, *, ends_at: float) -> None:
+        self._bridge = bridge
+        self._ends_at = ends_at
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the time for all questions is over."""
+        return anyio.current_time() >= self._ends_at
+
+    @property
+    def _limit_s(self) -> float:
+        return max(1.0, min(PROBE_LIMIT_S, self._ends_at - anyio.current_time()))
+
+    def step(self, what: str) -> Step:
+        """Return the step that begins now."""
+        return Step(f"Asking the model: {what}", self._limit_s)
+
+    async def ask(
+        self,
+        question: str | list[Block],
+        *,
+        tools: list[Tool] | None = None,
+        max_tokens: int = 200,
+        stop_at_first: bool = False,
+    ) -> Probed:
+        """Return the answer, or why there was none; ``stop_at_first`` leaves it at its first token."""
+        bridge, limit_s = self._bridge, self._limit_s
+        request = MessagesRequest(
+            model=bridge.upstream.model,
+            max_tokens=max_tokens,
+            messages=[InputMessage("user", question)],
+            tools=tools,
+            thinking=Thinking("disabled"),
+            temperature=0.0,
+        )
+        probed = Probed(estimated_tokens=await bridge.count_tokens(request))
+        accumulator, started_at, first_s = MessageAccumulator(), time.monotonic(), None
+        with anyio.move_on_after(limit_s) as limit:
+            try:
+                async with (
+                    bridge.exchange(request, Recorder(bridge.bus, new_id("req_"))) as exchange,
+                    aclosing(exchange.events()) as stream,
+                ):
+                    async for events in stream:
+                        accumulator.feed(events)
+                        has_content = any(isinstance(event, ContentBlockStart | ContentBlockDelta) for event in events)
+                        if has_content and first_s is None:
+                            first_s = time.monotonic() - started_at
+                            if stop_at_first:
+                                return replace(probed, first_token_s=first_s)
+                    if exchange.error is not None:
+                        raise exchange.error
+            except BridgeError as error:
+                return replace(probed, error=error.message)
+        if limit.cancelled_caught:
+            return replace(probed, error=f"no whole answer within {limit_s:.0f} s", is_late=True)
+        message = accumulator.message
+        return replace(
+            probed,
+            content=tuple(message.content),
+            usage=message.usage,
+            first_token_s=first_s,
+            end_s=time.monotonic() - started_at,
+        )
+
+
+def picture_of(red: int, green: int, blue: int) -> ImageBlock:
+    """Return a square PNG of one colour, each part from 0 to 255."""
+    row = b"\0" + bytes((red, green, blue)) * PICTURE_SIDE  # each row of a PNG begins with its filter: none
+    header = struct.pack(">IIBBBBB", PICTURE_SIDE, PICTURE_SIDE, 8, 2, 0, 0, 0)  # 8 bits for each of three colours
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(row * PICTURE_SIDE)), (b"IEND", b""))
+    png = b"\x89PNG\r\n\x1a\n" + b"".join(_png_chunk(name, data) for name, data in chunks)
+    return ImageBlock(Base64Source("image/png", b64encode(png).decode()))
+
+
+def _png_chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))

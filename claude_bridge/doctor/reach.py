@@ -1,17 +1,20 @@
-"""Checks of the way to the engine: whether anything is there, which engine it is, and whether it takes the key."""
+"""Checks of the way to an engine: whether something answers there, and whether it is the engine that is meant."""
 
 from __future__ import annotations
 
+import socket
+import ssl
 from collections.abc import Sequence
-from shlex import quote as quote_for_shell
-from urllib.parse import urlsplit
+from enum import Enum, auto
+from urllib.parse import urlsplit, urlunsplit
 
+from claude_bridge.adapters.engine_profiles import OLLAMA
 from claude_bridge.conversion.upstream_errors.translate import quote, refusal_words
-from claude_bridge.doctor.answers import Answer, Trouble
-from claude_bridge.doctor.facts import Kind
-from claude_bridge.doctor.finding import Finding, broken, doubtful, fine
-from claude_bridge.doctor.places import place_of
+from claude_bridge.doctor.finding import Finding, fail, ok, warn
+from claude_bridge.doctor.subject import Subject
+from claude_bridge.errors import UpstreamBrokenError, UpstreamError, UpstreamTimeoutError
 from claude_bridge.upstream.engines.ollama import OLDEST_VERSION, version_numbers
+from claude_bridge.upstream.engines.report import EngineReport, ProbeAnswer
 from claude_bridge.wire.addresses import reaches_this_machine
 
 REACHABLE, ENGINE, ADDRESS, KEY, VERSION = "reachable", "engine", "address", "key", "version"
@@ -25,86 +28,149 @@ _START = {
 """What starts the engine that usually listens on a port."""
 
 
-def check_reachable(answers: Sequence[Answer], *, provider: str, elsewhere: Sequence[str]) -> Finding:
-    """Judge whether anything answers at the address; ``elsewhere`` is what answers at the usual ones."""
-    root = urlsplit(answers[0].url)
+class Failure(Enum):
+    """Why there was no answer."""
+
+    REFUSED = auto()
+    UNKNOWN_HOST = auto()
+    CERTIFICATE = auto()
+    TLS = auto()
+    TIMEOUT = auto()
+    NO_HTTP = auto()
+    OTHER = auto()
+
+
+_BY_CAUSE: tuple[tuple[type[BaseException], Failure], ...] = (
+    (socket.gaierror, Failure.UNKNOWN_HOST),
+    (ssl.SSLCertVerificationError, Failure.CERTIFICATE),
+    (ssl.SSLError, Failure.TLS),
+    (ConnectionRefusedError, Failure.REFUSED),
+    (TimeoutError, Failure.TIMEOUT),
+    (UpstreamTimeoutError, Failure.TIMEOUT),
+    (UpstreamBrokenError, Failure.NO_HTTP),
+)
+
+
+def failure_of(error: UpstreamError) -> Failure:
+    """Return why there was no answer, by what the system reported."""
+    causes: list[BaseException] = [error]
+    for cause in causes:  # grows while it is walked
+        inner = (cause.__cause__, cause.__context__, *getattr(cause, "exceptions", ()))
+        causes += [one for one in inner if one is not None and one not in causes]
+    for kind, failure in _BY_CAUSE:
+        if any(isinstance(cause, kind) for cause in causes):
+            return failure
+    return Failure.OTHER
+
+
+def place_of(url: str) -> str:
+    """Return the host and port of a URL, with or without its scheme, or an empty text if it has none.
+
+    Passwords, paths and queries are left out, so that it may be shown.
+    """
+    try:
+        return urlsplit(url if "://" in url else f"//{url}").netloc.rpartition("@")[2]
+    except ValueError:  # half an IPv6 address
+        return ""
+
+
+def check_reachable(subject: Subject, answers: Sequence[ProbeAnswer], *, elsewhere: Sequence[EngineReport]) -> Finding:
+    """Judge whether anything answers at the address; ``elsewhere`` are the engines at the usual ones."""
+    root = urlsplit(subject.base_url)
     address = f"{root.scheme}://{root.netloc}"
-    answered = next((answer for answer in answers if answer.status is not None), None)
-    if answered is not None:
-        return fine(REACHABLE, f"{address} answers")
-    trouble, words = answers[0].trouble, answers[0].words
-    host = root.hostname or ""
-    match trouble:
-        case Trouble.REFUSED:
-            return broken(
-                REACHABLE,
-                f"{address} refuses connections: nothing listens there",
-                _start(host, root.port, provider, elsewhere),
-            )
-        case Trouble.UNKNOWN_HOST:
-            return broken(
-                REACHABLE, f"the host name {host!r} is unknown", "Check the spelling of --base-url, and the network."
-            )
-        case Trouble.CERTIFICATE:
+    if any(answer.status is not None for answer in answers):
+        return ok(REACHABLE, f"{address} answers")
+    error = answers[0].error or UpstreamError(f"{address} can't be reached.")
+    match failure_of(error):
+        case Failure.REFUSED:
+            what = f"{address} refuses connections: nothing listens there"
+            return fail(REACHABLE, what, _how_to_start(subject, elsewhere))
+        case Failure.UNKNOWN_HOST:
+            what = f"the host name {root.hostname!r} is unknown"
+            return fail(REACHABLE, what, "Check the spelling of --base-url, and the network.")
+        case Failure.CERTIFICATE:
             remedy = "Trust the certificate's authority: export SSL_CERT_FILE=/path/to/authority.pem"
-            return broken(REACHABLE, f"{address} has a certificate that is not trusted", remedy)
-        case Trouble.TLS:
-            return broken(REACHABLE, f"{address} does not speak TLS", f"--base-url http://{root.netloc}")
-        case Trouble.TIMEOUT:
-            remedy = "Check the address, and whether a firewall or a VPN is in the way."
-            return broken(REACHABLE, f"{address} does not answer in time", remedy)
-        case Trouble.NO_HTTP if root.scheme == "http":
-            remedy = f"If it speaks TLS: --base-url https://{root.netloc}"
-            return broken(REACHABLE, f"{address} listens, but does not answer in HTTP", remedy)
+            return fail(REACHABLE, f"{address} has a certificate that is not trusted", remedy)
+        case Failure.TLS:
+            return no_tls(subject)
+        case Failure.TIMEOUT:
+            remedy = "Check the address, and whether a firewall or a VPN blocks it."
+            return fail(REACHABLE, f"{address} does not answer in time", remedy)
+        case Failure.NO_HTTP if root.scheme == "http":
+            remedy = f"If it uses TLS: {subject.command(base_url=_with_scheme(subject.base_url, 'https'))}"
+            return fail(REACHABLE, f"{address} accepts connections, but does not answer in HTTP", remedy)
         case _:
-            return broken(REACHABLE, words or f"{address} can't be reached", "Check --base-url.")
+            return fail(REACHABLE, error.message, "Check --base-url.")
 
 
-def _start(host: str, port: int | None, provider: str, elsewhere: Sequence[str]) -> str:
+def no_tls(subject: Subject) -> Finding:
+    """Return that the address was given as https, and answers in plain HTTP."""
+    root = urlsplit(subject.base_url)
+    remedy = subject.command(base_url=_with_scheme(subject.base_url, "http"))
+    return fail(REACHABLE, f"{root.scheme}://{root.netloc} does not use TLS", remedy)
+
+
+def _with_scheme(url: str, scheme: str) -> str:
+    return urlunsplit(urlsplit(url)._replace(scheme=scheme))
+
+
+def _how_to_start(subject: Subject, elsewhere: Sequence[EngineReport]) -> str:
     if elsewhere:
-        return _other_address(elsewhere)
+        return _other_address(subject, elsewhere)
+    root = urlsplit(subject.base_url)
+    host = root.hostname or ""
     if not reaches_this_machine(host):
-        if provider == "ollama":
-            return f"On {host}, let Ollama listen to others: OLLAMA_HOST=0.0.0.0 ollama serve"
-        return f"Start the engine on {host}, and let it listen to others, not to 127.0.0.1 only."
-    start = "ollama serve" if provider == "ollama" else _START.get(port or 0)
+        if subject.provider == "ollama":
+            return f"On {host}, let Ollama accept connections from other machines: OLLAMA_HOST=0.0.0.0 ollama serve"
+        return f"Start the engine on {host}, and let it listen on all addresses, not on 127.0.0.1 only."
+    start = "ollama serve" if subject.provider == "ollama" else _START.get(root.port or 0)
     return start or "Start the engine, or give its address: --base-url URL"
 
 
-def _other_address(elsewhere: Sequence[str]) -> str:
-    kind, _, url = elsewhere[0].partition(" at ")
-    others = f" (also: {', '.join(elsewhere[1:])})" if elsewhere[1:] else ""
-    return f"{kind} answers elsewhere: --base-url {url}{others}"
+def _other_address(subject: Subject, elsewhere: Sequence[EngineReport]) -> str:
+    first, *others = elsewhere
+    more = f"  (also: {', '.join(f'{one.engine} at {one.base_url}' for one in others)})" if others else ""
+    provider = "ollama" if first.engine == OLLAMA.name else "openai"
+    return f"{subject.command(provider, base_url=first.base_url)}{more}"
 
 
-def check_stranger(answers: Sequence[Answer], *, provider: str, owner: str, elsewhere: Sequence[str]) -> Finding:
+def check_stranger(
+    subject: Subject, answers: Sequence[ProbeAnswer], *, owner: str, elsewhere: Sequence[EngineReport]
+) -> Finding:
     """Judge answers that no engine gives. ``owner`` is who listens there, as in " by nginx (process 7)", or empty."""
-    busy = next((answer for answer in answers if answer.status == 503 or (answer.status or 0) == 429), None)
-    if busy is not None and not busy.is_page:
-        words = quote(refusal_words(busy.body)) or f"status {busy.status}"
-        return broken(ENGINE, f"it is not ready: {words}", "Wait until its model is loaded, and try again.")
+    busy = next((answer for answer in answers if answer.status in (429, 503) and not answer.is_page), None)
+    if busy is not None:
+        reason = quote(refusal_words(busy.body)) or f"status {busy.status}"
+        return fail(ENGINE, f"it is not ready: {reason}", "Wait until its model is loaded, and try again.")
+    if any(answer.status == 400 and b"https" in answer.body.lower() for answer in answers):
+        remedy = subject.command(base_url=_with_scheme(subject.base_url, "https"))
+        return fail(ENGINE, f"{subject.base_url} uses TLS, and was asked without", remedy)
+    seen, remedy = _stranger(subject, answers)
+    seen += f" (the port is taken{owner})" if owner else ""
+    seen += "".join(f"; {one.engine} answers at {one.base_url}" for one in elsewhere[:1])
+    if elsewhere:
+        remedy = _other_address(subject, elsewhere)
+    return fail(ENGINE, seen, remedy or f"Check the port in --base-url. {_usual(subject.provider)}")
+
+
+def _stranger(subject: Subject, answers: Sequence[ProbeAnswer]) -> tuple[str, str]:
+    """Return what answers there instead of an engine, and the remedy, if it follows from that."""
     moved = next((answer for answer in answers if answer.location), None)
-    shown = next((answer for answer in answers if answer.is_page), None)
+    page = next((answer for answer in answers if answer.is_page), None)
     # A path that exists tells more than one that does not.
-    best = shown or next((answer for answer in answers if answer.status not in (None, 404)), answers[-1])
+    best = page or next((answer for answer in answers if answer.status not in (None, 404)), answers[-1])
     if moved is not None:
         place = place_of(moved.location) if "://" in moved.location else ""
-        to = f"{moved.location.partition('://')[0]}://{place}" if place else "another path"
-        seen = f"{moved.url} redirects to {to}"
-        remedy = f"--base-url {quote_for_shell(to)}" if place else "Check --base-url."
-    elif shown is not None:
-        seen, remedy = f"{best.url} answers with a web page, not with JSON: this is no engine", ""
-    elif best.status == 200:
-        seen, remedy = f"{best.url} answers with something that is no model list: this is no engine", ""
-    elif best.status is not None and best.status >= 500:
-        seen, remedy = f"{best.url} answers {best.status}: {quote(refusal_words(best.body))}", "Look at its log."
-    else:
-        seen, remedy = f"{best.url} answers {best.status}: this is no engine that we know", ""
-    if owner:
-        seen += f" (the port is taken{owner})"
-    if elsewhere:
-        remedy = _other_address(elsewhere)
-    return broken(ENGINE, seen, remedy or f"Check the port in --base-url. {_usual(provider)}")
+        to = f"{moved.location.partition('://')[0]}://{place}"
+        remedy = subject.command(base_url=to) if place else "Check --base-url."
+        return f"{moved.url} redirects to {to if place else 'another path'}", remedy
+    if page is not None:
+        return f"{best.url} answers with a web page, not with JSON: this is no engine", ""
+    if best.status == 200:
+        return f"{best.url} answers with something that is no model list: this is no engine", ""
+    if best.status is not None and best.status >= 500:
+        return f"{best.url} answers {best.status}: {quote(refusal_words(best.body))}", "Look at its log."
+    return f"{best.url} answers {best.status}: this is no engine that the bridge knows", ""
 
 
 def _usual(provider: str) -> str:
@@ -113,54 +179,53 @@ def _usual(provider: str) -> str:
     return "Usual ones: 11434 Ollama, 8080 llama.cpp, 1234 LM Studio, 8000 vLLM."
 
 
-def check_engine(kind: Kind, version: str | None, base_url: str, *, provider: str) -> Finding:
+def check_engine(subject: Subject, report: EngineReport) -> Finding:
     """Judge whether it is the engine that the provider means."""
-    told = f"{kind} {version}" if version else str(kind)
-    if provider == "ollama" and kind is not Kind.OLLAMA:
-        return broken(
-            ENGINE, f"{told}, and no Ollama: it has no /api/version", f"bridge doctor openai --base-url {base_url}"
-        )
-    if provider == "openai" and kind is Kind.OLLAMA:
-        return fine(ENGINE, f"{told}; the bridge asks it through its own API, where the window can be set")
-    return fine(ENGINE, told)
+    is_ollama = report.engine == OLLAMA.name
+    if subject.provider == "ollama" and not is_ollama:
+        remedy = subject.command("openai", base_url=report.base_url)
+        return fail(ENGINE, f"{report.title}, not an Ollama: it has no /api/version", remedy)
+    if subject.provider == "openai" and is_ollama:
+        return ok(ENGINE, f"{report.title}; the bridge uses its own API, where the context window can be set")
+    return ok(ENGINE, report.title)
 
 
-def check_address(given: str, base_url: str, kind: Kind) -> Finding | None:
+def check_address(subject: Subject, report: EngineReport) -> Finding | None:
     """Judge the path of the address that was given, against the one where the API is; None: nothing to say."""
-    given = given.rstrip("/")
-    if given == base_url or (kind is Kind.OLLAMA and given.removesuffix("/v1") == base_url):
+    given, base_url = subject.base_url.rstrip("/"), report.base_url
+    if given == base_url or (report.engine == OLLAMA.name and given.removesuffix("/v1") == base_url):
         return None
+    remedy = subject.command(model=subject.model, base_url=base_url)
     if given.endswith("/v1/v1"):
-        return doubtful(ADDRESS, "/v1 stands twice in --base-url; the bridge drops one", f"--base-url {base_url}")
+        return warn(ADDRESS, "--base-url has /v1 twice; the bridge drops one", remedy)
     if f"{given}/v1" == base_url:
-        return doubtful(ADDRESS, "/v1 is missing in --base-url; the bridge adds it", f"--base-url {base_url}")
+        return warn(ADDRESS, "--base-url lacks /v1; the bridge adds it", remedy)
     if given.endswith("/v1"):
-        return broken(ADDRESS, f"there is no /v1 here: the API is right under {base_url}", f"--base-url {base_url}")
-    return doubtful(ADDRESS, f"--base-url names more than the API's base, {base_url}", f"--base-url {base_url}")
+        return warn(ADDRESS, f"there is no /v1 here; the bridge drops it: the API is at {base_url}", remedy)
+    return warn(ADDRESS, f"--base-url names more than the API's base, {base_url}", remedy)
 
 
-def check_key(answers: Sequence[Answer], *, has_key: bool, key_variable: str) -> Finding:
+def check_key(subject: Subject, answers: Sequence[ProbeAnswer]) -> Finding:
     """Judge whether the engine takes the key, or asks for one."""
     refused = next((answer for answer in answers if answer.status in (401, 403)), None)
     taken = any(answer.status == 200 for answer in answers)
     if refused is None or taken:
-        return fine(KEY, "accepted" if has_key else "none needed")
+        return ok(KEY, "accepted" if subject.has_key else "none needed")
     words = quote(refusal_words(refused.body))
-    said = f" ({refused.status}: {words})" if words else f" ({refused.status})"
-    if has_key:
-        return broken(
-            KEY, f"the key is not accepted{said}", f"export {key_variable}=…  (or --api-key) with a valid key"
-        )
-    return broken(KEY, f"a key is asked for, and none was given{said}", f"export {key_variable}=…  (or --api-key)")
+    details = f" ({refused.status}: {words})" if words else f" ({refused.status})"
+    export = f"export {subject.key_variable}=…  (or --api-key)"
+    if subject.has_key:
+        return fail(KEY, f"the key is not accepted{details}", f"{export} with a valid key")
+    return fail(KEY, f"the engine asks for a key, and none was given{details}", export)
 
 
 def check_version(version: str) -> Finding:
     """Judge whether an Ollama is new enough."""
     oldest = ".".join(map(str, OLDEST_VERSION))
     if version_numbers(version) >= OLDEST_VERSION:
-        return fine(VERSION, f"{version} (needed: {oldest})")
-    return broken(
+        return ok(VERSION, f"{version} (at least {oldest} is needed)")
+    return fail(
         VERSION,
-        f"Ollama {version} is old: before {oldest} it cuts long prompts in silence",
+        f"Ollama {version} is too old: before {oldest} it cuts long prompts in silence",
         "Update it: curl -fsSL https://ollama.com/install.sh | sh  (or https://ollama.com/download)",
     )

@@ -2,126 +2,127 @@
 
 from __future__ import annotations
 
-from shlex import quote as quote_for_shell
-
-from claude_bridge.doctor.facts import Kind
-from claude_bridge.doctor.finding import Finding, broken, doubtful, fine
-from claude_bridge.upstream.engines.ollama_window import (
-    DEFAULT_WINDOW_TOKENS,
-    ENOUGH_TOKENS,
-    choose_window,
-    kv_cache_bytes,
-    trained_tokens,
+from claude_bridge.adapters.engine_profiles import LLAMA_CPP, LM_STUDIO, VLLM
+from claude_bridge.doctor.finding import Finding, fail, ok, warn
+from claude_bridge.doctor.subject import Subject
+from claude_bridge.upstream.engines.ollama import DEFAULT_WINDOW_TOKENS, ENOUGH_TOKENS, choose_window
+from claude_bridge.upstream.engines.report import (
+    FALLBACK_TRAINED_TOKENS,
+    EngineReport,
+    OfferedModel,
+    OllamaModel,
 )
-from claude_bridge.wire.ollama import LoadedModel, ModelDescription
 
 WINDOW, LOADED, MEMORY, PROCESSOR = "context window", "loaded window", "memory", "processor"
 
 CLAUDE_CODE_PROMPT_TOKENS = 13_000
-"""What Claude Code sends before the user has said a word."""
+"""What Claude Code sends before the user has typed a word, at the most."""
 
-_FEWER_TOOLS = "claude --tools Bash,Read,Edit,Write"
+_SHRINK = "Use a model with a longer window, or give Claude Code fewer tools: claude --tools Bash,Read,Edit,Write"
 
 _CONFIGURE = "If the engine can take more: a larger context_window in the configuration"
 
 _ENLARGE = {
-    Kind.LLAMA_CPP: f"llama-server -c {DEFAULT_WINDOW_TOKENS}  (times the number of slots, if there are several)",
-    Kind.LM_STUDIO: f"lms load MODEL --context-length {DEFAULT_WINDOW_TOKENS}",
-    Kind.VLLM: f"vllm serve MODEL --max-model-len {DEFAULT_WINDOW_TOKENS}",
+    LLAMA_CPP.name: f"llama-server -c {DEFAULT_WINDOW_TOKENS}  (times the number of slots, if there are several)",
+    LM_STUDIO.name: f"lms load MODEL --context-length {DEFAULT_WINDOW_TOKENS}",
+    VLLM.name: f"vllm serve MODEL --max-model-len {DEFAULT_WINDOW_TOKENS}",
 }
 
 
-def check_ollama_window(
-    name: str, model: ModelDescription, loaded: LoadedModel | None, *, wished: int | None = None
-) -> Finding:
-    """Judge the window that the bridge will ask of an Ollama: trained, configured, loaded, and the one that results.
+def check_ollama_window(subject: Subject, model: OfferedModel, *, configured: int | None = None) -> Finding:
+    """Judge the window that the bridge will ask an Ollama for, and say what it was chosen from.
 
-    ``wished`` is the window of the bridge's own configuration, here as in the checks below.
+    ``configured`` is the window in the bridge's own configuration, here as in the checks below.
     """
-    window = choose_window(model, explicit=wished, loaded=loaded.context_length if loaded else None)
-    trained = trained_tokens(model)
-    configured = model.parameter("num_ctx") or ""
-    known = [f"trained for {trained:,}", f"Modelfile {int(configured):,}" if configured.isdigit() else ""]
-    known.append(f"loaded with {loaded.context_length:,}" if loaded and loaded.context_length else "not loaded")
-    known.insert(0, "as configured" if wished else "")
-    seen = f"the bridge asks for {window.tokens:,} tokens ({', '.join(part for part in known if part)})"
+    window = choose_window(model, explicit=configured)
+    known = model.ollama or OllamaModel()
+    trained = model.trained_window or FALLBACK_TRAINED_TOKENS
+    sources = [f"configured {configured:,}"] if configured else []
+    sources.append(f"trained for {trained:,}")
+    sources += [f"Modelfile {known.modelfile_window:,}"] if known.modelfile_window else []
+    sources.append(f"loaded with {known.loaded_window:,}" if known.loaded_window else "not loaded")
+    seen = f"the bridge asks for {window.tokens:,} tokens ({', '.join(sources)})"
+    best = min(trained, DEFAULT_WINDOW_TOKENS)
     if trained < ENOUGH_TOKENS:
-        remedy = f"Take a model with a longer window, or give Claude Code fewer tools: {_FEWER_TOOLS}"
+        remedy = _SHRINK
     else:
-        wished = min(trained, DEFAULT_WINDOW_TOKENS)
-        remedy = f"bridge serve ollama {quote_for_shell(name)} --context-window {wished}"
-    return _judge(seen, window.tokens, remedy if window.tokens < min(trained, DEFAULT_WINDOW_TOKENS) else None, remedy)
+        remedy = f"{subject.command('ollama', model.id, verb='serve')} --context-window {best}"
+    return _judge(seen, window.tokens, remedy if window.tokens < best else _SHRINK, remedy)
 
 
-def check_window(kind: Kind, tokens: int | None, trained: int | None, *, wished: int | None = None) -> Finding:
+def check_window(
+    subject: Subject, report: EngineReport, model: OfferedModel, *, configured: int | None = None
+) -> Finding:
     """Judge the window of an engine that was given it when it was started."""
-    if tokens is not None and wished is not None and wished > tokens:
-        seen = f"{wished:,} tokens are configured, and {kind} has {tokens:,}: longer prompts fail, or are cut"
-        return broken(WINDOW, seen, f"Set context_window to {tokens}, or give the engine a larger one.")
-    if wished is not None:
-        return _judge(f"{wished:,} tokens, as configured", wished, _CONFIGURE, _CONFIGURE)
+    tokens, trained = model.window_in_use, model.trained_window
+    configured = None if configured == tokens else configured
+    if tokens is not None and configured is not None and configured > tokens:
+        seen = f"{configured:,} tokens are configured, but {report.engine} has {tokens:,}: longer prompts fail"
+        return fail(WINDOW, seen, f"Set context_window to {tokens}, or give the engine a larger one.")
+    if configured is not None:
+        return _judge(f"{configured:,} tokens, as configured", configured, _CONFIGURE, _CONFIGURE)
     if tokens is None:
-        remedy = "If you know it, say it: bridge serve openai MODEL --context-window N"
-        return doubtful(WINDOW, f"{kind} does not tell; Claude Code needs {ENOUGH_TOKENS:,} tokens", remedy)
+        remedy = f"If you know it: {subject.command(verb='serve')} --context-window N"
+        return warn(WINDOW, f"{report.engine} does not report it; Claude Code needs {ENOUGH_TOKENS:,} tokens", remedy)
     seen = f"{tokens:,} tokens" + (f" (trained for {trained:,})" if trained else "")
-    enlarge = _ENLARGE.get(kind, f"Give it at least {DEFAULT_WINDOW_TOKENS:,} tokens where you start it.")
+    enlarge = _ENLARGE.get(report.engine, f"Give it at least {DEFAULT_WINDOW_TOKENS:,} tokens where you start it.")
     if trained is not None and trained <= tokens:
-        enlarge = f"Take a model with a longer window, or give Claude Code fewer tools: {_FEWER_TOOLS}"
+        enlarge = _SHRINK
     return _judge(seen, tokens, enlarge, enlarge)
 
 
-def _judge(seen: str, tokens: int, more: str | None, enough: str) -> Finding:
-    """Judge by what Claude Code needs. ``more`` makes a window comfortable (None: it can't be), ``enough`` usable."""
+def _judge(seen: str, tokens: int, more: str, enough: str) -> Finding:
+    """Judge by what Claude Code needs. ``more`` makes a window comfortable, ``enough`` usable."""
     if tokens < CLAUDE_CODE_PROMPT_TOKENS:
-        need = f"Claude Code's first request alone takes about {CLAUDE_CODE_PROMPT_TOKENS:,}"
-        return broken(WINDOW, f"{seen}: {need}", enough)
+        need = f"Claude Code's first request alone takes up to {CLAUDE_CODE_PROMPT_TOKENS:,}"
+        return fail(WINDOW, f"{seen}: {need}", enough)
     if tokens < ENOUGH_TOKENS:
-        return broken(WINDOW, f"{seen}: Claude Code needs {ENOUGH_TOKENS:,}", enough)
+        return fail(WINDOW, f"{seen}: Claude Code needs {ENOUGH_TOKENS:,}", enough)
     if tokens < DEFAULT_WINDOW_TOKENS:
-        return doubtful(
-            WINDOW,
-            f"{seen}: enough, but it will compact often below {DEFAULT_WINDOW_TOKENS:,}",
-            more or f"Take a model with a longer window, or give Claude Code fewer tools: {_FEWER_TOOLS}",
-        )
-    return fine(WINDOW, seen)
+        return warn(WINDOW, f"{seen}: enough, but Claude Code compacts often below {DEFAULT_WINDOW_TOKENS:,}", more)
+    return ok(WINDOW, seen)
 
 
-def check_loaded_window(
-    model: ModelDescription, loaded: LoadedModel | None, *, wished: int | None = None
-) -> Finding | None:
+def check_loaded_window(model: OfferedModel, *, configured: int | None = None) -> Finding | None:
     """Judge whether the model is loaded with another window than the bridge asks for; None: nothing to say."""
-    if loaded is None or loaded.context_length is None:
+    loaded = model.ollama.loaded_window if model.ollama else None
+    if loaded is None:
         return None
-    wanted = choose_window(model, explicit=wished, loaded=loaded.context_length).tokens
-    if loaded.context_length >= wanted:
+    wanted = choose_window(model, explicit=configured).tokens
+    if loaded >= wanted:
         return None
-    return doubtful(
+    return warn(
         LOADED,
-        f"{loaded.context_length:,} tokens: other clients' long prompts are cut in silence, and the model is loaded "
-        f"again when the bridge asks for {wanted:,}",
+        f"{loaded:,} tokens: other clients' long prompts are cut in silence, and Ollama loads the model again when "
+        f"the bridge asks for {wanted:,}",
         f"OLLAMA_CONTEXT_LENGTH={wanted} ollama serve",
     )
 
 
-def check_memory(model: ModelDescription, loaded: LoadedModel | None, *, wished: int | None = None) -> Finding | None:
-    """Tell what the window costs in memory; None: the model does not tell its shape."""
-    window = choose_window(model, explicit=wished, loaded=loaded.context_length if loaded else None)
-    size = kv_cache_bytes(model, window.tokens)
-    if size is None:
+def check_memory(model: OfferedModel, *, configured: int | None = None) -> Finding | None:
+    """Say what the window costs in memory; None: the model does not report its shape."""
+    window = choose_window(model, explicit=configured)
+    if window.kv_cache_bytes is None:
         return None
-    return fine(MEMORY, f"{size / 2**30:.1f} GiB of KV cache for {window.tokens:,} tokens, beside the model itself")
+    size = window.kv_cache_bytes / 2**30
+    return ok(MEMORY, f"{size:.1f} GiB of KV cache for {window.tokens:,} tokens, beside the model itself")
 
 
-def check_processor(name: str, loaded: LoadedModel | None) -> Finding | None:
-    """Judge whether the whole model is on the GPU; None: it is not loaded, or does not tell."""
-    if loaded is None or not loaded.size or loaded.size_vram is None:
+def check_processor(model: OfferedModel) -> Finding | None:
+    """Judge whether the whole model is on the GPU; None: it is not loaded, or not reported."""
+    known = model.ollama or OllamaModel()
+    if not known.loaded_bytes or known.gpu_bytes is None:
         return None
-    if loaded.size_vram >= loaded.size:
-        return fine(PROCESSOR, f"all {loaded.size / 2**30:.1f} GiB on the GPU")
-    share = 1 - loaded.size_vram / loaded.size
-    return doubtful(
+    size = known.loaded_bytes / 2**30
+    if known.gpu_bytes >= known.loaded_bytes:
+        return ok(PROCESSOR, f"all {size:.1f} GiB on the GPU")
+    if known.gpu_bytes == 0:
+        seen = f"{model.id} ({size:.1f} GiB) runs on the CPU alone: it will be slow"
+        return warn(PROCESSOR, seen, "Use a small model, such as qwen3:1.7b, or a machine with a GPU.")
+    share = 1 - known.gpu_bytes / known.loaded_bytes
+    return warn(
         PROCESSOR,
-        f"{share:.0%} of {name} ({loaded.size / 2**30:.1f} GiB) is on the CPU: it will be slow",
-        "Take a smaller model or window, or halve the KV cache: "
+        f"{share:.0%} of {model.id} ({size:.1f} GiB) is on the CPU: it will be slow",
+        "Use a smaller model or window, or halve the KV cache: "
         "OLLAMA_FLASH_ATTENTION=1 OLLAMA_KV_CACHE_TYPE=q8_0 ollama serve",
     )

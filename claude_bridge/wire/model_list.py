@@ -1,6 +1,6 @@
-"""What engines tell of their models beyond the names: GET /models with all its additions, llama.cpp's, LM Studio's.
+"""What engines report about their models: GET /models with all its additions, and llama.cpp's and LM Studio's own APIs.
 
-Every field may be missing, null or of another type: what can't be read counts as not told.
+Every field may be missing, null or of another type: what can't be read counts as not reported.
 """
 
 from __future__ import annotations
@@ -36,17 +36,25 @@ class TopProvider(Struct, frozen=True):
     max_completion_tokens: int | None = None
 
 
+class ReasoningAbilities(Struct, frozen=True):
+    """How a model's thinking can be controlled (OpenRouter); ``supported_efforts`` None: not reported."""
+
+    mandatory: bool | None = None
+    supported_efforts: list[str] | None = None
+
+
 class RunState(Struct, frozen=True):
     """Whether llama.cpp's router holds the model in memory: "loaded", "unloaded", "loading"."""
 
     value: str | None = None
 
 
-class DescribedModel(Struct, frozen=True):
-    """One entry. ``meta`` and ``status`` are llama.cpp's, ``max_model_len`` vLLM's, ``context_window`` Groq's.
+class ListedModel(Struct, frozen=True):
+    """One entry of GET /models, with the additions of every engine.
 
-    ``context_length``, ``supported_parameters``, ``pricing`` and ``top_provider`` are OpenRouter's,
-    ``max_context_length`` and ``capabilities`` Mistral's.
+    ``meta`` and ``status`` are llama.cpp's, ``max_model_len`` vLLM's and SGLang's, ``context_window`` and
+    ``max_completion_tokens`` Groq's, ``max_context_length`` and ``capabilities`` Mistral's; ``architecture``,
+    ``context_length``, ``pricing``, ``reasoning``, ``supported_parameters`` and ``top_provider`` are OpenRouter's.
     """
 
     id: str
@@ -61,14 +69,16 @@ class DescribedModel(Struct, frozen=True):
     architecture: Architecture | None = None
     supported_parameters: list[str] | None = None
     pricing: Pricing | None = None
+    reasoning: ReasoningAbilities | None = None
     top_provider: TopProvider | None = None
     capabilities: dict[str, Any] | None = None
 
 
-class DescribedModels(Struct, frozen=True):
-    """GET /models."""
+class ListedModels(Struct, frozen=True):
+    """GET /models. An Ollama without models answers null in place of an empty list."""
 
-    data: list[DescribedModel]
+    data: list[ListedModel] | None
+    object: str | None = None
 
 
 # --- llama.cpp ------------------------------------------------------------------------------------------------
@@ -97,6 +107,7 @@ class TemplateAbilities(Struct, frozen=True):
 class Props(Struct, frozen=True):
     """GET /props of llama.cpp; ``total_slots`` is how many requests it answers at a time."""
 
+    build_info: str | None = None
     total_slots: int | None = None
     default_generation_settings: GenerationSettings | None = None
     modalities: Modalities | None = None
@@ -165,18 +176,21 @@ _ARRAY_OF_OBJECTS = re.compile(rb"\s*\[\s*\{")
 _Shape = TypeVar("_Shape", bound=Struct)
 
 
-def parse_described_models(data: bytes) -> list[DescribedModel]:
+def parse_listed_models(data: bytes) -> list[ListedModel]:
     """Return the entries that have an id; raises msgspec.DecodeError where it is no model list.
 
     Together's list is an array, without the object around it.
     """
     if _ARRAY_OF_OBJECTS.match(data):
         data = b'{"data":' + data + b"}"
-    return _parse(data, DescribedModels).data
+    listed = _parse(data, ListedModels)
+    if listed.data is None and listed.object != "list":
+        raise msgspec.DecodeError("no list of models")
+    return listed.data or []
 
 
 def parse_props(data: bytes) -> Props:
-    """Return what llama.cpp tells of itself; raises msgspec.DecodeError where it is no JSON object."""
+    """Return what llama.cpp reports about itself; raises msgspec.DecodeError where it is no JSON object."""
     return _parse(data, Props)
 
 

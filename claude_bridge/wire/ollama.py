@@ -233,6 +233,18 @@ class Version(Struct, frozen=True):
     version: str
 
 
+class CloudStatus(Struct, frozen=True):
+    """Whether models in Ollama's cloud are switched off."""
+
+    disabled: bool | None = None
+
+
+class Status(Struct, frozen=True):
+    """GET /api/status (since 0.16.2)."""
+
+    cloud: CloudStatus
+
+
 _Shape = TypeVar("_Shape", bound=Struct)
 _chunk_decoder = msgspec.json.Decoder(ChatChunk)
 
@@ -260,6 +272,11 @@ def parse_ps(data: bytes) -> list[LoadedModel]:
 def parse_version(data: bytes) -> str:
     """Return the version, such as "0.32.15"; raises msgspec.DecodeError where it is none."""
     return _parse(data, Version).version
+
+
+def parse_status(data: bytes) -> bool:
+    """Return whether cloud models are switched off; raises msgspec.DecodeError where it is no status."""
+    return _parse(data, Status).cloud.disabled is True
 
 
 def _parse(data: bytes, shape: type[_Shape], decoder: msgspec.json.Decoder[_Shape] | None = None) -> _Shape:

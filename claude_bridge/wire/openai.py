@@ -6,14 +6,12 @@ send in other forms (a list of parts, an object instead of a string) is accepted
 
 from __future__ import annotations
 
-import re
 from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from claude_bridge.wire.lenient_json import parse_leniently
-from claude_bridge.wire.model_list import Pricing
 
 # --- what we send -------------------------------------------------------------------------------------------
 
@@ -300,8 +298,6 @@ class Chunk(Struct, frozen=True):
     object: str | None = None
 
 
-_ARRAY_OF_OBJECTS = re.compile(rb"\s*\[\s*\{")
-
 _chunk_decoder = msgspec.json.Decoder(Chunk)
 
 
@@ -316,97 +312,3 @@ def parse_chunk(data: bytes) -> Chunk:
         return _chunk_decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return parse_leniently(data, Chunk)
-
-
-class ReasoningAbilities(Struct, frozen=True):
-    """How a model can be told to think, as OpenRouter lists it; ``supported_efforts`` None: it does not tell."""
-
-    mandatory: bool | None = None
-    supported_efforts: list[str] | None = None
-
-
-class TopProvider(Struct, frozen=True):
-    """The limits of the host that OpenRouter prefers."""
-
-    max_completion_tokens: int | None = None
-
-
-class Modalities(Struct, frozen=True):
-    """What goes into a model, such as "text" and "image"."""
-
-    input_modalities: list[str] | None = None
-
-
-class ListedModel(Struct, frozen=True):
-    """One entry of GET /models.
-
-    ``meta`` is llama.cpp's, ``max_model_len`` vLLM's and SGLang's, ``context_window`` and ``max_completion_tokens``
-    are Groq's, ``max_context_length`` and ``capabilities`` Mistral's; ``architecture``, ``context_length``,
-    ``pricing``, ``reasoning``, ``supported_parameters`` and ``top_provider`` are OpenRouter's.
-    """
-
-    id: str
-    owned_by: str | None = None
-    meta: dict[str, Any] | None = None
-    max_model_len: int | None = None
-    context_length: int | None = None
-    context_window: int | None = None
-    max_context_length: int | None = None
-    max_completion_tokens: int | None = None
-    pricing: Pricing | None = None
-    reasoning: ReasoningAbilities | None = None
-    top_provider: TopProvider | None = None
-    architecture: Modalities | None = None
-    capabilities: dict[str, Any] | None = None
-    supported_parameters: list[str] | None = None
-
-    @property
-    def sees_images(self) -> bool | None:
-        """Whether the model takes images, from whichever place it is told in; None: it is not told."""
-        if self.architecture is not None and self.architecture.input_modalities is not None:
-            return "image" in self.architecture.input_modalities
-        told = (self.capabilities or {}).get("vision")
-        return told if isinstance(told, bool) else None
-
-    @property
-    def thinks(self) -> bool | None:
-        """Whether the model can think; None: it is not told."""
-        return None if self.supported_parameters is None else "reasoning" in self.supported_parameters
-
-    @property
-    def window_tokens(self) -> int | None:
-        """The context window, from whichever place it is told in."""
-        n_ctx = (self.meta or {}).get("n_ctx")
-        told = (
-            n_ctx if isinstance(n_ctx, int) else None,
-            self.max_model_len,
-            self.context_length,
-            self.context_window,
-            self.max_context_length,
-        )
-        return next((tokens for tokens in told if tokens is not None and tokens > 0), None)
-
-    @property
-    def answer_tokens(self) -> int | None:
-        """The longest answer, from whichever place it is told in."""
-        of_host = self.top_provider.max_completion_tokens if self.top_provider else None
-        return next((tokens for tokens in (of_host, self.max_completion_tokens) if tokens and tokens > 0), None)
-
-
-class ListedModels(Struct, frozen=True):
-    """GET /models."""
-
-    data: list[ListedModel]
-
-
-def parse_models(data: bytes) -> list[ListedModel]:
-    """Return the entries of a model list that have an id; raises msgspec.DecodeError where it is none.
-
-    Together's list is an array, without the object around it.
-    """
-    if _ARRAY_OF_OBJECTS.match(data):
-        data = b'{"data":' + data + b"}"
-    try:
-        return msgspec.json.decode(data, type=ListedModels).data
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return parse_leniently(data, ListedModels).data

@@ -22,7 +22,7 @@ from claude_bridge.adapters import engine_profiles
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.providers import PROVIDERS, Upstream, upstream_of
 from claude_bridge.server.http1 import HttpRequest
-from claude_bridge.upstream.engines.ollama import discover_ollama
+from claude_bridge.upstream.engines.discover import discover
 from tests.claude_code.client import ClaudeCode, Session
 from tests.documents import a_pdf, a_png
 from tests.fake_upstream import (
@@ -40,7 +40,7 @@ from tests.fake_upstream import (
 )
 from tests.prompt_prefix import assert_extends
 from tests.running_bridge import open_bridge, scripted_upstream
-from tests.scripted_ollama import ScriptedOllama, a_model, call_line, chat_that_counts
+from tests.scripted_ollama import QWEN3_INFO, ScriptedOllama, a_model, call_line, chat_that_counts
 
 pytestmark = [pytest.mark.anyio, pytest.mark.claude_code]
 
@@ -117,10 +117,11 @@ async def openai_engine(speaker: Speaker, profile: Profile) -> AsyncIterator[tup
 
 @asynccontextmanager
 async def ollama_engine(speaker: Speaker, capability: str) -> AsyncIterator[tuple[Upstream, FakeUpstream]]:
-    models = {MODEL: a_model("tools", capability)}
+    info = {**QWEN3_INFO, "qwen3.context_length": 131_072}
+    models = {MODEL: a_model("tools", capability, info=info)}
     async with ScriptedOllama(models, chat=chat_that_counts(speaker.ollama)) as engine:
         asked = upstream_of(PROVIDERS["ollama"], base_url=engine.root_url, model=MODEL)
-        yield await discover_ollama(asked, None, window_tokens=131_072), engine
+        yield await discover(asked, None, key_hint="", window_tokens=131_072), engine
 
 
 ENGINES: dict[str, Callable[[Speaker], Any]] = {

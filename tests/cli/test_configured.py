@@ -417,7 +417,7 @@ async def test_doctor_asks_an_ollama_for_the_window_that_is_configured_for_any_m
         env = configure(file, "[defaults]\ncontext_window = 20000\n")
         found = await checks(env, "ollama", "m", "--base-url", ollama.root_url, "--probe")
 
-        assert "asks for 20,000 tokens (as configured" in found["context window"]["seen"]
+        assert "asks for 20,000 tokens (configured 20,000" in found["context window"]["seen"]
         assert {chat.json["options"]["num_ctx"] for chat in ollama.chats} == {20_000}
 
 
@@ -437,7 +437,7 @@ async def test_doctor_finds_a_model_that_is_not_listed(file: Path) -> None:
     async with FakeUpstream(documents={"/v1/models": model_list("other")}) as upstream:
         found = await checks(configure(file, own(upstream.base_url, CODER)), "work", "other")
     assert found["model"]["mark"] == "bad"
-    assert "the configuration lists no 'other'" in found["model"]["seen"]
+    assert "the configuration does not list 'other'" in found["model"]["seen"]
 
 
 @pytest.mark.anyio

@@ -167,6 +167,47 @@ async def test_a_bridge_that_runs_is_known(machine: Machine) -> None:
     }
 
 
+async def test_without_a_provider_the_engine_of_the_running_bridge_is_checked(machine: Machine) -> None:
+    documents = {
+        "/v1/models": model_list("m", owner="llamacpp"),
+        "/props": json_document({"default_generation_settings": {"n_ctx": 32_768}, "build_info": "b1"}),
+    }
+    async with FakeUpstream(documents=documents) as engine, serving("openai", "--base-url", engine.base_url) as bridge:
+        await bridge.says("claude --model")
+        port = int(bridge.url.rpartition(":")[2])
+        checks = await machine.checks(port=port)
+
+    assert checks["bridge"]["mark"] == "ok"
+    assert f"serves m on llama.cpp at {engine.base_url}" in checks["bridge"]["seen"]
+    assert checks["engine"]["seen"] == "llama.cpp b1"
+    assert checks["tools"]["remedy"].startswith(
+        f"Ask the model itself: bridge doctor openai m --base-url {engine.base_url} --port {port}"
+    )
+
+
+async def test_a_running_bridge_whose_engine_is_gone_is_checked_at_the_engines_address(machine: Machine) -> None:
+    address = f"http://127.0.0.1:{free_port()}/v1"
+    async with serving("openai", "m", "--base-url", address) as bridge:
+        await bridge.says("refused")
+        checks = await machine.checks(port=int(bridge.url.rpartition(":")[2]))
+
+    assert checks["bridge"]["mark"] == "warn"
+    assert "not ready to serve m" in checks["bridge"]["seen"]
+    assert checks["reachable"]["mark"] == "bad"
+    assert address.removesuffix("/v1") in checks["reachable"]["seen"]
+
+
+async def test_a_bridge_that_asks_for_a_token_is_not_looked_into(machine: Machine) -> None:
+    async with (
+        ScriptedOllama(QWEN) as ollama,
+        serving("ollama", "--base-url", ollama.root_url, "--auth-token", SECRET) as bridge,
+    ):
+        checks = await machine.checks(port=int(bridge.url.rpartition(":")[2]), OLLAMA_HOST=f"127.0.0.1:{ollama.port}")
+
+    assert "bridge" not in checks
+    assert checks["engine"]["seen"] == "Ollama 0.32.15"
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

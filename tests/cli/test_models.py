@@ -13,7 +13,7 @@ import anyio
 import pytest
 from anyio import to_thread
 
-from tests.cli.process import LIMIT_S, command, environment, run_bridge
+from tests.cli.process import LIMIT_S, command, environment, run_bridge, serving
 from tests.fake_upstream import FakeUpstream, Pause, ReceivedRequest, Reply, json_document, model_list, refusal
 from tests.scripted_ollama import ScriptedOllama, a_model
 
@@ -242,6 +242,19 @@ async def test_without_a_provider_ollama_is_asked_where_its_variables_say_and_wi
     assert {probe.headers["authorization"] for probe in ollama.probes} == {f"Bearer {KEY}"}
 
 
+async def test_the_engine_of_a_running_bridge_is_listed_too() -> None:
+    async with (
+        FakeUpstream(documents={"/v1/models": model_list("m", owner="vllm")}) as engine,
+        serving("openai", "m", "--base-url", engine.base_url) as bridge,
+    ):
+        await bridge.says("claude --model")
+        variables = {"OLLAMA_HOST": NOBODY, "BRIDGE_PORT": bridge.url.rpartition(":")[2]}
+        done = await run_bridge("models", "--json", env=variables)
+
+    (model,) = json.loads(done.stdout)
+    assert (model["engine"], model["base_url"], model["id"]) == ("vLLM", engine.base_url, "m")
+
+
 async def test_without_a_provider_all_places_are_told_when_none_answers() -> None:
     done = await run_bridge("models", env={"OLLAMA_HOST": NOBODY})
 
@@ -301,7 +314,7 @@ async def test_another_engine_than_the_one_asked_for_is_told() -> None:
         done = await run_bridge("models", "ollama", "--base-url", f"http://127.0.0.1:{upstream.port}")
 
     assert done.code == 1
-    assert "there is no Ollama" in done.stderr
+    assert "There is no Ollama" in done.stderr
 
 
 async def test_no_secret_is_printed() -> None:

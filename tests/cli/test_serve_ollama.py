@@ -60,7 +60,7 @@ async def test_an_openai_address_that_is_an_ollama_is_upgraded_in_one_line() -> 
         ScriptedOllama(QWEN) as ollama,
         serving("openai", "qwen3:1.7b", "--base-url", ollama.base_url) as bridge,
     ):
-        await bridge.says("it is an Ollama, and asked through its own API")
+        await bridge.says("it is an Ollama, and is used through its own API")
 
 
 async def test_the_api_of_the_address_can_be_kept() -> None:

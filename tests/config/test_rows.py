@@ -10,7 +10,7 @@ from claude_bridge.config.providers import configured_models, configured_rows
 from claude_bridge.config.schema import Config
 from claude_bridge.conversion.pricing import FREE, Prices
 from claude_bridge.providers import PROVIDERS, Provider, upstream_of
-from claude_bridge.upstream.engines.catalog import OfferedModel
+from claude_bridge.upstream.engines.report import OfferedModel
 
 
 def config_of(folder: Path, text: str, **variables: str) -> Config:

@@ -13,7 +13,7 @@ import pytest
 from msgspec.structs import replace
 
 from claude_bridge.bridge import ModelBridge
-from claude_bridge.doctor.finding import Mark
+from claude_bridge.doctor.finding import Finding, Severity
 from claude_bridge.doctor.probing import has_busy_slot, probe_bridge
 from claude_bridge.upstream.client import UpstreamClient
 from claude_bridge.upstream.embedded.engine import EmbeddedEngine
@@ -54,11 +54,12 @@ async def test_a_real_model_is_asked_and_nothing_of_its_prompt_is_cut(engine: Em
         UpstreamClient(upstream.base_url, api_key=None, name=upstream.name) as client,
         UpstreamClient(root_url, api_key=None, name=upstream.name) as root,
     ):
-        findings = await probe_bridge(ModelBridge(upstream, client), is_busy=partial(has_busy_slot, root))
+        probes = probe_bridge(ModelBridge(upstream, client), is_busy=partial(has_busy_slot, root))
+        findings = [item async for item in probes if isinstance(item, Finding)]
         assert await has_busy_slot(root) is False
     found = {finding.name: finding for finding in findings}
 
     assert "first token after" in found["speed"].seen
-    assert found["long prompt"].mark is not Mark.BAD, found["long prompt"].seen
+    assert found["long prompt"].severity is not Severity.FAIL, found["long prompt"].seen
     assert "tokens reused" in found["prompt cache"].seen
-    assert found["stop"].mark is Mark.OK, found["stop"].seen
+    assert found["stop"].severity is Severity.OK, found["stop"].seen

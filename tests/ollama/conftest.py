@@ -14,7 +14,7 @@ from anthropic import AsyncAnthropic, DefaultAsyncHttpxClient
 
 from claude_bridge.providers import PROVIDERS, Upstream, upstream_of
 from claude_bridge.trace.sink import Sink
-from claude_bridge.upstream.engines.detect import discover
+from claude_bridge.upstream.engines.discover import discover
 from tests.real_ollama import WINDOW_TOKENS, has_ollama
 from tests.running_bridge import open_bridge
 from tests.scripted_ollama import ScriptedOllama, a_model, call_line, chat_that_counts

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from claude_bridge.conversion.pricing import FREE
-from claude_bridge.doctor.engine import Asked, check_engine_answers
-from claude_bridge.doctor.finding import Finding, Mark
-from claude_bridge.doctor.gather import gather_answers
+from claude_bridge.doctor.examine import examine_engine
+from claude_bridge.doctor.finding import Finding, Severity
+from claude_bridge.doctor.subject import Subject
 from claude_bridge.errors import SetupError
 from claude_bridge.providers import PROVIDERS, Upstream, upstream_of
-from claude_bridge.upstream.engines.detect import discover
-from claude_bridge.upstream.engines.listing import Place, list_models
+from claude_bridge.upstream.engines.catalog import Place, list_models
+from claude_bridge.upstream.engines.discover import discover
 from tests.real_ollama import WINDOW_TOKENS
 
 pytestmark = pytest.mark.anyio
@@ -66,7 +66,7 @@ async def test_of_several_models_those_that_call_tools_are_named(ollama: str) ->
 async def test_an_unknown_model_is_told_with_how_to_get_it_and_what_is_near(ollama: str) -> None:
     error = await mistake(ollama, "thinkers")
     assert "ollama pull thinkers" in error.hint
-    assert "near: thinker:latest" in error.hint
+    assert "similar name: thinker:latest" in error.hint
 
 
 async def test_each_model_is_listed_with_what_it_can_do(ollama: str) -> None:
@@ -85,16 +85,17 @@ async def test_each_model_is_listed_with_what_it_can_do(ollama: str) -> None:
 
 
 async def checks(base_url: str, model: str) -> dict[str, Finding]:
-    asked = Asked(provider="ollama", model=model, base_url=base_url, has_key=False, key_variable="OLLAMA_API_KEY")
-    answers = await gather_answers(base_url, model=model, api_key=None, usual_roots=())
-    return {finding.name: finding for finding in check_engine_answers(asked, answers)}
+    subject = Subject(provider="ollama", model=model, base_url=base_url, has_key=False, key_variable="OLLAMA_API_KEY")
+    upstream = upstream_of(PROVIDERS["ollama"], base_url=base_url, model=model)
+    _, findings = await examine_engine(subject, upstream, None, usual_ports=())
+    return {finding.name: finding for finding in findings}
 
 
 async def test_doctor_judges_the_engine_and_a_model_with_a_small_window(ollama: str) -> None:
     found = await checks(ollama, "able")
-    marks = {name: finding.mark for name, finding in found.items()}
-    assert {marks[name] for name in ("reachable", "engine", "version", "model", "tools")} == {Mark.OK}
-    assert marks["context window"] is Mark.BAD
+    marks = {name: finding.severity for name, finding in found.items()}
+    assert {marks[name] for name in ("reachable", "engine", "version", "model", "tools")} == {Severity.OK}
+    assert marks["context window"] is Severity.FAIL
     assert "the bridge asks for 2,048 tokens (trained for 8,192, Modelfile 2,048" in found["context window"].seen
 
 
@@ -104,5 +105,5 @@ async def test_doctor_judges_the_engine_and_a_model_with_a_small_window(ollama: 
 )
 async def test_doctor_names_what_is_wrong_with_a_model(ollama: str, model: str, name: str, words: str) -> None:
     finding = (await checks(ollama, model))[name]
-    assert finding.mark is Mark.BAD
+    assert finding.severity is Severity.FAIL
     assert words in finding.seen

@@ -101,13 +101,3 @@ def test_bytes_that_are_no_text_are_mended_in_arguments_too() -> None:
     function = delta.tool_calls[0].function
     assert function is not None
     assert bytes(function.arguments).decode() == '{"a":"\ufffd"}'
-
-
-def test_the_models_of_a_list_are_those_with_an_id() -> None:
-    listed = openai.parse_models(b'{"data":[{"id":"a","max_model_len":8},{"id":"b","meta":[]},{"name":"c"},null]}')
-    assert [(model.id, model.max_model_len) for model in listed] == [("a", 8), ("b", None)]
-
-
-def test_what_is_no_list_of_models_is_refused() -> None:
-    with pytest.raises(msgspec.DecodeError):
-        openai.parse_models(b'{"models":[]}')

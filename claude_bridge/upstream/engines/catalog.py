@@ -1,196 +1,147 @@
-"""OfferedModel: one model that an engine offers and what it can do, read from what the engine tells."""
+"""Which models engines offer: asked of one engine, or of all usual places side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Mapping, Sequence
+from urllib.parse import urlsplit
 
+import anyio
 from msgspec import Struct
 from msgspec.structs import replace
 
-from claude_bridge.conversion.pricing import FREE, Prices, listed_prices
-from claude_bridge.conversion.profile import Profile
-from claude_bridge.upstream.engines.ollama_window import FALLBACK_TRAINED_TOKENS, trained_tokens
-from claude_bridge.wire.model_list import DescribedModel, OldStudioModel, Props, StudioModel
-from claude_bridge.wire.ollama import InstalledModel, ModelDescription
+from claude_bridge.adapters.engine_profiles import OLLAMA, UNKNOWN
+from claude_bridge.errors import BridgeError, SetupError, UpstreamBrokenError
+from claude_bridge.providers import PROVIDERS, Upstream, upstream_of
+from claude_bridge.upstream.engines.detect import inspect_engine
+from claude_bridge.upstream.engines.discover import assumed, require_engine
+from claude_bridge.upstream.engines.report import OfferedModel
+from claude_bridge.wire.addresses import reaches_this_machine
 
-OUTPUT_WINDOWS = 10
-"""Ollama cuts an answer at ten times its context window."""
+UNINVITED_LIMIT_S = 4.0
+"""How long a place that the user did not name may take for everything."""
+
+LOCAL_ENGINES: Mapping[str, str] = {
+    row.display_name: row.base_url
+    for row in PROVIDERS.values()
+    if row.kind == "openai-chat" and urlsplit(row.base_url).scheme == "http"
+}
+"""Where OpenAI-compatible engines usually listen on the user's own machine; another one may listen there, too."""
 
 
-class OfferedModel(Struct, frozen=True, kw_only=True):
-    """A model as its engine tells of it; None always means that it does not tell.
+class Place(Struct, frozen=True, kw_only=True):
+    """Where to ask. ``key_hint`` says how the user gives a key."""
 
-    The windows are in tokens: what the model is loaded with where that is told, else the most that it can take.
+    provider: str
+    upstream: Upstream
+    api_key: str | None = None
+    key_hint: str = ""
+    models: tuple[OfferedModel, ...] = ()
+    """Those that the configuration lists; where there are some, the engine is not asked."""
+    is_wanted: bool = False
+    """Whether the user means to use it, so that a failure is worth a message."""
+
+
+class Listing(Struct, frozen=True, kw_only=True):
+    """What one engine offers; ``provider`` and ``base_url`` are what ``bridge serve`` takes for it."""
+
+    provider: str
+    engine: str
+    base_url: str
+    models: tuple[OfferedModel, ...]
+    is_configured: bool = False
+    """Whether the models are those that the user lists, and not what the engine reports."""
+
+
+class UnreachableEngine(Struct, frozen=True, kw_only=True):
+    """A place where no models were found, and why: a sentence that names the place."""
+
+    place: Place
+    reason: str
+    hint: str = "Start it or check its address; it may only be busy."
+
+
+def with_tools(listing: Listing) -> tuple[OfferedModel, ...]:
+    """Return the models that can be of use to Claude Code.
+
+    An Ollama reports for each model whether it takes tools, so that silence means no. Few other engines do: theirs
+    are left out only where the engine says no.
     """
-
-    id: str
-    tools: bool | None = None
-    thinking: bool | None = None
-    images: bool | None = None
-    context_window: int | None = None
-    max_output_tokens: int | None = None
-    size_bytes: int | None = None
-    cost: Prices | None = None
-    remote_host: str | None = None
-    """Where an Ollama cloud model runs; None: on the engine itself."""
-    loaded: bool | None = None
+    reports_tools = listing.provider == "ollama" and not listing.is_configured
+    return tuple(model for model in listing.models if model.tools or (model.tools is None and not reports_tools))
 
 
-def offered_by_ollama(
-    installed: InstalledModel, description: ModelDescription | None, loaded: Collection[str] | None
-) -> OfferedModel:
-    """Return a model of Ollama's; ``description`` is None where it could not be had, ``loaded`` where it is not told.
+def local_places(taken: Sequence[Place]) -> list[Place]:
+    """Return the usual places of local engines that are not among those ``taken``."""
+    addresses = {_address(place.upstream.base_url) for place in taken}
+    row = PROVIDERS["openai"]
+    return [
+        Place(
+            provider=row.name,
+            upstream=replace(upstream_of(row, base_url=base_url, model=""), name=engine),
+        )
+        for engine, base_url in LOCAL_ENGINES.items()
+        if _address(base_url) not in addresses
+    ]
 
-    The window is the trained one: the bridge sets the one in use itself.
+
+async def list_everywhere(
+    places: Sequence[Place], *, limit_s: float = UNINVITED_LIMIT_S
+) -> tuple[list[Listing], list[UnreachableEngine]]:
+    """Return what the places offer, asked side by side, and those without an answer; both in the order given.
+
+    Each may take ``limit_s`` seconds.
     """
-    shown = description.capabilities if description else None
-    capabilities = installed.capabilities if shown is None else shown
-    window = trained_tokens(description) if description else None
-    remote_host = (description.remote_host if description else None) or installed.remote_host
-    return OfferedModel(
-        id=installed.name,
-        tools=_among("tools", capabilities),
-        thinking=_among("thinking", capabilities),
-        images=_among("vision", capabilities),
-        context_window=window,
-        max_output_tokens=window * OUTPUT_WINDOWS if window else None,
-        size_bytes=None if remote_host else _positive(installed.size),  # a cloud model's file is a stub
-        cost=FREE,
-        remote_host=remote_host or None,
-        loaded=None if loaded is None else installed.name in loaded,
+    found: dict[int, Listing | UnreachableEngine] = {}
+
+    async def ask(number: int, place: Place) -> None:
+        where = f"{place.upstream.name} at {place.upstream.base_url}"
+        found[number] = UnreachableEngine(place=place, reason=f"{where} did not answer within {limit_s:g} seconds.")
+        with anyio.move_on_after(limit_s):
+            try:
+                found[number] = await list_models(place)
+            except SetupError as error:
+                found[number] = UnreachableEngine(place=place, reason=error.what, hint=error.hint)
+            except BridgeError as error:
+                found[number] = UnreachableEngine(place=place, reason=error.message)
+
+    async with anyio.create_task_group() as tasks:
+        for number, place in enumerate(places):
+            tasks.start_soon(ask, number, place)
+    results = [found[number] for number in range(len(places))]
+    listings = [result for result in results if isinstance(result, Listing)]
+    return listings, [result for result in results if isinstance(result, UnreachableEngine)]
+
+
+async def list_models(place: Place) -> Listing:
+    """Return all models of one engine, with what it reports about each.
+
+    An Ollama is asked through its own API, at whichever address it is found. Nobody is asked where the configuration
+    lists the models.
+
+    Raises:
+        SetupError: a wrong base URL or a wrong key.
+        UpstreamError: the engine does not answer, or not yet.
+    """
+    upstream = place.upstream
+    listing = Listing(
+        provider=place.provider, engine=upstream.name, base_url=assumed(upstream).base_url, models=place.models
     )
+    if place.models:
+        return replace(listing, is_configured=True)
+    report = await inspect_engine(replace(upstream, model=""), place.api_key, every_model=True)
+    require_engine(report, upstream, has_key=place.api_key is not None, key_hint=place.key_hint)
+    if report.models_error is not None:
+        raise UpstreamBrokenError(f"{report.title}'s list of models can't be read: {report.models_error}")
+    if report.engine == OLLAMA.name:
+        listing = replace(listing, provider="ollama", engine=report.title)
+    elif report.is_known:
+        listing = replace(listing, engine=report.engine)
+    elif upstream.name in LOCAL_ENGINES and upstream.profile is UNKNOWN:
+        listing = replace(listing, engine="The engine")  # something else listens at the usual place of this one
+    return replace(listing, base_url=report.base_url or listing.base_url, models=report.models)
 
 
-def with_ollama_limits(model: OfferedModel) -> OfferedModel:
-    """Return the model with what holds on an Ollama where nothing is told."""
-    window = model.context_window or FALLBACK_TRAINED_TOKENS
-    return replace(
-        model,
-        context_window=window,
-        max_output_tokens=model.max_output_tokens or window * OUTPUT_WINDOWS,
-        cost=model.cost or FREE,
-    )
-
-
-def offered_by_llama_cpp(model: DescribedModel, props: Props | None, cost: Prices | None) -> OfferedModel:
-    """Return a model of llama.cpp's; ``props`` None: there are several models, and it tells of none in particular."""
-    plain = offered_by_any(model, cost)
-    status = model.status.value if model.status else None
-    if props is None:
-        return replace(plain, loaded=None if status is None else status == "loaded")
-    abilities = props.chat_template_caps
-    settings, modalities = props.default_generation_settings, props.modalities
-    thinks = abilities and (abilities.supports_preserve_reasoning or abilities.supports_reasoning_effort)
-    return replace(
-        plain,
-        tools=abilities.supports_tools if abilities else None,
-        thinking=True if thinks else None,  # a template without a place for earlier thoughts proves nothing
-        images=modalities.vision if modalities and modalities.vision is not None else plain.images,
-        context_window=_positive(settings.n_ctx if settings else None) or plain.context_window,
-        loaded=True,
-    )
-
-
-def offered_by_lm_studio(model: StudioModel, cost: Prices | None) -> OfferedModel:
-    """Return a model of LM Studio's, as it tells since 0.4.0."""
-    instances, abilities = model.loaded_instances, model.capabilities
-    windows = [_positive(instance.config.context_length) for instance in instances or () if instance.config]
-    embeds = model.type == "embedding"
-    return OfferedModel(
-        id=model.key,
-        tools=False if embeds else abilities.trained_for_tool_use if abilities else None,
-        thinking=False if embeds else _reasons(abilities.reasoning if abilities else None),
-        images=False if embeds else abilities.vision if abilities else None,
-        context_window=next((window for window in windows if window), None) or _positive(model.max_context_length),
-        size_bytes=_positive(model.size_bytes),
-        cost=cost,
-        loaded=None if instances is None else bool(instances),
-    )
-
-
-def offered_by_old_lm_studio(model: OldStudioModel, cost: Prices | None) -> OfferedModel:
-    """Return a model of LM Studio's, as it told before 0.4.0."""
-    embeds = model.type == "embeddings"
-    return OfferedModel(
-        id=model.id,
-        tools=False if embeds else _among("tool_use", model.capabilities),
-        images=None if model.type is None else model.type == "vlm",
-        context_window=_positive(model.loaded_context_length) or _positive(model.max_context_length),
-        cost=cost,
-        loaded=model.state == "loaded",
-    )
-
-
-def offered_by_any(model: DescribedModel, cost: Prices | None) -> OfferedModel:
-    """Return a model from GET /models; ``cost`` is what it costs where the entry names no price."""
-    meta, abilities = model.meta or {}, model.capabilities or {}
-    windows = (
-        _number(meta.get("n_ctx")),
-        model.max_model_len,
-        model.context_length,
-        model.context_window,
-        model.max_context_length,
-    )
-    ceilings = (model.top_provider.max_completion_tokens if model.top_provider else None, model.max_completion_tokens)
-    modalities = model.architecture.input_modalities if model.architecture else None
-    images = _among("image", modalities)
-    tools = _among("tools", model.supported_parameters)
-    return OfferedModel(
-        id=model.id,
-        tools=_truth(abilities.get("function_calling")) if tools is None else tools,
-        thinking=_among("reasoning", model.supported_parameters),
-        images=_truth(abilities.get("vision")) if images is None else images,
-        context_window=next((tokens for tokens in windows if _positive(tokens)), None),
-        max_output_tokens=next((tokens for tokens in ceilings if _positive(tokens)), None),
-        size_bytes=_positive(_number(meta.get("size"))),
-        cost=listed_prices(model.pricing) or cost,
-    )
-
-
-def what_it_can(model: OfferedModel) -> str:
-    """Return what the model is told to be able to do, in words; that it can't call tools is another matter."""
-    told = {
-        "calls tools": model.tools,
-        "thinks": model.thinking,
-        "sees images": model.images,
-        "sees no images": model.images is False,
-    }
-    return ", ".join(words for words, holds in told.items() if holds)
-
-
-def profile_as_offered(profile: Profile, model: OfferedModel) -> Profile:
-    """Return the profile without what the model is told not to be able to do."""
-    if model.images is not None:
-        profile = replace(profile, sees_images=model.images)
-    if model.thinking is False:
-        profile = profile.with_changes({"effort_levels": (), "thinking_switch": None, "budget_place": None})
-    return profile
-
-
-def tells_more_than_names(models: Collection[DescribedModel]) -> bool:
-    """Return whether the list itself says what the models can do, so that no engine's own API need be looked for."""
-    return any(model.supported_parameters or model.pricing or model.capabilities for model in models)
-
-
-def _among(ability: str, told: Collection[str] | None) -> bool | None:
-    return None if told is None else ability in told
-
-
-def _reasons(told: object) -> bool | None:
-    """Return whether a model thinks by LM Studio's word: false, or an object with the levels that can be chosen."""
-    if isinstance(told, dict):
-        options = told.get("allowed_options")
-        return any(option != "off" for option in options) if isinstance(options, list) else True
-    return _truth(told)
-
-
-def _truth(told: object) -> bool | None:
-    return told if isinstance(told, bool) else None
-
-
-def _number(told: object) -> int | None:
-    return int(told) if isinstance(told, int | float) and not isinstance(told, bool) else None
-
-
-def _positive(number: int | None) -> int | None:
-    return number if number and number > 0 else None
+def _address(base_url: str) -> tuple[str, int | None]:
+    parts = urlsplit(base_url)
+    host = parts.hostname or ""
+    return "localhost" if reaches_this_machine(host) else host, parts.port

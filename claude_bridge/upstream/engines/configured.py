@@ -1,4 +1,4 @@
-"""A model as the configuration tells of it: its engine is not asked what there is, nor what it can do."""
+"""A model as the configuration describes it: its engine is not asked which models it has, nor what they can do."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from claude_bridge.adapters.engine_profiles import ollama_profile, profile_for
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.errors import SetupError, SeveralModelsError
 from claude_bridge.providers import Upstream
-from claude_bridge.upstream.engines.catalog import OfferedModel, profile_as_offered
-from claude_bridge.upstream.engines.detect import assumed, usual_prices
-from claude_bridge.upstream.engines.ollama import CAN_ONLY_TALK, with_tag
+from claude_bridge.upstream.engines.discover import assumed
+from claude_bridge.upstream.engines.ollama import with_tag
+from claude_bridge.upstream.engines.openai_compatible import usual_prices
+from claude_bridge.upstream.engines.report import CAN_ONLY_CHAT, OfferedModel, profile_as_reported
 
 
 def upstream_as_configured(upstream: Upstream, models: Sequence[OfferedModel], *, has_key: bool) -> Upstream:
-    """Return the upstream with what the configuration tells of its model; an empty name means the only one.
+    """Return the upstream with what the configuration says about its model; an empty name means the only one.
 
-    A pass-through adapter leaves it to each request which of several models it names.
+    Where requests are passed through, each may name another of several models.
 
     Raises:
         SetupError: the configuration lists no such model.
@@ -28,7 +29,7 @@ def upstream_as_configured(upstream: Upstream, models: Sequence[OfferedModel], *
     is_passthrough = upstream.adapter.is_passthrough
     forwards_client_auth = is_passthrough and upstream.profile.messages.is_anthropic and not has_key
     upstream = replace(upstream, forwards_client_auth=forwards_client_auth)
-    model = configured_model(upstream.model, models, kind=upstream.adapter.kind)
+    model = configured_model(upstream.model, models, is_ollama=upstream.adapter.kind == "ollama-chat")
     if model is None and is_passthrough and not upstream.model:
         return replace(assumed(upstream), notes=tuple(notes))
     if model is None:
@@ -40,30 +41,29 @@ def upstream_as_configured(upstream: Upstream, models: Sequence[OfferedModel], *
         profile=_profile(upstream, model),
         max_output_tokens=model.max_output_tokens,
         window_tokens=model.context_window,
-        slots=1 if upstream.adapter.kind == "ollama-chat" else None,  # as discover_ollama has it
+        slots=1 if upstream.adapter.kind == "ollama-chat" else None,  # as for one that was asked
         prices=model.cost or usual_prices(upstream.name, upstream.base_url),
-        notes=tuple(notes + [CAN_ONLY_TALK] * (model.tools is False)),
+        notes=tuple(notes + [CAN_ONLY_CHAT] * (model.tools is False)),
     )
 
 
-def configured_model(name: str, models: Sequence[OfferedModel], *, kind: str) -> OfferedModel | None:
+def configured_model(name: str, models: Sequence[OfferedModel], *, is_ollama: bool) -> OfferedModel | None:
     """Return the model of this name, or the only one where the name is empty; None: there is no such model."""
     if not name:
         return models[0] if len(models) == 1 else None
-    written = with_tag if kind == "ollama-chat" else str
+    written = with_tag if is_ollama else str
     return next((model for model in models if written(model.id) == written(name)), None)
 
 
 def _profile(upstream: Upstream, model: OfferedModel) -> Profile:
-    profile = upstream.profile
-    if upstream.adapter.kind == "ollama-chat":
-        abilities = {"thinking": model.thinking, "vision": model.images is not False}
-        is_told = model.thinking is not None or model.images is not None
-        capabilities = [name for name, able in abilities.items() if able] if is_told else None
-        family = model.id.rpartition("/")[2].partition(":")[0]
-        row = profile_for(ollama_profile(capabilities, family), model.id)
-        return row.with_changes({"keep_alive": profile.ollama.keep_alive})
-    return profile_as_offered(profile, model)
+    if upstream.adapter.kind != "ollama-chat":
+        return profile_as_reported(upstream.profile, model)
+    abilities = {"thinking": model.thinking, "vision": model.images is not False}
+    is_described = model.thinking is not None or model.images is not None
+    capabilities = [name for name, able in abilities.items() if able] if is_described else None
+    family = model.id.rpartition("/")[2].partition(":")[0]
+    row = profile_for(ollama_profile(capabilities, family), model.id)
+    return row.with_changes({"keep_alive": upstream.profile.ollama.keep_alive})
 
 
 def _unlisted(name: str, models: Sequence[OfferedModel]) -> SetupError:

@@ -1,213 +1,138 @@
-"""What can be found out about an engine: which it is, which models it offers, how long its window is."""
+"""Identifies an engine and reads what it reports: the one place where engines are asked what they are.
+
+An Ollama is known by /api/version, since other engines answer /api/tags too; llama.cpp, vLLM and SGLang by the owner
+that they name for their models, old versions of llama.cpp by /props; LM Studio by its own API.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from difflib import get_close_matches
-from urllib.parse import urlsplit
+from typing import NamedTuple
 
-import msgspec
+from msgspec.structs import replace
 
-from claude_bridge.adapters.engine_profiles import BY_OWNER, UNKNOWN, engine_by_owner, profile_as_told, profile_for
-from claude_bridge.conversion.pricing import FREE, Prices, listed_prices
-from claude_bridge.conversion.profile import Profile
-from claude_bridge.conversion.upstream_errors.translate import explain_refusal
-from claude_bridge.errors import SetupError, SeveralModelsError, UpstreamError
-from claude_bridge.providers import Upstream
-from claude_bridge.upstream.client import FetchedDocument, UpstreamClient
-from claude_bridge.upstream.engines.anthropic import discover_relayed, relay_root
-from claude_bridge.upstream.engines.catalog import OfferedModel, profile_as_offered
-from claude_bridge.upstream.engines.engine_details import with_own_words
-from claude_bridge.upstream.engines.ollama import discover_ollama, probe_version, root_url
-from claude_bridge.wire.addresses import reaches_this_machine
-from claude_bridge.wire.openai import ListedModel, parse_models
-
-PROBE_TIMEOUT_S = 5.0
-MODELS_PATH = "/models"
-
-_RUN_BY_THE_USER = ("llama.cpp", "LM Studio", "vLLM", "SGLang")
-
-_USUAL_LOCAL_URLS = (
-    "Usual ones: http://localhost:11434/v1 for Ollama, http://localhost:8080/v1 for llama.cpp, "
-    "http://localhost:1234/v1 for LM Studio, http://localhost:8000/v1 for vLLM."
+from claude_bridge.adapters.engine_profiles import (
+    BY_OWNER,
+    LLAMA_CPP,
+    LM_STUDIO,
+    OLLAMA,
+    UNKNOWN,
+    VLLM,
+    engine_by_owner,
 )
+from claude_bridge.conversion.profile import Profile
+from claude_bridge.providers import Upstream
+from claude_bridge.upstream.client import UpstreamClient, client_for
+from claude_bridge.upstream.engines.llama_cpp import PROPS_PATH, is_llama_cpp, read_llama_cpp
+from claude_bridge.upstream.engines.lm_studio import read_lm_studio
+from claude_bridge.upstream.engines.ollama import VERSION_PATH, read_ollama, root_url
+from claude_bridge.upstream.engines.openai_compatible import (
+    MODELS_PATH,
+    base_url_candidates,
+    describes_abilities,
+    offered_by_any,
+    usual_prices,
+)
+from claude_bridge.upstream.engines.probe import probe
+from claude_bridge.upstream.engines.report import EngineReport, ProbeAnswer
+from claude_bridge.wire.model_list import ListedModel, parse_listed_models, parse_props
+from claude_bridge.wire.ollama import parse_version
+
+_ENGINES = (UNKNOWN, *BY_OWNER.values())
+"""Rows that the owner of a listed model can change; a service may list what other engines own."""
+
+_VLLM_VERSION_PATH = "/version"
 
 
-async def discover(
-    upstream: Upstream,
-    api_key: str | None,
-    *,
-    key_hint: str,
-    window_tokens: int | None = None,
-    may_upgrade: bool = True,
-) -> Upstream:
-    """Return the upstream with what the engine tells: the true base URL, the engine, the model, its window.
+async def inspect_engine(
+    upstream: Upstream, api_key: str | None, *, every_model: bool = False, may_be_ollama: bool = True
+) -> EngineReport:
+    """Return what the engine at the upstream's address reports; trouble is part of the report, and not raised.
 
-    An empty ``upstream.model`` stands for the only model that the engine offers. ``key_hint`` says how the user
-    gives a key, ``window_tokens`` which window is wished for (None: no wish). An engine that turns out to be Ollama
-    is asked through its own API, the only one where the window can be set, if it ``may_upgrade``.
-
-    Raises:
-        SetupError: a wrong base URL, a wrong key or an unknown model: nothing that waiting would cure.
-        UpstreamError: the engine does not answer, or not yet.
+    All models are described where ``every_model`` is asked for, else the upstream's. An engine that speaks OpenAI's
+    API is checked for being an Ollama if it ``may_be_ollama``.
     """
-    if upstream.adapter.kind == "ollama-chat":
-        return await discover_ollama(upstream, api_key, window_tokens=window_tokens)
-    if upstream.adapter.is_passthrough:
-        return await discover_relayed(upstream, api_key, key_hint=key_hint)
-    seen: list[tuple[str, FetchedDocument]] = []
-    for base_url in base_url_candidates(upstream.base_url):
-        async with UpstreamClient(base_url, api_key=api_key, name=upstream.name) as client:
-            document = await client.fetch(MODELS_PATH, timeout_s=PROBE_TIMEOUT_S)
-        if document.status in (401, 403):
-            raise _key_error(upstream, base_url, document, api_key, key_hint)
-        if document.status >= 500 or document.status == 429:
-            error = explain_refusal(document.status, document.headers, document.body, f"{upstream.name} at {base_url}")
-            raise error if isinstance(error, UpstreamError) else UpstreamError(error.message)
-        models = _models_in(document)
-        if models is not None:
-            found = _with_engine(msgspec.structs.replace(upstream, base_url=base_url), models)
-            if may_upgrade and found.profile is UNKNOWN and await _is_ollama(upstream, api_key):
-                ollama = await discover_ollama(upstream, api_key, window_tokens=window_tokens)
-                notice = "it is an Ollama, and asked through its own API (--api openai-chat keeps the other)"
-                return msgspec.structs.replace(ollama, notes=(notice, *ollama.notes))
-            return await with_own_words(_with_model(found, models), api_key)
-        seen.append((base_url, document))
-    raise _no_api(upstream, seen)
-
-
-def assumed(upstream: Upstream) -> Upstream:
-    """Return the upstream as it is to be used as long as the engine can't be asked."""
-    if upstream.adapter.is_passthrough:
-        return msgspec.structs.replace(upstream, base_url=relay_root(upstream.base_url))
-    is_ollama = upstream.adapter.kind == "ollama-chat"
-    base_url = root_url(upstream.base_url) if is_ollama else base_url_candidates(upstream.base_url)[0]
-    return _of_model(msgspec.structs.replace(upstream, base_url=base_url), upstream.model)
-
-
-def usual_prices(engine: str, base_url: str) -> Prices | None:
-    """Return that an engine on the user's own machine costs nothing; elsewhere somebody may ask for money."""
-    return FREE if engine in _RUN_BY_THE_USER and reaches_this_machine(urlsplit(base_url).hostname or "") else None
-
-
-async def _is_ollama(upstream: Upstream, api_key: str | None) -> bool:
-    async with UpstreamClient(root_url(upstream.base_url), api_key=api_key, name=upstream.name) as client:
-        return await probe_version(client) is not None
-
-
-def base_url_candidates(base_url: str) -> list[str]:
-    """Return the base URLs that a user may have meant: with or without ``/v1``, or given twice."""
-    base_url = base_url.rstrip("/")
-    for suffix in ("/chat/completions", "/models", "/messages"):
-        base_url = base_url.removesuffix(suffix)
-    while base_url.endswith("/v1/v1"):
-        base_url = base_url.removesuffix("/v1")
-    if base_url.endswith("/v1"):
-        return [base_url]
-    has_path = "/" in base_url.partition("://")[2]
-    return [base_url, f"{base_url}/v1"] if has_path else [f"{base_url}/v1", base_url]
-
-
-def _models_in(document: FetchedDocument) -> list[ListedModel] | None:
-    if document.status != 200:
-        return None
-    try:
-        return parse_models(document.body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
-
-
-def _with_engine(upstream: Upstream, models: Sequence[ListedModel]) -> Upstream:
-    profile = engine_by_owner(model.owned_by for model in models)
-    if profile is None or upstream.profile not in (UNKNOWN, *BY_OWNER.values()):  # a service may list others' words
-        return upstream
-    return msgspec.structs.replace(upstream, name=profile.name, profile=profile)
-
-
-def _with_model(upstream: Upstream, models: Sequence[ListedModel]) -> Upstream:
-    names = [model.id for model in models]
-    if not upstream.model and len(names) == 1:
-        upstream = msgspec.structs.replace(upstream, model=names[0])
-    if not upstream.model:
-        raise _no_model_named(upstream, names)
-    listed_model = _listed(upstream.model, models)
-    if listed_model is None and upstream.profile.ignores_model_name and models:
-        listed_model = models[0]
-    if listed_model is None and names:
-        raise _unknown_model(upstream, names)
-    if listed_model is None:
-        return msgspec.structs.replace(
-            _of_model(upstream, upstream.model), prices=usual_prices(upstream.name, upstream.base_url)
+    candidates = base_url_candidates(upstream.base_url)
+    async with client_for(replace(upstream, base_url=root_url(candidates[0])), api_key) as client:
+        answers: list[ProbeAnswer] = []
+        is_passthrough = upstream.adapter.is_passthrough and not upstream.profile.messages.is_anthropic
+        asks_version_first = upstream.adapter.kind == "ollama-chat" or is_passthrough
+        if asks_version_first:
+            answers.append(await probe(client, VERSION_PATH))
+            if version := answers[0].parsed(parse_version):
+                return await _ollama(client, version, upstream, answers, every_model=every_model)
+            if answers[0].error is not None:
+                return EngineReport(answers=tuple(answers))
+        found = await _find_models(client, candidates)
+        answers += found.answers
+        listed = found.listed
+        assumed = UNKNOWN if upstream.adapter.kind == "ollama-chat" else upstream.profile
+        profile = _profile_by_owner(assumed, listed or ())
+        is_open = profile is UNKNOWN and answers[-1].error is None and not describes_abilities(listed or ())
+        if is_open and may_be_ollama and not asks_version_first:
+            answer = await probe(client, VERSION_PATH)
+            if version := answer.parsed(parse_version):
+                return await _ollama(client, version, upstream, answers, every_model=every_model)
+        if listed is None:
+            return EngineReport(answers=tuple(answers))
+        cost = usual_prices(upstream.name if profile is UNKNOWN else profile.name, found.base_url)
+        report = EngineReport(
+            answers=tuple(answers),
+            profile=profile,
+            base_url=found.base_url,
+            models=tuple(offered_by_any(model, cost) for model in listed),
         )
-    upstream = _of_model(upstream, listed_model.id)
-    return msgspec.structs.replace(
-        upstream,
-        profile=_as_listed(upstream.profile, listed_model),
-        window_tokens=listed_model.window_tokens,
-        max_output_tokens=listed_model.answer_tokens,
-        prices=listed_prices(listed_model.pricing) or usual_prices(upstream.name, upstream.base_url),
-    )
+        return await _with_own_api(client, report, listed, is_open=is_open)
 
 
-def _as_listed(profile: Profile, listed: ListedModel) -> Profile:
-    told = OfferedModel(id=listed.id, images=listed.sees_images, thinking=listed.thinks)
-    return profile_as_offered(profile_as_told(profile, listed.reasoning), told)
+class _FoundModels(NamedTuple):
+    """The answers on the way to a list of models, where it was, and the list; None: there is none."""
+
+    answers: list[ProbeAnswer]
+    base_url: str
+    listed: list[ListedModel] | None
 
 
-def _some(names: Sequence[str]) -> str:
-    listed = ", ".join(names[:20]) or "none"
-    return f"{listed} and {len(names) - 20} more (bridge models lists all)" if len(names) > 20 else listed
+async def _find_models(client: UpstreamClient, candidates: Sequence[str]) -> _FoundModels:
+    answers: list[ProbeAnswer] = []
+    for base_url in candidates:
+        answer = await probe(client, base_url.removeprefix(client.base_url) + MODELS_PATH)
+        answers.append(answer)
+        listed = answer.parsed(parse_listed_models)
+        if listed is not None:
+            return _FoundModels(answers, base_url, listed)
+        if answer.status is None or answer.status in (401, 403, 429) or answer.status >= 500:
+            break  # another path would not be answered better
+    return _FoundModels(answers, candidates[0], None)
 
 
-def _of_model(upstream: Upstream, model: str) -> Upstream:
-    """Return the upstream of an engine with what is known of a model by its name."""
-    return msgspec.structs.replace(upstream, profile=profile_for(upstream.profile, model))
+def _profile_by_owner(profile: Profile, listed: Sequence[ListedModel]) -> Profile:
+    found = engine_by_owner(model.owned_by for model in listed)
+    return found if found is not None and profile in _ENGINES else profile
 
 
-def _no_model_named(upstream: Upstream, names: Sequence[str]) -> SetupError:
-    what = "No model was given."
-    hint = f"{upstream.name} offers: {_some(names)}. Add one behind the provider."
-    if not names:
-        return SetupError(what, hint)
-    return SeveralModelsError(what, hint, engine=f"{upstream.name} at {upstream.base_url}", models=names)
+async def _ollama(
+    client: UpstreamClient, version: str, upstream: Upstream, answers: Sequence[ProbeAnswer], *, every_model: bool
+) -> EngineReport:
+    report = EngineReport(answers=tuple(answers), profile=OLLAMA, version=version, base_url=client.base_url)
+    return await read_ollama(client, report, upstream.model, every_model=every_model)
 
 
-def _listed(name: str, models: Sequence[ListedModel]) -> ListedModel | None:
-    """Return the entry of a model; Gemini lists its names behind ``models/``, OpenRouter its variants not at all."""
-    names = [name, f"models/{name}"]
-    if "/" in name:
-        names.append(name.partition(":")[0])
-    return next((model for wanted in names for model in models if model.id == wanted), None)
-
-
-def _unknown_model(upstream: Upstream, names: Sequence[str]) -> SetupError:
-    near = get_close_matches(upstream.model, names, n=3, cutoff=0.4)
-    hint = f"Nearest: {', '.join(near)}." if near else f"It offers: {', '.join(names[:10])}."
-    return SetupError(
-        f"{upstream.name} at {upstream.base_url} has no model {upstream.model!r}.",
-        f"{hint} If the list is not complete, add --no-check.",
-    )
-
-
-def _key_error(
-    upstream: Upstream, base_url: str, document: FetchedDocument, api_key: str | None, key_hint: str
-) -> SetupError:
-    error = explain_refusal(document.status, document.headers, document.body, f"{upstream.name} at {base_url}")
-    what = "does not accept the key" if api_key else "asks for a key, and none was given"
-    return SetupError(f"{upstream.name} at {base_url} {what}: {error.message}", key_hint)
-
-
-def _no_api(upstream: Upstream, seen: Sequence[tuple[str, FetchedDocument]]) -> SetupError:
-    base_url, document = next((answer for answer in seen if answer[1].status == 200), seen[-1])
-    url = base_url + MODELS_PATH
-    if 300 <= document.status < 400:
-        what = f"{url} redirects to {document.headers.get('location', 'elsewhere')}."
-    elif b"<html" in document.body[:2000].lower() or "html" in document.headers.get("content-type", ""):
-        what = f"{url} answers with a web page, not with a model list."
-    elif document.status == 200:
-        what = f"{url} answers with something that is no model list."
-    else:
-        what = f"{url} answers {document.status}: there is no OpenAI-compatible API."
-    host = upstream.base_url.partition("://")[2].partition("/")[0].partition(":")[0]
-    hint = _USUAL_LOCAL_URLS if reaches_this_machine(host) else "It usually ends in /v1."
-    return SetupError(what, f"Check --base-url. {hint}")
+async def _with_own_api(
+    client: UpstreamClient, report: EngineReport, listed: Sequence[ListedModel], *, is_open: bool
+) -> EngineReport:
+    """Return the report with what the engine's own API adds; an engine that ``is_open`` may turn out to be any."""
+    if is_open or report.profile is LM_STUDIO:
+        studio = await read_lm_studio(client, usual_prices(LM_STUDIO.name, report.base_url))
+        if studio is not None:
+            described = {model.id for model in studio}
+            others = [model for model in report.models if model.id not in described]
+            return replace(report, profile=LM_STUDIO, models=(*studio, *others))
+    if is_open and is_llama_cpp((await probe(client, PROPS_PATH)).parsed(parse_props)):
+        report = replace(report, profile=LLAMA_CPP)
+    if report.profile is LLAMA_CPP:
+        return await read_llama_cpp(client, report, listed)
+    if report.profile is VLLM:
+        version = (await probe(client, _VLLM_VERSION_PATH)).parsed(parse_version)
+        return replace(report, version=version)
+    return report

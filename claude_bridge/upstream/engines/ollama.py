@@ -1,167 +1,61 @@
-"""What an Ollama tells of itself: its version, its models, what they can do, and the window that they are loaded with.
+"""What an Ollama reports: its models, what they can do, how they are loaded; and the context window to ask it for.
 
-An Ollama is known by /api/version: other engines answer /api/tags too.
+Left to itself Ollama takes 4,096 tokens on most machines and cuts longer prompts in silence.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 from urllib.parse import urlsplit
 
 import anyio
-import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 
-from claude_bridge.adapters import ADAPTERS
-from claude_bridge.adapters.engine_profiles import ollama_profile, profile_for
 from claude_bridge.adapters.ollama_chat.errors import explain_refusal
 from claude_bridge.conversion.pricing import FREE
-from claude_bridge.errors import SetupError, SeveralModelsError, UpstreamBrokenError, UpstreamError
-from claude_bridge.providers import Upstream
-from claude_bridge.upstream.client import FetchedDocument, UpstreamClient
-from claude_bridge.upstream.engines.catalog import offered_by_ollama, what_it_can
-from claude_bridge.upstream.engines.ollama_window import Window, choose_window, trained_tokens
+from claude_bridge.upstream.client import UpstreamClient
+from claude_bridge.upstream.engines.openai_compatible import without_api_path
+from claude_bridge.upstream.engines.probe import probe, probe_all
+from claude_bridge.upstream.engines.report import (
+    FALLBACK_TRAINED_TOKENS,
+    OLLAMA_OUTPUT_WINDOWS,
+    CloudAccess,
+    EngineReport,
+    OfferedModel,
+    OllamaModel,
+    ProbeAnswer,
+    among,
+    positive,
+)
 from claude_bridge.wire import ollama
 
-PROBE_TIMEOUT_S = 5.0
 MAX_CONCURRENT = 8
 """How many models are asked about side by side."""
 
 OLDEST_VERSION = (0, 12, 10)
 """Since then a chat takes truncate, shift and tool_call_id; before, prompts are cut in silence."""
 
-CAN_ONLY_TALK = "the model can't call tools: Claude Code will be able to talk, and to do nothing"
+DEFAULT_WINDOW_TOKENS = 32_768
+"""Comfortable for Claude Code, and the KV cache of most models still fits beside them."""
+
+ENOUGH_TOKENS = 16_384
+"""Claude Code's first request takes about 13,000: a loaded model with less would be of no use to it."""
+
+VERSION_PATH = "/api/version"
+_TAGS_PATH, _SHOW_PATH, _PS_PATH = "/api/tags", "/api/show", "/api/ps"
+_STATUS_PATH, _ME_PATH = "/api/status", "/api/me"
+
+_KV_BYTES_PER_VALUE = 2
+"""Ollama keeps keys and values as 16-bit floats unless it is configured otherwise."""
 
 
-async def discover_ollama(upstream: Upstream, api_key: str | None, *, window_tokens: int | None) -> Upstream:
-    """Return the upstream with what its Ollama tells: the model, what it can do, and the window to ask for.
-
-    An empty ``upstream.model`` stands for the only installed model that can call tools. ``window_tokens`` is the
-    user's wish (None: no wish).
-
-    Raises:
-        SetupError: it is no Ollama, or has no such model: nothing that waiting would cure.
-        UpstreamError: it does not answer, or not yet.
-    """
-    root = root_url(upstream.base_url)
-    async with UpstreamClient(root, api_key=api_key, name=upstream.name) as client:
-        version = await probe_version(client)
-        if version is None:
-            raise SetupError(
-                f"At {root} there is no Ollama.",
-                "Check --base-url. For another engine: bridge serve openai --base-url …",
-            )
-        name = upstream.model or await _only_tool_model(client, engine=f"Ollama {version} at {root}")
-        description = await _description(client, name)
-        if description is None:
-            raise _unknown_model(name, [model.name for model in await installed_models(client)])
-        loaded = await loaded_model(client, name)
-    profile = profile_for(ollama_profile(description.capabilities, description.architecture), name)
-    window = choose_window(description, explicit=window_tokens, loaded=loaded.context_length if loaded else None)
-    capabilities = description.capabilities or []
-    if capabilities and "completion" not in capabilities:
-        raise SetupError(
-            f"{name!r} is no model to talk to (it can do: {', '.join(capabilities)}).", "Take another one."
-        )
-    return msgspec.structs.replace(
-        upstream,
-        name=f"Ollama {version}",
-        base_url=root,
-        model=name,
-        adapter=ADAPTERS["ollama-chat"],
-        profile=profile.with_changes({"keep_alive": upstream.profile.ollama.keep_alive}),
-        window_tokens=window.tokens,
-        slots=1,  # OLLAMA_NUM_PARALLEL, which it does not tell, is 1 unless somebody sets it
-        prices=FREE if _runs_here(description, root) else None,
-        notes=tuple(_notes(version, description, window, loaded)),
-    )
+# --- addresses, names, versions -----------------------------------------------------------------------------------
 
 
 def root_url(base_url: str) -> str:
     """Return the address of an Ollama without the paths of its APIs."""
-    base_url = base_url.rstrip("/")
-    for path in ("/chat", "/api", "/v1"):
-        base_url = base_url.removesuffix(path)
-    return base_url
-
-
-async def probe_version(client: UpstreamClient) -> str | None:
-    """Return the version of the Ollama, or None if it is another engine."""
-    document = await client.fetch("/api/version", timeout_s=PROBE_TIMEOUT_S)
-    if document.status != 200:
-        return None
-    try:
-        return ollama.parse_version(document.body)
-    except msgspec.DecodeError:
-        return None
-
-
-async def installed_models(client: UpstreamClient) -> list[ollama.InstalledModel]:
-    """Return the installed models; raises UpstreamBrokenError where the answer is no list of them."""
-    document = await client.fetch("/api/tags", timeout_s=PROBE_TIMEOUT_S)
-    try:
-        return ollama.parse_tags(_good(document, "/api/tags").body)
-    except msgspec.DecodeError as error:
-        raise UpstreamBrokenError(f"Ollama's list of models can't be read: {error}") from error
-
-
-async def describe_models(client: UpstreamClient, names: Sequence[str]) -> dict[str, ollama.ModelDescription | None]:
-    """Return what each model is, asked side by side: None where that can't be had; one that is gone is left out."""
-    descriptions: dict[str, ollama.ModelDescription | None] = {}
-    limit = anyio.CapacityLimiter(MAX_CONCURRENT)
-
-    async def describe(name: str) -> None:
-        async with limit:
-            try:
-                description = await _description(client, name)
-            except UpstreamError:  # one broken model must not cost the others
-                descriptions[name] = None
-            else:
-                if description is not None:
-                    descriptions[name] = description
-
-    async with anyio.create_task_group() as tasks:
-        for name in names:
-            tasks.start_soon(describe, name)
-    return {name: descriptions[name] for name in names if name in descriptions}
-
-
-def can_call_tools(description: ollama.ModelDescription | None) -> bool:
-    """Return whether the model is known to call tools."""
-    return description is not None and "tools" in (description.capabilities or ())
-
-
-async def _only_tool_model(client: UpstreamClient, *, engine: str) -> str:
-    names = [model.name for model in await installed_models(client)]
-    described = await describe_models(client, names)
-    able = [name for name, description in described.items() if can_call_tools(description)]
-    if len(able) == 1:
-        return able[0]
-    if able:
-        hint = f"These can call tools: {', '.join(able)}. Add one behind the provider."
-        raise SeveralModelsError("No model was given.", hint, engine=engine, models=able)
-    raise SetupError("No model that can call tools is installed.", "Try: ollama pull qwen3")
-
-
-async def _description(client: UpstreamClient, name: str) -> ollama.ModelDescription | None:
-    question = ollama.encode_show_request(name)
-    document = await client.fetch("/api/show", timeout_s=PROBE_TIMEOUT_S, question=question)
-    if document.status == 404:
-        return None
-    try:
-        return ollama.parse_show(_good(document, "/api/show").body)
-    except msgspec.DecodeError as error:
-        raise UpstreamBrokenError(f"What Ollama tells of {name!r} can't be read: {error}") from error
-
-
-async def loaded_model(client: UpstreamClient, name: str) -> ollama.LoadedModel | None:
-    """Return what runs of a model, or None if it is not loaded."""
-    document = await client.fetch("/api/ps", timeout_s=PROBE_TIMEOUT_S)
-    try:
-        loaded = ollama.parse_ps(document.body) if document.status == 200 else []
-    except msgspec.DecodeError:
-        loaded = []
-    return next((model for model in loaded if with_tag(name) in (model.name, model.model)), None)
+    return without_api_path(base_url, ("/chat", "/api", "/v1"))
 
 
 def with_tag(name: str) -> str:
@@ -169,47 +63,190 @@ def with_tag(name: str) -> str:
     return name if ":" in name.rpartition("/")[2] else f"{name}:latest"
 
 
-def _good(document: FetchedDocument, path: str) -> FetchedDocument:
-    if document.status != 200:
-        words = explain_refusal(document.status, document.headers, document.body, "Ollama")
-        raise UpstreamBrokenError(f"{path}: {words.message}")
-    return document
-
-
-def _runs_here(description: ollama.ModelDescription, root: str) -> bool:
-    """Return whether the model runs on the user's own machines, and not in Ollama's cloud."""
-    host = urlsplit(root).hostname or ""
-    return not description.remote_host and host != "ollama.com" and not host.endswith(".ollama.com")
-
-
-def _unknown_model(name: str, installed: Sequence[str]) -> SetupError:
-    near = get_close_matches(with_tag(name), installed, n=3, cutoff=0.5)
-    other = f" Installed, and near: {', '.join(near)}." if near else ""
-    return SetupError(f"Ollama has no model {name!r}.", f"Get it: ollama pull {name}{other}")
-
-
-def _notes(
-    version: str, model: ollama.ModelDescription, window: Window, loaded: ollama.LoadedModel | None
-) -> list[str]:
-    memory = f", {window.kv_cache_bytes / 2**30:.1f} GiB of KV cache" if window.kv_cache_bytes else ""
-    notes = [f"context window {window.tokens:,} tokens ({window.reason}){memory}"]
-    if window.tokens > trained_tokens(model):
-        notes.append(f"the model was trained for {trained_tokens(model):,} tokens only")
-    if abilities := what_it_can(offered_by_ollama(ollama.InstalledModel(name=""), model, None)):
-        notes.append(abilities)
-    if "tools" not in (model.capabilities or ()):
-        notes.append(CAN_ONLY_TALK)
-    if model.remote_host:
-        notes.append(f"the model runs at {model.remote_host}, not on this machine")
-    if loaded and loaded.size and loaded.size_vram is not None and loaded.size_vram < loaded.size:
-        notes.append(f"{1 - loaded.size_vram / loaded.size:.0%} of the model is on the CPU: it will be slow")
-    if version_numbers(version) < OLDEST_VERSION:
-        oldest = ".".join(map(str, OLDEST_VERSION))
-        notes.append(f"Ollama {version} is old: before {oldest} it cuts long prompts in silence. Update it.")
-    return notes
-
-
 def version_numbers(version: str) -> tuple[int, ...]:
     """Return the release's numbers; a version that is no release, as of one's own build, counts as the newest."""
     parts = version.partition("-")[0].split(".")
     return tuple(map(int, parts)) if all(part.isdigit() for part in parts) and parts != ["0", "0", "0"] else (10**6,)
+
+
+def runs_locally(model: OfferedModel, root: str) -> bool:
+    """Return whether the model runs on the user's own machines, and not in Ollama's cloud."""
+    host = urlsplit(root).hostname or ""
+    return not model.remote_host and host != "ollama.com" and not host.endswith(".ollama.com")
+
+
+# --- what it reports ----------------------------------------------------------------------------------------------
+
+
+async def read_ollama(client: UpstreamClient, report: EngineReport, name: str, *, every_model: bool) -> EngineReport:
+    """Return the report with the models of an Ollama.
+
+    Only ``name`` is described, unless ``every_model`` is asked for or another model may have to be proposed: there is
+    no such model, it calls no tools, or none is named.
+    """
+    tags, ps = await probe_all(client, {_TAGS_PATH: None, _PS_PATH: None})
+    reported = tags.parsed(ollama.parse_tags)
+    running = ps.parsed(ollama.parse_ps)
+    installed = {model.name: model for model in reported or ()}
+    shown: dict[str, ProbeAnswer] = {}
+    is_useful = False
+    if name:
+        name = name if name in installed or with_tag(name) not in installed else with_tag(name)
+        shown[name] = await probe(client, _SHOW_PATH, ollama.encode_show_request(name))
+        description = shown[name].parsed(ollama.parse_show)
+        is_useful = description is not None and "tools" in (description.capabilities or ())
+        installed.setdefault(name, ollama.InstalledModel(name))  # a cloud model need not be listed
+    if every_model or not is_useful:
+        shown |= await _show_all(client, [other for other in installed if other not in shown])
+    models = tuple(
+        _offered(model, shown.get(model.name), running)
+        for model in installed.values()
+        if model.name not in shown or shown[model.name].status != 404  # there is none, or it was removed meanwhile
+    )
+    named = [model for model in models if (model.id == name if name else model.tools)]
+    asks_cloud = not every_model and len(named) == 1 and _is_cloud(named[0])
+    return replace(
+        report,
+        models=models,
+        models_error=None if reported is not None else _problem(tags),
+        slots=1,  # OLLAMA_NUM_PARALLEL, which it does not report, is 1 unless somebody sets it
+        cloud=await _cloud_access(client, shown[named[0].id]) if asks_cloud else None,
+    )
+
+
+async def _show_all(client: UpstreamClient, names: Sequence[str]) -> dict[str, ProbeAnswer]:
+    answers: dict[str, ProbeAnswer] = {}
+    limit = anyio.CapacityLimiter(MAX_CONCURRENT)
+
+    async def show(name: str) -> None:
+        async with limit:
+            answers[name] = await probe(client, _SHOW_PATH, ollama.encode_show_request(name))
+
+    async with anyio.create_task_group() as tasks:
+        for name in names:
+            tasks.start_soon(show, name)
+    return answers
+
+
+def offered_by_ollama(
+    installed: ollama.InstalledModel,
+    description: ollama.ModelDescription | None,
+    running: Sequence[ollama.LoadedModel] | None,
+) -> OfferedModel:
+    """Return a model as an Ollama reports it; ``description`` None: it does not; ``running`` None: not reported."""
+    described = description or ollama.ModelDescription()
+    capabilities = installed.capabilities if described.capabilities is None else described.capabilities
+    trained = described.architecture_number("context_length")
+    window = trained or (FALLBACK_TRAINED_TOKENS if description is not None else None)
+    remote_host = described.remote_host or installed.remote_host
+    names = (installed.name, with_tag(installed.name))
+    loaded = next((one for one in running or () if one.name in names or one.model in names), None)
+    modelfile = described.parameter("num_ctx") or ""
+    return OfferedModel(
+        id=installed.name,
+        tools=among("tools", capabilities),
+        thinking=among("thinking", capabilities),
+        images=among("vision", capabilities),
+        context_window=window,
+        max_output_tokens=window * OLLAMA_OUTPUT_WINDOWS if window else None,
+        size_bytes=None if remote_host else positive(installed.size),  # a cloud model's file is a stub
+        cost=FREE,
+        remote_host=remote_host or None,
+        loaded=None if running is None else loaded is not None,
+        chats=among("completion", capabilities) if capabilities else None,
+        trained_window=trained,
+        ollama=OllamaModel(
+            capabilities=None if capabilities is None else tuple(capabilities),
+            family=described.architecture,
+            modelfile_window=int(modelfile) if modelfile.isdecimal() and int(modelfile) > 0 else None,
+            loaded_window=positive(loaded.context_length) if loaded else None,
+            kv_bytes_per_token=_kv_bytes_per_token(described),
+            loaded_bytes=positive(loaded.size) if loaded else None,
+            gpu_bytes=loaded.size_vram if loaded else None,
+        ),
+    )
+
+
+def _offered(
+    installed: ollama.InstalledModel, shown: ProbeAnswer | None, running: Sequence[ollama.LoadedModel] | None
+) -> OfferedModel:
+    description = shown.parsed(ollama.parse_show) if shown is not None else None
+    problem = _problem(shown) if shown is not None and description is None else None
+    return replace(offered_by_ollama(installed, description, running), problem=problem)
+
+
+def _problem(answer: ProbeAnswer) -> str:
+    if answer.error is not None:
+        return answer.error.message
+    path = urlsplit(answer.url).path
+    if answer.status == 200:
+        return f"{path} answers with something unexpected"
+    explained = explain_refusal(answer.status or 0, answer.headers, answer.body, path)
+    return explained.message
+
+
+def _is_cloud(model: OfferedModel) -> bool:
+    return model.remote_host is not None or model.id.endswith((":cloud", "-cloud"))
+
+
+async def _cloud_access(client: UpstreamClient, shown: ProbeAnswer) -> CloudAccess:
+    status, me = await probe_all(client, {_STATUS_PATH: None, _ME_PATH: b"{}"})
+    cloud = status.parsed(ollama.parse_status)
+    if 401 in (shown.status, me.status):
+        is_signed_in: bool | None = False
+    else:
+        is_signed_in = True if me.status == 200 else None
+    return CloudAccess(is_disabled=cloud is True, is_signed_in=is_signed_in)
+
+
+def _kv_bytes_per_token(model: ollama.ModelDescription) -> int | None:
+    """Return the memory that keys and values take for each token of the window; None: the shape is not reported.
+
+    Counted as full attention in every layer; models with sliding windows take less.
+    """
+    layers = model.architecture_number("block_count")
+    heads = model.architecture_number("attention.head_count")
+    kv_heads = model.architecture_number("attention.head_count_kv") or heads
+    width = model.architecture_number("embedding_length")
+    head_size = width // heads if width and heads else None
+    key_size = model.architecture_number("attention.key_length") or head_size
+    value_size = model.architecture_number("attention.value_length") or head_size
+    if not (layers and kv_heads and key_size and value_size):
+        return None
+    return layers * kv_heads * (key_size + value_size) * _KV_BYTES_PER_VALUE
+
+
+# --- the window to ask for ----------------------------------------------------------------------------------------
+
+
+class Window(Struct, frozen=True, kw_only=True):
+    """A window in tokens, where it comes from, and its KV cache in bytes (None: not known)."""
+
+    tokens: int
+    reason: str
+    kv_cache_bytes: int | None
+
+
+def choose_window(model: OfferedModel, *, explicit: int | None) -> Window:
+    """Return the window to ask for at every request; changing it would make Ollama load the model again.
+
+    ``explicit`` is the user's; then comes that of the running model, then the Modelfile's, then what the model was
+    trained for, but no more than DEFAULT_WINDOW_TOKENS. Ollama never gives more than the model was trained for.
+    """
+    known = model.ollama or OllamaModel()
+    trained = model.trained_window or FALLBACK_TRAINED_TOKENS
+    loaded = known.loaded_window
+    if explicit is not None:
+        tokens, reason = explicit, "as you set it"
+    elif loaded is not None and loaded >= min(ENOUGH_TOKENS, trained):
+        tokens, reason = loaded, "as the model is loaded"
+    elif known.modelfile_window is not None:
+        tokens, reason = known.modelfile_window, "as its Modelfile says"
+    elif trained <= DEFAULT_WINDOW_TOKENS:
+        tokens, reason = trained, "what the model was trained for"
+    else:
+        tokens, reason = DEFAULT_WINDOW_TOKENS, f"of {trained:,} that the model was trained for"
+    if model.trained_window is not None and tokens > trained:
+        tokens, reason = trained, f"what the model was trained for: Ollama does not load it with {tokens:,}"
+    kv_bytes = known.kv_bytes_per_token
+    return Window(tokens=tokens, reason=reason, kv_cache_bytes=kv_bytes * tokens if kv_bytes else None)

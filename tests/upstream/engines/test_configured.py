@@ -12,8 +12,8 @@ from claude_bridge.conversion.pricing import FREE, Prices
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.errors import SetupError
 from claude_bridge.providers import PROVIDERS, Upstream, upstream_of
-from claude_bridge.upstream.engines.catalog import OfferedModel, with_ollama_limits
 from claude_bridge.upstream.engines.configured import upstream_as_configured
+from claude_bridge.upstream.engines.report import OfferedModel, with_ollama_limits
 
 
 def upstream(provider: str, model: str = "m", base_url: str = "http://engine:1") -> Upstream:

@@ -8,13 +8,13 @@ from typing import Any
 
 import anyio
 import pytest
+from msgspec.structs import replace
 from pytest_httpx import HTTPXMock
 
 from claude_bridge.conversion.pricing import FREE, Prices
 from claude_bridge.errors import SetupError, UpstreamBrokenError, UpstreamUnreachableError
 from claude_bridge.providers import PROVIDERS, upstream_of
-from claude_bridge.upstream.engines.catalog import OfferedModel
-from claude_bridge.upstream.engines.listing import (
+from claude_bridge.upstream.engines.catalog import (
     LOCAL_ENGINES,
     Listing,
     Place,
@@ -23,6 +23,7 @@ from claude_bridge.upstream.engines.listing import (
     local_places,
     with_tools,
 )
+from claude_bridge.upstream.engines.report import OfferedModel
 from tests.fake_upstream import FakeUpstream, Pause, ReceivedRequest, Reply, Stall, document, json_document, refusal
 from tests.scripted_ollama import ScriptedOllama, a_model
 
@@ -38,7 +39,10 @@ def place(base_url: str, *, provider: str = "openai", key: str | None = None) ->
 
 
 async def offered(base_url: str, **options: Any) -> Listing:
-    return await list_models(place(base_url, **options))
+    """Return what an engine offers, without what only other commands need."""
+    listing = await list_models(place(base_url, **options))
+    hidden: dict[str, Any] = dict.fromkeys(("chats", "trained_window", "reasoning", "ollama", "problem"))
+    return replace(listing, models=tuple(replace(model, **hidden) for model in listing.models))
 
 
 async def only_model(base_url: str, **options: Any) -> OfferedModel:
@@ -206,7 +210,7 @@ async def test_an_ollama_gets_its_key() -> None:
 
 async def test_another_engine_is_no_ollama() -> None:
     async with FakeUpstream() as upstream:
-        with pytest.raises(SetupError, match="there is no Ollama"):
+        with pytest.raises(SetupError, match="There is no Ollama at"):
             await offered(f"http://127.0.0.1:{upstream.port}", provider="ollama")
 
 
@@ -300,7 +304,8 @@ STUDIO_MODEL: dict[str, Any] = {
 
 
 async def test_lm_studio_tells_what_is_loaded_and_with_which_window() -> None:
-    async with engine(listed(owned_by="organization_owner"), api__v1__models={"models": [STUDIO_MODEL]}) as upstream:
+    models = listed(owned_by="organization_owner", id="qwen/qwen3.5-9b")
+    async with engine(models, api__v1__models={"models": [STUDIO_MODEL]}) as upstream:
         found = await offered(upstream.base_url)
     assert found.engine == "LM Studio"
     assert found.models == (
@@ -329,7 +334,7 @@ async def test_lm_studio_tells_what_is_loaded_and_with_which_window() -> None:
 )
 async def test_what_lm_studio_does_not_tell_stays_unknown(changes: dict[str, Any], expected: dict[str, Any]) -> None:
     models = {"models": [{**STUDIO_MODEL, **changes}]}
-    async with engine(listed(), api__v1__models=models) as upstream:
+    async with engine(listed(id=STUDIO_MODEL["key"]), api__v1__models=models) as upstream:
         model = await only_model(upstream.base_url)
     assert {name: getattr(model, name) for name in expected} == expected
 
@@ -340,7 +345,7 @@ async def test_an_older_lm_studio_tells_less() -> None:
         {"id": "b", "type": "llm", "state": "not-loaded", "max_context_length": 131_072, "capabilities": ["tool_use"]},
         {"id": "c", "type": "embeddings", "state": "not-loaded", "max_context_length": 2048},
     ]
-    async with engine(listed(), api__v0__models={"data": rows}) as upstream:
+    async with engine(listed(id="a"), api__v0__models={"data": rows}) as upstream:
         found = await offered(upstream.base_url)
     assert found.models == (
         OfferedModel(id="a", images=True, context_window=8192, cost=FREE, loaded=True),
@@ -358,6 +363,7 @@ async def test_an_older_lm_studio_that_answers_strange_paths_with_200_is_known_a
 
 async def test_what_an_engine_elsewhere_costs_is_not_guessed(httpx_mock: HTTPXMock) -> None:
     httpx_mock.add_response(url="http://gpu.example/v1/models", json=listed(owned_by="vllm"))
+    httpx_mock.add_response(url="http://gpu.example/version", status_code=404)
     assert (await only_model("http://gpu.example/v1")).cost is None
 
 
@@ -475,7 +481,7 @@ async def test_all_places_are_asked_and_those_that_are_silent_are_told() -> None
         listings, silences = await list_everywhere(places)
     assert [found.engine for found in listings] == ["Ollama 0.32.15", "llama.cpp"]
     assert [silence.place for silence in silences] == [places[1]]
-    assert "http://127.0.0.1:1/v1 refused the connection" in silences[0].reason
+    assert "http://127.0.0.1:1 refused the connection" in silences[0].reason
 
 
 async def test_a_place_that_does_not_take_the_key_is_told_with_what_to_do() -> None:

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from claude_bridge.upstream.engines.ollama_window import choose_window, kv_cache_bytes, trained_tokens
-from claude_bridge.wire.ollama import ModelDescription
+from claude_bridge.upstream.engines.ollama import Window, choose_window, offered_by_ollama
+from claude_bridge.upstream.engines.report import OfferedModel
+from claude_bridge.wire.ollama import InstalledModel, LoadedModel, ModelDescription
 
 QWEN3: dict[str, Any] = {
     "general.architecture": "qwen3",
@@ -21,6 +22,16 @@ QWEN3: dict[str, Any] = {
 }
 SMALL = {**QWEN3, "qwen3.context_length": 8_192}
 NUM_CTX = "temperature 1\nnum_ctx    9000\nstop x"
+
+
+def described(model_info: dict[str, Any], *, parameters: str = "", loaded: int | None = None) -> OfferedModel:
+    running = [LoadedModel("m:latest", context_length=loaded)] if loaded else []
+    description = ModelDescription(model_info=model_info, parameters=parameters)
+    return offered_by_ollama(InstalledModel("m:latest"), description, running)
+
+
+def chosen(model_info: dict[str, Any], explicit: int | None = None, **known: Any) -> Window:
+    return choose_window(described(model_info, **known), explicit=explicit)
 
 
 @pytest.mark.parametrize(
@@ -39,30 +50,47 @@ NUM_CTX = "temperature 1\nnum_ctx    9000\nstop x"
 def test_the_window_comes_from_the_first_source_that_has_one(  # one argument for each source
     explicit: int | None, loaded: int | None, parameters: str, model_info: dict[str, Any], tokens: int, reason: str
 ) -> None:
-    model = ModelDescription(model_info=model_info, parameters=parameters)
-
-    window = choose_window(model, explicit=explicit, loaded=loaded)
+    window = chosen(model_info, explicit, parameters=parameters, loaded=loaded)
 
     assert (window.tokens, window.reason) == (tokens, reason)
 
 
+@pytest.mark.parametrize(
+    "known",
+    [{"explicit": 16_384}, {"loaded": 16_384}, {"parameters": "num_ctx 16384"}],
+    ids=["as set", "as loaded", "as the Modelfile says"],
+)
+def test_no_window_is_larger_than_what_the_model_was_trained_for(known: dict[str, Any]) -> None:
+    window = chosen(SMALL, **known)
+
+    assert window.tokens == 8_192
+    assert window.reason == "what the model was trained for: Ollama does not load it with 16,384"
+
+
+def test_where_the_training_is_not_reported_the_users_window_is_taken() -> None:
+    assert chosen({}, 16_384).tokens == 16_384
+
+
+KV_BYTES = 28 * 8 * (128 + 128) * 2
+
+
 def test_the_kv_cache_counts_keys_and_values_of_every_layer() -> None:
-    assert kv_cache_bytes(ModelDescription(model_info=QWEN3), 1_000) == 28 * 8 * (128 + 128) * 2 * 1_000
+    assert chosen(QWEN3, 1_000).kv_cache_bytes == KV_BYTES * 1_000
 
 
-def test_head_sizes_that_are_not_told_follow_from_the_width() -> None:
-    untold = {key: value for key, value in QWEN3.items() if not key.endswith(("key_length", "value_length"))}
+def test_head_sizes_that_are_not_reported_follow_from_the_width() -> None:
+    known = {key: value for key, value in QWEN3.items() if not key.endswith(("key_length", "value_length"))}
 
-    assert kv_cache_bytes(ModelDescription(model_info=untold), 1_000) == 28 * 8 * (128 + 128) * 2 * 1_000
+    assert chosen(known, 1_000).kv_cache_bytes == KV_BYTES * 1_000
 
 
 @pytest.mark.parametrize("missing", ["qwen3.block_count", "general.architecture"])
 def test_memory_is_not_guessed(missing: str) -> None:
-    told = {key: value for key, value in QWEN3.items() if key != missing}
+    known = {key: value for key, value in QWEN3.items() if key != missing}
 
-    assert kv_cache_bytes(ModelDescription(model_info=told), 1_000) is None
+    assert chosen(known, 1_000).kv_cache_bytes is None
 
 
 def test_what_the_model_was_trained_for_is_read_by_its_architecture() -> None:
-    assert trained_tokens(ModelDescription(model_info=QWEN3)) == 40_960
-    assert trained_tokens(ModelDescription(model_info={**QWEN3, "qwen3.context_length": "many"})) == 8_192
+    assert described(QWEN3).trained_window == 40_960
+    assert described({**QWEN3, "qwen3.context_length": "many"}).trained_window is None

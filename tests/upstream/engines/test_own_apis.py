@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from claude_bridge.providers import PROVIDERS, Upstream, upstream_of
-from claude_bridge.upstream.engines.detect import discover
-from claude_bridge.upstream.engines.ollama import CAN_ONLY_TALK
+from claude_bridge.upstream.engines.discover import discover
+from claude_bridge.upstream.engines.report import CAN_ONLY_CHAT
 from tests.fake_upstream import FakeUpstream, Reply, document, json_document, model_list
 
 pytestmark = pytest.mark.anyio
@@ -50,7 +50,7 @@ async def test_llama_cpp_tells_whether_its_model_sees(sees: bool) -> None:
 
 async def test_a_template_without_tools_is_told() -> None:
     async with llama_cpp(told(chat_template_caps={"supports_tools": False})) as engine:
-        assert CAN_ONLY_TALK in (await found(engine)).notes
+        assert CAN_ONLY_CHAT in (await found(engine)).notes
 
 
 @pytest.mark.parametrize(

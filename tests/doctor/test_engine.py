@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from claude_bridge.doctor.engine import Asked, check_engine_answers
-from claude_bridge.doctor.finding import Finding, Mark
-from claude_bridge.doctor.gather import gather_answers
+from claude_bridge.doctor.examine import examine_engine
+from claude_bridge.doctor.finding import Finding, Severity
+from claude_bridge.doctor.subject import Subject
+from claude_bridge.providers import PROVIDERS, upstream_of
+from claude_bridge.upstream.engines.catalog import Place, list_models
+from claude_bridge.upstream.engines.discover import discover
 from tests.fake_upstream import (
     Close,
     FakeUpstream,
@@ -38,6 +43,8 @@ PROPS = {
     "build_info": "b11549",
 }
 KEY = "sk-very-secret-key"
+TELLS_OWNERS = Path("/proc/net/tcp").exists()
+"""Whether the system says who listens on a port."""
 
 
 async def findings(
@@ -46,25 +53,25 @@ async def findings(
     *,
     provider: str = "ollama",
     key: str | None = None,
-    usual_roots: Sequence[str] = (),
-    owner: str = "",
+    usual_ports: Sequence[int] = (),
 ) -> dict[str, Finding]:
-    asked = Asked(
+    """Return what is found about an engine, without what is found about this machine."""
+    subject = Subject(
         provider=provider, model=model, base_url=base_url, has_key=key is not None, key_variable="OPENAI_API_KEY"
     )
-    answers = await gather_answers(base_url, model=model, api_key=key, usual_roots=usual_roots)
-    found = check_engine_answers(asked, answers, owner=owner)
+    upstream = upstream_of(PROVIDERS[provider], base_url=base_url, model=model)
+    _, found = await examine_engine(subject, upstream, key, usual_ports=usual_ports)
     assert len({finding.name for finding in found}) == len(found)
     assert KEY not in str(found)
     return {finding.name: finding for finding in found}
 
 
 def bad(found: Mapping[str, Finding]) -> list[str]:
-    return [finding.name for finding in found.values() if finding.mark is Mark.BAD]
+    return [finding.name for finding in found.values() if finding.severity is Severity.FAIL]
 
 
 def doubtful(found: Mapping[str, Finding]) -> list[str]:
-    return [finding.name for finding in found.values() if finding.mark is Mark.WARN]
+    return [finding.name for finding in found.values() if finding.severity is Severity.WARN]
 
 
 def remedy(finding: Finding) -> str:
@@ -94,7 +101,7 @@ async def test_a_healthy_ollama_has_no_fault() -> None:
     async with ScriptedOllama(QWEN) as ollama:
         found = await findings(ollama.root_url, "qwen3:1.7b")
 
-    assert {finding.mark for finding in found.values()} == {Mark.OK}
+    assert {finding.severity for finding in found.values()} == {Severity.OK}
     assert {"reachable", "engine", "version", "key", "model", "tools", "context window", "memory"} <= set(found)
     assert found["engine"].seen == "Ollama 0.32.15"
     assert "32,768 tokens" in found["context window"].seen
@@ -105,7 +112,7 @@ async def test_the_only_model_with_tools_is_looked_at_without_its_name() -> None
     async with ScriptedOllama({"talker": a_model(), **QWEN}) as ollama:
         found = await findings(ollama.root_url)
 
-    assert {finding.mark for finding in found.values()} == {Mark.OK}
+    assert {finding.severity for finding in found.values()} == {Severity.OK}
     assert found["model"].seen == "qwen3:1.7b is installed"
 
 
@@ -113,7 +120,7 @@ async def test_a_healthy_llama_cpp_has_no_fault() -> None:
     async with llama_cpp() as engine:
         found = await findings(engine.base_url, provider="openai")
 
-    assert {finding.mark for finding in found.values()} == {Mark.OK}
+    assert {finding.severity for finding in found.values()} == {Severity.OK}
     assert found["engine"].seen == "llama.cpp b11549"
 
 
@@ -121,7 +128,7 @@ async def test_an_ollama_behind_its_other_address_is_told() -> None:
     async with ScriptedOllama(QWEN) as ollama:
         found = await findings(ollama.base_url, "qwen3:1.7b", provider="openai")
 
-    assert {finding.mark for finding in found.values()} == {Mark.OK}
+    assert {finding.severity for finding in found.values()} == {Severity.OK}
     assert "its own API" in found["engine"].seen
 
 
@@ -138,23 +145,22 @@ async def test_an_engine_that_is_not_running_is_to_be_started() -> None:
 
 async def test_a_wrong_port_is_told_with_the_right_one() -> None:
     async with ScriptedOllama(QWEN) as ollama:
-        found = await findings(f"http://127.0.0.1:{closed_port()}", usual_roots=[ollama.root_url])
+        found = await findings(f"http://127.0.0.1:{closed_port()}", usual_ports=[ollama.port])
 
-    assert found["reachable"].remedy == f"Ollama answers elsewhere: --base-url {ollama.root_url}"
+    assert found["reachable"].remedy == f"bridge doctor ollama --base-url {ollama.root_url}"
 
 
 async def test_a_stranger_on_the_port_is_told_with_who_it_is_and_where_the_engine_is() -> None:
     async with FakeUpstream(documents={"/": PAGE, "/v1/models": PAGE}) as stranger, llama_cpp() as engine:
         found = await findings(
             f"http://127.0.0.1:{stranger.port}",
-            owner=" by nginx (process 7)",
-            usual_roots=[f"http://127.0.0.1:{engine.port}"],
+            usual_ports=[engine.port],
         )
 
     assert bad(found) == ["engine"]
     assert "web page" in found["engine"].seen
-    assert "by nginx" in found["engine"].seen
-    assert found["engine"].remedy == f"llama.cpp answers elsewhere: --base-url {engine.base_url}"
+    assert (f"(process {os.getpid()})" in found["engine"].seen) is TELLS_OWNERS
+    assert found["engine"].remedy == f"bridge doctor openai --base-url {engine.base_url}"
 
 
 @pytest.mark.parametrize(
@@ -194,8 +200,8 @@ async def test_tls_where_there_is_none_is_told_with_the_other_scheme() -> None:
         found = await findings(f"https://127.0.0.1:{upstream.port}/v1", provider="openai")
 
     assert bad(found) == ["reachable"]
-    assert "does not speak TLS" in found["reachable"].seen
-    assert found["reachable"].remedy == f"--base-url http://127.0.0.1:{upstream.port}"
+    assert "does not use TLS" in found["reachable"].seen
+    assert found["reachable"].remedy == f"bridge doctor openai --base-url http://127.0.0.1:{upstream.port}/v1"
 
 
 async def test_a_port_that_does_not_speak_http_is_told() -> None:
@@ -212,29 +218,30 @@ async def test_another_engine_is_no_ollama() -> None:
         found = await findings(f"http://127.0.0.1:{engine.port}")
 
         assert bad(found) == ["engine"]
-        assert "llama.cpp b11549, and no Ollama" in found["engine"].seen
+        assert "llama.cpp b11549, not an Ollama" in found["engine"].seen
         assert found["engine"].remedy == f"bridge doctor openai --base-url {engine.base_url}"
 
 
 @pytest.mark.parametrize("given", ["", "/v1/v1", "/v1/chat/completions"], ids=["missing", "doubled", "too much"])
-async def test_a_v1_that_the_bridge_can_mend_is_told_with_the_right_address(given: str) -> None:
+async def test_a_v1_that_the_bridge_can_fix_is_reported_with_the_right_address(given: str) -> None:
     async with llama_cpp() as engine:
         found = await findings(f"http://127.0.0.1:{engine.port}{given}", provider="openai")
 
     assert (bad(found), doubtful(found)) == ([], ["address"])
-    assert found["address"].remedy == f"--base-url {engine.base_url}"
+    assert found["address"].remedy == f"bridge doctor openai --base-url {engine.base_url}"
 
 
-async def test_a_v1_too_many_is_told_with_the_right_address() -> None:
+async def test_a_v1_too_many_is_reported_with_the_right_address() -> None:
     async with FakeUpstream(documents={"/models": model_list("m")}) as engine:
         found = await findings(engine.base_url, "m", provider="openai")
 
-        assert bad(found) == ["address"]
-        assert found["address"].remedy == f"--base-url http://127.0.0.1:{engine.port}"
+        assert bad(found) == []
+        assert found["address"].severity is Severity.WARN
+        assert found["address"].remedy == f"bridge doctor openai m --base-url http://127.0.0.1:{engine.port}"
 
 
 @pytest.mark.parametrize(
-    ("key", "words"), [(KEY, "the key is not accepted"), (None, "a key is asked for, and none was given")]
+    ("key", "words"), [(KEY, "the key is not accepted"), (None, "the engine asks for a key, and none was given")]
 )
 async def test_a_bad_key_is_told_and_not_shown(key: str | None, words: str) -> None:
     refused = refusal(401, f"Incorrect API key provided: {KEY}")
@@ -290,7 +297,7 @@ async def test_strange_answers_of_an_ollama_are_findings_too(reply: Reply, model
     assert "model" in found
 
 
-async def test_a_name_that_an_engine_made_up_can_not_become_a_command() -> None:
+async def test_a_name_that_an_engine_made_up_cannot_become_a_command() -> None:
     async with FakeUpstream(documents={"/v1/models": model_list("m; rm -rf ~")}) as engine:
         found = await findings(engine.base_url, "m; rm -rf", provider="openai")
 
@@ -331,7 +338,7 @@ async def test_of_several_models_one_is_to_be_named() -> None:
         found = await findings(ollama.root_url)
 
     assert (bad(found), doubtful(found)) == ([], ["model"])
-    assert found["model"].seen == "none was named; there are: a, b"
+    assert found["model"].seen == "no model was named; available: a, b"
 
 
 async def test_a_model_that_another_engine_lacks_is_told_with_the_nearest_name() -> None:
@@ -390,6 +397,38 @@ async def test_an_lm_studio_tells_what_its_model_can_do() -> None:
     assert "lms load" in remedy(found["context window"])
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"meta": {"n_ctx": 131_072}},
+        {"max_model_len": 131_072},
+        {"context_length": 131_072},
+        {"context_window": 131_072},
+        {"max_context_length": 131_072},
+    ],
+    ids=lambda fields: next(iter(fields)),
+)
+@pytest.mark.parametrize("owner", ["someone", "vllm"])
+async def test_serve_models_and_doctor_read_the_same_window(fields: dict[str, Any], owner: str) -> None:
+    async with FakeUpstream(documents={"/v1/models": model_list("m", owner=owner, **fields)}) as engine:
+        upstream = upstream_of(PROVIDERS["openai"], base_url=engine.base_url, model="m")
+        found = await findings(engine.base_url, "m", provider="openai")
+        served = await discover(upstream, None, key_hint="")
+        listing = await list_models(Place(provider="openai", upstream=upstream))
+
+    assert served.window_tokens == listing.models[0].context_window == 131_072
+    assert found["context window"].seen == "131,072 tokens"
+
+
+async def test_what_a_list_reports_about_a_models_abilities_is_used() -> None:
+    fields: dict[str, Any] = {"supported_parameters": ["tools"], "architecture": {"input_modalities": ["text"]}}
+    async with FakeUpstream(documents={"/v1/models": model_list("m", **fields)}) as engine:
+        found = await findings(engine.base_url, "m", provider="openai")
+
+    assert (found["tools"].severity, found["images"].severity) == (Severity.OK, Severity.OK)
+    assert found["images"].seen.startswith("no;")
+
+
 # --- cloud ----------------------------------------------------------------------------------------------------
 
 
@@ -418,7 +457,7 @@ async def test_a_cloud_model_of_one_who_is_signed_in_is_fine() -> None:
     async with CloudOllama(json_document({"name": "me"})) as ollama:
         found = await findings(ollama.root_url, "glm:cloud")
 
-    assert {finding.mark for finding in found.values()} == {Mark.OK}
+    assert {finding.severity for finding in found.values()} == {Severity.OK}
     assert "not on this machine" in found["cloud"].seen
 
 
@@ -439,7 +478,8 @@ async def test_a_modelfile_with_4096_tokens_is_told_with_the_option_that_helps()
 
     assert bad(found) == ["context window"]
     assert "Modelfile 4,096" in found["context window"].seen
-    assert found["context window"].remedy == "bridge serve ollama m --context-window 32768"
+    command = f"bridge serve ollama m --base-url {ollama.root_url} --context-window 32768"
+    assert found["context window"].remedy == command
 
 
 async def test_a_model_that_is_loaded_with_4096_tokens_is_told_with_the_variable_that_helps() -> None:

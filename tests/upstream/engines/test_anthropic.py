@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import httpx
@@ -12,7 +13,8 @@ from claude_bridge.adapters.engine_profiles import ANTHROPIC, LLAMA_CPP, OLLAMA,
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.errors import SetupError, UpstreamError, UpstreamUnreachableError
 from claude_bridge.providers import PROVIDERS, Upstream, upstream_of
-from claude_bridge.upstream.engines.anthropic import discover_relayed, relay_root
+from claude_bridge.upstream.engines.anthropic import anthropic_root
+from claude_bridge.upstream.engines.discover import discover
 
 pytestmark = pytest.mark.anyio
 
@@ -27,12 +29,12 @@ def models(*names: str, **fields: Any) -> dict[str, Any]:
 async def found(base_url: str | None = HOST, *, model: str = "", key: str | None = None) -> Upstream:
     row = PROVIDERS["anthropic"]
     upstream = upstream_of(row, base_url=base_url or row.base_url, model=model)
-    return await discover_relayed(upstream, key, key_hint=HINT)
+    return await discover(upstream, key, key_hint=HINT)
 
 
 @pytest.mark.parametrize("given", [HOST, f"{HOST}/", f"{HOST}/v1", f"{HOST}/v1/", f"{HOST}/v1/messages"])
 def test_the_address_may_be_given_with_its_path(given: str) -> None:
-    assert relay_root(given) == HOST
+    assert anthropic_root(given) == HOST
 
 
 async def test_anthropic_is_not_asked(httpx_mock: HTTPXMock) -> None:
@@ -45,6 +47,7 @@ async def test_anthropic_is_not_asked(httpx_mock: HTTPXMock) -> None:
 
 async def test_an_ollama_tells_itself_by_its_version(httpx_mock: HTTPXMock) -> None:
     httpx_mock.add_response(url=f"{HOST}/api/version", json={"version": "0.33.0"})
+    httpx_mock.add_response(url=re.compile(r".*/api/(tags|ps)$"), json={"models": []}, is_reusable=True)
     upstream = await found()
     assert (upstream.name, upstream.profile, upstream.model) == ("Ollama 0.33.0", OLLAMA, "")
 
@@ -59,12 +62,14 @@ async def test_others_tell_themselves_by_who_owns_their_models(
 ) -> None:
     httpx_mock.add_response(url=f"{HOST}/api/version", status_code=404)
     httpx_mock.add_response(url=f"{HOST}/v1/models", json=models("m", owned_by=owner))
+    httpx_mock.add_response(url=re.compile(r".*:8000/(props|version)$"), status_code=404, is_optional=True)
     assert (await found()).profile is profile
 
 
 async def test_a_window_is_that_of_the_named_model(httpx_mock: HTTPXMock) -> None:
     httpx_mock.add_response(url=f"{HOST}/api/version", status_code=404)
     httpx_mock.add_response(url=f"{HOST}/v1/models", json=models("m", owned_by="vllm", max_model_len=32768))
+    httpx_mock.add_response(url=f"{HOST}/version", status_code=404)
     assert (await found(model="m")).window_tokens == 32768
 
 
@@ -80,6 +85,7 @@ async def test_a_wrong_key_is_a_mistake_of_the_setup(httpx_mock: HTTPXMock, key:
 async def test_an_engine_without_a_list_is_taken_as_it_is(httpx_mock: HTTPXMock) -> None:
     httpx_mock.add_response(url=f"{HOST}/api/version", status_code=404)
     httpx_mock.add_response(url=f"{HOST}/v1/models", status_code=404, text="<html>")
+    httpx_mock.add_response(url=f"{HOST}/models", status_code=404, text="<html>")
     upstream = await found(model="m")
     assert (upstream.model, upstream.window_tokens) == ("m", None)
     assert not upstream.profile.messages.is_anthropic

@@ -23,7 +23,8 @@ from claude_bridge.conversion.pricing import FREE, Prices
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.errors import SetupError, UpstreamError, UpstreamLoadingError, UpstreamUnreachableError
 from claude_bridge.providers import PROVIDERS, Upstream, upstream_of
-from claude_bridge.upstream.engines.detect import assumed, base_url_candidates, discover
+from claude_bridge.upstream.engines.discover import assumed, discover
+from claude_bridge.upstream.engines.openai_compatible import base_url_candidates
 
 pytestmark = pytest.mark.anyio
 
@@ -35,8 +36,9 @@ HTML = "<!DOCTYPE html><html>Welcome</html>"
 
 @pytest.fixture(autouse=True)
 def nothing_else(httpx_mock: HTTPXMock) -> None:
-    """An engine that nobody knows is asked whether it is an Ollama, and two others for what only they tell."""
-    for path in (".*/api/version", *(f"{HOST}{path}" for path in ("/props", "/api/v1/models", "/api/v0/models"))):
+    """An unknown engine is asked whether it is an Ollama, LM Studio or llama.cpp; vLLM for its version."""
+    others = ("/version", "/props", "/api/v1/models", "/api/v0/models")
+    for path in (".*/api/version", *(f"https?://[^/]+{path}" for path in others)):
         httpx_mock.add_response(url=re.compile(f"{path}$"), status_code=404, is_optional=True, is_reusable=True)
 
 
@@ -63,11 +65,12 @@ async def mistake(base_url: str = BASE_URL, *, model: str = "m", key: str | None
     [
         ("http://h", ["http://h/v1", "http://h"]),
         ("http://h/", ["http://h/v1", "http://h"]),
-        ("http://h/v1", ["http://h/v1"]),
-        ("http://h/v1/", ["http://h/v1"]),
-        ("http://h/v1/v1", ["http://h/v1"]),
-        ("http://h/v1/chat/completions", ["http://h/v1"]),
-        ("http://h/v1/models", ["http://h/v1"]),
+        ("http://h/v1", ["http://h/v1", "http://h"]),
+        ("http://h/v1/", ["http://h/v1", "http://h"]),
+        ("http://h/v1/v1", ["http://h/v1", "http://h"]),
+        ("http://h/v1/chat/completions", ["http://h/v1", "http://h"]),
+        ("http://h/v1/models", ["http://h/v1", "http://h"]),
+        ("http://h/openai?api-version=1", ["http://h/openai?api-version=1", "http://h/openai/v1?api-version=1"]),
         ("https://h/api/paas/v4", ["https://h/api/paas/v4", "https://h/api/paas/v4/v1"]),
     ],
 )
@@ -113,7 +116,8 @@ async def test_the_key_goes_along(httpx_mock: HTTPXMock) -> None:
     ],
 )  # fmt: skip
 async def test_what_is_no_api_is_told(httpx_mock: HTTPXMock, answer: dict[str, Any], words: str) -> None:
-    httpx_mock.add_response(**answer)
+    httpx_mock.add_response(url=f"{BASE_URL}/models", **answer)
+    httpx_mock.add_response(url=f"{HOST}/models", status_code=404)
     error = await mistake()
     assert error.what.startswith(f"{BASE_URL}/models ")
     assert words in error.what
@@ -122,7 +126,8 @@ async def test_what_is_no_api_is_told(httpx_mock: HTTPXMock, answer: dict[str, A
 
 
 async def test_elsewhere_other_hints_are_given(httpx_mock: HTTPXMock) -> None:
-    httpx_mock.add_response(html=HTML)
+    httpx_mock.add_response(url="https://engine.example/v1/models", html=HTML)
+    httpx_mock.add_response(url="https://engine.example/models", html=HTML)
     error = await mistake("https://engine.example/v1")
     assert error.hint == "Check --base-url. It usually ends in /v1."
 

@@ -6,7 +6,8 @@ import struct
 import zlib
 from base64 import b64decode
 
-from claude_bridge.doctor.picture import SIDE, picture_of
+from claude_bridge.doctor.probing import PICTURE_SIDE as SIDE
+from claude_bridge.doctor.probing import picture_of
 from claude_bridge.wire.anthropic import Base64Source
 
 

@@ -1,0 +1,111 @@
+"""Runs all checks, and yields each finding as soon as it is there, behind the step that led to it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from urllib.parse import urlsplit
+
+import anyio
+
+from claude_bridge.doctor.engine import check_report
+from claude_bridge.doctor.finding import Finding, Step
+from claude_bridge.doctor.inspect_machine import inspect_machine
+from claude_bridge.doctor.machine import is_near
+from claude_bridge.doctor.probing import ALL_LIMIT_S, probe_model
+from claude_bridge.doctor.reach import no_tls
+from claude_bridge.doctor.subject import Subject
+from claude_bridge.providers import PROVIDERS, Upstream, upstream_of
+from claude_bridge.server.port_owner import describe_port_owner
+from claude_bridge.upstream.engines.detect import inspect_engine
+from claude_bridge.upstream.engines.report import EngineReport
+from claude_bridge.wire.addresses import reaches_this_machine
+
+ENGINE_LIMIT_S = 30.0
+MACHINE_LIMIT_S = 15.0
+"""What a few questions may take together at the most."""
+
+ELSEWHERE_LIMIT_S = 1.0
+PLAIN_LIMIT_S = 1.0
+
+USUAL_PORTS = (11434, 8080, 1234, 8000, 30000)
+"""Where Ollama, llama.cpp, LM Studio, vLLM and SGLang listen unless they are configured otherwise."""
+
+
+async def examine(
+    subject: Subject, upstream: Upstream, key: str | None, *, port: int, probe: bool
+) -> AsyncGenerator[Step | Finding, None]:
+    """Check the engine at the upstream's address, this machine and, to ``probe`` it, the model itself.
+
+    ``port`` is the bridge's.
+    """
+    yield Step("Asking the engine", ENGINE_LIMIT_S)
+    report, findings = await examine_engine(subject, upstream, key)
+    for finding in findings:
+        yield finding
+    yield Step("Looking at this machine", MACHINE_LIMIT_S)
+    for finding in await inspect_machine(port, engine_host=urlsplit(subject.base_url).hostname or ""):
+        yield finding
+    if probe:
+        yield Step("Asking the model", ALL_LIMIT_S)
+        async with aclosing(probe_model(subject, report, upstream, key)) as items:
+            async for item in items:
+                yield item
+
+
+async def examine_engine(
+    subject: Subject, upstream: Upstream, key: str | None, *, usual_ports: Sequence[int] = USUAL_PORTS
+) -> tuple[EngineReport, list[Finding]]:
+    """Return what the engine reports, and what that means; ``usual_ports`` is where others are looked for."""
+    report = await _inspect(upstream, key)
+    if report is None:
+        return EngineReport(), [no_tls(subject)]
+    address = urlsplit(subject.base_url)
+    is_here = reaches_this_machine(address.hostname or "")
+    elsewhere = await _engines_elsewhere(address.port, usual_ports) if is_here and not report.profile else []
+    owner = describe_port_owner(address.port or 80) if is_here else ""
+    return report, list(check_report(subject, report, elsewhere=elsewhere, owner=owner))
+
+
+async def _inspect(upstream: Upstream, key: str | None) -> EngineReport | None:
+    """Return the engine's report, or None if it answers in plain HTTP at an address that says TLS.
+
+    That is tried first: an engine that waits for the rest of a line answers a TLS handshake with silence.
+    """
+    address = urlsplit(upstream.base_url)
+    host = address.hostname or ""
+    is_near_by = reaches_this_machine(host) or is_near(host)
+    if address.scheme == "https" and is_near_by and await _speaks_plain_http(host, address.port or 443):
+        return None
+    return await inspect_engine(upstream, key)
+
+
+async def _speaks_plain_http(host: str, port: int) -> bool:
+    """Return whether a server answers without TLS; one with TLS may answer so too, to say that it wants it."""
+    with anyio.move_on_after(PLAIN_LIMIT_S):
+        try:
+            async with await anyio.connect_tcp(host, port) as stream:
+                await stream.send(f"GET / HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n".encode("idna"))
+                begun = await stream.receive()
+        except (OSError, UnicodeError, anyio.EndOfStream, anyio.BrokenResourceError):
+            return False
+        return begun.startswith(b"HTTP/1.") and b"https" not in begun.lower()
+    return False
+
+
+async def _engines_elsewhere(taken: int | None, ports: Sequence[int]) -> list[EngineReport]:
+    """Return the engines at the usual ports of this machine, in their order."""
+    found: dict[int, EngineReport] = {}
+
+    async def look(port: int) -> None:
+        upstream = upstream_of(PROVIDERS["openai"], base_url=f"http://127.0.0.1:{port}/v1", model="")
+        with anyio.move_on_after(ELSEWHERE_LIMIT_S):
+            report = await inspect_engine(upstream, None)
+            if report.profile is not None:
+                found[port] = report
+
+    async with anyio.create_task_group() as tasks:
+        for port in ports:
+            if port != taken:
+                tasks.start_soon(look, port)
+    return [found[port] for port in ports if port in found]

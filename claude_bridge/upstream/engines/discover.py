@@ -1,0 +1,268 @@
+"""Fits an upstream to what its engine reports, or says what the user has to change: address, key or model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from urllib.parse import urlsplit
+
+from msgspec.structs import replace
+
+from claude_bridge.adapters import ADAPTERS
+from claude_bridge.adapters.engine_profiles import OLLAMA, UNKNOWN, ollama_profile, profile_for
+from claude_bridge.conversion.pricing import FREE
+from claude_bridge.conversion.upstream_errors.translate import explain_refusal
+from claude_bridge.errors import SetupError, SeveralModelsError, UpstreamBrokenError, UpstreamError
+from claude_bridge.providers import Upstream
+from claude_bridge.upstream.engines.anthropic import (
+    anthropic_root,
+    passthrough_as_reported,
+    passthrough_to_anthropic,
+)
+from claude_bridge.upstream.engines.detect import inspect_engine
+from claude_bridge.upstream.engines.ollama import (
+    OLDEST_VERSION,
+    choose_window,
+    root_url,
+    runs_locally,
+    version_numbers,
+    with_tag,
+)
+from claude_bridge.upstream.engines.openai_compatible import base_url_candidates, usual_prices
+from claude_bridge.upstream.engines.report import (
+    CAN_ONLY_CHAT,
+    EngineReport,
+    OfferedModel,
+    OllamaModel,
+    ProbeAnswer,
+    abilities_in_words,
+    profile_as_reported,
+)
+from claude_bridge.wire.addresses import reaches_this_machine
+
+_USUAL_LOCAL_URLS = (
+    "Usual ones: http://localhost:11434/v1 for Ollama, http://localhost:8080/v1 for llama.cpp, "
+    "http://localhost:1234/v1 for LM Studio, http://localhost:8000/v1 for vLLM."
+)
+
+
+async def discover(
+    upstream: Upstream,
+    api_key: str | None,
+    *,
+    key_hint: str,
+    window_tokens: int | None = None,
+    may_upgrade: bool = True,
+) -> Upstream:
+    """Return the upstream with what its engine reports: the true base URL, the engine, the model, its window.
+
+    An empty ``upstream.model`` stands for the only model that the engine offers, of an Ollama for the only one that
+    calls tools; where requests are passed through, it keeps the clients' own names. ``key_hint`` says how the user
+    gives a key, ``window_tokens`` which window the user wants (None: no preference). An engine that turns out to be
+    Ollama is used through its own API, the only one where the window can be set, if the upstream ``may_upgrade``.
+
+    Raises:
+        SetupError: a wrong base URL, a wrong key or an unknown model: nothing that waiting would cure.
+        UpstreamError: the engine does not answer, or not yet.
+    """
+    has_key = api_key is not None
+    if upstream.adapter.is_passthrough and upstream.profile.messages.is_anthropic:
+        return passthrough_to_anthropic(upstream, has_key=has_key)
+    report = await inspect_engine(upstream, api_key, may_be_ollama=may_upgrade)
+    require_engine(report, upstream, has_key=has_key, key_hint=key_hint)
+    if upstream.adapter.is_passthrough:
+        root = anthropic_root(upstream.base_url)
+        return passthrough_as_reported(replace(upstream, base_url=root), report)
+    if report.engine == OLLAMA.name:
+        found = _on_ollama(upstream, report, window_tokens)
+        if upstream.adapter.kind != "ollama-chat":
+            notice = "it is an Ollama, and is used through its own API (--api openai-chat keeps the other)"
+            found = replace(found, notes=(notice, *found.notes))
+        return found
+    return _on_any_engine(upstream, report)
+
+
+def assumed(upstream: Upstream) -> Upstream:
+    """Return the upstream as it is to be used as long as the engine can't be asked."""
+    if upstream.adapter.is_passthrough:
+        return replace(upstream, base_url=anthropic_root(upstream.base_url))
+    is_ollama = upstream.adapter.kind == "ollama-chat"
+    base_url = root_url(upstream.base_url) if is_ollama else base_url_candidates(upstream.base_url)[0]
+    return replace(upstream, base_url=base_url, profile=profile_for(upstream.profile, upstream.model))
+
+
+# --- what stands in the way ---------------------------------------------------------------------------------------
+
+
+def require_engine(report: EngineReport, upstream: Upstream, *, has_key: bool, key_hint: str) -> None:
+    """Check that the report is about an engine that this upstream can be.
+
+    Raises:
+        SetupError: there is another engine or none, or the key is wrong.
+        UpstreamError: the engine does not answer, or not yet.
+    """
+    is_ollama = upstream.adapter.kind == "ollama-chat"
+    if report.profile is None:
+        # The last answer is the one after which no other path was tried. Where an Ollama should be, its version counts.
+        for answer in report.answers if is_ollama else report.answers[-1:]:
+            _require_answer(answer, upstream, has_key=has_key, key_hint=key_hint)
+    if is_ollama and report.engine != OLLAMA.name:
+        raise _no_ollama(report, root_url(upstream.base_url))
+    if report.profile is None and not upstream.adapter.is_passthrough:
+        raise _no_api(report.answers, upstream.base_url)
+
+
+def _require_answer(answer: ProbeAnswer, upstream: Upstream, *, has_key: bool, key_hint: str) -> None:
+    """Check that an answer leaves it open what answers there."""
+    if answer.error is not None:
+        raise answer.error
+    status = answer.status or 0
+    if status not in (401, 403, 429) and status < 500:
+        return
+    where = f"{upstream.name} at {upstream.base_url}"
+    error = explain_refusal(status, answer.headers, answer.body, where)
+    if status in (401, 403):
+        what = "does not accept the key" if has_key else "asks for a key, and none was given"
+        raise SetupError(f"{where} {what}: {error.message}", key_hint)
+    raise error if isinstance(error, UpstreamError) else UpstreamError(error.message)
+
+
+def _no_ollama(report: EngineReport, root: str) -> SetupError:
+    if report.profile is None:
+        hint = "Check --base-url. For another engine: bridge serve openai --base-url URL"
+        return SetupError(f"There is no Ollama at {root}.", hint)
+    hint = f"Use that engine: bridge serve openai --base-url {report.base_url}"
+    return SetupError(f"There is no Ollama at {root}, but {report.title}.", hint)
+
+
+def _no_api(answers: Sequence[ProbeAnswer], base_url: str) -> SetupError:
+    answer = next((one for one in answers if one.status == 200), answers[0])
+    if 300 <= (answer.status or 0) < 400:
+        what = f"{answer.url} redirects to {answer.location or 'another address'}."
+    elif answer.is_page:
+        what = f"{answer.url} answers with a web page, not with a model list."
+    elif answer.status == 200:
+        what = f"{answer.url} answers with something that is no model list."
+    else:
+        what = f"{answer.url} answers {answer.status}: there is no OpenAI-compatible API."
+    is_local = reaches_this_machine(urlsplit(base_url).hostname or "")
+    return SetupError(what, f"Check --base-url. {_USUAL_LOCAL_URLS if is_local else 'It usually ends in /v1.'}")
+
+
+# --- an Ollama ----------------------------------------------------------------------------------------------------
+
+
+def _on_ollama(upstream: Upstream, report: EngineReport, window_tokens: int | None) -> Upstream:
+    model = _ollama_model(report, upstream.model)
+    known = model.ollama or OllamaModel()
+    profile = profile_for(ollama_profile(known.capabilities, known.family), upstream.model or model.id)
+    window = choose_window(model, explicit=window_tokens)
+    memory = f", {window.kv_cache_bytes / 2**30:.1f} GiB of KV cache" if window.kv_cache_bytes else ""
+    notes = [f"context window {window.tokens:,} tokens ({window.reason}){memory}", abilities_in_words(model)]
+    return replace(
+        upstream,
+        name=report.title,
+        base_url=report.base_url,
+        model=upstream.model or model.id,
+        adapter=ADAPTERS["ollama-chat"],
+        profile=profile.with_changes({"keep_alive": upstream.profile.ollama.keep_alive}),
+        window_tokens=window.tokens,
+        slots=report.slots,
+        prices=FREE if runs_locally(model, report.base_url) else None,
+        notes=tuple(note for note in [*notes, *_ollama_warnings(model, report.version or "")] if note),
+    )
+
+
+def _ollama_model(report: EngineReport, name: str) -> OfferedModel:
+    """Return the model that is meant, described; an empty name means the only one that calls tools."""
+    if not name:
+        if report.models_error is not None:
+            raise UpstreamBrokenError(f"Ollama's list of models can't be read: {report.models_error}")
+        able = [model for model in report.models if model.tools]
+        if len(able) > 1:
+            names = [model.id for model in able]
+            hint = f"These can call tools: {', '.join(names)}. Add one behind the provider."
+            raise SeveralModelsError("No model was given.", hint, engine=_place(report), models=names)
+        if not able:
+            what = "No model that can call tools is installed." if report.models else "No model is installed."
+            raise SetupError(what, "Get one: ollama pull qwen3")
+        return able[0]
+    model = report.find(name)
+    if model is None:
+        near = get_close_matches(with_tag(name), report.names, n=3, cutoff=0.5)
+        others = f" Installed models with a similar name: {', '.join(near)}." if near else ""
+        raise SetupError(f"Ollama has no model {name!r}.", f"Get it: ollama pull {name}.{others}")
+    if model.problem is not None:
+        raise UpstreamBrokenError(f"Ollama can't describe {name!r}: {model.problem}")
+    if model.chats is False:
+        abilities = ", ".join((model.ollama.capabilities if model.ollama else None) or ("nothing",))
+        raise SetupError(f"{name!r} can't chat; it is made for: {abilities}.", "Choose another model.")
+    return model
+
+
+def _ollama_warnings(model: OfferedModel, version: str) -> list[str]:
+    warnings = [] if model.tools else [CAN_ONLY_CHAT]
+    if model.remote_host:
+        warnings.append(f"the model runs at {model.remote_host}, not on this machine")
+    known = model.ollama or OllamaModel()
+    if known.loaded_bytes and known.gpu_bytes is not None and known.gpu_bytes < known.loaded_bytes:
+        warnings.append(f"{1 - known.gpu_bytes / known.loaded_bytes:.0%} of the model is on the CPU: it will be slow")
+    if version_numbers(version) < OLDEST_VERSION:
+        oldest = ".".join(map(str, OLDEST_VERSION))
+        warnings.append(f"Ollama {version} is old: before {oldest} it cuts long prompts in silence. Update it.")
+    return warnings
+
+
+# --- any other engine ---------------------------------------------------------------------------------------------
+
+
+def _on_any_engine(upstream: Upstream, report: EngineReport) -> Upstream:
+    profile = report.profile or upstream.profile
+    name = upstream.name if profile in (UNKNOWN, upstream.profile) else profile.name
+    upstream = replace(upstream, name=name, base_url=report.base_url, profile=profile)
+    model = _listed_model(upstream, report)
+    upstream = replace(upstream, model=upstream.model or model.id)
+    abilities = abilities_in_words(model)
+    notes = [abilities] * bool(abilities) + [CAN_ONLY_CHAT] * (model.tools is False)
+    return replace(
+        upstream,
+        profile=profile_as_reported(profile_for(profile, model.id), model),
+        window_tokens=model.window_in_use,
+        max_output_tokens=model.max_output_tokens,
+        slots=report.slots,
+        prices=model.cost or usual_prices(name, report.base_url),
+        notes=(*upstream.notes, *notes),
+    )
+
+
+def _listed_model(upstream: Upstream, report: EngineReport) -> OfferedModel:
+    """Return the model that is meant; of an engine that lists nothing only its name is known."""
+    name = upstream.model
+    if not name:
+        choices = [model for model in report.models if model.chats is not False] or report.models
+        if len(choices) == 1:
+            return choices[0]
+        names = [model.id for model in choices]
+        hint = f"{upstream.name} offers: {_some(names)}. Add one behind the provider."
+        if not names:
+            raise SetupError("No model was given.", hint)
+        engine = f"{upstream.name} at {upstream.base_url}"
+        raise SeveralModelsError("No model was given.", hint, engine=engine, models=names)
+    model = report.find(name)
+    if model is None and upstream.profile.ignores_model_name and report.models:
+        model = report.models[0]
+    if model is None and report.models:
+        near = get_close_matches(name, report.names, n=3, cutoff=0.4)
+        hint = f"Nearest: {', '.join(near)}." if near else f"It offers: {', '.join(report.names[:10])}."
+        what = f"{upstream.name} at {upstream.base_url} has no model {name!r}."
+        raise SetupError(what, f"{hint} If the list is not complete, add --no-check.")
+    return model or OfferedModel(id=name)
+
+
+def _some(names: Sequence[str]) -> str:
+    listed = ", ".join(names[:20]) or "none"
+    return f"{listed} and {len(names) - 20} more (bridge models lists all)" if len(names) > 20 else listed
+
+
+def _place(report: EngineReport) -> str:
+    return f"{report.title} at {report.base_url}"
