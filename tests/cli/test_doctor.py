@@ -212,8 +212,8 @@ async def test_a_bridge_that_asks_for_a_token_is_not_looked_into(machine: Machin
     ("arguments", "words"),
     [
         (["local"], "no provider 'local'"),
-        (["ollama", "--base-url", "localhost:11434"], "is no address"),
-        (["ollama", "--base-url", f"http://u:{SECRET}@h"], "holds a password"),
+        (["ollama", "--base-url", "localhost:11434"], "is not a valid address"),
+        (["ollama", "--base-url", f"http://u:{SECRET}@h"], "contains a password"),
     ],
     ids=["provider", "address", "password"],
 )
