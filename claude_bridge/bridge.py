@@ -8,6 +8,8 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
+from msgspec.structs import replace
+
 from claude_bridge.adapters.base import ClientRequest
 from claude_bridge.attachments.prepare import Attachments
 from claude_bridge.conversion.prompt.cache_misses import PromptMemory
@@ -92,6 +94,8 @@ class ModelBridge:
         waiting: Waiting | None = None,
         attachments: Attachments | None = None,
     ) -> None:
+        if client.has_key:
+            upstream = replace(upstream, forwards_client_auth=False)
         self.upstream = upstream
         self.bus = bus or Bus()
         self.waiting = waiting or Waiting()
@@ -101,7 +105,7 @@ class ModelBridge:
         self._prompts = PromptMemory()
         self._learned_opening: TextOpening | None = None
         self._counter = PromptCounter(client, upstream.adapter.count_routes(upstream.profile))
-        self._preparer = Preparer(upstream, self._counter, self.attachments, self.bus, has_key=client.has_key)
+        self._preparer = Preparer(upstream, self._counter, self.attachments, self.bus)
 
     @property
     def is_passthrough(self) -> bool:

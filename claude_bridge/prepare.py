@@ -44,16 +44,12 @@ class Prepared(Struct, frozen=True, kw_only=True):
 class Preparer:
     """Prepares the requests to one model of one engine."""
 
-    def __init__(
-        self, upstream: Upstream, counter: PromptCounter, attachments: Attachments, bus: Bus, *, has_key: bool
-    ) -> None:
-        """``has_key`` says that the bridge has a key for the upstream, so that the client's own login stays here."""
+    def __init__(self, upstream: Upstream, counter: PromptCounter, attachments: Attachments, bus: Bus) -> None:
         self._upstream = upstream
         self._engine = upstream.engine_model
         self._counter = counter
         self._attachments = attachments
         self._bus = bus
-        self._has_key = has_key
 
     async def prepare(self, request: MessagesRequest, raw: ClientRequest | None, recorder: Recorder) -> Prepared:
         """Return what to send for a request; ``raw`` is the request as the client sent it (None: in this process).
@@ -88,7 +84,7 @@ class Preparer:
         """Return the request with what the user of the bridge decided for it, and as the engine gets it."""
         upstream = self._upstream
         if upstream.adapter.is_passthrough:
-            if raw is not None and self._has_key:
+            if raw is not None and not upstream.forwards_client_auth:
                 raw = raw.without_credentials()
             return request, upstream.adapter.prepare(request, raw, self._engine)
         request, losses = with_think_mode(request, upstream.think)

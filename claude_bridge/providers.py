@@ -25,6 +25,8 @@ class Provider(Struct, frozen=True, kw_only=True):
     needs_key: bool = True
     is_any_engine: bool = False
     """Whether the name stands for every engine that speaks this API, so that at another address it is not this one."""
+    has_client_login: bool = False
+    """Whether clients bring a login of their own for this service."""
     base_url_variable: str | None = None
     """An environment variable with another address, perhaps without scheme or port."""
     profile: Profile = UNKNOWN
@@ -48,7 +50,7 @@ class Upstream(Struct, frozen=True, kw_only=True):
     """How many requests the engine answers at a time, where it tells."""
     prices: Prices | None = None
     forwards_client_auth: bool = False
-    """Whether clients prove themselves to Anthropic with their own login, since the bridge has no key for it."""
+    """Whether the client's own login goes on: to its own service alone, and only while the bridge has no key."""
     think: ThinkMode = "auto"
     """Whether requests think: as the client asks, always, or never."""
     notes: tuple[str, ...] = ()
@@ -93,7 +95,8 @@ PROVIDERS: dict[str, Provider] = {
             kind="anthropic-messages",
             base_url="https://api.anthropic.com",
             key_variable="ANTHROPIC_API_KEY",
-            needs_key=False,  # the client's own credentials go on where there is none
+            needs_key=False,  # the client's own login goes on where there is none
+            has_client_login=True,
             is_any_engine=True,
             profile=engine_profiles.ANTHROPIC,
         ),
@@ -249,10 +252,19 @@ def upstream_of(provider: Provider, *, base_url: str | None, model: str) -> Upst
     name, profile = provider.display_name, provider.profile
     if base_url is not None and provider.is_any_engine:
         name, profile = profile_at(base_url, provider.kind) or ("The engine", UNKNOWN)
+    base_url = (base_url or provider.base_url).rstrip("/")
     return Upstream(
         name=name,
-        base_url=(base_url or provider.base_url).rstrip("/"),
+        base_url=base_url,
         model=model,
         adapter=ADAPTERS[provider.kind],
         profile=profile,
+        forwards_client_auth=is_home_of_logins(base_url),
     )
+
+
+def is_home_of_logins(base_url: str) -> bool:
+    """Return whether clients' own logins are for this address: that of their service, over TLS."""
+    asked = urlsplit(base_url)
+    homes = {urlsplit(row.base_url).hostname for row in PROVIDERS.values() if row.has_client_login}
+    return asked.scheme == "https" and asked.hostname in homes and asked.port in (None, 443)

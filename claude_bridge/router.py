@@ -20,6 +20,9 @@ from claude_bridge.wire.anthropic import CountTokensRequest, MessagesRequest
 COOL_DOWN_S = 30.0
 """How long a candidate that failed is asked last, unless it said itself how long."""
 
+MAX_COOL_DOWN_S = 600.0
+"""The longest that a candidate is asked last: what it says may be wrong, and it may be the main model."""
+
 OFFERED_FOR_S = 60.0
 """How long a list of models counts as true."""
 
@@ -122,7 +125,7 @@ class RoutedBridge:
                 is_unusable = candidate.target in self.routing.fallback and error.status in _UNUSABLE
                 if not is_unusable and error.status not in _PASSING:
                     raise
-                self._rests_until[candidate.target] = anyio.current_time() + (error.retry_after_s or COOL_DOWN_S)
+                self._rests_until[candidate.target] = anyio.current_time() + cool_down_s(error)
                 if candidate is candidates[-1]:
                     raise
                 recorder.fell_back(str(candidate.target), error)
@@ -159,3 +162,8 @@ class RoutedBridge:
                 except SetupError as error:
                     raise NotFoundError(f"{target}: {error.what} {error.hint}") from error
         return self._opened[target]
+
+
+def cool_down_s(error: BridgeError) -> float:
+    """Return how long a candidate that failed with this error is asked last."""
+    return min(error.retry_after_s or COOL_DOWN_S, MAX_COOL_DOWN_S)

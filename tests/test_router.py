@@ -9,12 +9,16 @@ import anyio
 import pytest
 from msgspec.structs import replace
 
+from claude_bridge.adapters import ADAPTERS
+from claude_bridge.adapters.engine_profiles import ANTHROPIC, UNKNOWN
 from claude_bridge.bridge import ModelBridge
-from claude_bridge.errors import BridgeError, SetupError, UpstreamUnreachableError
-from claude_bridge.router import RoutedBridge
+from claude_bridge.conversion.profile import Profile
+from claude_bridge.errors import BridgeError, SetupError, UpstreamOverloadedError, UpstreamUnreachableError
+from claude_bridge.providers import Upstream
+from claude_bridge.router import RoutedBridge, cool_down_s
 from claude_bridge.routing import Routing, Target
 from claude_bridge.trace.events import FellBack, RequestSent
-from claude_bridge.upstream.client import UpstreamClient
+from claude_bridge.upstream.client import client_for
 from claude_bridge.upstream.engines.report import OfferedModel
 from claude_bridge.wire.anthropic import BlockTextDelta, ContentBlockDelta, ErrorEvent
 from tests.fake_upstream import (
@@ -25,6 +29,7 @@ from tests.fake_upstream import (
     Reset,
     Send,
     answer,
+    json_document,
     refusal,
     text,
 )
@@ -43,7 +48,7 @@ class Chain(BridgeServer):
     def __init__(
         self,
         routing: Routing,
-        engines: dict[Target, FakeUpstream | str],
+        engines: dict[Target, FakeUpstream | Upstream | str],
         *,
         offered: Sequence[str] | BridgeError = (),
     ) -> None:
@@ -70,9 +75,11 @@ class Chain(BridgeServer):
         engine = self._engines.get(target)
         if engine is None:
             raise SetupError(f"There is no model {target.model!r}.", "Take another.")
-        base_url = engine if isinstance(engine, str) else engine.base_url
-        upstream = replace(scripted_upstream(base_url), model=target.model, name=target.provider)
-        client = await self._clients.enter_async_context(UpstreamClient(base_url, api_key=None, name=target.provider))
+        if not isinstance(engine, Upstream):
+            base_url = engine if isinstance(engine, str) else engine.base_url
+            engine = replace(scripted_upstream(base_url), model=target.model, name=target.provider)
+        upstream = engine
+        client = await self._clients.enter_async_context(client_for(upstream, None))
         return ModelBridge(upstream, client, bus=self.service.bus)
 
     async def offered(self) -> list[OfferedModel]:
@@ -88,6 +95,24 @@ class Chain(BridgeServer):
         return str(
             body["content"][0]["text"] if response.status == 200 else f"{response.status} {body['error']['message']}"
         )
+
+
+def passed_to(engine: FakeUpstream, *, profile: Profile = UNKNOWN) -> Upstream:
+    """Return an engine of Anthropic's API, which gets the requests as they came."""
+    base_url = engine.base_url.removesuffix("/v1")
+    return Upstream(name="It", base_url=base_url, model="", adapter=ADAPTERS["anthropic-messages"], profile=profile)
+
+
+WHOLE_MESSAGE = {
+    "id": "msg_1",
+    "type": "message",
+    "role": "assistant",
+    "model": "m",
+    "content": [{"type": "text", "text": "Hello"}],
+    "stop_reason": "end_turn",
+    "stop_sequence": None,
+    "usage": {"input_tokens": 1, "output_tokens": 1},
+}
 
 
 def says(words: str) -> FakeUpstream:
@@ -124,6 +149,20 @@ async def test_what_passes_at_another_engine_is_asked_there(status: int) -> None
         Chain(routing, {FIRST: first, SECOND: second}) as server,
     ):
         assert await server.said() == "Second."
+
+
+@pytest.mark.parametrize("status", [429, 500, 529])
+async def test_what_anthropic_itself_fails_with_passes_at_another_engine_too(status: int) -> None:
+    """Its refusals are handed on as they came, with statuses of its own."""
+    routing = Routing(main=FIRST, fallback=(SECOND,))
+    body = {"type": "error", "error": {"type": "api_error", "message": "no"}}
+    async with (
+        fails(json_document(body, status=status)) as first,
+        says("Second.") as second,
+        Chain(routing, {FIRST: passed_to(first, profile=ANTHROPIC), SECOND: second}) as server,
+    ):
+        assert await server.said() == "Second."
+        assert len(first.requests) == 1
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 413])
@@ -266,3 +305,31 @@ async def test_what_is_wrong_with_the_others_is_found_beforehand() -> None:
         bridge = server.service.bridge_if_known
         assert isinstance(bridge, RoutedBridge)
         assert await bridge.problems() == ["two/second: There is no model 'second'. Take another."]
+
+
+async def test_the_clients_login_stays_away_from_a_fallback_and_a_route() -> None:
+    anthropic, other = Target("anthropic", ""), Target("lan", "m")
+    routing = Routing(main=anthropic, fallback=(other,), routes=(("claude-haiku*", other),))
+    failed = json_document({"type": "error", "error": {"type": "overloaded_error", "message": "no"}}, status=529)
+    login = {"authorization": "Bearer sk-ant-oat01-mine", "x_api_key": "sk-ant-api03-mine"}
+    async with (
+        fails(failed) as first,
+        fails(json_document(WHOLE_MESSAGE)) as second,
+        Chain(
+            routing,
+            {
+                anthropic: replace(passed_to(first, profile=ANTHROPIC), forwards_client_auth=True),
+                other: passed_to(second),
+            },
+        ) as server,
+    ):
+        assert await server.said("claude-opus", **login) == "Hello"
+        assert await server.said("claude-haiku-4-5", **login) == "Hello"
+        assert first.requests[0].headers["authorization"] == "Bearer sk-ant-oat01-mine"
+        assert len(second.requests) == 2
+        assert not any("sk-ant" in str(request.headers) for request in second.requests)
+
+
+@pytest.mark.parametrize(("told_s", "rests_s"), [(None, 30), (7, 7), (1e8, 600), (1e300, 600)])
+def test_a_candidate_is_never_put_aside_for_long(told_s: float | None, rests_s: float) -> None:
+    assert cool_down_s(UpstreamOverloadedError("no", retry_after_s=told_s)) == rests_s

@@ -16,6 +16,8 @@ from claude_bridge.conversion.response.pipeline import ResponseContext
 from claude_bridge.errors import BridgeError
 from claude_bridge.wire.anthropic import CountTokensRequest, MessagesRequest, ResponseItem
 
+_CREDENTIALS = frozenset({"authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie"})
+
 
 class ClientRequest(Struct, frozen=True, kw_only=True):
     """A client's request as it came. Header names are lower case; ``query`` follows the path, with its ``?``."""
@@ -26,7 +28,7 @@ class ClientRequest(Struct, frozen=True, kw_only=True):
 
     def without_credentials(self) -> ClientRequest:
         """Return the request without the client's own login."""
-        headers = {name: value for name, value in self.headers.items() if name not in ("authorization", "x-api-key")}
+        headers = {name: value for name, value in self.headers.items() if name not in _CREDENTIALS}
         return replace(self, headers=headers)
 
 

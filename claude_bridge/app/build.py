@@ -17,7 +17,16 @@ from claude_bridge.config.providers import configured_models, configured_rows
 from claude_bridge.config.schema import Config
 from claude_bridge.config.types import ModelName, Secret
 from claude_bridge.errors import SetupError, UsageError
-from claude_bridge.providers import LOCAL, Provider, Upstream, base_url_from, holds_login, is_address, upstream_of
+from claude_bridge.providers import (
+    LOCAL,
+    Provider,
+    Upstream,
+    base_url_from,
+    holds_login,
+    is_address,
+    is_home_of_logins,
+    upstream_of,
+)
 from claude_bridge.routing import Routing, Target
 
 if TYPE_CHECKING:
@@ -133,7 +142,8 @@ def named_engine(config: Config, provider: str, model: str, base_url: str | None
         SetupError: an unknown provider, an invalid address, or a missing or impossible key.
     """
     row = provider_row(config, provider)
-    address, key = address_of(config, row, base_url), key_of(config, row, api_key)
+    address = address_of(config, row, base_url)
+    key = key_of(config, row, api_key, address)
     if key is None and address is None and row.needs_key:
         raise SetupError(
             f"{row.display_name} at {row.base_url} needs an API key, and none is set.",
@@ -194,12 +204,17 @@ def address_of(config: Config, row: Provider, base_url: str | None) -> str | Non
     return base_url
 
 
-def key_of(config: Config, row: Provider, api_key: str | None) -> str | None:
-    """Return the key that was given, by option, in the file or by the row's variable; None: there is none."""
+def key_of(config: Config, row: Provider, api_key: str | None, address: str | None) -> str | None:
+    """Return the key that was given, by option, in the file or by the row's variable; None: there is none.
+
+    ``address`` is another one than the row's own (None: that). What a user's variable holds for the service that
+    clients log in to, is for that service only.
+    """
     configured = config.providers.get(row.name)
     if api_key is None and configured is not None and configured.api_key is not None:
         api_key = _read_secret(config, configured.api_key, f"providers.{row.name}.api_key")
-    key = (api_key or os.environ.get(row.key_variable, "")).strip() or None
+    is_elsewhere = row.has_client_login and address is not None and not is_home_of_logins(address)
+    key = (api_key or ("" if is_elsewhere else os.environ.get(row.key_variable, ""))).strip() or None
     if key is not None and not (key.isascii() and key.isprintable()):
         raise SetupError("The API key contains characters that no key can have.", f"Copy it again. {key_hint(row)}")
     return key

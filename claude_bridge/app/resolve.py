@@ -36,7 +36,7 @@ async def ask_engine(plan: Plan, upstream: Upstream) -> Upstream:
     from claude_bridge.upstream.engines.discover import assumed, discover
 
     if plan.models:
-        return upstream_as_configured(upstream, plan.models, has_key=plan.api_key is not None)
+        return upstream_as_configured(upstream, plan.models)
     if not plan.check:
         return assumed(upstream)
     return await discover(

@@ -176,8 +176,8 @@ def _subject(
     from claude_bridge.providers import upstream_of
 
     models = configured_models(config, row)
-    key = key_of(config, row, api_key)
     address = address_of(config, row, base_url)
+    key = key_of(config, row, api_key, address)
     model = model or (models[0].id if len(models) == 1 else "")
     subject = Subject(
         provider=provider,

@@ -107,7 +107,7 @@ async def probe_model(
         return
     try:
         if subject.models:
-            upstream = upstream_as_configured(upstream, subject.models, has_key=key is not None)
+            upstream = upstream_as_configured(upstream, subject.models)
         else:
             upstream = await discover(upstream, key, key_hint="", window_tokens=subject.window_tokens)
     except (SetupError, UpstreamError) as error:

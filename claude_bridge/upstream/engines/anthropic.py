@@ -24,10 +24,10 @@ def anthropic_root(base_url: str) -> str:
 
 def passthrough_to_anthropic(upstream: Upstream, *, has_key: bool) -> Upstream:
     """Return the upstream for Anthropic itself. It is not asked anything: what clients may use is between them."""
-    whose = "your key" if has_key else "the client's own login"
+    whose = "your key" if has_key else "the client's own login" if upstream.forwards_client_auth else "no key"
     notes = (f"requests are passed through unchanged, with {whose}",)
     base_url = anthropic_root(upstream.base_url)
-    return replace(upstream, base_url=base_url, forwards_client_auth=not has_key, notes=notes)
+    return replace(upstream, base_url=base_url, notes=notes)
 
 
 def passthrough_as_reported(upstream: Upstream, report: EngineReport) -> Upstream:

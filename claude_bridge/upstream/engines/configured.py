@@ -17,7 +17,7 @@ from claude_bridge.upstream.engines.openai_compatible import usual_prices
 from claude_bridge.upstream.engines.report import CAN_ONLY_CHAT, OfferedModel, profile_as_reported
 
 
-def upstream_as_configured(upstream: Upstream, models: Sequence[OfferedModel], *, has_key: bool) -> Upstream:
+def upstream_as_configured(upstream: Upstream, models: Sequence[OfferedModel]) -> Upstream:
     """Return the upstream with what the configuration says about its model; an empty name means the only one.
 
     Where requests are passed through, each may name another of several models.
@@ -27,8 +27,6 @@ def upstream_as_configured(upstream: Upstream, models: Sequence[OfferedModel], *
     """
     notes = ["as configured: the engine was not asked"]
     is_passthrough = upstream.adapter.is_passthrough
-    forwards_client_auth = is_passthrough and upstream.profile.messages.is_anthropic and not has_key
-    upstream = replace(upstream, forwards_client_auth=forwards_client_auth)
     model = configured_model(upstream.model, models, is_ollama=upstream.adapter.kind == "ollama-chat")
     if model is None and is_passthrough and not upstream.model:
         return replace(assumed(upstream), notes=tuple(notes))

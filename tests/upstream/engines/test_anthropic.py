@@ -41,7 +41,9 @@ async def test_anthropic_is_not_asked(httpx_mock: HTTPXMock) -> None:
     upstream = await found(None)
     assert upstream.profile is ANTHROPIC
     assert upstream.forwards_client_auth
-    assert not (await found(None, key="sk-ant-mine")).forwards_client_auth
+    assert upstream.notes == ("requests are passed through unchanged, with the client's own login",)
+    assert (await found(None, key="sk-ant-mine")).notes == ("requests are passed through unchanged, with your key",)
+    assert (await found("http://api.anthropic.com")).notes == ("requests are passed through unchanged, with no key",)
     assert httpx_mock.get_requests() == []
 
 

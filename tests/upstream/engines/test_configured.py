@@ -22,9 +22,7 @@ def upstream(provider: str, model: str = "m", base_url: str = "http://engine:1")
 
 def configured(asked: Upstream, **fields: Any) -> Upstream:
     model = OfferedModel(id="m", **fields)
-    return upstream_as_configured(
-        asked, [with_ollama_limits(model) if asked.adapter.kind == "ollama-chat" else model], has_key=False
-    )
+    return upstream_as_configured(asked, [with_ollama_limits(model) if asked.adapter.kind == "ollama-chat" else model])
 
 
 def test_limits_and_prices_are_taken() -> None:
@@ -68,7 +66,7 @@ def test_what_an_ollamas_model_can_do_chooses_its_profile(fields: Any, expected:
 
 def test_a_family_is_known_by_its_name() -> None:
     model = with_ollama_limits(OfferedModel(id="hub/gpt-oss:20b", thinking=True))
-    found = upstream_as_configured(upstream("ollama", "hub/gpt-oss:20b"), [model], has_key=False)
+    found = upstream_as_configured(upstream("ollama", "hub/gpt-oss:20b"), [model])
     assert found.profile.ollama.think_levels == ("low", "medium", "high")
 
 
@@ -99,13 +97,13 @@ MODELS = [OfferedModel(id="one:latest"), OfferedModel(id="two")]
 
 
 def test_the_only_model_need_not_be_named() -> None:
-    assert upstream_as_configured(upstream("openai", ""), MODELS[1:], has_key=False).model == "two"
+    assert upstream_as_configured(upstream("openai", ""), MODELS[1:]).model == "two"
 
 
 def test_an_ollamas_model_may_be_named_without_its_tag() -> None:
-    assert upstream_as_configured(upstream("ollama", "one"), MODELS, has_key=False).model == "one:latest"
+    assert upstream_as_configured(upstream("ollama", "one"), MODELS).model == "one:latest"
     with pytest.raises(SetupError):
-        upstream_as_configured(upstream("openai", "one"), MODELS, has_key=False)
+        upstream_as_configured(upstream("openai", "one"), MODELS)
 
 
 @pytest.mark.parametrize(
@@ -118,16 +116,15 @@ def test_an_ollamas_model_may_be_named_without_its_tag() -> None:
 )
 def test_a_model_that_is_not_listed_is_told_with_those_that_are(name: str, what: str, hint: str) -> None:
     with pytest.raises(SetupError, match=what) as error:
-        upstream_as_configured(upstream("openai", name), MODELS, has_key=False)
+        upstream_as_configured(upstream("openai", name), MODELS)
     assert hint in error.value.hint
 
 
 def test_a_relay_leaves_the_model_to_each_request_and_the_login_to_the_client() -> None:
     anthropic = upstream_of(PROVIDERS["anthropic"], base_url=None, model="")
 
-    found = upstream_as_configured(anthropic, MODELS, has_key=False)
+    found = upstream_as_configured(anthropic, MODELS)
 
     assert (found.model, found.forwards_client_auth, found.base_url) == ("", True, "https://api.anthropic.com")
-    assert upstream_as_configured(anthropic, MODELS, has_key=True).forwards_client_auth is False
-    named = upstream_as_configured(replace(anthropic, model="two"), MODELS, has_key=False)
+    named = upstream_as_configured(replace(anthropic, model="two"), MODELS)
     assert (named.model, named.forwards_client_auth) == ("two", True)

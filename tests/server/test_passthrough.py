@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 
 import anyio
@@ -10,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from claude_bridge.adapters import ADAPTERS
-from claude_bridge.adapters.engine_profiles import ANTHROPIC, UNKNOWN
+from claude_bridge.adapters.engine_profiles import ANTHROPIC, LLAMA_CPP, UNKNOWN
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.providers import Upstream
 from claude_bridge.trace.events import AnswerMended, ExchangeEnded, ExchangeFailed, PromptReread, RequestSent
@@ -44,13 +45,16 @@ from tests.server.served import QUICK, BridgeServer, Notes, parse_events, post, 
 pytestmark = pytest.mark.anyio
 
 
-def relayed_to(fake: FakeUpstream, *, profile: Profile = UNKNOWN, model: str = "") -> Upstream:
+def relayed_to(
+    fake: FakeUpstream, *, profile: Profile = UNKNOWN, model: str = "", takes_login: bool = False
+) -> Upstream:
     return Upstream(
         name="The engine",
         base_url=f"http://127.0.0.1:{fake.port}",
         model=model,
         adapter=ADAPTERS["anthropic-messages"],
         profile=profile,
+        forwards_client_auth=takes_login,
     )
 
 
@@ -106,7 +110,6 @@ async def test_the_request_is_passed_on_byte_for_byte_with_its_query_and_headers
         question(safeguards=[{"future": None}], messages=[{"role": "user", "content": [{"type": "new", "x": [1]}]}]),
         anthropic_version="2023-06-01",
         anthropic_beta="one,two",
-        authorization="Bearer mine",
         cookie="secret",
         connection="keep-alive, x-hop",
         x_hop="1",
@@ -118,7 +121,6 @@ async def test_the_request_is_passed_on_byte_for_byte_with_its_query_and_headers
     assert got.body == asked.partition(b"\r\n\r\n")[2]
     assert got.headers["anthropic-version"] == "2023-06-01"
     assert got.headers["anthropic-beta"] == "one,two"
-    assert got.headers["authorization"] == "Bearer mine"
     assert {"cookie", "x-hop"}.isdisjoint(got.headers)
     assert got.headers["host"] == f"127.0.0.1:{fake.port}"
 
@@ -153,10 +155,10 @@ async def test_a_body_of_a_megabyte_is_passed_on_byte_for_byte() -> None:
 async def test_the_bridges_own_token_stays_here_and_the_configured_key_goes_on() -> None:
     upstream_replies = [json_document(WHOLE), json_document(WHOLE)]
     async with FakeUpstream(upstream_replies) as fake:
-        async with BridgeServer(relayed_to(fake), auth_token="ours-only") as server:
+        async with BridgeServer(relayed_to(fake, takes_login=True), auth_token="ours-only") as server:
             asked = post("/v1/messages", question(), authorization="Bearer ours-only", x_api_key="sk-mine")
             assert (await server.ask(asked)).status == 200
-        async with BridgeServer(relayed_to(fake), api_key="sk-configured") as server:
+        async with BridgeServer(relayed_to(fake, takes_login=True), api_key="sk-configured") as server:
             asked = post("/v1/messages", question(), authorization="Bearer mine", x_api_key="sk-mine")
             assert (await server.ask(asked)).status == 200
         without_key, with_key = fake.requests
@@ -164,6 +166,18 @@ async def test_the_bridges_own_token_stays_here_and_the_configured_key_goes_on()
     assert without_key.headers["x-api-key"] == "sk-mine"
     assert with_key.headers["authorization"] == "Bearer sk-configured"
     assert with_key.headers["x-api-key"] == "sk-configured"
+
+
+@pytest.mark.parametrize("profile", [UNKNOWN, ANTHROPIC, LLAMA_CPP], ids=lambda row: row.name)
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/messages/count_tokens"])
+async def test_the_clients_login_goes_to_no_other_engine(profile: Profile, path: str) -> None:
+    logins = {"authorization": "Bearer sk-ant-oat01-mine", "x_api_key": "sk-ant-api03-mine", "anthropic_beta": "oauth"}
+    replies = [json_document(WHOLE | {"input_tokens": 9})]
+    async with FakeUpstream(replies) as fake, BridgeServer(relayed_to(fake, profile=profile)) as server:
+        assert (await server.ask(post(path, question(), **logins))).status == 200
+        got = await fake.request(0)
+    assert "sk-ant" not in str(got.headers)
+    assert path.endswith("count_tokens") or got.headers["anthropic-beta"] == "oauth"
 
 
 async def test_anthropic_gets_one_key_only_and_an_untouched_header() -> None:
@@ -398,7 +412,8 @@ async def test_a_count_that_the_engine_does_not_give_is_the_bridges_own(reply: R
 async def test_anthropic_counts_for_the_client_with_the_clients_own_login() -> None:
     refused = b'{"type":"error","error":{"type":"rate_limit_error","message":"Slow down"}}'
     replies = [json_document({"input_tokens": 9}), document(refused, status=429)]
-    async with FakeUpstream(replies) as fake, BridgeServer(relayed_to(fake, profile=ANTHROPIC)) as server:
+    anthropic_at = partial(relayed_to, profile=ANTHROPIC, takes_login=True)
+    async with FakeUpstream(replies) as fake, BridgeServer(anthropic_at(fake)) as server:
         asked = post("/v1/messages/count_tokens?beta=true", HOW_MANY, authorization="Bearer mine", anthropic_beta="b")
         assert (await server.ask(asked)).json == {"input_tokens": 9}
         assert (await server.ask(asked)).body == refused
