@@ -1,9 +1,10 @@
-"""Claude Code as it is started before a bridge: where it is, with which options and settings."""
+"""Claude Code as `bridge run` starts it: where it is, with which options and settings."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -43,10 +44,12 @@ LITE_ENVIRONMENT = {"ENABLE_TOOL_SEARCH": "false"}
 _PLACES = ("~/.local/bin/claude", "~/.claude/local/claude")
 """Where its installers put it, when that is not on PATH."""
 
+_STARTED_BY_SHIM = re.compile(r'"%dp0%\\([^"]+\.exe)"\s+%\*')
+
 STATUS_LINE = (sys.executable, "-m", "claude_bridge", "statusline")
 
 STATUS_LINE_S = 5
-"""How often it is asked for beside what Claude Code does by itself: when an answer comes, which is before its end."""
+"""How often it is refreshed. By itself Claude Code refreshes it when an answer begins, which is before its figures."""
 
 _CHOOSES_MODE = ("--permission-mode", "--dangerously-skip-permissions", "--allow-dangerously-skip-permissions")
 _CHOOSES_TOOLS = ("--tools",)
@@ -71,20 +74,29 @@ def find_claude_code() -> str:
     if found is None:
         raise SetupError(
             "Claude Code is not installed: there is no `claude` on PATH.",
-            "Install it: npm install -g @anthropic-ai/claude-code. Other clients: bridge serve, and bridge env.",
+            "Install it: npm install -g @anthropic-ai/claude-code. For other clients, use `bridge serve` and `bridge env`",
         )
-    return found
+    return _behind_shim(Path(found))
+
+
+def _behind_shim(program: Path) -> str:
+    """Return what npm's batch file on Windows starts: through cmd.exe, % and quotes in arguments would be changed."""
+    if program.suffix.lower() != ".cmd":
+        return str(program)
+    started = _STARTED_BY_SHIM.search(program.read_text("utf-8", "replace"))
+    target = program.parent.joinpath(*started[1].split("\\")) if started else program
+    return str(target if target.exists() else program)
 
 
 def settings_paths() -> list[Path]:
-    """Return where Claude Code reads settings of the user's, the least important first."""
+    """Return the files where Claude Code looks for the user's settings, the least important first."""
     own = Path(os.environ.get("CLAUDE_CONFIG_DIR") or Path.home() / ".claude")
     project = Path.cwd() / ".claude"
     return [own / "settings.json", project / "settings.json", project / "settings.local.json"]
 
 
 def has_own_status_line() -> bool:
-    """Return whether a settings file of the user's gives a status line, which is to stay."""
+    """Return whether one of the user's settings files has a status line, which is to stay."""
     for path in settings_paths():
         try:
             settings = json.loads(path.read_text("utf-8"))
@@ -150,9 +162,11 @@ def _read_settings(value: str) -> dict[str, Any]:
         text = value if value.lstrip().startswith("{") else Path(value).expanduser().read_text("utf-8")
         settings = json.loads(text)
     except (OSError, ValueError) as error:
-        raise SetupError(f"--settings {value!r} can't be read: {error}", "Give a JSON file, or JSON.") from error
+        raise SetupError(
+            f"--settings {value!r} can't be read: {error}", "Give JSON, or a file that contains JSON."
+        ) from error
     if not isinstance(settings, dict):
-        raise SetupError(f"--settings {value!r} is no object.", "Give a JSON object.")
+        raise SetupError(f"--settings {value!r} is not a JSON object.", "Give a JSON object.")
     return settings
 
 

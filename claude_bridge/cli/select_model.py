@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
+from anyio import to_thread
 
 from claude_bridge.cli import terminal
 from claude_bridge.errors import SeveralModelsError
@@ -104,6 +105,9 @@ async def _answered(question: str) -> str | None:
     Waits for the terminal and not in a thread: a thread that reads could not be ended by Ctrl-C.
     """
     terminal.ask(question)
+    if sys.platform == "win32":  # its consoles can't be waited for
+        typed = await to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True)
+        return typed.strip() if typed else None
     await anyio.wait_readable(sys.stdin.fileno())
     line = os.read(sys.stdin.fileno(), 4_096)  # a terminal is readable when a line is whole, and gives that
     return line.decode("utf-8", "replace").strip() if line else None

@@ -142,6 +142,12 @@ def _manager() -> Manager:
             status=("launchctl", "print", f"{domain}/{LAUNCHD_LABEL}"),
             logs=("tail", "-n", "100", str(_log_file())),
         )
+    if sys.platform == "win32":
+        run = subprocess.list2cmdline([sys.executable, "-m", "claude_bridge", "serve", "PROVIDER", "MODEL"])
+        raise SetupError(
+            "There is no `bridge service` on Windows.",
+            f"Let the task scheduler start the bridge: schtasks /create /sc onlogon /tn claude-bridge /tr '{run}'",
+        )
     if shutil.which("systemctl") is None:
         raise SetupError(
             "This system has no systemd, and is not a Mac.",

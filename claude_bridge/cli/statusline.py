@@ -29,17 +29,18 @@ def statusline() -> None:
     except SetupError:
         terminal.print_line("no bridge is running")
         return
-    session = report.sessions.get(_session_id(sys.stdin.read()))
+    session = report.sessions.get(_session_id(sys.stdin.buffer.read()))
     if session is None:
         terminal.print_line(report.serves or "the bridge is looking for its engine")
     else:
         terminal.print_line(SEPARATOR.join([session.model, *session_words(session.figures)]))
 
 
-def _session_id(told_on_stdin: str) -> str:
+def _session_id(description: bytes) -> str:
+    """Return the session's id from what Claude Code writes, which is UTF-8 on every system; empty: there is none."""
     try:
-        told: Any = json.loads(told_on_stdin)
+        session: Any = json.loads(description.decode("utf-8", "replace"))
     except ValueError:
         return ""
-    session = told.get("session_id") if isinstance(told, dict) else None
-    return session if isinstance(session, str) else ""
+    session_id = session.get("session_id") if isinstance(session, dict) else None
+    return session_id if isinstance(session_id, str) else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -56,7 +57,7 @@ class JsonlSink:
         file = os.fdopen(descriptor, "ab")
         status = os.fstat(descriptor)
         self._is_regular, self._size = stat.S_ISREG(status.st_mode), status.st_size
-        if self._is_regular and os.name == "posix":  # elsewhere such modes protect nothing
+        if self._is_regular and sys.platform != "win32":  # elsewhere such modes protect nothing
             with suppress(OSError):
                 os.fchmod(descriptor, _PRIVATE_MODE)
             if os.fstat(descriptor).st_mode & _FOR_OTHERS:

@@ -8,7 +8,13 @@ from typing import Any
 
 import pytest
 
-from claude_bridge.app.claude_code import LITE_TOOLS, client_command, find_claude_code, has_own_status_line
+from claude_bridge.app.claude_code import (
+    LITE_TOOLS,
+    _behind_shim,
+    client_command,
+    find_claude_code,
+    has_own_status_line,
+)
 from claude_bridge.errors import SetupError
 
 ENVIRONMENT = {"ANTHROPIC_BASE_URL": "http://127.0.0.1:1"}
@@ -89,3 +95,15 @@ def test_the_program_is_found_where_its_installer_puts_it(tmp_path: Path, monkey
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
     assert find_claude_code() == str(program)
+
+
+@pytest.mark.parametrize("is_installed", [True, False])
+def test_npms_batch_file_on_windows_is_replaced_by_what_it_starts(tmp_path: Path, is_installed: bool) -> None:
+    shim = tmp_path / "claude.CMD"
+    shim.write_text('@ECHO off\nSETLOCAL\n"%dp0%\\node_modules\\@anthropic-ai\\claude-code\\bin\\claude.exe"   %*\n')
+    target = tmp_path / "node_modules/@anthropic-ai/claude-code/bin/claude.exe"
+    target.parent.mkdir(parents=True)
+    if is_installed:
+        target.touch()
+    assert _behind_shim(shim) == str(target if is_installed else shim)
+    assert _behind_shim(target) == str(target)

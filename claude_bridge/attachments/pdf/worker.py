@@ -154,12 +154,12 @@ def _clean(text: str) -> str:
 
 
 def _limit_this_process(order: dict[str, Any]) -> None:
+    if sys.platform == "win32":  # it has no such limits; the time is limited from outside
+        return
+    import resource
+
     with suppress(OSError):
         os.nice(10)  # streams that are running come first
-    try:
-        import resource
-    except ModuleNotFoundError:  # Windows; there the time is limited from outside
-        return
     for kind, limit in ((resource.RLIMIT_AS, order["max_memory"]), (resource.RLIMIT_CPU, order["max_cpu_s"])):
         with suppress(ValueError, OSError):  # a stricter limit holds already
             resource.setrlimit(kind, (limit, limit))
