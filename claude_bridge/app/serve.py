@@ -26,6 +26,7 @@ from claude_bridge.providers import Upstream
 from claude_bridge.router import RoutedBridge
 from claude_bridge.server import listener as server
 from claude_bridge.server.app import Service
+from claude_bridge.server.http1 import Limits
 from claude_bridge.server.stop_signals import open_stop_signals
 from claude_bridge.trace.bus import Bus
 from claude_bridge.trace.sink import Sink
@@ -66,13 +67,13 @@ class RunningBridge:
         return bridge
 
 
-def serve(plan: Plan, listening: Listening, notices: Notices) -> None:
+def serve(plan: Plan, listening: Listening, notices: Notices, limits: Limits) -> None:
     """Serve until a signal comes. The engine is looked for meanwhile, and may appear later.
 
     Raises:
         SetupError: the address is taken, or the engine is not what the user thinks.
     """
-    run(partial(_serve, plan, listening, notices))
+    run(partial(_serve, plan, listening, notices, limits))
 
 
 def serve_beside(
@@ -101,12 +102,12 @@ def run(main: Callable[[], Awaitable[T]]) -> T:
         raise _first(mistakes) from None
 
 
-async def _serve(plan: Plan, listening: Listening, notices: Notices) -> None:
+async def _serve(plan: Plan, listening: Listening, notices: Notices, limits: Limits) -> None:
     async with _open_bridge(plan, listening, notices) as (bridge, listener), anyio.create_task_group() as tasks:
         with open_stop_signals() as signals:
             notices.listening(bridge.listening)
             tasks.start_soon(_provide_when_found, bridge)
-            await server.serve(listener, bridge.service, signals, say=notices.say)
+            await server.serve(listener, bridge.service, signals, say=notices.say, limits=limits)
             tasks.cancel_scope.cancel()
 
 

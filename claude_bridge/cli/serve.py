@@ -56,6 +56,15 @@ def serve(
             metavar="TOKEN",
         ),
     ] = None,
+    max_memory: Annotated[
+        int | None,
+        typer.Option(
+            rich_help_panel=SERVER,
+            help="The memory for the bodies of all requests together, in MB. Default: a quarter of what is free.",
+            min=64,
+            metavar="N",
+        ),
+    ] = None,
     config_file: ConfigFile = None,
 ) -> None:
     """Serve Anthropic's Messages API in front of an engine, in the foreground.
@@ -65,10 +74,12 @@ def serve(
     config = load_config(config_file)
     from claude_bridge.app import serve as app
     from claude_bridge.app.build import build_plan
+    from claude_bridge.server.http1 import Limits
 
     notices = ServeNotices()
     plan = build_plan(config, options, notices)
-    app.serve(plan, listening_of(config, host, port, auth_token), notices)
+    limits = Limits(max_memory_bytes=None if max_memory is None else max_memory * 1024**2)
+    app.serve(plan, listening_of(config, host, port, auth_token), notices, limits)
 
 
 def listening_of(config: Config, host: str | None, port: int | None, auth_token: str | None) -> Listening:

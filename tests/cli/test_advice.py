@@ -35,7 +35,7 @@ OF_OTHER_PROGRAMS = {
     *("--add-host", "--context-length", "--no-deps"),  # docker, LM Studio, pip
 }
 
-SHELL = re.compile(r"\s+(?:[|;&]|&&)(?:\s|$)|\s+#\s.*")
+SHELL = re.compile(r"\s+(?:[|;&>]|&&)(?:\s|$)|\s+#\s.*")
 """What ends a command in a line for a shell."""
 
 COMMANDS: dict[str, Any] = getattr(typer.main.get_command(app), "commands")  # noqa: B009 - the group that Typer makes
