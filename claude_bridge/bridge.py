@@ -15,7 +15,7 @@ from claude_bridge.attachments.prepare import Attachments
 from claude_bridge.conversion.prompt.cache_misses import PromptMemory
 from claude_bridge.conversion.reasoning import TextOpening
 from claude_bridge.conversion.response.pipeline import ResponseContext, ResponsePipeline
-from claude_bridge.errors import BridgeError, PromptTooLongError, SchemasRefusedError
+from claude_bridge.errors import BridgeError, DroppedCallError, PromptTooLongError, SchemasRefusedError
 from claude_bridge.exchange import Exchange, Waiting
 from claude_bridge.prepare import Preparer
 from claude_bridge.providers import Upstream
@@ -141,6 +141,10 @@ class ModelBridge:
                     if is_last_try or self.is_passthrough or not self._preparer.simplify_schemas(request):
                         raise
                     is_last_try = True
+                except DroppedCallError:
+                    if is_last_try:
+                        raise
+                    is_last_try = True
                 else:
                     stack.push_async_exit(attempt.pop_all())
                     return exchange
@@ -176,6 +180,7 @@ class ModelBridge:
             request_id=recorder.exchange,
             prompt_tokens=prompt_tokens,
             window_tokens=upstream.window_tokens,
+            max_tokens=encoded.max_tokens,
             new_tool_id=lambda: new_id("toolu_"),
             diagnostics=watch.diagnostics,
             learned_opening=self._learned_opening,

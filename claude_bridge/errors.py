@@ -21,6 +21,7 @@ BridgeError                      anything the bridge can explain
 │   │   └── SchemasRefusedError       it could make no grammar of the schemas
 │   ├── UpstreamUnreachableError 502  no connection
 │   ├── UpstreamBrokenError      502  an answer that ends early or makes no sense
+│   │   ├── DroppedCallError          the engine dropped a malformed tool call, and nothing else came
 │   │   └── UpstreamDroppedError      no answer at all
 │   ├── UpstreamLoadingError     503  the engine still loads its model
 │   ├── UpstreamTimeoutError     504  silent for too long
@@ -207,6 +208,10 @@ class UpstreamUnreachableError(UpstreamError):
 
 class UpstreamBrokenError(UpstreamError):
     """The engine's answer ended early or makes no sense."""
+
+
+class DroppedCallError(UpstreamBrokenError):
+    """The model's tool call was malformed, and the engine dropped it: another attempt may well succeed."""
 
 
 class UpstreamDroppedError(UpstreamBrokenError):

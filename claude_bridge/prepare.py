@@ -122,4 +122,5 @@ class Preparer:
         outgoing = encoded.outgoing
         body = splice(outgoing.body, [Edit(member_spans(outgoing.body)[field], b"%d" % room)])
         loss = Loss("$.max_tokens", f"lowered from {max_tokens} to {room}, which the window has left")
-        return replace(encoded, outgoing=replace(outgoing, body=body), losses=(*encoded.losses, loss))
+        outgoing = replace(outgoing, body=body)
+        return replace(encoded, outgoing=outgoing, max_tokens=room, losses=(*encoded.losses, loss))

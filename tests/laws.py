@@ -9,6 +9,7 @@ import msgspec
 from anthropic.lib.streaming._messages import accumulate_event
 
 from claude_bridge.conversion.response.assembler import State, next_state
+from claude_bridge.conversion.tool_json.text import UNPARSED_KEY
 from claude_bridge.wire.anthropic import (
     ContentBlockDelta,
     ContentBlockStart,
@@ -48,12 +49,13 @@ def assert_sdk_agrees(events: Sequence[StreamEvent]) -> None:
             return  # the SDK raises before it accumulates
         if event["type"] != "ping":
             snapshot = accumulate_event(event=event, current_snapshot=snapshot, json_bufs=json_bufs)
-    theirs = snapshot.to_dict(mode="json", warnings=False)  # it warns of inputs that are no objects
+    theirs = snapshot.to_dict(mode="json")
     ours = msgspec.json.decode(msgspec.json.encode(folded(events)))
-    split_assistant_turn = [block for block in theirs["content"] if block.get("text") != ""]
-    for their, our in zip(split_assistant_turn, ours["content"], strict=True):
-        # Of half an input the SDK shows what it can, and our fold the text.
-        agreed = {"input": our["input"]} if isinstance(our.get("input"), str) else {}
+    their_blocks = [block for block in theirs["content"] if block.get("text") != ""]
+    for their, our in zip(their_blocks, ours["content"], strict=True):
+        assert isinstance(their.get("input", {}), dict)
+        # Of half an input the SDK shows the members that are whole, and our fold the text.
+        agreed = {"input": our["input"]} if UNPARSED_KEY in our.get("input", ()) else {}
         assert {key: value for key, value in (their | agreed).items() if value is not None} == our
     for field in ("id", "role", "model", "stop_reason", "stop_sequence"):
         assert theirs.get(field) == ours[field]

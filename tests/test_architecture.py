@@ -18,7 +18,6 @@ CORE = ("errors.py", "wire/", "conversion/", "adapters/")
 CORE_MAY_IMPORT = {
     "claude_bridge",
     "msgspec",
-    "json_repair",
     # the standard library's pure modules
     "__future__",
     "abc",
@@ -47,7 +46,6 @@ CORE_MAY_IMPORT = {
 HOMES = {
     "h11": ("attachments/http_get.py", "upstream/transport.py"),
     "httpx": ("attachments/public_web.py", "upstream/client.py"),
-    "json_repair": ("conversion/tool_json/repair.py",),
     "platformdirs": ("config/locate.py", "upstream/embedded/model_file.py"),
     "pypdf": ("attachments/pdf/worker.py",),
     "pypdfium2": ("attachments/pdf/worker.py",),

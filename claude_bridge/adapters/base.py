@@ -82,6 +82,8 @@ class EncodedRequest(Struct, frozen=True, kw_only=True):
     estimated_tokens: int
     """The tokens of the prompt, by the length of the body alone."""
     losses: tuple[Loss, ...] = ()
+    max_tokens: int | None = None
+    """The limit of the answer that the engine is given; None: not known."""
     output_limit_field: str | None = None
     """The field of the body that holds the limit of the answer, if the engine refuses an answer that may outgrow the
     window; None: it takes any limit."""

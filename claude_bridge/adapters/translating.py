@@ -54,6 +54,7 @@ class TranslatingAdapter(Struct, frozen=True, kw_only=True):
             facts=facts,
             estimated_tokens=estimate_tokens(body, holds_images=facts.holds_images),
             losses=(*normalized.losses, *losses),
+            max_tokens=_max_tokens(request, engine.limits),
             output_limit_field=self.output_limit_field(engine.profile),
         )
 
@@ -72,3 +73,9 @@ class TranslatingAdapter(Struct, frozen=True, kw_only=True):
     def key_headers(self, api_key: str | None, _profile: Profile) -> dict[str, str]:
         """Return the key as a bearer token."""
         return {"authorization": f"Bearer {api_key}"} if api_key else {}
+
+
+def _max_tokens(request: CountTokensRequest, limits: TokenLimits) -> int | None:
+    if not isinstance(request, MessagesRequest):
+        return None
+    return min(request.max_tokens, limits.max_output_tokens or request.max_tokens)

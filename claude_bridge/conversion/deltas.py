@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
+from claude_bridge.conversion.loss import Repair
 from claude_bridge.errors import BridgeError
 from claude_bridge.wire.anthropic import WebFetchAnswerBlock, WebSearchToolResultBlock
 
@@ -25,6 +26,12 @@ class FinishReason(Enum):
     REFUSAL = "refusal"
     STOP_SEQUENCE = "stop_sequence"
     WINDOW_FULL = "window_full"
+    MALFORMED_CALL = "malformed_call"
+    """The engine could not read the model's tool call, and dropped it."""
+    BROKEN = "broken"
+    """The engine broke down."""
+    UNKNOWN = "unknown"
+    """A word that nobody knows, or none."""
 
 
 class TextDelta(Struct, frozen=True):
@@ -101,10 +108,16 @@ class UsageReport(Struct, frozen=True, kw_only=True):
 
 
 class Finish(Struct, frozen=True):
-    """The engine ended its answer; ``stop_sequence`` is the one that was met, if any."""
+    """The engine ended its answer; ``stop_sequence`` is the one that was met, if any.
+
+    ``word`` is the engine's own, where the reason alone does not explain it. ``at_limit`` says that the answer is as
+    long as it may be, whatever the reason.
+    """
 
     reason: FinishReason
     stop_sequence: str | None = None
+    word: str = ""
+    at_limit: bool = False
 
 
 class Failure(Struct, frozen=True):
@@ -123,6 +136,7 @@ Delta = (
     | ToolCallEnd
     | ApiToolCall
     | UsageReport
+    | Repair
     | Finish
     | Failure
 )

@@ -214,12 +214,19 @@ def test_times_are_told_in_milliseconds() -> None:
     [
         ("stop", FinishReason.STOP),
         ("length", FinishReason.LENGTH),
-        ("novelty", FinishReason.STOP),
         ("", FinishReason.STOP),
     ],
 )
 def test_done_reasons(said: str, reason: FinishReason) -> None:
     assert _deltas(ndjson(line(said)))[-1] == Finish(reason)
+
+
+def test_a_done_reason_that_is_unknown_is_no_stop() -> None:
+    assert _deltas(ndjson(line("novelty")))[-1] == Finish(FinishReason.UNKNOWN, word="novelty")
+
+
+def test_an_answer_that_broke_off_is_a_failure() -> None:
+    assert isinstance(_deltas(ndjson(line("error")))[-1], Failure)
 
 
 @pytest.mark.parametrize("said", ["load", "unload"])

@@ -106,14 +106,24 @@ def test_the_first_finish_reason_counts() -> None:
         ("max_tokens", FinishReason.LENGTH),
         ("content_filter", FinishReason.REFUSAL),
         ("refusal", FinishReason.REFUSAL),
-        ("novelty", FinishReason.STOP),
     ],
 )
 def test_finish_reasons(said: str, reason: FinishReason) -> None:
     assert _deltas(sse(chunk(said)))[-1] == Finish(reason)
 
 
-@pytest.mark.parametrize("said", ["error", "abort", "insufficient_system_resource"])
+def test_a_finish_reason_that_is_unknown_or_missing_is_no_stop() -> None:
+    assert _deltas(sse(chunk("novelty")))[-1] == Finish(FinishReason.UNKNOWN, word="novelty")
+    assert _deltas(sse(chunk(content="a")))[-1] == Finish(FinishReason.UNKNOWN)
+
+
+def test_a_reason_of_null_as_text_means_that_the_answer_goes_on() -> None:
+    assert _deltas(sse(chunk("null", content="a"), chunk("length")))[-1] == Finish(FinishReason.LENGTH)
+
+
+@pytest.mark.parametrize(
+    "said", ["error", "abort", "network_error", "timeout", "engine_error", "insufficient_system_resource"]
+)
 def test_an_answer_that_the_engine_broke_off_is_a_failure(said: str) -> None:
     assert isinstance(_deltas(sse(chunk(content="a"), chunk(said)))[-1], Failure)
 

@@ -1,7 +1,7 @@
-"""Malformed tool calls of the kinds that public bug reports show: how many are mended, and that none is made worse.
+"""Malformed tool calls of the kinds that public bug reports show: how many are repaired, and that none is made worse.
 
-A line of malformed_calls.jsonl has what an engine said (``said``) and the input that a careful person reads in it
-(``wanted``; null where it can't be known). ``outcome`` stands where the bridge mends less than that person would.
+A line of malformed_calls.jsonl has what an engine sent (``said``) and the input that a careful person reads in it
+(``wanted``; null where it can't be known). ``outcome`` stands where the bridge repairs less than that person would.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from claude_bridge.conversion.tool_calls.arguments import repair_arguments
-from claude_bridge.conversion.tool_json.text import as_json_text, is_json
+from claude_bridge.conversion.tool_json.text import is_json, open_input_json
 from tests.schemas import faults
 
 HERE = Path(__file__).parent
@@ -35,15 +35,15 @@ each_kind = pytest.mark.parametrize(
 
 
 @cache
-def _mended(said: str, tool: str) -> str:
+def _repaired(said: str, tool: str) -> str:
     return repair_arguments(said, json.dumps(TOOLS[tool]).encode(), tool).text
 
 
 def _outcome(call: dict[str, Any]) -> str:
-    said, mended = call["said"].strip(), _mended(call["said"], call["tool"])
-    if mended == as_json_text(said):
+    said, repaired = call["said"].strip(), _repaired(call["said"], call["tool"])
+    if repaired == said or repaired == open_input_json(said):
         return LEFT_ALONE
-    return "mended" if _is_same(json.loads(mended), call["wanted"]) else "made worse"
+    return "repaired" if _is_same(json.loads(repaired), call["wanted"]) else "made worse"
 
 
 def _is_same(one: Any, other: Any) -> bool:
@@ -61,8 +61,8 @@ def test_there_are_enough_calls_and_no_two_are_the_same() -> None:
 def test_a_call_becomes_what_a_careful_person_reads_in_it_or_stays(calls: list[dict[str, Any]]) -> None:
     for call in calls:
         is_out_of_reach = call["wanted"] is None or call.get("outcome") == LEFT_ALONE
-        expected = LEFT_ALONE if is_out_of_reach else "mended"
-        assert _outcome(call) == expected, (call, _mended(call["said"], call["tool"]))
+        expected = LEFT_ALONE if is_out_of_reach else "repaired"
+        assert _outcome(call) == expected, (call, _repaired(call["said"], call["tool"]))
 
 
 @each_kind
@@ -71,22 +71,22 @@ def test_an_input_that_is_right_stays_to_the_byte(calls: list[dict[str, Any]]) -
         if call["wanted"] is not None:
             right = json.dumps(call["wanted"], ensure_ascii=False, indent=1)
             assert faults(call["wanted"], TOOLS[call["tool"]]) == 0
-            assert _mended(right, call["tool"]) == right
+            assert _repaired(right, call["tool"]) == right
 
 
 @each_kind
 def test_the_schema_never_finds_more_fault_than_before(calls: list[dict[str, Any]]) -> None:
     for call in calls:
-        schema, mended = TOOLS[call["tool"]], _mended(call["said"], call["tool"])
-        if is_json(call["said"]):
-            assert faults(json.loads(mended), schema) <= faults(json.loads(call["said"]), schema), call
+        schema, repaired = TOOLS[call["tool"]], _repaired(call["said"], call["tool"])
+        if is_json(call["said"]) and isinstance(json.loads(call["said"]), dict):
+            assert faults(json.loads(repaired), schema) <= faults(json.loads(call["said"]), schema), call
 
 
 @each_kind
 def test_no_required_value_is_invented(calls: list[dict[str, Any]]) -> None:
     for call in calls:
-        mended = _mended(call["said"], call["tool"])
-        value = json.loads(mended) if is_json(mended) else None
+        repaired = _repaired(call["said"], call["tool"])
+        value = json.loads(repaired) if is_json(repaired) else None
         required = TOOLS[call["tool"]]["required"]
         values = [value[name] for name in required if name in value] if isinstance(value, dict) else []
         words = re.findall(r"\w+", " ".join(map(str, _scalars(values))).casefold())
@@ -108,7 +108,7 @@ def test_the_documentation_has_the_figures() -> None:
     assert outcomes["made worse"] == 0
     assert (
         f"Of {len(CALLS)} malformed calls to {len(TOOLS)} tools, in {kinds} kinds (`tests/corpus`), "
-        f"{outcomes['mended']} ({outcomes['mended'] / len(CALLS):.0%}) are mended and {outcomes[LEFT_ALONE]} "
+        f"{outcomes['repaired']} ({outcomes['repaired'] / len(CALLS):.0%}) are repaired and {outcomes[LEFT_ALONE]} "
         f"({outcomes[LEFT_ALONE] / len(CALLS):.0%}) are handed on as they are: what {unknowable} of them mean can't "
-        f"be known, and {outcomes[LEFT_ALONE] - unknowable} a careful person could have mended. None is made worse."
+        f"be known, and {outcomes[LEFT_ALONE] - unknowable} a careful person could have repaired. None is made worse."
     ) in PAGE.read_text("utf-8")

@@ -17,6 +17,7 @@ from claude_bridge.conversion.deltas import (
     ToolCallStart,
     UsageReport,
 )
+from claude_bridge.conversion.ending import parse_finish
 from claude_bridge.conversion.prompt.token_estimate import token_count
 from claude_bridge.conversion.tool_calls.index import NO_NAME
 from claude_bridge.conversion.tool_json.text import arguments_text
@@ -24,8 +25,6 @@ from claude_bridge.conversion.upstream_errors.translate import explain_no_json
 from claude_bridge.errors import BridgeError, UpstreamBrokenError
 from claude_bridge.wire import ollama
 from claude_bridge.wire.ndjson import MAX_LINE_BYTES, NdjsonDecoder
-
-_FINISH_REASONS = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH}
 
 _NO_ANSWERS = {"load": "loaded its model", "unload": "unloaded its model"}
 """What Ollama reports as done when it was not asked anything, or was told to stop."""
@@ -61,26 +60,26 @@ class OllamaStreamDecoder:
 
     def feed(self, data: bytes) -> list[Delta]:
         """Return the deltas that ``data`` completes; raises UpstreamBrokenError beyond MAX_LINE_BYTES."""
-        out: list[Delta] = []
         if self.done or not data:
-            return out
+            return []
         if self._document is None and not self._started:
             first = data.lstrip()[:1]
             if not first:
-                return out
+                return []
             self._started = True
             if first != b"{":
                 self._document = bytearray()
         if self._document is not None:
             self._gather(data)
-            return out
+            return []
+        deltas: list[Delta] = []
         lines = self._lines.feed(data)
         for at, line in enumerate(lines):
             chunk = _chunk_or_none(line)
             if chunk is not None:
-                self._take_chunk(chunk, out)
+                deltas += self._chunk(chunk)
             elif self._answered:
-                self._fail(explain_no_json(line, self._upstream), out)
+                deltas += self._fail(explain_no_json(line, self._upstream))
             else:
                 # A document of several lines, such as JSON that a proxy has put in order.
                 self._document = bytearray()
@@ -88,29 +87,25 @@ class OllamaStreamDecoder:
                 break
             if self.done:
                 break
-        return out
+        return deltas
 
     def close(self) -> list[Delta]:
         """Return what the end of the bytes completes."""
-        out: list[Delta] = []
         if self.done:
-            return out
+            return []
         if self._document is not None:
             document = bytes(self._document).strip()
             chunk = _chunk_or_none(document)
-            if chunk is None:
-                self._fail(explain_no_json(document, self._upstream), out)
-            else:
-                self._take_chunk(chunk, out)
-        else:
-            rest = self._lines.close()
-            for line in rest:
-                chunk = _chunk_or_none(line)
-                if chunk is not None:  # else the connection was cut inside it
-                    self._take_chunk(chunk, out)
-            if self._answered and not rest:
-                self._fail(UpstreamBrokenError(_UNFINISHED.format(upstream=self._upstream)), out)
-        return out
+            return self._fail(explain_no_json(document, self._upstream)) if chunk is None else self._chunk(chunk)
+        deltas: list[Delta] = []
+        rest = self._lines.close()
+        for line in rest:
+            chunk = _chunk_or_none(line)
+            if chunk is not None:  # else the connection was cut inside it
+                deltas += self._chunk(chunk)
+        if self._answered and not rest:
+            deltas += self._fail(UpstreamBrokenError(_UNFINISHED.format(upstream=self._upstream)))
+        return deltas
 
     def _gather(self, data: bytes) -> None:
         assert self._document is not None
@@ -118,41 +113,43 @@ class OllamaStreamDecoder:
         if len(self._document) > MAX_LINE_BYTES:
             raise UpstreamBrokenError(f"The upstream sent one document of more than {MAX_LINE_BYTES} bytes.")
 
-    def _take_chunk(self, chunk: ollama.ChatChunk, out: list[Delta]) -> None:
+    def _chunk(self, chunk: ollama.ChatChunk) -> list[Delta]:
         self._answered = True
         if chunk.error:
-            self._fail(explain_error(chunk.error, self._upstream), out)
-            return
-        if chunk.message is not None:
-            self._take_message(chunk.message, out)
-        if chunk.done:
-            self._end(chunk, out)
+            return self._fail(explain_error(chunk.error, self._upstream))
+        deltas = [] if chunk.message is None else self._message(chunk.message)
+        return deltas + self._end(chunk) if chunk.done else deltas
 
-    def _take_message(self, added: ollama.AnswerMessage, out: list[Delta]) -> None:
+    def _message(self, added: ollama.AnswerMessage) -> list[Delta]:
+        deltas: list[Delta] = []
         if added.thinking:
-            out.append(ThinkingDelta(added.thinking))
+            deltas.append(ThinkingDelta(added.thinking))
         if added.content:
-            out.append(TextDelta(added.content))
+            deltas.append(TextDelta(added.content))
         for call in added.tool_calls or ():
             function = call.function or ollama.CalledFunction()
             key, self._calls = self._calls, self._calls + 1
-            out.append(ToolCallStart(key, function.name or NO_NAME, call.id or ""))
-            out.append(ToolCallArguments(key, arguments_text(function.arguments)))
-            out.append(ToolCallEnd(key))
+            deltas += [
+                ToolCallStart(key, function.name or NO_NAME, call.id or ""),
+                ToolCallArguments(key, arguments_text(function.arguments)),
+                ToolCallEnd(key),
+            ]
+        return deltas
 
-    def _end(self, chunk: ollama.ChatChunk, out: list[Delta]) -> None:
+    def _end(self, chunk: ollama.ChatChunk) -> list[Delta]:
         reason = chunk.done_reason or "stop"
         if reason in _NO_ANSWERS:
             words = f"{self._upstream} {_NO_ANSWERS[reason]} in place of an answer. Try again."
-            self._fail(UpstreamBrokenError(words), out)
-            return
+            return self._fail(UpstreamBrokenError(words))
+        finish = parse_finish(reason) or Finish(FinishReason.UNKNOWN)
+        if finish.reason is FinishReason.BROKEN:
+            return self._fail(UpstreamBrokenError(f"{self._upstream} broke off its answer (done reason: {reason})."))
         self.done = True
-        out.append(_usage(chunk))
-        out.append(Finish(_FINISH_REASONS.get(reason, FinishReason.STOP)))
+        return [_usage(chunk), finish]
 
-    def _fail(self, error: BridgeError, out: list[Delta]) -> None:
+    def _fail(self, error: BridgeError) -> list[Delta]:
         self.done = True
-        out.append(Failure(error))
+        return [Failure(error)]
 
 
 def _chunk_or_none(line: bytes) -> ollama.ChatChunk | None:

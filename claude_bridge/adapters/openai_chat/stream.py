@@ -16,7 +16,8 @@ from claude_bridge.conversion.deltas import (
     TextDelta,
     ThinkingDelta,
 )
-from claude_bridge.conversion.tool_calls.index import CallKeys
+from claude_bridge.conversion.ending import parse_finish
+from claude_bridge.conversion.tool_calls.index import ToolCallIndex
 from claude_bridge.conversion.tool_json.text import arguments_text, is_json
 from claude_bridge.conversion.upstream_errors.translate import explain_error_object, explain_no_json
 from claude_bridge.errors import BridgeError, UpstreamBrokenError
@@ -24,23 +25,8 @@ from claude_bridge.wire import openai
 from claude_bridge.wire.lenient_json import parse_any
 from claude_bridge.wire.sse import MAX_FRAME_BYTES, SseDecoder, SseFrame
 
-_FINISH_REASONS = {
-    "stop": FinishReason.STOP,
-    "eos": FinishReason.STOP,
-    "end_turn": FinishReason.STOP,
-    "tool_calls": FinishReason.TOOL_CALLS,
-    "function_call": FinishReason.TOOL_CALLS,
-    "length": FinishReason.LENGTH,
-    "max_tokens": FinishReason.LENGTH,
-    "content_filter": FinishReason.REFUSAL,
-    "refusal": FinishReason.REFUSAL,
-}
-
-
-_BREAKDOWNS = ("error", "abort", "insufficient_system_resource")
-"""Finish reasons of OpenRouter, of SGLang and vLLM, and of DeepSeek, when an answer could not be finished."""
-
 _DONE = b"[DONE]"
+_NO_FINISH = Finish(FinishReason.UNKNOWN)
 
 _SSE_BEGINNINGS = (b"d", b"e", b"i", b"r", b":", b"\xef")
 """What a stream can begin with: data, event, id, retry, a comment or a byte order mark. All else is a document."""
@@ -59,7 +45,7 @@ class ChatStreamDecoder:
         self._started = False
         self._answered = False
         self._finish: Finish | None = None
-        self._calls = CallKeys()
+        self._calls = ToolCallIndex()
         self._has_reasoning_field = False
         self.done = False
 
@@ -84,134 +70,129 @@ class ChatStreamDecoder:
             if len(self._document) > MAX_FRAME_BYTES:
                 raise UpstreamBrokenError(f"The upstream sent one document of more than {MAX_FRAME_BYTES} bytes.")
             return []
-        out: list[Delta] = []
+        deltas: list[Delta] = []
         for frame in self._sse.feed(data):
-            self._take_frame(frame, out)
-        return out
+            deltas += self._frame(frame)
+        return deltas
 
     def close(self) -> list[Delta]:
         """Return what the end of the bytes completes; without a finish reason there is no Finish."""
-        out: list[Delta] = []
         if self.done:
-            return out
+            return []
+        deltas: list[Delta] = []
         if self._document is not None:
-            self._take_document(bytes(self._document), out)
+            deltas += self._whole_response(bytes(self._document))
         else:
             for frame in self._sse.close():
                 if is_json(frame.data) or frame.data.strip() == _DONE:  # else the connection was cut inside it
-                    self._take_frame(frame, out)
-        if self._finish is not None:
-            self._end(self._finish, out)
-        return out
+                    deltas += self._frame(frame)
+        return [*deltas, *self._end(self._finish)] if self._finish is not None else deltas
 
-    def _take_frame(self, frame: SseFrame, out: list[Delta]) -> None:
+    def _frame(self, frame: SseFrame) -> list[Delta]:
         payload = frame.data.strip()
         if self.done or not payload:
-            return
+            return []
         if payload == _DONE:
             if self._answered:
-                self._end(self._finish or Finish(FinishReason.STOP), out)
-            else:
-                self._fail(UpstreamBrokenError(f"{self._upstream} ended its answer before it began."), out)
-            return
+                return self._end(self._finish or _NO_FINISH)
+            return self._fail(UpstreamBrokenError(f"{self._upstream} ended its answer before it began."))
         try:
             chunk = openai.parse_chunk(payload)
         except msgspec.DecodeError:
-            self._fail(_explain_no_object(payload, self._upstream), out)
-            return
+            return self._fail(_explain_no_object(payload, self._upstream))
         if frame.event == b"error" or chunk.object == "error":  # the latter is vLLM's
-            self._fail(explain_error_object(chunk.error or parse_any(payload), self._upstream), out)
-        else:
-            self._take_chunk(chunk, out)
+            return self._fail(explain_error_object(chunk.error or parse_any(payload), self._upstream))
+        return self._chunk(chunk)
 
-    def _take_document(self, document: bytes, out: list[Delta]) -> None:
+    def _whole_response(self, document: bytes) -> list[Delta]:
         try:
             response = openai.parse_chunk(document)
         except msgspec.DecodeError:
-            self._fail(_explain_no_object(document, self._upstream), out)
-            return
+            return self._fail(_explain_no_object(document, self._upstream))
         if response.choices is None:
-            self._fail(explain_error_object(response.error or parse_any(document), self._upstream), out)
-            return
-        self._take_chunk(response, out)
-        if self._answered:
-            self._end(self._finish or Finish(FinishReason.STOP), out)
+            return self._fail(explain_error_object(response.error or parse_any(document), self._upstream))
+        deltas = self._chunk(response)
+        return [*deltas, *self._end(self._finish or _NO_FINISH)] if self._answered else deltas
 
-    def _end(self, finish: Finish, out: list[Delta]) -> None:
-        if not self.done:
-            self.done = True
-            out += self._calls.nameless()
-            out.append(finish)
-
-    def _fail(self, error: BridgeError, out: list[Delta]) -> None:
+    def _end(self, finish: Finish) -> list[Delta]:
+        if self.done:
+            return []
         self.done = True
-        out.append(Failure(error))
+        return [*self._calls.close(), finish]
 
-    def _take_chunk(self, chunk: openai.Chunk, out: list[Delta]) -> None:
+    def _fail(self, error: BridgeError) -> list[Delta]:
+        self.done = True
+        return [Failure(error)]
+
+    def _chunk(self, chunk: openai.Chunk) -> list[Delta]:
         error = chunk.error or (chunk.x_groq.error if chunk.x_groq else None)
         if error:
-            if chunk.usage is not None:  # OpenRouter: what came so far is paid for
-                out.append(convert_usage_report(chunk.usage, None))
-            self._fail(explain_error_object(error, self._upstream), out)
-            return
+            # OpenRouter: what came so far is paid for
+            usage = [] if chunk.usage is None else [convert_usage_report(chunk.usage, None)]
+            return [*usage, *self._fail(explain_error_object(error, self._upstream))]
+        deltas: list[Delta] = []
         for choice in chunk.choices or ():
             if choice.index:
                 continue  # one answer was asked for
-            self._answered = True
-            if choice.usage is not None:
-                out.append(convert_usage_report(choice.usage, None))
-            added = choice.delta or choice.message
-            if added is not None:
-                self._take_delta(added, out)
-            elif choice.text:
-                out.append(TextDelta(choice.text))
-            if choice.error:
-                self._fail(explain_error_object(choice.error, self._upstream), out)
-                return
-            if choice.finish_reason in _BREAKDOWNS:
-                words = f"{self._upstream} broke off its answer (finish reason: {choice.finish_reason})."
-                self._fail(UpstreamBrokenError(words), out)
-                return
-            if choice.finish_reason and self._finish is None:
-                self._finish = Finish(_FINISH_REASONS.get(choice.finish_reason, FinishReason.STOP))
+            deltas += self._choice(choice)
+            if self.done:
+                return deltas
         if chunk.usage is not None or chunk.timings is not None:
-            out.append(convert_usage_report(chunk.usage, chunk.timings))
+            deltas.append(convert_usage_report(chunk.usage, chunk.timings))
         elif chunk.x_groq is not None and chunk.x_groq.usage is not None:
-            out.append(convert_usage_report(chunk.x_groq.usage, None))
+            deltas.append(convert_usage_report(chunk.x_groq.usage, None))
+        return deltas
 
-    def _take_delta(self, added: openai.AnswerDelta, out: list[Delta]) -> None:
+    def _choice(self, choice: openai.Choice) -> list[Delta]:
+        self._answered = True
+        deltas: list[Delta] = []
+        if choice.usage is not None:
+            deltas.append(convert_usage_report(choice.usage, None))
+        added = choice.delta or choice.message
+        if added is not None:
+            deltas += self._delta(added)
+        elif choice.text:
+            deltas.append(TextDelta(choice.text))
+        if choice.error:
+            return deltas + self._fail(explain_error_object(choice.error, self._upstream))
+        finish = parse_finish(choice.finish_reason) if choice.finish_reason else None
+        if finish is not None and finish.reason is FinishReason.BROKEN:
+            words = f"{self._upstream} broke off its answer (finish reason: {choice.finish_reason})."
+            return deltas + self._fail(UpstreamBrokenError(words))
+        self._finish = self._finish or finish
+        return deltas
+
+    def _delta(self, added: openai.AnswerDelta) -> list[Delta]:
+        deltas: list[Delta] = []
         content = added.content
         thought = added.reasoning_content or added.reasoning or added.thinking
         if not thought and added.reasoning_details:
             thought = _text_of_parts(added.reasoning_details)
         if thought:
-            out.append(ThinkingDelta(thought))
+            deltas.append(ThinkingDelta(thought))
             self._has_reasoning_field = True
         elif not self._has_reasoning_field and _has_reasoning_field(added):
-            out.append(ThinkingDelta(""))
+            deltas.append(ThinkingDelta(""))
             self._has_reasoning_field = True
         if added.reasoning_details:
-            out += [OpaqueReasoning(detail) for detail in added.reasoning_details if isinstance(detail, dict)]
+            deltas += [OpaqueReasoning(detail) for detail in added.reasoning_details if isinstance(detail, dict)]
         if content:
-            if isinstance(content, str):
-                out.append(TextDelta(content))
-            else:
-                out += _deltas_of_parts(content)
+            deltas += [TextDelta(content)] if isinstance(content, str) else _deltas_of_parts(content)
         if added.refusal:
-            out.append(TextDelta(added.refusal))
-        if added.tool_calls:
-            for fragment in added.tool_calls:
-                self._take_call(fragment, out)
+            deltas.append(TextDelta(added.refusal))
+        for fragment in added.tool_calls or ():
+            deltas += self._tool_call(fragment)
         if added.function_call is not None:
-            self._take_call(openai.ToolCallFragment(function=added.function_call), out)
+            deltas += self._tool_call(openai.ToolCallFragment(function=added.function_call))
+        return deltas
 
-    def _take_call(self, fragment: openai.ToolCallFragment, out: list[Delta]) -> None:
+    def _tool_call(self, fragment: openai.ToolCallFragment) -> list[Delta]:
         function = fragment.function or openai.FunctionFragment()
         google = fragment.extra_content.google if fragment.extra_content else None
-        if google is not None and google.thought_signature:
-            out.append(OpaqueReasoning(call_signature=google.thought_signature))
+        signature = google.thought_signature if google is not None else None
+        signed: list[Delta] = [OpaqueReasoning(call_signature=signature)] if signature else []
         arguments = arguments_text(function.arguments)
-        self._calls.take(fragment.index, fragment.id or "", function.name or "", arguments, out)
+        return signed + self._calls.add(fragment.index, fragment.id or "", function.name or "", arguments)
 
 
 def _has_reasoning_field(added: openai.AnswerDelta) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from claude_bridge.conversion.tool_json.text import input_json
 from claude_bridge.wire.anthropic import (
     AnswerBlock,
     BlockInputJsonDelta,
@@ -84,15 +85,4 @@ class MessageAccumulator:
             case RedactedThinkingBlock() | WebSearchToolResultBlock() | WebFetchAnswerBlock():
                 return block
             case ToolUseBlock() | ServerToolUseBlock():
-                return msgspec.structs.replace(block, input=msgspec.Raw(_whole_json(content)))
-
-
-def _whole_json(content: str) -> bytes:
-    """Return the input as JSON; one that max_tokens cut off is given as the text that it is."""
-    if not content:
-        return b"{}"
-    try:
-        msgspec.json.decode(content)
-    except msgspec.DecodeError:
-        return msgspec.json.encode(content)
-    return content.encode()
+                return msgspec.structs.replace(block, input=msgspec.Raw(input_json(content).encode()))

@@ -6,7 +6,7 @@ through it. The same table judges streams in the tests.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from enum import Enum, auto
 from typing import assert_never
 
@@ -17,7 +17,6 @@ from claude_bridge.conversion.deltas import (
     Delta,
     Failure,
     Finish,
-    FinishReason,
     OpaqueReasoning,
     RedactedReasoning,
     TextDelta,
@@ -27,7 +26,8 @@ from claude_bridge.conversion.deltas import (
     ToolCallStart,
     UsageReport,
 )
-from claude_bridge.conversion.response.stop_reasons import convert_finish_reason
+from claude_bridge.conversion.ending import convert_finish_reason, explain_nothing
+from claude_bridge.conversion.loss import Repair
 from claude_bridge.conversion.response.usage import convert_usage, merge_usage
 from claude_bridge.errors import BridgeError, UpstreamBrokenError
 from claude_bridge.wire.anthropic import (
@@ -143,7 +143,7 @@ class MessageAssembler:
     """Turns the deltas of one answer into the events of one stream.
 
     ``start`` comes first, ``close`` last; between them ``feed`` and ``keep_alive`` in any order. Tool calls must
-    come one after the other (``answer`` gathers them). After an error event nothing more is said.
+    come one after the other (ToolCallBuffer sees to it). Nothing follows an error event.
     """
 
     def __init__(
@@ -171,9 +171,12 @@ class MessageAssembler:
         self._held_space = ""
         self._has_visible_text = False
         self._finish: Finish | None = None
+        self._has_text = False
+        self._has_thinking = False
         self._has_tool_use = False
         self._output_chars = 0
         self.usage = UsageReport()
+        self.repairs: list[Repair] = []
         self.error: BridgeError | None = None
 
     @property
@@ -194,13 +197,13 @@ class MessageAssembler:
                 self._output_chars += len(delta.text)
                 events.append(ContentBlockDelta(self._index, BlockTextDelta(delta.text)))
             elif not self.ended:
-                self._take(delta, events.append)
+                events += self._take(delta)
         if self._output_chars > MAX_ANSWER_CHARS and not self.ended:
             events += self.fail(UpstreamBrokenError(f"The upstream wrote more than {MAX_ANSWER_CHARS} characters."))
         return events
 
     def keep_alive(self) -> list[StreamEvent]:
-        """Return events that say nothing and count as progress: old clients don't count pings, all count deltas."""
+        """Return events without content that count as progress: old clients ignore pings, all count deltas."""
         if self._state in (State.NEW, State.ENDING, State.ENDED):
             return []
         events: list[StreamEvent] = []
@@ -210,7 +213,7 @@ class MessageAssembler:
             events.append(self._advance(ContentBlockDelta(self._index, BlockInputJsonDelta(""))))
         else:
             if self._state is not State.TEXT:
-                self._open(TextBlock(""), events.append)
+                events += self._open(TextBlock(""))
             events.append(self._advance(ContentBlockDelta(self._index, BlockTextDelta(""))))
         events.append(self._advance(Ping()))
         return events
@@ -218,20 +221,16 @@ class MessageAssembler:
     def close(self, *, window_full: bool = False) -> list[StreamEvent]:
         """Return the end of the stream: why it ended and the usage, or an error if the engine never finished.
 
-        ``window_full`` says that an answer that was cut off met the end of the context window.
+        ``window_full`` says that an answer that was cut off reached the end of the context window.
         """
         if self.ended:
             return []
         if self._finish is None:
             return self.fail(UpstreamBrokenError("The upstream ended its answer in the middle."))
-        events: list[StreamEvent] = []
-        self._close_block(events.append)
-        finish = self._finish.reason
-        if finish is FinishReason.LENGTH and window_full:
-            finish = FinishReason.WINDOW_FULL
-        stop = Stop(convert_finish_reason(finish, has_tool_use=self._has_tool_use), self._finish.stop_sequence)
+        events = self._close_block()
+        reason = convert_finish_reason(self._finish, has_tool_use=self._has_tool_use, window_full=window_full)
         usage = convert_usage(self.usage, prompt_tokens=self._prompt_tokens, output_chars=self._output_chars)
-        events.append(self._advance(MessageDelta(stop, usage)))
+        events.append(self._advance(MessageDelta(Stop(reason, self._finish.stop_sequence), usage)))
         events.append(self._advance(MessageStop()))
         return events
 
@@ -242,72 +241,86 @@ class MessageAssembler:
         self.error = error
         return [self._advance(ErrorEvent(ErrorDetail(error.error_type, error.message), self._request_id))]
 
-    def _take(self, delta: Delta, emit: Callable[[StreamEvent], None]) -> None:
+    def _take(self, delta: Delta) -> list[StreamEvent]:
         match delta:
             case TextDelta(text):
-                self._take_text(text, emit)
+                return self._text(text)
             case ThinkingDelta(text):
-                if text:
-                    if self._state is not State.THINKING:
-                        self._open(ThinkingBlock(""), emit)
-                    self._output_chars += len(text)
-                    emit(self._advance(ContentBlockDelta(self._index, BlockThinkingDelta(text))))
+                return self._thinking(text) if text else []
             case RedactedReasoning(data):
-                self._open(RedactedThinkingBlock(data), emit)
-                self._close_block(emit)
+                return [*self._open(RedactedThinkingBlock(data)), *self._close_block()]
             case OpaqueReasoning():
-                pass  # nobody asked for it: the engine does not want it back
+                return []  # the engine does not want it back
             case ToolCallStart():
                 self._has_tool_use = True
-                self._open(ToolUseBlock(delta.id, delta.name), emit)
-            case ToolCallArguments():
-                self._output_chars += len(delta.fragment)
-                emit(self._advance(ContentBlockDelta(self._index, BlockInputJsonDelta(delta.fragment))))
+                return self._open(ToolUseBlock(delta.id, delta.name))
+            case ToolCallArguments(_, fragment):
+                return [self._input(fragment)]
             case ToolCallEnd():
-                self._close_block(emit)
+                return self._close_block()
             case ApiToolCall():
-                self._output_chars += len(delta.input)
-                self._open(ServerToolUseBlock(delta.id, delta.name), emit)
-                emit(self._advance(ContentBlockDelta(self._index, BlockInputJsonDelta(delta.input))))
-                self._open(delta.result, emit)
-                self._close_block(emit)
+                self._has_text = True
+                call = [*self._open(ServerToolUseBlock(delta.id, delta.name)), self._input(delta.input)]
+                return [*call, *self._open(delta.result), *self._close_block()]
+            case Repair():
+                self.repairs.append(delta)
+                return []
             case UsageReport():
                 self.usage = merge_usage(self.usage, delta)
+                return []
             case Finish():
                 self._finish = delta
+                return self._check_content(delta)
             case Failure(error):
-                for event in self.fail(error):
-                    emit(event)
+                return self.fail(error)
             case _:
                 assert_never(delta)
 
-    def _take_text(self, text: str, emit: Callable[[StreamEvent], None]) -> None:
+    def _check_content(self, finish: Finish) -> list[StreamEvent]:
+        """Return an error where an answer has neither text nor a call, and that is no answer."""
+        if self._has_text or self._has_tool_use:
+            return []
+        error = explain_nothing(finish, self.usage, has_thinking=self._has_thinking)
+        return [] if error is None else self.fail(error)
+
+    def _text(self, text: str) -> list[StreamEvent]:
         # White space alone opens no block, and does not go into one that was opened to keep the line alive: engines
         # print "\n\n" before tool calls, and Anthropic refuses such blocks when they come back in the history.
         if not text.strip():
             if len(self._held_space) < _MAX_HELD_SPACE_CHARS:
                 self._held_space += text[:_MAX_HELD_SPACE_CHARS]
-            return
+            return []
         text, self._held_space = self._held_space + text, ""
-        if self._state is not State.TEXT:
-            self._open(TextBlock(""), emit)
-        self._has_visible_text = True
+        opening = [] if self._state is State.TEXT else self._open(TextBlock(""))
+        self._has_visible_text = self._has_text = True
         self._output_chars += len(text)
-        emit(self._advance(ContentBlockDelta(self._index, BlockTextDelta(text))))
+        return [*opening, self._advance(ContentBlockDelta(self._index, BlockTextDelta(text)))]
 
-    def _open(self, block: AnswerBlock, emit: Callable[[StreamEvent], None]) -> None:
-        self._close_block(emit)
+    def _thinking(self, text: str) -> list[StreamEvent]:
+        opening = [] if self._state is State.THINKING else self._open(ThinkingBlock(""))
+        self._has_thinking = True
+        self._output_chars += len(text)
+        return [*opening, self._advance(ContentBlockDelta(self._index, BlockThinkingDelta(text)))]
+
+    def _input(self, fragment: str) -> StreamEvent:
+        self._output_chars += len(fragment)
+        return self._advance(ContentBlockDelta(self._index, BlockInputJsonDelta(fragment)))
+
+    def _open(self, block: AnswerBlock) -> list[StreamEvent]:
+        events = self._close_block()
         if not isinstance(block, TextBlock):
             self._held_space = ""
         self._has_visible_text = False
         self._index += 1
-        emit(self._advance(ContentBlockStart(self._index, block)))
+        return [*events, self._advance(ContentBlockStart(self._index, block))]
 
-    def _close_block(self, emit: Callable[[StreamEvent], None]) -> None:
+    def _close_block(self) -> list[StreamEvent]:
+        events: list[StreamEvent] = []
         if self._state is State.THINKING:
-            emit(self._advance(ContentBlockDelta(self._index, BlockSignatureDelta(UNSIGNED))))
+            events.append(self._advance(ContentBlockDelta(self._index, BlockSignatureDelta(UNSIGNED))))
         if self._state in (State.TEXT, State.SIGNED, State.TOOL_USE):
-            emit(self._advance(ContentBlockStop(self._index)))
+            events.append(self._advance(ContentBlockStop(self._index)))
+        return events
 
     def _advance(self, event: StreamEvent) -> StreamEvent:
         self._state = next_state(self._state, event)

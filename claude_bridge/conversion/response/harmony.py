@@ -57,7 +57,6 @@ class HarmonyReader:
 
     def __init__(self, tools: Sequence[Tool]) -> None:
         """``tools`` are those that may be called; without any, what goes to a tool is text."""
-        self.repairs: list[Repair] = []
         self.learned: TextOpening | None = None
         self._tools = tools
         self._message = _Message.TEXT
@@ -145,8 +144,7 @@ class HarmonyReader:
         self._message = _Message.CALL
         key, self._calls = self._calls, self._calls + 1
         tool = called_tool(name, self._tools)
-        self.repairs.append(Repair(tool.name if tool else name, "a call that was printed as text"))
-        return [ToolCallStart(key, name)]
+        return [Repair(tool.name if tool else name, "a call that was printed as text"), ToolCallStart(key, name)]
 
     def _say(self, text: str) -> list[Delta]:
         if not text:

@@ -8,6 +8,7 @@ from typing import Protocol
 from msgspec import UNSET, Struct, UnsetType
 
 from claude_bridge.conversion.deltas import Delta, StreamDecoder, UsageReport
+from claude_bridge.conversion.ending import EndingJudge
 from claude_bridge.conversion.loss import Repair
 from claude_bridge.conversion.prefill import echoed_prefill
 from claude_bridge.conversion.profile import Profile
@@ -16,7 +17,7 @@ from claude_bridge.conversion.response.assembler import MessageAssembler
 from claude_bridge.conversion.response.harmony import HarmonyReader
 from claude_bridge.conversion.response.prefill_echo import PrefillEchoCutter
 from claude_bridge.conversion.response.reasoning_sealer import ReasoningSealer
-from claude_bridge.conversion.response.stop_reasons import StopSequenceCutter
+from claude_bridge.conversion.response.stop_sequences import StopSequenceCutter
 from claude_bridge.conversion.response.think_tags import ThinkTagSplitter
 from claude_bridge.conversion.tool_calls.buffer import ToolCallBuffer
 from claude_bridge.conversion.tool_calls.text_detector import TextToolCallDetector
@@ -27,13 +28,15 @@ from claude_bridge.wire.anthropic import Diagnostics, MessagesRequest, StreamEve
 class ResponseContext(Struct, frozen=True, kw_only=True):
     """What the bridge knows of a response before it comes.
 
-    ``prompt_tokens`` is an estimate; ``window_tokens`` is the engine's context window (None: not known).
+    ``prompt_tokens`` is an estimate. ``window_tokens`` is the engine's context window, ``max_tokens`` the limit of the
+    answer that it was given (None: not known).
     """
 
     message_id: str
     request_id: str
     prompt_tokens: int
     window_tokens: int | None
+    max_tokens: int | None = None
     new_tool_id: Callable[[], str]
     diagnostics: Diagnostics | UnsetType | None = UNSET
     """What the client is told of its prompt cache; UNSET: it has not asked."""
@@ -65,11 +68,8 @@ class ResponsePipeline:
         self._decoder = decoder
         self._window_tokens = context.window_tokens
         self._cutter = StopSequenceCutter(request.stop_sequences) if request.stop_sequences else None
-        tools, choice = request.tools or (), request.tool_choice
-        one_only = bool(choice and choice.disable_parallel_tool_use)
-        self._buffer_repairs: list[Repair] = []
-        gatherer = ToolCallBuffer(tools, context.new_tool_id, self._buffer_repairs, one_only=one_only)
         echo = echoed_prefill(request, profile)
+        tools, choice = request.tools or (), request.tool_choice
         may_print_calls = _may_print_calls(request)
         callable_tools = tools if may_print_calls else ()
         opening = text_opening(request, profile, context.learned_opening)
@@ -78,14 +78,14 @@ class ResponsePipeline:
             if profile.speaks_harmony
             else ThinkTagSplitter(profile.think_tags, opening, tools=callable_tools)
         )
-        self._detector = TextToolCallDetector(tools, []) if profile.prints_calls and may_print_calls else None
         stages: list[_Stage | None] = [
+            EndingJudge(context.max_tokens),
             ReasoningSealer() if profile.sealed_thoughts is not None else None,
             self._splitter,
             PrefillEchoCutter(echo) if echo is not None else None,
-            self._detector,
+            TextToolCallDetector(tools) if profile.prints_calls and may_print_calls else None,
             self._cutter,
-            gatherer,
+            ToolCallBuffer(tools, context.new_tool_id, one_only=bool(choice and choice.disable_parallel_tool_use)),
         ]
         self._stages: list[_Stage] = [stage for stage in stages if stage is not None]
         self._assembler = MessageAssembler(
@@ -99,7 +99,7 @@ class ResponsePipeline:
     @property
     def done(self) -> bool:
         """Whether the client has the whole answer, and the engine may be stopped."""
-        is_cut = self._cutter is not None and self._cutter.met is not None
+        is_cut = self._cutter is not None and self._cutter.found is not None
         return self._decoder.done or self._assembler.ended or is_cut
 
     @property
@@ -114,9 +114,8 @@ class ResponsePipeline:
 
     @property
     def repairs(self) -> list[Repair]:
-        """The tool calls that were changed so far."""
-        printed = self._detector.repairs if self._detector else []
-        return [*self._splitter.repairs, *printed, *self._buffer_repairs]
+        """What was repaired so far."""
+        return self._assembler.repairs
 
     @property
     def learned_opening(self) -> TextOpening | None:
@@ -152,10 +151,8 @@ class ResponsePipeline:
         """Return what was waiting for more, and the end of the stream."""
         events = [] if self.done else self._convert(self._decoder.close())
         events += self._drain()
-        usage = self._assembler.usage
-        window_full = False
+        usage, window_full = self._assembler.usage, False
         if self._window_tokens is not None and usage.prompt_tokens and usage.output_tokens:
-            # "length" may mean the client's limit or the end of the window, and clients act differently on the two.
             window_full = usage.prompt_tokens + usage.output_tokens >= self._window_tokens
         return events + self._assembler.close(window_full=window_full)
 

@@ -21,7 +21,6 @@ from claude_bridge.conversion.deltas import (
     ToolCallStart,
     UsageReport,
 )
-from claude_bridge.conversion.loss import Repair
 from claude_bridge.conversion.reasoning import TextOpening
 from claude_bridge.conversion.response.harmony import HARMONY_OPENINGS, HarmonyReader
 from claude_bridge.wire.anthropic import Tool
@@ -109,11 +108,6 @@ class ThinkTagSplitter:
     def close(self) -> list[Delta]:
         """Return the text that was held back."""
         return self._harmony.close() if self._harmony is not None else self._end_text(None)
-
-    @property
-    def repairs(self) -> Sequence[Repair]:
-        """The calls that were printed in harmony's channels."""
-        return self._harmony.repairs if self._harmony is not None else ()
 
     def _is_plain(self, delta: Delta) -> bool:
         """Return whether it is text without any beginning of a tag, as nearly all of a long answer is; remember it."""

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import msgspec
 
 from claude_bridge.conversion.tool_calls.coercion import Given, meanings
-from claude_bridge.conversion.tool_json.repair import repair_object
+from claude_bridge.conversion.tool_json.repair import NotRepaired, RepairedJson, read_object
 from claude_bridge.conversion.tool_json.schema_check import (
     EndlessCheckError,
     SchemaCheck,
@@ -25,7 +25,7 @@ from claude_bridge.conversion.tool_json.schema_check import (
     type_of,
     types_in,
 )
-from claude_bridge.conversion.tool_json.text import Json, as_json_text, is_json
+from claude_bridge.conversion.tool_json.text import Json, input_json, is_json, open_input_json
 from claude_bridge.conversion.tool_names import folded_name
 from claude_bridge.wire.surrogates import replace_lone_surrogates
 
@@ -48,35 +48,65 @@ _MAX_ROUNDS = 3
 """How often what was mended is looked at again: a reference and an alternative may each find something."""
 
 
-class Mended(NamedTuple):
-    """An input as JSON text, and how it was mended."""
+class RepairedArguments(NamedTuple):
+    """The input of a tool use as JSON text, and how it was repaired."""
 
     text: str
     notes: tuple[str, ...] = ()
+    is_cut_off: bool = False
+    """Whether the arguments end in the middle; ``text`` is left open then, or says that it could not be parsed."""
 
 
-def repair_arguments(text: str, schema: bytes, tool_name: str) -> Mended:
+def repair_arguments(text: str, schema: bytes, tool_name: str, *, may_repair: bool = True) -> RepairedArguments:
     """Return the arguments of a call as JSON, such that the tool's schema has as little against them as possible.
 
-    ``schema`` is what the client declared. The notes say each repair in a few words.
+    ``schema`` is what the client declared. ``may_repair`` says that the model ended its answer by itself, so that
+    malformed JSON is a mistake of its own. The notes say each repair in a few words.
     """
     text = text.strip()
     if not text or text == "null":
-        return Mended("{}")
+        return RepairedArguments("{}")
     text = replace_lone_surrogates(text.encode()).decode()
     notes: tuple[str, ...] = ()
     if not is_json(text):
-        mended = repair_object(text)
-        if mended is None or not _has_likely_keys(mended, schema):
-            return Mended(as_json_text(text), ("arguments that are no JSON were handed on as text",))
-        text, notes = mended, ("malformed JSON was mended",)
+        found = read_object(text, _declared_names(schema))
+        if not isinstance(found, RepairedJson):
+            return _unrepaired(text, found, may_repair=may_repair)
+        if not may_repair or not _has_likely_keys(found.text, schema):
+            is_open = found.lacked_end and not may_repair
+            return _unrepaired(text, NotRepaired.CUT_OFF if is_open else NotRepaired.UNSURE, may_repair=may_repair)
+        text, notes = found.text, ("malformed JSON was repaired",)
     elif text.startswith('"') and (inner := _object_in(text)) is not None:
         text, notes = inner, ("arguments given as text that holds JSON were unpacked",)
     try:
-        found = _fitting(text, parsed_schema(schema), tool_name)
+        fit = _fitting(text, parsed_schema(schema), tool_name)
     except (EndlessCheckError, RecursionError):
-        return Mended(text, notes)
-    return Mended(found.text, notes + found.notes)
+        fit = RepairedArguments(text, ("not compared with the schema: that would take too long",))
+    if not fit.text.startswith("{"):
+        notes += ("arguments that are no object were handed on inside one",)
+    return RepairedArguments(input_json(fit.text), notes + fit.notes)
+
+
+def accepts(text: str, schema: bytes) -> bool:
+    """Return whether a tool's schema has nothing against an input."""
+    document = parsed_schema(schema)
+    try:
+        return is_json(text) and not SchemaCheck(document).refusals(msgspec.json.decode(text), document)
+    except (EndlessCheckError, RecursionError):
+        return False
+
+
+def _unrepaired(text: str, why: NotRepaired, *, may_repair: bool) -> RepairedArguments:
+    if why is NotRepaired.CUT_OFF:
+        note = "cut off in the middle, though the engine says that the model ended: not run"
+        return RepairedArguments(open_input_json(text), (note,) if may_repair else (), is_cut_off=True)
+    if why is NotRepaired.TOO_LARGE:
+        note = "malformed JSON was handed on as text: repairing it would take too long"
+    elif may_repair:
+        note = "malformed JSON was handed on as text: it is not sure what it means"
+    else:
+        note = "malformed JSON was handed on as text: the answer may have been cut off"
+    return RepairedArguments(input_json(text), (note,))
 
 
 @lru_cache(maxsize=256)
@@ -94,16 +124,18 @@ def _object_in(text: str) -> str | None:
     return inner if inner.startswith("{") and is_json(inner) else None
 
 
-def _has_likely_keys(text: str, schema: bytes) -> bool:
-    """Return whether a mended object has no keys but declared ones: others may come from inside a broken string."""
+def _declared_names(schema: bytes) -> frozenset[str]:
     document = parsed_schema(schema)
-    declared = dict_in(document, "properties") if isinstance(document, dict) else {}
-    return not declared or {folded_name(key) for key in msgspec.json.decode(text)} <= {
-        folded_name(name) for name in declared
-    }
+    return frozenset(dict_in(document, "properties")) if isinstance(document, dict) else frozenset()
 
 
-def _fitting(text: str, schema: Json, tool_name: str) -> Mended:
+def _has_likely_keys(text: str, schema: bytes) -> bool:
+    """Return whether a repaired object has no keys but declared ones: others may come from inside a broken string."""
+    declared = {folded_name(name) for name in _declared_names(schema)}
+    return not declared or {folded_name(key) for key in msgspec.json.decode(text)} <= declared
+
+
+def _fitting(text: str, schema: Json, tool_name: str) -> RepairedArguments:
     value = msgspec.json.decode(text)
     check = SchemaCheck(schema)
     notes: tuple[str, ...] = ()
@@ -112,7 +144,11 @@ def _fitting(text: str, schema: Json, tool_name: str) -> Mended:
         fit, notes = _Mending(check, tool_name).mended(Given(value, lambda: text), schema, "")
     fit, known = _without_what_clients_refuse(fit, schema, tool_name)
     notes += known
-    return Mended(json.dumps(fit, ensure_ascii=False, separators=(",", ":")), notes) if notes else Mended(text)
+    return (
+        RepairedArguments(json.dumps(fit, ensure_ascii=False, separators=(",", ":")), notes)
+        if notes
+        else RepairedArguments(text)
+    )
 
 
 def _without_what_clients_refuse(value: Json, schema: Json, tool_name: str) -> tuple[Json, tuple[str, ...]]:

@@ -188,10 +188,9 @@ class TextToolCallDetector:
     text shows how calls are written, all text is text.
     """
 
-    def __init__(self, tools: Sequence[Tool], repairs: list[Repair]) -> None:
+    def __init__(self, tools: Sequence[Tool]) -> None:
         """``tools`` are those that the client declared."""
         self._tools = tools
-        self.repairs = repairs
         self._half_mark = ""
         self._reader: CallsReader | None = None
         self._said: list[str] = []  # since the place was last asked for
@@ -288,7 +287,7 @@ class TextToolCallDetector:
         self._reader = None
         self._is_over = True
         for key, call in enumerate(calls):
-            self.repairs.append(Repair(call.name, "a call that was printed as text"))
+            out.append(Repair(call.name, "a call that was printed as text"))
             out.append(ToolCallStart(key, call.name))
             out.append(ToolCallArguments(key, json.dumps(call.input, ensure_ascii=False, separators=(",", ":"))))
             out.append(ToolCallEnd(key))

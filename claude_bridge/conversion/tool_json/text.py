@@ -1,7 +1,8 @@
-"""JSON as text: one formatting on the way in, fragments joined on the way out."""
+"""JSON as text: one formatting on the way in; on the way out fragments become inputs, which are always objects."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from decimal import Decimal
@@ -10,6 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
+from claude_bridge.conversion.tool_json.progress import nesting_depth
 from claude_bridge.errors import InvalidRequestError
 from claude_bridge.wire.surrogates import replace_lone_surrogates
 
@@ -22,10 +24,16 @@ MAX_JSON_DEPTH = 256
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
-_UNPARSED_KEY = "__unparsedToolInput"
-"""Under which Claude Code keeps arguments that were no JSON."""
+UNPARSED_KEY = "__unparsedToolInput"
+"""Under which Claude Code 2.1 keeps arguments that were no JSON, and knows them again."""
 
-_UNPARSED = f'{{"{_UNPARSED_KEY}":'
+_UNPARSED = f'{{"{UNPARSED_KEY}":'
+
+MAX_DEPTH = 100
+"""The parser of Anthropic's SDK for Python gives up at twice this depth."""
+
+_MAX_OBJECTS = 64
+_LOOSE = json.JSONDecoder(strict=False)
 
 
 class _Unparsed(Struct, frozen=True):
@@ -92,7 +100,7 @@ def as_object_json(tool_input: Raw) -> str:
 def _unparsed(compact: str) -> str:
     """Return what a model wrote in place of JSON under the key of all that is no object, as it was told then."""
     try:
-        written = msgspec.json.decode(compact, type=dict[str, _Unparsed])[_UNPARSED_KEY].raw
+        written = msgspec.json.decode(compact, type=dict[str, _Unparsed])[UNPARSED_KEY].raw
     except msgspec.ValidationError:  # a tool may have a parameter of this name
         return compact
     return f'{{"input":{msgspec.json.encode(written).decode()}}}'
@@ -106,29 +114,72 @@ def arguments_text(arguments: Raw) -> str:
     return "" if raw in (b"", b"null") else raw.decode()
 
 
-def join_arguments(fragments: Sequence[str]) -> str:
-    """Return the arguments that the fragments spell.
+def split_calls(fragments: Sequence[str]) -> list[str]:
+    """Return the arguments that the fragments of one call spell: one text, or one for each call that is in it.
 
-    Most engines send pieces. Some send all that they have so far each time, or the whole once more at the end:
-    then the pieces together are no JSON, but the last one alone is, and it begins as what came before it, or each
-    piece is JSON by itself.
+    Most engines send pieces. Some send all that they have so far each time, or the whole once more at the end: what
+    only repeats or extends what came before it takes its place. Some send the calls of one tool one behind the other.
     """
     joined = "".join(fragments)
-    if len(fragments) < 2 or is_json(joined):
-        return joined
-    last = fragments[-1]
-    before = "".join(fragments[:-1])
-    repeats = len(last) > 1 and (last.startswith((before, fragments[-2])) or all(map(is_json, fragments)))
-    if repeats and is_json(last):
-        return last
-    if fragments[0] == "{}" and is_json(rest := "".join(fragments[1:])):
-        return rest  # an empty object stood in for what was to come
-    return joined
+    if is_json(joined):
+        return [joined]
+    if len(fragments) > 1:
+        last, before = fragments[-1], "".join(fragments[:-1])
+        if len(last) > 1 and last.startswith((before, fragments[-2])) and is_json(last):
+            return [last]
+    return _split_objects(joined)
 
 
-def as_json_text(text: str) -> str:
-    """Return ``text`` if it is the beginning of JSON, else the text as a JSON string, which is always legal."""
-    return text if _begins_json(text) else msgspec.json.encode(text).decode()
+def _split_objects(text: str) -> list[str]:
+    """Return the objects that stand one behind the other, the last one perhaps unfinished."""
+    found: list[tuple[dict[str, Json], str]] = []
+    start = at = 0
+    for _ in range(_MAX_OBJECTS):
+        start = len(text) - len(text[at:].lstrip())
+        try:
+            value, at = _LOOSE.raw_decode(text, start)
+        except (ValueError, RecursionError):
+            break
+        if not isinstance(value, dict):
+            return [text]
+        if found and _extends(value, found[-1][0]):
+            found.pop()
+        if not found or (value and all(value != other for other, _ in found)):
+            found.append((value, text[start:at]))
+    rest = text[at:].strip()
+    if not found or (rest and not rest.startswith("{")):
+        return [text]
+    if rest and found[0][0] == {}:
+        found.clear()  # it stood in for what was to come
+    return [*(source for _, source in found), *([rest] if rest else [])]
+
+
+def _extends(value: dict[str, Json], before: dict[str, Json]) -> bool:
+    """Return whether an object is the one that came before it, with more of it known."""
+    return all(key in value and _goes_on(value[key], inner) for key, inner in before.items())
+
+
+def _goes_on(value: Json, before: Json) -> bool:
+    is_longer = isinstance(value, str) and isinstance(before, str) and value.startswith(before)
+    return is_longer or bool(value == before)
+
+
+def input_json(text: str) -> str:
+    """Return the JSON of a tool use's input, which is always an object.
+
+    What is no JSON goes under the key that Claude Code itself gives it: the client then tells the model what it wrote,
+    and that it could not be parsed. So does what is nested so deeply that the SDKs can't read it.
+    """
+    text = text.strip() or "{}"
+    if not is_json(text) or nesting_depth(text) > MAX_DEPTH:
+        return msgspec.json.encode({UNPARSED_KEY: {"raw": text, "len": len(text)}}).decode()
+    return text if text.startswith("{") else f'{{"input":{text}}}'
+
+
+def open_input_json(text: str) -> str:
+    """Return the input of a call that was cut off: left open, as the API leaves it, so that no client runs it."""
+    is_readable = text.startswith("{") and begins_json(text) and nesting_depth(text) <= MAX_DEPTH
+    return text if is_readable else input_json(text)
 
 
 def is_json(text: str | bytes) -> bool:
@@ -140,7 +191,7 @@ def is_json(text: str | bytes) -> bool:
     return True
 
 
-def _begins_json(text: str) -> bool:
+def begins_json(text: str) -> bool:
     """Return whether ``text`` was cut off from valid JSON: the decoder then misses an end, and nothing else."""
     try:
         msgspec.json.decode(text)

@@ -47,10 +47,16 @@ def test_blocks_come_in_their_order_and_whole() -> None:
 
 @pytest.mark.parametrize(
     ("parts", "given"),
-    [([], b"{}"), ([""], b"{}"), (['{"b":1,', ' "a":2}'], b'{"b":1, "a":2}'), (['{"a": "x'], b'"{\\"a\\": \\"x"')],
-    ids=["none", "empty", "pieces", "cut off"],
+    [
+        ([], b"{}"),
+        ([""], b"{}"),
+        (['{"b":1,', ' "a":2}'], b'{"b":1, "a":2}'),
+        (['{"a": "x'], b'{"__unparsedToolInput":{"raw":"{\\"a\\": \\"x","len":8}}'),
+        (["12"], b'{"input":12}'),
+    ],
+    ids=["none", "empty", "pieces", "cut off", "no object"],
 )
-def test_an_input_is_the_json_that_was_sent_or_its_text(parts: list[str], given: bytes) -> None:
+def test_an_input_is_the_object_that_was_sent_or_one_that_holds_its_text(parts: list[str], given: bytes) -> None:
     message = _folded(*_block(wire.ToolUseBlock("t", "n"), *map(wire.BlockInputJsonDelta, parts)))
     (block,) = message.content
     assert isinstance(block, wire.ToolUseBlock)

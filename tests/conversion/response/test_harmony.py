@@ -23,6 +23,7 @@ from claude_bridge.conversion.deltas import (
     ToolCallStart,
     UsageReport,
 )
+from claude_bridge.conversion.loss import Repair
 from claude_bridge.conversion.response.harmony import HarmonyReader
 from claude_bridge.wire.anthropic import TextBlock, ThinkingBlock, Tool, ToolUseBlock
 from tests.dialogues import a_request, answer_to, chunk, folded, sse
@@ -40,7 +41,7 @@ Said = list[tuple[str, str]]
 def _said(*deltas: Delta, tools: list[Tool] = TOOLS) -> Said:
     reader = HarmonyReader(tools)
     out = [one for delta in deltas for one in reader.feed([delta])] + reader.close()
-    out = [one for one in out if not isinstance(one, UsageReport)]
+    out = [one for one in out if not isinstance(one, UsageReport | Repair)]
     return [(kind, "".join(text for _, text in group)) for kind, group in groupby(map(_kind, out), lambda one: one[0])]
 
 
@@ -146,11 +147,7 @@ def test_how_the_text_is_cut_changes_nothing(text: str, said: Said) -> None:
 
 
 def test_calls_are_told() -> None:
-    reader = HarmonyReader(TOOLS)
-    reader.feed([TextDelta(LIST)])
-    assert [(repair.tool_name, repair.what) for repair in reader.repairs] == [
-        ("Bash", "a call that was printed as text")
-    ]
+    assert Repair("Bash", "a call that was printed as text") in HarmonyReader(TOOLS).feed([TextDelta(LIST)])
 
 
 def test_where_no_tool_may_be_called_a_message_to_one_is_text() -> None:
@@ -198,5 +195,7 @@ def test_gpt_oss_without_a_parser_thinks_and_calls() -> None:
 
 
 def test_a_call_that_the_limit_cut_is_never_made_whole() -> None:
-    said = "<|channel|>commentary to=functions.Bash <|constrain|>json<|message|>" + '{"command":"rm -rf /home/me/bui'
-    assert _content(said, "length") == [("Bash", '{"command":"rm -rf /home/me/bui')]
+    half = '{"command":"rm -rf /home/me/bui'
+    for reason in ("length", "stop"):
+        content = _content("<|channel|>commentary to=functions.Bash <|constrain|>json<|message|>" + half, reason)
+        assert content == [("Bash", {"__unparsedToolInput": {"raw": half, "len": len(half)}})]

@@ -126,7 +126,7 @@ def test_a_number_is_no_whole_call() -> None:
     told = _told(
         ToolCallStart(0, "Read"), ToolCallArguments(0, "1"), ToolCallStart(1, "Bash"), ToolCallArguments(0, "2"), STOP
     )
-    assert told == [("Read", 12), ("Bash", {})]
+    assert told == [("Read", {"input": 12}), ("Bash", {})]
 
 
 def test_text_keeps_its_place_among_calls() -> None:
@@ -169,7 +169,7 @@ def test_a_mended_call_is_recorded() -> None:
     answer = _answer()
     answer.start()
     answer.take([*_call(0, "Read", "{'a': 1,}"), STOP])
-    assert answer.repairs == [Repair("Read", "malformed JSON was mended")]
+    assert answer.repairs == [Repair("Read", "malformed JSON was repaired")]
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,8 @@ def test_a_call_that_was_cut_off_is_not_mended() -> None:
     events = answer.start() + answer.take([*_call(0, "Bash", '{"command":"rm -rf /tmp/a'), LENGTH]) + answer.close()
     (block,) = folded(events).content
     assert isinstance(block, ToolUseBlock)
-    assert msgspec.json.decode(block.input) == '{"command":"rm -rf /tmp/a', "given as text: no tool runs on that"
+    text = '{"command":"rm -rf /tmp/a'
+    assert msgspec.json.decode(block.input) == {"__unparsedToolInput": {"raw": text, "len": len(text)}}
     assert answer.repairs == []
 
 

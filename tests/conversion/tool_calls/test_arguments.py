@@ -1,4 +1,4 @@
-"""A tool call's input, mended where the tool's schema refuses it, and nowhere else."""
+"""A tool call's input: repaired where it is malformed or its schema refuses it, and nowhere else; always an object."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jiter import from_json
 
-from claude_bridge.conversion.tool_calls.arguments import repair_arguments
-from claude_bridge.conversion.tool_json.text import as_json_text, is_json
+from claude_bridge.conversion.tool_calls.arguments import RepairedArguments, repair_arguments
+from claude_bridge.conversion.tool_json.text import UNPARSED_KEY as UNPARSED
+from claude_bridge.conversion.tool_json.text import is_json
 from tests.schemas import faults, plain_schemas_and_values, schemas_and_values
 
 STRICT = {"type": "object", "additionalProperties": False}
@@ -36,11 +38,10 @@ def _of(**properties: Any) -> dict[str, Any]:
     return {"type": "object", "properties": properties}
 
 
-def _mended(said: Any, schema: Any, tool: str = "Tool") -> tuple[Any, tuple[str, ...]]:
-    text, notes = repair_arguments(
-        said if isinstance(said, str) else json.dumps(said), json.dumps(schema).encode(), tool
-    )
-    return json.loads(text), notes
+def _repaired(said: Any, schema: Any, tool: str = "Tool") -> tuple[Any, tuple[str, ...]]:
+    text = said if isinstance(said, str) else json.dumps(said)
+    repaired = repair_arguments(text, json.dumps(schema).encode(), tool)
+    return json.loads(repaired.text), repaired.notes
 
 
 # --- laws -----------------------------------------------------------------------------------------------------
@@ -50,76 +51,143 @@ def _mended(said: Any, schema: Any, tool: str = "Tool") -> tuple[Any, tuple[str,
 @settings(max_examples=400)
 def test_an_input_that_is_valid_is_never_changed(made: tuple[dict[str, Any], Any], indent: int | None) -> None:
     schema, value = made
-    if faults(value, schema) == 0:
+    if faults(value, schema) == 0 and isinstance(value, dict):
         said = json.dumps(value, indent=indent)
-        assert repair_arguments(said, json.dumps(schema).encode(), "Tool") == (said, ())
+        assert repair_arguments(said, json.dumps(schema).encode(), "Tool") == RepairedArguments(said)
 
 
 @given(plain_schemas_and_values)
 @settings(max_examples=400)
 def test_an_input_that_is_not_valid_becomes_no_worse(made: tuple[dict[str, Any], Any]) -> None:
     schema, value = made
-    mended, notes = _mended(value, schema)
-    before, after = faults(value, schema), faults(mended, schema)
-    assert after <= before if notes else mended == value
+    repaired, notes = _repaired(value, schema)
+    if isinstance(value, dict):
+        assert faults(repaired, schema) <= faults(value, schema) if notes else repaired == value
 
 
 @given(plain_schemas_and_values)
 @settings(max_examples=200)
-def test_what_was_mended_needs_no_more_mending(made: tuple[dict[str, Any], Any]) -> None:
+def test_what_was_repaired_needs_no_more_mending(made: tuple[dict[str, Any], Any]) -> None:
     schema, value = made
-    mended, _ = _mended(value, schema)
-    assert faults(_mended(mended, schema)[0], schema) <= faults(mended, schema)
+    repaired, _ = _repaired(value, schema)
+    assert faults(_repaired(repaired, schema)[0], schema) <= faults(repaired, schema)
 
 
-@given(st.text() | st.text('{}[]",:\\ a1', max_size=40))
-def test_whatever_comes_out_is_json_or_the_beginning_of_it(said: str) -> None:
-    text, _ = repair_arguments(said, b"{}", "Tool")
-    assert is_json(text) or as_json_text(text) == text
+@given(st.text() | st.text('{}[]",:\\ a1', max_size=40), st.booleans())
+def test_whatever_comes_out_is_an_object_or_the_beginning_of_one(said: str, may_repair: bool) -> None:
+    repaired = repair_arguments(said, b"{}", "Tool", may_repair=may_repair)
+    assert repaired.text.startswith("{")
+    assert isinstance(from_json(repaired.text.encode(), partial_mode=True), dict), "as Anthropic's SDK reads it"
+    assert is_json(repaired.text) or (repaired.is_cut_off and repaired.text == said.strip())
 
 
 # --- arguments as a whole -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("said", "mended", "is_told"),
+    ("said", "repaired", "is_noted"),
     [
         ("", "{}", False),
         ("  ", "{}", False),
         ("null", "{}", False),
         ('{"b": 1, "a": 2}', '{"b": 1, "a": 2}', False),
-        ("[1]", "[1]", False),
         ('"{\\"a\\": 1}"', '{"a": 1}', True),
-        ('"just text"', '"just text"', False),
         ("{'a': True,}", '{"a":true}', True),
-        ('{"a": "x', '{"a":"x"}', True),
         ('{"a":"\\ud800"}', '{"a":"\\ufffd"}', False),
-        ("just text", '"just text"', True),
-        ("rm -rf {", '"rm -rf {"', True),
-        ('{"a":NaN,"b":1e999}', '"{\\"a\\":NaN,\\"b\\":1e999}"', True),
+        ('{"a": 1', '{"a":1}', True),
     ],
 )
-def test_arguments_are_mended_where_it_is_clear_what_they_mean(said: str, mended: str, is_told: bool) -> None:
-    text, notes = repair_arguments(said, b"{}", "Tool")
-    assert text == mended
-    assert bool(notes) is is_told
+def test_arguments_are_repaired_where_it_is_clear_what_they_mean(said: str, repaired: str, is_noted: bool) -> None:
+    text, notes, _ = repair_arguments(said, b"{}", "Tool")
+    assert text == repaired
+    assert bool(notes) is is_noted
+
+
+@pytest.mark.parametrize("said", ["42", "[1, 2]", '"text"', "true", "1.50"])
+def test_what_is_no_object_goes_inside_one(said: str) -> None:
+    assert repair_arguments(said, b"{}", "Tool") == RepairedArguments(
+        f'{{"input":{said}}}', ("arguments that are no object were handed on inside one",)
+    )
+
+
+@pytest.mark.parametrize(
+    "said", ["this is not json", "rm -rf {", '{"a":NaN,"b":1e999}', '{"a": <b>}', '{"a":' + "[" * 150 + "]" * 150 + "}"]
+)
+def test_what_is_no_json_goes_where_claude_code_looks_for_it(said: str) -> None:
+    text, notes, is_cut_off = repair_arguments(said, b"{}", "Tool")
+    assert json.loads(text) == {"__unparsedToolInput": {"raw": said, "len": len(said)}}
+    assert notes or "[[" in said
+    assert not is_cut_off
+
+
+CUT = {
+    "inside a string": '{"command": "rm -rf /home/me/project/bui',
+    "inside a later string": '{"file_path":"a.py","old_string":"x","new_string":"def f():\\n    ret',
+    "behind an escape": '{"file_path":"a.py","content":"a \\"b\\"',
+    "behind a brace inside a string": '{"file_path":"a.c","content":"int main() {\\n  if (x) {\\n  }\\n}',
+    "behind what looks like the end, inside a string": '{"command":"echo \\"}',
+    "inside an inner object": '{"todos":[{"content":"a"},{"conte',
+    "behind a colon": '{"command":',
+    "behind a comma": '{"todos":["a",',
+    "behind a key": '{"command"',
+    "inside a word": '{"command":"ls","replace_all":tru',
+    "before anything": "{",
+    "inside a string in Python": "{'command': 'rm -rf /ho",
+    "inside a string with line ends": '{"file_path":"a.py","content":"import os\nos.rem',
+    "inside a string with quotes of its own": '{"file_path":"a.html","content":"<b class="x">text',
+    "behind a closing bracket in a string with quotes of its own": '{"content": "f({"a": "b"}',
+    "inside a fence": '```json\n{"command": "rm -rf /ho',
+}
+
+
+@pytest.mark.parametrize("may_repair", [True, False])
+@pytest.mark.parametrize("said", CUT.values(), ids=CUT.keys())
+def test_what_was_cut_off_is_never_closed(said: str, may_repair: bool) -> None:
+    repaired = repair_arguments(said, b"{}", "Bash", may_repair=may_repair)
+    assert repaired.is_cut_off or said == CUT["behind a closing bracket in a string with quotes of its own"]
+    if is_json(repaired.text):
+        assert json.loads(repaired.text) == {"__unparsedToolInput": {"raw": said, "len": len(said)}}
+    else:
+        assert repaired.text == said, "left open"
+
+
+@pytest.mark.parametrize(
+    ("said", "closed"),
+    [
+        ('{"command":"git checkout -- src","timeout":60', '{"command":"git checkout -- src","timeout":60}'),
+        ('{"todos":[{"content":"a"}', '{"todos":[{"content":"a"}]}'),
+        ("{'a': 'b'", '{"a":"b"}'),
+    ],
+)
+def test_brackets_are_closed_only_where_the_model_ended_by_itself(said: str, closed: str) -> None:
+    assert repair_arguments(said, b"{}", "Bash").text == closed
+    repaired = repair_arguments(said, b"{}", "Bash", may_repair=False)
+    assert repaired.is_cut_off
+    assert repaired.text == said or json.loads(repaired.text)["__unparsedToolInput"]["raw"] == said
+
+
+def test_malformed_json_is_left_alone_where_the_answer_may_have_been_cut_off() -> None:
+    text, notes, is_cut_off = repair_arguments("{'a': 'b'}", b"{}", "Bash", may_repair=False)
+    assert json.loads(text)["__unparsedToolInput"]["raw"] == "{'a': 'b'}"
+    assert notes == ("malformed JSON was handed on as text: the answer may have been cut off",)
+    assert not is_cut_off
 
 
 def test_a_broken_string_brings_no_new_properties() -> None:
     said = '{"file_path": "a.md", "limit": 1, "pages": "x", "b": c"}'
-    assert _mended(said, READ) == (said, ("arguments that are no JSON were handed on as text",))
+    assert UNPARSED in _repaired(said, READ)[0]
 
 
-def test_malformed_json_is_mended_first_and_then_its_values() -> None:
-    assert _mended("{'file_path': 'a', 'limit': '5',}", READ) == (
+def test_malformed_json_is_repaired_first_and_then_its_values() -> None:
+    assert _repaired("{'file_path': 'a', 'limit': '5',}", READ) == (
         {"file_path": "a", "limit": 5},
-        ("malformed JSON was mended", "limit: a number given as text"),
+        ("malformed JSON was repaired", "limit: a number given as text"),
     )
 
 
 @pytest.mark.parametrize("schema", [b"", b"true", b"[]", b"{", b'{"type":"object","properties":3}'])
 def test_a_schema_that_says_nothing_changes_nothing(schema: bytes) -> None:
-    assert repair_arguments('{"a": "5"}', schema, "Tool") == ('{"a": "5"}', ())
+    assert repair_arguments('{"a": "5"}', schema, "Tool") == RepairedArguments('{"a": "5"}')
 
 
 def test_a_schema_without_end_changes_nothing() -> None:
@@ -127,7 +195,7 @@ def test_a_schema_without_end_changes_nothing() -> None:
     value: Any = "x"
     for _ in range(40):
         value = {"a": value}
-    assert _mended(value, schema) == (value, ())
+    assert _repaired(value, schema) == (value, ("not compared with the schema: that would take too long",))
 
 
 # --- values ---------------------------------------------------------------------------------------------------
@@ -169,9 +237,9 @@ def test_a_schema_without_end_changes_nothing() -> None:
 def test_a_value_of_the_wrong_type_is_converted(given_: Any, declared: Any, meant: Any) -> None:
     definitions = {"count": {"type": "integer"}, "box": _of(n={"$ref": "#/$defs/count"})}
     schema = _of(a=declared) | {"required": ["a"], "$defs": definitions}
-    mended, notes = _mended({"a": given_}, schema)
-    assert mended == {"a": meant}
-    assert type(mended["a"]) is type(meant)
+    repaired, notes = _repaired({"a": given_}, schema)
+    assert repaired == {"a": meant}
+    assert type(repaired["a"]) is type(meant)
     assert all(note.startswith("a") for note in notes)
 
 
@@ -200,7 +268,7 @@ def test_a_value_of_the_wrong_type_is_converted(given_: Any, declared: Any, mean
     ],
 )
 def test_a_value_whose_meaning_is_not_sure_stays(given_: Any, declared: Any) -> None:
-    assert _mended({"a": given_}, _of(a=declared) | {"required": ["a"]}) == ({"a": given_}, ())
+    assert _repaired({"a": given_}, _of(a=declared) | {"required": ["a"]}) == ({"a": given_}, ())
 
 
 @pytest.mark.parametrize(
@@ -214,13 +282,13 @@ def test_a_value_whose_meaning_is_not_sure_stays(given_: Any, declared: Any) -> 
     ids=["a version", "many digits", "the content of a JSON file", "a list of objects"],
 )
 def test_text_that_was_given_as_json_stays_as_the_model_wrote_it(said: str, meant: str) -> None:
-    assert _mended(said, _of(a={"type": "string"}))[0] == {"a": meant}
+    assert _repaired(said, _of(a={"type": "string"}))[0] == {"a": meant}
 
 
-def test_inner_objects_and_lists_are_mended_too() -> None:
+def test_inner_objects_and_lists_are_repaired_too() -> None:
     schema = _of(edits={"type": "array", "items": STRICT | _of(old={"type": "string"}, all={"type": "boolean"})})
-    mended, notes = _mended({"edits": '[{"old": 5, "All": "true"}]'}, schema)
-    assert mended == {"edits": [{"old": "5", "all": True}]}
+    repaired, notes = _repaired({"edits": '[{"old": 5, "All": "true"}]'}, schema)
+    assert repaired == {"edits": [{"old": "5", "all": True}]}
     assert notes == (
         "edits: a list given as text",
         "edits[0].old: text given as a number",
@@ -234,29 +302,29 @@ def test_inner_objects_and_lists_are_mended_too() -> None:
 
 @pytest.mark.parametrize("nothing", [None, "", " ", "null", "None", "undefined", [], {}])
 def test_an_optional_property_without_a_value_is_left_out_where_it_is_refused(nothing: Any) -> None:
-    mended, notes = _mended({"file_path": "a", "limit": nothing}, READ)
-    assert mended == {"file_path": "a"}
+    repaired, notes = _repaired({"file_path": "a", "limit": nothing}, READ)
+    assert repaired == {"file_path": "a"}
     assert notes == ("limit: an empty value was left out",)
 
 
 @pytest.mark.parametrize("nothing", [None, "", []])
 def test_so_is_one_that_is_not_declared(nothing: Any) -> None:
-    assert _mended({"file_path": "a", "encoding": nothing}, READ)[0] == {"file_path": "a"}
+    assert _repaired({"file_path": "a", "encoding": nothing}, READ)[0] == {"file_path": "a"}
 
 
 @pytest.mark.parametrize("said", [{"file_path": None}, {"file_path": "a", "encoding": "utf-8"}, {}, {"limit": 3}])
 def test_no_required_value_is_invented_and_no_other_is_lost(said: Any) -> None:
-    assert _mended(said, READ) == (said, ())
+    assert _repaired(said, READ) == (said, ())
 
 
 def test_an_empty_value_that_the_schema_accepts_stays() -> None:
-    assert _mended({"a": "", "b": None, "c": []}, _of(a={"type": "string"}, c={"type": "array"}))[1] == ()
+    assert _repaired({"a": "", "b": None, "c": []}, _of(a={"type": "string"}, c={"type": "array"}))[1] == ()
 
 
 @pytest.mark.parametrize("key", ["File_Path", "file_path ", " file_path", "filePath", "file-path", '"file_path"'])
 def test_a_key_in_another_spelling_is_matched(key: str) -> None:
-    mended, notes = _mended({key: "a"}, READ)
-    assert mended == {"file_path": "a"}
+    repaired, notes = _repaired({key: "a"}, READ)
+    assert repaired == {"file_path": "a"}
     assert notes == (f"file_path: given as {key!r}",)
 
 
@@ -272,7 +340,7 @@ def test_a_key_in_another_spelling_is_matched(key: str) -> None:
     ids=["two of them", "the right one is there", "two are meant", "another word", "other properties are allowed"],
 )
 def test_a_key_that_may_mean_another_stays(said: Any, schema: Any) -> None:
-    assert _mended(said, schema) == (said, ())
+    assert _repaired(said, schema) == (said, ())
 
 
 @pytest.mark.parametrize(
@@ -286,8 +354,8 @@ def test_a_key_that_may_mean_another_stays(said: Any, schema: Any) -> None:
     ],
 )
 def test_an_input_inside_what_looks_like_the_whole_call_is_taken_out(said: Any) -> None:
-    mended, notes = _mended(said, READ, "Read")
-    assert mended == {"file_path": "a"}
+    repaired, notes = _repaired(said, READ, "Read")
+    assert repaired == {"file_path": "a"}
     assert notes
 
 
@@ -302,7 +370,7 @@ def test_an_input_inside_what_looks_like_the_whole_call_is_taken_out(said: Any) 
     ids=["another tool's", "beside others", "declared so", "no better inside"],
 )
 def test_an_input_inside_something_else_stays(said: Any, schema: Any) -> None:
-    assert _mended(said, schema, "Read") == (said, ())
+    assert _repaired(said, schema, "Read") == (said, ())
 
 
 # --- what clients are known to refuse ---------------------------------------------------------------------------
@@ -331,8 +399,8 @@ def test_an_input_inside_something_else_stays(said: Any, schema: Any) -> None:
 def test_what_the_client_refuses_though_the_schema_does_not_is_left_out(
     tool: str, schema: Any, said: Any, meant: Any
 ) -> None:
-    mended, notes = _mended(said, schema, tool)
-    assert mended == meant
+    repaired, notes = _repaired(said, schema, tool)
+    assert repaired == meant
     assert notes
 
 
@@ -343,11 +411,11 @@ def test_what_the_client_refuses_though_the_schema_does_not_is_left_out(
 )
 def test_of_other_tools_the_same_stays(tool: str, schema: Any) -> None:
     said = {"query": "abc", "allowed_domains": ["a.com"], "blocked_domains": ["b.com"]}
-    assert _mended(said, schema, tool) == (said, ())
+    assert _repaired(said, schema, tool) == (said, ())
 
 
-def test_a_search_of_claude_codes_own_is_mended_before_it_was_declared() -> None:
+def test_a_search_of_claude_codes_own_is_repaired_before_it_was_declared() -> None:
     both = '{"query":"x","allowed_domains":["a.example"],"blocked_domains":["b.example"]}'
-    mended = repair_arguments(both, b"{}", "WebSearch")
-    assert mended.text == '{"query":"x","allowed_domains":["a.example"]}'
+    repaired = repair_arguments(both, b"{}", "WebSearch")
+    assert repaired.text == '{"query":"x","allowed_domains":["a.example"]}'
     assert repair_arguments(both, b"{}", "Other").text == both

@@ -1,4 +1,4 @@
-"""JSON as text: one formatting on the way in, joined and mended on the way out."""
+"""JSON as text: one formatting on the way in; on the way out fragments become inputs, which are always objects."""
 
 from __future__ import annotations
 
@@ -9,44 +9,70 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from claude_bridge.conversion.tool_json.text import as_json_text, compact_json, is_json, join_arguments
+from claude_bridge.conversion.tool_json.text import (
+    UNPARSED_KEY,
+    compact_json,
+    input_json,
+    is_json,
+    open_input_json,
+    split_calls,
+)
 from claude_bridge.errors import InvalidRequestError
+
+FRAGMENTS: dict[str, tuple[list[str], list[str]]] = {
+    "none": ([], [""]),
+    "pieces": (['{"a":', "1}"], ['{"a":1}']),
+    "snapshots": (['{"a', '{"a":1', '{"a":1}'], ['{"a":1}']),
+    "whole once more": (['{"a":', "1}", '{"a":1}'], ['{"a":1}']),
+    "whole twice": (['{"a":1}', '{"a":1}'], ['{"a":1}']),
+    "whole three times in one": (['{"a":1}{"a":1} {"a":1}'], ['{"a":1}']),
+    "whole snapshots": (['{"a":1}', '{"a":1,"b":2}'], ['{"a":1,"b":2}']),
+    "whole snapshots of a text": (['{"a":"r"}', '{"a":"rm"}', '{"a":"rm x"}'], ['{"a":"rm x"}']),
+    "empty object first": (["{}", '{"a":', "1}"], ['{"a":1}']),
+    "empty object first, cut off": (["{}", '{"a":'], ['{"a":']),
+    "empty object behind": (['{"a":1}', "{}"], ['{"a":1}']),
+    "braces in a string": (['{"a":"', '{"b":1}', '"}'], ['{"a":"{"b":1}"}']),
+    "small pieces": (["{", '"a":{', "}}"], ['{"a":{}}']),
+    "cut off behind an inner object": (['{"a":', '{"b":1}'], ['{"a":{"b":1}']),
+    "several in one": (['{"a":"1"}{"a":"2"}\n{"a":"3"}'], ['{"a":"1"}', '{"a":"2"}', '{"a":"3"}']),
+    "several in pieces": (['{"a":"1"}{"a', '":"2"}'], ['{"a":"1"}', '{"a":"2"}']),
+    "several, each whole": (['{"a":"1"}', '{"a":"2"}'], ['{"a":"1"}', '{"a":"2"}']),
+    "several, the last one cut off": (['{"a":"1"}{"a":"2'], ['{"a":"1"}', '{"a":"2']),
+    "something else behind": (['{"a":"1"} | grep x'], ['{"a":"1"} | grep x']),
+    "a list behind": (['{"a":"1"}[2]'], ['{"a":"1"}[2]']),
+    "a bracket too many": (['{"a":"1"}}'], ['{"a":"1"}}']),
+    "brackets in brackets": (['{{"a":1}}'], ['{{"a":1}}']),
+}
+
+
+@pytest.mark.parametrize(("fragments", "calls"), FRAGMENTS.values(), ids=FRAGMENTS.keys())
+def test_fragments_are_joined_however_the_engine_cut_them(fragments: list[str], calls: list[str]) -> None:
+    assert split_calls(fragments) == calls
 
 
 @pytest.mark.parametrize(
-    ("fragments", "joined"),
+    ("text", "value"),
     [
-        ([], ""),
-        (['{"a":', "1}"], '{"a":1}'),
-        (['{"a', '{"a":1', '{"a":1}'], '{"a":1}'),
-        (['{"a":', "1}", '{"a":1}'], '{"a":1}'),
-        (['{"a":1}', '{"a":1}'], '{"a":1}'),
-        (['{"a":1}', '{"a":1,"b":2}'], '{"a":1,"b":2}'),
-        (["{}", '{"a":', "1}"], '{"a":1}'),
-        (['{"a":"', '{"b":1}', '"}'], '{"a":"{"b":1}"}'),
-        (["{", '"a":{', "}}"], '{"a":{}}'),
-        (['{"a":', '{"b":1}'], '{"a":{"b":1}'),
-    ],
-    ids=[
-        "none",
-        "pieces",
-        "snapshots",
-        "whole once more",
-        "whole twice",
-        "whole snapshots",
-        "empty object first",
-        "braces in a string",
-        "small pieces",
-        "cut off behind an inner object",
+        ("", {}),
+        ('{"a": 1}', {"a": 1}),
+        ("42", {"input": 42}),
+        ('"x"', {"input": "x"}),
+        ("x", {UNPARSED_KEY: {"raw": "x", "len": 1}}),
+        ("[" * 101 + "]" * 101, {UNPARSED_KEY: {"raw": "[" * 101 + "]" * 101, "len": 202}}),
     ],
 )
-def test_fragments_are_joined_however_the_engine_cut_them(fragments: list[str], joined: str) -> None:
-    assert join_arguments(fragments) == joined
+def test_an_input_is_always_an_object(text: str, value: object) -> None:
+    assert json.loads(input_json(text)) == value
 
 
-def test_half_of_some_json_is_left_open() -> None:
-    assert as_json_text('{"a": "x') == '{"a": "x'
-    assert as_json_text("nope") == '"nope"'
+@pytest.mark.parametrize("text", ['{"a": "x', '{"a": ["\\ud83d', '{"a":1,"b'])
+def test_half_an_object_is_left_open(text: str) -> None:
+    assert open_input_json(text) == text
+
+
+@pytest.mark.parametrize("text", ["nope", '"a', "[1", '{"a":\n"b\nc', "{'a", '{"a":' + "[" * 150, '{"a":-'])
+def test_half_of_anything_else_is_told_as_text(text: str) -> None:
+    assert json.loads(open_input_json(text)) == {UNPARSED_KEY: {"raw": text, "len": len(text)}}
 
 
 def test_deep_nesting_is_no_json() -> None:

@@ -1,0 +1,192 @@
+"""How an answer ended: judged by the finish reason, by the tokens against the limit that was sent, and by what came.
+
+A finish reason is a claim. Routers say ``tool_calls``, and some services ``stop``, where a limit cut the arguments;
+hence half a call is known by its text, and only an answer that ended of its own accord may have its calls repaired.
+"""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from claude_bridge.conversion.deltas import Delta, Finish, FinishReason, UsageReport
+from claude_bridge.conversion.loss import Repair
+from claude_bridge.errors import BridgeError, DroppedCallError, UpstreamBrokenError
+from claude_bridge.wire.anthropic import StopReason
+
+_WORDS: dict[FinishReason, tuple[str, ...]] = {
+    # The first word of each row is OpenAI's.
+    FinishReason.STOP: (
+        "stop",
+        "eos",  # Together
+        "eos_token",  # Text Generation Inference
+        "end_turn",  # Anthropic's and Bedrock's, behind gateways
+        "stop_sequence",
+        "complete",  # Cohere
+        "eosfound",  # LM Studio
+        "stopstringfound",
+    ),
+    FinishReason.TOOL_CALLS: (
+        "tool_calls",
+        "function_call",
+        "tool_call",  # Cohere
+        "tool_use",  # Anthropic's and Bedrock's
+        "toolcalls",  # LM Studio
+    ),
+    FinishReason.LENGTH: (
+        "length",
+        "max_tokens",  # Anthropic's, Cohere's and, in capitals, Gemini's
+        "max_output_tokens",  # OpenAI's Responses API
+        "model_length",  # Mistral
+        "max_length",
+        "maxpredictedtokensreached",  # LM Studio
+    ),
+    FinishReason.WINDOW_FULL: (
+        "model_context_window_exceeded",  # Z.AI, Anthropic, Bedrock
+        "context_length_exceeded",
+        "contextlengthreached",  # LM Studio
+    ),
+    FinishReason.REFUSAL: (
+        "content_filter",  # also "content_filter: …" at Gemini
+        "content_filtered",  # Bedrock
+        "guardrail_intervened",
+        "refusal",
+        "sensitive",  # Z.AI
+        "safety",  # Gemini: this and what follows
+        "image_safety",
+        "recitation",
+        "prohibited_content",
+        "blocklist",
+        "spii",
+    ),
+    FinishReason.MALFORMED_CALL: (
+        "malformed_function_call",  # Gemini, behind "function_call_filter: "
+        "unexpected_tool_call",
+        "function_call_filter",
+        "malformed_tool_use",  # Bedrock
+        "malformed_model_output",
+    ),
+    FinishReason.BROKEN: (
+        "error",  # OpenRouter, Mistral, Cohere
+        "engine_error",
+        "network_error",  # Z.AI
+        "timeout",  # TensorRT-LLM, Cohere
+        "abort",  # vLLM, SGLang
+        "aborted",
+        "cancelled",  # TensorRT-LLM
+        "failed",  # LM Studio
+        "modelunloaded",
+        "insufficient_system_resource",  # DeepSeek
+    ),
+}
+
+_REASONS = {word: reason for reason, words in _WORDS.items() for word in words}
+
+_NO_WORDS = frozenset(("", "null", "none"))
+"""What Alibaba's DashScope says as long as an answer goes on."""
+
+_PREFIX = "finish_reason_"
+"""Of the names in Google's enumerations."""
+
+_TOLD_BY_WORD = (FinishReason.UNKNOWN, FinishReason.MALFORMED_CALL)
+
+_STOP_REASONS: dict[FinishReason, StopReason] = {
+    FinishReason.LENGTH: "max_tokens",
+    FinishReason.WINDOW_FULL: "model_context_window_exceeded",
+    FinishReason.REFUSAL: "refusal",
+    FinishReason.STOP_SEQUENCE: "stop_sequence",
+}
+"""All others mean the end of a turn."""
+
+_SWALLOWED_TOKENS = 8
+"""More than this, without a character of them to be seen, are no empty answer: the engine's parser swallowed a call."""
+
+
+def parse_finish(word: str) -> Finish | None:
+    """Return what an engine's finish reason means; None for a word that says that the answer goes on.
+
+    Words come in any case, and with more of them behind or before a colon: ``content_filter: PROHIBITED_CONTENT``.
+    """
+    plain = word.strip().lower().removeprefix(_PREFIX)
+    if plain in _NO_WORDS:
+        return None
+    head, _, tail = (part.strip() for part in plain.partition(":"))
+    known = (_REASONS[one] for one in (plain, tail, head) if one in _REASONS)
+    reason = next(known, FinishReason.UNKNOWN)
+    return Finish(reason, word=word if reason in _TOLD_BY_WORD else "")
+
+
+def ended_by_itself(finish: Finish) -> bool:
+    """Return whether a model ended its answer as it wanted to, so that nothing of it is missing."""
+    return finish.reason in (FinishReason.STOP, FinishReason.TOOL_CALLS) and not finish.at_limit
+
+
+def cut_off(finish: Finish) -> Finish:
+    """Return the finish of an answer that proved to be cut off: at the limit, unless its reason says where else."""
+    own_reason = finish.reason in _STOP_REASONS
+    return finish if own_reason else replace(finish, reason=FinishReason.LENGTH)
+
+
+def convert_finish_reason(finish: Finish, *, has_tool_use: bool, window_full: bool) -> StopReason:
+    """Return the stop reason.
+
+    Engines say "stop" after tool calls and "tool_calls" with none given: what was in fact given decides. "length" may
+    mean the client's limit or the end of the window, and clients act differently on the two.
+    """
+    reason = finish.reason
+    if finish.at_limit and not has_tool_use:
+        reason = cut_off(finish).reason
+    if reason is FinishReason.LENGTH and window_full:
+        reason = FinishReason.WINDOW_FULL
+    return _STOP_REASONS.get(reason, "tool_use" if has_tool_use else "end_turn")
+
+
+class EndingJudge:
+    """Judges the Finish of one answer, by the limit that was sent and the tokens that were reported."""
+
+    def __init__(self, max_tokens: int | None) -> None:
+        """``max_tokens`` is what the engine was told; None: not known."""
+        self._max_tokens = max_tokens
+        self._output_tokens = 0
+
+    def feed(self, deltas: list[Delta]) -> list[Delta]:
+        """Return the deltas, the Finish judged."""
+        if _ENDINGS.isdisjoint(map(type, deltas)):
+            return deltas
+        return [judged for delta in deltas for judged in self._judge(delta)]
+
+    def close(self) -> list[Delta]:
+        """Return nothing: nothing is held back."""
+        return []
+
+    def _judge(self, delta: Delta) -> list[Delta]:
+        if isinstance(delta, UsageReport):
+            self._output_tokens = max(self._output_tokens, delta.output_tokens or 0)
+        if not isinstance(delta, Finish):
+            return [delta]
+        at_limit = self._max_tokens is not None and self._output_tokens >= self._max_tokens
+        notes: list[Delta] = []
+        if delta.reason is FinishReason.UNKNOWN:
+            reason = f"an unknown finish reason ({delta.word})" if delta.word else "no finish reason"
+            notes.append(Repair("", f"the engine gave {reason}: malformed tool calls are not repaired"))
+        return [replace(delta, at_limit=at_limit), *notes]
+
+
+_ENDINGS = frozenset((UsageReport, Finish))
+
+
+def explain_nothing(finish: Finish, usage: UsageReport, *, has_thinking: bool) -> BridgeError | None:
+    """Return the error for an answer that has neither text nor a call, or None where that is an answer too."""
+    if finish.reason is FinishReason.MALFORMED_CALL:
+        return DroppedCallError(
+            f"The engine dropped malformed output of the model, probably a tool call (finish reason: {finish.word})."
+        )
+    if finish.reason is FinishReason.UNKNOWN:
+        reason = f"an unknown finish reason ({finish.word})" if finish.word else "no finish reason"
+        return UpstreamBrokenError(f"The engine ended its answer with {reason} and wrote nothing.")
+    unseen = (usage.output_tokens or 0) - (usage.thinking_tokens or 0)
+    if ended_by_itself(finish) and not has_thinking and unseen > _SWALLOWED_TOKENS:
+        return DroppedCallError(
+            f"The engine reports {unseen} tokens of output, and sent none of them: its parser probably dropped a tool "
+            "call that it could not read."
+        )
+    return None

@@ -1,0 +1,66 @@
+"""Stop sequences, which the bridge enforces itself.
+
+Engines take few stop sequences, or none, and do not report which one they reached. On the text here any number works,
+the one that was reached is known, and the engine can be cancelled at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from claude_bridge.conversion.deltas import Delta, Finish, FinishReason, TextDelta, UsageReport
+
+
+class StopSequenceCutter:
+    """Ends the text before the first stop sequence, and holds back text that may be the start of one."""
+
+    def __init__(self, sequences: Sequence[str]) -> None:
+        self._sequences = [sequence for sequence in sequences if sequence]
+        self._held = ""
+        self.found: str | None = None
+
+    def feed(self, deltas: list[Delta]) -> list[Delta]:
+        """Return the deltas up to a stop sequence; once one is found, only usage passes."""
+        out: list[Delta] = []
+        for delta in deltas:
+            if isinstance(delta, UsageReport):
+                out.append(delta)  # some engines report usage with every chunk: it ends no text
+            elif self.found is not None:
+                continue
+            elif isinstance(delta, TextDelta):
+                out += self._text(delta.text)
+            else:
+                out += self._release()
+                out.append(delta)
+        return out
+
+    def close(self) -> list[Delta]:
+        """Return the text that was held back."""
+        return self._release() if self.found is None else []
+
+    def _text(self, text: str) -> list[Delta]:
+        text = self._held + text
+        hits = [(at, sequence) for sequence in self._sequences if (at := text.find(sequence)) >= 0]
+        if hits:
+            # The one that is complete first, as if the text came letter by letter; of two the longer one.
+            at, self.found = min(hits, key=lambda hit: (hit[0] + len(hit[1]), hit[0]))
+            return [*_texts(text[:at]), Finish(FinishReason.STOP_SEQUENCE, self.found)]
+        keep = max((_overlap(text, sequence) for sequence in self._sequences), default=0)
+        self._held = text[len(text) - keep :]
+        return _texts(text[: len(text) - keep])
+
+    def _release(self) -> list[Delta]:
+        held, self._held = self._held, ""
+        return _texts(held)
+
+
+def _texts(text: str) -> list[Delta]:
+    return [TextDelta(text)] if text else []
+
+
+def _overlap(text: str, sequence: str) -> int:
+    """Return the length of the longest end of ``text`` that begins ``sequence``."""
+    for length in range(min(len(text), len(sequence) - 1), 0, -1):
+        if text.endswith(sequence[:length]):
+            return length
+    return 0
