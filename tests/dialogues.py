@@ -112,6 +112,7 @@ def answer_to(
             request_id="req_test",
             prompt_tokens=prompt_tokens,
             window_tokens=window_tokens,
+            max_tokens=request.max_tokens if request else None,
             new_tool_id=lambda: f"toolu_{next(numbers):02}",
         ),
     )

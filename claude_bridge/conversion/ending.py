@@ -165,6 +165,8 @@ class EndingJudge:
             return [delta]
         at_limit = self._max_tokens is not None and self._output_tokens >= self._max_tokens
         notes: list[Delta] = []
+        if delta.reason is FinishReason.MALFORMED_CALL:
+            notes.append(Repair("", f"the engine dropped malformed output of the model ({delta.word})"))
         if delta.reason is FinishReason.UNKNOWN:
             reason = f"an unknown finish reason ({delta.word})" if delta.word else "no finish reason"
             notes.append(Repair("", f"the engine gave {reason}: malformed tool calls are not repaired"))
@@ -174,12 +176,14 @@ class EndingJudge:
 _ENDINGS = frozenset((UsageReport, Finish))
 
 
-def explain_nothing(finish: Finish, usage: UsageReport, *, has_thinking: bool) -> BridgeError | None:
-    """Return the error for an answer that has neither text nor a call, or None where that is an answer too."""
+def explain_missing(finish: Finish, usage: UsageReport, *, has_text: bool, has_thinking: bool) -> BridgeError | None:
+    """Return the error for an answer without a tool use that lacks what its end speaks of; None: it lacks nothing."""
     if finish.reason is FinishReason.MALFORMED_CALL:
         return DroppedCallError(
             f"The engine dropped malformed output of the model, probably a tool call (finish reason: {finish.word})."
         )
+    if has_text:
+        return None
     if finish.reason is FinishReason.UNKNOWN:
         reason = f"an unknown finish reason ({finish.word})" if finish.word else "no finish reason"
         return UpstreamBrokenError(f"The engine ended its answer with {reason} and wrote nothing.")

@@ -10,7 +10,7 @@ from claude_bridge.conversion.ending import (
     convert_finish_reason,
     cut_off,
     ended_by_itself,
-    explain_nothing,
+    explain_missing,
     parse_finish,
 )
 from claude_bridge.conversion.loss import Repair
@@ -129,6 +129,12 @@ def test_an_unknown_reason_is_noted(word: str, note: str) -> None:
     assert _judged(None, finish) == [finish, Repair("", note)]
 
 
+def test_an_answer_with_text_is_one_unless_a_call_was_dropped() -> None:
+    for finish, usage, has_thinking, _ in NOTHING:
+        explained = explain_missing(finish, usage, has_text=True, has_thinking=has_thinking)
+        assert isinstance(explained, DroppedCallError) is (finish.reason is FinishReason.MALFORMED_CALL)
+
+
 NOTHING = [
     (Finish(FinishReason.MALFORMED_CALL, word="MALFORMED_FUNCTION_CALL"), UsageReport(), True, DroppedCallError),
     (UNKNOWN, UsageReport(), True, UpstreamBrokenError),
@@ -147,7 +153,7 @@ NOTHING = [
 def test_an_answer_without_content_is_an_error_where_something_got_lost(
     finish: Finish, usage: UsageReport, has_thinking: bool, error: type[Exception] | None
 ) -> None:
-    explained = explain_nothing(finish, usage, has_thinking=has_thinking)
+    explained = explain_missing(finish, usage, has_text=False, has_thinking=has_thinking)
     assert (None if explained is None else type(explained)) is error
     if explained is not None and finish.word:
         assert finish.word in explained.message

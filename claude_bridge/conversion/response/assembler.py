@@ -26,7 +26,7 @@ from claude_bridge.conversion.deltas import (
     ToolCallStart,
     UsageReport,
 )
-from claude_bridge.conversion.ending import convert_finish_reason, explain_nothing
+from claude_bridge.conversion.ending import convert_finish_reason, explain_missing
 from claude_bridge.conversion.loss import Repair
 from claude_bridge.conversion.response.usage import convert_usage, merge_usage
 from claude_bridge.errors import BridgeError, UpstreamBrokenError
@@ -277,10 +277,10 @@ class MessageAssembler:
                 assert_never(delta)
 
     def _check_content(self, finish: Finish) -> list[StreamEvent]:
-        """Return an error where an answer has neither text nor a call, and that is no answer."""
-        if self._has_text or self._has_tool_use:
+        """Return an error where the content is not all that the engine must have sent."""
+        if self._has_tool_use:
             return []
-        error = explain_nothing(finish, self.usage, has_thinking=self._has_thinking)
+        error = explain_missing(finish, self.usage, has_text=self._has_text, has_thinking=self._has_thinking)
         return [] if error is None else self.fail(error)
 
     def _text(self, text: str) -> list[StreamEvent]:

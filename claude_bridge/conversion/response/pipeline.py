@@ -7,7 +7,7 @@ from typing import Protocol
 
 from msgspec import UNSET, Struct, UnsetType
 
-from claude_bridge.conversion.deltas import Delta, StreamDecoder, UsageReport
+from claude_bridge.conversion.deltas import Delta, StreamDecoder, ThinkingDelta, UsageReport
 from claude_bridge.conversion.ending import EndingJudge
 from claude_bridge.conversion.loss import Repair
 from claude_bridge.conversion.prefill import echoed_prefill
@@ -42,6 +42,9 @@ class ResponseContext(Struct, frozen=True, kw_only=True):
     """What the client is told of its prompt cache; UNSET: it has not asked."""
     learned_opening: TextOpening | None = None
     """How the text of this upstream and model begins, as far as earlier answers have shown."""
+
+
+_NO_THOUGHT = ThinkingDelta("")
 
 
 class _Stage(Protocol):
@@ -157,7 +160,7 @@ class ResponsePipeline:
         return events + self._assembler.close(window_full=window_full)
 
     def _convert(self, deltas: list[Delta]) -> list[StreamEvent]:
-        self.begun = self.begun or bool(deltas)
+        self.begun = self.begun or any(map(_is_content, deltas))
         for stage in self._stages:
             deltas = stage.feed(deltas)
         return self._assembler.feed(deltas)
@@ -167,6 +170,10 @@ class ResponsePipeline:
         for stage in self._stages:
             deltas = stage.feed(deltas) + stage.close()
         return self._assembler.feed(deltas)
+
+
+def _is_content(delta: Delta) -> bool:
+    return type(delta) is not UsageReport and delta != _NO_THOUGHT
 
 
 def _may_print_calls(request: MessagesRequest) -> bool:
