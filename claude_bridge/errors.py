@@ -48,6 +48,8 @@ class BridgeError(Exception):
     status = 500
     error_type = "api_error"
     should_retry: bool | None = None
+    may_succeed_elsewhere = False
+    """Whether another model or account may serve the request."""
 
     def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
         super().__init__(message)

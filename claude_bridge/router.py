@@ -123,7 +123,7 @@ class RoutedBridge:
                 exchange = await bridge.begin(request, recorder, raw, stack)
             except BridgeError as error:
                 is_unusable = candidate.target in self.routing.fallback and error.status in _UNUSABLE
-                if not is_unusable and error.status not in _PASSING:
+                if not (is_unusable or error.may_succeed_elsewhere or error.status in _PASSING):
                     raise
                 self._rests_until[candidate.target] = anyio.current_time() + cool_down_s(error)
                 if candidate is candidates[-1]:

@@ -165,6 +165,29 @@ async def test_what_anthropic_itself_fails_with_passes_at_another_engine_too(sta
         assert len(first.requests) == 1
 
 
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (402, "Payment Required"),
+        (402, "Insufficient credits. Add more at …"),
+        (403, "This request requires more credits, or fewer max_tokens."),
+        (404, "No endpoints found for foo/bar."),
+        (404, "No endpoints found that support tool use."),
+        (404, "No allowed providers are available for the selected model."),
+        (403, "Country, region, or territory not supported"),
+        (429, "you've reached your weekly usage limit, please upgrade to continue"),
+    ],
+)
+async def test_what_only_this_account_or_model_is_refused_is_the_fallbacks_turn(status: int, words: str) -> None:
+    routing = Routing(main=FIRST, fallback=(SECOND,))
+    async with (
+        fails(refusal(status, words)) as first,
+        says("Second.") as second,
+        Chain(routing, {FIRST: first, SECOND: second}) as server,
+    ):
+        assert await server.said() == "Second."
+
+
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 413])
 async def test_what_nobody_could_serve_is_told_at_once(status: int) -> None:
     routing = Routing(main=FIRST, fallback=(SECOND,))

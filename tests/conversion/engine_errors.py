@@ -181,6 +181,12 @@ ROWS = (
         *REFUSED, "privacy settings",
     ),
     Row(
+        "OpenRouter", "the free requests of a day", 429,
+        {"error": {"message": "Rate limit exceeded: free-models-per-day. Add 10 credits to unlock 1000 free model requests "
+                              "per day", "code": 429}},
+        *RATE, "free-models-per-day", False,
+    ),
+    Row(
         "OpenRouter", "the provider's limit", 429,
         {"error": {"message": "Provider returned error", "code": 429,
                    "metadata": {"raw": "qwen/qwen3:free is temporarily rate-limited upstream. Please retry shortly.",
@@ -262,6 +268,14 @@ ROWS = (
                 "details. \n* Quota exceeded for metric: …_free_tier_input_token_count, limit: 250000\n"
                 "Please retry in 22.03s."),
         *RATE, "You exceeded your current quota", None, 22.03,
+    ),
+    Row(
+        "Gemini", "a field says when", 429,
+        _gemini(429, "RESOURCE_EXHAUSTED", "You exceeded your current quota.", details=[
+            {"@type": "type.googleapis.com/google.rpc.Help"},
+            {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "39s"},
+        ]),
+        *RATE, "You exceeded your current quota", None, 39.0,
     ),
     Row(
         "Gemini", "unknown model", 404,
@@ -586,6 +600,49 @@ ROWS = (
         "LM Studio", "template", 400,
         {"error": "Error rendering prompt with jinja template: \"No user query found in messages.\""},
         *REFUSED, "chat template",
+    ),
+    Row(
+        "LM Studio", "the model crashed", 400,
+        {"error": "The model has crashed without additional information. (Exit code: 18446744072635812000)"},
+        *BROKEN, "most often the memory did not suffice", None,
+    ),
+    Row("LM Studio", "the model was unloaded", 400, {"error": "Model unloaded."}, *BROKEN, "Model unloaded", None),
+    Row("LM Studio", "its process died", 400, {"error": "Channel Error"}, *BROKEN, "Channel Error", None),
+    Row(
+        "LM Studio", "a broken file", 400,
+        {"error": {"message": "Failed to load model \"x\". Error: tensor data is not within the file bounds"}},
+        *BROKEN, "can't load the model",
+    ),
+    # --- Ollama ---------------------------------------------------------------------------------------------------
+    Row(
+        "Ollama", "its runner died, and an old refusal stands in its log", 500,
+        {"error": "an error was encountered while running the model: error: task id = 252, error: request (9010 tokens) "
+                  "exceeds the available context size (8192 tokens), try increasing it"},
+        *BROKEN, "error was encountered", None,
+    ),
+    Row(
+        "Ollama", "its runner stopped, and an old refusal stands in its log", 500,
+        {"error": "model runner has unexpectedly stopped, this may be due to resource limitations or an internal error, "
+                  "check ollama server logs for details: error: request (9010 tokens) exceeds the available context size "
+                  "(8192 tokens), try increasing it"},
+        *BROKEN, "unexpectedly stopped", None,
+    ),
+    Row(
+        "Ollama", "long prompt, and an old line of the log", 400,
+        {"error": "{\"error\":{\"code\":400,\"message\":\"request (9010 tokens) exceeds the available context size (8192 "
+                  "tokens), try increasing it\",\"type\":\"exceed_context_size_error\",\"n_prompt_tokens\":9010,"
+                  "\"n_ctx\":8192}}\ncudaMalloc failed: out of memory"},
+        *LONG, f"{TOO_LONG}: 9010 tokens > 8192 maximum", None,
+    ),
+    Row(
+        "Ollama", "the cloud's weekly limit", 429,
+        {"error": "you've reached your weekly usage limit, please upgrade to continue: https://ollama.com/upgrade"},
+        *RATE, "weekly usage limit", False,
+    ),
+    Row(
+        "Ollama", "the cloud's hourly limit", 429,
+        {"error": "you've reached your hourly usage limit, please upgrade to continue: https://ollama.com/upgrade"},
+        *RATE, "until it resets", False,
     ),
     # --- what stands between ----------------------------------------------------------------------------------------
     Row("nginx", "bad gateway", 502, b"<html><head><title>502 Bad Gateway</title></head></html>", *BROKEN, "Bad Gateway", None),

@@ -110,16 +110,6 @@ _REFUSALS = (
         error_type="api_error",
         advice="Upgrade Ollama.",
     ),
-    Refusal(
-        words=re.compile(
-            r"(?:runner|llama-server) (?:process )?(?:has )?(?:unexpectedly stopped|no longer running|terminated)"
-            r"|error was encountered while running the model"
-        ),
-        status=502,
-        error_type="api_error",
-        should_retry=None,
-        advice="Ollama's log says why; most often the memory did not suffice.",
-    ),
 )
 
 _ALL = (*_REFUSALS, *REFUSALS)

@@ -1,28 +1,42 @@
-"""How long an engine asks to wait, in whichever header or words; and whether it wants to be asked again at all."""
+"""How long an engine asks to wait, in whichever header, field or words; and whether it wants to be asked again."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from math import isfinite
+from typing import Any
 
-# OpenAI, Groq: "Please try again in 14.5s", "in 6m0s", "in 320ms"; Gemini: "Please retry in 22.03s"
+MAX_WAIT_S = 86_400.0
+"""What a client is told at the most: a day. Longer waits are mistakes, or for people to read in the message."""
+
+_MAX_CHARS = 4_000
+_MAX_DETAILS = 20
+
+_UNIT = r"(?P<unit>milliseconds?|ms|seconds?|secs?|s|minutes?|mins?|m|hours?|hrs?|h|days?|d)"
+_PART = re.compile(rf"(?P<number>\d{{1,9}}(?:\.\d{{1,9}})?) ?{_UNIT}(?![a-z])", re.IGNORECASE)
+_SECONDS = {"ms": 0.001, "mil": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
+
+# OpenAI, Groq: "Please try again in 14.5s", "in 6m0s", "in 320ms"; Gemini: "Please retry in 22.03s"; Azure: "Please
+# retry after 36 seconds"; others: "wait 2 minutes", "try again in 1 hour and 5 minutes", "resets in 3 hours"
+_PARTS = r"(?:\d{1,9}(?:\.\d{1,9})? ?[a-z]{1,12}(?:,? (?:and )?)?){1,4}"
 _IN_WORDS = re.compile(
-    r"(?:try again|retry) (?:in|after) (?:(?P<h>\d{1,3})h)?(?:(?P<m>\d{1,4})m(?!s))?"
-    r"(?:(?P<s>\d{1,6}(?:\.\d{1,6})?) ?(?P<unit>ms|s(?:ec(?:ond)?s?)?)\b)?",
+    r"(?:try again|retry|wait|resets?|available(?: again)?) (?:(?:in|after|for|about|another|at least) ){0,2}"
+    rf"({_PARTS})",
     re.IGNORECASE,
 )
 
 
-def retry_after_s(headers: Mapping[str, str], words: str = "") -> float | None:
-    """Return the seconds to wait, or None if neither the headers nor the words tell."""
-    wait_s = _number(headers.get("retry-after-ms"), per_second=1000)
-    if wait_s is None:
-        wait_s = _number(headers.get("retry-after"))
-    if wait_s is None:
-        wait_s = _until(headers.get("retry-after"), headers.get("date"))
-    return _said(words) if wait_s is None else wait_s
+def retry_after_s(headers: Mapping[str, str], words: str = "", document: Any = None) -> float | None:  # noqa: ANN401 - any JSON
+    """Return the seconds to wait, at the most MAX_WAIT_S, or None if neither headers, body nor words say so.
+
+    ``document`` is the body as JSON, ``words`` what it says.
+    """
+    for wait_s in _reported(headers, words, document):
+        if wait_s is not None:
+            return min(wait_s, MAX_WAIT_S)
+    return None
 
 
 def wants_retry(headers: Mapping[str, str]) -> bool | None:
@@ -30,12 +44,60 @@ def wants_retry(headers: Mapping[str, str]) -> bool | None:
     return {"true": True, "false": False}.get(headers.get("x-should-retry", "").lower())
 
 
-def _number(told: str | None, *, per_second: int = 1) -> float | None:
+def _reported(headers: Mapping[str, str], words: str, document: Any) -> Iterator[float | None]:  # noqa: ANN401 - as above
+    yield _number(headers.get("retry-after-ms"), per_second=1000)
+    yield _number(headers.get("retry-after"))
+    yield _duration(headers.get("retry-after") or "")
+    yield _until(headers.get("retry-after"), headers.get("date"))
+    if isinstance(document, list) and len(document) == 1:
+        document = document[0]  # Gemini
+    error = document.get("error", document) if isinstance(document, dict) else None
+    if isinstance(error, dict):
+        yield from _in_fields(error)
+    match = _IN_WORDS.search(words[:_MAX_CHARS])
+    yield _duration(match[1]) if match else None
+
+
+def _in_fields(error: Mapping[str, Any]) -> Iterator[float | None]:
+    """Yield what the fields of an error say: Gemini's ``details``, and plain seconds elsewhere."""
+    details = error.get("details")
+    for detail in details[:_MAX_DETAILS] if isinstance(details, list) else ():
+        if isinstance(detail, dict):
+            delay = detail.get("retryDelay")
+            yield _duration(delay) if isinstance(delay, str) else _protobuf_seconds(delay)
+    metadata = error.get("metadata")
+    for fields in (error, metadata if isinstance(metadata, dict) else {}):
+        for name in ("retry_after", "retry_after_seconds", "retryAfter"):
+            reported = fields.get(name)
+            if isinstance(reported, str):
+                yield _number(reported)
+                yield _duration(reported)
+            elif isinstance(reported, int | float) and not isinstance(reported, bool):
+                yield _number(str(reported))
+
+
+def _protobuf_seconds(delay: object) -> float | None:
+    return _number(str(delay.get("seconds"))) if isinstance(delay, dict) else None
+
+
+def _number(reported: str | None, *, per_second: int = 1) -> float | None:
     try:
-        wait_s = float(told or "nan") / per_second
+        wait_s = float(reported or "nan") / per_second
     except ValueError:
         return None
     return max(0.0, wait_s) if isfinite(wait_s) else None  # "inf" and "nan" are floats too
+
+
+def _duration(reported: str) -> float | None:
+    """Return the seconds of "39s", "6m0s", "1 hour and 5 minutes"; None where it is no duration."""
+    parts = list(_PART.finditer(reported[:100]))
+    if not parts:
+        return None
+    return sum(float(part["number"]) * _seconds_of(part["unit"].lower()) for part in parts)
+
+
+def _seconds_of(unit: str) -> float:
+    return next(_SECONDS[start] for start in ("ms", "mil", unit[0]) if unit.startswith(start))
 
 
 def _until(then: str | None, now: str | None) -> float | None:
@@ -46,11 +108,3 @@ def _until(then: str | None, now: str | None) -> float | None:
         return max(0.0, (parsedate_to_datetime(then) - parsedate_to_datetime(now)).total_seconds())
     except (ValueError, TypeError, OverflowError):  # TypeError: only one of them has a time zone
         return None
-
-
-def _said(words: str) -> float | None:
-    match = _IN_WORDS.search(words)
-    if match is None or not any(match.group("h", "m", "s")):
-        return None
-    seconds = float(match["s"] or 0) / (1000 if (match["unit"] or "").lower() == "ms" else 1)
-    return int(match["h"] or 0) * 3600 + int(match["m"] or 0) * 60 + seconds

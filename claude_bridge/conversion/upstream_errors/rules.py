@@ -34,16 +34,30 @@ class Refusal(Struct, frozen=True, kw_only=True):
     error_type: str = "invalid_request_error"
     should_retry: bool | None = False
     advice: str = ""
+    is_engine_failure: bool = False
+    """Whether the engine broke down, whatever else stands in its words: old lines of its log may come along."""
+    may_succeed_elsewhere: bool = False
+    """Whether another model or account may serve the request, so that a fallback gets its turn."""
     is_of_schemas: bool = False
     """Whether it is the schemas of which the engine could make no grammar."""
 
 
+MAX_CHARS = 4_000
+"""How much of an engine's words is looked at: some repeat the whole request behind them."""
+
+
 def find_refusal(rows: Iterable[Refusal], status: int | None, words: str) -> tuple[Refusal, str] | None:
     """Return the first row that fits, with its advice; ``status`` None: the error came inside an answer."""
+    words = words[:MAX_CHARS]
     for row in rows:
         if (row.at is None or (status or IN_ANSWER) in row.at) and (match := row.words.search(words)):
             return row, row.advice.format_map(match.groupdict())
     return None
+
+
+def is_engine_failure(rows: Iterable[Refusal], status: int | None, words: str) -> bool:
+    """Return whether the engine broke down, so that its words are no answer to the request."""
+    return find_refusal((row for row in rows if row.is_engine_failure), status, words) is not None
 
 
 def _words(*wordings: str) -> re.Pattern[str]:
@@ -68,7 +82,21 @@ REFUSALS = (
         ),
         status=402,
         error_type="billing_error",
+        may_succeed_elsewhere=True,
         advice="The account at the provider has nothing left to spend.",
+    ),
+    Refusal(
+        # Ollama's cloud, and subscriptions elsewhere: waiting some seconds does not help.
+        words=_words(
+            r"(?:hourly|daily|weekly|monthly|session) (?:[a-z]{1,20} ){0,2}(?:limit|quota|allowance|cap)\b",
+            r"usage (?:limit|quota|cap)\b",
+            r"\bper-day\b",
+        ),
+        at=frozenset({402, 403, 429}),
+        status=429,
+        error_type="rate_limit_error",
+        may_succeed_elsewhere=True,
+        advice="The plan's limit is used up: use another model until it resets, or a larger plan.",
     ),
     Refusal(
         # Gemini and xAI answer 400 to a wrong key.
@@ -87,11 +115,13 @@ REFUSALS = (
         at=frozenset({400, 403}),
         status=403,
         error_type="permission_error",
+        may_succeed_elsewhere=True,
     ),
     # --- which model ------------------------------------------------------------------------------------------
     Refusal(
         # OpenRouter: the model is there, but nobody serves it as asked. As 404 the client would call it unknown.
         words=_words(r"no endpoints found that support", r"no endpoints found matching", r"no allowed providers"),
+        may_succeed_elsewhere=True,
         advice="Choose another model, or other providers and privacy settings at OpenRouter.",
     ),
     Refusal(
@@ -114,6 +144,23 @@ REFUSALS = (
         at=frozenset({IN_ANSWER, 400, 404, 410, 422}),
         status=404,
         error_type="not_found_error",
+        may_succeed_elsewhere=True,
+    ),
+    # --- what broke down --------------------------------------------------------------------------------------
+    Refusal(
+        # LM Studio reports it with 400 and the exit code of the process, Ollama with old lines of its runner's log.
+        words=_words(
+            r"model (?:has |was )?(?:crashed|unloaded)",
+            r"(?:engine|runner|worker|server|model) process (?:has |was )?(?:crashed|died|exited|terminated|killed)",
+            r"(?:runner|llama-server) (?:process )?(?:has )?(?:unexpectedly stopped|no longer running|terminated)",
+            r"error was encountered while running the model",
+            r"^\W{0,3}channel error\W{0,3}$",
+        ),
+        status=502,
+        error_type="api_error",
+        should_retry=None,
+        is_engine_failure=True,
+        advice="The engine's log says why; most often the memory did not suffice.",
     ),
     # --- what passes by itself --------------------------------------------------------------------------------
     Refusal(
@@ -205,6 +252,14 @@ REFUSALS = (
         status=502,
         error_type="api_error",
         advice="The engine's memory did not suffice: take a smaller window or a smaller model.",
+    ),
+    Refusal(
+        words=_words(
+            r"failed to load (?:the )?model", r"error loading model", r"model loading (?:was )?(?:aborted|failed)"
+        ),
+        status=502,
+        error_type="api_error",
+        advice="The engine can't load the model: its log says why. Use a smaller model or window.",
     ),
 )
 """Every engine's own words that mean something else than their status, or for which there is advice; first fit wins."""

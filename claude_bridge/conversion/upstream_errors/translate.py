@@ -21,6 +21,7 @@ from claude_bridge.conversion.upstream_errors.rules import (
     REFUSED_STATUS,
     Refusal,
     find_refusal,
+    is_engine_failure,
 )
 from claude_bridge.errors import (
     BridgeError,
@@ -74,7 +75,8 @@ def explain_refusal(
     """
     document = _json_or_none(body)
     words = refusal_words(body)
-    if status in (400, 413, 422, 429, 500) and (too_long := prompt_too_long(words, document)):
+    is_failure = is_engine_failure(rows, status, words)
+    if not is_failure and status in (400, 413, 422, 429, 500) and (too_long := prompt_too_long(words, document)):
         return too_long
     if 300 <= status < 400:
         where = quote(headers.get("location", "elsewhere"))
@@ -86,7 +88,7 @@ def explain_refusal(
         )
     if status in (400, 422) and _refused_field(document) in _CLIENTS_OWN:
         return InvalidRequestError(f"{upstream} answered {status}: {quote(words)}")
-    error = _refusal(status, words, upstream, retry_after_s(headers, words), rows)
+    error = _refusal(status, words, upstream, retry_after_s(headers, words, document), rows)
     wanted = wants_retry(headers)
     if wanted is not None:
         error.should_retry = wanted
@@ -108,10 +110,13 @@ def explain_error_object(
     if isinstance(error, list) and len(error) == 1:
         error = error[0].get("error", error[0]) if isinstance(error[0], dict) else error[0]  # Gemini
     words = error_words({"error": error})
-    if too_long := prompt_too_long(words, {"error": error}):
-        return too_long
     status = _status_in(error)
-    return _refusal(None if status == 500 else status, words, upstream, retry_after_s({}, words), rows)
+    is_failure = is_engine_failure(rows, status, words)
+    if not is_failure and (too_long := prompt_too_long(words, {"error": error})):
+        return too_long
+    return _refusal(
+        None if status == 500 else status, words, upstream, retry_after_s({}, words, {"error": error}), rows
+    )
 
 
 def _refusal(
@@ -137,13 +142,15 @@ def _refusal(
     if told_status == UpstreamBrokenError.status and status is None and should_retry is None:
         return UpstreamBrokenError(said)
     kind = SchemasRefusedError if found is not None and found[0].is_of_schemas else UpstreamRefusedError
-    return kind(
+    refused = kind(
         said,
         status=told_status,
         error_type=error_type,
         should_retry=should_retry,
         retry_after_s=wait_s if should_retry is not False else None,
     )
+    refused.may_succeed_elsewhere = told_status == 402 or (found is not None and found[0].may_succeed_elsewhere)
+    return refused
 
 
 def _status_in(error: Any) -> int | None:  # noqa: ANN401 - as above
