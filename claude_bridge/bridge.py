@@ -17,6 +17,7 @@ from claude_bridge.conversion.reasoning import TextOpening
 from claude_bridge.conversion.response.pipeline import ResponseContext, ResponsePipeline
 from claude_bridge.errors import BridgeError, DroppedCallError, PromptTooLongError, SchemasRefusedError
 from claude_bridge.exchange import Exchange, Waiting
+from claude_bridge.off_loop import LARGE_BYTES, run_off_loop_if_large
 from claude_bridge.prepare import Preparer
 from claude_bridge.providers import Upstream
 from claude_bridge.trace.bus import Bus
@@ -189,6 +190,8 @@ class ModelBridge:
         call = await stack.enter_async_context(
             self._client.open(outgoing, explain_error, idle_s=self.waiting.keep_alive_s)
         )
+        if len(outgoing.body) > LARGE_BYTES:  # others are read at the end, where nobody waits for it
+            await run_off_loop_if_large(len(outgoing.body), watch.read_prompt)
         response = upstream.adapter.response(prepared.request, self._engine, context)
         if isinstance(response, ResponsePipeline):
             stack.callback(self._learn_opening, response)

@@ -19,6 +19,7 @@ from claude_bridge.conversion.prompt.context_budget import (
 from claude_bridge.conversion.reasoning import with_think_mode
 from claude_bridge.conversion.tool_json.simpler_schemas import with_simpler_schemas
 from claude_bridge.errors import PromptTooLongError
+from claude_bridge.off_loop import run_off_loop_if_large
 from claude_bridge.providers import Upstream
 from claude_bridge.trace.bus import Bus
 from claude_bridge.trace.recorder import Recorder
@@ -86,7 +87,8 @@ class Preparer:
         if upstream.adapter.is_passthrough:
             if raw is not None and not upstream.forwards_client_auth:
                 raw = raw.without_credentials()
-            return request, upstream.adapter.prepare(request, raw, self._engine)
+            size = len(raw.body) if raw else 0
+            return request, await run_off_loop_if_large(size, upstream.adapter.prepare, request, raw, self._engine)
         request, losses = with_think_mode(request, upstream.think)
         ready = await self._attachments.prepare(request, upstream.profile, upstream.window_tokens)
         for warning in ready.warnings:
@@ -95,7 +97,8 @@ class Preparer:
             for path, found in ready.descriptions:
                 recorder.described(path, model=found.model, text=found.text, trouble=found.trouble, took_s=found.took_s)
         losses = [*losses, *ready.losses]
-        encoded = upstream.adapter.prepare(ready.request, raw, self._engine)
+        size = len(raw.body) if raw else 0
+        encoded = await run_off_loop_if_large(size, upstream.adapter.prepare, ready.request, raw, self._engine)
         return request, replace(encoded, losses=(*losses, *encoded.losses)) if losses else encoded
 
     async def _prompt_tokens(self, encoded: EncodedRequest) -> int:

@@ -315,7 +315,7 @@ class _Connection:
         self.number = number
         self.closed_by_peer = anyio.Event()
         self._stream = stream
-        self._received = b""
+        self._received = bytearray()
         self._grew = anyio.Event()
         self._is_open = False  # whether an answer has begun and not ended
         self._is_chunked = False
@@ -349,7 +349,8 @@ class _Connection:
         length = int(headers.get("content-length", "0"))
         while len(self._received) < length:
             await self._more()
-        body, self._received = self._received[:length], self._received[length:]
+        body = bytes(self._received[:length])
+        del self._received[:length]
         return ReceivedRequest(self, method, path, headers, body)
 
     async def play(self, request: ReceivedRequest, reply: Reply) -> bool:

@@ -27,6 +27,7 @@ from claude_bridge.router import RoutedBridge
 from claude_bridge.server import listener as server
 from claude_bridge.server.app import Service
 from claude_bridge.server.http1 import Limits
+from claude_bridge.server.loop_watch import watch_loop
 from claude_bridge.server.stop_signals import open_stop_signals
 from claude_bridge.trace.bus import Bus
 from claude_bridge.trace.sink import Sink
@@ -107,6 +108,7 @@ async def _serve(plan: Plan, listening: Listening, notices: Notices, limits: Lim
         with open_stop_signals() as signals:
             notices.listening(bridge.listening)
             tasks.start_soon(_provide_when_found, bridge)
+            tasks.start_soon(watch_loop, notices.warn)
             await server.serve(listener, bridge.service, signals, say=notices.say, limits=limits)
             tasks.cancel_scope.cancel()
 

@@ -64,7 +64,7 @@ class AccessRules:
 
 
 def check_content_type(head: RequestHead) -> None:
-    """Check that a body is JSON; a missing header counts as such, as curl and small clients leave it out.
+    """Check that a body is JSON; a missing header counts as such, as small clients leave it out.
 
     A page of another origin can send other types and none without asking the browser first. What it may send, it may
     only send with an Origin header, which the rules refuse.

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeVar
 
 import anyio
-from anyio import to_thread
 
 from claude_bridge.adapters.base import ClientRequest
 from claude_bridge.bridge import BridgeProtocol
@@ -19,16 +17,11 @@ from claude_bridge.trace.stats import Stats
 from claude_bridge.wire.anthropic import MessagesRequest
 from claude_bridge.wire.anthropic_codec import parse_outline
 
-LARGE_BODY_BYTES = 1024 * 1024
-"""A body above this is decoded in a thread, beside the event loop."""
-
 _NOT_FOR_ENGINES = frozenset(
     {"accept-encoding", "connection", "content-length", "cookie", "expect", "forwarded", "host", "keep-alive", "origin"}
     | {"referer", "te", "trailer", "transfer-encoding", "upgrade", "via"}
 )
 _NOT_FOR_ENGINES_PREFIXES = ("proxy-", "sec-", "x-forwarded-", "x-real-")
-
-_Parsed = TypeVar("_Parsed")
 
 
 class RunningAnswer:
@@ -120,8 +113,3 @@ class Service:
         """Return what can be read of a request that this version does not understand, if it goes on as it came."""
         is_passthrough = self._bridge is not None and self._bridge.is_passthrough
         return parse_outline(body) if is_passthrough else None
-
-
-async def parse_body(parse: Callable[[bytes], _Parsed], body: bytes) -> _Parsed:
-    """Return what ``parse`` makes of a body, in a thread where that would hold up all other clients."""
-    return parse(body) if len(body) <= LARGE_BODY_BYTES else await to_thread.run_sync(parse, body)

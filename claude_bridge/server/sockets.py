@@ -8,10 +8,14 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 
 import anyio
 from anyio.abc import ByteStream, SocketAttribute, SocketStream
 from anyio.streams.stapled import MultiListener
+
+SEND_BUFFER_BYTES = 256 * 1024
+"""What may pile up in the system for a client that does not read; by itself Linux grows this to megabytes."""
 
 OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
@@ -21,6 +25,8 @@ class ClientSocket(ByteStream):
 
     def __init__(self, connected: socket.socket) -> None:
         connected.setblocking(False)
+        with suppress(OSError):  # it may be gone already
+            connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         self._socket = connected
 
     async def receive(self, max_bytes: int = 65_536) -> bytes:
@@ -80,7 +86,6 @@ async def accept_sockets(listener: socket.socket) -> AsyncGenerator[socket.socke
                 raise
             # The client was gone before its turn came: accept() reports that as an error of many names.
         else:
-            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             yield connected
             await anyio.lowlevel.checkpoint()
 

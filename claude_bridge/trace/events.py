@@ -15,7 +15,8 @@ from claude_bridge.wire.anthropic import Message
 class RequestReceived(Struct, frozen=True, kw_only=True, tag=True):
     """A client asked something. ``body`` is its request as it came, ``session`` the client's own session id.
 
-    ``not_read`` names the top-level fields of the request that the bridge does not know, and did not carry.
+    ``not_read`` names the top-level fields of the request that the bridge does not know, and did not carry; none where
+    the body is so long that a trace holds only its beginning.
     """
 
     exchange: str

@@ -13,6 +13,7 @@ from claude_bridge.conversion.response.accumulator import MessageAccumulator
 from claude_bridge.errors import BridgeError
 from claude_bridge.trace import events
 from claude_bridge.trace.bus import Bus
+from claude_bridge.trace.redact import MAX_BODY_BYTES
 from claude_bridge.trace.stats import Finished, Outcome, Stats
 from claude_bridge.wire.anthropic import (
     BlockInputJsonDelta,
@@ -95,7 +96,7 @@ class Recorder:
                 max_tokens=of_messages.max_tokens if of_messages else None,
                 session=session,
                 user_agent=user_agent,
-                not_read=unknown_fields(body) if request else [],
+                not_read=unknown_fields(body) if request and len(body) <= MAX_BODY_BYTES else [],
                 body=body,
             )
         )

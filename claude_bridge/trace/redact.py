@@ -53,7 +53,7 @@ _KEY_SHAPES = (
 # "task-…" is no key, but "\nsk-…" is one, and so is one behind a colour code.
 _MAY_STAND_BEFORE_KEY = re.compile(rb"(?:^|[^a-z0-9]|\\[nrtbf]|\\u[0-9a-f]{4}|\[[0-9;]*m)\Z")
 
-_PRIVATE_MARK = re.compile(rb"safeguards|device_?id|account_?uuid|_account_", re.IGNORECASE)
+_PRIVATE_MARKS = (b"safeguards", b"deviceid", b"device_id", b"accountuuid", b"account_uuid", b"_account_")
 _OLD_USER_ID = re.compile(r"user_.*_account_.*?_?(session_.*)", re.DOTALL)
 
 _Value = TypeVar("_Value")
@@ -202,8 +202,9 @@ def _without_private_fields(body: bytes) -> bytes:
 
 def _without_private_fields_slowly(body: bytes) -> bytes:
     """Do the same for what msgspec refuses: lone surrogates, which clients do send, and bodies that are no JSON."""
-    mark = _PRIVATE_MARK.search(body)
-    if mark is None:
+    lowered = body.lower()
+    marks = [at for at in map(lowered.find, _PRIVATE_MARKS) if at >= 0]
+    if not marks:
         return body
     try:
         fields = json.loads(body)
@@ -214,7 +215,7 @@ def _without_private_fields_slowly(body: bytes) -> bytes:
             fields["metadata"] = _anonymous_metadata(fields["metadata"])
         return json.dumps(fields).encode()
     except (ValueError, RecursionError):
-        return body[: mark.start()] + REDACTED.encode()
+        return body[: min(marks)] + REDACTED.encode()
 
 
 def _anonymous_metadata(metadata: object) -> object:

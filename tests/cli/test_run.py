@@ -26,6 +26,8 @@ pytestmark = pytest.mark.anyio
 
 WINDOW_TOKENS = 32_768
 
+CURL = 'curl -s "$ANTHROPIC_BASE_URL/v1/messages" -H "content-type: application/json"'
+
 
 @pytest.fixture
 def upstream() -> FakeUpstream:
@@ -84,7 +86,7 @@ async def test_the_program_is_pointed_at_the_bridge_and_its_output_is_its_own(
 
 async def test_the_bridge_answers_the_program(upstream: FakeUpstream, tmp_path: Path) -> None:
     question = json.dumps({"model": MODEL, "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]})
-    machine = Machine(tmp_path, f'curl -s "$ANTHROPIC_BASE_URL/v1/messages" -d {shlex.quote(question)}')
+    machine = Machine(tmp_path, f"{CURL} -d {shlex.quote(question)}")
     if shutil.which("curl") is None:
         missing("curl is not installed.")
     async with upstream:
@@ -152,7 +154,7 @@ async def test_a_program_that_does_not_end_is_ended(upstream: FakeUpstream, tmp_
 
 async def test_the_debug_log_goes_to_a_file_that_nobody_else_reads(upstream: FakeUpstream, tmp_path: Path) -> None:
     question = json.dumps({"model": MODEL, "max_tokens": 9, "messages": [{"role": "user", "content": "What is up"}]})
-    machine = Machine(tmp_path, f'curl -s "$ANTHROPIC_BASE_URL/v1/messages" -d {shlex.quote(question)}')
+    machine = Machine(tmp_path, f"{CURL} -d {shlex.quote(question)}")
     async with upstream:
         done = await machine.run(*at(upstream), "--debug")
     (log,) = list(tmp_path.rglob("run-*.log"))  # noqa: ASYNC240 - a small folder
@@ -194,7 +196,7 @@ QUESTION = json.dumps({"model": MODEL, "max_tokens": 9, "messages": [{"role": "u
 
 async def test_the_last_line_is_the_command_that_continues_the_session(upstream: FakeUpstream, tmp_path: Path) -> None:
     asked = f"-H 'x-claude-code-session-id: {SESSION}' -d {shlex.quote(QUESTION)}"
-    machine = Machine(tmp_path, f'curl -s "$ANTHROPIC_BASE_URL/v1/messages" {asked}')
+    machine = Machine(tmp_path, f"{CURL} {asked}")
     async with upstream:
         done = await machine.run(*at(upstream), "--api-key", "sk-very-secret", "--", "--model", "x")
         printed = await machine.run(*at(upstream), "--", "-p", "x")

@@ -121,20 +121,25 @@ class PromptWatch:
         self._session = session
         self._estimate = estimate
         self._is_heard = has_listeners
+        self._is_named = wish is not None
         self._now: Fingerprint | None = None
         if wish is not None:
-            self._now, previous = fingerprint(body), wish.previous_message_id
-            self.diagnostics = memory.diagnose(previous, self._now) if previous and self._now else None
+            now, previous = self.read_prompt(), wish.previous_message_id
+            self.diagnostics = memory.diagnose(previous, now) if previous and now else None
+
+    def read_prompt(self) -> Fingerprint | None:
+        """Do the work on the prompt now; safe in a thread. Where nobody called this before, ``end`` does."""
+        if self._now is None and (self._is_heard or self._is_named):
+            self._now = fingerprint(self._body)
+        return self._now
 
     def end(self, message_id: str, usage: UsageReport) -> CacheMiss | None:
         """Return why the engine read the prompt again, if it did. Before the end nothing waits for this."""
-        if not self._is_heard and self._now is None:
-            return None
-        now = self._now or fingerprint(self._body)
+        now = self.read_prompt()
         if now is None:
             return None
         prompt_tokens = usage.prompt_tokens or self._estimate
-        if self._now is not None:
+        if self._is_named:
             self._memory.remember(message_id, now, prompt_tokens)
         return self._memory.judge(self._session, now, prompt_tokens, usage.cached_tokens)
 

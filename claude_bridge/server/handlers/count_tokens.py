@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from claude_bridge.errors import ClientError
-from claude_bridge.server.app import Service, parse_body
+from claude_bridge.off_loop import run_off_loop_if_large
+from claude_bridge.server.app import Service
 from claude_bridge.server.http1 import HttpRequest, Responder
 from claude_bridge.wire.anthropic import CountTokensRequest
 from claude_bridge.wire.anthropic_codec import encode_token_count, parse_count_tokens_request
@@ -14,7 +15,7 @@ async def post_count_tokens(service: Service, request: HttpRequest, responder: R
     body = await request.read_body()
     parsed: CountTokensRequest | None
     try:
-        parsed = await parse_body(parse_count_tokens_request, body)
+        parsed = await run_off_loop_if_large(len(body), parse_count_tokens_request, body)
     except ClientError:
         parsed = service.outline(body)
         if parsed is None:

@@ -9,7 +9,8 @@ import anyio
 from claude_bridge.adapters.base import ClientRequest
 from claude_bridge.bridge import BridgeProtocol
 from claude_bridge.errors import BridgeError, ClientError
-from claude_bridge.server.app import Service, parse_body
+from claude_bridge.off_loop import run_off_loop_if_large
+from claude_bridge.server.app import Service
 from claude_bridge.server.http1 import ClientGoneError, HttpRequest, Responder
 from claude_bridge.trace.recorder import Recorder
 from claude_bridge.wire.anthropic import ErrorDetail, ErrorEvent, MessagesRequest
@@ -28,7 +29,7 @@ async def post_messages(service: Service, request: HttpRequest, responder: Respo
     body = await request.read_body()
     recorder = Recorder(service.bus, responder.request_id, stats=service.stats)
     try:
-        parsed = await parse_body(parse_messages_request, body)
+        parsed = await run_off_loop_if_large(len(body), parse_messages_request, body)
     except ClientError as error:
         outline = service.outline(body)
         if outline is None:
