@@ -27,7 +27,7 @@ from claude_bridge.wire.anthropic import CountTokensRequest, Message, MessagesRe
 from claude_bridge.wire.anthropic_codec import parse_token_count
 
 if TYPE_CHECKING:
-    from claude_bridge.upstream.client import UpstreamClient  # brings httpx, 150 ms
+    from claude_bridge.upstream.client import UpstreamClient
     from claude_bridge.upstream.engines.report import OfferedModel
 
 

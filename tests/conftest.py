@@ -13,7 +13,7 @@ settings.register_profile("quick", _USUAL, max_examples=40)
 settings.register_profile("thorough", _USUAL, max_examples=100)
 settings.load_profile(os.environ.get("BRIDGE_TEST_EXAMPLES", "quick"))
 
-pytest_plugins = ("tests.real_parts", "tests.real_ollama", "tests.background")
+pytest_plugins = ("tests.real_parts", "tests.real_ollama", "tests.background", "tests.scripted_web")
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:

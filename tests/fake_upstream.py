@@ -244,7 +244,10 @@ class FakeUpstream:
     requests are answered by ``documents``, which maps paths to replies; any other path is a 404.
     """
 
-    def __init__(self, script: Script = (), *, documents: Mapping[str, Reply] | None = None) -> None:
+    def __init__(
+        self, script: Script = (), *, documents: Mapping[str, Reply] | None = None, answers_get: bool = False
+    ) -> None:
+        """``answers_get`` says that the script answers GET requests too."""
         self.requests: list[ReceivedRequest] = []
         """All POST requests, in the order in which they came."""
         self.probes: list[ReceivedRequest] = []
@@ -253,6 +256,7 @@ class FakeUpstream:
         """How many connections were opened."""
         self.port = 0
         self._script = script
+        self._answers_get = answers_get
         self._documents = documents if documents is not None else {"/v1/models": model_list(MODEL)}
         self._next_reply = 0
         self._asked = anyio.Event()
@@ -295,7 +299,7 @@ class FakeUpstream:
             tasks.cancel_scope.cancel()
 
     def _reply_to(self, request: ReceivedRequest) -> Reply:
-        if request.method == "GET":
+        if request.method == "GET" and not self._answers_get:
             self.probes.append(request)
             return self._documents.get(request.path) or refusal(404, f"nothing at {request.path}")
         self.requests.append(request)

@@ -44,8 +44,7 @@ CORE_MAY_IMPORT = {
 }
 
 HOMES = {
-    "h11": ("attachments/http_get.py", "upstream/transport.py"),
-    "httpx": ("attachments/public_web.py", "upstream/client.py"),
+    "h11": ("upstream/network.py", "upstream/transport.py"),
     "platformdirs": ("config/locate.py", "upstream/embedded/model_file.py"),
     "pypdf": ("attachments/pdf/worker.py",),
     "pypdfium2": ("attachments/pdf/worker.py",),

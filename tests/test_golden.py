@@ -25,10 +25,9 @@ import pytest
 from claude_bridge.adapters import engine_profiles as profiles
 from claude_bridge.adapters.base import OutgoingRequest, TokenLimits
 from claude_bridge.adapters.model_profiles import FAMILIES
-from claude_bridge.attachments.http_get import FetchError
 from claude_bridge.attachments.locate import attachments_in
 from claude_bridge.attachments.prepare import Attachments, ReadyRequest
-from claude_bridge.attachments.public_web import WebDocument
+from claude_bridge.attachments.public_web import FetchError, WebDocument
 from claude_bridge.attachments.vision import Describer
 from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.profile import Profile

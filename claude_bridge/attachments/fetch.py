@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import anyio
 from anyio import to_thread
 
 from claude_bridge.attachments.cache import Made, Memo
+from claude_bridge.attachments.public_web import FetchError, PublicWeb, WebDocument
 from claude_bridge.conversion.media_types import media_type_of
 from claude_bridge.wire.anthropic import Base64Source, PlainTextSource
-
-if TYPE_CHECKING:
-    from claude_bridge.attachments.public_web import WebDocument
 
 MAX_CONCURRENT = 4
 PASSING_KEPT_S = 60.0
@@ -39,7 +37,7 @@ class FetchedSources:
     def __init__(self, memo: Memo[Fetched], web: Web | None = None) -> None:
         """``web`` None: the public one."""
         self._memo = memo
-        self._web = web
+        self._web = web or PublicWeb()
         self._at_once = anyio.CapacityLimiter(MAX_CONCURRENT)
 
     async def get(self, url: str) -> Fetched:
@@ -47,11 +45,6 @@ class FetchedSources:
         return await self._memo.get(url, lambda: self._made(url))
 
     async def _made(self, url: str) -> Made[Fetched]:
-        from claude_bridge.attachments.http_get import FetchError
-        from claude_bridge.attachments.public_web import PublicWeb  # with httpx, which takes 150 ms
-
-        if self._web is None:
-            self._web = PublicWeb()
         try:
             async with self._at_once:
                 document = await self._web.fetch(url)

@@ -7,26 +7,31 @@ very address: a name that resolves to another one a moment later gains nothing.
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from urllib.parse import urljoin
 
 import anyio
-import httpx
-from anyio import to_thread
 from anyio.abc import ByteStream
 from msgspec import Struct
 
-from claude_bridge.attachments.http_get import FetchError, HttpGet, Unpacked, too_large, words_of
+from claude_bridge.upstream.network import USER_AGENT, NetworkError, NoConnectionError, open_stream
+from claude_bridge.upstream.proxies import InvalidProxyError, proxy_for
+from claude_bridge.upstream.transport import CompressedAnswerError, HttpExchange, HttpRequest, HttpTransport
+from claude_bridge.wire.urls import Url, parse_url
 
 MAX_ADDRESSES = 3
 """How many addresses of a name are tried, one after the other."""
 
 MAX_URL_CHARS = 8_000
 
+_HEADERS = {"user-agent": USER_AGENT, "accept": "*/*", "accept-encoding": "identity", "connection": "close"}
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _CHARSET = re.compile(r"""charset=["']?([\w.:-]+)""", re.IGNORECASE)
 _PASSING = frozenset({408, 425, 429})
@@ -35,6 +40,18 @@ _NAT64 = IPv6Network("64:ff9b::/96")
 
 Address = IPv4Address | IPv6Address
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
+
+
+class FetchError(Exception):
+    """A document could not be fetched.
+
+    ``reason`` ends a sentence that begins with what was asked for; ``is_passing`` says that another time may do.
+    """
+
+    def __init__(self, reason: str, *, is_passing: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.is_passing = is_passing
 
 
 class WebLimits(Struct, frozen=True, kw_only=True):
@@ -78,7 +95,7 @@ async def resolve_by_system(host: str, port: int) -> list[str]:
 
 
 class PublicWeb:
-    """Fetches documents; keeps nothing but its TLS settings."""
+    """Fetches documents; keeps no connection, no cookie, nothing."""
 
     def __init__(
         self,
@@ -88,7 +105,7 @@ class PublicWeb:
         is_allowed: Callable[[Address], bool] = is_public,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        """``is_allowed`` judges each address before it is connected to; ``tls`` None: the usual authorities."""
+        """``is_allowed`` judges each address before it is connected to; ``tls`` None: the system's authorities."""
         self._limits = limits or WebLimits()
         self._resolve = resolve
         self._is_allowed = is_allowed
@@ -97,7 +114,7 @@ class PublicWeb:
     async def fetch(self, url: str) -> WebDocument:
         """Return the document at ``url``, following redirects.
 
-        Proxy variables are not heeded: a proxy would look up the name by itself.
+        A proxy is asked for a tunnel to the address that was judged, never for the name: it would look that up itself.
 
         Raises:
             FetchError: it can't be had, or may not be asked for.
@@ -107,97 +124,83 @@ class PublicWeb:
                 return await self._follow(url)
         except TimeoutError:
             raise FetchError(f"took longer than {self._limits.total_s:g} seconds", is_passing=True) from None
+        except NetworkError as error:
+            reason = error.reason.removesuffix(" Is it running?").removesuffix(".")
+            raise FetchError(reason, is_passing=not isinstance(error, CompressedAnswerError)) from error
 
     async def _follow(self, url: str) -> WebDocument:
         here = _parsed(url)
         for _ in range(self._limits.max_redirects + 1):
-            async with self._connected(here, await self._addresses(here)) as exchange:
-                status, headers = await exchange.head(here.netloc, here.raw_path)
-                if status not in _REDIRECTS or "location" not in headers:
-                    return await self._read(here, status, headers, exchange)
-            here = _parsed(headers["location"], base=here)
+            open_checked = partial(self._open_stream, here, await self._addresses(here))
+            async with HttpTransport(here, _HEADERS, open_stream=open_checked).exchange(
+                HttpRequest("GET", here.target)
+            ) as exchange:
+                await exchange.receive_head()
+                if exchange.status not in _REDIRECTS or "location" not in exchange.headers:
+                    return await self._read(here, exchange)
+            here = _parsed(exchange.headers["location"], base=here)
         raise FetchError(f"redirects more than {self._limits.max_redirects} times")
 
-    async def _addresses(self, url: httpx.URL) -> list[Address]:
-        host = _host(url)
+    async def _addresses(self, url: Url) -> list[Address]:
+        unknown = FetchError(f"is at {url.host!r}, a host that is not known", is_passing=True)
         try:
-            given = await self._resolve(host, _port(url))
+            found = await self._resolve(url.host, url.port)
         except (OSError, UnicodeError) as error:
-            raise FetchError(f"is at {host!r}, a host that is not known", is_passing=True) from error
-        addresses = [ip_address(address.partition("%")[0]) for address in given]
+            raise unknown from error
+        addresses = [ip_address(address.partition("%")[0]) for address in found]
         if not all(map(self._is_allowed, addresses)):
-            raise FetchError(f"is at {host!r}, which is no address of the public internet")
+            raise FetchError(f"is at {url.host!r}, which is no address of the public internet")
         if not addresses:
-            raise FetchError(f"is at {host!r}, a host that is not known", is_passing=True)
+            raise unknown
         return addresses[:MAX_ADDRESSES]
 
-    @asynccontextmanager
-    async def _connected(self, url: httpx.URL, addresses: Sequence[Address]) -> AsyncIterator[HttpGet]:
-        """Yield a connection to the first address that takes one; its certificate must be the name's."""
-        stream: ByteStream | None = None
-        for address in addresses:
-            try:
-                with anyio.fail_after(self._limits.connect_s):
-                    stream = await self._connect(url, address)
-                    break
-            except (OSError, TimeoutError) as error:  # ssl.SSLError is an OSError too
-                if address is addresses[-1]:
-                    raise FetchError(f"can't be reached ({words_of(error)})", is_passing=True) from error
-        assert stream is not None, "there is at least one address"
+    async def _open_stream(self, url: Url, addresses: Sequence[Address]) -> ByteStream:
+        """Return a stream to the first address that takes one; its certificate must be the name's."""
         try:
-            yield HttpGet(stream)
-        finally:
-            await anyio.aclose_forcefully(stream)
+            proxy = proxy_for(url, os.environ)
+        except InvalidProxyError as error:
+            raise NoConnectionError(f"can't be reached: {error}") from error
+        *others, last = map(str, addresses)
+        connect = partial(open_stream, url, proxy, tls=self._tls, timeout_s=self._limits.connect_s)
+        for address in others:
+            with suppress(NoConnectionError):
+                return await connect(address=address)
+        return await connect(address=last)
 
-    async def _connect(self, url: httpx.URL, address: Address) -> ByteStream:
-        if url.scheme == "http":
-            return await anyio.connect_tcp(str(address), _port(url))
-        if self._tls is None:
-            self._tls = await to_thread.run_sync(httpx.create_ssl_context)  # reads the authorities: 20 ms
-        return await anyio.connect_tcp(
-            str(address), _port(url), ssl_context=self._tls, tls_hostname=_host(url), tls_standard_compatible=False
-        )
-
-    async def _read(self, url: httpx.URL, status: int, headers: Mapping[str, str], exchange: HttpGet) -> WebDocument:
+    async def _read(self, url: Url, exchange: HttpExchange) -> WebDocument:
+        status, headers, limit = exchange.status, exchange.headers, self._limits.max_bytes
         if not 200 <= status < 300:
             raise FetchError(f"answers with status {status}", is_passing=status >= 500 or status in _PASSING)
-        limit = self._limits.max_bytes
-        told = headers.get("content-length", "")
-        if told.isascii() and told.isdigit() and int(told) > limit:
-            raise FetchError(too_large(limit))
-        unpacked = Unpacked(headers.get("content-encoding", ""), limit)
-        while chunk := await exchange.more_body():
-            unpacked.feed(chunk)
+        too_large = FetchError(f"is larger than {limit / 2**20:g} MiB")
+        declared = headers.get("content-length", "")
+        if declared.isascii() and declared.isdigit() and int(declared) > limit:
+            raise too_large
+        body = bytearray()
+        while piece := await exchange.receive():
+            body += piece
+            if len(body) > limit:
+                raise too_large
         media_type, _, parameters = headers.get("content-type", "").partition(";")
         charset = _CHARSET.search(parameters)
         return WebDocument(
             url=str(url),
             media_type=media_type.strip().lower(),
             charset=charset[1].lower() if charset else None,
-            body=bytes(unpacked.body),
+            body=bytes(body),
         )
 
 
-def _parsed(url: str, base: httpx.URL | None = None) -> httpx.URL:
-    """Return a URL that may be asked for; only one parser reads it, so that none of two can be deceived."""
+def _parsed(url: str, base: Url | None = None) -> Url:
+    """Return a URL that may be asked for."""
     if len(url) > MAX_URL_CHARS:
         raise FetchError(f"has an address of more than {MAX_URL_CHARS} characters")
     try:
-        parsed = base.join(url) if base is not None else httpx.URL(url)
-    except (httpx.InvalidURL, ValueError) as error:
-        raise FetchError("has an address that is none") from error
-    if parsed.scheme not in ("http", "https") or not parsed.raw_host:
-        raise FetchError("is not at an http: or https: address")
-    if parsed.port is not None and not 0 < parsed.port < 2**16:
-        raise FetchError("has an address that is none")
+        url = url.strip() if base is None else urljoin(str(base), url.strip())
+        if not url.lower().startswith(("http://", "https://")):
+            raise FetchError("is not at an http: or https: address")
+        parsed = parse_url(url)
+    except ValueError as error:  # urljoin's too
+        raise FetchError(f"has an invalid address: {error}") from error
     if parsed.userinfo:
         raise FetchError("has an address with a password in it")
     return parsed
-
-
-def _host(url: httpx.URL) -> str:
-    return url.raw_host.decode("ascii").strip("[]")
-
-
-def _port(url: httpx.URL) -> int:
-    return url.port or {"http": 80, "https": 443}[url.scheme]

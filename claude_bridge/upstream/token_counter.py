@@ -20,7 +20,7 @@ from claude_bridge.conversion.prompt.token_estimate import TokenScale, image_tok
 from claude_bridge.errors import UpstreamError
 
 if TYPE_CHECKING:
-    from claude_bridge.upstream.client import UpstreamClient  # brings httpx, 150 ms
+    from claude_bridge.upstream.client import UpstreamClient
 
 COUNT_WITHIN_S = 2.0
 """How long a count may take, waiting for others included; engines need some 10 ms for a long prompt."""

@@ -13,9 +13,8 @@ from msgspec.structs import fields, replace
 from claude_bridge.adapters import ADAPTERS
 from claude_bridge.adapters import engine_profiles as profiles
 from claude_bridge.adapters.model_profiles import FAMILIES
-from claude_bridge.attachments.http_get import FetchError
 from claude_bridge.attachments.prepare import Attachments
-from claude_bridge.attachments.public_web import WebDocument
+from claude_bridge.attachments.public_web import FetchError, WebDocument
 from claude_bridge.conversion.profile import PARTS, ChatProfile, Family, OllamaProfile, Profile
 from claude_bridge.conversion.response.assembler import UNSIGNED
 from claude_bridge.conversion.tool_names import engine_name

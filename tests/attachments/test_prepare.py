@@ -11,11 +11,10 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from claude_bridge.adapters import engine_profiles
-from claude_bridge.attachments.http_get import FetchError
 from claude_bridge.attachments.pdf.pages import INSTALL_HINT
 from claude_bridge.attachments.pdf.reader import PdfPage, PdfReader, PdfReading
 from claude_bridge.attachments.prepare import Attachments, ReadyRequest
-from claude_bridge.attachments.public_web import WebDocument
+from claude_bridge.attachments.public_web import FetchError, WebDocument
 from claude_bridge.attachments.vision import PROMPT, Describer
 from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.profile import Profile

@@ -365,16 +365,20 @@ async def test_the_trace_is_told_of_one_end(reply: Reply, kinds: list[str], is_s
 
 async def test_the_trace_is_told_of_a_second_try() -> None:
     notes = Notes()
-    async with FakeUpstream([[Reset()], answer("Hello")]) as upstream, BridgeServer(upstream, sinks=[notes]) as server:
+    script = [answer("Hi"), [Reset()], answer("Hello")]
+    async with FakeUpstream(script) as upstream, BridgeServer(upstream, sinks=[notes]) as server:
+        await server.messages(stream=True)
         assert said((await server.messages(stream=True)).events) == "Hello"
-        assert len(upstream.requests) == 2
+        assert len(upstream.requests) == 3
     (retried,) = (event for event in notes.events if isinstance(event, UpstreamRetried))
-    assert "without an answer" in retried.reason
+    assert "had closed the idle connection" in retried.reason
 
 
 async def test_the_trace_is_told_of_a_second_try_that_fails_too() -> None:
     notes = Notes()
-    async with FakeUpstream([[Reset()], [Reset()]]) as upstream, BridgeServer(upstream, sinks=[notes]) as server:
+    script = [answer("Hi"), [Reset()], [Reset()]]
+    async with FakeUpstream(script) as upstream, BridgeServer(upstream, sinks=[notes]) as server:
+        await server.messages(stream=True)
         assert (await server.messages(stream=True)).status == 502
     assert notes.kinds()[-2:] == ["UpstreamRetried", "ExchangeFailed"]
 

@@ -75,10 +75,10 @@ async def test_a_connection_is_fit_for_more_after_a_refusal() -> None:
 
 
 async def test_the_key_is_removed_from_the_engines_words() -> None:
-    reply = refusal(401, "Incorrect API key provided: odd~key")
-    async with FakeUpstream([reply]) as upstream, BridgeServer(upstream, api_key="odd~key") as server:
+    reply = refusal(401, "Incorrect API key provided: an-odd~key")
+    async with FakeUpstream([reply]) as upstream, BridgeServer(upstream, api_key="an-odd~key") as server:
         message = (await server.messages()).json["error"]["message"]
-        assert "odd~key" not in message
+        assert "an-odd~key" not in message
         assert "[key removed]" in message
 
 

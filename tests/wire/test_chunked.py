@@ -94,6 +94,13 @@ def test_broken_framing_is_told_and_nothing_more_is_read(framing: bytes) -> None
     assert decoder.feed(b"3\r\ntwo\r\n") == b""
 
 
+def test_a_trailer_is_never_taken_for_a_chunk() -> None:
+    decoder = ChunkedDecoder()
+
+    assert decoder.feed(b"5\r\nHello\r\n0\r\n5\r\nHello\r\n\r\n") == b"Hello"
+    assert decoder.ended
+
+
 def test_broken_framing_byte_by_byte_is_found_too() -> None:
     decoder = ChunkedDecoder()
 

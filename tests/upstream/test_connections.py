@@ -1,0 +1,279 @@
+"""Connections that are kept: no answer is mistaken for another's, nothing is sent twice, no answer is missed."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import anyio
+import pytest
+from anyio.abc import SocketAttribute, SocketStream
+
+from claude_bridge.adapters.base import OutgoingRequest
+from claude_bridge.conversion.upstream_errors.translate import explain_refusal
+from claude_bridge.errors import BridgeError, UpstreamDroppedError, UpstreamRefusedError
+from claude_bridge.upstream.client import UpstreamClient
+
+pytestmark = pytest.mark.anyio
+
+LARGE = 20_000_000
+ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n"
+CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+REFUSAL = b"HTTP/1.1 413 Too Large\r\ncontent-type: application/json\r\ncontent-length: 33\r\n\r\n"
+REFUSAL += b'{"error":{"message":"too large"}}'
+
+
+@pytest.fixture(params=["asyncio", "uvloop", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]:
+    """All three event loops: each has ways of its own to read ahead."""
+    name = str(request.param)
+    return ("trio", {}) if name == "trio" else ("asyncio", {"use_uvloop": name == "uvloop"})
+
+
+class Engine:
+    """An engine that does what a function does with each connection, and counts the requests that it reads."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.connections = 0
+        self.port = 0
+
+    async def read(self, stream: SocketStream) -> bytes:
+        """Return the next request, whole."""
+        data = b""
+        while b"\r\n\r\n" not in data:
+            data += await stream.receive()
+        head, _, body = data.partition(b"\r\n\r\n")
+        length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0] or 0)
+        while len(body) < length:
+            body += await stream.receive()
+        self.requests += 1
+        return data
+
+
+Serve = Callable[[Engine, SocketStream, int], Awaitable[None]]
+
+
+@asynccontextmanager
+async def engine_of(
+    serve: Callable[[Engine, SocketStream, int], Awaitable[None]],
+) -> AsyncIterator[tuple[Engine, UpstreamClient]]:
+    """Yield an engine and a client of it; ``serve`` gets each connection and its number."""
+    engine = Engine()
+
+    async def handle(stream: SocketStream) -> None:
+        engine.connections += 1
+        try:
+            await serve(engine, stream, engine.connections - 1)
+        except (anyio.EndOfStream, anyio.BrokenResourceError):
+            pass
+        finally:
+            await anyio.aclose_forcefully(stream)
+
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    engine.port = listener.extra(SocketAttribute.local_port)
+    async with (
+        listener,
+        anyio.create_task_group() as tasks,
+        UpstreamClient(f"http://127.0.0.1:{engine.port}/v1", api_key=None, name="The engine") as client,
+    ):
+        tasks.start_soon(listener.serve, handle)
+        with anyio.fail_after(10):
+            yield engine, client
+        tasks.cancel_scope.cancel()
+
+
+async def body_of(client: UpstreamClient, *, size: int = 10) -> bytes:
+    request = OutgoingRequest(method="POST", path="/chat/completions", body=b"x" * size)
+    body = b""
+    async with client.open(request, explain_refusal, idle_s=5) as call:
+        while data := await call.receive():
+            body += data
+    return body
+
+
+async def until_readable(stream: SocketStream) -> None:
+    """Wait for bytes without reading them."""
+    descriptor = os.dup(stream.extra(SocketAttribute.raw_socket).fileno())  # the loop keeps its own to itself
+    try:
+        await anyio.wait_readable(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+# --- stray bytes ----------------------------------------------------------------------------------------------
+
+STRAY = ANSWER + b"BAD"
+
+
+@pytest.mark.parametrize("first", [ANSWER + b"one", CHUNKED + b"3\r\none\r\n0\r\n\r\n"], ids=["length", "chunked"])
+@pytest.mark.parametrize("how", ["at once", "a moment later", "a huge one"])
+async def test_a_second_answer_that_nobody_asked_for_reaches_nobody(first: bytes, how: str) -> None:
+    sent = anyio.Event()
+
+    async def serve(engine: Engine, stream: SocketStream, number: int) -> None:
+        await engine.read(stream)
+        if number > 0:
+            await stream.send(ANSWER + b"two")
+        elif how == "at once":
+            await stream.send(first + STRAY)
+        elif how == "a huge one":
+            await stream.send(first)
+            with anyio.move_on_after(0.1):
+                await stream.send(STRAY * 20_000)
+        else:
+            await stream.send(first)
+            await anyio.sleep(0.02)
+            await stream.send(STRAY)
+        sent.set()
+        await stream.receive()
+
+    async with engine_of(serve) as (engine, client):
+        assert await body_of(client) == b"one"
+        await sent.wait()
+        await anyio.sleep(0.01)
+        assert await body_of(client) == b"two"
+        assert (engine.connections, engine.requests) == (2, 2)
+
+
+async def test_bytes_that_stay_behind_a_read_that_was_given_up_reach_nobody() -> None:
+    go_on = anyio.Event()
+
+    async def serve(engine: Engine, stream: SocketStream, number: int) -> None:
+        await engine.read(stream)
+        if number == 0:
+            await go_on.wait()
+            await stream.send(ANSWER + b"one")
+            await anyio.sleep(0.02)
+            await stream.send(STRAY)
+        else:
+            await stream.send(ANSWER + b"two")
+        await stream.receive()
+
+    async with engine_of(serve) as (engine, client):
+        request = OutgoingRequest(method="POST", path="/x", body=b"x")
+        async with client.open(request, explain_refusal, idle_s=0.02) as call:
+            assert await call.receive() is None
+            go_on.set()
+            body = b""
+            while (data := await call.receive()) != b"":
+                body += data or b""
+            assert body == b"one"
+        await anyio.sleep(0.05)
+        assert await body_of(client) == b"two"
+        assert engine.connections == 2
+
+
+# --- sent once ------------------------------------------------------------------------------------------------
+
+
+async def test_a_request_that_met_a_closing_idle_connection_is_sent_again() -> None:
+    async def serve(engine: Engine, stream: SocketStream, number: int) -> None:
+        await engine.read(stream)
+        await stream.send(ANSWER + b"one" if number == 0 else ANSWER + b"two")
+        await until_readable(stream)  # and closes without reading the next request
+
+    async with engine_of(serve) as (engine, client):
+        assert [await body_of(client), await body_of(client)] == [b"one", b"two"]
+        assert (engine.connections, engine.requests) == (2, 2)
+
+
+@pytest.mark.parametrize("wait_s", [0.0, 0.3])
+@pytest.mark.parametrize("is_kept", [True, False], ids=["kept connection", "new connection"])
+async def test_a_request_that_an_engine_has_read_is_never_sent_again(wait_s: float, *, is_kept: bool) -> None:
+    async def serve(engine: Engine, stream: SocketStream, number: int) -> None:
+        if is_kept:
+            await engine.read(stream)
+            await stream.send(ANSWER + b"one")
+        await engine.read(stream)
+        await anyio.sleep(wait_s)
+
+    async with engine_of(serve) as (engine, client):
+        if is_kept:
+            await body_of(client)
+        with pytest.raises(UpstreamDroppedError, match="closed the connection without an answer"):
+            await body_of(client)
+        assert engine.requests == (2 if is_kept else 1)
+
+
+async def test_a_request_whose_engine_breaks_down_with_a_reset_later_is_not_sent_again() -> None:
+    async def serve(engine: Engine, stream: SocketStream, number: int) -> None:
+        await engine.read(stream)
+        await stream.send(ANSWER + b"one")
+        await engine.read(stream)
+        await anyio.sleep(0.3)
+        raw_socket = stream.extra(SocketAttribute.raw_socket)
+        raw_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    async with engine_of(serve) as (engine, client):
+        await body_of(client)
+        with pytest.raises(UpstreamDroppedError, match="reset the connection without an answer"):
+            await body_of(client)
+        assert engine.requests == 2
+
+
+async def test_an_idle_connection_is_dropped_before_the_engine_drops_it() -> None:
+    async def serve(engine: Engine, stream: SocketStream, number: int) -> None:
+        while True:
+            await engine.read(stream)
+            await stream.send(b"HTTP/1.1 200 OK\r\nKeep-Alive: timeout=1, max=5\r\ncontent-length: 0\r\n\r\n")
+
+    async with engine_of(serve) as (engine, client):
+        await body_of(client)
+        await body_of(client)
+        assert engine.connections == 2
+
+
+# --- read while writing ---------------------------------------------------------------------------------------
+
+
+async def test_an_engine_that_refuses_before_it_has_read_the_request_is_understood_at_once() -> None:
+    async def serve(engine: Engine, stream: SocketStream, number: int) -> None:
+        await stream.receive(1000)
+        await stream.send(REFUSAL)
+        await anyio.sleep_forever()  # and neither reads nor closes
+
+    async with engine_of(serve) as (engine, client):
+        started_at = anyio.current_time()
+        with pytest.raises(UpstreamRefusedError, match="too large"):
+            await body_of(client, size=LARGE)
+        assert anyio.current_time() - started_at < 2
+        assert engine.connections == 1
+
+
+async def test_an_engine_that_refuses_and_closes_before_it_has_read_the_request_is_understood() -> None:
+    async def serve(engine: Engine, stream: SocketStream, number: int) -> None:
+        await stream.receive(1000)
+        await stream.send(REFUSAL)  # and closes: what it has not read resets the connection
+
+    async with engine_of(serve) as (engine, client):
+        for _ in range(20):
+            with pytest.raises(UpstreamRefusedError, match="too large"):
+                await body_of(client, size=LARGE)
+        assert engine.connections == 20
+
+
+async def test_an_engine_that_turns_every_connection_away_is_understood() -> None:
+    async def serve(engine: Engine, stream: SocketStream, number: int) -> None:
+        await stream.send(REFUSAL.replace(b"413 Too Large", b"503 Busy"))
+
+    async with engine_of(serve) as (_, client):
+        for _ in range(20):
+            with pytest.raises(BridgeError, match="too large"):
+                await body_of(client)
+
+
+async def test_an_engine_that_answers_while_it_reads_is_heard() -> None:
+    async def serve(engine: Engine, stream: SocketStream, number: int) -> None:
+        await stream.receive(1000)
+        await stream.send(CHUNKED + b"3\r\none\r\n")
+        left = LARGE - 2000
+        while left > 0:
+            left -= len(await stream.receive())
+        await stream.send(b"3\r\ntwo\r\n0\r\n\r\n")
+
+    async with engine_of(serve) as (_, client):
+        assert await body_of(client, size=LARGE) == b"onetwo"
