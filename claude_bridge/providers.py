@@ -65,7 +65,7 @@ class Upstream(Struct, frozen=True, kw_only=True):
 
 
 LOCAL = "local"
-"""The provider that is no place on the network: llama.cpp inside the process."""
+"""The provider that is no address: llama.cpp, in a process that the bridge starts."""
 
 PROVIDERS: dict[str, Provider] = {
     row.name: row

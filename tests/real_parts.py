@@ -67,7 +67,7 @@ def model_path() -> Path:
 
 @pytest.fixture(scope="session")
 def engine(model_path: Path) -> EmbeddedEngine:
-    """llama.cpp in this process, with the small model. One for the session: it takes 400 MB."""
+    """llama.cpp with the small model. One for the session: it takes 400 MB."""
     window = SMALL_MODEL_WINDOW_TOKENS
     return EmbeddedEngine(model_path, model_name=SMOLLM2.name, window_tokens=window, template=small_model_template())
 

@@ -51,7 +51,7 @@ HOMES = {
     "prometheus_client": ("server/handlers/metrics.py",),
     "rich": ("cli/", "trace/"),
     "typer": ("cli/",),
-    "xllamacpp": ("upstream/embedded/engine.py",),
+    "xllamacpp": ("upstream/embedded/server.py",),
 }
 """Where each outside library lives. What is in no row may only be msgspec, the language of values, or anyio."""
 

@@ -106,7 +106,7 @@ def _with_api(upstream: Upstream, api: str) -> Upstream:
 
 
 def start_embedded(options: Options, window_tokens: int | None, notices: Notices) -> EmbeddedEngine:
-    """Start llama.cpp in this process, with the user's model or the small one. The engine ends when it is forgotten.
+    """Start llama.cpp with the user's model or the small one. Its process ends when the engine is forgotten.
 
     Raises:
         SetupError: the engine is not installed, or the model can't be downloaded or loaded.

@@ -92,7 +92,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     engines: Mapping[str, Engine] = {}
     """The engines of other providers that the routing names, by the providers' names."""
     embedded: object | None = None
-    """An engine inside this process, which ends when nothing refers to it any more."""
+    """An engine that the bridge started, which ends when nothing refers to it any more."""
 
     @property
     def keys(self) -> list[str]:

@@ -43,8 +43,8 @@ PARAMETERS: dict[str, ParameterInfo] = {
         metavar="PROVIDER",
         autocompletion=_complete_provider,
         help="Where the model runs: ollama, openai (any OpenAI-compatible engine), anthropic (any engine with "
-        "Anthropic's API), local (inside this process), a service such as openrouter, or one from your configuration. "
-        "Default: the default model.",
+        "Anthropic's API), local (a small model on this machine), a service such as openrouter, or one from your "
+        "configuration. Default: the default model.",
     ),
     "model": typer.Argument(
         metavar="MODEL", help="The engine's name for the model. Not needed if the engine has only one."

@@ -202,7 +202,7 @@ def _check_pattern(pattern: str) -> list[Mistake]:
 def _check_provider(name: str, provider: ProviderSettings) -> list[Mistake]:
     path = ("providers", name)
     if name == LOCAL:
-        return [Mistake(path, "runs in this process, and has no settings")]
+        return [Mistake(path, "is started by the bridge, and has no settings")]
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         return [Mistake(path, 'is not a valid name for a provider: use letters, digits, "-", "_" and "."')]
     mistakes = []

@@ -210,7 +210,9 @@ OWN = '[providers.work]\nkind = "openai-chat"\nbase_url = "http://h"\n'
             "2: providers.ollama.profile must be a known provider of the kind ollama-chat",
             id="a profile of another kind",
         ),
-        pytest.param("[providers.local]", "1: providers.local runs in this process, and has no settings", id="local"),
+        pytest.param(
+            "[providers.local]", "1: providers.local is started by the bridge, and has no settings", id="local"
+        ),
         pytest.param(
             OWN.replace("work", '"a/b"'),
             '1: providers."a/b" is not a valid name for a provider: use letters, digits, "-", "_" and "."',

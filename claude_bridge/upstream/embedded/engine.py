@@ -1,11 +1,18 @@
-"""The embedded engine: llama.cpp inside this process, by way of the ``xllamacpp`` wheel."""
+"""The embedded engine: llama.cpp from the ``xllamacpp`` wheel, in a process that lives as long as this one needs it."""
 
 from __future__ import annotations
 
-import os
+import subprocess
+import sys
+import weakref
+from contextlib import suppress
 from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+import msgspec
+from msgspec import Struct
 
 from claude_bridge.adapters import ADAPTERS
 from claude_bridge.adapters.engine_profiles import EMBEDDED
@@ -19,16 +26,27 @@ SMALL_MODEL_WINDOW_TOKENS = 8_192
 OWN_MODEL_WINDOW_TOKENS = 32_768
 """For a model of the user's own: what Claude Code is comfortable with, and most machines have memory for."""
 
-BATCH_TOKENS = 128
-"""How much of a prompt is read in one step. Only between steps does the engine see that a client has left: with its
-own 2,048 tokens it read on for 11 s, with these it is free within one, and reads as fast (on a CPU)."""
+_APART: dict[str, Any] = {"process_group": 0}
+"""Ctrl-C does not reach the engine: the bridge may let its answers finish."""
+if sys.platform == "win32":
+    _APART = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+
+_SERVER = Path(__file__).with_name("server.py")
+_STOP_WITHIN_S = 1.0
+
+
+class _Started(Struct):
+    """What the engine's process writes once it has loaded its model: an address, or why there is none."""
+
+    address: str = ""
+    error: str = ""
 
 
 class EmbeddedEngine:
-    """llama.cpp's own server, on a free port of the loopback address. It ends with the process."""
+    """llama.cpp's own server, on a free port of the loopback address. It ends with this object, or with the process."""
 
     def __init__(self, model_file: Path, *, model_name: str, window_tokens: int, template: str | None) -> None:
-        """Load the model; takes seconds.
+        """Load the model; takes seconds, and can be interrupted.
 
         ``template`` is a chat template in place of the model's own.
 
@@ -37,43 +55,45 @@ class EmbeddedEngine:
         """
         if not model_file.is_file():
             raise SetupError(f"There is no file {model_file}.", "Give the path of a GGUF file: --model-file FILE.gguf")
-        engine = _import_engine()
-        parameters = engine.CommonParams()
-        parameters.model.path = str(model_file)
-        parameters.hostnames = ["127.0.0.1"]
-        parameters.port = 0
-        parameters.n_ctx = window_tokens
-        parameters.n_parallel = 1
-        parameters.n_batch = BATCH_TOKENS
-        parameters.model_alias = {model_name}
-        parameters.use_jinja = True
-        parameters.enable_chat_template = True
-        parameters.cache_prompt = True
-        parameters.endpoint_props = True
-        parameters.verbosity = -1
-        # llama.cpp's threads wait for each other at every step: where one shares its core with another program,
-        # all are slow (measured on 2 busy cores: 2 threads write 4 tokens/s, 1 writes 46).
-        threads = max(1, (os.cpu_count() or 1) - 1)
-        parameters.cpuparams.n_threads = threads
-        parameters.cpuparams_batch.n_threads = threads
-        if template is not None:
-            parameters.chat_template = template
-            parameters.sampling.temp = 0.0  # a model this small only calls tools reliably when it does not guess
+        require_engine()
+        process = subprocess.Popen(  # noqa: S603 - our own script
+            [sys.executable, "-P", str(_SERVER)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            **_APART,
+        )
+        self._finalizer = weakref.finalize(self, _stop, process)
+        wanted = {
+            "model_file": str(model_file),
+            "model_name": model_name,
+            "window_tokens": window_tokens,
+            "template": template,
+        }
         try:
-            self._server = engine.Server(parameters)
-        except (RuntimeError, ValueError) as error:
+            started = _start(process, msgspec.json.encode(wanted))
+        except BaseException:  # Ctrl-C while it loads, which nothing but the end of the process can stop
+            process.kill()
+            self.close()
+            raise
+        if started.error:
             raise SetupError(
-                f"llama.cpp can't load {model_file}: {error}", "Is it a whole GGUF file? Try another one."
-            ) from error
+                f"llama.cpp can't load {model_file}: {started.error}",
+                "The file may be damaged, or no GGUF file; try another one.",
+            )
         self.upstream = Upstream(
             name="llama.cpp (embedded)",
-            base_url=f"{self._server.listening_address}/v1",
+            base_url=f"{started.address}/v1",
             model=model_name,
             adapter=ADAPTERS["openai-chat"],
             profile=EMBEDDED,
             window_tokens=window_tokens,
             prices=FREE,
         )
+
+    def close(self) -> None:
+        """End the engine's process."""
+        self._finalizer()
 
 
 def small_model_template() -> str:
@@ -83,15 +103,34 @@ def small_model_template() -> str:
 
 def require_engine() -> None:
     """Check that the engine is installed; raises SetupError if not."""
-    _import_engine()
-
-
-def _import_engine() -> Any:  # noqa: ANN401 - xllamacpp has no types
-    try:
-        import xllamacpp
-    except ImportError as error:
+    if find_spec("xllamacpp") is None:
         raise SetupError(
             "The embedded engine is not installed.",
             "Install its extra: pip install '.[local]' in a checkout, or pipx inject claude-bridge-cli xllamacpp",
-        ) from error
-    return xllamacpp
+        )
+
+
+def _start(process: subprocess.Popen[bytes], wanted: bytes) -> _Started:
+    """Return what the process answers, which it does once its model is loaded."""
+    assert process.stdin is not None, "it is a pipe"
+    assert process.stdout is not None, "it is a pipe"
+    with suppress(BrokenPipeError):  # it has ended already
+        process.stdin.write(wanted + b"\n")
+        process.stdin.flush()
+    line = process.stdout.readline()
+    if not line:
+        return _Started(error=f"it ended with code {process.wait()}")
+    return msgspec.json.decode(line, type=_Started)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """End a process that may be loading or answering."""
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            with suppress(OSError):
+                pipe.close()
+    try:
+        process.wait(_STOP_WITHIN_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
