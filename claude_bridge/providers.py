@@ -64,6 +64,9 @@ class Upstream(Struct, frozen=True, kw_only=True):
         return EngineModel(where=where, model=self.model, profile=self.profile, limits=limits)
 
 
+UNNAMED = "The engine"
+"""The name of an engine that does not say what it is, as errors begin with it."""
+
 LOCAL = "local"
 """The provider that is no address: llama.cpp, in a process that the bridge starts."""
 
@@ -251,7 +254,7 @@ def upstream_of(provider: Provider, *, base_url: str | None, model: str) -> Upst
     """
     name, profile = provider.display_name, provider.profile
     if base_url is not None and provider.is_any_engine:
-        name, profile = profile_at(base_url, provider.kind) or ("The engine", UNKNOWN)
+        name, profile = profile_at(base_url, provider.kind) or (UNNAMED, UNKNOWN)
     base_url = (base_url or provider.base_url).rstrip("/")
     return Upstream(
         name=name,

@@ -1,6 +1,6 @@
-"""What Claude Code is told of a bridge: one table of environment variables, each with its reason.
+"""How Claude Code is pointed at a bridge: one table of environment variables, each with its reason.
 
-The facts were measured with Claude Code 2.1.330.
+The facts were measured with Claude Code 2.1.330 to 2.1.332.
 """
 
 from __future__ import annotations
@@ -11,21 +11,22 @@ from typing import NamedTuple
 from msgspec import Struct
 
 NO_TOKEN = "bridge"  # noqa: S105 - no secret
-"""What clients send to a bridge that asks for no token: without any, Claude Code asks the user to log in."""
+"""What clients send to a bridge that needs no token: without one, Claude Code asks the user to log in."""
 
 CLAUDE_CODE_RESERVE_TOKENS = 13_000
 """What Claude Code keeps free beside an answer before it compacts, however small the window."""
 
+MILLION = 1_000_000
 HOUR_MS = 3_600_000
 TIERS = ("OPUS", "SONNET", "HAIKU", "FABLE")
 OTHER_SERVICES = ("CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX", "CLAUDE_CODE_USE_FOUNDRY")
-"""With one of these set, Claude Code asks that service, whatever its base URL is."""
+"""With one of these set, Claude Code uses that service, whatever its base URL is."""
 
 _LOOPBACK = ("127.0.0.1", "localhost")
 
 
 class Served(Struct, frozen=True, kw_only=True):
-    """A bridge as its clients must know it. None in a limit means not known; ``slots`` is of the engine."""
+    """What the environment of a bridge's client is made from. None in a limit means not known."""
 
     url: str
     model: str | None
@@ -37,15 +38,15 @@ class Served(Struct, frozen=True, kw_only=True):
     slots: int | None = None
     """How many requests the engine answers at a time."""
     forwards_client_auth: bool = False
-    """Whether the client's own login goes on to Anthropic, which a token of ours would hide."""
+    """Whether the client's own login is sent on to Anthropic; a token of ours would replace it."""
     allows_traffic: bool = False
-    """Whether Claude Code may also talk to its maker: telemetry, error reports, updates."""
+    """Whether Claude Code may also talk to Anthropic: telemetry, error reports, updates."""
     outside: Mapping[str, str] = {}
-    """The environment as it is: a few variables are added to, or overruled."""
+    """The environment as it is; a few variables in it are extended or overridden."""
 
     @property
     def answer_tokens(self) -> int | None:
-        """How long one answer may be, of a window that has to hold the conversation too."""
+        """How long one answer may be, in a window that also has to hold the conversation."""
         if not self.window_tokens:
             return self.max_output_tokens
         share = min(8192, max(1024, self.window_tokens // 8))
@@ -53,21 +54,19 @@ class Served(Struct, frozen=True, kw_only=True):
 
 
 class Variable(NamedTuple):
-    """One row: ``value`` returns None where the variable is better not set."""
+    """One row: ``value`` returns None where the variable is not set."""
 
     name: str
     value: Callable[[Served], str | None]
     reason: str
-    is_essential: bool = False
-    """Whether even a reader who types the lines by hand needs it."""
 
 
-def _told_window(served: Served) -> str | None:
-    """Return the window to tell Claude Code, so that it compacts when three quarters of the true one are full.
+def _claimed_window(served: Served) -> str | None:
+    """Return a window with which Claude Code compacts when three quarters of the true one are full.
 
-    It compacts at the window less an answer less CLAUDE_CODE_RESERVE_TOKENS. Of 32k that would leave 15,700 tokens:
-    hardly more than its first request, so that it compacted at every turn, and gave up. A large window is told as it
-    is. What the engine can't take is refused all the same, and told by the bridge.
+    It compacts at the window less an answer less CLAUDE_CODE_RESERVE_TOKENS. Of 32k that would leave 15,700 tokens,
+    hardly more than its first request: it would compact at every turn, and give up. A large window is given as it is.
+    The bridge refuses what does not fit the true window in any case.
     """
     window, answer = served.window_tokens, served.answer_tokens
     if not window or not answer:
@@ -92,7 +91,7 @@ def _is_one_slot(served: Served) -> str | None:
 
 
 def _no_proxy(served: Served) -> str | None:
-    """Return the exceptions that there are and those that are missing, where there is a proxy at all."""
+    """Return the exceptions that are set, and those that are missing; None if there is no proxy."""
     if not any("proxy" in name.lower() and value for name, value in served.outside.items()):
         return None
     given = served.outside.get("NO_PROXY") or served.outside.get("no_proxy") or ""
@@ -112,6 +111,15 @@ def _no_attribution(served: Served) -> str | None:
     return None if served.forwards_client_auth else "0"
 
 
+def _lists_models(served: Served) -> str | None:
+    return "1" if served.model else None
+
+
+def _has_no_million(served: Served) -> str | None:
+    is_ours = served.model and not served.model.startswith("claude-")
+    return "1" if is_ours and (served.window_tokens or 0) < MILLION else None
+
+
 def _off_where_set(name: str) -> Callable[[Served], str | None]:
     return lambda served: "0" if served.outside.get(name) else None
 
@@ -120,72 +128,97 @@ def _constant(value: str) -> Callable[[Served], str | None]:
     return lambda _: value
 
 
+def _tier(tier: str) -> tuple[Variable, Variable, Variable]:
+    """Return what a tier means, as a request and in /model, which would show the same name for all of them."""
+    name = tier.lower()
+    model, use = _main_model, "the main model"
+    if tier == "HAIKU":
+        model, use = _small_model, "small and background requests"
+    return (
+        Variable(f"ANTHROPIC_DEFAULT_{tier}_MODEL", model, f"what the name {name} means: {use}"),
+        Variable(
+            f"ANTHROPIC_DEFAULT_{tier}_MODEL_NAME",
+            lambda served: f"{model(served)} ({name})" if model(served) else None,
+            f"how /model shows {name}",
+        ),
+        Variable(
+            f"ANTHROPIC_DEFAULT_{tier}_MODEL_DESCRIPTION",
+            lambda served: f"What Claude Code calls {name}: {use}" if model(served) else None,
+            "the same",
+        ),
+    )
+
+
 VARIABLES: tuple[Variable, ...] = (
-    Variable("ANTHROPIC_BASE_URL", lambda served: served.url, "where the bridge listens", is_essential=True),
+    Variable("ANTHROPIC_BASE_URL", lambda served: served.url, "where the bridge listens"),
     Variable(
         "ANTHROPIC_AUTH_TOKEN",
         _token,
-        "what the bridge asks for; with any token Claude Code does not ask to log in",
-        is_essential=True,
+        "the token that the bridge needs; with any token Claude Code does not ask to log in",
     ),
     Variable(
         "ANTHROPIC_API_KEY",
         _no_key,
-        "a real key in the environment would be sent in place of the token",
-        is_essential=True,
+        "a real key in the environment would be sent instead of the token",
     ),
-    Variable("ANTHROPIC_MODEL", _main_model, "the model for all that is not said otherwise"),
-    *(
-        Variable(
-            f"ANTHROPIC_DEFAULT_{tier}_MODEL",
-            _small_model if tier == "HAIKU" else _main_model,
-            "small and background requests" if tier == "HAIKU" else f"what the name {tier.lower()} means",
-        )
-        for tier in TIERS
+    Variable("ANTHROPIC_MODEL", _main_model, "the model of every request that names no other"),
+    Variable(
+        "ANTHROPIC_DEFAULT_MODEL", _main_model, "what Default means in /model; otherwise opus with a window of 1M"
     ),
-    Variable("CLAUDE_CODE_SUBAGENT_MODEL", _main_model, "sub-agents ask for a model of Anthropic's otherwise"),
+    *(variable for tier in TIERS for variable in _tier(tier)),
+    Variable("CLAUDE_CODE_SUBAGENT_MODEL", _main_model, "otherwise sub-agents use a model of Anthropic's"),
+    Variable(
+        "CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY", _lists_models, "/model shows the models that the bridge offers"
+    ),
+    Variable(
+        "CLAUDE_CODE_DISABLE_1M_CONTEXT", _has_no_million, "otherwise a model of unknown window is given 1M tokens"
+    ),
     Variable(
         "CLAUDE_CODE_MAX_CONTEXT_TOKENS",
-        _told_window,
-        "an unknown model is taken for one of a million tokens, and never compacted in time",
-        is_essential=True,
+        _claimed_window,
+        "otherwise an unknown model is given 1M tokens, and never compacted in time",
     ),
     Variable(
         "CLAUDE_CODE_MAX_OUTPUT_TOKENS",
         _answer_tokens,
-        "answers of 32,000 tokens would leave a small window no room",
-        is_essential=True,
+        "the default of 32,000 tokens would leave no room in a small window",
     ),
-    Variable("CLAUDE_CODE_ATTRIBUTION_HEADER", _no_attribution, "a header at the front of each prompt costs its cache"),
     Variable(
-        "CLAUDE_CODE_TOTAL_TOKENS_REMINDER", _constant("off"), "a count after each tool result that models do not need"
+        "CLAUDE_CODE_ATTRIBUTION_HEADER",
+        _no_attribution,
+        "a header at the start of each prompt would break its cache",
+    ),
+    Variable(
+        "CLAUDE_CODE_TOTAL_TOKENS_REMINDER",
+        _constant("off"),
+        "a token count after each tool result is of no use to models",
     ),
     Variable(
         "CLAUDE_CODE_DISABLE_BACKGROUND_TASKS",
         _is_one_slot,
-        "an engine that answers one request at a time makes sub-agents and the main conversation wait for each other",
+        "with an engine of one slot, sub-agents and the main conversation would wait for each other",
     ),
-    Variable("API_TIMEOUT_MS", _constant(str(HOUR_MS)), "reading a long prompt may take a local model many minutes"),
+    Variable("API_TIMEOUT_MS", _constant(str(HOUR_MS)), "a local model may take many minutes to read a long prompt"),
     Variable("CLAUDE_STREAM_IDLE_TIMEOUT_MS", _constant(str(HOUR_MS)), "the same, for the pauses in an answer"),
     Variable(
         "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC",
         lambda served: None if served.allows_traffic else "1",
         "telemetry, error reports and update checks go to Anthropic",
     ),
-    Variable("NO_PROXY", _no_proxy, "a proxy would swallow what goes to this machine"),
-    Variable("no_proxy", _no_proxy, "the same, for programs that read the small letters"),
+    Variable("NO_PROXY", _no_proxy, "a proxy would intercept requests to this machine"),
+    Variable("no_proxy", _no_proxy, "the same, for programs that read the name in lower case"),
     *(
-        Variable(name, _off_where_set(name), "with it set Claude Code would ask that service, not the bridge")
+        Variable(name, _off_where_set(name), "if it is set, Claude Code uses that service instead of the bridge")
         for name in OTHER_SERVICES
     ),
 )
 """Every variable that is set for Claude Code, in the order in which they are printed."""
 
 
-def client_environment(served: Served, *, only_essential: bool = False) -> dict[str, str]:
-    """Return what Claude Code's environment must hold."""
-    told = ((row.name, row.value(served)) for row in VARIABLES if row.is_essential or not only_essential)
-    return {name: value for name, value in told if value is not None}
+def client_environment(served: Served) -> dict[str, str]:
+    """Return the variables for Claude Code's environment."""
+    values = ((row.name, row.value(served)) for row in VARIABLES)
+    return {name: value for name, value in values if value is not None}
 
 
 def reasons() -> dict[str, str]:

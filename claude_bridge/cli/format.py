@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from claude_bridge.providers import Upstream
+from claude_bridge.providers import UNNAMED, Upstream
 from claude_bridge.wire.admin_api import Figures
 
 _ANY_ENGINE = {
@@ -14,7 +14,7 @@ _ANY_ENGINE = {
 
 def engine_words(upstream: Upstream) -> str:
     """Return which engine it is, as in "on …"; one that does not say its name is described by its API."""
-    return _ANY_ENGINE[upstream.adapter.kind] if upstream.name == "The engine" else upstream.name
+    return _ANY_ENGINE[upstream.adapter.kind] if upstream.name == UNNAMED else upstream.name
 
 
 def short_count(count: int) -> str:
@@ -25,23 +25,28 @@ def short_count(count: int) -> str:
 
 
 def cost_text(figures: Figures) -> str:
-    """Return what the answers cost, with a mark where that is not known of all."""
+    """Return what the answers cost, with ? for those whose cost is not known."""
     if figures.of_unknown_cost and not figures.cost_usd:
-        return "cost unknown"
+        return "?"
     digits = 4 if 0 < figures.cost_usd < 1 else 2
-    return f"${figures.cost_usd:,.{digits}f}" + (" + unknown" if figures.of_unknown_cost else "")
+    return f"${figures.cost_usd:,.{digits}f}" + (" + ?" if figures.of_unknown_cost else "")
 
 
 def session_words(figures: Figures) -> list[str]:
-    """Return the figures of one session, in the order of what is looked at first; nothing of what is not known."""
+    """Return the figures of one session, the most important first; what is not known is left out."""
     cache = "" if figures.cache_share is None else f" ({figures.cache_share:.0%} cached)"
-    words = [f"{short_count(figures.prompt_tokens)} in{cache}", f"{short_count(figures.output_tokens)} out"]
+    about = "~" if figures.estimated else ""
+    words = [f"{about}{short_count(figures.prompt_tokens)} in{cache}"]
+    if figures.answered or figures.output_tokens:
+        words.append(f"{about}{short_count(figures.output_tokens)} out")
     if figures.tokens_per_s is not None:
         words.append(f"{figures.tokens_per_s:,.0f} tok/s")
     if figures.first_token.count:
         words.append(f"first token {figures.first_token.last_s:.1f} s")
-    if figures.answered:
-        words.append(cost_text(figures))
+    if figures.answered and (cost := cost_text(figures)) != "?":
+        words.append(cost)
+    if figures.left:
+        words.append(f"{figures.left} stopped")
     if figures.failed:
         words.append(f"{figures.failed} failed")
     return words

@@ -32,8 +32,8 @@ class Command(TyperCommand):
         """Parse the command line; raises UsageError for ``--model``, which other programs have."""
         takes_model = any(parameter.name == "model" for parameter in self.params)
         if takes_model and any(word.partition("=")[0] == "--model" for word in args):
-            example = f"{ctx.command_path} ollama qwen3:1.7b"
-            ctx.fail(f"There is no option --model: the model comes after the provider, as in `{example}`")
+            example = terminal.with_program(f"`bridge {ctx.info_name} ollama qwen3:1.7b`")
+            ctx.fail(f"There is no option --model: the model comes after the provider, as in {example}")
         return super().parse_args(ctx, args)
 
 

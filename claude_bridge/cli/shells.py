@@ -95,17 +95,24 @@ class Shell(NamedTuple):
 
     quote: Callable[[str], str]
     evaluate: Callable[[str], str]
+    call: str = ""
+    """What stands before a quoted path for it to be run."""
+
+    def program(self, path: str) -> str:
+        """Return what to type to run a program."""
+        quoted = self.quote(path)
+        return path if quoted == path else self.call + quoted
 
 
 def _quote_for_powershell(word: str) -> str:
-    is_plain = bool(word) and all(letter.isalnum() or letter in "-_./:=+" for letter in word)
+    is_plain = bool(word) and all(letter.isalnum() or letter in "-_./:=+\\" for letter in word)
     return word if is_plain else "'" + word.replace("'", "''") + "'"
 
 
 _POSIX = Shell(shlex.quote, 'eval "$({})"'.format)
 _TYPED = {
     "fish": Shell(shlex.quote, "{} | source".format),
-    "powershell": Shell(_quote_for_powershell, "{} | Out-String | Invoke-Expression".format),
+    "powershell": Shell(_quote_for_powershell, "{} | Out-String | Invoke-Expression".format, call="& "),
 }
 
 

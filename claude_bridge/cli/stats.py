@@ -22,17 +22,24 @@ MOST_SESSIONS = 10
 EXAMPLES = ("bridge stats", "bridge stats --watch", "bridge stats --json")
 
 COLUMNS = (
-    terminal.Column("requests", is_number=True),
-    terminal.Column("failed", is_number=True),
-    terminal.Column("input", is_number=True),
-    terminal.Column("cached", is_number=True),
-    terminal.Column("output", is_number=True),
-    terminal.Column("thinking", is_number=True),
-    terminal.Column("tokens/s", is_number=True),
-    terminal.Column("first token", is_number=True),
-    terminal.Column("repairs", is_number=True),
-    terminal.Column("fallbacks", is_number=True),
-    terminal.Column("cost", is_number=True),
+    terminal.Column("requests", is_number=True, rank=4),
+    terminal.Column("stopped", is_number=True, rank=7),
+    terminal.Column("failed", is_number=True, rank=6),
+    terminal.Column("input", is_number=True, rank=1),
+    terminal.Column("cached", is_number=True, rank=3),
+    terminal.Column("output", is_number=True, rank=1),
+    terminal.Column("thinking", is_number=True, rank=10),
+    terminal.Column("tokens/s", is_number=True, rank=2),
+    terminal.Column("first token", is_number=True, rank=5),
+    terminal.Column("repairs", is_number=True, rank=8),
+    terminal.Column("fallbacks", is_number=True, rank=9),
+    terminal.Column("cost", is_number=True, rank=3),
+)
+
+SESSION_COLUMNS = (
+    terminal.Column("session"),
+    terminal.Column("model", rank=5),
+    terminal.Column("last request", is_number=True, rank=6),
 )
 
 
@@ -68,38 +75,33 @@ def stats(
                 time.sleep(every_s)
 
 
-def render_report(report: StatsReport, *, now_s: float) -> RenderableType:
-    """Return the tables of the models and of the newest sessions."""
+def render_report(report: StatsReport, *, now_s: float, width: int | None = None) -> RenderableType:
+    """Return the tables of the models and of the newest sessions, in ``width`` columns (None: the terminal's)."""
     from rich.console import Group
 
     running = f", {report.running} running" if report.running else ""
     title = f"claude-bridge {report.version}, up for {_age(now_s - report.started_at_s)}{running}"
-    models = [(name, figures) for name, figures in report.models.items()]
     newest = sorted(report.sessions.items(), key=lambda pair: pair[1].last_at_s, reverse=True)
+    models = [[name, *_figures(figures)] for name, figures in report.models.items()]
     sessions = [
-        (f"{name[:8]} {session.model}, {_age(now_s - session.last_at_s)} ago", session.figures)
+        [name[:8], session.model, f"{_age(now_s - session.last_at_s)} ago", *_figures(session.figures)]
         for name, session in newest[:MOST_SESSIONS]
     ]
-    tables = [terminal.table_of(title, [terminal.Column("model"), *COLUMNS], [_row(*row) for row in models])]
+    tables = [terminal.table_of(title, (terminal.Column("model"), *COLUMNS), models, width=width)]
     if sessions:
-        left_out = len(newest) - len(sessions)
-        more = f" (the newest {len(sessions)} of {len(newest)})" if left_out else ""
-        tables.append(
-            terminal.table_of(
-                f"Sessions{more}", [terminal.Column("session"), *COLUMNS], [_row(*row) for row in sessions]
-            )
-        )
+        more = f" (the newest {len(sessions)} of {len(newest)})" if len(newest) > len(sessions) else ""
+        tables.append(terminal.table_of(f"Sessions{more}", (*SESSION_COLUMNS, *COLUMNS), sessions, width=width))
     return Group(*tables)
 
 
-def _row(name: str, figures: Figures) -> list[str]:
+def _figures(figures: Figures) -> list[str]:
     from claude_bridge.cli.format import cost_text, short_count
 
     about = "~" if figures.estimated else ""
     first = figures.first_token
     return [
-        name,
         str(figures.requests),
+        str(figures.left),
         str(figures.failed),
         f"{about}{short_count(figures.prompt_tokens)}",
         "?" if figures.cache_share is None else f"{figures.cache_share:.0%}",
@@ -109,7 +111,7 @@ def _row(name: str, figures: Figures) -> list[str]:
         f"{first.total_s / first.count:.2f} s" if first.count else "?",
         str(figures.repairs),
         str(figures.fallbacks),
-        cost_text(figures).removeprefix("cost ") if figures.answered else "?",
+        cost_text(figures) if figures.answered else "?",
     ]
 
 

@@ -43,6 +43,8 @@ class Column(NamedTuple):
 
     header: str
     is_number: bool = False
+    rank: int = 0
+    """In a narrow terminal the columns of the highest rank are left out first; 0: never."""
 
 
 def print_line(text: str) -> None:
@@ -73,13 +75,14 @@ def warning(text: str) -> str:
 @cache
 def program() -> str:
     """Return what to type for ``bridge`` in this shell: its path where the shell would not find this one."""
-    import shlex
+    from claude_bridge.cli.shells import this_shell
 
-    started_by = Path(sys.argv[0])
+    shell, started_by = this_shell(), Path(sys.argv[0])
     if started_by.stem != "bridge":  # python -m claude_bridge
-        return f"{shlex.quote(sys.executable)} -m claude_bridge"
+        return f"{shell.program(sys.executable)} -m claude_bridge"
     found = shutil.which("bridge")
-    return "bridge" if found and Path(found).resolve() == started_by.resolve() else shlex.quote(str(started_by))
+    is_found = found is not None and Path(found).resolve() == started_by.resolve()
+    return "bridge" if is_found else shell.program(str(started_by))
 
 
 def with_program(text: str) -> str:
@@ -107,26 +110,50 @@ def print_renderable(renderable: RenderableType) -> None:
     _table_console().print(renderable)
 
 
-def table_of(title: str, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> RenderableType:
-    """Return a table with its title, as wide as the terminal allows; foreign words in it are made harmless."""
+def table_of(
+    title: str, columns: Sequence[Column], rows: Sequence[Sequence[str]], *, width: int | None = None
+) -> RenderableType:
+    """Return a table with its title, in ``width`` columns (None: those of the terminal).
+
+    What does not fit is left out by rank; then long texts take several lines, and numbers stay whole. Foreign text is
+    made harmless.
+    """
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
     from claude_bridge.trace.console.printable import printable
 
-    is_narrow = _table_console().width < WIDE
-    table = Table(box=None, pad_edge=False, padding=(0, 1 if is_narrow else 3, 0, 0), header_style="bold")
-    for column in columns:
+    width = width or _table_console().width
+    gap = 1 if width < WIDE else 3
+    headers = [column.header.replace(" ", "\n") if width < WIDE else column.header for column in columns]
+    cells = [[printable(cell) for cell in row] for row in rows]
+    shown = _that_fit(
+        columns, [_text_width([header, *(row[at] for row in cells)]) + gap for at, header in enumerate(headers)], width
+    )
+    table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="bold")
+    for at in shown:
+        is_number = columns[at].is_number
         table.add_column(
-            column.header.replace(" ", "\n") if is_narrow else column.header,
-            justify="right" if column.is_number else "left",
-            vertical="top",
-            overflow="fold",
+            headers[at], justify="right" if is_number else "left", vertical="top", overflow="fold", no_wrap=is_number
         )
-    for row in rows:
-        table.add_row(*(Text(printable(cell), style=_WORD_STYLES.get(cell, "")) for cell in row))
+    for row in cells:
+        table.add_row(*(Text(row[at], style=_WORD_STYLES.get(row[at], "")) for at in shown))
     return Group(Text(printable(title), style="bold"), table)
+
+
+def _that_fit(columns: Sequence[Column], widths: Sequence[int], width: int) -> list[int]:
+    """Return which columns to show."""
+    shown = list(range(len(columns)))
+    while sum(widths[at] for at in shown) > width and any(columns[at].rank for at in shown):
+        shown.remove(max(shown, key=lambda at: columns[at].rank))
+    return shown
+
+
+def _text_width(texts: Sequence[str]) -> int:
+    from rich.cells import cell_len
+
+    return max(cell_len(line) for text in texts for line in text.split("\n"))
 
 
 @contextmanager

@@ -320,7 +320,7 @@ class Recorder:
                 model=self._model,
                 session=self._session,
                 outcome=outcome,
-                prompt_tokens=prompt_tokens if is_answered else 0,
+                prompt_tokens=0 if outcome == "failed" else prompt_tokens,
                 cached_tokens=usage.cached_tokens,
                 output_tokens=usage.output_tokens or 0,
                 thinking_tokens=usage.thinking_tokens or 0,

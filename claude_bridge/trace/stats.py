@@ -99,7 +99,7 @@ def _sum(before: Figures, more: Finished) -> Figures:
         before,
         requests=before.requests + 1,
         **{more.outcome: getattr(before, more.outcome) + 1},
-        estimated=before.estimated + (is_answered and more.is_estimated),
+        estimated=before.estimated + (more.is_estimated and bool(more.prompt_tokens)),
         prompt_tokens=before.prompt_tokens + more.prompt_tokens,
         told_prompt_tokens=before.told_prompt_tokens + (more.prompt_tokens if is_told else 0),
         cached_tokens=before.cached_tokens + (more.cached_tokens or 0),

@@ -21,6 +21,7 @@ def test_every_request_of_the_client_goes_to_the_model_that_is_served() -> None:
     asked = {name: value for name, value in told.items() if name.endswith("_MODEL")}
     assert asked == {
         "ANTHROPIC_MODEL": "big",
+        "ANTHROPIC_DEFAULT_MODEL": "big",
         "ANTHROPIC_DEFAULT_OPUS_MODEL": "big",
         "ANTHROPIC_DEFAULT_SONNET_MODEL": "big",
         "ANTHROPIC_DEFAULT_HAIKU_MODEL": "small",
@@ -109,12 +110,27 @@ def test_each_variable_has_one_row_and_a_reason() -> None:
     assert all(row.reason for row in VARIABLES)
 
 
-def test_the_lines_to_paste_are_few() -> None:
-    told = client_environment(Served(url=URL, model="m", window_tokens=32_768, slots=1), only_essential=True)
-    assert list(told) == [
-        "ANTHROPIC_BASE_URL",
-        "ANTHROPIC_AUTH_TOKEN",
-        "ANTHROPIC_API_KEY",
-        "CLAUDE_CODE_MAX_CONTEXT_TOKENS",
-        "CLAUDE_CODE_MAX_OUTPUT_TOKENS",
-    ]
+def test_the_model_picker_says_what_each_name_stands_for_and_lists_the_bridges_models() -> None:
+    environment = client_environment(Served(url=URL, model="big", small_model="small"))
+    shown = {name: value for name, value in environment.items() if name.endswith(("_NAME", "_DESCRIPTION"))}
+    assert len(shown) == len(set(shown.values())) == 8, "no two lines of the picker are alike"
+    assert shown["ANTHROPIC_DEFAULT_OPUS_MODEL_NAME"] == "big (opus)"
+    assert shown["ANTHROPIC_DEFAULT_HAIKU_MODEL_NAME"] == "small (haiku)"
+    assert environment["CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("model", "window_tokens", "is_off"),
+    [
+        ("m", None, True),
+        ("m", 32_768, True),
+        ("m", 1_000_000, False),
+        ("claude-opus-5-5", None, False),
+        (None, None, False),
+    ],
+)
+def test_no_model_is_believed_to_have_a_window_of_a_million(
+    model: str | None, window_tokens: int | None, is_off: bool
+) -> None:
+    served = Served(url=URL, model=model, window_tokens=window_tokens)
+    assert ("CLAUDE_CODE_DISABLE_1M_CONTEXT" in client_environment(served)) is is_off

@@ -73,6 +73,41 @@ async def test_one_command_leads_to_an_answer_and_leaves_nothing_behind(claude_c
     assert "safeguards" not in json.dumps(asked)
 
 
+async def test_the_model_picker_tells_the_models_apart_and_the_session_can_be_continued(
+    claude_code: ClaudeCode,
+) -> None:
+    if shutil.which("tmux") is None:
+        missing("tmux is not installed.")
+    documents = {"/v1/models": model_list("big:8b", "small:1b", "other:3b", max_model_len=32_768)}
+    async with FakeUpstream(lambda _: answer("Hello again!"), documents=documents) as upstream:
+        with TemporaryDirectory() as folder:
+            arguments = ("run", "openai", "big:8b", "--base-url", upstream.base_url, "--small-model", "small:1b")
+            screen = open_terminal(
+                ["bash", "-c", f'{" ".join(command(*arguments))}; echo "code $?"; sleep 20'],
+                environment=variables(claude_code),
+                project=claude_code.project,
+                socket=Path(folder) / "tmux",
+                columns=200,
+            )
+            async with screen as terminal:
+                await terminal.wait_for("manual mode on")
+                await terminal.ask("/model")
+                await terminal.wait_for("From gateway")
+                shown = await terminal.screen()
+                await terminal.press("Escape")
+                await terminal.wait_for("manual mode on")
+                await terminal.ask("Say hello")
+                await terminal.wait_for("● Hello again!")
+                await terminal.ask("/exit")
+                await terminal.wait_for("code 0")
+                continued = (await terminal.screen()).rpartition("Continue this session with:\n")[2].splitlines()[0]
+    for name in ("big:8b (opus)", "big:8b (sonnet)", "small:1b (haiku)", "What Claude Code calls haiku: small and"):
+        assert name in shown
+    assert "other:3b" in shown, "the bridge's models are there too"
+    (transcript,) = (claude_code.home / ".claude" / "projects").rglob("*.jsonl")
+    assert continued.endswith(f"--small-model small:1b -- --resume {transcript.stem}")
+
+
 async def test_settings_of_the_users_own_do_not_lead_around_the_bridge(claude_code: ClaudeCode) -> None:
     settings = claude_code.home / ".claude" / "settings.json"
     settings.parent.mkdir(exist_ok=True)

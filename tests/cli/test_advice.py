@@ -74,8 +74,7 @@ def words_of(line: str) -> list[str]:
 def accept(words: list[str]) -> None:
     """Parse a command line as the program does; raises what Typer raises for one that it does not accept."""
     group: Any = typer.main.get_command(app)
-    if words[:1] == ["PROVIDER"]:
-        words = ["ollama", *words[1:]]
+    words = [{"PROVIDER": "ollama", FILLED_IN: "serve"}.get(words[0], words[0]), *words[1:]]
     if words[0].endswith("-completion") or (len(words) == 1 and hasattr(COMMANDS.get(words[0]), "commands")):
         return  # the first changes files of the shell, the second prints the help
     try:

@@ -108,3 +108,43 @@ def test_the_shell_completes_names_of_providers(tmp_path: Path) -> None:
         check=False,
     )
     assert set(done.stdout.split()) == {"ollama", "olive"}
+
+
+# --- what people type at first ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("arguments", [["help", "serve"], ["help", "config", "check"], ["help"]])
+def test_help_is_a_command_too(arguments: list[str]) -> None:
+    assert run(*arguments).stdout == run(*arguments[1:], "--help").stdout
+
+
+@pytest.mark.parametrize(
+    "arguments", [["serve", "ollama", "--model", "x"], ["run", "--model=x"], ["doctor", "--model"]]
+)
+def test_where_the_model_belongs_is_told(arguments: list[str]) -> None:
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert "the model comes after the provider, as in `" in done.stderr
+    assert f" {arguments[0]} ollama qwen3:1.7b`" in done.stderr
+
+
+def test_the_help_of_serve_has_the_common_options_on_one_screen() -> None:
+    lines = run("serve", "--help").stdout.splitlines()
+    common = lines[: lines.index("Several models:")]
+    assert len(common) <= 40, "at 100 columns"
+    assert {"  --base-url", "  --debug"} <= {line[: len("  --base-url")].rstrip() for line in common}
+    assert "<bool>" not in "".join(lines)
+
+
+@pytest.mark.parametrize("columns", [40, 80, 160])
+def test_the_help_fits_the_terminal(columns: int) -> None:
+    for command_name in ("run", "serve", "stats", "config"):
+        done = subprocess.run(
+            command(command_name, "--help"),
+            capture_output=True,
+            text=True,
+            env=environment({"COLUMNS": str(columns)}),
+            check=True,
+        )
+        breakable = [line for line in done.stdout.splitlines() if " " in line.strip() and "  bridge " not in line]
+        assert max(map(len, breakable)) <= columns

@@ -16,9 +16,10 @@ from claude_bridge.app.plan import Listening
 from claude_bridge.cli.serve import listening_of
 from claude_bridge.config.schema import Config
 from claude_bridge.providers import PROVIDERS, upstream_of
-from tests.cli.process import LIMIT_S, Finished, run_bridge, serving
+from tests.cli.process import LIMIT_S, Finished, command, environment, run_bridge, serving
 from tests.fake_upstream import (
     DONE,
+    MODEL,
     FakeUpstream,
     Head,
     Reply,
@@ -126,6 +127,13 @@ async def test_a_trace_file_that_cannot_be_is_told(tmp_path: Path) -> None:
     (tmp_path / "no").write_text("a file")
     done = await run_bridge("serve", "openai", "m", "--base-url", "http://127.0.0.1:9", "--port", "0", "--trace", trace)
     assert_one_panel(done, "trace", "--trace")
+
+
+@pytest.mark.parametrize(
+    ("typed", "nearest"), [("opnerouter", "openrouter"), ("olama", "ollama"), ("antropic", "anthropic")]
+)
+async def test_a_provider_that_is_misspelt_is_answered_with_the_nearest(typed: str, nearest: str) -> None:
+    assert_one_panel(await run_bridge("serve", typed, "m"), f"no provider {typed!r}; did you mean {nearest}?")
 
 
 # --- all is well ----------------------------------------------------------------------------------------------
@@ -323,3 +331,69 @@ async def test_a_second_signal_ends_it_at_once() -> None:
         assert "Stopped with 1 unfinished." in bridge.told
         assert "Traceback" not in bridge.told
         await upstream.requests[0].wait_until_closed_by_peer(within_s=1)
+
+
+# --- what people type at first ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "typed", ["lmstudio/m", "LM-Studio/m", "lm-studio/m", "LM Studio/m"], ids=lambda typed: typed.replace("/", ":")
+)
+async def test_a_provider_and_its_model_may_be_one_word_in_any_spelling(typed: str) -> None:
+    models = {"/v1/models": model_list("m", "other")}
+    async with (
+        FakeUpstream(documents=models) as upstream,
+        serving(typed, "--base-url", upstream.base_url) as bridge,
+    ):
+        await bridge.says("claude --model m")
+
+
+async def test_the_command_line_of_the_npm_tool_works() -> None:
+    async with FakeUpstream([answer("Hello")]) as upstream, httpx.AsyncClient() as client:
+        arguments = ("openai", MODEL, "--baseURL", upstream.base_url, "--apiKey", KEY, "--debug", "--port", "0")
+        async with await anyio.open_process(command(*arguments), env=environment()) as process:
+            assert process.stdout is not None
+            url = (await process.stdout.receive()).decode().removeprefix("listening on ").strip()
+            answered = await client.post(f"{url}/v1/messages", json=QUESTION, timeout=LIMIT_S)
+            process.terminate()
+    assert answered.status_code == 200
+    assert upstream.requests[0].headers["authorization"] == f"Bearer {KEY}"
+
+
+async def test_the_addresses_for_other_machines_are_told_with_the_token() -> None:
+    async with (
+        FakeUpstream() as upstream,
+        serving("openai", "--base-url", upstream.base_url, "--host", "0.0.0.0", "--auth-token", "s3cret") as bridge,
+    ):
+        await bridge.says("claude --model")
+        line = next(line for line in bridge.told.splitlines() if line.startswith("From other machines: "))
+        port = bridge.url.rpartition(":")[2]
+        assert line.endswith(f":{port} with the token s3cret")
+        assert "127.0.0.1" not in line
+        assert "0.0.0.0" not in line
+
+
+async def test_an_engine_that_does_not_say_what_it_is_is_told_by_its_api() -> None:
+    async with FakeUpstream() as upstream, serving("openai", "--base-url", upstream.base_url) as bridge:
+        await bridge.says("claude --model")
+        assert f"scripted on an OpenAI-compatible engine at {upstream.base_url}\n" in bridge.told
+        assert "  · context window unknown: give it with --context-window N\n" in bridge.told
+
+
+async def test_it_is_said_once_that_a_model_sees_no_images() -> None:
+    models = {"/v1/models": model_list("m"), "/api/v0/models": json_document({"data": [{"id": "m", "type": "llm"}]})}
+    async with (
+        FakeUpstream(documents=models) as upstream,
+        serving("lmstudio", "--base-url", upstream.base_url) as bridge,
+    ):
+        await bridge.says("claude --model")
+        assert bridge.told.count("sees no images") <= 1
+
+
+async def test_the_lines_to_paste_work_as_they_stand() -> None:
+    async with FakeUpstream() as upstream, serving("openai", "--base-url", upstream.base_url) as bridge:
+        await bridge.says("claude --model")
+        line = next(line.strip() for line in bridge.told.splitlines() if "claude --model" in line)
+        script = f'{line.partition(";")[0]}; echo "$ANTHROPIC_BASE_URL $ANTHROPIC_MODEL"'
+        done = await anyio.run_process(["bash", "-c", script], env=environment())
+    assert done.stdout.decode() == f"{bridge.url} scripted\n"

@@ -49,8 +49,8 @@ def test_counts_are_short(count: int, words: str) -> None:
         (0.0, 0, "$0.00"),
         (0.0123, 0, "$0.0123"),
         (1234.5, 0, "$1,234.50"),
-        (0.0, 2, "cost unknown"),
-        (0.5, 1, "$0.5000 + unknown"),
+        (0.0, 2, "?"),
+        (0.5, 1, "$0.5000 + ?"),
     ],
 )
 def test_a_cost_that_is_not_known_is_not_free(cost_usd: float, unknown: int, words: str) -> None:
@@ -77,11 +77,12 @@ def test_a_session_is_told_by_what_is_known_of_it() -> None:
         "$0.00",
         "1 failed",
     ]
-    assert session_words(Figures(prompt_tokens=5)) == ["5 in", "0 out"]
+    stopped = Figures(prompt_tokens=3_689, estimated=1, left=1)
+    assert session_words(stopped) == ["~3.7k in", "1 stopped"]
 
 
-@pytest.mark.parametrize("width", [80, 200])
-def test_the_tables_fit_the_terminal(width: int) -> None:
+@pytest.mark.parametrize("width", [40, 60, 80, 120, 200])
+def test_the_tables_fit_the_terminal_and_no_number_is_broken(width: int) -> None:
     stats = Stats(now=lambda: 0.0)
     for number in range(12):
         stats.take(
@@ -97,12 +98,16 @@ def test_the_tables_fit_the_terminal(width: int) -> None:
             )
         )
     console = Console(width=width, record=True, file=StringIO())
-    console.print(render_report(stats.report(running=3), now_s=4000.0))
+    console.print(render_report(stats.report(running=3), now_s=4000.0, width=width))
     shown = console.export_text()
     assert max(map(len, shown.splitlines())) <= width
-    assert "up for 1 h, 3 running" in shown
-    assert "the newest 10 of 12" in shown
-    assert "50%" in shown
+    assert "up for 1 h, 3 running" in " ".join(shown.split())
+    assert "the newest 10 of 12" in " ".join(shown.split())
+    words = set(shown.split())
+    assert words >= {"1.2k", "output"}
+    assert ("50%" in words) is (width > 40)
+    assert ("thinking" in words) is (width == 200)
+    assert not words & {"thinki", "ng", "unknow", "n", "111111"}, "no word is broken"
 
 
 # --- the commands -----------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from claude_bridge.bridge import BridgeProtocol
 from claude_bridge.errors import InvalidRequestError, NotFoundError
+from claude_bridge.providers import UNNAMED, Upstream
 from claude_bridge.routing import ALIAS_PREFIX, plain_name
 from claude_bridge.server.app import Service
 from claude_bridge.server.http1 import HttpRequest, Responder
@@ -77,12 +78,17 @@ def _position(models: Sequence[ModelInfo], parameter: str, model_id: str) -> int
     raise InvalidRequestError(f"{parameter}: there is no model {model_id!r} here")
 
 
+def _display_name(model: str, upstream: Upstream) -> str:
+    """Return how Claude Code's model picker shows a model."""
+    return model if upstream.name == UNNAMED else f"{model} ({upstream.name})"
+
+
 async def _models(bridge: BridgeProtocol) -> list[ModelInfo]:
     upstream = bridge.upstream
     models = {
         model.id: ModelInfo(
             id=model.id,
-            display_name=f"{model.id} ({upstream.name})",
+            display_name=_display_name(model.id, upstream),
             created_at=_CREATED_AT,
             max_input_tokens=model.context_window,
             max_tokens=model.max_output_tokens,
@@ -94,7 +100,7 @@ async def _models(bridge: BridgeProtocol) -> list[ModelInfo]:
         return list(models.values())
     served = ModelInfo(
         id=upstream.model,
-        display_name=f"{upstream.model} ({upstream.name})",
+        display_name=_display_name(upstream.model, upstream),
         created_at=_CREATED_AT,
         max_input_tokens=upstream.window_tokens,
         max_tokens=upstream.max_output_tokens,

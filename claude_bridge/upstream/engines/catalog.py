@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from claude_bridge.adapters.engine_profiles import OLLAMA, UNKNOWN
 from claude_bridge.errors import BridgeError, SetupError, UpstreamBrokenError
-from claude_bridge.providers import PROVIDERS, Upstream, upstream_of
+from claude_bridge.providers import PROVIDERS, UNNAMED, Upstream, upstream_of
 from claude_bridge.upstream.engines.detect import inspect_engine
 from claude_bridge.upstream.engines.discover import assumed, require_engine
 from claude_bridge.upstream.engines.report import OfferedModel
@@ -137,7 +137,7 @@ async def list_models(place: Place) -> Listing:
     elif report.is_known:
         listing = replace(listing, engine=report.engine)
     elif upstream.name in LOCAL_ENGINES and upstream.profile is UNKNOWN:
-        listing = replace(listing, engine="The engine")  # something else listens at the usual place of this one
+        listing = replace(listing, engine=UNNAMED)  # something else listens at the usual place of this one
     return replace(listing, base_url=report.base_url or listing.base_url, models=report.models)
 
 
