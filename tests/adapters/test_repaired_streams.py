@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from itertools import count
+from itertools import count, pairwise
 from typing import Any
 
 import pytest
@@ -14,7 +14,7 @@ from claude_bridge.adapters.anthropic_messages.repaired_stream import RepairedSt
 from claude_bridge.conversion.profile import MessagesProfile
 from claude_bridge.conversion.response.pipeline import ResponseContext
 from claude_bridge.errors import UpstreamBrokenError
-from claude_bridge.wire.anthropic import ErrorEvent, Message, RawBytes, ResponseItem, StreamEvent
+from claude_bridge.wire.anthropic import ErrorEvent, Message, RawBytes, ResponseItem, StreamEvent, ToolUseBlock
 from claude_bridge.wire.anthropic_codec import encode_stream_event
 from claude_bridge.wire.anthropic_lenient import read_events, typed_events
 from claude_bridge.wire.sse import SseDecoder
@@ -39,7 +39,7 @@ def frame(kind: str, **fields: Any) -> bytes:
     return f"event: {kind}\ndata: {json.dumps({'type': kind, **fields}, ensure_ascii=False)}\n\n".encode()
 
 
-USAGE = {"input_tokens": 10, "output_tokens": 1}
+USAGE = {"input_tokens": 10, "output_tokens": 1, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0}
 MESSAGE = {"id": "msg_1", "type": "message", "role": "assistant", "content": [], "model": "m", "usage": USAGE}
 START = frame("message_start", message={**MESSAGE, "stop_reason": None, "stop_sequence": None})
 STOP = frame("message_stop")
@@ -215,3 +215,48 @@ def test_what_is_no_json_by_the_letter_is_mended(well: bytes, badly: bytes) -> N
     events = assert_readable(passed(stream, said.replace(well, badly)))
     assert folded(events).stop_reason == "end_turn"
     assert stream.repairs
+
+
+ARGUMENTS = st.dictionaries(
+    st.text(min_size=1), st.text() | st.integers() | st.lists(st.text(), max_size=3), min_size=1
+)
+
+
+@given(ARGUMENTS, st.lists(st.integers(1, 40), max_size=4), st.sampled_from(["same", "", "fresh"]))
+def test_a_call_in_several_blocks_comes_out_as_one(given: dict[str, Any], places: list[int], ids: str) -> None:
+    whole = json.dumps(given, ensure_ascii=False)
+
+    text_pieces = [whole[start:end] for start, end in pairwise([0, *sorted(set(places)), len(whole)]) if start < end]
+    frames = [START]
+    for index, piece in enumerate(text_pieces):
+        own_id = {"same": "call_1", "": "", "fresh": f"call_{index}"}[ids] if index else "call_1"
+        opened: dict[str, Any] = {"type": "tool_use", "id": own_id, "name": None if index else "Read", "input": {}}
+        delta = {"type": "input_json_delta", "partial_json": piece}
+        frames += [
+            frame("content_block_start", index=index, content_block=opened),
+            frame("content_block_delta", index=index, delta=delta),
+            frame("content_block_stop", index=index),
+        ]
+    stream = a_stream()
+    message = folded(assert_readable(passed(stream, b"".join([*frames, end("tool_use"), STOP]))))
+    (block,) = message.content
+    assert isinstance(block, ToolUseBlock)
+    assert (block.id, block.name, json.loads(bytes(block.input))) == ("call_1", "Read", given)
+    assert message.stop_reason == "tool_use"
+
+
+@given(ARGUMENTS, st.integers(1, 60), st.sampled_from(["tool_use", "end_turn", "stop", "tool_calls", "max_tokens"]))
+def test_a_call_that_was_cut_never_ends_as_a_whole_one(given: dict[str, Any], place: int, reason: str) -> None:
+    whole = json.dumps(given)
+    half = whole[: min(place, len(whole) - 1)]
+    opened = {"type": "tool_use", "id": "call_1", "name": "Bash", "input": {}}
+    frames = [
+        frame("content_block_start", index=0, content_block=opened),
+        frame("content_block_delta", index=0, delta={"type": "input_json_delta", "partial_json": half}),
+        frame("content_block_stop", index=0),
+    ]
+    message = folded(assert_readable(passed(a_stream(), b"".join([START, *frames, end(reason), STOP]))))
+    (block,) = message.content
+    assert isinstance(block, ToolUseBlock)
+    assert json.loads(bytes(block.input)) == half, "as it came: nothing was closed"
+    assert message.stop_reason == "max_tokens"

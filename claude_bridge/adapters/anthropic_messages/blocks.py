@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+import msgspec
 from msgspec import Raw
 
 from claude_bridge.adapters.anthropic_messages.frame_repair import (
@@ -18,8 +19,12 @@ from claude_bridge.adapters.anthropic_messages.frame_repair import (
 from claude_bridge.adapters.anthropic_messages.frame_writer import FrameWriter
 from claude_bridge.adapters.anthropic_messages.frames import FrameHead, raw_fields
 from claude_bridge.conversion.response.assembler import UNSIGNED
+from claude_bridge.conversion.tool_json.text import is_json
+from claude_bridge.wire.sse import frame_data
 
 LEFT_OPEN = "a block was left open"
+
+_NOTHING = Raw(b"{}")
 
 
 class _Block:
@@ -34,6 +39,20 @@ class _Block:
         """What a thought is to be signed with in the end; None: it is signed, or is no thought."""
         self.given_input: str | None = None
         """Arguments that came with the start of a tool use; clients only read those that come in deltas."""
+        self.id = ""
+        """The engine's own id of a tool use."""
+        self.deltas: list[bytes] = []
+        """The deltas of a tool use, as JSON."""
+        self.stop: bytes | None = None
+        """The end of a tool use that was not handed on yet: the next block may be more of it."""
+
+    @property
+    def arguments(self) -> str:
+        """What has come of a tool use's input."""
+        parts = (
+            plain(raw_fields(raw_fields(delta).get("delta", _NOTHING)).get("partial_json")) for delta in self.deltas
+        )
+        return "".join(part for part in parts if isinstance(part, str)) or self.given_input or ""
 
 
 class Blocks:
@@ -42,25 +61,32 @@ class Blocks:
     def __init__(self, out: FrameWriter, unused_id: Callable[[str], str]) -> None:
         """``unused_id`` returns the given id of a tool use, or another one if it was used before."""
         self.has_tool_use = False
+        self.is_cut_off = False
+        """Whether the last tool use ended in the middle of its input."""
         self._out = out
         self._unused_id = unused_id
         self._open: _Block | None = None
         self._number = 0
 
-    def goes_on(self, head: FrameHead) -> bool:
-        """Return whether a delta is simply the next one of the open block, as nearly all are."""
+    def goes_on(self, head: FrameHead, data: bytes) -> bool:
+        """Return whether a delta is simply the next one of the open block, as nearly all are, and remember it."""
         block = self._open
         if block is None or head.delta is None or not head.index == block.theirs == block.index:
             return False
-        if block.given_input is not None or head.delta.type == "signature_delta":
+        if block.given_input is not None or block.stop is not None or head.delta.type == "signature_delta":
             return False
+        if block.kind == "tool_use":
+            block.deltas.append(data)
         return _belongs(head.delta.type, block)
 
     def start(self, head: FrameHead, data: bytes, frame: bytes) -> None:
         """Take the start of a block."""
         fields = raw_fields(data)
-        given = raw_fields(fields.get("content_block", Raw(b"{}")))
+        given = raw_fields(fields.get("content_block", _NOTHING))
         kind = str(plain(given.get("type")) or "")
+        if kind == "tool_use" and not plain(given.get("name")):
+            self._start_nameless(head, given)
+            return
         delta = empty_delta(kind)
         said = plain(given.get(kind)) if delta and kind != "tool_use" else None
         block = self._open
@@ -72,6 +98,8 @@ class Blocks:
             changes = repaired_block(given, kind, self._unused_id)
             if kind == "tool_use":
                 self.has_tool_use = True
+                self.is_cut_off = False
+                block.id = str(plain(given.get("id")) or "")
                 block.given_input = _given_input(given.get("input"))
             if said:
                 changes[kind] = ""
@@ -89,19 +117,26 @@ class Blocks:
         """Take a delta, wherever it belongs."""
         told = head.delta.type if head.delta else None
         block, fields = self._open, raw_fields(data)
-        is_of_block = block is not None and block.theirs is not None and head.index in (block.theirs, None)
+        is_of_block = (
+            block is not None and block.theirs is not None and block.stop is None and head.index in (block.theirs, None)
+        )
         if block is None or not is_of_block or not _belongs(told, block):
             block = self._block_for(head, fields)
         if block is not None:
             block.given_input = None
             if told == "signature_delta":
                 block.signature = None
+            if block.kind == "tool_use":
+                block.deltas.append(data)
             self._out.put(frame if head.index == block.index else edited_frame(fields, index=block.index))
 
     def stop(self, head: FrameHead, frame: bytes) -> None:
         """Take the end of a block; one that was closed when the next one began has none left."""
         block = self._open
-        if block is None or block.theirs is None or head.index not in (block.theirs, None):
+        if block is None or block.theirs is None or block.stop is not None or head.index not in (block.theirs, None):
+            return
+        if block.kind == "tool_use":
+            block.stop = frame if head.index == block.index else b""
             return
         if block.given_input is not None or block.signature is not None or head.index != block.index:
             self.close()
@@ -114,6 +149,13 @@ class Blocks:
         block, self._open = self._open, None
         if block is None:
             return
+        if block.kind == "tool_use":
+            self.is_cut_off = _is_cut_off(block.arguments)
+        if block.stop is not None:
+            repair = ""
+            if block.stop and block.given_input is None:
+                self._out.put(block.stop)
+                return
         if block.given_input is not None:
             delta = {"type": "input_json_delta", "partial_json": block.given_input}
             self._out.put(
@@ -133,6 +175,38 @@ class Blocks:
         delta = empty_delta(block.kind)
         if delta is not None and _belongs(delta["type"], block):
             self._out.put(event_frame("content_block_delta", index=block.index, delta=delta))
+
+    def end(self, *, is_natural: bool) -> None:
+        """Close the last block; ``is_natural`` says that the engine did not stop at a limit."""
+        block = self._open
+        if block is not None and block.kind == "tool_use" and not is_natural and not block.arguments:
+            # An empty input would look like a call that means it; what is left open is seen for what it is.
+            block.deltas.append(_OPENED)
+            delta = {"type": "input_json_delta", "partial_json": "{"}
+            self._out.put(
+                event_frame("content_block_delta", index=block.index, delta=delta),
+                "a call was cut off before its arguments",
+            )
+        self.close(LEFT_OPEN)
+
+    def _start_nameless(self, head: FrameHead, given: Mapping[str, Raw]) -> None:
+        """Take the start of a tool use without a name: more of the one before, or nothing that a client can run."""
+        block = self._open
+        tool_id = str(plain(given.get("id")) or "")
+        is_more = block is not None and block.kind == "tool_use" and block.theirs is not None
+        if block is None or not is_more or (tool_id != block.id and is_json(block.arguments)):
+            self.close(LEFT_OPEN)
+            self._out.note("a tool use without a name was left out")
+            return
+        block.theirs, block.stop = head.index, None
+        self._out.note("a tool use came in pieces")
+        more = _given_input(given.get("input"))
+        if more:
+            block.given_input = None
+            delta = {"type": "input_json_delta", "partial_json": more}
+            frame = event_frame("content_block_delta", index=block.index, delta=delta)
+            block.deltas.append(frame_data(frame))
+            self._out.put(frame)
 
     def _next(self, kind: str, theirs: int | None) -> _Block:
         self._number += 1
@@ -165,6 +239,20 @@ def _belongs(delta_kind: str | None, block: _Block) -> bool:
     """Return whether a delta of this type may come in the block; nothing follows a signature."""
     is_of_kind = block_of_delta(delta_kind, block.kind) == block.kind
     return is_of_kind and (block.kind != "thinking" or block.signature is not None)
+
+
+_OPENED = b'{"delta":{"partial_json":"{"}}'
+
+
+def _is_cut_off(arguments: str) -> bool:
+    """Return whether JSON ends in the middle: an open string or an open bracket, whatever the engine says."""
+    try:
+        msgspec.json.decode(arguments or "{}")
+    except msgspec.DecodeError as error:
+        return "truncated" in str(error)
+    except (UnicodeError, RecursionError):
+        return False
+    return False
 
 
 def _given_input(raw: Raw | None) -> str | None:

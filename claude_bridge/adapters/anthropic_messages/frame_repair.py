@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Raw
 
-from claude_bridge.adapters.anthropic_messages.frames import Counts, is_count
+from claude_bridge.adapters.anthropic_messages.frames import COUNTS, Counts, is_count
 from claude_bridge.conversion.response.pipeline import ResponseContext
 from claude_bridge.wire.sse import encode_frame, one_line
 
@@ -60,7 +60,8 @@ def repaired_message(message: Mapping[str, Raw], counts: Counts, context: Respon
             changes[name] = instead
     if not isinstance(plain(message.get("content")), list):
         changes["content"] = []
-    usage = repaired_usage(message.get("usage"), counts, ("input_tokens", "output_tokens"))
+    changes |= {name: None for name in ("stop_reason", "stop_sequence") if name not in message}
+    usage = repaired_usage(message.get("usage"), counts, COUNTS)
     return changes if usage is None else changes | {"usage": usage}
 
 
@@ -74,9 +75,22 @@ def repaired_usage(usage: object, counts: Counts, needed: tuple[str, ...]) -> Fi
     return given | changes if changes else None
 
 
-def repaired_stop_reason(reason: str, *, has_tool_use: bool, window_full: bool) -> str:
-    """Return why the answer ended, in Anthropic's words and as its blocks say."""
+_NATURAL_ENDS = frozenset({"end_turn", "tool_use", "stop_sequence", "pause_turn"})
+
+
+def is_natural_end(reason: str) -> bool:
+    """Return whether the model ended its answer by itself; a word that is not known proves nothing."""
+    return _STOP_REASONS.get(reason, reason) in _NATURAL_ENDS
+
+
+def repaired_stop_reason(reason: str, *, has_tool_use: bool, window_full: bool, is_cut_off: bool = False) -> str:
+    """Return why the answer ended, in Anthropic's words and as its blocks say.
+
+    A reason is a claim: with ``is_cut_off``, a call that ends in the middle of its input, it was a limit.
+    """
     reason = _STOP_REASONS.get(reason, reason)
+    if is_cut_off and reason in _NATURAL_ENDS:
+        reason = "max_tokens"
     if reason == "end_turn" and has_tool_use:
         return "tool_use"
     if reason == "tool_use" and not has_tool_use:

@@ -102,6 +102,36 @@ def raw_fields(document: bytes | Raw) -> dict[str, Raw]:
         return {}
 
 
+def error_in(value: dict[str, Any]) -> Any:  # noqa: ANN401 - engines put any JSON there
+    """Return the error that an event or a document reports, in whichever shape; None for one that reports none."""
+    if value.get("error"):
+        return value["error"]
+    if "type" in value and value["type"] != "error":
+        return None
+    rest = {name: item for name, item in value.items() if name != "type"}
+    if value.get("type") == "error":
+        return rest or "(no explanation)"
+    is_error = any(isinstance(rest.get(name), str) for name in ("message", "detail")) or "code" in rest
+    return rest if is_error else None
+
+
+def is_error_event(value: dict[str, Any]) -> bool:
+    """Return whether the event has the shape of the API's own error events."""
+    error = value.get("error")
+    return (
+        value.get("type") == "error"
+        and isinstance(error, dict)
+        and isinstance(error.get("type"), str)
+        and isinstance(error.get("message"), str)
+    )
+
+
+def error_line(frame: bytes) -> bytes:
+    """Return what an ``error:`` field of a frame without data says, as llama.cpp before 2025-08 wrote them."""
+    lines = (line for line in frame.splitlines() if line.startswith(b"error:"))
+    return next(lines, b"").removeprefix(b"error:").strip()
+
+
 _STATUS_OF_TYPE = {
     "invalid_request_error": 400,
     "authentication_error": 401,

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from claude_bridge.adapters.anthropic_messages.frames import Counts, gather, parse_head, parse_object
+from claude_bridge.adapters.anthropic_messages.frames import (
+    Counts,
+    error_in,
+    explain_error_event,
+    gather,
+    is_error_event,
+    parse_head,
+    parse_object,
+)
 from claude_bridge.conversion.deltas import UsageReport
 from claude_bridge.conversion.loss import Repair
 from claude_bridge.conversion.response.pipeline import ResponseContext
-from claude_bridge.conversion.upstream_errors.translate import explain_error_object
+from claude_bridge.conversion.upstream_errors.translate import explain_no_json
 from claude_bridge.errors import BridgeError, UpstreamBrokenError
 from claude_bridge.wire.anthropic import ErrorDetail, ErrorEvent, RawBytes, ResponseItem
 from claude_bridge.wire.sse import FrameCutter, frame_data
@@ -70,20 +78,28 @@ class PassthroughStream:
     def close(self) -> Sequence[ResponseItem]:
         """Return an error event if the stream broke off."""
         rest = self._cutter.close()
+        if rest.lstrip()[:1] == b"{":  # a document, where a stream was asked for
+            self.begun = True
+            error = error_in(parse_object(rest))
+            explained = explain_error_event(error, self._upstream) if error else explain_no_json(rest, self._upstream)
+            return self.fail(explained)
         passed = self._passed([rest + b"\n\n"]) if rest.strip() else ()
-        if self.done:
-            return passed
         return [*passed, *self.fail(UpstreamBrokenError("The upstream ended its answer in the middle."))]
 
     def _passed(self, frames: Sequence[bytes]) -> Sequence[ResponseItem]:
-        if not frames:
-            return ()
-        self.begun = True
-        for frame in frames:
-            self._watch(frame_data(frame))
-        return [RawBytes(b"".join(frames))]
+        """Return the frames as they came; an error in another shape than the API's ends them in that shape."""
+        self.begun = self.begun or bool(frames)
+        for number, frame in enumerate(frames):
+            error = self._watch(frame_data(frame))
+            if error is not None:
+                passed = b"".join(frames[:number])
+                return [*([RawBytes(passed)] if passed else ()), *self.fail(error)]
+            if self.error is not None:
+                return [RawBytes(b"".join(frames[: number + 1]))]
+        return [RawBytes(b"".join(frames))] if frames else ()
 
-    def _watch(self, data: bytes) -> None:
+    def _watch(self, data: bytes) -> BridgeError | None:
+        """Note what an event says; return the error that it reports in another shape than the API's."""
         head = parse_head(data)
         match head.type if head else None:
             case "message_start":
@@ -93,10 +109,16 @@ class PassthroughStream:
                 self._counts.take(parse_object(data).get("usage"))
             case "message_stop":
                 self.done = True
-            case "error":
-                self.error, self.done = explain_error_object(parse_object(data).get("error"), self._upstream), True
+            case "error" | None if data.strip():
+                value = parse_object(data)
+                error = error_in(value)
+                explained = explain_error_event(error, self._upstream) if error else None
+                if not is_error_event(value):
+                    return explained
+                self.error, self.done = explained, True
             case _:
                 pass
+        return None
 
 
 class PassthroughDocument:

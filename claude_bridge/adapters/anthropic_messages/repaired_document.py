@@ -18,6 +18,7 @@ from claude_bridge.adapters.anthropic_messages.frames import (
     NO_TEXT,
     Counts,
     as_text,
+    error_in,
     explain_error_event,
     is_text,
     parse_object,
@@ -56,11 +57,13 @@ class RepairedDocument(PassthroughDocument):
             self.repairs.append(Repair("", NO_TEXT))
         fields = raw_fields(document)
         value = parse_object(document)
-        if value.get("error"):
-            self.fail(explain_error_event(value["error"], self._upstream))
+        is_message = "content" in value or "stop_reason" in value
+        error = value.get("error") if is_message else error_in(value)
+        if error:
+            self.fail(explain_error_event(error, self._upstream))
         elif not value:
             self.fail(explain_no_json(document, self._upstream))
-        elif "content" not in value and "stop_reason" not in value:
+        elif not is_message:
             self.fail(UpstreamBrokenError(f"{self._upstream} does not answer in the words of the Messages API."))
         if self.done:
             return ()
@@ -78,6 +81,9 @@ class RepairedDocument(PassthroughDocument):
         for raw in _items(fields.get("content")):
             block = raw_fields(raw)
             kind = str(plain(block.get("type")) or "")
+            if kind == "tool_use" and not plain(block.get("name")):
+                changes["content"] = blocks  # no client can run it
+                continue
             changed = repaired_block(block, kind, self._ids.unused)
             if kind == "tool_use":
                 has_tool_use = True
@@ -110,5 +116,7 @@ def _repaired_input(raw: Raw | None) -> dict[str, Any]:
     value = plain(raw)
     if isinstance(value, dict):
         return {}
-    read = parse_object(value.encode()) if isinstance(value, str) else {}
-    return {"input": read}
+    if not value:
+        return {"input": {}}
+    read = parse_object(value.encode("utf-8", "replace")) if isinstance(value, str) else {}
+    return {"input": read or {"input": value}}  # so no tool runs on what it was not meant for, and nothing is lost

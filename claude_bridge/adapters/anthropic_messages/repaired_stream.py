@@ -8,10 +8,11 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from claude_bridge.adapters.anthropic_messages.blocks import LEFT_OPEN, Blocks
+from claude_bridge.adapters.anthropic_messages.blocks import Blocks
 from claude_bridge.adapters.anthropic_messages.frame_repair import (
     edited_frame,
     event_frame,
+    is_natural_end,
     plain,
     repaired_message,
     repaired_stop_reason,
@@ -25,6 +26,8 @@ from claude_bridge.adapters.anthropic_messages.frames import (
     FrameHead,
     GuessedHead,
     as_text,
+    error_in,
+    error_line,
     explain_error_event,
     gather,
     is_text,
@@ -161,7 +164,7 @@ class RepairedStream:
         data = frame_data(frame)
         if self.done or data.strip() == _DONE:
             return
-        if not data:
+        if not data and not (data := error_line(frame)):
             self._out.put_sign_of_life(frame)  # a comment
             return
         head = parse_head(data)
@@ -174,7 +177,7 @@ class RepairedStream:
             self._out.note("events without names")
         if head is None:
             self._take_no_event(data)
-        elif head.type == "content_block_delta" and self._blocks.goes_on(head):
+        elif head.type == "content_block_delta" and self._blocks.goes_on(head, data):
             self._out.put(frame)
         elif self.finished and head.type not in _AFTER_THE_END:
             self._out.note("more came after the end")
@@ -188,8 +191,8 @@ class RepairedStream:
         """Take a frame that is none of the Messages API: an error in another shape, or nothing that makes sense."""
         self.begun = True
         value = parse_object(data)
-        if value.get("error"):
-            self._fail(explain_error_event(value["error"], self._upstream))
+        if (error := error_in(value)) is not None:
+            self._fail(explain_error_event(error, self._upstream))
         elif value:
             self._fail(UpstreamBrokenError(f"{self._upstream} does not answer in the words of the Messages API."))
         else:
@@ -273,9 +276,14 @@ class RepairedStream:
     def _end_message(self, told: str, fields: Mapping[str, Any], frame: bytes) -> None:
         """Put the one message_delta that a stream has; ``told`` is the reason that it gives."""
         self._open_message()
-        self._blocks.close(LEFT_OPEN)
+        self._blocks.end(is_natural=is_natural_end(told))
         self.finished = True
-        reason = repaired_stop_reason(told, has_tool_use=self._blocks.has_tool_use, window_full=self._window_full)
+        reason = repaired_stop_reason(
+            told,
+            has_tool_use=self._blocks.has_tool_use,
+            is_cut_off=self._blocks.is_cut_off,
+            window_full=self._window_full,
+        )
         changes: dict[str, object] = {}
         if reason != told:
             changes["delta"] = {**raw_fields(fields["delta"]), "stop_reason": reason}
@@ -303,7 +311,7 @@ class RepairedStream:
             self._out.put_sign_of_life(frame)
 
     def _error(self, _: FrameHead, data: bytes, __: bytes) -> None:
-        self._fail(explain_error_event(parse_object(data).get("error"), self._upstream))
+        self._fail(explain_error_event(error_in(parse_object(data)), self._upstream))
 
     def _fail(self, error: BridgeError) -> None:
         if not self.done:
