@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Protocol
 
 from msgspec.structs import replace
 
-from claude_bridge.adapters.base import ClientRequest
+from claude_bridge.adapters.adaptation import MAX_ADAPTATIONS, adapt
+from claude_bridge.adapters.base import ClientRequest, EngineModel
 from claude_bridge.attachments.prepare import Attachments
 from claude_bridge.conversion.prompt.cache_misses import PromptMemory
 from claude_bridge.conversion.reasoning import TextOpening
 from claude_bridge.conversion.response.pipeline import ResponseContext, ResponsePipeline
-from claude_bridge.errors import BridgeError, DroppedCallError, PromptTooLongError, SchemasRefusedError
+from claude_bridge.errors import BridgeError, DroppedCallError, PromptTooLongError
 from claude_bridge.exchange import Exchange, Waiting
 from claude_bridge.off_loop import LARGE_BYTES, run_off_loop_if_large
-from claude_bridge.prepare import Preparer
+from claude_bridge.prepare import Prepared, Preparer
 from claude_bridge.providers import Upstream
 from claude_bridge.trace.bus import Bus
 from claude_bridge.trace.recorder import Recorder
@@ -102,7 +103,6 @@ class ModelBridge:
         self.waiting = waiting or Waiting()
         self.attachments = attachments or Attachments()
         self._client = client
-        self._engine = upstream.engine_model
         self._prompts = PromptMemory()
         self._learned_opening: TextOpening | None = None
         self._counter = PromptCounter(client, upstream.adapter.count_routes(upstream.profile))
@@ -132,30 +132,61 @@ class ModelBridge:
         self, request: MessagesRequest, recorder: Recorder, raw: ClientRequest | None, stack: AsyncExitStack
     ) -> Exchange:
         """Return the exchange once the engine answers; closing ``stack`` ends it. Raises as ``exchange`` does."""
-        is_last_try = False
+        refused: tuple[bytes, BridgeError] | None = None
+        adaptations_left, has_dropped_a_call = MAX_ADAPTATIONS, False
         while True:
             async with AsyncExitStack() as attempt:
+                engine = self._preparer.engine
+                prepared = await self._preparer.prepare(request, raw, recorder)
+                body = prepared.encoded.outgoing.body
+                if refused is not None and refused[0] == body:
+                    raise refused[1]
                 try:
-                    exchange = await self._attempt(request, recorder, raw, attempt)
-                except SchemasRefusedError:
-                    # What an engine refuses gives way, once: the second attempt goes without it.
-                    if is_last_try or self.is_passthrough or not self._preparer.simplify_schemas(request):
-                        raise
-                    is_last_try = True
+                    exchange = await self._attempt(prepared, engine, raw, recorder, attempt)
                 except DroppedCallError:
-                    if is_last_try:
+                    if has_dropped_a_call:
                         raise
-                    is_last_try = True
+                    has_dropped_a_call = True
+                except BridgeError as error:
+                    if not self._adapt(engine, error, prepared, recorder) or not adaptations_left:
+                        raise
+                    refused, adaptations_left = (body, error), adaptations_left - 1
                 else:
                     stack.push_async_exit(attempt.pop_all())
                     return exchange
 
+    def _adapt(self, engine: EngineModel, error: BridgeError, prepared: Prepared, recorder: Recorder) -> bool:
+        """Ask otherwise from now on, if anything of a refused request can give way; return whether it can."""
+        adaptation = adapt(engine, error, prepared.request, prepared.encoded.outgoing.body)
+        if adaptation is None:
+            return False
+        if adaptation.prompt_tokens is not None:
+            self._counter.remember(prepared.encoded, adaptation.prompt_tokens)
+        if self._preparer.engine is engine:  # else another request was refused in the meantime, and has adapted it
+            self._preparer.engine = adaptation.engine
+            self.upstream = self.upstream.as_learned(adaptation.engine)
+        if adaptation.warning:
+            self.bus.warn(adaptation.warning)
+        recorder.retried(adaptation.reason)
+        return True
+
+    def _learn_from_failure(
+        self, exchange: Exchange, engine: EngineModel, prepared: Prepared, recorder: Recorder
+    ) -> None:
+        """Ask the next request otherwise, where a refusal came so late that the client has heard of it."""
+        if exchange.error is not None:
+            self._adapt(engine, exchange.error, prepared, recorder)
+
     async def _attempt(
-        self, request: MessagesRequest, recorder: Recorder, raw: ClientRequest | None, stack: AsyncExitStack
+        self,
+        prepared: Prepared,
+        engine: EngineModel,
+        raw: ClientRequest | None,
+        recorder: Recorder,
+        stack: AsyncExitStack,
     ) -> Exchange:
         """Send the request upstream once, and wait for the answer to begin."""
-        upstream = self.upstream
-        prepared = await self._preparer.prepare(request, raw, recorder)
+        upstream, request = self.upstream, prepared.request
         encoded, prompt_tokens = prepared.encoded, prepared.prompt_tokens
         outgoing = encoded.outgoing
         recorder.sent(
@@ -180,7 +211,7 @@ class ModelBridge:
             message_id=new_id("msg_"),
             request_id=recorder.exchange,
             prompt_tokens=prompt_tokens,
-            window_tokens=upstream.window_tokens,
+            window_tokens=engine.limits.window_tokens,
             max_tokens=encoded.max_tokens,
             new_tool_id=lambda: new_id("toolu_"),
             diagnostics=watch.diagnostics,
@@ -192,7 +223,7 @@ class ModelBridge:
         )
         if len(outgoing.body) > LARGE_BYTES:  # others are read at the end, where nobody waits for it
             await run_off_loop_if_large(len(outgoing.body), watch.read_prompt)
-        response = upstream.adapter.response(prepared.request, self._engine, context)
+        response = upstream.adapter.response(request, engine, context)
         if isinstance(response, ResponsePipeline):
             stack.callback(self._learn_opening, response)
         exchange = Exchange(
@@ -209,6 +240,7 @@ class ModelBridge:
             await exchange.begin()
         except PromptTooLongError as error:
             raise self._with_numbers(error, prompt_tokens) from None
+        stack.callback(self._learn_from_failure, exchange, engine, prepared, recorder)
         return exchange
 
     async def complete(self, request: MessagesRequest, recorder: Recorder | None = None) -> Message:
@@ -248,7 +280,7 @@ class ModelBridge:
     def _explain_error(
         self, prompt_tokens: int, status: int, headers: Mapping[str, str], body: bytes, _where: str
     ) -> BridgeError:
-        error = self.upstream.adapter.explain_error(status, headers, body, self._engine)
+        error = self.upstream.adapter.explain_error(status, headers, body, self._preparer.engine)
         return self._with_numbers(error, prompt_tokens) if isinstance(error, PromptTooLongError) else error
 
     def _with_numbers(self, error: PromptTooLongError, prompt_tokens: int) -> PromptTooLongError:
@@ -256,4 +288,6 @@ class ModelBridge:
         window_tokens = self.upstream.window_tokens
         if error.has_numbers or window_tokens is None:
             return error
-        return PromptTooLongError(max(prompt_tokens, window_tokens + 1), window_tokens)
+        numbered = PromptTooLongError(max(prompt_tokens, window_tokens + 1), window_tokens)
+        numbered.report = error.report
+        return numbered

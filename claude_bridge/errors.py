@@ -17,8 +17,7 @@ BridgeError                      anything the bridge can explain
 ├── StoppingError                503  the bridge is being stopped
 ├── UpstreamError                the engine, or the way to it
 │   ├── UpstreamRefusedError     the engine answered with an error status
-│   │   ├── RelayedRefusalError       in Anthropic's own words, which are handed on as they came
-│   │   └── SchemasRefusedError       it could make no grammar of the schemas
+│   │   └── RelayedRefusalError       in Anthropic's own words, which are handed on as they came
 │   ├── UpstreamUnreachableError 502  no connection
 │   ├── UpstreamBrokenError      502  an answer that ends early or makes no sense
 │   │   ├── DroppedCallError          the engine dropped a malformed tool call, and nothing else came
@@ -37,6 +36,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from msgspec import Struct
+
+
+class UpstreamReport(Struct, frozen=True, kw_only=True):
+    """What an upstream itself said in an error."""
+
+    words: str
+    field: str | None = None
+    """The field of the request that it named as the wrong one."""
+    prompt_tokens: int | None = None
+    """How long the prompt is, where that is told beside the window."""
+    window_tokens: int | None = None
+
 
 class BridgeError(Exception):
     """An error that the bridge can explain to a client.
@@ -50,6 +62,8 @@ class BridgeError(Exception):
     should_retry: bool | None = None
     may_succeed_elsewhere = False
     """Whether another model or account may serve the request."""
+    report: UpstreamReport | None = None
+    """What the upstream said; None: the error is the bridge's own."""
 
     def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
         super().__init__(message)
@@ -196,10 +210,6 @@ class RelayedRefusalError(UpstreamRefusedError):
         self.body = body
         self.content_type = content_type
         self.headers = headers
-
-
-class SchemasRefusedError(UpstreamRefusedError):
-    """The engine could make no grammar of the request's schemas; put more plainly it may take them."""
 
 
 class UpstreamUnreachableError(UpstreamError):

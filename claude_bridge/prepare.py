@@ -7,7 +7,7 @@ from typing import TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
-from claude_bridge.adapters.base import ClientRequest, EncodedRequest
+from claude_bridge.adapters.base import ClientRequest, EncodedRequest, EngineModel
 from claude_bridge.attachments.prepare import Attachments
 from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.prompt.context_budget import (
@@ -17,7 +17,6 @@ from claude_bridge.conversion.prompt.context_budget import (
     find_context_overflow,
 )
 from claude_bridge.conversion.reasoning import with_think_mode
-from claude_bridge.conversion.tool_json.simpler_schemas import with_simpler_schemas
 from claude_bridge.errors import PromptTooLongError
 from claude_bridge.off_loop import run_off_loop_if_large
 from claude_bridge.providers import Upstream
@@ -25,7 +24,7 @@ from claude_bridge.trace.bus import Bus
 from claude_bridge.trace.recorder import Recorder
 from claude_bridge.upstream.token_counter import PromptCounter
 from claude_bridge.wire.anthropic import CountTokensRequest, MessagesRequest
-from claude_bridge.wire.json_splice import Edit, member_spans, splice
+from claude_bridge.wire.json_splice import Edit, member_spans, splice, without_members
 
 _Request = TypeVar("_Request", bound=CountTokensRequest)
 
@@ -46,8 +45,9 @@ class Preparer:
     """Prepares the requests to one model of one engine."""
 
     def __init__(self, upstream: Upstream, counter: PromptCounter, attachments: Attachments, bus: Bus) -> None:
+        self.engine = upstream.engine_model
+        """How the upstream is asked; it changes as the upstream refuses parts of requests."""
         self._upstream = upstream
-        self._engine = upstream.engine_model
         self._counter = counter
         self._attachments = attachments
         self._bus = bus
@@ -64,20 +64,13 @@ class Preparer:
         request, encoded = await self._encoded(request, raw, recorder)
         prompt_tokens = await self._prompt_tokens(encoded)
         encoded = await self._with_room(encoded, request.max_tokens)
-        overflow = find_context_overflow(encoded.facts, prompt_tokens, self._upstream.window_tokens)
+        overflow = find_context_overflow(encoded.facts, prompt_tokens, self.engine.limits.window_tokens)
         return Prepared(request=request, encoded=encoded, prompt_tokens=prompt_tokens, overflow=overflow)
 
     async def prepare_count(self, request: CountTokensRequest, raw: ClientRequest | None) -> EncodedRequest:
         """Return what would be sent for a request whose prompt is to be counted; raises ClientError."""
         _, encoded = await self._encoded(request, raw, None)
         return encoded
-
-    def simplify_schemas(self, request: CountTokensRequest) -> bool:
-        """Send the request's schemas in few keywords from now on; return whether that changes any of them."""
-        known = self._engine.simpler_schemas
-        simpler = with_simpler_schemas(known, request, self._engine.profile.schema_dialect, "few-keywords")
-        self._engine = replace(self._engine, simpler_schemas=simpler)
-        return simpler != known
 
     async def _encoded(
         self, request: _Request, raw: ClientRequest | None, recorder: Recorder | None
@@ -88,9 +81,9 @@ class Preparer:
             if raw is not None and not upstream.forwards_client_auth:
                 raw = raw.without_credentials()
             size = len(raw.body) if raw else 0
-            return request, await run_off_loop_if_large(size, upstream.adapter.prepare, request, raw, self._engine)
+            return request, await run_off_loop_if_large(size, self._encode, request, raw, self.engine)
         request, losses = with_think_mode(request, upstream.think)
-        ready = await self._attachments.prepare(request, upstream.profile, upstream.window_tokens)
+        ready = await self._attachments.prepare(request, self.engine.profile, self.engine.limits.window_tokens)
         for warning in ready.warnings:
             self._bus.warn(warning)
         if recorder is not None:
@@ -98,25 +91,52 @@ class Preparer:
                 recorder.described(path, model=found.model, text=found.text, trouble=found.trouble, took_s=found.took_s)
         losses = [*losses, *ready.losses]
         size = len(raw.body) if raw else 0
-        encoded = await run_off_loop_if_large(size, upstream.adapter.prepare, ready.request, raw, self._engine)
+        encoded = await run_off_loop_if_large(size, self._encode, ready.request, raw, self.engine)
         return request, replace(encoded, losses=(*losses, *encoded.losses)) if losses else encoded
+
+    def _encode(self, request: CountTokensRequest, raw: ClientRequest | None, engine: EngineModel) -> EncodedRequest:
+        """Return the request as the engine gets it, without the fields that it refused before."""
+        encoded = self._upstream.adapter.prepare(request, raw, engine)
+        outgoing, omitted = encoded.outgoing, engine.omitted_fields
+        body = without_members(outgoing.body, omitted) if omitted else outgoing.body
+        if body is outgoing.body:
+            return encoded
+        losses = [Loss(f"$.{name}", "the upstream refuses it") for name in sorted(omitted)]
+        return replace(encoded, outgoing=replace(outgoing, body=body), losses=(*encoded.losses, *losses))
 
     async def _prompt_tokens(self, encoded: EncodedRequest) -> int:
         """Return how long the prompt is, exactly only where it may be too long; raises PromptTooLongError."""
-        limit = compactable_tokens(encoded.facts, self._upstream.window_tokens)
+        limits = self.engine.limits
+        limit = compactable_tokens(encoded.facts, limits.window_tokens)
         if limit is None:
+            if limits.window_is_given and limits.window_tokens is not None:
+                await self._check_window(encoded, limits.window_tokens)
             return self._counter.guess(encoded)
         tokens = await self._counter.count(encoded, unless_below=limit)
         if tokens > limit:
             raise PromptTooLongError(tokens, limit)
         return tokens
 
+    async def _check_window(self, encoded: EncodedRequest, window_tokens: int) -> None:
+        """Refuse a prompt that is surely longer than the window; raises PromptTooLongError.
+
+        An engine that knows of no such window would cut the prompt, and forget what the client wants of it.
+        """
+        if self._counter.is_surely_below(encoded, window_tokens):
+            return
+        tokens = await self._counter.exactly(encoded)
+        if tokens is None:
+            overflow = find_context_overflow(encoded.facts, self._counter.guess(encoded), window_tokens)
+            tokens = overflow.prompt_tokens if overflow else 0
+        if tokens > window_tokens:
+            raise PromptTooLongError(tokens, window_tokens)
+
     async def _with_room(self, encoded: EncodedRequest, max_tokens: int) -> EncodedRequest:
         """Return the request with an answer that fits the window, where the engine would refuse a longer one."""
-        window_tokens, field = self._upstream.window_tokens, encoded.output_limit_field
+        window_tokens, field = self.engine.limits.window_tokens, encoded.output_limit_field
         if window_tokens is None or field is None:
             return encoded
-        longest = min(max_tokens, self._upstream.max_output_tokens or max_tokens)
+        longest = min(max_tokens, self.engine.limits.max_output_tokens or max_tokens)
         if self._counter.is_surely_below(encoded, window_tokens - longest):
             return encoded
         room = answer_room(window_tokens, await self._counter.at_most(encoded))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from claude_bridge.adapters import ADAPTERS, engine_profiles
 from claude_bridge.adapters.base import Adapter, EngineModel, TokenLimits
@@ -46,6 +47,8 @@ class Upstream(Struct, frozen=True, kw_only=True):
     profile: Profile
     max_output_tokens: int | None = None
     window_tokens: int | None = None
+    window_is_given: bool = False
+    """Whether the user gave the window; else the engine itself reported it."""
     slots: int | None = None
     """How many requests the engine answers at a time, where it tells."""
     prices: Prices | None = None
@@ -59,9 +62,23 @@ class Upstream(Struct, frozen=True, kw_only=True):
     @property
     def engine_model(self) -> EngineModel:
         """The upstream as its adapter must know it."""
-        limits = TokenLimits(max_output_tokens=self.max_output_tokens, window_tokens=self.window_tokens)
+        limits = TokenLimits(
+            max_output_tokens=self.max_output_tokens,
+            window_tokens=self.window_tokens,
+            window_is_given=self.window_is_given,
+        )
         where = f"{self.name} at {self.base_url}"
         return EngineModel(where=where, model=self.model, profile=self.profile, limits=limits)
+
+    def as_learned(self, engine: EngineModel) -> Upstream:
+        """Return the upstream with what its answers have told about it."""
+        limits = engine.limits
+        return replace(
+            self,
+            profile=engine.profile,
+            max_output_tokens=limits.max_output_tokens,
+            window_tokens=limits.window_tokens,
+        )
 
 
 UNNAMED = "The engine"

@@ -49,6 +49,8 @@ class TokenLimits(Struct, frozen=True, kw_only=True):
 
     max_output_tokens: int | None = None
     window_tokens: int | None = None
+    window_is_given: bool = False
+    """Whether the user gave the window: the engine may not know it, and cut a longer prompt in silence."""
 
 
 def lowered_max_tokens(requested: int, limits: TokenLimits) -> tuple[int, list[Loss]]:
@@ -72,6 +74,8 @@ class EngineModel(Struct, frozen=True, kw_only=True):
     limits: TokenLimits = TokenLimits()
     simpler_schemas: Mapping[bytes, SchemaDialect] = field(default_factory=dict)
     """The dialect of each schema that the engine refused in its usual one, by the schema's digest."""
+    omitted_fields: frozenset[str] = frozenset()
+    """Fields at the top of the body that the engine refused, and that no adapter knows how to replace."""
 
 
 class EncodedRequest(Struct, frozen=True, kw_only=True):

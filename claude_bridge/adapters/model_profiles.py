@@ -13,6 +13,11 @@ _SELF_HOSTED = ("vLLM", "SGLang", "LM Studio")
 _MAY_LEAVE_THOUGHTS = ("unknown", *_SELF_HOSTED)
 """The same, and hosts of which nothing is known: many give no thoughts at all."""
 
+_OPENAI_OR_UNKNOWN = ("OpenAI", "unknown")
+"""OpenAI, and hosts of which nothing is known: gateways, Azure, GitHub Models (OpenHands#11662, opencode#37964)."""
+
+_GPT_5_2_AND_LATER = r"(^|/)gpt-(5\.[2-9]|5\.\d\d|[6-9])([-.]|$)"
+
 FAMILIES: tuple[Family, ...] = (
     # --- OpenAI ---------------------------------------------------------------------------------------------------
     Family(
@@ -20,11 +25,12 @@ FAMILIES: tuple[Family, ...] = (
         evidence="OpenAI's guide to reasoning models: o1, o3, o4-mini take no temperature, no top_p and no "
         "parallel_tool_calls",
         matches=r"(^|/)o[134](-|$)",
-        engines=("OpenAI",),
+        engines=_OPENAI_OR_UNKNOWN,
         changes={
             "effort_levels": ("low", "medium", "high"),
             "refuses": ("temperature", "top_p"),
             "has_parallel_switch": False,
+            "max_tokens_field": "max_completion_tokens",
         },
     ),
     Family(
@@ -32,39 +38,57 @@ FAMILIES: tuple[Family, ...] = (
         evidence="OpenAI's guide to reasoning models, gpt-5, gpt-5-mini, gpt-5-nano: minimal is the lowest level; "
         "oh-my-pi#5606 for sampling parameters at every host",
         matches=r"(^|/)gpt-5(-|$)",
-        engines=("OpenAI",),
-        changes={"effort_levels": ("minimal", "low", "medium", "high"), "refuses": ("temperature", "top_p")},
+        engines=_OPENAI_OR_UNKNOWN,
+        changes={
+            "effort_levels": ("minimal", "low", "medium", "high"),
+            "refuses": ("temperature", "top_p"),
+            "max_tokens_field": "max_completion_tokens",
+        },
     ),
     Family(
         name="GPT-5.1",
         evidence="OpenAI's guide to gpt-5.1: none is a level, and the default",
         matches=r"(^|/)gpt-5\.1(-|$)",
-        engines=("OpenAI",),
+        engines=_OPENAI_OR_UNKNOWN,
         changes={
             "effort_levels": ("none", "low", "medium", "high"),
             "thinks_unasked": False,
             "refuses": ("temperature", "top_p"),
+            "max_tokens_field": "max_completion_tokens",
         },
     ),
     Family(
         name="GPT-5.2 and later",
-        evidence="OpenAI's API, 2026-03 to 2026-09: xhigh; with function tools Chat Completions takes no effort but "
-        "none, and wants it said (openai-openapi#541, litellm#34569, livekit/agents#5088)",
-        matches=r"(^|/)gpt-(5\.[2-9]|5\.\d\d|[6-9])([-.]|$)",
-        engines=("OpenAI",),
+        evidence="OpenAI's API, 2026-03 to 2026-09: xhigh",
+        matches=_GPT_5_2_AND_LATER,
+        engines=_OPENAI_OR_UNKNOWN,
         changes={
             "effort_levels": ("none", "low", "medium", "high", "xhigh"),
             "thinks_unasked": False,
-            "effort_beside_tools": "none",
             "refuses": ("temperature", "top_p"),
+            "max_tokens_field": "max_completion_tokens",
         },
+    ),
+    Family(
+        name="GPT-5.2 and later at OpenAI",
+        evidence="openai-openapi#541, litellm#34569, livekit/agents#5088: with function tools Chat Completions takes "
+        "no effort but none, and wants it said; a gateway may ask another API",
+        matches=_GPT_5_2_AND_LATER,
+        engines=("OpenAI",),
+        changes={"effort_beside_tools": "none"},
     ),
     Family(
         name="GPT-5 chat",
         evidence="OpenAI's model page of gpt-5-chat-latest: it does not reason, and takes no effort",
         matches=r"(^|/)gpt-5(\.\d+)?-chat",
-        engines=("OpenAI",),
-        changes={"effort_levels": (), "effort_beside_tools": None, "thinks_unasked": True, "refuses": ()},
+        engines=_OPENAI_OR_UNKNOWN,
+        changes={
+            "effort_levels": (),
+            "effort_beside_tools": None,
+            "thinks_unasked": True,
+            "refuses": (),
+            "max_tokens_field": "max_completion_tokens",
+        },
     ),
     Family(
         name="OpenAI reasoning models elsewhere",
@@ -180,8 +204,8 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         name="DeepSeek's reasoner",
         evidence="api-docs.deepseek.com: deepseek-reasoner refuses tool_choice",
-        matches=r"^deepseek-reasoner$",
-        engines=("DeepSeek",),
+        matches=r"(^|/)deepseek-reasoner$",
+        engines=("DeepSeek", "unknown"),
         changes={"tool_choices": ()},
     ),
     # --- GLM, Kimi, MiniMax, Seed ---------------------------------------------------------------------------------

@@ -54,6 +54,7 @@ def with_limits(upstream: Upstream, plan: Plan) -> Upstream:
         upstream,
         max_output_tokens=plan.max_output_tokens or upstream.max_output_tokens,
         window_tokens=plan.window_tokens or upstream.window_tokens,
+        window_is_given=upstream.window_is_given or plan.window_tokens is not None,
     )
 
 

@@ -88,7 +88,7 @@ class UpstreamAnswered(Struct, frozen=True, kw_only=True, tag=True):
 
 
 class UpstreamRetried(Struct, frozen=True, kw_only=True, tag=True):
-    """The request was sent a second time, since the upstream had ended the first one without a byte."""
+    """The request was sent again: the upstream ended it without a byte, or refused a part of it that gave way."""
 
     exchange: str
     at_s: float

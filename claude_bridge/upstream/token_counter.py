@@ -60,7 +60,7 @@ class PromptCounter:
         """
         if unless_below is not None and self.is_surely_below(prompt, unless_below):
             return self.guess(prompt)
-        exact = await self._exactly(prompt)
+        exact = await self.exactly(prompt)
         return self.guess(prompt) if exact is None else exact
 
     def is_surely_below(self, prompt: EncodedRequest, tokens: int) -> bool:
@@ -69,15 +69,20 @@ class PromptCounter:
 
     async def at_most(self, prompt: EncodedRequest) -> int:
         """Return how many tokens it is at the most: exactly where the engine can tell."""
-        exact = await self._exactly(prompt)
+        exact = await self.exactly(prompt)
         return math.ceil(self._scale.at_most(prompt.estimated_tokens)) if exact is None else exact
+
+    def remember(self, prompt: EncodedRequest, reported: int) -> None:
+        """Take the length that the engine reported when it refused a prompt, which is about to be sent again."""
+        self._scale.remember(prompt.estimated_tokens, reported)
 
     def calibrate(self, prompt: EncodedRequest, counted: int | None) -> None:
         """Take what the engine counted (None: it did not tell), so that the next estimate is better."""
         if not prompt.facts.holds_images:
             self._scale.calibrate(prompt.estimated_tokens, counted)
 
-    async def _exactly(self, prompt: EncodedRequest) -> int | None:
+    async def exactly(self, prompt: EncodedRequest) -> int | None:
+        """Return how many tokens the engine itself counts; None: it can't tell now."""
         if not self._routes or anyio.current_time() < self._asks_again_at:
             return None
         key = blake2b(prompt.outgoing.body, digest_size=16).digest()

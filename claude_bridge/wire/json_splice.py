@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
 import msgspec
@@ -41,22 +41,34 @@ def member_spans(document: bytes, within: Span | None = None) -> dict[str, Span]
         InvalidRequestError: a key is given twice, with values of different length.
         msgspec.DecodeError: it is no object.
     """
-    start, end = within or (0, len(document))
-    members = _members_decoder.decode(memoryview(document)[start:end])
-    spans: dict[str, Span] = {}
-    at = _skip_space(document, _skip_space(document, start) + 1)
+    return {key: value for key, _, value in _members(document, within or Span(0, len(document)))}
+
+
+def without_members(document: bytes, names: Collection[str]) -> bytes:
+    """Return an object without the members of these names; what is kept stays byte for byte. Raises as member_spans."""
+    members = list(_members(document, Span(0, len(document))))
+    if not any(key in names for key, _, _ in members):
+        return document
+    kept = [document[start : value.end] for key, start, value in members if key not in names]
+    return b"{" + b",".join(kept) + b"}"
+
+
+def _members(document: bytes, within: Span) -> Iterator[tuple[str, int, Span]]:
+    """Yield each key of an object, where it begins, and the span of its value."""
+    members = _members_decoder.decode(memoryview(document)[within.start : within.end])
+    at = _skip_space(document, _skip_space(document, within.start) + 1)
     while key_literal := _STRING.match(document, at):
         key = msgspec.json.decode(key_literal[0], type=str)
         if key not in members:
             break
         value_at = _skip_space(document, _skip_space(document, key_literal.end()) + 1)
-        spans[key] = Span(value_at, value_at + len(memoryview(members[key])))
-        at = _skip_space(document, spans[key].end)
+        value = Span(value_at, value_at + len(memoryview(members[key])))
+        yield key, at, value
+        at = _skip_space(document, value.end)
         if document[at : at + 1] == b",":
             at = _skip_space(document, at + 1)
     if document[at : at + 1] != b"}":
         raise InvalidRequestError("The request gives a key twice.")
-    return spans
 
 
 def item_spans(document: bytes, within: Span) -> list[Span]:

@@ -37,11 +37,11 @@ TOOLS = [{"name": "Read"}, {"name": "a.b"}]
 PNG = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aa"}}
 
 
-def _body(request: MessagesRequest, profile: Profile | None = None, **limits: int) -> dict[str, Any]:
+def _body(request: MessagesRequest, profile: Profile | None = None, **limits: Any) -> dict[str, Any]:
     return sent_body(request, profile, kind=OLLAMA_CHAT, limits=TokenLimits(**limits))
 
 
-def _losses(request: MessagesRequest, profile: Profile | None = None, **limits: int) -> list[str]:
+def _losses(request: MessagesRequest, profile: Profile | None = None, **limits: Any) -> list[str]:
     return [loss.path for loss in sent(request, profile, kind=OLLAMA_CHAT, limits=TokenLimits(**limits))[1]]
 
 

@@ -438,7 +438,8 @@ OTHER_TOOL = {"name": "Bash", "input_schema": {"type": "object"}}
         ({"type": "any"}, (), None, 2, "Answer by calling one of your tools, not with text alone."),
         (FORCED, ("required",), "required", 1, None),
         (FORCED, (), None, 1, "Answer by calling the tool Read, not with text alone."),
-        ({"type": "auto"}, (), "auto", 2, None),
+        ({"type": "auto"}, ("required",), "auto", 2, None),
+        ({"type": "auto"}, (), None, 2, None),
     ],
 )
 def test_tool_choices(choice: Any, forms: Any, told: str | None, tools: int, words: str | None) -> None:
@@ -788,6 +789,16 @@ EXAMPLES: list[tuple[Profile, str, dict[str, Any]]] = [
     (profiles.VLLM, "mistralai/Magistral-Small-2509", {"think_tags": (("[THINK]", "[/THINK]"), THINK)}),
     (profiles.LM_STUDIO, "mistralai/mixtral-8x7b", {"tool_id_length": 9}),
     (profiles.UNKNOWN, "qwq-32b", {"opens_in_thinking": True, "always_thinks": True}),
+    (
+        profiles.UNKNOWN,
+        "azure/gpt-5-mini",
+        REASONS | {"max_tokens_field": "max_completion_tokens", "effort_levels": ("minimal", *LEVELS)},
+    ),
+    (profiles.UNKNOWN, "o3-mini", REASONS | {"max_tokens_field": "max_completion_tokens", "effort_levels": LEVELS}),
+    (profiles.UNKNOWN, "gpt-5.4", REASONS | {"effort_levels": ("none", *LEVELS, "xhigh"), "effort_beside_tools": None}),
+    (profiles.UNKNOWN, "gpt-5-chat", {"max_tokens_field": "max_completion_tokens", "effort_levels": (), "refuses": ()}),
+    (profiles.UNKNOWN, "gpt-4o", {"max_tokens_field": "max_tokens", "refuses": ()}),
+    (profiles.UNKNOWN, "deepseek/deepseek-reasoner", {"tool_choices": ()}),
     (profiles.UNKNOWN, "foo3", {}),
 ]
 """Engine, model, and fields that this model has there."""

@@ -77,3 +77,39 @@ async def test_a_prompt_that_surely_fits_is_not_counted() -> None:
                 "/v1/messages", {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]}
             )
     assert [request.path for request in upstream.requests] == [CHAT]
+
+
+# --- a window that the user gave --------------------------------------------------------------------------------
+
+
+async def _ask_beyond(
+    window_tokens: int, *, words: int, profile: Profile = UNKNOWN, **known: bool
+) -> tuple[int, str, int]:
+    """Return the status, the error and the number of chats for a question of so many words; each is a token."""
+    async with FakeUpstream(engine(words)) as upstream:
+        served = scripted_upstream(upstream.base_url, profile=profile, window_tokens=window_tokens, **known)
+        async with BridgeServer(served) as server:
+            question = {"model": "m", "max_tokens": 100, "messages": [{"role": "user", "content": "word " * words}]}
+            response = await server.post("/v1/messages", question)
+    chats = sum(request.path == CHAT for request in upstream.requests)
+    return response.status, response.json.get("error", {}).get("message", ""), chats
+
+
+async def test_a_prompt_that_is_surely_longer_than_a_window_that_the_user_gave_is_not_sent() -> None:
+    status, error, chats = await _ask_beyond(4_000, words=9_000, window_is_given=True)
+    assert (status, chats) == (400, 0)
+    assert error.startswith("prompt is too long: ")
+    assert error.endswith(" tokens > 4000 maximum")
+
+
+async def test_a_prompt_that_may_fit_is_sent() -> None:
+    assert (await _ask_beyond(4_000, words=4_200, window_is_given=True))[::2] == (200, 1)
+
+
+async def test_the_engines_own_count_decides_where_it_can_count() -> None:
+    assert (await _ask_beyond(4_000, words=4_200, profile=VLLM, window_is_given=True))[::2] == (400, 0)
+    assert (await _ask_beyond(4_000, words=3_900, profile=VLLM, window_is_given=True))[::2] == (200, 1)
+
+
+async def test_whether_a_prompt_fits_the_engines_own_window_is_for_the_engine_to_say() -> None:
+    assert (await _ask_beyond(4_000, words=9_000))[::2] == (200, 1)

@@ -7,9 +7,12 @@ from typing import Any
 import anyio
 import pytest
 
+from claude_bridge.adapters.adaptation import adapt
+from claude_bridge.adapters.base import EngineModel
+from claude_bridge.adapters.engine_profiles import UNKNOWN
 from claude_bridge.conversion.upstream_errors.translate import explain_error_object
-from claude_bridge.errors import SchemasRefusedError
 from claude_bridge.trace.events import RequestSent
+from tests.dialogues import a_request
 from tests.fake_upstream import FakeUpstream, Head, Reply, Send, Wait, answer, frame, refusal, stream, text
 from tests.server.served import BridgeServer, Notes, streamed
 
@@ -92,4 +95,8 @@ async def test_once_an_answer_has_begun_nothing_is_asked_again() -> None:
     ["error parsing grammar: expecting name", "Failed to compile the grammar", "Grammar error: bad", "Invalid schema"],
 )
 def test_wordings_of_engines_are_known(words: str) -> None:
-    assert isinstance(explain_error_object({"message": words, "code": 400}, "Engine"), SchemasRefusedError)
+    engine = EngineModel(where="Engine", model="m", profile=UNKNOWN)
+    error = explain_error_object({"message": words, "code": 400}, "Engine")
+    adapted = adapt(engine, error, a_request(tools=[ODD]), b"{}")
+    assert adapted is not None
+    assert set(adapted.engine.simpler_schemas.values()) == {"few-keywords"}

@@ -260,7 +260,7 @@ def test_the_same_mistake_of_another_session_is_another_one() -> None:
 
 def test_a_request_that_was_sent_twice_says_why() -> None:
     for end in (ended(), failed("no")):
-        assert "│ again  asked twice: The engine reset the connection" in shown(received(), sent(), retried(), end)
+        assert "│ again  sent again: The engine reset the connection" in shown(received(), sent(), retried(), end)
 
 
 def test_figures_that_no_engine_gave_are_left_out() -> None:

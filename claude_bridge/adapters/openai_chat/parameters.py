@@ -87,7 +87,7 @@ def _tool_fields(request: NormalizedRequest, profile: Profile) -> dict[str, Any]
         return {}
     fields: dict[str, Any] = {}
     match _forcing(request, profile):
-        case "field":
+        case "field" if choice.type != "auto" or profile.chat.tool_choices:  # where nothing can be forced auto is all
             fields["tool_choice"] = _tool_choice(choice)
         case "alone":
             fields["tool_choice"] = "required"

@@ -91,14 +91,24 @@ class TokenScale:
 
     def __init__(self) -> None:
         self._factor: float | None = None
+        self._reported: tuple[int, int] | None = None
+        """The estimate of a prompt that was refused, and its length as the refusal had it."""
 
     def tokens(self, estimate: int) -> int:
         """Return what the engine is likely to count."""
+        if self._reported is not None and self._reported[0] == estimate:
+            return self._reported[1]
         return round(estimate * (1.0 if self._factor is None else self._factor))
 
     def at_most(self, estimate: int) -> int:
-        """Return what the engine will hardly count more than."""
+        """Return a likely upper bound on the engine's count."""
+        if self._reported is not None and self._reported[0] == estimate:
+            return self._reported[1]
         return round(estimate * 2.0) if self._factor is None else round(estimate * self._factor * 1.3)
+
+    def remember(self, estimate: int, reported: int) -> None:
+        """Take the length that the engine reported when it refused a prompt, which is about to be sent again."""
+        self._reported = (estimate, reported)
 
     def calibrate(self, estimate: int, counted: int | None) -> None:
         """Take what the engine counted for a prompt without images.

@@ -17,6 +17,8 @@ from claude_bridge.conversion.profile import SchemaDialect
 from claude_bridge.conversion.tool_json.schema_reduce import ReducedSchema, reduce_answer_schema, reduce_tool_schema
 from claude_bridge.wire.anthropic import CountTokensRequest
 
+_FROM_RICH_TO_POOR: tuple[SchemaDialect, ...] = ("json-schema", "grammar", "few-keywords", "openapi")
+
 MAX_SIMPLER = 10_000
 """How many schemas are remembered, by digests of 32 bytes; an engine that refuses more gets the first ones again."""
 
@@ -33,8 +35,11 @@ def with_simpler_schemas(
     for schema, reduce in _schemas_of(request):
         document = bytes(schema)
         digest = schema_digest(document)
+        present = dialects.get(digest, usual)
+        if _FROM_RICH_TO_POOR.index(simpler) <= _FROM_RICH_TO_POOR.index(present):
+            continue
         try:
-            if reduce(document, simpler) != reduce(document, dialects.get(digest, usual)):
+            if reduce(document, simpler) != reduce(document, present):
                 dialects[digest] = simpler
         except (msgspec.DecodeError, RecursionError):
             continue  # the request's own normalization says so

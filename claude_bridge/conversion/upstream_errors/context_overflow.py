@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from msgspec import Struct
+
 from claude_bridge.errors import PromptTooLongError
 
 _N = r"\d[\d,]{0,14}"
@@ -73,27 +75,42 @@ _WORDINGS = [
 _PATTERNS = [re.compile(wording, re.IGNORECASE | re.DOTALL) for wording in _WORDINGS]
 
 
-def prompt_too_long(words: str, document: Any) -> PromptTooLongError | None:  # noqa: ANN401 - any JSON
-    """Return the error in Anthropic's words, or None if this is another trouble.
+class OverflowNumbers(Struct, frozen=True):
+    """How an engine says that a request is too long for it; None: it names no number.
 
-    ``document`` is the whole body as JSON, ``words`` what it says. Not too long is what fits without the limit on the
-    answer: a shorter conversation would not help there.
+    Where the limit of the answer is counted in, the prompt may be the smaller number.
+    """
+
+    prompt_tokens: int | None = None
+    window_tokens: int | None = None
+
+
+def overflow_numbers(words: str, document: Any) -> OverflowNumbers | None:  # noqa: ANN401 - any JSON
+    """Return the numbers in an error, or None if it does not say that a request is too long.
+
+    ``document`` is the whole body as JSON, ``words`` what it says.
     """
     error = document.get("error") if isinstance(document, dict) else None
-    if (
-        isinstance(error, dict)
-        and isinstance(error.get("n_prompt_tokens"), int)
-        and isinstance(error.get("n_ctx"), int)
-    ):
-        return PromptTooLongError(error["n_prompt_tokens"], error["n_ctx"])  # llama.cpp
+    if isinstance(error, dict):
+        prompt, window = error.get("n_prompt_tokens"), error.get("n_ctx")
+        if isinstance(prompt, int) and isinstance(window, int):
+            return OverflowNumbers(prompt, window)  # llama.cpp
     for pattern in _PATTERNS:
         if match := pattern.search(words):
             numbers = match.groupdict()
-            if not numbers:
-                return PromptTooLongError(None, None)
-            prompt, window = (int(numbers[name].replace(",", "")) for name in ("prompt", "window"))
-            if prompt < window // 2:
-                return None
-            # Where the limit on the answer is counted in, the first number may be the smaller one.
-            return PromptTooLongError(max(prompt, window + 1), window)
+            return OverflowNumbers(*(int(numbers[name].replace(",", "")) for name in ("prompt", "window") if numbers))
     return None
+
+
+def prompt_too_long(words: str, document: Any) -> PromptTooLongError | None:  # noqa: ANN401 - as above
+    """Return the error in Anthropic's words, or None if this is another trouble.
+
+    Not too long is what fits without the limit on the answer: a shorter conversation would not help there.
+    """
+    numbers = overflow_numbers(words, document)
+    if numbers is None:
+        return None
+    prompt, window = numbers.prompt_tokens, numbers.window_tokens
+    if prompt is None or window is None:
+        return PromptTooLongError(None, None)
+    return None if prompt < window // 2 else PromptTooLongError(max(prompt, window + 1), window)

@@ -38,8 +38,6 @@ class Refusal(Struct, frozen=True, kw_only=True):
     """Whether the engine broke down, whatever else stands in its words: old lines of its log may come along."""
     may_succeed_elsewhere: bool = False
     """Whether another model or account may serve the request, so that a fallback gets its turn."""
-    is_of_schemas: bool = False
-    """Whether it is the schemas of which the engine could make no grammar."""
 
 
 MAX_CHARS = 4_000
@@ -226,7 +224,6 @@ REFUSALS = (
             r"grammar .{0,80}(?:invalid|too complex)",
         ),
         advice="A schema is more than the engine's grammar can take.",
-        is_of_schemas=True,
     ),
     Refusal(
         words=_words(r"system message must be at the beginning", r"roles must alternate", r"raise_exception", r"jinja"),

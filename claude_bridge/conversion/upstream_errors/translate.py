@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from claude_bridge.conversion.upstream_errors.context_overflow import prompt_too_long
+from claude_bridge.conversion.upstream_errors.context_overflow import overflow_numbers, prompt_too_long
 from claude_bridge.conversion.upstream_errors.retry_after import retry_after_s, wants_retry
 from claude_bridge.conversion.upstream_errors.rules import (
     LOADING_STATUS,
@@ -26,12 +26,12 @@ from claude_bridge.conversion.upstream_errors.rules import (
 from claude_bridge.errors import (
     BridgeError,
     InvalidRequestError,
-    SchemasRefusedError,
     UpstreamBrokenError,
     UpstreamError,
     UpstreamLoadingError,
     UpstreamOverloadedError,
     UpstreamRefusedError,
+    UpstreamReport,
 )
 from claude_bridge.wire.lenient_json import parse_any
 
@@ -75,6 +75,19 @@ def explain_refusal(
     """
     document = _json_or_none(body)
     words = refusal_words(body)
+    error = _explain_refusal(status, headers, words, document, upstream, rows)
+    error.report = _report(error, words, document)
+    return error
+
+
+def _explain_refusal(
+    status: int,
+    headers: Mapping[str, str],
+    words: str,
+    document: Any,  # noqa: ANN401 - any JSON
+    upstream: str,
+    rows: Sequence[Refusal],
+) -> BridgeError:
     is_failure = is_engine_failure(rows, status, words)
     if not is_failure and status in (400, 413, 422, 429, 500) and (too_long := prompt_too_long(words, document)):
         return too_long
@@ -109,13 +122,35 @@ def explain_error_object(
     """Return the error for an error object that came in place of an answer, with the HTTP status already spent."""
     if isinstance(error, list) and len(error) == 1:
         error = error[0].get("error", error[0]) if isinstance(error[0], dict) else error[0]  # Gemini
-    words = error_words({"error": error})
+    document = {"error": error}
+    words = error_words(document)
+    explained = _explain_error_object(error, words, document, upstream, rows)
+    explained.report = _report(explained, words, document)
+    return explained
+
+
+def _explain_error_object(
+    error: Any,  # noqa: ANN401 - any JSON
+    words: str,
+    document: Any,  # noqa: ANN401 - any JSON
+    upstream: str,
+    rows: Sequence[Refusal],
+) -> BridgeError:
     status = _status_in(error)
     is_failure = is_engine_failure(rows, status, words)
-    if not is_failure and (too_long := prompt_too_long(words, {"error": error})):
+    if not is_failure and (too_long := prompt_too_long(words, document)):
         return too_long
-    return _refusal(
-        None if status == 500 else status, words, upstream, retry_after_s({}, words, {"error": error}), rows
+    wait_s = retry_after_s({}, words, document)
+    return _refusal(None if status == 500 else status, words, upstream, wait_s, rows)
+
+
+def _report(error: BridgeError, words: str, document: Any) -> UpstreamReport:  # noqa: ANN401 - any JSON
+    numbers = None if error.status >= 500 else overflow_numbers(words, document)  # an engine's old log may come along
+    return UpstreamReport(
+        words=words,
+        field=_refused_field(document),
+        prompt_tokens=numbers.prompt_tokens if numbers else None,
+        window_tokens=numbers.window_tokens if numbers else None,
     )
 
 
@@ -141,8 +176,7 @@ def _refusal(
         return UpstreamOverloadedError(said, retry_after_s=wait_s)
     if told_status == UpstreamBrokenError.status and status is None and should_retry is None:
         return UpstreamBrokenError(said)
-    kind = SchemasRefusedError if found is not None and found[0].is_of_schemas else UpstreamRefusedError
-    refused = kind(
+    refused = UpstreamRefusedError(
         said,
         status=told_status,
         error_type=error_type,

@@ -75,7 +75,7 @@ class OpenExchange:
         self.first_token_s: float | None = None
         self.repairs: list[ToolInputRepaired] = []
         self.mends: list[str] = []
-        self.retried: str | None = None
+        self.retried: list[str] = []
         self.session: str | None = None
         self.held: Entry | None = None
         """What was asked, while it is not known whether it is what was refused just before."""
@@ -89,7 +89,7 @@ class OpenExchange:
             case ToolInputRepaired():
                 self.repairs.append(event)
             case UpstreamRetried(reason=reason):
-                self.retried = reason
+                self.retried.append(reason)
             case AnswerMended(what=what):
                 self.mends.append(what)
             case PromptReread():
@@ -269,8 +269,7 @@ class Log:
         )
 
     def _retried_lines(self, exchange: str) -> list[Line]:
-        reason = self.open[exchange].retried
-        return [] if reason is None else [Line("again", f"asked twice: {reason}", tone="warning")]
+        return [Line("again", f"sent again: {reason}", tone="warning") for reason in self.open[exchange].retried]
 
     def _measure_reading(self, event: ExchangeEnded) -> None:
         read = (event.prompt_tokens or 0) - (event.cached_tokens or 0)

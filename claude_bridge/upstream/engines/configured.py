@@ -39,6 +39,7 @@ def upstream_as_configured(upstream: Upstream, models: Sequence[OfferedModel]) -
         profile=_profile(upstream, model),
         max_output_tokens=model.max_output_tokens,
         window_tokens=model.context_window,
+        window_is_given=model.context_window is not None,
         slots=1 if upstream.adapter.kind == "ollama-chat" else None,  # as for one that was asked
         prices=model.cost or usual_prices(upstream.name, upstream.base_url),
         notes=tuple(notes + [CAN_ONLY_CHAT] * (model.tools is False)),
