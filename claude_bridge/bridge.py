@@ -23,6 +23,7 @@ from claude_bridge.prepare import Prepared, Preparer
 from claude_bridge.providers import Upstream
 from claude_bridge.trace.bus import Bus
 from claude_bridge.trace.recorder import Recorder
+from claude_bridge.upstream.request_queue import RequestQueues
 from claude_bridge.upstream.token_counter import PromptCounter
 from claude_bridge.wire.anthropic import CountTokensRequest, Message, MessagesRequest
 from claude_bridge.wire.anthropic_codec import parse_token_count
@@ -95,13 +96,17 @@ class ModelBridge:
         bus: Bus | None = None,
         waiting: Waiting | None = None,
         attachments: Attachments | None = None,
+        queues: RequestQueues | None = None,
     ) -> None:
+        """``queues`` say how many requests each engine gets at a time (None: all that come)."""
         if client.has_key:
             upstream = replace(upstream, forwards_client_auth=False)
         self.upstream = upstream
         self.bus = bus or Bus()
         self.waiting = waiting or Waiting()
         self.attachments = attachments or Attachments()
+        self.queues = queues or RequestQueues(None)
+        self._queue = self.queues.at(upstream.base_url)
         self._client = client
         self._prompts = PromptMemory()
         self._learned_opening: TextOpening | None = None
@@ -218,8 +223,12 @@ class ModelBridge:
             learned_opening=self._learned_opening,
         )
         explain_error = partial(self._explain_error, prompt_tokens)
+        turn = None
+        if self._queue is not None:
+            is_subagent = agent is not None
+            turn = self._queue.turn(recorder.session, is_subagent=is_subagent, report_position=recorder.queued)
         call = await stack.enter_async_context(
-            self._client.open(outgoing, explain_error, idle_s=self.waiting.keep_alive_s)
+            self._client.open(outgoing, explain_error, idle_s=self.waiting.keep_alive_s, turn=turn)
         )
         if len(outgoing.body) > LARGE_BYTES:  # others are read at the end, where nobody waits for it
             await run_off_loop_if_large(len(outgoing.body), watch.read_prompt)

@@ -19,6 +19,7 @@ class Options:
     api_key: str | None = None
     context_window: int | None = None
     max_tokens: int | None = None
+    max_concurrent: int | None = None
     think: Literal["auto", "on", "off"] | None = None
     small_model: str | None = None
     fallback: list[str] | None = None

@@ -82,6 +82,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     general_max_output_tokens: int | None = None
     """The configured limits of any model; the two above may come from options, which are about the main model."""
     general_window_tokens: int | None = None
+    max_concurrent: int | None = None
+    """How many requests each engine gets at a time."""
     vision_model: str | None = None
     """The model of the same provider that describes images for a model that sees none."""
     debug: bool = False

@@ -31,6 +31,7 @@ from claude_bridge.server.loop_watch import watch_loop
 from claude_bridge.server.stop_signals import open_stop_signals
 from claude_bridge.trace.bus import Bus
 from claude_bridge.trace.sink import Sink
+from claude_bridge.upstream.request_queue import RequestQueues
 
 T = TypeVar("T")
 
@@ -61,9 +62,9 @@ class RunningBridge:
         await self._stack.enter_async_context(client)
         gc.freeze()  # what is loaded by now stays; walking it again held up all streams for some 70 ms at a time
         attachments = Attachments(describer=await describer_for(self.plan, upstream, client))
-        bridge = routed(
-            ModelBridge(upstream, client, bus=self.service.bus, attachments=attachments), self.plan, self._stack
-        )
+        service = self.service
+        main = ModelBridge(upstream, client, bus=service.bus, attachments=attachments, queues=service.queues)
+        bridge = routed(main, self.plan, self._stack)
         self.service.provide(bridge)
         return bridge
 
@@ -142,7 +143,12 @@ async def _open_bridge(
         warn = None if plan.debug else notices.warn
         bus = Bus([*sinks, *_open_sinks(plan, notices)], secrets=secrets, warn=warn, in_threads=True)
         stack.callback(bus.close)
-        service = Service(bus, auth_token=listening.auth_token, loopback_only=listening.is_loopback)
+        service = Service(
+            bus,
+            auth_token=listening.auth_token,
+            loopback_only=listening.is_loopback,
+            queues=RequestQueues(plan.max_concurrent),
+        )
         yield RunningBridge(plan, listening, notices, service, stack), listener
 
 

@@ -39,7 +39,8 @@ class Targets:
         client = client_for(upstream, plan.api_key)
         await self._stack.enter_async_context(client)
         # What was read and described for one engine need not be for the next.
-        return ModelBridge(upstream, client, bus=self._main.bus, attachments=self._main.attachments)
+        main = self._main
+        return ModelBridge(upstream, client, bus=main.bus, attachments=main.attachments, queues=main.queues)
 
     async def offered(self) -> Sequence[OfferedModel]:
         """Return what the main provider offers.

@@ -72,6 +72,12 @@ PARAMETERS: dict[str, ParameterInfo] = {
         metavar="N",
     ),
     "max_tokens": typer.Option(rich_help_panel=TUNING, help="The longest answer in tokens.", min=1, metavar="N"),
+    "max_concurrent": typer.Option(
+        rich_help_panel=TUNING,
+        help="The number of requests that an engine gets at a time; others wait for their turn. Default: all at once.",
+        min=1,
+        metavar="N",
+    ),
     "think": typer.Option(
         rich_help_panel=TUNING,
         help="Whether the model thinks: auto (as the client asks), on, or off.",

@@ -14,6 +14,7 @@ from claude_bridge.server.access import AccessRules
 from claude_bridge.server.http1 import HttpRequest
 from claude_bridge.trace.bus import Bus
 from claude_bridge.trace.stats import Stats
+from claude_bridge.upstream.request_queue import RequestQueues
 from claude_bridge.wire.anthropic import MessagesRequest
 from claude_bridge.wire.anthropic_codec import parse_outline
 
@@ -41,9 +42,13 @@ class RunningAnswer:
 class Service:
     """The server's side of a bridge that may still be looking for its engine."""
 
-    def __init__(self, bus: Bus, *, auth_token: str | None, loopback_only: bool) -> None:
+    def __init__(
+        self, bus: Bus, *, auth_token: str | None, loopback_only: bool, queues: RequestQueues | None = None
+    ) -> None:
         """``auth_token`` is what clients must send (None: nothing); ``loopback_only`` says where we listen."""
         self.bus = bus
+        self.queues = queues or RequestQueues(None)
+        """Where requests wait that engines can't take yet."""
         self.access = AccessRules(auth_token=auth_token, loopback_only=loopback_only)
         self.stats = Stats()
         """What all exchanges came to."""

@@ -67,6 +67,15 @@ class RequestSent(Struct, frozen=True, kw_only=True, tag=True):
     body: bytes
 
 
+class RequestQueued(Struct, frozen=True, kw_only=True, tag=True):
+    """The request waits for its turn, since the engine gets only so many at a time; ``position`` 1 is the next."""
+
+    exchange: str
+    at_s: float
+    after_s: float
+    position: int
+
+
 class FellBack(Struct, frozen=True, kw_only=True, tag=True):
     """A candidate failed before its answer began, and the next one is asked. ``target`` is PROVIDER/MODEL."""
 
@@ -215,6 +224,7 @@ TraceEvent = (
     RequestReceived
     | ImageDescribed
     | RequestSent
+    | RequestQueued
     | FellBack
     | UpstreamAnswered
     | UpstreamRetried

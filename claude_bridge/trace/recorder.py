@@ -157,6 +157,15 @@ class Recorder:
                 )
             )
 
+    def queued(self, position: int) -> None:
+        """Tell that the request waits for its turn; see RequestQueued."""
+        if self.active:
+            self._bus.emit(
+                events.RequestQueued(
+                    exchange=self.exchange, at_s=time.time(), after_s=self._after_s(), position=position
+                )
+            )
+
     def upstream_answered(self, status: int) -> None:
         """Tell the upstream's status."""
         if self.active:

@@ -16,6 +16,7 @@ from claude_bridge.trace.events import (
     ClientLeft,
     FirstToken,
     PromptCut,
+    RequestQueued,
     RequestReceived,
     RequestSent,
     TraceEvent,
@@ -25,7 +26,15 @@ from claude_bridge.trace.events import (
 
 REDACTED = "[redacted]"
 
-WITHOUT_FOREIGN_TEXT = (AnswerGrew, ClientLeft, FirstToken, PromptCut, UpstreamAnswered, WaitingForUpstream)
+WITHOUT_FOREIGN_TEXT = (
+    AnswerGrew,
+    ClientLeft,
+    FirstToken,
+    PromptCut,
+    RequestQueued,
+    UpstreamAnswered,
+    WaitingForUpstream,
+)
 """Events that hold numbers and our own id only: nothing to redact, and some come by the thousand."""
 
 # What people write where an engine asks for no key: words that a trace needs, and no secrets.

@@ -76,12 +76,17 @@ class Stats:
         if len(self._sessions) > MAX_SESSIONS:
             self._sessions.popitem(last=False)
 
-    def report(self, *, running: int, serves: str | None = None) -> StatsReport:
-        """Return the figures so far; ``running`` is how many exchanges are under way, ``serves`` which model is."""
+    def report(self, *, running: int, waiting: int = 0, serves: str | None = None) -> StatsReport:
+        """Return the figures so far.
+
+        ``running`` is how many exchanges are under way, ``waiting`` how many wait for their engine's turn, ``serves``
+        which model is served.
+        """
         return StatsReport(
             version=__version__,
             started_at_s=self._started_at_s,
             running=running,
+            waiting=waiting,
             serves=serves,
             models=dict(self._models),
             sessions=dict(self._sessions),

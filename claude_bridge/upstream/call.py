@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 
 import anyio
 
@@ -45,6 +45,10 @@ class UpstreamCall:
         self._waiting_since = math.inf
         self._silent_since = anyio.current_time()
         self._was_silent = False
+        self._has_begun: anyio.Event | None = None
+        """Set once a turn has come, or has failed to come; None: none is waited for."""
+        self._has_ended = anyio.Event()
+        self._failure: Exception | None = None
 
     @property
     def status(self) -> int | None:
@@ -82,11 +86,29 @@ class UpstreamCall:
                 raise self._explain_failure(error) from error
             self._waiting = None
             self._was_silent = False
+            if not data:
+                self._has_ended.set()
             return data
         self._was_silent = True
         if anyio.current_time() - self._silent_since > SILENCE_LIMIT_S:
             raise UpstreamTimeoutError(f"{self._where} was silent for more than {SILENCE_LIMIT_S / 3600:g} hours.")
         return None
+
+    def wait_for_turn(self, turn: AbstractAsyncContextManager[None]) -> None:
+        """Begin the exchange when its turn comes; ``receive`` waits for that."""
+        self._has_begun = anyio.Event()
+        self._exchange.tasks.start_soon(self._begin_in_turn, turn, self._has_begun)
+
+    async def _begin_in_turn(self, turn: AbstractAsyncContextManager[None], has_begun: anyio.Event) -> None:
+        """Keep the turn until the answer has come to its end, or this is cancelled."""
+        try:
+            async with turn:
+                await self._exchange.begin()
+                has_begun.set()
+                await self._has_ended.wait()
+        except (NetworkError, BridgeError) as error:
+            self._failure = error
+            has_begun.set()
 
     async def watch_silence(self) -> None:
         """Wake the receiver after each ``idle_s`` seconds without bytes; runs beside it until it is cancelled."""
@@ -106,6 +128,10 @@ class UpstreamCall:
 
     async def _read(self) -> bytes:
         exchange = self._exchange
+        if self._has_begun is not None:
+            await self._has_begun.wait()
+            if self._failure is not None:
+                raise self._failure
         if not exchange.status:
             await exchange.receive_head()
         if 200 <= exchange.status < 300:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import anyio
 from msgspec import Struct
@@ -91,12 +91,18 @@ class UpstreamClient:
 
     @asynccontextmanager
     async def open(
-        self, outgoing: OutgoingRequest, explain_refusal: ExplainRefusal, *, idle_s: float
+        self,
+        outgoing: OutgoingRequest,
+        explain_refusal: ExplainRefusal,
+        *,
+        idle_s: float,
+        turn: AbstractAsyncContextManager[None] | None = None,
     ) -> AsyncIterator[UpstreamCall]:
         """Connect and send the request; its answer comes through the call that is yielded.
 
         Leaving the context, in whichever way, closes the connection unless the answer had come to its end.
-        ``idle_s`` is the silence after which ``receive`` returns None.
+        ``idle_s`` is the silence after which ``receive`` returns None. Where there is a ``turn``, connecting waits for
+        it, which is silence too, and what fails then is raised by ``receive``.
 
         Raises:
             UpstreamError: the engine can't be connected to.
@@ -107,7 +113,7 @@ class UpstreamClient:
 
         request = HttpRequest(outgoing.method, join_path(self._path, outgoing.path), outgoing.body, outgoing.headers)
         try:
-            async with self._transport.exchange(request) as exchange:
+            async with self._transport.exchange(request, is_deferred=turn is not None) as exchange:
                 call = UpstreamCall(
                     exchange,
                     idle_s=idle_s,
@@ -116,6 +122,8 @@ class UpstreamClient:
                     explain_failure=self._explain_failure,
                 )
                 exchange.tasks.start_soon(call.watch_silence)
+                if turn is not None:
+                    call.wait_for_turn(turn)
                 yield call
                 await call.drain()
         except NetworkError as error:

@@ -84,10 +84,11 @@ class HttpTransport:
         self._idle: list[_Connection] = []
 
     @asynccontextmanager
-    async def exchange(self, request: HttpRequest) -> AsyncIterator[HttpExchange]:
+    async def exchange(self, request: HttpRequest, *, is_deferred: bool = False) -> AsyncIterator[HttpExchange]:
         """Send a request and yield its exchange: the caller reads the head, then the body.
 
-        Leaving the context closes the connection, unless the answer was read to its end.
+        Leaving the context closes the connection, unless the answer was read to its end. Where it ``is_deferred``, the
+        caller calls ``begin``, before it reads.
 
         Raises:
             NoConnectionError: nothing could be sent.
@@ -98,7 +99,8 @@ class HttpTransport:
             async with anyio.create_task_group() as tasks:
                 try:
                     exchange = HttpExchange(self, request, tasks)
-                    await exchange.begin()
+                    if not is_deferred:
+                        await exchange.begin()
                     yield exchange
                 except Exception as error:  # noqa: BLE001 - raised below, where no task group wraps it
                     failure = error

@@ -111,6 +111,8 @@ class StatsReport(Struct, frozen=True, kw_only=True):
     version: str
     started_at_s: float
     running: int
+    waiting: int = 0
+    """How many wait for their turn (``--max-concurrent``); they are not among those that run."""
     serves: str | None
     """The model that is asked if nothing else is said; None: it is not known yet."""
     models: dict[str, Figures]

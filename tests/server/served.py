@@ -26,6 +26,7 @@ from claude_bridge.trace.bus import Bus
 from claude_bridge.trace.events import TraceEvent
 from claude_bridge.trace.sink import Sink
 from claude_bridge.upstream.client import client_for
+from claude_bridge.upstream.request_queue import RequestQueues
 from claude_bridge.wire.anthropic import StreamEvent
 from claude_bridge.wire.anthropic_codec import parse_stream_event
 from claude_bridge.wire.sse import SseDecoder
@@ -121,6 +122,13 @@ class Wire:
             data = await self.stream.receive()
         self.reads.append(data)
         self._rest += data
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what the operating system is about to bring."""
+    with anyio.fail_after(WAIT_S):
+        while not condition():  # noqa: ASYNC110 - there is no event for it
+            await anyio.sleep(0.005)
 
 
 class Notes:
@@ -225,6 +233,7 @@ class BridgeServer(Server):
         warn: Callable[[str], None] | None = None,
         attachments: Attachments | None = None,
         say: Callable[[str], None] | None = None,
+        queues: RequestQueues | None = None,
     ) -> None:
         """``upstream`` is an engine for Chat Completions, unless it says itself how it is asked."""
         super().__init__()
@@ -247,6 +256,7 @@ class BridgeServer(Server):
         self._warn = warn
         self._attachments = attachments
         self._say = say
+        self._queues = queues
         self._auth_token = auth_token
         self._api_key = api_key
         self._loopback_only = loopback_only
@@ -259,8 +269,10 @@ class BridgeServer(Server):
         bus = Bus(self._sinks, warn=self._warn)
         client = client_for(self._upstream, self._api_key)
         await self._exit.enter_async_context(client)
-        self.service = Service(bus, auth_token=self._auth_token, loopback_only=self._loopback_only)
-        bridge = ModelBridge(self._upstream, client, bus=bus, waiting=self._waiting, attachments=self._attachments)
+        self.service = Service(bus, auth_token=self._auth_token, loopback_only=self._loopback_only, queues=self._queues)
+        bridge = ModelBridge(
+            self._upstream, client, bus=bus, waiting=self._waiting, attachments=self._attachments, queues=self._queues
+        )
         self.service.provide(bridge)
         listener, self.port = await open_listener("127.0.0.1", 0)
         await self._run(partial(self._serve, listener))

@@ -8,9 +8,9 @@ from claude_bridge.server.handlers.metrics import render_metrics
 from claude_bridge.trace.stats import Finished, Stats
 
 
-def read(stats: Stats, *, running: int = 0) -> dict[tuple[str, ...], float]:
+def read(stats: Stats, *, running: int = 0, waiting: int = 0) -> dict[tuple[str, ...], float]:
     """Return each sample by its name and its labels' values, in the order of the labels' names."""
-    body, content_type = render_metrics(stats, running=running)
+    body, content_type = render_metrics(stats, running=running, waiting=waiting)
     assert content_type.startswith("text/plain")
     return {
         (sample.name, *(sample.labels[label] for label in sorted(sample.labels))): sample.value
@@ -33,8 +33,9 @@ def test_sums_are_told_by_model() -> None:
         )
     )
     stats.take(Finished(model="b", session=None, outcome="failed"))
-    samples = read(stats, running=3)
+    samples = read(stats, running=3, waiting=2)
     assert samples["claude_bridge_running",] == 3
+    assert samples["claude_bridge_waiting",] == 2
     assert samples["claude_bridge_requests_total", 'a "quoted" \\ model', "answered"] == 1
     assert samples["claude_bridge_requests_total", "b", "failed"] == 1
     assert samples["claude_bridge_prompt_tokens_total", 'a "quoted" \\ model'] == 1000
@@ -55,4 +56,4 @@ def test_first_tokens_are_a_histogram_whose_buckets_hold_the_smaller_ones() -> N
 
 
 def test_a_bridge_that_has_done_nothing_yet_tells_so() -> None:
-    assert read(Stats()) == {("claude_bridge_running",): 0}
+    assert read(Stats()) == {("claude_bridge_running",): 0, ("claude_bridge_waiting",): 0}

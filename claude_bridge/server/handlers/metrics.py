@@ -37,11 +37,12 @@ _OUTCOMES = ("answered", "failed", "left")
 
 async def get_metrics(service: Service, _request: HttpRequest, responder: Responder) -> None:
     """Report the figures to Prometheus; raises NotFoundError where its library is not installed."""
-    body, content_type = render_metrics(service.stats, running=service.running)
+    waiting = service.queues.waiting
+    body, content_type = render_metrics(service.stats, running=service.running - waiting, waiting=waiting)
     await responder.send(200, body, content_type=content_type)
 
 
-def render_metrics(stats: Stats, *, running: int) -> tuple[bytes, str]:
+def render_metrics(stats: Stats, *, running: int, waiting: int) -> tuple[bytes, str]:
     """Return the figures in Prometheus' text format, and its content type.
 
     Raises:
@@ -55,16 +56,17 @@ def render_metrics(stats: Stats, *, running: int) -> tuple[bytes, str]:
             "same as JSON."
         ) from None
     registry = CollectorRegistry()
-    registry.register(_Collector(stats, running))
+    registry.register(_Collector(stats, running, waiting))
     return generate_latest(registry), CONTENT_TYPE_LATEST
 
 
 class _Collector:
     """Gives the sums that are kept anyway; nothing is counted twice."""
 
-    def __init__(self, stats: Stats, running: int) -> None:
+    def __init__(self, stats: Stats, running: int, waiting: int) -> None:
         self._stats = stats
         self._running = running
+        self._waiting = waiting
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric family."""
@@ -72,6 +74,7 @@ class _Collector:
 
         models = self._stats.report(running=self._running).models
         yield GaugeMetricFamily(PREFIX + "running", "Exchanges that are under way", value=self._running)
+        yield GaugeMetricFamily(PREFIX + "waiting", "Requests that wait for their turn", value=self._waiting)
         requests = CounterMetricFamily(PREFIX + "requests", "Exchanges, by how they ended", labels=["model", "outcome"])
         for model, figures in models.items():
             for outcome in _OUTCOMES:

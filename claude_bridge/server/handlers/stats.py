@@ -11,4 +11,6 @@ async def get_stats(service: Service, _request: HttpRequest, responder: Responde
     """Report the sums by model and by session."""
     bridge = service.bridge_if_known
     serves = bridge.upstream.model if bridge else None
-    await responder.send(200, encode_stats(service.stats.report(running=service.running, serves=serves)))
+    waiting = service.queues.waiting
+    report = service.stats.report(running=service.running - waiting, waiting=waiting, serves=serves)
+    await responder.send(200, encode_stats(report))

@@ -22,7 +22,7 @@ from claude_bridge.trace.console.entries import (
     speed_lines,
     usage_text,
 )
-from claude_bridge.trace.console.printable import NO_BREAK, rate, seconds, size
+from claude_bridge.trace.console.printable import NO_BREAK, counted, rate, seconds, size
 from claude_bridge.trace.console.repeats import Refusals
 from claude_bridge.trace.events import (
     AnswerGrew,
@@ -36,6 +36,7 @@ from claude_bridge.trace.events import (
     ImageDescribed,
     PromptCut,
     PromptReread,
+    RequestQueued,
     RequestReceived,
     RequestSent,
     ToolInputRepaired,
@@ -82,6 +83,8 @@ class OpenExchange:
         self.reread: PromptReread | None = None
         self.cut: PromptCut | None = None
         self.waiting_told = False
+        self.position: int | None = None
+        """In the queue before the engine, while it waits there."""
 
     def remember(self, event: ToolInputRepaired | UpstreamRetried | AnswerMended | PromptReread | PromptCut) -> None:
         """Keep what is told at the end."""
@@ -104,6 +107,8 @@ class OpenExchange:
         passed_s = now_s - self.received_at_s
         if self.sent is None:
             return f"preparing, {_whole_seconds(passed_s)}"
+        if self.position is not None and self.first_token_s is None:
+            return f"{self.sent.model}: waits for its turn, {counted(self.position - 1, 'request')} before it"
         if self.first_token_s is None:
             return f"{self.sent.model}: no token yet, {_whole_seconds(passed_s)} ({self.to_read(tokens_per_s)})"
         writing_s = passed_s - self.first_token_s
@@ -153,6 +158,8 @@ class Log:
             case RequestSent():
                 self._exchange(event).sent = event
                 return self._entry(event, "sent", f"{event.method} {event.url}", self._sent_lines(event))
+            case RequestQueued():
+                return self._queued(event)
             case FellBack():
                 head = f"{event.target} failed after {seconds(event.after_s)}: the next one is asked"
                 return self._entry(event, "failed", head, [Line("error", event.message, rows=3)], "warning")
@@ -171,7 +178,10 @@ class Log:
                 return self._closed(event.exchange, entry._replace(lines=[self._how_far(event.exchange, growth)]))
             case WaitingForUpstream():
                 return self._waiting(event)
-            case UpstreamAnswered() | AnswerGrew() | EventsDropped():
+            case UpstreamAnswered():
+                self._exchange(event).position = None
+                return None
+            case AnswerGrew() | EventsDropped():
                 return None
             case _:
                 assert_never(event)
@@ -237,6 +247,13 @@ class Log:
         if known:
             lines.append(Line("loss", f"as before: {', '.join(known)}", tone="dim"))
         return lines
+
+    def _queued(self, event: RequestQueued) -> Entry | None:
+        """Say once for each exchange that it waits for its turn."""
+        exchange = self._exchange(event)
+        is_first, exchange.position = exchange.position is None, event.position
+        before = counted(event.position - 1, "request")
+        return self._entry(event, "first", f"waits for its turn, {before} before it", []) if is_first else None
 
     def _waiting(self, event: WaitingForUpstream) -> Entry | None:
         """Say once for each exchange that the engine reads, or loads its model."""
