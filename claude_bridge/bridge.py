@@ -27,6 +27,7 @@ from claude_bridge.upstream.request_queue import RequestQueues
 from claude_bridge.upstream.token_counter import PromptCounter
 from claude_bridge.wire.anthropic import CountTokensRequest, Message, MessagesRequest
 from claude_bridge.wire.anthropic_codec import parse_token_count
+from claude_bridge.wire.urls import join_path
 
 if TYPE_CHECKING:
     from claude_bridge.upstream.client import UpstreamClient
@@ -196,7 +197,7 @@ class ModelBridge:
         outgoing = encoded.outgoing
         recorder.sent(
             method=outgoing.method,
-            url=upstream.base_url + outgoing.path,
+            url=join_path(upstream.base_url, outgoing.path),
             model=upstream.model or request.model,
             upstream=upstream.name,
             tokens=prompt_tokens,

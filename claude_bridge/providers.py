@@ -13,6 +13,7 @@ from claude_bridge.adapters.engine_profiles import BY_HOST, UNKNOWN
 from claude_bridge.conversion.pricing import Prices
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.reasoning import ThinkMode
+from claude_bridge.wire.urls import DEFAULT_PORTS, InvalidUrlError, key_in_query, parse_url
 
 
 class Provider(Struct, frozen=True, kw_only=True):
@@ -226,8 +227,11 @@ PROVIDERS: dict[str, Provider] = {
 
 
 def base_url_from(value: str) -> str:
-    """Return the address that a variable such as OLLAMA_HOST means: the scheme and the port may be missing."""
-    scheme, separator, rest = value.strip().partition("://")
+    """Return the address that a variable such as OLLAMA_HOST means: the scheme and the port may be missing.
+
+    Quotes around it are passed over, as Ollama does: they come from files that no shell has read.
+    """
+    scheme, separator, rest = value.strip().strip("\"'").strip().partition("://")
     if not separator:
         scheme, rest = "http", scheme
     address, slash, path = rest.rstrip("/").partition("/")
@@ -239,17 +243,19 @@ def base_url_from(value: str) -> str:
     return f"{scheme}://{host}:{port}{slash}{path}"
 
 
-def holds_login(base_url: str) -> bool:
-    """Return whether an address holds a name and perhaps a password: they would stand in every error text and log."""
-    return "@" in base_url.partition("://")[2].partition("/")[0]
+def secret_in(base_url: str) -> str | None:
+    """Return which secret an address holds, which error texts and logs would show: "a password", for one."""
+    if "@" in base_url.partition("://")[2].partition("/")[0]:
+        return "a password"
+    name = key_in_query(base_url)
+    return f"a key in its query ({name})" if name else None
 
 
 def is_address(base_url: str) -> bool:
     """Return whether this is a whole HTTP address."""
     try:
-        parts = urlsplit(base_url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port that is none, or half an IPv6 address
+        return parse_url(base_url).scheme in DEFAULT_PORTS
+    except InvalidUrlError:
         return False
 
 

@@ -22,9 +22,9 @@ from claude_bridge.providers import (
     Provider,
     Upstream,
     base_url_from,
-    holds_login,
     is_address,
     is_home_of_logins,
+    secret_in,
     upstream_of,
 )
 from claude_bridge.routing import Routing, Target
@@ -197,9 +197,11 @@ def address_of(config: Config, row: Provider, base_url: str | None) -> str | Non
         base_url = base_url_from(given)
     else:
         return None
-    if holds_login(base_url):
+    base_url = base_url.strip()
+    secret = secret_in(base_url)
+    if secret is not None:
         hint = f"Give the address alone, and the key by --api-key or {row.key_variable}."
-        raise SetupError(f"{source} contains a password.", hint)
+        raise SetupError(f"{source} contains {secret}.", hint)
     if not is_address(base_url):
         raise SetupError(f"{source} {base_url!r} is not a valid address.", f"Try: --base-url {example}")
     return base_url

@@ -14,7 +14,7 @@ from claude_bridge.config.load import OPTION_VARIABLES, Reading
 from claude_bridge.config.providers import configured_rows
 from claude_bridge.config.schema import ProviderSettings, settings_of, variable_of
 from claude_bridge.config.types import HIDDEN
-from claude_bridge.providers import Provider, base_url_from, holds_login
+from claude_bridge.providers import Provider, base_url_from, secret_in
 
 DEFAULT = "default"
 
@@ -44,7 +44,7 @@ def effective_settings(reading: Reading, environment: Mapping[str, str]) -> Iter
         yield from _of_provider(reading, row, environment)
     for variable in OPTION_VARIABLES:
         if environment.get(variable, "").strip():
-            is_secret = variable.endswith("_KEY") or holds_login(environment[variable])
+            is_secret = variable.endswith("_KEY") or secret_in(environment[variable]) is not None
             value = HIDDEN if is_secret else environment[variable]
             yield Effective(key=OPTION_VARIABLES[variable], value=value, origin=variable)
 
@@ -56,7 +56,7 @@ def _of_provider(reading: Reading, row: Provider, environment: Mapping[str, str]
         path: KeyPath = ("providers", row.name, name)
         value, variable = getattr(provider, name), variables.get(name)
         if value is None and variable and (given := environment.get(variable, "").strip()):
-            is_secret = name == "api_key" or holds_login(given)
+            is_secret = name == "api_key" or secret_in(given) is not None
             yield Effective(key=key_text(path), value=HIDDEN if is_secret else base_url_from(given), origin=variable)
         elif isinstance(value, tuple):
             for number, one in enumerate(value):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 from claude_bridge.adapters import ADAPTERS
-from claude_bridge.providers import holds_login, is_address
+from claude_bridge.providers import is_address, secret_in
 
 HIDDEN = "(hidden)"
 """What is shown in place of a key."""
@@ -72,12 +72,13 @@ class Address(WrittenText):
 
     @classmethod
     def parse(cls, given: str) -> Self:
-        """Return the address; raises ValueError for an invalid one, and for one that contains a password."""
-        if holds_login(given):
-            raise ValueError("contains a password")
+        """Return the address; raises ValueError for an invalid one, and for one that contains a password or a key."""
+        secret = secret_in(given)
+        if secret is not None:
+            raise ValueError(f"contains {secret}")
         if not is_address(given):
             raise ValueError
-        return cls(given)
+        return cls(given.strip())
 
 
 class ApiKind(WrittenText):
@@ -148,7 +149,7 @@ class Secret:
                 key, problem = environment.get(self._given, "").strip(), "that variable is not set"
             case "file":
                 try:
-                    key = (folder / Path(self._given).expanduser()).read_text("utf-8").strip()
+                    key = (folder / Path(self._given).expanduser()).read_text("utf-8-sig").strip()
                     problem = "that file is empty"
                 except (OSError, UnicodeDecodeError) as error:
                     reason = getattr(error, "strerror", None) or "it is not UTF-8 text"

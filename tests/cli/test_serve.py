@@ -84,6 +84,12 @@ async def test_a_password_in_the_base_url_is_told_and_not_shown() -> None:
     assert "hunter2" not in done.stderr
 
 
+async def test_a_key_in_the_base_url_is_told_and_not_shown() -> None:
+    done = await run_bridge("serve", "openai", "m", "--base-url", "http://localhost:8080/v1?api_key=hunter2")
+    assert_one_panel(done, "contains a key in its query (api_key)", "--api-key")
+    assert "hunter2" not in done.stderr
+
+
 async def test_a_missing_key_is_told_before_anything_starts() -> None:
     done = await run_bridge("serve", "openai", "m", "--port", "0")
     assert_one_panel(done, "needs an API key", "OPENAI_API_KEY")

@@ -26,6 +26,7 @@ def test_a_key_below_the_home_is_found(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "key").write_text(KEY)
 
+    (tmp_path / "key").write_text(f"\ufeff{KEY}\n", "utf-8")  # as editors on Windows write it
     assert Secret.parse("file:~/key").read({}, Path("/nowhere")) == KEY
 
 
@@ -87,6 +88,15 @@ def test_what_is_no_address_is_refused(given: str) -> None:
 def test_an_address_with_a_password_is_told_and_not_repeated() -> None:
     with pytest.raises(ValueError, match=r"^contains a password$"):
         Address.parse("http://me:hunter2@host")
+
+
+def test_an_address_with_a_key_in_its_query_is_told_and_not_repeated() -> None:
+    with pytest.raises(ValueError, match=r"^contains a key in its query \(api_key\)$"):
+        Address.parse("https://host/v1?api-version=1&api_key=hunter2")
+
+
+def test_an_address_may_have_a_query_and_blanks_around_it() -> None:
+    assert Address.parse(" https://host/x?api-version=1 ") == "https://host/x?api-version=1"
 
 
 def test_only_known_apis_are_taken() -> None:

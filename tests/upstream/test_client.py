@@ -94,6 +94,18 @@ async def test_the_request_goes_out_with_key_and_length() -> None:
         assert request.headers["user-agent"].startswith("claude-bridge/")
 
 
+async def test_a_query_of_the_base_url_comes_behind_the_path() -> None:
+    async with (
+        FakeUpstream([document(b"ok")], documents={"/v1/models?api-version=1": document(b"[]")}) as upstream,
+        client_of(f"{upstream.base_url}/?api-version=1") as client,
+    ):
+        assert await body_of(client) == b"ok"
+        assert upstream.requests[0].path == "/v1/chat/completions?api-version=1"
+        assert (await client.fetch("/models", timeout_s=5)).body == b"[]"
+        assert (await client.fetch("/props", timeout_s=5, at_root=True)).status == 404
+        assert upstream.probes[1].path == "/props?api-version=1"
+
+
 async def test_without_a_key_none_is_sent() -> None:
     async with FakeUpstream([document(b"ok")]) as upstream, client_of(upstream.base_url) as client:
         await body_of(client)

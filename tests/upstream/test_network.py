@@ -132,7 +132,7 @@ async def tls_engine(*names: str) -> AsyncIterator[int]:
 
 class _QuietListener(TLSListener):
     @staticmethod
-    async def handle_handshake_error(exc: BaseException, stream: AnyByteStream) -> None:
+    async def handle_handshake_error(exc: BaseException, stream: AnyByteStream) -> None:  # noqa: ARG004 - called by name
         await anyio.aclose_forcefully(stream)
 
 

@@ -9,6 +9,7 @@ import anyio
 from claude_bridge.errors import UpstreamError, UpstreamTimeoutError
 from claude_bridge.upstream.client import UpstreamClient
 from claude_bridge.upstream.engines.report import ProbeAnswer
+from claude_bridge.wire.urls import join_path
 
 PROBE_TIMEOUT_S = 5.0
 
@@ -17,7 +18,7 @@ async def probe(
     client: UpstreamClient, path: str, question: bytes | None = None, *, timeout_s: float = PROBE_TIMEOUT_S
 ) -> ProbeAnswer:
     """GET a path, or POST a JSON question to it."""
-    url = client.base_url + path
+    url = join_path(client.base_url, path)
     with anyio.move_on_after(timeout_s):
         try:
             document = await client.fetch(path, timeout_s=timeout_s, question=question)

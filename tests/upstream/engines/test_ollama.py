@@ -171,6 +171,8 @@ async def test_an_openai_address_that_is_an_ollama_is_upgraded_with_a_notice() -
         ("0.0.0.0:9000", "http://127.0.0.1:9000"),
         (":9000", "http://127.0.0.1:9000"),
         ("https://ollama.example", "https://ollama.example:443"),
+        ('"127.0.0.1:11500"', "http://127.0.0.1:11500"),
+        (" 'https://ollama.example' ", "https://ollama.example:443"),
         ("http://host:1/path/", "http://host:1/path"),
         ("[::1]", "http://[::1]:11434"),
     ],
