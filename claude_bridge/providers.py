@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import urlsplit
 
 from msgspec import Struct
@@ -31,8 +32,10 @@ class Provider(Struct, frozen=True, kw_only=True):
     """Whether clients bring a login of their own for this service."""
     base_url_variable: str | None = None
     """An environment variable with another address, perhaps without scheme or port."""
+    start_command: str | None = None
+    """How users start the engine on their own machine; None: it runs elsewhere."""
     profile: Profile = UNKNOWN
-    """What is known of the engine beforehand; asking it may tell more."""
+    """What is known about the engine beforehand; asking it may add to that."""
 
 
 class Upstream(Struct, frozen=True, kw_only=True):
@@ -85,6 +88,8 @@ class Upstream(Struct, frozen=True, kw_only=True):
 UNNAMED = "The engine"
 """The name of an engine that does not say what it is, as errors begin with it."""
 
+_VERSION = re.compile(r" v?\d\S*$")
+
 LOCAL = "local"
 """The provider that is no address: llama.cpp, in a process that the bridge starts."""
 
@@ -108,6 +113,7 @@ PROVIDERS: dict[str, Provider] = {
             key_variable="OLLAMA_API_KEY",
             needs_key=False,
             base_url_variable="OLLAMA_HOST",
+            start_command="ollama serve",
             profile=engine_profiles.OLLAMA,
         ),
         Provider(
@@ -192,6 +198,7 @@ PROVIDERS: dict[str, Provider] = {
             base_url="http://localhost:1234/v1",
             key_variable="LM_API_TOKEN",
             needs_key=False,
+            start_command="lms server start",
             profile=engine_profiles.LM_STUDIO,
         ),
         Provider(
@@ -201,6 +208,7 @@ PROVIDERS: dict[str, Provider] = {
             base_url="http://localhost:8080/v1",
             key_variable="LLAMA_API_KEY",
             needs_key=False,
+            start_command="llama-server -m MODEL.gguf --jinja -c 32768",
             profile=engine_profiles.LLAMA_CPP,
         ),
         Provider(
@@ -210,6 +218,7 @@ PROVIDERS: dict[str, Provider] = {
             base_url="http://localhost:8000/v1",
             key_variable="VLLM_API_KEY",
             needs_key=False,
+            start_command="vllm serve MODEL",
             profile=engine_profiles.VLLM,
         ),
         Provider(
@@ -219,11 +228,18 @@ PROVIDERS: dict[str, Provider] = {
             base_url="http://localhost:30000/v1",
             key_variable="SGLANG_API_KEY",
             needs_key=False,
+            start_command="python -m sglang.launch_server --model-path MODEL",
             profile=engine_profiles.SGLANG,
         ),
     )
 }
 """Every provider by its name on the command line."""
+
+
+def start_command_of(engine: str) -> str | None:
+    """Return how users start this engine, named with or without its version; None: it runs elsewhere, or unknown."""
+    name = _VERSION.sub("", engine)
+    return next((row.start_command for row in PROVIDERS.values() if row.display_name == name), None)
 
 
 def base_url_from(value: str) -> str:

@@ -13,18 +13,14 @@ from claude_bridge.conversion.upstream_errors.translate import quote, refusal_wo
 from claude_bridge.doctor.finding import Finding, fail, ok, warn
 from claude_bridge.doctor.subject import Subject
 from claude_bridge.errors import UpstreamBrokenError, UpstreamError, UpstreamTimeoutError
+from claude_bridge.providers import PROVIDERS
 from claude_bridge.upstream.engines.ollama import OLDEST_VERSION, version_numbers
 from claude_bridge.upstream.engines.report import EngineReport, ProbeAnswer
 from claude_bridge.wire.addresses import reaches_this_machine
 
 REACHABLE, ENGINE, ADDRESS, KEY, VERSION = "reachable", "engine", "address", "key", "version"
 
-_START = {
-    11434: "ollama serve",
-    8080: "llama-server -m MODEL.gguf --jinja -c 32768",
-    1234: "lms server start",
-    8000: "vllm serve MODEL",
-}
+_START = {urlsplit(row.base_url).port: row.start_command for row in PROVIDERS.values() if row.start_command is not None}
 """What starts the engine that usually listens on a port."""
 
 
@@ -123,7 +119,7 @@ def _how_to_start(subject: Subject, elsewhere: Sequence[EngineReport]) -> str:
         if subject.provider == "ollama":
             return f"On {host}, let Ollama accept connections from other machines: OLLAMA_HOST=0.0.0.0 ollama serve"
         return f"Start the engine on {host}, and let it listen on all addresses, not on 127.0.0.1 only."
-    start = "ollama serve" if subject.provider == "ollama" else _START.get(root.port or 0)
+    start = "ollama serve" if subject.provider == "ollama" else _START.get(root.port)
     return start or "Start the engine, or give its address: --base-url URL"
 
 

@@ -20,10 +20,11 @@ from claude_bridge.errors import (
     UpstreamTimeoutError,
     UpstreamUnreachableError,
 )
-from claude_bridge.providers import Upstream
+from claude_bridge.providers import Upstream, start_command_of
 from claude_bridge.upstream.call import UpstreamCall
 from claude_bridge.upstream.network import USER_AGENT, NetworkError, NoConnectionError
 from claude_bridge.upstream.transport import BrokenAnswerError, HttpRequest, HttpTransport, NoAnswerError
+from claude_bridge.wire.addresses import reaches_this_machine
 from claude_bridge.wire.urls import join_path, parse_url
 
 MAX_DOCUMENT_BYTES = 16 * 1024 * 1024
@@ -50,11 +51,17 @@ class UpstreamClient:
     """Talks to one engine. Use as an async context manager, or call ``aclose``."""
 
     def __init__(
-        self, base_url: str, *, api_key: str | None, name: str, key_headers: Mapping[str, str] | None = None
+        self,
+        base_url: str,
+        *,
+        api_key: str | None,
+        name: str,
+        key_headers: Mapping[str, str] | None = None,
+        start_command: str | None = None,
     ) -> None:
         """``base_url`` ends before the endpoint, as in ``http://localhost:11434/v1``; ``name`` is for error texts.
 
-        ``key_headers`` carry the key (None: as a bearer token).
+        ``key_headers`` carry the key (None: as a bearer token); ``start_command`` starts an engine on this machine.
 
         Raises:
             SetupError: the key can't stand in a header.
@@ -63,6 +70,7 @@ class UpstreamClient:
         self.base_url = base_url.rstrip("/")
         self.name = name
         self._api_key = api_key
+        self._start_command = start_command
         self._where = f"{name} at {self.base_url}"
         if api_key and not (api_key.isascii() and api_key.isprintable()):
             raise SetupError(f"The key for {name} holds a character that no key can hold.", "Copy it once more.")
@@ -166,6 +174,8 @@ class UpstreamClient:
             case NoConnectionError(is_overload=True):
                 return UpstreamOverloadedError(message)
             case NoConnectionError():
+                if self._start_command is not None and message.endswith("Is it running?"):
+                    message += f" Start it: {self._start_command}"
                 return UpstreamUnreachableError(message)
             case NoAnswerError():
                 return UpstreamDroppedError(message)
@@ -188,4 +198,11 @@ class UpstreamClient:
 def client_for(upstream: Upstream, api_key: str | None) -> UpstreamClient:
     """Return a client for an engine, which carries the key in the way of its API."""
     headers = upstream.adapter.key_headers(api_key, upstream.profile)
-    return UpstreamClient(upstream.base_url, api_key=api_key, name=upstream.name, key_headers=headers)
+    is_here = reaches_this_machine(parse_url(upstream.base_url).host)
+    return UpstreamClient(
+        upstream.base_url,
+        api_key=api_key,
+        name=upstream.name,
+        key_headers=headers,
+        start_command=start_command_of(upstream.name) if is_here else None,
+    )

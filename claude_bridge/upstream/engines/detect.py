@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 
@@ -96,7 +97,8 @@ class _FoundModels(NamedTuple):
 async def _find_models(client: UpstreamClient, candidates: Sequence[str]) -> _FoundModels:
     answers: list[ProbeAnswer] = []
     for base_url in candidates:
-        answer = await probe(client, base_url.removeprefix(client.base_url) + MODELS_PATH)
+        path = urlsplit(base_url).path.removeprefix(urlsplit(client.base_url).path)
+        answer = await probe(client, path + MODELS_PATH)
         answers.append(answer)
         listed = answer.parsed(parse_listed_models)
         if listed is not None:

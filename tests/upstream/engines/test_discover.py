@@ -23,6 +23,7 @@ from claude_bridge.errors import SetupError, UpstreamError, UpstreamLoadingError
 from claude_bridge.providers import PROVIDERS, Upstream, upstream_of
 from claude_bridge.upstream.engines.discover import assumed, discover
 from claude_bridge.upstream.engines.openai_compatible import base_url_candidates
+from tests.fake_upstream import FakeUpstream, model_list
 from tests.scripted_web import ScriptedWeb
 
 pytestmark = pytest.mark.anyio
@@ -88,6 +89,14 @@ async def test_an_api_without_v1_is_found(web: ScriptedWeb) -> None:
     web.add(url=f"{BASE_URL}/models", status=404, text="nothing")
     web.add(url=f"{HOST}/models", json=models("m"))
     assert (await found(HOST)).base_url == HOST
+
+
+@pytest.mark.parametrize("path", ["/openai", "/openai/v1"])
+async def test_a_query_stays_behind_the_path(path: str) -> None:
+    async with FakeUpstream(documents={"/openai/v1/models?api-version=1": model_list("m")}) as engine:
+        root = f"http://127.0.0.1:{engine.port}"
+        upstream = await found(f"{root}{path}?api-version=1")
+    assert upstream.base_url == f"{root}/openai/v1?api-version=1"
 
 
 async def test_the_key_goes_along(web: ScriptedWeb) -> None:

@@ -117,7 +117,9 @@ async def test_a_web_page_at_the_version_is_no_ollama() -> None:
 
 
 async def test_an_ollama_that_is_not_running_may_come() -> None:
-    with pytest.raises(UpstreamUnreachableError, match="refused the connection"):
+    with pytest.raises(
+        UpstreamUnreachableError, match=r"refused the connection\. Is it running\? Start it: ollama serve$"
+    ):
         await found("http://127.0.0.1:1")
 
 
@@ -171,10 +173,11 @@ async def test_an_openai_address_that_is_an_ollama_is_upgraded_with_a_notice() -
         ("0.0.0.0:9000", "http://127.0.0.1:9000"),
         (":9000", "http://127.0.0.1:9000"),
         ("https://ollama.example", "https://ollama.example:443"),
-        ('"127.0.0.1:11500"', "http://127.0.0.1:11500"),
         (" 'https://ollama.example' ", "https://ollama.example:443"),
         ("http://host:1/path/", "http://host:1/path"),
         ("[::1]", "http://[::1]:11434"),
+        (" '127.0.0.1:11500' ", "http://127.0.0.1:11500"),
+        ('" 127.0.0.1:11500 "', "http://127.0.0.1:11500"),
     ],
 )
 def test_ollama_host_is_read_as_ollama_reads_it(given: str, base_url: str) -> None:
