@@ -1,23 +1,23 @@
-"""A tool call's input, mended where the schema with which the tool was declared refuses it.
+"""A tool call's input: repaired where it is malformed, or where the tool's declared schema refuses it.
 
 An input that the schema accepts is never changed, but for the few that a client is known to refuse all the same.
-Nothing is invented: what can't be mended is handed on, and the client's own validation answers the model.
+Nothing is invented: what can't be repaired is handed on, and the client's own validation answers the model.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from functools import lru_cache
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import msgspec
 
-from claude_bridge.conversion.tool_calls.coercion import Given, meanings
+from claude_bridge.conversion.bounded_cache import BoundedCache
+from claude_bridge.conversion.tool_calls.coercion import RawValue, meanings
 from claude_bridge.conversion.tool_json.repair import NotRepaired, RepairedJson, read_object
 from claude_bridge.conversion.tool_json.schema_check import (
-    EndlessCheckError,
     SchemaCheck,
+    TooMuchWorkError,
     dict_in,
     has_type,
     item_schema,
@@ -45,7 +45,15 @@ _NAMES = frozenset(("name", "tool", "tool_name", "function", "type"))
 _NOTHING = frozenset(("", "null", "none", "undefined"))
 
 _MAX_ROUNDS = 3
-"""How often what was mended is looked at again: a reference and an alternative may each find something."""
+"""How often what was repaired is looked at again: a reference and an alternative may each find something."""
+
+_STEPS_OF_FIT = 3
+_MAX_NOTES = 20
+
+_BYTES_OF_PARSED = 10
+"""How many times as large as its text a schema is, with the text."""
+
+_parsed_schemas: BoundedCache[tuple[Json]] = BoundedCache(16 * 1024 * 1024)
 
 
 class RepairedArguments(NamedTuple):
@@ -79,8 +87,8 @@ def repair_arguments(text: str, schema: bytes, tool_name: str, *, may_repair: bo
     elif text.startswith('"') and (inner := _object_in(text)) is not None:
         text, notes = inner, ("arguments given as text that holds JSON were unpacked",)
     try:
-        fit = _fitting(text, parsed_schema(schema), tool_name)
-    except (EndlessCheckError, RecursionError):
+        fit = _fit_to_schema(text, parsed_schema(schema), tool_name)
+    except (TooMuchWorkError, RecursionError):
         fit = RepairedArguments(text, ("not compared with the schema: that would take too long",))
     if not fit.text.startswith("{"):
         notes += ("arguments that are no object were handed on inside one",)
@@ -92,7 +100,7 @@ def accepts(text: str, schema: bytes) -> bool:
     document = parsed_schema(schema)
     try:
         return is_json(text) and not SchemaCheck(document).refusals(msgspec.json.decode(text), document)
-    except (EndlessCheckError, RecursionError):
+    except (TooMuchWorkError, RecursionError):
         return False
 
 
@@ -109,9 +117,18 @@ def _unrepaired(text: str, why: NotRepaired, *, may_repair: bool) -> RepairedArg
     return RepairedArguments(input_json(text), (note,))
 
 
-@lru_cache(maxsize=256)
 def parsed_schema(schema: bytes) -> Json:
     """Return the schema as values; one that can't be read accepts all."""
+    if schema == b"{}":
+        return {}
+    known = _parsed_schemas.get(schema)
+    if known is None:
+        known = (_parse_schema(schema),)
+        _parsed_schemas.put(schema, known, size_bytes=len(schema) * _BYTES_OF_PARSED)
+    return known[0]
+
+
+def _parse_schema(schema: bytes) -> Json:
     try:
         return msgspec.json.decode(replace_lone_surrogates(schema))
     except (msgspec.DecodeError, RecursionError):
@@ -135,20 +152,21 @@ def _has_likely_keys(text: str, schema: bytes) -> bool:
     return not declared or {folded_name(key) for key in msgspec.json.decode(text)} <= declared
 
 
-def _fitting(text: str, schema: Json, tool_name: str) -> RepairedArguments:
+def _fit_to_schema(text: str, schema: Json, tool_name: str) -> RepairedArguments:
     value = msgspec.json.decode(text)
     check = SchemaCheck(schema)
     notes: tuple[str, ...] = ()
-    fit = value
+    fitted = value
     if check.refusals(value, schema):
-        fit, notes = _Mending(check, tool_name).mended(Given(value, lambda: text), schema, "")
-    fit, known = _without_what_clients_refuse(fit, schema, tool_name)
-    notes += known
-    return (
-        RepairedArguments(json.dumps(fit, ensure_ascii=False, separators=(",", ":")), notes)
-        if notes
-        else RepairedArguments(text)
-    )
+        raw = RawValue(value, lambda: text, check.budget)
+        fitted, notes = _Fitter(check, tool_name).fit(raw, schema, "")
+    fitted, client_notes = _without_what_clients_refuse(fitted, schema, tool_name)
+    notes += client_notes
+    if not notes:
+        return RepairedArguments(text)
+    if len(notes) > _MAX_NOTES:
+        notes = (*notes[:_MAX_NOTES], f"and {len(notes) - _MAX_NOTES} more")
+    return RepairedArguments(json.dumps(fitted, ensure_ascii=False, separators=(",", ":")), notes)
 
 
 def _without_what_clients_refuse(value: Json, schema: Json, tool_name: str) -> tuple[Json, tuple[str, ...]]:
@@ -182,19 +200,20 @@ class _Fit(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-class _Mending:
+class _Fitter:
     """Tries what a value may have meant, and keeps what the schema has the least against."""
 
     def __init__(self, check: SchemaCheck, tool_name: str) -> None:
         self._check = check
         self._tool_name = tool_name
 
-    def mended(self, given: Given, schema: Json, path: str) -> _Fit:
+    def fit(self, raw: RawValue, schema: Json, path: str) -> _Fit:
         """Return the value that the schema refuses least; the given one unless another is refused less."""
-        best, refusals = _Fit(given.value), self._check.refusals(given.value, schema)
+        self._check.budget.spend(_STEPS_OF_FIT)
+        best, refusals = _Fit(raw.value), self._check.refusals(raw.value, schema)
         for _ in range(_MAX_ROUNDS):
             before, notes = refusals, best.notes
-            for candidate in self._candidates(given, self._check.resolved(schema), path) if refusals else ():
+            for candidate in self._candidates(raw, self._check.resolved(schema), path) if refusals else ():
                 left = self._check.refusals(candidate.value, schema)
                 if left < refusals:
                     best, refusals = _Fit(candidate.value, notes + candidate.notes), left
@@ -202,50 +221,51 @@ class _Mending:
                     break
             if not refusals or refusals == before:
                 break
-            given = Given.of(best.value)
+            raw = raw.becomes(best.value)
         return best
 
-    def _candidates(self, given: Given, schema: Json, path: str) -> Iterator[_Fit]:
+    def _candidates(self, raw: RawValue, schema: Json, path: str) -> Iterator[_Fit]:
         if not isinstance(schema, dict):
             return
-        if not has_type(given.value, schema) or list_in(schema, "enum") or "const" in schema:
-            yield from self._converted(given, schema, path)
-        elif isinstance(given.value, dict):
-            yield self._mended_object(given, schema, path)
+        if not has_type(raw.value, schema) or list_in(schema, "enum") or "const" in schema:
+            yield from self._converted(raw, schema, path)
+        elif isinstance(raw.value, dict):
+            yield self._fit_object(raw, schema, path)
             if not path:
-                yield from self._unwrapped(given, schema)
-        elif isinstance(given.value, list):
-            yield self._mended_list(given, schema, path)
+                yield from self._unwrapped(raw, schema)
+        elif isinstance(raw.value, list):
+            yield self._fit_list(raw, schema, path)
         for branch in list_in(schema, "anyOf") + list_in(schema, "oneOf") + list_in(schema, "allOf"):
-            yield self.mended(given, branch, path)
+            yield self.fit(raw, branch, path)
 
-    def _converted(self, given: Given, schema: dict[str, Json], path: str) -> Iterator[_Fit]:
+    def _converted(self, raw: RawValue, schema: dict[str, Json], path: str) -> Iterator[_Fit]:
         """Yield what the value is as another type, for each type that the schema allows, or as one of its options."""
         place = f"{path}: " if path else ""
         options = [*list_in(schema, "enum"), *([schema["const"]] if "const" in schema else [])]
-        types = types_in(schema) or [type_of(option) for option in options]
-        for meaning in meanings(given, types):
-            inner = self.mended(meaning.given, schema, path)
+        self._check.budget.spend(len(options))
+        types = types_in(schema) or {type_of(option) for option in options}
+        for meaning in meanings(raw, types):
+            inner = self.fit(meaning.raw, schema, path)
             yield _Fit(inner.value, (place + meaning.what, *inner.notes))
-        near = [option for option in options if isinstance(option, str) and _is_near(given.value, option)]
+        near = [option for option in options if isinstance(option, str) and _is_near(raw.value, option)]
         if len(near) == 1:
             yield _Fit(near[0], (f"{place}one of the options in another spelling",))
 
-    def _mended_list(self, given: Given, schema: dict[str, Json], path: str) -> _Fit:
-        fits = [self.mended(given.item(at), item_schema(schema, at), f"{path}[{at}]") for at in range(len(given.value))]
+    def _fit_list(self, raw: RawValue, schema: dict[str, Json], path: str) -> _Fit:
+        fits = [self.fit(raw.item(at), item_schema(schema, at), f"{path}[{at}]") for at in range(len(raw.value))]
         return _Fit([fit.value for fit in fits], tuple(note for fit in fits for note in fit.notes))
 
-    def _mended_object(self, given: Given, schema: dict[str, Json], path: str) -> _Fit:
+    def _fit_object(self, raw: RawValue, schema: dict[str, Json], path: str) -> _Fit:
         required = list_in(schema, "required")
-        names = self._meant_names(given.value, schema, required)
+        names = self._meant_names(raw.value, schema)
         value: dict[str, Json] = {}
         notes: list[str] = []
-        for key in given.value:
+        for key in raw.value:
             name = names.get(key, key)
             inner_path = f"{path}.{name}" if path else name
             inner_schema = self._check.member_schema(schema, name)
-            fit = self.mended(given.member(key), inner_schema, inner_path)
-            if name not in required and self._is_refused_and_empty(fit.value, inner_schema):
+            fit = self.fit(raw.member(key), inner_schema, inner_path)
+            if self._is_refused_and_empty(fit.value, inner_schema) and name not in required:
                 notes.append(f"{inner_path}: an empty value was left out")
                 continue
             if name != key:
@@ -254,31 +274,48 @@ class _Mending:
             value[name] = fit.value
         return _Fit(value, tuple(notes))
 
-    def _meant_names(self, value: dict[str, Json], schema: dict[str, Json], required: list[Json]) -> dict[str, str]:
+    def _meant_names(self, value: dict[str, Json], schema: dict[str, Json]) -> dict[str, str]:
         """Return the declared name for each key that is refused, or missed, and can mean no other."""
-        missing = [name for name in dict_in(schema, "properties") if name not in value]
-        strangers = [key for key in value if key not in dict_in(schema, "properties")]
+        declared = dict_in(schema, "properties")
+        strangers = _by_folded_name(key for key in value if key not in declared)
+        if not strangers:
+            return {}
+        self._check.budget.spend(len(declared) + len(value))
+        missing = _by_folded_name(name for name in declared if name not in value)
+        required = set(filter(_is_text, list_in(schema, "required")))
         names: dict[str, str] = {}
-        for key in strangers:
-            near = [name for name in missing if folded_name(name) == folded_name(key)]
-            rivals = [other for other in strangers if folded_name(other) == folded_name(key)]
-            is_refused = self._check.refusals(value[key], self._check.member_schema(schema, key)) > 0
-            if len(near) == len(rivals) == 1 and (is_refused or near[0] in required):
-                names[key] = near[0]
+        for folded, keys in strangers.items():
+            near = missing.get(folded, [])
+            if len(near) != 1 or len(keys) != 1:
+                continue
+            is_refused = self._check.refusals(value[keys[0]], self._check.member_schema(schema, keys[0])) > 0
+            if is_refused or near[0] in required:
+                names[keys[0]] = near[0]
         return names
 
     def _is_refused_and_empty(self, value: Json, schema: Json) -> bool:
         is_empty = value.strip().lower() in _NOTHING if isinstance(value, str) else value in (None, [], {})
         return is_empty and self._check.refusals(value, schema) > 0
 
-    def _unwrapped(self, given: Given, schema: dict[str, Json]) -> Iterator[_Fit]:
+    def _unwrapped(self, raw: RawValue, schema: dict[str, Json]) -> Iterator[_Fit]:
         """Yield the input inside what looks like a whole call of this tool."""
-        wrappers = [key for key in given.value if key in _WRAPPERS and key not in dict_in(schema, "properties")]
-        others = given.value.keys() - wrappers
-        says_so = all(given.value[key] in (self._tool_name, "function", "tool_use") for key in others)
+        wrappers = [key for key in raw.value if key in _WRAPPERS and key not in dict_in(schema, "properties")]
+        others = raw.value.keys() - wrappers
+        says_so = all(raw.value[key] in (self._tool_name, "function", "tool_use") for key in others)
         if len(wrappers) == 1 and others <= _NAMES and says_so:
-            inner = given.member(wrappers[0])
-            meant = [inner] if isinstance(inner.value, dict) else [one.given for one in meanings(inner, ["object"])]
+            inner = raw.member(wrappers[0])
+            meant = [inner] if isinstance(inner.value, dict) else [one.raw for one in meanings(inner, ["object"])]
             for one in meant:
-                fit = self.mended(one, schema, "")
+                fit = self.fit(one, schema, "")
                 yield _Fit(fit.value, (f"the input was given inside {wrappers[0]!r}", *fit.notes))
+
+
+def _by_folded_name(names: Iterable[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name in names:
+        found.setdefault(folded_name(name), []).append(name)
+    return found
+
+
+def _is_text(value: Json) -> bool:
+    return isinstance(value, str)

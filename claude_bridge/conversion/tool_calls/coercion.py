@@ -10,6 +10,7 @@ from typing import NamedTuple
 import msgspec
 
 from claude_bridge.conversion.tool_json.repair import repair_object
+from claude_bridge.conversion.tool_json.schema_check import WorkBudget
 from claude_bridge.conversion.tool_json.text import Json, is_json
 
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,17})(?:\.\d{1,17})?(?:[eE][+-]?\d{1,2})?")
@@ -18,109 +19,127 @@ _NULLS = ("null", "none")
 _SEVERAL = re.compile(r"[,;|\s]")
 """What stands between the items of a list that was written as text: how it is to be cut is anybody's guess."""
 
+_DECODED_CHARS_PER_STEP = 256
+_REPAIRED_CHARS_PER_STEP = 32
 
-class Given(NamedTuple):
+
+class RawValue:
     """A value, and the JSON text that the model wrote for it: a number's digits, an object's own formatting."""
 
-    value: Json
-    text: Callable[[], str]
+    def __init__(self, value: Json, text: Callable[[], str], budget: WorkBudget) -> None:
+        self.value = value
+        self.text = text
+        self.budget = budget
+        self._members: dict[str, msgspec.Raw] | None = None
+        self._items: list[msgspec.Raw] | None = None
 
-    @classmethod
-    def of(cls, value: Json) -> Given:
-        """Return a value that no model wrote."""
-        return cls(value, lambda: json.dumps(value, ensure_ascii=False))
+    def becomes(self, value: Json) -> RawValue:
+        """Return a value in this one's place that no model wrote."""
+        return RawValue(value, lambda: json.dumps(value, ensure_ascii=False), self.budget)
 
-    def member(self, name: str) -> Given:
+    def member(self, name: str) -> RawValue:
         """Return one member of an object."""
-        return Given(self.value[name], lambda: _raw_text(msgspec.json.decode(self.text(), type=_RawMembers)[name]))
+        return RawValue(self.value[name], lambda: self._member_text(name), self.budget)
 
-    def item(self, at: int) -> Given:
+    def item(self, at: int) -> RawValue:
         """Return one item of a list."""
-        return Given(self.value[at], lambda: _raw_text(msgspec.json.decode(self.text(), type=_RawItems)[at]))
+        return RawValue(self.value[at], lambda: self._item_text(at), self.budget)
+
+    def _member_text(self, name: str) -> str:
+        if self._members is None:
+            self._members = msgspec.json.decode(self._spent_text(), type=dict[str, msgspec.Raw])
+        return _raw_text(self._members[name])
+
+    def _item_text(self, at: int) -> str:
+        if self._items is None:
+            self._items = msgspec.json.decode(self._spent_text(), type=list[msgspec.Raw])
+        return _raw_text(self._items[at])
+
+    def _spent_text(self) -> str:
+        text = self.text()
+        self.budget.spend(len(text) // _DECODED_CHARS_PER_STEP)
+        return text
 
 
 class Meaning(NamedTuple):
     """What a value means, and how it was given, in a few words."""
 
-    given: Given
+    raw: RawValue
     what: str
 
 
-_RawMembers = dict[str, msgspec.Raw]
-_RawItems = list[msgspec.Raw]
-
-
-def meanings(given: Given, types: Collection[str]) -> Iterator[Meaning]:
+def meanings(raw: RawValue, types: Collection[str]) -> Iterator[Meaning]:
     """Yield what the value means in each of the JSON types that can be meant."""
     for name, means in _MEANINGS.items():
         if name in types:
-            yield from means(given)
+            yield from means(raw)
 
 
 def _raw_text(raw: msgspec.Raw) -> str:
     return bytes(raw).decode().strip()
 
 
-def _objects(given: Given) -> Iterator[Meaning]:
-    if isinstance(given.value, str) and (found := _json_in(given.value, "{")) is not None:
+def _objects(raw: RawValue) -> Iterator[Meaning]:
+    if isinstance(raw.value, str) and (found := _json_in(raw, "{")) is not None:
         yield Meaning(found, "an object given as text")
-    elif isinstance(given.value, list) and len(given.value) == 1 and isinstance(given.value[0], dict):
-        yield Meaning(given.item(0), "an object given as a list")
+    elif isinstance(raw.value, list) and len(raw.value) == 1 and isinstance(raw.value[0], dict):
+        yield Meaning(raw.item(0), "an object given as a list")
 
 
-def _lists(given: Given) -> Iterator[Meaning]:
-    value = given.value
-    if isinstance(value, str) and (found := _json_in(value, "[")) is not None:
+def _lists(raw: RawValue) -> Iterator[Meaning]:
+    value = raw.value
+    if isinstance(value, str) and (found := _json_in(raw, "[")) is not None:
         yield Meaning(found, "a list given as text")
     elif value is not None and not (isinstance(value, str) and (_is_nothing(value) or _SEVERAL.search(value))):
-        yield Meaning(Given([value], lambda: f"[{given.text()}]"), "a list of one given as its item")
+        yield Meaning(RawValue([value], lambda: f"[{raw.text()}]", raw.budget), "a list of one given as its item")
 
 
 def _is_nothing(text: str) -> bool:
     return not text or text.lower() in _NULLS
 
 
-def _numbers(given: Given) -> Iterator[Meaning]:
-    text = given.value.strip() if isinstance(given.value, str) else ""
+def _numbers(raw: RawValue) -> Iterator[Meaning]:
+    text = raw.value.strip() if isinstance(raw.value, str) else ""
     if _NUMBER.fullmatch(text):
         number: float = float(text)
         whole = int(number) if text.lstrip("-").isdecimal() or number == number // 1 else None
         exact = int(text) if text.lstrip("-").isdecimal() else whole
-        yield Meaning(Given(number if exact is None else exact, lambda: text), "a number given as text")
-    yield from _only_items(given)
+        yield Meaning(RawValue(number if exact is None else exact, lambda: text, raw.budget), "a number given as text")
+    yield from _only_items(raw)
 
 
-def _booleans(given: Given) -> Iterator[Meaning]:
-    said = given.value.strip().lower() if isinstance(given.value, str) else str(given.value)
-    if said in _BOOLEANS:
-        what = "text" if isinstance(given.value, str) else "a number"
-        yield Meaning(Given.of(_BOOLEANS[said]), f"true or false given as {what}")
-    yield from _only_items(given)
+def _booleans(raw: RawValue) -> Iterator[Meaning]:
+    value = raw.value
+    text = value.strip().lower() if isinstance(value, str) else str(value) if isinstance(value, int | float) else ""
+    if text in _BOOLEANS:
+        what = "text" if isinstance(value, str) else "a number"
+        yield Meaning(raw.becomes(_BOOLEANS[text]), f"true or false given as {what}")
+    yield from _only_items(raw)
 
 
-def _nulls(given: Given) -> Iterator[Meaning]:
-    if isinstance(given.value, str) and given.value.strip().lower() in _NULLS:
-        yield Meaning(Given.of(None), "null given as text")
+def _nulls(raw: RawValue) -> Iterator[Meaning]:
+    if isinstance(raw.value, str) and raw.value.strip().lower() in _NULLS:
+        yield Meaning(raw.becomes(None), "null given as text")
 
 
-def _texts(given: Given) -> Iterator[Meaning]:
-    value = given.value
+def _texts(raw: RawValue) -> Iterator[Meaning]:
+    value = raw.value
     if isinstance(value, int | float):
         kind = "true or false" if isinstance(value, bool) else "a number"
-        yield Meaning(Given.of(given.text()), f"text given as {kind}")
+        yield Meaning(raw.becomes(raw.text()), f"text given as {kind}")
     elif isinstance(value, dict) or (isinstance(value, list) and value and all(isinstance(one, dict) for one in value)):
         # The content of a JSON file, for one: as the model wrote it, not in a formatting of ours.
-        yield Meaning(Given.of(given.text()), "text given as JSON")
+        yield Meaning(raw.becomes(raw.text()), "text given as JSON")
     else:
-        yield from _only_items(given)
+        yield from _only_items(raw)
 
 
-def _only_items(given: Given) -> Iterator[Meaning]:
-    if isinstance(given.value, list) and len(given.value) == 1 and not isinstance(given.value[0], list | dict):
-        yield Meaning(given.item(0), "one value given as a list")
+def _only_items(raw: RawValue) -> Iterator[Meaning]:
+    if isinstance(raw.value, list) and len(raw.value) == 1 and not isinstance(raw.value[0], list | dict):
+        yield Meaning(raw.item(0), "one value given as a list")
 
 
-_MEANINGS: dict[str, Callable[[Given], Iterator[Meaning]]] = {
+_MEANINGS: dict[str, Callable[[RawValue], Iterator[Meaning]]] = {
     "object": _objects,
     "array": _lists,
     "integer": _numbers,
@@ -132,16 +151,17 @@ _MEANINGS: dict[str, Callable[[Given], Iterator[Meaning]]] = {
 """In the order of how much a meaning is to be believed: nearly anything could be meant as text."""
 
 
-def _json_in(text: str, opening: str) -> Given | None:
+def _json_in(raw: RawValue, opening: str) -> RawValue | None:
     """Return the object or list that a text holds, perhaps malformed."""
-    text = text.strip()
+    text = raw.value.strip()
     if not text.startswith(opening):
         return None
-    if not is_json(text):
-        # Mending knows objects only.
-        mended = repair_object(text if opening == "{" else f'{{"list":{text}}}')
-        if mended is None:
-            return None
-        found = Given(msgspec.json.decode(mended), lambda: mended)
-        return found if opening == "{" else found.member("list")
-    return Given(msgspec.json.decode(text), lambda: text)
+    if is_json(text):
+        return RawValue(msgspec.json.decode(text), lambda: text, raw.budget)
+    raw.budget.spend(len(text) // _REPAIRED_CHARS_PER_STEP)
+    # Repair knows objects only.
+    repaired = repair_object(text if opening == "{" else f'{{"list":{text}}}')
+    if repaired is None:
+        return None
+    found = RawValue(msgspec.json.decode(repaired), lambda: repaired, raw.budget)
+    return found if opening == "{" else found.member("list")

@@ -7,13 +7,35 @@ that a real validator accepts is never called refused, whichever draft it goes b
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from functools import lru_cache
+from math import prod
 
 from claude_bridge.conversion.tool_json.refs import resolve_reference
 from claude_bridge.conversion.tool_json.text import Json
 
-MAX_STEPS = 50_000
-"""With schemas that refer to themselves a small value can go a long way."""
+MAX_STEPS = 25_000
+"""Of the work on one input, each some two microseconds; an input of 500 edits takes 1,500 of them."""
+
+_NAMES_PER_STEP = 16
+_REFERENCE_STEPS = 10
+
+
+class TooMuchWorkError(Exception):
+    """The schema and the value are too much for each other."""
+
+
+class WorkBudget:
+    """Counts the steps of the work on one input."""
+
+    def __init__(self, steps: int = MAX_STEPS) -> None:
+        self._left = steps
+
+    def spend(self, steps: int) -> None:
+        """Take note of work; raises TooMuchWorkError once it is more than there may be."""
+        self._left -= steps
+        if self._left < 0:
+            raise TooMuchWorkError
 
 
 def _is_number(value: Json) -> bool:
@@ -34,9 +56,26 @@ _ODD_IN_SETS = ("[[", "--", "&&", "~~", "||")
 """In sets of characters Python means to give these a meaning of their own one day, and warns of it."""
 
 
+_MAX_PATTERN_CHARS = 200
+_MAX_REPETITIONS = 1_000
+_REPETITIONS = re.compile(r"\{(\d+)")
+
+
+@lru_cache(maxsize=256)
+def _refuses_nothing_written(pattern: str) -> bool:
+    """Return whether an empty text surely does not match; of others it isn't asked, since that can take for ever."""
+    repetitions = prod(int(digits[:9]) or 1 for digits in _REPETITIONS.findall(pattern[:_MAX_PATTERN_CHARS]))
+    if len(pattern) > _MAX_PATTERN_CHARS or repetitions > _MAX_REPETITIONS:
+        return False  # nested, they take for ever even on nothing
+    if any(odd in pattern for odd in _ODD_IN_SETS):
+        return False
+    try:
+        return re.search(pattern, "") is None
+    except (re.error, RecursionError, OverflowError):  # other languages' patterns
+        return False
+
+
 _REFUSES: dict[str, Callable[[Json, Json], bool]] = {
-    "enum": lambda value, options: isinstance(options, list) and not any(_is_same(value, one) for one in options),
-    "const": lambda value, only: not _is_same(value, only),
     "minimum": lambda value, limit: _are_numbers(value, limit) and value < limit,
     "maximum": lambda value, limit: _are_numbers(value, limit) and value > limit,
     "exclusiveMinimum": lambda value, limit: _are_numbers(value, limit) and value <= limit,
@@ -47,37 +86,35 @@ _REFUSES: dict[str, Callable[[Json, Json], bool]] = {
     "maxItems": lambda value, limit: _has_size(value, list, limit) and len(value) > limit,
     "minProperties": lambda value, limit: _has_size(value, dict, limit) and len(value) < limit,
     "maxProperties": lambda value, limit: _has_size(value, dict, limit) and len(value) > limit,
-    "pattern": lambda value, pattern: value == "" and _refuses_nothing_written(pattern),
+    "pattern": lambda value, pattern: value == "" and isinstance(pattern, str) and _refuses_nothing_written(pattern),
 }
 """Whether a keyword with its argument refuses a value."""
 
 
-class EndlessCheckError(Exception):
-    """The schema and the value are too much for each other."""
-
-
 class SchemaCheck:
-    """Counts refusals by one schema document, in which references are looked up; good for MAX_STEPS values."""
+    """Counts refusals by one schema document, in which references are looked up, within a budget."""
 
-    def __init__(self, document: Json) -> None:
+    def __init__(self, document: Json, budget: WorkBudget | None = None) -> None:
+        self.budget = budget or WorkBudget()
         self._document = document
-        self._steps_left = MAX_STEPS
+        self._resolved: dict[str, Json] = {}
+        self._options: dict[int, frozenset[Hashable]] = {}  # by the identity of a list in the document
 
     def refusals(self, value: Json, schema: Json) -> int:
         """Return how many faults the schema surely finds in the value; 0 where it may accept it.
 
         Raises:
-            EndlessCheckError: there is no end to it.
+            TooMuchWorkError: the budget is spent.
         """
-        self._steps_left -= 1
-        if self._steps_left < 0:
-            raise EndlessCheckError
+        self.budget.spend(1)
         schema = self.resolved(schema)
         if not isinstance(schema, dict):
             return int(schema is False)
         if not has_type(value, schema):
             return 1
-        found = sum(keyword in _REFUSES and _REFUSES[keyword](value, given) for keyword, given in schema.items())
+        found = sum(_REFUSES[keyword](value, schema[keyword]) for keyword in _REFUSES.keys() & schema.keys())
+        found += "enum" in schema and self._is_no_option(value, schema["enum"])
+        found += "const" in schema and _differs(value, schema["const"])
         for keyword in ("anyOf", "oneOf"):
             if branches := list_in(schema, keyword):
                 found += min(self.refusals(value, branch) for branch in branches)
@@ -95,17 +132,37 @@ class SchemaCheck:
         What stands beside a reference counts for newer drafts only, and is left out. A reference that leads out of
         the document, or in a circle, accepts all.
         """
+        if not isinstance(schema, dict) or not isinstance(first := schema.get("$ref"), str):
+            return schema
+        if first not in self._resolved:
+            self._resolved[first] = self._followed(first)
+        return self._resolved[first]
+
+    def _followed(self, name: str) -> Json:
         followed: set[str] = set()
-        while isinstance(schema, dict) and isinstance(name := schema.get("$ref"), str):
-            if name in followed:
-                return True
+        while name not in followed:
             followed.add(name)
+            self.budget.spend(_REFERENCE_STEPS + len(name) // _NAMES_PER_STEP)
             target = resolve_reference(self._document, name)
-            schema = True if target is None else target
-        return schema
+            if not isinstance(target, dict) or not isinstance(target.get("$ref"), str):
+                return True if target is None else target
+            name = target["$ref"]
+        return True
+
+    def _is_no_option(self, value: Json, options: Json) -> bool:
+        """Return whether a value is surely none of the options; objects and lists are not compared."""
+        if not isinstance(options, list) or isinstance(value, dict | list):
+            return False
+        known = self._options.get(id(options))
+        if known is None:
+            self.budget.spend(len(options) // _NAMES_PER_STEP)
+            known = self._options[id(options)] = frozenset(map(_distinct, options))
+        return _distinct(value) not in known
 
     def _refusals_of_members(self, value: dict[str, Json], schema: dict[str, Json]) -> int:
-        found = sum(name not in value for name in list_in(schema, "required") if isinstance(name, str))
+        required = list_in(schema, "required")
+        self.budget.spend(len(required) // _NAMES_PER_STEP)
+        found = sum(name not in value for name in required if isinstance(name, str))
         return found + sum(self.refusals(inner, self.member_schema(schema, name)) for name, inner in value.items())
 
     def member_schema(self, schema: dict[str, Json], name: str) -> Json:
@@ -163,15 +220,10 @@ def _has_size(value: Json, kind: type, limit: Json) -> bool:
     return isinstance(value, kind) and isinstance(limit, int)
 
 
-def _is_same(one: Json, other: Json) -> bool:
-    return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
+def _differs(value: Json, only: Json) -> bool:
+    return not isinstance(value, dict | list) and _distinct(value) != _distinct(only)
 
 
-def _refuses_nothing_written(pattern: Json) -> bool:
-    """Return whether an empty text does not match; of others it isn't asked, since that can take for ever."""
-    if not isinstance(pattern, str) or any(odd in pattern for odd in _ODD_IN_SETS):
-        return False
-    try:
-        return re.search(pattern, "") is None
-    except (re.error, RecursionError, OverflowError):  # other languages' patterns
-        return False
+def _distinct(value: Json) -> Hashable:
+    """Return what tells scalars apart as JSON does, where true is not 1; all objects and lists are alike."""
+    return None if isinstance(value, dict | list) else (isinstance(value, bool), value)
