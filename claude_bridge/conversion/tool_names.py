@@ -18,6 +18,7 @@ MAX_NAME_CHARS = 64
 _FIT = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _UNFIT_CHARS = re.compile(r"[^A-Za-z0-9_-]")
 _DIGEST_CHARS = 8
+_MAX_CACHED_CHARS = 256
 
 _PREFIX = re.compile(r"(?:functions?|tools?|default_api)[.:]")
 """OpenAI's and Kimi's namespace of tools, and Gemini's."""
@@ -27,32 +28,56 @@ _QUOTES = " \t\r\n\"'`"
 _JOINTS = re.compile(r"[\s_\-\"'`]+")
 
 
-@lru_cache(maxsize=4096)
 def engine_name(name: str) -> str:
     """Return the name itself where an engine accepts it, else what it can keep of it and a digest."""
-    if _FIT.fullmatch(name):
-        return name
+    return _engine_name(name) if len(name) <= _MAX_CACHED_CHARS else _shortened(name)
+
+
+@lru_cache(maxsize=4096)
+def _engine_name(name: str) -> str:
+    return name if _FIT.fullmatch(name) else _shortened(name)
+
+
+def _shortened(name: str) -> str:
     digest = sha256(name.encode()).hexdigest()[:_DIGEST_CHARS]
     kept = _UNFIT_CHARS.sub("_", name)[: MAX_NAME_CHARS - _DIGEST_CHARS - 1]
     return f"{kept}_{digest}"
 
 
-def called_tool(said: str, tools: Sequence[Tool]) -> Tool | None:
-    """Return the declared tool that an engine's call means, or None where that is not sure.
+class DeclaredTools:
+    """The tools of one request, by all the names that an engine's call may give them."""
 
-    Models add what their chat format puts before and behind a name (``functions.Read``, ``Read:0``), and get its case
-    wrong.
-    """
-    for tool in tools:
-        if said in (tool.name, engine_name(tool.name)):
-            return tool
-    bare = _TAIL.sub("", said.strip(_QUOTES))
-    bare = _PREFIX.sub("", bare).strip(_QUOTES)
-    for spelling in (str, folded_name):
-        meant = [tool for tool in tools if spelling(bare) in map(spelling, (tool.name, engine_name(tool.name)))]
-        if meant:
-            return meant[0] if len({tool.name for tool in meant}) == 1 else None
-    return None
+    def __init__(self, tools: Sequence[Tool]) -> None:
+        self._tools = tools
+        self._by_name: dict[str, Tool] = {}
+        self._by_folded_name: dict[str, list[Tool]] | None = None
+        for tool in tools:
+            self._by_name.setdefault(tool.name, tool)
+            self._by_name.setdefault(engine_name(tool.name), tool)
+
+    def find(self, name: str) -> Tool | None:
+        """Return the tool that a call means, or None where that is not sure.
+
+        Models add what their chat format puts before and behind a name (``functions.Read``, ``Read:0``), and get its
+        case wrong.
+        """
+        if name in self._by_name:
+            return self._by_name[name]
+        bare = _TAIL.sub("", name.strip(_QUOTES))
+        bare = _PREFIX.sub("", bare).strip(_QUOTES)
+        if bare in self._by_name:
+            return self._by_name[bare]
+        if self._by_folded_name is None:
+            self._by_folded_name = {}
+            for known, tool in self._by_name.items():
+                self._by_folded_name.setdefault(folded_name(known), []).append(tool)
+        meant = self._by_folded_name.get(folded_name(bare), [])
+        return meant[0] if len({tool.name for tool in meant}) == 1 else None
+
+
+def called_tool(name: str, tools: Sequence[Tool]) -> Tool | None:
+    """Return the declared tool that a call means; see DeclaredTools, which is made once where calls may be many."""
+    return DeclaredTools(tools).find(name)
 
 
 def folded_name(name: str) -> str:

@@ -18,6 +18,7 @@ from claude_bridge.conversion.tool_json.repair import NotRepaired, RepairedJson,
 from claude_bridge.conversion.tool_json.schema_check import (
     SchemaCheck,
     TooMuchWorkError,
+    WorkBudget,
     dict_in,
     has_type,
     item_schema,
@@ -25,7 +26,7 @@ from claude_bridge.conversion.tool_json.schema_check import (
     type_of,
     types_in,
 )
-from claude_bridge.conversion.tool_json.text import Json, input_json, is_json, open_input_json
+from claude_bridge.conversion.tool_json.text import Json, begins_json, input_json, is_json, open_input_json
 from claude_bridge.conversion.tool_names import folded_name
 from claude_bridge.wire.surrogates import replace_lone_surrogates
 
@@ -48,6 +49,7 @@ _MAX_ROUNDS = 3
 """How often what was repaired is looked at again: a reference and an alternative may each find something."""
 
 _STEPS_OF_FIT = 3
+_CHARS_PER_STEP = 16
 _MAX_NOTES = 20
 
 _BYTES_OF_PARSED = 10
@@ -65,19 +67,23 @@ class RepairedArguments(NamedTuple):
     """Whether the arguments end in the middle; ``text`` is left open then, or says that it could not be parsed."""
 
 
-def repair_arguments(text: str, schema: bytes, tool_name: str, *, may_repair: bool = True) -> RepairedArguments:
+def repair_arguments(
+    text: str, schema: bytes, tool_name: str, *, may_repair: bool = True, budget: WorkBudget | None = None
+) -> RepairedArguments:
     """Return the arguments of a call as JSON, such that the tool's schema has as little against them as possible.
 
     ``schema`` is what the client declared. ``may_repair`` says that the model ended its answer by itself, so that
-    malformed JSON is a mistake of its own. The notes say each repair in a few words.
+    malformed JSON is a mistake of its own. ``budget`` is what all calls of an answer share; past it arguments are
+    handed on as they are. The notes say each repair in a few words.
     """
+    budget = budget or WorkBudget()
     text = text.strip()
     if not text or text == "null":
         return RepairedArguments("{}")
     text = replace_lone_surrogates(text.encode()).decode()
     notes: tuple[str, ...] = ()
     if not is_json(text):
-        found = read_object(text, _declared_names(schema))
+        found = _read(text, schema, budget)
         if not isinstance(found, RepairedJson):
             return _unrepaired(text, found, may_repair=may_repair)
         if not may_repair or not _has_likely_keys(found.text, schema):
@@ -87,7 +93,7 @@ def repair_arguments(text: str, schema: bytes, tool_name: str, *, may_repair: bo
     elif text.startswith('"') and (inner := _object_in(text)) is not None:
         text, notes = inner, ("arguments given as text that holds JSON were unpacked",)
     try:
-        fit = _fit_to_schema(text, parsed_schema(schema), tool_name)
+        fit = _fit_to_schema(text, parsed_schema(schema), tool_name, budget)
     except (TooMuchWorkError, RecursionError):
         fit = RepairedArguments(text, ("not compared with the schema: that would take too long",))
     if not fit.text.startswith("{"):
@@ -95,11 +101,11 @@ def repair_arguments(text: str, schema: bytes, tool_name: str, *, may_repair: bo
     return RepairedArguments(input_json(fit.text), notes + fit.notes)
 
 
-def accepts(text: str, schema: bytes) -> bool:
+def accepts(text: str, schema: bytes, budget: WorkBudget) -> bool:
     """Return whether a tool's schema has nothing against an input."""
     document = parsed_schema(schema)
     try:
-        return is_json(text) and not SchemaCheck(document).refusals(msgspec.json.decode(text), document)
+        return is_json(text) and not SchemaCheck(document, budget).refusals(msgspec.json.decode(text), document)
     except (TooMuchWorkError, RecursionError):
         return False
 
@@ -152,9 +158,18 @@ def _has_likely_keys(text: str, schema: bytes) -> bool:
     return not declared or {folded_name(key) for key in msgspec.json.decode(text)} <= declared
 
 
-def _fit_to_schema(text: str, schema: Json, tool_name: str) -> RepairedArguments:
+def _read(text: str, schema: bytes, budget: WorkBudget) -> RepairedJson | NotRepaired:
+    try:
+        budget.spend(len(text) // _CHARS_PER_STEP)
+        found = read_object(text, _declared_names(schema))
+    except TooMuchWorkError:
+        found = NotRepaired.TOO_LARGE
+    return NotRepaired.CUT_OFF if found is NotRepaired.TOO_LARGE and begins_json(text) else found
+
+
+def _fit_to_schema(text: str, schema: Json, tool_name: str, budget: WorkBudget) -> RepairedArguments:
     value = msgspec.json.decode(text)
-    check = SchemaCheck(schema)
+    check = SchemaCheck(schema, budget)
     notes: tuple[str, ...] = ()
     fitted = value
     if check.refusals(value, schema):

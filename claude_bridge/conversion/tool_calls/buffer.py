@@ -20,8 +20,9 @@ from claude_bridge.conversion.ending import cut_off, ended_by_itself
 from claude_bridge.conversion.loss import Repair
 from claude_bridge.conversion.tool_calls.arguments import RepairedArguments, accepts, repair_arguments
 from claude_bridge.conversion.tool_json.progress import JsonFragments
+from claude_bridge.conversion.tool_json.schema_check import WorkBudget
 from claude_bridge.conversion.tool_json.text import is_json, split_calls
-from claude_bridge.conversion.tool_names import called_tool, engine_name
+from claude_bridge.conversion.tool_names import DeclaredTools, engine_name
 from claude_bridge.wire.anthropic import Tool
 
 
@@ -48,13 +49,13 @@ class _Call(JsonFragments):
         self._looks += 1
         return is_json("".join(self.pieces))
 
-    def inputs(self) -> list[str]:
+    def inputs(self, budget: WorkBudget) -> list[str]:
         """Return the arguments: one text, or several where the tool takes each of them."""
         found = [text.strip() for text in split_calls(self.pieces)]
         *whole, last = found
         if not whole:
             return found
-        if not all(accepts(text, self.schema) for text in (*whole, *([last] if is_json(last) else ()))):
+        if not all(accepts(text, self.schema, budget) for text in (*whole, *([last] if is_json(last) else ()))):
             return ["".join(self.pieces).strip()]
         self._notes.append(f"{len(found)} inputs in one call became as many calls")
         return found
@@ -83,7 +84,8 @@ class ToolCallBuffer:
     def __init__(self, tools: Sequence[Tool], new_tool_id: Callable[[], str], *, one_only: bool) -> None:
         """``tools`` are those that the client declared; ``one_only`` says that it takes no more than one call."""
         self._one_only = one_only
-        self._tools = tools
+        self._tools = DeclaredTools(tools)
+        self._budget = WorkBudget()
         self._new_tool_id = new_tool_id
         self._calls: dict[int, _Call] = {}
         self._next_key = 0
@@ -106,7 +108,7 @@ class ToolCallBuffer:
                 if self._one_only and (self._calls or self._next_key):
                     yield Repair(name, _ONE_AT_A_TIME)  # the engine is let finish: its usage comes at the end
                 else:
-                    self._calls[key] = _Call(name, called_tool(name, self._tools))
+                    self._calls[key] = _Call(name, self._tools.find(name))
             case ToolCallArguments(key, fragment):
                 if key in self._calls:  # else it was whole, and comes once more
                     self._calls[key].pieces.append(fragment)
@@ -132,8 +134,8 @@ class ToolCallBuffer:
             if not self._calls[key].is_whole:
                 break
             call = self._calls.pop(key)
-            for arguments in call.inputs():
-                yield from self._release(call, repair_arguments(arguments, call.schema, call.name))
+            for arguments in call.inputs(self._budget):
+                yield from self._release(call, self._repaired(call, arguments, may_repair=True))
 
     def _finish(self, finish: Finish) -> Iterator[Delta]:
         """Release all calls, then the finish, which says whether one of them was cut off."""
@@ -141,15 +143,18 @@ class ToolCallBuffer:
         self._calls.clear()
         ended = ended_by_itself(finish)
         for call in calls:
-            for arguments in call.inputs():
+            for arguments in call.inputs(self._budget):
                 if not arguments and not ended and call is calls[-1]:
                     # With the empty input that stands for no arguments it would look like a call that means it.
                     yield Repair(call.name, "a call that was cut off before its arguments was left out")
                     continue
-                repaired = repair_arguments(arguments, call.schema, call.name, may_repair=ended)
+                repaired = self._repaired(call, arguments, may_repair=ended)
                 finish = cut_off(finish) if repaired.is_cut_off else finish
                 yield from self._release(call, repaired)
         yield finish
+
+    def _repaired(self, call: _Call, arguments: str, *, may_repair: bool) -> RepairedArguments:
+        return repair_arguments(arguments, call.schema, call.name, may_repair=may_repair, budget=self._budget)
 
     def _release(self, call: _Call, repaired: RepairedArguments) -> Iterator[Delta]:
         known = api_tool(call.tool) if call.tool else None

@@ -14,8 +14,8 @@ from math import prod
 from claude_bridge.conversion.tool_json.refs import resolve_reference
 from claude_bridge.conversion.tool_json.text import Json
 
-MAX_STEPS = 25_000
-"""Of the work on one input, each some two microseconds; an input of 500 edits takes 1,500 of them."""
+MAX_STEPS = 40_000
+"""Of the work on the inputs of one answer, each some two microseconds; an input of 500 edits takes 1,500 of them."""
 
 _NAMES_PER_STEP = 16
 _REFERENCE_STEPS = 10
@@ -26,7 +26,7 @@ class TooMuchWorkError(Exception):
 
 
 class WorkBudget:
-    """Counts the steps of the work on one input."""
+    """Counts the steps of the work on the inputs of one answer."""
 
     def __init__(self, steps: int = MAX_STEPS) -> None:
         self._left = steps
