@@ -81,6 +81,7 @@ def root(
 
 def main() -> None:
     """Run the command line. What the user can correct is one message and exit code 1, or 2 for a wrong command line."""
+    terminal.open_closed_streams()
     terminal.use_utf8()
     try:
         app()

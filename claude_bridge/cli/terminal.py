@@ -303,6 +303,20 @@ def wants_colour(stream: object = None) -> bool:
     return "NO_COLOR" not in os.environ and bool(getattr(stream or sys.stdout, "isatty", bool)())
 
 
+def open_closed_streams() -> None:
+    """Put /dev/null where the standard streams are closed (``bridge serve >&-``).
+
+    Else a socket would get the number of the closed one, and with it all that is meant for a terminal.
+    """
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free: this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, mode, closefd=False))
+
+
 def use_utf8() -> None:
     """Write UTF-8 to files and other programs, whatever the system's encoding: no character can end a command."""
     for stream in (sys.stdout, sys.stderr):

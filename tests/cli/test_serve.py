@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import socket
 import time
@@ -403,3 +404,26 @@ async def test_the_lines_to_paste_work_as_they_stand() -> None:
         script = f'{line.partition(";")[0]}; echo "$ANTHROPIC_BASE_URL $ANTHROPIC_MODEL"'
         done = await anyio.run_process(["bash", "-c", script], env=environment())
     assert done.stdout.decode() == f"{bridge.url} scripted\n"
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+async def test_a_bridge_serves_though_its_standard_streams_are_closed(closed: str) -> None:
+    port = free_port()
+    async with FakeUpstream(lambda _: answer("Hello.")) as upstream:
+        words = command("serve", "openai", MODEL, "--base-url", upstream.base_url, "--port", str(port), "--debug")
+        shell = ["sh", "-c", f"exec {shlex.join(words)} {closed}"]
+        async with await anyio.open_process(shell, env=environment(), stdout=None, stderr=None) as process:
+            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+                with anyio.fail_after(LIMIT_S):
+                    while True:
+                        try:
+                            await client.get("/healthz")
+                            break
+                        except httpx.ConnectError:
+                            await anyio.sleep(0.05)
+                for _ in range(3):
+                    reply = await client.post("/v1/messages", json=QUESTION, timeout=LIMIT_S)
+                    assert reply.json()["content"][0]["text"] == "Hello."
+            process.send_signal(signal.SIGHUP)
+            with anyio.fail_after(LIMIT_S):
+                assert await process.wait() == 0

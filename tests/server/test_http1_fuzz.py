@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+import time
 from collections.abc import Iterable
 from itertools import count
 
@@ -66,7 +68,7 @@ class Peer(ByteStream):
 
 async def echo(request: HttpRequest, responder: Responder) -> None:
     """Answer with what was understood: whole, or as a stream."""
-    assert len(await request.read_body()) <= SMALL.max_body_bytes
+    await request.read_body()
     if request.method == "POST":
         responder.start_stream()
         await responder.write(request.body or b"-")
@@ -75,13 +77,13 @@ async def echo(request: HttpRequest, responder: Responder) -> None:
         await responder.send(200, request.path.encode())
 
 
-def answers_to(reads: Iterable[bytes]) -> bytes:
+def answers_to(reads: Iterable[bytes], limits: Limits = SMALL) -> bytes:
     """Return all that the server says to a peer, until it ends the connection."""
 
     async def run() -> bytes:
         peer, numbers = Peer(reads), count()
         connection = Connection(
-            peer, echo, limits=SMALL, memory=MemoryBudget(1_000_000), new_request_id=lambda: f"req_{next(numbers)}"
+            peer, echo, limits=limits, memory=MemoryBudget(10**8), new_request_id=lambda: f"req_{next(numbers)}"
         )
         with anyio.fail_after(5):
             await connection.run()
@@ -132,3 +134,45 @@ def test_noise_gets_one_refusal(reads: list[bytes]) -> None:
 @pytest.mark.parametrize("good", GOOD, ids=lambda good: good.partition(b"\r\n")[0].decode())
 def test_what_is_well_said_is_understood(good: bytes) -> None:
     assert b"HTTP/1.1 200" in answers_to([good]) or b"Content-Encoding" in good
+
+
+PARTS = [
+    b"GET / HTTP/1.1\r\n",
+    HOST,
+    b"\r\n",
+    b"X: y\r\n",
+    b"X:" + b" " * 50,
+    b"Transfer-Encoding: chunked\r\n",
+    b"Content-Length: 1\r\n",
+    b"1\r\nx\r\n",
+    b"1;a=b\r\nx\r\n",
+    b"0\r\n\r\n",
+    b"0\r\nX: y\r\n",
+    b"\r",
+    b"x" * 50,
+    POST + b"Content-Length: 2\r\n\r\n{}",
+    POST + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+]
+BEGINNINGS = [b"", POST, POST + b"Transfer-Encoding: chunked\r\n\r\n", POST + b"Content-Length: 1000000\r\n\r\n"]
+ROOMY = Limits(max_header_bytes=10**7, max_body_bytes=10**7)
+
+
+def seconds_for(data: bytes, read_bytes: int) -> float:
+    reads = [data[at : at + read_bytes] for at in range(0, len(data), read_bytes)]
+    best = math.inf
+    for _ in range(3):
+        started = time.process_time()
+        answers_to(reads, ROOMY)
+        best = min(best, time.process_time() - started)
+    return best
+
+
+@pytest.mark.timing
+@given(st.sampled_from(BEGINNINGS), st.lists(st.sampled_from(PARTS), min_size=1, max_size=3))
+@settings(max_examples=60)
+def test_twice_as_much_takes_no_more_than_twice_the_time(beginning: bytes, parts: list[bytes]) -> None:
+    unit = b"".join(parts)
+    data = beginning + unit * (60_000 // len(unit))
+    for read_bytes in (7, 5_000):
+        shorter, longer = seconds_for(data[: len(data) // 2], read_bytes), seconds_for(data, read_bytes)
+        assert longer < 3 * shorter + 0.05
