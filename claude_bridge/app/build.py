@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
 from msgspec.structs import replace
@@ -44,6 +45,7 @@ def build_plan(config: Config, options: Options, notices: Notices) -> Plan:
     Raises:
         SetupError: the options name nothing that can be served.
     """
+    trust_authorities(config, options.ca_file)
     provider, model = _named_model(config, options)
     window_tokens, max_tokens = options.context_window, options.max_tokens
     embedded: EmbeddedEngine | None = None
@@ -84,6 +86,20 @@ def build_plan(config: Config, options: Options, notices: Notices) -> Plan:
         engines=engines,
         embedded=embedded,
     )
+
+
+def trust_authorities(config: Config, ca_file: Path | None) -> None:
+    """Trust the certificate authorities that an option or the configuration names, in all that this process asks.
+
+    Raises:
+        SetupError: the file can't be used.
+    """
+    if ca_file is None and config.defaults.ca_file is not None:
+        ca_file = config.folder / Path(config.defaults.ca_file).expanduser()
+    if ca_file is not None:
+        from claude_bridge.upstream.network import trust
+
+        trust(ca_file)
 
 
 def _named_model(config: Config, options: Options) -> tuple[str, str]:

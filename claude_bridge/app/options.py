@@ -17,6 +17,7 @@ class Options:
     """Empty: the only model that the engine has, or the one that the user chooses."""
     base_url: str | None = None
     api_key: str | None = None
+    ca_file: Path | None = None
     context_window: int | None = None
     max_tokens: int | None = None
     max_concurrent: int | None = None

@@ -9,7 +9,7 @@ import typer
 
 from claude_bridge.cli import terminal
 from claude_bridge.cli.bridge_client import find_served, row_of_served
-from claude_bridge.cli.options import ApiKey, BaseUrl, ConfigFile, load_reading
+from claude_bridge.cli.options import ApiKey, BaseUrl, CaFile, ConfigFile, load_reading
 from claude_bridge.cli.serve import DEFAULT_PORT
 from claude_bridge.errors import SetupError
 
@@ -41,6 +41,7 @@ def doctor(
     model: Annotated[str, typer.Argument(help="The engine's name of the model; may be left out if it has one.")] = "",
     base_url: BaseUrl = None,
     api_key: ApiKey = None,
+    ca_file: CaFile = None,
     port: Annotated[
         int | None,
         typer.Option(
@@ -70,6 +71,9 @@ def doctor(
 
     reading = load_reading(config_file)
     config = reading.config
+    from claude_bridge.app.build import trust_authorities
+
+    trust_authorities(config, ca_file)
     port = port or config.server.port
     options = ([f"--port {port}"] if port != config.server.port else []) + ["--probe"] * probe
     findings = [_check_configuration(reading)]

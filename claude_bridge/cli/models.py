@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from claude_bridge.cli import terminal
-from claude_bridge.cli.options import ApiKey, BaseUrl, ConfigFile, load_config
+from claude_bridge.cli.options import ApiKey, BaseUrl, CaFile, ConfigFile, load_config
 from claude_bridge.errors import SetupError, UpstreamError
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ def models(
     ] = "",
     base_url: BaseUrl = None,
     api_key: ApiKey = None,
+    ca_file: CaFile = None,
     every: Annotated[bool, typer.Option("--all", help="List models that can't call tools, too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a list of objects, for programs.")] = False,
     config_file: ConfigFile = None,
@@ -77,6 +78,9 @@ def models(
     running, and the usual local ports of Ollama, llama.cpp, LM Studio and vLLM.
     """
     config = load_config(config_file)
+    from claude_bridge.app.build import trust_authorities
+
+    trust_authorities(config, ca_file)
     if not provider and (base_url is not None or api_key is not None):
         if config.defaults.model is None:
             raise typer.BadParameter("--base-url and --api-key need a PROVIDER before them, such as openai.")

@@ -65,6 +65,12 @@ PARAMETERS: dict[str, ParameterInfo] = {
         envvar="BRIDGE_API_KEY",
         show_envvar=False,
     ),
+    "ca_file": typer.Option(
+        "--ca-file",
+        rich_help_panel=TUNING,
+        help="Certificate authorities to trust besides those of the system: a PEM file.",
+        metavar="FILE",
+    ),
     "context_window": typer.Option(
         rich_help_panel=ENGINE,
         help="The context window in tokens. Default: what the engine reports.",
@@ -124,6 +130,7 @@ PARAMETERS: dict[str, ParameterInfo] = {
 
 BaseUrl = Annotated[str | None, PARAMETERS["base_url"]]
 ApiKey = Annotated[str | None, PARAMETERS["api_key"]]
+CaFile = Annotated[Path | None, PARAMETERS["ca_file"]]
 ConfigFile = Annotated[
     Path | None,
     typer.Option(

@@ -68,6 +68,10 @@ class Defaults(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Text | None,
         about("A model of the same provider that describes images for a model that can't see them.", '"llava"'),
     ] = None
+    ca_file: Annotated[
+        Text | None,
+        about("Certificate authorities to trust besides those of the system: a PEM file.", '"company.pem"'),
+    ] = None
 
 
 class ModelCost(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

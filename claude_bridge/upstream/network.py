@@ -294,7 +294,7 @@ def trust(ca_file: Path) -> None:
         ssl.create_default_context().load_verify_locations(cafile=ca_file)
     except (OSError, ssl.SSLError) as error:
         raise SetupError(
-            f"--ca-file {ca_file} can't be used: {error}.", "It must hold the authority's certificate in PEM form."
+            f"The certificates in {ca_file} can't be used: {error}.", "The file must hold certificates in PEM form."
         ) from error
     _trusted_files.append(ca_file)
     _authorities.cache_clear()
@@ -309,11 +309,11 @@ async def authorities() -> ssl.SSLContext:
 def _authorities() -> ssl.SSLContext:
     context = _system_authorities()
     context.set_alpn_protocols(["http/1.1"])
-    for file in _trusted_files:
-        context.load_verify_locations(cafile=file)
-    for name in _EXTRA_AUTHORITIES_VARIABLES:
+    for trusted in _trusted_files:
+        context.load_verify_locations(cafile=trusted)
+    for file in filter(None, map(os.environ.get, _EXTRA_AUTHORITIES_VARIABLES)):
         with suppress(OSError, ssl.SSLError):  # OpenSSL and Node.js pass over files that they can't use, too
-            context.load_verify_locations(cafile=os.environ.get(name))
+            context.load_verify_locations(cafile=file)
     return context
 
 

@@ -7,6 +7,7 @@ import os
 import pty
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -16,6 +17,7 @@ from anyio import to_thread
 from tests.cli.process import LIMIT_S, command, environment, run_bridge, serving
 from tests.fake_upstream import FakeUpstream, Pause, ReceivedRequest, Reply, json_document, model_list, refusal
 from tests.scripted_ollama import ScriptedOllama, a_model
+from tests.tls_engine import AUTHORITY, tls_engine
 
 pytestmark = pytest.mark.anyio
 
@@ -338,3 +340,21 @@ async def test_a_key_in_an_answer_is_not_printed() -> None:
     async with FakeUpstream(documents={"/v1/models": leaking}) as upstream:
         done = await run_bridge("models", "openai", "--base-url", upstream.base_url, "--api-key", KEY)
     assert "model-of-[key removed]" in done.stdout
+
+
+async def test_an_authority_of_ones_own_is_trusted_by_option_and_by_configuration(tmp_path: Path) -> None:
+    file, config = tmp_path / "company.pem", tmp_path / "config.toml"
+    AUTHORITY.cert_pem.write_to_path(str(file))
+    config.write_text('[defaults]\nca_file = "company.pem"\n')
+    async with tls_engine("localhost", body=b'{"data": [{"id": "m"}]}') as port:
+        asked = ["models", "openai", "--base-url", f"https://localhost:{port}/v1"]
+        runs = [
+            await run_bridge(*asked),
+            await run_bridge(*asked, "--ca-file", str(file)),
+            await run_bridge(*asked, "--config", str(config)),
+            await run_bridge(*asked, "--ca-file", str(config)),
+        ]
+
+    assert [done.code for done in runs] == [1, 0, 0, 1]
+    assert "can't be verified" in runs[0].stderr
+    assert f"The certificates in {config} can't be used" in " ".join(runs[3].stderr.split())

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import resource
 import socket
-import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import anyio
 import pytest
-import trustme
-from anyio.abc import AnyByteStream, ByteStream, SocketAttribute
-from anyio.streams.tls import TLSListener
+from anyio.abc import ByteStream, SocketAttribute
 
 from claude_bridge.errors import SetupError, UpstreamBrokenError, UpstreamOverloadedError, UpstreamUnreachableError
 from claude_bridge.upstream import network
 from claude_bridge.upstream.client import UpstreamClient
 from tests.fake_upstream import FakeUpstream, free_port, json_document
+from tests.tls_engine import AUTHORITY, tls_engine
 
 pytestmark = pytest.mark.anyio
 
-AUTHORITY = trustme.CA()
 HELLO = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi"
 
 
@@ -111,36 +108,12 @@ async def proxy_to(port: int, *, login: str = "", reply: int = 0) -> AsyncIterat
         tasks.cancel_scope.cancel()
 
 
-@asynccontextmanager
-async def tls_engine(*names: str) -> AsyncIterator[int]:
-    """Yield the port of an engine that speaks TLS, with a certificate for these names."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    AUTHORITY.issue_cert(*names).configure_cert(context)
-
-    async def answer(stream: ByteStream) -> None:
-        async with stream:
-            with suppress(anyio.EndOfStream, anyio.BrokenResourceError):
-                await stream.receive()
-                await stream.send(HELLO)
-
-    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
-    async with listener, anyio.create_task_group() as tasks:
-        tasks.start_soon(_QuietListener(listener, context, standard_compatible=False).serve, answer)
-        yield listener.extra(SocketAttribute.local_port)
-        tasks.cancel_scope.cancel()
-
-
-class _QuietListener(TLSListener):
-    @staticmethod
-    async def handle_handshake_error(exc: BaseException, stream: AnyByteStream) -> None:  # noqa: ARG004 - called by name
-        await anyio.aclose_forcefully(stream)
-
-
 @pytest.fixture
 def trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Yield a file with the authority of ``tls_engine``, which the variable of Claude Code names."""
     file = tmp_path / "authority.pem"
     AUTHORITY.cert_pem.write_to_path(str(file))
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
     monkeypatch.setenv("NODE_EXTRA_CA_CERTS", str(file))
     network._authorities.cache_clear()
     yield file
