@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from claude_bridge.adapters.adaptation import MAX_ADAPTATIONS, adapt
 from claude_bridge.adapters.base import ClientRequest, EngineModel
 from claude_bridge.attachments.prepare import Attachments
+from claude_bridge.clients.claude_code import SUBAGENT_HEADER
 from claude_bridge.conversion.prompt.cache_misses import PromptMemory
 from claude_bridge.conversion.reasoning import TextOpening
 from claude_bridge.conversion.response.pipeline import ResponseContext, ResponsePipeline
@@ -36,9 +37,6 @@ if TYPE_CHECKING:
 
 REACH_TIMEOUT_S = 5.0
 COUNT_WITHIN_S = 60.0
-
-SUBAGENT_HEADER = "x-claude-code-agent-id"
-"""Which sub-agent of a session asks."""
 
 
 def new_id(prefix: str) -> str:

@@ -8,7 +8,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import anyio
 
 from claude_bridge.adapters.base import ClientRequest
-from claude_bridge.bridge import SUBAGENT_HEADER, ModelBridge
+from claude_bridge.bridge import ModelBridge
+from claude_bridge.clients.claude_code import SUBAGENT_HEADER
 from claude_bridge.errors import BridgeError, NotFoundError, SetupError
 from claude_bridge.exchange import Exchange
 from claude_bridge.providers import Upstream

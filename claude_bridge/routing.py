@@ -7,16 +7,8 @@ from fnmatch import fnmatchcase
 
 from msgspec import Struct
 
+from claude_bridge.clients.claude_code import ALIAS_PREFIX, MILLION_SUFFIX, MODEL_PREFIX, SMALL_MODEL_PATTERN
 from claude_bridge.wire.anthropic import ImageBlock, InputMessage, ToolResultBlock
-
-MILLION_SUFFIX = "[1m]"
-"""What Claude Code puts behind a model's name to ask for a window of a million tokens; no engine knows it."""
-
-ALIAS_PREFIX = "claude-bridge/"
-"""Claude Code's model picker only shows names that begin with "claude"."""
-
-_SMALL = "*haiku*"
-"""What Claude Code asks for small and background work, unless it was told another name."""
 
 
 class Target(Struct, frozen=True):
@@ -89,7 +81,7 @@ class Routing(Struct, frozen=True, kw_only=True):
             return Candidate(self.main, "the request names it")
         if name in offered:
             return Candidate(Target(self.main.provider, name), "the request names it")
-        if self.small is not None and (name == self.small.model or fnmatchcase(name, _SMALL)):
+        if self.small is not None and (name == self.small.model or fnmatchcase(name, SMALL_MODEL_PATTERN)):
             return Candidate(self.small, "it is a small request")
         if self.subagents is not None and is_subagent:
             return Candidate(self.subagents, "a sub-agent asks")
@@ -112,4 +104,4 @@ def plain_name(requested: str) -> str:
 
 def is_alias_of_anthropic(requested: str) -> bool:
     """Return whether a name is one of Anthropic's, which no engine of ours offers."""
-    return plain_name(requested).startswith("claude-")
+    return plain_name(requested).startswith(MODEL_PREFIX)

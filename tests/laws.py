@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 from anthropic.lib.streaming._messages import accumulate_event
 
+from claude_bridge.clients.claude_code import UNPARSED_KEY
 from claude_bridge.conversion.response.assembler import State, next_state
-from claude_bridge.conversion.tool_json.text import UNPARSED_KEY
 from claude_bridge.wire.anthropic import (
     ContentBlockDelta,
     ContentBlockStart,

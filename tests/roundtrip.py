@@ -12,10 +12,10 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from claude_bridge.clients.claude_code import BILLING_HEADER
 from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.request.content import ERROR_PREFIX
-from claude_bridge.conversion.request.turns import BILLING_HEADER
 from claude_bridge.conversion.tool_names import engine_name
 
 NEED_NOT_BE_SAID = ("$schema", "$id", "$ref", "additionalProperties", "propertyNames", "title")

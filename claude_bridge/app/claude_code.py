@@ -12,32 +12,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from claude_bridge.clients.claude_code import FULL_PROMPT, LITE_PROMPT, LITE_TOOLS
 from claude_bridge.errors import SetupError
 
-COMFORTABLE_TOKENS = 49_152
-"""Below this window the files that Claude Code reads again after it compacted may fill the window at once."""
-
-
-class FirstPrompt(NamedTuple):
-    """What Claude Code sends before the user has said a word, in tokens; it differs by version and tokenizer."""
-
-    least: int
-    most: int
-
-    @property
-    def needs_window_tokens(self) -> int:
-        """The smallest window in which a session gets anywhere."""
-        return self.most * 6 // 5
-
-    def __str__(self) -> str:
-        return f"{self.least:,} to {self.most:,}"
-
-
-FULL_PROMPT = FirstPrompt(9_400, 12_600)
-LITE_PROMPT = FirstPrompt(3_700, 4_100)
-"""Measured with Claude Code 2.1.330 and 2.1.332."""
-
-LITE_TOOLS = "Bash,Read,Edit,Write"
 LITE_ENVIRONMENT = {"ENABLE_TOOL_SEARCH": "false"}
 """Else a tool for finding the others is added."""
 

@@ -10,17 +10,13 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
+from claude_bridge.clients.claude_code import MODEL_PREFIX, MODEL_TIERS, OTHER_SERVICES, RESERVE_TOKENS
+
 NO_TOKEN = "bridge"  # noqa: S105 - no secret
 """What clients send to a bridge that needs no token: without one, Claude Code asks the user to log in."""
 
-CLAUDE_CODE_RESERVE_TOKENS = 13_000
-"""What Claude Code keeps free beside an answer before it compacts, however small the window."""
-
 MILLION = 1_000_000
 HOUR_MS = 3_600_000
-TIERS = ("OPUS", "SONNET", "HAIKU", "FABLE")
-OTHER_SERVICES = ("CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX", "CLAUDE_CODE_USE_FOUNDRY")
-"""With one of these set, Claude Code uses that service, whatever its base URL is."""
 
 _LOOPBACK = ("127.0.0.1", "localhost")
 
@@ -64,14 +60,14 @@ class Variable(NamedTuple):
 def _claimed_window(served: Served) -> str | None:
     """Return a window with which Claude Code compacts when three quarters of the true one are full.
 
-    It compacts at the window less an answer less CLAUDE_CODE_RESERVE_TOKENS. Of 32k that would leave 15,700 tokens,
+    It compacts at the window less an answer less RESERVE_TOKENS. Of 32k that would leave 15,700 tokens,
     hardly more than its first request: it would compact at every turn, and give up. A large window is given as it is.
     The bridge refuses what does not fit the true window in any case.
     """
     window, answer = served.window_tokens, served.answer_tokens
     if not window or not answer:
         return None
-    return str(max(window, window * 3 // 4 + answer + CLAUDE_CODE_RESERVE_TOKENS))
+    return str(max(window, window * 3 // 4 + answer + RESERVE_TOKENS))
 
 
 def _answer_tokens(served: Served) -> str | None:
@@ -116,7 +112,7 @@ def _lists_models(served: Served) -> str | None:
 
 
 def _has_no_million(served: Served) -> str | None:
-    is_ours = served.model and not served.model.startswith("claude-")
+    is_ours = served.model and not served.model.startswith(MODEL_PREFIX)
     return "1" if is_ours and (served.window_tokens or 0) < MILLION else None
 
 
@@ -165,7 +161,7 @@ VARIABLES: tuple[Variable, ...] = (
     Variable(
         "ANTHROPIC_DEFAULT_MODEL", _main_model, "what Default means in /model; otherwise opus with a window of 1M"
     ),
-    *(variable for tier in TIERS for variable in _tier(tier)),
+    *(variable for tier in MODEL_TIERS for variable in _tier(tier)),
     Variable("CLAUDE_CODE_SUBAGENT_MODEL", _main_model, "otherwise sub-agents use a model of Anthropic's"),
     Variable(
         "CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY", _lists_models, "/model shows the models that the bridge offers"

@@ -20,6 +20,7 @@ from claude_bridge.app.client_environment import client_environment
 from claude_bridge.app.notices import Notices
 from claude_bridge.app.plan import Plan
 from claude_bridge.app.serve import RunningBridge, serve_beside
+from claude_bridge.clients.claude_code import FULL_PROMPT, LITE_PROMPT
 from claude_bridge.errors import SetupError
 from claude_bridge.providers import Upstream
 from claude_bridge.server.app import Service
@@ -87,7 +88,7 @@ def _decide_lite(session: Session, window_tokens: int | None) -> bool:
     """Return whether to start with few tools; raises SetupError where even that does not fit the window."""
     if session.is_lite is not None:
         return session.is_lite
-    full, lite = claude_code.FULL_PROMPT, claude_code.LITE_PROMPT
+    full, lite = FULL_PROMPT, LITE_PROMPT
     if window_tokens is None or claude_code.chooses_tools(session.arguments):
         return False
     if window_tokens < lite.needs_window_tokens:

@@ -136,7 +136,7 @@ class ServeNotices(terminal.TerminalNotices):
             terminal.say(terminal.faint(f"All traffic is written to {plan.trace_file}."))
 
     def _advise_on_window(self, upstream: Upstream) -> None:
-        from claude_bridge.app.claude_code import COMFORTABLE_TOKENS, FULL_PROMPT, LITE_TOOLS
+        from claude_bridge.clients.claude_code import COMFORTABLE_TOKENS, FULL_PROMPT, LITE_TOOLS
 
         window = upstream.window_tokens
         if window is None:

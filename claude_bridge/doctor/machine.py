@@ -7,6 +7,7 @@ from ipaddress import ip_address
 
 from msgspec import Struct
 
+from claude_bridge.clients.claude_code import KEY_VARIABLES, OTHER_SERVICES
 from claude_bridge.doctor.finding import Finding, fail, ok, warn
 from claude_bridge.doctor.reach import place_of
 from claude_bridge.wire.addresses import reaches_this_machine
@@ -17,11 +18,6 @@ CLIENT, SETTINGS = "Claude Code", "client settings"
 
 _PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 """Measured with Claude Code 2.1: each one of them swallows http://127.0.0.1, and NO_PROXY=localhost does not help."""
-
-_OTHER_SERVICES = ("CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX", "CLAUDE_CODE_USE_FOUNDRY")
-"""With one of these set, Claude Code asks that service, whatever its base URL is."""
-
-_KEYS = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN")
 
 
 class SettingsFile(Struct, frozen=True):
@@ -110,7 +106,7 @@ def check_settings(environment: Mapping[str, str], files: list[SettingsFile], *,
     ]
     findings += [
         fail(SETTINGS, f"{name} is set: Claude Code would not ask the bridge", f"unset {name}")
-        for name in _OTHER_SERVICES
+        for name in OTHER_SERVICES
         if _is_on(environment.get(name))
     ]
     given = environment.get("ANTHROPIC_BASE_URL", "").strip()
@@ -129,7 +125,7 @@ def _overrides(file: SettingsFile, bridge_url: str) -> list[Finding]:
     env = file.env or {}
     findings = [
         fail(SETTINGS, f"{name} in {file.name}: Claude Code would not ask the bridge", _remove(name, file))
-        for name in _OTHER_SERVICES
+        for name in OTHER_SERVICES
         if _is_on(env.get(name))
     ]
     given = env.get("ANTHROPIC_BASE_URL", "").strip()
@@ -138,7 +134,7 @@ def _overrides(file: SettingsFile, bridge_url: str) -> list[Finding]:
         findings.append(fail(SETTINGS, seen, _remove("ANTHROPIC_BASE_URL", file)))
     findings += [
         warn(SETTINGS, f"{name} in {file.name} is sent to the bridge in place of the shell's", _remove(name, file))
-        for name in _KEYS
+        for name in KEY_VARIABLES
         if env.get(name, "").strip()
     ]
     return findings

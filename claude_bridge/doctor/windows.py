@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from claude_bridge.adapters.engine_profiles import LLAMA_CPP, LM_STUDIO, VLLM
+from claude_bridge.clients.claude_code import FULL_PROMPT
 from claude_bridge.doctor.finding import Finding, fail, ok, warn
 from claude_bridge.doctor.subject import Subject
 from claude_bridge.upstream.engines.ollama import DEFAULT_WINDOW_TOKENS, ENOUGH_TOKENS, choose_window
@@ -14,9 +15,6 @@ from claude_bridge.upstream.engines.report import (
 )
 
 WINDOW, LOADED, MEMORY, PROCESSOR = "context window", "loaded window", "memory", "processor"
-
-CLAUDE_CODE_PROMPT_TOKENS = 13_000
-"""What Claude Code sends before the user has typed a word, at the most."""
 
 _SHRINK = "Use a model with a longer window, or give Claude Code fewer tools: claude --tools Bash,Read,Edit,Write"
 
@@ -73,8 +71,8 @@ def check_window(
 
 def _judge(seen: str, tokens: int, more: str, enough: str) -> Finding:
     """Judge by what Claude Code needs. ``more`` makes a window comfortable, ``enough`` usable."""
-    if tokens < CLAUDE_CODE_PROMPT_TOKENS:
-        need = f"Claude Code's first request alone takes up to {CLAUDE_CODE_PROMPT_TOKENS:,}"
+    if tokens < FULL_PROMPT.most:
+        need = f"Claude Code's first request alone takes up to {FULL_PROMPT.most:,}"
         return fail(WINDOW, f"{seen}: {need}", enough)
     if tokens < ENOUGH_TOKENS:
         return fail(WINDOW, f"{seen}: Claude Code needs {ENOUGH_TOKENS:,}", enough)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from claude_bridge.clients.claude_code import TELEMETRY_PATH
 from claude_bridge.errors import MethodNotAllowedError, NotFoundError
 from claude_bridge.server.access import check_content_type
 from claude_bridge.server.app import Service
@@ -24,7 +25,7 @@ ROUTES: dict[str, dict[str, RouteHandler]] = {
     "/v1/messages/count_tokens": {"POST": count_tokens.post_count_tokens},
     models.PATH: {"GET": models.get_models},
     f"{models.PATH}/": {"GET": models.get_model},
-    "/api/event_logging/": {"POST": health.drop_telemetry},
+    TELEMETRY_PATH: {"POST": health.drop_telemetry},
 }
 
 _OPEN_TO_ALL = ("/", "/healthz")

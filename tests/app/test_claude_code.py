@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from claude_bridge.app.claude_code import (
-    LITE_TOOLS,
     _behind_shim,
     client_command,
     find_claude_code,
     has_own_status_line,
 )
+from claude_bridge.clients.claude_code import LITE_TOOLS
 from claude_bridge.errors import SetupError
 
 ENVIRONMENT = {"ANTHROPIC_BASE_URL": "http://127.0.0.1:1"}

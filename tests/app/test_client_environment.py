@@ -5,12 +5,11 @@ from __future__ import annotations
 import pytest
 
 from claude_bridge.app.client_environment import (
-    CLAUDE_CODE_RESERVE_TOKENS,
-    OTHER_SERVICES,
     VARIABLES,
     Served,
     client_environment,
 )
+from claude_bridge.clients.claude_code import OTHER_SERVICES, RESERVE_TOKENS
 
 URL = "http://127.0.0.1:8765"
 SERVED = Served(url=URL, model="qwen3:1.7b")
@@ -56,7 +55,7 @@ def test_what_is_not_known_is_not_told() -> None:
 def test_the_client_is_told_a_window_that_it_compacts_in_time(window_tokens: int, fires_at: int) -> None:
     told = client_environment(Served(url=URL, model="m", window_tokens=window_tokens))
     window, answer_tokens = (int(told[f"CLAUDE_CODE_MAX_{what}_TOKENS"]) for what in ("CONTEXT", "OUTPUT"))
-    assert window - answer_tokens - CLAUDE_CODE_RESERVE_TOKENS == fires_at
+    assert window - answer_tokens - RESERVE_TOKENS == fires_at
 
 
 @pytest.mark.parametrize(

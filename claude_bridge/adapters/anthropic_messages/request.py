@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import msgspec
 
 from claude_bridge.adapters.anthropic_messages.messages import message_edits
+from claude_bridge.clients.claude_code import BILLING_HEADER, BILLING_VOLATILE_KEY
 from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.profile import Profile
-from claude_bridge.conversion.request.turns import BILLING_HEADER
 from claude_bridge.wire.anthropic import CountTokensRequest
 from claude_bridge.wire.json_splice import Edit, Span, item_spans, member_spans, splice
 from claude_bridge.wire.surrogates import replace_lone_surrogates
@@ -19,7 +19,9 @@ PINNED = b"00000"
 
 # As it stands in the JSON text of the block; the header is one line.
 _VOLATILE = re.compile(
-    rb'"%b(?:[^"\\]|\\[^n])*?[;\s]cch=(?P<value>[^;"\\\s]*)' % re.escape(BILLING_HEADER.encode()), re.DOTALL
+    rb'"%b(?:[^"\\]|\\[^n])*?[;\s]%b=(?P<value>[^;"\\\s]*)'
+    % (re.escape(BILLING_HEADER.encode()), BILLING_VOLATILE_KEY.encode()),
+    re.DOTALL,
 )
 
 

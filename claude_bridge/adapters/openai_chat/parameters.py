@@ -5,11 +5,11 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import Any, Literal
 
-import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from claude_bridge.adapters.base import TokenLimits, lowered_max_tokens
 from claude_bridge.adapters.openai_chat.reasoning import thinking_fields
+from claude_bridge.clients.claude_code import read_user_id
 from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.profile import Profile, ToolChoiceForm
 from claude_bridge.conversion.reasoning import preferred_thinking
@@ -144,13 +144,10 @@ def _sampling(client: MessagesRequest, profile: Profile) -> tuple[dict[str, floa
 
 def _user_fields(user_id: str, profile: Profile) -> dict[str, str]:
     """Return the fields for the user. Of Claude Code's id, a JSON document, only a hash of the session is sent."""
-    try:
-        session = msgspec.json.decode(user_id, type=dict[str, Any]).get("session_id")
-    except (msgspec.DecodeError, RecursionError):
-        _, old_form, session = user_id.rpartition("_session_")  # Claude Code 1: user_DEVICE_account_ID_session_ID
-        if not old_form:
-            return {profile.chat.user_field: user_id} if profile.chat.user_field else {}
-    if not isinstance(session, str) or not session:
+    known = read_user_id(user_id)
+    if not known.is_its_own:
+        return {profile.chat.user_field: user_id} if profile.chat.user_field else {}
+    if known.session is None:
         return {}
-    hashed = sha256(session.encode()).hexdigest()[:32]
+    hashed = sha256(known.session.encode()).hexdigest()[:32]
     return {field: hashed for field in (profile.chat.session_field, profile.chat.user_field) if field is not None}

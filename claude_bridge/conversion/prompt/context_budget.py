@@ -10,17 +10,10 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-RESERVE_TOKENS = 6_000
-"""Claude Code 2.1.330 asks for a summary in 1,700 tokens; the rest is for the summary."""
+from claude_bridge.clients.claude_code import FEW_TURNS, SUMMARY_MARK, SUMMARY_TOKENS
 
 _MOST_OF_WINDOW = 6
 """The reserve is at most one part in so many of a small window."""
-
-_FEW_TURNS = 4
-"""With fewer answers than these a conversation has just been compacted: doing it again would gain nothing."""
-
-_ASKS_FOR_SUMMARY = "<summary>"
-"""What every version of Claude Code wants a summary to stand in."""
 
 _SURELY = 1.3
 """How far beyond the window an estimate must be before it counts as proof."""
@@ -56,7 +49,7 @@ class PromptFacts(Struct, frozen=True, kw_only=True):
 
 def asks_for_summary(last_texts: Iterable[str]) -> bool:
     """Return whether the texts of the last turn ask for a summary of the conversation."""
-    return any(_ASKS_FOR_SUMMARY in text for text in last_texts)
+    return any(SUMMARY_MARK in text for text in last_texts)
 
 
 class ContextOverflow(Struct, frozen=True, kw_only=True):
@@ -82,6 +75,6 @@ def compactable_tokens(facts: PromptFacts, window_tokens: int | None) -> int | N
     What compacting can't shorten has no limit: a conversation of a few turns, and the request for the summary itself.
     Whether these fit is for the engine to say.
     """
-    if window_tokens is None or facts.assistant_turns < _FEW_TURNS or facts.asks_for_summary:
+    if window_tokens is None or facts.assistant_turns < FEW_TURNS or facts.asks_for_summary:
         return None
-    return window_tokens - min(RESERVE_TOKENS, window_tokens // _MOST_OF_WINDOW)
+    return window_tokens - min(SUMMARY_TOKENS, window_tokens // _MOST_OF_WINDOW)

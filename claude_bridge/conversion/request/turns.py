@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
+from claude_bridge.clients.claude_code import BILLING_HEADER, NO_CONTENT, REMINDER_TAG
 from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.prompt.context_budget import PromptFacts, asks_for_summary
@@ -32,13 +33,7 @@ from claude_bridge.wire.anthropic import (
     ToolUseBlock,
 )
 
-BILLING_HEADER = "x-anthropic-billing-header:"
-"""How Claude Code's first system block begins. It changes between requests, and no model needs it."""
-
 INTERRUPTED = "(interrupted: no result)"
-
-NO_CONTENT = "(no content)"
-"""What Claude Code writes for an assistant that said nothing; a model that reads it says it too."""
 
 BEGINNING = "(beginning of the conversation)"
 """What stands before an assistant who speaks first: strict templates want the user to."""
@@ -116,9 +111,9 @@ def system_text(system: str | list[Block] | None) -> tuple[str, list[Loss]]:
 def as_reminder_text(texts: Sequence[str]) -> str:
     """Return what a system turn says as one text that a user may say; empty if it says nothing."""
     text = "\n\n".join(texts)
-    if not text or text.startswith("<system-reminder>"):
+    if not text or text.startswith(f"<{REMINDER_TAG}>"):
         return text
-    return f"<system-reminder>\n{text}\n</system-reminder>"
+    return f"<{REMINDER_TAG}>\n{text}\n</{REMINDER_TAG}>"
 
 
 def repair_history(messages: Sequence[InputMessage], profile: Profile) -> RepairedHistory:

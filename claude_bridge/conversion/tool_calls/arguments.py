@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from claude_bridge.clients.claude_code import EXCLUSIVE_INPUTS, REFUSED_WHEN_EMPTY
 from claude_bridge.conversion.bounded_cache import BoundedCache
 from claude_bridge.conversion.tool_calls.coercion import RawValue, meanings
 from claude_bridge.conversion.tool_json.repair import NotRepaired, RepairedJson, read_object
@@ -29,15 +30,6 @@ from claude_bridge.conversion.tool_json.schema_check import (
 from claude_bridge.conversion.tool_json.text import Json, begins_json, input_json, is_json, open_input_json
 from claude_bridge.conversion.tool_names import folded_name
 from claude_bridge.wire.surrogates import replace_lone_surrogates
-
-_REFUSED_WHEN_EMPTY: dict[str, tuple[str, ...]] = {
-    "Read": ("pages",),
-    "WebSearch": ("allowed_domains", "blocked_domains"),
-}
-"""Optional properties whose empty value a schema accepts, and Claude Code 2.1 refuses: "Invalid pages parameter"."""
-
-_EXCLUSIVE: dict[str, tuple[str, str]] = {"WebSearch": ("allowed_domains", "blocked_domains")}
-"""Properties of which Claude Code 2.1 takes one at a time; the second one is given up."""
 
 _WRAPPERS = frozenset(("arguments", "args", "input", "parameters", "params", "tool_input"))
 """What models put around an input, as if they wrote the whole call."""
@@ -189,11 +181,11 @@ def _without_what_clients_refuse(value: Json, schema: Json, tool_name: str) -> t
         return value, ()
     declared, required = dict_in(schema, "properties"), list_in(schema, "required")
     notes = []
-    for name in _REFUSED_WHEN_EMPTY.get(tool_name, ()):
+    for name in REFUSED_WHEN_EMPTY.get(tool_name, ()):
         if name in value and _is_blank(value[name]) and name in declared and name not in required:
             value = {key: inner for key, inner in value.items() if key != name}
             notes.append(f"{name}: an empty value that the client refuses was left out")
-    first, second = _EXCLUSIVE.get(tool_name, ("", ""))
+    first, second = EXCLUSIVE_INPUTS.get(tool_name, ("", ""))
     # Claude Code 2.1.330 names this tool in a text, and declares it only once it was looked for.
     are_known = not schema or {first, second} <= declared.keys()
     if first in value and second in value and are_known and second not in required:

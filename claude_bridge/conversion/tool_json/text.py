@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
+from claude_bridge.clients.claude_code import UNPARSED_KEY
 from claude_bridge.conversion.tool_json.progress import nesting_depth
 from claude_bridge.errors import InvalidRequestError
 from claude_bridge.wire.surrogates import replace_lone_surrogates
@@ -23,9 +24,6 @@ MAX_JSON_DEPTH = 256
 
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
-
-UNPARSED_KEY = "__unparsedToolInput"
-"""Under which Claude Code 2.1 keeps arguments that were no JSON, and knows them again."""
 
 _UNPARSED = f'{{"{UNPARSED_KEY}":'
 

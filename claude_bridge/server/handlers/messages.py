@@ -8,6 +8,7 @@ import anyio
 
 from claude_bridge.adapters.base import ClientRequest
 from claude_bridge.bridge import BridgeProtocol
+from claude_bridge.clients.claude_code import SESSION_HEADER
 from claude_bridge.errors import BridgeError, ClientError
 from claude_bridge.off_loop import run_off_loop_if_large
 from claude_bridge.server.app import Service
@@ -59,7 +60,7 @@ def _record_received(recorder: Recorder, parsed: MessagesRequest | None, request
         parsed,
         path=request.path,
         body=body,
-        session=request.headers.get("x-claude-code-session-id"),
+        session=request.headers.get(SESSION_HEADER),
         user_agent=request.headers.get("user-agent"),
     )
 

@@ -8,9 +8,10 @@ from urllib.parse import parse_qs, unquote
 from msgspec.structs import replace
 
 from claude_bridge.bridge import BridgeProtocol
+from claude_bridge.clients.claude_code import ALIAS_PREFIX
 from claude_bridge.errors import InvalidRequestError, NotFoundError
 from claude_bridge.providers import UNNAMED, Upstream
-from claude_bridge.routing import ALIAS_PREFIX, plain_name
+from claude_bridge.routing import plain_name
 from claude_bridge.server.app import Service
 from claude_bridge.server.http1 import HttpRequest, Responder
 from claude_bridge.wire.anthropic import ModelInfo

@@ -10,12 +10,13 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 from msgspec import Raw, Struct
 
+from claude_bridge.clients.claude_code import REMINDER_TAG
 from claude_bridge.trace.console.printable import NO_BREAK, counted, one_line, shortened, size
 
 _MAX_VALUE_CHARS = 40
 _MAX_SAID_CHARS = 4_000
 _SHOWN_ELSEWHERE = frozenset({"model", "stream", "metadata", "stream_options", "messages", "tools", "system"})
-_REMINDER = "<system-reminder>"
+_REMINDER = f"<{REMINDER_TAG}>"
 
 
 class Said(NamedTuple):

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from claude_bridge.adapters import engine_profiles as profiles
+from claude_bridge.clients.claude_code import NO_CONTENT
 from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.request.turns import (
     BEGINNING,
     INTERRUPTED,
-    NO_CONTENT,
     SEE_IMAGES,
     repair_history,
     system_text,

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jiter import from_json
 
+from claude_bridge.clients.claude_code import UNPARSED_KEY as UNPARSED
 from claude_bridge.conversion.tool_calls.arguments import RepairedArguments, repair_arguments
-from claude_bridge.conversion.tool_json.text import UNPARSED_KEY as UNPARSED
 from claude_bridge.conversion.tool_json.text import is_json
 from tests.schemas import faults, plain_schemas_and_values, schemas_and_values
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
+from claude_bridge.clients.claude_code import UNPARSED_KEY
 from claude_bridge.conversion.tool_json.text import (
-    UNPARSED_KEY,
     compact_json,
     input_json,
     is_json,
