@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from importlib import import_module
@@ -21,7 +21,7 @@ from claude_bridge.app.resolve import find_engine, with_limits
 from claude_bridge.app.vision import describer_for
 from claude_bridge.attachments.prepare import Attachments
 from claude_bridge.bridge import ModelBridge
-from claude_bridge.errors import SetupError, UpstreamError, UpstreamLoadingError, UpstreamUnreachableError
+from claude_bridge.errors import BridgeError, SetupError, UpstreamError, UpstreamLoadingError, UpstreamUnreachableError
 from claude_bridge.providers import Upstream
 from claude_bridge.router import RoutedBridge
 from claude_bridge.server import listener as server
@@ -90,18 +90,18 @@ def serve_beside(
 
 
 def run(main: Callable[[], Awaitable[T]]) -> T:
-    """Run an event loop, the faster one where it is installed.
+    """Run an event loop, the faster one where it is installed; what task groups collect comes out as one error.
 
     Raises:
-        SetupError: raised by ``main``, in a task group or not.
+        SetupError: raised by ``main``, or made of an error of the bridge or the engine.
     """
     try:
         return anyio.run(main, backend_options={"use_uvloop": _has_uvloop()})
     except BaseExceptionGroup as group:
-        mistakes = group.subgroup(SetupError)
-        if mistakes is None:
-            raise
-        raise _first(mistakes) from None
+        error = _cause(group)
+        if isinstance(error, BridgeError):
+            raise SetupError(error.message, "Find out what is wrong: `bridge doctor`") from group
+        raise error from (None if isinstance(error, SetupError) else group)
 
 
 async def _serve(plan: Plan, listening: Listening, notices: Notices, limits: Limits) -> None:
@@ -234,9 +234,18 @@ def _what_to_do(error: UpstreamError) -> str:
             return continues
 
 
-def _first(group: BaseExceptionGroup[SetupError]) -> SetupError:
-    error = group.exceptions[0]
-    return _first(error) if isinstance(error, BaseExceptionGroup) else error
+def _cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return what the user can correct in a group, else the first error in it."""
+    leaves = list(_leaves(group))
+    return next((error for error in leaves if isinstance(error, SetupError)), leaves[0])
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
 
 
 def _has_uvloop() -> bool:

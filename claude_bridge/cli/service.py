@@ -21,6 +21,9 @@ from claude_bridge.errors import SetupError
 KEPT_VARIABLES = ("BRIDGE_CONFIG", "OLLAMA_HOST", "XDG_CONFIG_HOME", "SSL_CERT_FILE", "SSL_CERT_DIR")
 """The environment variables that the service gets too; none of them is secret."""
 
+TRY_S = 5.0
+"""For how long the bridge is tried before its service is installed; a wrong key or model ends it sooner."""
+
 SECRET_OPTIONS = ("--api-key", "--apiKey", "--auth-token")
 
 EXAMPLES = (
@@ -60,18 +63,21 @@ def install(
     The file is shown before it is written.
     """
     arguments = list(ctx.args)
-    _check_arguments(arguments)
+    _check_arguments(ctx, arguments)
     manager = _manager()
-    text = _service_file(manager, [sys.executable, "-m", "claude_bridge", "serve", *arguments])
+    command = [sys.executable, "-m", "claude_bridge", "serve", *arguments]
+    text = _service_file(manager, command)
     terminal.print_line(text.rstrip())
     terminal.say(terminal.faint(f"The file is {manager.file}"))
     if dry_run:
         return
     if not yes and not typer.confirm("Write the file, and start the service?", default=True, err=True):
         raise typer.Exit(1)
+    if arguments[:1] != ["local"]:  # which may have to download its model first
+        _try([*command, "--port", "0"])
     _write(manager.file, text)
-    for command in manager.start:
-        _run(command)
+    for start in manager.start:
+        _run(start)
     terminal.say(terminal.strong("The bridge is running, and starts again when you log in."))
     if manager.name == "systemd":
         terminal.say("It stops when you log out, unless you allow it to stay: loginctl enable-linger")
@@ -109,24 +115,20 @@ def logs(
     sys.exit(_run((*manager.logs, *(["-f"] if follow else [])), may_fail=True))
 
 
-def _check_arguments(arguments: Sequence[str]) -> None:
+def _check_arguments(ctx: typer.Context, arguments: Sequence[str]) -> None:
     """Check that `bridge serve` accepts the arguments: that a service can't start is noticed late.
 
     Raises:
         SetupError: a secret is among them, which would be in the file.
         typer.BadParameter: `bridge serve` does not accept them.
     """
-    from typer.main import get_command
-
-    from claude_bridge.cli import app as bridge
-
     secret = next((word for word in arguments if word.partition("=")[0] in SECRET_OPTIONS), None)
     if secret is not None:
         raise SetupError(
             f"{secret.partition('=')[0]} would be readable in the service's file.",
             'Put it into the configuration, as "file:PATH": `bridge config init`',
         )
-    serve = get_command(bridge).commands["serve"]  # type: ignore[attr-defined] # the group that Typer makes
+    serve = ctx.find_root().command.commands["serve"]  # type: ignore[attr-defined] # the group that Typer makes
     serve.make_context("bridge serve", list(arguments), resilient_parsing=False).close()
 
 
@@ -161,6 +163,31 @@ def _manager() -> Manager:
         stop=(("systemctl", "--user", "disable", "--now", SYSTEMD_NAME),),
         status=("systemctl", "--user", "--no-pager", "status", SYSTEMD_NAME),
         logs=("journalctl", "--user", "--no-pager", "-n", "100", "-u", SYSTEMD_NAME),
+    )
+
+
+def _try(command: Sequence[str]) -> None:
+    """Run the bridge for a moment as the service would, on a free port; raises SetupError if it ends by itself."""
+    environment = {name: os.environ[name] for name in ("PATH", "HOME", *KEPT_VARIABLES) if name in os.environ}
+    with (
+        terminal.spinner("Trying it"),
+        subprocess.Popen(  # noqa: S603 - the words are our own
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process,
+    ):
+        try:
+            _, problem = process.communicate(timeout=TRY_S)
+        except subprocess.TimeoutExpired:
+            process.terminate()
+            return
+    raise SetupError(
+        f"The service would end at once:\n{problem.strip()}",
+        "Variables such as OPENAI_API_KEY are not there for a service: put the key into the configuration.",
     )
 
 

@@ -32,7 +32,7 @@ OF_OTHER_PROGRAMS = {
     *("--model", "--settings", "--tools", "--version"),  # Claude Code
     *("--jinja", "--chat-template-file"),  # llama.cpp
     *("--enable-auto-tool-choice", "--max-model-len", "--tool-call-parser"),  # vLLM
-    *("--add-host", "--context-length", "--no-deps"),  # docker, LM Studio, pip
+    *("--model-path", "--add-host", "--context-length", "--no-deps"),  # SGLang, docker, LM Studio, pip
 }
 
 SHELL = re.compile(r"\s+(?:[|;&>]|&&)(?:\s|$)|\s+#\s.*")

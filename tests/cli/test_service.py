@@ -138,6 +138,16 @@ async def test_what_serve_does_not_take_is_told_before_anything_is_written(machi
 
 
 @linux_only
+async def test_a_service_that_would_end_at_once_is_not_installed(machine: Machine) -> None:
+    done = await machine.service("install", "--yes", "openai", "gpt-5", OPENAI_API_KEY="sk-only-in-this-shell")
+    assert done.code == 1
+    assert "needs an API key" in done.stderr
+    assert "put the key into the configuration" in done.stderr
+    assert not machine.unit.exists()
+    assert machine.asked == []
+
+
+@linux_only
 async def test_a_systemd_that_refuses_is_told(machine: Machine) -> None:
     done = await machine.service("install", "--yes", "ollama", SYSTEMCTL_CODE="1")
     assert done.code == 1
