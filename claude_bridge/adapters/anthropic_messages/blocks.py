@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-import msgspec
 from msgspec import Raw
 
 from claude_bridge.adapters.anthropic_messages.frame_repair import (
@@ -19,7 +18,7 @@ from claude_bridge.adapters.anthropic_messages.frame_repair import (
 from claude_bridge.adapters.anthropic_messages.frame_writer import FrameWriter
 from claude_bridge.adapters.anthropic_messages.frames import FrameHead, raw_fields
 from claude_bridge.conversion.response.assembler import UNSIGNED
-from claude_bridge.conversion.tool_json.text import is_json
+from claude_bridge.conversion.tool_json.text import begins_json, is_json
 from claude_bridge.wire.sse import frame_data
 
 LEFT_OPEN = "a block was left open"
@@ -150,7 +149,7 @@ class Blocks:
         if block is None:
             return
         if block.kind == "tool_use":
-            self.is_cut_off = _is_cut_off(block.arguments)
+            self.is_cut_off = begins_json(block.arguments or "{}") and not is_json(block.arguments or "{}")
         if block.stop is not None:
             repair = ""
             if block.stop and block.given_input is None:
@@ -242,17 +241,6 @@ def _belongs(delta_kind: str | None, block: _Block) -> bool:
 
 
 _OPENED = b'{"delta":{"partial_json":"{"}}'
-
-
-def _is_cut_off(arguments: str) -> bool:
-    """Return whether JSON ends in the middle: an open string or an open bracket, whatever the engine says."""
-    try:
-        msgspec.json.decode(arguments or "{}")
-    except msgspec.DecodeError as error:
-        return "truncated" in str(error)
-    except (UnicodeError, RecursionError):
-        return False
-    return False
 
 
 def _given_input(raw: Raw | None) -> str | None:

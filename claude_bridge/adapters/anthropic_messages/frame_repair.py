@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 from msgspec import UNSET, Raw
 
 from claude_bridge.adapters.anthropic_messages.frames import COUNTS, Counts, is_count
+from claude_bridge.conversion.deltas import FinishReason
+from claude_bridge.conversion.ending import convert_finish_reason, parse_finish
 from claude_bridge.conversion.response.pipeline import ResponseContext
+from claude_bridge.wire.anthropic import StopReason
 from claude_bridge.wire.sse import encode_frame, one_line
 
 Fields = dict[str, Any]
 """A JSON object whose values are plain, or Raw where they are as the engine wrote them."""
-
-_STOP_REASONS = {
-    "stop": "end_turn",
-    "eos": "end_turn",
-    "length": "max_tokens",
-    "tool_calls": "tool_use",
-    "function_call": "tool_use",
-    "content_filter": "refusal",
-}
-"""Finish reasons of Chat Completions, which some engines hand on."""
 
 
 def event_frame(kind: str, **fields: object) -> bytes:
@@ -80,7 +73,16 @@ _NATURAL_ENDS = frozenset({"end_turn", "tool_use", "stop_sequence", "pause_turn"
 
 def is_natural_end(reason: str) -> bool:
     """Return whether the model ended its answer by itself; a word that is not known proves nothing."""
-    return _STOP_REASONS.get(reason, reason) in _NATURAL_ENDS
+    return _in_anthropic_words(reason) in _NATURAL_ENDS
+
+
+def _in_anthropic_words(reason: str) -> str:
+    """Return a finish reason of Chat Completions, which some engines hand on, as the API has it; others stay."""
+    finish = None if reason in get_args(StopReason) else parse_finish(reason)
+    if finish is None or finish.reason in (FinishReason.UNKNOWN, FinishReason.BROKEN, FinishReason.MALFORMED_CALL):
+        return reason
+    is_call = finish.reason is FinishReason.TOOL_CALLS
+    return convert_finish_reason(finish, has_tool_use=is_call, window_full=False)
 
 
 def repaired_stop_reason(reason: str, *, has_tool_use: bool, window_full: bool, is_cut_off: bool = False) -> str:
@@ -88,7 +90,7 @@ def repaired_stop_reason(reason: str, *, has_tool_use: bool, window_full: bool, 
 
     A reason is a claim: with ``is_cut_off``, a call that ends in the middle of its input, it was a limit.
     """
-    reason = _STOP_REASONS.get(reason, reason)
+    reason = _in_anthropic_words(reason)
     if is_cut_off and reason in _NATURAL_ENDS:
         reason = "max_tokens"
     if reason == "end_turn" and has_tool_use:
