@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -62,10 +62,10 @@ class BridgeProtocol(Protocol):
         """Whether requests go on as they came, so that they need not be understood."""
         ...
 
-    def exchange(
-        self, request: MessagesRequest, recorder: Recorder, *, raw: ClientRequest | None = None
-    ) -> AbstractAsyncContextManager[Exchange]:
-        """Send a request upstream; see ModelBridge.exchange."""
+    async def begin(
+        self, request: MessagesRequest, recorder: Recorder, raw: ClientRequest | None, stack: AsyncExitStack
+    ) -> Exchange:
+        """Send a request upstream; see ModelBridge.begin."""
         ...
 
     async def count_tokens(self, request: CountTokensRequest, raw: ClientRequest | None = None) -> int:

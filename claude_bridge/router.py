@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 
 import anyio
 
@@ -74,17 +74,6 @@ class RoutedBridge:
         """Ask the main upstream something small; raises UpstreamError."""
         await self._main.reach()
 
-    @asynccontextmanager
-    async def exchange(
-        self, request: MessagesRequest, recorder: Recorder, *, raw: ClientRequest | None = None
-    ) -> AsyncIterator[Exchange]:
-        """Yield the exchange with the first candidate that answers; see ModelBridge.exchange.
-
-        Only before the first byte goes to the client another candidate may be asked.
-        """
-        async with AsyncExitStack() as stack:
-            yield await self.begin(request, recorder, raw, stack)
-
     async def count_tokens(self, request: CountTokensRequest, raw: ClientRequest | None = None) -> int:
         """Return the prompt's tokens as the first candidate's engine counts them."""
         (candidate, *_) = await self._candidates(request, raw)
@@ -114,7 +103,10 @@ class RoutedBridge:
     async def begin(
         self, request: MessagesRequest, recorder: Recorder, raw: ClientRequest | None, stack: AsyncExitStack
     ) -> Exchange:
-        """Return the exchange with the first candidate that answers; see ModelBridge.begin."""
+        """Return the exchange with the first candidate that answers; see ModelBridge.begin.
+
+        Another candidate is asked only before the first byte goes to the client.
+        """
         candidates = await self._candidates(request, raw)
         for candidate in candidates:
             if self.routing.others or candidate.target != self.routing.main:

@@ -342,6 +342,6 @@ def test_every_public_name_is_there() -> None:
 
 
 def test_importing_the_package_loads_no_http_client() -> None:
-    code = "import sys, claude_bridge; print({'httpx', 'anyio', 'msgspec'} & sys.modules.keys())"
+    code = "import sys, claude_bridge; print({'httpx', 'httpcore', 'h11', 'anyio'} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout == "set()\n"

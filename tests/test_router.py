@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from typing import Any, ClassVar
 
 import anyio
 import pytest
@@ -18,7 +20,7 @@ from claude_bridge.providers import Upstream
 from claude_bridge.router import RoutedBridge, cool_down_s
 from claude_bridge.routing import Routing, Target
 from claude_bridge.trace.events import FellBack, RequestSent
-from claude_bridge.upstream.client import client_for
+from claude_bridge.upstream.client import UpstreamClient, client_for
 from claude_bridge.upstream.engines.report import OfferedModel
 from claude_bridge.wire.anthropic import BlockTextDelta, ContentBlockDelta, ErrorEvent
 from tests.fake_upstream import (
@@ -79,8 +81,11 @@ class Chain(BridgeServer):
             base_url = engine if isinstance(engine, str) else engine.base_url
             engine = replace(scripted_upstream(base_url), model=target.model, name=target.provider)
         upstream = engine
-        client = await self._clients.enter_async_context(client_for(upstream, None))
+        client = await self._clients.enter_async_context(self.client_for(upstream))
         return ModelBridge(upstream, client, bus=self.service.bus)
+
+    def client_for(self, upstream: Upstream) -> UpstreamClient:
+        return client_for(upstream, None)
 
     async def offered(self) -> list[OfferedModel]:
         self.listed += 1
@@ -356,3 +361,27 @@ async def test_the_clients_login_stays_away_from_a_fallback_and_a_route() -> Non
 @pytest.mark.parametrize(("told_s", "rests_s"), [(None, 30), (7, 7), (1e8, 600), (1e300, 600)])
 def test_a_candidate_is_never_put_aside_for_long(told_s: float | None, rests_s: float) -> None:
     assert cool_down_s(UpstreamOverloadedError("no", retry_after_s=told_s)) == rests_s
+
+
+class _Deep(UpstreamClient):
+    """Notes how deep the call is that sends a request, counted from the task of its connection."""
+
+    depths: ClassVar[list[int]] = []
+
+    def open(self, *args: Any, **options: Any) -> Any:
+        frame, depth = sys._getframe(1), 1
+        while frame.f_code.co_name != "_run_connection" and frame.f_back is not None:
+            frame, depth = frame.f_back, depth + 1
+        self.depths.append(depth)
+        return super().open(*args, **options)
+
+
+class _DeepChain(Chain):
+    def client_for(self, upstream: Upstream) -> UpstreamClient:
+        return _Deep(upstream.base_url, api_key=None, name=upstream.name)
+
+
+async def test_from_the_connection_to_the_engine_it_is_not_far() -> None:
+    async with says("Hi.") as engine, _DeepChain(Routing(main=FIRST), {FIRST: engine}) as server:
+        await server.said()
+    assert 3 < _Deep.depths[-1] <= 10, "a request that is hard to follow is hard to mend"

@@ -12,6 +12,7 @@ import typer
 from claude_bridge.app.options import Options
 from claude_bridge.cli import terminal
 from claude_bridge.cli.help import Command
+from claude_bridge.cli.notices import TerminalNotices
 from claude_bridge.cli.options import CLAUDE_CODE, ConfigFile, load_config, takes_options
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def run(
     sys.exit(end.code)
 
 
-class RunNotices(terminal.TerminalNotices):
+class RunNotices(TerminalNotices):
     """Says what is started, and keeps warnings back while Claude Code has the terminal."""
 
     def __init__(self) -> None:

@@ -10,6 +10,7 @@ import typer
 
 from claude_bridge.app.options import Options
 from claude_bridge.cli import terminal
+from claude_bridge.cli.notices import TerminalNotices
 from claude_bridge.cli.options import SERVER, ConfigFile, load_config, takes_options
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def listening_of(config: Config, host: str | None, port: int | None, auth_token:
     return listening
 
 
-class ServeNotices(terminal.TerminalNotices):
+class ServeNotices(TerminalNotices):
     """Prints where the bridge listens, on stdout for programs that wait for it, and how to use it."""
 
     def listening(self, listening: Listening) -> None:

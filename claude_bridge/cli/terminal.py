@@ -15,15 +15,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import typer
 
-from claude_bridge.app.notices import Notices
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rich.console import Console, RenderableType
 
-    from claude_bridge.errors import SeveralModelsError
-    from claude_bridge.upstream.engines.report import OfferedModel
 
 PIPED_WIDTH = 200
 """Columns of a table that goes to a file or another program, unless COLUMNS says otherwise."""
@@ -322,39 +318,3 @@ def use_utf8() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="replace")
-
-
-class TerminalNotices(Notices):
-    """Shows on stderr what happens, and asks there which of several models is meant."""
-
-    def say(self, text: str) -> None:
-        """Print a line."""
-        say(text)
-
-    def warn(self, text: str) -> None:
-        """Print a line in the colour of warnings."""
-        say(warning(with_program(text)))
-
-    def problem(self, what: str, hint: str) -> None:
-        """Print a warning and what to do."""
-        print_problem(what, hint, is_warning=True)
-
-    @contextmanager
-    def waiting(self, what: str) -> Iterator[None]:
-        """Show a spinner."""
-        with spinner(what):
-            yield
-
-    @contextmanager
-    def downloading(self, what: str) -> Iterator[Callable[[int, int], None]]:
-        """Show a progress bar."""
-        with progress_bar(f"Downloading {what}") as advance:
-            yield advance
-
-    async def choose_model(self, offered: Sequence[OfferedModel], several: SeveralModelsError) -> str:
-        """Return the model that the user chooses; raises ``several`` where there is no terminal to ask in."""
-        if not (sys.stdin.isatty() and sys.stderr.isatty()):
-            raise several
-        from claude_bridge.cli.select_model import select_model
-
-        return await select_model(offered, several)

@@ -42,9 +42,10 @@ def try_(
     from claude_bridge.app.build import build_plan
     from claude_bridge.app.options import Options
     from claude_bridge.app.serve import serve_beside
+    from claude_bridge.cli.notices import TerminalNotices
     from claude_bridge.config.schema import Config
 
-    notices = terminal.TerminalNotices()
+    notices = TerminalNotices()
     plan = build_plan(Config(), Options(provider="local", model_file=model_file, debug=debug), notices)
     notes = _Notes()
     serve_beside(plan, partial(_ask, prompt), notices, sinks=[notes])

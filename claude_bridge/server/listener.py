@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, suppress
+from functools import partial
 
 import anyio
 from anyio.abc import SocketAttribute, SocketStream, TaskGroup
@@ -15,7 +16,7 @@ from anyio.streams.stapled import MultiListener
 from claude_bridge.bridge import new_id
 from claude_bridge.errors import SetupError, StoppingError
 from claude_bridge.server.app import Service
-from claude_bridge.server.http1 import Connection, HttpRequest, Limits, Responder
+from claude_bridge.server.http1 import Connection, Limits
 from claude_bridge.server.memory import MemoryBudget, default_max_memory_bytes
 from claude_bridge.server.port_owner import describe_port_owner
 from claude_bridge.server.routes import dispatch
@@ -163,7 +164,7 @@ class _Server:
             idle.close_when_idle()
         connection = Connection(
             ClientSocket(connected),
-            self._handle,
+            partial(dispatch, self._service),
             limits=self._limits,
             memory=self._memory,
             new_request_id=lambda: new_id("req_"),
@@ -177,9 +178,6 @@ class _Server:
         finally:
             del self._connections[connection]
             self._changed.set()
-
-    async def _handle(self, request: HttpRequest, responder: Responder) -> None:
-        await dispatch(self._service, request, responder)
 
     def _report(self, trouble: str) -> None:
         now = time.monotonic()

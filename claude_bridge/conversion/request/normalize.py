@@ -10,10 +10,10 @@ from msgspec.structs import replace
 
 from claude_bridge.conversion.builtin_tools import api_tool, schema_of
 from claude_bridge.conversion.loss import Loss
-from claude_bridge.conversion.prefill import continues_prefill
 from claude_bridge.conversion.profile import Profile, SchemaDialect
 from claude_bridge.conversion.prompt.context_budget import PromptFacts, asks_for_summary
 from claude_bridge.conversion.request.content import as_blocks
+from claude_bridge.conversion.request.prefill import continues_prefill
 from claude_bridge.conversion.request.turns import Turn, media_in, repair_history, system_text
 from claude_bridge.conversion.tool_json.schema_reduce import (
     ReducedSchema,

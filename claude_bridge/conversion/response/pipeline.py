@@ -10,9 +10,9 @@ from msgspec import UNSET, Struct, UnsetType
 from claude_bridge.conversion.deltas import Delta, StreamDecoder, ThinkingDelta, UsageReport
 from claude_bridge.conversion.ending import EndingJudge
 from claude_bridge.conversion.loss import Repair
-from claude_bridge.conversion.prefill import echoed_prefill
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.reasoning import TextOpening, text_opening
+from claude_bridge.conversion.request.prefill import echoed_prefill
 from claude_bridge.conversion.response.assembler import MessageAssembler
 from claude_bridge.conversion.response.harmony import HarmonyReader
 from claude_bridge.conversion.response.prefill_echo import PrefillEchoCutter

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 
 import anyio
 
@@ -75,7 +75,8 @@ async def _answer(
     bridge: BridgeProtocol, parsed: MessagesRequest, raw: ClientRequest, responder: Responder, recorder: Recorder
 ) -> None:
     try:
-        async with bridge.exchange(parsed, recorder, raw=raw) as exchange:
+        async with AsyncExitStack() as upstream:
+            exchange = await bridge.begin(parsed, recorder, raw, upstream)
             if not parsed.stream:
                 body = await exchange.body()
                 await responder.send(200, body, headers=exchange.headers)

@@ -1,0 +1,51 @@
+"""TerminalNotices: what happens in a bridge, on stderr, and the question which of several models is meant."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from claude_bridge.app.notices import Notices
+from claude_bridge.cli import terminal
+from claude_bridge.errors import SeveralModelsError
+
+if TYPE_CHECKING:
+    from claude_bridge.upstream.engines.report import OfferedModel
+
+
+class TerminalNotices(Notices):
+    """Shows on stderr what happens, and asks there which of several models is meant."""
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        terminal.say(text)
+
+    def warn(self, text: str) -> None:
+        """Print a line in the colour of warnings."""
+        terminal.say(terminal.warning(terminal.with_program(text)))
+
+    def problem(self, what: str, hint: str) -> None:
+        """Print a warning and what to do."""
+        terminal.print_problem(what, hint, is_warning=True)
+
+    @contextmanager
+    def waiting(self, what: str) -> Iterator[None]:
+        """Show a spinner."""
+        with terminal.spinner(what):
+            yield
+
+    @contextmanager
+    def downloading(self, what: str) -> Iterator[Callable[[int, int], None]]:
+        """Show a progress bar."""
+        with terminal.progress_bar(f"Downloading {what}") as advance:
+            yield advance
+
+    async def choose_model(self, offered: Sequence[OfferedModel], several: SeveralModelsError) -> str:
+        """Return the model that the user chooses; raises ``several`` where there is no terminal to ask in."""
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise several
+        from claude_bridge.cli.select_model import select_model  # brings anyio
+
+        return await select_model(offered, several)
