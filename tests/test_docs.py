@@ -19,7 +19,13 @@ from claude_bridge.server.routes import ROUTES
 from tests import reference
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", ROOT / "README.ja.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "SECURITY.md",
+    ROOT / "README.ja.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
 GOLDEN = sorted((ROOT / "tests" / "golden").rglob("about.md"))
 
 
@@ -198,3 +204,13 @@ def test_the_first_page_in_japanese_has_the_same_commands_and_links() -> None:
 
     assert commands("README.ja.md") == commands("README.md")
     assert links("README.ja.md") >= links("README.md")
+
+
+@pytest.mark.parametrize("page", ["SECURITY.md", "docs/explanation/reliability.md"])
+def test_the_proofs_that_a_page_names_are_there(page: str) -> None:
+    proofs = re.findall(r"`(tests/[^`]+)`", (ROOT / page).read_text("utf-8"))
+    assert len(proofs) > 10
+    for proof in proofs:
+        file, _, name = proof.partition("::")
+        assert (ROOT / file).is_file(), proof
+        assert not name or f"def {name}(" in (ROOT / file).read_text("utf-8"), proof
