@@ -43,6 +43,8 @@ class ChunkedDecoder:
 
     def feed(self, data: bytes) -> bytes:
         """Return the payload that ``data`` brings; ``ended`` and ``broken`` say whether more can come."""
+        if self.broken is not None:
+            return b""
         data = self._rest + data if self._rest else data
         at, end = 0, len(data)
         parts: list[bytes] = []

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from claude_bridge.attachments.pdf import worker as pdf_worker
-from claude_bridge.attachments.pdf.reader import PdfLimits, PdfPage, PdfReader, PdfReading
+from claude_bridge.attachments.pdf.reader import MAX_CONCURRENT, PdfLimits, PdfPage, PdfReader, PdfReading
 from claude_bridge.conversion.media_types import media_type_of
 from tests.pdfs import Blank, Bomb, Scan, as_base64, pdf
 
@@ -151,6 +151,39 @@ async def test_a_worker_that_says_too_much_is_ended() -> None:
 @pytest.mark.parametrize("program", ["raise SystemExit(1)", "import os; os.abort()", "print('no JSON')", "print('[]')"])
 async def test_a_worker_that_breaks_down_gives_a_broken_pdf(program: str) -> None:
     assert (await acting(program).read("", with_images=False)).trouble == "broken"
+
+
+async def test_slow_pdfs_do_not_keep_the_next_one_waiting() -> None:
+    worker = """
+        import sys, time
+        sys.stdin.readline()
+        if sys.stdin.read() == "slow":
+            time.sleep(60)
+        print('{"pages": 1}', flush=True)
+        print('{"page": 1, "text": "quick"}', flush=True)
+    """
+    limits = PdfLimits(quick_s=0.1)
+    reader = PdfReader(limits, command=(sys.executable, "-c", textwrap.dedent(worker)))
+
+    async def read_slow_one() -> None:
+        await reader.read("slow", with_images=False)
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            for _ in range(MAX_CONCURRENT):
+                tasks.start_soon(read_slow_one)
+            await anyio.wait_all_tasks_blocked()
+            for _ in range(2 * MAX_CONCURRENT):
+                (page,) = (await reader.read("quick", with_images=False)).pages
+                assert page.text == "quick"
+            tasks.cancel_scope.cancel()
+        for _ in range(2 * MAX_CONCURRENT):
+            assert (await reader.read("quick", with_images=False)).pages, "all places are free again"
+
+
+async def test_a_worker_that_can_not_be_started_is_a_passing_trouble() -> None:
+    reading = await PdfReader(command=("/nowhere/python",)).read("", with_images=False)
+    assert (reading.pages, reading.trouble) == ((), "slow")
 
 
 async def test_the_worker_gets_no_keys(monkeypatch: pytest.MonkeyPatch) -> None:

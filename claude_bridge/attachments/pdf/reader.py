@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from msgspec import Struct
 import claude_bridge
 
 MAX_CONCURRENT = 2
-"""How many PDFs are read side by side."""
+"""How many PDFs are read side by side, and how many slow ones beside those."""
 
 _KEPT_VARIABLES = (
     "APPDATA", "HOME", "LD_LIBRARY_PATH", "PATH", "PYTHONHOME", "PYTHONPATH", "PYTHONUSERBASE", "SYSTEMROOT",
@@ -40,6 +41,8 @@ class PdfLimits(Struct, frozen=True, kw_only=True):
     image_side: int = 1568
     """The longer side of such a picture in pixels: the most that Anthropic's models use."""
     max_s: float = 60.0
+    quick_s: float = 5.0
+    """After this it is a slow one, which no longer keeps the next PDF waiting."""
     max_memory: int = 2 * 2**30
     max_output_bytes: int = 48 * 2**20
 
@@ -102,14 +105,13 @@ class PdfReader:
         """``command`` starts the worker; empty: this package's."""
         self.limits = limits or PdfLimits()
         self._command = command or (sys.executable, "-P", "-m", "claude_bridge.attachments.pdf.worker")
-        self._at_once: anyio.CapacityLimiter | None = None
+        self._quick = anyio.CapacityLimiter(MAX_CONCURRENT)
+        self._slow = anyio.CapacityLimiter(MAX_CONCURRENT)
 
     async def read(self, base64_data: str, *, with_images: bool) -> PdfReading:
         """Return what can be read within the limits; a PDF that can't be read gives a ``trouble``."""
         if not self._has_library:
             return PdfReading(trouble="missing")
-        if self._at_once is None:
-            self._at_once = anyio.CapacityLimiter(MAX_CONCURRENT)
         limits = self.limits
         order = _Order(
             max_pages=limits.max_pages,
@@ -119,17 +121,36 @@ class PdfReader:
             max_memory=limits.max_memory,
             max_cpu_s=max(1, round(limits.max_s)),
         )
-        async with self._at_once:
-            output = await self._work(msgspec.json.encode(order) + b"\n" + base64_data.encode())
-        return _reading(output)
+        output: bytes | None = None
+        holder = object()
+        await self._quick.acquire_on_behalf_of(holder)
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._make_room, holder)
+                output = await self._work(msgspec.json.encode(order) + b"\n" + base64_data.encode())
+                tasks.cancel_scope.cancel()
+        finally:
+            for places in (self._quick, self._slow):
+                with suppress(RuntimeError):  # it holds a place in one of the two
+                    places.release_on_behalf_of(holder)
+        return PdfReading(trouble="slow") if output is None else _reading(output)
+
+    async def _make_room(self, holder: object) -> None:
+        """Give a PDF that takes long another place, as soon as one is free for slow ones."""
+        await anyio.sleep(self.limits.quick_s)
+        await self._slow.acquire_on_behalf_of(holder)
+        self._quick.release_on_behalf_of(holder)
 
     @property
     def _has_library(self) -> bool:
         return any(find_spec(name) is not None for name in ("pypdf", "pypdfium2"))
 
-    async def _work(self, order: bytes) -> bytes:
-        """Return what the worker wrote until it ended or was ended."""
-        process = await anyio.open_process(self._command, stderr=subprocess.DEVNULL, env=_environment())
+    async def _work(self, order: bytes) -> bytes | None:
+        """Return what the worker wrote until it ended or was ended; None if it could not be started."""
+        try:
+            process = await anyio.open_process(self._command, stderr=subprocess.DEVNULL, env=_environment())
+        except OSError:  # no descriptor or no memory is left at the moment
+            return None
         output = bytearray()
         try:
             with anyio.move_on_after(self.limits.max_s):
