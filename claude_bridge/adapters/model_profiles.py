@@ -195,6 +195,12 @@ FAMILIES: tuple[Family, ...] = (
         changes={"switch_name": "thinking"},
     ),
     Family(
+        name="DeepSeek V3.2 and later",
+        evidence="llama.cpp's common/parsers/deepseek.cpp: calls in DSML, behind a blank line",
+        matches=r"deepseek.*v(3\.[2-9]|[4-9])",
+        changes={"call_format": "DSML"},
+    ),
+    Family(
         name="DeepSeek's older names",
         evidence="api-docs.deepseek.com: deepseek-chat and deepseek-reasoner are the two modes of one model",
         matches=r"^deepseek-(chat|reasoner)$",

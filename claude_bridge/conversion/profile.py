@@ -139,6 +139,8 @@ class Profile(Struct, frozen=True, kw_only=True):
     """Whether a last assistant turn is continued, not answered."""
     prints_calls: bool = True
     """Whether tool calls may arrive as text: the engine's parser is off, or misses what its models write."""
+    call_format: str | None = None
+    """The format of printed calls that is the model's own, by its name in ``conversion/tool_calls/text_formats.py``."""
     schema_dialect: SchemaDialect = "json-schema"
     """What schemas the engine takes: all, those that a grammar can be made of, few keywords, or Gemini's."""
     ignores_model_name: bool = False

@@ -7,7 +7,7 @@ that an engine gets is a function of the declared name alone, so that it is the 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 from hashlib import sha256
 
@@ -20,10 +20,17 @@ _UNFIT_CHARS = re.compile(r"[^A-Za-z0-9_-]")
 _DIGEST_CHARS = 8
 _MAX_CACHED_CHARS = 256
 
-_PREFIX = re.compile(r"(?:functions?|tools?|default_api)[.:]")
-"""OpenAI's and Kimi's namespace of tools, and Gemini's."""
-_TAIL = re.compile(r"(?:<\|.*|:\d+|\(\))\Z", re.DOTALL)
-"""gpt-oss's next special token, Kimi's number of the call."""
+_PREFIX = re.compile(
+    r"""(?:
+    <?(?:function|invoke\ name|name|to)= | <[^<>]{1,60}> | (?:functions?|tools?|default_api)[.:] | call: | [\s"'`]
+    )+""",
+    re.VERBOSE,
+)
+"""Namespaces of tools (OpenAI's, Kimi's, Gemini's), and what chat formats put before a name."""
+_TAIL = re.compile(r"(?:[<>(\[{].*|:\d+)\Z", re.DOTALL)
+"""What chat formats put behind a name, such as gpt-oss's next token or a tag of GLM's; Kimi's number of the call."""
+_MAX_FOUND_CHARS = 1_000
+"""Of a name that is searched for what was left on it."""
 _QUOTES = " \t\r\n\"'`"
 _JOINTS = re.compile(r"[\s_\-\"'`]+")
 
@@ -48,23 +55,26 @@ class DeclaredTools:
     """The tools of one request, by all the names that an engine's call may give them."""
 
     def __init__(self, tools: Sequence[Tool]) -> None:
-        self._tools = tools
         self._by_name: dict[str, Tool] = {}
         self._by_folded_name: dict[str, list[Tool]] | None = None
         for tool in tools:
             self._by_name.setdefault(tool.name, tool)
             self._by_name.setdefault(engine_name(tool.name), tool)
 
+    @property
+    def names(self) -> Collection[str]:
+        """The names that were declared, and those that engines get."""
+        return self._by_name.keys()
+
     def find(self, name: str) -> Tool | None:
         """Return the tool that a call means, or None where that is not sure.
 
-        Models add what their chat format puts before and behind a name (``functions.Read``, ``Read:0``), and get its
-        case wrong.
+        Models and engines leave on a name what the chat format puts before and behind it (``functions.Read``,
+        ``Read:0``, ``<tool_call>Read``, ``Read</arg_value>``), and get its case wrong.
         """
         if name in self._by_name:
             return self._by_name[name]
-        bare = _TAIL.sub("", name.strip(_QUOTES))
-        bare = _PREFIX.sub("", bare).strip(_QUOTES)
+        bare = _bare(name[:_MAX_FOUND_CHARS])
         if bare in self._by_name:
             return self._by_name[bare]
         if self._by_folded_name is None:
@@ -75,9 +85,12 @@ class DeclaredTools:
         return meant[0] if len({tool.name for tool in meant}) == 1 else None
 
 
-def called_tool(name: str, tools: Sequence[Tool]) -> Tool | None:
-    """Return the declared tool that a call means; see DeclaredTools, which is made once where calls may be many."""
-    return DeclaredTools(tools).find(name)
+def _bare(name: str) -> str:
+    """Return the name without what a chat format left on it."""
+    prefix = _PREFIX.match(name)
+    bare = name[prefix.end() :] if prefix else name
+    bare = bare.rpartition(" to=")[2].removeprefix("functions.")  # behind harmony's channel
+    return _TAIL.sub("", bare).strip(_QUOTES)
 
 
 def folded_name(name: str) -> str:

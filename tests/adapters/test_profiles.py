@@ -312,6 +312,19 @@ def test_speaks_harmony() -> None:
     assert _streamed("four<|ret", "urn|>") == [TextBlock("four<|return|>")]
 
 
+def test_call_format() -> None:
+    call = (
+        '<｜DSML｜tool_calls>\n<｜DSML｜invoke name="Bash">\n<｜DSML｜parameter name="command" string="true">ls'
+        "</｜DSML｜parameter>\n</｜DSML｜invoke>\n</｜DSML｜tool_calls>"
+    )
+    said = [sse(chunk(content=f"I look:\n\n{call}"), chunk("stop"))]
+    request = a_request(tools=[{"name": "Bash", "input_schema": {"type": "object"}}])
+    shown = folded(answered(said, request)).content
+    meant = folded(answered(said, request, profile=_with(call_format="DSML"))).content
+    assert [type(block) for block in shown] == [TextBlock]
+    assert [type(block) for block in meant] == [TextBlock, ToolUseBlock]
+
+
 def test_switch_values() -> None:
     flags: dict[str, Any] = {"thinking_switch": "chat_template_kwargs", "switch_name": "mode"}
     flags["switch_values"] = ("never", "always")
@@ -769,6 +782,7 @@ EXAMPLES: list[tuple[Profile, str, dict[str, Any]]] = [
         {"opens_in_thinking": True, "always_thinks": True, "thinking_switch": None},
     ),
     (profiles.UNKNOWN, "deepseek-r1", {"opens_in_thinking": True, "always_thinks": False}),
+    (profiles.UNKNOWN, "deepseek-ai/DeepSeek-V3.2", {"call_format": "DSML"}),
     (profiles.UNKNOWN, "qwen3.6-plus", {"opens_in_thinking": True, "always_thinks": False}),
     (profiles.UNKNOWN, "MiniMax-M3", {"opens_in_thinking": False, "always_thinks": False}),
     (

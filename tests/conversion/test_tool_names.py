@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claude_bridge.conversion.tool_names import called_tool, engine_name
+from claude_bridge.conversion.tool_names import DeclaredTools, engine_name
 from claude_bridge.wire.anthropic import Tool
 
 
@@ -20,7 +20,7 @@ def test_a_name_that_engines_accept_stays(name: str) -> None:
 @pytest.mark.parametrize("name", ["x" * 65, "a.b", "a b", "ä", ""])
 def test_any_other_name_is_mapped_both_ways(name: str) -> None:
     assert engine_name(name) != name
-    assert called_tool(engine_name(name), [Tool("Read"), Tool(name)]) == Tool(name)
+    assert DeclaredTools([Tool("Read"), Tool(name)]).find(engine_name(name)) == Tool(name)
 
 
 DECLARED = [Tool("Read"), Tool("WebSearch"), Tool("mcp__git__log"), Tool("mcp__" + "x" * 80), Tool("run"), Tool("RUN")]
@@ -59,13 +59,46 @@ DECLARED = [Tool("Read"), Tool("WebSearch"), Tool("mcp__git__log"), Tool("mcp__"
     ],
 )
 def test_a_name_as_models_write_it_means_a_declared_tool_or_none(said: str, meant: str | None) -> None:
-    found = called_tool(said, DECLARED)
+    found = DeclaredTools(DECLARED).find(said)
     assert (found.name if found else None) == meant
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        "<tool_call>{}",
+        "<tool_call>\n{}\n",
+        "{}</arg_value>",
+        "{}<arg_key>file_path</arg_key><arg_value>a</arg_value>",
+        "{}</tool_call>",
+        "call:{}",
+        "call:{}{{",
+        "to=functions.{}",
+        "<|channel|>commentary to=functions.{} <|constrain|>json",
+        "commentary to=functions.{}",
+        "{}<|channel|>commentary",
+        "<|tool_call_begin|>functions.{}:0",
+        "<function={}>",
+        "<function={}",
+        'name="{}"',
+        '<invoke name="{}">',
+        "<｜tool▁sep｜>{}",
+        "{}<｜tool▁sep｜>",
+        "{}()",
+        "{}(",
+    ],
+)
+def test_what_a_chat_format_left_on_a_name_is_cut_off(left: str) -> None:
+    for name in ("Read", "mcp__git__log"):
+        found = DeclaredTools(DECLARED).find(left.format(name))
+        assert found is not None
+        assert found.name == name
+    assert DeclaredTools(DECLARED).find(left.format("Unknown")) is None
 
 
 def test_a_declared_name_that_looks_like_another_one_is_itself() -> None:
     tools = [Tool("Read"), Tool("functions.Read")]
-    assert [called_tool(tool.name, tools) for tool in tools] == tools
+    assert [DeclaredTools(tools).find(tool.name) for tool in tools] == tools
 
 
 def test_names_that_begin_alike_stay_apart() -> None:

@@ -171,7 +171,12 @@ class ChatStreamDecoder:
         if thought:
             deltas.append(ThinkingDelta(thought))
             self._has_reasoning_field = True
-        elif not self._has_reasoning_field and _has_reasoning_field(added):
+        elif not self._has_reasoning_field and (
+            added.reasoning_content is not None  # null says nothing: SGLang sends it for every model
+            or added.reasoning is not None
+            or added.thinking is not None
+            or added.reasoning_details is not None
+        ):
             deltas.append(ThinkingDelta(""))
             self._has_reasoning_field = True
         if added.reasoning_details:
@@ -193,12 +198,6 @@ class ChatStreamDecoder:
         signed: list[Delta] = [OpaqueReasoning(call_signature=signature)] if signature else []
         arguments = arguments_text(function.arguments)
         return signed + self._calls.add(fragment.index, fragment.id or "", function.name or "", arguments)
-
-
-def _has_reasoning_field(added: openai.AnswerDelta) -> bool:
-    """Return whether the engine has a field for thoughts, if an empty one; SGLang sends null where it has none."""
-    fields = (added.reasoning_content, added.reasoning, added.thinking, added.reasoning_details)
-    return any(field is not None for field in fields)
 
 
 def _explain_no_object(payload: bytes, upstream: str) -> BridgeError:

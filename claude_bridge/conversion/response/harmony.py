@@ -22,7 +22,7 @@ from claude_bridge.conversion.deltas import (
 )
 from claude_bridge.conversion.loss import Repair
 from claude_bridge.conversion.reasoning import TextOpening
-from claude_bridge.conversion.tool_names import called_tool
+from claude_bridge.conversion.tool_names import DeclaredTools
 from claude_bridge.wire.anthropic import Tool
 
 HARMONY_OPENINGS = ("<|channel|>analysis<|message|>", "<|start|>assistant<|channel|>analysis<|message|>")
@@ -58,7 +58,7 @@ class HarmonyReader:
     def __init__(self, tools: Sequence[Tool]) -> None:
         """``tools`` are those that may be called; without any, what goes to a tool is text."""
         self.learned: TextOpening | None = None
-        self._tools = tools
+        self._tools = DeclaredTools(tools)
         self._message = _Message.TEXT
         self._header: str | None = None  # what has come of it, while one is read
         self._held = ""
@@ -134,7 +134,7 @@ class HarmonyReader:
     def _begin_message(self) -> list[Delta]:
         header, self._header = self._header or "", None
         recipient = _RECIPIENT.search(header)
-        if recipient is not None and recipient[1] not in _PEOPLE and self._tools:
+        if recipient is not None and recipient[1] not in _PEOPLE and self._tools.names:
             return self._begin_call(recipient[1].removeprefix("functions."))
         channels = _CHANNEL.findall(header)  # gpt-oss-20b writes a stray one before at times
         self._message = _Message.THOUGHT if channels[-1:] == ["analysis"] else _Message.TEXT
@@ -143,7 +143,7 @@ class HarmonyReader:
     def _begin_call(self, name: str) -> list[Delta]:
         self._message = _Message.CALL
         key, self._calls = self._calls, self._calls + 1
-        tool = called_tool(name, self._tools)
+        tool = self._tools.find(name)
         return [Repair(tool.name if tool else name, "a call that was printed as text"), ToolCallStart(key, name)]
 
     def _say(self, text: str) -> list[Delta]:

@@ -86,7 +86,7 @@ class ResponsePipeline:
             ReasoningSealer() if profile.sealed_thoughts is not None else None,
             self._splitter,
             PrefillEchoCutter(echo) if echo is not None else None,
-            TextToolCallDetector(tools) if profile.prints_calls and may_print_calls else None,
+            TextToolCallDetector(tools, profile.call_format) if profile.prints_calls and may_print_calls else None,
             self._cutter,
             ToolCallBuffer(tools, context.new_tool_id, one_only=bool(choice and choice.disable_parallel_tool_use)),
         ]

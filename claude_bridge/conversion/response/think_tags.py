@@ -54,6 +54,9 @@ class _Place(Enum):
     ANSWER = auto()
 
 
+_WATCHED, _ANSWER = _Place.WATCHED, _Place.ANSWER  # looked up at every delta
+
+
 class ThinkTagSplitter:
     """Turns leading ``<think>…</think>`` of the answer text into thinking, wherever the text is cut.
 
@@ -70,7 +73,8 @@ class ThinkTagSplitter:
         self._tools = tools
         self._place = _Place.START
         self._close = tags[0][1]
-        self._first_chars = frozenset(close[0] for _, close in tags)
+        self._first_char = self._close[0]
+        self._has_other_first_chars = any(close[0] != self._first_char for _, close in tags)
         self._held = ""
         self._undecided: list[str] = []
         self._remembered: list[str] | None = None
@@ -81,12 +85,16 @@ class ThinkTagSplitter:
 
     def feed(self, deltas: list[Delta]) -> list[Delta]:
         """Return the deltas with tagged text as thinking."""
-        if self._harmony is not None:
+        if self._place is _WATCHED and len(deltas) == 1 and not self._held:
+            # Nearly every delta of a long answer comes this way: no tag can begin in it.
+            delta = deltas[0]
+            if type(delta) is TextDelta and self._first_char not in delta.text and not self._has_other_first_chars:
+                self._remember(delta.text)
+                return deltas
+        elif self._place is _ANSWER and ToolCallStart not in map(type, deltas):
+            return deltas
+        elif self._harmony is not None:
             return self._harmony.feed(deltas)
-        if self._place is _Place.ANSWER and ToolCallStart not in map(type, deltas):
-            return deltas
-        if self._place is _Place.WATCHED and len(deltas) == 1 and self._is_plain(deltas[0]):
-            return deltas
         out: list[Delta] = []
         for at, delta in enumerate(deltas):
             if isinstance(delta, TextDelta):
@@ -108,13 +116,6 @@ class ThinkTagSplitter:
     def close(self) -> list[Delta]:
         """Return the text that was held back."""
         return self._harmony.close() if self._harmony is not None else self._end_text(None)
-
-    def _is_plain(self, delta: Delta) -> bool:
-        """Return whether it is text without any beginning of a tag, as nearly all of a long answer is; remember it."""
-        if type(delta) is not TextDelta or self._held or not self._first_chars.isdisjoint(delta.text):
-            return False
-        self._remember(delta.text)
-        return True
 
     def _remember(self, text: str) -> None:
         if self._remembered is None:

@@ -15,6 +15,7 @@ import msgspec
 from claude_bridge.clients.claude_code import EXCLUSIVE_INPUTS, REFUSED_WHEN_EMPTY
 from claude_bridge.conversion.bounded_cache import BoundedCache
 from claude_bridge.conversion.tool_calls.coercion import RawValue, meanings
+from claude_bridge.conversion.tool_calls.text_formats import without_closing_tags
 from claude_bridge.conversion.tool_json.repair import NotRepaired, RepairedJson, read_object
 from claude_bridge.conversion.tool_json.schema_check import (
     SchemaCheck,
@@ -160,13 +161,15 @@ def _read(text: str, schema: bytes, budget: WorkBudget) -> RepairedJson | NotRep
 
 
 def _fit_to_schema(text: str, schema: Json, tool_name: str, budget: WorkBudget) -> RepairedArguments:
-    value = msgspec.json.decode(text)
+    value, notes = _without_closing_tags(msgspec.json.decode(text))
+    if notes:
+        text = json.dumps(value, ensure_ascii=False)
     check = SchemaCheck(schema, budget)
-    notes: tuple[str, ...] = ()
     fitted = value
     if check.refusals(value, schema):
         raw = RawValue(value, lambda: text, check.budget)
-        fitted, notes = _Fitter(check, tool_name).fit(raw, schema, "")
+        fitted, fit_notes = _Fitter(check, tool_name).fit(raw, schema, "")
+        notes += fit_notes
     fitted, client_notes = _without_what_clients_refuse(fitted, schema, tool_name)
     notes += client_notes
     if not notes:
@@ -174,6 +177,15 @@ def _fit_to_schema(text: str, schema: Json, tool_name: str, budget: WorkBudget) 
     if len(notes) > _MAX_NOTES:
         notes = (*notes[:_MAX_NOTES], f"and {len(notes) - _MAX_NOTES} more")
     return RepairedArguments(json.dumps(fitted, ensure_ascii=False, separators=(",", ":")), notes)
+
+
+def _without_closing_tags(value: Json) -> tuple[Json, tuple[str, ...]]:
+    """Return an input without what an engine's parser left of a chat format at the end of its values."""
+    if not isinstance(value, dict):
+        return value, ()
+    cut = {key: without_closing_tags(inner) for key, inner in value.items() if isinstance(inner, str)}
+    changed = {key: inner for key, inner in cut.items() if inner != value[key]}
+    return value | changed, tuple(f"{key}: closing tags of the chat format were cut off" for key in changed)
 
 
 def _without_what_clients_refuse(value: Json, schema: Json, tool_name: str) -> tuple[Json, tuple[str, ...]]:

@@ -1,9 +1,9 @@
-"""Tool calls that arrive as text: found at the end of an answer, and nowhere else.
+"""Tool calls that arrive as text: found where an answer ends with them, and nowhere else.
 
-A call counts only where all that follows it, up to the answer's end, is calls too. So an example inside an
-explanation is never taken for a call, and neither is what stands in a fenced block or in a sentence. Without its
-format's marks, JSON counts only where it is the whole answer. Which place is the first one of the calls depends on
-the text alone, not on how it was cut.
+A call counts only where all that follows it, up to the answer's end, is calls too, and text between these. So an
+example inside an explanation is never taken for a call, and neither is what stands in a fenced block, in a sentence or
+behind the colon that announces it. Without its format's marks, a call counts only where it is the whole answer. Which
+place is the first one of the calls depends on the text alone, not on how it was cut.
 """
 
 from __future__ import annotations
@@ -11,299 +11,324 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from copy import copy
+from itertools import groupby
+from typing import NamedTuple
 
 from claude_bridge.conversion.deltas import (
     Delta,
     Finish,
-    FinishReason,
     TextDelta,
     ToolCallArguments,
     ToolCallEnd,
     ToolCallStart,
     UsageReport,
 )
+from claude_bridge.conversion.ending import ended_by_itself
 from claude_bridge.conversion.loss import Repair
-from claude_bridge.conversion.tool_calls.text_formats import (
-    OPENINGS,
-    WRAPPERS_BEFORE,
-    WRAPPERS_BEHIND,
-    read_marked_objects,
-)
-from claude_bridge.conversion.tool_calls.text_json import (
-    NO_CALL,
-    UNFINISHED,
-    PrintedCall,
-    Read,
-    Verdict,
-    mended_calls,
-    read_bare_objects,
-)
+from claude_bridge.conversion.tool_calls.text_formats import FORMATS, FORMATS_BY_MARK, OPENINGS, CallFormat
+from claude_bridge.conversion.tool_calls.text_json import PrintedCall
+from claude_bridge.conversion.tool_calls.text_reader import CallReader
+from claude_bridge.conversion.tool_calls.text_source import fold
+from claude_bridge.conversion.tool_names import DeclaredTools
 from claude_bridge.wire.anthropic import Tool
 
+MAX_HELD_BYTES = 512 * 1024
+"""Of text that may be calls: models stop long before, at 32,000 to 128,000 tokens."""
+MAX_CALLS = 1_000
+_MAX_TEXT_BEHIND_CHARS = 2_000
+"""Of text behind calls that is held back until more of them come."""
 
-class _Marks:
-    """Some of the marks of calls."""
-
-    def __init__(self, *marks: str) -> None:
-        self.whole = marks
-        self._beginnings = frozenset(mark[:length] for mark in marks for length in range(1, len(mark)))
-
-    def begin(self, text: str) -> bool:
-        """Return whether one of the marks stands at the beginning of the text, or as much of it as there is."""
-        return text.startswith(self.whole) or text in self._beginnings
-
-
-_FIRST_MARKS = _Marks(*OPENINGS, *WRAPPERS_BEFORE)
-_LATER_MARKS = _Marks(*OPENINGS, *WRAPPERS_BEFORE, *WRAPPERS_BEHIND)
-
-_MAX_MARK_CHARS = max(map(len, _FIRST_MARKS.whole))
-_MARK_STARTS = re.compile(r"[<\[]")
-_MAY_END_A_CALL = re.compile(r"[}\]>`]")
-_SURELY_BEGUN_CHARS = 400
-"""So much of a call says whether it can be one at all; of a longer one only its end is waited for."""
-
-_FENCE = re.compile(r"```([\w-]*)[ \t]*(\n?)")
-_FENCES = ("", "json", "tool_call", "xml", "text", "plaintext")
-_SPACE = re.compile(r"\s*")
-
-_AN_EXAMPLE = re.compile(
-    r"\b(?:for example|for instance|e\.g\.|examples?(?![./_-])|looks? like|like this|as follows|such as|syntax"
-    r"|formats?(?![./_-])|would (?:be|look|write|call|print)"
-    r"|zum beispiel|por ejemplo|par exemple|por exemplo|ad esempio|per esempio|например)\b"
-    r"|例えば|たとえば|例如|比如|예를 들어",
-    re.IGNORECASE,
-)
-"""In the line before a call: it is shown, not meant."""
+_JSON_LISTS = tuple(row for row in FORMATS if row.opening.startswith("{"))
+_MAY_OPEN = re.compile(r'[<\[]|\](?:<|\Z)|\{(?:"|\Z)')
+_FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 _MAX_LINE_CHARS = 500
-_SENTENCE_ENDS = (".", "!", "?", ":", "…", "。")
+_SENTENCE_ENDS = (".", "!", "?", "…", "\u3002", "\uff01", "\uff1f", "\u0964", "\u061f")
+"""Those of Chinese and Japanese, Hindi and Arabic too."""
+_COLONS = (":", "\uff1a")
 _QUOTES = ("`", '"', "'")
-
-
-class CallsReader:
-    """Reads what should be nothing but calls, as it comes.
-
-    ``verdict`` is UNFINISHED as long as it may be, and NO_CALL once it can't be any more; ``at`` is the place up to
-    which it was.
-    """
-
-    def __init__(self, tools: Sequence[Tool], *, is_whole_answer: bool) -> None:
-        """``is_whole_answer`` says that nothing stands before it: then JSON counts without any marks."""
-        self.text = ""
-        self.at = 0
-        self.verdict: Verdict = UNFINISHED
-        self._calls: list[PrintedCall] = []
-        self._tools = tools
-        self._is_whole_answer = is_whole_answer
-        self._is_fenced = False
-
-    def feed(self, text: str) -> None:
-        """Take more of the text."""
-        self.text += text
-        if len(self.text) - self.at > _SURELY_BEGUN_CHARS + len(text) and not _MAY_END_A_CALL.search(text):
-            return
-        while self.verdict is UNFINISHED:
-            self.at = _skip_space(self.text, self.at)
-            found = self._next() if self.at < len(self.text) else UNFINISHED
-            if isinstance(found, Verdict):
-                self.verdict = found
-                break
-            self._calls += found.calls
-            self.at = found.end
-
-    def close(self) -> list[PrintedCall]:
-        """Return the calls that the whole text is; none if it is something else, or not whole."""
-        rest = self.text[self.at :].strip()
-        if rest and self._is_whole_answer and not self._calls:
-            return mended_calls(rest.removesuffix("```").rstrip() if self._is_fenced else rest, self._tools)
-        return [] if rest else self._calls
-
-    def _next(self) -> Read | Verdict:
-        """Return the next call, or what stands around calls as no calls."""
-        text, at = self.text, self.at
-        if self._is_whole_answer and text[at] == "`":
-            return self._fence()
-        if self._calls and text[at] == ";":  # Llama's, between two calls
-            return read_marked_objects(text, at + 1, self._tools)
-        for wrapper in (*WRAPPERS_BEFORE, *WRAPPERS_BEHIND) if self._calls else WRAPPERS_BEFORE:
-            if text.startswith(wrapper, at):
-                return Read([], at + len(wrapper))
-        for opening, reader in OPENINGS.items():
-            if text.startswith(opening, at):
-                return reader(text, at + len(opening), self._tools)
-        if (_LATER_MARKS if self._calls else _FIRST_MARKS).begin(text[at : at + _MAX_MARK_CHARS]):
-            return UNFINISHED
-        return read_bare_objects(text, at, self._tools) if self._is_whole_answer and text[at] in "{[" else NO_CALL
-
-    def _fence(self) -> Read | Verdict:
-        fence = _FENCE.match(self.text, self.at)
-        if fence is None:
-            return UNFINISHED if "```".startswith(self.text[self.at :]) else NO_CALL
-        kind, line_end = fence.groups()
-        is_at_end = fence.end() == len(self.text)
-        if self._is_fenced:
-            fits = not kind
-        elif line_end:
-            fits = kind in _FENCES
-        else:
-            fits = is_at_end and any(known.startswith(kind) for known in _FENCES)
-        if not fits:
-            return NO_CALL
-        if not self._is_fenced and not line_end:
-            return UNFINISHED
-        self._is_fenced = not self._is_fenced
-        return Read([], fence.end())
+_LIST_MARK = re.compile(r"\s*(?:\d{1,3}|[A-Za-z])\.")
+_INDENTED = re.compile(r" {4,}|\s*\t")
 
 
 class _Place:
-    """Where in an answer the text stands, as far as it matters for a call that may follow."""
+    """Where in an answer the text stands, as far as it matters for a call that may follow: Markdown, and line ends."""
 
     def __init__(self) -> None:
         self._line = ""
         self._last_line = ""
-        self._is_in_fence = False
+        self._blank_lines = 0
+        self._fence = ""
 
     def move(self, text: str) -> None:
         """Go on behind more text."""
         *lines, last = text.split("\n")
         for end in lines:
-            line, self._line = self._line + end, ""
-            self._is_in_fence ^= line.lstrip().startswith("```")
-            self._last_line = line if line.strip() else self._last_line
+            self._end_line(self._line + end)
+            self._line = ""
         self._line = (self._line + last)[-_MAX_LINE_CHARS:]
 
-    def may_precede(self, mark: str) -> bool:
-        """Return whether a call may begin here: on its own line or behind a sentence, neither shown nor quoted."""
-        line = self._line.rstrip(" \t")
-        if self._is_in_fence or line.lstrip().startswith(">") or _AN_EXAMPLE.search(line or self._last_line):
+    def may_precede(self, formats: Sequence[CallFormat], own_format: str | None) -> bool:
+        """Return whether a call may begin here: on a line of its own or behind a sentence, neither shown nor quoted.
+
+        A colon announces what is meant as well as what is shown. Only before what is shown stands a space or a blank
+        line, which no template puts there, but for that of a format that is known to be the model's own.
+        """
+        line, is_token = self._line.rstrip(" \t"), formats[0].is_token
+        if self._fence or line.lstrip().startswith(">") or (not line and _INDENTED.match(self._line)):
             return False
-        if mark.startswith(("<|", "<｜", "[")):  # tokens of which models know that they are no text
-            return not line.endswith(_QUOTES)
-        return not line or (line.endswith(_SENTENCE_ENDS) and line.count("`") % 2 == 0)
+        if not line:
+            is_own = any(row.follows_blank_line and row.name == own_format for row in formats)
+            return not self._blank_lines or not self._last_line.endswith(_COLONS) or is_own
+        if line.endswith(_SENTENCE_ENDS):
+            return not _LIST_MARK.fullmatch(line) and (is_token or line.count("`") % 2 == 0)
+        # Of a token a model knows that it is no text: it stands right behind a word too.
+        return is_token and line == self._line and (line[-1].isalnum() or line.endswith(_COLONS))
+
+    def _end_line(self, line: str) -> None:
+        fence = _FENCE.match(line)
+        if fence is not None and not self._fence:
+            self._fence = fence[1]
+        elif fence is not None and fence[1].startswith(self._fence) and not line[fence.end() :].strip():
+            self._fence = ""
+        if line.strip():
+            self._last_line, self._blank_lines = line.rstrip()[-_MAX_LINE_CHARS:], 0
+        else:
+            self._blank_lines += 1
+
+
+class _Segment(NamedTuple):
+    """Text that is held back, and the calls that it is; text between calls is none."""
+
+    text: str
+    calls: Sequence[PrintedCall] = ()
 
 
 class TextToolCallDetector:
     """Turns the calls with which an answer's text ends into calls; all other text passes as it came.
 
-    Text that may become a call is held back until that is decided. Where the engine gives a call of its own, or the
-    text shows how calls are written, all text is text.
+    Text that may become a call is held back until that is decided, within limits. Where the engine gives a call of its
+    own, or the text shows how calls are written, all text is text.
     """
 
-    def __init__(self, tools: Sequence[Tool]) -> None:
-        """``tools`` are those that the client declared."""
-        self._tools = tools
+    def __init__(self, tools: Sequence[Tool], own_format: str | None = None) -> None:
+        """``tools`` are those that the client declared; ``own_format`` names the row that is the model's own."""
+        self._tools = DeclaredTools(tools)
+        self._own_format = own_format
         self._half_mark = ""
-        self._reader: CallsReader | None = None
-        self._said: list[str] = []  # since the place was last asked for
+        self._reader: CallReader | None = None
+        self._reader_bytes = 0
+        self._held: list[_Segment] = []
+        """Calls that are whole, and text between them."""
+        self._behind_chars = 0
+        """Of text behind the last of these calls."""
+        self._unplaced: list[str] = []
+        """Text since the place was last asked for."""
         self._place = _Place()
+        self._calls = 0
         self._has_begun = False
-        self._is_placed = False
         self._is_over = False
 
     def feed(self, deltas: list[Delta]) -> list[Delta]:
         """Return the deltas with the calls in the text as calls."""
         if self._is_over:
             return deltas
-        if len(deltas) == 1 and self._has_begun and self._reader is None and not self._half_mark:
-            # Nearly every delta of a long answer comes this way.
-            (delta,) = deltas
-            if type(delta) is TextDelta and "<" not in delta.text and "[" not in delta.text:
-                self._said.append(delta.text)
-                return deltas
+        if len(deltas) == 1 and self._has_begun and self._reader is None and not self._half_mark and not self._held:
+            # Nearly every delta of a long answer comes this way: no mark can begin in it.
+            delta = deltas[0]
+            if type(delta) is TextDelta:
+                text = delta.text
+                if "<" not in text and "[" not in text and "{" not in text and "]" not in text:
+                    self._unplaced.append(text)
+                    return deltas
         out: list[Delta] = []
         for delta in deltas:
             match delta:
                 case TextDelta(text) if not self._is_over:
-                    self._take_text(text, out)
-                case Finish(reason):
-                    self._end(out, has_stopped=reason in (FinishReason.STOP, FinishReason.TOOL_CALLS))
+                    out += self._take_text(text)
+                case Finish():
+                    out += self._end(has_stopped=ended_by_itself(delta))
                     out.append(delta)
-                case UsageReport():
+                case UsageReport() | Repair():
                     out.append(delta)  # some engines report usage with every chunk: it ends no text
                 case _:
-                    self._give_up(out)
+                    out += self._give_up()
                     self._is_over = self._is_over or isinstance(delta, ToolCallStart)
                     out.append(delta)
         return out
 
     def close(self) -> list[Delta]:
         """Return the text that was held back."""
-        out: list[Delta] = []
-        self._give_up(out)
-        return out
+        return self._give_up()
 
-    def _take_text(self, text: str, out: list[Delta]) -> None:
+    # --- text ---------------------------------------------------------------------------------------------------
+
+    def _take_text(self, text: str) -> list[Delta]:
+        out: list[Delta] = []
         text, self._half_mark = self._half_mark + text, ""
-        while text:
+        while text and not self._is_over:
             if self._reader is None:
                 start = self._start_in(text)
-                self._say(text[:start], out)
+                out += self._say(text[:start])
                 text = text[start:]
-                if not text:
-                    break
-                if self._has_begun and not text.startswith(_FIRST_MARKS.whole):
+                mark = OPENINGS.at(_folded(text), 0)
+                if mark is None and self._has_begun:
                     self._half_mark = text
                     break
-                self._reader = CallsReader(self._tools, is_whole_answer=not self._has_begun)
-                self._is_placed = not self._has_begun
+                if not text:
+                    break
+                if self._has_begun and mark is not None and not self._may_stand_here(mark):
+                    self._is_over = True  # where calls are shown, none is made: an example may have parts
+                    break
+                self._reader, self._reader_bytes = CallReader(self._tools, is_whole_answer=not self._has_begun), 0
                 self._has_begun = True
-            self._reader.feed(text)
-            if not self._is_placed and not self._may_stand_here(self._reader.text):
-                # Where calls are shown, none is made: an example may go on for long, and have parts.
-                self._give_up(out)
-                self._is_over = True
-                break
-            if self._reader.verdict is UNFINISHED:
-                break
-            # What was read as calls so far has something else behind it: no call begins in there.
-            passed, refused, self._reader = max(self._reader.at, 1), self._reader.text, None
-            self._say(refused[:passed], out)
-            text = refused[passed:]
+            read, text = self._read_on(self._reader, text)
+            out += read
+        if self._is_over:
+            out += [*self._give_up(), *_as_text(text)]
+        return out
+
+    def _read_on(self, reader: CallReader, text: str) -> tuple[list[Delta], str]:
+        """Give the reader more text; return what is decided by it, and the text that was not read."""
+        fit, rest = _split_bytes(text, MAX_HELD_BYTES - self._reader_bytes)
+        self._reader_bytes += len(fit) if fit.isascii() else len(fit.encode())
+        reader.feed(fit)
+        if reader.refused_at is None and not rest and len(reader.calls) <= MAX_CALLS:
+            return [], ""
+        if reader.refused_at is None:
+            name = reader.calls[-1].name if reader.calls else "unknown tool"
+            self._is_over = True
+            return [Repair(name, f"what may be a printed call stays text beyond {MAX_HELD_BYTES:,} bytes")], rest
+        self._reader, text = None, reader.text + rest
+        if self._may_be_meant(reader, text[reader.end :]):
+            out = self._hold(_Segment(text[: reader.end], reader.calls))
+            if reader.formats[0].may_be_followed:
+                out += self._release()
+            return out, text[reader.end :]
+        passed = max(reader.refused_at, 1)
+        return self._say(text[:passed]), text[passed:]
+
+    def _may_be_meant(self, reader: CallReader, behind: str) -> bool:
+        """Return whether the reader's calls may be meant though text stands behind them: on lines of its own."""
+        if not reader.calls or reader.is_only_the_whole_answer or reader.lacks_block:
+            return False
+        line = behind.partition("\n")[0]
+        return not line.strip() or (reader.formats[0].may_be_followed and not line[0].isspace())
 
     def _start_in(self, text: str) -> int:
         """Return where a call may begin, or the length of the text."""
         if not self._has_begun:
-            start = _skip_space(text, 0)
-            if start == len(text) or text[start] in "{[`" or _FIRST_MARKS.begin(text[start:]):
+            start = len(text) - len(text.lstrip())
+            if start == len(text) or text[start] in "{[`" or OPENINGS.may_begin(_folded(text, start)):
                 return start
             self._has_begun = True
-        for found in _MARK_STARTS.finditer(text):
-            if _FIRST_MARKS.begin(text[found.start() : found.start() + _MAX_MARK_CHARS]):
-                return found.start()
+        place, moved = None, 0
+        for found in _MAY_OPEN.finditer(text):
+            start = found.start()
+            if not OPENINGS.may_begin(_folded(text, start)):
+                continue
+            if text[start] == "{":  # which code is full of: it is held only where a call may stand
+                place = place or copy(self._moved_place())
+                place.move(text[moved:start])
+                moved = start
+                if not place.may_precede(_JSON_LISTS, self._own_format):
+                    continue
+            return start
         return len(text)
 
-    def _may_stand_here(self, text: str) -> bool:
-        """Return whether a call that begins with this text may follow what was said."""
-        mark = next(mark for mark in _FIRST_MARKS.whole if text.startswith(mark))
-        self._place.move("".join(self._said))
-        self._said.clear()
-        self._is_placed = self._place.may_precede(mark)
-        return self._is_placed
+    def _may_stand_here(self, mark: str) -> bool:
+        """Return whether a call that begins with this mark may follow the text so far."""
+        return self._moved_place().may_precede(FORMATS_BY_MARK[mark], self._own_format)
 
-    def _end(self, out: list[Delta], *, has_stopped: bool) -> None:
-        """Say what was held back: as calls, if that is what the answer ends with."""
-        calls = self._reader.close() if self._reader and self._is_placed and has_stopped else []
-        if not calls:
-            self._give_up(out)
-        self._reader = None
+    def _moved_place(self) -> _Place:
+        """Return the place behind all text so far."""
+        self._place.move("".join(self._unplaced))
+        self._unplaced.clear()
+        return self._place
+
+    # --- what is held -------------------------------------------------------------------------------------------
+
+    def _say(self, text: str) -> list[Delta]:
+        """Return the text, unless it stands behind calls: then it is held as long as more may follow."""
+        if not text:
+            return []
+        if self._held:
+            return self._hold(_Segment(text))
+        self._unplaced.append(text)
+        return [TextDelta(text)]
+
+    def _hold(self, segment: _Segment) -> list[Delta]:
+        self._unplaced.append(segment.text)
+        self._held.append(segment)
+        self._behind_chars = 0 if segment.calls else self._behind_chars + len(segment.text)
+        if self._behind_chars <= _MAX_TEXT_BEHIND_CHARS:
+            return []
+        held, self._held = self._held, []
+        return [TextDelta(one.text) for one in held]
+
+    def _release(self) -> list[Delta]:
+        """Return what is held, with the calls as calls."""
+        out: list[Delta] = []
+        for has_calls, group in groupby(self._held, key=lambda segment: bool(segment.calls)):
+            segments = list(group)
+            text = "".join(segment.text for segment in segments)
+            if not has_calls and text.strip():
+                out.append(TextDelta(text))
+            for call in (call for segment in segments for call in segment.calls):
+                key, self._calls = self._calls, self._calls + 1
+                out.append(Repair(call.name, "a call that was printed as text"))
+                out += [ToolCallStart(key, call.name), ToolCallArguments(key, _input_json(call)), ToolCallEnd(key)]
+        self._held = []
+        return out
+
+    def _give_up(self) -> list[Delta]:
+        """Return all that is held as text."""
+        texts = [*(segment.text for segment in self._held), self._reader.text if self._reader else self._half_mark]
+        self._held, self._reader, self._half_mark = [], None, ""
+        self._unplaced += texts
+        return [delta for text in texts for delta in _as_text(text)]
+
+    def _end(self, *, has_stopped: bool) -> list[Delta]:
+        """Return what was held back: with its calls, if the answer ends with them and came to its end."""
+        out: list[Delta] = []
+        while has_stopped and self._reader is not None:
+            reader, self._reader = self._reader, None
+            calls, text = reader.close(), reader.text
+            if calls and not reader.lacks_block:
+                out += self._hold(_Segment(text, calls))
+                break
+            passed = len(text) if reader.refused_at is None else max(reader.refused_at, 1)
+            out += self._say(text[:passed])
+            out += self._take_text(text[passed:])
+        said = [segment for segment in self._held if segment.text.strip()]
+        if has_stopped and not self._half_mark and said and said[-1].calls:
+            out += self._release()
+        out += self._give_up()
         self._is_over = True
-        for key, call in enumerate(calls):
-            out.append(Repair(call.name, "a call that was printed as text"))
-            out.append(ToolCallStart(key, call.name))
-            out.append(ToolCallArguments(key, json.dumps(call.input, ensure_ascii=False, separators=(",", ":"))))
-            out.append(ToolCallEnd(key))
-
-    def _give_up(self, out: list[Delta]) -> None:
-        held = self._reader.text if self._reader else self._half_mark
-        self._reader, self._half_mark = None, ""
-        self._say(held, out)
-
-    def _say(self, text: str, out: list[Delta]) -> None:
-        if text:
-            self._said.append(text)
-            out.append(TextDelta(text))
+        return out
 
 
-def _skip_space(text: str, at: int) -> int:
-    found = _SPACE.match(text, at)
-    assert found is not None, "it matches nothing at least"
-    return found.end()
+def _folded(text: str, start: int = 0) -> str:
+    """Return as much of the text as a mark may have, in ASCII where marks are."""
+    return fold(text[start : start + OPENINGS.max_chars])
+
+
+def _split_bytes(text: str, size: int) -> tuple[str, str]:
+    """Return the text in two parts, of which the first has no more bytes than ``size``."""
+    if len(text) * 4 <= size or (text.isascii() and len(text) <= size):
+        return text, ""
+    fit = text.encode()[:size].decode(errors="ignore")
+    return fit, text[len(fit) :]
+
+
+def _as_text(text: str) -> list[Delta]:
+    return [TextDelta(text)] if text else []
+
+
+def _input_json(call: PrintedCall) -> str:
+    text = json.dumps(call.input, ensure_ascii=False, separators=(",", ":"))
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half a character, which only an escape can be
+        return json.dumps(call.input, separators=(",", ":"))
+    return text

@@ -1,278 +1,462 @@
-"""The formats in which models print tool calls as text: each is read where it stands, as far as it has come.
+"""The formats in which models print tool calls as text, as rows of data: a new family is one row with its evidence.
 
-The formats are those of the chat templates; vLLM's and SGLang's tool parsers and llama.cpp's chat parser read them
-too. Here they are read where an engine did not: its parser is switched off, or the model forgot a token.
+The formats are those of the models' chat templates. The tool parsers of vLLM, SGLang and llama.cpp read them too; the
+bridge reads them where an engine did not: its parser is switched off, or the model forgot a token. DeepSeek's
+full-width bars and spaces are written in ASCII here.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import NamedTuple
+from enum import Enum, auto
 
-from claude_bridge.conversion.tool_calls.text_json import (
-    NO_CALL,
-    UNFINISHED,
-    PrintedCall,
-    Read,
-    Verdict,
-    json_at,
-    read_objects,
+from msgspec import Struct
+
+from claude_bridge.conversion.tool_calls.text_source import Marks, fold
+
+
+class Notation(Enum):
+    """How the input of a call is written, where it does not stand in tags of its own."""
+
+    JSON = auto()
+    """The input as JSON: ``{"command": "ls"}``."""
+    JSON_CALLS = auto()
+    """Whole calls as JSON: ``{"name": "Bash", "arguments": {…}}``, or a list of these."""
+    PYTHON_CALLS = auto()
+    """Whole calls in Python's notation: ``[Bash(command="ls")]``."""
+    GEMMA = auto()
+    """Gemma's notation: ``{command:<|"|>ls<|"|>}``."""
+
+
+class Parameters(Struct, frozen=True, kw_only=True):
+    """An input of parameters, each between tags; the text before ``behind_key`` may hold attributes too."""
+
+    before_key: str
+    behind_key: str
+    before_value: str = ""
+    behind_value: str
+    """``{key}`` stands for the key."""
+    has_own_lines: bool = False
+    """Whether a value stands on lines of its own, so that the line ends around it are none of it."""
+
+
+class CallFormat(Struct, frozen=True, kw_only=True):
+    """One way to print tool calls: what opens and closes them, and how name and input stand between."""
+
+    name: str
+    models: str
+    evidence: str
+    """Where it is written down, or who saw it."""
+    opening: str = ""
+    """Opens a block of calls; empty: each call opens itself."""
+    closing: str = ""
+    """Closes the block; engines keep the last token to themselves at times."""
+    before_name: str = ""
+    """Opens one call; a model may forget the block's opening before it."""
+    behind_name: str = ""
+    input: Notation | Parameters
+    behind_call: str = ""
+    follows_blank_line: bool = False
+    """Whether the template puts a blank line between the text of an answer and its calls."""
+    may_be_followed: bool = False
+    """Whether models go on with text behind a call, and mean it all the same."""
+
+    @property
+    def is_token(self) -> bool:
+        """Whether it begins with a token of which a model knows that it is no text."""
+        return "|" in (self.opening or self.before_name) or (self.opening or self.before_name)[0] in "[]"
+
+
+# --- the parts that several families share ----------------------------------------------------------------------
+
+_QWEN = Parameters(before_key="<parameter=", behind_key=">", behind_value="</parameter>", has_own_lines=True)
+_INVOKE = Parameters(before_key="<parameter name=", behind_key=">", behind_value="</parameter>", has_own_lines=True)
+_GLM = Parameters(
+    before_key="<arg_key>", behind_key="</arg_key>", before_value="<arg_value>", behind_value="</arg_value>"
 )
-from claude_bridge.conversion.tool_json.text import Json
-from claude_bridge.conversion.tool_names import called_tool
-from claude_bridge.wire.anthropic import Tool
-
-Reader = Callable[[str, int, Sequence[Tool]], Read | Verdict]
-"""Reads the call that should stand at a place of the text, behind what opens it; knows the declared tools."""
-
-_MAX_HEADER_CHARS = 200
-
-_SPACE = re.compile(r"\s*")
-_FENCE = re.compile(r"```(?:json)?\s*")
-_NAME = re.compile(r"[\w.:/-]+")
-_RECIPIENT = re.compile(r"\bto=([^\s<]+)")
-_CALL_ID = re.compile(r"\[CALL_ID\][^\[{]*")
-_INVOKE_NAME = re.compile(r"""\s*name=["']([^"'>\n]+)["']\s*>""")
-_QWEN_PARAMETER = re.compile(r"\s*<parameter=([^>\n]+)>")
-_INVOKE_PARAMETER = re.compile(r"""\s*<parameter name=["']([^"'>\n]+)["'][^>\n]*>""")
-_PARAMETER_END = re.compile(r"</parameter>(?=\s*(?:<parameter[= ]|</function>|</invoke>|</tool_call>))")
-_GLM_PAIR = re.compile(r"\s*<arg_key>(.*?)</arg_key>\s*<arg_value>(.*?)</arg_value>", re.DOTALL)
 
 
-# --- the formats ----------------------------------------------------------------------------------------------
+def _dsml(block: str, *, bar: str, gap: str = "", models: str, evidence: str) -> CallFormat:
+    """Return a row of DeepSeek's markup language."""
+    mark = f"{bar}DSML{bar}{gap}"
+    return CallFormat(
+        name="DSML",
+        models=models,
+        evidence=evidence,
+        opening=f"<{mark}{block}>",
+        closing=f"</{mark}{block}>",
+        before_name=f"<{mark}invoke name=",
+        behind_name=">",
+        input=Parameters(before_key=f"<{mark}parameter name=", behind_key=">", behind_value=f"</{mark}parameter>"),
+        behind_call=f"</{mark}invoke>",
+        follows_blank_line=True,
+    )
 
 
-def _read_tagged(text: str, at: int, tools: Sequence[Tool], *, closer: str) -> Read | Verdict:
-    """Hermes, Qwen: ``<tool_call>{"name": …}``; Qwen3-Coder: a function inside; GLM: ``<tool_call>name<arg_key>``."""
-    at = _skip_space(text, at)
-    if text[at : at + 1] in ("{", "["):
-        return read_objects(text, at, tools, closer)
-    for opening, reader in (("<function=", _read_function), ("<invoke", _read_invoke)):
-        if text.startswith(opening, at):
-            return reader(text, at + len(opening), tools)
-        if opening.startswith(text[at:]):
-            return UNFINISHED
-    return _read_glm(text, at, tools)
-
-
-def _read_function(text: str, at: int, tools: Sequence[Tool]) -> Read | Verdict:
-    """Llama 3.1: ``<function=name>{…}</function>``; Qwen3-Coder: parameters in place of the JSON."""
-    name = _name_at(text, at, tools)
-    if isinstance(name, Verdict):
-        return name
-    at = _skip_space(text, at + len(name.said))
-    is_closed = text[at : at + 1] == ">"
-    at = _skip_space(text, at + is_closed)
-    if text[at : at + 1] == "{":
-        return _read_input(text, at, name, closer="</function>")  # Groq's models leave the bracket out
-    if not is_closed:
-        return NO_CALL if text[at:] else UNFINISHED
-    return _read_parameters(text, at, name, _QWEN_PARAMETER, "<parameter=")
-
-
-def _read_invoke(text: str, at: int, tools: Sequence[Tool]) -> Read | Verdict:
-    """MiniMax, and Anthropic's old prompts: ``<invoke name="…"><parameter name="…">…``."""
-    head = _INVOKE_NAME.match(text, at)
-    if head is None:
-        return UNFINISHED if ">" not in text[at:] and len(text) - at < _MAX_HEADER_CHARS else NO_CALL
-    tool = called_tool(head[1], tools)
-    if tool is None:
-        return NO_CALL
-    return _read_parameters(text, head.end(), _Name(tool.name, head[1]), _INVOKE_PARAMETER, "<parameter name=")
-
-
-def _read_glm(text: str, at: int, tools: Sequence[Tool]) -> Read | Verdict:
-    name = _name_at(text, at, tools)
-    if isinstance(name, Verdict):
-        return name
-    at += len(name.said)
-    given: dict[str, Json] = {}
-    while pair := _GLM_PAIR.match(text, at):
-        given[pair[1].strip()] = pair[2]
-        at = pair.end()
-    at = _skip_space(text, at)
-    if text.startswith("</tool_call>", at):
-        return Read([PrintedCall(name.declared, given)], at)
-    return _expected(text, at, "</tool_call>", "<arg_key>")
-
-
-def _read_mistral(text: str, at: int, tools: Sequence[Tool]) -> Read | Verdict:
-    """``[TOOL_CALLS][{"name": …}]``; since v11 ``[TOOL_CALLS]name[ARGS]{…}``, with or without ids between."""
-    at = _skip_space(text, at)
-    if text[at : at + 1] in ("{", "["):
-        return read_objects(text, at, tools)
-    name = _name_at(text, at, tools)
-    if isinstance(name, Verdict):
-        return name
-    at += len(name.said)
-    if call_id := _CALL_ID.match(text, at):
-        at = call_id.end()
-    if text.startswith("[ARGS]", at):
-        at += len("[ARGS]")
-    at = _skip_space(text, at)
-    return _read_input(text, at, name) if text[at : at + 1] == "{" else _expected(text, at, "[ARGS]", "[CALL_ID]")
-
-
-def read_marked_objects(text: str, at: int, tools: Sequence[Tool]) -> Read | Verdict:
-    """Llama 3: ``<|python_tag|>{"name": …, "parameters": {…}}``; Granite, Phi-4: ``<|tool_call|>[{"name": …}]``."""
-    at = _skip_space(text, at)
-    return read_objects(text, at, tools) if text[at : at + 1] in ("{", "[") else _expected(text, at)
-
-
-def _read_harmony(text: str, at: int, tools: Sequence[Tool]) -> Read | Verdict:
-    """gpt-oss: ``<|channel|>commentary to=functions.name <|constrain|>json<|message|>{…}<|call|>``."""
-    header, message, _ = text[at : at + _MAX_HEADER_CHARS].partition("<|message|>")
-    recipient = _RECIPIENT.search(header)
-    if not message:
-        return UNFINISHED if len(header) < _MAX_HEADER_CHARS and "\n" not in header else NO_CALL
-    tool = called_tool(recipient[1], tools) if recipient else None
-    if tool is None or recipient is None:
-        return NO_CALL
-    at = _skip_space(text, at + len(header) + len(message))
-    return _read_input(text, at, _Name(tool.name, recipient[1]), closer="<|call|>")
-
-
-def _read_kimi(text: str, at: int, tools: Sequence[Tool]) -> Read | Verdict:
-    """Kimi K2: ``<|tool_call_begin|>functions.name:0<|tool_call_argument_begin|>{…}<|tool_call_end|>``."""
-    return _read_named(text, at, tools, "<|tool_call_argument_begin|>", "<|tool_call_end|>")
-
-
-def _read_deepseek(text: str, at: int, tools: Sequence[Tool]) -> Read | Verdict:
-    """DeepSeek V3: ``function<｜tool▁sep｜>name`` and fenced JSON; since V3.1 ``name<｜tool▁sep｜>{…}``."""
-    before_name = "function<｜tool▁sep｜>"
-    if text.startswith(before_name, at):
-        found = _read_named(text, at + len(before_name), tools, "\n", "<｜tool▁call▁end｜>")
-    elif before_name.startswith(text[at:]):
-        return UNFINISHED
-    else:
-        found = _read_named(text, at, tools, "<｜tool▁sep｜>", "<｜tool▁call▁end｜>")
-    return found
-
-
-def _read_named(text: str, at: int, tools: Sequence[Tool], separator: str, closer: str) -> Read | Verdict:
-    at = _skip_space(text, at)
-    name = _name_at(text, at, tools)
-    if isinstance(name, Verdict):
-        return name
-    at += len(name.said)
-    at = at if separator == "\n" else _skip_space(text, at)
-    if not text.startswith(separator, at):
-        return _expected(text, at, separator)
-    at = _skip_space(text, at + len(separator))
-    if "```json".startswith(text[at:]):
-        return UNFINISHED
-    fence = _FENCE.match(text, at)
-    found = _read_input(text, fence.end() if fence else at, name, closer="```" if fence else closer)
-    if fence is None or isinstance(found, Verdict):
-        return found
-    at = _skip_space(text, found.end)
-    return Read(found.calls, at + 3) if text.startswith("```", at) else _expected(text, at, "```")
-
-
-OPENINGS: dict[str, Reader] = {
-    "<tool_call>": partial(_read_tagged, closer="</tool_call>"),
-    "<function_call>": partial(_read_tagged, closer="</function_call>"),
-    "<tools>": partial(_read_tagged, closer="</tools>"),  # Qwen2.5-Coder confuses it with <tool_call>
-    "<function=": _read_function,
-    "<invoke": _read_invoke,
-    "[TOOL_CALLS]": _read_mistral,
-    "<|python_tag|>": read_marked_objects,
-    "<|tool_call|>": read_marked_objects,
-    "<|channel|>": _read_harmony,
-    "<|start|>assistant": _read_harmony,
-    "<|tool_call_begin|>": _read_kimi,
-    "<｜tool▁call▁begin｜>": _read_deepseek,
-}
-"""What opens a call, and who reads it."""
-
-WRAPPERS_BEFORE = (
-    "<|tool_calls_section_begin|>",
-    "<｜tool▁calls▁begin｜>",
-    "<function_calls>",
-    "<minimax:tool_call>",
+FORMATS: tuple[CallFormat, ...] = (
+    # --- whole calls as JSON --------------------------------------------------------------------------------------
+    CallFormat(
+        name="Hermes",
+        models="Hermes, Qwen 2.5 and 3, and many that were trained on them",
+        evidence="chat template of Qwen3; vllm's tool_parsers/hermes_tool_parser.py",
+        opening="<tool_call>",
+        closing="</tool_call>",
+        input=Notation.JSON_CALLS,
+    ),
+    CallFormat(
+        name="Hermes, another tag",
+        models="small models",
+        evidence="llama.cpp's tests/test-chat.cpp: <function_call> in place of <tool_call>",
+        opening="<function_call>",
+        closing="</function_call>",
+        input=Notation.JSON_CALLS,
+    ),
+    CallFormat(
+        name="Qwen2.5-Coder",
+        models="Qwen2.5-Coder",
+        evidence="vllm's tool_parsers/qwen2_5_coder_tool_parser.py: it takes the tag of the declarations",
+        opening="<tools>",
+        closing="</tools>",
+        input=Notation.JSON_CALLS,
+    ),
+    CallFormat(
+        name="Hunyuan",
+        models="Hunyuan A13B, Jamba, Apriel",
+        evidence="vllm's tool_parsers/hunyuan_a13b_tool_parser.py and jamba_tool_parser.py",
+        opening="<tool_calls>",
+        closing="</tool_calls>",
+        input=Notation.JSON_CALLS,
+    ),
+    CallFormat(
+        name="Nemotron",
+        models="Nemotron Nano",
+        evidence="vllm's tool_parsers/nemotron_json_tool_parser.py",
+        opening="<TOOLCALL>",
+        closing="</TOOLCALL>",
+        input=Notation.JSON_CALLS,
+    ),
+    CallFormat(
+        name="LongCat",
+        models="LongCat Flash",
+        evidence="vllm's tool_parsers/longcat_tool_parser.py",
+        opening="<longcat_tool_call>",
+        closing="</longcat_tool_call>",
+        input=Notation.JSON_CALLS,
+    ),
+    CallFormat(
+        name="Granite",
+        models="Granite 3, Phi-4",
+        evidence="vllm's tool_parsers/granite_tool_parser.py; chat template of Phi-4-mini",
+        opening="<|tool_call|>",
+        closing="<|/tool_call|>",
+        input=Notation.JSON_CALLS,
+    ),
+    CallFormat(
+        name="Llama 3",
+        models="Llama 3.1 to 3.3",
+        evidence="Meta's prompt format of Llama 3.1; vllm's tool_parsers/llama_tool_parser.py",
+        opening="<|python_tag|>",
+        input=Notation.JSON_CALLS,
+    ),
+    CallFormat(
+        name="Mistral",
+        models="Mistral up to tokenizer v7",
+        evidence="mistral-common 1.8; vllm's tool_parsers/mistral_tool_parser.py",
+        opening="[TOOL_CALLS]",
+        closing="[/TOOL_CALLS]",
+        input=Notation.JSON_CALLS,
+    ),
+    CallFormat(
+        name="Command",
+        models="Command R7B, Command A",
+        evidence="vllm's tool_parsers/cohere_command_tool_parser.py",
+        opening="<|START_ACTION|>",
+        closing="<|END_ACTION|>",
+        input=Notation.JSON_CALLS,
+    ),
+    CallFormat(
+        name="InternLM",
+        models="InternLM 2 and later",
+        evidence="vllm's tool_parsers/internlm2_tool_parser.py",
+        opening="<|action_start|><|plugin|>",
+        closing="<|action_end|>",
+        input=Notation.JSON_CALLS,
+    ),
+    CallFormat(
+        name="Chat Completions",
+        models="several, after what they saw of APIs",
+        evidence="field reports of 2026; with ids it is what an API answered, and no call",
+        opening='{"tool_calls":',
+        closing="}",
+        input=Notation.JSON_CALLS,
+    ),
+    # --- the name by itself, and the input as JSON ----------------------------------------------------------------
+    CallFormat(
+        name="Llama 3.1's functions",
+        models="Llama 3.1, and Groq's models without the bracket",
+        evidence="Meta's prompt format of Llama 3.1; llama.cpp's tests/test-chat.cpp",
+        before_name="<function=",
+        behind_name=">",
+        input=Notation.JSON,
+        behind_call="</function>",
+    ),
+    CallFormat(
+        name="Mistral v11",
+        models="Mistral since tokenizer v11, Devstral, Magistral",
+        evidence="mistral-common 1.8: [CALL_ID] in v11 and v13, [ARGS] in all of them",
+        opening="[TOOL_CALLS]",
+        behind_name="[ARGS]",
+        input=Notation.JSON,
+    ),
+    CallFormat(
+        name="Kimi K2",
+        models="Kimi K2",
+        evidence="moonshotai/Kimi-K2-Instruct-0905, docs/tool_call_guidance.md",
+        opening="<|tool_calls_section_begin|>",
+        closing="<|tool_calls_section_end|>",
+        before_name="<|tool_call_begin|>",
+        behind_name="<|tool_call_argument_begin|>",
+        input=Notation.JSON,
+        behind_call="<|tool_call_end|>",
+    ),
+    CallFormat(
+        name="DeepSeek V3",
+        models="DeepSeek V3, R1",
+        evidence="chat template of DeepSeek-V3; vllm's tool_parsers/deepseekv3_tool_parser.py",
+        opening="<|tool_calls_begin|>",
+        closing="<|tool_calls_end|>",
+        before_name="<|tool_call_begin|>function<|tool_sep|>",
+        behind_name="\n",
+        input=Notation.JSON,
+        behind_call="<|tool_call_end|>",
+    ),
+    CallFormat(
+        name="DeepSeek V3.1",
+        models="DeepSeek V3.1",
+        evidence="chat template of DeepSeek-V3.1; vllm's tool_parsers/deepseekv31_tool_parser.py",
+        opening="<|tool_calls_begin|>",
+        closing="<|tool_calls_end|>",
+        before_name="<|tool_call_begin|>",
+        behind_name="<|tool_sep|>",
+        input=Notation.JSON,
+        behind_call="<|tool_call_end|>",
+    ),
+    *(
+        CallFormat(
+            name="harmony",
+            models="gpt-oss",
+            evidence="OpenAI's guide to harmony; models known to speak it are read by conversion/response/harmony.py",
+            before_name=beginning,
+            behind_name="<|message|>",
+            input=Notation.JSON,
+            behind_call="<|call|>",
+        )
+        for beginning in ("<|channel|>", "<|start|>assistant")
+    ),
+    # --- parameters in tags ---------------------------------------------------------------------------------------
+    CallFormat(
+        name="Qwen3-Coder",
+        models="Qwen3-Coder, Qwen 3.5 and later, Step 3.5, Nemotron 3",
+        evidence="chat template of Qwen3-Coder; vllm's tool_parsers/qwen3coder_tool_parser.py, step3p5_tool_parser.py",
+        opening="<tool_call>",
+        closing="</tool_call>",
+        before_name="<function=",
+        behind_name=">",
+        input=_QWEN,
+        behind_call="</function>",
+    ),
+    CallFormat(
+        name="Seed-OSS",
+        models="Seed-OSS",
+        evidence="vllm's tool_parsers/seed_oss_tool_parser.py",
+        opening="<seed:tool_call>",
+        closing="</seed:tool_call>",
+        before_name="<function=",
+        behind_name=">",
+        input=_QWEN,
+        behind_call="</function>",
+    ),
+    CallFormat(
+        name="GLM",
+        models="GLM 4.5 to 5",
+        evidence="chat templates of GLM-4.5 and 4.7; tags that models forget: vllm#47190, vllm#49248, sigit#95",
+        opening="<tool_call>",
+        closing="</tool_call>",
+        input=_GLM,
+    ),
+    CallFormat(
+        name="Hunyuan V3",
+        models="Hunyuan V3",
+        evidence="vllm's tool_parsers/hy_v3_tool_parser.py",
+        opening="<tool_calls>",
+        closing="</tool_calls>",
+        before_name="<tool_call>",
+        behind_name="<tool_sep>",
+        input=_GLM,
+        behind_call="</tool_call>",
+    ),
+    CallFormat(
+        name="MiniMax M2",
+        models="MiniMax M2",
+        evidence="vllm's tool_parsers/minimax_m2_tool_parser.py",
+        opening="<minimax:tool_call>",
+        closing="</minimax:tool_call>",
+        before_name="<invoke name=",
+        behind_name=">",
+        input=_INVOKE,
+        behind_call="</invoke>",
+    ),
+    CallFormat(
+        name="Anthropic's old prompts",
+        models="models that were trained on them",
+        evidence="Anthropic's guide to function calling of 2024",
+        opening="<function_calls>",
+        closing="</function_calls>",
+        before_name="<invoke name=",
+        behind_name=">",
+        input=_INVOKE,
+        behind_call="</invoke>",
+    ),
+    CallFormat(
+        name="MiniMax M3",
+        models="MiniMax M3",
+        evidence="llama.cpp's common/parsers/minimax-m3.cpp; sglang's function_call/minimax_m3.py",
+        opening="]<]minimax[>[<tool_call>",
+        closing="]<]minimax[>[</tool_call>",
+        before_name="]<]minimax[>[<invoke name=",
+        behind_name=">",
+        input=Parameters(before_key="]<]minimax[>[<", behind_key=">", behind_value="]<]minimax[>[</{key}>"),
+        behind_call="]<]minimax[>[</invoke>",
+    ),
+    *(
+        _dsml(block, bar=bar, models=models, evidence=evidence)
+        for block, models, evidence in (
+            ("function_calls", "DeepSeek V3.2", "vllm's tool_parsers/deepseekv32_tool_parser.py"),
+            ("tool_calls", "DeepSeek V4", "llama.cpp's common/parsers/deepseek.cpp"),
+        )
+        for bar in ("|", "||")
+    ),
+    _dsml("calls", bar="|", gap=" ", models="DeepSeek V4.1", evidence="sglang's function_call/deepseekv41_detector.py"),
+    CallFormat(
+        name="Kimi K3",
+        models="Kimi K3",
+        evidence="llama.cpp's common/parsers/kimi-k3.cpp; sglang's function_call/kimik3_format.py",
+        opening="<|open|>tools<|sep|>",
+        closing="<|close|>tools<|sep|>",
+        before_name="<|open|>call tool=",
+        behind_name="<|sep|>",
+        input=Parameters(
+            before_key="<|open|>argument key=", behind_key="<|sep|>", behind_value="<|close|>argument<|sep|>"
+        ),
+        behind_call="<|close|>call<|sep|>",
+    ),
+    # --- notations of their own -----------------------------------------------------------------------------------
+    CallFormat(
+        name="Gemma 4",
+        models="Gemma 4",
+        evidence="llama.cpp's common/parsers/gemma4.cpp; vllm's tool_parsers/gemma4_tool_parser.py",
+        opening="<|tool_call>",
+        closing="<tool_call|>",
+        before_name="call:",
+        input=Notation.GEMMA,
+    ),
+    CallFormat(
+        name="FunctionGemma",
+        models="FunctionGemma",
+        evidence="vllm's tool_parsers/functiongemma_tool_parser.py",
+        opening="<start_function_call>",
+        closing="<end_function_call>",
+        before_name="call:",
+        input=Notation.GEMMA,
+    ),
+    CallFormat(
+        name="LFM2",
+        models="LFM2, LFM2.5",
+        evidence="llama.cpp's common/parsers/lfm2.cpp; LFM2's model card shows text behind a call",
+        opening="<|tool_call_start|>",
+        closing="<|tool_call_end|>",
+        input=Notation.PYTHON_CALLS,
+        may_be_followed=True,
+    ),
+    CallFormat(
+        name="Llama 4",
+        models="Llama 4",
+        evidence="vllm's tool_parsers/llama4_pythonic_tool_parser.py",
+        opening="<|python_start|>",
+        closing="<|python_end|>",
+        input=Notation.PYTHON_CALLS,
+    ),
+    CallFormat(
+        name="OLMo 3",
+        models="OLMo 3",
+        evidence="vllm's tool_parsers/olmo3_tool_parser.py",
+        opening="<function_calls>",
+        closing="</function_calls>",
+        input=Notation.PYTHON_CALLS,
+    ),
 )
-"""What may stand before the first call of several, and says nothing by itself."""
 
-WRAPPERS_BEHIND = (
-    "</tool_call>",
-    "</function_call>",
-    "</tools>",
-    "</function>",
-    "</invoke>",
-    "</function_calls>",
-    "</minimax:tool_call>",
-    "[/TOOL_CALLS]",
-    "<|/tool_call|>",
-    "<|tool_call_end|>",
-    "<|tool_calls_section_end|>",
-    "<｜tool▁call▁end｜>",
-    "<｜tool▁calls▁end｜>",
-    "<｜end▁of▁sentence｜>",
-    "<|call|>",
-    "<|end|>",
-    "<|im_end|>",
-    "<|eot_id|>",
-    "<|eom_id|>",
-    "</s>",
-)
-"""What may stand behind a call, and says nothing by itself."""
+_ENDS = (
+    "<|call|>", "<|end|>", "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "</s>", "<|end_of_sentence|>", "<|end_of_msg|>",
+    "<|close|>message<|sep|>", "<|endoftext|>", "<turn|>", "<end_of_turn>", "<|END_OF_TURN_TOKEN|>", "<seed:eos>",
+)  # fmt: skip
+"""What may end an answer, and says nothing by itself."""
+
+_BARE = tuple(row for row in FORMATS if row.before_name[:1] in ("<", "]"))
+"""Rows of which a call may stand without the block's opening."""
 
 
-# --- what all of them are made of -------------------------------------------------------------------------------
+def _by_mark() -> dict[str, tuple[CallFormat, ...]]:
+    """Return the rows by what may open a call, a block's opening first."""
+    marks = {row.opening for row in FORMATS if row.opening} | {row.before_name for row in _BARE}
+    # Where one mark is the beginning of another, the shorter one stands for both.
+    shortest = {mark for mark in marks if not any(mark != other and mark.startswith(other) for other in marks)}
+    return {
+        mark: tuple(row for row in FORMATS if row.opening == mark)
+        or tuple(row for row in _BARE if row.before_name.startswith(mark))
+        for mark in shortest
+    }
 
 
-class _Name(NamedTuple):
-    declared: str
-    said: str
+FORMATS_BY_MARK = _by_mark()
+"""The rows that may go on behind each mark that opens a call."""
+
+OPENINGS = Marks(FORMATS_BY_MARK)
+BLOCK_ENDS = frozenset(row.closing for row in FORMATS)
+CLOSINGS = Marks((*_ENDS, *(end for row in FORMATS for end in (row.closing, row.behind_call))))
 
 
-def _name_at(text: str, at: int, tools: Sequence[Tool]) -> _Name | Verdict:
-    """Return the declared tool whose name stands there, behind which something else stands."""
-    match = _NAME.match(text, at)
-    if match is None:
-        return UNFINISHED if at == len(text) else NO_CALL
-    if match.end() == len(text):  # perhaps only half of it
-        return UNFINISHED if len(match[0]) < _MAX_HEADER_CHARS else NO_CALL
-    tool = called_tool(match[0], tools)
-    return NO_CALL if tool is None else _Name(tool.name, match[0])
+# --- what an engine's parser leaves of them ----------------------------------------------------------------------
 
 
-def _read_parameters(text: str, at: int, name: _Name, opening: re.Pattern[str], literal: str) -> Read | Verdict:
-    """Read parameters one by one; their values are text, and stand on lines of their own."""
-    given: dict[str, Json] = {}
-    while parameter := opening.match(text, at):
-        end = _PARAMETER_END.search(text, parameter.end())
-        if end is None:
-            return UNFINISHED
-        value = text[parameter.end() : end.start()]
-        given[parameter[1].strip()] = value.removeprefix("\n").removesuffix("\n")
-        at = end.end()
-    at = _skip_space(text, at)
-    if text.startswith(("</function>", "</invoke>", "</tool_call>"), at):
-        return Read([PrintedCall(name.declared, given)], at)
-    return _expected(text, at, "</function>", "</invoke>", "</tool_call>", literal)
+def _closing_pattern() -> re.Pattern[str]:
+    """Return what finds closing tags at the end of a value, the last one perhaps cut in the middle.
+
+    Qwen's ``</parameter>`` is none of them: files that are edited may end with it.
+    """
+    stems = set()
+    for row in FORMATS:
+        if isinstance(row.input, Parameters) and (row.is_token or row.input is _GLM):
+            ends = (row.input.behind_value, *((row.behind_call, row.closing) if row.is_token else ()))
+            stems |= {re.escape(end.removesuffix(">")).replace(r"\{key\}", r"[\w-]+") for end in ends if end}
+    either = "|".join(sorted(stems, key=len, reverse=True))
+    return re.compile(rf"(?:\s*(?:{either})>?)+\s*\Z")
 
 
-def _read_input(text: str, at: int, name: _Name, *, closer: str | None = None) -> Read | Verdict:
-    """Read the JSON of an input."""
-    found = json_at(text, at, closer)
-    if isinstance(found, Verdict):
-        return found
-    given, end = found
-    return Read([PrintedCall(name.declared, given)], end) if isinstance(given, dict) else NO_CALL
+_CLOSING_TAGS = _closing_pattern()
+_MAX_LEFT_CHARS = 200
+_TAG_CHARS = 6
+"""So much of a tag tells its format from others: ``|DSML|``, ``minima``, ``arg_va``."""
 
 
-def _expected(text: str, at: int, *literals: str) -> Verdict:
-    """Return whether one of the literals may still come, or has only begun what it opens."""
-    rest = text[at : at + _MAX_HEADER_CHARS]
-    if not rest:
-        return UNFINISHED
-    return UNFINISHED if any(literal.startswith(rest) or rest.startswith(literal) for literal in literals) else NO_CALL
+def without_closing_tags(value: str) -> str:
+    """Return a value of a structured call without the closing tags of its chat format, which a parser left on it.
 
-
-def _skip_space(text: str, at: int) -> int:
-    found = _SPACE.match(text, at)
-    assert found is not None, "it matches nothing at least"
-    return found.end()
+    A value that holds such a tag elsewhere too is about the format.
+    """
+    start = max(0, len(value) - _MAX_LEFT_CHARS)
+    found = _CLOSING_TAGS.search(fold(value[start:])) if "<" in value[start:] else None
+    if found is None:
+        return value
+    kept, tag = value[: start + found.start()], found[0].strip().lstrip("<]/")[:_TAG_CHARS]
+    return value if tag in fold(kept) else kept

@@ -1,11 +1,10 @@
-"""What has the shape of a tool call, as JSON: one object with a name and an input, or a list of these."""
+"""What a tool call looks like as data: an object with a name and an input, or a list of these, in several notations."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
-from enum import Enum, auto
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from msgspec import UNSET
@@ -14,7 +13,7 @@ from claude_bridge.conversion.tool_calls.arguments import parsed_schema
 from claude_bridge.conversion.tool_json.repair import repair_object
 from claude_bridge.conversion.tool_json.schema_check import dict_in
 from claude_bridge.conversion.tool_json.text import Json
-from claude_bridge.conversion.tool_names import called_tool, engine_name, folded_name
+from claude_bridge.conversion.tool_names import DeclaredTools, engine_name, folded_name
 from claude_bridge.wire.anthropic import Tool
 
 
@@ -25,34 +24,25 @@ class PrintedCall(NamedTuple):
     input: dict[str, Json]
 
 
-class Read(NamedTuple):
-    """Calls that are whole, and where the text behind them begins."""
-
-    calls: list[PrintedCall]
-    end: int
-
-
-class Verdict(Enum):
-    """What a text is that holds no whole call: perhaps the beginning of one, or none."""
-
-    UNFINISHED = auto()
-    NO_CALL = auto()
-
-
-UNFINISHED, NO_CALL = Verdict.UNFINISHED, Verdict.NO_CALL
-
+_NAME_KEYS = ("name", "tool_name")
 _INPUT_KEYS = ("arguments", "parameters", "input")
-_FIRST_KEYS = ("name", "type", "function", *_INPUT_KEYS)
-_KEYS = frozenset((*_FIRST_KEYS, "id"))
 _TYPES = ("function", "tool_use", "tool_call")
 
-_MAX_CLOSERS_TRIED = 4
+_EXACT_KEYS = frozenset(("name", "type", "function", "id", *_INPUT_KEYS))
+_KEYS = _EXACT_KEYS | {"tool_name", "tool_call_id"}
+_FIRST_KEYS = ("name", "type", "function", *_INPUT_KEYS)
 
-_LOOSE = json.JSONDecoder(strict=False)
-_NAME = re.compile(r'[\s\[]*\{\s*"name"\s*:\s*"([^"\\]*)"')
+_LIST_KEY = "tool_calls"
+"""Of an object around the list of calls."""
+
+HEAD_CHARS = 400
+"""So much of a call says whether it can be one at all."""
+
+_NAMED = re.compile(r'[\s\[]*\{\s*"(?:tool_)?name"\s*:\s*"([^"\\]*)"')
+_CALLED = re.compile(r"\s*\[?\s*([\w.-]+)\s*\(")
 _BEGINNING = re.compile(
     r"""
-    \[?\s* (?: \{\s* (?: "(?P<key>[^"\\]*) (?: (?P<key_end>")
+    \s* \[?\s* (?: \{\s* (?: "(?P<key>[^"\\]*) (?: (?P<key_end>")
         \s* (?: :\s* (?: "(?P<value>[^"\\]*) (?P<value_end>")? )? )?
     )? )? )?
     """,
@@ -62,119 +52,181 @@ _BEGINNING = re.compile(
 _ENDED_WELL = re.compile(r"\}\s*\}\s*\]?\Z")
 
 
-def read_objects(text: str, at: int, tools: Sequence[Tool], closer: str | None = None) -> Read | Verdict:
-    """Read the JSON of one call, or of a list of calls; malformed JSON only if ``closer`` follows."""
-    name = _NAME.match(text, at)
-    if name is not None and called_tool(name[1], tools) is None:
-        return NO_CALL
-    found = json_at(text, at, closer)
-    if isinstance(found, Verdict):
-        return found
-    calls = calls_in(found[0], tools)
-    return Read(calls, found[1]) if calls else NO_CALL
-
-
-def read_bare_objects(text: str, at: int, tools: Sequence[Tool]) -> Read | Verdict:
-    """Read the same where nothing but its shape says that it is a call: it must have exactly that shape."""
-    if not _may_be_a_call(text, at, tools):
-        return NO_CALL
-    found = json_at(text, at, None)
-    if isinstance(found, Verdict):
-        return found
-    return Read(calls, found[1]) if (calls := calls_in(found[0], tools, exactly=True)) else NO_CALL
-
-
-def mended_calls(text: str, tools: Sequence[Tool]) -> list[PrintedCall]:
-    """Return the calls that malformed JSON means, which goes to its own end; none where that is not sure."""
-    mended = repair_object(text) if _ENDED_WELL.search(text) else None
-    return [] if mended is None else calls_in(json.loads(mended), tools, exactly=True)
-
-
-def calls_in(value: Json, tools: Sequence[Tool], *, exactly: bool = False) -> list[PrintedCall]:
+def calls_in(value: Json, tools: DeclaredTools, *, exactly: bool = False) -> list[PrintedCall]:
     """Return the calls that an object or a list of objects means; none unless all of it are calls.
 
-    ``exactly`` asks for the exact name of a tool, and for an input that gives nothing but what the tool declares.
+    ``exactly`` is for where nothing but the shape says that it is a call: it asks for the exact name of a tool, and for
+    an input that holds nothing but what the tool declares.
     """
+    if isinstance(value, dict) and value.keys() == {_LIST_KEY}:
+        value = value[_LIST_KEY]
+        if not isinstance(value, list) or any(isinstance(one, dict) and "id" in one for one in value):
+            return []  # with ids it is what an API answered
     calls = [_call_in(one, tools, exactly=exactly) for one in (value if isinstance(value, list) else [value])]
     whole = [call for call in calls if call is not None]
     return whole if len(whole) == len(calls) else []
 
 
-def json_at(text: str, at: int, closer: str | None) -> tuple[Json, int] | Verdict:
-    """Return the JSON value that stands there and where it ends; a malformed one ends at ``closer``.
+def repaired_calls(text: str, tools: DeclaredTools) -> list[PrintedCall]:
+    """Return the calls that malformed JSON means which is a whole answer; none where that is not sure."""
+    repaired = repair_object(text) if _ENDED_WELL.search(text) else None
+    return [] if repaired is None else calls_in(json.loads(repaired), tools, exactly=True)
 
-    What stands before the fault is no closer: a file that is written may hold one.
-    """
-    if at == len(text):
-        return UNFINISHED
-    if text[at] not in "{[":
-        return NO_CALL
+
+def parse_json(text: str) -> Json:
+    """Return the value of JSON that may hold line ends in strings; raises ValueError or RecursionError."""
+    return json.loads(text, strict=False)
+
+
+def may_be_named_so(head: str, tools: DeclaredTools) -> bool:
+    """Return whether JSON that begins so can be a call, as far as its name has come."""
+    name = _NAMED.match(head)
+    return name is None or tools.find(name[1]) is not None
+
+
+def may_be_bare_call(head: str, tools: DeclaredTools) -> bool:
+    """Return whether text that begins so may become a call though nothing but its shape says so."""
+    beginning = _BEGINNING.match(head)
+    assert beginning is not None, "it matches nothing at least"
+    key, value, is_all = beginning["key"], beginning["value"], beginning.end() == len(head)
+    if beginning["key_end"] is None:
+        return is_all and (key is None or any(one.startswith(key) for one in (*_FIRST_KEYS, _LIST_KEY)))
+    if key not in ("name", "type"):
+        return key in _FIRST_KEYS or key == _LIST_KEY
+    if value is None:
+        return is_all
+    options = _TYPES if key == "type" else tools.names
+    if beginning["value_end"] is None:
+        return is_all and any(option.startswith(value) for option in options)
+    return value in options
+
+
+def may_be_python_calls(head: str, tools: DeclaredTools) -> bool:
+    """Return whether text that begins so can be calls in Python's notation, as far as the first name has come."""
+    name = _CALLED.match(head)
+    return re.fullmatch(r"\s*\[?\s*[\w.-]*\s*", head) is not None if name is None else bool(tools.find(name[1]))
+
+
+# --- notations --------------------------------------------------------------------------------------------------
+
+_PYTHON_TOKEN = re.compile(
+    r"""
+    (?P<string> " [^"\\]*+ (?: \\. [^"\\]*+ )*+ " | ' [^'\\]*+ (?: \\. [^'\\]*+ )*+ ' )
+    | (?P<open> ["'] .* )
+    | (?P<called> [A-Za-z_][\w.-]*+ ) (?= \s*\( ) \s*\(
+    | (?P<close> \) )
+    | (?P<keyword> [A-Za-z_]\w*+ ) (?= \s*=(?!=) ) \s*=
+    | (?P<constant> True | False | None )\b
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_ESCAPE = re.compile(r"\\((?P<code>x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4})|.)", re.DOTALL)
+_CHARACTERS = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "0": "\0", "\n": ""} | {c: c for c in "\"'\\"}
+_SEPARATOR = re.compile(r"[\s;,]*")
+_CONSTANTS = {"True": "true", "False": "false", "None": "null"}
+"""A string that is never closed takes the whole rest, as an error: its end is not looked for twice."""
+_GEMMA_TOKEN = re.compile(
+    r"""
+    <\|"\|> (?P<string> .*? ) <\|"\|>
+    | <escape> (?P<escaped> .*? ) <escape>
+    | (?P<json> " [^"\\]*+ (?: \\. [^"\\]*+ )*+ " )
+    | (?P<open> (?: <\|"\|> | <escape> | " ) .* )
+    | (?P<key> [A-Za-z_$][\w$.-]*+ ) (?= \s*: )
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+
+
+def python_calls(text: str, tools: DeclaredTools, *, exactly: bool = False) -> list[PrintedCall]:
+    """Return the calls in ``[Bash(command="ls"), CronList()]``, or in a call a line; none if it is no such text."""
     try:
-        return _LOOSE.raw_decode(text, at)
-    except json.JSONDecodeError as error:
-        if error.msg.startswith("Unterminated string"):
-            return UNFINISHED
-        end = error.pos - 1
+        values = _all_json(_PYTHON_TOKEN.sub(_python_as_json, text))
+        found = [calls_in(value, tools, exactly=exactly) for value in values]
     except (ValueError, RecursionError):
-        end = at
-    for _ in range(_MAX_CLOSERS_TRIED if closer else 0):
-        end = text.find(closer or "", end + 1)
-        if end < 0:
-            break
-        mended = repair_object(text[at:end])
-        if mended is not None:
-            return json.loads(mended), end
-    return UNFINISHED
+        return []
+    return [call for calls in found for call in calls] if all(found) else []
 
 
-def _call_in(value: Json, tools: Sequence[Tool], *, exactly: bool) -> PrintedCall | None:
-    if not isinstance(value, dict) or value.get("type", "function") not in _TYPES or value.keys() - _KEYS:
+def gemma_input(text: str) -> Json:
+    """Return the object that is ``{file_path:<|"|>/a<|"|>,limit:20}``; raises ValueError or RecursionError."""
+    return parse_json(_GEMMA_TOKEN.sub(_gemma_as_json, text))
+
+
+def _python_as_json(token: re.Match[str]) -> str:
+    if token["open"] is not None:
+        raise ValueError("a string without its end")
+    if token["string"] is not None:
+        return json.dumps(_unescaped(token["string"]))
+    if token["called"] is not None:
+        return f'{{"name":{json.dumps(token["called"])},"arguments":{{'
+    if token["keyword"] is not None:
+        return f"{json.dumps(token['keyword'])}:"
+    return "}}" if token["close"] is not None else _CONSTANTS[token["constant"]]
+
+
+def _unescaped(literal: str) -> str:
+    """Return what a string in Python's notation holds."""
+    return _ESCAPE.sub(_character, literal[1:-1])
+
+
+def _character(escape: re.Match[str]) -> str:
+    code = escape["code"]
+    return chr(int(code[1:], 16)) if code else _CHARACTERS.get(escape[1], escape[0])
+
+
+def _gemma_as_json(token: re.Match[str]) -> str:
+    if token["open"] is not None:
+        raise ValueError("a string without its end")
+    if token["json"] is not None:
+        return token["json"]
+    return json.dumps(next(part for part in (token["string"], token["escaped"], token["key"]) if part is not None))
+
+
+def _all_json(text: str) -> Iterable[Json]:
+    """Yield the values that stand one behind the other; raises ValueError."""
+    decode: Callable[[str, int], tuple[Json, int]] = json.JSONDecoder(strict=False).raw_decode
+    at, text = 0, text.strip()
+    while at < len(text):
+        value, at = decode(text, at)
+        yield value
+        separator = _SEPARATOR.match(text, at)
+        assert separator is not None, "it matches nothing at least"
+        at = separator.end()
+
+
+# --- shapes -----------------------------------------------------------------------------------------------------
+
+
+def _call_in(value: Json, tools: DeclaredTools, *, exactly: bool) -> PrintedCall | None:
+    keys = _EXACT_KEYS if exactly else _KEYS
+    if not isinstance(value, dict) or value.get("type", "function") not in _TYPES or value.keys() - keys:
         return None
     inner = value.get("function")
     if isinstance(inner, dict):
         return _call_in(inner, tools, exactly=exactly)  # as Chat Completions has it
-    name = value.get("name", inner)
-    tool = called_tool(name, tools) if isinstance(name, str) else None
+    name = next((value[key] for key in _NAME_KEYS if key in value), inner)
+    tool = tools.find(name) if isinstance(name, str) else None
     given = [value[key] for key in _INPUT_KEYS if key in value]
     if tool is None or len(given) > 1:
         return None
     meant = _object_or_none(given[0]) if given and isinstance(given[0], str) else next(iter(given), {})
     if not isinstance(meant, dict):
         return None
-    if exactly and not (given and name in (tool.name, engine_name(tool.name)) and _gives_what_is_declared(meant, tool)):
+    if exactly and not (given and name in (tool.name, engine_name(tool.name)) and declares(tool, meant)):
         return None
     return PrintedCall(tool.name, meant)
 
 
-def _gives_what_is_declared(given: dict[str, Json], tool: Tool) -> bool:
-    """Return whether all of an input is declared; else it may be the declaration itself that was printed."""
+def declares(tool: Tool, keys: Iterable[str]) -> bool:
+    """Return whether the tool declares all of these properties; a tool without a schema declares any."""
     schema = parsed_schema(bytes(tool.input_schema)) if tool.input_schema is not UNSET else {}
     declared = {folded_name(name) for name in dict_in(schema, "properties")} if isinstance(schema, dict) else set()
-    return not declared or all(folded_name(key) in declared for key in given)
-
-
-def _may_be_a_call(text: str, at: int, tools: Sequence[Tool]) -> bool:
-    """Return whether JSON may become a call, as far as it has come: its first key and value are enough to say no."""
-    beginning = _BEGINNING.match(text, at)
-    assert beginning is not None, "it matches nothing at least"
-    key, value = beginning["key"], beginning["value"]
-    if beginning["key_end"] is None:
-        return beginning.end() == len(text) and (key is None or any(one.startswith(key) for one in _FIRST_KEYS))
-    if key not in _FIRST_KEYS:
-        return False
-    if key not in ("name", "type"):
-        return True
-    if value is None:
-        return beginning.end() == len(text)
-    options = _TYPES if key == "type" else [name for tool in tools for name in (tool.name, engine_name(tool.name))]
-    if beginning["value_end"] is None:
-        return beginning.end() == len(text) and any(option.startswith(value) for option in options)
-    return value in options
+    return not declared or all(folded_name(key) in declared for key in keys)
 
 
 def _object_or_none(text: str) -> Json:
     try:
-        return json.loads(text, strict=False)
+        return parse_json(text)
     except (ValueError, RecursionError):
-        mended = repair_object(text)
-        return None if mended is None else json.loads(mended)
+        repaired = repair_object(text)
+        return None if repaired is None else json.loads(repaired)

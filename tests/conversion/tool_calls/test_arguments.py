@@ -419,3 +419,28 @@ def test_a_search_of_claude_codes_own_is_repaired_before_it_was_declared() -> No
     repaired = repair_arguments(both, b"{}", "WebSearch")
     assert repaired.text == '{"query":"x","allowed_domains":["a.example"]}'
     assert repair_arguments(both, b"{}", "Other").text == both
+
+
+# --- what an engine's parser leaves of a chat format -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("echo hi 2>&1</｜DSML｜parameter", "echo hi 2>&1"),
+        ("echo hi</|DSML|parameter>\n</|DSML|invoke>", "echo hi"),
+        ("ls</arg_value>", "ls"),
+        ("ls]<]minimax[>[</command>", "ls"),
+        ("ls<|close|>argument<|sep|>", "ls"),
+        ("</｜DSML｜parameter>", ""),
+        ("grep '</arg_value>' x.py", "grep '</arg_value>' x.py"),
+        ("<arg_value>ls</arg_value>", "<arg_value>ls</arg_value>"),
+        ("<b>ls</b>", "<b>ls</b>"),
+        ("</parameter>", "</parameter>"),
+        ("ls </tool_call>", "ls </tool_call>"),
+    ],
+)
+def test_closing_tags_that_were_left_on_a_value_are_cut_off(given: str, kept: str) -> None:
+    value, notes = _repaired({"command": given, "n": 1}, _of(command={"type": "string"}))
+    assert value == {"command": kept, "n": 1}
+    assert notes == (("command: closing tags of the chat format were cut off",) if kept != given else ())

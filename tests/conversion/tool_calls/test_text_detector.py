@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from itertools import pairwise
+from collections.abc import Callable
+from itertools import groupby, pairwise
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ from claude_bridge.conversion.deltas import (
     UsageReport,
 )
 from claude_bridge.conversion.loss import Repair
-from claude_bridge.conversion.tool_calls.text_detector import TextToolCallDetector
+from claude_bridge.conversion.tool_calls.text_detector import MAX_CALLS, MAX_HELD_BYTES, TextToolCallDetector
 from claude_bridge.errors import UpstreamBrokenError
 from claude_bridge.wire.anthropic import Tool
 
@@ -49,19 +50,29 @@ TOOLS = [
 ]
 
 
-def _found(*deltas: Delta) -> tuple[str, Calls]:
+def _deltas(*deltas: Delta, own_format: str | None = None) -> list[Delta]:
+    """Return what goes on."""
+    finder = TextToolCallDetector(TOOLS, own_format)
+    return [one for delta in deltas for one in finder.feed([delta])] + finder.close()
+
+
+def _found(*deltas: Delta, own_format: str | None = None) -> tuple[str, Calls]:
     """Return the text and the calls that go on."""
-    finder = TextToolCallDetector(TOOLS)
-    out = [one for delta in deltas for one in finder.feed([delta])] + finder.close()
+    out = _deltas(*deltas, own_format=own_format)
     text = "".join(delta.text for delta in out if isinstance(delta, TextDelta))
     names = [delta.name for delta in out if isinstance(delta, ToolCallStart)]
     inputs = [json.loads(delta.fragment) for delta in out if isinstance(delta, ToolCallArguments)]
     return text, list(zip(names, inputs, strict=True))
 
 
-def _said(text: str, *, piece: int | None = None, end: Delta = STOP) -> tuple[str, Calls]:
-    pieces = [text[at : at + piece] for at in range(0, len(text), piece)] if piece else [text]
-    return _found(*map(TextDelta, pieces), end)
+def _in_pieces(text: str, piece: int | None) -> list[str]:
+    return [text[at : at + piece] for at in range(0, len(text), piece)] if piece else [text]
+
+
+def _said(
+    text: str, *, piece: int | None = None, end: Delta = STOP, own_format: str | None = None
+) -> tuple[str, Calls]:
+    return _found(*map(TextDelta, _in_pieces(text, piece)), end, own_format=own_format)
 
 
 READ = '{"name": "Read", "arguments": {"file_path": "a.txt"}}'
@@ -177,6 +188,129 @@ FORMATS: dict[str, tuple[str, Calls]] = {
         '<function_calls><invoke name="Bash">\n<parameter name="command">ls</parameter>\n</invoke></function_calls>',
         [LS],
     ),
+    "several in one block": (f"<tool_call>{READ}\n{LIST}</tool_call>", [A, LS]),
+    "another format inside the block": (
+        '<tool_call>\n<invoke name="Bash">\n<parameter name="command">ls</parameter>\n</invoke>\n</tool_call>',
+        [LS],
+    ),
+    **{
+        f"DSML {bar} {block}": (
+            (
+                f'<{bar}DSML{bar}{block}>\n<{bar}DSML{bar}invoke name="Read">\n'
+                f'<{bar}DSML{bar}parameter name="file_path" string="true">a.txt</{bar}DSML{bar}parameter>\n'
+                f'<{bar}DSML{bar}parameter name="limit" string="false">5</{bar}DSML{bar}parameter>\n'
+                f'</{bar}DSML{bar}invoke>\n<{bar}DSML{bar}invoke name="CronList">\n</{bar}DSML{bar}invoke>\n'
+                f"</{bar}DSML{bar}{block}>"
+            ),
+            [("Read", {"file_path": "a.txt", "limit": 5}), ("CronList", {})],
+        )
+        for bar in ("｜", "|", "｜｜", "||")
+        for block in ("function_calls", "tool_calls")
+    },
+    "DeepSeek V4.1": (
+        (
+            '<｜DSML｜ calls>\n<｜DSML｜ invoke name="Bash">\n<｜DSML｜ parameter name="command" string="true">ls'
+            "</｜DSML｜ parameter>\n</｜DSML｜ invoke>\n</｜DSML｜ calls>"
+        ),
+        [LS],
+    ),
+    "DSML, half a closing tag": (
+        (
+            '<｜DSML｜tool_calls>\n<｜DSML｜invoke name="Bash">\n<｜DSML｜parameter name="command" string="true">'
+            "echo hi 2>&1</｜DSML｜parameter\n</｜DSML｜invoke>\n</｜DSML｜tool_calls>"
+        ),
+        [("Bash", {"command": "echo hi 2>&1"})],
+    ),
+    "DeepSeek V3 with tokens in ASCII": (
+        (
+            "<|tool_calls_begin|><|tool_call_begin|>function<|tool_sep|>Read\n```json\n"
+            '{"file_path": "a.txt"}\n```<|tool_call_end|><|tool_calls_end|>'
+        ),
+        [A],
+    ),
+    "Gemma 4": (
+        '<|tool_call>call:Read{file_path:<|"|>a.txt<|"|>,limit:5}<tool_call|>',
+        [("Read", A[1] | {"limit": 5})],
+    ),
+    "Gemma 4, two": (
+        '<|tool_call>call:Bash{command:<|"|>ls<|"|>}<tool_call|><|tool_call>call:CronList{}<tool_call|>',
+        [LS, ("CronList", {})],
+    ),
+    "Gemma 4, braces in a value": (
+        '<|tool_call>call:Bash{command:<|"|>f() { echo "a, b: c"; }<|"|>}<tool_call|>',
+        [("Bash", {"command": 'f() { echo "a, b: c"; }'})],
+    ),
+    "FunctionGemma": ("<start_function_call>call:Bash{command:<escape>ls<escape>}<end_function_call>", [LS]),
+    "MiniMax M3": (
+        (
+            ']<]minimax[>[<tool_call>\n]<]minimax[>[<invoke name="Read">]<]minimax[>[<file_path>a.txt'
+            "]<]minimax[>[</file_path>]<]minimax[>[</invoke>\n"
+            ']<]minimax[>[<invoke name="CronList">\n]<]minimax[>[</invoke>\n]<]minimax[>[</tool_call>'
+        ),
+        [A, ("CronList", {})],
+    ),
+    "MiniMax M3, elements in a value": (
+        (
+            ']<]minimax[>[<tool_call>\n]<]minimax[>[<invoke name="Write">]<]minimax[>[<content>'
+            "]<]minimax[>[<item>]<]minimax[>[<a>1]<]minimax[>[</a>]<]minimax[>[<b>2]<]minimax[>[</b>]<]minimax[>[</item>"
+            "]<]minimax[>[<item>x]<]minimax[>[</item>]<]minimax[>[</content>]<]minimax[>[</invoke>]<]minimax[>[</tool_call>"
+        ),
+        [("Write", {"content": [{"a": "1", "b": "2"}, "x"]})],
+    ),
+    "Seed-OSS": (
+        "<seed:tool_call>\n<function=Bash>\n<parameter=command>ls</parameter>\n</function>\n</seed:tool_call>",
+        [LS],
+    ),
+    "LFM2": ('<|tool_call_start|>[Bash(command="ls")]<|tool_call_end|>', [LS]),
+    "LFM2, two": ("<|tool_call_start|>[Read(file_path='a.txt'), CronList()]<|tool_call_end|>", [A, ("CronList", {})]),
+    "LFM2, lines and quotes in a value": (
+        '<|tool_call_start|>[Bash(command="echo \\"a\\"\n(b)", timeout=5)]<|tool_call_end|>',
+        [("Bash", {"command": 'echo "a"\n(b)', "timeout": 5})],
+    ),
+    "Llama 4": ('<|python_start|>[Bash(command="ls")]<|python_end|>', [LS]),
+    "OLMo 3": ('<function_calls>\nBash(command="ls")\nCronList()\n</function_calls>', [LS, ("CronList", {})]),
+    "Hunyuan": (f"<tool_calls>[{LIST}]</tool_calls>", [LS]),
+    "Hunyuan V3": (
+        (
+            "<tool_calls><tool_call>Bash<tool_sep><arg_key>command</arg_key><arg_value>ls</arg_value></tool_call>"
+            "</tool_calls>"
+        ),
+        [LS],
+    ),
+    "Chat Completions": (f'{{"tool_calls": [{LIST}]}}', [LS]),
+    "GLM, a key without its opening": (
+        "<tool_call>Bash\ncommand</arg_key>\n<arg_value>ls</arg_value>\n</tool_call>",
+        [LS],
+    ),
+    "GLM, a key glued to the name": ("<tool_call>Bashcommand</arg_key><arg_value>ls</arg_value></tool_call>", [LS]),
+    "GLM, another tag before the key": (
+        "<tool_call>Bash<tool_call>command</arg_key><arg_value>ls</arg_value></tool_call>",
+        [LS],
+    ),
+    "GLM, a value without its opening": ("<tool_call>Bash<arg_key>command</arg_key>ls</arg_value></tool_call>", [LS]),
+    "GLM, a key closed twice": (
+        "<tool_call>Bash<arg_key>command</arg_key></arg_key><arg_value>ls</arg_value></tool_call>",
+        [LS],
+    ),
+    "GLM, a token left on the name": ("<tool_call>CronList</arg_value></tool_call>", [("CronList", {})]),
+    "Kimi K3": (
+        (
+            '<|open|>tools<|sep|><|open|>call tool="Read" index="1"<|sep|><|open|>argument key="file_path" '
+            'type="string"<|sep|>a.txt<|close|>argument<|sep|><|open|>argument key="limit" type="number"<|sep|>5'
+            "<|close|>argument<|sep|><|close|>call<|sep|><|close|>tools<|sep|><|close|>message<|sep|><|end_of_msg|>"
+        ),
+        [("Read", A[1] | {"limit": 5})],
+    ),
+    "Nemotron": (f"<TOOLCALL>[{LIST}]</TOOLCALL>", [LS]),
+    "LongCat": (f"<longcat_tool_call>{LIST}</longcat_tool_call>", [LS]),
+    "Command": (
+        (
+            '<|START_ACTION|>[\n {"tool_call_id": "0", "tool_name": "Bash", "parameters": {"command": "ls"}}\n]'
+            "<|END_ACTION|>"
+        ),
+        [LS],
+    ),
+    "InternLM": ('<|action_start|><|plugin|>{"name": "Bash", "parameters": {"command": "ls"}}<|action_end|>', [LS]),
     "Granite": (f"<|tool_call|>[{READ}]", [A]),
     "Phi-4": (f"<|tool_call|>[{LIST}]<|/tool_call|>", [LS]),
 }
@@ -203,6 +337,13 @@ BARE: dict[str, tuple[str, Calls]] = {
         [A],
     ),
     "Anthropic's shape": ('{"type": "tool_use", "id": "t", "name": "Read", "input": {"file_path": "a.txt"}}', [A]),
+    "a list under its name": (f'{{\n  "tool_calls": [{LIST}]\n}}', [LS]),
+    "what an API answered": (
+        '{"tool_calls": [{"id": "call_1", "type": "function", "function": {"name": "Bash", "arguments": "{}"}}]}',
+        [],
+    ),
+    "Python's notation": ('[Bash(command="ls"), CronList()]', [LS, ("CronList", {})]),
+    "Python's notation, an undeclared property": ('[Bash(cmd="ls")]', []),
     "malformed": (
         '{"name": "Write", "arguments": {"file_path": "a", "content": "<b class="x">"}}',
         [("Write", {"file_path": "a", "content": '<b class="x">'})],
@@ -232,9 +373,9 @@ def test_a_call_may_follow_text(text: str, calls: Calls) -> None:
 
 
 @each_format
-@pytest.mark.parametrize("piece", [1, 2, 3, 7])
-def test_how_the_text_is_cut_changes_nothing(text: str, calls: Calls, piece: int) -> None:
-    assert _said(f"Now:\n{text}\n", piece=piece) == ("Now:\n", calls)
+def test_how_the_text_is_cut_changes_nothing(text: str, calls: Calls) -> None:
+    for piece in (1, 2, 3, 7):
+        assert _said(f"Now:\n{text}\n", piece=piece) == ("Now:\n", calls)
 
 
 @pytest.mark.parametrize(("text", "calls"), BARE.values(), ids=BARE)
@@ -256,13 +397,69 @@ def test_calls_and_their_ends_come_before_the_finish() -> None:
     assert made == [UsageReport, ToolCallStart, ToolCallArguments, ToolCallEnd, Finish]
 
 
+# --- what is no call --------------------------------------------------------------------------------------------
+
+
+def _lines(text: str, before: str) -> str:
+    return "\n".join(before + line for line in text.split("\n"))
+
+
+SHOWN: dict[str, Callable[[str], str]] = {
+    "in a fence": lambda text: f"It prints.\n\n```\n{text}\n```",
+    "in a fence that names its language": lambda text: f"A call:\n```xml\n{text}\n```\nis a call.",
+    "in a fence of tildes": lambda text: f"It prints.\n\n~~~\n{text}\n~~~",
+    "in a fence inside a longer one": lambda text: f"It prints.\n\n````\n```\n{text}\n```\n````",
+    "indented": lambda text: "It prints.\n\n" + _lines(text, "    "),
+    "quoted": lambda text: "He wrote.\n\n" + _lines(text, "> "),
+    "in a difference": lambda text: "diff --git a/x b/x\n@@ -1 +1 @@\n" + _lines(text, "+"),
+    "inline code": lambda text: f"Models print `{text}`",
+    "in quotation marks": lambda text: f'x = "{text}"',
+    "in JSON": lambda text: json.dumps({"text": text}),
+    "in a sentence": lambda text: f"They print {text}",
+    "in a sentence that goes on": lambda text: f"They print {text} at the end.",
+    "the beginning of a sentence": lambda text: f"{text} is how it prints.",
+    "behind a colon and a blank line": lambda text: f"Write it like this:\n\n{text}",
+    "behind a colon and a space": lambda text: f"So: {text}",
+    "behind a full-width colon and a blank line": lambda text: f"このように書きます\uff1a\n\n{text}",
+    "an item of a list": lambda text: f"1. {text}",
+    "an item without a number": lambda text: f"- {text}",
+    "a comment": lambda text: f"# {text}",
+    "a cell of a table": lambda text: f"| a | {text} |",
+    "a line of a log": lambda text: f"10:04 model: {text}",
+    "in a transcript": lambda text: f"User: list the files\nAssistant: {text}",
+    "in HTML": lambda text: f"<pre>{text}</pre>",
+}
+
+
+@pytest.mark.parametrize("show", SHOWN.values(), ids=SHOWN)
+def test_what_is_shown_is_no_call(show: Callable[[str], str]) -> None:
+    for text, _ in FORMATS.values():
+        for piece in (None, 3):
+            assert _said(show(text), piece=piece) == (show(text), [])
+
+
+FOLLOWED = {name for name in FORMATS if name.startswith("LFM2")}
+
+
+@pytest.mark.parametrize("name", sorted(FORMATS.keys() - FOLLOWED))
+def test_a_call_with_text_behind_it_is_no_call(name: str) -> None:
+    for text in (f"{FORMATS[name][0]}\n\nThat is how it is done.", f"So.\n{FORMATS[name][0]}\nThat is it."):
+        for piece in (None, 3):
+            assert _said(text, piece=piece) == (text, [])
+
+
+@pytest.mark.parametrize("name", sorted(FOLLOWED))
+@pytest.mark.parametrize("behind", ["I look.", "\n\nI look.\n"])
+def test_a_model_that_goes_on_behind_its_calls_means_them(name: str, behind: str) -> None:
+    text, calls = FORMATS[name]
+    for piece in (None, 1, 7):
+        left, found = _said(f"So.\n{text}{behind}", piece=piece)
+        assert (left.split(), found) == (["So.", "I", "look."], calls)
+
+
 @pytest.mark.parametrize(
     "text",
     [
-        *(text + "\n\nThat is how it is done." for text, _ in FORMATS.values()),
-        *("Write it like this:\n" + text for text, _ in FORMATS.values()),
-        *("```\n" + text + "\n```\nis a call." for text, _ in FORMATS.values()),
-        *("A call:\n```\n" + text + "\n```" for text, _ in FORMATS.values()),
         *("A call:\n\n```json\n" + text + "\n```\n" for text, _ in BARE.values()),
         *(text + "\nDone." for text, _ in BARE.values()),
         *("So: " + text for text, _ in BARE.values()),
@@ -275,6 +472,79 @@ def test_calls_and_their_ends_come_before_the_finish() -> None:
 def test_what_is_no_call_comes_out_as_it_came(text: str) -> None:
     for piece in (None, 3):
         assert _said(text, piece=piece) == (text, [])
+
+
+# --- calls between text -----------------------------------------------------------------------------------------
+
+TAGGED, OTHER = f"<tool_call>{READ}</tool_call>", f"<tool_call>{LIST}</tool_call>"
+
+
+@pytest.mark.parametrize("piece", [None, 1, 3, 7])
+def test_text_may_stand_between_the_calls_with_which_an_answer_ends(piece: int | None) -> None:
+    said = f"First this.\n{TAGGED}\nThen the other:\n{OTHER}\n"
+    out = _deltas(*(TextDelta(part) for part in _in_pieces(said, piece)), STOP)
+    kinds = [delta.name if isinstance(delta, ToolCallStart) else type(delta) for delta in out]
+    assert [kind for kind, _ in groupby(kinds) if isinstance(kind, str) or kind is TextDelta] == [
+        TextDelta,
+        "Read",
+        TextDelta,
+        "Bash",
+    ]
+    assert "".join(delta.text for delta in out if isinstance(delta, TextDelta)).split() == [
+        *("First", "this.", "Then", "the", "other:")
+    ]
+    assert [delta.key for delta in out if isinstance(delta, ToolCallStart)] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("said", "calls"),
+    [
+        (f"{TAGGED}\nThen.\n{OTHER}\nDone.", []),
+        (f"{TAGGED} is one,\n{OTHER} the other.", []),
+        (f"{TAGGED} is one.\n{OTHER}", [LS]),
+        (f"{TAGGED}\nOr, in a fence:\n```\n{OTHER}\n```", []),
+        (f"{TAGGED}\nThen half a call.\n{OTHER[:40]}", []),
+        (f"{TAGGED}\n{'So. ' * 600}\n{OTHER}", [LS]),
+    ],
+    ids=["text at the end", "a sentence", "half a sentence", "shown", "half a call at the end", "much text between"],
+)
+def test_calls_between_text_count_only_where_the_answer_ends_with_one(said: str, calls: Calls) -> None:
+    for piece in (None, 3):
+        left, found = _said(said, piece=piece)
+        assert found == calls
+        assert left.strip() == (said.removesuffix(OTHER).strip() if calls else said)
+
+
+@pytest.mark.parametrize("text", ["Let me see:\n{}", "Let me see.\n\n{}", "Ich sehe nach\n{}", "Hm! {}"])
+def test_a_call_may_stand_on_the_next_line_behind_a_sentence_or_a_colon(text: str) -> None:
+    assert _said(text.format(TAGGED)) == (text.format(""), [A])
+
+
+def test_a_token_may_stand_right_behind_a_word_or_a_colon() -> None:
+    for before in ("I look", "I look:", "I look:\n"):
+        assert _said(f"{before}[TOOL_CALLS][{READ}]") == (before, [A])
+
+
+def test_a_blank_line_behind_a_colon_is_meant_by_a_model_whose_template_puts_it_there() -> None:
+    said = f"I look:\n\n{FORMATS['DSML ｜ tool_calls'][0]}"
+    assert _said(said) == (said, [])
+    assert _said(said, own_format="DSML") == ("I look:\n\n", FORMATS["DSML ｜ tool_calls"][1])
+    assert _said(f"I look:\n\n{TAGGED}", own_format="DSML") == (f"I look:\n\n{TAGGED}", [])
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "<function=Bash>\n<parameter=command>\nls\n</parameter>\n</function>",
+        '<invoke name="Bash">\n<parameter name="command">ls</parameter>\n</invoke>',
+    ],
+)
+def test_parameters_whose_block_was_neither_opened_nor_closed_are_a_call_only_without_text(call: str) -> None:
+    assert _said(call) == ("", [LS])
+    assert _said(f"So it is.\n{call}") == (f"So it is.\n{call}", [])
+
+
+# --- calls that were cut off ------------------------------------------------------------------------------------
 
 
 @each_format
@@ -295,6 +565,75 @@ def test_a_call_in_an_answer_that_broke_off_stays_text() -> None:
     text, _ = FORMATS["Hermes"]
     assert _found(TextDelta(text)) == (text, [])
     assert _found(TextDelta(text), Failure(UpstreamBrokenError("gone"))) == (text, [])
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [
+        '<tool_call>{"name": "Bash", "arguments": {"command": "rm -rf /home/me/project/bui',
+        '<tool_call>{"name": "Bash", "arguments": {"command": "rm -rf /home/me/project/bui</tool_call>',
+        "<tool_call>\n<function=Bash>\n<parameter=command>\nrm -rf /home/me/project/bui",
+        "<tool_call>\n<function=Bash>\n<parameter=command>\nrm -rf /home/me/project/bui\n</parameter>",
+        "<tool_call>Bash<arg_key>command</arg_key><arg_value>rm -rf /home/me/project/bui",
+        '<｜DSML｜tool_calls><｜DSML｜invoke name="Bash"><｜DSML｜parameter name="command" string="true">rm -rf /bui',
+        '<|tool_call>call:Bash{command:<|"|>rm -rf /home/me/project/bui',
+        '<|tool_call>call:Bash{command:<|"|>rm -rf /home/me/project/bui<tool_call|>',
+        '<|tool_call_start|>[Bash(command="rm -rf /home/me/project/bui',
+        '<|tool_call_start|>[Bash(command="rm -rf /home/me/project/bui)]<|tool_call_end|>',
+        '{"name": "Bash", "arguments": {"command": "rm -rf /home/me/project/bui',
+        '{"name": "Bash", "arguments": {"command": "rm -rf /home/me/project/bui}}',
+    ],
+)
+def test_a_call_whose_text_is_open_is_never_made_whole(cut: str) -> None:
+    for piece in (None, 3):
+        assert _said(cut, piece=piece) == (cut, [])
+        for mark in ("<tool_call>", "<|tool_call>", "<|tool_call_start|>", "<｜DSML｜tool_calls>"):
+            again = next((text for text, _ in FORMATS.values() if text.startswith(mark) and cut.startswith(mark)), "")
+            left, found = _said(f"{cut}\n{again}", piece=piece)
+            assert "rm -rf" in left, "what was cut off stays text"
+            assert not any("rm" in str(given) for _, given in found)
+
+
+def test_a_second_try_behind_a_call_that_was_cut_off_is_found() -> None:
+    for cut in (
+        '<tool_call>{"name": "Bash", "arguments": {"command": "rm -rf /bui\n',
+        "<tool_call>\n<function=Bash>\n<parameter=command>\nrm -rf /bui\n",
+        "<tool_call>Bash<arg_key>command</arg_key><arg_value>rm -rf /bui\n",
+    ):
+        for piece in (None, 1):
+            assert _said(cut + TAGGED, piece=piece) == (cut, [A])
+
+
+def test_a_file_that_is_written_may_hold_marks() -> None:
+    content = "Use `<tool_call>` and </tool_call>, or <parameter=x>."
+    said = f"<tool_call>\n<function=Write>\n<parameter=content>\n{content}\n</parameter>\n</function>\n</tool_call>"
+    assert _said(said) == ("", [("Write", {"content": content})])
+
+
+# --- limits -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("piece", [None, 50_000])
+def test_text_that_is_too_long_for_a_call_goes_out_as_text_and_is_told(piece: int | None) -> None:
+    said = '<tool_call>{"name": "Write", "arguments": {"content": "' + "é" * MAX_HELD_BYTES
+    out = _deltas(*map(TextDelta, _in_pieces(said, piece)), TextDelta(f"\n{TAGGED}"), STOP)
+    assert "".join(delta.text for delta in out if isinstance(delta, TextDelta)) == f"{said}\n{TAGGED}"
+    (repair,) = [delta for delta in out if isinstance(delta, Repair)]
+    assert "524,288 bytes" in repair.what
+    assert not any(isinstance(delta, ToolCallStart) for delta in out), "no call begins in such an answer"
+
+
+def test_text_goes_out_as_soon_as_it_is_too_long() -> None:
+    finder = TextToolCallDetector(TOOLS)
+    begun = '<tool_call>{"name": "Write", "arguments": {"content": "'
+    assert finder.feed([TextDelta(begun + "a" * (MAX_HELD_BYTES - len(begun)))]) == []
+    assert [type(delta) for delta in finder.feed([TextDelta("b")])] == [Repair, TextDelta, TextDelta]
+
+
+def test_an_answer_of_more_calls_than_anybody_makes_is_text() -> None:
+    call = '<tool_call>{"name": "CronList"}</tool_call>'
+    assert len(_said(call * MAX_CALLS)[1]) == MAX_CALLS
+    assert _said(call * (MAX_CALLS + 1)) == (call * (MAX_CALLS + 1), [])
 
 
 @pytest.mark.parametrize("structured_first", [True, False])
@@ -330,7 +669,7 @@ def test_a_call_after_thinking_is_the_whole_answer() -> None:
         ('Now.\n<tool_call>{"name": "Grep"', ""),
         ('Now.\n<tool_call>{"name": "Read"', '<tool_call>{"name": "Read"'),
         ("Now.\n<function=Grep>", ""),
-        ("Now.\n[TOOL_CALLS]Grep{", ""),
+        ("Now.\n[TOOL_CALLS]Grep{a", ""),
         ("Now.\n<|channel|>final<|message|>", ""),
         ("{", "{"),
         ('{"na', '{"na'),
@@ -348,7 +687,12 @@ def test_a_call_after_thinking_is_the_whole_answer() -> None:
         ("```json\n[", "```json\n["),
         ("```json\n[1", ""),
         ("a {", ""),
-        ("a ```json\n{", ""),
+        ("a\n```json\n{", ""),
+        ("Now.\n{", "{"),
+        ('Now.\n{"tool_calls": [', '{"tool_calls": ['),
+        ('Now.\n{"name', ""),
+        ("a ]<", "]<"),
+        ("a ] ", ""),
         (f"{READ}\nSo", ""),
     ],
 )
@@ -386,25 +730,66 @@ def test_no_text_gets_lost_where_no_call_was_found(text: str) -> None:
     assert _found(TextDelta(text)) == (text, [])
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "<tool_call>" * 5_000,
-        f"<tool_call>{READ}</tool_call> x\n" * 800,
-        f"<tool_call>{READ}" * 800 + "x",
-        "<" * 30_000,
-        "[TOOL_CALLS][" * 3_000,
-        "<|channel|>" * 3_000,
-        "<function=Read>" * 3_000,
-        '<invoke name="Read"><parameter name="a">' * 1_000,
-        "```\n" * 5_000,
-        '{"name": "Read", "arguments": {"file_path": "' + "x}" * 15_000,
-        "[" * 30_000,
-        '{"name": "Read", "arguments": ' + "[" * 30_000,
-    ],
-    ids=lambda text: str(text[:12]),
-)
-def test_absurd_text_takes_no_time(text: str) -> None:
-    started_at = time.perf_counter()
-    assert _said(text, piece=4) == (text, [])
-    assert time.perf_counter() - started_at < 20, "a fraction of a second is what it takes"
+BOMBS: dict[str, Callable[[int], str]] = {
+    "openings": lambda n: "<tool_call>" * (n // 11),
+    "calls in sentences": lambda n: f"<tool_call>{READ}</tool_call> x\n" * (n // 70),
+    "calls that are never closed": lambda n: f"<tool_call>{READ}" * (n // 60) + "x",
+    "calls between text": lambda n: f"<tool_call>{READ}</tool_call>\nAnd.\n" * (n // 75),
+    "closings": lambda n: f"<tool_call>{READ}" + "</tool_call>" * (n // 12),
+    "malformed, with closings": lambda n: '<tool_call>{"name": "Read", "a": "a"b' + "</tool_call>" * 4 + "}" * n,
+    "malformed": lambda n: '<tool_call>{"name":"Read","arguments":{"file_path":"a"b' + "}" * n,
+    "single quotes": lambda n: "<tool_call>{'name': 'Read', 'arguments': {'a': 'a</tool_call>" + "'b" * (n // 2),
+    "numbers": lambda n: '<tool_call>{"name":"Read","arguments":{"file_path":[' + "0," * (n // 2),
+    "backslashes": lambda n: '<tool_call>{"name":"Read","arguments":{"file_path":"' + "\\" * n,
+    "brackets": lambda n: "[" * n,
+    "brackets in an input": lambda n: '{"name": "Read", "arguments": ' + "[" * n,
+    "a text that may be JSON": lambda n: '{"name": "Read", "arguments": {"file_path": "' + "x}" * (n // 2),
+    "fences": lambda n: "```\n" * (n // 4),
+    "marks of Mistral": lambda n: "[TOOL_CALLS][" * (n // 13),
+    "marks of harmony": lambda n: "<|channel|>" * (n // 11),
+    "marks of MiniMax M3": lambda n: "]<]minimax[>[" * (n // 13),
+    "marks of Kimi": lambda n: "<|tool_call_begin|>functions.Read:0<|tool_call_argument_begin|>" * (n // 60),
+    "functions": lambda n: "<function=Read>" * (n // 15),
+    "invocations": lambda n: '<invoke name="Read"><parameter name="a">' * (n // 40),
+    "half marks": lambda n: "<" * n,
+    "ends of a value": lambda n: "<tool_call>\n<function=Bash>\n<parameter=command>\n" + "</parameter>\n" * (n // 13),
+    "parameters": lambda n: "<tool_call>\n<function=Bash>\n" + "<parameter=a>\nls\n</parameter>\n" * (n // 30),
+    "GLM's pairs": lambda n: "<tool_call>Bash" + "<arg_key>a</arg_key><arg_value>ls</arg_value>" * (n // 45),
+    "GLM's closings": lambda n: "<tool_call>Bash" + "</arg_key>" * (n // 10),
+    "elements in elements": lambda n: (
+        ']<]minimax[>[<tool_call>]<]minimax[>[<invoke name="Read">' + "]<]minimax[>[<a>" * (n // 16)
+    ),
+    "calls in Python": lambda n: '<|tool_call_start|>[Bash(command="' * (n // 34),
+    "backslashes in Python": lambda n: "<|tool_call_start|>[Bash(command=" + '\\"' * (n // 2) + "<|tool_call_end|>",
+    "quotes in Python": lambda n: "<|tool_call_start|>[Bash(command=" + "'\"" * (n // 2) + "<|tool_call_end|>",
+    "strings of Gemma": lambda n: "<|tool_call>call:Read{file_path:" + '<|"|>' * (n // 5) + "<tool_call|>",
+    "words of Gemma": lambda n: "<|tool_call>call:Read{" + "a " * (n // 2) + "<tool_call|>",
+    "white space": lambda n: "<tool_call>" + " " * n,
+    "a name without end": lambda n: "<tool_call>" + "R" * n,
+    "lists": lambda n: '{"tool_calls":' * (n // 14),
+    "code": lambda n: "if (a < b) { c[0] = d; }\n" * (n // 24),
+}
+
+
+def _cpu_s(text: str, piece: int | None) -> float:
+    finder = TextToolCallDetector(TOOLS)
+    pieces: list[list[Delta]] = [[TextDelta(part)] for part in _in_pieces(text, piece)]
+    started_at = time.process_time()
+    for deltas in pieces:
+        finder.feed(deltas)
+    finder.feed([STOP])
+    return time.process_time() - started_at
+
+
+@pytest.mark.timing
+@pytest.mark.parametrize("bomb", BOMBS.values(), ids=BOMBS)
+@pytest.mark.parametrize("piece", [4, None], ids=["in pieces", "at once"])
+def test_time_grows_no_faster_than_the_text(bomb: Callable[[int], str], piece: int | None) -> None:
+    # Work that grows with the square of the length takes sixteen times as long for four times the text.
+    small, large = bomb(20_000), bomb(80_000)
+    ratios = []
+    for _ in range(5):
+        ratios.append(_cpu_s(large, piece) / max(_cpu_s(small, piece), 0.002))
+        if ratios[-1] < 8:
+            return
+    pytest.fail(f"four times the text takes {min(ratios):.0f} times as long")

@@ -1,0 +1,526 @@
+"""Reads a text that should be nothing but tool calls, as it comes: by the rows of the formats, or by its shape."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import NamedTuple, TypeVar
+
+from claude_bridge.conversion.tool_calls.text_formats import (
+    BLOCK_ENDS,
+    CLOSINGS,
+    FORMATS_BY_MARK,
+    OPENINGS,
+    CallFormat,
+    Notation,
+    Parameters,
+)
+from claude_bridge.conversion.tool_calls.text_json import (
+    HEAD_CHARS,
+    PrintedCall,
+    calls_in,
+    declares,
+    gemma_input,
+    may_be_bare_call,
+    may_be_named_so,
+    may_be_python_calls,
+    parse_json,
+    python_calls,
+    repaired_calls,
+)
+from claude_bridge.conversion.tool_calls.text_source import (
+    JsonText,
+    Marks,
+    NotACallError,
+    Reading,
+    TextSource,
+    read_json,
+)
+from claude_bridge.conversion.tool_json.repair import repair_object
+from claude_bridge.conversion.tool_json.text import Json
+from claude_bridge.conversion.tool_names import DeclaredTools
+from claude_bridge.wire.anthropic import Tool
+
+_MAX_HEADER_CHARS = 200
+_MAX_CLOSERS_TRIED = 4
+"""Of malformed JSON that holds what may close it: a file that is written may hold such text."""
+_MAX_NESTED = 20
+_MAX_FENCES = 20
+
+_NAME = re.compile(r"[\w.:/-]{0,200}")
+_HEADER = re.compile(r"""\s*(?:"([^"]*)"|'([^']*)'|([^"'>]*))""")
+_RECIPIENT = re.compile(r"\bto=([^\s<]+)")
+_HOLDS_JSON = re.compile(r"""\bstring=["']false|\btype=["'](?!string)""")
+_FENCE_KINDS = ("", "json", "tool_call", "xml", "text", "plaintext")
+
+_T = TypeVar("_T")
+Values = dict[str, Json]
+
+
+@lru_cache(maxsize=512)
+def _marks(*marks: str) -> Marks:
+    return Marks(marks)
+
+
+_FENCE = _marks("```")
+_JSON_FENCE = _marks("```json", "```")
+_LINE_END = _marks("\n")
+
+
+class _Name(NamedTuple):
+    tool: Tool
+    formats: tuple[CallFormat, ...]
+    """The rows that may go on behind the name."""
+
+
+class CallReader:
+    """Reads what should be nothing but calls, as it comes.
+
+    ``refused_at`` is None as long as it may be that; then it is the offset at which a call may begin again. ``calls``
+    are those that are whole, and ``end`` is the offset behind the last of them and what closes it.
+    """
+
+    def __init__(self, tools: DeclaredTools, *, is_whole_answer: bool) -> None:
+        """``is_whole_answer`` says that nothing stands before it: then calls count without any marks."""
+        self.calls: list[PrintedCall] = []
+        self.end = 0
+        self.refused_at: int | None = None
+        self.mark: str | None = None
+        """What opened the first call; None: nothing but its shape says that it is one."""
+        self.formats: tuple[CallFormat, ...] = ()
+        """The rows that begin with that mark."""
+        self.lacks_block = False
+        """Whether parameters stand in tags whose block was neither opened nor closed, behind other text."""
+        self.is_whole_answer = is_whole_answer
+        self._tools = tools
+        self._is_fenced = False
+        self._fences = 0
+        self._pieces: list[str] = []
+        self._source = TextSource()
+        self._reading: Reading[None] | None = self._read()
+
+    @property
+    def text(self) -> str:
+        """All the text that came."""
+        return "".join(self._pieces)
+
+    @property
+    def is_only_the_whole_answer(self) -> bool:
+        """Whether its calls count only where nothing else is said."""
+        return self.mark is None or self._fences > 0
+
+    def feed(self, text: str) -> None:
+        """Take more of the text."""
+        self._pieces.append(text)
+        self._source.feed(text)
+        self._go_on()
+
+    def close(self) -> list[PrintedCall]:
+        """Return the calls that the whole text is; none if it is something else, or not whole."""
+        self._source.close()
+        self._go_on()
+        return self.calls if self.refused_at is None else []
+
+    def _go_on(self) -> None:
+        if self._reading is None:
+            return
+        try:
+            next(self._reading)
+        except StopIteration:
+            self._reading = None
+        except NotACallError as error:
+            self._reading, self.refused_at = None, error.offset
+
+    def _read(self) -> Reading[None]:
+        source = self._source
+        block: tuple[CallFormat, ...] = ()
+        while True:
+            yield from source.space()
+            character = yield from source.peek()
+            start = source.offset
+            if not character:
+                return
+            if self.calls and (closing := (yield from source.mark(CLOSINGS))):
+                block, self.lacks_block = (), self.lacks_block and closing not in BLOCK_ENDS
+            elif opening := (yield from source.mark(OPENINGS)):
+                if self.mark is None:
+                    if self.calls:
+                        raise NotACallError(start)  # so far, its shape alone said that it is a call
+                    self.mark, self.formats = opening, FORMATS_BY_MARK[opening]
+                block = yield from self._read_block(opening)
+            elif block and character in "{[;":
+                if character == ";":  # Llama's, between two calls
+                    source.at += 1
+                yield from self._read_calls(block)
+            elif self.is_whole_answer and character == "`":
+                yield from self._read_fence()
+            elif self.is_whole_answer and self.mark is None:
+                yield from self._read_bare_calls()
+            else:
+                raise NotACallError(start)
+            self.end = source.offset
+
+    # --- calls with marks ---------------------------------------------------------------------------------------
+
+    def _read_block(self, opening: str) -> Reading[tuple[CallFormat, ...]]:
+        """Read the first call behind an opening; return the rows by which more may follow in the same block."""
+        source, formats = self._source, FORMATS_BY_MARK[opening]
+        if formats[0].opening != opening:
+            source.at -= len(opening)  # it opens one call, and no block
+            had_parameters = yield from self._read_calls(formats)
+            self.lacks_block = had_parameters and not formats[0].is_token and not self.is_whole_answer
+            return ()
+        yield from source.space()
+        inner = yield from source.mark(OPENINGS, keep=True)
+        if inner not in (None, opening) and not any(row.before_name.startswith(inner or "") for row in formats):
+            return ()  # the block of another format, in this one
+        yield from self._read_calls(formats)
+        return formats
+
+    def _read_calls(self, formats: tuple[CallFormat, ...]) -> Reading[bool]:
+        """Read one call, or several that are written as one value; return whether its parameters stood in tags."""
+        source = self._source
+        yield from source.space()
+        character, start = (yield from source.peek()), source.offset
+        rows = {row.input: row for row in formats if isinstance(row.input, Notation)}
+        if Notation.JSON_CALLS in rows and character and character in "{[":
+            yield from self._read_json_calls(rows[Notation.JSON_CALLS])
+            return False
+        if Notation.PYTHON_CALLS in rows and character != "<":
+            yield from self._read_python_calls(rows[Notation.PYTHON_CALLS])
+            return False
+        named = [row for row in formats if row.input not in (Notation.JSON_CALLS, Notation.PYTHON_CALLS)]
+        before = (yield from source.mark(_marks(*(row.before_name for row in named)))) or ""
+        named = [row for row in named if row.before_name == before]
+        if not named:
+            raise NotACallError(start)
+        name = yield from self._read_name(named)
+        yield from source.space()
+        value, had_parameters = yield from self._read_input(name)
+        self.calls.append(PrintedCall(name.tool.name, value))
+        return had_parameters
+
+    def _read_json_calls(self, row: CallFormat) -> Reading[None]:
+        start, is_exact = self._source.offset, row.closing == "}"
+        value = yield from self._read_json([row], lambda head: may_be_named_so(head, self._tools))
+        calls = calls_in({"tool_calls": value} if is_exact else value, self._tools, exactly=is_exact)
+        if not calls:
+            raise NotACallError(start)
+        self.calls += calls
+
+    def _read_python_calls(self, row: CallFormat | None) -> Reading[None]:
+        """Read calls in Python's notation up to what closes them, or up to the end of the answer."""
+        source, start = self._source, self._source.offset
+        reading = source.until(_marks(row.closing, row.opening) if row else _marks(""), may_end=True)
+        text, mark = yield from self._checked(reading, lambda head: may_be_python_calls(head, self._tools))
+        if row and mark == row.opening:
+            raise NotACallError(source.offset - len(mark))
+        calls = python_calls(text, self._tools, exactly=row is None)
+        if not calls:
+            raise NotACallError(start)
+        self.calls += calls
+
+    def _read_name(self, formats: Sequence[CallFormat]) -> Reading[_Name]:
+        """Read the name of a declared tool, and what stands behind it."""
+        source, start = self._source, self._source.offset
+        behind = _marks(*(row.behind_name for row in formats))
+        if formats[0].before_name and behind.marks:
+            # Groq's models leave out the bracket behind a function's name.
+            header, mark = yield from source.until(_marks(*behind.marks, "{"), _MAX_HEADER_CHARS)
+            source.at -= mark == "{"
+            tool = self._tools.find(_key(header))
+            formats = [row for row in formats if mark in (row.behind_name, "{")]
+        else:
+            tool = yield from self._read_plain_name()
+            if (yield from source.mark(_marks("[CALL_ID]"))):  # Mistral's
+                _, mark = yield from source.until(_marks("[ARGS]", "{"), _MAX_HEADER_CHARS)
+                source.at -= len(mark)
+            yield from source.mark(behind)
+        if tool is None:
+            raise NotACallError(start)
+        return _Name(tool, tuple(formats))
+
+    def _read_plain_name(self) -> Reading[Tool | None]:
+        """Read a name that nothing but its letters delimits; of one that is glued to a key only the name."""
+        source = self._source
+        while True:
+            found = _NAME.match(source.text, source.at)
+            assert found is not None, "it matches nothing at least"
+            if found.end() < len(source.text) or source.is_closed or len(found[0]) == _MAX_HEADER_CHARS:
+                break
+            yield
+        tool = self._tools.find(found[0])
+        if tool is not None:
+            source.at = found.end()
+            return tool
+        glued = max((name for name in self._tools.names if found[0].startswith(name)), key=len, default="")
+        tool = self._tools.find(glued)
+        if tool is None or not declares(tool, [found[0].removeprefix(glued)]):
+            return None
+        source.at += len(glued)
+        return tool
+
+    def _read_input(self, name: _Name) -> Reading[tuple[Values, bool]]:
+        """Read the input of a call; return it, and whether its parameters stood in tags."""
+        source, start = self._source, self._source.offset
+        value: Json
+        gemma = next((row for row in name.formats if row.input is Notation.GEMMA), None)
+        if gemma is not None:
+            value = yield from self._read_gemma(gemma)
+        elif (yield from source.peek()) == "`":
+            yield from source.mark(_JSON_FENCE)
+            yield from source.space()
+            value = yield from self._read_json(name.formats)
+            yield from source.space()
+            if (yield from source.mark(_FENCE)) is None:
+                raise NotACallError(source.offset)
+        elif (yield from source.peek()) == "{":
+            value = yield from self._read_json(name.formats)
+        else:
+            rows = [row for row in name.formats if isinstance(row.input, Parameters)]
+            if not rows:
+                raise NotACallError(start)
+            return (yield from self._read_parameters(name.tool, rows)), True
+        if not isinstance(value, dict):
+            raise NotACallError(start)
+        return value, False
+
+    def _read_gemma(self, row: CallFormat) -> Reading[Json]:
+        source, start = self._source, self._source.offset
+        if (yield from source.peek()) != "{":
+            raise NotACallError(start)
+        text, mark = yield from source.until(_marks(row.closing, row.opening))
+        source.at -= len(mark)
+        if mark == row.opening:
+            raise NotACallError(source.offset)
+        try:
+            return gemma_input(text)
+        except (ValueError, RecursionError):
+            raise NotACallError(start) from None
+
+    # --- JSON ---------------------------------------------------------------------------------------------------
+
+    def _read_json(
+        self, formats: Sequence[CallFormat], may_go_on: Callable[[str], bool] = lambda _: True
+    ) -> Reading[Json]:
+        """Read a JSON value; malformed JSON up to what closes the call, if it can be repaired."""
+        start = self._source.offset
+        if (yield from self._source.peek()) not in ("{", "["):
+            raise NotACallError(start)
+        found = yield from self._checked(read_json(self._source), may_go_on)
+        value = _value_of(found)
+        return value if value is not None else (yield from self._read_malformed_json(found.text, formats, start))
+
+    def _read_malformed_json(self, text: str, formats: Sequence[CallFormat], start: int) -> Reading[Json]:
+        source = self._source
+        closers = [end for row in formats for end in (row.behind_call, row.closing) if end]
+        openings = _beginnings(tuple(formats))
+        inner = openings.pattern.search(text)
+        if inner is not None:
+            # The text of the call before was cut off inside a string, which this one's own quotes seem to close.
+            raise NotACallError(start + inner.start())
+        for _ in range(_MAX_CLOSERS_TRIED if closers else 0):
+            part, mark = yield from source.until(_marks(*closers, *openings.marks))
+            if mark in openings.marks:
+                raise NotACallError(source.offset - len(mark))
+            text += part
+            repaired = repair_object(text)
+            if repaired is not None:
+                source.at -= len(mark)
+                return parse_json(repaired)
+            text += mark
+        raise NotACallError(start)
+
+    def _checked(self, reading: Reading[_T], may_go_on: Callable[[str], bool]) -> Reading[_T]:
+        """Read on as long as the beginning of what is read may be a call, as far as it has come."""
+        source, start = self._source, self._source.offset
+        head: str | None = source.text[source.at : source.at + HEAD_CHARS]
+        while True:
+            if head is not None:
+                if not may_go_on(head):
+                    raise NotACallError(start)
+                head = head if len(head) < HEAD_CHARS else None
+            try:
+                next(reading)
+            except StopIteration as result:
+                value: _T = result.value
+                return value
+            yield
+            if head is not None:
+                head = (head + source.piece[:HEAD_CHARS])[:HEAD_CHARS]
+
+    # --- parameters in tags -------------------------------------------------------------------------------------
+
+    def _read_parameters(self, tool: Tool, rows: Sequence[CallFormat]) -> Reading[Values]:
+        """Read parameters one by one, up to the end of their call."""
+        source, tags = self._source, rows[0].input
+        assert isinstance(tags, Parameters)
+        ends = _marks(*(end for row in rows for end in (row.behind_call, row.closing)))
+        # GLM forgets the tag before its first key, writes another in its place, and closes what it never opened.
+        strays = (tags.behind_key, tags.behind_value) if tags.before_value else ()
+        in_place = rows[0].opening if tags.before_value else ""
+        expected = _marks(tags.before_key, *ends.marks, *strays, in_place)
+        values: Values = {}
+        while True:
+            yield from source.space()
+            start = source.offset
+            mark = yield from source.mark(expected)
+            if mark in ends.marks:
+                source.at -= len(mark or "")
+                return values
+            if mark in strays:
+                yield from source.space()
+                if source.is_at_end:
+                    return values
+                continue
+            is_first_forgotten = bool(tags.before_value) and not values and mark in (in_place, None)
+            if mark != tags.before_key and not is_first_forgotten:
+                raise NotACallError(start)
+            header, _ = yield from source.until(_marks(tags.behind_key), _MAX_HEADER_CHARS)
+            key = _key(header.rpartition(tags.before_key)[2])
+            if is_first_forgotten and not declares(tool, [key]):
+                raise NotACallError(start)
+            value = yield from self._read_value(tags, key, rows, ends)
+            values[key] = _json_or_text(value) if isinstance(value, str) and _HOLDS_JSON.search(header) else value
+
+    def _read_value(
+        self, tags: Parameters, key: str, rows: Sequence[CallFormat], ends: Marks, depth: int = 0
+    ) -> Reading[Json]:
+        """Read a value: text up to its closing tag, behind which the next tag of the call stands."""
+        source = self._source
+        parts = [(yield from source.space())]
+        end = tags.behind_value.format(key=key)
+        if "{key}" in tags.behind_value and (yield from source.mark(_marks(tags.before_key, f"{tags.before_key}/"))):
+            if source.text[source.at - 1] != "/":
+                return (yield from self._read_elements(tags, end, rows, ends, depth))
+            source.at -= len(tags.before_key) + 1
+        if tags.before_value:
+            while (yield from source.mark(_marks(tags.behind_key))):
+                yield from source.space()
+            if (yield from source.mark(_marks(tags.before_value))):
+                parts.clear()
+        stem = end.removesuffix(">")
+        inner = _beginnings(tuple(rows)).marks
+        followers = (
+            _marks(tags.before_key, *ends.marks) if not depth else _marks(tags.before_key, f"{tags.before_key}/")
+        )
+        while True:
+            text, mark = yield from source.until(_marks(stem, *inner))
+            if mark != stem:
+                raise NotACallError(source.offset - len(mark))  # this call was cut off before that one began
+            parts += (text, source.text[source.at - len(mark) : source.at])
+            if stem != end and (yield from source.peek()) == ">":
+                source.at += 1
+                parts.append(">")
+            is_whole = stem == end or parts[-1] == ">"
+            space = yield from source.space()
+            if (is_whole or space) and (yield from source.mark(followers, keep=True)):
+                value = "".join(parts[: -2 if parts[-1] == ">" and stem != end else -1])
+                return value.removeprefix("\n").removesuffix("\n") if tags.has_own_lines else value
+            parts.append(space)
+
+    def _read_elements(
+        self, tags: Parameters, end: str, rows: Sequence[CallFormat], ends: Marks, depth: int
+    ) -> Reading[Json]:
+        """Read a value that is made of elements with tags of their own: an object, or a list of what is called item."""
+        source, start = self._source, self._source.offset
+        if depth >= _MAX_NESTED:
+            raise NotACallError(start)
+        elements: list[tuple[str, Json]] = []
+        while True:
+            header, _ = yield from source.until(_marks(tags.behind_key), _MAX_HEADER_CHARS)
+            key = _key(header)
+            elements.append((key, (yield from self._read_value(tags, key, rows, ends, depth + 1))))
+            yield from source.space()
+            mark = yield from source.mark(_marks(tags.before_key, end))
+            if mark == end:
+                is_list = all(key == "item" for key, _ in elements)
+                return [value for _, value in elements] if is_list else dict(elements)
+            if mark is None:
+                raise NotACallError(start)
+
+    # --- calls without marks ------------------------------------------------------------------------------------
+
+    def _read_fence(self) -> Reading[None]:
+        source, start = self._source, self._source.offset
+        self._fences += 1
+        if (yield from source.mark(_FENCE)) is None or self._fences > _MAX_FENCES:
+            raise NotACallError(start)
+        kinds = ("",) if self._is_fenced else _FENCE_KINDS
+        kind = yield from self._checked(
+            source.until_or_end(_LINE_END), lambda head: _may_be_fence(head.partition("\n"), kinds)
+        )
+        if kind.strip() not in kinds:
+            raise NotACallError(start)
+        self._is_fenced = not self._is_fenced
+
+    def _read_bare_calls(self) -> Reading[None]:
+        """Read calls of which nothing but their shape says what they are."""
+        source, start = self._source, self._source.offset
+        character = yield from source.peek()
+        if character not in ("{", "["):
+            raise NotACallError(start)
+        if character == "[":
+            while (kind := re.match(r"\[\s*(.)?", source.text[source.at : source.at + _MAX_HEADER_CHARS])) and not kind[
+                1
+            ]:
+                if source.is_closed:
+                    raise NotACallError(start)
+                yield
+            if kind and kind[1].isalpha():
+                yield from self._read_python_calls(None)
+                return
+        found = yield from self._checked(read_json(source), lambda head: may_be_bare_call(head, self._tools))
+        value = _value_of(found)
+        if value is not None:
+            calls = calls_in(value, self._tools, exactly=True)
+        elif self.calls:
+            calls = []
+        else:
+            rest = (found.text + (yield from source.until_or_end(_marks("")))).strip()
+            rest = rest.removesuffix("```").rstrip() if self._is_fenced else rest
+            calls = repaired_calls(rest, self._tools)
+        if not calls:
+            raise NotACallError(start)
+        self.calls += calls
+
+
+@lru_cache(maxsize=128)
+def _beginnings(formats: tuple[CallFormat, ...]) -> Marks:
+    """Return what shows inside a value that the call was cut off, and another one or another parameter begins.
+
+    A file that is written may hold tags; those that are meant stand at the beginning of a line, or behind other tags.
+    """
+    marks = {mark for row in formats for mark in (row.opening, row.before_name) if mark}
+    if formats[0].is_token:
+        return Marks(marks)
+    marks |= {row.input.before_key for row in formats if isinstance(row.input, Parameters)}
+    return Marks(before + mark for mark in marks for before in ("\n", ">"))
+
+
+def _may_be_fence(line: tuple[str, str, str], kinds: Sequence[str]) -> bool:
+    kind, end, _ = line
+    return kind.strip() in kinds if end else any(known.startswith(kind.rstrip()) for known in kinds)
+
+
+def _key(header: str) -> str:
+    """Return the name in a tag, with or without quotes, and without other attributes; in a header, the recipient."""
+    found = _RECIPIENT.search(header) or _HEADER.match(header)
+    return next((part.strip() for part in found.groups() if part is not None), "") if found else ""
+
+
+def _value_of(found: JsonText) -> Json | None:
+    """Return the object or list; None for what is no JSON, if only for an escape inside a string."""
+    try:
+        value: Json = parse_json(found.text) if found.fault is None else None
+    except (ValueError, RecursionError):
+        return None
+    return value
+
+
+def _json_or_text(text: str) -> Json:
+    try:
+        return parse_json(text)
+    except (ValueError, RecursionError):
+        return text

@@ -1,0 +1,148 @@
+"""Text that is read as it comes: marks, and JSON up to its end or its first fault, wherever the text is cut."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from claude_bridge.conversion.tool_calls.text_source import (
+    JsonText,
+    Marks,
+    NotACallError,
+    Reading,
+    TextSource,
+    fold,
+    read_json,
+)
+
+
+def _read(reading: Reading[Any], source: TextSource, *pieces: str) -> Any:
+    """Return what is read of the pieces; a NotACallError is returned too."""
+    try:
+        for piece in pieces:
+            source.feed(piece)
+            next(reading)
+        source.close()
+        next(reading)
+    except StopIteration as result:
+        return result.value
+    except NotACallError as error:
+        return error
+    raise AssertionError("it reads on behind the end")
+
+
+def _read_json(*pieces: str) -> tuple[JsonText | None, str]:
+    """Return the JSON that is read, None if it is not whole, and what of the last piece is left."""
+    source = TextSource()
+    found = _read(read_json(source), source, *pieces)
+    return (None if isinstance(found, NotACallError) else found), source.text[source.at :]
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+    max_leaves=12,
+)
+documents = st.lists(values, max_size=4) | st.dictionaries(st.text(max_size=5), values, max_size=4)
+
+
+def _cut(text: str, places: list[int]) -> list[str]:
+    cuts = sorted({0, *(place % (len(text) + 1) for place in places), len(text)})
+    return [text[start:end] for start, end in pairwise(cuts)] or [""]
+
+
+@given(documents, st.sampled_from([None, 1]), st.booleans(), st.lists(st.integers(0, 999), max_size=5))
+def test_json_is_read_up_to_its_end(value: Any, indent: int | None, is_ascii: bool, places: list[int]) -> None:
+    text = json.dumps(value, indent=indent, ensure_ascii=is_ascii)
+    for piece in (_cut(f"{text}  behind", places), list(text)):
+        found, _ = _read_json(*piece)
+        assert found == JsonText(text, None)
+
+
+@given(
+    documents, st.integers(0, 999), st.sampled_from(list("{}[],:\"\\1a' ")), st.lists(st.integers(0, 999), max_size=5)
+)
+def test_a_fault_is_found_just_where_pythons_json_finds_one(
+    value: Any, place: int, stray: str, places: list[int]
+) -> None:
+    whole = json.dumps(value)
+    at = 1 + place % (len(whole) - 1)
+    text = whole[:at] + stray + whole[at:]
+    found, _ = _read_json(*_cut(text, places))
+    assert found == _read_json(text)[0]
+    try:
+        _, end = json.JSONDecoder(strict=False).raw_decode(text)
+    except json.JSONDecodeError as error:
+        if "escape" in error.msg:
+            return  # inside a string, which is read up to its end
+        assert found is None or (found.fault is not None and text.startswith(found.text))
+    else:
+        assert found == JsonText(text[:end], None)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ('{"a": "b"c}', 9),
+        ("{'a': 1}", 1),
+        ('{"a" 1}', 5),
+        ('{"a": 1,}', 8),
+        ("[1, 02]", 4),
+        ("[1 2]", 3),
+        ('{"a": }', 6),
+        ('{"a": 1]', 7),
+        ("[" * 200, 100),
+        ("[" + "1" * 65 + "]", 65),
+    ],
+)
+def test_what_is_no_json_is_a_fault(text: str, fault: int) -> None:
+    for pieces in ([text], list(text)):
+        found, _ = _read_json(*pieces)
+        assert found is not None
+        assert found.fault == fault
+
+
+@pytest.mark.parametrize("text", ['{"a": "b', "{", '{"a": tru', '["\\', '["a\\"'])
+def test_json_that_ends_in_the_middle_is_none(text: str) -> None:
+    assert _read_json(text)[0] is None
+    assert _read_json(*text)[0] is None
+
+
+def test_marks_are_found_in_either_kind_of_bars() -> None:
+    marks = Marks(["<|tool_sep|>", "<|tool|>"])
+    for text in ("<｜tool▁sep｜>a", "<|tool_sep|>a", "<|tool▁sep｜>a"):
+        assert marks.at(fold(text), 0) == "<|tool_sep|>"
+        source = TextSource()
+        assert _read(source.mark(marks), source, *text) == "<|tool_sep|>"
+
+
+def test_the_longest_mark_is_meant() -> None:
+    marks = Marks(["<a", "<ab>"])
+    for pieces in (["<ab>c"], list("<ab>c")):
+        source = TextSource()
+        assert _read(source.until(marks), source, *pieces) == ("", "<ab>")
+        source = TextSource()
+        assert _read(source.until(marks), source, "x", *pieces) == ("x", "<ab>")
+    source = TextSource()
+    assert _read(source.until(marks), source, *"xx<a") == ("xx", "<a")
+
+
+@given(st.text("ab<>|", max_size=30), st.lists(st.integers(0, 99), max_size=6))
+def test_where_a_mark_is_found_does_not_depend_on_the_pieces(text: str, places: list[int]) -> None:
+    marks = Marks(["<a>", "<ab", "||", "|a|b"])
+    source, other = TextSource(), TextSource()
+    found = _read(source.until(marks, may_end=True), source, *_cut(text, places))
+    assert found == _read(other.until(marks, may_end=True), other, text)
+    assert source.offset == other.offset
+
+
+def test_text_beyond_a_limit_is_none() -> None:
+    source = TextSource()
+    error = _read(source.until(Marks([">"]), 5), source, *"abcdefgh>")
+    assert isinstance(error, NotACallError)
+    assert error.offset == 5
