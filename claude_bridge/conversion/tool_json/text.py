@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Sequence
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -125,6 +126,8 @@ def split_calls(fragments: Sequence[str]) -> list[str]:
         last, before = fragments[-1], "".join(fragments[:-1])
         if len(last) > 1 and last.startswith((before, fragments[-2])) and is_json(last):
             return [last]
+        if not begins_json(joined) and all(later.startswith(earlier) for earlier, later in pairwise(fragments)):
+            return [last]  # cut off
     return _split_objects(joined)
 
 

@@ -23,6 +23,7 @@ FRAGMENTS: dict[str, tuple[list[str], list[str]]] = {
     "none": ([], [""]),
     "pieces": (['{"a":', "1}"], ['{"a":1}']),
     "snapshots": (['{"a', '{"a":1', '{"a":1}'], ['{"a":1}']),
+    "snapshots, cut off": (['{"a', '{"a":"', '{"a":"x'], ['{"a":"x']),
     "whole once more": (['{"a":', "1}", '{"a":1}'], ['{"a":1}']),
     "whole twice": (['{"a":1}', '{"a":1}'], ['{"a":1}']),
     "whole three times in one": (['{"a":1}{"a":1} {"a":1}'], ['{"a":1}']),
