@@ -62,8 +62,11 @@ _RETRY_AFTER_S = {LOADING_STATUS: 2.0, OVERLOADED_STATUS: 2.0}
 # Keys by their makers' prefixes, tokens in headers, JSON web tokens, and passwords in URLs.
 _SECRET = re.compile(
     r"\b(?:sk|pk|rk|gsk|csk|xai|hf|nvapi|tgp|fw|r8|ghp|key)[-_][A-Za-z0-9_*.\-]{6,}|\bAIza[\w-]{10,}"
-    r"|\b(?i:bearer)\s+\S{6,}|\beyJ[\w-]+\.[\w-]+\.[\w-]*|(?<=://)[^\s/@]+:[^\s/@]+(?=@)"
+    r"|\b(?i:bearer)\s+\S{6,}|\beyJ[\w-]{1,2000}\.[\w-]{1,4000}\.[\w-]*|(?<=://)[^\s/@]{1,200}:[^\s/@]{1,200}(?=@)"
 )
+
+_CLEANED_CHARS = 8_000
+"""How much of an engine's words is looked through for keys; less than a tenth of it is quoted."""
 
 
 def explain_refusal(
@@ -214,7 +217,7 @@ def explain_no_json(body: bytes, upstream: str) -> UpstreamError:
 
 def quote(words: str) -> str:
     """Return an engine's words on one line, shortened, with what looks like a key removed."""
-    line = " ".join(_SECRET.sub("[key removed]", words).split())
+    line = " ".join(_SECRET.sub("[key removed]", words[:_CLEANED_CHARS]).split())
     return line if len(line) <= MAX_QUOTED_CHARS else line[: MAX_QUOTED_CHARS - 1] + "…"
 
 

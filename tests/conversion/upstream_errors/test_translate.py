@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import msgspec
@@ -289,6 +290,15 @@ def test_keys_are_removed_from_what_is_quoted(key: str) -> None:
     ):
         assert f"{secret}@" not in error.message
         assert f"provided: {secret}" not in error.message
+
+
+@pytest.mark.timing
+@pytest.mark.parametrize("piece", ["eyJ-", "://a:", "sk-", "bearer ", "a:b@", "key-a.", "<", "{"])
+def test_words_without_end_are_quoted_in_no_time(piece: str) -> None:
+    started_at = time.perf_counter()
+    assert len(quote(piece * 100_000)) <= MAX_QUOTED_CHARS
+    _refused(400, (piece * 20_000).encode())
+    assert time.perf_counter() - started_at < 0.5
 
 
 def test_ordinary_words_stay() -> None:

@@ -1,0 +1,92 @@
+"""How engines say that a prompt is too long: in words that are known, in words that nobody has met, and in neither."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from claude_bridge.conversion.upstream_errors.context_overflow import OverflowNumbers, overflow_numbers, prompt_too_long
+
+# What is said, with the tokens of the prompt and of the window where both are named.
+TOO_LONG: list[tuple[str, int | None, int | None]] = [
+    ("prompt token count of 74490 exceeds the limit of 72000", 74_490, 72_000),
+    ("Prompt length 30000 is greater than max_seq_len", None, None),
+    ("Prompt length (9000) is greater than max_seq_len (8192)", 9_000, 8_192),
+    ("length of prompt_tokens must be less than max_seq_len", None, None),
+    ("input length 9000 exceeds the maximum allowed 8192", 9_000, 8_192),
+    ("Requested tokens (9000) exceed context window of 8192", 9_000, 8_192),
+    ("The total number of tokens in your request (9000) exceeds the model's limit of 8192", 9_000, 8_192),
+    ("The prompt has 9,000 tokens, which is more than the 8,192 token context window", 9_000, 8_192),
+    ("The prompt has 9_000 tokens, but the context window is exceeded: 8_192", 9_000, 8_192),
+    ("Prompt is too large: 9000 tokens, the context window is 8192 tokens", 9_000, 8_192),
+    ("The input (9000 tokens) does not fit the context window (8192 tokens)", 9_000, 8_192),
+    ("The prompt of 131.072 tokens exceeds the 128k context", 131_072, 128_000),
+    ("Sequence length (9000) exceeds max_seq_length 8192", 9_000, 8_192),
+    ("Conversation is too long for the model's context window", None, None),
+    ("Your input exceeds the context window of this model. Please adjust your input and try again.", None, None),
+    ("Token count exceeds the limit: 131072", None, None),
+    ("Context window exceeded", None, None),
+    ("Too many tokens in prompt", None, None),
+    ("Something failed. Please shorten your prompt.", None, None),
+    ("\u8f93\u5165\u957f\u5ea6\u8d85\u8fc7\u9650\u5236", None, None),
+    (
+        "maximum context length is 9000 tokens. You requested 9900 tokens (8000 of text input, 500 of tool input)",
+        8_500,
+        9_000,
+    ),
+    ("input length and `max_tokens` exceed context limit: 188240 + 21333 > 200000", 188_240, 200_000),
+]
+
+OTHER_TROUBLE = [
+    "max_tokens is too large: 32000. This model supports at most 16384 completion tokens, whereas you provided 32000.",
+    "`max_tokens` (32000) exceeds this model's maximum context length (8192)",
+    "`max_tokens` must be greater than `thinking.budget_tokens`",
+    "context deadline exceeded",
+    "request timeout exceeded",
+    "This request would exceed your organization's rate limit of 30,000 input tokens per minute",
+    "You exceeded your current quota of input tokens",
+    "Request body exceeds maximum size of 10MB",
+    "messages: array length 300 exceeds maximum of 256",
+    "tools.0.name: string length 70 exceeds maximum of 64",
+    "Invalid 'messages[3].tool_calls[0].id': string too long. Expected a string with maximum length 40",
+    "input schema exceeds maximum length",
+    "Input validation error: temperature must be less than 2",
+    "image input tokens exceed the limit of 1000 tokens",
+    "input is too large to process. increase the physical batch size (current batch size: 512)",
+    "The token has expired",
+    "the model's output exceeded the maximum output tokens",
+]
+
+
+@pytest.mark.parametrize(("words", "prompt", "window"), TOO_LONG)
+def test_a_prompt_that_is_too_long_is_recognised(words: str, prompt: int | None, window: int | None) -> None:
+    assert overflow_numbers(words, None) == OverflowNumbers(prompt, window)
+
+
+@pytest.mark.parametrize("words", OTHER_TROUBLE)
+def test_other_trouble_is_not_taken_for_a_long_prompt(words: str) -> None:
+    assert overflow_numbers(words, None) is None
+
+
+def test_what_an_engine_repeats_of_the_request_is_not_read() -> None:
+    assert prompt_too_long("Invalid request: " + "x " * 3_000 + "the prompt exceeds the context window", None) is None
+
+
+@pytest.mark.timing
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "prompt ",
+        "input 1 + 1 ",
+        "maximum context length is 1 tokens ",
+        "request (1 tokens) ",
+        "1 + 1 > ",
+        "1",
+        "exceeds ",
+    ],
+)
+def test_words_without_end_take_no_time(piece: str) -> None:
+    started_at = time.perf_counter()
+    overflow_numbers(piece * 100_000, None)
+    assert time.perf_counter() - started_at < 0.2
