@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Protocol
 from msgspec.structs import replace
 
 from claude_bridge.adapters.adaptation import MAX_ADAPTATIONS, adapt
-from claude_bridge.adapters.base import ClientRequest, EngineModel
+from claude_bridge.adapters.base import ClientRequest, EncodedRequest, EngineModel
 from claude_bridge.attachments.prepare import Attachments
 from claude_bridge.clients.claude_code import SUBAGENT_HEADER
 from claude_bridge.conversion.prompt.cache_misses import PromptMemory
 from claude_bridge.conversion.reasoning import TextOpening
 from claude_bridge.conversion.response.pipeline import ResponseContext, ResponsePipeline
-from claude_bridge.errors import BridgeError, DroppedCallError, PromptTooLongError
+from claude_bridge.errors import BridgeError, DroppedCallError, PromptTooLongError, UpstreamBrokenError
 from claude_bridge.exchange import Exchange, Waiting
 from claude_bridge.off_loop import LARGE_BYTES, run_off_loop_if_large
 from claude_bridge.prepare import Prepared, Preparer
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 REACH_TIMEOUT_S = 5.0
 COUNT_WITHIN_S = 60.0
+
+MAX_MISJUDGED = 8
+"""How many times as long as the bridge's own guess a prompt can be: digits take four times as many tokens as words."""
 
 
 def new_id(prefix: str) -> str:
@@ -109,6 +112,8 @@ class ModelBridge:
         self._client = client
         self._prompts = PromptMemory()
         self._learned_opening: TextOpening | None = None
+        self._rereads_window = upstream.rereads_window and bool(upstream.model)
+        self._has_answered = False
         self._counter = PromptCounter(client, upstream.adapter.count_routes(upstream.profile))
         self._preparer = Preparer(upstream, self._counter, self.attachments, self.bus)
 
@@ -136,6 +141,8 @@ class ModelBridge:
         self, request: MessagesRequest, recorder: Recorder, raw: ClientRequest | None, stack: AsyncExitStack
     ) -> Exchange:
         """Return the exchange once the engine answers; closing ``stack`` ends it. Raises as ``exchange`` does."""
+        if self._rereads_window and self._has_answered:
+            await self._reread_window()
         refused: tuple[bytes, BridgeError] | None = None
         adaptations_left, has_dropped_a_call = MAX_ADAPTATIONS, False
         while True:
@@ -221,7 +228,7 @@ class ModelBridge:
             diagnostics=watch.diagnostics,
             learned_opening=self._learned_opening,
         )
-        explain_error = partial(self._explain_error, prompt_tokens)
+        explain_error = partial(self._explain_error, encoded, prompt_tokens)
         turn = None
         if self._queue is not None:
             is_subagent = agent is not None
@@ -247,8 +254,9 @@ class ModelBridge:
         try:
             await exchange.begin()
         except PromptTooLongError as error:
-            raise self._with_numbers(error, prompt_tokens) from None
+            raise self._checked(error, encoded, prompt_tokens) from None
         stack.callback(self._learn_from_failure, exchange, engine, prepared, recorder)
+        self._has_answered = True
         return exchange
 
     async def complete(self, request: MessagesRequest, recorder: Recorder | None = None) -> Message:
@@ -275,27 +283,61 @@ class ModelBridge:
             return await self._counter.count(encoded)
         # Anthropic's own count, by the client's own login; its refusal is the client's to see.
         body = b""
-        explain_error = partial(self._explain_error, 0)
+        explain_error = partial(self._explain_error, encoded, 0)
         async with self._client.open(encoded.outgoing, explain_error, idle_s=COUNT_WITHIN_S) as call:
             while (data := await call.receive()) != b"":
                 body += data or b""
         return parse_token_count(body)
+
+    async def _reread_window(self) -> None:
+        """Ask an Ollama for the window that it has loaded the model with for our own requests."""
+        from claude_bridge.upstream.engines.ollama import loaded_window
+
+        self._rereads_window = False
+        window_tokens = await loaded_window(self._client, self.upstream.model)
+        if window_tokens is not None:
+            self._learn_window(window_tokens)
+
+    def _learn_window(self, window_tokens: int) -> None:
+        limits = replace(self._preparer.engine.limits, window_tokens=window_tokens)
+        self._preparer.engine = replace(self._preparer.engine, limits=limits)
+        self.upstream = self.upstream.as_learned(self._preparer.engine)
 
     def _learn_opening(self, response: ResponsePipeline) -> None:
         """Keep what a response showed of how this model's text begins."""
         self._learned_opening = response.learned_opening or self._learned_opening
 
     def _explain_error(
-        self, prompt_tokens: int, status: int, headers: Mapping[str, str], body: bytes, _where: str
+        self,
+        encoded: EncodedRequest,
+        prompt_tokens: int,
+        status: int,
+        headers: Mapping[str, str],
+        body: bytes,
+        _where: str,
     ) -> BridgeError:
         error = self.upstream.adapter.explain_error(status, headers, body, self._preparer.engine)
-        return self._with_numbers(error, prompt_tokens) if isinstance(error, PromptTooLongError) else error
+        return self._checked(error, encoded, prompt_tokens) if isinstance(error, PromptTooLongError) else error
 
-    def _with_numbers(self, error: PromptTooLongError, prompt_tokens: int) -> PromptTooLongError:
-        """Return the error with numbers where the engine gave none: the client drops by them what it need not keep."""
-        window_tokens = self.upstream.window_tokens
-        if error.has_numbers or window_tokens is None:
-            return error
-        numbered = PromptTooLongError(max(prompt_tokens, window_tokens + 1), window_tokens)
-        numbered.report = error.report
-        return numbered
+    def _checked(self, error: PromptTooLongError, encoded: EncodedRequest, prompt_tokens: int) -> BridgeError:
+        """Return what an engine means that calls a prompt too long: the client throws away what it need not keep.
+
+        Numbers that can't be of this prompt are of another one: an Ollama whose runner died sends old lines of its log.
+        Where there are no numbers, the bridge gives its own: by them the client knows how much to drop.
+        """
+        report, window_tokens = error.report, self.upstream.window_tokens
+        if report is None or report.prompt_tokens is None or report.window_tokens is None:
+            if error.has_numbers or window_tokens is None:
+                return error
+            numbered = PromptTooLongError(max(prompt_tokens, window_tokens + 1), window_tokens)
+            numbered.report = report
+            return numbered
+        guess = self._counter.guess(encoded)
+        if not encoded.facts.holds_images and report.prompt_tokens > max(guess, 1) * MAX_MISJUDGED:
+            return UpstreamBrokenError(
+                f"{self._preparer.engine.where} refused a prompt of about {guess:,} tokens as one of "
+                f"{report.prompt_tokens:,}: its error may be about another request, so its log should be looked at."
+            )
+        if window_tokens is None or report.window_tokens < window_tokens:
+            self._learn_window(report.window_tokens)
+        return error

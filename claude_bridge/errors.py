@@ -35,11 +35,10 @@ Any other exception is a bug of ours.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
-from msgspec import Struct
 
-
-class UpstreamReport(Struct, frozen=True, kw_only=True):
+class UpstreamReport(NamedTuple):
     """What an upstream itself said in an error."""
 
     words: str

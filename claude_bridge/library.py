@@ -66,11 +66,7 @@ async def open_bridge(
         )
     else:
         upstream = assumed(upstream)
-    upstream = replace(
-        upstream,
-        window_tokens=context_window or upstream.window_tokens,
-        max_output_tokens=max_output_tokens or upstream.max_output_tokens,
-    )
+    upstream = upstream.with_given_limits(window_tokens=context_window, max_output_tokens=max_output_tokens)
     bus = Bus(warn=warn or logging.getLogger("claude_bridge").warning)
     async with client_for(upstream, api_key) as client:
         tasks = anyio.create_task_group()

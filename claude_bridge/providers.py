@@ -53,6 +53,8 @@ class Upstream(Struct, frozen=True, kw_only=True):
     window_tokens: int | None = None
     window_is_given: bool = False
     """Whether the user gave the window; else the engine itself reported it."""
+    rereads_window: bool = False
+    """Whether the window is known only once the engine has loaded the model for a request of the bridge."""
     slots: int | None = None
     """How many requests the engine answers at a time, where it tells."""
     prices: Prices | None = None
@@ -73,6 +75,19 @@ class Upstream(Struct, frozen=True, kw_only=True):
         )
         where = f"{self.name} at {self.base_url}"
         return EngineModel(where=where, model=self.model, profile=self.profile, limits=limits)
+
+    def with_given_limits(self, *, window_tokens: int | None, max_output_tokens: int | None) -> Upstream:
+        """Return the upstream with the limits that the user gave (None: none).
+
+        A window that was given when the engine was asked stays as it is: the engine may have lowered it.
+        """
+        takes_window = window_tokens is not None and not self.window_is_given
+        return replace(
+            self,
+            max_output_tokens=max_output_tokens or self.max_output_tokens,
+            window_tokens=window_tokens if takes_window else self.window_tokens,
+            window_is_given=self.window_is_given or takes_window,
+        )
 
     def as_learned(self, engine: EngineModel) -> Upstream:
         """Return the upstream with what its answers have told about it."""

@@ -299,10 +299,12 @@ async def test_a_stream_that_outlives_its_bridge_says_so() -> None:
 async def test_a_warning_is_handed_on(caplog: pytest.LogCaptureFixture) -> None:
     long = {"max_tokens": 1, "messages": [{"role": "user", "content": "word " * 9_000}]}
     warnings: list[str] = []
-    async with opened(answer("Hi"), context_window=2_000, warn=warnings.append) as (bridge, _):
-        await bridge.message(long)
-    async with opened(answer("Hi"), context_window=2_000) as (bridge, _):
-        await bridge.message(long)
+    documents = {"/v1/models": model_list(MODEL, max_model_len=2_000)}
+    async with FakeUpstream(lambda _: answer("Hi"), documents=documents) as upstream:
+        async with open_bridge(upstream.base_url, MODEL, warn=warnings.append) as bridge:
+            await bridge.message(long)
+        async with open_bridge(upstream.base_url, MODEL) as bridge:
+            await bridge.message(long)
     assert "The prompt was cut" in warnings[0]
     assert "The prompt was cut" in caplog.text
 

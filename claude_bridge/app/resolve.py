@@ -50,12 +50,7 @@ async def ask_engine(plan: Plan, upstream: Upstream) -> Upstream:
 
 def with_limits(upstream: Upstream, plan: Plan) -> Upstream:
     """Return the upstream with the limits that the user gave."""
-    return replace(
-        upstream,
-        max_output_tokens=plan.max_output_tokens or upstream.max_output_tokens,
-        window_tokens=plan.window_tokens or upstream.window_tokens,
-        window_is_given=upstream.window_is_given or plan.window_tokens is not None,
-    )
+    return upstream.with_given_limits(window_tokens=plan.window_tokens, max_output_tokens=plan.max_output_tokens)
 
 
 async def _offered(plan: Plan, several: SeveralModelsError) -> list[OfferedModel]:

@@ -93,10 +93,10 @@ async def test_a_model_that_is_not_installed_is_told_with_how_to_get_it() -> Non
 @pytest.mark.parametrize("flags", [pytest.param([], id="no trace"), pytest.param(["--debug"], id="debug log")])
 async def test_a_prompt_that_an_old_ollama_cut_is_told_on_stderr(flags: list[str]) -> None:
     chat = chat_that_counts(lambda _: [{"content": "Hello"}], refuse=None)
-    window = ("--context-window", "2048")
+    models = {"qwen3:1.7b": a_model("tools", "thinking", parameters="num_ctx 2048")}
     async with (
-        ScriptedOllama(QWEN, chat=chat, version="0.9.0") as ollama,
-        serving("ollama", "--base-url", ollama.root_url, *window, *flags) as bridge,
+        ScriptedOllama(models, chat=chat, version="0.9.0") as ollama,
+        serving("ollama", "--base-url", ollama.root_url, *flags) as bridge,
         httpx.AsyncClient() as client,
     ):
         await bridge.says("claude --model")

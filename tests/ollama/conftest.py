@@ -17,10 +17,11 @@ from claude_bridge.trace.sink import Sink
 from claude_bridge.upstream.engines.discover import discover
 from tests.real_ollama import WINDOW_TOKENS, has_ollama
 from tests.running_bridge import open_bridge
-from tests.scripted_ollama import ScriptedOllama, a_model, call_line, chat_that_counts
+from tests.scripted_ollama import RenderedBy, ScriptedOllama, a_model, call_line, chat_that_counts
 
 REAL = pytest.param("real", marks=pytest.mark.ollama)
-ENGINES = ["scripted", REAL] if has_ollama() else ["scripted"]
+SCRIPTED: dict[str, RenderedBy] = {"scripted": "Ollama", "scripted, rendered by llama-server": "llama-server"}
+ENGINES = [*SCRIPTED, REAL] if has_ollama() else [*SCRIPTED]
 
 collect_ignore = [] if has_ollama() else ["test_real_only.py"]
 
@@ -53,7 +54,8 @@ async def ollama(request: pytest.FixtureRequest) -> AsyncIterator[str]:
     if request.param == "real":
         yield request.getfixturevalue("real_ollama")
         return
-    async with ScriptedOllama(MODELS, chat=chat_that_counts(speak)) as scripted:
+    chat = chat_that_counts(speak, rendered_by=SCRIPTED[request.param])
+    async with ScriptedOllama(MODELS, chat=chat) as scripted:
         yield scripted.root_url
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
+from typing import Any
 
 import pytest
 from anthropic import BadRequestError, NotFoundError
@@ -11,6 +13,8 @@ from anthropic.types import MessageParam, ToolParam
 
 from claude_bridge.providers import PROVIDERS, upstream_of
 from claude_bridge.trace.events import ExchangeEnded
+from claude_bridge.upstream.client import UpstreamClient
+from claude_bridge.upstream.engines.ollama import loaded_window
 from tests.ollama.conftest import Connect, open_client
 from tests.real_ollama import WINDOW_TOKENS
 from tests.running_bridge import KeptTrace
@@ -25,6 +29,7 @@ BASH: ToolParam = {
     "description": "Run a command in a shell.",
     "input_schema": {"type": "object", "properties": {"command": {"type": "string"}}, "required": ["command"]},
 }
+PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n").decode()
 RELOADED_MS = 400
 """Loading even a model this small takes longer; finding it loaded takes less."""
 
@@ -102,6 +107,28 @@ async def test_a_prompt_that_does_not_fit_is_refused_with_its_tokens(connect: Co
     told = re.search(r"prompt is too long: (\d+) tokens > (\d+) maximum", refused.value.message)
     assert told is not None
     assert int(told[1]) > int(told[2]) == WINDOW_TOKENS
+
+
+async def test_a_window_beyond_the_training_is_not_what_the_model_gets(connect: Connect, ollama: str) -> None:
+    async with connect("able", window_tokens=16_384) as client:
+        await client.messages.create(model=ANY, max_tokens=1, messages=QUESTION)
+        with pytest.raises(BadRequestError) as refused:
+            await client.messages.create(
+                model=ANY, max_tokens=5, messages=[{"role": "user", "content": "word " * 12_000}]
+            )
+    assert "> 8192 maximum" in refused.value.message
+    async with UpstreamClient(ollama, api_key=None, name="Ollama") as engine:
+        assert await loaded_window(engine, "able") == 8_192
+
+
+@pytest.mark.parametrize("model", ["talker", "able"])
+async def test_an_image_for_a_model_that_sees_none_does_not_end_the_session(connect: Connect, model: str) -> None:
+    image: Any = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PNG}}
+    async with connect(model) as client:
+        message = await client.messages.create(
+            model=ANY, max_tokens=3, messages=[{"role": "user", "content": [image, {"type": "text", "text": "Hi"}]}]
+        )
+    assert message.content
 
 
 async def test_a_model_that_has_gone_is_told_with_how_to_get_it(ollama: str) -> None:

@@ -52,6 +52,13 @@ async def test_the_window_is_the_modelfiles_and_told_with_its_memory(ollama: str
     assert upstream.notes[0] == "context window 2,048 tokens (as its Modelfile says), 0.0 GiB of KV cache"
 
 
+async def test_no_more_is_asked_for_than_the_model_was_trained_for(ollama: str) -> None:
+    asked = upstream_of(PROVIDERS["ollama"], base_url=ollama, model="able")
+    upstream = await discover(asked, None, key_hint="", window_tokens=16_384)
+    assert upstream.window_tokens == 8_192
+    assert "Ollama does not load it with 16,384" in upstream.notes[0]
+
+
 async def test_a_model_that_can_not_call_tools_is_told(ollama: str) -> None:
     assert any("can't call tools" in note for note in (await found(ollama, "talker")).notes)
 

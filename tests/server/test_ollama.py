@@ -11,8 +11,9 @@ import pytest
 from claude_bridge.adapters import ADAPTERS
 from claude_bridge.adapters.engine_profiles import OLLAMA
 from claude_bridge.exchange import Waiting
-from claude_bridge.providers import Upstream
+from claude_bridge.providers import PROVIDERS, Upstream, upstream_of
 from claude_bridge.trace.events import PromptCut
+from claude_bridge.upstream.engines.discover import discover
 from claude_bridge.wire.anthropic import (
     BlockInputJsonDelta,
     BlockTextDelta,
@@ -23,10 +24,11 @@ from claude_bridge.wire.anthropic import (
     Ping,
     StreamEvent,
 )
-from tests.fake_upstream import Head, Pause, Reply, Send, Stall, Wait
+from tests.fake_upstream import Head, Pause, ReceivedRequest, Reply, Send, Stall, Wait, json_document
 from tests.laws import assert_legal, assert_sdk_agrees
 from tests.scripted_ollama import (
     NDJSON,
+    RenderedBy,
     ScriptedOllama,
     a_model,
     call_line,
@@ -34,15 +36,28 @@ from tests.scripted_ollama import (
     chat_line,
     chat_that_counts,
     prompt_length,
+    refusal_of,
+    runner_died,
+    swallowed_call,
+    too_long_by_llama_server,
     too_long_by_own_runner,
 )
-from tests.server.served import QUICK, BridgeServer, Notes, parse_events, streamed
+from tests.server.served import QUICK, BridgeServer, Notes, get, parse_events, streamed
 
 pytestmark = pytest.mark.anyio
 
 MODEL = "qwen3:1.7b"
 MODELS = {MODEL: a_model("tools", "thinking")}
 WINDOW_TOKENS = 4_096
+WHOLE_MESSAGE = {
+    "id": "msg_1",
+    "type": "message",
+    "role": "assistant",
+    "model": MODEL,
+    "content": [{"type": "text", "text": "Hello"}],
+    "stop_reason": "end_turn",
+    "usage": {"input_tokens": 1, "output_tokens": 1},
+}
 HEAD = Head(200, {"content-type": NDJSON})
 LAST = Send(chat_line(done=True, done_reason="stop", prompt_eval_count=20, eval_count=7))
 READ = {"name": "Read", "input_schema": {"type": "object", "properties": {"path": {"type": "string"}}}}
@@ -180,6 +195,89 @@ async def test_a_client_is_kept_while_the_model_loads() -> None:
             events += parse_events(chunk)
         assert deltas(events) == ["Hello"]
         assert_legal(events)
+
+
+# --- what a real one showed -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("words", ["unexpected EOF", "task id = 252, error: " + too_long_by_llama_server(9_010, 8_192)])
+async def test_a_runner_that_died_is_a_failure_whatever_its_old_log_says(words: str) -> None:
+    async with (
+        ScriptedOllama(MODELS, chat=lambda _: refusal_of(runner_died(words), 500)) as ollama,
+        serving(ollama) as server,
+    ):
+        response = await server.messages()
+    assert response.status == 502
+    assert "prompt is too long" not in response.json["error"]["message"]
+    assert "The engine's log says why" in response.json["error"]["message"]
+
+
+async def test_a_runner_that_dies_in_mid_stream_ends_the_answer_with_an_error() -> None:
+    line = json.dumps({"error": runner_died("error: " + too_long_by_llama_server(9_010, 8_192))}).encode() + b"\n"
+    reply: Reply = [HEAD, Send(chat_line({"content": "Hel"})), Send(line)]
+    async with chatting(reply) as ollama, serving(ollama) as server:
+        events = (await server.messages(stream=True)).events
+    (error,) = (event.error for event in events if isinstance(event, ErrorEvent))
+    assert error.type == "api_error"
+    assert "prompt is too long" not in error.message.partition("reported an error")[0]
+
+
+async def test_a_refusal_whose_numbers_are_of_another_request_is_a_failure() -> None:
+    refused = refusal_of(too_long_by_llama_server(9_010, 8_192))
+    async with ScriptedOllama(MODELS, chat=lambda _: refused) as ollama, serving(ollama) as server:
+        response = await server.messages()
+    assert response.status == 502
+    assert "as one of 9,010" in response.json["error"]["message"]
+
+
+async def test_a_window_that_a_refusal_names_is_what_counts_from_then_on() -> None:
+    async with (
+        ScriptedOllama(MODELS, chat=lambda _: refusal_of(too_long_by_llama_server(2_400, 2_048))) as ollama,
+        serving(ollama) as server,
+    ):
+        response = await server.messages(messages=[{"role": "user", "content": "word " * 1_800}])
+        assert response.json["error"]["message"] == "prompt is too long: 2400 tokens > 2048 maximum"
+        ready = (await server.ask(get("/readyz"))).json
+    assert ready["window_tokens"] == 2_048
+
+
+async def test_an_answer_of_which_the_parser_kept_nothing_is_no_empty_success() -> None:
+    async with ScriptedOllama(MODELS, chat=lambda _: swallowed_call()) as ollama, serving(ollama) as server:
+        response = await server.messages(tools=[READ])
+    assert response.status == 502
+    assert "39 tokens" in response.json["error"]["message"]
+
+
+@pytest.mark.parametrize("rendered_by", ["Ollama", "llama-server"])
+async def test_a_tool_call_may_come_in_the_last_line(rendered_by: RenderedBy) -> None:
+    chat = chat_that_counts(lambda _: [call_line("Read", {"path": "a"})], rendered_by=rendered_by)
+    async with ScriptedOllama(MODELS, chat=chat) as ollama, serving(ollama) as server:
+        answer = (await server.messages(tools=[READ])).json
+    (call,) = answer["content"]
+    assert (call["name"], call["input"], answer["stop_reason"]) == ("Read", {"path": "a"}, "tool_use")
+
+
+class PassedThrough(ScriptedOllama):
+    """An Ollama that is asked through its Messages route, where no window can be set."""
+
+    def _answer(self, request: ReceivedRequest) -> Reply:
+        if request.path != "/v1/messages":
+            return super()._answer(request)
+        self.load(MODEL, 2_048)
+        return json_document(WHOLE_MESSAGE)
+
+
+async def test_the_window_of_a_passed_through_ollama_is_read_once_it_has_loaded_the_model_for_us() -> None:
+    other_clients = [{"name": MODEL, "context_length": 8_192}]
+    async with PassedThrough(MODELS, loaded=other_clients) as ollama:
+        asked = upstream_of(PROVIDERS["anthropic"], base_url=ollama.root_url, model=MODEL)
+        upstream = await discover(asked, None, key_hint="")
+        assert upstream.window_tokens is None
+        async with BridgeServer(upstream) as server:
+            for window_tokens in (None, 2_048, 2_048):
+                assert (await server.messages()).status == 200
+                assert (await server.ask(get("/readyz"))).json.get("window_tokens") == window_tokens
+        assert [probe.path for probe in ollama.probes].count("/api/ps") == 2
 
 
 # --- the window ---------------------------------------------------------------------------------------------

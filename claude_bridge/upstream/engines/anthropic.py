@@ -40,7 +40,7 @@ def passthrough_as_reported(upstream: Upstream, report: EngineReport) -> Upstrea
         model = report.find(upstream.model) if upstream.model else None
         # What is loaded now may have been loaded for another client, with another window.
         window = model.ollama.modelfile_window if model and model.ollama else None
-        return replace(upstream, window_tokens=window, notes=(_OLLAMA_NOTE,))
+        return replace(upstream, window_tokens=window, rereads_window=True, notes=(_OLLAMA_NOTE,))
     model = report.find(upstream.model)
     if model is None and (profile.ignores_model_name or len(report.models) == 1):
         model = next(iter(report.models), None)

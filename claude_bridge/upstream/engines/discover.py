@@ -72,14 +72,16 @@ async def discover(
     require_engine(report, upstream, has_key=has_key, key_hint=key_hint)
     if upstream.adapter.is_passthrough:
         root = anthropic_root(upstream.base_url)
-        return passthrough_as_reported(replace(upstream, base_url=root), report)
+        found = passthrough_as_reported(replace(upstream, base_url=root), report)
+        return _with_window_note(found.with_given_limits(window_tokens=window_tokens, max_output_tokens=None))
     if report.engine == OLLAMA.name:
         found = _on_ollama(upstream, report, window_tokens)
         if upstream.adapter.kind != "ollama-chat":
             notice = "it is an Ollama, and is used through its own API (--api openai-chat keeps the other)"
             found = replace(found, notes=(notice, *found.notes))
         return found
-    return _on_any_engine(upstream, report)
+    found = _on_any_engine(upstream, report)
+    return _with_window_note(found.with_given_limits(window_tokens=window_tokens, max_output_tokens=None))
 
 
 def assumed(upstream: Upstream) -> Upstream:
@@ -167,6 +169,7 @@ def _on_ollama(upstream: Upstream, report: EngineReport, window_tokens: int | No
         adapter=ADAPTERS["ollama-chat"],
         profile=profile.with_changes({"keep_alive": upstream.profile.ollama.keep_alive}),
         window_tokens=window.tokens,
+        window_is_given=window_tokens is not None,
         slots=report.slots,
         prices=FREE if runs_locally(model, report.base_url) else None,
         notes=tuple(note for note in [*notes, *_ollama_warnings(model, report.version or "")] if note),
@@ -233,6 +236,14 @@ def _on_any_engine(upstream: Upstream, report: EngineReport) -> Upstream:
         prices=model.cost or usual_prices(name, report.base_url),
         notes=(*upstream.notes, *notes),
     )
+
+
+def _with_window_note(upstream: Upstream) -> Upstream:
+    """Return the upstream with a note where nobody knows the window: the client would believe in one of its own."""
+    if upstream.window_tokens is not None or upstream.rereads_window:
+        return upstream
+    note = "context window not reported: add --context-window N, or Claude Code assumes 200,000 tokens or more"
+    return replace(upstream, notes=(*upstream.notes, note))
 
 
 def _listed_model(upstream: Upstream, report: EngineReport) -> OfferedModel:

@@ -114,6 +114,13 @@ async def read_ollama(client: UpstreamClient, report: EngineReport, name: str, *
     )
 
 
+async def loaded_window(client: UpstreamClient, name: str) -> int | None:
+    """Return the window that a model is loaded with, or None if that is not reported."""
+    running = (await probe(client, _PS_PATH)).parsed(ollama.parse_ps)
+    loaded = next((one for one in running or () if with_tag(name) in (one.name, one.model)), None)
+    return positive(loaded.context_length) if loaded else None
+
+
 async def _show_all(client: UpstreamClient, names: Sequence[str]) -> dict[str, ProbeAnswer]:
     answers: dict[str, ProbeAnswer] = {}
     limit = anyio.CapacityLimiter(MAX_CONCURRENT)
