@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from claude_bridge.conversion.deltas import Delta, Finish, TextDelta, ToolCallStart
 
+_MAX_SPACE_CHARS = 1_000
+"""Before the echo: broken models write white space without end."""
+
 
 class PrefillEchoCutter:
     """Cuts the requested beginning off an answer that repeats it: the client puts the two together itself."""
 
     def __init__(self, beginning: str) -> None:
         self._beginning = beginning
-        self._held = ""
+        self._held: list[str] = []
+        self._space_chars = 0
+        self._matched_chars = 0
         self._is_over = False
 
     def feed(self, deltas: list[Delta]) -> list[Delta]:
@@ -29,13 +34,19 @@ class PrefillEchoCutter:
 
     def close(self) -> list[Delta]:
         """Return the text that was held back and was not the echo."""
-        held, self._held, self._is_over = self._held, "", True
+        held, self._held, self._is_over = "".join(self._held), [], True
         return [TextDelta(held)] if held else []
 
     def _text_behind_echo(self, text: str) -> list[Delta]:
-        self._held += text
-        answer = self._held.lstrip()
-        if answer.startswith(self._beginning):
-            rest, self._held, self._is_over = answer[len(self._beginning) :], "", True
-            return [TextDelta(rest)] if rest else []
-        return [] if self._beginning.startswith(answer) else self.close()
+        self._held.append(text)
+        if not self._matched_chars:
+            self._space_chars += len(text) - len(text := text.lstrip())
+        expected = self._beginning[self._matched_chars : self._matched_chars + len(text)]
+        if not text.startswith(expected) or self._space_chars > _MAX_SPACE_CHARS:
+            return self.close()
+        self._matched_chars += len(expected)
+        if self._matched_chars < len(self._beginning):
+            return []
+        self._held, self._is_over = [], True
+        rest = text[len(expected) :]
+        return [TextDelta(rest)] if rest else []

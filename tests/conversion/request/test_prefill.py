@@ -80,3 +80,9 @@ def test_the_echo_is_cut_and_nothing_else(said: list[str | Delta], left: str) ->
 def test_how_the_text_is_cut_changes_nothing(beginning: str, pieces: list[str]) -> None:
     beginning = beginning.strip() or "a"
     assert heard(*pieces, beginning=beginning) == heard("".join(pieces), beginning=beginning)
+
+
+def test_white_space_without_end_is_not_held_back() -> None:
+    assert heard(*["\n"] * 2_000) == "\n" * 2_000
+    cutter = PrefillEchoCutter("a")
+    assert sum(len(cutter.feed([TextDelta("\n")])) for _ in range(2_000)) > 900
