@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from claude_bridge.wire.admin_api import Readiness
 
 TIMEOUT_S = 5.0
+MAX_ANSWER_BYTES = 16 * 1024 * 1024
 DEFAULT_URL = f"http://127.0.0.1:{DEFAULT_PORT}"
 
 BridgeUrl = Annotated[
@@ -129,7 +130,7 @@ def ask(place: Place, path: str, parse: Callable[[bytes], T]) -> T:
 
 
 def _get(url: str, path: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
-    import http.client
+    import http.client  # the status line asks every few seconds: the client for engines would take three times as long
 
     try:
         parts = urlsplit(url)
@@ -140,7 +141,7 @@ def _get(url: str, path: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
     try:
         connection.request("GET", parts.path.rstrip("/") + path, headers=dict(headers))
         response = connection.getresponse()
-        return response.status, response.read()
+        return response.status, response.read(MAX_ANSWER_BYTES)
     except (OSError, http.client.HTTPException) as error:
         raise NoBridgeError(
             f"No bridge is running at {url} ({getattr(error, 'strerror', None) or error}).",

@@ -43,6 +43,7 @@ _SETTLING_STEPS = 4
 
 _KEEP_ALIVE_TIMEOUT = re.compile(r"\btimeout\s*=\s*(\d{1,6})", re.IGNORECASE)
 _ZLIB_WINDOWS = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
+_OF_PACKED_BODIES = ("content-encoding", "content-length")
 _TLS_ALERT = b"\x15\x03"
 
 OpenStream = Callable[[], Awaitable[ByteStream]]
@@ -246,10 +247,12 @@ class HttpExchange:
     def _take_head(self, head: h11.Response) -> None:
         if head.status_code == 407 and self._transport.is_forwarded:
             raise NoConnectionError("can't be reached: the proxy before it wants a login, as http://USER:PASSWORD@HOST")
-        self.headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in head.headers}
-        encoding = self.headers.get("content-encoding", "").strip().lower()
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in head.headers}
+        encoding = headers.get("content-encoding", "").strip().lower()
         if encoding not in ("", "identity"):
             self._unpacker = Unpacker(encoding)
+            headers = {name: value for name, value in headers.items() if name not in _OF_PACKED_BODIES}
+        self.headers = headers
         self.status = head.status_code
 
 

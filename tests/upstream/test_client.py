@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import socket
-from collections.abc import AsyncIterator, Iterator
+import zlib
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 import anyio
@@ -16,6 +18,7 @@ from claude_bridge.errors import (
     UpstreamBrokenError,
     UpstreamDroppedError,
     UpstreamRefusedError,
+    UpstreamTimeoutError,
     UpstreamUnreachableError,
 )
 from claude_bridge.upstream.call import UpstreamCall
@@ -31,6 +34,7 @@ from tests.fake_upstream import (
     Reset,
     Send,
     Stall,
+    Step,
     Wait,
     document,
     refusal,
@@ -372,3 +376,86 @@ async def test_a_document_that_does_not_come_in_time_is_told() -> None:
     async with FakeUpstream(documents={"/v1/models": [Stall()]}) as upstream, client_of(upstream.base_url) as client:
         with pytest.raises(BridgeError, match=r"did not answer within 0\.05 s"):
             await client.fetch("/models", timeout_s=0.05)
+
+
+async def test_a_document_without_end_is_given_up() -> None:
+    reply: Reply = [Head(), *[Send(b"x" * 1_000_000)] * 20, Stall()]
+    async with FakeUpstream(documents={"/v1/models": reply}) as upstream, client_of(upstream.base_url) as client:
+        with pytest.raises(UpstreamBrokenError, match="sent more than 16 MiB at /models"):
+            await client.fetch("/models", timeout_s=20)
+        await upstream.probes[0].wait_until_closed_by_peer()
+
+
+async def test_a_document_that_drips_is_given_up_in_time() -> None:
+    drops: list[Step] = [Send(b"x"), Pause(0.02)]
+    reply: Reply = [Head(), *drops * 100]
+    async with FakeUpstream(documents={"/v1/models": reply}) as upstream, client_of(upstream.base_url) as client:
+        with pytest.raises(UpstreamTimeoutError):
+            await client.fetch("/models", timeout_s=0.2)
+
+
+async def test_a_redirect_is_not_followed() -> None:
+    moved = document(b"", status=302, headers={"location": "/v1/elsewhere"})
+    async with (
+        FakeUpstream([moved], documents={"/v1/models": moved}) as upstream,
+        client_of(upstream.base_url) as client,
+    ):
+        assert (await client.fetch("/models", timeout_s=5)).status == 302
+        with pytest.raises(UpstreamRefusedError):
+            await body_of(client)
+        assert (len(upstream.probes), len(upstream.requests)) == (1, 1)
+
+
+# --- what is compressed, though it was not asked for ----------------------------------------------------------
+
+TEXT = b"data: hello\n\n" * 2000
+
+
+@pytest.mark.parametrize(
+    ("encoding", "pack"), [("gzip", gzip.compress), ("x-gzip", gzip.compress), ("deflate", zlib.compress)]
+)
+async def test_an_answer_that_is_compressed_unasked_is_unpacked(encoding: str, pack: Callable[[bytes], bytes]) -> None:
+    packed = pack(TEXT)
+    stream: Reply = [
+        Head(200, {"content-encoding": encoding}),
+        *(Send(packed[at : at + 50]) for at in range(0, len(packed), 50)),
+    ]
+    documents = {"/v1/models": document(packed, headers={"content-encoding": encoding})}
+    async with FakeUpstream([stream, stream], documents=documents) as upstream, client_of(upstream.base_url) as client:
+        assert await body_of(client) == TEXT
+        assert await body_of(client) == TEXT
+        found = await client.fetch("/models", timeout_s=5)
+        assert found.body == TEXT
+        assert "content-encoding" not in found.headers, "who passes the answer on must not say that it is packed"
+        assert upstream.requests[0].headers["accept-encoding"] == "identity"
+        assert upstream.connections == 1
+
+
+async def test_a_small_answer_that_unpacks_into_a_huge_one_is_given_up() -> None:
+    bomb = document(gzip.compress(b"\0" * 50_000_000), headers={"content-encoding": "gzip"})
+    async with FakeUpstream(documents={"/v1/models": bomb}) as upstream, client_of(upstream.base_url) as client:
+        with pytest.raises(UpstreamBrokenError, match="sent more than 16 MiB"):
+            await client.fetch("/models", timeout_s=20)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body", "words"),
+    [
+        ("br", b"packed", "sent a compressed answer (br), which was not asked for"),
+        ("gzip", b"not packed", "sent a compressed answer that can't be unpacked"),
+        ("gzip", gzip.compress(TEXT)[:-9], "the compressed data has no end"),
+    ],
+)
+async def test_what_can_not_be_unpacked_is_told(encoding: str, body: bytes, words: str) -> None:
+    packed = document(body, headers={"content-encoding": encoding})
+    async with FakeUpstream([packed]) as upstream:
+        error = await error_of(upstream.base_url)
+    assert isinstance(error, UpstreamBrokenError)
+    assert words in error.message
+
+
+async def test_a_refusal_that_is_compressed_is_read() -> None:
+    body = gzip.compress(b'{"error": {"message": "no such thing"}}')
+    reply = document(body, status=400, headers={"content-encoding": "gzip"})
+    async with FakeUpstream([reply]) as upstream:
+        assert "no such thing" in (await error_of(upstream.base_url)).message
