@@ -121,8 +121,7 @@ async def test_a_client_that_leaves_the_queue_is_never_asked_for() -> None:
         await first.head()
         async with server.connect() as second:
             await second.send(streamed())
-            await anyio.wait_all_tasks_blocked()
-            assert server.service.queues.waiting == 1
+            await until(lambda: server.service.queues.waiting == 1)
         await until(lambda: server.service.queues.waiting == 0)
         go_on.set()
         assert (await server.messages()).json["content"][0]["text"] == "Third"
