@@ -274,7 +274,11 @@ def _thinking(text: str) -> list[Delta]:
 
 def _overlap(text: str, mark: str) -> int:
     """Return how many characters at the end of the text may be the beginning of the mark."""
-    return next((length for length in range(min(len(text), len(mark) - 1), 0, -1) if text.endswith(mark[:length])), 0)
+    tail = text[1 - len(mark) :]
+    at = tail.find(mark[0])
+    while at >= 0 and not mark.startswith(tail[at:]):
+        at = tail.find(mark[0], at + 1)
+    return len(tail) - at if at >= 0 else 0
 
 
 def _held_length(text: str, close: str) -> int:
