@@ -259,7 +259,7 @@ def key_hint(row: Provider) -> str:
 
 
 def configured_token(config: Config) -> str | None:
-    """Return the token that clients must send, as the configuration has it; None: it says nothing."""
+    """Return the configured token that clients must send; None: none is configured."""
     token = config.server.auth_token
     return None if token is None else _read_secret(config, token, "server.auth_token")
 

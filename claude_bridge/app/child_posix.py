@@ -16,7 +16,7 @@ from anyio import to_thread
 assert sys.platform != "win32"  # so that type checkers skip this module there
 
 END_WITHIN_S = 5.0
-"""How long the program has to end once it was told to."""
+"""How long the program has to end after SIGTERM or SIGHUP."""
 
 STOP_PAUSE_S = 0.05
 """After a stop: a signal to the whole group needs a moment to reach all of it."""

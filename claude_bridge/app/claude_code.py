@@ -44,7 +44,7 @@ class ClientCommand(NamedTuple):
 
 
 def find_claude_code() -> str:
-    """Return the path of the program; raises SetupError that says how to get it."""
+    """Return the path of the program; raises SetupError with how to install it."""
     found = shutil.which("claude")
     for place in _PLACES:
         found = found or shutil.which(str(Path(place).expanduser()))

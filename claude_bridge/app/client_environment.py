@@ -125,7 +125,7 @@ def _constant(value: str) -> Callable[[Served], str | None]:
 
 
 def _tier(tier: str) -> tuple[Variable, Variable, Variable]:
-    """Return what a tier means, as a request and in /model, which would show the same name for all of them."""
+    """Return the model of a tier, and how /model shows it: without a name of its own, all tiers would look alike."""
     name = tier.lower()
     model, use = _main_model, "the main model"
     if tier == "HAIKU":

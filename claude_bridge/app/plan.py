@@ -85,7 +85,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     max_concurrent: int | None = None
     """How many requests each engine gets at a time."""
     vision_model: str | None = None
-    """The model of the same provider that describes images for a model that sees none."""
+    """The model of the same provider that describes images for a model that can't see them."""
     debug: bool = False
     log_file: Path | None = None
     """Where the debug log goes; None: to stderr."""

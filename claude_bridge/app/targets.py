@@ -82,7 +82,7 @@ class Targets:
 
 
 def routed(main: ModelBridge, plan: Plan, stack: AsyncExitStack) -> RoutedBridge:
-    """Return the main bridge with what the plan says of other models before it."""
+    """Return the main bridge with the plan's routing to other models in front of it."""
     targets = Targets(plan, main, stack)
     target = Target(plan.routing.main.provider, main.upstream.model)
     routing: Routing = replace(plan.routing, main=target)

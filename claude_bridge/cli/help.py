@@ -88,7 +88,9 @@ def sections_of(command: Any, ctx: Any) -> Iterator[tuple[str, list[tuple[str, s
     for parameter in command.get_params(ctx):
         is_help = parameter.name == "help" and ctx.parent is not None  # who reads this has found it
         if not getattr(parameter, "hidden", False) and not is_help:
-            title = "Arguments" if _is_argument(parameter) else (getattr(parameter, "rich_help_panel", None) or "Options")
+            title = (
+                "Arguments" if _is_argument(parameter) else (getattr(parameter, "rich_help_panel", None) or "Options")
+            )
             groups.setdefault(title, []).append((label_of(parameter), _text_of(parameter)))
     yield from sorted(groups.items(), key=lambda group: GROUPS.index(group[0]) if group[0] in GROUPS else -1)
 

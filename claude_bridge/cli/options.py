@@ -1,4 +1,4 @@
-"""The options that several commands take, each written once, and how a command takes a bridge's as one object."""
+"""The options that several commands share, and how a command receives those of a bridge as one object."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ PARAMETERS: dict[str, ParameterInfo] = {
         metavar="FILE",
     ),
 }
-"""How each field of Options stands on the command line, in the order of the help."""
+"""How each field of Options is written on the command line, in the order of the help."""
 
 BaseUrl = Annotated[str | None, PARAMETERS["base_url"]]
 ApiKey = Annotated[str | None, PARAMETERS["api_key"]]
@@ -143,7 +143,7 @@ ConfigFile = Annotated[
 
 
 def takes_options(command: Callable[Concatenate[Options, P], None]) -> Callable[..., None]:
-    """Give a command the options of a bridge as one object: its first parameter, which Typer sees as one for each."""
+    """Make the first parameter of a command, which is an Options, one parameter for each of its fields for Typer."""
     _, *own = inspect.signature(command, eval_str=True).parameters.values()
     kinds = get_type_hints(Options)
     names = [field.name for field in fields(Options)]

@@ -31,10 +31,10 @@ _PRINTS = ("-p", "--print")
 
 
 class RunCommand(Command):
-    """Keeps what stands behind ``--`` for Claude Code: it must not be taken for a provider or a model."""
+    """Keeps the arguments after ``--`` for Claude Code, so that none is taken for a provider or a model."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - click's context, which typer hides
-        """Parse what stands before ``--``."""
+        """Parse the arguments before ``--``."""
         at = args.index("--") if "--" in args else len(args)
         ctx.meta[_BEHIND] = args[at + 1 :]
         return super().parse_args(ctx, args[:at])
@@ -94,11 +94,11 @@ def run(
 
 
 class RunNotices(TerminalNotices):
-    """Says what is started, and keeps warnings back while Claude Code has the terminal."""
+    """Shows what is started, and holds warnings back while Claude Code has the terminal."""
 
     def __init__(self) -> None:
         self.notes: list[str] = []
-        """What else is to be said at the start."""
+        """What else to show at the start."""
         self._held_back: list[str] | None = None
 
     def warn(self, text: str) -> None:

@@ -1,4 +1,4 @@
-"""How each shell, and each other place that takes environment variables, is told of them."""
+"""Environment variables in the form of each shell, and of other programs that take them."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class Shell(NamedTuple):
     quote: Callable[[str], str]
     evaluate: Callable[[str], str]
     call: str = ""
-    """What stands before a quoted path for it to be run."""
+    """What to write before a quoted path to run it."""
 
     def program(self, path: str) -> str:
         """Return what to type to run a program."""
@@ -122,11 +122,11 @@ def this_shell() -> Shell:
 
 
 def this_shell_name() -> str:
-    """Return the form for the shell in which we were started; PowerShell's on Windows, unless SHELL says otherwise."""
+    """Return the form for the shell that started us: by SHELL, else PowerShell on Windows and bash elsewhere."""
     return shell_named(os.environ.get("SHELL", "powershell" if os.name == "nt" else ""))
 
 
 def shell_named(path: str) -> str:
-    """Return the form for a shell by the path of its program, such as SHELL holds; bash's where it is not known."""
+    """Return the form for a shell by the path of its program, such as the value of SHELL; bash for unknown ones."""
     name = path.replace("\\", "/").rpartition("/")[2].removesuffix(".exe").lower()
     return {"pwsh": "powershell"}.get(name, name if name in SHELLS else "bash")

@@ -183,7 +183,7 @@ def size(n_bytes: int) -> str:
 
 
 def print_choices(rows: Sequence[Sequence[str]]) -> None:
-    """Print numbered rows on stderr; what stands behind the first column is the first to be shortened."""
+    """Print numbered rows on stderr; the columns after the first are shortened if necessary."""
     from rich.table import Table
     from rich.text import Text
 

@@ -100,7 +100,7 @@ def read_config(named: Path | None, environment: Mapping[str, str]) -> Reading:
 
 
 def check_secrets(reading: Reading, environment: Mapping[str, str]) -> Iterator[Problem]:
-    """Yield a problem for each key that can't be had: it need not be there before its provider is asked."""
+    """Yield a problem for each key that can't be read; it is not needed before its provider is used."""
     for path, secret in _secrets(reading.config):
         try:
             secret.read(environment, reading.config.folder)

@@ -74,6 +74,6 @@ def _row(name: str, given: ProviderSettings) -> Provider:
 
 
 def _limit(config: Config, name: str, of_model: int | None) -> int | None:
-    """Return a limit of a model: a variable goes before the file, and in that what is said of the model."""
+    """Return a limit of a model: a variable overrides the file, and there the model overrides the defaults."""
     general: int | None = getattr(config.defaults, name)
     return general if of_model is None or name in config.from_environment else of_model

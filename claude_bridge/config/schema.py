@@ -166,7 +166,7 @@ def settings_of(table: type[Struct]) -> dict[str, Setting]:
 
 
 def without_none(kind: inspect.Type) -> inspect.Type:
-    """Return a type without what is said about it and without None."""
+    """Return a type without its annotations and without None."""
     while isinstance(kind, inspect.Metadata | inspect.UnionType):
         if isinstance(kind, inspect.Metadata):
             kind = kind.type

@@ -14,14 +14,14 @@ HIDDEN = "(hidden)"
 
 
 class WrittenText(str):
-    """A text of a certain form. ``WANTED`` says which, as in "must be WANTED"."""
+    """Text of a certain form, which ``WANTED`` describes, as in "must be WANTED"."""
 
     __slots__ = ()
     WANTED: ClassVar[str]
 
     @classmethod
     def parse(cls, given: str) -> Self:
-        """Return the value; raises ValueError with what is wrong, or with no words where WANTED says it all."""
+        """Return the value; raises ValueError with what is wrong, or without words if WANTED is enough."""
         return cls(given)
 
 
@@ -33,12 +33,12 @@ class ModelName(WrittenText):
 
     @property
     def provider(self) -> str:
-        """What stands before the first slash."""
+        """The part before the first slash."""
         return self.partition("/")[0]
 
     @property
     def model(self) -> str:
-        """What stands behind the first slash, or nothing."""
+        """The part after the first slash, or nothing."""
         return self.partition("/")[2]
 
     @classmethod
@@ -82,7 +82,7 @@ class Address(WrittenText):
 
 
 class ApiKind(WrittenText):
-    """Which API an engine speaks."""
+    """The API of an engine."""
 
     __slots__ = ()
     WANTED = f"one of {', '.join(ADAPTERS)}"
