@@ -214,7 +214,7 @@ async def test_a_runner_that_died_is_a_failure_whatever_its_old_log_says(words: 
 
 async def test_a_runner_that_dies_in_mid_stream_ends_the_answer_with_an_error() -> None:
     line = json.dumps({"error": runner_died("error: " + too_long_by_llama_server(9_010, 8_192))}).encode() + b"\n"
-    reply: Reply = [HEAD, Send(chat_line({"content": "Hel"})), Send(line)]
+    reply: Reply = [HEAD, Send(chat_line({"content": "Hel"})), Pause(0.1), Send(line)]
     async with chatting(reply) as ollama, serving(ollama) as server:
         events = (await server.messages(stream=True)).events
     (error,) = (event.error for event in events if isinstance(event, ErrorEvent))
