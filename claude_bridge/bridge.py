@@ -52,7 +52,7 @@ class BridgeProtocol(Protocol):
 
     @property
     def upstream(self) -> Upstream:
-        """The upstream that is asked if nothing else is said."""
+        """The main upstream."""
         ...
 
     @property
@@ -72,15 +72,15 @@ class BridgeProtocol(Protocol):
         ...
 
     async def count_tokens(self, request: CountTokensRequest, raw: ClientRequest | None = None) -> int:
-        """Return the prompt's tokens; see ModelBridge.count_tokens."""
+        """Return the tokens of the prompt; see ModelBridge.count_tokens."""
         ...
 
     async def reach(self) -> None:
-        """Ask the main engine something small; raises UpstreamError."""
+        """Check that the main upstream answers; raises UpstreamError."""
         ...
 
     async def offered(self) -> Sequence[OfferedModel]:
-        """Return the models that can be asked for by their names, beside the main one."""
+        """Return the models that requests may name, beside the main one."""
         ...
 
 
@@ -265,7 +265,7 @@ class ModelBridge:
             return await exchange.message()
 
     async def reach(self) -> None:
-        """Ask the engine something small; whatever it answers, it is there.
+        """Check that the engine answers, whatever the answer is.
 
         Raises:
             UpstreamError: it does not answer.

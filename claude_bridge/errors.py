@@ -1,4 +1,4 @@
-"""The exception tree: whose fault it is, and what an Anthropic client is told.
+"""The exception tree: whose fault an error is, and what an Anthropic client sees of it.
 
 BridgeError                      anything the bridge can explain
 ├── ClientError                  the client's request can't be served as it is
@@ -15,14 +15,14 @@ BridgeError                      anything the bridge can explain
 │   └── HeadersTooLargeError     431
 ├── OverloadedError              529  the bridge itself can take no more for now
 ├── StoppingError                503  the bridge is being stopped
-├── UpstreamError                the engine, or the way to it
+├── UpstreamError                the engine, or the network to it
 │   ├── UpstreamRefusedError     the engine answered with an error status
-│   │   └── RelayedRefusalError       in Anthropic's own words, which are handed on as they came
+│   │   └── RelayedRefusalError       Anthropic's own refusal, passed on byte for byte
 │   ├── UpstreamUnreachableError 502  no connection
 │   ├── UpstreamBrokenError      502  an answer that ends early or makes no sense
 │   │   ├── DroppedCallError          the engine dropped a malformed tool call, and nothing else came
-│   │   └── UpstreamDroppedError      no answer at all
-│   ├── UpstreamLoadingError     503  the engine still loads its model
+│   │   └── UpstreamDroppedError      the connection closed before any answer
+│   ├── UpstreamLoadingError     503  the engine is still loading its model
 │   ├── UpstreamTimeoutError     504  silent for too long
 │   └── UpstreamOverloadedError  529  its queue is full
 └── SetupError                   the user's command line or machine; carries the next step
@@ -71,7 +71,7 @@ class BridgeError(Exception):
 
 
 class ClientError(BridgeError):
-    """The client's request can't be served as it is; sending it again would not help."""
+    """The client's request can't be served as it is; retrying would not help."""
 
     status = 400
     error_type = "invalid_request_error"
@@ -119,7 +119,7 @@ class NotFoundError(ClientError):
 
 
 class MethodNotAllowedError(ClientError):
-    """A known path, asked with a method that it does not have."""
+    """A known path, requested with a method that it does not support."""
 
     status = 405
 
@@ -176,13 +176,13 @@ class StoppingError(BridgeError):
 
 
 class UpstreamError(BridgeError):
-    """The engine, or the way to it, failed."""
+    """The engine, or the network to it, failed."""
 
     status = 502
 
 
 class UpstreamRefusedError(UpstreamError):
-    """The engine answered with an error status; ``status`` and ``error_type`` say how the client is told."""
+    """The engine answered with an error status; ``status`` and ``error_type`` are those that the client sees."""
 
     def __init__(
         self,
@@ -200,7 +200,7 @@ class UpstreamRefusedError(UpstreamError):
 
 
 class RelayedRefusalError(UpstreamRefusedError):
-    """A refusal that the client gets byte for byte: Anthropic's own, which it knows to read."""
+    """Anthropic's own refusal, which the client gets byte for byte."""
 
     def __init__(
         self, message: str, *, status: int, error_type: str, body: bytes, content_type: str, headers: dict[str, str]
@@ -226,7 +226,7 @@ class DroppedCallError(UpstreamBrokenError):
 
 
 class UpstreamDroppedError(UpstreamBrokenError):
-    """The connection ended before the engine had said anything: it did nothing yet, and may be asked again."""
+    """The connection closed before the engine sent anything: the request may be sent again."""
 
 
 class UpstreamLoadingError(UpstreamError):
@@ -244,7 +244,7 @@ class UpstreamTimeoutError(UpstreamError):
 
 
 class UpstreamOverloadedError(UpstreamError):
-    """The engine has more to do than it takes; passing."""
+    """The engine is overloaded (temporary)."""
 
     status = 529
     error_type = "overloaded_error"

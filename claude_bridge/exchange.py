@@ -1,4 +1,4 @@
-"""Exchange: one client request with its whole answer, from the engine's first sign to the last word."""
+"""Exchange: one client request with its whole answer, from the first byte of the engine to the last."""
 
 from __future__ import annotations
 
@@ -78,10 +78,10 @@ class Exchange:
         return self._response.kept_headers(self._call.headers)
 
     async def begin(self) -> None:
-        """Wait for the engine's first sign; no longer than the grace time, if the client may be told something then.
+        """Wait for the engine's first bytes, but no longer than the grace time if the client may get something before.
 
         Raises:
-            BridgeError: the engine refused or failed, and nothing has been said to the client yet.
+            BridgeError: the engine refused or failed, and nothing has been sent to the client yet.
         """
         try:
             await self._begin()
@@ -103,7 +103,7 @@ class Exchange:
             raise self.error
 
     async def items(self) -> AsyncGenerator[Sequence[ResponseItem], None]:
-        """Yield what goes to the client, as much at a time as an upstream read brought; the last one ends it."""
+        """Yield what goes to the client, one list for each upstream read; the last one ends the answer."""
         items: Sequence[ResponseItem] = self._early
         last_progress_at = anyio.current_time()
         while True:

@@ -19,19 +19,19 @@ from claude_bridge.upstream.engines.report import OfferedModel
 from claude_bridge.wire.anthropic import CountTokensRequest, MessagesRequest
 
 COOL_DOWN_S = 30.0
-"""How long a candidate that failed is asked last, unless it said itself how long."""
+"""How long a candidate that failed is tried last, unless its error says how long."""
 
 MAX_COOL_DOWN_S = 600.0
-"""The longest that a candidate is asked last: what it says may be wrong, and it may be the main model."""
+"""The upper bound of that: the error may be wrong, and the candidate may be the main model."""
 
 OFFERED_FOR_S = 60.0
-"""How long a list of models counts as true."""
+"""How long a list of models is cached."""
 
 _PASSING = frozenset({429, 500, 502, 503, 504, 529})
-"""Statuses of a trouble that another upstream need not have: not those of a request that nobody could serve."""
+"""Statuses of errors that another upstream may not have; others mean that nobody could serve the request."""
 
 _UNUSABLE = frozenset({401, 403, 404})
-"""Statuses of a fallback that is set up wrongly: the request itself may be well."""
+"""Statuses of a fallback that is configured wrongly: the request itself may be fine."""
 
 OpenTarget = Callable[[Target], Awaitable[ModelBridge]]
 ListOffered = Callable[[], Awaitable[Sequence[OfferedModel]]]
@@ -57,7 +57,7 @@ class RoutedBridge:
 
     @property
     def upstream(self) -> Upstream:
-        """The upstream that is asked if nothing else is said."""
+        """The main upstream."""
         return self._main.upstream
 
     @property
@@ -71,7 +71,7 @@ class RoutedBridge:
         return self._main.is_passthrough and not self.routing.others
 
     async def reach(self) -> None:
-        """Ask the main upstream something small; raises UpstreamError."""
+        """Check that the main upstream answers; raises UpstreamError."""
         await self._main.reach()
 
     async def count_tokens(self, request: CountTokensRequest, raw: ClientRequest | None = None) -> int:
@@ -80,7 +80,7 @@ class RoutedBridge:
         return await (await self.open(candidate.target)).count_tokens(request, raw)
 
     async def offered(self) -> Sequence[OfferedModel]:
-        """Return what the main provider offers; nothing where it can't be asked."""
+        """Return the models of the main provider; none if they can't be listed."""
         async with self._listing:
             if anyio.current_time() >= self._offered_until:
                 try:
@@ -91,7 +91,7 @@ class RoutedBridge:
         return self._offered
 
     async def problems(self) -> list[str]:
-        """Look for all targets that are named beside the main one, and return what is wrong with them."""
+        """Open all targets but the main one, and return what is wrong with them."""
         problems: list[str] = []
         for target in self.routing.others:
             try:
@@ -128,7 +128,7 @@ class RoutedBridge:
         raise AssertionError("there is always a candidate, and the last one's error is raised")
 
     async def _candidates(self, request: CountTokensRequest, raw: ClientRequest | None) -> list[Candidate]:
-        """Return whom to ask, those last that failed a moment ago."""
+        """Return the candidates in order; those that failed a moment ago come last."""
         requested = request.model
         is_subagent = raw is not None and SUBAGENT_HEADER in raw.headers
         names: set[str] = set()
@@ -158,5 +158,5 @@ class RoutedBridge:
 
 
 def cool_down_s(error: BridgeError) -> float:
-    """Return how long a candidate that failed with this error is asked last."""
+    """Return how long a candidate that failed with this error is tried last."""
     return min(error.retry_after_s or COOL_DOWN_S, MAX_COOL_DOWN_S)

@@ -22,14 +22,14 @@ class Target(Struct, frozen=True):
 
 
 class Candidate(Struct, frozen=True):
-    """A target, and why it is one, in words that follow "because"."""
+    """A target and the reason for it, worded to follow "because"."""
 
     target: Target
     reason: str
 
 
 class Routing(Struct, frozen=True, kw_only=True):
-    """Which requests go where. None and empty mean that there is no such rule: all goes to ``main``."""
+    """Which requests go where. None and empty mean that there is no such rule; all else goes to ``main``."""
 
     main: Target
     small: Target | None = None
@@ -38,11 +38,11 @@ class Routing(Struct, frozen=True, kw_only=True):
     routes: tuple[tuple[str, Target], ...] = ()
     """Patterns of requested names, in order; ``*`` and ``?`` as in file names."""
     fallback: tuple[Target, ...] = ()
-    """What is asked when a candidate can't be reached or is overloaded, in order."""
+    """The targets to try, in order, when a candidate can't be reached or is overloaded."""
 
     @property
     def small_model(self) -> str | None:
-        """The name by which a client asks for the small model; None: there is none."""
+        """The name under which clients request the small model; None: there is none."""
         return self.small.model if self.small is not None else None
 
     @property
@@ -59,7 +59,7 @@ class Routing(Struct, frozen=True, kw_only=True):
         shows_images: bool = False,
         offered: Collection[str] = (),
     ) -> list[Candidate]:
-        """Return whom to ask, in order.
+        """Return the candidates in the order in which to try them.
 
         ``requested`` is the client's name of a model, ``offered`` the models of the main provider. A route goes before
         all else, then what is said of requests that show images, then a model that is there, then what is said of

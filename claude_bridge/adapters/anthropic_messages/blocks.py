@@ -1,4 +1,4 @@
-"""Blocks: the content blocks of one stream, one open at a time, numbered without gaps, and none left open."""
+"""Blocks: the content blocks of one stream: one open at a time, numbered without gaps, none left open."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class _Block:
 
 
 class Blocks:
-    """Takes the events of an engine's blocks, and puts what a client can follow into the outbox."""
+    """Takes the events of an engine's blocks, and writes frames that a client can follow."""
 
     def __init__(self, out: FrameWriter, unused_id: Callable[[str], str]) -> None:
         """``unused_id`` returns the given id of a tool use, or another one if it was used before."""

@@ -12,7 +12,7 @@ from claude_bridge.adapters.anthropic_messages.frames import COUNTS, Counts, is_
 from claude_bridge.conversion.deltas import FinishReason
 from claude_bridge.conversion.ending import convert_finish_reason, parse_finish
 from claude_bridge.conversion.response.pipeline import ResponseContext
-from claude_bridge.wire.anthropic import StopReason
+from claude_bridge.wire.anthropic import MessagesRequest, StopReason, ToolUseBlock
 from claude_bridge.wire.sse import encode_frame, one_line
 
 Fields = dict[str, Any]
@@ -151,3 +151,21 @@ def repaired_block(block: Mapping[str, Raw], kind: str, unused_id: Callable[[str
         if plain(block.get("input")) != {}:
             changes["input"] = {}
     return changes
+
+
+class UniqueToolIds:
+    """An id for each tool use that no other one of the conversation has: clients drop a second call with the same."""
+
+    def __init__(self, request: MessagesRequest, new_id: Callable[[], str]) -> None:
+        self._request = request
+        self._new_id = new_id
+        self._used: set[str] | None = None
+
+    def unused(self, given: str) -> str:
+        """Return the given id, or a new one where it is empty or was used before."""
+        if self._used is None:  # few answers call tools
+            contents = (message.content for message in self._request.messages if not isinstance(message.content, str))
+            self._used = {block.id for content in contents for block in content if isinstance(block, ToolUseBlock)}
+        own = given if given and given not in self._used else self._new_id()
+        self._used.add(own)
+        return own

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Raw
 
 from claude_bridge.adapters.anthropic_messages.frame_repair import (
+    UniqueToolIds,
     plain,
     repaired_block,
     repaired_message,
@@ -25,10 +26,10 @@ from claude_bridge.adapters.anthropic_messages.frames import (
     raw_fields,
 )
 from claude_bridge.adapters.anthropic_messages.passthrough import PassthroughDocument
-from claude_bridge.adapters.anthropic_messages.tool_ids import ToolIds
 from claude_bridge.conversion.loss import Repair
 from claude_bridge.conversion.profile import MessagesProfile
 from claude_bridge.conversion.response.pipeline import ResponseContext
+from claude_bridge.conversion.tool_json.text import input_json
 from claude_bridge.conversion.upstream_errors.translate import explain_no_json
 from claude_bridge.errors import UpstreamBrokenError
 from claude_bridge.wire.anthropic import MessagesRequest, RawBytes, ResponseItem
@@ -45,7 +46,7 @@ class RepairedDocument(PassthroughDocument):
         self._counts = Counts(prompt_tokens=context.prompt_tokens, input_includes_cached=profile.input_includes_cached)
         self._request = request
         self._context = context
-        self._ids = ToolIds(request, context.new_tool_id)
+        self._ids = UniqueToolIds(request, context.new_tool_id)
 
     def close(self) -> Sequence[ResponseItem]:
         """Return the document, repaired; what is no message becomes the error."""
@@ -116,7 +117,5 @@ def _repaired_input(raw: Raw | None) -> dict[str, Any]:
     value = plain(raw)
     if isinstance(value, dict):
         return {}
-    if not value:
-        return {"input": {}}
-    read = parse_object(value.encode("utf-8", "replace")) if isinstance(value, str) else {}
-    return {"input": read or {"input": value}}  # so no tool runs on what it was not meant for, and nothing is lost
+    text = value if isinstance(value, str) else bytes(raw or b"").decode("utf-8", "replace")
+    return {"input": Raw(input_json("" if text == "null" else text).encode())}

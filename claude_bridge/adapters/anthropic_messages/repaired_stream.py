@@ -10,6 +10,7 @@ from msgspec import Raw
 
 from claude_bridge.adapters.anthropic_messages.blocks import Blocks
 from claude_bridge.adapters.anthropic_messages.frame_repair import (
+    UniqueToolIds,
     edited_frame,
     event_frame,
     is_natural_end,
@@ -36,7 +37,6 @@ from claude_bridge.adapters.anthropic_messages.frames import (
     raw_fields,
 )
 from claude_bridge.adapters.anthropic_messages.passthrough import kept_headers
-from claude_bridge.adapters.anthropic_messages.tool_ids import ToolIds
 from claude_bridge.conversion.deltas import UsageReport
 from claude_bridge.conversion.loss import Repair
 from claude_bridge.conversion.profile import MessagesProfile
@@ -84,7 +84,7 @@ class RepairedStream:
         self._cutter = FrameCutter()
         self._document: bytearray | None = None
         self._out = FrameWriter()
-        self._blocks = Blocks(self._out, ToolIds(request, context.new_tool_id).unused)
+        self._blocks = Blocks(self._out, UniqueToolIds(request, context.new_tool_id).unused)
         self._is_started = False
         self._is_open = False
         self._is_opened_here = False
