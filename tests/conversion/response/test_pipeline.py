@@ -148,6 +148,26 @@ def test_what_is_said_of_a_call_too_late_changes_nothing(late: list[Delta]) -> N
     assert _told(*call, *late, STOP) == [("Read", {"a": 1})]
 
 
+def test_white_space_ends_no_call() -> None:
+    call = [*_call(0, "Read", '{"a":1}'), TextDelta("\n"), *_arguments(0, '{"a":1,"b":2}')]
+    assert _told(*call, STOP) == [("Read", {"a": 1, "b": 2})]
+
+
+def test_a_call_whose_end_is_told_waits_where_it_is_malformed() -> None:
+    answer = _answer()
+    answer.start()
+    assert answer.take([*_call(0, "Read", "{'a': 1}"), ToolCallEnd(0)]) == []
+    assert len(answer.take([STOP])) == 3
+
+
+def test_a_client_that_takes_one_call_gets_one_of_several_in_one() -> None:
+    request = a_request(tools=[{"name": "Read"}], tool_choice={"type": "auto", "disable_parallel_tool_use": True})
+    answer = _answer(request)
+    events = answer.start() + answer.take([*_call(0, "Read", '{"a":1}{"a":2}'), STOP]) + answer.close()
+    assert [bytes(block.input) for block in folded(events).content if isinstance(block, ToolUseBlock)] == [b'{"a":1}']
+    assert Repair("Read", "left out: the client takes one call at a time") in answer.repairs
+
+
 def test_each_call_gets_an_id_of_ours() -> None:
     message = folded(_events(ToolCallStart(0, "Read", "call_0"), ToolCallStart(1, "Read", "call_0"), STOP))
     assert [block.id for block in message.content if isinstance(block, ToolUseBlock)] == ["toolu_1", "toolu_2"]

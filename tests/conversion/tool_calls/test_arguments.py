@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from jiter import from_json
 
 from claude_bridge.clients.claude_code import UNPARSED_KEY as UNPARSED
+from claude_bridge.conversion.tool_calls import arguments
 from claude_bridge.conversion.tool_calls.arguments import RepairedArguments, repair_arguments
 from claude_bridge.conversion.tool_json.text import is_json
 from tests.schemas import faults, plain_schemas_and_values, schemas_and_values
@@ -444,3 +445,24 @@ def test_closing_tags_that_were_left_on_a_value_are_cut_off(given: str, kept: st
     value, notes = _repaired({"command": given, "n": 1}, _of(command={"type": "string"}))
     assert value == {"command": kept, "n": 1}
     assert notes == (("command: closing tags of the chat format were cut off",) if kept != given else ())
+
+
+def test_what_several_parts_of_a_schema_refuse_is_repaired_part_by_part() -> None:
+    parts = [{"properties": {"b": {"type": "integer"}}}, {"properties": {"c": {"type": "integer"}}}]
+    schema = _of(a={"type": "integer"}) | {"allOf": parts}
+    assert _repaired({"a": "1", "b": "2", "c": "3"}, schema)[0] == {"a": 1, "b": 2, "c": 3}
+
+
+def test_of_many_repairs_only_the_first_are_noted() -> None:
+    value = {f"k{at}": "5" for at in range(30)}
+    repaired, notes = _repaired(value, {"type": "object", "additionalProperties": {"type": "integer"}})
+    assert repaired == dict.fromkeys(value, 5)
+    assert len(notes) == 21
+    assert notes[-1] == "and 10 more"
+
+
+def test_schemas_take_a_bounded_part_of_the_memory() -> None:
+    for at in range(40):
+        schema = json.dumps({"description": f"{at}" * 50_000}).encode()
+        assert repair_arguments("{}", schema, "Tool") == RepairedArguments("{}")
+    assert arguments._parsed_schemas.size_bytes <= 16 * 1024 * 1024
