@@ -1,7 +1,7 @@
 """The Delta vocabulary: what any engine's stream says, one increment at a time.
 
-An adapter's decoder emits deltas in the order in which the engine said things. A tool call is a ToolCallStart, any
-number of ToolCallArguments and a ToolCallEnd, told apart from other calls by its ``key``; calls may interleave
+An adapter's decoder emits deltas in the order of the engine's stream. A tool call is a ToolCallStart, any
+number of ToolCallArguments and a ToolCallEnd, all with the ``key`` of the call; calls may interleave
 until ``answer`` has gathered them. After a Finish only usage may come; after a Failure nothing does.
 """
 
@@ -75,7 +75,7 @@ class ToolCallArguments(Struct, frozen=True):
 
 
 class ToolCallEnd(Struct, frozen=True):
-    """The engine said that the call is whole."""
+    """The engine ended the call."""
 
     key: int
 
@@ -90,7 +90,7 @@ class ApiToolCall(Struct, frozen=True):
 
 
 class UsageReport(Struct, frozen=True, kw_only=True):
-    """Token counts as far as the engine told; None means not told.
+    """Token counts as far as the engine reported them; None: not reported.
 
     ``prompt_tokens`` counts the whole prompt, cached part included; ``output_tokens`` includes thinking. A later
     report replaces an earlier one field by field. ``prompt_ms``, ``output_ms`` and ``load_ms`` are the engine's own
@@ -108,7 +108,7 @@ class UsageReport(Struct, frozen=True, kw_only=True):
 
 
 class Finish(Struct, frozen=True):
-    """The engine ended its answer; ``stop_sequence`` is the one that was met, if any.
+    """The engine ended its answer; ``stop_sequence`` is the one that was reached, if any.
 
     ``word`` is the engine's own, where the reason alone does not explain it. ``at_limit`` says that the answer is as
     long as it may be, whatever the reason.

@@ -144,7 +144,7 @@ class EndingJudge:
     """Judges the Finish of one answer, by the limit that was sent and the tokens that were reported."""
 
     def __init__(self, max_tokens: int | None) -> None:
-        """``max_tokens`` is what the engine was told; None: not known."""
+        """``max_tokens`` is the limit that the engine was given; None: not known."""
         self._max_tokens = max_tokens
         self._output_tokens = 0
 

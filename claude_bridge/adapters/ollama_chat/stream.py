@@ -27,7 +27,7 @@ from claude_bridge.wire import ollama
 from claude_bridge.wire.ndjson import MAX_LINE_BYTES, NdjsonDecoder
 
 _NO_ANSWERS = {"load": "loaded its model", "unload": "unloaded its model"}
-"""What Ollama reports as done when it was not asked anything, or was told to stop."""
+"""Done reasons of requests without a question: they load or unload a model."""
 
 _UNFINISHED = (
     "{upstream} ended its answer without a last line. It does so when a model says the same token more than 30 times "

@@ -35,7 +35,7 @@ _SSE_BEGINNINGS = (b"d", b"e", b"i", b"r", b":", b"\xef")
 class ChatStreamDecoder:
     """Reads a stream of chunks, or one JSON response from an engine that does not stream.
 
-    The Finish comes last, when the engine has said its last word: some go on after their finish reason.
+    The Finish comes last, at the end of the stream: some engines go on after their finish reason.
     """
 
     def __init__(self, upstream: str) -> None:

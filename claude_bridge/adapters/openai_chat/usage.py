@@ -15,8 +15,8 @@ def convert_usage_report(usage: openai.CompletionUsage | None, timings: openai.T
     usage = usage or openai.CompletionUsage()
     timings = timings or openai.Timings()
     details = usage.prompt_tokens_details
-    told = (details.cached_tokens if details else None, usage.prompt_cache_hit_tokens, usage.cached_tokens)
-    cached = next((tokens for tokens in told if tokens is not None), timings.cache_n)
+    reported = (details.cached_tokens if details else None, usage.prompt_cache_hit_tokens, usage.cached_tokens)
+    cached = next((tokens for tokens in reported if tokens is not None), timings.cache_n)
     prompt = usage.prompt_tokens
     if prompt is None and timings.prompt_n is not None:
         prompt = timings.prompt_n + (timings.cache_n or 0)
@@ -49,9 +49,9 @@ def _written_tokens(usage: openai.CompletionUsage, cached: int | None) -> tuple[
 
 
 def _cost_usd(usage: openai.CompletionUsage) -> float | None:
-    told = usage.estimated_cost if usage.cost is None else usage.cost
-    if told is None and usage.cost_in_usd_ticks is not None:
-        told = usage.cost_in_usd_ticks / _TICKS_PER_USD
-    elif told is not None and usage.is_byok and usage.cost_details:
-        told += usage.cost_details.upstream_inference_cost or 0.0
-    return told if told is not None and 0 <= told < float("inf") else None
+    cost = usage.estimated_cost if usage.cost is None else usage.cost
+    if cost is None and usage.cost_in_usd_ticks is not None:
+        cost = usage.cost_in_usd_ticks / _TICKS_PER_USD
+    elif cost is not None and usage.is_byok and usage.cost_details:
+        cost += usage.cost_details.upstream_inference_cost or 0.0
+    return cost if cost is not None and 0 <= cost < float("inf") else None

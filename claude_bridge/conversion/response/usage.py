@@ -9,14 +9,14 @@ CHARS_PER_TOKEN = 4
 """What is left to count an answer by where its engine reports nothing."""
 
 
-def merge_usage(known: UsageReport, told: UsageReport) -> UsageReport:
+def merge_usage(known: UsageReport, report: UsageReport) -> UsageReport:
     """Return the account after one more report.
 
     Counts grow from report to report, and some engines end with one that is all zeros: the larger number stays.
     """
     merged: dict[str, float | None] = {}
     for field in UsageReport.__struct_fields__:
-        before, now = getattr(known, field), getattr(told, field)
+        before, now = getattr(known, field), getattr(report, field)
         merged[field] = now if before is None else before if now is None else max(before, now)
     return UsageReport(**merged)  # type: ignore[arg-type]  # each field keeps its own type
 

@@ -61,7 +61,7 @@ class _Call(JsonFragments):
         return found
 
     def take_notes(self) -> list[str]:
-        """Return what is to be told of the call, once."""
+        """Return the notes on the call as a whole, once."""
         notes, self._notes = self._notes, []
         return notes
 
