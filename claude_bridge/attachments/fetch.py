@@ -8,7 +8,7 @@ from typing import Protocol
 import anyio
 from anyio import to_thread
 
-from claude_bridge.attachments.cache import Made, Memo
+from claude_bridge.attachments.cache import Memo, MemoEntry
 from claude_bridge.attachments.public_web import FetchError, PublicWeb, WebDocument
 from claude_bridge.conversion.media_types import media_type_of
 from claude_bridge.wire.anthropic import Base64Source, PlainTextSource
@@ -41,21 +41,21 @@ class FetchedSources:
         self._at_once = anyio.CapacityLimiter(MAX_CONCURRENT)
 
     async def get(self, url: str) -> Fetched:
-        """Return what is at the URL; a failure is a text that tells of it."""
-        return await self._memo.get(url, lambda: self._made(url))
+        """Return what is at the URL; a failure is the text that explains it."""
+        return await self._memo.get(url, lambda: self._entry(url))
 
-    async def _made(self, url: str) -> Made[Fetched]:
+    async def _entry(self, url: str) -> MemoEntry[Fetched]:
         try:
             async with self._at_once:
                 document = await self._web.fetch(url)
         except FetchError as error:
-            return Made(
+            return MemoEntry(
                 value=error.reason,
                 size_bytes=len(url) + 200,
                 keep_s=PASSING_KEPT_S if error.is_passing else None,
             )
         source = await to_thread.run_sync(_source, document)
-        return Made(value=source, size_bytes=len(url) + 200 + len(document.body) * 4 // 3)
+        return MemoEntry(value=source, size_bytes=len(url) + 200 + len(document.body) * 4 // 3)
 
 
 def _source(document: WebDocument) -> Fetched:
@@ -63,10 +63,10 @@ def _source(document: WebDocument) -> Fetched:
     media_type = media_type_of(document.body)
     if media_type is not None:
         return Base64Source(media_type, base64.b64encode(document.body).decode("ascii"))
-    told = document.media_type
-    if (told.startswith(_TEXTS) or told.endswith(("+json", "+xml"))) and b"\0" not in document.body:
+    declared = document.media_type
+    if (declared.startswith(_TEXTS) or declared.endswith(("+json", "+xml"))) and b"\0" not in document.body:
         return PlainTextSource(_decoded(document))
-    return f"is neither an image, nor a PDF, nor text (its server calls it {told or 'nothing'!r})"
+    return f"is neither an image, nor a PDF, nor text (its server calls it {declared or 'nothing'!r})"
 
 
 def _decoded(document: WebDocument) -> str:

@@ -16,7 +16,7 @@ from anyio import to_thread
 from msgspec import Struct
 from msgspec.structs import replace
 
-from claude_bridge.attachments.cache import Made, Memo
+from claude_bridge.attachments.cache import Memo, MemoEntry
 from claude_bridge.attachments.fetch import PASSING_KEPT_S, Fetched, FetchedSources, Web
 from claude_bridge.attachments.locate import Attachment, attachments_in, with_replaced
 from claude_bridge.attachments.pdf.pages import INSTALL_HINT, Share, shown_pages, why_unreadable
@@ -67,17 +67,23 @@ class ReadyRequest(Struct, Generic[_Request], frozen=True, kw_only=True):
 
     @property
     def warnings(self) -> list[str]:
-        """What the user should hear of even without a trace: that something is not installed."""
+        """What the user should see without a trace: that something is not installed."""
         return [
             f"A PDF is not shown to the model: {loss.reason}" for loss in self.losses if INSTALL_HINT in loss.reason
         ]
 
 
 class Ready(NamedTuple):
-    """What stands in place of an attachment, and what of it does not (None: nothing is lost)."""
+    """What replaces an attachment. ``lost`` is what of it does not reach the model (None: nothing is lost)."""
 
     block: Block
     lost: str | None = None
+    description: Description | None = None
+    """What a model has just written of an image."""
+
+
+Work = Mapping[str, tuple[Attachment, Callable[[], Awaitable[Ready]]]]
+"""By the paths of attachments: each one, and how to make what replaces it."""
 
 
 class Attachments:
@@ -102,30 +108,40 @@ class Attachments:
     async def prepare(self, request: _Request, profile: Profile, window_tokens: int | None) -> ReadyRequest[_Request]:
         """Return the request with all attachments in a form that the conversion for this profile can carry.
 
-        Nothing is raised for an attachment that can't be had: a text that says so stands in its place.
+        An attachment that can't be fetched or read raises nothing: a text that says so replaces it.
         """
         found = list(attachments_in(request.messages))
         if not found:
             return ReadyRequest(request=request, losses=[])
-        step = _Step(deadline=anyio.current_time() + self._limit_s)
+        deadline = anyio.current_time() + self._limit_s
         shows_images = profile.sees_images or self._describer is not None
         share = _share(window_tokens, shows_images=shows_images)
         text_only = replace(profile, fetches_images=False, reads_pdfs=False, fetches_pdfs=False)
-        work = {
-            path: (block, partial(self._ready, block, text_only if is_assistants else profile, share))
-            for path, block, is_assistants in found
-            if _takes_work(block, text_only if is_assistants else profile, shows_images=shows_images)
-        }
-        request = await step.replaced(request, work)
-        descriptions: list[tuple[str, Description]] = []
+        ready = await _do_in_time(
+            {
+                path: (block, partial(self._ready, block, text_only if is_assistants else profile, share))
+                for path, block, is_assistants in found
+                if _takes_work(block, text_only if is_assistants else profile, shows_images=shows_images)
+            },
+            deadline,
+        )
+        request = _with_ready(request, ready)
+        described: dict[str, Ready] = {}
         if self._describer is not None and not profile.sees_images:
-            work = {
-                path: (block, partial(self._described, block, self._describer, path, descriptions))
-                for path, block, _ in attachments_in(request.messages)
-                if isinstance(block, ImageBlock)
-            }
-            request = await step.replaced(request, work)
-        return ReadyRequest(request=request, losses=step.losses, descriptions=tuple(descriptions))
+            described = await _do_in_time(
+                {
+                    path: (block, partial(self._described, block, self._describer))
+                    for path, block, _ in attachments_in(request.messages)
+                    if isinstance(block, ImageBlock)
+                },
+                deadline,
+            )
+            request = _with_ready(request, described)
+        return ReadyRequest(
+            request=request,
+            losses=[Loss(path, one.lost) for path, one in (*ready.items(), *described.items()) if one.lost is not None],
+            descriptions=tuple((path, one.description) for path, one in described.items() if one.description),
+        )
 
     async def _ready(self, block: Attachment, profile: Profile, share: Share) -> Ready:
         if isinstance(block.source, UrlSource):
@@ -142,10 +158,10 @@ class Attachments:
         return Ready(block)
 
     async def _read(self, document: DocumentBlock, data: str, share: Share) -> Ready:
-        async def read() -> Made[PdfReading]:
+        async def read() -> MemoEntry[PdfReading]:
             reading = await self._pdf_reader.read(data, with_images=share.images > 0)
             is_final = bool(reading.pages) or reading.trouble in ("encrypted", "broken", "empty")
-            return Made(value=reading, size_bytes=reading.size_bytes, keep_s=None if is_final else PASSING_KEPT_S)
+            return MemoEntry(value=reading, size_bytes=reading.size_bytes, keep_s=None if is_final else PASSING_KEPT_S)
 
         reading = await self._readings.get((await _digest(data), share.images > 0), read)
         trouble = why_unreadable(reading)
@@ -155,51 +171,45 @@ class Attachments:
         title = document.title or reading.title or None
         return Ready(replace(document, title=title, source=ContentSource(shown.blocks)), shown.lost)
 
-    async def _described(
-        self, image: ImageBlock, describer: Describer, path: str, new: list[tuple[str, Description]]
-    ) -> Ready:
-        async def describe() -> Made[Description]:
-            description = await describer.describe(image)
-            new.append((path, description))
-            keep_s = PASSING_KEPT_S if description.text is None else None
-            return Made(value=description, size_bytes=200 + 2 * len(description.text or ""), keep_s=keep_s)
+    async def _described(self, image: ImageBlock, describer: Describer) -> Ready:
+        new: Description | None = None
+
+        async def describe() -> MemoEntry[Description]:
+            nonlocal new
+            new = await describer.describe(image)
+            keep_s = PASSING_KEPT_S if new.text is None else None
+            return MemoEntry(value=new, size_bytes=200 + 2 * len(new.text or ""), keep_s=keep_s)
 
         if not isinstance(image.source, Base64Source):
             return Ready(image)  # the conversion says what becomes of it
         description = await self._descriptions.get(await _digest(image.source.data), describe)
         if description.text is None:
-            return Ready(image, f"{describer.model} did not describe the image: {description.trouble}")
-        return Ready(TextBlock(f"[image described by {describer.model}: {description.text}]"))
+            lost = f"{describer.model} did not describe the image: {description.trouble}"
+            return Ready(image, lost, description=new)
+        return Ready(TextBlock(f"[image described by {describer.model}: {description.text}]"), description=new)
 
 
-class _Step:
-    """Attachments of one request being replaced: all side by side, within one deadline."""
+async def _do_in_time(work: Work, deadline: float) -> dict[str, Ready]:
+    """Return what replaces each attachment, made side by side; what is not ready by the deadline is omitted."""
+    done: dict[str, Ready] = {}
 
-    def __init__(self, deadline: float) -> None:
-        self.losses: list[Loss] = []
-        self._deadline = deadline
+    async def do(path: str, make: Callable[[], Awaitable[Ready]]) -> None:
+        done[path] = await make()
 
-    async def replaced(
-        self, request: _Request, work: Mapping[str, tuple[Attachment, Callable[[], Awaitable[Ready]]]]
-    ) -> _Request:
-        """Return the request with what the work gave in place of each attachment."""
-        if not work:
-            return request
-        done: dict[str, Ready] = {}
+    with anyio.CancelScope(deadline=deadline):
+        async with anyio.create_task_group() as tasks:
+            for path, (_, make) in work.items():
+                tasks.start_soon(do, path, make)
+    return {
+        path: done.get(path) or _omitted(_name(block), "it was not ready in time") for path, (block, _) in work.items()
+    }
 
-        async def do(path: str, make: Callable[[], Awaitable[Ready]]) -> None:
-            done[path] = await make()
 
-        with anyio.CancelScope(deadline=self._deadline):
-            async with anyio.create_task_group() as tasks:
-                for path, (_, make) in work.items():
-                    tasks.start_soon(do, path, make)
-        for path, (block, _) in work.items():
-            ready = done.setdefault(path, _omitted(_name(block), "it was not ready in time"))
-            if ready.lost is not None:
-                self.losses.append(Loss(path, ready.lost))
-        new = {path: ready.block for path, ready in done.items()}
-        return replace(request, messages=with_replaced(request.messages, new))
+def _with_ready(request: _Request, ready: Mapping[str, Ready]) -> _Request:
+    if not ready:
+        return request
+    new = {path: one.block for path, one in ready.items()}
+    return replace(request, messages=with_replaced(request.messages, new))
 
 
 def _takes_work(block: Attachment, profile: Profile, *, shows_images: bool) -> bool:
@@ -215,7 +225,7 @@ def _takes_work(block: Attachment, profile: Profile, *, shows_images: bool) -> b
 
 
 def _of_source(block: Attachment, source: Base64Source | PlainTextSource, url: str, share: Share) -> Attachment | None:
-    """Return the block with what was fetched for it; None for an image that is none."""
+    """Return the block with what was fetched for it; None if an image was meant and it is none."""
     is_image = isinstance(source, Base64Source) and source.media_type != PDF
     if isinstance(block, ImageBlock):
         return ImageBlock(source) if is_image and isinstance(source, Base64Source) else None

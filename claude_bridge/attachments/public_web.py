@@ -114,10 +114,10 @@ class PublicWeb:
     async def fetch(self, url: str) -> WebDocument:
         """Return the document at ``url``, following redirects.
 
-        A proxy is asked for a tunnel to the address that was judged, never for the name: it would look that up itself.
+        A proxy opens a tunnel to the address that was checked. It never gets the name, which it would look up itself.
 
         Raises:
-            FetchError: it can't be had, or may not be asked for.
+            FetchError: it can't be fetched, or must not be.
         """
         try:
             with anyio.fail_after(self._limits.total_s):
@@ -142,14 +142,14 @@ class PublicWeb:
         raise FetchError(f"redirects more than {self._limits.max_redirects} times")
 
     async def _addresses(self, url: Url) -> list[Address]:
-        unknown = FetchError(f"is at {url.host!r}, a host that is not known", is_passing=True)
+        unknown = FetchError(f"is at {url.host!r}, an unknown host", is_passing=True)
         try:
             found = await self._resolve(url.host, url.port)
         except (OSError, UnicodeError) as error:
             raise unknown from error
         addresses = [ip_address(address.partition("%")[0]) for address in found]
         if not all(map(self._is_allowed, addresses)):
-            raise FetchError(f"is at {url.host!r}, which is no address of the public internet")
+            raise FetchError(f"is at {url.host!r}, which is not on the public internet")
         if not addresses:
             raise unknown
         return addresses[:MAX_ADDRESSES]
@@ -191,7 +191,7 @@ class PublicWeb:
 
 
 def _parsed(url: str, base: Url | None = None) -> Url:
-    """Return a URL that may be asked for."""
+    """Return the URL, if it may be fetched."""
     if len(url) > MAX_URL_CHARS:
         raise FetchError(f"has an address of more than {MAX_URL_CHARS} characters")
     try:

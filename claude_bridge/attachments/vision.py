@@ -22,7 +22,7 @@ Ask = Callable[[MessagesRequest], Awaitable[Message]]
 
 
 class Description(Struct, frozen=True, kw_only=True):
-    """What a model said of an image; ``text`` None: it said nothing of use, and ``trouble`` tells why."""
+    """How a model describes an image; ``text`` None: it gave no description, and ``trouble`` says why."""
 
     model: str
     text: str | None
@@ -58,5 +58,5 @@ class Describer:
             message = await self._ask(request)
         except BridgeError as error:
             return None, error.message
-        said = "\n".join(block.text for block in message.content if isinstance(block, TextBlock)).strip()
-        return (said, "") if said else (None, "it said nothing")
+        text = "\n".join(block.text for block in message.content if isinstance(block, TextBlock)).strip()
+        return (text, "") if text else (None, "its answer was empty")

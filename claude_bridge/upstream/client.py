@@ -65,7 +65,7 @@ class UpstreamClient:
 
         Raises:
             SetupError: the key can't stand in a header.
-            InvalidUrlError: the base URL is none.
+            InvalidUrlError: the base URL is invalid.
         """
         self.base_url = base_url.rstrip("/")
         self.name = name
@@ -73,7 +73,7 @@ class UpstreamClient:
         self._start_command = start_command
         self._where = f"{name} at {self.base_url}"
         if api_key and not (api_key.isascii() and api_key.isprintable()):
-            raise SetupError(f"The key for {name} holds a character that no key can hold.", "Copy it once more.")
+            raise SetupError(f"The key for {name} contains characters that no key can have.", "Copy it again.")
         if key_headers is None:
             key_headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
         url = parse_url(self.base_url)

@@ -40,8 +40,17 @@ _NO_SUCH_ROUTE = (404, 405, 501)
 class PromptCounter:
     """Counts the prompts for one model of one engine."""
 
-    def __init__(self, client: UpstreamClient, routes: Sequence[CountRoute]) -> None:
+    def __init__(
+        self,
+        client: UpstreamClient,
+        routes: Sequence[CountRoute],
+        *,
+        within_s: float = COUNT_WITHIN_S,
+        cache_size: int = CACHE_SIZE,
+    ) -> None:
         """``routes`` are those that the engine may have, the best first; empty: it has no tokenizer for others."""
+        self._within_s = within_s
+        self._cache_size = cache_size
         self._client = client
         self._routes = list(routes)
         self._scale = TokenScale()
@@ -88,14 +97,14 @@ class PromptCounter:
         key = blake2b(prompt.outgoing.body, digest_size=16).digest()
         counted = self._counts.pop(key, None)
         if counted is None:
-            with anyio.move_on_after(COUNT_WITHIN_S):
+            with anyio.move_on_after(self._within_s):
                 async with self._limit:
                     counted = await self._ask(prompt)
         if counted is None:
             self._asks_again_at = anyio.current_time() + BACKOFF_S
             return None
         self._counts[key] = counted  # at the end: what was not asked for the longest time goes first
-        if len(self._counts) > CACHE_SIZE:
+        if len(self._counts) > self._cache_size:
             del self._counts[next(iter(self._counts))]
         self.calibrate(prompt, counted)
         return counted
@@ -120,7 +129,7 @@ class PromptCounter:
             question = next(counting)
             while True:
                 answer = await self._client.fetch(
-                    question.path, timeout_s=COUNT_WITHIN_S, question=question.body, at_root=question.at_root
+                    question.path, timeout_s=self._within_s, question=question.body, at_root=question.at_root
                 )
                 if answer.status != 200:
                     return None, answer.status

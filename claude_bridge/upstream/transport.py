@@ -417,7 +417,7 @@ class _Connection:
         if self._sending_since is None and (self._is_reused or not data):
             self._is_stale = True
             raise _UnprocessedError(
-                "sent something that nobody asked for." if data else "closed the connection while it was idle."
+                "sent something that was not requested." if data else "closed the connection while it was idle."
             )
         if not data:
             raise await self._no_answer(is_reset=False)
@@ -468,6 +468,6 @@ def _is_chunked(head: h11.Response) -> bool:
 def _keep_alive_s(head: h11.Response) -> float:
     """Return how long the connection may be idle: a second less than the host says, so that it is not met closing."""
     for name, value in head.headers:
-        if name == b"keep-alive" and (told := _KEEP_ALIVE_TIMEOUT.search(value.decode("latin-1"))):
-            return min(MAX_IDLE_S, float(told[1]) - 1)
+        if name == b"keep-alive" and (found := _KEEP_ALIVE_TIMEOUT.search(value.decode("latin-1"))):
+            return min(MAX_IDLE_S, float(found[1]) - 1)
     return MAX_IDLE_S

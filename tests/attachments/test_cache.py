@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from claude_bridge.attachments.cache import Made, Memo
+from claude_bridge.attachments.cache import Memo, MemoEntry
 
 pytestmark = pytest.mark.anyio
 
@@ -18,10 +18,10 @@ class Maker:
         self._size_bytes = size_bytes
         self._keep_s = keep_s
 
-    async def __call__(self) -> Made[int]:
+    async def __call__(self) -> MemoEntry[int]:
         self.made += 1
         await anyio.lowlevel.checkpoint()
-        return Made(value=self.made, size_bytes=self._size_bytes, keep_s=self._keep_s)
+        return MemoEntry(value=self.made, size_bytes=self._size_bytes, keep_s=self._keep_s)
 
 
 async def test_a_value_is_made_once() -> None:
@@ -78,7 +78,7 @@ async def test_who_waited_for_one_who_left_makes_it_himself() -> None:
     memo, make = Memo[int](100), Maker()
     began = anyio.Event()
 
-    async def never() -> Made[int]:
+    async def never() -> MemoEntry[int]:
         began.set()
         await anyio.sleep_forever()
         raise AssertionError
@@ -108,7 +108,7 @@ async def test_who_waited_for_one_who_left_makes_it_himself() -> None:
 async def test_a_failure_is_raised_and_not_kept() -> None:
     memo, make = Memo[int](100), Maker()
 
-    async def fail() -> Made[int]:
+    async def fail() -> MemoEntry[int]:
         raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"):

@@ -95,8 +95,8 @@ def test_what_was_not_read_in_time_is_said() -> None:
     ("trouble", "words"),
     [
         ("missing", INSTALL_HINT),
-        ("encrypted", "locked with a password"),
-        ("broken", "damaged, or no PDF"),
+        ("encrypted", "protected with a password"),
+        ("broken", "damaged or not a PDF"),
         ("empty", "no pages"),
         ("", "not be read in time"),
     ],

@@ -324,7 +324,7 @@ async def test_nothing_is_described_for_a_model_that_sees() -> None:
 
 @pytest.mark.parametrize(
     ("says", "reason"),
-    [(UpstreamTimeoutError("too slow"), "too slow"), ("", "it said nothing")],
+    [(UpstreamTimeoutError("too slow"), "too slow"), ("", "its answer was empty")],
     ids=["error", "empty"],
 )
 async def test_an_image_that_was_not_described_stays_for_the_placeholder_and_is_lost(

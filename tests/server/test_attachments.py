@@ -56,7 +56,7 @@ async def test_an_image_at_an_address_inside_is_not_asked_for_and_the_answer_com
             await server.post("/v1/messages", asking(image, {"type": "text", "text": "What is it?"}))
         assert upstream.probes == []
         (asked, *_) = upstream.requests
-        assert "which is no address of the public internet]\n\nWhat is it?" in asked.json["messages"][0]["content"]
+        assert "which is not on the public internet]\n\nWhat is it?" in asked.json["messages"][0]["content"]
     (sent, *_) = [event for event in notes.events if isinstance(event, RequestSent)]
     assert [loss.path for loss in sent.losses] == ["$.messages[0].content[0]"]
 

@@ -44,13 +44,13 @@ def by_path(**replies: Reply) -> Callable[[ReceivedRequest], Reply]:
 
 @asynccontextmanager
 async def counter_of(
-    script: Script, *, routes: Sequence[CountRoute] = ALL_ROUTES
+    script: Script, *, routes: Sequence[CountRoute] = ALL_ROUTES, within_s: float = 2.0, cache_size: int = 500
 ) -> AsyncIterator[tuple[PromptCounter, FakeUpstream]]:
     async with (
         FakeUpstream(script) as upstream,
         UpstreamClient(upstream.base_url, api_key=None, name="The engine") as client,
     ):
-        yield PromptCounter(client, routes), upstream
+        yield PromptCounter(client, routes, within_s=within_s, cache_size=cache_size), upstream
 
 
 def paths(upstream: FakeUpstream) -> list[str]:
@@ -70,9 +70,8 @@ async def test_the_same_prompt_is_counted_once() -> None:
         assert len(upstream.requests) == 2
 
 
-async def test_only_so_many_counts_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(counting, "CACHE_SIZE", 2)
-    async with counter_of(lambda _: counts(7)) as (counter, upstream):
+async def test_only_so_many_counts_are_kept() -> None:
+    async with counter_of(lambda _: counts(7), cache_size=2) as (counter, upstream):
         for text in ("a", "b", "a", "c", "a", "b"):
             await counter.count(prompt(text))
         asked = [request.json["messages"][0]["content"] for request in upstream.requests]
@@ -111,7 +110,7 @@ async def test_an_engine_without_a_tokenizer_is_not_asked() -> None:
     ],
 )
 async def test_a_count_that_fails_is_estimated_and_the_engine_left_alone_for_a_while(reply: Reply) -> None:
-    async with counter_of(lambda _: reply) as (counter, upstream):
+    async with counter_of(lambda _: reply, within_s=0.2) as (counter, upstream):
         assert await counter.count(prompt("a")) == prompt("a").estimated_tokens
         assert await counter.count(prompt("b")) == prompt("b").estimated_tokens
         assert len(upstream.requests) == 1
@@ -120,9 +119,8 @@ async def test_a_count_that_fails_is_estimated_and_the_engine_left_alone_for_a_w
         assert len(upstream.requests) == 2
 
 
-async def test_a_slow_tokenizer_is_waited_for_no_longer_than_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(counting, "COUNT_WITHIN_S", 0.1)
-    async with counter_of(lambda _: [Stall()]) as (counter, upstream):
+async def test_a_slow_tokenizer_is_waited_for_no_longer_than_a_moment() -> None:
+    async with counter_of(lambda _: [Stall()], within_s=0.1) as (counter, upstream):
         with anyio.fail_after(2):
             async with anyio.create_task_group() as tasks:
                 for text in "abcdefghij":  # more than are asked side by side: those that wait give up as soon

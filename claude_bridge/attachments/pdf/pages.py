@@ -11,8 +11,8 @@ INSTALL_HINT = "pip install 'claude-bridge-cli[pdf]'"
 
 _TROUBLES = {
     "missing": f"the bridge can't read PDFs until it has the extra pdf: {INSTALL_HINT}",
-    "encrypted": "it is locked with a password",
-    "broken": "it is damaged, or no PDF",
+    "encrypted": "it is protected with a password",
+    "broken": "it is damaged or not a PDF",
     "empty": "it has no pages",
     "slow": "it could not be read in time",
 }

@@ -1,7 +1,7 @@
 """A PDF as a model can take it: text page by page, and a picture of each page that has none.
 
 The libraries run in another process (``pdf_worker``), which is stopped when it takes too long, too much memory or
-gives too much: what it had found by then is used, and what is missing is said.
+gives too much: what it had found by then is used, and what is missing is named.
 """
 
 from __future__ import annotations
