@@ -7,6 +7,7 @@ until ``answer`` has gathered them. After a Finish only usage may come; after a 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 from typing import Any, Protocol
 
@@ -163,3 +164,9 @@ class StreamDecoder(Protocol):
     def close(self) -> list[Delta]:
         """Return the deltas that were waiting for more."""
         ...
+
+
+def text_of(deltas: Sequence[Delta]) -> str:
+    """Return the text of the deltas where they are nothing but text, else nothing."""
+    texts = [delta.text for delta in deltas if type(delta) is TextDelta]
+    return "".join(texts) if len(texts) == len(deltas) else ""

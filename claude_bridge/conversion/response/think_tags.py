@@ -20,6 +20,7 @@ from claude_bridge.conversion.deltas import (
     ThinkingDelta,
     ToolCallStart,
     UsageReport,
+    text_of,
 )
 from claude_bridge.conversion.reasoning import TextOpening
 from claude_bridge.conversion.response.harmony import HARMONY_OPENINGS, HarmonyReader
@@ -85,11 +86,11 @@ class ThinkTagSplitter:
 
     def feed(self, deltas: list[Delta]) -> list[Delta]:
         """Return the deltas with tagged text as thinking."""
-        if self._place is _WATCHED and len(deltas) == 1 and not self._held:
-            # Nearly every delta of a long answer comes this way: no tag can begin in it.
-            delta = deltas[0]
-            if type(delta) is TextDelta and self._first_char not in delta.text and not self._has_other_first_chars:
-                self._remember(delta.text)
+        if self._place is _WATCHED and not self._held:
+            # Nearly all of a long answer comes this way: no tag can begin in it.
+            text = text_of(deltas)
+            if text and self._first_char not in text and not self._has_other_first_chars:
+                self._remember(text)
                 return deltas
         elif self._place is _ANSWER and ToolCallStart not in map(type, deltas):
             return deltas

@@ -23,6 +23,7 @@ from claude_bridge.conversion.deltas import (
     ToolCallEnd,
     ToolCallStart,
     UsageReport,
+    text_of,
 )
 from claude_bridge.conversion.ending import ended_by_itself
 from claude_bridge.conversion.loss import Repair
@@ -133,14 +134,12 @@ class TextToolCallDetector:
         """Return the deltas with the calls in the text as calls."""
         if self._is_over:
             return deltas
-        if len(deltas) == 1 and self._has_begun and self._reader is None and not self._half_mark and not self._held:
-            # Nearly every delta of a long answer comes this way: no mark can begin in it.
-            delta = deltas[0]
-            if type(delta) is TextDelta:
-                text = delta.text
-                if "<" not in text and "[" not in text and "{" not in text and "]" not in text:
-                    self._unplaced.append(text)
-                    return deltas
+        if self._has_begun and self._reader is None and not self._half_mark and not self._held:
+            # Nearly all of a long answer comes this way: no mark can begin in it.
+            text = text_of(deltas)
+            if text and "<" not in text and "[" not in text and "{" not in text and "]" not in text:
+                self._unplaced.append(text)
+                return deltas
         out: list[Delta] = []
         for delta in deltas:
             match delta:

@@ -45,6 +45,8 @@ class Marks:
 
     def at(self, text: str, place: int) -> str | None:
         """Return the mark that stands there."""
+        if text[place : place + 1] not in self._first:
+            return None
         return next((mark for mark in self.marks if text.startswith(mark, place)), None)
 
     def may_begin(self, text: str) -> bool:
