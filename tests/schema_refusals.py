@@ -1,4 +1,4 @@
-"""What services say to a tool's schema that they refuse: OpenAI's checks in its own words, and Gemini's."""
+"""Schemas that are hard to send on: what services say to those that they refuse, and some that would grow for ever."""
 
 from __future__ import annotations
 
@@ -143,3 +143,43 @@ ODD_SCHEMAS: dict[str, Any] = {
     },
 }
 """Input schemas as MCP servers have them, each of which OpenAI refuses as it is."""
+
+
+# --- what would grow ------------------------------------------------------------------------------------------
+
+
+def nested(keyword: str, inner: Any, depth: int) -> Any:
+    for _ in range(depth):
+        inner = {keyword: inner}
+    return inner
+
+
+def _doubling(keyword: str, depth: int = 40) -> dict[str, Any]:
+    def twice(name: str) -> Any:
+        reference = {"$ref": f"#/$defs/{name}"}
+        return {keyword: {"a": reference, "b": reference} if keyword == "properties" else [reference, reference]}
+
+    defs = {f"d{at}": twice(f"d{at + 1}") for at in range(depth)} | {f"d{depth}": {"type": "string"}}
+    return {"properties": {"p": {"$ref": "#/$defs/d0"}}, "$defs": defs}
+
+
+BOMBS: dict[str, Any] = {
+    "not within not": {"properties": {"a": nested("not", {"pattern": '"'}, 100)}},
+    "if within if": {"properties": {"a": nested("if", {"pattern": '"\\'}, 100)}},
+    "properties that multiply": _doubling("properties"),
+    "alternatives that multiply": _doubling("anyOf"),
+    "parts that multiply": _doubling("allOf"),
+    "many references to one large definition": {
+        "properties": {f"p{at}": {"$ref": "#/$defs/x"} for at in range(300)},
+        "$defs": {"x": {"enum": ["x" * 20_000]}},
+    },
+    "many parts of one property": {"allOf": [{"properties": {"p": {"minLength": at}}} for at in range(2_000)]},
+    "many parts": {"allOf": [{"properties": {f"p{at}": {}}, "required": [f"p{at}"]} for at in range(5_000)]},
+    "nothing is allowed": {"properties": {f"p{at}": False for at in range(3_000)}},
+    "quotes and backslashes": {"properties": {"a": {"pattern": '"\\' * 5_000}}},
+    "a quote in each property": {"properties": {f"p{at}": {"pattern": '"'} for at in range(3_000)}},
+    "numbers": {"properties": {"a": {"default": [1e15] * 5_000}}},
+    "alternatives of many properties": {"anyOf": [{"properties": {f"p{at}": {"const": 1}}} for at in range(2_000)]},
+    "references at the top": {"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}},
+    "references in alternatives": {"anyOf": [{"$ref": "#"}] * 2_000, "properties": {"x": {"enum": ["x" * 500]}}},
+}

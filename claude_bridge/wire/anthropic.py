@@ -2,6 +2,8 @@
 
 Shapes follow the types of the ``anthropic`` SDK; ``anthropic_json`` reads and writes them. Clients ship new fields
 and block types monthly, so unknown fields are ignored and an unknown block becomes an UnknownBlock.
+
+``gc=False``: no value here can hold itself, so that the garbage collector need not look at a long history's.
 """
 
 from __future__ import annotations
@@ -13,52 +15,52 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 # --- content blocks -----------------------------------------------------------------------------------------
 
 
-class TextBlock(Struct, frozen=True, tag_field="type", tag="text"):
+class TextBlock(Struct, frozen=True, gc=False, tag_field="type", tag="text"):
     """Text; ``citations`` only where a server tool or a document gave some."""
 
     text: str
     citations: Raw | UnsetType = UNSET
 
 
-class Base64Source(Struct, frozen=True, tag_field="type", tag="base64"):
+class Base64Source(Struct, frozen=True, gc=False, tag_field="type", tag="base64"):
     """Bytes in the request itself."""
 
     media_type: str
     data: str
 
 
-class UrlSource(Struct, frozen=True, tag_field="type", tag="url"):
+class UrlSource(Struct, frozen=True, gc=False, tag_field="type", tag="url"):
     """Bytes that whoever reads the block must fetch."""
 
     url: str
 
 
-class FileSource(Struct, frozen=True, tag_field="type", tag="file"):
+class FileSource(Struct, frozen=True, gc=False, tag_field="type", tag="file"):
     """A file kept at Anthropic; no other engine can read it."""
 
     file_id: str
 
 
-class PlainTextSource(Struct, frozen=True, tag_field="type", tag="text"):
+class PlainTextSource(Struct, frozen=True, gc=False, tag_field="type", tag="text"):
     """A document given as text."""
 
     data: str
     media_type: str = "text/plain"
 
 
-class ContentSource(Struct, frozen=True, tag_field="type", tag="content"):
+class ContentSource(Struct, frozen=True, gc=False, tag_field="type", tag="content"):
     """A document given as content blocks, or as one string."""
 
     content: str | list[Block]
 
 
-class ImageBlock(Struct, frozen=True, tag_field="type", tag="image"):
+class ImageBlock(Struct, frozen=True, gc=False, tag_field="type", tag="image"):
     """A picture."""
 
     source: Base64Source | UrlSource | FileSource
 
 
-class DocumentBlock(Struct, frozen=True, tag_field="type", tag="document", omit_defaults=True):
+class DocumentBlock(Struct, frozen=True, gc=False, tag_field="type", tag="document", omit_defaults=True):
     """A PDF or a text document."""
 
     source: Base64Source | UrlSource | FileSource | PlainTextSource | ContentSource
@@ -66,7 +68,7 @@ class DocumentBlock(Struct, frozen=True, tag_field="type", tag="document", omit_
     context: str | None = None
 
 
-class SearchResultBlock(Struct, frozen=True, tag_field="type", tag="search_result"):
+class SearchResultBlock(Struct, frozen=True, gc=False, tag_field="type", tag="search_result"):
     """A passage that the client found for the model."""
 
     source: str
@@ -74,20 +76,20 @@ class SearchResultBlock(Struct, frozen=True, tag_field="type", tag="search_resul
     content: list[TextBlock]
 
 
-class ThinkingBlock(Struct, frozen=True, tag_field="type", tag="thinking"):
+class ThinkingBlock(Struct, frozen=True, gc=False, tag_field="type", tag="thinking"):
     """Reasoning; ``signature`` is opaque and empty for most engines."""
 
     thinking: str
     signature: str = ""
 
 
-class RedactedThinkingBlock(Struct, frozen=True, tag_field="type", tag="redacted_thinking"):
+class RedactedThinkingBlock(Struct, frozen=True, gc=False, tag_field="type", tag="redacted_thinking"):
     """Reasoning that only Anthropic can read."""
 
     data: str = ""
 
 
-class ToolUseBlock(Struct, frozen=True, tag_field="type", tag="tool_use"):
+class ToolUseBlock(Struct, frozen=True, gc=False, tag_field="type", tag="tool_use"):
     """A call of a client's tool; ``input`` is kept as the bytes it came in: its key order is part of the prompt."""
 
     id: str
@@ -95,13 +97,13 @@ class ToolUseBlock(Struct, frozen=True, tag_field="type", tag="tool_use"):
     input: Raw = Raw(b"{}")
 
 
-class ToolReferenceBlock(Struct, frozen=True, tag_field="type", tag="tool_reference"):
+class ToolReferenceBlock(Struct, frozen=True, gc=False, tag_field="type", tag="tool_reference"):
     """Names a deferred tool that the client's tool search has loaded."""
 
     tool_name: str
 
 
-class ToolResultBlock(Struct, frozen=True, tag_field="type", tag="tool_result", omit_defaults=True):
+class ToolResultBlock(Struct, frozen=True, gc=False, tag_field="type", tag="tool_result", omit_defaults=True):
     """What a tool call gave."""
 
     tool_use_id: str
@@ -109,7 +111,7 @@ class ToolResultBlock(Struct, frozen=True, tag_field="type", tag="tool_result", 
     is_error: bool | None = None
 
 
-class ServerToolUseBlock(Struct, frozen=True, tag_field="type", tag="server_tool_use"):
+class ServerToolUseBlock(Struct, frozen=True, gc=False, tag_field="type", tag="server_tool_use"):
     """A tool call that the API itself answered, such as web_search."""
 
     id: str
@@ -117,14 +119,14 @@ class ServerToolUseBlock(Struct, frozen=True, tag_field="type", tag="server_tool
     input: Raw = Raw(b"{}")
 
 
-class WebSearchToolResultBlock(Struct, frozen=True, tag_field="type", tag="web_search_tool_result"):
+class WebSearchToolResultBlock(Struct, frozen=True, gc=False, tag_field="type", tag="web_search_tool_result"):
     """Results of web_search, or its error object."""
 
     tool_use_id: str
     content: Raw = Raw(b"[]")
 
 
-class WebFetchResult(Struct, frozen=True):
+class WebFetchResult(Struct, frozen=True, gc=False):
     """What web_fetch gave: a document, or an error's code."""
 
     url: str | None = None
@@ -132,28 +134,28 @@ class WebFetchResult(Struct, frozen=True):
     error_code: str | None = None
 
 
-class WebFetchToolResultBlock(Struct, frozen=True, tag_field="type", tag="web_fetch_tool_result"):
+class WebFetchToolResultBlock(Struct, frozen=True, gc=False, tag_field="type", tag="web_fetch_tool_result"):
     """A page or a file that the API fetched."""
 
     tool_use_id: str
     content: WebFetchResult
 
 
-class ToolSearchResult(Struct, frozen=True):
+class ToolSearchResult(Struct, frozen=True, gc=False):
     """What a tool search gave: references, or an error's code."""
 
     tool_references: list[ToolReferenceBlock] = []
     error_code: str | None = None
 
 
-class ToolSearchToolResultBlock(Struct, frozen=True, tag_field="type", tag="tool_search_tool_result"):
+class ToolSearchToolResultBlock(Struct, frozen=True, gc=False, tag_field="type", tag="tool_search_tool_result"):
     """Deferred tools that the API's own tool search has loaded."""
 
     tool_use_id: str
     content: ToolSearchResult
 
 
-class UnknownBlock(Struct, frozen=True, tag_field="type", tag="~unknown"):
+class UnknownBlock(Struct, frozen=True, gc=False, tag_field="type", tag="~unknown"):
     """A block of a type that has no shape here; ``raw`` is the whole block."""
 
     block_type: str
@@ -180,14 +182,14 @@ Block = (
 # --- requests -----------------------------------------------------------------------------------------------
 
 
-class InputMessage(Struct, frozen=True):
+class InputMessage(Struct, frozen=True, gc=False):
     """One message of the request. ``role`` may be other than user and assistant: clients send "system"."""
 
     role: str
     content: str | list[Block]
 
 
-class Tool(Struct, frozen=True, omit_defaults=True):
+class Tool(Struct, frozen=True, gc=False, omit_defaults=True):
     """A tool declaration. ``type`` is None or "custom" for the client's own tools; others run at the API."""
 
     name: str
@@ -198,7 +200,7 @@ class Tool(Struct, frozen=True, omit_defaults=True):
     strict: bool | None = None
 
 
-class ToolChoice(Struct, frozen=True, omit_defaults=True):
+class ToolChoice(Struct, frozen=True, gc=False, omit_defaults=True):
     """Which tool the model must use; ``name`` goes with type "tool"."""
 
     type: Literal["auto", "any", "tool", "none"]
@@ -206,40 +208,40 @@ class ToolChoice(Struct, frozen=True, omit_defaults=True):
     disable_parallel_tool_use: bool | None = None
 
 
-class Thinking(Struct, frozen=True, omit_defaults=True):
+class Thinking(Struct, frozen=True, gc=False, omit_defaults=True):
     """Whether the model reasons first: "enabled" (with a budget in tokens), "adaptive" or "disabled"."""
 
     type: str
     budget_tokens: int | None = None
 
 
-class OutputFormat(Struct, frozen=True):
+class OutputFormat(Struct, frozen=True, gc=False):
     """The shape that the answer must have; ``schema`` goes with type "json_schema"."""
 
     type: str
     schema: Raw | UnsetType = UNSET
 
 
-class OutputConfig(Struct, frozen=True, omit_defaults=True):
+class OutputConfig(Struct, frozen=True, gc=False, omit_defaults=True):
     """How hard the model tries, and in what shape it answers."""
 
     effort: str | None = None
     format: OutputFormat | None = None
 
 
-class Metadata(Struct, frozen=True, omit_defaults=True):
+class Metadata(Struct, frozen=True, gc=False, omit_defaults=True):
     """Who asks: ``user_id`` is opaque, and a JSON document in Claude Code's case."""
 
     user_id: str | None = None
 
 
-class DiagnosticsWish(Struct, frozen=True, omit_defaults=True):
+class DiagnosticsWish(Struct, frozen=True, gc=False, omit_defaults=True):
     """That the client wants to know why its prompt could not be reused since an earlier answer (None: the first)."""
 
     previous_message_id: str | None = None
 
 
-class CountTokensRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class CountTokensRequest(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """POST /v1/messages/count_tokens, and what it has in common with a Messages request."""
 
     model: str
@@ -277,7 +279,7 @@ class MessagesRequest(CountTokensRequest, frozen=True, kw_only=True, omit_defaul
 StopReason = Literal["end_turn", "max_tokens", "stop_sequence", "tool_use", "refusal", "model_context_window_exceeded"]
 
 
-class WebFetchAnswerBlock(Struct, frozen=True, tag_field="type", tag="web_fetch_tool_result"):
+class WebFetchAnswerBlock(Struct, frozen=True, gc=False, tag_field="type", tag="web_fetch_tool_result"):
     """What web_fetch gave, or its error object, in an answer."""
 
     tool_use_id: str
@@ -295,13 +297,13 @@ AnswerBlock = (
 )
 
 
-class OutputTokensDetails(Struct, frozen=True):
+class OutputTokensDetails(Struct, frozen=True, gc=False):
     """How many of the output tokens were reasoning."""
 
     thinking_tokens: int
 
 
-class Usage(Struct, frozen=True, kw_only=True):
+class Usage(Struct, frozen=True, gc=False, kw_only=True):
     """Token counts. The whole prompt is input + cache read + cache creation; output includes thinking.
 
     Every count is always an integer: a missing one crashes Claude Code.
@@ -314,20 +316,20 @@ class Usage(Struct, frozen=True, kw_only=True):
     output_tokens_details: OutputTokensDetails | UnsetType = UNSET
 
 
-class CacheMissReason(Struct, frozen=True):
+class CacheMissReason(Struct, frozen=True, gc=False):
     """Why the prefix of an earlier prompt could not be reused, and about how many tokens that cost."""
 
     type: str
     cache_missed_input_tokens: int | UnsetType = UNSET
 
 
-class Diagnostics(Struct, frozen=True):
+class Diagnostics(Struct, frozen=True, gc=False):
     """What a client that asked for it is told of its prompt cache."""
 
     cache_miss_reason: CacheMissReason
 
 
-class Message(Struct, frozen=True, kw_only=True, tag_field="type", tag="message"):
+class Message(Struct, frozen=True, gc=False, kw_only=True, tag_field="type", tag="message"):
     """A whole answer; also the head of a stream, with no content yet."""
 
     id: str
@@ -340,38 +342,38 @@ class Message(Struct, frozen=True, kw_only=True, tag_field="type", tag="message"
     diagnostics: Diagnostics | UnsetType | None = UNSET
 
 
-class MessageStart(Struct, frozen=True, tag_field="type", tag="message_start"):
+class MessageStart(Struct, frozen=True, gc=False, tag_field="type", tag="message_start"):
     """Opens a stream."""
 
     message: Message
 
 
-class ContentBlockStart(Struct, frozen=True, tag_field="type", tag="content_block_start"):
+class ContentBlockStart(Struct, frozen=True, gc=False, tag_field="type", tag="content_block_start"):
     """Opens block ``index`` with its empty form."""
 
     index: int
     content_block: AnswerBlock
 
 
-class BlockTextDelta(Struct, frozen=True, tag_field="type", tag="text_delta"):
+class BlockTextDelta(Struct, frozen=True, gc=False, tag_field="type", tag="text_delta"):
     """More text of a text block."""
 
     text: str
 
 
-class BlockThinkingDelta(Struct, frozen=True, tag_field="type", tag="thinking_delta"):
+class BlockThinkingDelta(Struct, frozen=True, gc=False, tag_field="type", tag="thinking_delta"):
     """More text of a thinking block."""
 
     thinking: str
 
 
-class BlockSignatureDelta(Struct, frozen=True, tag_field="type", tag="signature_delta"):
+class BlockSignatureDelta(Struct, frozen=True, gc=False, tag_field="type", tag="signature_delta"):
     """The signature that ends a thinking block."""
 
     signature: str
 
 
-class BlockInputJsonDelta(Struct, frozen=True, tag_field="type", tag="input_json_delta"):
+class BlockInputJsonDelta(Struct, frozen=True, gc=False, tag_field="type", tag="input_json_delta"):
     """More JSON text of a tool use's input."""
 
     partial_json: str
@@ -380,49 +382,49 @@ class BlockInputJsonDelta(Struct, frozen=True, tag_field="type", tag="input_json
 BlockDelta = BlockTextDelta | BlockThinkingDelta | BlockSignatureDelta | BlockInputJsonDelta
 
 
-class ContentBlockDelta(Struct, frozen=True, tag_field="type", tag="content_block_delta"):
+class ContentBlockDelta(Struct, frozen=True, gc=False, tag_field="type", tag="content_block_delta"):
     """More of block ``index``."""
 
     index: int
     delta: BlockDelta
 
 
-class ContentBlockStop(Struct, frozen=True, tag_field="type", tag="content_block_stop"):
+class ContentBlockStop(Struct, frozen=True, gc=False, tag_field="type", tag="content_block_stop"):
     """Block ``index`` is whole."""
 
     index: int
 
 
-class Stop(Struct, frozen=True):
+class Stop(Struct, frozen=True, gc=False):
     """Why the message ended."""
 
     stop_reason: StopReason
     stop_sequence: str | None = None
 
 
-class MessageDelta(Struct, frozen=True, tag_field="type", tag="message_delta"):
+class MessageDelta(Struct, frozen=True, gc=False, tag_field="type", tag="message_delta"):
     """The end of the message: why, and the exact usage."""
 
     delta: Stop
     usage: Usage
 
 
-class MessageStop(Struct, frozen=True, tag_field="type", tag="message_stop"):
+class MessageStop(Struct, frozen=True, gc=False, tag_field="type", tag="message_stop"):
     """Closes a stream."""
 
 
-class Ping(Struct, frozen=True, tag_field="type", tag="ping"):
+class Ping(Struct, frozen=True, gc=False, tag_field="type", tag="ping"):
     """Says that the stream lives."""
 
 
-class ErrorDetail(Struct, frozen=True):
+class ErrorDetail(Struct, frozen=True, gc=False):
     """What went wrong, in a machine's and in a person's words."""
 
     type: str
     message: str
 
 
-class ErrorEvent(Struct, frozen=True, tag_field="type", tag="error"):
+class ErrorEvent(Struct, frozen=True, gc=False, tag_field="type", tag="error"):
     """An error: the body of a failed request, or the last event of a broken stream."""
 
     error: ErrorDetail
@@ -441,7 +443,7 @@ StreamEvent = (
 )
 
 
-class RawBytes(Struct, frozen=True):
+class RawBytes(Struct, frozen=True, gc=False):
     """Part of an answer as the engine said it: whole frames of a stream, or a whole body.
 
     ``is_progress`` False says that it holds nothing but signs of life, which older clients do not count.
@@ -458,13 +460,13 @@ ResponseItem = StreamEvent | RawBytes
 # --- the other endpoints ------------------------------------------------------------------------------------
 
 
-class TokenCount(Struct, frozen=True):
+class TokenCount(Struct, frozen=True, gc=False):
     """Answer of count_tokens."""
 
     input_tokens: int
 
 
-class ModelInfo(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag="model"):
+class ModelInfo(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, tag_field="type", tag="model"):
     """One entry of the model list; ``created_at`` is RFC 3339. None in a limit, in tokens, means not known."""
 
     id: str
@@ -474,7 +476,7 @@ class ModelInfo(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field
     max_tokens: int | None = None
 
 
-class ModelList(Struct, frozen=True, kw_only=True):
+class ModelList(Struct, frozen=True, gc=False, kw_only=True):
     """GET /v1/models."""
 
     data: list[ModelInfo]

@@ -41,6 +41,11 @@ _KNOWN_BLOCK_TYPES = frozenset(
     str(block.__struct_config__.tag) for block in Block.__args__ if block is not UnknownBlock
 )
 
+MAX_MESSAGES = 100_000
+MAX_BLOCKS = 200_000
+MAX_TOOLS = 10_000
+"""What one request may hold; Anthropic takes as many messages."""
+
 _Request = TypeVar("_Request", bound=CountTokensRequest)
 
 _messages_decoder = msgspec.json.Decoder(MessagesRequest)
@@ -123,16 +128,29 @@ def _parse(body: bytes, decoder: msgspec.json.Decoder[_Request]) -> _Request:
         if not body.isascii():
             body.decode()  # the decoder does not look into Raw fields
         try:
-            return decoder.decode(body)
+            request = decoder.decode(body)
         except msgspec.DecodeError:
             # Perhaps only a lone surrogate, or a block of an unknown type.
-            return decoder.decode(_wrap_unknown_blocks(replace_lone_surrogates(body)))
+            request = decoder.decode(_wrap_unknown_blocks(replace_lone_surrogates(body)))
     except msgspec.ValidationError as error:
         raise InvalidRequestError(str(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidRequestError(f"The body is not valid JSON: {error}") from error
     except RecursionError:
         raise InvalidRequestError("The body is nested too deeply.") from None
+    _check_counts(request)
+    return request
+
+
+def _check_counts(request: CountTokensRequest) -> None:
+    blocks = sum(len(message.content) for message in request.messages if type(message.content) is list)
+    for name, found, most, path in (
+        ("messages", len(request.messages), MAX_MESSAGES, "messages"),
+        ("content blocks", blocks, MAX_BLOCKS, "messages"),
+        ("tools", len(request.tools or ()), MAX_TOOLS, "tools"),
+    ):
+        if found > most:
+            raise InvalidRequestError(f"{path}: at most {most:,} {name} are allowed, not {found:,} - at `$.{path}`")
 
 
 def _wrap_unknown_blocks(body: bytes) -> bytes:

@@ -2,6 +2,8 @@
 
 What we send is exact. What we read is lenient, as in ``openai``: every field may be missing, null or of another type.
 Durations are nanoseconds, sizes bytes.
+
+``gc=False``: no value here can hold itself, so that the garbage collector need not look at a long history's.
 """
 
 from __future__ import annotations
@@ -16,21 +18,21 @@ from claude_bridge.wire.lenient_json import parse_leniently
 # --- what we send -------------------------------------------------------------------------------------------
 
 
-class Function(Struct, frozen=True):
+class Function(Struct, frozen=True, gc=False):
     """A called function; ``arguments`` is a JSON object, not its text."""
 
     name: str
     arguments: Raw
 
 
-class ToolCall(Struct, frozen=True, kw_only=True):
+class ToolCall(Struct, frozen=True, gc=False, kw_only=True):
     """A tool call of an assistant message."""
 
     id: str
     function: Function
 
 
-class ChatMessage(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ChatMessage(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """One message. ``images`` are bare base64, and stand right behind the role: the token estimate finds them there."""
 
     role: Literal["system", "user", "assistant", "tool"]
@@ -42,7 +44,7 @@ class ChatMessage(Struct, frozen=True, kw_only=True, omit_defaults=True):
     tool_call_id: str | UnsetType = UNSET
 
 
-class FunctionDeclaration(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class FunctionDeclaration(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """A function that the model may call."""
 
     name: str
@@ -50,14 +52,14 @@ class FunctionDeclaration(Struct, frozen=True, kw_only=True, omit_defaults=True)
     parameters: Raw
 
 
-class ToolDeclaration(Struct, frozen=True, kw_only=True):
+class ToolDeclaration(Struct, frozen=True, gc=False, kw_only=True):
     """A tool; always a function."""
 
     type: Literal["function"] = "function"
     function: FunctionDeclaration
 
 
-class Options(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Options(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """How the model is loaded and samples. Another ``num_ctx`` than the loaded one makes Ollama load it again."""
 
     num_ctx: int | UnsetType = UNSET
@@ -67,7 +69,7 @@ class Options(Struct, frozen=True, kw_only=True, omit_defaults=True):
     top_k: int | UnsetType = UNSET
 
 
-class ChatRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ChatRequest(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """POST /api/chat. ``messages`` comes last: the field order is part of our bytes.
 
     ``truncate`` and ``shift`` false make a prompt that is too long an error; by default Ollama cuts it in silence.
@@ -85,7 +87,7 @@ class ChatRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     messages: list[ChatMessage]
 
 
-class ShowRequest(Struct, frozen=True):
+class ShowRequest(Struct, frozen=True, gc=False):
     """POST /api/show."""
 
     model: str
@@ -107,21 +109,21 @@ def encode_show_request(model: str) -> bytes:
 # --- what we read: chat -------------------------------------------------------------------------------------
 
 
-class CalledFunction(Struct, frozen=True):
+class CalledFunction(Struct, frozen=True, gc=False):
     """A called function; ``arguments`` is an object, and its text in some versions of some models' parsers."""
 
     name: str | None = None
     arguments: Raw = Raw(b"")
 
 
-class CalledTool(Struct, frozen=True):
+class CalledTool(Struct, frozen=True, gc=False):
     """A tool call; it always comes whole. The id is there since 0.12.10."""
 
     id: str | None = None
     function: CalledFunction | None = None
 
 
-class AnswerMessage(Struct, frozen=True):
+class AnswerMessage(Struct, frozen=True, gc=False):
     """What a line adds to the answer."""
 
     content: str | None = None
@@ -129,7 +131,7 @@ class AnswerMessage(Struct, frozen=True):
     tool_calls: list[CalledTool] | None = None
 
 
-class ChatChunk(Struct, frozen=True):
+class ChatChunk(Struct, frozen=True, gc=False):
     """One line of a stream, or a whole response; ``error`` in place of an answer ends it.
 
     ``done_reason`` is stop, length, load or unload; counts and durations come with the last line.
@@ -150,7 +152,7 @@ class ChatChunk(Struct, frozen=True):
 # --- what we read: models -----------------------------------------------------------------------------------
 
 
-class ModelDetails(Struct, frozen=True):
+class ModelDetails(Struct, frozen=True, gc=False):
     """What kind of model it is, in words: family "qwen3", size "8.2B", quantization "Q4_K_M"."""
 
     family: str | None = None
@@ -160,7 +162,7 @@ class ModelDetails(Struct, frozen=True):
     context_length: int | None = None
 
 
-class InstalledModel(Struct, frozen=True):
+class InstalledModel(Struct, frozen=True, gc=False):
     """One entry of GET /api/tags. ``remote_host`` marks a cloud model; capabilities are there since 0.9.1."""
 
     name: str
@@ -174,13 +176,13 @@ class InstalledModel(Struct, frozen=True):
     remote_host: str | None = None
 
 
-class InstalledModels(Struct, frozen=True):
+class InstalledModels(Struct, frozen=True, gc=False):
     """GET /api/tags."""
 
     models: list[InstalledModel]
 
 
-class ModelDescription(Struct, frozen=True):
+class ModelDescription(Struct, frozen=True, gc=False):
     """POST /api/show. ``parameters`` is text, a line for each; ``model_info`` the GGUF's metadata by its own keys."""
 
     capabilities: list[str] | None = None
@@ -209,7 +211,7 @@ class ModelDescription(Struct, frozen=True):
         return values[-1] if values else None
 
 
-class LoadedModel(Struct, frozen=True):
+class LoadedModel(Struct, frozen=True, gc=False):
     """One entry of GET /api/ps. ``context_length`` is what the model was loaded with (since 0.10.0)."""
 
     name: str
@@ -221,25 +223,25 @@ class LoadedModel(Struct, frozen=True):
     details: ModelDetails | None = None
 
 
-class LoadedModels(Struct, frozen=True):
+class LoadedModels(Struct, frozen=True, gc=False):
     """GET /api/ps."""
 
     models: list[LoadedModel]
 
 
-class Version(Struct, frozen=True):
+class Version(Struct, frozen=True, gc=False):
     """GET /api/version: only Ollama answers it."""
 
     version: str
 
 
-class CloudStatus(Struct, frozen=True):
+class CloudStatus(Struct, frozen=True, gc=False):
     """Whether models in Ollama's cloud are switched off."""
 
     disabled: bool | None = None
 
 
-class Status(Struct, frozen=True):
+class Status(Struct, frozen=True, gc=False):
     """GET /api/status (since 0.16.2)."""
 
     cloud: CloudStatus

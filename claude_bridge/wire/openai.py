@@ -2,6 +2,8 @@
 
 What we send is exact. What we read is lenient: every field may be missing or null, and text that some engines
 send in other forms (a list of parts, an object instead of a string) is accepted by type.
+
+``gc=False``: no value here can hold itself, so that the garbage collector need not look at a long history's.
 """
 
 from __future__ import annotations
@@ -16,32 +18,32 @@ from claude_bridge.wire.lenient_json import parse_leniently
 # --- what we send -------------------------------------------------------------------------------------------
 
 
-class TextPart(Struct, frozen=True, tag_field="type", tag="text"):
+class TextPart(Struct, frozen=True, gc=False, tag_field="type", tag="text"):
     """Text among other content parts."""
 
     text: str
 
 
-class ImageUrl(Struct, frozen=True):
+class ImageUrl(Struct, frozen=True, gc=False):
     """An https: or data: URL of a picture."""
 
     url: str
 
 
-class ImagePart(Struct, frozen=True, tag_field="type", tag="image_url"):
+class ImagePart(Struct, frozen=True, gc=False, tag_field="type", tag="image_url"):
     """A picture among other content parts."""
 
     image_url: ImageUrl
 
 
-class FileData(Struct, frozen=True):
+class FileData(Struct, frozen=True, gc=False):
     """A PDF; ``file_data`` is a data: URL, and for OpenRouter any."""
 
     filename: str
     file_data: str
 
 
-class FilePart(Struct, frozen=True, tag_field="type", tag="file"):
+class FilePart(Struct, frozen=True, gc=False, tag_field="type", tag="file"):
     """A document among other content parts."""
 
     file: FileData
@@ -50,14 +52,14 @@ class FilePart(Struct, frozen=True, tag_field="type", tag="file"):
 ContentPart = TextPart | ImagePart | FilePart
 
 
-class Function(Struct, frozen=True):
+class Function(Struct, frozen=True, gc=False):
     """A called function; ``arguments`` is JSON text."""
 
     name: str
     arguments: str
 
 
-class ToolCall(Struct, frozen=True, kw_only=True):
+class ToolCall(Struct, frozen=True, gc=False, kw_only=True):
     """A tool call of an assistant message. ``extra_content`` is Gemini's, with the signature of the thought."""
 
     id: str
@@ -66,7 +68,7 @@ class ToolCall(Struct, frozen=True, kw_only=True):
     extra_content: dict[str, Any] | UnsetType = UNSET
 
 
-class ChatMessage(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ChatMessage(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """One message. ``content`` may be None only beside tool calls; ``reasoning_details`` is OpenRouter's."""
 
     role: Literal["system", "user", "assistant", "tool"]
@@ -78,7 +80,7 @@ class ChatMessage(Struct, frozen=True, kw_only=True, omit_defaults=True):
     tool_call_id: str | UnsetType = UNSET
 
 
-class FunctionDeclaration(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class FunctionDeclaration(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """A function that the model may call."""
 
     name: str
@@ -87,47 +89,47 @@ class FunctionDeclaration(Struct, frozen=True, kw_only=True, omit_defaults=True)
     strict: bool | UnsetType = UNSET
 
 
-class ToolDeclaration(Struct, frozen=True, kw_only=True):
+class ToolDeclaration(Struct, frozen=True, gc=False, kw_only=True):
     """A tool; always a function."""
 
     type: Literal["function"] = "function"
     function: FunctionDeclaration
 
 
-class NamedFunction(Struct, frozen=True):
+class NamedFunction(Struct, frozen=True, gc=False):
     """Names a function."""
 
     name: str
 
 
-class NamedToolChoice(Struct, frozen=True, kw_only=True):
+class NamedToolChoice(Struct, frozen=True, gc=False, kw_only=True):
     """Makes the model call one function."""
 
     type: Literal["function"] = "function"
     function: NamedFunction
 
 
-class JsonSchema(Struct, frozen=True, kw_only=True):
+class JsonSchema(Struct, frozen=True, gc=False, kw_only=True):
     """A schema that the answer must match."""
 
     name: str = "answer"
     schema: Raw
 
 
-class ResponseFormat(Struct, frozen=True, kw_only=True):
+class ResponseFormat(Struct, frozen=True, gc=False, kw_only=True):
     """The shape of the answer; ``json_schema`` goes with the type of that name."""
 
     type: Literal["json_schema", "json_object"]
     json_schema: JsonSchema | UnsetType = UNSET
 
 
-class StreamOptions(Struct, frozen=True):
+class StreamOptions(Struct, frozen=True, gc=False):
     """Without include_usage most engines report no tokens in a stream."""
 
     include_usage: bool = True
 
 
-class ChatRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ChatRequest(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """POST /chat/completions. ``messages`` comes last but for tools: the field order is part of our bytes.
 
     ``reasoning`` is OpenRouter's, ``thinking`` that of DeepSeek, GLM and Kimi, ``thinking_budget_tokens`` llama.cpp's,
@@ -170,26 +172,26 @@ def encode_chat_request(request: ChatRequest) -> bytes:
 # --- what we read -------------------------------------------------------------------------------------------
 
 
-class FunctionFragment(Struct, frozen=True):
+class FunctionFragment(Struct, frozen=True, gc=False):
     """Part of a call; ``arguments`` is a JSON string, an object, or null, as the engine likes."""
 
     name: str | None = None
     arguments: Raw = Raw(b"")
 
 
-class GoogleContent(Struct, frozen=True):
+class GoogleContent(Struct, frozen=True, gc=False):
     """What Gemini says of a call: the signature of the thought that led to it."""
 
     thought_signature: str | None = None
 
 
-class ExtraContent(Struct, frozen=True):
+class ExtraContent(Struct, frozen=True, gc=False):
     """What a service adds to a call."""
 
     google: GoogleContent | None = None
 
 
-class ToolCallFragment(Struct, frozen=True):
+class ToolCallFragment(Struct, frozen=True, gc=False):
     """Part of a call in one chunk, or a whole call."""
 
     index: int | None = None
@@ -198,7 +200,7 @@ class ToolCallFragment(Struct, frozen=True):
     extra_content: ExtraContent | None = None
 
 
-class AnswerDelta(Struct, frozen=True):
+class AnswerDelta(Struct, frozen=True, gc=False):
     """What a chunk adds, or a whole message: the fields are the same."""
 
     content: str | list[Any] | None = None
@@ -211,7 +213,7 @@ class AnswerDelta(Struct, frozen=True):
     function_call: FunctionFragment | None = None
 
 
-class Choice(Struct, frozen=True):
+class Choice(Struct, frozen=True, gc=False):
     """One alternative of the answer; we only ask for one.
 
     ``usage`` is where Moonshot puts it in a stream, ``error`` where OpenRouter may tell why an answer broke off.
@@ -226,25 +228,25 @@ class Choice(Struct, frozen=True):
     error: Any = None
 
 
-class PromptTokensDetails(Struct, frozen=True):
+class PromptTokensDetails(Struct, frozen=True, gc=False):
     """How much of the prompt came from the engine's cache."""
 
     cached_tokens: int | None = None
 
 
-class CompletionTokensDetails(Struct, frozen=True):
+class CompletionTokensDetails(Struct, frozen=True, gc=False):
     """How much of the answer was reasoning."""
 
     reasoning_tokens: int | None = None
 
 
-class CostDetails(Struct, frozen=True):
+class CostDetails(Struct, frozen=True, gc=False):
     """What the provider behind OpenRouter charges."""
 
     upstream_inference_cost: float | None = None
 
 
-class CompletionUsage(Struct, frozen=True):
+class CompletionUsage(Struct, frozen=True, gc=False):
     """Token counts; ``prompt_tokens`` includes cached ones.
 
     ``prompt_cache_hit_tokens`` is DeepSeek's, ``cached_tokens`` Moonshot's and Together's.
@@ -269,7 +271,7 @@ class CompletionUsage(Struct, frozen=True):
     cost_in_usd_ticks: int | None = None
 
 
-class Timings(Struct, frozen=True):
+class Timings(Struct, frozen=True, gc=False):
     """llama.cpp's own figures of one answer: tokens from the cache, read, and written, with milliseconds."""
 
     cache_n: int | None = None
@@ -279,14 +281,14 @@ class Timings(Struct, frozen=True):
     predicted_ms: float | None = None
 
 
-class GroqNotes(Struct, frozen=True):
+class GroqNotes(Struct, frozen=True, gc=False):
     """What Groq adds to the first and to the last chunk of a stream; ``error`` says why it was stopped early."""
 
     usage: CompletionUsage | None = None
     error: Any = None
 
 
-class Chunk(Struct, frozen=True):
+class Chunk(Struct, frozen=True, gc=False):
     """One chunk of a stream, or a whole response; ``error`` in place of an answer ends it."""
 
     choices: list[Choice] | None = None

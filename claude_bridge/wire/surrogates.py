@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import re
 
-# The last alternative steps over other escapes, so that a quoted backslash is not misread.
-_ESCAPE = re.compile(
-    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}(?P<low>\\u[dD][c-fC-F][0-9a-fA-F]{2})?|u[dD][c-fC-F][0-9a-fA-F]{2}|.)",
-    re.DOTALL,
-)
+_HIGH = rb"\\u[dD][89abAB][0-9a-fA-F]{2}"
+_LOW = rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+_LONE = re.compile(rb"%b(?!%b)|(?<!%b)%b" % (_HIGH, _LOW, _HIGH, _LOW))
+
+_BACKSLASH = rb"\\"
+_STAND_IN = b"\x00\x01"
+"""For a quoted backslash, so that what follows it is not taken for an escape; no JSON text holds these bytes."""
 
 
 def replace_lone_surrogates(document: bytes) -> bytes:
-    """Return the JSON text with U+FFFD in place of each half of a pair that stands alone."""
-    if b"\\ud" not in document and b"\\uD" not in document:
+    """Return the JSON text with U+FFFD in place of each half of a pair that stands alone; of the same length."""
+    if (b"\\ud" not in document and b"\\uD" not in document) or b"\x00" in document:
         return document
-    return _ESCAPE.sub(_replaced, document)
-
-
-def _replaced(match: re.Match[bytes]) -> bytes:
-    escape = match[0]
-    is_lone = len(escape) == len(rb"\ud800") and match["low"] is None
-    return rb"\ufffd" if is_lone else escape
+    masked = document.replace(_BACKSLASH, _STAND_IN)
+    return _LONE.sub(rb"\\ufffd", masked).replace(_STAND_IN, _BACKSLASH)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import Any
 
 import msgspec
@@ -27,6 +28,8 @@ from tests.requests import (
     wild_conversations,
 )
 from tests.roundtrip import missing_pieces
+from tests.schema_refusals import BOMBS
+from tests.schemas import a_tool_schema
 from tests.sdk_validation import assert_accepted
 
 every_kind = pytest.mark.parametrize("kind", TRANSLATING)
@@ -93,6 +96,40 @@ def test_a_longer_history_extends_the_bytes_of_the_shorter(
         {"role": "user", "content": "And now?"},
     ]
     assert_extends(body_of(kind, profile, longer, frame), body_of(kind, profile, shorter, frame))
+
+
+GROWTH_BYTES = 1_024
+"""What a request may grow by beyond twice its size: names of fields, and the parameters of an engine."""
+
+
+@every_kind
+@given(st.data(), conversations, frames, st.integers(0, 2**32))
+def test_no_request_becomes_much_longer_than_twice_as_long(
+    kind: str, data: st.DataObject, messages: Messages, frame: Json, seed: int
+) -> None:
+    profile = data.draw(rows(kind))
+    tools = [{"name": f"t{at}", "input_schema": a_tool_schema(Random(seed + at))} for at in range(seed % 4)]
+    body = msgspec.json.encode(
+        {"model": "m", "max_tokens": 100, "messages": messages} | frame | ({"tools": tools} if tools else {})
+    )
+    try:
+        sent_body = sent(parse_messages_request(body), profile, kind=kind)[0].body
+    except InvalidRequestError:
+        return
+    assert len(sent_body) <= 2 * len(body) + GROWTH_BYTES
+
+
+@every_kind
+@pytest.mark.parametrize("bomb", BOMBS.values(), ids=BOMBS)
+@pytest.mark.parametrize("place", ["a tool", "the answer"])
+def test_no_schema_makes_a_request_much_longer(kind: str, bomb: Json, place: str) -> None:
+    tools = [{"name": "a", "input_schema": bomb}] if place == "a tool" else []
+    config = {"format": {"type": "json_schema", "schema": bomb}} if place == "the answer" else {}
+    fields = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "a"}]}
+    body = msgspec.json.encode(fields | {"tools": tools, "output_config": config})
+    for row, profile in ROWS.values():
+        if row == kind:
+            assert len(sent(parse_messages_request(body), profile, kind=kind)[0].body) <= 2 * len(body) + GROWTH_BYTES
 
 
 odd_fields = st.dictionaries(

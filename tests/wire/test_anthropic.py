@@ -178,6 +178,27 @@ def test_what_is_no_request_is_refused(body: bytes) -> None:
         wire_json.parse_count_tokens_request(body)
 
 
+@pytest.mark.parametrize(
+    ("fields", "error"),
+    [
+        (
+            {"messages": [{"role": "user", "content": "a"}] * 100_001},
+            "messages: at most 100,000 messages are allowed, not 100,001 - at `$.messages`",
+        ),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}] * 200_001}]},
+            "messages: at most 200,000 content blocks are allowed, not 200,001 - at `$.messages`",
+        ),
+        ({"tools": [{"name": "a"}] * 10_001}, "tools: at most 10,000 tools are allowed, not 10,001 - at `$.tools`"),
+    ],
+    ids=["messages", "blocks", "tools"],
+)
+def test_a_request_holds_only_so_much(fields: dict[str, Any], error: str) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        wire_json.parse_messages_request(_body(**fields))
+    assert caught.value.message == error
+
+
 def test_no_utf_8_is_refused_inside_a_tool_input_too() -> None:
     block = {"type": "tool_use", "id": "t", "name": "n", "input": {"a": "x"}}
     body = _body(messages=[{"role": "assistant", "content": [block]}]).replace(b'"x"', b'"\xff"')

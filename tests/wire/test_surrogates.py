@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import time
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from claude_bridge.wire.surrogates import replace_lone_surrogates
 
@@ -21,6 +24,8 @@ from claude_bridge.wire.surrogates import replace_lone_surrogates
         (rb'"\ud83dA"', rb'"\ufffdA"'),
         (rb'"\\ud83d"', rb'"\\ud83d"'),
         (rb'"\\\ud83d"', rb'"\\\ufffd"'),
+        (rb'"\\ud83d\ude00"', rb'"\\ud83d\ufffd"'),
+        (rb'"\ud83d\\ude00"', rb'"\ufffd\\ude00"'),
         (rb'"\n\u00e4\ud800"', rb'"\n\u00e4\ufffd"'),
         (rb'{"\udfff":1}', rb'{"\ufffd":1}'),
         (b'"none"', b'"none"'),
@@ -34,6 +39,8 @@ from claude_bridge.wire.surrogates import replace_lone_surrogates
         "before a letter",
         "quoted",
         "half quoted",
+        "high quoted",
+        "low quoted",
         "among",
         "key",
         "-",
@@ -42,3 +49,23 @@ from claude_bridge.wire.surrogates import replace_lone_surrogates
 def test_a_half_alone_is_replaced_and_all_else_stays(document: bytes, mended: bytes) -> None:
     assert replace_lone_surrogates(document) == mended
     assert msgspec.json.decode(mended) == json.loads(mended)
+
+
+@given(st.text(alphabet='\\u\ud83d\ude00\udbff\udc00a"\n', max_size=12))
+def test_any_text_is_what_pythons_own_reader_makes_of_it(text: str) -> None:
+    document = json.dumps({text: text}).encode()
+    mended = replace_lone_surrogates(document)
+    assert len(mended) == len(document)
+    whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    assert list(msgspec.json.decode(mended).values()) == [whole]
+
+
+@pytest.mark.parametrize("escape", [rb"\ud800", rb"\ud83d\ude00", rb"\\ud800", rb"\\\\"])
+def test_the_time_grows_with_the_length_and_no_faster(escape: bytes) -> None:
+    def seconds(times: int) -> float:
+        document = b'"' + escape * times + b'\\ud800"'
+        started = time.process_time()
+        replace_lone_surrogates(document)
+        return time.process_time() - started
+
+    assert seconds(400_000) < 8 * min(seconds(100_000) for _ in range(3)) + 0.05

@@ -1,7 +1,8 @@
 """PromptMemory: what the last prompts were, so that one that had to be read again can be explained.
 
 A session of Claude Code holds several conversations: its own, those of sub-agents, and short questions in between. A
-request is compared with the conversation that it goes on from, which its first message tells.
+request is compared with the conversation that it goes on from. Nearly always it begins with the bytes of the one
+before, and then there is nothing to look at; else fingerprints show what changed.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections import OrderedDict
 from msgspec import UNSET, Struct, UnsetType
 
 from claude_bridge.conversion.deltas import UsageReport
-from claude_bridge.conversion.prompt.fingerprint import Fingerprint, divergence, fingerprint
+from claude_bridge.conversion.prompt.fingerprint import Divergence, Fingerprint, divergence, fingerprint
 from claude_bridge.wire.anthropic import CacheMissReason, Diagnostics, DiagnosticsWish
 
 MAX_SESSIONS = 64
@@ -20,6 +21,14 @@ MAX_CONVERSATIONS = 8
 
 MAX_ANSWERS = 512
 """How many answers a client may name as the one before."""
+
+MAX_KEPT_BYTES = 8 * 1024 * 1024
+"""How many bytes of prompts are kept; of others only their fingerprints are."""
+
+MAX_KEPT_PROMPT_BYTES = 1024 * 1024
+
+_END = b"]}"
+"""What closes the list of messages: the next prompt of a conversation goes on before it."""
 
 MIN_LOST_TOKENS = 256
 MIN_LOST_SHARE = 0.1
@@ -41,8 +50,41 @@ class CacheMiss(Struct, frozen=True, kw_only=True):
     reason: str
 
 
-class _Turn(Struct):
-    fingerprint: Fingerprint
+class _Prompt:
+    """A prompt by its bytes, or by its fingerprint once that is needed or the bytes take too much."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body: bytes | None = body
+        self._fingerprint: Fingerprint | None = None
+        self.beginning: bytes | None = None
+        """What the next prompt of the conversation begins with; None: that is not kept."""
+
+    def keep_beginning(self) -> None:
+        """Keep what the next prompt begins with in place of the whole."""
+        if self._body is None or len(self._body) > MAX_KEPT_PROMPT_BYTES or not self._body.endswith(_END):
+            self.keep_fingerprint()
+        else:
+            self.beginning, self._body = self._body[: -len(_END)], None
+
+    def keep_fingerprint(self) -> None:
+        """Keep nothing but the fingerprint."""
+        self.fingerprint()
+        self._body = self.beginning = None
+
+    def goes_on_from(self, earlier: _Prompt) -> bool:
+        """Return whether it begins with the bytes of an earlier one, and so with all that this said."""
+        return self._body is not None and earlier.beginning is not None and self._body.startswith(earlier.beginning)
+
+    def fingerprint(self) -> Fingerprint | None:
+        """Return the fingerprint; None: the body is no request."""
+        body = self.beginning + _END if self.beginning is not None else self._body
+        if self._fingerprint is None and body is not None:
+            self._fingerprint = fingerprint(body)
+        return self._fingerprint
+
+
+class _Turn(Struct, eq=False):
+    prompt: _Prompt
     prompt_tokens: int
     number: int = 1
 
@@ -51,8 +93,13 @@ class PromptMemory:
     """Remembers the last prompts of each session; what it holds is bounded."""
 
     def __init__(self) -> None:
-        self._sessions: OrderedDict[str, OrderedDict[bytes, _Turn]] = OrderedDict()
-        self._answers: OrderedDict[str, _Turn] = OrderedDict()
+        self._sessions: OrderedDict[str, list[_Turn]] = OrderedDict()
+        """The last turn of each conversation, the newest last."""
+        self._kept: OrderedDict[_Prompt, int] = OrderedDict()
+        """The prompts whose bytes are kept, and how many these are."""
+        self._kept_bytes = 0
+        self._answers: OrderedDict[str, tuple[Fingerprint, int]] = OrderedDict()
+        """Of each answer that its client may name: the fingerprint of its prompt, and how long that was."""
 
     def watch(
         self, body: bytes, session: str, *, wish: DiagnosticsWish | None, estimate: int, has_listeners: bool
@@ -64,37 +111,52 @@ class PromptMemory:
         """
         return PromptWatch(self, body, session, wish=wish, estimate=estimate, has_listeners=has_listeners)
 
-    def judge(self, session: str, now: Fingerprint, prompt_tokens: int, cached_tokens: int | None) -> CacheMiss | None:
-        """Return why a prompt was read again, if it was, and remember it; None in ``cached_tokens``: not told."""
+    def explain_cache_miss(
+        self, session: str, now: _Prompt, prompt_tokens: int, cached_tokens: int | None
+    ) -> CacheMiss | None:
+        """Return why a prompt was read again, if it was, and remember it; None in ``cached_tokens``: not known."""
         conversations = self._conversations(session)
-        key = _goes_on_from(conversations, now)
-        before = conversations.pop(key, None)
+        before = next((turn for turn in reversed(conversations) if now.goes_on_from(turn.prompt)), None)
+        found: Divergence | None = None
+        if before is None and conversations:
+            before, found = _compare(conversations, now)
         turn = _Turn(now, prompt_tokens, before.number + 1 if before else 1)
-        conversations[now.opening] = turn
-        if len(conversations) > MAX_CONVERSATIONS:
-            conversations.popitem(last=False)
-        return _reread(before, turn, cached_tokens) if before is not None else None
+        conversations[:] = [*(one for one in conversations if one is not before), turn][-MAX_CONVERSATIONS:]
+        self._keep(now, in_place_of=before)
+        return _cache_miss(before, turn, found, cached_tokens) if before is not None else None
+
+    def _keep(self, prompt: _Prompt, *, in_place_of: _Turn | None) -> None:
+        if in_place_of is not None:
+            self._kept_bytes -= self._kept.pop(in_place_of.prompt, 0)
+        prompt.keep_beginning()
+        if prompt.beginning is not None:
+            self._kept[prompt] = len(prompt.beginning)
+            self._kept_bytes += len(prompt.beginning)
+        while self._kept_bytes > MAX_KEPT_BYTES:
+            oldest, size_bytes = self._kept.popitem(last=False)
+            oldest.keep_fingerprint()
+            self._kept_bytes -= size_bytes
 
     def remember(self, message_id: str, now: Fingerprint, prompt_tokens: int) -> None:
         """Keep the prompt of an answer that its client may name as the one before."""
-        self._answers[message_id] = _Turn(now, prompt_tokens)
+        self._answers[message_id] = now, prompt_tokens
         if len(self._answers) > MAX_ANSWERS:
             self._answers.popitem(last=False)
 
     def diagnose(self, previous_message_id: str, now: Fingerprint) -> Diagnostics | None:
         """Return why the prompt of that answer could not be reused, or None if all of it could."""
-        before = self._answers.get(previous_message_id)
-        if before is None:
+        if previous_message_id not in self._answers:
             return Diagnostics(CacheMissReason("previous_message_not_found"))
-        found = divergence(before.fingerprint, now)
+        before, prompt_tokens = self._answers[previous_message_id]
+        found = divergence(before, now)
         if found is None:
             return None
         if found.section == "parameters":
             return Diagnostics(CacheMissReason("unavailable"))
-        return Diagnostics(CacheMissReason(f"{found.section}_changed", _tokens_behind(before, found.kept_bytes)))
+        return Diagnostics(CacheMissReason(f"{found.section}_changed", _tokens_behind(before, found, prompt_tokens)))
 
-    def _conversations(self, session: str) -> OrderedDict[bytes, _Turn]:
-        conversations = self._sessions.setdefault(session, OrderedDict())
+    def _conversations(self, session: str) -> list[_Turn]:
+        conversations = self._sessions.setdefault(session, [])
         self._sessions.move_to_end(session)
         if len(self._sessions) > MAX_SESSIONS:
             self._sessions.popitem(last=False)
@@ -117,46 +179,53 @@ class PromptWatch:
         self.diagnostics: Diagnostics | UnsetType | None = UNSET
         """What the client is told; UNSET: it has not asked."""
         self._memory = memory
-        self._body = body
+        self._prompt = _Prompt(body)
         self._session = session
         self._estimate = estimate
-        self._is_heard = has_listeners
+        self._has_listeners = has_listeners
         self._is_named = wish is not None
-        self._now: Fingerprint | None = None
         if wish is not None:
-            now, previous = self.read_prompt(), wish.previous_message_id
+            now, previous = self._prompt.fingerprint(), wish.previous_message_id
             self.diagnostics = memory.diagnose(previous, now) if previous and now else None
 
-    def read_prompt(self) -> Fingerprint | None:
-        """Do the work on the prompt now; safe in a thread. Where nobody called this before, ``end`` does."""
-        if self._now is None and (self._is_heard or self._is_named):
-            self._now = fingerprint(self._body)
-        return self._now
+    def read_prompt(self) -> None:
+        """Do the work on a long prompt now; safe in a thread. Where nobody calls this, ``end`` does what is needed."""
+        if self._has_listeners or self._is_named:
+            self._prompt.fingerprint()
 
     def end(self, message_id: str, usage: UsageReport) -> CacheMiss | None:
-        """Return why the engine read the prompt again, if it did. Before the end nothing waits for this."""
-        now = self.read_prompt()
-        if now is None:
-            return None
+        """Return why the engine read the prompt again, if it did."""
         prompt_tokens = usage.prompt_tokens or self._estimate
-        if self._is_named:
+        now = self._prompt.fingerprint() if self._is_named else None
+        if now is not None:
             self._memory.remember(message_id, now, prompt_tokens)
-        return self._memory.judge(self._session, now, prompt_tokens, usage.cached_tokens)
+        elif not self._has_listeners:
+            return None
+        return self._memory.explain_cache_miss(self._session, self._prompt, prompt_tokens, usage.cached_tokens)
 
 
-def _goes_on_from(conversations: OrderedDict[bytes, _Turn], now: Fingerprint) -> bytes:
-    """Return the key of the conversation that a prompt goes on from: by its first message, else by all others."""
-    if now.opening not in conversations:
-        for key, turn in conversations.items():
-            if turn.fingerprint.behind_opening and now.behind_opening.startswith(turn.fingerprint.behind_opening):
-                return key
-    return now.opening
+def _compare(conversations: list[_Turn], now: _Prompt) -> tuple[_Turn | None, Divergence | None]:
+    """Return the turn that a prompt goes on from, by its first message, else by all others, and what changed since."""
+    printed = now.fingerprint()
+    if printed is None:
+        return None, None
+    turns = [(turn, earlier) for turn in conversations if (earlier := turn.prompt.fingerprint()) is not None]
+    same_opening = [(turn, earlier) for turn, earlier in turns if earlier.opening == printed.opening]
+    same_rest = [
+        (turn, earlier)
+        for turn, earlier in turns
+        if earlier.behind_opening and printed.behind_opening.startswith(earlier.behind_opening)
+    ]
+    for turn, earlier in (*same_opening, *same_rest):
+        return turn, divergence(earlier, printed)
+    return None, None
 
 
-def _reread(before: _Turn, turn: _Turn, cached_tokens: int | None) -> CacheMiss | None:
-    found = divergence(before.fingerprint, turn.fingerprint)
-    reusable = before.prompt_tokens - (_tokens_behind(before, found.kept_bytes) if found else 0)
-    lost = before.prompt_tokens - (reusable if cached_tokens is None else cached_tokens)
+def _cache_miss(before: _Turn, turn: _Turn, found: Divergence | None, cached_tokens: int | None) -> CacheMiss | None:
+    """Return what the engine read again since the turn before, if that is worth a word; ``found`` is what changed."""
+    earlier = before.prompt.fingerprint() if found else None
+    behind = _tokens_behind(earlier, found, before.prompt_tokens) if earlier and found else 0
+    lost = behind if cached_tokens is None else before.prompt_tokens - cached_tokens
     if lost < max(MIN_LOST_TOKENS, turn.prompt_tokens * MIN_LOST_SHARE):
         return None
     return CacheMiss(
@@ -167,6 +236,6 @@ def _reread(before: _Turn, turn: _Turn, cached_tokens: int | None) -> CacheMiss 
     )
 
 
-def _tokens_behind(turn: _Turn, kept_bytes: int) -> int:
-    size = turn.fingerprint.size
-    return round(turn.prompt_tokens * (size - kept_bytes) / size) if size else 0
+def _tokens_behind(before: Fingerprint, found: Divergence, prompt_tokens: int) -> int:
+    """Return about how many tokens of an earlier prompt stand behind what changed in it."""
+    return round(prompt_tokens * (before.size - found.kept_bytes) / before.size) if before.size else 0

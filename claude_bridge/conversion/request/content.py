@@ -98,6 +98,15 @@ class BlockNormalizer:
         """What could not be carried so far."""
         self._profile = profile
 
+    def content(self, content: str | list[Block], index: int) -> list[NormalizedBlock]:
+        """Return the normalized content of the message with this number."""
+        if type(content) is str:
+            return [TextBlock(content)] if content else []
+        blocks = cast("list[Block]", content)
+        if _TAKEN_BY_ALL.issuperset(map(type, blocks)):  # nothing of it is lost, so that it needs no path
+            return self.blocks(blocks, "")
+        return self.blocks(blocks, f"$.messages[{index}].content")
+
     def blocks(self, blocks: Sequence[Block], path: str) -> list[NormalizedBlock]:
         """Return the normalized blocks, without empty text; ``path`` is the JSON path of the list.
 

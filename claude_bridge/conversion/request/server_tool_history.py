@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from claude_bridge.conversion.tool_json.text import compact_json
+from claude_bridge.conversion.tool_json.text import compact_json, decode_exactly, encode_exactly
 from claude_bridge.wire.anthropic import UnknownBlock, WebSearchToolResultBlock
 
 
@@ -35,12 +35,12 @@ def text_of_block(block: UnknownBlock) -> str | None:
     render = _RENDERERS.get(block.block_type)
     if render is None:
         return None
-    fields: dict[str, Any] = msgspec.json.decode(block.raw)
+    fields: dict[str, Any] = decode_exactly(block.raw)
     return render(fields)
 
 
 def _mcp_call(fields: dict[str, Any]) -> str:
-    given = Raw(msgspec.json.encode(fields.get("input") or {}))
+    given = Raw(encode_exactly(fields.get("input") or {}))
     return call_text(f"{fields.get('name')} of the MCP server {fields.get('server_name')}", given)
 
 
@@ -94,7 +94,7 @@ def _browser_state(fields: dict[str, Any]) -> str:
         active = " (active)" if tab.get("active") else ""
         lines.append(f"- {tab.get('tab_id')}: {tab.get('title') or ''} {tab.get('url') or ''}".rstrip() + active)
     changes = fields.get("state_changes")
-    lines += [f"[{compact_json(Raw(msgspec.json.encode(change)))}]" for change in changes or ()]
+    lines += [f"[{compact_json(Raw(encode_exactly(change)))}]" for change in changes or ()]
     return "\n".join(lines)
 
 

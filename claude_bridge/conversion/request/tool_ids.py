@@ -26,16 +26,20 @@ class ToolIds:
         self._length = profile.tool_id_length
         self._is_numbered = profile.numbers_tool_ids
         self._given: set[str] = set()
+        self._times: dict[str, int] = {}
+        """How often each id of the client came, so that no search begins at one again."""
 
     def of(self, call: ToolUseBlock) -> str:
         """Return the id for the next call."""
         if self._is_numbered:
             fit = f"functions.{engine_name(call.name)}:{len(self._given)}"
         else:
-            fit, times = self._fit(call.id), 1
+            times = self._times.get(call.id, 0) + 1
+            fit = self._fit(call.id if times == 1 else f"{call.id}_{times}")
             while fit in self._given:
                 times += 1
                 fit = self._fit(f"{call.id}_{times}")
+            self._times[call.id] = times
         self._given.add(fit)
         return fit
 

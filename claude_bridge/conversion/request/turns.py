@@ -41,8 +41,17 @@ BEGINNING = "(beginning of the conversation)"
 SEE_IMAGES = "(see the images in the next message)"
 SEE_DOCUMENTS = "(see the documents in the next message)"
 
-_THOUGHTS = frozenset({ThinkingBlock, RedactedThinkingBlock})
-_MAY_HOLD_MEDIA = frozenset({ImageBlock, DocumentBlock, ToolResultBlock})
+_TEXT, _CALL, _RESULT, _THINKING, _REDACTED, _MEDIA = (1 << bit for bit in range(6))
+_PLAIN = _TEXT | _CALL
+_FLAGS: dict[type, int] = {
+    TextBlock: _TEXT,
+    ToolUseBlock: _CALL,
+    ToolResultBlock: _RESULT,
+    ThinkingBlock: _THINKING,
+    RedactedThinkingBlock: _REDACTED,
+    ImageBlock: _MEDIA,
+    DocumentBlock: _MEDIA,
+}
 
 
 class Turn:
@@ -84,18 +93,14 @@ def split_assistant_turn(turn: Turn) -> AssistantTurn:
     texts: list[str] = []
     thoughts: list[str] = []
     for block in turn.blocks:
-        match block:
-            case TextBlock(text):
-                texts.append(text)
-            case ToolUseBlock():
-                calls.append(block)
-            case ThinkingBlock(thinking) if thinking:
-                thoughts.append(thinking)
-            case ImageBlock() | DocumentBlock():
-                kind = str(block.__struct_config__.tag)
-                texts.append(f"[{kind} omitted]")  # no engine takes any in an assistant's turn
-            case _:
-                pass  # empty thoughts; tool results are never left in an assistant's turn
+        if type(block) is TextBlock:
+            texts.append(block.text)
+        elif type(block) is ToolUseBlock:
+            calls.append(block)
+        elif type(block) is ThinkingBlock:
+            thoughts += [block.thinking] if block.thinking else []
+        elif isinstance(block, Media):
+            texts.append(f"[{block.__struct_config__.tag} omitted]")  # no engine takes any in an assistant's turn
     return AssistantTurn("\n\n".join(texts), "\n\n".join(thoughts), calls)
 
 
@@ -124,7 +129,7 @@ def repair_history(messages: Sequence[InputMessage], profile: Profile) -> Repair
     """
     history = _History(profile)
     for index, message in enumerate(messages):
-        history.add(message, f"$.messages[{index}].content")
+        history.add(message, index)
     turns = history.paired_turns()
     losses = history.losses
     if turns and not turns[-1].is_user and not profile.continues_prefill:
@@ -167,8 +172,8 @@ class _History:
         self._normalizer = BlockNormalizer(profile)
         self._losses: list[Loss] = []
         self._turns: list[Turn] = []
-        self._kinds: list[set[type]] = []
-        """The types of the blocks of each turn."""
+        self._kinds: list[int] = []
+        """What kinds of blocks each turn holds, as flags."""
         self._lost_thought_at: str | None = None
         self._has_mere_thoughts = False
 
@@ -182,60 +187,58 @@ class _History:
             losses.append(Loss("$.messages", "a turn in which the assistant only thought is no message"))
         return losses
 
-    def add(self, message: InputMessage, path: str) -> None:
-        """Take in the next message; ``path`` is the JSON path of its content."""
+    def add(self, message: InputMessage, index: int) -> None:
+        """Take in the next message of the request."""
         is_assistant = message.role == "assistant"
-        blocks = self._normalizer.blocks(as_blocks(message.content), path)
-        kinds: set[type] = set(map(type, blocks))
-        if ThinkingBlock in kinds and not (is_assistant and self._profile.reasoning_field is not None):
-            # Gone before turns are merged: a turn that was only thought is no turn for this engine.
-            self._lost_thought_at = self._lost_thought_at or path
-            blocks = [block for block in blocks if not isinstance(block, ThinkingBlock)]
-            kinds.discard(ThinkingBlock)
-        if not _MAY_HOLD_MEDIA.isdisjoint(kinds):
-            self.may_hold_media = True
-            if is_assistant and any(map(media_in, blocks)):
-                self._losses.append(Loss(path, "an assistant's message can hold no images or files"))
-        if message.role not in ("user", "assistant"):
+        blocks = self._normalizer.content(message.content, index)
+        kinds = 0
+        for block in blocks:
+            kinds |= _FLAGS[type(block)]
+        if kinds & ~_PLAIN:
+            if kinds & _THINKING and not (is_assistant and self._profile.reasoning_field is not None):
+                # Gone before turns are merged: a turn that was only thought is no turn for this engine.
+                self._lost_thought_at = self._lost_thought_at or f"$.messages[{index}].content"
+                blocks = [block for block in blocks if type(block) is not ThinkingBlock]
+                kinds &= ~_THINKING
+            if kinds & (_MEDIA | _RESULT):
+                self.may_hold_media = True
+                if is_assistant and any(map(media_in, blocks)):
+                    path = f"$.messages[{index}].content"
+                    self._losses.append(Loss(path, "an assistant's message can hold no images or files"))
+        if not is_assistant and message.role != "user":
             blocks = _as_reminder(blocks)
         if not blocks or (is_assistant and _says_nothing(blocks)):
             return
-        self._append(blocks, kinds, is_user=not is_assistant)
+        if not is_assistant:
+            self._drop_mere_thoughts()
+        if self._turns and self._turns[-1].is_user is not is_assistant:
+            self._turns[-1].blocks += blocks
+            self._kinds[-1] |= kinds
+        else:
+            self._turns.append(Turn(is_user=not is_assistant, blocks=blocks))
+            self._kinds.append(kinds)
 
     def paired_turns(self) -> list[Turn]:
         """Return the turns with each call's result right behind it; the last step, nothing can be added any more."""
         self._drop_mere_thoughts()
-        paired: list[Turn] = []
         ids = ToolIds(self._profile)
         calls: list[_Call] = []
         for turn, kinds in zip(self._turns, self._kinds, strict=True):
-            blocks = turn.blocks
             if turn.is_user:
-                if calls or ToolResultBlock in kinds or ToolUseBlock in kinds:
-                    blocks = _results_first(blocks, calls, self._profile)
+                if calls or kinds & (_RESULT | _CALL):
+                    turn.blocks = _results_first(turn.blocks, calls, self._profile)
                 calls = []
-            else:
-                if ToolResultBlock in kinds:
-                    blocks = _without_results(blocks)
-                blocks, calls = _with_engine_ids(blocks, ids) if ToolUseBlock in kinds else (blocks, [])
-            paired.append(Turn(is_user=turn.is_user, blocks=blocks))
+                continue
+            if kinds & _RESULT:
+                turn.blocks = _without_results(turn.blocks)
+            turn.blocks, calls = _with_engine_ids(turn.blocks, ids) if kinds & _CALL else (turn.blocks, [])
         if calls:
-            paired.append(Turn(is_user=True, blocks=_results_first([], calls, self._profile)))
-        return paired
-
-    def _append(self, blocks: list[NormalizedBlock], kinds: set[type], *, is_user: bool) -> None:
-        if is_user:
-            self._drop_mere_thoughts()
-        if self._turns and self._turns[-1].is_user == is_user:
-            self._turns[-1].blocks += blocks
-            self._kinds[-1] |= kinds
-        else:
-            self._turns.append(Turn(is_user=is_user, blocks=blocks))
-            self._kinds.append(kinds)
+            self._turns.append(Turn(is_user=True, blocks=_results_first([], calls, self._profile)))
+        return self._turns
 
     def _drop_mere_thoughts(self) -> None:
         """Drop a last turn in which the assistant only thought: engines refuse a message with no content."""
-        if self._turns and not self._turns[-1].is_user and self._kinds[-1] <= _THOUGHTS:
+        if self._turns and not self._turns[-1].is_user and not self._kinds[-1] & ~(_THINKING | _REDACTED):
             self._has_mere_thoughts = True
             del self._turns[-1], self._kinds[-1]
 
@@ -272,6 +275,8 @@ def _without_results(blocks: list[NormalizedBlock]) -> list[NormalizedBlock]:
 
 def _results_first(blocks: list[NormalizedBlock], calls: Sequence[_Call], profile: Profile) -> list[NormalizedBlock]:
     """Return the results in the order of the calls, and then all else; of equal ids the first call gets the first."""
+    if _is_in_order(blocks, calls):
+        return blocks
     open_calls: dict[str, list[int]] = {}
     for place, call in enumerate(reversed(calls)):
         open_calls.setdefault(call.client_id, []).append(len(calls) - 1 - place)
@@ -292,6 +297,18 @@ def _results_first(blocks: list[NormalizedBlock], calls: Sequence[_Call], profil
     if not media:
         return [*in_order, *others]
     return [*(_without(result, moved) for result in in_order), *media, *others]
+
+
+def _is_in_order(blocks: list[NormalizedBlock], calls: Sequence[_Call]) -> bool:
+    """Return whether results of all calls come first, in their order, and then only text, as in nearly all turns."""
+    if len(blocks) < len(calls):
+        return False
+    for block, call in zip(blocks, calls, strict=False):
+        if type(block) is not ToolResultBlock or type(block.content) is not str:
+            return False
+        if not block.tool_use_id == call.client_id == call.engine_id:
+            return False
+    return all(type(block) is TextBlock for block in blocks[len(calls) :])
 
 
 def _with_id(result: ToolResultBlock, tool_id: str) -> ToolResultBlock:

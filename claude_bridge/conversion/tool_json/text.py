@@ -45,8 +45,10 @@ def compact_json(document: Raw) -> str:
     Raises:
         InvalidRequestError: it is nested too deeply.
     """
+    text = bytes(document)
     try:
-        return msgspec.json.format(replace_lone_surrogates(bytes(document)), indent=-1).decode()
+        check_depth(text)
+        return msgspec.json.format(replace_lone_surrogates(text), indent=-1).decode()
     except RecursionError:
         raise InvalidRequestError("messages: the input of a tool use is nested too deeply") from None
 

@@ -6,11 +6,14 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec import UNSET
 
 from claude_bridge.conversion.deltas import UsageReport
 from claude_bridge.conversion.prompt import cache_misses as prompt_memory
 from claude_bridge.conversion.prompt.cache_misses import NOTHING_CHANGED, CacheMiss, PromptMemory
+from claude_bridge.conversion.prompt.fingerprint import fingerprint
 from claude_bridge.wire.anthropic import CacheMissReason, Diagnostics, DiagnosticsWish
 
 BASH = {"name": "Bash", "description": "Run a command. " * 100, "input_schema": {"type": "object"}}
@@ -159,3 +162,57 @@ def test_only_so_many_answers_are_remembered(monkeypatch: pytest.MonkeyPatch) ->
         play(memory, a_body(1), wish=wish(None), message_id=message_id)
     assert play(memory, a_body(2), wish=wish("msg_2"), message_id="msg_3")[1] is None
     assert play(memory, a_body(2), wish=wish("msg_1"))[1] is not None
+
+
+# --- what is looked at, and kept --------------------------------------------------------------------------------
+
+
+def sent(turns: int, **fields: Any) -> bytes:
+    """Return a body with the messages last, as adapters write it."""
+    body = json.loads(a_body(turns, **fields))
+    return json.dumps({key: body[key] for key in (*(key for key in body if key != "messages"), "messages")}).encode()
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list that grows with the length of each body whose fingerprint is taken."""
+    lengths: list[int] = []
+
+    def take(body: bytes) -> Any:
+        lengths.append(len(body))
+        return fingerprint(body)
+
+    monkeypatch.setattr(prompt_memory, "fingerprint", take)
+    return lengths
+
+
+def test_a_conversation_that_only_grows_is_not_looked_into(monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths = counted(monkeypatch)
+    memory = PromptMemory()
+    for turns in range(1, 20):
+        play(memory, sent(turns), 20_000 + turns, 20_000)
+    reread, _ = play(memory, sent(20), 21_000, 40)
+    assert (reread.turn, reread.reason) == (20, NOTHING_CHANGED) if reread else False
+    assert lengths == []
+    play(memory, sent(21, system="Changed."), 21_000, 0)
+    assert len(lengths) == 2, "the two that are compared"
+
+
+@given(st.lists(st.tuples(st.integers(1, 4), st.sampled_from(["Hi", "Ho"]), st.sampled_from(["a", "b"])), max_size=12))
+def test_whether_bytes_or_fingerprints_are_compared_the_same_is_found(plays: list[tuple[int, str, str]]) -> None:
+    by_bytes, by_fingerprint = PromptMemory(), PromptMemory()
+    for turns, first, system in plays:
+        body = sent(turns, first=first, system=system * 3_000)
+        found = play(by_bytes, body, 9_000, 0)
+        assert play(by_fingerprint, body + b" ", 9_000, 0) == found, "a body that ends otherwise is not kept"
+
+
+def test_the_bytes_that_are_kept_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prompt_memory, "MAX_KEPT_BYTES", 20_000)
+    lengths = counted(monkeypatch)
+    memory = PromptMemory()
+    for number in range(10):
+        play(memory, sent(1, first=f"{number}" + "x" * 5_000), session=str(number))
+    assert len(lengths) == 8
+    reread, _ = play(memory, sent(2, first="0" + "x" * 5_000, system="Changed."), 10_000, 0, session="0")
+    assert reread is not None
+    assert reread.reason == "the system prompt changed"

@@ -10,6 +10,7 @@ from claude_bridge.adapters.engine_profiles import UNKNOWN
 from claude_bridge.conversion.prompt.context_budget import (
     ContextOverflow,
     PromptFacts,
+    answer_room,
     compactable_tokens,
     find_context_overflow,
 )
@@ -73,3 +74,15 @@ def test_a_prompt_is_overlong_only_where_that_is_sure(
     messages: list[dict[str, Any]], estimate: int, window_tokens: int | None, found: ContextOverflow | None
 ) -> None:
     assert find_context_overflow(facts(*messages), estimate, window_tokens) == found
+
+
+@pytest.mark.parametrize(
+    ("window_tokens", "prompt_tokens", "room"),
+    [
+        pytest.param(12_000, 5_000, 12_000 - 5_000 - 64, id="what the prompt and the template leave"),
+        pytest.param(12_000, 11_900, 1_024, id="never less than an answer that is of use"),
+        pytest.param(2_000, 1_900, 500, id="a quarter of a small window"),
+    ],
+)
+def test_an_answer_gets_what_the_window_has_left(window_tokens: int, prompt_tokens: int, room: int) -> None:
+    assert answer_room(window_tokens, prompt_tokens) == room

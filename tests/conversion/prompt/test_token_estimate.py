@@ -7,6 +7,8 @@ import json
 from random import Random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from claude_bridge.conversion.prompt.token_estimate import (
     IMAGE_TOKENS,
@@ -69,6 +71,28 @@ COUNTED = {
 def test_the_estimate_is_near_what_tokenizers_count(text: str, gpt: int, qwen: int) -> None:
     estimate = estimate_tokens(json.dumps(text, ensure_ascii=False).encode(), holds_images=False)
     assert 0.65 < estimate / ((gpt + qwen) / 2) < 1.35
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [("{[(;:,.)]}", 0.43), ("lower", 0.21), ("UPPER", 1.1), ("0123", 1.0), ("    ", 0.08), ("漢字", 0.2), ("😀", 0.6)],
+    ids=["punctuation", "small letters", "capitals", "digits", "spaces", "kanji", "emoji"],
+)
+def test_each_byte_weighs_what_its_class_was_fitted_to(text: str, tokens: float) -> None:
+    body = (text * 100).encode()
+    assert estimate_tokens(body, holds_images=False) == round(len(body) * tokens)
+
+
+@given(st.lists(st.sampled_from([PROSE, CODE, JAPANESE, NUMBERS, '"]}', "x" * 30_000]), max_size=8), st.booleans())
+def test_a_prompt_that_goes_on_from_another_is_counted_as_if_it_were_the_first(texts: list[str], is_new: bool) -> None:
+    salt = str(Random().random()) if is_new else ""
+    said: list[str] = [salt]
+    for text in texts:
+        said.append(text)
+        body = json.dumps({"messages": said}, ensure_ascii=False, separators=(",", ":")).encode()
+        pieces = (body[at : at + 10_000] for at in range(0, len(body), 10_000))
+        weights = [estimate_tokens(piece, holds_images=False) for piece in pieces]  # too short to be kept
+        assert abs(estimate_tokens(body, holds_images=False) - sum(weights)) <= len(weights)
 
 
 def test_an_image_counts_as_a_picture_and_not_by_its_bytes() -> None:

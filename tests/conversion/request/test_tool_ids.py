@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 
 import pytest
 from hypothesis import given
@@ -72,3 +73,15 @@ def test_no_two_calls_share_an_id_and_later_calls_change_no_earlier_one(
 @given(st.text(), st.integers(1, 40))
 def test_a_fitted_id_has_its_length(tool_id: str, length: int) -> None:
     assert re.fullmatch(f"[a-zA-Z0-9]{{{length}}}", fit_tool_id(tool_id, length))
+
+
+def test_many_calls_of_one_id_take_no_longer_than_others() -> None:
+    def seconds(calls: int) -> float:
+        ids = ToolIds(engine_profiles.UNKNOWN)
+        started = time.process_time()
+        given = [ids.of(ToolUseBlock("t", "Read")) for _ in range(calls)]
+        took_s = time.process_time() - started
+        assert len(set(given)) == calls
+        return took_s
+
+    assert seconds(40_000) < 10 * seconds(10_000) + 0.05

@@ -22,7 +22,7 @@ from claude_bridge.conversion.tool_json.schema_reduce import (
     reduce_tool_schema,
     reduced_schemas,
 )
-from tests.schema_refusals import ODD_SCHEMAS, gemini_refusal, openai_refusal
+from tests.schema_refusals import BOMBS, ODD_SCHEMAS, gemini_refusal, nested, openai_refusal
 from tests.schemas import a_tool_schema
 
 ONE_OF = (
@@ -402,43 +402,6 @@ def _an_odd_schema(chance: Random) -> dict[str, Any]:
     return schema
 
 
-def _nested(keyword: str, inner: Any, depth: int) -> Any:
-    for _ in range(depth):
-        inner = {keyword: inner}
-    return inner
-
-
-def _doubling(keyword: str, depth: int = 40) -> dict[str, Any]:
-    def twice(name: str) -> Any:
-        reference = {"$ref": f"#/$defs/{name}"}
-        return {keyword: {"a": reference, "b": reference} if keyword == "properties" else [reference, reference]}
-
-    defs = {f"d{at}": twice(f"d{at + 1}") for at in range(depth)} | {f"d{depth}": {"type": "string"}}
-    return {"properties": {"p": {"$ref": "#/$defs/d0"}}, "$defs": defs}
-
-
-BOMBS: dict[str, Any] = {
-    "not within not": {"properties": {"a": _nested("not", {"pattern": '"'}, 100)}},
-    "if within if": {"properties": {"a": _nested("if", {"pattern": '"\\'}, 100)}},
-    "properties that multiply": _doubling("properties"),
-    "alternatives that multiply": _doubling("anyOf"),
-    "parts that multiply": _doubling("allOf"),
-    "many references to one large definition": {
-        "properties": {f"p{at}": {"$ref": "#/$defs/x"} for at in range(300)},
-        "$defs": {"x": {"enum": ["x" * 20_000]}},
-    },
-    "many parts of one property": {"allOf": [{"properties": {"p": {"minLength": at}}} for at in range(2_000)]},
-    "many parts": {"allOf": [{"properties": {f"p{at}": {}}, "required": [f"p{at}"]} for at in range(5_000)]},
-    "nothing is allowed": {"properties": {f"p{at}": False for at in range(3_000)}},
-    "quotes and backslashes": {"properties": {"a": {"pattern": '"\\' * 5_000}}},
-    "a quote in each property": {"properties": {f"p{at}": {"pattern": '"'} for at in range(3_000)}},
-    "numbers": {"properties": {"a": {"default": [1e15] * 5_000}}},
-    "alternatives of many properties": {"anyOf": [{"properties": {f"p{at}": {"const": 1}}} for at in range(2_000)]},
-    "references at the top": {"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}},
-    "references in alternatives": {"anyOf": [{"$ref": "#"}] * 2_000, "properties": {"x": {"enum": ["x" * 500]}}},
-}
-
-
 @every_dialect
 @pytest.mark.parametrize("schema", BOMBS.values(), ids=BOMBS)
 def test_no_schema_becomes_much_longer_than_twice_as_long(schema: Any, dialect: SchemaDialect) -> None:
@@ -479,7 +442,7 @@ def test_the_time_grows_with_the_length_and_no_faster(bomb: str, dialect: Schema
     def seconds(size: int) -> float:
         names = [f"p{at}" for at in range(size)]
         schema = {
-            "not within not": {"properties": {name: _nested("not", {"pattern": '"'}, 20) for name in names}},
+            "not within not": {"properties": {name: nested("not", {"pattern": '"'}, 20) for name in names}},
             "properties": {"properties": {name: {"type": "string", "format": "uri"} for name in names}},
             "allOf": {"allOf": [{"properties": {"p": {"minLength": at}, f"p{at}": {}}} for at in range(size)]},
             "patterns": {"properties": {"p": {"anyOf": [{"pattern": name} for name in names]}}},
