@@ -92,6 +92,8 @@ class Preparer:
         losses = [*losses, *ready.losses]
         size = len(raw.body) if raw else 0
         encoded = await run_off_loop_if_large(size, self._encode, ready.request, raw, self.engine)
+        if encoded.inline_tools:
+            request = replace(request, tools=[*(request.tools or ()), *encoded.inline_tools])
         return request, replace(encoded, losses=(*losses, *encoded.losses)) if losses else encoded
 
     def _encode(self, request: CountTokensRequest, raw: ClientRequest | None, engine: EngineModel) -> EncodedRequest:

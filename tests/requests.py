@@ -62,6 +62,14 @@ thinking_blocks = st.builds(lambda text: {"type": "thinking", "thinking": text, 
 tool_references = st.builds(
     lambda name: {"type": "tool_reference", "tool_name": name}, st.sampled_from([*DEFERRED_TOOLS, "Unheard-of"])
 )
+tool_additions = st.builds(
+    lambda tool: {"type": "tool_addition", "tool": tool},
+    st.builds(lambda name: {"type": "tool_reference", "name": name}, st.sampled_from(DEFERRED_TOOLS))
+    | st.builds(
+        lambda name: {"type": "tool_definition", "definition": {"name": name, "description": f"What {name} does."}},
+        st.sampled_from(["Inline", "mcp__inline__tool"]),
+    ),
+)
 other_blocks = st.sampled_from(
     [
         {"type": "hologram", "x": 1},
@@ -120,7 +128,7 @@ tool_results = st.builds(
 )
 any_blocks = (
     text_blocks | image_blocks | document_blocks | other_blocks | thinking_blocks | tool_uses | tool_results
-) | tool_references
+) | (tool_references | tool_additions)
 
 # --- conversations --------------------------------------------------------------------------------------------
 

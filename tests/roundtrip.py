@@ -37,7 +37,7 @@ _SAYS_NOTHING = ("thinking", "redacted_thinking")
 """Blocks that are left out where a user seems to have them."""
 
 
-class ResponseItem(Struct, frozen=True):
+class Piece(Struct, frozen=True):
     """Something that a client said, and where; ``or_words`` may stand for it, such as the text of a PDF."""
 
     path: str
@@ -87,7 +87,7 @@ def _says(content: Any) -> bool:
     return any(block["type"] not in _SAYS_NOTHING and block != {"type": "text", "text": ""} for block in content)
 
 
-def _is_told(piece: ResponseItem, lost: Sequence[str]) -> bool:
+def _is_told(piece: Piece, lost: Sequence[str]) -> bool:
     return any(piece.path == path or piece.path.startswith((f"{path}.", f"{path}[")) for path in lost)
 
 
@@ -114,26 +114,26 @@ def _said(value: Any) -> Iterator[str]:
         yield msgspec.json.encode(value).decode()
 
 
-def _leaves(value: Any, path: str) -> Iterator[ResponseItem]:
+def _leaves(value: Any, path: str) -> Iterator[Piece]:
     """Yield keys and values of any JSON."""
     if isinstance(value, dict):
         for key, inner in value.items():
-            yield ResponseItem(f"{path}.{key}", key)
+            yield Piece(f"{path}.{key}", key)
             yield from _leaves(inner, f"{path}.{key}")
     elif isinstance(value, list):
         for at, inner in enumerate(value):
             yield from _leaves(inner, f"{path}[{at}]")
     elif isinstance(value, str):
         if value.strip():
-            yield ResponseItem(path, value)
+            yield Piece(path, value)
     elif value is not None:
-        yield ResponseItem(path, msgspec.json.encode(value).decode())
+        yield Piece(path, msgspec.json.encode(value).decode())
 
 
 # --- the conversation -----------------------------------------------------------------------------------------
 
 
-def _conversation(asked: dict[str, Any], files: dict[str, str]) -> Iterator[ResponseItem]:
+def _conversation(asked: dict[str, Any], files: dict[str, str]) -> Iterator[Piece]:
     for piece in _content(asked.get("system") or [], "$.system", files):
         if not piece.words.startswith(BILLING_HEADER):
             yield piece
@@ -143,70 +143,73 @@ def _conversation(asked: dict[str, Any], files: dict[str, str]) -> Iterator[Resp
                 yield piece
 
 
-def _content(content: Any, path: str, files: dict[str, str]) -> Iterator[ResponseItem]:
+def _content(content: Any, path: str, files: dict[str, str]) -> Iterator[Piece]:
     if isinstance(content, str):
         if content:
-            yield ResponseItem(path, content)
+            yield Piece(path, content)
         return
     for at, block in enumerate(content):
         yield from _block(block, f"{path}[{at}]", files)
 
 
-def _block(block: dict[str, Any], path: str, files: dict[str, str]) -> Iterator[ResponseItem]:
+def _block(block: dict[str, Any], path: str, files: dict[str, str]) -> Iterator[Piece]:
     match block["type"]:
         case "text":
             if block["text"]:
-                yield ResponseItem(f"{path}.text", block["text"])
+                yield Piece(f"{path}.text", block["text"])
         case "thinking":
             if block["thinking"]:
-                yield ResponseItem(f"{path}.thinking", block["thinking"])
+                yield Piece(f"{path}.thinking", block["thinking"])
         case "tool_use":
-            yield ResponseItem(f"{path}.name", engine_name(block["name"]), block["name"])
+            yield Piece(f"{path}.name", engine_name(block["name"]), block["name"])
             unread = block["input"].get(UNREAD_INPUT) if isinstance(block["input"], dict) else None
             yield from _leaves(block["input"] if unread is None else unread["raw"], f"{path}.input")
         case "tool_result":
             pieces = [*_content(block.get("content") or [], f"{path}.content", files)]
             yield from pieces
             if block.get("is_error"):
-                yield ResponseItem(f"{path}.is_error", ERROR_PREFIX)
+                yield Piece(f"{path}.is_error", ERROR_PREFIX)
         case "tool_reference":
-            yield ResponseItem(f"{path}.tool_name", block["tool_name"])
+            yield Piece(f"{path}.tool_name", block["tool_name"])
+        case "tool_addition":
+            tool = block["tool"].get("definition", block["tool"])
+            yield Piece(f"{path}.tool.name", tool["name"])
         case "image" | "document":
-            yield from (ResponseItem(f"{path}.{key}", block[key]) for key in ("title", "context") if block.get(key))
+            yield from (Piece(f"{path}.{key}", block[key]) for key in ("title", "context") if block.get(key))
             yield from _source(block["source"], f"{path}.source", files)
         case "search_result":
-            yield from (ResponseItem(f"{path}.{key}", block[key]) for key in ("title", "source"))
+            yield from (Piece(f"{path}.{key}", block[key]) for key in ("title", "source"))
             yield from _content(block["content"], f"{path}.content", files)
         case "redacted_thinking":
-            yield ResponseItem(f"{path}.data", block["data"])
+            yield Piece(f"{path}.data", block["data"])
         case "server_tool_use":
-            yield ResponseItem(f"{path}.name", block["name"])
+            yield Piece(f"{path}.name", block["name"])
             yield from _leaves(block["input"], f"{path}.input")
         case "web_search_tool_result":
             yield from _results(block["content"], f"{path}.content")
         case unknown:
-            yield ResponseItem(f"{path}.type", f"[{unknown} block omitted]")
+            yield Piece(f"{path}.type", f"[{unknown} block omitted]")
 
 
-def _results(found: Any, path: str) -> Iterator[ResponseItem]:
+def _results(found: Any, path: str) -> Iterator[Piece]:
     """Yield what a search found: of each page its title and its address."""
     if isinstance(found, dict):
-        yield ResponseItem(f"{path}.error_code", found["error_code"])
+        yield Piece(f"{path}.error_code", found["error_code"])
     for at, page in enumerate(found if isinstance(found, list) else []):
         if isinstance(page, dict):
-            yield from (ResponseItem(f"{path}[{at}].{key}", page[key]) for key in ("title", "url") if page[key])
+            yield from (Piece(f"{path}[{at}].{key}", page[key]) for key in ("title", "url") if page[key])
 
 
-def _source(source: dict[str, Any], path: str, files: dict[str, str]) -> Iterator[ResponseItem]:
+def _source(source: dict[str, Any], path: str, files: dict[str, str]) -> Iterator[Piece]:
     match source["type"]:
         case "content":
             yield from _content(source["content"], f"{path}.content", files)
         case "base64" | "text":
-            yield ResponseItem(f"{path}.data", source["data"], files.get(source["data"], ""))
+            yield Piece(f"{path}.data", source["data"], files.get(source["data"], ""))
         case "url":
-            yield ResponseItem(f"{path}.url", source["url"])
+            yield Piece(f"{path}.url", source["url"])
         case "file":
-            yield ResponseItem(f"{path}.file_id", source["file_id"])
+            yield Piece(f"{path}.file_id", source["file_id"])
         case unknown:
             raise AssertionError(f"{path}: nobody knows what of a {unknown} source must go on")
 
@@ -214,16 +217,26 @@ def _source(source: dict[str, Any], path: str, files: dict[str, str]) -> Iterato
 # --- the tools ------------------------------------------------------------------------------------------------
 
 
-def _tools(asked: dict[str, Any]) -> Iterator[ResponseItem]:
+def _tools(asked: dict[str, Any]) -> Iterator[Piece]:
     loaded = _loaded(asked["messages"])
     for at, tool in enumerate(asked.get("tools") or []):
         if not tool.get("defer_loading") or tool["name"] in loaded:
-            yield ResponseItem(f"$.tools[{at}].name", engine_name(tool["name"]))
-            yield ResponseItem(f"$.tools[{at}].description", tool.get("description", ""))
+            yield Piece(f"$.tools[{at}].name", engine_name(tool["name"]))
+            yield Piece(f"$.tools[{at}].description", tool.get("description", ""))
             yield from _schema(tool.get("input_schema", {}), f"$.tools[{at}].input_schema")
+    yield from {piece.words: piece for piece in _inline_tools(asked["messages"])}.values()
 
 
-def _schema(value: Any, path: str) -> Iterator[ResponseItem]:
+def _inline_tools(messages: list[dict[str, Any]]) -> Iterator[Piece]:
+    """Yield what the messages say of the tools that they define, which are sent once each."""
+    for at, message in enumerate(messages):
+        for place, block in enumerate(message["content"] if isinstance(message["content"], list) else ()):
+            if block["type"] == "tool_addition" and "definition" in block["tool"]:
+                path = f"$.messages[{at}].content[{place}].tool.definition.description"
+                yield Piece(path, block["tool"]["definition"]["description"])
+
+
+def _schema(value: Any, path: str) -> Iterator[Piece]:
     if not isinstance(value, dict):
         yield from _leaves(value, path)
         return
@@ -234,7 +247,7 @@ def _schema(value: Any, path: str) -> Iterator[ResponseItem]:
         if key in BY_NAME:
             for name, schema in inner.items():
                 if key == "properties":
-                    yield ResponseItem(f"{where}.{name}", name)
+                    yield Piece(f"{where}.{name}", name)
                 yield from _schema(schema, f"{where}.{name}")
         elif key in ("enum", "const", "default", "examples"):
             yield from _leaves(inner, where)
@@ -251,5 +264,7 @@ def _loaded(value: Any) -> set[str]:
     if isinstance(value, dict):
         if value.get("type") == "tool_reference":
             return {value["tool_name"]}
+        if value.get("type") == "tool_addition":
+            return {value["tool"].get("name", "")}
         return _loaded(value.get("content"))
     return set()

@@ -14,7 +14,7 @@ from claude_bridge.conversion.profile import CountRoute, Profile, SchemaDialect
 from claude_bridge.conversion.prompt.context_budget import PromptFacts
 from claude_bridge.conversion.response.pipeline import ResponseContext
 from claude_bridge.errors import BridgeError
-from claude_bridge.wire.anthropic import CountTokensRequest, MessagesRequest, ResponseItem
+from claude_bridge.wire.anthropic import CountTokensRequest, MessagesRequest, ResponseItem, Tool
 
 _CREDENTIALS = frozenset({"authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie"})
 
@@ -91,6 +91,8 @@ class EncodedRequest(Struct, frozen=True, kw_only=True):
     output_limit_field: str | None = None
     """The field of the body that holds the limit of the answer, if the engine refuses an answer that may outgrow the
     window; None: it takes any limit."""
+    inline_tools: tuple[Tool, ...] = ()
+    """Tools that the request declares in its messages; the response may call them too."""
 
 
 class Response(Protocol):

@@ -56,6 +56,7 @@ class TranslatingAdapter(Struct, frozen=True, kw_only=True):
             losses=(*normalized.losses, *losses),
             max_tokens=_max_tokens(request, engine.limits),
             output_limit_field=self.output_limit_field(engine.profile),
+            inline_tools=normalized.inline_tools,
         )
 
     def response(self, request: MessagesRequest, engine: EngineModel, context: ResponseContext) -> ResponsePipeline:

@@ -155,6 +155,27 @@ class ToolSearchToolResultBlock(Struct, frozen=True, gc=False, tag_field="type",
     content: ToolSearchResult
 
 
+class ChangedTool(Struct, frozen=True, gc=False, omit_defaults=True):
+    """Which tool changes: a ``tool_reference`` by its name, or a ``tool_definition``; others are of MCP servers."""
+
+    type: str
+    name: str = ""
+    server_name: str = ""
+    definition: Tool | None = None
+
+
+class ToolAdditionBlock(Struct, frozen=True, gc=False, tag_field="type", tag="tool_addition"):
+    """Offers the model one more tool from here on."""
+
+    tool: ChangedTool
+
+
+class ToolRemovalBlock(Struct, frozen=True, gc=False, tag_field="type", tag="tool_removal"):
+    """Withdraws a tool from here on."""
+
+    tool: ChangedTool
+
+
 class UnknownBlock(Struct, frozen=True, gc=False, tag_field="type", tag="~unknown"):
     """A block of a type that has no shape here; ``raw`` is the whole block."""
 
@@ -176,6 +197,8 @@ Block = (
     | WebSearchToolResultBlock
     | WebFetchToolResultBlock
     | ToolSearchToolResultBlock
+    | ToolAdditionBlock
+    | ToolRemovalBlock
     | UnknownBlock
 )
 
@@ -190,14 +213,18 @@ class InputMessage(Struct, frozen=True, gc=False):
 
 
 class Tool(Struct, frozen=True, gc=False, omit_defaults=True):
-    """A tool declaration. ``type`` is None or "custom" for the client's own tools; others run at the API."""
+    """A tool declaration. ``type`` is None or "custom" for the client's own tools; others are known to the API.
 
-    name: str
+    Sets of tools have no name, and those of an MCP server the server's.
+    """
+
+    name: str = ""
     type: str | None = None
     description: str = ""
     input_schema: Raw | UnsetType = UNSET
     defer_loading: bool | None = None
     strict: bool | None = None
+    mcp_server_name: str | None = None
 
 
 class ToolChoice(Struct, frozen=True, gc=False, omit_defaults=True):

@@ -118,7 +118,11 @@ def test_a_tool_input_keeps_its_bytes() -> None:
             {"messages": [{"role": "user", "content": [{"type": "image", "source": {"type": "s3"}}]}]},
             "$.messages[0].content[0].source.type",
         ),
-        ({"tools": [{"description": "a"}]}, "$.tools[0]"),
+        ({"tools": [3]}, "$.tools[0]"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "tool_addition", "tool": {}}]}]},
+            "$.messages[0].content[0].tool",
+        ),
         ({"tool_choice": {"type": "maybe"}}, "$.tool_choice.type"),
         ({"stop_sequences": "END"}, "$.stop_sequences"),
         ({"system": 3}, "$.system"),

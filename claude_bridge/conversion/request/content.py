@@ -10,14 +10,23 @@ import base64
 from collections.abc import Iterable, Sequence
 from typing import cast
 
+import msgspec
+
 from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.media_types import is_pdf, media_type_of_base64
 from claude_bridge.conversion.opaque_reasoning import is_ours
 from claude_bridge.conversion.profile import Profile
-from claude_bridge.conversion.request.server_tool_history import call_text, search_results_text, text_of_block
+from claude_bridge.conversion.request.offered_tools import ToolAt, ToolChange
+from claude_bridge.conversion.request.server_tool_history import (
+    call_text,
+    search_results_text,
+    text_of_block,
+    tool_changes_in,
+)
 from claude_bridge.wire.anthropic import (
     Base64Source,
     Block,
+    ChangedTool,
     ContentSource,
     DocumentBlock,
     FileSource,
@@ -28,7 +37,10 @@ from claude_bridge.wire.anthropic import (
     ServerToolUseBlock,
     TextBlock,
     ThinkingBlock,
+    Tool,
+    ToolAdditionBlock,
     ToolReferenceBlock,
+    ToolRemovalBlock,
     ToolResultBlock,
     ToolSearchToolResultBlock,
     ToolUseBlock,
@@ -96,6 +108,8 @@ class BlockNormalizer:
     def __init__(self, profile: Profile) -> None:
         self.losses: list[Loss] = []
         """What could not be carried so far."""
+        self.tool_changes: list[ToolChange] = []
+        """What the blocks so far did to the tools that the model is offered."""
         self._profile = profile
 
     def content(self, content: str | list[Block], index: int) -> list[NormalizedBlock]:
@@ -141,7 +155,9 @@ class BlockNormalizer:
             case RedactedThinkingBlock():
                 return self._redacted_thinking(block, path)
             case ToolReferenceBlock():
-                return [TextBlock(_loaded([block]))]
+                return [self._loaded([block])]
+            case ToolAdditionBlock() | ToolRemovalBlock():
+                return [self._changed(block, path)]
             case UnknownBlock():
                 return self._unknown(block, path)
             case _:
@@ -205,7 +221,9 @@ class BlockNormalizer:
             case WebSearchToolResultBlock():
                 return [TextBlock(search_results_text(block))]
             case ToolSearchToolResultBlock(_, found):
-                return [TextBlock(_loaded(found.tool_references, found.error_code))]
+                if found.error_code is not None:
+                    return [TextBlock(f"[tool search failed: {found.error_code}]")]
+                return [self._loaded(found.tool_references)]
             case WebFetchToolResultBlock(_, fetched) if fetched.content is None:
                 return [TextBlock(f"[web fetch failed: {fetched.error_code or 'unknown'}]")]
             case WebFetchToolResultBlock(_, fetched):
@@ -218,7 +236,31 @@ class BlockNormalizer:
         if text is None:
             reason = _UNREADABLE.get(block.block_type, "a block of an unknown type")
             return [self._omitted(f"{block.block_type} block", path, reason)]
-        return [TextBlock(text)] if text else []
+        said = [TextBlock(text)] if text else []
+        try:
+            changes = tool_changes_in(block)
+        except msgspec.DecodeError:
+            self.losses.append(Loss(f"{path}.tool_changes", "they can't be read"))
+            return said
+        return said + [self._changed(change, f"{path}.tool_changes[{at}]") for at, change in enumerate(changes)]
+
+    def _loaded(self, references: Sequence[ToolReferenceBlock]) -> TextBlock:
+        names = [reference.tool_name for reference in references]
+        self.tool_changes += map(ToolChange, names)
+        return TextBlock(f"Loaded tools: {', '.join(names) or 'none'}")
+
+    def _changed(self, block: ToolAdditionBlock | ToolRemovalBlock, path: str) -> TextBlock:
+        tool, is_removal = block.tool, isinstance(block, ToolRemovalBlock)
+        match tool:
+            case ChangedTool(type="tool_reference", name=name):
+                self.tool_changes.append(ToolChange(name, is_removal=is_removal))
+            case ChangedTool(type="tool_definition", definition=Tool() as definition) if not is_removal:
+                name = definition.name
+                self.tool_changes.append(ToolChange(name, ToolAt(definition, f"{path}.tool.definition")))
+            case _:
+                what = f"{'removal' if is_removal else 'addition'} of {_title(tool)}"
+                return self._omitted(what, path, "only Anthropic can call the tools of an MCP server")
+        return TextBlock(f"{'Removed' if is_removal else 'Loaded'} tools: {name}")
 
     def _tool_result(self, result: ToolResultBlock, path: str) -> ToolResultBlock:
         blocks = as_blocks(result.content)
@@ -227,7 +269,7 @@ class BlockNormalizer:
         others = [TextBlock("") if isinstance(block, ToolReferenceBlock) else block for block in blocks]
         content = self.blocks(others, f"{path}.content")
         if references:
-            content.insert(0, TextBlock(_loaded(references)))
+            content.insert(0, self._loaded(references))
         inside = [self._inside_result(block, f"{path}.content") for block in content]
         text = text_of(inside, "\n") or ("" if inside else NO_OUTPUT)
         if result.is_error and not text.startswith(ERROR_PREFIX):
@@ -251,7 +293,8 @@ def _decoded(data: str) -> str:
         return data
 
 
-def _loaded(references: Sequence[ToolReferenceBlock], error_code: str | None = None) -> str:
-    if error_code is not None:
-        return f"[tool search failed: {error_code}]"
-    return f"Loaded tools: {', '.join(reference.tool_name for reference in references) or 'none'}"
+def _title(tool: ChangedTool) -> str:
+    if not tool.server_name:
+        return f"a {tool.type}"
+    server = f"the MCP server {tool.server_name!r}"
+    return f"the tool {tool.name!r} of {server}" if tool.name else f"the tools of {server}"

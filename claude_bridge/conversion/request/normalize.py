@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 from msgspec import UNSET, Raw, Struct
@@ -13,6 +13,7 @@ from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.profile import Profile, SchemaDialect
 from claude_bridge.conversion.prompt.context_budget import PromptFacts, asks_for_summary
 from claude_bridge.conversion.request.content import as_blocks
+from claude_bridge.conversion.request.offered_tools import inline_tools, offered_tools
 from claude_bridge.conversion.request.prefill import continues_prefill
 from claude_bridge.conversion.request.turns import Turn, media_in, repair_history, system_text
 from claude_bridge.conversion.tool_json.schema_reduce import (
@@ -23,14 +24,10 @@ from claude_bridge.conversion.tool_json.schema_reduce import (
 from claude_bridge.conversion.tool_json.simpler_schemas import schema_digest
 from claude_bridge.errors import InvalidRequestError
 from claude_bridge.wire.anthropic import (
-    Block,
     CountTokensRequest,
     InputMessage,
     TextBlock,
     Tool,
-    ToolReferenceBlock,
-    ToolResultBlock,
-    ToolSearchToolResultBlock,
 )
 
 _SHORTENED = "the schema was shortened: its references and rules would have become too long"
@@ -61,6 +58,8 @@ class NormalizedRequest(Struct, frozen=True, kw_only=True):
     """What could not be carried this far."""
     facts: PromptFacts
     """What the length of the prompt is judged by."""
+    inline_tools: tuple[Tool, ...]
+    """Tools that are declared in the messages; answers may call them too."""
 
 
 def raw_prompt_facts(messages: Sequence[InputMessage]) -> PromptFacts:
@@ -110,11 +109,12 @@ def _normalize(
     history = repair_history(request.messages, profile)
     if not history.turns:
         raise InvalidRequestError("messages: no message has any content - at `$.messages`")
-    _check_choice(request)
+    inline = inline_tools(history.tool_changes)
+    _check_choice(request, [tool.name for tool in (*(request.tools or ()), *inline)])
     system, losses = system_text(request.system)
     tools: list[NormalizedTool] = []
-    for index, tool in _tools_to_send(request):
-        normalized, lost = _normalize_tool(tool, f"$.tools[{index}]", tool_dialect, simpler_schemas)
+    for tool, path in offered_tools(request.tools or (), history.tool_changes, request.tool_choice):
+        normalized, lost = _normalize_tool(tool, path, tool_dialect, simpler_schemas)
         tools.append(normalized)
         losses += lost
     answer_schema, lost = _answer_schema(request, profile.schema_dialect, simpler_schemas)
@@ -126,59 +126,21 @@ def _normalize(
         parameters=request,
         losses=[*history.losses, *losses, *lost],
         facts=history.facts,
+        inline_tools=inline,
     )
 
 
-def _check_choice(request: CountTokensRequest) -> None:
+def _check_choice(request: CountTokensRequest, names: Sequence[str]) -> None:
     choice = request.tool_choice
     if choice is None or choice.type not in ("any", "tool"):
         return
-    if not request.tools:
+    if not names:
         raise InvalidRequestError("tool_choice: a tool is forced, and none is declared - at `$.tool_choice`")
-    if choice.type == "tool" and choice.name and all(tool.name != choice.name for tool in request.tools):
+    if choice.type == "tool" and choice.name and choice.name not in names:
         raise InvalidRequestError(f"tool_choice: no tool {choice.name!r} is declared - at `$.tool_choice.name`")
 
 
 # --- tools ----------------------------------------------------------------------------------------------------
-
-
-def _tools_to_send(request: CountTokensRequest) -> Iterable[tuple[int, Tool]]:
-    """Return the tools to send, with their places in the request.
-
-    A deferred tool is sent once the history has loaded it, after all others and in the order of loading: so the
-    tools that were there before stay where they were in the prompt.
-    """
-    if request.tool_choice and request.tool_choice.type == "none":
-        return ()
-    declared = list(enumerate(request.tools or ()))
-    if not any(tool.defer_loading for _, tool in declared):
-        return declared
-    deferred = {tool.name: (index, tool) for index, tool in declared if tool.defer_loading}
-    forced = [request.tool_choice.name] if request.tool_choice and request.tool_choice.type == "tool" else []
-    named = dict.fromkeys([*_loaded_tools(request.messages), *forced])
-    loaded = [deferred[name] for name in named if name in deferred]
-    return [(index, tool) for index, tool in declared if not tool.defer_loading] + loaded
-
-
-def _loaded_tools(messages: Iterable[InputMessage]) -> list[str]:
-    names: dict[str, None] = {}
-    for message in messages:
-        for block in message.content if not isinstance(message.content, str) else ():
-            for reference in _references_in(block):
-                names[reference.tool_name] = None
-    return list(names)
-
-
-def _references_in(block: Block) -> list[ToolReferenceBlock]:
-    match block:
-        case ToolReferenceBlock():
-            return [block]
-        case ToolResultBlock(_, content) if isinstance(content, list):
-            return [part for part in content if isinstance(part, ToolReferenceBlock)]
-        case ToolSearchToolResultBlock(_, found):
-            return found.tool_references
-        case _:
-            return []
 
 
 def _normalize_tool(
@@ -186,10 +148,15 @@ def _normalize_tool(
 ) -> tuple[NormalizedTool, list[Loss]]:
     known = api_tool(tool)
     if known is None and tool.input_schema is UNSET and tool.type not in (None, "custom"):
-        raise InvalidRequestError(
-            f"tools: {tool.name!r} of type {tool.type!r} runs at Anthropic, and no engine here can run it "
-            f"- at `{path}.type`"
-        )
+        if tool.mcp_server_name is not None:
+            raise InvalidRequestError(
+                f"tools: {tool.type!r} lets Anthropic call the MCP server {tool.mcp_server_name!r}, and no engine here "
+                f"can call it; add it to the client instead - at `{path}.type`"
+            )
+        title = f"{tool.name!r} of type {tool.type!r}" if tool.name else repr(tool.type)
+        raise InvalidRequestError(f"tools: {title} runs at Anthropic, and no engine here can run it - at `{path}.type`")
+    if not tool.name:
+        raise InvalidRequestError(f"Object missing required field `name` - at `{path}`")
     reduced, losses = _reduced(schema_of(tool), f"{path}.input_schema", dialect, simpler_schemas, reduce_tool_schema)
     described = tool.description or (known.description if known else "")
     description = f"{described}\n\n{reduced.notes}".strip() if reduced.notes else described

@@ -6,10 +6,19 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from claude_bridge.conversion.tool_json.text import compact_json, decode_exactly, encode_exactly
-from claude_bridge.wire.anthropic import UnknownBlock, WebSearchToolResultBlock
+from claude_bridge.wire.anthropic import (
+    ToolAdditionBlock,
+    ToolRemovalBlock,
+    UnknownBlock,
+    WebSearchToolResultBlock,
+)
+
+
+class _Compaction(Struct):
+    tool_changes: list[ToolAdditionBlock | ToolRemovalBlock] | None = None
 
 
 def search_results_text(block: WebSearchToolResultBlock) -> str:
@@ -37,6 +46,17 @@ def text_of_block(block: UnknownBlock) -> str | None:
         return None
     fields: dict[str, Any] = decode_exactly(block.raw)
     return render(fields)
+
+
+def tool_changes_in(block: UnknownBlock) -> list[ToolAdditionBlock | ToolRemovalBlock]:
+    """Return how the tools changed in the part of a conversation that a summary stands for.
+
+    Raises:
+        msgspec.DecodeError: that can't be read.
+    """
+    if block.block_type != "compaction":
+        return []
+    return msgspec.json.decode(block.raw, type=_Compaction).tool_changes or []
 
 
 def _mcp_call(fields: dict[str, Any]) -> str:

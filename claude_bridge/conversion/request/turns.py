@@ -19,6 +19,7 @@ from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.prompt.context_budget import PromptFacts, asks_for_summary
 from claude_bridge.conversion.request.content import BlockNormalizer, Media, NormalizedBlock, as_blocks, text_of
 from claude_bridge.conversion.request.image_limit import limit_images
+from claude_bridge.conversion.request.offered_tools import ToolChange
 from claude_bridge.conversion.request.tool_ids import ToolIds
 from claude_bridge.conversion.tool_json.text import compact_json
 from claude_bridge.wire.anthropic import (
@@ -78,6 +79,8 @@ class RepairedHistory(Struct, frozen=True, kw_only=True):
     turns: list[Turn]
     losses: list[Loss]
     facts: PromptFacts
+    tool_changes: list[ToolChange]
+    """What the history does to the tools that the model is offered."""
 
 
 class _Call(NamedTuple):
@@ -141,7 +144,12 @@ def repair_history(messages: Sequence[InputMessage], profile: Profile) -> Repair
         limited, more = limit_images([turn.blocks for turn in turns], profile.max_images)
         turns = [Turn(is_user=turn.is_user, blocks=blocks) for turn, blocks in zip(turns, limited, strict=True)]
         losses += more
-    return RepairedHistory(turns=turns, losses=losses, facts=_facts(turns, may_hold_media=history.may_hold_media))
+    return RepairedHistory(
+        turns=turns,
+        losses=losses,
+        facts=_facts(turns, may_hold_media=history.may_hold_media),
+        tool_changes=history.tool_changes,
+    )
 
 
 def _facts(turns: Sequence[Turn], *, may_hold_media: bool) -> PromptFacts:
@@ -186,6 +194,11 @@ class _History:
         if self._has_mere_thoughts:
             losses.append(Loss("$.messages", "a turn in which the assistant only thought is no message"))
         return losses
+
+    @property
+    def tool_changes(self) -> list[ToolChange]:
+        """What was done so far to the tools that the model is offered."""
+        return self._normalizer.tool_changes
 
     def add(self, message: InputMessage, index: int) -> None:
         """Take in the next message of the request."""

@@ -21,38 +21,12 @@ def _names(**fields: Any) -> list[str]:
     return [tool.name for tool in normalize_request(a_request(**fields), engine_profiles.UNKNOWN).tools]
 
 
-def _loads(*names: str) -> dict[str, Any]:
-    found = [{"type": "tool_reference", "tool_name": name} for name in names]
-    return {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": found}]}
-
-
 def test_tools_go_in_their_order() -> None:
     assert _names(tools=[_tool("b"), _tool("a")]) == ["b", "a"]
 
 
 def test_no_tools_go_where_none_may_be_used() -> None:
     assert _names(tools=[_tool("a")], tool_choice={"type": "none"}) == []
-
-
-@pytest.mark.parametrize(
-    ("messages", "names"),
-    [
-        ([{"role": "user", "content": "a"}], ["kept"]),
-        ([_loads("late")], ["kept", "late"]),
-        ([_loads("late", "early"), _loads("late")], ["kept", "late", "early"]),
-        ([_loads("nobody", "kept")], ["kept"]),
-        ([{"role": "user", "content": [{"type": "tool_reference", "tool_name": "early"}]}], ["kept", "early"]),
-    ],
-    ids=["none loaded", "one", "in the order of loading", "not deferred", "outside a result"],
-)
-def test_deferred_tools_come_last_once_they_are_loaded(messages: list[dict[str, Any]], names: list[str]) -> None:
-    deferred = [_tool("early", defer_loading=True), _tool("kept"), _tool("late", defer_loading=True)]
-    assert _names(tools=deferred, messages=messages) == names
-
-
-def test_a_deferred_tool_that_is_forced_is_sent() -> None:
-    tools = [_tool("early", defer_loading=True), _tool("kept"), _tool("late", defer_loading=True)]
-    assert _names(tools=tools, tool_choice={"type": "tool", "name": "late"}) == ["kept", "late"]
 
 
 @pytest.mark.parametrize(
@@ -77,6 +51,21 @@ def test_a_choice_that_forces_nothing_needs_no_tools(kind: str) -> None:
 def test_a_tool_that_only_anthropic_runs_is_refused_by_name_and_path() -> None:
     with pytest.raises(InvalidRequestError, match=r"'run' of type 'code_execution_20250825'.*`\$.tools\[1\].type`"):
         _names(tools=[_tool("a"), {"name": "run", "type": "code_execution_20250825"}])
+
+
+@pytest.mark.parametrize(
+    ("tool", "words"),
+    [
+        ({"type": "mcp_toolset", "mcp_server_name": "docs"}, r"'mcp_toolset'.*the MCP server 'docs'.*\[1\].type`"),
+        ({"type": "browser_toolset_20260801"}, r"'browser_toolset_20260801' runs at Anthropic.*\[1\].type`"),
+        ({"input_schema": {"type": "object"}}, r"missing required field `name`.*\[1\]`"),
+        ({"type": "custom"}, r"missing required field `name`.*\[1\]`"),
+        ({"type": "bash_20250124"}, r"missing required field `name`.*\[1\]`"),
+    ],
+)
+def test_a_tool_without_a_name_is_refused_by_what_it_is(tool: dict[str, Any], words: str) -> None:
+    with pytest.raises(InvalidRequestError, match=words):
+        _names(tools=[_tool("a"), tool])
 
 
 @pytest.mark.parametrize("kind", [None, "custom"])

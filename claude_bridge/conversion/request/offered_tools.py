@@ -1,0 +1,58 @@
+"""Which tools the model is offered: those that the request declares, as its history changes them.
+
+A deferred tool is not offered before the history loads it. A history may also define tools of its own, and remove any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from claude_bridge.wire.anthropic import Tool, ToolChoice
+
+
+class ToolAt(NamedTuple):
+    """A tool, and the JSON path of its declaration in the request."""
+
+    tool: Tool
+    path: str
+
+
+class ToolChange(NamedTuple):
+    """What one place of the history does to a tool: it loads, defines (with a ``definition``) or removes it."""
+
+    name: str
+    definition: ToolAt | None = None
+    is_removal: bool = False
+
+
+def inline_tools(changes: Iterable[ToolChange]) -> tuple[Tool, ...]:
+    """Return the tools that a history defines."""
+    return tuple(change.definition.tool for change in changes if change.definition)
+
+
+def offered_tools(
+    declared: Sequence[Tool], changes: Sequence[ToolChange], choice: ToolChoice | None
+) -> Sequence[ToolAt]:
+    """Return the tools that the model is offered for its next message; a forced one is always among them.
+
+    What the history loads comes last, in the order of loading: so the tools that were there before stay where they
+    were in the prompt.
+    """
+    if choice and choice.type == "none":
+        return ()
+    at_once = [ToolAt(tool, f"$.tools[{index}]") for index, tool in enumerate(declared)]
+    if not changes and not any(tool.defer_loading for tool in declared):
+        return at_once
+    known = {tool.tool.name: tool for tool in at_once}
+    offered = {name: tool for name, tool in known.items() if not tool.tool.defer_loading}
+    for change in changes:
+        if change.definition:
+            known[change.name] = offered[change.name] = change.definition
+        elif change.is_removal:
+            offered.pop(change.name, None)
+        elif change.name in known:
+            offered.setdefault(change.name, known[change.name])
+    if choice and choice.type == "tool" and choice.name in known:
+        offered.setdefault(choice.name, known[choice.name])
+    return tuple(offered.values())
