@@ -322,7 +322,8 @@ class ModelBridge:
     def _checked(self, error: PromptTooLongError, encoded: EncodedRequest, prompt_tokens: int) -> BridgeError:
         """Return what an engine means that calls a prompt too long: the client throws away what it need not keep.
 
-        Numbers that can't be of this prompt are of another one: an Ollama whose runner died sends old lines of its log.
+        Numbers that fit neither this prompt nor this window are of another request: an Ollama whose runner died sends
+        old lines of its log.
         Where there are no numbers, the bridge gives its own: by them the client knows how much to drop.
         """
         report, window_tokens = error.report, self.upstream.window_tokens
@@ -333,7 +334,9 @@ class ModelBridge:
             numbered.report = report
             return numbered
         guess = self._counter.guess(encoded)
-        if not encoded.facts.holds_images and report.prompt_tokens > max(guess, 1) * MAX_MISJUDGED:
+        is_another_window = window_tokens is not None and report.window_tokens != window_tokens
+        is_another_prompt = report.prompt_tokens > max(guess, 1) * MAX_MISJUDGED and not encoded.facts.holds_images
+        if is_another_window and is_another_prompt:
             return UpstreamBrokenError(
                 f"{self._preparer.engine.where} refused a prompt of about {guess:,} tokens as one of "
                 f"{report.prompt_tokens:,}: its error may be about another request, so its log should be looked at."

@@ -87,7 +87,7 @@ def test_of_a_model_is_shown_what_its_engine_tells() -> None:
 
 
 @asynccontextmanager
-async def asked(tmp_path: Path, *arguments: str, columns: int = 120) -> AsyncIterator[Terminal]:
+async def asked(tmp_path: Path, *arguments: str, columns: int = 200) -> AsyncIterator[Terminal]:
     """Start ``bridge serve`` in a terminal, and wait until it asks."""
     if shutil.which("tmux") is None:
         missing("tmux is not installed.")
