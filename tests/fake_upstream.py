@@ -17,7 +17,7 @@ import json
 import socket
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Any, Self, assert_never
 
 import anyio
@@ -419,7 +419,8 @@ class _Connection:
 
     async def _reset(self) -> None:
         raw_socket = self._stream.extra(SocketAttribute.raw_socket)
-        raw_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        with suppress(OSError):  # the other side may have closed it
+            raw_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         await anyio.aclose_forcefully(self._stream)
 
     async def _more(self) -> None:

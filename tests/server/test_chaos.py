@@ -83,7 +83,10 @@ def without_a_finish(word: str, _: Random) -> Reply:
 
 
 AT_ONCE: Reply = [Reset()]
-"""A kept connection that is reset in the moment of a request may have been closed before the request came."""
+"""A kept connection that is reset in the moment of a request may have been closed before the request came.
+
+A reset takes with it what of an answer had come and was not read: to the bridge such an answer never began.
+"""
 
 REPLIES: dict[Callable[[str, Random], Reply], int] = {
     good: 8,
@@ -146,7 +149,7 @@ class Chaos:
         self.seen[word] += 1
         make = self.random.choices(list(REPLIES), list(REPLIES.values()))[0]
         reply = make(word, self.random)
-        if reply == AT_ONCE:
+        if isinstance(reply, list) and reply[-1] == Reset() and not isinstance(reply[0], Pause):
             self.may_come_again.add(word)
         return reply
 
