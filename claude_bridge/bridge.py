@@ -214,7 +214,7 @@ class ModelBridge:
             outgoing.body,
             f"{recorder.session} {agent}",
             # Anthropic answers that itself.
-            wish=None if upstream.profile.messages.is_anthropic else request.diagnostics,
+            diagnostics_request=None if upstream.profile.messages.is_anthropic else request.diagnostics,
             estimate=prompt_tokens,
             has_listeners=recorder.has_listeners,
         )

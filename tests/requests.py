@@ -205,7 +205,7 @@ system_prompts = st.sampled_from(
         ],
     ]
 )
-thinking_wishes = st.sampled_from(
+thinking_preferences = st.sampled_from(
     [
         {},
         {"thinking": {"type": "adaptive", "display": "updates"}, "output_config": {"effort": "high"}},
@@ -217,7 +217,7 @@ frames = st.builds(
     lambda tools, system, thinking: {"tools": tools, "system": system, **thinking},
     tool_lists,
     system_prompts,
-    thinking_wishes,
+    thinking_preferences,
 )
 """What stays the same in all requests of a conversation."""
 

@@ -46,7 +46,7 @@ class Adaptation(Struct, frozen=True, kw_only=True):
     warning: str = ""
     """What the user should know even if nobody reads the log."""
     prompt_tokens: int | None = None
-    """How long the prompt is, where the upstream said so."""
+    """How long the prompt is, where the upstream reported it."""
 
 
 def adapt(engine: EngineModel, error: BridgeError, request: CountTokensRequest, body: bytes) -> Adaptation | None:
@@ -76,7 +76,7 @@ def _with_window(engine: EngineModel, prompt_tokens: int, window_tokens: int) ->
 
 
 class _Refused(Struct, frozen=True):
-    """A request that was refused, and what the upstream said of it."""
+    """A request that was refused, and the upstream's reasons."""
 
     engine: EngineModel
     report: UpstreamReport
@@ -85,11 +85,11 @@ class _Refused(Struct, frozen=True):
 
     @property
     def words(self) -> str:
-        """What the upstream said, as far as it is read."""
+        """The upstream's error text, as far as it is read."""
         return self.report.words[:_READ_CHARS]
 
     def by_special_words(self) -> Adaptation | None:
-        """Return the first row of SPECIAL_WORDS whose words were said, and which changes anything."""
+        """Return the first row of SPECIAL_WORDS whose words the error holds, and which changes anything."""
         for row in SPECIAL_WORDS:
             match = row.words.search(self.words)
             if match is not None and (adapted := self._with_profile(row.changes(self, match), row.reason)) is not None:
@@ -410,7 +410,7 @@ class _Concession(Struct, frozen=True, kw_only=True):
     changes: Callable[[_Refused], Changes]
     instead: str
     gives_way_to_values: bool = False
-    """Whether it gives way too where only its value was refused; else that is for the client to mend."""
+    """Whether it gives way too where only its value was refused; else the client must correct it."""
 
 
 def _off(**changes: Any) -> Callable[[object], Changes]:  # noqa: ANN401 - any field of a profile
@@ -441,8 +441,8 @@ def _other_efforts(refused: _Refused) -> Changes:
     if not named:
         found = re.search(r"(?:should be|must be|one of|expected)(.*)", refused.words, re.IGNORECASE | re.DOTALL)
         rest = found[1] if found else ""
-    told = tuple(level for level in EFFORTS if re.search(rf"\b{level}\b", rest))
-    return {"effort_levels": told if told and told != levels else ()}
+    listed = tuple(level for level in EFFORTS if re.search(rf"\b{level}\b", rest))
+    return {"effort_levels": listed if listed and listed != levels else ()}
 
 
 def _no_thinking_fields(refused: _Refused) -> Changes:

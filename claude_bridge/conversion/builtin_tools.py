@@ -1,4 +1,4 @@
-"""Tools that Anthropic's API knows by their type alone: what engines are told of them, and who runs them.
+"""Tools that Anthropic's API knows by their type alone: how engines are offered them, and who runs them.
 
 A request declares them without a schema. Those that the client itself runs (a shell, an editor, a screen, a memory)
 become functions with their documented inputs. Those of the web run at the API: the bridge stands in for it, and
@@ -22,7 +22,7 @@ UNAVAILABLE = "unavailable"
 
 
 class ApiTool(Struct, frozen=True, kw_only=True):
-    """A tool as an engine is told of it. ``runs_at_api`` None: the client runs it."""
+    """A tool as an engine is offered it. ``runs_at_api`` None: the client runs it."""
 
     description: str
     schema: Raw
@@ -30,7 +30,7 @@ class ApiTool(Struct, frozen=True, kw_only=True):
 
 
 def api_tool(tool: Tool) -> ApiTool | None:
-    """Return what engines are told of a tool without a schema; None: it is no such tool, or only Anthropic runs it.
+    """Return how engines are offered a tool without a schema; None: it is no such tool, or only Anthropic runs it.
 
     Types end in the date of their version: ``web_search_20250305``.
     """

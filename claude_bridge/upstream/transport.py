@@ -438,7 +438,7 @@ class _Connection:
             return NoAnswerError(f"{how} the connection without an answer.")
         deadline = since + min(2 * self._round_trip_s + 0.05, RETRY_WITHIN_S)
         is_at_once = anyio.current_time() <= deadline
-        if is_at_once and (is_reset or not self._is_sent or await self._is_reset_by(deadline)):
+        if is_at_once and (is_reset or await self._is_reset_by(deadline)):
             return _UnprocessedError("had closed the idle connection when the request came.")
         return NoAnswerError(f"{how} the connection without an answer.")
 

@@ -262,8 +262,8 @@ class Metadata(Struct, frozen=True, gc=False, omit_defaults=True):
     user_id: str | None = None
 
 
-class DiagnosticsWish(Struct, frozen=True, gc=False, omit_defaults=True):
-    """That the client wants to know why its prompt could not be reused since an earlier answer (None: the first)."""
+class DiagnosticsRequest(Struct, frozen=True, gc=False, omit_defaults=True):
+    """Asks why the prompt could not be reused since an earlier answer (None: this is the first)."""
 
     previous_message_id: str | None = None
 
@@ -283,9 +283,9 @@ class CountTokensRequest(Struct, frozen=True, gc=False, kw_only=True, omit_defau
 
     @property
     def answer_format(self) -> OutputFormat | None:
-        """The shape that the answer must have, from whichever place it is told in."""
-        told = self.output_config.format if self.output_config else None
-        return told or self.output_format
+        """The shape that the answer must have, from whichever field holds it."""
+        current = self.output_config.format if self.output_config else None
+        return current or self.output_format
 
 
 class MessagesRequest(CountTokensRequest, frozen=True, kw_only=True, omit_defaults=True):
@@ -298,7 +298,7 @@ class MessagesRequest(CountTokensRequest, frozen=True, kw_only=True, omit_defaul
     top_p: float | None = None
     top_k: int | None = None
     metadata: Metadata | None = None
-    diagnostics: DiagnosticsWish | None = None
+    diagnostics: DiagnosticsRequest | None = None
 
 
 # --- messages and stream events -----------------------------------------------------------------------------
@@ -351,7 +351,7 @@ class CacheMissReason(Struct, frozen=True, gc=False):
 
 
 class Diagnostics(Struct, frozen=True, gc=False):
-    """What a client that asked for it is told of its prompt cache."""
+    """Why the prompt cache missed, for a client that asked."""
 
     cache_miss_reason: CacheMissReason
 
@@ -471,9 +471,9 @@ StreamEvent = (
 
 
 class RawBytes(Struct, frozen=True, gc=False):
-    """Part of an answer as the engine said it: whole frames of a stream, or a whole body.
+    """Part of an answer in the engine's own bytes: whole frames of a stream, or a whole body.
 
-    ``is_progress`` False says that it holds nothing but signs of life, which older clients do not count.
+    ``is_progress`` False: it holds nothing but signs of life, which older clients do not count.
     """
 
     data: bytes

@@ -82,7 +82,7 @@ class _Outline(msgspec.Struct):
 
 
 def parse_outline(body: bytes) -> MessagesRequest | None:
-    """Return which model is asked, in which turns, and whether it streams; None where not even that is told.
+    """Return the model, the roles of the messages and whether it streams; None if even that is missing.
 
     For requests that go on as they came: what this version can't read is for the engine to judge.
     """
@@ -218,7 +218,7 @@ _INPUT_JSON_DELTA = (
 
 
 def encode_stream_event(event: ResponseItem) -> bytes:
-    """Return the event as one server-sent event; what an engine said itself is returned as it came."""
+    """Return the event as one server-sent event; an engine's own bytes are returned unchanged."""
     if type(event) is ContentBlockDelta:
         delta = event.delta
         if type(delta) is BlockTextDelta:
@@ -251,10 +251,10 @@ def encode_token_count(count: int) -> bytes:
 
 
 def parse_token_count(body: bytes) -> int:
-    """Return what a count_tokens answer says.
+    """Return the count of a count_tokens answer.
 
     Raises:
-        UpstreamBrokenError: it says nothing of the kind.
+        UpstreamBrokenError: it holds no count.
     """
     try:
         return msgspec.json.decode(body, type=TokenCount).input_tokens

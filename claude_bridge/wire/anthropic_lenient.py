@@ -1,4 +1,4 @@
-"""What an engine said in Anthropic's words, as typed events and messages for the trace and the library.
+"""An engine's own answer of Anthropic's API as typed events and messages, for the trace and the library.
 
 Read as far as it goes: a block of an unknown type becomes text that names it, an unknown event is passed over.
 """
@@ -76,7 +76,7 @@ def read_message(document: bytes) -> Message | None:
 
 
 def read_error(document: bytes) -> ErrorDetail | None:
-    """Return the error that a JSON document tells in Anthropic's shape, or None if it tells none."""
+    """Return the error in a JSON document of Anthropic's shape, or None if it holds none."""
     value = _object(document)
     error = _dict(value.get("error")) if value is not None and value.get("type") == "error" else {}
     kind, message = error.get("type"), error.get("message")
@@ -94,8 +94,8 @@ def _read_event(data: bytes) -> list[StreamEvent]:
         case "content_block_start":
             block = _dict(value.get("content_block"))
             typed = _block(block)
-            told = [ContentBlockDelta(index, BlockTextDelta(_placeholder(block)))] if _is_unknown(block) else []
-            return [ContentBlockStart(index, typed), *told]
+            omitted = [ContentBlockDelta(index, BlockTextDelta(_placeholder(block)))] if _is_unknown(block) else []
+            return [ContentBlockStart(index, typed), *omitted]
         case "content_block_delta":
             return _delta(index, _dict(value.get("delta")))
         case "content_block_stop":
@@ -185,12 +185,12 @@ def _stop(value: dict[str, Any]) -> Stop:
 
 
 def _usage(value: object) -> Usage:
-    told = _dict(value)
+    counts = _dict(value)
     return Usage(
-        input_tokens=_count(told.get("input_tokens")),
-        cache_creation_input_tokens=_count(told.get("cache_creation_input_tokens")),
-        cache_read_input_tokens=_count(told.get("cache_read_input_tokens")),
-        output_tokens=_count(told.get("output_tokens")),
+        input_tokens=_count(counts.get("input_tokens")),
+        cache_creation_input_tokens=_count(counts.get("cache_creation_input_tokens")),
+        cache_read_input_tokens=_count(counts.get("cache_read_input_tokens")),
+        output_tokens=_count(counts.get("output_tokens")),
     )
 
 

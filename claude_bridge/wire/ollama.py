@@ -102,7 +102,7 @@ def encode_chat_request(request: ChatRequest) -> bytes:
 
 
 def encode_show_request(model: str) -> bytes:
-    """Return the body that asks what a model is."""
+    """Return the body of a request for a model's description."""
     return _encoder.encode(ShowRequest(model))
 
 
@@ -195,14 +195,14 @@ class ModelDescription(Struct, frozen=True, gc=False):
 
     @property
     def architecture(self) -> str | None:
-        """The GGUF's architecture, such as "qwen3"; None where it is not told."""
+        """The GGUF's architecture, such as "qwen3"; None if it is not reported."""
         named = (self.model_info or {}).get("general.architecture")
         return named if isinstance(named, str) else None
 
     def architecture_number(self, key: str) -> int | None:
-        """Return a number of the architecture, such as "context_length" or "block_count"; None: not told."""
-        told = (self.model_info or {}).get(f"{self.architecture}.{key}")
-        return int(told) if isinstance(told, int | float) and not isinstance(told, bool) else None
+        """Return a number of the architecture, such as "context_length" or "block_count"; None: not reported."""
+        value = (self.model_info or {}).get(f"{self.architecture}.{key}")
+        return int(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
     def parameter(self, name: str) -> str | None:
         """Return a parameter of the Modelfile as it is written there, such as "8192" for num_ctx; None: not set."""

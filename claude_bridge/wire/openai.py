@@ -180,7 +180,7 @@ class FunctionFragment(Struct, frozen=True, gc=False):
 
 
 class GoogleContent(Struct, frozen=True, gc=False):
-    """What Gemini says of a call: the signature of the thought that led to it."""
+    """What Gemini adds to a call: the signature of the thought that led to it."""
 
     thought_signature: str | None = None
 
@@ -216,7 +216,7 @@ class AnswerDelta(Struct, frozen=True, gc=False):
 class Choice(Struct, frozen=True, gc=False):
     """One alternative of the answer; we only ask for one.
 
-    ``usage`` is where Moonshot puts it in a stream, ``error`` where OpenRouter may tell why an answer broke off.
+    ``usage`` is where Moonshot puts it in a stream, ``error`` where OpenRouter may report why an answer broke off.
     """
 
     index: int | None = None
@@ -282,7 +282,7 @@ class Timings(Struct, frozen=True, gc=False):
 
 
 class GroqNotes(Struct, frozen=True, gc=False):
-    """What Groq adds to the first and to the last chunk of a stream; ``error`` says why it was stopped early."""
+    """What Groq adds to the first and to the last chunk of a stream; ``error`` is why it stopped early."""
 
     usage: CompletionUsage | None = None
     error: Any = None

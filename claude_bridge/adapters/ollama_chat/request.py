@@ -73,7 +73,7 @@ def _messages(request: NormalizedRequest, profile: Profile, instruction: str | N
 
 
 def _user_messages(turn: Turn, called: dict[str, str], instruction: str | None) -> Iterator[ollama.ChatMessage]:
-    """Yield tool messages first, directly behind the calls, then what the user said."""
+    """Yield tool messages first, directly behind the calls, then the user's content."""
     rest: list[NormalizedBlock] = []
     for block in turn.blocks:
         if type(block) is not ToolResultBlock:
@@ -151,7 +151,7 @@ def _tool(tool: NormalizedTool) -> ollama.ToolDeclaration:
 
 
 def _think(request: NormalizedRequest, profile: Profile) -> tuple[bool | str | UnsetType, list[Loss]]:
-    """Return ``think``, and what it can't say. A model that can think always gets it: Ollama's default is yes."""
+    """Return ``think``, and what it can't express. A model that can think always gets it: Ollama's default is yes."""
     preference = preferred_thinking(request.parameters)
     levels = profile.ollama.think_levels
     if profile.ollama.thinks and levels:

@@ -59,7 +59,7 @@ def prompted_options(request: NormalizedRequest, profile: Profile) -> list[str]:
 
 
 def tools_to_send(request: NormalizedRequest, profile: Profile) -> list[NormalizedTool]:
-    """Return the tools: all of them, or the one that the client forces where the engine can't be told its name."""
+    """Return the tools: all of them, or the one that the client forces where the engine has no way to name one."""
     if _forcing(request, profile) == "field":
         return request.tools
     return prompted_tool_choice(request.parameters.tool_choice, request.tools)[0]

@@ -30,7 +30,7 @@ from claude_bridge.wire.anthropic import (
 )
 
 OK = "OK."
-"""What the assistant says between a tool's message and a user's, where these may not meet."""
+"""The assistant's text between a tool's message and a user's, where these may not meet."""
 
 
 def encode_request(
@@ -61,7 +61,7 @@ def _messages(request: NormalizedRequest, profile: Profile) -> Iterator[openai.C
 
 
 def _user_messages(turn: Turn, instructions: Sequence[str], profile: Profile) -> Iterator[openai.ChatMessage]:
-    """Yield tool messages first, directly behind the calls, then what the user said, and the instructions."""
+    """Yield tool messages first, directly behind the calls, then the user's content, and the instructions."""
     rest: list[NormalizedBlock] = []
     for block in turn.blocks:
         if type(block) is ToolResultBlock:
@@ -126,7 +126,7 @@ def _assistant_message(turn: Turn, profile: Profile) -> openai.ChatMessage:
             return openai.ChatMessage(
                 role="assistant",
                 content=text or (None if calls else ""),
-                reasoning_details=details,  # they say all that was thought
+                reasoning_details=details,  # they hold all of the thinking
                 tool_calls=calls or UNSET,
             )
     return openai.ChatMessage(

@@ -13,7 +13,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from claude_bridge.conversion.deltas import UsageReport
 from claude_bridge.conversion.prompt.fingerprint import Divergence, Fingerprint, divergence, fingerprint
-from claude_bridge.wire.anthropic import CacheMissReason, Diagnostics, DiagnosticsWish
+from claude_bridge.wire.anthropic import CacheMissReason, Diagnostics, DiagnosticsRequest
 
 MAX_SESSIONS = 64
 MAX_CONVERSATIONS = 8
@@ -40,7 +40,7 @@ NOTHING_CHANGED = "nothing before its last messages had changed: the engine had 
 class CacheMiss(Struct, frozen=True, kw_only=True):
     """A prompt of which the engine had to read again what an earlier one had brought, and why.
 
-    ``turn`` counts the requests of the conversation, ``tokens`` is what the engine read (None: it does not tell), and
+    ``turn`` counts the requests of the conversation, ``tokens`` is what the engine read (None: not reported), and
     ``lost_tokens`` about how much of that it had read before.
     """
 
@@ -72,7 +72,7 @@ class _Prompt:
         self._body = self.beginning = None
 
     def goes_on_from(self, earlier: _Prompt) -> bool:
-        """Return whether it begins with the bytes of an earlier one, and so with all that this said."""
+        """Return whether it begins with the bytes of an earlier one, and so with all of this one's content."""
         return self._body is not None and earlier.beginning is not None and self._body.startswith(earlier.beginning)
 
     def fingerprint(self) -> Fingerprint | None:
@@ -102,14 +102,23 @@ class PromptMemory:
         """Of each answer that its client may name: the fingerprint of its prompt, and how long that was."""
 
     def watch(
-        self, body: bytes, session: str, *, wish: DiagnosticsWish | None, estimate: int, has_listeners: bool
+        self,
+        body: bytes,
+        session: str,
+        *,
+        diagnostics_request: DiagnosticsRequest | None,
+        estimate: int,
+        has_listeners: bool,
     ) -> PromptWatch:
         """Return what follows the prompt of one request to its end.
 
-        ``session`` tells apart who may share a conversation, ``wish`` whether the client asks why its cache missed,
-        ``estimate`` is the prompt's length in tokens; ``has_listeners`` says that somebody takes what is found out.
+        ``session`` tells apart who may share a conversation, ``estimate`` is the prompt's length in tokens;
+        ``diagnostics_request`` None: the client does not ask why its cache missed; ``has_listeners`` False: nobody
+        reads the explanation either.
         """
-        return PromptWatch(self, body, session, wish=wish, estimate=estimate, has_listeners=has_listeners)
+        return PromptWatch(
+            self, body, session, diagnostics_request=diagnostics_request, estimate=estimate, has_listeners=has_listeners
+        )
 
     def explain_cache_miss(
         self, session: str, now: _Prompt, prompt_tokens: int, cached_tokens: int | None
@@ -172,20 +181,20 @@ class PromptWatch:
         body: bytes,
         session: str,
         *,
-        wish: DiagnosticsWish | None,
+        diagnostics_request: DiagnosticsRequest | None,
         estimate: int,
         has_listeners: bool,
     ) -> None:
         self.diagnostics: Diagnostics | UnsetType | None = UNSET
-        """What the client is told; UNSET: it has not asked."""
+        """What the answer reports of the cache; UNSET: the client did not ask."""
         self._memory = memory
         self._prompt = _Prompt(body)
         self._session = session
         self._estimate = estimate
         self._has_listeners = has_listeners
-        self._is_named = wish is not None
-        if wish is not None:
-            now, previous = self._prompt.fingerprint(), wish.previous_message_id
+        self._is_named = diagnostics_request is not None
+        if diagnostics_request is not None:
+            now, previous = self._prompt.fingerprint(), diagnostics_request.previous_message_id
             self.diagnostics = memory.diagnose(previous, now) if previous and now else None
 
     def read_prompt(self) -> None:

@@ -1,6 +1,6 @@
 """How a prompt compares with the window: when it must be refused early, and when an engine must have cut it.
 
-Claude Code compacts when it is told that the prompt is too long. To do so it sends the conversation again with an
+Claude Code compacts after an error that calls the prompt too long. To do so it sends the conversation again with an
 instruction, and the summary needs room too: a window that is full to the brim has neither.
 """
 
@@ -73,7 +73,7 @@ def compactable_tokens(facts: PromptFacts, window_tokens: int | None) -> int | N
     """Return how long a prompt may be so that its conversation can still be compacted, or None for any length.
 
     What compacting can't shorten has no limit: a conversation of a few turns, and the request for the summary itself.
-    Whether these fit is for the engine to say.
+    Whether these fit, only the engine knows.
     """
     if window_tokens is None or facts.assistant_turns < FEW_TURNS or facts.asks_for_summary:
         return None

@@ -132,7 +132,7 @@ def fingerprint(body: bytes) -> Fingerprint | None:
 
 
 def divergence(before: Fingerprint, now: Fingerprint) -> Divergence | None:
-    """Return what changed first, or None if ``now`` begins with all that ``before`` said."""
+    """Return what changed first, or None if ``now`` begins with the whole content of ``before``."""
     if before.model != now.model:
         return Divergence("model", f"the model was {before.model}, and is {now.model}", 0)
     kept = 0

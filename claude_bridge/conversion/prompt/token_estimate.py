@@ -36,7 +36,7 @@ PDF_TOKENS = 2_500
 """What Anthropic's documentation gives for a page, text and picture together."""
 
 _PDF_BYTES = 100_000
-"""Base64 of one page of a PDF; nothing tells how many there are."""
+"""Base64 of one page of a PDF; the number of pages is not known."""
 
 # As the images and PDFs of our own requests are written: in Chat Completions, and in Ollama's messages. In text the
 # quotes would be escaped.
@@ -54,7 +54,7 @@ _CREDIBLE = (0.6, 4.0)
 def estimate_tokens(body: bytes, *, holds_images: bool = True) -> int:
     """Return about how many tokens an upstream request body is; bytes of images count by picture, not by length.
 
-    ``holds_images`` False says that there are none, which saves a search.
+    ``holds_images`` False: there are none, which saves a search.
     """
     if not holds_images:
         return _text_tokens(body)
@@ -79,16 +79,16 @@ def estimate_raw_tokens(body: bytes, images: int) -> int:
     return _text_tokens(_GIVEN_DATA.sub(b"", body) if images else body) + images * IMAGE_TOKENS
 
 
-def token_count(told: int | None) -> int | None:
-    """Return what an engine told as a count of tokens, or None for a number that can be none: clients add them up."""
-    return told if told is not None and 0 <= told < MAX_TOKENS else None
+def token_count(reported: int | None) -> int | None:
+    """Return a reported count of tokens, or None for an impossible number: clients add the counts up."""
+    return reported if reported is not None and 0 <= reported < MAX_TOKENS else None
 
 
 class TokenScale:
     """How one model's counts compare with our estimates, learned from each of its answers.
 
     Tokenizers differ most in other languages than English: a small vocabulary takes three times as many tokens for
-    Japanese as a large one. The last long prompt tells best, since the next one usually extends it.
+    Japanese as a large one. The last long prompt is the best sample, since the next one usually extends it.
     """
 
     def __init__(self) -> None:

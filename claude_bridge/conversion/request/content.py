@@ -124,7 +124,7 @@ class BlockNormalizer:
     def blocks(self, blocks: Sequence[Block], path: str) -> list[NormalizedBlock]:
         """Return the normalized blocks, without empty text; ``path`` is the JSON path of the list.
 
-        Tool results keep their images only where the profile says so.
+        Tool results keep their images only where the profile allows them.
         """
         if _TAKEN_BY_ALL.issuperset(map(type, blocks)):
             taken = cast("Sequence[NormalizedBlock]", blocks)
@@ -236,13 +236,13 @@ class BlockNormalizer:
         if text is None:
             reason = _UNREADABLE.get(block.block_type, "a block of an unknown type")
             return [self._omitted(f"{block.block_type} block", path, reason)]
-        said = [TextBlock(text)] if text else []
+        summary = [TextBlock(text)] if text else []
         try:
             changes = tool_changes_in(block)
         except msgspec.DecodeError:
             self.losses.append(Loss(f"{path}.tool_changes", "they can't be read"))
-            return said
-        return said + [self._changed(change, f"{path}.tool_changes[{at}]") for at, change in enumerate(changes)]
+            return summary
+        return summary + [self._changed(change, f"{path}.tool_changes[{at}]") for at, change in enumerate(changes)]
 
     def _loaded(self, references: Sequence[ToolReferenceBlock]) -> TextBlock:
         names = [reference.tool_name for reference in references]

@@ -13,7 +13,7 @@ from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.tool_names import engine_name
 from claude_bridge.wire.anthropic import ToolUseBlock
 
-_FIT = re.compile(r"[A-Za-z0-9_-]{1,40}")
+_ACCEPTED_BY_ALL = re.compile(r"[A-Za-z0-9_-]{1,40}")
 """What every engine accepts: OpenAI takes 40 characters, Anthropic's models behind others no other characters."""
 
 _LETTERS = "0123456789abcdefghijklmnopqrstuvwxyz"
@@ -32,24 +32,24 @@ class ToolIds:
     def of(self, call: ToolUseBlock) -> str:
         """Return the id for the next call."""
         if self._is_numbered:
-            fit = f"functions.{engine_name(call.name)}:{len(self._given)}"
+            engine_id = f"functions.{engine_name(call.name)}:{len(self._given)}"
         else:
             times = self._times.get(call.id, 0) + 1
-            fit = self._fit(call.id if times == 1 else f"{call.id}_{times}")
-            while fit in self._given:
+            engine_id = self._accepted(call.id if times == 1 else f"{call.id}_{times}")
+            while engine_id in self._given:
                 times += 1
-                fit = self._fit(f"{call.id}_{times}")
+                engine_id = self._accepted(f"{call.id}_{times}")
             self._times[call.id] = times
-        self._given.add(fit)
-        return fit
+        self._given.add(engine_id)
+        return engine_id
 
-    def _fit(self, tool_id: str) -> str:
+    def _accepted(self, tool_id: str) -> str:
         if self._length is not None:
-            return fit_tool_id(tool_id, self._length)
-        return tool_id if _FIT.fullmatch(tool_id) else f"call_{fit_tool_id(tool_id, 24)}"
+            return hashed_tool_id(tool_id, self._length)
+        return tool_id if _ACCEPTED_BY_ALL.fullmatch(tool_id) else f"call_{hashed_tool_id(tool_id, 24)}"
 
 
-def fit_tool_id(tool_id: str, length: int) -> str:
+def hashed_tool_id(tool_id: str, length: int) -> str:
     """Return the id with exactly ``length`` letters and digits, always the same for the same id."""
     if len(tool_id) == length and tool_id.isascii() and tool_id.isalnum():
         return tool_id

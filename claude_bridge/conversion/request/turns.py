@@ -91,7 +91,7 @@ class _Call(NamedTuple):
 
 
 def split_assistant_turn(turn: Turn) -> AssistantTurn:
-    """Return what an assistant said, thought and called, as messages of engines have a field for each."""
+    """Return an assistant's text, thinking and calls, since engines' messages have a field for each."""
     calls: list[ToolUseBlock] = []
     texts: list[str] = []
     thoughts: list[str] = []
@@ -117,7 +117,7 @@ def system_text(system: str | list[Block] | None) -> tuple[str, list[Loss]]:
 
 
 def as_reminder_text(texts: Sequence[str]) -> str:
-    """Return what a system turn says as one text that a user may say; empty if it says nothing."""
+    """Return the texts of a system turn as one text for a user's turn; empty if there is none."""
     text = "\n\n".join(texts)
     if not text or text.startswith(f"<{REMINDER_TAG}>"):
         return text
@@ -329,7 +329,7 @@ def _with_id(result: ToolResultBlock, tool_id: str) -> ToolResultBlock:
 
 
 def _orphan(result: ToolResultBlock) -> list[NormalizedBlock]:
-    """Return a result whose call is missing as what a user may say."""
+    """Return a result whose call is missing as text of a user's turn, with its media."""
     return [TextBlock(f"Result of {result.tool_use_id}: {_result_text(result)}"), *_media_of(result, Media)]
 
 

@@ -14,7 +14,7 @@ from claude_bridge.conversion.deltas import UsageReport
 from claude_bridge.conversion.prompt import cache_misses as prompt_memory
 from claude_bridge.conversion.prompt.cache_misses import NOTHING_CHANGED, CacheMiss, PromptMemory
 from claude_bridge.conversion.prompt.fingerprint import fingerprint
-from claude_bridge.wire.anthropic import CacheMissReason, Diagnostics, DiagnosticsWish
+from claude_bridge.wire.anthropic import CacheMissReason, Diagnostics, DiagnosticsRequest
 
 BASH = {"name": "Bash", "description": "Run a command. " * 100, "input_schema": {"type": "object"}}
 
@@ -36,10 +36,10 @@ def play(
     cached_tokens: int | None = 0,
     *,
     session: str = "s",
-    wish: DiagnosticsWish | None = None,
+    request: DiagnosticsRequest | None = None,
     message_id: str = "msg_1",
 ) -> tuple[CacheMiss | None, Any]:
-    watch = memory.watch(body, session, wish=wish, estimate=1, has_listeners=True)
+    watch = memory.watch(body, session, diagnostics_request=request, estimate=1, has_listeners=True)
     usage = UsageReport(prompt_tokens=prompt_tokens, cached_tokens=cached_tokens)
     return watch.end(message_id, usage), watch.diagnostics
 
@@ -116,13 +116,13 @@ def test_only_so_many_conversations_and_sessions_are_remembered(monkeypatch: pyt
 def test_nothing_is_looked_at_where_nobody_hears_of_it() -> None:
     memory = PromptMemory()
     for _ in range(2):
-        watch = memory.watch(a_body(1), "s", wish=None, estimate=1, has_listeners=False)
+        watch = memory.watch(a_body(1), "s", diagnostics_request=None, estimate=1, has_listeners=False)
         assert watch.end("msg_1", UsageReport(prompt_tokens=9_000, cached_tokens=0)) is None
     assert play(memory, a_body(2), 21_200, 0)[0] is None
 
 
-def wish(previous: str | None) -> DiagnosticsWish:
-    return DiagnosticsWish(previous)
+def request_after(previous: str | None) -> DiagnosticsRequest:
+    return DiagnosticsRequest(previous)
 
 
 @pytest.mark.parametrize(
@@ -142,8 +142,8 @@ def test_clients_are_told_what_changed_since_an_answer_of_theirs(
     now: dict[str, Any], told: CacheMissReason | None
 ) -> None:
     memory = PromptMemory()
-    assert play(memory, a_body(1), wish=wish(None), message_id="msg_before")[1] is None
-    _, diagnostics = play(memory, a_body(2) if not now else a_body(1, **now), wish=wish("msg_before"))
+    assert play(memory, a_body(1), request=request_after(None), message_id="msg_before")[1] is None
+    _, diagnostics = play(memory, a_body(2) if not now else a_body(1, **now), request=request_after("msg_before"))
     assert diagnostics == (None if told is None else Diagnostics(told))
 
 
@@ -151,7 +151,7 @@ def test_an_answer_that_is_not_known_is_told_as_such() -> None:
     memory = PromptMemory()
     play(memory, a_body(1), message_id="msg_of_one_that_did_not_ask")
     for previous in ("msg_never", "msg_of_one_that_did_not_ask"):
-        _, diagnostics = play(memory, a_body(2), wish=wish(previous))
+        _, diagnostics = play(memory, a_body(2), request=request_after(previous))
         assert diagnostics == Diagnostics(CacheMissReason("previous_message_not_found"))
 
 
@@ -159,9 +159,9 @@ def test_only_so_many_answers_are_remembered(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(prompt_memory, "MAX_ANSWERS", 1)
     memory = PromptMemory()
     for message_id in ("msg_1", "msg_2"):
-        play(memory, a_body(1), wish=wish(None), message_id=message_id)
-    assert play(memory, a_body(2), wish=wish("msg_2"), message_id="msg_3")[1] is None
-    assert play(memory, a_body(2), wish=wish("msg_1"))[1] is not None
+        play(memory, a_body(1), request=request_after(None), message_id=message_id)
+    assert play(memory, a_body(2), request=request_after("msg_2"), message_id="msg_3")[1] is None
+    assert play(memory, a_body(2), request=request_after("msg_1"))[1] is not None
 
 
 # --- what is looked at, and kept --------------------------------------------------------------------------------

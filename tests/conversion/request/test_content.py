@@ -18,7 +18,7 @@ URL_IMAGE = {"type": "image", "source": {"type": "url", "url": "https://example.
 FILE_IMAGE = {"type": "image", "source": {"type": "file", "file_id": "f"}}
 
 
-def _fit(*blocks: dict[str, Any], profile: Profile = engine_profiles.UNKNOWN) -> tuple[list[Any], list[Loss]]:
+def _normalized(*blocks: dict[str, Any], profile: Profile = engine_profiles.UNKNOWN) -> tuple[list[Any], list[Loss]]:
     content = a_request(messages=[{"role": "user", "content": list(blocks)}]).messages[0].content
     normalizer = BlockNormalizer(profile)
     return list(normalizer.blocks(as_blocks(content), "$.c")), normalizer.losses
@@ -86,15 +86,15 @@ TEXTS: dict[str, tuple[dict[str, Any], str, int]] = {
 
 @pytest.mark.parametrize(("block", "text", "lost"), TEXTS.values(), ids=TEXTS.keys())
 def test_a_block_becomes_text_that_says_what_it_was(block: dict[str, Any], text: str, lost: int) -> None:
-    fit, losses = _fit(block)
-    assert text_of(fit) == text
+    normalized, losses = _normalized(block)
+    assert text_of(normalized) == text
     assert len(losses) == lost
     assert all(loss.path.startswith("$.c[0]") for loss in losses)
 
 
 def test_redacted_thinking_goes_and_is_a_loss() -> None:
-    fit, losses = _fit({"type": "redacted_thinking", "data": "x"})
-    assert fit == []
+    normalized, losses = _normalized({"type": "redacted_thinking", "data": "x"})
+    assert normalized == []
     assert [loss.path for loss in losses] == ["$.c[0]"]
 
 
@@ -104,15 +104,15 @@ def test_redacted_thinking_goes_and_is_a_loss() -> None:
     ids=["bytes", "url"],
 )
 def test_an_image_is_a_url(image: dict[str, Any], url: str) -> None:
-    ((block,), losses) = _fit(image)
+    ((block,), losses) = _normalized(image)
     assert isinstance(block, ImageBlock)
     assert image_url(block) == url
     assert losses == []
 
 
 def test_an_image_for_a_blind_model_is_a_placeholder_and_a_loss() -> None:
-    fit, losses = _fit(IMAGE, profile=engine_profiles.EMBEDDED)
-    assert fit == [TextBlock("[image omitted: the model cannot see images]")]
+    normalized, losses = _normalized(IMAGE, profile=engine_profiles.EMBEDDED)
+    assert normalized == [TextBlock("[image omitted: the model cannot see images]")]
     assert losses == [Loss("$.c[0]", "the model cannot see images")]
 
 
@@ -142,13 +142,13 @@ RESULTS: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize(("fields", "text"), RESULTS.values(), ids=RESULTS.keys())
 def test_a_result_is_text_that_is_never_empty(fields: dict[str, Any], text: str) -> None:
-    ((result,), _) = _fit({"type": "tool_result", "tool_use_id": "t"} | fields)
+    ((result,), _) = _normalized({"type": "tool_result", "tool_use_id": "t"} | fields)
     assert isinstance(result, ToolResultBlock)
     assert result.content == text
 
 
 def test_a_result_keeps_its_images_behind_its_text() -> None:
-    ((result,), losses) = _fit(
+    ((result,), losses) = _normalized(
         {"type": "tool_result", "tool_use_id": "t", "content": [IMAGE, {"type": "text", "text": "a"}]}
     )
     assert isinstance(result.content, list)
@@ -166,6 +166,6 @@ def test_a_loss_names_the_place_in_the_clients_own_list() -> None:
     empty, lost = {"type": "text", "text": ""}, {"type": "redacted_thinking"}
     reference = {"type": "tool_reference", "tool_name": "Read"}
     result = {"type": "tool_result", "tool_use_id": "a", "content": [reference, empty, lost]}
-    _, losses = _fit(empty, lost, result)
+    _, losses = _normalized(empty, lost, result)
     assert [loss.path for loss in losses] == ["$.c[1]", "$.c[2].content[2]"]
     assert as_blocks("a") == [TextBlock("a")]

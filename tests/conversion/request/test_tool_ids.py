@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from claude_bridge.adapters import engine_profiles
 from claude_bridge.conversion.profile import Profile
-from claude_bridge.conversion.request.tool_ids import ToolIds, fit_tool_id
+from claude_bridge.conversion.request.tool_ids import ToolIds, hashed_tool_id
 from claude_bridge.wire.anthropic import ToolUseBlock
 
 NINE = replace(engine_profiles.UNKNOWN, tool_id_length=9)
@@ -72,7 +72,7 @@ def test_no_two_calls_share_an_id_and_later_calls_change_no_earlier_one(
 
 @given(st.text(), st.integers(1, 40))
 def test_a_fitted_id_has_its_length(tool_id: str, length: int) -> None:
-    assert re.fullmatch(f"[a-zA-Z0-9]{{{length}}}", fit_tool_id(tool_id, length))
+    assert re.fullmatch(f"[a-zA-Z0-9]{{{length}}}", hashed_tool_id(tool_id, length))
 
 
 def test_many_calls_of_one_id_take_no_longer_than_others() -> None:
