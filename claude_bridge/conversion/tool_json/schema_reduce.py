@@ -143,6 +143,10 @@ _LEGAL: Mapping[str, Callable[[Json], bool]] = {
     "pattern": _is_pattern,
     "enum": lambda value: isinstance(value, list) and bool(value),
     "required": lambda value: isinstance(value, list) and all(map(_is_text, value)),
+    "dependentRequired": lambda value: (
+        isinstance(value, dict)
+        and all(isinstance(names, list) and all(map(_is_text, names)) for names in value.values())
+    ),
 }
 """By keyword, whether its value is legal. What is missing here is not looked into."""
 
