@@ -74,7 +74,7 @@ def _inputs_that_run(events: list[Any]) -> list[Any]:
     return values
 
 
-def _spell(value: dict[str, Any], style: str) -> str:
+def spell(value: dict[str, Any], style: str) -> str:
     match style:
         case "python":
             return repr(value)
@@ -109,9 +109,9 @@ def _strings(value: Any) -> Iterator[str]:
 def test_no_call_comes_out_whose_open_string_was_closed_by_us(
     value: dict[str, Any], style: str, place: int, finish: str | None, tokens: int | None
 ) -> None:
-    whole = _spell(value, style)
+    whole = spell(value, style)
     half = whole[: min(place, len(whole))]
-    events = _answer_events(_pieces(half, "whole"), finish, tokens)
+    events = answer_events(_pieces(half, "whole"), finish, tokens)
     meant = list(_strings(value))
     for run in _inputs_that_run(events):
         # Each string that runs is one that the model wrote to its end.
@@ -164,7 +164,7 @@ def _pieces(arguments: str, shape: str) -> list[dict[str, Any]]:
     return calls
 
 
-def _answer_events(chunks: list[Any], finish: str | None, tokens: int | None, *, done: bool = True) -> list[Any]:
+def answer_events(chunks: list[Any], finish: str | None, tokens: int | None, *, done: bool = True) -> list[Any]:
     usage = [] if tokens is None else [{"choices": [], "usage": {"prompt_tokens": 10, "completion_tokens": tokens}}]
     end = [] if finish is None else [chunk(finish)]
     request = a_request(tools=TOOLS, max_tokens=LIMIT)
@@ -199,7 +199,7 @@ def test_whatever_engines_do_no_call_is_half_invented_doubled_or_swallowed(
     arguments = whole if place is None else whole[:place]
     said = [chunk(**reasoning)] if reasoning else []
     said += [chunk(content=words)] if words else []
-    events = _answer_events([*said, *_pieces(arguments, shape)], finish, tokens, done=done)
+    events = answer_events([*said, *_pieces(arguments, shape)], finish, tokens, done=done)
     assert_legal(events)
     assert_sdk_agrees(events)
     runs = _inputs_that_run(events)

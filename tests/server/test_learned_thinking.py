@@ -74,5 +74,5 @@ async def test_a_field_for_thoughts_is_learned() -> None:
 async def test_what_was_learned_is_given_up_when_an_answer_shows_otherwise() -> None:
     plain = answer("Hello there.")
     _, second, third = await _contents("qwen3.5-27b", LONE_TAG, plain, plain)
-    assert second == [["Hello there."], "Hello there."], "an answer is never lost"
+    assert second == ["Hello there."], "an answer is never lost, and never given twice"
     assert third == ["Hello there."]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from msgspec import Raw
 
@@ -14,11 +14,18 @@ from claude_bridge.adapters.anthropic_messages.frame_repair import (
     event_frame,
     plain,
     repaired_block,
+    repaired_call,
 )
 from claude_bridge.adapters.anthropic_messages.frame_writer import FrameWriter
 from claude_bridge.adapters.anthropic_messages.frames import FrameHead, raw_fields
 from claude_bridge.conversion.response.assembler import UNSIGNED
-from claude_bridge.conversion.tool_json.text import begins_json, is_json
+from claude_bridge.conversion.tool_calls.arguments import RepairedArguments
+from claude_bridge.conversion.tool_calls.buffer import CUT_BEFORE_ARGUMENTS, GatheredCall
+from claude_bridge.conversion.tool_calls.index import MAX_ARGUMENTS_BYTES
+from claude_bridge.conversion.tool_json.schema_check import WorkBudget
+from claude_bridge.conversion.tool_names import DeclaredTools
+from claude_bridge.errors import UpstreamBrokenError
+from claude_bridge.wire.anthropic import Tool
 from claude_bridge.wire.sse import frame_data
 
 LEFT_OPEN = "a block was left open"
@@ -27,7 +34,7 @@ _NOTHING = Raw(b"{}")
 
 
 class _Block:
-    """A content block that is open towards the client."""
+    """A content block that is open towards the client; calls are none, as they are held until they are whole."""
 
     def __init__(self, kind: str, index: int, theirs: int | None) -> None:
         """``index`` is the client's number of it, ``theirs`` the engine's (None: it was opened here)."""
@@ -36,137 +43,123 @@ class _Block:
         self.theirs = theirs
         self.signature: str | None = UNSIGNED if kind == "thinking" else None
         """What a thought is to be signed with in the end; None: it is signed, or is no thought."""
-        self.given_input: str | None = None
-        """Arguments that came with the start of a tool use; clients only read those that come in deltas."""
-        self.id = ""
-        """The engine's own id of a tool use."""
-        self.deltas: list[bytes] = []
-        """The deltas of a tool use, as JSON."""
-        self.stop: bytes | None = None
-        """The end of a tool use that was not handed on yet: the next block may be more of it."""
+        self.has_content = False
 
-    @property
-    def arguments(self) -> str:
-        """What has come of a tool use's input."""
-        parts = (
-            plain(raw_fields(raw_fields(delta).get("delta", _NOTHING)).get("partial_json")) for delta in self.deltas
-        )
-        return "".join(part for part in parts if isinstance(part, str)) or self.given_input or ""
+
+class _HeldCall(GatheredCall):
+    """A tool use that is held back until it is whole, with the frames in which it came."""
+
+    def __init__(self, name: str, tool: Tool | None, *, theirs: int | None, event: Mapping[str, Raw]) -> None:
+        """``theirs`` is the engine's number of its block, ``event`` its content_block_start."""
+        super().__init__(name, tool)
+        self.theirs = theirs
+        self.start = event
+        self.block = raw_fields(event.get("content_block", _NOTHING))
+        self.id = str(plain(self.block.get("id")) or "")
+        self.first_input = input_text(self.block.get("input"))
+        """Arguments that came with the start of the block; clients only read those that come in deltas."""
+        self.frames: list[bytes] = []
+        self.is_as_it_came = True
+        """Whether the frames hold the call, and nothing else than clients can take."""
+
+    def add(self, piece: object) -> None:
+        """Add the ``partial_json`` of a delta, or an input that came at once."""
+        if isinstance(piece, str) and piece:
+            self.first_input = ""
+            self.pieces.append(piece)
 
 
 class Blocks:
     """Takes the events of an engine's blocks, and writes frames that a client can follow."""
 
-    def __init__(self, out: FrameWriter, unused_id: Callable[[str], str]) -> None:
+    def __init__(self, out: FrameWriter, tools: Sequence[Tool], unused_id: Callable[[str], str]) -> None:
         """``unused_id`` returns the given id of a tool use, or another one if it was used before."""
         self.has_tool_use = False
+        self.has_text = False
+        self.has_thinking = False
         self.is_cut_off = False
-        """Whether the last tool use ended in the middle of its input."""
+        """Whether a tool use ended in the middle of its input."""
         self._out = out
+        self._tools = DeclaredTools(tools)
         self._unused_id = unused_id
+        self._budget = WorkBudget()
         self._open: _Block | None = None
+        self._calls: list[_HeldCall] = []
+        self._held_bytes = 0
         self._number = 0
 
-    def goes_on(self, head: FrameHead, data: bytes) -> bool:
-        """Return whether a delta is simply the next one of the open block, as nearly all are, and remember it."""
+    def goes_on(self, head: FrameHead) -> bool:
+        """Return whether a delta is simply the next one of the open block, as nearly all are."""
         block = self._open
         if block is None or head.delta is None or not head.index == block.theirs == block.index:
             return False
-        if block.given_input is not None or block.stop is not None or head.delta.type == "signature_delta":
-            return False
-        if block.kind == "tool_use":
-            block.deltas.append(data)
-        return _belongs(head.delta.type, block)
+        return block.has_content and head.delta.type != "signature_delta" and _belongs(head.delta.type, block)
 
     def start(self, head: FrameHead, data: bytes, frame: bytes) -> None:
         """Take the start of a block."""
         fields = raw_fields(data)
-        given = raw_fields(fields.get("content_block", _NOTHING))
-        kind = str(plain(given.get("type")) or "")
-        if kind == "tool_use" and not plain(given.get("name")):
-            self._start_nameless(head, given)
+        raw_block = raw_fields(fields.get("content_block", _NOTHING))
+        kind = str(plain(raw_block.get("type")) or "")
+        if kind == "tool_use":
+            self._start_call(head, fields, frame)
             return
+        self._release_calls(may_repair=True)
         delta = empty_delta(kind)
-        said = plain(given.get(kind)) if delta and kind != "tool_use" else None
+        text = plain(raw_block.get(kind)) if delta else None
         block = self._open
         if block is not None and block.theirs is None and block.kind == kind:
             block.theirs = head.index  # it goes on in the block that kept the line alive
         else:
-            self.close(LEFT_OPEN)
+            self._close_block(LEFT_OPEN)
             block = self._open = self._next(kind, head.index)
-            changes = repaired_block(given, kind, self._unused_id)
-            if kind == "tool_use":
-                self.has_tool_use = True
-                self.is_cut_off = False
-                block.id = str(plain(given.get("id")) or "")
-                block.given_input = _given_input(given.get("input"))
-            if said:
+            changes = repaired_block(raw_block, kind)
+            if text:
                 changes[kind] = ""
-            if kind == "thinking" and (signature := plain(given.get("signature"))):
+            if kind == "thinking" and (signature := plain(raw_block.get("signature"))):
                 changes["signature"], block.signature = "", str(signature)
             if changes:
-                frame = edited_frame(fields, index=block.index, content_block={**given, **changes})
+                frame = edited_frame(fields, index=block.index, content_block={**raw_block, **changes})
                 self._out.put(frame, f"the start of a {kind} block: {', '.join(changes)}")
             else:
                 self._out.put(frame if head.index == block.index else edited_frame(fields, index=block.index))
-        if said and delta:
-            self._out.put(event_frame("content_block_delta", index=block.index, delta={**delta, kind: said}))
+        if text and delta:
+            self._out.put(event_frame("content_block_delta", index=block.index, delta={**delta, kind: text}))
+        if text or not delta:
+            self._add_content(block)
 
     def delta(self, head: FrameHead, data: bytes, frame: bytes) -> None:
         """Take a delta, wherever it belongs."""
-        told = head.delta.type if head.delta else None
-        block, fields = self._open, raw_fields(data)
-        is_of_block = (
-            block is not None and block.theirs is not None and block.stop is None and head.index in (block.theirs, None)
-        )
-        if block is None or not is_of_block or not _belongs(told, block):
+        kind = head.delta.type if head.delta else None
+        fields = raw_fields(data)
+        if kind == "input_json_delta" and (call := self._call_of(head.index)) is not None:
+            call.add(plain(raw_fields(fields.get("delta", _NOTHING)).get("partial_json")))
+            self._hold(call, frame)
+            return
+        block = self._open
+        is_of_block = block is not None and block.theirs is not None and head.index in (block.theirs, None)
+        if block is None or not is_of_block or not _belongs(kind, block):
             block = self._block_for(head, fields)
         if block is not None:
-            block.given_input = None
-            if told == "signature_delta":
+            if kind == "signature_delta":
                 block.signature = None
-            if block.kind == "tool_use":
-                block.deltas.append(data)
+            elif plain(raw_fields(fields.get("delta", _NOTHING)).get(block.kind)):
+                self._add_content(block)
             self._out.put(frame if head.index == block.index else edited_frame(fields, index=block.index))
 
     def stop(self, head: FrameHead, frame: bytes) -> None:
         """Take the end of a block; one that was closed when the next one began has none left."""
+        if (call := self._call_of(head.index)) is not None:
+            call.has_ended = True
+            self._hold(call, frame)
+            return
         block = self._open
-        if block is None or block.theirs is None or block.stop is not None or head.index not in (block.theirs, None):
+        if block is None or block.theirs is None or head.index not in (block.theirs, None):
             return
-        if block.kind == "tool_use":
-            block.stop = frame if head.index == block.index else b""
-            return
-        if block.given_input is not None or block.signature is not None or head.index != block.index:
-            self.close()
+        if block.signature is not None or head.index != block.index:
+            self._close_block()
         else:
             self._open = None
             self._out.put(frame)
-
-    def close(self, repair: str = "") -> None:
-        """Close the block that is open, if one is."""
-        block, self._open = self._open, None
-        if block is None:
-            return
-        if block.kind == "tool_use":
-            self.is_cut_off = begins_json(block.arguments or "{}") and not is_json(block.arguments or "{}")
-        if block.stop is not None:
-            repair = ""
-            if block.stop and block.given_input is None:
-                self._out.put(block.stop)
-                return
-        if block.given_input is not None:
-            delta = {"type": "input_json_delta", "partial_json": block.given_input}
-            self._out.put(
-                event_frame("content_block_delta", index=block.index, delta=delta),
-                "input came with the start of its block",
-            )
-        if block.signature is not None:
-            delta = {"type": "signature_delta", "signature": block.signature}
-            self._out.put(
-                event_frame("content_block_delta", index=block.index, delta=delta), "a thought had no signature"
-            )
-        self._out.put(event_frame("content_block_stop", index=block.index), repair if block.theirs is not None else "")
 
     def keep_alive(self) -> None:
         """Add nothing to the open block, or to one that is opened for it."""
@@ -175,58 +168,140 @@ class Blocks:
         if delta is not None and _belongs(delta["type"], block):
             self._out.put(event_frame("content_block_delta", index=block.index, delta=delta))
 
-    def end(self, *, is_natural: bool) -> None:
-        """Close the last block; ``is_natural`` says that the engine did not stop at a limit."""
-        block = self._open
-        if block is not None and block.kind == "tool_use" and not is_natural and not block.arguments:
-            # An empty input would look like a call that means it; what is left open is seen for what it is.
-            block.deltas.append(_OPENED)
-            delta = {"type": "input_json_delta", "partial_json": "{"}
-            self._out.put(
-                event_frame("content_block_delta", index=block.index, delta=delta),
-                "a call was cut off before its arguments",
-            )
-        self.close(LEFT_OPEN)
+    def end(self, *, has_ended: bool) -> None:
+        """Close the last block; ``has_ended`` says that the model ended its answer by itself."""
+        self._close_block(LEFT_OPEN)
+        self._release_calls(may_repair=has_ended)
 
-    def _start_nameless(self, head: FrameHead, given: Mapping[str, Raw]) -> None:
+    # --- calls ----------------------------------------------------------------------------------------------------
+
+    def _start_call(self, head: FrameHead, fields: Mapping[str, Raw], frame: bytes) -> None:
+        name = plain(raw_fields(fields.get("content_block", _NOTHING)).get("name"))
+        if not name or not isinstance(name, str):
+            self._start_nameless(head, fields)
+            return
+        self._close_block(LEFT_OPEN)
+        while self._calls and self._calls[0].has_ended:
+            self._release(self._calls.pop(0), may_repair=True)
+        call = _HeldCall(name, self._tools.find(name), theirs=head.index, event=fields)
+        self._calls.append(call)
+        self._hold(call, frame)
+
+    def _start_nameless(self, head: FrameHead, fields: Mapping[str, Raw]) -> None:
         """Take the start of a tool use without a name: more of the one before, or nothing that a client can run."""
-        block = self._open
-        tool_id = str(plain(given.get("id")) or "")
-        is_more = block is not None and block.kind == "tool_use" and block.theirs is not None
-        if block is None or not is_more or (tool_id != block.id and is_json(block.arguments)):
-            self.close(LEFT_OPEN)
+        call = self._calls[-1] if self._calls else None
+        more = _HeldCall("", None, theirs=head.index, event=fields)
+        if call is None or (more.id != call.id and call.progress.is_closed):
+            self._close_block(LEFT_OPEN)
+            self._release_calls(may_repair=True)
             self._out.note("a tool use without a name was left out")
             return
-        block.theirs, block.stop = head.index, None
+        call.theirs, call.has_ended, call.is_as_it_came = head.index, False, False
+        call.add(more.first_input)
         self._out.note("a tool use came in pieces")
-        more = _given_input(given.get("input"))
-        if more:
-            block.given_input = None
-            delta = {"type": "input_json_delta", "partial_json": more}
-            frame = event_frame("content_block_delta", index=block.index, delta=delta)
-            block.deltas.append(frame_data(frame))
-            self._out.put(frame)
+
+    def _call_of(self, theirs: int | None) -> _HeldCall | None:
+        """Return the newest call that has this number at the engine, and has not ended."""
+        open_calls = (call for call in reversed(self._calls) if not call.has_ended)
+        return next((call for call in open_calls if theirs in (call.theirs, None)), None)
+
+    def _hold(self, call: _HeldCall, frame: bytes) -> None:
+        call.frames.append(frame)
+        self._held_bytes += 2 * len(frame)  # as a frame and as text
+        if self._held_bytes > MAX_ARGUMENTS_BYTES:
+            raise UpstreamBrokenError(f"The upstream sent more than {MAX_ARGUMENTS_BYTES} bytes of arguments.")
+
+    def _release_calls(self, *, may_repair: bool) -> None:
+        """Hand all calls on; ``may_repair`` says that malformed JSON is the model's own mistake."""
+        calls, self._calls = self._calls, []
+        if calls:
+            self._close_block(LEFT_OPEN)
+        for call in calls:
+            is_empty = not call.first_input and not any(map(str.strip, call.pieces))
+            if not may_repair and call is calls[-1] and is_empty:
+                self._out.note(CUT_BEFORE_ARGUMENTS, call.name)
+            else:
+                self._release(call, may_repair=may_repair)
+        self._held_bytes = 0
+
+    def _release(self, call: _HeldCall, *, may_repair: bool) -> None:
+        if call.first_input:
+            call.pieces = [call.first_input]
+            self._out.note("input came with the start of its block", call.name)
+        if not call.has_ended:
+            self._out.note(LEFT_OPEN)
+        text = "".join(call.pieces).strip()
+        for repaired in call.inputs(self._budget, may_repair=may_repair):
+            self.has_tool_use = True
+            self.is_cut_off = self.is_cut_off or repaired.is_cut_off
+            is_as_it_came = call.is_as_it_came and call.has_ended and not call.first_input
+            self._write_call(call, repaired, is_as_it_came=is_as_it_came and repaired.text == (text or "{}"))
+
+    def _write_call(self, call: _HeldCall, repaired: RepairedArguments, *, is_as_it_came: bool) -> None:
+        index = self._next("tool_use", call.theirs).index
+        changes = repaired_call(call.block, call.name, self._unused_id)
+        if plain(call.block.get("input")) != {}:
+            changes["input"] = {}
+        for note in repaired.notes:
+            self._out.note(note, call.name)
+        if changes:
+            self._out.note(f"the start of a tool_use block: {', '.join(changes)}")
+        start = edited_frame(call.start, index=index, content_block={**call.block, **changes})
+        if not is_as_it_came:
+            delta = {"type": "input_json_delta", "partial_json": repaired.text}
+            self._out.put(start)
+            self._out.put(event_frame("content_block_delta", index=index, delta=delta))
+            self._out.put(event_frame("content_block_stop", index=index))
+        elif call.theirs == index:
+            self._out.put(start if changes else call.frames[0])
+            self._out.put(b"".join(call.frames[1:]))
+        else:
+            self._out.put(start)
+            for frame in call.frames[1:]:
+                self._out.put(edited_frame(raw_fields(frame_data(frame)), index=index))
+
+    # --- other blocks -----------------------------------------------------------------------------------------------
+
+    def _close_block(self, repair: str = "") -> None:
+        """Close the block that is open, if one is."""
+        block, self._open = self._open, None
+        if block is None:
+            return
+        if block.signature is not None:
+            delta = {"type": "signature_delta", "signature": block.signature}
+            self._out.put(
+                event_frame("content_block_delta", index=block.index, delta=delta), "a thought had no signature"
+            )
+        self._out.put(event_frame("content_block_stop", index=block.index), repair if block.theirs is not None else "")
+
+    def _add_content(self, block: _Block) -> None:
+        block.has_content = True
+        if block.kind == "thinking":
+            self.has_thinking = True
+        else:
+            self.has_text = True
 
     def _next(self, kind: str, theirs: int | None) -> _Block:
         self._number += 1
         return _Block(kind, self._number - 1, theirs)
 
     def _open_here(self, kind: str, theirs: int | None) -> _Block:
-        self.close()
+        self._close_block()
         block = self._open = self._next(kind, theirs)
         self._out.put(event_frame("content_block_start", index=block.index, content_block=empty_block(kind)))
         return block
 
     def _block_for(self, head: FrameHead, fields: dict[str, Raw]) -> _Block | None:
         """Return a block for a delta that does not belong to the open one; None if nothing is to come of it."""
-        told = head.delta.type if head.delta else None
-        kind = block_of_delta(told)
-        said = plain(raw_fields(fields.get("delta", Raw(b"{}"))).get(kind)) if kind else None
-        if kind is None or empty_block(kind) is None or not isinstance(said, str):
+        delta_kind = head.delta.type if head.delta else None
+        kind = block_of_delta(delta_kind)
+        text = plain(raw_fields(fields.get("delta", _NOTHING)).get(kind)) if kind else None
+        if kind is None or empty_block(kind) is None or not isinstance(text, str):
             return None  # a signature behind the end of its block (llama.cpp), or arguments of no call
-        if not said.strip():
+        if not text.strip():
             return None  # SGLang puts line ends between two tool calls
-        self._out.note(f"a {told} came outside of its block")
+        self._out.note(f"a {delta_kind} came outside of its block")
+        self._release_calls(may_repair=True)
         block = self._open
         if block is not None and block.theirs is None and block.kind == kind:
             block.theirs = head.index
@@ -240,12 +315,9 @@ def _belongs(delta_kind: str | None, block: _Block) -> bool:
     return is_of_kind and (block.kind != "thinking" or block.signature is not None)
 
 
-_OPENED = b'{"delta":{"partial_json":"{"}}'
-
-
-def _given_input(raw: Raw | None) -> str | None:
-    """Return the arguments that a tool use was started with, or None if it was started empty, as it should be."""
+def input_text(raw: Raw | None) -> str:
+    """Return the JSON of an input that came at once, perhaps as text; empty for one that holds nothing."""
     value = plain(raw)
     if not value or raw is None:
-        return None
+        return ""
     return value if isinstance(value, str) else bytes(raw).decode("utf-8", "replace")

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, get_args
+from typing import Any
 
 import msgspec
 from msgspec import UNSET, Raw
+from msgspec.structs import replace
 
 from claude_bridge.adapters.anthropic_messages.frames import COUNTS, Counts, is_count
-from claude_bridge.conversion.deltas import FinishReason
-from claude_bridge.conversion.ending import convert_finish_reason, parse_finish
+from claude_bridge.conversion.deltas import Finish, FinishReason
+from claude_bridge.conversion.ending import convert_finish_reason, ended_by_itself, parse_finish
 from claude_bridge.conversion.response.pipeline import ResponseContext
-from claude_bridge.wire.anthropic import MessagesRequest, StopReason, ToolUseBlock
+from claude_bridge.wire.anthropic import MessagesRequest, ToolUseBlock
 from claude_bridge.wire.sse import encode_frame, one_line
 
 Fields = dict[str, Any]
@@ -68,38 +69,25 @@ def repaired_usage(usage: object, counts: Counts, needed: tuple[str, ...]) -> Fi
     return given | changes if changes else None
 
 
-_NATURAL_ENDS = frozenset({"end_turn", "tool_use", "stop_sequence", "pause_turn"})
+_KEPT_REASONS = ("stop_sequence", "pause_turn")
+"""Of Anthropic's own words those that say more than that a turn ended."""
 
 
-def is_natural_end(reason: str) -> bool:
-    """Return whether the model ended its answer by itself; a word that is not known proves nothing."""
-    return _in_anthropic_words(reason) in _NATURAL_ENDS
+def parse_reason(reason: object, output_tokens: int | None, max_tokens: int) -> Finish:
+    """Return what a stop reason means: Anthropic's, or a finish reason of Chat Completions that some engines hand on.
 
-
-def _in_anthropic_words(reason: str) -> str:
-    """Return a finish reason of Chat Completions, which some engines hand on, as the API has it; others stay."""
-    finish = None if reason in get_args(StopReason) else parse_finish(reason)
-    if finish is None or finish.reason in (FinishReason.UNKNOWN, FinishReason.BROKEN, FinishReason.MALFORMED_CALL):
-        return reason
-    is_call = finish.reason is FinishReason.TOOL_CALLS
-    return convert_finish_reason(finish, has_tool_use=is_call, window_full=False)
-
-
-def repaired_stop_reason(reason: str, *, has_tool_use: bool, window_full: bool, is_cut_off: bool = False) -> str:
-    """Return why the answer ended, in Anthropic's words and as its blocks say.
-
-    A reason is a claim: with ``is_cut_off``, a call that ends in the middle of its input, it was a limit.
+    ``output_tokens`` are those of the answer, ``max_tokens`` is its limit.
     """
-    reason = _in_anthropic_words(reason)
-    if is_cut_off and reason in _NATURAL_ENDS:
-        reason = "max_tokens"
-    if reason == "end_turn" and has_tool_use:
-        return "tool_use"
-    if reason == "tool_use" and not has_tool_use:
-        return "end_turn"
-    if reason == "max_tokens" and window_full:
-        return "model_context_window_exceeded"
-    return reason
+    finish = parse_finish(reason) if isinstance(reason, str) else None
+    return replace(finish or Finish(FinishReason.UNKNOWN), at_limit=(output_tokens or 0) >= max_tokens)
+
+
+def repaired_stop_reason(reason: object, finish: Finish, *, has_tool_use: bool, window_full: bool) -> str:
+    """Return why the answer ended, in Anthropic's words and as its blocks say."""
+    is_new = finish.reason is FinishReason.UNKNOWN and not has_tool_use
+    if isinstance(reason, str) and (is_new or (reason in _KEPT_REASONS and ended_by_itself(finish))):
+        return reason
+    return convert_finish_reason(finish, has_tool_use=has_tool_use, window_full=window_full)
 
 
 _BLOCK_OF_DELTA = {
@@ -137,20 +125,18 @@ def empty_block(kind: str) -> Fields | None:
     return _EMPTY_BLOCKS.get(kind)
 
 
-def repaired_block(block: Mapping[str, Raw], kind: str, unused_id: Callable[[str], str]) -> Fields:
-    """Return the fields of a block's start that have to change; ``unused_id`` gives a tool use an id of its own."""
-    changes: Fields = {}
-    for name, value in (empty_block(kind) or {}).items():
-        if not isinstance(plain(block.get(name)), str):
-            changes[name] = value
-    if kind == "tool_use":
-        given = plain(block.get("id"))
-        own = unused_id(given if isinstance(given, str) else "")
-        if own != given:
-            changes["id"] = own
-        if plain(block.get("input")) != {}:
-            changes["input"] = {}
-    return changes
+def repaired_block(block: Mapping[str, Raw], kind: str) -> Fields:
+    """Return the fields of a block's start that have to change."""
+    empty = empty_block(kind) or {}
+    return {name: value for name, value in empty.items() if not isinstance(plain(block.get(name)), str)}
+
+
+def repaired_call(block: Mapping[str, Raw], name: str, unused_id: Callable[[str], str]) -> Fields:
+    """Return the id and the name of a tool use, as far as they have to change; ``unused_id`` gives it its own id."""
+    raw_id = plain(block.get("id"))
+    own_id = unused_id(raw_id if isinstance(raw_id, str) else "")
+    changes = {"id": own_id, "name": name}
+    return {field: value for field, value in changes.items() if plain(block.get(field)) != value}
 
 
 class UniqueToolIds:

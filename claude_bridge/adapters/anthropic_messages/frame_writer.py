@@ -24,10 +24,10 @@ class FrameWriter:
         if repair:
             self.note(repair)
 
-    def note(self, repair: str) -> None:
+    def note(self, repair: str, tool_name: str = "") -> None:
         """Remember what was repaired."""
-        if all(known.what != repair for known in self.repairs):
-            self.repairs.append(Repair("", repair))
+        if (known := Repair(tool_name, repair)) not in self.repairs:
+            self.repairs.append(known)
 
     def put_sign_of_life(self, frame: bytes) -> None:
         """Add a frame that adds nothing to the answer."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import msgspec
 from msgspec import Raw
@@ -13,7 +12,7 @@ from claude_bridge.adapters.anthropic_messages.frame_repair import (
     UniqueToolIds,
     edited_frame,
     event_frame,
-    is_natural_end,
+    parse_reason,
     plain,
     repaired_message,
     repaired_stop_reason,
@@ -37,7 +36,8 @@ from claude_bridge.adapters.anthropic_messages.frames import (
     raw_fields,
 )
 from claude_bridge.adapters.anthropic_messages.passthrough import kept_headers
-from claude_bridge.conversion.deltas import UsageReport
+from claude_bridge.conversion.deltas import FinishReason, UsageReport
+from claude_bridge.conversion.ending import cut_off, ended_by_itself, explain_missing
 from claude_bridge.conversion.loss import Repair
 from claude_bridge.conversion.profile import MessagesProfile
 from claude_bridge.conversion.response.pipeline import ResponseContext
@@ -84,7 +84,7 @@ class RepairedStream:
         self._cutter = FrameCutter()
         self._document: bytearray | None = None
         self._out = FrameWriter()
-        self._blocks = Blocks(self._out, UniqueToolIds(request, context.new_tool_id).unused)
+        self._blocks = Blocks(self._out, request.tools or (), UniqueToolIds(request, context.new_tool_id).unused)
         self._is_started = False
         self._is_open = False
         self._is_opened_here = False
@@ -177,7 +177,7 @@ class RepairedStream:
             self._out.note("events without names")
         if head is None:
             self._take_no_event(data)
-        elif head.type == "content_block_delta" and self._blocks.goes_on(head, data):
+        elif head.type == "content_block_delta" and self._blocks.goes_on(head):
             self._out.put(frame)
         elif self.finished and head.type not in _AFTER_THE_END:
             self._out.note("more came after the end")
@@ -258,36 +258,44 @@ class RepairedStream:
     def _message_delta(self, head: FrameHead, data: bytes, frame: bytes) -> None:
         fields = raw_fields(data)
         self._counts.take(plain(fields.get("usage")))
-        told = head.delta.stop_reason if head.delta else None
-        if told is not None and not self.finished:
-            self._end_message(told, fields, frame)
+        reason = head.delta.stop_reason if head.delta else None
+        if reason is not None and not self.finished:
+            self._end_message(reason, fields, frame)
         # Clients add up the usage of each one: there is one, at the end.
 
     def _message_stop(self, _: FrameHead, __: bytes, frame: bytes) -> None:
         if not self.finished:
-            reason = "tool_use" if self._blocks.has_tool_use else "end_turn"
             usage = {"output_tokens": self._counts.due("output_tokens")}
-            end = {"type": "message_delta", "delta": {"stop_reason": reason, "stop_sequence": None}, "usage": usage}
-            self._end_message(reason, end, edited_frame(end))
+            end = event_frame("message_delta", delta={"stop_reason": None, "stop_sequence": None}, usage=usage)
+            self._end_message(None, raw_fields(frame_data(end)), end)
             self._out.note("the stop reason was missing")
-        self.done = True
-        self._out.put(frame)
+        if not self.done:
+            self.done = True
+            self._out.put(frame)
 
-    def _end_message(self, told: str, fields: Mapping[str, Any], frame: bytes) -> None:
-        """Put the one message_delta that a stream has; ``told`` is the reason that it gives."""
+    def _end_message(self, reason: str | None, fields: Mapping[str, Raw], frame: bytes) -> None:
+        """Put the one message_delta that a stream has; ``reason`` is the engine's, if it gave one."""
         self._open_message()
-        self._blocks.end(is_natural=is_natural_end(told))
+        blocks, finish = self._blocks, parse_reason(reason, self.usage.output_tokens, self._request.max_tokens)
+        if finish.reason is FinishReason.BROKEN:
+            self._fail(UpstreamBrokenError(f"{self._upstream} broke off its answer (stop reason: {reason})."))
+            return
+        blocks.end(has_ended=ended_by_itself(finish))
+        if not blocks.has_tool_use:
+            error = explain_missing(finish, self.usage, has_text=blocks.has_text, has_thinking=blocks.has_thinking)
+            if error is not None:
+                self._fail(error)
+                return
         self.finished = True
-        reason = repaired_stop_reason(
-            told,
-            has_tool_use=self._blocks.has_tool_use,
-            is_cut_off=self._blocks.is_cut_off,
-            window_full=self._window_full,
+        finish = cut_off(finish) if blocks.is_cut_off else finish
+        own_reason = repaired_stop_reason(
+            reason, finish, has_tool_use=blocks.has_tool_use, window_full=self._window_full
         )
         changes: dict[str, object] = {}
-        if reason != told:
-            changes["delta"] = {**raw_fields(fields["delta"]), "stop_reason": reason}
-            self._out.note(f"the stop reason was {told}")
+        if own_reason != reason:
+            changes["delta"] = {**raw_fields(fields["delta"]), "stop_reason": own_reason}
+            if reason is not None:
+                self._out.note(f"the stop reason was {reason}")
         usage = repaired_usage(fields.get("usage"), self._counts, self._figures_due)
         if usage is not None:
             changes["usage"] = usage

@@ -1,7 +1,7 @@
 """Thoughts that an engine leaves in the text: between ``<think>`` tags or those of another family, or closed only.
 
 Whether a text without an opening tag begins with a thought is learned from the answers; a model's name is only the
-first guess. For a wrong guess no text of the answer is shown as a thought or given twice.
+first guess. A wrong guess holds text back for a while; it never makes the client get anything twice.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from claude_bridge.conversion.deltas import (
     UsageReport,
     text_of,
 )
+from claude_bridge.conversion.loss import Repair
 from claude_bridge.conversion.reasoning import TextOpening
 from claude_bridge.conversion.response.harmony import HARMONY_OPENINGS, HarmonyReader
 from claude_bridge.wire.anthropic import Tool
@@ -32,11 +33,11 @@ Tags = Sequence[tuple[str, str]]
 _MAX_HELD_CHARS = 1_000
 """Of white space that may belong to a tag: broken models write it without end."""
 
-_MAX_UNDECIDED_CHARS = 1_000
-"""Of the text of a model that always thinks, before it is taken for a thought though nothing has shown it yet."""
+_MAX_UNDECIDED_CHARS = 4_000
+"""Of a text that should begin with a thought, before it is taken for one though nothing has shown it yet."""
 
 _MAX_REMEMBERED_CHARS = 500_000
-"""Of a text whose kind may still turn out: what is longer stays what it was taken for."""
+"""Of a text that a closing tag may show to be a thought: what is longer stays text."""
 
 _FENCE = re.compile(r"^ {0,3}(?:```|~~~)", re.MULTILINE)
 _QUOTES = ("`", '"', "'")
@@ -48,7 +49,7 @@ _NO_THOUGHT = ThinkingDelta("")
 
 class _Place(Enum):
     START = auto()
-    UNDECIDED = auto()  # held back: a thought that the prompt opened, or the answer of a model that always thinks
+    UNDECIDED = auto()  # held back: a thought that the prompt opened, or an answer without one
     THOUGHT = auto()
     BEHIND = auto()  # after the closing tag, before the first letter of the answer
     WATCHED = auto()  # given as the answer; a closing tag would show that it was a thought
@@ -78,10 +79,11 @@ class ThinkTagSplitter:
         self._has_other_first_chars = any(close[0] != self._first_char for _, close in tags)
         self._held = ""
         self._undecided: list[str] = []
+        self._is_assumed = False
+        """Whether the text is taken for a thought though no tag has shown that yet."""
         self._remembered: list[str] | None = None
-        """The text since the beginning, where it may still turn out to be of the other kind."""
+        """The text since the beginning, where a closing tag may show that it is a thought."""
         self._remembered_chars = 0
-        self._has_more_than_thoughts = False
         self._harmony: HarmonyReader | None = None
 
     def feed(self, deltas: list[Delta]) -> list[Delta]:
@@ -110,7 +112,7 @@ class ThinkTagSplitter:
             elif not isinstance(delta, UsageReport):  # some engines report usage with every chunk: it ends no text
                 out += self._end_text(delta.reason if isinstance(delta, Finish) else None)
             if isinstance(delta, ToolCallStart):
-                self._place, self._opening, self._has_more_than_thoughts = _Place.START, TextOpening.ANSWER, True
+                self._place, self._opening = _Place.START, TextOpening.ANSWER
             out.append(delta)
         return out
 
@@ -124,36 +126,36 @@ class ThinkTagSplitter:
         self._remembered.append(text)
         self._remembered_chars += len(text)
         if self._remembered_chars > _MAX_REMEMBERED_CHARS:
-            self._remembered = None
-            if self._place is _Place.WATCHED:
-                self._place = _Place.ANSWER
+            self._remembered, self._place = None, _Place.ANSWER
 
     def _expect_answer(self) -> list[Delta]:
         """Return the text that was held back: the engine gives thoughts apart, so that all text is the answer."""
         self.learned = self._opening = TextOpening.ANSWER
-        if self._place is _Place.UNDECIDED or (self._place is _Place.THOUGHT and self._remembered is not None):
-            pieces = [*self._undecided, self._held]
-            self._undecided, self._held, self._remembered, self._place = [], "", None, _Place.ANSWER
-            return [TextDelta(piece) for piece in pieces if piece]
-        return []
+        if self._place is not _Place.UNDECIDED and not self._is_assumed:
+            return []
+        pieces = [*self._undecided, self._held]
+        self._undecided, self._held, self._is_assumed, self._place = [], "", False, _Place.ANSWER
+        return [TextDelta(piece) for piece in pieces if piece]
 
     def _end_text(self, reason: FinishReason | None) -> list[Delta]:
-        """Return what was held back, and an answer that was taken for a thought; ``reason``: the answer is over."""
+        """Return what was held back; ``reason`` is that of the answer's end, None where it goes on or broke off."""
+        is_whole = reason is FinishReason.STOP
         if self._place is _Place.UNDECIDED:
             pieces, self._undecided, self._place = self._undecided, [], _Place.ANSWER
-            kind = ThinkingDelta if reason is FinishReason.LENGTH else TextDelta
-            return [kind(piece) for piece in pieces]
+            is_learned = self._opening is TextOpening.THOUGHT
+            if is_whole and is_learned:
+                self.learned = TextOpening.ANSWER
+            is_thought = reason is FinishReason.LENGTH or (is_learned and not is_whole)
+            return [ThinkingDelta(piece) if is_thought else TextDelta(piece) for piece in pieces]
         held, self._held = self._held, ""
         if self._place is not _Place.THOUGHT:
             if held.strip():
                 self._place = _Place.ANSWER
             return _text(held)
-        out = _thinking(held)
-        assumed, self._remembered = self._remembered, None
-        if assumed is not None and reason is FinishReason.STOP and not self._has_more_than_thoughts:
-            self.learned = TextOpening.ANSWER
-            out += _text("".join(assumed) + held)
-        return out
+        if self._is_assumed and is_whole:
+            self._is_assumed, self.learned = False, TextOpening.ANSWER
+            return [*_thinking(held), Repair("", "a text without a closing tag was taken for a thought")]
+        return _thinking(held)
 
     def _take_text(self, text: str) -> list[Delta]:
         text, self._held = self._held + text, ""
@@ -194,9 +196,7 @@ class ThinkTagSplitter:
             self._held = text
             return ""
         match self._opening:
-            case TextOpening.THOUGHT:
-                self._place, self._remembered = _Place.THOUGHT, []
-            case TextOpening.PROBABLY_THOUGHT:
+            case TextOpening.THOUGHT | TextOpening.PROBABLY_THOUGHT:
                 self._place = _Place.UNDECIDED
             case TextOpening.PERHAPS_THOUGHT | TextOpening.UNKNOWN:
                 self._place, self._remembered = _Place.WATCHED, []
@@ -210,7 +210,7 @@ class ThinkTagSplitter:
         so_far = "".join(self._undecided)
         if self._close not in so_far and len(so_far) <= _MAX_UNDECIDED_CHARS:
             return []
-        self._remembered = None if self._close in so_far else []
+        self._is_assumed = self._close not in so_far
         pieces, self._undecided, self._place = self._undecided, [], _Place.THOUGHT
         return [delta for piece in pieces for delta in self._take_text(piece)]
 
@@ -256,12 +256,11 @@ class ThinkTagSplitter:
         if close:
             if self._opening is TextOpening.PROBABLY_THOUGHT and self.learned is None and thought.strip():
                 self.learned = TextOpening.THOUGHT
-            self._place, self._remembered = _Place.BEHIND, None
+            self._place, self._is_assumed = _Place.BEHIND, False
             thought = thought.rstrip("\n")
         else:
             keep = min(_held_length(thought, self._close), _MAX_HELD_CHARS)
             thought, self._held = thought[: len(thought) - keep], thought[len(thought) - keep :]
-            self._remember(thought)
         return _thinking(thought), rest
 
 

@@ -26,7 +26,7 @@ from claude_bridge.conversion.tool_names import DeclaredTools, engine_name
 from claude_bridge.wire.anthropic import Tool
 
 
-class _Call(JsonFragments):
+class GatheredCall(JsonFragments):
     """A tool call that is still being gathered; the pieces are its arguments."""
 
     def __init__(self, name: str, tool: Tool | None) -> None:
@@ -34,9 +34,9 @@ class _Call(JsonFragments):
         super().__init__()
         self.tool = tool
         self.name = tool.name if tool else name
-        self.schema = bytes(schema_of(tool)) if tool else b"{}"
         self.has_ended = False
-        self._notes = [] if name in (self.name, engine_name(self.name)) else [f"called as {name!r}"]
+        self._schema = bytes(schema_of(tool)) if tool else b"{}"
+        self._notes: tuple[str, ...] = () if name in (self.name, engine_name(self.name)) else (f"called as {name!r}",)
         self._looks = 0
 
     @property
@@ -49,26 +49,25 @@ class _Call(JsonFragments):
         self._looks += 1
         return is_json("".join(self.pieces))
 
-    def inputs(self, budget: WorkBudget) -> list[str]:
-        """Return the arguments: one text, or several where the tool takes each of them."""
+    def inputs(self, budget: WorkBudget, *, may_repair: bool) -> Iterator[RepairedArguments]:
+        """Yield the input, or several where the tool takes each of them; see repair_arguments."""
+        notes = self._notes
         found = [text.strip() for text in split_calls(self.pieces)]
         *whole, last = found
-        if not whole:
-            return found
-        if not all(accepts(text, self.schema, budget) for text in (*whole, *([last] if is_json(last) else ()))):
-            return ["".join(self.pieces).strip()]
-        self._notes.append(f"{len(found)} inputs in one call became as many calls")
-        return found
-
-    def take_notes(self) -> list[str]:
-        """Return the notes on the call as a whole, once."""
-        notes, self._notes = self._notes, []
-        return notes
+        if whole and all(accepts(text, self._schema, budget) for text in (*whole, *([last] if is_json(last) else ()))):
+            notes += (f"{len(found)} inputs in one call became as many calls",)
+        elif whole:
+            found = ["".join(self.pieces).strip()]
+        for text in found:
+            repaired = repair_arguments(text, self._schema, self.name, may_repair=may_repair, budget=budget)
+            yield repaired._replace(notes=notes + repaired.notes)
+            notes = ()
 
 
 _MAX_LOOKS = 4
 """How often a call that seems to be closed is parsed before the answer ends."""
 
+CUT_BEFORE_ARGUMENTS = "a call that was cut off before its arguments was left out"
 _ONE_AT_A_TIME = "left out: the client takes one call at a time"
 
 _CALLS_AND_ENDS = {ToolCallStart, ToolCallArguments, ToolCallEnd, Finish, Failure}
@@ -87,7 +86,7 @@ class ToolCallBuffer:
         self._tools = DeclaredTools(tools)
         self._budget = WorkBudget()
         self._new_tool_id = new_tool_id
-        self._calls: dict[int, _Call] = {}
+        self._calls: dict[int, GatheredCall] = {}
         self._next_key = 0
 
     def feed(self, deltas: list[Delta]) -> list[Delta]:
@@ -108,7 +107,7 @@ class ToolCallBuffer:
                 if self._one_only and (self._calls or self._next_key):
                     yield Repair(name, _ONE_AT_A_TIME)  # the engine is let finish: its usage comes at the end
                 else:
-                    self._calls[key] = _Call(name, self._tools.find(name))
+                    self._calls[key] = GatheredCall(name, self._tools.find(name))
             case ToolCallArguments(key, fragment):
                 if key in self._calls:  # else it was whole, and comes once more
                     self._calls[key].pieces.append(fragment)
@@ -134,34 +133,30 @@ class ToolCallBuffer:
             if not self._calls[key].is_whole:
                 break
             call = self._calls.pop(key)
-            for arguments in call.inputs(self._budget):
-                yield from self._release(call, self._repaired(call, arguments, may_repair=True))
+            for repaired in call.inputs(self._budget, may_repair=True):
+                yield from self._release(call, repaired)
 
     def _finish(self, finish: Finish) -> Iterator[Delta]:
         """Release all calls, then the finish, which says whether one of them was cut off."""
         calls = list(self._calls.values())
         self._calls.clear()
-        ended = ended_by_itself(finish)
+        has_ended = ended_by_itself(finish)
         for call in calls:
-            for arguments in call.inputs(self._budget):
-                if not arguments and not ended and call is calls[-1]:
-                    # With the empty input that stands for no arguments it would look like a call that means it.
-                    yield Repair(call.name, "a call that was cut off before its arguments was left out")
-                    continue
-                repaired = self._repaired(call, arguments, may_repair=ended)
+            if not has_ended and call is calls[-1] and not any(map(str.strip, call.pieces)):
+                # With the empty input that stands for no arguments it would look like a call that means it.
+                yield Repair(call.name, CUT_BEFORE_ARGUMENTS)
+                continue
+            for repaired in call.inputs(self._budget, may_repair=has_ended):
                 finish = cut_off(finish) if repaired.is_cut_off else finish
                 yield from self._release(call, repaired)
         yield finish
 
-    def _repaired(self, call: _Call, arguments: str, *, may_repair: bool) -> RepairedArguments:
-        return repair_arguments(arguments, call.schema, call.name, may_repair=may_repair, budget=self._budget)
-
-    def _release(self, call: _Call, repaired: RepairedArguments) -> Iterator[Delta]:
+    def _release(self, call: GatheredCall, repaired: RepairedArguments) -> Iterator[Delta]:
         known = api_tool(call.tool) if call.tool else None
         if self._one_only and self._next_key:
             yield Repair(call.name, _ONE_AT_A_TIME)
             return
-        yield from (Repair(call.name, note) for note in (*call.take_notes(), *repaired.notes))
+        yield from (Repair(call.name, note) for note in repaired.notes)
         if known is not None and known.runs_at_api is not None:
             call_id = f"srv{self._new_tool_id()}"
             yield ApiToolCall(call_id, call.name, repaired.text, web_result(known.runs_at_api, call_id))

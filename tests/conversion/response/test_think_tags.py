@@ -19,6 +19,7 @@ from claude_bridge.conversion.deltas import (
     ToolCallStart,
     UsageReport,
 )
+from claude_bridge.conversion.loss import Repair
 from claude_bridge.conversion.reasoning import TextOpening
 from claude_bridge.conversion.response.think_tags import Tags, ThinkTagSplitter
 
@@ -129,6 +130,8 @@ def test_a_family_has_its_own_tags() -> None:
 ANSWER, THOUGHT = TextOpening.ANSWER, TextOpening.THOUGHT
 PROBABLY, PERHAPS, UNKNOWN = TextOpening.PROBABLY_THOUGHT, TextOpening.PERHAPS_THOUGHT, TextOpening.UNKNOWN
 
+LONG = "Hm. " * 2_000
+
 each_opening = pytest.mark.parametrize("opening", TextOpening, ids=lambda opening: opening.name.lower())
 each_guess = pytest.mark.parametrize("opening", [PERHAPS, UNKNOWN], ids=["by the name", "unknown"])
 
@@ -150,9 +153,7 @@ def test_a_text_that_begins_inside_a_thought(opening: TextOpening, said: str, th
 @each_opening
 def test_a_short_plain_answer_is_said_once_and_is_text_whatever_was_guessed(opening: TextOpening) -> None:
     said: list[Delta] = [TextDelta("Hello there"), TextDelta(", done."), STOP]
-    thought, text = _split(*said, opening=opening)
-    assert text == "Hello there, done."
-    assert thought == ("" if opening is not THOUGHT else text), "only what an earlier answer showed is believed"
+    assert _split(*said, opening=opening) == ("", "Hello there, done.")
 
 
 @pytest.mark.parametrize("opening", [ANSWER, PERHAPS, UNKNOWN], ids=lambda opening: opening.name.lower())
@@ -180,11 +181,19 @@ def test_text_that_was_held_back_goes_on_when_a_field_for_thoughts_comes() -> No
 
 
 def test_a_model_that_always_thinks_is_believed_to_think_once_its_text_is_long() -> None:
-    thought = "Hm. " * 400
     splitter = ThinkTagSplitter(THINK, PROBABLY)
-    assert _texts(splitter.feed([TextDelta(thought)])) == (thought, "")
+    assert _texts(splitter.feed([TextDelta(LONG)])) == (LONG, "")
     assert _texts(splitter.feed([TextDelta("So.</think>Hello")])) == ("So.", "Hello")
     assert splitter.learned is THOUGHT
+
+
+@pytest.mark.parametrize("opening", [THOUGHT, PROBABLY], ids=["learned", "by the name"])
+def test_a_long_text_that_never_closes_is_given_once_and_noted(opening: TextOpening) -> None:
+    splitter = ThinkTagSplitter(THINK, opening)
+    out = [one for piece in ([TextDelta(LONG)], [TextDelta("So."), STOP]) for one in splitter.feed(piece)]
+    assert _texts(out) == (LONG + "So.", "")
+    assert Repair("", "a text without a closing tag was taken for a thought") in out
+    assert splitter.learned is ANSWER
 
 
 def test_a_lone_closing_tag_shows_what_the_text_before_it_was() -> None:
@@ -225,7 +234,7 @@ def test_a_template_that_writes_a_closing_tag_where_there_is_no_thought_shows_no
 
 
 def test_a_model_that_was_learned_to_think_and_did_not_is_learned_anew() -> None:
-    assert _split(TextDelta("Hello"), STOP, opening=THOUGHT) == ("Hello", "Hello"), "the answer must not be lost"
+    assert _split(TextDelta("Hello"), STOP, opening=THOUGHT) == ("", "Hello"), "the answer must not be lost"
     assert _learned(TextDelta("Hello"), STOP, opening=THOUGHT) is ANSWER
 
 
@@ -249,8 +258,9 @@ def test_nothing_is_lost_or_said_twice_but_the_tags(words: list[str], data: st.D
     said = "".join(words)
     cuts = sorted({0, *data.draw(st.lists(st.integers(0, len(said)), max_size=5)), len(said)})
     pieces = [TextDelta(said[start:end]) for start, end in pairwise(cuts)]
+    finish = data.draw(st.sampled_from([LENGTH, STOP]))
     for opening in TextOpening:
-        thought, text = _split(*pieces, LENGTH, opening=opening)
+        thought, text = _split(*pieces, finish, opening=opening)
         plain = "".join((thought + text).split())
         assert plain in _without_tags(said), opening
 
