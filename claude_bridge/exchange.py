@@ -66,6 +66,7 @@ class Exchange:
         self._upstream_ended = False
         self._upstream_is_silent = False
         self._status_told = False
+        self._read_tokens: int | None = None
 
     @property
     def error(self) -> BridgeError | None:
@@ -172,9 +173,19 @@ class Exchange:
         data = await self._call.receive()
         self._upstream_is_silent = data is None
         if data:
-            return self._response.feed(data)
+            items = self._response.feed(data)
+            if not self._response.begun:
+                self._report_progress()
+            return items
         self._upstream_ended = data is not None or self._response.finished
         return ()
+
+    def _report_progress(self) -> None:
+        """Report how much of the prompt the engine has read, if it says so."""
+        usage = self._response.usage
+        if usage.read_tokens != self._read_tokens:
+            self._read_tokens = usage.read_tokens
+            self._recorder.reading(usage)
 
     def _emit(self, items: Sequence[ResponseItem]) -> None:
         if not self._recorder.active:

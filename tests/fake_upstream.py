@@ -142,6 +142,13 @@ def tool_call_arguments(piece: str, *, index: int = 0) -> bytes:
     return chunk({"tool_calls": [{"index": index, "function": {"arguments": piece}}]})
 
 
+def progress(read_tokens: int, prompt_tokens: int, *, time_ms: float) -> bytes:
+    """Return llama.cpp's chunk that says how much of the prompt it has read."""
+    counts = {"total": prompt_tokens, "cache": 0, "processed": read_tokens, "time_ms": time_ms}
+    choice = {"index": 0, "delta": {"role": "assistant", "content": None}, "finish_reason": None}
+    return frame({"object": "chat.completion.chunk", "choices": [choice], "prompt_progress": counts})
+
+
 def finish(reason: str = "stop") -> bytes:
     """Return the chunk with the finish reason."""
     return chunk({}, finish_reason=reason)

@@ -32,6 +32,7 @@ EXTENSIONS = {
     "$.top_k": "llama.cpp, vLLM, OpenRouter",
     "$.chat_template_kwargs": "llama.cpp, vLLM, SGLang",
     "$.thinking_budget_tokens": "llama.cpp",
+    "$.return_progress": "llama.cpp",
     "$.thinking": "DeepSeek, Z.AI, Moonshot",
     "$.reasoning": "OpenRouter, Together",
     "$.cache_control": "OpenRouter",

@@ -476,6 +476,7 @@ FIELDS: Mapping[str, _Concession] = {
     "reasoning": _Concession(changes=_no_thinking_fields, instead="left out"),
     "thinking": _Concession(changes=_no_thinking_fields, instead="left out"),
     "chat_template_kwargs": _Concession(changes=_no_thinking_fields, instead="left out"),
+    "return_progress": _Concession(changes=_off(reports_progress=False), instead="left out"),
     "thinking_budget_tokens": _Concession(changes=_off(budget_place=None), instead="left out"),
     "prompt_cache_key": _Concession(changes=_off(session_field=None), instead="left out"),
     "session_id": _Concession(changes=_off(session_field=None), instead="left out"),

@@ -188,7 +188,7 @@ LLAMA_CPP = Profile(
     evidence="xllamacpp 2026.10.11549: a tool choice by name is not obeyed, any max_tokens is taken, a last "
     "assistant message is continued without being said again; "
     "llama.cpp#21943 and #20867 for grammars, PR #22536 for images in tool results, "
-    "discussion #21445 for thinking_budget_tokens; cline#8977 and "
+    "discussion #21445 for thinking_budget_tokens; tools/server/README.md: return_progress; cline#8977 and "
     "ollama#17755 (2026-08): WebP is answered with 400",
     reasoning_field="reasoning_content",
     continues_prefill=True,
@@ -201,6 +201,7 @@ LLAMA_CPP = Profile(
         tool_choices=("required",),
         thinking_switch="chat_template_kwargs",
         budget_place="thinking_budget_tokens",
+        reports_progress=True,
         has_top_k=True,
         has_parallel_switch=True,
         answer_needs_room=False,
@@ -217,6 +218,7 @@ EMBEDDED = Profile(
     count_routes=("input-tokens",),
     chat=ChatProfile(
         tool_choices=("required",),
+        reports_progress=True,
         has_top_k=True,
         answer_needs_room=False,
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from claude_bridge.providers import UNNAMED, Upstream
-from claude_bridge.wire.admin_api import Figures
+from claude_bridge.wire.admin_api import Figures, ReadingPrompt
 
 _ANY_ENGINE = {
     "openai-chat": "an OpenAI-compatible engine",
@@ -30,6 +30,18 @@ def cost_text(figures: Figures) -> str:
         return "?"
     digits = 4 if 0 < figures.cost_usd < 1 else 2
     return f"${figures.cost_usd:,.{digits}f}" + (" + ?" if figures.of_unknown_cost else "")
+
+
+def reading_words(prompt: ReadingPrompt, now_s: float) -> str:
+    """Return how far an engine is in reading a prompt: as it reports, else by how fast it read earlier ones."""
+    total, speed = prompt.prompt_tokens, prompt.tokens_per_s
+    passed_s = max(0.0, now_s - prompt.since_s)
+    if prompt.read_tokens is not None:
+        left = f", ~{(total - prompt.read_tokens) / speed:.0f} s left" if speed else ""
+        return f"reading {prompt.read_tokens / max(total, 1):.0%} of {short_count(total)} tokens{left}"
+    if speed:
+        return f"reading ~{short_count(total)} tokens, {passed_s:.0f} s of ~{total / speed:.0f} s, less from cache"
+    return f"reading ~{short_count(total)} tokens, {passed_s:.0f} s"
 
 
 def session_words(figures: Figures) -> list[str]:

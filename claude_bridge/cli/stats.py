@@ -78,6 +78,10 @@ def stats(
 def render_report(report: StatsReport, *, now_s: float, width: int | None = None) -> RenderableType:
     """Return the tables of the models and of the newest sessions, in ``width`` columns (None: the terminal's)."""
     from rich.console import Group
+    from rich.text import Text
+
+    from claude_bridge.cli.format import reading_words
+    from claude_bridge.trace.console.printable import printable
 
     running = f", {report.running} running" if report.running else ""
     title = f"claude-bridge {report.version}, up for {_age(now_s - report.started_at_s)}{running}"
@@ -87,11 +91,15 @@ def render_report(report: StatsReport, *, now_s: float, width: int | None = None
         [name[:8], session.model, f"{_age(now_s - session.last_at_s)} ago", *_figures(session.figures)]
         for name, session in newest[:MOST_SESSIONS]
     ]
-    tables = [terminal.table_of(title, (terminal.Column("model"), *COLUMNS), models, width=width)]
+    if models:
+        tables = [terminal.table_of(title, (terminal.Column("model"), *COLUMNS), models, width=width)]
+    else:
+        tables = [Text(title, style="bold")]
     if sessions:
         more = f" (the newest {len(sessions)} of {len(newest)})" if len(newest) > len(sessions) else ""
         tables.append(terminal.table_of(f"Sessions{more}", (*SESSION_COLUMNS, *COLUMNS), sessions, width=width))
-    return Group(*tables)
+    reading = [f"{prompt.model}: {reading_words(prompt, now_s)}" for prompt in report.reading[:MOST_SESSIONS]]
+    return Group(*tables, *(Text(printable(line)) for line in reading))
 
 
 def _figures(figures: Figures) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from typing import Any
 
 from claude_bridge.cli import terminal
@@ -20,7 +21,7 @@ def statusline() -> None:
     `bridge run` sets this status line, unless your settings have one.
     """
     from claude_bridge.cli.bridge_client import ask, place_of_client
-    from claude_bridge.cli.format import session_words
+    from claude_bridge.cli.format import reading_words, session_words
     from claude_bridge.errors import SetupError
     from claude_bridge.wire.admin_api import STATS_PATH, parse_stats
 
@@ -29,8 +30,12 @@ def statusline() -> None:
     except SetupError:
         terminal.print_line("no bridge is running")
         return
-    session = report.sessions.get(_session_id(sys.stdin.buffer.read()))
-    if session is None:
+    session_id = _session_id(sys.stdin.buffer.read())
+    session = report.sessions.get(session_id)
+    reading = next((prompt for prompt in report.reading if session_id and prompt.session == session_id), None)
+    if reading is not None:
+        terminal.print_line(SEPARATOR.join([reading.model, reading_words(reading, time.time())]))
+    elif session is None:
         terminal.print_line(report.serves or "the bridge is looking for its engine")
     else:
         terminal.print_line(SEPARATOR.join([session.model, *session_words(session.figures)]))

@@ -272,10 +272,10 @@ def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
 
 
 @contextmanager
-def spinner(label: str) -> Iterator[None]:
-    """Show on stderr that something goes on, while the context lasts."""
-    with error_console().status(label):
-        yield
+def spinner(label: str) -> Iterator[Callable[[str], None]]:
+    """Show on stderr that something goes on, while the context lasts; yields a function that changes the label."""
+    with error_console().status(label) as status:
+        yield status.update
 
 
 @contextmanager

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -48,12 +50,14 @@ def try_(
     notices = TerminalNotices()
     plan = build_plan(Config(), Options(provider="local", model_file=model_file, debug=debug), notices)
     notes = _Notes()
-    serve_beside(plan, partial(_ask, prompt), notices, sinks=[notes])
+    serve_beside(plan, partial(_ask, prompt, None if debug else notes), notices, sinks=[notes])
     notes.print()
 
 
-async def _ask(prompt: str, bridge: RunningBridge, upstream: Upstream) -> None:
+async def _ask(prompt: str, notes: _Notes | None, bridge: RunningBridge, upstream: Upstream) -> None:
     """Ask as an Anthropic client does, and print the answer as it comes.
+
+    While the model reads, the ``notes`` show how far it is (None: something else does).
 
     Raises:
         SetupError: there was no whole answer.
@@ -81,11 +85,15 @@ async def _ask(prompt: str, bridge: RunningBridge, upstream: Upstream) -> None:
     async with (
         UpstreamClient(url, api_key=None, name="The bridge") as client,
         client.open(request, explain_refusal, idle_s=IDLE_S) as call,
+        AsyncExitStack() as reading,
     ):
+        if notes is not None:
+            notes.show_reading = reading.enter_context(terminal.spinner("The model reads the question"))
         while (data := await call.receive()) != b"":
             for frame in decoder.feed(data or b""):
                 match parse_stream_event(frame.data):
-                    case ContentBlockDelta(_, BlockTextDelta(text)):
+                    case ContentBlockDelta(_, BlockTextDelta(text)) if text:
+                        await reading.aclose()
                         sys.stdout.write(text)
                         sys.stdout.flush()
                     case ErrorEvent(error):
@@ -101,15 +109,19 @@ class _Notes:
     def __init__(self) -> None:
         self._sent: RequestSent | None = None
         self._ended: ExchangeEnded | None = None
+        self.show_reading: Callable[[str], None] | None = None
 
     def take(self, event: TraceEvent) -> None:
         """Keep the event if it is of interest."""
-        from claude_bridge.trace.events import ExchangeEnded, RequestSent
+        from claude_bridge.trace.console.entries import read_text
+        from claude_bridge.trace.events import ExchangeEnded, PromptRead, RequestSent
 
         if isinstance(event, RequestSent):
             self._sent = event
         elif isinstance(event, ExchangeEnded):
             self._ended = event
+        elif isinstance(event, PromptRead) and self.show_reading is not None:
+            self.show_reading(f"The model is {read_text(event)}")
 
     def close(self) -> None:
         """Nothing is held."""

@@ -95,7 +95,8 @@ class UsageReport(Struct, frozen=True, kw_only=True):
 
     ``prompt_tokens`` counts the whole prompt, cached part included; ``output_tokens`` includes thinking. A later
     report replaces an earlier one field by field. ``prompt_ms``, ``output_ms`` and ``load_ms`` are the engine's own
-    times for the prompt, the answer, and loading the model first; ``cost_usd`` is what it charged.
+    times for the prompt, the answer, and loading the model first; ``cost_usd`` is what it charged. While the
+    engine reads, ``read_tokens`` is how much of the prompt it has read so far, cached part included.
     """
 
     prompt_tokens: int | None = None
@@ -106,6 +107,7 @@ class UsageReport(Struct, frozen=True, kw_only=True):
     output_ms: float | None = None
     load_ms: float | None = None
     cost_usd: float | None = None
+    read_tokens: int | None = None
 
 
 class Finish(Struct, frozen=True):

@@ -66,6 +66,8 @@ class ChatProfile(Struct, frozen=True, kw_only=True):
     """Where it is told which requests belong together, so that they find the cache of one another."""
     has_stream_options: bool = True
     """Whether ``stream_options`` is known; without it the usage comes unasked."""
+    reports_progress: bool = False
+    """Whether ``return_progress`` makes the engine report how much of the prompt it has read."""
     asks_for_cache: bool = False
     """Whether the prompt is only cached if ``cache_control`` asks for it."""
     effort_levels: tuple[str, ...] = ()

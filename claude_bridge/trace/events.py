@@ -68,7 +68,10 @@ class RequestSent(Struct, frozen=True, kw_only=True, tag=True):
 
 
 class RequestQueued(Struct, frozen=True, kw_only=True, tag=True):
-    """The request waits for its turn, since the engine gets only so many at a time; ``position`` 1 is the next."""
+    """The request waits for its turn, since the engine gets only so many at a time.
+
+    ``position`` 1 is the next; 0 means that the turn has come.
+    """
 
     exchange: str
     at_s: float
@@ -111,6 +114,17 @@ class WaitingForUpstream(Struct, frozen=True, kw_only=True, tag=True):
     exchange: str
     at_s: float
     after_s: float
+
+
+class PromptRead(Struct, frozen=True, kw_only=True, tag=True):
+    """The engine reports that it has read ``read_tokens`` of the prompt so far, cached part included."""
+
+    exchange: str
+    at_s: float
+    after_s: float
+    read_tokens: int
+    prompt_tokens: int
+    cached_tokens: int
 
 
 class FirstToken(Struct, frozen=True, kw_only=True, tag=True):
@@ -229,6 +243,7 @@ TraceEvent = (
     | UpstreamAnswered
     | UpstreamRetried
     | WaitingForUpstream
+    | PromptRead
     | FirstToken
     | AnswerGrew
     | ToolInputRepaired

@@ -15,6 +15,7 @@ from claude_bridge.trace import events
 from claude_bridge.trace.bus import Bus
 from claude_bridge.trace.redact import MAX_BODY_BYTES
 from claude_bridge.trace.stats import Finished, Outcome, Stats
+from claude_bridge.wire.admin_api import ReadingPrompt
 from claude_bridge.wire.anthropic import (
     BlockInputJsonDelta,
     BlockTextDelta,
@@ -58,6 +59,9 @@ class Recorder:
         self._reason: str | None = None
         self._fallbacks = 0
         self._lost_tokens: int | None = None
+        self._sent_after_s = 0.0
+        self._usage = _NO_USAGE
+        """What is known of the prompt while the engine reads it."""
 
     @property
     def session(self) -> str | None:
@@ -121,6 +125,7 @@ class Recorder:
     ) -> None:
         """Tell what goes upstream; ``tokens`` is an estimate."""
         self._model, self._estimated_tokens, self._losses = model, tokens, len(losses)
+        self._begin_reading()
         if self.active:
             self._bus.emit(
                 events.RequestSent(
@@ -158,7 +163,11 @@ class Recorder:
             )
 
     def queued(self, position: int) -> None:
-        """Tell that the request waits for its turn; see RequestQueued."""
+        """Tell that the request waits for its turn, or has it; see RequestQueued."""
+        if position == 0:
+            self._begin_reading()
+        elif self._stats is not None:
+            self._stats.reading(self.exchange, None)
         if self.active:
             self._bus.emit(
                 events.RequestQueued(
@@ -180,6 +189,22 @@ class Recorder:
         if self.active:
             self._bus.emit(events.WaitingForUpstream(exchange=self.exchange, at_s=time.time(), after_s=self._after_s()))
 
+    def reading(self, usage: UsageReport) -> None:
+        """Tell how much of the prompt the engine has read, as it reports."""
+        self._usage = usage
+        self._note_reading()
+        if self.active and usage.read_tokens is not None and usage.prompt_tokens is not None:
+            self._bus.emit(
+                events.PromptRead(
+                    exchange=self.exchange,
+                    at_s=time.time(),
+                    after_s=self._after_s(),
+                    read_tokens=usage.read_tokens,
+                    prompt_tokens=usage.prompt_tokens,
+                    cached_tokens=usage.cached_tokens or 0,
+                )
+            )
+
     def answered(self, stream_events: Iterable[StreamEvent]) -> None:
         """Tell what goes to the client."""
         if self._fold is None or not self.active:
@@ -190,6 +215,7 @@ class Recorder:
         if not added:
             return
         if self._first_token_s is None:
+            self._end_reading()
             self._first_token_s = self._after_s()
             self._bus.emit(events.FirstToken(exchange=self.exchange, at_s=time.time(), after_s=self._first_token_s))
         self._bus.emit(
@@ -205,6 +231,7 @@ class Recorder:
     def look_for_first_token(self, stream_events: Iterable[StreamEvent]) -> None:
         """Note the time if content goes to the client."""
         if self._first_token_s is None and any(map(_content_chars, stream_events)):
+            self._end_reading()
             self._first_token_s = self._after_s()
 
     def retried(self, reason: str) -> None:
@@ -302,7 +329,7 @@ class Recorder:
     def client_left(self) -> None:
         """Tell that the client went away before the exchange was over."""
         if self._is_first_end():
-            self._count("left")
+            self._count("left", self._usage)
             self._bus.emit(events.ClientLeft(exchange=self.exchange, at_s=time.time(), after_s=self._after_s()))
 
     def broken_off(self) -> None:
@@ -311,7 +338,36 @@ class Recorder:
 
     def _is_first_end(self) -> bool:
         is_first, self._is_over, self.active = not self._is_over, True, False
+        self._end_reading()
         return is_first
+
+    def _begin_reading(self) -> None:
+        self._sent_after_s = self._after_s()
+        self._note_reading()
+
+    def _note_reading(self) -> None:
+        """Tell those who show what is under way that the engine reads the prompt, and how far it is."""
+        if self._stats is None:
+            return
+        usage = self._usage
+        cached = usage.cached_tokens or 0
+        read_s = (usage.prompt_ms or 0.0) / 1000
+        self._stats.reading(
+            self.exchange,
+            ReadingPrompt(
+                model=self._model,
+                session=self._session,
+                since_s=time.time() - self._after_s() + self._sent_after_s,
+                prompt_tokens=usage.prompt_tokens or self._estimated_tokens,
+                read_tokens=usage.read_tokens,
+                cached_tokens=cached,
+                tokens_per_s=max(0, (usage.read_tokens or 0) - cached) / read_s if read_s else None,
+            ),
+        )
+
+    def _end_reading(self) -> None:
+        if self._stats is not None:
+            self._stats.reading(self.exchange, None)
 
     def _count(self, outcome: Outcome, usage: UsageReport = _NO_USAGE, cost_usd: float | None = None) -> None:
         """Give the figures of the exchange, which is over, to those who sum them up."""
@@ -324,6 +380,10 @@ class Recorder:
             output_s = self._after_s() - self._first_token_s
             if output_s < SHORTEST_S:
                 output_s = None
+        prompt_s = None if usage.prompt_ms is None else usage.prompt_ms / 1000
+        if prompt_s is None and self._first_token_s is not None:
+            prompt_s = self._first_token_s - self._sent_after_s
+        has_begun = self._first_token_s is not None
         self._stats.take(
             Finished(
                 model=self._model,
@@ -333,8 +393,9 @@ class Recorder:
                 cached_tokens=usage.cached_tokens,
                 output_tokens=usage.output_tokens or 0,
                 thinking_tokens=usage.thinking_tokens or 0,
-                is_estimated=usage.prompt_tokens is None or usage.output_tokens is None,
+                is_estimated=usage.prompt_tokens is None or (has_begun and usage.output_tokens is None),
                 first_token_s=self._first_token_s,
+                prompt_s=prompt_s if is_answered else None,
                 output_s=output_s if is_answered else None,
                 cost_usd=cost_usd,
                 repairs=self._repaired_calls,

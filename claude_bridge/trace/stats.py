@@ -12,7 +12,8 @@ import msgspec
 from msgspec import Struct
 
 from claude_bridge import __version__
-from claude_bridge.wire.admin_api import Figures, FirstTokens, SessionFigures, StatsReport
+from claude_bridge.trace.reading import reading_speed
+from claude_bridge.wire.admin_api import Figures, FirstTokens, ReadingPrompt, SessionFigures, StatsReport
 
 Outcome = Literal["answered", "failed", "left"]
 """How an exchange ended; also the names of Figures' fields that count them."""
@@ -40,6 +41,8 @@ class Finished(Struct, frozen=True, kw_only=True):
     thinking_tokens: int = 0
     is_estimated: bool = False
     first_token_s: float | None = None
+    prompt_s: float | None = None
+    """How long the engine read the prompt, its cached part apart."""
     output_s: float | None = None
     cost_usd: float | None = None
     repairs: int = 0
@@ -58,6 +61,16 @@ class Stats:
         self._models: dict[str, Figures] = {}
         self._sessions: OrderedDict[str, SessionFigures] = OrderedDict()
         self._first_token_classes: dict[str, list[int]] = {}
+        self._reading: dict[str, ReadingPrompt] = {}
+        self._reading_speeds: dict[str, float | None] = {}
+
+    def reading(self, exchange: str, prompt: ReadingPrompt | None) -> None:
+        """Note that an engine reads the prompt of an exchange, or how far it is; None: it does not any more."""
+        if prompt is None:
+            self._reading.pop(exchange, None)
+        else:
+            speed = prompt.tokens_per_s or self._reading_speeds.get(prompt.model)
+            self._reading[exchange] = msgspec.structs.replace(prompt, tokens_per_s=speed)
 
     def take(self, finished: Finished) -> None:
         """Add an exchange that is over."""
@@ -65,6 +78,12 @@ class Stats:
         if model not in self._models and len(self._models) >= MAX_MODELS:
             model = OTHER_MODELS
         self._models[model] = _sum(self._models.get(model, Figures()), finished)
+        self._reading_speeds[model] = reading_speed(
+            self._reading_speeds.get(model),
+            prompt_tokens=None if finished.is_estimated else finished.prompt_tokens,
+            cached_tokens=finished.cached_tokens,
+            prompt_s=finished.prompt_s,
+        )
         if finished.first_token_s is not None:
             classes = self._first_token_classes.setdefault(model, [0] * (len(FIRST_TOKEN_BOUNDS_S) + 1))
             classes[bisect_left(FIRST_TOKEN_BOUNDS_S, finished.first_token_s)] += 1
@@ -90,6 +109,7 @@ class Stats:
             serves=serves,
             models=dict(self._models),
             sessions=dict(self._sessions),
+            reading=list(self._reading.values()),
         )
 
     def first_token_classes(self, model: str) -> list[int]:

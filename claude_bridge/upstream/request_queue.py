@@ -48,7 +48,8 @@ class RequestQueue:
     ) -> AsyncIterator[None]:
         """Wait for a turn, which lasts as long as the context.
 
-        ``report_position`` is called with the number of requests that go first, plus one, as often as it changes.
+        ``report_position`` is called with the number of requests that go first, plus one, as often as it changes,
+        and with 0 when the turn comes.
 
         Raises:
             OverloadedError: too many wait already.
@@ -96,6 +97,8 @@ class RequestQueue:
             self._waiting.remove(waiter)
             self._begin(waiter.session)
             waiter.has_turn.set()
+            if waiter.report_position is not None:
+                waiter.report_position(0)
             self._report_positions()
         known = {*self._running, *(waiter.session for waiter in self._waiting)}
         self._last_turns = {name: turn for name, turn in self._last_turns.items() if name in known}

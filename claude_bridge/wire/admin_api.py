@@ -97,6 +97,22 @@ class Figures(Struct, frozen=True, kw_only=True):
         return self.timed_output_tokens / self.output_s if self.output_s else None
 
 
+class ReadingPrompt(Struct, frozen=True, kw_only=True):
+    """A prompt that an engine is reading: the first token of the answer has not come.
+
+    ``read_tokens`` is the engine's own report, ``prompt_tokens`` then its own count, else an estimate.
+    ``tokens_per_s`` is how fast the engine reads what is not in its cache. None means not known.
+    """
+
+    model: str
+    session: str | None
+    since_s: float
+    prompt_tokens: int
+    read_tokens: int | None = None
+    cached_tokens: int = 0
+    tokens_per_s: float | None = None
+
+
 class SessionFigures(Struct, frozen=True, kw_only=True):
     """One session of a client; ``model`` is the one that answered last."""
 
@@ -117,6 +133,8 @@ class StatsReport(Struct, frozen=True, kw_only=True):
     """The model that is asked if nothing else is said; None: it is not known yet."""
     models: dict[str, Figures]
     sessions: dict[str, SessionFigures]
+    reading: list[ReadingPrompt] = []
+    """The prompts that are being read now, the oldest first."""
 
 
 def encode_stats(report: StatsReport) -> bytes:

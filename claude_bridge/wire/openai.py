@@ -132,7 +132,8 @@ class StreamOptions(Struct, frozen=True, gc=False):
 class ChatRequest(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """POST /chat/completions. ``messages`` comes last but for tools: the field order is part of our bytes.
 
-    ``reasoning`` is OpenRouter's, ``thinking`` that of DeepSeek, GLM and Kimi, ``thinking_budget_tokens`` llama.cpp's,
+    ``reasoning`` is OpenRouter's, ``thinking`` that of DeepSeek, GLM and Kimi, ``thinking_budget_tokens`` and
+    ``return_progress`` llama.cpp's,
     ``chat_template_kwargs`` of engines that render a model's own template, ``cache_control`` Anthropic's.
     """
 
@@ -148,6 +149,7 @@ class ChatRequest(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=Tru
     reasoning: dict[str, bool | int | str] | UnsetType = UNSET
     thinking: dict[str, str] | UnsetType = UNSET
     thinking_budget_tokens: int | UnsetType = UNSET
+    return_progress: bool | UnsetType = UNSET
     chat_template_kwargs: dict[str, bool | str] | UnsetType = UNSET
     response_format: ResponseFormat | UnsetType = UNSET
     tool_choice: Literal["auto", "required", "none"] | NamedToolChoice | UnsetType = UNSET
@@ -281,6 +283,15 @@ class Timings(Struct, frozen=True, gc=False):
     predicted_ms: float | None = None
 
 
+class PromptProgress(Struct, frozen=True, gc=False):
+    """How much of the prompt llama.cpp has read: ``processed`` of ``total`` tokens, ``cache`` of them from cache."""
+
+    total: int | None = None
+    cache: int | None = None
+    processed: int | None = None
+    time_ms: float | None = None
+
+
 class GroqNotes(Struct, frozen=True, gc=False):
     """What Groq adds to the first and to the last chunk of a stream; ``error`` is why it stopped early."""
 
@@ -294,6 +305,7 @@ class Chunk(Struct, frozen=True, gc=False):
     choices: list[Choice] | None = None
     usage: CompletionUsage | None = None
     timings: Timings | None = None
+    prompt_progress: PromptProgress | None = None
     x_groq: GroqNotes | None = None
     error: Any = None
     message: str | None = None

@@ -32,6 +32,7 @@ EVERYTHING = OPENAI.with_changes(
     {
         "reasoning_field": "reasoning_content",
         "has_top_k": True,
+        "reports_progress": True,
         "thinking_switch": "chat_template_kwargs",
         "budget_place": "thinking_budget_tokens",
         "effort_levels": ("minimal", "low", "medium", "high"),

@@ -520,6 +520,12 @@ def test_has_top_k() -> None:
     assert (_losses(request), _losses(request, has_top_k=True)) == (["$.top_k"], [])
 
 
+def test_reports_progress() -> None:
+    without, having = _both(a_request(), reports_progress=True)
+    assert "return_progress" not in without
+    assert having["return_progress"] is True
+
+
 def test_has_strict() -> None:
     closed = {"type": "object", "properties": {"a": {}}, "required": ["a"], "additionalProperties": False}
     request = a_request(tools=[{"name": "Read", "input_schema": closed, "strict": True}])

@@ -13,13 +13,13 @@ import httpx
 import pytest
 from rich.console import Console
 
-from claude_bridge.cli.format import cost_text, session_words, short_count
+from claude_bridge.cli.format import cost_text, reading_words, session_words, short_count
 from claude_bridge.cli.stats import render_report
 from claude_bridge.trace.stats import Finished, Stats
-from claude_bridge.wire.admin_api import Figures, FirstTokens
+from claude_bridge.wire.admin_api import Figures, FirstTokens, ReadingPrompt
 from tests.cli.process import LIMIT_S, Running, command, environment, run_bridge, serving
 from tests.cli.process import Finished as Ended
-from tests.fake_upstream import DONE, MODEL, FakeUpstream, finish, stream, text, usage
+from tests.fake_upstream import DONE, MODEL, FakeUpstream, Stall, finish, progress, stream, text, usage
 
 QUESTION = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]}
 
@@ -149,6 +149,46 @@ async def test_the_figures_of_a_running_bridge() -> None:
     assert line.stdout.startswith(f"{MODEL} · 1.0k in (90% cached) · 50 out · ")
     assert line.stdout.count("\n") == 1
     assert [other.stdout for other in others] == [f"{MODEL}\n"] * 3
+
+
+@pytest.mark.anyio
+async def test_a_prompt_that_is_being_read_shows_how_far_the_engine_is_and_counts_when_it_is_stopped() -> None:
+    script = [[*stream(progress(922, 3689, time_ms=10_000)), Stall()]]
+    async with (
+        FakeUpstream(script) as upstream,
+        serving("llamacpp", "--base-url", upstream.base_url) as bridge,
+        httpx.AsyncClient() as client,
+    ):
+        await bridge.says("claude --model")
+        headers = {"x-claude-code-session-id": "session-1"}
+        url = f"{bridge.url}/v1/messages"
+        async with client.stream("POST", url, json=QUESTION | {"stream": True}, headers=headers, timeout=LIMIT_S):
+            line = await status_line(bridge.url, '{"session_id": "session-1"}')
+            other = await status_line(bridge.url, '{"session_id": "session-2"}')
+            table = await run_bridge("stats", "--url", bridge.url)
+        assert upstream.requests[0].json["return_progress"] is True
+        with anyio.fail_after(LIMIT_S):
+            while not (report := (await client.get(f"{bridge.url}/stats")).json())["sessions"]:
+                pass
+        after = await status_line(bridge.url, '{"session_id": "session-1"}')
+    assert line.stdout == f"{MODEL} · reading 25% of 3.7k tokens, ~30 s left\n"
+    assert other.stdout == f"{MODEL}\n"
+    assert f"{MODEL}: reading 25% of 3.7k tokens, ~30 s left" in table.stdout
+    assert after.stdout == f"{MODEL} · 3.7k in (0% cached) · 1 stopped\n"
+    assert report["reading"] == []
+
+
+def test_an_engine_that_reports_no_progress_is_judged_by_how_fast_it_read_before() -> None:
+    stats = Stats(now=lambda: 100.0)
+    prompt = ReadingPrompt(model="m", session=None, since_s=90.0, prompt_tokens=3000)
+    stats.reading("req_1", prompt)
+    stats.take(Finished(model="m", session=None, outcome="answered", prompt_tokens=1000, prompt_s=10.0))
+    stats.reading("req_2", prompt)
+    first, second = stats.report(running=2).reading
+    assert reading_words(first, 100.0) == "reading ~3.0k tokens, 10 s"
+    assert reading_words(second, 100.0) == "reading ~3.0k tokens, 10 s of ~30 s, less from cache"
+    stats.reading("req_1", None)
+    assert len(stats.report(running=1).reading) == 1
 
 
 @pytest.mark.anyio

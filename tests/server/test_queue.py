@@ -62,7 +62,7 @@ async def test_a_request_that_waits_gets_signs_of_life_and_then_its_answer() -> 
         await until(lambda: server.service.running == 0)
         assert server.service.queues.waiting == 0
     queued = [event for event in notes.events if isinstance(event, RequestQueued)]
-    assert [event.position for event in queued] == [1]
+    assert [event.position for event in queued] == [1, 0]
 
 
 async def test_a_full_queue_is_told_at_once() -> None:

@@ -16,6 +16,7 @@ from claude_bridge.trace.events import (
     FirstToken,
     ImageDescribed,
     PromptCut,
+    PromptRead,
     PromptReread,
     RequestReceived,
     RequestSent,
@@ -79,6 +80,17 @@ def retried(reason: str = "The engine reset the connection without an answer.") 
 
 def waiting() -> WaitingForUpstream:
     return WaitingForUpstream(exchange=EXCHANGE, at_s=NOON + 10, after_s=10)
+
+
+def read(read_tokens: int, after_s: float) -> PromptRead:
+    return PromptRead(
+        exchange=EXCHANGE,
+        at_s=NOON + after_s,
+        after_s=after_s,
+        read_tokens=read_tokens,
+        prompt_tokens=9_000,
+        cached_tokens=900,
+    )
 
 
 def first_token(*, exchange: str = EXCHANGE) -> FirstToken:

@@ -32,6 +32,7 @@ from tests.trace.samples import (
     first_token,
     grew,
     mended,
+    read,
     received,
     repaired,
     reread,
@@ -416,6 +417,16 @@ def test_what_may_have_come_from_a_cache_is_not_taken_for_speed() -> None:
     text = shown(sent(), first, sent(), second, sent(), waiting(), width=100)
     assert "read 9,100 tokens in 20 ms (455,000 tokens/s, cached ones counted in)" in text
     assert "~9,100 tokens to read: 20 s at 455" in text
+
+
+def test_how_much_of_the_prompt_has_been_read_is_shown_from_time_to_time() -> None:
+    text = shown(sent(), read(1_800, 4), read(3_600, 11), waiting(), read(4_500, 12), read(8_100, 22), first_token())
+    rows = [row.partition(" · ")[2] for row in text.splitlines() if "reading" in row]
+    assert rows == [
+        "12:00:11 reading: 40% of 9,000 tokens, 900 of them from cache",
+        "12:00:22 reading: 90% of 9,000 tokens, 900 of them from cache",
+    ]
+    assert "loads or reads" not in text
 
 
 def test_loading_a_model_is_told_where_it_took_its_time() -> None:

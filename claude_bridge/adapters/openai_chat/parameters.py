@@ -38,6 +38,8 @@ def parameters(request: NormalizedRequest, profile: Profile, limits: TokenLimits
     losses += lost
     if not isinstance(client, MessagesRequest):
         return fields, losses
+    if profile.chat.reports_progress:
+        fields["return_progress"] = True
     fields[profile.chat.max_tokens_field], lost = lowered_max_tokens(client.max_tokens, limits)
     sampling, more_lost = _sampling(client, profile)
     fields |= sampling

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from claude_bridge.adapters.openai_chat.usage import convert_usage_report
+from claude_bridge.adapters.openai_chat.usage import convert_progress, convert_usage_report
 from claude_bridge.conversion.deltas import (
     Delta,
     Failure,
@@ -131,6 +131,8 @@ class ChatStreamDecoder:
             usage = [] if chunk.usage is None else [convert_usage_report(chunk.usage, None)]
             return [*usage, *self._fail(explain_error_object(error, self._upstream))]
         deltas: list[Delta] = []
+        if chunk.prompt_progress is not None:
+            deltas.append(convert_progress(chunk.prompt_progress))
         for choice in chunk.choices or ():
             if choice.index:
                 continue  # one answer was asked for

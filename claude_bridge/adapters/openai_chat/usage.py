@@ -32,6 +32,16 @@ def convert_usage_report(usage: openai.CompletionUsage | None, timings: openai.T
     )
 
 
+def convert_progress(progress: openai.PromptProgress) -> UsageReport:
+    """Return what is known of a prompt while the engine reads it."""
+    return UsageReport(
+        prompt_tokens=token_count(progress.total),
+        cached_tokens=token_count(progress.cache),
+        read_tokens=token_count(progress.processed),
+        prompt_ms=progress.time_ms,
+    )
+
+
 def _written_tokens(usage: openai.CompletionUsage, cached: int | None) -> tuple[int | None, int | None]:
     """Return how much was written, thinking included, and how much of it was thinking.
 

@@ -11,7 +11,14 @@ import msgspec
 
 from claude_bridge.trace.console.bodies import contents, last_said
 from claude_bridge.trace.console.printable import counted, one_line, rate, seconds, shortened, size
-from claude_bridge.trace.events import ExchangeEnded, ImageDescribed, PromptCut, PromptReread, RequestReceived
+from claude_bridge.trace.events import (
+    ExchangeEnded,
+    ImageDescribed,
+    PromptCut,
+    PromptRead,
+    PromptReread,
+    RequestReceived,
+)
 from claude_bridge.wire.anthropic import (
     AnswerBlock,
     Message,
@@ -133,6 +140,13 @@ def _cost_text(cost_usd: float | None) -> str:
     if not cost_usd:
         return ""
     return f", ${cost_usd:.2f}" if cost_usd >= 1 else f", ${cost_usd:.2g}" if cost_usd >= 0.0001 else ", <$0.0001"
+
+
+def read_text(event: PromptRead) -> str:
+    """Return how much of a prompt has been read."""
+    share = event.read_tokens / max(1, event.prompt_tokens)
+    cached = f", {event.cached_tokens:,} of them from cache" if event.cached_tokens else ""
+    return f"reading: {min(share, 1.0):.0%} of {event.prompt_tokens:,} tokens{cached}"
 
 
 def reread_text(event: PromptReread) -> str:

@@ -18,6 +18,7 @@ from claude_bridge.trace.console.entries import (
     cut_text,
     described_head,
     described_lines,
+    read_text,
     reread_text,
     speed_lines,
     usage_text,
@@ -35,6 +36,7 @@ from claude_bridge.trace.events import (
     FirstToken,
     ImageDescribed,
     PromptCut,
+    PromptRead,
     PromptReread,
     RequestQueued,
     RequestReceived,
@@ -45,10 +47,12 @@ from claude_bridge.trace.events import (
     UpstreamRetried,
     WaitingForUpstream,
 )
+from claude_bridge.trace.reading import reading_speed
 
 _TAG_CHARS = 4
 _MAX_LOSSES = 12
-_ENOUGH_TO_MEASURE = 200  # tokens; a shorter prompt tells little of how fast an engine reads
+_PROGRESS_EVERY_S = 10.0
+"""How often it is shown how much of a prompt has been read, where there is no area that is drawn anew."""
 _WORRYING_STOPS = frozenset({"max_tokens", "refusal", "model_context_window_exceeded"})
 
 
@@ -83,6 +87,9 @@ class OpenExchange:
         self.reread: PromptReread | None = None
         self.cut: PromptCut | None = None
         self.waiting_told = False
+        self.read: PromptRead | None = None
+        """How much of its prompt the engine has read, where it reports that."""
+        self.read_shown_s = 0.0
         self.position: int | None = None
         """In the queue before the engine, while it waits there."""
 
@@ -107,8 +114,10 @@ class OpenExchange:
         passed_s = now_s - self.received_at_s
         if self.sent is None:
             return f"preparing, {_whole_seconds(passed_s)}"
-        if self.position is not None and self.first_token_s is None:
+        if self.position and self.first_token_s is None:
             return f"{self.sent.model}: waits for its turn, {counted(self.position - 1, 'request')} before it"
+        if self.first_token_s is None and self.read is not None:
+            return f"{self.sent.model}: {read_text(self.read)}, {_whole_seconds(passed_s)}"
         if self.first_token_s is None:
             return f"{self.sent.model}: no token yet, {_whole_seconds(passed_s)} ({self.to_read(tokens_per_s)})"
         writing_s = passed_s - self.first_token_s
@@ -178,6 +187,8 @@ class Log:
                 return self._closed(event.exchange, entry._replace(lines=[self._how_far(event.exchange, growth)]))
             case WaitingForUpstream():
                 return self._waiting(event)
+            case PromptRead():
+                return self._read(event)
             case UpstreamAnswered():
                 self._exchange(event).position = None
                 return None
@@ -251,18 +262,27 @@ class Log:
     def _queued(self, event: RequestQueued) -> Entry | None:
         """Say once for each exchange that it waits for its turn."""
         exchange = self._exchange(event)
-        is_first, exchange.position = exchange.position is None, event.position
+        is_first, exchange.position = exchange.position is None and event.position > 0, event.position
         before = counted(event.position - 1, "request")
         return self._entry(event, "first", f"waits for its turn, {before} before it", []) if is_first else None
 
     def _waiting(self, event: WaitingForUpstream) -> Entry | None:
         """Say once for each exchange that the engine reads, or loads its model."""
         exchange = self._exchange(event)
-        if exchange.first_token_s is not None or exchange.waiting_told:
+        if exchange.first_token_s is not None or exchange.waiting_told or exchange.read is not None:
             return None
         exchange.waiting_told = True
         to_read = exchange.to_read(self.reading_tokens_per_s)
         return self._entry(event, "first", f"the engine loads or reads, {to_read}", [])
+
+    def _read(self, event: PromptRead) -> Entry | None:
+        """Say from time to time how much of the prompt has been read."""
+        exchange = self._exchange(event)
+        exchange.read = event
+        if event.after_s - exchange.read_shown_s < _PROGRESS_EVERY_S:
+            return None
+        exchange.read_shown_s = event.after_s
+        return self._entry(event, "first", read_text(event), [])
 
     def _ended(self, event: ExchangeEnded) -> Entry:
         exchange = self._exchange(event)
@@ -289,14 +309,12 @@ class Log:
         return [Line("again", f"sent again: {reason}", tone="warning") for reason in self.open[exchange].retried]
 
     def _measure_reading(self, event: ExchangeEnded) -> None:
-        read = (event.prompt_tokens or 0) - (event.cached_tokens or 0)
-        if not event.prompt_ms or read < _ENOUGH_TO_MEASURE:
-            return
-        speed = read / event.prompt_ms * 1000
-        if event.cached_tokens is None and self.reading_tokens_per_s is not None:
-            # An engine that counts what was cached, and does not tell it apart, looks quicker than it is: Ollama.
-            speed = min(speed, self.reading_tokens_per_s)
-        self.reading_tokens_per_s = speed
+        self.reading_tokens_per_s = reading_speed(
+            self.reading_tokens_per_s,
+            prompt_tokens=event.prompt_tokens,
+            cached_tokens=event.cached_tokens,
+            prompt_s=None if event.prompt_ms is None else event.prompt_ms / 1000,
+        )
 
     def _usage_tone(self, event: ExchangeEnded) -> Tone:
         """Return "warning" where an engine with a prompt cache read a conversation anew."""
