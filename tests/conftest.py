@@ -13,22 +13,7 @@ settings.register_profile("quick", _USUAL, max_examples=40)
 settings.register_profile("thorough", _USUAL, max_examples=100)
 settings.load_profile(os.environ.get("BRIDGE_TEST_EXAMPLES", "quick"))
 
-pytest_plugins = ("tests.real_parts", "tests.real_ollama", "tests.background", "tests.scripted_web")
-
-
-def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Use every core for the quick part as a whole; sessions with real engines and clients have the machine alone."""
-    is_quick_part = config.args == config.getini("testpaths") and "not claude_code" in config.option.markexpr
-    return (os.cpu_count() or 1) if is_quick_part and not config.option.usepdb else 0
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave bounds of time to a run that has the machine alone: `pytest -m timing`."""
-    if not hasattr(config, "workerinput"):
-        return
-    timed = [item for item in items if item.get_closest_marker("timing")]
-    config.hook.pytest_deselected(items=timed)
-    items[:] = [item for item in items if item not in timed]
+pytest_plugins = ("tests.workers", "tests.real_parts", "tests.real_ollama", "tests.background", "tests.scripted_web")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -27,6 +27,7 @@ from claude_bridge.upstream.embedded.engine import (
     small_model_template,
 )
 from claude_bridge.upstream.embedded.model_file import SMOLLM2, fetch_model
+from tests.workers import one_worker_at_a_time
 
 INSTALL_LIMIT_S = 600.0
 TURNED_OFF = "BRIDGE_TEST_E2E=off"
@@ -54,9 +55,10 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if session.config.option.collectonly:
         return
     needed = {marker.name for item in session.items for marker in item.iter_markers()}
-    for name, find in (("engine", find_model), ("ollama", find_model), ("claude_code", find_claude_code)):
-        if name in needed:
-            find()
+    with one_worker_at_a_time(session.config):
+        for name, find in (("engine", find_model), ("ollama", find_model), ("claude_code", find_claude_code)):
+            if name in needed:
+                find()
 
 
 @pytest.fixture(scope="session")
