@@ -28,7 +28,7 @@ PAGES = [
     ROOT / "CONTRIBUTING.md",
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
-GOLDEN = sorted((ROOT / "tests" / "golden").rglob("about.md"))
+GOLDEN = sorted((ROOT / "tests" / "golden").rglob("case.toml"))
 
 
 def _page(name: str) -> str:
@@ -179,7 +179,7 @@ def _proven_kinds(proof: str) -> set[str]:
         return (named or set(KINDS)) if name in _tests_in(path) else set()
     kind, _, case = proof.rpartition("/")
     kinds = [kind] if kind else KINDS
-    found = {kind for kind in kinds if any((ROOT / "tests" / "golden" / kind).glob(f"{case}/about.md"))}
+    found = {kind for kind in kinds if any((ROOT / "tests" / "golden" / kind).glob(f"{case}/case.toml"))}
     return found if len(found) == len(kinds) else set()
 
 

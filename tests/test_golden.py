@@ -1,14 +1,7 @@
-"""The golden cases: each folder of tests/golden/KIND is a dialogue with that kind of upstream, for a person to read.
+"""The golden cases of engines whose answers are translated; tests/golden_case.py says what is in their folders.
 
-``request.json`` is what the client said and ``upstream.*`` what the engine said; ``upstream_request.json`` is what we
-must send and ``client.sse`` what we must answer, where the prompt was estimated to have 100 tokens. ``losses.txt`` is
-what of the request gets lost and ``repairs.txt`` what of the answer's tool calls is mended; both are told, and there is
-no file where there is nothing to tell. ``profile.txt`` names a row of adapters/engine_profiles.py and ``model.txt``
-the model, which may refine it, ``window.txt`` the engine's context window in tokens, ``limit.txt`` the most tokens that
-the model answers with; ``about.md`` says what the case proves.
-
-What is attached is prepared as in an exchange: ``web`` holds the documents that URLs lead to, by their last part, and
-``described.txt`` what a model that sees says of every image.
+The prompt is estimated to have 100 tokens. What is attached is prepared as in an exchange: ``web`` in a case's folder
+holds the documents that URLs lead to, by their last part.
 """
 
 from __future__ import annotations
@@ -22,6 +15,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from claude_bridge.adapters import ADAPTERS
 from claude_bridge.adapters import engine_profiles as profiles
 from claude_bridge.adapters.base import OutgoingRequest, TokenLimits
 from claude_bridge.adapters.model_profiles import FAMILIES
@@ -34,19 +28,19 @@ from claude_bridge.conversion.profile import Profile
 from claude_bridge.wire.anthropic import AnswerBlock, Message, MessagesRequest, StreamEvent, TextBlock, Usage
 from claude_bridge.wire.anthropic_codec import parse_messages_request
 from tests.dialogues import MODEL, TRANSLATING, USUAL_PROFILES, Answered, answer_to, client_bytes, sent
+from tests.golden_case import GoldenCase, cases
 from tests.laws import assert_legal, assert_sdk_agrees
 from tests.sdk_validation import assert_accepted
 
-GOLDEN = Path(__file__).parent / "golden"
-CASES = sorted(about.parent for kind in TRANSLATING for about in (GOLDEN / kind).glob("*/about.md"))
+CASES = cases(*TRANSLATING)
 
-each_case = pytest.mark.parametrize("case", CASES, ids=[str(case.relative_to(GOLDEN)) for case in CASES])
+each_case = pytest.mark.parametrize("case", CASES, ids=[f"{case.kind}/{case.folder.name}" for case in CASES])
 
 
 @each_case
-def test_the_engine_gets_the_recorded_request(case: Path, request: pytest.FixtureRequest) -> None:
+def test_the_engine_gets_the_recorded_request(case: GoldenCase, request: pytest.FixtureRequest) -> None:
     body = _sent(case)[0].body
-    recorded = case / "upstream_request.json"
+    recorded = case.folder / "upstream_request.json"
     if request.config.getoption("--update-golden"):
         recorded.write_text(json.dumps(json.loads(body), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     expected = json.loads(recorded.read_bytes())
@@ -55,120 +49,99 @@ def test_the_engine_gets_the_recorded_request(case: Path, request: pytest.Fixtur
 
 
 @each_case
-def test_the_recorded_request_is_one_that_engines_accept(case: Path) -> None:
-    assert_accepted(_kind(case), (case / "upstream_request.json").read_bytes())
+def test_the_recorded_request_is_one_that_engines_accept(case: GoldenCase) -> None:
+    assert_accepted(case.kind, (case.folder / "upstream_request.json").read_bytes())
 
 
 @each_case
-def test_what_is_lost_is_recorded(case: Path, request: pytest.FixtureRequest) -> None:
-    lost = "".join(f"{loss.path}: {loss.reason}\n" for loss in _sent(case)[1])
-    _assert_recorded(lost, case / "losses.txt", request)
+def test_losses_are_recorded(case: GoldenCase, request: pytest.FixtureRequest) -> None:
+    case.assert_recorded(request, losses=[f"{loss.path}: {loss.reason}" for loss in _sent(case)[1]])
 
 
 @each_case
-def test_what_is_mended_is_recorded(case: Path, request: pytest.FixtureRequest) -> None:
-    repairs = _answered(case, [_upstream(case)]).repairs
-    mended = "".join(f"{repair.tool_name}: {repair.what}\n" for repair in repairs)
-    _assert_recorded(mended, case / "repairs.txt", request)
-
-
-def _assert_recorded(told: str, recorded: Path, request: pytest.FixtureRequest) -> None:
-    """Assert that a file holds what was told; there is no file where nothing was."""
-    if request.config.getoption("--update-golden"):
-        recorded.unlink(missing_ok=True)
-        if told:
-            recorded.write_text(told, encoding="utf-8")
-    assert told == (recorded.read_text(encoding="utf-8") if recorded.exists() else "")
+def test_repairs_are_recorded(case: GoldenCase, request: pytest.FixtureRequest) -> None:
+    repairs = _answered(case, [case.upstream.read_bytes()]).repairs
+    case.assert_recorded(request, repairs=[f"{repair.tool_name}: {repair.what}" for repair in repairs])
 
 
 @each_case
-def test_the_client_gets_the_recorded_answer(case: Path, request: pytest.FixtureRequest) -> None:
-    answer = client_bytes(_events(case, [_upstream(case)]))
-    recorded = case / "client.sse"
+def test_the_client_gets_the_recorded_answer(case: GoldenCase, request: pytest.FixtureRequest) -> None:
+    answer = client_bytes(_events(case, [case.upstream.read_bytes()]))
+    recorded = case.folder / "client.sse"
     if request.config.getoption("--update-golden"):
         recorded.write_bytes(answer)
     assert answer.decode() == recorded.read_text(encoding="utf-8")
 
 
 @each_case
-def test_the_answer_is_the_same_byte_by_byte(case: Path) -> None:
-    said = _upstream(case)
-    reads = [said[at : at + 1] for at in range(len(said))]
-    assert _events(case, reads) == _events(case, [said])
+def test_the_answer_is_the_same_byte_by_byte(case: GoldenCase) -> None:
+    answer = case.upstream.read_bytes()
+    reads = [answer[at : at + 1] for at in range(len(answer))]
+    assert _events(case, reads) == _events(case, [answer])
 
 
 @each_case
-def test_the_answer_is_a_legal_stream(case: Path) -> None:
-    events = _events(case, [_upstream(case)])
+def test_the_answer_is_a_legal_stream(case: GoldenCase) -> None:
+    events = _events(case, [case.upstream.read_bytes()])
     assert_legal(events)
     assert_sdk_agrees(events)
 
 
 def test_every_row_of_an_engine_has_a_case() -> None:
     rows = {row for row in vars(profiles).values() if isinstance(row, Profile)}
-    named = {getattr(profiles, file.read_text().strip()) for file in GOLDEN.glob("*/*/profile.txt")}
+    named = {getattr(profiles, case.facts.profile) for case in cases(*ADAPTERS) if case.facts.profile}
     assert [row.name for row in rows - named - set(USUAL_PROFILES.values())] == []
 
 
 def test_every_family_of_models_has_a_case() -> None:
-    asked = [
-        (
-            getattr(profiles, (file.parent / "profile.txt").read_text().strip()).name,
-            file.read_text().strip().lower(),
-        )
-        for file in GOLDEN.glob("*/*/model.txt")
+    played = [
+        (getattr(profiles, case.facts.profile).name, case.facts.model.lower())
+        for case in CASES
+        if case.facts.model and case.facts.profile
     ]
     without = [
         family.name
         for family in FAMILIES
         if not any(
             re.search(family.matches, model) and (not family.engines or engine in family.engines)
-            for engine, model in asked
+            for engine, model in played
         )
     ]
     assert without == []
 
 
-def _request(case: Path) -> MessagesRequest:
-    return parse_messages_request((case / "request.json").read_bytes())
+def _request(case: GoldenCase) -> MessagesRequest:
+    return parse_messages_request(case.request)
 
 
-def _kind(case: Path) -> str:
-    return case.parent.name
-
-
-def _profile(case: Path) -> Profile:
-    named = case / "profile.txt"
-    profile = getattr(profiles, named.read_text().strip()) if named.exists() else USUAL_PROFILES[_kind(case)]
+def _profile(case: GoldenCase) -> Profile:
+    named = case.facts.profile
+    profile = getattr(profiles, named) if named else USUAL_PROFILES[case.kind]
     assert isinstance(profile, Profile)
     return profiles.profile_for(profile, _model(case))
 
 
-def _model(case: Path) -> str:
-    named = case / "model.txt"
-    return named.read_text().strip() if named.exists() else MODEL
+def _model(case: GoldenCase) -> str:
+    return case.facts.model or MODEL
 
 
-def _number(file: Path) -> int | None:
-    return int(file.read_text()) if file.exists() else None
-
-
-def _sent(case: Path) -> tuple[OutgoingRequest, list[Loss]]:
-    limits = TokenLimits(max_output_tokens=_number(case / "limit.txt"), window_tokens=_number(case / "window.txt"))
+def _sent(case: GoldenCase) -> tuple[OutgoingRequest, list[Loss]]:
+    facts = case.facts
+    limits = TokenLimits(max_output_tokens=facts.max_output_tokens, window_tokens=facts.window_tokens)
     ready = _prepared(case, limits.window_tokens)
-    outgoing, losses = sent(ready.request, _profile(case), kind=_kind(case), model=_model(case), limits=limits)
+    outgoing, losses = sent(ready.request, _profile(case), kind=case.kind, model=_model(case), limits=limits)
     return outgoing, [*ready.losses, *losses]
 
 
 @cache  # PDFs are read in a process of their own, which takes its time to start
-def _prepared(case: Path, window_tokens: int | None) -> ReadyRequest[MessagesRequest]:
+def _prepared(case: GoldenCase, window_tokens: int | None) -> ReadyRequest[MessagesRequest]:
     request = _request(case)
     if not any(attachments_in(request.messages)):
         return ReadyRequest(request=request, losses=[])
-    described = case / "described.txt"
+    description = case.facts.image_description
     attachments = Attachments(
-        web=_WebOfCase(case / "web"),
-        describer=Describer("seer", partial(_say, described.read_text("utf-8"))) if described.exists() else None,
+        web=_WebOfCase(case.folder / "web"),
+        describer=Describer("seer", partial(_say, description)) if description is not None else None,
     )
     return anyio.run(attachments.prepare, request, _profile(case), window_tokens)
 
@@ -193,20 +166,15 @@ async def _say(text: str, request: MessagesRequest) -> Message:
     return Message(id="msg_seer", model=request.model, content=content, stop_reason="end_turn", usage=Usage())
 
 
-def _upstream(case: Path) -> bytes:
-    (said,) = case.glob("upstream.*")
-    return said.read_bytes()
-
-
-def _events(case: Path, reads: list[bytes]) -> list[StreamEvent]:
+def _events(case: GoldenCase, reads: list[bytes]) -> list[StreamEvent]:
     return _answered(case, reads).events
 
 
-def _answered(case: Path, reads: list[bytes]) -> Answered:
+def _answered(case: GoldenCase, reads: list[bytes]) -> Answered:
     return answer_to(
         reads,
         _request(case),
-        kind=_kind(case),
+        kind=case.kind,
         profile=_profile(case),
-        window_tokens=_number(case / "window.txt"),
+        window_tokens=case.facts.window_tokens,
     )

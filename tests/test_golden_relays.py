@@ -1,8 +1,6 @@
 """The golden cases of engines that speak Anthropic's own API: each folder of tests/golden/anthropic-messages.
 
-As in test_golden.py, but byte for byte: ``request.json`` is the client's request as it came, ``upstream_request.json``
-what goes on, ``upstream.sse`` or ``upstream.json`` what the engine said, ``client.sse`` or ``client.json`` what the
-client gets, and ``mends.txt`` what was put right. What is passed on as it came is not recorded twice.
+As in test_golden.py, but byte for byte. What is passed on as it came is not recorded twice.
 """
 
 from __future__ import annotations
@@ -23,45 +21,44 @@ from claude_bridge.wire.anthropic import ErrorEvent, MessagesRequest
 from claude_bridge.wire.anthropic_codec import encode_error, encode_stream_event, parse_messages_request
 from claude_bridge.wire.anthropic_lenient import read_events
 from tests.dialogues import UPSTREAM
+from tests.golden_case import GoldenCase, cases
 from tests.laws import assert_legal, assert_sdk_agrees
 
 KIND = "anthropic-messages"
-CASES = sorted(about.parent for about in (Path(__file__).parent / "golden" / KIND).glob("*/about.md"))
+CASES = cases(KIND)
 MODEL_OF_THE_COMMAND_LINE = ""
 
-each_case = pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+each_case = pytest.mark.parametrize("case", CASES, ids=[case.folder.name for case in CASES])
 
 
 @each_case
-def test_the_engine_gets_the_recorded_request(case: Path, request: pytest.FixtureRequest) -> None:
-    given = ClientRequest(body=(case / "request.json").read_bytes())
+def test_the_engine_gets_the_recorded_request(case: GoldenCase, request: pytest.FixtureRequest) -> None:
+    given = ClientRequest(body=case.request)
     encoded = ADAPTERS[KIND].prepare(_request(case), given, _engine(case))
-    lost = "".join(f"{loss.path}: {loss.reason}\n" for loss in encoded.losses)
-    _assert_recorded(case / "upstream_request.json", encoded.outgoing.body, request, unless=given.body)
-    _assert_recorded(case / "losses.txt", lost.encode(), request)
+    _assert_recorded(case.folder / "upstream_request.json", encoded.outgoing.body, request, unless=given.body)
+    case.assert_recorded(request, losses=[f"{loss.path}: {loss.reason}" for loss in encoded.losses])
 
 
 @each_case
-def test_the_client_gets_the_recorded_answer(case: Path, request: pytest.FixtureRequest) -> None:
-    said = _upstream(case)
+def test_the_client_gets_the_recorded_answer(case: GoldenCase, request: pytest.FixtureRequest) -> None:
+    said = case.upstream
     answer = _answer(case)
     _assert_recorded(
-        case / f"client{said.suffix}", _passed(answer, [said.read_bytes()]), request, unless=said.read_bytes()
+        case.folder / f"client{said.suffix}", _passed(answer, [said.read_bytes()]), request, unless=said.read_bytes()
     )
-    mends = "".join(f"{repair.what}\n" for repair in answer.repairs)
-    _assert_recorded(case / "mends.txt", mends.encode(), request)
+    case.assert_recorded(request, repairs=[repair.what for repair in answer.repairs])
 
 
 @each_case
-def test_the_answer_is_the_same_byte_by_byte(case: Path) -> None:
-    said = _upstream(case).read_bytes()
+def test_the_answer_is_the_same_byte_by_byte(case: GoldenCase) -> None:
+    said = case.upstream.read_bytes()
     reads = [said[at : at + 1] for at in range(len(said))]
     assert _passed(_answer(case), reads) == _passed(_answer(case), [said])
 
 
 @each_case
-def test_the_answer_is_one_that_a_client_can_read(case: Path) -> None:
-    said = _upstream(case)
+def test_the_answer_is_one_that_a_client_can_read(case: GoldenCase) -> None:
+    said = case.upstream
     answer = _passed(_answer(case), [said.read_bytes()])
     if said.suffix == ".json":
         assert b'"type":"error"' in answer or Message.model_validate_json(answer).stop_reason
@@ -81,37 +78,30 @@ def _assert_recorded(recorded: Path, made: bytes, request: pytest.FixtureRequest
     assert made == (recorded.read_bytes() if recorded.exists() else unless)
 
 
-def _upstream(case: Path) -> Path:
-    (said,) = case.glob("upstream.*")
-    return said
+def _request(case: GoldenCase) -> MessagesRequest:
+    return parse_messages_request(case.request)
 
 
-def _request(case: Path) -> MessagesRequest:
-    return parse_messages_request((case / "request.json").read_bytes())
-
-
-def _profile(case: Path) -> Profile:
-    named = case / "profile.txt"
-    profile = getattr(engine_profiles, named.read_text().strip()) if named.exists() else UNKNOWN
+def _profile(case: GoldenCase) -> Profile:
+    profile = getattr(engine_profiles, case.facts.profile) if case.facts.profile else UNKNOWN
     assert isinstance(profile, Profile)
     return profile
 
 
-def _engine(case: Path) -> EngineModel:
+def _engine(case: GoldenCase) -> EngineModel:
     return EngineModel(where=UPSTREAM, model=MODEL_OF_THE_COMMAND_LINE, profile=_profile(case))
 
 
-def _answer(case: Path) -> Response:
+def _answer(case: GoldenCase) -> Response:
     numbers = count(1)
-    window = case / "window.txt"
     context = ResponseContext(
         message_id="msg_test",
         request_id="req_test",
         prompt_tokens=100,
-        window_tokens=int(window.read_text()) if window.exists() else None,
+        window_tokens=case.facts.window_tokens,
         new_tool_id=lambda: f"toolu_{next(numbers):02}",
     )
-    request = msgspec.structs.replace(_request(case), stream=_upstream(case).suffix == ".sse" or None)
+    request = msgspec.structs.replace(_request(case), stream=case.upstream.suffix == ".sse" or None)
     return ADAPTERS[KIND].response(request, _engine(case), context)
 
 
