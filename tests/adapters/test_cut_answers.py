@@ -8,13 +8,14 @@ from typing import Any
 
 import msgspec
 from anthropic.lib.streaming._messages import accumulate_event
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from claude_bridge.wire.anthropic import ErrorEvent
 from claude_bridge.wire.anthropic_codec import encode_stream_event
 from claude_bridge.wire.sse import SseDecoder
 from tests.dialogues import a_request, answer_to, chunk, sse
+from tests.examples import examples
 from tests.laws import assert_legal, assert_sdk_agrees
 
 FINISH_WORDS = [
@@ -105,7 +106,7 @@ def _strings(value: Any) -> Iterator[str]:
     st.sampled_from(FINISH_WORDS),
     st.sampled_from([None, 5, LIMIT]),
 )
-@settings(max_examples=300)
+@examples(300)
 def test_no_call_comes_out_whose_open_string_was_closed_by_us(
     value: dict[str, Any], style: str, place: int, finish: str | None, tokens: int | None
 ) -> None:
@@ -184,7 +185,7 @@ SHAPES = ["whole", "pieces", "snapshots", "once more", "name on each", "new ids"
     st.sampled_from(["", "I edit it. "]),
     st.booleans(),
 )
-@settings(max_examples=400)
+@examples(400)
 def test_whatever_engines_do_no_call_is_half_invented_doubled_or_swallowed(
     value: dict[str, Any],
     place: int | None,

@@ -10,13 +10,14 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from claude_bridge.errors import ClientError
 from claude_bridge.wire.anthropic import CountTokensRequest
 from claude_bridge.wire.anthropic_codec import parse_count_tokens_request, parse_messages_request, unknown_fields
 from tests.dialogues import TRANSLATING, a_request, answered, client_bytes, cut, sent
+from tests.examples import examples
 from tests.fuzz import damaged, with_odd_values
 from tests.laws import assert_legal, assert_sdk_agrees
 from tests.requests import rows
@@ -60,14 +61,14 @@ def translated(data: st.DataObject, kind: str, body: bytes, *, is_count: bool = 
 
 @every_kind
 @given(st.data(), damaged(REQUESTS), st.booleans())
-@settings(max_examples=400)
+@examples(400)
 def test_a_damaged_request_is_encoded_or_refused(kind: str, data: st.DataObject, body: bytes, is_count: bool) -> None:
     translated(data, kind, body, is_count=is_count)
 
 
 @every_kind
 @given(st.data(), with_odd_values([msgspec.json.decode(body) for body in REQUESTS]))
-@settings(max_examples=400)
+@examples(400)
 def test_a_request_with_odd_values_is_encoded_or_refused(kind: str, data: st.DataObject, asked: Any) -> None:
     translated(data, kind, msgspec.json.encode(asked))
 
@@ -101,7 +102,7 @@ def listened(kind: str, stream: bytes, places: list[int], asked: dict[str, Any])
 
 @every_kind
 @given(st.data(), cuts, asked_for)
-@settings(max_examples=500)
+@examples(500)
 def test_a_damaged_answer_is_a_legal_stream_all_the_same(
     kind: str, data: st.DataObject, places: list[int], asked: dict[str, Any]
 ) -> None:
@@ -110,7 +111,7 @@ def test_a_damaged_answer_is_a_legal_stream_all_the_same(
 
 @every_kind
 @given(st.data(), cuts, asked_for)
-@settings(max_examples=200)
+@examples(200)
 def test_an_answer_of_another_kind_is_a_legal_stream_too(
     kind: str, data: st.DataObject, places: list[int], asked: dict[str, Any]
 ) -> None:

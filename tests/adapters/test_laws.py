@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from claude_bridge.wire.anthropic import (
@@ -21,6 +21,7 @@ from claude_bridge.wire.anthropic import (
     ToolUseBlock,
 )
 from tests.dialogues import TRANSLATING, a_request, answered, cut, folded
+from tests.examples import examples
 from tests.laws import assert_legal, assert_sdk_agrees
 from tests.text_helpers import OUTPUT_TOKENS, PROMPT_TOKENS, Said, answers, framed, full_chunk, text_chunks, values
 
@@ -54,7 +55,7 @@ def test_where_the_reads_end_changes_nothing(kind: str, said: Said, piece: int, 
 
 @every_kind
 @given(answers, sizes)
-@settings(max_examples=20)
+@examples(20)
 def test_byte_by_byte_changes_nothing(kind: str, said: Said, piece: int) -> None:
     stream = said.as_stream(kind, piece)
     assert events_of(kind, [stream[at : at + 1] for at in range(len(stream))]) == events_of(kind, [stream])
@@ -215,14 +216,14 @@ odd_values = st.recursive(
 
 @every_kind
 @given(st.lists(odd_values, max_size=4), st.booleans())
-@settings(max_examples=300)
+@examples(300)
 def test_any_json_in_place_of_chunks_ends_in_a_legal_stream(kind: str, chunks: list[Any], done: bool) -> None:
     _ends_once(events_of(kind, [framed(kind, chunks, done=done)]))
 
 
 @every_kind
 @given(st.data())
-@settings(max_examples=300)
+@examples(300)
 def test_one_odd_field_gives_no_traceback_and_no_illegal_stream(kind: str, data: st.DataObject) -> None:
     chunks = [data.draw(_odd_chunk(kind)) for _ in range(data.draw(st.integers(1, 4)))]
     _ends_once(events_of(kind, [framed(kind, chunks)]))

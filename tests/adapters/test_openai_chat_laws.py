@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.dialogues import answered, chunk, client_bytes, sse
+from tests.examples import examples
 from tests.laws import assert_legal, assert_sdk_agrees
 
 fragments = st.fixed_dictionaries(
@@ -29,7 +30,7 @@ fragments = st.fixed_dictionaries(
 
 
 @given(st.lists(st.lists(fragments, max_size=3), max_size=6), st.sampled_from(["stop", "length", "tool_calls", None]))
-@settings(max_examples=300)
+@examples(300)
 def test_any_order_of_call_fragments_gives_a_legal_stream(
     parts: list[list[dict[str, Any]]], reason: str | None
 ) -> None:

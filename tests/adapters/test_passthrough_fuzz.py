@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -29,6 +29,7 @@ from claude_bridge.wire.lenient_json import parse_any
 from claude_bridge.wire.sse import SseDecoder
 from tests.adapters.test_fuzz import REQUESTS, in_time
 from tests.dialogues import UPSTREAM, a_request, cut
+from tests.examples import examples
 from tests.fuzz import damaged, with_odd_values
 from tests.laws import assert_legal, assert_sdk_agrees
 
@@ -63,13 +64,13 @@ def edited(profile: Profile, body: bytes, model: str) -> None:
 
 
 @given(engines, damaged(REQUESTS), st.sampled_from(["", "another"]))
-@settings(max_examples=300)
+@examples(300)
 def test_a_damaged_request_is_passed_on_or_refused(profile: Profile, body: bytes, model: str) -> None:
     edited(profile, body, model)
 
 
 @given(engines, with_odd_values([msgspec.json.decode(body) for body in REQUESTS]), st.sampled_from(["", "another"]))
-@settings(max_examples=300)
+@examples(300)
 def test_a_request_with_odd_values_is_passed_on_or_refused(profile: Profile, asked: Any, model: str) -> None:
     edited(profile, msgspec.json.encode(asked), model)
 
@@ -104,7 +105,7 @@ def passed(profile: Profile, reads: Iterable[bytes], *, is_streamed: bool) -> tu
 
 
 @given(engines, damaged(STREAMS), cuts)
-@settings(max_examples=500)
+@examples(500)
 def test_a_damaged_stream_comes_out_as_one_that_can_be_followed(
     profile: Profile, stream: bytes, places: list[int]
 ) -> None:
@@ -128,7 +129,7 @@ def _kinds_of_blocks(stream: bytes) -> set[str]:
 
 
 @given(engines, damaged(DOCUMENTS + STREAMS), cuts)
-@settings(max_examples=200)
+@examples(200)
 def test_a_damaged_document_comes_out_whole_or_as_an_error(
     profile: Profile, document: bytes, places: list[int]
 ) -> None:

@@ -7,13 +7,14 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.errors import InvalidRequestError
 from claude_bridge.wire.anthropic_codec import parse_messages_request
 from tests.dialogues import ROWS, TRANSLATING, a_request, sent
+from tests.examples import examples
 from tests.prompt_prefix import assert_extends
 from tests.requests import (
     Json,
@@ -41,7 +42,7 @@ def body_of(kind: str, profile: Profile, messages: Messages, frame: Json) -> byt
 
 @every_kind
 @given(st.data(), conversations, frames)
-@settings(max_examples=250)
+@examples(250)
 def test_any_conversation_is_told_whole_in_a_form_that_engines_accept(
     kind: str, data: st.DataObject, messages: Messages, frame: Json
 ) -> None:
@@ -72,7 +73,7 @@ def test_the_same_history_gives_the_same_bytes_in_whichever_shape(
 
 @every_kind
 @given(st.data(), wild_conversations | agent_conversations(), questions, agent_conversations(most=2), frames)
-@settings(max_examples=150)
+@examples(150)
 def test_a_longer_history_extends_the_bytes_of_the_shorter(
     kind: str, data: st.DataObject, begun: Messages, asked: Json, more: Messages, frame: Json
 ) -> None:

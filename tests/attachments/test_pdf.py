@@ -14,12 +14,13 @@ import anyio
 import pypdf
 import pytest
 from anyio.abc import SocketAttribute, SocketStream
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from claude_bridge.attachments.pdf import worker as pdf_worker
 from claude_bridge.attachments.pdf.reader import MAX_CONCURRENT, PdfLimits, PdfPage, PdfReader, PdfReading
 from claude_bridge.conversion.media_types import media_type_of
+from tests.examples import examples
 from tests.pdfs import Blank, Bomb, Scan, as_base64, pdf
 
 pytestmark = pytest.mark.anyio
@@ -199,7 +200,7 @@ async def test_the_worker_gets_no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @given(st.data())
-@settings(max_examples=60)
+@examples(60)
 def test_no_damage_to_a_file_is_more_than_a_finding(data: st.DataObject) -> None:
     whole = bytearray(pdf("Hello", Scan(4), Blank(), "Bye", title="T"))
     for _ in range(data.draw(st.integers(1, 12))):

@@ -12,12 +12,13 @@ import anyio
 import h11
 import pytest
 from anyio.abc import ByteStream
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from claude_bridge.server.http1 import Connection, HttpRequest, Limits, Responder
 from claude_bridge.server.memory import MemoryBudget
 from tests.dialogues import cut
+from tests.examples import examples
 from tests.fuzz import damaged
 
 BODY = b'{"model":"m"}'
@@ -113,14 +114,14 @@ def statuses(answers: bytes) -> list[int]:
 
 
 @given(damaged([good for good in GOOD if b"HEAD" not in good]), st.lists(st.integers(0, 400), max_size=5))
-@settings(max_examples=400)
+@examples(400)
 def test_damaged_http_gets_valid_answers(data: bytes, places: list[int]) -> None:
     answers = answers_to(cut(data, places))
     assert set(statuses(answers)) <= {200, 400, 405, 408, 413, 414, 415, 417, 431, 501, 505}
 
 
 @given(damaged(GOOD), st.lists(st.integers(0, 400), max_size=5))
-@settings(max_examples=200)
+@examples(200)
 def test_where_the_reads_end_changes_no_answer(data: bytes, places: list[int]) -> None:
     first, second = (re.findall(rb"HTTP/1.1 \d+", answers_to(reads)) for reads in ([data], cut(data, places)))
     assert first == second
@@ -169,7 +170,7 @@ def seconds_for(data: bytes, read_bytes: int) -> float:
 
 @pytest.mark.timing
 @given(st.sampled_from(BEGINNINGS), st.lists(st.sampled_from(PARTS), min_size=1, max_size=3))
-@settings(max_examples=60)
+@examples(60)
 def test_twice_as_much_takes_no_more_than_twice_the_time(beginning: bytes, parts: list[bytes]) -> None:
     unit = b"".join(parts)
     data = beginning + unit * (60_000 // len(unit))

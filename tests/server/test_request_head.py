@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 import h11
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from claude_bridge.errors import ClientError
@@ -24,6 +24,7 @@ from claude_bridge.server.request_head import (
     parse_request_head,
 )
 from tests.dialogues import cut
+from tests.examples import examples
 from tests.server.served import HandlerServer
 
 POST = b"POST / HTTP/1.1\r\nHost: localhost\r\n"
@@ -239,7 +240,7 @@ heads = st.lists(st.sampled_from(PIECES), max_size=12).map(b"".join)
 
 
 @given(heads.map(lambda rest: b"GET /a HTTP/1.1\r\nHost: a\r\n" + rest + b"\r\n\r\n") | heads)
-@settings(max_examples=500)
+@examples(500)
 def test_what_is_taken_means_the_same_to_another_strict_reader(data: bytes) -> None:
     received = bytearray(data)
     try:
@@ -268,7 +269,7 @@ def test_what_is_taken_means_the_same_to_another_strict_reader(data: bytes) -> N
 
 
 @given(heads, st.lists(st.integers(0, 100), max_size=5))
-@settings(max_examples=200)
+@examples(200)
 def test_where_the_reads_end_changes_nothing(rest: bytes, places: list[int]) -> None:
     data = b"POST /a HTTP/1.1\r\nHost: a\r\n" + rest + b"\r\n\r\n"
 

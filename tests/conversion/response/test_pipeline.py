@@ -6,7 +6,7 @@ from itertools import count
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from claude_bridge.adapters.engine_profiles import UNKNOWN
@@ -28,6 +28,7 @@ from claude_bridge.conversion.tool_names import engine_name
 from claude_bridge.errors import UpstreamBrokenError
 from claude_bridge.wire.anthropic import ErrorEvent, MessagesRequest, StreamEvent, TextBlock, ToolUseBlock
 from tests.dialogues import a_request, folded
+from tests.examples import examples
 from tests.laws import assert_legal, assert_sdk_agrees
 
 STOP = Finish(FinishReason.STOP)
@@ -297,7 +298,7 @@ deltas = st.one_of(
 
 
 @given(st.lists(st.lists(deltas, max_size=5) | st.none(), max_size=8))
-@settings(max_examples=300)
+@examples(300)
 def test_any_deltas_and_any_silence_give_a_legal_stream(steps: list[list[Delta] | None]) -> None:
     answer = _answer(a_request(stop_sequences=["END"]))
     events = answer.start()

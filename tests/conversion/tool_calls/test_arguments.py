@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jiter import from_json
 
@@ -14,6 +14,7 @@ from claude_bridge.clients.claude_code import UNPARSED_KEY as UNPARSED
 from claude_bridge.conversion.tool_calls import arguments
 from claude_bridge.conversion.tool_calls.arguments import RepairedArguments, repair_arguments
 from claude_bridge.conversion.tool_json.text import is_json
+from tests.examples import examples
 from tests.schemas import faults, plain_schemas_and_values, schemas_and_values
 
 STRICT = {"type": "object", "additionalProperties": False}
@@ -49,7 +50,7 @@ def _repaired(said: Any, schema: Any, tool: str = "Tool") -> tuple[Any, tuple[st
 
 
 @given(schemas_and_values, st.sampled_from([None, 2]))
-@settings(max_examples=400)
+@examples(400)
 def test_an_input_that_is_valid_is_never_changed(made: tuple[dict[str, Any], Any], indent: int | None) -> None:
     schema, value = made
     if faults(value, schema) == 0 and isinstance(value, dict):
@@ -58,7 +59,7 @@ def test_an_input_that_is_valid_is_never_changed(made: tuple[dict[str, Any], Any
 
 
 @given(plain_schemas_and_values)
-@settings(max_examples=400)
+@examples(400)
 def test_an_input_that_is_not_valid_becomes_no_worse(made: tuple[dict[str, Any], Any]) -> None:
     schema, value = made
     repaired, notes = _repaired(value, schema)
@@ -67,7 +68,7 @@ def test_an_input_that_is_not_valid_becomes_no_worse(made: tuple[dict[str, Any],
 
 
 @given(plain_schemas_and_values)
-@settings(max_examples=200)
+@examples(200)
 def test_what_was_repaired_needs_no_more_mending(made: tuple[dict[str, Any], Any]) -> None:
     schema, value = made
     repaired, _ = _repaired(value, schema)

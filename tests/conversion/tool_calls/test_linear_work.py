@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from claude_bridge.conversion.deltas import Delta, Finish, FinishReason, TextDelta, ToolCallArguments, ToolCallStart
@@ -16,6 +16,7 @@ from claude_bridge.conversion.tool_calls.arguments import repair_arguments
 from claude_bridge.conversion.tool_calls.buffer import ToolCallBuffer
 from claude_bridge.conversion.tool_calls.index import ToolCallIndex
 from claude_bridge.wire.anthropic import Tool
+from tests.examples import examples
 
 pytestmark = pytest.mark.timing
 
@@ -158,7 +159,7 @@ TOKENS = [
     st.sampled_from(["", '{"a":"', '{"a":', '{"a":["', "{'a':'", '{"b":1,"a":"']),
     st.lists(st.sampled_from(TOKENS), min_size=1, max_size=6),
 )
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_any_pattern_takes_no_more_than_its_length(beginning: str, pattern: list[str]) -> None:
     unit = "".join(pattern)
 

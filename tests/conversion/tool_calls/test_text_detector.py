@@ -9,7 +9,7 @@ from itertools import groupby, pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
@@ -29,6 +29,7 @@ from claude_bridge.conversion.loss import Repair
 from claude_bridge.conversion.tool_calls.text_detector import MAX_CALLS, MAX_HELD_BYTES, TextToolCallDetector
 from claude_bridge.errors import UpstreamBrokenError
 from claude_bridge.wire.anthropic import Tool
+from tests.examples import examples
 
 Calls = list[tuple[str, Any]]
 
@@ -714,7 +715,7 @@ _texts = st.lists(_words, max_size=14).map("".join)
 
 
 @given(_texts, st.lists(st.integers(0, 400), max_size=8))
-@settings(max_examples=500)
+@examples(500)
 def test_any_text_is_read_alike_however_it_is_cut(text: str, places: list[int]) -> None:
     cuts = sorted({0, *(place % (len(text) + 1) for place in places), len(text)})
     pieces = [TextDelta(text[start:end]) for start, end in pairwise(cuts)]
@@ -722,7 +723,7 @@ def test_any_text_is_read_alike_however_it_is_cut(text: str, places: list[int]) 
 
 
 @given(_texts)
-@settings(max_examples=500)
+@examples(500)
 def test_no_text_gets_lost_where_no_call_was_found(text: str) -> None:
     left, calls = _said(text, piece=2)
     assert text.startswith(left)

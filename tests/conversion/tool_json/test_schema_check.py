@@ -6,9 +6,10 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from claude_bridge.conversion.tool_json.schema_check import SchemaCheck, TooMuchWorkError
+from tests.examples import examples
 from tests.schemas import faults, schemas_and_values
 
 
@@ -17,7 +18,7 @@ def _refusals(value: Any, schema: Any) -> int:
 
 
 @given(schemas_and_values)
-@settings(max_examples=1000)
+@examples(1000)
 def test_what_a_validator_accepts_is_never_refused(made: tuple[dict[str, Any], Any]) -> None:
     schema, value = made
     if faults(value, schema) == 0:
