@@ -190,7 +190,7 @@ def test_a_model_that_always_thinks_is_believed_to_think_once_its_text_is_long()
 @pytest.mark.parametrize("opening", [THOUGHT, PROBABLY], ids=["learned", "by the name"])
 def test_a_long_text_that_never_closes_is_given_once_and_noted(opening: TextOpening) -> None:
     splitter = ThinkTagSplitter(THINK, opening)
-    out = [one for piece in ([TextDelta(LONG)], [TextDelta("So."), STOP]) for one in splitter.feed(piece)]
+    out = [*splitter.feed([TextDelta(LONG)]), *splitter.feed([TextDelta("So."), STOP])]
     assert _texts(out) == (LONG + "So.", "")
     assert Repair("", "a text without a closing tag was taken for a thought") in out
     assert splitter.learned is ANSWER
