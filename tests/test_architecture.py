@@ -44,12 +44,14 @@ CORE_MAY_IMPORT = {
 }
 
 HOMES = {
-    "h11": ("upstream/network.py", "upstream/transport.py"),
+    "h11": ("upstream/plain_http.py",),
+    "httpx": ("upstream/httpx_transport.py",),
     "platformdirs": ("config/locate.py", "upstream/embedded/model_file.py"),
     "pypdf": ("attachments/pdf/worker.py",),
     "pypdfium2": ("attachments/pdf/worker.py",),
     "prometheus_client": ("server/handlers/metrics.py",),
     "rich": ("cli/", "trace/"),
+    "socksio": ("upstream/httpx_transport.py",),
     "typer": ("cli/",),
     "xllamacpp": ("upstream/embedded/server.py",),
 }

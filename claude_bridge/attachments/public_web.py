@@ -12,18 +12,15 @@ import re
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
-from functools import partial
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from urllib.parse import urljoin
 
 import anyio
-from anyio.abc import ByteStream
 from msgspec import Struct
 
-from claude_bridge.upstream.network import USER_AGENT, NetworkError, NoConnectionError, open_stream
+from claude_bridge.upstream.network import USER_AGENT, NetworkError, NoConnectionError
 from claude_bridge.upstream.proxies import InvalidProxyError, proxy_for
-from claude_bridge.upstream.transport import CompressedAnswerError, HttpExchange, HttpRequest, HttpTransport
+from claude_bridge.upstream.transport import CompressedAnswerError, HttpExchange, HttpRequest
 from claude_bridge.wire.urls import Url, parse_url
 
 MAX_ADDRESSES = 3
@@ -31,7 +28,7 @@ MAX_ADDRESSES = 3
 
 MAX_URL_CHARS = 8_000
 
-_HEADERS = {"user-agent": USER_AGENT, "accept": "*/*", "accept-encoding": "identity", "connection": "close"}
+_HEADERS = {"user-agent": USER_AGENT, "accept": "*/*", "accept-encoding": "gzip, deflate", "connection": "close"}
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _CHARSET = re.compile(r"""charset=["']?([\w.:-]+)""", re.IGNORECASE)
 _PASSING = frozenset({408, 425, 429})
@@ -112,9 +109,9 @@ class PublicWeb:
         self._tls = tls
 
     async def fetch(self, url: str) -> WebDocument:
-        """Return the document at ``url``, following redirects.
+        """Return the document at a public URL: checked, bounded, redirects followed one by one with a check at each.
 
-        A proxy opens a tunnel to the address that was checked. It never gets the name, which it would look up itself.
+        A proxy gets the address that was checked, never the name, which it would look up itself.
 
         Raises:
             FetchError: it can't be fetched, or must not be.
@@ -131,15 +128,35 @@ class PublicWeb:
     async def _follow(self, url: str) -> WebDocument:
         here = _parsed(url)
         for _ in range(self._limits.max_redirects + 1):
-            open_checked = partial(self._open_stream, here, await self._addresses(here))
-            async with HttpTransport(here, _HEADERS, open_stream=open_checked).exchange(
-                HttpRequest("GET", here.target)
-            ) as exchange:
-                await exchange.receive_head()
-                if exchange.status not in _REDIRECTS or "location" not in exchange.headers:
-                    return await self._read(here, exchange)
-            here = _parsed(exchange.headers["location"], base=here)
+            found = await self._get(here)
+            if isinstance(found, WebDocument):
+                return found
+            here = _parsed(found, base=here)
         raise FetchError(f"redirects more than {self._limits.max_redirects} times")
+
+    async def _get(self, url: Url) -> WebDocument | str:
+        """Return the document, or where it has moved to."""
+        from claude_bridge.upstream.httpx_transport import HttpxTransport
+
+        try:
+            proxy = proxy_for(url, os.environ)
+        except InvalidProxyError as error:
+            raise FetchError(f"can't be reached: {error}") from error
+        addresses = await self._addresses(url)
+        for address in addresses:
+            transport = HttpxTransport(
+                url, _HEADERS, proxy, address=str(address), tls=self._tls, connect_s=self._limits.connect_s
+            )
+            try:
+                async with transport.exchange(HttpRequest("GET", url.target)) as exchange:
+                    await exchange.receive_head()
+                    if exchange.status in _REDIRECTS and "location" in exchange.headers:
+                        return exchange.headers["location"]
+                    return await self._read(url, exchange)
+            except NoConnectionError:
+                if address is addresses[-1]:
+                    raise
+        raise AssertionError("a name has an address")
 
     async def _addresses(self, url: Url) -> list[Address]:
         unknown = FetchError(f"is at {url.host!r}, an unknown host", is_passing=True)
@@ -153,19 +170,6 @@ class PublicWeb:
         if not addresses:
             raise unknown
         return addresses[:MAX_ADDRESSES]
-
-    async def _open_stream(self, url: Url, addresses: Sequence[Address]) -> ByteStream:
-        """Return a stream to the first address that takes one; its certificate must be the name's."""
-        try:
-            proxy = proxy_for(url, os.environ)
-        except InvalidProxyError as error:
-            raise NoConnectionError(f"can't be reached: {error}") from error
-        *others, last = map(str, addresses)
-        connect = partial(open_stream, url, proxy, tls=self._tls, timeout_s=self._limits.connect_s)
-        for address in others:
-            with suppress(NoConnectionError):
-                return await connect(address=address)
-        return await connect(address=last)
 
     async def _read(self, url: Url, exchange: HttpExchange) -> WebDocument:
         status, headers, limit = exchange.status, exchange.headers, self._limits.max_bytes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
@@ -23,9 +24,11 @@ from claude_bridge.errors import (
 from claude_bridge.providers import Upstream, start_command_of
 from claude_bridge.upstream.call import UpstreamCall
 from claude_bridge.upstream.network import USER_AGENT, NetworkError, NoConnectionError
+from claude_bridge.upstream.plain_http import PlainTransport
+from claude_bridge.upstream.proxies import InvalidProxyError, proxy_for
 from claude_bridge.upstream.transport import BrokenAnswerError, HttpRequest, HttpTransport, NoAnswerError
 from claude_bridge.wire.addresses import reaches_this_machine
-from claude_bridge.wire.urls import join_path, parse_url
+from claude_bridge.wire.urls import Url, join_path, parse_url
 
 MAX_DOCUMENT_BYTES = 16 * 1024 * 1024
 """OpenRouter's list of all models takes one; the tokens of a long prompt, where they are counted, take some."""
@@ -76,11 +79,10 @@ class UpstreamClient:
             raise SetupError(f"The key for {name} contains characters that no key can have.", "Copy it again.")
         if key_headers is None:
             key_headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
-        url = parse_url(self.base_url)
-        self._path = url.path.rstrip("/") + url.query
-        self._transport = HttpTransport(
-            url, {"user-agent": USER_AGENT, "accept-encoding": "identity", **_STREAM_HEADERS, **key_headers}
-        )
+        self._url = parse_url(self.base_url)
+        self._path = self._url.path.rstrip("/") + self._url.query
+        self._headers = {"user-agent": USER_AGENT, "accept-encoding": "identity", **_STREAM_HEADERS, **key_headers}
+        self._transport: HttpTransport | None = None
 
     @property
     def has_key(self) -> bool:
@@ -95,7 +97,8 @@ class UpstreamClient:
 
     async def aclose(self) -> None:
         """Close all connections."""
-        await self._transport.aclose()
+        if self._transport is not None:
+            await self._transport.aclose()
 
     @asynccontextmanager
     async def open(
@@ -121,7 +124,7 @@ class UpstreamClient:
 
         request = HttpRequest(outgoing.method, join_path(self._path, outgoing.path), outgoing.body, outgoing.headers)
         try:
-            async with self._transport.exchange(request, is_deferred=turn is not None) as exchange:
+            async with self._to_engine().exchange(request, is_deferred=turn is not None) as exchange:
                 call = UpstreamCall(
                     exchange,
                     idle_s=idle_s,
@@ -153,7 +156,7 @@ class UpstreamClient:
         is_connected = False
         try:
             with anyio.fail_after(timeout_s):
-                async with self._transport.exchange(request) as exchange:
+                async with self._to_engine().exchange(request) as exchange:
                     is_connected = True
                     await exchange.receive_head()
                     body = bytearray()
@@ -167,6 +170,11 @@ class UpstreamClient:
             kind = UpstreamTimeoutError if is_connected else UpstreamUnreachableError
             raise kind(f"{self._where} did not answer within {timeout_s:g} s. Is it running?") from None
         return FetchedDocument(exchange.status, dict(exchange.headers), self._key_removed(bytes(body)))
+
+    def _to_engine(self) -> HttpTransport:
+        if self._transport is None:
+            self._transport = transport_to(self._url, self._headers)
+        return self._transport
 
     def _explain_failure(self, error: NetworkError) -> UpstreamError:
         message = f"{self._where} {error.reason}"
@@ -193,6 +201,19 @@ class UpstreamClient:
         if not self._api_key or len(self._api_key) < MIN_KEY_CHARS:
             return text
         return text.replace(self._api_key.encode(), b"[key removed]")
+
+
+def transport_to(url: Url, headers: Mapping[str, str]) -> HttpTransport:
+    """Return our own transport for plain HTTP straight to a host, else httpx; raises NoConnectionError."""
+    try:
+        proxy = proxy_for(url, os.environ)
+    except InvalidProxyError as error:
+        raise NoConnectionError(f"can't be reached: {error}") from error
+    if url.scheme == "http" and proxy is None:
+        return PlainTransport(url, headers)
+    from claude_bridge.upstream.httpx_transport import HttpxTransport
+
+    return HttpxTransport(url, headers, proxy)
 
 
 def client_for(upstream: Upstream, api_key: str | None) -> UpstreamClient:

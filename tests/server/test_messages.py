@@ -26,6 +26,7 @@ from tests.fake_upstream import (
     DONE,
     Close,
     Drip,
+    End,
     FakeUpstream,
     Head,
     Pause,
@@ -365,18 +366,18 @@ async def test_the_trace_is_told_of_one_end(reply: Reply, kinds: list[str], is_s
 
 async def test_the_trace_is_told_of_a_second_try() -> None:
     notes = Notes()
-    script = [answer("Hi"), [Reset()], answer("Hello")]
+    script = [[*answer("Hi"), End(), Close()], answer("Hello")]
     async with FakeUpstream(script) as upstream, BridgeServer(upstream, sinks=[notes]) as server:
         await server.messages(stream=True)
         assert said((await server.messages(stream=True)).events) == "Hello"
-        assert len(upstream.requests) == 3
+        assert len(upstream.requests) == 2
     (retried,) = (event for event in notes.events if isinstance(event, UpstreamRetried))
-    assert "had closed the idle connection" in retried.reason
+    assert "closed the connection while it was idle" in retried.reason
 
 
 async def test_the_trace_is_told_of_a_second_try_that_fails_too() -> None:
     notes = Notes()
-    script = [answer("Hi"), [Reset()], [Reset()]]
+    script: list[Reply] = [[*answer("Hi"), End(), Close()], [Reset()]]
     async with FakeUpstream(script) as upstream, BridgeServer(upstream, sinks=[notes]) as server:
         await server.messages(stream=True)
         assert (await server.messages(stream=True)).status == 502

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import gzip
 import socket
-import zlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 import anyio
@@ -408,54 +407,20 @@ async def test_a_redirect_is_not_followed() -> None:
 
 # --- what is compressed, though it was not asked for ----------------------------------------------------------
 
-TEXT = b"data: hello\n\n" * 2000
 
-
-@pytest.mark.parametrize(
-    ("encoding", "pack"), [("gzip", gzip.compress), ("x-gzip", gzip.compress), ("deflate", zlib.compress)]
-)
-async def test_an_answer_that_is_compressed_unasked_is_unpacked(encoding: str, pack: Callable[[bytes], bytes]) -> None:
-    packed = pack(TEXT)
-    stream: Reply = [
-        Head(200, {"content-encoding": encoding}),
-        *(Send(packed[at : at + 50]) for at in range(0, len(packed), 50)),
-    ]
-    documents = {"/v1/models": document(packed, headers={"content-encoding": encoding})}
-    async with FakeUpstream([stream, stream], documents=documents) as upstream, client_of(upstream.base_url) as client:
-        assert await body_of(client) == TEXT
-        assert await body_of(client) == TEXT
-        found = await client.fetch("/models", timeout_s=5)
-        assert found.body == TEXT
-        assert "content-encoding" not in found.headers, "who passes the answer on must not say that it is packed"
-        assert upstream.requests[0].headers["accept-encoding"] == "identity"
-        assert upstream.connections == 1
-
-
-async def test_a_small_answer_that_unpacks_into_a_huge_one_is_given_up() -> None:
-    bomb = document(gzip.compress(b"\0" * 50_000_000), headers={"content-encoding": "gzip"})
-    async with FakeUpstream(documents={"/v1/models": bomb}) as upstream, client_of(upstream.base_url) as client:
-        with pytest.raises(UpstreamBrokenError, match="sent more than 16 MiB"):
-            await client.fetch("/models", timeout_s=20)
-
-
-@pytest.mark.parametrize(
-    ("encoding", "body", "words"),
-    [
-        ("br", b"packed", "sent a compressed answer (br), which was not asked for"),
-        ("gzip", b"not packed", "sent a compressed answer that can't be unpacked"),
-        ("gzip", gzip.compress(TEXT, mtime=0)[:-9], "the compressed data has no end"),
-    ],
-)
-async def test_what_can_not_be_unpacked_is_told(encoding: str, body: bytes, words: str) -> None:
-    packed = document(body, headers={"content-encoding": encoding})
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br"])
+@pytest.mark.parametrize("status", [200, 400])
+async def test_an_answer_that_is_compressed_unasked_is_refused(encoding: str, status: int) -> None:
+    packed = document(gzip.compress(b"data: hello\n\n"), status=status, headers={"content-encoding": encoding})
     async with FakeUpstream([packed]) as upstream:
         error = await error_of(upstream.base_url)
+        assert upstream.requests[0].headers["accept-encoding"] == "identity"
     assert isinstance(error, UpstreamBrokenError)
-    assert words in error.message
+    assert f"sent a compressed answer ({encoding}), which was not asked for" in error.message
 
 
-async def test_a_refusal_that_is_compressed_is_read() -> None:
-    body = gzip.compress(b'{"error": {"message": "no such thing"}}')
-    reply = document(body, status=400, headers={"content-encoding": "gzip"})
-    async with FakeUpstream([reply]) as upstream:
-        assert "no such thing" in (await error_of(upstream.base_url)).message
+async def test_a_small_document_that_unpacks_into_a_huge_one_is_given_up() -> None:
+    bomb = document(gzip.compress(b"\0" * 50_000_000), headers={"content-encoding": "gzip"})
+    async with FakeUpstream(documents={"/v1/models": bomb}) as upstream, client_of(upstream.base_url) as client:
+        with pytest.raises(UpstreamBrokenError, match="which was not asked for"):
+            await client.fetch("/models", timeout_s=20)

@@ -170,15 +170,37 @@ async def test_bytes_that_stay_behind_a_read_that_was_given_up_reach_nobody() ->
 # --- sent once ------------------------------------------------------------------------------------------------
 
 
-async def test_a_request_that_met_a_closing_idle_connection_is_sent_again() -> None:
+async def test_a_request_that_meets_a_closed_idle_connection_goes_out_on_a_new_one() -> None:
+    closed = anyio.Event()
+
     async def serve(engine: Engine, stream: SocketStream, number: int) -> None:
         await engine.read(stream)
         await stream.send(ANSWER + b"one" if number == 0 else ANSWER + b"two")
-        await until_readable(stream)  # and closes without reading the next request
+        if number == 0:
+            await anyio.aclose_forcefully(stream)
+            closed.set()
+        else:
+            await stream.receive()
 
     async with engine_of(serve) as (engine, client):
-        assert [await body_of(client), await body_of(client)] == [b"one", b"two"]
+        assert await body_of(client) == b"one"
+        await closed.wait()
+        await anyio.wait_all_tasks_blocked()
+        assert await body_of(client) == b"two"
         assert (engine.connections, engine.requests) == (2, 2)
+
+
+async def test_a_request_that_meets_a_connection_while_it_closes_is_not_sent_again() -> None:
+    async def serve(engine: Engine, stream: SocketStream, number: int) -> None:
+        await engine.read(stream)
+        await stream.send(ANSWER + b"one")
+        await until_readable(stream)  # and closes without reading the request, which resets the connection
+
+    async with engine_of(serve) as (engine, client):
+        assert await body_of(client) == b"one"
+        with pytest.raises(UpstreamDroppedError, match="without an answer"):
+            await body_of(client)
+        assert (engine.connections, engine.requests) == (1, 1)
 
 
 @pytest.mark.parametrize("wait_s", [0.0, 0.3])

@@ -64,12 +64,12 @@ class FakeProxy:
 
     async def _greet_socks(self, stream: ByteStream) -> bool:
         methods = await self._exactly(stream, (await stream.receive(1))[0])
-        await stream.send(b"\x05\x02" if self._login else b"\x05\x00")
-        if self._login:
-            assert 2 in methods
+        wants_login = bool(self._login) or 2 in methods
+        await stream.send(b"\x05\x02" if wants_login else b"\x05\x00")
+        if wants_login:
             await self._exactly(stream, 1)
             user, password = [await self._exactly(stream, (await stream.receive(1))[0]) for _ in range(2)]
-            is_right = f"{user.decode()}:{password.decode()}" == self._login
+            is_right = self._login in ("", f"{user.decode()}:{password.decode()}")
             await stream.send(b"\x01\x00" if is_right else b"\x01\x01")
             if not is_right:
                 return False
@@ -178,8 +178,8 @@ async def test_an_https_proxy_is_spoken_to_in_tls(monkeypatch: pytest.MonkeyPatc
         ("http", "other", 0, "it wants a login. Put it into ALL_PROXY: http://USER:PASSWORD@HOST:PORT."),
         ("http", "", 403, "it answered with status 403."),
         ("socks5", "other:x", 0, "it does not accept the login in ALL_PROXY."),
-        ("socks5", "", 5, "the host refused the connection."),
-        ("socks5", "", 77, "it answered with code 77."),
+        ("socks5", "", 5, "Connection refused."),
+        ("socks5", "", 77, "Malformed reply."),
     ],
 )
 async def test_a_proxy_that_gives_no_connection_is_named_with_its_variable(

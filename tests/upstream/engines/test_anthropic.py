@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import httpx
 import pytest
+from pytest_httpx import HTTPXMock
 
 from claude_bridge.adapters.engine_profiles import ANTHROPIC, LLAMA_CPP, OLLAMA, SGLANG, VLLM
 from claude_bridge.conversion.profile import Profile
@@ -13,7 +15,6 @@ from claude_bridge.errors import SetupError, UpstreamError, UpstreamUnreachableE
 from claude_bridge.providers import PROVIDERS, Upstream, upstream_of
 from claude_bridge.upstream.engines.anthropic import anthropic_root
 from claude_bridge.upstream.engines.discover import discover
-from tests.scripted_web import ScriptedWeb
 
 pytestmark = pytest.mark.anyio
 
@@ -36,19 +37,19 @@ def test_the_address_may_be_given_with_its_path(given: str) -> None:
     assert anthropic_root(given) == HOST
 
 
-async def test_anthropic_is_not_asked(web: ScriptedWeb) -> None:
+async def test_anthropic_is_not_asked(web: HTTPXMock) -> None:
     upstream = await found(None)
     assert upstream.profile is ANTHROPIC
     assert upstream.forwards_client_auth
     assert upstream.notes == ("requests are passed through unchanged, with the client's own login",)
     assert (await found(None, key="sk-ant-mine")).notes == ("requests are passed through unchanged, with your key",)
     assert (await found("http://api.anthropic.com")).notes == ("requests are passed through unchanged, with no key",)
-    assert web.requests == []
+    assert web.get_requests() == []
 
 
-async def test_an_ollama_tells_itself_by_its_version(web: ScriptedWeb) -> None:
-    web.add(url=f"{HOST}/api/version", json={"version": "0.33.0"})
-    web.add(url=re.compile(r".*/api/(tags|ps)$"), json={"models": []}, is_reusable=True)
+async def test_an_ollama_tells_itself_by_its_version(web: HTTPXMock) -> None:
+    web.add_response(url=f"{HOST}/api/version", json={"version": "0.33.0"})
+    web.add_response(url=re.compile(r".*/api/(tags|ps)$"), json={"models": []}, is_reusable=True)
     upstream = await found()
     assert (upstream.name, upstream.profile, upstream.model) == ("Ollama 0.33.0", OLLAMA, "")
 
@@ -58,46 +59,46 @@ async def test_an_ollama_tells_itself_by_its_version(web: ScriptedWeb) -> None:
     [("llamacpp", LLAMA_CPP), ("vllm", VLLM), ("sglang", SGLANG)],
     ids=["llama.cpp", "vLLM", "SGLang"],
 )
-async def test_others_tell_themselves_by_who_owns_their_models(web: ScriptedWeb, owner: str, profile: Profile) -> None:
-    web.add(url=f"{HOST}/api/version", status=404)
-    web.add(url=f"{HOST}/v1/models", json=models("m", owned_by=owner))
-    web.add(url=re.compile(r".*:8000/(props|version)$"), status=404, is_optional=True)
+async def test_others_tell_themselves_by_who_owns_their_models(web: HTTPXMock, owner: str, profile: Profile) -> None:
+    web.add_response(url=f"{HOST}/api/version", status_code=404)
+    web.add_response(url=f"{HOST}/v1/models", json=models("m", owned_by=owner))
+    web.add_response(url=re.compile(r".*:8000/(props|version)$"), status_code=404, is_optional=True)
     assert (await found()).profile is profile
 
 
-async def test_a_window_is_that_of_the_named_model(web: ScriptedWeb) -> None:
-    web.add(url=f"{HOST}/api/version", status=404)
-    web.add(url=f"{HOST}/v1/models", json=models("m", owned_by="vllm", max_model_len=32768))
-    web.add(url=f"{HOST}/version", status=404)
+async def test_a_window_is_that_of_the_named_model(web: HTTPXMock) -> None:
+    web.add_response(url=f"{HOST}/api/version", status_code=404)
+    web.add_response(url=f"{HOST}/v1/models", json=models("m", owned_by="vllm", max_model_len=32768))
+    web.add_response(url=f"{HOST}/version", status_code=404)
     assert (await found(model="m")).window_tokens == 32768
 
 
 @pytest.mark.parametrize("key", [None, "wrong"])
-async def test_a_wrong_key_is_a_mistake_of_the_setup(web: ScriptedWeb, key: str | None) -> None:
-    web.add(url=f"{HOST}/api/version", status=404)
-    web.add(url=f"{HOST}/v1/models", status=401, json={"error": {"message": "no"}})
+async def test_a_wrong_key_is_a_mistake_of_the_setup(web: HTTPXMock, key: str | None) -> None:
+    web.add_response(url=f"{HOST}/api/version", status_code=404)
+    web.add_response(url=f"{HOST}/v1/models", status_code=401, json={"error": {"message": "no"}})
     with pytest.raises(SetupError) as caught:
         await found(key=key)
     assert caught.value.hint == HINT
 
 
-async def test_an_engine_without_a_list_is_taken_as_it_is(web: ScriptedWeb) -> None:
-    web.add(url=f"{HOST}/api/version", status=404)
-    web.add(url=f"{HOST}/v1/models", status=404, text="<html>")
-    web.add(url=f"{HOST}/models", status=404, text="<html>")
+async def test_an_engine_without_a_list_is_taken_as_it_is(web: HTTPXMock) -> None:
+    web.add_response(url=f"{HOST}/api/version", status_code=404)
+    web.add_response(url=f"{HOST}/v1/models", status_code=404, text="<html>")
+    web.add_response(url=f"{HOST}/models", status_code=404, text="<html>")
     upstream = await found(model="m")
     assert (upstream.model, upstream.window_tokens) == ("m", None)
     assert not upstream.profile.messages.is_anthropic
 
 
-async def test_an_engine_that_fails_is_asked_again_later(web: ScriptedWeb) -> None:
-    web.add(url=f"{HOST}/api/version", status=404)
-    web.add(url=f"{HOST}/v1/models", status=503, text="loading")
+async def test_an_engine_that_fails_is_asked_again_later(web: HTTPXMock) -> None:
+    web.add_response(url=f"{HOST}/api/version", status_code=404)
+    web.add_response(url=f"{HOST}/v1/models", status_code=503, text="loading")
     with pytest.raises(UpstreamError):
         await found()
 
 
-async def test_an_engine_that_is_not_there_is_told(web: ScriptedWeb) -> None:
-    web.refuses = True
+async def test_an_engine_that_is_not_there_is_told(web: HTTPXMock) -> None:
+    web.add_exception(httpx.ConnectError("refused"), is_reusable=True)
     with pytest.raises(UpstreamUnreachableError):
         await found()

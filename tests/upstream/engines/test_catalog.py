@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 import pytest
 from msgspec.structs import replace
+from pytest_httpx import HTTPXMock
 
 from claude_bridge.conversion.pricing import FREE, Prices
 from claude_bridge.errors import SetupError, UpstreamBrokenError, UpstreamUnreachableError
@@ -25,7 +26,6 @@ from claude_bridge.upstream.engines.catalog import (
 from claude_bridge.upstream.engines.report import OfferedModel
 from tests.fake_upstream import FakeUpstream, Pause, ReceivedRequest, Reply, Stall, document, json_document, refusal
 from tests.scripted_ollama import ScriptedOllama, a_model
-from tests.scripted_web import ScriptedWeb
 
 pytestmark = pytest.mark.anyio
 
@@ -361,9 +361,9 @@ async def test_an_older_lm_studio_that_answers_strange_paths_with_200_is_known_a
         assert (await offered(upstream.base_url)).engine == "LM Studio"
 
 
-async def test_what_an_engine_elsewhere_costs_is_not_guessed(web: ScriptedWeb) -> None:
-    web.add(url="http://gpu.example/v1/models", json=listed(owned_by="vllm"))
-    web.add(url="http://gpu.example/version", status=404)
+async def test_what_an_engine_elsewhere_costs_is_not_guessed(web: HTTPXMock) -> None:
+    web.add_response(url="http://gpu.example/v1/models", json=listed(owned_by="vllm"))
+    web.add_response(url="http://gpu.example/version", status_code=404)
     assert (await only_model("http://gpu.example/v1")).cost is None
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import httpx
 import pytest
+from pytest_httpx import HTTPXMock
 
 from claude_bridge.adapters.engine_profiles import (
     LLAMA_CPP,
@@ -24,7 +26,6 @@ from claude_bridge.providers import PROVIDERS, Upstream, upstream_of
 from claude_bridge.upstream.engines.discover import assumed, discover
 from claude_bridge.upstream.engines.openai_compatible import base_url_candidates
 from tests.fake_upstream import FakeUpstream, model_list
-from tests.scripted_web import ScriptedWeb
 
 pytestmark = pytest.mark.anyio
 
@@ -35,11 +36,11 @@ HTML = "<!DOCTYPE html><html>Welcome</html>"
 
 
 @pytest.fixture
-async def web(web: ScriptedWeb) -> ScriptedWeb:
+def web(web: HTTPXMock) -> HTTPXMock:
     """An unknown engine is asked whether it is an Ollama, LM Studio or llama.cpp; vLLM for its version."""
     others = ("/version", "/props", "/api/v1/models", "/api/v0/models")
     for path in (".*/api/version", *(f"https?://[^/]+{path}" for path in others)):
-        web.add(url=re.compile(f"{path}$"), status=404, is_optional=True, is_reusable=True)
+        web.add_response(url=re.compile(f"{path}$"), status_code=404, is_optional=True, is_reusable=True)
     return web
 
 
@@ -80,14 +81,14 @@ def test_a_base_url_may_be_meant_in_several_ways(given: str, candidates: list[st
 
 
 @pytest.mark.parametrize("given", [HOST, f"{HOST}/", BASE_URL, f"{BASE_URL}/v1", f"{BASE_URL}/chat/completions"])
-async def test_the_true_base_url_is_found(web: ScriptedWeb, given: str) -> None:
-    web.add(url=f"{BASE_URL}/models", json=models("m"))
+async def test_the_true_base_url_is_found(web: HTTPXMock, given: str) -> None:
+    web.add_response(url=f"{BASE_URL}/models", json=models("m"))
     assert (await found(given)).base_url == BASE_URL
 
 
-async def test_an_api_without_v1_is_found(web: ScriptedWeb) -> None:
-    web.add(url=f"{BASE_URL}/models", status=404, text="nothing")
-    web.add(url=f"{HOST}/models", json=models("m"))
+async def test_an_api_without_v1_is_found(web: HTTPXMock) -> None:
+    web.add_response(url=f"{BASE_URL}/models", status_code=404, text="nothing")
+    web.add_response(url=f"{HOST}/models", json=models("m"))
     assert (await found(HOST)).base_url == HOST
 
 
@@ -99,8 +100,8 @@ async def test_a_query_stays_behind_the_path(path: str) -> None:
     assert upstream.base_url == f"{root}/openai/v1?api-version=1"
 
 
-async def test_the_key_goes_along(web: ScriptedWeb) -> None:
-    web.add(json=models("m"), match_headers={"authorization": f"Bearer {KEY}"})
+async def test_the_key_goes_along(web: HTTPXMock) -> None:
+    web.add_response(json=models("m"), match_headers={"authorization": f"Bearer {KEY}"})
     assert (await found(key=KEY)).model == "m"
 
 
@@ -111,22 +112,22 @@ async def test_the_key_goes_along(web: ScriptedWeb) -> None:
     ("answer", "words"),
     [
         pytest.param({"html": HTML}, "answers with a web page", id="web page"),
-        pytest.param({"html": HTML, "status": 404}, "answers with a web page", id="web page, 404"),
+        pytest.param({"html": HTML, "status_code": 404}, "answers with a web page", id="web page, 404"),
         pytest.param({"json": {"status": "ok"}}, "no model list", id="other JSON"),
         pytest.param({"json": ["a"]}, "no model list", id="a list"),
         pytest.param({"text": "Ollama is running"}, "no model list", id="text"),
         pytest.param({"content": b"\xff\xfe"}, "no model list", id="bytes"),
-        pytest.param({"status": 404, "text": "no"}, "answers 404", id="404"),
-        pytest.param({"status": 405}, "answers 405", id="405"),
+        pytest.param({"status_code": 404, "text": "no"}, "answers 404", id="404"),
+        pytest.param({"status_code": 405}, "answers 405", id="405"),
         pytest.param(
-            {"status": 301, "headers": {"location": "https://localhost:8443/v1/models"}},
+            {"status_code": 301, "headers": {"location": "https://localhost:8443/v1/models"}},
             "redirects to https://localhost:8443/v1/models", id="redirect",
         ),
     ],
 )  # fmt: skip
-async def test_what_is_no_api_is_told(web: ScriptedWeb, answer: dict[str, Any], words: str) -> None:
-    web.add(url=f"{BASE_URL}/models", **answer)
-    web.add(url=f"{HOST}/models", status=404)
+async def test_what_is_no_api_is_told(web: HTTPXMock, answer: dict[str, Any], words: str) -> None:
+    web.add_response(url=f"{BASE_URL}/models", **answer)
+    web.add_response(url=f"{HOST}/models", status_code=404)
     error = await mistake()
     assert error.what.startswith(f"{BASE_URL}/models ")
     assert words in error.what
@@ -134,9 +135,9 @@ async def test_what_is_no_api_is_told(web: ScriptedWeb, answer: dict[str, Any], 
     assert "http://localhost:11434/v1 for Ollama" in error.hint
 
 
-async def test_elsewhere_other_hints_are_given(web: ScriptedWeb) -> None:
-    web.add(url="https://engine.example/v1/models", html=HTML)
-    web.add(url="https://engine.example/models", html=HTML)
+async def test_elsewhere_other_hints_are_given(web: HTTPXMock) -> None:
+    web.add_response(url="https://engine.example/v1/models", html=HTML)
+    web.add_response(url="https://engine.example/models", html=HTML)
     error = await mistake("https://engine.example/v1")
     assert error.hint == "Check --base-url. It usually ends in /v1."
 
@@ -145,16 +146,16 @@ async def test_elsewhere_other_hints_are_given(web: ScriptedWeb) -> None:
 @pytest.mark.parametrize(
     ("key", "words"), [(KEY, "does not accept the key"), (None, "asks for a key, and none was given")]
 )
-async def test_a_wrong_key_is_told_and_not_shown(web: ScriptedWeb, status: int, key: str | None, words: str) -> None:
-    web.add(status=status, json={"error": {"message": f"Incorrect API key: {KEY}"}})
+async def test_a_wrong_key_is_told_and_not_shown(web: HTTPXMock, status: int, key: str | None, words: str) -> None:
+    web.add_response(status_code=status, json={"error": {"message": f"Incorrect API key: {KEY}"}})
     error = await mistake(key=key)
     assert words in error.what
     assert error.hint == "Set OPENAI_API_KEY."
     assert KEY not in error.what
 
 
-async def test_a_wrong_key_without_a_common_form_is_not_shown_either(web: ScriptedWeb) -> None:
-    web.add(status=401, json={"error": {"message": "Incorrect API key: an-odd~key"}})
+async def test_a_wrong_key_without_a_common_form_is_not_shown_either(web: HTTPXMock) -> None:
+    web.add_response(status_code=401, json={"error": {"message": "Incorrect API key: an-odd~key"}})
     assert "an-odd~key" not in (await mistake(key="an-odd~key")).what
 
 
@@ -167,15 +168,15 @@ async def test_a_wrong_key_without_a_common_form_is_not_shown_either(web: Script
     ],
 )
 async def test_a_passing_trouble_is_no_mistake_of_the_user(
-    web: ScriptedWeb, status: int, body: object, error: type[UpstreamError]
+    web: HTTPXMock, status: int, body: object, error: type[UpstreamError]
 ) -> None:
-    web.add(status=status, json=body)
+    web.add_response(status_code=status, json=body)
     with pytest.raises(error):
         await found()
 
 
-async def test_an_engine_that_is_not_there_is_no_mistake_of_the_user(web: ScriptedWeb) -> None:
-    web.refuses = True
+async def test_an_engine_that_is_not_there_is_no_mistake_of_the_user(web: HTTPXMock) -> None:
+    web.add_exception(httpx.ConnectError("refused"), is_reusable=True)
     with pytest.raises(UpstreamUnreachableError):
         await found()
 
@@ -183,38 +184,38 @@ async def test_an_engine_that_is_not_there_is_no_mistake_of_the_user(web: Script
 # --- the model ------------------------------------------------------------------------------------------------
 
 
-async def test_a_missing_model_is_told_with_the_nearest_names(web: ScriptedWeb) -> None:
-    web.add(json=models("qwen3:1.7b", "qwen3:8b", "llama3.2:3b"))
+async def test_a_missing_model_is_told_with_the_nearest_names(web: HTTPXMock) -> None:
+    web.add_response(json=models("qwen3:1.7b", "qwen3:8b", "llama3.2:3b"))
     error = await mistake(model="qwen3:1.8b")
     assert error.what == f"The engine at {BASE_URL} has no model 'qwen3:1.8b'."
     assert error.hint.startswith("Nearest: qwen3:1.7b, qwen3:8b.")
     assert "--no-check" in error.hint
 
 
-async def test_a_model_with_no_near_name_is_told_what_there_is(web: ScriptedWeb) -> None:
-    web.add(json=models("qwen3:1.7b", "llama3.2:3b"))
+async def test_a_model_with_no_near_name_is_told_what_there_is(web: HTTPXMock) -> None:
+    web.add_response(json=models("qwen3:1.7b", "llama3.2:3b"))
     assert "It offers: qwen3:1.7b, llama3.2:3b." in (await mistake(model="zzz")).hint
 
 
-async def test_the_only_model_is_chosen(web: ScriptedWeb) -> None:
-    web.add(json=models("only"))
+async def test_the_only_model_is_chosen(web: HTTPXMock) -> None:
+    web.add_response(json=models("only"))
     assert (await found(model="")).model == "only"
 
 
-async def test_of_several_models_none_is_guessed(web: ScriptedWeb) -> None:
-    web.add(json=models("a", "b"))
+async def test_of_several_models_none_is_guessed(web: HTTPXMock) -> None:
+    web.add_response(json=models("a", "b"))
     error = await mistake(model="")
     assert error.what == "No model was given."
     assert "The engine offers: a, b." in error.hint
 
 
-async def test_an_engine_that_lists_nothing_is_believed(web: ScriptedWeb) -> None:
-    web.add(json=models())
+async def test_an_engine_that_lists_nothing_is_believed(web: HTTPXMock) -> None:
+    web.add_response(json=models())
     assert (await found()).model == "m"
 
 
-async def test_an_engine_that_ignores_names_takes_any(web: ScriptedWeb) -> None:
-    web.add(json=models("file.gguf", owned_by="llamacpp", meta={"n_ctx": 4096}))
+async def test_an_engine_that_ignores_names_takes_any(web: HTTPXMock) -> None:
+    web.add_response(json=models("file.gguf", owned_by="llamacpp", meta={"n_ctx": 4096}))
     upstream = await found(model="any")
     assert (upstream.model, upstream.window_tokens) == ("any", 4096)
 
@@ -233,9 +234,9 @@ async def test_an_engine_that_ignores_names_takes_any(web: ScriptedWeb) -> None:
     ],
 )
 async def test_an_engine_is_known_by_what_it_calls_itself(
-    web: ScriptedWeb, owner: str, name: str, profile: Profile
+    web: HTTPXMock, owner: str, name: str, profile: Profile
 ) -> None:
-    web.add(json=models("m", owned_by=owner))
+    web.add_response(json=models("m", owned_by=owner))
     upstream = await found()
     assert (upstream.name, upstream.profile) == (name, profile)
 
@@ -263,8 +264,8 @@ def test_a_provider_is_itself_at_any_address() -> None:
     assert (upstream.name, upstream.profile) == ("vLLM", VLLM)
 
 
-async def test_what_a_service_lists_does_not_rename_it(web: ScriptedWeb) -> None:
-    web.add(json=models("m", owned_by="vllm"))
+async def test_what_a_service_lists_does_not_rename_it(web: HTTPXMock) -> None:
+    web.add_response(json=models("m", owned_by="vllm"))
     assert (await found("https://openrouter.ai/api/v1")).name == "OpenRouter"
 
 
@@ -276,19 +277,19 @@ async def test_what_a_service_lists_does_not_rename_it(web: ScriptedWeb) -> None
         ("deepseek/deepseek-v4:free", "deepseek/deepseek-v4:free"),
     ],
 )
-async def test_a_model_may_be_listed_under_another_form_of_its_name(web: ScriptedWeb, name: str, listed: str) -> None:
-    web.add(json=models(listed, context_length=1000))
+async def test_a_model_may_be_listed_under_another_form_of_its_name(web: HTTPXMock, name: str, listed: str) -> None:
+    web.add_response(json=models(listed, context_length=1000))
     upstream = await found("https://openrouter.ai/api/v1", model=name)
     assert (upstream.model, upstream.window_tokens) == (name, 1000)
 
 
-async def test_another_tag_is_another_model(web: ScriptedWeb) -> None:
-    web.add(json=models("qwen3"))
+async def test_another_tag_is_another_model(web: HTTPXMock) -> None:
+    web.add_response(json=models("qwen3"))
     assert "has no model 'qwen3:8b'" in (await mistake(model="qwen3:8b")).what
 
 
-async def test_a_list_may_be_an_array(web: ScriptedWeb) -> None:
-    web.add(json=models("m", context_length=1000)["data"])
+async def test_a_list_may_be_an_array(web: HTTPXMock) -> None:
+    web.add_response(json=models("m", context_length=1000)["data"])
     assert (await found("https://api.together.xyz/v1")).window_tokens == 1000
 
 
@@ -302,9 +303,9 @@ async def test_a_list_may_be_an_array(web: ScriptedWeb) -> None:
     ],
 )
 async def test_the_longest_answer_is_what_the_engine_tells(
-    web: ScriptedWeb, fields: dict[str, Any], limit: int | None
+    web: HTTPXMock, fields: dict[str, Any], limit: int | None
 ) -> None:
-    web.add(json=models("m", **fields))
+    web.add_response(json=models("m", **fields))
     assert (await found()).max_output_tokens == limit
 
 
@@ -320,9 +321,9 @@ async def test_the_longest_answer_is_what_the_engine_tells(
     ],
 )
 async def test_what_openrouter_tells_of_thinking_is_surer_than_a_name(
-    web: ScriptedWeb, model: str, reasoning: Any, switch: str | None, levels: tuple[str, ...]
+    web: HTTPXMock, model: str, reasoning: Any, switch: str | None, levels: tuple[str, ...]
 ) -> None:
-    web.add(json=models(model, reasoning=reasoning))
+    web.add_response(json=models(model, reasoning=reasoning))
     profile = (await found("https://openrouter.ai/api/v1", model=model)).profile
     assert (profile.chat.thinking_switch, profile.chat.effort_levels) == (switch, levels)
 
@@ -338,20 +339,20 @@ async def test_what_openrouter_tells_of_thinking_is_surer_than_a_name(
     ],
 )
 async def test_what_a_model_can_is_what_the_list_tells(
-    web: ScriptedWeb, fields: dict[str, Any], sees: bool, switch: str | None
+    web: HTTPXMock, fields: dict[str, Any], sees: bool, switch: str | None
 ) -> None:
-    web.add(json=models("new/model", **fields))
+    web.add_response(json=models("new/model", **fields))
     profile = (await found("https://openrouter.ai/api/v1", model="new/model")).profile
     assert (profile.sees_images, profile.chat.thinking_switch) == (sees, switch)
 
 
-async def test_many_models_are_not_all_told(web: ScriptedWeb) -> None:
-    web.add(json=models(*(f"m{number}" for number in range(30))))
+async def test_many_models_are_not_all_told(web: HTTPXMock) -> None:
+    web.add_response(json=models(*(f"m{number}" for number in range(30))))
     assert "m19 and 10 more (bridge models lists all)" in (await mistake(model="")).hint
 
 
-async def test_the_model_refines_the_profile(web: ScriptedWeb) -> None:
-    web.add(json=models("gpt-5"))
+async def test_the_model_refines_the_profile(web: HTTPXMock) -> None:
+    web.add_response(json=models("gpt-5"))
     upstream = await found("https://api.openai.com/v1", model="gpt-5")
     assert upstream.profile == profile_for(OPENAI, "gpt-5") != OPENAI
 
@@ -378,9 +379,9 @@ BLIND = {"architecture": {"input_modalities": ["text"]}}
     ids=["OpenRouter sees", "OpenRouter is blind", "Mistral is blind", "Mistral sees", "odd", "not told"],
 )
 async def test_whether_the_model_sees_images_is_read_from_the_list(
-    web: ScriptedWeb, fields: dict[str, Any], *, sees_images: bool
+    web: HTTPXMock, fields: dict[str, Any], *, sees_images: bool
 ) -> None:
-    web.add(url=f"{BASE_URL}/models", json=models("m", "other", **fields))
+    web.add_response(url=f"{BASE_URL}/models", json=models("m", "other", **fields))
     assert (await found()).profile.sees_images == sees_images
 
 
@@ -398,9 +399,9 @@ async def test_whether_the_model_sees_images_is_read_from_the_list(
     ],
 )
 async def test_the_window_is_what_the_engine_tells(
-    web: ScriptedWeb, fields: dict[str, Any], window_tokens: int | None
+    web: HTTPXMock, fields: dict[str, Any], window_tokens: int | None
 ) -> None:
-    web.add(json=models("m", **fields))
+    web.add_response(json=models("m", **fields))
     assert (await found()).window_tokens == window_tokens
 
 
@@ -419,7 +420,7 @@ async def test_the_window_is_what_the_engine_tells(
     ],
 )
 async def test_what_tokens_cost_is_known_or_not_said(
-    web: ScriptedWeb, base_url: str, fields: dict[str, Any], prices: Prices | None
+    web: HTTPXMock, base_url: str, fields: dict[str, Any], prices: Prices | None
 ) -> None:
-    web.add(json=models("m", **fields))
+    web.add_response(json=models("m", **fields))
     assert (await found(base_url)).prices == prices
