@@ -390,6 +390,12 @@ SPECIAL_WORDS: tuple[_SpecialWords, ...] = (
         reason="the model can't think; it is not asked to",
     ),
     _SpecialWords(
+        # MiniMax M3.1
+        words=_words(r"requires? (?:adaptive )?thinking", r"thinking (?:can't|cannot) be (?:disabled|turned off)"),
+        changes=_always(thinking_switch=None),
+        reason="the model can't stop thinking; it is not asked to",
+    ),
+    _SpecialWords(
         words=_words(r"invalid think value", r"think value.{0,40}not supported"),
         changes=_always(think_levels=()),
         reason="the level of thinking was refused; thinking is switched on or off",

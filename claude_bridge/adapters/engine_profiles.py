@@ -181,6 +181,19 @@ MOONSHOT = Profile(
     ),
 )
 
+MINIMAX = Profile(
+    name="MiniMax",
+    evidence="AgentScope 2's MiniMax formatter, 2026-10: thinking.type adaptive or disabled, max_completion_tokens, no "
+    "response_format; TradingAgents@e131668: tool_choice is auto or none",
+    chat=ChatProfile(
+        max_tokens_field="max_completion_tokens",
+        tool_choices=(),
+        structured_output=None,
+        thinking_switch="thinking",
+        switch_values=("disabled", "adaptive"),
+    ),
+)
+
 # --- engines ----------------------------------------------------------------------------------------------------
 
 LLAMA_CPP = Profile(
@@ -276,6 +289,8 @@ BY_HOST: dict[str, Profile] = {
     "open.bigmodel.cn": ZAI,
     "api.moonshot.ai": MOONSHOT,
     "api.moonshot.cn": MOONSHOT,
+    "api.minimax.io": MINIMAX,
+    "api.minimaxi.com": MINIMAX,
 }
 """Profiles of services that are no provider of their own, by where they are."""
 

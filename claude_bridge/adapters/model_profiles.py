@@ -271,6 +271,13 @@ FAMILIES: tuple[Family, ...] = (
         changes={"thinking_switch": None, "effort_levels": (), "opens_in_thinking": True},
     ),
     Family(
+        name="MiniMax M2 at MiniMax",
+        evidence="AgentScope 2's page on MiniMax, 2026-10: M2 goes on thinking when that is disabled",
+        matches=r"minimax-?m2",
+        engines=("MiniMax",),
+        changes={"thinking_switch": None},
+    ),
+    Family(
         name="MiniMax M3",
         evidence="vllm's reasoning/minimax_m3_reasoning_parser.py, llama.cpp's common/parsers/minimax-m3.cpp: "
         "<mm:think>, or a bare </mm:think> where it does not think",
@@ -289,6 +296,12 @@ FAMILIES: tuple[Family, ...] = (
         evidence="vllm's reasoning/seedoss_reasoning_parser.py: <seed:think>",
         matches=r"seed-?oss",
         changes={"think_tags": (("<seed:think>", "</seed:think>"), ("<think>", "</think>"))},
+    ),
+    Family(
+        name="Phi-4-mini",
+        evidence="vllm's tool_parsers/phi4mini_tool_parser.py: functools, and a list of calls",
+        matches=r"phi-?4-m",
+        changes={"call_format": "Phi-4-mini"},
     ),
     # --- Gemma, Llama ---------------------------------------------------------------------------------------------
     Family(

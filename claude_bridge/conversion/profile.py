@@ -83,7 +83,7 @@ class ChatProfile(Struct, frozen=True, kw_only=True):
     switch_name: str = "enable_thinking"
     """The name of the switch in ``chat_template_kwargs``, which the model's template gives it."""
     switch_values: tuple[bool | str, bool | str] = (False, True)
-    """What that switch may be: off and on."""
+    """What the switch may be: off and on. In ``thinking`` False and True stand for disabled and enabled."""
     budget_place: Literal["reasoning", "thinking_budget_tokens"] | None = None
     """Where a budget of thinking tokens is told; None: it only chooses the level."""
 

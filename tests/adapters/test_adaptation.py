@@ -197,6 +197,7 @@ REFUSALS: dict[str, tuple[Any, set[str]]] = {
         "json mode cannot be combined with tool/function calling",
         {"response_format", "messages"},
     ),
+    "MiniMax M3.1": ("invalid params, model requires adaptive thinking (2013)", {"chat_template_kwargs"}),
     "a budget": ("Unknown parameter: 'thinking_budget_tokens'.", {"thinking_budget_tokens"}),
     "a cache mark": ("cache_control: Extra inputs are not permitted", {"cache_control"}),
     "reasoning in messages": ("messages.1.reasoning_content: Extra inputs are not permitted", {"messages"}),

@@ -10,6 +10,8 @@ from claude_bridge.conversion.profile import ChatProfile, Profile
 from claude_bridge.conversion.reasoning import ReasoningPreference, nearest_effort, preferred_thinking, usual_effort
 from claude_bridge.conversion.request.normalize import NormalizedRequest
 
+_THINKING_TYPES: Mapping[bool | str, str] = {False: "disabled", True: "enabled"}
+
 
 def thinking_fields(request: NormalizedRequest, profile: Profile) -> tuple[Mapping[str, Any], list[Loss]]:
     """Return the fields of ChatRequest that control thinking, and what of the client's preference has no field."""
@@ -20,7 +22,8 @@ def thinking_fields(request: NormalizedRequest, profile: Profile) -> tuple[Mappi
             # Templates that know no such argument ignore it; those that do think by default.
             fields["chat_template_kwargs"] = {chat.switch_name: chat.switch_values[preference.thinks]}
         case "thinking":
-            fields["thinking"] = {"type": "enabled" if preference.thinks else "disabled"}
+            value = chat.switch_values[preference.thinks]
+            fields["thinking"] = {"type": _THINKING_TYPES.get(value) or value}
         case "reasoning":
             fields["reasoning"] = {"enabled": preference.thinks}
     level = _effort_level(preference, chat)

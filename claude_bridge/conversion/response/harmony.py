@@ -2,7 +2,8 @@
 
 A message is ``<|start|>assistant<|channel|>CHANNEL to=RECIPIENT <|constrain|>json<|message|>…`` and ends in
 ``<|end|>``, ``<|return|>`` or ``<|call|>``. The prompt already has the first ``<|start|>assistant``, and engines strip
-the last token. Sources: OpenAI's guide to the harmony response format; llama.cpp's common/parsers/gpt-oss.cpp.
+the last token. Engines that decode without special tokens leave ``analysisWe list.assistantfinalfour``. Sources:
+OpenAI's guide to the harmony response format; llama.cpp's common/parsers/gpt-oss.cpp.
 """
 
 from __future__ import annotations
@@ -22,16 +23,14 @@ from claude_bridge.conversion.deltas import (
 )
 from claude_bridge.conversion.loss import Repair
 from claude_bridge.conversion.reasoning import TextOpening
+from claude_bridge.conversion.tool_calls.text_source import Marks
 from claude_bridge.conversion.tool_names import DeclaredTools
 from claude_bridge.wire.anthropic import Tool
 
 HARMONY_OPENINGS = ("<|channel|>analysis<|message|>", "<|start|>assistant<|channel|>analysis<|message|>")
 """How a text begins that has harmony's channels, whatever the name of its model."""
 
-_TOKENS = ("<|start|>", "<|channel|>", "<|constrain|>", "<|message|>", "<|end|>", "<|return|>", "<|call|>")
-_TOKEN = re.compile("|".join(map(re.escape, _TOKENS)))
-_TOKEN_BEGINNINGS = frozenset(token[:length] for token in _TOKENS for length in range(1, len(token)))
-_MAX_TOKEN_CHARS = max(map(len, _TOKENS))
+_TOKENS = Marks(("<|start|>", "<|channel|>", "<|constrain|>", "<|message|>", "<|end|>", "<|return|>", "<|call|>"))
 _MAX_HEADER_CHARS = 500
 
 _CHANNEL = re.compile(r"<\|channel\|>\s*(\w+)")
@@ -39,6 +38,59 @@ _RECIPIENT = re.compile(r"\bto=([^\s<]+)")
 _PEOPLE = frozenset(("assistant", "user", "all"))
 """Recipients that are no tools."""
 _QUOTES = ("`", '"', "'")
+
+
+_ROLE = "assistant"
+_ROLE_MARK = Marks((_ROLE,))
+_STRIPPED_HEADER = re.compile(
+    rf"{_ROLE}(?:(?P<to>(?:analysis|commentary) ?to=[\w.:-]+?)\s*(?:code|json)?\s*(?=\{{)"
+    r"|(?P<channel>analysis|final)(?=[^\s:.,;'-])|commentary(?=[A-Z]))"
+)
+"""What is left of a header whose special tokens were stripped, with the role before it."""
+_HALF_HEADER = re.compile(rf"{_ROLE}(?:[a-z]{{0,10}}|(?:analysis|commentary) ?[\w=.:-]{{0,200}}\s?[a-z]{{0,4}}\s?)\Z")
+
+
+class _TokenRestorer:
+    """Writes the special tokens of a text that has lost them, wherever it is cut; any other text stays as it is."""
+
+    def __init__(self) -> None:
+        self._held = ""
+        self._is_stripped: bool | None = None
+
+    def feed(self, text: str) -> str:
+        """Return the text as far as it is decided."""
+        if self._is_stripped is False:
+            return text
+        text, self._held = self._held + text, ""
+        if self._is_stripped is None:
+            start = text.lstrip()
+            if re.match(r"final[a-z]", start):  # finally
+                self._is_stripped = False
+                return text
+            first = start if start.startswith(_ROLE) else _ROLE + start
+            if _HALF_HEADER.match(first) or _ROLE.startswith(start):
+                self._held = text
+                return ""
+            self._is_stripped = _STRIPPED_HEADER.match(first) is not None
+            if not self._is_stripped:
+                return text
+            text = first
+        text = _STRIPPED_HEADER.sub(_with_tokens, text)
+        kept = len(text) - _ROLE_MARK.overlap(text)
+        if (last := text.rfind(_ROLE)) >= 0 and _HALF_HEADER.match(text, last):
+            kept = last
+        self._held = text[kept:]
+        return text[:kept]
+
+    def close(self) -> str:
+        """Return the text that was held back."""
+        text, self._held = self._held, ""
+        return text
+
+
+def _with_tokens(header: re.Match[str]) -> str:
+    channel = header["to"] or header["channel"] or "commentary"
+    return f"<|end|><|start|>{_ROLE}<|channel|>{channel}<|message|>"
 
 
 class _Message(Enum):
@@ -64,6 +116,7 @@ class HarmonyReader:
         self._held = ""
         self._last_char = ""
         self._calls = 0
+        self._restorer = _TokenRestorer()
 
     def feed(self, deltas: list[Delta]) -> list[Delta]:
         """Return the deltas with the messages in the text as what they are."""
@@ -79,25 +132,28 @@ class HarmonyReader:
 
     def close(self) -> list[Delta]:
         """Return what was held back; a header without its message says nothing."""
+        out = self._take_tokens(self._restorer.close())
         text, header, self._held, self._header = self._held, self._header, "", None
         if header is None:
-            return self._say(text)
+            return out + self._say(text)
         is_header = "<|" in header or not header.strip().removeprefix("assistant")
         self._message = _Message.TEXT
-        return [] if is_header else self._say(header + text)
+        return out if is_header else out + self._say(header + text)
 
     def _take_text(self, text: str) -> list[Delta]:
+        return self._take_tokens(self._restorer.feed(text))
+
+    def _take_tokens(self, text: str) -> list[Delta]:
         text, self._held = self._held + text, ""
         if "<" not in text and self._header is None:
             return self._say(text)
         out: list[Delta] = []
         at = 0
-        for token in _TOKEN.finditer(text):
+        for token in _TOKENS.pattern.finditer(text):
             out += self._take_plain(text[at : token.start()])
             out += self._take_token(token[0])
             at = token.end()
-        start = max(at, len(text) - _MAX_TOKEN_CHARS)
-        kept = next((place for place in range(start, len(text)) if text[place:] in _TOKEN_BEGINNINGS), len(text))
+        kept = len(text) - _TOKENS.overlap(text, at)
         self._held = text[kept:]
         return out + self._take_plain(text[at:kept])
 

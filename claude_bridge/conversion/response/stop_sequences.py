@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from claude_bridge.conversion.deltas import Delta, Finish, FinishReason, TextDelta, UsageReport
+from claude_bridge.conversion.tool_calls.text_source import Marks
 
 
 class StopSequenceCutter:
     """Ends the text before the first stop sequence, and holds back text that may be the start of one."""
 
     def __init__(self, sequences: Sequence[str]) -> None:
-        self._sequences = [sequence for sequence in sequences if sequence]
+        self._sequences = Marks(sequences)
         self._held = ""
         self.found: str | None = None
 
@@ -40,12 +41,12 @@ class StopSequenceCutter:
 
     def _text(self, text: str) -> list[Delta]:
         text = self._held + text
-        hits = [(at, sequence) for sequence in self._sequences if (at := text.find(sequence)) >= 0]
+        hits = [(at, sequence) for sequence in self._sequences.marks if (at := text.find(sequence)) >= 0]
         if hits:
             # The one that is complete first, as if the text came letter by letter; of two the longer one.
             at, self.found = min(hits, key=lambda hit: (hit[0] + len(hit[1]), hit[0]))
             return [*_texts(text[:at]), Finish(FinishReason.STOP_SEQUENCE, self.found)]
-        keep = max((_overlap(text, sequence) for sequence in self._sequences), default=0)
+        keep = self._sequences.overlap(text)
         self._held = text[len(text) - keep :]
         return _texts(text[: len(text) - keep])
 
@@ -56,11 +57,3 @@ class StopSequenceCutter:
 
 def _texts(text: str) -> list[Delta]:
     return [TextDelta(text)] if text else []
-
-
-def _overlap(text: str, sequence: str) -> int:
-    """Return the length of the longest end of ``text`` that begins ``sequence``."""
-    for length in range(min(len(text), len(sequence) - 1), 0, -1):
-        if text.endswith(sequence[:length]):
-            return length
-    return 0

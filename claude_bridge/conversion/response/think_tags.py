@@ -25,6 +25,7 @@ from claude_bridge.conversion.deltas import (
 from claude_bridge.conversion.loss import Repair
 from claude_bridge.conversion.reasoning import TextOpening
 from claude_bridge.conversion.response.harmony import HARMONY_OPENINGS, HarmonyReader
+from claude_bridge.conversion.tool_calls.text_source import Marks
 from claude_bridge.wire.anthropic import Tool
 
 Tags = Sequence[tuple[str, str]]
@@ -75,6 +76,7 @@ class ThinkTagSplitter:
         self._tools = tools
         self._place = _Place.START
         self._close = tags[0][1]
+        self._closings = Marks(close for _, close in tags)
         self._first_char = self._close[0]
         self._has_other_first_chars = any(close[0] != self._first_char for _, close in tags)
         self._held = ""
@@ -218,22 +220,21 @@ class ThinkTagSplitter:
         """Return the text as the answer; behind a closing tag that shows it was a thought, the rest of it."""
         remembered = self._remembered
         assert remembered is not None, "it is what is watched"
-        found = min((place for _, close in self._tags if (place := text.find(close)) >= 0), default=-1)
-        if found < 0:
-            keep = max(_overlap(text, close) for _, close in self._tags)
+        found = self._closings.pattern.search(text)
+        if found is None:
+            keep = self._closings.overlap(text)
             text, self._held = text[: len(text) - keep], text[len(text) - keep :]
             self._remember(text)
             return _text(text), ""
-        before = "".join((*remembered, text[:found]))
+        before = "".join((*remembered, text[: found.start()]))
         self._remembered = None
         if not self._is_closed_thought(before):
             self._place = _Place.ANSWER
             return [], text
         if before.strip():
             self.learned = TextOpening.THOUGHT
-        close = next(close for _, close in self._tags if text.startswith(close, found))
         self._place = _Place.BEHIND
-        thought, rest = text[:found], text[found + len(close) :]
+        thought, rest = text[: found.start()], text[found.end() :]
         if self._opening is TextOpening.UNKNOWN or "".join(remembered).strip():
             return _text(thought), rest
         return _thinking(thought.rstrip("\n")), rest  # it all came at once
@@ -259,9 +260,14 @@ class ThinkTagSplitter:
             self._place, self._is_assumed = _Place.BEHIND, False
             thought = thought.rstrip("\n")
         else:
-            keep = min(_held_length(thought, self._close), _MAX_HELD_CHARS)
+            keep = min(self._held_chars(thought), _MAX_HELD_CHARS)
             thought, self._held = thought[: len(thought) - keep], thought[len(thought) - keep :]
         return _thinking(thought), rest
+
+    def _held_chars(self, text: str) -> int:
+        """Return how many characters at the end of the text may belong to a closing tag or to line ends before it."""
+        before = text[: len(text) - self._closings.overlap(text)]
+        return len(text) - len(before.rstrip("\n"))
 
 
 def _text(text: str) -> list[Delta]:
@@ -270,19 +276,3 @@ def _text(text: str) -> list[Delta]:
 
 def _thinking(text: str) -> list[Delta]:
     return [ThinkingDelta(text)] if text else []
-
-
-def _overlap(text: str, mark: str) -> int:
-    """Return how many characters at the end of the text may be the beginning of the mark."""
-    tail = text[1 - len(mark) :]
-    at = tail.find(mark[0])
-    while at >= 0 and not mark.startswith(tail[at:]):
-        at = tail.find(mark[0], at + 1)
-    return len(tail) - at if at >= 0 else 0
-
-
-def _held_length(text: str, close: str) -> int:
-    """Return how many characters at the end of the text may belong to the closing tag or to line ends before it."""
-    length = _overlap(text, close)
-    before = text[: len(text) - length]
-    return length + len(before) - len(before.rstrip("\n"))

@@ -116,6 +116,12 @@ class TextToolCallDetector:
         """``tools`` are those that the client declared; ``own_format`` names the row that is the model's own."""
         self._tools = DeclaredTools(tools)
         self._own_format = own_format
+        own_openings = [row.opening for row in FORMATS if row.name == own_format]
+        self._may_open = _MAY_OPEN
+        self._has_own_word = any(opening.isalpha() for opening in own_openings)
+        """Whether a call may begin with a letter: that is only looked for where the model is known to write so."""
+        if self._has_own_word:
+            self._may_open = re.compile(rf"{_MAY_OPEN.pattern}|\b{own_openings[0][0]}")
         self._half_mark = ""
         self._reader: CallReader | None = None
         self._reader_bytes = 0
@@ -134,7 +140,8 @@ class TextToolCallDetector:
         """Return the deltas with the calls in the text as calls."""
         if self._is_over:
             return deltas
-        if self._has_begun and self._reader is None and not self._half_mark and not self._held:
+        is_plain = self._has_begun and self._reader is None and not self._half_mark and not self._held
+        if is_plain and not self._has_own_word:
             # Nearly all of a long answer comes this way: no mark can begin in it.
             text = text_of(deltas)
             if text and "<" not in text and "[" not in text and "{" not in text and "]" not in text:
@@ -222,7 +229,7 @@ class TextToolCallDetector:
                 return start
             self._has_begun = True
         place, moved = None, 0
-        for found in _MAY_OPEN.finditer(text):
+        for found in self._may_open.finditer(text):
             start = found.start()
             if not OPENINGS.may_begin(_folded(text, start)):
                 continue

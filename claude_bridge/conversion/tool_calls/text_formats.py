@@ -152,6 +152,21 @@ FORMATS: tuple[CallFormat, ...] = (
         input=Notation.JSON_CALLS,
     ),
     CallFormat(
+        name="Phi-4-mini",
+        models="Phi-4-mini, Phi-4-multimodal",
+        evidence="vllm's tool_parsers/phi4mini_tool_parser.py, vllm#48795; behind text only for models of that name",
+        opening="functools",
+        input=Notation.JSON_CALLS,
+    ),
+    CallFormat(
+        name="Phi-4-mini, with tokens",
+        models="Phi-4-mini, as its prompt at vLLM shows it",
+        evidence="vllm#14682, examples/tool_chat_template_phi4_mini.jinja",
+        opening="<|tool_calls|>",
+        closing="<|/tool_calls|>",
+        input=Notation.JSON_CALLS,
+    ),
+    CallFormat(
         name="Llama 3",
         models="Llama 3.1 to 3.3",
         evidence="Meta's prompt format of Llama 3.1; vllm's tool_parsers/llama_tool_parser.py",

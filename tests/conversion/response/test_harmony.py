@@ -127,6 +127,27 @@ ANSWERS: dict[str, tuple[str, Said]] = {
     ),
     "half a token at the end": ("four<|ret", [("text", "four<|ret")]),
     "half a header at the end": (f"four<|end|>{START}<|channel|>fin", [("text", "four")]),
+    "no tokens": (
+        "analysisWe need to list.assistantfinalfour",
+        [("thought", "We need to list."), ("text", "four")],
+    ),
+    "no tokens, a call": (
+        'analysisWe list.assistantcommentary to=functions.Bash json{"command":"ls"}',
+        [("thought", "We list."), ("call", "0 Bash"), ("input", '{"command":"ls"}')],
+    ),
+    "no tokens, a call behind a preamble": (
+        'assistantcommentaryI look.assistantcommentary to=functions.Bash code{"command":"ls"}',
+        [("text", "I look."), ("call", "0 Bash"), ("input", '{"command":"ls"}')],
+    ),
+    "no tokens, a call first": (
+        'commentary to=Read json{"file_path":"assistant"}',
+        [("call", "0 Read"), ("input", '{"file_path":"assistant"}')],
+    ),
+    "no tokens, nothing but the answer": ("finalFour is the answer.", [("text", "Four is the answer.")]),
+    "no tokens, the role at the end": ("analysisHm, the assistant", [("thought", "Hm, the assistant")]),
+    "words that headers begin with": ("finally, the assistant ends.", [("text", "finally, the assistant ends.")]),
+    "a word of a header": ("analysis of the log: all is well.", [("text", "analysis of the log: all is well.")]),
+    "a role that ends a text": ("I am your assistantfinal", [("text", "I am your assistantfinal")]),
     "text behind the end": ("four<|end|> five", [("text", "four five")]),
     "a header without end": ("<|channel|>" + "a" * 600, [("text", "<|channel|>" + "a" * 600)]),
 }

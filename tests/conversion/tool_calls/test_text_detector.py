@@ -313,6 +313,7 @@ FORMATS: dict[str, tuple[str, Calls]] = {
     ),
     "InternLM": ('<|action_start|><|plugin|>{"name": "Bash", "parameters": {"command": "ls"}}<|action_end|>', [LS]),
     "Granite": (f"<|tool_call|>[{READ}]", [A]),
+    "Phi-4-mini, with tokens": (f"<|tool_calls|>[{READ}]<|/tool_calls|>", [A]),
     "Phi-4": (f"<|tool_call|>[{LIST}]<|/tool_call|>", [LS]),
 }
 """Formats in which models print calls, with marks of their own."""
@@ -358,6 +359,8 @@ def _with_unknown_names(text: str) -> str:
         text = text.replace(tool.name, f"Unknown{tool.name}")
     return text.replace('"bash"', '"sh"')
 
+
+PHI = f"functools[{READ}, {LIST}]"
 
 each_format = pytest.mark.parametrize(("text", "calls"), FORMATS.values(), ids=FORMATS)
 
@@ -794,3 +797,13 @@ def test_time_grows_no_faster_than_the_text(bomb: Callable[[int], str], piece: i
         if ratios[-1] < 6:
             return
     pytest.fail(f"four times the text takes {min(ratios):.0f} times as long")
+
+
+@pytest.mark.parametrize("piece", [None, 1, 3])
+def test_a_word_opens_calls_where_the_answer_begins_or_the_model_writes_so(piece: int | None) -> None:
+    assert _said(PHI, piece=piece) == ("", [A, LS])
+    for text in ("I look.\n", "I look. ", "Of it:\nf\n"):
+        assert _said(text + PHI, piece=piece, own_format="Phi-4-mini") == (text, [A, LS])
+        assert _said(text + PHI, piece=piece) == (text + PHI, [])
+    for text in ("functools is a module.", "It calls functools[0] of functools.", "See `" + PHI + "`."):
+        assert _said(text, piece=piece, own_format="Phi-4-mini") == (text, [])
