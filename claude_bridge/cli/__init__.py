@@ -12,8 +12,8 @@ from claude_bridge.cli import config, doctor, env, models, run, serve, service, 
 from claude_bridge.cli.help import Command, Group
 from claude_bridge.errors import SetupError, UsageError
 
-ALIASES = {"baseURL": "base-url", "apiKey": "api-key"}
-"""Other spellings of options, as other tools have them."""
+ALIASES = {"baseURL": "base-url", "apiKey": "api-key", "maxOutputTokens": "max-tokens"}
+"""Spellings of the npm tool of the same name."""
 
 
 class Root(Group):

@@ -141,7 +141,7 @@ class ServeNotices(TerminalNotices):
 
         window = upstream.window_tokens
         if window is None:
-            if upstream.model:
+            if upstream.model and not any(note.startswith("context window") for note in upstream.notes):
                 terminal.say("  · context window unknown: give it with --context-window N")
         elif window < FULL_PROMPT.needs_window_tokens:
             terminal.say(

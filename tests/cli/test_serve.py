@@ -384,7 +384,8 @@ async def test_an_engine_that_does_not_say_what_it_is_is_told_by_its_api() -> No
     async with FakeUpstream() as upstream, serving("openai", "--base-url", upstream.base_url) as bridge:
         await bridge.says("claude --model")
         assert f"scripted on an OpenAI-compatible engine at {upstream.base_url}\n" in bridge.told
-        assert "  · context window unknown: give it with --context-window N\n" in bridge.told
+        assert "  · context window not reported: add --context-window N" in bridge.told
+        assert bridge.told.count("--context-window N") == 1
 
 
 async def test_it_is_said_once_that_a_model_sees_no_images() -> None:

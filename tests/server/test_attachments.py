@@ -76,7 +76,7 @@ async def test_a_missing_library_is_told_to_the_user_once() -> None:
         for _ in range(2):
             assert (await server.post("/v1/messages", request)).status == 200
     assert len(warnings) == 1
-    assert "pip install 'claude-bridge-cli[pdf]'" in warnings[0]
+    assert "pypdf pypdfium2 pillow" in warnings[0]
 
 
 class Endless(PdfReader):

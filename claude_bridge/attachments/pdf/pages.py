@@ -7,7 +7,7 @@ from msgspec import Struct
 from claude_bridge.attachments.pdf.reader import PdfPage, PdfReading
 from claude_bridge.wire.anthropic import Base64Source, Block, ImageBlock, TextBlock
 
-INSTALL_HINT = "pip install 'claude-bridge-cli[pdf]'"
+INSTALL_HINT = "pipx inject claude-bridge-cli pypdf pypdfium2 pillow, or pip install '.[pdf]' in a checkout"
 
 _TROUBLES = {
     "missing": f"the bridge can't read PDFs until it has the extra pdf: {INSTALL_HINT}",

@@ -52,8 +52,8 @@ def render_metrics(stats: Stats, *, running: int, waiting: int) -> tuple[bytes, 
         from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
     except ImportError:
         raise NotFoundError(
-            "Metrics need Prometheus' client library: pip install 'claude-bridge-cli[metrics]'. GET /stats tells the "
-            "same as JSON."
+            "Metrics need Prometheus' client library: pipx inject claude-bridge-cli prometheus-client, or pip install "
+            "'.[metrics]' in a checkout. GET /stats has the same figures as JSON."
         ) from None
     registry = CollectorRegistry()
     registry.register(_Collector(stats, running, waiting))
