@@ -10,10 +10,20 @@ import anyio
 from claude_bridge.adapters.base import ClientRequest
 from claude_bridge.bridge import ModelBridge
 from claude_bridge.clients.claude_code import SUBAGENT_HEADER
+from claude_bridge.conversion.prompt.token_estimate import estimate_raw_tokens
 from claude_bridge.errors import BridgeError, NotFoundError, SetupError
 from claude_bridge.exchange import Exchange
 from claude_bridge.providers import Upstream
-from claude_bridge.routing import Candidate, Routing, Target, is_alias_of_anthropic, plain_name, shows_images
+from claude_bridge.routing import (
+    Candidate,
+    RequestFacts,
+    Routing,
+    Target,
+    is_alias_of_anthropic,
+    is_planning,
+    plain_name,
+    shows_images,
+)
 from claude_bridge.trace.recorder import Recorder
 from claude_bridge.upstream.engines.report import OfferedModel
 from claude_bridge.wire.anthropic import CountTokensRequest, MessagesRequest
@@ -130,12 +140,18 @@ class RoutedBridge:
     async def _candidates(self, request: CountTokensRequest, raw: ClientRequest | None) -> list[Candidate]:
         """Return the candidates in order; those that failed a moment ago come last."""
         requested = request.model
-        is_subagent = raw is not None and SUBAGENT_HEADER in raw.headers
+        routing = self.routing
         names: set[str] = set()
         if plain_name(requested) != self.routing.main.model and not is_alias_of_anthropic(requested):
             names = {model.id for model in await self.offered()}
-        needs_eyes = self.routing.images is not None and any(map(shows_images, request.messages))
-        candidates = self.routing.candidates(requested, is_subagent=is_subagent, shows_images=needs_eyes, offered=names)
+        body = raw.body if raw is not None and routing.long_context is not None else b""
+        facts = RequestFacts(
+            is_subagent=raw is not None and SUBAGENT_HEADER in raw.headers,
+            shows_images=routing.images is not None and any(map(shows_images, request.messages)),
+            is_planning=routing.planning is not None and is_planning(request.messages),
+            prompt_tokens=estimate_raw_tokens(body, body.count(b'"base64"')),
+        )
+        candidates = routing.candidates(requested, facts, offered=names)
         now = anyio.current_time()
         return sorted(candidates, key=lambda candidate: self._rests_until.get(candidate.target, 0.0) > now)
 

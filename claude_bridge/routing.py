@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from fnmatch import fnmatchcase
 
 from msgspec import Struct
 
-from claude_bridge.clients.claude_code import ALIAS_PREFIX, MILLION_SUFFIX, MODEL_PREFIX, SMALL_MODEL_PATTERN
-from claude_bridge.wire.anthropic import ImageBlock, InputMessage, ToolResultBlock
+from claude_bridge.clients.claude_code import (
+    ALIAS_PREFIX,
+    MILLION_SUFFIX,
+    MODEL_PREFIX,
+    PLAN_MODE_MARKS,
+    PLAN_TOOL,
+    REMINDER_TAG,
+    SMALL_MODEL_PATTERN,
+)
+from claude_bridge.wire.anthropic import Block, ImageBlock, InputMessage, TextBlock, ToolResultBlock, ToolUseBlock
+
+LONG_CONTEXT_TOKENS = 60_000
+"""Where a long prompt begins, unless the user says otherwise."""
 
 
 class Target(Struct, frozen=True):
@@ -28,6 +39,19 @@ class Candidate(Struct, frozen=True):
     reason: str
 
 
+class RequestFacts(Struct, frozen=True, kw_only=True):
+    """What of a request decides where it goes, beside the model that it names."""
+
+    is_subagent: bool = False
+    shows_images: bool = False
+    is_planning: bool = False
+    prompt_tokens: int = 0
+    """An estimate."""
+
+
+NOTHING_SPECIAL = RequestFacts()
+
+
 class Routing(Struct, frozen=True, kw_only=True):
     """Which requests go where. None and empty mean that there is no such rule; all else goes to ``main``."""
 
@@ -35,6 +59,11 @@ class Routing(Struct, frozen=True, kw_only=True):
     small: Target | None = None
     subagents: Target | None = None
     images: Target | None = None
+    planning: Target | None = None
+    """For requests of a session in plan mode."""
+    long_context: Target | None = None
+    """For prompts of more than ``long_context_tokens``."""
+    long_context_tokens: int = LONG_CONTEXT_TOKENS
     routes: tuple[tuple[str, Target], ...] = ()
     """Patterns of requested names, in order; ``*`` and ``?`` as in file names."""
     fallback: tuple[Target, ...] = ()
@@ -48,42 +77,58 @@ class Routing(Struct, frozen=True, kw_only=True):
     @property
     def others(self) -> list[Target]:
         """All targets that are named, but for the main one."""
-        named = [self.small, self.subagents, self.images, *(target for _, target in self.routes), *self.fallback]
+        rules = (self.small, self.subagents, self.images, self.planning, self.long_context)
+        named = [*rules, *(target for _, target in self.routes), *self.fallback]
         return list(dict.fromkeys(target for target in named if target is not None and target != self.main))
 
     def candidates(
         self,
         requested: str,
-        *,
-        is_subagent: bool = False,
-        shows_images: bool = False,
+        facts: RequestFacts = NOTHING_SPECIAL,
         offered: Collection[str] = (),
     ) -> list[Candidate]:
-        """Return the candidates in the order in which to try them.
+        """Return the candidates in the order in which to try them; ``describe`` lists the rules in their order.
 
-        ``requested`` is the client's name of a model, ``offered`` the models of the main provider. A route goes before
-        all else, then what is said of requests that show images, then a model that is there, then what is said of
-        small and of sub-agents' requests.
+        ``requested`` is the client's name of a model, ``offered`` the models of the main provider.
         """
-        name = plain_name(requested)
-        chosen = self._chosen(name, is_subagent=is_subagent, shows_images=shows_images, offered=offered)
+        chosen = self._chosen(plain_name(requested), facts, offered)
         rest = [Candidate(target, "it is a fallback") for target in self.fallback if target != chosen.target]
         return [chosen, *rest]
 
-    def _chosen(self, name: str, *, is_subagent: bool, shows_images: bool, offered: Collection[str]) -> Candidate:
+    def describe(self) -> list[tuple[str, str]]:
+        """Return which requests go where, in the order in which the rules are tried, as texts."""
+        exact = [(pattern, target) for pattern, target in self.routes if not any(char in pattern for char in "*?[")]
+        patterns = [route for route in self.routes if route not in exact]
+        rules = [
+            *((f"the request names {pattern}", target) for pattern, target in [*exact, *patterns]),
+            ("the conversation contains images", self.images),
+            (f"the prompt has more than {self.long_context_tokens:,} tokens", self.long_context),
+            ("the session is in plan mode", self.planning),
+            (f"the request names {SMALL_MODEL_PATTERN}, or the small model", self.small),
+            ("a sub-agent sends the request", self.subagents),
+            ("all other requests", self.main),
+            *((f"fallback {number}", target) for number, target in enumerate(self.fallback, 1)),
+        ]
+        return [(when, str(target)) for when, target in rules if target is not None]
+
+    def _chosen(self, name: str, facts: RequestFacts, offered: Collection[str]) -> Candidate:
         exact = [(pattern, target) for pattern, target in self.routes if pattern == name]
         for pattern, target in [*exact, *self.routes]:
             if fnmatchcase(name, pattern):
                 return Candidate(target, f"the route {pattern} says so")
-        if self.images is not None and shows_images:
-            return Candidate(self.images, "the request shows images")
+        if self.images is not None and facts.shows_images:
+            return Candidate(self.images, "the conversation contains images")
+        if self.long_context is not None and facts.prompt_tokens > self.long_context_tokens:
+            return Candidate(self.long_context, f"the prompt has about {facts.prompt_tokens:,} tokens")
+        if self.planning is not None and facts.is_planning:
+            return Candidate(self.planning, "the session is in plan mode")
         if name == self.main.model:
             return Candidate(self.main, "the request names it")
         if name in offered:
             return Candidate(Target(self.main.provider, name), "the request names it")
         if self.small is not None and (name == self.small.model or fnmatchcase(name, SMALL_MODEL_PATTERN)):
             return Candidate(self.small, "it is a small request")
-        if self.subagents is not None and is_subagent:
+        if self.subagents is not None and facts.is_subagent:
             return Candidate(self.subagents, "a sub-agent asks")
         return Candidate(self.main, "it is the default")
 
@@ -95,6 +140,28 @@ def shows_images(message: InputMessage) -> bool:
     inner = (block.content for block in message.content if isinstance(block, ToolResultBlock))
     nested = (block for content in inner if isinstance(content, list) for block in content)
     return any(isinstance(block, ImageBlock) for block in (*message.content, *nested))
+
+
+def is_planning(messages: Sequence[InputMessage]) -> bool:
+    """Return whether Claude Code is in plan mode: by its last reminder about it, and no plan was approved since."""
+    plans: dict[str, bool] = {}  # whether the user approved, by the id of the call
+    for message in reversed(messages):
+        for block in reversed(_blocks(message.content)):
+            if isinstance(block, ToolUseBlock) and block.name == PLAN_TOOL and plans.get(block.id):
+                return False
+            inner: list[Block] = [block]
+            if isinstance(block, ToolResultBlock):  # it may hold the reminders that came beside it
+                plans[block.tool_use_id] = not block.is_error
+                inner = _blocks(block.content or "")
+            for text in (one.text for one in reversed(inner) if isinstance(one, TextBlock)):
+                found = [(text.rfind(mark), is_active) for mark, is_active in PLAN_MODE_MARKS if mark in text]
+                if found and REMINDER_TAG in text:
+                    return max(found)[1]
+    return False
+
+
+def _blocks(content: str | list[Block]) -> list[Block]:
+    return [TextBlock(content)] if isinstance(content, str) else content
 
 
 def plain_name(requested: str) -> str:

@@ -296,6 +296,20 @@ async def test_a_conversation_with_images_goes_to_the_model_that_sees() -> None:
         assert response.json["content"][0]["text"] == "Second."
 
 
+async def test_plan_mode_and_long_prompts_go_to_their_models() -> None:
+    routing = Routing(main=FIRST, planning=SECOND, long_context=THIRD, long_context_tokens=5_000)
+    reminder = "<system-reminder>\nPlan mode is active. The user indicated that they do not want you to execute yet"
+    async with (
+        says("First.") as first,
+        says("Second.") as second,
+        says("Third.") as third,
+        Chain(routing, {FIRST: first, SECOND: second, THIRD: third}) as server,
+    ):
+        for text, answer in (("Hi", "First."), (reminder, "Second."), ("a word or two " * 3_000, "Third.")):
+            request = question(model="claude-x", messages=[{"role": "user", "content": text}])
+            assert (await server.post("/v1/messages", request)).json["content"][0]["text"] == answer
+
+
 async def test_a_model_that_is_installed_is_used_by_its_name() -> None:
     other = Target("one", "other")
     async with (

@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
-from claude_bridge.routing import Routing, Target, is_alias_of_anthropic, plain_name, shows_images
-from claude_bridge.wire.anthropic import ImageBlock, InputMessage, TextBlock, ToolResultBlock, UrlSource
+from claude_bridge.routing import (
+    RequestFacts,
+    Routing,
+    Target,
+    is_alias_of_anthropic,
+    is_planning,
+    plain_name,
+    shows_images,
+)
+from claude_bridge.wire.anthropic import ImageBlock, InputMessage, TextBlock, ToolResultBlock, ToolUseBlock, UrlSource
 
 MAIN = Target("ollama", "qwen3:32b")
 SMALL = Target("ollama", "qwen3:1.7b")
@@ -21,7 +30,11 @@ FULL = Routing(
 
 
 def chosen(routing: Routing, requested: str, *, is_subagent: bool = False) -> Target:
-    return routing.candidates(requested, is_subagent=is_subagent, offered=OFFERED)[0].target
+    return chosen_by(routing, requested, RequestFacts(is_subagent=is_subagent))
+
+
+def chosen_by(routing: Routing, requested: str, facts: RequestFacts) -> Target:
+    return routing.candidates(requested, facts, offered=OFFERED)[0].target
 
 
 @pytest.mark.parametrize(
@@ -61,7 +74,7 @@ def test_images_have_a_model_that_sees_them() -> None:
     routing = Routing(main=MAIN, images=OTHER, small=SMALL, routes=(("claude-opus-*", OPUS),))
 
     def seen_by(requested: str) -> Target:
-        return routing.candidates(requested, shows_images=True, offered=OFFERED)[0].target
+        return chosen_by(routing, requested, RequestFacts(shows_images=True))
 
     assert seen_by(MAIN.model) == seen_by("claude-haiku-5") == OTHER
     assert seen_by("claude-opus-5") == OPUS, "a route says so for all of its requests"
@@ -80,6 +93,66 @@ def test_images_are_found_in_tool_results_too() -> None:
         InputMessage(role="user", content=[ToolResultBlock("toolu_1", "text")]),
     ]
     assert not any(map(shows_images, others))
+
+
+def test_planning_and_long_prompts_have_models_of_their_own() -> None:
+    routing = Routing(main=MAIN, planning=OPUS, long_context=SPARE, long_context_tokens=1_000, small=SMALL)
+    planning, long = RequestFacts(is_planning=True), RequestFacts(is_planning=True, prompt_tokens=1_001)
+    assert chosen_by(routing, MAIN.model, planning) == chosen_by(routing, "claude-sonnet-5", planning) == OPUS
+    assert chosen_by(routing, MAIN.model, long) == SPARE, "a prompt has to fit first of all"
+    assert chosen_by(routing, MAIN.model, RequestFacts(prompt_tokens=1_000)) == MAIN
+    assert chosen(routing, "claude-haiku-5") == SMALL
+
+
+ACTIVE = "<system-reminder>\nPlan mode is active. The user indicated that they do not want you to execute yet"
+STILL = "<system-reminder>\nPlan mode still active (see full instructions earlier in conversation). Read-only"
+LEFT = "<system-reminder>\n## Exited Plan Mode\n\nYou have exited plan mode. You can now make edits"
+
+
+def user(*texts: str) -> InputMessage:
+    return InputMessage(role="user", content=[TextBlock(text) for text in texts])
+
+
+def plan(*, is_error: bool | None = None, result: str = "User has approved your plan.") -> list[InputMessage]:
+    return [
+        InputMessage(role="assistant", content=[ToolUseBlock("toolu_1", "ExitPlanMode")]),
+        InputMessage(role="user", content=[ToolResultBlock("toolu_1", result, is_error=is_error)]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("messages", "expected"),
+    [
+        pytest.param([user(ACTIVE, "Tidy up")], True, id="it begins"),
+        pytest.param([user(ACTIVE), user("And the tests")], True, id="later turns"),
+        pytest.param([user(ACTIVE), user(STILL)], True, id="a short reminder"),
+        pytest.param([user(ACTIVE), user(LEFT, "Go on")], False, id="the user left it"),
+        pytest.param([user(LEFT), user(ACTIVE)], True, id="entered again"),
+        pytest.param([user(ACTIVE), *plan()], False, id="the plan was approved"),
+        pytest.param([user(ACTIVE), *plan(is_error=True)], True, id="the plan was rejected"),
+        pytest.param([user(ACTIVE), *plan(result=LEFT)], False, id="the reminder within the result"),
+        pytest.param([user("Plan mode is active. Explain it.")], False, id="the user's own words"),
+        pytest.param([InputMessage(role="user", content="Tidy up")], False, id="never"),
+    ],
+)
+def test_plan_mode_is_known_by_the_last_reminder_and_an_approved_plan(
+    messages: list[InputMessage], expected: bool
+) -> None:
+    assert is_planning(messages) is expected
+
+
+def test_the_rules_are_described_in_the_order_in_which_they_are_tried() -> None:
+    routing = replace(FULL, planning=OPUS, images=OTHER, routes=(("claude-*", OPUS), ("claude-opus-5", SMALL)))
+    assert routing.describe() == [
+        ("the request names claude-opus-5", "ollama/qwen3:1.7b"),
+        ("the request names claude-*", "openrouter/openai/gpt-5"),
+        ("the conversation contains images", "ollama/llama3.3"),
+        ("the session is in plan mode", "openrouter/openai/gpt-5"),
+        ("the request names *haiku*, or the small model", "ollama/qwen3:1.7b"),
+        ("a sub-agent sends the request", "ollama/qwen3:8b"),
+        ("all other requests", "ollama/qwen3:32b"),
+        ("fallback 1", "openai/gpt-5"),
+    ]
 
 
 def test_an_exact_route_goes_before_a_pattern() -> None:

@@ -58,7 +58,7 @@ def build_plan(config: Config, options: Options, notices: Notices) -> Plan:
         upstream, key, models, hint = engine.upstream, engine.api_key, engine.models, key_hint(engine.row)
         if options.api is not None:
             upstream = _with_api(upstream, options.api)
-    routing = _routing(config, options, Target(provider, model))
+    routing = routing_of(config, options, Target(provider, model))
     engines = {
         name: named_engine(config, name, "", None, None)
         for name in {target.provider for target in routing.others} - {provider}
@@ -274,7 +274,7 @@ def _read_secret(config: Config, secret: Secret, setting: str) -> str:
 # --- routing ----------------------------------------------------------------------------------------------------
 
 
-def _routing(config: Config, options: Options, main: Target) -> Routing:
+def routing_of(config: Config, options: Options, main: Target) -> Routing:
     """Return which requests go where: options come before the file, and their routes before the file's.
 
     Raises:
@@ -285,12 +285,14 @@ def _routing(config: Config, options: Options, main: Target) -> Routing:
     given = {pattern for pattern, _ in named}
     configured = [(pattern, _target(name)) for pattern, name in config.routes.items() if pattern not in given]
     fallback = [_named_target(config, "--fallback", name) for name in options.fallback or ()]
-    small = options.small_model
     routing = Routing(
         main=main,
-        small=_small(config, main, small) if small else _target(defaults.small_model),
+        small=_chosen(config, main, options.small_model, defaults.small_model),
         subagents=_target(defaults.subagent_model),
         images=_target(defaults.image_model),
+        planning=_chosen(config, main, options.plan_model, defaults.plan_model),
+        long_context=_target(defaults.long_context_model),
+        long_context_tokens=defaults.long_context_tokens,
         routes=(*named, *configured),
         fallback=tuple(fallback or map(_target, defaults.fallback)),
     )
@@ -301,6 +303,12 @@ def _routing(config: Config, options: Options, main: Target) -> Routing:
             )
         provider_row(config, target.provider)
     return routing
+
+
+def describe_routing(config: Config) -> list[tuple[str, str]]:
+    """Return which request goes to which model, in the order of the rules; raises SetupError as ``routing_of``."""
+    main = _target(config.defaults.model) or Target("the PROVIDER and MODEL of the command line", "")
+    return routing_of(config, Options(), main).describe()
 
 
 @overload
@@ -323,8 +331,13 @@ def _route(config: Config, route: str) -> tuple[str, Target]:
     return pattern, _named_target(config, "--route", name)
 
 
-def _small(config: Config, main: Target, name: str) -> Target:
-    """Return the small model: one of the main engine, unless it begins with the name of another provider."""
+def _chosen(config: Config, main: Target, name: str | None, configured: ModelName | None) -> Target | None:
+    """Return the model that an option names, else the configured one.
+
+    An option's is one of the main engine, unless it begins with the name of another provider.
+    """
+    if not name:
+        return _target(configured)
     provider, slash, model = name.partition("/")
     is_elsewhere = slash and model and provider in configured_rows(config)
     return Target(provider, model) if is_elsewhere else Target(main.provider, name)

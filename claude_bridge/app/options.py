@@ -23,6 +23,7 @@ class Options:
     max_concurrent: int | None = None
     think: Literal["auto", "on", "off"] | None = None
     small_model: str | None = None
+    plan_model: str | None = None
     fallback: list[str] | None = None
     route: list[str] | None = None
     vision_model: str | None = None

@@ -63,18 +63,23 @@ def show(config: ConfigFile = None, as_json: AsJson = False) -> None:
     """Print every setting in effect, and where it comes from. Keys are not shown."""
     import msgspec
 
+    from claude_bridge.app.build import describe_routing
     from claude_bridge.config.effective import effective_settings
     from claude_bridge.config.format import shown
 
     reading = load_reading(config).without_mistakes()
     settings = list(effective_settings(reading, os.environ))
+    routes = describe_routing(reading.config)
     if as_json:
-        found = {"file": str(reading.file), "is_there": reading.is_there, "settings": settings}
+        routing = [{"request": request, "model": model} for request, model in routes]
+        found = {"file": str(reading.file), "is_there": reading.is_there, "settings": settings, "routing": routing}
         terminal.print_line(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
     else:
         title = str(reading.file) if reading.is_there else f"{reading.file} (does not exist: nothing is set in a file)"
         columns = (terminal.Column("setting"), terminal.Column("value"), terminal.Column("from"))
         terminal.print_table(title, columns, [(one.key, shown(one.value), one.origin) for one in settings])
+        title = "Which request goes where: the first line that fits"
+        terminal.print_table(title, (terminal.Column("request"), terminal.Column("model")), routes)
 
 
 @app.command(cls=Command)

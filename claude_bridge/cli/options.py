@@ -94,6 +94,11 @@ PARAMETERS: dict[str, ParameterInfo] = {
         help="The model for small and background requests: one of the same engine, or PROVIDER/MODEL.",
         metavar="MODEL",
     ),
+    "plan_model": typer.Option(
+        rich_help_panel=MODELS,
+        help="The model for Claude Code's plan mode: one of the same engine, or PROVIDER/MODEL.",
+        metavar="MODEL",
+    ),
     "fallback": typer.Option(
         rich_help_panel=MODELS,
         help="The model to use when the main one can't be reached or is overloaded. Can be given several times.",

@@ -74,6 +74,12 @@ SUMMARY_TOKENS = 6_000
 FEW_TURNS = 4
 """With fewer answers than these a conversation has just been compacted: doing it again would gain nothing."""
 
+PLAN_MODE_MARKS = (("Plan mode is active", True), ("Plan mode still active", True), ("Exited Plan Mode", False))
+"""How its reminders begin that speak of plan mode, and whether the session is in plan mode from there on."""
+
+PLAN_TOOL = "ExitPlanMode"
+"""Its call asks the user to approve a plan; a result that is no error ends plan mode."""
+
 # --- sizes ------------------------------------------------------------------------------------------------------
 
 

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct, inspect
 
 from claude_bridge.config.line_numbers import KeyPath
-from claude_bridge.config.types import HIDDEN, Secret
+from claude_bridge.config.types import HIDDEN, Secret, WrittenText
 
 
 def key_text(path: KeyPath) -> str:
@@ -30,6 +30,10 @@ def plain(value: Any) -> Any:  # noqa: ANN401 - whatever a setting holds
     """Return a value as programs read it: without what is not set, and with keys hidden."""
     if isinstance(value, Secret):
         return value.shown
+    if isinstance(value, WrittenText):
+        return str(value)
+    if isinstance(value, tuple):
+        return [plain(one) for one in value]
     if isinstance(value, Struct):
         return {name: plain(one) for name, one in msgspec.structs.asdict(value).items() if one is not None}
     return value

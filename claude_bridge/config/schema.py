@@ -12,6 +12,7 @@ from msgspec import Meta, Struct, inspect
 from claude_bridge.config.locate import VARIABLES
 from claude_bridge.config.types import Address, ApiKind, ModelName, Pattern, Secret
 from claude_bridge.conversion.reasoning import ThinkMode
+from claude_bridge.routing import LONG_CONTEXT_TOKENS
 
 
 def about(text: str, example: str = "") -> Meta:
@@ -55,6 +56,15 @@ class Defaults(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     image_model: Annotated[
         ModelName | None, about("The model for conversations that contain images.", '"ollama/qwen2.5vl:7b"')
     ] = None
+    plan_model: Annotated[
+        ModelName | None, about("The model for Claude Code's plan mode.", '"openrouter/openai/gpt-5"')
+    ] = None
+    long_context_model: Annotated[ModelName | None, about("The model for long prompts.", '"gemini/gemini-2.5-pro"')] = (
+        None
+    )
+    long_context_tokens: Annotated[Tokens, about("How many tokens make a prompt long.", str(LONG_CONTEXT_TOKENS))] = (
+        LONG_CONTEXT_TOKENS
+    )
     fallback: Annotated[
         tuple[ModelName, ...],
         about("The models to use, in order, when a model can't be reached or is overloaded.", '["ollama/qwen3:8b"]'),

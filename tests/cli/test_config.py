@@ -119,6 +119,16 @@ async def test_show_prints_json_for_programs(home: Home) -> None:
     assert {"key": "defaults.model", "value": None, "origin": "default"} in told["settings"]
 
 
+async def test_show_lists_which_request_goes_where(home: Home) -> None:
+    home.write('[defaults]\nmodel = "ollama/a"\nplan_model = "ollama/b"\n')
+    listed = [*json.loads((await home.config("show", "--json")).stdout)["routing"]]
+    assert listed == [
+        {"request": "the session is in plan mode", "model": "ollama/b"},
+        {"request": "all other requests", "model": "ollama/a"},
+    ]
+    assert "the session is in plan mode ollama/b" in words((await home.config("show")).stdout)
+
+
 async def test_show_does_not_guess_where_there_are_mistakes(home: Home) -> None:
     home.write(MISTAKES)
     done = await home.config("show")
