@@ -24,6 +24,7 @@ from claude_bridge.prepare import Prepared, Preparer
 from claude_bridge.providers import Upstream
 from claude_bridge.trace.bus import Bus
 from claude_bridge.trace.recorder import Recorder
+from claude_bridge.trace.redact import REDACTED
 from claude_bridge.upstream.request_queue import RequestQueues
 from claude_bridge.upstream.token_counter import PromptCounter
 from claude_bridge.wire.anthropic import CountTokensRequest, Message, MessagesRequest
@@ -208,6 +209,10 @@ class ModelBridge:
             tokens=prompt_tokens,
             losses=encoded.losses,
             body=outgoing.body,
+            kind=upstream.adapter.kind,
+            profile=engine.profile.name,
+            window_tokens=engine.limits.window_tokens,
+            headers={**dict.fromkeys(self._client.key_headers, REDACTED), **outgoing.headers},
         )
         agent = raw.headers.get(SUBAGENT_HEADER) if raw else None
         watch = self._prompts.watch(

@@ -89,6 +89,8 @@ class Exchange:
         finally:
             if self._call.retried is not None:
                 self._recorder.retried(self._call.retried)
+            if self._call.refusal:
+                self._recorder.upstream_sent(self._call.refusal)
 
     async def _begin(self) -> None:
         self._early += self._response.start()
@@ -173,6 +175,7 @@ class Exchange:
         data = await self._call.receive()
         self._upstream_is_silent = data is None
         if data:
+            self._recorder.upstream_sent(data)
             items = self._response.feed(data)
             if not self._response.begun:
                 self._report_progress()

@@ -50,6 +50,8 @@ class RunningBridge:
         self.listening = listening
         self.notices = notices
         self.service = service
+        self.main: ModelBridge | None = None
+        """The bridge to the main model, whatever model requests name; None until its engine is known."""
         self._stack = stack
 
     async def provide(self, upstream: Upstream) -> RoutedBridge:
@@ -63,8 +65,8 @@ class RunningBridge:
         gc.freeze()  # what is loaded by now stays; walking it again held up all streams for some 70 ms at a time
         attachments = Attachments(describer=await describer_for(self.plan, upstream, client))
         service = self.service
-        main = ModelBridge(upstream, client, bus=service.bus, attachments=attachments, queues=service.queues)
-        bridge = routed(main, self.plan, self._stack)
+        self.main = ModelBridge(upstream, client, bus=service.bus, attachments=attachments, queues=service.queues)
+        bridge = routed(self.main, self.plan, self._stack)
         self.service.provide(bridge)
         return bridge
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from claude_bridge import __version__
-from claude_bridge.cli import config, doctor, env, models, run, serve, service, stats, statusline, terminal, try_
+from claude_bridge.cli import config, doctor, env, models, run, serve, service, stats, statusline, terminal, trace, try_
 from claude_bridge.cli.help import Command, Group
 from claude_bridge.errors import SetupError, UsageError
 
@@ -58,6 +58,7 @@ _add(RUN, "try", try_.try_, try_.EXAMPLES)
 _add(LOOK, "doctor", doctor.doctor, doctor.EXAMPLES)
 _add(LOOK, "models", models.models, models.EXAMPLES)
 _add(LOOK, "stats", stats.stats, stats.EXAMPLES)
+app.add_typer(trace.app, name="trace", rich_help_panel=LOOK)
 _add(SETUP, "env", env.env, env.EXAMPLES)
 app.add_typer(config.app, name="config", rich_help_panel=SETUP)
 app.add_typer(service.app, name="service", rich_help_panel=SETUP)

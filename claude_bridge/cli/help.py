@@ -98,7 +98,9 @@ def sections_of(command: Any, ctx: Any) -> Iterator[tuple[str, list[tuple[str, s
 def label_of(parameter: Any) -> str:  # noqa: ANN401 - click's
     """Return how a parameter is written: ``--port N``, ``--check / --no-check``, ``[MODEL]``."""
     if _is_argument(parameter):
-        return f"[{parameter.metavar or parameter.name.upper()}]"  # none of ours is required
+        name = str(parameter.metavar or parameter.name.upper())
+        shown = name if parameter.required else f"[{name}]"
+        return f"{shown}..." if parameter.nargs == -1 else shown
     names = sorted(parameter.opts, key=len)
     label = ", ".join(names) + (f" / {parameter.secondary_opts[0]}" if parameter.secondary_opts else "")
     return label if parameter.is_flag else f"{label} {parameter.metavar or 'TEXT'}"

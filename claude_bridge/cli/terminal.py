@@ -106,6 +106,11 @@ def print_renderable(renderable: RenderableType) -> None:
     _table_console().print(renderable)
 
 
+def columns() -> int:
+    """Return how wide tables are."""
+    return _table_console().width
+
+
 def table_of(
     title: str, columns: Sequence[Column], rows: Sequence[Sequence[str]], *, width: int | None = None
 ) -> RenderableType:

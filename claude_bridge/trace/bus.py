@@ -7,9 +7,9 @@ import sys
 from collections.abc import Callable, Sequence
 
 from claude_bridge.trace.delivery import Delivery, DirectDelivery, ThreadDelivery
-from claude_bridge.trace.events import TraceEvent
+from claude_bridge.trace.events import StreamsRecorded, TraceEvent
 from claude_bridge.trace.redact import CleanEvent, Redactor
-from claude_bridge.trace.sink import Sink
+from claude_bridge.trace.sink import Sink, StreamSink
 
 
 class Bus:
@@ -27,12 +27,26 @@ class Bus:
 
         ``in_threads`` gives each sink a thread, so that neither its work nor a slow disk holds up an answer.
         """
-        make_delivery = ThreadDelivery if in_threads else DirectDelivery
-        self._deliveries: list[Delivery] = [make_delivery(sink) for sink in sinks]
+        self._make_delivery = ThreadDelivery if in_threads else DirectDelivery
+        self._deliveries: list[Delivery] = []
         self._redactor = Redactor(secrets)
-        self.active = bool(self._deliveries)
+        self.active = self.keeps_streams = False
+        """Whether there is any sink, and one that takes the bytes of streams."""
+        for sink in sinks:
+            self.attach(sink)
         self._warn = warn
         self._warned: set[str] = set()
+
+    def attach(self, sink: Sink) -> None:
+        """Give this sink too what happens from now on."""
+        self._set_deliveries([*self._deliveries, self._make_delivery(sink)])
+
+    def detach(self, sink: Sink) -> None:
+        """Give this sink nothing more, and close it."""
+        for delivery in [one for one in self._deliveries if one.sink is sink]:
+            self._set_deliveries([one for one in self._deliveries if one is not delivery])
+            with contextlib.suppress(Exception):  # nobody needs it any more
+                delivery.close()
 
     def emit(self, event: TraceEvent) -> None:
         """Give the event to every sink; one that fails is reported on stderr and gets no more."""
@@ -40,6 +54,8 @@ class Bus:
             return
         clean = CleanEvent(event, self._redactor)
         for delivery in list(self._deliveries):
+            if isinstance(event, StreamsRecorded) and not _keeps_streams(delivery):
+                continue
             try:
                 delivery.put(clean)
             except Exception as error:  # noqa: BLE001 - a sink must never break an exchange
@@ -59,15 +75,22 @@ class Bus:
                 delivery.close()
             except Exception as error:  # noqa: BLE001 - the others must be closed too
                 _report(delivery, error)
-        self._deliveries.clear()
-        self.active = False
+        self._set_deliveries([])
+
+    def _set_deliveries(self, deliveries: list[Delivery]) -> None:
+        self._deliveries = deliveries
+        self.active = bool(deliveries)
+        self.keeps_streams = any(map(_keeps_streams, deliveries))
 
     def _drop(self, delivery: Delivery, error: Exception) -> None:
-        self._deliveries.remove(delivery)
-        self.active = bool(self._deliveries)
+        self._set_deliveries([one for one in self._deliveries if one is not delivery])
         _report(delivery, error)
         with contextlib.suppress(Exception):  # it is broken already, and that has been reported
             delivery.close()
+
+
+def _keeps_streams(delivery: Delivery) -> bool:
+    return isinstance(delivery.sink, StreamSink)
 
 
 def _report(delivery: Delivery, error: Exception) -> None:

@@ -18,6 +18,7 @@ from claude_bridge.trace.events import (
     ExchangeFailed,
     RequestReceived,
     RequestSent,
+    StreamsRecorded,
     TraceEvent,
 )
 from claude_bridge.trace.redact import CleanEvent
@@ -161,7 +162,7 @@ class ThreadDelivery:
             self._queued_bytes -= _body_bytes(clean.raw)
         if isinstance(event, EventsDropped):
             self._under_way.clear()  # their ends may be among what was dropped
-        elif isinstance(event, ExchangeEnded | ExchangeFailed | ClientLeft):
+        elif isinstance(event, ExchangeEnded | ExchangeFailed | ClientLeft | StreamsRecorded):
             self._under_way.discard(event.exchange)
         else:
             self._under_way.add(event.exchange)
@@ -182,4 +183,6 @@ class ThreadDelivery:
 
 
 def _body_bytes(event: TraceEvent) -> int:
+    if isinstance(event, StreamsRecorded):
+        return sum(len(piece.data) for piece in (*event.upstream, *event.client))
     return len(event.body) if isinstance(event, RequestReceived | RequestSent) else 0

@@ -51,7 +51,8 @@ class ImageDescribed(Struct, frozen=True, kw_only=True, tag=True):
 class RequestSent(Struct, frozen=True, kw_only=True, tag=True):
     """The translated request is on its way. ``losses`` says what of the client's request it does not carry.
 
-    ``reason`` says why this upstream was chosen; None: there is no other one.
+    ``reason`` says why this upstream was chosen; None: there is no other one. ``kind`` is the upstream kind,
+    ``profile`` the name of the engine's profile, ``headers`` those beyond what every request has, without credentials.
     """
 
     exchange: str
@@ -61,6 +62,10 @@ class RequestSent(Struct, frozen=True, kw_only=True, tag=True):
     url: str
     model: str
     upstream: str
+    kind: str = ""
+    profile: str = ""
+    window_tokens: int | None = None
+    headers: dict[str, str] = {}
     reason: str | None = None
     estimated_tokens: int
     losses: list[Loss]
@@ -226,6 +231,27 @@ class ClientLeft(Struct, frozen=True, kw_only=True, tag=True):
     after_s: float
 
 
+class StreamPiece(Struct, frozen=True, array_like=True):
+    """What one read or write carried, and when."""
+
+    after_s: float
+    data: bytes
+
+
+class StreamsRecorded(Struct, frozen=True, kw_only=True, tag=True):
+    """What the upstream sent and what the client got, as bytes; comes last, after the exchange's end.
+
+    ``upstream`` has what every attempt got, those too that fell back. ``omitted_bytes`` counts what was beyond the
+    budget of one exchange.
+    """
+
+    exchange: str
+    at_s: float
+    upstream: list[StreamPiece]
+    client: list[StreamPiece]
+    omitted_bytes: int = 0
+
+
 class EventsDropped(Struct, frozen=True, kw_only=True, tag=True):
     """Events are missing here: more came than the sink could take. ``exchange`` is empty."""
 
@@ -253,5 +279,6 @@ TraceEvent = (
     | ExchangeEnded
     | ExchangeFailed
     | ClientLeft
+    | StreamsRecorded
     | EventsDropped
 )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import stat
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -12,7 +14,18 @@ from typing import Any, BinaryIO
 import msgspec
 from msgspec import Raw
 
-from claude_bridge.trace.events import AnswerGrew, ExchangeEnded, RequestReceived, RequestSent, TraceEvent
+from claude_bridge.trace.events import (
+    AnswerGrew,
+    ExchangeEnded,
+    RequestReceived,
+    RequestSent,
+    StreamPiece,
+    StreamsRecorded,
+    TraceEvent,
+)
+
+VERSION = 2
+"""Of the format, in each line; lines of version 1 do not have it. See docs/reference/trace.md."""
 
 MAX_FILE_BYTES = 256 * 1024 * 1024
 """A file that would outgrow this is renamed to FILE.1, in place of the one before, and a new one begun."""
@@ -22,6 +35,8 @@ _PRIVATE_MODE, _FOR_OTHERS = 0o600, 0o077
 
 class JsonlSink:
     """Appends events to a file that only its owner may read; whole bodies, as JSON values where they are JSON."""
+
+    takes_streams = True
 
     def __init__(self, path: Path, *, max_bytes: int = MAX_FILE_BYTES) -> None:
         """Open the file, or make it.
@@ -71,12 +86,21 @@ class JsonlSink:
 
 def encode_event(event: TraceEvent) -> bytes:
     """Return the event as one line of JSON, its kind in ``type``; a body that is no JSON becomes a text."""
-    fields: dict[str, Any] = {"type": str(event.__struct_config__.tag), **msgspec.structs.asdict(event)}
+    fields: dict[str, Any] = {"version": VERSION, "type": type(event).__name__, **msgspec.structs.asdict(event)}
     if isinstance(event, RequestReceived | RequestSent):
         fields["body"] = _json_or_text(event.body)
     elif isinstance(event, ExchangeEnded):  # its tool inputs are kept as the engine wrote them: with line breaks even
         fields["message"] = _json_or_text(msgspec.json.encode(event.message))
+    elif isinstance(event, StreamsRecorded):
+        fields |= {"upstream": _texts(event.upstream), "client": _texts(event.client)}
     return msgspec.json.encode(fields)
+
+
+def _texts(pieces: Sequence[StreamPiece]) -> list[tuple[float, str]]:
+    """Return the pieces as texts; a character that was cut by a read is in the second one."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    last = len(pieces) - 1
+    return [(round(piece.after_s, 4), decoder.decode(piece.data, final=at == last)) for at, piece in enumerate(pieces)]
 
 
 def _json_or_text(body: bytes) -> Raw | str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from claude_bridge.conversion.deltas import UsageReport
 from claude_bridge.conversion.loss import Loss, Repair
@@ -22,8 +22,10 @@ from claude_bridge.wire.anthropic import (
     BlockThinkingDelta,
     ContentBlockDelta,
     CountTokensRequest,
+    Message,
     MessagesRequest,
     StreamEvent,
+    Usage,
 )
 from claude_bridge.wire.anthropic_codec import unknown_fields
 
@@ -31,6 +33,9 @@ _NO_USAGE = UsageReport()
 
 SHORTEST_S = 0.05
 """In less time than that an answer came in one piece, and how fast it was written can't be seen from here."""
+
+MAX_STREAM_BYTES = 16 * 1024 * 1024
+"""Of what one exchange carried, both streams together, so many bytes are recorded."""
 
 UNREADABLE, NOT_SENT = "(unreadable)", "(not sent)"
 """In place of a model's name: for requests that can't be read, and for those that were refused before any was asked."""
@@ -42,12 +47,11 @@ class Recorder:
     def __init__(self, bus: Bus, exchange: str, *, stats: Stats | None = None) -> None:
         """``exchange`` is the request id, the same that the client sees; ``stats`` gets what the exchange came to."""
         self.exchange = exchange
-        self.active = bus.active
-        """Whether anybody listens, and the exchange is not over."""
         self._bus = bus
+        self._at_s = time.time()
         self._started_at = time.monotonic()
         self._first_token_s: float | None = None
-        self._fold = MessageAccumulator() if bus.active else None
+        self._fold = MessageAccumulator()
         self._repairs_seen = 0
         self._repaired_calls = 0
         self._stats = stats
@@ -62,6 +66,14 @@ class Recorder:
         self._sent_after_s = 0.0
         self._usage = _NO_USAGE
         """What is known of the prompt while the engine reads it."""
+        self._upstream_pieces: list[events.StreamPiece] = []
+        self._client_pieces: list[events.StreamPiece] = []
+        self._piece_bytes = self._omitted_bytes = 0
+
+    @property
+    def active(self) -> bool:
+        """Whether anybody listens, and the exchange is not over."""
+        return self._bus.active and not self._is_over
 
     @property
     def session(self) -> str | None:
@@ -121,9 +133,21 @@ class Recorder:
             )
 
     def sent(
-        self, *, method: str, url: str, model: str, upstream: str, tokens: int, losses: Sequence[Loss], body: bytes
+        self,
+        *,
+        method: str,
+        url: str,
+        model: str,
+        upstream: str,
+        tokens: int,
+        losses: Sequence[Loss],
+        body: bytes,
+        kind: str = "",
+        profile: str = "",
+        window_tokens: int | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
-        """Tell what goes upstream; ``tokens`` is an estimate."""
+        """Tell what goes upstream; ``tokens`` is an estimate. See RequestSent."""
         self._model, self._estimated_tokens, self._losses = model, tokens, len(losses)
         self._begin_reading()
         if self.active:
@@ -136,6 +160,10 @@ class Recorder:
                     url=url,
                     model=model,
                     upstream=upstream,
+                    kind=kind,
+                    profile=profile,
+                    window_tokens=window_tokens,
+                    headers=dict(headers or {}),
                     reason=self._reason,
                     estimated_tokens=tokens,
                     losses=list(losses),
@@ -207,7 +235,7 @@ class Recorder:
 
     def answered(self, stream_events: Iterable[StreamEvent]) -> None:
         """Tell what goes to the client."""
-        if self._fold is None or not self.active:
+        if not self.active:
             return
         stream_events = list(stream_events)
         self._fold.feed(stream_events)
@@ -227,6 +255,16 @@ class Recorder:
                 chars=sum(added),
             )
         )
+
+    def upstream_sent(self, data: bytes) -> None:
+        """Keep what one read from the upstream gave."""
+        if self._bus.keeps_streams:
+            self._keep(self._upstream_pieces, data)
+
+    def client_got(self, data: bytes) -> None:
+        """Keep what one write to the client carries."""
+        if self._bus.keeps_streams:
+            self._keep(self._client_pieces, data)
 
     def look_for_first_token(self, stream_events: Iterable[StreamEvent]) -> None:
         """Note the time if content goes to the client."""
@@ -292,14 +330,14 @@ class Recorder:
         if not self._is_first_end():
             return
         self._count("answered", usage, cost_usd)
-        if self._fold is not None and self._bus.active:
+        if self._bus.active:
             self._bus.emit(
                 events.ExchangeEnded(
                     exchange=self.exchange,
                     at_s=time.time(),
                     after_s=self._after_s(),
                     first_token_s=self._first_token_s,
-                    message=self._fold.message,
+                    message=self._fold.message if self._fold.has_begun else _unseen_message(self._model, usage),
                     prompt_tokens=usage.prompt_tokens,
                     cached_tokens=usage.cached_tokens,
                     prompt_ms=usage.prompt_ms,
@@ -332,12 +370,32 @@ class Recorder:
             self._count("left", self._usage)
             self._bus.emit(events.ClientLeft(exchange=self.exchange, at_s=time.time(), after_s=self._after_s()))
 
-    def broken_off(self) -> None:
-        """Tell of an exchange that ended with nothing told: the bridge was stopped, or has a bug."""
+    def close(self) -> None:
+        """Tell of an exchange that ended with nothing told, since the bridge was stopped or has a bug; and the streams.
+
+        What the client got is whole only now: the end of an exchange is recorded before its last bytes go out.
+        """
         self.failed(BridgeError("The bridge stopped before the answer was whole."), in_stream=True)
+        if self._upstream_pieces or self._client_pieces:
+            streams = events.StreamsRecorded(
+                exchange=self.exchange,
+                at_s=time.time(),
+                upstream=self._upstream_pieces,
+                client=self._client_pieces,
+                omitted_bytes=self._omitted_bytes,
+            )
+            self._upstream_pieces, self._client_pieces = [], []
+            self._bus.emit(streams)
+
+    def _keep(self, pieces: list[events.StreamPiece], data: bytes) -> None:
+        self._piece_bytes += len(data)
+        if self._piece_bytes > MAX_STREAM_BYTES:
+            self._omitted_bytes += len(data)
+        else:
+            pieces.append(events.StreamPiece(self._after_s(), data))
 
     def _is_first_end(self) -> bool:
-        is_first, self._is_over, self.active = not self._is_over, True, False
+        is_first, self._is_over = not self._is_over, True
         self._end_reading()
         return is_first
 
@@ -407,6 +465,12 @@ class Recorder:
 
     def _after_s(self) -> float:
         return time.monotonic() - self._started_at
+
+
+def _unseen_message(model: str, usage: UsageReport) -> Message:
+    """Return what is known of an answer to which nobody listened at its beginning."""
+    counts = Usage(input_tokens=usage.prompt_tokens or 0, output_tokens=usage.output_tokens or 0)
+    return Message(id="", model=model, content=[], stop_reason=None, usage=counts)
 
 
 def _content_chars(event: StreamEvent) -> int:

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from threading import Lock
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import msgspec
 from msgspec import Raw, Struct
@@ -19,6 +19,8 @@ from claude_bridge.trace.events import (
     RequestQueued,
     RequestReceived,
     RequestSent,
+    StreamPiece,
+    StreamsRecorded,
     TraceEvent,
     UpstreamAnswered,
     WaitingForUpstream,
@@ -42,25 +44,70 @@ _NO_SECRETS = frozenset({"dummy", "empty", "lm-studio", "no-key", "none", "not-n
 _MIN_SECRET_CHARS = 8
 """Shorter ones would turn up in ordinary words."""
 
-MAX_BODY_BYTES = 4 * 1024 * 1024
+MAX_BODY_BYTES = 16 * 1024 * 1024
 """Longer bodies are cut: a trace is read by people, and the work on it must have an end."""
 
 _MARGIN_BYTES = 4 * 1024
 """What is read beyond, so that a secret at the cut is seen whole."""
 
-# What looks like a key; group 1 is taken out. The patterns run on lower-cased bytes, and each begins with a literal,
-# which lets ``re`` skip ahead at the speed of a plain search: about a millisecond for a megabyte each.
-_PLAIN_KEY = re.compile(rb"sk-[a-z0-9_-]{8,}")
-_HAS_DIGIT_EARLY = re.compile(rb"sk-[a-z_-]{0,15}[0-9]")
-_KEY_SHAPES = (
-    *(re.compile(rb"(%b[a-z0-9_-]{8,})" % p) for p in (b"sk-ant-", b"sk-proj-", b"sk-or-", b"gsk_", b"xai-", b"hf_")),
-    *(re.compile(rb"(%b[a-z0-9_-]{16,})" % prefix) for prefix in (b"aiza", b"ghp_", b"github_pat_")),
-    re.compile(rb"bearer +((?:[a-z0-9._~+/=-]{16,}|(?=[a-z._~+/=-]{0,15}[0-9])[a-z0-9._~+/=-]{6,}))"),
-    re.compile(rb"x-api-key[\"'\\]*\s*[:=][\s\"'\\]*([^\s\"'\\,;${<\[]{4,})"),
-    re.compile(rb"://[^\s\"'\\/:@]*:([^\s\"'\\/@]{1,256})@"),
+
+class _KeyForm(NamedTuple):
+    """What a kind of key looks like; group 1 of ``pattern`` is taken out. A text without ``mark`` holds none."""
+
+    mark: bytes
+    pattern: re.Pattern[bytes]
+    is_exact: bool = False
+    """Whether capitals count: in lower case the form would be found in the base64 of images."""
+    stands_alone: bool = False
+    """Whether no letter or digit may stand before it, as in "task-…"."""
+
+
+def _form(mark: bytes, pattern: bytes, *, is_exact: bool = False, stands_alone: bool = False) -> _KeyForm:
+    return _KeyForm(mark, re.compile(pattern), is_exact, stands_alone)
+
+
+_SET_TO = rb"[\"'\\]*\s*[:=][\s\"'\\]*"
+
+# The patterns run on lower-cased bytes unless they are exact, and each begins with a literal, which lets ``re`` skip
+# ahead at the speed of a plain search; the search for the mark alone is faster still.
+_KEY_FORMS = (
+    _form(b"sk-", rb"(sk-(?:ant|proj|or)-[a-z0-9_-]{8,})"),
+    _form(b"sk-", rb"(sk-(?:[a-z0-9_-]{16,}|(?=[a-z_-]{0,15}[0-9])[a-z0-9_-]{8,}))", stands_alone=True),
+    *(_form(mark, rb"(%b[a-z0-9_-]{8,})" % mark) for mark in (b"gsk_", b"xai-", b"hf_")),
+    # GitHub, GitLab, npm, Stripe
+    _form(b"gh", rb"(gh[pousr]_[a-z0-9_]{16,})"),
+    *(_form(mark, rb"(%b[a-z0-9_-]{16,})" % mark) for mark in (b"github_pat_", b"glpat-", b"npm_")),
+    _form(b"_live_", rb"([sr]k_live_[a-z0-9]{16,})"),
+    # Google: API keys, access tokens, OAuth client secrets
+    _form(b"AIza", rb"(AIza[A-Za-z0-9_-]{16,})", is_exact=True, stands_alone=True),
+    _form(b"ya29.", rb"(ya29\.[a-z0-9_-]{16,})", stands_alone=True),
+    _form(b"GOCSPX-", rb"(GOCSPX-[A-Za-z0-9_-]{16,})", is_exact=True),
+    # AWS: key ids, and secrets by the names under which they are set
+    *(_form(mark, rb"(%b[A-Z0-9]{16,})" % mark, is_exact=True, stands_alone=True) for mark in (b"AKIA", b"ASIA")),
+    *(
+        _form(mark, rb"%b[\"'\\]*\s*[:=][\s\"'\\]*([a-z0-9/+=]{16,})" % mark)
+        for mark in (b"secret_access_key", b"secretaccesskey", b"session_token", b"sessiontoken")
+    ),
+    # Slack: tokens and webhooks
+    _form(b"xox", rb"(xox[a-z](?:\.[a-z]+)?-[a-z0-9-]{8,})", stands_alone=True),
+    _form(b"xapp-", rb"(xapp-[a-z0-9-]{8,})"),
+    _form(b"hooks.slack.com/", rb"hooks\.slack\.com/(?:services|workflows|triggers)/([a-z0-9/]{8,})"),
+    # Private keys of any kind, also where the end of the block was cut off
+    _form(
+        b"private key",
+        rb"(-----begin [a-z0-9 ]{0,40}?private key(?: block)?-----(?:[^-]|-(?!----)){0,32768}"
+        rb"(?:-----end [a-z0-9 ]{0,60}-----)?)",
+    ),
+    # Headers and URLs
+    _form(b"bearer ", rb"bearer +((?:[a-z0-9._~+/=-]{16,}|(?=[a-z._~+/=-]{0,15}[0-9])[a-z0-9._~+/=-]{6,}))"),
+    _form(b"x-api-key", rb"x-api-key[\"'\\]*\s*[:=][\s\"'\\]*([^\s\"'\\,;${<\[]{4,})"),
+    _form(b"://", rb"://[^\s\"'\\/:@]*:([^\s\"'\\/@]{1,256})@"),
 )
 # "task-…" is no key, but "\nsk-…" is one, and so is one behind a colour code.
 _MAY_STAND_BEFORE_KEY = re.compile(rb"(?:^|[^a-z0-9]|\\[nrtbf]|\\u[0-9a-f]{4}|\[[0-9;]*m)\Z")
+
+_CREDENTIALS = re.compile("auth|key|token|cookie|secret|password", re.IGNORECASE)
+"""In the names of headers whose values are never shown."""
 
 _PRIVATE_MARKS = (b"safeguards", b"deviceid", b"device_id", b"accountuuid", b"account_uuid", b"_account_")
 _OLD_USER_ID = re.compile(r"user_.*_account_.*?_?(session_.*)", re.DOTALL)
@@ -109,9 +156,25 @@ class Redactor:
         """
         if isinstance(event, WITHOUT_FOREIGN_TEXT):
             return event
-        if isinstance(event, RequestReceived | RequestSent):
-            event = msgspec.structs.replace(event, body=self._redact_body(event.body))
+        match event:
+            case RequestReceived():
+                event = msgspec.structs.replace(event, body=self._redact_body(event.body))
+            case RequestSent():
+                headers = {
+                    name: REDACTED if _CREDENTIALS.search(name) else value for name, value in event.headers.items()
+                }
+                event = msgspec.structs.replace(event, body=self._redact_body(event.body), headers=headers)
+            case StreamsRecorded():
+                upstream, client = self._redact_pieces(event.upstream), self._redact_pieces(event.client)
+                return msgspec.structs.replace(event, upstream=upstream, client=client)
+            case _:
+                pass
         return self._redact(event)
+
+    def redact_text(self, text: str) -> str:
+        """Return a text without secrets."""
+        encoded = text.encode("utf-8", "surrogatepass")
+        return self._redact_bytes(encoded).decode("utf-8", "surrogatepass")
 
     def _redact_body(self, body: bytes) -> bytes:
         if len(body) <= MAX_BODY_BYTES:
@@ -125,42 +188,108 @@ class Redactor:
             case bytes():
                 clean = self._redact_bytes(value)
             case str():
-                encoded = value.encode("utf-8", "surrogatepass")
-                clean = self._redact_bytes(encoded).decode("utf-8", "surrogatepass")
+                clean = self.redact_text(value)
             case Raw():
                 clean = Raw(self._redact_bytes(bytes(value)))
             case list():
                 clean = [self._redact(item) for item in value]
+            case dict():
+                clean = {name: self._redact(item) for name, item in value.items()}
             case Struct():
                 fields = {name: self._redact(getattr(value, name)) for name in value.__struct_fields__}
                 clean = msgspec.structs.replace(value, **fields)
         return cast("_Value", clean)
 
+    def _redact_pieces(self, pieces: list[StreamPiece]) -> list[StreamPiece]:
+        """Return the pieces of a stream without secrets, those too that begin in one piece and end in another."""
+        stream = b"".join([piece.data for piece in pieces])
+        spans = self._spans(stream) if self._may_hold_secrets(_varying_part(stream)) else []
+        if not spans:
+            return pieces
+        clean: list[StreamPiece] = []
+        start = at = 0
+        for piece in pieces:
+            end, kept, done = start + len(piece.data), bytearray(), start
+            while at < len(spans) and spans[at][0] < end:
+                first, last = spans[at]
+                kept += piece.data[done - start : max(first, done) - start]
+                kept += REDACTED.encode() if first >= start else b""
+                done = min(last, end)
+                if last > end:
+                    break  # the rest of it is in the next piece
+                at += 1
+            clean.append(StreamPiece(piece.after_s, bytes(kept + piece.data[done - start :])))
+            start = end
+        return clean
+
     def _redact_bytes(self, text: bytes) -> bytes:
-        for plain_part, secret in self._secrets:
-            if plain_part in text:
-                text = secret.sub(REDACTED.encode(), text)
-        lowered = text.lower()  # of bytes: only ASCII changes, so places stay the same
-        spans = sorted(_key_spans(lowered))
+        spans = self._spans(text)
         if not spans:
             return text
-        kept, end = [], 0
-        for start, stop in spans:
-            if start >= end:
-                kept += [text[end:start], REDACTED.encode()]
-            end = max(end, stop)
-        return b"".join([*kept, text[end:]])
+        kept, done = [], 0
+        for start, end in spans:
+            kept += [text[done:start], REDACTED.encode()]
+            done = end
+        return b"".join([*kept, text[done:]])
+
+    def _may_hold_secrets(self, text: bytes) -> bool:
+        lowered = text.lower()
+        return any(plain_part in text for plain_part, _ in self._secrets) or any(
+            form.mark in (text if form.is_exact else lowered) for form in _KEY_FORMS
+        )
+
+    def _spans(self, text: bytes) -> list[tuple[int, int]]:
+        """Return where secrets are, in their order and without overlaps."""
+        found = [
+            match.span()
+            for plain_part, secret in self._secrets
+            if plain_part in text
+            for match in secret.finditer(text)
+        ]
+        found += _key_spans(text)
+        spans: list[tuple[int, int]] = []
+        for start, end in sorted(found):
+            if spans and start < spans[-1][1]:
+                spans[-1] = spans[-1][0], max(spans[-1][1], end)
+            else:
+                spans.append((start, end))
+        return spans
 
 
-def _key_spans(lowered: bytes) -> Iterator[tuple[int, int]]:
-    for shape in _KEY_SHAPES:
-        for match in shape.finditer(lowered):
-            yield match.span(1)
-    for match in _PLAIN_KEY.finditer(lowered):
-        start, end = match.span()
-        is_key = end - start >= 3 + 16 or _HAS_DIGIT_EARLY.match(lowered, start, end)
-        if is_key and _MAY_STAND_BEFORE_KEY.search(lowered[max(0, start - 12) : start]):
-            yield start, end
+def redacted(text: str) -> str:
+    """Return a text without what looks like a key."""
+    return Redactor([]).redact_text(text)
+
+
+def _varying_part(stream: bytes) -> bytes:
+    """Return a stream with what begins most of its frames only once: a tenth of it, with all marks of keys.
+
+    No mark holds a line break or a quotation mark, and such a beginning goes from the one to the other.
+    """
+    line_break = b"\n\n" if b"\n\n" in stream else b"\n"
+    for place in (len(stream) // 3, len(stream) * 2 // 3):
+        first = stream.find(line_break, place)
+        second = stream.find(line_break, first + 2)
+        pairs = zip(stream[first : first + 1024], stream[second : second + 1024], strict=False)
+        same = next((at for at, (one, other) in enumerate(pairs) if one != other), 0)
+        beginning = stream[first : stream.rfind(b'"', first, first + same) + 1]
+        if first >= 0 and second > first and len(beginning) > len(line_break):
+            stream = beginning + stream.replace(beginning, b"\n")
+    return stream
+
+
+def _key_spans(text: bytes) -> Iterator[tuple[int, int]]:
+    lowered = text.lower()  # of bytes: only ASCII changes, so places stay the same
+    for mark, pattern, is_exact, stands_alone in _KEY_FORMS:
+        searched = text if is_exact else lowered
+        if mark in searched:
+            for match in pattern.finditer(searched):
+                if not stands_alone or _may_stand(lowered, match.start(1)):
+                    yield match.span(1)
+
+
+def _may_stand(lowered: bytes, start: int) -> bool:
+    return _MAY_STAND_BEFORE_KEY.search(lowered[max(0, start - 12) : start]) is not None
 
 
 def _longest_plain_part(secret: str) -> bytes:

@@ -26,3 +26,10 @@ class TickingSink(Sink, Protocol):
     def tick(self) -> None:
         """Show what is under way; called several times a second while anything is."""
         ...
+
+
+@runtime_checkable
+class StreamSink(Sink, Protocol):
+    """A sink that also takes what went over the wire (StreamsRecorded); others are spared that work."""
+
+    takes_streams: bool

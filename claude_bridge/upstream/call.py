@@ -40,7 +40,8 @@ class UpstreamCall:
         self._where = where
         self._explain_refusal = explain_refusal
         self._explain_failure = explain_failure
-        self._refusal = b""
+        self.refusal = b""
+        """The body of an answer that is a refusal."""
         self._waiting: anyio.CancelScope | None = None
         self._waiting_since = math.inf
         self._silent_since = anyio.current_time()
@@ -137,6 +138,6 @@ class UpstreamCall:
         if 200 <= exchange.status < 300:
             return await exchange.receive()
         with anyio.move_on_after(REFUSAL_S), suppress(NetworkError):
-            while len(self._refusal) <= MAX_REFUSAL_BYTES and (piece := await exchange.receive()):
-                self._refusal += piece
-        raise self._explain_refusal(exchange.status, exchange.headers, self._refusal)
+            while len(self.refusal) <= MAX_REFUSAL_BYTES and (piece := await exchange.receive()):
+                self.refusal += piece
+        raise self._explain_refusal(exchange.status, exchange.headers, self.refusal)

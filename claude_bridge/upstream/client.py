@@ -79,6 +79,8 @@ class UpstreamClient:
             raise SetupError(f"The key for {name} contains characters that no key can have.", "Copy it again.")
         if key_headers is None:
             key_headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
+        self.key_headers = tuple(key_headers)
+        """The names of the headers that carry the key."""
         self._url = parse_url(self.base_url)
         self._path = self._url.path.rstrip("/") + self._url.query
         self._headers = {"user-agent": USER_AGENT, "accept-encoding": "identity", **_STREAM_HEADERS, **key_headers}

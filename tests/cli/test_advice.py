@@ -32,6 +32,7 @@ OF_OTHER_PROGRAMS = {
     *("--model", "--settings", "--tools", "--version"),  # Claude Code
     *("--jinja", "--chat-template-file"),  # llama.cpp
     *("--enable-auto-tool-choice", "--max-model-len", "--tool-call-parser"),  # vLLM
+    *("--data-binary", "--data-raw", "--no-buffer"),  # curl
     *("--model-path", "--add-host", "--context-length", "--no-deps"),  # SGLang, docker, LM Studio, pip
 }
 
@@ -77,6 +78,9 @@ def accept(words: list[str]) -> None:
     words = [{"PROVIDER": "ollama", FILLED_IN: "serve"}.get(words[0], words[0]), *words[1:]]
     if words[0].endswith("-completion") or (len(words) == 1 and hasattr(COMMANDS.get(words[0]), "commands")):
         return  # the first changes files of the shell, the second prints the help
+    inner = getattr(COMMANDS.get(words[0]), "commands", {}).get(words[-1])
+    if len(words) == 2 and inner is not None and any(parameter.required for parameter in inner.params):
+        return  # the name of a command, without what it needs
     try:
         context = group.make_context("bridge", words)
         while hasattr(group, "commands"):

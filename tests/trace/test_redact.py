@@ -78,6 +78,19 @@ def _all_bytes(event: TraceEvent) -> bytes:
         "AIzaSyA1234567890abcdefghijklmn",
         "hf_abcdefghijkl",
         "ghp_0123456789abcdefghij",
+        "gho_0123456789abcdefghij",
+        "ghs_0123456789abcdefghij",
+        "github_pat_11ABCDEFG0123456789_abcdefghijkl",
+        "glpat-abcdefghij0123456789",
+        "AKIAIOSFODNN7EXAMPLE",
+        "ASIAIOSFODNN7EXAMPLE",
+        "ya29.a0AfH6SMBabcdefghijklmnop",
+        "GOCSPX-abcdefghijklmnopqrstuv",
+        "xoxb-123456789012-abcdefghijkl",
+        "xoxp-123456789012-abcdefghijkl",
+        "xapp-1-A0123456789-abcdefghijkl",
+        "sk_live_0123456789abcdefghij",
+        "npm_0123456789abcdefghijklmnopqrstuvwxyz",
     ],
 )
 @pytest.mark.parametrize(
@@ -98,11 +111,40 @@ def test_what_looks_like_a_key_is_taken_out(key: str, around: str) -> None:
         ("curl -H 'x-api-key: hunter22' http://h", "curl -H 'x-api-key: [redacted]' http://h"),
         ('{"X-API-Key": "hunter22"}', '{"X-API-Key": "[redacted]"}'),
         ("git clone https://me:hunter22@host/x.git", "git clone https://me:[redacted]@host/x.git"),
+        ("AWS_SECRET_ACCESS_KEY=wJalrXUtnFEMI/K7MDENG+bPxRfiCY", "AWS_SECRET_ACCESS_KEY=[redacted]"),
+        ('"SecretAccessKey": "wJalrXUtnFEMI/K7MDENG"', '"SecretAccessKey": "[redacted]"'),
+        ("aws_session_token = FwoGZXIvYXdzEJr//////////wEa", "aws_session_token = [redacted]"),
+        ("https://hooks.slack.com/services/T00/B00/abcdEFGH1", "https://hooks.slack.com/services/[redacted]"),
     ],
 )
 def test_values_of_credential_headers_are_taken_out(text: str, clean: str) -> None:
     assert _redacted_body(text.encode()) == clean.encode()
     assert _redacted_body(json.dumps(text).encode()) == json.dumps(clean).encode()
+
+
+BLOCK = """-----BEGIN {kind}-----
+Proc-Type: 4,ENCRYPTED
+MIIEowIBAAKCAQEAx+abc/def
+ghi==
+-----END {kind}-----"""
+
+
+@pytest.mark.parametrize(
+    "kind", ["PRIVATE KEY", "RSA PRIVATE KEY", "OPENSSH PRIVATE KEY", "PGP PRIVATE KEY BLOCK", "EC PRIVATE KEY"]
+)
+def test_a_private_key_is_taken_out_as_a_block_whole_or_cut(kind: str) -> None:
+    block = BLOCK.format(kind=kind)
+    for text in (f"cat key\n{block}\ndone", f"KEY='{block}'"):
+        clean = _redacted_body(json.dumps(text).encode())
+        assert clean == json.dumps(text.replace(block, REDACTED)).encode()
+    assert b"MIIE" not in _redacted_body(block[: len(block) // 2].encode())
+
+
+def test_a_public_key_and_the_base64_of_an_image_stay() -> None:
+    text = "-----BEGIN PUBLIC KEY-----\nMIIB\n-----END PUBLIC KEY-----"
+    assert _redacted_body(text.encode()) == text.encode()
+    image = "iVBORw0KGgoAAAANaizaabcdefghijklmnopqrstuvwxAKIAabcdefgh/xAIzaSyA1234567890abcdefgh"
+    assert _redacted_body(image.encode()) == image.encode()
 
 
 @pytest.mark.parametrize(
@@ -206,7 +248,10 @@ def test_deep_nesting_does_no_harm(beginning: bytes) -> None:
     assert _redacted_body(body) == body
 
 
-@pytest.mark.parametrize("filler", ["task-", "sk-sk-", "sk-a ", "x-api-key", "\\\\", "://", "bearer "])
+@pytest.mark.parametrize(
+    "filler",
+    ["task-", "sk-sk-", "sk-a ", "x-api-key", "\\\\", "://", "bearer ", "-----BEGIN PRIVATE KEY-----", "ghp_", "xoxb-"],
+)
 def test_a_megabyte_takes_no_more_than_a_moment(filler: str) -> None:
     body = json.dumps({"messages": [{"role": "user", "content": filler * (1_000_000 // len(filler))}]}).encode()
     redactor = Redactor([AWKWARD])
@@ -229,7 +274,7 @@ def test_a_body_of_60_megabytes_takes_no_more_than_its_beginning(filler: str) ->
 
 def test_a_secret_at_the_cut_of_a_long_body_is_taken_out() -> None:
     secret = "tr0ub4dor-and-more"
-    for before in range(len(secret)):
+    for before in (1, 5, len(secret) - 1):
         filler = b"x" * (MAX_BODY_BYTES - before)
         clean = _redacted_body(filler + secret.encode() + filler, secret)
         assert b"tr0ub" not in clean

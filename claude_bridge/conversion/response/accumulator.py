@@ -63,6 +63,11 @@ class MessageAccumulator:
                     pass  # block stops, message_stop and pings add nothing; the caller takes errors
 
     @property
+    def has_begun(self) -> bool:
+        """Whether the stream's start has come."""
+        return self._head is not None
+
+    @property
     def message(self) -> Message:
         """The message, without the empty text blocks that kept a stream alive."""
         assert self._head is not None, "the stream has a start"

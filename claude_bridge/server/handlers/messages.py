@@ -52,7 +52,7 @@ async def post_messages(service: Service, request: HttpRequest, responder: Respo
         if running.stopped_by is not None:
             await _end_early(running.stopped_by, responder, recorder)
     finally:
-        recorder.broken_off()
+        recorder.close()
 
 
 def _record_received(recorder: Recorder, parsed: MessagesRequest | None, request: HttpRequest, body: bytes) -> None:
@@ -79,12 +79,15 @@ async def _answer(
             exchange = await bridge.begin(parsed, recorder, raw, upstream)
             if not parsed.stream:
                 body = await exchange.body()
+                recorder.client_got(body)
                 await responder.send(200, body, headers=exchange.headers)
                 return
             responder.start_stream(headers=exchange.headers)
             async with aclosing(exchange.items()) as stream:
                 async for items in stream:
-                    await responder.write(b"".join(map(encode_stream_event, items)))
+                    data = b"".join(map(encode_stream_event, items))
+                    recorder.client_got(data)
+                    await responder.write(data)
             await responder.end()
     except BridgeError as error:
         recorder.failed(error, in_stream=False)
@@ -99,5 +102,7 @@ async def _end_early(reason: BridgeError, responder: Responder, recorder: Record
             await responder.send_error(reason)
         elif responder.is_open:
             error = ErrorDetail(reason.error_type, reason.message)
-            await responder.write(encode_stream_event(ErrorEvent(error, responder.request_id)))
+            data = encode_stream_event(ErrorEvent(error, responder.request_id))
+            recorder.client_got(data)
+            await responder.write(data)
             await responder.end()

@@ -41,6 +41,7 @@ from claude_bridge.trace.events import (
     RequestQueued,
     RequestReceived,
     RequestSent,
+    StreamsRecorded,
     ToolInputRepaired,
     TraceEvent,
     UpstreamAnswered,
@@ -192,7 +193,7 @@ class Log:
             case UpstreamAnswered():
                 self._exchange(event).position = None
                 return None
-            case AnswerGrew() | EventsDropped():
+            case AnswerGrew() | EventsDropped() | StreamsRecorded():
                 return None
             case _:
                 assert_never(event)

@@ -1,0 +1,277 @@
+"""What ``bridge trace`` shows: the tables of a list, and one exchange with both of its requests side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import msgspec
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from claude_bridge.cli import terminal
+from claude_bridge.cli.format import short_count
+from claude_bridge.trace.console.printable import one_line, printable, seconds, shortened, size
+from claude_bridge.trace.detail import Lines, Pool, rows_of
+from claude_bridge.trace.parts import Part, answer_parts
+from claude_bridge.trace.summary import TracedExchange
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from claude_bridge.app.replay import Recorded, Replayed
+    from claude_bridge.trace.comparison import Row
+
+SHORT_LINES, SHORT_CHARS = 8, 600
+"""Of a text that is not shown whole."""
+
+NARROW = 80
+"""Below so many columns the two requests stand below each other."""
+
+_MARKS = {
+    "same": ("=", "dim"),
+    "joined": ("+", "dim"),
+    "changed": ("~", "yellow"),
+    "lost": ("-", "red"),
+    "added": (">", "green"),
+}
+_MARK_WORDS = "= the same   + part of the text above   ~ changed   - not sent   > added"
+
+_SESSION_COLUMNS = (
+    terminal.Column("session"),
+    terminal.Column("model", rank=5),
+    terminal.Column("exchanges", is_number=True),
+    terminal.Column("failed", is_number=True, rank=2),
+    terminal.Column("input", is_number=True, rank=1),
+    terminal.Column("cached", is_number=True, rank=3),
+    terminal.Column("output", is_number=True, rank=1),
+    terminal.Column("repairs", is_number=True, rank=4),
+    terminal.Column("losses", is_number=True, rank=4),
+    terminal.Column("time", is_number=True, rank=3),
+)
+_COLUMNS = (
+    terminal.Column("#", is_number=True),
+    terminal.Column("id", rank=4),
+    terminal.Column("at", rank=6),
+    terminal.Column("session", rank=7),
+    terminal.Column("model", rank=3),
+    terminal.Column("messages", is_number=True, rank=8),
+    terminal.Column("request", is_number=True, rank=9),
+    terminal.Column("sent", is_number=True, rank=9),
+    terminal.Column("input", is_number=True, rank=1),
+    terminal.Column("cached", is_number=True, rank=2),
+    terminal.Column("output", is_number=True, rank=1),
+    terminal.Column("first token", is_number=True, rank=5),
+    terminal.Column("time", is_number=True, rank=2),
+    terminal.Column("repairs", is_number=True, rank=6),
+    terminal.Column("losses", is_number=True, rank=6),
+    terminal.Column("end"),
+)
+
+
+def render_list(exchanges: Iterable[TracedExchange]) -> RenderableType:
+    """Return the tables of sessions and of exchanges."""
+    sessions: dict[str, list[TracedExchange]] = {}
+    for exchange in exchanges:
+        sessions.setdefault(exchange.session or "?", []).append(exchange)
+    every = sorted((one for found in sessions.values() for one in found), key=lambda one: one.number)
+    return Group(
+        terminal.table_of(
+            "Sessions", _SESSION_COLUMNS, [_session_row(name, found) for name, found in sessions.items()]
+        ),
+        Text(),
+        terminal.table_of("Exchanges", _COLUMNS, [_exchange_row(one) for one in every]),
+    )
+
+
+def _session_row(name: str, exchanges: Sequence[TracedExchange]) -> list[str]:
+    reported = [one for one in exchanges if one.cached_tokens is not None and one.prompt_tokens]
+    prompt = sum(one.prompt_tokens or 0 for one in reported)
+    share = f"{sum(one.cached_tokens or 0 for one in reported) / prompt:.0%}" if prompt else "?"
+    models = dict.fromkeys(one.model or one.client_model or "?" for one in exchanges)
+    return [
+        name[:8],
+        ", ".join(models),
+        str(len(exchanges)),
+        str(sum(one.state == "failed" for one in exchanges)),
+        short_count(sum(one.prompt_tokens or 0 for one in exchanges)),
+        share,
+        short_count(sum(one.output_tokens or 0 for one in exchanges)),
+        str(sum(one.repairs for one in exchanges)),
+        str(sum(one.losses for one in exchanges)),
+        seconds(sum(one.took_s or 0.0 for one in exchanges)),
+    ]
+
+
+def _exchange_row(one: TracedExchange) -> list[str]:
+    about = "~" if one.is_estimated else ""
+    tokens = one.prompt_tokens if one.prompt_tokens is not None else None
+    cached = (
+        "?" if one.cached_tokens is None or not one.prompt_tokens else f"{one.cached_tokens / one.prompt_tokens:.0%}"
+    )
+    return [
+        str(one.number),
+        one.exchange[-8:],
+        _clock(one.at_s),
+        (one.session or "?")[:8],
+        one.model or one.client_model or "?",
+        str(one.messages),
+        size(one.request_bytes),
+        size(one.sent_bytes),
+        f"~{short_count(one.estimated_tokens)}" if tokens is None else f"{about}{short_count(tokens)}",
+        cached,
+        "?" if one.output_tokens is None else f"{about}{short_count(one.output_tokens)}",
+        "?" if one.first_token_s is None else seconds(one.first_token_s),
+        "?" if one.took_s is None else seconds(one.took_s),
+        str(one.repairs),
+        str(one.losses),
+        end_words(one),
+    ]
+
+
+def end_words(one: TracedExchange) -> str:
+    """Return how an exchange ended, or that its end is missing."""
+    if one.failure is not None:
+        return f"{one.failure.status} {shortened(one_line(one.failure.message), 60)}"
+    more = f", {one.fallbacks} fallback{'s' * (one.fallbacks > 1)}" if one.fallbacks else ""
+    return {"answered": one.stop_reason or "answered", "left": "the client left"}.get(
+        one.state, "no end recorded"
+    ) + more
+
+
+def _clock(at_s: float) -> str:
+    return datetime.fromtimestamp(at_s).astimezone().strftime("%H:%M:%S")
+
+
+def render_exchange(one: TracedExchange, lines: Lines, *, is_full: bool) -> RenderableType:
+    """Return one exchange: its figures, what happened, both requests side by side, and the answer."""
+    parts: list[RenderableType] = [
+        Text(printable(f"Exchange {one.number} · {one.exchange}"), style="bold"),
+        *map(_line, _facts(one)),
+        Text(),
+        Text("What happened", style="bold"),
+        *(_step(step.after_s, step.text, is_trouble=step.is_trouble) for step in one.steps),
+        Text(),
+        Text("The client's request, and what the engine got", style="bold"),
+        Text(_MARK_WORDS, style="dim"),
+        _comparison(rows_of(lines, Pool()), is_full=is_full),
+        Text(),
+        Text("The answer", style="bold"),
+        *(_part(part, is_full=is_full) for part in answer_parts((lines.answer or {}).get("content"))),
+    ]
+    if lines.answer is None:
+        parts.append(_line(end_words(one)))
+    return Group(*parts)
+
+
+def _facts(one: TracedExchange) -> list[str]:
+    """Return what is known of an exchange, in lines."""
+    at = datetime.fromtimestamp(one.at_s).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    facts = [f"{at} · session {one.session or '?'} · {one.path}"]
+    facts.append(f"{one.client_model or '?'} → {one.model or '(not sent)'} on {one.upstream or '?'}")
+    if one.reason:
+        facts.append(f"chosen because {one.reason}")
+    words = [f"{one.prompt_tokens if one.prompt_tokens is not None else '?'} tokens in"]
+    if one.cached_tokens is not None:
+        words.append(f"{one.cached_tokens} of them cached")
+    words.append(f"{one.output_tokens if one.output_tokens is not None else '?'} out")
+    if one.first_token_s is not None:
+        words.append(f"first token after {seconds(one.first_token_s)}")
+    if one.tokens_per_s is not None:
+        words.append(f"{one.tokens_per_s:,.0f} tokens/s")
+    if one.took_s is not None:
+        words.append(f"{seconds(one.took_s)} in all")
+    return [*facts, ", ".join(words), end_words(one)]
+
+
+def _line(text: str) -> Text:
+    return Text(printable(text))
+
+
+def _step(after_s: float, text: str, *, is_trouble: bool) -> Text:
+    return Text(printable(f"{seconds(after_s):>8}  {text}"), style="yellow" if is_trouble else "")
+
+
+def _comparison(rows: Sequence[Row], *, is_full: bool) -> RenderableType:
+    is_narrow = terminal.columns() < NARROW
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), show_header=not is_narrow, expand=True)
+    table.add_column("", width=1)
+    if is_narrow:
+        table.add_column("", overflow="fold")
+    else:
+        table.add_column("client", ratio=1, overflow="fold")
+        table.add_column("engine", ratio=1, overflow="fold")
+    for row in rows:
+        mark, style = _MARKS[row.mark]
+        is_short = not is_full or row.mark == "same"
+        ours = [] if row.client is None else [_part(row.client, is_full=not is_short)]
+        theirs = (
+            [] if row.upstream is None else [_part(row.upstream, is_full=not is_short, is_known=row.mark == "same")]
+        )
+        note = [Text(f"! {printable(row.note)}", style=style)] if row.note else []
+        if is_narrow:
+            table.add_row(Text(mark, style=style), Group(*ours, *([] if row.mark == "same" else theirs), *note))
+        else:
+            table.add_row(Text(mark, style=style), Group(*ours, *note), Group(*theirs))
+    return table
+
+
+def _part(part: Part, *, is_full: bool, is_known: bool = False) -> Text:
+    """Return a part under its heading; of one that stands beside its equal the beginning."""
+    heading = " ".join(filter(None, (part.role, part.kind.replace("_", " "), part.name)))
+    body = part.text or (f"(image, {size(len(part.data))})" if part.data else "")
+    body = printable(body)
+    if is_known:
+        body = shortened(one_line(body), 60)
+    elif not is_full:
+        body = _beginning(body)
+    return Text.assemble((f"{printable(heading)}\n", "bold"), (body, "dim" if is_known else ""))
+
+
+def _beginning(text: str) -> str:
+    short = "\n".join(text[:SHORT_CHARS].split("\n")[:SHORT_LINES])
+    left = len(text) - len(short)
+    return text if left <= 0 else f"{short}… ({left:,} more characters; --full shows them)"
+
+
+def render_replay(replayed: Replayed) -> RenderableType:
+    """Return both answers to one request side by side."""
+    then, now = replayed
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), expand=True, header_style="bold")
+    table.add_column("", no_wrap=True)
+    table.add_column("recorded", ratio=1, overflow="fold")
+    table.add_column("now", ratio=1, overflow="fold")
+    for (name, before), (_, after) in zip(_figures_of(then), _figures_of(now), strict=True):
+        table.add_row(Text(name, style="bold"), _line(before), _line(after))
+    return Group(
+        Text(printable(f"Exchange {then.summary.number} · {then.summary.exchange}"), style="bold"), table, Text()
+    )
+
+
+def replay_json(replayed: Replayed) -> str:
+    """Return both answers to one request as one line of JSON."""
+    document = {
+        name: {"exchange": one.summary, "answer": one.lines.answer}
+        for name, one in (("recorded", replayed.then), ("now", replayed.now))
+    }
+    return msgspec.json.encode(document).decode()
+
+
+def _figures_of(recorded: Recorded) -> list[tuple[str, str]]:
+    one, parts = recorded.summary, answer_parts((recorded.lines.answer or {}).get("content"))
+    calls = [f"{part.name} {_beginning(part.text)}" for part in parts if part.kind == "tool_use"]
+    return [
+        ("model", f"{one.model or '?'} on {one.upstream or '?'}"),
+        ("end", end_words(one)),
+        ("first token", "?" if one.first_token_s is None else seconds(one.first_token_s)),
+        ("time", "?" if one.took_s is None else seconds(one.took_s)),
+        ("tokens in", "?" if one.prompt_tokens is None else f"{one.prompt_tokens:,}"),
+        ("cached", "?" if one.cached_tokens is None else f"{one.cached_tokens:,}"),
+        ("tokens out", "?" if one.output_tokens is None else f"{one.output_tokens:,}"),
+        ("tokens/s", "?" if one.tokens_per_s is None else f"{one.tokens_per_s:,.1f}"),
+        ("thinking", f"{sum(len(part.text) for part in parts if part.kind == 'thinking'):,} characters"),
+        ("tool calls", "\n".join(calls) or "none"),
+        ("answer", _beginning("\n".join(part.text for part in parts if part.kind == "text"))),
+    ]

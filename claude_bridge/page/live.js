@@ -1,0 +1,134 @@
+"use strict";
+// The live page: exchanges and the bridge's state as they change, by server-sent events of this bridge.
+
+const live = { status: null, settings: null, details: new Map() };
+
+page.load = async (id) => {
+  const one = page.exchanges[page.places.get(id)];
+  const kept = live.details.get(id);
+  if (kept && kept.of === one) return kept;
+  const response = await fetch(`/page/exchange/${encodeURIComponent(id)}`);
+  if (!response.ok) return null;
+  const loaded = { ...(await response.json()), of: one };
+  live.details.set(id, loaded);
+  if (live.details.size > 20) live.details.delete(live.details.keys().next().value);
+  return loaded;
+};
+
+page.panels = () => element("div", { id: "panels" }, bridgePanel(), runningPanel(), modelsPanel(), failuresPanel(), settingsPanel());
+
+function bridgePanel() {
+  const status = live.status;
+  if (!status) return element("p", { class: "faint" }, "Waiting for the bridge…");
+  const facts = [
+    ["engine", status.upstream ? `${status.upstream} at ${status.base_url}` : "not known yet"],
+    ["state", status.ready ? "answers" : status.reason || "not asked yet"],
+    ["model", status.model || "as clients ask"],
+    ["context window", status.window_tokens ? `${status.window_tokens.toLocaleString()} tokens` : "?"],
+    ["requests", `${status.running} running, ${status.waiting} waiting${status.max_concurrent ? ` (the engine gets ${status.max_concurrent} at a time)` : ""}`],
+    ["version", `${status.version}, up for ${seconds(Date.now() / 1000 - status.started_at_s)}`],
+  ];
+  return element("section", {}, element("h2", {}, "Bridge ", element("span", { class: `state ${status.ready ? "good" : "bad"}` }, status.ready ? "ready" : "not ready")), element("dl", {}, facts.map(([label, value]) => [element("dt", {}, label), element("dd", {}, value)])));
+}
+
+function runningPanel() {
+  const running = page.exchanges.filter((one) => !isOver(one));
+  const items = running.map((one) => {
+    const item = element("li", {}, element("a", { href: `#/${encodeURIComponent(one.exchange)}/timeline` }, `#${one.number} ${modelOf(one)}`), " ", element("span", { class: "progress" }), element("progress", { "aria-label": `Progress of exchange ${one.number}` }));
+    item.dataset.exchange = one.exchange;
+    return item;
+  });
+  const section = element("section", { id: "running" }, element("h2", {}, "Running"), items.length ? element("ul", {}, items) : element("p", { class: "faint" }, "No request is running."));
+  showProgress(section);
+  return section;
+}
+
+// How fast an engine read its last long prompts, so that the next one's end can be estimated.
+function readingSpeed(model) {
+  const measured = page.exchanges.filter((one) => modelOf(one) === model && one.prompt_ms && promptOf(one) - (one.cached_tokens || 0) > 200);
+  const last = measured[measured.length - 1];
+  return last ? ((promptOf(last) - (last.cached_tokens || 0)) / last.prompt_ms) * 1000 : null;
+}
+
+function showProgress(section) {
+  for (const item of section.querySelectorAll("li[data-exchange]")) {
+    const one = page.exchanges[page.places.get(item.dataset.exchange)];
+    const passed = Date.now() / 1000 - one.at_s;
+    const bar = item.querySelector("progress");
+    let words = `${STATES[one.state || "preparing"]}, ${seconds(passed)}`;
+    bar.removeAttribute("value");
+    if (one.state === "queued") words = `waits for its turn, ${one.position - 1} before it, ${seconds(passed)}`;
+    if (one.state === "reading") {
+      const speed = readingSpeed(modelOf(one));
+      words = `reads about ${count(one.estimated_tokens)} tokens, ${seconds(passed)}`;
+      if (speed) {
+        const expected = one.estimated_tokens / speed;
+        words += `, up to ${seconds(expected)} at ${Math.round(speed)} tokens/s`;
+        bar.value = Math.min(0.99, (passed - (one.sent_after_s || 0)) / expected);
+      }
+    }
+    if (one.state === "writing") {
+      const writing = passed - (one.first_token_s || 0);
+      words = `~${count(one.written_tokens || 0)} tokens${writing > 1 ? ` at ${((one.written_tokens || 0) / writing).toFixed(1)} tokens/s` : ""}, ${seconds(passed)}`;
+      if (one.max_tokens) bar.value = Math.min(1, (one.written_tokens || 0) / one.max_tokens);
+    }
+    item.querySelector(".progress").textContent = words;
+  }
+}
+
+function modelsPanel() {
+  const status = live.status;
+  const models = status ? Object.entries(status.stats.models) : [];
+  if (!models.length && !(status && status.resting.length)) return null;
+  const rows = models.map(([name, figures]) =>
+    element("tr", {}, element("th", { scope: "row" }, name), ...[figures.requests, figures.failed, count(figures.prompt_tokens), figures.told_prompt_tokens ? `${Math.round((figures.cached_tokens / figures.told_prompt_tokens) * 100)} %` : "?", count(figures.output_tokens), figures.output_s ? (figures.timed_output_tokens / figures.output_s).toFixed(1) : "?"].map((value) => element("td", {}, String(value)))),
+  );
+  return element(
+    "section",
+    {},
+    element("h2", {}, "Models"),
+    element("div", { class: "wide" }, element("table", { class: "models" }, element("thead", {}, element("tr", {}, ["model", "requests", "failed", "input", "cached", "output", "tokens/s"].map((label) => element("th", { scope: "col" }, label)))), element("tbody", {}, rows))),
+    status.resting.map(([name, rest]) => element("p", { class: "warning" }, `${name} failed a moment ago and is tried last for ${seconds(rest)}.`)),
+  );
+}
+
+function failuresPanel() {
+  const failures = live.status ? live.status.failures : [];
+  const seen = new Set(page.exchanges.map((one) => one.exchange));
+  const older = failures.filter((failure) => !seen.has(failure.exchange));
+  if (!older.length) return null;
+  return element("section", {}, element("h2", {}, "Errors before this page was opened"), element("ul", { class: "errors" }, older.reverse().map((failure) => element("li", {}, `${clock(failure.at_s)} ${failure.model}: ${failure.status} ${failure.error_type}`, element("p", {}, failure.message)))));
+}
+
+function settingsPanel() {
+  const section = element("section", {}, element("h2", {}, "Settings for clients"));
+  const fill = (settings) => section.append(...Object.entries(settings).map(([form, text]) => element("details", {}, element("summary", {}, form), copyButton("Copy", text), element("pre", { class: "code" }, text))));
+  if (live.settings) fill(live.settings);
+  else fetch("/page/settings").then((response) => (response.ok ? response.json() : {})).then((settings) => fill((live.settings = settings)));
+  return section;
+}
+
+function showIfOverview() {
+  if (page.selected === null && !document.querySelector("#panels details[open]")) showOverview(matching());
+}
+
+function connect() {
+  const source = new EventSource("/page/events");
+  source.addEventListener("open", () => (byId("connection").textContent = "live"));
+  source.addEventListener("error", () => (byId("connection").textContent = "The bridge does not answer. If it was started anew, open the address that it printed."));
+  source.addEventListener("exchanges", (event) => {
+    const changed = JSON.parse(event.data);
+    takeExchanges(changed);
+    const isShown = changed.some((one) => one.exchange === page.selected && isOver(one));
+    if (isShown) showExchange();
+    else if (page.selected === null) showIfOverview();
+    if (location.hash.length > 2 && page.selected === null) readHash();
+  });
+  source.addEventListener("status", (event) => {
+    live.status = JSON.parse(event.data);
+    showIfOverview();
+  });
+  setInterval(() => byId("running") && showProgress(byId("running")), 500);
+}
+
+connect();

@@ -1,0 +1,294 @@
+"use strict";
+// The list of exchanges, the one that is selected, filters and keys. The data are in the page, or come from live.js.
+
+const VIEWS = [
+  ["conversation", "Conversation", conversationView],
+  ["compare", "Client and engine", compareView],
+  ["timeline", "Timeline", timelineView],
+  ["raw", "Raw", rawView],
+];
+const byId = (id) => document.getElementById(id);
+
+const page = {
+  exchanges: [],
+  places: new Map(),
+  selected: null,
+  view: "conversation",
+  // Set by live.js; a page that is one file has all of it.
+  panels: null,
+  load: async (id) => (data.details[id] ? { detail: data.details[id], values: data.values } : null),
+  textMatches: new Map(),
+};
+let data = { details: {}, values: [], exchanges: [], notes: [] };
+
+function readData() {
+  const text = byId("data").textContent;
+  if (text) data = JSON.parse(text);
+  byId("source").textContent = data.source ? `${data.source}, ${data.exchanges.length.toLocaleString()} exchanges` : "";
+  byId("notes").replaceChildren(...data.notes.map((note) => element("p", { class: "warning" }, note)));
+}
+
+// --- the list -------------------------------------------------------------------------------------------------------
+
+function takeExchanges(changed) {
+  for (const one of changed) {
+    const place = page.places.get(one.exchange);
+    if (place === undefined) {
+      page.places.set(one.exchange, page.exchanges.length);
+      page.exchanges.push(one);
+    } else {
+      page.exchanges[place] = one;
+    }
+  }
+  fillChoices();
+  fillList();
+}
+
+function fillChoices() {
+  const choices = [
+    ["by-session", (one) => one.session, (name) => name.slice(0, 8)],
+    ["by-model", modelOf, (name) => name],
+  ];
+  for (const [id, value, label] of choices) {
+    const select = byId(id);
+    const names = [...new Set(page.exchanges.map(value).filter(Boolean))];
+    if (names.length === select.options.length - 1) continue;
+    const chosen = select.value;
+    select.replaceChildren(element("option", { value: "" }, "all"), ...names.map((name) => element("option", { value: name }, label(name))));
+    select.value = chosen;
+  }
+}
+
+function matching() {
+  const [text, session, model, state] = ["search", "by-session", "by-model", "by-state"].map((id) => byId(id).value);
+  const wanted = text.trim().toLowerCase();
+  const values = wanted ? valuesWith(wanted) : null;
+  return page.exchanges.filter((one) => {
+    if (session && one.session !== session) return false;
+    if (model && modelOf(one) !== model) return false;
+    if (state === "failed" && !one.failure) return false;
+    if (state === "trouble" && !isTrouble(one)) return false;
+    if (state === "running" && isOver(one)) return false;
+    return !wanted || summaryHolds(one, wanted) || detailHolds(one.exchange, values);
+  });
+}
+
+function summaryHolds(one, wanted) {
+  const texts = [String(one.number), one.exchange, one.session, modelOf(one), one.client_model, one.upstream, one.failure && one.failure.message, ...(one.steps || []).map((step) => step.text)];
+  return texts.some((text) => text && text.toLowerCase().includes(wanted));
+}
+
+// Which of the values hold a text: looked for once, though many exchanges share each.
+function valuesWith(wanted) {
+  if (!page.textMatches.has(wanted)) {
+    const found = new Set();
+    data.values.forEach((value, number) => {
+      if (typeof value.kind === "string" && (value.text || "").toLowerCase().includes(wanted)) found.add(number);
+    });
+    page.textMatches.clear();
+    page.textMatches.set(wanted, found);
+  }
+  return page.textMatches.get(wanted);
+}
+
+function detailHolds(id, found) {
+  const detail = data.details[id];
+  return Boolean(detail && found.size && ((detail.answer || []).some((number) => found.has(number)) || (detail.rows || []).some((row) => found.has(row[1]) || found.has(row[2]))));
+}
+
+function fillList() {
+  const shown = matching();
+  const list = byId("list");
+  const kept = new Map([...list.children].map((item) => [item.dataset.exchange, item]));
+  const items = shown.map((one) => {
+    const before = kept.get(one.exchange);
+    return before && before.shown === one ? before : listItem(one);
+  });
+  list.replaceChildren(...items);
+  byId("count").textContent = shown.length === page.exchanges.length ? `${shown.length.toLocaleString()} exchanges` : `${shown.length.toLocaleString()} of ${page.exchanges.length.toLocaleString()} exchanges`;
+  markSelected();
+  if (page.selected === null) showOverview(shown);
+}
+
+function listItem(one) {
+  const cached = one.cached_tokens && one.prompt_tokens ? `, ${Math.round((one.cached_tokens / one.prompt_tokens) * 100)} % cached` : "";
+  const item = element(
+    "li",
+    { id: `item-${one.number}`, role: "option", class: one.failure ? "bad" : isTrouble(one) ? "trouble" : isOver(one) ? "" : "running", onclick: () => select(one.exchange) },
+    element("span", { class: "number" }, `#${one.number}`),
+    element("span", { class: "what" }, `${modelOf(one)}`),
+    element("span", { class: "end" }, endOf(one)),
+    element("span", { class: "figures" }, `${clock(one.at_s)} · ${count(promptOf(one))} in${cached} · ${count(one.output_tokens ?? one.written_tokens ?? 0)} out · ${known(one.took_s) ? seconds(one.took_s) : "…"}`),
+    timeBar(one),
+  );
+  item.dataset.exchange = one.exchange;
+  item.shown = one;
+  return item;
+}
+
+// --- the one that is selected ---------------------------------------------------------------------------------------
+
+function select(id, view) {
+  location.hash = id === null ? "#/" : `#/${encodeURIComponent(id)}/${view || page.view}`;
+}
+
+function readHash() {
+  const [, id, view] = location.hash.split("/").map(decodeURIComponent);
+  const isKnown = Boolean(id) && page.places.has(id);
+  page.selected = isKnown ? id : null;
+  if (VIEWS.some(([name]) => name === view)) page.view = view;
+  document.body.classList.toggle("has-selection", isKnown);
+  markSelected();
+  if (isKnown) showExchange();
+  else showOverview(matching());
+}
+
+function markSelected() {
+  const list = byId("list");
+  let marked = null;
+  for (const item of list.children) {
+    const isIt = item.dataset.exchange === page.selected;
+    if (item.getAttribute("aria-selected") !== String(isIt)) item.setAttribute("aria-selected", String(isIt));
+    if (isIt) marked = item;
+  }
+  if (marked) {
+    list.setAttribute("aria-activedescendant", marked.id);
+    marked.scrollIntoView({ block: "nearest" });
+  } else {
+    list.removeAttribute("aria-activedescendant");
+  }
+}
+
+async function showExchange() {
+  const id = page.selected;
+  const one = page.exchanges[page.places.get(id)];
+  let loaded = null;
+  try {
+    loaded = await page.load(id);
+  } catch (error) {
+    loaded = null;
+  }
+  if (page.selected !== id) return;
+  const facts = [
+    ["model", `${one.client_model || "?"} → ${one.model || "(not sent)"}${one.upstream ? ` on ${one.upstream}` : ""}`],
+    ["session", one.session],
+    ["chosen because", one.reason],
+    ["tokens", `${count(promptOf(one))} in${known(one.cached_tokens) ? `, ${count(one.cached_tokens)} of them cached` : ""}, ${count(one.output_tokens)} out${one.is_estimated ? " (estimated)" : ""}`],
+    ["time", `first token after ${seconds(one.first_token_s)}, ${seconds(one.took_s)} in all${speedOf(one) ? `, ${speedOf(one).toFixed(1)} tokens/s` : ""}`],
+    ["size", `${bytes(one.request_bytes)} from the client, ${bytes(one.sent_bytes)} sent`],
+    ["read again", known(one.reread_tokens) ? `about ${count(one.reread_tokens)} tokens: ${one.reread_reason}` : null],
+    ["cost", one.cost_usd ? `$${one.cost_usd.toFixed(4)}` : null],
+  ].filter(([, value]) => value);
+  const tabs = VIEWS.map(([name, label], at) =>
+    element("button", { type: "button", role: "tab", id: `tab-${name}`, "aria-selected": String(name === page.view), "aria-controls": "view", tabindex: name === page.view ? 0 : -1, onclick: () => select(id, name), title: `key ${at + 1}` }, label),
+  );
+  const tablist = element("div", { role: "tablist", "aria-label": "Views of this exchange" }, tabs);
+  tablist.addEventListener("keydown", (event) => {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (step) moveView(step, true);
+  });
+  const [, , render] = VIEWS.find(([name]) => name === page.view);
+  byId("detail").replaceChildren(
+    element("p", { class: "back" }, element("a", { href: "#/" }, "← all exchanges")),
+    element("h2", {}, `Exchange ${one.number} `, element("span", { class: `state ${one.failure ? "bad" : ""}` }, endOf(one))),
+    element("p", { class: "faint" }, one.exchange),
+    one.failure ? element("p", { class: "bad", role: "alert" }, one.failure.message) : "",
+    element("dl", {}, facts.map(([label, value]) => [element("dt", {}, label), element("dd", {}, value)])),
+    tablist,
+    element("div", { id: "view", role: "tabpanel", "aria-labelledby": `tab-${page.view}`, tabindex: 0 }, loaded ? render(one, loaded.detail, loaded.values) : element("p", {}, "This exchange is kept in short only.")),
+  );
+}
+
+function moveView(step, isFocused) {
+  const at = VIEWS.findIndex(([name]) => name === page.view);
+  const [name] = VIEWS[(at + step + VIEWS.length) % VIEWS.length];
+  page.focusTab = isFocused;
+  select(page.selected, name);
+}
+
+function showOverview(shown) {
+  const parts = [page.panels ? page.panels() : null, plots(shown, select), sessionsOf(shown), errorsOf(shown)];
+  byId("detail").replaceChildren(...parts.filter(Boolean));
+  if (!byId("detail").firstChild) byId("detail").append(element("p", { class: "faint" }, "Select an exchange."));
+}
+
+function sessionsOf(exchanges) {
+  const sessions = new Map();
+  for (const one of exchanges) sessions.set(one.session || "?", [...(sessions.get(one.session || "?") || []), one]);
+  if (!sessions.size) return null;
+  return element("section", {}, element("h2", {}, "Sessions"), element("ul", { class: "sessions" }, [...sessions].slice(-50).map(([name, found]) => sessionItem(name, found))));
+}
+
+function sessionItem(name, found) {
+  const last = found.findLast((one) => known(one.prompt_tokens) || one.estimated_tokens) || found[found.length - 1];
+  const window = last.window_tokens;
+  const [cached, prompt, output] = [last.cached_tokens || 0, promptOf(last), last.output_tokens ?? last.written_tokens ?? 0];
+  const whole = Math.max(window || 0, prompt + output) || 1;
+  const phases = [["cached", cached], ["fresh", prompt - cached], ["output", output]];
+  let x = 0;
+  const words = `${count(cached)} cached, ${count(prompt - cached)} new, ${count(output)} output${window ? ` of a window of ${count(window)}` : ""}`;
+  return element(
+    "li",
+    {},
+    element("h3", {}, `Session ${name.slice(0, 8)} `, element("span", { class: "faint" }, `${found.length} exchanges, ${modelOf(last)}`)),
+    drawing("svg", { class: "window", viewBox: "0 0 100 6", preserveAspectRatio: "none", role: "img", "aria-label": words }, phases.map(([kind, size]) => {
+      const bar = drawing("rect", { class: kind, x, y: 0, width: (size / whole) * 100, height: 6 });
+      x += (size / whole) * 100;
+      return bar;
+    })),
+    element("p", { class: "faint" }, `${words}${window ? `: ${Math.round(((prompt + output) / window) * 100)} % full` : ""}`),
+  );
+}
+
+function errorsOf(exchanges) {
+  const failed = exchanges.filter((one) => one.failure).slice(-10).reverse();
+  if (!failed.length) return null;
+  return element("section", {}, element("h2", {}, "Last errors"), element("ul", { class: "errors" }, failed.map((one) => element("li", {}, element("a", { href: `#/${encodeURIComponent(one.exchange)}/timeline` }, `#${one.number} ${clock(one.at_s)} ${modelOf(one)}: ${one.failure.status} ${one.failure.error_type}`), element("p", {}, one.failure.message)))));
+}
+
+// --- keys -----------------------------------------------------------------------------------------------------------
+
+function moveSelection(step) {
+  const ids = [...byId("list").children].map((item) => item.dataset.exchange);
+  if (!ids.length) return;
+  const at = ids.indexOf(page.selected);
+  const next = at < 0 ? (step > 0 ? 0 : ids.length - 1) : Math.min(Math.max(at + step, 0), ids.length - 1);
+  select(ids[next]);
+}
+
+function onKey(event) {
+  const isTyping = event.target.matches("input, select, textarea");
+  if (event.key === "Escape") {
+    if (isTyping) event.target.blur();
+    else select(null);
+    return;
+  }
+  if (isTyping || event.ctrlKey || event.metaKey || event.altKey) return;
+  const isInList = event.target.id === "list";
+  const steps = { j: 1, k: -1, ...(isInList && { ArrowDown: 1, ArrowUp: -1, PageDown: 10, PageUp: -10, Home: -1e9, End: 1e9 }) };
+  if (event.key in steps) moveSelection(steps[event.key]);
+  else if (event.key === "/") byId("search").focus();
+  else if (isInList && event.key === "Enter") byId("detail").focus();
+  else if (page.selected && VIEWS[Number(event.key) - 1]) select(page.selected, VIEWS[Number(event.key) - 1][0]);
+  else return;
+  event.preventDefault();
+}
+
+function start() {
+  readData();
+  for (const id of ["search", "by-session", "by-model", "by-state"]) byId(id).addEventListener("input", fillList);
+  byId("filters").addEventListener("submit", (event) => event.preventDefault());
+  document.addEventListener("keydown", onKey);
+  window.addEventListener("hashchange", async () => {
+    readHash();
+    if (page.focusTab) {
+      page.focusTab = false;
+      await Promise.resolve();
+      setTimeout(() => byId(`tab-${page.view}`)?.focus(), 0);
+    }
+  });
+  takeExchanges(data.exchanges);
+  readHash();
+}
+
+start();

@@ -1,0 +1,203 @@
+"""Requests of any API taken apart into what a person reads: texts, thinking, tool calls, results, images, tools.
+
+Bodies are read loosely: what is wrong, or of a kind not known, becomes a part of JSON and never an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Raw, Struct
+
+Kind = Literal["text", "thinking", "tool_use", "tool_result", "image", "document", "tool", "parameter", "json"]
+
+Json = Any
+"""What a JSON document decodes to."""
+
+
+class Part(Struct, frozen=True, omit_defaults=True):
+    """One thing in a request or an answer.
+
+    ``name`` is a tool's or a parameter's, ``data`` an image as a data URL; ``path`` is the JSON path in the client's
+    request, where it is of one.
+    """
+
+    role: str
+    kind: Kind
+    text: str = ""
+    name: str = ""
+    id: str = ""
+    data: str = ""
+    path: str = ""
+
+    @property
+    def content(self) -> tuple[str, str, str, str]:
+        """What two parts must share to be the same; ids and roles may differ between APIs."""
+        return self.kind, self.name, self.text.strip(), self.data
+
+
+_TEXT_TYPES = frozenset({"text", "input_text", "output_text"})
+_CALLS = frozenset({"tool_use", "server_tool_use", "mcp_tool_use"})
+_REASONING = ("reasoning_content", "reasoning", "thinking")
+_APART = frozenset({"messages", "system", "tools", "input", "instructions"})
+IMAGE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
+"""What a browser shows and runs nothing of."""
+
+
+def members(body: bytes) -> dict[str, Raw]:
+    """Return the members of a JSON object as they stand; empty for anything else."""
+    try:
+        return dict(msgspec.json.decode(body, type=dict[str, Raw]))
+    except (ValueError, RecursionError):
+        return {}
+
+
+def items(raw: Raw | None) -> list[Raw]:
+    """Return the items of a JSON list as they stand; empty for anything else."""
+    try:
+        return [] if raw is None else list(msgspec.json.decode(raw, type=list[Raw]))
+    except (ValueError, RecursionError):
+        return []
+
+
+def parsed(raw: Raw | bytes | None) -> Json:
+    """Return a JSON value; None for what is none."""
+    try:
+        return None if raw is None else msgspec.json.decode(raw)
+    except (ValueError, RecursionError):
+        return None
+
+
+def system_parts(fields: Mapping[str, Raw]) -> list[Part]:
+    """Return the system prompt of a request that has it apart from its messages."""
+    name = "system" if "system" in fields else "instructions"
+    return list(_content_parts("system", parsed(fields.get(name)), f"$.{name}"))
+
+
+def message_parts(message: Json, path: str = "") -> list[Part]:
+    """Return the parts of one message of any API, or of one input item of the Responses API."""
+    if not isinstance(message, dict):
+        return [Part("?", "json", _compact(message), path=path)]
+    role = str(message.get("role") or message.get("type") or "?")
+    parts = [
+        Part(role, "thinking", text, path=path)
+        for name in _REASONING
+        if isinstance(text := message.get(name), str) and text
+    ]
+    if role == "tool":
+        parts += _result_parts(role, message.get("content"), str(message.get("tool_call_id") or ""), path)
+    elif "content" in message:
+        parts += _content_parts(role, message["content"], f"{path}.content")
+    elif "role" not in message:
+        parts += _block_parts("?", message, path)
+    for image in _list(message.get("images")):
+        parts.append(Part(role, "image", data=_data_url("image/png", image), path=path))
+    for call in _list(message.get("tool_calls")):
+        function = call.get("function") if isinstance(call, dict) else None
+        if isinstance(function, dict):
+            parts.append(_call(role, call.get("id"), function.get("name"), function.get("arguments"), path))
+    return parts
+
+
+def answer_parts(content: Json) -> list[Part]:
+    """Return the parts of an answer's content."""
+    return list(_content_parts("assistant", content, ""))
+
+
+def tool_part(tool: Json, path: str = "") -> Part:
+    """Return the definition of a tool, in the form that all APIs share."""
+    definition = tool if isinstance(tool, dict) else {}
+    function = definition.get("function")
+    definition = function if isinstance(function, dict) else definition
+    name = str(definition.get("name") or definition.get("type") or "?")
+    schema = next((definition[key] for key in ("input_schema", "parameters") if key in definition), None)
+    text = str(definition.get("description") or "")
+    return Part("tools", "tool", f"{text}\n{_compact(schema)}" if schema is not None else text, name, path=path)
+
+
+def parameter_parts(fields: Mapping[str, Raw]) -> list[Part]:
+    """Return what a request says beside its conversation and its tools."""
+    return [
+        Part("request", "parameter", _compact(parsed(raw)), name, path=f"$.{name}")
+        for name, raw in fields.items()
+        if name not in _APART
+    ]
+
+
+def _content_parts(role: str, content: Json, path: str) -> Iterator[Part]:
+    if isinstance(content, str):
+        if content:
+            yield Part(role, "text", content, path=path)
+    elif isinstance(content, list):
+        for at, block in enumerate(content):
+            yield from _block_parts(role, block, f"{path}[{at}]")
+    elif content is not None:
+        yield Part(role, "json", _compact(content), path=path)
+
+
+def _block_parts(role: str, block: Json, path: str) -> Iterator[Part]:
+    kind = block.get("type") if isinstance(block, dict) else None
+    if kind in _TEXT_TYPES:
+        yield Part(role, "text", str(block.get("text") or ""), path=path)
+    elif kind in ("thinking", "reasoning"):
+        yield Part(role, "thinking", str(block.get("thinking") or block.get("text") or ""), path=path)
+    elif kind in _CALLS:
+        yield _call(role, block.get("id"), block.get("name"), block.get("input"), path)
+    elif kind == "function_call":
+        yield _call("assistant", block.get("call_id"), block.get("name"), block.get("arguments"), path)
+    elif kind == "function_call_output":
+        yield from _result_parts("tool", block.get("output"), str(block.get("call_id") or ""), path)
+    elif kind == "tool_result":
+        yield from _result_parts(role, block.get("content"), str(block.get("tool_use_id") or ""), path)
+    elif kind in ("image", "image_url", "input_image"):
+        yield _image(role, block, path)
+    elif kind in ("document", "file", "input_file"):
+        yield Part(role, "document", _compact(block)[:2_000], str(block.get("title") or ""), path=path)
+    else:
+        yield Part(role, "json", _compact(block), path=path)
+
+
+def _call(role: str, call_id: Json, name: Json, arguments: Json, path: str) -> Part:
+    if isinstance(arguments, str):
+        decoded = parsed(arguments.encode("utf-8", "replace"))
+        arguments = arguments if decoded is None else decoded
+    text = arguments if isinstance(arguments, str) else _compact(arguments if arguments is not None else {})
+    return Part(role, "tool_use", text, str(name or "?"), str(call_id or ""), path=path)
+
+
+def _result_parts(role: str, content: Json, call_id: str, path: str) -> Iterator[Part]:
+    """Yield one part for the text of a result, and one for each image in it."""
+    parts = list(_content_parts(role, content, f"{path}.content"))
+    text = "\n".join(part.text for part in parts if part.kind != "image")
+    if text or not parts:
+        yield Part(role, "tool_result", text, id=call_id, path=path)
+    for part in parts:
+        if part.kind == "image":
+            yield part
+
+
+def _image(role: str, block: Mapping[str, Json], path: str) -> Part:
+    source = block.get("source") or block.get("image_url") or {}
+    if isinstance(source, str):
+        source = {"url": source}
+    url = str(source.get("url") or "") if isinstance(source, dict) else ""
+    if isinstance(source, dict) and isinstance(source.get("data"), str):
+        url = _data_url(str(source.get("media_type") or ""), source["data"])
+    media_type = url.removeprefix("data:").partition(";")[0]
+    if url.startswith("data:") and media_type in IMAGE_TYPES:
+        return Part(role, "image", data=url, path=path)
+    return Part(role, "image", url[:2_000] or _compact(block)[:2_000], path=path)
+
+
+def _data_url(media_type: str, data: Json) -> str:
+    return f"data:{media_type};base64,{data}"
+
+
+def _list(value: Json) -> list[Json]:
+    return value if isinstance(value, list) else []
+
+
+def _compact(value: Json) -> str:
+    return msgspec.json.encode(value, order="sorted").decode("utf-8", "replace")
