@@ -18,10 +18,13 @@ from claude_bridge.conversion.prompt.cache_misses import PromptMemory
 from claude_bridge.conversion.reasoning import TextOpening
 from claude_bridge.conversion.response.pipeline import ResponseContext, ResponsePipeline
 from claude_bridge.errors import BridgeError, DroppedCallError, PromptTooLongError, UpstreamBrokenError
-from claude_bridge.exchange import Exchange, Waiting
+from claude_bridge.exchange import Answer, Exchange, Waiting
 from claude_bridge.off_loop import LARGE_BYTES, run_off_loop_if_large
 from claude_bridge.prepare import Prepared, Preparer
 from claude_bridge.providers import Upstream
+from claude_bridge.server_tools.function_calls import WebRequest, uses_web_tools
+from claude_bridge.server_tools.tools import WebTools
+from claude_bridge.server_tools.turn import WebTurn
 from claude_bridge.trace.bus import Bus
 from claude_bridge.trace.recorder import Recorder
 from claude_bridge.trace.redact import REDACTED
@@ -68,7 +71,7 @@ class BridgeProtocol(Protocol):
 
     async def begin(
         self, request: MessagesRequest, recorder: Recorder, raw: ClientRequest | None, stack: AsyncExitStack
-    ) -> Exchange:
+    ) -> Answer:
         """Send a request upstream; see ModelBridge.begin."""
         ...
 
@@ -100,8 +103,12 @@ class ModelBridge:
         waiting: Waiting | None = None,
         attachments: Attachments | None = None,
         queues: RequestQueues | None = None,
+        web_tools: WebTools | None = None,
     ) -> None:
-        """``queues`` say how many requests each engine gets at a time (None: all that come)."""
+        """``queues`` say how many requests each engine gets at a time (None: all that come).
+
+        ``web_tools`` are what the bridge does on the web for models (None: nothing).
+        """
         if client.has_key:
             upstream = replace(upstream, forwards_client_auth=False)
         self.upstream = upstream
@@ -109,6 +116,7 @@ class ModelBridge:
         self.waiting = waiting or Waiting()
         self.attachments = attachments or Attachments()
         self.queues = queues or RequestQueues(None)
+        self.web_tools = web_tools or WebTools()
         self._queue = self.queues.at(upstream.base_url)
         self._client = client
         self._prompts = PromptMemory()
@@ -126,8 +134,8 @@ class ModelBridge:
     @asynccontextmanager
     async def exchange(
         self, request: MessagesRequest, recorder: Recorder, *, raw: ClientRequest | None = None
-    ) -> AsyncIterator[Exchange]:
-        """Send the request upstream and yield the exchange; leaving the context closes the upstream connection.
+    ) -> AsyncIterator[Answer]:
+        """Send the request upstream and yield the answer; leaving the context closes the upstream connection.
 
         ``raw`` is the request as the client sent it, for upstreams that get its own bytes.
 
@@ -140,8 +148,40 @@ class ModelBridge:
 
     async def begin(
         self, request: MessagesRequest, recorder: Recorder, raw: ClientRequest | None, stack: AsyncExitStack
+    ) -> Answer:
+        """Return the answer once the engine begins it; closing ``stack`` ends it. Raises as ``exchange`` does."""
+        if not uses_web_tools(request) or self.upstream.profile.messages.is_anthropic:  # which runs them itself
+            return await self._begin(request, recorder, raw, stack)
+        web, size = self.web_tools, len(raw.body) if raw else 0
+        has = partial(WebRequest, has_search=web.searcher is not None, has_fetch=web.pages is not None)
+        turn = WebTurn(
+            await run_off_loop_if_large(size, has, request, raw),
+            request,
+            web,
+            partial(self._begin_round, recorder),
+            recorder,
+            waiting=self.waiting,
+            window_tokens=self._preparer.engine.limits.window_tokens,
+            new_id=new_id,
+        )
+        await turn.begin(stack)
+        return turn
+
+    async def _begin_round(
+        self, recorder: Recorder, request: MessagesRequest, raw: ClientRequest, stack: AsyncExitStack
     ) -> Exchange:
-        """Return the exchange once the engine answers; closing ``stack`` ends it. Raises as ``exchange`` does."""
+        return await self._begin(request, recorder, raw, stack, is_round=True)
+
+    async def _begin(
+        self,
+        request: MessagesRequest,
+        recorder: Recorder,
+        raw: ClientRequest | None,
+        stack: AsyncExitStack,
+        *,
+        is_round: bool = False,
+    ) -> Exchange:
+        """Return the engine's answer once it begins; ``is_round`` says that it is a part of what the client gets."""
         if self._rereads_window and self._has_answered:
             await self._reread_window()
         refused: tuple[bytes, BridgeError] | None = None
@@ -154,7 +194,7 @@ class ModelBridge:
                 if refused is not None and refused[0] == body:
                     raise refused[1]
                 try:
-                    exchange = await self._attempt(prepared, engine, raw, recorder, attempt)
+                    exchange = await self._attempt(prepared, engine, raw, recorder, attempt, is_round=is_round)
                 except DroppedCallError:
                     if has_dropped_a_call:
                         raise
@@ -196,6 +236,8 @@ class ModelBridge:
         raw: ClientRequest | None,
         recorder: Recorder,
         stack: AsyncExitStack,
+        *,
+        is_round: bool,
     ) -> Exchange:
         """Send the request upstream once, and wait for the answer to begin."""
         upstream, request = self.upstream, prepared.request
@@ -255,6 +297,7 @@ class ModelBridge:
             prices=upstream.prices,
             calibrate=partial(self._counter.calibrate, encoded),
             explain_cache_miss=watch.end,
+            is_round=is_round,
         )
         try:
             await exchange.begin()

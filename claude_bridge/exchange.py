@@ -1,9 +1,10 @@
-"""Exchange: one client request with its whole answer, from the first byte of the engine to the last."""
+"""Answer: what a client gets for one request; Exchange: the answer of one request to an engine, byte by byte."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncGenerator, Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 
 import anyio
@@ -34,8 +35,64 @@ class Waiting(Struct, frozen=True, kw_only=True):
     keep_alive_s: float = 10.0
 
 
-class Exchange:
-    """One client request with its whole answer; made by Bridge.exchange."""
+class Answer(ABC):
+    """What a client gets for one request: a stream of items, or what they come to."""
+
+    @property
+    @abstractmethod
+    def error(self) -> BridgeError | None:
+        """What ended the answer too early, if anything did."""
+
+    @property
+    @abstractmethod
+    def headers(self) -> Mapping[str, str]:
+        """The headers of the engine's answer that are for the client, as far as they have come."""
+
+    @abstractmethod
+    def items(self) -> AsyncGenerator[Sequence[ResponseItem], None]:
+        """Yield what goes to the client, one list for each upstream read; the last one ends the answer."""
+
+    async def events(self) -> AsyncGenerator[list[StreamEvent], None]:
+        """Yield the stream as typed events, one list for each upstream read; the last one ends it."""
+        async with aclosing(self.items()) as stream:
+            async for items in stream:
+                yield typed_events(items)
+
+    async def body(self) -> bytes:
+        """Return the whole answer as the body of a response that is not streamed.
+
+        Raises:
+            BridgeError: the answer broke off.
+        """
+        fold, verbatim = MessageAccumulator(), bytearray()
+        async with aclosing(self.items()) as stream:
+            async for items in stream:
+                for item in items:
+                    if isinstance(item, RawBytes):
+                        verbatim += item.data
+                    else:
+                        fold.feed([item])
+        if self.error is not None:
+            raise self.error
+        return bytes(verbatim) or encode_message(fold.message)
+
+    async def message(self) -> Message:
+        """Return the whole answer as one message.
+
+        Raises:
+            BridgeError: the answer broke off.
+        """
+        fold = MessageAccumulator()
+        async with aclosing(self.events()) as stream:
+            async for events in stream:
+                fold.feed(events)
+        if self.error is not None:
+            raise self.error
+        return fold.message
+
+
+class Exchange(Answer):
+    """One request to an engine with its whole answer; made by ModelBridge."""
 
     def __init__(
         self,
@@ -48,11 +105,13 @@ class Exchange:
         prices: Prices | None,
         calibrate: Callable[[int | None], None],
         explain_cache_miss: Callable[[str, UsageReport], CacheMiss | None],
+        is_round: bool = False,
     ) -> None:
         """``overflow`` says that the prompt exceeds the window; an engine that answers all the same has cut it.
 
         ``calibrate`` takes the prompt's tokens as the engine counted them (None: it did not); ``explain_cache_miss``
-        takes the message's id and its usage.
+        takes the message's id and its usage. ``is_round`` says that the answer is only a part of what the client gets,
+        so that the trace hears from others what that comes to.
         """
         self._call = call
         self._response = response
@@ -62,6 +121,8 @@ class Exchange:
         self._prices = prices
         self._calibrate = calibrate
         self._explain_cache_miss = explain_cache_miss
+        self._is_round = is_round
+        self._repairs_seen = 0
         self._early: list[ResponseItem] = []
         self._upstream_ended = False
         self._upstream_is_silent = False
@@ -72,6 +133,16 @@ class Exchange:
     def error(self) -> BridgeError | None:
         """What ended the answer too early, if anything did."""
         return self._response.error
+
+    @property
+    def usage(self) -> UsageReport:
+        """What the engine has reported so far."""
+        return self._response.usage
+
+    @property
+    def cost_usd(self) -> float | None:
+        """What the answer cost so far; None: not known."""
+        return answer_cost_usd(self.usage, self._prices)
 
     @property
     def headers(self) -> dict[str, str]:
@@ -133,44 +204,6 @@ class Exchange:
                 self._recorder.waiting()
                 items = [*items, *self._response.keep_alive()]
 
-    async def events(self) -> AsyncGenerator[list[StreamEvent], None]:
-        """Yield the stream as typed events, one list for each upstream read; the last one ends it."""
-        async with aclosing(self.items()) as stream:
-            async for items in stream:
-                yield typed_events(items)
-
-    async def body(self) -> bytes:
-        """Return the whole answer as the body of a response that is not streamed.
-
-        Raises:
-            BridgeError: the answer broke off.
-        """
-        fold, verbatim = MessageAccumulator(), bytearray()
-        async with aclosing(self.items()) as stream:
-            async for items in stream:
-                for item in items:
-                    if isinstance(item, RawBytes):
-                        verbatim += item.data
-                    else:
-                        fold.feed([item])
-        if self.error is not None:
-            raise self.error
-        return bytes(verbatim) or encode_message(fold.message)
-
-    async def message(self) -> Message:
-        """Return the whole answer as one message.
-
-        Raises:
-            BridgeError: the answer broke off.
-        """
-        fold = MessageAccumulator()
-        async with aclosing(self.events()) as stream:
-            async for events in stream:
-                fold.feed(events)
-        if self.error is not None:
-            raise self.error
-        return fold.message
-
     async def _next_items(self) -> Sequence[ResponseItem]:
         data = await self._call.receive()
         self._upstream_is_silent = data is None
@@ -191,22 +224,27 @@ class Exchange:
             self._recorder.reading(usage)
 
     def _emit(self, items: Sequence[ResponseItem]) -> None:
-        if not self._recorder.active:
-            if self._recorder.awaits_first_token:
-                self._recorder.look_for_first_token(typed_events(items))
-            return
-        if self._call.status is not None and not self._status_told:
-            self._status_told = True
-            self._recorder.upstream_answered(self._call.status)
-        self._recorder.answered(typed_events(items))
-        self._recorder.repaired(self._response.repairs)
+        if self._recorder.active:
+            if self._call.status is not None and not self._status_told:
+                self._status_told = True
+                self._recorder.upstream_answered(self._call.status)
+            self._record_repairs()
+        if not self._is_round:
+            self._recorder.answered(items)
+
+    def _record_repairs(self) -> None:
+        repairs, seen = self._response.repairs, self._repairs_seen
+        if len(repairs) > seen:
+            self._repairs_seen = len(repairs)
+            self._recorder.repaired(repairs[seen:])
 
     def _end(self) -> None:
-        self._recorder.repaired(self._response.repairs)
+        self._record_repairs()
         if self.error is not None:
-            self._recorder.failed(self.error, in_stream=True)
+            if not self._is_round:
+                self._recorder.failed(self.error, in_stream=True)
             return
-        usage, overflow = self._response.usage, self._overflow
+        usage, overflow = self.usage, self._overflow
         if overflow is None:
             self._calibrate(usage.prompt_tokens)
         elif usage.prompt_tokens is not None and usage.prompt_tokens <= overflow.window_tokens:
@@ -214,7 +252,8 @@ class Exchange:
         cache_miss = self._explain_cache_miss(self._response.message_id, usage)
         if cache_miss is not None:
             self._recorder.reread(cache_miss)
-        self._recorder.ended(usage, cost_usd=answer_cost_usd(usage, self._prices))
+        if not self._is_round:
+            self._recorder.ended(usage, cost_usd=self.cost_usd)
 
 
 def _is_progress(items: Sequence[ResponseItem]) -> bool:

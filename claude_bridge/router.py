@@ -12,7 +12,7 @@ from claude_bridge.bridge import ModelBridge
 from claude_bridge.clients.claude_code import SUBAGENT_HEADER
 from claude_bridge.conversion.prompt.token_estimate import estimate_raw_tokens
 from claude_bridge.errors import BridgeError, NotFoundError, SetupError
-from claude_bridge.exchange import Exchange
+from claude_bridge.exchange import Answer
 from claude_bridge.providers import Upstream
 from claude_bridge.routing import (
     Candidate,
@@ -112,8 +112,8 @@ class RoutedBridge:
 
     async def begin(
         self, request: MessagesRequest, recorder: Recorder, raw: ClientRequest | None, stack: AsyncExitStack
-    ) -> Exchange:
-        """Return the exchange with the first candidate that answers; see ModelBridge.begin.
+    ) -> Answer:
+        """Return the answer of the first candidate that answers; see ModelBridge.begin.
 
         Another candidate is asked only before the first byte goes to the client.
         """

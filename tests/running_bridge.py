@@ -16,6 +16,7 @@ from claude_bridge.providers import Upstream
 from claude_bridge.server.app import Service
 from claude_bridge.server.http1 import HttpRequest
 from claude_bridge.server.listener import accept_connections, open_listener
+from claude_bridge.server_tools.tools import WebTools
 from claude_bridge.trace.bus import Bus
 from claude_bridge.trace.events import ExchangeEnded, TraceEvent
 from claude_bridge.trace.sink import Sink
@@ -40,7 +41,7 @@ class _ListeningService(Service):
 
 @asynccontextmanager
 async def open_bridge(
-    upstream: Upstream, *sinks: Sink, received: list[HttpRequest] | None = None
+    upstream: Upstream, *sinks: Sink, received: list[HttpRequest] | None = None, web_tools: WebTools | None = None
 ) -> AsyncIterator[str]:
     """Serve before an upstream while the context lasts; yields the bridge's address.
 
@@ -53,7 +54,7 @@ async def open_bridge(
         client_for(upstream, None) as client,
         anyio.create_task_group() as tasks,
     ):
-        service.provide(ModelBridge(upstream, client, bus=bus))
+        service.provide(ModelBridge(upstream, client, bus=bus, web_tools=web_tools))
         tasks.start_soon(accept_connections, listener, service)
         yield f"http://127.0.0.1:{port}"
         tasks.cancel_scope.cancel()

@@ -13,10 +13,11 @@ from claude_bridge.adapters import ADAPTERS
 from claude_bridge.adapters.engine_profiles import UNKNOWN
 from claude_bridge.app.notices import Notices
 from claude_bridge.app.options import Options
-from claude_bridge.app.plan import Engine, Plan
+from claude_bridge.app.plan import Engine, Plan, WebPlan
+from claude_bridge.app.web import SEARCH_KEY_VARIABLES, default_key, require_library
 from claude_bridge.config.providers import configured_models, configured_rows
 from claude_bridge.config.schema import Config
-from claude_bridge.config.types import ModelName, Secret
+from claude_bridge.config.types import ModelName, SearchChoice, Secret
 from claude_bridge.errors import SetupError, UsageError
 from claude_bridge.providers import (
     LOCAL,
@@ -80,6 +81,7 @@ def build_plan(config: Config, options: Options, notices: Notices) -> Plan:
         general_window_tokens=config.defaults.context_window,
         max_concurrent=options.max_concurrent,
         vision_model=options.vision_model or config.defaults.vision_model,
+        web=web_plan(config, options.web_search),
         debug=options.debug,
         trace_file=options.trace,
         routing=routing,
@@ -249,8 +251,40 @@ def _key_variables(config: Config, providers: set[str]) -> frozenset[str]:
     """Return the environment variables that may hold keys of these providers."""
     rows = [row for name, row in configured_rows(config).items() if name in providers]
     secrets = [config.providers[row.name].api_key for row in rows if row.name in config.providers]
-    named = [secret.variable for secret in secrets if secret is not None and secret.variable is not None]
-    return frozenset({API_KEY_VARIABLE, *(row.key_variable for row in rows), *named})
+    named = [
+        secret.variable
+        for secret in (*secrets, config.web.search_key)
+        if secret is not None and secret.variable is not None
+    ]
+    return frozenset({API_KEY_VARIABLE, *SEARCH_KEY_VARIABLES.values(), *(row.key_variable for row in rows), *named})
+
+
+def web_plan(config: Config, choice: str | None) -> WebPlan:
+    """Return what to do on the web; an option's ``choice`` of the search service goes before the configuration's.
+
+    Raises:
+        SetupError: there is no such service, or its key or its library is missing.
+    """
+    web = config.web
+    try:
+        search = web.search if choice is None else SearchChoice.parse(choice)
+    except ValueError as error:
+        raise SetupError(
+            f"--web-search {choice!r} {str(error) or f'is not {SearchChoice.WANTED}'}.",
+            "For example: --web-search searxng:http://localhost:8888",
+        ) from None
+    require_library(search)
+    is_configured = web.search_key is not None and search.service == web.search.service
+    key = _read_secret(config, web.search_key, "web.search_key") if is_configured and web.search_key else None
+    return WebPlan(
+        search=search,
+        search_key=key or default_key(search),
+        search_results=web.search_results,
+        search_language=web.search_language,
+        fetch=web.fetch,
+        fetch_any_url=web.fetch_any_url,
+        fetch_private_hosts=web.fetch_private_hosts,
+    )
 
 
 def key_hint(row: Provider) -> str:

@@ -27,6 +27,7 @@ class Options:
     fallback: list[str] | None = None
     route: list[str] | None = None
     vision_model: str | None = None
+    web_search: str | None = None
     api: str | None = None
     model_file: Path | None = None
     trace: Path | None = None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec import Struct
 
 from claude_bridge.app.client_environment import NO_TOKEN, Served
+from claude_bridge.config.types import SearchChoice
 from claude_bridge.providers import Provider, Upstream
 from claude_bridge.routing import Routing
 from claude_bridge.wire.addresses import is_loopback
@@ -63,6 +64,18 @@ class Listening(Struct, frozen=True, kw_only=True):
         )
 
 
+class WebPlan(Struct, frozen=True, kw_only=True):
+    """What the bridge does on the web for models. ``search_key`` None: the service needs none."""
+
+    search: SearchChoice = SearchChoice("off")
+    search_key: str | None = None
+    search_results: int = 10
+    search_language: str | None = None
+    fetch: bool = True
+    fetch_any_url: bool = False
+    fetch_private_hosts: tuple[str, ...] = ()
+
+
 class Plan(Struct, frozen=True, kw_only=True):
     """What is to be served, and how. None in a limit leaves it to what the engine reports."""
 
@@ -86,6 +99,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     """How many requests each engine gets at a time."""
     vision_model: str | None = None
     """The model of the same provider that describes images for a model that can't see them."""
+    web: WebPlan = WebPlan()
     debug: bool = False
     log_file: Path | None = None
     """Where the debug log goes; None: to stderr."""
@@ -99,5 +113,5 @@ class Plan(Struct, frozen=True, kw_only=True):
     @property
     def keys(self) -> list[str]:
         """The keys of all engines; nobody may see them."""
-        keys = (self.api_key, *(engine.api_key for engine in self.engines.values()))
+        keys = (self.api_key, self.web.search_key, *(engine.api_key for engine in self.engines.values()))
         return [key for key in keys if key]

@@ -19,6 +19,7 @@ from claude_bridge.app.notices import Notices
 from claude_bridge.app.plan import Listening, Plan
 from claude_bridge.app.resolve import find_engine, with_limits
 from claude_bridge.app.vision import describer_for
+from claude_bridge.app.web import open_web_tools
 from claude_bridge.attachments.prepare import Attachments
 from claude_bridge.bridge import ModelBridge
 from claude_bridge.errors import BridgeError, SetupError, UpstreamError, UpstreamLoadingError, UpstreamUnreachableError
@@ -65,7 +66,14 @@ class RunningBridge:
         gc.freeze()  # what is loaded by now stays; walking it again held up all streams for some 70 ms at a time
         attachments = Attachments(describer=await describer_for(self.plan, upstream, client))
         service = self.service
-        self.main = ModelBridge(upstream, client, bus=service.bus, attachments=attachments, queues=service.queues)
+        self.main = ModelBridge(
+            upstream,
+            client,
+            bus=service.bus,
+            attachments=attachments,
+            queues=service.queues,
+            web_tools=await open_web_tools(self.plan.web, self._stack),
+        )
         bridge = routed(self.main, self.plan, self._stack)
         self.service.provide(bridge)
         return bridge

@@ -40,7 +40,9 @@ class Targets:
         await self._stack.enter_async_context(client)
         # What was read and described for one engine need not be for the next.
         main = self._main
-        return ModelBridge(upstream, client, bus=main.bus, attachments=main.attachments, queues=main.queues)
+        return ModelBridge(
+            upstream, client, bus=main.bus, attachments=main.attachments, queues=main.queues, web_tools=main.web_tools
+        )
 
     async def offered(self) -> Sequence[OfferedModel]:
         """Return what the main provider offers.

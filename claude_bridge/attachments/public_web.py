@@ -11,7 +11,7 @@ import os
 import re
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from urllib.parse import urljoin
 
@@ -42,13 +42,18 @@ Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 class FetchError(Exception):
     """A document could not be fetched.
 
-    ``reason`` ends a sentence that begins with what was asked for; ``is_passing`` says that another time may do.
+    ``reason`` ends a sentence that begins with what was asked for; ``is_passing`` says that another time may do,
+    ``is_forbidden`` that its host is none that may be asked. ``status`` is the server's (None: it gave none).
     """
 
-    def __init__(self, reason: str, *, is_passing: bool = False) -> None:
+    def __init__(
+        self, reason: str, *, is_passing: bool = False, is_forbidden: bool = False, status: int | None = None
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.is_passing = is_passing
+        self.is_forbidden = is_forbidden
+        self.status = status
 
 
 class WebLimits(Struct, frozen=True, kw_only=True):
@@ -100,12 +105,17 @@ class PublicWeb:
         *,
         resolve: Resolve = resolve_by_system,
         is_allowed: Callable[[Address], bool] = is_public,
+        trusted_hosts: Collection[str] = (),
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        """``is_allowed`` judges each address before it is connected to; ``tls`` None: the system's authorities."""
+        """``is_allowed`` judges each address before it is connected to; ``tls`` None: the system's authorities.
+
+        ``trusted_hosts``, with their ports where these are not the usual ones, are asked wherever they are.
+        """
         self._limits = limits or WebLimits()
         self._resolve = resolve
         self._is_allowed = is_allowed
+        self._trusted_hosts = trusted_hosts
         self._tls = tls
 
     async def fetch(self, url: str) -> WebDocument:
@@ -165,8 +175,8 @@ class PublicWeb:
         except (OSError, UnicodeError) as error:
             raise unknown from error
         addresses = [ip_address(address.partition("%")[0]) for address in found]
-        if not all(map(self._is_allowed, addresses)):
-            raise FetchError(f"is at {url.host!r}, which is not on the public internet")
+        if url.authority not in self._trusted_hosts and not all(map(self._is_allowed, addresses)):
+            raise FetchError(f"is at {url.host!r}, which is not on the public internet", is_forbidden=True)
         if not addresses:
             raise unknown
         return addresses[:MAX_ADDRESSES]
@@ -174,7 +184,8 @@ class PublicWeb:
     async def _read(self, url: Url, exchange: HttpExchange) -> WebDocument:
         status, headers, limit = exchange.status, exchange.headers, self._limits.max_bytes
         if not 200 <= status < 300:
-            raise FetchError(f"answers with status {status}", is_passing=status >= 500 or status in _PASSING)
+            is_passing = status >= 500 or status in _PASSING
+            raise FetchError(f"answers with status {status}", is_passing=is_passing, status=status)
         too_large = FetchError(f"is larger than {limit / 2**20:g} MiB")
         declared = headers.get("content-length", "")
         if declared.isascii() and declared.isdigit() and int(declared) > limit:

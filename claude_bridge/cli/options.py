@@ -115,6 +115,12 @@ PARAMETERS: dict[str, ParameterInfo] = {
         help="A model of the same provider that describes images for a model that can't see them.",
         metavar="MODEL",
     ),
+    "web_search": typer.Option(
+        rich_help_panel=TUNING,
+        help="Search the web for models by this service, to which their queries go: off, duckduckgo, searxng:URL, "
+        "brave, tavily, exa or ollama. Default: off.",
+        metavar="SERVICE",
+    ),
     "api": typer.Option(
         rich_help_panel=TUNING,
         help="Use this API, such as openai-chat, even if the engine turns out to be Ollama.",

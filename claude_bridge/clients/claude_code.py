@@ -68,6 +68,9 @@ NO_CONTENT = "(no content)"
 SUMMARY_MARK = "<summary>"
 """What every version wants a summary to stand in, when it compacts its conversation."""
 
+SEARCH_PROMPT = "Perform a web search for the query: "
+"""How the request begins in which its WebSearch asks for one search, as its only message."""
+
 SUMMARY_TOKENS = 6_000
 """It asks for a summary in 1,700 tokens; the rest is for the summary."""
 

@@ -19,6 +19,7 @@ from claude_bridge.config.schema import (
     Defaults,
     ProviderSettings,
     Server,
+    Web,
     settings_of,
     variable_of,
     without_none,
@@ -26,7 +27,7 @@ from claude_bridge.config.schema import (
 from claude_bridge.config.types import ModelName, Pattern, Secret, WrittenText
 from claude_bridge.providers import LOCAL, PROVIDERS
 
-TABLES_OF_VARIABLES: dict[str, type[Server | Defaults]] = {"server": Server, "defaults": Defaults}
+TABLES_OF_VARIABLES: dict[str, type[Server | Defaults | Web]] = {"server": Server, "defaults": Defaults, "web": Web}
 """The tables whose settings a variable can give."""
 
 KEEPS_ALIVE = "ollama-chat"

@@ -138,6 +138,8 @@ def _secrets(config: Config) -> Iterator[tuple[KeyPath, Secret]]:
     """Yield the keys that the file gives."""
     if config.server.auth_token is not None and "auth_token" not in config.from_environment:
         yield ("server", "auth_token"), config.server.auth_token
+    if config.web.search_key is not None and "search_key" not in config.from_environment:
+        yield ("web", "search_key"), config.web.search_key
     for name, provider in config.providers.items():
         if provider.api_key is not None:
             yield ("providers", name, "api_key"), provider.api_key

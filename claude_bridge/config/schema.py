@@ -10,7 +10,7 @@ from typing import Annotated, Any, NamedTuple
 from msgspec import Meta, Struct, inspect
 
 from claude_bridge.config.locate import VARIABLES
-from claude_bridge.config.types import Address, ApiKind, ModelName, Pattern, Secret
+from claude_bridge.config.types import Address, ApiKind, Language, ModelName, Pattern, SearchChoice, Secret
 from claude_bridge.conversion.reasoning import ThinkMode
 from claude_bridge.routing import LONG_CONTEXT_TOKENS
 
@@ -84,6 +84,29 @@ class Defaults(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = None
 
 
+class Web(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the bridge does on the web for models that call Anthropic's web tools."""
+
+    search: Annotated[
+        SearchChoice,
+        about(f"Who searches: {SearchChoice.WANTED}. Queries go there.", '"searxng:http://localhost:8888"'),
+    ] = SearchChoice("off")
+    search_key: Annotated[
+        Secret | None,
+        about("The key of the search service. Default: its variable, such as BRAVE_API_KEY.", '"env:BRAVE_API_KEY"'),
+    ] = None
+    search_results: Annotated[Annotated[int, Meta(ge=1, le=20)], about("How many results a search gives.", "10")] = 10
+    search_language: Annotated[Language | None, about("The language of results, by two letters.", '"en"')] = None
+    fetch: Annotated[bool, about("Whether pages are fetched.", "true")] = True
+    fetch_any_url: Annotated[
+        bool, about("Whether a model may fetch addresses that nothing in its conversation names.", "false")
+    ] = False
+    fetch_private_hosts: Annotated[
+        tuple[Text, ...],
+        about("Hosts that may be fetched from though they are not on the public internet.", '["wiki.example:8080"]'),
+    ] = ()
+
+
 class ModelCost(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Its price: US dollars for a million tokens."""
 
@@ -131,6 +154,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     server: Annotated[Server, about("Where the bridge listens, and who may use it.", "")] = Server()
     defaults: Annotated[Defaults, about("Defaults for options that are not given.", "")] = Defaults()
+    web: Annotated[Web, about("What the bridge does on the web for models.", "")] = Web()
     providers: Annotated[
         Mapping[str, ProviderSettings],
         about("Where a provider is. A new name makes a provider of your own, which needs kind and base_url.", ""),
@@ -145,7 +169,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     folder: Path = Path()
     """Where the file is; paths in it are relative to it."""
     from_environment: frozenset[str] = frozenset()
-    """Names of settings in ``server`` and ``defaults`` that came from variables, which override the file."""
+    """Names of settings in ``server``, ``defaults`` and ``web`` that came from variables, which override the file."""
 
 
 class Setting(NamedTuple):
@@ -186,5 +210,5 @@ def without_none(kind: inspect.Type) -> inspect.Type:
 
 
 def variable_of(name: str) -> str:
-    """Return the environment variable that stands for a setting of ``[server]`` or ``[defaults]``."""
+    """Return the environment variable that stands for a setting of ``[server]``, ``[defaults]`` or ``[web]``."""
     return f"{VARIABLES}{name.upper()}"

@@ -95,6 +95,51 @@ class ApiKind(WrittenText):
         return cls(given)
 
 
+class SearchChoice(WrittenText):
+    """Who searches the web for models; behind ``searxng:`` stands its address."""
+
+    __slots__ = ()
+    WANTED = "off, duckduckgo, searxng:URL, brave, tavily, exa or ollama"
+
+    @property
+    def service(self) -> str:
+        """The name of the service."""
+        return self.partition(":")[0]
+
+    @property
+    def address(self) -> str:
+        """The address of a SearXNG; nothing for other services."""
+        return self.partition(":")[2]
+
+    @classmethod
+    def parse(cls, given: str) -> Self:
+        """Return the choice; raises ValueError for one that names no service, or a SearXNG without its address."""
+        choice = cls(given.strip())
+        names = [name.strip() for name in cls.WANTED.replace(" or ", ", ").split(",")]
+        if choice.service == "searxng":
+            if secret := secret_in(choice.address):
+                raise ValueError(f"contains {secret}")
+            if not is_address(choice.address):
+                raise ValueError
+        elif choice not in names:
+            raise ValueError
+        return choice
+
+
+class Language(WrittenText):
+    """A language, by ISO 639."""
+
+    __slots__ = ()
+    WANTED = 'two letters, such as "en"'
+
+    @classmethod
+    def parse(cls, given: str) -> Self:
+        """Return the language; raises ValueError for anything else than two letters."""
+        if len(given) != 2 or not (given.isascii() and given.isalpha()):
+            raise ValueError
+        return cls(given.lower())
+
+
 class Secret:
     """A key, or where it is: ``env:NAME`` or ``file:PATH``. It is read when it is needed, and never shown."""
 

@@ -1,8 +1,8 @@
 """Tools that Anthropic's API knows by their type alone: how engines are offered them, and who runs them.
 
 A request declares them without a schema. Those that the client itself runs (a shell, an editor, a screen, a memory)
-become functions with their documented inputs. Those of the web run at the API: the bridge stands in for it, and
-answers with the API's own error. What is left only Anthropic can run.
+become functions with their documented inputs, and so do those of the web, which run at the API: where the bridge
+stands in for it, ``server_tools/`` runs the calls. What is left only Anthropic can run.
 """
 
 from __future__ import annotations
@@ -13,12 +13,9 @@ import msgspec
 from msgspec import UNSET, Raw, Struct
 
 from claude_bridge.conversion.tool_json.schema_reduce import EMPTY_SCHEMA
-from claude_bridge.wire.anthropic import Tool, WebFetchAnswerBlock, WebSearchToolResultBlock
+from claude_bridge.wire.anthropic import Tool
 
 WebTool = Literal["web_search", "web_fetch"]
-
-UNAVAILABLE = "unavailable"
-"""The API's code for a tool that does not work at the moment."""
 
 
 class ApiTool(Struct, frozen=True, kw_only=True):
@@ -45,13 +42,6 @@ def schema_of(tool: Tool) -> Raw:
         return tool.input_schema
     known = api_tool(tool)
     return known.schema if known else Raw(EMPTY_SCHEMA)
-
-
-def web_result(tool: WebTool, call_id: str) -> WebSearchToolResultBlock | WebFetchAnswerBlock:
-    """Return what the API answers to a call where the tool does not work."""
-    kind = f"{tool}_tool_result_error" if tool == "web_search" else "web_fetch_tool_result_error"
-    content = Raw(msgspec.json.encode({"type": kind, "error_code": UNAVAILABLE}))
-    return WebSearchToolResultBlock(call_id, content) if tool == "web_search" else WebFetchAnswerBlock(call_id, content)
 
 
 def _schema(required: list[str], **properties: dict[str, Any]) -> Raw:
@@ -89,13 +79,13 @@ _EDITS = {
 
 _TOOLS: dict[str, ApiTool] = {
     "web_search": ApiTool(
-        description="Searches the web.",
+        description="Searches the web. Each result has a number, a title, an address and a passage of the page.",
         schema=_schema(["query"], query=_text("What to search for.")),
         runs_at_api="web_search",
     ),
     "web_fetch": ApiTool(
-        description="Fetches a page from the web.",
-        schema=_schema(["url"], url=_text("The page's address.")),
+        description="Fetches a page from the web. Only addresses that the conversation or a search has named.",
+        schema=_schema(["url"], url=_text("The page's address, in full.")),
         runs_at_api="web_fetch",
     ),
     "bash": ApiTool(

@@ -15,7 +15,6 @@ from msgspec import Struct
 
 from claude_bridge.conversion.loss import Repair
 from claude_bridge.errors import BridgeError
-from claude_bridge.wire.anthropic import WebFetchAnswerBlock, WebSearchToolResultBlock
 
 
 class FinishReason(Enum):
@@ -81,15 +80,6 @@ class ToolCallEnd(Struct, frozen=True):
     key: int
 
 
-class ApiToolCall(Struct, frozen=True):
-    """A whole call of a tool that the API runs, and what it answered; ``input`` is JSON."""
-
-    id: str
-    name: str
-    input: str
-    result: WebSearchToolResultBlock | WebFetchAnswerBlock
-
-
 class UsageReport(Struct, frozen=True, kw_only=True):
     """Token counts as far as the engine reported them; None: not reported.
 
@@ -137,7 +127,6 @@ Delta = (
     | ToolCallStart
     | ToolCallArguments
     | ToolCallEnd
-    | ApiToolCall
     | UsageReport
     | Repair
     | Finish

@@ -48,6 +48,24 @@ class ImageDescribed(Struct, frozen=True, kw_only=True, tag=True):
     took_s: float
 
 
+class WebToolCalled(Struct, frozen=True, kw_only=True, tag=True):
+    """The bridge searched the web or fetched a page for the model.
+
+    ``input`` is the call's JSON; ``error`` is the API's code, and ``reason`` explains it (None and "": it went well).
+    """
+
+    exchange: str
+    at_s: float
+    after_s: float
+    tool: str
+    input: str
+    results: int
+    size_bytes: int
+    error: str | None
+    reason: str
+    took_s: float
+
+
 class RequestSent(Struct, frozen=True, kw_only=True, tag=True):
     """The translated request is on its way. ``losses`` says what of the client's request it does not carry.
 
@@ -263,6 +281,7 @@ class EventsDropped(Struct, frozen=True, kw_only=True, tag=True):
 TraceEvent = (
     RequestReceived
     | ImageDescribed
+    | WebToolCalled
     | RequestSent
     | RequestQueued
     | FellBack

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
+from msgspec import Raw
+
+from claude_bridge.conversion.builtin_tools import WebTool
 from claude_bridge.conversion.deltas import UsageReport
 from claude_bridge.conversion.loss import Loss, Repair
 from claude_bridge.conversion.prompt.cache_misses import CacheMiss
@@ -15,7 +18,7 @@ from claude_bridge.trace import events
 from claude_bridge.trace.bus import Bus
 from claude_bridge.trace.redact import MAX_BODY_BYTES
 from claude_bridge.trace.stats import Finished, Outcome, Stats
-from claude_bridge.wire.admin_api import ReadingPrompt
+from claude_bridge.wire.admin_api import ReadingPrompt, WebFigures
 from claude_bridge.wire.anthropic import (
     BlockInputJsonDelta,
     BlockTextDelta,
@@ -24,10 +27,12 @@ from claude_bridge.wire.anthropic import (
     CountTokensRequest,
     Message,
     MessagesRequest,
+    ResponseItem,
     StreamEvent,
     Usage,
 )
 from claude_bridge.wire.anthropic_codec import unknown_fields
+from claude_bridge.wire.anthropic_lenient import typed_events
 
 _NO_USAGE = UsageReport()
 
@@ -52,7 +57,6 @@ class Recorder:
         self._started_at = time.monotonic()
         self._first_token_s: float | None = None
         self._fold = MessageAccumulator()
-        self._repairs_seen = 0
         self._repaired_calls = 0
         self._stats = stats
         self._is_over = False
@@ -69,6 +73,7 @@ class Recorder:
         self._upstream_pieces: list[events.StreamPiece] = []
         self._client_pieces: list[events.StreamPiece] = []
         self._piece_bytes = self._omitted_bytes = 0
+        self._web = WebFigures()
 
     @property
     def active(self) -> bool:
@@ -84,11 +89,6 @@ class Recorder:
     def has_listeners(self) -> bool:
         """Whether anybody takes what is told, as a trace or as sums."""
         return self.active or self._stats is not None
-
-    @property
-    def awaits_first_token(self) -> bool:
-        """Whether it is to be told when the first content goes to the client, though nobody traces."""
-        return self._first_token_s is None and self._stats is not None
 
     def received(
         self, request: CountTokensRequest | None, *, path: str, body: bytes, session: str | None, user_agent: str | None
@@ -128,6 +128,35 @@ class Recorder:
                     model=model,
                     text=text,
                     trouble=trouble,
+                    took_s=took_s,
+                )
+            )
+
+    def called_web(
+        self,
+        tool: WebTool,
+        *,
+        tool_input: Raw,
+        results: int,
+        size_bytes: int,
+        error: str | None,
+        reason: str,
+        took_s: float,
+    ) -> None:
+        """Tell of a search or a fetch that the bridge made for the model; see WebToolCalled."""
+        self._web = self._web.plus(tool, size_bytes=size_bytes, took_s=took_s, failed=error is not None)
+        if self.active:
+            self._bus.emit(
+                events.WebToolCalled(
+                    exchange=self.exchange,
+                    at_s=time.time(),
+                    after_s=self._after_s(),
+                    tool=tool,
+                    input=bytes(tool_input).decode("utf-8", "replace"),
+                    results=results,
+                    size_bytes=size_bytes,
+                    error=error,
+                    reason=reason,
                     took_s=took_s,
                 )
             )
@@ -233,28 +262,32 @@ class Recorder:
                 )
             )
 
-    def answered(self, stream_events: Iterable[StreamEvent]) -> None:
+    def answered(self, items: Sequence[ResponseItem]) -> None:
         """Tell what goes to the client."""
-        if not self.active:
-            return
-        stream_events = list(stream_events)
-        self._fold.feed(stream_events)
+        if self.active or (self._stats is not None and self._first_token_s is None):
+            self._take_answer(typed_events(items))
+
+    def _take_answer(self, stream_events: Sequence[StreamEvent]) -> None:
         added = [chars for event in stream_events if (chars := _content_chars(event))]
-        if not added:
-            return
-        if self._first_token_s is None:
+        is_first = bool(added) and self._first_token_s is None
+        if is_first:
             self._end_reading()
             self._first_token_s = self._after_s()
+        if not self.active:
+            return
+        self._fold.feed(stream_events)
+        if is_first and self._first_token_s is not None:
             self._bus.emit(events.FirstToken(exchange=self.exchange, at_s=time.time(), after_s=self._first_token_s))
-        self._bus.emit(
-            events.AnswerGrew(
-                exchange=self.exchange,
-                at_s=time.time(),
-                after_s=self._after_s(),
-                deltas=len(added),
-                chars=sum(added),
+        if added:
+            self._bus.emit(
+                events.AnswerGrew(
+                    exchange=self.exchange,
+                    at_s=time.time(),
+                    after_s=self._after_s(),
+                    deltas=len(added),
+                    chars=sum(added),
+                )
             )
-        )
 
     def upstream_sent(self, data: bytes) -> None:
         """Keep what one read from the upstream gave."""
@@ -266,12 +299,6 @@ class Recorder:
         if self._bus.keeps_streams:
             self._keep(self._client_pieces, data)
 
-    def look_for_first_token(self, stream_events: Iterable[StreamEvent]) -> None:
-        """Note the time if content goes to the client."""
-        if self._first_token_s is None and any(map(_content_chars, stream_events)):
-            self._end_reading()
-            self._first_token_s = self._after_s()
-
     def retried(self, reason: str) -> None:
         """Tell that the request was sent twice."""
         if self.active:
@@ -280,11 +307,9 @@ class Recorder:
             )
 
     def repaired(self, repairs: Sequence[Repair]) -> None:
-        """Record the repairs that are new since the last call."""
-        new = repairs[self._repairs_seen :]
-        self._repairs_seen = len(repairs)
-        self._repaired_calls += sum(bool(repair.tool_name) for repair in new)
-        for repair in new if self.active else ():
+        """Record more repairs."""
+        self._repaired_calls += sum(bool(repair.tool_name) for repair in repairs)
+        for repair in repairs if self.active else ():
             at_s, what = time.time(), repair.what
             self._bus.emit(
                 events.ToolInputRepaired(exchange=self.exchange, at_s=at_s, tool_name=repair.tool_name, what=what)
@@ -460,6 +485,7 @@ class Recorder:
                 losses=self._losses,
                 fallbacks=self._fallbacks,
                 lost_tokens=self._lost_tokens,
+                web=self._web,
             )
         )
 

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from claude_bridge import __version__
 from claude_bridge.trace.reading import reading_speed
-from claude_bridge.wire.admin_api import Figures, FirstTokens, ReadingPrompt, SessionFigures, StatsReport
+from claude_bridge.wire.admin_api import Figures, FirstTokens, ReadingPrompt, SessionFigures, StatsReport, WebFigures
 
 Outcome = Literal["answered", "failed", "left"]
 """How an exchange ended; also the names of Figures' fields that count them."""
@@ -50,6 +50,8 @@ class Finished(Struct, frozen=True, kw_only=True):
     fallbacks: int = 0
     lost_tokens: int | None = None
     """What the engine read again though it had read it before; None: nothing."""
+    web: WebFigures = WebFigures()
+    """What the bridge did on the web for the model."""
 
 
 class Stats:
@@ -138,6 +140,7 @@ def _sum(before: Figures, more: Finished) -> Figures:
         fallbacks=before.fallbacks + more.fallbacks,
         rereads=before.rereads + (more.lost_tokens is not None),
         reread_tokens=before.reread_tokens + (more.lost_tokens or 0),
+        web=before.web.sum(more.web),
         cost_usd=before.cost_usd + (more.cost_usd or 0.0),
         of_unknown_cost=before.of_unknown_cost + (is_answered and more.cost_usd is None),
     )

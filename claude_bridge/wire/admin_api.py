@@ -53,6 +53,38 @@ class FirstTokens(Struct, frozen=True, kw_only=True):
     longest_s: float = 0.0
 
 
+class WebFigures(Struct, frozen=True, kw_only=True):
+    """Searches and fetches that the bridge made for models; ``failed`` counts those of both that failed."""
+
+    searches: int = 0
+    fetches: int = 0
+    failed: int = 0
+    size_bytes: int = 0
+    took_s: float = 0.0
+
+    def plus(self, tool: str, *, size_bytes: int, took_s: float, failed: bool) -> WebFigures:
+        """Return the figures with one more call."""
+        is_search = tool == "web_search"
+        one = WebFigures(
+            searches=int(is_search),
+            fetches=int(not is_search),
+            failed=int(failed),
+            size_bytes=size_bytes,
+            took_s=took_s,
+        )
+        return self.sum(one)
+
+    def sum(self, other: WebFigures) -> WebFigures:
+        """Return the figures of both."""
+        return WebFigures(
+            searches=self.searches + other.searches,
+            fetches=self.fetches + other.fetches,
+            failed=self.failed + other.failed,
+            size_bytes=self.size_bytes + other.size_bytes,
+            took_s=self.took_s + other.took_s,
+        )
+
+
 class Figures(Struct, frozen=True, kw_only=True):
     """What a number of exchanges came to. Token counts are the engine's own, where it gave any.
 
@@ -85,6 +117,7 @@ class Figures(Struct, frozen=True, kw_only=True):
     reread_tokens: int = 0
     cost_usd: float = 0.0
     of_unknown_cost: int = 0
+    web: WebFigures = WebFigures()
 
     @property
     def cache_share(self) -> float | None:

@@ -330,6 +330,13 @@ class OutputTokensDetails(Struct, frozen=True, gc=False):
     thinking_tokens: int
 
 
+class ServerToolUsage(Struct, frozen=True, gc=False):
+    """How many searches and fetches an answer took; those that failed are not counted."""
+
+    web_search_requests: int = 0
+    web_fetch_requests: int = 0
+
+
 class Usage(Struct, frozen=True, gc=False, kw_only=True):
     """Token counts. The whole prompt is input + cache read + cache creation; output includes thinking.
 
@@ -341,6 +348,7 @@ class Usage(Struct, frozen=True, gc=False, kw_only=True):
     cache_read_input_tokens: int = 0
     output_tokens: int = 0
     output_tokens_details: OutputTokensDetails | UnsetType = UNSET
+    server_tool_use: ServerToolUsage | UnsetType = UNSET
 
 
 class CacheMissReason(Struct, frozen=True, gc=False):
@@ -406,7 +414,13 @@ class BlockInputJsonDelta(Struct, frozen=True, gc=False, tag_field="type", tag="
     partial_json: str
 
 
-BlockDelta = BlockTextDelta | BlockThinkingDelta | BlockSignatureDelta | BlockInputJsonDelta
+class BlockCitationDelta(Struct, frozen=True, gc=False, tag_field="type", tag="citations_delta"):
+    """One more source of a text block."""
+
+    citation: Raw
+
+
+BlockDelta = BlockTextDelta | BlockThinkingDelta | BlockSignatureDelta | BlockInputJsonDelta | BlockCitationDelta
 
 
 class ContentBlockDelta(Struct, frozen=True, gc=False, tag_field="type", tag="content_block_delta"):

@@ -7,8 +7,8 @@ import pytest
 from jsonschema import Draft202012Validator
 from msgspec import Raw
 
-from claude_bridge.conversion.builtin_tools import api_tool, schema_of, web_result
-from claude_bridge.wire.anthropic import Tool, WebFetchAnswerBlock, WebSearchToolResultBlock
+from claude_bridge.conversion.builtin_tools import api_tool, schema_of
+from claude_bridge.wire.anthropic import Tool
 
 
 @pytest.mark.parametrize(
@@ -47,15 +47,3 @@ def test_only_tools_of_the_web_are_answered_here() -> None:
     kinds = ("bash_20250124", "text_editor_20250728", "memory_20250818", "web_search_20250305", "web_fetch_20250910")
     known = [api_tool(Tool("t", type=kind)) for kind in kinds]
     assert [tool and tool.runs_at_api for tool in known] == [None, None, None, "web_search", "web_fetch"]
-
-
-def test_what_does_not_work_is_told_in_the_apis_own_words() -> None:
-    search, fetch = web_result("web_search", "srvtoolu_1"), web_result("web_fetch", "srvtoolu_2")
-    assert isinstance(search, WebSearchToolResultBlock)
-    assert isinstance(fetch, WebFetchAnswerBlock)
-    assert (search.tool_use_id, fetch.tool_use_id) == ("srvtoolu_1", "srvtoolu_2")
-    assert msgspec.json.decode(search.content) == {
-        "type": "web_search_tool_result_error",
-        "error_code": "unavailable",
-    }
-    assert msgspec.json.decode(fetch.content) == {"type": "web_fetch_tool_result_error", "error_code": "unavailable"}

@@ -22,6 +22,7 @@ from claude_bridge.server.app import Service
 from claude_bridge.server.http1 import Connection, Handler, Limits
 from claude_bridge.server.listener import accept_connections, open_listener
 from claude_bridge.server.memory import MemoryBudget
+from claude_bridge.server_tools.tools import WebTools
 from claude_bridge.trace.bus import Bus
 from claude_bridge.trace.events import TraceEvent
 from claude_bridge.trace.sink import Sink
@@ -234,6 +235,7 @@ class BridgeServer(Server):
         attachments: Attachments | None = None,
         say: Callable[[str], None] | None = None,
         queues: RequestQueues | None = None,
+        web_tools: WebTools | None = None,
     ) -> None:
         """``upstream`` is an engine for Chat Completions, unless it says itself how it is asked."""
         super().__init__()
@@ -257,6 +259,7 @@ class BridgeServer(Server):
         self._attachments = attachments
         self._say = say
         self._queues = queues
+        self._web_tools = web_tools
         self._auth_token = auth_token
         self._api_key = api_key
         self._loopback_only = loopback_only
@@ -271,7 +274,13 @@ class BridgeServer(Server):
         await self._exit.enter_async_context(client)
         self.service = Service(bus, auth_token=self._auth_token, loopback_only=self._loopback_only, queues=self._queues)
         bridge = ModelBridge(
-            self._upstream, client, bus=bus, waiting=self._waiting, attachments=self._attachments, queues=self._queues
+            self._upstream,
+            client,
+            bus=bus,
+            waiting=self._waiting,
+            attachments=self._attachments,
+            queues=self._queues,
+            web_tools=self._web_tools,
         )
         self.service.provide(bridge)
         listener, self.port = await open_listener("127.0.0.1", 0)

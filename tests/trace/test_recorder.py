@@ -91,9 +91,8 @@ def test_the_end_holds_the_whole_message(recorder: Recorder, sink: Recording) ->
 
 
 def test_each_repair_is_told_once(recorder: Recorder, sink: Recording) -> None:
-    repairs = [Repair("Bash", "mended")]
-    recorder.repaired(repairs)
-    recorder.repaired([*repairs, Repair("Edit", "mended too")])
+    recorder.repaired([Repair("Bash", "mended")])
+    recorder.repaired([Repair("Edit", "mended too")])
     assert [getattr(event, "tool_name", None) for event in sink.events] == ["Bash", "Edit"]
 
 
@@ -106,7 +105,7 @@ def test_a_description_of_an_image_is_told(recorder: Recorder, sink: Recording) 
 
 def test_a_repair_of_the_response_as_a_whole_is_told_as_that(recorder: Recorder, sink: Recording) -> None:
     recorder.repaired([Repair("", "a")])
-    recorder.repaired([Repair("", "a"), Repair("Bash", "b"), Repair("", "c")])
+    recorder.repaired([Repair("Bash", "b"), Repair("", "c")])
     assert [type(event) for event in sink.events] == [AnswerMended, ToolInputRepaired, AnswerMended]
     assert [getattr(event, "what", None) for event in sink.events] == ["a", "b", "c"]
 

@@ -219,7 +219,7 @@ class BlockNormalizer:
             case ServerToolUseBlock(_, name, tool_input):
                 return [TextBlock(call_text(name, tool_input))]
             case WebSearchToolResultBlock():
-                return [TextBlock(search_results_text(block))]
+                return [TextBlock(search_results_text(block.content))]
             case ToolSearchToolResultBlock(_, found):
                 if found.error_code is not None:
                     return [TextBlock(f"[tool search failed: {found.error_code}]")]

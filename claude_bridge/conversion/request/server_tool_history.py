@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,6 @@ from claude_bridge.wire.anthropic import (
     ToolAdditionBlock,
     ToolRemovalBlock,
     UnknownBlock,
-    WebSearchToolResultBlock,
 )
 
 
@@ -21,14 +21,49 @@ class _Compaction(Struct):
     tool_changes: list[ToolAdditionBlock | ToolRemovalBlock] | None = None
 
 
-def search_results_text(block: WebSearchToolResultBlock) -> str:
-    """Return titles and addresses of what was found, or why nothing was."""
-    found = msgspec.json.decode(block.content)
+_OUR_CONTENT = "claude-bridge:"
+
+NO_RESULTS = "Nothing was found."
+
+
+def seal_content(text: str) -> str:
+    """Return a passage as the ``encrypted_content`` of a search result: clients give it back as it is."""
+    return _OUR_CONTENT + base64.b64encode(text.encode()).decode("ascii")
+
+
+def unseal_content(sealed: object) -> str | None:
+    """Return the passage in the ``encrypted_content`` of a result that the bridge found; None for Anthropic's own."""
+    if not isinstance(sealed, str) or not sealed.startswith(_OUR_CONTENT):
+        return None
+    try:
+        return base64.b64decode(sealed.removeprefix(_OUR_CONTENT), validate=True).decode()
+    except ValueError:
+        return None
+
+
+def search_results_text(content: Raw, first_number: int | None = None) -> str:
+    """Return what was found, or why nothing was; results are numbered from ``first_number`` (None: not numbered)."""
+    found = msgspec.json.decode(content)
     if isinstance(found, dict):
         return f"[web search failed: {found.get('error_code', 'unknown')}]"
-    results = [result for result in found if isinstance(result, dict)] if isinstance(found, list) else []
-    lines = [f"- {result.get('title') or ''} {result.get('url') or ''}".rstrip() for result in results]
-    return "\n".join(["Web search results:", *lines])
+    results = search_results_in(content)
+    if first_number is None:
+        return "\n".join(["Web search results:", *(f"- {_search_result(result)}" for result in results)])
+    texts = [f"[{number}] {_search_result(result)}" for number, result in enumerate(results, first_number)]
+    return "\n\n".join(texts) or NO_RESULTS
+
+
+def search_results_in(content: Raw) -> list[dict[str, Any]]:
+    """Return the results in the content of a block; none in that of an error."""
+    found = msgspec.json.decode(content)
+    return [result for result in found if isinstance(result, dict)] if isinstance(found, list) else []
+
+
+def _search_result(result: dict[str, Any]) -> str:
+    head = f"{result.get('title') or ''} {result.get('url') or ''}".strip()
+    age = f" ({result['page_age']})" if result.get("page_age") else ""
+    passage = unseal_content(result.get("encrypted_content"))
+    return f"{head}{age}\n{passage}" if passage else head + age
 
 
 def call_text(name: str, tool_input: Raw) -> str:

@@ -9,6 +9,7 @@ import msgspec
 from claude_bridge.conversion.tool_json.text import input_json
 from claude_bridge.wire.anthropic import (
     AnswerBlock,
+    BlockCitationDelta,
     BlockInputJsonDelta,
     BlockSignatureDelta,
     BlockTextDelta,
@@ -40,6 +41,7 @@ class MessageAccumulator:
         self._blocks: list[AnswerBlock] = []
         self._parts: list[list[str]] = []
         self._signatures: dict[int, str] = {}
+        self._citations: dict[int, list[msgspec.Raw]] = {}
         self._end: MessageDelta | None = None
 
     def feed(self, events: Iterable[StreamEvent]) -> None:
@@ -57,6 +59,8 @@ class MessageAccumulator:
                     self._parts[index].append(part)
                 case ContentBlockDelta(index, BlockSignatureDelta(signature)):
                     self._signatures[index] = signature
+                case ContentBlockDelta(index, BlockCitationDelta(citation)):
+                    self._citations.setdefault(index, []).append(citation)
                 case MessageDelta():
                     self._end = event
                 case _:
@@ -84,7 +88,8 @@ class MessageAccumulator:
         block, content = self._blocks[index], "".join(self._parts[index])
         match block:
             case TextBlock():
-                return TextBlock(content)
+                cited = self._citations.get(index)
+                return TextBlock(content, msgspec.Raw(msgspec.json.encode(cited)) if cited else msgspec.UNSET)
             case ThinkingBlock():
                 return ThinkingBlock(content, self._signatures.get(index, ""))
             case RedactedThinkingBlock() | WebSearchToolResultBlock() | WebFetchAnswerBlock():

@@ -13,7 +13,6 @@ from typing import assert_never
 from msgspec import UNSET, UnsetType
 
 from claude_bridge.conversion.deltas import (
-    ApiToolCall,
     Delta,
     Failure,
     Finish,
@@ -32,6 +31,7 @@ from claude_bridge.conversion.response.usage import convert_usage, merge_usage
 from claude_bridge.errors import BridgeError, UpstreamBrokenError
 from claude_bridge.wire.anthropic import (
     AnswerBlock,
+    BlockCitationDelta,
     BlockInputJsonDelta,
     BlockSignatureDelta,
     BlockTextDelta,
@@ -100,6 +100,7 @@ TRANSITIONS: dict[State, dict[type, State]] = {
     },
     State.TEXT: {
         BlockTextDelta: State.TEXT,
+        BlockCitationDelta: State.TEXT,
         ContentBlockStop: State.BETWEEN_BLOCKS,
         Ping: State.TEXT,
         ErrorEvent: State.ENDED,
@@ -258,10 +259,6 @@ class MessageAssembler:
                 return [self._input(fragment)]
             case ToolCallEnd():
                 return self._close_block()
-            case ApiToolCall():
-                self._has_text = True
-                call = [*self._open(ServerToolUseBlock(delta.id, delta.name)), self._input(delta.input)]
-                return [*call, *self._open(delta.result), *self._close_block()]
             case Repair():
                 self.repairs.append(delta)
                 return []

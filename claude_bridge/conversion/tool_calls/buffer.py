@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from claude_bridge.conversion.builtin_tools import api_tool, schema_of, web_result
+from claude_bridge.conversion.builtin_tools import schema_of
 from claude_bridge.conversion.deltas import (
-    ApiToolCall,
     Delta,
     Failure,
     Finish,
@@ -152,15 +151,10 @@ class ToolCallBuffer:
         yield finish
 
     def _release(self, call: GatheredCall, repaired: RepairedArguments) -> Iterator[Delta]:
-        known = api_tool(call.tool) if call.tool else None
         if self._one_only and self._next_key:
             yield Repair(call.name, _ONE_AT_A_TIME)
             return
         yield from (Repair(call.name, note) for note in repaired.notes)
-        if known is not None and known.runs_at_api is not None:
-            call_id = f"srv{self._new_tool_id()}"
-            yield ApiToolCall(call_id, call.name, repaired.text, web_result(known.runs_at_api, call_id))
-            return
         key, self._next_key = self._next_key, self._next_key + 1
         yield ToolCallStart(key, call.name, self._new_tool_id())
         yield ToolCallArguments(key, repaired.text)

@@ -18,6 +18,7 @@ from claude_bridge.trace.events import (
     PromptRead,
     PromptReread,
     RequestReceived,
+    WebToolCalled,
 )
 from claude_bridge.wire.anthropic import (
     AnswerBlock,
@@ -112,6 +113,19 @@ def described_lines(event: ImageDescribed) -> list[Line]:
     if event.text is None:
         return [Line(_IMAGE, f"{event.path.removeprefix('$.')}: {event.trouble}", tone="warning")]
     return [Line(_IMAGE, f"{event.path.removeprefix('$.')}: {shortened(event.text, _MAX_TEXT_CHARS)}", tone="dim")]
+
+
+def web_head(event: WebToolCalled) -> str:
+    """Return what the bridge did on the web, in one line."""
+    did = "web search" if event.tool == "web_search" else "web fetch"
+    found = f"{counted(event.results, 'result')}, {size(event.size_bytes)}" if event.error is None else event.error
+    return f"{did}: {found}, after {seconds(event.took_s)}"
+
+
+def web_lines(event: WebToolCalled) -> list[Line]:
+    """Return what was asked for, and why that failed."""
+    asked = Line("input", shortened(event.input, _MAX_TEXT_CHARS), tone="dim")
+    return [asked, *([Line("error", event.reason, rows=3, tone="warning")] if event.reason else [])]
 
 
 # --- what was answered --------------------------------------------------------------------------------------

@@ -22,6 +22,8 @@ from claude_bridge.trace.console.entries import (
     reread_text,
     speed_lines,
     usage_text,
+    web_head,
+    web_lines,
 )
 from claude_bridge.trace.console.printable import NO_BREAK, counted, rate, seconds, size
 from claude_bridge.trace.console.repeats import Refusals
@@ -47,6 +49,7 @@ from claude_bridge.trace.events import (
     UpstreamAnswered,
     UpstreamRetried,
     WaitingForUpstream,
+    WebToolCalled,
 )
 from claude_bridge.trace.reading import reading_speed
 
@@ -161,10 +164,10 @@ class Log:
 
     def _entry_of(self, event: TraceEvent, growth: Growth) -> Entry | None:
         match event:
-            case RequestReceived():
-                return None  # told in take()
             case ImageDescribed():
                 return self._entry(event, "sent", described_head(event), described_lines(event))
+            case WebToolCalled():
+                return self._entry(event, "sent", web_head(event), web_lines(event))
             case RequestSent():
                 self._exchange(event).sent = event
                 return self._entry(event, "sent", f"{event.method} {event.url}", self._sent_lines(event))
@@ -193,7 +196,7 @@ class Log:
             case UpstreamAnswered():
                 self._exchange(event).position = None
                 return None
-            case AnswerGrew() | EventsDropped() | StreamsRecorded():
+            case AnswerGrew() | EventsDropped() | StreamsRecorded() | RequestReceived():  # the last is told in take()
                 return None
             case _:
                 assert_never(event)

@@ -66,7 +66,7 @@ TEXTS: dict[str, tuple[dict[str, Any], str, int]] = {
             "tool_use_id": "s",
             "content": [{"title": "A", "url": "https://a"}, {"title": None, "url": "https://b"}, 3],
         },
-        "Web search results:\n- A https://a\n-  https://b",
+        "Web search results:\n- A https://a\n- https://b",
         0,
     ),
     "search error": (

@@ -1,0 +1,83 @@
+"""The web for models: which service searches, with which key, and what fetches pages."""
+
+from __future__ import annotations
+
+import os
+from contextlib import AsyncExitStack
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from claude_bridge.config.types import SearchChoice
+from claude_bridge.errors import SetupError
+from claude_bridge.server_tools.blocks import INSTALL_HINT
+
+if TYPE_CHECKING:
+    from claude_bridge.app.plan import WebPlan
+    from claude_bridge.server_tools.tools import Searcher, WebTools
+
+OFF, DUCKDUCKGO = "off", "duckduckgo"
+
+SEARCH_KEY_VARIABLES = {
+    "brave": "BRAVE_API_KEY",
+    "exa": "EXA_API_KEY",
+    "ollama": "OLLAMA_API_KEY",
+    "tavily": "TAVILY_API_KEY",
+}
+"""The environment variables that hold the keys of search services."""
+
+
+def require_library(choice: SearchChoice) -> None:
+    """Raise SetupError where DuckDuckGo is to be searched without the library for it."""
+    if choice == DUCKDUCKGO and find_spec("ddgs") is None:
+        raise SetupError("DuckDuckGo is searched by the library ddgs, which is not installed.", INSTALL_HINT)
+
+
+def default_key(choice: SearchChoice) -> str | None:
+    """Return the key in a service's own variable (None: it needs none); raises SetupError where it is not set."""
+    variable = SEARCH_KEY_VARIABLES.get(choice)
+    if variable is None:
+        return None
+    key = os.environ.get(variable, "").strip()
+    if not key:
+        raise SetupError(
+            f"--web-search {choice} needs a key, and none is set.", f"Set {variable}, or [web] search_key."
+        )
+    return key
+
+
+def search_note(plan: WebPlan) -> str | None:
+    """Return where queries go; None where nothing is searched."""
+    if plan.search == OFF:
+        return None
+    where = plan.search.address or plan.search.service
+    return f"web searches go to {where}"
+
+
+async def open_web_tools(plan: WebPlan, stack: AsyncExitStack) -> WebTools:
+    """Return what the bridge does on the web for models; connections are closed with ``stack``."""
+    from claude_bridge.attachments.public_web import PublicWeb
+    from claude_bridge.server_tools.pages import LIMITS, PageReader
+    from claude_bridge.server_tools.tools import WebTools
+
+    web = PublicWeb(LIMITS, trusted_hosts=plan.fetch_private_hosts)
+    return WebTools(
+        searcher=open_searcher(plan, stack),
+        pages=PageReader(web) if plan.fetch else None,
+        language=plan.search_language,
+        results=plan.search_results,
+        fetches_any_url=plan.fetch_any_url,
+    )
+
+
+def open_searcher(plan: WebPlan, stack: AsyncExitStack) -> Searcher | None:
+    """Return what searches; None where nothing does."""
+    from claude_bridge.server_tools.searching import SERVICES, DuckDuckGo, HttpSearcher
+
+    if plan.search == OFF:
+        return None
+    if plan.search == DUCKDUCKGO:
+        return DuckDuckGo()
+    service = SERVICES[plan.search.service]
+    searcher = HttpSearcher(service, plan.search.address or service.base_url, plan.search_key)
+    stack.push_async_callback(searcher.client.aclose)
+    return searcher

@@ -1,0 +1,111 @@
+"""What calls of the web's tools gave, as the API's blocks, and as the text that a model reads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+
+from claude_bridge.conversion.builtin_tools import WebTool
+from claude_bridge.conversion.request.server_tool_history import seal_content, search_results_text
+
+INSTALL_HINT = "pip install 'claude-bridge-cli[web]'"
+
+CITED_CHARS = 150
+"""The most that the API quotes of a source."""
+
+_ERROR_TEXTS = {
+    "invalid_tool_input": "the input is invalid",
+    "max_uses_exceeded": "this tool may not be used more often in this answer; answer with what is known",
+    "query_too_long": "the query is too long",
+    "too_many_requests": "too many requests at the moment",
+    "unavailable": "the tool does not work at the moment",
+    "unsupported_content_type": "only text, web pages and PDFs can be fetched",
+    "url_not_accessible": "the page can't be fetched",
+    "url_not_allowed": "this address may not be fetched",
+    "url_not_in_prior_context": "only addresses that the conversation or a search has named may be fetched",
+    "url_too_long": "the address is too long",
+}
+
+
+class SearchHit(Struct, frozen=True, kw_only=True):
+    """One result of a search. ``passage`` is what the search service quotes of the page; ``age`` is in its words."""
+
+    url: str
+    title: str = ""
+    passage: str = ""
+    age: str | None = None
+
+
+class ToolError(Exception):
+    """A call failed. ``code`` is the API's; ``reason`` is a sentence for the model and the user ("": none)."""
+
+    def __init__(self, code: str, reason: str = "") -> None:
+        super().__init__(code)
+        self.code = code
+        self.reason = reason
+
+
+def search_content(hits: list[SearchHit]) -> Raw:
+    """Return the content of a ``web_search_tool_result``; passages go along sealed, as the API's do."""
+    results = [
+        {
+            "type": "web_search_result",
+            "title": hit.title or hit.url,
+            "url": hit.url,
+            "encrypted_content": seal_content(hit.passage),
+            "page_age": hit.age,
+        }
+        for hit in hits
+    ]
+    return Raw(msgspec.json.encode(results))
+
+
+def fetch_content(url: str, title: str | None, text: str, retrieved_at: str, *, is_cited: bool) -> Raw:
+    """Return the content of a ``web_fetch_tool_result``."""
+    document = {
+        "type": "document",
+        "source": {"type": "text", "media_type": "text/plain", "data": text},
+        "title": title,
+        "citations": {"enabled": is_cited},
+    }
+    return Raw(
+        msgspec.json.encode({"type": "web_fetch_result", "url": url, "content": document, "retrieved_at": retrieved_at})
+    )
+
+
+def error_content(tool: WebTool, code: str) -> Raw:
+    """Return the content of a result block that reports an error."""
+    return Raw(msgspec.json.encode({"type": f"{tool}_tool_result_error", "error_code": code}))
+
+
+def tool_result(tool: WebTool, call_id: str, content: Raw, first_number: int, reason: str = "") -> Raw:
+    """Return the ``tool_result`` block in which a model reads what a call gave.
+
+    It depends on the content alone, so that a prompt stays the same when the block comes back in the history; but for
+    ``reason``, which explains an error. Search results are numbered from ``first_number``.
+    """
+    found: Any = msgspec.json.decode(content)
+    is_error = isinstance(found, dict) and "error_code" in found
+    block: dict[str, Any] = {"type": "tool_result", "tool_use_id": call_id}
+    if is_error:
+        code = str(found["error_code"])
+        explained = reason or _ERROR_TEXTS.get(code, "")
+        block |= {"content": f"{code}: {explained}" if explained else code, "is_error": True}
+    elif tool == "web_search":
+        block["content"] = search_results_text(content, first_number)
+    else:
+        block["content"] = _page(found)
+    return Raw(msgspec.json.encode(block))
+
+
+def _page(found: Any) -> str | list[dict[str, Any]]:  # noqa: ANN401 - a client's JSON
+    if not isinstance(found, dict) or not isinstance(found.get("content"), dict):
+        return "(nothing)"
+    document = found["content"]
+    source = document.get("source")
+    heading = "\n".join(str(line) for line in (document.get("title"), found.get("url")) if line)
+    if isinstance(source, dict) and source.get("type") == "text":
+        return f"{heading}\n\n{source.get('data') or '(empty)'}"
+    return [{"type": "text", "text": heading}, document]

@@ -1,0 +1,110 @@
+"""What a request declares of the web's tools: the limits and filters of each, by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Raw, Struct
+
+from claude_bridge.conversion.builtin_tools import WebTool, api_tool
+from claude_bridge.errors import InvalidRequestError
+from claude_bridge.wire.anthropic import CountTokensRequest
+
+
+class UserLocation(Struct, frozen=True):
+    """Where the user is, for results that suit the place."""
+
+    country: str | None = None
+    """Two letters, by ISO 3166."""
+    region: str | None = None
+    city: str | None = None
+    timezone: str | None = None
+
+
+class _Citations(Struct, frozen=True):
+    enabled: bool = False
+
+
+class _Source(Struct, frozen=True):
+    type: str = "all"
+    tools: list[dict[str, Any]] = []
+
+    def takes(self, name: str) -> bool:
+        """Return whether what a tool of this name gave counts."""
+        is_named = any(tool.get("name") == name for tool in self.tools)
+        return {"none": False, "only": is_named, "except": not is_named}.get(self.type, True)
+
+
+class UrlSources(Struct, frozen=True):
+    """Which parts of a conversation may name the URLs that are fetched."""
+
+    user_input: _Source = _Source()
+    client_tool_results: _Source = _Source()
+    server_tool_results: _Source = _Source()
+
+
+class Declaration(Struct, frozen=True, kw_only=True):
+    """One web tool as the client declares it; fields of all dated versions, and unknown ones are ignored."""
+
+    type: str
+    name: str
+    max_uses: int | None = None
+    allowed_domains: list[str] | None = None
+    blocked_domains: list[str] | None = None
+    user_location: UserLocation | None = None
+    max_content_tokens: int | None = None
+    citations: _Citations | None = None
+    url_sources: UrlSources | None = None
+    use_cache: bool = True
+
+    @property
+    def tool(self) -> WebTool:
+        """Which of the two tools it is."""
+        return "web_fetch" if self.type.startswith("web_fetch") else "web_search"
+
+    def allows(self, url: str) -> bool:
+        """Return whether the lists of domains allow the URL."""
+        if self.allowed_domains:
+            return any(_covers(domain, url) for domain in self.allowed_domains)
+        return not any(_covers(domain, url) for domain in self.blocked_domains or ())
+
+
+def declared_web_tools(request: CountTokensRequest, tools: Sequence[Raw]) -> dict[str, Declaration]:
+    """Return the web tools of a request by name; ``tools`` are its declarations as they came.
+
+    Raises:
+        InvalidRequestError: a field has a wrong value, or both lists of domains are given.
+    """
+    found: dict[str, Declaration] = {}
+    for index, tool in enumerate(request.tools or ()):
+        known = api_tool(tool)
+        if known is None or known.runs_at_api is None:
+            continue
+        try:
+            declaration = msgspec.json.decode(tools[index], type=Declaration)
+        except msgspec.ValidationError as error:
+            raise InvalidRequestError(str(error).replace("`$", f"`$.tools[{index}]", 1)) from error
+        if declaration.allowed_domains and declaration.blocked_domains:
+            raise InvalidRequestError(
+                f"tools.{index}.{declaration.name}: allowed_domains and blocked_domains can't be given together - at "
+                f"`$.tools[{index}].blocked_domains`"
+            )
+        found[declaration.name] = declaration
+    return found
+
+
+def _covers(domain: str, url: str) -> bool:
+    """Return whether a domain, perhaps with a path, covers a URL: ``example.com`` covers its subdomains too."""
+    wanted = urlsplit(domain if "://" in domain else f"https://{domain}")
+    given = urlsplit(url)
+    host, name = (wanted.hostname or "").removeprefix("*."), given.hostname or ""
+    if not host or (name != host and not name.endswith(f".{host}")):
+        return False
+    path = wanted.path.rstrip("/")
+    if "*" in path:
+        return fnmatchcase(given.path, path) or fnmatchcase(given.path, f"{path}/*")
+    return not path or given.path == path or given.path.startswith(f"{path}/")

@@ -1,0 +1,184 @@
+"""PageReader: what stands at a URL, as text that a model can read: web pages as Markdown, PDFs page by page."""
+
+from __future__ import annotations
+
+import base64
+import codecs
+import re
+from datetime import UTC, datetime
+from html import unescape
+from importlib.util import find_spec
+from urllib.parse import urlsplit
+from urllib.robotparser import RobotFileParser
+
+from anyio import to_thread
+from msgspec import Struct
+
+from claude_bridge.attachments.cache import Memo, MemoEntry
+from claude_bridge.attachments.fetch import Web
+from claude_bridge.attachments.pdf.pages import Share, shown_pages, why_unreadable
+from claude_bridge.attachments.pdf.reader import PdfReader
+from claude_bridge.attachments.public_web import FetchError, PublicWeb, WebDocument, WebLimits
+from claude_bridge.conversion.media_types import PDF, media_type_of
+from claude_bridge.server_tools.blocks import INSTALL_HINT, ToolError
+from claude_bridge.wire.anthropic import TextBlock
+
+MAX_PAGE_CHARS = 200_000
+"""About 50,000 tokens."""
+
+MAX_HTML_BYTES = 2 * 2**20
+"""Of a longer page the beginning is read; hostile markup of this length takes six seconds and 800 MB to convert."""
+
+KEPT_S = 15 * 60.0
+"""How long a page that was fetched is used again."""
+
+KEPT_BYTES = 16 * 2**20
+LIMITS = WebLimits(max_bytes=10 * 2**20)
+ROBOT = "claude-bridge"
+
+_HTML = ("text/html", "application/xhtml+xml")
+_TEXTS = ("text/", "application/json", "application/xml", "application/javascript", "application/yaml")
+_LOOKS_LIKE_HTML = re.compile(rb"\s*(?:<!--.*?-->\s*)?<(?:!doctype html|html|head|body)\b", re.IGNORECASE | re.DOTALL)
+_TITLE = re.compile(r"<title[^>]{0,200}>([^<]{1,1000})", re.IGNORECASE)
+_META_CHARSET = re.compile(rb"<meta[^>]{0,200}charset=[\"']?([\w.:-]{1,40})", re.IGNORECASE)
+_LEFT_OUT = [
+    *("nav", "header", "footer", "aside", "script", "style", "noscript", "iframe", "svg"),
+    *("[role=navigation]", "[role=banner]", "[role=contentinfo]", "[aria-hidden=true]"),
+]
+_NO_CHARSETS = frozenset({"idna", "punycode", "raw-unicode-escape", "unicode-escape", "undefined", "utf-7"})
+"""Codecs of Python that no page is written in."""
+
+
+class Page(Struct, frozen=True, kw_only=True):
+    """A page as text; ``url`` is where it was found in the end."""
+
+    url: str
+    title: str
+    text: str
+    size_bytes: int
+    retrieved_at: str
+
+
+class PageReader:
+    """Fetches pages, and keeps them for a while."""
+
+    def __init__(self, web: Web | None = None, pdf_reader: PdfReader | None = None) -> None:
+        """``web`` None: the public one."""
+        self._web = web or PublicWeb(LIMITS)
+        self._pdf_reader = pdf_reader or PdfReader()
+        self._pages = Memo[Page](KEPT_BYTES)
+        self._robots = Memo[RobotFileParser](2**20)
+
+    async def read(self, url: str, *, use_cache: bool = True) -> Page:
+        """Return the page; raises ToolError."""
+        if not use_cache:
+            return (await self._fetch(url)).value
+        return await self._pages.get(url.partition("#")[0], lambda: self._fetch(url))
+
+    async def _fetch(self, url: str) -> MemoEntry[Page]:
+        document = await self._document(url)
+        title, text = await self._text(document)
+        page = Page(
+            url=document.url,
+            title=title,
+            text=text,
+            size_bytes=len(document.body),
+            retrieved_at=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        )
+        return MemoEntry(value=page, size_bytes=500 + 2 * len(text), keep_s=KEPT_S)
+
+    async def _document(self, url: str) -> WebDocument:
+        parts = urlsplit(url)
+        origin = f"{parts.scheme}://{parts.netloc}"
+        robots = await self._robots.get(origin, lambda: self._rules(origin))
+        if not robots.can_fetch(ROBOT, url):
+            raise ToolError("url_not_allowed", "The site's robots.txt forbids programs to fetch this page.")
+        try:
+            return await self._web.fetch(url)
+        except FetchError as error:
+            code = "url_not_allowed" if error.is_forbidden else "url_not_accessible"
+            raise ToolError(code, f"The page {error.reason}.") from error
+
+    async def _rules(self, origin: str) -> MemoEntry[RobotFileParser]:
+        """Return what a site allows programs; where that can't be had, the page itself will say why."""
+        rules, lines = RobotFileParser(), list[str]()
+        try:
+            document = await self._web.fetch(f"{origin}/robots.txt")
+            lines = document.body[:500_000].decode("utf-8", "replace").splitlines()
+        except FetchError as error:
+            if error.status is not None and error.status >= 500:
+                lines = ["User-agent: *", "Disallow: /"]  # as RFC 9309 has it
+        rules.parse(lines)
+        return MemoEntry(value=rules, size_bytes=1_000 + sum(map(len, lines)), keep_s=KEPT_S)
+
+    async def _text(self, document: WebDocument) -> tuple[str, str]:
+        """Return the title and the text of a document; raises ToolError."""
+        body, declared = document.body, document.media_type
+        found = media_type_of(body)
+        if found == PDF:
+            return await self._pdf(body)
+        if found is None and (declared in _HTML or _LOOKS_LIKE_HTML.match(body[:4_096])):
+            return await to_thread.run_sync(html_as_markdown, body, document.charset, abandon_on_cancel=True)
+        is_text = declared.startswith(_TEXTS) or declared.endswith(("+json", "+xml"))
+        if found is None and (is_text or not declared) and b"\0" not in body:
+            return "", decoded(body[: 4 * MAX_PAGE_CHARS], [document.charset])
+        raise ToolError("unsupported_content_type", f"The page is of type {found or declared or 'unknown'!r}.")
+
+    async def _pdf(self, body: bytes) -> tuple[str, str]:
+        reading = await self._pdf_reader.read(base64.b64encode(body).decode("ascii"), with_images=False)
+        trouble = why_unreadable(reading)
+        if trouble is not None:
+            raise ToolError("unsupported_content_type", f"The page is a PDF, and {trouble}.")
+        blocks = shown_pages(reading, Share(chars=MAX_PAGE_CHARS, images=0)).blocks
+        return reading.title, "\n\n".join(block.text for block in blocks if isinstance(block, TextBlock))
+
+
+def html_as_markdown(body: bytes, charset: str | None) -> tuple[str, str]:
+    """Return the title and the content of a web page, without what stands around it.
+
+    Raises:
+        ToolError: the library that does it is missing, or can't read the page.
+    """
+    if find_spec("html_to_markdown") is None:
+        raise ToolError("unavailable", f"To read web pages, claude-bridge needs its extra `web`: {INSTALL_HINT}")
+    import html_to_markdown
+    from html_to_markdown.options import ConversionOptions, PreprocessingOptions
+
+    meta = _META_CHARSET.search(body[:4_096])
+    html = decoded(body[:MAX_HTML_BYTES], [charset, meta[1].decode("ascii") if meta else None])
+    options = ConversionOptions(
+        preprocessing=PreprocessingOptions(preset="aggressive", remove_forms=False),
+        exclude_selectors=_LEFT_OUT,
+        skip_images=True,
+        extract_metadata=False,
+    )
+    try:
+        result = html_to_markdown.convert(html, options)
+    except html_to_markdown.ConversionError as error:
+        raise ToolError("unsupported_content_type", f"The page can't be read: {error}") from error
+    title = _TITLE.search(html[:100_000])
+    content = (result.content or "").strip()
+    if len(body) > MAX_HTML_BYTES:
+        content += f"\n\n[only the first {MAX_HTML_BYTES >> 20} MiB of the page were read]"
+    return unescape(" ".join(title[1].split())) if title else "", content
+
+
+def decoded(body: bytes, charsets: list[str | None]) -> str:
+    """Return the text of a body: in the first of the character sets in which it makes sense."""
+    if body.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return body.decode("utf-16", "replace")
+    for charset in (*charsets, "utf-8-sig"):
+        if charset and _is_charset(charset):
+            try:  # what was cut in the middle of a character lacks its last one
+                return codecs.getincrementaldecoder(charset)().decode(body)
+            except UnicodeError:
+                continue
+    return body.decode("cp1252", "replace")
+
+
+def _is_charset(name: str) -> bool:
+    try:
+        b"".decode(name)
+        return codecs.lookup(name).name not in _NO_CHARSETS
+    except (LookupError, ValueError):
+        return False

@@ -1,0 +1,294 @@
+"""WebTurn: one answer in several rounds: the model calls web tools, the bridge runs them, and the model goes on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing
+from typing import Literal
+
+import anyio
+import msgspec
+from anyio.abc import TaskGroup
+from msgspec import Raw
+
+from claude_bridge.adapters.base import ClientRequest
+from claude_bridge.conversion.builtin_tools import WebTool
+from claude_bridge.conversion.deltas import UsageReport
+from claude_bridge.errors import BridgeError
+from claude_bridge.exchange import Answer, Exchange, Waiting
+from claude_bridge.server_tools.blocks import error_content, tool_result
+from claude_bridge.server_tools.function_calls import WebRequest
+from claude_bridge.server_tools.tools import CallResult, WebTools
+from claude_bridge.server_tools.writer import MessageWriter, WebCall
+from claude_bridge.trace.recorder import Recorder
+from claude_bridge.wire.anthropic import Message, MessagesRequest, ResponseItem, Stop, Usage
+
+MAX_ROUNDS = 12
+"""How often an engine is asked for one answer; the last time it is offered no tools."""
+
+MAX_CALLS = 30
+"""How many calls one answer may take, whatever the client allows."""
+
+BeginRound = Callable[[MessagesRequest, ClientRequest, AsyncExitStack], Awaitable[Exchange]]
+"""Sends a request to the engine; closing the stack ends it. Raises BridgeError."""
+
+_FINISHED_CALLS = ("tool_use", "end_turn")
+"""Stop reasons with which calls are whole."""
+
+
+class WebTurn(Answer):
+    """The answer to a request that declares web tools; ``begin`` comes first."""
+
+    def __init__(
+        self,
+        request: WebRequest,
+        given: MessagesRequest,
+        tools: WebTools,
+        begin_round: BeginRound,
+        recorder: Recorder,
+        *,
+        waiting: Waiting,
+        window_tokens: int | None,
+        new_id: Callable[[str], str],
+    ) -> None:
+        self._request = request
+        self._given = given
+        self._tools = tools
+        self._begin_round = begin_round
+        self._recorder = recorder
+        self._waiting = waiting
+        self._window_tokens = window_tokens
+        self._new_id = new_id
+        self._writer = MessageWriter(request.declared, request.sources, recorder.exchange, lambda: new_id("srvtoolu_"))
+        self._error: BridgeError | None = None
+        self._exchange: Exchange | None = None
+        self._headers: Mapping[str, str] = {}
+        self._rounds = AsyncExitStack()
+        self._tasks: TaskGroup | None = None
+        self._round_number = 0
+        self._has_ended = False
+        self._calls = Counter[str]()
+        self._successes = Counter[WebTool]()
+        self._results: dict[str, CallResult] = {}
+        self._usages: list[tuple[UsageReport, float | None]] = []
+
+    @property
+    def error(self) -> BridgeError | None:
+        """What ended the answer too early, if anything did."""
+        return self._error
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The headers of the engine's first answer that are for the client."""
+        return self._headers
+
+    async def begin(self, stack: AsyncExitStack) -> None:
+        """Wait for the engine's answer to begin, unless there is something to search for first.
+
+        Raises:
+            BridgeError: the engine refused or failed.
+        """
+        self._tasks = await _enter_task_group(stack)
+        await stack.enter_async_context(self._rounds)
+        if self._first_search() is None:
+            await self._begin_next()
+            assert self._exchange is not None, "just begun"
+            self._headers = self._exchange.headers
+
+    async def items(self) -> AsyncGenerator[Sequence[ResponseItem], None]:
+        """Yield what goes to the client; the last list ends the answer."""
+        async with aclosing(self._items()) as lists:
+            async for items in lists:
+                if items:
+                    if not self._has_ended:
+                        self._recorder.answered(items)
+                    yield items
+
+    async def _items(self) -> AsyncGenerator[Sequence[ResponseItem], None]:
+        first = self._first_search()
+        if first is not None:
+            async for items in self._search_first(*first):
+                yield items
+        while not self._has_ended:
+            try:
+                async for items in self._round():
+                    yield items
+            except BridgeError as error:
+                self._error = error
+            if self._error is not None:
+                yield self._end_early(self._error, has_results=first is not None)
+                return
+            ended = self._writer.end_round()
+            is_whole = ended.stop is not None and ended.stop.stop_reason in _FINISHED_CALLS
+            goes_on = bool(ended.calls) and is_whole and self._round_number < MAX_ROUNDS
+            async for items in self._run(ended.calls, may_run=goes_on):
+                yield items
+            if goes_on and not ended.calls_client:
+                self._add_turn(ended.answer, ended.calls)
+            elif goes_on:
+                yield self._end(Stop("tool_use"))
+            else:
+                is_called = ended.stop is not None and (ended.stop.stop_reason != "tool_use" or ended.calls_client)
+                yield self._end(ended.stop if ended.stop and is_called else Stop("end_turn"))
+
+    async def _search_first(self, name: str, tool_input: Raw) -> AsyncIterator[Sequence[ResponseItem]]:
+        """Yield a call that no model makes, and what it gives; where it fails, that is all of the answer."""
+        call = WebCall(id=self._new_id("srvtoolu_"), name=name, input=tool_input)
+        yield [*self._writer.start(self._head()), *self._writer.call(call)]
+        async for items in self._run([call], may_run=True):
+            yield items
+        result = self._results[call.id]
+        if result.error is None:
+            self._add_turn([_tool_use(call)], [call])
+        else:
+            yield [*self._writer.text(result.reason or result.error), *self._end(Stop("end_turn"))]
+
+    # --- rounds -------------------------------------------------------------------------------------------------
+
+    async def _begin_next(self) -> None:
+        """Ask the engine once more, with all that has come of its answer so far."""
+        await self._rounds.aclose()
+        self._round_number += 1
+        choice: Literal["auto", "none"] | None = None if self._round_number == 1 else "auto"
+        if self._first_search() is not None or self._round_number >= MAX_ROUNDS:
+            choice = "none"
+        request, raw = self._request.encoded(choice)
+        self._writer.begin_round()
+        self._exchange = await self._begin_round(request, raw, self._rounds)
+
+    async def _round(self) -> AsyncIterator[Sequence[ResponseItem]]:
+        """Yield what the engine's next answer gives the client; raises BridgeError where it does not begin."""
+        if self._exchange is None:
+            await self._begin_next()
+        assert self._exchange is not None, "just begun"
+        async with aclosing(self._exchange.events()) as lists:
+            async for events in lists:
+                yield list(self._writer.take(events))
+        self._error = self._exchange.error
+        self._usages.append((self._exchange.usage, self._exchange.cost_usd))
+        self._exchange = None
+
+    def _first_search(self) -> tuple[str, Raw] | None:
+        """Return the tool and the input of a call that needs no model; None: the model is asked first."""
+        forced, query = self._request.forced, self._request.direct_query
+        if query is not None:
+            (name,) = self._request.declared
+            return name, Raw(msgspec.json.encode({"query": query}))
+        if forced is not None and forced.name not in self._request.offered:
+            return forced.name, Raw(b"{}")  # it is off, and the client hears why
+        return None
+
+    def _add_turn(self, answer: Sequence[Raw], calls: Sequence[WebCall]) -> None:
+        """Add an answer and what its calls gave to what the engine is asked next."""
+        blocks = []
+        for call in calls:
+            tool, result = self._request.declared[call.name].tool, self._results[call.id]
+            first = self._request.add_sources(result.content) if tool == "web_search" else 0
+            blocks.append(tool_result(tool, call.id, result.content, first, result.reason))
+        self._request.add_turn(answer, blocks)
+
+    # --- calls --------------------------------------------------------------------------------------------------
+
+    async def _run(self, calls: Sequence[WebCall], *, may_run: bool) -> AsyncIterator[Sequence[ResponseItem]]:
+        """Yield what calls give, in their order, and signs of life while they run side by side."""
+        assert self._tasks is not None, "begun"
+        finished = {call.id: anyio.Event() for call in calls}
+
+        async def run(call: WebCall) -> None:
+            self._results[call.id] = await self._call(call)
+            finished[call.id].set()
+
+        for call in calls:
+            refusal = self._count(call) if may_run else "unavailable"
+            if refusal is None:
+                self._tasks.start_soon(run, call)
+            else:
+                content = error_content(self._request.declared[call.name].tool, refusal)
+                self._results[call.id] = CallResult(content, refusal)
+                finished[call.id].set()
+        for call in calls:
+            while not finished[call.id].is_set():
+                with anyio.move_on_after(self._waiting.keep_alive_s):
+                    await finished[call.id].wait()
+                if not finished[call.id].is_set():
+                    yield self._writer.keep_alive()
+            tool = self._request.declared[call.name].tool
+            yield self._writer.result(tool, call.id, self._results[call.id].content)
+
+    async def _call(self, call: WebCall) -> CallResult:
+        """Return what a call gives."""
+        declared = self._request.declared[call.name]
+        started_at = anyio.current_time()
+        result = await self._tools.call(declared, call.input, self._request, window_tokens=self._window_tokens)
+        self._successes[declared.tool] += result.error is None
+        self._recorder.called_web(
+            declared.tool,
+            tool_input=call.input,
+            results=result.results,
+            size_bytes=result.size_bytes,
+            error=result.error,
+            reason=result.reason,
+            took_s=anyio.current_time() - started_at,
+        )
+        return result
+
+    def _count(self, call: WebCall) -> str | None:
+        """Count a call, and return the code with which it is refused where it is one too many."""
+        self._calls[call.name] += 1
+        most = self._request.declared[call.name].max_uses
+        is_too_many = self._calls[call.name] > (MAX_CALLS if most is None else min(most, MAX_CALLS))
+        return "max_uses_exceeded" if is_too_many else None
+
+    # --- the end ------------------------------------------------------------------------------------------------
+
+    def _head(self) -> Message:
+        return Message(
+            id=self._new_id("msg_"), model=self._given.model, content=[], stop_reason=None, usage=Usage(input_tokens=0)
+        )
+
+    def _end_early(self, error: BridgeError, *, has_results: bool) -> Sequence[ResponseItem]:
+        """Return the end after an error of the engine; results that the client itself asked for are an answer."""
+        if has_results:
+            self._error = None
+            self._recorder.retried(f"the results went out without a summary: {error.message}")
+            return self._end(Stop("end_turn"))
+        self._has_ended = True
+        self._recorder.failed(error, in_stream=True)
+        return self._writer.fail(error)
+
+    def _end(self, stop: Stop) -> Sequence[ResponseItem]:
+        items = self._writer.end(stop, self._successes)
+        self._recorder.answered(items)
+        self._has_ended = True  # before the last items go out: a client may leave as soon as it has them
+        costs = [cost for _, cost in self._usages]
+        cost = None if not costs or None in costs else sum(cost for cost in costs if cost is not None)
+        self._recorder.ended(_sum([usage for usage, _ in self._usages]), cost_usd=cost)
+        return items
+
+
+def _tool_use(call: WebCall) -> Raw:
+    return Raw(msgspec.json.encode({"type": "tool_use", "id": call.id, "name": call.name, "input": call.input}))
+
+
+def _sum(usages: Sequence[UsageReport]) -> UsageReport:
+    """Return the sum; a figure that one of the rounds lacks is not known."""
+    sums = {}
+    for name in UsageReport.__struct_fields__:
+        figures = [getattr(usage, name) for usage in usages]
+        if figures and None not in figures:
+            sums[name] = sum(figures)
+    return UsageReport(**sums)
+
+
+async def _enter_task_group(stack: AsyncExitStack) -> TaskGroup:
+    """Return a task group that ends with the stack, and does not wrap the error that ends that."""
+    tasks = anyio.create_task_group()
+    await tasks.__aenter__()
+
+    async def end() -> None:
+        tasks.cancel_scope.cancel()
+        await tasks.__aexit__(None, None, None)
+
+    stack.push_async_callback(end)
+    return tasks
