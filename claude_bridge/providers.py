@@ -233,7 +233,7 @@ PROVIDERS: dict[str, Provider] = {
             base_url="http://localhost:8000/v1",
             key_variable="VLLM_API_KEY",
             needs_key=False,
-            start_command="vllm serve MODEL",
+            start_command="vllm serve MODEL --enable-auto-tool-choice --tool-call-parser PARSER",
             profile=engine_profiles.VLLM,
         ),
         Provider(

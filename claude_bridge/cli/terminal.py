@@ -83,7 +83,7 @@ def program() -> str:
 
 def with_program(text: str) -> str:
     """Return a message with the commands in it as they work here."""
-    return _ADVICE.sub(f"`{program()}", text)
+    return _ADVICE.sub(lambda _: f"`{program()}", text)
 
 
 def print_problem(what: str, hint: str, *, is_warning: bool = False) -> None:

@@ -11,6 +11,7 @@ import anyio
 import httpx
 import pytest
 
+from claude_bridge.cli import terminal
 from tests.cli.process import LIMIT_S, command, environment, serving
 from tests.fake_upstream import FakeUpstream, answer
 
@@ -82,3 +83,9 @@ async def test_the_status_line_reads_and_writes_utf_8_whatever_the_encoding(nois
     assert (code, stderr) == (0, b"")
     assert stdout.decode().startswith("模型 · ")
     assert stdout.count("·".encode()) > 1
+
+
+def test_a_program_in_a_folder_with_backslashes_is_named_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = r"C:\Users\name\.venv\Scripts\bridge"
+    monkeypatch.setattr(terminal, "program", lambda: path)
+    assert terminal.with_program("Run `bridge doctor`.") == f"Run `{path} doctor`."
