@@ -58,7 +58,7 @@ def run_session(plan: Plan, session: Session, notices: Notices) -> SessionEnd:
 
 async def _run(session: Session, bridge: RunningBridge, upstream: Upstream) -> SessionEnd:
     plan = bridge.plan
-    is_lite = _decide_lite(session, upstream.window_tokens)
+    is_lite = decide_lite(session, upstream.window_tokens)
     served = replace(
         bridge.listening.served(upstream, small_model=plan.routing.small_model),
         allows_traffic=session.allows_traffic,
@@ -84,7 +84,7 @@ async def _run(session: Session, bridge: RunningBridge, upstream: Upstream) -> S
     return SessionEnd(code, _newest_session(bridge.service))
 
 
-def _decide_lite(session: Session, window_tokens: int | None) -> bool:
+def decide_lite(session: Session, window_tokens: int | None) -> bool:
     """Return whether to start with few tools; raises SetupError where even that does not fit the window."""
     if session.is_lite is not None:
         return session.is_lite

@@ -8,7 +8,21 @@ from typing import Annotated, Any
 import typer
 
 from claude_bridge import __version__
-from claude_bridge.cli import config, doctor, env, models, run, serve, service, stats, statusline, terminal, trace, try_
+from claude_bridge.cli import (
+    config,
+    doctor,
+    env,
+    exam,
+    models,
+    run,
+    serve,
+    service,
+    stats,
+    statusline,
+    terminal,
+    trace,
+    try_,
+)
 from claude_bridge.cli.help import Command, Group
 from claude_bridge.errors import SetupError, UsageError
 
@@ -56,6 +70,7 @@ _add(RUN, "run", run.run, run.EXAMPLES, run.RunCommand)
 _add(RUN, "serve", serve.serve, serve.EXAMPLES)
 _add(RUN, "try", try_.try_, try_.EXAMPLES)
 _add(LOOK, "doctor", doctor.doctor, doctor.EXAMPLES)
+_add(LOOK, "exam", exam.exam, exam.EXAMPLES)
 _add(LOOK, "models", models.models, models.EXAMPLES)
 _add(LOOK, "stats", stats.stats, stats.EXAMPLES)
 app.add_typer(trace.app, name="trace", rich_help_panel=LOOK)

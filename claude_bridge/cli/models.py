@@ -12,10 +12,11 @@ from claude_bridge.cli.options import ApiKey, BaseUrl, CaFile, ConfigFile, load_
 from claude_bridge.errors import SetupError, UpstreamError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from claude_bridge.config.schema import Config
     from claude_bridge.conversion.pricing import Prices
+    from claude_bridge.exam.results import Exam
     from claude_bridge.providers import Provider
     from claude_bridge.upstream.engines.catalog import Listing, Place
     from claude_bridge.upstream.engines.report import OfferedModel
@@ -56,6 +57,9 @@ COLUMNS = (
     terminal.Column("cost", is_number=True),
 )
 
+EXAM = terminal.Column("exam", is_number=True)
+"""Shown where one of the models was examined."""
+
 
 def models(
     provider: Annotated[
@@ -87,13 +91,14 @@ def models(
         provider = config.defaults.model.provider
     listings = [_ask(config, provider, base_url, api_key)] if provider else _ask_everywhere(config)
     shown = [(listing, _shown(listing, every=every)) for listing in listings]
+    exams = _newest_exams()
     if as_json:
-        _print_json(shown)
+        _print_json(shown, exams)
     else:
         for number, (listing, offered) in enumerate(shown):
             if number:
                 terminal.print_line("")
-            _print_table(listing, offered)
+            _print_table(listing, offered, [exams.get((listing.base_url, model.id)) for model in offered])
 
 
 def _ask(config: Config, provider: str, base_url: str | None, api_key: str | None) -> Listing:
@@ -183,7 +188,18 @@ def _shown(listing: Listing, *, every: bool) -> tuple[OfferedModel, ...]:
     return listing.models if every else with_tools(listing)
 
 
-def _print_json(shown: Sequence[tuple[Listing, Sequence[OfferedModel]]]) -> None:
+def _newest_exams() -> Mapping[tuple[str, str], Exam]:
+    """Return the newest exam of each model, by the engine's address and the model's name."""
+    from claude_bridge.config.locate import exams_folder
+
+    if not exams_folder().is_dir():
+        return {}
+    from claude_bridge.exam.store import Store
+
+    return Store().newest_by_model()
+
+
+def _print_json(shown: Sequence[tuple[Listing, Sequence[OfferedModel]]], exams: Mapping[tuple[str, str], Exam]) -> None:
     import msgspec
 
     rows = [
@@ -192,6 +208,7 @@ def _print_json(shown: Sequence[tuple[Listing, Sequence[OfferedModel]]]) -> None
             "engine": listing.engine,
             "base_url": listing.base_url,
             **{name: getattr(model, name) for name in JSON_FIELDS},
+            **_exam_json(exams.get((listing.base_url, model.id))),
         }
         for listing, offered in shown
         for model in offered
@@ -199,9 +216,21 @@ def _print_json(shown: Sequence[tuple[Listing, Sequence[OfferedModel]]]) -> None
     terminal.print_line(msgspec.json.format(msgspec.json.encode(rows), indent=2).decode())
 
 
-def _print_table(listing: Listing, offered: Sequence[OfferedModel]) -> None:
+def _exam_json(exam: Exam | None) -> dict[str, object]:
+    if exam is None:
+        return {}
+    from claude_bridge.exam.verdict import judge
+
+    return {"exam": {"verdict": judge(exam).verdict, "passed": exam.score.passed, "total": exam.score.total}}
+
+
+def _print_table(listing: Listing, offered: Sequence[OfferedModel], exams: Sequence[Exam | None]) -> None:
     title = f"{listing.engine} at {listing.base_url}"
-    if offered:
+    if any(exams):
+        scores = [f"{exam.score.passed}/{exam.score.total}" if exam else "" for exam in exams]
+        rows = [(*_row(model), score) for model, score in zip(offered, scores, strict=True)]
+        terminal.print_table(title, (*COLUMNS, EXAM), rows)
+    elif offered:
         terminal.print_table(title, COLUMNS, [_row(model) for model in offered])
     else:
         terminal.say(f"{terminal.strong(title)}: {'no model that can call tools' if listing.models else 'no model'}.")

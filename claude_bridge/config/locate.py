@@ -1,11 +1,11 @@
-"""Where the configuration and the logs are, and whether anything is configured."""
+"""Where the configuration, the logs and the results of exams are, and whether anything is configured."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
 
-from platformdirs import user_config_path, user_log_path
+from platformdirs import user_config_path, user_data_path, user_log_path
 
 VARIABLES = "BRIDGE_"
 """How the names of our variables begin."""
@@ -25,6 +25,11 @@ def is_nothing_configured(named: Path | None, environment: Mapping[str, str]) ->
     """Return whether there is nothing to read, so that the reader need not be loaded."""
     file, is_named = config_file(named, environment)
     return not (is_named or file.exists() or any(name.startswith(VARIABLES) for name in environment))
+
+
+def exams_folder() -> Path:
+    """Return the folder where the results of ``bridge exam`` are kept."""
+    return user_data_path("claude-bridge", appauthor=False) / "exams"
 
 
 def log_folder() -> Path:

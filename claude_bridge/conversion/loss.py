@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+PRINTED_CALL = "a call that was printed as text"
+"""The repair of a call that the engine took for text."""
+
 
 class Loss(Struct, frozen=True):
     """Part of a request that the engine does not get.

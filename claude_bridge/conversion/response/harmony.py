@@ -21,7 +21,7 @@ from claude_bridge.conversion.deltas import (
     ToolCallStart,
     UsageReport,
 )
-from claude_bridge.conversion.loss import Repair
+from claude_bridge.conversion.loss import PRINTED_CALL, Repair
 from claude_bridge.conversion.reasoning import TextOpening
 from claude_bridge.conversion.tool_calls.text_source import Marks
 from claude_bridge.conversion.tool_names import DeclaredTools
@@ -200,7 +200,7 @@ class HarmonyReader:
         self._message = _Message.CALL
         key, self._calls = self._calls, self._calls + 1
         tool = self._tools.find(name)
-        return [Repair(tool.name if tool else name, "a call that was printed as text"), ToolCallStart(key, name)]
+        return [Repair(tool.name if tool else name, PRINTED_CALL), ToolCallStart(key, name)]
 
     def _say(self, text: str) -> list[Delta]:
         if not text:

@@ -26,7 +26,7 @@ from claude_bridge.conversion.deltas import (
     text_of,
 )
 from claude_bridge.conversion.ending import ended_by_itself
-from claude_bridge.conversion.loss import Repair
+from claude_bridge.conversion.loss import PRINTED_CALL, Repair
 from claude_bridge.conversion.tool_calls.text_formats import FORMATS, FORMATS_BY_MARK, OPENINGS, CallFormat
 from claude_bridge.conversion.tool_calls.text_json import PrintedCall
 from claude_bridge.conversion.tool_calls.text_reader import CallReader
@@ -282,7 +282,7 @@ class TextToolCallDetector:
                 out.append(TextDelta(text))
             for call in (call for segment in segments for call in segment.calls):
                 key, self._calls = self._calls, self._calls + 1
-                out.append(Repair(call.name, "a call that was printed as text"))
+                out.append(Repair(call.name, PRINTED_CALL))
                 out += [ToolCallStart(key, call.name), ToolCallArguments(key, _input_json(call)), ToolCallEnd(key)]
         self._held = []
         return out

@@ -165,6 +165,7 @@ def offered_by_ollama(
         ollama=OllamaModel(
             capabilities=None if capabilities is None else tuple(capabilities),
             family=described.architecture,
+            digest=installed.digest,
             modelfile_window=int(modelfile) if modelfile.isdecimal() and int(modelfile) > 0 else None,
             loaded_window=positive(loaded.context_length) if loaded else None,
             kv_bytes_per_token=_kv_bytes_per_token(described),

@@ -59,6 +59,7 @@ class OllamaModel(Struct, frozen=True, kw_only=True):
 
     capabilities: tuple[str, ...] | None = None
     family: str | None = None
+    digest: str | None = None
     modelfile_window: int | None = None
     loaded_window: int | None = None
     kv_bytes_per_token: int | None = None

@@ -1,0 +1,320 @@
+"""``bridge exam``: which models can do the work of Claude Code, and what would help."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from claude_bridge.app.options import Options
+from claude_bridge.cli import terminal
+from claude_bridge.cli.notices import TerminalNotices
+from claude_bridge.cli.options import PARAMETERS, ApiKey, BaseUrl, CaFile, ConfigFile, load_config
+from claude_bridge.errors import SetupError, UsageError
+
+if TYPE_CHECKING:
+    from claude_bridge.exam.results import Exam, Result, Score
+    from claude_bridge.exam.session import Prepared
+    from claude_bridge.exam.verdict import Verdict
+
+EXAMPLES = (
+    "bridge exam ollama qwen3:8b qwen3-coder:30b --html exam.html",
+    "bridge exam openai --base-url http://localhost:8080/v1 --quick",
+    "bridge exam --list",
+)
+
+INTERRUPTED = 130
+
+NAME_WIDTH = 28
+"""Of a model's name at the head of a column."""
+
+
+def exam(
+    provider: Annotated[str, PARAMETERS["provider"]] = "",
+    model: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="MODEL...", help="One model, or several to compare. Not needed if the engine has only one."
+        ),
+    ] = None,
+    base_url: BaseUrl = None,
+    api_key: ApiKey = None,
+    context_window: Annotated[int | None, PARAMETERS["context_window"]] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Run a third of the tasks.")] = False,
+    runs: Annotated[
+        int,
+        typer.Option(help="How often each task is run, each time in another variant.", min=1, max=100, metavar="N"),
+    ] = 3,
+    seed: Annotated[int, typer.Option(help="Which variants; the same number gives the same ones.", metavar="N")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+    html: Annotated[
+        Path | None, typer.Option(help="Write a page with plots and every transcript.", metavar="FILE")
+    ] = None,
+    as_list: Annotated[
+        bool, typer.Option("--list", help="Show the results that are kept. No engine is asked.")
+    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an exam that was interrupted.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Agree beforehand to what a paid provider will cost.")] = False,
+    client: Annotated[
+        Literal["claude"] | None,
+        typer.Option(
+            help="claude: run the tasks with the real Claude Code, in a throw-away home and folder. Commands that the "
+            "model writes do run then.",
+            metavar="NAME",
+        ),
+    ] = None,
+    allow_commands: Annotated[
+        bool, typer.Option("--allow-commands", help="With --client claude: let the model's commands run.")
+    ] = False,
+    think: Annotated[Literal["auto", "on", "off"] | None, PARAMETERS["think"]] = None,
+    model_file: Annotated[Path | None, PARAMETERS["model_file"]] = None,
+    ca_file: CaFile = None,
+    config_file: ConfigFile = None,
+) -> None:
+    """Find out what a model is good for: short tasks with tools, each judged by what happened.
+
+    The tasks go through the bridge as a session of Claude Code does. Their files and commands exist only in memory:
+    nothing that the model writes runs on this machine, unless you give --allow-commands. Results are kept. Exit code 0
+    whatever the score, 1 if the engine can't be asked.
+    """
+    from claude_bridge.exam.store import Store
+
+    store = Store()
+    if as_list:
+        kept = [exam for exam, _ in store.all() if _is_meant(exam, provider, model)]
+        _show(kept, as_json=as_json, html=html, is_list=True)
+        return
+    if client is not None and not allow_commands:
+        raise UsageError(
+            "With --client claude, commands that the model writes run on this machine.",
+            "Agree to that with --allow-commands, or leave out --client: then nothing runs.",
+        )
+    from claude_bridge.exam.session import prepare, take
+
+    config, notices = load_config(config_file), TerminalNotices()
+    options = [
+        Options(
+            provider=provider,
+            model=name,
+            base_url=base_url,
+            api_key=api_key,
+            ca_file=ca_file,
+            context_window=context_window,
+            think=think,
+            model_file=model_file,
+        )
+        for name in model or [""]
+    ]
+    choices = {"seed": seed, "runs": runs, "is_quick": quick, "client": client or ""}
+    prepared = [prepare(config, one, notices, **choices) for one in options]
+    _agree_to_cost(prepared, is_agreed=yes)
+    exams: list[Exam] = []
+    is_interrupted = False
+    try:
+        for one in prepared:
+            begun, path = (store.newest(one.settings) if resume else None) or store.begin(one.settings)
+            exams.append(begun)
+            if not begun.is_whole:
+                with _progress(begun) as show:
+                    take(one, begun, path, store, notices, show)
+    except KeyboardInterrupt:
+        is_interrupted = True
+    _show(exams, as_json=as_json, html=html)
+    if is_interrupted:
+        terminal.say("Interrupted. What is done is kept: the same command with --resume goes on.")
+        raise typer.Exit(INTERRUPTED)
+
+
+def _is_meant(exam: Exam, provider: str, models: Sequence[str] | None) -> bool:
+    settings = exam.settings
+    return (not provider or settings.provider == provider) and (not models or settings.model in models)
+
+
+def _agree_to_cost(prepared: Sequence[Prepared], *, is_agreed: bool) -> None:
+    """Show what paid providers will cost, and ask whether that is agreed to.
+
+    Raises:
+        SetupError: nobody can be asked.
+        Exit: the user does not agree.
+    """
+    from claude_bridge.exam.cost import expected_cost_usd, is_paid
+
+    paid = [one for one in prepared if one.prices is not None and is_paid(one.prices)]
+    for one in paid:
+        assert one.prices is not None, "it is paid"
+        cost = expected_cost_usd(one.settings, one.prices)
+        tasks = f"{one.settings.planned} tasks"
+        terminal.say(f"{one.settings.model} at {one.settings.provider}: {tasks}, about ${cost:.2f}")
+    if not paid or is_agreed:
+        return
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise SetupError("This costs money, and nobody can be asked.", "Agree to it with --yes.")
+    terminal.ask("Go on? [y/N] ")
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        terminal.say("Nothing was asked.")
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _progress(exam: Exam) -> Iterator[Callable[[Result], None]]:
+    """Show on stderr how far an exam is and how long it takes; yields a function that takes each result."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.text import Text
+
+    from claude_bridge.trace.console.printable import one_line, printable
+
+    console = terminal.error_console()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    name = printable(one_line(exam.settings.model))
+    is_off = not console.is_terminal
+    # Tasks differ much, so that only many of them show how fast it goes.
+    with Progress(*columns, console=console, transient=True, disable=is_off, speed_estimate_period=1800) as bar:
+        task = bar.add_task(Text(name).markup, total=exam.settings.planned, completed=len(exam.results))
+
+        def show(result: Result) -> None:
+            bar.update(task, advance=1, description=Text(f"{name}: {result.task}").markup)
+
+        yield show
+
+
+# --- what is shown ------------------------------------------------------------------------------------------------
+
+
+def _show(exams: Sequence[Exam], *, as_json: bool, html: Path | None, is_list: bool = False) -> None:
+    """Print the exams as a table or as JSON, and write the page."""
+    from claude_bridge.exam.verdict import judge
+
+    judged = [(exam, judge(exam)) for exam in exams]
+    if html is not None:
+        from claude_bridge.exam.page import page_of
+
+        try:
+            html.write_text(page_of(judged), encoding="utf-8")
+        except OSError as error:
+            raise SetupError(f"The page can't be written to {html}: {error.strerror}.", "Check --html.") from error
+        terminal.say(f"The page is in {html}.")
+    if as_json:
+        import msgspec
+
+        from claude_bridge.exam.results import as_json as json_of
+
+        document = {"models": [json_of(exam, one.verdict, one.reason, one.advice) for exam, one in judged]}
+        terminal.print_line(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())
+    elif not exams:
+        terminal.say("No results are kept yet. Try: bridge exam ollama --quick")
+    elif is_list:
+        _print_list(judged)
+    else:
+        _print_comparison(judged)
+
+
+def _print_list(judged: Sequence[tuple[Exam, Verdict]]) -> None:
+    columns = [
+        *(terminal.Column("date"), terminal.Column("model"), terminal.Column("verdict")),
+        *(terminal.Column("passed", is_number=True), terminal.Column("range", is_number=True, rank=2)),
+        *(terminal.Column("tokens/s", is_number=True, rank=1), terminal.Column("engine", rank=4)),
+        *(terminal.Column("window", is_number=True, rank=3), terminal.Column("exam", rank=5)),
+    ]
+    rows = []
+    for exam, verdict in judged:
+        settings, figures = exam.settings, exam.figures
+        kind = ["quick" if settings.is_quick else "whole", f"{settings.runs} runs", f"seed {settings.seed}"]
+        kind += [f"by {settings.client}"] * bool(settings.client) + ["interrupted"] * (not exam.is_whole)
+        rows.append((
+            exam.started_at[:16].replace("T", " "),
+            settings.model,
+            verdict.verdict if exam.results else "-",
+            _share(exam.score),
+            _range(exam.score),
+            _figure(figures.answer_tokens_per_s),
+            settings.engine,
+            _figure(settings.window_tokens),
+            ", ".join(kind),
+        ))  # fmt: skip
+    terminal.print_table("Exams", columns, rows)
+
+
+def _print_comparison(judged: Sequence[tuple[Exam, Verdict]]) -> None:
+    from claude_bridge.exam.catalog import GROUPS
+    from claude_bridge.trace.console.printable import one_line
+
+    names = [one_line(exam.settings.model)[:NAME_WIDTH] for exam, _ in judged]
+    columns = [terminal.Column("passed"), *(terminal.Column(name, is_number=True) for name in names)]
+    rows: list[list[str]] = []
+    for group in GROUPS:
+        scores = [exam.groups.get(group) for exam, _ in judged]
+        if any(scores):
+            rows.append([group, *("-" if score is None else f"{score.passed}/{score.total}" for score in scores)])
+    rows.append(["all", *(_share(exam.score) for exam, _ in judged)])
+    rows.append(["95 % range", *(_range(exam.score) for exam, _ in judged)])
+    sums = [exam.figures for exam, _ in judged]
+    for label, name in FIGURES:
+        rows.append([label, *(_figure(getattr(one, name), is_share=name.endswith("_share")) for one in sums)])
+    terminal.print_table("Exam", columns, rows)
+    for name, (exam, verdict) in zip(names, judged, strict=True):
+        if exam.results:
+            _print_verdict(name, exam, verdict)
+
+
+def _print_verdict(name: str, exam: Exam, verdict: Verdict) -> None:
+    from rich.padding import Padding
+    from rich.text import Text
+
+    from claude_bridge.trace.console.printable import printable
+
+    head = Text.assemble("\n", (printable(name), "bold"), ": ", (verdict.verdict, "bold cyan"))
+    terminal.print_renderable(head.append(f". {_sentence(verdict.reason)}"))
+    notes = ["By the real Claude Code: commands that the model wrote did run."] * bool(exam.settings.client)
+    left_out = exam.settings.left_out
+    notes += [f"Left out, since they do not fit the window: {', '.join(left_out)}."] * bool(left_out)
+    for note in notes:
+        terminal.print_renderable(Padding(Text(note, style="dim"), (0, 0, 0, 2)))
+    for advice in verdict.advice:
+        words = Text.assemble(("→ ", "bold"), advice.what, (f" ({advice.evidence})", "dim"))
+        terminal.print_renderable(Padding(words, (0, 0, 0, 2)))
+
+
+FIGURES = (
+    ("calls", "calls"),
+    ("repaired calls", "repaired_calls"),
+    ("calls as text", "printed_calls"),
+    ("unknown tools", "unknown_tools"),
+    ("empty answers", "empty_answers"),
+    ("loops", "loops"),
+    ("false claims", "claims_without_acting"),
+    ("at a limit", "ended_at_a_limit"),
+    ("tokens/s read", "prompt_tokens_per_s"),
+    ("tokens/s written", "answer_tokens_per_s"),
+    ("first token, s", "first_token_s"),
+    ("cache kept", "cache_share"),
+    ("window", "window_tokens"),
+    ("window used", "window_used_share"),
+    ("tokens per task", "tokens_per_task"),
+    ("thinking tokens", "thinking_tokens"),
+    ("cost, $", "cost_usd"),
+)
+"""The figures of a comparison, as (label, field of Sums)."""
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def _share(score: Score) -> str:
+    return f"{score.passed}/{score.total}"
+
+
+def _range(score: Score) -> str:
+    return f"{score.low:.0%}-{score.high:.0%}"
+
+
+def _figure(value: float | None, *, is_share: bool = False) -> str:
+    if value is None:
+        return "?"
+    if is_share:
+        return f"{value:.0%}"
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"

@@ -1,0 +1,104 @@
+"""The files of a task: names and texts in memory. Nothing here knows the files of the machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from posixpath import basename, dirname, join, normpath
+
+ROOT = "/project"
+MAX_FILE_CHARS = 200_000
+MAX_CHARS = 2_000_000
+MAX_FILES = 200
+MAX_NAME_CHARS = 1_000
+
+
+class WorldError(Exception):
+    """What a tool or a command answers in place of a result."""
+
+
+class Disk:
+    """Files by absolute path, and a working folder. A folder is there as long as a file is in it, or it was made."""
+
+    def __init__(self, files: Mapping[str, str], *, locked: frozenset[str] = frozenset()) -> None:
+        """``files`` are named from ROOT; those in ``locked`` can't be written."""
+        self.files = {join(ROOT, name): text for name, text in files.items()}
+        self.folder = ROOT
+        self._locked = {join(ROOT, name) for name in locked}
+        self._made = {"/", ROOT}
+
+    def path(self, name: str) -> str:
+        """Return the absolute path; `..` ends at the root of this disk."""
+        if len(name) > MAX_NAME_CHARS:
+            raise WorldError(f"{name[:40]}…: File name too long")
+        return normpath("/" + join(self.folder, name).lstrip("/"))
+
+    def read(self, name: str) -> str:
+        """Return the text of a file."""
+        path = self.path(name)
+        if path in self.files:
+            return self.files[path]
+        raise WorldError(f"{name}: Is a directory" if self.is_folder(path) else f"{name}: No such file or directory")
+
+    def write(self, name: str, text: str) -> None:
+        """Make or replace a file."""
+        path = self.path(name)
+        if path in self._locked:
+            raise WorldError(f"{name}: Permission denied: the file is read-only")
+        if self.is_folder(path):
+            raise WorldError(f"{name}: Is a directory")
+        others = [len(other) for file, other in self.files.items() if file != path]
+        if len(text) > MAX_FILE_CHARS or len(text) + sum(others) > MAX_CHARS or len(others) >= MAX_FILES:
+            raise WorldError(f"{name}: No space left on device")
+        self.files[path] = text
+
+    def make_folder(self, name: str) -> None:
+        """Make a folder and those above it."""
+        path = self.path(name)
+        while path not in self._made and len(self._made) < MAX_FILES:
+            self._made.add(path)
+            path = dirname(path)
+
+    def is_folder(self, name: str) -> bool:
+        """Return whether there is such a folder."""
+        path = self.path(name)
+        return path in self._made or any(file.startswith(path.rstrip("/") + "/") for file in self.files)
+
+    def below(self, name: str) -> list[str]:
+        """Return the paths of all files in a folder and its folders, or of the file itself."""
+        path = self.path(name)
+        if path in self.files:
+            return [path]
+        if not self.is_folder(path):
+            raise WorldError(f"{name}: No such file or directory")
+        return sorted(file for file in self.files if file.startswith(path.rstrip("/") + "/"))
+
+    def entries(self, name: str) -> list[str]:
+        """Return the names in a folder; those of folders end in a slash."""
+        path = self.path(name).rstrip("/") + "/"
+        inside = [*self.below(name), *(f"{made}/" for made in self._made if made.startswith(path) and made != path)]
+        names = [file.removeprefix(path).partition("/") for file in inside]
+        return sorted({first + slash for first, slash, _ in names if first})
+
+    def expand(self, word: str) -> list[str]:
+        """Return the files that a word with wildcards means, else the word itself."""
+        if not any(mark in word for mark in "*?["):
+            return [word]
+        wanted = self.path(word)
+        found = sorted(
+            file
+            for file in self.files
+            if dirname(file) == dirname(wanted) and fnmatchcase(basename(file), basename(wanted))
+        )
+        is_absolute = word.startswith("/")
+        return [file if is_absolute else join(dirname(word), basename(file)) for file in found] or [word]
+
+    def glob(self, pattern: str, folder: str) -> list[str]:
+        """Return the files in a folder that fit a pattern such as ``**/*.py``."""
+        top = self.path(folder).rstrip("/") + "/"
+        pattern = pattern.removeprefix(top)
+        wanted = pattern.replace("**/", "")
+        names = [(file, file.removeprefix(top)) for file in self.below(folder)]
+        if wanted == pattern:
+            return [file for file, name in names if fnmatchcase(name, wanted) and name.count("/") == wanted.count("/")]
+        return [file for file, name in names if fnmatchcase(name, wanted) or fnmatchcase(name, f"*/{wanted}")]

@@ -1,0 +1,222 @@
+"""Runs one task: asks, lets the world answer the calls, asks again, and judges what happened."""
+
+from __future__ import annotations
+
+import re
+import time
+import zlib
+from collections.abc import AsyncGenerator, Collection
+
+import anyio
+from msgspec import Raw, Struct
+
+from claude_bridge.errors import BridgeError, SetupError, UpstreamLoadingError, UpstreamUnreachableError
+from claude_bridge.exam.asking import ENDS_THE_EXAM, Answer, Ask, Figures
+from claude_bridge.exam.catalog import Kind
+from claude_bridge.exam.results import Line, Result, Settings
+from claude_bridge.exam.task import Happened, Task
+from claude_bridge.exam.tools import TOOLS
+from claude_bridge.exam.world import Call, World
+from claude_bridge.wire.anthropic import (
+    Block,
+    InputMessage,
+    MessagesRequest,
+    OutputConfig,
+    OutputFormat,
+    TextBlock,
+    Thinking,
+    ThinkingBlock,
+    ToolResultBlock,
+    ToolUseBlock,
+)
+
+SAME_CALLS = 3
+"""So many equal calls with equal results, one behind the other, are a loop."""
+
+READ_ONLY = frozenset({"Read", "Glob", "Grep", "TodoWrite"})
+MAX_LINE_CHARS = 4_000
+MAX_TRANSCRIPT_CHARS = 40_000
+REPEATS = 12
+"""A text that zlib makes so many times smaller says the same again and again."""
+
+_CLAIM = re.compile(
+    r"\b(?:I(?: have|'ve)?|(?:has|have) been|was|were|is|are|it) (?:\w+ly |just |now |already )*"
+    r"(?:edited|updated|changed|created|written|replaced|fixed|renamed|added|set|sent|completed|done|worked)\b|^done\b",
+    re.IGNORECASE,
+)
+"""Words by which models say that they did something."""
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """What one task may take."""
+
+    seconds: float = 240.0
+    output_tokens: int = 16_000
+    answer_tokens: int = 4_000
+
+
+class _StoppedError(Exception):
+    """The task ends here, not passed."""
+
+
+async def take_exam(
+    settings: Settings, ask: Ask, *, done: Collection[tuple[str, int]] = (), limits: Limits | None = None
+) -> AsyncGenerator[Result, None]:
+    """Yield the result of each task that is not ``done``; every task comes once before any comes again.
+
+    Raises:
+        SetupError: the engine can't be asked any more.
+    """
+    for run in range(1, settings.runs + 1):
+        for kind in settings.kinds:
+            if (kind.name, run) not in done:
+                yield await run_task(kind, settings, run, ask, limits or Limits())
+
+
+async def run_task(kind: Kind, settings: Settings, run: int, ask: Ask, limits: Limits) -> Result:
+    """Return what came of one task."""
+    work = Work(kind.task(settings.seed, run), settings.model, ask, limits)
+    started_at = time.monotonic()
+    fault: str | None = f"not done within {limits.seconds:.0f} s"
+    with anyio.move_on_after(limits.seconds):
+        fault = await work.do()
+    return work.result(kind, run, fault, seconds=time.monotonic() - started_at)
+
+
+class Work:
+    """One task under way: the conversation, and the world that it works on."""
+
+    def __init__(self, task: Task, model: str, ask: Ask, limits: Limits) -> None:
+        self._task = task
+        self._model = model
+        self._ask = ask
+        self._limits = limits
+        self._world = World(
+            task.files, offered=task.tools, prepared=task.prepared, results=task.results, locked=task.locked
+        )
+        self._before = dict(self._world.disk.files)
+        self._messages = [*task.history, InputMessage("user", task.prompt)]
+        self._calls: list[Call] = []
+        self._figures: list[Figures] = []
+        self._words = ""
+        self._empty = self._loops = self._limited = 0
+        self._lines = [Line("user", task.prompt)]
+
+    async def do(self) -> str | None:
+        """Do the task; return why it is not passed, or None."""
+        try:
+            for turn in range(self._task.max_turns):
+                answer = await self._next()
+                if not answer.calls:
+                    return self._end(answer)
+                self._use(answer, turn)
+        except _StoppedError as stopped:
+            return str(stopped)
+        except BridgeError as error:
+            if error.status in ENDS_THE_EXAM or isinstance(error, UpstreamUnreachableError | UpstreamLoadingError):
+                raise SetupError(error.message, "Start the engine again, and go on with --resume.") from error
+            self._lines.append(Line("error", error.message))
+            return error.message
+        self._loops += 1
+        return f"it did not end within {self._task.max_turns} answers"
+
+    async def _next(self) -> Answer:
+        left = self._limits.output_tokens - sum(one.output_tokens for one in self._figures)
+        if left <= 0:
+            self._limited = 1
+            raise _StoppedError(f"it took more than {self._limits.output_tokens:,} tokens")
+        task = self._task
+        schema = OutputFormat("json_schema", Raw(task.schema)) if task.schema is not None else None
+        answer = await self._ask(
+            MessagesRequest(
+                model=self._model,
+                max_tokens=min(left, self._limits.answer_tokens),
+                system=task.system,
+                messages=self._messages,
+                tools=[TOOLS[name] for name in task.tools] or None,
+                thinking=Thinking("adaptive"),  # as Claude Code asks
+                temperature=0.0,
+                output_config=OutputConfig(format=schema) if schema else None,
+            )
+        )
+        self._figures.append(answer.figures)
+        for kind, text in (("thinking", answer.thoughts), ("text", answer.text)):
+            if text:
+                self._lines.append(Line(kind, text))
+        if says_the_same(answer.text) or says_the_same(answer.thoughts):
+            self._loops += 1
+        if answer.message.stop_reason == "max_tokens":
+            self._limited = 1
+        if not answer.text and not answer.calls:
+            self._empty += 1
+        return answer
+
+    def _end(self, answer: Answer) -> str | None:
+        self._words = answer.text
+        if not answer.text:
+            return "the last answer is empty"
+        return self._task.judge(self._happened())
+
+    def _use(self, answer: Answer, turn: int) -> None:
+        """Let the world answer the calls."""
+        results: list[Block] = []
+        for block in answer.calls:
+            call = self._world.use(block.name, bytes(block.input), turn=turn)
+            self._calls.append(call)
+            results.append(ToolResultBlock(block.id, call.result, is_error=call.is_error or None))
+            self._lines.append(Line("call", f"{call.name} {bytes(block.input).decode()}"))
+            self._lines.append(Line("error" if call.is_error else "result", call.result))
+        said: list[Block] = [
+            block for block in answer.message.content if isinstance(block, TextBlock | ThinkingBlock | ToolUseBlock)
+        ]
+        self._messages = [*self._messages, InputMessage("assistant", said), InputMessage("user", results)]
+        last = [(call.name, call.input, call.result) for call in self._calls[-SAME_CALLS:]]
+        if len(last) == SAME_CALLS and all(one == last[0] for one in last):
+            self._loops += 1
+            raise _StoppedError(f"it made the same call of {last[0][0]} {SAME_CALLS} times")
+
+    def _happened(self) -> Happened:
+        return Happened(calls=tuple(self._calls), files=self._world.disk.files, before=self._before, words=self._words)
+
+    def result(self, kind: Kind, run: int, fault: str | None, *, seconds: float) -> Result:
+        """Return what came of it."""
+        has_acted = any(not call.is_error and call.name not in READ_ONLY for call in self._calls)
+        needs_acts = any(not isinstance(turn, str) for turn in self._task.good)
+        claims = fault is not None and needs_acts and not has_acted and _CLAIM.search(self._words) is not None
+        return Result(
+            task=kind.name,
+            group=kind.group,
+            run=run,
+            passed=fault is None,
+            fault=fault or "",
+            seconds=round(seconds, 3),
+            answers=self._figures,
+            unknown_tools=sum(call.is_unknown for call in self._calls),
+            empty_answers=self._empty,
+            loops=self._loops,
+            claims=int(claims),
+            limits=int(bool(self._limited) or seconds >= self._limits.seconds),
+            transcript=shortened(self._lines),
+        )
+
+
+def says_the_same(text: str) -> bool:
+    """Return whether a text says the same again and again."""
+    data = text.encode()
+    return len(data) > 1_000 and len(zlib.compress(data)) * REPEATS < len(data)
+
+
+def shortened(lines: list[Line]) -> list[Line]:
+    """Return a transcript that is short enough to keep; what is left out is noted."""
+    kept: list[Line] = []
+    left = MAX_TRANSCRIPT_CHARS
+    for line in lines:
+        if left <= 0:
+            kept.append(Line("note", f"{len(lines) - len(kept)} more pieces are left out"))
+            break
+        text = line.text
+        if len(text) > MAX_LINE_CHARS:
+            text = f"{text[:MAX_LINE_CHARS]}… ({len(text):,} characters)"
+        kept.append(Line(line.kind, text))
+        left -= len(text)
+    return kept

@@ -1,0 +1,107 @@
+"""From options to results: finds the engine, opens the bridge to it, and keeps what each task came to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import aclosing
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from claude_bridge.app.build import build_plan
+from claude_bridge.app.notices import Notices
+from claude_bridge.app.options import Options
+from claude_bridge.app.plan import Plan
+from claude_bridge.app.resolve import find_engine, with_limits
+from claude_bridge.app.serve import RunningBridge, run, serve_beside
+from claude_bridge.config.schema import Config
+from claude_bridge.conversion.pricing import Prices
+from claude_bridge.errors import SetupError, UpstreamError
+from claude_bridge.exam.asking import asks
+from claude_bridge.exam.results import Exam, Result, Settings
+from claude_bridge.exam.runner import take_exam
+from claude_bridge.exam.store import Store
+from claude_bridge.providers import Upstream
+from claude_bridge.routing import Routing
+from claude_bridge.upstream.engines.detect import inspect_engine
+
+
+class Prepared(Struct, frozen=True, kw_only=True):
+    """An exam that can begin. ``prices`` None: none is known."""
+
+    plan: Plan
+    settings: Settings
+    prices: Prices | None
+
+
+def prepare(config: Config, options: Options, notices: Notices, **choices: Any) -> Prepared:  # noqa: ANN401 - Settings' fields
+    """Return the exam of a model; its engine is asked what it is.
+
+    Raises:
+        SetupError: there is no such engine or model, or it can't be asked.
+    """
+    plan = build_plan(config, options, notices)
+    # No fallback and no route: the exam is of this model alone.
+    plan = replace(plan, routing=Routing(main=plan.routing.main), engines={}, vision_model=None)
+    try:
+        upstream, engine, digest = run(partial(_find, plan, notices))
+    except UpstreamError as error:
+        raise SetupError(error.message, "Start the engine, or find out what is wrong: `bridge doctor`") from error
+    is_local = plan.embedded is not None
+    settings = Settings(
+        provider=plan.routing.main.provider,
+        model=upstream.model,
+        base_url="" if is_local else upstream.base_url,  # where it listens differs each time
+        engine=engine,
+        digest=digest,
+        window_tokens=upstream.window_tokens,
+        think=upstream.think,
+        **choices,
+    )
+    plan = replace(plan, upstream=replace(plan.upstream, model=upstream.model))
+    return Prepared(plan=plan, settings=settings, prices=upstream.prices)
+
+
+async def _find(plan: Plan, notices: Notices) -> tuple[Upstream, str, str]:
+    """Return the upstream, the engine's name and version, and the digest of the model, empty where it is not known."""
+    upstream = with_limits(await find_engine(plan, notices), plan)
+    if plan.embedded is not None:
+        return upstream, f"llama.cpp (xllamacpp {version('xllamacpp')})", ""
+    if plan.models or not plan.check:  # the configuration wants the engine not to be asked
+        return upstream, upstream.name, ""
+    report = await inspect_engine(upstream, plan.api_key)
+    found = report.find(upstream.model)
+    digest = (found.ollama.digest if found is not None and found.ollama is not None else None) or ""
+    return upstream, report.title if report.is_known else upstream.name, digest
+
+
+def take(
+    prepared: Prepared, exam: Exam, path: Path, store: Store, notices: Notices, show: Callable[[Result], None]
+) -> None:
+    """Run the tasks that an exam lacks; each result is added to it, kept, and shown.
+
+    Raises:
+        SetupError: the engine can't be asked any more.
+    """
+    serve_beside(prepared.plan, partial(_take, exam, path, store, show), notices)
+
+
+async def _take(
+    exam: Exam, path: Path, store: Store, show: Callable[[Result], None], bridge: RunningBridge, upstream: Upstream
+) -> None:
+    done = {result.key for result in exam.results}
+    if exam.settings.client:
+        from claude_bridge.exam.client import take_with_client
+
+        results = take_with_client(exam.settings, bridge, upstream, done=done)
+    else:
+        results = take_exam(exam.settings, asks(await bridge.service.bridge()), done=done)
+    async with aclosing(results) as stream:
+        async for result in stream:
+            exam.results.append(result)
+            store.add(path, result)
+            show(result)

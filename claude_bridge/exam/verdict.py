@@ -1,0 +1,186 @@
+"""What an exam means: a verdict and advice, each by a rule in a table, with its evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from msgspec import Struct
+
+from claude_bridge.clients.claude_code import COMFORTABLE_TOKENS, FULL_PROMPT, LITE_PROMPT
+from claude_bridge.exam.results import Exam
+
+DAILY, SMALL, QUESTIONS, NO_TOOLS = "daily work", "small edits", "questions only", "not with tools"
+
+SLOW_TOKENS_PER_S = 5.0
+SLOW_FIRST_S = 30.0
+
+Evidence = Callable[[Exam], str | None]
+"""Returns what shows that a rule holds, or None where it does not."""
+
+
+class Rule(NamedTuple):
+    """One row: a verdict or an advice, and its evidence."""
+
+    says: str
+    evidence: Evidence
+
+
+class Advice(Struct, frozen=True):
+    """What would help, and what shows it."""
+
+    what: str
+    evidence: str
+
+
+class Verdict(Struct, frozen=True):
+    """What the model is good for, why, and what would help."""
+
+    verdict: str
+    reason: str
+    advice: list[Advice]
+
+
+def _below(share: float, *groups: str) -> Evidence:
+    """The share of these groups, as far as they were run, is below this."""
+
+    def evidence(exam: Exam) -> str | None:
+        known = [group for group in groups if group in exam.groups]
+        if not known or exam.share(*known) >= share:
+            return None
+        weakest = min(known, key=exam.share)
+        score = exam.groups[weakest]
+        return f"{exam.share(*known):.0%} in {', '.join(known)}; weakest: {weakest} ({score.passed} of {score.total})"
+
+    return evidence
+
+
+def _below_in_all(exam: Exam) -> str | None:
+    score = exam.score
+    return None if score.share >= 0.75 else f"{score.passed} of {score.total} tasks passed"
+
+
+def _claims(exam: Exam) -> str | None:
+    count = exam.figures.claims_without_acting
+    return (
+        f"in {count} of {len(exam.results)} tasks it claimed work that no call had done"
+        if count * 20 > len(exam.results)
+        else None
+    )
+
+
+def _slow(exam: Exam) -> str | None:
+    rate, first_s = exam.figures.answer_tokens_per_s, exam.figures.first_token_s
+    if rate is not None and rate < SLOW_TOKENS_PER_S:
+        return f"it writes {rate} tokens/s"
+    return f"the first token comes after {first_s:.0f} s" if first_s is not None and first_s > SLOW_FIRST_S else None
+
+
+def _window_below(tokens: int, what: str) -> Evidence:
+    def evidence(exam: Exam) -> str | None:
+        window = exam.settings.window_tokens
+        return None if window is None or window >= tokens else f"the window of {window:,} tokens is {what}"
+
+    return evidence
+
+
+def _always(exam: Exam) -> str | None:
+    score = exam.score
+    return f"{score.passed} of {score.total} tasks passed, those with edits and plans among them"
+
+
+VERDICTS = (
+    Rule(NO_TOOLS, _below(0.5, "one tool", "choice of tools", "arguments")),
+    Rule(QUESTIONS, _below(0.5, "edits", "stopping", "honesty")),
+    Rule(QUESTIONS, _window_below(LITE_PROMPT.needs_window_tokens, "too small even for few tools")),
+    Rule(SMALL, _below(0.7, "edits", "recovery", "plan")),
+    Rule(SMALL, _below_in_all),
+    Rule(SMALL, _claims),
+    Rule(SMALL, _window_below(FULL_PROMPT.needs_window_tokens, "too small for all of Claude Code's tools")),
+    Rule(SMALL, _slow),
+    Rule(DAILY, _always),
+)
+"""The first rule with evidence gives the verdict."""
+
+
+def _left_out(exam: Exam) -> str | None:
+    window, names = exam.settings.window_tokens, exam.settings.left_out
+    if names:
+        return f"{', '.join(names)} did not fit the window of {window or 0:,} tokens"
+    too_small = window is not None and window < COMFORTABLE_TOKENS
+    return f"in {window:,} tokens Claude Code compacts often" if too_small else None
+
+
+def _thinks_too_long(exam: Exam) -> str | None:
+    sums = exam.figures
+    share = sums.thinking_tokens / max(1, sums.output_tokens)
+    if share < 0.5 or not sums.ended_at_a_limit:
+        return None
+    return f"{share:.0%} of what it writes is thinking, and {sums.ended_at_a_limit} tasks ended at their limit"
+
+
+def _may_think(exam: Exam) -> str | None:
+    sums, hard = exam.figures, exam.share("plan", "recovery", "rules")
+    if hard >= 0.6 or exam.share("one tool") < 0.5 or exam.settings.think == "on" or sums.thinking_tokens:
+        return None
+    return f"it did not think, and passed {hard:.0%} of the difficult tasks"
+
+
+def _fewer_tools(exam: Exam) -> str | None:
+    one, many = exam.share("one tool"), exam.share("choice of tools")
+    if one - many < 0.3:
+        return _window_below(FULL_PROMPT.needs_window_tokens, "too small for all tools")(exam)
+    return f"{one:.0%} with few tools, {many:.0%} with 25"
+
+
+def _prints(exam: Exam) -> str | None:
+    sums = exam.figures
+    return f"{sums.printed_calls} calls were printed as text" if sums.printed_calls * 10 > sums.calls else None
+
+
+def _breaks_json(exam: Exam) -> str | None:
+    sums = exam.figures
+    many = sums.repaired_calls * 10 > max(sums.calls, 9)
+    return f"{sums.repaired_calls} of {sums.calls} calls would have failed without a repair" if many else None
+
+
+def _loops(exam: Exam) -> str | None:
+    count = exam.figures.loops
+    return f"{count} of {len(exam.results)} tasks ended in a loop" if count * 20 > len(exam.results) else None
+
+
+def _no_cache(exam: Exam) -> str | None:
+    share = exam.figures.cache_share
+    return f"only {share:.0%} of a turn's prompt is kept for the next" if share is not None and share < 0.5 else None
+
+
+ADVICE = (
+    Rule("Give the engine a larger context window, or take a model that was trained for one.", _left_out),
+    Rule("Try it without thinking: --think off", _thinks_too_long),
+    Rule("Try it with thinking, if the model can: --think on", _may_think),
+    Rule("Start Claude Code with few tools: bridge run … --lite", _fewer_tools),
+    Rule(
+        "Give the engine the chat template with tools that the model was trained with (llama.cpp: --jinja, or "
+        "--chat-template-file), or a newer engine that reads its calls.",
+        _prints,
+    ),
+    Rule("Take a newer engine, or a finer quantisation: fewer calls will need a repair.", _breaks_json),
+    Rule("Take a finer quantisation, or the sampling parameters that the model's card names.", _loops),
+    Rule("Switch on the engine's prefix cache, or give it a slot for each session.", _no_cache),
+    Rule("Take a smaller model, or one that fits on the GPU.", _slow),
+)
+"""Every rule with evidence gives an advice."""
+
+
+def judge(exam: Exam) -> Verdict:
+    """Return what an exam means."""
+    reasons = ((rule.says, evidence) for rule in VERDICTS if (evidence := rule.evidence(exam)) is not None)
+    verdict, reason = next(reasons)
+    return Verdict(verdict, reason, list(_advice(exam)))
+
+
+def _advice(exam: Exam) -> Iterator[Advice]:
+    for rule in ADVICE:
+        evidence = rule.evidence(exam)
+        if evidence is not None:
+            yield Advice(rule.says, evidence)
