@@ -38,7 +38,7 @@ def exam(
     model: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="MODEL...", help="One model, or several to compare. Not needed if the engine has only one."
+            metavar="MODEL", help="One model, or several to compare. Not needed if the engine has only one."
         ),
     ] = None,
     base_url: BaseUrl = None,
