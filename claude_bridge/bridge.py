@@ -51,6 +51,15 @@ def new_id(prefix: str) -> str:
     return prefix + secrets.token_hex(12)
 
 
+class _AnotherKeyError(Exception):
+    """A key was refused, and another one may do."""
+
+    def __init__(self, key: str, error: BridgeError) -> None:
+        super().__init__(key)
+        self.key = key
+        self.error = error
+
+
 class BridgeProtocol(Protocol):
     """What carries requests to engines: a ModelBridge to one of them, or several with a choice before them."""
 
@@ -186,6 +195,7 @@ class ModelBridge:
             await self._reread_window()
         refused: tuple[bytes, BridgeError] | None = None
         adaptations_left, has_dropped_a_call = MAX_ADAPTATIONS, False
+        keys_left = 2 * len(self._client.ring.keys) if self._client.ring else 0
         while True:
             async with AsyncExitStack() as attempt:
                 engine = self._preparer.engine
@@ -195,6 +205,11 @@ class ModelBridge:
                     raise refused[1]
                 try:
                     exchange = await self._attempt(prepared, engine, raw, recorder, attempt, is_round=is_round)
+                except _AnotherKeyError as refusal:
+                    if not keys_left:
+                        raise refusal.error from None
+                    keys_left -= 1
+                    recorder.retried(f"{refusal.key} was refused with status {refusal.error.status}")
                 except DroppedCallError:
                     if has_dropped_a_call:
                         raise
@@ -242,12 +257,13 @@ class ModelBridge:
         """Send the request upstream once, and wait for the answer to begin."""
         upstream, request = self.upstream, prepared.request
         encoded, prompt_tokens = prepared.encoded, prepared.prompt_tokens
-        outgoing = encoded.outgoing
+        outgoing, ring = encoded.outgoing, self._client.ring
+        key = await ring.choose(recorder.session or "") if ring else None
         recorder.sent(
             method=outgoing.method,
             url=join_path(upstream.base_url, outgoing.path),
             model=upstream.model or request.model,
-            upstream=upstream.name,
+            upstream=f"{upstream.name} with {key.key.name}" if key else upstream.name,
             tokens=prompt_tokens,
             losses=encoded.losses,
             body=outgoing.body,
@@ -281,7 +297,7 @@ class ModelBridge:
             is_subagent = agent is not None
             turn = self._queue.turn(recorder.session, is_subagent=is_subagent, report_position=recorder.queued)
         call = await stack.enter_async_context(
-            self._client.open(outgoing, explain_error, idle_s=self.waiting.keep_alive_s, turn=turn)
+            self._client.open(outgoing, explain_error, idle_s=self.waiting.keep_alive_s, turn=turn, key=key)
         )
         if len(outgoing.body) > LARGE_BYTES:  # others are read at the end, where nobody waits for it
             await run_off_loop_if_large(len(outgoing.body), watch.read_prompt)
@@ -303,6 +319,12 @@ class ModelBridge:
             await exchange.begin()
         except PromptTooLongError as error:
             raise self._checked(error, encoded, prompt_tokens) from None
+        except BridgeError as error:
+            if ring and key and ring.gives_way(key, error):
+                raise _AnotherKeyError(key.key.name, error) from error
+            raise
+        if ring and key:
+            ring.works(key)
         stack.callback(self._learn_from_failure, exchange, engine, prepared, recorder)
         self._has_answered = True
         return exchange

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
@@ -17,7 +19,7 @@ from claude_bridge.app.plan import Engine, Plan, WebPlan
 from claude_bridge.app.web import SEARCH_KEY_VARIABLES, default_key, require_library
 from claude_bridge.config.providers import configured_models, configured_rows
 from claude_bridge.config.schema import Config
-from claude_bridge.config.types import ModelName, SearchChoice, Secret
+from claude_bridge.config.types import ModelName, SearchChoice, Secret, seconds_of
 from claude_bridge.errors import SetupError, UsageError
 from claude_bridge.providers import (
     LOCAL,
@@ -30,6 +32,7 @@ from claude_bridge.providers import (
     upstream_of,
 )
 from claude_bridge.routing import Routing, Target
+from claude_bridge.upstream.key_ring import ApiKey, KeyRing
 
 if TYPE_CHECKING:
     from claude_bridge.upstream.embedded.engine import EmbeddedEngine
@@ -53,10 +56,11 @@ def build_plan(config: Config, options: Options, notices: Notices) -> Plan:
     models: tuple[OfferedModel, ...] = ()
     if provider == LOCAL:
         embedded = start_embedded(options, window_tokens or config.defaults.context_window, notices)
-        upstream, key, hint = embedded.upstream, None, ""
+        upstream, key, ring, hint = embedded.upstream, None, None, ""
     else:
         engine = named_engine(config, provider, model, options.base_url, options.api_key)
         upstream, key, models, hint = engine.upstream, engine.api_key, engine.models, key_hint(engine.row)
+        ring = engine.ring
         if options.api is not None:
             upstream = _with_api(upstream, options.api)
     routing = routing_of(config, options, Target(provider, model))
@@ -70,6 +74,7 @@ def build_plan(config: Config, options: Options, notices: Notices) -> Plan:
     return Plan(
         upstream=replace(upstream, think=options.think or config.defaults.think),
         api_key=key,
+        ring=ring,
         key_hint=hint,
         key_variables=_key_variables(config, {provider, *engines}),
         check=options.check and embedded is None,
@@ -168,13 +173,14 @@ def named_engine(config: Config, provider: str, model: str, base_url: str | None
     """
     row = provider_row(config, provider)
     address = address_of(config, row, base_url)
-    key = key_of(config, row, api_key, address)
+    ring = key_ring_of(config, row) if api_key is None else None
+    key = _first_key(ring, row) if ring else key_of(config, row, api_key, address)
     if key is None and address is None and row.needs_key:
         raise SetupError(
             f"{row.display_name} at {row.base_url} needs an API key, and none is set.",
             f"{key_hint(row)} For an engine of your own, give its address: --base-url URL",
         )
-    return Engine(row, upstream_of(row, base_url=address, model=model), key, configured_models(config, row))
+    return Engine(row, upstream_of(row, base_url=address, model=model), key, ring, configured_models(config, row))
 
 
 def provider_and_model(config: Config, provider: str, model: str) -> tuple[str, str]:
@@ -239,7 +245,7 @@ def key_of(config: Config, row: Provider, api_key: str | None, address: str | No
     """
     configured = config.providers.get(row.name)
     if api_key is None and configured is not None and configured.api_key is not None:
-        api_key = _read_secret(config, configured.api_key, f"providers.{row.name}.api_key")
+        api_key = _read_secret(config, configured.api_key[0], f"providers.{row.name}.api_key")
     is_elsewhere = row.has_client_login and address is not None and not is_home_of_logins(address)
     key = (api_key or ("" if is_elsewhere else os.environ.get(row.key_variable, ""))).strip() or None
     if key is not None and not (key.isascii() and key.isprintable()):
@@ -247,15 +253,32 @@ def key_of(config: Config, row: Provider, api_key: str | None, address: str | No
     return key
 
 
+def key_ring_of(config: Config, row: Provider) -> KeyRing | None:
+    """Return the configured keys of a provider, if there are several or if a command gives one."""
+    configured = config.providers.get(row.name)
+    if configured is None or configured.api_key is None:
+        return None
+    secrets = configured.api_key
+    if len(secrets) == 1 and not secrets[0].can_change:
+        return None
+    return KeyRing(
+        [
+            ApiKey(
+                name=f"key {number}" if secret.is_literal else secret.shown,
+                read=partial(secret.read, os.environ, config.folder),
+                lifetime_s=seconds_of(configured.key_lifetime) if secret.can_change else None,
+            )
+            for number, secret in enumerate(secrets, 1)
+        ]
+    )
+
+
 def _key_variables(config: Config, providers: set[str]) -> frozenset[str]:
     """Return the environment variables that may hold keys of these providers."""
     rows = [row for name, row in configured_rows(config).items() if name in providers]
-    secrets = [config.providers[row.name].api_key for row in rows if row.name in config.providers]
-    named = [
-        secret.variable
-        for secret in (*secrets, config.web.search_key)
-        if secret is not None and secret.variable is not None
-    ]
+    keys = [config.providers[row.name].api_key or () for row in rows if row.name in config.providers]
+    search = (config.web.search_key,) if config.web.search_key else ()
+    named = [secret.variable for secrets in (*keys, search) for secret in secrets if secret.variable is not None]
     return frozenset({API_KEY_VARIABLE, *SEARCH_KEY_VARIABLES.values(), *(row.key_variable for row in rows), *named})
 
 
@@ -299,8 +322,16 @@ def configured_token(config: Config) -> str | None:
 
 
 def _read_secret(config: Config, secret: Secret, setting: str) -> str:
+    return _as_set_up(setting, partial(secret.read, os.environ, config.folder))
+
+
+def _first_key(ring: KeyRing, row: Provider) -> str:
+    return _as_set_up(f"providers.{row.name}.api_key", ring.read_first)
+
+
+def _as_set_up(setting: str, read: Callable[[], str]) -> str:
     try:
-        return secret.read(os.environ, config.folder)
+        return read()
     except ValueError as error:
         raise SetupError(f"{setting} {error}.", "Put the key there, or change the configuration.") from error
 

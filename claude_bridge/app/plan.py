@@ -12,6 +12,7 @@ from claude_bridge.app.client_environment import NO_TOKEN, Served
 from claude_bridge.config.types import SearchChoice
 from claude_bridge.providers import Provider, Upstream
 from claude_bridge.routing import Routing
+from claude_bridge.upstream.key_ring import KeyRing
 from claude_bridge.wire.addresses import is_loopback
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ class Engine(NamedTuple):
     upstream: Upstream
     api_key: str | None
     """None: there is none."""
+    ring: KeyRing | None
+    """The keys that take turns, or the command that gives one; None: it is always ``api_key``."""
     models: tuple[OfferedModel, ...]
     """The models that the configuration lists; where it lists some, the engine is not asked for any."""
 
@@ -81,6 +84,8 @@ class Plan(Struct, frozen=True, kw_only=True):
 
     upstream: Upstream
     api_key: str | None
+    ring: KeyRing | None = None
+    """The keys that take turns, or the command that gives one; None: it is always ``api_key``."""
     key_hint: str
     key_variables: frozenset[str] = frozenset()
     """The environment variables that hold keys of these engines."""
@@ -115,3 +120,8 @@ class Plan(Struct, frozen=True, kw_only=True):
         """The keys of all engines; nobody may see them."""
         keys = (self.api_key, self.web.search_key, *(engine.api_key for engine in self.engines.values()))
         return [key for key in keys if key]
+
+    @property
+    def rings(self) -> list[KeyRing]:
+        """The keys of all engines that change."""
+        return [ring for ring in (self.ring, *(engine.ring for engine in self.engines.values())) if ring is not None]

@@ -61,7 +61,7 @@ class RunningBridge:
         from claude_bridge.upstream.client import client_for
 
         upstream = with_limits(upstream, self.plan)
-        client = client_for(upstream, self.plan.api_key)
+        client = client_for(upstream, self.plan.api_key, self.plan.ring)
         await self._stack.enter_async_context(client)
         gc.freeze()  # what is loaded by now stays; walking it again held up all streams for some 70 ms at a time
         attachments = Attachments(describer=await describer_for(self.plan, upstream, client))
@@ -153,6 +153,8 @@ async def _open_bridge(
         warn = None if plan.debug else notices.warn
         bus = Bus([*sinks, *_open_sinks(plan, notices)], secrets=secrets, warn=warn, in_threads=True)
         stack.callback(bus.close)
+        for ring in plan.rings:
+            ring.hide_by(bus.hide)
         service = Service(
             bus,
             auth_token=listening.auth_token,

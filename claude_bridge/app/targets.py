@@ -36,7 +36,7 @@ class Targets:
         """
         plan = self._plan_for(target)
         upstream = with_limits(await ask_engine(plan, plan.upstream), plan)
-        client = client_for(upstream, plan.api_key)
+        client = client_for(upstream, plan.api_key, plan.ring)
         await self._stack.enter_async_context(client)
         # What was read and described for one engine need not be for the next.
         main = self._main
@@ -56,7 +56,7 @@ class Targets:
         place = Place(
             provider=plan.routing.main.provider,
             upstream=plan.upstream,
-            api_key=plan.api_key,
+            api_key=(await plan.ring.choose("")).value if plan.ring else plan.api_key,
             key_hint=plan.key_hint,
             models=plan.models,
         )
@@ -77,6 +77,7 @@ class Targets:
             plan,
             upstream=replace(engine.upstream, model=target.model, think=plan.upstream.think),
             api_key=engine.api_key,
+            ring=engine.ring,
             key_hint=key_hint(engine.row),
             models=engine.models,
             may_upgrade=True,

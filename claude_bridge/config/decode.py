@@ -24,7 +24,7 @@ from claude_bridge.config.schema import (
     variable_of,
     without_none,
 )
-from claude_bridge.config.types import ModelName, Pattern, Secret, WrittenText
+from claude_bridge.config.types import ApiKeys, ModelName, Pattern, Secret, WrittenText
 from claude_bridge.providers import LOCAL, PROVIDERS
 
 TABLES_OF_VARIABLES: dict[str, type[Server | Defaults | Web]] = {"server": Server, "defaults": Defaults, "web": Web}
@@ -140,6 +140,8 @@ def _convert(given: Any, kind: Any, path: KeyPath, *, is_text: bool = False) -> 
 
 def _parse(kind: type, given: object) -> object:
     """Return a value of our own types; raises ValueError, whose words are the end of a sentence or none."""
+    if issubclass(kind, ApiKeys):
+        return kind.parse(given)
     assert issubclass(kind, WrittenText | Secret), "msgspec asks only for types that it does not know"
     if not isinstance(given, str):
         raise ValueError
@@ -161,7 +163,7 @@ def _explain(error: str, given: Any, kind: Any) -> Mistake:  # noqa: ANN401 - wh
     if words and not words.startswith(("Expected", "Invalid")):  # our own
         return Mistake(path, words)
     wrong = _kind_at(inspect.type_info(kind), path)
-    is_secret = isinstance(wrong, inspect.CustomType) and wrong.cls is Secret
+    is_secret = isinstance(wrong, inspect.CustomType) and wrong.cls in (Secret, ApiKeys)
     return Mistake(path, f"must be {expected(wrong)}" if is_secret else _must_be(expected(wrong), _at(given, path)))
 
 

@@ -13,7 +13,7 @@ from claude_bridge.config.line_numbers import KeyPath
 from claude_bridge.config.load import OPTION_VARIABLES, Reading
 from claude_bridge.config.providers import configured_rows
 from claude_bridge.config.schema import ProviderSettings, settings_of, variable_of
-from claude_bridge.config.types import HIDDEN
+from claude_bridge.config.types import HIDDEN, ApiKeys
 from claude_bridge.providers import Provider, base_url_from, secret_in
 
 DEFAULT = "default"
@@ -58,7 +58,7 @@ def _of_provider(reading: Reading, row: Provider, environment: Mapping[str, str]
         if value is None and variable and (given := environment.get(variable, "").strip()):
             is_secret = name == "api_key" or secret_in(given) is not None
             yield Effective(key=key_text(path), value=HIDDEN if is_secret else base_url_from(given), origin=variable)
-        elif isinstance(value, tuple):
+        elif isinstance(value, tuple) and not isinstance(value, ApiKeys):
             for number, one in enumerate(value):
                 here = (*path, number)
                 yield Effective(key=key_text(here), value=plain(one), origin=_origin(reading, here))

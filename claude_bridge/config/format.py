@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct, inspect
 
 from claude_bridge.config.line_numbers import KeyPath
-from claude_bridge.config.types import HIDDEN, Secret, WrittenText
+from claude_bridge.config.types import HIDDEN, ApiKeys, Secret, WrittenText
 
 
 def key_text(path: KeyPath) -> str:
@@ -28,7 +28,7 @@ def key_text(path: KeyPath) -> str:
 
 def plain(value: Any) -> Any:  # noqa: ANN401 - whatever a setting holds
     """Return a value as programs read it: without what is not set, and with keys hidden."""
-    if isinstance(value, Secret):
+    if isinstance(value, Secret | ApiKeys):
         return value.shown
     if isinstance(value, WrittenText):
         return str(value)

@@ -142,7 +142,9 @@ def _secrets(config: Config) -> Iterator[tuple[KeyPath, Secret]]:
         yield ("web", "search_key"), config.web.search_key
     for name, provider in config.providers.items():
         if provider.api_key is not None:
-            yield ("providers", name, "api_key"), provider.api_key
+            for number, secret in enumerate(provider.api_key):
+                path: KeyPath = ("providers", name, "api_key")
+                yield path if len(provider.api_key) == 1 else (*path, number), secret
 
 
 def _near_variables(environment: Mapping[str, str]) -> Iterator[Problem]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, NamedTuple
 from msgspec import Meta, Struct, inspect
 
 from claude_bridge.config.locate import VARIABLES
-from claude_bridge.config.types import Address, ApiKind, Language, ModelName, Pattern, SearchChoice, Secret
+from claude_bridge.config.types import Address, ApiKeys, ApiKind, Language, ModelName, Pattern, SearchChoice, Secret
 from claude_bridge.conversion.reasoning import ThinkMode
 from claude_bridge.routing import LONG_CONTEXT_TOKENS
 
@@ -137,7 +137,12 @@ class ProviderSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     kind: Annotated[ApiKind | None, about("The API that it speaks.", '"ollama-chat"')] = None
     base_url: Annotated[Address | None, about("Its address, with or without /v1.", '"http://ollama-host:11434"')] = None
-    api_key: Annotated[Secret | None, about("Its API key, or where it is.", '"env:OLLAMA_API_KEY"')] = None
+    api_key: Annotated[
+        ApiKeys | None, about("Its API key, or where it is; a list of several takes turns.", '"env:OLLAMA_API_KEY"')
+    ] = None
+    key_lifetime: Annotated[
+        Duration, about("How long a key that a command printed is used before the command runs again.", '"5m"')
+    ] = "5m"
     profile: Annotated[
         Text | None, about("The known provider whose engine it is like, if the engine can't say so itself.", '"ollama"')
     ] = None

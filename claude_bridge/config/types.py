@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shlex
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, Self
 
 from claude_bridge.adapters import ADAPTERS
 from claude_bridge.providers import is_address, secret_in
+
+COMMAND_TIMEOUT_S = 30.0
 
 HIDDEN = "(hidden)"
 """What is shown in place of a key."""
@@ -141,14 +147,17 @@ class Language(WrittenText):
 
 
 class Secret:
-    """A key, or where it is: ``env:NAME`` or ``file:PATH``. It is read when it is needed, and never shown."""
+    """A key, or where it is: ``env:NAME``, ``file:PATH`` or ``command:PROGRAM ARGUMENTS``.
+
+    It is read when it is needed, and never shown.
+    """
 
     __slots__ = ("_given", "_kind")
-    WANTED = '"env:NAME", "file:PATH", or the key itself'
+    WANTED = '"env:NAME", "file:PATH", "command:PROGRAM ARGUMENTS", or the key itself'
 
     def __init__(self, given: str) -> None:
         kind, colon, rest = given.partition(":")
-        self._kind = kind if colon and kind in ("env", "file") else ""
+        self._kind = kind if colon and kind in ("env", "file", "command") else ""
         self._given = rest if self._kind else given
 
     def __repr__(self) -> str:
@@ -164,6 +173,11 @@ class Secret:
     def is_literal(self) -> bool:
         """Whether the key itself was given."""
         return not self._kind
+
+    @property
+    def can_change(self) -> bool:
+        """Whether another value may be read later."""
+        return self._kind == "command"
 
     @property
     def variable(self) -> str | None:
@@ -199,8 +213,61 @@ class Secret:
                 except (OSError, UnicodeDecodeError) as error:
                     reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
                     key, problem = "", f"that file can't be read: {reason}"
+            case "command":
+                key, problem = _output_of(self._given, environment, folder)
             case _:
                 return self._given
         if not key:
             raise ValueError(f"is {self.shown}, and {problem}")
         return key
+
+
+def _output_of(command: str, environment: Mapping[str, str], folder: Path) -> tuple[str, str]:
+    """Return what a command prints, or why there is nothing. No shell reads it, and nothing it prints is shown."""
+    try:
+        words = shlex.split(command, posix=os.name == "posix")
+        done = subprocess.run(  # noqa: S603 - the user's own configuration names it
+            words,
+            check=False,
+            cwd=folder,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=COMMAND_TIMEOUT_S,
+        )
+    except ValueError as error:
+        return "", f"that is not a command: {error}"
+    except OSError as error:
+        return "", f"that command can't be run: {error.strerror}"
+    except subprocess.TimeoutExpired:
+        return "", f"that command did not end within {COMMAND_TIMEOUT_S:.0f} s"
+    key = done.stdout.decode("utf-8", "replace").strip()
+    if done.returncode:
+        return "", f"that command failed with exit code {done.returncode}"
+    return (key, "that command printed nothing") if key.isprintable() else ("", "that command printed more than a key")
+
+
+def seconds_of(duration: str) -> float:
+    """Return the seconds of a duration such as ``1h30m``."""
+    units = {"h": 3_600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+    return sum(float(number) * units[unit] for number, unit in re.findall(r"([0-9.]+)([a-z]+)", duration))
+
+
+class ApiKeys(tuple[Secret, ...]):
+    """One key, or several of which one is used at a time."""
+
+    __slots__ = ()
+    WANTED = f"{Secret.WANTED}; or a list of these"
+
+    @property
+    def shown(self) -> str | list[str]:
+        """What may be shown."""
+        return self[0].shown if len(self) == 1 else [secret.shown for secret in self]
+
+    @classmethod
+    def parse(cls, given: object) -> Self:
+        """Return the keys; raises ValueError where there is none, or something else."""
+        texts = given if isinstance(given, list) else [given]
+        if not texts or not all(isinstance(text, str) for text in texts):
+            raise ValueError
+        return cls(map(Secret.parse, texts))

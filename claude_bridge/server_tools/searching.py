@@ -45,8 +45,12 @@ class HttpSearcher:
         self.name = service.title
         self._service = service
         self._timeout_s = timeout_s
-        headers = service.key_headers(key) if key else {}
-        self.client = UpstreamClient(base_url, api_key=key, name=service.title, key_headers=headers)
+        self.client = UpstreamClient(
+            base_url,
+            api_key=key,
+            name=service.title,
+            headers_of_key=lambda given: service.key_headers(given) if given else {},
+        )
 
     async def search(self, query: SearchQuery) -> tuple[list[SearchHit], int]:
         """Return what was found; raises ToolError."""

@@ -61,6 +61,10 @@ class Bus:
             except Exception as error:  # noqa: BLE001 - a sink must never break an exchange
                 self._drop(delivery, error)
 
+    def hide(self, secret: str) -> None:
+        """Take this secret too out of all events from now on."""
+        self._redactor.hide(secret)
+
     def warn(self, warning: str) -> None:
         """Warn the user, who may not have asked for any trace; the same words only once."""
         if self._warn is not None and warning not in self._warned:

@@ -44,6 +44,8 @@ _NO_SECRETS = frozenset({"dummy", "empty", "lm-studio", "no-key", "none", "not-n
 _MIN_SECRET_CHARS = 8
 """Shorter ones would turn up in ordinary words."""
 
+_MAX_SECRETS = 64
+
 MAX_BODY_BYTES = 16 * 1024 * 1024
 """Longer bodies are cut: a trace is read by people, and the work on it must have an end."""
 
@@ -140,11 +142,20 @@ class Redactor:
     """Takes the given secrets, and what looks like a key, out of events."""
 
     def __init__(self, secrets: Sequence[str]) -> None:
-        wanted = {secret.strip() for secret in secrets}
+        self._texts: tuple[str, ...] = ()
+        self._secrets: tuple[tuple[bytes, re.Pattern[bytes]], ...] = ()
+        for secret in secrets:
+            self.hide(secret)
+
+    def hide(self, secret: str) -> None:
+        """Take out this secret too; the last ``_MAX_SECRETS`` of them are kept."""
+        secret = secret.strip()
+        if len(secret) < _MIN_SECRET_CHARS or secret.lower() in _NO_SECRETS or secret in self._texts:
+            return
+        self._texts = (*self._texts, secret)[-_MAX_SECRETS:]
         self._secrets = tuple(
-            (_longest_plain_part(secret), _anyhow_escaped(secret))
-            for secret in sorted(wanted, key=len, reverse=True)  # a secret may be part of another one
-            if len(secret) >= _MIN_SECRET_CHARS and secret.lower() not in _NO_SECRETS
+            (_longest_plain_part(text), _anyhow_escaped(text))
+            for text in sorted(self._texts, key=len, reverse=True)  # a secret may be part of another one
         )
 
     def redact(self, event: TraceEvent) -> TraceEvent:

@@ -23,6 +23,7 @@ from claude_bridge.errors import (
 )
 from claude_bridge.providers import Upstream, start_command_of
 from claude_bridge.upstream.call import UpstreamCall
+from claude_bridge.upstream.key_ring import ChosenKey, KeyRing
 from claude_bridge.upstream.network import USER_AGENT, NetworkError, NoConnectionError
 from claude_bridge.upstream.plain_http import PlainTransport
 from claude_bridge.upstream.proxies import InvalidProxyError, proxy_for
@@ -42,6 +43,10 @@ _DOCUMENT_HEADERS = {"content-type": "application/json", "accept": "application/
 ExplainRefusal = Callable[[int, Mapping[str, str], bytes, str], BridgeError]
 
 
+def _bearer(api_key: str | None) -> dict[str, str]:
+    return {"authorization": f"Bearer {api_key}"} if api_key else {}
+
+
 class FetchedDocument(Struct, frozen=True):
     """A small answer that was read whole."""
 
@@ -59,12 +64,14 @@ class UpstreamClient:
         *,
         api_key: str | None,
         name: str,
-        key_headers: Mapping[str, str] | None = None,
         start_command: str | None = None,
+        ring: KeyRing | None = None,
+        headers_of_key: Callable[[str | None], Mapping[str, str]] = _bearer,
     ) -> None:
         """``base_url`` ends before the endpoint, as in ``http://localhost:11434/v1``; ``name`` is for error texts.
 
-        ``key_headers`` carry the key (None: as a bearer token); ``start_command`` starts an engine on this machine.
+        ``headers_of_key`` carry the key; ``ring`` chooses another one than ``api_key`` for each request.
+        ``start_command`` starts an engine on this machine.
 
         Raises:
             SetupError: the key can't stand in a header.
@@ -77,13 +84,18 @@ class UpstreamClient:
         self._where = f"{name} at {self.base_url}"
         if api_key and not (api_key.isascii() and api_key.isprintable()):
             raise SetupError(f"The key for {name} contains characters that no key can have.", "Copy it again.")
-        if key_headers is None:
-            key_headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
-        self.key_headers = tuple(key_headers)
+        self.ring = ring
+        self._headers_of_key = headers_of_key
+        self.key_headers = tuple(headers_of_key(api_key))
         """The names of the headers that carry the key."""
         self._url = parse_url(self.base_url)
         self._path = self._url.path.rstrip("/") + self._url.query
-        self._headers = {"user-agent": USER_AGENT, "accept-encoding": "identity", **_STREAM_HEADERS, **key_headers}
+        self._headers = {
+            "user-agent": USER_AGENT,
+            "accept-encoding": "identity",
+            **_STREAM_HEADERS,
+            **headers_of_key(api_key),
+        }
         self._transport: HttpTransport | None = None
 
     @property
@@ -110,12 +122,13 @@ class UpstreamClient:
         *,
         idle_s: float,
         turn: AbstractAsyncContextManager[None] | None = None,
+        key: ChosenKey | None = None,
     ) -> AsyncIterator[UpstreamCall]:
         """Connect and send the request; its answer comes through the call that is yielded.
 
         Leaving the context, in whichever way, closes the connection unless the answer had come to its end.
         ``idle_s`` is the silence after which ``receive`` returns None. Where there is a ``turn``, connecting waits for
-        it, which is silence too, and what fails then is raised by ``receive``.
+        it, which is silence too, and what fails then is raised by ``receive``. ``key`` is one of the ring (None: any).
 
         Raises:
             UpstreamError: the engine can't be connected to.
@@ -124,7 +137,10 @@ class UpstreamClient:
         def explain(status: int, headers: Mapping[str, str], body: bytes) -> BridgeError:
             return self._without_key(explain_refusal(status, headers, body, self._where))
 
-        request = HttpRequest(outgoing.method, join_path(self._path, outgoing.path), outgoing.body, outgoing.headers)
+        headers = outgoing.headers
+        if self.ring is not None:
+            headers = {**headers, **await self._key_headers(key)}
+        request = HttpRequest(outgoing.method, join_path(self._path, outgoing.path), outgoing.body, headers)
         try:
             async with self._to_engine().exchange(request, is_deferred=turn is not None) as exchange:
                 call = UpstreamCall(
@@ -154,7 +170,8 @@ class UpstreamClient:
         """
         base_path, mark, query = self._path.partition("?")
         target = join_path((base_path.removesuffix("/v1") if at_root else base_path) + mark + query, path)
-        request = HttpRequest("GET" if question is None else "POST", target, question or b"", _DOCUMENT_HEADERS)
+        headers = {**_DOCUMENT_HEADERS, **await self._key_headers(None)}
+        request = HttpRequest("GET" if question is None else "POST", target, question or b"", headers)
         is_connected = False
         try:
             with anyio.fail_after(timeout_s):
@@ -172,6 +189,11 @@ class UpstreamClient:
             kind = UpstreamTimeoutError if is_connected else UpstreamUnreachableError
             raise kind(f"{self._where} did not answer within {timeout_s:g} s. Is it running?") from None
         return FetchedDocument(exchange.status, dict(exchange.headers), self._key_removed(bytes(body)))
+
+    async def _key_headers(self, key: ChosenKey | None) -> Mapping[str, str]:
+        if self.ring is None:
+            return {}
+        return self._headers_of_key((key or await self.ring.choose("")).value)
 
     def _to_engine(self) -> HttpTransport:
         if self._transport is None:
@@ -200,9 +222,10 @@ class UpstreamClient:
         return error
 
     def _key_removed(self, text: bytes) -> bytes:
-        if not self._api_key or len(self._api_key) < MIN_KEY_CHARS:
-            return text
-        return text.replace(self._api_key.encode(), b"[key removed]")
+        for key in (self._api_key or "", *(self.ring.secrets if self.ring else ())):
+            if len(key) >= MIN_KEY_CHARS:
+                text = text.replace(key.encode(), b"[key removed]")
+        return text
 
 
 def transport_to(url: Url, headers: Mapping[str, str]) -> HttpTransport:
@@ -218,14 +241,14 @@ def transport_to(url: Url, headers: Mapping[str, str]) -> HttpTransport:
     return HttpxTransport(url, headers, proxy)
 
 
-def client_for(upstream: Upstream, api_key: str | None) -> UpstreamClient:
+def client_for(upstream: Upstream, api_key: str | None, ring: KeyRing | None = None) -> UpstreamClient:
     """Return a client for an engine, which carries the key in the way of its API."""
-    headers = upstream.adapter.key_headers(api_key, upstream.profile)
     is_here = reaches_this_machine(parse_url(upstream.base_url).host)
     return UpstreamClient(
         upstream.base_url,
         api_key=api_key,
         name=upstream.name,
-        key_headers=headers,
+        headers_of_key=lambda key: upstream.adapter.key_headers(key, upstream.profile),
+        ring=ring,
         start_command=start_command_of(upstream.name) if is_here else None,
     )

@@ -90,7 +90,7 @@ def test_every_setting_is_read(files: Files) -> None:
     work = config.providers["work"]
     assert (work.kind, work.base_url, work.keep_alive) == ("ollama-chat", "https://gpu.example/ollama", "1h30m")
     assert work.api_key is not None
-    assert work.api_key.read({}, files.file) == KEY
+    assert [key.read({}, files.file) for key in work.api_key] == [KEY]
     first, second = work.models
     assert (first.id, first.context_window, first.max_tokens) == ("some/model", 8_192, 81_920)
     assert (first.tools, first.thinking, first.vision) == (True, False, True)
@@ -265,7 +265,7 @@ def test_a_mistake_is_told_with_its_line_and_key(files: Files, text: str, told: 
 
 def test_a_key_that_is_no_text_is_told_and_not_repeated(files: Files) -> None:
     assert files.mistakes("[server]\nauth_token = 12345") == [
-        '2: server.auth_token must be "env:NAME", "file:PATH", or the key itself'
+        '2: server.auth_token must be "env:NAME", "file:PATH", "command:PROGRAM ARGUMENTS", or the key itself'
     ]
 
 
