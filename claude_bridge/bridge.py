@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Protocol
 from msgspec.structs import replace
 
 from claude_bridge.adapters.adaptation import MAX_ADAPTATIONS, adapt
-from claude_bridge.adapters.base import ClientRequest, EncodedRequest, EngineModel
+from claude_bridge.adapters.base import ClientRequest, EncodedRequest, EngineModel, Response
 from claude_bridge.attachments.prepare import Attachments
 from claude_bridge.clients.claude_code import SUBAGENT_HEADER
 from claude_bridge.conversion.prompt.cache_misses import PromptMemory
 from claude_bridge.conversion.reasoning import TextOpening
-from claude_bridge.conversion.response.pipeline import ResponseContext, ResponsePipeline
+from claude_bridge.conversion.response.pipeline import ResponseContext
 from claude_bridge.errors import BridgeError, DroppedCallError, PromptTooLongError, UpstreamBrokenError
 from claude_bridge.exchange import Answer, Exchange, Waiting
 from claude_bridge.off_loop import LARGE_BYTES, run_off_loop_if_large
@@ -290,6 +290,7 @@ class ModelBridge:
             new_tool_id=lambda: new_id("toolu_"),
             diagnostics=watch.diagnostics,
             learned_opening=self._learned_opening,
+            check_error=partial(self._checked, encoded, prompt_tokens),
         )
         explain_error = partial(self._explain_error, encoded, prompt_tokens)
         turn = None
@@ -302,8 +303,7 @@ class ModelBridge:
         if len(outgoing.body) > LARGE_BYTES:  # others are read at the end, where nobody waits for it
             await run_off_loop_if_large(len(outgoing.body), watch.read_prompt)
         response = upstream.adapter.response(request, engine, context)
-        if isinstance(response, ResponsePipeline):
-            stack.callback(self._learn_opening, response)
+        stack.callback(self._learn_opening, response)
         exchange = Exchange(
             call,
             response,
@@ -317,8 +317,6 @@ class ModelBridge:
         )
         try:
             await exchange.begin()
-        except PromptTooLongError as error:
-            raise self._checked(error, encoded, prompt_tokens) from None
         except BridgeError as error:
             if ring and key and ring.gives_way(key, error):
                 raise _AnotherKeyError(key.key.name, error) from error
@@ -373,7 +371,7 @@ class ModelBridge:
         self._preparer.engine = replace(self._preparer.engine, limits=limits)
         self.upstream = self.upstream.as_learned(self._preparer.engine)
 
-    def _learn_opening(self, response: ResponsePipeline) -> None:
+    def _learn_opening(self, response: Response) -> None:
         """Keep what a response showed of how this model's text begins."""
         self._learned_opening = response.learned_opening or self._learned_opening
 
@@ -387,15 +385,17 @@ class ModelBridge:
         _where: str,
     ) -> BridgeError:
         error = self.upstream.adapter.explain_error(status, headers, body, self._preparer.engine)
-        return self._checked(error, encoded, prompt_tokens) if isinstance(error, PromptTooLongError) else error
+        return self._checked(encoded, prompt_tokens, error)
 
-    def _checked(self, error: PromptTooLongError, encoded: EncodedRequest, prompt_tokens: int) -> BridgeError:
+    def _checked(self, encoded: EncodedRequest, prompt_tokens: int, error: BridgeError) -> BridgeError:
         """Return what an engine means that calls a prompt too long: the client throws away what it need not keep.
 
         Numbers that fit neither this prompt nor this window are of another request: an Ollama whose runner died sends
         old lines of its log.
         Where there are no numbers, the bridge gives its own: by them the client knows how much to drop.
         """
+        if not isinstance(error, PromptTooLongError):
+            return error
         report, window_tokens = error.report, self.upstream.window_tokens
         if report is None or report.prompt_tokens is None or report.window_tokens is None:
             if error.has_numbers or window_tokens is None:

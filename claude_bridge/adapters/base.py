@@ -12,6 +12,7 @@ from claude_bridge.conversion.deltas import UsageReport
 from claude_bridge.conversion.loss import Loss, Repair
 from claude_bridge.conversion.profile import CountRoute, Profile, SchemaDialect
 from claude_bridge.conversion.prompt.context_budget import PromptFacts
+from claude_bridge.conversion.reasoning import TextOpening
 from claude_bridge.conversion.response.pipeline import ResponseContext
 from claude_bridge.errors import BridgeError
 from claude_bridge.wire.anthropic import CountTokensRequest, MessagesRequest, ResponseItem, Tool
@@ -135,6 +136,11 @@ class Response(Protocol):
     @property
     def usage(self) -> UsageReport:
         """What the upstream has reported so far."""
+        ...
+
+    @property
+    def learned_opening(self) -> TextOpening | None:
+        """What the answer has shown of how its model's text begins; None: nothing."""
         ...
 
     @property

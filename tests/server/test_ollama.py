@@ -230,6 +230,16 @@ async def test_a_refusal_whose_numbers_are_of_another_request_is_a_failure() -> 
     assert "as one of 9,010" in response.json["error"]["message"]
 
 
+async def test_such_numbers_are_no_overflow_in_mid_stream_either() -> None:
+    line = json.dumps({"error": too_long_by_llama_server(9_010, 8_192)}).encode() + b"\n"
+    reply: Reply = [HEAD, Send(chat_line({"content": "Hel"})), Pause(0.1), Send(line)]
+    async with chatting(reply) as ollama, serving(ollama) as server:
+        events = (await server.messages(stream=True)).events
+    (error,) = (event.error for event in events if isinstance(event, ErrorEvent))
+    assert error.type == "api_error"
+    assert "as one of 9,010" in error.message
+
+
 async def test_a_window_that_a_refusal_names_is_what_counts_from_then_on() -> None:
     async with (
         ScriptedOllama(MODELS, chat=lambda _: refusal_of(too_long_by_llama_server(2_400, 2_048))) as ollama,

@@ -34,6 +34,7 @@ class PassthroughStream:
     """A stream to which nothing is added but its end, if it breaks off; see Response."""
 
     emits_before_upstream = False
+    learned_opening = None
     finished = False
     repairs: Sequence[Repair] = ()
 
@@ -125,6 +126,7 @@ class PassthroughDocument:
     """A whole answer that is handed on as it came; see Response."""
 
     emits_before_upstream = False
+    learned_opening = None
     finished = False
     repairs: Sequence[Repair] = ()
 
@@ -132,6 +134,7 @@ class PassthroughDocument:
         self.message_id = context.message_id
         self.error: BridgeError | None = None
         self.done = False
+        self._check_error = context.check_error
         self._upstream = upstream
         self._document = bytearray()
         self._counts = Counts()
@@ -166,7 +169,7 @@ class PassthroughDocument:
     def fail(self, error: BridgeError) -> Sequence[ResponseItem]:
         """Keep the error; it becomes the answer's status."""
         if not self.done:
-            self.error, self.done = error, True
+            self.error, self.done = self._check_error(error), True
         return ()
 
     def close(self) -> Sequence[ResponseItem]:

@@ -68,6 +68,7 @@ class RepairedStream:
     """
 
     emits_before_upstream = True
+    learned_opening = None
 
     def __init__(
         self, request: MessagesRequest, profile: MessagesProfile, context: ResponseContext, upstream: str
@@ -323,6 +324,7 @@ class RepairedStream:
 
     def _fail(self, error: BridgeError) -> None:
         if not self.done:
-            self.error, self.done = error, True
+            self.error = error = self._context.check_error(error)
+            self.done = True
             told = ErrorEvent(ErrorDetail(error.error_type, error.message), self._context.request_id)
             self._out.put(encode_stream_event(told))

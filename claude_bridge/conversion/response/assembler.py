@@ -6,7 +6,7 @@ through it. The same table judges streams in the tests.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import Enum, auto
 from typing import assert_never
 
@@ -155,8 +155,12 @@ class MessageAssembler:
         model: str,
         prompt_tokens: int,
         diagnostics: Diagnostics | UnsetType | None = UNSET,
+        check_error: Callable[[BridgeError], BridgeError] = lambda error: error,
     ) -> None:
-        """``prompt_tokens`` is the estimate that stands until the engine reports its own count."""
+        """``prompt_tokens`` is the estimate that stands until the engine reports its own count.
+
+        ``check_error`` returns what an error means, by what is known of the request.
+        """
         self._head = Message(
             id=message_id,
             model=model,
@@ -166,6 +170,7 @@ class MessageAssembler:
             diagnostics=diagnostics,
         )
         self._request_id = request_id
+        self._check_error = check_error
         self._prompt_tokens = prompt_tokens
         self._state = State.NEW
         self._index = -1
@@ -239,7 +244,7 @@ class MessageAssembler:
         """Return the error event that ends the stream; ``error`` is kept."""
         if self.ended:
             return []
-        self.error = error
+        self.error = error = self._check_error(error)
         return [self._advance(ErrorEvent(ErrorDetail(error.error_type, error.message), self._request_id))]
 
     def _take(self, delta: Delta) -> list[StreamEvent]:

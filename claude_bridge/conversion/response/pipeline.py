@@ -25,6 +25,10 @@ from claude_bridge.errors import BridgeError
 from claude_bridge.wire.anthropic import Diagnostics, MessagesRequest, StreamEvent
 
 
+def _unchanged(error: BridgeError) -> BridgeError:
+    return error
+
+
 class ResponseContext(Struct, frozen=True, kw_only=True):
     """What the bridge knows of a response before it comes.
 
@@ -42,6 +46,8 @@ class ResponseContext(Struct, frozen=True, kw_only=True):
     """What the client is told of its prompt cache; UNSET: it has not asked."""
     learned_opening: TextOpening | None = None
     """How the text of this upstream and model begins, as far as earlier answers have shown."""
+    check_error: Callable[[BridgeError], BridgeError] = _unchanged
+    """Returns what an error in the answer means, by what is known of the request."""
 
 
 _NO_THOUGHT = ThinkingDelta("")
@@ -97,6 +103,7 @@ class ResponsePipeline:
             model=request.model,
             prompt_tokens=context.prompt_tokens,
             diagnostics=context.diagnostics,
+            check_error=context.check_error,
         )
 
     @property
