@@ -85,7 +85,9 @@ _KNOWN = re.compile(
     r"|but model only supports up to|input tokens exceed the configured limit|context exceeds your deployment"
     r"|tokens to keep from the initial prompt is greater than the context length|context size has been exceeded"
     r"|model_context_window_exceeded|context window exceeds limit|range of input length should be"
-    r"|too many (?:input |prompt )?tokens\b|context (?:window|length|size|limit) (?:was |has been |is )?exceeded"
+    r"|too many (?:input |prompt )?tokens\b|context[ _](?:window|length|size|limit)[ _](?:was |has been |is )?(?:exceeded|reached)"
+    r"|exceed max message tokens|tokens,? but (?:the |this )?model (?:only )?supports"
+    r"|context (?:window|length|size)[^.]{0,40} is (?:only )?\d[\d,_]{0,14} tokens,? but"
     r"|(?:输入|上下文|提示词?).{0,20}(?:过长|超过|超出|超限)",
     re.IGNORECASE,
 )
@@ -94,17 +96,24 @@ _KNOWN = re.compile(
 _PROMPT = (
     r"\b(?:prompt|input|context|conversation|chat history|messages?|request|sequence)s?'?s?(?:[ _-](?:tokens?|text|ids|"
     r"messages?|context|window|length|size|len|count)){0,3}\b|\b(?:requested|total)(?: number of)? tokens\b"
-    r"|\b(?:prompt|input|seq|sequence)_(?:tokens?|len|length|ids)\b|\b(?:token|tokens) count\b"
+    r"|\b(?:prompt|input|seq|sequence)_(?:tokens?|len|length|ids)\b|\b(?:token|tokens) count\b|\bnumber of tokens\b"
 )
 _EXCEEDS = (
     r"\b(?:exceed(?:s|ed|ing)?|surpass(?:es|ed)?|overflow(?:s|ed)?|beyond)\b"
     r"|\b(?:is|are|was|were|be) (?:much |far )?(?:greater|longer|larger|bigger|higher|more) than\b"
     r"|\b(?:is|are|was|were) (?:too (?:long|large|big)|over)\b|\btoo (?:long|large|big) for\b"
-    r"|\bmust (?:not exceed|be (?:less|smaller|lower|shorter|fewer|no more) than|be at most)\b"
-    r"|\b(?:does|do)(?: not|n't) fit\b|>=? ?(?:the )?(?:max|limit|context|\d)"
+    r"|\bmust (?:not exceed|(?:be|have) (?:less|smaller|lower|shorter|fewer|no more) than|be at most)\b"
+    r"|\b(?:does not|doesn't|do not|don't|will not|won't|cannot|can't) fit\b|\bmore than\b|\bover the\b"
+    r"|>=? ?(?:the )?(?:max|limit|context|n_ctx|(?=\d))"
 )
-_UNKNOWN = re.compile(rf"(?:{_PROMPT}).{{0,80}}?(?:{_EXCEEDS})", re.IGNORECASE)
+_UNKNOWN = re.compile(
+    rf"(?:{_PROMPT}).{{0,80}}?(?:{_EXCEEDS})"
+    rf"|(?:{_EXCEEDS}).{{0,40}}?\bmax(?:imum)? (?:number of )?(?:input |prompt |context )?tokens\b",
+    re.IGNORECASE,
+)
 _IN_TOKENS = re.compile(r"token|context (?:window|length|size|limit)|\bseq|length|max_model_len|n_ctx", re.IGNORECASE)
+_NO_ROOM = re.compile(r"max_(?:completion_)?tokens must be at least 1, got -\d", re.IGNORECASE)
+"""How vLLM says that the prompt leaves no room for an answer."""
 _ABOUT_THE_ANSWER = re.compile(r"max_?(?:new_?|output_?|completion_?)?tokens|num_predict", re.IGNORECASE)
 _ABOUT_OTHER_THINGS = re.compile(
     r"deadline|\brate\b|quota|per[ -](?:minute|second|day|hour)|\btp[md]\b|schema|array|string|character|\bbytes?\b"
@@ -155,6 +164,8 @@ def overflow_numbers(words: str, document: Any) -> OverflowNumbers | None:  # no
 
 def _numbers_in(sentence: str) -> OverflowNumbers | None:
     """Return the numbers of a sentence that says so in other words, or None if it does not."""
+    if _NO_ROOM.search(sentence):
+        return OverflowNumbers()
     if _ABOUT_THE_ANSWER.search(sentence):
         return None
     is_unknown = _UNKNOWN.search(sentence) and _IN_TOKENS.search(sentence) and not _ABOUT_OTHER_THINGS.search(sentence)
