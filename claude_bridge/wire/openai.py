@@ -202,13 +202,18 @@ class ToolCallFragment(Struct, frozen=True, gc=False):
     extra_content: ExtraContent | None = None
 
 
+Reasoning = str | list[Any] | dict[str, Any] | None
+"""A thought: text nearly everywhere, and parts with text in them at some gateways."""
+
+
 class AnswerDelta(Struct, frozen=True, gc=False):
-    """What a chunk adds, or a whole message: the fields are the same."""
+    """What a chunk adds, or a whole message: the fields are the same. ``reasoning_text`` is GitHub Copilot's."""
 
     content: str | list[Any] | None = None
-    reasoning_content: str | None = None
-    reasoning: str | None = None
-    thinking: str | None = None
+    reasoning_content: Reasoning = None
+    reasoning: Reasoning = None
+    thinking: Reasoning = None
+    reasoning_text: Reasoning = None
     reasoning_details: list[Any] | None = None
     refusal: str | None = None
     tool_calls: list[ToolCallFragment] | None = None

@@ -53,6 +53,17 @@ SHAPES: dict[str, tuple[bytes, int, str, str]] = {
         sse({"object": "error", "message": "boom", "type": "InternalServerError", "param": None, "code": 500}),
         502, "api_error", "boom",
     ),
+    **{
+        f"no object around it: {', '.join(error)}": (sse(error, done=False), 502, "api_error", "boom")
+        for error in (
+            {"message": "boom", "type": "Internal"},
+            {"detail": "boom"},
+            {"errors": [{"message": "boom"}]},
+            {"error_code": 336, "error_msg": "boom"},
+            {"success": False, "code": 1302, "msg": "boom"},
+            {"status": 500, "title": "boom"},
+        )
+    },
     "vLLM, aborted": (sse(chunk("abort")), 502, "api_error", "finish reason: abort"),
     "SGLang": (
         sse({"error": {"object": "error", "message": "The request queue is full.", "type": "abort", "code": 503}}),

@@ -8,7 +8,17 @@ import pytest
 
 from claude_bridge.adapters.base import TokenLimits
 from claude_bridge.adapters.openai_chat import OPENAI_CHAT
-from claude_bridge.conversion.deltas import Delta, Failure, Finish, FinishReason, TextDelta, UsageReport
+from claude_bridge.conversion.deltas import (
+    Delta,
+    Failure,
+    Finish,
+    FinishReason,
+    TextDelta,
+    ThinkingDelta,
+    ToolCallStart,
+    UsageReport,
+)
+from claude_bridge.conversion.tool_calls.index import NO_NAME
 from claude_bridge.conversion.tool_names import engine_name
 from claude_bridge.errors import PromptTooLongError, UpstreamBrokenError
 from claude_bridge.wire.anthropic_codec import parse_count_tokens_request
@@ -295,3 +305,28 @@ def test_timings_fill_what_usage_does_not_tell() -> None:
     assert _deltas(sse(chunk("stop"), {"usage": {"completion_tokens": 7}, "timings": timings}))[0] == UsageReport(
         prompt_tokens=9, cached_tokens=5, output_tokens=7, prompt_ms=1.5, output_ms=2.0
     )
+
+
+@pytest.mark.parametrize(
+    "thought",
+    [
+        {"reasoning_content": "Hm."},
+        {"reasoning": "Hm."},
+        {"thinking": "Hm."},
+        {"reasoning_text": "Hm."},
+        {"reasoning_content": [{"type": "text", "text": "Hm."}]},
+        {"reasoning": {"content": "Hm."}},
+        {"reasoning_details": [{"type": "reasoning.summary", "summary": "Hm."}]},
+        {"reasoning_content": "Hm.", "reasoning": "Hm."},
+    ],
+    ids=str,
+)
+def test_thoughts_are_found_in_whichever_field(thought: dict[str, Any]) -> None:
+    deltas = _deltas(sse(chunk(**thought)))
+    assert [delta.text for delta in deltas if isinstance(delta, ThinkingDelta)] == ["Hm."]
+
+
+@pytest.mark.parametrize("name", ["", " ", None])
+def test_a_call_without_a_name_is_of_no_tool(name: str | None) -> None:
+    deltas = _deltas(sse(chunk(tool_calls=[{"index": 0, "function": {"name": name, "arguments": "{}"}}])))
+    assert [delta.name for delta in deltas if isinstance(delta, ToolCallStart)] == [NO_NAME]

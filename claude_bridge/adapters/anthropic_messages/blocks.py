@@ -177,7 +177,7 @@ class Blocks:
 
     def _start_call(self, head: FrameHead, fields: Mapping[str, Raw], frame: bytes) -> None:
         name = plain(raw_fields(fields.get("content_block", _NOTHING)).get("name"))
-        if not name or not isinstance(name, str):
+        if not isinstance(name, str) or not name.strip():
             self._start_nameless(head, fields)
             return
         self._close_block(LEFT_OPEN)

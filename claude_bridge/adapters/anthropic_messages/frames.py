@@ -9,7 +9,7 @@ from msgspec import Raw, Struct
 
 from claude_bridge.conversion.deltas import UsageReport
 from claude_bridge.conversion.prompt.token_estimate import token_count
-from claude_bridge.conversion.upstream_errors.translate import explain_error_object
+from claude_bridge.conversion.upstream_errors.translate import explain_error_object, reports_error
 from claude_bridge.errors import BridgeError, UpstreamBrokenError, UpstreamRefusedError
 from claude_bridge.wire.lenient_json import parse_any
 from claude_bridge.wire.sse import MAX_FRAME_BYTES
@@ -111,8 +111,7 @@ def error_in(value: dict[str, Any]) -> Any:  # noqa: ANN401 - engines put any JS
     rest = {name: item for name, item in value.items() if name != "type"}
     if value.get("type") == "error":
         return rest or "(no explanation)"
-    is_error = any(isinstance(rest.get(name), str) for name in ("message", "detail")) or "code" in rest
-    return rest if is_error else None
+    return rest if reports_error(rest) else None
 
 
 def is_error_event(value: dict[str, Any]) -> bool:

@@ -127,7 +127,7 @@ class RepairedDocument(PassthroughDocument):
     def _calls_in(self, block: dict[str, Raw], *, may_repair: bool) -> tuple[list[dict[str, Any]], bool]:
         """Return the calls that a tool use means, and whether one of them was cut off; none without a name."""
         name = plain(block.get("name"))
-        if not isinstance(name, str) or not name:
+        if not isinstance(name, str) or not name.strip():
             return [], False
         call = GatheredCall(name, self._tools.find(name))
         call.pieces.append(input_text(block.get("input")))

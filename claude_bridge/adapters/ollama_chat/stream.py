@@ -130,7 +130,7 @@ class OllamaStreamDecoder:
             function = call.function or ollama.CalledFunction()
             key, self._calls = self._calls, self._calls + 1
             deltas += [
-                ToolCallStart(key, function.name or NO_NAME, call.id or ""),
+                ToolCallStart(key, (function.name or "").strip() or NO_NAME, call.id or ""),
                 ToolCallArguments(key, arguments_text(function.arguments)),
                 ToolCallEnd(key),
             ]

@@ -19,7 +19,7 @@ from claude_bridge.conversion.deltas import (
 from claude_bridge.conversion.ending import parse_finish
 from claude_bridge.conversion.tool_calls.index import ToolCallIndex
 from claude_bridge.conversion.tool_json.text import arguments_text, is_json
-from claude_bridge.conversion.upstream_errors.translate import explain_error_object, explain_no_json
+from claude_bridge.conversion.upstream_errors.translate import explain_error_object, explain_no_json, reports_error
 from claude_bridge.errors import BridgeError, UpstreamBrokenError
 from claude_bridge.wire import openai
 from claude_bridge.wire.lenient_json import parse_any
@@ -100,7 +100,8 @@ class ChatStreamDecoder:
             chunk = openai.parse_chunk(payload)
         except msgspec.DecodeError:
             return self._fail(_explain_no_object(payload, self._upstream))
-        if frame.event == b"error" or chunk.object == "error":  # the latter is vLLM's
+        is_error = frame.event == b"error" or chunk.object == "error"  # the latter is vLLM's
+        if is_error or (chunk.choices is None and not chunk.error and reports_error(parse_any(payload))):
             return self._fail(explain_error_object(chunk.error or parse_any(payload), self._upstream))
         return self._chunk(chunk)
 
@@ -167,16 +168,22 @@ class ChatStreamDecoder:
     def _delta(self, added: openai.AnswerDelta) -> list[Delta]:
         deltas: list[Delta] = []
         content = added.content
-        thought = added.reasoning_content or added.reasoning or added.thinking
-        if not thought and added.reasoning_details:
-            thought = _text_of_parts(added.reasoning_details)
-        if thought:
-            deltas.append(ThinkingDelta(thought))
+        thought: openai.Reasoning = (
+            added.reasoning_content
+            or added.reasoning
+            or added.thinking
+            or added.reasoning_text
+            or added.reasoning_details
+        )
+        text = thought if isinstance(thought, str) else _text_of_parts(thought)
+        if text:
+            deltas.append(ThinkingDelta(text))
             self._has_reasoning_field = True
         elif not self._has_reasoning_field and (
             added.reasoning_content is not None  # null says nothing: SGLang sends it for every model
             or added.reasoning is not None
             or added.thinking is not None
+            or added.reasoning_text is not None
             or added.reasoning_details is not None
         ):
             deltas.append(ThinkingDelta(""))
@@ -199,7 +206,7 @@ class ChatStreamDecoder:
         signature = google.thought_signature if google is not None else None
         signed: list[Delta] = [OpaqueReasoning(call_signature=signature)] if signature else []
         arguments = arguments_text(function.arguments)
-        return signed + self._calls.add(fragment.index, fragment.id or "", function.name or "", arguments)
+        return signed + self._calls.add(fragment.index, fragment.id or "", (function.name or "").strip(), arguments)
 
 
 def _explain_no_object(payload: bytes, upstream: str) -> BridgeError:
@@ -225,7 +232,12 @@ def _deltas_of_parts(parts: list[Any]) -> list[Delta]:
 
 
 def _text_of_parts(parts: Any) -> str:  # noqa: ANN401 - engines put any JSON there
+    parts = [parts] if isinstance(parts, dict) else parts
     if not isinstance(parts, list):
         return ""
-    texts = [part if isinstance(part, str) else part.get("text") for part in parts if isinstance(part, str | dict)]
+    texts = [part if isinstance(part, str) else _text_of_part(part) for part in parts if isinstance(part, str | dict)]
     return "".join(text for text in texts if isinstance(text, str))
+
+
+def _text_of_part(part: dict[str, Any]) -> object:
+    return part.get("text") or part.get("content") or part.get("summary")

@@ -106,6 +106,7 @@ class ToolCallBuffer:
                 if self._one_only and (self._calls or self._next_key):
                     yield Repair(name, _ONE_AT_A_TIME)  # the engine is let finish: its usage comes at the end
                 else:
+                    name = self._take_begun_name(name) + name
                     self._calls[key] = GatheredCall(name, self._tools.find(name))
             case ToolCallArguments(key, fragment):
                 if key in self._calls:  # else it was whole, and comes once more
@@ -125,6 +126,17 @@ class ToolCallBuffer:
                 yield delta
             case _:
                 yield delta
+
+    def _take_begun_name(self, rest: str) -> str:
+        """Return the beginning of a name that came as a call of its own, where ``rest`` makes it a declared one."""
+        if not self._calls:
+            return ""
+        key, call = next(reversed(self._calls.items()))
+        is_begun = call.tool is None and not any(call.pieces)
+        if not is_begun or call.name + rest not in self._tools.names or rest in self._tools.names:
+            return ""
+        del self._calls[key]
+        return call.name
 
     def _release_whole(self) -> Iterator[Delta]:
         while self._calls:

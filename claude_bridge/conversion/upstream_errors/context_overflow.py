@@ -85,7 +85,8 @@ _KNOWN = re.compile(
     r"|but model only supports up to|input tokens exceed the configured limit|context exceeds your deployment"
     r"|tokens to keep from the initial prompt is greater than the context length|context size has been exceeded"
     r"|model_context_window_exceeded|context window exceeds limit|range of input length should be"
-    r"|too many (?:input |prompt )?tokens\b|context[ _](?:window|length|size|limit)[ _](?:was |has been |is )?(?:exceeded|reached)"
+    r"|too many (?:input |prompt )?tokens\b"
+    r"|context[ _](?:window|length|size|limit)[ _](?:was |has been |is )?(?:exceeded|reached)"
     r"|exceed max message tokens|tokens,? but (?:the |this )?model (?:only )?supports"
     r"|context (?:window|length|size)[^.]{0,40} is (?:only )?\d[\d,_]{0,14} tokens,? but"
     r"|(?:输入|上下文|提示词?).{0,20}(?:过长|超过|超出|超限)",

@@ -221,18 +221,31 @@ def quote(words: str) -> str:
     return line if len(line) <= MAX_QUOTED_CHARS else line[: MAX_QUOTED_CHARS - 1] + "…"
 
 
+_WORDS_FIELDS = ("message", "detail", "msg", "error_msg", "title")
+
+
+def reports_error(value: Any) -> bool:  # noqa: ANN401 - as above
+    """Return whether an object that is no part of an answer reports an error, in whichever shape."""
+    if not isinstance(value, dict):
+        return False
+    return (
+        any(isinstance(value.get(name), str) for name in _WORDS_FIELDS) or "code" in value or bool(value.get("errors"))
+    )
+
+
 def error_words(document: Any) -> str:  # noqa: ANN401 - any JSON
     """Return all that an error document says, whichever of the common shapes it has."""
     if isinstance(document, list) and len(document) == 1:
         document = document[0]  # Gemini
     error = document.get("error") or document if isinstance(document, dict) else document
+    if isinstance(error, dict) and isinstance(errors := error.get("errors"), list) and errors:
+        error = errors[0]
     if isinstance(error, str):
         return _quoted_words(error)
     if not isinstance(error, dict):
         return msgspec.json.encode(document).decode()
-    said = [error.get("message"), error.get("detail"), document.get("message"), document.get("detail")]
-    texts = [text for text in said if isinstance(text, str)]
-    words = next(filter(None, texts), "")
+    texts = [source.get(name) for source in (error, document) for name in _WORDS_FIELDS]
+    words = next((text for text in texts if text and isinstance(text, str)), "")
     code = error.get("code")
     if not code or (isinstance(code, str) and code.isdigit()):  # Mistral numbers its errors
         code = error.get("type") or code

@@ -186,6 +186,14 @@ def test_a_call_gets_the_name_that_the_client_declared() -> None:
     assert [block.name for block in folded(events).content if isinstance(block, ToolUseBlock)] == [name, "a.b"]
 
 
+def test_a_name_that_comes_in_pieces_is_one_name() -> None:
+    answer = _answer(a_request(tools=[{"name": "Bash"}, {"name": "CronList"}, {"name": "Ba"}]))
+    pieces: list[Delta] = [ToolCallStart(0, "Cron"), ToolCallStart(1, "List"), *_call(2, "Ba"), *_call(3, "sh", "{}")]
+    events = answer.start() + answer.take([*pieces, STOP]) + answer.close()
+    names = [block.name for block in folded(events).content if isinstance(block, ToolUseBlock)]
+    assert names == ["CronList", "Ba", "sh"], "two names of which the first is a tool's are two calls"
+
+
 def test_a_mended_call_is_recorded() -> None:
     answer = _answer()
     answer.start()
