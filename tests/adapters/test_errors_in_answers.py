@@ -100,6 +100,8 @@ SHAPES: dict[str, tuple[bytes, int, str, str]] = {
 
 LINES: dict[str, tuple[bytes, int, str, str]] = {
     "Ollama": (ndjson({"error": "boom"}), 502, "api_error", "boom"),
+    "a proxy": (ndjson({"detail": "boom"}), 502, "api_error", "boom"),
+    "a proxy, no object": (ndjson({"message": "boom"}), 502, "api_error", "boom"),
     "Ollama, with a status": (
         ndjson({"StatusCode": 429, "Status": "429 Too Many Requests", "error": "too many concurrent requests"}),
         502, "api_error", "too many concurrent requests",

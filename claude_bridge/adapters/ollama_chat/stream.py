@@ -21,9 +21,10 @@ from claude_bridge.conversion.ending import parse_finish
 from claude_bridge.conversion.prompt.token_estimate import token_count
 from claude_bridge.conversion.tool_calls.index import NO_NAME
 from claude_bridge.conversion.tool_json.text import arguments_text
-from claude_bridge.conversion.upstream_errors.translate import explain_no_json
+from claude_bridge.conversion.upstream_errors.translate import explain_no_json, reports_error
 from claude_bridge.errors import BridgeError, UpstreamBrokenError
 from claude_bridge.wire import ollama
+from claude_bridge.wire.lenient_json import parse_any
 from claude_bridge.wire.ndjson import MAX_LINE_BYTES, NdjsonDecoder
 
 _NO_ANSWERS = {"load": "loaded its model", "unload": "unloaded its model"}
@@ -77,7 +78,7 @@ class OllamaStreamDecoder:
         for at, line in enumerate(lines):
             chunk = _chunk_or_none(line)
             if chunk is not None:
-                deltas += self._chunk(chunk)
+                deltas += self._chunk(chunk, line)
             elif self._answered:
                 deltas += self._fail(explain_no_json(line, self._upstream))
             else:
@@ -96,13 +97,15 @@ class OllamaStreamDecoder:
         if self._document is not None:
             document = bytes(self._document).strip()
             chunk = _chunk_or_none(document)
-            return self._fail(explain_no_json(document, self._upstream)) if chunk is None else self._chunk(chunk)
+            return (
+                self._fail(explain_no_json(document, self._upstream)) if chunk is None else self._chunk(chunk, document)
+            )
         deltas: list[Delta] = []
         rest = self._lines.close()
         for line in rest:
             chunk = _chunk_or_none(line)
             if chunk is not None:  # else the connection was cut inside it
-                deltas += self._chunk(chunk)
+                deltas += self._chunk(chunk, line)
         if self._answered and not rest:
             deltas += self._fail(UpstreamBrokenError(_UNFINISHED.format(upstream=self._upstream)))
         return deltas
@@ -113,10 +116,13 @@ class OllamaStreamDecoder:
         if len(self._document) > MAX_LINE_BYTES:
             raise UpstreamBrokenError(f"The upstream sent one document of more than {MAX_LINE_BYTES} bytes.")
 
-    def _chunk(self, chunk: ollama.ChatChunk) -> list[Delta]:
+    def _chunk(self, chunk: ollama.ChatChunk, line: bytes) -> list[Delta]:
         self._answered = True
-        if chunk.error:
-            return self._fail(explain_error(chunk.error, self._upstream))
+        error = chunk.error
+        if not error and chunk.message is None and not chunk.done and reports_error(other := parse_any(line)):
+            error = other  # of a proxy
+        if error:
+            return self._fail(explain_error(error, self._upstream))
         deltas = [] if chunk.message is None else self._message(chunk.message)
         return deltas + self._end(chunk) if chunk.done else deltas
 

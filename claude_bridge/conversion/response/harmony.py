@@ -23,6 +23,7 @@ from claude_bridge.conversion.deltas import (
 )
 from claude_bridge.conversion.loss import PRINTED_CALL, Repair
 from claude_bridge.conversion.reasoning import TextOpening
+from claude_bridge.conversion.tool_calls.buffer import CUT_BEFORE_ARGUMENTS
 from claude_bridge.conversion.tool_calls.text_source import Marks
 from claude_bridge.conversion.tool_names import DeclaredTools
 from claude_bridge.wire.anthropic import Tool
@@ -116,6 +117,7 @@ class HarmonyReader:
         self._held = ""
         self._last_char = ""
         self._calls = 0
+        self._begun_call: list[Delta] = []  # its start, as long as none of its arguments has come
         self._restorer = _TokenRestorer()
 
     def feed(self, deltas: list[Delta]) -> list[Delta]:
@@ -133,6 +135,13 @@ class HarmonyReader:
     def close(self) -> list[Delta]:
         """Return what was held back; a header without its message says nothing."""
         out = self._take_tokens(self._restorer.close())
+        if self._begun_call and not self._held:
+            out += [
+                Repair(delta.name, CUT_BEFORE_ARGUMENTS)
+                for delta in self._begun_call
+                if isinstance(delta, ToolCallStart)
+            ]
+            self._begun_call, self._message = [], _Message.TEXT
         text, header, self._held, self._header = self._held, self._header, "", None
         if header is None:
             return out + self._say(text)
@@ -183,24 +192,26 @@ class HarmonyReader:
                 return self._end_message(header="")
 
     def _end_message(self, *, header: str) -> list[Delta]:
-        is_call = self._message is _Message.CALL
-        self._header, self._message, self._last_char = header, _Message.TEXT, ""
-        return [ToolCallEnd(self._calls - 1)] if is_call else []
+        ended = [*self._begun_call, ToolCallEnd(self._calls - 1)] if self._message is _Message.CALL else []
+        self._header, self._message, self._last_char, self._begun_call = header, _Message.TEXT, "", []
+        return ended
 
     def _begin_message(self) -> list[Delta]:
         header, self._header = self._header or "", None
         recipient = _RECIPIENT.search(header)
         if recipient is not None and recipient[1] not in _PEOPLE and self._tools.names:
-            return self._begin_call(recipient[1].removeprefix("functions."))
+            self._begin_call(recipient[1].removeprefix("functions."))
+            return []
         channels = _CHANNEL.findall(header)  # gpt-oss-20b writes a stray one before at times
         self._message = _Message.THOUGHT if channels[-1:] == ["analysis"] else _Message.TEXT
         return []
 
-    def _begin_call(self, name: str) -> list[Delta]:
+    def _begin_call(self, name: str) -> None:
         self._message = _Message.CALL
         key, self._calls = self._calls, self._calls + 1
         tool = self._tools.find(name)
-        return [Repair(tool.name if tool else name, PRINTED_CALL), ToolCallStart(key, name)]
+        note = Repair(tool.name if tool else name, PRINTED_CALL)
+        self._begun_call = [note, ToolCallStart(key, name)]
 
     def _say(self, text: str) -> list[Delta]:
         if not text:
@@ -210,6 +221,7 @@ class HarmonyReader:
             case _Message.THOUGHT:
                 return [ThinkingDelta(text)]
             case _Message.CALL:
-                return [ToolCallArguments(self._calls - 1, text)]
+                begun, self._begun_call = self._begun_call, []
+                return [*begun, ToolCallArguments(self._calls - 1, text)]
             case _Message.TEXT:
                 return [TextDelta(text)]

@@ -127,6 +127,14 @@ ANSWERS: dict[str, tuple[str, Said]] = {
     ),
     "half a token at the end": ("four<|ret", [("text", "four<|ret")]),
     "half a header at the end": (f"four<|end|>{START}<|channel|>fin", [("text", "four")]),
+    "a call without arguments": (
+        "<|channel|>commentary to=functions.Bash<|message|><|call|>",
+        [("call", "0 Bash"), ("end", "0")],
+    ),
+    "a call that was cut off before its arguments": (
+        "four<|end|><|channel|>commentary to=Bash<|message|>",
+        [("text", "four")],
+    ),
     "no tokens": (
         "analysisWe need to list.assistantfinalfour",
         [("thought", "We need to list."), ("text", "four")],
