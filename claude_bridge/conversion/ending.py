@@ -164,13 +164,21 @@ class EndingJudge:
         if not isinstance(delta, Finish):
             return [delta]
         at_limit = self._max_tokens is not None and self._output_tokens >= self._max_tokens
-        notes: list[Delta] = []
-        if delta.reason is FinishReason.MALFORMED_CALL:
-            notes.append(Repair("", f"the engine dropped malformed output of the model ({delta.word})"))
-        if delta.reason is FinishReason.UNKNOWN:
-            reason = f"an unknown finish reason ({delta.word})" if delta.word else "no finish reason"
-            notes.append(Repair("", f"the engine gave {reason}: malformed tool calls are not repaired"))
-        return [replace(delta, at_limit=at_limit), *notes]
+        note = finish_note(delta)
+        return [replace(delta, at_limit=at_limit), *([Repair("", note)] if note else [])]
+
+
+def finish_note(finish: Finish) -> str:
+    """Return what the log says of a finish reason; empty: nothing."""
+    if finish.reason is FinishReason.MALFORMED_CALL:
+        return f"the engine dropped malformed output of the model ({finish.word})"
+    if finish.reason is FinishReason.UNKNOWN:
+        return f"the engine gave {_unknown_reason(finish)}: malformed tool calls are not repaired"
+    return ""
+
+
+def _unknown_reason(finish: Finish) -> str:
+    return f"an unknown finish reason ({finish.word})" if finish.word else "no finish reason"
 
 
 _ENDINGS = frozenset((UsageReport, Finish))
@@ -185,8 +193,7 @@ def explain_missing(finish: Finish, usage: UsageReport, *, has_text: bool, has_t
     if has_text:
         return None
     if finish.reason is FinishReason.UNKNOWN:
-        reason = f"an unknown finish reason ({finish.word})" if finish.word else "no finish reason"
-        return UpstreamBrokenError(f"The engine ended its answer with {reason} and wrote nothing.")
+        return UpstreamBrokenError(f"The engine ended its answer with {_unknown_reason(finish)} and wrote nothing.")
     unseen = (usage.output_tokens or 0) - (usage.thinking_tokens or 0)
     if ended_by_itself(finish) and not has_thinking and unseen > _SWALLOWED_TOKENS:
         return DroppedCallError(

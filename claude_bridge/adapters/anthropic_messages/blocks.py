@@ -21,7 +21,7 @@ from claude_bridge.adapters.anthropic_messages.frames import FrameHead, raw_fiel
 from claude_bridge.conversion.response.assembler import UNSIGNED
 from claude_bridge.conversion.tool_calls.arguments import RepairedArguments
 from claude_bridge.conversion.tool_calls.buffer import CUT_BEFORE_ARGUMENTS, GatheredCall
-from claude_bridge.conversion.tool_calls.index import MAX_ARGUMENTS_BYTES
+from claude_bridge.conversion.tool_calls.index import MAX_ARGUMENTS_BYTES, NO_NAME
 from claude_bridge.conversion.tool_json.schema_check import WorkBudget
 from claude_bridge.conversion.tool_names import DeclaredTools
 from claude_bridge.errors import UpstreamBrokenError
@@ -176,9 +176,8 @@ class Blocks:
     # --- calls ----------------------------------------------------------------------------------------------------
 
     def _start_call(self, head: FrameHead, fields: Mapping[str, Raw], frame: bytes) -> None:
-        name = plain(raw_fields(fields.get("content_block", _NOTHING)).get("name"))
-        if not isinstance(name, str) or not name.strip():
-            self._start_nameless(head, fields)
+        name = name_of(raw_fields(fields.get("content_block", _NOTHING)))
+        if name == NO_NAME and self._goes_on_with(head, fields):
             return
         self._close_block(LEFT_OPEN)
         while self._calls and self._calls[0].has_ended:
@@ -187,18 +186,16 @@ class Blocks:
         self._calls.append(call)
         self._hold(call, frame)
 
-    def _start_nameless(self, head: FrameHead, fields: Mapping[str, Raw]) -> None:
-        """Take the start of a tool use without a name: more of the one before, or nothing that a client can run."""
+    def _goes_on_with(self, head: FrameHead, fields: Mapping[str, Raw]) -> bool:
+        """Return whether the start of a tool use without a name is more of the one before, and take it."""
         call = self._calls[-1] if self._calls else None
         more = _HeldCall("", None, theirs=head.index, event=fields)
         if call is None or (more.id != call.id and call.progress.is_closed):
-            self._close_block(LEFT_OPEN)
-            self._release_calls(may_repair=True)
-            self._out.note("a tool use without a name was left out")
-            return
+            return False
         call.theirs, call.has_ended, call.is_as_it_came = head.index, False, False
         call.add(more.first_input)
         self._out.note("a tool use came in pieces")
+        return True
 
     def _call_of(self, theirs: int | None) -> _HeldCall | None:
         """Return the newest call that has this number at the engine, and has not ended."""
@@ -225,6 +222,9 @@ class Blocks:
         self._held_bytes = 0
 
     def _release(self, call: _HeldCall, *, may_repair: bool) -> None:
+        if call.name == NO_NAME and not call.first_input and not any(call.pieces):
+            self._out.note("a tool use without a name and without arguments was left out")
+            return
         if call.first_input:
             call.pieces = [call.first_input]
             self._out.note("input came with the start of its block", call.name)
@@ -313,6 +313,12 @@ def _belongs(delta_kind: str | None, block: _Block) -> bool:
     """Return whether a delta of this type may come in the block; nothing follows a signature."""
     is_of_kind = block_of_delta(delta_kind, block.kind) == block.kind
     return is_of_kind and (block.kind != "thinking" or block.signature is not None)
+
+
+def name_of(block: Mapping[str, Raw]) -> str:
+    """Return the name of a tool use; NO_NAME where it has none."""
+    name = plain(block.get("name"))
+    return name if isinstance(name, str) and name.strip() else NO_NAME
 
 
 def input_text(raw: Raw | None) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from claude_bridge.adapters.anthropic_messages.blocks import input_text
+from claude_bridge.adapters.anthropic_messages.blocks import input_text, name_of
 from claude_bridge.adapters.anthropic_messages.frame_repair import (
     UniqueToolIds,
     empty_delta,
@@ -31,7 +31,7 @@ from claude_bridge.adapters.anthropic_messages.frames import (
 )
 from claude_bridge.adapters.anthropic_messages.passthrough import PassthroughDocument
 from claude_bridge.conversion.deltas import Finish, FinishReason
-from claude_bridge.conversion.ending import cut_off, ended_by_itself, explain_missing
+from claude_bridge.conversion.ending import cut_off, ended_by_itself, explain_missing, finish_note
 from claude_bridge.conversion.loss import Repair
 from claude_bridge.conversion.profile import MessagesProfile
 from claude_bridge.conversion.response.pipeline import ResponseContext
@@ -90,6 +90,8 @@ class RepairedDocument(PassthroughDocument):
             self.fail(error)
             return ()
         self.done = True
+        if note := finish_note(finish):
+            self.repairs.append(Repair("", note))
         self.message_id = str(parse_object(msgspec.json.encode(changes)).get("id") or value.get("id"))
         self.repairs += [Repair("", f"the answer: {name}") for name in changes]
         return [RawBytes(msgspec.json.encode({**fields, **changes}) if changes else document)]
@@ -125,10 +127,8 @@ class RepairedDocument(PassthroughDocument):
         return changes if own_reason == reason else changes | {"stop_reason": own_reason}, None
 
     def _calls_in(self, block: dict[str, Raw], *, may_repair: bool) -> tuple[list[dict[str, Any]], bool]:
-        """Return the calls that a tool use means, and whether one of them was cut off; none without a name."""
-        name = plain(block.get("name"))
-        if not isinstance(name, str) or not name.strip():
-            return [], False
+        """Return the calls that a tool use means, and whether one of them was cut off."""
+        name = name_of(block)
         call = GatheredCall(name, self._tools.find(name))
         call.pieces.append(input_text(block.get("input")))
         calls: list[dict[str, Any]] = []

@@ -37,7 +37,7 @@ from claude_bridge.adapters.anthropic_messages.frames import (
 )
 from claude_bridge.adapters.anthropic_messages.passthrough import kept_headers
 from claude_bridge.conversion.deltas import FinishReason, UsageReport
-from claude_bridge.conversion.ending import cut_off, ended_by_itself, explain_missing
+from claude_bridge.conversion.ending import cut_off, ended_by_itself, explain_missing, finish_note
 from claude_bridge.conversion.loss import Repair
 from claude_bridge.conversion.profile import MessagesProfile
 from claude_bridge.conversion.response.pipeline import ResponseContext
@@ -288,6 +288,8 @@ class RepairedStream:
                 self._fail(error)
                 return
         self.finished = True
+        if reason is not None and (note := finish_note(finish)):
+            self._out.note(note)
         finish = cut_off(finish) if blocks.is_cut_off else finish
         own_reason = repaired_stop_reason(
             reason, finish, has_tool_use=blocks.has_tool_use, window_full=self._window_full
