@@ -99,14 +99,24 @@ class PromptCounter:
         if counted is None:
             with anyio.move_on_after(self._within_s):
                 async with self._limit:
-                    counted = await self._ask(prompt)
+                    counted = await self._ask_unless_one_failed(prompt)
         if counted is None:
-            self._asks_again_at = anyio.current_time() + BACKOFF_S
             return None
         self._counts[key] = counted  # at the end: what was not asked for the longest time goes first
         if len(self._counts) > self._cache_size:
             del self._counts[next(iter(self._counts))]
         self.calibrate(prompt, counted)
+        return counted
+
+    async def _ask_unless_one_failed(self, prompt: EncodedRequest) -> int | None:
+        if anyio.current_time() < self._asks_again_at:  # while this one waited
+            return None
+        counted = None
+        try:
+            counted = await self._ask(prompt)
+        finally:
+            if counted is None:
+                self._asks_again_at = anyio.current_time() + BACKOFF_S
         return counted
 
     async def _ask(self, prompt: EncodedRequest) -> int | None:

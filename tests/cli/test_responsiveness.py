@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 from claude_bridge.errors import InvalidRequestError
+from claude_bridge.server.loop_watch import HELD_S
 from claude_bridge.wire.anthropic_codec import MAX_BLOCKS, MAX_MESSAGES, parse_messages_request
 from tests.cli.process import serving
 from tests.fake_upstream import MODEL, FakeUpstream, ReceivedRequest, Reply, answer
@@ -21,6 +22,9 @@ from tests.fake_upstream import MODEL, FakeUpstream, ReceivedRequest, Reply, ans
 pytestmark = [pytest.mark.anyio, pytest.mark.timing]
 
 MEGABYTE = 1_000_000
+
+TRIES = 3
+"""What holds the loop does so each time; a machine that is busy with something else does not."""
 
 POLL = """
 import http.client, sys, threading, time
@@ -83,21 +87,31 @@ async def test_others_are_answered_at_once_beside_a_large_request(make: Callable
     def reply(_: ReceivedRequest) -> Reply:
         return answer("Hello")
 
+    is_too_much = body.count(b'"role"') > MAX_MESSAGES or body.count(b'"type":"text"') > MAX_BLOCKS
     async with (
         FakeUpstream(reply) as upstream,
         serving("openai", MODEL, "--base-url", upstream.base_url, "--no-check", "--debug") as bridge,
         httpx.AsyncClient(base_url=bridge.url, timeout=60) as client,
     ):
         await client.get("/v1/models")
-        async with await anyio.open_process([sys.executable, "-c", POLL, bridge.url]) as poll:
-            assert poll.stdout is not None
-            assert poll.stdin is not None
-            await poll.stdout.receive()
-            headers = {"content-type": "application/json"}
-            response = await client.post("/v1/messages", content=body, headers=headers)
-            await poll.stdin.aclose()
-            printed = b"".join([part async for part in poll.stdout])
+        for _ in range(TRIES):
+            status, answer_s, machine_s = await slowest_answer_beside(client, bridge.url, body)
+            assert status == (400 if is_too_much else 200)
+            allowed_s = HELD_S + 2 * decoding_s + 2 * machine_s
+            if answer_s < allowed_s:
+                return
+    pytest.fail(f"an answer took {answer_s:.2f} s each time, and at most {allowed_s:.2f} s is allowed")
+
+
+async def slowest_answer_beside(client: httpx.AsyncClient, url: str, body: bytes) -> tuple[int, float, float]:
+    """Return the status of a large request, the slowest answer beside it, and how late the machine itself was."""
+    async with await anyio.open_process([sys.executable, "-c", POLL, url]) as poll:
+        assert poll.stdout is not None
+        assert poll.stdin is not None
+        await poll.stdout.receive()
+        headers = {"content-type": "application/json"}
+        response = await client.post("/v1/messages", content=body, headers=headers)
+        await poll.stdin.aclose()
+        printed = b"".join([part async for part in poll.stdout])
     answer_s, machine_s = map(float, printed.split()[-2:])
-    is_too_much = body.count(b'"role"') > MAX_MESSAGES or body.count(b'"type":"text"') > MAX_BLOCKS
-    assert response.status_code == (400 if is_too_much else 200)
-    assert answer_s < 0.1 + 2 * decoding_s + 4 * machine_s
+    return response.status_code, answer_s, machine_s

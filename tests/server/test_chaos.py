@@ -1,4 +1,4 @@
-"""Ten thousand exchanges while engines and clients fail at random: each is accounted for, and nothing is left over."""
+"""Thousands of exchanges while engines and clients fail at random: each is accounted for, and nothing is left over."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ from tests.fake_upstream import (
 from tests.laws import assert_legal
 from tests.server.served import BridgeServer, Response, Wire, parse_events, post, question
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timing, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(600)]
 
-EXCHANGES = 10_000
-WARM_UP = 1_500
+EXCHANGES = 10_000 if os.environ.get("BRIDGE_TEST_EXAMPLES") == "thorough" else 1_000
+WARM_UP = EXCHANGES // 5
 CLIENTS = 16
-PARTS = 12
+PARTS = 6
 
 
 def parts_of(word: str) -> list[str]:
@@ -82,12 +82,6 @@ def without_a_finish(word: str, _: Random) -> Reply:
     return [Head(), *(Send(text(part)) for part in parts_of(word)), Send(DONE)]
 
 
-AT_ONCE: Reply = [Reset()]
-"""A kept connection that is reset in the moment of a request may have been closed before the request came.
-
-A reset takes with it what of an answer had come and was not read: to the bridge such an answer never began.
-"""
-
 REPLIES: dict[Callable[[str, Random], Reply], int] = {
     good: 8,
     slow: 3,
@@ -100,9 +94,9 @@ REPLIES: dict[Callable[[str, Random], Reply], int] = {
     lambda word, random: [*beginning(word, random), Send(b"data: {nonsense\n\n"), Close()]: 1,
     lambda word, random: [*beginning(word, random), Raw(b"zzz\r\nno chunk\r\n"), Close()]: 1,
     lambda *_: [Close()]: 1,
-    lambda *_: AT_ONCE: 1,
-    lambda *_: [Pause(0.3), Reset()]: 1,
-    lambda *_: [Pause(0.3), Close()]: 1,
+    lambda *_: [Reset()]: 1,
+    lambda *_: [Pause(0.02), Reset()]: 1,
+    lambda *_: [Pause(0.02), Close()]: 1,
     lambda *_: [Raw(b"\x00\x01\x02 no HTTP at all\r\n\r\n"), Close()]: 1,
     lambda *_: [Raw(b"HTTP/1.1 200 OK\r\ncontent-le"), Close()]: 1,
     lambda _, random: refusal(random.choice([400, 401, 403, 404, 413, 418, 429, 500, 502, 503]), "no, not now"): 3,
@@ -141,17 +135,13 @@ class Chaos:
         self.random = Random(2026)
         self.outcomes: Counter[str] = Counter()
         self.seen: Counter[str] = Counter()
-        self.may_come_again: set[str] = set()
         self.words = iter(f"w{number}" for number in range(10**9))
 
     def reply(self, request: ReceivedRequest) -> Reply:
         word = request.json["messages"][-1]["content"]
         self.seen[word] += 1
         make = self.random.choices(list(REPLIES), list(REPLIES.values()))[0]
-        reply = make(word, self.random)
-        if isinstance(reply, list) and reply[-1] == Reset() and not isinstance(reply[0], Pause):
-            self.may_come_again.add(word)
-        return reply
+        return make(word, self.random)
 
     async def exchanges(self, server: BridgeServer, number: int) -> None:
         """Ask so often, by several clients at once."""
@@ -215,9 +205,7 @@ async def test_every_exchange_is_accounted_for_and_nothing_is_left_over() -> Non
     assert chaos.outcomes.total() >= EXCHANGES
     assert set(chaos.outcomes) == {"whole", "broke off", "refused", "left"}
     assert chaos.outcomes["whole"] > EXCHANGES / 3
-    sent_again = {word for word, times in chaos.seen.items() if times > 1}
-    assert sent_again <= chaos.may_come_again, "what an engine may have worked on is never sent again"
-    assert max(chaos.seen.values()) <= 2
+    assert max(chaos.seen.values()) == 1, "what an engine may have worked on is never sent again"
     assert descriptors_after <= descriptors + 2 * 64, "connections that are kept for reuse"
     assert tasks_after <= tasks + 2 * 64
     assert memory_after < memory + 25 * 1024**2
