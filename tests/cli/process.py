@@ -50,6 +50,7 @@ class Running:
 
     def __init__(self, process: Process, url: str, started_at: float) -> None:
         self.url = url
+        self.pid = process.pid
         self.started_at = started_at
         self.told = ""
         """What it has said on stderr."""
