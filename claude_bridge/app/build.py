@@ -292,8 +292,9 @@ def web_plan(config: Config, choice: str | None) -> WebPlan:
     try:
         search = web.search if choice is None else SearchChoice.parse(choice)
     except ValueError as error:
+        what = str(error) or f"{choice!r} is not {SearchChoice.WANTED}"  # its own words are of an address with a secret
         raise SetupError(
-            f"--web-search {choice!r} {str(error) or f'is not {SearchChoice.WANTED}'}.",
+            f"--web-search {what}.",
             "For example: --web-search searxng:http://localhost:8888",
         ) from None
     require_library(search)

@@ -20,6 +20,7 @@ from claude_bridge.app.client_environment import client_environment
 from claude_bridge.app.notices import Notices
 from claude_bridge.app.plan import Plan
 from claude_bridge.app.serve import RunningBridge, serve_beside
+from claude_bridge.app.web import SEARCH_IS_OFF, search_note
 from claude_bridge.clients.claude_code import FULL_PROMPT, LITE_PROMPT
 from claude_bridge.errors import SetupError
 from claude_bridge.providers import Upstream
@@ -71,7 +72,9 @@ async def _run(session: Session, bridge: RunningBridge, upstream: Upstream) -> S
         is_lite=is_lite,
         has_status_line=claude_code.has_own_status_line(),
     )
-    bridge.notices.starting_client(bridge.listening, upstream, client.notes)
+    web = search_note(plan.web) or (None if is_lite else SEARCH_IS_OFF)
+    notes = [*client.notes, *([web] if web else [])]
+    bridge.notices.starting_client(bridge.listening, upstream, notes)
     environment = _without_keys(os.environ, plan) | ours
     with _private_file(json.dumps(client.settings)) as settings_file:
         command = [session.program, *client.options, "--settings", str(settings_file), *client.arguments]

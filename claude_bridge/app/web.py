@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 OFF, DUCKDUCKGO = "off", "duckduckgo"
 
+SEARCH_IS_OFF = "no web search; --web-search duckduckgo sends Claude Code's queries to DuckDuckGo"
+
 SEARCH_KEY_VARIABLES = {
     "brave": "BRAVE_API_KEY",
     "exa": "EXA_API_KEY",
@@ -47,10 +49,12 @@ def default_key(choice: SearchChoice) -> str | None:
 
 def search_note(plan: WebPlan) -> str | None:
     """Return where queries go; None where nothing is searched."""
-    if plan.search == OFF:
-        return None
-    where = plan.search.address or plan.search.service
-    return f"web searches go to {where}"
+    return None if plan.search == OFF else f"web searches go to {where_queries_go(plan)}"
+
+
+def where_queries_go(plan: WebPlan) -> str:
+    """Return the address or the name of the search service."""
+    return plan.search.address or plan.search.service
 
 
 async def open_web_tools(plan: WebPlan, stack: AsyncExitStack) -> WebTools:

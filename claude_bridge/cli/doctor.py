@@ -9,13 +9,14 @@ import typer
 
 from claude_bridge.cli import terminal
 from claude_bridge.cli.bridge_client import find_served, row_of_served
-from claude_bridge.cli.options import ApiKey, BaseUrl, CaFile, ConfigFile, load_reading
+from claude_bridge.cli.options import ApiKey, BaseUrl, CaFile, ConfigFile, WebSearch, load_reading
 from claude_bridge.cli.serve import DEFAULT_PORT
 from claude_bridge.errors import SetupError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from claude_bridge.app.plan import WebPlan
     from claude_bridge.config.load import Reading
     from claude_bridge.config.schema import Config
     from claude_bridge.doctor.finding import Finding
@@ -60,6 +61,7 @@ def doctor(
         ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+    web_search: WebSearch = None,
     config_file: ConfigFile = None,
 ) -> None:
     """Check the way from Claude Code to a model, and print a remedy for each problem.
@@ -71,7 +73,7 @@ def doctor(
 
     reading = load_reading(config_file)
     config = reading.config
-    from claude_bridge.app.build import trust_authorities
+    from claude_bridge.app.build import trust_authorities, web_plan
 
     trust_authorities(config, ca_file)
     port = port or config.server.port
@@ -87,7 +89,8 @@ def doctor(
         reading.without_mistakes()  # where there are some, they may be the cause
         raise
     show = None if as_json else _print_finding
-    findings = anyio.run(partial(_examine, findings, subject, upstream, key, show, port=port, probe=probe))
+    web = web_plan(config, web_search)
+    findings = anyio.run(partial(_examine, findings, subject, upstream, key, web, show, port=port, probe=probe))
     is_well = all(finding.severity != "bad" for finding in findings)
     if as_json:
         import msgspec
@@ -104,6 +107,7 @@ async def _examine(
     subject: Subject,
     upstream: Upstream,
     key: str | None,
+    web: WebPlan,
     show: Callable[[Finding], None] | None,
     *,
     port: int,
@@ -114,6 +118,8 @@ async def _examine(
 
     from claude_bridge.doctor.examine import examine
     from claude_bridge.doctor.finding import Step
+    from claude_bridge.doctor.web_search import check_search
+    from claude_bridge.server_tools.searching import TIMEOUT_S
 
     found = list(findings)
     with terminal.stopwatch() as begin:
@@ -128,6 +134,12 @@ async def _examine(
                 found.append(item)
                 if show is not None:
                     show(item)
+        begin("Searching the web", TIMEOUT_S)
+        searched = await check_search(web)
+        if searched is not None:
+            found.append(searched)
+            if show is not None:
+                show(searched)
     return found
 
 

@@ -142,6 +142,7 @@ PARAMETERS: dict[str, ParameterInfo] = {
 BaseUrl = Annotated[str | None, PARAMETERS["base_url"]]
 ApiKey = Annotated[str | None, PARAMETERS["api_key"]]
 CaFile = Annotated[Path | None, PARAMETERS["ca_file"]]
+WebSearch = Annotated[str | None, PARAMETERS["web_search"]]
 ConfigFile = Annotated[
     Path | None,
     typer.Option(

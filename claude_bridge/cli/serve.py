@@ -111,6 +111,7 @@ class ServeNotices(TerminalNotices):
     def serving(self, plan: Plan, listening: Listening, upstream: Upstream) -> None:
         """Print what was found out about the engine, and how to use the bridge."""
         from claude_bridge.app.vision import image_note
+        from claude_bridge.app.web import search_note
         from claude_bridge.cli.format import engine_words
         from claude_bridge.cli.shells import this_shell
 
@@ -119,7 +120,7 @@ class ServeNotices(TerminalNotices):
         window = f"context window {upstream.window_tokens or 0:,} tokens"
         if upstream.window_tokens and not any(note.startswith(window) for note in upstream.notes):
             terminal.say(f"  · {window}")
-        for note in (*upstream.notes, image_note(plan, upstream)):
+        for note in (*upstream.notes, image_note(plan, upstream), search_note(plan.web)):
             if note is not None:
                 terminal.say(f"  · {note}")
         self._advise_on_window(upstream)

@@ -121,7 +121,8 @@ class PageReader:
             return await to_thread.run_sync(html_as_markdown, body, document.charset, abandon_on_cancel=True)
         is_text = declared.startswith(_TEXTS) or declared.endswith(("+json", "+xml"))
         if found is None and (is_text or not declared) and b"\0" not in body:
-            return "", decoded(body[: 4 * MAX_PAGE_CHARS], [document.charset])
+            most = 4 * MAX_PAGE_CHARS
+            return "", decoded(body[:most], [document.charset], is_cut=len(body) > most)
         raise ToolError("unsupported_content_type", f"The page is of type {found or declared or 'unknown'!r}.")
 
     async def _pdf(self, body: bytes) -> tuple[str, str]:
@@ -145,7 +146,8 @@ def html_as_markdown(body: bytes, charset: str | None) -> tuple[str, str]:
     from html_to_markdown.options import ConversionOptions, PreprocessingOptions
 
     meta = _META_CHARSET.search(body[:4_096])
-    html = decoded(body[:MAX_HTML_BYTES], [charset, meta[1].decode("ascii") if meta else None])
+    is_cut = len(body) > MAX_HTML_BYTES
+    html = decoded(body[:MAX_HTML_BYTES], [charset, meta[1].decode("ascii") if meta else None], is_cut=is_cut)
     options = ConversionOptions(
         preprocessing=PreprocessingOptions(preset="aggressive", remove_forms=False),
         exclude_selectors=_LEFT_OUT,
@@ -158,19 +160,22 @@ def html_as_markdown(body: bytes, charset: str | None) -> tuple[str, str]:
         raise ToolError("unsupported_content_type", f"The page can't be read: {error}") from error
     title = _TITLE.search(html[:100_000])
     content = (result.content or "").strip()
-    if len(body) > MAX_HTML_BYTES:
+    if is_cut:
         content += f"\n\n[only the first {MAX_HTML_BYTES >> 20} MiB of the page were read]"
     return unescape(" ".join(title[1].split())) if title else "", content
 
 
-def decoded(body: bytes, charsets: list[str | None]) -> str:
-    """Return the text of a body: in the first of the character sets in which it makes sense."""
+def decoded(body: bytes, charsets: list[str | None], *, is_cut: bool = False) -> str:
+    """Return the text of a body: in the first of the character sets in which it makes sense.
+
+    ``is_cut`` says that it may end in the middle of a character.
+    """
     if body.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return body.decode("utf-16", "replace")
     for charset in (*charsets, "utf-8-sig"):
         if charset and _is_charset(charset):
-            try:  # what was cut in the middle of a character lacks its last one
-                return codecs.getincrementaldecoder(charset)().decode(body)
+            try:
+                return codecs.getincrementaldecoder(charset)().decode(body, not is_cut)
             except UnicodeError:
                 continue
     return body.decode("cp1252", "replace")
@@ -178,7 +183,7 @@ def decoded(body: bytes, charsets: list[str | None]) -> str:
 
 def _is_charset(name: str) -> bool:
     try:
-        b"".decode(name)
+        b"a".decode(name)
         return codecs.lookup(name).name not in _NO_CHARSETS
     except (LookupError, ValueError):
         return False

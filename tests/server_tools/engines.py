@@ -135,10 +135,17 @@ BEAM = {"url": "https://beams.example/", "title": "Beam bridges"}
 class Internet:
     """A SearXNG and a site on this machine, and the web tools that use them."""
 
-    def __init__(self, search: Reply | None = None, pages: Mapping[str, Reply] | None = None, **tools: Any) -> None:
+    def __init__(
+        self,
+        search: Reply | None = None,
+        pages: Mapping[str, Reply] | None = None,
+        *,
+        fetches: bool = True,
+        **tools: Any,
+    ) -> None:
         self.search = FakeUpstream(lambda _: search or searxng(ARCH, BEAM), answers_get=True)
         self.site = FakeUpstream(documents=pages or {})
-        self._tools = tools
+        self._tools = tools if fetches else {**tools, "pages": None}
         self._stack = AsyncExitStack()
 
     @property

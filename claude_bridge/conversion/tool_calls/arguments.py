@@ -194,7 +194,8 @@ def _without_what_clients_refuse(value: Json, schema: Json, tool_name: str) -> t
     declared, required = dict_in(schema, "properties"), list_in(schema, "required")
     notes = []
     for name in REFUSED_WHEN_EMPTY.get(tool_name, ()):
-        if name in value and _is_blank(value[name]) and name in declared and name not in required:
+        is_optional = not schema or (name in declared and name not in required)
+        if name in value and _is_blank(value[name]) and is_optional:
             value = {key: inner for key, inner in value.items() if key != name}
             notes.append(f"{name}: an empty value that the client refuses was left out")
     first, second = EXCLUSIVE_INPUTS.get(tool_name, ("", ""))

@@ -1,0 +1,211 @@
+"""Search services: what each is sent, what is read of its answers, and what becomes of its refusals."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from claude_bridge.app.web import SEARCH_KEY_VARIABLES
+from claude_bridge.config.types import SearchChoice
+from claude_bridge.server_tools.blocks import SearchHit, ToolError
+from claude_bridge.server_tools.searching import SERVICES, DuckDuckGo, HttpSearcher
+from claude_bridge.server_tools.tools import SearchQuery
+from tests.fake_upstream import FakeUpstream, ReceivedRequest, Reply, Stall, json_document, refusal
+
+pytestmark = pytest.mark.anyio
+
+QUERY = SearchQuery(text="bridges & more", count=5, blocked_domains=("ads.example",), country="de", language="de")
+KEY = "a-key-of-mine"
+
+# Answers in the shape of each service's documentation, with what the bridge has no use for.
+ANSWERS: Mapping[str, Any] = {
+    "searxng": {
+        "query": "bridges",
+        "number_of_results": 0,
+        "results": [
+            {"url": "https://a.example/", "title": "A", "content": "About a.", "publishedDate": "2026-01-02T00:00:00"},
+            {"url": "https://b.example/", "title": "B", "content": None, "engine": "bing", "score": 1.0},
+        ],
+        "answers": [],
+        "unresponsive_engines": [["google", "timeout"]],
+    },
+    "brave": {
+        "type": "search",
+        "query": {"original": "bridges"},
+        "web": {
+            "type": "search",
+            "results": [
+                {"title": "A", "url": "https://a.example/", "description": "About a.", "age": "2026-01-02T00:00:00"},
+                {"title": "B", "url": "https://b.example/", "is_source_local": False},
+            ],
+        },
+    },
+    "tavily": {
+        "query": "bridges",
+        "answer": None,
+        "results": [
+            {"title": "A", "url": "https://a.example/", "content": "About a.", "published_date": "2026-01-02T00:00:00"},
+            {"title": "B", "url": "https://b.example/", "score": 0.5},
+        ],
+        "response_time": 1.2,
+    },
+    "exa": {
+        "requestId": "x",
+        "results": [
+            {"title": "A", "url": "https://a.example/", "text": "About a.", "publishedDate": "2026-01-02T00:00:00"},
+            {"title": "B", "url": "https://b.example/", "author": None},
+        ],
+    },
+    "ollama": {
+        "results": [
+            {"title": "A", "url": "https://a.example/", "content": "About a."},
+            {"title": "B", "url": "https://b.example/"},
+        ]
+    },
+}
+each_service = pytest.mark.parametrize("name", sorted(SERVICES))
+
+
+async def ask(name: str, reply: Reply, query: SearchQuery = QUERY) -> tuple[list[SearchHit], ReceivedRequest]:
+    """Search at a service that answers so, with a key."""
+    async with FakeUpstream(lambda _: reply, answers_get=True) as service:
+        searcher = HttpSearcher(SERVICES[name], service.base_url.removesuffix("/v1"), KEY, timeout_s=0.5)
+        try:
+            hits, size = await searcher.search(query)
+        finally:
+            await searcher.client.aclose()
+        assert size > 0
+        return hits, service.requests[0]
+
+
+@each_service
+async def test_results_are_read(name: str) -> None:
+    hits, _ = await ask(name, json_document(ANSWERS[name]))
+    age = None if name == "ollama" else "2026-01-02T00:00:00"
+    assert hits == [
+        SearchHit(url="https://a.example/", title="A", passage="About a.", age=age),
+        SearchHit(url="https://b.example/", title="B"),
+    ]
+
+
+async def test_each_service_is_asked_in_its_own_way() -> None:
+    asked = {name: (await ask(name, json_document(ANSWERS[name])))[1] for name in SERVICES}
+    seen = {name: (request.method, urlsplit(request.path).path) for name, request in asked.items()}
+    assert seen == {
+        "searxng": ("GET", "/search"),
+        "brave": ("GET", "/res/v1/web/search"),
+        "tavily": ("POST", "/search"),
+        "exa": ("POST", "/search"),
+        "ollama": ("POST", "/api/web_search"),
+    }
+    words = {name: parse_qs(urlsplit(asked[name].path).query) for name in ("searxng", "brave")}
+    assert words["searxng"] == {"q": ["bridges & more -site:ads.example"], "format": ["json"], "language": ["de-DE"]}
+    assert words["brave"]["q"] == ["bridges & more -site:ads.example"]
+    assert (words["brave"]["country"], words["brave"]["search_lang"], words["brave"]["count"]) == (
+        ["de"],
+        ["de"],
+        ["5"],
+    )
+    assert asked["tavily"].json == {"query": "bridges & more", "max_results": 5, "exclude_domains": ["ads.example"]}
+    assert asked["exa"].json["excludeDomains"] == ["ads.example"]
+    assert asked["exa"].json["userLocation"] == "DE"
+    assert asked["ollama"].json == {"query": "bridges & more -site:ads.example", "max_results": 5}
+    headers = {"brave": "x-subscription-token", "exa": "x-api-key"}
+    for name, request in asked.items():
+        assert KEY in request.headers[headers.get(name, "authorization")]
+        assert KEY not in request.path
+
+
+@each_service
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(429, "too_many_requests"), (401, "unavailable"), (422, "invalid_tool_input"), (503, "unavailable")],
+)
+async def test_refusals_are_codes_of_the_api_with_a_reason(name: str, status: int, code: str) -> None:
+    with pytest.raises(ToolError) as caught:
+        await ask(name, refusal(status, KEY))
+    assert caught.value.code == code
+    assert SERVICES[name].title in caught.value.reason
+    assert KEY not in caught.value.reason
+
+
+@each_service
+async def test_a_service_that_does_not_answer_is_unavailable(name: str) -> None:
+    with pytest.raises(ToolError) as caught:
+        await ask(name, [Stall()])
+    assert caught.value.code == "unavailable"
+
+
+async def test_engines_behind_a_searxng_that_all_fail_are_named() -> None:
+    failed = {"results": [], "unresponsive_engines": [["google", "CAPTCHA"], ["bing", "timeout"]]}
+    with pytest.raises(ToolError, match="unavailable") as caught:
+        await ask("searxng", json_document(failed))
+    assert "google, bing" in caught.value.reason
+
+
+async def test_a_brave_search_without_results_has_none() -> None:
+    hits, _ = await ask("brave", json_document({"type": "search", "query": {}}))
+    assert hits == []
+
+
+async def test_addresses_that_are_none_are_left_out_and_long_passages_are_cut() -> None:
+    found = [
+        {"url": "javascript:alert(1)", "title": "x"},
+        {"url": "https://a.example", "title": 3, "content": "x" * 9999},
+    ]
+    hits, _ = await ask("searxng", json_document({"results": found}))
+    assert [(hit.url, hit.title, len(hit.passage)) for hit in hits] == [("https://a.example", "", 1500)]
+
+
+async def test_duckduckgo_is_searched_by_its_library() -> None:
+    asked: list[tuple[str, Mapping[str, Any]]] = []
+
+    def find(text: str, **settings: Any) -> list[dict[str, str]]:
+        asked.append((text, settings))
+        return [{"title": "A &amp; b", "href": "https://a.example/", "body": "About a."}]
+
+    hits, _ = await DuckDuckGo(find).search(QUERY)
+    assert hits == [SearchHit(url="https://a.example/", title="A & b", passage="About a.")]
+    ((text, settings),) = asked
+    assert text == "bridges & more -site:ads.example"
+    assert settings == {"region": "de-de", "max_results": 5, "backend": "duckduckgo"}
+
+
+async def test_duckduckgos_refusals_are_codes_too() -> None:
+    from ddgs.exceptions import DDGSException, RatelimitException
+
+    for error, code in ((RatelimitException("202"), "too_many_requests"), (DDGSException("odd"), "unavailable")):
+
+        def find(_text: str, error: Exception = error, **_: Any) -> list[dict[str, str]]:
+            raise error
+
+        with pytest.raises(ToolError) as caught:
+            await DuckDuckGo(find).search(QUERY)
+        assert caught.value.code == code
+
+    def nothing(_text: str, **_: Any) -> list[dict[str, str]]:
+        raise DDGSException("No results found.")
+
+    assert await DuckDuckGo(nothing).search(QUERY) == ([], 0)
+
+
+def test_the_installed_library_takes_what_it_is_given() -> None:
+    import inspect
+
+    from ddgs import DDGS
+
+    taken = inspect.signature(DDGS.text).parameters
+    assert any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken.values()) or {
+        *("region", "max_results", "backend")
+    } <= set(taken)
+
+
+def test_every_service_can_be_chosen_and_every_choice_is_a_service() -> None:
+    words = SearchChoice.WANTED.replace(" or ", ", ").split(", ")
+    assert sorted(word.partition(":")[0] for word in words) == sorted(["off", "duckduckgo", *SERVICES])
+    assert sorted(SEARCH_KEY_VARIABLES) == sorted(set(SERVICES) - {"searxng"})
+    assert json.dumps(sorted(SERVICES))
