@@ -29,8 +29,10 @@ EXAMPLES = (
 
 INTERRUPTED = 130
 
-NAME_WIDTH = 28
-"""Of a model's name at the head of a column."""
+LABEL_WIDTH, NARROWEST, NAME_WIDTH = 19, 9, 28
+"""Columns of a comparison: for the labels, and for a model's name at the head of its figures."""
+
+MAX_NAME_CHARS = 80
 
 
 def exam(
@@ -222,8 +224,9 @@ def _print_list(judged: Sequence[tuple[Exam, Verdict]]) -> None:
     rows = []
     for exam, verdict in judged:
         settings, figures = exam.settings, exam.figures
-        kind = ["quick" if settings.is_quick else "whole", f"{settings.runs} runs", f"seed {settings.seed}"]
-        kind += [f"by {settings.client}"] * bool(settings.client) + ["interrupted"] * (not exam.is_whole)
+        kind = (
+            [settings.words] + [f"by {settings.client}"] * bool(settings.client) + ["interrupted"] * (not exam.is_whole)
+        )
         rows.append((
             exam.started_at[:16].replace("T", " "),
             settings.model,
@@ -239,34 +242,45 @@ def _print_list(judged: Sequence[tuple[Exam, Verdict]]) -> None:
 
 
 def _print_comparison(judged: Sequence[tuple[Exam, Verdict]]) -> None:
-    from claude_bridge.exam.catalog import GROUPS
-    from claude_bridge.trace.console.printable import one_line
+    """Print the exams side by side, in several tables where the terminal is too narrow for all, and the verdicts."""
+    room = terminal.table_width() - LABEL_WIDTH
+    at_once = max(1, room // (NARROWEST + 3))
+    for first in range(0, len(judged), at_once):
+        exams = [exam for exam, _ in judged[first : first + at_once]]
+        _print_table(exams, name_width=min(NAME_WIDTH, max(NARROWEST, room // len(exams) - 3)))
+    for exam, verdict in judged:
+        if exam.results:
+            _print_verdict(exam, verdict)
 
-    names = [one_line(exam.settings.model)[:NAME_WIDTH] for exam, _ in judged]
-    columns = [terminal.Column("passed"), *(terminal.Column(name, is_number=True) for name in names)]
+
+def _print_table(exams: Sequence[Exam], *, name_width: int) -> None:
+    from claude_bridge.exam.catalog import GROUPS
+    from claude_bridge.trace.console.printable import one_line, printable
+
+    names = [printable(one_line(exam.settings.model))[:MAX_NAME_CHARS] for exam in exams]
+    heads = ["\n".join(name[at : at + name_width] for at in range(0, len(name), name_width)) for name in names]
     rows: list[list[str]] = []
     for group in GROUPS:
-        scores = [exam.groups.get(group) for exam, _ in judged]
+        scores = [exam.groups.get(group) for exam in exams]
         if any(scores):
-            rows.append([group, *("-" if score is None else f"{score.passed}/{score.total}" for score in scores)])
-    rows.append(["all", *(_share(exam.score) for exam, _ in judged)])
-    rows.append(["95 % range", *(_range(exam.score) for exam, _ in judged)])
-    sums = [exam.figures for exam, _ in judged]
+            rows.append([group, *("-" if score is None else _share(score) for score in scores)])
+    rows.append(["all", *(_share(exam.score) for exam in exams)])
+    rows.append(["95 % range", *(_range(exam.score) for exam in exams)])
+    sums = [exam.figures for exam in exams]
     for label, name in FIGURES:
         rows.append([label, *(_figure(getattr(one, name), is_share=name.endswith("_share")) for one in sums)])
+    columns = [terminal.Column("passed"), *(terminal.Column(head, is_number=True) for head in heads)]
     terminal.print_table("Exam", columns, rows)
-    for name, (exam, verdict) in zip(names, judged, strict=True):
-        if exam.results:
-            _print_verdict(name, exam, verdict)
 
 
-def _print_verdict(name: str, exam: Exam, verdict: Verdict) -> None:
+def _print_verdict(exam: Exam, verdict: Verdict) -> None:
     from rich.padding import Padding
     from rich.text import Text
 
-    from claude_bridge.trace.console.printable import printable
+    from claude_bridge.trace.console.printable import one_line, printable
 
-    head = Text.assemble("\n", (printable(name), "bold"), ": ", (verdict.verdict, "bold cyan"))
+    name = printable(one_line(exam.settings.model))
+    head = Text.assemble("\n", (name, "bold"), ": ", (verdict.verdict, "bold cyan"))
     terminal.print_renderable(head.append(f". {_sentence(verdict.reason)}"))
     notes = ["By the real Claude Code: commands that the model wrote did run."] * bool(exam.settings.client)
     left_out = exam.settings.left_out

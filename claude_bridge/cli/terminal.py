@@ -175,6 +175,11 @@ def live_view() -> Iterator[Callable[[RenderableType], None]]:
             yield lambda renderable: live.update(renderable, refresh=True)
 
 
+def table_width() -> int:
+    """Return how many columns a table on stdout may take."""
+    return _table_console().width
+
+
 def _table_console() -> Console:
     from rich.console import Console
 

@@ -7,6 +7,7 @@ Claude Code's own permission rules hold its tools to the folder: without a rule 
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -102,6 +103,10 @@ class _Place:
                 if path.parent != self.project or name.endswith(".sh"):
                     path.write_text(script, encoding="utf-8")
                     path.chmod(0o700)
+        for name in ("python", "python3"):  # by this one `python -m pytest` is the prepared command
+            path = self._programs / name
+            path.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n', encoding="utf-8")
+            path.chmod(0o700)
         trusted = {"hasTrustDialogAccepted": True, "hasCompletedProjectOnboarding": True}
         known = {"theme": "dark", "hasCompletedOnboarding": True, "projects": {str(self.project): trusted}}
         (self._home / ".claude.json").write_bytes(json.encode(known))

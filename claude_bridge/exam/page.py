@@ -20,6 +20,8 @@ COLOURS = 8
 LEFT, WIDTH, RIGHT = 130, 520, 90
 """Pixels of a plot: for its labels, its bars, and their numbers."""
 
+MAX_LABEL_CHARS = 15
+
 
 def page_of(judged: Sequence[Judged]) -> str:
     """Return the page as HTML."""
@@ -39,8 +41,8 @@ def _page(judged: Sequence[Judged]) -> Iterator[str]:
     yield "</div>\n"
     if judged:
         yield "<section><h2>Score by group</h2>\n" + _legend(judged) + _groups_plot(judged) + "</section>\n"
-        yield "<div class=pair><section><h2>Speed and score</h2>\n" + _speed_plot(judged) + "</section>\n"
-        yield "<section><h2>Tokens per task</h2>\n" + _tokens_plot(judged) + "</section></div>\n"
+        yield "<section><h2>Speed and score</h2>\n" + _speed_plot(judged) + "</section>\n"
+        yield "<section><h2>Tokens per task</h2>\n" + _tokens_plot(judged) + "</section>\n"
         yield "<section><h2>Figures</h2>\n" + _figures_table(judged) + "</section>\n"
         yield "<section><h2>Transcripts</h2>\n"
         for number, (exam, _) in enumerate(judged):
@@ -72,7 +74,7 @@ def _card(number: int, exam: Exam, verdict: Verdict) -> Iterator[str]:
     facts = {
         "engine": settings.engine,
         "window": window,
-        "exam": f"{'quick' if settings.is_quick else 'whole'}, {settings.runs} runs, seed {settings.seed}",
+        "exam": settings.words,
         "date": exam.started_at.replace("T", " ").rstrip("Z"),
         "left out": ", ".join(settings.left_out),
         "client": "Claude Code itself: the model's commands did run" if settings.client else "",
@@ -113,7 +115,7 @@ def _grid(height: float, labels: Sequence[str]) -> list[str]:
 
 def _groups_plot(judged: Sequence[Judged]) -> str:
     groups = [group for group in GROUPS if any(group in exam.groups for exam, _ in judged)]
-    bar = 12 if len(judged) > 1 else 16
+    bar = 14 if len(judged) > 1 else 18
     row = bar * len(judged) + 10
     height = row * len(groups) + 30
     parts = _grid(height, ["0 %", "25 %", "50 %", "75 %", "100 %"])
@@ -185,7 +187,7 @@ def _tokens_plot(judged: Sequence[Judged]) -> str:
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= 18 else f"{name[:17]}…"
+    return name if len(name) <= MAX_LABEL_CHARS else f"{name[: MAX_LABEL_CHARS - 1]}…"
 
 
 def _round_up(number: float) -> float:

@@ -84,6 +84,12 @@ class Settings(Struct, frozen=True, kw_only=True):
         return [kind for kind in kinds if kind.is_for_client] if self.client else kinds
 
     @property
+    def words(self) -> str:
+        """Which exam it is, for people."""
+        runs = "1 run" if self.runs == 1 else f"{self.runs} runs"
+        return f"{'quick' if self.is_quick else 'whole'}, {runs}, seed {self.seed}"
+
+    @property
     def planned(self) -> int:
         """How many results there are in the end."""
         return len(self.kinds) * self.runs
