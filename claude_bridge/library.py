@@ -15,11 +15,10 @@ from msgspec.structs import replace
 
 from claude_bridge.adapters import ADAPTERS
 from claude_bridge.adapters.base import ClientRequest
-from claude_bridge.adapters.engine_profiles import UNKNOWN
 from claude_bridge.bridge import ModelBridge, new_id
 from claude_bridge.conversion.reasoning import ThinkMode
 from claude_bridge.errors import BridgeError, InvalidRequestError, SetupError
-from claude_bridge.providers import PROVIDERS, Upstream, upstream_of
+from claude_bridge.providers import PROVIDERS, Upstream, upstream_of, with_api
 from claude_bridge.trace.bus import Bus
 from claude_bridge.trace.recorder import Recorder
 from claude_bridge.upstream.client import client_for
@@ -227,10 +226,10 @@ def _named(engine: str, model: str, api: str | None) -> Upstream:
     if api is not None and api not in ADAPTERS:
         raise SetupError(f"There is no API {api!r}.", f"Known ones: {', '.join(ADAPTERS)}.")
     row = PROVIDERS["openai" if is_address else engine]
+    if not is_address and not row.base_url:
+        raise SetupError(f"{row.display_name} has no address of its own.", "Give that of your resource.")
     upstream = upstream_of(row, base_url=engine if is_address else None, model=model)
-    if api is None or api == upstream.adapter.kind:
-        return upstream
-    return replace(upstream, adapter=ADAPTERS[api], profile=UNKNOWN)  # a row is about an engine's own API
+    return upstream if api is None else with_api(upstream, api)
 
 
 def _json(request: Mapping[str, Any]) -> bytes:

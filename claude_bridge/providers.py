@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from claude_bridge.adapters import ADAPTERS, engine_profiles
 from claude_bridge.adapters.base import Adapter, EngineModel, TokenLimits
-from claude_bridge.adapters.engine_profiles import BY_HOST, UNKNOWN
+from claude_bridge.adapters.engine_profiles import UNKNOWN, profile_by_host, profile_in_api
 from claude_bridge.conversion.pricing import Prices
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.reasoning import ThinkMode
@@ -26,6 +26,12 @@ class Provider(Struct, frozen=True, kw_only=True):
     base_url: str
     key_variable: str
     needs_key: bool = True
+    default_path: str = ""
+    """The path of an address that is given without one."""
+    regional_url: str | None = None
+    """The address in the region that AWS_REGION names, with {} in its place; None: it is the same everywhere."""
+    kind_elsewhere: str | None = None
+    """The API at other addresses, where it is an older one that more engines speak; None: the same."""
     is_any_engine: bool = False
     """Whether the name stands for every engine that speaks this API, so that at another address it is not this one."""
     has_client_login: bool = False
@@ -114,11 +120,12 @@ PROVIDERS: dict[str, Provider] = {
         Provider(
             name="openai",
             display_name="OpenAI",
-            kind="openai-chat",
+            kind="openai-responses",
+            kind_elsewhere="openai-chat",
             base_url="https://api.openai.com/v1",
             key_variable="OPENAI_API_KEY",
             is_any_engine=True,
-            profile=engine_profiles.OPENAI,
+            profile=engine_profiles.OPENAI_RESPONSES,
         ),
         Provider(
             name="ollama",
@@ -185,10 +192,29 @@ PROVIDERS: dict[str, Provider] = {
         Provider(
             name="xai",
             display_name="xAI",
-            kind="openai-chat",
+            kind="openai-responses",
             base_url="https://api.x.ai/v1",
             key_variable="XAI_API_KEY",
-            profile=engine_profiles.XAI,
+            profile=engine_profiles.XAI_RESPONSES,
+        ),
+        Provider(
+            name="azure",
+            display_name="Azure OpenAI",
+            kind="openai-responses",
+            base_url="",
+            key_variable="AZURE_OPENAI_API_KEY",
+            base_url_variable="AZURE_OPENAI_ENDPOINT",
+            default_path="/openai/v1",
+            profile=engine_profiles.AZURE_RESPONSES,
+        ),
+        Provider(
+            name="bedrock",
+            display_name="Bedrock",
+            kind="openai-responses",
+            base_url="https://bedrock-runtime.us-east-1.amazonaws.com/openai/v1",
+            regional_url="https://bedrock-runtime.{}.amazonaws.com/openai/v1",
+            key_variable="AWS_BEARER_TOKEN_BEDROCK",
+            profile=engine_profiles.BEDROCK_RESPONSES,
         ),
         Provider(
             name="together",
@@ -293,11 +319,34 @@ def is_address(base_url: str) -> bool:
 def profile_at(base_url: str, kind: str) -> tuple[str, Profile] | None:
     """Return the name and the profile of the service at this address; None for a host that is nobody's."""
     host = urlsplit(base_url).hostname or ""
-    if host in BY_HOST:
-        return BY_HOST[host].name, BY_HOST[host]
+    service = profile_by_host(host, kind)
+    if service is not None:
+        return service.name, service
     rows = (row for row in PROVIDERS.values() if row.kind == kind and row.base_url.startswith("https:"))
     row = next((row for row in rows if host == urlsplit(row.base_url).hostname), None)
     return (row.display_name, row.profile) if row else None
+
+
+def _kind_at(provider: Provider, base_url: str) -> str:
+    """Return which API is spoken at an address that was given for a provider."""
+    if provider.kind_elsewhere is None:
+        return provider.kind
+    host = urlsplit(base_url).hostname
+    kinds = (provider.kind, provider.kind_elsewhere)
+    rows = (row for row in PROVIDERS.values() if row.kind in kinds and host == urlsplit(row.base_url).hostname)
+    return next((row.kind for row in rows if row.base_url.startswith("https:")), provider.kind_elsewhere)
+
+
+def with_api(upstream: Upstream, kind: str) -> Upstream:
+    """Return the upstream as it is asked through another API; what a row knows of its own API does not hold there."""
+    if kind == upstream.adapter.kind:
+        return upstream
+    is_openai = {kind, upstream.adapter.kind} <= _OPENAI_KINDS
+    profile = profile_in_api(upstream.profile, kind) if is_openai else UNKNOWN
+    return replace(upstream, adapter=ADAPTERS[kind], profile=profile)
+
+
+_OPENAI_KINDS = {"openai-chat", "openai-responses"}
 
 
 def upstream_of(provider: Provider, *, base_url: str | None, model: str) -> Upstream:
@@ -306,15 +355,18 @@ def upstream_of(provider: Provider, *, base_url: str | None, model: str) -> Upst
     At another address than the row's own there may be any engine that speaks its API: nothing is assumed of it,
     unless it is the address of a service that is known.
     """
-    name, profile = provider.display_name, provider.profile
+    name, kind, profile = provider.display_name, provider.kind, provider.profile
+    if base_url is not None:
+        kind = _kind_at(provider, base_url)
+    profile = profile_in_api(profile, kind)
     if base_url is not None and provider.is_any_engine:
-        name, profile = profile_at(base_url, provider.kind) or (UNNAMED, UNKNOWN)
+        name, profile = profile_at(base_url, kind) or (UNNAMED, UNKNOWN)
     base_url = (base_url or provider.base_url).rstrip("/")
     return Upstream(
         name=name,
         base_url=base_url,
         model=model,
-        adapter=ADAPTERS[provider.kind],
+        adapter=ADAPTERS[kind],
         profile=profile,
         forwards_client_auth=is_home_of_logins(base_url),
     )

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from claude_bridge.adapters import engine_profiles, ollama_chat, openai_chat
+from claude_bridge.adapters import engine_profiles, ollama_chat, openai_chat, openai_responses
 from claude_bridge.adapters.base import EngineModel, OutgoingRequest, TokenLimits
 from claude_bridge.adapters.engine_profiles import OLLAMA, UNKNOWN
 from claude_bridge.adapters.translating import TranslatingAdapter
@@ -22,24 +22,36 @@ from claude_bridge.wire.anthropic_codec import encode_stream_event, parse_messag
 
 UPSTREAM = "Engine at http://127.0.0.1:9"
 
-OPENAI_CHAT, OLLAMA_CHAT = "openai-chat", "ollama-chat"
+OPENAI_CHAT, OLLAMA_CHAT, RESPONSES = "openai-chat", "ollama-chat", "openai-responses"
 
 MODEL = "local-model"
 """The model that goes upstream where a test names none."""
 
 TRANSLATING: dict[str, TranslatingAdapter] = {
-    adapter.kind: adapter for adapter in (openai_chat.OPENAI_CHAT, ollama_chat.OLLAMA_CHAT)
+    adapter.kind: adapter
+    for adapter in (openai_chat.OPENAI_CHAT, ollama_chat.OLLAMA_CHAT, openai_responses.OPENAI_RESPONSES)
 }
 """The adapters of upstream kinds with an API of their own."""
 
-USUAL_PROFILES: dict[str, Profile] = {OPENAI_CHAT: UNKNOWN, OLLAMA_CHAT: OLLAMA}
+USUAL_PROFILES: dict[str, Profile] = {
+    OPENAI_CHAT: UNKNOWN,
+    OLLAMA_CHAT: OLLAMA,
+    RESPONSES: engine_profiles.OPENAI_RESPONSES,
+}
 """The profile of each upstream kind where a test names none."""
+
+
+def _kind_of(row: str) -> str:
+    if row.endswith("_RESPONSES"):
+        return RESPONSES
+    return OLLAMA_CHAT if row.startswith("OLLAMA") else OPENAI_CHAT
+
 
 ROWS: dict[str, tuple[str, Profile]] = {
     f"{kind} {name}": (kind, row)
-    for kind in (OPENAI_CHAT, OLLAMA_CHAT)
+    for kind in TRANSLATING
     for name, row in vars(engine_profiles).items()
-    if isinstance(row, Profile) and (name == "UNKNOWN" or name.startswith("OLLAMA") is (kind == OLLAMA_CHAT))
+    if isinstance(row, Profile) and (name == "UNKNOWN" or _kind_of(name) == kind)
 }
 """Every row of adapters/engine_profiles.py with its upstream kind."""
 
@@ -99,6 +111,7 @@ def answer_to(
     *,
     kind: str = OPENAI_CHAT,
     profile: Profile | None = None,
+    model: str = MODEL,
     prompt_tokens: int = 100,
     window_tokens: int | None = None,
 ) -> Answered:
@@ -106,7 +119,7 @@ def answer_to(
     numbers = count(1)
     answer = TRANSLATING[kind].response(
         request or a_request(),
-        EngineModel(where=UPSTREAM, model=MODEL, profile=profile or USUAL_PROFILES[kind]),
+        EngineModel(where=UPSTREAM, model=model, profile=profile or USUAL_PROFILES[kind]),
         ResponseContext(
             message_id="msg_test",
             request_id="req_test",
@@ -153,6 +166,11 @@ def chunk(finish_reason: str | None = None, **delta: Any) -> dict[str, Any]:
 def ndjson(*lines: Any) -> bytes:
     """Return lines as Ollama's stream."""
     return b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
+
+
+def event(kind: str, **fields: Any) -> dict[str, Any]:
+    """Return one event of a Responses stream, with the word before its type left out."""
+    return {"type": f"response.{kind}", **fields}
 
 
 def line(done_reason: str | None = None, **message: Any) -> dict[str, Any]:

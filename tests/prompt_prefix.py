@@ -13,7 +13,7 @@ def assert_extends(longer: bytes, shorter: bytes) -> None:
     there on, as chat templates put tools first; those before it stay what they were.
     """
     before, after = (msgspec.json.decode(body, type=dict[str, Raw]) for body in (shorter, longer))
-    for name in ("messages", "tools"):
+    for name in ("messages", "input", "tools"):
         _assert_begins(bytes(after.pop(name, Raw(b"[]"))), bytes(before.pop(name, Raw(b"[]"))), name)
     assert {name: bytes(value) for name, value in after.items()} == {n: bytes(value) for n, value in before.items()}
 

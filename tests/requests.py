@@ -11,7 +11,7 @@ from msgspec import Struct
 from msgspec.structs import fields
 
 from claude_bridge.conversion.profile import PARTS, Profile
-from tests.dialogues import OLLAMA_CHAT, OPENAI_CHAT, ROWS
+from tests.dialogues import OLLAMA_CHAT, OPENAI_CHAT, RESPONSES, ROWS
 
 Json = dict[str, Any]
 Messages = list[Json]
@@ -235,7 +235,7 @@ def in_another_shape(messages: Messages, draw: Callable[[st.SearchStrategy[Any]]
                 message["content"] = content[0]["text"]
             elif draw(st.booleans()):
                 content[-1]["cache_control"] = {"type": "ephemeral", "ttl": "1h"}
-        if draw(st.booleans()):
+        if message["role"] != "system" and draw(st.booleans()):
             message["output_config"] = {"effort": "low"}
     return changed
 
@@ -244,11 +244,14 @@ def in_another_shape(messages: Messages, draw: Callable[[st.SearchStrategy[Any]]
 
 
 _OF_OTHER_KINDS: dict[str, tuple[str, ...]] = {
-    OPENAI_CHAT: ("thinking",),
+    OPENAI_CHAT: ("thinking", "reasoning_items", "files_in_tool_results", "keeps_tool_list"),
+    RESPONSES: ("thinking", "reasoning", "reasoning_details", "thought_signature"),
     OLLAMA_CHAT: (
         "reasoning_content",
         "reasoning",
         "images_in_tool_results",
+        "files_in_tool_results",
+        "keeps_tool_list",
         "reads_pdfs",
         "fetches_pdfs",
         "fetches_images",
@@ -288,4 +291,4 @@ def rows(kind: str) -> st.SearchStrategy[Profile]:
     return st.sampled_from(known) | st.sampled_from(known).flatmap(lambda row: _any_profile(kind, row))
 
 
-KINDS = (OPENAI_CHAT, OLLAMA_CHAT)
+KINDS = (OPENAI_CHAT, OLLAMA_CHAT, RESPONSES)

@@ -59,8 +59,11 @@ def missing_pieces(
     lost = [path for loss in losses for path in _paths(loss, asked["messages"])]
     keeps_thoughts = profile.reasoning_field is not None or _NO_PLACE_FOR_THOUGHTS not in str(losses)
     out: list[str] = []
-    for part, pieces in (("messages", _conversation(asked, files)), ("tools", _tools(asked))):
-        said = [*_said(sent.get(part, []))]
+    in_place = [item for item in sent.get("input", ()) if item["type"] == "additional_tools"]
+    conversation = [sent.get("instructions", ""), sent.get("messages") or sent.get("input", ())]
+    tools = [sent.get("tools", ()), in_place]
+    for told, pieces in ((conversation, _conversation(asked, files)), (tools, _tools(asked))):
+        said = [*_said(told)]
         text, places = "\n".join(said), Counter(said)
         wanted = [piece for piece in pieces if piece.words and not _is_told(piece, lost)]
         wanted = [piece for piece in wanted if not piece.is_thought or keeps_thoughts]
@@ -105,7 +108,7 @@ def _said(value: Any) -> Iterator[str]:
                 yield from _said(msgspec.json.decode(inner))
             else:
                 yield from _said(inner)
-    elif isinstance(value, list):
+    elif isinstance(value, list | tuple):
         for inner in value:
             yield from _said(inner)
     elif isinstance(value, str):

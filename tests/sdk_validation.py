@@ -25,8 +25,19 @@ from typing import (
 import msgspec
 import typing_extensions
 from openai.types.chat.completion_create_params import CompletionCreateParamsStreaming
+from openai.types.responses import (
+    EasyInputMessageParam,
+    ResponseConfigurationUpdateItemParamParam,
+    ResponseFunctionToolCallParam,
+    ResponseReasoningItemParam,
+)
+from openai.types.responses.response_create_params import ResponseCreateParamsStreaming
+from openai.types.responses.response_input_item_param import (
+    AdditionalTools,
+    FunctionCallOutput,
+)
 
-from tests.dialogues import OLLAMA_CHAT, OPENAI_CHAT
+from tests.dialogues import OLLAMA_CHAT, OPENAI_CHAT, RESPONSES
 
 EXTENSIONS = {
     "$.top_k": "llama.cpp, vLLM, OpenRouter",
@@ -143,6 +154,19 @@ class OllamaChat(TypedDict):
 
 REQUEST_TYPES: dict[str, Any] = {OPENAI_CHAT: CompletionCreateParamsStreaming, OLLAMA_CHAT: OllamaChat}
 
+ITEM_TYPES: dict[str, Any] = {
+    "message": EasyInputMessageParam,
+    "reasoning": ResponseReasoningItemParam,
+    "function_call": ResponseFunctionToolCallParam,
+    "function_call_output": FunctionCallOutput,
+    "additional_tools": AdditionalTools,
+    "configuration_update": ResponseConfigurationUpdateItemParamParam,
+}
+"""Of the union of all items those that we send: the union as a whole gives faults that say nothing."""
+
+NEED_NOT_BE = {"$.input[]: 'id' is missing"}
+"""The type of a reasoning item requires an id, which the API looks up, and does not find where nothing is stored."""
+
 
 # --- judging --------------------------------------------------------------------------------------------------
 
@@ -150,9 +174,32 @@ REQUEST_TYPES: dict[str, Any] = {OPENAI_CHAT: CompletionCreateParamsStreaming, O
 def assert_accepted(kind: str, body: bytes) -> None:
     """Assert that an engine of that kind takes the request, and that strict chat templates take its messages."""
     request = msgspec.json.decode(body)
+    if kind == RESPONSES:
+        _assert_responses_request(request)
+        return
     request["messages"] = [_without_images(message) for message in request["messages"]]
     assert sorted(faults(request, REQUEST_TYPES[kind])) == []
     assert_strict(request["messages"])
+
+
+def _assert_responses_request(request: dict[str, Any]) -> None:
+    items = request["input"]
+    assert sorted(faults(request | {"input": []}, ResponseCreateParamsStreaming)) == []
+    found = [fault for item in items for fault in faults(item, ITEM_TYPES[item["type"]], "$.input[]")]
+    assert sorted({*found} - NEED_NOT_BE) == []
+    assert request["store"] is False
+    declared = [request, *(item for item in items if item["type"] == "additional_tools")]
+    assert all("strict" in tool for declaring in declared for tool in declaring.get("tools", ()))
+    waiting: list[str] = []
+    for item in items:
+        if item["type"] == "function_call":
+            waiting.append(item["call_id"])
+        elif item["type"] == "function_call_output":
+            waiting.remove(item["call_id"])
+        elif item.get("role") == "user":
+            assert not waiting
+    assert items
+    assert not waiting
 
 
 def _without_images(message: dict[str, Any]) -> dict[str, Any]:

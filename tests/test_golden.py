@@ -94,11 +94,7 @@ def test_every_row_of_an_engine_has_a_case() -> None:
 
 
 def test_every_family_of_models_has_a_case() -> None:
-    played = [
-        (getattr(profiles, case.facts.profile).name, case.facts.model.lower())
-        for case in CASES
-        if case.facts.model and case.facts.profile
-    ]
+    played = [(_row(case).name, case.facts.model.lower()) for case in CASES if case.facts.model]
     without = [
         family.name
         for family in FAMILIES
@@ -114,11 +110,15 @@ def _request(case: GoldenCase) -> MessagesRequest:
     return parse_messages_request(case.request)
 
 
-def _profile(case: GoldenCase) -> Profile:
+def _row(case: GoldenCase) -> Profile:
     named = case.facts.profile
-    profile = getattr(profiles, named) if named else USUAL_PROFILES[case.kind]
-    assert isinstance(profile, Profile)
-    return profiles.profile_for(profile, _model(case))
+    row = getattr(profiles, named) if named else USUAL_PROFILES[case.kind]
+    assert isinstance(row, Profile)
+    return row
+
+
+def _profile(case: GoldenCase) -> Profile:
+    return profiles.profile_for(_row(case), _model(case))
 
 
 def _model(case: GoldenCase) -> str:
@@ -176,5 +176,6 @@ def _answered(case: GoldenCase, reads: list[bytes]) -> Answered:
         _request(case),
         kind=case.kind,
         profile=_profile(case),
+        model=_model(case),
         window_tokens=case.facts.window_tokens,
     )

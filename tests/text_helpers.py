@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from typing import Any
 
 from hypothesis import strategies as st
 
-from tests.dialogues import OLLAMA_CHAT, OPENAI_CHAT, chunk, line
+from tests.dialogues import OLLAMA_CHAT, OPENAI_CHAT, RESPONSES, chunk, event, line
 
 texts = st.text(st.characters(codec="utf-8"), max_size=30)
 values = st.recursive(
@@ -48,13 +49,18 @@ def framed(kind: str, chunks: list[Any], *, done: bool = True) -> bytes:
     documents = [json.dumps(document, ensure_ascii=False).encode() for document in chunks]
     if kind == OLLAMA_CHAT:
         return b"".join(document + b"\n" for document in documents)
-    return b"".join(b"data: " + document + b"\n\n" for document in [*documents, *([b"[DONE]"] if done else [])])
+    return b"".join(
+        b"data: " + document + b"\n\n"
+        for document in [*documents, *([b"[DONE]"] if done and kind == OPENAI_CHAT else [])]
+    )
 
 
 def text_chunks(kind: str, pieces: list[str]) -> list[dict[str, Any]]:
     """Return a stream of text whose every chunk reports usage, as some engines do."""
     if kind == OLLAMA_CHAT:
         return [*(line(content=part) | _COUNTS for part in pieces), line("stop")]
+    if kind == RESPONSES:
+        return [*(event("output_text.delta", delta=part) for part in pieces), _ended("stop", [])]
     return [*(chunk(content=part) | {"usage": _USAGE} for part in pieces), chunk("stop")]
 
 
@@ -64,6 +70,8 @@ def full_chunk(kind: str) -> dict[str, Any]:
     if kind == OLLAMA_CHAT:
         call = called | {"function": {"name": "Read", "arguments": {"a": 1}}}
         return line("stop", content="Hi", thinking="Hm", tool_calls=[call]) | _COUNTS
+    if kind == RESPONSES:
+        return _ended("stop", _items(Said("Hm", "Hi", [("Read", {"a": 1})], "stop")))
     call = called | {"function": {"name": "Read", "arguments": '{"a":1}'}}
     made = chunk("stop", content="Hi", reasoning="Hm", tool_calls=[call])
     return made | {"usage": _USAGE | {"prompt_tokens_details": {"cached_tokens": 20}}, "timings": {"cache_n": 1}}
@@ -104,6 +112,71 @@ def _openai_chunks(said: Said, piece: int) -> list[dict[str, Any]]:
     return [*chunks, chunk(said.reason), {"choices": [], "usage": _USAGE}]
 
 
+# --- the Responses API --------------------------------------------------------------------------------------
+
+_RESPONSES_USAGE: dict[str, Any] = {
+    "input_tokens": PROMPT_TOKENS,
+    "input_tokens_details": {"cached_tokens": 20},
+    "output_tokens": OUTPUT_TOKENS,
+    "output_tokens_details": {"reasoning_tokens": 0},
+}
+_INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
+
+
+def _items(said: Said) -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = []
+    if said.thought:
+        thought = {"type": "reasoning_text", "text": said.thought}
+        items.append({"type": "reasoning", "id": "rs_0", "summary": [], "content": [thought]})
+    if said.text:
+        text = {"type": "output_text", "text": said.text, "annotations": []}
+        items.append({"type": "message", "id": "msg_0", "role": "assistant", "content": [text]})
+    for at, (name, arguments) in enumerate(said.calls):
+        call = {"type": "function_call", "id": f"fc_{at}", "call_id": "call_0", "name": name}
+        items.append(call | {"arguments": json.dumps(arguments)})
+    return items
+
+
+def _response(reason: str, items: list[dict[str, Any]]) -> dict[str, Any]:
+    response = {"id": "resp_0", "object": "response", "output": items, "usage": copy.deepcopy(_RESPONSES_USAGE)}
+    if reason in _INCOMPLETE:
+        return response | {"status": "incomplete", "incomplete_details": {"reason": _INCOMPLETE[reason]}}
+    return response | {"status": "completed"}
+
+
+def _ended(reason: str, items: list[dict[str, Any]]) -> dict[str, Any]:
+    response = _response(reason, items)
+    return event(response["status"], response=response)
+
+
+def _responses_body(said: Said) -> dict[str, Any]:
+    return _response(said.reason, _items(said))
+
+
+def _responses_events(said: Said, piece: int) -> list[dict[str, Any]]:
+    """Return the events as OpenAI sends them."""
+    events = [event(kind, response={"id": "resp_0", "status": "in_progress"}) for kind in ("created", "in_progress")]
+    for at, item in enumerate(_items(said)):
+        place = {"item_id": item["id"], "output_index": at}
+        events.append(event("output_item.added", output_index=at, item=item | _NOTHING_YET[item["type"]]))
+        name, whole = {
+            "reasoning": ("reasoning_text", said.thought),
+            "message": ("output_text", said.text),
+            "function_call": ("function_call_arguments", item.get("arguments", "")),
+        }[item["type"]]
+        field = "arguments" if item["type"] == "function_call" else "text"
+        events += [event(f"{name}.delta", **place, content_index=0, delta=part) for part in _pieces(whole, piece)]
+        events.append(event(f"{name}.done", **place, content_index=0, **{field: whole}))
+        events.append(event("output_item.done", output_index=at, item=item))
+    return [*events, _ended(said.reason, _items(said))]
+
+
+_NOTHING_YET: dict[str, dict[str, Any]] = {
+    "reasoning": {"content": []},
+    "message": {"content": []},
+    "function_call": {"arguments": ""},
+}
+
 # --- Ollama -------------------------------------------------------------------------------------------------
 
 _COUNTS: dict[str, Any] = {
@@ -129,8 +202,8 @@ def _ollama_chunks(said: Said, piece: int) -> list[dict[str, Any]]:
     return [*chunks, line(said.reason) | _COUNTS]
 
 
-_BODIES = {OPENAI_CHAT: _openai_body, OLLAMA_CHAT: _ollama_body}
-_CHUNKS = {OPENAI_CHAT: _openai_chunks, OLLAMA_CHAT: _ollama_chunks}
+_BODIES = {OPENAI_CHAT: _openai_body, OLLAMA_CHAT: _ollama_body, RESPONSES: _responses_body}
+_CHUNKS = {OPENAI_CHAT: _openai_chunks, OLLAMA_CHAT: _ollama_chunks, RESPONSES: _responses_events}
 
 
 def _pieces(text: str, size: int) -> list[str]:

@@ -16,13 +16,14 @@ from msgspec import Raw, Struct
 from msgspec.structs import replace
 
 from claude_bridge.adapters.base import EngineModel
+from claude_bridge.conversion.opaque_reasoning import is_ours, reasoning_digest
 from claude_bridge.conversion.profile import SchemaDialect
 from claude_bridge.conversion.prompt.context_budget import LEAST_ANSWER_TOKENS
 from claude_bridge.conversion.reasoning import EFFORTS
 from claude_bridge.conversion.tool_json.simpler_schemas import with_simpler_schemas
 from claude_bridge.conversion.tool_names import engine_name
 from claude_bridge.errors import BridgeError, UpstreamReport
-from claude_bridge.wire.anthropic import CountTokensRequest, MessagesRequest
+from claude_bridge.wire.anthropic import CountTokensRequest, MessagesRequest, RedactedThinkingBlock
 
 MAX_ADAPTATIONS = 5
 """How often one request is adapted: most upstreams name one refused field at a time."""
@@ -58,7 +59,15 @@ def adapt(engine: EngineModel, error: BridgeError, request: CountTokensRequest, 
         return _with_window(engine, report.prompt_tokens, report.window_tokens)
     refused = _Refused(engine, report, request, body)
     return (
-        refused.by_special_words() or refused.by_schema() or refused.by_limit() or refused.by_field() if body else None
+        (
+            refused.by_reasoning()
+            or refused.by_special_words()
+            or refused.by_schema()
+            or refused.by_limit()
+            or refused.by_field()
+        )
+        if body
+        else None
     )
 
 
@@ -88,12 +97,30 @@ class _Refused(Struct, frozen=True):
         """The upstream's error text, as far as it is read."""
         return self.report.words[:_READ_CHARS]
 
+    def by_reasoning(self) -> Adaptation | None:
+        """Return the engine without the sealed reasoning of this request, if it does not take that back.
+
+        Ciphers of another organisation or resource are refused for ever, and sometimes those of one's own; what the
+        model thinks from here on goes back again.
+        """
+        if not _SEALED_REASONING_WORDS.search(self.words):
+            return None
+        contents = [message.content for message in self.request.messages if isinstance(message.content, list)]
+        sealed = [block for blocks in contents for block in blocks if isinstance(block, RedactedThinkingBlock)]
+        refused = frozenset(reasoning_digest(block) for block in sealed if is_ours(block))
+        known = self.engine.refused_reasoning
+        if refused <= known:
+            return None
+        kept = known if len(known) < _MAX_REFUSED_REASONING else frozenset()
+        engine = replace(self.engine, refused_reasoning=kept | refused)
+        return Adaptation(engine=engine, reason="earlier reasoning was refused; it is left out")
+
     def by_special_words(self) -> Adaptation | None:
         """Return the first row of SPECIAL_WORDS whose words the error holds, and which changes anything."""
         for row in SPECIAL_WORDS:
             match = row.words.search(self.words)
             if match is not None and (adapted := self._with_profile(row.changes(self, match), row.reason)) is not None:
-                return adapted
+                return replace(adapted, warning=row.warning.format(where=self.engine.where))
         return None
 
     def by_schema(self) -> Adaptation | None:
@@ -217,13 +244,20 @@ def _mention(words: str, name: str) -> int | None:
 
 
 _ORDINARY_WORDS = frozenset(
-    {"user", "thinking", "reasoning", "think", "format", "options", "strict", "tools", "stream"}
+    {"user", "thinking", "reasoning", "think", "format", "options", "strict", "tools", "stream", "text", "effort"}
+    | {"phase", "input", "include", "store", "summary"}
 )
-_INNER_FIELDS = ("strict", "reasoning_content", "reasoning_details", "extra_content", "json_schema")
+_INNER_FIELDS = (
+    *("strict", "reasoning_content", "reasoning_details", "extra_content", "json_schema"),
+    *("effort", "phase", "prompt_cache_breakpoint", "additional_tools", "configuration_update"),
+)
 """Fields inside messages and tools that may give way too."""
 
-NEEDED_FIELDS = frozenset({"model", "messages", "stream", "system", "tools", "max_tokens", "stop_sequences", "options"})
-"""Without these a request is no request, or another one."""
+NEEDED_FIELDS = frozenset(
+    {"model", "messages", "stream", "system", "tools", "max_tokens", "stop_sequences", "options"}
+    | {"input", "instructions", "store"}
+)
+"""Without these a request is no request, or another one; without ``store`` it is kept."""
 
 
 def _words(*wordings: str) -> re.Pattern[str]:
@@ -242,6 +276,17 @@ _UNSUPPORTED = _words(
 """That something of the request is not for this upstream, whatever its value."""
 
 _BAD_VALUE = _words(r"invalid|must be|should be|one of|expected|only \W?\w+\W? (?:is|are)|not one of")
+
+_SEALED_REASONING_WORDS = _words(
+    # OpenAI and Azure, Claude at OpenRouter where a tool was loaded midway
+    r"invalid_encrypted_content",
+    r"encrypted[_ ]content.{0,80}could not be (?:verified|decrypted|parsed)",
+    r"prefix_binding_mismatch",
+    r"invalid [`'\"]?signature[`'\"]? in [`'\"]?thinking",
+)
+"""That an upstream does not take back what it, or another, sealed of its reasoning."""
+
+_MAX_REFUSED_REASONING = 10_000
 
 _LIMIT_WORDS = _words(
     r"(?:max_(?:completion_|output_|new_)?tokens|num_predict|max(?:imum)? (?:output|completion) tokens).{0,120}"
@@ -302,6 +347,8 @@ class _SpecialWords(Struct, frozen=True, kw_only=True):
     words: re.Pattern[str]
     changes: Callable[[_Refused, re.Match[str]], Changes]
     reason: str
+    warning: str = ""
+    """What the user should know; may hold {where}."""
 
 
 def _always(**changes: Any) -> Callable[[object, object], Changes]:  # noqa: ANN401 - any field of a profile
@@ -325,6 +372,23 @@ SPECIAL_WORDS: tuple[_SpecialWords, ...] = (
         ),
         changes=lambda refused, _: {"forces_while_thinking": False} if _forces(refused) else {},
         reason="a tool can't be forced while the model thinks; it is asked for in words",
+    ),
+    _SpecialWords(
+        # OpenAI, some models: continuedev/continue#9544 and many others
+        words=_words(r"verified to generate reasoning summar", r"reasoning\.summary"),
+        changes=_always(asks_for_summary=False),
+        reason="summaries of reasoning were refused; none are asked for",
+        warning="{where} shows no thoughts: the organization must be verified for that.",
+    ),
+    _SpecialWords(
+        words=_words(r"additional_tools"),
+        changes=_always(keeps_tool_list=False),
+        reason="tools that are added in place were refused; they are added to the list",
+    ),
+    _SpecialWords(
+        words=_words(r"configuration_update"),
+        changes=_always(reads_effort_changes=False),
+        reason="changes of the effort in place were refused; they are left out",
     ),
     _SpecialWords(
         # GPT-5.4 and later in Chat Completions
@@ -467,7 +531,16 @@ FIELDS: Mapping[str, _Concession] = {
     "temperature": _Concession(changes=lambda refused: _plus_refused(refused, "temperature"), instead="left out"),
     "top_p": _Concession(changes=lambda refused: _plus_refused(refused, "top_p"), instead="left out"),
     "top_k": _Concession(changes=_off(has_top_k=False), instead="left out"),
-    "stream_options": _Concession(changes=_off(has_stream_options=False), instead="left out"),
+    "stream_options": _Concession(
+        changes=_off(has_stream_options=False, has_obfuscation_switch=False), instead="left out"
+    ),
+    "include": _Concession(changes=_off(asks_for_ciphers=False), instead="left out"),
+    "phase": _Concession(changes=_off(reads_phases=False), instead="left out", gives_way_to_values=True),
+    "prompt_cache_breakpoint": _Concession(changes=_off(marks_cache=False), instead="left out"),
+    "effort": _Concession(changes=_other_efforts, instead="another level or none is sent", gives_way_to_values=True),
+    "text": _Concession(
+        changes=_simpler_answer_format, instead="the schema is asked for in words", gives_way_to_values=True
+    ),
     "parallel_tool_calls": _Concession(changes=_off(has_parallel_switch=False), instead="left out"),
     "tool_choice": _Concession(
         changes=_fewer_tool_choices, instead="asked for in other ways", gives_way_to_values=True

@@ -62,6 +62,11 @@ def lowered_max_tokens(requested: int, limits: TokenLimits) -> tuple[int, list[L
     return lowered, [Loss("$.max_tokens", f"lowered from {requested} to the model's limit {lowered}")]
 
 
+def maker_of(profile: Profile, model: str) -> str:
+    """Return who can read the reasoning that this model seals: nobody but itself, at the same service."""
+    return f"{profile.name} {model}"
+
+
 class EngineModel(Struct, frozen=True, kw_only=True):
     """One model of one engine, as far as adapters need to know it.
 
@@ -75,6 +80,8 @@ class EngineModel(Struct, frozen=True, kw_only=True):
     limits: TokenLimits = TokenLimits()
     simpler_schemas: Mapping[bytes, SchemaDialect] = field(default_factory=dict)
     """The dialect of each schema that the engine refused in its usual one, by the schema's digest."""
+    refused_reasoning: frozenset[bytes] = frozenset()
+    """Sealed reasoning that the engine did not take back, by its digest."""
     omitted_fields: frozenset[str] = frozenset()
     """Fields at the top of the body that the engine refused, and that no adapter knows how to replace."""
 

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable
 from msgspec.structs import replace
 
 from claude_bridge.adapters.model_profiles import FAMILIES
-from claude_bridge.conversion.profile import ChatProfile, MessagesProfile, OllamaProfile, Profile
+from claude_bridge.conversion.profile import ChatProfile, MessagesProfile, OllamaProfile, Profile, ResponsesProfile
 from claude_bridge.conversion.reasoning import EFFORTS
 from claude_bridge.wire.model_list import ReasoningAbilities
 
@@ -33,6 +33,71 @@ OPENAI = Profile(
         has_parallel_switch=True,
         user_field="user",
         session_field="prompt_cache_key",
+    ),
+)
+
+OPENAI_RESPONSES = replace(
+    OPENAI,
+    evidence="types of the openai SDK 3.57, openai/types/responses; OpenAI's guides to reasoning (encrypted reasoning "
+    "goes back, the prefix stays as it was), to prompt caching and to PDF files (URLs are fetched here); items with an "
+    "id are not found with store off (opencode#7724); claudish for the lowest limit of an answer",
+    sealed_thoughts="reasoning_items",
+    images_in_tool_results=True,
+    files_in_tool_results=True,
+    fetches_pdfs=True,
+    keeps_tool_list=True,
+    count_routes=("responses-input-tokens",),
+    chat=replace(OPENAI.chat, user_field="safety_identifier"),
+    responses=ResponsesProfile(
+        system_place="developer",
+        asks_for_ciphers=True,
+        asks_for_summary=True,
+        reads_phases=True,
+        reads_effort_changes=True,
+        min_output_tokens=16,
+        marks_cache=True,
+        has_obfuscation_switch=True,
+    ),
+)
+
+AZURE = replace(
+    OPENAI,
+    name="Azure OpenAI",
+    evidence="learn.microsoft.com, Azure OpenAI in Foundry Models, v1 API, 2026-09: the key as api-key, no "
+    "api-version, a deployment's name as model",
+    key_header="api-key",
+    lists_all_models=False,
+)
+
+AZURE_RESPONSES = replace(
+    OPENAI_RESPONSES,
+    name="Azure OpenAI",
+    evidence="as for its Chat Completions, and vercel/ai#12689: any id of an item is refused; the newest items and "
+    "fields come later than at OpenAI",
+    keeps_tool_list=False,
+    count_routes=(),
+    key_header="api-key",
+    lists_all_models=False,
+    chat=replace(OPENAI_RESPONSES.chat, user_field=None),
+    responses=ResponsesProfile(
+        system_place="developer",
+        asks_for_ciphers=True,
+        asks_for_summary=True,
+        min_output_tokens=16,
+    ),
+)
+
+BEDROCK_RESPONSES = Profile(
+    name="Bedrock",
+    evidence="docs.aws.amazon.com, Bedrock's OpenAI-compatible APIs, 2026-09: /openai/v1/responses with a Bedrock API "
+    "key; opencode's recordings: gpt-oss takes an assistant's text as a string, and no tool can be forced",
+    sealed_thoughts="reasoning_items",
+    prints_calls=False,
+    chat=ChatProfile(tool_choices=()),
+    responses=ResponsesProfile(
+        system_place="developer",
+        asks_for_ciphers=True,
+        min_output_tokens=16,
     ),
 )
 
@@ -135,6 +200,19 @@ XAI = Profile(
     ),
 )
 
+XAI_RESPONSES = replace(
+    XAI,
+    evidence="docs.x.ai, REST reference of /v1/responses, best practices and reasoning guide, 2026-08: store is on "
+    "unless switched off, include reasoning.encrypted_content, a prompt_cache_key for each conversation",
+    sealed_thoughts="reasoning_items",
+    chat=replace(XAI.chat, session_field="prompt_cache_key"),
+    responses=ResponsesProfile(
+        system_place="system",
+        asks_for_ciphers=True,
+        asks_for_summary=True,
+    ),
+)
+
 TOGETHER = Profile(
     name="Together",
     evidence="docs.together.ai, 2026-07: reasoning.enabled for hybrid models, reasoning_effort for gpt-oss, top_k",
@@ -221,6 +299,16 @@ LLAMA_CPP = Profile(
     ),
 )
 
+LLAMA_CPP_RESPONSES = replace(
+    LLAMA_CPP,
+    evidence="xllamacpp 2026.10.11549: /v1/responses without indices, ids of parts or ends of arguments, completed at "
+    "the limit too; a thought goes back in clear; tools are strict unless it is said that they are not",
+    count_routes=("responses-input-tokens",),
+    responses=ResponsesProfile(
+        system_place="system",
+    ),
+)
+
 EMBEDDED = Profile(
     name="llama.cpp",
     evidence="xllamacpp 2026.10.11549 with the SmolLM2 model of `bridge try`, which sees no images",
@@ -291,8 +379,44 @@ BY_HOST: dict[str, Profile] = {
     "api.moonshot.cn": MOONSHOT,
     "api.minimax.io": MINIMAX,
     "api.minimaxi.com": MINIMAX,
+    "api.openai.com": OPENAI,
+    "api.x.ai": XAI,
+    "*.openai.azure.com": AZURE,
+    "*.services.ai.azure.com": AZURE,
+    "*.cognitiveservices.azure.com": AZURE,
+    "bedrock-runtime.*.amazonaws.com": BEDROCK_RESPONSES,
+    "bedrock-mantle.*.api.aws": BEDROCK_RESPONSES,
 }
-"""Profiles of services that are no provider of their own, by where they are."""
+"""Profiles of services by where they are, in Chat Completions where they have it; ``*`` stands for names of the user's
+own."""
+
+_IN_RESPONSES = {
+    row.name: row for row in (OPENAI_RESPONSES, AZURE_RESPONSES, BEDROCK_RESPONSES, XAI_RESPONSES, LLAMA_CPP_RESPONSES)
+}
+_IN_CHAT = {row.name: row for row in (OPENAI, AZURE, XAI, LLAMA_CPP)}
+
+
+def profile_in_api(row: Profile, kind: str) -> Profile:
+    """Return what is known of the same engine in one of OpenAI's two APIs; a row of other kinds stays as it is."""
+    if kind == "openai-responses":
+        return _IN_RESPONSES.get(row.name, UNKNOWN)
+    if kind == "openai-chat" and row in _IN_RESPONSES.values():
+        return _IN_CHAT.get(row.name, UNKNOWN)
+    return row
+
+
+def _is_host(host: str, pattern: str) -> bool:
+    before, star, behind = pattern.partition("*")
+    if not star:
+        return host == pattern
+    return host.startswith(before) and host.endswith(behind) and len(host) > len(before) + len(behind)
+
+
+def profile_by_host(host: str, kind: str) -> Profile | None:
+    """Return the row of the service at this host, in the API of this kind; None: it is nobody's."""
+    found = next((row for pattern, row in BY_HOST.items() if _is_host(host, pattern)), None)
+    return None if found is None else profile_in_api(found, kind)
+
 
 OLLAMA = Profile(
     name="Ollama",

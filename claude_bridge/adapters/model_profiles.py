@@ -13,10 +13,11 @@ _SELF_HOSTED = ("vLLM", "SGLang", "LM Studio")
 _MAY_LEAVE_THOUGHTS = ("unknown", *_SELF_HOSTED)
 """The same, and hosts of which nothing is known: many give no thoughts at all."""
 
-_OPENAI_OR_UNKNOWN = ("OpenAI", "unknown")
-"""OpenAI, and hosts of which nothing is known: gateways, Azure, GitHub Models (OpenHands#11662, opencode#37964)."""
+_OPENAI_OR_UNKNOWN = ("OpenAI", "Azure OpenAI", "Bedrock", "unknown")
+"""Hosts of OpenAI's models, and those of which nothing is known: gateways, GitHub Models (OpenHands#11662,
+opencode#37964). Bedrock's names begin with the maker's: openai.gpt-5.6."""
 
-_GPT_5_2_AND_LATER = r"(^|/)gpt-(5\.[2-9]|5\.\d\d|[6-9])([-.]|$)"
+_GPT_5_2_AND_LATER = r"(^|/|openai\.)gpt-(5\.[2-9]|5\.\d\d|[6-9])([-.]|$)"
 
 FAMILIES: tuple[Family, ...] = (
     # --- OpenAI ---------------------------------------------------------------------------------------------------
@@ -24,7 +25,7 @@ FAMILIES: tuple[Family, ...] = (
         name="OpenAI o-series",
         evidence="OpenAI's guide to reasoning models: o1, o3, o4-mini take no temperature, no top_p and no "
         "parallel_tool_calls",
-        matches=r"(^|/)o[134](-|$)",
+        matches=r"(^|/|openai\.)o[134](-|$)",
         engines=_OPENAI_OR_UNKNOWN,
         changes={
             "effort_levels": ("low", "medium", "high"),
@@ -37,7 +38,7 @@ FAMILIES: tuple[Family, ...] = (
         name="GPT-5",
         evidence="OpenAI's guide to reasoning models, gpt-5, gpt-5-mini, gpt-5-nano: minimal is the lowest level; "
         "oh-my-pi#5606 for sampling parameters at every host",
-        matches=r"(^|/)gpt-5(-|$)",
+        matches=r"(^|/|openai\.)gpt-5(-|$)",
         engines=_OPENAI_OR_UNKNOWN,
         changes={
             "effort_levels": ("minimal", "low", "medium", "high"),
@@ -48,7 +49,7 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         name="GPT-5.1",
         evidence="OpenAI's guide to gpt-5.1: none is a level, and the default",
-        matches=r"(^|/)gpt-5\.1(-|$)",
+        matches=r"(^|/|openai\.)gpt-5\.1(-|$)",
         engines=_OPENAI_OR_UNKNOWN,
         changes={
             "effort_levels": ("none", "low", "medium", "high"),
@@ -68,6 +69,14 @@ FAMILIES: tuple[Family, ...] = (
             "refuses": ("temperature", "top_p"),
             "max_tokens_field": "max_completion_tokens",
         },
+    ),
+    Family(
+        name="GPT-5.6 and later",
+        evidence="types of the openai SDK 3.57: max; which models take it is not written there, and a refused level "
+        "gives way to those that the answer names",
+        matches=r"(^|/|openai\.)gpt-(5\.[6-9]|5\.\d\d|[6-9])([-.]|$)",
+        engines=_OPENAI_OR_UNKNOWN,
+        changes={"effort_levels": ("none", "low", "medium", "high", "xhigh", "max")},
     ),
     Family(
         name="GPT-5.2 and later at OpenAI",

@@ -7,9 +7,10 @@ msgspec.DecodeError for an answer that is none.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
+from urllib.parse import quote
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from claude_bridge.adapters.anthropic_messages import COUNT_PATH
 from claude_bridge.conversion.profile import CountRoute
@@ -17,11 +18,15 @@ from claude_bridge.wire import tokenizers
 
 
 class Question(Struct, frozen=True):
-    """What to POST. ``path`` is relative to the base URL, or to the engine's root where ``at_root``: without /v1."""
+    """What to POST. ``path`` is relative to the base URL, or to the engine's root where ``at_root``: without /v1.
+
+    ``key_header`` is another header for the key than all other requests have.
+    """
 
     path: str
     body: bytes
     at_root: bool = False
+    key_header: str | None = None
 
 
 Counting = Generator[Question, bytes, int]
@@ -31,6 +36,29 @@ def _by_input_tokens(chat_request: bytes) -> Counting:
     # Recent llama.cpp (xllamacpp 2026.10 has it): the request as it would be sent, images counted.
     answer = yield Question("/chat/completions/input_tokens", chat_request)
     return msgspec.json.decode(answer, type=tokenizers.InputTokens).input_tokens
+
+
+_COUNTED_FIELDS = frozenset(
+    {"model", "input", "instructions", "tools", "tool_choice", "parallel_tool_calls", "reasoning", "text"}
+)
+"""What OpenAI's count takes of a request (openai/types/responses/input_token_count_params.py)."""
+
+
+def _by_responses(responses_request: bytes) -> Counting:
+    fields = msgspec.json.decode(responses_request, type=dict[str, Raw])
+    counted = {name: value for name, value in fields.items() if name in _COUNTED_FIELDS}
+    answer = yield Question("/responses/input_tokens", msgspec.json.encode(counted))
+    return msgspec.json.decode(answer, type=tokenizers.InputTokens).input_tokens
+
+
+def _by_gemini(chat_request: bytes) -> Counting:
+    # Gemini's own API, beside the route for OpenAI's: the whole prompt as one text, which is near enough.
+    conversation = tokenizers.parse_conversation(chat_request)
+    text = msgspec.json.encode(conversation).decode()
+    prompt = {"contents": [{"role": "user", "parts": [{"text": text}]}]}
+    model = quote(msgspec.json.decode(conversation.model, type=str).removeprefix("models/"), safe="")
+    answer = yield Question(f"/models/{model}:countTokens", msgspec.json.encode(prompt), True, "x-goog-api-key")
+    return msgspec.json.decode(answer, type=tokenizers.GeminiTokens).total_tokens
 
 
 def _by_template(chat_request: bytes) -> Counting:
@@ -57,11 +85,13 @@ def _by_messages(messages_request: bytes) -> Counting:
 
 COUNTINGS: Mapping[CountRoute, Callable[[bytes], Counting]] = {
     "input-tokens": _by_input_tokens,
+    "responses-input-tokens": _by_responses,
+    "gemini": _by_gemini,
     "template": _by_template,
     "tokenize": _by_tokenize,
     "messages": _by_messages,
 }
 """Every route by the name that profiles give it; each takes the body of a request to the engine."""
 
-COUNTS_IMAGES: frozenset[CountRoute] = frozenset({"input-tokens", "messages"})
+COUNTS_IMAGES: frozenset[CountRoute] = frozenset({"input-tokens", "responses-input-tokens", "messages"})
 """The routes that count images; the others leave a mark of a token or two in their place."""

@@ -12,6 +12,7 @@ from claude_bridge.adapters.base import (
     EngineModel,
     OutgoingRequest,
     TokenLimits,
+    maker_of,
 )
 from claude_bridge.conversion.deltas import StreamDecoder
 from claude_bridge.conversion.loss import Loss
@@ -40,12 +41,19 @@ class TranslatingAdapter(Struct, frozen=True, kw_only=True):
     """The only dialect of tools' schemas that the API has a form for; None: that is for each engine to say."""
     output_limit_field: Callable[[Profile], str | None] = lambda _: None
     """Returns EncodedRequest.output_limit_field."""
+    keeps_unused_tools: bool = False
+    """Whether tools are declared even where no call is wanted: without them the prompt would begin otherwise."""
     is_passthrough: bool = False
 
     def prepare(self, request: CountTokensRequest, _raw: ClientRequest | None, engine: EngineModel) -> EncodedRequest:
         """Return the translated request."""
         normalized = normalize_request(
-            request, engine.profile, tool_dialect=self.tool_dialect, simpler_schemas=engine.simpler_schemas
+            request,
+            engine.profile,
+            tool_dialect=self.tool_dialect,
+            simpler_schemas=engine.simpler_schemas,
+            refused_reasoning=engine.refused_reasoning,
+            keeps_unused_tools=self.keeps_unused_tools,
         )
         body, losses = self.encode(normalized, engine.model, engine.profile, engine.limits)
         facts = normalized.facts
@@ -61,7 +69,8 @@ class TranslatingAdapter(Struct, frozen=True, kw_only=True):
 
     def response(self, request: MessagesRequest, engine: EngineModel, context: ResponseContext) -> ResponsePipeline:
         """Return the pipeline from the engine's bytes to stream events."""
-        return ResponsePipeline(request, self.decoder(engine.where), engine.profile, context)
+        maker = maker_of(engine.profile, engine.model)
+        return ResponsePipeline(request, self.decoder(engine.where), engine.profile, context, maker=maker)
 
     def explain_error(self, status: int, headers: Mapping[str, str], body: bytes, engine: EngineModel) -> BridgeError:
         """Return the error that a response with another status than 2xx means."""
@@ -71,9 +80,16 @@ class TranslatingAdapter(Struct, frozen=True, kw_only=True):
         """Return the routes of the engine's own tokenizer."""
         return profile.count_routes
 
-    def key_headers(self, api_key: str | None, _profile: Profile) -> dict[str, str]:
-        """Return the key as a bearer token."""
-        return {"authorization": f"Bearer {api_key}"} if api_key else {}
+    def key_headers(self, api_key: str | None, profile: Profile) -> dict[str, str]:
+        """Return the key as a bearer token, or in the header that the service has for it."""
+        if not api_key:
+            return {}
+        if profile.key_header == "api-key" and not api_key.startswith(_TOKEN):
+            return {"api-key": api_key}
+        return {"authorization": f"Bearer {api_key}"}
+
+
+_TOKEN = "eyJ"  # noqa: S105 - how every JSON web token begins; Azure takes those of Entra as bearer tokens only
 
 
 def _max_tokens(request: CountTokensRequest, limits: TokenLimits) -> int | None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
+from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 
 from claude_bridge.adapters import ADAPTERS
-from claude_bridge.adapters.engine_profiles import UNKNOWN
 from claude_bridge.app.notices import Notices
 from claude_bridge.app.options import Options
 from claude_bridge.app.plan import Engine, Plan, WebPlan
@@ -24,12 +25,12 @@ from claude_bridge.errors import SetupError, UsageError
 from claude_bridge.providers import (
     LOCAL,
     Provider,
-    Upstream,
     base_url_from,
     is_address,
     is_home_of_logins,
     secret_in,
     upstream_of,
+    with_api,
 )
 from claude_bridge.routing import Routing, Target
 from claude_bridge.upstream.key_ring import ApiKey, KeyRing
@@ -37,6 +38,8 @@ from claude_bridge.upstream.key_ring import ApiKey, KeyRing
 if TYPE_CHECKING:
     from claude_bridge.upstream.embedded.engine import EmbeddedEngine
     from claude_bridge.upstream.engines.report import OfferedModel
+
+_REGION = re.compile(r"[a-z0-9-]{1,40}")
 
 BASE_URL_VARIABLE, API_KEY_VARIABLE = "BRIDGE_BASE_URL", "BRIDGE_API_KEY"
 
@@ -62,7 +65,9 @@ def build_plan(config: Config, options: Options, notices: Notices) -> Plan:
         upstream, key, models, hint = engine.upstream, engine.api_key, engine.models, key_hint(engine.row)
         ring = engine.ring
         if options.api is not None:
-            upstream = _with_api(upstream, options.api)
+            if options.api not in ADAPTERS:
+                raise SetupError(f"There is no API {options.api!r}.", f"Known APIs: {', '.join(ADAPTERS)}.")
+            upstream = with_api(upstream, options.api)
     routing = routing_of(config, options, Target(provider, model))
     engines = {
         name: named_engine(config, name, "", None, None)
@@ -121,14 +126,6 @@ def _named_model(config: Config, options: Options) -> tuple[str, str]:
     return config.defaults.model.provider, config.defaults.model.model
 
 
-def _with_api(upstream: Upstream, api: str) -> Upstream:
-    if api not in ADAPTERS:
-        raise SetupError(f"There is no API {api!r}.", f"Known APIs: {', '.join(ADAPTERS)}.")
-    if api == upstream.adapter.kind:
-        return upstream
-    return replace(upstream, adapter=ADAPTERS[api], profile=UNKNOWN)  # a row is about an engine's own API
-
-
 def start_embedded(options: Options, window_tokens: int | None, notices: Notices) -> EmbeddedEngine:
     """Start llama.cpp with the user's model or the small one. Its process ends when the engine is forgotten.
 
@@ -175,6 +172,7 @@ def named_engine(config: Config, provider: str, model: str, base_url: str | None
     address = address_of(config, row, base_url)
     ring = key_ring_of(config, row) if api_key is None else None
     key = _first_key(ring, row) if ring else key_of(config, row, api_key, address)
+    require_address(row, address)
     if key is None and address is None and row.needs_key:
         raise SetupError(
             f"{row.display_name} at {row.base_url} needs an API key, and none is set.",
@@ -224,10 +222,14 @@ def address_of(config: Config, row: Provider, base_url: str | None) -> str | Non
     elif configured is not None and configured.base_url is not None:
         return None if configured.base_url == row.base_url else configured.base_url
     elif given := os.environ.get(source, "").strip():
-        base_url = base_url_from(given)
+        base_url = given if row.default_path else base_url_from(given)
+    elif row.regional_url is not None and _REGION.fullmatch(region := os.environ.get("AWS_REGION", "").strip()):
+        return row.regional_url.format(region)
     else:
         return None
     base_url = base_url.strip()
+    if row.default_path and not urlsplit(base_url).path.strip("/"):
+        base_url = base_url.rstrip("/") + row.default_path
     secret = secret_in(base_url)
     if secret is not None:
         hint = f"Give the address alone, and the key by --api-key or {row.key_variable}."
@@ -235,6 +237,15 @@ def address_of(config: Config, row: Provider, base_url: str | None) -> str | Non
     if not is_address(base_url):
         raise SetupError(f"{source} {base_url!r} is not a valid address.", f"Try: --base-url {example}")
     return base_url
+
+
+def require_address(row: Provider, address: str | None) -> None:
+    """Check that there is an address, given or the row's own; raises SetupError."""
+    if address is None and not row.base_url:
+        raise SetupError(
+            f"{row.display_name} has no address of its own, and none is given.",
+            f"Give that of your resource: set {row.base_url_variable}, or --base-url https://RESOURCE.openai.azure.com",
+        )
 
 
 def key_of(config: Config, row: Provider, api_key: str | None, address: str | None) -> str | None:

@@ -33,7 +33,12 @@ BridgeToken = Annotated[
 ]
 """The option that gives a bridge's token."""
 
-_ANY_ENGINE = {"openai-chat": "openai", "ollama-chat": "ollama", "anthropic-messages": "anthropic"}
+_ANY_ENGINE = {
+    "openai-chat": "openai",
+    "openai-responses": "openai",
+    "ollama-chat": "ollama",
+    "anthropic-messages": "anthropic",
+}
 """The provider that stands for any engine, by the API that a bridge uses."""
 
 T = TypeVar("T")

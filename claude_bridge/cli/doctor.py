@@ -186,13 +186,14 @@ def _subject(
     api_key: str | None,
     options: Sequence[str],
 ) -> tuple[Subject, Upstream, str | None]:
-    from claude_bridge.app.build import address_of, key_of
+    from claude_bridge.app.build import address_of, key_of, require_address
     from claude_bridge.config.providers import configured_models
     from claude_bridge.doctor.subject import Subject
     from claude_bridge.providers import upstream_of
 
     models = configured_models(config, row)
     address = address_of(config, row, base_url)
+    require_address(row, address)
     key = key_of(config, row, api_key, address)
     model = model or (models[0].id if len(models) == 1 else "")
     subject = Subject(

@@ -7,6 +7,7 @@ from claude_bridge.wire.admin_api import Figures, ReadingPrompt
 
 _ANY_ENGINE = {
     "openai-chat": "an OpenAI-compatible engine",
+    "openai-responses": "an engine with OpenAI's Responses API",
     "anthropic-messages": "an engine with Anthropic's API",
     "ollama-chat": "an engine with Ollama's API",
 }

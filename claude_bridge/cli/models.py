@@ -127,7 +127,7 @@ def _ask_everywhere(config: Config) -> list[Listing]:
         for row in rows
         if row.name in config.providers
         or (_is_here(row) and row.display_name not in LOCAL_ENGINES)
-        or (row.name != ONLY_IF_NAMED and os.environ.get(row.key_variable, "").strip())
+        or (row.name != ONLY_IF_NAMED and os.environ.get(row.key_variable, "").strip() and _has_address(row))
     ]
     configured += _served_places(config, configured)
     listings, silences = anyio.run(list_everywhere, [*configured, *local_places(configured)])
@@ -160,6 +160,10 @@ def _served_places(config: Config, others: Sequence[Place]) -> list[Place]:
 def _is_here(row: Provider) -> bool:
     """Return whether it costs nothing to ask: a place elsewhere is nobody's business unless the user means it."""
     return row.base_url.startswith(("http://localhost", "http://127.0.0.1"))
+
+
+def _has_address(row: Provider) -> bool:
+    return bool(row.base_url or os.environ.get(row.base_url_variable or ""))
 
 
 def _place(config: Config, provider: str, base_url: str | None, api_key: str | None) -> Place:

@@ -215,7 +215,8 @@ def _check_provider(name: str, provider: ProviderSettings) -> list[Mistake]:
         what = f"is not a provider that the bridge knows ({_nearest(name, PROVIDERS)}); one of your own needs"
         mistakes.append(Mistake(path, f"{what} {' and '.join(missing)}"))
     kind = provider.kind or (row.kind if row else KEEPS_ALIVE)
-    alike = [name for name, known in PROVIDERS.items() if known.kind == kind]
+    kinds = {kind, (row.kind_elsewhere if row and provider.kind is None else None) or kind}
+    alike = [name for name, known in PROVIDERS.items() if not kinds.isdisjoint((known.kind, known.kind_elsewhere))]
     if provider.profile is not None and provider.profile not in alike:
         what = f"must be a known provider of the kind {kind}, not {shown(provider.profile)}"
         mistakes.append(Mistake((*path, "profile"), f"{what}; {_nearest(provider.profile, alike)}"))

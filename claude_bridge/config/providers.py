@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import asdict, replace
 
-from claude_bridge.adapters.engine_profiles import UNKNOWN
+from claude_bridge.adapters.engine_profiles import UNKNOWN, profile_in_api
 from claude_bridge.config.schema import Config, ProviderSettings
 from claude_bridge.conversion.pricing import Prices
+from claude_bridge.conversion.profile import Profile
 from claude_bridge.providers import PROVIDERS, Provider, profile_at
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def _row(name: str, given: ProviderSettings) -> Provider:
             profile=service[1] if service else UNKNOWN,
         )
     if given.kind not in (None, row.kind):
-        row = replace(row, kind=given.kind, profile=UNKNOWN)  # what is known of an engine is about its own API
+        row = replace(row, kind=given.kind, kind_elsewhere=None, profile=_profile_in(row, given.kind))
     if given.profile is not None:
         like = PROVIDERS[given.profile]
         name = like.display_name if row.is_any_engine else row.display_name
@@ -71,6 +72,12 @@ def _row(name: str, given: ProviderSettings) -> Provider:
     if given.keep_alive is not None:
         row = replace(row, profile=row.profile.with_changes({"keep_alive": given.keep_alive}))
     return row
+
+
+def _profile_in(row: Provider, kind: str) -> Profile:
+    """Return what of a row holds in another API: what is known of an engine is about its own."""
+    kinds = ("openai-chat", "openai-responses")
+    return profile_in_api(row.profile, kind) if row.kind in kinds and kind in kinds else UNKNOWN
 
 
 def _limit(config: Config, name: str, of_model: int | None) -> int | None:

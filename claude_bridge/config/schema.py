@@ -115,6 +115,9 @@ class ModelCost(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     cached: Annotated[Price | None, about("For the part of a prompt that came from the engine's cache.", "0.125")] = (
         None
     )
+    cache_write: Annotated[
+        Price | None, about("For the part of a prompt that is written to the cache at a price of its own.", "1.5625")
+    ] = None
 
 
 class ModelSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -128,7 +131,10 @@ class ModelSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     vision: Annotated[bool | None, about("Whether it sees images.", "false")] = None
     cost: Annotated[
         ModelCost | None,
-        about("Its price: US dollars for a million tokens.", "{ input = 1.25, output = 10.0, cached = 0.125 }"),
+        about(
+            "Its price: US dollars for a million tokens.",
+            "{ input = 1.25, output = 10.0, cached = 0.125, cache_write = 1.5625 }",
+        ),
     ] = None
 
 

@@ -40,6 +40,12 @@ class TextDelta(Struct, frozen=True):
     text: str
 
 
+class TextStart(Struct, frozen=True):
+    """A message begins, whose text is a block of its own; ``phase`` is the engine's own word for what it is."""
+
+    phase: str = ""
+
+
 class ThinkingDelta(Struct, frozen=True):
     """More reasoning."""
 
@@ -47,10 +53,11 @@ class ThinkingDelta(Struct, frozen=True):
 
 
 class OpaqueReasoning(Struct, frozen=True):
-    """A piece of thought that only its maker can read: a detail, or the signature of the call that comes next."""
+    """A piece of thought that only its maker can read: a detail, a whole item, or the signature of the next call."""
 
     detail: dict[str, Any] | None = None
     call_signature: str = ""
+    item: dict[str, Any] | None = None
 
 
 class RedactedReasoning(Struct, frozen=True):
@@ -83,7 +90,8 @@ class ToolCallEnd(Struct, frozen=True):
 class UsageReport(Struct, frozen=True, kw_only=True):
     """Token counts as far as the engine reported them; None: not reported.
 
-    ``prompt_tokens`` counts the whole prompt, cached part included; ``output_tokens`` includes thinking. A later
+    ``prompt_tokens`` counts the whole prompt, with what came from the cache and what was written to it at a price of
+    its own (``cache_written_tokens``); ``output_tokens`` includes thinking. A later
     report replaces an earlier one field by field. ``prompt_ms``, ``output_ms`` and ``load_ms`` are the engine's own
     times for the prompt, the answer, and loading the model first; ``cost_usd`` is what it charged. While the
     engine reads, ``read_tokens`` is how much of the prompt it has read so far, cached part included.
@@ -91,6 +99,7 @@ class UsageReport(Struct, frozen=True, kw_only=True):
 
     prompt_tokens: int | None = None
     cached_tokens: int | None = None
+    cache_written_tokens: int | None = None
     output_tokens: int | None = None
     thinking_tokens: int | None = None
     prompt_ms: float | None = None
@@ -121,6 +130,7 @@ class Failure(Struct, frozen=True):
 
 Delta = (
     TextDelta
+    | TextStart
     | ThinkingDelta
     | OpaqueReasoning
     | RedactedReasoning

@@ -184,7 +184,9 @@ def _unknown_reason(finish: Finish) -> str:
 _ENDINGS = frozenset((UsageReport, Finish))
 
 
-def explain_missing(finish: Finish, usage: UsageReport, *, has_text: bool, has_thinking: bool) -> BridgeError | None:
+def explain_missing(
+    finish: Finish, usage: UsageReport, *, has_text: bool, has_thinking: bool, empty_is_dropped_call: bool = False
+) -> BridgeError | None:
     """Return the error for an answer without a tool use that lacks what its end speaks of; None: it lacks nothing."""
     if finish.reason is FinishReason.MALFORMED_CALL:
         return DroppedCallError(
@@ -194,6 +196,11 @@ def explain_missing(finish: Finish, usage: UsageReport, *, has_text: bool, has_t
         return None
     if finish.reason is FinishReason.UNKNOWN:
         return UpstreamBrokenError(f"The engine ended its answer with {_unknown_reason(finish)} and wrote nothing.")
+    if empty_is_dropped_call and ended_by_itself(finish):
+        return DroppedCallError(
+            "The engine ended its answer without a word. It does so when the model writes a tool call that the engine "
+            "can't read."
+        )
     unseen = (usage.output_tokens or 0) - (usage.thinking_tokens or 0)
     if ended_by_itself(finish) and not has_thinking and unseen > _SWALLOWED_TOKENS:
         return DroppedCallError(

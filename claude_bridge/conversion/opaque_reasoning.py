@@ -1,14 +1,15 @@
 """Opaque reasoning: what only the service that made it can read, kept by clients in ``redacted_thinking`` blocks.
 
 Some services want it back word for word with the conversation: OpenRouter its ``reasoning_details`` with signatures
-and encrypted parts, Gemini the signature of each call. The client has no field for these and the bridge keeps nothing
-between requests, but clients send redacted thinking back as it came.
+and encrypted parts, Gemini the signature of each call, OpenAI's Responses API whole items with a cipher. The client has
+no field for these and the bridge keeps nothing between requests, but clients send redacted thinking back as it came.
 """
 
 from __future__ import annotations
 
-from base64 import b64decode, b64encode
+from base64 import b64decode
 from collections.abc import Iterable
+from hashlib import blake2b
 from typing import Any
 
 import msgspec
@@ -20,11 +21,18 @@ SEAL = "claude-bridge:"
 """How the data of our own blocks begins; Anthropic's never has a colon."""
 
 
-class Unsealed(Struct, frozen=True):
-    """What the blocks of one turn hold: details in their order, and signatures by the number of the turn's call."""
+class Unsealed(Struct, frozen=True, omit_defaults=True):
+    """What the blocks of one turn hold: details in their order, and signatures by the number of the turn's call.
+
+    ``items`` are whole reasoning items, which only their ``maker`` can read, and ``phases`` what it called the texts
+    before this block, the last one last.
+    """
 
     details: list[dict[str, Any]] = []
     signatures: dict[int, str] = {}
+    items: list[dict[str, Any]] = []
+    phases: list[str] = []
+    maker: str = ""
 
 
 def is_ours(block: RedactedThinkingBlock) -> bool:
@@ -34,7 +42,7 @@ def is_ours(block: RedactedThinkingBlock) -> bool:
 
 def seal(unsealed: Unsealed) -> str:
     """Return the data of a block that holds this."""
-    return SEAL + b64encode(msgspec.json.encode(unsealed)).decode()
+    return SEAL + msgspec.json.encode(unsealed).decode()
 
 
 def unseal(blocks: Iterable[object]) -> Unsealed:
@@ -42,11 +50,30 @@ def unseal(blocks: Iterable[object]) -> Unsealed:
     details: list[dict[str, Any]] = []
     signatures: dict[int, str] = {}
     for block in blocks:
-        if isinstance(block, RedactedThinkingBlock) and is_ours(block):
-            try:
-                held = msgspec.json.decode(b64decode(block.data.removeprefix(SEAL)), type=Unsealed)
-            except (msgspec.DecodeError, ValueError):
-                continue
+        if isinstance(block, RedactedThinkingBlock):
+            held = unseal_block(block)
             details += held.details
             signatures |= held.signatures
     return Unsealed(details, signatures)
+
+
+def unseal_block(block: RedactedThinkingBlock) -> Unsealed:
+    """Return what one block holds: nothing if it is not ours, or was changed on its way."""
+    held = block.data.removeprefix(SEAL)
+    if held == block.data:
+        return Unsealed()
+    try:
+        document = held.encode() if held.startswith("{") else b64decode(held)  # the latter is how it was sealed before
+        return msgspec.json.decode(document, type=Unsealed)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return Unsealed()
+
+
+def usual_phase(*, is_before_call: bool) -> str:
+    """Return what OpenAI's models mean by a text where they did not say it."""
+    return "commentary" if is_before_call else "final_answer"
+
+
+def reasoning_digest(block: RedactedThinkingBlock) -> bytes:
+    """Return what a block of sealed reasoning is known by."""
+    return blake2b(block.data.encode("utf-8", "surrogatepass"), digest_size=16).digest()

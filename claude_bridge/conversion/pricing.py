@@ -9,16 +9,21 @@ from claude_bridge.wire.model_list import Pricing
 
 _MILLION = 1_000_000
 
+_TICKS_PER_USD = 10**10
+"""docs.x.ai, "Cost tracking"."""
+
 
 class Prices(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """US dollars for a million tokens.
 
-    ``cached`` is for the part of a prompt that comes from the engine's cache; None: it costs as much as the rest.
+    ``cached`` is for the part of a prompt that comes from the engine's cache, ``cache_write`` for what is written to it
+    at a price of its own; None: it costs as much as the rest.
     """
 
     input: float
     output: float
     cached: float | None = None
+    cache_write: float | None = None
 
 
 FREE = Prices(input=0, output=0)
@@ -32,7 +37,12 @@ def listed_prices(pricing: Pricing | None) -> Prices | None:
     prompt, completion = _dollars(pricing.prompt), _dollars(pricing.completion)
     if prompt is None or completion is None:
         return None
-    return Prices(input=prompt, output=completion, cached=_dollars(pricing.input_cache_read))
+    return Prices(
+        input=prompt,
+        output=completion,
+        cached=_dollars(pricing.input_cache_read),
+        cache_write=_dollars(pricing.input_cache_write),
+    )
 
 
 def answer_cost_usd(usage: UsageReport, prices: Prices | None) -> float | None:
@@ -44,11 +54,21 @@ def answer_cost_usd(usage: UsageReport, prices: Prices | None) -> float | None:
     if usage.prompt_tokens is None or usage.output_tokens is None:
         return None  # dollars from an estimate of tokens would look as true as any
     cached = min(usage.cached_tokens or 0, usage.prompt_tokens)
-    cached_price = prices.input if prices.cached is None else prices.cached
+    written = min(usage.cache_written_tokens or 0, usage.prompt_tokens - cached)
     dollars = (
-        (usage.prompt_tokens - cached) * prices.input + cached * cached_price + usage.output_tokens * prices.output
+        (usage.prompt_tokens - cached - written) * prices.input
+        + cached * (prices.input if prices.cached is None else prices.cached)
+        + written * (prices.input if prices.cache_write is None else prices.cache_write)
+        + usage.output_tokens * prices.output
     )
     return round(dollars / _MILLION, 9)
+
+
+def charged_usd(cost: float | None, ticks: float | None = None) -> float | None:
+    """Return what a service says that it charged, in dollars or in xAI's ticks; None: it did not, or not sensibly."""
+    if cost is None and ticks is not None:
+        cost = ticks / _TICKS_PER_USD
+    return cost if cost is not None and 0 <= cost < float("inf") else None
 
 
 def _dollars(told: str | None) -> float | None:

@@ -16,7 +16,7 @@ SchemaDialect = Literal["json-schema", "grammar", "few-keywords", "openapi"]
 
 SamplingParameter = Literal["temperature", "top_p"]
 
-CountRoute = Literal["input-tokens", "template", "tokenize", "messages"]
+CountRoute = Literal["input-tokens", "responses-input-tokens", "template", "tokenize", "messages", "gemini"]
 """A way to have a prompt counted: see ``adapters/token_counting.py``."""
 
 
@@ -31,8 +31,32 @@ class MessagesProfile(Struct, frozen=True, kw_only=True):
     """Whether its ``input_tokens`` are the whole prompt, and not what of it did not come from the cache."""
 
 
+class ResponsesProfile(Struct, frozen=True, kw_only=True):
+    """How one engine speaks the Responses API: what only ``adapters/openai_responses`` reads.
+
+    What that API has in common with Chat Completions is in ChatProfile.
+    """
+
+    system_place: Literal["developer", "system", "instructions"] = "instructions"
+    """Where the system prompt stands: as a first message of that role, or in ``instructions``."""
+    asks_for_ciphers: bool = False
+    """Whether ``include`` asks for the encrypted content of reasoning."""
+    asks_for_summary: bool = False
+    """Whether ``reasoning.summary`` asks for thoughts that can be read."""
+    reads_phases: bool = False
+    """Whether ``phase`` says of an assistant's earlier text whether it was a word on the way or the answer."""
+    reads_effort_changes: bool = False
+    """Whether an item ``configuration_update`` may change the effort where the history does."""
+    min_output_tokens: int = 1
+    """The lowest limit that is taken for the answer."""
+    marks_cache: bool = False
+    """Whether a mark behind the system prompt lets other sessions find it in the cache."""
+    has_obfuscation_switch: bool = False
+    """Whether ``stream_options`` can switch off the random padding of deltas."""
+
+
 class ChatProfile(Struct, frozen=True, kw_only=True):
-    """How one engine speaks Chat Completions: what only ``adapters/openai_chat`` reads."""
+    """How one engine speaks Chat Completions, and what the Responses API has in common with that."""
 
     reasoning_placeholder: str | None = None
     """What that field says of a call whose thoughts nobody knows, where a call without any is refused."""
@@ -117,12 +141,15 @@ class Profile(Struct, frozen=True, kw_only=True):
     """Engine, version seen and where it is written down."""
     reasoning_field: Literal["reasoning_content", "reasoning", "thinking"] | None = None
     """The message field in which earlier reasoning is sent back; None: it is left out."""
-    sealed_thoughts: Literal["reasoning_details", "thought_signature"] | None = None
-    """What the engine wants back word for word of its thoughts, in the field or the field of a call of that name."""
+    sealed_thoughts: Literal["reasoning_details", "thought_signature", "reasoning_items"] | None = None
+    """What the engine wants back word for word of its thoughts, in the field or the field of a call of that name, or as
+    items of their own."""
     sees_images: bool = True
     """Whether images are sent at all; a model that can't see answers with an error, which names the cause."""
     images_in_tool_results: bool = False
     """Whether a tool's message may hold images; elsewhere they stand in a user's message behind it."""
+    files_in_tool_results: bool = False
+    """Whether a tool's message may hold PDFs; elsewhere they stand in a user's message behind it."""
     max_images: int | None = None
     """How many images a request may hold; None: as many as one likes."""
     unread_images: tuple[str, ...] = ()
@@ -145,6 +172,14 @@ class Profile(Struct, frozen=True, kw_only=True):
     """The format of printed calls that is the model's own, by its name in ``conversion/tool_calls/text_formats.py``."""
     schema_dialect: SchemaDialect = "json-schema"
     """What schemas the engine takes: all, those that a grammar can be made of, few keywords, or Gemini's."""
+    keeps_tool_list: bool = False
+    """Whether the list of tools must stay as it is, and tools that the history loads are declared where it does."""
+    empty_is_dropped_call: bool = False
+    """Whether an answer that ends without a word, though there are tools, stands for a call that could not be read."""
+    key_header: Literal["authorization", "api-key"] = "authorization"
+    """The header that carries the key."""
+    lists_all_models: bool = True
+    """Whether the list of models has every name that may be asked for; Azure's lacks the user's own deployments."""
     ignores_model_name: bool = False
     """Whether any model name gets the one model that is loaded."""
     think_tags: tuple[tuple[str, str], ...] = (("<think>", "</think>"),)
@@ -160,6 +195,8 @@ class Profile(Struct, frozen=True, kw_only=True):
 
     chat: ChatProfile = ChatProfile()
     """How it speaks Chat Completions."""
+    responses: ResponsesProfile = ResponsesProfile()
+    """How it speaks the Responses API."""
     ollama: OllamaProfile = OllamaProfile()
     """How the model is asked through Ollama's own API."""
     messages: MessagesProfile = MessagesProfile()
@@ -175,7 +212,12 @@ class Profile(Struct, frozen=True, kw_only=True):
         return replace(self, **own) if own else self
 
 
-PARTS: Mapping[str, type[Struct]] = {"chat": ChatProfile, "ollama": OllamaProfile, "messages": MessagesProfile}
+PARTS: Mapping[str, type[Struct]] = {
+    "chat": ChatProfile,
+    "responses": ResponsesProfile,
+    "ollama": OllamaProfile,
+    "messages": MessagesProfile,
+}
 """The parts of a Profile that only one adapter reads, by their fields; no field is in two of them."""
 
 

@@ -210,6 +210,8 @@ class InputMessage(Struct, frozen=True, gc=False):
 
     role: str
     content: str | list[Block]
+    output_config: OutputConfig | None = None
+    """Of a system turn: how hard the model is to try from here on."""
 
 
 class Tool(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -240,6 +242,8 @@ class Thinking(Struct, frozen=True, gc=False, omit_defaults=True):
 
     type: str
     budget_tokens: int | None = None
+    display: str | None = None
+    """"omitted" where the client does not show thoughts."""
 
 
 class OutputFormat(Struct, frozen=True, gc=False):

@@ -28,6 +28,7 @@ class Pricing(Struct, frozen=True):
     prompt: str | None = None
     completion: str | None = None
     input_cache_read: str | None = None
+    input_cache_write: str | None = None
 
 
 class TopProvider(Struct, frozen=True):

@@ -236,9 +236,10 @@ class Choice(Struct, frozen=True, gc=False):
 
 
 class PromptTokensDetails(Struct, frozen=True, gc=False):
-    """How much of the prompt came from the engine's cache."""
+    """How much of the prompt came from the engine's cache, and how much was written to it at a price of its own."""
 
     cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
 
 
 class CompletionTokensDetails(Struct, frozen=True, gc=False):

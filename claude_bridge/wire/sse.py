@@ -110,6 +110,39 @@ _LONGEST_FRAME_END = len(b"\r\n\r\n")
 _FRAME_END = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r\n|\r\n\n")
 
 
+_BEGINNINGS = (b"d", b"e", b"i", b"r", b":", b"\xef")
+"""What a stream can begin with: data, event, id, retry, a comment or a byte order mark. All else is a document."""
+
+
+class StreamOrDocument:
+    """Reads a stream of frames, or one document from an engine that does not stream."""
+
+    def __init__(self) -> None:
+        self._sse = SseDecoder()
+        self._document: bytearray | None = None
+        self._started = False
+
+    def feed(self, data: bytes) -> list[SseFrame]:
+        """Return the frames that ``data`` completes; raises UpstreamBrokenError beyond MAX_FRAME_BYTES."""
+        if not self._started:
+            first = data.lstrip()[:1]
+            if not first:
+                return []
+            self._started = True
+            if first not in _BEGINNINGS:
+                self._document = bytearray()
+        if self._document is None:
+            return self._sse.feed(data)
+        self._document += data
+        if len(self._document) > MAX_FRAME_BYTES:
+            raise UpstreamBrokenError(f"The upstream sent one document of more than {MAX_FRAME_BYTES} bytes.")
+        return []
+
+    def close(self) -> list[SseFrame] | bytes:
+        """Return the frames that were waiting for their end, or the document."""
+        return self._sse.close() if self._document is None else bytes(self._document)
+
+
 class FrameCutter:
     """Cuts a byte stream into whole frames as they came, with their blank lines, wherever the reads happen to end."""
 

@@ -1,4 +1,4 @@
-"""Tokenizer routes that engines have beside Chat Completions: llama.cpp's, and the one of vLLM and SGLang."""
+"""Tokenizer routes that engines have beside their chat API: llama.cpp's, that of vLLM and SGLang, and Gemini's."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def encode(question: Conversation | Text) -> bytes:
 
 
 class InputTokens(Struct, frozen=True):
-    """llama.cpp: POST /v1/chat/completions/input_tokens."""
+    """llama.cpp: POST /v1/chat/completions/input_tokens; OpenAI: POST /v1/responses/input_tokens."""
 
     input_tokens: int
 
@@ -55,6 +55,12 @@ class Tokens(Struct, frozen=True):
     """llama.cpp: POST /tokenize."""
 
     tokens: list[Raw]
+
+
+class GeminiTokens(Struct, frozen=True, rename="camel"):
+    """Gemini: POST /models/MODEL:countTokens."""
+
+    total_tokens: int
 
 
 class TokenizedChat(Struct, frozen=True):

@@ -8,13 +8,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from claude_bridge.adapters.adaptation import FIELDS, Adaptation, adapt
+from claude_bridge.adapters.adaptation import FIELDS, NEEDED_FIELDS, Adaptation, adapt
 from claude_bridge.adapters.base import EngineModel, TokenLimits
 from claude_bridge.adapters.engine_profiles import ANTHROPIC, LLAMA_CPP, OLLAMA_THINKING, OPENAI, OPENROUTER, UNKNOWN
 from claude_bridge.adapters.ollama_chat.errors import explain_refusal as explain_ollama
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.upstream_errors.translate import explain_error_object, explain_refusal
-from claude_bridge.wire import openai
+from claude_bridge.wire import openai, responses
 from claude_bridge.wire.anthropic import MessagesRequest
 from tests.dialogues import OLLAMA_CHAT, OPENAI_CHAT, TRANSLATING, a_request
 
@@ -312,11 +312,12 @@ def test_a_field_that_was_not_sent_does_not_give_way() -> None:
 
 
 def test_every_field_of_the_table_is_one_that_the_adapters_send() -> None:
-    sent = {field.encode_name for field in msgspec.structs.fields(openai.ChatRequest)} | {"think"}
+    kinds = (openai.ChatRequest, responses.ResponsesRequest)
+    sent = {field.encode_name for kind in kinds for field in msgspec.structs.fields(kind)} | {"think"}
     inside = {"strict", "json_schema", "reasoning_content", "reasoning_details", "extra_content"}
-    assert set(FIELDS) <= sent | inside
-    needed = {"model", "messages", "stream", "tools"}
-    assert sent - needed - {"max_tokens"} <= set(FIELDS), "whatever is sent can give way"
+    assert set(FIELDS) <= sent | inside | {"effort", "phase", "prompt_cache_breakpoint"}
+    left_out = {"max_output_tokens"}  # as any field that has no row
+    assert sent - NEEDED_FIELDS - left_out <= set(FIELDS), "whatever is sent can give way"
 
 
 # --- schemas --------------------------------------------------------------------------------------------------

@@ -673,8 +673,10 @@ async def test_reads_pdfs() -> None:
 
 def test_every_flag_has_its_test_here() -> None:
     tested = {name.removeprefix("test_") for name in globals() if name.startswith("test_")}
-    # These are for the window, for routing and for counting; tests/adapters/test_anthropic_messages.py has the others.
+    # These are for the window, for routing and for counting; tests/adapters/test_anthropic_messages.py and
+    # test_openai_responses.py have the others.
     elsewhere = {"answer_needs_room", "name", "evidence", "ignores_model_name", "count_routes", *PARTS}
+    elsewhere |= {"lists_all_models", "key_header", "keeps_tool_list", "files_in_tool_results", "empty_is_dropped_call"}
     facts = {field.name for kind in (Profile, ChatProfile, OllamaProfile) for field in fields(kind)}
     assert facts - elsewhere <= tested
 
@@ -885,4 +887,5 @@ def test_the_registry_knows_each_adapter_by_its_kind() -> None:
         "openai-chat": "openai-chat",
         "ollama-chat": "ollama-chat",
         "anthropic-messages": "anthropic-messages",
+        "openai-responses": "openai-responses",
     }

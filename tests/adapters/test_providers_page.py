@@ -17,7 +17,14 @@ from msgspec.structs import fields
 from claude_bridge.adapters import engine_profiles
 from claude_bridge.adapters.model_profiles import FAMILIES
 from claude_bridge.conversion import profile
-from claude_bridge.conversion.profile import PARTS, ChatProfile, MessagesProfile, OllamaProfile, Profile
+from claude_bridge.conversion.profile import (
+    PARTS,
+    ChatProfile,
+    MessagesProfile,
+    OllamaProfile,
+    Profile,
+    ResponsesProfile,
+)
 from claude_bridge.providers import PROVIDERS
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "providers.md"
@@ -25,7 +32,8 @@ ENGINES = [row for row in vars(engine_profiles).values() if isinstance(row, Prof
 NOT_FACTS = ("name", "evidence", *PARTS)
 READERS: dict[type[Struct], str] = {
     Profile: "any",
-    ChatProfile: "`openai-chat`",
+    ChatProfile: "`openai-chat`, `openai-responses`",
+    ResponsesProfile: "`openai-responses`",
     OllamaProfile: "`ollama-chat`",
     MessagesProfile: "`anthropic-messages`",
 }

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from claude_bridge.adapters.openai_options import effort_level
 from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.profile import ChatProfile, Profile
-from claude_bridge.conversion.reasoning import ReasoningPreference, nearest_effort, preferred_thinking, usual_effort
+from claude_bridge.conversion.reasoning import ReasoningPreference, preferred_thinking
 from claude_bridge.conversion.request.normalize import NormalizedRequest
 
 _THINKING_TYPES: Mapping[bool | str, str] = {False: "disabled", True: "enabled"}
@@ -26,7 +27,7 @@ def thinking_fields(request: NormalizedRequest, profile: Profile) -> tuple[Mappi
             fields["thinking"] = {"type": _THINKING_TYPES.get(value) or value}
         case "reasoning":
             fields["reasoning"] = {"enabled": preference.thinks}
-    level = _effort_level(preference, chat)
+    level = effort_level(preference, chat)
     if request.tools and chat.effort_beside_tools is not None:
         level = chat.effort_beside_tools
     if preference.budget_tokens is not None and chat.budget_place == "reasoning":
@@ -44,15 +45,6 @@ def thinking_fields(request: NormalizedRequest, profile: Profile) -> tuple[Mappi
                 kwargs = fields.get("chat_template_kwargs", {})
                 fields["chat_template_kwargs"] = kwargs | {"reasoning_effort": level}
     return fields, _losses(preference, chat, has_tools=bool(request.tools))
-
-
-def _effort_level(preference: ReasoningPreference, chat: ChatProfile) -> str | None:
-    """Return the level to send; None: none is needed."""
-    if not chat.effort_levels or (not preference.thinks and chat.thinking_switch is not None):
-        return None
-    if preference.effort is not None:
-        return nearest_effort(preference.effort, chat.effort_levels)
-    return None if chat.thinks_unasked else usual_effort(chat.effort_levels)
 
 
 def _losses(preference: ReasoningPreference, chat: ChatProfile, *, has_tools: bool) -> list[Loss]:

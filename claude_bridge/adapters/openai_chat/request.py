@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from claude_bridge.adapters.base import TokenLimits
-from claude_bridge.adapters.openai_chat.parameters import parameters, prompted_options, tools_to_send
+from claude_bridge.adapters.openai_chat.parameters import parameters
+from claude_bridge.adapters.openai_options import prompted_options, strict_mode, tools_to_send
 from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.media_types import PDF
 from claude_bridge.conversion.opaque_reasoning import unseal
@@ -16,7 +17,6 @@ from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.request.content import Media, NormalizedBlock, image_url, text_of
 from claude_bridge.conversion.request.normalize import NormalizedRequest, NormalizedTool
 from claude_bridge.conversion.request.turns import Turn, split_assistant_turn
-from claude_bridge.conversion.tool_json.schema_reduce import can_be_strict
 from claude_bridge.conversion.tool_json.text import as_object_json
 from claude_bridge.conversion.tool_names import engine_name
 from claude_bridge.wire import openai
@@ -151,21 +151,8 @@ def _signed(calls: list[openai.ToolCall], signatures: Mapping[int, str], profile
 
 
 def _tool(tool: NormalizedTool, profile: Profile) -> tuple[openai.ToolDeclaration, list[Loss]]:
-    strict, losses = _strict(tool, profile)
+    strict, losses = strict_mode(tool, profile)
     function = openai.FunctionDeclaration(
         name=engine_name(tool.name), description=tool.description or UNSET, parameters=tool.schema, strict=strict
     )
     return openai.ToolDeclaration(function=function), losses
-
-
-def _strict(tool: NormalizedTool, profile: Profile) -> tuple[bool | UnsetType, list[Loss]]:
-    """Return whether the model is held to the tool's schema; OpenAI refuses a schema that leaves anything open."""
-    if not tool.strict:
-        return (UNSET if tool.strict is None or not profile.chat.has_strict else False), []
-    if profile.chat.has_strict and can_be_strict(bytes(tool.schema)):
-        return True, []
-    if profile.chat.has_strict:
-        reason = f"the schema of {tool.name!r} leaves open what must be closed for that"
-    else:
-        reason = f"whether the engine can hold {tool.name!r} to its schema is not known"
-    return UNSET, [Loss("$.tools", reason)]

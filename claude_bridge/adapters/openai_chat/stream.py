@@ -19,17 +19,14 @@ from claude_bridge.conversion.deltas import (
 from claude_bridge.conversion.ending import parse_finish
 from claude_bridge.conversion.tool_calls.index import ToolCallIndex
 from claude_bridge.conversion.tool_json.text import arguments_text, is_json
-from claude_bridge.conversion.upstream_errors.translate import explain_error_object, explain_no_json, reports_error
+from claude_bridge.conversion.upstream_errors.translate import explain_error_object, explain_no_object, reports_error
 from claude_bridge.errors import BridgeError, UpstreamBrokenError
 from claude_bridge.wire import openai
 from claude_bridge.wire.lenient_json import parse_any
-from claude_bridge.wire.sse import MAX_FRAME_BYTES, SseDecoder, SseFrame
+from claude_bridge.wire.sse import SseFrame, StreamOrDocument
 
 _DONE = b"[DONE]"
 _NO_FINISH = Finish(FinishReason.UNKNOWN)
-
-_SSE_BEGINNINGS = (b"d", b"e", b"i", b"r", b":", b"\xef")
-"""What a stream can begin with: data, event, id, retry, a comment or a byte order mark. All else is a document."""
 
 
 class ChatStreamDecoder:
@@ -40,9 +37,7 @@ class ChatStreamDecoder:
 
     def __init__(self, upstream: str) -> None:
         self._upstream = upstream
-        self._sse = SseDecoder()
-        self._document: bytearray | None = None
-        self._started = False
+        self._reader = StreamOrDocument()
         self._answered = False
         self._finish: Finish | None = None
         self._calls = ToolCallIndex()
@@ -58,20 +53,8 @@ class ChatStreamDecoder:
         """Return the deltas that ``data`` completes; raises UpstreamBrokenError beyond MAX_FRAME_BYTES."""
         if self.done or not data:
             return []
-        if not self._started:
-            first = data.lstrip()[:1]
-            if not first:
-                return []
-            self._started = True
-            if first not in _SSE_BEGINNINGS:
-                self._document = bytearray()
-        if self._document is not None:
-            self._document += data
-            if len(self._document) > MAX_FRAME_BYTES:
-                raise UpstreamBrokenError(f"The upstream sent one document of more than {MAX_FRAME_BYTES} bytes.")
-            return []
         deltas: list[Delta] = []
-        for frame in self._sse.feed(data):
+        for frame in self._reader.feed(data):
             deltas += self._frame(frame)
         return deltas
 
@@ -80,10 +63,11 @@ class ChatStreamDecoder:
         if self.done:
             return []
         deltas: list[Delta] = []
-        if self._document is not None:
-            deltas += self._whole_response(bytes(self._document))
+        rest = self._reader.close()
+        if isinstance(rest, bytes):
+            deltas += self._whole_response(rest)
         else:
-            for frame in self._sse.close():
+            for frame in rest:
                 if is_json(frame.data) or frame.data.strip() == _DONE:  # else the connection was cut inside it
                     deltas += self._frame(frame)
         return [*deltas, *self._end(self._finish)] if self._finish is not None else deltas
@@ -99,7 +83,7 @@ class ChatStreamDecoder:
         try:
             chunk = openai.parse_chunk(payload)
         except msgspec.DecodeError:
-            return self._fail(_explain_no_object(payload, self._upstream))
+            return self._fail(explain_no_object(payload, self._upstream))
         is_error = frame.event == b"error" or chunk.object == "error"  # the latter is vLLM's
         if is_error or (chunk.choices is None and not chunk.error and reports_error(parse_any(payload))):
             return self._fail(explain_error_object(chunk.error or parse_any(payload), self._upstream))
@@ -109,7 +93,7 @@ class ChatStreamDecoder:
         try:
             response = openai.parse_chunk(document)
         except msgspec.DecodeError:
-            return self._fail(_explain_no_object(document, self._upstream))
+            return self._fail(explain_no_object(document, self._upstream))
         if response.choices is None:
             return self._fail(explain_error_object(response.error or parse_any(document), self._upstream))
         deltas = self._chunk(response)
@@ -207,14 +191,6 @@ class ChatStreamDecoder:
         signed: list[Delta] = [OpaqueReasoning(call_signature=signature)] if signature else []
         arguments = arguments_text(function.arguments)
         return signed + self._calls.add(fragment.index, fragment.id or "", (function.name or "").strip(), arguments)
-
-
-def _explain_no_object(payload: bytes, upstream: str) -> BridgeError:
-    """Return the error for what is no JSON object: Gemini's errors are lists of one, proxies send pages and words."""
-    try:
-        return explain_error_object(parse_any(payload), upstream)
-    except msgspec.DecodeError:
-        return explain_no_json(payload, upstream)
 
 
 def _deltas_of_parts(parts: list[Any]) -> list[Delta]:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from claude_bridge.conversion.deltas import UsageReport
+from claude_bridge.conversion.pricing import charged_usd
 from claude_bridge.conversion.prompt.token_estimate import token_count
 from claude_bridge.wire import openai
-
-_TICKS_PER_USD = 10**10
-"""docs.x.ai, "Cost tracking"."""
 
 
 def convert_usage_report(usage: openai.CompletionUsage | None, timings: openai.Timings | None) -> UsageReport:
@@ -24,6 +22,7 @@ def convert_usage_report(usage: openai.CompletionUsage | None, timings: openai.T
     return UsageReport(
         prompt_tokens=token_count(prompt),
         cached_tokens=token_count(cached),
+        cache_written_tokens=token_count(details.cache_write_tokens if details else None),
         output_tokens=token_count(timings.predicted_n) if written is None else written,
         thinking_tokens=thought,
         prompt_ms=timings.prompt_ms,
@@ -60,8 +59,6 @@ def _written_tokens(usage: openai.CompletionUsage, cached: int | None) -> tuple[
 
 def _cost_usd(usage: openai.CompletionUsage) -> float | None:
     cost = usage.estimated_cost if usage.cost is None else usage.cost
-    if cost is None and usage.cost_in_usd_ticks is not None:
-        cost = usage.cost_in_usd_ticks / _TICKS_PER_USD
-    elif cost is not None and usage.is_byok and usage.cost_details:
+    if cost is not None and usage.is_byok and usage.cost_details:
         cost += usage.cost_details.upstream_inference_cost or 0.0
-    return cost if cost is not None and 0 <= cost < float("inf") else None
+    return charged_usd(cost, usage.cost_in_usd_ticks)

@@ -7,14 +7,14 @@ What can't be carried becomes a visible placeholder, so that the model knows tha
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import cast
 
 import msgspec
 
 from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.media_types import is_pdf, media_type_of_base64
-from claude_bridge.conversion.opaque_reasoning import is_ours
+from claude_bridge.conversion.opaque_reasoning import is_ours, reasoning_digest
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.request.offered_tools import ToolAt, ToolChange
 from claude_bridge.conversion.request.server_tool_history import (
@@ -105,7 +105,9 @@ def document_name(document: DocumentBlock) -> str:
 class BlockNormalizer:
     """Turns content blocks into those that one engine takes, and collects what is lost on the way."""
 
-    def __init__(self, profile: Profile) -> None:
+    def __init__(self, profile: Profile, refused_reasoning: Collection[bytes] = ()) -> None:
+        """``refused_reasoning`` are the digests of sealed blocks that the service does not take back."""
+        self._refused_reasoning = refused_reasoning
         self.losses: list[Loss] = []
         """What could not be carried so far."""
         self.tool_changes: list[ToolChange] = []
@@ -208,6 +210,8 @@ class BlockNormalizer:
     def _redacted_thinking(self, block: RedactedThinkingBlock, path: str) -> Sequence[NormalizedBlock]:
         if not is_ours(block):
             self.losses.append(Loss(path, "redacted thinking can only be read by Anthropic"))
+        elif self._refused_reasoning and reasoning_digest(block) in self._refused_reasoning:
+            self.losses.append(Loss(path, "the service refused this reasoning before"))
         elif self._profile.sealed_thoughts is not None:
             return [block]
         else:

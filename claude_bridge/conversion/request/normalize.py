@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import msgspec
 from msgspec import UNSET, Raw, Struct
@@ -13,9 +13,9 @@ from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.profile import Profile, SchemaDialect
 from claude_bridge.conversion.prompt.context_budget import PromptFacts, asks_for_summary
 from claude_bridge.conversion.request.content import as_blocks
-from claude_bridge.conversion.request.offered_tools import inline_tools, offered_tools
+from claude_bridge.conversion.request.offered_tools import inline_tools, offered_tools, tools_in_place
 from claude_bridge.conversion.request.prefill import continues_prefill
-from claude_bridge.conversion.request.turns import Turn, media_in, repair_history, system_text
+from claude_bridge.conversion.request.turns import RepairedHistory, Turn, media_in, repair_history, system_text
 from claude_bridge.conversion.tool_json.schema_reduce import (
     ReducedSchema,
     reduce_answer_schema,
@@ -28,6 +28,7 @@ from claude_bridge.wire.anthropic import (
     InputMessage,
     TextBlock,
     Tool,
+    ToolChoice,
 )
 
 _SHORTENED = "the schema was shortened: its references and rules would have become too long"
@@ -52,6 +53,8 @@ class NormalizedRequest(Struct, frozen=True, kw_only=True):
     system: str
     turns: list[Turn]
     tools: list[NormalizedTool]
+    later_tools: dict[int, list[NormalizedTool]]
+    """Tools that are declared only where a turn loads them, by the number of the turn."""
     answer_schema: Raw | None
     parameters: CountTokensRequest
     losses: list[Loss]
@@ -83,45 +86,66 @@ def normalize_request(
     *,
     tool_dialect: SchemaDialect | None = None,
     simpler_schemas: Mapping[bytes, SchemaDialect] | None = None,
+    refused_reasoning: Collection[bytes] = (),
+    keeps_unused_tools: bool = False,
 ) -> NormalizedRequest:
     """Return the request in a form that an engine of this profile can take.
 
     ``tool_dialect`` is what tools' schemas must be written in (None: the profile says); ``simpler_schemas`` gives the
-    dialect of schemas that the engine refused, by their digests.
+    dialect of schemas that the engine refused, by their digests, ``refused_reasoning`` the digests of sealed reasoning
+    that it did not take back. ``keeps_unused_tools`` says that tools stay where no call is wanted.
 
     Raises:
         InvalidRequestError: it holds no content, or a tool that only Anthropic can run.
     """
     try:
-        return _normalize(request, profile, tool_dialect or profile.schema_dialect, simpler_schemas or {})
+        dialect = tool_dialect or profile.schema_dialect
+        history = repair_history(request.messages, _for_prefill(request, profile), refused_reasoning)
+        choice = request.tool_choice
+        if keeps_unused_tools and choice is not None and choice.type == "none":
+            choice = None
+        return _normalize(request, history, choice, profile, dialect, simpler_schemas or {})
     except RecursionError:
         raise InvalidRequestError("The request is nested too deeply.") from None
 
 
+def _for_prefill(request: CountTokensRequest, profile: Profile) -> Profile:
+    is_continued = not profile.continues_prefill or continues_prefill(request, profile)
+    return profile if is_continued else replace(profile, continues_prefill=False)
+
+
 def _normalize(
     request: CountTokensRequest,
+    history: RepairedHistory,
+    choice: ToolChoice | None,
     profile: Profile,
     tool_dialect: SchemaDialect,
     simpler_schemas: Mapping[bytes, SchemaDialect],
 ) -> NormalizedRequest:
-    if profile.continues_prefill and not continues_prefill(request, profile):
-        profile = replace(profile, continues_prefill=False)
-    history = repair_history(request.messages, profile)
+    """``choice`` is what the offered tools depend on."""
     if not history.turns:
         raise InvalidRequestError("messages: no message has any content - at `$.messages`")
     inline = inline_tools(history.tool_changes)
     _check_choice(request, [tool.name for tool in (*(request.tools or ()), *inline)])
     system, losses = system_text(request.system)
     tools: list[NormalizedTool] = []
-    for tool, path in offered_tools(request.tools or (), history.tool_changes, request.tool_choice):
-        normalized, lost = _normalize_tool(tool, path, tool_dialect, simpler_schemas)
-        tools.append(normalized)
-        losses += lost
+    later: dict[int, list[NormalizedTool]] = {}
+    if profile.keeps_tool_list:
+        changes = [turn.tool_changes for turn in history.turns]
+        offered, later_tools = tools_in_place(request.tools or (), changes, choice)
+    else:
+        offered, later_tools = offered_tools(request.tools or (), history.tool_changes, choice), {}
+    for place, found in ((None, offered), *later_tools.items()):
+        for tool, path in found:
+            normalized, lost = _normalize_tool(tool, path, tool_dialect, simpler_schemas)
+            (tools if place is None else later.setdefault(place, [])).append(normalized)
+            losses += lost
     answer_schema, lost = _answer_schema(request, profile.schema_dialect, simpler_schemas)
     return NormalizedRequest(
         system=system,
         turns=history.turns,
         tools=tools,
+        later_tools=later,
         answer_schema=answer_schema,
         parameters=request,
         losses=[*history.losses, *losses, *lost],

@@ -56,3 +56,26 @@ def offered_tools(
     if choice and choice.type == "tool" and choice.name in known:
         offered.setdefault(choice.name, known[choice.name])
     return tuple(offered.values())
+
+
+def tools_in_place(
+    declared: Sequence[Tool], changes: Sequence[Sequence[ToolChange]], choice: ToolChoice | None
+) -> tuple[Sequence[ToolAt], dict[int, list[ToolAt]]]:
+    """Return the tools that are offered from the beginning, and those that each turn adds, by its number.
+
+    ``changes`` has what each turn does. So nothing that a history holds ever changes the beginning of the prompt: a
+    tool that it removes stays there, since the model has read that it is gone.
+    """
+    known = {tool.name: ToolAt(tool, f"$.tools[{index}]") for index, tool in enumerate(declared)}
+    offered = {name: tool for name, tool in known.items() if not tool.tool.defer_loading}
+    if choice and choice.type == "tool" and choice.name in known:
+        offered.setdefault(choice.name, known[choice.name])
+    seen = dict(offered)
+    later: dict[int, list[ToolAt]] = {}
+    for turn, of_turn in enumerate(changes):
+        for change in of_turn:
+            tool = change.definition or known.get(change.name)
+            if tool is not None and not change.is_removal and seen.get(change.name) != tool:
+                seen[change.name] = tool
+                later.setdefault(turn, []).append(tool)
+    return tuple(offered.values()), later

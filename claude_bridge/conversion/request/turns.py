@@ -7,7 +7,7 @@ gives the same prompt at every turn.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from types import UnionType
 from typing import NamedTuple
 
@@ -56,13 +56,30 @@ _FLAGS: dict[type, int] = {
 
 
 class Turn:
-    """One turn of the repaired conversation; turns alternate between user and assistant."""
+    """One turn of the repaired conversation; turns alternate between user and assistant.
 
-    __slots__ = ("blocks", "is_user")
+    ``tool_changes`` are what it does to the tools that the model is offered, ``effort`` how hard the model is to think
+    from here on (None: as before).
+    """
 
-    def __init__(self, *, is_user: bool, blocks: list[NormalizedBlock]) -> None:
+    __slots__ = ("blocks", "effort", "is_user", "tool_changes")
+
+    def __init__(
+        self,
+        *,
+        is_user: bool,
+        blocks: list[NormalizedBlock],
+        tool_changes: Sequence[ToolChange] = (),
+        effort: str | None = None,
+    ) -> None:
         self.is_user = is_user
         self.blocks = blocks
+        self.tool_changes = tool_changes
+        self.effort = effort
+
+    def with_blocks(self, blocks: list[NormalizedBlock]) -> Turn:
+        """Return the turn with other blocks."""
+        return Turn(is_user=self.is_user, blocks=blocks, tool_changes=self.tool_changes, effort=self.effort)
 
 
 class AssistantTurn(NamedTuple):
@@ -124,13 +141,15 @@ def as_reminder_text(texts: Sequence[str]) -> str:
     return f"<{REMINDER_TAG}>\n{text}\n</{REMINDER_TAG}>"
 
 
-def repair_history(messages: Sequence[InputMessage], profile: Profile) -> RepairedHistory:
+def repair_history(
+    messages: Sequence[InputMessage], profile: Profile, refused_reasoning: Collection[bytes] = ()
+) -> RepairedHistory:
     """Return the conversation as alternating turns that strict engines accept, the user's first.
 
     In a user turn tool results come first, in the order of the calls that they answer; every call has its result, and
     an id of its own.
     """
-    history = _History(profile)
+    history = _History(profile, refused_reasoning)
     for index, message in enumerate(messages):
         history.add(message, index)
     turns = history.paired_turns()
@@ -142,7 +161,7 @@ def repair_history(messages: Sequence[InputMessage], profile: Profile) -> Repair
         turns.insert(0, Turn(is_user=True, blocks=[TextBlock(BEGINNING)]))
     if history.may_hold_media and profile.max_images is not None:
         limited, more = limit_images([turn.blocks for turn in turns], profile.max_images)
-        turns = [Turn(is_user=turn.is_user, blocks=blocks) for turn, blocks in zip(turns, limited, strict=True)]
+        turns = [turn.with_blocks(blocks) for turn, blocks in zip(turns, limited, strict=True)]
         losses += more
     return RepairedHistory(
         turns=turns,
@@ -173,11 +192,11 @@ def media_in(block: Block) -> int:
 class _History:
     """A conversation as it is gathered, message by message; its turns alternate."""
 
-    def __init__(self, profile: Profile) -> None:
+    def __init__(self, profile: Profile, refused_reasoning: Collection[bytes]) -> None:
         self.may_hold_media = False
         """Whether any block came that is an image or a document, or may hold one."""
         self._profile = profile
-        self._normalizer = BlockNormalizer(profile)
+        self._normalizer = BlockNormalizer(profile, refused_reasoning)
         self._losses: list[Loss] = []
         self._turns: list[Turn] = []
         self._kinds: list[int] = []
@@ -203,6 +222,7 @@ class _History:
     def add(self, message: InputMessage, index: int) -> None:
         """Take in the next message of the request."""
         is_assistant = message.role == "assistant"
+        changes_before = len(self._normalizer.tool_changes)
         blocks = self._normalizer.content(message.content, index)
         kinds = 0
         for block in blocks:
@@ -210,7 +230,8 @@ class _History:
         if kinds & ~_PLAIN:
             if kinds & _THINKING and not (is_assistant and self._profile.reasoning_field is not None):
                 # Gone before turns are merged: a turn that was only thought is no turn for this engine.
-                self._lost_thought_at = self._lost_thought_at or f"$.messages[{index}].content"
+                if not (kinds & _REDACTED and self._profile.sealed_thoughts == "reasoning_items"):  # which holds it
+                    self._lost_thought_at = self._lost_thought_at or f"$.messages[{index}].content"
                 blocks = [block for block in blocks if type(block) is not ThinkingBlock]
                 kinds &= ~_THINKING
             if kinds & (_MEDIA | _RESULT):
@@ -230,6 +251,11 @@ class _History:
         else:
             self._turns.append(Turn(is_user=not is_assistant, blocks=blocks))
             self._kinds.append(kinds)
+        turn = self._turns[-1]
+        if len(self._normalizer.tool_changes) > changes_before:
+            turn.tool_changes = (*turn.tool_changes, *self._normalizer.tool_changes[changes_before:])
+        if message.output_config is not None and message.role == "system":
+            turn.effort = message.output_config.effort or turn.effort
 
     def paired_turns(self) -> list[Turn]:
         """Return the turns with each call's result right behind it; the last step, nothing can be added any more."""
@@ -305,11 +331,18 @@ def _results_first(blocks: list[NormalizedBlock], calls: Sequence[_Call], profil
             in_order[place] = _with_id(block, calls[place].engine_id)
         else:
             others += _orphan(block)
-    moved = Media if not profile.images_in_tool_results else DocumentBlock
-    media = [block for result in in_order for block in _media_of(result, moved)]
-    if not media:
+    moved = _moved_media(profile)
+    media = [block for result in in_order for block in _media_of(result, moved)] if moved is not None else []
+    if not media or moved is None:
         return [*in_order, *others]
     return [*(_without(result, moved) for result in in_order), *media, *others]
+
+
+def _moved_media(profile: Profile) -> type | UnionType | None:
+    """Return which media can't stay in a tool's result; None: all can."""
+    if profile.images_in_tool_results:
+        return None if profile.files_in_tool_results else DocumentBlock
+    return ImageBlock if profile.files_in_tool_results else Media
 
 
 def _is_in_order(blocks: list[NormalizedBlock], calls: Sequence[_Call]) -> bool:
@@ -366,4 +399,4 @@ def _with_prompted_prefill(turns: list[Turn]) -> tuple[list[Turn], list[Loss]]:
     instruction = TextBlock(f"Begin your answer with exactly this text, and continue from there:\n{text}")
     if not before:
         return [Turn(is_user=True, blocks=[instruction])], losses
-    return [*before[:-1], Turn(is_user=True, blocks=[*before[-1].blocks, instruction])], losses
+    return [*before[:-1], before[-1].with_blocks([*before[-1].blocks, instruction])], losses

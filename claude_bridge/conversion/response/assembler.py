@@ -19,6 +19,7 @@ from claude_bridge.conversion.deltas import (
     OpaqueReasoning,
     RedactedReasoning,
     TextDelta,
+    TextStart,
     ThinkingDelta,
     ToolCallArguments,
     ToolCallEnd,
@@ -156,10 +157,12 @@ class MessageAssembler:
         prompt_tokens: int,
         diagnostics: Diagnostics | UnsetType | None = UNSET,
         check_error: Callable[[BridgeError], BridgeError] = lambda error: error,
+        empty_is_dropped_call: bool = False,
     ) -> None:
         """``prompt_tokens`` is the estimate that stands until the engine reports its own count.
 
-        ``check_error`` returns what an error means, by what is known of the request.
+        ``check_error`` returns what an error means, by what is known of the request. ``empty_is_dropped_call`` is the
+        engine's way to report a call that it could not read.
         """
         self._head = Message(
             id=message_id,
@@ -172,6 +175,7 @@ class MessageAssembler:
         self._request_id = request_id
         self._check_error = check_error
         self._prompt_tokens = prompt_tokens
+        self._empty_is_dropped_call = empty_is_dropped_call
         self._state = State.NEW
         self._index = -1
         self._held_space = ""
@@ -251,6 +255,8 @@ class MessageAssembler:
         match delta:
             case TextDelta(text):
                 return self._text(text)
+            case TextStart():
+                return self._end_text()
             case ThinkingDelta(text):
                 return self._thinking(text) if text else []
             case RedactedReasoning(data):
@@ -282,7 +288,13 @@ class MessageAssembler:
         """Return an error where the content is not all that the engine must have sent."""
         if self._has_tool_use:
             return []
-        error = explain_missing(finish, self.usage, has_text=self._has_text, has_thinking=self._has_thinking)
+        error = explain_missing(
+            finish,
+            self.usage,
+            has_text=self._has_text,
+            has_thinking=self._has_thinking and not self._empty_is_dropped_call,
+            empty_is_dropped_call=self._empty_is_dropped_call,
+        )
         return [] if error is None else self.fail(error)
 
     def _text(self, text: str) -> list[StreamEvent]:
@@ -297,6 +309,11 @@ class MessageAssembler:
         self._has_visible_text = self._has_text = True
         self._output_chars += len(text)
         return [*opening, self._advance(ContentBlockDelta(self._index, BlockTextDelta(text)))]
+
+    def _end_text(self) -> list[StreamEvent]:
+        """Close a block that has text: what comes next is another message."""
+        self._held_space = ""
+        return self._close_block() if self._state is State.TEXT and self._has_visible_text else []
 
     def _thinking(self, text: str) -> list[StreamEvent]:
         opening = [] if self._state is State.THINKING else self._open(ThinkingBlock(""))

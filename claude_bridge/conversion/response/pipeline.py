@@ -70,8 +70,15 @@ class ResponsePipeline:
     emits_before_upstream = True
 
     def __init__(
-        self, request: MessagesRequest, decoder: StreamDecoder, profile: Profile, context: ResponseContext
+        self,
+        request: MessagesRequest,
+        decoder: StreamDecoder,
+        profile: Profile,
+        context: ResponseContext,
+        *,
+        maker: str = "",
     ) -> None:
+        """``maker`` is the service and the model that alone can read what it seals of its reasoning."""
         self.message_id = context.message_id
         self.begun = False
         self._decoder = decoder
@@ -89,7 +96,7 @@ class ResponsePipeline:
         )
         stages: list[_Stage | None] = [
             EndingJudge(context.max_tokens),
-            ReasoningSealer() if profile.sealed_thoughts is not None else None,
+            ReasoningSealer(maker) if profile.sealed_thoughts is not None else None,
             self._splitter,
             PrefillEchoCutter(echo) if echo is not None else None,
             TextToolCallDetector(tools, profile.call_format) if profile.prints_calls and may_print_calls else None,
@@ -104,6 +111,7 @@ class ResponsePipeline:
             prompt_tokens=context.prompt_tokens,
             diagnostics=context.diagnostics,
             check_error=context.check_error,
+            empty_is_dropped_call=profile.empty_is_dropped_call and may_print_calls,
         )
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from claude_bridge.conversion.deltas import Delta, Finish, TextDelta, ToolCallStart
+from claude_bridge.conversion.deltas import Delta, Finish, TextDelta, TextStart, ToolCallStart
 
 _MAX_SPACE_CHARS = 1_000
 """Before the echo: broken models write white space without end."""
@@ -27,7 +27,7 @@ class PrefillEchoCutter:
             if isinstance(delta, TextDelta) and not self._is_over:
                 kept += self._text_behind_echo(delta.text)
                 continue
-            if isinstance(delta, ToolCallStart | Finish):
+            if isinstance(delta, TextStart | ToolCallStart | Finish):
                 kept += self.close()
             kept.append(delta)
         return kept

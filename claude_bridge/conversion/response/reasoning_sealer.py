@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from claude_bridge.conversion.deltas import (
@@ -10,19 +11,30 @@ from claude_bridge.conversion.deltas import (
     OpaqueReasoning,
     RedactedReasoning,
     TextDelta,
+    TextStart,
     ToolCallStart,
 )
-from claude_bridge.conversion.opaque_reasoning import Unsealed, seal
+from claude_bridge.conversion.opaque_reasoning import Unsealed, seal, usual_phase
 
 _GROWING_FIELDS = {"reasoning.text": "text", "reasoning.summary": "summary"}
 """Types of details that come in pieces, and the field that grows; a signature comes with the last piece."""
 
 
 class ReasoningSealer:
-    """Collects opaque reasoning and emits it as one block before the next text or call, or at the end."""
+    """Collects opaque reasoning and emits it as one block before the next text or call, or at the end.
 
-    def __init__(self) -> None:
+    What the engine called its texts is kept only where it is not what ``usual_phase`` would call them.
+    """
+
+    def __init__(self, maker: str = "") -> None:
+        """``maker`` is the service and the model whose items these are."""
+        self._maker = maker
         self._details: list[dict[str, Any]] = []
+        self._items: list[dict[str, Any]] = []
+        self._phases: list[str] = []
+        """What the engine called the texts so far; empty where it did not say."""
+        self._next_phase: str | None = None
+        self._texts_before_calls = 0
         self._pieces: list[str] = []
         """The text of the last detail so far."""
         self._signatures: dict[int, str] = {}
@@ -35,25 +47,39 @@ class ReasoningSealer:
             if isinstance(delta, OpaqueReasoning):
                 self._take(delta)
                 continue
+            if isinstance(delta, TextStart):
+                self._next_phase = delta.phase
+            if isinstance(delta, TextDelta) and self._next_phase is not None and delta.text.strip():
+                self._phases.append(self._next_phase)
+                self._next_phase = None
             if isinstance(delta, TextDelta | ToolCallStart | Finish):
-                out += self.close()
+                out += self.close(self._odd_phases() if isinstance(delta, Finish) else [])
             if isinstance(delta, ToolCallStart):
                 self._calls += 1
+                self._texts_before_calls = len(self._phases)
             out.append(delta)
         return out
 
-    def close(self) -> list[Delta]:
+    def _odd_phases(self) -> list[str]:
+        usual = [usual_phase(is_before_call=at < self._texts_before_calls) for at in range(len(self._phases))]
+        given = [phase or expected for phase, expected in zip(self._phases, usual, strict=True)]
+        return given if given != usual else []
+
+    def close(self, phases: Sequence[str] = ()) -> list[Delta]:
         """Return the block with what was collected, if anything was."""
-        if not self._details and not self._signatures:
+        if not (self._details or self._signatures or self._items or phases):
             return []
         self._join_pieces()
-        data = seal(Unsealed(self._details, self._signatures))
-        self._details, self._signatures = [], {}
+        maker = self._maker if self._items or phases else ""
+        data = seal(Unsealed(self._details, self._signatures, self._items, list(phases), maker))
+        self._details, self._signatures, self._items = [], {}, []
         return [RedactedReasoning(data)]
 
     def _take(self, piece: OpaqueReasoning) -> None:
         if piece.call_signature:
             self._signatures[self._calls] = piece.call_signature
+        if piece.item is not None:
+            self._items.append(piece.item)
         if piece.detail is None:
             return
         last = self._details[-1] if self._details else {}

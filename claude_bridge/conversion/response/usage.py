@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from claude_bridge.conversion.deltas import UsageReport
 from claude_bridge.wire.anthropic import OutputTokensDetails, Usage
 
@@ -29,13 +31,14 @@ def convert_usage(report: UsageReport, *, prompt_tokens: int, output_chars: int)
     """
     prompt = report.prompt_tokens or prompt_tokens
     cached = min(report.cached_tokens or 0, prompt)
+    written = min(report.cache_written_tokens or 0, prompt - cached)
     output = report.output_tokens or output_chars // CHARS_PER_TOKEN
-    usage = Usage(input_tokens=prompt - cached, cache_read_input_tokens=cached, output_tokens=output)
-    if report.thinking_tokens is None:
-        return usage
-    return Usage(
-        input_tokens=usage.input_tokens,
+    usage = Usage(
+        input_tokens=prompt - cached - written,
+        cache_creation_input_tokens=written,
         cache_read_input_tokens=cached,
         output_tokens=output,
-        output_tokens_details=OutputTokensDetails(min(report.thinking_tokens, output)),
     )
+    if report.thinking_tokens is None:
+        return usage
+    return replace(usage, output_tokens_details=OutputTokensDetails(min(report.thinking_tokens, output)))

@@ -178,6 +178,7 @@ REFUSALS = (
             r"no (?:available )?slots?(?: available)?\b",
             r"maximum pending requests",
             r"resource_exhausted",
+            r"slow_down",  # OpenAI
         ),
         at=_BROKEN,
         status=OVERLOADED_STATUS,
@@ -192,6 +193,46 @@ REFUSALS = (
         should_retry=None,
         advice="The engine could not read the model's own tool call.",
     ),
+    # --- OpenAI's codes inside an answer, where no status says it ---------------------------------------------
+    Refusal(
+        words=_words(r"rate_limit_exceeded", r"rate limit (?:reached|exceeded)", r"too_many_requests"),
+        at=frozenset({IN_ANSWER}),
+        status=429,
+        error_type="rate_limit_error",
+        should_retry=None,
+    ),
+    Refusal(
+        # openai/types/responses/response_error.py, Azure's content_filter
+        words=_words(
+            r"\b(?:invalid_prompt|bio_policy|cyber_policy|misalignment_policy_violation|content_policy_violation)\b",
+            r"\bimage_content_policy_violation\b",
+            r"\bcontent_filter\b",
+        ),
+        at=frozenset({IN_ANSWER, 400}),
+        advice="The provider's policy does not allow this prompt.",
+    ),
+    Refusal(
+        words=_words(
+            r"\binvalid_(?:base64_)?image\w*",
+            r"\binvalid_base64_image\b",
+            r"\bimage_(?:too_large|too_small|parse_error|file_too_large|file_not_found)\b",
+            r"\b(?:unsupported_image_media_type|failed_to_download_image|empty_image_file)\b",
+        ),
+        at=frozenset({IN_ANSWER, 400}),
+        advice="The provider can't use an image of the conversation.",
+    ),
+    Refusal(
+        words=_words(r"\bdata_residency_mismatch\b", r"\bpermission_denied\b"),
+        at=frozenset({IN_ANSWER, 400}),
+        status=403,
+        error_type="permission_error",
+        may_succeed_elsewhere=True,
+    ),
+    Refusal(
+        words=_words(r"\(?\b(?:invalid_encrypted_content|unsupported_value|unsupported_parameter)\b"),
+        at=frozenset({IN_ANSWER}),
+    ),
+    Refusal(words=_words(r"\(invalid_request_error\)"), at=frozenset({IN_ANSWER})),
     # --- how the engine was started ---------------------------------------------------------------------------
     Refusal(
         words=_words(r"--enable-auto-tool-choice", r"--tool-call-parser"),

@@ -215,6 +215,14 @@ def explain_no_json(body: bytes, upstream: str) -> UpstreamError:
     return UpstreamBrokenError(f"{upstream} answered with something that is no JSON: {quote(_plain_text(body))!r}")
 
 
+def explain_no_object(payload: bytes, upstream: str) -> BridgeError:
+    """Return the error for what is no JSON object: Gemini's errors are lists of one, proxies send pages and words."""
+    try:
+        return explain_error_object(parse_any(payload), upstream)
+    except msgspec.DecodeError:
+        return explain_no_json(payload, upstream)
+
+
 def quote(words: str) -> str:
     """Return an engine's words on one line, shortened, with what looks like a key removed."""
     line = " ".join(_SECRET.sub("[key removed]", words[:_CLEANED_CHARS]).split())

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from msgspec.structs import replace
 
 from claude_bridge.adapters import ADAPTERS
-from claude_bridge.adapters.engine_profiles import OLLAMA, UNKNOWN, ollama_profile, profile_for
+from claude_bridge.adapters.engine_profiles import OLLAMA, UNKNOWN, ollama_profile, profile_for, profile_in_api
 from claude_bridge.conversion.pricing import FREE
 from claude_bridge.conversion.upstream_errors.translate import explain_refusal
 from claude_bridge.errors import SetupError, SeveralModelsError, UpstreamBrokenError, UpstreamError
@@ -220,7 +220,7 @@ def _ollama_warnings(model: OfferedModel, version: str) -> list[str]:
 
 
 def _on_any_engine(upstream: Upstream, report: EngineReport) -> Upstream:
-    profile = report.profile or upstream.profile
+    profile = profile_in_api(report.profile or upstream.profile, upstream.adapter.kind)
     name = upstream.name if profile in (UNKNOWN, upstream.profile) else profile.name
     upstream = replace(upstream, name=name, base_url=report.base_url, profile=profile)
     model = _listed_model(upstream, report)
@@ -262,7 +262,7 @@ def _listed_model(upstream: Upstream, report: EngineReport) -> OfferedModel:
     model = report.find(name)
     if model is None and upstream.profile.ignores_model_name and report.models:
         model = report.models[0]
-    if model is None and report.models:
+    if model is None and report.models and upstream.profile.lists_all_models:
         near = get_close_matches(name, report.names, n=3, cutoff=0.4)
         hint = f"Nearest: {', '.join(near)}." if near else f"It offers: {', '.join(report.names[:10])}."
         what = f"{upstream.name} at {upstream.base_url} has no model {name!r}."

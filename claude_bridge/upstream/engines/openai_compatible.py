@@ -17,7 +17,7 @@ _RUN_BY_THE_USER = ("llama.cpp", "LM Studio", "vLLM", "SGLang")
 
 def base_url_candidates(base_url: str) -> list[str]:
     """Return the base URLs that a user may mean: with or without ``/v1``, the likeliest first. A query stays."""
-    base_url = without_api_path(base_url, ("/chat/completions", "/models", "/messages"))
+    base_url = without_api_path(base_url, ("/chat/completions", "/responses", "/models", "/messages"))
     while urlsplit(base_url).path.endswith("/v1/v1"):
         base_url = without_api_path(base_url, ("/v1",))
     path = urlsplit(base_url).path

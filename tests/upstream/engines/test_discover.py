@@ -12,7 +12,7 @@ from pytest_httpx import HTTPXMock
 from claude_bridge.adapters.engine_profiles import (
     LLAMA_CPP,
     LM_STUDIO,
-    OPENAI,
+    OPENAI_RESPONSES,
     OPENROUTER,
     SGLANG,
     UNKNOWN,
@@ -354,12 +354,12 @@ async def test_many_models_are_not_all_told(web: HTTPXMock) -> None:
 async def test_the_model_refines_the_profile(web: HTTPXMock) -> None:
     web.add_response(json=models("gpt-5"))
     upstream = await found("https://api.openai.com/v1", model="gpt-5")
-    assert upstream.profile == profile_for(OPENAI, "gpt-5") != OPENAI
+    assert upstream.profile == profile_for(OPENAI_RESPONSES, "gpt-5") != OPENAI_RESPONSES
 
 
 def test_the_model_refines_the_profile_where_nothing_was_asked() -> None:
     upstream = assumed(upstream_of(PROVIDERS["openai"], base_url=None, model="gpt-5"))
-    assert upstream.profile == profile_for(OPENAI, "gpt-5")
+    assert upstream.profile == profile_for(OPENAI_RESPONSES, "gpt-5")
 
 
 SEEING = {"architecture": {"input_modalities": ["text", "image"]}}

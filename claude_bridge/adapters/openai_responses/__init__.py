@@ -1,0 +1,25 @@
+"""OpenAI's Responses API: ``request`` and ``items`` encode a request, ``stream`` decodes its response."""
+
+from __future__ import annotations
+
+from claude_bridge.adapters.openai_responses.request import encode_request
+from claude_bridge.adapters.openai_responses.stream import ResponsesStreamDecoder
+from claude_bridge.adapters.translating import TranslatingAdapter
+from claude_bridge.conversion.profile import Profile
+from claude_bridge.conversion.upstream_errors.translate import explain_refusal
+
+
+def _output_limit_field(profile: Profile) -> str | None:
+    return "max_output_tokens" if profile.chat.answer_needs_room else None
+
+
+OPENAI_RESPONSES = TranslatingAdapter(
+    kind="openai-responses",
+    reach_path="/models",
+    path="/responses",
+    encode=encode_request,
+    decoder=ResponsesStreamDecoder,
+    explain=explain_refusal,
+    output_limit_field=_output_limit_field,
+    keeps_unused_tools=True,
+)

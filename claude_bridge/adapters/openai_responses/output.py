@@ -1,0 +1,211 @@
+"""The items of an answer while they come: which item an event is about, and what of it has been given already."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import Enum
+from typing import Any
+
+from claude_bridge.conversion.tool_calls.index import MAX_ARGUMENTS_BYTES
+from claude_bridge.conversion.tool_json.text import arguments_text, is_json
+from claude_bridge.errors import UpstreamBrokenError
+from claude_bridge.wire import responses
+
+MAX_ITEMS = 1_000
+"""No model gives as many: one call needs more tokens than that leaves."""
+
+MESSAGE, REASONING, CALL = "message", "reasoning", "function_call"
+
+
+class Part(Enum):
+    """What the words of an item are."""
+
+    TEXT = "output_text"
+    REFUSAL = "refusal"
+    SUMMARY = "summary_text"
+    THOUGHT = "reasoning_text"
+
+
+class OutputItem:
+    """One item of the answer."""
+
+    def __init__(self, kind: str, item_id: str | None) -> None:
+        self.kind = kind
+        self.id = item_id
+        self.name = ""
+        self.call_id = ""
+        self.phase = ""
+        self.arguments: list[str] = []
+        """The pieces of a call's arguments."""
+        self.whole_arguments = ""
+        """The arguments in one piece, in the longest form that came."""
+        self.is_done = False
+        self._pieces: dict[tuple[Part, int], list[str]] = {}
+        self._whole: set[tuple[Part, int]] = set()
+        self._last_number: dict[Part, int] = {}
+        self._first_part: Part | None = None
+
+    @property
+    def best_arguments(self) -> str:
+        """The longest form of the arguments that is JSON, else the longest."""
+        return max("".join(self.arguments), self.whole_arguments, key=_worth)
+
+    @property
+    def has_content(self) -> bool:
+        """Whether any of it has come."""
+        return bool(self._pieces or self.arguments or self.whole_arguments)
+
+    def offer_arguments(self, whole: str) -> bool:
+        """Take arguments in one piece; return whether they are JSON."""
+        self.whole_arguments = max(self.whole_arguments, whole, key=_worth)
+        return is_json(whole)
+
+    def add(self, part: Part, number: int | None, words: str) -> bool | None:
+        """Take more words; return whether they begin their part. None: they say a thought once more in another form."""
+        if self.kind == REASONING and self._first_part not in (None, part):
+            return None
+        self._first_part = self._first_part or part
+        pieces = self._pieces.setdefault(self._key(part, number), [])
+        pieces.append(words)
+        return len(pieces) == 1
+
+    def missing(self, part: Part, number: int | None, whole: str) -> str:
+        """Return what of a whole part has not come; nothing if other words have."""
+        key = self._key(part, number)
+        if key in self._whole:
+            return ""
+        self._whole.add(key)
+        given = "".join(self._pieces.get(key, ()))
+        return whole[len(given) :] if whole.startswith(given) else ""
+
+    def is_like(self, found: responses.OutputItem) -> bool:
+        """Return whether what has come of it may be the beginning of this whole item."""
+        if self.call_id and self.call_id == found.call_id:
+            return True
+        if self.kind == CALL:
+            whole, given = arguments_text(found.arguments), "".join(self.arguments)
+            return (not self.name or self.name == found.name) and (not whole or whole.startswith(given))
+        return all(not given or whole.startswith(given) for whole, given in self._compared(found))
+
+    def _compared(self, found: responses.OutputItem) -> Iterator[tuple[str, str]]:
+        for part, number, whole in part_texts(found):
+            yield whole, "".join(self._pieces.get((part, number), ()))
+
+    def _key(self, part: Part, number: int | None) -> tuple[Part, int]:
+        self._last_number[part] = self._last_number.get(part, 0) if number is None else number
+        return part, self._last_number[part]
+
+
+def _worth(arguments: str) -> tuple[bool, int]:
+    return is_json(arguments), len(arguments)
+
+
+class Output:
+    """All items of the answer, in the order in which they began."""
+
+    def __init__(self) -> None:
+        self._items: list[OutputItem] = []
+        self._by_id: dict[str, OutputItem] = {}
+        self._by_index: dict[int, OutputItem] = {}
+        self._calls: list[OutputItem] = []
+        """Those that have not been given yet."""
+        self._arguments_bytes = 0
+        self._in_final: dict[str, int] = {}
+        """How many items of each kind the final response has named so far."""
+
+    def find(self, kind: str, item_id: str | None, index: int | None) -> OutputItem:
+        """Return the item that an event is about; one that nothing announced begins with it."""
+        known = self._known(kind, item_id, index)
+        if known is not None:
+            return known
+        last = self._last_open(kind)
+        if last is not None and index is None and (item_id is None or not last.has_content):
+            return last
+        return self._add(kind, item_id, index)
+
+    def add_arguments(self, call: OutputItem, piece: str) -> None:
+        """Take more of a call's arguments.
+
+        Raises:
+            UpstreamBrokenError: the answer has more than MAX_ARGUMENTS_BYTES of them.
+        """
+        self._arguments_bytes += len(piece)
+        if self._arguments_bytes > MAX_ARGUMENTS_BYTES:
+            raise UpstreamBrokenError(f"The upstream sent more than {MAX_ARGUMENTS_BYTES} bytes of arguments.")
+        call.arguments.append(piece)
+
+    def found_or_added(self, found: responses.OutputItem, index: int | None) -> OutputItem:
+        """Return the item that begins."""
+        item = self._known(found.type, found.id, index) or self._add(found.type, found.id, index)
+        item.call_id = item.call_id or found.call_id or ""
+        return item
+
+    def ended(self, found: responses.OutputItem, index: int | None) -> OutputItem:
+        """Return the item that is done: its id may be another than the one that it began with."""
+        known = self._known(found.type, found.id, index)
+        last = self._last_open(found.type)
+        if known is None and index is None and last is not None and last.is_like(found):
+            known = last
+        return known or self.found_or_added(found, index)
+
+    def in_final(self, found: responses.OutputItem) -> OutputItem:
+        """Return the item that the final response names: by its id, else the next one of its kind."""
+        place = self._in_final.get(found.type, 0)
+        self._in_final[found.type] = place + 1
+        known = self._by_id.get(found.id or "")
+        if known is not None and known.kind == found.type:
+            return known
+        of_kind = [item for item in self._items if item.kind == found.type]
+        return of_kind[place] if place < len(of_kind) else self.found_or_added(found, None)
+
+    def next_calls(self, *, at_end: bool) -> list[OutputItem]:
+        """Return the calls that can be given: those that are done, up to the first that is not; at the end all."""
+        open_at = next((at for at, call in enumerate(self._calls) if not call.is_done), len(self._calls))
+        given = self._calls if at_end else self._calls[:open_at]
+        self._calls = [] if at_end else self._calls[open_at:]
+        return given
+
+    def _known(self, kind: str, item_id: str | None, index: int | None) -> OutputItem | None:
+        found = self._by_id.get(item_id) if item_id else None
+        if found is None and index is not None:
+            found = self._by_index.get(index)
+        return found if found is not None and found.kind == kind else None
+
+    def _last_open(self, kind: str) -> OutputItem | None:
+        return next((item for item in reversed(self._items) if item.kind == kind and not item.is_done), None)
+
+    def _add(self, kind: str, item_id: str | None, index: int | None) -> OutputItem:
+        if len(self._items) == MAX_ITEMS:
+            raise UpstreamBrokenError(f"The upstream sent more than {MAX_ITEMS} items in one answer.")
+        if kind != CALL:
+            for call in self._calls:  # whoever leaves out the end of a call goes on after it
+                call.is_done = call.is_done or (bool(call.name) and is_json(call.best_arguments))
+        item = OutputItem(kind, item_id)
+        self._items.append(item)
+        if kind == CALL:
+            self._calls.append(item)
+        if item_id:
+            self._by_id[item_id] = item
+        if index is not None:
+            self._by_index[index] = item
+        return item
+
+
+def part_texts(found: responses.OutputItem) -> Iterator[tuple[Part, int, str]]:
+    """Yield the words of a whole item: of which part, its number, and the text."""
+    for places, usual in ((found.summary, Part.SUMMARY), (found.content, _CONTENT.get(found.type))):
+        for number, part in enumerate([places] if isinstance(places, str) else places or ()):
+            kind, text = (usual, part) if isinstance(part, str) else _part(part)
+            if kind is not None and isinstance(text, str) and text:
+                yield kind, number, text
+
+
+_CONTENT = {MESSAGE: Part.TEXT, REASONING: Part.THOUGHT}
+_PARTS = {part.value: part for part in Part} | {"text": Part.TEXT}
+
+
+def _part(part: Any) -> tuple[Part | None, Any]:  # noqa: ANN401 - any JSON
+    if not isinstance(part, dict):
+        return None, None
+    kind = _PARTS.get(str(part.get("type")))
+    return kind, part.get("refusal") if kind is Part.REFUSAL else part.get("text")

@@ -1,0 +1,168 @@
+"""Encodes a normalized request as the body of a Responses request."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import Any
+
+from msgspec import UNSET, UnsetType
+
+from claude_bridge.adapters.base import TokenLimits, lowered_max_tokens, maker_of
+from claude_bridge.adapters.openai_options import (
+    choice_to_send,
+    effort_level,
+    holds_schema,
+    prompted_options,
+    sampling,
+    strict_mode,
+    tools_to_send,
+)
+from claude_bridge.adapters.openai_responses.items import assistant_items, system_item, user_items
+from claude_bridge.clients.claude_code import read_user_id
+from claude_bridge.conversion.loss import Loss
+from claude_bridge.conversion.profile import Profile
+from claude_bridge.conversion.reasoning import preferred_thinking
+from claude_bridge.conversion.request.normalize import NormalizedRequest, NormalizedTool
+from claude_bridge.conversion.tool_json.schema_reduce import can_be_strict
+from claude_bridge.conversion.tool_names import engine_name
+from claude_bridge.wire import responses
+from claude_bridge.wire.anthropic import MessagesRequest, ToolChoice
+
+_CIPHERS = "reasoning.encrypted_content"
+
+_MAX_IDENTIFIER_CHARS = 128
+
+_CHOICES = {"auto": "auto", "any": "required", "tool": "required", "none": "none"}
+
+
+def encode_request(
+    request: NormalizedRequest, model: str, profile: Profile, limits: TokenLimits
+) -> tuple[bytes, list[Loss]]:
+    """Return the body, and what of the request the Responses API can't carry."""
+    fields, losses = _parameters(request, profile, limits)
+    tools, lost = _tools(tools_to_send(request, profile), profile)
+    losses += lost
+    items: list[responses.Item] = []
+    if request.system and profile.responses.system_place == "instructions":
+        fields["instructions"] = request.system
+    elif request.system:
+        items.append(system_item(request.system, profile))
+    has_foreign_reasoning = False
+    last_user_turn = max((at for at, turn in enumerate(request.turns) if turn.is_user), default=None)
+    for at, turn in enumerate(request.turns):
+        if turn.is_user:
+            later_tools, lost = _tools(request.later_tools.get(at, []), profile)
+            instructions = prompted_options(request, profile) if at == last_user_turn else ()
+            found = user_items(turn, later_tools, instructions, profile)
+            losses += lost
+        else:
+            found = assistant_items(turn, profile, maker_of(profile, model))
+        items += found.items
+        has_foreign_reasoning |= found.has_foreign_reasoning
+    if has_foreign_reasoning:
+        losses.append(Loss("$.messages", "earlier reasoning can only be read by the service and model that made it"))
+    if any(turn.effort for turn in request.turns) and not profile.responses.reads_effort_changes:
+        losses.append(Loss("$.messages", "the effort can't be changed in the midst of a conversation"))
+    body = responses.ResponsesRequest(
+        model=model, stream=True, store=False, tools=tools or UNSET, input=items, **fields
+    )
+    return responses.encode_responses_request(body), losses
+
+
+def _tools(tools: list[NormalizedTool], profile: Profile) -> tuple[list[responses.FunctionTool], list[Loss]]:
+    declared: list[responses.FunctionTool] = []
+    losses: list[Loss] = []
+    for tool in tools:
+        strict, lost = strict_mode(tool, profile)
+        losses += lost
+        declared.append(
+            responses.FunctionTool(
+                name=engine_name(tool.name),
+                description=tool.description or UNSET,
+                parameters=tool.schema,
+                strict=strict is True,
+            )
+        )
+    return declared, losses
+
+
+# --- parameters -----------------------------------------------------------------------------------------------
+
+
+def _parameters(request: NormalizedRequest, profile: Profile, limits: TokenLimits) -> tuple[dict[str, Any], list[Loss]]:
+    """Return the fields of ResponsesRequest that are neither items nor tools, and what has no field."""
+    client, api = request.parameters, profile.responses
+    fields: dict[str, Any] = {}
+    if api.has_obfuscation_switch:
+        fields["stream_options"] = responses.StreamOptions()
+    if api.asks_for_ciphers and profile.sealed_thoughts == "reasoning_items" and profile.chat.effort_levels:
+        fields["include"] = [_CIPHERS]
+    fields["reasoning"], losses = _reasoning(request, profile)
+    fields["text"], lost = _text(request, profile)
+    losses += lost
+    choice = choice_to_send(request, profile)
+    if choice is not None:
+        fields["tool_choice"] = _tool_choice(choice)
+    asked = client.tool_choice
+    if request.tools and asked and asked.disable_parallel_tool_use and profile.chat.has_parallel_switch:
+        fields["parallel_tool_calls"] = False
+    if not isinstance(client, MessagesRequest):
+        return fields, losses
+    max_tokens, lost = lowered_max_tokens(client.max_tokens, limits)
+    fields["max_output_tokens"] = max(max_tokens, api.min_output_tokens)
+    sampled, more_lost = sampling(client, profile)
+    fields |= sampled
+    if client.metadata and client.metadata.user_id:
+        fields |= _user_fields(client.metadata.user_id, profile)
+    return fields, losses + lost + more_lost
+
+
+def _reasoning(request: NormalizedRequest, profile: Profile) -> tuple[responses.Reasoning | UnsetType, list[Loss]]:
+    """Return how the model is to think. Models that are not known to reason refuse the field."""
+    preference, chat = preferred_thinking(request.parameters), profile.chat
+    if not chat.effort_levels:
+        reason = "it is not known how to tell this engine"
+        return UNSET, [Loss("$.output_config.effort", reason)] if preference.thinks and preference.effort else []
+    thinking = request.parameters.thinking
+    is_shown = preference.thinks and profile.responses.asks_for_summary
+    is_shown = is_shown and not (thinking and thinking.display == "omitted")
+    level = effort_level(preference, chat)
+    losses = []
+    if preference.is_refusal and not chat.can_stop_thinking:
+        losses.append(Loss("$.thinking", f"the model can't stop thinking; it is asked for {chat.effort_levels[0]}"))
+    if level is None and not is_shown:
+        return UNSET, losses
+    return responses.Reasoning(effort=level or UNSET, summary="auto" if is_shown else UNSET), losses
+
+
+def _text(request: NormalizedRequest, profile: Profile) -> tuple[responses.TextOptions | UnsetType, list[Loss]]:
+    schema = request.answer_schema
+    if schema is None:
+        return UNSET, []
+    if not holds_schema(request, profile):
+        return UNSET, [Loss("$.output_config.format", "the engine can't hold an answer to it; asked for in words")]
+    strict = profile.chat.has_strict and can_be_strict(bytes(schema))
+    return responses.TextOptions(responses.JsonSchemaFormat(schema=schema, strict=strict)), []
+
+
+def _tool_choice(choice: ToolChoice) -> str | responses.NamedToolChoice:
+    if choice.type == "tool" and choice.name:
+        return responses.NamedToolChoice(engine_name(choice.name))
+    return _CHOICES[choice.type]
+
+
+def _user_fields(user_id: str, profile: Profile) -> dict[str, str]:
+    """Return the fields for the session and the user.
+
+    Of Claude Code's id, a JSON document, only a hash of the session is sent, and never as the user: a session that is
+    resumed has another id, and thoughts of another user are not taken back.
+    """
+    known, chat = read_user_id(user_id), profile.chat
+    if not known.is_its_own:
+        is_short = len(user_id) <= _MAX_IDENTIFIER_CHARS
+        return {chat.user_field: user_id if is_short else _hashed(user_id)} if chat.user_field else {}
+    return {chat.session_field: _hashed(known.session)} if known.session and chat.session_field else {}
+
+
+def _hashed(text: str) -> str:
+    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]

@@ -1,0 +1,299 @@
+"""How an answer is read: the events of a stream, or one whole response, become deltas.
+
+Servers of this API agree on the types of events and on little else, so that nothing but ``type`` is relied on: ids and
+indices may be missing or change, beginnings and ends of items may be left out, and the final response may hold what no
+event said.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from claude_bridge.adapters.openai_responses.items import reasoning_item
+from claude_bridge.adapters.openai_responses.output import (
+    CALL,
+    MESSAGE,
+    REASONING,
+    Output,
+    OutputItem,
+    Part,
+    part_texts,
+)
+from claude_bridge.conversion.deltas import (
+    Delta,
+    Failure,
+    Finish,
+    FinishReason,
+    OpaqueReasoning,
+    TextDelta,
+    TextStart,
+    ThinkingDelta,
+    ToolCallArguments,
+    ToolCallEnd,
+    ToolCallStart,
+    UsageReport,
+)
+from claude_bridge.conversion.ending import parse_finish
+from claude_bridge.conversion.loss import Repair
+from claude_bridge.conversion.pricing import charged_usd
+from claude_bridge.conversion.prompt.token_estimate import token_count
+from claude_bridge.conversion.tool_json.text import arguments_text, is_json
+from claude_bridge.conversion.upstream_errors.translate import explain_error_object, explain_no_object
+from claude_bridge.errors import BridgeError
+from claude_bridge.wire import responses
+from claude_bridge.wire.lenient_json import parse_any
+from claude_bridge.wire.sse import SseFrame, StreamOrDocument
+
+_DONE = b"[DONE]"
+
+_TEXTS: dict[str, tuple[str, Part]] = {
+    # OpenAI's own names, and that of the open specification for "reasoning_text" (openresponses.org)
+    "response.output_text": (MESSAGE, Part.TEXT),
+    "response.refusal": (MESSAGE, Part.REFUSAL),
+    "response.reasoning_summary_text": (REASONING, Part.SUMMARY),
+    "response.reasoning_text": (REASONING, Part.THOUGHT),
+    "response.reasoning": (REASONING, Part.THOUGHT),
+}
+"""Events that come as ``.delta`` and ``.done``: of which items they are, and of which of their parts."""
+
+_ENDINGS = {
+    "response.completed": "completed",
+    "response.done": "completed",
+    "response.incomplete": "incomplete",
+    "response.failed": "failed",
+    "response.cancelled": "cancelled",
+}
+
+
+class ResponsesStreamDecoder:
+    """Reads the events of one answer, or one whole response from an engine that does not stream.
+
+    Text and thoughts go on at once, a call when its item is done. A stream without its last event has no Finish.
+    """
+
+    def __init__(self, upstream: str) -> None:
+        self._upstream = upstream
+        self._reader = StreamOrDocument()
+        self._output = Output()
+        self._gave_calls = 0
+        self._has_refused = False
+        self._is_thinking = False
+        """Whether the last words were a thought, which the next one goes on."""
+        self._transformations: Sequence[responses.InputTransformation] = ()
+        self.done = False
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last event has come."""
+        return self.done
+
+    def feed(self, data: bytes) -> list[Delta]:
+        """Return the deltas that ``data`` completes; raises UpstreamBrokenError beyond MAX_FRAME_BYTES."""
+        if self.done or not data:
+            return []
+        return [delta for frame in self._reader.feed(data) for delta in self._frame(frame)]
+
+    def close(self) -> list[Delta]:
+        """Return what the end of the bytes completes; without the last event there is no Finish."""
+        if self.done:
+            return []
+        rest = self._reader.close()
+        if isinstance(rest, bytes):
+            return self._document(rest)
+        # What is no JSON was cut off inside.
+        return [delta for frame in rest if is_json(frame.data) for delta in self._frame(frame)]
+
+    def _frame(self, frame: SseFrame) -> list[Delta]:
+        payload = frame.data.strip()
+        if self.done or not payload or payload == _DONE:
+            return []
+        try:
+            event = responses.parse_event(payload)
+        except msgspec.DecodeError:
+            return self._fail(explain_no_object(payload, self._upstream))
+        name, _, step = event.type.rpartition(".")
+        if name in _TEXTS and step in ("delta", "done"):
+            return self._text_event(event, *_TEXTS[name], is_done=step == "done")
+        match event.type:
+            case "response.output_item.added":
+                return self._added(event)
+            case "response.output_item.done":
+                return self._item_done(event)
+            case "response.function_call_arguments.delta":
+                item = self._output.find(CALL, event.item_id, event.output_index)
+                self._output.add_arguments(item, event.delta if isinstance(event.delta, str) else "")
+                return []
+            case "response.function_call_arguments.done":
+                item = self._output.find(CALL, event.item_id, event.output_index)
+                item.name = item.name or event.name or ""
+                is_whole = item.offer_arguments(arguments_text(event.arguments))
+                item.is_done = item.is_done or bool(item.name and is_whole)
+                return self._calls()
+            case kind if kind in _ENDINGS:
+                return self._end(event.response or responses.ResponseObject(), _ENDINGS[kind])
+            case _ if event.type == "error" or frame.event == b"error" or (not event.type and event.error):
+                return self._error(event, payload)
+        if event.response is not None:
+            self._transformations = event.response.input_transformations or self._transformations
+        return []
+
+    def _document(self, document: bytes) -> list[Delta]:
+        try:
+            response = responses.parse_response(document)
+        except msgspec.DecodeError:
+            return self._fail(explain_no_object(document, self._upstream))
+        if response.output is None:
+            return self._fail(explain_error_object(response.error or parse_any(document), self._upstream))
+        return self._end(response, response.status or "completed")
+
+    def _error(self, event: responses.Event, payload: bytes) -> list[Delta]:
+        error: Any = event.error
+        if not error:
+            fields = {"code": event.code, "message": event.message, "param": event.param}
+            error = fields if event.code or event.message else parse_any(payload)
+        return self._fail(explain_error_object(error, self._upstream))
+
+    def _fail(self, error: BridgeError) -> list[Delta]:
+        self.done = True
+        return [Failure(error)]
+
+    # --- texts and thoughts ---------------------------------------------------------------------------------------
+
+    def _text_event(self, event: responses.Event, kind: str, part: Part, *, is_done: bool) -> list[Delta]:
+        item = self._output.find(kind, event.item_id, event.output_index)
+        number = event.summary_index if part is Part.SUMMARY else event.content_index
+        if is_done:
+            return self._fill(item, part, number, event.refusal if part is Part.REFUSAL else event.text)
+        return self._words(item, part, number, event.delta) if isinstance(event.delta, str) else []
+
+    def _fill(self, item: OutputItem, part: Part, number: int | None, whole: str | None) -> list[Delta]:
+        """Return what of a whole text no delta gave."""
+        rest = item.missing(part, number, whole or "")
+        return self._words(item, part, number, rest)
+
+    def _words(self, item: OutputItem, part: Part, number: int | None, words: str) -> list[Delta]:
+        """Return more words of a part. A thought is told once, as a summary or in full, whichever comes first."""
+        begins = item.add(part, number, words) if words else None
+        if begins is None:
+            return []
+        if item.kind == MESSAGE:
+            self._is_thinking = False
+            self._has_refused |= part is Part.REFUSAL
+            return [*self._calls(), *([TextStart(item.phase)] if begins else []), TextDelta(words)]
+        gap = "\n\n" if begins and self._is_thinking else ""
+        self._is_thinking = True
+        return [ThinkingDelta(gap + words)]
+
+    # --- items ----------------------------------------------------------------------------------------------------
+
+    def _added(self, event: responses.Event) -> list[Delta]:
+        found = _parsed(event.item)
+        if found is None:
+            return []
+        item = self._output.found_or_added(found, event.output_index)
+        return self._named(item, found)
+
+    def _named(self, item: OutputItem, found: responses.OutputItem) -> list[Delta]:
+        item.name = item.name or found.name or ""
+        item.phase = item.phase or found.phase or ""
+        if item.kind in (MESSAGE, REASONING, CALL) or item.is_done:
+            return []
+        item.is_done, self._is_thinking = True, False
+        return [*self._calls(), TextStart(), TextDelta(f"[{item.kind} omitted]")]  # nobody asked for one
+
+    def _item_done(self, event: responses.Event) -> list[Delta]:
+        found = _parsed(event.item)
+        if found is None:
+            return []
+        return self._complete(self._output.ended(found, event.output_index), found, event.item)
+
+    def _complete(self, item: OutputItem, found: responses.OutputItem, raw: Raw) -> list[Delta]:
+        """Return what an item holds that no event gave."""
+        deltas = self._named(item, found)
+        if item.is_done:
+            return deltas
+        item.is_done = True
+        for part, number, whole in part_texts(found):
+            deltas += self._fill(item, part, number, whole)
+        if item.kind == CALL:
+            item.offer_arguments(arguments_text(found.arguments))
+            deltas += self._calls()
+        if item.kind == REASONING and found.encrypted_content:
+            sealed = reasoning_item(parse_any(bytes(raw)))
+            deltas += [] if sealed is None else [OpaqueReasoning(item=sealed)]
+        return deltas
+
+    def _calls(self, *, at_end: bool = False) -> list[Delta]:
+        """Return the calls that are done, in the order of their items; at the end all, some of them cut off."""
+        deltas: list[Delta] = []
+        for call in self._output.next_calls(at_end=at_end):
+            key, self._gave_calls, self._is_thinking = self._gave_calls, self._gave_calls + 1, False
+            deltas.append(ToolCallStart(key, call.name or _NAMELESS, call.call_id))
+            deltas.append(ToolCallArguments(key, call.best_arguments))
+            if call.is_done:
+                deltas.append(ToolCallEnd(key))
+        return deltas
+
+    # --- the end --------------------------------------------------------------------------------------------------
+
+    def _end(self, response: responses.ResponseObject, ending: str) -> list[Delta]:
+        deltas = _notes(response.input_transformations or self._transformations)
+        if response.usage is not None:
+            deltas.append(_usage(response.usage))
+        status = response.status if response.status and response.status in _ENDINGS.values() else ending
+        if status in ("failed", "cancelled"):
+            error = response.error or {"message": f"the response has the status {status!r}, and gives no reason"}
+            return [*deltas, *self._fail(explain_error_object(error, self._upstream))]
+        for raw, found in [(raw, _parsed(raw)) for raw in response.output or ()]:
+            if found is not None:
+                deltas += self._complete(self._output.in_final(found), found, raw)
+        deltas += self._calls(at_end=True)
+        self.done = True
+        return [*deltas, self._finish(response, status)]
+
+    def _finish(self, response: responses.ResponseObject, status: str) -> Finish:
+        if status == "incomplete":
+            reason = (response.incomplete_details.reason if response.incomplete_details else None) or status
+            return parse_finish(reason) or Finish(FinishReason.UNKNOWN, word=reason)
+        if self._has_refused:
+            return Finish(FinishReason.REFUSAL)
+        return Finish(FinishReason.TOOL_CALLS if self._gave_calls else FinishReason.STOP)
+
+
+_NAMELESS = "unknown_tool"
+"""The name of a call that never got one: the client tells the model that there is no such tool."""
+
+
+def _parsed(raw: Raw) -> responses.OutputItem | None:
+    try:
+        found = responses.parse_item(raw)
+    except msgspec.DecodeError:
+        return None
+    return found if found.type else None
+
+
+def _notes(transformations: Sequence[responses.InputTransformation]) -> list[Delta]:
+    """Return a note on the thoughts that the service did not show to the model; nothing is lost in silence."""
+    removed = Counter(one.reason or "no reason given" for one in transformations if one.action == "removed")
+    return [
+        Repair("", f"the service left out {times} earlier thought{'s' * (times > 1)} ({reason})")
+        for reason, times in removed.items()
+    ]
+
+
+def _usage(usage: responses.ResponsesUsage) -> UsageReport:
+    read = usage.input_tokens_details or responses.InputTokensDetails()
+    written = usage.output_tokens_details or responses.OutputTokensDetails()
+    return UsageReport(
+        prompt_tokens=token_count(usage.input_tokens),
+        cached_tokens=token_count(read.cached_tokens),
+        cache_written_tokens=token_count(read.cache_write_tokens),
+        output_tokens=token_count(usage.output_tokens),
+        thinking_tokens=token_count(written.reasoning_tokens),
+        cost_usd=charged_usd(usage.cost, usage.cost_in_usd_ticks),
+    )

@@ -1,0 +1,537 @@
+"""The openai-responses adapter, beside its golden cases: what the SDK takes for true, laws, refusals, addresses."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import openai
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from openai.types.responses import InputTokenCountParams, ResponseStreamEvent
+from pydantic import TypeAdapter, ValidationError
+
+from claude_bridge.adapters import ADAPTERS
+from claude_bridge.adapters.adaptation import Adaptation, adapt
+from claude_bridge.adapters.base import EngineModel
+from claude_bridge.adapters.engine_profiles import (
+    AZURE_RESPONSES,
+    BEDROCK_RESPONSES,
+    OPENAI,
+    OPENAI_RESPONSES,
+    UNKNOWN,
+    XAI_RESPONSES,
+    profile_for,
+)
+from claude_bridge.adapters.token_counting import COUNTINGS
+from claude_bridge.conversion.opaque_reasoning import Unsealed, seal
+from claude_bridge.conversion.profile import Profile
+from claude_bridge.conversion.upstream_errors.translate import explain_refusal
+from claude_bridge.errors import BridgeError, UpstreamError
+from claude_bridge.wire.anthropic import ErrorEvent, Message, MessagesRequest, TextBlock, ToolUseBlock
+from claude_bridge.wire.anthropic_codec import encode_message
+from tests.dialogues import OLLAMA_CHAT, OPENAI_CHAT, RESPONSES, TRANSLATING, a_request, answered, folded, ndjson, sse
+from tests.dialogues import sent_body as sent_by_kind
+from tests.fake_upstream import EVENT_STREAM, FakeUpstream, Head, Reply, Send
+from tests.golden_case import GOLDEN as GOLDEN_CASES
+from tests.golden_case import GoldenCase
+from tests.responses_stream import Ending, Json, answer, call, events, message, reasoning, stream
+from tests.sdk_validation import faults
+
+GOLDEN = GOLDEN_CASES / RESPONSES
+MODEL = "gpt-5.6-sol"
+GPT = profile_for(OPENAI_RESPONSES, MODEL)
+READ = {"name": "Read", "input_schema": {"type": "object", "properties": {"path": {"type": "string"}}}}
+THINKS = {"thinking": {"type": "adaptive"}, "output_config": {"effort": "high"}}
+
+
+def sent_body(request: MessagesRequest, profile: Profile = GPT) -> Json:
+    return sent_by_kind(request, profile, kind=RESPONSES, model=MODEL)
+
+
+def answer_of(data: bytes, profile: Profile = GPT, **asked: Any) -> Message:
+    return folded(answered([data], a_request(**asked), kind=RESPONSES, profile=profile, model=MODEL))
+
+
+# --- the SDK as oracle ------------------------------------------------------------------------------------------
+
+SCRIPTS = sorted(GOLDEN.glob("*/upstream.sse"))
+_event_type: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
+
+
+def _stands_for_openai(script: Path) -> bool:
+    return GoldenCase(script.parent).facts.about.startswith("Engine: OpenAI.\n")
+
+
+def _events_of(script: Path) -> list[Json]:
+    lines = script.read_bytes().split(b"\n")
+    return [json.loads(line.removeprefix(b"data: ")) for line in lines if line.startswith(b"data: {")]
+
+
+def _is_openais(event: Json) -> bool:
+    try:
+        _event_type.validate_python(event)
+    except ValidationError:
+        return False
+    return True
+
+
+OPENAIS = [script for script in SCRIPTS if _stands_for_openai(script)]
+OTHERS = [script for script in SCRIPTS if script not in OPENAIS and script.parent.name.startswith("answer-")]
+
+
+@pytest.mark.parametrize("script", OPENAIS, ids=lambda script: script.parent.name)
+def test_a_script_that_stands_for_openai_has_events_as_the_sdk_types_them(script: Path) -> None:
+    assert [event["type"] for event in _events_of(script) if not _is_openais(event)] == []
+
+
+@pytest.mark.parametrize("script", OTHERS, ids=lambda script: script.parent.name)
+def test_a_script_of_another_server_differs_from_openais(script: Path) -> None:
+    found = _events_of(script)
+    ends_otherwise = script.read_bytes().endswith(b"[DONE]\n\n")
+    assert ends_otherwise or not found or not all(map(_is_openais, found)), "the mark in case.toml is stale"
+
+
+@pytest.mark.anyio
+async def test_openais_own_client_reads_the_scripts() -> None:
+    plays = [script for script in OPENAIS if script.parent.name.startswith("answer-")]
+    replies: list[Reply] = [
+        [Head(headers={"content-type": EVENT_STREAM}), Send(script.read_bytes())] for script in plays
+    ]
+    async with FakeUpstream(replies) as upstream, openai.AsyncOpenAI(base_url=upstream.base_url, api_key="k") as client:
+        for script in plays:
+            types: list[str] = []
+            try:
+                async for event in await client.responses.create(model="m", input="Hi", stream=True):
+                    types.append(event.type)  # noqa: PERF401 - what came before an error counts too
+            except openai.APIError:
+                types.append("error")
+            assert types == [event["type"] for event in _events_of(script)][: len(types)]
+            assert types
+
+
+# --- laws -------------------------------------------------------------------------------------------------------
+
+texts = st.text("abc \n", min_size=1, max_size=12).filter(str.strip)
+thoughts = st.builds(
+    lambda summary, cipher: reasoning(summary, cipher=f"gAAAA{cipher}"), st.lists(texts, max_size=2), st.integers(0, 99)
+)
+messages = st.builds(
+    lambda text, phase: message(text, phase=phase), texts, st.sampled_from(["commentary", "final_answer"])
+)
+calls = st.builds(lambda path, at: call("Read", {"path": path}, f"call_{at}"), texts, st.integers(0, 99))
+outputs = st.lists(thoughts | messages | calls, min_size=1, max_size=6).filter(
+    lambda items: any(item["type"] != "reasoning" for item in items)
+)
+
+
+def _as_sent_back(item: Json) -> Json:
+    """Return what of an item of an answer the next request must have; ids of calls are the bridge's own."""
+    match item["type"]:
+        case "message":
+            return {"text": item["content"][0]["text"], "phase": item["phase"]}
+        case "function_call":
+            return {"name": item["name"], "arguments": json.loads(item["arguments"])}
+        case _:
+            return item
+
+
+def _as_said(item: Json) -> Json:
+    match item["type"]:
+        case "message":
+            return {"text": item["content"], "phase": item["phase"]}
+        case "function_call":
+            return {"name": item["name"], "arguments": json.loads(item["arguments"])}
+        case _:
+            return item
+
+
+@given(outputs)
+def test_what_an_answer_held_goes_back_item_by_item_in_its_order(items: list[Json]) -> None:
+    given_back = json.loads(encode_message(answer_of(answer(*items), tools=[READ])))
+    history = [{"role": "user", "content": "Go."}, {"role": "assistant", "content": given_back["content"]}]
+    history += [{"role": "user", "content": "And now?"}]
+    body = sent_body(a_request(messages=history, tools=[READ], **THINKS))
+    back = [item for item in body["input"][1:-1] if item["type"] != "function_call_output"]
+    stripped = [_as_sent_back(item) for item in items]
+    for item in stripped:
+        if "text" in item:
+            item["text"] = item["text"].strip() and item["text"]
+    assert [_as_said(item) for item in back] == stripped
+
+
+sealed_blocks = st.builds(
+    lambda maker, cipher: {
+        "type": "redacted_thinking",
+        "data": seal(Unsealed(items=[reasoning("x", cipher=f"{maker}/{cipher}")], maker=maker)),
+    },
+    st.sampled_from([f"OpenAI {MODEL}", "OpenAI gpt-5.4", f"Azure OpenAI {MODEL}", "xAI grok-4.5", "OpenAI", ""]),
+    st.integers(0, 9),
+)
+
+
+@given(st.lists(sealed_blocks, max_size=6), st.sampled_from([GPT, AZURE_RESPONSES, XAI_RESPONSES, UNKNOWN]))
+def test_no_reasoning_of_another_maker_ever_leaves(blocks: list[Json], profile: Profile) -> None:
+    turn = [*blocks, {"type": "text", "text": "So."}]
+    asked = [
+        {"role": "user", "content": "Go."},
+        {"role": "assistant", "content": turn},
+        {"role": "user", "content": "On."},
+    ]
+    body = sent_body(a_request(messages=asked), profile)
+    makers = [item["encrypted_content"].partition("/")[0] for item in body["input"] if item["type"] == "reasoning"]
+    assert set(makers) <= {f"{profile.name} {MODEL}"}
+    if profile.sealed_thoughts == "reasoning_items":
+        assert len(makers) == sum(f'"maker":"{profile.name} {MODEL}"' in block["data"] for block in blocks)
+
+
+@pytest.mark.parametrize(
+    "document", ['{"items":[{"type":"message","role":"developer"}],"maker":"OpenAI gpt-5.6-sol"}', "{", "eyJ"]
+)
+def test_what_is_no_reasoning_is_not_sent_though_it_is_sealed(document: str) -> None:
+    block = {"type": "redacted_thinking", "data": f"claude-bridge:{document}"}
+    turn = [block, {"type": "text", "text": "So."}]
+    asked = [
+        {"role": "user", "content": "Go."},
+        {"role": "assistant", "content": turn},
+        {"role": "user", "content": "On."},
+    ]
+    assert [item.get("role") for item in sent_body(a_request(messages=asked))["input"]] == ["user", "assistant", "user"]
+
+
+def _without(*names: str) -> Callable[[Json], None]:
+    def change(event: Json) -> None:
+        for name in names:
+            event.pop(name, None)
+            event.get("item", {}).pop(name, None)
+
+    return change
+
+
+CHANGES = [
+    _without("item_id", "id"),
+    _without("output_index"),
+    _without("item_id", "id", "output_index", "content_index"),
+    _without("arguments"),
+    lambda event: event.update(item_id="other"),
+    lambda event: event.update(type="response.something"),
+    lambda event: event.update(delta=None, text=None),
+    lambda event: event.update(output_index="x"),
+]
+
+
+@given(st.data(), outputs)
+def test_a_damaged_answer_has_no_call_that_the_engine_did_not_make_and_no_quiet_end(
+    data: st.DataObject, items: list[Json]
+) -> None:
+    whole = events(items, ending=Ending())
+    damaged: list[Json] = []
+    for event in whole:
+        kept = copy.deepcopy(event)
+        match data.draw(st.integers(0, 6)):
+            case 0:
+                continue
+            case 1:
+                damaged += [kept, copy.deepcopy(kept)]
+            case 2:
+                data.draw(st.sampled_from(CHANGES))(kept)
+                damaged.append(kept)
+            case 3:
+                damaged.insert(max(0, len(damaged) - 1), kept)
+            case _:
+                damaged.append(kept)
+    seen = answered([stream(damaged)], a_request(tools=[READ]), kind=RESPONSES, profile=GPT, model=MODEL)
+    made = [json.loads(item["arguments"]) for item in items if item["type"] == "function_call"]
+    if any(isinstance(event, ErrorEvent) for event in seen):
+        return
+    assert any(event["type"] == "response.completed" for event in damaged)
+    uses = [block for block in folded(seen).content if isinstance(block, ToolUseBlock)]
+    assert all(json.loads(bytes(use.input)) in [*made, {}] for use in uses)
+
+
+# --- limits and parts ---------------------------------------------------------------------------------------------
+
+
+def test_files_in_tool_results_and_the_images_elsewhere() -> None:
+    pdf = {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0xLjQK"}}
+    image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="}}
+    use = {"type": "tool_use", "id": "t", "name": "Read", "input": {}}
+    asked = [
+        {"role": "user", "content": "Look."},
+        {"role": "assistant", "content": [use]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": [pdf, image]}]},
+    ]
+    files_only = GPT.with_changes({"images_in_tool_results": False})
+    *_, result, behind = sent_body(a_request(messages=asked), files_only)["input"]
+    assert [part["type"] for part in result["output"]] == ["input_text", "input_file"]
+    assert [part["type"] for part in behind["content"]] == ["input_image"]
+
+
+def test_a_tool_that_is_removed_stays_at_the_head_of_the_prompt() -> None:
+    removal = {"type": "tool_removal", "tool": {"type": "tool_reference", "name": "Read"}}
+    inline = {"name": "Inline", "description": "Does it.", "input_schema": {"type": "object"}}
+    addition = {"type": "tool_addition", "tool": {"type": "tool_definition", "definition": inline}}
+    asked = [{"role": "user", "content": [{"type": "text", "text": "Go."}, removal, addition]}]
+    body = sent_body(a_request(messages=asked, tools=[READ]))
+    assert [tool["name"] for tool in body["tools"]] == ["Read"]
+    assert [[tool["name"] for tool in item["tools"]] for item in body["input"] if "tools" in item] == [["Inline"]]
+
+
+def test_no_answer_has_more_items_than_any_model_gives() -> None:
+    endless = stream(
+        {"type": "response.output_item.added", "item": {"type": "message", "id": f"m{at}"}} for at in range(1_001)
+    )
+    (error,) = [event for event in answered([endless], kind=RESPONSES) if isinstance(event, ErrorEvent)]
+    assert "more than 1000 items" in error.error.message
+
+
+# --- refusals, and what gives way ---------------------------------------------------------------------------------
+
+
+def after(error: Json, request: MessagesRequest | None = None) -> tuple[Adaptation | None, Json, Json]:
+    """Return what a refusal leads to, what was sent before, and what is sent then."""
+    request = request or a_request(
+        max_tokens=2_000,
+        system="S",
+        tools=[READ],
+        messages=[
+            {"role": "user", "content": "Go."},
+            {"role": "assistant", "content": [next_thought(1), {"type": "text", "text": "So."}]},
+            {"role": "user", "content": "On."},
+        ],
+        metadata={"user_id": "someone"},
+        **THINKS,
+    )
+    engine = EngineModel(where="OpenAI at https://api.openai.com/v1", model=MODEL, profile=GPT)
+    adapter = TRANSLATING[RESPONSES]
+    before = adapter.prepare(request, None, engine).outgoing.body
+    explained = explain_refusal(400, {}, json.dumps({"error": error}).encode(), engine.where)
+    adapted = adapt(engine, explained, request, before)
+    now = adapter.prepare(request, None, adapted.engine if adapted else engine).outgoing.body
+    if adapted is not None and adapted.engine.omitted_fields:
+        kept = msgspec.json.decode(now)
+        now = msgspec.json.encode({k: v for k, v in kept.items() if k not in adapted.engine.omitted_fields})
+    return adapted, msgspec.json.decode(before), msgspec.json.decode(now)
+
+
+def next_thought(number: int) -> Json:
+    item = reasoning("Hm.", cipher=f"gAAAA{number}")
+    return {"type": "redacted_thinking", "data": seal(Unsealed(items=[item], maker=f"OpenAI {MODEL}"))}
+
+
+def _unsupported(name: str) -> Json:
+    message = f"Unsupported parameter: '{name}' is not supported with this model."
+    return {"message": message, "type": "invalid_request_error", "param": name, "code": "unsupported_parameter"}
+
+
+REFUSED: dict[str, tuple[Json, Callable[[Json], object], object, object]] = {
+    "summary": (
+        {
+            "message": "Your organization must be verified to generate reasoning summaries. Please go to: "
+            "https://platform.openai.com/settings/organization/general and click on Verify Organization.",
+            "type": "invalid_request_error",
+            "param": "reasoning.summary",
+            "code": "unsupported_value",
+        },
+        lambda body: body["reasoning"],
+        {"effort": "high", "summary": "auto"},
+        {"effort": "high"},
+    ),
+    "effort": (
+        {
+            "message": "Unsupported value: 'high' is not supported with the 'gpt-5.6-sol' model. Supported values are: "
+            "'none', 'low', and 'medium'.",
+            "type": "invalid_request_error",
+            "param": "reasoning.effort",
+            "code": "unsupported_value",
+        },
+        lambda body: body["reasoning"]["effort"],
+        "high",
+        "medium",
+    ),
+    "include": (_unsupported("include"), lambda body: body.get("include"), ["reasoning.encrypted_content"], None),
+    "stream_options": (
+        _unsupported("stream_options"),
+        lambda body: body.get("stream_options"),
+        {"include_obfuscation": False},
+        None,
+    ),
+    "phase": (
+        {"message": "Unknown parameter: 'input[2].phase'.", "param": "input[2].phase", "code": "unknown_parameter"},
+        lambda body: [item.get("phase") for item in body["input"] if item.get("role") == "assistant"],
+        ["final_answer"],
+        [None],
+    ),
+    "cache mark": (
+        {
+            "message": "Unknown parameter: 'input[0].content[0].prompt_cache_breakpoint'.",
+            "param": "input[0].content[0].prompt_cache_breakpoint",
+            "code": "unknown_parameter",
+        },
+        lambda body: "prompt_cache_breakpoint" in body["input"][0]["content"][0],
+        True,
+        False,
+    ),
+    "safety_identifier": (
+        _unsupported("safety_identifier"),
+        lambda body: body.get("safety_identifier"),
+        "someone",
+        None,
+    ),
+    "ciphers": (
+        {
+            "message": "The encrypted content gAAA... could not be verified. Reason: Encrypted content could not be "
+            "decrypted or parsed.",
+            "type": "invalid_request_error",
+            "param": None,
+            "code": "invalid_encrypted_content",
+        },
+        lambda body: [item["type"] for item in body["input"]],
+        ["message", "message", "reasoning", "message", "message"],
+        ["message", "message", "message", "message"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("error", "part", "before", "now"), REFUSED.values(), ids=REFUSED)
+def test_what_is_refused_gives_way_and_nothing_else(
+    error: Json, part: Callable[[Json], object], before: object, now: object
+) -> None:
+    adapted, first, second = after(error)
+    assert adapted is not None
+    assert part(first) == before
+    assert part(second) == now
+    assert [item.get("content") for item in first["input"] if item["type"] == "message"][1:] == [
+        item.get("content") for item in second["input"] if item["type"] == "message"
+    ][1:]
+
+
+def test_a_refused_cipher_is_remembered_and_later_ones_go_back() -> None:
+    adapted, *_ = after(REFUSED["ciphers"][0])
+    assert adapted is not None
+    asked = [
+        {"role": "user", "content": "Go."},
+        {"role": "assistant", "content": [next_thought(1), {"type": "text", "text": "So."}]},
+        {"role": "user", "content": "On."},
+        {"role": "assistant", "content": [next_thought(2), {"type": "text", "text": "Well."}]},
+        {"role": "user", "content": "On."},
+    ]
+    encoded = TRANSLATING[RESPONSES].prepare(a_request(messages=asked), None, adapted.engine)
+    body = msgspec.json.decode(encoded.outgoing.body)
+    assert [item["encrypted_content"] for item in body["input"] if item["type"] == "reasoning"] == ["gAAAA2"]
+    assert [loss.reason for loss in encoded.losses] == ["the service refused this reasoning before"]
+
+
+def test_storage_is_never_switched_on_whatever_is_refused() -> None:
+    adapted, _, now = after(_unsupported("store"))
+    assert adapted is None
+    assert now["store"] is False
+
+
+def test_tools_in_place_give_way_to_the_list() -> None:
+    later = {"name": "Later", "input_schema": {"type": "object"}, "defer_loading": True}
+    asked = [
+        {"role": "user", "content": [{"type": "tool_addition", "tool": {"type": "tool_reference", "name": "Later"}}]}
+    ]
+    error = {
+        "message": "Invalid value: 'additional_tools'. Supported values are: 'message' …",
+        "param": "input[1].type",
+    }
+    adapted, before, now = after(error, a_request(messages=asked, tools=[READ, later]))
+    assert adapted is not None
+    assert [len(body["tools"]) for body in (before, now)] == [1, 2]
+    assert "additional_tools" not in json.dumps(now)
+
+
+# --- errors inside an answer: one table for all kinds --------------------------------------------------------------
+
+CODES: dict[str, tuple[Json, int, str, bool | None]] = {
+    "rate_limit_exceeded": (
+        {"message": "Rate limit reached. Please try again in 11.054s."},
+        429,
+        "rate_limit_error",
+        None,
+    ),
+    "insufficient_quota": ({"message": "You exceeded your current quota."}, 402, "billing_error", False),
+    "server_error": ({"message": "The server had an error."}, 502, "api_error", None),
+    "vector_store_timeout": ({"message": "Too slow."}, 502, "api_error", None),
+    "server_is_overloaded": ({"message": "Our servers are busy."}, 529, "overloaded_error", None),
+    "slow_down": ({"message": "Please slow."}, 529, "overloaded_error", None),
+    "invalid_prompt": ({"message": "Invalid prompt."}, 424, "invalid_request_error", False),
+    "cyber_policy": ({"message": "Flagged."}, 424, "invalid_request_error", False),
+    "bio_policy": ({"message": "Flagged."}, 424, "invalid_request_error", False),
+    "image_content_policy_violation": ({"message": "Flagged."}, 424, "invalid_request_error", False),
+    "invalid_image_format": ({"message": "No image."}, 424, "invalid_request_error", False),
+    "image_too_large": ({"message": "An image of 90 MB."}, 424, "invalid_request_error", False),
+    "failed_to_download_image": ({"message": "No answer."}, 424, "invalid_request_error", False),
+    "data_residency_mismatch": ({"message": "Elsewhere."}, 403, "permission_error", False),
+    "permission_denied": ({"message": "Not for you."}, 403, "permission_error", False),
+    "invalid_request_error": ({"message": "No."}, 424, "invalid_request_error", False),
+}
+IN_STREAM: dict[str, Callable[[Json], bytes]] = {
+    RESPONSES: lambda error: stream([{"type": "response.failed", "response": {"status": "failed", "error": error}}]),
+    OPENAI_CHAT: lambda error: sse({"error": error}, done=False),
+    OLLAMA_CHAT: lambda error: ndjson({"error": error}),
+}
+
+
+def _error_in(kind: str, data: bytes) -> BridgeError:
+    decoder = TRANSLATING[kind].decoder("Engine at http://127.0.0.1:9")
+    (failure,) = decoder.feed(data) + decoder.close()
+    return failure.error  # type: ignore[union-attr]  # all that came is an error
+
+
+@pytest.mark.parametrize("kind", IN_STREAM)
+@pytest.mark.parametrize("code", CODES)
+def test_a_code_inside_an_answer_means_the_same_at_every_kind(kind: str, code: str) -> None:
+    words, status, error_type, should_retry = CODES[code]
+    error = _error_in(kind, IN_STREAM[kind](words | {"code": code}))
+    assert (error.status, error.error_type) == (status, error_type)
+    if should_retry is False:
+        assert isinstance(error, UpstreamError)
+        assert error.should_retry is False
+
+
+def test_the_wait_of_a_rate_limit_is_taken_from_its_words() -> None:
+    error = _error_in(
+        RESPONSES, IN_STREAM[RESPONSES](CODES["rate_limit_exceeded"][0] | {"code": "rate_limit_exceeded"})
+    )
+    assert isinstance(error, UpstreamError)
+    assert error.retry_after_s == 11.054
+
+
+# --- counting -----------------------------------------------------------------------------------------------------
+
+
+def test_a_count_asks_for_what_openai_counts() -> None:
+    request = a_request(system="S", tools=[READ], metadata={"user_id": '{"session_id":"s"}'}, **THINKS)
+    counting = COUNTINGS["responses-input-tokens"](json.dumps(sent_body(request)).encode())
+    question = next(counting)
+    assert question.path == "/responses/input_tokens"
+    body = json.loads(question.body)
+    assert sorted(faults(body | {"input": []}, InputTokenCountParams)) == []
+    assert set(body) == {"model", "input", "tools", "reasoning"}
+    with pytest.raises(StopIteration) as counted:
+        counting.send(b'{"object":"response.input_tokens","input_tokens":1234}')
+    assert counted.value.value == 1234
+
+
+# --- keys ---------------------------------------------------------------------------------------------------------
+
+
+def test_azure_gets_the_key_in_a_header_of_its_own_and_a_token_as_bearer() -> None:
+    adapter = ADAPTERS[RESPONSES]
+    assert adapter.key_headers("secret", AZURE_RESPONSES) == {"api-key": "secret"}
+    assert adapter.key_headers("eyJhbGciOi.a.b", AZURE_RESPONSES) == {"authorization": "Bearer eyJhbGciOi.a.b"}
+    assert adapter.key_headers("secret", BEDROCK_RESPONSES) == {"authorization": "Bearer secret"}
+    assert adapter.key_headers(None, AZURE_RESPONSES) == {}
+
+
+def test_text_of_two_messages_is_two_blocks() -> None:
+    said = answer_of(answer(message("One."), message("Two.")), profile=OPENAI.with_changes({"sealed_thoughts": None}))
+    assert [block.text for block in said.content if isinstance(block, TextBlock)] == ["One.", "Two."]
