@@ -78,6 +78,11 @@ class BridgeProtocol(Protocol):
         """Whether requests go on as they came, so that they need not be understood."""
         ...
 
+    @property
+    def resting(self) -> Mapping[str, float]:
+        """The models that failed a moment ago, and the seconds for which they are still tried last."""
+        ...
+
     async def begin(
         self, request: MessagesRequest, recorder: Recorder, raw: ClientRequest | None, stack: AsyncExitStack
     ) -> Answer:
@@ -102,6 +107,8 @@ class ModelBridge:
 
     small_model = None
     """All requests go to the one model."""
+    resting: Mapping[str, float] = {}
+    """It is always tried."""
 
     def __init__(
         self,

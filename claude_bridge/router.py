@@ -80,6 +80,12 @@ class RoutedBridge:
         """Whether the main upstream gets requests as they came, and there is no other one."""
         return self._main.is_passthrough and not self.routing.others
 
+    @property
+    def resting(self) -> dict[str, float]:
+        """The models that failed a moment ago, and the seconds for which they are still tried last."""
+        now = anyio.current_time()
+        return {str(target): until - now for target, until in self._rests_until.items() if until > now}
+
     async def reach(self) -> None:
         """Check that the main upstream answers; raises UpstreamError."""
         await self._main.reach()

@@ -92,6 +92,7 @@ def build_plan(config: Config, options: Options, notices: Notices) -> Plan:
         max_concurrent=options.max_concurrent,
         vision_model=options.vision_model or config.defaults.vision_model,
         web=web_plan(config, options.web_search),
+        page=options.page,
         debug=options.debug,
         trace_file=options.trace,
         routing=routing,

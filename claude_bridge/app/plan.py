@@ -41,6 +41,13 @@ class Listening(Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: int = 0
     auth_token: str | None = None
+    page_key: str | None = None
+    """What opens the page; None: there is none."""
+
+    @property
+    def page_url(self) -> str | None:
+        """The address of the page, with its key."""
+        return self.page_key and f"{self.url}/?key={self.page_key}"
 
     @property
     def is_loopback(self) -> bool:
@@ -105,6 +112,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     vision_model: str | None = None
     """The model of the same provider that describes images for a model that can't see them."""
     web: WebPlan = WebPlan()
+    page: bool = False
+    """Whether a browser can look at the bridge, with a key."""
     debug: bool = False
     log_file: Path | None = None
     """Where the debug log goes; None: to stderr."""

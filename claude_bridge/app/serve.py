@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -21,8 +22,9 @@ from claude_bridge.app.resolve import find_engine, with_limits
 from claude_bridge.app.vision import describer_for
 from claude_bridge.app.web import open_web_tools
 from claude_bridge.attachments.prepare import Attachments
-from claude_bridge.bridge import ModelBridge
+from claude_bridge.bridge import BridgeProtocol, ModelBridge
 from claude_bridge.errors import BridgeError, SetupError, UpstreamError, UpstreamLoadingError, UpstreamUnreachableError
+from claude_bridge.page.live import LivePage
 from claude_bridge.providers import Upstream
 from claude_bridge.router import RoutedBridge
 from claude_bridge.server import listener as server
@@ -146,12 +148,17 @@ async def _open_bridge(
 ) -> AsyncIterator[tuple[RunningBridge, MultiListener[SocketStream]]]:
     """Yield a bridge and its listener, which nobody accepts connections from yet."""
     listener, port = await server.open_listener(listening.host, listening.port)
-    listening = replace(listening, port=port)
+    page = LivePage(key := secrets.token_urlsafe(24)) if plan.page else None
+    listening = replace(listening, port=port, page_key=key if page else None)
     async with AsyncExitStack() as stack:
-        secrets = [*plan.keys, *([listening.auth_token] if listening.auth_token else [])]
+        hidden = [
+            *plan.keys,
+            *([listening.page_key] if listening.page_key else []),
+            *([listening.auth_token] if listening.auth_token else []),
+        ]
         # The debug log shows warnings by itself.
         warn = None if plan.debug else notices.warn
-        bus = Bus([*sinks, *_open_sinks(plan, notices)], secrets=secrets, warn=warn, in_threads=True)
+        bus = Bus([*sinks, *_open_sinks(plan, notices)], secrets=hidden, warn=warn, in_threads=True)
         stack.callback(bus.close)
         for ring in plan.rings:
             ring.hide_by(bus.hide)
@@ -160,8 +167,19 @@ async def _open_bridge(
             auth_token=listening.auth_token,
             loopback_only=listening.is_loopback,
             queues=RequestQueues(plan.max_concurrent),
+            page=page,
+            client_settings=partial(_client_settings, listening),
         )
         yield RunningBridge(plan, listening, notices, service, stack), listener
+
+
+def _client_settings(listening: Listening, bridge: BridgeProtocol) -> dict[str, str]:
+    """Return what `bridge env` prints, in every form."""
+    from claude_bridge.app.client_environment import client_environment
+    from claude_bridge.app.shells import SHELLS
+
+    environment = client_environment(listening.served(bridge.upstream, small_model=bridge.small_model))
+    return {form: render(environment, {}) for form, render in SHELLS.items()}
 
 
 def _open_sinks(plan: Plan, notices: Notices) -> list[Sink]:

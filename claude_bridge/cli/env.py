@@ -47,7 +47,7 @@ def env(
     printed.
     """
     from claude_bridge.app.client_environment import NO_TOKEN, Served, client_environment, reasons
-    from claude_bridge.cli.shells import SHELLS, this_shell_name
+    from claude_bridge.app.shells import SHELLS, this_shell_name
 
     form = shell or this_shell_name()
     if form not in SHELLS:

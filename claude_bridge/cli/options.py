@@ -130,6 +130,11 @@ PARAMETERS: dict[str, ParameterInfo] = {
     "check": typer.Option(
         "--check/--no-check", rich_help_panel=TUNING, help="Whether to ask the engine about itself at the start."
     ),
+    "page": typer.Option(
+        "--page/--no-page",
+        rich_help_panel=DIAGNOSTICS,
+        help="Whether a browser can look at the bridge, at its address with the key that is printed.",
+    ),
     "debug": typer.Option("--debug", rich_help_panel=DIAGNOSTICS, help="Show the translated traffic."),
     "trace": typer.Option(
         rich_help_panel=DIAGNOSTICS,

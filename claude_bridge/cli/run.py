@@ -113,7 +113,8 @@ class RunNotices(TerminalNotices):
         from claude_bridge.cli.format import engine_words
 
         terminal.say(f"{terminal.strong(upstream.model)} on {engine_words(upstream)}, through {listening.url}")
-        for note in (*upstream.notes, *notes, *self.notes):
+        page = [] if listening.page_url is None else [f"see what happens in a browser: {listening.page_url}"]
+        for note in (*upstream.notes, *notes, *self.notes, *page):
             terminal.say(terminal.faint(f"  · {note}"))
         self._held_back = []
 
@@ -126,7 +127,7 @@ class RunNotices(TerminalNotices):
 
 def _resuming(arguments: Sequence[str], session_id: str) -> str:
     """Return the same command for the same session; a key in it is left out."""
-    from claude_bridge.cli.shells import this_shell
+    from claude_bridge.app.shells import this_shell
 
     quote = this_shell().quote
     words: list[str] = []

@@ -107,13 +107,15 @@ class ServeNotices(TerminalNotices):
         """Print the line that programs wait for."""
         terminal.print_line(f"listening on {listening.url}")
         sys.stdout.flush()
+        if listening.page_url is not None:
+            terminal.say(f"See what happens in a browser: {listening.page_url}")
 
     def serving(self, plan: Plan, listening: Listening, upstream: Upstream) -> None:
         """Print what was found out about the engine, and how to use the bridge."""
+        from claude_bridge.app.shells import this_shell
         from claude_bridge.app.vision import image_note
         from claude_bridge.app.web import search_note
         from claude_bridge.cli.format import engine_words
-        from claude_bridge.cli.shells import this_shell
 
         model = upstream.model or "The models that clients ask for"
         terminal.say(f"{terminal.strong(model)} on {engine_words(upstream)} at {upstream.base_url}")

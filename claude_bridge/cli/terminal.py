@@ -71,7 +71,7 @@ def warning(text: str) -> str:
 @cache
 def program() -> str:
     """Return what to type for ``bridge`` in this shell: its path where the shell would not find this one."""
-    from claude_bridge.cli.shells import this_shell
+    from claude_bridge.app.shells import this_shell
 
     shell, started_by = this_shell(), Path(sys.argv[0])
     if started_by.stem != "bridge":  # python -m claude_bridge

@@ -151,7 +151,7 @@ def replay(
             terminal.print_renderable(render_replay(replayed))
 
     notices = TerminalNotices()
-    options = Options(provider=to, base_url=base_url, api_key=api_key)
+    options = Options(provider=to, base_url=base_url, api_key=api_key, page=False)
     run_replay(build_plan(load_config(config_file), options, notices), whole, notices, show)
     _print_notes(trace)
 

@@ -48,7 +48,7 @@ def try_(
     from claude_bridge.config.schema import Config
 
     notices = TerminalNotices()
-    plan = build_plan(Config(), Options(provider="local", model_file=model_file, debug=debug), notices)
+    plan = build_plan(Config(), Options(provider="local", page=False, model_file=model_file, debug=debug), notices)
     notes = _Notes()
     serve_beside(plan, partial(_ask, prompt, None if debug else notes), notices, sinks=[notes])
     notes.print()

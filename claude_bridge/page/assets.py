@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 
 _TYPES = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8"}
 
@@ -21,7 +21,7 @@ LIVE_POLICY = (
 @cache
 def text(name: str) -> str:
     """Return a file of the front end."""
-    return (files("claude_bridge.page") / name).read_text("utf-8")
+    return (Path(__file__).parent / name).read_text("utf-8")
 
 
 def media_type(name: str) -> str:

@@ -15,7 +15,8 @@ page.load = async (id) => {
   return loaded;
 };
 
-page.panels = () => element("div", { id: "panels" }, bridgePanel(), runningPanel(), modelsPanel(), failuresPanel(), settingsPanel());
+page.panels = () => [bridgePanel(), runningPanel(), modelsPanel()];
+page.lastPanels = () => [failuresPanel(), settingsPanel()];
 
 function bridgePanel() {
   const status = live.status;
@@ -43,11 +44,10 @@ function runningPanel() {
   return section;
 }
 
-// How fast an engine read its last long prompts, so that the next one's end can be estimated.
+// How fast the engine reads, as far as it reports that or earlier prompts have shown.
 function readingSpeed(model) {
-  const measured = page.exchanges.filter((one) => modelOf(one) === model && one.prompt_ms && promptOf(one) - (one.cached_tokens || 0) > 200);
-  const last = measured[measured.length - 1];
-  return last ? ((promptOf(last) - (last.cached_tokens || 0)) / last.prompt_ms) * 1000 : null;
+  const reading = live.status ? live.status.stats.reading.find((prompt) => prompt.model === model) : null;
+  return reading ? reading.tokens_per_s : null;
 }
 
 function showProgress(section) {
@@ -57,11 +57,14 @@ function showProgress(section) {
     const bar = item.querySelector("progress");
     let words = `${STATES[one.state || "preparing"]}, ${seconds(passed)}`;
     bar.removeAttribute("value");
-    if (one.state === "queued") words = `waits for its turn, ${one.position - 1} before it, ${seconds(passed)}`;
+    if (one.state === "queued") words = `waits for its turn, ${one.position > 1 ? `${one.position - 1} before it` : "is the next"}, ${seconds(passed)}`;
     if (one.state === "reading") {
       const speed = readingSpeed(modelOf(one));
-      words = `reads about ${count(one.estimated_tokens)} tokens, ${seconds(passed)}`;
-      if (speed) {
+      words = `reads about ${count(promptOf(one))} tokens, ${seconds(passed)}`;
+      if (known(one.read_tokens) && one.prompt_tokens) {
+        words = `has read ${count(one.read_tokens)} of ${count(one.prompt_tokens)} tokens, ${seconds(passed)}`;
+        bar.value = one.read_tokens / one.prompt_tokens;
+      } else if (speed) {
         const expected = one.estimated_tokens / speed;
         words += `, up to ${seconds(expected)} at ${Math.round(speed)} tokens/s`;
         bar.value = Math.min(0.99, (passed - (one.sent_after_s || 0)) / expected);
@@ -96,12 +99,12 @@ function failuresPanel() {
   const failures = live.status ? live.status.failures : [];
   const seen = new Set(page.exchanges.map((one) => one.exchange));
   const older = failures.filter((failure) => !seen.has(failure.exchange));
-  if (!older.length) return null;
-  return element("section", {}, element("h2", {}, "Errors before this page was opened"), element("ul", { class: "errors" }, older.reverse().map((failure) => element("li", {}, `${clock(failure.at_s)} ${failure.model}: ${failure.status} ${failure.error_type}`, element("p", {}, failure.message)))));
+  if (!older.length) return null; // what was seen is among the exchanges
+  return element("section", {}, element("h2", {}, "Errors before this page was opened"), element("ul", { class: "errors" }, older.reverse().map((failure) => element("li", {}, `${clock(failure.at_s)} ${failure.model}: ${failure.status} ${failure.error_type}`, element("p", {}, failure.message)))), element("p", { class: "faint" }, "`bridge doctor` looks for the cause of errors."));
 }
 
 function settingsPanel() {
-  const section = element("section", {}, element("h2", {}, "Settings for clients"));
+  const section = element("section", { id: "settings" }, element("h2", {}, "Settings for clients"));
   const fill = (settings) => section.append(...Object.entries(settings).map(([form, text]) => element("details", {}, element("summary", {}, form), copyButton("Copy", text), element("pre", { class: "code" }, text))));
   if (live.settings) fill(live.settings);
   else fetch("/page/settings").then((response) => (response.ok ? response.json() : {})).then((settings) => fill((live.settings = settings)));
@@ -109,7 +112,8 @@ function settingsPanel() {
 }
 
 function showIfOverview() {
-  if (page.selected === null && !document.querySelector("#panels details[open]")) showOverview(matching());
+  const isRead = document.querySelector("#settings details[open]") || !document.getSelection().isCollapsed;
+  if (page.selected === null && !isRead) showOverview(matching());
 }
 
 function connect() {

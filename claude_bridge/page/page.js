@@ -15,7 +15,8 @@ const page = {
   selected: null,
   view: "conversation",
   // Set by live.js; a page that is one file has all of it.
-  panels: null,
+  panels: () => [],
+  lastPanels: () => [],
   load: async (id) => (data.details[id] ? { detail: data.details[id], values: data.values } : null),
   textMatches: new Map(),
 };
@@ -68,6 +69,7 @@ function matching() {
     if (model && modelOf(one) !== model) return false;
     if (state === "failed" && !one.failure) return false;
     if (state === "trouble" && !isTrouble(one)) return false;
+    if (state === "losses" && !one.losses) return false;
     if (state === "running" && isOver(one)) return false;
     return !wanted || summaryHolds(one, wanted) || detailHolds(one.exchange, values);
   });
@@ -112,14 +114,17 @@ function fillList() {
 
 function listItem(one) {
   const cached = one.cached_tokens && one.prompt_tokens ? `, ${Math.round((one.cached_tokens / one.prompt_tokens) * 100)} % cached` : "";
+  const figures = `${clock(one.at_s)} · ${count(promptOf(one))} in${cached} · ${count(one.output_tokens ?? one.written_tokens ?? 0)} out · ${known(one.took_s) ? seconds(one.took_s) : "…"}`;
+  const bar = timeBar(one);
+  bar.setAttribute("aria-hidden", "true"); // the timeline of the exchange says it
   const item = element(
     "li",
-    { id: `item-${one.number}`, role: "option", class: one.failure ? "bad" : isTrouble(one) ? "trouble" : isOver(one) ? "" : "running", onclick: () => select(one.exchange) },
+    { id: `item-${one.number}`, role: "option", "aria-label": `${one.number}, ${modelOf(one)}, ${endOf(one)}, ${figures}`, class: one.failure ? "bad" : isTrouble(one) ? "trouble" : isOver(one) ? "" : "running", onclick: () => select(one.exchange) },
     element("span", { class: "number" }, `#${one.number}`),
     element("span", { class: "what" }, `${modelOf(one)}`),
     element("span", { class: "end" }, endOf(one)),
-    element("span", { class: "figures" }, `${clock(one.at_s)} · ${count(promptOf(one))} in${cached} · ${count(one.output_tokens ?? one.written_tokens ?? 0)} out · ${known(one.took_s) ? seconds(one.took_s) : "…"}`),
-    timeBar(one),
+    element("span", { class: "figures" }, figures),
+    bar,
   );
   item.dataset.exchange = one.exchange;
   item.shown = one;
@@ -169,6 +174,8 @@ async function showExchange() {
     loaded = null;
   }
   if (page.selected !== id) return;
+  const isNew = page.shown !== `${id}/${page.view}`;
+  page.shown = `${id}/${page.view}`;
   const facts = [
     ["model", `${one.client_model || "?"} → ${one.model || "(not sent)"}${one.upstream ? ` on ${one.upstream}` : ""}`],
     ["session", one.session],
@@ -197,6 +204,7 @@ async function showExchange() {
     tablist,
     element("div", { id: "view", role: "tabpanel", "aria-labelledby": `tab-${page.view}`, tabindex: 0 }, loaded ? render(one, loaded.detail, loaded.values) : element("p", {}, "This exchange is kept in short only.")),
   );
+  if (isNew) byId("detail").scrollTop = 0;
 }
 
 function moveView(step, isFocused) {
@@ -207,7 +215,7 @@ function moveView(step, isFocused) {
 }
 
 function showOverview(shown) {
-  const parts = [page.panels ? page.panels() : null, plots(shown, select), sessionsOf(shown), errorsOf(shown)];
+  const parts = [...page.panels(), sessionsOf(shown), plots(shown, select), errorsOf(shown), ...page.lastPanels()];
   byId("detail").replaceChildren(...parts.filter(Boolean));
   if (!byId("detail").firstChild) byId("detail").append(element("p", { class: "faint" }, "Select an exchange."));
 }
@@ -220,7 +228,8 @@ function sessionsOf(exchanges) {
 }
 
 function sessionItem(name, found) {
-  const last = found.findLast((one) => known(one.prompt_tokens) || one.estimated_tokens) || found[found.length - 1];
+  // The conversation itself, not a small request beside it, such as one for a title.
+  const last = found.findLast((one) => one.tools && known(one.prompt_tokens)) || found.findLast((one) => known(one.prompt_tokens)) || found[found.length - 1];
   const window = last.window_tokens;
   const [cached, prompt, output] = [last.cached_tokens || 0, promptOf(last), last.output_tokens ?? last.written_tokens ?? 0];
   const whole = Math.max(window || 0, prompt + output) || 1;

@@ -68,7 +68,7 @@ const clock = (at) => new Date(at * 1000).toLocaleTimeString([], { hour12: false
 const isOver = (one) => one.state === "answered" || one.state === "failed" || one.state === "left";
 const modelOf = (one) => one.model || one.client_model || "?";
 const promptOf = (one) => one.prompt_tokens ?? one.estimated_tokens ?? 0;
-const isTrouble = (one) => Boolean(one.failure || one.repairs || one.losses || one.fallbacks || known(one.reread_tokens));
+const isTrouble = (one) => Boolean(one.failure || one.repairs || one.fallbacks || known(one.reread_tokens));
 
 function speedOf(one) {
   const writing = one.output_ms ? one.output_ms / 1000 : known(one.took_s) && known(one.first_token_s) ? one.took_s - one.first_token_s : 0;
@@ -154,13 +154,20 @@ function conversationView(one, detail, values) {
   const called = new Set(parts.filter((part) => part.kind === "tool_use").map((part) => part.id));
   const shown = parts.filter((part) => !(part.kind === "tool_result" && called.has(part.id)));
   const answer = (detail.answer || []).map((number) => values[number]);
+  const end = element("h3", { class: "answer", tabindex: -1 }, "The answer");
+  const toTheEnd = element("button", { type: "button", class: "more" }, "Go to the answer");
+  toTheEnd.addEventListener("click", () => {
+    end.scrollIntoView();
+    end.focus();
+  });
   return element(
     "div",
     { class: "conversation" },
+    shown.length > 4 && element("p", {}, toTheEnd),
     tools.length > 0 &&
       element("details", { class: "part" }, element("summary", {}, `${tools.length} tools`), tools.map((tool) => element("details", {}, element("summary", {}, tool.name || "?"), textBlock(tool.text || "")))),
     shown.map((part) => messageOf(part, results)),
-    element("h3", { class: "answer" }, "The answer"),
+    end,
     answer.map((part) => messageOf(part, results)),
     answer.length === 0 && element("p", { class: one.failure ? "bad" : "faint" }, one.failure ? one.failure.message : isOver(one) ? "It has no content." : "It is not whole yet."),
   );

@@ -30,32 +30,49 @@ class AccessRules:
             AuthenticationError: it has no or the wrong token.
             ForbiddenError: a web page asks, perhaps by a name of its own for this machine's loopback address.
         """
-        self._check_page(head)
+        self._check_origin(head)
         if self._tokens:
-            if not self._has_token(head):
+            if not self.has_token(head):
                 raise AuthenticationError(
                     "This bridge requires its token: set ANTHROPIC_AUTH_TOKEN to the one shown when it started."
                 )
-        elif self._loopback_only and "host" in head.headers:
-            authority = split_authority(head.headers["host"])
-            if authority is None or not is_loopback(authority[0]):
-                raise ForbiddenError(
-                    f"This bridge only answers under the names of loopback addresses, not as {head.headers['host']!r}."
-                )
+        else:
+            self._check_host(head)
+
+    def check_page(self, head: RequestHead) -> None:
+        """Check that a browser asks for the page by itself, under a name of this machine if we listen on loopback.
+
+        Raises:
+            ForbiddenError: a page of another origin asks, or the name is another one.
+        """
+        self._check_origin(head)
+        self._check_host(head)
+
+    def is_the_token(self, text: str) -> bool:
+        """Return whether a text is the token."""
+        return any([hmac.compare_digest(text.encode("utf-8", "replace"), token) for token in self._tokens])  # noqa: C419 - all of them: time tells nothing
 
     def is_token(self, value: str) -> bool:
         """Return whether a header's value holds the token: it must go no further."""
         given = value.encode("latin-1", "replace")
         return any(token in given for token in self._tokens)
 
-    def _check_page(self, head: RequestHead) -> None:
+    def _check_host(self, head: RequestHead) -> None:
+        if self._loopback_only and "host" in head.headers:
+            authority = split_authority(head.headers["host"])
+            if authority is None or not is_loopback(authority[0]):
+                raise ForbiddenError(
+                    f"This bridge only answers under the names of loopback addresses, not as {head.headers['host']!r}."
+                )
+
+    def _check_origin(self, head: RequestHead) -> None:
         headers = head.headers
         own = {f"{scheme}://{headers.get('host', '')}" for scheme in ("http", "https")}
         # Of several values that were sent, the joined text is none of these.
         if headers.get("origin") not in (None, *own) or headers.get("sec-fetch-site", "none") not in _OWN_SITES:
             raise ForbiddenError("Web pages may not use this bridge.")
 
-    def _has_token(self, head: RequestHead) -> bool:
+    def has_token(self, head: RequestHead) -> bool:
         """Return whether one of both places holds the token: Claude Code may send a key of its own beside it."""
         scheme, _, token = head.headers.get("authorization", "").partition(" ")
         bearer = token.strip() if scheme.lower() == "bearer" else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import anyio
@@ -10,9 +10,11 @@ import anyio
 from claude_bridge.adapters.base import ClientRequest
 from claude_bridge.bridge import BridgeProtocol
 from claude_bridge.errors import BridgeError
+from claude_bridge.page.live import LivePage
 from claude_bridge.server.access import AccessRules
 from claude_bridge.server.http1 import HttpRequest
 from claude_bridge.trace.bus import Bus
+from claude_bridge.trace.recorder import Recorder
 from claude_bridge.trace.stats import Stats
 from claude_bridge.upstream.request_queue import RequestQueues
 from claude_bridge.wire.anthropic import MessagesRequest
@@ -28,7 +30,8 @@ _NOT_FOR_ENGINES_PREFIXES = ("proxy-", "sec-", "x-forwarded-", "x-real-")
 class RunningAnswer:
     """An answer that is being written."""
 
-    def __init__(self) -> None:
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder = recorder
         self.scope = anyio.CancelScope()
         self.stopped_by: BridgeError | None = None
         """Why it was ended before it was whole, if it was."""
@@ -43,15 +46,29 @@ class Service:
     """The server's side of a bridge that may still be looking for its engine."""
 
     def __init__(
-        self, bus: Bus, *, auth_token: str | None, loopback_only: bool, queues: RequestQueues | None = None
+        self,
+        bus: Bus,
+        *,
+        auth_token: str | None,
+        loopback_only: bool,
+        queues: RequestQueues | None = None,
+        page: LivePage | None = None,
+        client_settings: Callable[[BridgeProtocol], dict[str, str]] | None = None,
     ) -> None:
-        """``auth_token`` is what clients must send (None: nothing); ``loopback_only`` says where we listen."""
+        """``auth_token`` is what clients must send (None: nothing); ``loopback_only`` says where we listen.
+
+        ``page`` None: there is none. ``client_settings`` returns what points clients at this bridge, by its form.
+        """
         self.bus = bus
         self.queues = queues or RequestQueues(None)
         """Where requests wait that engines can't take yet."""
         self.access = AccessRules(auth_token=auth_token, loopback_only=loopback_only)
         self.stats = Stats()
         """What all exchanges came to."""
+        self.page = page
+        self.client_settings = client_settings
+        self.is_stopping = False
+        """Whether the server takes no more, so that viewers of the page must go."""
         self._running: set[RunningAnswer] = set()
         self._bridge: BridgeProtocol | None = None
         self._ready = anyio.Event()
@@ -77,10 +94,15 @@ class Service:
         """How many answers are being written."""
         return len(self._running)
 
+    @property
+    def recorders(self) -> list[Recorder]:
+        """The recorders of the answers that are being written."""
+        return [answer.recorder for answer in self._running]
+
     @contextmanager
-    def running_answer(self) -> Iterator[RunningAnswer]:
+    def running_answer(self, recorder: Recorder) -> Iterator[RunningAnswer]:
         """Yield an answer that counts as running while the context lasts, and ends it where it is stopped."""
-        answer = RunningAnswer()
+        answer = RunningAnswer(recorder)
         self._running.add(answer)
         try:
             with answer.scope:

@@ -75,6 +75,7 @@ async def serve(
         connections.start_soon(server.accept, listener, accepting)
         await anext(signals)
         accepting.cancel()
+        service.is_stopping = True
         await server.refusing.wait()  # before anybody is told: who comes now must go elsewhere, not be cut off
         server.close_idle()
         if service.running:

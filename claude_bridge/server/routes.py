@@ -8,7 +8,7 @@ from claude_bridge.clients.claude_code import TELEMETRY_PATH
 from claude_bridge.errors import MethodNotAllowedError, NotFoundError
 from claude_bridge.server.access import check_content_type
 from claude_bridge.server.app import Service
-from claude_bridge.server.handlers import count_tokens, health, messages, metrics, models, stats
+from claude_bridge.server.handlers import count_tokens, health, messages, metrics, models, page, stats
 from claude_bridge.server.http1 import HttpRequest, Responder
 from claude_bridge.wire.admin_api import READY_PATH, STATS_PATH
 
@@ -16,7 +16,11 @@ RouteHandler = Callable[[Service, HttpRequest, Responder], Awaitable[None]]
 
 # A path that ends in a slash (but for the root) stands for all paths below it. HEAD goes with every GET.
 ROUTES: dict[str, dict[str, RouteHandler]] = {
-    "/": {"GET": health.get_root},
+    "/": {"GET": page.get_root},
+    "/page/events": {"GET": page.get_events},
+    "/page/settings": {"GET": page.get_settings},
+    "/page/exchange/": {"GET": page.get_exchange},
+    "/page/": {"GET": page.get_file},
     "/healthz": {"GET": health.get_health},
     READY_PATH: {"GET": health.get_ready},
     STATS_PATH: {"GET": stats.get_stats},
@@ -29,6 +33,8 @@ ROUTES: dict[str, dict[str, RouteHandler]] = {
 }
 
 _OPEN_TO_ALL = ("/", "/healthz")
+_FOR_VIEWERS = "/page/"
+"""What is below has a check of its own: of the page's key."""
 
 
 async def dispatch(service: Service, request: HttpRequest, responder: Responder) -> None:
@@ -37,7 +43,7 @@ async def dispatch(service: Service, request: HttpRequest, responder: Responder)
     Raises:
         BridgeError: it can't be answered; who may not ask is refused before anything else, the body too, is looked at.
     """
-    if request.path not in _OPEN_TO_ALL:
+    if request.path not in _OPEN_TO_ALL and not request.path.startswith(_FOR_VIEWERS):
         service.check(request)
     handler = _handler(request)
     check_content_type(request.head)

@@ -37,9 +37,12 @@ class Bus:
         self._warn = warn
         self._warned: set[str] = set()
 
-    def attach(self, sink: Sink) -> None:
-        """Give this sink too what happens from now on."""
-        self._set_deliveries([*self._deliveries, self._make_delivery(sink)])
+    def attach(self, sink: Sink, *, so_far: Sequence[TraceEvent] = ()) -> None:
+        """Give this sink too what happens from now on, after what it has missed."""
+        delivery = self._make_delivery(sink)
+        for event in so_far:
+            delivery.put(CleanEvent(event, self._redactor))
+        self._set_deliveries([*self._deliveries, delivery])
 
     def detach(self, sink: Sink) -> None:
         """Give this sink nothing more, and close it."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from msgspec import Raw
 
@@ -17,7 +18,7 @@ from claude_bridge.errors import BridgeError
 from claude_bridge.trace import events
 from claude_bridge.trace.bus import Bus
 from claude_bridge.trace.redact import MAX_BODY_BYTES
-from claude_bridge.trace.stats import Finished, Outcome, Stats
+from claude_bridge.trace.stats import Finished, Outcome, RecentFailure, Stats
 from claude_bridge.wire.admin_api import ReadingPrompt, WebFigures
 from claude_bridge.wire.anthropic import (
     BlockInputJsonDelta,
@@ -70,6 +71,8 @@ class Recorder:
         self._sent_after_s = 0.0
         self._usage = _NO_USAGE
         """What is known of the prompt while the engine reads it."""
+        self._beginning: list[Callable[[], events.TraceEvent]] = []
+        """What makes the first events, kept while the exchange lasts for those who come later; see so_far()."""
         self._upstream_pieces: list[events.StreamPiece] = []
         self._client_pieces: list[events.StreamPiece] = []
         self._piece_bytes = self._omitted_bytes = 0
@@ -97,24 +100,34 @@ class Recorder:
         self._session = session
         if request is not None:
             self._model = NOT_SENT
-        if not self.active:
-            return
+        event = partial(self._received_event, request, path, body, session, user_agent, time.time())
+        self._beginning = [event]
+        if self.active:
+            self._bus.emit(event())
+
+    def _received_event(
+        self,
+        request: CountTokensRequest | None,
+        path: str,
+        body: bytes,
+        session: str | None,
+        user_agent: str | None,
+        at_s: float,
+    ) -> events.TraceEvent:
         of_messages = request if isinstance(request, MessagesRequest) else None
-        self._bus.emit(
-            events.RequestReceived(
-                exchange=self.exchange,
-                at_s=time.time(),
-                path=path,
-                model=request.model if request else UNREADABLE,
-                streamed=bool(of_messages and of_messages.stream),
-                messages=len(request.messages) if request else 0,
-                tools=len(request.tools or ()) if request else 0,
-                max_tokens=of_messages.max_tokens if of_messages else None,
-                session=session,
-                user_agent=user_agent,
-                not_read=unknown_fields(body) if request and len(body) <= MAX_BODY_BYTES else [],
-                body=body,
-            )
+        return events.RequestReceived(
+            exchange=self.exchange,
+            at_s=at_s,
+            path=path,
+            model=request.model if request else UNREADABLE,
+            streamed=bool(of_messages and of_messages.stream),
+            messages=len(request.messages) if request else 0,
+            tools=len(request.tools or ()) if request else 0,
+            max_tokens=of_messages.max_tokens if of_messages else None,
+            session=session,
+            user_agent=user_agent,
+            not_read=unknown_fields(body) if request and len(body) <= MAX_BODY_BYTES else [],
+            body=body,
         )
 
     def described(self, path: str, *, model: str, text: str | None, trouble: str, took_s: float) -> None:
@@ -179,26 +192,35 @@ class Recorder:
         """Tell what goes upstream; ``tokens`` is an estimate. See RequestSent."""
         self._model, self._estimated_tokens, self._losses = model, tokens, len(losses)
         self._begin_reading()
+        event = partial(
+            events.RequestSent,
+            exchange=self.exchange,
+            at_s=time.time(),
+            after_s=self._after_s(),
+            method=method,
+            url=url,
+            model=model,
+            upstream=upstream,
+            kind=kind,
+            profile=profile,
+            window_tokens=window_tokens,
+            headers=dict(headers or {}),
+            reason=self._reason,
+            estimated_tokens=tokens,
+            losses=list(losses),
+            body=body,
+        )
+        self._beginning = [*self._beginning[:1], event]
         if self.active:
-            self._bus.emit(
-                events.RequestSent(
-                    exchange=self.exchange,
-                    at_s=time.time(),
-                    after_s=self._after_s(),
-                    method=method,
-                    url=url,
-                    model=model,
-                    upstream=upstream,
-                    kind=kind,
-                    profile=profile,
-                    window_tokens=window_tokens,
-                    headers=dict(headers or {}),
-                    reason=self._reason,
-                    estimated_tokens=tokens,
-                    losses=list(losses),
-                    body=body,
-                )
-            )
+            self._bus.emit(event())
+
+    def so_far(self) -> list[events.TraceEvent]:
+        """Return how the exchange began, for somebody who listens only from now on."""
+        began = [make() for make in self._beginning]
+        if began and self._first_token_s is not None:
+            at_s = began[0].at_s + self._first_token_s
+            began.append(events.FirstToken(exchange=self.exchange, at_s=at_s, after_s=self._first_token_s))
+        return began
 
     def routed(self, reason: str) -> None:
         """Keep why the upstream was chosen to which the request goes next."""
@@ -377,6 +399,16 @@ class Recorder:
         """Tell what ended the exchange too early; only the first cause is told."""
         if self._is_first_end():
             self._count("failed")
+            if self._stats is not None:
+                failure = RecentFailure(
+                    exchange=self.exchange,
+                    at_s=time.time(),
+                    model=self._model,
+                    status=error.status,
+                    error_type=error.error_type,
+                    message=error.message,
+                )
+                self._stats.failures.append(failure)
             self._bus.emit(
                 events.ExchangeFailed(
                     exchange=self.exchange,
@@ -421,6 +453,7 @@ class Recorder:
 
     def _is_first_end(self) -> bool:
         is_first, self._is_over = not self._is_over, True
+        self._beginning = []
         self._end_reading()
         return is_first
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Literal
 
@@ -20,6 +20,8 @@ Outcome = Literal["answered", "failed", "left"]
 
 MAX_SESSIONS = 1_000
 """Of more, those that were silent for the longest are forgotten."""
+
+MAX_FAILURES = 20
 
 MAX_MODELS = 200
 OTHER_MODELS = "(others)"
@@ -54,12 +56,25 @@ class Finished(Struct, frozen=True, kw_only=True):
     """What the bridge did on the web for the model."""
 
 
+class RecentFailure(Struct, frozen=True, kw_only=True):
+    """An exchange that ended in an error a while ago."""
+
+    exchange: str
+    at_s: float
+    model: str
+    status: int
+    error_type: str
+    message: str
+
+
 class Stats:
     """The figures of one run of a bridge. Only sums are kept, of at most MAX_SESSIONS sessions."""
 
     def __init__(self, *, now: Callable[[], float] = time.time) -> None:
         self._now = now
-        self._started_at_s = now()
+        self.started_at_s = now()
+        self.failures: deque[RecentFailure] = deque(maxlen=MAX_FAILURES)
+        """The last exchanges that failed."""
         self._models: dict[str, Figures] = {}
         self._sessions: OrderedDict[str, SessionFigures] = OrderedDict()
         self._first_token_classes: dict[str, list[int]] = {}
@@ -105,7 +120,7 @@ class Stats:
         """
         return StatsReport(
             version=__version__,
-            started_at_s=self._started_at_s,
+            started_at_s=self.started_at_s,
             running=running,
             waiting=waiting,
             serves=serves,

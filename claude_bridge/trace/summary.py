@@ -46,6 +46,10 @@ class Entry(Struct, frozen=True, kw_only=True):
     read_tokens: int = 0
     deltas: int = 0
     chars: int = 0
+    tool: str = ""
+    input: str = ""
+    results: int = 0
+    error: str | None = None
     tool_name: str = ""
     what: str = ""
     turn: int = 0
@@ -204,6 +208,11 @@ def _described(_found: TracedExchange, entry: Entry, _bytes: int) -> str:
     return f"{entry.model} described the image at {entry.path}"
 
 
+def _web_tool_called(_found: TracedExchange, entry: Entry, _bytes: int) -> str:
+    outcome = f"{entry.error}: {entry.reason}" if entry.error else f"{entry.results} results"
+    return f"the bridge ran {entry.tool} {entry.input}: {outcome}"
+
+
 def _sent(found: TracedExchange, entry: Entry, line_bytes: int) -> str:
     is_first = found.sent_after_s is None
     found.state, found.position = "reading", None
@@ -318,6 +327,7 @@ def _dropped(_found: TracedExchange, _entry: Entry, _bytes: int) -> str:
 _READERS = {
     "RequestReceived": _received,
     "ImageDescribed": _described,
+    "WebToolCalled": _web_tool_called,
     "RequestSent": _sent,
     "RequestQueued": _queued,
     "FellBack": _fell_back,

@@ -142,6 +142,11 @@ class RequestQueues:
         return self._queues.setdefault(base_url.rstrip("/"), queue)
 
     @property
+    def max_concurrent(self) -> int | None:
+        """How many requests each engine gets at a time; None: all that come."""
+        return self._max_concurrent
+
+    @property
     def waiting(self) -> int:
         """How many requests wait, at all engines."""
         return sum(queue.waiting for queue in self._queues.values())

@@ -15,8 +15,9 @@ from anyio.streams.stapled import MultiListener
 from claude_bridge.adapters import ADAPTERS
 from claude_bridge.adapters.engine_profiles import UNKNOWN
 from claude_bridge.attachments.prepare import Attachments
-from claude_bridge.bridge import ModelBridge
+from claude_bridge.bridge import BridgeProtocol, ModelBridge
 from claude_bridge.exchange import Waiting
+from claude_bridge.page.live import LivePage
 from claude_bridge.providers import Upstream
 from claude_bridge.server.app import Service
 from claude_bridge.server.http1 import Connection, Handler, Limits
@@ -236,6 +237,8 @@ class BridgeServer(Server):
         say: Callable[[str], None] | None = None,
         queues: RequestQueues | None = None,
         web_tools: WebTools | None = None,
+        page: LivePage | None = None,
+        client_settings: Callable[[BridgeProtocol], dict[str, str]] | None = None,
     ) -> None:
         """``upstream`` is an engine for Chat Completions, unless it says itself how it is asked."""
         super().__init__()
@@ -260,6 +263,8 @@ class BridgeServer(Server):
         self._say = say
         self._queues = queues
         self._web_tools = web_tools
+        self._page = page
+        self._client_settings = client_settings
         self._auth_token = auth_token
         self._api_key = api_key
         self._loopback_only = loopback_only
@@ -272,7 +277,14 @@ class BridgeServer(Server):
         bus = Bus(self._sinks, warn=self._warn)
         client = client_for(self._upstream, self._api_key)
         await self._exit.enter_async_context(client)
-        self.service = Service(bus, auth_token=self._auth_token, loopback_only=self._loopback_only, queues=self._queues)
+        self.service = Service(
+            bus,
+            auth_token=self._auth_token,
+            loopback_only=self._loopback_only,
+            queues=self._queues,
+            page=self._page,
+            client_settings=self._client_settings,
+        )
         bridge = ModelBridge(
             self._upstream,
             client,

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import get_args
 
+import msgspec
 import pytest
 
 from claude_bridge.errors import SetupError
 from claude_bridge.trace.detail import read_lines
 from claude_bridge.trace.events import EventsDropped, StreamPiece, StreamsRecorded, TraceEvent
 from claude_bridge.trace.jsonl import VERSION, encode_event
+from claude_bridge.trace.summary import is_known, read_entry
 from claude_bridge.trace.trace_file import TraceFile
 from tests.trace.samples import NOON, ended, failed, first_token, grew, received, repaired, reread, sent
 
@@ -72,6 +75,16 @@ def test_a_trace_without_versions_opens(tmp_path: Path) -> None:
 
 def test_every_line_has_the_version_of_its_format() -> None:
     assert {json.loads(encode_event(event))["version"] for event in (received(), grew(), streams())} == {VERSION}
+
+
+@pytest.mark.parametrize("kind", get_args(TraceEvent), ids=lambda kind: kind.__name__)
+def test_every_kind_of_event_is_known_and_documented(kind: type[msgspec.Struct]) -> None:
+    page = (Path(__file__).parent.parent.parent / "docs" / "reference" / "trace.md").read_text("utf-8")
+    (row,) = [line for line in page.splitlines() if line.startswith(f"| `{kind.__name__}` |")]
+    fields = {field.name for field in msgspec.structs.fields(kind)} - {"exchange", "at_s", "after_s"}
+    assert [name for name in fields if f"`{name}`" not in row] == []
+    line = b'{"type":"%b","exchange":"r","at_s":1}' % kind.__name__.encode()
+    assert is_known(read_entry(line))
 
 
 @pytest.mark.parametrize("left_of_the_last_line", range(1, 400, 37))

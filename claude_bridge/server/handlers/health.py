@@ -15,11 +15,6 @@ READY_WITHIN_S = 3.0
 """How long an engine may take to answer a question for its models: a load balancer waits no longer."""
 
 
-async def get_root(_service: Service, _request: HttpRequest, responder: Responder) -> None:
-    """Say which server this is."""
-    await responder.send(200, b"claude-bridge is running\n", content_type="text/plain; charset=utf-8")
-
-
 async def get_health(_service: Service, _request: HttpRequest, responder: Responder) -> None:
     """Report that the bridge is alive, without contacting the engine."""
     await responder.send(200, b'{"status":"ok","version":"%b"}' % __version__.encode())
@@ -28,21 +23,28 @@ async def get_health(_service: Service, _request: HttpRequest, responder: Respon
 async def get_ready(service: Service, _request: HttpRequest, responder: Responder) -> None:
     """Report whether the engine answers, and what is served; 503 while it does not."""
     bridge = service.bridge_if_known
-    readiness = Readiness(ready=False, version=__version__, reason="It is not known yet which engine this is.")
-    if bridge is not None:
-        readiness = await _readiness(bridge)
+    reason = None if bridge is None else await reason_not_ready(bridge)
+    readiness = readiness_of(service, reason=reason)
     await responder.send(200 if readiness.ready else 503, encode_readiness(readiness))
 
 
-async def _readiness(bridge: BridgeProtocol) -> Readiness:
-    upstream = bridge.upstream
-    reason: str | None = f"{upstream.name} does not answer within {READY_WITHIN_S:.0f} s."
+async def reason_not_ready(bridge: BridgeProtocol) -> str | None:
+    """Return why the engine can't answer now; None: it can."""
     with anyio.move_on_after(READY_WITHIN_S):
         try:
             await bridge.reach()
-            reason = None
         except BridgeError as error:
-            reason = error.message
+            return error.message
+        return None
+    return f"{bridge.upstream.name} does not answer within {READY_WITHIN_S:.0f} s."
+
+
+def readiness_of(service: Service, *, reason: str | None) -> Readiness:
+    """Return what is served; ``reason`` says why the engine is not ready (None: it is)."""
+    bridge = service.bridge_if_known
+    if bridge is None:
+        return Readiness(ready=False, version=__version__, reason="It is not known yet which engine this is.")
+    upstream = bridge.upstream
     return Readiness(
         ready=reason is None,
         version=__version__,

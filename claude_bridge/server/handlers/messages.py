@@ -40,7 +40,7 @@ async def post_messages(service: Service, request: HttpRequest, responder: Respo
         parsed = outline
     _record_received(recorder, parsed, request, body)
     try:
-        with service.running_answer() as running:
+        with service.running_answer(recorder) as running:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(_cancel_when_client_leaves, responder, recorder, tasks.cancel_scope)
                 try:

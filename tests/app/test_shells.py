@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 
-from claude_bridge.cli.shells import SHELLS, shell_named
+from claude_bridge.app.shells import SHELLS, shell_named
 from tests.real_parts import missing
 
 VALUES = {
