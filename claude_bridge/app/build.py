@@ -89,7 +89,7 @@ def build_plan(config: Config, options: Options, notices: Notices) -> Plan:
         window_tokens=window_tokens,
         general_max_output_tokens=config.defaults.max_tokens,
         general_window_tokens=config.defaults.context_window,
-        max_concurrent=options.max_concurrent,
+        max_concurrent=options.max_concurrent or config.defaults.max_concurrent,
         vision_model=options.vision_model or config.defaults.vision_model,
         web=web_plan(config, options.web_search),
         page=options.page,

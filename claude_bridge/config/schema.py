@@ -71,6 +71,10 @@ class Defaults(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = ()
     context_window: Annotated[WindowTokens | None, about("The context window in tokens.", "32768")] = None
     max_tokens: Annotated[Tokens | None, about("The longest answer in tokens.", "8192")] = None
+    max_concurrent: Annotated[
+        Annotated[int, Meta(ge=1)] | None,
+        about("The number of requests that an engine gets at a time; others wait for their turn.", "4"),
+    ] = None
     think: Annotated[ThinkMode, about("Whether the model thinks: auto (as the client asks), on, or off.", '"auto"')] = (
         "auto"
     )

@@ -46,6 +46,9 @@ MAX_BLOCKS = 200_000
 MAX_TOOLS = 10_000
 """What one request may hold; Anthropic takes as many messages."""
 
+MAX_STOP_CHARS = 4_096
+"""Of all stop sequences together: the text is compared with each, for each token."""
+
 _Request = TypeVar("_Request", bound=CountTokensRequest)
 
 _messages_decoder = msgspec.json.Decoder(MessagesRequest)
@@ -151,6 +154,10 @@ def _check_counts(request: CountTokensRequest) -> None:
     ):
         if found > most:
             raise InvalidRequestError(f"{path}: at most {most:,} {name} are allowed, not {found:,} - at `$.{path}`")
+    if isinstance(request, MessagesRequest) and sum(map(len, request.stop_sequences or ())) > MAX_STOP_CHARS:
+        raise InvalidRequestError(
+            f"stop_sequences: at most {MAX_STOP_CHARS:,} characters in all are allowed - at `$.stop_sequences`"
+        )
 
 
 def _wrap_unknown_blocks(body: bytes) -> bytes:

@@ -90,6 +90,7 @@ def test_where_to_listen(
     [
         ("context_window", "window_tokens", 1_000, "2000", "3000"),
         ("max_tokens", "max_output_tokens", 10, "20", "30"),
+        ("max_concurrent", "max_concurrent", 1, "2", "3"),
     ],
 )
 def test_limits(

@@ -194,8 +194,12 @@ def test_what_is_no_request_is_refused(body: bytes) -> None:
             "messages: at most 200,000 content blocks are allowed, not 200,001 - at `$.messages`",
         ),
         ({"tools": [{"name": "a"}] * 10_001}, "tools: at most 10,000 tools are allowed, not 10,001 - at `$.tools`"),
+        (
+            {"stop_sequences": ["a" * 4000, "b" * 97]},
+            "stop_sequences: at most 4,096 characters in all are allowed - at `$.stop_sequences`",
+        ),
     ],
-    ids=["messages", "blocks", "tools"],
+    ids=["messages", "blocks", "tools", "stop sequences"],
 )
 def test_a_request_holds_only_so_much(fields: dict[str, Any], error: str) -> None:
     with pytest.raises(InvalidRequestError) as caught:
