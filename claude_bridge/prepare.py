@@ -83,6 +83,8 @@ class Preparer:
             size = len(raw.body) if raw else 0
             return request, await run_off_loop_if_large(size, self._encode, request, raw, self.engine)
         request, losses = with_think_mode(request, upstream.think)
+        request, taken = upstream.settings.apply(request)
+        losses = [*losses, *taken]
         ready = await self._attachments.prepare(request, self.engine.profile, self.engine.limits.window_tokens)
         for warning in ready.warnings:
             self._bus.warn(warning)
@@ -99,10 +101,10 @@ class Preparer:
     def _encode(self, request: CountTokensRequest, raw: ClientRequest | None, engine: EngineModel) -> EncodedRequest:
         """Return the request as the engine gets it, without the fields that it refused before."""
         encoded = self._upstream.adapter.prepare(request, raw, engine)
-        outgoing, omitted = encoded.outgoing, engine.omitted_fields
+        outgoing, omitted = self._upstream.settings.add_to(encoded.outgoing), engine.omitted_fields
         body = without_members(outgoing.body, omitted) if omitted else outgoing.body
         if body is outgoing.body:
-            return encoded
+            return encoded if outgoing is encoded.outgoing else replace(encoded, outgoing=outgoing)
         losses = [Loss(f"$.{name}", "the upstream refuses it") for name in sorted(omitted)]
         return replace(encoded, outgoing=replace(outgoing, body=body), losses=(*encoded.losses, *losses))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from msgspec import Struct
@@ -14,6 +15,7 @@ from claude_bridge.adapters.engine_profiles import UNKNOWN, profile_by_host, pro
 from claude_bridge.conversion.pricing import Prices
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.reasoning import ThinkMode
+from claude_bridge.request_settings import RequestSettings
 from claude_bridge.wire.urls import DEFAULT_PORTS, InvalidUrlError, key_in_query, parse_url
 
 
@@ -68,8 +70,15 @@ class Upstream(Struct, frozen=True, kw_only=True):
     """Whether the client's own login goes on: to its own service alone, and only while the bridge has no key."""
     think: ThinkMode = "auto"
     """Whether requests think: as the client asks, always, or never."""
+    settings_of: Callable[[str], RequestSettings] = lambda _: RequestSettings()
+    """What the user wants of every request to a model, by its name."""
     notes: tuple[str, ...] = ()
     """What the user should know of it, found out at the start."""
+
+    @property
+    def settings(self) -> RequestSettings:
+        """What the user wants of every request to the model."""
+        return self.settings_of(self.model)
 
     @property
     def engine_model(self) -> EngineModel:

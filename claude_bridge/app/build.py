@@ -18,7 +18,7 @@ from claude_bridge.app.notices import Notices
 from claude_bridge.app.options import Options
 from claude_bridge.app.plan import Engine, Plan, WebPlan
 from claude_bridge.app.web import SEARCH_KEY_VARIABLES, default_key, require_library
-from claude_bridge.config.providers import configured_models, configured_rows
+from claude_bridge.config.providers import configured_models, configured_rows, request_settings
 from claude_bridge.config.schema import Config
 from claude_bridge.config.types import ModelName, SearchChoice, Secret, seconds_of
 from claude_bridge.errors import SetupError, UsageError
@@ -179,7 +179,12 @@ def named_engine(config: Config, provider: str, model: str, base_url: str | None
             f"{row.display_name} at {row.base_url} needs an API key, and none is set.",
             f"{key_hint(row)} For an engine of your own, give its address: --base-url URL",
         )
-    return Engine(row, upstream_of(row, base_url=address, model=model), key, ring, configured_models(config, row))
+    upstream = upstream_of(row, base_url=address, model=model)
+    try:
+        upstream = replace(upstream, settings_of=request_settings(config, row, os.environ))
+    except ValueError as error:
+        raise SetupError(str(error), "Put the value there, or change the configuration.") from error
+    return Engine(row, upstream, key, ring, configured_models(config, row))
 
 
 def provider_and_model(config: Config, provider: str, model: str) -> tuple[str, str]:
@@ -278,7 +283,7 @@ def key_ring_of(config: Config, row: Provider) -> KeyRing | None:
             ApiKey(
                 name=f"key {number}" if secret.is_literal else secret.shown,
                 read=partial(secret.read, os.environ, config.folder),
-                lifetime_s=seconds_of(configured.key_lifetime) if secret.can_change else None,
+                lifetime_s=seconds_of(configured.key_lifetime or "5m") if secret.can_change else None,
             )
             for number, secret in enumerate(secrets, 1)
         ]

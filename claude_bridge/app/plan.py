@@ -128,7 +128,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     def keys(self) -> list[str]:
         """The keys of all engines; nobody may see them."""
         keys = (self.api_key, self.web.search_key, *(engine.api_key for engine in self.engines.values()))
-        return [key for key in keys if key]
+        upstreams = (self.upstream, *(engine.upstream for engine in self.engines.values()))
+        return [key for key in (*keys, *(secret for one in upstreams for secret in one.settings.secrets)) if key]
 
     @property
     def rings(self) -> list[KeyRing]:

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Struct, inspect
 from msgspec.structs import asdict, replace
 
+from claude_bridge.adapters import ADAPTERS
 from claude_bridge.config.format import expected, shown
 from claude_bridge.config.line_numbers import KeyPath
 from claude_bridge.config.schema import (
@@ -24,7 +25,7 @@ from claude_bridge.config.schema import (
     variable_of,
     without_none,
 )
-from claude_bridge.config.types import ApiKeys, ModelName, Pattern, Secret, WrittenText
+from claude_bridge.config.types import ApiKeys, BodyFields, Headers, ModelName, Pattern, Secret, WrittenText
 from claude_bridge.providers import LOCAL, PROVIDERS
 
 TABLES_OF_VARIABLES: dict[str, type[Server | Defaults | Web]] = {"server": Server, "defaults": Defaults, "web": Web}
@@ -140,7 +141,7 @@ def _convert(given: Any, kind: Any, path: KeyPath, *, is_text: bool = False) -> 
 
 def _parse(kind: type, given: object) -> object:
     """Return a value of our own types; raises ValueError, whose words are the end of a sentence or none."""
-    if issubclass(kind, ApiKeys):
+    if issubclass(kind, ApiKeys | Headers | BodyFields):
         return kind.parse(given)
     assert issubclass(kind, WrittenText | Secret), "msgspec asks only for types that it does not know"
     if not isinstance(given, str):
@@ -163,7 +164,7 @@ def _explain(error: str, given: Any, kind: Any) -> Mistake:  # noqa: ANN401 - wh
     if words and not words.startswith(("Expected", "Invalid")):  # our own
         return Mistake(path, words)
     wrong = _kind_at(inspect.type_info(kind), path)
-    is_secret = isinstance(wrong, inspect.CustomType) and wrong.cls in (Secret, ApiKeys)
+    is_secret = isinstance(wrong, inspect.CustomType) and wrong.cls in (Secret, ApiKeys, Headers)
     return Mistake(path, f"must be {expected(wrong)}" if is_secret else _must_be(expected(wrong), _at(given, path)))
 
 
@@ -222,6 +223,12 @@ def _check_provider(name: str, provider: ProviderSettings) -> list[Mistake]:
         mistakes.append(Mistake((*path, "profile"), f"{what}; {_nearest(provider.profile, alike)}"))
     if provider.keep_alive is not None and kind != KEEPS_ALIVE:
         mistakes.append(Mistake((*path, "keep_alive"), f"is only for Ollama's own API: kind = {shown(KEEPS_ALIVE)}"))
+    mistakes += [
+        Mistake((*path, "models", number, key), f"is not for the kind {kind}, whose requests go on as they came")
+        for number, model in enumerate(provider.models)
+        for key in ("append_system_prompt", "disallowed_tools")
+        if ADAPTERS[kind].is_passthrough and getattr(model, key)
+    ]
     ids = [model.id for model in provider.models]
     mistakes += [
         Mistake((*path, "models", number, "id"), f"is used twice: {shown(model_id)}")

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct, inspect
 
 from claude_bridge.config.line_numbers import KeyPath
-from claude_bridge.config.types import HIDDEN, ApiKeys, Secret, WrittenText
+from claude_bridge.config.types import HIDDEN, ApiKeys, Headers, Secret, WrittenText
 
 
 def key_text(path: KeyPath) -> str:
@@ -28,14 +28,14 @@ def key_text(path: KeyPath) -> str:
 
 def plain(value: Any) -> Any:  # noqa: ANN401 - whatever a setting holds
     """Return a value as programs read it: without what is not set, and with keys hidden."""
-    if isinstance(value, Secret | ApiKeys):
+    if isinstance(value, Secret | ApiKeys | Headers):
         return value.shown
     if isinstance(value, WrittenText):
         return str(value)
     if isinstance(value, tuple):
         return [plain(one) for one in value]
     if isinstance(value, Struct):
-        return {name: plain(one) for name, one in msgspec.structs.asdict(value).items() if one is not None}
+        return {name: plain(one) for name, one in msgspec.structs.asdict(value).items() if one not in (None, ())}
     return value
 
 

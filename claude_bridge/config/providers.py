@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from msgspec.structs import asdict, replace
 
+from claude_bridge.adapters import ADAPTERS
 from claude_bridge.adapters.engine_profiles import UNKNOWN, profile_in_api
-from claude_bridge.config.schema import Config, ProviderSettings
+from claude_bridge.config.schema import Config, ModelSettings, ProviderSettings
 from claude_bridge.conversion.pricing import Prices
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.providers import PROVIDERS, Provider, profile_at
+from claude_bridge.request_settings import RequestSettings
 
 if TYPE_CHECKING:
     from claude_bridge.upstream.engines.report import OfferedModel
+
+
+SAMPLING = ("temperature", "top_p", "top_k")
 
 
 def configured_rows(config: Config) -> dict[str, Provider]:
@@ -46,6 +52,45 @@ def configured_models(config: Config, row: Provider) -> tuple[OfferedModel, ...]
         for model in given
     )
     return tuple(with_ollama_limits(model) for model in models) if row.kind == "ollama-chat" else models
+
+
+def request_settings(config: Config, row: Provider, environment: Mapping[str, str]) -> Callable[[str], RequestSettings]:
+    """Return what is configured of requests to a provider, by the model's name; a model's own goes before that.
+
+    Raises:
+        ValueError: a header's value can't be read; the words are a whole sentence.
+    """
+    given = config.providers.get(row.name, ProviderSettings())
+    general = _additions(config, given, f"providers.{row.name}", environment)
+    is_passthrough = ADAPTERS[row.kind].is_passthrough
+    of_models = {}
+    for number, model in enumerate(given.models):
+        own = _additions(config, model, f"providers.{row.name}.models[{number}]", environment)
+        sampling = {name: value for name in SAMPLING if (value := getattr(model, name)) is not None}
+        of_models[model.id] = replace(
+            own,
+            headers={**general.headers, **own.headers},
+            secrets=(*general.secrets, *own.secrets),
+            body={**general.body, **(sampling if is_passthrough else {}), **own.body},
+            sampling={} if is_passthrough else sampling,
+            append_system_prompt=model.append_system_prompt,
+            disallowed_tools=model.disallowed_tools,
+        )
+    return lambda model: of_models.get(model, general)
+
+
+def _additions(
+    config: Config, given: ProviderSettings | ModelSettings, path: str, environment: Mapping[str, str]
+) -> RequestSettings:
+    headers, secrets = {}, []
+    for name, value in (given.headers or {}).items():
+        try:
+            headers[name] = value.read(environment, config.folder)
+        except ValueError as error:
+            raise ValueError(f"{path}.headers.{name} {error}.") from error
+        if value.shown_unless_secret(name) != headers[name]:
+            secrets.append(headers[name])
+    return RequestSettings(headers=headers, secrets=tuple(secrets), body=given.body or {})
 
 
 def _row(name: str, given: ProviderSettings) -> Provider:

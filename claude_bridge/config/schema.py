@@ -10,7 +10,18 @@ from typing import Annotated, Any, NamedTuple
 from msgspec import Meta, Struct, inspect
 
 from claude_bridge.config.locate import VARIABLES
-from claude_bridge.config.types import Address, ApiKeys, ApiKind, Language, ModelName, Pattern, SearchChoice, Secret
+from claude_bridge.config.types import (
+    Address,
+    ApiKeys,
+    ApiKind,
+    BodyFields,
+    Headers,
+    Language,
+    ModelName,
+    Pattern,
+    SearchChoice,
+    Secret,
+)
 from claude_bridge.conversion.reasoning import ThinkMode
 from claude_bridge.routing import LONG_CONTEXT_TOKENS
 
@@ -124,6 +135,12 @@ class ModelCost(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = None
 
 
+Temperature = Annotated[float, Meta(ge=0, le=2)]
+Share = Annotated[float, Meta(gt=0, le=1)]
+HEADERS = about("Headers to send with every request.", '{ "x-team" = "search", "x-gateway-key" = "env:GATEWAY_KEY" }')
+BODY = about("Fields to send in the body of every request.", "{ min_p = 0.05, repetition_penalty = 1.05 }")
+
+
 class ModelSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A model that is used as described here. None in an ability or a limit: not known."""
 
@@ -133,6 +150,17 @@ class ModelSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     tools: Annotated[bool | None, about("Whether it can call tools.", "true")] = None
     thinking: Annotated[bool | None, about("Whether it thinks before it answers.", "false")] = None
     vision: Annotated[bool | None, about("Whether it sees images.", "false")] = None
+    temperature: Annotated[Temperature | None, about("The temperature, whatever clients send.", "0.6")] = None
+    top_p: Annotated[Share | None, about("Nucleus sampling, whatever clients send.", "0.95")] = None
+    top_k: Annotated[Tokens | None, about("Top-k sampling, whatever clients send.", "20")] = None
+    append_system_prompt: Annotated[
+        Text | None, about("Text to add to the end of the system prompt.", '"Call a tool in every turn."')
+    ] = None
+    disallowed_tools: Annotated[
+        tuple[Text, ...], about("Names of tools that the model is not offered.", '["WebSearch", "NotebookEdit"]')
+    ] = ()
+    headers: Annotated[Headers | None, HEADERS] = None
+    body: Annotated[BodyFields | None, BODY] = None
     cost: Annotated[
         ModelCost | None,
         about(
@@ -151,14 +179,17 @@ class ProviderSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         ApiKeys | None, about("Its API key, or where it is; a list of several takes turns.", '"env:OLLAMA_API_KEY"')
     ] = None
     key_lifetime: Annotated[
-        Duration, about("How long a key that a command printed is used before the command runs again.", '"5m"')
-    ] = "5m"
+        Duration | None,
+        about("How long a key that a command printed is used before the command runs again. Default: 5m.", '"30m"'),
+    ] = None
     profile: Annotated[
         Text | None, about("The known provider whose engine it is like, if the engine can't say so itself.", '"ollama"')
     ] = None
     keep_alive: Annotated[
         Duration | None, about("How long Ollama keeps a model in memory after an answer.", '"1h"')
     ] = None
+    headers: Annotated[Headers | None, HEADERS] = None
+    body: Annotated[BodyFields | None, BODY] = None
     models: Annotated[
         tuple[ModelSettings, ...], about("Its models. If any are listed, the provider is not asked for its models.", "")
     ] = ()

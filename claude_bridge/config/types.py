@@ -8,10 +8,11 @@ import shlex
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from claude_bridge.adapters import ADAPTERS
 from claude_bridge.providers import is_address, secret_in
+from claude_bridge.request_settings import CONVERSATION_FIELDS, TRANSPORT_HEADERS
 
 COMMAND_TIMEOUT_S = 30.0
 
@@ -146,6 +147,9 @@ class Language(WrittenText):
         return cls(given.lower())
 
 
+_SECRET_NAME = re.compile(r"key|token|secret|auth|cookie|password|credential", re.IGNORECASE)
+
+
 class Secret:
     """A key, or where it is: ``env:NAME``, ``file:PATH`` or ``command:PROGRAM ARGUMENTS``.
 
@@ -188,6 +192,10 @@ class Secret:
     def shown(self) -> str:
         """What may be shown: where the key is, not the key."""
         return f"{self._kind}:{self._given}" if self._kind else HIDDEN
+
+    def shown_unless_secret(self, name: str) -> str:
+        """Return what may be shown of the value of something of this name."""
+        return self._given if self.is_literal and not _SECRET_NAME.search(name) else self.shown
 
     @classmethod
     def parse(cls, given: str) -> Self:
@@ -271,3 +279,42 @@ class ApiKeys(tuple[Secret, ...]):
         if not texts or not all(isinstance(text, str) for text in texts):
             raise ValueError
         return cls(map(Secret.parse, texts))
+
+
+class Headers(dict[str, Secret]):
+    """Headers of requests to a provider, by their names in lower case."""
+
+    WANTED = 'a table of texts, such as { "x-team" = "search", "x-gateway-key" = "env:GATEWAY_KEY" }'
+
+    @property
+    def shown(self) -> dict[str, str]:
+        """What may be shown: a value that was written down only where its name does not look like a key's."""
+        return {name: value.shown_unless_secret(name) for name, value in self.items()}
+
+    @classmethod
+    def parse(cls, given: object) -> Self:
+        """Return the headers; raises ValueError for one that decides how requests are sent."""
+        if not isinstance(given, dict) or not all(isinstance(value, str) for value in given.values()):
+            raise ValueError
+        for name in given:
+            if name.lower() in TRANSPORT_HEADERS:
+                raise ValueError(f"contains {name!r}, which decides how requests are sent and can't be set")
+            if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name):
+                raise ValueError(f"contains {name!r}, which is not a valid name for a header")
+        return cls({name.lower(): Secret.parse(value) for name, value in given.items()})
+
+
+class BodyFields(dict[str, Any]):
+    """Fields in the body of requests to a provider."""
+
+    WANTED = "a table, such as { min_p = 0.05 }"
+
+    @classmethod
+    def parse(cls, given: object) -> Self:
+        """Return the fields; raises ValueError for one that carries the conversation."""
+        if not isinstance(given, dict):
+            raise ValueError
+        for name in given:
+            if name in CONVERSATION_FIELDS:
+                raise ValueError(f"contains {name!r}, which carries the conversation and can't be set")
+        return cls(given)

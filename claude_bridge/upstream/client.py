@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import anyio
@@ -65,12 +65,15 @@ class UpstreamClient:
         api_key: str | None,
         name: str,
         start_command: str | None = None,
+        headers: Mapping[str, str] = {},
+        secrets: Sequence[str] = (),
         ring: KeyRing | None = None,
         headers_of_key: Callable[[str | None], Mapping[str, str]] = _bearer,
     ) -> None:
         """``base_url`` ends before the endpoint, as in ``http://localhost:11434/v1``; ``name`` is for error texts.
 
         ``headers_of_key`` carry the key; ``ring`` chooses another one than ``api_key`` for each request.
+        ``headers`` go with every request; ``secrets`` of them are taken out of the engine's own words, as the key is.
         ``start_command`` starts an engine on this machine.
 
         Raises:
@@ -85,6 +88,7 @@ class UpstreamClient:
         if api_key and not (api_key.isascii() and api_key.isprintable()):
             raise SetupError(f"The key for {name} contains characters that no key can have.", "Copy it again.")
         self.ring = ring
+        self._secrets = tuple(secrets)
         self._headers_of_key = headers_of_key
         self.key_headers = tuple(headers_of_key(api_key))
         """The names of the headers that carry the key."""
@@ -95,6 +99,7 @@ class UpstreamClient:
             "accept-encoding": "identity",
             **_STREAM_HEADERS,
             **headers_of_key(api_key),
+            **headers,
         }
         self._transport: HttpTransport | None = None
 
@@ -222,7 +227,7 @@ class UpstreamClient:
         return error
 
     def _key_removed(self, text: bytes) -> bytes:
-        for key in (self._api_key or "", *(self.ring.secrets if self.ring else ())):
+        for key in (self._api_key or "", *self._secrets, *(self.ring.secrets if self.ring else ())):
             if len(key) >= MIN_KEY_CHARS:
                 text = text.replace(key.encode(), b"[key removed]")
         return text
@@ -249,6 +254,8 @@ def client_for(upstream: Upstream, api_key: str | None, ring: KeyRing | None = N
         api_key=api_key,
         name=upstream.name,
         headers_of_key=lambda key: upstream.adapter.key_headers(key, upstream.profile),
+        headers=upstream.settings.headers,
+        secrets=upstream.settings.secrets,
         ring=ring,
         start_command=start_command_of(upstream.name) if is_here else None,
     )
