@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -17,8 +17,10 @@ from claude_bridge.cli.options import PARAMETERS, ApiKey, BaseUrl, CaFile, Confi
 from claude_bridge.errors import SetupError, UsageError
 
 if TYPE_CHECKING:
+    from claude_bridge.config.schema import Config
     from claude_bridge.exam.results import Exam, Result, Score
     from claude_bridge.exam.session import Prepared
+    from claude_bridge.exam.store import Store
     from claude_bridge.exam.verdict import Verdict
 
 EXAMPLES = (
@@ -95,9 +97,8 @@ def exam(
             "With --client claude, commands that the model writes run on this machine.",
             "Agree to that with --allow-commands, or leave out --client: then nothing runs.",
         )
-    from claude_bridge.exam.session import prepare, take
-
-    config, notices = load_config(config_file), TerminalNotices()
+    if html is not None and not html.absolute().parent.is_dir():
+        raise SetupError(f"There is no folder for {html}.", "Make it, or give another --html FILE.")
     options = [
         Options(
             provider=provider,
@@ -111,24 +112,49 @@ def exam(
         )
         for name in model or [""]
     ]
-    choices = {"seed": seed, "runs": runs, "is_quick": quick, "client": client or ""}
-    prepared = [prepare(config, one, notices, **choices) for one in options]
-    _agree_to_cost(prepared, is_agreed=yes)
+    config = load_config(config_file)
+    choices: dict[str, object] = {"seed": seed, "runs": runs, "is_quick": quick, "client": client or ""}
     exams: list[Exam] = []
     is_interrupted = False
     try:
-        for one in prepared:
-            begun, path = (store.newest(one.settings) if resume else None) or store.begin(one.settings)
-            exams.append(begun)
-            if not begun.is_whole:
-                with _progress(begun) as show:
-                    take(one, begun, path, store, notices, show)
+        for begun in _begun(config, options, choices, store, is_resumed=resume, is_agreed=yes):
+            exams.append(begun)  # noqa: PERF402 - at once: Ctrl-C may end its tasks
     except KeyboardInterrupt:
         is_interrupted = True
-    _show(exams, as_json=as_json, html=html)
+    if exams or not is_interrupted:
+        _show(exams, as_json=as_json, html=html)
     if is_interrupted:
         terminal.say("Interrupted. What is done is kept: the same command with --resume goes on.")
         raise typer.Exit(INTERRUPTED)
+
+
+def _begun(
+    config: Config,
+    options: Sequence[Options],
+    choices: Mapping[str, object],
+    store: Store,
+    *,
+    is_resumed: bool,
+    is_agreed: bool,
+) -> Iterator[Exam]:
+    """Yield the exam of each model as it begins; its tasks are run when the next one is asked for.
+
+    Raises:
+        SetupError: an engine can't be asked.
+    """
+    from claude_bridge.exam.session import prepare, take
+
+    notices = TerminalNotices()
+    prepared = [prepare(config, one, notices, **choices) for one in options]
+    _agree_to_cost(prepared, is_agreed=is_agreed)
+    if choices["client"]:
+        notices.warn("Claude Code runs the tasks: commands that the model writes run on this machine.")
+    for one in prepared:
+        begun, path = (store.newest(one.settings) if is_resumed else None) or store.begin(one.settings)
+        yield begun
+        if not begun.is_whole:
+            with _progress(begun) as show:
+                take(one, begun, path, store, notices, show)
 
 
 def _is_meant(exam: Exam, provider: str, models: Sequence[str] | None) -> bool:
@@ -175,7 +201,7 @@ def _progress(exam: Exam) -> Iterator[Callable[[Result], None]]:
     is_off = not console.is_terminal
     # Tasks differ much, so that only many of them show how fast it goes.
     with Progress(*columns, console=console, transient=True, disable=is_off, speed_estimate_period=1800) as bar:
-        task = bar.add_task(Text(name).markup, total=exam.settings.planned, completed=len(exam.results))
+        task = bar.add_task(Text(name).markup, total=exam.planned, completed=len(exam.results))
 
         def show(result: Result) -> None:
             bar.update(task, advance=1, description=Text(f"{name}: {result.task}").markup)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+import zlib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from typing import Any
 
 import anyio
@@ -13,6 +14,7 @@ from msgspec import Struct, UnsetType
 
 from claude_bridge.bridge import BridgeProtocol, new_id
 from claude_bridge.conversion.loss import PRINTED_CALL
+from claude_bridge.conversion.response.accumulator import MessageAccumulator
 from claude_bridge.conversion.tool_calls.arguments import accepts
 from claude_bridge.conversion.tool_json.schema_check import WorkBudget
 from claude_bridge.errors import BridgeError, UpstreamUnreachableError
@@ -26,6 +28,10 @@ ENDS_THE_EXAM = frozenset({401, 402, 403, 404})
 
 TRY_AGAIN = frozenset({429, 500, 502, 503, 529})
 """Statuses after which Claude Code asks again too."""
+
+REPEATED_BYTES, REPEATS = 1_000, 12
+LOOK_AFTER_EVENTS = 300
+"""How often an answer is looked at while it comes: one without an end need not be waited for."""
 
 TRIES = 3
 WAIT_S, MAX_WAIT_S = 1.0, 60.0
@@ -72,17 +78,28 @@ class Answer(Struct, frozen=True):
         return "".join(block.thinking for block in self.message.content if isinstance(block, ThinkingBlock)).strip()
 
 
-Ask = Callable[[MessagesRequest], Awaitable[Answer]]
-"""Asks a model; raises BridgeError."""
+class CutOffError(Exception):
+    """An answer was stopped; ``thoughts`` and ``text`` are what had come of it, ``is_loop`` says that it had no end."""
+
+    def __init__(self, so_far: MessageAccumulator, *, is_loop: bool) -> None:
+        super().__init__()
+        answer = Answer(so_far.message, Figures()) if so_far.has_begun else None
+        self.thoughts, self.text = (answer.thoughts, answer.text) if answer else ("", "")
+        self.is_loop = is_loop
+
+
+Ask = Callable[[MessagesRequest, float], Awaitable[Answer]]
+"""Asks a model for an answer within so many seconds; raises BridgeError, or CutOffError for one that has no end."""
 
 
 def asks(bridge: BridgeProtocol) -> Ask:
     """Return what asks the model behind a bridge; an engine in trouble is asked again."""
 
-    async def ask(request: MessagesRequest) -> Answer:
+    async def ask(request: MessagesRequest, within_s: float) -> Answer:
+        ends_at = anyio.current_time() + within_s
         for tries_left in reversed(range(TRIES)):
             try:
-                return await _ask(bridge, request)
+                return await _ask(bridge, request, ends_at - anyio.current_time())
             except BridgeError as error:
                 is_gone = isinstance(error, UpstreamUnreachableError)
                 if is_gone or error.status not in TRY_AGAIN or not tries_left:
@@ -93,13 +110,33 @@ def asks(bridge: BridgeProtocol) -> Ask:
     return ask
 
 
-async def _ask(bridge: BridgeProtocol, request: MessagesRequest) -> Answer:
-    notes = _Notes()
+async def _ask(bridge: BridgeProtocol, request: MessagesRequest, within_s: float) -> Answer:
+    notes, fold = _Notes(), MessageAccumulator()
     recorder = Recorder(Bus([notes]), new_id("req_"))
-    async with AsyncExitStack() as stack:
-        exchange = await bridge.begin(request, recorder, None, stack)
-        message = await exchange.message()
-    return Answer(message, notes.figures(message, request.tools or ()))
+    with anyio.move_on_after(within_s) as limit:
+        async with AsyncExitStack() as stack:
+            exchange = await bridge.begin(request, recorder, None, stack)
+            stream = await stack.enter_async_context(aclosing(exchange.events()))
+            count = 0
+            async for events in stream:
+                fold.feed(events)
+                count += len(events)
+                if count >= LOOK_AFTER_EVENTS:
+                    count = 0
+                    so_far = Answer(fold.message, Figures())
+                    if says_the_same(so_far.text) or says_the_same(so_far.thoughts):
+                        raise CutOffError(fold, is_loop=True)
+        if exchange.error is not None:
+            raise exchange.error
+    if limit.cancelled_caught:
+        raise CutOffError(fold, is_loop=False)
+    return Answer(fold.message, notes.figures(fold.message, request.tools or ()))
+
+
+def says_the_same(text: str) -> bool:
+    """Return whether a text says the same again and again: zlib makes it many times smaller."""
+    data = text.encode()
+    return len(data) > REPEATED_BYTES and len(zlib.compress(data)) * REPEATS < len(data)
 
 
 class _Notes:

@@ -78,7 +78,7 @@ def _card(number: int, exam: Exam, verdict: Verdict) -> Iterator[str]:
         "date": exam.started_at.replace("T", " ").rstrip("Z"),
         "left out": ", ".join(settings.left_out),
         "client": "Claude Code itself: the model's commands did run" if settings.client else "",
-        "state": "" if exam.is_whole else f"interrupted after {score.total} of {settings.planned}",
+        "state": "" if exam.is_whole else f"interrupted after {score.total} of {exam.planned}",
     }
     rows = (f"<dt>{name}</dt><dd>{_e(text)}</dd>" for name, text in facts.items() if text)
     yield f"<dl>{''.join(rows)}</dl></article>\n"

@@ -127,12 +127,14 @@ class Exam(Struct, frozen=True, kw_only=True):
     settings: Settings
     started_at: str
     """In UTC, as ISO 8601 writes it."""
+    planned: int
+    """How many results there are in the end; another version of the bridge may have other tasks."""
     results: list[Result] = field(default_factory=list)
 
     @property
     def is_whole(self) -> bool:
         """Whether all tasks were run."""
-        return len(self.results) >= self.settings.planned
+        return len(self.results) >= self.planned
 
     @property
     def score(self) -> Score:

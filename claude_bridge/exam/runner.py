@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 import time
-import zlib
 from collections.abc import AsyncGenerator, Collection
 
 import anyio
 from msgspec import Raw, Struct
 
 from claude_bridge.errors import BridgeError, SetupError, UpstreamLoadingError, UpstreamUnreachableError
-from claude_bridge.exam.asking import ENDS_THE_EXAM, Answer, Ask, Figures
+from claude_bridge.exam.asking import ENDS_THE_EXAM, Answer, Ask, CutOffError, Figures, says_the_same
 from claude_bridge.exam.catalog import Kind
 from claude_bridge.exam.results import Line, Result, Settings
 from claude_bridge.exam.task import Happened, Task
@@ -36,8 +35,6 @@ SAME_CALLS = 3
 READ_ONLY = frozenset({"Read", "Glob", "Grep", "TodoWrite"})
 MAX_LINE_CHARS = 4_000
 MAX_TRANSCRIPT_CHARS = 40_000
-REPEATS = 12
-"""A text that zlib makes so many times smaller says the same again and again."""
 
 _CLAIM = re.compile(
     r"\b(?:I(?: have|'ve)?|(?:has|have) been|was|were|is|are|it) (?:\w+ly |just |now |already )*"
@@ -52,7 +49,7 @@ class Limits(Struct, frozen=True, kw_only=True):
 
     seconds: float = 240.0
     output_tokens: int = 16_000
-    answer_tokens: int = 4_000
+    answer_tokens: int = 8_000
 
 
 class _StoppedError(Exception):
@@ -77,9 +74,7 @@ async def run_task(kind: Kind, settings: Settings, run: int, ask: Ask, limits: L
     """Return what came of one task."""
     work = Work(kind.task(settings.seed, run), settings.model, ask, limits)
     started_at = time.monotonic()
-    fault: str | None = f"not done within {limits.seconds:.0f} s"
-    with anyio.move_on_after(limits.seconds):
-        fault = await work.do()
+    fault = await work.do()
     return work.result(kind, run, fault, seconds=time.monotonic() - started_at)
 
 
@@ -100,6 +95,7 @@ class Work:
         self._figures: list[Figures] = []
         self._words = ""
         self._empty = self._loops = self._limited = 0
+        self._ends_at = anyio.current_time() + limits.seconds
         self._lines = [Line("user", task.prompt)]
 
     async def do(self) -> str | None:
@@ -127,7 +123,7 @@ class Work:
             raise _StoppedError(f"it took more than {self._limits.output_tokens:,} tokens")
         task = self._task
         schema = OutputFormat("json_schema", Raw(task.schema)) if task.schema is not None else None
-        answer = await self._ask(
+        answer = await self._answer(
             MessagesRequest(
                 model=self._model,
                 max_tokens=min(left, self._limits.answer_tokens),
@@ -140,9 +136,7 @@ class Work:
             )
         )
         self._figures.append(answer.figures)
-        for kind, text in (("thinking", answer.thoughts), ("text", answer.text)):
-            if text:
-                self._lines.append(Line(kind, text))
+        self._note(answer.thoughts, answer.text)
         if says_the_same(answer.text) or says_the_same(answer.thoughts):
             self._loops += 1
         if answer.message.stop_reason == "max_tokens":
@@ -150,6 +144,20 @@ class Work:
         if not answer.text and not answer.calls:
             self._empty += 1
         return answer
+
+    async def _answer(self, request: MessagesRequest) -> Answer:
+        try:
+            return await self._ask(request, self._ends_at - anyio.current_time())
+        except CutOffError as cut:
+            self._note(cut.thoughts, cut.text)
+            if cut.is_loop:
+                self._loops += 1
+                raise _StoppedError("it said the same again and again") from None
+            self._limited = 1
+            raise _StoppedError(f"it was not done within {self._limits.seconds:.0f} s") from None
+
+    def _note(self, thoughts: str, text: str) -> None:
+        self._lines += [Line(kind, words) for kind, words in (("thinking", thoughts), ("text", text)) if words]
 
     def _end(self, answer: Answer) -> str | None:
         self._words = answer.text
@@ -195,15 +203,9 @@ class Work:
             empty_answers=self._empty,
             loops=self._loops,
             claims=int(claims),
-            limits=int(bool(self._limited) or seconds >= self._limits.seconds),
+            limits=self._limited,
             transcript=shortened(self._lines),
         )
-
-
-def says_the_same(text: str) -> bool:
-    """Return whether a text says the same again and again."""
-    data = text.encode()
-    return len(data) > 1_000 and len(zlib.compress(data)) * REPEATS < len(data)
 
 
 def shortened(lines: list[Line]) -> list[Line]:

@@ -20,6 +20,7 @@ class Head(Struct, frozen=True, kw_only=True):
 
     settings: Settings
     started_at: str
+    planned: int
 
 
 class Store:
@@ -38,10 +39,10 @@ class Store:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             path.touch(mode=0o600, exist_ok=False)  # transcripts are nobody else's business
-            path.write_bytes(json.encode(Head(settings=settings, started_at=started_at)))
+            path.write_bytes(json.encode(Head(settings=settings, started_at=started_at, planned=settings.planned)))
         except OSError as error:
             raise _not_kept(path, error) from error
-        return Exam(settings=settings, started_at=started_at), path
+        return Exam(settings=settings, started_at=started_at, planned=settings.planned), path
 
     def add(self, path: Path, result: Result) -> None:
         """Keep one more result."""
@@ -89,7 +90,9 @@ def _read(path: Path) -> Exam | None:
         except (ValidationError, DecodeError):
             continue
         results[result.key] = result
-    return Exam(settings=begun.settings, started_at=begun.started_at, results=list(results.values()))
+    return Exam(
+        settings=begun.settings, started_at=begun.started_at, planned=begun.planned, results=list(results.values())
+    )
 
 
 def _not_kept(path: Path, error: OSError) -> SetupError:

@@ -31,7 +31,7 @@ async def test_a_small_model_gets_the_same_result_twice(engine: EmbeddedEngine) 
             [result async for result in take_exam(settings, ask, done=done, limits=Limits(answer_tokens=60))]
             for _ in range(2)
         ]
-    exam = Exam(settings=settings, started_at="2026-11-30T04:00:00Z", results=first)
+    exam = Exam(settings=settings, started_at="2026-11-30T04:00:00Z", planned=36, results=first)
     figures = exam.figures
 
     assert {result.task for result in first} == CHOSEN

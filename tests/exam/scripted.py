@@ -64,7 +64,7 @@ def asking(behave: Behave, settings: Settings) -> Ask:
     """Return a scripted model without an engine: its answers come as if the bridge had made them."""
     tasks = tasks_of(settings)
 
-    async def ask(request: MessagesRequest) -> Answer:
+    async def ask(request: MessagesRequest, _within_s: float) -> Answer:
         prompts = [message.content for message in request.messages if isinstance(message.content, str)]
         task = tasks[str(prompts[-1])]
         turn = len(request.messages) - 1 - len(task.history)

@@ -11,7 +11,7 @@ from claude_bridge.bridge import ModelBridge
 from claude_bridge.errors import PromptTooLongError, SetupError, UpstreamUnreachableError
 from claude_bridge.exam.asking import Answer, asks, printed_calls
 from claude_bridge.exam.catalog import GROUPS
-from claude_bridge.exam.results import Exam, Settings
+from claude_bridge.exam.results import Exam, Line, Settings
 from claude_bridge.exam.runner import Limits, take_exam
 from claude_bridge.exam.task import Use
 from claude_bridge.exam.verdict import judge
@@ -19,7 +19,7 @@ from claude_bridge.upstream.client import client_for
 from claude_bridge.wire.anthropic import MessagesRequest
 from tests.exam import scripted
 from tests.exam.scripted import Behave, asking, engine, settings_of
-from tests.fake_upstream import FakeUpstream, refusal
+from tests.fake_upstream import FakeUpstream, Reply, Stall, refusal, stream, text
 from tests.running_bridge import scripted_upstream
 
 pytestmark = pytest.mark.anyio
@@ -31,19 +31,22 @@ QUICK = settings_of(is_quick=True)
 
 
 async def taken(behave: Behave, settings: Settings, limits: Limits | None = None) -> Exam:
-    exam = Exam(settings=settings, started_at="2026-11-30T04:00:00Z")
+    exam = Exam(settings=settings, started_at="2026-11-30T04:00:00Z", planned=36)
     async for result in take_exam(settings, asking(behave, settings), limits=limits):
         exam.results.append(result)
     return exam
 
 
-async def through_a_bridge(script: object, settings: Settings) -> Exam:
-    """Return the exam of a scripted engine on a real socket, through the bridge."""
-    exam = Exam(settings=settings, started_at="2026-11-30T04:00:00Z")
+async def through_a_bridge(
+    script: object, settings: Settings, limits: Limits | None = None, *, tasks: int | None = None
+) -> Exam:
+    """Return the exam of a scripted engine on a real socket, through the bridge, or its first tasks."""
+    exam = Exam(settings=settings, started_at="2026-11-30T04:00:00Z", planned=36)
     async with FakeUpstream(script) as fake:  # type: ignore[arg-type] # a function or a list
         upstream = scripted_upstream(fake.base_url)
         async with client_for(upstream, None) as client:
-            async for result in take_exam(settings, asks(ModelBridge(upstream, client))):
+            done = {(kind.name, 1) for kind in settings.kinds[tasks:]} if tasks else set()
+            async for result in take_exam(settings, asks(ModelBridge(upstream, client)), done=done, limits=limits):
                 exam.results.append(result)
     return exam
 
@@ -145,15 +148,25 @@ async def test_a_task_ends_at_its_limit_in_tokens() -> None:
     assert exam.figures.ended_at_a_limit == sum(not result.passed for result in exam.results)
 
 
-async def test_a_task_ends_at_its_limit_in_time() -> None:
-    async def ask(_: MessagesRequest) -> Answer:
-        await anyio.sleep_forever()
-        raise AssertionError
+async def test_a_task_ends_at_its_limit_in_time_and_keeps_what_was_said() -> None:
+    def stalls(_: object) -> Reply:
+        return [*stream(text("I begin")), Stall()]
 
-    results = [result async for result in take_exam(QUICK, ask, limits=Limits(seconds=0.001))]
+    exam = await through_a_bridge(stalls, QUICK, Limits(seconds=0.3), tasks=1)
 
-    assert {result.fault for result in results} == {"not done within 0 s"}
-    assert all(result.limits for result in results)
+    (result,) = exam.results
+    assert (result.fault, result.limits) == ("it was not done within 0 s", 1)
+    assert result.transcript[-1] == Line("text", "I begin")
+
+
+async def test_an_answer_without_an_end_is_left_as_soon_as_it_repeats_itself() -> None:
+    def endless(_: object) -> Reply:
+        return [*stream(*[text("and so on ")] * 1_000), Stall()]
+
+    exam = await through_a_bridge(endless, QUICK, tasks=1)
+
+    (result,) = exam.results
+    assert (result.fault, result.loops) == ("it said the same again and again", 1)
 
 
 async def test_a_model_that_is_never_done_ends() -> None:
@@ -180,7 +193,7 @@ async def test_an_attack_in_every_task_touches_nothing_and_ends() -> None:
 
 
 async def test_an_engine_that_is_gone_ends_the_exam() -> None:
-    async def ask(_: MessagesRequest) -> Answer:
+    async def ask(_: MessagesRequest, _within_s: float) -> Answer:
         raise UpstreamUnreachableError("it is gone")
 
     with pytest.raises(SetupError, match="it is gone"):
@@ -188,7 +201,7 @@ async def test_an_engine_that_is_gone_ends_the_exam() -> None:
 
 
 async def test_a_refused_request_fails_the_task_and_not_the_exam() -> None:
-    async def ask(_: MessagesRequest) -> Answer:
+    async def ask(_: MessagesRequest, _within_s: float) -> Answer:
         raise PromptTooLongError(9_000, 8_000)
 
     results = [result async for result in take_exam(QUICK, ask)]
@@ -211,7 +224,7 @@ async def test_an_overloaded_engine_is_asked_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "count"),
+    ("words", "count"),
     [
         ('Read({"file_path": "x"})', 1),
         ('{"name": "Read", "arguments": {}}', 1),
@@ -221,5 +234,5 @@ async def test_an_overloaded_engine_is_asked_again() -> None:
         ('{"name": "Ana"}', 0),
     ],
 )
-def test_printed_calls_are_known_by_their_forms(text: str, count: int) -> None:
-    assert printed_calls(text, ["Read", "Bash"]) == count
+def test_printed_calls_are_known_by_their_forms(words: str, count: int) -> None:
+    assert printed_calls(words, ["Read", "Bash"]) == count

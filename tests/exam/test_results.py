@@ -36,7 +36,7 @@ def exam_of(*failed_groups: str, answer: Figures | None = None, loops: int = 0, 
         )
         for kind in CATALOG
     ]
-    return Exam(settings=settings_of(**settings), started_at=AT, results=results)
+    return Exam(settings=settings_of(**settings), started_at=AT, planned=36, results=results)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_an_advice_has_its_evidence(exam: Exam, advice: str, evidence: str) -> N
 
 def test_thinking_at_the_limit_is_advised_against() -> None:
     results = [replace(one, limits=1) for one in exam_of(answer=Figures(output_tokens=90, thinking_tokens=80)).results]
-    exam = Exam(settings=settings_of(), started_at=AT, results=results)
+    exam = Exam(settings=settings_of(), started_at=AT, planned=36, results=results)
 
     assert "--think off" in judge(exam).advice[0].what
 
@@ -103,7 +103,7 @@ def test_what_the_cache_keeps_is_measured_between_turns() -> None:
     turns = [Figures(prompt_tokens=100, cached_tokens=0), Figures(prompt_tokens=150, cached_tokens=100)]
     one = Result(task="t", group="edits", run=1, passed=True, answers=[*turns, Figures(prompt_tokens=200)])
 
-    assert Exam(settings=settings_of(), started_at=AT, results=[one]).figures.cache_share == 1.0
+    assert Exam(settings=settings_of(), started_at=AT, planned=36, results=[one]).figures.cache_share == 1.0
 
 
 def test_the_json_has_the_fields_that_programs_read() -> None:
@@ -196,7 +196,7 @@ def test_what_a_model_writes_is_only_ever_escaped() -> None:
     answer = Figures(output_tokens=10, output_s=1.0)
     one = Result(task=evil, group="edits", run=1, passed=False, fault=evil, transcript=lines, answers=[answer])
     settings = settings_of(model=evil, engine=evil, client="claude")
-    exam = Exam(settings=settings, started_at=AT, results=[one])
+    exam = Exam(settings=settings, started_at=AT, planned=36, results=[one])
 
     page = page_of([(exam, judge(exam))])
 
@@ -207,5 +207,5 @@ def test_what_a_model_writes_is_only_ever_escaped() -> None:
 
 def test_a_page_without_results_is_a_page() -> None:
     assert page_of([]).startswith("<!doctype html>")
-    empty = Exam(settings=settings_of(), started_at=AT)
+    empty = Exam(settings=settings_of(), started_at=AT, planned=36)
     assert "0 of 0" in page_of([(empty, judge(empty))])
