@@ -98,8 +98,22 @@ def render_report(report: StatsReport, *, now_s: float, width: int | None = None
     if sessions:
         more = f" (the newest {len(sessions)} of {len(newest)})" if len(newest) > len(sessions) else ""
         tables.append(terminal.table_of(f"Sessions{more}", (*SESSION_COLUMNS, *COLUMNS), sessions, width=width))
+    if web := _web_text(report):
+        tables.append(Text(web))
     reading = [f"{prompt.model}: {reading_words(prompt, now_s)}" for prompt in report.reading[:MOST_SESSIONS]]
     return Group(*tables, *(Text(printable(line)) for line in reading))
+
+
+def _web_text(report: StatsReport) -> str:
+    """Return what the bridge did on the web for models; nothing where it did nothing."""
+    from claude_bridge.trace.console.printable import size
+
+    web = [figures.web for figures in report.models.values()]
+    searches, fetches, failed = (sum(getattr(one, name) for one in web) for name in ("searches", "fetches", "failed"))
+    if not searches and not fetches:
+        return ""
+    spent = f"{size(sum(one.size_bytes for one in web))}, {sum(one.took_s for one in web):.1f} s"
+    return f"On the web: searches {searches:,}, fetches {fetches:,}, failed {failed:,}; {spent}"
 
 
 def _figures(figures: Figures) -> list[str]:

@@ -5,7 +5,7 @@ A run is what was said between two answers of the model: messages of the user, a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
 import msgspec
@@ -13,6 +13,7 @@ from msgspec import Raw, Struct
 
 from claude_bridge.adapters.anthropic_messages.frame_repair import plain
 from claude_bridge.adapters.anthropic_messages.frames import raw_fields
+from claude_bridge.adapters.anthropic_messages.web_history import web_texts, with_texts
 from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.opaque_reasoning import is_ours
 from claude_bridge.conversion.profile import MessagesProfile
@@ -33,16 +34,21 @@ def message_edits(
 
     ``span`` is the place of the list of messages in the body.
     """
+    texts = {
+        index: found
+        for index, message in enumerate(messages)
+        if (found := web_texts(message, only_ours=profile.is_anthropic))
+    }
     if profile.is_anthropic:
         signed_elsewhere = [index for index, message in enumerate(messages) if _holds_foreign_thought(message)]
-        if not signed_elsewhere:
-            return [], ()
-        path = f"$.messages[{signed_elsewhere[0]}].content"
-        loss = Loss(path, "thoughts that Anthropic has not signed are refused by it")
-        return list(_without_foreign_thoughts(body, item_spans(body, span), signed_elsewhere)), (loss,)
+        places = sorted({*signed_elsewhere, *texts})
+        spans = item_spans(body, span) if places else []
+        path = f"$.messages[{signed_elsewhere[0]}].content" if signed_elsewhere else ""
+        losses = (Loss(path, "thoughts that Anthropic has not signed are refused by it"),) if path else ()
+        return list(_without_foreign_thoughts(body, spans, places, texts)), losses
     runs = list(_unfit_runs(messages, profile))
-    spans = item_spans(body, span) if runs else []
-    edits = []
+    spans = item_spans(body, span) if runs or texts else []
+    edits = [Edit(spans[index], _with_texts(body[slice(*spans[index])], found)) for index, found in texts.items()]
     for first, last in runs:
         run = [(messages[index].role, body[slice(*spans[index])]) for index in range(first, last + 1)]
         edits.append(Edit(Span(spans[first].start, spans[last].end), _rewritten(run, profile)))
@@ -127,12 +133,23 @@ def _holds_foreign_thought(message: InputMessage) -> bool:
     )
 
 
-def _without_foreign_thoughts(body: bytes, spans: Sequence[Span], places: Sequence[int]) -> Iterator[Edit]:
-    """Yield the edits that take out what another engine thought; a message that was no more goes with it."""
+def _with_texts(message: bytes, texts: dict[int, str]) -> bytes:
+    fields = raw_fields(message)
+    return msgspec.json.encode({**fields, "content": list(with_texts(_blocks(fields["content"]), texts))})
+
+
+def _without_foreign_thoughts(
+    body: bytes, spans: Sequence[Span], places: Sequence[int], texts: Mapping[int, dict[int, str]]
+) -> Iterator[Edit]:
+    """Yield the edits that take out what another engine thought; a message that was no more goes with it.
+
+    ``texts`` stand in place of blocks of the messages at some places.
+    """
     for place in places:
         span = spans[place]
         fields = raw_fields(body[slice(*span)])
-        kept = [block for block in _blocks(fields["content"]) if not _is_foreign_thought(block)]
+        blocks = with_texts(_blocks(fields["content"]), texts.get(place, {}))
+        kept = [block for block in blocks if not _is_foreign_thought(block)]
         if kept:
             yield Edit(span, msgspec.json.encode({**fields, "content": kept}))
         elif place:  # no conversation begins with a thought

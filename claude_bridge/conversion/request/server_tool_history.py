@@ -41,6 +41,11 @@ def unseal_content(sealed: object) -> str | None:
         return None
 
 
+def is_our_citation(citations: Raw) -> bool:
+    """Return whether any of a text's citations is of a result that the bridge found."""
+    return f'"{_OUR_CONTENT}'.encode() in bytes(citations)
+
+
 def search_results_text(content: Raw, first_number: int | None = None) -> str:
     """Return what was found, or why nothing was; results are numbered from ``first_number`` (None: not numbered)."""
     found = msgspec.json.decode(content)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from claude_bridge.errors import NotFoundError
@@ -26,6 +27,11 @@ _COUNTERS = (
     ("losses", "Things of requests that engines can't take", "losses"),
     ("prompt_rereads", "Prompts of which the engine read again what it had read before", "rereads"),
     ("reread_prompt_tokens", "About how many tokens these were", "reread_tokens"),
+    ("web_searches", "Searches that the bridge made for models", "web.searches"),
+    ("web_fetches", "Pages that the bridge fetched for models", "web.fetches"),
+    ("web_failures", "Searches and fetches that failed", "web.failed"),
+    ("web_bytes", "Bytes of search results and pages", "web.size_bytes"),
+    ("web_seconds", "Seconds that searches and fetches took", "web.took_s"),
     ("fallbacks", "Requests that went on to another upstream", "fallbacks"),
     ("cost_usd", "US dollars, as far as the cost is known", "cost_usd"),
     ("answers_of_unknown_cost", "Answers of which the cost is not known", "of_unknown_cost"),
@@ -83,7 +89,7 @@ class _Collector:
         for name, text, field in _COUNTERS:
             family = CounterMetricFamily(PREFIX + name, text, labels=["model"])
             for model, figures in models.items():
-                family.add_metric([model], getattr(figures, field))
+                family.add_metric([model], attrgetter(field)(figures))
             yield family
         histogram = HistogramMetricFamily(
             PREFIX + "first_token_seconds", "Seconds from a request to its answer's first content", labels=["model"]
