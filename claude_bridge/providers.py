@@ -118,6 +118,13 @@ class Upstream(Struct, frozen=True, kw_only=True):
 UNNAMED = "The engine"
 """The name of an engine that does not say what it is, as errors begin with it."""
 
+_ANY_ENGINE = {
+    "openai-chat": "an OpenAI-compatible engine",
+    "openai-responses": "an engine with OpenAI's Responses API",
+    "anthropic-messages": "an engine with Anthropic's API",
+    "ollama-chat": "an engine with Ollama's API",
+}
+
 _VERSION = re.compile(r" v?\d\S*$")
 
 LOCAL = "local"
@@ -290,6 +297,11 @@ def start_command_of(engine: str) -> str | None:
     """Return how users start this engine, named with or without its version; None: it runs elsewhere, or unknown."""
     name = _VERSION.sub("", engine)
     return next((row.start_command for row in PROVIDERS.values() if row.display_name == name), None)
+
+
+def engine_words(name: str | None, kind: str | None) -> str:
+    """Return which engine it is, as in "on …"; one that does not say its name is described by its API."""
+    return _ANY_ENGINE.get(kind or "", UNNAMED) if name in (None, UNNAMED) else name
 
 
 def base_url_from(value: str) -> str:

@@ -1,21 +1,8 @@
-"""Engines and figures in words, the same in every command."""
+"""Figures in words, the same in every command."""
 
 from __future__ import annotations
 
-from claude_bridge.providers import UNNAMED, Upstream
 from claude_bridge.wire.admin_api import Figures, ReadingPrompt
-
-_ANY_ENGINE = {
-    "openai-chat": "an OpenAI-compatible engine",
-    "openai-responses": "an engine with OpenAI's Responses API",
-    "anthropic-messages": "an engine with Anthropic's API",
-    "ollama-chat": "an engine with Ollama's API",
-}
-
-
-def engine_words(upstream: Upstream) -> str:
-    """Return which engine it is, as in "on …"; one that does not say its name is described by its API."""
-    return _ANY_ENGINE[upstream.adapter.kind] if upstream.name == UNNAMED else upstream.name
 
 
 def short_count(count: int) -> str:

@@ -110,9 +110,10 @@ class RunNotices(TerminalNotices):
 
     def starting_client(self, listening: Listening, upstream: Upstream, notes: Sequence[str]) -> None:
         """Print which model it gets, and what is special."""
-        from claude_bridge.cli.format import engine_words
+        from claude_bridge.providers import engine_words
 
-        terminal.say(f"{terminal.strong(upstream.model)} on {engine_words(upstream)}, through {listening.url}")
+        engine = engine_words(upstream.name, upstream.adapter.kind)
+        terminal.say(f"{terminal.strong(upstream.model)} on {engine}, through {listening.url}")
         page = [] if listening.page_url is None else [f"see what happens in a browser: {listening.page_url}"]
         for note in (*upstream.notes, *notes, *self.notes, *page):
             terminal.say(terminal.faint(f"  · {note}"))

@@ -109,16 +109,21 @@ class ServeNotices(TerminalNotices):
         sys.stdout.flush()
         if listening.page_url is not None:
             terminal.say(f"See what happens in a browser: {listening.page_url}")
+        if not listening.is_loopback:
+            addresses = " or ".join(_addresses_for_others(listening))
+            terminal.say(f"From other machines: {addresses} with the token {listening.auth_token}")
 
     def serving(self, plan: Plan, listening: Listening, upstream: Upstream) -> None:
         """Print what was found out about the engine, and how to use the bridge."""
         from claude_bridge.app.shells import this_shell
         from claude_bridge.app.vision import image_note
         from claude_bridge.app.web import search_note
-        from claude_bridge.cli.format import engine_words
+        from claude_bridge.providers import engine_words
 
         model = upstream.model or "The models that clients ask for"
-        terminal.say(f"{terminal.strong(model)} on {engine_words(upstream)} at {upstream.base_url}")
+        terminal.say(
+            f"{terminal.strong(model)} on {engine_words(upstream.name, upstream.adapter.kind)} at {upstream.base_url}"
+        )
         window = f"context window {upstream.window_tokens or 0:,} tokens"
         if upstream.window_tokens and not any(note.startswith(window) for note in upstream.notes):
             terminal.say(f"  · {window}")
@@ -126,9 +131,6 @@ class ServeNotices(TerminalNotices):
             if note is not None:
                 terminal.say(f"  · {note}")
         self._advise_on_window(upstream)
-        if not listening.is_loopback:
-            addresses = " or ".join(_addresses_for_others(listening))
-            terminal.say(f"From other machines: {addresses} with the token {listening.auth_token}")
         shell = this_shell()
         place = [] if listening.port == DEFAULT_PORT else ["--url", listening.url]
         place += ["--auth-token", listening.auth_token] if listening.auth_token else []

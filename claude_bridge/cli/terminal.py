@@ -246,9 +246,13 @@ def print_finding(mark: str, name: str, seen: str, remedy: str | None, *, width:
     row.add_column(width=width)
     row.add_column(overflow="fold")
     row.add_row(Text(sign, style=f"bold {style}"), Text(name, style="bold"), Text(printable(seen)))
-    console.print(row)
-    if remedy is not None:  # with all the width that there is: a command to paste should stay in one line
-        console.print(Padding(Text.assemble(("→ ", "bold"), (printable(remedy), style)), (0, 0, 0, 3), expand=False))
+    with console.capture() as shown:
+        console.print(row)
+        if remedy is not None:  # with all the width that there is: a command to paste should stay in one line
+            line = Text.assemble(("→ ", "bold"), (printable(remedy), style))
+            console.print(Padding(line, (0, 0, 0, 3), expand=False))
+    for line_shown in shown.get().splitlines():
+        print_line(line_shown.rstrip())
     sys.stdout.flush()
 
 

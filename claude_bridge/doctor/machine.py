@@ -10,6 +10,7 @@ from msgspec import Struct
 from claude_bridge.clients.claude_code import KEY_VARIABLES, OTHER_SERVICES
 from claude_bridge.doctor.finding import Finding, fail, ok, warn
 from claude_bridge.doctor.reach import place_of
+from claude_bridge.providers import engine_words
 from claude_bridge.wire.addresses import reaches_this_machine
 from claude_bridge.wire.admin_api import Readiness
 
@@ -68,7 +69,7 @@ def is_near(host: str) -> bool:
 
 def check_served(served: Readiness) -> Finding:
     """Judge what a running bridge reports about itself; what follows are checks of its engine."""
-    what = f"{served.model or 'any model'} on {served.upstream} at {served.base_url}"
+    what = f"{served.model or 'any model'} on {engine_words(served.upstream, served.kind)} at {served.base_url}"
     if served.ready:
         return ok(BRIDGE, f"running; serves {what}")
     reason = served.reason or "its engine does not answer"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 from collections.abc import Sequence
@@ -22,6 +23,9 @@ REACHABLE, ENGINE, ADDRESS, KEY, VERSION = "reachable", "engine", "address", "ke
 
 _START = {urlsplit(row.base_url).port: row.start_command for row in PROVIDERS.values() if row.start_command is not None}
 """What starts the engine that usually listens on a port."""
+
+
+_PROXY = re.compile(r"\bproxy\b")
 
 
 class Failure(Enum):
@@ -96,7 +100,8 @@ def check_reachable(subject: Subject, answers: Sequence[ProbeAnswer], *, elsewhe
             remedy = f"If it uses TLS: {subject.command(base_url=_with_scheme(subject.base_url, 'https'))}"
             return fail(REACHABLE, f"{address} accepts connections, but does not answer in HTTP", remedy)
         case _:
-            return fail(REACHABLE, error.message, "Check --base-url.")
+            remedy = "Check the proxy variables." if _PROXY.search(error.message) else "Check --base-url."
+            return fail(REACHABLE, error.message, remedy)
 
 
 def no_tls(subject: Subject) -> Finding:

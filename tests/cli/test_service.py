@@ -50,12 +50,36 @@ def test_a_failed_bridge_is_started_again_but_not_for_ever() -> None:
     assert "StartLimitBurst=5" in unit
 
 
+LAUNCHD_KEYS = {
+    "Label": str,
+    "ProgramArguments": list,
+    "EnvironmentVariables": dict,
+    "RunAtLoad": bool,
+    "KeepAlive": dict,
+    "ThrottleInterval": int,
+    "ExitTimeOut": int,
+    "StandardOutPath": str,
+    "StandardErrorPath": str,
+}
+"""Of launchd.plist(5): a misspelt key is passed over in silence there."""
+
+
 def test_launchd_gets_a_property_list(tmp_path: Path) -> None:
     agent = plistlib.loads(launchd_agent(AWKWARD, {"A": "<&>"}, log_file=tmp_path / "log").encode())
     assert agent["ProgramArguments"] == AWKWARD
     assert agent["EnvironmentVariables"] == {"A": "<&>"}
     assert agent["KeepAlive"] == {"SuccessfulExit": False}
     assert (agent["RunAtLoad"], agent["StandardErrorPath"]) == (True, str(tmp_path / "log"))
+    assert {key: type(value) for key, value in agent.items()} == {
+        key: kind for key, kind in LAUNCHD_KEYS.items() if key in agent
+    }
+
+
+def test_every_key_of_the_property_list_is_one_that_launchd_reads(tmp_path: Path) -> None:
+    agent = plistlib.loads(launchd_agent(["/usr/bin/bridge"], {}, log_file=tmp_path / "log").encode())
+    assert agent.keys() <= LAUNCHD_KEYS.keys()
+    assert agent["KeepAlive"].keys() <= {"SuccessfulExit", "Crashed", "OtherJobEnabled", "PathState"}
+    assert Path(agent["ProgramArguments"][0]).is_absolute(), "launchd has no PATH of the user's"
 
 
 # --- the command ----------------------------------------------------------------------------------------------
