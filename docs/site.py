@@ -28,8 +28,21 @@ def main() -> int:
     for name, page_name in PAGES.items():
         text = (ROOT / f"{name}.md").read_text("utf-8")
         (BUILD / "docs" / f"{page_name}.md").write_text(text.replace("](docs/", "]("), "utf-8")
-    shutil.copy(ROOT / "docs" / "mkdocs.yml", BUILD / "mkdocs.yml")
+    settings = (ROOT / "docs" / "mkdocs.yml").read_text("utf-8")
+    (BUILD / "mkdocs.yml").write_text(settings + navigation(BUILD / "docs"), "utf-8")
     return subprocess.call([sys.executable, "-m", "zensical", "build", "--clean", "--strict"], cwd=BUILD)
+
+
+def navigation(folder: Path) -> str:
+    """Return the navigation in YAML: the sections of index.md with the pages that they link to, then all others."""
+    lines, seen = ["nav:", "  - index.md"], {"index.md"}
+    _, *sections = (folder / "index.md").read_text("utf-8").split("\n## ")
+    for section in sections:
+        pages = [page for page in re.findall(r"\]\(([\w/-]+\.md)\)", section) if page not in seen]
+        lines += [f"  - {section.partition(chr(10))[0]}:", *(f"      - {page}" for page in pages)]
+        seen.update(pages)
+    others = sorted({page.relative_to(folder).as_posix() for page in folder.rglob("*.md")} - seen)
+    return "\n".join([*lines, "  - More:", *(f"      - {page}" for page in others)]) + "\n"
 
 
 if __name__ == "__main__":

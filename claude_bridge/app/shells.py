@@ -69,12 +69,12 @@ def _as_seen_from_container(url: str) -> str:
 
 def _lines(environment: Environment, reasons: Environment, line: Callable[[str, str], str], comment: str) -> str:
     """Return one line for each variable, with its reason above it where there is one."""
-    told: list[str] = []
+    lines: list[str] = []
     for name, value in environment.items():
         if name in reasons:
-            told.append(f"{comment} {reasons[name]}")
-        told.append(line(name, value))
-    return "\n".join(told)
+            lines.append(f"{comment} {reasons[name]}")
+        lines.append(line(name, value))
+    return "\n".join(lines)
 
 
 SHELLS: dict[str, Callable[[Environment, Environment], str]] = {

@@ -67,7 +67,9 @@ def place_of_bridge(url: str | None, token: str | None, config_file: Path | None
 
     config = load_config(config_file)
     if url is None and config.server.port == 0:
-        raise SetupError("The configured port is 0, which means another port each time.", "Give the address: --url URL")
+        raise SetupError(
+            "The configured port is 0, so the bridge listens on another port each time.", "Give the address: --url URL"
+        )
     url = url or Listening(host=config.server.host, port=config.server.port).url
     return Place(url.rstrip("/"), token or configured_token(config))
 

@@ -53,16 +53,16 @@ def env(
     if form not in SHELLS:
         raise SetupError(f"There is no form {form!r}.", f"Known forms: {', '.join(SHELLS)}.")
     place = place_of_bridge(url, auth_token, config_file)
-    told = _ask(place)
+    readiness = _ask(place)
     served = Served(
         url=place.url,
         token=place.token or NO_TOKEN,
-        model=told.model if told else None,
-        small_model=told.small_model if told else None,
-        window_tokens=told.window_tokens if told else None,
-        max_output_tokens=told.max_output_tokens if told else None,
-        slots=told.slots if told else None,
-        forwards_client_auth=told.forwards_client_auth if told else False,
+        model=readiness.model if readiness else None,
+        small_model=readiness.small_model if readiness else None,
+        window_tokens=readiness.window_tokens if readiness else None,
+        max_output_tokens=readiness.max_output_tokens if readiness else None,
+        slots=readiness.slots if readiness else None,
+        forwards_client_auth=readiness.forwards_client_auth if readiness else False,
         allows_traffic=traffic,
         outside=os.environ,
     )

@@ -277,8 +277,8 @@ def _notes(listing: Listing, offered: Sequence[OfferedModel]) -> list[str]:
     return notes
 
 
-def _word(told: bool | None) -> str:
-    return "?" if told is None else "yes" if told else "no"
+def _word(reported: bool | None) -> str:
+    return "?" if reported is None else "yes" if reported else "no"
 
 
 def _number(tokens: int | None) -> str:

@@ -219,7 +219,7 @@ def _run(command: Sequence[str], *, may_fail: bool = False) -> int:
     try:
         code = subprocess.run(command, check=False).returncode  # noqa: S603 - the words are our own
     except FileNotFoundError:
-        raise SetupError(f"There is no {command[0]} here.", "Check that systemd is running for this user.") from None
+        raise SetupError(f"`{command[0]}` is not installed.", "Check that systemd is running for this user.") from None
     if code and not may_fail:
         raise SetupError(
             f"`{shlex.join(command)}` failed with exit code {code}.",

@@ -101,7 +101,7 @@ def check_settings(environment: Mapping[str, str], files: list[SettingsFile], *,
     What is set in a settings file wins over the environment of the shell.
     """
     findings = [
-        warn(SETTINGS, f"{file.name} can't be read as JSON", "Mend it: Claude Code ignores it, or stops.")
+        warn(SETTINGS, f"{file.name} can't be read as JSON", "Fix it: Claude Code ignores the file, or stops.")
         for file in files
         if file.env is None
     ]

@@ -61,29 +61,29 @@ def check_speed(probed: Probed) -> Finding:
     if probed.error is not None or probed.first_token_s is None:
         return fail(SPEED, probed.error or "the model answered nothing", "Look at the engine's log.")
     tokens_per_s = probed.tokens_per_s
-    told = f"first token after {probed.first_token_s:.1f} s"
+    speed = f"first token after {probed.first_token_s:.1f} s"
     if tokens_per_s is not None:
-        told += f", then {tokens_per_s:.0f} tokens/s"
+        speed += f", then {tokens_per_s:.0f} tokens/s"
     if tokens_per_s is not None and tokens_per_s < SLOW_TOKENS_PER_S:
-        return warn(SPEED, f"{told}: too slow to work with", "Take a smaller model, or one that fits on the GPU.")
+        return warn(SPEED, f"{speed}: too slow to work with", "Use a smaller model, or one that fits on the GPU.")
     if probed.first_token_s > SLOW_FIRST_S:
-        return warn(SPEED, f"{told}: it may have been loading", "Run it again: a loaded model answers sooner.")
-    return ok(SPEED, told)
+        return warn(SPEED, f"{speed}: it may have been loading", "Run it again: a loaded model answers sooner.")
+    return ok(SPEED, speed)
 
 
 def check_tool_call(probed: Probed, *, tool: str, field: str) -> Finding:
     """Judge whether the model called the tool that it was asked to call, with a field that makes sense."""
     if probed.error is not None:
-        return _late(TOOL_CALL, probed) or fail(TOOL_CALL, probed.error, "Take a model that can call tools.")
+        return _late(TOOL_CALL, probed) or fail(TOOL_CALL, probed.error, "Use a model that can call tools.")
     calls = [block for block in probed.content if isinstance(block, ToolUseBlock)]
     if not calls:
         said = f", it said: {quote(probed.text)[:80]}" if probed.text else ""
-        return fail(TOOL_CALL, f"asked to call a tool, the model called none{said}", "Take a model made for tools.")
+        return fail(TOOL_CALL, f"asked to call a tool, the model called none{said}", "Use a model made for tools.")
     call = calls[0]
     given = parse_any(bytes(call.input))
     if call.name != tool or not isinstance(given, dict) or not isinstance(given.get(field), str):
         return fail(TOOL_CALL, f"the model called {call.name} with {quote(bytes(call.input).decode())[:80]}",
-                      "Take a model made for tools.")  # fmt: skip
+                      "Use a model made for tools.")  # fmt: skip
     return ok(TOOL_CALL, f"a streamed call of {tool} came back valid")
 
 
@@ -102,8 +102,8 @@ def check_long_prompt(probed: Probed, *, canary: str) -> Finding:
         )
     if probed.prompt_tokens:
         seen = f"all of about {size} was read, but the model did not find a word at its beginning"
-        return warn(LONG_PROMPT, seen, "The model is weak with long prompts: take a larger one.")
-    seen = f"the model did not find a word at the beginning of about {size}, and how much was read is not told"
+        return warn(LONG_PROMPT, seen, "The model is weak with long prompts: use a larger one.")
+    seen = f"the model did not find a word at the beginning of about {size}; the engine does not report what it read"
     return warn(LONG_PROMPT, seen, "Check the engine's context window.")
 
 
@@ -162,4 +162,4 @@ def _late(name: str, probed: Probed) -> Finding | None:
     """Return that an answer did not come in time, which says nothing of what was asked; None: it did come."""
     if not probed.is_late:
         return None
-    return warn(name, str(probed.error), "Take a smaller model, or one that fits on the GPU; then ask again.")
+    return warn(name, str(probed.error), "Use a smaller model, or one that fits on the GPU; then ask again.")

@@ -145,7 +145,7 @@ def check_stranger(
         return fail(ENGINE, f"it is not ready: {reason}", "Wait until its model is loaded, and try again.")
     if any(answer.status == 400 and b"https" in answer.body.lower() for answer in answers):
         remedy = subject.command(base_url=_with_scheme(subject.base_url, "https"))
-        return fail(ENGINE, f"{subject.base_url} uses TLS, and was asked without", remedy)
+        return fail(ENGINE, f"{subject.base_url} uses TLS, but its address begins with http:", remedy)
     seen, remedy = _stranger(subject, answers)
     seen += f" (the port is taken{owner})" if owner else ""
     seen += "".join(f"; {one.engine} answers at {one.base_url}" for one in elsewhere[:1])

@@ -74,7 +74,7 @@ def test_a_tool_call_is_judged(probed: Probed, mark: Severity) -> None:
         pytest.param(said("It is pelican.", prompt=6_100), Severity.OK, "arrived", id="found"),
         pytest.param(said("No idea.", prompt=2_050), Severity.FAIL, "the engine read 2,050: it cuts", id="cut"),
         pytest.param(said("No idea.", prompt=5_500), Severity.WARN, "was read, but", id="a weak model"),
-        pytest.param(said("No idea."), Severity.WARN, "is not told", id="not told"),
+        pytest.param(said("No idea."), Severity.WARN, "does not report what", id="not reported"),
         pytest.param(FAILED, Severity.FAIL, "it broke", id="error"),
         pytest.param(LATE, Severity.WARN, "no whole answer within 120 s", id="late"),
     ],

@@ -338,7 +338,7 @@ def test_a_prompt_that_was_read_again_is_told_with_the_cause(tokens: int | None,
 
 def test_what_was_put_right_in_an_answer_is_told_in_one_line() -> None:
     text = shown(received(), sent(), mended(), mended("the stop reason was length"), ended(), live=False)
-    assert "k7Qd │ mended message_stop was missing; the stop reason was length" in text
+    assert "k7Qd │ repair message_stop was missing; the stop reason was length" in text
 
 
 def test_control_sequences_and_markup_are_shown_and_not_obeyed() -> None:

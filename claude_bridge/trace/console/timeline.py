@@ -304,7 +304,7 @@ class Log:
         lines += answer_lines(event.message)
         lines += [Line("repair", f"{repair.tool_name}: {repair.what}", tone="warning") for repair in exchange.repairs]
         if exchange.mends:
-            lines.append(Line("mended", "; ".join(exchange.mends), tone="dim"))
+            lines.append(Line("repair", "; ".join(exchange.mends), tone="dim"))
         return self._closed(
             event.exchange, self._entry(event, "done", f"{stop} after {seconds(event.after_s)}", lines, tone)
         )
