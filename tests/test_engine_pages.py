@@ -30,6 +30,7 @@ async def output_of(page: str, command: str) -> str:
         async with serving(*words, "--base-url", url, env=KEYS) as bridge:
             await bridge.says("claude --model")
             told = bridge.told.replace(url, usual_url)
+    told = re.sub(r"http://127\.0\.0\.1:\d+/\?key=\S+", "http://127.0.0.1:8765/?key=…", told)
     return re.sub(r'\$\(.* env --url \S+"', '$(bridge env)"', told)
 
 

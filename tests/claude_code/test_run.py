@@ -13,7 +13,7 @@ import pytest
 from tests.claude_code.client import NOWHERE, ClaudeCode
 from tests.claude_code.terminal import holds, open_terminal
 from tests.cli.process import command, environment
-from tests.fake_upstream import MODEL, FakeUpstream, answer, model_list
+from tests.fake_upstream import MODEL, FakeUpstream, Stall, answer, model_list, progress, stream
 from tests.real_parts import missing
 
 pytestmark = [pytest.mark.anyio, pytest.mark.claude_code]
@@ -71,6 +71,30 @@ async def test_one_command_leads_to_an_answer_and_leaves_nothing_behind(claude_c
     asked = upstream.requests[0].json
     assert (asked["model"], asked["max_tokens"]) == (MODEL, 4096)
     assert "safeguards" not in json.dumps(asked)
+
+
+async def test_the_status_line_shows_how_far_the_engine_reads_and_after_esc_what_is_known(
+    claude_code: ClaudeCode,
+) -> None:
+    if shutil.which("tmux") is None:
+        missing("tmux is not installed.")
+    listed = {"/v1/models": model_list(MODEL, owner="llamacpp", max_model_len=32_768)}
+    async with FakeUpstream(
+        lambda _: [*stream(progress(922, 3_689, time_ms=10_000)), Stall()], documents=listed
+    ) as upstream:
+        with TemporaryDirectory() as folder:
+            screen = open_terminal(
+                command("run", "llamacpp", "--base-url", upstream.base_url),
+                environment=variables(claude_code),
+                project=claude_code.project,
+                socket=Path(folder) / "tmux",
+            )
+            async with screen as terminal:
+                await terminal.wait_for("manual mode on")
+                await terminal.ask("Say hello to all")
+                await terminal.wait_for(f"{MODEL} · reading 25% of 3.7k tokens, ~30 s left")
+                await terminal.press("Escape")
+                await terminal.wait_for(f"{MODEL} · 3.7k in (0% cached) · 1 stopped")
 
 
 async def test_the_model_picker_tells_the_models_apart_and_the_session_can_be_continued(
