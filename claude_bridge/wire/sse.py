@@ -106,12 +106,29 @@ class SseDecoder:
                 self._data_bytes += _LINE_COST_BYTES
 
 
-_LONGEST_FRAME_END = len(b"\r\n\r\n")
-_FRAME_END = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r\n|\r\n\n")
-
-
 _BEGINNINGS = (b"d", b"e", b"i", b"r", b":", b"\xef")
 """What a stream can begin with: data, event, id, retry, a comment or a byte order mark. All else is a document."""
+
+
+def begins_stream(data: bytes) -> bool | None:
+    """Return whether this is the beginning of a stream, and not of a document; None where it is only white space."""
+    first = data.lstrip()[:1]
+    return first in _BEGINNINGS if first else None
+
+
+def append_limited(document: bytearray, data: bytes) -> None:
+    """Add to a document that came in place of a stream.
+
+    Raises:
+        UpstreamBrokenError: it grew beyond MAX_FRAME_BYTES.
+    """
+    document += data
+    if len(document) > MAX_FRAME_BYTES:
+        raise UpstreamBrokenError(f"The upstream sent one document of more than {MAX_FRAME_BYTES} bytes.")
+
+
+_LONGEST_FRAME_END = len(b"\r\n\r\n")
+_FRAME_END = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r\n|\r\n\n")
 
 
 class StreamOrDocument:
@@ -125,17 +142,14 @@ class StreamOrDocument:
     def feed(self, data: bytes) -> list[SseFrame]:
         """Return the frames that ``data`` completes; raises UpstreamBrokenError beyond MAX_FRAME_BYTES."""
         if not self._started:
-            first = data.lstrip()[:1]
-            if not first:
+            is_stream = begins_stream(data)
+            if is_stream is None:
                 return []
             self._started = True
-            if first not in _BEGINNINGS:
-                self._document = bytearray()
+            self._document = None if is_stream else bytearray()
         if self._document is None:
             return self._sse.feed(data)
-        self._document += data
-        if len(self._document) > MAX_FRAME_BYTES:
-            raise UpstreamBrokenError(f"The upstream sent one document of more than {MAX_FRAME_BYTES} bytes.")
+        append_limited(self._document, data)
         return []
 
     def close(self) -> list[SseFrame] | bytes:

@@ -12,7 +12,6 @@ from claude_bridge.conversion.prompt.token_estimate import token_count
 from claude_bridge.conversion.upstream_errors.translate import explain_error_object, reports_error
 from claude_bridge.errors import BridgeError, UpstreamBrokenError, UpstreamRefusedError
 from claude_bridge.wire.lenient_json import parse_any
-from claude_bridge.wire.sse import MAX_FRAME_BYTES
 
 
 class DeltaHead(Struct, frozen=True):
@@ -38,17 +37,6 @@ NO_TEXT = "bytes that were no text"
 NO_JSON = "what was no JSON by the letter"
 
 _decoder = msgspec.json.Decoder(FrameHead)
-
-
-def gather(document: bytearray, data: bytes) -> None:
-    """Add to a document.
-
-    Raises:
-        UpstreamBrokenError: it grew beyond MAX_FRAME_BYTES.
-    """
-    document += data
-    if len(document) > MAX_FRAME_BYTES:
-        raise UpstreamBrokenError(f"The upstream sent one document of more than {MAX_FRAME_BYTES} bytes.")
 
 
 def is_text(data: bytes) -> bool:
@@ -169,7 +157,7 @@ class Counts:
         """
         self._prompt_tokens = prompt_tokens
         self._input_includes_cached = input_includes_cached
-        self._told: dict[str, int] = {}
+        self._reported: dict[str, int] = {}
 
     def take(self, usage: object) -> None:
         """Take a usage object."""
@@ -178,15 +166,15 @@ class Counts:
         for name in COUNTS:
             count = usage.get(name)
             if is_count(count):
-                self._told[name] = count or self._told.get(name, 0)
+                self._reported[name] = count or self._reported.get(name, 0)
         details = usage.get("output_tokens_details")
         if isinstance(details, dict) and is_count(details.get("thinking_tokens")):
-            self._told["thinking_tokens"] = details["thinking_tokens"]
+            self._reported["thinking_tokens"] = details["thinking_tokens"]
 
     @property
     def report(self) -> UsageReport:
         """The figures with the whole prompt in one; None where the engine did not tell."""
-        told = self._told
+        told = self._reported
         cached = told.get("cache_read_input_tokens")
         prompt = told.get("input_tokens")
         if prompt is not None and not self._input_includes_cached:
@@ -200,14 +188,16 @@ class Counts:
 
     def has(self, name: str) -> bool:
         """Return whether the engine told this figure."""
-        return name in self._told
+        return name in self._reported
 
     def due(self, name: str) -> int:
         """Return one figure as Anthropic counts it; if it was not told, the estimate for the input, and else 0."""
         if name != "input_tokens":
-            return self._told.get(name, 0)
-        count = self._told.get(name, self._prompt_tokens)
-        return max(0, count - self._told.get("cache_read_input_tokens", 0)) if self._input_includes_cached else count
+            return self._reported.get(name, 0)
+        count = self._reported.get(name, self._prompt_tokens)
+        return (
+            max(0, count - self._reported.get("cache_read_input_tokens", 0)) if self._input_includes_cached else count
+        )
 
 
 COUNTS = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "output_tokens")

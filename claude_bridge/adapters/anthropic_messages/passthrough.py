@@ -8,7 +8,6 @@ from claude_bridge.adapters.anthropic_messages.frames import (
     Counts,
     error_in,
     explain_error_event,
-    gather,
     is_error_event,
     parse_head,
     parse_object,
@@ -19,7 +18,7 @@ from claude_bridge.conversion.response.pipeline import ResponseContext
 from claude_bridge.conversion.upstream_errors.translate import explain_no_json
 from claude_bridge.errors import BridgeError, UpstreamBrokenError
 from claude_bridge.wire.anthropic import ErrorDetail, ErrorEvent, RawBytes, ResponseItem
-from claude_bridge.wire.sse import FrameCutter, frame_data
+from claude_bridge.wire.sse import FrameCutter, append_limited, frame_data
 
 _KEPT = frozenset({"request-id", "retry-after", "x-should-retry"})
 _KEPT_PREFIX = "anthropic-"
@@ -30,23 +29,22 @@ def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in headers.items() if name in _KEPT or name.startswith(_KEPT_PREFIX)}
 
 
-class PassthroughStream:
-    """A stream to which nothing is added but its end, if it breaks off; see Response."""
+class RelayedResponse:
+    """What all responses have in common that speak the Messages API already; see Response."""
 
     emits_before_upstream = False
     learned_opening = None
     finished = False
     repairs: Sequence[Repair] = ()
 
-    def __init__(self, context: ResponseContext, upstream: str) -> None:
+    def __init__(self, context: ResponseContext, upstream: str, counts: Counts) -> None:
         self.message_id = context.message_id
         self.begun = False
         self.done = False
         self.error: BridgeError | None = None
-        self._request_id = context.request_id
+        self._context = context
         self._upstream = upstream
-        self._cutter = FrameCutter()
-        self._counts = Counts()
+        self._counts = counts
 
     @property
     def usage(self) -> UsageReport:
@@ -58,23 +56,31 @@ class PassthroughStream:
         return kept_headers(headers)
 
     def start(self) -> Sequence[ResponseItem]:
-        """Return nothing: the engine opens the stream."""
+        """Return nothing: the engine opens the answer."""
         return ()
+
+    def keep_alive(self) -> Sequence[ResponseItem]:
+        """Return nothing: Anthropic sends its own signs of life, and a document can't begin before it is there."""
+        return ()
+
+
+class PassthroughStream(RelayedResponse):
+    """A stream to which nothing is added but its end, if it breaks off."""
+
+    def __init__(self, context: ResponseContext, upstream: str) -> None:
+        super().__init__(context, upstream, Counts())
+        self._cutter = FrameCutter()
 
     def feed(self, data: bytes) -> Sequence[ResponseItem]:
         """Return the frames that ``data`` completes."""
         return self._passed(self._cutter.feed(data))
-
-    def keep_alive(self) -> Sequence[ResponseItem]:
-        """Return nothing: Anthropic sends its own signs of life."""
-        return ()
 
     def fail(self, error: BridgeError) -> Sequence[ResponseItem]:
         """Return the error event that ends the stream."""
         if self.done:
             return ()
         self.error, self.done = error, True
-        return [ErrorEvent(ErrorDetail(error.error_type, error.message), self._request_id)]
+        return [ErrorEvent(ErrorDetail(error.error_type, error.message), self._context.request_id)]
 
     def close(self) -> Sequence[ResponseItem]:
         """Return an error event if the stream broke off."""
@@ -122,54 +128,23 @@ class PassthroughStream:
         return None
 
 
-class PassthroughDocument:
-    """A whole answer that is handed on as it came; see Response."""
+class PassthroughDocument(RelayedResponse):
+    """A whole answer that is handed on as it came."""
 
-    emits_before_upstream = False
-    learned_opening = None
-    finished = False
-    repairs: Sequence[Repair] = ()
-
-    def __init__(self, context: ResponseContext, upstream: str) -> None:
-        self.message_id = context.message_id
-        self.error: BridgeError | None = None
-        self.done = False
-        self._check_error = context.check_error
-        self._upstream = upstream
+    def __init__(self, context: ResponseContext, upstream: str, counts: Counts | None = None) -> None:
+        super().__init__(context, upstream, counts or Counts())
         self._document = bytearray()
-        self._counts = Counts()
-
-    @property
-    def begun(self) -> bool:
-        """Whether any of it has come."""
-        return bool(self._document)
-
-    @property
-    def usage(self) -> UsageReport:
-        """What the engine has reported so far."""
-        return self._counts.report
-
-    def kept_headers(self, headers: Mapping[str, str]) -> dict[str, str]:
-        """Return the headers of the engine's answer that are for the client."""
-        return kept_headers(headers)
-
-    def start(self) -> Sequence[ResponseItem]:
-        """Return nothing: a document has no head."""
-        return ()
 
     def feed(self, data: bytes) -> Sequence[ResponseItem]:
         """Gather more of the document; raises UpstreamBrokenError beyond all limits."""
-        gather(self._document, data)
-        return ()
-
-    def keep_alive(self) -> Sequence[ResponseItem]:
-        """Return nothing: a document can't be begun before it is there."""
+        append_limited(self._document, data)
+        self.begun = bool(self._document)
         return ()
 
     def fail(self, error: BridgeError) -> Sequence[ResponseItem]:
         """Keep the error; it becomes the answer's status."""
         if not self.done:
-            self.error, self.done = self._check_error(error), True
+            self.error, self.done = self._context.check_error(error), True
         return ()
 
     def close(self) -> Sequence[ResponseItem]:

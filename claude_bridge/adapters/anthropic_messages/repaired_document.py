@@ -50,11 +50,10 @@ class RepairedDocument(PassthroughDocument):
     def __init__(
         self, request: MessagesRequest, profile: MessagesProfile, context: ResponseContext, upstream: str
     ) -> None:
-        super().__init__(context, upstream)
+        counts = Counts(prompt_tokens=context.prompt_tokens, input_includes_cached=profile.input_includes_cached)
+        super().__init__(context, upstream, counts)
         self.repairs: list[Repair] = []
-        self._counts = Counts(prompt_tokens=context.prompt_tokens, input_includes_cached=profile.input_includes_cached)
         self._request = request
-        self._context = context
         self._ids = UniqueToolIds(request, context.new_tool_id)
         self._tools = DeclaredTools(request.tools or ())
         self._budget = WorkBudget()
@@ -116,13 +115,13 @@ class RepairedDocument(PassthroughDocument):
             blocks += [raw] if repaired == [block] else repaired
         if is_changed:
             changes["content"] = blocks
-        usage, window, reason = self.usage, self._context.window_tokens, plain(fields.get("stop_reason"))
+        usage, reason = self.usage, plain(fields.get("stop_reason"))
         if "tool_use" not in kinds:
             has_text, has_thinking = bool(kinds - {"thinking"}), "thinking" in kinds
             error = explain_missing(finish, usage, has_text=has_text, has_thinking=has_thinking)
             if error is not None:
                 return {}, error
-        window_full = window is not None and (usage.prompt_tokens or 0) + (usage.output_tokens or 0) >= window
+        window_full = self._context.is_window_full(usage)
         own_reason = repaired_stop_reason(reason, finish, has_tool_use="tool_use" in kinds, window_full=window_full)
         return changes if own_reason == reason else changes | {"stop_reason": own_reason}, None
 

@@ -29,16 +29,14 @@ from claude_bridge.adapters.anthropic_messages.frames import (
     error_in,
     error_line,
     explain_error_event,
-    gather,
     is_text,
     parse_head,
     parse_object,
     raw_fields,
 )
-from claude_bridge.adapters.anthropic_messages.passthrough import kept_headers
-from claude_bridge.conversion.deltas import FinishReason, UsageReport
+from claude_bridge.adapters.anthropic_messages.passthrough import RelayedResponse
+from claude_bridge.conversion.deltas import FinishReason
 from claude_bridge.conversion.ending import cut_off, ended_by_itself, explain_missing, finish_note
-from claude_bridge.conversion.loss import Repair
 from claude_bridge.conversion.profile import MessagesProfile
 from claude_bridge.conversion.response.pipeline import ResponseContext
 from claude_bridge.conversion.upstream_errors.translate import explain_no_json
@@ -54,37 +52,30 @@ from claude_bridge.wire.anthropic import (
     Usage,
 )
 from claude_bridge.wire.anthropic_codec import encode_stream_event
-from claude_bridge.wire.sse import FrameCutter, encode_frame, frame_data, one_line
+from claude_bridge.wire.sse import FrameCutter, append_limited, begins_stream, encode_frame, frame_data, one_line
 
-_SSE_BEGINNINGS = (b"d", b"e", b"i", b"r", b":", b"\xef")
 _DONE = b"[DONE]"
 _AFTER_THE_END = frozenset({"message_stop", "ping", "error", "message_delta"})
 
 
-class RepairedStream:
-    """One stream on its way; see Response.
+class RepairedStream(RelayedResponse):
+    """One stream on its way.
 
     A frame with which nothing is wrong goes on as it came, blank line and all.
     """
 
     emits_before_upstream = True
-    learned_opening = None
 
     def __init__(
         self, request: MessagesRequest, profile: MessagesProfile, context: ResponseContext, upstream: str
     ) -> None:
-        self.message_id = context.message_id
-        self.begun = False
-        self.done = False
-        self.finished = False
-        self.error: BridgeError | None = None
+        counts = Counts(prompt_tokens=context.prompt_tokens, input_includes_cached=profile.input_includes_cached)
+        super().__init__(context, upstream, counts)
         self._request = request
-        self._context = context
-        self._upstream = upstream
-        self._counts = Counts(prompt_tokens=context.prompt_tokens, input_includes_cached=profile.input_includes_cached)
         self._cutter = FrameCutter()
         self._document: bytearray | None = None
         self._out = FrameWriter()
+        self.repairs = self._out.repairs
         self._blocks = Blocks(self._out, request.tools or (), UniqueToolIds(request, context.new_tool_id).unused)
         self._is_started = False
         self._is_open = False
@@ -100,31 +91,13 @@ class RepairedStream:
             "error": self._error,
         }
 
-    @property
-    def usage(self) -> UsageReport:
-        """What the engine has reported so far."""
-        return self._counts.report
-
-    @property
-    def repairs(self) -> Sequence[Repair]:
-        """What was repaired so far."""
-        return self._out.repairs
-
-    def kept_headers(self, headers: Mapping[str, str]) -> dict[str, str]:
-        """Return the headers of the engine's answer that are for the client."""
-        return kept_headers(headers)
-
-    def start(self) -> Sequence[ResponseItem]:
-        """Return nothing: the engine opens the stream, if it does so in time."""
-        return ()
-
     def feed(self, data: bytes) -> Sequence[ResponseItem]:
         """Return the frames that ``data`` completes, repaired."""
-        if not self._is_started and (first := data.lstrip()[:1]):
+        if not self._is_started and (is_stream := begins_stream(data)) is not None:
             self._is_started = True
-            self._document = None if first in _SSE_BEGINNINGS else bytearray()
+            self._document = None if is_stream else bytearray()
         if self._document is not None:
-            gather(self._document, data)
+            append_limited(self._document, data)
             return ()
         for frame in self._cutter.feed(data):
             self._take(frame)
@@ -292,7 +265,7 @@ class RepairedStream:
             self._out.note(note)
         finish = cut_off(finish) if blocks.is_cut_off else finish
         own_reason = repaired_stop_reason(
-            reason, finish, has_tool_use=blocks.has_tool_use, window_full=self._window_full
+            reason, finish, has_tool_use=blocks.has_tool_use, window_full=self._context.is_window_full(self.usage)
         )
         changes: dict[str, object] = {}
         if own_reason != reason:
@@ -309,13 +282,6 @@ class RepairedStream:
         """The figures that the end must tell: all, if what the engine told at the start was not passed on."""
         told = tuple(name for name in ("input_tokens", "cache_read_input_tokens") if self._counts.has(name))
         return (*(told if self._is_opened_here else ()), "output_tokens")
-
-    @property
-    def _window_full(self) -> bool:
-        usage, window = self.usage, self._context.window_tokens
-        if window is None or not usage.prompt_tokens or not usage.output_tokens:
-            return False
-        return usage.prompt_tokens + usage.output_tokens >= window
 
     def _ping(self, _: FrameHead, __: bytes, frame: bytes) -> None:
         if self._is_open:

@@ -25,7 +25,8 @@ from claude_bridge.conversion.upstream_errors.translate import explain_no_json, 
 from claude_bridge.errors import BridgeError, UpstreamBrokenError
 from claude_bridge.wire import ollama
 from claude_bridge.wire.lenient_json import parse_any
-from claude_bridge.wire.ndjson import MAX_LINE_BYTES, NdjsonDecoder
+from claude_bridge.wire.ndjson import NdjsonDecoder
+from claude_bridge.wire.sse import append_limited
 
 _NO_ANSWERS = {"load": "loaded its model", "unload": "unloaded its model"}
 """Done reasons of requests without a question: they load or unload a model."""
@@ -60,7 +61,7 @@ class OllamaStreamDecoder:
         return self.done
 
     def feed(self, data: bytes) -> list[Delta]:
-        """Return the deltas that ``data`` completes; raises UpstreamBrokenError beyond MAX_LINE_BYTES."""
+        """Return the deltas that ``data`` completes; raises UpstreamBrokenError beyond all limits."""
         if self.done or not data:
             return []
         if self._document is None and not self._started:
@@ -71,7 +72,7 @@ class OllamaStreamDecoder:
             if first != b"{":
                 self._document = bytearray()
         if self._document is not None:
-            self._gather(data)
+            append_limited(self._document, data)
             return []
         deltas: list[Delta] = []
         lines = self._lines.feed(data)
@@ -83,8 +84,7 @@ class OllamaStreamDecoder:
                 deltas += self._fail(explain_no_json(line, self._upstream))
             else:
                 # A document of several lines, such as JSON that a proxy has put in order.
-                self._document = bytearray()
-                self._gather(b"\n".join(lines[at:]) + b"\n" + b"".join(self._lines.close()))
+                self._document = bytearray(b"".join((*(line + b"\n" for line in lines[at:]), *self._lines.close())))
                 break
             if self.done:
                 break
@@ -109,12 +109,6 @@ class OllamaStreamDecoder:
         if self._answered and not rest:
             deltas += self._fail(UpstreamBrokenError(_UNFINISHED.format(upstream=self._upstream)))
         return deltas
-
-    def _gather(self, data: bytes) -> None:
-        assert self._document is not None
-        self._document += data
-        if len(self._document) > MAX_LINE_BYTES:
-            raise UpstreamBrokenError(f"The upstream sent one document of more than {MAX_LINE_BYTES} bytes.")
 
     def _chunk(self, chunk: ollama.ChatChunk, line: bytes) -> list[Delta]:
         self._answered = True

@@ -49,6 +49,12 @@ class ResponseContext(Struct, frozen=True, kw_only=True):
     check_error: Callable[[BridgeError], BridgeError] = _unchanged
     """Returns what an error in the answer means, by what is known of the request."""
 
+    def is_window_full(self, usage: UsageReport) -> bool:
+        """Return whether prompt and answer take all of the context window, as far as they were counted."""
+        if self.window_tokens is None or not usage.prompt_tokens or not usage.output_tokens:
+            return False
+        return usage.prompt_tokens + usage.output_tokens >= self.window_tokens
+
 
 _NO_THOUGHT = ThinkingDelta("")
 
@@ -82,7 +88,7 @@ class ResponsePipeline:
         self.message_id = context.message_id
         self.begun = False
         self._decoder = decoder
-        self._window_tokens = context.window_tokens
+        self._context = context
         self._cutter = StopSequenceCutter(request.stop_sequences) if request.stop_sequences else None
         echo = echoed_prefill(request, profile)
         tools, choice = request.tools or (), request.tool_choice
@@ -169,10 +175,7 @@ class ResponsePipeline:
         """Return what was waiting for more, and the end of the stream."""
         events = [] if self.done else self._convert(self._decoder.close())
         events += self._drain()
-        usage, window_full = self._assembler.usage, False
-        if self._window_tokens is not None and usage.prompt_tokens and usage.output_tokens:
-            window_full = usage.prompt_tokens + usage.output_tokens >= self._window_tokens
-        return events + self._assembler.close(window_full=window_full)
+        return events + self._assembler.close(window_full=self._context.is_window_full(self._assembler.usage))
 
     def _convert(self, deltas: list[Delta]) -> list[StreamEvent]:
         self.begun = self.begun or any(map(_is_content, deltas))
