@@ -7,6 +7,7 @@ Nothing is invented: what can't be repaired is handed on, and the client's own v
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -15,7 +16,8 @@ import msgspec
 from claude_bridge.clients.claude_code import EXCLUSIVE_INPUTS, REFUSED_WHEN_EMPTY
 from claude_bridge.conversion.bounded_cache import BoundedCache
 from claude_bridge.conversion.tool_calls.coercion import RawValue, meanings
-from claude_bridge.conversion.tool_calls.text_formats import without_closing_tags
+from claude_bridge.conversion.tool_calls.text_formats import FORMATS, GLM, Parameters
+from claude_bridge.conversion.tool_calls.text_source import fold
 from claude_bridge.conversion.tool_json.repair import NotRepaired, RepairedJson, read_object
 from claude_bridge.conversion.tool_json.schema_check import (
     SchemaCheck,
@@ -161,7 +163,7 @@ def _read(text: str, schema: bytes, budget: WorkBudget) -> RepairedJson | NotRep
 
 
 def _fit_to_schema(text: str, schema: Json, tool_name: str, budget: WorkBudget) -> RepairedArguments:
-    value, notes = _without_closing_tags(msgspec.json.decode(text))
+    value, notes = _without_tags_of_formats(msgspec.json.decode(text))
     if notes:
         text = json.dumps(value, ensure_ascii=False)
     check = SchemaCheck(schema, budget)
@@ -179,13 +181,46 @@ def _fit_to_schema(text: str, schema: Json, tool_name: str, budget: WorkBudget) 
     return RepairedArguments(json.dumps(fitted, ensure_ascii=False, separators=(",", ":")), notes)
 
 
-def _without_closing_tags(value: Json) -> tuple[Json, tuple[str, ...]]:
+def _without_tags_of_formats(value: Json) -> tuple[Json, tuple[str, ...]]:
     """Return an input without what an engine's parser left of a chat format at the end of its values."""
     if not isinstance(value, dict):
         return value, ()
-    cut = {key: without_closing_tags(inner) for key, inner in value.items() if isinstance(inner, str)}
+    cut = {key: _without_closing_tags(inner) for key, inner in value.items() if isinstance(inner, str)}
     changed = {key: inner for key, inner in cut.items() if inner != value[key]}
     return value | changed, tuple(f"{key}: closing tags of the chat format were cut off" for key in changed)
+
+
+def _closing_pattern() -> re.Pattern[str]:
+    """Return what finds closing tags at the end of a value, the last one perhaps cut in the middle.
+
+    Qwen's ``</parameter>`` is none of them: files that are edited may end with it.
+    """
+    stems = set()
+    for row in FORMATS:
+        if isinstance(row.input, Parameters) and (row.is_token or row.input is GLM):
+            ends = (row.input.behind_value, *((row.behind_call, row.closing) if row.is_token else ()))
+            stems |= {re.escape(end.removesuffix(">")).replace(r"\{key\}", r"[\w-]+") for end in ends if end}
+    either = "|".join(sorted(stems, key=len, reverse=True))
+    return re.compile(rf"(?:\s*(?:{either})>?)+\s*\Z")
+
+
+_CLOSING_TAGS = _closing_pattern()
+_MAX_LEFT_CHARS = 200
+_TAG_CHARS = 6
+"""So much of a tag tells its format from others: ``|DSML|``, ``minima``, ``arg_va``."""
+
+
+def _without_closing_tags(value: str) -> str:
+    """Return a value of a structured call without the closing tags of its chat format, which a parser left on it.
+
+    A value that holds such a tag elsewhere too is about the format.
+    """
+    start = max(0, len(value) - _MAX_LEFT_CHARS)
+    found = _CLOSING_TAGS.search(fold(value[start:])) if "<" in value[start:] else None
+    if found is None:
+        return value
+    kept, tag = value[: start + found.start()], found[0].strip().lstrip("<]/")[:_TAG_CHARS]
+    return value if tag in fold(kept) else kept
 
 
 def _without_what_clients_refuse(value: Json, schema: Json, tool_name: str) -> tuple[Json, tuple[str, ...]]:

@@ -7,12 +7,11 @@ full-width bars and spaces are written in ASCII here.
 
 from __future__ import annotations
 
-import re
 from enum import Enum, auto
 
 from msgspec import Struct
 
-from claude_bridge.conversion.tool_calls.text_source import Marks, fold
+from claude_bridge.conversion.tool_calls.text_source import Marks
 
 
 class Notation(Enum):
@@ -69,9 +68,10 @@ class CallFormat(Struct, frozen=True, kw_only=True):
 
 # --- the parts that several families share ----------------------------------------------------------------------
 
+_JSON_CALLS = Notation.JSON_CALLS
 _QWEN = Parameters(before_key="<parameter=", behind_key=">", behind_value="</parameter>", has_own_lines=True)
 _INVOKE = Parameters(before_key="<parameter name=", behind_key=">", behind_value="</parameter>", has_own_lines=True)
-_GLM = Parameters(
+GLM = Parameters(
     before_key="<arg_key>", behind_key="</arg_key>", before_value="<arg_value>", behind_value="</arg_value>"
 )
 
@@ -93,117 +93,42 @@ def _dsml(block: str, *, bar: str, gap: str = "", models: str, evidence: str) ->
     )
 
 
+_JSON_ROWS = (
+    # name, opening, closing, models, evidence
+    ("Hermes", "<tool_call>", "</tool_call>", "Hermes, Qwen 2.5 and 3, and many that were trained on them",
+     "chat template of Qwen3; vllm's tool_parsers/hermes_tool_parser.py"),
+    ("Hermes, another tag", "<function_call>", "</function_call>", "small models",
+     "llama.cpp's tests/test-chat.cpp: <function_call> in place of <tool_call>"),
+    ("Qwen2.5-Coder", "<tools>", "</tools>", "Qwen2.5-Coder",
+     "vllm's tool_parsers/qwen2_5_coder_tool_parser.py: it takes the tag of the declarations"),
+    ("Hunyuan", "<tool_calls>", "</tool_calls>", "Hunyuan A13B, Jamba, Apriel",
+     "vllm's tool_parsers/hunyuan_a13b_tool_parser.py and jamba_tool_parser.py"),
+    ("Nemotron", "<TOOLCALL>", "</TOOLCALL>", "Nemotron Nano", "vllm's tool_parsers/nemotron_json_tool_parser.py"),
+    ("LongCat", "<longcat_tool_call>", "</longcat_tool_call>", "LongCat Flash",
+     "vllm's tool_parsers/longcat_tool_parser.py"),
+    ("Granite", "<|tool_call|>", "<|/tool_call|>", "Granite 3, Phi-4",
+     "vllm's tool_parsers/granite_tool_parser.py; chat template of Phi-4-mini"),
+    ("Phi-4-mini", "functools", "", "Phi-4-mini, Phi-4-multimodal",
+     "vllm's tool_parsers/phi4mini_tool_parser.py, vllm#48795; behind text only for models of that name"),
+    ("Phi-4-mini, with tokens", "<|tool_calls|>", "<|/tool_calls|>", "Phi-4-mini, as its prompt at vLLM shows it",
+     "vllm#14682, examples/tool_chat_template_phi4_mini.jinja"),
+    ("Llama 3", "<|python_tag|>", "", "Llama 3.1 to 3.3",
+     "Meta's prompt format of Llama 3.1; vllm's tool_parsers/llama_tool_parser.py"),
+    ("Mistral", "[TOOL_CALLS]", "[/TOOL_CALLS]", "Mistral up to tokenizer v7",
+     "mistral-common 1.8; vllm's tool_parsers/mistral_tool_parser.py"),
+    ("Command", "<|START_ACTION|>", "<|END_ACTION|>", "Command R7B, Command A",
+     "vllm's tool_parsers/cohere_command_tool_parser.py"),
+    ("InternLM", "<|action_start|><|plugin|>", "<|action_end|>", "InternLM 2 and later",
+     "vllm's tool_parsers/internlm2_tool_parser.py"),
+    ("Chat Completions", '{"tool_calls":', "}", "several, after what they saw of APIs",
+     "field reports of 2026; with ids it is what an API answered, and no call"),
+)  # fmt: skip
+"""Whole calls as JSON."""
+
 FORMATS: tuple[CallFormat, ...] = (
-    # --- whole calls as JSON --------------------------------------------------------------------------------------
-    CallFormat(
-        name="Hermes",
-        models="Hermes, Qwen 2.5 and 3, and many that were trained on them",
-        evidence="chat template of Qwen3; vllm's tool_parsers/hermes_tool_parser.py",
-        opening="<tool_call>",
-        closing="</tool_call>",
-        input=Notation.JSON_CALLS,
-    ),
-    CallFormat(
-        name="Hermes, another tag",
-        models="small models",
-        evidence="llama.cpp's tests/test-chat.cpp: <function_call> in place of <tool_call>",
-        opening="<function_call>",
-        closing="</function_call>",
-        input=Notation.JSON_CALLS,
-    ),
-    CallFormat(
-        name="Qwen2.5-Coder",
-        models="Qwen2.5-Coder",
-        evidence="vllm's tool_parsers/qwen2_5_coder_tool_parser.py: it takes the tag of the declarations",
-        opening="<tools>",
-        closing="</tools>",
-        input=Notation.JSON_CALLS,
-    ),
-    CallFormat(
-        name="Hunyuan",
-        models="Hunyuan A13B, Jamba, Apriel",
-        evidence="vllm's tool_parsers/hunyuan_a13b_tool_parser.py and jamba_tool_parser.py",
-        opening="<tool_calls>",
-        closing="</tool_calls>",
-        input=Notation.JSON_CALLS,
-    ),
-    CallFormat(
-        name="Nemotron",
-        models="Nemotron Nano",
-        evidence="vllm's tool_parsers/nemotron_json_tool_parser.py",
-        opening="<TOOLCALL>",
-        closing="</TOOLCALL>",
-        input=Notation.JSON_CALLS,
-    ),
-    CallFormat(
-        name="LongCat",
-        models="LongCat Flash",
-        evidence="vllm's tool_parsers/longcat_tool_parser.py",
-        opening="<longcat_tool_call>",
-        closing="</longcat_tool_call>",
-        input=Notation.JSON_CALLS,
-    ),
-    CallFormat(
-        name="Granite",
-        models="Granite 3, Phi-4",
-        evidence="vllm's tool_parsers/granite_tool_parser.py; chat template of Phi-4-mini",
-        opening="<|tool_call|>",
-        closing="<|/tool_call|>",
-        input=Notation.JSON_CALLS,
-    ),
-    CallFormat(
-        name="Phi-4-mini",
-        models="Phi-4-mini, Phi-4-multimodal",
-        evidence="vllm's tool_parsers/phi4mini_tool_parser.py, vllm#48795; behind text only for models of that name",
-        opening="functools",
-        input=Notation.JSON_CALLS,
-    ),
-    CallFormat(
-        name="Phi-4-mini, with tokens",
-        models="Phi-4-mini, as its prompt at vLLM shows it",
-        evidence="vllm#14682, examples/tool_chat_template_phi4_mini.jinja",
-        opening="<|tool_calls|>",
-        closing="<|/tool_calls|>",
-        input=Notation.JSON_CALLS,
-    ),
-    CallFormat(
-        name="Llama 3",
-        models="Llama 3.1 to 3.3",
-        evidence="Meta's prompt format of Llama 3.1; vllm's tool_parsers/llama_tool_parser.py",
-        opening="<|python_tag|>",
-        input=Notation.JSON_CALLS,
-    ),
-    CallFormat(
-        name="Mistral",
-        models="Mistral up to tokenizer v7",
-        evidence="mistral-common 1.8; vllm's tool_parsers/mistral_tool_parser.py",
-        opening="[TOOL_CALLS]",
-        closing="[/TOOL_CALLS]",
-        input=Notation.JSON_CALLS,
-    ),
-    CallFormat(
-        name="Command",
-        models="Command R7B, Command A",
-        evidence="vllm's tool_parsers/cohere_command_tool_parser.py",
-        opening="<|START_ACTION|>",
-        closing="<|END_ACTION|>",
-        input=Notation.JSON_CALLS,
-    ),
-    CallFormat(
-        name="InternLM",
-        models="InternLM 2 and later",
-        evidence="vllm's tool_parsers/internlm2_tool_parser.py",
-        opening="<|action_start|><|plugin|>",
-        closing="<|action_end|>",
-        input=Notation.JSON_CALLS,
-    ),
-    CallFormat(
-        name="Chat Completions",
-        models="several, after what they saw of APIs",
-        evidence="field reports of 2026; with ids it is what an API answered, and no call",
-        opening='{"tool_calls":',
-        closing="}",
-        input=Notation.JSON_CALLS,
+    *(
+        CallFormat(name=name, models=models, evidence=evidence, opening=opening, closing=closing, input=_JSON_CALLS)
+        for name, opening, closing, models, evidence in _JSON_ROWS
     ),
     # --- the name by itself, and the input as JSON ----------------------------------------------------------------
     CallFormat(
@@ -297,7 +222,7 @@ FORMATS: tuple[CallFormat, ...] = (
         evidence="chat templates of GLM-4.5 and 4.7; tags that models forget: vllm#47190, vllm#49248, sigit#95",
         opening="<tool_call>",
         closing="</tool_call>",
-        input=_GLM,
+        input=GLM,
     ),
     CallFormat(
         name="Hunyuan V3",
@@ -307,7 +232,7 @@ FORMATS: tuple[CallFormat, ...] = (
         closing="</tool_calls>",
         before_name="<tool_call>",
         behind_name="<tool_sep>",
-        input=_GLM,
+        input=GLM,
         behind_call="</tool_call>",
     ),
     CallFormat(
@@ -439,39 +364,3 @@ FORMATS_BY_MARK = _by_mark()
 OPENINGS = Marks(FORMATS_BY_MARK)
 BLOCK_ENDS = frozenset(row.closing for row in FORMATS)
 CLOSINGS = Marks((*_ENDS, *(end for row in FORMATS for end in (row.closing, row.behind_call))))
-
-
-# --- what an engine's parser leaves of them ----------------------------------------------------------------------
-
-
-def _closing_pattern() -> re.Pattern[str]:
-    """Return what finds closing tags at the end of a value, the last one perhaps cut in the middle.
-
-    Qwen's ``</parameter>`` is none of them: files that are edited may end with it.
-    """
-    stems = set()
-    for row in FORMATS:
-        if isinstance(row.input, Parameters) and (row.is_token or row.input is _GLM):
-            ends = (row.input.behind_value, *((row.behind_call, row.closing) if row.is_token else ()))
-            stems |= {re.escape(end.removesuffix(">")).replace(r"\{key\}", r"[\w-]+") for end in ends if end}
-    either = "|".join(sorted(stems, key=len, reverse=True))
-    return re.compile(rf"(?:\s*(?:{either})>?)+\s*\Z")
-
-
-_CLOSING_TAGS = _closing_pattern()
-_MAX_LEFT_CHARS = 200
-_TAG_CHARS = 6
-"""So much of a tag tells its format from others: ``|DSML|``, ``minima``, ``arg_va``."""
-
-
-def without_closing_tags(value: str) -> str:
-    """Return a value of a structured call without the closing tags of its chat format, which a parser left on it.
-
-    A value that holds such a tag elsewhere too is about the format.
-    """
-    start = max(0, len(value) - _MAX_LEFT_CHARS)
-    found = _CLOSING_TAGS.search(fold(value[start:])) if "<" in value[start:] else None
-    if found is None:
-        return value
-    kept, tag = value[: start + found.start()], found[0].strip().lstrip("<]/")[:_TAG_CHARS]
-    return value if tag in fold(kept) else kept

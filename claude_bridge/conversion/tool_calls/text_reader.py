@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
 from claude_bridge.conversion.tool_calls.text_formats import (
@@ -29,12 +28,19 @@ from claude_bridge.conversion.tool_calls.text_json import (
     python_calls,
     repaired_calls,
 )
+from claude_bridge.conversion.tool_calls.text_parameters import (
+    MAX_HEADER_CHARS,
+    Values,
+    beginnings,
+    name_in,
+    read_parameters,
+)
 from claude_bridge.conversion.tool_calls.text_source import (
     JsonText,
-    Marks,
     NotACallError,
     Reading,
     TextSource,
+    marks_of,
     read_json,
 )
 from claude_bridge.conversion.tool_json.repair import repair_object
@@ -42,30 +48,19 @@ from claude_bridge.conversion.tool_json.text import Json
 from claude_bridge.conversion.tool_names import DeclaredTools
 from claude_bridge.wire.anthropic import Tool
 
-_MAX_HEADER_CHARS = 200
 _MAX_CLOSERS_TRIED = 4
 """Of malformed JSON that holds what may close it: a file that is written may hold such text."""
-_MAX_NESTED = 20
 _MAX_FENCES = 20
 
 _NAME = re.compile(r"[\w.:/-]{0,200}")
-_HEADER = re.compile(r"""\s*(?:"([^"]*)"|'([^']*)'|([^"'>]*))""")
-_RECIPIENT = re.compile(r"\bto=([^\s<]+)")
-_HOLDS_JSON = re.compile(r"""\bstring=["']false|\btype=["'](?!string)""")
 _FENCE_KINDS = ("", "json", "tool_call", "xml", "text", "plaintext")
 
 _T = TypeVar("_T")
-Values = dict[str, Json]
 
 
-@lru_cache(maxsize=512)
-def _marks(*marks: str) -> Marks:
-    return Marks(marks)
-
-
-_FENCE = _marks("```")
-_JSON_FENCE = _marks("```json", "```")
-_LINE_END = _marks("\n")
+_FENCE = marks_of("```")
+_JSON_FENCE = marks_of("```json", "```")
+_LINE_END = marks_of("\n")
 
 
 class _Name(NamedTuple):
@@ -191,7 +186,7 @@ class CallReader:
             yield from self._read_python_calls(rows[Notation.PYTHON_CALLS])
             return False
         named = [row for row in formats if row.input not in (Notation.JSON_CALLS, Notation.PYTHON_CALLS)]
-        before = (yield from source.mark(_marks(*(row.before_name for row in named)))) or ""
+        before = (yield from source.mark(marks_of(*(row.before_name for row in named)))) or ""
         named = [row for row in named if row.before_name == before]
         if not named:
             raise NotACallError(start)
@@ -212,7 +207,7 @@ class CallReader:
     def _read_python_calls(self, row: CallFormat | None) -> Reading[None]:
         """Read calls in Python's notation up to what closes them, or up to the end of the answer."""
         source, start = self._source, self._source.offset
-        reading = source.until(_marks(row.closing, row.opening) if row else _marks(""), may_end=True)
+        reading = source.until(marks_of(row.closing, row.opening) if row else marks_of(""), may_end=True)
         text, mark = yield from self._checked(reading, lambda head: may_be_python_calls(head, self._tools))
         if row and mark == row.opening:
             raise NotACallError(source.offset - len(mark))
@@ -224,17 +219,17 @@ class CallReader:
     def _read_name(self, formats: Sequence[CallFormat]) -> Reading[_Name]:
         """Read the name of a declared tool, and what stands behind it."""
         source, start = self._source, self._source.offset
-        behind = _marks(*(row.behind_name for row in formats))
+        behind = marks_of(*(row.behind_name for row in formats))
         if formats[0].before_name and behind.marks:
             # Groq's models leave out the bracket behind a function's name.
-            header, mark = yield from source.until(_marks(*behind.marks, "{"), _MAX_HEADER_CHARS)
+            header, mark = yield from source.until(marks_of(*behind.marks, "{"), MAX_HEADER_CHARS)
             source.at -= mark == "{"
-            tool = self._tools.find(_key(header))
+            tool = self._tools.find(name_in(header))
             formats = [row for row in formats if mark in (row.behind_name, "{")]
         else:
             tool = yield from self._read_plain_name()
-            if (yield from source.mark(_marks("[CALL_ID]"))):  # Mistral's
-                _, mark = yield from source.until(_marks("[ARGS]", "{"), _MAX_HEADER_CHARS)
+            if (yield from source.mark(marks_of("[CALL_ID]"))):  # Mistral's
+                _, mark = yield from source.until(marks_of("[ARGS]", "{"), MAX_HEADER_CHARS)
                 source.at -= len(mark)
             yield from source.mark(behind)
         if tool is None:
@@ -247,7 +242,7 @@ class CallReader:
         while True:
             found = _NAME.match(source.text, source.at)
             assert found is not None, "it matches nothing at least"
-            if found.end() < len(source.text) or source.is_closed or len(found[0]) == _MAX_HEADER_CHARS:
+            if found.end() < len(source.text) or source.is_closed or len(found[0]) == MAX_HEADER_CHARS:
                 break
             yield
         tool = self._tools.find(found[0])
@@ -281,7 +276,7 @@ class CallReader:
             rows = [row for row in name.formats if isinstance(row.input, Parameters)]
             if not rows:
                 raise NotACallError(start)
-            return (yield from self._read_parameters(name.tool, rows)), True
+            return (yield from read_parameters(source, name.tool, rows)), True
         if not isinstance(value, dict):
             raise NotACallError(start)
         return value, False
@@ -290,7 +285,7 @@ class CallReader:
         source, start = self._source, self._source.offset
         if (yield from source.peek()) != "{":
             raise NotACallError(start)
-        text, mark = yield from source.until(_marks(row.closing, row.opening))
+        text, mark = yield from source.until(marks_of(row.closing, row.opening))
         source.at -= len(mark)
         if mark == row.opening:
             raise NotACallError(source.offset)
@@ -315,13 +310,13 @@ class CallReader:
     def _read_malformed_json(self, text: str, formats: Sequence[CallFormat], start: int) -> Reading[Json]:
         source = self._source
         closers = [end for row in formats for end in (row.behind_call, row.closing) if end]
-        openings = _beginnings(tuple(formats))
+        openings = beginnings(tuple(formats))
         inner = openings.pattern.search(text)
         if inner is not None:
             # The text of the call before was cut off inside a string, which this one's own quotes seem to close.
             raise NotACallError(start + inner.start())
         for _ in range(_MAX_CLOSERS_TRIED if closers else 0):
-            part, mark = yield from source.until(_marks(*closers, *openings.marks))
+            part, mark = yield from source.until(marks_of(*closers, *openings.marks))
             if mark in openings.marks:
                 raise NotACallError(source.offset - len(mark))
             text += part
@@ -350,96 +345,6 @@ class CallReader:
             if head is not None:
                 head = (head + source.piece[:HEAD_CHARS])[:HEAD_CHARS]
 
-    # --- parameters in tags -------------------------------------------------------------------------------------
-
-    def _read_parameters(self, tool: Tool, rows: Sequence[CallFormat]) -> Reading[Values]:
-        """Read parameters one by one, up to the end of their call."""
-        source, tags = self._source, rows[0].input
-        assert isinstance(tags, Parameters)
-        ends = _marks(*(end for row in rows for end in (row.behind_call, row.closing)))
-        # GLM forgets the tag before its first key, writes another in its place, and closes what it never opened.
-        strays = (tags.behind_key, tags.behind_value) if tags.before_value else ()
-        in_place = rows[0].opening if tags.before_value else ""
-        expected = _marks(tags.before_key, *ends.marks, *strays, in_place)
-        values: Values = {}
-        while True:
-            yield from source.space()
-            start = source.offset
-            mark = yield from source.mark(expected)
-            if mark in ends.marks:
-                source.at -= len(mark or "")
-                return values
-            if mark in strays:
-                yield from source.space()
-                if source.is_at_end:
-                    return values
-                continue
-            is_first_forgotten = bool(tags.before_value) and not values and mark in (in_place, None)
-            if mark != tags.before_key and not is_first_forgotten:
-                raise NotACallError(start)
-            header, _ = yield from source.until(_marks(tags.behind_key), _MAX_HEADER_CHARS)
-            key = _key(header.rpartition(tags.before_key)[2])
-            if is_first_forgotten and not declares(tool, [key]):
-                raise NotACallError(start)
-            value = yield from self._read_value(tags, key, rows, ends)
-            values[key] = _json_or_text(value) if isinstance(value, str) and _HOLDS_JSON.search(header) else value
-
-    def _read_value(
-        self, tags: Parameters, key: str, rows: Sequence[CallFormat], ends: Marks, depth: int = 0
-    ) -> Reading[Json]:
-        """Read a value: text up to its closing tag, behind which the next tag of the call stands."""
-        source = self._source
-        parts = [(yield from source.space())]
-        end = tags.behind_value.format(key=key)
-        if "{key}" in tags.behind_value and (yield from source.mark(_marks(tags.before_key, f"{tags.before_key}/"))):
-            if source.text[source.at - 1] != "/":
-                return (yield from self._read_elements(tags, end, rows, ends, depth))
-            source.at -= len(tags.before_key) + 1
-        if tags.before_value:
-            while (yield from source.mark(_marks(tags.behind_key))):
-                yield from source.space()
-            if (yield from source.mark(_marks(tags.before_value))):
-                parts.clear()
-        stem = end.removesuffix(">")
-        inner = _beginnings(tuple(rows)).marks
-        followers = (
-            _marks(tags.before_key, *ends.marks) if not depth else _marks(tags.before_key, f"{tags.before_key}/")
-        )
-        while True:
-            text, mark = yield from source.until(_marks(stem, *inner))
-            if mark != stem:
-                raise NotACallError(source.offset - len(mark))  # this call was cut off before that one began
-            parts += (text, source.text[source.at - len(mark) : source.at])
-            if stem != end and (yield from source.peek()) == ">":
-                source.at += 1
-                parts.append(">")
-            is_whole = stem == end or parts[-1] == ">"
-            space = yield from source.space()
-            if (is_whole or space) and (yield from source.mark(followers, keep=True)):
-                value = "".join(parts[: -2 if parts[-1] == ">" and stem != end else -1])
-                return value.removeprefix("\n").removesuffix("\n") if tags.has_own_lines else value
-            parts.append(space)
-
-    def _read_elements(
-        self, tags: Parameters, end: str, rows: Sequence[CallFormat], ends: Marks, depth: int
-    ) -> Reading[Json]:
-        """Read a value that is made of elements with tags of their own: an object, or a list of what is called item."""
-        source, start = self._source, self._source.offset
-        if depth >= _MAX_NESTED:
-            raise NotACallError(start)
-        elements: list[tuple[str, Json]] = []
-        while True:
-            header, _ = yield from source.until(_marks(tags.behind_key), _MAX_HEADER_CHARS)
-            key = _key(header)
-            elements.append((key, (yield from self._read_value(tags, key, rows, ends, depth + 1))))
-            yield from source.space()
-            mark = yield from source.mark(_marks(tags.before_key, end))
-            if mark == end:
-                is_list = all(key == "item" for key, _ in elements)
-                return [value for _, value in elements] if is_list else dict(elements)
-            if mark is None:
-                raise NotACallError(start)
-
     # --- calls without marks ------------------------------------------------------------------------------------
 
     def _read_fence(self) -> Reading[None]:
@@ -448,9 +353,7 @@ class CallReader:
         if (yield from source.mark(_FENCE)) is None or self._fences > _MAX_FENCES:
             raise NotACallError(start)
         kinds = ("",) if self._is_fenced else _FENCE_KINDS
-        kind = yield from self._checked(
-            source.until_or_end(_LINE_END), lambda head: _may_be_fence(head.partition("\n"), kinds)
-        )
+        kind = yield from self._checked(source.until_or_end(_LINE_END), lambda head: _may_be_fence(head, kinds))
         if kind.strip() not in kinds:
             raise NotACallError(start)
         self._is_fenced = not self._is_fenced
@@ -462,13 +365,11 @@ class CallReader:
         if character not in ("{", "["):
             raise NotACallError(start)
         if character == "[":
-            while (kind := re.match(r"\[\s*(.)?", source.text[source.at : source.at + _MAX_HEADER_CHARS])) and not kind[
-                1
-            ]:
+            while not (first := source.text[source.at + 1 : source.at + MAX_HEADER_CHARS].lstrip()[:1]):
                 if source.is_closed:
                     raise NotACallError(start)
                 yield
-            if kind and kind[1].isalpha():
+            if first.isalpha():
                 yield from self._read_python_calls(None)
                 return
         found = yield from self._checked(read_json(source), lambda head: may_be_bare_call(head, self._tools))
@@ -478,7 +379,7 @@ class CallReader:
         elif self.calls:
             calls = []
         else:
-            rest = (found.text + (yield from source.until_or_end(_marks("")))).strip()
+            rest = (found.text + (yield from source.until_or_end(marks_of("")))).strip()
             rest = rest.removesuffix("```").rstrip() if self._is_fenced else rest
             calls = repaired_calls(rest, self._tools)
         if not calls:
@@ -486,41 +387,14 @@ class CallReader:
         self.calls += calls
 
 
-@lru_cache(maxsize=128)
-def _beginnings(formats: tuple[CallFormat, ...]) -> Marks:
-    """Return what shows inside a value that the call was cut off, and another one or another parameter begins.
-
-    A file that is written may hold tags; those that are meant stand at the beginning of a line, or behind other tags.
-    """
-    marks = {mark for row in formats for mark in (row.opening, row.before_name) if mark}
-    if formats[0].is_token:
-        return Marks(marks)
-    marks |= {row.input.before_key for row in formats if isinstance(row.input, Parameters)}
-    return Marks(before + mark for mark in marks for before in ("\n", ">"))
-
-
-def _may_be_fence(line: tuple[str, str, str], kinds: Sequence[str]) -> bool:
-    kind, end, _ = line
+def _may_be_fence(head: str, kinds: Sequence[str]) -> bool:
+    kind, end, _ = head.partition("\n")
     return kind.strip() in kinds if end else any(known.startswith(kind.rstrip()) for known in kinds)
-
-
-def _key(header: str) -> str:
-    """Return the name in a tag, with or without quotes, and without other attributes; in a header, the recipient."""
-    found = _RECIPIENT.search(header) or _HEADER.match(header)
-    return next((part.strip() for part in found.groups() if part is not None), "") if found else ""
 
 
 def _value_of(found: JsonText) -> Json | None:
     """Return the object or list; None for what is no JSON, if only for an escape inside a string."""
     try:
-        value: Json = parse_json(found.text) if found.fault is None else None
+        return parse_json(found.text) if found.fault is None else None
     except (ValueError, RecursionError):
         return None
-    return value
-
-
-def _json_or_text(text: str) -> Json:
-    try:
-        return parse_json(text)
-    except (ValueError, RecursionError):
-        return text

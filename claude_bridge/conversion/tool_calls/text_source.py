@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator, Iterable
+from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
 _T = TypeVar("_T")
@@ -63,6 +64,12 @@ class Marks:
         if self._first.isdisjoint(text[start:]):
             return 0
         return next((len(text) - place for place in range(start, len(text)) if text[place:] in self.beginnings), 0)
+
+
+@lru_cache(maxsize=512)
+def marks_of(*marks: str) -> Marks:
+    """Return some literals as Marks."""
+    return Marks(marks)
 
 
 class TextSource:

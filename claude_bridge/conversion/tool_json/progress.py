@@ -9,8 +9,9 @@ _IN_STRING = r'(?:[^"\\]++|\\.)*+'
 _REST_OF_STRING = re.compile(_IN_STRING, re.DOTALL)
 _STRINGS = re.compile(rf'"{_IN_STRING}"', re.DOTALL)
 _UP_TO_OPEN_STRING = re.compile(rf'(?:[^"]++|"{_IN_STRING}")*+(?=")', re.DOTALL)
-_NO_BRACKETS = re.compile(r"[^{}\[\]]++")
-_STEPS = {"{": 1, "[": 1, "}": -1, "]": -1}
+_BYTE_STRINGS = re.compile(_STRINGS.pattern.encode(), re.DOTALL)
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_STEPS = {ord(bracket): 1 if bracket in "{[" else -1 for bracket in "{}[]"}
 
 
 class JsonProgress:
@@ -83,7 +84,7 @@ class JsonFragments:
         return self._progress
 
 
-def nesting_depth(text: str) -> int:
-    """Return how deep the brackets of a JSON text are nested."""
-    brackets = _NO_BRACKETS.sub("", _STRINGS.sub("", text))
+def nesting_depth(document: bytes) -> int:
+    """Return how deep the brackets of a JSON document are nested."""
+    brackets = _BYTE_STRINGS.sub(b"", document).translate(None, _NO_BRACKETS)
     return max(accumulate(map(_STEPS.__getitem__, brackets)), default=0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from decimal import Decimal
 from itertools import pairwise
@@ -22,9 +21,6 @@ Json = Any
 
 MAX_JSON_DEPTH = 256
 """How deeply objects and lists may be nested in a schema, or in the input of a tool use."""
-
-_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
-_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 _UNPARSED = f'{{"{UNPARSED_KEY}":'
 
@@ -76,13 +72,9 @@ def encode_exactly(value: Json) -> bytes:
 
 def check_depth(document: bytes) -> None:
     """Check that a JSON document is not nested more deeply than MAX_JSON_DEPTH; raises RecursionError where it is."""
-    if document.count(b"[") + document.count(b"{") <= MAX_JSON_DEPTH:
-        return
-    depth = 0
-    for bracket in _STRING.sub(b"", document).translate(None, _NO_BRACKETS):
-        depth += 1 if bracket in b"[{" else -1
-        if depth > MAX_JSON_DEPTH:
-            raise RecursionError("nested too deeply")
+    has_many = document.count(b"[") + document.count(b"{") > MAX_JSON_DEPTH
+    if has_many and nesting_depth(document) > MAX_JSON_DEPTH:
+        raise RecursionError("nested too deeply")
 
 
 def as_object_json(tool_input: Raw) -> str:
@@ -174,14 +166,14 @@ def input_json(text: str) -> str:
     and that it could not be parsed. So does what is nested so deeply that the SDKs can't read it.
     """
     text = text.strip() or "{}"
-    if not is_json(text) or nesting_depth(text) > MAX_DEPTH:
+    if not is_json(text) or nesting_depth(text.encode()) > MAX_DEPTH:
         return msgspec.json.encode({UNPARSED_KEY: {"raw": text, "len": len(text)}}).decode()
     return text if text.startswith("{") else f'{{"input":{text}}}'
 
 
 def open_input_json(text: str) -> str:
     """Return the input of a call that was cut off: left open, as the API leaves it, so that no client runs it."""
-    is_readable = text.startswith("{") and begins_json(text) and nesting_depth(text) <= MAX_DEPTH
+    is_readable = text.startswith("{") and begins_json(text) and nesting_depth(text.encode()) <= MAX_DEPTH
     return text if is_readable else input_json(text)
 
 

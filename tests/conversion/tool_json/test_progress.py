@@ -55,4 +55,4 @@ def test_a_value_may_follow_a_colon_a_comma_and_a_bracket(text: str, awaits_valu
 
 @pytest.mark.parametrize(("text", "depth"), [("1", 0), ("[]", 1), ('{"[[[":[{}]}', 3), ("[[],[[]]]", 3)])
 def test_the_depth_is_that_of_the_brackets_outside_of_strings(text: str, depth: int) -> None:
-    assert nesting_depth(text) == depth
+    assert nesting_depth(text.encode()) == depth

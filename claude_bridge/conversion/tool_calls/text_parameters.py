@@ -1,0 +1,138 @@
+"""Reads the parameters of a printed call, each between tags, by the rows of the formats."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+
+from claude_bridge.conversion.tool_calls.text_formats import CallFormat, Parameters
+from claude_bridge.conversion.tool_calls.text_json import declares, parse_json
+from claude_bridge.conversion.tool_calls.text_source import Marks, NotACallError, Reading, TextSource, marks_of
+from claude_bridge.conversion.tool_json.text import Json
+from claude_bridge.wire.anthropic import Tool
+
+MAX_HEADER_CHARS = 200
+_MAX_NESTED = 20
+
+_HEADER = re.compile(r"""\s*(?:"([^"]*)"|'([^']*)'|([^"'>]*))""")
+_RECIPIENT = re.compile(r"\bto=([^\s<]+)")
+_HOLDS_JSON = re.compile(r"""\bstring=["']false|\btype=["'](?!string)""")
+
+Values = dict[str, Json]
+
+
+def read_parameters(source: TextSource, tool: Tool, rows: Sequence[CallFormat]) -> Reading[Values]:
+    """Read parameters one by one, up to the end of their call."""
+    tags = rows[0].input
+    assert isinstance(tags, Parameters)
+    ends = marks_of(*(end for row in rows for end in (row.behind_call, row.closing)))
+    # GLM forgets the tag before its first key, writes another in its place, and closes what it never opened.
+    strays = (tags.behind_key, tags.behind_value) if tags.before_value else ()
+    in_place = rows[0].opening if tags.before_value else ""
+    expected = marks_of(tags.before_key, *ends.marks, *strays, in_place)
+    values: Values = {}
+    while True:
+        yield from source.space()
+        start = source.offset
+        mark = yield from source.mark(expected)
+        if mark in ends.marks:
+            source.at -= len(mark or "")
+            return values
+        if mark in strays:
+            yield from source.space()
+            if source.is_at_end:
+                return values
+            continue
+        is_first_forgotten = bool(tags.before_value) and not values and mark in (in_place, None)
+        if mark != tags.before_key and not is_first_forgotten:
+            raise NotACallError(start)
+        header, _ = yield from source.until(marks_of(tags.behind_key), MAX_HEADER_CHARS)
+        key = name_in(header.rpartition(tags.before_key)[2])
+        if is_first_forgotten and not declares(tool, [key]):
+            raise NotACallError(start)
+        value = yield from _read_value(source, tags, key, rows, ends)
+        values[key] = _json_or_text(value) if isinstance(value, str) and _HOLDS_JSON.search(header) else value
+
+
+def _read_value(
+    source: TextSource, tags: Parameters, key: str, rows: Sequence[CallFormat], ends: Marks, depth: int = 0
+) -> Reading[Json]:
+    """Read a value: text up to its closing tag, behind which the next tag of the call stands."""
+    parts = [(yield from source.space())]
+    end = tags.behind_value.format(key=key)
+    if "{key}" in tags.behind_value and (yield from source.mark(marks_of(tags.before_key, f"{tags.before_key}/"))):
+        if source.text[source.at - 1] != "/":
+            return (yield from _read_elements(source, tags, end, rows, ends, depth))
+        source.at -= len(tags.before_key) + 1
+    if tags.before_value:
+        while (yield from source.mark(marks_of(tags.behind_key))):
+            yield from source.space()
+        if (yield from source.mark(marks_of(tags.before_value))):
+            parts.clear()
+    stem = end.removesuffix(">")
+    inner = beginnings(tuple(rows)).marks
+    followers = (
+        marks_of(tags.before_key, *ends.marks) if not depth else marks_of(tags.before_key, f"{tags.before_key}/")
+    )
+    while True:
+        text, mark = yield from source.until(marks_of(stem, *inner))
+        if mark != stem:
+            raise NotACallError(source.offset - len(mark))  # this call was cut off before that one began
+        parts += (text, source.text[source.at - len(mark) : source.at])
+        if stem != end and (yield from source.peek()) == ">":
+            source.at += 1
+            parts.append(">")
+        is_whole = stem == end or parts[-1] == ">"
+        space = yield from source.space()
+        if (is_whole or space) and (yield from source.mark(followers, keep=True)):
+            value = "".join(parts[: -2 if parts[-1] == ">" and stem != end else -1])
+            return value.removeprefix("\n").removesuffix("\n") if tags.has_own_lines else value
+        parts.append(space)
+
+
+def _read_elements(
+    source: TextSource, tags: Parameters, end: str, rows: Sequence[CallFormat], ends: Marks, depth: int
+) -> Reading[Json]:
+    """Read a value that is made of elements with tags of their own: an object, or a list of what is called item."""
+    start = source.offset
+    if depth >= _MAX_NESTED:
+        raise NotACallError(start)
+    elements: list[tuple[str, Json]] = []
+    while True:
+        header, _ = yield from source.until(marks_of(tags.behind_key), MAX_HEADER_CHARS)
+        key = name_in(header)
+        elements.append((key, (yield from _read_value(source, tags, key, rows, ends, depth + 1))))
+        yield from source.space()
+        mark = yield from source.mark(marks_of(tags.before_key, end))
+        if mark == end:
+            is_list = all(key == "item" for key, _ in elements)
+            return [value for _, value in elements] if is_list else dict(elements)
+        if mark is None:
+            raise NotACallError(start)
+
+
+@lru_cache(maxsize=128)
+def beginnings(formats: tuple[CallFormat, ...]) -> Marks:
+    """Return what shows inside a value that the call was cut off, and another one or another parameter begins.
+
+    A file that is written may hold tags; those that are meant stand at the beginning of a line, or behind other tags.
+    """
+    marks = {mark for row in formats for mark in (row.opening, row.before_name) if mark}
+    if formats[0].is_token:
+        return Marks(marks)
+    marks |= {row.input.before_key for row in formats if isinstance(row.input, Parameters)}
+    return Marks(before + mark for mark in marks for before in ("\n", ">"))
+
+
+def name_in(header: str) -> str:
+    """Return the name in a tag, with or without quotes, and without other attributes; in a header, the recipient."""
+    found = _RECIPIENT.search(header) or _HEADER.match(header)
+    return next((part.strip() for part in found.groups() if part is not None), "") if found else ""
+
+
+def _json_or_text(text: str) -> Json:
+    try:
+        return parse_json(text)
+    except (ValueError, RecursionError):
+        return text
