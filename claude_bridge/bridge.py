@@ -296,6 +296,7 @@ class ModelBridge:
             max_tokens=encoded.max_tokens,
             new_tool_id=lambda: new_id("toolu_"),
             diagnostics=watch.diagnostics,
+            prompt_digest=encoded.prompt_digest,
             learned_opening=self._learned_opening,
             check_error=partial(self._checked, encoded, prompt_tokens),
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from msgspec import Struct, field
@@ -99,6 +99,8 @@ class EncodedRequest(Struct, frozen=True, kw_only=True):
     output_limit_field: str | None = None
     """The field of the body that holds the limit of the answer, if the engine refuses an answer that may outgrow the
     window; None: it takes any limit."""
+    prompt_digest: Callable[[], str] = lambda: ""
+    """Returns the digest of the prompt, where the service binds reasoning to what stands before it."""
     inline_tools: tuple[Tool, ...] = ()
     """Tools that the request declares in its messages; the response may call them too."""
 

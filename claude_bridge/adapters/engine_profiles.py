@@ -52,6 +52,7 @@ OPENAI_RESPONSES = replace(
         system_place="developer",
         asks_for_ciphers=True,
         asks_for_summary=True,
+        binds_reasoning=True,
         reads_phases=True,
         reads_effort_changes=True,
         min_output_tokens=16,

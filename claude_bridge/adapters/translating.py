@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from msgspec import Struct
 
@@ -41,6 +42,8 @@ class TranslatingAdapter(Struct, frozen=True, kw_only=True):
     """The only dialect of tools' schemas that the API has a form for; None: that is for each engine to say."""
     output_limit_field: Callable[[Profile], str | None] = lambda _: None
     """Returns EncodedRequest.output_limit_field."""
+    digest: Callable[[bytes], str] = lambda _: ""
+    """Returns EncodedRequest.prompt_digest, of a body."""
     keeps_unused_tools: bool = False
     """Whether tools are declared even where no call is wanted: without them the prompt would begin otherwise."""
     is_passthrough: bool = False
@@ -64,6 +67,7 @@ class TranslatingAdapter(Struct, frozen=True, kw_only=True):
             losses=(*normalized.losses, *losses),
             max_tokens=_max_tokens(request, engine.limits),
             output_limit_field=self.output_limit_field(engine.profile),
+            prompt_digest=partial(self.digest, body),
             inline_tools=normalized.inline_tools,
         )
 

@@ -24,8 +24,8 @@ SEAL = "claude-bridge:"
 class Unsealed(Struct, frozen=True, omit_defaults=True):
     """What the blocks of one turn hold: details in their order, and signatures by the number of the turn's call.
 
-    ``items`` are whole reasoning items, which only their ``maker`` can read, and ``phases`` what it called the texts
-    before this block, the last one last.
+    ``items`` are whole reasoning items, which only their ``maker`` can read, and only behind the prompt with the digest
+    ``behind``; ``phases`` are what it called the texts before this block, the last one last.
     """
 
     details: list[dict[str, Any]] = []
@@ -33,6 +33,7 @@ class Unsealed(Struct, frozen=True, omit_defaults=True):
     items: list[dict[str, Any]] = []
     phases: list[str] = []
     maker: str = ""
+    behind: str = ""
 
 
 def is_ours(block: RedactedThinkingBlock) -> bool:

@@ -43,6 +43,8 @@ class ResponsesProfile(Struct, frozen=True, kw_only=True):
     """Whether ``include`` asks for the encrypted content of reasoning."""
     asks_for_summary: bool = False
     """Whether ``reasoning.summary`` asks for thoughts that can be read."""
+    binds_reasoning: bool = False
+    """Whether reasoning only goes back behind what stood before it, and is left out behind anything else."""
     reads_phases: bool = False
     """Whether ``phase`` says of an assistant's earlier text whether it was a word on the way or the answer."""
     reads_effort_changes: bool = False

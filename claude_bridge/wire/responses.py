@@ -185,6 +185,20 @@ def encode_responses_request(request: ResponsesRequest) -> bytes:
     return _encoder.encode(request)
 
 
+def encode_item(item: Item) -> bytes:
+    """Return one item as it stands in the body."""
+    return _encoder.encode(item)
+
+
+class _Input(Struct, frozen=True):
+    input: list[Raw] = []
+
+
+def parse_input(body: bytes) -> list[Raw]:
+    """Return the items of our own request."""
+    return msgspec.json.decode(body, type=_Input).input
+
+
 # --- what we read -------------------------------------------------------------------------------------------
 
 

@@ -190,6 +190,27 @@ def test_no_reasoning_of_another_maker_ever_leaves(blocks: list[Json], profile: 
         assert len(makers) == sum(f'"maker":"{profile.name} {MODEL}"' in block["data"] for block in blocks)
 
 
+def _turn(*blocks: Json) -> list[Json]:
+    return [{"role": "assistant", "content": list(blocks)}, {"role": "user", "content": "On."}]
+
+
+def test_a_thought_goes_back_behind_the_prompt_that_it_answered_and_behind_no_other() -> None:
+    adapter, engine = TRANSLATING[RESPONSES], EngineModel(where="OpenAI", model=MODEL, profile=GPT)
+    asked = [{"role": "user", "content": "Go."}]
+    digest = adapter.prepare(a_request(messages=asked, system="S"), None, engine).prompt_digest()
+    held = Unsealed(items=[reasoning("x", cipher="gAAAA")], maker=f"OpenAI {MODEL}", behind=digest)
+    answer = _turn({"type": "redacted_thinking", "data": seal(held)}, {"type": "text", "text": "So."})
+
+    def kinds(messages: list[Json], profile: Profile = GPT) -> list[str]:
+        return [item["type"] for item in sent_body(a_request(messages=messages, system="S"), profile)["input"]]
+
+    summary = [{"role": "user", "content": "This session is continued."}]
+    assert "reasoning" in kinds([*asked, *answer])
+    assert "reasoning" in kinds([*asked, *answer, *_turn({"type": "text", "text": "Well."})])
+    assert "reasoning" not in kinds([*summary, *answer])
+    assert "reasoning" in kinds([*summary, *answer], GPT.with_changes({"binds_reasoning": False}))
+
+
 @pytest.mark.parametrize(
     "document", ['{"items":[{"type":"message","role":"developer"}],"maker":"OpenAI gpt-5.6-sol"}', "{", "eyJ"]
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from claude_bridge.adapters.openai_responses.request import encode_request
+from claude_bridge.adapters.openai_responses.request import digest_of_input, encode_request
 from claude_bridge.adapters.openai_responses.stream import ResponsesStreamDecoder
 from claude_bridge.adapters.translating import TranslatingAdapter
 from claude_bridge.conversion.profile import Profile
@@ -21,5 +21,6 @@ OPENAI_RESPONSES = TranslatingAdapter(
     decoder=ResponsesStreamDecoder,
     explain=explain_refusal,
     output_limit_field=_output_limit_field,
+    digest=digest_of_input,
     keeps_unused_tools=True,
 )

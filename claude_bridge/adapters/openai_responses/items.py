@@ -35,18 +35,23 @@ from claude_bridge.wire.anthropic import (
 
 
 class TurnItems(Struct, frozen=True):
-    """One turn's items, and whether it holds reasoning that is not for this service and model."""
+    """One turn's items, and whether reasoning is left out: of another maker, or behind another prompt than now."""
 
     items: list[responses.Item]
     has_foreign_reasoning: bool = False
+    has_changed_prompt: bool = False
 
 
-def assistant_items(turn: Turn, profile: Profile, maker: str) -> TurnItems:
-    """Return the items of an assistant's turn; ``maker`` alone gets back what it sealed."""
+def assistant_items(turn: Turn, profile: Profile, maker: str, before: str) -> TurnItems:
+    """Return the items of an assistant's turn.
+
+    ``maker`` alone gets back what it sealed, and where it binds reasoning to its prompt, only behind the items with the
+    digest ``before``: a client that compacts a conversation keeps its last turns.
+    """
     items: list[responses.Item] = []
     texts: list[int] = []
     phases: dict[int, str] = {}
-    has_foreign = False
+    has_foreign = has_changed = False
     last_call = max((at for at, block in enumerate(turn.blocks) if type(block) is ToolUseBlock), default=-1)
     for at, block in enumerate(turn.blocks):
         match block:
@@ -64,6 +69,9 @@ def assistant_items(turn: Turn, profile: Profile, maker: str) -> TurnItems:
                 if held.maker != maker:
                     has_foreign = True
                     continue
+                if profile.responses.binds_reasoning and held.behind not in ("", before):
+                    has_changed = has_changed or bool(held.items)
+                    held = replace(held, items=[])
                 items += [item for item in map(reasoning_item, held.items) if item is not None]
                 phases |= dict(zip(reversed(texts), reversed(held.phases), strict=False))
             case _ if isinstance(block, Media):
@@ -74,7 +82,7 @@ def assistant_items(turn: Turn, profile: Profile, maker: str) -> TurnItems:
             message = items[place]
             assert isinstance(message, responses.MessageItem), "its place is that of a text"
             items[place] = replace(message, phase=phase)
-    return TurnItems(items, has_foreign)
+    return TurnItems(items, has_foreign, has_changed)
 
 
 def reasoning_item(item: dict[str, Any]) -> dict[str, Any] | None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from hashlib import sha256
+from collections.abc import Iterable
+from hashlib import blake2b, sha256
 from typing import Any
 
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Raw, UnsetType
 
 from claude_bridge.adapters.base import TokenLimits, lowered_max_tokens, maker_of
 from claude_bridge.adapters.openai_options import (
@@ -47,7 +48,9 @@ def encode_request(
         fields["instructions"] = request.system
     elif request.system:
         items.append(system_item(request.system, profile))
-    has_foreign_reasoning = False
+    has_foreign_reasoning = has_changed_prompt = False
+    digest = _InputDigest()
+    digest.add(items)
     last_user_turn = max((at for at, turn in enumerate(request.turns) if turn.is_user), default=None)
     for at, turn in enumerate(request.turns):
         if turn.is_user:
@@ -56,17 +59,45 @@ def encode_request(
             found = user_items(turn, later_tools, instructions, profile)
             losses += lost
         else:
-            found = assistant_items(turn, profile, maker_of(profile, model))
+            found = assistant_items(turn, profile, maker_of(profile, model), digest.text)
         items += found.items
+        digest.add(found.items)
         has_foreign_reasoning |= found.has_foreign_reasoning
+        has_changed_prompt |= found.has_changed_prompt
     if has_foreign_reasoning:
         losses.append(Loss("$.messages", "earlier reasoning can only be read by the service and model that made it"))
+    if has_changed_prompt:
+        losses.append(Loss("$.messages", "what stands before earlier reasoning has changed; the service left it out"))
     if any(turn.effort for turn in request.turns) and not profile.responses.reads_effort_changes:
         losses.append(Loss("$.messages", "the effort can't be changed in the midst of a conversation"))
     body = responses.ResponsesRequest(
         model=model, stream=True, store=False, tools=tools or UNSET, input=items, **fields
     )
     return responses.encode_responses_request(body), losses
+
+
+class _InputDigest:
+    """What tells whether items of the input are those of an earlier request."""
+
+    def __init__(self) -> None:
+        self._hash = blake2b(digest_size=12)
+
+    def add(self, items: Iterable[responses.Item | Raw]) -> None:
+        """Take the items that come next."""
+        for item in items:
+            self._hash.update(bytes(item) if isinstance(item, Raw) else responses.encode_item(item))
+
+    @property
+    def text(self) -> str:
+        """The digest of all items so far."""
+        return self._hash.hexdigest()
+
+
+def digest_of_input(body: bytes) -> str:
+    """Return the digest of all items of a request."""
+    digest = _InputDigest()
+    digest.add(responses.parse_input(body))
+    return digest.text
 
 
 def _tools(tools: list[NormalizedTool], profile: Profile) -> tuple[list[responses.FunctionTool], list[Loss]]:

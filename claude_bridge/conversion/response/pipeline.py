@@ -44,6 +44,8 @@ class ResponseContext(Struct, frozen=True, kw_only=True):
     new_tool_id: Callable[[], str]
     diagnostics: Diagnostics | UnsetType | None = UNSET
     """What the client is told of its prompt cache; UNSET: it has not asked."""
+    prompt_digest: Callable[[], str] = lambda: ""
+    """Returns the digest of the prompt that is answered, where sealed reasoning depends on it."""
     learned_opening: TextOpening | None = None
     """How the text of this upstream and model begins, as far as earlier answers have shown."""
     check_error: Callable[[BridgeError], BridgeError] = _unchanged
@@ -102,7 +104,7 @@ class ResponsePipeline:
         )
         stages: list[_Stage | None] = [
             EndingJudge(context.max_tokens),
-            ReasoningSealer(maker) if profile.sealed_thoughts is not None else None,
+            ReasoningSealer(maker, context.prompt_digest) if profile.sealed_thoughts is not None else None,
             self._splitter,
             PrefillEchoCutter(echo) if echo is not None else None,
             TextToolCallDetector(tools, profile.call_format) if profile.prints_calls and may_print_calls else None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from claude_bridge.conversion.deltas import (
@@ -26,9 +26,10 @@ class ReasoningSealer:
     What the engine called its texts is kept only where it is not what ``usual_phase`` would call them.
     """
 
-    def __init__(self, maker: str = "") -> None:
-        """``maker`` is the service and the model whose items these are."""
+    def __init__(self, maker: str = "", prompt_digest: Callable[[], str] = lambda: "") -> None:
+        """``maker`` is the service and the model whose items these are; ``prompt_digest`` tells what they answer."""
         self._maker = maker
+        self._prompt_digest = prompt_digest
         self._details: list[dict[str, Any]] = []
         self._items: list[dict[str, Any]] = []
         self._phases: list[str] = []
@@ -71,7 +72,8 @@ class ReasoningSealer:
             return []
         self._join_pieces()
         maker = self._maker if self._items or phases else ""
-        data = seal(Unsealed(self._details, self._signatures, self._items, list(phases), maker))
+        behind = self._prompt_digest() if self._items else ""
+        data = seal(Unsealed(self._details, self._signatures, self._items, list(phases), maker, behind))
         self._details, self._signatures, self._items = [], {}, []
         return [RedactedReasoning(data)]
 
