@@ -238,3 +238,14 @@ def test_the_proofs_that_a_page_names_are_there(page: str) -> None:
         file, _, name = proof.partition("::")
         assert (ROOT / file).is_file(), proof
         assert not name or f"def {name}(" in (ROOT / file).read_text("utf-8"), proof
+
+
+def test_the_dockerfile_copies_what_is_there_and_installs_extras_that_exist() -> None:
+    lines = (ROOT / "Dockerfile").read_text("utf-8").splitlines()
+    copied = [word for line in lines if line.startswith("COPY ") for word in line.split()[1:-1]]
+    assert [name for name in copied if not (ROOT / name).exists()] == []
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert {project["readme"], *project["license-files"], "pyproject.toml", "claude_bridge"} <= set(copied)
+    extras = next(found[1].split(",") for line in lines if (found := re.search(r"/src\[([\w,]+)\]", line)))
+    assert set(extras) <= project["optional-dependencies"].keys()
+    assert 'ENTRYPOINT ["bridge", "serve"]' in lines

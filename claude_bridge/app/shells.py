@@ -46,16 +46,23 @@ def _settings(environment: Environment, _reasons: Environment) -> str:
 
 
 def _docker(environment: Environment, _reasons: Environment) -> str:
-    """Return flags of ``docker run``: Claude Code in a container, the bridge outside, and no way to Anthropic."""
+    """Return flags of ``docker run``: Claude Code in a container, the bridge outside, and no way to Anthropic.
+
+    They are for ``$(…)``, where quotes would be passed on: names and descriptions of several words are left out.
+    """
     inside = {**environment, "ANTHROPIC_BASE_URL": _as_seen_from_container(environment["ANTHROPIC_BASE_URL"])}
     if "NO_PROXY" in inside:
         inside |= dict.fromkeys(("NO_PROXY", "no_proxy"), f"{inside['NO_PROXY']},{HOST_FROM_CONTAINER}")
     flags = [
         f"--add-host {HOST_FROM_CONTAINER}:host-gateway",
         "--add-host api.anthropic.com:0.0.0.0",
-        *(f"-e {shlex.quote(f'{name}={value}')}" for name, value in inside.items()),
+        *(f"-e {name}={value}" for name, value in inside.items() if _is_one_word(value)),
     ]
     return " ".join(flags)
+
+
+def _is_one_word(value: str) -> bool:
+    return not any(letter.isspace() or letter in "*?[" for letter in value)
 
 
 def _as_seen_from_container(url: str) -> str:

@@ -69,7 +69,7 @@ def default_max_memory_bytes() -> int:
 def free_memory_bytes() -> int:
     """Return how much memory this process can still get, by the system and by the limit of its container."""
     free = UNKNOWN_FREE_BYTES
-    with suppress(OSError, ValueError, IndexError):
+    with suppress(OSError, ValueError, IndexError, StopIteration):
         lines = Path("/proc/meminfo").read_text().splitlines()
         free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
     group = Path("/sys/fs/cgroup")

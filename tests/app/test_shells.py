@@ -58,11 +58,12 @@ def test_settings_and_json_hold_the_variables() -> None:
 
 
 def test_docker_sees_this_machine_and_not_anthropic() -> None:
-    flags = shlex.split(SHELLS["docker"]({**VALUES, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}, {}))
+    values = {name: value for name, value in VALUES.items() if name != "AWKWARD"}
+    flags = SHELLS["docker"]({**values, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}, {}).split()
     assert flags[:4] == ["--add-host", "host.docker.internal:host-gateway", "--add-host", "api.anthropic.com:0.0.0.0"]
     given = dict(flag.split("=", 1) for flag in flags[5::2])
     assert given == {
-        **VALUES,
+        **values,
         "ANTHROPIC_BASE_URL": "http://host.docker.internal:8765",
         "NO_PROXY": "127.0.0.1,host.docker.internal",
         "no_proxy": "127.0.0.1,host.docker.internal",
@@ -87,3 +88,13 @@ def test_docker_keeps_the_address_of_a_bridge_elsewhere() -> None:
 )
 def test_the_form_for_the_shell_in_use(path: str, form: str) -> None:
     assert shell_named(path) == form
+
+
+def test_the_options_for_docker_are_words_as_they_stand() -> None:
+    environment = VALUES | {"TOKEN": "a$b'c", "MODEL_NAME": "qwen3:1.7b (opus)"}
+    options = SHELLS["docker"](environment, {})
+    script = 'printf "%s\\0" $(cat)'
+    done = subprocess.run(["sh", "-c", script], input=options.encode(), capture_output=True, check=True, timeout=20)
+    words = done.stdout.decode().split("\0")
+    assert {"TOKEN=a$b'c", "PLAIN=qwen3:1.7b", "ANTHROPIC_API_KEY="} <= set(words)
+    assert not any(word.startswith(("MODEL_NAME", "AWKWARD")) for word in words)
