@@ -9,13 +9,13 @@ import pytest
 from anthropic.types import Message
 
 from claude_bridge.adapters.engine_profiles import ANTHROPIC
-from claude_bridge.clients.claude_code import SEARCH_PROMPT
+from claude_bridge.clients.claude_code import SEARCH_PROMPT, SUBAGENT_HEADER
 from claude_bridge.trace.events import ExchangeEnded, WebToolCalled
 from claude_bridge.wire.anthropic import ErrorEvent
 from tests.dialogues import folded
 from tests.fake_upstream import Head, Reply, Stall, document, refusal
 from tests.laws import assert_legal, assert_sdk_agrees
-from tests.server.served import QUICK, BridgeServer, Notes, Response, streamed, until
+from tests.server.served import QUICK, BridgeServer, Notes, Response, post, question, streamed, until
 from tests.server_tools.engines import (
     ARCH,
     BEAM,
@@ -216,8 +216,10 @@ async def test_the_clients_own_search_is_made_at_once_and_summed_up(kind: str, c
         engine,
         BridgeServer(upstream_of(engine, kind), web_tools=internet.tools) as server,
     ):
-        request = streamed(messages=asks(f"{SEARCH_PROMPT}which bridges"), tools=[SEARCH], tool_choice=choice)
-        response = await server.ask(request)
+        asked = question(
+            messages=asks(f"{SEARCH_PROMPT}which bridges"), tools=[SEARCH], tool_choice=choice, stream=True
+        )
+        response = await server.ask(post("/v1/messages", asked, **{SUBAGENT_HEADER: "agent-1"}))
     use, found, before, cited, after = blocks_of(response)
     assert use["input"] == {"query": "which bridges"}
     assert len(found["content"]) == 2

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple, assert_never
 
 import msgspec
 
+from claude_bridge.conversion.request.server_tool_history import search_results_text
 from claude_bridge.trace.console.bodies import contents, last_said
 from claude_bridge.trace.console.printable import counted, one_line, rate, seconds, shortened, size
 from claude_bridge.trace.events import (
@@ -215,8 +216,10 @@ def _answer_line(block: AnswerBlock) -> Line:
             return Line("think", f"(sealed, {len(data):,} characters)", tone="dim")
         case ToolUseBlock() | ServerToolUseBlock():
             return Line("call", f"{block.name}({_arguments(bytes(block.input))})", rows=3)
-        case WebSearchToolResultBlock() | WebFetchAnswerBlock():
-            return Line("result", _arguments(bytes(block.content)), tone="warning")
+        case WebSearchToolResultBlock():
+            return Line("result", search_results_text(block.content), rows=3, tone="dim")
+        case WebFetchAnswerBlock():
+            return Line("result", _arguments(bytes(block.content)), tone="dim")
         case _:
             assert_never(block)
 
