@@ -13,6 +13,7 @@ BridgeError                      anything the bridge can explain
 │   ├── RequestTimeoutError      408  the client was too slow to send its request
 │   ├── RequestTooLargeError     413
 │   └── HeadersTooLargeError     431
+├── BudgetError                  402  the user's own budget is used up
 ├── OverloadedError              529  the bridge itself can take no more for now
 ├── StoppingError                503  the bridge is being stopped
 ├── UpstreamError                the engine, or the network to it
@@ -166,6 +167,18 @@ class OverloadedError(BridgeError):
 
     status = 529
     error_type = "overloaded_error"
+
+
+class BudgetError(BridgeError):
+    """The user's own budget is used up; ``is_of_provider``: that of one provider, and another one may serve."""
+
+    status = 402
+    error_type = "billing_error"
+    should_retry = False
+
+    def __init__(self, message: str, *, is_of_provider: bool) -> None:
+        super().__init__(message)
+        self.may_succeed_elsewhere = is_of_provider
 
 
 class StoppingError(BridgeError):

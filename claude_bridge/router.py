@@ -24,6 +24,7 @@ from claude_bridge.routing import (
     plain_name,
     shows_images,
 )
+from claude_bridge.spending import Spending
 from claude_bridge.trace.recorder import Recorder
 from claude_bridge.upstream.engines.report import OfferedModel
 from claude_bridge.wire.anthropic import CountTokensRequest, MessagesRequest
@@ -51,9 +52,19 @@ class RoutedBridge:
     """Carries each request to the upstream that its model's name means, or to the next one while that one fails."""
 
     def __init__(
-        self, main: ModelBridge, routing: Routing, *, open_target: OpenTarget, list_offered: ListOffered
+        self,
+        main: ModelBridge,
+        routing: Routing,
+        *,
+        open_target: OpenTarget,
+        list_offered: ListOffered,
+        spending: Spending | None = None,
     ) -> None:
-        """``open_target`` gives the bridge to another target, and raises BridgeError or SetupError where it can't."""
+        """``open_target`` gives the bridge to another target, and raises BridgeError or SetupError where it can't.
+
+        ``spending`` refuses requests beyond the user's budgets (None: there are none).
+        """
+        self._spending = spending
         self.routing = routing
         self._main = main
         self._open_target = open_target
@@ -128,6 +139,9 @@ class RoutedBridge:
             if self.routing.others or candidate.target != self.routing.main:
                 recorder.routed(candidate.reason)
             try:
+                recorder.provider = candidate.target.provider
+                if self._spending is not None:
+                    self._spending.check(recorder.session, candidate.target.provider)
                 bridge = await self.open(candidate.target)
                 exchange = await bridge.begin(request, recorder, raw, stack)
             except BridgeError as error:

@@ -12,13 +12,24 @@ from msgspec import NODEFAULT, Struct
 from claude_bridge.cli import app
 from claude_bridge.cli.help import paragraphs_of, sections_of, usage_of
 from claude_bridge.config.format import expected, shown
-from claude_bridge.config.schema import Defaults, ModelCost, ModelSettings, ProviderSettings, Server, settings_of
+from claude_bridge.config.schema import (
+    Defaults,
+    Limits,
+    ModelCost,
+    ModelSettings,
+    ProviderSettings,
+    Server,
+    Web,
+    settings_of,
+)
 
 BLOCK = re.compile(r"(?P<begin><!-- made from the code: (?P<name>.+?) -->\n).*?(?P<end><!-- end -->\n)", re.DOTALL)
 
 TABLES: dict[str, type[Struct]] = {
     "[server]": Server,
     "[defaults]": Defaults,
+    "[limits]": Limits,
+    "[web]": Web,
     "[providers.NAME]": ProviderSettings,
     "[[providers.NAME.models]]": ModelSettings,
     "cost": ModelCost,

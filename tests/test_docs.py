@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from claude_bridge.config import schema
 from claude_bridge.config.load import OPTION_VARIABLES
-from claude_bridge.config.schema import Defaults, Server, settings_of, variable_of
+from claude_bridge.config.schema import Defaults, Server, Web, settings_of, variable_of
 from claude_bridge.conversion.tool_json.text import MAX_JSON_DEPTH
 from claude_bridge.server.http1 import Limits
 from claude_bridge.server.request_head import MAX_FIELDS, MAX_TARGET_BYTES
@@ -83,7 +84,7 @@ def test_the_reference_has_the_limits_that_hold() -> None:
 
 def test_the_reference_has_every_variable() -> None:
     section = _section("configuration.md", "What overrides what")
-    names = [*settings_of(Server), *settings_of(Defaults)]
+    names = [name for table in (Server, Defaults, schema.Limits, Web) for name in settings_of(table)]
 
     documented = set(re.findall(r"`(BRIDGE_[A-Z_]+)`", section))
 

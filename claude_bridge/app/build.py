@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, overload
 from urllib.parse import urlsplit
 
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from claude_bridge.adapters import ADAPTERS
 from claude_bridge.app.notices import Notices
@@ -19,7 +19,7 @@ from claude_bridge.app.options import Options
 from claude_bridge.app.plan import Engine, Plan, WebPlan
 from claude_bridge.app.web import SEARCH_KEY_VARIABLES, default_key, require_library
 from claude_bridge.config.providers import configured_models, configured_rows, request_settings
-from claude_bridge.config.schema import Config
+from claude_bridge.config.schema import Config, Limits
 from claude_bridge.config.types import ModelName, SearchChoice, Secret, seconds_of
 from claude_bridge.errors import SetupError, UsageError
 from claude_bridge.providers import (
@@ -33,6 +33,7 @@ from claude_bridge.providers import (
     with_api,
 )
 from claude_bridge.routing import Routing, Target
+from claude_bridge.spending import Budget
 from claude_bridge.upstream.key_ring import ApiKey, KeyRing
 
 if TYPE_CHECKING:
@@ -95,10 +96,16 @@ def build_plan(config: Config, options: Options, notices: Notices) -> Plan:
         page=options.page,
         debug=options.debug,
         trace_file=options.trace,
+        budget=_budget(config.limits),
+        budgets={name: _budget(one.limits) for name, one in config.providers.items() if one.limits is not None},
         routing=routing,
         engines=engines,
         embedded=embedded,
     )
+
+
+def _budget(limits: Limits) -> Budget:
+    return Budget(**asdict(limits))
 
 
 def trust_authorities(config: Config, ca_file: Path | None) -> None:

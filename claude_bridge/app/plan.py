@@ -12,6 +12,7 @@ from claude_bridge.app.client_environment import NO_TOKEN, Served
 from claude_bridge.config.types import SearchChoice
 from claude_bridge.providers import Provider, Upstream
 from claude_bridge.routing import Routing
+from claude_bridge.spending import Budget
 from claude_bridge.upstream.key_ring import KeyRing
 from claude_bridge.wire.addresses import is_loopback
 
@@ -118,6 +119,10 @@ class Plan(Struct, frozen=True, kw_only=True):
     log_file: Path | None = None
     """Where the debug log goes; None: to stderr."""
     trace_file: Path | None = None
+    budget: Budget = Budget()
+    """How much may be spent in all."""
+    budgets: Mapping[str, Budget] = {}
+    """How much may be spent at single providers."""
     routing: Routing
     engines: Mapping[str, Engine] = {}
     """The engines of other providers that the routing names, by the providers' names."""

@@ -23,6 +23,7 @@ from claude_bridge.app.vision import describer_for
 from claude_bridge.app.web import open_web_tools
 from claude_bridge.attachments.prepare import Attachments
 from claude_bridge.bridge import BridgeProtocol, ModelBridge
+from claude_bridge.config.locate import spending_folder
 from claude_bridge.errors import BridgeError, SetupError, UpstreamError, UpstreamLoadingError, UpstreamUnreachableError
 from claude_bridge.page.live import LivePage
 from claude_bridge.providers import Upstream
@@ -32,6 +33,7 @@ from claude_bridge.server.app import Service
 from claude_bridge.server.http1 import Limits
 from claude_bridge.server.loop_watch import watch_loop
 from claude_bridge.server.stop_signals import open_stop_signals
+from claude_bridge.spending import Budget, Spending
 from claude_bridge.trace.bus import Bus
 from claude_bridge.trace.sink import Sink
 from claude_bridge.upstream.request_queue import RequestQueues
@@ -56,6 +58,10 @@ class RunningBridge:
         self.main: ModelBridge | None = None
         """The bridge to the main model, whatever model requests name; None until its engine is known."""
         self._stack = stack
+        self._spending: Spending | None = None
+        if any(budget != Budget() for budget in (plan.budget, *plan.budgets.values())):
+            self._spending = Spending(plan.budget, plan.budgets, spending_folder(), warn=notices.warn)
+            service.stats.listeners.append(self._spending.take)
 
     async def provide(self, upstream: Upstream) -> RoutedBridge:
         """Serve this engine from now on, with the limits that the user gave."""
@@ -76,7 +82,7 @@ class RunningBridge:
             queues=service.queues,
             web_tools=await open_web_tools(self.plan.web, self._stack),
         )
-        bridge = routed(self.main, self.plan, self._stack)
+        bridge = routed(self.main, self.plan, self._stack, self._spending)
         self.service.provide(bridge)
         return bridge
 

@@ -13,6 +13,7 @@ from claude_bridge.app.resolve import ask_engine, with_limits
 from claude_bridge.bridge import ModelBridge
 from claude_bridge.router import RoutedBridge
 from claude_bridge.routing import Routing, Target
+from claude_bridge.spending import Spending
 from claude_bridge.upstream.client import client_for
 from claude_bridge.upstream.engines.catalog import Place, list_models
 from claude_bridge.upstream.engines.report import OfferedModel
@@ -84,9 +85,9 @@ class Targets:
         )
 
 
-def routed(main: ModelBridge, plan: Plan, stack: AsyncExitStack) -> RoutedBridge:
+def routed(main: ModelBridge, plan: Plan, stack: AsyncExitStack, spending: Spending | None) -> RoutedBridge:
     """Return the main bridge with the plan's routing to other models in front of it."""
     targets = Targets(plan, main, stack)
     target = Target(plan.routing.main.provider, main.upstream.model)
     routing: Routing = replace(plan.routing, main=target)
-    return RoutedBridge(main, routing, open_target=targets.open, list_offered=targets.offered)
+    return RoutedBridge(main, routing, open_target=targets.open, list_offered=targets.offered, spending=spending)

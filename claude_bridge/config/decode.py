@@ -18,6 +18,7 @@ from claude_bridge.config.line_numbers import KeyPath
 from claude_bridge.config.schema import (
     Config,
     Defaults,
+    Limits,
     ProviderSettings,
     Server,
     Web,
@@ -28,7 +29,12 @@ from claude_bridge.config.schema import (
 from claude_bridge.config.types import ApiKeys, BodyFields, Headers, ModelName, Pattern, Secret, WrittenText
 from claude_bridge.providers import LOCAL, PROVIDERS
 
-TABLES_OF_VARIABLES: dict[str, type[Server | Defaults | Web]] = {"server": Server, "defaults": Defaults, "web": Web}
+TABLES_OF_VARIABLES: dict[str, type[Server | Defaults | Limits | Web]] = {
+    "server": Server,
+    "defaults": Defaults,
+    "limits": Limits,
+    "web": Web,
+}
 """The tables whose settings a variable can give."""
 
 KEEPS_ALIVE = "ollama-chat"

@@ -32,6 +32,11 @@ def exams_folder() -> Path:
     return user_data_path("claude-bridge", appauthor=False) / "exams"
 
 
+def spending_folder() -> Path:
+    """Return the folder where what is spent is kept."""
+    return user_data_path("claude-bridge", appauthor=False) / "spending"
+
+
 def log_folder() -> Path:
     """Return the folder for logs: those of ``bridge run --debug``, and the service's."""
     return user_log_path("claude-bridge", appauthor=False)

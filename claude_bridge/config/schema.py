@@ -170,6 +170,15 @@ class ModelSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     ] = None
 
 
+class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How much may be spent, as the bridge counts it; None: any amount."""
+
+    session_usd: Annotated[Price | None, about("US dollars for each session.", "2.0")] = None
+    day_usd: Annotated[Price | None, about("US dollars for each day.", "10.0")] = None
+    session_tokens: Annotated[Tokens | None, about("Tokens of prompts and answers for each session.", "5000000")] = None
+    day_tokens: Annotated[Tokens | None, about("Tokens of prompts and answers for each day.", "50000000")] = None
+
+
 class ProviderSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where a provider is. With a new name it is a provider of the user's own, and needs ``kind`` and ``base_url``."""
 
@@ -190,6 +199,9 @@ class ProviderSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = None
     headers: Annotated[Headers | None, HEADERS] = None
     body: Annotated[BodyFields | None, BODY] = None
+    limits: Annotated[
+        Limits | None, about("How much may be spent at this provider.", "{ day_usd = 5.0, session_tokens = 2000000 }")
+    ] = None
     models: Annotated[
         tuple[ModelSettings, ...], about("Its models. If any are listed, the provider is not asked for its models.", "")
     ] = ()
@@ -200,6 +212,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     server: Annotated[Server, about("Where the bridge listens, and who may use it.", "")] = Server()
     defaults: Annotated[Defaults, about("Defaults for options that are not given.", "")] = Defaults()
+    limits: Annotated[Limits, about("How much may be spent.", "")] = Limits()
     web: Annotated[Web, about("What the bridge does on the web for models.", "")] = Web()
     providers: Annotated[
         Mapping[str, ProviderSettings],

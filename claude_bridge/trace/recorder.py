@@ -63,6 +63,8 @@ class Recorder:
         self._is_over = False
         self._model = UNREADABLE
         self._session: str | None = None
+        self.provider: str | None = None
+        """The provider that is asked, by its name in the configuration."""
         self._estimated_tokens = 0
         self._losses = 0
         self._reason: str | None = None
@@ -504,6 +506,7 @@ class Recorder:
             Finished(
                 model=self._model,
                 session=self._session,
+                provider=self.provider,
                 outcome=outcome,
                 prompt_tokens=0 if outcome == "failed" else prompt_tokens,
                 cached_tokens=usage.cached_tokens,

@@ -36,6 +36,8 @@ class Finished(Struct, frozen=True, kw_only=True):
 
     model: str
     session: str | None
+    provider: str | None = None
+    """The provider by its name in the configuration; None: no request went out."""
     outcome: Outcome
     prompt_tokens: int = 0
     cached_tokens: int | None = None
@@ -73,6 +75,8 @@ class Stats:
     def __init__(self, *, now: Callable[[], float] = time.time) -> None:
         self._now = now
         self.started_at_s = now()
+        self.listeners: list[Callable[[Finished], None]] = []
+        """Who else is told of each exchange that is over."""
         self.failures: deque[RecentFailure] = deque(maxlen=MAX_FAILURES)
         """The last exchanges that failed."""
         self._models: dict[str, Figures] = {}
@@ -91,6 +95,8 @@ class Stats:
 
     def take(self, finished: Finished) -> None:
         """Add an exchange that is over."""
+        for listener in self.listeners:
+            listener(finished)
         model, session = finished.model, finished.session
         if model not in self._models and len(self._models) >= MAX_MODELS:
             model = OTHER_MODELS
