@@ -135,7 +135,7 @@ async def _serve(plan: Plan, listening: Listening, notices: Notices, limits: Lim
 async def _serve_beside(
     plan: Plan, work: Callable[[RunningBridge, Upstream], Awaitable[T]], notices: Notices, sinks: Sequence[Sink]
 ) -> T:
-    upstream = await _wait_for_engine(plan, notices)
+    upstream = await wait_for_engine(plan, notices)
     async with (
         _open_bridge(plan, Listening(), notices, sinks) as (bridge, listener),
         anyio.create_task_group() as tasks,
@@ -242,7 +242,7 @@ async def _provide_when_found(bridge: RunningBridge) -> None:
             return
 
 
-async def _wait_for_engine(plan: Plan, notices: Notices) -> Upstream:
+async def wait_for_engine(plan: Plan, notices: Notices) -> Upstream:
     """Return the engine; one that is still loading its model is waited for."""
     while True:
         try:

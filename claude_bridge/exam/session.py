@@ -16,17 +16,16 @@ from claude_bridge.app.build import build_plan
 from claude_bridge.app.notices import Notices
 from claude_bridge.app.options import Options
 from claude_bridge.app.plan import Plan
-from claude_bridge.app.resolve import find_engine, with_limits
-from claude_bridge.app.serve import RunningBridge, run, serve_beside
+from claude_bridge.app.resolve import with_limits
+from claude_bridge.app.serve import RunningBridge, run, serve_beside, wait_for_engine
 from claude_bridge.config.schema import Config
 from claude_bridge.conversion.pricing import Prices
-from claude_bridge.errors import SetupError, UpstreamError
 from claude_bridge.exam.asking import asks
 from claude_bridge.exam.results import Exam, Result, Settings
 from claude_bridge.exam.runner import take_exam
 from claude_bridge.exam.store import Store
 from claude_bridge.providers import Upstream
-from claude_bridge.routing import Routing
+from claude_bridge.routing import Routing, Target
 from claude_bridge.upstream.engines.detect import inspect_engine
 
 
@@ -45,12 +44,11 @@ def prepare(config: Config, options: Options, notices: Notices, **choices: Any) 
         SetupError: there is no such engine or model, or it can't be asked.
     """
     plan = build_plan(config, options, notices)
+    upstream, engine, digest = run(partial(_find, plan, notices))
     # No fallback and no route: the exam is of this model alone.
-    plan = replace(plan, routing=Routing(main=plan.routing.main), engines={}, vision_model=None)
-    try:
-        upstream, engine, digest = run(partial(_find, plan, notices))
-    except UpstreamError as error:
-        raise SetupError(error.message, "Start the engine, or find out what is wrong: `bridge doctor`") from error
+    alone = Routing(main=Target(plan.routing.main.provider, upstream.model))
+    named = replace(plan.upstream, model=upstream.model)
+    plan = replace(plan, upstream=named, routing=alone, engines={}, vision_model=None)
     is_local = plan.embedded is not None
     settings = Settings(
         provider=plan.routing.main.provider,
@@ -62,13 +60,12 @@ def prepare(config: Config, options: Options, notices: Notices, **choices: Any) 
         think=upstream.think,
         **choices,
     )
-    plan = replace(plan, upstream=replace(plan.upstream, model=upstream.model))
     return Prepared(plan=plan, settings=settings, prices=upstream.prices)
 
 
 async def _find(plan: Plan, notices: Notices) -> tuple[Upstream, str, str]:
     """Return the upstream, the engine's name and version, and the digest of the model, empty where it is not known."""
-    upstream = with_limits(await find_engine(plan, notices), plan)
+    upstream = with_limits(await wait_for_engine(plan, notices), plan)
     if plan.embedded is not None:
         return upstream, f"llama.cpp (xllamacpp {version('xllamacpp')})", ""
     if plan.models or not plan.check:  # the configuration wants the engine not to be asked

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -138,6 +139,18 @@ def _prints(exam: Exam) -> str | None:
     return f"{sums.printed_calls} calls were printed as text" if sums.printed_calls * 10 > sums.calls else None
 
 
+_MARKS = re.compile(
+    r"<\|(?:im_start|im_end|eot_id|start_header_id|user|assistant)\|>|<(?:start|end)_of_turn>|\[/?INST\]"
+)
+"""Marks of chat formats, which no answer has where the engine's template is the model's own."""
+
+
+def _marks(exam: Exam) -> str | None:
+    texts = ["".join(line.text for line in result.transcript if line.kind == "text") for result in exam.results]
+    found = [mark[0] for text in texts if (mark := _MARKS.search(text)) is not None]
+    return f"{len(found)} of {len(texts)} answers have marks of a chat format, such as {found[0]}" if found else None
+
+
 def _breaks_json(exam: Exam) -> str | None:
     sums = exam.figures
     many = sums.repaired_calls * 10 > max(sums.calls, 9)
@@ -163,6 +176,11 @@ ADVICE = (
         "Give the engine the chat template with tools that the model was trained with (llama.cpp: --jinja, or "
         "--chat-template-file), or a newer engine that reads its calls.",
         _prints,
+    ),
+    Rule(
+        "Give the engine the chat template that the model was trained with; a base model, which was trained for none, "
+        "can't do this work.",
+        _marks,
     ),
     Rule("Take a newer engine, or a finer quantisation: fewer calls will need a repair.", _breaks_json),
     Rule("Take a finer quantisation, or the sampling parameters that the model's card names.", _loops),

@@ -87,6 +87,17 @@ def test_an_advice_has_its_evidence(exam: Exam, advice: str, evidence: str) -> N
     assert [evidence in one.evidence for one in given] == [True]
 
 
+def test_marks_of_a_chat_format_in_answers_are_evidence_of_a_wrong_template() -> None:
+    lines = [Line("user", "<|im_end|>?"), Line("text", "Hello<|im_end|>\n<|im_start|>user\nHello")]
+    one = Result(task="t", group="edits", run=1, passed=False, transcript=lines)
+    (advice,) = [
+        advice for advice in judge(Exam(settings=settings_of(), started_at=AT, planned=1, results=[one])).advice
+        if "base model" in advice.what
+    ]  # fmt: skip
+
+    assert advice.evidence == "1 of 1 answers have marks of a chat format, such as <|im_end|>"
+
+
 def test_thinking_at_the_limit_is_advised_against() -> None:
     results = [replace(one, limits=1) for one in exam_of(answer=Figures(output_tokens=90, thinking_tokens=80)).results]
     exam = Exam(settings=settings_of(), started_at=AT, planned=36, results=results)
