@@ -32,6 +32,9 @@ from claude_bridge.wire.anthropic import (
 SAME_CALLS = 3
 """So many equal calls with equal results, one behind the other, are a loop."""
 
+NUDGE = "Your previous answer had no visible text. Go on with the task, or say that it is done."
+"""After a first empty answer, Claude Code asks once more too."""
+
 READ_ONLY = frozenset({"Read", "Glob", "Grep", "TodoWrite"})
 MAX_LINE_CHARS = 4_000
 MAX_TRANSCRIPT_CHARS = 40_000
@@ -103,6 +106,9 @@ class Work:
         try:
             for turn in range(self._task.max_turns):
                 answer = await self._next()
+                if not answer.calls and not answer.text and self._empty == 1:
+                    self._messages = [*self._messages, InputMessage("user", [TextBlock(NUDGE)])]
+                    continue
                 if not answer.calls:
                     return self._end(answer)
                 self._use(answer, turn)
