@@ -312,10 +312,10 @@ def _print_verdict(exam: Exam, verdict: Verdict) -> None:
     left_out = exam.settings.left_out
     notes += [f"Left out, since they do not fit the window: {', '.join(left_out)}."] * bool(left_out)
     for note in notes:
-        terminal.print_renderable(Padding(Text(note, style="dim"), (0, 0, 0, 2)))
+        terminal.print_renderable(Padding(Text(note, style="dim"), (0, 0, 0, 2), expand=False))
     for advice in verdict.advice:
         words = Text.assemble(("→ ", "bold"), advice.what, (f" ({advice.evidence})", "dim"))
-        terminal.print_renderable(Padding(words, (0, 0, 0, 2)))
+        terminal.print_renderable(Padding(words, (0, 0, 0, 2), expand=False))
 
 
 FIGURES = (

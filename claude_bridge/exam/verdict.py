@@ -192,6 +192,8 @@ ADVICE = (
 
 def judge(exam: Exam) -> Verdict:
     """Return what an exam means."""
+    if not exam.results:
+        return Verdict("not known", "no task was run", [])
     reasons = ((rule.says, evidence) for rule in VERDICTS if (evidence := rule.evidence(exam)) is not None)
     verdict, reason = next(reasons)
     return Verdict(verdict, reason, list(_advice(exam)))

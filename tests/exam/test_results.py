@@ -220,3 +220,4 @@ def test_a_page_without_results_is_a_page() -> None:
     assert page_of([]).startswith("<!doctype html>")
     empty = Exam(settings=settings_of(), started_at=AT, planned=36)
     assert "0 of 0" in page_of([(empty, judge(empty))])
+    assert judge(empty).verdict == "not known"
