@@ -16,6 +16,7 @@ from tests.cli.process import command, environment, run_bridge
 from tests.exam import scripted
 from tests.exam.scripted import engine, settings_of
 from tests.fake_upstream import FakeUpstream, Reply, Stall, free_port, model_list
+from tests.scripted_ollama import ScriptedOllama, a_model, chat_answer
 
 pytestmark = pytest.mark.anyio
 
@@ -87,6 +88,19 @@ async def test_an_engine_that_can_not_be_asked_ends_with_1(home: dict[str, str])
     assert (nobody.code, unknown.code) == (1, 1)
     assert nobody.stdout == ""
     assert "has no model 'other'" in unknown.stderr
+
+
+async def test_results_are_kept_by_the_digest_of_an_ollamas_model_and_its_version(home: dict[str, str]) -> None:
+    models = {"qwen3:1.7b": a_model("tools", "thinking")}
+    async with ScriptedOllama(models, chat=lambda _: chat_answer("No.")) as ollama:
+        base = ("exam", "ollama", "--base-url", ollama.base_url, *OPTIONS, "--json", "--context-window", "8192")
+        done = await run_bridge(*base, env=home)
+    model = json.loads(done.stdout)["models"][0]
+
+    assert done.code == 0, done.stderr
+    assert (model["model"], model["digest"], model["window_tokens"]) == ("qwen3:1.7b", "63bb", 8_192)
+    assert model["engine"].startswith("Ollama 0.")
+    assert model["cost_usd"] == 0.0
 
 
 async def test_a_score_of_nothing_ends_with_0(home: dict[str, str]) -> None:
