@@ -76,7 +76,7 @@ def show(config: ConfigFile = None, as_json: AsJson = False) -> None:
         terminal.print_line(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
     else:
         title = str(reading.file) if reading.is_there else f"{reading.file} (does not exist: nothing is set in a file)"
-        columns = (terminal.Column("setting"), terminal.Column("value"), terminal.Column("from"))
+        columns = (terminal.Column("setting"), terminal.Column("value"), terminal.Column("from", rank=1))
         terminal.print_table(title, columns, [(one.key, shown(one.value), one.origin) for one in settings])
         title = "Which request goes where: the first line that fits"
         terminal.print_table(title, (terminal.Column("request"), terminal.Column("model")), routes)

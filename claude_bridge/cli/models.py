@@ -47,17 +47,17 @@ JSON_FIELDS = (
 """What ``--json`` prints about a model, beside where it is."""
 
 COLUMNS = (
-    terminal.Column("model"),
-    terminal.Column("tools"),
-    terminal.Column("thinking"),
-    terminal.Column("images"),
+    terminal.Column("model", narrowest=16),
+    terminal.Column("tools", rank=1),
+    terminal.Column("thinking", rank=4),
+    terminal.Column("images", rank=3),
     terminal.Column("context window", is_number=True),
-    terminal.Column("max output", is_number=True),
-    terminal.Column("size", is_number=True),
-    terminal.Column("cost", is_number=True),
+    terminal.Column("max output", is_number=True, rank=6),
+    terminal.Column("size", is_number=True, rank=5),
+    terminal.Column("cost", is_number=True, rank=3),
 )
 
-EXAM = terminal.Column("exam", is_number=True)
+EXAM = terminal.Column("exam", is_number=True, rank=2)
 """Shown where one of the models was examined."""
 
 

@@ -41,6 +41,8 @@ class Column(NamedTuple):
     is_number: bool = False
     rank: int = 0
     """In a narrow terminal the columns of the highest rank are left out first; 0: never."""
+    narrowest: int | None = None
+    """Its texts take several lines, down to this width, before another column is left out; None: they do not."""
 
 
 def print_line(text: str) -> None:
@@ -129,9 +131,9 @@ def table_of(
     gap = 1 if width < WIDE else 3
     headers = [column.header.replace(" ", "\n") if width < WIDE else column.header for column in columns]
     cells = [[printable(cell) for cell in row] for row in rows]
-    shown = _that_fit(
-        columns, [_text_width([header, *(row[at] for row in cells)]) + gap for at, header in enumerate(headers)], width
-    )
+    widths = [_text_width([header, *(row[at] for row in cells)]) for at, header in enumerate(headers)]
+    widths = [min(given, column.narrowest or given) + gap for given, column in zip(widths, columns, strict=True)]
+    shown = _that_fit(columns, widths, width)
     table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="bold")
     for at in shown:
         is_number = columns[at].is_number

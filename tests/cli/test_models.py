@@ -200,6 +200,13 @@ async def test_an_ollama_whose_models_have_no_tools_says_so() -> None:
 # --- how it looks ---------------------------------------------------------------------------------------------
 
 
+async def test_a_narrow_table_keeps_what_matters_most_and_breaks_no_word() -> None:
+    async with ScriptedOllama({"qwen3:1.7b": a_model("tools", "thinking")}) as ollama:
+        done = await run_bridge("models", "ollama", "--base-url", ollama.root_url, env={"COLUMNS": "40"})
+    assert {"qwen3:1.7b", "tools", "yes", "40,960"} <= set(done.stdout.split())
+    assert max(map(len, done.stdout.splitlines()[1:])) <= 40
+
+
 @pytest.mark.parametrize("columns", [80, 200])
 async def test_a_table_fits_the_terminal_and_loses_nothing(columns: int) -> None:
     async with ScriptedOllama(MODELS) as ollama:
