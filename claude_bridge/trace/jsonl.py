@@ -105,8 +105,10 @@ def _texts(pieces: Sequence[StreamPiece]) -> list[tuple[float, str]]:
 
 def _json_or_text(body: bytes) -> Raw | str:
     try:
-        one_line = msgspec.json.format(body, indent=-1)
-        one_line.decode()  # format() does not look into strings
+        body.decode()  # what follows does not look into strings
+        if b"\n" in body or b"\r" in body or not body.startswith(b"{"):
+            return Raw(msgspec.json.format(body, indent=-1))
+        msgspec.json.decode(body, type=dict[str, Raw])  # a fifth of the work: most bodies are one line already
     except (ValueError, RecursionError):
         return body.decode("utf-8", "replace")
-    return Raw(one_line)
+    return Raw(body)

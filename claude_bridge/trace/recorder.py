@@ -40,6 +40,12 @@ _NO_USAGE = UsageReport()
 SHORTEST_S = 0.05
 """In less time than that an answer came in one piece, and how fast it was written can't be seen from here."""
 
+GROWTH_S = 0.2
+"""How often the growth of an answer is reported."""
+
+SAME_MOMENT_S = 0.002
+"""Reads that follow each other so closely are one piece of a recorded stream."""
+
 MAX_STREAM_BYTES = 16 * 1024 * 1024
 """Of what one exchange carried, both streams together, so many bytes are recorded."""
 
@@ -75,8 +81,10 @@ class Recorder:
         """What is known of the prompt while the engine reads it."""
         self._beginning: list[Callable[[], events.TraceEvent]] = []
         """What makes the first events, kept while the exchange lasts for those who come later; see so_far()."""
-        self._upstream_pieces: list[events.StreamPiece] = []
-        self._client_pieces: list[events.StreamPiece] = []
+        self._unread: list[StreamEvent] = []
+        self._reported_at = 0.0
+        self._upstream_pieces: list[tuple[float, list[bytes]]] = []
+        self._client_pieces: list[tuple[float, list[bytes]]] = []
         self._piece_bytes = self._omitted_bytes = 0
         self._web = WebFigures()
 
@@ -292,26 +300,17 @@ class Recorder:
             self._take_answer(typed_events(items))
 
     def _take_answer(self, stream_events: Sequence[StreamEvent]) -> None:
-        added = [chars for event in stream_events if (chars := _content_chars(event))]
-        is_first = bool(added) and self._first_token_s is None
+        is_first = self._first_token_s is None and any(map(_content_chars, stream_events))
         if is_first:
             self._end_reading()
             self._first_token_s = self._after_s()
         if not self.active:
             return
-        self._fold.feed(stream_events)
+        self._unread += stream_events
         if is_first and self._first_token_s is not None:
             self._bus.emit(events.FirstToken(exchange=self.exchange, at_s=time.time(), after_s=self._first_token_s))
-        if added:
-            self._bus.emit(
-                events.AnswerGrew(
-                    exchange=self.exchange,
-                    at_s=time.time(),
-                    after_s=self._after_s(),
-                    deltas=len(added),
-                    chars=sum(added),
-                )
-            )
+        if time.monotonic() - self._reported_at >= GROWTH_S:
+            self._report_growth()
 
     def upstream_sent(self, data: bytes) -> None:
         """Keep what one read from the upstream gave."""
@@ -439,21 +438,46 @@ class Recorder:
             streams = events.StreamsRecorded(
                 exchange=self.exchange,
                 at_s=time.time(),
-                upstream=self._upstream_pieces,
-                client=self._client_pieces,
+                upstream=self._timed(self._upstream_pieces),
+                client=self._timed(self._client_pieces),
                 omitted_bytes=self._omitted_bytes,
             )
             self._upstream_pieces, self._client_pieces = [], []
             self._bus.emit(streams)
 
-    def _keep(self, pieces: list[events.StreamPiece], data: bytes) -> None:
+    def _keep(self, pieces: list[tuple[float, list[bytes]]], data: bytes) -> None:
         self._piece_bytes += len(data)
         if self._piece_bytes > MAX_STREAM_BYTES:
             self._omitted_bytes += len(data)
+            return
+        at_s = time.monotonic()
+        if pieces and at_s - pieces[-1][0] < SAME_MOMENT_S:
+            pieces[-1][1].append(data)
         else:
-            pieces.append(events.StreamPiece(self._after_s(), data))
+            pieces.append((at_s, [data]))
+
+    def _timed(self, pieces: list[tuple[float, list[bytes]]]) -> list[events.StreamPiece]:
+        return [events.StreamPiece(at_s - self._started_at, b"".join(data)) for at_s, data in pieces]
+
+    def _report_growth(self) -> None:
+        """Fold what has gone out since the last time, and tell how much it is; seldom, since it is read one by one."""
+        self._reported_at = time.monotonic()
+        unread, self._unread = self._unread, []
+        self._fold.feed(unread)
+        added = [chars for event in unread if (chars := _content_chars(event))]
+        if added and self._bus.active:
+            self._bus.emit(
+                events.AnswerGrew(
+                    exchange=self.exchange,
+                    at_s=time.time(),
+                    after_s=self._after_s(),
+                    deltas=len(added),
+                    chars=sum(added),
+                )
+            )
 
     def _is_first_end(self) -> bool:
+        self._report_growth()
         is_first, self._is_over = not self._is_over, True
         self._beginning = []
         self._end_reading()
@@ -536,8 +560,10 @@ def _unseen_message(model: str, usage: UsageReport) -> Message:
 
 
 def _content_chars(event: StreamEvent) -> int:
-    match event:
-        case ContentBlockDelta(_, BlockTextDelta(text) | BlockThinkingDelta(text) | BlockInputJsonDelta(text)):
+    if type(event) is not ContentBlockDelta:
+        return 0
+    match event.delta:
+        case BlockTextDelta(text) | BlockThinkingDelta(text) | BlockInputJsonDelta(text):
             return len(text)
         case _:
             return 0

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from threading import Lock
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -49,6 +50,7 @@ _MAX_SECRETS = 64
 MAX_BODY_BYTES = 16 * 1024 * 1024
 """Longer bodies are cut: a trace is read by people, and the work on it must have an end."""
 
+_SEEN_BODIES, _MAX_SEEN_BYTES = 8, 4 * 1024 * 1024
 _MARGIN_BYTES = 4 * 1024
 """What is read beyond, so that a secret at the cut is seen whole."""
 
@@ -105,6 +107,10 @@ _KEY_FORMS = (
     _form(b"x-api-key", rb"x-api-key[\"'\\]*\s*[:=][\s\"'\\]*([^\s\"'\\,;${<\[]{4,})"),
     _form(b"://", rb"://[^\s\"'\\/:@]*:([^\s\"'\\/@]{1,256})@"),
 )
+_SHORT_BYTES = 200
+_ANY_MARK = re.compile(b"|".join(re.escape(mark.lower()) for mark in sorted({form.mark for form in _KEY_FORMS})))
+"""For short texts, of which an event has many; in long ones the search for each mark is faster."""
+
 # "task-…" is no key, but "\nsk-…" is one, and so is one behind a colour code.
 _MAY_STAND_BEFORE_KEY = re.compile(rb"(?:^|[^a-z0-9]|\\[nrtbf]|\\u[0-9a-f]{4}|\[[0-9;]*m)\Z")
 
@@ -142,6 +148,7 @@ class Redactor:
     """Takes the given secrets, and what looks like a key, out of events."""
 
     def __init__(self, secrets: Sequence[str]) -> None:
+        self._seen = _SeenBodies()
         self._texts: tuple[str, ...] = ()
         self._secrets: tuple[tuple[bytes, re.Pattern[bytes]], ...] = ()
         for secret in secrets:
@@ -152,6 +159,7 @@ class Redactor:
         secret = secret.strip()
         if len(secret) < _MIN_SECRET_CHARS or secret.lower() in _NO_SECRETS or secret in self._texts:
             return
+        self._seen = _SeenBodies()
         self._texts = (*self._texts, secret)[-_MAX_SECRETS:]
         self._secrets = tuple(
             (_longest_plain_part(text), _anyhow_escaped(text))
@@ -169,12 +177,14 @@ class Redactor:
             return event
         match event:
             case RequestReceived():
-                event = msgspec.structs.replace(event, body=self._redact_body(event.body))
+                clean = self._redact(msgspec.structs.replace(event, body=b""))
+                return msgspec.structs.replace(clean, body=self._redact_body(event.body))
             case RequestSent():
                 headers = {
                     name: REDACTED if _CREDENTIALS.search(name) else value for name, value in event.headers.items()
                 }
-                event = msgspec.structs.replace(event, body=self._redact_body(event.body), headers=headers)
+                sent = self._redact(msgspec.structs.replace(event, body=b"", headers=headers))
+                return msgspec.structs.replace(sent, body=self._redact_body(event.body))
             case StreamsRecorded():
                 upstream, client = self._redact_pieces(event.upstream), self._redact_pieces(event.client)
                 return msgspec.structs.replace(event, upstream=upstream, client=client)
@@ -189,7 +199,8 @@ class Redactor:
 
     def _redact_body(self, body: bytes) -> bytes:
         if len(body) <= MAX_BODY_BYTES:
-            return _without_private_fields(body)
+            body = _without_private_fields(body)
+            return _replaced(body, self._seen.spans(body, self._spans))
         beginning = self._redact_bytes(_without_private_fields(body[: MAX_BODY_BYTES + _MARGIN_BYTES]))
         return beginning[:MAX_BODY_BYTES] + b"... (%d bytes in all)" % len(body)
 
@@ -234,23 +245,19 @@ class Redactor:
         return clean
 
     def _redact_bytes(self, text: bytes) -> bytes:
-        spans = self._spans(text)
-        if not spans:
-            return text
-        kept, done = [], 0
-        for start, end in spans:
-            kept += [text[done:start], REDACTED.encode()]
-            done = end
-        return b"".join([*kept, text[done:]])
+        return _replaced(text, self._spans(text))
 
     def _may_hold_secrets(self, text: bytes) -> bool:
         lowered = text.lower()
-        return any(plain_part in text for plain_part, _ in self._secrets) or any(
-            form.mark in (text if form.is_exact else lowered) for form in _KEY_FORMS
-        )
+        return self._secrets_in(text) or any(form.mark in (text if form.is_exact else lowered) for form in _KEY_FORMS)
+
+    def _secrets_in(self, text: bytes) -> bool:
+        return any(plain_part in text for plain_part, _ in self._secrets)
 
     def _spans(self, text: bytes) -> list[tuple[int, int]]:
         """Return where secrets are, in their order and without overlaps."""
+        if len(text) <= _SHORT_BYTES and not self._secrets_in(text) and _ANY_MARK.search(text.lower()) is None:
+            return []
         found = [
             match.span()
             for plain_part, secret in self._secrets
@@ -273,20 +280,76 @@ def redacted(text: str) -> str:
 
 
 def _varying_part(stream: bytes) -> bytes:
-    """Return a stream with what begins most of its frames only once: a tenth of it, with all marks of keys.
+    """Return a stream with what most of its frames begin and end with only once: a tenth of it, with all marks of keys.
 
-    No mark holds a line break or a quotation mark, and such a beginning goes from the one to the other.
+    No mark holds a line break or a quotation mark, and what is left out goes from the one to the other.
     """
     line_break = b"\n\n" if b"\n\n" in stream else b"\n"
-    for place in (len(stream) // 3, len(stream) * 2 // 3):
-        first = stream.find(line_break, place)
-        second = stream.find(line_break, first + 2)
-        pairs = zip(stream[first : first + 1024], stream[second : second + 1024], strict=False)
-        same = next((at for at, (one, other) in enumerate(pairs) if one != other), 0)
-        beginning = stream[first : stream.rfind(b'"', first, first + same) + 1]
-        if first >= 0 and second > first and len(beginning) > len(line_break):
-            stream = beginning + stream.replace(beginning, b"\n")
+    first = stream.find(line_break, len(stream) // 2)
+    second = stream.find(line_break, first + 2)
+    third = stream.find(line_break, second + 2)
+    if first < 0 or not first < second < third:
+        return stream
+    one, other = stream[first : min(second, first + 1024)], stream[second : min(third, second + 1024)]
+    beginning = one[: one.rfind(b'"', 0, _same_start(one, other)) + 1]
+    ending = one[len(one) - _same_start(one[::-1], other[::-1]) :] if len(one) == second - first else b""
+    ending = ending[ending.find(b'"') :] if b'"' in ending else b""
+    for part in (beginning, ending):
+        if len(part) > 2 * len(line_break):
+            stream = part + stream.replace(part, b"\n")
     return stream
+
+
+def _same_start(one: bytes, other: bytes) -> int:
+    """Return how many bytes both begin with; up to about a thousand."""
+    pairs = zip(one, other, strict=False)
+    return next((at for at, (left, right) in enumerate(pairs) if left != right), min(len(one), len(other)))
+
+
+_Span = tuple[int, int]
+
+
+def _replaced(text: bytes, spans: Sequence[_Span]) -> bytes:
+    if not spans:
+        return text
+    kept, done = [], 0
+    for start, end in spans:
+        kept += [text[done:start], REDACTED.encode()]
+        done = end
+    return b"".join([*kept, text[done:]])
+
+
+class _SeenBodies:
+    """The last bodies and where secrets are in them: the next turn of a conversation begins as the one before."""
+
+    def __init__(self) -> None:
+        self._bodies: deque[tuple[bytes, list[_Span]]] = deque(maxlen=_SEEN_BODIES)
+
+    def spans(self, body: bytes, find: Callable[[bytes], list[_Span]]) -> list[_Span]:
+        """Return where secrets are; only what is new is searched."""
+        start, known = 0, list[_Span]()
+        for seen, spans in reversed(list(self._bodies)):
+            if start > len(body) * 0.9:
+                break  # good enough
+            same = _same_bytes(seen, body) - _MARGIN_BYTES
+            if same > start:
+                # A secret that goes on beyond is looked for again, from where it begins.
+                start = next((first for first, end in spans if first < same < end + _MARGIN_BYTES), same)
+                known = [span for span in spans if span[1] <= start]
+        found = [*known, *((first + start, end + start) for first, end in find(body[start:] if start else body))]
+        if len(body) <= _MAX_SEEN_BYTES:
+            self._bodies.append((body, found))
+        return found
+
+
+def _same_bytes(one: bytes, other: bytes) -> int:
+    """Return how many bytes both begin with."""
+    same, block = 0, 64 * 1024
+    while block:
+        while same + block <= len(one) and one[same : same + block] == other[same : same + block]:
+            same += block
+        block //= 8
+    return same
 
 
 def _key_spans(text: bytes) -> Iterator[tuple[int, int]]:

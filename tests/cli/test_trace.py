@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import shlex
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -17,8 +19,8 @@ from claude_bridge.errors import SetupError, UsageError
 from claude_bridge.trace.events import StreamPiece, StreamsRecorded, TraceEvent
 from claude_bridge.trace.jsonl import encode_event
 from claude_bridge.wire.anthropic import TextBlock
-from tests.cli.process import run_bridge
-from tests.fake_upstream import FakeUpstream, calls, model_list
+from tests.cli.process import LIMIT_S, run_bridge, serving
+from tests.fake_upstream import DONE, MODEL, FakeUpstream, calls, finish, model_list, refusal, stream, text, usage
 from tests.golden_case import GoldenCase
 from tests.trace.samples import NOON, ended, failed, first_token, received, repaired, reread, sent
 
@@ -203,3 +205,71 @@ async def test_recorded_requests_are_sent_again_and_both_answers_are_shown(trace
 
 def test_replay_needs_a_model(trace: Path) -> None:
     assert isinstance(bridge("replay", trace).exception, UsageError)
+
+
+PLANTED = {
+    "the engine's key": "engine-key-0123456789",
+    "the bridge's token": "bridge-token-0123456789",
+    "aws": "AKIAIOSFODNN7EXAMPLE",
+    "aws secret": "wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY",
+    "github": "ghp_0123456789abcdefghijABCDEFGHIJ",
+    "google": "AIzaSyA1234567890abcdefghijklmnopqrs",
+    "slack": "xoxb-123456789012-abcdefghijkl",
+    "private key": "MIIEowIBAAKCAQEAx",
+    "password in a URL": "hunter2hunter2",
+    "in the answer": "gho_0123456789abcdefghijABCDEFGHIJ",
+}
+
+
+@pytest.mark.anyio
+async def test_no_planted_secret_is_in_a_trace_nor_in_what_is_made_of_it(tmp_path: Path) -> None:
+    """In headers, URLs, bodies, the echo of an environment, an answer that comes in pieces, and an error."""
+    key, token, answered = PLANTED["the engine's key"], PLANTED["the bridge's token"], PLANTED["in the answer"]
+    environment = (
+        f"AWS_ACCESS_KEY_ID={PLANTED['aws']}\nAWS_SECRET_ACCESS_KEY={PLANTED['aws secret']}\n"
+        f"GH_TOKEN={PLANTED['github']}\nSLACK={PLANTED['slack']}\n"
+        f"-----BEGIN RSA PRIVATE KEY-----\n{PLANTED['private key']}\n-----END RSA PRIVATE KEY-----\n"
+    )
+    tool_use = {"type": "tool_use", "id": "t1", "name": "Bash", "input": {"command": "env"}}
+    asked = {
+        "model": "m",
+        "max_tokens": 9,
+        "stream": True,
+        "system": f"Use {PLANTED['google']} and https://me:{PLANTED['password in a URL']}@host/.",
+        "messages": [
+            {"role": "user", "content": f"My token is {token}"},
+            {"role": "assistant", "content": [tool_use]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t1", "content": environment}]},
+        ],
+    }
+    frames = [text(f"It is {answered[:9]}"), text(answered[9:]), text(f" and {key}."), finish(), usage(), DONE]
+    replies = [stream(*frames), refusal(400, f"bad key {key}, or {PLANTED['aws']}")]
+    trace = tmp_path / "trace.jsonl"
+    async with FakeUpstream(replies) as upstream:
+        options = ("--base-url", upstream.base_url, "--api-key", key, "--auth-token", token, "--trace", str(trace))
+        async with serving("openai", MODEL, *options) as running, httpx.AsyncClient(timeout=LIMIT_S) as client:
+            await running.says("Start Claude Code")
+            for _ in range(2):
+                headers = {"authorization": f"Bearer {token}", "x-api-key": PLANTED["github"]}
+                await client.post(f"{running.url}/v1/messages", json=asked, headers=headers)
+            running.signal(signal.SIGTERM)
+            await running.end()
+    assert json.loads(upstream.requests[0].body)["messages"], "the engine gets what was asked"
+    page, folder = tmp_path / "trace.html", tmp_path / "golden"
+    shown = [out("html", trace, "--output", page), out("golden", trace, "1", "--output", folder), out("list", trace)]
+    shown += [out("show", trace, number, "--full") + out("curl", trace, number) for number in ("1", "2")]
+    files = [trace, page, *folder.iterdir()]
+    everything = "".join([*shown, *(file.read_text("utf-8") for file in files)])
+    assert [what for what, secret in PLANTED.items() if secret in everything] == []
+    assert "[redacted]" in trace.read_text("utf-8")
+    assert len(json.loads(out("list", trace, "--json"))["exchanges"]) == 2
+
+
+@pytest.mark.anyio
+async def test_the_page_can_be_turned_off() -> None:
+    async with FakeUpstream() as upstream, serving("openai", MODEL, "--base-url", upstream.base_url, "--no-page") as it:
+        await it.says("Start Claude Code")
+        assert "key=" not in it.told
+        async with httpx.AsyncClient(timeout=LIMIT_S) as client:
+            response = await client.get(f"{it.url}/", headers={"accept": "text/html"})
+        assert response.text == "claude-bridge is running\n"

@@ -279,3 +279,18 @@ def test_a_secret_at_the_cut_of_a_long_body_is_taken_out() -> None:
         clean = _redacted_body(filler + secret.encode() + filler, secret)
         assert b"tr0ub" not in clean
         assert b"and-more" not in clean
+
+
+@given(st.integers(0, 12_000), st.integers(0, 30), st.text(max_size=20))
+def test_the_next_turn_of_a_conversation_is_redacted_as_if_it_were_the_first(at: int, cut: int, more: str) -> None:
+    """What both turns begin with is searched once; a secret that is cut in the first one is whole in the second."""
+    secret = "tr0ub4dor-and-more"
+    before = ("x " * 6_000)[:at] + " key AKIAIOSFODNN7EXAMPLE " + "y " * 3_000
+    first = (before + secret[:cut]).encode()
+    second = (before + secret + more).encode()
+    redactor = Redactor([secret])
+    for body in (first, second, second, first):
+        event = redactor.redact(received(body=body))
+        assert isinstance(event, RequestReceived)
+        assert event.body == _redacted_body(body, secret)
+        assert REDACTED.encode() in event.body
