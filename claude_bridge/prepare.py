@@ -85,7 +85,12 @@ class Preparer:
         request, losses = with_think_mode(request, upstream.think)
         request, taken = upstream.settings.apply(request)
         losses = [*losses, *taken]
-        ready = await self._attachments.prepare(request, self.engine.profile, self.engine.limits.window_tokens)
+        ready = await self._attachments.prepare(
+            request,
+            self.engine.profile,
+            self.engine.limits.window_tokens,
+            history=raw.history_of(request) if raw is not None else None,
+        )
         for warning in ready.warnings:
             self._bus.warn(warning)
         if recorder is not None:

@@ -28,8 +28,8 @@ from tests.fake_upstream import MODEL
 class _ListeningService(Service):
     """A service that keeps what clients ask, as it came: the trace has no secrets in it."""
 
-    def __init__(self, bus: Bus, received: list[HttpRequest] | None) -> None:
-        super().__init__(bus, auth_token=None, loopback_only=True)
+    def __init__(self, bus: Bus, received: list[HttpRequest] | None, *, keeps_histories: bool) -> None:
+        super().__init__(bus, auth_token=None, loopback_only=True, keeps_histories=keeps_histories)
         self._received = received
 
     def check(self, request: HttpRequest) -> None:
@@ -41,14 +41,18 @@ class _ListeningService(Service):
 
 @asynccontextmanager
 async def open_bridge(
-    upstream: Upstream, *sinks: Sink, received: list[HttpRequest] | None = None, web_tools: WebTools | None = None
+    upstream: Upstream,
+    *sinks: Sink,
+    received: list[HttpRequest] | None = None,
+    web_tools: WebTools | None = None,
+    keeps_histories: bool = True,
 ) -> AsyncIterator[str]:
     """Serve before an upstream while the context lasts; yields the bridge's address.
 
     Sinks get the trace, and ``received`` every request of a client that comes to a known path.
     """
     bus = Bus(sinks)
-    service = _ListeningService(bus, received)
+    service = _ListeningService(bus, received, keeps_histories=keeps_histories)
     listener, port = await open_listener("127.0.0.1", 0)
     async with (
         client_for(upstream, None) as client,

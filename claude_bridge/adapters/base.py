@@ -13,6 +13,7 @@ from claude_bridge.conversion.loss import Loss, Repair
 from claude_bridge.conversion.profile import CountRoute, Profile, SchemaDialect
 from claude_bridge.conversion.prompt.context_budget import PromptFacts
 from claude_bridge.conversion.reasoning import TextOpening
+from claude_bridge.conversion.request.history import KnownHistory
 from claude_bridge.conversion.response.pipeline import ResponseContext
 from claude_bridge.errors import BridgeError
 from claude_bridge.wire.anthropic import CountTokensRequest, MessagesRequest, ResponseItem, Tool
@@ -26,6 +27,13 @@ class ClientRequest(Struct, frozen=True, kw_only=True):
     body: bytes
     query: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
+    history: KnownHistory | None = None
+    """What is known of its messages from requests that began as it does; None: nothing is kept of them."""
+
+    def history_of(self, request: CountTokensRequest) -> KnownHistory | None:
+        """Return what is known of the messages, where they are still those that the client sent."""
+        known = self.history
+        return known if known is not None and known.messages is request.messages else None
 
     def without_credentials(self) -> ClientRequest:
         """Return the request without the client's own login."""

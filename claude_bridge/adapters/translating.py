@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from msgspec import Struct
@@ -20,9 +20,42 @@ from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.profile import CountRoute, Profile, SchemaDialect
 from claude_bridge.conversion.prompt.token_estimate import estimate_tokens
 from claude_bridge.conversion.request.normalize import NormalizedRequest, normalize_request
+from claude_bridge.conversion.request.turns import HistorySeam, Turn
 from claude_bridge.conversion.response.pipeline import ResponseContext, ResponsePipeline
 from claude_bridge.errors import BridgeError
 from claude_bridge.wire.anthropic import CountTokensRequest, MessagesRequest
+
+
+class EncodedFrame(Struct, frozen=True):
+    """A request without its conversation.
+
+    ``body`` ends with the list of messages, which holds at most the system prompt. ``instructions`` are what the model
+    is asked for in words, for the end of the last turn of the user. ``losses`` are what the API can't carry.
+    """
+
+    body: bytes
+    losses: list[Loss]
+    instructions: Sequence[str] = ()
+
+
+class _TranslatedHistory(Struct, frozen=True, kw_only=True):
+    """What became of the messages before a seam, as pieces of a list of messages; None: of no message."""
+
+    profile: Profile | None = None
+    """That they were translated for; kept, so that no other one can be taken for it."""
+    seam: HistorySeam | None = None
+    messages: tuple[bytes, ...] = ()
+    losses: tuple[Loss, ...] = ()
+
+    def extended(
+        self, profile: Profile, seam: HistorySeam, messages: bytes, losses: Sequence[Loss]
+    ) -> _TranslatedHistory:
+        return _TranslatedHistory(
+            profile=profile, seam=seam, messages=(*self.messages, messages), losses=(*self.losses, *losses)
+        )
+
+
+_NOTHING_KNOWN = _TranslatedHistory()
 
 
 class TranslatingAdapter(Struct, frozen=True, kw_only=True):
@@ -32,8 +65,15 @@ class TranslatingAdapter(Struct, frozen=True, kw_only=True):
     reach_path: str
     path: str
     """Where requests are sent, relative to the base URL."""
-    encode: Callable[[NormalizedRequest, str, Profile, TokenLimits], tuple[bytes, list[Loss]]]
-    """Returns the body of a request, and what of it the API can't carry."""
+    encode: Callable[[NormalizedRequest, str, Profile, TokenLimits], EncodedFrame]
+    """Returns the body of a request, but for the conversation."""
+    encode_turns: Callable[[Sequence[Turn], Profile, Sequence[str]], tuple[bytes, list[Loss]]] | None
+    """Returns the messages for some turns as JSON, with commas between them, and what of them the API can't carry.
+
+    What a turn becomes depends on the turn, the profile and the turns since the last one of the user. The last
+    argument are instructions to the model, for the end of the last turn of the user. None: ``encode`` encodes all,
+    since what a turn becomes depends on more.
+    """
     decoder: Callable[[str], StreamDecoder]
     """Makes the decoder of one response; takes what names the engine in error texts."""
     explain: Callable[[int, Mapping[str, str], bytes, str], BridgeError]
@@ -48,8 +88,13 @@ class TranslatingAdapter(Struct, frozen=True, kw_only=True):
     """Whether tools are declared even where no call is wanted: without them the prompt would begin otherwise."""
     is_passthrough: bool = False
 
-    def prepare(self, request: CountTokensRequest, _raw: ClientRequest | None, engine: EngineModel) -> EncodedRequest:
-        """Return the translated request."""
+    def prepare(self, request: CountTokensRequest, raw: ClientRequest | None, engine: EngineModel) -> EncodedRequest:
+        """Return the translated request; what was translated before of its history is not translated again."""
+        # Where an engine gets tools in the midst of a conversation, what a turn becomes depends on those before it.
+        is_by_turns = self.encode_turns is not None and not engine.profile.keeps_tool_list
+        history = raw.history_of(request) if raw is not None and is_by_turns else None
+        maker = (self.kind, id(engine.profile), engine.refused_reasoning)
+        known: _TranslatedHistory = (history and history.latest(maker)) or _NOTHING_KNOWN
         normalized = normalize_request(
             request,
             engine.profile,
@@ -57,14 +102,27 @@ class TranslatingAdapter(Struct, frozen=True, kw_only=True):
             simpler_schemas=engine.simpler_schemas,
             refused_reasoning=engine.refused_reasoning,
             keeps_unused_tools=self.keeps_unused_tools,
+            seam=known.seam,
         )
-        body, losses = self.encode(normalized, engine.model, engine.profile, engine.limits)
+        if not normalized.is_taken_up:
+            known = _NOTHING_KNOWN
+        frame = self.encode(normalized, engine.model, engine.profile, engine.limits)
+        body, losses = frame.body, [*normalized.losses, *frame.losses]
+        if self.encode_turns is not None:
+            turns = normalized.turns
+            if history is not None and normalized.seam is not None:
+                closed, turns = turns[: normalized.closed_turns], turns[normalized.closed_turns :]
+                known = known.extended(engine.profile, normalized.seam, *self.encode_turns(closed, engine.profile, ()))
+                history.keep(maker, normalized.seam.needs, known, len(known.messages[-1]))
+            messages, lost = self.encode_turns(turns, engine.profile, frame.instructions)
+            body = _with_messages(body, [*known.messages, messages])
+            losses += (*known.losses, *lost)
         facts = normalized.facts
         return EncodedRequest(
             outgoing=OutgoingRequest(method="POST", path=self.path, body=body),
             facts=facts,
             estimated_tokens=estimate_tokens(body, holds_images=facts.holds_images),
-            losses=(*normalized.losses, *losses),
+            losses=tuple(losses),
             max_tokens=_max_tokens(request, engine.limits),
             output_limit_field=self.output_limit_field(engine.profile),
             prompt_digest=partial(self.digest, body),
@@ -100,3 +158,10 @@ def _max_tokens(request: CountTokensRequest, limits: TokenLimits) -> int | None:
     if not isinstance(request, MessagesRequest):
         return None
     return min(request.max_tokens, limits.max_output_tokens or request.max_tokens)
+
+
+def _with_messages(body: bytes, messages: Sequence[bytes]) -> bytes:
+    """Return a body whose list of messages, its last field, goes on with some more."""
+    more = b",".join(piece for piece in messages if piece)
+    before = body[:-2]
+    return b"".join((before, b"," if more and not before.endswith(b"[") else b"", more, b"]}"))

@@ -91,6 +91,7 @@ def build_plan(config: Config, options: Options, notices: Notices) -> Plan:
         general_max_output_tokens=config.defaults.max_tokens,
         general_window_tokens=config.defaults.context_window,
         max_concurrent=options.max_concurrent or config.defaults.max_concurrent,
+        keeps_histories=config.defaults.memo if options.memo is None else options.memo,
         vision_model=options.vision_model or config.defaults.vision_model,
         web=web_plan(config, options.web_search),
         page=options.page,

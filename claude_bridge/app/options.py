@@ -21,6 +21,8 @@ class Options:
     context_window: int | None = None
     max_tokens: int | None = None
     max_concurrent: int | None = None
+    memo: bool | None = None
+    """Whether what earlier requests were made into is used again."""
     think: Literal["auto", "on", "off"] | None = None
     small_model: str | None = None
     plan_model: str | None = None

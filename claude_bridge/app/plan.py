@@ -110,6 +110,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     general_window_tokens: int | None = None
     max_concurrent: int | None = None
     """How many requests each engine gets at a time."""
+    keeps_histories: bool = True
+    """Whether what earlier requests were made into is used again."""
     vision_model: str | None = None
     """The model of the same provider that describes images for a model that can't see them."""
     web: WebPlan = WebPlan()

@@ -175,6 +175,7 @@ async def _open_bridge(
             queues=RequestQueues(plan.max_concurrent),
             page=page,
             client_settings=partial(_client_settings, listening),
+            keeps_histories=plan.keeps_histories,
         )
         yield RunningBridge(plan, listening, notices, service, stack), listener
 

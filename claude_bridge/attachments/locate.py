@@ -32,9 +32,9 @@ class Attached(NamedTuple):
     is_assistants: bool
 
 
-def attachments_in(messages: Sequence[InputMessage]) -> Iterator[Attached]:
-    """Yield each image and document; a document of blocks stands for the images in it."""
-    for index, message in enumerate(messages):
+def attachments_in(messages: Sequence[InputMessage], first: int = 0) -> Iterator[Attached]:
+    """Yield each image and document from the ``first`` message on; one of blocks stands for the images in it."""
+    for index, message in enumerate(messages[first:], first):
         if not isinstance(message.content, str):
             for path, block in _in_blocks(message.content, f"$.messages[{index}].content"):
                 yield Attached(path, block, message.role == "assistant")

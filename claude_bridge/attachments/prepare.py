@@ -27,6 +27,7 @@ from claude_bridge.conversion.media_types import PDF, is_pdf
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.prompt.token_estimate import IMAGE_TOKENS
 from claude_bridge.conversion.request.content import document_name
+from claude_bridge.conversion.request.history import CHANGED_MESSAGES, KnownHistory
 from claude_bridge.wire.anthropic import (
     Base64Source,
     Block,
@@ -51,6 +52,9 @@ MAX_CHARS = 400_000
 MAX_IMAGES = 20
 _CHARS_PER_TOKEN = 4
 _HASHED_IN_A_THREAD_FROM = 2**20
+
+_FREE = "attachments"
+"""Of a conversation: how many of its first messages are known to hold none."""
 
 _Request = TypeVar("_Request", bound=CountTokensRequest)
 
@@ -105,13 +109,20 @@ class Attachments:
         self._describer = describer
         self._descriptions = Memo[Description](KEPT_BYTES)
 
-    async def prepare(self, request: _Request, profile: Profile, window_tokens: int | None) -> ReadyRequest[_Request]:
+    async def prepare(
+        self, request: _Request, profile: Profile, window_tokens: int | None, *, history: KnownHistory | None = None
+    ) -> ReadyRequest[_Request]:
         """Return the request with all attachments in a form that the conversion for this profile can carry.
 
-        An attachment that can't be fetched or read raises nothing: a text that says so replaces it.
+        An attachment that can't be fetched or read raises nothing: a text that says so replaces it. ``history`` is
+        what is known of the request's messages.
         """
-        found = list(attachments_in(request.messages))
+        free = (history and history.latest(_FREE)) or 0
+        found = list(attachments_in(request.messages, free))
         if not found:
+            if history is not None:
+                free = max(0, len(request.messages) - CHANGED_MESSAGES)
+                history.keep(_FREE, free, free)
             return ReadyRequest(request=request, losses=[])
         deadline = anyio.current_time() + self._limit_s
         shows_images = profile.sees_images or self._describer is not None

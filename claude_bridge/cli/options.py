@@ -84,6 +84,13 @@ PARAMETERS: dict[str, ParameterInfo] = {
         min=1,
         metavar="N",
     ),
+    "memo": typer.Option(
+        "--memo/--no-memo",
+        rich_help_panel=TUNING,
+        help="Whether to keep converted conversations in memory (64 MiB), so that only new messages are converted. "
+        "Default: yes.",
+        show_default=False,
+    ),
     "think": typer.Option(
         rich_help_panel=TUNING,
         help="Whether the model thinks: auto (as the client asks), on, or off.",

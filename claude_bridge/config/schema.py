@@ -89,6 +89,10 @@ class Defaults(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     think: Annotated[ThinkMode, about("Whether the model thinks: auto (as the client asks), on, or off.", '"auto"')] = (
         "auto"
     )
+    memo: Annotated[
+        bool,
+        about("Whether to keep converted conversations in memory, so that only new messages are converted.", "true"),
+    ] = True
     vision_model: Annotated[
         Text | None,
         about("A model of the same provider that describes images for a model that can't see them.", '"llava"'),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -9,6 +10,7 @@ import anyio
 
 from claude_bridge.adapters.base import ClientRequest
 from claude_bridge.bridge import BridgeProtocol
+from claude_bridge.conversion.request.history import MAX_KEPT_BYTES, KnownHistory, RequestMemo
 from claude_bridge.errors import BridgeError
 from claude_bridge.page.live import LivePage
 from claude_bridge.server.access import AccessRules
@@ -54,15 +56,19 @@ class Service:
         queues: RequestQueues | None = None,
         page: LivePage | None = None,
         client_settings: Callable[[BridgeProtocol], dict[str, str]] | None = None,
+        keeps_histories: bool = True,
     ) -> None:
         """``auth_token`` is what clients must send (None: nothing); ``loopback_only`` says where we listen.
 
         ``page`` None: there is none. ``client_settings`` returns what points clients at this bridge, by its form.
+        ``keeps_histories`` False: each request is decoded and converted as a whole.
         """
         self.bus = bus
         self.queues = queues or RequestQueues(None)
         """Where requests wait that engines can't take yet."""
         self.access = AccessRules(auth_token=auth_token, loopback_only=loopback_only)
+        self.memo = RequestMemo(secrets.token_hex(), max_bytes=MAX_KEPT_BYTES if keeps_histories else 0)
+        """What earlier requests were made into."""
         self.stats = Stats()
         """What all exchanges came to."""
         self.page = page
@@ -119,7 +125,7 @@ class Service:
         """Check that this client may ask; see AccessRules.check."""
         self.access.check(request.head)
 
-    def client_request(self, request: HttpRequest, body: bytes) -> ClientRequest:
+    def client_request(self, request: HttpRequest, body: bytes, history: KnownHistory | None) -> ClientRequest:
         """Return the request as an engine of Anthropic's API may get it: without what is meant for the bridge.
 
         The bridge's own token stays here, and so do headers of this one connection (RFC 9110, section 7.6.1) and of
@@ -134,7 +140,7 @@ class Service:
             and not name.startswith(_NOT_FOR_ENGINES_PREFIXES)
             and not self.access.is_token(value)
         }
-        return ClientRequest(body=body, query=request.query, headers=headers)
+        return ClientRequest(body=body, query=request.query, headers=headers, history=history)
 
     def outline(self, body: bytes) -> MessagesRequest | None:
         """Return what can be read of a request that this version does not understand, if it goes on as it came."""

@@ -49,6 +49,8 @@ MAX_TOOLS = 10_000
 MAX_STOP_CHARS = 4_096
 """Of all stop sequences together: the text is compared with each, for each token."""
 
+_LEAST_BLOCK_BYTES = len('{"type":"a"},')
+
 _Request = TypeVar("_Request", bound=CountTokensRequest)
 
 _messages_decoder = msgspec.json.Decoder(MessagesRequest)
@@ -141,12 +143,19 @@ def _parse(body: bytes, decoder: msgspec.json.Decoder[_Request]) -> _Request:
         raise InvalidRequestError(f"The body is not valid JSON: {error}") from error
     except RecursionError:
         raise InvalidRequestError("The body is nested too deeply.") from None
-    _check_counts(request)
+    check_counts(request, len(body))
     return request
 
 
-def _check_counts(request: CountTokensRequest) -> None:
-    blocks = sum(len(message.content) for message in request.messages if type(message.content) is list)
+def check_counts(request: CountTokensRequest, size_bytes: int) -> None:
+    """Check that a request, whose body takes so many bytes, does not hold more than it may.
+
+    Raises:
+        InvalidRequestError: it does.
+    """
+    blocks = 0
+    if size_bytes > MAX_BLOCKS * _LEAST_BLOCK_BYTES:  # else it can't hold so many, and they need not be counted
+        blocks = sum(len(message.content) for message in request.messages if type(message.content) is list)
     for name, found, most, path in (
         ("messages", len(request.messages), MAX_MESSAGES, "messages"),
         ("content blocks", blocks, MAX_BLOCKS, "messages"),

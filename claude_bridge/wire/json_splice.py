@@ -58,7 +58,10 @@ def _members(document: bytes, within: Span) -> Iterator[tuple[str, int, Span]]:
     members = _members_decoder.decode(memoryview(document)[within.start : within.end])
     at = _skip_space(document, _skip_space(document, within.start) + 1)
     while key_literal := _STRING.match(document, at):
-        key = msgspec.json.decode(key_literal[0], type=str)
+        try:
+            key = msgspec.json.decode(key_literal[0], type=str)
+        except msgspec.DecodeError:
+            break  # it is in the midst of a value, as that is not the one whose length is known
         if key not in members:
             break
         value_at = _skip_space(document, _skip_space(document, key_literal.end()) + 1)

@@ -8,6 +8,7 @@ Durations are nanoseconds, sizes bytes.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Literal, TypeVar
 
 import msgspec
@@ -99,6 +100,11 @@ _encoder = msgspec.json.Encoder()
 def encode_chat_request(request: ChatRequest) -> bytes:
     """Return the request's body."""
     return _encoder.encode(request)
+
+
+def encode_messages(messages: Iterable[ChatMessage]) -> bytes:
+    """Return messages with commas between them, as they stand in a request's body."""
+    return _encoder.encode(list(messages))[1:-1]
 
 
 def encode_show_request(model: str) -> bytes:

@@ -8,6 +8,7 @@ send in other forms (a list of parts, an object instead of a string) is accepted
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import msgspec
@@ -169,6 +170,11 @@ _encoder = msgspec.json.Encoder()
 def encode_chat_request(request: ChatRequest) -> bytes:
     """Return the request's body."""
     return _encoder.encode(request)
+
+
+def encode_messages(messages: Iterable[ChatMessage]) -> bytes:
+    """Return messages with commas between them, as they stand in a request's body."""
+    return _encoder.encode(list(messages))[1:-1]
 
 
 # --- what we read -------------------------------------------------------------------------------------------

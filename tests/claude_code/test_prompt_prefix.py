@@ -1,4 +1,4 @@
-"""A session of ten turns: each request begins with the bytes of the one before it: engines read only what is new.
+"""A session of twelve turns: each request begins with the bytes of the one before it: engines read only what is new.
 
 Claude Code's own requests don't: its ``cache_control`` moves on with each turn, and a system message that was a list of
 blocks becomes a string. What the bridge makes of them does. Two things in a session change the prompt all the same,
@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from itertools import pairwise
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
 from msgspec import Struct
@@ -44,7 +45,8 @@ from tests.scripted_ollama import QWEN3_INFO, ScriptedOllama, a_model, call_line
 
 pytestmark = [pytest.mark.anyio, pytest.mark.claude_code]
 
-TURNS = 10
+TURNS = 12
+"""With the calls of tools, the model answers 20 times."""
 
 
 class Played(Struct, frozen=True, kw_only=True):
@@ -53,6 +55,8 @@ class Played(Struct, frozen=True, kw_only=True):
     session: Session
     received: list[bytes]
     sent: list[bytes]
+    sent_without_memo: list[bytes]
+    """What goes to the engine for the same requests where nothing is kept of earlier ones."""
 
 
 class Speaker:
@@ -144,8 +148,21 @@ async def played(request: pytest.FixtureRequest, new_claude_code: Callable[[], C
         assert begun.code == 0, begun.stderr
         resume = ("--resume", begun.result["session_id"])
         session = await claude_code.ask(url, f"This is turn {TURNS + 1}.", "--model", MODEL, *resume)
+        asked_again = [asked for asked in received if asked.body]
+        bodies = [asked.body for asked in asked_again]
+        async with (
+            open_bridge(upstream, keeps_histories=False) as plain,
+            httpx.AsyncClient(base_url=plain, trust_env=False) as client,
+        ):
+            for asked in asked_again:
+                await client.post(asked.path, content=asked.body, headers={"content-type": "application/json"})
         sent = [asked.body for asked in engine.requests if "messages" in asked.json]
-        return Played(session=session, received=[asked.body for asked in received if asked.body], sent=sent)
+        half = len(sent) // 2
+        return Played(session=session, received=bodies, sent=sent[:half], sent_without_memo=sent[half:])
+
+
+async def test_the_same_goes_to_the_engine_where_nothing_is_kept_of_earlier_requests(played: Played) -> None:
+    assert played.sent_without_memo == played.sent
 
 
 async def test_each_request_begins_with_the_bytes_of_the_one_before_it(played: Played) -> None:

@@ -239,6 +239,7 @@ class BridgeServer(Server):
         web_tools: WebTools | None = None,
         page: LivePage | None = None,
         client_settings: Callable[[BridgeProtocol], dict[str, str]] | None = None,
+        keeps_histories: bool = True,
     ) -> None:
         """``upstream`` is an engine for Chat Completions, unless it says itself how it is asked."""
         super().__init__()
@@ -265,6 +266,7 @@ class BridgeServer(Server):
         self._web_tools = web_tools
         self._page = page
         self._client_settings = client_settings
+        self._keeps_histories = keeps_histories
         self._auth_token = auth_token
         self._api_key = api_key
         self._loopback_only = loopback_only
@@ -284,6 +286,7 @@ class BridgeServer(Server):
             queues=self._queues,
             page=self._page,
             client_settings=self._client_settings,
+            keeps_histories=self._keeps_histories,
         )
         bridge = ModelBridge(
             self._upstream,

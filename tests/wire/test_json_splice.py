@@ -46,9 +46,23 @@ def test_an_object_within_another_is_found() -> None:
     assert inner == Span(20, 21)
 
 
-def test_a_key_that_is_given_twice_is_refused() -> None:
+_IN_A_STRING = b"""{"messages":[{"role":"user","content":""}],
+  "model": "m",
+  "max_tokens": 100,
+  "messages": [
+    {
+      "role": "system",
+      "content": ""
+    }
+  ],
+  "tools": null
+}"""
+
+
+@pytest.mark.parametrize("body", [b'{"a":1,"b":2,"a":333}', _IN_A_STRING], ids=["short", "up to within a string"])
+def test_a_key_that_is_given_twice_is_refused(body: bytes) -> None:
     with pytest.raises(InvalidRequestError):
-        member_spans(b'{"a":1,"b":2,"a":333}')
+        member_spans(body)
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"7", b'{"a":'])

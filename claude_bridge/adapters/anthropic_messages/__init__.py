@@ -38,9 +38,10 @@ class AnthropicMessages(Struct, frozen=True):
     def prepare(self, request: CountTokensRequest, raw: ClientRequest | None, engine: EngineModel) -> EncodedRequest:
         """Return the client's own bytes, with what the engine needs changed."""
         raw = raw or ClientRequest(body=encode_request(request))
-        body, losses = edit_request(raw.body, request, engine.model, engine.profile)
+        history = raw.history_of(request)
+        body, losses = edit_request(raw.body, request, engine.model, engine.profile, history)
         path = MESSAGES_PATH if isinstance(request, MessagesRequest) else COUNT_PATH
-        facts = raw_prompt_facts(request.messages)
+        facts = raw_prompt_facts(request.messages, history)
         return EncodedRequest(
             outgoing=OutgoingRequest(method="POST", path=path + raw.query, body=body, headers=raw.headers),
             facts=facts,

@@ -5,7 +5,7 @@ A run is what was said between two answers of the model: messages of the user, a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 
 import msgspec
@@ -17,6 +17,7 @@ from claude_bridge.adapters.anthropic_messages.web_history import web_texts, wit
 from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.opaque_reasoning import is_ours
 from claude_bridge.conversion.profile import MessagesProfile
+from claude_bridge.conversion.request.history import KnownHistory
 from claude_bridge.conversion.request.turns import as_reminder_text
 from claude_bridge.wire.anthropic import InputMessage, RedactedThinkingBlock, ThinkingBlock, ToolResultBlock
 from claude_bridge.wire.json_splice import Edit, Span, item_spans
@@ -27,46 +28,86 @@ SHORTEST_SIGNATURE = 64
 """Anthropic's signatures are hundreds of characters; those of engines are none, a word or 32 digits."""
 
 
+_Place = tuple[int, InputMessage]
+"""A message, and its number."""
+
+_SpanOf = Callable[[int], Span]
+"""Returns where the message with a number stands."""
+
+
+class _Edited(Struct, frozen=True, kw_only=True):
+    """The edits of a conversation before an answer, by their places in its list of messages."""
+
+    profile: MessagesProfile
+    """That they are for; kept, so that no other one can be taken for it."""
+    answer: int = 0
+    """The number of that answer."""
+    edits: tuple[Edit, ...] = ()
+    first_lost: int | None = None
+    """The first message that lost something; None: none did."""
+
+
 def message_edits(
-    body: bytes, span: Span, messages: Sequence[InputMessage], profile: MessagesProfile
+    body: bytes,
+    span: Span,
+    messages: Sequence[InputMessage],
+    profile: MessagesProfile,
+    history: KnownHistory | None = None,
 ) -> tuple[list[Edit], tuple[Loss, ...]]:
     """Return the edits that make the messages fit for the engine, and what is lost by them.
 
-    ``span`` is the place of the list of messages in the body.
+    ``span`` is the place of the list of messages in the body; ``history`` is what is known of them.
     """
-    texts = {
-        index: found
-        for index, message in enumerate(messages)
-        if (found := web_texts(message, only_ours=profile.is_anthropic))
-    }
-    if profile.is_anthropic:
-        signed_elsewhere = [index for index, message in enumerate(messages) if _holds_foreign_thought(message)]
-        places = sorted({*signed_elsewhere, *texts})
-        spans = item_spans(body, span) if places else []
-        path = f"$.messages[{signed_elsewhere[0]}].content" if signed_elsewhere else ""
-        losses = (Loss(path, "thoughts that Anthropic has not signed are refused by it"),) if path else ()
-        return list(_without_foreign_thoughts(body, spans, places, texts)), losses
-    runs = list(_unfit_runs(messages, profile))
-    spans = item_spans(body, span) if runs or texts else []
-    edits = [Edit(spans[index], _with_texts(body[slice(*spans[index])], found)) for index, found in texts.items()]
-    for first, last in runs:
-        run = [(messages[index].role, body[slice(*spans[index])]) for index in range(first, last + 1)]
-        edits.append(Edit(Span(spans[first].start, spans[last].end), _rewritten(run, profile)))
-    return edits, ()
+    maker = (message_edits, id(profile))
+    known: _Edited = (history and history.latest(maker)) or _Edited(profile=profile)
+    rest = list(enumerate(messages[known.answer :], known.answer))
+    texts = {index: found for index, message in rest if (found := web_texts(message, only_ours=profile.is_anthropic))}
+    foreign = [index for index, message in rest if profile.is_anthropic and _holds_foreign_thought(message)]
+    runs = [] if profile.is_anthropic else _unfit_runs(rest, profile)
+    new: list[tuple[int, Edit | None]] = []
+    if foreign or runs or texts:
+        span_of = history.span if history is not None else item_spans(body, span).__getitem__
+        if profile.is_anthropic:
+            places = sorted({*foreign, *texts})
+            new = [(index, _without_foreign_thoughts(body, index, texts.get(index, {}), span_of)) for index in places]
+        else:
+            new = [(index, _with_texts(body, span_of(index), found)) for index, found in texts.items()]
+            new += [(run[-1][0], _rewritten(body, run, profile, span_of)) for run in runs]
+    edits = [(index, edit) for index, edit in new if edit is not None]
+    first_lost = foreign[0] if known.first_lost is None and foreign else known.first_lost
+    answer = max((index for index, message in rest if message.role == "assistant"), default=0)
+    if history is not None and answer:
+        closed = _moved([edit for index, edit in edits if index < answer], -span.start)
+        edited = _Edited(
+            profile=profile,
+            answer=answer,
+            edits=(*known.edits, *closed),
+            first_lost=None if first_lost is None or first_lost >= answer else first_lost,
+        )
+        history.keep(maker, answer + 1, edited, sum(len(edit.replacement) for edit in closed))
+    losses: tuple[Loss, ...] = ()
+    if first_lost is not None:
+        reason = "thoughts that Anthropic has not signed are refused by it"
+        losses = (Loss(f"$.messages[{first_lost}].content", reason),)
+    return [*_moved(known.edits, span.start), *(edit for _, edit in edits)], losses
 
 
-def _unfit_runs(messages: Sequence[InputMessage], profile: MessagesProfile) -> Iterator[tuple[int, int]]:
-    """Yield the places of the first and the last message of each run that the engine can't take."""
-    if not profile.separate_tool_results and _USUAL_ROLES.issuperset(message.role for message in messages):
-        return
-    for is_answer, run in groupby(enumerate(messages), key=lambda place: place[1].role == "assistant"):
-        places = list(run)
-        if is_answer:
-            continue
-        if any(message.role != "user" for _, message in places) or (
-            profile.separate_tool_results and any(_mixes_results(message) for _, message in places)
-        ):
-            yield places[0][0], places[-1][0]
+def _moved(edits: Sequence[Edit], by: int) -> list[Edit]:
+    return [Edit(Span(start + by, end + by), replacement) for (start, end), replacement in edits]
+
+
+def _unfit_runs(rest: Sequence[_Place], profile: MessagesProfile) -> list[list[_Place]]:
+    """Return each run that the engine can't take; ``rest`` begins the conversation, or with an answer."""
+    if not profile.separate_tool_results and _USUAL_ROLES.issuperset([message.role for _, message in rest]):
+        return []
+    groups = groupby(rest, key=lambda place: place[1].role == "assistant")
+    runs = [list(run) for is_answer, run in groups if not is_answer]
+    return [
+        run
+        for run in runs
+        if any(message.role != "user" for _, message in run)
+        or (profile.separate_tool_results and any(_mixes_results(message) for _, message in run))
+    ]
 
 
 def _mixes_results(message: InputMessage) -> bool:
@@ -74,14 +115,14 @@ def _mixes_results(message: InputMessage) -> bool:
     return ToolResultBlock in kinds and len(kinds) > 1
 
 
-def _rewritten(run: Sequence[tuple[str, bytes]], profile: MessagesProfile) -> bytes:
-    """Return a run as one message of the user, or as two: the results of tools, then what else was said."""
+def _rewritten(body: bytes, run: Sequence[_Place], profile: MessagesProfile, span_of: _SpanOf) -> Edit:
+    """Return the edit that makes a run one message of the user, or two: the results of tools, then all else."""
     base: dict[str, Raw] = {}
     blocks: list[Raw] = []
-    for role, message in run:
-        fields = raw_fields(message)
+    for index, message in run:
+        fields = raw_fields(body[slice(*span_of(index))])
         content = fields.get("content", Raw(b'""'))
-        if role == "user":
+        if message.role == "user":
             base = base or fields
             blocks += _blocks(content)
         else:
@@ -92,7 +133,8 @@ def _rewritten(run: Sequence[tuple[str, bytes]], profile: MessagesProfile) -> by
         parts = [results, [block for block in blocks if _type_of(block) != "tool_result"]]
     extra = {name: value for name, value in base.items() if name not in ("role", "content")}
     messages = [{"role": "user", "content": part, **extra} for part in parts if part]
-    return b",".join(map(msgspec.json.encode, messages or [{"role": "user", "content": blocks}]))
+    rewritten = b",".join(map(msgspec.json.encode, messages or [{"role": "user", "content": blocks}]))
+    return Edit(Span(span_of(run[0][0]).start, span_of(run[-1][0]).end), rewritten)
 
 
 def _blocks(content: Raw) -> list[Raw]:
@@ -133,27 +175,24 @@ def _holds_foreign_thought(message: InputMessage) -> bool:
     )
 
 
-def _with_texts(message: bytes, texts: dict[int, str]) -> bytes:
-    fields = raw_fields(message)
-    return msgspec.json.encode({**fields, "content": list(with_texts(_blocks(fields["content"]), texts))})
+def _with_texts(body: bytes, span: Span, texts: dict[int, str]) -> Edit:
+    fields = raw_fields(body[slice(*span)])
+    content = list(with_texts(_blocks(fields["content"]), texts))
+    return Edit(span, msgspec.json.encode({**fields, "content": content}))
 
 
-def _without_foreign_thoughts(
-    body: bytes, spans: Sequence[Span], places: Sequence[int], texts: Mapping[int, dict[int, str]]
-) -> Iterator[Edit]:
-    """Yield the edits that take out what another engine thought; a message that was no more goes with it.
+def _without_foreign_thoughts(body: bytes, index: int, texts: dict[int, str], span_of: _SpanOf) -> Edit | None:
+    """Return the edit that takes out what another engine thought; a message that was no more goes with it.
 
-    ``texts`` stand in place of blocks of the messages at some places.
+    ``texts`` stand in place of some of its blocks.
     """
-    for place in places:
-        span = spans[place]
-        fields = raw_fields(body[slice(*span)])
-        blocks = with_texts(_blocks(fields["content"]), texts.get(place, {}))
-        kept = [block for block in blocks if not _is_foreign_thought(block)]
-        if kept:
-            yield Edit(span, msgspec.json.encode({**fields, "content": kept}))
-        elif place:  # no conversation begins with a thought
-            yield Edit(Span(spans[place - 1].end, span.end), b"")
+    span = span_of(index)
+    fields = raw_fields(body[slice(*span)])
+    blocks = with_texts(_blocks(fields["content"]), texts)
+    kept = [block for block in blocks if not _is_foreign_thought(block)]
+    if kept:
+        return Edit(span, msgspec.json.encode({**fields, "content": kept}))
+    return Edit(Span(span_of(index - 1).end, span.end), b"") if index else None  # no conversation begins with a thought
 
 
 def _is_foreign_thought(block: Raw) -> bool:

@@ -11,6 +11,7 @@ from claude_bridge.adapters.anthropic_messages.messages import message_edits
 from claude_bridge.clients.claude_code import BILLING_HEADER, BILLING_VOLATILE_KEY
 from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.profile import Profile
+from claude_bridge.conversion.request.history import KnownHistory
 from claude_bridge.wire.anthropic import CountTokensRequest
 from claude_bridge.wire.json_splice import Edit, Span, item_spans, member_spans, splice
 from claude_bridge.wire.surrogates import replace_lone_surrogates
@@ -26,7 +27,7 @@ _VOLATILE = re.compile(
 
 
 def edit_request(
-    body: bytes, request: CountTokensRequest, model: str, profile: Profile
+    body: bytes, request: CountTokensRequest, model: str, profile: Profile, history: KnownHistory | None = None
 ) -> tuple[bytes, tuple[Loss, ...]]:
     """Return the body for the engine, and what of it the engine can't take; an empty ``model`` keeps the client's.
 
@@ -43,7 +44,9 @@ def edit_request(
         edits.append(Edit(members["model"], msgspec.json.encode(model)))
     if not profile.messages.is_anthropic and "system" in members:
         edits += _pinned(readable, members["system"])
-    of_messages, losses = message_edits(readable, members["messages"], request.messages, profile.messages)
+    of_messages, losses = message_edits(
+        readable, members["messages"], request.messages, profile.messages, history if readable is body else None
+    )
     return splice(body, [*edits, *of_messages]), losses
 
 

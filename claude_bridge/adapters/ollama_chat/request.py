@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from msgspec import UNSET, Raw, UnsetType
 
 from claude_bridge.adapters.base import TokenLimits, lowered_max_tokens
+from claude_bridge.adapters.translating import EncodedFrame
 from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.reasoning import nearest_effort, preferred_thinking, usual_effort
@@ -30,16 +31,13 @@ from claude_bridge.wire.anthropic import (
 )
 
 
-def encode_request(
-    request: NormalizedRequest, model: str, profile: Profile, limits: TokenLimits
-) -> tuple[bytes, list[Loss]]:
-    """Return the body, and what of the request /api/chat can't carry."""
+def encode_request(request: NormalizedRequest, model: str, profile: Profile, limits: TokenLimits) -> EncodedFrame:
+    """Return the body without the conversation; see TranslatingAdapter.encode."""
     tools, instruction = prompted_tool_choice(request.parameters.tool_choice, request.tools)
     think, losses = _think(request, profile)
     options, lost = _options(request.parameters, limits)
     losses += lost
     losses += [Loss("$.tools", f"Ollama can't hold {tool.name!r} to its schema") for tool in tools if tool.strict]
-    losses += [Loss("$.messages", f"the image at {url}: Ollama takes no URLs") for url in _image_urls(request)]
     chat = ollama.ChatRequest(
         model=model,
         stream=True,
@@ -50,29 +48,33 @@ def encode_request(
         format=request.answer_schema or UNSET,
         options=options,
         tools=[_tool(tool) for tool in tools] or UNSET,
-        messages=list(_messages(request, profile, instruction)),
+        messages=[ollama.ChatMessage(role="system", content=request.system)] if request.system else [],
     )
-    return ollama.encode_chat_request(chat), losses
+    return EncodedFrame(ollama.encode_chat_request(chat), losses, [] if instruction is None else [instruction])
+
+
+def encode_turns(turns: Sequence[Turn], profile: Profile, instructions: Sequence[str]) -> tuple[bytes, list[Loss]]:
+    """Return the messages for some turns, and what Ollama can't carry; see TranslatingAdapter.encode_turns."""
+    losses = [Loss("$.messages", f"the image at {url}: Ollama takes no URLs") for url in _image_urls(turns)]
+    return ollama.encode_messages(_messages(turns, profile, instructions)), losses
 
 
 # --- messages -----------------------------------------------------------------------------------------------
 
 
-def _messages(request: NormalizedRequest, profile: Profile, instruction: str | None) -> Iterator[ollama.ChatMessage]:
-    if request.system:
-        yield ollama.ChatMessage(role="system", content=request.system)
+def _messages(turns: Sequence[Turn], profile: Profile, instructions: Sequence[str]) -> Iterator[ollama.ChatMessage]:
     called: dict[str, str] = {}
-    last_user_turn = max((at for at, turn in enumerate(request.turns) if turn.is_user), default=None)
-    for at, turn in enumerate(request.turns):
+    last_user_turn = max((at for at, turn in enumerate(turns) if turn.is_user), default=None)
+    for at, turn in enumerate(turns):
         if turn.is_user:
             # At the end of the prompt: anywhere else it would change what the engine has in its cache.
-            yield from _user_messages(turn, called, instruction if at == last_user_turn else None)
+            yield from _user_messages(turn, called, instructions if at == last_user_turn else ())
         else:
             yield _assistant_message(turn, profile)
             called = {block.id: engine_name(block.name) for block in turn.blocks if type(block) is ToolUseBlock}
 
 
-def _user_messages(turn: Turn, called: dict[str, str], instruction: str | None) -> Iterator[ollama.ChatMessage]:
+def _user_messages(turn: Turn, called: dict[str, str], instructions: Sequence[str]) -> Iterator[ollama.ChatMessage]:
     """Yield tool messages first, directly behind the calls, then the user's content."""
     rest: list[NormalizedBlock] = []
     for block in turn.blocks:
@@ -87,8 +89,7 @@ def _user_messages(turn: Turn, called: dict[str, str], instruction: str | None) 
             tool_name=called.get(block.tool_use_id, UNSET),
             tool_call_id=block.tool_use_id,
         )
-    if instruction is not None:
-        rest.append(TextBlock(instruction))
+    rest += map(TextBlock, instructions)
     if rest:
         text, images = _content(rest)
         yield ollama.ChatMessage(role="user", content=text, images=images or UNSET)
@@ -113,9 +114,9 @@ def _content(blocks: str | Sequence[Block] | None) -> tuple[str, list[str]]:
     return "\n\n".join(texts), images
 
 
-def _image_urls(request: NormalizedRequest) -> Iterator[str]:
+def _image_urls(turns: Sequence[Turn]) -> Iterator[str]:
     """Yield the URLs of images that were not fetched before."""
-    for turn in request.turns if request.facts.holds_images else ():
+    for turn in turns:
         for block in turn.blocks if turn.is_user else ():
             parts = block.content if isinstance(block, ToolResultBlock) else [block]
             for part in parts if isinstance(parts, list) else ():

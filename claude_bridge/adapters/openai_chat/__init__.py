@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from claude_bridge.adapters.openai_chat.request import encode_request
+from claude_bridge.adapters.openai_chat.request import encode_request, encode_turns
 from claude_bridge.adapters.openai_chat.stream import ChatStreamDecoder
 from claude_bridge.adapters.translating import TranslatingAdapter
 from claude_bridge.conversion.profile import Profile
@@ -18,6 +18,7 @@ OPENAI_CHAT = TranslatingAdapter(
     reach_path="/models",
     path="/chat/completions",
     encode=encode_request,
+    encode_turns=encode_turns,
     decoder=ChatStreamDecoder,
     explain=explain_refusal,
     output_limit_field=_output_limit_field,

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from claude_bridge.adapters.base import TokenLimits
 from claude_bridge.adapters.openai_chat.parameters import parameters
 from claude_bridge.adapters.openai_options import prompted_options, strict_mode, tools_to_send
+from claude_bridge.adapters.translating import EncodedFrame
 from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.media_types import PDF
 from claude_bridge.conversion.opaque_reasoning import unseal
@@ -33,29 +34,29 @@ OK = "OK."
 """The assistant's text between a tool's message and a user's, where these may not meet."""
 
 
-def encode_request(
-    request: NormalizedRequest, model: str, profile: Profile, limits: TokenLimits
-) -> tuple[bytes, list[Loss]]:
-    """Return the body, and what of the request Chat Completions can't carry."""
+def encode_request(request: NormalizedRequest, model: str, profile: Profile, limits: TokenLimits) -> EncodedFrame:
+    """Return the body without the conversation; see TranslatingAdapter.encode."""
     fields, losses = parameters(request, profile, limits)
     tools: list[openai.ToolDeclaration] = []
     for tool in tools_to_send(request, profile):
         declaration, lost = _tool(tool, profile)
         tools.append(declaration)
         losses += lost
-    messages = list(_messages(request, profile))
-    chat = openai.ChatRequest(model=model, stream=True, messages=messages, tools=tools or UNSET, **fields)
-    return openai.encode_chat_request(chat), losses
+    system = [openai.ChatMessage(role="system", content=request.system)] if request.system else []
+    chat = openai.ChatRequest(model=model, stream=True, messages=system, tools=tools or UNSET, **fields)
+    return EncodedFrame(openai.encode_chat_request(chat), losses, prompted_options(request, profile))
 
 
-def _messages(request: NormalizedRequest, profile: Profile) -> Iterator[openai.ChatMessage]:
-    if request.system:
-        yield openai.ChatMessage(role="system", content=request.system)
-    last_user_turn = max((at for at, turn in enumerate(request.turns) if turn.is_user), default=None)
-    for at, turn in enumerate(request.turns):
+def encode_turns(turns: Sequence[Turn], profile: Profile, instructions: Sequence[str]) -> tuple[bytes, list[Loss]]:
+    """Return the messages for some turns; see TranslatingAdapter.encode_turns."""
+    return openai.encode_messages(_messages(turns, profile, instructions)), []
+
+
+def _messages(turns: Sequence[Turn], profile: Profile, instructions: Sequence[str]) -> Iterator[openai.ChatMessage]:
+    last_user_turn = max((at for at, turn in enumerate(turns) if turn.is_user), default=None)
+    for at, turn in enumerate(turns):
         if turn.is_user:
-            instructions = prompted_options(request, profile) if at == last_user_turn else ()
-            yield from _user_messages(turn, instructions, profile)
+            yield from _user_messages(turn, instructions if at == last_user_turn else (), profile)
         else:
             yield _assistant_message(turn, profile)
 

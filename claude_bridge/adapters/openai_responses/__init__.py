@@ -18,6 +18,7 @@ OPENAI_RESPONSES = TranslatingAdapter(
     reach_path="/models",
     path="/responses",
     encode=encode_request,
+    encode_turns=None,
     decoder=ResponsesStreamDecoder,
     explain=explain_refusal,
     output_limit_field=_output_limit_field,

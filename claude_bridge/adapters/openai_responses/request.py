@@ -19,6 +19,7 @@ from claude_bridge.adapters.openai_options import (
     tools_to_send,
 )
 from claude_bridge.adapters.openai_responses.items import assistant_items, system_item, user_items
+from claude_bridge.adapters.translating import EncodedFrame
 from claude_bridge.clients.claude_code import read_user_id
 from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.profile import Profile
@@ -36,10 +37,8 @@ _MAX_IDENTIFIER_CHARS = 128
 _CHOICES = {"auto": "auto", "any": "required", "tool": "required", "none": "none"}
 
 
-def encode_request(
-    request: NormalizedRequest, model: str, profile: Profile, limits: TokenLimits
-) -> tuple[bytes, list[Loss]]:
-    """Return the body, and what of the request the Responses API can't carry."""
+def encode_request(request: NormalizedRequest, model: str, profile: Profile, limits: TokenLimits) -> EncodedFrame:
+    """Return the whole body, and what of the request the Responses API can't carry."""
     fields, losses = _parameters(request, profile, limits)
     tools, lost = _tools(tools_to_send(request, profile), profile)
     losses += lost
@@ -73,7 +72,7 @@ def encode_request(
     body = responses.ResponsesRequest(
         model=model, stream=True, store=False, tools=tools or UNSET, input=items, **fields
     )
-    return responses.encode_responses_request(body), losses
+    return EncodedFrame(responses.encode_responses_request(body), losses)
 
 
 class _InputDigest:

@@ -111,12 +111,13 @@ def fingerprint(body: bytes) -> Fingerprint | None:
     try:
         request = _request_decoder.decode(body)
         fields = _fields_decoder.decode(body)
-        messages = [(_message_decoder.decode(message), message) for message in request.messages]
+        messages = [_message_decoder.decode(message) for message in request.messages]
     except (msgspec.DecodeError, RecursionError):
         return None
     system = list(_system_parts(request.system))
-    while messages and messages[0][0].role == "system":  # of Chat Completions and Ollama
-        system.append(_part(messages.pop(0)[1]))
+    first = next((at for at, message in enumerate(messages) if message.role != "system"), len(messages))
+    system += map(_part, request.messages[:first])  # of Chat Completions and Ollama
+    raws = request.messages[first:]
     rest = b"".join(
         b"%b:%b," % (name.encode(), bytes(fields[name])) for name in fields if name not in _NOT_IN_THE_PROMPT
     )
@@ -124,9 +125,15 @@ def fingerprint(body: bytes) -> Fingerprint | None:
         model=request.model,
         system=tuple(system),
         tools=tuple(map(_tool, request.tools or ())),
-        roles="".join(message.role[:1] or "?" for message, _ in messages),
-        messages=b"".join(_digest(raw) for _, raw in messages),
-        message_sizes=tuple(len(memoryview(raw)) for _, raw in messages),
+        # Without a call of ours for each message: there may be thousands.
+        roles="".join([message.role[:1] or "?" for message in messages[first:]]),
+        messages=b"".join(
+            [
+                _digest(raw) if _CACHE_CONTROL_MARK in bytes(raw) else blake2b(raw, digest_size=_DIGEST_BYTES).digest()
+                for raw in raws
+            ]
+        ),
+        message_sizes=tuple([len(memoryview(raw)) for raw in raws]),
         parameters=_digest(rest),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 from msgspec import UNSET, Raw, Struct
@@ -13,9 +14,17 @@ from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.profile import Profile, SchemaDialect
 from claude_bridge.conversion.prompt.context_budget import PromptFacts, asks_for_summary
 from claude_bridge.conversion.request.content import as_blocks
+from claude_bridge.conversion.request.history import KnownHistory
 from claude_bridge.conversion.request.offered_tools import inline_tools, offered_tools, tools_in_place
 from claude_bridge.conversion.request.prefill import continues_prefill
-from claude_bridge.conversion.request.turns import RepairedHistory, Turn, media_in, repair_history, system_text
+from claude_bridge.conversion.request.turns import (
+    HistorySeam,
+    RepairedHistory,
+    Turn,
+    media_in,
+    repair_history,
+    system_text,
+)
 from claude_bridge.conversion.tool_json.schema_reduce import (
     ReducedSchema,
     reduce_answer_schema,
@@ -63,20 +72,37 @@ class NormalizedRequest(Struct, frozen=True, kw_only=True):
     """What the length of the prompt is judged by."""
     inline_tools: tuple[Tool, ...]
     """Tools that are declared in the messages; answers may call them too."""
+    seam: HistorySeam | None
+    """Where a longer conversation can be taken up, behind the first ``closed_turns`` of the turns."""
+    closed_turns: int
+    is_taken_up: bool
+    """Whether the turns are only those behind the seam that was given."""
 
 
-def raw_prompt_facts(messages: Sequence[InputMessage]) -> PromptFacts:
+class _RawFacts(NamedTuple):
+    """What is known of a conversation up to an answer: how many messages that is, and what they hold."""
+
+    messages: int = 0
+    assistant_turns: int = 0
+    images: int = 0
+
+
+def raw_prompt_facts(messages: Sequence[InputMessage], history: KnownHistory | None = None) -> PromptFacts:
     """Return what is known of a conversation that goes to the engine as it came."""
-    assistant_turns = images = 0
+    known: _RawFacts = (history and history.latest(raw_prompt_facts)) or _RawFacts()
+    first, assistant_turns, images = known
     last_texts: list[str] = []
-    for message in messages:
+    for index, message in enumerate(messages[first:], first):
         blocks = as_blocks(message.content)
+        images += sum(map(media_in, blocks))
         if message.role == "assistant":
             assistant_turns += 1
             last_texts.clear()
+            known = _RawFacts(index + 1, assistant_turns, images)
         else:
             last_texts += (block.text for block in blocks if isinstance(block, TextBlock))
-        images += sum(map(media_in, blocks))
+    if history is not None:
+        history.keep(raw_prompt_facts, known.messages, known)
     return PromptFacts(images=images, assistant_turns=assistant_turns, asks_for_summary=asks_for_summary(last_texts))
 
 
@@ -88,19 +114,21 @@ def normalize_request(
     simpler_schemas: Mapping[bytes, SchemaDialect] | None = None,
     refused_reasoning: Collection[bytes] = (),
     keeps_unused_tools: bool = False,
+    seam: HistorySeam | None = None,
 ) -> NormalizedRequest:
     """Return the request in a form that an engine of this profile can take.
 
     ``tool_dialect`` is what tools' schemas must be written in (None: the profile says); ``simpler_schemas`` gives the
     dialect of schemas that the engine refused, by their digests, ``refused_reasoning`` the digests of sealed reasoning
-    that it did not take back. ``keeps_unused_tools`` says that tools stay where no call is wanted.
+    that it did not take back. ``keeps_unused_tools`` says that tools stay where no call is wanted. With a ``seam``, the
+    turns may be only those behind it.
 
     Raises:
         InvalidRequestError: it holds no content, or a tool that only Anthropic can run.
     """
     try:
         dialect = tool_dialect or profile.schema_dialect
-        history = repair_history(request.messages, _for_prefill(request, profile), refused_reasoning)
+        history = repair_history(request.messages, _for_prefill(request, profile), refused_reasoning, seam=seam)
         choice = request.tool_choice
         if keeps_unused_tools and choice is not None and choice.type == "none":
             choice = None
@@ -151,6 +179,9 @@ def _normalize(
         losses=[*history.losses, *losses, *lost],
         facts=history.facts,
         inline_tools=inline,
+        seam=history.seam,
+        closed_turns=history.closed_turns,
+        is_taken_up=history.is_taken_up,
     )
 
 

@@ -7,6 +7,7 @@ every turn. The id that an engine gets is a function of the calls up to this one
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Set
 from hashlib import sha256
 
 from claude_bridge.conversion.profile import Profile
@@ -22,12 +23,20 @@ _LETTERS = "0123456789abcdefghijklmnopqrstuvwxyz"
 class ToolIds:
     """Gives the calls of one conversation their ids, in their order."""
 
-    def __init__(self, profile: Profile) -> None:
+    def __init__(
+        self, profile: Profile, *, given: Set[str] = frozenset(), times: Mapping[str, int] | None = None
+    ) -> None:
+        """``given`` and ``times`` are of the calls that came before."""
+        self._profile = profile
         self._length = profile.tool_id_length
         self._is_numbered = profile.numbers_tool_ids
-        self._given: set[str] = set()
-        self._times: dict[str, int] = {}
+        self._given = set(given)
+        self._times = dict(times or {})
         """How often each id of the client came, so that no search begins at one again."""
+
+    def copy(self) -> ToolIds:
+        """Return what gives the next calls the same ids."""
+        return ToolIds(self._profile, given=self._given, times=self._times)
 
     def of(self, call: ToolUseBlock) -> str:
         """Return the id for the next call."""

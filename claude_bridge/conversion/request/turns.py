@@ -98,6 +98,44 @@ class RepairedHistory(Struct, frozen=True, kw_only=True):
     facts: PromptFacts
     tool_changes: list[ToolChange]
     """What the history does to the tools that the model is offered."""
+    seam: HistorySeam | None
+    """Where a longer history can be taken up; None: at no other place than this one was."""
+    closed_turns: int
+    """How many of the turns stand before the seam."""
+    is_taken_up: bool
+    """Whether the turns are only those behind the seam that was given."""
+
+
+class HistorySeam(Struct, frozen=True, kw_only=True):
+    """A place before an assistant's turn that is no longer the last: nothing that follows changes what is before it.
+
+    A history that begins with the same ``needs`` messages can be taken up here. The fields are what is known of the
+    messages before ``index``.
+    """
+
+    index: int
+    """Of the first message of that turn."""
+    needs: int
+    block_losses: tuple[Loss, ...]
+    turn_losses: tuple[Loss, ...]
+    lost_thought_at: str | None
+    has_mere_thoughts: bool
+    tool_changes: tuple[ToolChange, ...]
+    ids: ToolIds
+    images: int
+    assistant_turns: int
+
+
+class _Mark(NamedTuple):
+    """What was known when the first message of an assistant's turn came."""
+
+    place: int
+    """That of the message."""
+    block_losses: int
+    turn_losses: int
+    lost_thought_at: str | None
+    has_mere_thoughts: bool
+    tool_changes: int
 
 
 class _Call(NamedTuple):
@@ -142,42 +180,60 @@ def as_reminder_text(texts: Sequence[str]) -> str:
 
 
 def repair_history(
-    messages: Sequence[InputMessage], profile: Profile, refused_reasoning: Collection[bytes] = ()
+    messages: Sequence[InputMessage],
+    profile: Profile,
+    refused_reasoning: Collection[bytes] = (),
+    *,
+    seam: HistorySeam | None = None,
 ) -> RepairedHistory:
     """Return the conversation as alternating turns that strict engines accept, the user's first.
 
     In a user turn tool results come first, in the order of the calls that they answer; every call has its result, and
-    an id of its own.
+    an id of its own. With a ``seam``, the turns may be only those behind it; all else is of the whole conversation.
     """
-    history = _History(profile, refused_reasoning)
-    for index, message in enumerate(messages):
+    history = _History(profile, refused_reasoning, seam)
+    for index, message in enumerate(messages[seam.index :] if seam else messages, seam.index if seam else 0):
         history.add(message, index)
     turns = history.paired_turns()
+    if seam is not None and not any(turn.is_user for turn in turns):
+        # It ends in the turn behind the seam, and what it ends with may belong before that.
+        return repair_history(messages, profile, refused_reasoning)
+    next_seam, closed_turns = history.next_seam()
     losses = history.losses
     if turns and not turns[-1].is_user and not profile.continues_prefill:
         turns, more = _with_prompted_prefill(turns)
         losses += more
-    if turns and not turns[0].is_user:
+    if turns and not turns[0].is_user and seam is None:
         turns.insert(0, Turn(is_user=True, blocks=[TextBlock(BEGINNING)]))
+        closed_turns += bool(closed_turns)
     if history.may_hold_media and profile.max_images is not None:
         limited, more = limit_images([turn.blocks for turn in turns], profile.max_images)
         turns = [turn.with_blocks(blocks) for turn, blocks in zip(turns, limited, strict=True)]
         losses += more
+        if next_seam is not None and next_seam.images:
+            next_seam, closed_turns = None, 0  # how many of them stay depends on those that follow
     return RepairedHistory(
         turns=turns,
         losses=losses,
-        facts=_facts(turns, may_hold_media=history.may_hold_media),
+        facts=_facts(turns, seam, may_hold_media=history.may_hold_media),
         tool_changes=history.tool_changes,
+        seam=next_seam,
+        closed_turns=closed_turns,
+        is_taken_up=seam is not None,
     )
 
 
-def _facts(turns: Sequence[Turn], *, may_hold_media: bool) -> PromptFacts:
+def _facts(turns: Sequence[Turn], seam: HistorySeam | None, *, may_hold_media: bool) -> PromptFacts:
     texts = [block.text for block in turns[-1].blocks if type(block) is TextBlock] if turns else []
     return PromptFacts(
-        images=sum(media_in(block) for turn in turns for block in turn.blocks if turn.is_user) if may_hold_media else 0,
-        assistant_turns=sum(not turn.is_user for turn in turns),
+        images=(seam.images if seam else 0) + (_images_in(turns) if may_hold_media else 0),
+        assistant_turns=(seam.assistant_turns if seam else 0) + sum(not turn.is_user for turn in turns),
         asks_for_summary=asks_for_summary(texts),
     )
+
+
+def _images_in(turns: Sequence[Turn]) -> int:
+    return sum(media_in(block) for turn in turns for block in turn.blocks if turn.is_user)
 
 
 def media_in(block: Block) -> int:
@@ -192,7 +248,8 @@ def media_in(block: Block) -> int:
 class _History:
     """A conversation as it is gathered, message by message; its turns alternate."""
 
-    def __init__(self, profile: Profile, refused_reasoning: Collection[bytes]) -> None:
+    def __init__(self, profile: Profile, refused_reasoning: Collection[bytes], seam: HistorySeam | None = None) -> None:
+        """``seam`` is where an earlier one is taken up."""
         self.may_hold_media = False
         """Whether any block came that is an image or a document, or may hold one."""
         self._profile = profile
@@ -201,8 +258,20 @@ class _History:
         self._turns: list[Turn] = []
         self._kinds: list[int] = []
         """What kinds of blocks each turn holds, as flags."""
+        self._marks: list[_Mark] = []
+        """What was known before each turn."""
         self._lost_thought_at: str | None = None
         self._has_mere_thoughts = False
+        self._begun_at = seam
+        self._ids = ToolIds(profile)
+        self._seam: HistorySeam | None = None
+        self._closed_turns = 0
+        if seam is not None:
+            self._normalizer.losses += seam.block_losses
+            self._normalizer.tool_changes += seam.tool_changes
+            self._losses += seam.turn_losses
+            self._lost_thought_at, self._has_mere_thoughts = seam.lost_thought_at, seam.has_mere_thoughts
+            self._ids = seam.ids.copy()
 
     @property
     def losses(self) -> list[Loss]:
@@ -223,6 +292,14 @@ class _History:
         """Take in the next message of the request."""
         is_assistant = message.role == "assistant"
         changes_before = len(self._normalizer.tool_changes)
+        mark = _Mark(
+            index,
+            len(self._normalizer.losses),
+            len(self._losses),
+            self._lost_thought_at,
+            self._has_mere_thoughts,
+            len(self._normalizer.tool_changes),
+        )
         blocks = self._normalizer.content(message.content, index)
         kinds = 0
         for block in blocks:
@@ -251,6 +328,7 @@ class _History:
         else:
             self._turns.append(Turn(is_user=not is_assistant, blocks=blocks))
             self._kinds.append(kinds)
+            self._marks.append(mark)
         turn = self._turns[-1]
         if len(self._normalizer.tool_changes) > changes_before:
             turn.tool_changes = (*turn.tool_changes, *self._normalizer.tool_changes[changes_before:])
@@ -260,9 +338,12 @@ class _History:
     def paired_turns(self) -> list[Turn]:
         """Return the turns with each call's result right behind it; the last step, nothing can be added any more."""
         self._drop_mere_thoughts()
-        ids = ToolIds(self._profile)
+        ids = self._ids
         calls: list[_Call] = []
-        for turn, kinds in zip(self._turns, self._kinds, strict=True):
+        seam_at = next((at for at in (len(self._turns) - 2, len(self._turns) - 3) if self._is_seam(at)), None)
+        for at, (turn, kinds) in enumerate(zip(self._turns, self._kinds, strict=True)):
+            if at == seam_at:
+                self._seam, self._closed_turns = self._seam_before(at, ids), at
             if turn.is_user:
                 if calls or kinds & (_RESULT | _CALL):
                     turn.blocks = _results_first(turn.blocks, calls, self._profile)
@@ -275,11 +356,34 @@ class _History:
             self._turns.append(Turn(is_user=True, blocks=_results_first([], calls, self._profile)))
         return self._turns
 
+    def next_seam(self) -> tuple[HistorySeam | None, int]:
+        """Return the last seam in the paired turns, and how many turns stand before it."""
+        return self._seam, self._closed_turns
+
+    def _is_seam(self, at: int) -> bool:
+        return at > 0 and not self._turns[at].is_user
+
+    def _seam_before(self, at: int, ids: ToolIds) -> HistorySeam:
+        mark, begun_at = self._marks[at], self._begun_at
+        closed = self._turns[:at]
+        return HistorySeam(
+            index=mark.place,
+            needs=self._marks[at + 1].place,
+            block_losses=tuple(self._normalizer.losses[: mark.block_losses]),
+            turn_losses=tuple(self._losses[: mark.turn_losses]),
+            lost_thought_at=mark.lost_thought_at,
+            has_mere_thoughts=mark.has_mere_thoughts,
+            tool_changes=tuple(self._normalizer.tool_changes[: mark.tool_changes]),
+            ids=ids.copy(),
+            images=(begun_at.images if begun_at else 0) + (_images_in(closed) if self.may_hold_media else 0),
+            assistant_turns=(begun_at.assistant_turns if begun_at else 0) + sum(not turn.is_user for turn in closed),
+        )
+
     def _drop_mere_thoughts(self) -> None:
         """Drop a last turn in which the assistant only thought: engines refuse a message with no content."""
         if self._turns and not self._turns[-1].is_user and not self._kinds[-1] & ~(_THINKING | _REDACTED):
             self._has_mere_thoughts = True
-            del self._turns[-1], self._kinds[-1]
+            del self._turns[-1], self._kinds[-1], self._marks[-1]
 
 
 def _says_nothing(blocks: list[NormalizedBlock]) -> bool:

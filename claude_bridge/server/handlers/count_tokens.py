@@ -13,14 +13,14 @@ from claude_bridge.wire.anthropic_codec import encode_token_count, parse_count_t
 async def post_count_tokens(service: Service, request: HttpRequest, responder: Responder) -> None:
     """Count the prompt's tokens; raises ClientError for a malformed request."""
     body = await request.read_body()
-    parsed: CountTokensRequest | None
+    parsed: CountTokensRequest
     try:
-        parsed = await run_off_loop_if_large(len(body), parse_count_tokens_request, body)
+        parsed, history = await run_off_loop_if_large(len(body), service.memo.parse, body, parse_count_tokens_request)
     except ClientError:
-        parsed = service.outline(body)
-        if parsed is None:
+        outline = service.outline(body)
+        if outline is None:
             raise
+        parsed, history = outline, None
     bridge = await service.bridge()
-    await responder.send(
-        200, encode_token_count(await bridge.count_tokens(parsed, service.client_request(request, body)))
-    )
+    count = await bridge.count_tokens(parsed, service.client_request(request, body, history))
+    await responder.send(200, encode_token_count(count))

@@ -30,14 +30,14 @@ async def post_messages(service: Service, request: HttpRequest, responder: Respo
     body = await request.read_body()
     recorder = Recorder(service.bus, responder.request_id, stats=service.stats)
     try:
-        parsed = await run_off_loop_if_large(len(body), parse_messages_request, body)
+        parsed, history = await run_off_loop_if_large(len(body), service.memo.parse, body, parse_messages_request)
     except ClientError as error:
         outline = service.outline(body)
         if outline is None:
             _record_received(recorder, None, request, body)
             recorder.failed(error, in_stream=False)
             raise
-        parsed = outline
+        parsed, history = outline, None
     _record_received(recorder, parsed, request, body)
     try:
         with service.running_answer(recorder) as running:
@@ -45,7 +45,7 @@ async def post_messages(service: Service, request: HttpRequest, responder: Respo
                 tasks.start_soon(_cancel_when_client_leaves, responder, recorder, tasks.cancel_scope)
                 try:
                     bridge = await service.bridge()
-                    await _answer(bridge, parsed, service.client_request(request, body), responder, recorder)
+                    await _answer(bridge, parsed, service.client_request(request, body, history), responder, recorder)
                 except ClientGoneError:
                     recorder.client_left()
                 tasks.cancel_scope.cancel()

@@ -1,0 +1,155 @@
+"""RequestMemo: what is found again, what is not, and how much is kept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from claude_bridge.conversion.request.history import KnownHistory, RequestMemo
+from claude_bridge.errors import InvalidRequestError
+from claude_bridge.wire.anthropic import MessagesRequest
+from claude_bridge.wire.anthropic_codec import parse_messages_request
+
+QUESTION, ANSWER, NEXT = (
+    {"role": role, "content": [{"type": "text", "text": text}]}
+    for role, text in (("user", "Why?"), ("assistant", "So."), ("user", "And now?"))
+)
+
+
+class Parser:
+    """Parses requests, and keeps how long the bodies were that it had to read."""
+
+    def __init__(self) -> None:
+        self.read_bytes: list[int] = []
+
+    def __call__(self, body: bytes) -> MessagesRequest:
+        self.read_bytes.append(len(body))
+        return parse_messages_request(body)
+
+
+def a_body(*messages: Any, **fields: Any) -> bytes:
+    return msgspec.json.encode({"model": "m", "messages": messages, "max_tokens": 9} | fields)
+
+
+def a_memo(**limits: int) -> RequestMemo:
+    return RequestMemo("mark", **({"least_bytes": 0} | limits))
+
+
+def parsed(memo: RequestMemo, body: bytes) -> tuple[MessagesRequest, KnownHistory, int]:
+    """Return a request, what is known of it, and how many bytes of the body were decoded."""
+    parser = Parser()
+    request, history = memo.parse(body, parser)
+    assert request == parse_messages_request(body)
+    assert history is not None
+    assert history.messages is request.messages
+    return request, history, sum(parser.read_bytes)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(a_body(QUESTION, ANSWER, NEXT), id="the same head"),
+        pytest.param(a_body(QUESTION, ANSWER, NEXT, model="another"), id="another head"),
+        pytest.param(a_body(QUESTION, ANSWER, NEXT, tools=[]), id="another tail"),
+        pytest.param(a_body(QUESTION, ANSWER), id="nothing new"),
+    ],
+)
+def test_messages_that_are_known_are_not_decoded_again(body: bytes) -> None:
+    memo = a_memo()
+    before, _, _ = parsed(memo, a_body(QUESTION, ANSWER))
+    request, _, _ = parsed(memo, body)
+    assert all(new is old for new, old in zip(request.messages, before.messages, strict=False))
+
+
+def test_only_what_is_new_is_read() -> None:
+    memo = a_memo()
+    long = {"role": "user", "content": "x" * 10_000}
+    parsed(memo, a_body(long, ANSWER))
+    _, _, read_bytes = parsed(memo, a_body(long, ANSWER, NEXT))
+    assert read_bytes < 500
+
+
+@pytest.mark.parametrize("spaces", [0, 1, 2])
+def test_white_space_between_messages_changes_nothing(spaces: int) -> None:
+    memo = a_memo()
+    for messages in ([QUESTION, ANSWER], [QUESTION, ANSWER, NEXT]):
+        parsed(memo, msgspec.json.format(a_body(*messages), indent=spaces))
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        b',"messages":[{"role":"user","content":"Other"}]}',
+        b',"messages":[{"role":"user","content":""}]}',
+        b',"\\u006dessages":[]}',
+        b',"messages":7}',
+    ],
+)
+def test_a_list_that_is_given_twice_is_the_last_one(ending: bytes) -> None:
+    memo, body = a_memo(), a_body(QUESTION, ANSWER)
+    parsed(memo, body)
+    doubled = body[:-1] + ending
+    try:
+        expected: object = parse_messages_request(doubled)
+    except InvalidRequestError as error:
+        with pytest.raises(InvalidRequestError) as found:
+            memo.parse(doubled, parse_messages_request)
+        assert found.value.message == error.message  # noqa: PT017 - compared, not only seen
+    else:
+        assert memo.parse(doubled, parse_messages_request)[0] == expected
+
+
+@pytest.mark.parametrize("ending", [b",]", b", 7]", b',{"role":"user"}]', b'{"role":"user","content":""}]'])
+def test_what_is_wrong_is_reported_at_its_place(ending: bytes) -> None:
+    memo, body = a_memo(), a_body(QUESTION, ANSWER)
+    parsed(memo, body)
+    wrong = body.replace(b"]}]", b"]}" + ending)
+    with pytest.raises(InvalidRequestError) as expected:
+        parse_messages_request(wrong)
+    with pytest.raises(InvalidRequestError) as found:
+        memo.parse(wrong, parse_messages_request)
+    assert found.value.message == expected.value.message
+
+
+def test_what_was_made_of_a_beginning_is_true_of_those_that_share_it() -> None:
+    memo = a_memo()
+    _, history, _ = parsed(memo, a_body(QUESTION, ANSWER))
+    history.keep("maker", 1, "of one")
+    history.keep("maker", 2, "of two")
+    _, longer, _ = parsed(memo, a_body(QUESTION, ANSWER, NEXT))
+    assert longer.latest("maker") == "of two"
+    _, other, _ = parsed(memo, a_body(QUESTION, NEXT))
+    assert other.latest("maker") == "of one"
+    _, foreign, _ = parsed(memo, a_body(NEXT))
+    assert foreign.latest("maker") is None
+
+
+def test_sessions_that_begin_alike_are_both_known() -> None:
+    memo = a_memo()
+    head = [{"role": "user", "content": f"{number}"} for number in range(10)]
+    for end in (QUESTION, NEXT):
+        parsed(memo, a_body(*head, *[end] * 20))
+    for end in (QUESTION, NEXT):
+        _, history, _ = parsed(memo, a_body(*head, *[end] * 21))
+        history.keep("maker", 30, end)
+    for end in (QUESTION, NEXT):
+        _, history, _ = parsed(memo, a_body(*head, *[end] * 22))
+        assert history.latest("maker") == end
+
+
+def test_what_is_kept_has_a_limit() -> None:
+    memo = a_memo(max_bytes=60_000)
+    for number in range(100):
+        _, history, _ = parsed(memo, a_body({"role": "user", "content": f"{number}" * 1000}))
+        history.keep("maker", 1, b"", 1_000)
+        assert memo.size_bytes <= 61_000
+    request, history_of_large = memo.parse(a_body({"role": "user", "content": "x" * 6_000}), parse_messages_request)
+    assert (history_of_large, len(request.messages)) == (None, 1), "one conversation can't push out all others"
+
+
+def test_a_memo_of_no_bytes_keeps_nothing() -> None:
+    memo = RequestMemo("mark", max_bytes=0, least_bytes=0)
+    assert memo.parse(a_body(QUESTION), parse_messages_request)[1] is None
+    assert memo.size_bytes == 0
