@@ -10,7 +10,7 @@ import anyio
 from msgspec import Raw, Struct
 
 from claude_bridge.errors import BridgeError, SetupError, UpstreamLoadingError, UpstreamUnreachableError
-from claude_bridge.exam.asking import ENDS_THE_EXAM, Answer, Ask, CutOffError, Figures, says_the_same
+from claude_bridge.exam.asking import CHARS_PER_TOKEN, ENDS_THE_EXAM, Answer, Ask, CutOffError, Figures, says_the_same
 from claude_bridge.exam.catalog import Kind
 from claude_bridge.exam.results import Line, Result, Settings
 from claude_bridge.exam.task import Happened, Task
@@ -156,6 +156,8 @@ class Work:
             return await self._ask(request, self._ends_at - anyio.current_time())
         except CutOffError as cut:
             self._note(cut.thoughts, cut.text)
+            written = len(cut.thoughts) + len(cut.text)
+            self._figures.append(Figures(output_tokens=written // CHARS_PER_TOKEN))  # no usage has come
             if cut.is_loop:
                 self._loops += 1
                 raise _StoppedError("it said the same again and again") from None
