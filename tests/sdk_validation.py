@@ -47,6 +47,7 @@ EXTENSIONS = {
     "$.thinking": "DeepSeek, Z.AI, Moonshot",
     "$.reasoning": "OpenRouter, Together",
     "$.cache_control": "OpenRouter",
+    "$.extra_body": "Gemini",
     "$.session_id": "OpenRouter",
     "$.messages[].reasoning_content": "llama.cpp, SGLang, DeepSeek, Z.AI, Moonshot, Fireworks",
     "$.messages[].reasoning_details": "OpenRouter",

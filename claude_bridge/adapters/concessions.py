@@ -141,6 +141,12 @@ SPECIAL_WORDS: tuple[_SpecialWords, ...] = (
         warning="{where} shows no thoughts: the organization must be verified for that.",
     ),
     _SpecialWords(
+        # Gemini, beside a level for one
+        words=words_of(r"thinking_config", r"include_?thoughts"),
+        changes=_always(asks_for_thoughts=False),
+        reason="the wish for thoughts was refused; none are asked for",
+    ),
+    _SpecialWords(
         words=words_of(r"additional_tools"),
         changes=_always(keeps_tool_list=False),
         reason="tools that are added in place were refused; they are added to the list",
@@ -316,6 +322,7 @@ FIELDS: Mapping[str, _Concession] = {
     "thinking": _Concession(changes=_no_thinking_fields, instead="left out"),
     "chat_template_kwargs": _Concession(changes=_no_thinking_fields, instead="left out"),
     "return_progress": _Concession(changes=_off(reports_progress=False), instead="left out"),
+    "extra_body": _Concession(changes=_off(asks_for_thoughts=False), instead="left out"),
     "thinking_budget_tokens": _Concession(changes=_off(budget_place=None), instead="left out"),
     "prompt_cache_key": _Concession(changes=_off(session_field=None), instead="left out"),
     "session_id": _Concession(changes=_off(session_field=None), instead="left out"),

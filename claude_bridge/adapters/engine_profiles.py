@@ -178,13 +178,18 @@ MISTRAL = Profile(
 GEMINI = Profile(
     name="Gemini",
     evidence="ai.google.dev/gemini-api/docs/openai, 2026-09: reasoning_effort; unknown fields are refused "
-    "(cursor-byok#112); no JSON beside tools (ai-manus#101); thought signatures, and the word that stands for none",
+    "(cursor-byok#112); no JSON beside tools (ai-manus#101); thought signatures, and the word that stands for none; "
+    "extra_body.google.thinking_config.include_thoughts for thoughts, which come between <thought> tags",
     sealed_thoughts="thought_signature",
+    think_tags=(("<thought>", "</thought>"), ("<think>", "</think>")),
     prints_calls=False,
+    empty_is_dropped_call=True,
+    count_routes=("gemini",),
     chat=ChatProfile(
         thought_signature="skip_thought_signature_validator",
         structured_beside_tools=False,
         effort_levels=("low", "medium", "high"),
+        asks_for_thoughts=True,
     ),
 )
 

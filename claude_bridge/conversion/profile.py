@@ -96,6 +96,8 @@ class ChatProfile(Struct, frozen=True, kw_only=True):
     """Whether ``return_progress`` makes the engine report how much of the prompt it has read."""
     asks_for_cache: bool = False
     """Whether the prompt is only cached if ``cache_control`` asks for it."""
+    asks_for_thoughts: bool = False
+    """Whether ``extra_body.google.thinking_config`` asks a model that thinks for its thoughts."""
     effort_levels: tuple[str, ...] = ()
     """How hard the model can be told to think, lowest first; "none" among them turns thinking off."""
     effort_place: Literal["reasoning_effort", "reasoning", "chat_template_kwargs"] = "reasoning_effort"

@@ -164,18 +164,30 @@ class UpstreamClient:
             raise self._explain_failure(error) from error
 
     async def fetch(
-        self, path: str, *, timeout_s: float, question: bytes | None = None, at_root: bool = False
+        self,
+        path: str,
+        *,
+        timeout_s: float,
+        question: bytes | None = None,
+        at_root: bool = False,
+        key_header: str | None = None,
     ) -> FetchedDocument:
         """GET a small document, such as the model list, or POST a JSON ``question`` for it.
 
-        ``path`` is relative to the base URL, or where ``at_root`` to what the base URL is without its /v1.
+        ``path`` is relative to the base URL, or where ``at_root`` to what the base URL is without its /v1, or /openai
+        at Gemini. ``key_header`` carries the key in place of the headers that do so in all other requests.
 
         Raises:
             UpstreamError: there is no answer in time, or a huge one; any status is returned, not raised.
         """
         base_path, mark, query = self._path.partition("?")
-        target = join_path((base_path.removesuffix("/v1") if at_root else base_path) + mark + query, path)
+        if at_root:
+            base_path = base_path.removesuffix("/openai" if base_path.endswith("/openai") else "/v1")
+        target = join_path(base_path + mark + query, path)
         headers = {**_DOCUMENT_HEADERS, **await self._key_headers(None)}
+        if key_header is not None:
+            key = (await self.ring.choose("")).value if self.ring is not None else self._api_key
+            headers |= dict.fromkeys(self.key_headers, "") | {key_header: key or ""}
         request = HttpRequest("GET" if question is None else "POST", target, question or b"", headers)
         is_connected = False
         try:

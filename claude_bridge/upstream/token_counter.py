@@ -139,7 +139,11 @@ class PromptCounter:
             question = next(counting)
             while True:
                 answer = await self._client.fetch(
-                    question.path, timeout_s=self._within_s, question=question.body, at_root=question.at_root
+                    question.path,
+                    timeout_s=self._within_s,
+                    question=question.body,
+                    at_root=question.at_root,
+                    key_header=question.key_header,
                 )
                 if answer.status != 200:
                     return None, answer.status

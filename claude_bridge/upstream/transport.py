@@ -125,7 +125,7 @@ class HttpTransport(ABC):
         """Close the connections that are kept for reuse."""
 
     def _fields(self, request: HttpRequest) -> Fields:
-        headers = {**self._headers, **request.headers}
+        headers = {name: value for name, value in {**self._headers, **request.headers}.items() if value}
         if request.body or request.method != "GET":
             headers["content-length"] = str(len(request.body))
         return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]

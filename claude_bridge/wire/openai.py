@@ -135,7 +135,8 @@ class ChatRequest(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=Tru
 
     ``reasoning`` is OpenRouter's, ``thinking`` that of DeepSeek, GLM and Kimi, ``thinking_budget_tokens`` and
     ``return_progress`` llama.cpp's,
-    ``chat_template_kwargs`` of engines that render a model's own template, ``cache_control`` Anthropic's.
+    ``chat_template_kwargs`` of engines that render a model's own template, ``cache_control`` Anthropic's,
+    ``extra_body`` Gemini's.
     """
 
     model: str
@@ -150,6 +151,7 @@ class ChatRequest(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=Tru
     reasoning: dict[str, bool | int | str] | UnsetType = UNSET
     thinking: dict[str, str] | UnsetType = UNSET
     thinking_budget_tokens: int | UnsetType = UNSET
+    extra_body: dict[str, Any] | UnsetType = UNSET
     return_progress: bool | UnsetType = UNSET
     chat_template_kwargs: dict[str, bool | str] | UnsetType = UNSET
     response_format: ResponseFormat | UnsetType = UNSET
@@ -188,9 +190,10 @@ class FunctionFragment(Struct, frozen=True, gc=False):
 
 
 class GoogleContent(Struct, frozen=True, gc=False):
-    """What Gemini adds to a call: the signature of the thought that led to it."""
+    """What Gemini adds: to a call the signature of the thought that led to it, to text whether it is a thought."""
 
     thought_signature: str | None = None
+    thought: bool | None = None
 
 
 class ExtraContent(Struct, frozen=True, gc=False):
@@ -224,6 +227,7 @@ class AnswerDelta(Struct, frozen=True, gc=False):
     refusal: str | None = None
     tool_calls: list[ToolCallFragment] | None = None
     function_call: FunctionFragment | None = None
+    extra_content: ExtraContent | None = None
 
 
 class Choice(Struct, frozen=True, gc=False):

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from claude_bridge.adapters.base import TokenLimits
+from claude_bridge.adapters.engine_profiles import GEMINI, OPENAI
 from claude_bridge.adapters.openai_chat import OPENAI_CHAT
 from claude_bridge.conversion.deltas import (
     Delta,
@@ -21,9 +22,10 @@ from claude_bridge.conversion.deltas import (
 from claude_bridge.conversion.tool_calls.index import NO_NAME
 from claude_bridge.conversion.tool_names import engine_name
 from claude_bridge.errors import PromptTooLongError, UpstreamBrokenError
+from claude_bridge.wire.anthropic import ErrorEvent
 from claude_bridge.wire.anthropic_codec import parse_count_tokens_request
 from claude_bridge.wire.sse import MAX_FRAME_BYTES
-from tests.dialogues import a_request, chunk, sent, sent_body, sent_messages, sse
+from tests.dialogues import a_request, answered, chunk, sent, sent_body, sent_messages, sse
 
 
 def _deltas(*reads: bytes) -> list[Delta]:
@@ -330,3 +332,14 @@ def test_thoughts_are_found_in_whichever_field(thought: dict[str, Any]) -> None:
 def test_a_call_without_a_name_is_of_no_tool(name: str | None) -> None:
     deltas = _deltas(sse(chunk(tool_calls=[{"index": 0, "function": {"name": name, "arguments": "{}"}}])))
     assert [delta.name for delta in deltas if isinstance(delta, ToolCallStart)] == [NO_NAME]
+
+
+@pytest.mark.parametrize("words", ["", "<thought>Hm.</thought>"])
+def test_geminis_answer_without_a_word_is_a_call_that_it_could_not_read(words: str) -> None:
+    tool = {"name": "Bash", "input_schema": {"type": "object"}}
+    said = sse(chunk(content=words), chunk("stop"))
+    last = answered([said], a_request(tools=[tool]), profile=GEMINI)[-1]
+    assert isinstance(last, ErrorEvent)
+    assert "can't read" in last.error.message
+    assert not isinstance(answered([said], a_request(), profile=GEMINI)[-1], ErrorEvent)
+    assert not isinstance(answered([said], a_request(tools=[tool]), profile=OPENAI)[-1], ErrorEvent)

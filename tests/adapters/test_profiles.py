@@ -671,6 +671,14 @@ async def test_reads_pdfs() -> None:
     ]
 
 
+def test_asks_for_thoughts() -> None:
+    asks = {"google": {"thinking_config": {"include_thoughts": True}}}
+    thinks = a_request(thinking={"type": "adaptive"}, output_config={"effort": "high"})
+    assert sent_body(thinks, profiles.GEMINI)["extra_body"] == asks
+    assert "extra_body" not in sent_body(a_request(), profiles.GEMINI)
+    assert "extra_body" not in sent_body(thinks, profiles.profile_for(profiles.GEMINI, "gemini-2.0-flash"))
+
+
 def test_every_flag_has_its_test_here() -> None:
     tested = {name.removeprefix("test_") for name in globals() if name.startswith("test_")}
     # These are for the window, for routing and for counting; tests/adapters/test_anthropic_messages.py and

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from claude_bridge.adapters.engine_profiles import GEMINI
 from claude_bridge.trace.events import AnswerMended, ToolInputRepaired
 from tests.fake_upstream import (
     DONE,
@@ -21,6 +22,7 @@ from tests.fake_upstream import (
     tool_call_arguments,
     usage,
 )
+from tests.running_bridge import scripted_upstream
 from tests.server.served import BridgeServer, Notes
 
 pytestmark = pytest.mark.anyio
@@ -58,6 +60,17 @@ async def test_a_call_that_the_engine_dropped_is_asked_for_once_more(reply: Repl
         assert response.status == 200
         assert b"ls" in response.body
         assert [request.body for request in upstream.requests] == [upstream.requests[0].body] * 2
+
+
+async def test_geminis_empty_answer_is_asked_for_once_more() -> None:
+    empty = stream(chunk({"role": "assistant", "content": ""}), finish(), usage(10, 0), DONE)
+    async with (
+        FakeUpstream([empty, calls(("Bash", {"command": "ls"}))]) as upstream,
+        BridgeServer(scripted_upstream(upstream.base_url, profile=GEMINI)) as server,
+    ):
+        response = await server.messages(tools=[BASH])
+        assert (response.status, len(upstream.requests)) == (200, 2)
+        assert b"ls" in response.body
 
 
 @pytest.mark.parametrize("reply", DROPPED.values(), ids=DROPPED)

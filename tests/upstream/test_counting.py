@@ -175,3 +175,15 @@ async def test_images_teach_nothing_about_text() -> None:
         picture = prompt("word " * 2_000, image=True)
         counter.calibrate(picture, picture.estimated_tokens * 2)
         assert counter.guess(prompt("a" * 9_000)) == prompt("a" * 9_000).estimated_tokens
+
+
+async def test_gemini_counts_by_its_own_api_and_with_the_key_in_its_own_header() -> None:
+    async with FakeUpstream([json_document({"totalTokens": 321})]) as upstream:
+        base_url = f"http://127.0.0.1:{upstream.port}/v1beta/openai"
+        async with UpstreamClient(base_url, api_key="a-long-secret", name="Gemini") as client:
+            assert await PromptCounter(client, ("gemini",)).count(prompt()) == 321
+    (asked,) = upstream.requests
+    assert asked.path == f"/v1beta/models/{MODEL}:countTokens"
+    assert asked.headers["x-goog-api-key"] == "a-long-secret"
+    assert "authorization" not in asked.headers
+    assert "Hi" in asked.json["contents"][0]["parts"][0]["text"]

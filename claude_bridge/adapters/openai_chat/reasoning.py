@@ -27,6 +27,8 @@ def thinking_fields(request: NormalizedRequest, profile: Profile) -> tuple[Mappi
             fields["thinking"] = {"type": _THINKING_TYPES.get(value) or value}
         case "reasoning":
             fields["reasoning"] = {"enabled": preference.thinks}
+    if chat.asks_for_thoughts and chat.effort_levels and preference.thinks:
+        fields["extra_body"] = {"google": {"thinking_config": {"include_thoughts": True}}}
     level = effort_level(preference, chat)
     if request.tools and chat.effort_beside_tools is not None:
         level = chat.effort_beside_tools

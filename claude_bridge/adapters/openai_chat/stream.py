@@ -29,6 +29,10 @@ _DONE = b"[DONE]"
 _NO_FINISH = Finish(FinishReason.UNKNOWN)
 
 
+_THOUGHT_TAG = "<thought>"
+"""What Gemini puts before its thoughts; without it only a flag beside the text tells them from the answer."""
+
+
 class ChatStreamDecoder:
     """Reads a stream of chunks, or one JSON response from an engine that does not stream.
 
@@ -42,6 +46,7 @@ class ChatStreamDecoder:
         self._finish: Finish | None = None
         self._calls = ToolCallIndex()
         self._has_reasoning_field = False
+        self._has_thought_tags = False
         self.done = False
 
     @property
@@ -174,6 +179,12 @@ class ChatStreamDecoder:
             self._has_reasoning_field = True
         if added.reasoning_details:
             deltas += [OpaqueReasoning(detail) for detail in added.reasoning_details if isinstance(detail, dict)]
+        google = added.extra_content.google if added.extra_content else None
+        if google is not None and google.thought and isinstance(content, str) and not self._has_thought_tags:
+            self._has_thought_tags = _THOUGHT_TAG in content
+            if not self._has_thought_tags:
+                deltas.append(ThinkingDelta(content))
+                content = None
         if content:
             deltas += [TextDelta(content)] if isinstance(content, str) else _deltas_of_parts(content)
         if added.refusal:
