@@ -88,13 +88,19 @@ AZURE_RESPONSES = replace(
     ),
 )
 
-BEDROCK_RESPONSES = Profile(
+BEDROCK = Profile(
     name="Bedrock",
+    evidence="docs.aws.amazon.com, Bedrock's OpenAI-compatible APIs, 2026-09: /openai/v1 with a Bedrock API key; "
+    "opencode's recordings: no tool can be forced",
+    chat=ChatProfile(tool_choices=()),
+)
+
+BEDROCK_RESPONSES = replace(
+    BEDROCK,
     evidence="docs.aws.amazon.com, Bedrock's OpenAI-compatible APIs, 2026-09: /openai/v1/responses with a Bedrock API "
     "key; opencode's recordings: gpt-oss takes an assistant's text as a string, and no tool can be forced",
     sealed_thoughts="reasoning_items",
     prints_calls=False,
-    chat=ChatProfile(tool_choices=()),
     responses=ResponsesProfile(
         system_place="developer",
         asks_for_ciphers=True,
@@ -390,8 +396,8 @@ BY_HOST: dict[str, Profile] = {
     "*.openai.azure.com": AZURE,
     "*.services.ai.azure.com": AZURE,
     "*.cognitiveservices.azure.com": AZURE,
-    "bedrock-runtime.*.amazonaws.com": BEDROCK_RESPONSES,
-    "bedrock-mantle.*.api.aws": BEDROCK_RESPONSES,
+    "bedrock-runtime.*.amazonaws.com": BEDROCK,
+    "bedrock-mantle.*.api.aws": BEDROCK,
 }
 """Profiles of services by where they are, in Chat Completions where they have it; ``*`` stands for names of the user's
 own."""
@@ -399,7 +405,7 @@ own."""
 _IN_RESPONSES = {
     row.name: row for row in (OPENAI_RESPONSES, AZURE_RESPONSES, BEDROCK_RESPONSES, XAI_RESPONSES, LLAMA_CPP_RESPONSES)
 }
-_IN_CHAT = {row.name: row for row in (OPENAI, AZURE, XAI, LLAMA_CPP)}
+_IN_CHAT = {row.name: row for row in (OPENAI, AZURE, BEDROCK, XAI, LLAMA_CPP)}
 
 
 def profile_in_api(row: Profile, kind: str) -> Profile:

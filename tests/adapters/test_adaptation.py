@@ -13,6 +13,7 @@ from claude_bridge.adapters.base import EngineModel, TokenLimits
 from claude_bridge.adapters.concessions import FIELDS, NEEDED_FIELDS
 from claude_bridge.adapters.engine_profiles import ANTHROPIC, LLAMA_CPP, OLLAMA_THINKING, OPENAI, OPENROUTER, UNKNOWN
 from claude_bridge.adapters.ollama_chat.errors import explain_refusal as explain_ollama
+from claude_bridge.conversion.opaque_reasoning import Unsealed, seal
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.upstream_errors.translate import explain_error_object, explain_refusal
 from claude_bridge.wire import openai, responses
@@ -433,6 +434,29 @@ def test_a_field_without_which_there_is_no_request_stays() -> None:
 
 def test_anthropics_own_refusals_are_for_its_clients() -> None:
     assert after("temperature: Extra inputs are not permitted", profile=ANTHROPIC)[0] is None
+
+
+def test_signed_thoughts_of_claude_at_openrouter_give_way_where_a_tool_was_loaded_before_them() -> None:
+    """The newest Claude models answer 400 where what stands before a signed thought is not what it was."""
+    detail = {"type": "reasoning.text", "text": "Hm.", "signature": "EqQB", "format": "anthropic-claude-v1", "index": 0}
+    sealed = {"type": "redacted_thinking", "data": seal(Unsealed([detail]))}
+    later = {"name": "Later", "input_schema": {"type": "object"}, "defer_loading": True}
+    loads = {"type": "tool_addition", "tool": {"type": "tool_reference", "name": "Later"}}
+    request = a_request(
+        tools=[TOOL, later],
+        messages=[
+            {"role": "user", "content": "Hi"},
+            {"role": "assistant", "content": [sealed, {"type": "text", "text": "Hello."}]},
+            {"role": "user", "content": [loads, {"type": "text", "text": "Go on."}]},
+        ],
+    )
+    said = "messages.1.content.0: thinking block: prefix_binding_mismatch: the tools before it have changed"
+    adapted, before, now = after(said, request=request, profile=OPENROUTER)
+    assert adapted is not None
+    assert [message.get("reasoning_details") for message in before["messages"]] == [None, [detail], None]
+    assert "reasoning_details" not in json.dumps(now)
+    assert [tool["function"]["name"] for tool in now["tools"]] == [TOOL["name"], "Later"]
+    assert adapted.engine.profile == OPENROUTER, "what the model thinks from here on goes back again"
 
 
 def test_reasoning_of_openrouter_gives_way() -> None:

@@ -30,6 +30,12 @@ PRICES = Prices(input=3, output=15)
             id="without a price of its own what was cached costs as much",
         ),
         pytest.param(
+            {"prompt_tokens": 1_000_000, "cached_tokens": 500_000, "cache_written_tokens": 400_000, "output_tokens": 0},
+            Prices(input=1, output=15, cached=0.1, cache_write=1.25),
+            0.65,
+            id="what was written to the cache costs more",
+        ),
+        pytest.param(
             {"prompt_tokens": 10, "cached_tokens": 2_000_000, "output_tokens": 0},
             Prices(input=3, output=15, cached=0.3),
             0.000003,
