@@ -41,6 +41,8 @@ class Root(Group):
         if args[:1] == ["help"]:
             args = [*args[1:], "--help"]
         elif args and args[0] not in self.commands and not args[0].startswith("-") and _is_provider(args[0]):
+            run = f"{terminal.program()} run {args[0]} …"
+            terminal.say(terminal.faint(f"This means `serve {args[0]} …`; `{run}` starts Claude Code too."))
             args = ["serve", *args]
         return super().parse_args(ctx, args)
 

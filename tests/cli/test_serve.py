@@ -363,8 +363,11 @@ async def test_the_command_line_of_the_npm_tool_works() -> None:
             url = (await process.stdout.receive()).decode().removeprefix("listening on ").strip()
             answered = await client.post(f"{url}/v1/messages", json=QUESTION, timeout=LIMIT_S)
             process.terminate()
+            assert process.stderr is not None
+            told = await process.stderr.receive()
     assert answered.status_code == 200
     assert upstream.requests[0].headers["authorization"] == f"Bearer {KEY}"
+    assert b"This means `serve openai" in told
 
 
 async def test_the_addresses_for_other_machines_are_told_with_the_token() -> None:
