@@ -28,6 +28,8 @@ from claude_bridge.wire.urls import Url
 
 READ_BYTES = 256 * 1024
 MAX_HEAD_BYTES = 64 * 1024
+MAX_HEAD_STEPS = 1_000
+"""How many reads and interim answers a head may take."""
 MAX_IDLE_CONNECTIONS = 64
 
 MAX_IDLE_S = 4.0
@@ -127,7 +129,7 @@ class _Connection:
             self._is_sent = True
 
     async def receive_head(self) -> tuple[int, Fields]:
-        while True:
+        for _ in range(MAX_HEAD_STEPS):
             event = self._next_event()
             if isinstance(event, h11.Response):
                 if _is_chunked(event):
@@ -138,6 +140,7 @@ class _Connection:
                 return event.status_code, list(event.headers)
             if event is h11.NEED_DATA:
                 self._h11.receive_data(await self._receive())
+        raise BrokenAnswerError("sent interim answers without end.")
 
     async def receive_body(self) -> bytes:
         if self._chunked is not None:

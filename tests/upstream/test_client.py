@@ -321,6 +321,7 @@ async def test_tls_to_a_plain_port_is_told() -> None:
         pytest.param([Head(), Send(b"1"), Reset()], "broke off its answer", id="reset"),
         pytest.param([Raw(b"SSH-2.0-OpenSSH\r\n\r\n")], "broke off its answer", id="no HTTP"),
         pytest.param([Head(), Raw(b"zzz\r\n")], "broke off its answer", id="broken chunks"),
+        pytest.param([Raw(b"HTTP/1.1 100 Continue\r\n\r\n" * 2000)], "interim answers", id="interim answers only"),
     ],
 )
 async def test_a_broken_answer_is_told(steps: Reply, words: str) -> None:

@@ -195,7 +195,7 @@ def _tools_change(before: Sequence[_Tool], now: Sequence[_Tool], old: _Tool, new
 
 
 def _tools_added_or_removed(before: Sequence[_Tool], now: Sequence[_Tool]) -> str:
-    earlier, later = [tool.name for tool in before], [tool.name for tool in now]
+    earlier, later = dict.fromkeys(tool.name for tool in before), dict.fromkeys(tool.name for tool in now)
     added = [name for name in later if name not in earlier]
     removed = [name for name in earlier if name not in later]
     parts = [
