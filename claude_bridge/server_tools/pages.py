@@ -8,8 +8,8 @@ import re
 from datetime import UTC, datetime
 from html import unescape
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
-from urllib.robotparser import RobotFileParser
 
 from anyio import to_thread
 from msgspec import Struct
@@ -22,6 +22,9 @@ from claude_bridge.attachments.public_web import FetchError, PublicWeb, WebDocum
 from claude_bridge.conversion.media_types import PDF, media_type_of
 from claude_bridge.server_tools.blocks import INSTALL_HINT, ToolError
 from claude_bridge.wire.anthropic import TextBlock
+
+if TYPE_CHECKING:
+    from urllib.robotparser import RobotFileParser
 
 MAX_PAGE_CHARS = 200_000
 """About 50,000 tokens."""
@@ -67,7 +70,7 @@ class PageReader:
         self._web = web or PublicWeb(LIMITS)
         self._pdf_reader = pdf_reader or PdfReader()
         self._pages = Memo[Page](KEPT_BYTES)
-        self._robots = Memo[RobotFileParser](2**20)
+        self._robots: Memo[RobotFileParser] = Memo(2**20)
 
     async def read(self, url: str, *, use_cache: bool = True) -> Page:
         """Return the page; raises ToolError."""
@@ -101,6 +104,8 @@ class PageReader:
 
     async def _rules(self, origin: str) -> MemoEntry[RobotFileParser]:
         """Return what a site allows programs; where that can't be had, the page itself will say why."""
+        from urllib.robotparser import RobotFileParser  # brings urllib's own HTTP client
+
         rules, lines = RobotFileParser(), list[str]()
         try:
             document = await self._web.fetch(f"{origin}/robots.txt")

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
+from claude_bridge.app import web
+from claude_bridge.app.build import web_plan
+from claude_bridge.config.schema import Config, Web
+from claude_bridge.config.types import SearchChoice, Secret
+from claude_bridge.errors import SetupError
 from tests.cli.process import run_bridge
 from tests.fake_upstream import FakeUpstream, document
 from tests.server_tools.engines import ARCH, searxng
@@ -54,3 +60,23 @@ async def test_doctor_says_what_is_wrong_with_a_search_service() -> None:
     assert searched["mark"] == "bad"
     assert "settings.yml" in searched["seen"]
     assert finished.code == 1
+
+
+def test_duckduckgo_needs_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web, "find_spec", lambda _: None)
+    with pytest.raises(SetupError) as caught:
+        web.require_library(SearchChoice("duckduckgo"))
+    assert caught.value.hint == "pip install 'claude-bridge-cli[web]'"
+
+
+def test_a_key_comes_from_the_configuration_or_its_own_variable(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "key").write_text("of-the-file\n")
+    configured = Web(search=SearchChoice("brave"), search_key=Secret.parse("file:key"))
+    monkeypatch.setenv("BRAVE_API_KEY", "of-the-variable")
+    assert web_plan(Config(web=configured, folder=tmp_path), None).search_key == "of-the-file"
+    assert web_plan(Config(), "brave").search_key == "of-the-variable"
+    monkeypatch.setenv("TAVILY_API_KEY", "of-tavily")
+    assert web_plan(Config(web=configured, folder=tmp_path), "tavily").search_key == "of-tavily"
+    assert web_plan(Config(web=configured, folder=tmp_path), "off").search_key is None

@@ -23,6 +23,7 @@ from claude_bridge.trace.events import (
     ToolInputRepaired,
     UpstreamRetried,
     WaitingForUpstream,
+    WebToolCalled,
 )
 from claude_bridge.wire.anthropic import AnswerBlock, Message, TextBlock, Usage
 
@@ -118,6 +119,22 @@ def described(text: str | None = "A cat on a keyboard.", trouble: str = "") -> I
     path = "$.messages[2].content[0]"
     return ImageDescribed(
         exchange=EXCHANGE, at_s=NOON, path=path, model="llava", text=text, trouble=trouble, took_s=2.5
+    )
+
+
+def searched(query: str = "bridges", *, error: str | None = None, reason: str = "") -> WebToolCalled:
+    found = 0 if error else 2
+    return WebToolCalled(
+        exchange=EXCHANGE,
+        at_s=NOON,
+        after_s=1.0,
+        tool="web_search",
+        input=f'{{"query": "{query}"}}',
+        results=found,
+        size_bytes=1_200 * found,
+        error=error,
+        reason=reason,
+        took_s=0.5,
     )
 
 

@@ -37,6 +37,7 @@ from tests.trace.samples import (
     repaired,
     reread,
     retried,
+    searched,
     sent,
     waiting,
 )
@@ -355,6 +356,7 @@ def test_control_sequences_and_markup_are_shown_and_not_obeyed() -> None:
         msgspec.structs.replace(repaired(HOSTILE), tool_name=HOSTILE),
         msgspec.structs.replace(described(HOSTILE), model=HOSTILE, path=HOSTILE),
         described(None, HOSTILE),
+        searched(HOSTILE, error=HOSTILE, reason=HOSTILE),
         ended([TextBlock(HOSTILE), ThinkingBlock(HOSTILE), hostile_tool]),
         msgspec.structs.replace(failed(HOSTILE), error_type=HOSTILE),
         msgspec.structs.replace(client_left(), exchange="req_\x1b[2J"),
@@ -374,6 +376,16 @@ def test_an_image_that_was_described_is_told_with_what_was_said_of_it() -> None:
         "k7Qd │ image  messages[2].content[0]: A cat on a keyboard.",
         "k7Qd → 12:00:00 llava did not describe an image, after 2.5 s",
         "k7Qd │ image  messages[2].content[0]: it said nothing",
+    ]
+
+
+def test_a_search_is_told_with_its_query_and_why_it_failed() -> None:
+    assert shown(searched(), searched(error="unavailable", reason="SearXNG does not answer.")).splitlines() == [
+        "k7Qd → 12:00:00 web search: 2 results, 2.4 kB, after 500 ms",
+        'k7Qd │ input  {"query": "bridges"}',
+        "k7Qd → 12:00:00 web search: unavailable, after 500 ms",
+        'k7Qd │ input  {"query": "bridges"}',
+        "k7Qd │ error  SearXNG does not answer.",
     ]
 
 

@@ -26,6 +26,7 @@ from tests.trace.samples import (
     received,
     repaired,
     reread,
+    searched,
     sent,
 )
 
@@ -42,6 +43,7 @@ def test_every_kind_of_event_becomes_a_line_with_its_kind(tmp_path: Path) -> Non
     events: list[TraceEvent] = [
         received(),
         described(),
+        searched(),
         sent(),
         first_token(),
         grew(),
@@ -57,7 +59,7 @@ def test_every_kind_of_event_becomes_a_line_with_its_kind(tmp_path: Path) -> Non
 
     assert [line["type"] for line in lines] == [type(event).__name__ for event in events]
     assert {line["exchange"] for line in lines} == {"req_0000k7Qd"}
-    assert lines[9]["message"]["content"] == [{"type": "text", "text": "Hi."}]
+    assert lines[10]["message"]["content"] == [{"type": "text", "text": "Hi."}]
 
 
 def test_bodies_are_json_values_where_they_are_json_and_texts_where_not(tmp_path: Path) -> None:
