@@ -21,6 +21,9 @@ MAX_URL_CHARS = 250
 """As at the API."""
 
 MAX_QUERY_CHARS = 1_000
+MAX_OPERATORS = 10
+"""Of longer lists of domains the rest only filters what was found: search engines take no longer queries."""
+
 CHARS_PER_TOKEN = 4
 NO_SEARCH = (
     "Web search is off in claude-bridge. Its option --web-search turns it on, or [web] search in its configuration."
@@ -41,8 +44,8 @@ class SearchQuery(Struct, frozen=True, kw_only=True):
     @property
     def with_operators(self) -> str:
         """The text with the domains in the words that most search engines understand."""
-        allowed = " OR ".join(f"site:{host_of(domain)}" for domain in self.allowed_domains)
-        blocked = [f"-site:{host_of(domain)}" for domain in self.blocked_domains]
+        allowed = " OR ".join(f"site:{host_of(domain)}" for domain in self.allowed_domains[:MAX_OPERATORS])
+        blocked = [f"-site:{host_of(domain)}" for domain in self.blocked_domains[:MAX_OPERATORS]]
         return " ".join(part for part in (self.text, f"({allowed})" if allowed else "", *blocked) if part)
 
 
