@@ -98,7 +98,7 @@ def models(
         for number, (listing, offered) in enumerate(shown):
             if number:
                 terminal.print_line("")
-            _print_table(listing, offered, [exams.get((listing.base_url, model.id)) for model in offered])
+            _print_table(listing, offered, [_exam_of(exams, listing, model) for model in offered])
 
 
 def _ask(config: Config, provider: str, base_url: str | None, api_key: str | None) -> Listing:
@@ -212,12 +212,18 @@ def _print_json(shown: Sequence[tuple[Listing, Sequence[OfferedModel]]], exams: 
             "engine": listing.engine,
             "base_url": listing.base_url,
             **{name: getattr(model, name) for name in JSON_FIELDS},
-            **_exam_json(exams.get((listing.base_url, model.id))),
+            **_exam_json(_exam_of(exams, listing, model)),
         }
         for listing, offered in shown
         for model in offered
     ]
     terminal.print_line(msgspec.json.format(msgspec.json.encode(rows), indent=2).decode())
+
+
+def _exam_of(exams: Mapping[tuple[str, str], Exam], listing: Listing, model: OfferedModel) -> Exam | None:
+    """Return the newest exam of a model, by its name as it is listed, or without the tag that Ollama adds."""
+    names = (model.id, model.id.removesuffix(":latest"))
+    return next((exams[listing.base_url, name] for name in names if (listing.base_url, name) in exams), None)
 
 
 def _exam_json(exam: Exam | None) -> dict[str, object]:

@@ -20,11 +20,14 @@ from claude_bridge.conversion.tool_json.schema_check import WorkBudget
 from claude_bridge.errors import BridgeError, UpstreamUnreachableError
 from claude_bridge.trace.bus import Bus
 from claude_bridge.trace.events import ExchangeEnded, ToolInputRepaired, TraceEvent
-from claude_bridge.trace.recorder import Recorder
+from claude_bridge.trace.recorder import Recorder, content_chars
 from claude_bridge.wire.anthropic import Message, MessagesRequest, TextBlock, ThinkingBlock, Tool, ToolUseBlock
 
 ENDS_THE_EXAM = frozenset({401, 402, 403, 404})
 """Statuses of errors that the next task would have too: no such model, no key."""
+
+MAX_ANSWER_CHARS = 1_000_000
+"""Far more than an answer of the most tokens that are asked for; an engine may not keep to that."""
 
 TRY_AGAIN = frozenset({429, 500, 502, 503, 529})
 """Statuses after which Claude Code asks again too."""
@@ -117,10 +120,13 @@ async def _ask(bridge: BridgeProtocol, request: MessagesRequest, within_s: float
         async with AsyncExitStack() as stack:
             exchange = await bridge.begin(request, recorder, None, stack)
             stream = await stack.enter_async_context(aclosing(exchange.events()))
-            count = 0
+            count = chars = 0
             async for events in stream:
                 fold.feed(events)
                 count += len(events)
+                chars += sum(map(content_chars, events))
+                if chars > MAX_ANSWER_CHARS:
+                    raise CutOffError(fold, is_loop=True)
                 if count >= LOOK_AFTER_EVENTS:
                     count = 0
                     so_far = Answer(fold.message, Figures())

@@ -29,6 +29,10 @@ from claude_bridge.wire.anthropic import (
     ToolUseBlock,
 )
 
+ENGINE_HINT = "See to the engine, and go on with --resume."
+MAX_SILENT = 3
+"""After so many tasks without a word, one behind the other, the engine is taken to be stuck."""
+
 SAME_CALLS = 3
 """So many equal calls with equal results, one behind the other, are a loop."""
 
@@ -67,10 +71,15 @@ async def take_exam(
     Raises:
         SetupError: the engine can't be asked any more.
     """
+    silent = 0
     for run in range(1, settings.runs + 1):
         for kind in settings.kinds:
             if (kind.name, run) not in done:
-                yield await run_task(kind, settings, run, ask, limits or Limits())
+                result = await run_task(kind, settings, run, ask, limits or Limits())
+                silent = silent + 1 if result.limits and not any(one.output_tokens for one in result.answers) else 0
+                if silent == MAX_SILENT:
+                    raise SetupError(f"{MAX_SILENT} tasks got no word within their time.", ENGINE_HINT)
+                yield result
 
 
 async def run_task(kind: Kind, settings: Settings, run: int, ask: Ask, limits: Limits) -> Result:
@@ -116,7 +125,7 @@ class Work:
             return str(stopped)
         except BridgeError as error:
             if error.status in ENDS_THE_EXAM or isinstance(error, UpstreamUnreachableError | UpstreamLoadingError):
-                raise SetupError(error.message, "Start the engine again, and go on with --resume.") from error
+                raise SetupError(error.message, ENGINE_HINT) from error
             self._lines.append(Line("error", error.message))
             return error.message
         self._loops += 1
@@ -160,7 +169,7 @@ class Work:
             self._figures.append(Figures(output_tokens=written // CHARS_PER_TOKEN))  # no usage has come
             if cut.is_loop:
                 self._loops += 1
-                raise _StoppedError("it said the same again and again") from None
+                raise _StoppedError("its answer had no end") from None
             self._limited = 1
             raise _StoppedError(f"it was not done within {self._limits.seconds:.0f} s") from None
 

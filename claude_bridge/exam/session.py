@@ -21,11 +21,12 @@ from claude_bridge.app.serve import RunningBridge, run, serve_beside, wait_for_e
 from claude_bridge.config.schema import Config
 from claude_bridge.conversion.pricing import Prices
 from claude_bridge.exam.asking import asks
-from claude_bridge.exam.results import Exam, Result, Settings
+from claude_bridge.exam.results import Exam, Line, Result, Settings
 from claude_bridge.exam.runner import take_exam
 from claude_bridge.exam.store import Store
 from claude_bridge.providers import Upstream
 from claude_bridge.routing import Routing, Target
+from claude_bridge.trace.redact import Redactor
 from claude_bridge.upstream.engines.detect import inspect_engine
 
 
@@ -84,12 +85,19 @@ def take(
     Raises:
         SetupError: the engine can't be asked any more.
     """
-    serve_beside(prepared.plan, partial(_take, exam, path, store, show), notices)
+    redact = Redactor(prepared.plan.keys).redact_text
+
+    def keep(result: Result) -> None:
+        lines = [Line(line.kind, redact(line.text)) for line in result.transcript]  # an engine's error may quote a key
+        result = replace(result, fault=redact(result.fault), transcript=lines)
+        exam.results.append(result)
+        store.add(path, result)
+        show(result)
+
+    serve_beside(prepared.plan, partial(_take, exam, keep), notices)
 
 
-async def _take(
-    exam: Exam, path: Path, store: Store, show: Callable[[Result], None], bridge: RunningBridge, upstream: Upstream
-) -> None:
+async def _take(exam: Exam, keep: Callable[[Result], None], bridge: RunningBridge, upstream: Upstream) -> None:
     done = {result.key for result in exam.results}
     if exam.settings.client:
         from claude_bridge.exam.client import take_with_client
@@ -99,6 +107,4 @@ async def _take(
         results = take_exam(exam.settings, asks(await bridge.service.bridge()), done=done)
     async with aclosing(results) as stream:
         async for result in stream:
-            exam.results.append(result)
-            store.add(path, result)
-            show(result)
+            keep(result)

@@ -300,7 +300,7 @@ class Recorder:
             self._take_answer(typed_events(items))
 
     def _take_answer(self, stream_events: Sequence[StreamEvent]) -> None:
-        is_first = self._first_token_s is None and any(map(_content_chars, stream_events))
+        is_first = self._first_token_s is None and any(map(content_chars, stream_events))
         if is_first:
             self._end_reading()
             self._first_token_s = self._after_s()
@@ -464,7 +464,7 @@ class Recorder:
         self._reported_at = time.monotonic()
         unread, self._unread = self._unread, []
         self._fold.feed(unread)
-        added = [chars for event in unread if (chars := _content_chars(event))]
+        added = [chars for event in unread if (chars := content_chars(event))]
         if added and self._bus.active:
             self._bus.emit(
                 events.AnswerGrew(
@@ -559,7 +559,8 @@ def _unseen_message(model: str, usage: UsageReport) -> Message:
     return Message(id="", model=model, content=[], stop_reason=None, usage=counts)
 
 
-def _content_chars(event: StreamEvent) -> int:
+def content_chars(event: StreamEvent) -> int:
+    """Return how much text, thought or input an event adds to an answer."""
     if type(event) is not ContentBlockDelta:
         return 0
     match event.delta:

@@ -15,7 +15,7 @@ from claude_bridge.exam.results import Settings
 from tests.cli.process import command, environment, run_bridge
 from tests.exam import scripted
 from tests.exam.scripted import engine, settings_of
-from tests.fake_upstream import FakeUpstream, Reply, Stall, free_port, model_list
+from tests.fake_upstream import FakeUpstream, Reply, Stall, free_port, model_list, refusal
 from tests.scripted_ollama import ScriptedOllama, a_model, chat_answer
 
 pytestmark = pytest.mark.anyio
@@ -101,6 +101,22 @@ async def test_results_are_kept_by_the_digest_of_an_ollamas_model_and_its_versio
     assert (model["model"], model["digest"], model["window_tokens"]) == ("qwen3:1.7b", "63bb", 8_192)
     assert model["engine"].startswith("Ollama 0.")
     assert model["cost_usd"] == 0.0
+
+
+def _texts_below(folder: Path) -> list[str]:
+    return [path.read_text("utf-8") for path in folder.rglob("*") if path.suffix in (".jsonl", ".html")]
+
+
+async def test_a_key_that_an_engine_quotes_is_not_kept(home: dict[str, str], tmp_path: Path) -> None:
+    key = "an-unusual-key-4711"
+    async with FakeUpstream(lambda _: refusal(400, f"wrong request by {key}")) as fake:
+        base = ("exam", "openai", "--base-url", fake.base_url, "--api-key", key, *OPTIONS, "--json")
+        done = await run_bridge(*base, "--html", str(tmp_path / "exam.html"), env=home)
+    kept = _texts_below(tmp_path)
+
+    assert done.code == 0
+    assert [("wrong request by" in text) for text in kept] == [True, True]
+    assert not any(key in text for text in (done.stdout, done.stderr, *kept))
 
 
 async def test_a_score_of_nothing_ends_with_0(home: dict[str, str]) -> None:

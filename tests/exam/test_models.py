@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 
 import anyio
 import pytest
@@ -166,7 +167,23 @@ async def test_an_answer_without_an_end_is_left_as_soon_as_it_repeats_itself() -
     exam = await through_a_bridge(endless, QUICK, tasks=1)
 
     (result,) = exam.results
-    assert (result.fault, result.loops) == ("it said the same again and again", 1)
+    assert (result.fault, result.loops) == ("its answer had no end", 1)
+
+
+async def test_an_answer_of_endless_different_words_is_left() -> None:
+    words = ["".join(random.Random(number).choices("abcdefgh ", k=50_000)) for number in range(22)]
+
+    def endless(_: object) -> Reply:
+        return [*stream(*map(text, words)), Stall()]
+
+    exam = await through_a_bridge(endless, QUICK, tasks=1)
+
+    assert exam.results[0].fault == "its answer had no end"
+
+
+async def test_an_engine_that_says_nothing_at_all_ends_the_exam() -> None:
+    with pytest.raises(SetupError, match="3 tasks got no word"):
+        await through_a_bridge(lambda _: [Stall()], QUICK, Limits(seconds=0.01))
 
 
 async def test_a_model_that_is_never_done_ends() -> None:
