@@ -258,14 +258,13 @@ class _Heard:
 
 async def _events(command: list[str], environment: Mapping[str, str], folder: Path) -> AsyncIterator[dict[str, Any]]:
     """Yield the events that Claude Code prints; it ends with the context, and so does all that it started."""
-    is_posix = sys.platform != "win32"
     process = await anyio.open_process(
         command,
         stdin=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         cwd=folder,
         env=environment,
-        start_new_session=is_posix,
+        start_new_session=sys.platform != "win32",
     )
     try:
         assert process.stdout is not None, "it is a pipe"
@@ -280,6 +279,9 @@ async def _events(command: list[str], environment: Mapping[str, str], folder: Pa
                 break
     finally:
         with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL) if is_posix else process.kill()
+            if sys.platform == "win32":
+                process.kill()
+            else:
+                os.killpg(process.pid, signal.SIGKILL)
         with anyio.CancelScope(shield=True):
             await process.aclose()
