@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 SHORT_LINES, SHORT_CHARS = 8, 600
 """Of a text that is not shown whole."""
 
+PLAIN_CHARS = 200
+"""Of a text that is the same on both sides, unless all is shown whole."""
+
 NARROW = 80
 """Below so many columns the two requests stand below each other."""
 
@@ -134,7 +137,7 @@ def _exchange_row(one: TracedExchange) -> list[str]:
 def end_words(one: TracedExchange) -> str:
     """Return how an exchange ended, or that its end is missing."""
     if one.failure is not None:
-        return f"{one.failure.status} {shortened(one_line(one.failure.message), 60)}"
+        return f"{one.failure.status} {shortened(one_line(one.failure.message), 40)}"
     more = f", {one.fallbacks} fallback{'s' * (one.fallbacks > 1)}" if one.fallbacks else ""
     return {"answered": one.stop_reason or "answered", "left": "the client left"}.get(
         one.state, "no end recorded"
@@ -183,7 +186,9 @@ def _facts(one: TracedExchange) -> list[str]:
         words.append(f"{one.tokens_per_s:,.0f} tokens/s")
     if one.took_s is not None:
         words.append(f"{seconds(one.took_s)} in all")
-    return [*facts, ", ".join(words), end_words(one)]
+    failure = one.failure
+    end = end_words(one) if failure is None else f"{failure.status} {failure.error_type}: {failure.message}"
+    return [*facts, ", ".join(words), end]
 
 
 def _line(text: str) -> Text:
@@ -205,11 +210,9 @@ def _comparison(rows: Sequence[Row], *, is_full: bool) -> RenderableType:
         table.add_column("engine", ratio=1, overflow="fold")
     for row in rows:
         mark, style = _MARKS[row.mark]
-        is_short = not is_full or row.mark == "same"
-        ours = [] if row.client is None else [_part(row.client, is_full=not is_short)]
-        theirs = (
-            [] if row.upstream is None else [_part(row.upstream, is_full=not is_short, is_known=row.mark == "same")]
-        )
+        is_plain = row.mark in ("same", "joined")
+        ours = [] if row.client is None else [_part(row.client, is_full=is_full, is_plain=is_plain)]
+        theirs = [] if row.upstream is None else [_part(row.upstream, is_full=is_full, is_plain=is_plain)]
         note = [Text(f"! {printable(row.note)}", style=style)] if row.note else []
         if is_narrow:
             table.add_row(Text(mark, style=style), Group(*ours, *([] if row.mark == "same" else theirs), *note))
@@ -218,16 +221,13 @@ def _comparison(rows: Sequence[Row], *, is_full: bool) -> RenderableType:
     return table
 
 
-def _part(part: Part, *, is_full: bool, is_known: bool = False) -> Text:
-    """Return a part under its heading; of one that stands beside its equal the beginning."""
+def _part(part: Part, *, is_full: bool, is_plain: bool = False) -> Text:
+    """Return a part under its heading: whole, its beginning, or where nothing became of it in short."""
     heading = " ".join(filter(None, (part.role, part.kind.replace("_", " "), part.name)))
-    body = part.text or (f"(image, {size(len(part.data))})" if part.data else "")
-    body = printable(body)
-    if is_known:
-        body = shortened(one_line(body), 60)
-    elif not is_full:
-        body = _beginning(body)
-    return Text.assemble((f"{printable(heading)}\n", "bold"), (body, "dim" if is_known else ""))
+    body = printable(part.text or (f"(image, {size(len(part.data))})" if part.data else ""))
+    if not is_full:
+        body = shortened(one_line(body), PLAIN_CHARS) if is_plain else _beginning(body)
+    return Text.assemble((f"{printable(heading)}\n", "bold"), (body, "dim" if is_plain else ""))
 
 
 def _beginning(text: str) -> str:

@@ -105,7 +105,7 @@ def test_an_exchange_is_shown_with_both_requests_and_harmless_text(trace: Path, 
 
 
 def test_a_failure_is_shown_with_its_words(trace: Path) -> None:
-    assert "400 The engine is off. Start it." in out("show", trace, "zzzz")
+    assert "400 invalid_request_error: The engine is off. Start it." in out("show", trace, "zzzz")
 
 
 def test_curl_prints_one_line_that_a_shell_takes(trace: Path) -> None:

@@ -23,7 +23,7 @@ from tests.page.browser import open_browser
 from tests.page.recording import MAIN, engine, record
 from tests.real_parts import find_claude_code
 
-IMAGES = Path(__file__).parent.parent.parent / "docs" / "how-to" / "images"
+IMAGES = Path(__file__).parent.parent.parent / "docs" / "pictures"
 
 
 def main() -> None:
@@ -31,7 +31,6 @@ def main() -> None:
     binary = find_claude_code()
     if isinstance(binary, str):
         sys.exit(binary)
-    IMAGES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         anyio.run(_make, binary, Path(folder))
 
@@ -63,7 +62,7 @@ def _picture_of_trace(address: str) -> None:
         browser.until("document.querySelector('.compare input, #view input')")
         browser.click("#view input")
         browser.until("!document.querySelector('.compare tr.same')")
-        browser.picture(IMAGES / "trace.png")
+        browser.picture(IMAGES / "trace-page.png")
 
 
 def _picture_of_bridge(address: str, begin: Callable[[], object]) -> None:
@@ -73,7 +72,7 @@ def _picture_of_bridge(address: str, begin: Callable[[], object]) -> None:
         browser.until("document.querySelector('#detail .state.good')")
         anyio.from_thread.run_sync(begin)
         browser.until("page.exchanges.length >= 3 && document.querySelector('#running .progress')")
-        browser.picture(IMAGES / "live.png")
+        browser.picture(IMAGES / "live-page.png")
 
 
 if __name__ == "__main__":
