@@ -18,11 +18,13 @@ from tests.dialogues import (
     MODEL,
     OLLAMA_CHAT,
     OPENAI_CHAT,
+    RESPONSES,
     TRANSLATING,
     UPSTREAM,
     USUAL_PROFILES,
     a_request,
     chunk,
+    event,
     line,
     ndjson,
     sse,
@@ -85,6 +87,41 @@ STREAMS = {
     "lines of one frame": Endless(OPENAI_CHAT, b"", b"data: x\n", ends=True),
     "comments": Endless(OPENAI_CHAT, b"", b": keep-alive, and again, and again\n\n", ends=False),
     "a document": Endless(OPENAI_CHAT, b'{"choices":[', b"1,", ends=True),
+    "responses: text": Endless(
+        RESPONSES, b"", sse(event("output_text.delta", delta="and on " * 99), done=False), ends=True
+    ),
+    "responses: white space": Endless(
+        RESPONSES, b"", sse(event("output_text.delta", delta="\n"), done=False), ends=False
+    ),
+    "responses: arguments": Endless(
+        RESPONSES, b"", sse(event("function_call_arguments.delta", delta="x" * 1000), done=False), ends=True
+    ),
+    "responses: whole arguments": Endless(
+        RESPONSES, b"", sse(event("function_call_arguments.done", arguments="x" * 1000), done=False), ends=False
+    ),
+    "responses: the same whole text": Endless(
+        RESPONSES,
+        sse(event("output_text.delta", delta="x" * MIB), done=False),
+        sse(event("output_text.done", text="x"), done=False),
+        ends=False,
+    ),
+    "responses: items": Endless(
+        RESPONSES,
+        b"",
+        b"".join(
+            sse(event("output_item.added", item={"type": "function_call", "id": f"{at}"}), done=False)
+            for at in range(2000)
+        ),
+        ends=True,
+    ),
+    "responses: parts": Endless(
+        RESPONSES,
+        b"",
+        b"".join(
+            sse(event("output_text.delta", item_id="m", content_index=at, delta=" "), done=False) for at in range(2000)
+        ),
+        ends=False,
+    ),
     "ollama: text": Endless(OLLAMA_CHAT, b"", ndjson(line(content="and so on " * 100)), ends=True),
     "ollama: white space": Endless(OLLAMA_CHAT, b"", ndjson(line(content="\t")), ends=False),
     "ollama: calls": Endless(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import Enum
+from hashlib import blake2b
 from typing import Any
 
 from claude_bridge.conversion.tool_calls.index import MAX_ARGUMENTS_BYTES
@@ -26,6 +27,23 @@ class Part(Enum):
     THOUGHT = "reasoning_text"
 
 
+class _Given:
+    """The words of a part that have come, as far as they must be known again."""
+
+    def __init__(self) -> None:
+        self.chars = 0
+        self._hash = blake2b(digest_size=16)
+
+    def add(self, words: str) -> None:
+        self.chars += len(words)
+        self._hash.update(words.encode("utf-8", "surrogatepass"))
+
+    def begins(self, whole: str) -> bool:
+        """Return whether the words are the beginning of these, or all of them."""
+        start = whole[: self.chars].encode("utf-8", "surrogatepass")
+        return len(whole) >= self.chars and blake2b(start, digest_size=16).digest() == self._hash.digest()
+
+
 class OutputItem:
     """One item of the answer."""
 
@@ -40,7 +58,7 @@ class OutputItem:
         self.whole_arguments = ""
         """The arguments in one piece, in the longest form that came."""
         self.is_done = False
-        self._pieces: dict[tuple[Part, int], list[str]] = {}
+        self._given: dict[tuple[Part, int], _Given] = {}
         self._whole: set[tuple[Part, int]] = set()
         self._last_number: dict[Part, int] = {}
         self._first_part: Part | None = None
@@ -53,7 +71,7 @@ class OutputItem:
     @property
     def has_content(self) -> bool:
         """Whether any of it has come."""
-        return bool(self._pieces or self.arguments or self.whole_arguments)
+        return bool(self._given or self.arguments or self.whole_arguments)
 
     def offer_arguments(self, whole: str) -> bool:
         """Take arguments in one piece; return whether they are JSON."""
@@ -65,9 +83,10 @@ class OutputItem:
         if self.kind == REASONING and self._first_part not in (None, part):
             return None
         self._first_part = self._first_part or part
-        pieces = self._pieces.setdefault(self._key(part, number), [])
-        pieces.append(words)
-        return len(pieces) == 1
+        key = self._key(part, number)
+        begins = key not in self._given
+        self._given.setdefault(key, _Given()).add(words)
+        return begins
 
     def missing(self, part: Part, number: int | None, whole: str) -> str:
         """Return what of a whole part has not come; nothing if other words have."""
@@ -75,8 +94,10 @@ class OutputItem:
         if key in self._whole:
             return ""
         self._whole.add(key)
-        given = "".join(self._pieces.get(key, ()))
-        return whole[len(given) :] if whole.startswith(given) else ""
+        given = self._given.get(key)
+        if given is None:
+            return whole
+        return whole[given.chars :] if given.begins(whole) else ""
 
     def is_like(self, found: responses.OutputItem) -> bool:
         """Return whether what has come of it may be the beginning of this whole item."""
@@ -85,11 +106,8 @@ class OutputItem:
         if self.kind == CALL:
             whole, given = arguments_text(found.arguments), "".join(self.arguments)
             return (not self.name or self.name == found.name) and (not whole or whole.startswith(given))
-        return all(not given or whole.startswith(given) for whole, given in self._compared(found))
-
-    def _compared(self, found: responses.OutputItem) -> Iterator[tuple[str, str]]:
-        for part, number, whole in part_texts(found):
-            yield whole, "".join(self._pieces.get((part, number), ()))
+        parts = ((self._given.get((part, number)), whole) for part, number, whole in part_texts(found))
+        return all(given is None or given.begins(whole) for given, whole in parts)
 
     def _key(self, part: Part, number: int | None) -> tuple[Part, int]:
         self._last_number[part] = self._last_number.get(part, 0) if number is None else number
