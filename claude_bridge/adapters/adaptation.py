@@ -42,7 +42,7 @@ _LEAST_LIMIT = 512
 
 
 class Adaptation(Struct, frozen=True, kw_only=True):
-    """How an upstream is asked from now on."""
+    """How requests to an upstream are made from now on."""
 
     engine: EngineModel
     reason: str
@@ -135,7 +135,7 @@ class _Refused(RefusedRequest, frozen=True):
         return None
 
     def by_limit(self) -> Adaptation | None:
-        """Return the engine with the longest answer that it named, if the one that was asked for is too long."""
+        """Return the engine with the longest answer that it named, if the requested one is too long."""
         if not _LIMIT_WORDS.search(self.words) or not isinstance(self.request, MessagesRequest):
             return None
         limits = self.engine.limits

@@ -234,7 +234,7 @@ class Adapter(Protocol):
         ...
 
     def count_routes(self, profile: Profile) -> tuple[CountRoute, ...]:
-        """Return the ways in which the engine can be asked to count a prompt, best first."""
+        """Return the ways in which the engine can count a prompt, best first."""
         ...
 
     def key_headers(self, api_key: str | None, profile: Profile) -> dict[str, str]:

@@ -177,7 +177,7 @@ SPECIAL_WORDS: tuple[_SpecialWords, ...] = (
     ),
     _SpecialWords(
         words=words_of(r"missing.{0,20}thought_signature", r"thought_signature.{0,60}(?:missing|required)"),
-        changes=_always(sealed_thoughts="thought_signature", thought_signature="skip_thought_signature_validator"),
+        changes=_always(opaque_reasoning="thought_signature", thought_signature="skip_thought_signature_validator"),
         reason="thought signatures were missed; they are sent from now on",
     ),
     _SpecialWords(
@@ -331,9 +331,9 @@ FIELDS: Mapping[str, _Concession] = {
     "cache_control": _Concession(changes=_off(asks_for_cache=False), instead="left out"),
     "strict": _Concession(changes=_off(has_strict=False), instead="left out"),
     "reasoning_content": _Concession(changes=_off(reasoning_field=None), instead="earlier reasoning is left out"),
-    "reasoning_details": _Concession(changes=_off(sealed_thoughts=None), instead="earlier reasoning is left out"),
+    "reasoning_details": _Concession(changes=_off(opaque_reasoning=None), instead="earlier reasoning is left out"),
     "extra_content": _Concession(
-        changes=_off(sealed_thoughts=None, thought_signature=None), instead="thought signatures are left out"
+        changes=_off(opaque_reasoning=None, thought_signature=None), instead="thought signatures are left out"
     ),
     "think": _Concession(changes=_off(thinks=False, think_levels=()), instead="left out"),
 }

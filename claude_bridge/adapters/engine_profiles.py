@@ -1,7 +1,7 @@
 """How engines behave, as data rows with evidence; how they are known, and what a model's family changes.
 
 A quirk of an engine goes here and nowhere else: as a field of Profile, a row, and a golden case that proves it.
-A quirk of a model goes into ``families.py``.
+A quirk of a model goes into ``model_profiles.py``.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ OPENAI_RESPONSES = replace(
     evidence="types of the openai SDK 3.57, openai/types/responses; OpenAI's guides to reasoning (encrypted reasoning "
     "goes back, the prefix stays as it was), to prompt caching and to PDF files (URLs are fetched here); items with an "
     "id are not found with store off (opencode#7724); claudish for the lowest limit of an answer",
-    sealed_thoughts="reasoning_items",
+    opaque_reasoning="reasoning_items",
     images_in_tool_results=True,
     files_in_tool_results=True,
     fetches_pdfs=True,
@@ -99,7 +99,7 @@ BEDROCK_RESPONSES = replace(
     BEDROCK,
     evidence="docs.aws.amazon.com, Bedrock's OpenAI-compatible APIs, 2026-09: /openai/v1/responses with a Bedrock API "
     "key; opencode's recordings: gpt-oss takes an assistant's text as a string, and no tool can be forced",
-    sealed_thoughts="reasoning_items",
+    opaque_reasoning="reasoning_items",
     prints_calls=False,
     responses=ResponsesProfile(
         system_place="developer",
@@ -110,7 +110,7 @@ BEDROCK_RESPONSES = replace(
 
 ANTHROPIC = Profile(
     name="Anthropic",
-    evidence="Anthropic's API reference: nothing of its own API is to be mended",
+    evidence="Anthropic's API reference: nothing of its own API needs repairs",
     messages=MessagesProfile(is_anthropic=True),
     prints_calls=False,
 )
@@ -121,7 +121,7 @@ OPENROUTER = Profile(
     "go back as they came), parameters, provider routing (session_id), PDF inputs (base64 or URL, for any model), "
     "images by URL; claude-code-router#1238 for what can't be off",
     reasoning_field="reasoning",
-    sealed_thoughts="reasoning_details",
+    opaque_reasoning="reasoning_details",
     fetches_images=True,
     reads_pdfs=True,
     fetches_pdfs=True,
@@ -186,7 +186,7 @@ GEMINI = Profile(
     evidence="ai.google.dev/gemini-api/docs/openai, 2026-09: reasoning_effort; unknown fields are refused "
     "(cursor-byok#112); no JSON beside tools (ai-manus#101); thought signatures, and the word that stands for none; "
     "extra_body.google.thinking_config.include_thoughts for thoughts, which come between <thought> tags",
-    sealed_thoughts="thought_signature",
+    opaque_reasoning="thought_signature",
     think_tags=(("<thought>", "</thought>"), ("<think>", "</think>")),
     prints_calls=False,
     empty_is_dropped_call=True,
@@ -202,7 +202,7 @@ GEMINI = Profile(
 XAI = Profile(
     name="xAI",
     evidence="docs.x.ai, REST reference and reasoning guide, 2026-08; which models take reasoning_effort: "
-    "hermes-agent#23435, asked of api.x.ai",
+    "hermes-agent#23435, tried at api.x.ai",
     prints_calls=False,
     chat=ChatProfile(
         max_tokens_field="max_completion_tokens",
@@ -216,7 +216,7 @@ XAI_RESPONSES = replace(
     XAI,
     evidence="docs.x.ai, REST reference of /v1/responses, best practices and reasoning guide, 2026-08: store is on "
     "unless switched off, include reasoning.encrypted_content, a prompt_cache_key for each conversation",
-    sealed_thoughts="reasoning_items",
+    opaque_reasoning="reasoning_items",
     chat=replace(XAI.chat, session_field="prompt_cache_key"),
     responses=ResponsesProfile(
         system_place="system",
@@ -289,7 +289,7 @@ MINIMAX = Profile(
 LLAMA_CPP = Profile(
     name="llama.cpp",
     evidence="xllamacpp 2026.10.11549: a tool choice by name is not obeyed, any max_tokens is taken, a last "
-    "assistant message is continued without being said again; "
+    "assistant message is continued without being repeated; "
     "llama.cpp#21943 and #20867 for grammars, PR #22536 for images in tool results, "
     "discussion #21445 for thinking_budget_tokens; tools/server/README.md: return_progress; cline#8977 and "
     "ollama#17755 (2026-08): WebP is answered with 400",
@@ -500,13 +500,13 @@ def profile_for(engine: Profile, model: str) -> Profile:
     return engine.with_changes(changes)
 
 
-def profile_with_reasoning(profile: Profile, told: ReasoningAbilities | None) -> Profile:
-    """Return the profile with what a service's list says of a model's thinking; that is surer than its name."""
-    if told is None:
+def profile_with_reasoning(profile: Profile, listed: ReasoningAbilities | None) -> Profile:
+    """Return the profile with what a service's model list states about thinking: it is surer than the name."""
+    if listed is None:
         return profile
-    known = [level for level in EFFORTS if level in (told.supported_efforts or ())]
-    levels = tuple(known) if told.supported_efforts is not None else profile.chat.effort_levels
+    known = [level for level in EFFORTS if level in (listed.supported_efforts or ())]
+    levels = tuple(known) if listed.supported_efforts is not None else profile.chat.effort_levels
     switch = profile.chat.thinking_switch
-    if told.mandatory is not None:
-        switch = None if told.mandatory else "reasoning"
+    if listed.mandatory is not None:
+        switch = None if listed.mandatory else "reasoning"
     return profile.with_changes({"effort_levels": levels, "thinking_switch": switch})

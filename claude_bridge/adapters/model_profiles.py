@@ -381,7 +381,7 @@ FAMILIES: tuple[Family, ...] = (
     ),
     Family(
         name="Grok 4.5 and later",
-        evidence="oh-my-pi's catalog of 2026-09: low, medium, high; that they can be off is told nowhere",
+        evidence="oh-my-pi's catalog of 2026-09: low, medium, high; no source says that thinking can be off",
         matches=r"grok-4\.[5-9]|grok-[5-9]",
         engines=("xAI",),
         changes={"effort_levels": ("low", "medium", "high")},

@@ -1,4 +1,4 @@
-"""How engines with a tokenizer of their own are asked to count a prompt; pure, as a conversation of questions.
+"""How engines with a tokenizer of their own count a prompt; pure, as requests and their responses.
 
 A counting yields a Question, is sent the body of its answer, and so on until it returns the count. It raises
 msgspec.DecodeError for an answer that is none.

@@ -46,7 +46,7 @@ def listed_prices(pricing: Pricing | None) -> Prices | None:
 
 
 def answer_cost_usd(usage: UsageReport, prices: Prices | None) -> float | None:
-    """Return what an answer cost, as its engine told or else by the prices; None: that is not known."""
+    """Return what an answer cost, as the engine reported it, else by the prices; None: not known."""
     if usage.cost_usd is not None or prices is None:
         return usage.cost_usd
     if not (prices.input or prices.output or prices.cached):
@@ -71,10 +71,10 @@ def charged_usd(cost: float | None, ticks: float | None = None) -> float | None:
     return cost if cost is not None and 0 <= cost < float("inf") else None
 
 
-def _dollars(told: str | None) -> float | None:
-    """Return the price of a million tokens where that of one is told; OpenRouter's "-1" means that it depends."""
+def _dollars(price_text: str | None) -> float | None:
+    """Return the price of a million tokens from that of one token; OpenRouter's "-1" means that it depends."""
     try:
-        price = float(told or "nan")
+        price = float(price_text or "nan")
     except ValueError:
         return None
     return round(price * _MILLION, 6) if 0 <= price < float("inf") else None

@@ -24,9 +24,9 @@ class MessagesProfile(Struct, frozen=True, kw_only=True):
     """How one engine speaks Anthropic's Messages API itself. The defaults are what is safe with an unknown one."""
 
     is_anthropic: bool = False
-    """Whether it is Anthropic itself, whose requests are not edited and whose answers need no mending."""
+    """Whether it is Anthropic itself, whose requests are not edited and whose responses need no repairs."""
     separate_tool_results: bool = False
-    """Whether it puts what a user said before the tool results beside it, so that these need a message of their own."""
+    """Whether it puts the user's text before the tool results beside it, so that these need a message of their own."""
     input_includes_cached: bool = False
     """Whether its ``input_tokens`` are the whole prompt, and not what of it did not come from the cache."""
 
@@ -67,7 +67,7 @@ class ChatProfile(Struct, frozen=True, kw_only=True):
     user_follows_tool: bool = True
     """Whether a user's message may come right after a tool's; else the assistant says a word between them."""
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
-    """Where the longest answer is told."""
+    """The field for the limit of the answer."""
     answer_needs_room: bool = True
     """Whether a request is refused whose longest answer would not fit the window beside the prompt."""
     refuses: tuple[SamplingParameter, ...] = ()
@@ -79,17 +79,17 @@ class ChatProfile(Struct, frozen=True, kw_only=True):
     has_parallel_switch: bool = False
     """Whether ``parallel_tool_calls`` is read."""
     tool_choices: tuple[ToolChoiceForm, ...] = ("required", "named")
-    """How a tool can be forced; what is missing is asked for in words."""
+    """How a tool can be forced; for other ways an instruction is added to the prompt."""
     forces_while_thinking: bool = True
     """Whether a tool can be forced while the model thinks."""
     structured_output: Literal["json_schema", "json_object"] | None = "json_schema"
-    """What ``response_format`` may be; without json_schema the schema is told in words."""
+    """What ``response_format`` may be; without json_schema the schema goes into the prompt."""
     structured_beside_tools: bool = True
     """Whether ``response_format`` may stand beside tools."""
     user_field: Literal["user", "safety_identifier"] | None = None
-    """Where it is told who asks."""
+    """The field that names the user."""
     session_field: Literal["prompt_cache_key", "session_id", "user"] | None = None
-    """Where it is told which requests belong together, so that they find the cache of one another."""
+    """The field that names the session, so that its requests find each other's cache."""
     has_stream_options: bool = True
     """Whether ``stream_options`` is known; without it the usage comes unasked."""
     reports_progress: bool = False
@@ -99,13 +99,13 @@ class ChatProfile(Struct, frozen=True, kw_only=True):
     asks_for_thoughts: bool = False
     """Whether ``extra_body.google.thinking_config`` asks a model that thinks for its thoughts."""
     effort_levels: tuple[str, ...] = ()
-    """How hard the model can be told to think, lowest first; "none" among them turns thinking off."""
+    """The levels of reasoning effort, lowest first; "none" among them turns thinking off."""
     effort_place: Literal["reasoning_effort", "reasoning", "chat_template_kwargs"] = "reasoning_effort"
-    """Where the level is told; in the latter two as a field of that object."""
+    """The field for the level; in the latter two as a field of that object."""
     effort_beside_tools: str | None = None
     """The only level that is accepted beside tools; None: any is."""
     thinks_unasked: bool = True
-    """Whether the model thinks unless it is told not to; else a client that leaves the effort open gets the middle."""
+    """Whether the model thinks by default; else a client that leaves the effort open gets the middle."""
     thinking_switch: Literal["chat_template_kwargs", "thinking", "reasoning"] | None = None
     """Which field turns thinking off and on."""
     switch_name: str = "enable_thinking"
@@ -113,7 +113,7 @@ class ChatProfile(Struct, frozen=True, kw_only=True):
     switch_values: tuple[bool | str, bool | str] = (False, True)
     """What the switch may be: off and on. In ``thinking`` False and True stand for disabled and enabled."""
     budget_place: Literal["reasoning", "thinking_budget_tokens"] | None = None
-    """Where a budget of thinking tokens is told; None: it only chooses the level."""
+    """The field for a budget of thinking tokens; None: the budget only chooses the level."""
 
     @property
     def can_stop_thinking(self) -> bool:
@@ -122,7 +122,7 @@ class ChatProfile(Struct, frozen=True, kw_only=True):
 
 
 class OllamaProfile(Struct, frozen=True, kw_only=True):
-    """How a model is asked through Ollama's own API: what only ``adapters/ollama_chat`` reads."""
+    """How requests go to a model through Ollama's own API: what only ``adapters/ollama_chat`` reads."""
 
     thinks: bool = False
     """Whether Ollama's ``think`` is sent: always to a model that can think, never to one that can't."""
@@ -135,7 +135,7 @@ class OllamaProfile(Struct, frozen=True, kw_only=True):
 class Profile(Struct, frozen=True, kw_only=True):
     """How one engine behaves with one model. The defaults are what is safe with an unknown engine.
 
-    The fields of its own hold whichever API the engine is asked through; what only one adapter reads is in a part.
+    The fields of its own hold whichever API is used; what only one adapter reads is in a part.
     The rows of engines, each with its evidence, are in ``adapters/engine_profiles.py``; what a family of models changes
     in them is in ``adapters/model_profiles.py``.
     """
@@ -145,7 +145,7 @@ class Profile(Struct, frozen=True, kw_only=True):
     """Engine, version seen and where it is written down."""
     reasoning_field: Literal["reasoning_content", "reasoning", "thinking"] | None = None
     """The message field in which earlier reasoning is sent back; None: it is left out."""
-    sealed_thoughts: Literal["reasoning_details", "thought_signature", "reasoning_items"] | None = None
+    opaque_reasoning: Literal["reasoning_details", "thought_signature", "reasoning_items"] | None = None
     """What the engine wants back word for word of its thoughts, in the field or the field of a call of that name, or as
     items of their own."""
     sees_images: bool = True
@@ -183,7 +183,7 @@ class Profile(Struct, frozen=True, kw_only=True):
     key_header: Literal["authorization", "api-key"] = "authorization"
     """The header that carries the key."""
     lists_all_models: bool = True
-    """Whether the list of models has every name that may be asked for; Azure's lacks the user's own deployments."""
+    """Whether the list of models has every name that may be requested; Azure's lacks the user's own deployments."""
     ignores_model_name: bool = False
     """Whether any model name gets the one model that is loaded."""
     think_tags: tuple[tuple[str, str], ...] = (("<think>", "</think>"),)
@@ -202,7 +202,7 @@ class Profile(Struct, frozen=True, kw_only=True):
     responses: ResponsesProfile = ResponsesProfile()
     """How it speaks the Responses API."""
     ollama: OllamaProfile = OllamaProfile()
-    """How the model is asked through Ollama's own API."""
+    """How requests go to the model through Ollama's own API."""
     messages: MessagesProfile = MessagesProfile()
     """How it speaks Anthropic's own API."""
 

@@ -36,7 +36,7 @@ def reaches_this_machine(host: str) -> bool:
 def is_loopback(host: str) -> bool:
     """Return whether a host, without its port, is this machine and nothing else, however it is spelled."""
     name = host.lower().removesuffix(".")
-    if name == "localhost" or name.endswith(".localhost"):  # RFC 6761, section 6.3: never asked of a name server
+    if name == "localhost" or name.endswith(".localhost"):  # RFC 6761, section 6.3: never resolved by a name server
         return True
     address = ip_address_of(name)
     return address is not None and address.is_loopback

@@ -163,7 +163,7 @@ class StatsReport(Struct, frozen=True, kw_only=True):
     waiting: int = 0
     """How many wait for their turn (``--max-concurrent``); they are not among those that run."""
     serves: str | None
-    """The model that is asked if nothing else is said; None: it is not known yet."""
+    """The model for requests that name no other; None: not known yet."""
     models: dict[str, Figures]
     sessions: dict[str, SessionFigures]
     reading: list[ReadingPrompt] = []

@@ -363,7 +363,7 @@ class CacheMissReason(Struct, frozen=True, gc=False):
 
 
 class Diagnostics(Struct, frozen=True, gc=False):
-    """Why the prompt cache missed, for a client that asked."""
+    """Why the prompt cache missed, for a client that requested it."""
 
     cache_miss_reason: CacheMissReason
 

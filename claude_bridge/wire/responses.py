@@ -152,7 +152,7 @@ class NamedToolChoice(Struct, frozen=True, gc=False, tag_field="type", tag="func
 class ResponsesRequest(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """POST /responses. ``tools`` and ``input`` come last: the field order is part of our bytes.
 
-    ``store`` has no default, so that it is always written: what is not said to be false is kept for a month.
+    ``store`` has no default, so that it is always written: what is not false is kept for a month.
     """
 
     model: str

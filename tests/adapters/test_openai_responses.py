@@ -186,7 +186,7 @@ def test_no_reasoning_of_another_maker_ever_leaves(blocks: list[Json], profile: 
     body = sent_body(a_request(messages=asked), profile)
     makers = [item["encrypted_content"].partition("/")[0] for item in body["input"] if item["type"] == "reasoning"]
     assert set(makers) <= {f"{profile.name} {MODEL}"}
-    if profile.sealed_thoughts == "reasoning_items":
+    if profile.opaque_reasoning == "reasoning_items":
         assert len(makers) == sum(f'"maker":"{profile.name} {MODEL}"' in block["data"] for block in blocks)
 
 
@@ -554,5 +554,5 @@ def test_azure_gets_the_key_in_a_header_of_its_own_and_a_token_as_bearer() -> No
 
 
 def test_text_of_two_messages_is_two_blocks() -> None:
-    said = answer_of(answer(message("One."), message("Two.")), profile=OPENAI.with_changes({"sealed_thoughts": None}))
+    said = answer_of(answer(message("One."), message("Two.")), profile=OPENAI.with_changes({"opaque_reasoning": None}))
     assert [block.text for block in said.content if isinstance(block, TextBlock)] == ["One.", "Two."]

@@ -97,13 +97,13 @@ def _echoed(profile: Profile, *chunks: Any) -> dict[str, Any]:
     return message
 
 
-def test_sealed_thoughts() -> None:
+def test_opaque_reasoning() -> None:
     details = [
         {"type": "reasoning.text", "text": "Hm.", "signature": "s", "format": "anthropic-claude-v1", "index": 0},
         {"type": "reasoning.encrypted", "data": "xyz", "format": "openai-responses-v1", "index": 1},
     ]
     said = (chunk(reasoning="Hm.", reasoning_details=details), chunk(content="Hi"), chunk("stop"))
-    profile = _with(sealed_thoughts="reasoning_details", reasoning_field="reasoning")
+    profile = _with(opaque_reasoning="reasoning_details", reasoning_field="reasoning")
     assert _echoed(profile, *said) == {"role": "assistant", "content": "Hi", "reasoning_details": details}
     plain = _with(reasoning_field="reasoning")
     assert _echoed(plain, *said) == {"role": "assistant", "content": "Hi", "reasoning": "Hm."}
@@ -115,7 +115,7 @@ def _signed_call(index: int, signature: str | None) -> dict[str, Any]:
 
 
 def test_thought_signature() -> None:
-    profile = _with(sealed_thoughts="thought_signature", thought_signature="dummy")
+    profile = _with(opaque_reasoning="thought_signature", thought_signature="dummy")
 
     def signatures(*chunks: Any) -> list[Any]:
         message = _echoed(profile, *chunks, chunk("tool_calls"))
@@ -128,8 +128,8 @@ def test_thought_signature() -> None:
     assert signatures(_signed_call(0, None), _signed_call(1, None)) == ["dummy", None], "of another model"
 
 
-def test_sealed_thoughts_go_to_no_other_engine() -> None:
-    sealer = _with(sealed_thoughts="reasoning_details")
+def test_opaque_reasoning_goes_to_no_other_engine() -> None:
+    sealer = _with(opaque_reasoning="reasoning_details")
     details = [{"type": "reasoning.encrypted", "data": "xyz"}]
     said = [sse(chunk(reasoning_details=details), chunk(content="Hi"), chunk("stop"))]
     content = msgspec.json.decode(msgspec.json.encode(folded(answered(said, profile=sealer)).content))
@@ -137,7 +137,7 @@ def test_sealed_thoughts_go_to_no_other_engine() -> None:
     request = a_request(messages=[{"role": "assistant", "content": content}, {"role": "user", "content": "b"}])
     assert sent_body(request)["messages"][-2] == {"role": "assistant", "content": "Hi"}
     assert _losses(request) == ["$.messages[0].content[0]"]
-    assert _losses(request, sealed_thoughts="reasoning_details") == []
+    assert _losses(request, opaque_reasoning="reasoning_details") == []
 
 
 # --- thinking -------------------------------------------------------------------------------------------------

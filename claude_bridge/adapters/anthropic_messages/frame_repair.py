@@ -44,7 +44,7 @@ def plain(raw: Raw | None) -> Any:  # noqa: ANN401 - any JSON
 
 
 def repaired_message(message: Mapping[str, Raw], counts: Counts, context: ResponseContext, model: str) -> Fields:
-    """Return the fields of a message that have to change, so that a client can read it and is told what it asked."""
+    """Return the fields of a message that have to change, so that a client can read it and finds what it requested."""
     changes: Fields = {} if context.diagnostics is UNSET else {"diagnostics": context.diagnostics}
     for name, wanted in (("type", "message"), ("role", "assistant")):
         if plain(message.get(name)) != wanted:

@@ -133,7 +133,7 @@ _STATUS_OF_TYPE = {
 
 
 def explain_error_event(error: object, upstream: str) -> BridgeError:
-    """Return the error that an engine told within a stream; a type of Anthropic's stays as it is."""
+    """Return the error that an engine reported within a stream; a type of Anthropic's stays as it is."""
     explained = explain_error_object(error, upstream)
     kind = error.get("type") if isinstance(error, dict) else None
     status = _STATUS_OF_TYPE.get(kind) if isinstance(kind, str) else None
@@ -173,25 +173,25 @@ class Counts:
 
     @property
     def report(self) -> UsageReport:
-        """The figures with the whole prompt in one; None where the engine did not tell."""
-        told = self._reported
-        cached = told.get("cache_read_input_tokens")
-        prompt = told.get("input_tokens")
+        """The figures with the whole prompt in one; None where the engine did not report one."""
+        counts = self._reported
+        cached = counts.get("cache_read_input_tokens")
+        prompt = counts.get("input_tokens")
         if prompt is not None and not self._input_includes_cached:
-            prompt += (cached or 0) + told.get("cache_creation_input_tokens", 0)
+            prompt += (cached or 0) + counts.get("cache_creation_input_tokens", 0)
         return UsageReport(
             prompt_tokens=prompt,
             cached_tokens=cached,
-            output_tokens=told.get("output_tokens"),
-            thinking_tokens=told.get("thinking_tokens"),
+            output_tokens=counts.get("output_tokens"),
+            thinking_tokens=counts.get("thinking_tokens"),
         )
 
     def has(self, name: str) -> bool:
-        """Return whether the engine told this figure."""
+        """Return whether the engine reported this figure."""
         return name in self._reported
 
     def due(self, name: str) -> int:
-        """Return one figure as Anthropic counts it; if it was not told, the estimate for the input, and else 0."""
+        """Return one figure as Anthropic counts it; if it was not reported, the estimate for the input, and else 0."""
         if name != "input_tokens":
             return self._reported.get(name, 0)
         count = self._reported.get(name, self._prompt_tokens)

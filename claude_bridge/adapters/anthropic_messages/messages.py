@@ -1,6 +1,6 @@
 """Messages whose form an engine can't take, rewritten where they stand; what they hold stays byte for byte.
 
-A run is what was said between two answers of the model: messages of the user, and of roles that engines do not know.
+A run is what stands between two answers of the model: messages of the user, and of roles that engines do not know.
 """
 
 from __future__ import annotations
@@ -147,9 +147,9 @@ def _reminder(content: Raw) -> list[Raw]:
     """Return what another role says as a reminder; the same for a text and for a list with that text in it."""
     blocks = _blocks(content)
     texts = [plain(raw_fields(block).get("text")) for block in blocks if _type_of(block) == "text"]
-    said = as_reminder_text([text for text in texts if isinstance(text, str) and text])
+    text = as_reminder_text([text for text in texts if isinstance(text, str) and text])
     others = [block for block in blocks if _type_of(block) != "text"]
-    return [*([Raw(msgspec.json.encode({"type": "text", "text": said}))] if said else []), *others]
+    return [*([Raw(msgspec.json.encode({"type": "text", "text": text}))] if text else []), *others]
 
 
 class _Typed(Struct):

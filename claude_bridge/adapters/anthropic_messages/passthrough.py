@@ -85,7 +85,7 @@ class PassthroughStream(RelayedResponse):
     def close(self) -> Sequence[ResponseItem]:
         """Return an error event if the stream broke off."""
         rest = self._cutter.close()
-        if rest.lstrip()[:1] == b"{":  # a document, where a stream was asked for
+        if rest.lstrip()[:1] == b"{":  # a document in place of a stream
             self.begun = True
             error = error_in(parse_object(rest))
             explained = explain_error_event(error, self._upstream) if error else explain_no_json(rest, self._upstream)

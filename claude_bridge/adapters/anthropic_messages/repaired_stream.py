@@ -173,20 +173,20 @@ class RepairedStream(RelayedResponse):
             self._fail(explain_no_json(data, self._upstream))
 
     def _take_document(self, document: bytes) -> None:
-        """Take one JSON body that came though a stream was asked for."""
-        told = parse_object(document)
-        if told.get("type") != "message":
+        """Take one JSON body that came in place of a stream."""
+        message = parse_object(document)
+        if message.get("type") != "message":
             self._take_no_event(document)
             return
         self._out.note("the answer came as one document")
-        blocks = told.pop("content", None)
-        head = {**told, "content": [], "stop_reason": None, "stop_sequence": None}
+        blocks = message.pop("content", None)
+        head = {**message, "content": [], "stop_reason": None, "stop_sequence": None}
         self._take(event_frame("message_start", message=head))
         for index, block in enumerate(blocks if isinstance(blocks, list) else []):
             self._take(event_frame("content_block_start", index=index, content_block=block))
             self._take(event_frame("content_block_stop", index=index))
-        reason = {"stop_reason": told.get("stop_reason"), "stop_sequence": told.get("stop_sequence")}
-        self._take(event_frame("message_delta", delta=reason, usage=told.get("usage")))
+        reason = {"stop_reason": message.get("stop_reason"), "stop_sequence": message.get("stop_sequence")}
+        self._take(event_frame("message_delta", delta=reason, usage=message.get("usage")))
         self._take(event_frame("message_stop"))
 
     def _open_message(self) -> None:
@@ -212,10 +212,10 @@ class RepairedStream(RelayedResponse):
             return  # it was opened while the engine was silent, or is opened twice
         self._is_open = True
         changes = repaired_message(message, self._counts, self._context, self._request.model)
-        told = {**message, **changes}
-        self.message_id = str(plain(told["id"]) if isinstance(told["id"], Raw) else told["id"])
+        repaired = {**message, **changes}
+        self.message_id = str(plain(repaired["id"]) if isinstance(repaired["id"], Raw) else repaired["id"])
         if changes:
-            frame = edited_frame(fields, message=told)
+            frame = edited_frame(fields, message=repaired)
         self._out.put(frame, f"message_start: {', '.join(changes)}" if changes else "")
 
     def _block_start(self, head: FrameHead, data: bytes, frame: bytes) -> None:
@@ -279,9 +279,9 @@ class RepairedStream(RelayedResponse):
 
     @property
     def _figures_due(self) -> tuple[str, ...]:
-        """The figures that the end must tell: all, if what the engine told at the start was not passed on."""
-        told = tuple(name for name in ("input_tokens", "cache_read_input_tokens") if self._counts.has(name))
-        return (*(told if self._is_opened_here else ()), "output_tokens")
+        """The figures that the end must have: all, if those of the engine's own start were not passed on."""
+        of_start = tuple(name for name in ("input_tokens", "cache_read_input_tokens") if self._counts.has(name))
+        return (*(of_start if self._is_opened_here else ()), "output_tokens")
 
     def _ping(self, _: FrameHead, __: bytes, frame: bytes) -> None:
         if self._is_open:
@@ -294,5 +294,5 @@ class RepairedStream(RelayedResponse):
         if not self.done:
             self.error = error = self._context.check_error(error)
             self.done = True
-            told = ErrorEvent(ErrorDetail(error.error_type, error.message), self._context.request_id)
-            self._out.put(encode_stream_event(told))
+            event = ErrorEvent(ErrorDetail(error.error_type, error.message), self._context.request_id)
+            self._out.put(encode_stream_event(event))

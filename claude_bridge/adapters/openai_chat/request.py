@@ -119,9 +119,9 @@ def _assistant_message(turn: Turn, profile: Profile) -> openai.ChatMessage:
         for block in used
     ]
     thought = thinking or (profile.chat.reasoning_placeholder if calls else None) or UNSET
-    if profile.sealed_thoughts == "thought_signature":
+    if profile.opaque_reasoning == "thought_signature":
         calls = _signed(calls, unseal(turn.blocks).signatures, profile)
-    elif profile.sealed_thoughts == "reasoning_details":
+    elif profile.opaque_reasoning == "reasoning_details":
         details = unseal(turn.blocks).details
         if details:
             return openai.ChatMessage(

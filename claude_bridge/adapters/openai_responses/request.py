@@ -125,7 +125,7 @@ def _parameters(request: NormalizedRequest, profile: Profile, limits: TokenLimit
     fields: dict[str, Any] = {}
     if api.has_obfuscation_switch:
         fields["stream_options"] = responses.StreamOptions()
-    if api.asks_for_ciphers and profile.sealed_thoughts == "reasoning_items" and profile.chat.effort_levels:
+    if api.asks_for_ciphers and profile.opaque_reasoning == "reasoning_items" and profile.chat.effort_levels:
         fields["include"] = [_CIPHERS]
     fields["reasoning"], losses = _reasoning(request, profile)
     fields["text"], lost = _text(request, profile)

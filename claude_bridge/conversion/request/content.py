@@ -212,7 +212,7 @@ class BlockNormalizer:
             self.losses.append(Loss(path, "redacted thinking can only be read by Anthropic"))
         elif self._refused_reasoning and reasoning_digest(block) in self._refused_reasoning:
             self.losses.append(Loss(path, "the service refused this reasoning before"))
-        elif self._profile.sealed_thoughts is not None:
+        elif self._profile.opaque_reasoning is not None:
             return [block]
         else:
             self.losses.append(Loss(path, "this reasoning can only be read by the service that made it"))

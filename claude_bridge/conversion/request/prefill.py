@@ -1,6 +1,6 @@
 """Prefill: a last assistant message, with which the answer is to begin.
 
-An engine that can't continue it is asked in words to begin with it, and repeats it.
+An engine that can't continue it gets an instruction to begin with it, and repeats it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ def continues_prefill(request: CountTokensRequest, profile: Profile) -> bool:
 
 
 def echoed_prefill(request: CountTokensRequest, profile: Profile) -> str | None:
-    """Return the text with which the engine was asked in words to begin; None: it was not asked to."""
+    """Return the text with which the engine was instructed to begin; None: it was not."""
     last = request.messages[-1] if request.messages else None
     if last is None or last.role != "assistant" or continues_prefill(request, profile):
         return None

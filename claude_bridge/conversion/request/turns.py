@@ -307,7 +307,7 @@ class _History:
         if kinds & ~_PLAIN:
             if kinds & _THINKING and not (is_assistant and self._profile.reasoning_field is not None):
                 # Gone before turns are merged: a turn that was only thought is no turn for this engine.
-                if not (kinds & _REDACTED and self._profile.sealed_thoughts == "reasoning_items"):  # which holds it
+                if not (kinds & _REDACTED and self._profile.opaque_reasoning == "reasoning_items"):  # which holds it
                     self._lost_thought_at = self._lost_thought_at or f"$.messages[{index}].content"
                 blocks = [block for block in blocks if type(block) is not ThinkingBlock]
                 kinds &= ~_THINKING

@@ -144,10 +144,10 @@ class HarmonyReader:
             self._begun_call, self._message = [], _Message.TEXT
         text, header, self._held, self._header = self._held, self._header, "", None
         if header is None:
-            return out + self._say(text)
+            return out + self._emit(text)
         is_header = "<|" in header or not header.strip().removeprefix("assistant")
         self._message = _Message.TEXT
-        return out if is_header else out + self._say(header + text)
+        return out if is_header else out + self._emit(header + text)
 
     def _take_text(self, text: str) -> list[Delta]:
         return self._take_tokens(self._restorer.feed(text))
@@ -155,7 +155,7 @@ class HarmonyReader:
     def _take_tokens(self, text: str) -> list[Delta]:
         text, self._held = self._held + text, ""
         if "<" not in text and self._header is None:
-            return self._say(text)
+            return self._emit(text)
         out: list[Delta] = []
         at = 0
         for token in _TOKENS.pattern.finditer(text):
@@ -168,17 +168,17 @@ class HarmonyReader:
 
     def _take_plain(self, text: str) -> list[Delta]:
         if self._header is None:
-            return self._say(text)
+            return self._emit(text)
         header = self._header + text
         if len(header) <= _MAX_HEADER_CHARS:
             self._header = header
             return []
         self._header, self._message = None, _Message.TEXT  # no header is as long
-        return self._say(header)
+        return self._emit(header)
 
     def _take_token(self, token: str) -> list[Delta]:
         if self._header is None and self._message is _Message.TEXT and self._last_char in _QUOTES:
-            return self._say(token)  # the answer is about it
+            return self._emit(token)  # the answer is about it
         match token:
             case "<|start|>":
                 return self._end_message(header=token)
@@ -213,7 +213,7 @@ class HarmonyReader:
         note = Repair(tool.name if tool else name, PRINTED_CALL)
         self._begun_call = [note, ToolCallStart(key, name)]
 
-    def _say(self, text: str) -> list[Delta]:
+    def _emit(self, text: str) -> list[Delta]:
         if not text:
             return []
         self._last_char = text[-1]

@@ -43,7 +43,7 @@ class ResponseContext(Struct, frozen=True, kw_only=True):
     max_tokens: int | None = None
     new_tool_id: Callable[[], str]
     diagnostics: Diagnostics | UnsetType | None = UNSET
-    """What the client is told of its prompt cache; UNSET: it has not asked."""
+    """What the response reports about the prompt cache; UNSET: the client did not request it."""
     prompt_digest: Callable[[], str] = lambda: ""
     """Returns the digest of the prompt that is answered, where sealed reasoning depends on it."""
     learned_opening: TextOpening | None = None
@@ -104,7 +104,7 @@ class ResponsePipeline:
         )
         stages: list[_Stage | None] = [
             EndingJudge(context.max_tokens),
-            ReasoningSealer(maker, context.prompt_digest) if profile.sealed_thoughts is not None else None,
+            ReasoningSealer(maker, context.prompt_digest) if profile.opaque_reasoning is not None else None,
             self._splitter,
             PrefillEchoCutter(echo) if echo is not None else None,
             TextToolCallDetector(tools, profile.call_format) if profile.prints_calls and may_print_calls else None,
@@ -197,6 +197,6 @@ def _is_content(delta: Delta) -> bool:
 
 
 def _may_print_calls(request: MessagesRequest) -> bool:
-    """Return whether JSON in an answer can be meant as a call, and not as the answer that was asked for."""
+    """Return whether JSON in an answer can be meant as a call, and not as the requested answer."""
     is_none = request.tool_choice is not None and request.tool_choice.type == "none"
     return bool(request.tools) and not is_none and not (request.output_config and request.output_config.format)

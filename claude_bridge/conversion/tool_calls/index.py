@@ -33,7 +33,7 @@ class _KnownCall(JsonFragments):
         self._whole: str | None = None
 
     def repeats(self, arguments: str) -> bool:
-        """Return whether the arguments are those that the call had when it was first asked, all of them."""
+        """Return whether the arguments are those that the call had at the first of these questions, all of them."""
         if self._whole is None:
             self._whole = "".join(self.pieces)
         return arguments == self._whole

@@ -130,7 +130,7 @@ class TextToolCallDetector:
         self._behind_chars = 0
         """Of text behind the last of these calls."""
         self._unplaced: list[str] = []
-        """Text since the place was last asked for."""
+        """Text since the place was last needed."""
         self._place = _Place()
         self._calls = 0
         self._has_begun = False
@@ -175,7 +175,7 @@ class TextToolCallDetector:
         while text and not self._is_over:
             if self._reader is None:
                 start = self._start_in(text)
-                out += self._say(text[:start])
+                out += self._pass(text[:start])
                 text = text[start:]
                 mark = OPENINGS.at(_folded(text), 0)
                 if mark is None and self._has_begun:
@@ -212,7 +212,7 @@ class TextToolCallDetector:
                 out += self._release()
             return out, text[reader.end :]
         passed = max(reader.refused_at, 1)
-        return self._say(text[:passed]), text[passed:]
+        return self._pass(text[:passed]), text[passed:]
 
     def _may_be_meant(self, reader: CallReader, behind: str) -> bool:
         """Return whether the reader's calls may be meant though text stands behind them: on lines of its own."""
@@ -254,7 +254,7 @@ class TextToolCallDetector:
 
     # --- what is held -------------------------------------------------------------------------------------------
 
-    def _say(self, text: str) -> list[Delta]:
+    def _pass(self, text: str) -> list[Delta]:
         """Return the text, unless it stands behind calls: then it is held as long as more may follow."""
         if not text:
             return []
@@ -304,10 +304,10 @@ class TextToolCallDetector:
                 out += self._hold(_Segment(text, calls))
                 break
             passed = len(text) if reader.refused_at is None else max(reader.refused_at, 1)
-            out += self._say(text[:passed])
+            out += self._pass(text[:passed])
             out += self._take_text(text[passed:])
-        said = [segment for segment in self._held if segment.text.strip()]
-        if has_stopped and not self._half_mark and said and said[-1].calls:
+        visible = [segment for segment in self._held if segment.text.strip()]
+        if has_stopped and not self._half_mark and visible and visible[-1].calls:
             out += self._release()
         out += self._give_up()
         self._is_over = True

@@ -102,7 +102,7 @@ class CallReader:
 
     @property
     def is_only_the_whole_answer(self) -> bool:
-        """Whether its calls count only where nothing else is said."""
+        """Whether its calls count only where no other text stands beside them."""
         return self.mark is None or self._fences > 0
 
     def feed(self, text: str) -> None:
@@ -141,7 +141,7 @@ class CallReader:
             elif opening := (yield from source.mark(OPENINGS)):
                 if self.mark is None:
                     if self.calls:
-                        raise NotACallError(start)  # so far, its shape alone said that it is a call
+                        raise NotACallError(start)  # so far, only its shape showed that it is a call
                     self.mark, self.formats = opening, FORMATS_BY_MARK[opening]
                 block = yield from self._read_block(opening)
             elif block and character in "{[;":

@@ -68,7 +68,7 @@ class JsonProgress:
 
 
 class JsonFragments:
-    """Fragments of one text, and how far it has come; that is only looked at when it is asked for."""
+    """Fragments of one text, and how far it has come; which is only computed when it is needed."""
 
     def __init__(self) -> None:
         self.pieces: list[str] = []

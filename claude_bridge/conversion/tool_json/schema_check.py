@@ -63,7 +63,7 @@ _REPETITIONS = re.compile(r"\{(\d+)")
 
 @lru_cache(maxsize=256)
 def _refuses_nothing_written(pattern: str) -> bool:
-    """Return whether an empty text surely does not match; of others it isn't asked, since that can take for ever."""
+    """Return whether an empty text surely does not match; others are not tried, since that can take for ever."""
     repetitions = prod(int(digits[:9]) or 1 for digits in _REPETITIONS.findall(pattern[:_MAX_PATTERN_CHARS]))
     if len(pattern) > _MAX_PATTERN_CHARS or repetitions > _MAX_REPETITIONS:
         return False  # nested, they take for ever even on nothing

@@ -290,14 +290,14 @@ def _is_array(schema: dict[str, Json]) -> bool:
 
 
 def _in_todays_words(node: dict[str, Json]) -> dict[str, Json]:
-    """Return a schema without what drafts 3 and 4 said in other ways: exclusive bounds, and what is required."""
+    """Return a schema without what drafts 3 and 4 wrote differently: exclusive bounds, and what is required."""
     changes: dict[str, Json] = {}
     for exclusive, bound in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
         if isinstance(node.get(exclusive), bool):
             changes |= {exclusive: node.get(bound) if node[exclusive] else None}
             changes |= {bound: None} if node[exclusive] else {}
     if isinstance(node.get("required"), bool):
-        changes["required"] = None  # said by the object that holds it
+        changes["required"] = None  # listed by the object that holds it
     properties = node.get("properties")
     if isinstance(properties, dict) and not isinstance(node.get("required"), list):
         required = [name for name, of in properties.items() if isinstance(of, dict) and of.get("required") is True]

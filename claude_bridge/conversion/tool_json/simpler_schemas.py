@@ -2,7 +2,7 @@
 
 llama.cpp and what is built on it make one grammar of all tools, and refuse the whole request without saying which of
 them they can't take (llama.cpp#21943, lmstudio-bug-tracker#2236); other services name the first one only. So all that
-can be said more simply is.
+can be written more simply is.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def with_simpler_schemas(
 ) -> dict[bytes, SchemaDialect]:
     """Return the dialects of refused schemas, by digests, after the engine refused a request's.
 
-    ``usual`` is the dialect in which it gets schemas that are not ``known``. What can't be said more simply is not
+    ``usual`` is the dialect in which it gets schemas that are not ``known``. What can't be written more simply is not
     added: the result equals ``known`` where nothing can.
     """
     dialects = dict(known)

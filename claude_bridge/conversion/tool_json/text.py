@@ -91,7 +91,7 @@ def as_object_json(tool_input: Raw) -> str:
 
 
 def _unparsed(compact: str) -> str:
-    """Return what a model wrote in place of JSON under the key of all that is no object, as it was told then."""
+    """Return what a model wrote in place of JSON under the key of all that is no object."""
     try:
         written = msgspec.json.decode(compact, type=dict[str, _Unparsed])[UNPARSED_KEY].raw
     except msgspec.ValidationError:  # a tool may have a parameter of this name

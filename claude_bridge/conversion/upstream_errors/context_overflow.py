@@ -16,7 +16,7 @@ _N = r"\d[\d,_]{0,14}(?:\.\d{3}(?!\d))?[kK]?\b"
 _GAP = r".{0,300}?"
 _TO_NUMBER = r"\D{0,40}?"
 
-# Groups: prompt tokens and window, where they are told.
+# Groups: prompt tokens and window, where they are given.
 _WORDINGS = [
     # llama.cpp: "request (9031 tokens) exceeds the available context size (8192 tokens), try increasing it"
     rf"request \((?P<prompt>{_N}) tokens\) exceeds the available context size \((?P<window>{_N}) tokens\)",

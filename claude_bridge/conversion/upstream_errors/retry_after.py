@@ -1,4 +1,4 @@
-"""How long an engine asks to wait, in whichever header, field or words; and whether it wants to be asked again."""
+"""How long an engine asks to wait, in whichever header, field or words; and whether it wants a retry."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from math import isfinite
 from typing import Any
 
 MAX_WAIT_S = 86_400.0
-"""What a client is told at the most: a day. Longer waits are mistakes, or for people to read in the message."""
+"""The longest wait that a client gets: a day. Longer waits are mistakes, or for people to read in the message."""
 
 _MAX_CHARS = 4_000
 _MAX_DETAILS = 20

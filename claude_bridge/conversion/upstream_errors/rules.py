@@ -1,4 +1,4 @@
-"""What the errors of engines mean, row by row: how each is worded, how the client is told, and what to do about it."""
+"""What the errors of engines mean, row by row: how each is worded, what the client gets, and what to do about it."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ words as they are and stops, and so do the SDKs. Anthropic's documentation gives
 LOADING_STATUS, OVERLOADED_STATUS = 503, 529
 
 IN_ANSWER = 0
-"""In place of an HTTP status: the error came inside an answer, and told none."""
+"""In place of an HTTP status: the error came inside an answer, without a status."""
 
 
 class Refusal(Struct, frozen=True, kw_only=True):
-    """One error of engines: how it is worded, how the client is told, and the next step for the user.
+    """One error of engines: how it is worded, what the client gets, and the next step for the user.
 
     ``at`` are the HTTP statuses with which the words mean this, IN_ANSWER among them; None: any. ``advice`` may hold
     {model}, where ``words`` has a group of that name. ``should_retry`` None leaves it to the client.
@@ -117,7 +117,7 @@ REFUSALS = (
     ),
     # --- which model ------------------------------------------------------------------------------------------
     Refusal(
-        # OpenRouter: the model is there, but nobody serves it as asked. As 404 the client would call it unknown.
+        # OpenRouter: the model is there, but nobody serves these options. As 404 the client would call it unknown.
         words=_words(r"no endpoints found that support", r"no endpoints found matching", r"no allowed providers"),
         may_succeed_elsewhere=True,
         advice="Choose another model, or other providers and privacy settings at OpenRouter.",

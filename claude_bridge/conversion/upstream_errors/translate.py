@@ -1,6 +1,6 @@
 """What an engine's error means: each engine's own wording becomes one of our errors.
 
-Two wordings matter most. A prompt that is too long must be told in Anthropic's words and numbers, because these
+Two wordings matter most. A prompt that is too long must be reported in Anthropic's words and numbers, because these
 make Claude Code compact. And a passing trouble must look passing, because a permanent one is not tried again.
 """
 
@@ -162,31 +162,33 @@ def _refusal(
 ) -> UpstreamError:
     """Return what a status and the words beside it mean, for an answer and for an error inside one alike."""
     quoted = quote(words) or "(no explanation)"
-    said = f"{upstream} answered {status}: {quoted}" if status else f"{upstream} reported an error: {quoted}"
+    text = f"{upstream} answered {status}: {quoted}" if status else f"{upstream} reported an error: {quoted}"
     found = find_refusal(rows, status, words)
     if found is not None:
         row, advice = found
-        told_status, error_type, should_retry = row.status, row.error_type, row.should_retry
-        said = f"{said.rstrip('.')}. {advice}" if advice else said
+        client_status, error_type, should_retry = row.status, row.error_type, row.should_retry
+        text = f"{text.rstrip('.')}. {advice}" if advice else text
     elif status is None or not 400 <= status < 500:
-        told_status, error_type, should_retry = _REFUSALS.get(status or 0, (502, "api_error", None))
+        client_status, error_type, should_retry = _REFUSALS.get(status or 0, (502, "api_error", None))
     else:
-        told_status, error_type, should_retry = _REFUSALS.get(status, (REFUSED_STATUS, "invalid_request_error", False))
-    wait_s = _RETRY_AFTER_S.get(told_status) if wait_s is None else wait_s
-    if told_status == LOADING_STATUS:
+        client_status, error_type, should_retry = _REFUSALS.get(
+            status, (REFUSED_STATUS, "invalid_request_error", False)
+        )
+    wait_s = _RETRY_AFTER_S.get(client_status) if wait_s is None else wait_s
+    if client_status == LOADING_STATUS:
         return UpstreamLoadingError(f"{upstream} is still loading its model.", retry_after_s=wait_s)
-    if told_status == OVERLOADED_STATUS:
-        return UpstreamOverloadedError(said, retry_after_s=wait_s)
-    if told_status == UpstreamBrokenError.status and status is None and should_retry is None:
-        return UpstreamBrokenError(said)
+    if client_status == OVERLOADED_STATUS:
+        return UpstreamOverloadedError(text, retry_after_s=wait_s)
+    if client_status == UpstreamBrokenError.status and status is None and should_retry is None:
+        return UpstreamBrokenError(text)
     refused = UpstreamRefusedError(
-        said,
-        status=told_status,
+        text,
+        status=client_status,
         error_type=error_type,
         should_retry=should_retry,
         retry_after_s=wait_s if should_retry is not False else None,
     )
-    refused.may_succeed_elsewhere = told_status == 402 or (found is not None and found[0].may_succeed_elsewhere)
+    refused.may_succeed_elsewhere = client_status == 402 or (found is not None and found[0].may_succeed_elsewhere)
     return refused
 
 
