@@ -8,6 +8,7 @@ sends behind an answer for the next answer, which may be another client's.
 from __future__ import annotations
 
 import importlib
+import re
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     import httpx
 
 MAX_PIECES = 64
-"""How many pieces of an answer wait to be read; httpx hands out at most 64 KiB at a time, before they are unpacked."""
+"""How many pieces of an answer wait to be read: 64 KiB each, where they are not unpacked."""
 
 WRITE_TIMEOUT_S = 60.0
 """How long a host may take none of a request."""
@@ -54,8 +55,6 @@ PLAIN_HTTP_PROBE_AFTER_S = 1.0
 
 class HttpxTransport(HttpTransport):
     """Speaks to the host of one URL by httpx, which is imported (150 ms) at the first request."""
-
-    decodes = ("gzip", "deflate")
 
     def __init__(
         self,
@@ -72,6 +71,7 @@ class HttpxTransport(HttpTransport):
         ``tls`` None means the authorities of the system.
         """
         super().__init__(url.authority, headers)
+        self.decodes = tuple(re.findall("gzip|deflate", headers.get("accept-encoding", "")))
         self._url = url
         self._proxy = proxy
         self._address = address
@@ -83,7 +83,7 @@ class HttpxTransport(HttpTransport):
         """Send it by httpx; each connection is a new one."""
         if self._httpx is None:
             self._httpx = await self._opened()
-        connection = _HttpxConnection(self._proxy)
+        connection = _HttpxConnection(self._proxy, decodes=bool(self.decodes))
         tasks.start_soon(connection.carry_out, self._httpx, self._httpx_request(request, connection))
         try:
             with anyio.fail_after(self._connect_s):
@@ -137,13 +137,14 @@ class HttpxTransport(HttpTransport):
 class _HttpxConnection:
     """A task sends the request and hands on the answer, so that whoever waits for it may stop at any time."""
 
-    def __init__(self, proxy: Proxy | None) -> None:
+    def __init__(self, proxy: Proxy | None, *, decodes: bool) -> None:
         self.is_connected = anyio.Event()
         """Set when the request is about to be sent, or can't be."""
         self.step = ""
         """What httpx does, in the words of its trace, such as ``connection.start_tls``."""
         self.failure: NetworkError | None = None
         self._proxy = proxy
+        self._decodes = decodes
         self._stream: AsyncResource | None = None
         self._is_heard = False
         self._head, self._next_head = anyio.create_memory_object_stream[tuple[int, Fields]](1)
@@ -209,7 +210,7 @@ class _HttpxConnection:
             self.failure = _no_tunnel(self._proxy, "407")
             return
         self._head.send_nowait((response.status_code, response.headers.raw))
-        async for piece in response.aiter_bytes():
+        async for piece in response.aiter_bytes() if self._decodes else response.aiter_raw():
             try:
                 self._body.send_nowait(piece)
             except anyio.WouldBlock:

@@ -76,7 +76,7 @@ class HttpTransport(ABC):
     """Speaks to the host of one URL; ``headers`` go with every request."""
 
     decodes: tuple[str, ...] = ()
-    """The content encodings that are decoded; an answer in another one is refused."""
+    """The content encodings that are asked for and decoded; an answer in another one is refused."""
 
     def __init__(self, authority: str, headers: Mapping[str, str]) -> None:
         self._headers = {"host": authority, **headers}

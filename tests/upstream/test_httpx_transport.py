@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import ssl
 import subprocess
 import sys
@@ -177,6 +178,18 @@ async def test_a_second_answer_that_was_not_requested_reaches_nobody() -> None:
 
     async with client_of(serve) as (_, client):
         assert [await body_of(client) for _ in range(3)] == [b"one"] * 3
+
+
+async def test_an_answer_that_is_compressed_unasked_is_refused_and_not_unpacked() -> None:
+    bomb = gzip.compress(b"\0" * 50_000_000)
+
+    async def serve(engine: Engine, stream: ByteStream) -> None:
+        await engine.read(stream)
+        await stream.send(b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: %d\r\n\r\n" % len(bomb) + bomb)
+
+    async with client_of(serve) as (_, client):
+        with pytest.raises(UpstreamBrokenError, match=r"compressed answer \(gzip\), which was not asked for"):
+            await body_of(client)
 
 
 @pytest.mark.parametrize("scheme", ["http", "socks5"])
