@@ -98,6 +98,8 @@ async def test_its_own_rules_hold_the_tools_to_the_folder(
     victim.write_text("precious", "utf-8")
     lines = (
         f"rm -rf {victim}",
+        f"cat {victim}",
+        f"head -n 1 {victim} | grep p",
         f"touch {tmp_path}/made",
         f"echo x > {victim}",
         f"curl file://{victim} -o {tmp_path}/c",
