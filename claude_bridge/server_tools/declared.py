@@ -16,13 +16,10 @@ from claude_bridge.wire.anthropic import CountTokensRequest
 
 
 class UserLocation(Struct, frozen=True):
-    """Where the user is, for results that suit the place."""
+    """Where the user is, for results that suit the place; services know no finer one than a country."""
 
     country: str | None = None
     """Two letters, by ISO 3166."""
-    region: str | None = None
-    city: str | None = None
-    timezone: str | None = None
 
 
 class _Citations(Struct, frozen=True):

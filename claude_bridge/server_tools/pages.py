@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+import anyio
 from anyio import to_thread
 from msgspec import Struct
 
@@ -31,6 +32,9 @@ MAX_PAGE_CHARS = 200_000
 
 MAX_HTML_BYTES = 2 * 2**20
 """Of a longer page the beginning is read; hostile markup of this length takes six seconds and 800 MB to convert."""
+
+MAX_CONVERSIONS = 2
+"""How many pages are converted side by side."""
 
 KEPT_S = 15 * 60.0
 """How long a page that was fetched is used again."""
@@ -70,6 +74,7 @@ class PageReader:
         self._web = web or PublicWeb(LIMITS)
         self._pdf_reader = pdf_reader or PdfReader()
         self._pages = Memo[Page](KEPT_BYTES)
+        self._at_once = anyio.CapacityLimiter(MAX_CONVERSIONS)
         self._robots: Memo[RobotFileParser] = Memo(2**20)
 
     async def read(self, url: str, *, use_cache: bool = True) -> Page:
@@ -123,7 +128,9 @@ class PageReader:
         if found == PDF:
             return await self._pdf(body)
         if found is None and (declared in _HTML or _LOOKS_LIKE_HTML.match(body[:4_096])):
-            return await to_thread.run_sync(html_as_markdown, body, document.charset, abandon_on_cancel=True)
+            return await to_thread.run_sync(
+                html_as_markdown, body, document.charset, abandon_on_cancel=True, limiter=self._at_once
+            )
         is_text = declared.startswith(_TEXTS) or declared.endswith(("+json", "+xml"))
         if found is None and (is_text or not declared) and b"\0" not in body:
             most = 4 * MAX_PAGE_CHARS

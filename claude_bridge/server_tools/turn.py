@@ -30,6 +30,9 @@ MAX_ROUNDS = 12
 MAX_CALLS = 30
 """How many calls one answer may take, whatever the client allows."""
 
+MAX_CONCURRENT = 4
+"""How many calls of one answer run side by side."""
+
 BeginRound = Callable[[MessagesRequest, ClientRequest, AsyncExitStack], Awaitable[Exchange]]
 """Sends a request to the engine; closing the stack ends it. Raises BridgeError."""
 
@@ -195,8 +198,11 @@ class WebTurn(Answer):
         assert self._tasks is not None, "begun"
         finished = {call.id: anyio.Event() for call in calls}
 
+        side_by_side = anyio.CapacityLimiter(MAX_CONCURRENT)
+
         async def run(call: WebCall) -> None:
-            self._results[call.id] = await self._call(call)
+            async with side_by_side:
+                self._results[call.id] = await self._call(call)
             finished[call.id].set()
 
         for call in calls:
