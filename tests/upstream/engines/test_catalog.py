@@ -505,7 +505,7 @@ async def test_a_place_that_hangs_is_not_waited_for() -> None:
 
 def test_the_usual_local_places_are_asked_but_none_twice() -> None:
     names = [place.upstream.name for place in local_places([])]
-    assert names == list(LOCAL_ENGINES) == ["LM Studio", "llama.cpp", "vLLM", "SGLang"]
+    assert names == list(LOCAL_ENGINES) == ["LM Studio", "llama.cpp", "vLLM", "SGLang", "LiteLLM"]
     taken = place("http://127.0.0.1:8080", provider="ollama")
     assert [place.upstream.name for place in local_places([taken])] == ["LM Studio", "vLLM", "SGLang"]
 
