@@ -111,3 +111,20 @@ def test_odd_bodies_give_a_summary_and_no_error(value: object) -> None:
     for body in (msgspec.json.encode(value), msgspec.json.encode({"messages": value, "tools": value})):
         assert isinstance(contents(body), Contents)
         assert isinstance(last_said(body), list)
+
+
+def test_items_of_the_responses_api_are_counted_by_what_they_are() -> None:
+    items = [
+        {"type": "message", "role": "user", "content": "Hi"},
+        {"type": "reasoning", "encrypted_content": "x"},
+        {"type": "function_call", "name": "Bash"},
+        {"type": "function_call_output", "output": "ok"},
+    ]
+    sizes, parameters = contents(msgspec.json.encode({"model": "m", "input": items}))
+    assert [part.replace(NO_BREAK, " ").rsplit(" ", 2)[0] for part in sizes.split(", ")] == [
+        "1 user",
+        "1 thought",
+        "1 call",
+        "1 tool result",
+    ]
+    assert parameters == ""

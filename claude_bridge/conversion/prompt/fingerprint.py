@@ -26,6 +26,13 @@ _NOT_IN_THE_PROMPT = frozenset(
     {"model", "system", "tools", "messages", "stream", "stream_options", "metadata", "user", "max_tokens", "id_slot"}
     | {
         "max_completion_tokens",
+        "max_output_tokens",
+        "input",
+        "instructions",
+        "include",
+        "store",
+        "prompt_cache_key",
+        "safety_identifier",
         "temperature",
         "top_p",
         "top_k",
@@ -88,7 +95,16 @@ class Fingerprint(Struct, frozen=True):
 
 class _Message(Struct):
     role: str = ""
+    type: str = ""
     content: Raw = Raw(b"null")
+
+    @property
+    def speaker(self) -> str:
+        """Whose it is; items of the Responses API that are no message tell by their type."""
+        return self.role or _SPEAKERS.get(self.type, "")
+
+
+_SPEAKERS = {"function_call": "assistant", "reasoning": "assistant", "function_call_output": "tool"}
 
 
 class _Request(Struct):
@@ -96,6 +112,8 @@ class _Request(Struct):
     system: Raw = Raw(b"null")
     tools: list[Raw] | None = None
     messages: list[Raw] = []
+    instructions: Raw = Raw(b"null")
+    input: list[Raw] = []
 
 
 _request_decoder = msgspec.json.Decoder(_Request)
@@ -111,13 +129,16 @@ def fingerprint(body: bytes) -> Fingerprint | None:
     try:
         request = _request_decoder.decode(body)
         fields = _fields_decoder.decode(body)
-        messages = [_message_decoder.decode(message) for message in request.messages]
+        given = request.messages or request.input
+        messages = [_message_decoder.decode(message) for message in given]
     except (msgspec.DecodeError, RecursionError):
         return None
     system = list(_system_parts(request.system))
-    first = next((at for at, message in enumerate(messages) if message.role != "system"), len(messages))
-    system += map(_part, request.messages[:first])  # of Chat Completions and Ollama
-    raws = request.messages[first:]
+    system += _system_parts(request.instructions)
+    heads = ("system", "developer")
+    first = next((at for at, message in enumerate(messages) if message.role not in heads), len(messages))
+    system += map(_part, given[:first])  # of OpenAI's APIs and Ollama
+    raws = given[first:]
     rest = b"".join(
         b"%b:%b," % (name.encode(), bytes(fields[name])) for name in fields if name not in _NOT_IN_THE_PROMPT
     )
@@ -126,7 +147,7 @@ def fingerprint(body: bytes) -> Fingerprint | None:
         system=tuple(system),
         tools=tuple(map(_tool, request.tools or ())),
         # Without a call of ours for each message: there may be thousands.
-        roles="".join([message.role[:1] or "?" for message in messages[first:]]),
+        roles="".join([message.speaker[:1] or "?" for message in messages[first:]]),
         messages=b"".join(
             [
                 _digest(raw) if _CACHE_CONTROL_MARK in bytes(raw) else blake2b(raw, digest_size=_DIGEST_BYTES).digest()

@@ -15,7 +15,7 @@ from claude_bridge.trace.console.printable import NO_BREAK, counted, one_line, s
 
 _MAX_VALUE_CHARS = 40
 _MAX_SAID_CHARS = 4_000
-_SHOWN_ELSEWHERE = frozenset({"model", "stream", "metadata", "stream_options", "messages", "tools", "system"})
+_SHOWN_ELSEWHERE = frozenset({"model", "stream", "metadata", "stream_options", "messages", "input", "tools", "system"})
 _REMINDER = f"<{REMINDER_TAG}>"
 
 
@@ -37,13 +37,14 @@ class Contents(NamedTuple):
 def contents(body: bytes) -> Contents:
     """Return what fills a request body.
 
-    It reads any wire that has ``messages``, so that the client's request and the translated one can be compared.
+    It reads any wire that has ``messages`` or ``input`` items, so that the client's request and the translated one can
+    be compared.
     """
     fields = _fields(body)
     if fields is None:
         return Contents("", f"no JSON object: {shortened(one_line(body[:200].decode('utf-8', 'replace')), 100)}")
     sizes = [f"system prompt {size(len(bytes(fields['system'])))}"] if "system" in fields else []
-    sizes += _messages_by_role(fields.get("messages", Raw(b"[]")))
+    sizes += _messages_by_role(fields.get("messages") or fields.get("input") or Raw(b"[]"))
     tools = fields.get("tools", Raw(b"[]"))
     if number := len(_items(tools)):
         sizes.append(f"{counted(number, 'tool')} {size(len(bytes(tools)))}")
@@ -119,7 +120,12 @@ def _tool_names(message: Raw) -> dict[str, str]:
 
 
 class _Role(Struct):
-    role: str = "?"
+    role: str = ""
+    type: str = "?"
+
+
+_ITEMS = {"function_call_output": "tool", "function_call": "call", "reasoning": "thought"}
+"""Items of the Responses API that are no messages."""
 
 
 _role_decoder = msgspec.json.Decoder(_Role)
@@ -129,7 +135,8 @@ def _messages_by_role(messages: Raw) -> list[str]:
     counts: dict[str, list[int]] = {}
     for message in _items(messages):
         try:
-            role = _role_decoder.decode(message).role
+            found = _role_decoder.decode(message)
+            role = found.role or _ITEMS.get(found.type, found.type)
         except (ValueError, RecursionError):
             role = "?"
         count = counts.setdefault(role, [0, 0])

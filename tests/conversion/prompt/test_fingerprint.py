@@ -38,13 +38,23 @@ def openai(**fields: Any) -> Body:
     return {**body, "messages": [{"role": "system", "content": body.pop("system")}, *body["messages"]], "tools": tools}
 
 
+def responses(**fields: Any) -> Body:
+    """Return what the same becomes for the Responses API."""
+    body = openai(**fields)
+    messages = body.pop("messages")
+    items = [dict(message) for message in messages]
+    items[0]["role"] = "developer"
+    tools = [{"type": "function", "strict": False, **tool["function"]} for tool in body.pop("tools")]
+    return {**body, "store": False, "prompt_cache_key": "k", "input": items, "tools": tools}
+
+
 def printed(body: Body) -> Fingerprint:
     found = fingerprint(json.dumps(body).encode())
     assert found is not None
     return found
 
 
-each_kind = pytest.mark.parametrize("kind", [anthropic, openai], ids=["anthropic", "openai"])
+each_kind = pytest.mark.parametrize("kind", [anthropic, openai, responses], ids=["anthropic", "openai", "responses"])
 
 
 def change(kind: Callable[..., Body], before: Body, now: Body) -> tuple[str, str] | None:
