@@ -65,6 +65,7 @@ class Browser:
     def open(self, url: str) -> None:
         """Go to an address, and wait until the page has run its scripts."""
         self.call("Page.navigate", url="about:blank")
+        self.problems.clear()
         self.call("Page.navigate", url=url)
         self.until("document.readyState === 'complete' && location.href !== 'about:blank'")
 
@@ -76,9 +77,9 @@ class Browser:
         return done["result"].get("value")
 
     def until(self, condition: str) -> None:
-        """Wait until an expression is true."""
+        """Wait until an expression is true; what it asks of may not be there yet."""
         give_up_at = time.monotonic() + WAIT_S
-        while not self.run(f"Boolean({condition})"):
+        while not self.run(f"(() => {{ try {{ return Boolean({condition}); }} catch {{ return false; }} }})()"):
             if time.monotonic() > give_up_at:
                 raise TimeoutError(f"{condition}; the page says: {self.run('document.body.innerText')[:2000]!r}")
             time.sleep(0.02)
@@ -93,7 +94,8 @@ class Browser:
             self.call("Input.dispatchKeyEvent", type=kind, key=key, windowsVirtualKeyCode=code, **more)
 
     def click(self, selector: str) -> None:
-        """Click into the middle of an element, as a mouse does."""
+        """Click into the middle of an element as soon as it is there, as a mouse does."""
+        self.until(f"document.querySelector({json.dumps(selector)})")
         place = (
             f"const one = document.querySelector({json.dumps(selector)}); one.scrollIntoView({{block: 'center'}});"
             "const box = one.getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / 2]"

@@ -74,7 +74,7 @@ def test_a_trace_is_looked_through_by_keyboard(browser: Browser, page: str) -> N
     shown = browser.run("document.querySelector('#detail').innerText")
     for words in ("Exchange 1", "Hello </script>", "The needle.", "Thinking", "Result"):
         assert words in shown
-    assert browser.run("[...document.querySelectorAll('#view img')].map((one) => one.naturalWidth)") == [320]
+    browser.until("[...document.querySelectorAll('#view img')].map((one) => one.naturalWidth).join() === '320'")
     browser.press("2")
     browser.until("document.querySelector('.compare tr.changed')")
     browser.press("3")
