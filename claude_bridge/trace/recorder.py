@@ -484,7 +484,7 @@ class Recorder:
         return is_first
 
     def _begin_reading(self) -> None:
-        self._sent_after_s = self._after_s()
+        self._sent_after_s, self._usage = self._after_s(), _NO_USAGE
         self._note_reading()
 
     def _note_reading(self) -> None:

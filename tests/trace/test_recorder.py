@@ -19,6 +19,7 @@ from claude_bridge.trace.events import (
     TraceEvent,
 )
 from claude_bridge.trace.recorder import Recorder
+from claude_bridge.trace.stats import Stats
 from claude_bridge.wire.anthropic import (
     BlockTextDelta,
     ContentBlockDelta,
@@ -143,3 +144,22 @@ def test_a_request_that_cannot_be_read_is_told_with_its_body(recorder: Recorder,
 
     assert isinstance(sink.events[0], RequestReceived)
     assert (sink.events[0].model, sink.events[0].body) == ("(unreadable)", b"{nonsense")
+
+
+def test_what_an_engine_had_read_is_forgotten_when_another_one_is_asked() -> None:
+    stats = Stats()
+    recorder = Recorder(Bus(), "req_1", stats=stats)
+
+    def send(model: str) -> None:
+        recorder.sent(method="POST", url="u", model=model, upstream="e", tokens=900, losses=[], body=b"")
+
+    send("large")
+    recorder.reading(UsageReport(prompt_tokens=1000, cached_tokens=0, read_tokens=250, prompt_ms=1000.0))
+    (prompt,) = stats.report(running=1).reading
+    assert (prompt.model, prompt.prompt_tokens, prompt.read_tokens, prompt.tokens_per_s) == ("large", 1000, 250, 250.0)
+    send("small")
+    (prompt,) = stats.report(running=1).reading
+    assert (prompt.model, prompt.prompt_tokens, prompt.read_tokens, prompt.tokens_per_s) == ("small", 900, None, None)
+    recorder.client_left()
+    report = stats.report(running=0)
+    assert (report.reading, report.models["small"].prompt_tokens) == ([], 900)
