@@ -16,6 +16,7 @@ from claude_bridge.conversion.profile import Profile
 from claude_bridge.providers import Upstream
 from claude_bridge.trace.events import AnswerMended, ExchangeEnded, ExchangeFailed, PromptReread, RequestSent
 from claude_bridge.wire.anthropic import (
+    BlockInputJsonDelta,
     BlockTextDelta,
     ContentBlockDelta,
     Diagnostics,
@@ -373,6 +374,41 @@ async def test_a_whole_answer_is_mended() -> None:
         answer = await server.messages()
     assert answer.json["content"][0]["input"] == {}
     assert answer.json["stop_reason"] == "tool_use"
+
+
+def _with_call(arguments: str) -> bytes:
+    opened = {"type": "tool_use", "id": "c1", "name": "Bash", "input": {}}
+    return b"".join(
+        [
+            event("message_start", message=message(content=[], stop_reason=None)),
+            event("content_block_start", index=0, content_block=opened),
+            event("content_block_delta", index=0, delta={"type": "input_json_delta", "partial_json": arguments}),
+            event("content_block_stop", index=0),
+            event("message_delta", delta={"stop_reason": "tool_use"}, usage={"output_tokens": 7}),
+            event("message_stop"),
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "given", "stop_reason"),
+    [
+        ("{'command': 'ls'}", {"command": "ls"}, "tool_use"),
+        ("no JSON at all", {"__unparsedToolInput": {"raw": "no JSON at all", "len": 14}}, "tool_use"),
+        ('{"command": "rm -rf /home/me/pro', None, "max_tokens"),
+    ],
+    ids=["malformed", "no JSON", "cut off"],
+)
+async def test_the_input_of_a_call_is_an_object_or_left_open(arguments: str, given: Any, stop_reason: str) -> None:
+    reply: Reply = [Head(), Send(_with_call(arguments)), Close()]
+    async with FakeUpstream([reply]) as fake, BridgeServer(relayed_to(fake)) as server:
+        events = (await server.ask(streamed(tools=[{"name": "Bash", "input_schema": {"type": "object"}}]))).events
+    assert_legal(events)
+    answer = folded(events)
+    deltas = [event.delta for event in events if isinstance(event, ContentBlockDelta)]
+    text = "".join(delta.partial_json for delta in deltas if isinstance(delta, BlockInputJsonDelta))
+    assert (json.loads(text) if given else text) == (given or arguments)
+    assert answer.stop_reason == stop_reason
 
 
 async def test_an_error_with_status_200_gets_one() -> None:
