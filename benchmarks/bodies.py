@@ -18,6 +18,9 @@ TOOL_COUNT = 30
 STEPS = 20
 """Each is an assistant's message with tool calls and a user's with their results: 41 messages with the first one."""
 
+LATER_RESULT_BYTES = 2_000
+"""Of the tool in each turn by which a session grows."""
+
 _WORDS = (
     "anchor basket candle drift ember fabric garden harbour island jacket kettle lantern marble needle orchard pepper "
     "quarry ribbon saddle timber umbrella valley willow yarrow zephyr copper meadow pigeon thistle walnut"
@@ -53,9 +56,9 @@ class Session(msgspec.Struct, frozen=True):
     steps: list[Step]
 
 
-def messages_body(size: str, *, stream: bool) -> bytes:
-    """Return a Messages request of about the size that is named."""
-    session = _session(SIZES_BYTES[size])
+def messages_body(size: str, *, stream: bool, later_turns: int = 0) -> bytes:
+    """Return a Messages request of about the size that is named, and so many turns later."""
+    session = _session(SIZES_BYTES[size], later_turns)
     turns: list[Json] = [{"role": "user", "content": session.question}]
     for step in session.steps:
         uses = [{"type": "tool_use", "id": c.id, "name": c.name, "input": c.arguments} for c in step.calls]
@@ -73,9 +76,9 @@ def messages_body(size: str, *, stream: bool) -> bytes:
     return msgspec.json.encode(body)
 
 
-def chat_body(size: str, *, stream: bool) -> bytes:
+def chat_body(size: str, *, stream: bool, later_turns: int = 0) -> bytes:
     """Return the Chat Completions request that asks the same as ``messages_body``."""
-    session = _session(SIZES_BYTES[size])
+    session = _session(SIZES_BYTES[size], later_turns)
     turns: list[Json] = [{"role": "user", "content": session.question}]
     if session.system:
         turns.insert(0, {"role": "system", "content": "\n\n".join(session.system)})
@@ -98,8 +101,11 @@ def _chat_call(call: Call) -> Json:
     return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": arguments}}
 
 
-def _session(size_bytes: int) -> Session:
-    """Return the same session for the same size: a bare question if it is small, else one with tools and history."""
+def _session(size_bytes: int, later_turns: int) -> Session:
+    """Return the same session for the same size: a bare question if it is small, else one with tools and history.
+
+    With more ``later_turns`` it goes on from the one with fewer.
+    """
     if size_bytes < 10_000:
         return Session(system=[], tools=[], question="Good day.", steps=[])
     rng = random.Random(size_bytes)
@@ -115,7 +121,12 @@ def _session(size_bytes: int) -> Session:
         )
         for n, count in enumerate(call_counts)
     ]
-    return Session(system=system, tools=tools, question=_text(rng, 400), steps=steps)
+    question = _text(rng, 400)
+    later = [
+        Step(said=_text(rng, 200), calls=[_call(rng, f"later{turn}", tools[0][0], LATER_RESULT_BYTES)])
+        for turn in range(later_turns)
+    ]
+    return Session(system=system, tools=tools, question=question, steps=[*steps, *later])
 
 
 def _call(rng: random.Random, number: str, name: str, result_bytes: int) -> Call:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import statistics
 import sys
 from functools import partial
 from importlib.util import find_spec
@@ -13,9 +14,23 @@ from pathlib import Path
 import anyio
 import msgspec
 from answers import BrokenAnswerError
-from measurements import FULL, MEASUREMENTS, QUICK, Bench, Figures, Plan, open_bench, paced_streams, warm_up
+from bodies import LARGE
+from measurements import (
+    FULL,
+    MEASUREMENTS,
+    QUICK,
+    Bench,
+    Figures,
+    Plan,
+    first_tokens_by_turn,
+    open_bench,
+    open_forgetful,
+    paced_streams,
+    warm_up,
+)
 from processes import Pinning, choose_pinning, pin, raise_open_files
 from report import Samples, all_intact, describe_machine, encode_json, render_table
+from svg_plot import render_plot
 
 PACED_ROUNDS = 3
 """These take the longest, and have a hundred thousand figures in each round."""
@@ -23,8 +38,8 @@ PACED_ROUNDS = 3
 RUN_LIMIT_S = 1800.0
 
 
-async def run(plan: Plan, rounds: int, pinning: Pinning) -> Samples | None:
-    """Measure both sides by turns in each round; None if a signal came."""
+async def run(plan: Plan, rounds: int, pinning: Pinning, plot: Path | None) -> Samples | None:
+    """Measure both sides by turns in each round, and draw the plot if there is to be one; None if a signal came."""
     samples = Samples()
     done = False
     with anyio.fail_after(RUN_LIMIT_S):
@@ -35,6 +50,8 @@ async def run(plan: Plan, rounds: int, pinning: Pinning) -> Samples | None:
                     await warm_up(bench, side)
                 for number in range(rounds):
                     await _run_round(bench, number, samples)
+                if plot is not None:
+                    await anyio.Path(plot).write_text(await _plot(bench, rounds, pinning), encoding="utf-8")
             done = True
             tasks.cancel_scope.cancel()
     return samples if done else None
@@ -61,12 +78,25 @@ async def _run_round(bench: Bench, number: int, samples: Samples) -> None:
     samples.bridged.append(bridged)
 
 
+async def _plot(bench: Bench, rounds: int, pinning: Pinning) -> str:
+    """Return how long the first token takes in each turn of a session, as SVG."""
+    async with open_forgetful(bench, pinning) as forgetful:
+        sides = {"the bridge": bench.bridged, "with --no-memo": forgetful, "the engine itself": bench.direct}
+        times: dict[str, list[list[float]]] = {name: [] for name in sides}
+        for _ in range(rounds):
+            for name, side in sides.items():
+                times[name].append(await first_tokens_by_turn(bench, side, LARGE))
+    lines = {name: [statistics.median(turn) for turn in zip(*some, strict=True)] for name, some in times.items()}
+    return render_plot("Time to the first token of a session of 1 MB", "turn", "ms", lines)
+
+
 def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measure what the bridge adds to an engine that is asked directly.")
     parser.add_argument("--quick", action="store_true", help="a look in half a minute: less of everything")
     parser.add_argument("--rounds", type=_count, metavar="N", help="how often all is measured (5, or 2 with --quick)")
     parser.add_argument("--streams", type=_count, metavar="N", help="paced streams at once (200, or 50 with --quick)")
     parser.add_argument("--seconds", type=float, metavar="S", help="of each paced stream (10, or 3 with --quick)")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw how a session of 1 MB grows, as SVG")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every round's figures to a file")
     return parser.parse_args()
 
@@ -98,7 +128,8 @@ def main() -> int:
     pin(os.getpid(), pinning.client)
     try:
         samples = anyio.run(
-            partial(run, plan, rounds, pinning), backend_options={"use_uvloop": find_spec("uvloop") is not None}
+            partial(run, plan, rounds, pinning, arguments.plot),
+            backend_options={"use_uvloop": find_spec("uvloop") is not None},
         )
     except* (BrokenAnswerError, RuntimeError, TimeoutError, OSError) as group:
         print(f"The run failed: {_first_cause(group)}", file=sys.stderr)

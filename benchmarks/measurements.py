@@ -28,6 +28,7 @@ from processes import (
 from scripted_upstream import Scenario, fragment_text
 
 FIRST_FRAGMENT = fragment_text(0).encode()
+GROWING_SIZES = (MIDDLE, LARGE)
 SHORT_FRAGMENTS = 5
 NEW_STREAMS_PER_SECOND = 50
 SETTLE_S = 0.5
@@ -42,6 +43,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """How much is asked for in one round."""
 
     first_token_asks: dict[str, int]
+    growing_turns: int
+    """How many turns a session goes on for."""
     event_streams: dict[int, tuple[int, int]]
     """Streams at once: (fragments in each, how often)."""
     connections: int = 32
@@ -53,6 +56,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 FULL = Plan(
     first_token_asks={SMALL: 20, MIDDLE: 12, LARGE: 8},
+    growing_turns=8,
     event_streams={1: (2000, 10), 32: (250, 4)},
     asks_per_connection={SMALL: 40, MIDDLE: 10},
     paced_streams=200,
@@ -60,6 +64,7 @@ FULL = Plan(
 )
 QUICK = Plan(
     first_token_asks={SMALL: 6, MIDDLE: 4, LARGE: 3},
+    growing_turns=3,
     event_streams={1: (2000, 2), 32: (100, 1)},
     asks_per_connection={SMALL: 5, MIDDLE: 2},
     paced_streams=50,
@@ -77,9 +82,10 @@ class Side(msgspec.Struct, frozen=True):
     cpu: int | None
     process: Listening
 
-    def request(self, size: str, *, stream: bool = True) -> bytes:
-        """Return the bytes of a request of the size that is named."""
-        return encode_request("POST", self.dialect.path, self.make_body(size, stream=stream), self.dialect.headers)
+    def request(self, size: str, *, stream: bool = True, turns: int = 0) -> bytes:
+        """Return the bytes of a request of the size that is named, and so many turns later."""
+        body = self.make_body(size, stream=stream, later_turns=turns)
+        return encode_request("POST", self.dialect.path, body, self.dialect.headers)
 
 
 class Bench:
@@ -109,6 +115,14 @@ async def open_bench(plan: Plan, pinning: Pinning) -> AsyncIterator[Bench]:
             yield Bench(plan, direct, Side(MESSAGES, messages_body, "/healthz", command, pinning.bridge, bridge))
 
 
+@asynccontextmanager
+async def open_forgetful(bench: Bench, pinning: Pinning) -> AsyncIterator[Side]:
+    """Start a second bridge, which keeps nothing of earlier requests."""
+    command = (*bridge_command(bench.direct.process.port, MODEL), "--no-memo")
+    async with open_process(command, pinning.bridge) as bridge:
+        yield Side(MESSAGES, messages_body, "/healthz", command, pinning.bridge, bridge)
+
+
 async def warm_up(bench: Bench, side: Side) -> None:
     """Ask once before anything counts: by then the files that a start needs are compiled and in the system's cache."""
     await bench.set_scenario(SHORT_FRAGMENTS)
@@ -129,6 +143,27 @@ async def first_token(bench: Bench, side: Side) -> Figures:
         # The first one opens the connection behind the bridge.
         figures[f"first_token_ms {size}"] = statistics.median((a.first_s - a.sent_s) * 1000 for a in answers[1:])
     return figures
+
+
+async def growing_session(bench: Bench, side: Side) -> Figures:
+    """Measure the time to the first text in a session that grows, in the second and later turns."""
+    figures: Figures = {}
+    for size in GROWING_SIZES:
+        times_ms = await first_tokens_by_turn(bench, side, size)
+        figures[f"growing_ms {size}"] = statistics.median(times_ms[1:])
+    return figures
+
+
+async def first_tokens_by_turn(bench: Bench, side: Side, size: str) -> list[float]:
+    """Return the time to the first text of each turn of a session, in ms."""
+    await bench.set_scenario(SHORT_FRAGMENTS)
+    requests = [side.request(size, turns=turn) for turn in range(bench.plan.growing_turns + 1)]
+    async with open_caller(side.process.port) as caller:
+        await caller.ask(side.request(SMALL), FIRST_FRAGMENT)  # opens the connection behind the bridge
+        with _quiet_memory():
+            answers = [await caller.ask(request, FIRST_FRAGMENT) for request in requests]
+    check_streams(side.dialect, answers, SHORT_FRAGMENTS)
+    return [(answer.first_s - answer.sent_s) * 1000 for answer in answers]
 
 
 async def streamed_events(bench: Bench, side: Side) -> Figures:
@@ -221,7 +256,14 @@ async def start(bench: Bench, side: Side) -> Figures:
 
 
 Measurement = Callable[[Bench, Side], Awaitable[Figures]]
-MEASUREMENTS: tuple[Measurement, ...] = (start, first_token, streamed_events, requests_per_second, paced_streams)
+MEASUREMENTS: tuple[Measurement, ...] = (
+    start,
+    first_token,
+    growing_session,
+    streamed_events,
+    requests_per_second,
+    paced_streams,
+)
 
 
 @contextmanager

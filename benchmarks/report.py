@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 from bodies import LARGE, MIDDLE, SMALL
-from measurements import Figures, Plan
+from measurements import GROWING_SIZES, Figures, Plan
 from processes import Pinning
 
 
@@ -48,6 +48,7 @@ def rows(plan: Plan) -> list[Row]:
     paced = f"{plan.paced_streams} paced streams"
     return [
         *(Row(f"first_token_ms {size}", f"first token, {size} request", "ms", 2) for size in (SMALL, MIDDLE, LARGE)),
+        *(Row(f"growing_ms {size}", f"first token in a growing session, {size}", "ms", 2) for size in GROWING_SIZES),
         *(
             Row(f"event_cpu_s {streams}", f"CPU for 100,000 events, {streams} stream{'s' * (streams > 1)}", "s", 2)
             for streams in plan.event_streams

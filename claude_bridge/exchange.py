@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
@@ -179,13 +180,13 @@ class Exchange(Answer):
     async def items(self) -> AsyncGenerator[Sequence[ResponseItem], None]:
         """Yield what goes to the client, one list for each upstream read; the last one ends the answer."""
         items: Sequence[ResponseItem] = self._early
-        last_progress_at = anyio.current_time()
+        last_progress_at = time.monotonic()
         while True:
             ended = self._upstream_ended or self._response.done
             if ended:
                 items = [*items, *self._response.close()]
             if _is_progress(items):
-                last_progress_at = anyio.current_time()
+                last_progress_at = time.monotonic()
             if items:
                 self._emit(items)
             if ended:
@@ -198,7 +199,7 @@ class Exchange(Answer):
                 items = await self._next_items()
             except BridgeError as error:
                 items = self._response.fail(error)
-            quiet_s = anyio.current_time() - last_progress_at
+            quiet_s = time.monotonic() - last_progress_at
             is_late = self._upstream_is_silent or quiet_s >= self._waiting.keep_alive_s
             if is_late and not _is_progress(items):
                 self._recorder.waiting()
@@ -257,4 +258,6 @@ class Exchange(Answer):
 
 
 def _is_progress(items: Sequence[ResponseItem]) -> bool:
+    if items and type(items[0]) is not RawBytes:  # nearly always
+        return True
     return any(type(item) is not RawBytes or item.is_progress for item in items)

@@ -31,15 +31,20 @@ class ClientSocket(ByteStream):
             # of each streamed answer.
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket = connected
+        self._has_waited = True
+        """Whether the last read let others have their turn."""
 
     async def receive(self, max_bytes: int = 65_536) -> bytes:
         """Return what has come, waiting for the first byte of it; see anyio's ByteReceiveStream."""
-        await anyio.lowlevel.checkpoint()  # a client that sends without end must let others have their turn
+        if not self._has_waited:
+            await anyio.lowlevel.checkpoint()  # a client that sends without end must let others have their turn
+        self._has_waited = False
         while True:
             try:
                 data = self._socket.recv(max_bytes)
             except (BlockingIOError, InterruptedError):
                 await anyio.wait_readable(self._socket)
+                self._has_waited = True
             except OSError as error:
                 raise anyio.BrokenResourceError from error
             else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
 
@@ -44,7 +45,7 @@ class UpstreamCall:
         """The body of an answer that is a refusal."""
         self._waiting: anyio.CancelScope | None = None
         self._waiting_since = math.inf
-        self._silent_since = anyio.current_time()
+        self._silent_since = time.monotonic()
         self._was_silent = False
         self._has_begun: anyio.Event | None = None
         """Set once a turn has come, or has failed to come; None: none is waited for."""
@@ -75,7 +76,7 @@ class UpstreamCall:
             UpstreamError: the answer broke off, or never came.
             ClientError: the engine refused the request as the client's fault.
         """
-        now = self._waiting_since = anyio.current_time()
+        now = self._waiting_since = time.monotonic()
         if not self._was_silent:
             self._silent_since = now
         # A scope without a deadline, which watch_silence cancels: a timer for each read would cost half a read.
@@ -91,7 +92,7 @@ class UpstreamCall:
                 self._has_ended.set()
             return data
         self._was_silent = True
-        if anyio.current_time() - self._silent_since > SILENCE_LIMIT_S:
+        if time.monotonic() - self._silent_since > SILENCE_LIMIT_S:
             raise UpstreamTimeoutError(f"{self._where} was silent for more than {SILENCE_LIMIT_S / 3600:g} hours.")
         return None
 
@@ -114,7 +115,7 @@ class UpstreamCall:
     async def watch_silence(self) -> None:
         """Wake the receiver after each ``idle_s`` seconds without bytes; runs beside it until it is cancelled."""
         while True:
-            due_in_s = self._waiting_since + self._idle_s - anyio.current_time()
+            due_in_s = self._waiting_since + self._idle_s - time.monotonic()
             if due_in_s <= 0 and self._waiting is not None:
                 self._waiting.cancel()
                 self._waiting = None

@@ -18,6 +18,8 @@ ROWS = [
     "first token, 0.1 KB request",
     "first token, 100 KB request",
     "first token, 1 MB request",
+    "first token in a growing session, 100 KB",
+    "first token in a growing session, 1 MB",
     "CPU for 100,000 events, 1 stream",
     "CPU for 100,000 events, 32 streams",
     "requests per second, 0.1 KB, 32 connections",
