@@ -87,7 +87,7 @@ PARAMETERS: dict[str, ParameterInfo] = {
     "memo": typer.Option(
         "--memo/--no-memo",
         rich_help_panel=TUNING,
-        help="Whether to keep converted conversations in memory (64 MiB), so that only new messages are converted. "
+        help="Whether to keep converted conversations in memory (32 MiB), so that only new messages are converted. "
         "Default: yes.",
         show_default=False,
     ),

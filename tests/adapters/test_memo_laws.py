@@ -80,8 +80,8 @@ def bodies(draw: st.DrawFn, messages: Messages, frame: Json) -> bytes:
 
 def prepared(
     adapter: Adapter, engine: EngineModel, body: bytes, memo: RequestMemo | None
-) -> tuple[MessagesRequest, EncodedRequest] | str:
-    """Return a request and what goes to the engine for it, or what is wrong with it."""
+) -> tuple[MessagesRequest, EncodedRequest, str] | str:
+    """Return a request, what goes to the engine for it and the digest of that, or what is wrong with it."""
     history: KnownHistory | None = None
     try:
         if memo is None:
@@ -91,8 +91,7 @@ def prepared(
         encoded = adapter.prepare(request, ClientRequest(body=body, history=history), engine)
     except InvalidRequestError as error:
         return error.message
-    # The outgoing headers are the client's own.
-    return request, encoded
+    return request, msgspec.structs.replace(encoded, prompt_digest=str), encoded.prompt_digest()
 
 
 @pytest.mark.parametrize("kind", ADAPTERS)

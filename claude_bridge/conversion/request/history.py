@@ -20,12 +20,12 @@ from claude_bridge.wire.anthropic import CountTokensRequest, InputMessage
 from claude_bridge.wire.anthropic_codec import check_counts
 from claude_bridge.wire.json_splice import Span, item_spans, member_spans
 
-MAX_KEPT_BYTES = 64 * 1024 * 1024
+MAX_KEPT_BYTES = 32 * 1024 * 1024
 MAX_CONVERSATIONS = 64
 LEAST_BYTES = 4 * 1024
 """A smaller request is converted sooner than it is found."""
 
-_LARGEST_SHARE = 4
+_LARGEST_SHARE = 2
 """One conversation takes at most one part in so many, so that it can't push out all others."""
 
 _DECODED_SIZE = 3
@@ -80,6 +80,14 @@ class KnownHistory:
             messages = member_spans(self.body)["messages"]
             self._places = messages.start + 1, [span.end for span in item_spans(self.body, messages)]
         return self._places
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether the places are known: a body that names a key twice has none."""
+        try:
+            return bool(self.places)
+        except (msgspec.DecodeError, InvalidRequestError, KeyError):
+            return False
 
     def span(self, index: int) -> Span:
         """Return where a message stands in the body."""
@@ -154,22 +162,17 @@ class RequestMemo:
 
     def _beginning(self, body: bytes) -> _Beginning | None:
         """Return the most messages that a body shares with a known history."""
-        best: _Beginning | None = None
-        start_elsewhere: int | None = None
-        for history in reversed(self._histories):
+        known = [history for history in reversed(self._histories) if history.is_readable]
+        # Nearly always all that stands before the messages is the same too, so that they begin at the same place.
+        found = [one for history in known if (one := _shared(body, history.places[0], history))]
+        found = [one for one in found if body.startswith(memoryview(one.history.body)[: one.start])]
+        if not found and known:
             try:
-                first, ends = history.places
-                start = first
-                if not body.startswith(memoryview(history.body)[:first]):
-                    if start_elsewhere is None:
-                        start_elsewhere = member_spans(body)["messages"].start + 1
-                    start = start_elsewhere
+                start = member_spans(body)["messages"].start + 1
             except (msgspec.DecodeError, InvalidRequestError, KeyError):
-                continue
-            shared = _shared(body, start, history.body, first, ends)
-            if shared and (best is None or shared > best.messages):
-                best = _Beginning(history, shared, start, start + ends[shared - 1] - first)
-        return best
+                return None
+            found = [one for history in known if (one := _shared(body, start, history))]
+        return max(found, key=lambda one: one.messages, default=None)
 
     def _continued(
         self, body: bytes, found: _Beginning, parse: Callable[[bytes], _Request]
@@ -213,9 +216,10 @@ class RequestMemo:
             self._histories = kept
 
 
-def _shared(body: bytes, start: int, known: bytes, first: int, ends: list[int]) -> int:
-    """Return how many messages of a known body stand at a place of another one, by comparing their bytes."""
-    view = memoryview(known)
+def _shared(body: bytes, start: int, history: KnownHistory) -> _Beginning | None:
+    """Return what of a history stands at a place of a body, by comparing the bytes of messages."""
+    first, ends = history.places
+    view = memoryview(history.body)
     low, at = 0, first
     high = len(ends)
     middle = min(1, high)  # nearly all that have nothing in common differ in the first message
@@ -225,4 +229,4 @@ def _shared(body: bytes, start: int, known: bytes, first: int, ends: list[int]) 
         else:
             high = middle - 1
         middle = (low + high + 1) // 2
-    return low
+    return _Beginning(history, low, start, start + at - first) if low else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Any
 
 from msgspec import Struct
@@ -73,7 +74,13 @@ _WORDINGS = [
         rf"(?:>|exceed|(?:greater|larger|more) than){_TO_NUMBER}(?P<window>{_N})"
     ),
 ]
-_NUMBERED = [re.compile(wording, re.IGNORECASE | re.DOTALL) for wording in _WORDINGS]
+
+
+@cache
+def _numbered() -> list[re.Pattern[str]]:
+    """Return the wordings as patterns: compiled at the first refusal, as that takes 4 ms of each start."""
+    return [re.compile(wording, re.IGNORECASE | re.DOTALL) for wording in _WORDINGS]
+
 
 # Ollama, Groq, DeepSeek, Moonshot, Z.ai, Qwen, MiniMax and others give no numbers, or not in these orders.
 _KNOWN = re.compile(
@@ -155,7 +162,7 @@ def overflow_numbers(words: str, document: Any) -> OverflowNumbers | None:  # no
         if isinstance(prompt, int) and isinstance(window, int):
             return OverflowNumbers(prompt, window)  # llama.cpp
     words = words[:MAX_CHARS]
-    for pattern in _NUMBERED:
+    for pattern in _numbered():
         if match := pattern.search(words):
             tokens = {name: _tokens(number) for name, number in match.groupdict().items() if number}
             return OverflowNumbers(tokens["prompt"] + tokens.get("more", 0), tokens["window"])
