@@ -82,6 +82,11 @@ class WebRequest:
         choice = self._given.tool_choice
         return self.declared.get(choice.name or "") if choice and choice.type == "tool" else None
 
+    @property
+    def size_bytes(self) -> int:
+        """How long the conversation is."""
+        return sum(map(len, map(bytes, self._messages)))
+
     def add_turn(self, answer: Sequence[Raw], results: Sequence[Raw]) -> None:
         """Add what the model answered, its calls included, and what they gave."""
         self._messages.append(_message("assistant", answer))
@@ -190,7 +195,8 @@ class WebRequest:
                 turns[-2].append(_call(call_id, declared.name, block.get("input") or {}))
                 turns[-1].append(tool_result(declared.tool, call_id, content, first))
             elif kind == "text":
-                turns[-2].append(Raw(msgspec.json.encode({"type": "text", "text": block.get("text")})))
+                if block.get("text"):  # else it kept the line alive
+                    turns[-2].append(Raw(msgspec.json.encode({"type": "text", "text": block["text"]})))
             else:
                 turns[-2].append(raw)
         return turns

@@ -9,6 +9,7 @@ import anyio
 import msgspec
 from msgspec import Raw, Struct
 
+from claude_bridge.off_loop import run_off_loop_if_large
 from claude_bridge.server_tools.blocks import SearchHit, ToolError, error_content, fetch_content, search_content
 from claude_bridge.server_tools.declared import Declaration
 from claude_bridge.server_tools.function_calls import WebRequest
@@ -144,7 +145,9 @@ class WebTools(Struct, frozen=True, kw_only=True):
             raise ToolError("url_too_long")
         if not declared.allows(url):
             raise ToolError("url_not_allowed", "The request does not allow this domain.")
-        if not (self.fetches_any_url or request.names_url(url, declared)):
+        if not self.fetches_any_url and not await run_off_loop_if_large(
+            request.size_bytes, request.names_url, url, declared
+        ):
             raise ToolError("url_not_in_prior_context")
         page = await self.pages.read(url, use_cache=declared.use_cache)
         if not declared.allows(page.url):

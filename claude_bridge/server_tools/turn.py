@@ -17,6 +17,7 @@ from claude_bridge.conversion.builtin_tools import WebTool
 from claude_bridge.conversion.deltas import UsageReport
 from claude_bridge.errors import BridgeError
 from claude_bridge.exchange import Answer, Exchange, Waiting
+from claude_bridge.off_loop import run_off_loop_if_large
 from claude_bridge.server_tools.blocks import error_content, tool_result
 from claude_bridge.server_tools.function_calls import WebRequest
 from claude_bridge.server_tools.tools import CallResult, WebTools
@@ -156,7 +157,7 @@ class WebTurn(Answer):
         choice: Literal["auto", "none"] | None = None if self._round_number == 1 else "auto"
         if self._first_search() is not None or self._round_number >= MAX_ROUNDS:
             choice = "none"
-        request, raw = self._request.encoded(choice)
+        request, raw = await run_off_loop_if_large(self._request.size_bytes, self._request.encoded, choice)
         self._writer.begin_round()
         self._exchange = await self._begin_round(request, raw, self._rounds)
 
