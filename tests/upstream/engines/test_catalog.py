@@ -507,7 +507,7 @@ def test_the_usual_local_places_are_asked_but_none_twice() -> None:
     names = [place.upstream.name for place in local_places([])]
     assert names == list(LOCAL_ENGINES) == ["LM Studio", "llama.cpp", "vLLM", "SGLang", "LiteLLM"]
     taken = place("http://127.0.0.1:8080", provider="ollama")
-    assert [place.upstream.name for place in local_places([taken])] == ["LM Studio", "vLLM", "SGLang"]
+    assert [place.upstream.name for place in local_places([taken])] == ["LM Studio", "vLLM", "SGLang", "LiteLLM"]
 
 
 def test_no_key_goes_to_the_usual_local_places() -> None:
