@@ -69,6 +69,8 @@ class PlainTransport(HttpTransport):
             self._idle.append(connection)
         else:
             await connection.close()
+        while self._idle and anyio.current_time() >= self._idle[0].expires_at:
+            await self._idle.pop(0).close()
 
     async def _connection(self, *, is_new: bool) -> _Connection:
         while self._idle and not is_new:

@@ -6,7 +6,7 @@ import os
 import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import anyio
 import pytest
@@ -232,7 +232,7 @@ async def test_a_request_whose_engine_breaks_down_with_a_reset_later_is_not_sent
 
     async with engine_of(serve) as (engine, client):
         await body_of(client)
-        with pytest.raises(UpstreamDroppedError, match="reset the connection without an answer"):
+        with pytest.raises(UpstreamDroppedError, match="the connection without an answer"):
             await body_of(client)
         assert engine.requests == 2
 
@@ -247,6 +247,33 @@ async def test_an_idle_connection_is_dropped_before_the_engine_drops_it() -> Non
         await body_of(client)
         await body_of(client)
         assert engine.connections == 2
+
+
+async def test_idle_connections_that_have_expired_are_closed_though_others_are_used() -> None:
+    closed = anyio.Event()
+    both = anyio.Event()
+
+    async def serve(engine: Engine, stream: SocketStream, number: int) -> None:
+        await engine.read(stream)
+        if engine.requests == 2:
+            both.set()
+        await both.wait()
+        timeout = 1 if number == 0 else 5
+        answer = b"HTTP/1.1 200 OK\r\nkeep-alive: timeout=%d\r\ncontent-length: 0\r\n\r\n" % timeout
+        await stream.send(answer)
+        with suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+            while True:
+                await engine.read(stream)
+                await stream.send(answer)
+        if number == 0:
+            closed.set()
+
+    async with engine_of(serve) as (_, client):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(body_of, client)
+            tasks.start_soon(body_of, client)
+        await body_of(client)
+        await closed.wait()
 
 
 # --- read while writing ---------------------------------------------------------------------------------------
