@@ -542,6 +542,13 @@ def test_a_count_asks_for_what_openai_counts() -> None:
     assert counted.value.value == 1234
 
 
+def test_an_image_is_estimated_by_picture_and_not_by_its_length() -> None:
+    source = {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo" + "A" * 40_000 + "="}
+    asked = [{"role": "user", "content": [{"type": "image", "source": source}]}]
+    engine = EngineModel(where="OpenAI", model=MODEL, profile=GPT)
+    assert TRANSLATING[RESPONSES].prepare(a_request(messages=asked), None, engine).estimated_tokens < 3_000
+
+
 # --- keys ---------------------------------------------------------------------------------------------------------
 
 

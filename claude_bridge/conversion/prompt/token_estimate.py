@@ -38,10 +38,10 @@ PDF_TOKENS = 2_500
 _PDF_BYTES = 100_000
 """Base64 of one page of a PDF; the number of pages is not known."""
 
-# As the images and PDFs of our own requests are written: in Chat Completions, and in Ollama's messages. In text the
+# As the images and PDFs of our own requests are written: in OpenAI's two APIs, and in Ollama's messages. In text the
 # quotes would be escaped.
 _IMAGES = re.compile(
-    rb'"url":"data:[^,"]*;base64,[^"]*"|"(?P<pdf>file_data)":"[^"]*"|"role":"(?:user|tool)","images":\["[^]\\]*"\]'
+    rb'"(?:image_)?url":"data:[^,"]*;base64,[^"]*"|"(?P<pdf>file_data)":"[^"]*"|"role":"(?:user|tool)","images":\["[^]\\]*"\]'
 )
 
 _GIVEN_DATA = re.compile(rb'"data": ?"[A-Za-z0-9+/=]*"')
