@@ -44,12 +44,17 @@ class Bus:
             delivery.put(CleanEvent(event, self._redactor))
         self._set_deliveries([*self._deliveries, delivery])
 
-    def detach(self, sink: Sink) -> None:
-        """Give this sink nothing more, and close it."""
-        for delivery in [one for one in self._deliveries if one.sink is sink]:
-            self._set_deliveries([one for one in self._deliveries if one is not delivery])
-            with contextlib.suppress(Exception):  # nobody needs it any more
-                delivery.close()
+    def detach(self, sink: Sink) -> Callable[[], None]:
+        """Give this sink nothing more; returns what closes it, which may take a moment."""
+        gone = [one for one in self._deliveries if one.sink is sink]
+        self._set_deliveries([one for one in self._deliveries if one.sink is not sink])
+
+        def close() -> None:
+            for delivery in gone:
+                with contextlib.suppress(Exception):  # nobody needs it any more
+                    delivery.close()
+
+        return close
 
     def emit(self, event: TraceEvent) -> None:
         """Give the event to every sink; one that fails is reported on stderr and gets no more."""

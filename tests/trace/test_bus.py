@@ -97,3 +97,17 @@ def test_a_warning_that_nobody_can_read_breaks_nothing() -> None:
 
     Bus(warn=fail).warn("one")
     Bus().warn("one")
+
+
+def test_a_sink_that_comes_back_at_once_gets_what_happens_then_and_what_it_has_missed() -> None:
+    sink, other = Recording(), Recording()
+    bus = Bus([other], secrets=["tr0ub4dor-and-more"])
+    bus.attach(sink)
+    close = bus.detach(sink)
+    bus.emit(sent())
+    bus.attach(sink, so_far=[received([{"role": "user", "content": "tr0ub4dor-and-more"}])])
+    close()
+    bus.emit(ended())
+    assert [type(event).__name__ for event in sink.events] == ["RequestReceived", "ExchangeEnded"]
+    assert b"tr0ub4dor" not in msgspec.json.encode(sink.events[0])
+    assert [type(event).__name__ for event in other.events] == ["RequestSent", "ExchangeEnded"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from urllib.parse import parse_qs, unquote
 
 import anyio
@@ -192,8 +191,9 @@ async def _watching(service: Service, page: LivePage) -> AsyncIterator[None]:
     finally:
         page.viewers -= 1
         if page.viewers == 0:
+            close = service.bus.detach(page.trace)  # at once: a page that is loaded anew is attached in a moment
             with anyio.CancelScope(shield=True):
-                await to_thread.run_sync(partial(service.bus.detach, page.trace))
+                await to_thread.run_sync(close)
 
 
 def _check(service: Service, request: HttpRequest) -> LivePage:
