@@ -75,19 +75,15 @@ class KnownHistory:
 
     @property
     def places(self) -> tuple[int, list[int]]:
-        """Where the first message begins in the body, and where each one ends."""
+        """Where the first message begins in the body, and where each one ends; no ends where a key is given twice."""
         if self._places is None:
-            messages = member_spans(self.body)["messages"]
-            self._places = messages.start + 1, [span.end for span in item_spans(self.body, messages)]
+            try:
+                messages = member_spans(self.body)["messages"]
+                ends = [span.end for span in item_spans(self.body, messages)]
+                self._places = messages.start + 1, ends
+            except (msgspec.DecodeError, InvalidRequestError, KeyError):
+                self._places = 0, []
         return self._places
-
-    @property
-    def is_readable(self) -> bool:
-        """Whether the places are known: a body that names a key twice has none."""
-        try:
-            return bool(self.places)
-        except (msgspec.DecodeError, InvalidRequestError, KeyError):
-            return False
 
     def span(self, index: int) -> Span:
         """Return where a message stands in the body."""
@@ -162,16 +158,18 @@ class RequestMemo:
 
     def _beginning(self, body: bytes) -> _Beginning | None:
         """Return the most messages that a body shares with a known history."""
-        known = [history for history in reversed(self._histories) if history.is_readable]
+        histories = self._histories
         # Nearly always all that stands before the messages is the same too, so that they begin at the same place.
-        found = [one for history in known if (one := _shared(body, history.places[0], history))]
-        found = [one for one in found if body.startswith(memoryview(one.history.body)[: one.start])]
-        if not found and known:
+        in_place = [one for history in histories if (one := _shared(body, history.places[0], history))]
+        found = [one for one in in_place if body.startswith(memoryview(one.history.body)[: one.start])]
+        if not found and histories:
             try:
                 start = member_spans(body)["messages"].start + 1
             except (msgspec.DecodeError, InvalidRequestError, KeyError):
                 return None
-            found = [one for history in known if (one := _shared(body, start, history))]
+            moved = [history for history in histories if history.places[0] != start]
+            found = [one for one in in_place if one.start == start]
+            found += [one for history in moved if (one := _shared(body, start, history))]
         return max(found, key=lambda one: one.messages, default=None)
 
     def _continued(

@@ -145,7 +145,7 @@ def test_what_is_kept_has_a_limit() -> None:
         _, history, _ = parsed(memo, a_body({"role": "user", "content": f"{number}" * 1000}))
         history.keep("maker", 1, b"", 1_000)
         assert memo.size_bytes <= 61_000
-    request, history_of_large = memo.parse(a_body({"role": "user", "content": "x" * 6_000}), parse_messages_request)
+    request, history_of_large = memo.parse(a_body({"role": "user", "content": "x" * 11_000}), parse_messages_request)
     assert (history_of_large, len(request.messages)) == (None, 1), "one conversation can't push out all others"
 
 
