@@ -70,7 +70,7 @@ def _members(document: bytes, within: Span) -> Iterator[tuple[str, int, Span]]:
         at = _skip_space(document, value.end)
         if document[at : at + 1] == b",":
             at = _skip_space(document, at + 1)
-    if document[at : at + 1] != b"}":
+    if document[at : at + 1] != b"}" or _skip_space(document, at + 1) < within.end:
         raise InvalidRequestError("The request gives a key twice.")
 
 

@@ -55,7 +55,8 @@ def translated(data: st.DataObject, kind: str, body: bytes, *, is_count: bool = 
             return
     assert isinstance(unknown_fields(body), list)
     told = msgspec.json.decode(outgoing.body)
-    assert_strict(told["messages"])
+    if kind != "openai-responses":
+        assert_strict(told["messages"])
     assert all(loss.path.startswith("$") and loss.reason for loss in losses)
 
 

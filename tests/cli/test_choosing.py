@@ -96,7 +96,7 @@ async def asked(tmp_path: Path, *arguments: str, columns: int = 200) -> AsyncIte
     shell = ["sh", "-c", 'trap : INT; "$@"; echo "ended with $?"; sleep 60', "sh"]
     with TemporaryDirectory() as folder:  # pytest's own path is too long for a socket
         async with open_terminal(
-            [*shell, *command("serve", *arguments, "--port", "0")],
+            [*shell, *command("serve", *arguments, "--port", "0", "--no-page")],
             environment=variables,
             project=tmp_path,
             socket=Path(folder) / "tmux",

@@ -98,12 +98,8 @@ class _Message(Struct):
     type: str = ""
     content: Raw = Raw(b"null")
 
-    @property
-    def speaker(self) -> str:
-        """Whose it is; items of the Responses API that are no message tell by their type."""
-        return self.role or _SPEAKERS.get(self.type, "")
 
-
+# Whose an item of the Responses API is that is no message.
 _SPEAKERS = {"function_call": "assistant", "reasoning": "assistant", "function_call_output": "tool"}
 
 
@@ -147,7 +143,7 @@ def fingerprint(body: bytes) -> Fingerprint | None:
         system=tuple(system),
         tools=tuple(map(_tool, request.tools or ())),
         # Without a call of ours for each message: there may be thousands.
-        roles="".join([message.speaker[:1] or "?" for message in messages[first:]]),
+        roles="".join([(message.role or _SPEAKERS.get(message.type, "?"))[:1] for message in messages[first:]]),
         messages=b"".join(
             [
                 _digest(raw) if _CACHE_CONTROL_MARK in bytes(raw) else blake2b(raw, digest_size=_DIGEST_BYTES).digest()

@@ -86,8 +86,10 @@ class KnownHistory:
         return self._places
 
     def span(self, index: int) -> Span:
-        """Return where a message stands in the body."""
+        """Return where a message stands in the body; raises InvalidRequestError where a key is given twice."""
         first, ends = self.places
+        if not ends:
+            raise InvalidRequestError("The request gives a key twice.")
         before = _SEPARATOR.match(self.body, ends[index - 1] if index else first)
         assert before is not None, "nothing is a match too"
         return Span(before.end(), ends[index])
