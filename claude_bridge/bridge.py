@@ -230,7 +230,7 @@ class ModelBridge:
                     return exchange
 
     def _adapt(self, engine: EngineModel, error: BridgeError, prepared: Prepared, recorder: Recorder) -> bool:
-        """Ask otherwise from now on, if anything of a refused request can give way; return whether it can."""
+        """Leave out of later requests what was refused in this one; return whether anything can be left out."""
         adaptation = adapt(engine, error, prepared.request, prepared.encoded.outgoing.body)
         if adaptation is None:
             return False

@@ -106,14 +106,14 @@ def check_tools(subject: Subject, report: EngineReport, model: OfferedModel) -> 
 
 
 def check_thinking(model: OfferedModel) -> Finding | None:
-    """Say whether the model thinks, which is no fault either way; None: not reported."""
+    """Report whether the model thinks, which is no fault either way; None: not reported."""
     if model.thinking is None:
         return None
     return ok(THINKING, "yes" if model.thinking else "no; Claude Code works without")
 
 
 def check_images(model: OfferedModel) -> Finding | None:
-    """Say whether the model sees images, which is no fault either way; None: not reported."""
+    """Report whether the model sees images, which is no fault either way; None: not reported."""
     if model.images is None:
         return None
     return ok(IMAGES, "yes" if model.images else "no; images are replaced by a note")

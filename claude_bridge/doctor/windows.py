@@ -98,7 +98,7 @@ def check_loaded_window(model: OfferedModel, *, configured: int | None = None) -
 
 
 def check_memory(model: OfferedModel, *, configured: int | None = None) -> Finding | None:
-    """Say what the window costs in memory; None: the model does not report its shape."""
+    """Report what the window costs in memory; None: the model does not report its shape."""
     window = choose_window(model, explicit=configured)
     if window.kv_cache_bytes is None:
         return None

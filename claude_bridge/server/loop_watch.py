@@ -26,7 +26,7 @@ _LOOP_FUNCTIONS = frozenset({"_run_once", "run_forever", "unrolled_run"})
 
 
 async def watch_loop(say: Callable[[str], None]) -> None:
-    """Say what holds the event loop for more than HELD_S; runs until it is cancelled."""
+    """Report what holds the event loop for more than HELD_S; runs until it is cancelled."""
     sampler = _Sampler(threading.get_ident())
     sampler.start()
     reported_at = -REPORT_EVERY_S
@@ -62,7 +62,7 @@ class _Sampler:
         self._stopped.set()
 
     def beat(self) -> None:
-        """Say that the loop runs."""
+        """Note that the loop runs."""
         self.beat_at = time.monotonic()
         self._seen = Counter()
 

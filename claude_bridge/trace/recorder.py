@@ -100,13 +100,13 @@ class Recorder:
 
     @property
     def has_listeners(self) -> bool:
-        """Whether anybody takes what is told, as a trace or as sums."""
+        """Whether anybody takes what is recorded, as a trace or as sums."""
         return self.active or self._stats is not None
 
     def received(
         self, request: CountTokensRequest | None, *, path: str, body: bytes, session: str | None, user_agent: str | None
     ) -> None:
-        """Tell what the client asked; None for a request that can't be read."""
+        """Record the client's request; None for a request that can't be read."""
         self._session = session
         if request is not None:
             self._model = NOT_SENT
@@ -141,7 +141,7 @@ class Recorder:
         )
 
     def described(self, path: str, *, model: str, text: str | None, trouble: str, took_s: float) -> None:
-        """Tell of an image that a model was asked to describe; see ImageDescribed."""
+        """Record an image that a model was asked to describe; see ImageDescribed."""
         if self.active:
             self._bus.emit(
                 events.ImageDescribed(
@@ -166,7 +166,7 @@ class Recorder:
         reason: str,
         took_s: float,
     ) -> None:
-        """Tell of a search or a fetch that the bridge made for the model; see WebToolCalled."""
+        """Record a search or a fetch that the bridge made for the model; see WebToolCalled."""
         self._web = self._web.plus(tool, size_bytes=size_bytes, took_s=took_s, failed=error is not None)
         if self.active:
             self._bus.emit(
@@ -199,7 +199,7 @@ class Recorder:
         window_tokens: int | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """Tell what goes upstream; ``tokens`` is an estimate. See RequestSent."""
+        """Record what goes upstream; ``tokens`` is an estimate. See RequestSent."""
         self._model, self._estimated_tokens, self._losses = model, tokens, len(losses)
         self._begin_reading()
         event = partial(
@@ -237,7 +237,7 @@ class Recorder:
         self._reason = reason
 
     def fell_back(self, target: str, error: BridgeError) -> None:
-        """Tell that a candidate failed, and that another one is asked."""
+        """Record that a candidate failed, and that another one is asked."""
         self._fallbacks += 1
         if self.active:
             self._bus.emit(
@@ -252,7 +252,7 @@ class Recorder:
             )
 
     def queued(self, position: int) -> None:
-        """Tell that the request waits for its turn, or has it; see RequestQueued."""
+        """Record that the request waits for its turn, or has it; see RequestQueued."""
         if position == 0:
             self._begin_reading()
         elif self._stats is not None:
@@ -265,7 +265,7 @@ class Recorder:
             )
 
     def upstream_answered(self, status: int) -> None:
-        """Tell the upstream's status."""
+        """Record the upstream's status."""
         if self.active:
             self._bus.emit(
                 events.UpstreamAnswered(
@@ -274,12 +274,12 @@ class Recorder:
             )
 
     def waiting(self) -> None:
-        """Tell that the upstream is silent."""
+        """Record that the upstream is silent."""
         if self.active:
             self._bus.emit(events.WaitingForUpstream(exchange=self.exchange, at_s=time.time(), after_s=self._after_s()))
 
     def reading(self, usage: UsageReport) -> None:
-        """Tell how much of the prompt the engine has read, as it reports."""
+        """Record how much of the prompt the engine has read, as it reports."""
         self._usage = usage
         self._note_reading()
         if self.active and usage.read_tokens is not None and usage.prompt_tokens is not None:
@@ -295,7 +295,7 @@ class Recorder:
             )
 
     def answered(self, items: Sequence[ResponseItem]) -> None:
-        """Tell what goes to the client."""
+        """Record what goes to the client."""
         if self.active or (self._stats is not None and self._first_token_s is None):
             self._take_answer(typed_events(items))
 
@@ -323,7 +323,7 @@ class Recorder:
             self._keep(self._client_pieces, data)
 
     def retried(self, reason: str) -> None:
-        """Tell that the request was sent twice."""
+        """Record that the request was sent twice."""
         if self.active:
             self._bus.emit(
                 events.UpstreamRetried(exchange=self.exchange, at_s=time.time(), after_s=self._after_s(), reason=reason)
@@ -341,7 +341,7 @@ class Recorder:
             )
 
     def reread(self, reread: CacheMiss) -> None:
-        """Tell that the engine read again what it had read before, and why."""
+        """Record that the engine read again what it had read before, and why."""
         self._lost_tokens = reread.lost_tokens
         if self.active:
             self._bus.emit(
@@ -356,7 +356,7 @@ class Recorder:
             )
 
     def prompt_cut(self, overlong: ContextOverflow, reported_tokens: int) -> None:
-        """Tell that the engine can't have read the whole prompt; the user hears of it without a trace too."""
+        """Record that the engine can't have read the whole prompt; the user hears of it without a trace too."""
         self._bus.warn(
             f"The prompt was cut: the engine answered one that is longer than its window of "
             f"{overlong.window_tokens:,} tokens. The model does not know what was left out. "
@@ -374,7 +374,7 @@ class Recorder:
             )
 
     def ended(self, usage: UsageReport, *, cost_usd: float | None = None) -> None:
-        """Tell that the answer is whole, and what it cost (None: not known)."""
+        """Record that the answer is whole, and what it cost (None: not known)."""
         if not self._is_first_end():
             return
         self._count("answered", usage, cost_usd)
@@ -397,7 +397,7 @@ class Recorder:
             )
 
     def failed(self, error: BridgeError, *, in_stream: bool) -> None:
-        """Tell what ended the exchange too early; only the first cause is told."""
+        """Record what ended the exchange too early; only the first cause counts."""
         if self._is_first_end():
             self._count("failed")
             if self._stats is not None:
@@ -423,13 +423,13 @@ class Recorder:
             )
 
     def client_left(self) -> None:
-        """Tell that the client went away before the exchange was over."""
+        """Record that the client went away before the exchange was over."""
         if self._is_first_end():
             self._count("left", self._usage)
             self._bus.emit(events.ClientLeft(exchange=self.exchange, at_s=time.time(), after_s=self._after_s()))
 
     def close(self) -> None:
-        """Tell of an exchange that ended with nothing told, since the bridge was stopped or has a bug; and the streams.
+        """Record an end without a word, where the bridge was stopped or has a bug; and what the streams held.
 
         What the client got is whole only now: the end of an exchange is recorded before its last bytes go out.
         """
@@ -488,7 +488,7 @@ class Recorder:
         self._note_reading()
 
     def _note_reading(self) -> None:
-        """Tell those who show what is under way that the engine reads the prompt, and how far it is."""
+        """Report to those who show what is under way how far the engine has read the prompt."""
         if self._stats is None:
             return
         usage = self._usage

@@ -95,7 +95,7 @@ async def _answer(
 
 
 async def _end_early(reason: BridgeError, responder: Responder, recorder: Recorder) -> None:
-    """Tell a client why its answer ends here, as far as it can still be told."""
+    """Send the client the reason why its answer ends here, as far as that is still possible."""
     recorder.failed(reason, in_stream=responder.started)
     with anyio.CancelScope(shield=True, deadline=anyio.current_time() + LAST_WORDS_S):
         if not responder.started:

@@ -211,7 +211,7 @@ class Log:
         return []
 
     def _repeated(self, event: ExchangeFailed) -> list[Entry]:
-        """Tell once that a client asks again and again for what was refused."""
+        """Show once that a client repeats a request that was refused."""
         entry = self._entry(event, "failed", "the same again: the client tries it with less", [], "dim")
         self._closed(event.exchange, entry)
         return [entry] if self._refusals.count_repeat(event) == 1 else []
@@ -264,14 +264,14 @@ class Log:
         return lines
 
     def _queued(self, event: RequestQueued) -> Entry | None:
-        """Say once for each exchange that it waits for its turn."""
+        """Show once for each exchange that it waits for its turn."""
         exchange = self._exchange(event)
         is_first, exchange.position = exchange.position is None and event.position > 0, event.position
         before = counted(event.position - 1, "request")
         return self._entry(event, "first", f"waits for its turn, {before} before it", []) if is_first else None
 
     def _waiting(self, event: WaitingForUpstream) -> Entry | None:
-        """Say once for each exchange that the engine reads, or loads its model."""
+        """Show once for each exchange that the engine reads, or loads its model."""
         exchange = self._exchange(event)
         if exchange.first_token_s is not None or exchange.waiting_told or exchange.read is not None:
             return None
@@ -280,7 +280,7 @@ class Log:
         return self._entry(event, "first", f"the engine loads or reads, {to_read}", [])
 
     def _read(self, event: PromptRead) -> Entry | None:
-        """Say from time to time how much of the prompt has been read."""
+        """Show from time to time how much of the prompt has been read."""
         exchange = self._exchange(event)
         exchange.read = event
         if event.after_s - exchange.read_shown_s < _PROGRESS_EVERY_S:
