@@ -21,14 +21,17 @@ if TYPE_CHECKING:
 if os.name == "posix":
     import fcntl
 
+MAX_WORKERS = 8
+"""With more, each would wait longer for the machine than it works; and each takes some 300 MB."""
+
 _REAL = ("claude_code", "engine", "ollama")
 _LOCKS = pytest.StashKey["_Machine"]()
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Use every core for the whole suite, and no worker for a few files."""
+    """Use every core for the whole suite, up to MAX_WORKERS, and no worker for a few files."""
     is_whole = config.args == config.getini("testpaths") and not config.option.usepdb
-    return (os.cpu_count() or 1) if is_whole and os.name == "posix" else 0
+    return min(os.cpu_count() or 1, MAX_WORKERS) if is_whole and os.name == "posix" else 0
 
 
 class _ByFile(LoadGroupScheduling):  # type: ignore[misc]  # xdist has no types
