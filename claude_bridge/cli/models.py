@@ -74,12 +74,17 @@ def models(
     ca_file: CaFile = None,
     every: Annotated[bool, typer.Option("--all", help="List models that can't call tools, too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a list of objects, for programs.")] = False,
+    scan: Annotated[
+        bool,
+        typer.Option("--scan", help="Also look for Ollama and LM Studio on the machines of your local network."),
+    ] = False,
     config_file: ConfigFile = None,
 ) -> None:
     """List the models that engines offer, and what each can do.
 
     Without PROVIDER it asks each provider that is configured or whose key is set, the engine of the bridge that is
-    running, and the usual local ports of Ollama, llama.cpp, LM Studio and vLLM.
+    running, and the usual local ports of Ollama, llama.cpp, LM Studio and vLLM. With --scan it also tries to connect to
+    the ports of Ollama and LM Studio at the 253 nearest addresses of a private network.
     """
     config = load_config(config_file)
     from claude_bridge.app.build import trust_authorities
@@ -89,7 +94,9 @@ def models(
         if config.defaults.model is None:
             raise typer.BadParameter("--base-url and --api-key need a PROVIDER before them, such as openai.")
         provider = config.defaults.model.provider
-    listings = [_ask(config, provider, base_url, api_key)] if provider else _ask_everywhere(config)
+    if provider and scan:
+        raise typer.BadParameter("--scan looks everywhere; leave out PROVIDER.")
+    listings = [_ask(config, provider, base_url, api_key)] if provider else _ask_everywhere(config, scans_network=scan)
     shown = [(listing, _shown(listing, every=every)) for listing in listings]
     exams = _newest_exams()
     if as_json:
@@ -114,7 +121,7 @@ def _ask(config: Config, provider: str, base_url: str | None, api_key: str | Non
         raise SetupError(error.message, hint) from error
 
 
-def _ask_everywhere(config: Config) -> list[Listing]:
+def _ask_everywhere(config: Config, *, scans_network: bool) -> list[Listing]:
     import anyio
     from msgspec.structs import replace
 
@@ -130,7 +137,14 @@ def _ask_everywhere(config: Config) -> list[Listing]:
         or (row.name != ONLY_IF_NAMED and os.environ.get(row.key_variable, "").strip() and _has_address(row))
     ]
     configured += _served_places(config, configured)
-    listings, silences = anyio.run(list_everywhere, [*configured, *local_places(configured)])
+    places = [*configured, *local_places(configured)]
+    if scans_network:
+        from claude_bridge.upstream.engines.scan import neighbours, scan
+
+        hosts = neighbours()
+        terminal.say(terminal.faint(f"Looking for engines at {len(hosts)} addresses of the local network."))
+        places += anyio.run(scan, hosts)
+    listings, silences = anyio.run(list_everywhere, places)
     if not listings:
         asked = "\n".join(f"· {silence.reason}" for silence in silences)
         unset = [row.key_variable for row in rows if row.needs_key]
