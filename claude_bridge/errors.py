@@ -46,15 +46,15 @@ class UpstreamReport(NamedTuple):
     field: str | None = None
     """The field of the request that it named as the wrong one."""
     prompt_tokens: int | None = None
-    """How long the prompt is, where that is told beside the window."""
+    """How long the prompt is, where it is reported beside the window."""
     window_tokens: int | None = None
 
 
 class BridgeError(Exception):
     """An error that the bridge can explain to a client.
 
-    ``status`` is the HTTP status, ``error_type`` Anthropic's error type, ``should_retry`` what the client is
-    told to do (None: it decides by the status), ``retry_after_s`` the seconds to wait first (None: not known).
+    ``status`` is the HTTP status, ``error_type`` Anthropic's error type, ``should_retry`` what the header
+    ``x-should-retry`` says (None: the client decides by the status), ``retry_after_s`` the seconds to wait first (None: not known).
     """
 
     status = 500

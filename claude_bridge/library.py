@@ -74,7 +74,7 @@ async def open_bridge(
             yield Bridge(ModelBridge(upstream, client, bus=bus), tasks)
         finally:
             tasks.cancel_scope.cancel()
-            await tasks.__aexit__(None, None, None)  # not told of an error, so that it does not wrap it in a group
+            await tasks.__aexit__(None, None, None)  # without the error, which it would wrap in a group
 
 
 class Bridge:

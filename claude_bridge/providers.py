@@ -105,7 +105,7 @@ class Upstream(Struct, frozen=True, kw_only=True):
         )
 
     def as_learned(self, engine: EngineModel) -> Upstream:
-        """Return the upstream with what its answers have told about it."""
+        """Return the upstream with what its answers have shown."""
         limits = engine.limits
         return replace(
             self,

@@ -90,7 +90,7 @@ class Spending:
         warn: Callable[[str], None],
         now: Callable[[], float] = time.time,
     ) -> None:
-        """``folder`` holds the files; ``warn`` is told what a person should know."""
+        """``folder`` holds the files; ``warn`` gets what a person should know."""
         self._budgets: dict[str | None, Budget] = {None: budget}
         self._budgets.update(of_providers)
         self._folder = folder

@@ -94,7 +94,7 @@ def sent_messages(
 
 
 class Answered(NamedTuple):
-    """What the client gets, and how its tool calls were mended."""
+    """What the client gets, and how its tool calls were repaired."""
 
     events: list[StreamEvent]
     repairs: list[Repair]

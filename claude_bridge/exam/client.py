@@ -204,7 +204,7 @@ async def _run_task(
 
 
 class _Heard:
-    """What Claude Code's stream of events has told so far."""
+    """What Claude Code's stream of events has shown so far."""
 
     def __init__(self, place: _Place) -> None:
         self.calls: list[Call] = []

@@ -196,8 +196,8 @@ def sums_of(results: Sequence[Result], window_tokens: int | None) -> Sums:
     answers = [answer for result in results for answer in result.answers]
     first_tokens = [answer.first_token_s for answer in answers if answer.first_token_s is not None]
     turns = [pair for result in results for pair in zip(result.answers, result.answers[1:], strict=False)]
-    told = [(before.prompt_tokens, now.cached_tokens) for before, now in turns if now.cached_tokens is not None]
-    kept = [(before, min(cached, before)) for before, cached in told if before]
+    reported = [(before.prompt_tokens, now.cached_tokens) for before, now in turns if now.cached_tokens is not None]
+    kept = [(before, min(cached, before)) for before, cached in reported if before]
     costs = [answer.cost_usd for answer in answers]
     prompt, output = sum(one.prompt_tokens or 0 for one in answers), sum(one.output_tokens for one in answers)
     longest = max(((one.prompt_tokens or 0) + one.output_tokens for one in answers), default=0)

@@ -117,7 +117,7 @@ class Service:
             self._running.discard(answer)
 
     def stop_answers(self, reason: BridgeError) -> None:
-        """End all answers that are being written; their clients are told the reason."""
+        """End all answers that are being written; their clients get the reason."""
         for answer in list(self._running):
             answer.stop(reason)
 

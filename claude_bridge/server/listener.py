@@ -67,7 +67,7 @@ async def serve(
     """Serve until one of the ``signals`` comes; a second one stops at once. ``say`` informs the person who waits.
 
     New connections are refused from then on; answers that are being written have ``shutdown_grace_s`` to finish. Those
-    that have not are ended, and their clients told so.
+    that have not are ended with an error for their clients.
     """
     server = _Server(service, limits or Limits(), say)
     async with anyio.create_task_group() as connections:
@@ -76,7 +76,7 @@ async def serve(
         await anext(signals)
         accepting.cancel()
         service.is_stopping = True
-        await server.refusing.wait()  # before anybody is told: who comes now must go elsewhere, not be cut off
+        await server.refusing.wait()  # before any answer is ended: who comes now must go elsewhere, not be cut off
         server.close_idle()
         if service.running:
             answers = "1 answer" if service.running == 1 else f"{service.running} answers"

@@ -1,4 +1,4 @@
-"""Citations: text between marks that the model was told to set becomes a block of its own, with its source."""
+"""Citations: text between marks that the model was asked to set becomes a block of its own, with its source."""
 
 from __future__ import annotations
 

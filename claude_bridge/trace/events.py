@@ -169,7 +169,7 @@ class AnswerGrew(Struct, frozen=True, kw_only=True, tag=True):
 
 
 class ToolInputRepaired(Struct, frozen=True, kw_only=True, tag=True):
-    """The arguments of a tool call were mended."""
+    """The arguments of a tool call were repaired."""
 
     exchange: str
     at_s: float
@@ -178,7 +178,7 @@ class ToolInputRepaired(Struct, frozen=True, kw_only=True, tag=True):
 
 
 class AnswerMended(Struct, frozen=True, kw_only=True, tag=True):
-    """Something in an answer that is passed on was put right: told once for each kind of fault."""
+    """Something in an answer that is passed on was repaired: one event for each kind of fault."""
 
     exchange: str
     at_s: float
@@ -211,8 +211,7 @@ class ExchangeEnded(Struct, frozen=True, kw_only=True, tag=True):
 
     ``prompt_tokens`` counts the whole prompt, cached part included. ``usage_is_estimated`` says that the engine gave
     no token counts. ``prompt_ms`` and ``output_ms`` are the engine's own times for reading the prompt, without the
-    cached part, and for writing the answer. ``cost_usd`` is what it cost in US dollars, as the engine told or by its
-    prices.
+    cached part, and for writing the answer. ``cost_usd`` is what it cost in US dollars, as reported or by known prices.
     """
 
     exchange: str
@@ -242,7 +241,7 @@ class ExchangeFailed(Struct, frozen=True, kw_only=True, tag=True):
 
 
 class ClientLeft(Struct, frozen=True, kw_only=True, tag=True):
-    """The client went away before the answer was whole; the upstream was told to stop."""
+    """The client went away before the answer was whole; the upstream was cancelled."""
 
     exchange: str
     at_s: float

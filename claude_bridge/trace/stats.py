@@ -76,7 +76,7 @@ class Stats:
         self._now = now
         self.started_at_s = now()
         self.listeners: list[Callable[[Finished], None]] = []
-        """Who else is told of each exchange that is over."""
+        """Who else is notified of each exchange that is over."""
         self.failures: deque[RecentFailure] = deque(maxlen=MAX_FAILURES)
         """The last exchanges that failed."""
         self._models: dict[str, Figures] = {}

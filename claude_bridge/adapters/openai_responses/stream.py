@@ -177,7 +177,7 @@ class ResponsesStreamDecoder:
         return self._words(item, part, number, rest)
 
     def _words(self, item: OutputItem, part: Part, number: int | None, words: str) -> list[Delta]:
-        """Return more words of a part. A thought is told once, as a summary or in full, whichever comes first."""
+        """Return more words of a part. A thought is given once, as a summary or in full, whichever comes first."""
         begins = item.add(part, number, words) if words else None
         if begins is None:
             return []

@@ -135,7 +135,7 @@ def _images(file: bytes, wordless: list[int], order: dict[str, Any]) -> Iterator
     except ModuleNotFoundError:
         yield {"trouble": "missing"}
         return
-    except Exception:  # noqa: BLE001 - as above; the text was told already
+    except Exception:  # noqa: BLE001 - as above; the text was sent already
         return
     left = order["max_images"]
     for index in wordless:

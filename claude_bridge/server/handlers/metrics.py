@@ -23,7 +23,7 @@ _COUNTERS = (
     ("output_tokens", "Tokens of all answers, thinking included", "output_tokens"),
     ("thinking_tokens", "Tokens that were thought", "thinking_tokens"),
     ("output_seconds", "Seconds in which engines wrote answers", "output_s"),
-    ("tool_call_repairs", "Tool calls that were mended", "repairs"),
+    ("tool_call_repairs", "Tool calls that were repaired", "repairs"),
     ("losses", "Things of requests that engines can't take", "losses"),
     ("prompt_rereads", "Prompts of which the engine read again what it had read before", "rereads"),
     ("reread_prompt_tokens", "About how many tokens these were", "reread_tokens"),

@@ -1,4 +1,4 @@
-"""The log in words: what is told of a request and of its answer, as lines without colours and widths.
+"""The log in words: what is shown of a request and of its answer, as lines without colours and widths.
 
 Texts in an entry are foreign and not yet made printable: whoever shows them must do that.
 """

@@ -83,7 +83,7 @@ class OpenExchange:
         self.sent: RequestSent | None = None
         self.first_token_s: float | None = None
         self.repairs: list[ToolInputRepaired] = []
-        self.mends: list[str] = []
+        self.stream_repairs: list[str] = []
         self.retried: list[str] = []
         self.session: str | None = None
         self.held: Entry | None = None
@@ -98,14 +98,14 @@ class OpenExchange:
         """In the queue before the engine, while it waits there."""
 
     def remember(self, event: ToolInputRepaired | UpstreamRetried | AnswerMended | PromptReread | PromptCut) -> None:
-        """Keep what is told at the end."""
+        """Keep what is shown at the end."""
         match event:
             case ToolInputRepaired():
                 self.repairs.append(event)
             case UpstreamRetried(reason=reason):
                 self.retried.append(reason)
             case AnswerMended(what=what):
-                self.mends.append(what)
+                self.stream_repairs.append(what)
             case PromptReread():
                 self.reread = event
             case PromptCut():
@@ -196,7 +196,7 @@ class Log:
             case UpstreamAnswered():
                 self._exchange(event).position = None
                 return None
-            case AnswerGrew() | EventsDropped() | StreamsRecorded() | RequestReceived():  # the last is told in take()
+            case AnswerGrew() | EventsDropped() | StreamsRecorded() | RequestReceived():  # take() shows the last
                 return None
             case _:
                 assert_never(event)
@@ -303,8 +303,8 @@ class Log:
             lines.append(Line("cut", cut_text(exchange.cut), rows=4, tone="bad"))
         lines += answer_lines(event.message)
         lines += [Line("repair", f"{repair.tool_name}: {repair.what}", tone="warning") for repair in exchange.repairs]
-        if exchange.mends:
-            lines.append(Line("repair", "; ".join(exchange.mends), tone="dim"))
+        if exchange.stream_repairs:
+            lines.append(Line("repair", "; ".join(exchange.stream_repairs), tone="dim"))
         return self._closed(
             event.exchange, self._entry(event, "done", f"{stop} after {seconds(event.after_s)}", lines, tone)
         )
