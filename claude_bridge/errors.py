@@ -54,7 +54,8 @@ class BridgeError(Exception):
     """An error that the bridge can explain to a client.
 
     ``status`` is the HTTP status, ``error_type`` Anthropic's error type, ``should_retry`` what the header
-    ``x-should-retry`` says (None: the client decides by the status), ``retry_after_s`` the seconds to wait first (None: not known).
+    ``x-should-retry`` says (None: the client decides by the status), ``retry_after_s`` the seconds to wait first (None:
+    not known).
     """
 
     status = 500
