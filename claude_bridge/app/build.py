@@ -1,12 +1,10 @@
-"""From options and configuration to a plan: the engine, its address and key, its limits, and the routing."""
+"""From options and configuration to a plan: the engine, its address, its limits, and the routing."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
 from difflib import get_close_matches
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 from urllib.parse import urlsplit
@@ -14,27 +12,26 @@ from urllib.parse import urlsplit
 from msgspec.structs import asdict, replace
 
 from claude_bridge.adapters import ADAPTERS
+from claude_bridge.app.keys import first_key, key_hint, key_of, key_ring_of, key_variables, read_secret
 from claude_bridge.app.notices import Notices
 from claude_bridge.app.options import Options
 from claude_bridge.app.plan import Engine, Plan, WebPlan
-from claude_bridge.app.web import SEARCH_KEY_VARIABLES, default_key, require_library
+from claude_bridge.app.web import default_key, require_library
 from claude_bridge.config.providers import configured_models, configured_rows, request_settings
 from claude_bridge.config.schema import Config, Limits
-from claude_bridge.config.types import ModelName, SearchChoice, Secret, seconds_of
+from claude_bridge.config.types import ModelName, SearchChoice
 from claude_bridge.errors import SetupError, UsageError
 from claude_bridge.providers import (
     LOCAL,
     Provider,
     base_url_from,
     is_address,
-    is_home_of_logins,
     secret_in,
     upstream_of,
     with_api,
 )
 from claude_bridge.routing import Routing, Target
 from claude_bridge.spending import Budget
-from claude_bridge.upstream.key_ring import ApiKey, KeyRing
 
 if TYPE_CHECKING:
     from claude_bridge.upstream.embedded.engine import EmbeddedEngine
@@ -42,7 +39,7 @@ if TYPE_CHECKING:
 
 _REGION = re.compile(r"[a-z0-9-]{1,40}")
 
-BASE_URL_VARIABLE, API_KEY_VARIABLE = "BRIDGE_BASE_URL", "BRIDGE_API_KEY"
+BASE_URL_VARIABLE = "BRIDGE_BASE_URL"
 
 
 def build_plan(config: Config, options: Options, notices: Notices) -> Plan:
@@ -82,7 +79,7 @@ def build_plan(config: Config, options: Options, notices: Notices) -> Plan:
         api_key=key,
         ring=ring,
         key_hint=hint,
-        key_variables=_key_variables(config, {provider, *engines}),
+        key_variables=key_variables(config, {provider, *engines}),
         check=options.check and embedded is None,
         models=models,
         may_upgrade=options.api is None,
@@ -180,7 +177,7 @@ def named_engine(config: Config, provider: str, model: str, base_url: str | None
     row = provider_row(config, provider)
     address = address_of(config, row, base_url)
     ring = key_ring_of(config, row) if api_key is None else None
-    key = _first_key(ring, row) if ring else key_of(config, row, api_key, address)
+    key = first_key(ring, row) if ring else key_of(config, row, api_key, address)
     require_address(row, address)
     if key is None and address is None and row.needs_key:
         raise SetupError(
@@ -262,51 +259,6 @@ def require_address(row: Provider, address: str | None) -> None:
         )
 
 
-def key_of(config: Config, row: Provider, api_key: str | None, address: str | None) -> str | None:
-    """Return the key that was given, by option, in the file or by the row's variable; None: there is none.
-
-    ``address`` is another one than the row's own (None: that). What a user's variable holds for the service that
-    clients log in to, is for that service only.
-    """
-    configured = config.providers.get(row.name)
-    if api_key is None and configured is not None and configured.api_key is not None:
-        api_key = _read_secret(config, configured.api_key[0], f"providers.{row.name}.api_key")
-    is_elsewhere = row.has_client_login and address is not None and not is_home_of_logins(address)
-    key = (api_key or ("" if is_elsewhere else os.environ.get(row.key_variable, ""))).strip() or None
-    if key is not None and not (key.isascii() and key.isprintable()):
-        raise SetupError("The API key contains characters that no key can have.", f"Copy it again. {key_hint(row)}")
-    return key
-
-
-def key_ring_of(config: Config, row: Provider) -> KeyRing | None:
-    """Return the configured keys of a provider, if there are several or if a command gives one."""
-    configured = config.providers.get(row.name)
-    if configured is None or configured.api_key is None:
-        return None
-    secrets = configured.api_key
-    if len(secrets) == 1 and not secrets[0].can_change:
-        return None
-    return KeyRing(
-        [
-            ApiKey(
-                name=f"key {number}" if secret.is_literal else secret.shown,
-                read=partial(secret.read, os.environ, config.folder),
-                lifetime_s=seconds_of(configured.key_lifetime or "5m") if secret.can_change else None,
-            )
-            for number, secret in enumerate(secrets, 1)
-        ]
-    )
-
-
-def _key_variables(config: Config, providers: set[str]) -> frozenset[str]:
-    """Return the environment variables that may hold keys of these providers."""
-    rows = [row for name, row in configured_rows(config).items() if name in providers]
-    keys = [config.providers[row.name].api_key or () for row in rows if row.name in config.providers]
-    search = (config.web.search_key,) if config.web.search_key else ()
-    named = [secret.variable for secrets in (*keys, search) for secret in secrets if secret.variable is not None]
-    return frozenset({API_KEY_VARIABLE, *SEARCH_KEY_VARIABLES.values(), *(row.key_variable for row in rows), *named})
-
-
 def web_plan(config: Config, choice: str | None) -> WebPlan:
     """Return what to do on the web; an option's ``choice`` of the search service goes before the configuration's.
 
@@ -324,7 +276,7 @@ def web_plan(config: Config, choice: str | None) -> WebPlan:
         ) from None
     require_library(search)
     is_configured = web.search_key is not None and search.service == web.search.service
-    key = _read_secret(config, web.search_key, "web.search_key") if is_configured and web.search_key else None
+    key = read_secret(config, web.search_key, "web.search_key") if is_configured and web.search_key else None
     return WebPlan(
         search=search,
         search_key=key or default_key(search),
@@ -334,32 +286,6 @@ def web_plan(config: Config, choice: str | None) -> WebPlan:
         fetch_any_url=web.fetch_any_url,
         fetch_private_hosts=web.fetch_private_hosts,
     )
-
-
-def key_hint(row: Provider) -> str:
-    """Return how to give a key."""
-    return f"Set {row.key_variable}, or give --api-key."
-
-
-def configured_token(config: Config) -> str | None:
-    """Return the configured token that clients must send; None: none is configured."""
-    token = config.server.auth_token
-    return None if token is None else _read_secret(config, token, "server.auth_token")
-
-
-def _read_secret(config: Config, secret: Secret, setting: str) -> str:
-    return _as_set_up(setting, partial(secret.read, os.environ, config.folder))
-
-
-def _first_key(ring: KeyRing, row: Provider) -> str:
-    return _as_set_up(f"providers.{row.name}.api_key", ring.read_first)
-
-
-def _as_set_up(setting: str, read: Callable[[], str]) -> str:
-    try:
-        return read()
-    except ValueError as error:
-        raise SetupError(f"{setting} {error}.", "Put the key there, or change the configuration.") from error
 
 
 # --- routing ----------------------------------------------------------------------------------------------------

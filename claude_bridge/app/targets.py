@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 
 from msgspec.structs import replace
 
-from claude_bridge.app.build import key_hint
+from claude_bridge.app.keys import key_hint
 from claude_bridge.app.plan import Plan
 from claude_bridge.app.resolve import ask_engine, with_limits
 from claude_bridge.bridge import ModelBridge

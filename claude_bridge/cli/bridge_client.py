@@ -61,7 +61,7 @@ def place_of_bridge(url: str | None, token: str | None, config_file: Path | None
     Raises:
         SetupError: the configuration has mistakes, or does not say.
     """
-    from claude_bridge.app.build import configured_token
+    from claude_bridge.app.keys import configured_token
     from claude_bridge.app.plan import Listening
     from claude_bridge.cli.options import load_config
 
@@ -82,7 +82,7 @@ def place_of_client(environment: Mapping[str, str] = os.environ) -> Place:
 
 def find_served(config: Config, port: int) -> Readiness | None:
     """Return what the bridge at this port serves, or None if none runs there or it does not know yet."""
-    from claude_bridge.app.build import configured_token
+    from claude_bridge.app.keys import configured_token
     from claude_bridge.app.plan import Listening
     from claude_bridge.wire.admin_api import READY_PATH, parse_readiness
 

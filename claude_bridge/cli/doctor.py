@@ -186,7 +186,8 @@ def _subject(
     api_key: str | None,
     options: Sequence[str],
 ) -> tuple[Subject, Upstream, str | None]:
-    from claude_bridge.app.build import address_of, key_of, require_address
+    from claude_bridge.app.build import address_of, require_address
+    from claude_bridge.app.keys import key_of
     from claude_bridge.config.providers import configured_models
     from claude_bridge.doctor.subject import Subject
     from claude_bridge.providers import upstream_of

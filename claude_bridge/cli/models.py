@@ -181,7 +181,8 @@ def _has_address(row: Provider) -> bool:
 
 
 def _place(config: Config, provider: str, base_url: str | None, api_key: str | None) -> Place:
-    from claude_bridge.app.build import key_hint, named_engine, provider_and_model
+    from claude_bridge.app.build import named_engine, provider_and_model
+    from claude_bridge.app.keys import key_hint
     from claude_bridge.providers import LOCAL
     from claude_bridge.upstream.engines.catalog import Place
 

@@ -87,7 +87,7 @@ def listening_of(config: Config, host: str | None, port: int | None, auth_token:
     """Return where to listen, and what clients must send: as the options say, or else the configuration."""
     import secrets
 
-    from claude_bridge.app.build import configured_token
+    from claude_bridge.app.keys import configured_token
     from claude_bridge.app.plan import Listening
 
     listening = Listening(

@@ -252,7 +252,9 @@ def _output_of(command: str, environment: Mapping[str, str], folder: Path) -> tu
     key = done.stdout.decode("utf-8", "replace").strip()
     if done.returncode:
         return "", f"that command failed with exit code {done.returncode}"
-    return (key, "that command printed nothing") if key.isprintable() else ("", "that command printed more than a key")
+    if not (key.isascii() and key.isprintable()):
+        return "", "that command printed more than a key"
+    return key, "that command printed nothing"
 
 
 def seconds_of(duration: str) -> float:
