@@ -16,7 +16,7 @@ from claude_bridge.app.keys import first_key, key_hint, key_of, key_ring_of, key
 from claude_bridge.app.notices import Notices
 from claude_bridge.app.options import Options
 from claude_bridge.app.plan import Engine, Plan, WebPlan
-from claude_bridge.app.web import default_key, require_library
+from claude_bridge.app.web import OFF, default_key, require_library
 from claude_bridge.config.providers import configured_models, configured_rows, request_settings
 from claude_bridge.config.schema import Config, Limits
 from claude_bridge.config.types import ModelName, SearchChoice
@@ -267,7 +267,7 @@ def web_plan(config: Config, choice: str | None) -> WebPlan:
     """
     web = config.web
     try:
-        search = web.search if choice is None else SearchChoice.parse(choice)
+        search = (web.search or OFF) if choice is None else SearchChoice.parse(choice)
     except ValueError as error:
         what = str(error) or f"{choice!r} is not {SearchChoice.WANTED}"  # its own words are of an address with a secret
         raise SetupError(
@@ -275,10 +275,12 @@ def web_plan(config: Config, choice: str | None) -> WebPlan:
             "For example: --web-search searxng:http://localhost:8888",
         ) from None
     require_library(search)
-    is_configured = web.search_key is not None and search.service == web.search.service
-    key = read_secret(config, web.search_key, "web.search_key") if is_configured and web.search_key else None
+    key = None
+    if web.search_key is not None and web.search is not None and search.service == web.search.service:
+        key = read_secret(config, web.search_key, "web.search_key")
     return WebPlan(
         search=search,
+        is_search_chosen=choice is not None or web.search is not None,
         search_key=key or default_key(search),
         search_results=web.search_results,
         search_language=web.search_language,

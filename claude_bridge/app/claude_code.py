@@ -30,6 +30,7 @@ STATUS_LINE_S = 5
 
 _CHOOSES_MODE = ("--permission-mode", "--dangerously-skip-permissions", "--allow-dangerously-skip-permissions")
 _CHOOSES_TOOLS = ("--tools",)
+_PRINTS = ("-p", "--print")
 
 
 class ClientCommand(NamedTuple):
@@ -63,6 +64,11 @@ def _behind_shim(program: Path) -> str:
     started = _STARTED_BY_SHIM.search(program.read_text("utf-8", "replace"))
     target = program.parent.joinpath(*started[1].split("\\")) if started else program
     return str(target if target.exists() else program)
+
+
+def prints_one_answer(arguments: Sequence[str]) -> bool:
+    """Return whether Claude Code is to answer one prompt and end, without a conversation."""
+    return any(argument in _PRINTS for argument in arguments)
 
 
 def settings_paths() -> list[Path]:

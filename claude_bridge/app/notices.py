@@ -1,4 +1,4 @@
-"""What a bridge has to say to a person while it starts and runs, and the one question that it may ask."""
+"""What a bridge has to say to a person while it starts and runs, and the questions that it may ask."""
 
 from __future__ import annotations
 
@@ -51,3 +51,7 @@ class Notices:
     ) -> str:
         """Return the model that the user means; raises ``several`` where nobody can be asked."""
         raise several
+
+    async def agrees_to_search(self) -> bool | None:
+        """Return whether the user lets searches go to DuckDuckGo; None: nobody can be asked, or answers."""
+        return None

@@ -79,6 +79,8 @@ class WebPlan(Struct, frozen=True, kw_only=True):
     """What the bridge does on the web for models. ``search_key`` None: the service needs none."""
 
     search: SearchChoice = SearchChoice("off")
+    is_search_chosen: bool = True
+    """Whether an option or the configuration says who searches; where none does, ``bridge run`` asks the user."""
     search_key: str | None = None
     search_results: int = 10
     search_language: str | None = None

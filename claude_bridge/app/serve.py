@@ -97,14 +97,21 @@ def serve(plan: Plan, listening: Listening, notices: Notices, limits: Limits) ->
 
 
 def serve_beside(
-    plan: Plan, work: Callable[[RunningBridge, Upstream], Awaitable[T]], notices: Notices, *, sinks: Sequence[Sink] = ()
+    plan: Plan,
+    work: Callable[[RunningBridge, Upstream], Awaitable[T]],
+    notices: Notices,
+    *,
+    sinks: Sequence[Sink] = (),
+    complete: Callable[[Plan, Upstream], Awaitable[Plan]] | None = None,
 ) -> T:
     """Return what ``work`` does with a bridge on a free loopback port; the engine is found first.
+
+    ``complete`` returns the plan with what can only be decided when the engine is known (None: that is nothing).
 
     Raises:
         SetupError: there is no such engine, it does not answer, or the work raised it.
     """
-    return run(partial(_serve_beside, plan, work, notices, sinks))
+    return run(partial(_serve_beside, plan, work, notices, sinks, complete))
 
 
 def run(main: Callable[[], Awaitable[T]]) -> T:
@@ -133,9 +140,15 @@ async def _serve(plan: Plan, listening: Listening, notices: Notices, limits: Lim
 
 
 async def _serve_beside(
-    plan: Plan, work: Callable[[RunningBridge, Upstream], Awaitable[T]], notices: Notices, sinks: Sequence[Sink]
+    plan: Plan,
+    work: Callable[[RunningBridge, Upstream], Awaitable[T]],
+    notices: Notices,
+    sinks: Sequence[Sink] = (),
+    complete: Callable[[Plan, Upstream], Awaitable[Plan]] | None = None,
 ) -> T:
     upstream = await wait_for_engine(plan, notices)
+    if complete is not None:
+        plan = await complete(plan, with_limits(upstream, plan))
     async with (
         _open_bridge(plan, Listening(), notices, sinks) as (bridge, listener),
         anyio.create_task_group() as tasks,

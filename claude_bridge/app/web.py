@@ -7,6 +7,10 @@ from contextlib import AsyncExitStack
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
+from claude_bridge.app.notices import Notices
+from claude_bridge.config.locate import search_answer_file
 from claude_bridge.config.types import SearchChoice
 from claude_bridge.errors import SetupError
 from claude_bridge.server_tools.blocks import INSTALL_HINT
@@ -15,9 +19,7 @@ if TYPE_CHECKING:
     from claude_bridge.app.plan import WebPlan
     from claude_bridge.server_tools.tools import Searcher, WebTools
 
-OFF, DUCKDUCKGO = "off", "duckduckgo"
-
-SEARCH_IS_OFF = "no web search; --web-search duckduckgo sends Claude Code's queries to DuckDuckGo"
+OFF, DUCKDUCKGO = SearchChoice("off"), SearchChoice("duckduckgo")
 
 SEARCH_KEY_VARIABLES = {
     "brave": "BRAVE_API_KEY",
@@ -30,8 +32,12 @@ SEARCH_KEY_VARIABLES = {
 
 def require_library(choice: SearchChoice) -> None:
     """Raise SetupError where DuckDuckGo is to be searched without the library for it."""
-    if choice == DUCKDUCKGO and find_spec("ddgs") is None:
+    if choice == DUCKDUCKGO and not _has_library():
         raise SetupError("DuckDuckGo is searched by the library ddgs, which is not installed.", INSTALL_HINT)
+
+
+def _has_library() -> bool:
+    return find_spec("ddgs") is not None
 
 
 def default_key(choice: SearchChoice) -> str | None:
@@ -47,9 +53,48 @@ def default_key(choice: SearchChoice) -> str | None:
     return key
 
 
+async def with_agreed_search(plan: WebPlan, notices: Notices) -> WebPlan:
+    """Return the plan with DuckDuckGo where nothing is chosen and the user agrees: now, or at an earlier start."""
+    if plan.is_search_chosen or not _has_library():
+        return plan
+    agrees = agreed_search()
+    if agrees is None:
+        agrees = await notices.agrees_to_search()
+        if agrees is not None:
+            _keep_answer(DUCKDUCKGO if agrees else OFF, notices)
+    return replace(plan, search=DUCKDUCKGO) if agrees else plan
+
+
+def agreed_search() -> bool | None:
+    """Return whether the user has agreed that searches go to DuckDuckGo; None: nobody has been asked yet."""
+    try:
+        answer = search_answer_file().read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return answer == DUCKDUCKGO if answer in (DUCKDUCKGO, OFF) else None
+
+
+def _keep_answer(answer: str, notices: Notices) -> None:
+    file = search_answer_file()
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{answer}\n", "utf-8")
+    except OSError as error:
+        notices.warn(f"The answer can't be kept in {file}: {error.strerror}. You will be asked again.")
+
+
 def search_note(plan: WebPlan) -> str | None:
     """Return where queries go; None where nothing is searched."""
     return None if plan.search == OFF else f"web searches go to {where_queries_go(plan)}"
+
+
+def no_search_note(plan: WebPlan) -> str | None:
+    """Return how searches are turned on; None where the user has chosen."""
+    if plan.is_search_chosen:
+        return None
+    if not _has_library():
+        return f"no web search; DuckDuckGo is searched by the extra `web`: {INSTALL_HINT}"
+    return "no web search; --web-search duckduckgo sends Claude Code's queries to DuckDuckGo"
 
 
 def where_queries_go(plan: WebPlan) -> str:

@@ -1,4 +1,4 @@
-"""TerminalNotices: what happens in a bridge, on stderr, and the question which of several models is meant."""
+"""TerminalNotices: what happens in a bridge, on stderr, and the questions that only the user can answer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class TerminalNotices(Notices):
-    """Shows on stderr what happens, and asks there which of several models is meant."""
+    """Shows on stderr what happens, and asks there where somebody can answer."""
 
     def say(self, text: str) -> None:
         """Print a line."""
@@ -44,8 +44,20 @@ class TerminalNotices(Notices):
 
     async def choose_model(self, offered: Sequence[OfferedModel], several: SeveralModelsError) -> str:
         """Return the model that the user chooses; raises ``several`` where there is no terminal to ask in."""
-        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        if not _can_ask():
             raise several
-        from claude_bridge.cli.select_model import select_model  # brings anyio
+        from claude_bridge.cli.questions import select_model  # brings anyio
 
         return await select_model(offered, several)
+
+    async def agrees_to_search(self) -> bool | None:
+        """Ask whether searches may go to DuckDuckGo, where there is a terminal to ask in."""
+        if not _can_ask():
+            return None
+        from claude_bridge.cli.questions import ask_to_search
+
+        return await ask_to_search()
+
+
+def _can_ask() -> bool:
+    return sys.stdin.isatty() and sys.stderr.isatty()

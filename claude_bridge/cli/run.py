@@ -27,7 +27,6 @@ EXAMPLES = (
 
 _BEHIND = "claude_arguments"
 _SECRETS = ("--api-key", "--apiKey")
-_PRINTS = ("-p", "--print")
 
 
 class RunCommand(Command):
@@ -71,7 +70,7 @@ def run(
     from msgspec.structs import replace
 
     from claude_bridge.app.build import build_plan
-    from claude_bridge.app.claude_code import find_claude_code
+    from claude_bridge.app.claude_code import find_claude_code, prints_one_answer
     from claude_bridge.app.session import Session, run_session
 
     program = find_claude_code()
@@ -88,7 +87,7 @@ def run(
     notices.show_held_back()
     if plan.log_file is not None:
         terminal.say(terminal.faint(f"Debug log: {plan.log_file}"))
-    if end.session_id is not None and not any(argument in _PRINTS for argument in arguments):
+    if end.session_id is not None and not prints_one_answer(arguments):
         terminal.say(f"Continue this session with:\n  {_resuming(sys.argv[1:], end.session_id)}")
     sys.exit(end.code)
 

@@ -1,4 +1,4 @@
-"""Where the configuration, the logs and the results of exams are, and whether anything is configured."""
+"""Where the configuration, the logs and what the bridge itself keeps are, and whether anything is configured."""
 
 from __future__ import annotations
 
@@ -29,12 +29,21 @@ def is_nothing_configured(named: Path | None, environment: Mapping[str, str]) ->
 
 def exams_folder() -> Path:
     """Return the folder where the results of ``bridge exam`` are kept."""
-    return user_data_path("claude-bridge", appauthor=False) / "exams"
+    return _data_folder() / "exams"
 
 
 def spending_folder() -> Path:
     """Return the folder where what is spent is kept."""
-    return user_data_path("claude-bridge", appauthor=False) / "spending"
+    return _data_folder() / "spending"
+
+
+def search_answer_file() -> Path:
+    """Return the file that keeps what the user answered when ``bridge run`` asked whether to search the web."""
+    return _data_folder() / "web-search"
+
+
+def _data_folder() -> Path:
+    return user_data_path("claude-bridge", appauthor=False)
 
 
 def log_folder() -> Path:

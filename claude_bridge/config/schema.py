@@ -107,9 +107,12 @@ class Web(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the bridge does on the web for models that call Anthropic's web tools."""
 
     search: Annotated[
-        SearchChoice,
-        about(f"Who searches: {SearchChoice.WANTED}. Queries go there.", '"searxng:http://localhost:8888"'),
-    ] = SearchChoice("off")
+        SearchChoice | None,
+        about(
+            f"Who searches: {SearchChoice.WANTED}. Queries go there. Default: off; `bridge run` asks once.",
+            '"searxng:http://localhost:8888"',
+        ),
+    ] = None
     search_key: Annotated[
         Secret | None,
         about("The key of the search service. Default: its variable, such as BRAVE_API_KEY.", '"env:BRAVE_API_KEY"'),

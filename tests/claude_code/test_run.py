@@ -32,6 +32,7 @@ def variables(claude_code: ClaudeCode) -> dict[str, str]:
             "LANG": "C.UTF-8",
             "HTTPS_PROXY": NOWHERE,
             "HTTP_PROXY": NOWHERE,
+            "BRIDGE_SEARCH": "off",
             "ANTHROPIC_API_KEY": "a real key that must not be used",
         }
     )

@@ -258,11 +258,11 @@ async def test_when_the_bridge_is_killed_the_program_ends_too(upstream: FakeUpst
 
 
 @asynccontextmanager
-async def open_shell(machine: Machine) -> AsyncIterator[Terminal]:
-    """Open a shell with job control on a screen of its own."""
+async def open_shell(machine: Machine, *, search: str = "off") -> AsyncIterator[Terminal]:
+    """Open a shell with job control on a screen of its own. ``search`` "" leaves open who searches the web."""
     if shutil.which("tmux") is None:
         missing("tmux is not installed.")
-    variables = machine.environment(PS1="> ", TERM="xterm-256color", PYTHONPATH=str(Path.cwd()))
+    variables = machine.environment(PS1="> ", TERM="xterm-256color", PYTHONPATH=str(Path.cwd()), BRIDGE_SEARCH=search)
     with TemporaryDirectory() as folder:  # pytest's own path is too long for a socket
         shell = ["bash", "--norc", "--noprofile", "-i"]
         screen = open_terminal(shell, environment=variables, project=machine.home, socket=Path(folder) / "tmux")

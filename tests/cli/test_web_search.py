@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
 
 from claude_bridge.app import web
 from claude_bridge.app.build import web_plan
+from claude_bridge.app.notices import Notices
 from claude_bridge.config.schema import Config, Web
 from claude_bridge.config.types import SearchChoice, Secret
 from claude_bridge.errors import SetupError
-from tests.cli.process import run_bridge
+from tests.claude_code.terminal import Terminal
+from tests.cli.process import command, run_bridge
+from tests.cli.test_run import Machine, at, open_shell, upstream
 from tests.fake_upstream import FakeUpstream, document
 from tests.server_tools.engines import ARCH, searxng
 
 pytestmark = pytest.mark.anyio
+
+__all__ = ["upstream"]  # the fixture of `bridge run`
 
 
 @pytest.mark.parametrize(
@@ -80,3 +86,96 @@ def test_a_key_comes_from_the_configuration_or_its_own_variable(
     monkeypatch.setenv("TAVILY_API_KEY", "of-tavily")
     assert web_plan(Config(web=configured, folder=tmp_path), "tavily").search_key == "of-tavily"
     assert web_plan(Config(web=configured, folder=tmp_path), "off").search_key is None
+
+
+# --- the question of `bridge run` -------------------------------------------------------------------------------
+
+QUESTION = "Search with DuckDuckGo? [y/N]:"
+HOW_TO = "no web search; --web-search duckduckgo sends Claude Code's queries to DuckDuckGo"
+
+
+def kept_answer(home: Path) -> str | None:
+    file = home / ".local" / "share" / "claude-bridge" / "web-search"
+    return file.read_text() if file.exists() else None
+
+
+async def run_again(terminal: Terminal, upstream: FakeUpstream, *arguments: str, marked: str) -> None:
+    await terminal.type(
+        f"clear; {shlex.join(command('run', *at(upstream), *arguments))}; echo {marked[0]}''{marked[1:]}"
+    )
+
+
+async def test_run_asks_once_whether_queries_may_go_to_duckduckgo_and_keeps_a_yes(
+    upstream: FakeUpstream, tmp_path: Path
+) -> None:
+    async with upstream, open_shell(Machine(tmp_path, "exit 0"), search="") as terminal:
+        await run_again(terminal, upstream, marked="ended")
+        await terminal.wait_for(QUESTION)
+        assert "leave this machine and go to DuckDuckGo" in (await terminal.screen()).replace("\n", " ")
+        await terminal.type("maybe")
+        await terminal.wait_for(QUESTION, times=2)
+        await terminal.type("y")
+        await terminal.wait_for("ended")
+        assert "web searches go to duckduckgo" in await terminal.screen()
+        assert kept_answer(tmp_path) == "duckduckgo\n"
+        await run_again(terminal, upstream, marked="once more")
+        await terminal.wait_for("once more")
+        screen = await terminal.screen()
+        assert "web searches go to duckduckgo" in screen
+        assert QUESTION not in screen
+
+
+async def test_a_no_is_kept_and_a_choice_needs_no_question(upstream: FakeUpstream, tmp_path: Path) -> None:
+    async with upstream, open_shell(Machine(tmp_path, "exit 0"), search="") as terminal:
+        await run_again(terminal, upstream, "--web-search", "off", marked="chosen")
+        await terminal.wait_for("chosen")
+        assert QUESTION not in await terminal.screen()
+        await run_again(terminal, upstream, "--", "-p", "hi", marked="printed")
+        await terminal.wait_for("printed")
+        assert QUESTION not in await terminal.screen()
+        assert kept_answer(tmp_path) is None
+        await run_again(terminal, upstream, marked="ended")
+        await terminal.wait_for(QUESTION)
+        await terminal.press("Enter")
+        await terminal.wait_for("ended")
+        assert HOW_TO in (await terminal.screen()).replace("\n", " ")
+        assert kept_answer(tmp_path) == "off\n"
+
+
+async def test_the_end_of_the_input_is_no_answer_and_ctrl_c_ends_it(upstream: FakeUpstream, tmp_path: Path) -> None:
+    async with upstream, open_shell(Machine(tmp_path, "echo claude began"), search="") as terminal:
+        await run_again(terminal, upstream, marked="stopped")
+        await terminal.wait_for(QUESTION)
+        await terminal.press("C-c")
+        await terminal.wait_for("stopped")
+        assert "claude began" not in await terminal.screen()
+        await run_again(terminal, upstream, marked="ended")
+        await terminal.wait_for(QUESTION)
+        await terminal.press("C-d")
+        await terminal.wait_for("ended")
+        assert "claude began" in await terminal.screen()
+        assert kept_answer(tmp_path) is None
+
+
+async def test_without_a_terminal_nothing_is_asked_and_one_line_says_how(
+    upstream: FakeUpstream, tmp_path: Path
+) -> None:
+    async with upstream:
+        done = await Machine(tmp_path, "exit 0").run(*at(upstream))
+    assert done.code == 0
+    assert QUESTION not in done.stderr
+    assert done.stderr.count(HOW_TO) == 1
+    assert kept_answer(tmp_path) is None
+
+
+async def test_without_its_library_nobody_is_asked_and_the_line_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Agrees(Notices):
+        async def agrees_to_search(self) -> bool:
+            raise AssertionError("asked for what can't be done")
+
+    monkeypatch.setattr(web, "find_spec", lambda _: None)
+    plan = web_plan(Config(), None)
+    assert await web.with_agreed_search(plan, Agrees()) == plan
+    assert "pip install 'claude-bridge-cli[web]'" in (web.no_search_note(plan) or "")

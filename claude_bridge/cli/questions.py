@@ -1,7 +1,8 @@
-"""Asks which of an engine's models is meant, where there is a terminal to ask in."""
+"""The questions that a terminal asks: which of several models is meant, and whether the web may be searched."""
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,12 @@ from claude_bridge.errors import SeveralModelsError
 
 if TYPE_CHECKING:
     from claude_bridge.upstream.engines.report import OfferedModel
+
+ANSWER_WITHIN_S = math.inf if sys.platform == "win32" else 15.0
+"""How long the question about searches waits: a program may have opened the terminal. On Windows the thread that reads
+would take the next line from Claude Code."""
+
+_YES_OR_NO = {"y": True, "yes": True, "n": False, "no": False, "": False}
 
 MOST_LISTED = 15
 """How many models are shown at once; of more, a part of the name finds the one."""
@@ -30,13 +37,8 @@ async def select_model(offered: Sequence[OfferedModel], several: SeveralModelsEr
     terminal.say(f"{several.engine} has {len(offered)} models to choose from:")
     _show(shown)
     while True:
-        try:
-            line = await _answered(f"Which one? A number or a name [{default + 1}]: ")
-        except anyio.get_cancelled_exc_class():
-            terminal.say()  # the next words do not belong behind the question
-            raise
+        line = await _answered(f"Which one? A number or a name [{default + 1}]: ")
         if line is None:
-            terminal.say()
             raise several
         match = find_choice(line, [model.id for model in shown], [model.id for model in offered], default)
         if len(match) == 1:
@@ -48,6 +50,20 @@ async def select_model(offered: Sequence[OfferedModel], several: SeveralModelsEr
             _show(shown)
         else:
             terminal.say(terminal.warning(f"None of them is {line!r}."))
+
+
+async def ask_to_search() -> bool | None:
+    """Return whether the user lets searches go to DuckDuckGo; None: there was no answer."""
+    terminal.say("Claude Code can search the web. Its search queries then leave this machine and go to DuckDuckGo.")
+    terminal.say(terminal.faint("This is asked once; --web-search and [web] search in the configuration change it."))
+    with anyio.move_on_after(ANSWER_WITHIN_S):
+        while True:
+            line = await _answered("Search with DuckDuckGo? [y/N]: ")
+            if line is None:
+                return None
+            if (answer := _YES_OR_NO.get(line.casefold())) is not None:
+                return answer
+    return None
 
 
 def default_of(shown: Sequence[OfferedModel]) -> int:
@@ -100,14 +116,26 @@ def _show(shown: Sequence[OfferedModel]) -> None:
 
 
 async def _answered(question: str) -> str | None:
-    """Return the line that the user types, or None at the end of the input.
+    """Return the line that the user types, or None at the end of the input."""
+    terminal.ask(question)
+    try:
+        typed = await _typed_line()
+    except anyio.get_cancelled_exc_class():
+        terminal.say()  # the next words do not belong behind the question
+        raise
+    if not typed:
+        terminal.say()
+        return None
+    return typed.strip()
+
+
+async def _typed_line() -> str:
+    """Return a line from the terminal; "" at the end of the input.
 
     Waits for the terminal and not in a thread: a thread that reads could not be ended by Ctrl-C.
     """
-    terminal.ask(question)
     if sys.platform == "win32":  # its consoles can't be waited for
-        typed = await to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True)
-        return typed.strip() if typed else None
+        return await to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True)
     await anyio.wait_readable(sys.stdin.fileno())
     line = os.read(sys.stdin.fileno(), 4_096)  # a terminal is readable when a line is whole, and gives that
-    return line.decode("utf-8", "replace").strip() if line else None
+    return line.decode("utf-8", "replace")
