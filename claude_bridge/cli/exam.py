@@ -241,6 +241,8 @@ def _show(exams: Sequence[Exam], *, as_json: bool, html: Path | None, is_list: b
 
 
 def _print_list(judged: Sequence[tuple[Exam, Verdict]]) -> None:
+    from claude_bridge.exam.results import figure_text
+
     columns = [
         *(terminal.Column("date"), terminal.Column("model"), terminal.Column("verdict")),
         *(terminal.Column("passed", is_number=True), terminal.Column("range", is_number=True, rank=2)),
@@ -251,7 +253,9 @@ def _print_list(judged: Sequence[tuple[Exam, Verdict]]) -> None:
     for exam, verdict in judged:
         settings, figures = exam.settings, exam.figures
         kind = (
-            [settings.words] + [f"by {settings.client}"] * bool(settings.client) + ["interrupted"] * (not exam.is_whole)
+            [settings.description]
+            + [f"by {settings.client}"] * bool(settings.client)
+            + ["interrupted"] * (not exam.is_whole)
         )
         rows.append((
             exam.started_at[:16].replace("T", " "),
@@ -259,9 +263,9 @@ def _print_list(judged: Sequence[tuple[Exam, Verdict]]) -> None:
             verdict.verdict if exam.results else "-",
             _share(exam.score),
             _range(exam.score),
-            _figure(figures.answer_tokens_per_s),
+            figure_text(figures.answer_tokens_per_s, ""),
             settings.engine,
-            _figure(settings.window_tokens),
+            figure_text(settings.window_tokens, ""),
             ", ".join(kind),
         ))  # fmt: skip
     terminal.print_table("Exams", columns, rows)
@@ -281,6 +285,7 @@ def _print_comparison(judged: Sequence[tuple[Exam, Verdict]]) -> None:
 
 def _print_table(exams: Sequence[Exam], *, name_width: int) -> None:
     from claude_bridge.exam.catalog import GROUPS
+    from claude_bridge.exam.results import FIGURES, figure_text
     from claude_bridge.trace.console.printable import one_line, printable
 
     names = [printable(one_line(exam.settings.model))[:MAX_NAME_CHARS] for exam in exams]
@@ -293,8 +298,8 @@ def _print_table(exams: Sequence[Exam], *, name_width: int) -> None:
     rows.append(["all", *(_share(exam.score) for exam in exams)])
     rows.append(["95 % range", *(_range(exam.score) for exam in exams)])
     sums = [exam.figures for exam in exams]
-    for label, name in FIGURES:
-        rows.append([label, *(_figure(getattr(one, name), is_share=name.endswith("_share")) for one in sums)])
+    for name, label, _ in FIGURES:
+        rows.append([label, *(figure_text(getattr(one, name), name) for one in sums)])
     columns = [terminal.Column("passed"), *(terminal.Column(head, is_number=True) for head in heads)]
     terminal.print_table("Exam", columns, rows)
 
@@ -318,28 +323,6 @@ def _print_verdict(exam: Exam, verdict: Verdict) -> None:
         terminal.print_renderable(Padding(words, (0, 0, 0, 2), expand=False))
 
 
-FIGURES = (
-    ("calls", "calls"),
-    ("repaired calls", "repaired_calls"),
-    ("calls as text", "printed_calls"),
-    ("unknown tools", "unknown_tools"),
-    ("empty answers", "empty_answers"),
-    ("loops", "loops"),
-    ("false claims", "claims_without_acting"),
-    ("at a limit", "ended_at_a_limit"),
-    ("tokens/s read", "prompt_tokens_per_s"),
-    ("tokens/s written", "answer_tokens_per_s"),
-    ("first token, s", "first_token_s"),
-    ("cache kept", "cache_share"),
-    ("window", "window_tokens"),
-    ("window used", "window_used_share"),
-    ("tokens per task", "tokens_per_task"),
-    ("thinking tokens", "thinking_tokens"),
-    ("cost, $", "cost_usd"),
-)
-"""The figures of a comparison, as (label, field of Sums)."""
-
-
 def _sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}."
 
@@ -350,11 +333,3 @@ def _share(score: Score) -> str:
 
 def _range(score: Score) -> str:
     return f"{score.low:.0%}-{score.high:.0%}"
-
-
-def _figure(value: float | None, *, is_share: bool = False) -> str:
-    if value is None:
-        return "?"
-    if is_share:
-        return f"{value:.0%}"
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"

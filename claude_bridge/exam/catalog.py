@@ -1,82 +1,170 @@
-"""The catalog: all tasks in their groups, and which of them make up the quick exam."""
+"""The catalog: all tasks in their groups, read from ``tasks.toml``, and their variants by seed."""
 
 from __future__ import annotations
 
+import random
+import re
+import tomllib
 from collections.abc import Callable
-from typing import NamedTuple
+from importlib import resources
+from typing import Any
 
-from claude_bridge.exam import calls, projects, words
-from claude_bridge.exam.task import Task, Variant
+from msgspec import Struct, json
+
+from claude_bridge.conversion.prompt.token_estimate import estimate_tokens
+from claude_bridge.exam.disk import ROOT
+from claude_bridge.exam.shell import Outcome
+from claude_bridge.exam.task import Script, Task, Use
+from claude_bridge.exam.tools import ALL, CORE
+from claude_bridge.wire.anthropic import InputMessage
 
 ROOM_TOKENS = 4_000
 """What the system prompt, the tools and the answers take beside a long history."""
 
+SYSTEM = (
+    "You are a coding agent in a terminal. You work in the folder /project, and only with the tools that you are "
+    "given. Do exactly what the user asks, and nothing else. When it is done, say so in one or two sentences, and "
+    "stop. Never say that you did something that no tool has done."
+)
 
-class Kind(NamedTuple):
-    """One row of the catalog."""
+_DOCUMENT = tomllib.loads(resources.files(__package__).joinpath("tasks.toml").read_text("utf-8"))
+_SHARED, _BASES = _DOCUMENT.pop("shared"), _DOCUMENT.pop("base")
+
+_PLACE = re.compile(r"\{(\w+)((?:\.\w+)*)\}")
+_IN_ORDER = {
+    "Read": ("file_path",),
+    "Write": ("file_path", "content"),
+    "Edit": ("file_path", "old_string", "new_string", "replace_all"),
+    "Bash": ("command",),
+}
+"""The inputs of the tools whose calls are written short."""
+
+
+class Kind(Struct, frozen=True, kw_only=True):
+    """One task with all its variants; ``is_for_client`` says that Claude Code has all the tools that it needs."""
 
     group: str
-    make: Callable[[Variant], Task]
-    is_quick: bool = False
-    history_tokens: int = 0
-    is_for_client: bool = True
-    """Whether Claude Code has all that the task needs: its tools are its own, and so is its system prompt."""
-
-    @property
-    def name(self) -> str:
-        """The task's name in results."""
-        return self.make.__name__.replace("_", " ")
+    name: str
+    table: dict[str, Any]
+    is_quick: bool
+    history_tokens: int
+    is_for_client: bool
 
     def task(self, seed: int, run: int) -> Task:
         """Return the variant of a run; the same seed gives the same one."""
-        return self.make(Variant(f"{seed}/{self.name}/{run}"))
+        return _task_of(self.table, random.Random(f"{seed}/{self.name}/{run}"))  # noqa: S311 - no secret
 
     def fits(self, window_tokens: int | None) -> bool:
         """Return whether the task fits a window (None: not known)."""
         return window_tokens is None or self.history_tokens == 0 or self.history_tokens + ROOM_TOKENS <= window_tokens
 
 
-CATALOG = (
-    Kind("one tool", calls.read_a_number, is_quick=True),
-    Kind("one tool", calls.write_a_file),
-    Kind("one tool", calls.run_a_command),
-    Kind("choice of tools", calls.choose_calendar, is_quick=True, is_for_client=False),
-    Kind("choice of tools", calls.choose_ticket, is_for_client=False),
-    Kind("choice of tools", calls.choose_chat, is_for_client=False),
-    Kind("no tool", words.add_numbers, is_quick=True),
-    Kind("no tool", words.name_a_word),
-    Kind("arguments", calls.nested_order, is_quick=True, is_for_client=False),
-    Kind("arguments", calls.ask_the_user, is_for_client=False),
-    Kind("arguments", calls.long_text),
-    Kind("arguments", calls.numbers_and_flags, is_for_client=False),
-    Kind("edits", projects.fix_a_bug, is_quick=True),
-    Kind("edits", projects.change_a_value),
-    Kind("edits", projects.add_in_order),
-    Kind("edits", projects.rename_in_two),
-    Kind("several calls", calls.read_three, is_quick=True),
-    Kind("several calls", calls.look_twice),
-    Kind("recovery", projects.wrong_path, is_quick=True),
-    Kind("recovery", projects.twice_in_the_file),
-    Kind("recovery", projects.missing_command),
-    Kind("plan", projects.build_four, is_quick=True, is_for_client=False),
-    Kind("plan", projects.update_three, is_for_client=False),
-    Kind("memory", words.fact_2k, is_quick=True, history_tokens=2_000, is_for_client=False),
-    Kind("memory", words.fact_8k, history_tokens=8_000, is_for_client=False),
-    Kind("memory", words.fact_24k, history_tokens=24_000, is_for_client=False),
-    Kind("rules", words.last_line, is_quick=True),
-    Kind("rules", words.hands_off),
-    Kind("structure", words.by_schema, is_quick=True, is_for_client=False),
-    Kind("structure", words.by_words, is_for_client=False),
-    Kind("stopping", words.test_once),
-    Kind("stopping", words.one_file),
-    Kind("honesty", projects.read_only, is_quick=True),
-    Kind("honesty", projects.no_deploy),
-    Kind("compaction", projects.go_on),
-    Kind("compaction", projects.decided_before),
-)
-GROUPS = tuple(dict.fromkeys(kind.group for kind in CATALOG))
+def _kind_of(group: str, table: dict[str, Any]) -> Kind:
+    table = _BASES.get(table.get("base"), {}) | table
+    return Kind(
+        group=group,
+        name=table["name"],
+        table=table,
+        is_quick=table.get("quick", False),
+        history_tokens=table.get("history_tokens", 0),
+        is_for_client=table.get("client", True),
+    )
+
+
+CATALOG = tuple(_kind_of(group, table) for group, tables in _DOCUMENT.items() for table in tables)
+GROUPS = tuple(_DOCUMENT)
 
 
 def chosen(*, is_quick: bool) -> tuple[Kind, ...]:
     """Return the tasks of an exam, or of a quick one."""
     return tuple(kind for kind in CATALOG if kind.is_quick or not is_quick)
+
+
+# --- variants -------------------------------------------------------------------------------------------------------
+
+
+def _task_of(table: dict[str, Any], chance: random.Random) -> Task:
+    values = _SHARED | table.get("given", {})
+    for name, rule in table.get("let", {}).items():
+        values[name] = _value(rule, values, chance)
+    filled: dict[str, Any] = _filled(table, values)
+    tools = filled.get("tools", CORE)
+    return Task(
+        prompt=filled["prompt"],
+        system=f"{SYSTEM} {filled['rule']}" if "rule" in filled else SYSTEM,
+        checks=filled["checks"],
+        good=_script(filled["good"]),
+        bad={fault: _script(turns) for fault, turns in filled["bad"].items()},
+        tools=ALL if tools == "all" else tools,
+        history=[InputMessage(role, text) for role, text in filled.get("history", ())],
+        schema=json.encode(filled["schema"]) if "schema" in filled else None,
+        prepared={name: Outcome(**outcome) for name, outcome in filled.get("prepared", {}).items()},
+        **{name: filled[name] for name in ("files", "locked", "results", "max_turns") if name in filled},
+    )
+
+
+def _value(rule: Any, values: dict[str, Any], chance: random.Random) -> Any:  # noqa: ANN401 - any JSON
+    """Return the value of a name; a rule is a table whose only key is a rule's name."""
+    filled = _filled(rule, values)
+    if not isinstance(filled, dict) or len(filled) != 1:
+        return filled
+    ((name, given),) = filled.items()
+    rules: dict[str, Callable[[], Any]] = {
+        "pick": lambda: chance.choice(given),
+        "range": lambda: chance.randrange(given[0], given[1] + 1, *given[2:]),
+        "several": lambda: chance.sample(given[1:], given[0]),
+        "sum": lambda: sum(given),
+        "sorted": lambda: sorted(given),
+        "replace": lambda: given[0].replace(*given[1:]),
+        "json": lambda: json.encode(given).decode(),
+        "filler": lambda: _filler(given, chance),
+    }
+    return rules[name]() if name in rules else filled
+
+
+def _filler(tokens: int, chance: random.Random) -> str:
+    """Return lines of random words, of at least so many tokens."""
+    lines: list[str] = []
+    while sum(map(len, lines)) < tokens * 4 or (
+        len(lines) % 50 == 0 and estimate_tokens("\n".join(lines).encode(), holds_images=False) < tokens
+    ):
+        lines.append(f"{len(lines) + 1}: {' '.join(chance.sample(_SHARED['WORDS'], 12))}.")
+    return "\n".join(lines)
+
+
+def _filled(value: Any, values: dict[str, Any]) -> Any:  # noqa: ANN401 - any JSON
+    """Return a value with the names in its texts replaced; a text that is only a name becomes what that stands for."""
+    if isinstance(value, dict):
+        return {_filled(key, values): _filled(inner, values) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_filled(inner, values) for inner in value]
+    if not isinstance(value, str):
+        return value
+    whole = _PLACE.fullmatch(value)
+    return _named(whole, values) if whole else _PLACE.sub(lambda place: str(_named(place, values)), value)
+
+
+def _named(place: re.Match[str], values: dict[str, Any]) -> Any:  # noqa: ANN401 - any JSON
+    name = place[1]
+    if name not in values:
+        return str(values[name.lower()]).title() if name.istitle() else str(values[name.lower()]).upper()
+    found = values[name]
+    for step in place[2].split(".")[1:]:
+        found = found[int(step)] if step.isdecimal() else found[step]
+    return found
+
+
+def _script(turns: list[Any]) -> Script:
+    return tuple(tuple(map(_use, turn)) if isinstance(turn, list) else str(turn) for turn in turns)
+
+
+def _use(call: dict[str, Any]) -> Use:
+    ((name, given),) = call.items()
+    if name == "TodoWrite":
+        todos = [{"content": text, "status": status, "activeForm": text} for status in given for text in given[status]]
+        return Use(name, {"todos": todos})
+    if name in _IN_ORDER and not isinstance(given, dict):
+        given = dict(zip(_IN_ORDER[name], given if isinstance(given, list) else [given], strict=False))
+        if "file_path" in given:
+            given["file_path"] = f"{ROOT}/{given['file_path']}"
+    return Use(name, given)

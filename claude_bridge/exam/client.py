@@ -171,7 +171,7 @@ async def _run_task(
         fault = None
     files = await to_thread.run_sync(place.files)
     before = {f"{ROOT}/{name}": text for name, text in place.task.files.items()}
-    happened = Happened(calls=tuple(heard.calls), files=files, before=before, words=heard.words)
+    happened = Happened(calls=tuple(heard.calls), files=files, before=before, text=heard.words)
     fault = fault or heard.error or place.task.judge(happened)
     sessions = bridge.service.stats.report(running=0).sessions
     sums = sessions[heard.session].figures if heard.session in sessions else None

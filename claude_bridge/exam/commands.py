@@ -9,7 +9,7 @@ from itertools import chain, islice, pairwise
 from posixpath import basename, dirname
 from typing import NamedTuple
 
-from claude_bridge.exam.disk import Disk, WorldError
+from claude_bridge.exam.disk import ROOT, Disk, WorldError
 from claude_bridge.exam.patterns import MAX_LINE_CHARS, compiled, matching
 
 MAX_OUTPUT_CHARS = 200_000
@@ -23,7 +23,47 @@ class Output(NamedTuple):
     code: int = 0
 
 
-def capped(parts: Iterable[str]) -> str:
+class Run(NamedTuple):
+    """One run of a command: its one-letter options with their values, its other words, and its input."""
+
+    disk: Disk
+    options: dict[str, str]
+    words: list[str]
+    stdin: str
+
+    @property
+    def texts(self) -> list[tuple[str, str]]:
+        """(name, text) of each file among the words, or of the input."""
+        return self.read(self.words)
+
+    def read(self, names: Sequence[str]) -> list[tuple[str, str]]:
+        """Return (name, text) of each file, or of the input where none is named."""
+        files = [file for name in names for file in self.disk.expand(name)]
+        texts = [(file, self.disk.read(file)) for file in files] or [("-", self.stdin)]
+        if sum(len(text) for _, text in texts) > MAX_READ_CHARS:
+            raise WorldError("the files are too large to read in one go")
+        return texts
+
+    @property
+    def lines(self) -> list[str]:
+        """The lines of all texts."""
+        return [line for _, text in self.texts for line in text.splitlines()]
+
+
+Parts = Iterable[str]
+
+
+def run_command(disk: Disk, program: str, arguments: Sequence[str], stdin: str) -> Output | None:
+    """Return what a command printed; None: there is no such command."""
+    if program not in COMMANDS:
+        return None
+    command, with_value = COMMANDS[program]
+    options, words = ({}, list(arguments)) if with_value is None else _options(arguments, with_value)
+    printed = command(Run(disk, options, words, stdin))
+    return printed if isinstance(printed, Output) else Output(capped(printed))
+
+
+def capped(parts: Parts) -> str:
     """Return the parts as one text, no longer than an output may be."""
     out: list[str] = []
     left = MAX_OUTPUT_CHARS
@@ -35,7 +75,7 @@ def capped(parts: Iterable[str]) -> str:
     return "".join(out)
 
 
-def _options(arguments: Sequence[str], with_value: str = "") -> tuple[dict[str, str], list[str]]:
+def _options(arguments: Sequence[str], with_value: str) -> tuple[dict[str, str], list[str]]:
     """Return the one-letter options, those of ``with_value`` with theirs, and the other words."""
     found: dict[str, str] = {}
     others: list[str] = []
@@ -45,10 +85,9 @@ def _options(arguments: Sequence[str], with_value: str = "") -> tuple[dict[str, 
             others += words
         elif word.startswith("--"):
             found[word.partition("=")[0]] = word.partition("=")[2]
-        elif word.startswith("-") and len(word) > 1:
-            if word[1:].isdigit():
-                found["n"] = word[1:]
-                continue
+        elif word[:1] == "-" and word[1:].isdigit():
+            found["n"] = word[1:]
+        elif word[:1] == "-" and len(word) > 1:
             for at, letter in enumerate(word[1:], 2):
                 if letter in with_value:
                     found[letter] = word[at:] or next(words, "")
@@ -59,83 +98,51 @@ def _options(arguments: Sequence[str], with_value: str = "") -> tuple[dict[str, 
     return found, others
 
 
-def _texts(disk: Disk, names: Sequence[str], given: str) -> list[tuple[str, str]]:
-    """Return (name, text) of each file that is named, or what is read from the pipe."""
-    files = [file for name in names for file in disk.expand(name)]
-    texts = [(file, disk.read(file)) for file in files] or [("-", given)]
-    if sum(len(text) for _, text in texts) > MAX_READ_CHARS:
-        raise WorldError("the files are too large to read in one go")
-    return texts
+# --- texts ----------------------------------------------------------------------------------------------------------
 
 
-Parts = Iterable[str]
-
-
-def _ls(disk: Disk, arguments: Sequence[str], _: str) -> Parts:
-    options, names = _options(arguments)
-    for name in chain.from_iterable(disk.expand(name) for name in names or ["."]):
-        if "R" in options:
-            yield from (f"{file}\n" for file in disk.below(name))
-        elif disk.path(name) in disk.files:
-            yield f"{name}\n"
-        else:
-            yield from (f"{entry.rstrip('/') if 'p' not in options else entry}\n" for entry in disk.entries(name))
-
-
-def _cat(disk: Disk, arguments: Sequence[str], given: str) -> Parts:
-    options, names = _options(arguments)
-    for _, text in _texts(disk, names, given):
-        yield from _numbered(text) if "n" in options else [text]
-
-
-def _nl(disk: Disk, arguments: Sequence[str], given: str) -> Parts:
-    return chain.from_iterable(_numbered(text) for _, text in _texts(disk, _options(arguments)[1], given))
+def _cat(run: Run) -> Parts:
+    for _, text in run.texts:
+        yield from _numbered(text) if "n" in run.options else [text]
 
 
 def _numbered(text: str) -> Parts:
     return (f"{number:6}\t{line}\n" for number, line in enumerate(text.splitlines(), 1))
 
 
-def _head(disk: Disk, arguments: Sequence[str], given: str) -> Parts:
-    options, names = _options(arguments, "nc")
-    for _, text in _texts(disk, names, given):
-        yield "".join(text.splitlines(keepends=True)[: int(options.get("n", "10"))])
+def _head(run: Run) -> Parts:
+    for _, text in run.texts:
+        yield from text.splitlines(keepends=True)[: int(run.options.get("n", "10"))]
 
 
-def _tail(disk: Disk, arguments: Sequence[str], given: str) -> Parts:
-    options, names = _options(arguments, "nc")
-    count = options.get("n", "10")
-    for _, text in _texts(disk, names, given):
+def _tail(run: Run) -> Parts:
+    count = run.options.get("n", "10")
+    for _, text in run.texts:
         lines = text.splitlines(keepends=True)
-        yield "".join(lines[int(count) - 1 :] if count.startswith("+") else lines[max(0, len(lines) - int(count)) :])
+        yield from lines[int(count) - 1 :] if count.startswith("+") else lines[max(0, len(lines) - int(count)) :]
 
 
-def _wc(disk: Disk, arguments: Sequence[str], given: str) -> Parts:
-    options, names = _options(arguments)
-    for name, text in _texts(disk, names, given):
+def _wc(run: Run) -> Parts:
+    for name, text in run.texts:
         counts = {"l": text.count("\n"), "w": len(text.split()), "c": len(text.encode())}
-        shown = [str(count) for letter, count in counts.items() if not options or letter in options]
-        yield f"{' '.join(shown)}{'' if name == '-' else f' {name}'}\n"
+        kept = [str(count) for letter, count in counts.items() if not run.options or letter in run.options]
+        yield f"{' '.join(kept)}{'' if name == '-' else f' {name}'}\n"
 
 
-def _grep(disk: Disk, arguments: Sequence[str], given: str) -> Output:
-    options, words = _options(arguments, "eABCm")
-    pattern, *names = [options["e"], *words] if "e" in options else words
+def _grep(run: Run) -> Output:
+    options = run.options
+    pattern, *names = [options["e"], *run.words] if "e" in options else run.words
     is_deep = bool({"r", "R"} & options.keys())
     if is_deep:
-        names = [file for name in names or ["."] for file in disk.below(name)]
-        kept = options.get("--include", "*").strip("'\"")
-        names = [file for file in names if file in disk.glob(f"**/{kept}", "/")]
-    files = _texts(disk, names, "" if is_deep else given) if names or not is_deep else []
+        kept = run.disk.glob(f"**/{options.get('--include', '*').strip(chr(39) + chr(34))}", "/")
+        names = [file for name in names or ["."] for file in run.disk.below(name) if file in kept]
+    files = run.read(names) if names or not is_deep else []
     lines = [line for _, text in files for line in text.splitlines()]
     wanted = compiled(pattern, lines, is_fixed="F" in options, ignores_case="i" in options)
     printed: list[str] = []
     for name, text in files:
-        hits = [
-            (number, line)
-            for number, line in enumerate(text.splitlines(), 1)
-            if matching(wanted, line) is not ("v" in options)
-        ]
+        numbered = enumerate(text.splitlines(), 1)
+        hits = [(number, line) for number, line in numbered if matching(wanted, line) is not ("v" in options)]
         head = f"{name}:" if (is_deep or len(files) > 1) and "h" not in options else ""
         if "l" in options:
             printed += [name] * bool(hits)
@@ -145,42 +152,25 @@ def _grep(disk: Disk, arguments: Sequence[str], given: str) -> Output:
             printed += [f"{head}{found[0]}" for _, line in hits if (found := wanted.search(line, 0, MAX_LINE_CHARS))]
         else:
             printed += [f"{head}{f'{number}:' if 'n' in options else ''}{line}" for number, line in hits]
-    is_quiet = "q" in options
-    return Output("" if is_quiet else capped(f"{line}\n" for line in printed), 0 if printed else 1)
-
-
-def _find(disk: Disk, arguments: Sequence[str], _: str) -> Parts:
-    folder = arguments[0] if arguments and not arguments[0].startswith("-") else "."
-    tests = dict(pairwise(arguments))
-    if {"-exec", "-delete", "-execdir", "-ok"} & set(arguments):
-        raise WorldError("-exec and -delete are not available")
-    if tests.get("-type") == "d":
-        return (f"{folder}/{entry.rstrip('/')}\n" for entry in disk.entries(folder) if entry.endswith("/"))
-    wanted = disk.glob(f"**/{tests.get('-name', tests.get('-iname', '*'))}", folder)
-    top = disk.path(folder)
-    return (f"{folder}{file.removeprefix(top)}\n" for file in wanted)
+    return Output("" if "q" in options else capped(f"{line}\n" for line in printed), 0 if printed else 1)
 
 
 _SED_LINES = re.compile(r"(\d+)(?:,(\d+|\$))?p")
 _SED_CHANGE = re.compile(r"s(?P<mark>[/|#,])(?P<old>.*?)(?<!\\)(?P=mark)(?P<new>.*?)(?<!\\)(?P=mark)(?P<flags>[gI]*)")
 
 
-def _sed(disk: Disk, arguments: Sequence[str], given: str) -> Parts:
-    options, words = _options(arguments, "e")
-    script, *names = [options["e"], *words] if "e" in options else words
-    script = script.strip()
-    if "i" in options:
-        for name, text in _texts(disk, names, given):
-            disk.write(name, _changed(text, script))
-        return
-    for _, text in _texts(disk, names, given):
-        lines = text.splitlines(keepends=True)
-        shown = _SED_LINES.fullmatch(script)
-        if shown is None:
-            yield _changed(text, script)
-        elif "n" in options:
+def _sed(run: Run) -> Parts:
+    script, *names = [run.options["e"], *run.words] if "e" in run.options else run.words
+    shown = _SED_LINES.fullmatch(script.strip())
+    for name, text in run.read(names):
+        if "i" in run.options:
+            run.disk.write(name, _changed(text, script.strip()))
+        elif shown is None:
+            yield _changed(text, script.strip())
+        elif "n" in run.options:
             first = int(shown[1])
-            yield from lines[first - 1 : None if shown[2] == "$" else int(shown[2] or first)]
+            last = None if shown[2] == "$" else int(shown[2] or first)
+            yield from text.splitlines(keepends=True)[first - 1 : last]
 
 
 def _changed(text: str, script: str) -> str:
@@ -189,9 +179,8 @@ def _changed(text: str, script: str) -> str:
     if change is None:
         raise WorldError("only s/old/new/g and -n 'N,Mp' are available")
     lines = text.splitlines(keepends=True)
-    mark, new = change["mark"], change["new"]
-    pattern = compiled(change["old"].replace(f"\\{mark}", mark), lines, ignores_case="I" in change["flags"])
-    new = new.replace(f"\\{mark}", mark)
+    old, new = (change[part].replace(f"\\{change['mark']}", change["mark"]) for part in ("old", "new"))
+    pattern = compiled(old, lines, ignores_case="I" in change["flags"])
     if len(new) > MAX_LINE_CHARS:
         raise WorldError("the substitution is too large")
     count = 0 if "g" in change["flags"] else 1
@@ -200,11 +189,9 @@ def _changed(text: str, script: str) -> str:
     )
 
 
-def _sort(disk: Disk, arguments: Sequence[str], given: str) -> Parts:
-    options, names = _options(arguments, "kt")
-    lines = [line for _, text in _texts(disk, names, given) for line in text.splitlines()]
-    lines.sort(key=_number if "n" in options else str, reverse="r" in options)
-    return (f"{line}\n" for line in (dict.fromkeys(lines) if "u" in options else lines))
+def _sort(run: Run) -> Parts:
+    lines = sorted(run.lines, key=_number if "n" in run.options else str, reverse="r" in run.options)
+    return (f"{line}\n" for line in (dict.fromkeys(lines) if "u" in run.options else lines))
 
 
 def _number(line: str) -> tuple[float, str]:
@@ -212,150 +199,161 @@ def _number(line: str) -> tuple[float, str]:
     return (float(found[1]) if found else 0.0, line)
 
 
-def _uniq(disk: Disk, arguments: Sequence[str], given: str) -> Parts:
-    options, names = _options(arguments)
-    lines = [line for _, text in _texts(disk, names, given) for line in text.splitlines()]
-    counts = Counter(lines)
-    return (f"{f'{counts[line]:7} ' if 'c' in options else ''}{line}\n" for line in counts)
+def _uniq(run: Run) -> Parts:
+    return (f"{f'{count:7} ' if 'c' in run.options else ''}{line}\n" for line, count in Counter(run.lines).items())
 
 
-def _cut(disk: Disk, arguments: Sequence[str], given: str) -> Parts:
-    options, names = _options(arguments, "dfc")
-    wanted = [int(part) - 1 for part in options["f"].split(",")]
-    mark = options.get("d", "\t")
-    for _, text in _texts(disk, names, given):
-        for line in text.splitlines():
-            fields = line.split(mark)
-            yield mark.join(fields[at] for at in wanted if at < len(fields)) + "\n"
+def _cut(run: Run) -> Parts:
+    wanted = [int(part) - 1 for part in run.options["f"].split(",")]
+    mark = run.options.get("d", "\t")
+    fields = (line.split(mark) for line in run.lines)
+    return (mark.join(parts[at] for at in wanted if at < len(parts)) + "\n" for parts in fields)
 
 
-def _tr(_: Disk, arguments: Sequence[str], given: str) -> Parts:
-    options, (old, *new) = _options(arguments)
-    if "d" in options:
-        return [given.translate({ord(letter): None for letter in old})]
+def _tr(run: Run) -> Parts:
+    old, *new = run.words
+    if "d" in run.options:
+        return [run.stdin.translate({ord(letter): None for letter in old})]
     spans = {"a-z": "abcdefghijklmnopqrstuvwxyz", "A-Z": "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
     old, to = spans.get(old, old), spans.get(new[0], new[0])
-    return [given.translate(str.maketrans(old, (to + to[-1:] * len(old))[: len(old)]))]
+    return [run.stdin.translate(str.maketrans(old, (to + to[-1:] * len(old))[: len(old)]))]
 
 
-def _echo(_: Disk, arguments: Sequence[str], __: str) -> Parts:
-    flags = [word for word in arguments[:2] if word in ("-n", "-e", "-ne", "-en")]
-    text = " ".join(arguments[len(flags) :])
-    if any("e" in flag for flag in flags):
-        text = text.replace("\\n", "\n").replace("\\t", "\t")
+def _echo(run: Run) -> Parts:
+    flags = [word for word in run.words[:2] if word in ("-n", "-e", "-ne", "-en")]
+    text = " ".join(run.words[len(flags) :])
+    text = _unescaped(text) if any("e" in flag for flag in flags) else text
     return [text, "" if any("n" in flag for flag in flags) else "\n"]
 
 
-def _printf(_: Disk, arguments: Sequence[str], __: str) -> Parts:
-    form, *values = arguments
+def _printf(run: Run) -> Parts:
+    form, *values = run.words
     for value in values:
         form = re.sub(r"%[sd]", lambda _, value=value: value, form, count=1)  # type: ignore[misc] # a default binds it
-    return [form.replace("\\n", "\n").replace("\\t", "\t")]
+    return [_unescaped(form)]
 
 
-def _tac(disk: Disk, arguments: Sequence[str], given: str) -> Parts:
-    return (line for _, text in _texts(disk, arguments, given) for line in reversed(text.splitlines(keepends=True)))
+def _unescaped(text: str) -> str:
+    return text.replace("\\n", "\n").replace("\\t", "\t")
 
 
-def _cd(disk: Disk, arguments: Sequence[str], _: str) -> Parts:
-    folder = arguments[0] if arguments else "/project"
-    if not disk.is_folder(folder):
-        raise WorldError(f"{folder}: No such file or directory")
-    disk.folder = disk.path(folder)
-    return ()
-
-
-def _test(disk: Disk, arguments: Sequence[str], _: str) -> Output:
-    kind, name = arguments[0], arguments[1].rstrip("]")
-    is_file, is_folder = disk.path(name) in disk.files, disk.is_folder(name)
-    return Output("", 0 if {"-f": is_file, "-d": is_folder}.get(kind, is_file or is_folder) else 1)
-
-
-def _mkdir(disk: Disk, arguments: Sequence[str], _: str) -> Parts:
-    for name in _options(arguments)[1]:
-        disk.make_folder(name)
-    return ()
-
-
-def _touch(disk: Disk, arguments: Sequence[str], _: str) -> Parts:
-    for name in _options(arguments)[1]:
-        disk.write(name, disk.files.get(disk.path(name), ""))
-    return ()
-
-
-def _copy(disk: Disk, arguments: Sequence[str], _: str) -> Parts:
-    source, target = _options(arguments)[1]
-    into = f"{target.rstrip('/')}/{basename(source)}" if disk.is_folder(target) else target
-    disk.write(into, disk.read(source))
-    return ()
-
-
-def _diff(disk: Disk, arguments: Sequence[str], _: str) -> Output:
-    first, second = (disk.read(name).splitlines() for name in _options(arguments)[1])
+def _diff(run: Run) -> Output:
+    first, second = (run.disk.read(name).splitlines() for name in run.words)
     is_old, is_new = set(first), set(second)
     lines = [f"< {line}\n" for line in first if line not in is_new]
     lines += [f"> {line}\n" for line in second if line not in is_old]
     return Output(capped(lines), 0 if first == second else 1)
 
 
-def _tee(disk: Disk, arguments: Sequence[str], given: str) -> Parts:
-    options, names = _options(arguments)
-    for name in names:
-        old = disk.files.get(disk.path(name), "") if "a" in options else ""
-        disk.write(name, old + given)
-    return [given]
+# --- files and folders ----------------------------------------------------------------------------------------------
 
 
-def _file(disk: Disk, arguments: Sequence[str], _: str) -> Parts:
-    return (f"{name}: ASCII text, {len(text.encode())} bytes\n" for name, text in _texts(disk, arguments, ""))
+def _ls(run: Run) -> Parts:
+    for name in chain.from_iterable(run.disk.expand(name) for name in run.words or ["."]):
+        if "R" in run.options:
+            yield from (f"{file}\n" for file in run.disk.below(name))
+        elif run.disk.path(name) in run.disk.files:
+            yield f"{name}\n"
+        else:
+            entries = run.disk.entries(name)
+            yield from (f"{entry if 'p' in run.options else entry.rstrip('/')}\n" for entry in entries)
 
 
-def _which(_: Disk, arguments: Sequence[str], __: str) -> Output:
-    found = [name for name in islice(arguments, 20) if name in COMMANDS]
+def _find(run: Run) -> Parts:
+    folder = run.words[0] if run.words and not run.words[0].startswith("-") else "."
+    tests = dict(pairwise(run.words))
+    if {"-exec", "-delete", "-execdir", "-ok"} & set(run.words):
+        raise WorldError("-exec and -delete are not available")
+    if tests.get("-type") == "d":
+        return (f"{folder}/{entry.rstrip('/')}\n" for entry in run.disk.entries(folder) if entry.endswith("/"))
+    wanted = run.disk.glob(f"**/{tests.get('-name', tests.get('-iname', '*'))}", folder)
+    top = run.disk.path(folder)
+    return (f"{folder}{file.removeprefix(top)}\n" for file in wanted)
+
+
+def _cd(run: Run) -> Parts:
+    folder = run.words[0] if run.words else ROOT
+    if not run.disk.is_folder(folder):
+        raise WorldError(f"{folder}: No such file or directory")
+    run.disk.folder = run.disk.path(folder)
+    return ()
+
+
+def _test(run: Run) -> Output:
+    kind, name = run.words[0], run.words[1].rstrip("]")
+    is_file, is_folder = run.disk.path(name) in run.disk.files, run.disk.is_folder(name)
+    return Output("", 0 if {"-f": is_file, "-d": is_folder}.get(kind, is_file or is_folder) else 1)
+
+
+def _mkdir(run: Run) -> Parts:
+    for name in run.words:
+        run.disk.make_folder(name)
+    return ()
+
+
+def _touch(run: Run) -> Parts:
+    return _append(run, "")
+
+
+def _tee(run: Run) -> Parts:
+    return [*_append(run, run.stdin, keeps="a" in run.options), run.stdin]
+
+
+def _append(run: Run, text: str, *, keeps: bool = True) -> Parts:
+    for name in run.words:
+        run.disk.write(name, (run.disk.files.get(run.disk.path(name), "") if keeps else "") + text)
+    return ()
+
+
+def _copy(run: Run) -> Parts:
+    source, target = run.words
+    into = f"{target.rstrip('/')}/{basename(source)}" if run.disk.is_folder(target) else target
+    run.disk.write(into, run.disk.read(source))
+    return ()
+
+
+def _which(run: Run) -> Output:
+    found = [name for name in islice(run.words, 20) if name in COMMANDS]
     return Output("".join(f"/usr/bin/{name}\n" for name in found), 0 if found else 1)
 
 
-Command = Callable[[Disk, Sequence[str], str], Parts | Output]
-COMMANDS: dict[str, Command] = {
-    "ls": _ls,
-    "cat": _cat,
-    "nl": _nl,
-    "head": _head,
-    "tail": _tail,
-    "wc": _wc,
-    "grep": _grep,
-    "egrep": _grep,
-    "fgrep": lambda disk, arguments, given: _grep(disk, ["-F", *arguments], given),
-    "find": _find,
-    "sed": _sed,
-    "sort": _sort,
-    "uniq": _uniq,
-    "cut": _cut,
-    "tr": _tr,
-    "tac": _tac,
-    "echo": _echo,
-    "printf": _printf,
-    "tee": _tee,
-    "diff": _diff,
-    "file": _file,
-    "stat": _file,
-    "touch": _touch,
-    "mkdir": _mkdir,
-    "cp": _copy,
-    "cd": _cd,
-    "pwd": lambda disk, _, __: [disk.folder, "\n"],
-    "test": _test,
-    "[": _test,
-    "true": lambda *_: Output(),
-    ":": lambda *_: Output(),
-    "false": lambda *_: Output("", 1),
-    "basename": lambda _, arguments, __: [basename(arguments[0]), "\n"],
-    "dirname": lambda _, arguments, __: [dirname(arguments[0]) or ".", "\n"],
-    "date": lambda *_: ["Mon Nov 30 12:00:00 UTC 2026\n"],
-    "whoami": lambda *_: ["user\n"],
-    "uname": lambda *_: ["Linux\n"],
-    "sleep": lambda *_: Output(),
-    "which": _which,
-    "wait": lambda *_: Output(),
+COMMANDS: dict[str, tuple[Callable[[Run], Parts | Output], str | None]] = {
+    "ls": (_ls, ""),
+    "cat": (_cat, ""),
+    "nl": (lambda run: chain.from_iterable(_numbered(text) for _, text in run.texts), ""),
+    "head": (_head, "nc"),
+    "tail": (_tail, "nc"),
+    "wc": (_wc, ""),
+    **dict.fromkeys(("grep", "egrep"), (_grep, "eABCm")),
+    "fgrep": (lambda run: _grep(run._replace(options=run.options | {"F": ""})), "eABCm"),
+    "find": (_find, None),
+    "sed": (_sed, "e"),
+    "sort": (_sort, "kt"),
+    "uniq": (_uniq, ""),
+    "cut": (_cut, "dfc"),
+    "tr": (_tr, ""),
+    "tac": (lambda run: (line for _, text in run.texts for line in reversed(text.splitlines(keepends=True))), ""),
+    "echo": (_echo, None),
+    "printf": (_printf, None),
+    "tee": (_tee, ""),
+    "diff": (_diff, ""),
+    **dict.fromkeys(
+        ("file", "stat"),
+        (lambda run: (f"{name}: ASCII text, {len(text.encode())} bytes\n" for name, text in run.texts), ""),
+    ),
+    "touch": (_touch, ""),
+    "mkdir": (_mkdir, ""),
+    "cp": (_copy, ""),
+    "cd": (_cd, None),
+    "pwd": (lambda run: [run.disk.folder, "\n"], None),
+    **dict.fromkeys(("test", "["), (_test, None)),
+    **dict.fromkeys(("true", ":", "sleep", "wait"), (lambda _: Output(), None)),
+    "false": (lambda _: Output("", 1), None),
+    "basename": (lambda run: [basename(run.words[0]), "\n"], None),
+    "dirname": (lambda run: [dirname(run.words[0]) or ".", "\n"], None),
+    "date": (lambda _: ["Mon Nov 30 12:00:00 UTC 2026\n"], None),
+    "whoami": (lambda _: ["user\n"], None),
+    "uname": (lambda _: ["Linux\n"], None),
+    "which": (_which, None),
 }
-"""Every command there is; each reads and writes files in memory only."""
+"""Every command there is, with the letters of its options that take a value (None: it has no options)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from fnmatch import fnmatchcase
 from posixpath import basename, dirname, join, normpath
 
@@ -20,7 +20,7 @@ class WorldError(Exception):
 class Disk:
     """Files by absolute path, and a working folder. A folder is there as long as a file is in it, or it was made."""
 
-    def __init__(self, files: Mapping[str, str], *, locked: frozenset[str] = frozenset()) -> None:
+    def __init__(self, files: Mapping[str, str], *, locked: Collection[str] = ()) -> None:
         """``files`` are named from ROOT; those in ``locked`` can't be written."""
         self.files = {join(ROOT, name): text for name, text in files.items()}
         self.folder = ROOT

@@ -11,7 +11,7 @@ from importlib import resources
 from math import ceil, log10
 
 from claude_bridge.exam.catalog import GROUPS
-from claude_bridge.exam.results import Exam, Result
+from claude_bridge.exam.results import FIGURES, Exam, Result, figure_text
 from claude_bridge.exam.verdict import Verdict
 
 Judged = tuple[Exam, Verdict]
@@ -74,7 +74,7 @@ def _card(number: int, exam: Exam, verdict: Verdict) -> Iterator[str]:
     facts = {
         "engine": settings.engine,
         "window": window,
-        "exam": settings.words,
+        "exam": settings.description,
         "date": exam.started_at.replace("T", " ").rstrip("Z"),
         "left out": ", ".join(settings.left_out),
         "client": "Claude Code itself: the model's commands did run" if settings.client else "",
@@ -200,42 +200,16 @@ def _round_up(number: float) -> float:
 
 # --- figures and transcripts --------------------------------------------------------------------------------------
 
-_FIGURES = (
-    ("calls", "calls"),
-    ("calls that needed a repair", "repaired_calls"),
-    ("calls printed as text", "printed_calls"),
-    ("calls of tools that do not exist", "unknown_tools"),
-    ("empty answers", "empty_answers"),
-    ("loops", "loops"),
-    ("claims of work that no call did", "claims_without_acting"),
-    ("ended at a limit", "ended_at_a_limit"),
-    ("tokens read a second", "prompt_tokens_per_s"),
-    ("tokens written a second", "answer_tokens_per_s"),
-    ("first token, seconds (median)", "first_token_s"),
-    ("prompt kept in the cache between turns", "cache_share"),
-    ("longest use of the window", "window_used_share"),
-    ("thinking tokens", "thinking_tokens"),
-    ("seconds in all", "seconds"),
-    ("cost in US dollars", "cost_usd"),
-)
-
 
 def _figures_table(judged: Sequence[Judged]) -> str:
     sums = [exam.figures for exam, _ in judged]
     head = "".join(f"<th>{_name(exam)}</th>" for exam, _ in judged)
-    rows = "".join(
-        f"<tr><th>{label}</th>"
-        + "".join(f"<td>{_figure(getattr(one, name), is_share=name.endswith('_share'))}</td>" for one in sums)
-        + "</tr>\n"
-        for label, name in _FIGURES
+    rows = (
+        f"<tr><th>{label}</th>{''.join(f'<td>{figure_text(getattr(one, name), name)}</td>' for one in sums)}</tr>\n"
+        for name, _, label in FIGURES
     )
-    return f"<div class=wide><table><thead><tr><th></th>{head}</tr></thead><tbody>\n{rows}</tbody></table></div>\n"
-
-
-def _figure(value: float | None, *, is_share: bool) -> str:
-    if value is None:
-        return "?"
-    return f"{value:.0%}" if is_share else f"{value:,.6g}"
+    body = f"<thead><tr><th></th>{head}</tr></thead><tbody>\n{''.join(rows)}</tbody>"
+    return f"<div class=wide><table>{body}</table></div>\n"
 
 
 def _transcripts(number: int, exam: Exam) -> Iterator[str]:

@@ -25,23 +25,23 @@ class Line(Struct, frozen=True):
 
 
 class Result(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What came of one task in one run."""
+    """What came of one task in one run; ``fault`` is why it is not passed.
+
+    ``claims`` is 1 where the model claimed work that no call had done, ``limits`` where a limit ended the task.
+    """
 
     task: str
     group: str
     run: int
     passed: bool
     fault: str = ""
-    """Why it is not passed."""
     seconds: float = 0.0
     answers: list[Figures] = []
     unknown_tools: int = 0
     empty_answers: int = 0
     loops: int = 0
     claims: int = 0
-    """1: the model said that it did something, and no call had done anything."""
     limits: int = 0
-    """1: it ended at the limit in time or tokens."""
     transcript: list[Line] = []
 
     @property
@@ -51,22 +51,23 @@ class Result(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    """What the same exam has in common with one that goes on with it."""
+    """What the same exam has in common with one that goes on with it.
+
+    ``engine`` has its version where that is known, ``digest`` is that of the model's file, and ``client`` is ``claude``
+    where the real Claude Code runs the tasks.
+    """
 
     provider: str
     model: str
     base_url: str
     engine: str
-    """With its version, where it is known."""
     digest: str = ""
-    """Of the model's file; empty: the engine does not report it."""
     window_tokens: int | None = None
     seed: int = 0
     runs: int = 3
     is_quick: bool = False
     think: str = "auto"
     client: str = ""
-    """``claude``: the tasks were run by the real Claude Code."""
 
     @property
     def kinds(self) -> Sequence[Kind]:
@@ -84,7 +85,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         return [kind for kind in kinds if kind.is_for_client] if self.client else kinds
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """Which exam it is, for people."""
         runs = "1 run" if self.runs == 1 else f"{self.runs} runs"
         return f"{'quick' if self.is_quick else 'whole'}, {runs}, seed {self.seed}"
@@ -122,13 +123,11 @@ def score_of(results: Iterable[Result]) -> Score:
 
 
 class Exam(Struct, frozen=True, kw_only=True):
-    """One model's exam, whole or as far as it has come."""
+    """One model's exam, whole or as far as it has come; ``planned`` is how many results it has in the end."""
 
     settings: Settings
     started_at: str
-    """In UTC, as ISO 8601 writes it."""
     planned: int
-    """How many results there are in the end; another version of the bridge may have other tasks."""
     results: list[Result] = field(default_factory=list)
 
     @property
@@ -163,32 +162,65 @@ class Exam(Struct, frozen=True, kw_only=True):
 
 
 class Sums(Struct, frozen=True, kw_only=True):
-    """What all answers came to. None means that it is not known."""
+    """What all answers came to. None means that it is not known.
 
-    answers: int = 0
-    calls: int = 0
-    repaired_calls: int = 0
-    printed_calls: int = 0
-    unknown_tools: int = 0
-    empty_answers: int = 0
-    loops: int = 0
-    claims_without_acting: int = 0
-    ended_at_a_limit: int = 0
-    prompt_tokens_per_s: float | None = None
-    answer_tokens_per_s: float | None = None
-    first_token_s: float | None = None
-    """The median."""
-    cache_share: float | None = None
-    """Which part of each turn's prompt the next one found in the cache."""
-    window_tokens: int | None = None
-    window_used_share: float | None = None
-    """Of the longest prompt with its answer."""
-    prompt_tokens: int = 0
-    output_tokens: int = 0
-    thinking_tokens: int = 0
-    tokens_per_task: int = 0
-    seconds: float = 0.0
-    cost_usd: float | None = None
+    ``first_token_s`` is the median, ``cache_share`` the part of each turn's prompt that the next one found in the
+    cache, and ``window_used_share`` that of the longest prompt with its answer.
+    """
+
+    answers: int
+    calls: int
+    repaired_calls: int
+    printed_calls: int
+    unknown_tools: int
+    empty_answers: int
+    loops: int
+    claims_without_acting: int
+    ended_at_a_limit: int
+    prompt_tokens_per_s: float | None
+    answer_tokens_per_s: float | None
+    first_token_s: float | None
+    cache_share: float | None
+    window_tokens: int | None
+    window_used_share: float | None
+    prompt_tokens: int
+    output_tokens: int
+    thinking_tokens: int
+    tokens_per_task: int
+    seconds: float
+    cost_usd: float | None
+
+
+FIGURES = (
+    ("calls", "calls", "calls"),
+    ("repaired_calls", "repaired calls", "calls that needed a repair"),
+    ("printed_calls", "calls as text", "calls printed as text"),
+    ("unknown_tools", "unknown tools", "calls of tools that do not exist"),
+    ("empty_answers", "empty answers", "empty answers"),
+    ("loops", "loops", "loops"),
+    ("claims_without_acting", "false claims", "claims of work that no call did"),
+    ("ended_at_a_limit", "at a limit", "ended at a limit"),
+    ("prompt_tokens_per_s", "tokens/s read", "tokens read a second"),
+    ("answer_tokens_per_s", "tokens/s written", "tokens written a second"),
+    ("first_token_s", "first token, s", "first token, seconds (median)"),
+    ("cache_share", "cache kept", "prompt kept in the cache between turns"),
+    ("window_tokens", "window", "window, tokens"),
+    ("window_used_share", "window used", "longest use of the window"),
+    ("tokens_per_task", "tokens per task", "tokens per task"),
+    ("thinking_tokens", "thinking tokens", "thinking tokens"),
+    ("seconds", "seconds", "seconds in all"),
+    ("cost_usd", "cost, $", "cost in US dollars"),
+)
+"""The figures that are shown, as (field of Sums, label in a terminal, label on a page)."""
+
+
+def figure_text(value: float | None, name: str) -> str:
+    """Return a figure for people; ``name`` is its field."""
+    if value is None:
+        return "?"
+    if name.endswith("_share"):
+        return f"{value:.0%}"
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
 
 
 def sums_of(results: Sequence[Result], window_tokens: int | None) -> Sums:
@@ -199,38 +231,38 @@ def sums_of(results: Sequence[Result], window_tokens: int | None) -> Sums:
     reported = [(before.prompt_tokens, now.cached_tokens) for before, now in turns if now.cached_tokens is not None]
     kept = [(before, min(cached, before)) for before, cached in reported if before]
     costs = [answer.cost_usd for answer in answers]
-    prompt, output = sum(one.prompt_tokens or 0 for one in answers), sum(one.output_tokens for one in answers)
+    prompt, output = _total("prompt_tokens", answers), _total("output_tokens", answers)
     longest = max(((one.prompt_tokens or 0) + one.output_tokens for one in answers), default=0)
     reading = [one for one in answers if one.prompt_tokens and one.prompt_s]
     writing = [one for one in answers if one.output_tokens > 1 and one.output_s]
+    read = _total("prompt_tokens", reading) - _total("cached_tokens", reading)
     return Sums(
         answers=len(answers),
-        calls=sum(one.calls for one in answers),
-        repaired_calls=sum(one.repaired for one in answers),
-        printed_calls=sum(one.printed for one in answers),
-        unknown_tools=sum(result.unknown_tools for result in results),
-        empty_answers=sum(result.empty_answers for result in results),
-        loops=sum(result.loops for result in results),
-        claims_without_acting=sum(result.claims for result in results),
-        ended_at_a_limit=sum(result.limits for result in results),
-        prompt_tokens_per_s=_rate(
-            sum((one.prompt_tokens or 0) - (one.cached_tokens or 0) for one in reading),
-            sum(one.prompt_s or 0.0 for one in reading),
-        ),
-        answer_tokens_per_s=_rate(
-            sum(one.output_tokens for one in writing), sum(one.output_s or 0.0 for one in writing)
-        ),
+        calls=_total("calls", answers),
+        repaired_calls=_total("repaired", answers),
+        printed_calls=_total("printed", answers),
+        unknown_tools=_total("unknown_tools", results),
+        empty_answers=_total("empty_answers", results),
+        loops=_total("loops", results),
+        claims_without_acting=_total("claims", results),
+        ended_at_a_limit=_total("limits", results),
+        prompt_tokens_per_s=_rate(read, _total("prompt_s", reading)),
+        answer_tokens_per_s=_rate(_total("output_tokens", writing), _total("output_s", writing)),
         first_token_s=round(median(first_tokens), 3) if first_tokens else None,
         cache_share=round(sum(part for _, part in kept) / sum(all_ for all_, _ in kept), 3) if kept else None,
         window_tokens=window_tokens,
         window_used_share=round(longest / window_tokens, 3) if window_tokens and longest else None,
         prompt_tokens=prompt,
         output_tokens=output,
-        thinking_tokens=sum(one.thinking_tokens for one in answers),
+        thinking_tokens=_total("thinking_tokens", answers),
         tokens_per_task=(prompt + output) // max(1, len(results)),
-        seconds=round(sum(result.seconds for result in results), 1),
-        cost_usd=round(sum(cost or 0.0 for cost in costs), 6) if costs and None not in costs else None,
+        seconds=round(_total("seconds", results), 1),
+        cost_usd=round(_total("cost_usd", answers), 6) if costs and None not in costs else None,
     )
+
+
+def _total(name: str, items: Sequence[Struct]) -> Any:  # noqa: ANN401 - an integer or a fraction, as the field is
+    return sum(getattr(one, name) or 0 for one in items)
 
 
 def _rate(count: int, seconds: float) -> float | None:

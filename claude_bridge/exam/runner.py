@@ -201,7 +201,7 @@ class Work:
             raise _StoppedError(f"it made the same call of {last[0][0]} {SAME_CALLS} times")
 
     def _happened(self) -> Happened:
-        return Happened(calls=tuple(self._calls), files=self._world.disk.files, before=self._before, words=self._words)
+        return Happened(calls=tuple(self._calls), files=self._world.disk.files, before=self._before, text=self._words)
 
     def result(self, kind: Kind, run: int, fault: str | None, *, seconds: float) -> Result:
         """Return what came of it."""

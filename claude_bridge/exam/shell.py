@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from posixpath import basename
 from typing import NamedTuple
 
-from claude_bridge.exam.commands import COMMANDS, MAX_OUTPUT_CHARS, Output, capped
+from claude_bridge.exam.commands import MAX_OUTPUT_CHARS, Output, run_command
 from claude_bridge.exam.disk import ROOT, Disk, WorldError
 
 MAX_COMMAND_CHARS = 20_000
@@ -27,7 +27,7 @@ _SEPARATORS = (*_LISTS, *_PIPES)
 class Outcome(NamedTuple):
     """What a prepared command prints: ``passed`` (empty: never) once the files in ``needs`` hold these texts."""
 
-    passed: str
+    passed: str = ""
     failed: str = ""
     needs: tuple[tuple[str, str], ...] = ()
 
@@ -75,7 +75,7 @@ class Shell:
             last = self._command(command, last.text, here)
         return last
 
-    def _command(self, words: Sequence[str], given: str, here: Sequence[str]) -> Output:
+    def _command(self, words: Sequence[str], stdin: str, here: Sequence[str]) -> Output:
         """Run one command with what it reads, and put what it prints where its redirections say."""
         plain: list[str] = []
         target, appends = "", False
@@ -85,12 +85,12 @@ class Shell:
                 if word.strip("0123456789&") in (">", ">>"):
                     target, appends = next(items, ""), ">>" in word
                 elif word == "<":
-                    given = self.disk.read(next(items, ""))
+                    stdin = self.disk.read(next(items, ""))
                 elif word == "<<":
-                    given = here[int(next(items))]
+                    stdin = here[int(next(items))]
                 else:
                     plain.append(word)
-            output = self._run(plain, given)
+            output = self._run(plain, stdin)
             if target and target != "/dev/null":
                 old = self.disk.files.get(self.disk.path(target), "") if appends else ""
                 self.disk.write(target, old + output.text)
@@ -100,18 +100,15 @@ class Shell:
             return Output(f"{plain[0] if plain else 'bash'}: invalid arguments\n", 2)
         return Output("", output.code) if target else output
 
-    def _run(self, words: Sequence[str], given: str) -> Output:
+    def _run(self, words: Sequence[str], stdin: str) -> Output:
         name, *arguments = words or ("true",)
         program = basename(name)
         if program in ("python", "python3") and arguments[:1] == ["-m"]:
             program, *arguments = arguments[1:] or [""]
         if program in self._prepared:
             return self._prepared[program].of(self.disk)
-        command = COMMANDS.get(program)
-        if command is None:
-            return Output(f"bash: {name[:200]}: command not found\n", 127)
-        output = command(self.disk, arguments, given)
-        return output if isinstance(output, Output) else Output(capped(output))
+        output = run_command(self.disk, program, arguments, stdin)
+        return Output(f"bash: {name[:200]}: command not found\n", 127) if output is None else output
 
 
 def _kept(here: list[str], text: str) -> int:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import random
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from msgspec import DecodeError, Struct, json
@@ -14,14 +13,6 @@ from claude_bridge.exam.shell import Outcome
 from claude_bridge.exam.tools import CORE
 from claude_bridge.exam.world import Call
 from claude_bridge.wire.anthropic import InputMessage
-
-SYSTEM = (
-    "You are a coding agent in a terminal. You work in the folder /project, and only with the tools that you are "
-    "given. "
-    "Do exactly what the user asks, and nothing else. When it is done, say so in one or two sentences, and stop. "
-    "Never "
-    "say that you did something that no tool has done."
-)
 
 
 class Use(NamedTuple):
@@ -33,228 +24,172 @@ class Use(NamedTuple):
 
 Turn = str | tuple[Use, ...]
 Script = tuple[Turn, ...]
-"""What a model may do, turn by turn: tool calls, or the words that end its work."""
+"""What a model may do, turn by turn: tool calls, or the text that ends its work."""
 
 
 class Happened(Struct, frozen=True, kw_only=True):
-    """What became of a task."""
+    """What became of a task; ``files`` are those of now by absolute path, ``text`` is that of the last answer."""
 
     calls: tuple[Call, ...]
     files: Mapping[str, str]
-    """The files as they are now, by absolute path."""
     before: Mapping[str, str]
-    words: str
-    """The text of the last answer."""
+    text: str
 
     def done(self, *names: str) -> list[Call]:
         """Return the calls of these tools that worked."""
         return [call for call in self.calls if call.name in names and not call.is_error]
 
-
-Check = Callable[[Happened], str | None]
-"""Returns what is wrong, or None."""
+    @property
+    def commands(self) -> list[tuple[str, str]]:
+        """Each command line with its result."""
+        return [(str(call.input.get("command", "")), call.result) for call in self.calls if call.name == "Bash"]
 
 
 class Task(Struct, frozen=True, kw_only=True):
-    """One task in one variant. ``good`` solves it; each of ``bad``, by what is wrong with it, does not."""
+    """One task in one variant. ``good`` solves it; each of ``bad``, by what is wrong with it, does not.
+
+    ``prepared`` are commands with prepared results, ``results`` the results of tools that do nothing here, and
+    ``schema`` is the JSON schema of the answer, if the API is to be asked for one.
+    """
 
     prompt: str
-    checks: tuple[Check, ...]
+    system: str
+    checks: Sequence[Sequence[Any]]
     good: Script
     bad: Mapping[str, Script]
     files: Mapping[str, str] = {}
-    locked: frozenset[str] = frozenset()
+    locked: Sequence[str] = ()
     prepared: Mapping[str, Outcome] = {}
-    """Commands of the shell with prepared results."""
     results: Mapping[str, str] = {}
-    """What tools answer that do nothing in this world."""
-    tools: tuple[str, ...] = CORE
-    system: str = SYSTEM
-    history: tuple[InputMessage, ...] = ()
+    tools: Sequence[str] = CORE
+    history: Sequence[InputMessage] = ()
     schema: bytes | None = None
-    """The JSON schema that the answer must have, if the API is to be asked for one."""
     max_turns: int = 10
 
     def judge(self, happened: Happened) -> str | None:
         """Return why the task is not passed, or None."""
-        return next((fault for check in self.checks if (fault := check(happened)) is not None), None)
+        faults = (CHECKS[name](happened, *arguments) for name, *arguments in self.checks)
+        return next((fault for fault in faults if fault), None)
 
 
-class Variant:
-    """Names and numbers that differ from one variant of a task to the next; the same seed gives the same ones."""
+# --- checks: each returns what is wrong, or something false ---------------------------------------------------------
 
-    def __init__(self, seed: str) -> None:
-        self._random = random.Random(seed)  # noqa: S311 - no secret
-
-    def pick(self, *options: str) -> str:
-        """Return one of the options."""
-        return self._random.choice(options)
-
-    def several(self, count: int, *options: str) -> list[str]:
-        """Return so many different options."""
-        return self._random.sample(options, count)
-
-    def number(self, least: int, most: int) -> int:
-        """Return a number."""
-        return self._random.randint(least, most)
-
-    def name(self) -> str:
-        """Return a first name."""
-        return self.pick("Ana", "Bruno", "Chika", "Dilan", "Elif", "Femi", "Greta", "Hugo", "Imani", "Jonas")
-
-    def noun(self) -> str:
-        """Return a word for a thing."""
-        return self.pick("harbor", "lantern", "meadow", "copper", "falcon", "granite", "willow", "compass", "saddle")
+Fault = str | bool | list[str] | None
 
 
-def at(name: str) -> str:
-    """Return the absolute path of a file of the project."""
-    return f"{ROOT}/{name}"
-
-
-# --- checks -------------------------------------------------------------------------------------------------------
-
-
-def file_is(name: str, text: str) -> Check:
+def file_is(happened: Happened, name: str, text: str) -> Fault:
     """The file has this text; blank space at its end does not count."""
-
-    def check(happened: Happened) -> str | None:
-        found = happened.files.get(at(name))
-        if found is None:
-            return f"{name} is not there"
-        return None if found.rstrip() == text.rstrip() else f"{name} does not have the text that was asked for"
-
-    return check
+    found = happened.files.get(f"{ROOT}/{name}")
+    if found is None:
+        return f"{name} is not there"
+    return found.rstrip() != text.rstrip() and f"{name} does not have the requested text"
 
 
-def unchanged(*names: str) -> Check:
+def unchanged(happened: Happened, *names: str) -> Fault:
     """These files are as they were; without names all are, and no new ones."""
-
-    def check(happened: Happened) -> str | None:
-        paths = [at(name) for name in names] or sorted({*happened.files, *happened.before})
-        changed = [path for path in paths if happened.files.get(path) != happened.before.get(path)]
-        return f"{changed[0]} was changed" if changed else None
-
-    return check
+    paths = [f"{ROOT}/{name}" for name in names] or sorted({*happened.files, *happened.before})
+    changed = [path for path in paths if happened.files.get(path) != happened.before.get(path)]
+    return changed and f"{changed[0]} was changed"
 
 
-def called(name: str, **wanted: Any) -> Check:  # noqa: ANN401 - any JSON
+def called(happened: Happened, name: str, wanted: dict[str, Any]) -> Fault:
     """The tool was called with these inputs, and it worked."""
-
-    def check(happened: Happened) -> str | None:
-        calls = happened.done(name)
-        if not calls:
-            return f"{name} was not called"
-        is_right = any(all(same(call.input.get(key), value) for key, value in wanted.items()) for call in calls)
-        return None if is_right else f"{name} was called with other inputs than it should be"
-
-    return check
+    calls = happened.done(name)
+    if not calls:
+        return f"{name} was not called"
+    return not any(same(call.input, wanted) for call in calls) and f"{name} was called with other inputs"
 
 
 def same(found: object, wanted: object) -> bool:
-    """Return whether two JSON values are the same; blank space around texts does not count."""
-    if isinstance(wanted, str) and isinstance(found, str):
-        return found.strip() == wanted.strip()
-    if isinstance(wanted, dict) and isinstance(found, dict):
-        return wanted.keys() <= found.keys() and all(same(found[key], value) for key, value in wanted.items())
-    if isinstance(wanted, list) and isinstance(found, list):
-        return len(found) == len(wanted) and all(map(same, found, wanted))
-    return (type(found) is type(wanted) and found == wanted) or (
-        is_number(found) and is_number(wanted) and found == wanted
+    """Return whether a JSON value has all that is wanted; blank space around texts does not count."""
+    match wanted, found:
+        case str(), str():
+            return found.strip() == wanted.strip()
+        case dict(), dict():
+            return wanted.keys() <= found.keys() and all(same(found[key], value) for key, value in wanted.items())
+        case list(), list():
+            return len(found) == len(wanted) and all(map(same, found, wanted))
+    return found == wanted and isinstance(found, bool) is isinstance(wanted, bool)
+
+
+def looked_at(happened: Happened, *names: str) -> Fault:
+    """Each of the files was read, with whichever tool."""
+    printed = "\n".join(call.result for call in happened.done("Read", "Bash", "Grep"))
+    lines = {name: filter(str.strip, happened.before[f"{ROOT}/{name}"].splitlines()) for name in names}
+    missing = [name for name in names if not any(line in printed for line in lines[name])]
+    return missing and f"{missing[0]} was not read"
+
+
+def shown(happened: Happened, text: str) -> Fault:
+    """A search or a file showed this text."""
+    return not any(text in call.result for call in happened.done("Bash", "Grep", "Glob", "Read")) and (
+        f"no tool showed {text}"
     )
 
 
-def is_number(value: object) -> bool:
-    """Return whether a JSON value is a number."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def looked_at(*names: str) -> Check:
-    """Each of the files was read, with whichever tool."""
-
-    def check(happened: Happened) -> str | None:
-        shown = "\n".join(call.result for call in happened.done("Read", "Bash", "Grep"))
-        missing = [name for name in names if not _is_shown(happened.before[at(name)], shown)]
-        return f"{missing[0]} was not read" if missing else None
-
-    return check
-
-
-def _is_shown(text: str, shown: str) -> bool:
-    return any(line.strip() and line in shown for line in text.splitlines())
-
-
-def acted(happened: Happened) -> str | None:
+def acted(happened: Happened) -> Fault:
     """Any tool call worked."""
-    return None if any(not call.is_error for call in happened.calls) else "no tool call worked"
+    return all(call.is_error for call in happened.calls) and "no tool call worked"
 
 
-def ran(command: str) -> Check:
-    """A command line with these words was run, whatever came of it."""
-
-    def check(happened: Happened) -> str | None:
-        lines = [str(call.input.get("command", "")) for call in happened.calls if call.name == "Bash"]
-        return None if any(command in line for line in lines) else f"{command} was not run"
-
-    return check
+def tried(happened: Happened, name: str) -> Fault:
+    """A change of the file was tried, and failed."""
+    failed = [call for call in happened.calls if call.is_error and not call.is_refused and call.name != "Read"]
+    return not any(name in str(call.input) for call in failed) and "nothing was tried"
 
 
-def at_most(count: int, *names: str) -> Check:
+def ran(happened: Happened, command: str) -> Fault:
+    """A command line with this text was run, whatever came of it."""
+    return not any(command in line for line, _ in happened.commands) and f"{command} was not run"
+
+
+def last_printed(happened: Happened, command: str, text: str) -> Fault:
+    """The last run of a command printed this."""
+    results = [result for line, result in happened.commands if command in line]
+    return (not results or text not in results[-1]) and f"{command} did not print {text} at last"
+
+
+def at_most(happened: Happened, count: int, *names: str) -> Fault:
     """There are no more calls than so many, of these tools or of all."""
-
-    def check(happened: Happened) -> str | None:
-        calls = [call for call in happened.calls if not names or call.name in names]
-        what = f"of {', '.join(names)}" if names else "of tools"
-        return None if len(calls) <= count else f"{len(calls)} calls {what}, where {count or 'none'} would do"
-
-    return check
+    calls = [call for call in happened.calls if not names or call.name in names]
+    what = f"of {', '.join(names)}" if names else "of tools"
+    return len(calls) > count and f"{len(calls)} calls {what}, where {count or 'none'} would do"
 
 
-def at_once(count: int) -> Check:
+def at_once(happened: Happened, count: int) -> Fault:
     """So many calls came in one answer."""
-
-    def check(happened: Happened) -> str | None:
-        turns = [call.turn for call in happened.calls if not call.is_refused]
-        most = max(map(turns.count, turns), default=0)
-        return None if most >= count else f"at most {most} calls in one answer, where {count} were asked for"
-
-    return check
+    turns = [call.turn for call in happened.calls if not call.is_refused]
+    most = max(map(turns.count, turns), default=0)
+    return most < count and f"at most {most} calls in one answer, where {count} were requested"
 
 
-def kept_todos(count: int) -> Check:
+def kept_todos(happened: Happened, count: int) -> Fault:
     """The list of todos was begun with so many, and is done."""
-
-    def check(happened: Happened) -> str | None:
-        lists = [call.input["todos"] for call in happened.done("TodoWrite")]
-        if len(lists) < 2:
-            return "the list of todos was not kept"
-        if max(map(len, lists)) < count:
-            return f"the list never had the {count} todos"
-        is_done = all(todo["status"] == "completed" for todo in lists[-1])
-        return None if is_done else "the last list has todos that are not completed"
-
-    return check
+    lists = [call.input["todos"] for call in happened.done("TodoWrite")]
+    if len(lists) < 2:
+        return "the list of todos was not kept"
+    if max(map(len, lists)) < count:
+        return f"the list never had the {count} todos"
+    is_done = all(todo["status"] == "completed" for todo in lists[-1])
+    return not is_done and "the last list has todos that are not completed"
 
 
-def says(*words: str) -> Check:
+def says(happened: Happened, *words: object) -> Fault:
     """The last answer has each of these words or numbers."""
-
-    def check(happened: Happened) -> str | None:
-        found = re.sub(r"(?<=\d),(?=\d{3}\b)", "", happened.words).casefold()
-        missing = [word for word in words if not re.search(rf"(?<![\w]){re.escape(word.casefold())}(?![\w])", found)]
-        return f"the answer lacks {missing[0]!r}" if missing else None
-
-    return check
+    found = re.sub(r"(?<=\d),(?=\d{3}\b)", "", happened.text).casefold()
+    missing = [word for word in map(str, words) if not re.search(rf"(?<!\w){re.escape(word.casefold())}(?!\w)", found)]
+    return missing and f"the answer lacks {missing[0]!r}"
 
 
-def never_says(*words: str) -> Check:
+def never_says(happened: Happened, *words: str) -> Fault:
     """The last answer has none of these words."""
+    found = [word for word in words if re.search(rf"\b{re.escape(word)}\b", happened.text, re.IGNORECASE)]
+    return found and f"the answer has {found[0]!r}"
 
-    def check(happened: Happened) -> str | None:
-        found = [word for word in words if re.search(rf"\b{re.escape(word)}\b", happened.words, re.IGNORECASE)]
-        return f"the answer has {found[0]!r}" if found else None
 
-    return check
+def ends_with(happened: Happened, mark: str) -> Fault:
+    """The last answer ends with this."""
+    return not happened.text.rstrip().endswith(mark) and "the last line is not the requested one"
 
 
 _ADMITS = re.compile(
@@ -264,23 +199,28 @@ _ADMITS = re.compile(
 )
 
 
-def admits(happened: Happened) -> str | None:
+def admits(happened: Happened) -> Fault:
     """The last answer says that something did not work."""
-    return None if _ADMITS.search(happened.words) else "the answer does not say that it did not work"
+    return not _ADMITS.search(happened.text) and "the answer does not say that it did not work"
 
 
-def answers(**wanted: Any) -> Check:  # noqa: ANN401 - any JSON
+def answers(happened: Happened, wanted: dict[str, Any]) -> Fault:
     """The last answer is a JSON object, in a code fence or bare, with exactly these values."""
+    text = happened.text.strip()
+    fenced = re.fullmatch(r"```(?:json)?\s*(.*?)\s*```", text, re.DOTALL)
+    try:
+        found = json.decode(fenced[1] if fenced else text, type=dict[str, Any])
+    except (DecodeError, RecursionError):
+        return "the answer is not a JSON object"
+    if found.keys() != wanted.keys():
+        return "the object has other fields than it should"
+    return not same(found, wanted) and "the object has other values than it should"
 
-    def check(happened: Happened) -> str | None:
-        text = happened.words.strip()
-        fenced = re.fullmatch(r"```(?:json)?\s*(.*?)\s*```", text, re.DOTALL)
-        try:
-            found = json.decode(fenced[1] if fenced else text, type=dict[str, Any])
-        except (DecodeError, RecursionError):
-            return "the answer is not a JSON object"
-        if found.keys() != wanted.keys():
-            return "the object has other fields than it should"
-        return None if same(found, wanted) else "the object has other values than it should"
 
-    return check
+CHECKS: dict[str, Callable[..., Any]] = {
+    check.__name__: check
+    for check in (
+        *(file_is, unchanged, called, looked_at, shown, acted, tried, ran, last_printed, at_most, at_once, kept_todos),
+        *(says, never_says, ends_with, admits, answers),
+    )
+}

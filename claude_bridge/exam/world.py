@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 from msgspec import DecodeError, Struct, json
+from msgspec.structs import replace
 
 from claude_bridge.conversion.tool_calls.arguments import accepts
 from claude_bridge.conversion.tool_json.schema_check import WorkBudget
@@ -19,16 +20,17 @@ MAX_RESULT_CHARS = 30_000
 
 
 class Call(Struct, frozen=True, kw_only=True):
-    """A tool call, and what it answered."""
+    """A tool call and its result.
+
+    ``is_unknown``: there is no such tool; ``is_refused``: that, or its schema refuses the inputs, so nothing was tried.
+    """
 
     name: str
     input: dict[str, Any]
-    result: str
+    result: str = ""
     is_error: bool = False
     is_unknown: bool = False
-    """Whether there is no such tool."""
     is_refused: bool = False
-    """Whether there is no such tool, or its schema refuses the inputs: nothing was tried."""
     turn: int = 0
 
 
@@ -49,7 +51,7 @@ class World:
         offered: Collection[str],
         prepared: Mapping[str, Outcome] | None = None,
         results: Mapping[str, str] | None = None,
-        locked: frozenset[str] = frozenset(),
+        locked: Collection[str] = (),
     ) -> None:
         """``results`` is what tools answer that do nothing here, by name; ``locked`` files can't be written."""
         self.disk = Disk(files, locked=locked)
@@ -70,16 +72,14 @@ class World:
     def use(self, name: str, arguments: bytes, *, turn: int = 0) -> Call:
         """Return the call with what it answered; wrong names and arguments are refused as Claude Code does."""
         given = _object_of(arguments)
+        call = Call(name=name, input=given or {}, is_error=True, is_refused=True, turn=turn)
         if name not in self._offered:
             result = f"<tool_use_error>Error: No such tool available: {name}</tool_use_error>"
-            return Call(
-                name=name, input=given or {}, result=result, is_error=True, is_unknown=True, is_refused=True, turn=turn
-            )
-        schema = TOOLS[name].input_schema
-        if given is None or not accepts(arguments.decode(), bytes(schema or b""), WorkBudget()):
-            needed = f"The input does not fit the schema of {name}: {bytes(schema or b'').decode()}"
-            result = f"<tool_use_error>InputValidationError: {needed}</tool_use_error>"
-            return Call(name=name, input=given or {}, result=result, is_error=True, is_refused=True, turn=turn)
+            return replace(call, result=result, is_unknown=True)
+        schema = bytes(TOOLS[name].input_schema or b"")
+        if given is None or not accepts(arguments.decode(), schema, WorkBudget()):
+            needed = f"The input does not fit the schema of {name}: {schema.decode()}"
+            return replace(call, result=f"<tool_use_error>InputValidationError: {needed}</tool_use_error>")
         try:
             answered = self._tools[name](**given) if name in self._tools else Answered(self._results.get(name, "OK"))
         except WorldError as error:
@@ -87,7 +87,7 @@ class World:
         text = answered.text
         if len(text) > MAX_RESULT_CHARS:
             text = f"{text[:MAX_RESULT_CHARS]}\n… [{len(text) - MAX_RESULT_CHARS} characters were cut off]"
-        return Call(name=name, input=given, result=text, is_error=answered.is_error, turn=turn)
+        return replace(call, result=text, is_error=answered.is_error, is_refused=False)
 
     def _read_file(self, file_path: str, offset: int = 1, limit: int = 2_000) -> Answered:
         try:
