@@ -18,6 +18,7 @@ from claude_bridge.cli import terminal
 
 if TYPE_CHECKING:
     from claude_bridge.config.load import Reading
+    from claude_bridge.config.project import Project
     from claude_bridge.config.schema import Config
 
 P = ParamSpec("P")
@@ -191,27 +192,31 @@ def takes_options(command: Callable[Concatenate[Options, P], None]) -> Callable[
     return run
 
 
-def load_config(file: Path | None) -> Config:
-    """Return the configuration, and show what is doubtful in it.
+def load_config(file: Path | None, project: Project | None = None) -> Config:
+    """Return the configuration, with a project's where there is one, and show what is doubtful in it.
 
     Raises:
         SetupError: there are mistakes in it.
     """
     from claude_bridge.config.locate import is_nothing_configured
 
-    if is_nothing_configured(file, os.environ):
+    if project is None and is_nothing_configured(file, os.environ):
         from claude_bridge.config.schema import Config
 
         return Config()
-    reading = load_reading(file)
+    return config_of(load_reading(file, project))
+
+
+def config_of(reading: Reading) -> Config:
+    """Return the configuration that was read, and show what is doubtful in it; raises SetupError for its mistakes."""
     config = reading.without_mistakes().config
     for doubt in reading.doubts:
         terminal.print_problem(f"{doubt}.", "`bridge config check` checks it again.", is_warning=True)
     return config
 
 
-def load_reading(file: Path | None) -> Reading:
+def load_reading(file: Path | None, project: Project | None = None) -> Reading:
     """Return the configuration with everything that is wrong with it."""
     from claude_bridge.config.load import read_config
 
-    return read_config(file, os.environ)
+    return read_config(file, os.environ, project)

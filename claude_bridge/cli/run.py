@@ -14,6 +14,7 @@ from claude_bridge.cli import terminal
 from claude_bridge.cli.help import Command
 from claude_bridge.cli.notices import TerminalNotices
 from claude_bridge.cli.options import CLAUDE_CODE, ConfigFile, load_config, takes_options
+from claude_bridge.cli.project import trusted_project
 
 if TYPE_CHECKING:
     from claude_bridge.app.plan import Listening
@@ -65,7 +66,8 @@ def run(
     """Start Claude Code on a model, with a bridge that ends with it.
 
     Arguments after -- go to Claude Code: bridge run ollama -- --continue. Its exit code is passed on, and none of your
-    files is changed. With --debug the log goes to a file, because Claude Code has the terminal.
+    files is changed. With --debug the log goes to a file, because Claude Code has the terminal. A project's own
+    settings, in .claude-bridge.toml, are used once you trust them.
     """
     from msgspec.structs import replace
 
@@ -76,7 +78,12 @@ def run(
     program = find_claude_code()
     arguments: list[str] = ctx.meta[_BEHIND]
     notices = RunNotices()
-    plan = build_plan(load_config(config_file), options, notices)
+    project, unused = trusted_project(may_ask=True)
+    if unused:
+        notices.warn(unused)
+    plan = build_plan(load_config(config_file, project), options, notices)
+    if project is not None:
+        notices.notes.append(f"settings of this project: {project.file}")
     if options.debug:
         from claude_bridge.config.locate import log_folder
 

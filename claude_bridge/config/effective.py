@@ -25,7 +25,7 @@ class Effective(Struct, frozen=True, kw_only=True):
     key: str
     value: Any
     origin: str
-    """DEFAULT, a line of the file, or a variable."""
+    """DEFAULT, a line of the user's file, that of a project's file with its name, or a variable."""
 
 
 def effective_settings(reading: Reading, environment: Mapping[str, str]) -> Iterator[Effective]:
@@ -67,5 +67,7 @@ def _of_provider(reading: Reading, row: Provider, environment: Mapping[str, str]
 
 
 def _origin(reading: Reading, path: KeyPath) -> str:
-    line = reading.lines.line_of(path)
-    return DEFAULT if line is None else f"line {line}"
+    place = reading.places.of(path)
+    if place is None:
+        return DEFAULT
+    return f"line {place.line}" if place.file == reading.file else f"{place.file.name}:{place.line}"

@@ -1,52 +1,123 @@
-"""On which line of a TOML text each key is set; tomllib does not keep that."""
+"""In which file and on which line each key is set; tomllib does not keep that."""
 
 from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 KeyPath = tuple[str | int, ...]
 """Where a value is: names of keys, and positions in lists from 0."""
 
 
-class Lines:
-    """The lines of a valid TOML text. Nothing is computed before it is asked for."""
+MAX_DEPTH = 50
+"""Of tables and lists in each other."""
 
-    def __init__(self, text: str) -> None:
-        self._text = text.replace("\r\n", "\n")
 
-    def line_of(self, path: KeyPath) -> int | None:
-        """Return the line, from 1, where the statement begins that sets the value; None: nothing sets it."""
-        return self._line_of_each.get(path)
+class Source(NamedTuple):
+    """A TOML file that was read."""
 
-    def nearest_line(self, path: KeyPath) -> int:
-        """Return the line of the value, else that of the nearest table around it, else the first."""
-        return next((line for end in range(len(path), 0, -1) if (line := self.line_of(path[:end]))), 1)
+    file: Path
+    text: str
+    document: Mapping[str, Any]
+    """What the text sets."""
+
+
+class Place(NamedTuple):
+    """Where a value is set: on the line, from 1, where its statement begins."""
+
+    file: Path
+    line: int
+
+
+class Places:
+    """Where the values of files are set that are merged in their order. Nothing is computed before it is needed."""
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self._sources = sources
+
+    def of(self, path: KeyPath) -> Place | None:
+        """Return where the value is set; None: nothing sets it."""
+        return self._of_each.get(path)
+
+    def nearest(self, path: KeyPath) -> Place:
+        """Return the place of the value, else that of the nearest table around it, else where the first file begins."""
+        found = (self.of(path[:end]) for end in range(len(path), 0, -1))
+        return next((place for place in found if place), Place(self._sources[0].file, 1))
 
     @cached_property
-    def _line_of_each(self) -> dict[KeyPath, int]:
-        found: dict[KeyPath, int] = {}
-        sizes: dict[KeyPath, int] = {}  # of the lists that [[headers]] make
-        table: KeyPath = ()
-        for line, text, content in _statements(self._text.split("\n")):
-            if text.lstrip().startswith("["):
-                table = _table_of(content, sizes)
-                paths = [table]
-            else:
-                paths = [table + path for path in _paths_in(content)]
-            for path in paths:
-                for end in range(1, len(path) + 1):
-                    found.setdefault(path[:end], line)
-        return found
+    def _of_each(self) -> dict[KeyPath, Place]:
+        places: dict[KeyPath, Place] = {}
+        for source in self._sources:
+            lines = _lines_of(source.text.replace("\r\n", "\n"))
+            replaced = {path for path in lines if path in places and not isinstance(_at(source.document, path), dict)}
+            kept = {
+                path: place
+                for path, place in places.items()
+                if replaced.isdisjoint(path[:end] for end in range(1, len(path) + 1))
+            }
+            places = kept | {path: Place(source.file, line) for path, line in lines.items()}
+        return places
 
 
-def line_of_error(error: tomllib.TOMLDecodeError) -> int | None:
-    """Return the line that a syntax error names; None: the end of the text."""
-    named = re.search(r"\(at line (\d+), column \d+\)$", str(error))
-    return int(named[1]) if named else None
+def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Return both documents in one: tables are merged, and of other values that of ``above`` counts."""
+    both = {
+        key: merged(below[key], value)
+        for key, value in above.items()
+        if isinstance(value, dict) and isinstance(below.get(key), dict)
+    }
+    return {**below, **above, **both}
+
+
+class TomlError(ValueError):
+    """A text is not TOML; ``line`` says where it is wrong."""
+
+    def __init__(self, what: str, line: int) -> None:
+        super().__init__(what)
+        self.line = line
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """Return what a text sets; raises TomlError."""
+    try:
+        document = tomllib.loads(text)
+        level: list[Any] = [document]
+        for _ in range(MAX_DEPTH):
+            level = [one for value in level for _, one in _items(value)]
+        if level:
+            raise RecursionError
+    except (ValueError, RecursionError) as error:  # besides its own error: of numbers and of nesting without end
+        named = re.search(r"\(at line (\d+), column \d+\)$", str(error))
+        what = "it is nested too deeply" if isinstance(error, RecursionError) else str(error).partition(" (at ")[0]
+        raise TomlError(what, int(named[1]) if named else text.count("\n") + 1) from error
+    return document
+
+
+def _lines_of(text: str) -> dict[KeyPath, int]:
+    """Return the line of each value."""
+    found: dict[KeyPath, int] = {}
+    sizes: dict[KeyPath, int] = {}  # of the lists that [[headers]] make
+    table: KeyPath = ()
+    for line, statement, content in _statements(text.split("\n")):
+        if statement.lstrip().startswith("["):
+            table = _table_of(content, sizes)
+            paths = [table]
+        else:
+            paths = [table + path for path in _paths_in(content)]
+        for path in paths:
+            for end in range(1, len(path) + 1):
+                found.setdefault(path[:end], line)
+    return found
+
+
+def _at(document: Any, path: KeyPath) -> Any:  # noqa: ANN401 - whatever TOML holds
+    for key in path:
+        document = document[key]
+    return document
 
 
 def _statements(lines: list[str]) -> Iterator[tuple[int, str, dict[str, Any]]]:
@@ -80,7 +151,10 @@ def _table_of(header: dict[str, Any], sizes: dict[KeyPath, int]) -> KeyPath:
 
 def _paths_in(value: Any) -> Iterator[KeyPath]:  # noqa: ANN401 - whatever TOML holds
     """Yield the path of every value inside this one."""
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, inner in items:
+    for key, inner in _items(value):
         yield (key,)
         yield from ((key, *path) for path in _paths_in(inner))
+
+
+def _items(value: Any) -> Iterable[tuple[str | int, Any]]:  # noqa: ANN401 - whatever TOML holds
+    return value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()

@@ -1,13 +1,12 @@
-"""Reads the configuration: a file, overridden by environment variables; every mistake is reported with its place."""
+"""Reads the configuration: files, overridden by environment variables; every mistake is reported with its place."""
 
 from __future__ import annotations
 
 import os
 import stat
-import tomllib
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
-from operator import itemgetter
+from functools import reduce
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -23,8 +22,9 @@ from claude_bridge.config.decode import (
     decode_variables,
 )
 from claude_bridge.config.format import key_text
-from claude_bridge.config.line_numbers import KeyPath, Lines, line_of_error
+from claude_bridge.config.line_numbers import KeyPath, Place, Places, Source, TomlError, merged, parse_toml
 from claude_bridge.config.locate import CONFIG_VARIABLE, VARIABLES, config_file
+from claude_bridge.config.project import Project
 from claude_bridge.config.schema import Config, settings_of, variable_of
 from claude_bridge.config.types import Secret
 from claude_bridge.errors import SetupError
@@ -54,9 +54,11 @@ class Reading(Struct, frozen=True, kw_only=True):
 
     config: Config
     file: Path
-    """Where the file is, or would be."""
+    """Where the user's file is, or would be."""
     is_there: bool
-    lines: Lines
+    document: Mapping[str, Any]
+    """What the files set, merged."""
+    places: Places
     mistakes: tuple[Problem, ...] = ()
     doubts: tuple[Problem, ...] = ()
 
@@ -70,32 +72,38 @@ class Reading(Struct, frozen=True, kw_only=True):
         )
 
 
-def read_config(named: Path | None, environment: Mapping[str, str]) -> Reading:
-    """Read the configuration; ``named`` is the file that an option names. The usual file need not be there."""
+def read_config(named: Path | None, environment: Mapping[str, str], project: Project | None = None) -> Reading:
+    """Read the configuration; ``named`` is the file that an option names. The usual file need not be there.
+
+    ``project`` has settings that override those of the file (None: there are none).
+    """
     file, is_named = config_file(named, environment)
     text, mistakes = _read_text(file, is_named=is_named)
-    document: dict[str, Any] = {}
+    sources = [Source(file, text or "", {})]
     try:
-        document = tomllib.loads(text or "")
-    except tomllib.TOMLDecodeError as error:
-        line = line_of_error(error) or (text or "").count("\n") + 1
-        mistakes = [Problem(place=str(file), line=line, what=f"is not valid TOML: {str(error).partition(' (at ')[0]}")]
-    config, in_file = decode_document(document)
+        sources = [Source(file, text or "", parse_toml(text or ""))]
+        if project is not None:
+            sources.append(Source(project.file, project.text, project.document))
+    except TomlError as error:
+        mistakes = [Problem(place=str(file), line=error.line, what=f"is not valid TOML: {error}")]
+    document = reduce(merged, (source.document for source in sources))
+    config, in_files = decode_document(document)
     config, in_variables = decode_variables(replace(config, folder=file.parent), environment)
     for mistake in check_model_names(config):
-        (in_variables if mistake.path[0] in environment else in_file).append(mistake)
-    lines = Lines(text or "")
-    lined = sorted(((lines.nearest_line(mistake.path), mistake) for mistake in in_file), key=itemgetter(0))
-    mistakes += [_problem(mistake, file, line) for line, mistake in lined]
+        (in_variables if mistake.path[0] in environment else in_files).append(mistake)
+    places = Places(sources)
+    files = [source.file for source in sources]
+    found = [_problem(mistake, places.nearest(mistake.path)) for mistake in in_files]
+    mistakes += sorted(found, key=lambda one: (files.index(Path(one.place)), one.line or 0))
     mistakes += [Problem(place=(name := key_text(path)), key=name, what=what) for path, what in in_variables]
-    doubts = (*_open_keys(config, file, lines), *_near_variables(environment))
     return Reading(
         config=Config() if mistakes else config,
         file=file,
         is_there=text is not None,
-        lines=lines,
+        document=document,
+        places=places,
         mistakes=tuple(mistakes),
-        doubts=doubts,
+        doubts=(*_open_keys(config, places), *_near_variables(environment)),
     )
 
 
@@ -105,7 +113,21 @@ def check_secrets(reading: Reading, environment: Mapping[str, str]) -> Iterator[
         try:
             secret.read(environment, reading.config.folder)
         except ValueError as error:
-            yield _problem(Mistake(path, str(error)), reading.file, reading.lines.nearest_line(path))
+            yield _problem(Mistake(path, str(error)), reading.places.nearest(path))
+
+
+def changed_keys(before: Reading, after: Reading) -> list[str]:
+    """Return which settings the files of two readings set differently."""
+
+    def changed(old: Mapping[str, Any], new: Mapping[str, Any], above: KeyPath) -> Iterator[str]:
+        for key in {**old, **new}:
+            one, other = old.get(key), new.get(key)
+            if isinstance(one, dict) and isinstance(other, dict):
+                yield from changed(one, other, (*above, key))
+            elif one != other:
+                yield key_text((*above, key))
+
+    return list(changed(before.document, after.document, ()))
 
 
 def _read_text(file: Path, *, is_named: bool) -> tuple[str | None, list[Problem]]:
@@ -120,22 +142,20 @@ def _read_text(file: Path, *, is_named: bool) -> tuple[str | None, list[Problem]
         return None, [Problem(place=str(file), what=what)]
 
 
-def _problem(mistake: Mistake, file: Path, line: int) -> Problem:
-    return Problem(place=str(file), line=line, key=key_text(mistake.path), what=mistake.what)
+def _problem(mistake: Mistake, place: Place) -> Problem:
+    return Problem(place=str(place.file), line=place.line, key=key_text(mistake.path), what=mistake.what)
 
 
-def _open_keys(config: Config, file: Path, lines: Lines) -> Iterator[Problem]:
-    literal = [path for path, secret in _secrets(config) if secret.is_literal]
-    if literal and os.name == "posix" and file.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
-        for path in literal:
-            what = (
-                f"is a key in a file that others can read: chmod 600 {quote(str(file))}, or write env:NAME or file:PATH"
-            )
-            yield _problem(Mistake(path, what), file, lines.nearest_line(path))
+def _open_keys(config: Config, places: Places) -> Iterator[Problem]:
+    for path in [path for path, secret in _secrets(config) if secret.is_literal and os.name == "posix"]:
+        place = places.nearest(path)
+        if place.file.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
+            to_do = f"chmod 600 {quote(str(place.file))}, or write env:NAME or file:PATH"
+            yield _problem(Mistake(path, f"is a key in a file that others can read: {to_do}"), place)
 
 
 def _secrets(config: Config) -> Iterator[tuple[KeyPath, Secret]]:
-    """Yield the keys that the file gives."""
+    """Yield the keys that the files give."""
     if config.server.auth_token is not None and "auth_token" not in config.from_environment:
         yield ("server", "auth_token"), config.server.auth_token
     if config.web.search_key is not None and "search_key" not in config.from_environment:

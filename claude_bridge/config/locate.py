@@ -46,6 +46,11 @@ def _data_folder() -> Path:
     return user_data_path("claude-bridge", appauthor=False)
 
 
+def trusted_projects_file() -> Path:
+    """Return the file that holds which projects' settings the user trusts."""
+    return user_data_path("claude-bridge", appauthor=False) / "projects.json"
+
+
 def log_folder() -> Path:
     """Return the folder for logs: those of ``bridge run --debug``, and the service's."""
     return user_log_path("claude-bridge", appauthor=False)

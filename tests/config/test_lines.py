@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
-from typing import Any
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claude_bridge.config.line_numbers import KeyPath, Lines, line_of_error
+from claude_bridge.config.line_numbers import KeyPath, Place, Places, Source, TomlError, merged, parse_toml
 
 TEXT = '''\
 # [server]
@@ -38,6 +37,18 @@ a.b = 1
 '''
 
 
+FILE, PROJECT = Path("config.toml"), Path("project.toml")
+
+
+def places(*texts: str) -> Places:
+    return Places([Source(file, text, parse_toml(text)) for file, text in zip((FILE, PROJECT), texts, strict=False)])
+
+
+def line_of(text: str, path: KeyPath) -> int | None:
+    place = places(text).of(path)
+    return place and place.line
+
+
 @pytest.mark.parametrize(
     ("path", "line"),
     [
@@ -60,13 +71,30 @@ a.b = 1
     ids=str,
 )
 def test_a_key_is_on_the_line_where_its_statement_begins(path: KeyPath, line: int | None) -> None:
-    assert Lines(TEXT).line_of(path) == line
+    assert line_of(TEXT, path) == line
 
 
 def test_what_is_missing_is_told_at_the_table_around_it() -> None:
-    lines = Lines(TEXT)
-    assert lines.nearest_line(("providers", "a.b", "models", 1, "tools")) == 19
-    assert lines.nearest_line(("nowhere", "at", "all")) == 1
+    found = places(TEXT)
+    assert found.nearest(("providers", "a.b", "models", 1, "tools")) == Place(FILE, 19)
+    assert found.nearest(("nowhere", "at", "all")) == Place(FILE, 1)
+
+
+def test_tables_of_two_files_are_merged_and_each_value_keeps_its_place() -> None:
+    below = "[providers.a]\nkind = 1\nmodels = [\n{ id = 1, cost = 2 }]\n[routes]\nx = 1\n"
+    above = "[providers.a]\n\nkind = 2\n[[providers.a.models]]\nid = 3\n[defaults]\nx = 1\n"
+    found = places(below, above)
+
+    assert merged(parse_toml(below), parse_toml(above)) == {
+        "providers": {"a": {"kind": 2, "models": [{"id": 3}]}},
+        "routes": {"x": 1},
+        "defaults": {"x": 1},
+    }
+    assert found.of(("providers", "a", "kind")) == Place(PROJECT, 3)
+    assert found.of(("routes", "x")) == Place(FILE, 6)
+    assert found.of(("providers", "a", "models", 0, "id")) == Place(PROJECT, 5)
+    assert found.of(("providers", "a", "models", 0, "cost")) is None, "the other list took the place of this one"
+    assert found.nearest(("providers", "a", "models", 0, "cost")) == Place(PROJECT, 4)
 
 
 _NAMES = st.sampled_from(["a", "b", "c", "d"])
@@ -84,17 +112,24 @@ def test_each_key_of_any_document_is_found_where_it_was_written(
         for key, value in values.items():
             written[(table, key)] = text.count("\n") + 1
             text += f"{key} = {value}\n# {key} = 0\n"
-    lines = Lines(text.replace("\n", "\r\n") if ends_windows else text)
+    found = places(text.replace("\n", "\r\n") if ends_windows else text)
 
-    assert {path: lines.line_of(path) for path in written} == written
-
-
-def error_of(text: str) -> tomllib.TOMLDecodeError:
-    with pytest.raises(tomllib.TOMLDecodeError) as error:
-        _: Any = tomllib.loads(text)
-    return error.value
+    assert {path: found.nearest(path).line for path in written} == written
+    assert all(found.of(path) for path in written)
 
 
-def test_a_syntax_error_has_its_line_unless_it_is_the_end() -> None:
-    assert line_of_error(error_of("a = 1\nb 2\n")) == 2
-    assert line_of_error(error_of("a = [1,\n")) is None
+@pytest.mark.parametrize(
+    ("text", "line", "what"),
+    [
+        ("a = 1\nb 2\n", 2, "Expected '='"),
+        ("a = [1,\n", 2, "Invalid value"),
+        (f"a = {'9' * 5_000}", 1, "Exceeds the limit"),
+        (f"a = {'[' * 5_000}{']' * 5_000}", 1, "it is nested too deeply"),
+        (f"{'a.' * 5_000}a = 1", 1, "it is nested too deeply"),
+    ],
+    ids=["a statement", "the end", "a long number", "lists in lists", "tables in tables"],
+)
+def test_a_text_that_is_no_toml_has_the_line_of_its_mistake(text: str, line: int, what: str) -> None:
+    with pytest.raises(TomlError, match=what) as error:
+        parse_toml(text)
+    assert error.value.line == line
