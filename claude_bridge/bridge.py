@@ -24,7 +24,7 @@ from claude_bridge.prepare import Prepared, Preparer
 from claude_bridge.providers import Upstream
 from claude_bridge.server_tools.function_calls import WebRequest, uses_web_tools
 from claude_bridge.server_tools.tools import WebTools
-from claude_bridge.server_tools.turn import WebTurn
+from claude_bridge.server_tools.turn import BeginRound, WebTurn
 from claude_bridge.trace.bus import Bus
 from claude_bridge.trace.recorder import Recorder
 from claude_bridge.trace.redact import REDACTED
@@ -163,18 +163,28 @@ class ModelBridge:
             yield await self.begin(request, recorder, raw, stack)
 
     async def begin(
-        self, request: MessagesRequest, recorder: Recorder, raw: ClientRequest | None, stack: AsyncExitStack
+        self,
+        request: MessagesRequest,
+        recorder: Recorder,
+        raw: ClientRequest | None,
+        stack: AsyncExitStack,
+        *,
+        begin_later_round: BeginRound | None = None,
     ) -> Answer:
-        """Return the answer once the engine begins it; closing ``stack`` ends it. Raises as ``exchange`` does."""
-        if not uses_web_tools(request) or self.upstream.profile.messages.is_anthropic:  # which runs them itself
+        """Return the answer once the engine begins it; closing ``stack`` ends it. Raises as ``exchange`` does.
+
+        ``begin_later_round`` sends what follows after the client got something, where an answer takes several requests
+        to the engine (None: this bridge sends it).
+        """
+        if not self._runs_web_tools(request):
             return await self._begin(request, recorder, raw, stack)
-        web, size = self.web_tools, len(raw.body) if raw else 0
-        has = partial(WebRequest, has_search=web.searcher is not None, has_fetch=web.pages is not None)
+        begin_round = partial(self.begin_round, recorder)
         turn = WebTurn(
-            await run_off_loop_if_large(size, has, request, raw),
+            await self._web_request(request, raw),
             request,
-            web,
-            partial(self._begin_round, recorder),
+            self.web_tools,
+            begin_round,
+            begin_later_round or begin_round,
             recorder,
             waiting=self.waiting,
             window_tokens=self._preparer.engine.limits.window_tokens,
@@ -183,10 +193,19 @@ class ModelBridge:
         await turn.begin(stack)
         return turn
 
-    async def _begin_round(
+    async def begin_round(
         self, recorder: Recorder, request: MessagesRequest, raw: ClientRequest, stack: AsyncExitStack
     ) -> Exchange:
+        """Return the answer to one of several requests to the engine that make one answer; raises as ``exchange``."""
         return await self._begin(request, recorder, raw, stack, is_round=True)
+
+    def _runs_web_tools(self, request: CountTokensRequest) -> bool:
+        return uses_web_tools(request) and not self.upstream.profile.messages.is_anthropic  # which runs them itself
+
+    async def _web_request(self, request: CountTokensRequest, raw: ClientRequest | None) -> WebRequest:
+        web, size = self.web_tools, len(raw.body) if raw else 0
+        has = partial(WebRequest, has_search=web.searcher is not None, has_fetch=web.pages is not None)
+        return await run_off_loop_if_large(size, has, request, raw)
 
     async def _begin(
         self,
@@ -354,6 +373,8 @@ class ModelBridge:
 
     async def count_tokens(self, request: CountTokensRequest, raw: ClientRequest | None = None) -> int:
         """Return the tokens of the prompt, of everything that would be sent: exact where the engine can count."""
+        if self._runs_web_tools(request):
+            request, raw = (await self._web_request(request, raw)).countable()
         encoded = await self._preparer.prepare_count(request, raw)
         if not self.upstream.profile.messages.is_anthropic:
             return await self._counter.count(encoded)

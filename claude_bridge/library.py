@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import Any, Self
 
 import anyio
@@ -19,6 +19,9 @@ from claude_bridge.bridge import ModelBridge, new_id
 from claude_bridge.conversion.reasoning import ThinkMode
 from claude_bridge.errors import BridgeError, InvalidRequestError, SetupError
 from claude_bridge.providers import PROVIDERS, Upstream, upstream_of, with_api
+from claude_bridge.server_tools.pages import PageReader
+from claude_bridge.server_tools.searching import searcher_for
+from claude_bridge.server_tools.tools import WebTools
 from claude_bridge.trace.bus import Bus
 from claude_bridge.trace.recorder import Recorder
 from claude_bridge.upstream.client import client_for
@@ -40,6 +43,9 @@ async def open_bridge(
     context_window: int | None = None,
     max_output_tokens: int | None = None,
     think: ThinkMode = "auto",
+    web_search: str = "off",
+    web_search_key: str | None = None,
+    web_fetch: bool = False,
     check: bool = True,
     warn: Callable[[str], None] | None = None,
 ) -> AsyncIterator[Bridge]:
@@ -49,13 +55,17 @@ async def open_bridge(
     such as ``openrouter``. An empty ``model`` stands for the only one that the engine has. ``api`` keeps to an
     upstream kind such as ``openai-chat``; None: what the engine turns out to speak. ``context_window`` and
     ``max_output_tokens`` are in tokens; None: what the engine reports. ``think`` is ``auto`` (as requests ask),
-    ``on`` or ``off``. ``check`` false asks the engine nothing beforehand. ``warn`` takes what a person should know,
-    such as that the engine has cut a prompt; None: the logger ``claude_bridge`` gets it.
+    ``on`` or ``off``. ``web_search`` names who searches for models that call the API's web_search tool, to which
+    their queries go: ``off``, ``duckduckgo``, ``searxng:URL``, ``brave``, ``tavily``, ``exa`` or ``ollama``, with
+    its key in ``web_search_key``. ``web_fetch`` lets them read public pages by the API's web_fetch tool. ``check``
+    false asks the engine nothing beforehand. ``warn`` takes what a person should know, such as that the engine has
+    cut a prompt; None: the logger ``claude_bridge`` gets it.
 
     No environment variable and no configuration file is read.
 
     Raises:
-        SetupError: there is no such provider, engine or model, or the key is wrong; ``hint`` is the next step.
+        SetupError: there is no such provider, engine, model or search service, or the key is wrong; ``hint`` is the
+            next step.
         UpstreamError: the engine does not answer, or not yet.
     """
     upstream = replace(_named(engine, model, api), think=think)
@@ -67,11 +77,15 @@ async def open_bridge(
         upstream = assumed(upstream)
     upstream = upstream.with_given_limits(window_tokens=context_window, max_output_tokens=max_output_tokens)
     bus = Bus(warn=warn or logging.getLogger("claude_bridge").warning)
-    async with client_for(upstream, api_key) as client:
+    searcher = searcher_for(web_search, web_search_key)
+    web_tools = WebTools(searcher=searcher, pages=PageReader() if web_fetch else None)
+    async with client_for(upstream, api_key) as client, AsyncExitStack() as stack:
+        if searcher is not None:
+            stack.push_async_callback(searcher.aclose)
         tasks = anyio.create_task_group()
         await tasks.__aenter__()
         try:
-            yield Bridge(ModelBridge(upstream, client, bus=bus), tasks)
+            yield Bridge(ModelBridge(upstream, client, bus=bus, web_tools=web_tools), tasks)
         finally:
             tasks.cancel_scope.cancel()
             await tasks.__aexit__(None, None, None)  # without the error, which it would wrap in a group

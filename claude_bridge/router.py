@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
+from functools import partial
 
 import anyio
 
@@ -12,7 +13,7 @@ from claude_bridge.bridge import ModelBridge
 from claude_bridge.clients.claude_code import SUBAGENT_HEADER
 from claude_bridge.conversion.prompt.token_estimate import estimate_raw_tokens
 from claude_bridge.errors import BridgeError, NotFoundError, SetupError
-from claude_bridge.exchange import Answer
+from claude_bridge.exchange import Answer, Exchange
 from claude_bridge.providers import Upstream
 from claude_bridge.routing import (
     Candidate,
@@ -135,27 +136,55 @@ class RoutedBridge:
         Another candidate is asked only before the first byte goes to the client.
         """
         candidates = await self._candidates(request, raw)
+        begin_later_round = partial(self._begin_round, candidates, recorder)
         for candidate in candidates:
-            if self.routing.others or candidate.target != self.routing.main:
-                recorder.routed(candidate.reason)
-            try:
-                recorder.provider = candidate.target.provider
-                if self._spending is not None:
-                    self._spending.check(recorder.session, candidate.target.provider)
-                bridge = await self.open(candidate.target)
-                exchange = await bridge.begin(request, recorder, raw, stack)
-            except BridgeError as error:
-                is_unusable = candidate.target in self.routing.fallback and error.status in _UNUSABLE
-                if not (is_unusable or error.may_succeed_elsewhere or error.status in _PASSING):
-                    raise
-                self._rests_until[candidate.target] = anyio.current_time() + cool_down_s(error)
-                if candidate is candidates[-1]:
-                    raise
-                recorder.fell_back(str(candidate.target), error)
-                continue
-            self._rests_until.pop(candidate.target, None)
-            return exchange
+            with self._passing_over(candidate, candidates, recorder):
+                bridge = await self._ready(candidate, recorder)
+                return await bridge.begin(request, recorder, raw, stack, begin_later_round=begin_later_round)
         raise AssertionError("there is always a candidate, and the last one's error is raised")
+
+    async def _begin_round(
+        self,
+        candidates: Sequence[Candidate],
+        recorder: Recorder,
+        request: MessagesRequest,
+        raw: ClientRequest,
+        stack: AsyncExitStack,
+    ) -> Exchange:
+        """Return a part of an answer of which the client has the beginning; see ModelBridge.begin_round."""
+        candidates = self._rested(candidates)
+        for candidate in candidates:
+            with self._passing_over(candidate, candidates, recorder):
+                bridge = await self._ready(candidate, recorder)
+                return await bridge.begin_round(recorder, request, raw, stack)
+        raise AssertionError("there is always a candidate, and the last one's error is raised")
+
+    async def _ready(self, candidate: Candidate, recorder: Recorder) -> ModelBridge:
+        """Return the bridge to a candidate; raises BridgeError where it may not or can't be asked."""
+        if self.routing.others or candidate.target != self.routing.main:
+            recorder.routed(candidate.reason)
+        recorder.provider = candidate.target.provider
+        if self._spending is not None:
+            self._spending.check(recorder.session, candidate.target.provider)
+        return await self.open(candidate.target)
+
+    @contextmanager
+    def _passing_over(
+        self, candidate: Candidate, candidates: Sequence[Candidate], recorder: Recorder
+    ) -> Iterator[None]:
+        """Note whether a candidate answers, and keep an error back for which the next one is to be asked."""
+        try:
+            yield
+        except BridgeError as error:
+            is_unusable = candidate.target in self.routing.fallback and error.status in _UNUSABLE
+            if not (is_unusable or error.may_succeed_elsewhere or error.status in _PASSING):
+                raise
+            self._rests_until[candidate.target] = anyio.current_time() + cool_down_s(error)
+            if candidate is candidates[-1]:
+                raise
+            recorder.fell_back(str(candidate.target), error)
+        else:
+            self._rests_until.pop(candidate.target, None)
 
     async def _candidates(self, request: CountTokensRequest, raw: ClientRequest | None) -> list[Candidate]:
         """Return the candidates in order; those that failed a moment ago come last."""
@@ -171,7 +200,10 @@ class RoutedBridge:
             is_planning=routing.planning is not None and is_planning(request.messages),
             prompt_tokens=estimate_raw_tokens(body, body.count(b'"base64"')),
         )
-        candidates = routing.candidates(requested, facts, offered=names)
+        return self._rested(routing.candidates(requested, facts, offered=names))
+
+    def _rested(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+        """Return the candidates with those at the end that failed a moment ago."""
         now = anyio.current_time()
         return sorted(candidates, key=lambda candidate: self._rests_until.get(candidate.target, 0.0) > now)
 

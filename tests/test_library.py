@@ -33,7 +33,7 @@ from claude_bridge import (
     UpstreamUnreachableError,
     open_bridge,
 )
-from claude_bridge.wire.anthropic import ErrorEvent, TextBlock, ToolUseBlock
+from claude_bridge.wire.anthropic import ErrorEvent, ServerToolUsage, TextBlock, ToolUseBlock
 from claude_bridge.wire.anthropic_codec import encode_stream_event
 from tests.dialogues import answered, chunk, folded, sse
 from tests.fake_upstream import (
@@ -55,6 +55,7 @@ from tests.fake_upstream import (
     text,
 )
 from tests.laws import assert_legal, assert_sdk_agrees
+from tests.server_tools.engines import ARCH, BEAM, searxng
 
 pytestmark = pytest.mark.anyio
 
@@ -347,3 +348,27 @@ def test_importing_the_package_loads_no_http_client() -> None:
     code = "import sys, claude_bridge; print({'httpx', 'httpcore', 'h11', 'anyio'} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout == "set()\n"
+
+
+async def test_it_runs_the_tools_of_the_web_where_that_is_chosen() -> None:
+    script = [calls(("web_search", {"query": "bridges"})), answer("Two.")]
+    asked = QUESTION | {"tools": [{"type": "web_search_20250305", "name": "web_search"}]}
+    async with FakeUpstream(lambda _: searxng(ARCH, BEAM), answers_get=True) as service:
+        address = service.base_url.removesuffix("/v1")
+        async with opened(*script, web_search=f"searxng:{address}") as (bridge, _):
+            message = await bridge.message(asked)
+    assert [type(block).__name__ for block in message.content] == [
+        *("ServerToolUseBlock", "WebSearchToolResultBlock", "TextBlock")
+    ]
+    assert message.usage.server_tool_use == ServerToolUsage(1, 0)
+    async with opened(answer("I can't.")) as (bridge, upstream):
+        await bridge.message(asked)
+        assert "tools" not in upstream.requests[0].json, "it is off by default"
+
+
+@pytest.mark.parametrize("choice", ["google", "searxng", "x:http://localhost"])
+async def test_a_search_service_that_is_none_is_refused(choice: str) -> None:
+    with pytest.raises(SetupError) as caught:
+        async with opened(web_search=choice):
+            pass
+    assert "searxng:URL" in caught.value.hint

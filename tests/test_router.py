@@ -14,11 +14,13 @@ from msgspec.structs import replace
 from claude_bridge.adapters import ADAPTERS
 from claude_bridge.adapters.engine_profiles import ANTHROPIC, UNKNOWN
 from claude_bridge.bridge import ModelBridge
+from claude_bridge.clients.claude_code import SEARCH_PROMPT
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.errors import BridgeError, SetupError, UpstreamOverloadedError, UpstreamUnreachableError
 from claude_bridge.providers import Upstream
 from claude_bridge.router import RoutedBridge, cool_down_s
 from claude_bridge.routing import Routing, Target
+from claude_bridge.server_tools.tools import WebTools
 from claude_bridge.trace.events import FellBack, RequestSent
 from claude_bridge.upstream.client import UpstreamClient, client_for
 from claude_bridge.upstream.engines.report import OfferedModel
@@ -31,12 +33,14 @@ from tests.fake_upstream import (
     Reset,
     Send,
     answer,
+    calls,
     json_document,
     refusal,
     text,
 )
 from tests.running_bridge import scripted_upstream
 from tests.server.served import BridgeServer, Notes, get, question
+from tests.server_tools.engines import Internet
 
 pytestmark = pytest.mark.anyio
 
@@ -53,9 +57,10 @@ class Chain(BridgeServer):
         engines: dict[Target, FakeUpstream | Upstream | str],
         *,
         offered: Sequence[str] | BridgeError = (),
+        web_tools: WebTools | None = None,
     ) -> None:
         self.notes = Notes()
-        super().__init__(DEAD, sinks=[self.notes])
+        super().__init__(DEAD, sinks=[self.notes], web_tools=web_tools)
         self.routing = routing
         self.listed = 0
         self._engines = engines
@@ -82,7 +87,7 @@ class Chain(BridgeServer):
             engine = replace(scripted_upstream(base_url), model=target.model, name=target.provider)
         upstream = engine
         client = await self._clients.enter_async_context(self.client_for(upstream))
-        return ModelBridge(upstream, client, bus=self.service.bus)
+        return ModelBridge(upstream, client, bus=self.service.bus, web_tools=self._web_tools)
 
     def client_for(self, upstream: Upstream) -> UpstreamClient:
         return client_for(upstream, None)
@@ -347,6 +352,30 @@ async def test_what_is_wrong_with_the_others_is_found_beforehand() -> None:
         bridge = server.service.bridge_if_known
         assert isinstance(bridge, RoutedBridge)
         assert await bridge.problems() == ["two/second: There is no model 'second'. Take another."]
+
+
+WEB_SEARCH = {"type": "web_search_20250305", "name": "web_search"}
+
+
+@pytest.mark.parametrize("prompt", [f"{SEARCH_PROMPT}bridges", "Look for bridges."], ids=["one search", "a turn"])
+async def test_a_fallback_goes_on_where_an_engine_fails_after_a_search(prompt: str) -> None:
+    """In the middle of an answer, of which the client has the search already."""
+    routing = Routing(main=FIRST, fallback=(SECOND, THIRD))
+    overloaded = refusal(503, "overloaded")
+    first_search = [] if prompt.startswith(SEARCH_PROMPT) else [calls(("web_search", {"query": "bridges"}))]
+    async with (
+        Internet() as internet,
+        FakeUpstream([*first_search, overloaded]) as first,
+        fails(overloaded) as second,
+        says("Two bridges.") as third,
+        Chain(routing, {FIRST: first, SECOND: second, THIRD: third}, web_tools=internet.tools) as server,
+    ):
+        messages = [{"role": "user", "content": prompt}]
+        response = await server.messages(messages=messages, tools=[WEB_SEARCH])
+        *_, found, words = response.json["content"]
+        assert (len(found["content"]), words["text"]) == (2, "Two bridges.")
+        assert "About Arch bridges." in str(third.requests[0].json["messages"])
+        assert len([note for note in server.notes.events if isinstance(note, FellBack)]) == 2
 
 
 async def test_the_clients_login_stays_away_from_a_fallback_and_a_route() -> None:

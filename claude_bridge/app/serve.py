@@ -189,6 +189,7 @@ async def _open_bridge(
             page=page,
             client_settings=partial(_client_settings, listening),
             keeps_histories=plan.keeps_histories,
+            web_search=str(plan.web.search),
         )
         yield RunningBridge(plan, listening, notices, service, stack), listener
 

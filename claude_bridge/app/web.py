@@ -17,7 +17,7 @@ from claude_bridge.server_tools.blocks import INSTALL_HINT
 
 if TYPE_CHECKING:
     from claude_bridge.app.plan import WebPlan
-    from claude_bridge.server_tools.tools import Searcher, WebTools
+    from claude_bridge.server_tools.tools import WebTools
 
 OFF, DUCKDUCKGO = SearchChoice("off"), SearchChoice("duckduckgo")
 
@@ -106,27 +106,17 @@ async def open_web_tools(plan: WebPlan, stack: AsyncExitStack) -> WebTools:
     """Return what the bridge does on the web for models; connections are closed with ``stack``."""
     from claude_bridge.attachments.public_web import PublicWeb
     from claude_bridge.server_tools.pages import LIMITS, PageReader
+    from claude_bridge.server_tools.searching import searcher_for
     from claude_bridge.server_tools.tools import WebTools
 
+    searcher = searcher_for(plan.search, plan.search_key)
+    if searcher is not None:
+        stack.push_async_callback(searcher.aclose)
     web = PublicWeb(LIMITS, trusted_hosts=plan.fetch_private_hosts)
     return WebTools(
-        searcher=open_searcher(plan, stack),
+        searcher=searcher,
         pages=PageReader(web) if plan.fetch else None,
         language=plan.search_language,
         results=plan.search_results,
         fetches_any_url=plan.fetch_any_url,
     )
-
-
-def open_searcher(plan: WebPlan, stack: AsyncExitStack) -> Searcher | None:
-    """Return what searches; None where nothing does."""
-    from claude_bridge.server_tools.searching import SERVICES, DuckDuckGo, HttpSearcher
-
-    if plan.search == OFF:
-        return None
-    if plan.search == DUCKDUCKGO:
-        return DuckDuckGo()
-    service = SERVICES[plan.search.service]
-    searcher = HttpSearcher(service, plan.search.address or service.base_url, plan.search_key)
-    stack.push_async_callback(searcher.client.aclose)
-    return searcher

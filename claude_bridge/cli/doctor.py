@@ -74,13 +74,16 @@ def doctor(
     reading = load_reading(config_file)
     config = reading.config
     from claude_bridge.app.build import trust_authorities, web_plan
+    from claude_bridge.app.plan import WebPlan
+    from claude_bridge.doctor.web_search import untried_search
 
     trust_authorities(config, ca_file)
     port = port or config.server.port
     options = ([f"--port {port}"] if port != config.server.port else []) + ["--probe"] * probe
     findings = [_check_configuration(reading)]
+    served = None if provider or base_url is not None else find_served(config, port)
     try:
-        if not provider and base_url is None and (served := find_served(config, port)):
+        if served is not None:
             findings.append(_check_served(served))
             subject, upstream, key = _served_subject(config, served, api_key, options)
         else:
@@ -89,7 +92,14 @@ def doctor(
         reading.without_mistakes()  # where there are some, they may be the cause
         raise
     show = None if as_json else _print_finding
-    web = web_plan(config, web_search)
+    choice = None if served is None else served.web_search
+    try:
+        web = web_plan(config, web_search or choice)
+    except SetupError as error:  # the running bridge may have a key that is not known here
+        if web_search or choice is None:
+            raise
+        findings.append(untried_search(choice, error))
+        web = WebPlan()
     findings = anyio.run(partial(_examine, findings, subject, upstream, key, web, show, port=port, probe=probe))
     is_well = all(finding.severity != "bad" for finding in findings)
     if as_json:
@@ -116,6 +126,8 @@ async def _examine(
     """Return the findings and those of the engine and the machine; each is shown as soon as it is there."""
     from contextlib import aclosing
 
+    from claude_bridge.app.notices import Notices
+    from claude_bridge.app.web import with_agreed_search
     from claude_bridge.doctor.examine import examine
     from claude_bridge.doctor.finding import Step
     from claude_bridge.doctor.web_search import check_search
@@ -135,7 +147,7 @@ async def _examine(
                 if show is not None:
                     show(item)
         begin("Searching the web", TIMEOUT_S)
-        searched = await check_search(web)
+        searched = await check_search(await with_agreed_search(web, Notices()))
         if searched is not None:
             found.append(searched)
             if show is not None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from contextlib import AsyncExitStack
+from contextlib import aclosing
 
 from claude_bridge.app.plan import WebPlan
-from claude_bridge.app.web import open_searcher, where_queries_go
+from claude_bridge.app.web import where_queries_go
 from claude_bridge.doctor.finding import Finding, fail, ok, warn
+from claude_bridge.errors import SetupError
 from claude_bridge.server_tools.blocks import ToolError
+from claude_bridge.server_tools.searching import searcher_for
 from claude_bridge.server_tools.tools import SearchQuery
 
 WEB_SEARCH = "web search"
@@ -16,12 +18,17 @@ QUERY = "Python programming language"
 """What every service finds something for."""
 
 
+def untried_search(choice: str, why: SetupError) -> Finding:
+    """Return that the running bridge searches by a service that can't be tried from here."""
+    return warn(WEB_SEARCH, f"the running bridge searches by {choice}, which can't be tried here: {why.what}", why.hint)
+
+
 async def check_search(plan: WebPlan) -> Finding | None:
     """Search once; None where nothing is searched."""
-    async with AsyncExitStack() as stack:
-        searcher = open_searcher(plan, stack)
-        if searcher is None:
-            return None
+    searcher = searcher_for(plan.search, plan.search_key)
+    if searcher is None:
+        return None
+    async with aclosing(searcher):
         started_at = time.monotonic()
         try:
             hits, _ = await searcher.search(SearchQuery(text=QUERY, count=5))

@@ -57,11 +57,13 @@ class Service:
         page: LivePage | None = None,
         client_settings: Callable[[BridgeProtocol], dict[str, str]] | None = None,
         keeps_histories: bool = True,
+        web_search: str | None = None,
     ) -> None:
         """``auth_token`` is what clients must send (None: nothing); ``loopback_only`` says where we listen.
 
         ``page`` None: there is none. ``client_settings`` returns what points clients at this bridge, by its form.
-        ``keeps_histories`` False: each request is decoded and converted as a whole.
+        ``keeps_histories`` False: each request is decoded and converted as a whole. ``web_search`` is who searches the
+        web, for those who ask what is served.
         """
         self.bus = bus
         self.queues = queues or RequestQueues(None)
@@ -73,6 +75,7 @@ class Service:
         """What all exchanges came to."""
         self.page = page
         self.client_settings = client_settings
+        self.web_search = web_search
         self.is_stopping = False
         """Whether the server takes no more, so that viewers of the page must go."""
         self._running: set[RunningAnswer] = set()

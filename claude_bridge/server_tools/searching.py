@@ -83,6 +83,10 @@ class HttpSearcher:
         )
         return ToolError("unavailable", f"{self.name} answered with status {status}. {hint}".strip())
 
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self.client.aclose()
+
 
 class DuckDuckGo:
     """DuckDuckGo's result pages, read by the library ``ddgs``."""
@@ -102,6 +106,9 @@ class DuckDuckGo:
     async def search(self, query: SearchQuery) -> tuple[list[SearchHit], int]:
         """Return what was found; raises ToolError."""
         return await to_thread.run_sync(self._search, query, abandon_on_cancel=True)
+
+    async def aclose(self) -> None:
+        """Do nothing: each search has a connection of its own."""
 
     def _search(self, query: SearchQuery) -> tuple[list[SearchHit], int]:
         from ddgs import DDGS
@@ -245,3 +252,21 @@ SERVICES: dict[str, SearchService] = {
     ),
 }
 """By the name in ``--web-search``, after each service's documentation in 2026; DuckDuckGo has none."""
+
+
+def searcher_for(choice: str, key: str | None = None) -> HttpSearcher | DuckDuckGo | None:
+    """Return what searches by a choice such as ``brave`` or ``searxng:URL``; None for ``off``.
+
+    Raises:
+        SetupError: there is no such service, a SearXNG has no address, or DuckDuckGo's library is missing.
+    """
+    name, _, address = choice.partition(":")
+    if name == "off":
+        return None
+    if name == "duckduckgo":
+        return DuckDuckGo()
+    service = SERVICES.get(name)
+    if service is None or not (service.base_url or address):
+        known = ", ".join(["off", "duckduckgo", "searxng:URL", *(one for one in SERVICES if one != "searxng")])
+        raise SetupError(f"{choice!r} does not search the web.", f"Choose one of: {known}.")
+    return HttpSearcher(service, address or service.base_url, key)

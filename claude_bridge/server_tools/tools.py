@@ -62,6 +62,10 @@ class Searcher(Protocol):
         """Return what was found, and how many bytes that took; raises ToolError."""
         ...
 
+    async def aclose(self) -> None:
+        """Close the connections."""
+        ...
+
 
 def host_of(domain: str) -> str:
     """Return the host of a domain in a list, which may have a path."""

@@ -50,16 +50,19 @@ class WebTurn(Answer):
         given: MessagesRequest,
         tools: WebTools,
         begin_round: BeginRound,
+        begin_later_round: BeginRound,
         recorder: Recorder,
         *,
         waiting: Waiting,
         window_tokens: int | None,
         new_id: Callable[[str], str],
     ) -> None:
+        """``begin_later_round`` sends requests after the client got something: nobody else can send them then."""
         self._request = request
         self._given = given
         self._tools = tools
         self._begin_round = begin_round
+        self._begin_later_round = begin_later_round
         self._recorder = recorder
         self._waiting = waiting
         self._window_tokens = window_tokens
@@ -96,8 +99,7 @@ class WebTurn(Answer):
         self._tasks = await _enter_task_group(stack)
         await stack.enter_async_context(self._rounds)
         if self._first_search() is None:
-            await self._begin_next()
-            assert self._exchange is not None, "just begun"
+            self._exchange = await self._begun(self._begin_round)
             self._headers = self._exchange.headers
 
     async def items(self) -> AsyncGenerator[Sequence[ResponseItem], None]:
@@ -150,8 +152,8 @@ class WebTurn(Answer):
 
     # --- rounds -------------------------------------------------------------------------------------------------
 
-    async def _begin_next(self) -> None:
-        """Ask the engine once more, with all that has come of its answer so far."""
+    async def _begun(self, begin_round: BeginRound) -> Exchange:
+        """Return what the engine answers to all that has come of its answer so far."""
         await self._rounds.aclose()
         self._round_number += 1
         choice: Literal["auto", "none"] | None = None if self._round_number == 1 else "auto"
@@ -159,19 +161,16 @@ class WebTurn(Answer):
             choice = "none"
         request, raw = await run_off_loop_if_large(self._request.size_bytes, self._request.encoded, choice)
         self._writer.begin_round()
-        self._exchange = await self._begin_round(request, raw, self._rounds)
+        return await begin_round(request, raw, self._rounds)
 
     async def _round(self) -> AsyncIterator[Sequence[ResponseItem]]:
         """Yield what the engine's next answer gives the client; raises BridgeError where it does not begin."""
-        if self._exchange is None:
-            await self._begin_next()
-        assert self._exchange is not None, "just begun"
-        async with aclosing(self._exchange.events()) as lists:
+        exchange, self._exchange = self._exchange or await self._begun(self._begin_later_round), None
+        async with aclosing(exchange.events()) as lists:
             async for events in lists:
                 yield list(self._writer.take(events))
-        self._error = self._exchange.error
-        self._usages.append((self._exchange.usage, self._exchange.cost_usd))
-        self._exchange = None
+        self._error = exchange.error
+        self._usages.append((exchange.usage, exchange.cost_usd))
 
     def _first_search(self) -> tuple[str, Raw] | None:
         """Return the tool and the input of a call that needs no model; None: the model is asked first."""

@@ -12,7 +12,8 @@ class Readiness(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """GET /readyz. ``reason`` says why the bridge is not ready; None in a limit means not known.
 
     ``slots`` is how many requests the engine answers at a time. ``forwards_client_auth`` (``passes_credentials`` in the
-    document) says that the client's own login goes on to Anthropic.
+    document) says that the client's own login goes on to Anthropic. ``web_search`` is who searches the web for models,
+    as in ``--web-search``.
     """
 
     ready: bool
@@ -26,6 +27,7 @@ class Readiness(Struct, frozen=True, kw_only=True, omit_defaults=True):
     window_tokens: int | None = None
     max_output_tokens: int | None = None
     slots: int | None = None
+    web_search: str | None = None
     forwards_client_auth: bool = field(default=False, name="passes_credentials")
 
 

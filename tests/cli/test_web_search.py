@@ -15,9 +15,9 @@ from claude_bridge.config.schema import Config, Web
 from claude_bridge.config.types import SearchChoice, Secret
 from claude_bridge.errors import SetupError
 from tests.claude_code.terminal import Terminal
-from tests.cli.process import command, run_bridge
+from tests.cli.process import command, run_bridge, serving
 from tests.cli.test_run import Machine, at, open_shell, upstream
-from tests.fake_upstream import FakeUpstream, document
+from tests.fake_upstream import FakeUpstream, document, model_list
 from tests.server_tools.engines import ARCH, searxng
 
 pytestmark = pytest.mark.anyio
@@ -54,6 +54,24 @@ async def test_doctor_searches_once() -> None:
         (searched,) = [one for one in json.loads(finished.stdout)["checks"] if one["name"] == "web search"]
     assert (searched["mark"], "SearXNG: 1 result " in searched["seen"]) == ("ok", True)
     assert len(search.requests) == 1
+
+
+@pytest.mark.parametrize(("choice", "mark"), [("searxng", "ok"), ("brave", "warn")])
+async def test_doctor_tries_what_the_running_bridge_searches_with(choice: str, mark: str) -> None:
+    """Where that needs a key, only the running bridge may have it."""
+    async with (
+        FakeUpstream(documents={"/v1/models": model_list("m")}) as engine,
+        FakeUpstream(lambda _: searxng(ARCH), answers_get=True) as search,
+    ):
+        choice = f"searxng:{search.base_url.removesuffix('/v1')}" if choice == "searxng" else choice
+        arguments = ("openai", "m", "--base-url", engine.base_url, "--web-search", choice)
+        async with serving(*arguments, env={"BRAVE_API_KEY": "k"}) as bridge:
+            await bridge.says("claude --model m")
+            finished = await run_bridge("doctor", "--json", "--port", bridge.url.rpartition(":")[2])
+        assert len(search.requests) == (mark == "ok")
+    (searched,) = [one for one in json.loads(finished.stdout)["checks"] if one["name"] == "web search"]
+    assert searched["mark"] == mark
+    assert ("SearXNG: 1 result" if mark == "ok" else "the running bridge searches by brave") in searched["seen"]
 
 
 async def test_doctor_says_what_is_wrong_with_a_search_service() -> None:

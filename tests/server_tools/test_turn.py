@@ -10,10 +10,11 @@ from anthropic.types import Message
 
 from claude_bridge.adapters.engine_profiles import ANTHROPIC
 from claude_bridge.clients.claude_code import SEARCH_PROMPT, SUBAGENT_HEADER
+from claude_bridge.conversion.request.server_tool_history import seal_content
 from claude_bridge.trace.events import ExchangeEnded, WebToolCalled
 from claude_bridge.wire.anthropic import ErrorEvent
 from tests.dialogues import folded
-from tests.fake_upstream import Head, Reply, Stall, document, refusal
+from tests.fake_upstream import FakeUpstream, Head, ReceivedRequest, Reply, Stall, document, refusal
 from tests.laws import assert_legal, assert_sdk_agrees
 from tests.server.served import QUICK, BridgeServer, Notes, Response, post, question, streamed, until
 from tests.server_tools.engines import (
@@ -202,6 +203,33 @@ async def test_lists_of_domains_hold_whatever_the_service_finds() -> None:
         assert "site%3Abeams.example" in internet.search.requests[0].path
     (found,) = [block for block in message_of(response)["content"] if block["type"] == "web_search_tool_result"]
     assert [hit["url"] for hit in found["content"]] == [BEAM["url"]]
+
+
+@each_kind
+async def test_the_tokens_are_counted_of_what_is_sent(kind: str) -> None:
+    """Functions in place of the tools, and results as a model reads them."""
+    use = {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "a"}}
+    hit = {"type": "web_search_result", "url": "https://a.example", "title": "A", "page_age": None}
+    sealed = {**hit, "encrypted_content": seal_content("A passage of some words. " * 200)}
+    found = {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": [sealed]}
+    history = [*asks("Go."), {"role": "assistant", "content": [use, found]}, *asks("And?")]
+    asked: list[ReceivedRequest] = []
+
+    def count(request: ReceivedRequest) -> Reply:
+        asked.append(request)
+        return refusal(404, "no")
+
+    async with (
+        Internet() as internet,
+        FakeUpstream(count) as engine,
+        BridgeServer(upstream_of(engine, kind), web_tools=internet.tools) as server,
+    ):
+        body = {"model": "m", "messages": history, "tools": [SEARCH, FETCH, BASH]}
+        counted = await server.post("/v1/messages/count_tokens", body)
+    assert 1000 < counted.json["input_tokens"] < 3000
+    if kind == "anthropic-messages":  # whose engines count themselves
+        assert ["input_schema" in tool for tool in asked[0].json["tools"]] == [True, True, True]
+        assert "A passage of some words." in results(asked[0])[0]
 
 
 # --- Claude Code's request for one search -------------------------------------------------------------------------

@@ -57,6 +57,7 @@ def readiness_of(service: Service, *, reason: str | None) -> Readiness:
         window_tokens=upstream.window_tokens,
         max_output_tokens=upstream.max_output_tokens,
         slots=upstream.slots,
+        web_search=service.web_search,
         forwards_client_auth=upstream.forwards_client_auth,
     )
 
