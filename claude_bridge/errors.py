@@ -195,6 +195,20 @@ class UpstreamError(BridgeError):
     status = 502
 
 
+ERROR_TYPES = {
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    502: "api_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
+"""The types of Anthropic's API that go with one status alone; every other 4xx is an invalid_request_error."""
+
+
 class UpstreamRefusedError(UpstreamError):
     """The engine answered with an error status; ``status`` and ``error_type`` are those that the client sees."""
 
@@ -203,13 +217,14 @@ class UpstreamRefusedError(UpstreamError):
         message: str,
         *,
         status: int,
-        error_type: str,
+        error_type: str = "",
         should_retry: bool | None = None,
         retry_after_s: float | None = None,
     ) -> None:
+        """Without an ``error_type`` it is that of the status."""
         super().__init__(message, retry_after_s=retry_after_s)
         self.status = status
-        self.error_type = error_type
+        self.error_type = error_type or ERROR_TYPES.get(status, "invalid_request_error")
         self.should_retry = should_retry
 
 

@@ -50,10 +50,10 @@ def _kind_of(row: str) -> str:
 ROWS: dict[str, tuple[str, Profile]] = {
     f"{kind} {name}": (kind, row)
     for kind in TRANSLATING
-    for name, row in vars(engine_profiles).items()
-    if isinstance(row, Profile) and (name == "UNKNOWN" or _kind_of(name) == kind)
+    for name, row in engine_profiles.PROFILES.items()
+    if (name == "UNKNOWN" or _kind_of(name) == kind)
 }
-"""Every row of adapters/engine_profiles.py with its upstream kind."""
+"""Every row of adapters/engine_profiles.toml with its upstream kind."""
 
 NO_LIMITS = TokenLimits()
 

@@ -5,7 +5,7 @@ must send and ``client.*`` what we must answer. ``case.toml`` holds the rest:
 
 =====================  =================================================================================
 ``about``              what the case proves
-``profile``            a row of adapters/engine_profiles.py; the usual one of the kind if there is none
+``profile``            a row of adapters/engine_profiles.toml; the usual one of the kind if there is none
 ``model``              the model's name, which may refine the profile
 ``window_tokens``      the engine's context window
 ``max_output_tokens``  the most tokens that the model answers with

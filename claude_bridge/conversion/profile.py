@@ -136,8 +136,8 @@ class Profile(Struct, frozen=True, kw_only=True):
     """How one engine behaves with one model. The defaults are what is safe with an unknown engine.
 
     The fields of its own hold whichever API is used; what only one adapter reads is in a part.
-    The rows of engines, each with its evidence, are in ``adapters/engine_profiles.py``; what a family of models changes
-    in them is in ``adapters/model_profiles.py``.
+    The rows of engines, each with its evidence, are in ``adapters/engine_profiles.toml``; what a family of models
+    changes in them is in ``adapters/model_profiles.toml``.
     """
 
     name: str

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import random
 import re
-import tomllib
 from collections.abc import Callable
-from importlib import resources
 from typing import Any
 
 from msgspec import Struct, json
 
 from claude_bridge.conversion.prompt.token_estimate import estimate_tokens
+from claude_bridge.data_files import read_rows
 from claude_bridge.exam.disk import ROOT
 from claude_bridge.exam.shell import Outcome
 from claude_bridge.exam.task import Script, Task, Use
@@ -27,7 +26,7 @@ SYSTEM = (
     "stop. Never say that you did something that no tool has done."
 )
 
-_DOCUMENT = tomllib.loads(resources.files(__package__).joinpath("tasks.toml").read_text("utf-8"))
+_DOCUMENT = read_rows("exam/tasks.toml")
 _SHARED, _BASES = _DOCUMENT.pop("shared"), _DOCUMENT.pop("base")
 
 _PLACE = re.compile(r"\{(\w+)((?:\.\w+)*)\}")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import tomllib
-from importlib import resources
 from typing import Any
 
 from msgspec import Raw, json
 
+from claude_bridge.data_files import read_rows
 from claude_bridge.wire.anthropic import Tool
 
 
@@ -17,8 +16,7 @@ def _tool(name: str, row: dict[str, Any]) -> Tool:
     return Tool(name=name, description=row["description"], input_schema=Raw(json.encode(schema)))
 
 
-_TEXT = resources.files(__package__).joinpath("tools.toml").read_text("utf-8")
-TOOLS = {name: _tool(name, row) for name, row in tomllib.loads(_TEXT).items()}
+TOOLS = {name: _tool(name, row) for name, row in read_rows("exam/tools.toml").items()}
 ALL = tuple(TOOLS)
 CORE = ("Read", "Write", "Edit", "Bash", "Glob", "Grep", "TodoWrite")
 """What most tasks offer."""

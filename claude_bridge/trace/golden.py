@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from claude_bridge.adapters import engine_profiles
-from claude_bridge.conversion.profile import Profile
+from claude_bridge.adapters.engine_profiles import PROFILES
 from claude_bridge.trace.detail import Lines, Timed
 from claude_bridge.trace.redact import redacted
 from claude_bridge.trace.summary import TracedExchange
@@ -78,11 +77,7 @@ def _pretty(body: bytes) -> str:
 
 
 def _profile_name(kind: str, profile: str) -> str | None:
-    """Return the row of adapters/engine_profiles.py, which has one for each API of an engine."""
+    """Return the row of adapters/engine_profiles.toml, which has one for each API of an engine."""
     is_ollama = kind == "ollama-chat"
-    names = [
-        name
-        for name, row in vars(engine_profiles).items()
-        if isinstance(row, Profile) and row.name == profile and name.startswith("OLLAMA") is is_ollama
-    ]
+    names = [name for name, row in PROFILES.items() if row.name == profile and name.startswith("OLLAMA") is is_ollama]
     return names[0] if names and names[0] != "UNKNOWN" else None

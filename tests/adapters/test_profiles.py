@@ -18,6 +18,7 @@ from claude_bridge.attachments.public_web import FetchError, WebDocument
 from claude_bridge.conversion.profile import PARTS, ChatProfile, Family, OllamaProfile, Profile
 from claude_bridge.conversion.response.assembler import UNSIGNED
 from claude_bridge.conversion.tool_names import engine_name
+from claude_bridge.data_files import read_rows
 from claude_bridge.wire.anthropic import (
     AnswerBlock,
     DocumentBlock,
@@ -30,7 +31,7 @@ from claude_bridge.wire.anthropic import (
 from tests.dialogues import OLLAMA_CHAT, a_request, answered, call, chunk, folded, sent, sent_body, sse
 from tests.pdfs import as_base64, pdf
 
-ROWS = [row for row in vars(profiles).values() if isinstance(row, Profile)]
+ROWS = list(profiles.PROFILES.values())
 
 TOOL = {"name": "Read", "input_schema": {"type": "object", "properties": {"a": {"type": "string", "pattern": "x"}}}}
 IMAGE = {"type": "image", "source": {"type": "url", "url": "https://example.com/a.png"}}
@@ -692,6 +693,15 @@ def test_every_flag_has_its_test_here() -> None:
 @pytest.mark.parametrize("row", [*ROWS, *FAMILIES], ids=lambda row: row.name)
 def test_every_row_has_its_evidence(row: Profile | Family) -> None:
     assert row.evidence
+
+
+def test_every_row_has_known_fields_alone() -> None:
+    kinds: tuple[type[msgspec.Struct], ...] = (Profile, *PARTS.values())
+    known = {name for kind in kinds for name in kind.__struct_fields__} - PARTS.keys()
+    known |= {"like", "unset", "owned_by", "hosts", "in_responses"}
+    rows = read_rows("adapters/engine_profiles.toml")
+
+    assert [name for name, row in rows.items() if not {*row, *row.get("unset", ())} <= known] == []
 
 
 def test_rows_are_found_by_what_engines_call_themselves() -> None:

@@ -28,7 +28,7 @@ from claude_bridge.conversion.profile import (
 from claude_bridge.providers import PROVIDERS
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "providers.md"
-ENGINES = [row for row in vars(engine_profiles).values() if isinstance(row, Profile)]
+ENGINES = list(engine_profiles.PROFILES.values())
 NOT_FACTS = ("name", "evidence", *PARTS)
 READERS: dict[type[Struct], str] = {
     Profile: "any",

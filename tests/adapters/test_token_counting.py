@@ -16,7 +16,7 @@ from tests.dialogues import a_request, sent
 TOOL = {"name": "Bash", "description": "Run it", "input_schema": {"type": "object"}}
 REQUEST = sent(a_request(system="Be kind", tools=[TOOL]), engine_profiles.LLAMA_CPP)[0].body
 ASKED = json.loads(REQUEST)
-ROWS = [row for row in vars(engine_profiles).values() if isinstance(row, Profile)]
+ROWS = list(engine_profiles.PROFILES.values())
 
 
 def played(route: CountRoute, *answers: Any) -> tuple[list[Question], int]:
@@ -70,9 +70,7 @@ def test_an_answer_that_is_none_is_told_as_such(route: CountRoute, answer: bytes
         counting.send(answer)
 
 
-@pytest.mark.parametrize(
-    "row", [row for row in vars(engine_profiles).values() if isinstance(row, Profile)], ids=lambda row: row.name
-)
+@pytest.mark.parametrize("row", list(engine_profiles.PROFILES.values()), ids=lambda row: row.name)
 def test_every_row_names_routes_that_there_are(row: Profile) -> None:
     assert set(row.count_routes) <= set(COUNTINGS)
     assert set(COUNTS_IMAGES) <= set(COUNTINGS)

@@ -10,7 +10,7 @@ from msgspec import Raw, Struct
 from claude_bridge.conversion.deltas import UsageReport
 from claude_bridge.conversion.prompt.token_estimate import token_count
 from claude_bridge.conversion.upstream_errors.translate import explain_error_object, reports_error
-from claude_bridge.errors import BridgeError, UpstreamBrokenError, UpstreamRefusedError
+from claude_bridge.errors import ERROR_TYPES, BridgeError, UpstreamBrokenError, UpstreamRefusedError
 from claude_bridge.wire.lenient_json import parse_any
 
 
@@ -119,16 +119,8 @@ def error_line(frame: bytes) -> bytes:
     return next(lines, b"").removeprefix(b"error:").strip()
 
 
-_STATUS_OF_TYPE = {
-    "invalid_request_error": 400,
-    "authentication_error": 401,
-    "billing_error": 402,
-    "permission_error": 403,
-    "not_found_error": 404,
-    "request_too_large": 413,
-    "rate_limit_error": 429,
-    "timeout_error": 504,
-    "overloaded_error": 529,
+_STATUS_OF_TYPE = {"invalid_request_error": 400} | {
+    kind: status for status, kind in ERROR_TYPES.items() if kind != "api_error"
 }
 
 

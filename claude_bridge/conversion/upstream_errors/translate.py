@@ -17,11 +17,11 @@ from claude_bridge.conversion.upstream_errors.retry_after import retry_after_s, 
 from claude_bridge.conversion.upstream_errors.rules import (
     LOADING_STATUS,
     OVERLOADED_STATUS,
-    REFUSALS,
     REFUSED_STATUS,
     Refusal,
     find_refusal,
     is_engine_failure,
+    refusals,
 )
 from claude_bridge.errors import (
     BridgeError,
@@ -37,21 +37,21 @@ from claude_bridge.wire.lenient_json import parse_any
 
 MAX_QUOTED_CHARS = 500
 
-# HTTP status of the engine -> status and type for the client, and whether to try again (None: the client decides).
-# What is missing here was refused for good where it is 4xx, and is the engine's own trouble else.
-_REFUSALS: dict[int, tuple[int, str, bool | None]] = {
-    401: (401, "authentication_error", False),
-    402: (402, "billing_error", False),
-    403: (403, "permission_error", False),
-    404: (404, "not_found_error", False),
-    408: (504, "timeout_error", None),
-    413: (413, "request_too_large", False),
-    424: (502, "api_error", None),  # Text Generation Inference: "Request failed during generation"
-    429: (429, "rate_limit_error", None),
-    499: (502, "api_error", None),  # Ollama, nginx: somebody on the way gave up
-    503: (OVERLOADED_STATUS, "overloaded_error", None),
-    529: (OVERLOADED_STATUS, "overloaded_error", None),
+_FINAL = frozenset({401, 402, 403, 404, 413})
+"""Statuses that the client gets as they are, and after which another attempt can't help."""
+
+_PASSING = {
+    408: 504,
+    424: 502,  # Text Generation Inference: "Request failed during generation"
+    429: 429,
+    499: 502,  # Ollama, nginx: somebody on the way gave up
+    503: OVERLOADED_STATUS,
+    529: OVERLOADED_STATUS,
 }
+"""Statuses after which the client decides whether to try again, with what it gets in their place.
+
+Every other 4xx was refused for good; all else is the engine's own trouble.
+"""
 
 _CLIENTS_OWN = ("temperature", "top_p", "top_k", "stop")
 """Fields that an engine gets as the client gave them, and with the client's own names."""
@@ -70,15 +70,15 @@ _CLEANED_CHARS = 8_000
 
 
 def explain_refusal(
-    status: int, headers: Mapping[str, str], body: bytes, upstream: str, rows: Sequence[Refusal] = REFUSALS
+    status: int, headers: Mapping[str, str], body: bytes, upstream: str, rows: Sequence[Refusal] | None = None
 ) -> BridgeError:
     """Return the error for an engine's answer that is no 2xx.
 
-    ``upstream`` names the engine and its URL; ``rows`` are the wordings to look for.
+    ``upstream`` names the engine and its URL; ``rows`` are the wordings to look for (None: those of any engine).
     """
     document = _json_or_none(body)
     words = refusal_words(body)
-    error = _explain_refusal(status, headers, words, document, upstream, rows)
+    error = _explain_refusal(status, headers, words, document, upstream, refusals() if rows is None else rows)
     error.report = _report(error, words, document)
     return error
 
@@ -99,7 +99,6 @@ def _explain_refusal(
         return UpstreamRefusedError(
             f"{upstream} redirects to {where}. Give that address as --base-url.",
             status=502,
-            error_type="api_error",
             should_retry=False,
         )
     if status in (400, 422) and _refused_field(document) in _CLIENTS_OWN:
@@ -120,14 +119,14 @@ def refusal_words(body: bytes) -> str:
 def explain_error_object(
     error: Any,  # noqa: ANN401 - engines put any JSON there
     upstream: str,
-    rows: Sequence[Refusal] = REFUSALS,
+    rows: Sequence[Refusal] | None = None,
 ) -> BridgeError:
     """Return the error for an error object that came in place of an answer, with the HTTP status already spent."""
     if isinstance(error, list) and len(error) == 1:
         error = error[0].get("error", error[0]) if isinstance(error[0], dict) else error[0]  # Gemini
     document = {"error": error}
     words = error_words(document)
-    explained = _explain_error_object(error, words, document, upstream, rows)
+    explained = _explain_error_object(error, words, document, upstream, refusals() if rows is None else rows)
     explained.report = _report(explained, words, document)
     return explained
 
@@ -166,27 +165,27 @@ def _refusal(
     found = find_refusal(rows, status, words)
     if found is not None:
         row, advice = found
-        client_status, error_type, should_retry = row.status, row.error_type, row.should_retry
+        client_status, is_final = row.status, row.is_final
         text = f"{text.rstrip('.')}. {advice}" if advice else text
-    elif status is None or not 400 <= status < 500:
-        client_status, error_type, should_retry = _REFUSALS.get(status or 0, (502, "api_error", None))
+    elif status in _PASSING:
+        client_status, is_final = _PASSING[status], False
+    elif status in _FINAL:
+        client_status, is_final = status, True
     else:
-        client_status, error_type, should_retry = _REFUSALS.get(
-            status, (REFUSED_STATUS, "invalid_request_error", False)
-        )
+        is_final = status is not None and 400 <= status < 500
+        client_status = REFUSED_STATUS if is_final else 502
     wait_s = _RETRY_AFTER_S.get(client_status) if wait_s is None else wait_s
     if client_status == LOADING_STATUS:
         return UpstreamLoadingError(f"{upstream} is still loading its model.", retry_after_s=wait_s)
     if client_status == OVERLOADED_STATUS:
         return UpstreamOverloadedError(text, retry_after_s=wait_s)
-    if client_status == UpstreamBrokenError.status and status is None and should_retry is None:
+    if client_status == UpstreamBrokenError.status and status is None and not is_final:
         return UpstreamBrokenError(text)
     refused = UpstreamRefusedError(
         text,
         status=client_status,
-        error_type=error_type,
-        should_retry=should_retry,
-        retry_after_s=wait_s if should_retry is not False else None,
+        should_retry=False if is_final else None,
+        retry_after_s=None if is_final else wait_s,
     )
     refused.may_succeed_elsewhere = client_status == 402 or (found is not None and found[0].may_succeed_elsewhere)
     return refused
