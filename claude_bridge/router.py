@@ -193,12 +193,14 @@ class RoutedBridge:
         names: set[str] = set()
         if plain_name(requested) != self.routing.main.model and not is_alias_of_anthropic(requested):
             names = {model.id for model in await self.offered()}
-        body = raw.body if raw is not None and routing.long_context is not None else b""
+        prompt_tokens = 0
+        if raw is not None and routing.long_context is not None:
+            prompt_tokens = estimate_raw_tokens(raw.body, raw.body.count(b'"base64"'))
         facts = RequestFacts(
             is_subagent=raw is not None and SUBAGENT_HEADER in raw.headers,
             shows_images=routing.images is not None and any(map(shows_images, request.messages)),
             is_planning=routing.planning is not None and is_planning(request.messages),
-            prompt_tokens=estimate_raw_tokens(body, body.count(b'"base64"')),
+            prompt_tokens=prompt_tokens,
         )
         return self._rested(routing.candidates(requested, facts, offered=names))
 

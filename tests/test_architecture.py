@@ -44,7 +44,6 @@ CORE_MAY_IMPORT = {
 }
 
 HOMES = {
-    "h11": ("upstream/plain_http.py",),
     "httpx": ("upstream/httpx_transport.py",),
     "platformdirs": ("config/locate.py", "upstream/embedded/model_file.py"),
     "pypdf": ("attachments/pdf/worker.py",),

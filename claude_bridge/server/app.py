@@ -32,9 +32,9 @@ _NOT_FOR_ENGINES_PREFIXES = ("proxy-", "sec-", "x-forwarded-", "x-real-")
 class RunningAnswer:
     """An answer that is being written."""
 
-    def __init__(self, recorder: Recorder) -> None:
+    def __init__(self, recorder: Recorder, scope: anyio.CancelScope) -> None:
         self.recorder = recorder
-        self.scope = anyio.CancelScope()
+        self.scope = scope
         self.stopped_by: BridgeError | None = None
         """Why it was ended before it was whole, if it was."""
 
@@ -109,13 +109,12 @@ class Service:
         return [answer.recorder for answer in self._running]
 
     @contextmanager
-    def running_answer(self, recorder: Recorder) -> Iterator[RunningAnswer]:
-        """Yield an answer that counts as running while the context lasts, and ends it where it is stopped."""
-        answer = RunningAnswer(recorder)
+    def running_answer(self, recorder: Recorder, scope: anyio.CancelScope) -> Iterator[RunningAnswer]:
+        """Yield an answer that counts as running while the context lasts; cancelling ``scope`` stops it."""
+        answer = RunningAnswer(recorder, scope)
         self._running.add(answer)
         try:
-            with answer.scope:
-                yield answer
+            yield answer
         finally:
             self._running.discard(answer)
 

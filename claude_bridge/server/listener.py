@@ -20,7 +20,8 @@ from claude_bridge.server.http1 import Connection, Limits
 from claude_bridge.server.memory import MemoryBudget, default_max_memory_bytes
 from claude_bridge.server.port_owner import describe_port_owner
 from claude_bridge.server.routes import dispatch
-from claude_bridge.server.sockets import ClientSocket, accept_sockets, sockets_of
+from claude_bridge.server.sockets import accept_sockets, sockets_of
+from claude_bridge.stream_socket import StreamSocket
 
 SHUTDOWN_GRACE_S = 30.0
 ACCEPT_PAUSE_S = 0.1
@@ -164,7 +165,7 @@ class _Server:
                 return
             idle.close_when_idle()
         connection = Connection(
-            ClientSocket(connected),
+            StreamSocket(connected),
             partial(dispatch, self._service),
             limits=self._limits,
             memory=self._memory,

@@ -123,7 +123,7 @@ class UpstreamCall:
 
     async def drain(self) -> None:
         """Wait a moment for the end of an answer that has said its last word."""
-        if self._exchange.status:
+        if self._exchange.status and not self._exchange.has_ended:
             with anyio.move_on_after(DRAIN_S), suppress(NetworkError):
                 while await self._exchange.receive():
                     pass

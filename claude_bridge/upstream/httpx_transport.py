@@ -33,11 +33,11 @@ from claude_bridge.upstream.transport import (
     WRITE_BYTES,
     BrokenAnswerError,
     CompressedAnswerError,
-    Fields,
     HttpRequest,
     HttpTransport,
     NoAnswerError,
 )
+from claude_bridge.wire.response_head import Fields
 from claude_bridge.wire.urls import Url
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class HttpxTransport(HttpTransport):
         self._connect_s = connect_s
         self._httpx: httpx.AsyncHTTPTransport | None = None
 
-    async def send(self, request: HttpRequest, tasks: TaskGroup, *, is_new: bool) -> _HttpxConnection:  # noqa: ARG002
+    async def send(self, request: HttpRequest, tasks: TaskGroup) -> _HttpxConnection:
         """Send it by httpx; each connection is a new one."""
         if self._httpx is None:
             self._httpx = await self._opened()
@@ -165,6 +165,10 @@ class _HttpxConnection:
         if self.failure is not None:
             raise self.failure
         return b""
+
+    @property
+    def has_ended(self) -> bool:
+        return False  # only a read finds it out
 
     async def close(self) -> None:
         for end in (self._head, self._body, self._next_head, self._next_piece):

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from typing import Any
 
 import anyio
-import h11
-from anyio.abc import ByteStream, TaskGroup
-from anyio.lowlevel import checkpoint
+from anyio.abc import TaskGroup
 
+from claude_bridge.stream_socket import StreamSocket, connect
 from claude_bridge.upstream.network import CONNECT_TIMEOUT_S, NoConnectionError, no_connection
 from claude_bridge.upstream.transport import (
     WRITE_BYTES,
     BrokenAnswerError,
     Connection,
-    Fields,
     HttpRequest,
     HttpTransport,
     NoAnswerError,
-    StaleConnectionError,
 )
 from claude_bridge.wire.chunked import ChunkedDecoder
+from claude_bridge.wire.response_head import Fields, take_response_head
 from claude_bridge.wire.urls import Url
 
 READ_BYTES = 256 * 1024
@@ -35,9 +32,7 @@ MAX_IDLE_CONNECTIONS = 64
 MAX_IDLE_S = 4.0
 """Shorter than engines keep a connection (llama.cpp and vLLM: 5 s), so that no request meets one that they close."""
 
-_SETTLING_STEPS = 4
-"""How many turns of the event loop a kept connection gets to show what came while it was idle; a read takes two."""
-
+_LINE_END = re.compile(rb"[\r\n\0]")
 _KEEP_ALIVE_TIMEOUT = re.compile(r"\btimeout\s*=\s*(\d{1,6})", re.IGNORECASE)
 _TLS_ALERT = b"\x15\x03"
 
@@ -55,11 +50,11 @@ class PlainTransport(HttpTransport):
         while self._idle:
             await self._idle.pop().close()
 
-    async def send(self, request: HttpRequest, tasks: TaskGroup, *, is_new: bool) -> _Connection:
+    async def send(self, request: HttpRequest, tasks: TaskGroup) -> _Connection:
         """Send it on a kept connection or a new one."""
-        connection = await self._connection(is_new=is_new)
-        head = h11.Request(method=request.method, target=request.target, headers=self._fields(request))
-        tasks.start_soon(connection.send, connection.encode_head(head, request.body), request.body)
+        head = _encode_head(request, self._fields(request))
+        connection = await self._connection()
+        connection.send(head, request.body, tasks)
         return connection
 
     async def take_back(self, connection: Connection) -> None:
@@ -72,15 +67,15 @@ class PlainTransport(HttpTransport):
         while self._idle and anyio.current_time() >= self._idle[0].expires_at:
             await self._idle.pop(0).close()
 
-    async def _connection(self, *, is_new: bool) -> _Connection:
-        while self._idle and not is_new:
+    async def _connection(self) -> _Connection:
+        while self._idle:
             connection = self._idle.pop()
-            if anyio.current_time() < connection.expires_at:
+            if connection.is_fit():
                 return connection
             await connection.close()
         try:
             with anyio.fail_after(CONNECT_TIMEOUT_S):
-                return _Connection(await anyio.connect_tcp(self._url.host, self._url.port))
+                return _Connection(await connect(self._url.host, self._url.port))
         except TimeoutError:
             raise NoConnectionError(f"did not answer within {CONNECT_TIMEOUT_S:g} s. Is it running?") from None
         except OSError as error:
@@ -90,157 +85,127 @@ class PlainTransport(HttpTransport):
 class _Connection:
     """One connection, and one exchange at a time on it."""
 
-    def __init__(self, stream: ByteStream) -> None:
+    def __init__(self, stream: StreamSocket) -> None:
         self.expires_at = 0.0
         """Until when it may be used again, once it is idle."""
         self._stream = stream
-        self._h11 = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD_BYTES)
         self._chunked: ChunkedDecoder | None = None
+        self._left: int | None = None
+        """How much of a body is missing; None: it ends with its last chunk, or with the connection."""
         self._unread = b""
+        self._keeps_open = False
         self._keep_s = MAX_IDLE_S
-        self._reads: anyio.Event | None = None
-        """Of a kept connection: set once somebody reads. Nothing is sent before, nor if something has come by then."""
-        self._is_stale = False
-        self._is_sending = False
         self._is_sent = False
         self._is_heard = False
 
-    def encode_head(self, head: h11.Request, body: bytes) -> bytes:
-        """Return the bytes that go before the body; the body is sent as it is, and its end needs no bytes."""
-        encoded = self._h11.send(head) or b""
-        self._h11.send_with_data_passthrough(h11.Data(body))
-        self._h11.send(h11.EndOfMessage())
-        return encoded
+    def is_fit(self) -> bool:
+        """Return whether it can be used: what comes on an idle connection is no answer to the next request."""
+        return anyio.current_time() < self.expires_at and self._stream.is_quiet
 
-    async def send(self, head: bytes, body: bytes) -> None:
-        """Send a request, beside the task that reads the answer.
+    def send(self, head: bytes, body: bytes, tasks: TaskGroup) -> None:
+        """Send a request as far as the system takes it at once; the rest goes beside the task that reads the answer.
 
-        A host may answer, and close the connection, before it has read all: then it is the reader who finds out.
+        A host may answer, and close the connection, before it has read all.
         """
-        if self._reads is not None:
-            await self._reads.wait()
-            for _ in range(_SETTLING_STEPS):
-                await checkpoint()
-        if self._is_stale:
-            return
-        self._is_sending = True
+        with suppress(anyio.BrokenResourceError):  # then the reader finds out
+            first = head + body[:WRITE_BYTES]
+            sent = self._stream.send_now(first)
+            self._is_sent = sent == len(head) + len(body)
+            if not self._is_sent:
+                tasks.start_soon(self._send_rest, (memoryview(first)[sent:], memoryview(body)[WRITE_BYTES:]))
+
+    async def _send_rest(self, pieces: Iterable[memoryview]) -> None:
         with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
-            await self._stream.send(head + body[:WRITE_BYTES])
-            for start in range(WRITE_BYTES, len(body), WRITE_BYTES):
-                await self._stream.send(body[start : start + WRITE_BYTES])
+            for piece in pieces:
+                for start in range(0, len(piece), WRITE_BYTES):
+                    await self._stream.send(piece[start : start + WRITE_BYTES])
             self._is_sent = True
 
     async def receive_head(self) -> tuple[int, Fields]:
         for _ in range(MAX_HEAD_STEPS):
-            event = self._next_event()
-            if isinstance(event, h11.Response):
-                if _is_chunked(event):
-                    # From here on h11 is not asked any more: it takes 16 times as long for a chunk.
-                    self._chunked = ChunkedDecoder()
-                    self._unread = self._h11.trailing_data[0]
-                self._keep_s = _keep_alive_s(event)
-                return event.status_code, list(event.headers)
-            if event is h11.NEED_DATA:
-                self._h11.receive_data(await self._receive())
+            try:
+                found = take_response_head(self._unread)
+            except ValueError as error:
+                if self._unread.startswith(_TLS_ALERT):
+                    raise BrokenAnswerError("speaks TLS, and was asked without. Use https:// in its address.") from None
+                raise BrokenAnswerError(f"broke off its answer: {error}.") from error
+            if found is None:
+                if len(self._unread) > MAX_HEAD_BYTES:
+                    raise BrokenAnswerError(f"sent a head of more than {MAX_HEAD_BYTES} bytes.")
+                data = await self._receive()
+                if not data:
+                    raise BrokenAnswerError("broke off its answer: the connection was closed.")
+                self._unread += data
+                continue
+            head, self._unread = found
+            if not head.is_interim:
+                self._chunked = ChunkedDecoder() if head.is_chunked else None
+                self._left, self._keeps_open, self._keep_s = head.length, head.keeps_open, _keep_alive_s(head.fields)
+                return head.status, head.fields
         raise BrokenAnswerError("sent interim answers without end.")
 
     async def receive_body(self) -> bytes:
-        if self._chunked is not None:
-            return await self._receive_chunks(self._chunked)
-        parts: list[bytes] = []
-        while self._h11.their_state not in (h11.DONE, h11.MUST_CLOSE, h11.CLOSED):
-            try:
-                event = self._next_event()
-            except BrokenAnswerError:
-                if not parts:
-                    raise
-                break  # what came before the fault is good; the next call raises again
-            if isinstance(event, h11.Data):
-                parts.append(event.data)
-            elif event is h11.NEED_DATA:
-                if parts:
-                    break
-                self._h11.receive_data(await self._receive())
-        return bytes(parts[0]) if len(parts) == 1 else b"".join(parts)
+        while not self.has_ended:
+            if self._chunked is not None and self._chunked.broken is not None:
+                raise BrokenAnswerError(f"broke off its answer: {self._chunked.broken}.")
+            data, self._unread = self._unread or await self._receive(), b""
+            if not data:
+                if self._chunked is not None or self._left is not None:
+                    raise BrokenAnswerError("broke off its answer: the connection was closed.")
+                self._left = 0
+            elif self._chunked is not None:
+                if payload := self._chunked.feed(data):
+                    return payload
+            elif self._left is None:
+                return data
+            else:
+                payload, self._unread = data[: self._left], data[self._left :]
+                self._left -= len(payload)
+                return payload
+        return b""
+
+    @property
+    def has_ended(self) -> bool:
+        return self._left == 0 if self._chunked is None else self._chunked.ended
 
     def start_next_cycle(self) -> bool:
         """Make ready for another exchange; return whether that is possible."""
-        if self._chunked is not None:
-            has_ended = self._chunked.ended and not self._chunked.excess
-            self._h11 = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD_BYTES)
-        else:
-            has_ended = self._h11.our_state is h11.DONE and self._h11.their_state is h11.DONE
-            has_ended = has_ended and not self._h11.trailing_data[0]
-            if has_ended:
-                self._h11.start_next_cycle()
-        is_fit = has_ended and self._is_sent
-        self._chunked, self._is_sending, self._is_sent, self._is_heard = None, False, False, False
-        self._reads = anyio.Event()
+        excess = self._unread if self._chunked is None else self._chunked.excess
+        is_fit = self._keeps_open and self._is_sent and self.has_ended and not excess
+        self._chunked, self._left, self._unread, self._is_sent, self._is_heard = None, None, b"", False, False
         self.expires_at = anyio.current_time() + self._keep_s
         return is_fit
 
     async def close(self) -> None:
-        await anyio.aclose_forcefully(self._stream)
-
-    async def _receive_chunks(self, chunked: ChunkedDecoder) -> bytes:
-        while not chunked.ended:
-            if chunked.broken is not None:
-                raise BrokenAnswerError(f"broke off its answer: {chunked.broken}.")
-            data, self._unread = self._unread or await self._receive(), b""
-            if not data:
-                raise BrokenAnswerError("broke off its answer: the connection was closed.")
-            if payload := chunked.feed(data):
-                return payload
-        return b""
-
-    def _next_event(self) -> Any:  # noqa: ANN401 - h11's events and sentinels have no common type
-        try:
-            return self._h11.next_event()
-        except h11.RemoteProtocolError as error:
-            if self._h11.trailing_data[0].startswith(_TLS_ALERT):
-                raise BrokenAnswerError("speaks TLS, and was asked without. Use https:// in its address.") from error
-            raise BrokenAnswerError(f"broke off its answer: {error}") from error
+        self._stream.close()
 
     async def _receive(self) -> bytes:
-        """Return what a read brings, ``b""`` at the end of an answer that has begun.
-
-        What comes on a kept connection before the request was sent is no answer to it. Once a byte of the request is
-        on its way, the host may work on it, and the request is never sent again.
-        """
-        if self._reads is not None:
-            self._reads.set()
+        """Return what a read brings, ``b""`` at the end of an answer that has begun."""
         how = "closed"
         try:
             data = await self._stream.receive(READ_BYTES)
         except anyio.EndOfStream:
             data = b""
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
+        except anyio.BrokenResourceError:
             if self._is_heard:
                 raise BrokenAnswerError("broke off its answer: the connection was reset.") from None
             data, how = b"", "reset"
-        if self._is_heard:
-            return data
-        if self._reads is not None and not self._is_sending:
-            self._is_stale = True
-            did = "sent something that was not requested" if data else f"{how} the connection while it was idle"
-            raise StaleConnectionError(f"{did}.")
-        if not data:
+        if not data and not self._is_heard:
             raise NoAnswerError(f"{how} the connection without an answer.")
         self._is_heard = True
         return data
 
 
-def _is_chunked(head: h11.Response) -> bool:
-    """Return whether the body is in chunks, and in nothing else, on a connection that stays open."""
-    headers = head.headers
-    codings = [value.strip().lower() for name, value in headers if name == b"transfer-encoding"]
-    closes = any(name == b"connection" and b"close" in value.lower() for name, value in headers)
-    return codings == [b"chunked"] and not closes and head.http_version == b"1.1"
+def _encode_head(request: HttpRequest, fields: Fields) -> bytes:
+    lines = [f"{request.method} {request.target} HTTP/1.1".encode("latin-1"), *map(b": ".join, fields)]
+    if any(_LINE_END.search(line) for line in lines):
+        raise ValueError("A header of a request holds a line end.")
+    return b"\r\n".join((*lines, b"\r\n"))
 
 
-def _keep_alive_s(head: h11.Response) -> float:
+def _keep_alive_s(fields: Fields) -> float:
     """Return how long the connection may be idle: a second less than the host says, so that it is not met closing."""
-    for name, value in head.headers:
+    for name, value in fields:
         if name == b"keep-alive" and (found := _KEEP_ALIVE_TIMEOUT.search(value.decode("latin-1"))):
             return min(MAX_IDLE_S, float(found[1]) - 1)
     return MAX_IDLE_S

@@ -11,6 +11,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from claude_bridge.upstream.network import NetworkError, NoConnectionError
+from claude_bridge.wire.response_head import Fields
 
 WRITE_BYTES = 256 * 1024
 """How much of a request is written at a time: the event loop serves others in between."""
@@ -18,15 +19,9 @@ WRITE_BYTES = 256 * 1024
 RETRY_WITHIN_S = 1.0
 RETRY_PAUSE_S = 0.1
 
-Fields = list[tuple[bytes, bytes]]
-
 
 class NoAnswerError(NetworkError):
     """The connection ended before the host had said anything, and it may have worked on the request."""
-
-
-class StaleConnectionError(NetworkError):
-    """A kept connection ended, or brought something, before a byte of the request was sent."""
 
 
 class BrokenAnswerError(NetworkError):
@@ -53,7 +48,7 @@ class Connection(Protocol):
         """Return status and headers of the answer, past interim ones. May be cancelled and called again.
 
         Raises:
-            NetworkError: there is none. A StaleConnectionError says that nothing was sent.
+            NetworkError: there is none.
         """
         ...
 
@@ -65,6 +60,11 @@ class Connection(Protocol):
         Raises:
             BrokenAnswerError: it ended too early, or can't be read.
         """
+        ...
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the whole body has been received."""
         ...
 
     async def close(self) -> None:
@@ -110,8 +110,8 @@ class HttpTransport(ABC):
                 raise failure
 
     @abstractmethod
-    async def send(self, request: HttpRequest, tasks: TaskGroup, *, is_new: bool) -> Connection:
-        """Return a connection on which one of the ``tasks`` sends the request; ``is_new`` excludes a kept one.
+    async def send(self, request: HttpRequest, tasks: TaskGroup) -> Connection:
+        """Return a connection on which the request is sent, by one of the ``tasks`` where that takes longer.
 
         Raises:
             NoConnectionError: there is none.
@@ -143,7 +143,7 @@ class HttpExchange:
         self.headers: Mapping[str, str] = {}
         """The headers that came with it, by lower-case name."""
         self.retried: str | None = None
-        """Why the request was sent, or a connection tried, for a second time: the end of a sentence about the host."""
+        """Why a connection was tried for a second time: the end of a sentence about the host."""
         self._transport = transport
         self._request = request
 
@@ -151,14 +151,14 @@ class HttpExchange:
         """Connect and begin to send the request; raises NoConnectionError."""
         began_at = anyio.current_time()
         try:
-            self.connection = await self._transport.send(self._request, self.tasks, is_new=False)
+            self.connection = await self._transport.send(self._request, self.tasks)
         except NoConnectionError as error:
             # At once: the host may be restarting.
             if error.is_overload or anyio.current_time() - began_at > RETRY_WITHIN_S:
                 raise
             self.retried = error.reason
             await anyio.sleep(RETRY_PAUSE_S)
-            self.connection = await self._transport.send(self._request, self.tasks, is_new=True)
+            self.connection = await self._transport.send(self._request, self.tasks)
 
     async def receive_head(self) -> None:
         """Wait for the answer's head; interim answers are passed over. May be cancelled and called again.
@@ -166,21 +166,18 @@ class HttpExchange:
         Raises:
             NetworkError: there is none.
         """
-        while not self.status:
-            if self.connection is None:
-                self.connection = await self._transport.send(self._request, self.tasks, is_new=True)
-            try:
-                status, fields = await self.connection.receive_head()
-            except StaleConnectionError as error:
-                stale, self.connection = self.connection, None
-                await stale.close()
-                self.retried = error.reason
-                continue
-            self.headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in fields}
-            encoding = self.headers.get("content-encoding", "").strip().lower()
-            if encoding not in ("", "identity", *self._transport.decodes):
-                raise CompressedAnswerError(f"sent a compressed answer ({encoding[:40]}), which was not asked for.")
-            self.status = status
+        assert self.connection is not None, "it has begun"
+        status, fields = await self.connection.receive_head()
+        self.headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in fields}
+        encoding = self.headers.get("content-encoding", "").strip().lower()
+        if encoding not in ("", "identity", *self._transport.decodes):
+            raise CompressedAnswerError(f"sent a compressed answer ({encoding[:40]}), which was not asked for.")
+        self.status = status
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the whole body has been received."""
+        return self.connection is not None and self.connection.has_ended
 
     async def receive(self) -> bytes:
         """Return all that has come of the body, waiting if that is nothing; ``b""`` at its end.

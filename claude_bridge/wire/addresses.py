@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
 _NUMBER = re.compile(r"0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*")
@@ -33,6 +34,7 @@ def reaches_this_machine(host: str) -> bool:
     return is_loopback(host) or (address is not None and address.is_unspecified)
 
 
+@lru_cache(maxsize=16)  # of nearly all requests it is the same one
 def is_loopback(host: str) -> bool:
     """Return whether a host, without its port, is this machine and nothing else, however it is spelled."""
     name = host.lower().removesuffix(".")

@@ -40,9 +40,9 @@ async def post_messages(service: Service, request: HttpRequest, responder: Respo
         parsed, history = outline, None
     _record_received(recorder, parsed, request, body)
     try:
-        with service.running_answer(recorder) as running:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(_cancel_when_client_leaves, responder, recorder, tasks.cancel_scope)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_cancel_when_client_leaves, responder, recorder, tasks.cancel_scope)
+            with service.running_answer(recorder, tasks.cancel_scope) as running:
                 try:
                     bridge = await service.bridge()
                     await _answer(bridge, parsed, service.client_request(request, body, history), responder, recorder)
