@@ -6,30 +6,62 @@ import json
 
 import pytest
 
+from claude_bridge.clients.claude_code import SEARCH_PROMPT
 from tests.claude_code.client import ClaudeCode
-from tests.fake_upstream import FakeUpstream, ReceivedRequest, Reply, answer, calls
+from tests.fake_upstream import ReceivedRequest
 from tests.running_bridge import open_bridge, scripted_upstream
-from tests.server_tools.engines import ARCH, Internet
+from tests.server_tools.engines import ARCH, Internet, Says, answering, upstream_of
 
 pytestmark = [pytest.mark.anyio, pytest.mark.claude_code]
 
+SEARCH = ("WebSearch", {"query": "bridges", "allowed_domains": [], "blocked_domains": ["example.org"]})
+FOR_AN_AGENT = "Find out for me what arches do."
+AGENT = ("Agent", {"description": "Look", "prompt": FOR_AN_AGENT, "subagent_type": "general-purpose"})
 
-def script(request: ReceivedRequest) -> Reply:
+
+def searching(request: ReceivedRequest) -> Says:
     """Search once: the session calls the client's tool, whose helper asks for a summary of what was found."""
-    last = request.json["messages"][-1]
-    if "Arch bridges" in json.dumps(last) and not request.json.get("tools"):
-        return answer("Arches carry.")
-    if last["role"] == "tool":
-        return answer("Arches carry, says the web.")
-    return calls(("WebSearch", {"query": "bridges", "allowed_domains": [], "blocked_domains": ["example.org"]}))
+    if is_helper(request):
+        return Says("Arches carry.")
+    return Says("Arches carry, says the web.") if has_result(request) else Says("", [SEARCH])
+
+
+def delegating(request: ReceivedRequest) -> Says:
+    """Search at the side of a sub-agent that searches too; a session that is resumed has both in its history."""
+    if is_helper(request):
+        return Says("Arches carry.")
+    if "Is that all?" in words_of(request):
+        return Says("That is all.")
+    if is_agents(request):
+        return Says("The agent knows: they carry.") if has_result(request) else Says("", [SEARCH])
+    return Says("Both found it.") if has_result(request) else Says("", [AGENT, SEARCH])
+
+
+def words_of(request: ReceivedRequest) -> str:
+    return json.dumps([message for message in request.json["messages"] if message["role"] != "system"])
+
+
+def is_helper(request: ReceivedRequest) -> bool:
+    return SEARCH_PROMPT in words_of(request)
+
+
+def is_agents(request: ReceivedRequest) -> bool:
+    said = words_of(request)
+    return FOR_AN_AGENT in said and "subagent_type" not in said
+
+
+def has_result(request: ReceivedRequest) -> bool:
+    said = words_of(request)
+    return '"role": "tool"' in said or '"tool_result"' in said
 
 
 async def test_a_search_shows_links_and_a_summary_in_the_client(claude_code: ClaudeCode) -> None:
-    async with Internet() as internet, FakeUpstream(script) as upstream:
-        async with open_bridge(scripted_upstream(upstream.base_url), web_tools=internet.tools) as url:
+    kind = "anthropic-messages"
+    async with Internet() as internet, answering(kind, searching) as engine:
+        async with open_bridge(upstream_of(engine, kind), web_tools=internet.tools) as url:
             session = await claude_code.ask(url, "Search the web for bridges", "--model", "scripted")
         assert session.result["result"] == "Arches carry, says the web."
-        told = json.dumps(upstream.requests[-1].json["messages"][-1])
+        told = json.dumps(engine.requests[-1].json["messages"][-1])
         assert ARCH["url"] in told
         assert "Arches carry." in told
         (searched,) = internet.search.requests
@@ -40,10 +72,31 @@ async def test_a_search_shows_links_and_a_summary_in_the_client(claude_code: Cla
     assert 1 in counted, counted
 
 
+async def test_a_sub_agent_searches_too_and_a_resumed_session_still_has_what_was_found(claude_code: ClaudeCode) -> None:
+    kind = "ollama-chat"
+    async with Internet() as internet, answering(kind, delegating) as engine:
+        async with open_bridge(upstream_of(engine, kind), web_tools=internet.tools) as url:
+            waiting = {"CLAUDE_CODE_DISABLE_BACKGROUND_TASKS": "1"}
+            session = await claude_code.ask(url, "Look for bridges", "--model", "scripted", environment=waiting)
+            assert session.result["result"] == "Both found it."
+            before = engine.requests[-1]
+            resume = ("--resume", session.result["session_id"])
+            resumed = await claude_code.ask(url, "Is that all?", "--model", "scripted", *resume)
+        assert resumed.result["result"] == "That is all."
+        assert len(internet.search.requests) == 2, "one for the agent, and none again for the history"
+    (agents,) = [one for one in engine.requests if is_agents(one) and has_result(one)]
+    assert ARCH["url"] in words_of(agents)
+    found = [message for message in before.json["messages"] if message["role"] == "tool"]
+    again = [message for message in engine.requests[-1].json["messages"] if message["role"] == "tool"]
+    assert again == found
+    assert "The agent knows" in json.dumps(found)
+    assert ARCH["url"] in json.dumps(found)
+
+
 async def test_a_search_that_is_off_is_told_and_the_session_goes_on(claude_code: ClaudeCode) -> None:
-    async with FakeUpstream(script) as upstream, open_bridge(scripted_upstream(upstream.base_url)) as url:
+    async with answering("openai-chat", searching) as engine, open_bridge(scripted_upstream(engine.base_url)) as url:
         session = await claude_code.ask(url, "Search the web for bridges", "--model", "scripted")
         assert session.result["result"] == "Arches carry, says the web."
-        assert len(upstream.requests) == 2, "the helper's request asks no model, and nothing is asked again"
-        told = json.dumps(upstream.requests[-1].json["messages"][-1])
+        assert len(engine.requests) == 2, "the helper's request asks no model, and nothing is asked again"
+        told = json.dumps(engine.requests[-1].json["messages"][-1])
         assert "--web-search" in told

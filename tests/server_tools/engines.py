@@ -99,6 +99,11 @@ def scripted(kind: str, *answers: Says) -> FakeUpstream:
     return FakeUpstream([_REPLIES[kind](says) for says in answers])
 
 
+def answering(kind: str, model: Callable[[ReceivedRequest], Says]) -> FakeUpstream:
+    """Return an engine of this kind whose model answers each request so."""
+    return FakeUpstream(lambda request: _REPLIES[kind](model(request)))
+
+
 def upstream_of(engine: FakeUpstream, kind: str, **known: Any) -> Upstream:
     """Return the engine as the bridge sees it."""
     base_url = engine.base_url if kind == "openai-chat" else engine.base_url.removesuffix("/v1")
