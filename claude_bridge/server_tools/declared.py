@@ -16,10 +16,19 @@ from claude_bridge.wire.anthropic import CountTokensRequest
 
 
 class UserLocation(Struct, frozen=True):
-    """Where the user is, for results that suit the place; services know no finer one than a country."""
+    """Where the user is, for results that suit the place: as far as a service can be told."""
 
     country: str | None = None
     """Two letters, by ISO 3166."""
+    region: str | None = None
+    city: str | None = None
+    timezone: str | None = None
+    """By its IANA name, such as ``Europe/Berlin``."""
+
+    @property
+    def country_code(self) -> str:
+        """The country in small letters; "" where none is given."""
+        return (self.country or "").strip().lower()
 
 
 class _Citations(Struct, frozen=True):

@@ -11,7 +11,7 @@ from msgspec import Raw, Struct
 
 from claude_bridge.off_loop import run_off_loop_if_large
 from claude_bridge.server_tools.blocks import SearchHit, ToolError, error_content, fetch_content, search_content
-from claude_bridge.server_tools.declared import Declaration
+from claude_bridge.server_tools.declared import Declaration, UserLocation
 from claude_bridge.server_tools.function_calls import WebRequest
 from claude_bridge.server_tools.pages import MAX_PAGE_CHARS, PageReader
 
@@ -33,13 +33,13 @@ NO_FETCH = "Fetching is off in claude-bridge: [web] fetch = false."
 
 
 class SearchQuery(Struct, frozen=True, kw_only=True):
-    """What to search for. ``country`` has two letters, ``language`` too; None: whatever the service takes."""
+    """What to search for. ``language`` has two letters; None: whatever the service takes."""
 
     text: str
     count: int
     allowed_domains: tuple[str, ...] = ()
     blocked_domains: tuple[str, ...] = ()
-    country: str | None = None
+    location: UserLocation = UserLocation()
     language: str | None = None
 
     @property
@@ -120,13 +120,12 @@ class WebTools(Struct, frozen=True, kw_only=True):
             raise ToolError("invalid_tool_input", "A search needs a query.")
         if len(text) > MAX_QUERY_CHARS:
             raise ToolError("query_too_long", f"A query has at most {MAX_QUERY_CHARS} characters.")
-        location = declared.user_location
         query = SearchQuery(
             text=" ".join(text.split()),
             count=self.results,
             allowed_domains=tuple(declared.allowed_domains or ()),
             blocked_domains=tuple(declared.blocked_domains or ()),
-            country=location.country.lower() if location and location.country else None,
+            location=declared.user_location or UserLocation(),
             language=self.language,
         )
         found, size_bytes = await self.searcher.search(query)

@@ -171,11 +171,13 @@ class UpstreamClient:
         question: bytes | None = None,
         at_root: bool = False,
         key_header: str | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> FetchedDocument:
         """GET a small document, such as the model list, or POST a JSON ``question`` for it.
 
         ``path`` is relative to the base URL, or where ``at_root`` to what the base URL is without its /v1, or /openai
-        at Gemini. ``key_header`` carries the key in place of the headers that do so in all other requests.
+        at Gemini. ``key_header`` carries the key in place of the headers that do so in all other requests. ``headers``
+        are further ones.
 
         Raises:
             UpstreamError: there is no answer in time, or a huge one; any status is returned, not raised.
@@ -184,7 +186,7 @@ class UpstreamClient:
         if at_root:
             base_path = base_path.removesuffix("/openai" if base_path.endswith("/openai") else "/v1")
         target = join_path(base_path + mark + query, path)
-        headers = {**_DOCUMENT_HEADERS, **await self._key_headers(None)}
+        headers = {**_DOCUMENT_HEADERS, **(headers or {}), **await self._key_headers(None)}
         if key_header is not None:
             key = (await self.ring.choose("")).value if self.ring is not None else self._api_key
             headers |= dict.fromkeys(self.key_headers, "") | {key_header: key or ""}

@@ -14,7 +14,8 @@ from claude_bridge.adapters.engine_profiles import UNKNOWN
 from claude_bridge.attachments.public_web import PublicWeb
 from claude_bridge.providers import Upstream
 from claude_bridge.server_tools.pages import LIMITS, PageReader
-from claude_bridge.server_tools.searching import SERVICES, HttpSearcher
+from claude_bridge.server_tools.searching import HttpSearcher
+from claude_bridge.server_tools.services import SERVICES
 from claude_bridge.server_tools.tools import WebTools
 from tests.fake_upstream import (
     DONE,
@@ -163,7 +164,7 @@ class Internet:
         web = PublicWeb(LIMITS, resolve=resolve, is_allowed=lambda address: address.is_loopback)
         address = self.search.base_url.removesuffix("/v1")
         searcher = HttpSearcher(SERVICES["searxng"], address, None)
-        self._stack.push_async_callback(searcher.client.aclose)
+        self._stack.push_async_callback(searcher.aclose)
         return WebTools(**{"searcher": searcher, "pages": PageReader(web), **self._tools})
 
     def url(self, path: str, host: str = SITE) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import aclosing
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -12,13 +13,16 @@ import pytest
 from claude_bridge.app.web import SEARCH_KEY_VARIABLES
 from claude_bridge.config.types import SearchChoice
 from claude_bridge.server_tools.blocks import SearchHit, ToolError
-from claude_bridge.server_tools.searching import SERVICES, DuckDuckGo, HttpSearcher
+from claude_bridge.server_tools.declared import UserLocation
+from claude_bridge.server_tools.searching import DuckDuckGo, HttpSearcher, duckduckgo_region
+from claude_bridge.server_tools.services import SERVICES
 from claude_bridge.server_tools.tools import SearchQuery
 from tests.fake_upstream import FakeUpstream, ReceivedRequest, Reply, Stall, json_document, refusal
 
 pytestmark = pytest.mark.anyio
 
-QUERY = SearchQuery(text="bridges & more", count=5, blocked_domains=("ads.example",), country="de", language="de")
+COLOGNE = UserLocation(country="DE", region="Nordrhein-Westfalen", city="Köln", timezone="Europe/Berlin")
+QUERY = SearchQuery(text="bridges & more", count=5, blocked_domains=("ads.example",), location=COLOGNE, language="de")
 KEY = "a-key-of-mine"
 
 # Answers in the shape of each service's documentation, with what the bridge has no use for.
@@ -77,7 +81,7 @@ async def ask(name: str, reply: Reply, query: SearchQuery = QUERY) -> tuple[list
         try:
             hits, size = await searcher.search(query)
         finally:
-            await searcher.client.aclose()
+            await searcher.aclose()
         assert size > 0
         return hits, service.requests[0]
 
@@ -106,11 +110,23 @@ async def test_each_service_is_asked_in_its_own_way() -> None:
     assert words["searxng"] == {"q": ["bridges & more -site:ads.example"], "format": ["json"], "language": ["de-DE"]}
     assert words["brave"]["q"] == ["bridges & more -site:ads.example"]
     assert (words["brave"]["country"], words["brave"]["search_lang"], words["brave"]["count"]) == (
-        ["de"],
+        ["DE"],
         ["de"],
         ["5"],
     )
-    assert asked["tavily"].json == {"query": "bridges & more", "max_results": 5, "exclude_domains": ["ads.example"]}
+    where = {name: value for name, value in asked["brave"].headers.items() if name.startswith("x-loc-")}
+    assert where == {
+        "x-loc-country": "DE",
+        "x-loc-state-name": "Nordrhein-Westfalen",
+        "x-loc-city": "K%C3%B6ln",
+        "x-loc-timezone": "Europe/Berlin",
+    }
+    assert asked["tavily"].json == {
+        "query": "bridges & more",
+        "max_results": 5,
+        "exclude_domains": ["ads.example"],
+        "country": "germany",
+    }
     assert asked["exa"].json["excludeDomains"] == ["ads.example"]
     assert asked["exa"].json["userLocation"] == "DE"
     assert asked["ollama"].json == {"query": "bridges & more -site:ads.example", "max_results": 5}
@@ -138,6 +154,40 @@ async def test_a_service_that_does_not_answer_is_unavailable(name: str) -> None:
     with pytest.raises(ToolError) as caught:
         await ask(name, [Stall()])
     assert caught.value.code == "unavailable"
+
+
+@pytest.mark.parametrize("name", ["brave", "exa", "searxng", "tavily"])
+async def test_a_country_that_a_service_does_not_know_is_left_out(name: str) -> None:
+    replies = [refusal(422, "no such country"), json_document(ANSWERS[name])]
+    async with FakeUpstream(replies, answers_get=True) as service:
+        searcher = HttpSearcher(SERVICES[name], service.base_url.removesuffix("/v1"), KEY)
+        async with aclosing(searcher):
+            hits, _ = await searcher.search(QUERY)
+        first, second = (f"{one.path} {one.headers} {one.body!r}".lower() for one in service.requests)
+    assert len(hits) == 2
+    assert "de-de" in first or '"de"' in first or "country" in first
+    assert not any(word in second for word in ("de-de", '"de"', "germany", "x-loc-", "country"))
+    assert "ads.example" in second
+
+
+@pytest.mark.parametrize("place", [{}, {"country": ""}, {"country": "XX", "city": "\r\nx: y"}, {"country": "Germany"}])
+@each_service
+async def test_an_odd_place_is_no_reason_to_fail(name: str, place: dict[str, str]) -> None:
+    query = SearchQuery(text="bridges", count=5, location=UserLocation(**place))
+    hits, asked = await ask(name, json_document(ANSWERS[name]), query)
+    assert len(hits) == 2
+    assert "x" not in asked.headers
+
+
+@pytest.mark.parametrize(
+    ("country", "language", "region"),
+    [
+        *(("de", None, "de-de"), ("gb", "de", "uk-en"), ("ca", "fr", "ca-fr"), ("ch", "it", "ch-it")),
+        *(("", "de", "wt-wt"), ("xx", None, "wt-wt")),
+    ],
+)
+def test_duckduckgo_has_its_own_names_of_countries(country: str, language: str | None, region: str) -> None:
+    assert duckduckgo_region(country, language) == region
 
 
 async def test_engines_behind_a_searxng_that_all_fail_are_named() -> None:
