@@ -15,18 +15,7 @@ from msgspec import Raw, Struct
 from msgspec.structs import replace
 
 from claude_bridge.adapters.base import EngineModel
-from claude_bridge.adapters.concessions import (
-    FIELDS,
-    GRAMMAR_WORDS,
-    INNER_FIELDS,
-    NEEDED_FIELDS,
-    ORDINARY_WORDS,
-    SCHEMA_WORDS,
-    SPECIAL_WORDS,
-    Changes,
-    RefusedRequest,
-    words_of,
-)
+from claude_bridge.adapters.concessions import Changes, RefusedRequest, concessions, words_of
 from claude_bridge.conversion.opaque_reasoning import is_ours, reasoning_digest
 from claude_bridge.conversion.prompt.context_budget import LEAST_ANSWER_TOKENS
 from claude_bridge.conversion.tool_json.simpler_schemas import with_simpler_schemas
@@ -109,22 +98,22 @@ class _Refused(RefusedRequest, frozen=True):
         return Adaptation(engine=engine, reason="earlier reasoning was refused; it is left out")
 
     def by_special_words(self) -> Adaptation | None:
-        """Return the first row of SPECIAL_WORDS whose words the error holds, and which changes anything."""
-        for row in SPECIAL_WORDS:
-            match = row.words.search(self.words)
-            if match is not None and (adapted := self._with_profile(row.changes(self, match), row.reason)) is not None:
+        """Return what the first row does whose words the error holds, and which changes anything."""
+        for row in concessions().words:
+            if (adapted := self._with_profile(row.changes(self), row.reason)) is not None:
                 return replace(adapted, warning=row.warning.format(where=self.engine.where))
         return None
 
     def by_schema(self) -> Adaptation | None:
         """Return the engine with simpler schemas, if it refused one."""
-        found = next((dialect for words, dialect in SCHEMA_WORDS if words.search(self.words)), None)
+        rows = [row for row in concessions().schema if row.words.search(self.words)]
+        found = rows[0].dialect if rows else None
         if found is None and (self.report.field or "").startswith("tools") and _UNSUPPORTED.search(self.words):
             found = "few-keywords"
         if found is None:
             return None
         known, usual = self.engine.simpler_schemas, self.engine.profile.schema_dialect
-        for dialect in (found, *(() if GRAMMAR_WORDS.search(self.words) else ("openapi",))):
+        for dialect in (found, *(() if any(row.is_grammar for row in rows) else ("openapi",))):
             simpler = with_simpler_schemas(known, self.request, usual, dialect)
             if simpler != known:
                 engine = replace(self.engine, simpler_schemas=simpler)
@@ -151,7 +140,7 @@ class _Refused(RefusedRequest, frozen=True):
         """Return the engine without the first field that the upstream named as refused."""
         is_unsupported, is_bad_value = _UNSUPPORTED.search(self.words), _BAD_VALUE.search(self.words)
         for name in self._named_fields():
-            concession = FIELDS.get(name)
+            concession = concessions().field.get(name)
             if not is_unsupported and not (is_bad_value and concession is not None and concession.gives_way_to_values):
                 continue
             if concession is not None:
@@ -170,7 +159,7 @@ class _Refused(RefusedRequest, frozen=True):
 
     def _without(self, name: str) -> Adaptation | None:
         omitted = self.engine.omitted_fields | {name}
-        if name in NEEDED_FIELDS or omitted == self.engine.omitted_fields:
+        if name in concessions().needed_fields or omitted == self.engine.omitted_fields:
             return None
         return Adaptation(engine=replace(self.engine, omitted_fields=omitted), reason=f"{name} was refused; left out")
 
@@ -178,7 +167,7 @@ class _Refused(RefusedRequest, frozen=True):
         """Yield the fields of the request that the upstream named, its own word for the culprit first."""
         in_request = [
             *_top_level_fields(self.body),
-            *(name for name in INNER_FIELDS if b'"%b"' % name.encode() in self.body),
+            *(name for name in concessions().inner_fields if b'"%b"' % name.encode() in self.body),
         ]
         by_name = dict.fromkeys(in_request)
         named = [part for part in re.split(r"[.\[\]]+", self.report.field or "") if part in by_name]
@@ -229,7 +218,7 @@ def _sent_tools(body: bytes) -> list[str]:
 def _mention(words: str, name: str) -> int | None:
     """Return where a field is named; a name that is an ordinary word counts only where it is marked as a name."""
     pattern = rf"(?<!\w){re.escape(name)}(?!\w)"
-    if name in ORDINARY_WORDS:
+    if name in concessions().ordinary_words:
         quoted = rf"['\"`](?:[\w\[\]]+\.)*{name}['\"`]"
         pattern = rf"{quoted}|(?<!\w){name}: |(?:parameter|field|argument|key|name|property)s?:? {name}(?!\w)"
     found = re.search(pattern, words, re.IGNORECASE)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
-from msgspec import Struct
+from msgspec import Struct, convert
 from msgspec.structs import replace
 
 ToolChoiceForm = Literal["required", "named"]
@@ -173,7 +173,7 @@ class Profile(Struct, frozen=True, kw_only=True):
     prints_calls: bool = True
     """Whether tool calls may arrive as text: the engine's parser is off, or misses what its models write."""
     call_format: str | None = None
-    """The format of printed calls that is the model's own, by its name in ``conversion/tool_calls/text_formats.py``."""
+    """The format of printed calls that is the model's own, by its name in ``tool_calls/text_formats.toml``."""
     schema_dialect: SchemaDialect = "json-schema"
     """What schemas the engine takes: all, those that a grammar can be made of, few keywords, or Gemini's."""
     keeps_tool_list: bool = False
@@ -223,6 +223,23 @@ PARTS: Mapping[str, type[Struct]] = {
     "messages": MessagesProfile,
 }
 """The parts of a Profile that only one adapter reads, by their fields; no field is in two of them."""
+
+
+def checked_changes(values: Mapping[str, Any], unset: Iterable[str] = ()) -> dict[str, Any]:
+    """Return changes of a Profile with each value as its field has it; those in ``unset`` become None.
+
+    Raises:
+        ValueError: there is no such field, or it can't hold the value.
+    """
+    changes: dict[str, Any] = {}
+    kinds: tuple[type[Struct], ...] = (Profile, *PARTS.values())
+    for name, value in {**values, **dict.fromkeys(unset)}.items():
+        kind = next((kind for kind in kinds if name in kind.__struct_fields__), None)
+        if kind is None:
+            raise ValueError(f"a profile has no field {name!r}")
+        needed = {"name": "", "evidence": ""} if kind is Profile else {}
+        changes[name] = getattr(convert(needed | {name: value}, kind), name)
+    return changes
 
 
 class Family(Struct, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ import pytest
 
 from claude_bridge.adapters.adaptation import Adaptation, adapt
 from claude_bridge.adapters.base import EngineModel, TokenLimits
-from claude_bridge.adapters.concessions import FIELDS, NEEDED_FIELDS
+from claude_bridge.adapters.concessions import concessions
 from claude_bridge.adapters.engine_profiles import ANTHROPIC, LLAMA_CPP, OLLAMA_THINKING, OPENAI, OPENROUTER, UNKNOWN
 from claude_bridge.adapters.ollama_chat.errors import explain_refusal as explain_ollama
 from claude_bridge.conversion.opaque_reasoning import Unsealed, seal
@@ -317,9 +317,9 @@ def test_every_field_of_the_table_is_one_that_the_adapters_send() -> None:
     kinds = (openai.ChatRequest, responses.ResponsesRequest)
     sent = {field.encode_name for kind in kinds for field in msgspec.structs.fields(kind)} | {"think"}
     inside = {"strict", "json_schema", "reasoning_content", "reasoning_details", "extra_content"}
-    assert set(FIELDS) <= sent | inside | {"effort", "phase", "prompt_cache_breakpoint"}
+    assert set(concessions().field) <= sent | inside | {"effort", "phase", "prompt_cache_breakpoint"}
     left_out = {"max_output_tokens"}  # as any field that has no row
-    assert sent - NEEDED_FIELDS - left_out <= set(FIELDS), "whatever is sent can give way"
+    assert sent - concessions().needed_fields - left_out <= set(concessions().field), "whatever is sent can give way"
 
 
 # --- schemas --------------------------------------------------------------------------------------------------

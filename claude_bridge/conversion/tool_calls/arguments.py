@@ -16,7 +16,7 @@ import msgspec
 from claude_bridge.clients.claude_code import EXCLUSIVE_INPUTS, REFUSED_WHEN_EMPTY
 from claude_bridge.conversion.bounded_cache import BoundedCache
 from claude_bridge.conversion.tool_calls.coercion import RawValue, meanings
-from claude_bridge.conversion.tool_calls.text_formats import FORMATS, GLM, Parameters
+from claude_bridge.conversion.tool_calls.text_formats import FORMATS, Parameters
 from claude_bridge.conversion.tool_calls.text_source import fold
 from claude_bridge.conversion.tool_json.repair import NotRepaired, RepairedJson, read_object
 from claude_bridge.conversion.tool_json.schema_check import (
@@ -197,7 +197,7 @@ def _closing_pattern() -> re.Pattern[str]:
     """
     stems = set()
     for row in FORMATS:
-        if isinstance(row.input, Parameters) and (row.is_token or row.input is GLM):
+        if isinstance(row.input, Parameters) and (row.is_token or row.input.before_value):
             ends = (row.input.behind_value, *((row.behind_call, row.closing) if row.is_token else ()))
             stems |= {re.escape(end.removesuffix(">")).replace(r"\{key\}", r"[\w-]+") for end in ends if end}
     either = "|".join(sorted(stems, key=len, reverse=True))

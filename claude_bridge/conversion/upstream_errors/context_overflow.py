@@ -1,4 +1,4 @@
-"""How engines say that a prompt is too long for them: each wording, with the numbers in it."""
+"""How engines say that a prompt is too long for them, with the numbers in it (``context_overflow.toml``)."""
 
 from __future__ import annotations
 
@@ -8,78 +8,30 @@ from typing import Any
 
 from msgspec import Struct
 
+from claude_bridge.data_files import read_rows
 from claude_bridge.errors import PromptTooLongError
 
 MAX_CHARS = 4_000
 """How much of an engine's words is looked at: some repeat the whole request behind them."""
 
 _N = r"\d[\d,_]{0,14}(?:\.\d{3}(?!\d))?[kK]?\b"
-_GAP = r".{0,300}?"
 _TO_NUMBER = r"\D{0,40}?"
 
-# Groups: prompt tokens and window, where they are given.
-_WORDINGS = [
-    # llama.cpp: "request (9031 tokens) exceeds the available context size (8192 tokens), try increasing it"
-    rf"request \((?P<prompt>{_N}) tokens\) exceeds the available context size \((?P<window>{_N}) tokens\)",
-    # OpenAI, vLLM, DeepSeek: "maximum context length is 8192 tokens. However, you requested 9000 tokens (8500 in the
-    # messages, 500 in the completion)"
-    rf"maximum context length is (?P<window>{_N}) tokens?{_GAP}\((?P<prompt>{_N}) in the messages",
-    # OpenRouter: "maximum context length is 8192 tokens. However, you requested about 9000 tokens (8000 of text input,
-    # 500 of tool input, 500 in the output)"
-    (
-        rf"maximum context length is (?P<window>{_N}) tokens?{_GAP}\((?P<prompt>{_N}) of text input"
-        rf"(?:, (?P<more>{_N}) of tool input)?"
-    ),
-    # vLLM since 0.11: "… However, you requested 500 output tokens and your prompt contains at least 8000 input tokens"
-    rf"maximum context length is (?P<window>{_N}) tokens?{_GAP}prompt contains (?:at least )?(?P<prompt>{_N})",
-    # SGLang: "… You requested a total of 9000 tokens: 8000 tokens from the input messages and 1000 tokens for the …"
-    rf"maximum context length of (?P<window>{_N}) tokens?{_GAP}(?P<prompt>{_N}) tokens from the input messages",
-    # OpenAI, vLLM, OpenRouter: "maximum context length is 8192 tokens. However, you requested about 9000 tokens"
-    rf"maximum context length is (?P<window>{_N}) tokens?{_GAP}(?P<prompt>{_N}) (?:input )?tokens",
-    # OpenAI: "Input tokens exceed the configured limit of 272000 tokens. Your messages resulted in 300000 tokens."
-    rf"exceed the configured limit of (?P<window>{_N}) tokens{_GAP}resulted in (?P<prompt>{_N}) tokens",
-    # OpenAI with 429, Groq with 413: more than a minute's tokens in one request, which no waiting makes smaller
-    rf"request too large for {_GAP}limit (?P<window>{_N}), requested (?P<prompt>{_N})",
-    # vLLM: "The decoder prompt (length 9000) is longer than the maximum model length of 8192"
-    rf"prompt \(length (?P<prompt>{_N})\) is longer than the maximum model length of (?P<window>{_N})",
-    # SGLang, Together: "The input (9000 tokens) is longer than the model's context length (8192 tokens)."
-    rf"input \((?P<prompt>{_N}) tokens\) is longer than the model's context length \((?P<window>{_N}) tokens\)",
-    # SGLang: "Input length 131393 exceeds the maximum allowed input length of 131040 tokens."
-    rf"input length (?P<prompt>{_N}) exceeds the maximum allowed (?:input )?length \(?(?:of )?(?P<window>{_N})",
-    # Gemini: "The input token count (9000) exceeds the maximum number of tokens allowed (8192)"
-    rf"input token count \(?(?P<prompt>{_N})\)? exceeds the maximum number of tokens allowed \(?(?P<window>{_N})",
-    # Mistral: "Prompt contains 40000 tokens and 0 draft tokens, too large for model with 32768 maximum context length"
-    rf"prompt contains (?P<prompt>{_N}) tokens{_GAP}too large for model with (?P<window>{_N})",
-    # Fireworks: "The prompt is too long: 203557, model maximum context length: 196607"
-    rf"prompt is too long: (?P<prompt>{_N}), model maximum context length: (?P<window>{_N})",
-    # Docker's model runner: "Prompt has 9,000 tokens, but the configured context size is 8,192 tokens"
-    rf"prompt has (?P<prompt>{_N}) tokens, but the configured context size is (?P<window>{_N})",
-    # LM Studio: "Trying to keep the first 9000 tokens when context the overflows. However, the model is loaded with
-    # context length of only 4096 tokens"
-    rf"keep the first (?P<prompt>{_N}) tokens{_GAP}context length of only (?P<window>{_N}) tokens",
-    # LM Studio, older llama.cpp: "Cannot truncate prompt with n_keep (9000) >= n_ctx (4096)"
-    rf"n_keep \((?P<prompt>{_N})\) >= n_ctx \((?P<window>{_N})\)",
-    # xAI: "This model's maximum prompt length is 131072 but the request contains 150000 tokens."
-    rf"maximum prompt length is (?P<window>{_N}) but the request contains (?P<prompt>{_N}) tokens",
-    # Text Generation Inference: "`inputs` tokens + `max_new_tokens` must be <= 4096. Given: 5000 `inputs` tokens and …"
-    rf"`max_new_tokens` must be <= (?P<window>{_N})\. Given: (?P<prompt>{_N}) `inputs` tokens",
-    rf"`inputs` must have less than (?P<window>{_N}) tokens\. Given: (?P<prompt>{_N})",
-    # Moonshot: "Your request exceeded model token limit: 131072 (requested: 200000)"
-    rf"exceeded model token limit: (?P<window>{_N}) \(requested: (?P<prompt>{_N})\)",
-    # Anthropic
-    rf"prompt is too long: (?P<prompt>{_N}) tokens > (?P<window>{_N})",
-    # Anthropic: "input length and `max_tokens` exceed context limit: 188240 + 21333 > 200000"; others spell it out
-    (
-        rf"(?P<prompt>{_N}){_TO_NUMBER}\+{_TO_NUMBER}{_N}{_TO_NUMBER}"
-        rf"(?:>|exceed|(?:greater|larger|more) than){_TO_NUMBER}(?P<window>{_N})"
-    ),
-]
+_PARTS = {
+    "<gap>": r".{0,300}?",
+    "<to>": _TO_NUMBER,
+    "<n>": _N,
+    **{f"<{name}>": f"(?P<{name}>{_N})" for name in ("prompt", "window", "more")},
+}
 
 
 @cache
 def _numbered() -> list[re.Pattern[str]]:
-    """Return the wordings as patterns: compiled at the first refusal, as that takes 4 ms of each start."""
-    return [re.compile(wording, re.IGNORECASE | re.DOTALL) for wording in _WORDINGS]
+    """Return the wordings with numbers as patterns: read at the first refusal, as that takes 4 ms of each start."""
+    patterns: list[str] = read_rows("conversion/upstream_errors/context_overflow.toml")["wordings"]
+    for part, text in _PARTS.items():
+        patterns = [pattern.replace(part, text) for pattern in patterns]
+    return [re.compile(pattern, re.IGNORECASE | re.DOTALL) for pattern in patterns]
 
 
 # Ollama, Groq, DeepSeek, Moonshot, Z.ai, Qwen, MiniMax and others give no numbers, or not in these orders.
