@@ -200,12 +200,24 @@ class ModelBridge:
         return await self._begin(request, recorder, raw, stack, is_round=True)
 
     def _runs_web_tools(self, request: CountTokensRequest) -> bool:
-        return uses_web_tools(request) and not self.upstream.profile.messages.is_anthropic  # which runs them itself
+        if self.upstream.profile.messages.is_anthropic:  # which runs them itself
+            return False
+        return uses_web_tools(request, is_search_hosted=self._leaves_searches)
+
+    @property
+    def _leaves_searches(self) -> bool:
+        """Whether the service runs searches itself."""
+        return self.web_tools.hosted and self.upstream.profile.responses.web_search is not None
 
     async def _web_request(self, request: CountTokensRequest, raw: ClientRequest | None) -> WebRequest:
         web, size = self.web_tools, len(raw.body) if raw else 0
-        has = partial(WebRequest, has_search=web.searcher is not None, has_fetch=web.pages is not None)
-        return await run_off_loop_if_large(size, has, request, raw)
+        web_request = partial(
+            WebRequest,
+            has_search=web.searcher is not None,
+            has_fetch=web.pages is not None,
+            is_search_hosted=self._leaves_searches,
+        )
+        return await run_off_loop_if_large(size, web_request, request, raw)
 
     async def _begin(
         self,

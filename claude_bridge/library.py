@@ -43,7 +43,7 @@ async def open_bridge(
     context_window: int | None = None,
     max_output_tokens: int | None = None,
     think: ThinkMode = "auto",
-    web_search: str = "off",
+    web_search: str = "auto",
     web_search_key: str | None = None,
     web_fetch: bool = False,
     check: bool = True,
@@ -57,9 +57,9 @@ async def open_bridge(
     ``max_output_tokens`` are in tokens; None: what the engine reports. ``think`` is ``auto`` (as requests ask),
     ``on`` or ``off``. ``web_search`` names who searches for models that call the API's web_search tool, to which
     their queries go: ``off``, ``duckduckgo``, ``searxng:URL``, ``brave``, ``tavily``, ``exa`` or ``ollama``, with
-    its key in ``web_search_key``. ``web_fetch`` lets them read public pages by the API's web_fetch tool. ``check``
-    false asks the engine nothing beforehand. ``warn`` takes what a person should know, such as that the engine has
-    cut a prompt; None: the logger ``claude_bridge`` gets it.
+    its key in ``web_search_key``; ``auto`` leaves it to OpenAI and xAI for their own models. ``web_fetch`` lets models
+    read public pages by the API's web_fetch tool. ``check`` false asks the engine nothing beforehand. ``warn`` takes
+    what a person should know, such as that the engine has cut a prompt; None: the logger ``claude_bridge`` gets it.
 
     No environment variable and no configuration file is read.
 
@@ -78,7 +78,7 @@ async def open_bridge(
     upstream = upstream.with_given_limits(window_tokens=context_window, max_output_tokens=max_output_tokens)
     bus = Bus(warn=warn or logging.getLogger("claude_bridge").warning)
     searcher = searcher_for(web_search, web_search_key)
-    web_tools = WebTools(searcher=searcher, pages=PageReader() if web_fetch else None)
+    web_tools = WebTools(searcher=searcher, hosted=web_search == "auto", pages=PageReader() if web_fetch else None)
     async with client_for(upstream, api_key) as client, AsyncExitStack() as stack:
         if searcher is not None:
             stack.push_async_callback(searcher.aclose)

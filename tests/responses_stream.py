@@ -40,6 +40,29 @@ def call(name: str, arguments: Any, call_id: str = "call_1") -> Json:
     return {"type": "function_call", "call_id": call_id, "name": name, "arguments": written, "status": "completed"}
 
 
+def search(query: str, *urls: str, status: str = "completed") -> Json:
+    """Return a search of the web that the service ran, with the pages that it found."""
+    sources = [{"type": "url", "url": url} for url in urls]
+    action = {"type": "search", "query": query, "queries": [query], "sources": sources}
+    return {"type": "web_search_call", "status": status, "action": action}
+
+
+def opened(url: str) -> Json:
+    """Return a page that the model had the service open."""
+    return {"type": "web_search_call", "status": "completed", "action": {"type": "open_page", "url": url}}
+
+
+def cited(text: str, **pages: str) -> Json:
+    """Return a message whose text rests on pages, by their titles."""
+    annotations = [
+        {"type": "url_citation", "start_index": 0, "end_index": len(text), "title": title, "url": url}
+        for title, url in pages.items()
+    ]
+    item = message(text)
+    item["content"][0]["annotations"] = annotations
+    return item
+
+
 class Ending(Struct, frozen=True, kw_only=True):
     """How an answer ends: ``incomplete`` is the reason for that, ``more`` goes into the last response."""
 
@@ -86,8 +109,8 @@ def events(items: Sequence[Json], *, dialect: Dialect = "openai", ending: Ending
 
 
 def _with_id(item: Json, at: int) -> Json:
-    prefix = {"reasoning": "rs", "message": "msg", "function_call": "fc"}.get(item["type"], "it")
-    return {"type": item["type"], "id": f"{prefix}_{at}", **item}
+    prefixes = {"reasoning": "rs", "message": "msg", "function_call": "fc", "web_search_call": "ws"}
+    return {"type": item["type"], "id": f"{prefixes.get(item['type'], 'it')}_{at}", **item}
 
 
 def _event(kind: str, **fields: Any) -> Json:
@@ -108,6 +131,8 @@ def _of_item(item: Json, at: int, dialect: Dialect, piece: int) -> Iterator[Json
         if dialect not in ("llama_cpp", "lm_studio"):
             done = {"name": item["name"], "arguments": item["arguments"]}
             yield _event("function_call_arguments.done", **place, **done)
+    if item["type"] == "web_search_call":
+        yield from (_event(f"web_search_call.{step}", **place) for step in ("in_progress", "searching", "completed"))
     for number, part in enumerate(item["summary"] if item["type"] == "reasoning" else ()):
         where = place | {"summary_index": number}
         yield _event("reasoning_summary_part.added", **where, part={"type": "summary_text", "text": ""})
@@ -126,9 +151,12 @@ def _of_part(part: Json, place: Json, piece: int) -> Iterator[Json]:
     kind = part["type"]
     field = "refusal" if kind == "refusal" else "text"
     logprobs: Json = {"logprobs": []} if kind == "output_text" else {}
-    yield _event("content_part.added", **place, part=part | {field: ""})
+    empty: Json = {"annotations": []} if "annotations" in part else {}
+    yield _event("content_part.added", **place, part=part | {field: ""} | empty)
     for words in _pieces(part[field], piece):
         yield _event(f"{kind}.delta", **place, delta=words, **logprobs)
+    for number, annotation in enumerate(part.get("annotations", ())):
+        yield _event("output_text.annotation.added", **place, annotation_index=number, annotation=annotation)
     yield _event(f"{kind}.done", **place, **{field: part[field]}, **logprobs)
     yield _event("content_part.done", **place, part=part)
 
@@ -140,6 +168,7 @@ def _begun(item: Json) -> Json:
         "reasoning": {"summary": []},
         "message": {"content": [], "status": "in_progress"},
         "function_call": {"arguments": "", "status": "in_progress"},
+        "web_search_call": {"status": "in_progress"},
     }
     if item["type"] == "reasoning":
         begun.pop("content", None)

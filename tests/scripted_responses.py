@@ -67,6 +67,8 @@ class ScriptedResponses:
 
     def _sealed(self, body: Json, item: Json, before: list[Any]) -> Json:
         """Return a thought with a cipher that is good behind these items alone."""
+        if item["type"] == "web_search_call":
+            assert _searches(body), "the model is offered no search"
         if item["type"] != "reasoning":
             return item
         cipher = f"gAAAA{len(self._prefixes)}"
@@ -110,6 +112,8 @@ def _canonical(item: Json) -> Any:
             return ["call", item["name"], json.loads(item["arguments"])]
         case "function_call_output":
             return ["output", item["output"]]
+        case "web_search_call":
+            return ["search", item["action"]]
         case _:
             return item
 
@@ -117,6 +121,9 @@ def _canonical(item: Json) -> Any:
 def _fault(body: Json, ciphers: dict[str, str]) -> tuple[int, Json] | None:
     """Return the status and the error with which OpenAI refuses such a request."""
     waiting: list[str] = []
+    if (body.get("reasoning") or {}).get("effort") == "minimal" and _searches(body):
+        what = "The following tools cannot be used with reasoning.effort 'minimal': web_search."
+        return 400, _error(what, "tools")
     for at, item in enumerate(body["input"]):
         if item.get("id") is not None:
             what = f"Item with id '{item['id']}' not found. Items are not persisted when `store` is set to false."
@@ -140,6 +147,12 @@ def _fault(body: Json, ciphers: dict[str, str]) -> tuple[int, Json] | None:
     if body.get("store") is not False:
         return 400, _error("What a test asks is not to be stored.", "store")
     return None
+
+
+def _searches(body: Json) -> bool:
+    """Return whether the service may search, and is to give the pages that it found."""
+    asked = any(tool["type"] == "web_search" for tool in body.get("tools") or ())
+    return asked and "web_search_call.action.sources" in body.get("include", ())
 
 
 def _error(message: str, param: str | None, *, code: str | None = None) -> Json:

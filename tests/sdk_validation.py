@@ -29,6 +29,7 @@ from openai.types.responses import (
     EasyInputMessageParam,
     ResponseConfigurationUpdateItemParamParam,
     ResponseFunctionToolCallParam,
+    ResponseFunctionWebSearchParam,
     ResponseReasoningItemParam,
 )
 from openai.types.responses.response_create_params import ResponseCreateParamsStreaming
@@ -49,6 +50,8 @@ EXTENSIONS = {
     "$.cache_control": "OpenRouter",
     "$.extra_body": "Gemini",
     "$.session_id": "OpenRouter",
+    "$.tools[].filters.blocked_domains": "OpenAI, by its documentation",
+    "$.tools[].filters.excluded_domains": "xAI",
     "$.messages[].reasoning_content": "llama.cpp, SGLang, DeepSeek, Z.AI, Moonshot, Fireworks",
     "$.messages[].reasoning_details": "OpenRouter",
     "$.messages[].tool_calls[].extra_content": "Gemini",
@@ -160,13 +163,14 @@ ITEM_TYPES: dict[str, Any] = {
     "reasoning": ResponseReasoningItemParam,
     "function_call": ResponseFunctionToolCallParam,
     "function_call_output": FunctionCallOutput,
+    "web_search_call": ResponseFunctionWebSearchParam,
     "additional_tools": AdditionalTools,
     "configuration_update": ResponseConfigurationUpdateItemParamParam,
 }
 """Of the union of all items those that we send: the union as a whole gives faults that say nothing."""
 
 NEED_NOT_BE = {"$.input[]: 'id' is missing"}
-"""The type of a reasoning item requires an id, which the API looks up, and does not find where nothing is stored."""
+"""The types of thoughts and searches require an id. The API looks it up, and finds nothing where nothing is stored."""
 
 
 # --- judging --------------------------------------------------------------------------------------------------
@@ -190,7 +194,8 @@ def _assert_responses_request(request: dict[str, Any]) -> None:
     assert sorted({*found} - NEED_NOT_BE) == []
     assert request["store"] is False
     declared = [request, *(item for item in items if item["type"] == "additional_tools")]
-    assert all("strict" in tool for declaring in declared for tool in declaring.get("tools", ()))
+    functions = [tool for declaring in declared for tool in declaring.get("tools", ()) if tool["type"] == "function"]
+    assert all("strict" in tool for tool in functions)
     waiting: list[str] = []
     for item in items:
         if item["type"] == "function_call":

@@ -16,7 +16,7 @@ from claude_bridge.app.keys import first_key, key_hint, key_of, key_ring_of, key
 from claude_bridge.app.notices import Notices
 from claude_bridge.app.options import Options
 from claude_bridge.app.plan import Engine, Plan, WebPlan
-from claude_bridge.app.web import OFF, default_key, require_library
+from claude_bridge.app.web import AUTO, default_key, require_library
 from claude_bridge.config.providers import configured_models, configured_rows, request_settings
 from claude_bridge.config.schema import Config, Limits
 from claude_bridge.config.types import ModelName, SearchChoice
@@ -267,7 +267,7 @@ def web_plan(config: Config, choice: str | None) -> WebPlan:
     """
     web = config.web
     try:
-        search = (web.search or OFF) if choice is None else SearchChoice.parse(choice)
+        search = (web.search or AUTO) if choice is None else SearchChoice.parse(choice)
     except ValueError as error:
         what = str(error) or f"{choice!r} is not {SearchChoice.WANTED}"  # its own words are of an address with a secret
         raise SetupError(

@@ -78,7 +78,7 @@ class Listening(Struct, frozen=True, kw_only=True):
 class WebPlan(Struct, frozen=True, kw_only=True):
     """What the bridge does on the web for models. ``search_key`` None: the service needs none."""
 
-    search: SearchChoice = SearchChoice("off")
+    search: SearchChoice = SearchChoice("auto")
     is_search_chosen: bool = True
     """Whether an option or the configuration says who searches; where none does, ``bridge run`` asks the user."""
     search_key: str | None = None

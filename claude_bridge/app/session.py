@@ -20,7 +20,7 @@ from claude_bridge.app.client_environment import client_environment
 from claude_bridge.app.notices import Notices
 from claude_bridge.app.plan import Plan
 from claude_bridge.app.serve import RunningBridge, serve_beside
-from claude_bridge.app.web import no_search_note, search_note, with_agreed_search
+from claude_bridge.app.web import leaves_searches, no_search_note, search_note, with_agreed_search
 from claude_bridge.clients.claude_code import FULL_PROMPT, LITE_PROMPT
 from claude_bridge.errors import SetupError
 from claude_bridge.providers import Upstream
@@ -58,6 +58,8 @@ def run_session(plan: Plan, session: Session, notices: Notices) -> SessionEnd:
     async def with_search(plan: Plan, upstream: Upstream) -> Plan:
         if decide_lite(session, upstream.window_tokens) or claude_code.prints_one_answer(session.arguments):
             return plan  # it has no tool that searches, or a script may have started it
+        if leaves_searches(plan.web, upstream):
+            return plan
         return replace(plan, web=await with_agreed_search(plan.web, notices))
 
     return serve_beside(plan, partial(_run, session), notices, complete=with_search)
@@ -78,7 +80,7 @@ async def _run(session: Session, bridge: RunningBridge, upstream: Upstream) -> S
         is_lite=is_lite,
         has_status_line=claude_code.has_own_status_line(),
     )
-    web = search_note(plan.web) or (None if is_lite else no_search_note(plan.web))
+    web = search_note(plan.web, upstream) or (None if is_lite else no_search_note(plan.web))
     notes = [*client.notes, *([web] if web else [])]
     bridge.notices.starting_client(bridge.listening, upstream, notes)
     environment = _without_keys(os.environ, plan) | ours

@@ -17,9 +17,10 @@ from claude_bridge.server_tools.blocks import INSTALL_HINT
 
 if TYPE_CHECKING:
     from claude_bridge.app.plan import WebPlan
+    from claude_bridge.providers import Upstream
     from claude_bridge.server_tools.tools import WebTools
 
-OFF, DUCKDUCKGO = SearchChoice("off"), SearchChoice("duckduckgo")
+OFF, AUTO, DUCKDUCKGO = SearchChoice("off"), SearchChoice("auto"), SearchChoice("duckduckgo")
 
 SEARCH_KEY_VARIABLES = {
     "brave": "BRAVE_API_KEY",
@@ -83,9 +84,20 @@ def _keep_answer(answer: str, notices: Notices) -> None:
         notices.warn(f"The answer can't be kept in {file}: {error.strerror}. You will be asked again.")
 
 
-def search_note(plan: WebPlan) -> str | None:
+def leaves_searches(plan: WebPlan, upstream: Upstream) -> bool:
+    """Return whether the service that has the model runs searches itself."""
+    return _is_hosted(plan) and upstream.profile.responses.web_search is not None
+
+
+def _is_hosted(plan: WebPlan) -> bool:
+    return plan.search == AUTO or not plan.is_search_chosen
+
+
+def search_note(plan: WebPlan, upstream: Upstream) -> str | None:
     """Return where queries go; None where nothing is searched."""
-    return None if plan.search == OFF else f"web searches go to {where_queries_go(plan)}"
+    if leaves_searches(plan, upstream):
+        return f"web searches run at {upstream.profile.name}, which charges for them"
+    return None if plan.search in (OFF, AUTO) else f"web searches go to {where_queries_go(plan)}"
 
 
 def no_search_note(plan: WebPlan) -> str | None:
@@ -115,6 +127,7 @@ async def open_web_tools(plan: WebPlan, stack: AsyncExitStack) -> WebTools:
     web = PublicWeb(LIMITS, trusted_hosts=plan.fetch_private_hosts)
     return WebTools(
         searcher=searcher,
+        hosted=_is_hosted(plan),
         pages=PageReader(web) if plan.fetch else None,
         language=plan.search_language,
         results=plan.search_results,

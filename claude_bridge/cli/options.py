@@ -126,7 +126,8 @@ PARAMETERS: dict[str, ParameterInfo] = {
     "web_search": typer.Option(
         rich_help_panel=TUNING,
         help="Search the web for models by this service, to which their queries go: off, duckduckgo, searxng:URL, "
-        "brave, tavily, exa or ollama. Default: off; `bridge run` asks once.",
+        "brave, tavily, exa or ollama. Default: auto, the search of OpenAI and xAI for their own models; "
+        "for others `bridge run` asks once.",
         metavar="SERVICE",
     ),
     "api": typer.Option(

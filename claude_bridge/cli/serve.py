@@ -127,7 +127,7 @@ class ServeNotices(TerminalNotices):
         window = f"context window {upstream.window_tokens or 0:,} tokens"
         if upstream.window_tokens and not any(note.startswith(window) for note in upstream.notes):
             terminal.say(f"  · {window}")
-        for note in (*upstream.notes, image_note(plan, upstream), search_note(plan.web)):
+        for note in (*upstream.notes, image_note(plan, upstream), search_note(plan.web, upstream)):
             if note is not None:
                 terminal.say(f"  · {note}")
         self._advise_on_window(upstream)

@@ -109,7 +109,8 @@ class Web(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     search: Annotated[
         SearchChoice | None,
         about(
-            f"Who searches: {SearchChoice.WANTED}. Queries go there. Default: off; `bridge run` asks once.",
+            f"Who searches: {SearchChoice.WANTED}. Queries go there. Default: auto, the search of OpenAI and xAI for "
+            "their own models; for others `bridge run` asks once.",
             '"searxng:http://localhost:8888"',
         ),
     ] = None

@@ -103,10 +103,13 @@ class ApiKind(WrittenText):
 
 
 class SearchChoice(WrittenText):
-    """Who searches the web for models; behind ``searxng:`` stands its address."""
+    """Who searches the web for models; behind ``searxng:`` stands its address.
+
+    "auto" is the service that has the model, where that can search.
+    """
 
     __slots__ = ()
-    WANTED = "off, duckduckgo, searxng:URL, brave, tavily, exa or ollama"
+    WANTED = "auto, off, duckduckgo, searxng:URL, brave, tavily, exa or ollama"
 
     @property
     def service(self) -> str:

@@ -87,6 +87,21 @@ class ToolCallEnd(Struct, frozen=True):
     key: int
 
 
+class HostedSearch(Struct, frozen=True):
+    """A search of the web that the service ran itself: the pages that it found; None: it failed."""
+
+    id: str
+    query: str
+    urls: Sequence[str] | None
+
+
+class UrlCitation(Struct, frozen=True):
+    """The text so far rests on a page of the web."""
+
+    url: str
+    title: str
+
+
 class UsageReport(Struct, frozen=True, kw_only=True):
     """Token counts as far as the engine reported them; None: not reported.
 
@@ -137,11 +152,17 @@ Delta = (
     | ToolCallStart
     | ToolCallArguments
     | ToolCallEnd
+    | HostedSearch
+    | UrlCitation
     | UsageReport
     | Repair
     | Finish
     | Failure
 )
+
+
+Aside = UsageReport | UrlCitation
+"""What ends no text: some engines report usage with every chunk, and pages are named in the midst of a sentence."""
 
 
 class StreamDecoder(Protocol):

@@ -7,6 +7,7 @@ no field for these and the bridge keeps nothing between requests, but clients se
 
 from __future__ import annotations
 
+import re
 from base64 import b64decode
 from collections.abc import Iterable
 from hashlib import blake2b
@@ -25,7 +26,8 @@ class Unsealed(Struct, frozen=True, omit_defaults=True):
     """What the blocks of one turn hold: details in their order, and signatures by the number of the turn's call.
 
     ``items`` are whole reasoning items, which only their ``maker`` can read, and only behind the prompt with the digest
-    ``behind``; ``phases`` are what it called the texts before this block, the last one last.
+    ``behind``, and the searches between them; ``phases`` are what it called the texts before this block, the last one
+    last.
     """
 
     details: list[dict[str, Any]] = []
@@ -68,6 +70,12 @@ def unseal_block(block: RedactedThinkingBlock) -> Unsealed:
         return msgspec.json.decode(document, type=Unsealed)
     except (msgspec.DecodeError, ValueError, RecursionError):
         return Unsealed()
+
+
+def hosted_call_id(item: dict[str, Any]) -> str:
+    """Return the id by which the client knows a call that the service ran itself."""
+    known = str(item.get("id") or blake2b(msgspec.json.encode(item), digest_size=12).hexdigest())
+    return "srvtoolu_" + re.sub(r"[^A-Za-z0-9_]", "_", known.removeprefix("ws_"))[:80]
 
 
 def usual_phase(*, is_before_call: bool) -> str:

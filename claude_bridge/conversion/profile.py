@@ -31,6 +31,17 @@ class MessagesProfile(Struct, frozen=True, kw_only=True):
     """Whether its ``input_tokens`` are the whole prompt, and not what of it did not come from the cache."""
 
 
+class WebSearchProfile(Struct, frozen=True, kw_only=True):
+    """How one service takes the declaration of its own tool ``web_search``."""
+
+    blocked_field: Literal["blocked_domains", "excluded_domains"]
+    """The filter for domains that are left out."""
+    max_domains: int
+    """How many domains a filter may name."""
+    takes_location_and_limit: bool = False
+    """Whether it takes where the user is, and the request how many calls it may make."""
+
+
 class ResponsesProfile(Struct, frozen=True, kw_only=True):
     """How one engine speaks the Responses API: what only ``adapters/openai_responses`` reads.
 
@@ -55,6 +66,10 @@ class ResponsesProfile(Struct, frozen=True, kw_only=True):
     """Whether a mark behind the system prompt lets other sessions find it in the cache."""
     has_obfuscation_switch: bool = False
     """Whether ``stream_options`` can switch off the random padding of deltas."""
+    web_search: WebSearchProfile | None = None
+    """The web search that the service runs itself; None: it has none."""
+    asks_for_sources: bool = True
+    """Whether ``include`` asks for the pages that such a search found."""
 
 
 class ChatProfile(Struct, frozen=True, kw_only=True):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw
 
 from claude_bridge.conversion.builtin_tools import WebTool
-from claude_bridge.conversion.request.server_tool_history import seal_content, search_results_text
+from claude_bridge.conversion.request.server_tool_history import search_results_text
 
 INSTALL_HINT = "pip install 'claude-bridge-cli[web]'"
 
@@ -35,15 +35,6 @@ _ERROR_TEXTS = {
 }
 
 
-class SearchHit(Struct, frozen=True, kw_only=True):
-    """One result of a search. ``passage`` is what the search service quotes of the page; ``age`` is in its words."""
-
-    url: str
-    title: str = ""
-    passage: str = ""
-    age: str | None = None
-
-
 class ToolError(Exception):
     """A call failed. ``code`` is the API's; ``reason`` is a sentence for the model and the user ("": none)."""
 
@@ -51,21 +42,6 @@ class ToolError(Exception):
         super().__init__(code)
         self.code = code
         self.reason = reason
-
-
-def search_content(hits: list[SearchHit]) -> Raw:
-    """Return the content of a ``web_search_tool_result``; passages go along sealed, as the API's do."""
-    results = [
-        {
-            "type": "web_search_result",
-            "title": hit.title or hit.url,
-            "url": hit.url,
-            "encrypted_content": seal_content(hit.passage),
-            "page_age": hit.age,
-        }
-        for hit in hits
-    ]
-    return Raw(msgspec.json.encode(results))
 
 
 def fetch_content(url: str, title: str | None, text: str, retrieved_at: str, *, is_cited: bool) -> Raw:

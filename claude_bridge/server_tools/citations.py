@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-import msgspec
 from msgspec import Raw
 
 from claude_bridge.conversion.request.server_tool_history import unseal_content
+from claude_bridge.conversion.web_results import search_citation
 from claude_bridge.server_tools.blocks import CITED_CHARS
 from claude_bridge.server_tools.function_calls import Source
 
@@ -81,14 +81,4 @@ def _may_be_mark(text: str) -> bool:
 def citation(source: Source) -> Raw:
     """Return a citation as the API gives it: what is quoted is the passage that the model has read."""
     passage = unseal_content(source.sealed) or ""
-    return Raw(
-        msgspec.json.encode(
-            {
-                "type": "web_search_result_location",
-                "url": source.url,
-                "title": source.title or None,
-                "encrypted_index": source.sealed,
-                "cited_text": passage[:CITED_CHARS],
-            }
-        )
-    )
+    return search_citation(source.url, source.title, source.sealed, passage[:CITED_CHARS])

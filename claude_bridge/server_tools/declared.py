@@ -12,7 +12,7 @@ from msgspec import Raw, Struct
 
 from claude_bridge.conversion.builtin_tools import WebTool, api_tool
 from claude_bridge.errors import InvalidRequestError
-from claude_bridge.wire.anthropic import CountTokensRequest
+from claude_bridge.wire.anthropic import CountTokensRequest, Tool
 
 
 class UserLocation(Struct, frozen=True):
@@ -79,16 +79,24 @@ class Declaration(Struct, frozen=True, kw_only=True):
         return not any(_covers(domain, url) for domain in self.blocked_domains or ())
 
 
-def declared_web_tools(request: CountTokensRequest, tools: Sequence[Raw]) -> dict[str, Declaration]:
-    """Return the web tools of a request by name; ``tools`` are its declarations as they came.
+def needs_bridge(tool: Tool, *, is_search_hosted: bool) -> bool:
+    """Return whether it is a tool of the web that the bridge must run: the service may search by itself."""
+    known = api_tool(tool)
+    kind = known.runs_at_api if known else None
+    return kind is not None and not (kind == "web_search" and is_search_hosted)
+
+
+def declared_web_tools(
+    request: CountTokensRequest, tools: Sequence[Raw], *, is_search_hosted: bool
+) -> dict[str, Declaration]:
+    """Return the web tools of a request by name that the bridge must run; ``tools`` are its declarations as they came.
 
     Raises:
         InvalidRequestError: a field has a wrong value, or both lists of domains are given.
     """
     found: dict[str, Declaration] = {}
     for index, tool in enumerate(request.tools or ()):
-        known = api_tool(tool)
-        if known is None or known.runs_at_api is None:
+        if not needs_bridge(tool, is_search_hosted=is_search_hosted):
             continue
         try:
             declaration = msgspec.json.decode(tools[index], type=Declaration)

@@ -14,7 +14,7 @@ from claude_bridge.clients.claude_code import SEARCH_PROMPT
 from claude_bridge.conversion.builtin_tools import api_tool
 from claude_bridge.conversion.request.server_tool_history import search_results_in
 from claude_bridge.server_tools.blocks import error_content, tool_result
-from claude_bridge.server_tools.declared import Declaration, declared_web_tools
+from claude_bridge.server_tools.declared import Declaration, declared_web_tools, needs_bridge
 from claude_bridge.wire.anthropic import (
     CountTokensRequest,
     MessagesRequest,
@@ -46,9 +46,17 @@ class WebRequest:
     """A request with web tools on its way to an engine, round by round."""
 
     def __init__(
-        self, request: CountTokensRequest, raw: ClientRequest | None, *, has_search: bool, has_fetch: bool
+        self,
+        request: CountTokensRequest,
+        raw: ClientRequest | None,
+        *,
+        has_search: bool,
+        has_fetch: bool,
+        is_search_hosted: bool = False,
     ) -> None:
         """``has_search`` and ``has_fetch`` say which of the tools the bridge can run.
+
+        Where ``is_search_hosted``, the service searches by itself, and the declaration goes to it.
 
         Raises:
             InvalidRequestError: a declaration is wrong.
@@ -57,7 +65,7 @@ class WebRequest:
         self._fields: dict[str, Raw] = msgspec.json.decode(replace_lone_surrogates(self._raw.body), type=dict[str, Raw])
         self._given = request
         tools = msgspec.json.decode(self._fields["tools"], type=list[Raw])
-        self.declared = declared_web_tools(request, tools)
+        self.declared = declared_web_tools(request, tools, is_search_hosted=is_search_hosted)
         runnable = {"web_search": has_search, "web_fetch": has_fetch}
         self.offered = {name: one for name, one in self.declared.items() if runnable[one.tool]}
         self._tools = list(self._functions(tools))
@@ -184,12 +192,17 @@ class WebRequest:
         """Return an assistant's message as its turns and the results between them, which the list ends with."""
         raws = msgspec.json.decode(fields["content"], type=list[Raw])
         blocks = [msgspec.json.decode(raw, type=dict[str, Any]) for raw in raws]
+        ours = {
+            block.get("id")
+            for block in blocks
+            if block.get("type") == "server_tool_use" and block.get("name") in self.declared
+        }
         results = {block.get("tool_use_id"): block for block in blocks if block.get("type") in _RESULT_TYPES}
         turns: list[list[Raw]] = [[], []]
         has_results = False
         for raw, block in zip(raws, blocks, strict=True):
             kind = block.get("type")
-            if kind in _RESULT_TYPES:
+            if kind in _RESULT_TYPES and block.get("tool_use_id") in ours:
                 has_results = True
                 continue
             if has_results:
@@ -209,9 +222,9 @@ class WebRequest:
         return turns
 
 
-def uses_web_tools(request: CountTokensRequest) -> bool:
-    """Return whether a request declares any of the web's tools."""
-    return any((known := api_tool(tool)) is not None and known.runs_at_api for tool in request.tools or ())
+def uses_web_tools(request: CountTokensRequest, *, is_search_hosted: bool) -> bool:
+    """Return whether a request declares any of the web's tools that the bridge must run."""
+    return any(needs_bridge(tool, is_search_hosted=is_search_hosted) for tool in request.tools or ())
 
 
 def _function(tool: Tool) -> dict[str, Any]:

@@ -11,8 +11,9 @@ from typing import Any
 import msgspec
 from anyio import to_thread
 
+from claude_bridge.conversion.web_results import SearchHit
 from claude_bridge.errors import SetupError, UpstreamError
-from claude_bridge.server_tools.blocks import INSTALL_HINT, SearchHit, ToolError
+from claude_bridge.server_tools.blocks import INSTALL_HINT, ToolError
 from claude_bridge.server_tools.declared import UserLocation
 from claude_bridge.server_tools.services import MAX_PASSAGE_CHARS, SERVICES, Question, SearchService
 from claude_bridge.server_tools.tools import SearchQuery
@@ -137,19 +138,19 @@ def duckduckgo_region(country: str, language: str | None) -> str:
 
 
 def searcher_for(choice: str, key: str | None = None) -> HttpSearcher | DuckDuckGo | None:
-    """Return what searches by a choice such as ``brave`` or ``searxng:URL``; None for ``off``.
+    """Return what searches by a choice such as ``brave`` or ``searxng:URL``; None for ``off`` and ``auto``.
 
     Raises:
         SetupError: there is no such service, a SearXNG has no address, or DuckDuckGo's library is missing.
     """
     name, _, address = choice.partition(":")
-    if name == "off":
+    if name in ("off", "auto"):
         return None
     if name == "duckduckgo":
         return DuckDuckGo()
     service = SERVICES.get(name)
     if service is None or not (service.base_url or address):
-        known = ", ".join(["off", "duckduckgo", "searxng:URL", *(one for one in SERVICES if one != "searxng")])
+        known = ", ".join(["auto", "off", "duckduckgo", "searxng:URL", *(one for one in SERVICES if one != "searxng")])
         raise SetupError(f"{choice!r} does not search the web.", f"Choose one of: {known}.")
     return HttpSearcher(service, address or service.base_url, key)
 

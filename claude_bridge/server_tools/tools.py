@@ -9,8 +9,9 @@ import anyio
 import msgspec
 from msgspec import Raw, Struct
 
+from claude_bridge.conversion.web_results import SearchHit, search_content
 from claude_bridge.off_loop import run_off_loop_if_large
-from claude_bridge.server_tools.blocks import SearchHit, ToolError, error_content, fetch_content, search_content
+from claude_bridge.server_tools.blocks import ToolError, error_content, fetch_content
 from claude_bridge.server_tools.declared import Declaration, UserLocation
 from claude_bridge.server_tools.function_calls import WebRequest
 from claude_bridge.server_tools.pages import MAX_PAGE_CHARS, PageReader
@@ -87,6 +88,8 @@ class WebTools(Struct, frozen=True, kw_only=True):
 
     searcher: Searcher | None = None
     """None: there is no search."""
+    hosted: bool = True
+    """Whether a service that can search runs the searches of its own models, whatever ``searcher`` is."""
     pages: PageReader | None = None
     """None: nothing is fetched."""
     language: str | None = None

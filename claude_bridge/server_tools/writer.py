@@ -153,7 +153,8 @@ class MessageWriter:
 
     def end(self, stop: Stop, counts: Mapping[WebTool, int]) -> list[StreamEvent]:
         """Return the end; ``counts`` are the uses of each tool that succeeded."""
-        used = ServerToolUsage(counts.get("web_search", 0), counts.get("web_fetch", 0))
+        searches = counts.get("web_search", 0) + _hosted_searches(self._usage)
+        used = ServerToolUsage(searches, counts.get("web_fetch", 0))
         usage = msgspec.structs.replace(self._usage, server_tool_use=used)
         return [*self._close(), MessageDelta(stop, usage), MessageStop()]
 
@@ -207,4 +208,10 @@ def _sum(before: Usage, start: Usage, end: Usage) -> Usage:
         cache_read_input_tokens=before.cache_read_input_tokens + prompt.cache_read_input_tokens,
         output_tokens=before.output_tokens + end.output_tokens,
         output_tokens_details=OutputTokensDetails(thinking) if thinking else UNSET,
+        server_tool_use=ServerToolUsage(_hosted_searches(before) + _hosted_searches(end)),
     )
+
+
+def _hosted_searches(usage: Usage) -> int:
+    """Return how often the service itself searched."""
+    return usage.server_tool_use.web_search_requests if isinstance(usage.server_tool_use, ServerToolUsage) else 0

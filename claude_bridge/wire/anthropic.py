@@ -227,6 +227,10 @@ class Tool(Struct, frozen=True, gc=False, omit_defaults=True):
     defer_loading: bool | None = None
     strict: bool | None = None
     mcp_server_name: str | None = None
+    max_uses: int | None = None
+    allowed_domains: list[str] | None = None
+    blocked_domains: list[str] | None = None
+    user_location: dict[str, object] | None = None
 
 
 class ToolChoice(Struct, frozen=True, gc=False, omit_defaults=True):

@@ -93,11 +93,21 @@ class FunctionTool(Struct, frozen=True, gc=False, kw_only=True, tag_field="type"
     strict: bool
 
 
+class WebSearchTool(Struct, frozen=True, kw_only=True, tag_field="type", tag="web_search", omit_defaults=True):
+    """The search that the service runs itself."""
+
+    filters: dict[str, list[str]] | UnsetType = UNSET
+    user_location: dict[str, object] | UnsetType = UNSET
+
+
+Tool = FunctionTool | WebSearchTool
+
+
 class MoreToolsItem(Struct, frozen=True, gc=False, kw_only=True, tag_field="type", tag="additional_tools"):
     """Tools that the model may call from here on."""
 
     role: Literal["developer"] = "developer"
-    tools: list[FunctionTool]
+    tools: list[Tool]
 
 
 class Effort(Struct, frozen=True, gc=False):
@@ -113,7 +123,7 @@ class ConfigurationItem(Struct, frozen=True, gc=False, kw_only=True, tag_field="
 
 
 Item = MessageItem | ReasoningItem | CallItem | ResultItem | MoreToolsItem | ConfigurationItem | dict[str, Any]
-"""One item of the input; an object as it is stands for a thought that its maker gave."""
+"""One item of the input; an object as it is stands for a thought or a search that its maker gave."""
 
 
 class Reasoning(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
@@ -168,12 +178,13 @@ class ResponsesRequest(Struct, frozen=True, gc=False, kw_only=True, omit_default
     top_k: int | UnsetType = UNSET
     tool_choice: Literal["auto", "required", "none"] | NamedToolChoice | UnsetType = UNSET
     parallel_tool_calls: bool | UnsetType = UNSET
+    max_tool_calls: int | UnsetType = UNSET
     prompt_cache_key: str | UnsetType = UNSET
     session_id: str | UnsetType = UNSET
     safety_identifier: str | UnsetType = UNSET
     user: str | UnsetType = UNSET
     instructions: str | UnsetType = UNSET
-    tools: list[FunctionTool] | UnsetType = UNSET
+    tools: list[Tool] | UnsetType = UNSET
     input: list[Item]
 
 
@@ -274,6 +285,7 @@ class Event(Struct, frozen=True):
     content_index: int | None = None
     summary_index: int | None = None
     delta: Any = None
+    annotation: Any = None
     text: str | None = None
     refusal: str | None = None
     arguments: Raw = Raw(b"")

@@ -40,7 +40,7 @@ from tests.dialogues import sent_body as sent_by_kind
 from tests.fake_upstream import EVENT_STREAM, FakeUpstream, Head, Reply, Send
 from tests.golden_case import GOLDEN as GOLDEN_CASES
 from tests.golden_case import GoldenCase
-from tests.responses_stream import Ending, Json, answer, call, events, message, reasoning, stream
+from tests.responses_stream import Ending, Json, answer, call, events, message, opened, reasoning, search, stream
 from tests.sdk_validation import faults
 
 GOLDEN = GOLDEN_CASES / RESPONSES
@@ -125,8 +125,11 @@ messages = st.builds(
     lambda text, phase: message(text, phase=phase), texts, st.sampled_from(["commentary", "final_answer"])
 )
 calls = st.builds(lambda path, at: call("Read", {"path": path}, f"call_{at}"), texts, st.integers(0, 99))
-outputs = st.lists(thoughts | messages | calls, min_size=1, max_size=6).filter(
-    lambda items: any(item["type"] != "reasoning" for item in items)
+searches = st.builds(search, texts, st.sampled_from(["https://a.example/", "https://b.example/"])) | st.builds(
+    opened, st.just("https://a.example/")
+)
+outputs = st.lists(thoughts | messages | calls | searches, min_size=1, max_size=6).filter(
+    lambda items: any(item["type"] in ("message", "function_call") for item in items)
 )
 
 
@@ -452,6 +455,19 @@ def test_storage_is_never_switched_on_whatever_is_refused() -> None:
     adapted, _, now = after(_unsupported("store"))
     assert adapted is None
     assert now["store"] is False
+
+
+def test_sources_of_searches_give_way_and_ciphers_stay() -> None:
+    error = {
+        "message": "Invalid value: 'web_search_call.action.sources'. Supported values are: …",
+        "param": "include[1]",
+    }
+    asked = [{"role": "user", "content": "Look."}]
+    adapted, _, now = after(
+        error, a_request(messages=asked, tools=[{"type": "web_search_20250305", "name": "web_search"}])
+    )
+    assert adapted is not None
+    assert now["include"] == ["reasoning.encrypted_content"]
 
 
 def test_tools_in_place_give_way_to_the_list() -> None:

@@ -12,7 +12,8 @@ import pytest
 
 from claude_bridge.app.web import SEARCH_KEY_VARIABLES
 from claude_bridge.config.types import SearchChoice
-from claude_bridge.server_tools.blocks import SearchHit, ToolError
+from claude_bridge.conversion.web_results import SearchHit
+from claude_bridge.server_tools.blocks import ToolError
 from claude_bridge.server_tools.declared import UserLocation
 from claude_bridge.server_tools.searching import DuckDuckGo, HttpSearcher, duckduckgo_region
 from claude_bridge.server_tools.services import SERVICES
@@ -256,6 +257,6 @@ def test_the_installed_library_takes_what_it_is_given() -> None:
 
 def test_every_service_can_be_chosen_and_every_choice_is_a_service() -> None:
     words = SearchChoice.WANTED.replace(" or ", ", ").split(", ")
-    assert sorted(word.partition(":")[0] for word in words) == sorted(["off", "duckduckgo", *SERVICES])
+    assert sorted(word.partition(":")[0] for word in words) == sorted(["auto", "off", "duckduckgo", *SERVICES])
     assert sorted(SEARCH_KEY_VARIABLES) == sorted(set(SERVICES) - {"searxng"})
     assert json.dumps(sorted(SERVICES))

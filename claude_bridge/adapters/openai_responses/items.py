@@ -9,14 +9,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from msgspec import UNSET, Struct
+import msgspec
+from msgspec import UNSET, Raw, Struct
 from msgspec.structs import replace
 
+from claude_bridge.conversion.deltas import HostedSearch
 from claude_bridge.conversion.media_types import PDF
-from claude_bridge.conversion.opaque_reasoning import unseal_block, usual_phase
+from claude_bridge.conversion.opaque_reasoning import hosted_call_id, unseal_block, usual_phase
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.reasoning import EFFORTS, nearest_effort
 from claude_bridge.conversion.request.content import Media, NormalizedBlock, image_url, text_of
+from claude_bridge.conversion.request.server_tool_history import call_text
 from claude_bridge.conversion.request.turns import Turn
 from claude_bridge.conversion.tool_json.text import as_object_json
 from claude_bridge.conversion.tool_names import engine_name
@@ -32,6 +35,8 @@ from claude_bridge.wire.anthropic import (
     ToolUseBlock,
     UrlSource,
 )
+
+SEARCH = "web_search_call"
 
 
 class TurnItems(Struct, frozen=True):
@@ -66,14 +71,17 @@ def assistant_items(turn: Turn, profile: Profile, maker: str, before: str) -> Tu
                 items.append(responses.ReasoningItem(content=[responses.ReasoningText(block.thinking)]))
             case RedactedThinkingBlock():
                 held = unseal_block(block)
-                if held.maker != maker:
-                    has_foreign = True
-                    continue
-                if profile.responses.binds_reasoning and held.behind not in ("", before):
-                    has_changed = has_changed or bool(held.items)
-                    held = replace(held, items=[])
-                items += [item for item in map(reasoning_item, held.items) if item is not None]
-                phases |= dict(zip(reversed(texts), reversed(held.phases), strict=False))
+                is_own = held.maker == maker
+                is_behind = not profile.responses.binds_reasoning or held.behind in ("", before)
+                for item in held.items:
+                    if item.get("type") == SEARCH:
+                        items += [{name: item[name] for name in item if name != "id"}] if is_own else _as_text(item)
+                    elif is_own and is_behind and (thought := reasoning_item(item)):
+                        items.append(thought)
+                has_foreign = has_foreign or not is_own
+                has_changed = has_changed or (is_own and not is_behind and bool(held.items))
+                if is_own:
+                    phases |= dict(zip(reversed(texts), reversed(held.phases), strict=False))
             case _ if isinstance(block, Media):
                 omitted = f"[{block.__struct_config__.tag} omitted]"  # no assistant's message takes any
                 items.append(responses.MessageItem(role="assistant", content=omitted))
@@ -96,8 +104,31 @@ def reasoning_item(item: dict[str, Any]) -> dict[str, Any] | None:
     return {"type": "reasoning", "summary": item.get("summary") or [], **others}
 
 
+def _as_text(item: dict[str, Any]) -> list[responses.Item]:
+    """Return a search of another service as text; a page that was opened says nothing without its content."""
+    search = read_search(item)
+    if search is None:
+        return []
+    call = call_text("web_search", Raw(msgspec.json.encode({"query": search.query})))
+    found = "\n".join(["Web search results:", *(f"- {url}" for url in search.urls or ())])
+    return [responses.MessageItem(role="assistant", content=f"{call}\n\n{found}")]
+
+
+def read_search(item: dict[str, Any]) -> HostedSearch | None:
+    """Return what a ``web_search_call`` searched for and found; None: it opened a page, or looked through one."""
+    action = item.get("action")
+    if not isinstance(action, dict) or action.get("type") != "search":
+        return None
+    queries = action.get("queries")
+    query = action.get("query") or ("; ".join(map(str, queries)) if isinstance(queries, list) else "")
+    sources = action.get("sources")
+    urls = [source.get("url") for source in sources if isinstance(source, dict)] if isinstance(sources, list) else []
+    known = list(dict.fromkeys(url for url in urls if isinstance(url, str) and url))
+    return HostedSearch(hosted_call_id(item), str(query), None if item.get("status") == "failed" else known)
+
+
 def user_items(
-    turn: Turn, later_tools: Sequence[responses.FunctionTool], instructions: Sequence[str], profile: Profile
+    turn: Turn, later_tools: Sequence[responses.Tool], instructions: Sequence[str], profile: Profile
 ) -> TurnItems:
     """Return the results, the tools that the turn adds, and what the user says, with ``instructions`` at the end."""
     items: list[responses.Item] = []

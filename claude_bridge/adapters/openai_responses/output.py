@@ -58,6 +58,8 @@ class OutputItem:
         self.whole_arguments = ""
         """The arguments in one piece, in the longest form that came."""
         self.is_done = False
+        self.cited: set[str] = set()
+        """The pages that its text has named so far."""
         self._given: dict[tuple[Part, int], _Given] = {}
         self._whole: set[tuple[Part, int]] = set()
         self._last_number: dict[Part, int] = {}

@@ -7,6 +7,7 @@ from hashlib import blake2b, sha256
 from typing import Any
 
 from msgspec import UNSET, Raw, UnsetType
+from msgspec.structs import replace
 
 from claude_bridge.adapters.base import TokenLimits, lowered_max_tokens, maker_of
 from claude_bridge.adapters.openai_options import (
@@ -22,15 +23,16 @@ from claude_bridge.adapters.openai_responses.items import assistant_items, syste
 from claude_bridge.adapters.translating import EncodedFrame
 from claude_bridge.clients.claude_code import read_user_id
 from claude_bridge.conversion.loss import Loss
-from claude_bridge.conversion.profile import Profile
+from claude_bridge.conversion.profile import Profile, WebSearchProfile
 from claude_bridge.conversion.reasoning import preferred_thinking
 from claude_bridge.conversion.request.normalize import NormalizedRequest, NormalizedTool
 from claude_bridge.conversion.tool_json.schema_reduce import can_be_strict
 from claude_bridge.conversion.tool_names import engine_name
 from claude_bridge.wire import responses
-from claude_bridge.wire.anthropic import MessagesRequest, ToolChoice
+from claude_bridge.wire.anthropic import MessagesRequest, Tool, ToolChoice
 
 _CIPHERS = "reasoning.encrypted_content"
+_SOURCES = "web_search_call.action.sources"
 
 _MAX_IDENTIFIER_CHARS = 128
 
@@ -99,10 +101,15 @@ def digest_of_input(body: bytes) -> str:
     return digest.text
 
 
-def _tools(tools: list[NormalizedTool], profile: Profile) -> tuple[list[responses.FunctionTool], list[Loss]]:
-    declared: list[responses.FunctionTool] = []
+def _tools(tools: list[NormalizedTool], profile: Profile) -> tuple[list[responses.Tool], list[Loss]]:
+    declared: list[responses.Tool] = []
     losses: list[Loss] = []
     for tool in tools:
+        if tool.hosted is not None and profile.responses.web_search is not None:
+            search, lost = _web_search(tool.hosted, profile.responses.web_search)
+            declared.append(search)
+            losses += lost
+            continue
         strict, lost = strict_mode(tool, profile)
         losses += lost
         declared.append(
@@ -116,6 +123,25 @@ def _tools(tools: list[NormalizedTool], profile: Profile) -> tuple[list[response
     return declared, losses
 
 
+def _web_search(tool: Tool, service: WebSearchProfile) -> tuple[responses.WebSearchTool, list[Loss]]:
+    """Return the declaration of the search that the service runs itself."""
+    losses: list[Loss] = []
+    filters: dict[str, list[str]] = {}
+    for field, domains in (("allowed_domains", tool.allowed_domains), (service.blocked_field, tool.blocked_domains)):
+        if domains:
+            filters[field] = domains[: service.max_domains]
+        if domains and len(domains) > service.max_domains:
+            losses.append(Loss("$.tools", f"of the {len(domains)} domains only {service.max_domains} are filtered by"))
+    takes_rest = service.takes_location_and_limit
+    if not takes_rest:
+        given = {"max_uses": tool.max_uses, "user_location": tool.user_location}
+        losses += [
+            Loss("$.tools", f"the service's own web search has no {field}") for field, value in given.items() if value
+        ]
+    location = tool.user_location if takes_rest and tool.user_location else UNSET
+    return responses.WebSearchTool(filters=filters or UNSET, user_location=location), losses
+
+
 # --- parameters -----------------------------------------------------------------------------------------------
 
 
@@ -125,14 +151,21 @@ def _parameters(request: NormalizedRequest, profile: Profile, limits: TokenLimit
     fields: dict[str, Any] = {}
     if api.has_obfuscation_switch:
         fields["stream_options"] = responses.StreamOptions()
+    included = []
     if api.asks_for_ciphers and profile.opaque_reasoning == "reasoning_items" and profile.chat.effort_levels:
-        fields["include"] = [_CIPHERS]
+        included.append(_CIPHERS)
+    hosted = next((tool.hosted for tool in request.tools if tool.hosted is not None), None)
+    if hosted is not None and api.web_search is not None:
+        included += [_SOURCES] if api.asks_for_sources else []
+        if hosted.max_uses is not None and api.web_search.takes_location_and_limit:
+            fields["max_tool_calls"] = hosted.max_uses
+    fields["include"] = included or UNSET
     fields["reasoning"], losses = _reasoning(request, profile)
     fields["text"], lost = _text(request, profile)
     losses += lost
     choice = choice_to_send(request, profile)
     if choice is not None:
-        fields["tool_choice"] = _tool_choice(choice)
+        fields["tool_choice"] = _tool_choice(choice, request)
     asked = client.tool_choice
     if request.tools and asked and asked.disable_parallel_tool_use and profile.chat.has_parallel_switch:
         fields["parallel_tool_calls"] = False
@@ -150,6 +183,8 @@ def _parameters(request: NormalizedRequest, profile: Profile, limits: TokenLimit
 def _reasoning(request: NormalizedRequest, profile: Profile) -> tuple[responses.Reasoning | UnsetType, list[Loss]]:
     """Return how the model is to think. Models that are not known to reason refuse the field."""
     preference, chat = preferred_thinking(request.parameters), profile.chat
+    if any(tool.hosted is not None for tool in request.tools):  # GPT-5 refuses a search beside its lowest effort
+        chat = replace(chat, effort_levels=tuple(level for level in chat.effort_levels if level != "minimal"))
     if not chat.effort_levels:
         reason = "it is not known how to tell this engine"
         return UNSET, [Loss("$.output_config.effort", reason)] if preference.thinks and preference.effort else []
@@ -175,8 +210,10 @@ def _text(request: NormalizedRequest, profile: Profile) -> tuple[responses.TextO
     return responses.TextOptions(responses.JsonSchemaFormat(schema=schema, strict=strict)), []
 
 
-def _tool_choice(choice: ToolChoice) -> str | responses.NamedToolChoice:
-    if choice.type == "tool" and choice.name:
+def _tool_choice(choice: ToolChoice, request: NormalizedRequest) -> str | responses.NamedToolChoice:
+    """Return which tool must be called. A search that the service runs has no name: any call is required then."""
+    is_hosted = any(tool.hosted is not None and tool.name == choice.name for tool in request.tools)
+    if choice.type == "tool" and choice.name and not is_hosted:
         return responses.NamedToolChoice(engine_name(choice.name))
     return _CHOICES[choice.type]
 

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from claude_bridge.adapters.openai_responses.items import reasoning_item
+from claude_bridge.adapters.openai_responses.items import SEARCH, read_search, reasoning_item
 from claude_bridge.adapters.openai_responses.output import (
     CALL,
     MESSAGE,
@@ -36,6 +36,7 @@ from claude_bridge.conversion.deltas import (
     ToolCallArguments,
     ToolCallEnd,
     ToolCallStart,
+    UrlCitation,
     UsageReport,
 )
 from claude_bridge.conversion.ending import parse_finish
@@ -124,6 +125,9 @@ class ResponsesStreamDecoder:
                 return self._added(event)
             case "response.output_item.done":
                 return self._item_done(event)
+            case "response.output_text.annotation.added":
+                item = self._output.find(MESSAGE, event.item_id, event.output_index)
+                return _citations(item, [event.annotation])
             case "response.function_call_arguments.delta":
                 item = self._output.find(CALL, event.item_id, event.output_index)
                 self._output.add_arguments(item, event.delta if isinstance(event.delta, str) else "")
@@ -201,7 +205,7 @@ class ResponsesStreamDecoder:
     def _named(self, item: OutputItem, found: responses.OutputItem) -> list[Delta]:
         item.name = item.name or found.name or ""
         item.phase = item.phase or found.phase or ""
-        if item.kind in (MESSAGE, REASONING, CALL) or item.is_done:
+        if item.kind in (MESSAGE, REASONING, CALL, SEARCH) or item.is_done:
             return []
         item.is_done, self._is_thinking = True, False
         return [*self._calls(), TextStart(), TextDelta(f"[{item.kind} omitted]")]  # nobody asked for one
@@ -220,9 +224,14 @@ class ResponsesStreamDecoder:
         item.is_done = True
         for part, number, whole in part_texts(found):
             deltas += self._fill(item, part, number, whole)
+        if item.kind == MESSAGE and isinstance(found.content, list):
+            deltas += _citations(item, [one for part in found.content for one in _annotations(part)])
         if item.kind == CALL:
             item.offer_arguments(arguments_text(found.arguments))
             deltas += self._calls()
+        if item.kind == SEARCH:
+            self._is_thinking = False
+            deltas += [*self._calls(), *_searched(parse_any(bytes(raw)))]
         if item.kind == REASONING and found.encrypted_content:
             sealed = reasoning_item(parse_any(bytes(raw)))
             deltas += [] if sealed is None else [OpaqueReasoning(item=sealed)]
@@ -263,6 +272,29 @@ class ResponsesStreamDecoder:
         if self._has_refused:
             return Finish(FinishReason.REFUSAL)
         return Finish(FinishReason.TOOL_CALLS if self._gave_calls else FinishReason.STOP)
+
+
+def _searched(item: dict[str, Any]) -> list[Delta]:
+    """Return what a search gave, and the item itself, which goes back in its place."""
+    search = read_search(item)
+    return [OpaqueReasoning(item=item), *([search] if search is not None else [])]
+
+
+def _citations(item: OutputItem, annotations: Sequence[Any]) -> list[Delta]:
+    """Return the pages that the text of a message names, each once."""
+    deltas: list[Delta] = []
+    for one in annotations:
+        url = one.get("url") if isinstance(one, dict) and one.get("type") == "url_citation" else None
+        if isinstance(url, str) and url and url not in item.cited:
+            item.cited.add(url)
+            title = one.get("title")
+            deltas.append(UrlCitation(url, title if isinstance(title, str) else ""))
+    return deltas
+
+
+def _annotations(part: Any) -> list[Any]:  # noqa: ANN401 - any JSON
+    found = part.get("annotations") if isinstance(part, dict) else None
+    return found if isinstance(found, list) else []
 
 
 _NAMELESS = "unknown_tool"

@@ -14,7 +14,7 @@ import msgspec
 
 from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.media_types import is_pdf, media_type_of_base64
-from claude_bridge.conversion.opaque_reasoning import is_ours, reasoning_digest
+from claude_bridge.conversion.opaque_reasoning import hosted_call_id, is_ours, reasoning_digest, unseal_block
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.request.offered_tools import ToolAt, ToolChange
 from claude_bridge.conversion.request.server_tool_history import (
@@ -113,6 +113,7 @@ class BlockNormalizer:
         self.tool_changes: list[ToolChange] = []
         """What the blocks so far did to the tools that the model is offered."""
         self._profile = profile
+        self._sealed_searches: frozenset[str] = frozenset()
 
     def content(self, content: str | list[Block], index: int) -> list[NormalizedBlock]:
         """Return the normalized content of the message with this number."""
@@ -121,7 +122,20 @@ class BlockNormalizer:
         blocks = cast("list[Block]", content)
         if _TAKEN_BY_ALL.issuperset(map(type, blocks)):  # nothing of it is lost, so that it needs no path
             return self.blocks(blocks, "")
-        return self.blocks(blocks, f"$.messages[{index}].content")
+        self._sealed_searches = self._searches_in(blocks)
+        normalized = self.blocks(blocks, f"$.messages[{index}].content")
+        self._sealed_searches = frozenset()
+        return normalized
+
+    def _searches_in(self, blocks: Sequence[Block]) -> frozenset[str]:
+        """Return the calls of searches that the service ran itself, and that sealed blocks hold as it gave them."""
+        if self._profile.responses.web_search is None:
+            return frozenset()
+        kept = (block for block in blocks if isinstance(block, RedactedThinkingBlock) and not self._is_refused(block))
+        return frozenset(hosted_call_id(item) for block in kept for item in unseal_block(block).items)
+
+    def _is_refused(self, block: RedactedThinkingBlock) -> bool:
+        return bool(self._refused_reasoning) and reasoning_digest(block) in self._refused_reasoning
 
     def blocks(self, blocks: Sequence[Block], path: str) -> list[NormalizedBlock]:
         """Return the normalized blocks, without empty text; ``path`` is the JSON path of the list.
@@ -210,7 +224,7 @@ class BlockNormalizer:
     def _redacted_thinking(self, block: RedactedThinkingBlock, path: str) -> Sequence[NormalizedBlock]:
         if not is_ours(block):
             self.losses.append(Loss(path, "redacted thinking can only be read by Anthropic"))
-        elif self._refused_reasoning and reasoning_digest(block) in self._refused_reasoning:
+        elif self._is_refused(block):
             self.losses.append(Loss(path, "the service refused this reasoning before"))
         elif self._profile.opaque_reasoning is not None:
             return [block]
@@ -220,6 +234,8 @@ class BlockNormalizer:
 
     def _of_server_tool(self, block: _OfServerTool, path: str) -> Sequence[NormalizedBlock]:
         match block:
+            case ServerToolUseBlock(call_id) | WebSearchToolResultBlock(call_id) if call_id in self._sealed_searches:
+                return []
             case ServerToolUseBlock(_, name, tool_input):
                 return [TextBlock(call_text(name, tool_input))]
             case WebSearchToolResultBlock():

@@ -51,6 +51,8 @@ class NormalizedTool(Struct, frozen=True):
     description: str
     schema: Raw
     strict: bool | None = None
+    hosted: Tool | None = None
+    """Its declaration, where the service runs it itself; None: it is a function."""
 
 
 class NormalizedRequest(Struct, frozen=True, kw_only=True):
@@ -165,7 +167,7 @@ def _normalize(
         offered, later_tools = offered_tools(request.tools or (), history.tool_changes, choice), {}
     for place, found in ((None, offered), *later_tools.items()):
         for tool, path in found:
-            normalized, lost = _normalize_tool(tool, path, tool_dialect, simpler_schemas)
+            normalized, lost = _normalize_tool(tool, path, tool_dialect, simpler_schemas, profile)
             (tools if place is None else later.setdefault(place, [])).append(normalized)
             losses += lost
     answer_schema, lost = _answer_schema(request, profile.schema_dialect, simpler_schemas)
@@ -199,9 +201,11 @@ def _check_choice(request: CountTokensRequest, names: Sequence[str]) -> None:
 
 
 def _normalize_tool(
-    tool: Tool, path: str, dialect: SchemaDialect, simpler_schemas: Mapping[bytes, SchemaDialect]
+    tool: Tool, path: str, dialect: SchemaDialect, simpler_schemas: Mapping[bytes, SchemaDialect], profile: Profile
 ) -> tuple[NormalizedTool, list[Loss]]:
     known = api_tool(tool)
+    if known is not None and known.runs_at_api == "web_search" and profile.responses.web_search is not None:
+        return NormalizedTool(tool.name, known.description, known.schema, hosted=tool), []
     if known is None and tool.input_schema is UNSET and tool.type not in (None, "custom"):
         if tool.mcp_server_name is not None:
             raise InvalidRequestError(

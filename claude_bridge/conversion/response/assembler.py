@@ -10,12 +10,15 @@ from collections.abc import Callable, Iterable
 from enum import Enum, auto
 from typing import assert_never
 
+import msgspec
 from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
 
 from claude_bridge.conversion.deltas import (
     Delta,
     Failure,
     Finish,
+    HostedSearch,
     OpaqueReasoning,
     RedactedReasoning,
     TextDelta,
@@ -24,11 +27,14 @@ from claude_bridge.conversion.deltas import (
     ToolCallArguments,
     ToolCallEnd,
     ToolCallStart,
+    UrlCitation,
     UsageReport,
 )
 from claude_bridge.conversion.ending import convert_finish_reason, explain_missing
 from claude_bridge.conversion.loss import Repair
+from claude_bridge.conversion.request.server_tool_history import seal_content
 from claude_bridge.conversion.response.usage import convert_usage, merge_usage
+from claude_bridge.conversion.web_results import SearchHit, search_citation, search_content, search_error
 from claude_bridge.errors import BridgeError, UpstreamBrokenError
 from claude_bridge.wire.anthropic import (
     AnswerBlock,
@@ -49,6 +55,7 @@ from claude_bridge.wire.anthropic import (
     MessageStop,
     Ping,
     RedactedThinkingBlock,
+    ServerToolUsage,
     ServerToolUseBlock,
     Stop,
     StreamEvent,
@@ -185,6 +192,7 @@ class MessageAssembler:
         self._has_thinking = False
         self._has_tool_use = False
         self._output_chars = 0
+        self._searches = 0
         self.usage = UsageReport()
         self.repairs: list[Repair] = []
         self.error: BridgeError | None = None
@@ -240,6 +248,8 @@ class MessageAssembler:
         events = self._close_block()
         reason = convert_finish_reason(self._finish, has_tool_use=self._has_tool_use, window_full=window_full)
         usage = convert_usage(self.usage, prompt_tokens=self._prompt_tokens, output_chars=self._output_chars)
+        if self._searches:
+            usage = replace(usage, server_tool_use=ServerToolUsage(self._searches))
         events.append(self._advance(MessageDelta(Stop(reason, self._finish.stop_sequence), usage)))
         events.append(self._advance(MessageStop()))
         return events
@@ -263,6 +273,10 @@ class MessageAssembler:
                 return [*self._open(RedactedThinkingBlock(data)), *self._close_block()]
             case OpaqueReasoning():
                 return []  # the engine does not want it back
+            case HostedSearch():
+                return self._search(delta)
+            case UrlCitation():
+                return self._cite(delta)
             case ToolCallStart():
                 self._has_tool_use = True
                 return self._open(ToolUseBlock(delta.id, delta.name))
@@ -309,6 +323,23 @@ class MessageAssembler:
         self._has_visible_text = self._has_text = True
         self._output_chars += len(text)
         return [*opening, self._advance(ContentBlockDelta(self._index, BlockTextDelta(text)))]
+
+    def _search(self, search: HostedSearch) -> list[StreamEvent]:
+        """Return a search that the service ran, with what it found."""
+        found = search.urls
+        self._searches += found is not None
+        call = self._open(ServerToolUseBlock(search.id, "web_search"))
+        call.append(self._input(msgspec.json.encode({"query": search.query}).decode()))
+        hits = [SearchHit(url=url) for url in found or ()]
+        content = search_error("unavailable") if found is None else search_content(hits)
+        result = self._open(WebSearchToolResultBlock(search.id, content))
+        return [*call, *result, *self._close_block()]
+
+    def _cite(self, cited: UrlCitation) -> list[StreamEvent]:
+        if self._state is not State.TEXT or not self._has_visible_text:
+            return []  # nothing rests on it
+        citation = search_citation(cited.url, cited.title, seal_content(""), "")
+        return [self._advance(ContentBlockDelta(self._index, BlockCitationDelta(citation)))]
 
     def _end_text(self) -> list[StreamEvent]:
         """Close a block that has text: what comes next is another message."""

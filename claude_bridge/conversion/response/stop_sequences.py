@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from claude_bridge.conversion.deltas import Delta, Finish, FinishReason, TextDelta, UsageReport
+from claude_bridge.conversion.deltas import Aside, Delta, Finish, FinishReason, TextDelta
 from claude_bridge.conversion.tool_calls.text_source import Marks
 
 
@@ -24,8 +24,8 @@ class StopSequenceCutter:
         """Return the deltas up to a stop sequence; once one is found, only usage passes."""
         out: list[Delta] = []
         for delta in deltas:
-            if isinstance(delta, UsageReport):
-                out.append(delta)  # some engines report usage with every chunk: it ends no text
+            if isinstance(delta, Aside):
+                out.append(delta)
             elif self.found is not None:
                 continue
             elif isinstance(delta, TextDelta):

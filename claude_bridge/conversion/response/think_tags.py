@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from enum import Enum, auto
 
 from claude_bridge.conversion.deltas import (
+    Aside,
     Delta,
     Finish,
     FinishReason,
@@ -19,7 +20,6 @@ from claude_bridge.conversion.deltas import (
     TextDelta,
     ThinkingDelta,
     ToolCallStart,
-    UsageReport,
     text_of,
 )
 from claude_bridge.conversion.loss import Repair
@@ -111,7 +111,7 @@ class ThinkTagSplitter:
                 out += self._expect_answer()
                 if delta == _NO_THOUGHT:
                     continue
-            elif not isinstance(delta, UsageReport):  # some engines report usage with every chunk: it ends no text
+            elif not isinstance(delta, Aside):
                 out += self._end_text(delta.reason if isinstance(delta, Finish) else None)
             if isinstance(delta, ToolCallStart):
                 self._place, self._opening = _Place.START, TextOpening.ANSWER

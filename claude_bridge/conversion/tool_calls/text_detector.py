@@ -22,6 +22,7 @@ from claude_bridge.conversion.deltas import (
     ToolCallArguments,
     ToolCallEnd,
     ToolCallStart,
+    UrlCitation,
     UsageReport,
     text_of,
 )
@@ -155,8 +156,8 @@ class TextToolCallDetector:
                 case Finish():
                     out += self._end(has_stopped=ended_by_itself(delta))
                     out.append(delta)
-                case UsageReport() | Repair():
-                    out.append(delta)  # some engines report usage with every chunk: it ends no text
+                case UsageReport() | Repair() | UrlCitation():
+                    out.append(delta)
                 case _:
                     out += self._give_up()
                     self._is_over = self._is_over or isinstance(delta, ToolCallStart)
