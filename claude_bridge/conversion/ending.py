@@ -148,10 +148,12 @@ class EndingJudge:
         self._max_tokens = max_tokens
         self._output_tokens = 0
 
+    def passes(self, _: str) -> bool:
+        """Return True: text goes on as it came."""
+        return True
+
     def feed(self, deltas: list[Delta]) -> list[Delta]:
         """Return the deltas, the Finish judged."""
-        if _ENDINGS.isdisjoint(map(type, deltas)):
-            return deltas
         return [judged for delta in deltas for judged in self._judge(delta)]
 
     def close(self) -> list[Delta]:
@@ -179,9 +181,6 @@ def finish_note(finish: Finish) -> str:
 
 def _unknown_reason(finish: Finish) -> str:
     return f"an unknown finish reason ({finish.word})" if finish.word else "no finish reason"
-
-
-_ENDINGS = frozenset((UsageReport, Finish))
 
 
 def explain_missing(

@@ -14,6 +14,11 @@ class NdjsonDecoder:
     def __init__(self) -> None:
         self._rest = bytearray()
 
+    @property
+    def is_between_lines(self) -> bool:
+        """Whether no line has begun."""
+        return not self._rest
+
     def feed(self, data: bytes) -> list[bytes]:
         """Return the documents that ``data`` completes, without blank lines and outer white space.
 

@@ -39,6 +39,11 @@ class SseDecoder:
         self._data_bytes = 0
         self._after_cr = False
 
+    @property
+    def is_between_frames(self) -> bool:
+        """Whether a frame has ended, and no other one has begun."""
+        return self._started and not (self._rest or self._data or self._event or self._after_cr)
+
     def feed(self, data: bytes) -> list[SseFrame]:
         """Return the frames that ``data`` completes.
 
@@ -138,6 +143,11 @@ class StreamOrDocument:
         self._sse = SseDecoder()
         self._document: bytearray | None = None
         self._started = False
+
+    @property
+    def is_between_frames(self) -> bool:
+        """Whether this is a stream, a frame has ended, and no other one has begun."""
+        return self._document is None and self._sse.is_between_frames
 
     def feed(self, data: bytes) -> list[SseFrame]:
         """Return the frames that ``data`` completes; raises UpstreamBrokenError beyond MAX_FRAME_BYTES."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 from claude_bridge.adapters.ollama_chat.errors import explain_error
@@ -19,6 +21,7 @@ from claude_bridge.conversion.deltas import (
 )
 from claude_bridge.conversion.ending import parse_finish
 from claude_bridge.conversion.prompt.token_estimate import token_count
+from claude_bridge.conversion.response.frame_decoder import PROBE, FrameDecoder
 from claude_bridge.conversion.tool_calls.index import NO_NAME
 from claude_bridge.conversion.tool_json.text import arguments_text
 from claude_bridge.conversion.upstream_errors.translate import explain_no_json, reports_error
@@ -39,31 +42,50 @@ _UNFINISHED = (
 
 _NS_PER_MS = 1e6
 
+_LONE_DELTAS = (
+    (ollama.AnswerMessage(content=PROBE), TextDelta(PROBE)),
+    (ollama.AnswerMessage(content="", thinking=PROBE), ThinkingDelta(PROBE)),
+)
 
-class OllamaStreamDecoder:
+
+class OllamaStreamDecoder(FrameDecoder):
     """Reads a stream of JSON lines; what does not begin as one is gathered whole, to be read or explained at the end.
 
     Without a line that says ``done`` the answer broke off: a Failure, where lines had come, and else nothing.
     """
 
+    frame_ends = (b"\n",)
+    ignored = re.compile(rb'"created_at":"[-+.:0-9TZ]*",')
+
     def __init__(self, upstream: str) -> None:
+        super().__init__()
         self._upstream = upstream
         self._lines = NdjsonDecoder()
         self._document: bytearray | None = None
         self._started = False
         self._answered = False
         self._calls = 0
-        self.done = False
+
+    @property
+    def is_between_frames(self) -> bool:
+        """Whether a line has ended, and no other one has begun."""
+        return self._answered and self._document is None and self._lines.is_between_lines
 
     @property
     def finished(self) -> bool:
         """Whether the last line has come: with Ollama nothing follows it."""
         return self.done
 
-    def feed(self, data: bytes) -> list[Delta]:
+    def lone_delta(self, frame: bytes) -> Delta | None:
+        """Return what a line says that holds one text or thought, and nothing else that matters, else None."""
+        chunk = _chunk_or_none(frame)
+        for added, delta in _LONE_DELTAS:
+            if chunk == ollama.ChatChunk(message=added, done=False):
+                return delta
+        return None
+
+    def decode(self, data: bytes) -> list[Delta]:
         """Return the deltas that ``data`` completes; raises UpstreamBrokenError beyond all limits."""
-        if self.done or not data:
-            return []
         if self._document is None and not self._started:
             first = data.lstrip()[:1]
             if not first:

@@ -17,6 +17,7 @@ from claude_bridge.conversion.deltas import (
     ThinkingDelta,
 )
 from claude_bridge.conversion.ending import parse_finish
+from claude_bridge.conversion.response.frame_decoder import PROBE, FrameDecoder
 from claude_bridge.conversion.tool_calls.index import ToolCallIndex
 from claude_bridge.conversion.tool_json.text import arguments_text, is_json
 from claude_bridge.conversion.upstream_errors.translate import explain_error_object, explain_no_object, reports_error
@@ -29,17 +30,26 @@ _DONE = b"[DONE]"
 _NO_FINISH = Finish(FinishReason.UNKNOWN)
 
 
+_LONE_DELTAS = (
+    (openai.AnswerDelta(content=PROBE), TextDelta(PROBE)),
+    (openai.AnswerDelta(reasoning_content=PROBE), ThinkingDelta(PROBE)),
+    (openai.AnswerDelta(reasoning=PROBE), ThinkingDelta(PROBE)),
+)
+
 _THOUGHT_TAG = "<thought>"
 """What Gemini puts before its thoughts; without it only a flag beside the text tells them from the answer."""
 
 
-class ChatStreamDecoder:
+class ChatStreamDecoder(FrameDecoder):
     """Reads a stream of chunks, or one JSON response from an engine that does not stream.
 
     The Finish comes last, at the end of the stream: some engines go on after their finish reason.
     """
 
+    frame_ends = (b"\n\n", b"\r\n\r\n")
+
     def __init__(self, upstream: str) -> None:
+        super().__init__()
         self._upstream = upstream
         self._reader = StreamOrDocument()
         self._answered = False
@@ -47,21 +57,34 @@ class ChatStreamDecoder:
         self._calls = ToolCallIndex()
         self._has_reasoning_field = False
         self._has_thought_tags = False
-        self.done = False
+
+    @property
+    def is_between_frames(self) -> bool:
+        """Whether a frame has ended, and no other one has begun."""
+        return self._reader.is_between_frames
 
     @property
     def finished(self) -> bool:
         """Whether a finish reason has come."""
         return self._finish is not None
 
-    def feed(self, data: bytes) -> list[Delta]:
+    def decode(self, data: bytes) -> list[Delta]:
         """Return the deltas that ``data`` completes; raises UpstreamBrokenError beyond MAX_FRAME_BYTES."""
-        if self.done or not data:
-            return []
         deltas: list[Delta] = []
         for frame in self._reader.feed(data):
             deltas += self._frame(frame)
         return deltas
+
+    def lone_delta(self, frame: bytes) -> Delta | None:
+        """Return what a frame says that holds one text or thought, and nothing else that matters, else None."""
+        try:
+            chunk = openai.parse_chunk(frame.removeprefix(b"data:"))
+        except msgspec.DecodeError:
+            return None
+        for added, delta in _LONE_DELTAS:
+            if chunk == openai.Chunk(choices=[openai.Choice(index=0, delta=added)], object=chunk.object):
+                return None if chunk.object == "error" else delta
+        return None
 
     def close(self) -> list[Delta]:
         """Return what the end of the bytes completes; without a finish reason there is no Finish."""

@@ -120,6 +120,10 @@ class HarmonyReader:
         self._begun_call: list[Delta] = []  # its start, as long as none of its arguments has come
         self._restorer = _TokenRestorer()
 
+    def passes(self, _: str) -> bool:
+        """Return False: ``feed`` gets all text."""
+        return False
+
     def feed(self, deltas: list[Delta]) -> list[Delta]:
         """Return the deltas with the messages in the text as what they are."""
         out: list[Delta] = []

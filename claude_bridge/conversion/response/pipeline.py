@@ -7,7 +7,7 @@ from typing import Protocol
 
 from msgspec import UNSET, Struct, UnsetType
 
-from claude_bridge.conversion.deltas import Delta, StreamDecoder, ThinkingDelta, UsageReport
+from claude_bridge.conversion.deltas import Delta, StreamDecoder, ThinkingDelta, UsageReport, text_of
 from claude_bridge.conversion.ending import EndingJudge
 from claude_bridge.conversion.loss import Repair
 from claude_bridge.conversion.profile import Profile
@@ -63,6 +63,10 @@ _NO_THOUGHT = ThinkingDelta("")
 
 class _Stage(Protocol):
     """One step between the decoder and the assembler."""
+
+    def passes(self, text: str) -> bool:
+        """Take text that goes on as it came, and return True; else return False, and ``feed`` gets it."""
+        ...
 
     def feed(self, deltas: list[Delta]) -> list[Delta]: ...
 
@@ -181,8 +185,11 @@ class ResponsePipeline:
 
     def _convert(self, deltas: list[Delta]) -> list[StreamEvent]:
         self.begun = self.begun or any(map(_is_content, deltas))
+        text = text_of(deltas)
         for stage in self._stages:
-            deltas = stage.feed(deltas)
+            if not text or not stage.passes(text):
+                deltas = stage.feed(deltas)
+                text = text_of(deltas)
         return self._assembler.feed(deltas)
 
     def _drain(self) -> list[StreamEvent]:

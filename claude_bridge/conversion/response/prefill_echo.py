@@ -18,10 +18,12 @@ class PrefillEchoCutter:
         self._matched_chars = 0
         self._is_over = False
 
+    def passes(self, _: str) -> bool:
+        """Return whether text goes on as it came."""
+        return self._is_over
+
     def feed(self, deltas: list[Delta]) -> list[Delta]:
         """Return the deltas without the echo; text that may still become the echo is held back."""
-        if self._is_over:
-            return deltas
         kept: list[Delta] = []
         for delta in deltas:
             if isinstance(delta, TextDelta) and not self._is_over:

@@ -41,6 +41,10 @@ class ReasoningSealer:
         self._signatures: dict[int, str] = {}
         self._calls = 0
 
+    def passes(self, _: str) -> bool:
+        """Return whether text goes on as it came: nothing is collected, and nothing is to be noted of it."""
+        return self._next_phase is None and not (self._details or self._signatures or self._items)
+
     def feed(self, deltas: list[Delta]) -> list[Delta]:
         """Return the deltas with whole blocks in place of the pieces."""
         out: list[Delta] = []

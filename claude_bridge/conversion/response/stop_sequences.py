@@ -20,6 +20,10 @@ class StopSequenceCutter:
         self._held = ""
         self.found: str | None = None
 
+    def passes(self, text: str) -> bool:
+        """Return whether text goes on as it came: no stop sequence ends or begins in it."""
+        return self.found is None and not self._held and self._sequences.are_absent(text)
+
     def feed(self, deltas: list[Delta]) -> list[Delta]:
         """Return the deltas up to a stop sequence; once one is found, only usage passes."""
         out: list[Delta] = []

@@ -20,7 +20,6 @@ from claude_bridge.conversion.deltas import (
     TextDelta,
     ThinkingDelta,
     ToolCallStart,
-    text_of,
 )
 from claude_bridge.conversion.loss import Repair
 from claude_bridge.conversion.reasoning import TextOpening
@@ -88,17 +87,20 @@ class ThinkTagSplitter:
         self._remembered_chars = 0
         self._harmony: HarmonyReader | None = None
 
+    def passes(self, text: str) -> bool:
+        """Take text that goes on as it came, and return True; else return False, and ``feed`` gets it."""
+        if self._place is _ANSWER:
+            return True
+        if self._place is not _WATCHED or self._held or self._first_char in text or self._has_other_first_chars:
+            return False
+        self._remember(text)
+        return True
+
     def feed(self, deltas: list[Delta]) -> list[Delta]:
         """Return the deltas with tagged text as thinking."""
-        if self._place is _WATCHED and not self._held:
-            # Nearly all of a long answer comes this way: no tag can begin in it.
-            text = text_of(deltas)
-            if text and self._first_char not in text and not self._has_other_first_chars:
-                self._remember(text)
-                return deltas
-        elif self._place is _ANSWER and ToolCallStart not in map(type, deltas):
+        if self._place is _ANSWER and ToolCallStart not in map(type, deltas):
             return deltas
-        elif self._harmony is not None:
+        if self._harmony is not None:
             return self._harmony.feed(deltas)
         out: list[Delta] = []
         for at, delta in enumerate(deltas):

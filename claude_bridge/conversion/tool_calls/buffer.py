@@ -69,8 +69,6 @@ _MAX_LOOKS = 4
 CUT_BEFORE_ARGUMENTS = "a call that was cut off before its arguments was left out"
 _ONE_AT_A_TIME = "left out: the client takes one call at a time"
 
-_CALLS_AND_ENDS = {ToolCallStart, ToolCallArguments, ToolCallEnd, Finish, Failure}
-
 
 class ToolCallBuffer:
     """Hands tool calls on one by one and whole: the client runs a tool when its block closes, not before.
@@ -88,10 +86,12 @@ class ToolCallBuffer:
         self._calls: dict[int, GatheredCall] = {}
         self._next_key = 0
 
+    def passes(self, _: str) -> bool:
+        """Return whether text goes on as it came."""
+        return not self._calls
+
     def feed(self, deltas: list[Delta]) -> list[Delta]:
         """Return the deltas with each call in one piece."""
-        if not self._calls and _CALLS_AND_ENDS.isdisjoint(map(type, deltas)):
-            return deltas
         return [passed for delta in deltas for passed in self._take(delta)]
 
     def close(self) -> list[Delta]:

@@ -24,7 +24,6 @@ from claude_bridge.conversion.deltas import (
     ToolCallStart,
     UrlCitation,
     UsageReport,
-    text_of,
 )
 from claude_bridge.conversion.ending import ended_by_itself
 from claude_bridge.conversion.loss import PRINTED_CALL, Repair
@@ -137,17 +136,21 @@ class TextToolCallDetector:
         self._has_begun = False
         self._is_over = False
 
+    def passes(self, text: str) -> bool:
+        """Take text that goes on as it came, and return True; else return False, and ``feed`` gets it."""
+        if self._is_over:
+            return True
+        if not self._has_begun or self._has_own_word or self._reader is not None or self._half_mark or self._held:
+            return False
+        if "<" in text or "[" in text or "{" in text or "]" in text:
+            return False
+        self._unplaced.append(text)
+        return True
+
     def feed(self, deltas: list[Delta]) -> list[Delta]:
         """Return the deltas with the calls in the text as calls."""
         if self._is_over:
             return deltas
-        is_plain = self._has_begun and self._reader is None and not self._half_mark and not self._held
-        if is_plain and not self._has_own_word:
-            # Nearly all of a long answer comes this way: no mark can begin in it.
-            text = text_of(deltas)
-            if text and "<" not in text and "[" not in text and "{" not in text and "]" not in text:
-                self._unplaced.append(text)
-                return deltas
         out: list[Delta] = []
         for delta in deltas:
             match delta:

@@ -58,6 +58,10 @@ class Marks:
         """Return whether the end of the text from there on is the beginning of a mark, and not all of it."""
         return len(text) - place < self.max_chars and text[place:] in self.beginnings
 
+    def are_absent(self, text: str) -> bool:
+        """Return whether no mark can begin in the text."""
+        return self._first.isdisjoint(text)
+
     def overlap(self, text: str, start: int = 0) -> int:
         """Return how many characters at the end of the text, from ``start`` on, may be the beginning of a mark."""
         start = max(start, len(text) - self.max_chars + 1)
