@@ -9,8 +9,8 @@ import anyio
 from anyio import to_thread
 from anyio.lowlevel import RunVar
 
-LARGE_BYTES = 1024 * 1024
-"""Work on less takes less than the switch between threads may."""
+LARGE_BYTES = 256 * 1024
+"""Work on less holds the loop up for a few milliseconds, even where a request is all tools and schemas."""
 
 Result = TypeVar("Result")
 

@@ -18,7 +18,7 @@ from claude_bridge.conversion.tool_json.text import MAX_JSON_DEPTH
 from claude_bridge.server.http1 import Limits
 from claude_bridge.server.request_head import MAX_FIELDS, MAX_TARGET_BYTES
 from claude_bridge.server.routes import ROUTES
-from claude_bridge.wire.anthropic_codec import MAX_BLOCKS, MAX_MESSAGES, MAX_STOP_CHARS, MAX_TOOLS
+from claude_bridge.wire.anthropic_codec import MAX_BLOCKS, MAX_BRACES, MAX_MESSAGES, MAX_STOP_CHARS, MAX_TOOLS
 from tests import reference
 
 ROOT = Path(__file__).parent.parent
@@ -76,6 +76,7 @@ def test_the_reference_has_the_limits_that_hold() -> None:
     assert f"| messages in a request | {MAX_MESSAGES:,} |" in section
     assert f"| content blocks in a request | {MAX_BLOCKS:,} |" in section
     assert f"| tools in a request | {MAX_TOOLS:,} |" in section
+    assert f"| JSON objects in a request, counted by `{{`, in texts too | {MAX_BRACES:,} |" in section
     assert f"| characters of all stop sequences in a request | {MAX_STOP_CHARS:,} |" in section
     assert f"| {MAX_JSON_DEPTH} levels |" in section
     assert f"closed after {limits.idle_timeout_s:.0f} s" in section

@@ -55,6 +55,10 @@ _MARGIN_BYTES = 4 * 1024
 """What is read beyond, so that a secret at the cut is seen whole."""
 
 
+_STEP_BYTES, _BEYOND_BYTES = 512 * 1024, 64 * 1024
+"""How much is searched without a pause, and how far beyond it that is seen which begins there."""
+
+
 class _KeyForm(NamedTuple):
     """What a kind of key looks like; group 1 of ``pattern`` is taken out. A text without ``mark`` holds none."""
 
@@ -262,7 +266,7 @@ class Redactor:
             match.span()
             for plain_part, secret in self._secrets
             if plain_part in text
-            for match in secret.finditer(text)
+            for match in _matches(secret, text)
         ]
         found += _key_spans(text)
         spans: list[tuple[int, int]] = []
@@ -357,9 +361,22 @@ def _key_spans(text: bytes) -> Iterator[tuple[int, int]]:
     for mark, pattern, is_exact, stands_alone in _KEY_FORMS:
         searched = text if is_exact else lowered
         if mark in searched:
-            for match in pattern.finditer(searched):
+            for match in _matches(pattern, searched):
                 if not stands_alone or _may_stand(lowered, match.start(1)):
                     yield match.span(1)
+
+
+def _matches(pattern: re.Pattern[bytes], text: bytes) -> Iterator[re.Match[bytes]]:
+    """Yield what ``finditer`` does, in steps: a search does not let other threads run before it finds something."""
+    at = 0
+    for step_end in range(_STEP_BYTES, len(text) + _STEP_BYTES, _STEP_BYTES):
+        visible_end = step_end + _BEYOND_BYTES
+        while (match := pattern.search(text, at, visible_end)) and match.start() < step_end:
+            if match.end() == visible_end:
+                match = pattern.match(text, match.start()) or match
+            yield match
+            at = match.end()
+        at = max(at, step_end)
 
 
 def _may_stand(lowered: bytes, start: int) -> bool:

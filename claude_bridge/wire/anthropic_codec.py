@@ -49,10 +49,20 @@ MAX_TOOLS = 10_000
 MAX_STOP_CHARS = 4_096
 """Of all stop sequences together: the text is compared with each, for each token."""
 
+MAX_BRACES = 500_000
+"""Of one request, in texts too: more objects would take the decoder, which nothing interrupts, too long."""
+
+_MAX_STOP_BYTES = 8 * MAX_STOP_CHARS
 _LEAST_BLOCK_BYTES = len('{"type":"a"},')
 
 _Request = TypeVar("_Request", bound=CountTokensRequest)
 
+
+class _Stops(msgspec.Struct):
+    stop_sequences: Raw = Raw()
+
+
+_stops_decoder = msgspec.json.Decoder(_Stops)
 _messages_decoder = msgspec.json.Decoder(MessagesRequest)
 _count_decoder = msgspec.json.Decoder(CountTokensRequest)
 
@@ -129,6 +139,8 @@ def unknown_fields(body: bytes) -> list[str]:
 
 
 def _parse(body: bytes, decoder: msgspec.json.Decoder[_Request]) -> _Request:
+    if len(body) > MAX_BRACES:
+        _check_objects(body)
     try:
         if not body.isascii():
             body.decode()  # the decoder does not look into Raw fields
@@ -145,6 +157,18 @@ def _parse(body: bytes, decoder: msgspec.json.Decoder[_Request]) -> _Request:
         raise InvalidRequestError("The body is nested too deeply.") from None
     check_counts(request, len(body))
     return request
+
+
+def _check_objects(body: bytes) -> None:
+    """Refuse what would be decoded for long, before that; raises InvalidRequestError."""
+    if (braces := body.count(b"{")) > MAX_BRACES:
+        raise InvalidRequestError(f'At most {MAX_BRACES:,} JSON objects are allowed, and this has {braces:,} "{{".')
+    try:
+        stops = _stops_decoder.decode(body).stop_sequences
+    except (msgspec.DecodeError, RecursionError):
+        return  # it is decoded again, and refused in words
+    if len(memoryview(stops)) > _MAX_STOP_BYTES:
+        raise _too_many_stops()
 
 
 def check_counts(request: CountTokensRequest, size_bytes: int) -> None:
@@ -164,9 +188,13 @@ def check_counts(request: CountTokensRequest, size_bytes: int) -> None:
         if found > most:
             raise InvalidRequestError(f"{path}: at most {most:,} {name} are allowed, not {found:,} - at `$.{path}`")
     if isinstance(request, MessagesRequest) and sum(map(len, request.stop_sequences or ())) > MAX_STOP_CHARS:
-        raise InvalidRequestError(
-            f"stop_sequences: at most {MAX_STOP_CHARS:,} characters in all are allowed - at `$.stop_sequences`"
-        )
+        raise _too_many_stops()
+
+
+def _too_many_stops() -> InvalidRequestError:
+    return InvalidRequestError(
+        f"stop_sequences: at most {MAX_STOP_CHARS:,} characters in all are allowed - at `$.stop_sequences`"
+    )
 
 
 def _wrap_unknown_blocks(body: bytes) -> bytes:

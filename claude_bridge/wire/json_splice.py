@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Raw
@@ -13,6 +13,8 @@ from claude_bridge.errors import InvalidRequestError
 
 _SPACE = re.compile(rb"[ \t\n\r]*")
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+
+_Parts = TypeVar("_Parts")
 
 _members_decoder = msgspec.json.Decoder(dict[str, Raw])
 _items_decoder = msgspec.json.Decoder(list[Raw])
@@ -55,7 +57,7 @@ def without_members(document: bytes, names: Collection[str]) -> bytes:
 
 def _members(document: bytes, within: Span) -> Iterator[tuple[str, int, Span]]:
     """Yield each key of an object, where it begins, and the span of its value."""
-    members = _members_decoder.decode(memoryview(document)[within.start : within.end])
+    members = _decoded(_members_decoder, document, within)
     at = _skip_space(document, _skip_space(document, within.start) + 1)
     while key_literal := _STRING.match(document, at):
         try:
@@ -78,7 +80,7 @@ def item_spans(document: bytes, within: Span) -> list[Span]:
     """Return the spans of a list's items; raises msgspec.DecodeError where it is no list."""
     spans: list[Span] = []
     at = within.start + 1
-    for item in _items_decoder.decode(memoryview(document)[within.start : within.end]):
+    for item in _decoded(_items_decoder, document, within):
         at = _skip_space(document, at)
         if spans:
             at = _skip_space(document, at + 1)
@@ -96,6 +98,13 @@ def splice(document: bytes, edits: Iterable[Edit]) -> bytes:
         parts += (view[at : span.start], replacement)
         at = span.end
     return b"".join((*parts, view[at:])) if parts else document
+
+
+def _decoded(decoder: msgspec.json.Decoder[_Parts], document: bytes, within: Span) -> _Parts:
+    try:
+        return decoder.decode(memoryview(document)[within.start : within.end])
+    except RecursionError:
+        raise msgspec.DecodeError("nested too deeply") from None
 
 
 def _skip_space(document: bytes, at: int) -> int:

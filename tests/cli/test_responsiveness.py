@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import time
 from collections.abc import Callable
@@ -14,14 +15,16 @@ import msgspec
 import pytest
 
 from claude_bridge.errors import InvalidRequestError
-from claude_bridge.server.loop_watch import HELD_S
-from claude_bridge.wire.anthropic_codec import MAX_BLOCKS, MAX_MESSAGES, parse_messages_request
+from claude_bridge.wire.anthropic_codec import MAX_BRACES, MAX_MESSAGES, parse_messages_request
 from tests.cli.process import Running, serving
 from tests.fake_upstream import MODEL, FakeUpstream, ReceivedRequest, Reply, answer
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timing]
 
 MEGABYTE = 1_000_000
+
+WITHIN_S = 0.1
+"""How soon others are answered, on a machine that decodes the largest request in no time."""
 
 TRIES = 3
 """What holds the loop does so each time; a disturbance from elsewhere does not."""
@@ -77,6 +80,23 @@ def images(number: int) -> bytes:
     return request([{"type": "image", "source": source}] * number)
 
 
+numbers = itertools.count()
+
+
+def tools(*schemas: object) -> bytes:
+    """Return a request whose tools are no others': what is known of a schema is not reduced again."""
+    declared = [
+        {"name": f"tool_{next(numbers)}", "input_schema": {"description": f"{next(numbers)}", **schema}}
+        for schema in map(dict, schemas)
+    ]
+    return request("Hi", tools=declared)
+
+
+def branches(number: int) -> dict[str, Any]:
+    inner = {"allOf": [{"properties": {f"p{at}": {"type": "string"}}} for at in range(number)]}
+    return {"type": "object", "properties": {"a": inner}}
+
+
 LARGE: dict[str, Callable[[], bytes]] = {
     "60 MB of text": lambda: request("words and words " * (60 * MEGABYTE // 16)),
     "60 MB of images": lambda: images(12),
@@ -85,6 +105,12 @@ LARGE: dict[str, Callable[[], bytes]] = {
     "99,999 messages": lambda: many_messages(99_999),
     "300,000 messages": lambda: many_messages(300_001),
     "a million blocks": lambda: request([{"type": "text", "text": "a"}] * MEGABYTE),
+    "a million blocks in a tool result": lambda: request(
+        [{"type": "tool_result", "tool_use_id": "a", "content": [{"type": "text", "text": "a"}] * MEGABYTE}]
+    ),
+    "12 MB of lone surrogates": lambda: request("?").replace(b"?", b"\\ud800" * 2 * MEGABYTE),
+    "10,000 tools": lambda: tools(*[{"type": "object"}] * 10_000),
+    "a schema of 20,000 branches": lambda: tools(branches(20_000)),
 }
 
 
@@ -99,7 +125,7 @@ async def test_others_are_answered_at_once_beside_a_large_request(make: Callable
     def reply(_: ReceivedRequest) -> Reply:
         return answer("Hello")
 
-    is_too_much = body.count(b'"role"') > MAX_MESSAGES or body.count(b'"type":"text"') > MAX_BLOCKS
+    is_too_much = body.count(b'"role"') > MAX_MESSAGES or body.count(b"{") > MAX_BRACES
     async with (
         FakeUpstream(reply) as upstream,
         serving("openai", MODEL, "--base-url", upstream.base_url, "--no-check", "--debug") as bridge,
@@ -107,11 +133,11 @@ async def test_others_are_answered_at_once_beside_a_large_request(make: Callable
     ):
         await client.get("/v1/models")
         for _ in range(TRIES):
-            status, answer_s = await slowest_answer_beside(client, bridge, body)
+            status, answer_s = await slowest_answer_beside(client, bridge, make())
             assert status == (400 if is_too_much else 200)
-            if answer_s < HELD_S + decoding_s:
+            if answer_s < WITHIN_S + decoding_s:
                 return
-    pytest.fail(f"an answer took {answer_s:.2f} s each time, and at most {HELD_S + decoding_s:.2f} s is allowed")
+    pytest.fail(f"an answer took {answer_s:.2f} s each time, and at most {WITHIN_S + decoding_s:.2f} s is allowed")
 
 
 async def slowest_answer_beside(client: httpx.AsyncClient, bridge: Running, body: bytes) -> tuple[int, float]:

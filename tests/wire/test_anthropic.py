@@ -198,8 +198,16 @@ def test_what_is_no_request_is_refused(body: bytes) -> None:
             {"stop_sequences": ["a" * 4000, "b" * 97]},
             "stop_sequences: at most 4,096 characters in all are allowed - at `$.stop_sequences`",
         ),
+        (
+            {"stop_sequences": ["a"] * 300_000},
+            "stop_sequences: at most 4,096 characters in all are allowed - at `$.stop_sequences`",
+        ),
+        (
+            {"messages": [{"role": "user", "content": "{" * 500_000}]},
+            'At most 500,000 JSON objects are allowed, and this has 500,002 "{".',
+        ),
     ],
-    ids=["messages", "blocks", "tools", "stop sequences"],
+    ids=["messages", "blocks", "tools", "stop sequences", "many stop sequences", "objects"],
 )
 def test_a_request_holds_only_so_much(fields: dict[str, Any], error: str) -> None:
     with pytest.raises(InvalidRequestError) as caught:

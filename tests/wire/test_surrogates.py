@@ -60,6 +60,12 @@ def test_any_text_is_what_pythons_own_reader_makes_of_it(text: str) -> None:
     assert list(msgspec.json.decode(mended).values()) == [whole]
 
 
+@given(st.text(alphabet='\\u\ud83d\ude00\udbff\udc00a"\n', max_size=40), st.integers(1, 30))
+def test_it_does_not_matter_where_a_document_is_cut(text: str, slice_bytes: int) -> None:
+    document = json.dumps(text).encode()
+    assert replace_lone_surrogates(document, slice_bytes=slice_bytes) == replace_lone_surrogates(document)
+
+
 @pytest.mark.parametrize("escape", [rb"\ud800", rb"\ud83d\ude00", rb"\\ud800", rb"\\\\"])
 def test_the_time_grows_with_the_length_and_no_faster(escape: bytes) -> None:
     def seconds(times: int) -> float:

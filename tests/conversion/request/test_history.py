@@ -113,6 +113,14 @@ def test_what_is_wrong_is_reported_at_its_place(ending: bytes) -> None:
     assert found.value.message == expected.value.message
 
 
+def test_what_is_nested_too_deeply_is_refused_beside_a_known_conversation() -> None:
+    memo = a_memo()
+    parsed(memo, a_body(QUESTION, ANSWER, NEXT))
+    deep = b'{"model":"m","max_tokens":9,"messages":[{"role":"user","content":%b' % (b"[" * 100_000)
+    with pytest.raises(InvalidRequestError, match="nested too deeply"):
+        memo.parse(deep, Parser())
+
+
 def test_what_was_made_of_a_beginning_is_true_of_those_that_share_it() -> None:
     memo = a_memo()
     _, history, _ = parsed(memo, a_body(QUESTION, ANSWER))
