@@ -83,11 +83,11 @@ def images(number: int) -> bytes:
 numbers = itertools.count()
 
 
-def tools(*schemas: object) -> bytes:
+def tools(*schemas: dict[str, Any]) -> bytes:
     """Return a request whose tools are no others': what is known of a schema is not reduced again."""
     declared = [
         {"name": f"tool_{next(numbers)}", "input_schema": {"description": f"{next(numbers)}", **schema}}
-        for schema in map(dict, schemas)
+        for schema in schemas
     ]
     return request("Hi", tools=declared)
 
