@@ -32,6 +32,12 @@ MAX_IDLE_CONNECTIONS = 64
 MAX_IDLE_S = 4.0
 """Shorter than engines keep a connection (llama.cpp and vLLM: 5 s), so that no request meets one that they close."""
 
+UNPROVEN_IDLE_S = 0.05
+"""How long a connection must be idle after an answer in chunks, until this host has once kept such a connection.
+
+llama.cpp closes it after each streamed answer, although its head says ``Keep-Alive: timeout=5``.
+"""
+
 _LINE_END = re.compile(rb"[\r\n\0]")
 _KEEP_ALIVE_TIMEOUT = re.compile(r"\btimeout\s*=\s*(\d{1,6})", re.IGNORECASE)
 _TLS_ALERT = b"\x15\x03"
@@ -44,6 +50,9 @@ class PlainTransport(HttpTransport):
         super().__init__(url.authority, headers)
         self._url = url
         self._idle: list[_Connection] = []
+        """The oldest first."""
+        self._keeps: dict[bool, bool] = {False: True}
+        """Whether this host keeps a connection after an answer in chunks (True), and after another one (False)."""
 
     async def aclose(self) -> None:
         """Close the connections that are kept for reuse."""
@@ -60,7 +69,8 @@ class PlainTransport(HttpTransport):
     async def take_back(self, connection: Connection) -> None:
         """Keep a connection whose exchange is over, if it is fit for another one; else close it."""
         assert isinstance(connection, _Connection), "it was made by send"
-        if connection.start_next_cycle() and len(self._idle) < MAX_IDLE_CONNECTIONS:
+        is_fit = connection.start_next_cycle() and self._keeps.get(connection.was_chunked, True)
+        if is_fit and len(self._idle) < MAX_IDLE_CONNECTIONS:
             self._idle.append(connection)
         else:
             await connection.close()
@@ -70,8 +80,18 @@ class PlainTransport(HttpTransport):
     async def _connection(self) -> _Connection:
         while self._idle:
             connection = self._idle.pop()
-            if connection.is_fit():
-                return connection
+            try:
+                if connection.was_chunked not in self._keeps:
+                    await anyio.sleep_until(connection.idle_since + UNPROVEN_IDLE_S)
+            except BaseException:  # cancelled, with a connection that nobody else knows
+                await connection.close()
+                raise
+            if anyio.current_time() < connection.expires_at:
+                self._keeps[connection.was_chunked] = (
+                    self._keeps.get(connection.was_chunked, True) and connection.is_quiet
+                )
+                if self._keeps[connection.was_chunked]:
+                    return connection
             await connection.close()
         try:
             with anyio.fail_after(CONNECT_TIMEOUT_S):
@@ -88,6 +108,9 @@ class _Connection:
     def __init__(self, stream: StreamSocket) -> None:
         self.expires_at = 0.0
         """Until when it may be used again, once it is idle."""
+        self.idle_since = 0.0
+        self.was_chunked = False
+        """How the last answer came."""
         self._stream = stream
         self._chunked: ChunkedDecoder | None = None
         self._left: int | None = None
@@ -98,9 +121,10 @@ class _Connection:
         self._is_sent = False
         self._is_heard = False
 
-    def is_fit(self) -> bool:
-        """Return whether it can be used: what comes on an idle connection is no answer to the next request."""
-        return anyio.current_time() < self.expires_at and self._stream.is_quiet
+    @property
+    def is_quiet(self) -> bool:
+        """Whether it is open, and nothing has come: that would be no answer to the next request."""
+        return self._stream.is_quiet
 
     def send(self, head: bytes, body: bytes, tasks: TaskGroup) -> None:
         """Send a request as far as the system takes it at once; the rest goes beside the task that reads the answer.
@@ -172,8 +196,10 @@ class _Connection:
         """Make ready for another exchange; return whether that is possible."""
         excess = self._unread if self._chunked is None else self._chunked.excess
         is_fit = self._keeps_open and self._is_sent and self.has_ended and not excess
+        self.was_chunked = self._chunked is not None
         self._chunked, self._left, self._unread, self._is_sent, self._is_heard = None, None, b"", False, False
-        self.expires_at = anyio.current_time() + self._keep_s
+        self.idle_since = anyio.current_time()
+        self.expires_at = self.idle_since + self._keep_s
         return is_fit
 
     async def close(self) -> None:

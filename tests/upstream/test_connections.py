@@ -16,6 +16,7 @@ from claude_bridge.adapters.base import OutgoingRequest
 from claude_bridge.conversion.upstream_errors.translate import explain_refusal
 from claude_bridge.errors import BridgeError, UpstreamDroppedError, UpstreamRefusedError
 from claude_bridge.upstream.client import UpstreamClient
+from claude_bridge.upstream.plain_http import UNPROVEN_IDLE_S
 
 pytestmark = pytest.mark.anyio
 
@@ -274,6 +275,20 @@ async def test_idle_connections_that_have_expired_are_closed_though_others_are_u
             tasks.start_soon(body_of, client)
         await body_of(client)
         await closed.wait()
+
+
+async def test_an_engine_that_closes_after_its_streams_is_not_met_while_it_closes() -> None:
+    """llama.cpp does so, soon after the end of a stream, although it says that it keeps the connection."""
+
+    async def serve(engine: Engine, stream: SocketStream, number: int) -> None:
+        await engine.read(stream)
+        await stream.send(CHUNKED.replace(b"\r\n\r\n", b"\r\nKeep-Alive: timeout=5\r\n\r\n") + b"3\r\none\r\n0\r\n\r\n")
+        await anyio.sleep(UNPROVEN_IDLE_S / 5)
+
+    async with engine_of(serve) as (engine, client):
+        for _ in range(5):
+            assert await body_of(client) == b"one"
+        assert (engine.connections, engine.requests) == (5, 5)
 
 
 # --- read while writing ---------------------------------------------------------------------------------------
