@@ -98,6 +98,8 @@ def declared_web_tools(
     for index, tool in enumerate(request.tools or ()):
         if not needs_bridge(tool, is_search_hosted=is_search_hosted):
             continue
+        if [one.name for one in request.tools or ()].count(tool.name) > 1:
+            raise InvalidRequestError(f"Tool names must be unique, and {tool.name!r} is not - at `$.tools`")
         try:
             declaration = msgspec.json.decode(tools[index], type=Declaration)
         except msgspec.ValidationError as error:
@@ -111,14 +113,25 @@ def declared_web_tools(
     return found
 
 
+def host_of(domain: str) -> str:
+    """Return the host of a domain in a list, which may have a path; "" for what is none."""
+    return _host_and_path(domain)[0].removeprefix("*.")
+
+
+def _host_and_path(url: str) -> tuple[str, str]:
+    try:
+        parts = urlsplit(url if "://" in url else f"https://{url}")
+    except ValueError:
+        return "", ""
+    return parts.hostname or "", parts.path
+
+
 def _covers(domain: str, url: str) -> bool:
     """Return whether a domain, perhaps with a path, covers a URL: ``example.com`` covers its subdomains too."""
-    wanted = urlsplit(domain if "://" in domain else f"https://{domain}")
-    given = urlsplit(url)
-    host, name = (wanted.hostname or "").removeprefix("*."), given.hostname or ""
+    host, (name, given_path) = host_of(domain), _host_and_path(url)
     if not host or (name != host and not name.endswith(f".{host}")):
         return False
-    path = wanted.path.rstrip("/")
+    path = _host_and_path(domain)[1].rstrip("/")
     if "*" in path:
-        return fnmatchcase(given.path, path) or fnmatchcase(given.path, f"{path}/*")
-    return not path or given.path == path or given.path.startswith(f"{path}/")
+        return fnmatchcase(given_path, path) or fnmatchcase(given_path, f"{path}/*")
+    return not path or given_path == path or given_path.startswith(f"{path}/")

@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 MAX_PAGE_CHARS = 200_000
 """About 50,000 tokens."""
 
-MAX_HTML_BYTES = 2 * 2**20
-"""Of a longer page the beginning is read; hostile markup of this length takes six seconds and 800 MB to convert."""
+MAX_HTML_BYTES = 2**20
+"""Of a longer page the beginning is read, which is more than a model gets of it as Markdown. Hostile markup of this
+length takes up to three seconds and 400 MB to convert."""
 
 MAX_CONVERSIONS = 2
 """How many pages are converted side by side."""
@@ -118,7 +119,7 @@ class PageReader:
         except FetchError as error:
             if error.status is not None and error.status >= 500:
                 lines = ["User-agent: *", "Disallow: /"]  # as RFC 9309 has it
-        rules.parse(lines)
+        await to_thread.run_sync(rules.parse, lines)  # which takes long for long ones
         return MemoEntry(value=rules, size_bytes=1_000 + sum(map(len, lines)), keep_s=KEPT_S)
 
     async def _text(self, document: WebDocument) -> tuple[str, str]:

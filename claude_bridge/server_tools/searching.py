@@ -14,7 +14,7 @@ from anyio import to_thread
 from claude_bridge.conversion.web_results import SearchHit
 from claude_bridge.errors import SetupError, UpstreamError
 from claude_bridge.server_tools.blocks import INSTALL_HINT, ToolError
-from claude_bridge.server_tools.declared import UserLocation
+from claude_bridge.server_tools.declared import UserLocation, host_of
 from claude_bridge.server_tools.services import MAX_PASSAGE_CHARS, SERVICES, Question, SearchService
 from claude_bridge.server_tools.tools import SearchQuery
 from claude_bridge.upstream.client import FetchedDocument, UpstreamClient
@@ -169,8 +169,12 @@ def _proxy() -> str | None:
 
 def _hit(url: Any, title: Any, passage: Any, age: Any = None) -> SearchHit:  # noqa: ANN401 - a service's JSON
     return SearchHit(
-        url=url if isinstance(url, str) and url.startswith(("http://", "https://")) else "",
-        title=unescape(title).strip() if isinstance(title, str) else "",
+        url=url if isinstance(url, str) and _is_address(url) else "",
+        title=" ".join(unescape(title).split()) if isinstance(title, str) else "",
         passage=unescape(passage).strip()[:MAX_PASSAGE_CHARS] if isinstance(passage, str) else "",
         age=age if isinstance(age, str) and age else None,
     )
+
+
+def _is_address(url: str) -> bool:
+    return url.startswith(("http://", "https://")) and url.isprintable() and " " not in url and bool(host_of(url))

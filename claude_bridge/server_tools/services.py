@@ -10,7 +10,8 @@ from urllib.parse import quote, urlencode
 from msgspec import Struct
 
 from claude_bridge.server_tools.blocks import ToolError
-from claude_bridge.server_tools.tools import SearchQuery, host_of
+from claude_bridge.server_tools.declared import host_of
+from claude_bridge.server_tools.tools import SearchQuery
 
 MAX_PASSAGE_CHARS = 1_500
 """Of one result; some services send whole pages."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any, NamedTuple, Protocol
-from urllib.parse import urlsplit
 
 import anyio
 import msgspec
@@ -12,7 +11,7 @@ from msgspec import Raw, Struct
 from claude_bridge.conversion.web_results import SearchHit, search_content
 from claude_bridge.off_loop import run_off_loop_if_large
 from claude_bridge.server_tools.blocks import ToolError, error_content, fetch_content
-from claude_bridge.server_tools.declared import Declaration, UserLocation
+from claude_bridge.server_tools.declared import Declaration, UserLocation, host_of
 from claude_bridge.server_tools.function_calls import WebRequest
 from claude_bridge.server_tools.pages import MAX_PAGE_CHARS, PageReader
 
@@ -46,8 +45,8 @@ class SearchQuery(Struct, frozen=True, kw_only=True):
     @property
     def with_operators(self) -> str:
         """The text with the domains in the words that most search engines understand."""
-        allowed = " OR ".join(f"site:{host_of(domain)}" for domain in self.allowed_domains[:MAX_OPERATORS])
-        blocked = [f"-site:{host_of(domain)}" for domain in self.blocked_domains[:MAX_OPERATORS]]
+        allowed = " OR ".join(f"site:{host}" for host in map(host_of, self.allowed_domains[:MAX_OPERATORS]) if host)
+        blocked = [f"-site:{host}" for host in map(host_of, self.blocked_domains[:MAX_OPERATORS]) if host]
         return " ".join(part for part in (self.text, f"({allowed})" if allowed else "", *blocked) if part)
 
 
@@ -66,11 +65,6 @@ class Searcher(Protocol):
     async def aclose(self) -> None:
         """Close the connections."""
         ...
-
-
-def host_of(domain: str) -> str:
-    """Return the host of a domain in a list, which may have a path."""
-    return (urlsplit(domain if "://" in domain else f"https://{domain}").hostname or "").removeprefix("*.")
 
 
 class CallResult(NamedTuple):
@@ -100,13 +94,16 @@ class WebTools(Struct, frozen=True, kw_only=True):
     """Whether a model may fetch addresses that nothing in the conversation names."""
 
     async def call(
-        self, declared: Declaration, given: Raw, request: WebRequest, *, window_tokens: int | None
+        self, declared: Declaration, given: Raw, request: WebRequest, *, room_tokens: int | None
     ) -> CallResult:
-        """Return what a call of a tool gives; a failure is a result too."""
+        """Return what a call of a tool gives; a failure is a result too.
+
+        A page takes at most a half of ``room_tokens``, and the results of a search a quarter (None: there is room).
+        """
         run = self._search if declared.tool == "web_search" else self._fetch
         try:
             with anyio.fail_after(CALL_LIMIT_S):
-                return await run(declared, _arguments(given), request, window_tokens)
+                return await run(declared, _arguments(given), request, room_tokens)
         except ToolError as error:
             return CallResult(error_content(declared.tool, error.code), error.code, error.reason)
         except TimeoutError:
@@ -114,7 +111,7 @@ class WebTools(Struct, frozen=True, kw_only=True):
             return CallResult(error_content(declared.tool, "unavailable"), "unavailable", reason)
 
     async def _search(
-        self, declared: Declaration, given: dict[str, Any], _request: WebRequest, window_tokens: int | None
+        self, declared: Declaration, given: dict[str, Any], _request: WebRequest, room_tokens: int | None
     ) -> CallResult:
         if self.searcher is None:
             raise ToolError("unavailable", NO_SEARCH)
@@ -133,13 +130,13 @@ class WebTools(Struct, frozen=True, kw_only=True):
         )
         found, size_bytes = await self.searcher.search(query)
         hits = [hit for hit in found if declared.allows(hit.url)][: self.results]
-        if hits and window_tokens is not None:  # at most an eighth of a small window
-            most = max(100, window_tokens // 8 * CHARS_PER_TOKEN // len(hits))
+        if hits and room_tokens is not None:
+            most = max(100, room_tokens // 4 * CHARS_PER_TOKEN // len(hits))
             hits = [msgspec.structs.replace(hit, passage=hit.passage[:most]) for hit in hits]
         return CallResult(search_content(hits), results=len(hits), size_bytes=size_bytes)
 
     async def _fetch(
-        self, declared: Declaration, given: dict[str, Any], request: WebRequest, window_tokens: int | None
+        self, declared: Declaration, given: dict[str, Any], request: WebRequest, room_tokens: int | None
     ) -> CallResult:
         if self.pages is None:
             raise ToolError("unavailable", NO_FETCH)
@@ -158,7 +155,7 @@ class WebTools(Struct, frozen=True, kw_only=True):
         page = await self.pages.read(url, use_cache=declared.use_cache)
         if not declared.allows(page.url):
             raise ToolError("url_not_allowed", "The page has moved to a domain that the request does not allow.")
-        text = page.text[: _max_chars(declared, window_tokens)]
+        text = page.text[: _max_chars(declared, room_tokens)]
         if len(text) < len(page.text):
             text += f"\n\n[the rest is left out: {len(page.text):,} characters in all]"
         is_cited = declared.citations is not None and declared.citations.enabled
@@ -176,11 +173,11 @@ def _arguments(given: Raw) -> dict[str, Any]:
     return arguments
 
 
-def _max_chars(declared: Declaration, window_tokens: int | None) -> int:
-    """Return how much of a page a model gets: at most a quarter of its window."""
+def _max_chars(declared: Declaration, room_tokens: int | None) -> int:
+    """Return how much of a page a model gets."""
     limits = [MAX_PAGE_CHARS]
     if declared.max_content_tokens is not None:
         limits.append(max(0, declared.max_content_tokens) * CHARS_PER_TOKEN)
-    if window_tokens is not None:
-        limits.append(window_tokens // 4 * CHARS_PER_TOKEN)
+    if room_tokens is not None:
+        limits.append(room_tokens // 2 * CHARS_PER_TOKEN)
     return min(limits)

@@ -20,7 +20,7 @@ from claude_bridge.exchange import Answer, Exchange, Waiting
 from claude_bridge.off_loop import run_off_loop_if_large
 from claude_bridge.server_tools.blocks import error_content, tool_result
 from claude_bridge.server_tools.function_calls import WebRequest
-from claude_bridge.server_tools.tools import CallResult, WebTools
+from claude_bridge.server_tools.tools import CHARS_PER_TOKEN, CallResult, WebTools
 from claude_bridge.server_tools.writer import MessageWriter, WebCall
 from claude_bridge.trace.recorder import Recorder
 from claude_bridge.wire.anthropic import Message, MessagesRequest, ResponseItem, Stop, Usage
@@ -200,9 +200,14 @@ class WebTurn(Answer):
 
         side_by_side = anyio.CapacityLimiter(MAX_CONCURRENT)
 
+        room_tokens = None
+        if self._window_tokens is not None:  # all results of an answer take a half of it at most
+            taken = sum(len(bytes(result.content)) for result in self._results.values()) // CHARS_PER_TOKEN
+            room_tokens = max(0, self._window_tokens // 2 - taken) // max(1, len(calls))
+
         async def run(call: WebCall) -> None:
             async with side_by_side:
-                self._results[call.id] = await self._call(call)
+                self._results[call.id] = await self._call(call, room_tokens)
             finished[call.id].set()
 
         for call in calls:
@@ -222,11 +227,11 @@ class WebTurn(Answer):
             tool = self._request.declared[call.name].tool
             yield self._writer.result(tool, call.id, self._results[call.id].content)
 
-    async def _call(self, call: WebCall) -> CallResult:
+    async def _call(self, call: WebCall, room_tokens: int | None) -> CallResult:
         """Return what a call gives."""
         declared = self._request.declared[call.name]
         started_at = anyio.current_time()
-        result = await self._tools.call(declared, call.input, self._request, window_tokens=self._window_tokens)
+        result = await self._tools.call(declared, call.input, self._request, room_tokens=room_tokens)
         self._successes[declared.tool] += result.error is None
         self._recorder.called_web(
             declared.tool,

@@ -191,7 +191,7 @@ async def test_ten_megabytes_of_tags_are_read_to_a_point() -> None:
     tags = b"<!doctype html>" + b"<p>" * (10 * 2**20 // 3 - 100)
     page = await read("/", {"/": document(tags, content_type="text/html")})
     assert page.size_bytes > 4 * MAX_HTML_BYTES
-    assert page.text.endswith("[only the first 2 MiB of the page were read]")
+    assert page.text.endswith("[only the first 1 MiB of the page were read]")
 
 
 @pytest.mark.parametrize(
