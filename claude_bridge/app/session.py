@@ -56,11 +56,10 @@ def run_session(plan: Plan, session: Session, notices: Notices) -> SessionEnd:
     """
 
     async def with_search(plan: Plan, upstream: Upstream) -> Plan:
-        if decide_lite(session, upstream.window_tokens) or claude_code.prints_one_answer(session.arguments):
-            return plan  # it has no tool that searches, or a script may have started it
-        if leaves_searches(plan.web, upstream):
-            return plan
-        return replace(plan, web=await with_agreed_search(plan.web, notices))
+        if decide_lite(session, upstream.window_tokens) or leaves_searches(plan.web, upstream):
+            return plan  # it has no tool that searches, or another one searches
+        is_script = claude_code.prints_one_answer(session.arguments)
+        return replace(plan, web=await with_agreed_search(plan.web, Notices() if is_script else notices))
 
     return serve_beside(plan, partial(_run, session), notices, complete=with_search)
 

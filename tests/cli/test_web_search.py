@@ -136,7 +136,7 @@ async def test_run_asks_once_whether_queries_may_go_to_duckduckgo_and_keeps_a_ye
         await terminal.wait_for("ended")
         assert "web searches go to duckduckgo" in await terminal.screen()
         assert kept_answer(tmp_path) == "duckduckgo\n"
-        await run_again(terminal, upstream, marked="once more")
+        await run_again(terminal, upstream, "--", "-p", "hi", marked="once more")
         await terminal.wait_for("once more")
         screen = await terminal.screen()
         assert "web searches go to duckduckgo" in screen
