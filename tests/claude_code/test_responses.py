@@ -104,13 +104,24 @@ async def test_ten_turns_with_tools_a_tool_loaded_midway_esc_a_resumed_session_a
                 await terminal.wait_for("Compacted")
                 await terminal.ask("Look for dates")
                 await terminal.wait_for("Found dates.")
-
-        session = await claude_code.ask(url, "Hello", "--model", MODEL, "--effort", "max")
-        assert session.result["result"] == "You said Hello."
+                assert server.removed == []
+                await terminal.press("C-o")
+                await terminal.wait_for("And well.")
+                await terminal.press("C-o")
+                await terminal.wait_for("? for shortcuts")
+                for level in ("low", "max"):
+                    await terminal.ask(f"/effort {level}")
+                    await terminal.wait_for(f"1. Yes, switch to {level}")  # it knows what that costs
+                    await terminal.press_until("Enter", f"Set effort level to {level}")
+                    await terminal.ask(f"Say {level}")
+                    await terminal.wait_for(f"You said {level}.")
 
     assert server.refusals == []
-    assert server.removed == []
-    assert [body["reasoning"]["effort"] for body in server.bodies] == ["high"] * (len(server.bodies) - 1) + ["max"]
+    assert [body["reasoning"]["effort"] for body in server.bodies] == [
+        *["high"] * (len(server.bodies) - 2),
+        "low",
+        "max",
+    ]
     assert len(server.bodies) > 15
     before_the_summary = server.cached[1:16]
     assert before_the_summary == sorted(before_the_summary)
