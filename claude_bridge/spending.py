@@ -91,8 +91,8 @@ class Spending:
         now: Callable[[], float] = time.time,
     ) -> None:
         """``folder`` holds the files; ``warn`` gets what a person should know."""
-        self._budgets: dict[str | None, Budget] = {None: budget}
-        self._budgets.update(of_providers)
+        self._budgets: dict[str | None, Budget] = {}
+        self.limit(budget, of_providers)
         self._folder = folder
         self._warn = warn
         self._now = now
@@ -101,6 +101,11 @@ class Spending:
         self._warned: set[tuple[str | None, ...]] = set()
         for days_ago in reversed(range(1, DAYS)):
             self._read(_day(now() - days_ago * 86_400))
+
+    def limit(self, budget: Budget, of_providers: Mapping[str, Budget]) -> None:
+        """Let these budgets hold from now on; what was spent counts for them too."""
+        self._budgets = {None: budget}
+        self._budgets.update(of_providers)
 
     def check(self, session: str | None, provider: str) -> None:
         """Check that a request to a provider is within the budgets.

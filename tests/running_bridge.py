@@ -28,8 +28,8 @@ from tests.fake_upstream import MODEL
 class _ListeningService(Service):
     """A service that keeps what clients ask, as it came: the trace has no secrets in it."""
 
-    def __init__(self, bus: Bus, received: list[HttpRequest] | None, *, keeps_histories: bool) -> None:
-        super().__init__(bus, auth_token=None, loopback_only=True, keeps_histories=keeps_histories)
+    def __init__(self, bus: Bus, received: list[HttpRequest] | None) -> None:
+        super().__init__(bus, auth_token=None, loopback_only=True)
         self._received = received
 
     def check(self, request: HttpRequest) -> None:
@@ -52,13 +52,13 @@ async def open_bridge(
     Sinks get the trace, and ``received`` every request of a client that comes to a known path.
     """
     bus = Bus(sinks)
-    service = _ListeningService(bus, received, keeps_histories=keeps_histories)
+    service = _ListeningService(bus, received)
     listener, port = await open_listener("127.0.0.1", 0)
     async with (
         client_for(upstream, None) as client,
         anyio.create_task_group() as tasks,
     ):
-        service.provide(ModelBridge(upstream, client, bus=bus, web_tools=web_tools))
+        service.provide(ModelBridge(upstream, client, bus=bus, web_tools=web_tools), keeps_histories=keeps_histories)
         tasks.start_soon(accept_connections, listener, service)
         yield f"http://127.0.0.1:{port}"
         tasks.cancel_scope.cancel()

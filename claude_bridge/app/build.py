@@ -42,10 +42,11 @@ _REGION = re.compile(r"[a-z0-9-]{1,40}")
 BASE_URL_VARIABLE = "BRIDGE_BASE_URL"
 
 
-def build_plan(config: Config, options: Options, notices: Notices) -> Plan:
+def build_plan(config: Config, options: Options, notices: Notices, *, running: Plan | None = None) -> Plan:
     """Return what is to be served. The provider ``local`` is started by this, which may download its model first.
 
-    Without a provider it is the default model. The configured limits hold where no option gives one.
+    Without a provider it is the default model. The configured limits hold where no option gives one. ``running`` is the
+    plan by which the bridge serves already, whose engine of its own is used again (None: it is about to start).
 
     Raises:
         SetupError: the options name nothing that can be served.
@@ -56,7 +57,10 @@ def build_plan(config: Config, options: Options, notices: Notices) -> Plan:
     embedded: EmbeddedEngine | None = None
     models: tuple[OfferedModel, ...] = ()
     if provider == LOCAL:
-        embedded = start_embedded(options, window_tokens or config.defaults.context_window, notices)
+        if running is None:
+            embedded = start_embedded(options, window_tokens or config.defaults.context_window, notices)
+        elif (embedded := running.embedded) is None:
+            raise SetupError("The provider `local` is started together with the bridge.", "Restart the bridge.")
         upstream, key, ring, hint = embedded.upstream, None, None, ""
     else:
         engine = named_engine(config, provider, model, options.base_url, options.api_key)

@@ -17,6 +17,7 @@ from claude_bridge.upstream.key_ring import KeyRing
 from claude_bridge.wire.addresses import is_loopback
 
 if TYPE_CHECKING:
+    from claude_bridge.upstream.embedded.engine import EmbeddedEngine
     from claude_bridge.upstream.engines.report import OfferedModel  # brings the wire shapes of all engines
 
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - compared with, not bound
@@ -130,7 +131,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     routing: Routing
     engines: Mapping[str, Engine] = {}
     """The engines of other providers that the routing names, by the providers' names."""
-    embedded: object | None = None
+    embedded: EmbeddedEngine | None = None
     """An engine that the bridge started, which ends when nothing refers to it any more."""
 
     @property
@@ -141,6 +142,7 @@ class Plan(Struct, frozen=True, kw_only=True):
         return [key for key in (*keys, *(secret for one in upstreams for secret in one.settings.secrets)) if key]
 
     @property
-    def rings(self) -> list[KeyRing]:
-        """The keys of all engines that change."""
-        return [ring for ring in (self.ring, *(engine.ring for engine in self.engines.values())) if ring is not None]
+    def rings(self) -> dict[str, KeyRing]:
+        """The keys of engines that change, by their providers' names."""
+        rings = {self.routing.main.provider: self.ring, **{name: engine.ring for name, engine in self.engines.items()}}
+        return {name: ring for name, ring in rings.items() if ring is not None}

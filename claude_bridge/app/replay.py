@@ -10,7 +10,8 @@ from typing import NamedTuple
 from claude_bridge.adapters.base import ClientRequest
 from claude_bridge.app.notices import Notices
 from claude_bridge.app.plan import Plan
-from claude_bridge.app.serve import RunningBridge, serve_beside
+from claude_bridge.app.running import RunningBridge
+from claude_bridge.app.serve import serve_beside
 from claude_bridge.bridge import ModelBridge, new_id
 from claude_bridge.errors import BridgeError
 from claude_bridge.providers import Upstream

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import gc
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from importlib import import_module
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import anyio
-from anyio import to_thread
 from anyio.abc import SocketStream
 from anyio.streams.stapled import MultiListener
 from msgspec.structs import replace
@@ -19,81 +17,37 @@ from msgspec.structs import replace
 from claude_bridge.app.notices import Notices
 from claude_bridge.app.plan import Listening, Plan
 from claude_bridge.app.resolve import find_engine, with_limits
-from claude_bridge.app.vision import describer_for
-from claude_bridge.app.web import open_web_tools
-from claude_bridge.attachments.prepare import Attachments
-from claude_bridge.bridge import BridgeProtocol, ModelBridge
-from claude_bridge.config.locate import spending_folder
-from claude_bridge.errors import BridgeError, SetupError, UpstreamError, UpstreamLoadingError, UpstreamUnreachableError
+from claude_bridge.app.running import RETRY_S, RunningBridge, provide_when_found, warn_of_others
+from claude_bridge.bridge import BridgeProtocol
+from claude_bridge.errors import BridgeError, SetupError, UpstreamError, UpstreamLoadingError
 from claude_bridge.page.live import LivePage
 from claude_bridge.providers import Upstream
-from claude_bridge.router import RoutedBridge
 from claude_bridge.server import listener as server
 from claude_bridge.server.app import Service
 from claude_bridge.server.http1 import Limits
 from claude_bridge.server.loop_watch import watch_loop
-from claude_bridge.server.stop_signals import open_stop_signals
-from claude_bridge.spending import Budget, Spending
+from claude_bridge.server.stop_signals import has_terminal, open_stop_signals
 from claude_bridge.trace.bus import Bus
 from claude_bridge.trace.sink import Sink
 from claude_bridge.upstream.request_queue import RequestQueues
 
+if TYPE_CHECKING:
+    from claude_bridge.app.reload import ConfigurationSource
+
 T = TypeVar("T")
 
-RETRY_S = 2.0
-"""How often an engine that does not answer is asked again."""
 
-
-class RunningBridge:
-    """A bridge that listens, and that knows its engine once there is one."""
-
-    def __init__(
-        self, plan: Plan, listening: Listening, notices: Notices, service: Service, stack: AsyncExitStack
-    ) -> None:
-        """Connections to engines are closed with ``stack``."""
-        self.plan = plan
-        self.listening = listening
-        self.notices = notices
-        self.service = service
-        self.main: ModelBridge | None = None
-        """The bridge to the main model, whatever model requests name; None until its engine is known."""
-        self._stack = stack
-        self._spending: Spending | None = None
-        if any(budget != Budget() for budget in (plan.budget, *plan.budgets.values())):
-            self._spending = Spending(plan.budget, plan.budgets, spending_folder(), warn=notices.warn)
-            service.stats.listeners.append(self._spending.take)
-
-    async def provide(self, upstream: Upstream) -> RoutedBridge:
-        """Serve this engine from now on, with the limits that the user gave."""
-        from claude_bridge.app.targets import routed
-        from claude_bridge.upstream.client import client_for
-
-        upstream = with_limits(upstream, self.plan)
-        client = client_for(upstream, self.plan.api_key, self.plan.ring)
-        await self._stack.enter_async_context(client)
-        gc.freeze()  # what is loaded by now stays; walking it again held up all streams for some 70 ms at a time
-        attachments = Attachments(describer=await describer_for(self.plan, upstream, client))
-        service = self.service
-        self.main = ModelBridge(
-            upstream,
-            client,
-            bus=service.bus,
-            attachments=attachments,
-            queues=service.queues,
-            web_tools=await open_web_tools(self.plan.web, self._stack),
-        )
-        bridge = routed(self.main, self.plan, self._stack, self._spending)
-        self.service.provide(bridge)
-        return bridge
-
-
-def serve(plan: Plan, listening: Listening, notices: Notices, limits: Limits) -> None:
+def serve(
+    plan: Plan, listening: Listening, notices: Notices, limits: Limits, source: ConfigurationSource | None = None
+) -> None:
     """Serve until a signal comes. The engine is looked for meanwhile, and may appear later.
+
+    ``source`` is followed as it changes (None: nothing can).
 
     Raises:
         SetupError: the address is taken, or the engine is not what the user thinks.
     """
-    run(partial(_serve, plan, listening, notices, limits))
+    run(partial(_serve, plan, listening, notices, limits, source))
 
 
 def serve_beside(
@@ -129,12 +83,18 @@ def run(main: Callable[[], Awaitable[T]]) -> T:
         raise error from (None if isinstance(error, SetupError) else group)
 
 
-async def _serve(plan: Plan, listening: Listening, notices: Notices, limits: Limits) -> None:
+async def _serve(
+    plan: Plan, listening: Listening, notices: Notices, limits: Limits, source: ConfigurationSource | None
+) -> None:
+    # The hangup of its own terminal ends a bridge. One that has none is asked to read its configuration again.
+    hangup = None if source is None or has_terminal() else source.request
     async with _open_bridge(plan, listening, notices) as (bridge, listener), anyio.create_task_group() as tasks:
-        with open_stop_signals() as signals:
+        with open_stop_signals(hangup) as signals:
             notices.listening(bridge.listening)
-            tasks.start_soon(_provide_when_found, bridge)
+            tasks.start_soon(provide_when_found, bridge)
             tasks.start_soon(watch_loop, notices.warn)
+            if source is not None:
+                tasks.start_soon(source.follow, bridge, tasks)
             await server.serve(listener, bridge.service, signals, say=notices.say, limits=limits)
             tasks.cancel_scope.cancel()
 
@@ -155,7 +115,7 @@ async def _serve_beside(
     ):
         routed = await bridge.provide(upstream)
         tasks.start_soon(server.accept_connections, listener, bridge.service)
-        tasks.start_soon(_warn_of_others, routed, notices)
+        tasks.start_soon(warn_of_others, routed, notices)
         result = await work(bridge, routed.upstream)
         tasks.cancel_scope.cancel()
     return result
@@ -179,7 +139,7 @@ async def _open_bridge(
         warn = None if plan.debug else notices.warn
         bus = Bus([*sinks, *_open_sinks(plan, notices)], secrets=hidden, warn=warn, in_threads=True)
         stack.callback(bus.close)
-        for ring in plan.rings:
+        for ring in plan.rings.values():
             ring.hide_by(bus.hide)
         service = Service(
             bus,
@@ -188,8 +148,6 @@ async def _open_bridge(
             queues=RequestQueues(plan.max_concurrent),
             page=page,
             client_settings=partial(_client_settings, listening),
-            keeps_histories=plan.keeps_histories,
-            web_search=str(plan.web.search),
         )
         yield RunningBridge(plan, listening, notices, service, stack), listener
 
@@ -232,31 +190,6 @@ def _open_sinks(plan: Plan, notices: Notices) -> list[Sink]:
     return sinks
 
 
-async def _provide_when_found(bridge: RunningBridge) -> None:
-    """Provide the engine as soon as possible; one that does not answer yet is asked again and again."""
-    # In a thread, since these imports take 150 ms: clients are answered meanwhile.
-    for module in ("upstream.client", "upstream.engines.configured", "upstream.engines.discover"):
-        await to_thread.run_sync(import_module, f"claude_bridge.{module}")
-    from claude_bridge.upstream.engines.discover import assumed
-
-    plan, notices = bridge.plan, bridge.notices
-    is_reported = False
-    while True:
-        try:
-            upstream = await find_engine(plan, notices)
-        except UpstreamError as error:
-            if not is_reported:
-                is_reported = True
-                notices.problem(error.message, _what_to_do(error))
-                await bridge.provide(assumed(plan.upstream))
-            await anyio.sleep(RETRY_S)
-        else:
-            routed = await bridge.provide(upstream)
-            notices.serving(plan, bridge.listening, routed.upstream)
-            await _warn_of_others(routed, notices)
-            return
-
-
 async def wait_for_engine(plan: Plan, notices: Notices) -> Upstream:
     """Return the engine; one that is still loading its model is waited for."""
     while True:
@@ -267,22 +200,6 @@ async def wait_for_engine(plan: Plan, notices: Notices) -> Upstream:
                 await anyio.sleep(RETRY_S)
         except UpstreamError as error:
             raise SetupError(error.message, "Start the engine, or find out what is wrong: `bridge doctor`") from error
-
-
-async def _warn_of_others(bridge: RoutedBridge, notices: Notices) -> None:
-    for problem in await bridge.problems():
-        notices.warn(problem)
-
-
-def _what_to_do(error: UpstreamError) -> str:
-    continues = "The bridge keeps running, and uses the engine as soon as it answers."
-    match error:
-        case UpstreamLoadingError():
-            return f"Wait a moment. {continues}"
-        case UpstreamUnreachableError():
-            return f"Start it, or check --base-url. {continues}"
-        case _:
-            return continues
 
 
 def _cause(group: BaseExceptionGroup[BaseException]) -> BaseException:

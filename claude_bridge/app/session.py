@@ -19,7 +19,8 @@ from claude_bridge.app.child import run_in_foreground
 from claude_bridge.app.client_environment import client_environment
 from claude_bridge.app.notices import Notices
 from claude_bridge.app.plan import Plan
-from claude_bridge.app.serve import RunningBridge, serve_beside
+from claude_bridge.app.running import RunningBridge
+from claude_bridge.app.serve import serve_beside
 from claude_bridge.app.web import leaves_searches, no_search_note, search_note, with_agreed_search
 from claude_bridge.clients.claude_code import FULL_PROMPT, LITE_PROMPT
 from claude_bridge.errors import SetupError

@@ -11,7 +11,7 @@ import typer
 from claude_bridge.app.options import Options
 from claude_bridge.cli import terminal
 from claude_bridge.cli.notices import TerminalNotices
-from claude_bridge.cli.options import SERVER, ConfigFile, load_config, takes_options
+from claude_bridge.cli.options import SERVER, ConfigFile, config_of, load_reading_if_any, takes_options
 
 if TYPE_CHECKING:
     from claude_bridge.app.plan import Listening, Plan
@@ -70,9 +70,11 @@ def serve(
 ) -> None:
     """Serve Anthropic's Messages API in front of an engine, in the foreground.
 
-    Point a client at the address that is printed. Ctrl-C lets running answers finish.
+    Point a client at the address that is printed. Ctrl-C lets running answers finish. A configuration file that changes
+    is taken up, and running answers finish as they began.
     """
-    config = load_config(config_file)
+    reading = load_reading_if_any(config_file)
+    config = config_of(reading)
     from claude_bridge.app import serve as app
     from claude_bridge.app.build import build_plan
     from claude_bridge.server.http1 import Limits
@@ -80,7 +82,12 @@ def serve(
     notices = ServeNotices()
     plan = build_plan(config, options, notices)
     limits = Limits(max_memory_bytes=None if max_memory is None else max_memory * 1024**2)
-    app.serve(plan, listening_of(config, host, port, auth_token), notices, limits)
+    source = None
+    if reading is not None and reading.file.is_file():
+        from claude_bridge.app.reload import ConfigurationSource
+
+        source = ConfigurationSource(reading, options)
+    app.serve(plan, listening_of(config, host, port, auth_token), notices, limits, source)
 
 
 def listening_of(config: Config, host: str | None, port: int | None, auth_token: str | None) -> Listening:

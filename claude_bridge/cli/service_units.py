@@ -27,6 +27,7 @@ StartLimitBurst=5
 
 [Service]
 ExecStart={" ".join(map(_quoted, command))}
+ExecReload=/bin/kill -HUP $MAINPID
 {variables}Restart=on-failure
 RestartSec={_RESTART_S}
 TimeoutStopSec=40

@@ -14,7 +14,7 @@ import typer
 from claude_bridge.cli import terminal
 
 if TYPE_CHECKING:
-    from claude_bridge.app.serve import RunningBridge
+    from claude_bridge.app.running import RunningBridge
     from claude_bridge.providers import Upstream
     from claude_bridge.trace.events import ExchangeEnded, RequestSent, TraceEvent
 

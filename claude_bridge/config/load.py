@@ -121,10 +121,10 @@ def changed_keys(before: Reading, after: Reading) -> list[str]:
 
     def changed(old: Mapping[str, Any], new: Mapping[str, Any], above: KeyPath) -> Iterator[str]:
         for key in {**old, **new}:
-            one, other = old.get(key), new.get(key)
+            one, other = old.get(key, new.get(key)), new.get(key, old.get(key))
             if isinstance(one, dict) and isinstance(other, dict):
-                yield from changed(one, other, (*above, key))
-            elif one != other:
+                yield from changed(old.get(key, {}), new.get(key, {}), (*above, key))
+            elif key not in old or key not in new or one != other:
                 yield key_text((*above, key))
 
     return list(changed(before.document, after.document, ()))

@@ -25,7 +25,7 @@ from msgspec.structs import replace
 
 from claude_bridge.app.claude_code import LITE_ENVIRONMENT, client_command, find_claude_code
 from claude_bridge.app.client_environment import client_environment
-from claude_bridge.app.serve import RunningBridge
+from claude_bridge.app.running import RunningBridge
 from claude_bridge.app.session import Session, decide_lite
 from claude_bridge.exam.asking import Figures
 from claude_bridge.exam.catalog import Kind

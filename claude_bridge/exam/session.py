@@ -17,7 +17,8 @@ from claude_bridge.app.notices import Notices
 from claude_bridge.app.options import Options
 from claude_bridge.app.plan import Plan
 from claude_bridge.app.resolve import with_limits
-from claude_bridge.app.serve import RunningBridge, run, serve_beside, wait_for_engine
+from claude_bridge.app.running import RunningBridge
+from claude_bridge.app.serve import run, serve_beside, wait_for_engine
 from claude_bridge.config.schema import Config
 from claude_bridge.conversion.pricing import Prices
 from claude_bridge.exam.asking import asks

@@ -35,6 +35,8 @@ class RunningAnswer:
     def __init__(self, recorder: Recorder, scope: anyio.CancelScope) -> None:
         self.recorder = recorder
         self.scope = scope
+        self.bridge: BridgeProtocol | None = None
+        """What carries it; None: that is not known yet."""
         self.stopped_by: BridgeError | None = None
         """Why it was ended before it was whole, if it was."""
 
@@ -56,34 +58,35 @@ class Service:
         queues: RequestQueues | None = None,
         page: LivePage | None = None,
         client_settings: Callable[[BridgeProtocol], dict[str, str]] | None = None,
-        keeps_histories: bool = True,
-        web_search: str | None = None,
     ) -> None:
         """``auth_token`` is what clients must send (None: nothing); ``loopback_only`` says where we listen.
 
         ``page`` None: there is none. ``client_settings`` returns what points clients at this bridge, by its form.
-        ``keeps_histories`` False: each request is decoded and converted as a whole. ``web_search`` is who searches the
-        web, for those who ask what is served.
         """
         self.bus = bus
         self.queues = queues or RequestQueues(None)
         """Where requests wait that engines can't take yet."""
         self.access = AccessRules(auth_token=auth_token, loopback_only=loopback_only)
-        self.memo = RequestMemo(secrets.token_hex(), max_bytes=MAX_KEPT_BYTES if keeps_histories else 0)
-        """What earlier requests were made into."""
+        self.memo = RequestMemo(secrets.token_hex())
+        """What earlier requests were made into, for the bridge that serves now."""
         self.stats = Stats()
         """What all exchanges came to."""
         self.page = page
         self.client_settings = client_settings
-        self.web_search = web_search
+        self.web_search: str | None = None
+        """Who searches the web, for those who ask what is served."""
         self.is_stopping = False
         """Whether the server takes no more, so that viewers of the page must go."""
         self._running: set[RunningAnswer] = set()
         self._bridge: BridgeProtocol | None = None
         self._ready = anyio.Event()
 
-    def provide(self, bridge: BridgeProtocol) -> None:
-        """Give the bridge to all who wait for it."""
+    def provide(self, bridge: BridgeProtocol, *, keeps_histories: bool = True) -> None:
+        """Give the bridge to all who wait for it, and to all requests that come from now on.
+
+        ``keeps_histories`` False: each request is decoded and converted as a whole.
+        """
+        self.memo = RequestMemo(secrets.token_hex(), max_bytes=MAX_KEPT_BYTES if keeps_histories else 0)
         self._bridge = bridge
         self._ready.set()
 
@@ -102,6 +105,11 @@ class Service:
     def running(self) -> int:
         """How many answers are being written."""
         return len(self._running)
+
+    @property
+    def running_answers(self) -> list[RunningAnswer]:
+        """The answers that are being written."""
+        return list(self._running)
 
     @property
     def recorders(self) -> list[Recorder]:

@@ -5,23 +5,26 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
 
 import anyio
 
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
-"""SIGHUP, where there is one: the terminal was closed. SIGBREAK, on Windows: Ctrl-Break, or the window was closed."""
+"""SIGHUP, where there is one: the terminal was closed, if there is one. SIGBREAK, on Windows: Ctrl-Break, or the
+window was closed."""
 
 
 @contextmanager
-def open_stop_signals() -> Iterator[AsyncIterator[signal.Signals]]:
+def open_stop_signals(hangup: Callable[[], None] | None = None) -> Iterator[AsyncIterator[signal.Signals]]:
     """Yield the signals that come while the context lasts; they do not end the process by themselves.
 
-    Those that were ignored at the start stay so, as ``nohup`` and background jobs of a shell want it. Only for the main
-    thread.
+    For SIGHUP ``hangup`` is called in place of that, while somebody waits for a signal (None: it is one like the
+    others). Signals that were ignored at the start stay so, as ``nohup`` and background jobs of a shell want it. Only
+    for the main thread.
     """
     receiving, sending = socket.socketpair()
     receiving.setblocking(False)
@@ -37,7 +40,7 @@ def open_stop_signals() -> Iterator[AsyncIterator[signal.Signals]]:
     for number in handled:
         signal.signal(number, handle)
     try:
-        yield _Received(receiving)
+        yield _Received(receiving, hangup)
     finally:
         for number in handled:
             signal.signal(number, before[number])
@@ -48,12 +51,26 @@ def open_stop_signals() -> Iterator[AsyncIterator[signal.Signals]]:
 class _Received:
     """Iterates over the signals whose numbers come out of a socket."""
 
-    def __init__(self, receiving: socket.socket) -> None:
+    def __init__(self, receiving: socket.socket, hangup: Callable[[], None] | None) -> None:
         self._receiving = receiving
+        self._hangup = hangup
 
     def __aiter__(self) -> _Received:
         return self
 
     async def __anext__(self) -> signal.Signals:
-        await anyio.wait_readable(self._receiving)
-        return signal.Signals(self._receiving.recv(1)[0])
+        while True:
+            await anyio.wait_readable(self._receiving)
+            received = signal.Signals(self._receiving.recv(1)[0])
+            if self._hangup is None or received.name != "SIGHUP":
+                return received
+            self._hangup()
+
+
+def has_terminal() -> bool:
+    """Return whether this process belongs to a terminal, whose end it would be told by SIGHUP."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY))
+    except OSError:
+        return False
+    return True

@@ -63,6 +63,12 @@ class KeyRing:
         """Return the value of the first key; raises ValueError where it can't be read."""
         return self._read(self.keys[0])
 
+    def continue_from(self, other: KeyRing) -> None:
+        """Let sessions keep their keys of another ring, and what was refused there rest, as far as it is here too."""
+        here = {key.name: key for key in self.keys}
+        self._of_session.update((name, here[key.name]) for name, key in other._of_session.items() if key.name in here)
+        self._rests_until.update((name, until) for name, until in other._rests_until.items() if name in here and until)
+
     async def choose(self, session: str) -> ChosenKey:
         """Return the key for a session's next request.
 

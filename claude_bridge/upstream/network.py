@@ -95,7 +95,8 @@ def trust(ca_file: Path) -> None:
         raise SetupError(
             f"The certificates in {ca_file} can't be used: {error}.", "The file must hold certificates in PEM form."
         ) from error
-    _trusted_files.append(ca_file)
+    if ca_file not in _trusted_files:
+        _trusted_files.append(ca_file)
     _authorities.cache_clear()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -83,6 +84,11 @@ class RequestQueue:
                 self._end(waiter.session)
             raise
 
+    def limit(self, max_concurrent: int) -> None:
+        """Let so many through at a time from now on."""
+        self._max_concurrent = max_concurrent
+        self._let_in()
+
     def _begin(self, session: str | None) -> None:
         self._running[session] += 1
         self._turns += 1
@@ -92,7 +98,12 @@ class RequestQueue:
         self._running[session] -= 1
         if not self._running[session]:
             del self._running[session]
-        if self._waiting and self.running < self._max_concurrent:
+        self._let_in()
+        known = {*self._running, *(waiter.session for waiter in self._waiting)}
+        self._last_turns = {name: turn for name, turn in self._last_turns.items() if name in known}
+
+    def _let_in(self) -> None:
+        while self._waiting and self.running < self._max_concurrent:
             waiter = self._order()[0]
             self._waiting.remove(waiter)
             self._begin(waiter.session)
@@ -100,8 +111,6 @@ class RequestQueue:
             if waiter.report_position is not None:
                 waiter.report_position(0)
             self._report_positions()
-        known = {*self._running, *(waiter.session for waiter in self._waiting)}
-        self._last_turns = {name: turn for name, turn in self._last_turns.items() if name in known}
 
     def _order(self) -> list[_Waiter]:
         """Return who waits, in the order of their turns if nobody came or went."""
@@ -140,6 +149,12 @@ class RequestQueues:
             return None
         queue = RequestQueue(self._max_concurrent, max_waiting=self._max_waiting)
         return self._queues.setdefault(base_url.rstrip("/"), queue)
+
+    def limit(self, max_concurrent: int | None) -> None:
+        """Let each engine get so many at a time from now on; None: all that come."""
+        self._max_concurrent = max_concurrent
+        for queue in self._queues.values():
+            queue.limit(max_concurrent or sys.maxsize)
 
     @property
     def max_concurrent(self) -> int | None:

@@ -10,7 +10,8 @@ import pytest
 from claude_bridge.app.build import build_plan
 from claude_bridge.app.notices import Notices
 from claude_bridge.app.options import Options
-from claude_bridge.app.serve import RunningBridge, run, serve_beside
+from claude_bridge.app.running import RunningBridge
+from claude_bridge.app.serve import run, serve_beside
 from claude_bridge.config.schema import Config
 from claude_bridge.errors import SetupError, UpstreamTimeoutError
 from claude_bridge.providers import Upstream

@@ -15,6 +15,7 @@ from claude_bridge.app import serve
 from claude_bridge.app.build import build_plan
 from claude_bridge.app.notices import Notices
 from claude_bridge.app.options import Options
+from claude_bridge.app.running import RunningBridge
 from claude_bridge.config.schema import Config
 from claude_bridge.exam.client import take_with_client
 from claude_bridge.exam.disk import ROOT
@@ -60,7 +61,7 @@ async def taken(names: set[str], plan: Plan, *, claude: Path, monkeypatch: pytes
 
     results: dict[str, Result] = {}
 
-    async def work(bridge: serve.RunningBridge, upstream: Upstream) -> None:
+    async def work(bridge: RunningBridge, upstream: Upstream) -> None:
         done = {(name, 1) for name in kinds if name not in names}
         async for result in take_with_client(SETTINGS, bridge, upstream, done=done):
             results[result.task] = result

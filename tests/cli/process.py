@@ -82,7 +82,9 @@ async def serving(*arguments: str, env: Mapping[str, str] | None = None) -> Asyn
     # A folder without a configuration of the user's own.
     with tempfile.TemporaryDirectory() as home:
         process = await anyio.open_process(
-            command("serve", *arguments, "--port", "0"), env=environment({"HOME": home, **(env or {})})
+            command("serve", *arguments, "--port", "0"),
+            env=environment({"HOME": home, **(env or {})}),
+            start_new_session=True,  # without a terminal, as a service
         )
         try:
             yield Running(process, await _address(process), started_at)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from msgspec import Struct
 
-from claude_bridge.config.load import Reading, check_secrets, read_config
+from claude_bridge.config.load import Reading, changed_keys, check_secrets, read_config
 from claude_bridge.config.schema import Config, ModelSettings
 
 KEY = "sk-very-secret"
@@ -393,4 +393,17 @@ def test_a_key_that_can_not_be_had_is_told_when_asked(files: Files) -> None:
 
     assert [str(problem) for problem in check_secrets(reading, {"SET": KEY})] == [
         f"{files.file}:4: providers.ollama.api_key is env:UNSET, and that variable is not set"
+    ]
+
+
+def test_what_two_readings_set_differently_is_named_by_its_keys(files: Files) -> None:
+    before = files.read(f"[server]\nport = 1\n[limits]\nday_usd = 0\n[providers.openai]\napi_key = '{KEY}'")
+    after = files.read("[limits]\nsession_usd = 0\n[providers.openai]\napi_key = 'another'\n[web]\nfetch = false\n")
+    assert changed_keys(before, before) == []
+    assert changed_keys(before, after) == [
+        "server.port",
+        "limits.day_usd",
+        "limits.session_usd",
+        "providers.openai.api_key",
+        "web.fetch",
     ]

@@ -286,7 +286,6 @@ class BridgeServer(Server):
             queues=self._queues,
             page=self._page,
             client_settings=self._client_settings,
-            keeps_histories=self._keeps_histories,
         )
         bridge = ModelBridge(
             self._upstream,
@@ -297,7 +296,7 @@ class BridgeServer(Server):
             queues=self._queues,
             web_tools=self._web_tools,
         )
-        self.service.provide(bridge)
+        self.service.provide(bridge, keeps_histories=self._keeps_histories)
         listener, self.port = await open_listener("127.0.0.1", 0)
         await self._run(partial(self._serve, listener))
 

@@ -50,6 +50,21 @@ async def test_what_was_ignored_at_the_start_stays_ignored() -> None:
         signal.signal(signal.SIGHUP, before)
 
 
+async def test_a_hangup_can_mean_something_else() -> None:
+    hangups: list[bool] = []
+    with open_stop_signals(lambda: hangups.append(True)) as signals, anyio.fail_after(WAIT_S):
+        os.kill(os.getpid(), signal.SIGHUP)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert await anext(signals) is signal.SIGTERM
+    assert hangups == [True]
+
+
+def test_a_process_without_a_terminal_knows_that_it_has_none() -> None:
+    program = "from claude_bridge.server.stop_signals import has_terminal; print(has_terminal())"
+    done = subprocess.run([sys.executable, "-c", program], start_new_session=True, capture_output=True, check=True)
+    assert done.stdout == b"False\n"
+
+
 def test_a_sleeping_uvloop_is_woken_up_too() -> None:
     program = """
 import anyio, os, signal, sys

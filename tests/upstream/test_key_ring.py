@@ -95,3 +95,13 @@ async def test_a_key_that_can_not_be_read_is_an_error_that_no_client_repeats() -
     with pytest.raises(AuthenticationError, match="exit code 1") as caught:
         await KeyRing([ApiKey(name="command:x", read=fails, lifetime_s=1.0)]).choose("s")
     assert caught.value.should_retry is False
+
+
+async def test_a_ring_that_takes_anothers_place_keeps_sessions_and_rests() -> None:
+    before, after = ring("env:A", "env:B"), ring("env:C", "env:B", "env:A")
+    refused_key = await before.choose("s")
+    assert before.gives_way(refused_key, refused(429))
+    assert (await before.choose("s")).key.name == "env:B"
+    after.continue_from(before)
+    assert [(await after.choose(session)).key.name for session in ("s", "new")] == ["env:B", "env:C"]
+    assert after._rests(after.keys[2])

@@ -170,3 +170,26 @@ def test_models_of_one_engine_share_its_queue() -> None:
     assert queues.at("http://localhost:1/v1/") is queues.at("http://localhost:1/v1")
     assert queues.at("http://localhost:1/v1") is not queues.at("http://localhost:2/v1")
     assert RequestQueues(None).at("http://localhost:1/v1") is None
+
+
+async def test_a_higher_limit_lets_those_in_that_wait_and_a_lower_one_ends_nothing() -> None:
+    queues = RequestQueues(1)
+    queue = queues.at("http://localhost:1")
+    assert queue is not None
+    leave = anyio.Event()
+
+    async def client() -> None:
+        async with queue.turn(None):
+            await leave.wait()
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(4):
+            tasks.start_soon(client)
+        await anyio.wait_all_tasks_blocked()
+        seen = [(queue.running, queue.waiting)]
+        for limit in (3, 1, None):
+            queues.limit(limit)
+            seen.append((queue.running, queue.waiting))
+        leave.set()
+    assert seen == [(1, 3), (3, 1), (3, 1), (4, 0)]
+    assert queues.at("http://localhost:1") is None

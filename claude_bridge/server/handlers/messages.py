@@ -44,7 +44,7 @@ async def post_messages(service: Service, request: HttpRequest, responder: Respo
             tasks.start_soon(_cancel_when_client_leaves, responder, recorder, tasks.cancel_scope)
             with service.running_answer(recorder, tasks.cancel_scope) as running:
                 try:
-                    bridge = await service.bridge()
+                    running.bridge = bridge = await service.bridge()
                     await _answer(bridge, parsed, service.client_request(request, body, history), responder, recorder)
                 except ClientGoneError:
                     recorder.client_left()
