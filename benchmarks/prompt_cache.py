@@ -21,7 +21,7 @@ from processes import HERE, open_process
 from sessions import Session
 from svg_plot import render_plot
 
-from claude_bridge.wire.anthropic import (
+from claude_bridge.wire.anthropic_answers import (
     BlockTextDelta,
     ContentBlockDelta,
     ErrorEvent,

@@ -22,12 +22,16 @@ from claude_bridge.errors import (
     UpstreamTimeoutError,
     UpstreamUnreachableError,
 )
+from claude_bridge.version import __version__
 
 if TYPE_CHECKING:
     from claude_bridge.library import Bridge, EventStream, open_bridge
-    from claude_bridge.wire.anthropic import CountTokensRequest, InputMessage, Message, MessagesRequest, StreamEvent
-
-__version__ = "0.1.0"
+    from claude_bridge.wire.anthropic import (
+        CountTokensRequest,
+        InputMessage,
+        MessagesRequest,
+    )
+    from claude_bridge.wire.anthropic_answers import Message, StreamEvent
 
 __all__ = [
     "Bridge",
@@ -53,7 +57,7 @@ __all__ = [
     "open_bridge",
 ]
 
-_LOADED_WHEN_USED = ("claude_bridge.library", "claude_bridge.wire.anthropic")
+_LOADED_WHEN_USED = ("claude_bridge.library", "claude_bridge.wire.anthropic", "claude_bridge.wire.anthropic_answers")
 """The homes of the other names: they bring an HTTP client, for which `bridge --version` need not wait."""
 
 

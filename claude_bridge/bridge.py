@@ -30,7 +30,8 @@ from claude_bridge.trace.recorder import Recorder
 from claude_bridge.trace.redact import REDACTED
 from claude_bridge.upstream.request_queue import RequestQueues
 from claude_bridge.upstream.token_counter import PromptCounter
-from claude_bridge.wire.anthropic import CountTokensRequest, Message, MessagesRequest
+from claude_bridge.wire.anthropic import CountTokensRequest, MessagesRequest
+from claude_bridge.wire.anthropic_answers import Message
 from claude_bridge.wire.anthropic_codec import parse_token_count
 from claude_bridge.wire.urls import join_path
 

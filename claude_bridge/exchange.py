@@ -20,7 +20,12 @@ from claude_bridge.conversion.response.accumulator import MessageAccumulator
 from claude_bridge.errors import BridgeError, UpstreamBrokenError
 from claude_bridge.trace.recorder import Recorder
 from claude_bridge.upstream.call import UpstreamCall
-from claude_bridge.wire.anthropic import Message, RawBytes, ResponseItem, StreamEvent
+from claude_bridge.wire.anthropic_answers import (
+    Message,
+    RawBytes,
+    ResponseItem,
+    StreamEvent,
+)
 from claude_bridge.wire.anthropic_codec import encode_message
 from claude_bridge.wire.anthropic_lenient import typed_events
 

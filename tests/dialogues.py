@@ -17,7 +17,8 @@ from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.response.accumulator import MessageAccumulator
 from claude_bridge.conversion.response.pipeline import ResponseContext
 from claude_bridge.errors import UpstreamError
-from claude_bridge.wire.anthropic import CountTokensRequest, Message, MessagesRequest, StreamEvent
+from claude_bridge.wire.anthropic import CountTokensRequest, MessagesRequest
+from claude_bridge.wire.anthropic_answers import Message, StreamEvent
 from claude_bridge.wire.anthropic_codec import encode_stream_event, parse_messages_request
 
 UPSTREAM = "Engine at http://127.0.0.1:9"

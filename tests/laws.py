@@ -10,7 +10,7 @@ from anthropic.lib.streaming._messages import accumulate_event
 
 from claude_bridge.clients.claude_code import UNPARSED_KEY
 from claude_bridge.conversion.response.assembler import State, next_state
-from claude_bridge.wire.anthropic import (
+from claude_bridge.wire.anthropic_answers import (
     ContentBlockDelta,
     ContentBlockStart,
     ContentBlockStop,

@@ -21,7 +21,7 @@ from claude_bridge.trace.bus import Bus
 from claude_bridge.trace.events import ExchangeEnded, TraceEvent
 from claude_bridge.trace.sink import Sink
 from claude_bridge.upstream.client import client_for
-from claude_bridge.wire.anthropic import Usage
+from claude_bridge.wire.anthropic_answers import Usage
 from tests.fake_upstream import MODEL
 
 

@@ -25,7 +25,13 @@ from claude_bridge.attachments.public_web import FetchError, WebDocument
 from claude_bridge.attachments.vision import Describer
 from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.profile import Profile
-from claude_bridge.wire.anthropic import AnswerBlock, Message, MessagesRequest, StreamEvent, TextBlock, Usage
+from claude_bridge.wire.anthropic import MessagesRequest, TextBlock
+from claude_bridge.wire.anthropic_answers import (
+    AnswerBlock,
+    Message,
+    StreamEvent,
+    Usage,
+)
 from claude_bridge.wire.anthropic_codec import parse_messages_request
 from tests.dialogues import MODEL, TRANSLATING, USUAL_PROFILES, Answered, answer_to, client_bytes, sent
 from tests.golden_case import GoldenCase, cases

@@ -17,7 +17,8 @@ from claude_bridge.adapters.base import ClientRequest, EngineModel, Response
 from claude_bridge.adapters.engine_profiles import UNKNOWN
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.response.pipeline import ResponseContext
-from claude_bridge.wire.anthropic import ErrorEvent, MessagesRequest
+from claude_bridge.wire.anthropic import MessagesRequest
+from claude_bridge.wire.anthropic_answers import ErrorEvent
 from claude_bridge.wire.anthropic_codec import encode_error, encode_stream_event, parse_messages_request
 from claude_bridge.wire.anthropic_lenient import read_events
 from tests.dialogues import UPSTREAM

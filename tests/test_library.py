@@ -33,7 +33,8 @@ from claude_bridge import (
     UpstreamUnreachableError,
     open_bridge,
 )
-from claude_bridge.wire.anthropic import ErrorEvent, ServerToolUsage, TextBlock, ToolUseBlock
+from claude_bridge.wire.anthropic import TextBlock, ToolUseBlock
+from claude_bridge.wire.anthropic_answers import ErrorEvent, ServerToolUsage
 from claude_bridge.wire.anthropic_codec import encode_stream_event
 from tests.dialogues import answered, chunk, folded, sse
 from tests.fake_upstream import (

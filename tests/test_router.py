@@ -24,7 +24,11 @@ from claude_bridge.server_tools.tools import WebTools
 from claude_bridge.trace.events import FellBack, RequestSent
 from claude_bridge.upstream.client import UpstreamClient, client_for
 from claude_bridge.upstream.engines.report import OfferedModel
-from claude_bridge.wire.anthropic import BlockTextDelta, ContentBlockDelta, ErrorEvent
+from claude_bridge.wire.anthropic_answers import (
+    BlockTextDelta,
+    ContentBlockDelta,
+    ErrorEvent,
+)
 from tests.fake_upstream import (
     FakeUpstream,
     Head,

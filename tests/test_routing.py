@@ -14,7 +14,14 @@ from claude_bridge.routing import (
     plain_name,
     shows_images,
 )
-from claude_bridge.wire.anthropic import ImageBlock, InputMessage, TextBlock, ToolResultBlock, ToolUseBlock, UrlSource
+from claude_bridge.wire.anthropic import (
+    ImageBlock,
+    InputMessage,
+    TextBlock,
+    ToolResultBlock,
+    ToolUseBlock,
+    UrlSource,
+)
 
 MAIN = Target("ollama", "qwen3:32b")
 SMALL = Target("ollama", "qwen3:1.7b")

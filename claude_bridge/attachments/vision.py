@@ -8,7 +8,14 @@ import anyio
 from msgspec import Struct
 
 from claude_bridge.errors import BridgeError
-from claude_bridge.wire.anthropic import ImageBlock, InputMessage, Message, MessagesRequest, TextBlock, Thinking
+from claude_bridge.wire.anthropic import (
+    ImageBlock,
+    InputMessage,
+    MessagesRequest,
+    TextBlock,
+    Thinking,
+)
+from claude_bridge.wire.anthropic_answers import Message
 
 PROMPT = (
     "Describe this image for someone who cannot see it: first what kind of image it is and what it shows, then every "

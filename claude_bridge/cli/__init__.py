@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import typer
 
-from claude_bridge import __version__
 from claude_bridge.cli import (
     config,
     doctor,
@@ -25,6 +24,7 @@ from claude_bridge.cli import (
 )
 from claude_bridge.cli.help import Command, Group
 from claude_bridge.errors import SetupError, UsageError
+from claude_bridge.version import __version__
 
 ALIASES = {"baseURL": "base-url", "apiKey": "api-key", "maxOutputTokens": "max-tokens"}
 """Spellings of the npm tool of the same name."""

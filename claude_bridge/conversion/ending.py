@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from claude_bridge.conversion.deltas import Delta, Finish, FinishReason, UsageReport
 from claude_bridge.conversion.loss import Repair
 from claude_bridge.errors import BridgeError, DroppedCallError, UpstreamBrokenError
-from claude_bridge.wire.anthropic import StopReason
+from claude_bridge.wire.anthropic_answers import StopReason
 
 _WORDS: dict[FinishReason, tuple[str, ...]] = {
     # The first word of each row is OpenAI's.

@@ -6,7 +6,8 @@ from msgspec import Struct
 
 from claude_bridge.conversion.upstream_errors.translate import quote
 from claude_bridge.doctor.finding import Finding, fail, ok, warn
-from claude_bridge.wire.anthropic import AnswerBlock, TextBlock, ToolUseBlock, Usage
+from claude_bridge.wire.anthropic import TextBlock, ToolUseBlock
+from claude_bridge.wire.anthropic_answers import AnswerBlock, Usage
 from claude_bridge.wire.lenient_json import parse_any
 
 SPEED, TOOL_CALL, LONG_PROMPT, CACHE = "speed", "tool call", "long prompt", "prompt cache"

@@ -48,8 +48,6 @@ from claude_bridge.upstream.engines.report import EngineReport, OfferedModel
 from claude_bridge.wire.anthropic import (
     Base64Source,
     Block,
-    ContentBlockDelta,
-    ContentBlockStart,
     ImageBlock,
     InputMessage,
     MessagesRequest,
@@ -57,6 +55,7 @@ from claude_bridge.wire.anthropic import (
     Thinking,
     Tool,
 )
+from claude_bridge.wire.anthropic_answers import ContentBlockDelta, ContentBlockStart
 from claude_bridge.wire.lenient_json import parse_any
 
 PROBE_LIMIT_S = 120.0

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import msgspec
 
-from claude_bridge import __version__
 from claude_bridge.page.assets import page_around_data
 from claude_bridge.trace.detail import Detail, Pool, detail_of, read_lines
 from claude_bridge.trace.trace_file import TraceFile
+from claude_bridge.version import __version__
 
 MAX_VALUES_BYTES = 64 * 1024 * 1024
 """Of requests and answers, where what exchanges share counts once. Browsers open such a page in a few seconds."""

@@ -12,15 +12,13 @@ from types import FrameType
 
 import anyio
 
-import claude_bridge
-
 HELD_S = 0.25
 """A loop that does nothing else for so long is reported."""
 
 REPORT_EVERY_S = 10.0
 
 _BEAT_S = 0.125
-_PACKAGE = str(Path(claude_bridge.__file__).parent)
+_PACKAGE = str(Path(__file__).parents[1])
 _LOOP_FUNCTIONS = frozenset({"_run_once", "run_forever", "unrolled_run"})
 """Of asyncio and trio; what they call is what holds the loop. uvloop's own are not seen: it calls from C."""
 

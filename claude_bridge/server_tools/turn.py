@@ -23,7 +23,13 @@ from claude_bridge.server_tools.function_calls import WebRequest
 from claude_bridge.server_tools.tools import CHARS_PER_TOKEN, CallResult, WebTools
 from claude_bridge.server_tools.writer import MessageWriter, WebCall
 from claude_bridge.trace.recorder import Recorder
-from claude_bridge.wire.anthropic import Message, MessagesRequest, ResponseItem, Stop, Usage
+from claude_bridge.wire.anthropic import MessagesRequest
+from claude_bridge.wire.anthropic_answers import (
+    Message,
+    ResponseItem,
+    Stop,
+    Usage,
+)
 
 MAX_ROUNDS = 12
 """How often an engine is asked for one answer; the last time it is offered no tools."""

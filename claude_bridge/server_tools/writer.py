@@ -13,6 +13,12 @@ from claude_bridge.errors import BridgeError
 from claude_bridge.server_tools.citations import CitationReader, CitedText, citation
 from claude_bridge.server_tools.function_calls import Source
 from claude_bridge.wire.anthropic import (
+    ServerToolUseBlock,
+    TextBlock,
+    ToolUseBlock,
+    WebSearchToolResultBlock,
+)
+from claude_bridge.wire.anthropic_answers import (
     AnswerBlock,
     BlockCitationDelta,
     BlockInputJsonDelta,
@@ -29,14 +35,10 @@ from claude_bridge.wire.anthropic import (
     OutputTokensDetails,
     Ping,
     ServerToolUsage,
-    ServerToolUseBlock,
     Stop,
     StreamEvent,
-    TextBlock,
-    ToolUseBlock,
     Usage,
     WebFetchAnswerBlock,
-    WebSearchToolResultBlock,
 )
 
 

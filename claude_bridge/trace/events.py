@@ -9,7 +9,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from claude_bridge.conversion.loss import Loss
-from claude_bridge.wire.anthropic import Message
+from claude_bridge.wire.anthropic_answers import Message
 
 
 class RequestReceived(Struct, frozen=True, kw_only=True, tag=True):

@@ -20,14 +20,13 @@ from claude_bridge.trace.bus import Bus
 from claude_bridge.trace.redact import MAX_BODY_BYTES
 from claude_bridge.trace.stats import Finished, Outcome, RecentFailure, Stats
 from claude_bridge.wire.admin_api import ReadingPrompt, WebFigures
-from claude_bridge.wire.anthropic import (
+from claude_bridge.wire.anthropic import CountTokensRequest, MessagesRequest
+from claude_bridge.wire.anthropic_answers import (
     BlockInputJsonDelta,
     BlockTextDelta,
     BlockThinkingDelta,
     ContentBlockDelta,
-    CountTokensRequest,
     Message,
-    MessagesRequest,
     ResponseItem,
     StreamEvent,
     Usage,

@@ -11,8 +11,8 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from claude_bridge import __version__
 from claude_bridge.trace.reading import reading_speed
+from claude_bridge.version import __version__
 from claude_bridge.wire.admin_api import Figures, FirstTokens, ReadingPrompt, SessionFigures, StatsReport, WebFigures
 
 Outcome = Literal["answered", "failed", "left"]

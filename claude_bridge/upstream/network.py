@@ -13,8 +13,8 @@ from pathlib import Path
 
 from anyio import to_thread
 
-from claude_bridge import __version__
 from claude_bridge.errors import SetupError
+from claude_bridge.version import __version__
 
 CONNECT_TIMEOUT_S = 10.0
 """For all that comes before the request: name, connection, proxy, TLS."""

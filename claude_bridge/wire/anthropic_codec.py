@@ -14,23 +14,25 @@ from msgspec import Raw
 from claude_bridge.errors import InvalidRequestError, UpstreamBrokenError
 from claude_bridge.wire.anthropic import (
     Block,
+    CountTokensRequest,
+    InputMessage,
+    MessagesRequest,
+    ToolResultBlock,
+    UnknownBlock,
+)
+from claude_bridge.wire.anthropic_answers import (
     BlockInputJsonDelta,
     BlockTextDelta,
     ContentBlockDelta,
-    CountTokensRequest,
     ErrorDetail,
     ErrorEvent,
-    InputMessage,
     Message,
-    MessagesRequest,
     ModelInfo,
     ModelList,
     RawBytes,
     ResponseItem,
     StreamEvent,
     TokenCount,
-    ToolResultBlock,
-    UnknownBlock,
 )
 from claude_bridge.wire.sse import encode_frame
 from claude_bridge.wire.surrogates import replace_lone_surrogates

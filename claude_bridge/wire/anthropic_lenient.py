@@ -11,6 +11,11 @@ from typing import Any, cast, get_args
 import msgspec
 
 from claude_bridge.wire.anthropic import (
+    TextBlock,
+    ThinkingBlock,
+    ToolUseBlock,
+)
+from claude_bridge.wire.anthropic_answers import (
     AnswerBlock,
     BlockInputJsonDelta,
     BlockSignatureDelta,
@@ -31,9 +36,6 @@ from claude_bridge.wire.anthropic import (
     Stop,
     StopReason,
     StreamEvent,
-    TextBlock,
-    ThinkingBlock,
-    ToolUseBlock,
     Usage,
 )
 from claude_bridge.wire.anthropic_codec import parse_stream_event

@@ -11,7 +11,7 @@ from anthropic.lib.streaming._messages import accumulate_event
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claude_bridge.wire.anthropic import ErrorEvent
+from claude_bridge.wire.anthropic_answers import ErrorEvent
 from claude_bridge.wire.anthropic_codec import encode_stream_event
 from claude_bridge.wire.sse import SseDecoder
 from tests.dialogues import a_request, answer_to, chunk, sse

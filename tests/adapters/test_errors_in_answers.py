@@ -11,7 +11,7 @@ from claude_bridge.adapters.ollama_chat import OLLAMA_CHAT as OLLAMA
 from claude_bridge.adapters.openai_chat import OPENAI_CHAT as CHAT
 from claude_bridge.conversion.deltas import Failure, UsageReport
 from claude_bridge.errors import BridgeError
-from claude_bridge.wire.anthropic import ErrorEvent
+from claude_bridge.wire.anthropic_answers import ErrorEvent
 from tests.dialogues import OLLAMA_CHAT, OPENAI_CHAT, UPSTREAM, answered, chunk, line, ndjson, sse
 
 DECODERS = {OPENAI_CHAT: CHAT.decoder, OLLAMA_CHAT: OLLAMA.decoder}

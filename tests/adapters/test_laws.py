@@ -12,13 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from claude_bridge.wire.anthropic import (
-    ErrorEvent,
     MessagesRequest,
-    MessageStop,
-    StreamEvent,
     TextBlock,
     ThinkingBlock,
     ToolUseBlock,
+)
+from claude_bridge.wire.anthropic_answers import (
+    ErrorEvent,
+    MessageStop,
+    StreamEvent,
 )
 from tests.dialogues import TRANSLATING, a_request, answered, cut, folded
 from tests.examples import examples

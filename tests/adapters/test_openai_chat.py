@@ -22,7 +22,7 @@ from claude_bridge.conversion.deltas import (
 from claude_bridge.conversion.tool_calls.index import NO_NAME
 from claude_bridge.conversion.tool_names import engine_name
 from claude_bridge.errors import PromptTooLongError, UpstreamBrokenError
-from claude_bridge.wire.anthropic import ErrorEvent
+from claude_bridge.wire.anthropic_answers import ErrorEvent
 from claude_bridge.wire.anthropic_codec import parse_count_tokens_request
 from claude_bridge.wire.sse import MAX_FRAME_BYTES
 from tests.dialogues import a_request, answered, chunk, sent, sent_body, sent_messages, sse

@@ -33,7 +33,12 @@ from claude_bridge.conversion.opaque_reasoning import Unsealed, seal
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.upstream_errors.translate import explain_refusal
 from claude_bridge.errors import BridgeError, UpstreamError
-from claude_bridge.wire.anthropic import ErrorEvent, Message, MessagesRequest, TextBlock, ToolUseBlock
+from claude_bridge.wire.anthropic import (
+    MessagesRequest,
+    TextBlock,
+    ToolUseBlock,
+)
+from claude_bridge.wire.anthropic_answers import ErrorEvent, Message
 from claude_bridge.wire.anthropic_codec import encode_message
 from tests.dialogues import OLLAMA_CHAT, OPENAI_CHAT, RESPONSES, TRANSLATING, a_request, answered, folded, ndjson, sse
 from tests.dialogues import sent_body as sent_by_kind

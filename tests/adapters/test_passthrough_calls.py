@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 
 from claude_bridge.adapters.anthropic_messages.repaired_document import RepairedDocument
 from claude_bridge.conversion.profile import MessagesProfile
-from claude_bridge.wire.anthropic import (
+from claude_bridge.wire.anthropic import ToolUseBlock
+from claude_bridge.wire.anthropic_answers import (
     BlockInputJsonDelta,
     ContentBlockDelta,
     ContentBlockStart,
     ErrorEvent,
     MessageDelta,
     StreamEvent,
-    ToolUseBlock,
 )
 from claude_bridge.wire.anthropic_codec import encode_stream_event
 from claude_bridge.wire.anthropic_lenient import read_events

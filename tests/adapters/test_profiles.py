@@ -20,7 +20,6 @@ from claude_bridge.conversion.response.assembler import UNSIGNED
 from claude_bridge.conversion.tool_names import engine_name
 from claude_bridge.data_files import read_rows
 from claude_bridge.wire.anthropic import (
-    AnswerBlock,
     DocumentBlock,
     ImageBlock,
     MessagesRequest,
@@ -28,6 +27,7 @@ from claude_bridge.wire.anthropic import (
     ThinkingBlock,
     ToolUseBlock,
 )
+from claude_bridge.wire.anthropic_answers import AnswerBlock
 from tests.dialogues import OLLAMA_CHAT, a_request, answered, call, chunk, folded, sent, sent_body, sse
 from tests.pdfs import as_base64, pdf
 

@@ -14,13 +14,13 @@ from claude_bridge.adapters.anthropic_messages.repaired_stream import RepairedSt
 from claude_bridge.conversion.profile import MessagesProfile
 from claude_bridge.conversion.response.pipeline import ResponseContext
 from claude_bridge.errors import UpstreamBrokenError
-from claude_bridge.wire.anthropic import (
+from claude_bridge.wire.anthropic import ToolUseBlock
+from claude_bridge.wire.anthropic_answers import (
     ErrorEvent,
     Message,
     RawBytes,
     ResponseItem,
     StreamEvent,
-    ToolUseBlock,
 )
 from claude_bridge.wire.anthropic_codec import encode_stream_event
 from claude_bridge.wire.anthropic_lenient import read_events, typed_events

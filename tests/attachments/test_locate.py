@@ -5,7 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from claude_bridge.attachments.locate import attachments_in, with_replaced
-from claude_bridge.wire.anthropic import Block, PlainTextSource, TextBlock
+from claude_bridge.wire.anthropic import (
+    Block,
+    PlainTextSource,
+    TextBlock,
+)
 from tests.dialogues import a_request
 
 IMAGE = {"type": "image", "source": {"type": "url", "url": "https://e.com/a.png"}}

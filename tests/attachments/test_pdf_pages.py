@@ -6,7 +6,11 @@ import pytest
 
 from claude_bridge.attachments.pdf.pages import INSTALL_HINT, Share, shown_pages, why_unreadable
 from claude_bridge.attachments.pdf.reader import PdfPage, PdfReading
-from claude_bridge.wire.anthropic import Base64Source, ImageBlock, TextBlock
+from claude_bridge.wire.anthropic import (
+    Base64Source,
+    ImageBlock,
+    TextBlock,
+)
 
 MUCH = Share(chars=1000, images=9)
 

@@ -24,12 +24,11 @@ from claude_bridge.wire.anthropic import (
     ContentSource,
     DocumentBlock,
     ImageBlock,
-    Message,
     MessagesRequest,
     TextBlock,
     ToolResultBlock,
-    Usage,
 )
+from claude_bridge.wire.anthropic_answers import Message, Usage
 from tests.dialogues import a_request
 from tests.pdfs import Scan, as_base64, pdf
 from tests.requests import conversations

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from claude_bridge.upstream.embedded.engine import EmbeddedEngine
-from claude_bridge.wire.anthropic import Usage
+from claude_bridge.wire.anthropic_answers import Usage
 from tests.claude_code.client import ClaudeCode, Session
 from tests.running_bridge import KeptTrace, open_bridge
 

@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from claude_bridge.wire.anthropic import Message, TextBlock, ToolUseBlock
+from claude_bridge.wire.anthropic import TextBlock, ToolUseBlock
+from claude_bridge.wire.anthropic_answers import Message
 from tests.dialogues import a_request, answered, chunk, folded, sse
 
 HERE = Path(__file__).parent

@@ -16,7 +16,8 @@ from claude_bridge.doctor.probed import (
     check_stop,
     check_tool_call,
 )
-from claude_bridge.wire.anthropic import TextBlock, ToolUseBlock, Usage
+from claude_bridge.wire.anthropic import TextBlock, ToolUseBlock
+from claude_bridge.wire.anthropic_answers import Usage
 
 WORD = "PELICAN"
 

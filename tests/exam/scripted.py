@@ -11,7 +11,16 @@ import msgspec
 from claude_bridge.exam.asking import Answer, Ask, Figures, printed_calls
 from claude_bridge.exam.results import Settings
 from claude_bridge.exam.task import Script, Task, Turn
-from claude_bridge.wire.anthropic import AnswerBlock, Message, MessagesRequest, TextBlock, ToolUseBlock, Usage
+from claude_bridge.wire.anthropic import (
+    MessagesRequest,
+    TextBlock,
+    ToolUseBlock,
+)
+from claude_bridge.wire.anthropic_answers import (
+    AnswerBlock,
+    Message,
+    Usage,
+)
 from tests.fake_upstream import DONE, Reply, finish, stream, text, tool_call, usage
 
 Behave = Callable[[Task, int], Turn]

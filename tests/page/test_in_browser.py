@@ -17,7 +17,8 @@ from claude_bridge.page.document import trace_page
 from claude_bridge.trace.events import TraceEvent
 from claude_bridge.trace.jsonl import encode_event
 from claude_bridge.trace.trace_file import TraceFile
-from claude_bridge.wire.anthropic import AnswerBlock, TextBlock, ThinkingBlock
+from claude_bridge.wire.anthropic import TextBlock, ThinkingBlock
+from claude_bridge.wire.anthropic_answers import AnswerBlock
 from tests.cli.process import serving
 from tests.fake_upstream import DONE, MODEL, FakeUpstream, Head, Reply, Send, Wait, finish, text, thinking, usage
 from tests.page.browser import Browser, open_browser

@@ -29,7 +29,7 @@ from claude_bridge.trace.events import TraceEvent
 from claude_bridge.trace.sink import Sink
 from claude_bridge.upstream.client import client_for
 from claude_bridge.upstream.request_queue import RequestQueues
-from claude_bridge.wire.anthropic import StreamEvent
+from claude_bridge.wire.anthropic_answers import StreamEvent
 from claude_bridge.wire.anthropic_codec import parse_stream_event
 from claude_bridge.wire.sse import SseDecoder
 from tests.fake_upstream import MODEL, WAIT_S, FakeUpstream

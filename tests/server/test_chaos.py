@@ -12,7 +12,12 @@ from random import Random
 import anyio
 import pytest
 
-from claude_bridge.wire.anthropic import BlockTextDelta, ContentBlockDelta, ErrorEvent, MessageStop
+from claude_bridge.wire.anthropic_answers import (
+    BlockTextDelta,
+    ContentBlockDelta,
+    ErrorEvent,
+    MessageStop,
+)
 from tests.fake_upstream import (
     DONE,
     Close,

@@ -6,7 +6,8 @@ import anyio
 import pytest
 
 from claude_bridge.adapters.engine_profiles import UNKNOWN, profile_for
-from claude_bridge.wire.anthropic import ContentBlockStart, TextBlock, ThinkingBlock
+from claude_bridge.wire.anthropic import TextBlock, ThinkingBlock
+from claude_bridge.wire.anthropic_answers import ContentBlockStart
 from tests.dialogues import folded
 from tests.fake_upstream import DONE, FakeUpstream, Head, Reply, Send, Wait, answer, chunk, finish, stream, text
 from tests.running_bridge import scripted_upstream

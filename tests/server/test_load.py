@@ -8,7 +8,11 @@ import tracemalloc
 import anyio
 import pytest
 
-from claude_bridge.wire.anthropic import BlockTextDelta, ContentBlockDelta, MessageStop
+from claude_bridge.wire.anthropic_answers import (
+    BlockTextDelta,
+    ContentBlockDelta,
+    MessageStop,
+)
 from tests.fake_upstream import DONE, FakeUpstream, Head, Pause, ReceivedRequest, Reply, Send, answer, finish, text
 from tests.laws import assert_legal
 from tests.server.served import BridgeServer, streamed

@@ -12,7 +12,7 @@ import pytest
 from claude_bridge.conversion.pricing import FREE, Prices
 from claude_bridge.exchange import Waiting
 from claude_bridge.trace.events import ExchangeEnded
-from claude_bridge.wire.anthropic import (
+from claude_bridge.wire.anthropic_answers import (
     BlockTextDelta,
     ContentBlockDelta,
     ErrorEvent,

@@ -14,7 +14,7 @@ from claude_bridge.exchange import Waiting
 from claude_bridge.providers import PROVIDERS, Upstream, upstream_of
 from claude_bridge.trace.events import PromptCut
 from claude_bridge.upstream.engines.discover import discover
-from claude_bridge.wire.anthropic import (
+from claude_bridge.wire.anthropic_answers import (
     BlockInputJsonDelta,
     BlockTextDelta,
     BlockThinkingDelta,

@@ -15,7 +15,8 @@ from claude_bridge.adapters.engine_profiles import ANTHROPIC, LLAMA_CPP, UNKNOWN
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.providers import Upstream
 from claude_bridge.trace.events import AnswerMended, ExchangeEnded, ExchangeFailed, PromptReread, RequestSent
-from claude_bridge.wire.anthropic import (
+from claude_bridge.wire.anthropic import TextBlock
+from claude_bridge.wire.anthropic_answers import (
     BlockInputJsonDelta,
     BlockTextDelta,
     ContentBlockDelta,
@@ -23,7 +24,6 @@ from claude_bridge.wire.anthropic import (
     ErrorEvent,
     MessageStart,
     Ping,
-    TextBlock,
 )
 from tests.dialogues import folded
 from tests.fake_upstream import (

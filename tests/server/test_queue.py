@@ -9,7 +9,11 @@ import pytest
 
 from claude_bridge.trace.events import RequestQueued
 from claude_bridge.upstream.request_queue import RequestQueues
-from claude_bridge.wire.anthropic import MessageStart, MessageStop, Ping
+from claude_bridge.wire.anthropic_answers import (
+    MessageStart,
+    MessageStop,
+    Ping,
+)
 from tests.fake_upstream import (
     DONE,
     FakeUpstream,

@@ -12,7 +12,7 @@ from claude_bridge.adapters.engine_profiles import ANTHROPIC
 from claude_bridge.clients.claude_code import SEARCH_PROMPT, SUBAGENT_HEADER
 from claude_bridge.conversion.request.server_tool_history import seal_content
 from claude_bridge.trace.events import ExchangeEnded, WebToolCalled
-from claude_bridge.wire.anthropic import ErrorEvent
+from claude_bridge.wire.anthropic_answers import ErrorEvent
 from tests.dialogues import folded
 from tests.fake_upstream import FakeUpstream, Head, ReceivedRequest, Reply, Stall, document, refusal
 from tests.laws import assert_legal, assert_sdk_agrees

@@ -24,7 +24,7 @@ from claude_bridge.conversion.response.assembler import MessageAssembler
 from claude_bridge.server_tools.blocks import error_content
 from claude_bridge.server_tools.function_calls import Source
 from claude_bridge.server_tools.writer import MessageWriter
-from claude_bridge.wire.anthropic import Stop, StreamEvent
+from claude_bridge.wire.anthropic_answers import Stop, StreamEvent
 from tests.dialogues import folded
 from tests.laws import assert_legal, assert_sdk_agrees
 

@@ -25,7 +25,12 @@ from claude_bridge.trace.events import (
     WaitingForUpstream,
     WebToolCalled,
 )
-from claude_bridge.wire.anthropic import AnswerBlock, Message, TextBlock, Usage
+from claude_bridge.wire.anthropic import TextBlock
+from claude_bridge.wire.anthropic_answers import (
+    AnswerBlock,
+    Message,
+    Usage,
+)
 
 NOON = 43_200.0
 EXCHANGE = "req_0000k7Qd"

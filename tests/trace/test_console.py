@@ -21,7 +21,11 @@ from claude_bridge.conversion.loss import Loss
 from claude_bridge.trace.bus import Bus
 from claude_bridge.trace.console.sink import ConsoleSink, StderrConsole
 from claude_bridge.trace.events import RequestReceived, TraceEvent
-from claude_bridge.wire.anthropic import TextBlock, ThinkingBlock, ToolUseBlock
+from claude_bridge.wire.anthropic import (
+    TextBlock,
+    ThinkingBlock,
+    ToolUseBlock,
+)
 from tests.trace.samples import (
     NOON,
     client_left,

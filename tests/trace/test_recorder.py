@@ -20,7 +20,8 @@ from claude_bridge.trace.events import (
 )
 from claude_bridge.trace.recorder import Recorder
 from claude_bridge.trace.stats import Stats
-from claude_bridge.wire.anthropic import (
+from claude_bridge.wire.anthropic import TextBlock
+from claude_bridge.wire.anthropic_answers import (
     BlockTextDelta,
     ContentBlockDelta,
     ContentBlockStart,
@@ -32,7 +33,6 @@ from claude_bridge.wire.anthropic import (
     Ping,
     Stop,
     StreamEvent,
-    TextBlock,
     Usage,
 )
 from claude_bridge.wire.anthropic_codec import parse_messages_request

@@ -10,6 +10,7 @@ from msgspec import Raw
 
 from claude_bridge.errors import InvalidRequestError
 from claude_bridge.wire import anthropic as wire
+from claude_bridge.wire import anthropic_answers as answers
 from claude_bridge.wire import anthropic_codec as wire_json
 from claude_bridge.wire.sse import SseDecoder, encode_frame
 
@@ -240,41 +241,41 @@ def test_a_count_needs_no_max_tokens() -> None:
     assert request == wire.CountTokensRequest(model="m", messages=[])
 
 
-MESSAGE = wire.Message(id="msg_1", model="m", content=[], stop_reason=None, usage=wire.Usage(input_tokens=3))
+MESSAGE = answers.Message(id="msg_1", model="m", content=[], stop_reason=None, usage=answers.Usage(input_tokens=3))
 
-EVENTS: dict[str, wire.StreamEvent] = {
-    "message_start": wire.MessageStart(MESSAGE),
-    "text block": wire.ContentBlockStart(0, wire.TextBlock("")),
-    "thinking block": wire.ContentBlockStart(1, wire.ThinkingBlock("")),
-    "tool_use block": wire.ContentBlockStart(2, wire.ToolUseBlock("toolu_1", "Read")),
-    "text_delta": wire.ContentBlockDelta(0, wire.BlockTextDelta('a"\n\\ ä \u2028 🎉 \x00')),
-    "empty text_delta": wire.ContentBlockDelta(0, wire.BlockTextDelta("")),
-    "percent signs": wire.ContentBlockDelta(0, wire.BlockTextDelta("100 %d %b")),
-    "input_json_delta": wire.ContentBlockDelta(12, wire.BlockInputJsonDelta('{"a":"\\n"}')),
-    "thinking_delta": wire.ContentBlockDelta(1, wire.BlockThinkingDelta("hm")),
-    "signature_delta": wire.ContentBlockDelta(1, wire.BlockSignatureDelta("s")),
-    "content_block_stop": wire.ContentBlockStop(2),
-    "message_delta": wire.MessageDelta(wire.Stop("stop_sequence", "END"), wire.Usage(output_tokens=4)),
-    "thinking tokens": wire.MessageDelta(
-        wire.Stop("end_turn"), wire.Usage(output_tokens_details=wire.OutputTokensDetails(3))
+EVENTS: dict[str, answers.StreamEvent] = {
+    "message_start": answers.MessageStart(MESSAGE),
+    "text block": answers.ContentBlockStart(0, wire.TextBlock("")),
+    "thinking block": answers.ContentBlockStart(1, wire.ThinkingBlock("")),
+    "tool_use block": answers.ContentBlockStart(2, wire.ToolUseBlock("toolu_1", "Read")),
+    "text_delta": answers.ContentBlockDelta(0, answers.BlockTextDelta('a"\n\\ ä \u2028 🎉 \x00')),
+    "empty text_delta": answers.ContentBlockDelta(0, answers.BlockTextDelta("")),
+    "percent signs": answers.ContentBlockDelta(0, answers.BlockTextDelta("100 %d %b")),
+    "input_json_delta": answers.ContentBlockDelta(12, answers.BlockInputJsonDelta('{"a":"\\n"}')),
+    "thinking_delta": answers.ContentBlockDelta(1, answers.BlockThinkingDelta("hm")),
+    "signature_delta": answers.ContentBlockDelta(1, answers.BlockSignatureDelta("s")),
+    "content_block_stop": answers.ContentBlockStop(2),
+    "message_delta": answers.MessageDelta(answers.Stop("stop_sequence", "END"), answers.Usage(output_tokens=4)),
+    "thinking tokens": answers.MessageDelta(
+        answers.Stop("end_turn"), answers.Usage(output_tokens_details=answers.OutputTokensDetails(3))
     ),
-    "message_stop": wire.MessageStop(),
-    "ping": wire.Ping(),
-    "error": wire.ErrorEvent(wire.ErrorDetail("api_error", "no"), "req_1"),
+    "message_stop": answers.MessageStop(),
+    "ping": answers.Ping(),
+    "error": answers.ErrorEvent(answers.ErrorDetail("api_error", "no"), "req_1"),
 }
 
 each_event = pytest.mark.parametrize("event", EVENTS.values(), ids=EVENTS.keys())
 
 
 @each_event
-def test_an_event_is_written_as_the_general_encoding_would(event: wire.StreamEvent) -> None:
+def test_an_event_is_written_as_the_general_encoding_would(event: answers.StreamEvent) -> None:
     data = msgspec.json.encode(event)
     kind = msgspec.json.decode(data)["type"].encode()
     assert wire_json.encode_stream_event(event) == encode_frame(kind, data)
 
 
 @each_event
-def test_an_event_is_read_back_as_it_was(event: wire.StreamEvent) -> None:
+def test_an_event_is_read_back_as_it_was(event: answers.StreamEvent) -> None:
     (frame,) = SseDecoder().feed(wire_json.encode_stream_event(event))
     assert msgspec.json.encode(wire_json.parse_stream_event(frame.data)) == msgspec.json.encode(event)
 
@@ -284,7 +285,7 @@ def test_a_tool_use_block_starts_with_an_empty_input() -> None:
 
 
 def test_every_count_of_the_usage_is_always_there() -> None:
-    usage = msgspec.json.decode(msgspec.json.encode(wire.Usage()))
+    usage = msgspec.json.decode(msgspec.json.encode(answers.Usage()))
     assert usage == {
         "input_tokens": 0,
         "cache_creation_input_tokens": 0,
@@ -312,7 +313,7 @@ def test_an_error_body_has_anthropics_shape() -> None:
 
 
 def test_the_other_bodies_have_anthropics_shape() -> None:
-    model = wire.ModelInfo(id="m", display_name="M", created_at="2026-01-01T00:00:00Z")
+    model = answers.ModelInfo(id="m", display_name="M", created_at="2026-01-01T00:00:00Z")
     listed = {"type": "model", "id": "m", "display_name": "M", "created_at": "2026-01-01T00:00:00Z"}
     assert msgspec.json.decode(wire_json.encode_model(model)) == listed
     assert msgspec.json.decode(wire_json.encode_model_list([model])) == {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from claude_bridge.conversion.loss import Repair
-from claude_bridge.wire.anthropic import RawBytes, ResponseItem
+from claude_bridge.wire.anthropic_answers import RawBytes, ResponseItem
 
 
 class FrameWriter:

@@ -17,7 +17,12 @@ from claude_bridge.conversion.loss import Repair
 from claude_bridge.conversion.response.pipeline import ResponseContext
 from claude_bridge.conversion.upstream_errors.translate import explain_no_json
 from claude_bridge.errors import BridgeError, UpstreamBrokenError
-from claude_bridge.wire.anthropic import ErrorDetail, ErrorEvent, RawBytes, ResponseItem
+from claude_bridge.wire.anthropic_answers import (
+    ErrorDetail,
+    ErrorEvent,
+    RawBytes,
+    ResponseItem,
+)
 from claude_bridge.wire.sse import FrameCutter, append_limited, frame_data
 
 _KEPT = frozenset({"request-id", "retry-after", "x-should-retry"})

@@ -41,7 +41,8 @@ from claude_bridge.conversion.tool_json.text import input_json
 from claude_bridge.conversion.tool_names import DeclaredTools
 from claude_bridge.conversion.upstream_errors.translate import explain_no_json
 from claude_bridge.errors import BridgeError, UpstreamBrokenError
-from claude_bridge.wire.anthropic import MessagesRequest, RawBytes, ResponseItem
+from claude_bridge.wire.anthropic import MessagesRequest
+from claude_bridge.wire.anthropic_answers import RawBytes, ResponseItem
 
 
 class RepairedDocument(PassthroughDocument):

@@ -41,11 +41,11 @@ from claude_bridge.conversion.profile import MessagesProfile
 from claude_bridge.conversion.response.pipeline import ResponseContext
 from claude_bridge.conversion.upstream_errors.translate import explain_no_json
 from claude_bridge.errors import BridgeError, UpstreamBrokenError
-from claude_bridge.wire.anthropic import (
+from claude_bridge.wire.anthropic import MessagesRequest
+from claude_bridge.wire.anthropic_answers import (
     ErrorDetail,
     ErrorEvent,
     Message,
-    MessagesRequest,
     MessageStart,
     Ping,
     ResponseItem,

@@ -19,8 +19,6 @@ import msgspec
 from anyio.abc import Process
 from msgspec import Struct
 
-import claude_bridge
-
 MAX_CONCURRENT = 2
 """How many PDFs are read side by side, and how many slow ones beside those."""
 
@@ -172,7 +170,7 @@ class PdfReader:
 def _environment() -> dict[str, str]:
     """Return what Python needs to start, and no more: keys of engines are none of a PDF's business."""
     kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
-    root = str(Path(claude_bridge.__file__).parent.parent)
+    root = str(Path(__file__).parents[3])
     return {**kept, "PYTHONPATH": os.pathsep.join(part for part in (root, kept.get("PYTHONPATH")) if part)}
 
 

@@ -13,7 +13,8 @@ from msgspec import UNSET, Struct, UnsetType
 
 from claude_bridge.conversion.deltas import UsageReport
 from claude_bridge.conversion.prompt.fingerprint import Divergence, Fingerprint, divergence, fingerprint
-from claude_bridge.wire.anthropic import CacheMissReason, Diagnostics, DiagnosticsRequest
+from claude_bridge.wire.anthropic import DiagnosticsRequest
+from claude_bridge.wire.anthropic_answers import CacheMissReason, Diagnostics
 
 MAX_SESSIONS = 64
 MAX_CONVERSATIONS = 8

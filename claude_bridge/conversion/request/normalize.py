@@ -17,11 +17,11 @@ from claude_bridge.conversion.request.content import as_blocks
 from claude_bridge.conversion.request.history import KnownHistory
 from claude_bridge.conversion.request.offered_tools import inline_tools, offered_tools, tools_in_place
 from claude_bridge.conversion.request.prefill import continues_prefill
+from claude_bridge.conversion.request.tool_results import media_in
 from claude_bridge.conversion.request.turns import (
     HistorySeam,
     RepairedHistory,
     Turn,
-    media_in,
     repair_history,
     system_text,
 )

@@ -8,7 +8,6 @@ gives the same prompt at every turn.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from types import UnionType
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -21,7 +20,13 @@ from claude_bridge.conversion.request.content import BlockNormalizer, Media, Nor
 from claude_bridge.conversion.request.image_limit import limit_images
 from claude_bridge.conversion.request.offered_tools import ToolChange
 from claude_bridge.conversion.request.tool_ids import ToolIds
-from claude_bridge.conversion.tool_json.text import compact_json
+from claude_bridge.conversion.request.tool_results import (
+    Call,
+    media_in,
+    results_first,
+    with_engine_ids,
+    without_results,
+)
 from claude_bridge.wire.anthropic import (
     Block,
     DocumentBlock,
@@ -34,13 +39,8 @@ from claude_bridge.wire.anthropic import (
     ToolUseBlock,
 )
 
-INTERRUPTED = "(interrupted: no result)"
-
 BEGINNING = "(beginning of the conversation)"
 """What stands before an assistant who speaks first: strict templates want the user to."""
-
-SEE_IMAGES = "(see the images in the next message)"
-SEE_DOCUMENTS = "(see the documents in the next message)"
 
 _TEXT, _CALL, _RESULT, _THINKING, _REDACTED, _MEDIA = (1 << bit for bit in range(6))
 _PLAIN = _TEXT | _CALL
@@ -138,13 +138,6 @@ class _Mark(NamedTuple):
     tool_changes: int
 
 
-class _Call(NamedTuple):
-    """A call by the id that the client knows, and the one that the engine gets."""
-
-    client_id: str
-    engine_id: str
-
-
 def split_assistant_turn(turn: Turn) -> AssistantTurn:
     """Return an assistant's text, thinking and calls, since engines' messages have a field for each."""
     calls: list[ToolUseBlock] = []
@@ -234,15 +227,6 @@ def _facts(turns: Sequence[Turn], seam: HistorySeam | None, *, may_hold_media: b
 
 def _images_in(turns: Sequence[Turn]) -> int:
     return sum(media_in(block) for turn in turns for block in turn.blocks if turn.is_user)
-
-
-def media_in(block: Block) -> int:
-    """Return how many images and documents a block holds; a tool result may hold some too."""
-    if isinstance(block, Media):
-        return 1
-    if type(block) is ToolResultBlock and isinstance(block.content, list):
-        return sum(isinstance(part, Media) for part in block.content)
-    return 0
 
 
 class _History:
@@ -339,21 +323,21 @@ class _History:
         """Return the turns with each call's result right behind it; the last step, nothing can be added any more."""
         self._drop_mere_thoughts()
         ids = self._ids
-        calls: list[_Call] = []
+        calls: list[Call] = []
         seam_at = next((at for at in (len(self._turns) - 2, len(self._turns) - 3) if self._is_seam(at)), None)
         for at, (turn, kinds) in enumerate(zip(self._turns, self._kinds, strict=True)):
             if at == seam_at:
                 self._seam, self._closed_turns = self._seam_before(at, ids), at
             if turn.is_user:
                 if calls or kinds & (_RESULT | _CALL):
-                    turn.blocks = _results_first(turn.blocks, calls, self._profile)
+                    turn.blocks = results_first(turn.blocks, calls, self._profile)
                 calls = []
                 continue
             if kinds & _RESULT:
-                turn.blocks = _without_results(turn.blocks)
-            turn.blocks, calls = _with_engine_ids(turn.blocks, ids) if kinds & _CALL else (turn.blocks, [])
+                turn.blocks = without_results(turn.blocks)
+            turn.blocks, calls = with_engine_ids(turn.blocks, ids) if kinds & _CALL else (turn.blocks, [])
         if calls:
-            self._turns.append(Turn(is_user=True, blocks=_results_first([], calls, self._profile)))
+            self._turns.append(Turn(is_user=True, blocks=results_first([], calls, self._profile)))
         return self._turns
 
     def next_seam(self) -> tuple[HistorySeam | None, int]:
@@ -395,100 +379,6 @@ def _as_reminder(blocks: list[NormalizedBlock]) -> list[NormalizedBlock]:
     text = as_reminder_text([block.text for block in blocks if isinstance(block, TextBlock)])
     others: list[NormalizedBlock] = [block for block in blocks if not isinstance(block, TextBlock)]
     return [TextBlock(text), *others] if text else others
-
-
-def _with_engine_ids(blocks: list[NormalizedBlock], ids: ToolIds) -> tuple[list[NormalizedBlock], list[_Call]]:
-    """Return an assistant's blocks with the ids that the engine gets, and which call had which."""
-    renamed: list[NormalizedBlock] = []
-    calls: list[_Call] = []
-    for block in blocks:
-        if type(block) is not ToolUseBlock:
-            renamed.append(block)
-            continue
-        engine_id = ids.of(block)
-        calls.append(_Call(block.id, engine_id))
-        renamed.append(block if engine_id == block.id else ToolUseBlock(engine_id, block.name, block.input))
-    return renamed, calls
-
-
-def _without_results(blocks: list[NormalizedBlock]) -> list[NormalizedBlock]:
-    """Return an assistant turn without the results that belong to a user."""
-    return [part for block in blocks for part in (_orphan(block) if isinstance(block, ToolResultBlock) else (block,))]
-
-
-def _results_first(blocks: list[NormalizedBlock], calls: Sequence[_Call], profile: Profile) -> list[NormalizedBlock]:
-    """Return the results in the order of the calls, and then all else; of equal ids the first call gets the first."""
-    if _is_in_order(blocks, calls):
-        return blocks
-    open_calls: dict[str, list[int]] = {}
-    for place, call in enumerate(reversed(calls)):
-        open_calls.setdefault(call.client_id, []).append(len(calls) - 1 - place)
-    in_order = [ToolResultBlock(call.engine_id, INTERRUPTED) for call in calls]
-    others: list[NormalizedBlock] = []
-    for block in blocks:
-        if type(block) is ToolUseBlock:
-            others.append(TextBlock(f"[tool use {block.name} {compact_json(block.input)}]"))
-        elif type(block) is not ToolResultBlock:
-            others.append(block)
-        elif places := open_calls.get(block.tool_use_id):
-            place = places.pop()
-            in_order[place] = _with_id(block, calls[place].engine_id)
-        else:
-            others += _orphan(block)
-    moved = _moved_media(profile)
-    media = [block for result in in_order for block in _media_of(result, moved)] if moved is not None else []
-    if not media or moved is None:
-        return [*in_order, *others]
-    return [*(_without(result, moved) for result in in_order), *media, *others]
-
-
-def _moved_media(profile: Profile) -> type | UnionType | None:
-    """Return which media can't stay in a tool's result; None: all can."""
-    if profile.images_in_tool_results:
-        return None if profile.files_in_tool_results else DocumentBlock
-    return ImageBlock if profile.files_in_tool_results else Media
-
-
-def _is_in_order(blocks: list[NormalizedBlock], calls: Sequence[_Call]) -> bool:
-    """Return whether results of all calls come first, in their order, and then only text, as in nearly all turns."""
-    if len(blocks) < len(calls):
-        return False
-    for block, call in zip(blocks, calls, strict=False):
-        if type(block) is not ToolResultBlock or type(block.content) is not str:
-            return False
-        if not block.tool_use_id == call.client_id == call.engine_id:
-            return False
-    return all(type(block) is TextBlock for block in blocks[len(calls) :])
-
-
-def _with_id(result: ToolResultBlock, tool_id: str) -> ToolResultBlock:
-    return result if result.tool_use_id == tool_id else ToolResultBlock(tool_id, result.content, result.is_error)
-
-
-def _orphan(result: ToolResultBlock) -> list[NormalizedBlock]:
-    """Return a result whose call is missing as text of a user's turn, with its media."""
-    return [TextBlock(f"Result of {result.tool_use_id}: {_result_text(result)}"), *_media_of(result, Media)]
-
-
-def _result_text(result: ToolResultBlock) -> str:
-    return result.content if isinstance(result.content, str) else text_of(result.content or (), "\n")
-
-
-def _media_of(result: ToolResultBlock, kinds: type | UnionType) -> list[NormalizedBlock]:
-    content = result.content if isinstance(result.content, list) else ()
-    return [block for block in content if isinstance(block, Media) and isinstance(block, kinds)]
-
-
-def _without(result: ToolResultBlock, kinds: type | UnionType) -> ToolResultBlock:
-    """Return a result without the media that follow in the user's message, and with words that point to them."""
-    if isinstance(result.content, str) or not _media_of(result, kinds):
-        return result
-    kept = [block for block in result.content or () if not isinstance(block, kinds)]
-    if not text_of(kept):
-        holds_documents = any(isinstance(block, DocumentBlock) for block in result.content or ())
-        kept.insert(0, TextBlock(SEE_DOCUMENTS if holds_documents else SEE_IMAGES))
-    is_text = all(isinstance(block, TextBlock) for block in kept)
-    return ToolResultBlock(result.tool_use_id, text_of(kept, "\n") if is_text else kept, result.is_error)
 
 
 def _with_prompted_prefill(turns: list[Turn]) -> tuple[list[Turn], list[Loss]]:

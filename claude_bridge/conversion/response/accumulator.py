@@ -8,6 +8,14 @@ import msgspec
 
 from claude_bridge.conversion.tool_json.text import input_json
 from claude_bridge.wire.anthropic import (
+    RedactedThinkingBlock,
+    ServerToolUseBlock,
+    TextBlock,
+    ThinkingBlock,
+    ToolUseBlock,
+    WebSearchToolResultBlock,
+)
+from claude_bridge.wire.anthropic_answers import (
     AnswerBlock,
     BlockCitationDelta,
     BlockInputJsonDelta,
@@ -19,14 +27,8 @@ from claude_bridge.wire.anthropic import (
     Message,
     MessageDelta,
     MessageStart,
-    RedactedThinkingBlock,
-    ServerToolUseBlock,
     StreamEvent,
-    TextBlock,
-    ThinkingBlock,
-    ToolUseBlock,
     WebFetchAnswerBlock,
-    WebSearchToolResultBlock,
 )
 
 

@@ -37,6 +37,14 @@ from claude_bridge.conversion.response.usage import convert_usage, merge_usage
 from claude_bridge.conversion.web_results import SearchHit, search_citation, search_content, search_error
 from claude_bridge.errors import BridgeError, UpstreamBrokenError
 from claude_bridge.wire.anthropic import (
+    RedactedThinkingBlock,
+    ServerToolUseBlock,
+    TextBlock,
+    ThinkingBlock,
+    ToolUseBlock,
+    WebSearchToolResultBlock,
+)
+from claude_bridge.wire.anthropic_answers import (
     AnswerBlock,
     BlockCitationDelta,
     BlockInputJsonDelta,
@@ -54,17 +62,11 @@ from claude_bridge.wire.anthropic import (
     MessageStart,
     MessageStop,
     Ping,
-    RedactedThinkingBlock,
     ServerToolUsage,
-    ServerToolUseBlock,
     Stop,
     StreamEvent,
-    TextBlock,
-    ThinkingBlock,
-    ToolUseBlock,
     Usage,
     WebFetchAnswerBlock,
-    WebSearchToolResultBlock,
 )
 
 UNSIGNED = "claude-bridge"

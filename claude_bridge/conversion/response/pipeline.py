@@ -22,7 +22,8 @@ from claude_bridge.conversion.response.think_tags import ThinkTagSplitter
 from claude_bridge.conversion.tool_calls.buffer import ToolCallBuffer
 from claude_bridge.conversion.tool_calls.text_detector import TextToolCallDetector
 from claude_bridge.errors import BridgeError
-from claude_bridge.wire.anthropic import Diagnostics, MessagesRequest, StreamEvent
+from claude_bridge.wire.anthropic import MessagesRequest
+from claude_bridge.wire.anthropic_answers import Diagnostics, StreamEvent
 
 
 def _unchanged(error: BridgeError) -> BridgeError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from claude_bridge.conversion.deltas import UsageReport
-from claude_bridge.wire.anthropic import OutputTokensDetails, Usage
+from claude_bridge.wire.anthropic_answers import OutputTokensDetails, Usage
 
 CHARS_PER_TOKEN = 4
 """What is left to count an answer by where its engine reports nothing."""

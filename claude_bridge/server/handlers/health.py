@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import anyio
 
-from claude_bridge import __version__
 from claude_bridge.bridge import BridgeProtocol
 from claude_bridge.errors import BridgeError
 from claude_bridge.server.app import Service
 from claude_bridge.server.http1 import HttpRequest, Responder
+from claude_bridge.version import __version__
 from claude_bridge.wire.admin_api import Readiness, encode_readiness
 
 READY_WITHIN_S = 3.0

@@ -14,7 +14,8 @@ from claude_bridge.off_loop import run_off_loop_if_large
 from claude_bridge.server.app import Service
 from claude_bridge.server.http1 import ClientGoneError, HttpRequest, Responder
 from claude_bridge.trace.recorder import Recorder
-from claude_bridge.wire.anthropic import ErrorDetail, ErrorEvent, MessagesRequest
+from claude_bridge.wire.anthropic import MessagesRequest
+from claude_bridge.wire.anthropic_answers import ErrorDetail, ErrorEvent
 from claude_bridge.wire.anthropic_codec import encode_stream_event, parse_messages_request
 
 LAST_WORDS_S = 1.0

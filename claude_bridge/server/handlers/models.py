@@ -14,7 +14,7 @@ from claude_bridge.providers import UNNAMED, Upstream
 from claude_bridge.routing import plain_name
 from claude_bridge.server.app import Service
 from claude_bridge.server.http1 import HttpRequest, Responder
-from claude_bridge.wire.anthropic import ModelInfo
+from claude_bridge.wire.anthropic_answers import ModelInfo
 from claude_bridge.wire.anthropic_codec import encode_model, encode_model_list
 
 PATH = "/v1/models"

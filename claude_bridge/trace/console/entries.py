@@ -22,15 +22,17 @@ from claude_bridge.trace.events import (
     WebToolCalled,
 )
 from claude_bridge.wire.anthropic import (
-    AnswerBlock,
-    Message,
     RedactedThinkingBlock,
     ServerToolUseBlock,
     TextBlock,
     ThinkingBlock,
     ToolUseBlock,
-    WebFetchAnswerBlock,
     WebSearchToolResultBlock,
+)
+from claude_bridge.wire.anthropic_answers import (
+    AnswerBlock,
+    Message,
+    WebFetchAnswerBlock,
 )
 
 Mark = Literal["asked", "sent", "first", "done", "failed"]

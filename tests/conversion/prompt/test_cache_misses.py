@@ -14,7 +14,8 @@ from claude_bridge.conversion.deltas import UsageReport
 from claude_bridge.conversion.prompt import cache_misses as prompt_memory
 from claude_bridge.conversion.prompt.cache_misses import NOTHING_CHANGED, CacheMiss, PromptMemory
 from claude_bridge.conversion.prompt.fingerprint import fingerprint
-from claude_bridge.wire.anthropic import CacheMissReason, Diagnostics, DiagnosticsRequest
+from claude_bridge.wire.anthropic import DiagnosticsRequest
+from claude_bridge.wire.anthropic_answers import CacheMissReason, Diagnostics
 
 BASH = {"name": "Bash", "description": "Run a command. " * 100, "input_schema": {"type": "object"}}
 

@@ -10,7 +10,12 @@ from claude_bridge.adapters import engine_profiles
 from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.request.content import BlockNormalizer, as_blocks, image_url, text_of
-from claude_bridge.wire.anthropic import Block, ImageBlock, TextBlock, ToolResultBlock
+from claude_bridge.wire.anthropic import (
+    Block,
+    ImageBlock,
+    TextBlock,
+    ToolResultBlock,
+)
 from tests.dialogues import a_request
 
 IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aGk="}}

@@ -9,7 +9,12 @@ from hypothesis import strategies as st
 from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.request.content import NormalizedBlock
 from claude_bridge.conversion.request.image_limit import images_to_leave_out, limit_images
-from claude_bridge.wire.anthropic import Base64Source, ImageBlock, TextBlock, ToolResultBlock
+from claude_bridge.wire.anthropic import (
+    Base64Source,
+    ImageBlock,
+    TextBlock,
+    ToolResultBlock,
+)
 
 
 def image(number: int) -> ImageBlock:

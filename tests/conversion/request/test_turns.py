@@ -10,14 +10,15 @@ from claude_bridge.adapters import engine_profiles as profiles
 from claude_bridge.clients.claude_code import NO_CONTENT
 from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.profile import Profile
-from claude_bridge.conversion.request.turns import (
-    BEGINNING,
-    INTERRUPTED,
-    SEE_IMAGES,
-    repair_history,
-    system_text,
+from claude_bridge.conversion.request.tool_results import INTERRUPTED, SEE_IMAGES
+from claude_bridge.conversion.request.turns import BEGINNING, repair_history, system_text
+from claude_bridge.wire.anthropic import (
+    ImageBlock,
+    TextBlock,
+    ThinkingBlock,
+    ToolResultBlock,
+    ToolUseBlock,
 )
-from claude_bridge.wire.anthropic import ImageBlock, TextBlock, ThinkingBlock, ToolResultBlock, ToolUseBlock
 from tests.dialogues import a_request
 
 IMAGE = {"type": "image", "source": {"type": "url", "url": "https://example.com/a.png"}}

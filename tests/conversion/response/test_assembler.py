@@ -26,24 +26,25 @@ from claude_bridge.conversion.response.assembler import (
 )
 from claude_bridge.errors import UpstreamBrokenError
 from claude_bridge.wire import anthropic as wire
+from claude_bridge.wire import anthropic_answers as answers
 from tests.laws import assert_legal, assert_sdk_agrees
 
-HEAD = wire.Message(id="msg_1", model="m", content=[], stop_reason=None, usage=wire.Usage())
+HEAD = answers.Message(id="msg_1", model="m", content=[], stop_reason=None, usage=answers.Usage())
 
-ONE_OF_EACH: dict[type, wire.StreamEvent] = {
-    wire.MessageStart: wire.MessageStart(HEAD),
-    wire.TextBlock: wire.ContentBlockStart(0, wire.TextBlock("")),
-    wire.ThinkingBlock: wire.ContentBlockStart(0, wire.ThinkingBlock("")),
-    wire.ToolUseBlock: wire.ContentBlockStart(0, wire.ToolUseBlock("t", "n")),
-    wire.BlockTextDelta: wire.ContentBlockDelta(0, wire.BlockTextDelta("")),
-    wire.BlockThinkingDelta: wire.ContentBlockDelta(0, wire.BlockThinkingDelta("")),
-    wire.BlockSignatureDelta: wire.ContentBlockDelta(0, wire.BlockSignatureDelta("")),
-    wire.BlockInputJsonDelta: wire.ContentBlockDelta(0, wire.BlockInputJsonDelta("")),
-    wire.ContentBlockStop: wire.ContentBlockStop(0),
-    wire.MessageDelta: wire.MessageDelta(wire.Stop("end_turn"), wire.Usage()),
-    wire.MessageStop: wire.MessageStop(),
-    wire.Ping: wire.Ping(),
-    wire.ErrorEvent: wire.ErrorEvent(wire.ErrorDetail("api_error", "no")),
+ONE_OF_EACH: dict[type, answers.StreamEvent] = {
+    answers.MessageStart: answers.MessageStart(HEAD),
+    wire.TextBlock: answers.ContentBlockStart(0, wire.TextBlock("")),
+    wire.ThinkingBlock: answers.ContentBlockStart(0, wire.ThinkingBlock("")),
+    wire.ToolUseBlock: answers.ContentBlockStart(0, wire.ToolUseBlock("t", "n")),
+    answers.BlockTextDelta: answers.ContentBlockDelta(0, answers.BlockTextDelta("")),
+    answers.BlockThinkingDelta: answers.ContentBlockDelta(0, answers.BlockThinkingDelta("")),
+    answers.BlockSignatureDelta: answers.ContentBlockDelta(0, answers.BlockSignatureDelta("")),
+    answers.BlockInputJsonDelta: answers.ContentBlockDelta(0, answers.BlockInputJsonDelta("")),
+    answers.ContentBlockStop: answers.ContentBlockStop(0),
+    answers.MessageDelta: answers.MessageDelta(answers.Stop("end_turn"), answers.Usage()),
+    answers.MessageStop: answers.MessageStop(),
+    answers.Ping: answers.Ping(),
+    answers.ErrorEvent: answers.ErrorEvent(answers.ErrorDetail("api_error", "no")),
 }
 
 CALL: list[Delta] = [
@@ -58,13 +59,13 @@ def _assembler() -> MessageAssembler:
     return MessageAssembler(message_id="msg_1", request_id="req_1", model="m", prompt_tokens=40)
 
 
-def _events(*deltas: Delta, window_full: bool = False) -> list[wire.StreamEvent]:
+def _events(*deltas: Delta, window_full: bool = False) -> list[answers.StreamEvent]:
     assembler = _assembler()
     return assembler.start() + assembler.feed(deltas) + assembler.close(window_full=window_full)
 
 
-def _end(events: list[wire.StreamEvent]) -> wire.MessageDelta:
-    (end,) = [event for event in events if isinstance(event, wire.MessageDelta)]
+def _end(events: list[answers.StreamEvent]) -> answers.MessageDelta:
+    (end,) = [event for event in events if isinstance(event, answers.MessageDelta)]
     return end
 
 
@@ -81,43 +82,43 @@ def test_the_table_decides_what_may_come(state: State, kind: type) -> None:
 
 def test_the_table_says_what_anthropic_promises() -> None:
     assert set(TRANSITIONS) == set(State)
-    assert set(TRANSITIONS[State.NEW]) == {wire.MessageStart}, "message_start opens a stream, and nothing else does"
+    assert set(TRANSITIONS[State.NEW]) == {answers.MessageStart}, "message_start opens a stream, and nothing else does"
     assert not TRANSITIONS[State.ENDED], "nothing comes after the end"
     blocks = {wire.TextBlock, wire.ThinkingBlock, wire.ToolUseBlock}
     assert {state for state, allowed in TRANSITIONS.items() if blocks & set(allowed)} == {State.BETWEEN_BLOCKS}
-    assert wire.ContentBlockStop not in TRANSITIONS[State.THINKING], "thinking ends with a signature"
-    assert TRANSITIONS[State.ENDING][wire.MessageStop] is State.ENDED
+    assert answers.ContentBlockStop not in TRANSITIONS[State.THINKING], "thinking ends with a signature"
+    assert TRANSITIONS[State.ENDING][answers.MessageStop] is State.ENDED
     for state, allowed in TRANSITIONS.items():
         if state not in (State.NEW, State.ENDED):
-            assert allowed[wire.Ping] is state, "a ping may come anywhere"
-            assert allowed[wire.ErrorEvent] is State.ENDED, "and so may an error"
+            assert allowed[answers.Ping] is state, "a ping may come anywhere"
+            assert allowed[answers.ErrorEvent] is State.ENDED, "and so may an error"
 
 
 def test_text_opens_one_block_and_goes_on_in_it() -> None:
     assert _events(TextDelta("a"), TextDelta(" "), TextDelta("b"), Finish(FinishReason.STOP))[1:-2] == [
-        wire.ContentBlockStart(0, wire.TextBlock("")),
-        wire.ContentBlockDelta(0, wire.BlockTextDelta("a")),
-        wire.ContentBlockDelta(0, wire.BlockTextDelta(" ")),
-        wire.ContentBlockDelta(0, wire.BlockTextDelta("b")),
-        wire.ContentBlockStop(0),
+        answers.ContentBlockStart(0, wire.TextBlock("")),
+        answers.ContentBlockDelta(0, answers.BlockTextDelta("a")),
+        answers.ContentBlockDelta(0, answers.BlockTextDelta(" ")),
+        answers.ContentBlockDelta(0, answers.BlockTextDelta("b")),
+        answers.ContentBlockStop(0),
     ]
 
 
 def test_thinking_ends_with_a_signature() -> None:
     assert _events(ThinkingDelta("hm"), ThinkingDelta(""), TextDelta("a"), Finish(FinishReason.STOP))[1:5] == [
-        wire.ContentBlockStart(0, wire.ThinkingBlock("")),
-        wire.ContentBlockDelta(0, wire.BlockThinkingDelta("hm")),
-        wire.ContentBlockDelta(0, wire.BlockSignatureDelta(UNSIGNED)),
-        wire.ContentBlockStop(0),
+        answers.ContentBlockStart(0, wire.ThinkingBlock("")),
+        answers.ContentBlockDelta(0, answers.BlockThinkingDelta("hm")),
+        answers.ContentBlockDelta(0, answers.BlockSignatureDelta(UNSIGNED)),
+        answers.ContentBlockStop(0),
     ]
 
 
 def test_a_tool_use_starts_empty_and_its_json_follows() -> None:
     assert _events(*CALL, Finish(FinishReason.TOOL_CALLS))[1:-2] == [
-        wire.ContentBlockStart(0, wire.ToolUseBlock("toolu_1", "Read")),
-        wire.ContentBlockDelta(0, wire.BlockInputJsonDelta('{"a":')),
-        wire.ContentBlockDelta(0, wire.BlockInputJsonDelta("1}")),
-        wire.ContentBlockStop(0),
+        answers.ContentBlockStart(0, wire.ToolUseBlock("toolu_1", "Read")),
+        answers.ContentBlockDelta(0, answers.BlockInputJsonDelta('{"a":')),
+        answers.ContentBlockDelta(0, answers.BlockInputJsonDelta("1}")),
+        answers.ContentBlockStop(0),
     ]
 
 
@@ -135,14 +136,14 @@ def test_a_tool_use_starts_empty_and_its_json_follows() -> None:
 def test_white_space_alone_opens_no_text_block(deltas: list[Delta]) -> None:
     events = _events(*deltas, Finish(FinishReason.STOP))
     assert not any(
-        isinstance(event, wire.ContentBlockStart) and isinstance(event.content_block, wire.TextBlock)
+        isinstance(event, answers.ContentBlockStart) and isinstance(event.content_block, wire.TextBlock)
         for event in events
     )
 
 
 def test_white_space_before_text_is_kept() -> None:
     events = _events(TextDelta("\n"), TextDelta(" "), TextDelta("a"), Finish(FinishReason.STOP))
-    assert wire.ContentBlockDelta(0, wire.BlockTextDelta("\n a")) in events
+    assert answers.ContentBlockDelta(0, answers.BlockTextDelta("\n a")) in events
 
 
 @pytest.mark.parametrize(
@@ -177,11 +178,11 @@ def test_usage_is_gathered_field_by_field_and_the_prompt_is_split() -> None:
             UsageReport(output_tokens=6),
         )
     )
-    assert end.usage == wire.Usage(
+    assert end.usage == answers.Usage(
         input_tokens=30,
         cache_read_input_tokens=60,
         output_tokens=6,
-        output_tokens_details=wire.OutputTokensDetails(2),
+        output_tokens_details=answers.OutputTokensDetails(2),
     )
 
 
@@ -194,31 +195,31 @@ def test_a_last_report_of_zeros_takes_nothing_back() -> None:
     told = UsageReport(prompt_tokens=90, cached_tokens=60, output_tokens=6)
     zeros = UsageReport(prompt_tokens=0, cached_tokens=0, output_tokens=0)
     end = _end(_events(told, TextDelta("a"), zeros, Finish(FinishReason.STOP), zeros))
-    assert end.usage == wire.Usage(input_tokens=30, cache_read_input_tokens=60, output_tokens=6)
+    assert end.usage == answers.Usage(input_tokens=30, cache_read_input_tokens=60, output_tokens=6)
 
 
 def test_a_report_of_zeros_alone_is_none() -> None:
     zeros = UsageReport(prompt_tokens=0, output_tokens=0)
     end = _end(_events(TextDelta("abcdefgh"), zeros, Finish(FinishReason.STOP)))
-    assert end.usage == wire.Usage(input_tokens=40, output_tokens=2)
+    assert end.usage == answers.Usage(input_tokens=40, output_tokens=2)
 
 
 def test_no_more_was_thought_than_was_written() -> None:
     report = UsageReport(prompt_tokens=9, output_tokens=5, thinking_tokens=50)
     end = _end(_events(ThinkingDelta("a"), report, Finish(FinishReason.STOP)))
-    assert end.usage.output_tokens_details == wire.OutputTokensDetails(5)
+    assert end.usage.output_tokens_details == answers.OutputTokensDetails(5)
 
 
 def test_the_estimate_stands_in_for_what_the_engine_does_not_tell() -> None:
     events = _events(TextDelta("abcd" * 5), ThinkingDelta("abcd"), Finish(FinishReason.STOP))
-    assert isinstance(events[0], wire.MessageStart)
+    assert isinstance(events[0], answers.MessageStart)
     assert events[0].message.usage.input_tokens == 40
-    assert _end(events).usage == wire.Usage(input_tokens=40, output_tokens=6)
+    assert _end(events).usage == answers.Usage(input_tokens=40, output_tokens=6)
 
 
 def test_no_finish_is_an_error_and_no_quiet_success() -> None:
     events = _events(TextDelta("a"))
-    assert isinstance(events[-1], wire.ErrorEvent)
+    assert isinstance(events[-1], answers.ErrorEvent)
     assert "ended its answer in the middle" in events[-1].error.message
     assert_legal(events)
 
@@ -227,7 +228,7 @@ def test_after_a_failure_nothing_is_said() -> None:
     assembler = _assembler()
     error = UpstreamBrokenError("it broke")
     events = assembler.start() + assembler.feed([TextDelta("a"), Failure(error), TextDelta("b"), *CALL])
-    assert events[-1] == wire.ErrorEvent(wire.ErrorDetail("api_error", "it broke"), "req_1")
+    assert events[-1] == answers.ErrorEvent(answers.ErrorDetail("api_error", "it broke"), "req_1")
     assert assembler.error is error
     assert assembler.ended
     assert assembler.feed([TextDelta("c"), ThinkingDelta("d")]) == []
@@ -252,10 +253,10 @@ def test_the_line_is_kept_alive_with_a_delta_and_a_ping(before: list[Delta]) -> 
     assembler = _assembler()
     events = assembler.start() + assembler.feed(before)
     alive = assembler.keep_alive()
-    assert isinstance(alive[-2], wire.ContentBlockDelta), "old clients do not count pings"
-    assert alive[-1] == wire.Ping()
+    assert isinstance(alive[-2], answers.ContentBlockDelta), "old clients do not count pings"
+    assert alive[-1] == answers.Ping()
     again = assembler.keep_alive()
-    assert not any(isinstance(event, wire.ContentBlockStart) for event in again)
+    assert not any(isinstance(event, answers.ContentBlockStart) for event in again)
     rest: list[Delta] = [] if before == STATES["after the finish"] else [Finish(FinishReason.STOP)]
     if before == STATES["in a tool use"]:
         rest = [*CALL[2:], *rest]
@@ -269,9 +270,9 @@ def test_keeping_alive_says_nothing(before: list[Delta]) -> None:
     assembler = _assembler()
     assembler.start()
     assembler.feed(before)
-    said = [event.delta for event in assembler.keep_alive() if isinstance(event, wire.ContentBlockDelta)]
-    nothing = (wire.BlockTextDelta(""), wire.BlockThinkingDelta(""), wire.BlockInputJsonDelta(""))
-    closing = wire.BlockSignatureDelta(UNSIGNED)
+    said = [event.delta for event in assembler.keep_alive() if isinstance(event, answers.ContentBlockDelta)]
+    nothing = (answers.BlockTextDelta(""), answers.BlockThinkingDelta(""), answers.BlockInputJsonDelta(""))
+    closing = answers.BlockSignatureDelta(UNSIGNED)
     assert all(delta in nothing or delta == closing for delta in said)
 
 
@@ -288,11 +289,13 @@ def test_text_goes_on_in_the_block_that_kept_the_line_alive() -> None:
     assembler = _assembler()
     assembler.start()
     assembler.keep_alive()
-    assert assembler.feed([TextDelta("\n"), TextDelta("a")]) == [wire.ContentBlockDelta(0, wire.BlockTextDelta("\na"))]
+    assert assembler.feed([TextDelta("\n"), TextDelta("a")]) == [
+        answers.ContentBlockDelta(0, answers.BlockTextDelta("\na"))
+    ]
 
 
 def test_white_space_stays_out_of_the_block_that_kept_the_line_alive() -> None:
     assembler = _assembler()
     assembler.start()
     assembler.keep_alive()
-    assert assembler.feed([TextDelta("\n\n"), ThinkingDelta("hm")])[0] == wire.ContentBlockStop(0)
+    assert assembler.feed([TextDelta("\n\n"), ThinkingDelta("hm")])[0] == answers.ContentBlockStop(0)

@@ -25,7 +25,12 @@ from claude_bridge.conversion.deltas import (
 )
 from claude_bridge.conversion.loss import Repair
 from claude_bridge.conversion.response.harmony import HarmonyReader
-from claude_bridge.wire.anthropic import TextBlock, ThinkingBlock, Tool, ToolUseBlock
+from claude_bridge.wire.anthropic import (
+    TextBlock,
+    ThinkingBlock,
+    Tool,
+    ToolUseBlock,
+)
 from tests.dialogues import a_request, answer_to, chunk, folded, sse
 
 TOOLS = [Tool(name, input_schema=Raw(b"{}")) for name in ("Bash", "Read", "mcp__git__log")]

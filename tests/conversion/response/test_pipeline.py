@@ -26,7 +26,12 @@ from claude_bridge.conversion.loss import Repair
 from claude_bridge.conversion.response.pipeline import ResponseContext, ResponsePipeline
 from claude_bridge.conversion.tool_names import engine_name
 from claude_bridge.errors import UpstreamBrokenError
-from claude_bridge.wire.anthropic import ErrorEvent, MessagesRequest, StreamEvent, TextBlock, ToolUseBlock
+from claude_bridge.wire.anthropic import (
+    MessagesRequest,
+    TextBlock,
+    ToolUseBlock,
+)
+from claude_bridge.wire.anthropic_answers import ErrorEvent, StreamEvent
 from tests.dialogues import a_request, folded
 from tests.examples import examples
 from tests.laws import assert_legal, assert_sdk_agrees
