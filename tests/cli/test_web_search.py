@@ -28,8 +28,8 @@ __all__ = ["upstream"]  # the fixture of `bridge run`
 @pytest.mark.parametrize(
     ("choice", "said"),
     [
-        ("google", "is not off, duckduckgo, searxng:URL, brave, tavily, exa or ollama"),
-        ("searxng", "is not off, duckduckgo, searxng:URL"),
+        ("google", "is not auto, off, duckduckgo, searxng:URL, brave, tavily, exa or ollama"),
+        ("searxng", "is not auto, off, duckduckgo, searxng:URL"),
         ("searxng:http://user:pass@localhost:8888", "contains"),
         ("brave", "Set BRAVE_API_KEY, or [web] search_key"),
     ],

@@ -32,9 +32,11 @@ from tests.fake_upstream import (
     tool_call,
     usage,
 )
+from tests.responses_stream import Ending, call, message
+from tests.responses_stream import answer as responses_stream
 
 SITE = "bridges.example"
-KINDS = ("openai-chat", "ollama-chat", "anthropic-messages")
+KINDS = ("openai-chat", "ollama-chat", "anthropic-messages", "openai-responses")
 
 
 class Says(Struct, frozen=True):
@@ -88,10 +90,17 @@ def _anthropic(says: Says) -> Reply:
     return stream(*(f"event: {event['type']}\n".encode() + frame(event) for event in events))
 
 
+def _responses(says: Says) -> Reply:
+    called = [call(name, given, f"call_{number}") for number, (name, given) in enumerate(says.calls)]
+    items = [*([message(says.words)] if says.words else []), *called]
+    return stream(responses_stream(*items, ending=Ending(input_tokens=10, output_tokens=5)))
+
+
 _REPLIES: Mapping[str, Callable[[Says], Reply]] = {
     "openai-chat": _openai,
     "ollama-chat": _ollama,
     "anthropic-messages": _anthropic,
+    "openai-responses": _responses,
 }
 
 
@@ -107,19 +116,26 @@ def answering(kind: str, model: Callable[[ReceivedRequest], Says]) -> FakeUpstre
 
 def upstream_of(engine: FakeUpstream, kind: str, **known: Any) -> Upstream:
     """Return the engine as the bridge sees it."""
-    base_url = engine.base_url if kind == "openai-chat" else engine.base_url.removesuffix("/v1")
+    base_url = engine.base_url if kind.startswith("openai") else engine.base_url.removesuffix("/v1")
     return Upstream(name="The engine", base_url=base_url, model=MODEL, adapter=ADAPTERS[kind], profile=UNKNOWN, **known)
 
 
 def results(request: ReceivedRequest) -> list[str]:
     """Return the texts of all tool results that an engine was sent, of any kind."""
     found = []
-    for message in request.json["messages"]:
-        if message["role"] == "tool":
-            found.append(message["content"])
-        elif isinstance(message["content"], list):
-            found += [block["content"] for block in message["content"] if block["type"] == "tool_result"]
+    for item in conversation(request):
+        if item.get("role") == "tool":
+            found.append(item["content"])
+        elif item.get("type") == "function_call_output":
+            found.append(item["output"])
+        elif isinstance(item.get("content"), list):
+            found += [block["content"] for block in item["content"] if block["type"] == "tool_result"]
     return found
+
+
+def conversation(request: ReceivedRequest) -> list[dict[str, Any]]:
+    """Return the messages that an engine was sent, or the items of the Responses API."""
+    return request.json.get("messages") or request.json["input"]  # type: ignore[no-any-return] # JSON
 
 
 def offered(request: ReceivedRequest) -> list[str]:
