@@ -1,4 +1,4 @@
-"""What a search of the web gave, in the API's own blocks."""
+"""What tools of the web gave, in the API's own blocks."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 from msgspec import Raw, Struct
 
+from claude_bridge.conversion.builtin_tools import WebTool
 from claude_bridge.conversion.request.server_tool_history import seal_content
 
 
@@ -34,9 +35,22 @@ def search_content(hits: Sequence[SearchHit]) -> Raw:
     return Raw(msgspec.json.encode(results))
 
 
-def search_error(code: str) -> Raw:
-    """Return the content of a ``web_search_tool_result`` that reports an error."""
-    return Raw(msgspec.json.encode({"type": "web_search_tool_result_error", "error_code": code}))
+def fetch_content(url: str, title: str | None, text: str, retrieved_at: str, *, is_cited: bool) -> Raw:
+    """Return the content of a ``web_fetch_tool_result``."""
+    document = {
+        "type": "document",
+        "source": {"type": "text", "media_type": "text/plain", "data": text},
+        "title": title,
+        "citations": {"enabled": is_cited},
+    }
+    return Raw(
+        msgspec.json.encode({"type": "web_fetch_result", "url": url, "content": document, "retrieved_at": retrieved_at})
+    )
+
+
+def error_content(tool: WebTool, code: str) -> Raw:
+    """Return the content of a result block that reports an error."""
+    return Raw(msgspec.json.encode({"type": f"{tool}_tool_result_error", "error_code": code}))
 
 
 def search_citation(url: str, title: str, sealed: str, cited_text: str) -> Raw:

@@ -1,4 +1,4 @@
-"""What calls of the web's tools gave, as the API's blocks, and as the text that a model reads."""
+"""What calls of the web's tools gave, as the text that a model reads, and why some gave nothing."""
 
 from __future__ import annotations
 
@@ -42,24 +42,6 @@ class ToolError(Exception):
         super().__init__(code)
         self.code = code
         self.reason = reason
-
-
-def fetch_content(url: str, title: str | None, text: str, retrieved_at: str, *, is_cited: bool) -> Raw:
-    """Return the content of a ``web_fetch_tool_result``."""
-    document = {
-        "type": "document",
-        "source": {"type": "text", "media_type": "text/plain", "data": text},
-        "title": title,
-        "citations": {"enabled": is_cited},
-    }
-    return Raw(
-        msgspec.json.encode({"type": "web_fetch_result", "url": url, "content": document, "retrieved_at": retrieved_at})
-    )
-
-
-def error_content(tool: WebTool, code: str) -> Raw:
-    """Return the content of a result block that reports an error."""
-    return Raw(msgspec.json.encode({"type": f"{tool}_tool_result_error", "error_code": code}))
 
 
 def tool_result(tool: WebTool, call_id: str, content: Raw, first_number: int, reason: str = "") -> Raw:

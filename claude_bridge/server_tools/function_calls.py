@@ -13,7 +13,8 @@ from claude_bridge.adapters.base import ClientRequest
 from claude_bridge.clients.claude_code import SEARCH_PROMPT
 from claude_bridge.conversion.builtin_tools import api_tool
 from claude_bridge.conversion.request.server_tool_history import search_results_in
-from claude_bridge.server_tools.blocks import error_content, tool_result
+from claude_bridge.conversion.web_results import error_content
+from claude_bridge.server_tools.blocks import tool_result
 from claude_bridge.server_tools.declared import Declaration, declared_web_tools, needs_bridge
 from claude_bridge.wire.anthropic import (
     CountTokensRequest,
@@ -74,8 +75,19 @@ class WebRequest:
         self._messages = list(self._converted(msgspec.json.decode(self._fields["messages"], type=list[Raw])))
 
     @property
-    def direct_query(self) -> str | None:
-        """What to search for before the model is asked: all that the client wants is this one search."""
+    def first_call(self) -> tuple[str, Raw] | None:
+        """The tool and the input of a call that is made before the model is asked; None: the model begins.
+
+        Either one search is all that the client wants, or it forces a tool that is off, and is told why.
+        """
+        query, choice = self._direct_query(), self._given.tool_choice
+        if query is not None:
+            (name,) = self.declared
+            return name, Raw(msgspec.json.encode({"query": query}))
+        forced = self.declared.get(choice.name or "") if choice and choice.type == "tool" else None
+        return (forced.name, Raw(b"{}")) if forced is not None and forced.name not in self.offered else None
+
+    def _direct_query(self) -> str | None:
         if len(self._given.tools or ()) != 1 or len(self._given.messages) != 1:
             return None
         (tool,), (message,) = self.declared.values(), self._given.messages
@@ -83,12 +95,6 @@ class WebRequest:
         text = content if isinstance(content, str) else "".join(getattr(block, "text", "") for block in content)
         is_search = tool.tool == "web_search" and text.startswith(SEARCH_PROMPT)
         return text.removeprefix(SEARCH_PROMPT).strip() or None if is_search else None
-
-    @property
-    def forced(self) -> Declaration | None:
-        """The web tool that the model must call first; None: it need not call one."""
-        choice = self._given.tool_choice
-        return self.declared.get(choice.name or "") if choice and choice.type == "tool" else None
 
     @property
     def size_bytes(self) -> int:

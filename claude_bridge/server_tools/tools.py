@@ -8,9 +8,9 @@ import anyio
 import msgspec
 from msgspec import Raw, Struct
 
-from claude_bridge.conversion.web_results import SearchHit, search_content
+from claude_bridge.conversion.web_results import SearchHit, error_content, fetch_content, search_content
 from claude_bridge.off_loop import run_off_loop_if_large
-from claude_bridge.server_tools.blocks import ToolError, error_content, fetch_content
+from claude_bridge.server_tools.blocks import ToolError
 from claude_bridge.server_tools.declared import Declaration, UserLocation, host_of
 from claude_bridge.server_tools.function_calls import WebRequest
 from claude_bridge.server_tools.pages import MAX_PAGE_CHARS, PageReader

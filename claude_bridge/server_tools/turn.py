@@ -15,10 +15,11 @@ from msgspec import Raw
 from claude_bridge.adapters.base import ClientRequest
 from claude_bridge.conversion.builtin_tools import WebTool
 from claude_bridge.conversion.deltas import UsageReport
+from claude_bridge.conversion.web_results import error_content
 from claude_bridge.errors import BridgeError
 from claude_bridge.exchange import Answer, Exchange, Waiting
 from claude_bridge.off_loop import run_off_loop_if_large
-from claude_bridge.server_tools.blocks import error_content, tool_result
+from claude_bridge.server_tools.blocks import tool_result
 from claude_bridge.server_tools.function_calls import WebRequest
 from claude_bridge.server_tools.tools import CHARS_PER_TOKEN, CallResult, WebTools
 from claude_bridge.server_tools.writer import MessageWriter, WebCall
@@ -66,6 +67,7 @@ class WebTurn(Answer):
         """``begin_later_round`` sends requests after the client got something: nobody else can send them then."""
         self._request = request
         self._given = given
+        self._first_call = request.first_call
         self._tools = tools
         self._begin_round = begin_round
         self._begin_later_round = begin_later_round
@@ -104,7 +106,7 @@ class WebTurn(Answer):
         """
         self._tasks = await _enter_task_group(stack)
         await stack.enter_async_context(self._rounds)
-        if self._first_search() is None:
+        if self._first_call is None:
             self._exchange = await self._begun(self._begin_round)
             self._headers = self._exchange.headers
 
@@ -118,9 +120,8 @@ class WebTurn(Answer):
                     yield items
 
     async def _items(self) -> AsyncGenerator[Sequence[ResponseItem], None]:
-        first = self._first_search()
-        if first is not None:
-            async for items in self._search_first(*first):
+        if self._first_call is not None:
+            async for items in self._begin_with(*self._first_call):
                 yield items
         while not self._has_ended:
             try:
@@ -129,7 +130,7 @@ class WebTurn(Answer):
             except BridgeError as error:
                 self._error = error
             if self._error is not None:
-                yield self._end_early(self._error, has_results=first is not None)
+                yield self._end_early(self._error, has_results=self._first_call is not None)
                 return
             ended = self._writer.end_round()
             is_whole = ended.stop is not None and ended.stop.stop_reason in _FINISHED_CALLS
@@ -144,7 +145,7 @@ class WebTurn(Answer):
                 is_called = ended.stop is not None and (ended.stop.stop_reason != "tool_use" or ended.calls_client)
                 yield self._end(ended.stop if ended.stop and is_called else Stop("end_turn"))
 
-    async def _search_first(self, name: str, tool_input: Raw) -> AsyncIterator[Sequence[ResponseItem]]:
+    async def _begin_with(self, name: str, tool_input: Raw) -> AsyncIterator[Sequence[ResponseItem]]:
         """Yield a call that no model makes, and what it gives; where it fails, that is all of the answer."""
         call = WebCall(id=self._new_id("srvtoolu_"), name=name, input=tool_input)
         yield [*self._writer.start(self._head()), *self._writer.call(call)]
@@ -163,7 +164,7 @@ class WebTurn(Answer):
         await self._rounds.aclose()
         self._round_number += 1
         choice: Literal["auto", "none"] | None = None if self._round_number == 1 else "auto"
-        if self._first_search() is not None or self._round_number >= MAX_ROUNDS:
+        if self._first_call is not None or self._round_number >= MAX_ROUNDS:
             choice = "none"
         request, raw = await run_off_loop_if_large(self._request.size_bytes, self._request.encoded, choice)
         self._writer.begin_round()
@@ -177,16 +178,6 @@ class WebTurn(Answer):
                 yield list(self._writer.take(events))
         self._error = exchange.error
         self._usages.append((exchange.usage, exchange.cost_usd))
-
-    def _first_search(self) -> tuple[str, Raw] | None:
-        """Return the tool and the input of a call that needs no model; None: the model is asked first."""
-        forced, query = self._request.forced, self._request.direct_query
-        if query is not None:
-            (name,) = self._request.declared
-            return name, Raw(msgspec.json.encode({"query": query}))
-        if forced is not None and forced.name not in self._request.offered:
-            return forced.name, Raw(b"{}")  # it is off, and the client hears why
-        return None
 
     def _add_turn(self, answer: Sequence[Raw], calls: Sequence[WebCall]) -> None:
         """Add an answer and what its calls gave to what the engine is asked next."""

@@ -344,6 +344,27 @@ async def test_leaving_in_the_middle_of_a_fetch_stops_it() -> None:
 
 
 @each_kind
+async def test_a_silent_engine_shows_signs_of_life_after_a_search_too(kind: str) -> None:
+    engine = scripted(kind, Says("", [("web_search", {"query": "a"})]))
+    engine._script = [*engine._script, [Stall()]]  # type: ignore[misc] # a list
+    async with (
+        Internet() as internet,
+        engine,
+        BridgeServer(upstream_of(engine, kind), web_tools=internet.tools, waiting=QUICK) as server,
+        server.connect() as wire,
+    ):
+        await wire.send(streamed(messages=asks("Go."), tools=[SEARCH]))
+        await wire.head()
+        seen = b""
+        while b"web_search_tool_result" not in seen:
+            seen += await wire.chunk()
+        while seen.count(b"event: ping") < 3:
+            seen += await wire.chunk()
+        await wire.stream.aclose()
+        await engine.requests[1].wait_until_closed_by_peer()
+
+
+@each_kind
 async def test_an_engine_that_fails_later_ends_the_stream_in_its_error(kind: str) -> None:
     engine = scripted(kind, Says("", [("web_search", {"query": "a"})]))
     engine._script = [*engine._script, refusal(500, "out of memory")]  # type: ignore[misc] # a list

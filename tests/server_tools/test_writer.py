@@ -21,7 +21,7 @@ from claude_bridge.conversion.deltas import (
     UsageReport,
 )
 from claude_bridge.conversion.response.assembler import MessageAssembler
-from claude_bridge.server_tools.blocks import error_content
+from claude_bridge.conversion.web_results import error_content
 from claude_bridge.server_tools.function_calls import Source
 from claude_bridge.server_tools.writer import MessageWriter
 from claude_bridge.wire.anthropic_answers import Stop, StreamEvent

@@ -34,7 +34,7 @@ from claude_bridge.conversion.ending import convert_finish_reason, explain_missi
 from claude_bridge.conversion.loss import Repair
 from claude_bridge.conversion.request.server_tool_history import seal_content
 from claude_bridge.conversion.response.usage import convert_usage, merge_usage
-from claude_bridge.conversion.web_results import SearchHit, search_citation, search_content, search_error
+from claude_bridge.conversion.web_results import SearchHit, error_content, search_citation, search_content
 from claude_bridge.errors import BridgeError, UpstreamBrokenError
 from claude_bridge.wire.anthropic import (
     RedactedThinkingBlock,
@@ -333,7 +333,7 @@ class MessageAssembler:
         call = self._open(ServerToolUseBlock(search.id, "web_search"))
         call.append(self._input(msgspec.json.encode({"query": search.query}).decode()))
         hits = [SearchHit(url=url) for url in found or ()]
-        content = search_error("unavailable") if found is None else search_content(hits)
+        content = error_content("web_search", "unavailable") if found is None else search_content(hits)
         result = self._open(WebSearchToolResultBlock(search.id, content))
         return [*call, *result, *self._close_block()]
 
