@@ -13,7 +13,7 @@ Fields = list[tuple[bytes, bytes]]
 
 _END = re.compile(rb"\r?\n\r?\n")
 _STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) ([1-9][0-9]{2})(?: .*)?\r?", re.IGNORECASE)
-_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]*:[ \t]*([^\x00\r]*?)[ \t]*\r?")
+_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]*:([^\x00\r]*)\r?")
 _FOLD = re.compile(rb"\r?\n[ \t]+")
 _NO_BODY = (204, 304)
 _MAX_LENGTH_DIGITS = 15
@@ -50,7 +50,7 @@ def take_response_head(received: bytes) -> tuple[ResponseHead, bytes] | None:
         return None
     first, *lines = _FOLD.sub(b" ", received[: end.start()]).split(b"\n")
     status_line = _STATUS_LINE.fullmatch(first)
-    fields = [(found[1].lower(), found[2]) for line in lines if (found := _FIELD.fullmatch(line))]
+    fields = [(found[1].lower(), found[2].strip(b" \t")) for line in lines if (found := _FIELD.fullmatch(line))]
     if status_line is None or len(fields) < len(lines):
         raise ValueError("its head is no HTTP/1.1")
     status = int(status_line[2])

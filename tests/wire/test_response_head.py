@@ -71,6 +71,12 @@ def test_what_is_no_http_is_refused(head: bytes) -> None:
         take_response_head(head)
 
 
+@pytest.mark.parametrize("line", [b"x:%b\ra", b"x%b\ra:", b"x: a\r\n%b\ra", b"x: a%b\0"])
+def test_a_hostile_line_of_blanks_takes_no_longer_than_any_other(line: bytes) -> None:
+    with pytest.raises(ValueError, match="its head"):  # at once: work that grows faster would not end
+        take_response_head(b"HTTP/1.1 200 OK\r\n" + line % (b" " * 60_000) + b"\r\n\r\n")
+
+
 HEAD = b"HTTP/1.1 200 OK\r\nserver: engine\r\ncontent-length: 3\r\n\r\n"
 
 
