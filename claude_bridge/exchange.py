@@ -18,6 +18,7 @@ from claude_bridge.conversion.prompt.cache_misses import CacheMiss
 from claude_bridge.conversion.prompt.context_budget import ContextOverflow
 from claude_bridge.conversion.response.accumulator import MessageAccumulator
 from claude_bridge.errors import BridgeError, UpstreamBrokenError
+from claude_bridge.trace.events import UpstreamAnswered, WaitingForUpstream
 from claude_bridge.trace.recorder import Recorder
 from claude_bridge.upstream.call import UpstreamCall
 from claude_bridge.wire.anthropic_answers import (
@@ -207,7 +208,7 @@ class Exchange(Answer):
             quiet_s = time.monotonic() - last_progress_at
             is_late = self._upstream_is_silent or quiet_s >= self._waiting.keep_alive_s
             if is_late and not _is_progress(items):
-                self._recorder.waiting()
+                self._recorder.record(WaitingForUpstream())
                 items = [*items, *self._response.keep_alive()]
 
     async def _next_items(self) -> Sequence[ResponseItem]:
@@ -233,7 +234,7 @@ class Exchange(Answer):
         if self._recorder.active:
             if self._call.status is not None and not self._status_told:
                 self._status_told = True
-                self._recorder.upstream_answered(self._call.status)
+                self._recorder.record(UpstreamAnswered(status=self._call.status))
             self._record_repairs()
         if not self._is_round:
             self._recorder.answered(items)

@@ -21,6 +21,7 @@ from claude_bridge.errors import PromptTooLongError
 from claude_bridge.off_loop import run_off_loop_if_large
 from claude_bridge.providers import Upstream
 from claude_bridge.trace.bus import Bus
+from claude_bridge.trace.events import ImageDescribed
 from claude_bridge.trace.recorder import Recorder
 from claude_bridge.upstream.token_counter import PromptCounter
 from claude_bridge.wire.anthropic import CountTokensRequest, MessagesRequest
@@ -95,7 +96,11 @@ class Preparer:
             self._bus.warn(warning)
         if recorder is not None:
             for path, found in ready.descriptions:
-                recorder.described(path, model=found.model, text=found.text, trouble=found.trouble, took_s=found.took_s)
+                recorder.record(
+                    ImageDescribed(
+                        path=path, model=found.model, text=found.text, trouble=found.trouble, took_s=found.took_s
+                    )
+                )
         losses = [*losses, *ready.losses]
         size = len(raw.body) if raw else 0
         encoded = await run_off_loop_if_large(size, self._encode, ready.request, raw, self.engine)

@@ -23,6 +23,7 @@ from claude_bridge.server_tools.blocks import tool_result
 from claude_bridge.server_tools.function_calls import WebRequest
 from claude_bridge.server_tools.tools import CHARS_PER_TOKEN, CallResult, WebTools
 from claude_bridge.server_tools.writer import MessageWriter, WebCall
+from claude_bridge.trace.events import WebToolCalled
 from claude_bridge.trace.recorder import Recorder
 from claude_bridge.wire.anthropic import MessagesRequest
 from claude_bridge.wire.anthropic_answers import (
@@ -231,13 +232,15 @@ class WebTurn(Answer):
         result = await self._tools.call(declared, call.input, self._request, room_tokens=room_tokens)
         self._successes[declared.tool] += result.error is None
         self._recorder.called_web(
-            declared.tool,
-            tool_input=call.input,
-            results=result.results,
-            size_bytes=result.size_bytes,
-            error=result.error,
-            reason=result.reason,
-            took_s=anyio.current_time() - started_at,
+            WebToolCalled(
+                tool=declared.tool,
+                input=bytes(call.input).decode("utf-8", "replace"),
+                results=result.results,
+                size_bytes=result.size_bytes,
+                error=result.error,
+                reason=result.reason,
+                took_s=anyio.current_time() - started_at,
+            )
         )
         return result
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from claude_bridge.trace.delivery import Delivery, DirectDelivery, ThreadDelivery
 from claude_bridge.trace.events import StreamsRecorded, TraceEvent
 from claude_bridge.trace.redact import CleanEvent, Redactor
-from claude_bridge.trace.sink import Sink, StreamSink
+from claude_bridge.trace.sink import Sink
 
 
 class Bus:
@@ -62,7 +62,7 @@ class Bus:
             return
         clean = CleanEvent(event, self._redactor)
         for delivery in list(self._deliveries):
-            if isinstance(event, StreamsRecorded) and not _keeps_streams(delivery):
+            if isinstance(event, StreamsRecorded) and not delivery.keeps_streams:
                 continue
             try:
                 delivery.put(clean)
@@ -92,17 +92,13 @@ class Bus:
     def _set_deliveries(self, deliveries: list[Delivery]) -> None:
         self._deliveries = deliveries
         self.active = bool(deliveries)
-        self.keeps_streams = any(map(_keeps_streams, deliveries))
+        self.keeps_streams = any(delivery.keeps_streams for delivery in deliveries)
 
     def _drop(self, delivery: Delivery, error: Exception) -> None:
         self._set_deliveries([one for one in self._deliveries if one is not delivery])
         _report(delivery, error)
         with contextlib.suppress(Exception):  # it is broken already, and that has been reported
             delivery.close()
-
-
-def _keeps_streams(delivery: Delivery) -> bool:
-    return isinstance(delivery.sink, StreamSink)
 
 
 def _report(delivery: Delivery, error: Exception) -> None:

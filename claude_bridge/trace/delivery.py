@@ -2,85 +2,72 @@
 
 from __future__ import annotations
 
-import contextlib
-import queue
 import time
-from threading import Lock, Thread
-from typing import Protocol
+from abc import ABC, abstractmethod
+from collections import deque
+from threading import Event, Lock, Thread
 
-from msgspec.structs import replace
-
-from claude_bridge.trace.events import (
-    AnswerGrew,
-    ClientLeft,
-    EventsDropped,
-    ExchangeEnded,
-    ExchangeFailed,
-    RequestReceived,
-    RequestSent,
-    StreamsRecorded,
-    TraceEvent,
-)
+from claude_bridge.trace.events import EventsDropped
 from claude_bridge.trace.redact import CleanEvent
-from claude_bridge.trace.sink import Sink, TickingSink
+from claude_bridge.trace.sink import Sink, StreamSink, TickingSink
 
 MAX_QUEUED = 2_048
 MAX_QUEUED_BYTES = 128 * 1024 * 1024
-"""Of the bodies in a queue."""
+"""Of the bodies and streams in a queue."""
+
+GATHER_S = 0.05
+"""How long a thread lets events come before it takes them: each time that it wakes up holds up the event loop."""
 
 TICK_S = 0.25
 CLOSE_TIMEOUT_S = 2.0
 """How long the end of the program waits for a sink that takes nothing."""
 
 
-class Delivery(Protocol):
+class Delivery(ABC):
     """The way to one sink."""
-
-    @property
-    def sink(self) -> Sink:
-        """The sink at its end."""
-        ...
-
-    def put(self, clean: CleanEvent) -> None:
-        """Hand over an event; raises what the sink raised."""
-        ...
-
-    def close(self) -> None:
-        """Close the sink."""
-        ...
-
-
-class DirectDelivery:
-    """Calls the sink at once."""
 
     def __init__(self, sink: Sink) -> None:
         self.sink = sink
+        self.keeps_streams = isinstance(sink, StreamSink)
+        self._ticking = sink if isinstance(sink, TickingSink) else None
+
+    @abstractmethod
+    def put(self, clean: CleanEvent) -> None:
+        """Hand over an event; raises what the sink raised."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the sink."""
+
+    def _tick(self) -> bool:
+        return self._ticking is not None and self._ticking.tick()
+
+
+class DirectDelivery(Delivery):
+    """Calls the sink at once."""
 
     def put(self, clean: CleanEvent) -> None:
         """Give the event to the sink."""
         self.sink.take(clean.event())
+        self._tick()
 
     def close(self) -> None:
         """Close the sink."""
         self.sink.close()
 
 
-class ThreadDelivery:
-    """A thread calls the sink. What the sink can't keep up with is dropped, and counted.
-
-    The growth of an answer, which comes with every read from the engine, is summed up to a few events a second.
-    """
+class ThreadDelivery(Delivery):
+    """A thread calls the sink. What the sink can't keep up with is dropped, and counted."""
 
     def __init__(self, sink: Sink) -> None:
-        self.sink = sink
-        self._queue: queue.Queue[CleanEvent | None] = queue.Queue(MAX_QUEUED)
-        self._lock = Lock()  # for all that follows
-        self._growth: dict[str, AnswerGrew] = {}
+        super().__init__(sink)
+        self._lock = Lock()  # for the next three
+        self._queue: deque[CleanEvent] = deque()
         self._queued_bytes = 0
         self._dropped = 0
+        self._has_more = Event()
+        self._is_closing = Event()
         self._failure: Exception | None = None
-        self._under_way: set[str] = set()  # this and the next are only the thread's
-        self._ticked_at = 0.0
         self._thread = Thread(target=self._work, name=f"bridge-{type(sink).__name__}", daemon=True)
         self._thread.start()
 
@@ -88,57 +75,38 @@ class ThreadDelivery:
         """Hand the event to the thread; raises what the sink raised meanwhile."""
         if self._failure is not None:
             raise self._failure
-        event = clean.raw
-        if isinstance(event, AnswerGrew):
-            self._add_growth(event)
-            return
         with self._lock:
-            growth = self._growth.pop(event.exchange, None)
-        if growth is not None:
-            self._enqueue(clean.of(growth))
-        self._enqueue(clean)
+            places = MAX_QUEUED - len(self._queue) - bool(self._dropped)  # that events are missing takes one too
+            if places <= 0 or self._queued_bytes + clean.body_bytes > MAX_QUEUED_BYTES:
+                self._dropped += 1
+                return
+            if self._dropped:
+                self._queue.append(clean.of(self._take_dropped()))
+            self._queue.append(clean)
+            self._queued_bytes += clean.body_bytes
+        if not self._has_more.is_set():
+            self._has_more.set()
 
     def close(self) -> None:
         """Deliver what has come so far and close the sink; gives up on one that takes nothing."""
-        give_up_at = time.monotonic() + CLOSE_TIMEOUT_S
-        with contextlib.suppress(queue.Full):
-            self._queue.put(None, timeout=CLOSE_TIMEOUT_S)
-            self._thread.join(max(0.0, give_up_at - time.monotonic()))
+        self._is_closing.set()
+        self._has_more.set()
+        self._thread.join(CLOSE_TIMEOUT_S)
         if self._failure is not None:
             raise self._failure
         if self._thread.is_alive():
-            raise TimeoutError(f"about {self._queue.qsize()} events were not written in time")
-
-    def _add_growth(self, event: AnswerGrew) -> None:
-        with self._lock:
-            before = self._growth.get(event.exchange)
-            if before is not None:
-                event = replace(event, deltas=before.deltas + event.deltas, chars=before.chars + event.chars)
-            self._growth[event.exchange] = event
-
-    def _enqueue(self, clean: CleanEvent) -> None:
-        size = _body_bytes(clean.raw)
-        with self._lock:
-            places = MAX_QUEUED - self._queue.qsize() - (self._dropped > 0)
-            if places <= 0 or self._queued_bytes + size > MAX_QUEUED_BYTES:
-                self._dropped += 1
-                return
-            self._queued_bytes += size
-            if self._dropped:
-                self._queue.put_nowait(clean.of(self._take_dropped()))
-            self._queue.put_nowait(clean)
+            raise TimeoutError(f"about {len(self._queue)} events were not written in time")
 
     def _take_dropped(self) -> EventsDropped:
         dropped, self._dropped = self._dropped, 0
-        return EventsDropped(exchange="", at_s=time.time(), count=dropped)
+        return EventsDropped(at_s=time.time(), count=dropped)
 
     # --- the thread -----------------------------------------------------------------------------------------
 
     def _work(self) -> None:
         try:
             try:
-                while self._deliver_next():
-                    pass
+                self._deliver_until_closed()
             finally:
                 self.sink.close()
         except Exception as error:  # noqa: BLE001 - put() raises it where the bus reports it
@@ -146,43 +114,22 @@ class ThreadDelivery:
         except SystemExit as error:  # Rich ends the program so, where nobody reads its output any more
             self._failure = BrokenPipeError(str(error))
 
-    def _deliver_next(self) -> bool:
-        """Wait for the next event, and give it to the sink; return whether more can come."""
-        try:
-            clean = self._queue.get(timeout=TICK_S if self._under_way else None)
-        except queue.Empty:
-            self._tick()
-            return True
-        if clean is None:
-            if self._dropped:
-                self.sink.take(self._take_dropped())
-            return False
-        event = clean.event()
-        with self._lock:
-            self._queued_bytes -= _body_bytes(clean.raw)
-        if isinstance(event, EventsDropped):
-            self._under_way.clear()  # their ends may be among what was dropped
-        elif isinstance(event, ExchangeEnded | ExchangeFailed | ClientLeft | StreamsRecorded):
-            self._under_way.discard(event.exchange)
-        else:
-            self._under_way.add(event.exchange)
-        self.sink.take(event)
-        if time.monotonic() - self._ticked_at > TICK_S and self._queue.empty():
-            self._tick()
-        return True
+    def _deliver_until_closed(self) -> None:
+        goes_on = False
+        while not self._is_closing.is_set():
+            if self._has_more.wait(TICK_S if goes_on else None):
+                self._is_closing.wait(GATHER_S)
+            self._has_more.clear()
+            self._deliver_queued()
+            goes_on = self._tick()
+        self._deliver_queued()
+        if self._dropped:
+            self.sink.take(self._take_dropped())
 
-    def _tick(self) -> None:
-        """Deliver how much the answers under way have grown; nothing that comes before it is in the queue."""
-        self._ticked_at = time.monotonic()
-        with self._lock:
-            growth, self._growth = self._growth, {}
-        for event in growth.values():
-            self.sink.take(event)
-        if isinstance(self.sink, TickingSink):
-            self.sink.tick()
-
-
-def _body_bytes(event: TraceEvent) -> int:
-    if isinstance(event, StreamsRecorded):
-        return sum(len(piece.data) for piece in (*event.upstream, *event.client))
-    return len(event.body) if isinstance(event, RequestReceived | RequestSent) else 0
+    def _deliver_queued(self) -> None:
+        while self._queue:
+            clean = self._queue[0]
+            self.sink.take(clean.event())
+            with self._lock:
+                self._queue.popleft()
+                self._queued_bytes -= clean.body_bytes

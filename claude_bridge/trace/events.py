@@ -1,26 +1,36 @@
-"""The vocabulary of the trace: one frozen event for each thing that happens in an exchange.
-
-``exchange`` is the request id that the client also sees; ``at_s`` is Unix time; ``after_s`` counts from the moment
-the request was received.
-"""
+"""The vocabulary of the trace: one frozen event for each thing that happens in an exchange."""
 
 from __future__ import annotations
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 
+from claude_bridge.conversion.builtin_tools import WebTool
 from claude_bridge.conversion.loss import Loss
 from claude_bridge.wire.anthropic_answers import Message
 
 
-class RequestReceived(Struct, frozen=True, kw_only=True, tag=True):
-    """A client asked something. ``body`` is its request as it came, ``session`` the client's own session id.
+class _Event(Struct, frozen=True, kw_only=True, tag=True, tag_field="type"):
+    """What every event has; the recorder fills it in.
 
-    ``not_read`` names the top-level fields of the request that the bridge does not know, and did not carry; none where
-    the body is so long that a trace holds only its beginning.
+    ``exchange`` is the request id that the client also sees; ``at_s`` is Unix time; ``after_s`` counts from the moment
+    the request was received.
     """
 
-    exchange: str
-    at_s: float
+    exchange: str = ""
+    at_s: float = 0.0
+    after_s: float = 0.0
+
+
+# A body is Raw where it is known to be JSON in one line, which is so after the redaction of nearly all.
+
+
+class RequestReceived(_Event, frozen=True, kw_only=True):
+    """A client asked something. ``body`` is its request as it came, ``session`` the client's own session id.
+
+    ``not_read`` names the top-level fields of the request that the bridge does not know, and did not carry; the
+    redaction fills it in. It is empty where the body is so long that a trace holds only its beginning.
+    """
+
     path: str
     model: str
     streamed: bool
@@ -29,18 +39,16 @@ class RequestReceived(Struct, frozen=True, kw_only=True, tag=True):
     max_tokens: int | None
     session: str | None
     user_agent: str | None
-    not_read: list[str]
-    body: bytes
+    not_read: list[str] = []
+    body: bytes | Raw
 
 
-class ImageDescribed(Struct, frozen=True, kw_only=True, tag=True):
+class ImageDescribed(_Event, frozen=True, kw_only=True):
     """A model that sees was asked what an image shows, for one that does not see.
 
     ``path`` is the image's JSON path in the client's request; ``text`` None: it said nothing of use, see ``trouble``.
     """
 
-    exchange: str
-    at_s: float
     path: str
     model: str
     text: str | None
@@ -48,16 +56,13 @@ class ImageDescribed(Struct, frozen=True, kw_only=True, tag=True):
     took_s: float
 
 
-class WebToolCalled(Struct, frozen=True, kw_only=True, tag=True):
+class WebToolCalled(_Event, frozen=True, kw_only=True):
     """The bridge searched the web or fetched a page for the model.
 
     ``input`` is the call's JSON; ``error`` is the API's code, and ``reason`` explains it (None and "": it went well).
     """
 
-    exchange: str
-    at_s: float
-    after_s: float
-    tool: str
+    tool: WebTool
     input: str
     results: int
     size_bytes: int
@@ -66,16 +71,13 @@ class WebToolCalled(Struct, frozen=True, kw_only=True, tag=True):
     took_s: float
 
 
-class RequestSent(Struct, frozen=True, kw_only=True, tag=True):
+class RequestSent(_Event, frozen=True, kw_only=True):
     """The translated request is on its way. ``losses`` says what of the client's request it does not carry.
 
     ``reason`` says why this upstream was chosen; None: there is no other one. ``kind`` is the upstream kind,
     ``profile`` the name of the engine's profile, ``headers`` those beyond what every request has, without credentials.
     """
 
-    exchange: str
-    at_s: float
-    after_s: float
     method: str
     url: str
     model: str
@@ -87,126 +89,92 @@ class RequestSent(Struct, frozen=True, kw_only=True, tag=True):
     reason: str | None = None
     estimated_tokens: int
     losses: list[Loss]
-    body: bytes
+    body: bytes | Raw
 
 
-class RequestQueued(Struct, frozen=True, kw_only=True, tag=True):
+class RequestQueued(_Event, frozen=True, kw_only=True):
     """The request waits for its turn, since the engine gets only so many at a time.
 
     ``position`` 1 is the next; 0 means that the turn has come.
     """
 
-    exchange: str
-    at_s: float
-    after_s: float
     position: int
 
 
-class FellBack(Struct, frozen=True, kw_only=True, tag=True):
+class FellBack(_Event, frozen=True, kw_only=True):
     """A candidate failed before its answer began, and the next one is asked. ``target`` is PROVIDER/MODEL."""
 
-    exchange: str
-    at_s: float
-    after_s: float
     target: str
     status: int
     message: str
 
 
-class UpstreamAnswered(Struct, frozen=True, kw_only=True, tag=True):
+class UpstreamAnswered(_Event, frozen=True, kw_only=True):
     """The upstream sent its status line."""
 
-    exchange: str
-    at_s: float
-    after_s: float
     status: int
 
 
-class UpstreamRetried(Struct, frozen=True, kw_only=True, tag=True):
+class UpstreamRetried(_Event, frozen=True, kw_only=True):
     """The request was sent again: the upstream ended it without a byte, or refused a part of it that gave way."""
 
-    exchange: str
-    at_s: float
-    after_s: float
     reason: str
 
 
-class WaitingForUpstream(Struct, frozen=True, kw_only=True, tag=True):
+class WaitingForUpstream(_Event, frozen=True, kw_only=True):
     """The upstream is silent, and the client's line was kept alive."""
 
-    exchange: str
-    at_s: float
-    after_s: float
 
-
-class PromptRead(Struct, frozen=True, kw_only=True, tag=True):
+class PromptRead(_Event, frozen=True, kw_only=True):
     """The engine reports that it has read ``read_tokens`` of the prompt so far, cached part included."""
 
-    exchange: str
-    at_s: float
-    after_s: float
     read_tokens: int
     prompt_tokens: int
     cached_tokens: int
 
 
-class FirstToken(Struct, frozen=True, kw_only=True, tag=True):
+class FirstToken(_Event, frozen=True, kw_only=True):
     """The first content went to the client."""
 
-    exchange: str
-    at_s: float
-    after_s: float
 
-
-class AnswerGrew(Struct, frozen=True, kw_only=True, tag=True):
+class AnswerGrew(_Event, frozen=True, kw_only=True):
     """More of the answer went to the client; ``deltas`` and ``chars`` count what came since the last such event."""
 
-    exchange: str
-    at_s: float
-    after_s: float
     deltas: int
     chars: int
 
 
-class ToolInputRepaired(Struct, frozen=True, kw_only=True, tag=True):
+class ToolInputRepaired(_Event, frozen=True, kw_only=True):
     """The arguments of a tool call were repaired."""
 
-    exchange: str
-    at_s: float
     tool_name: str
     what: str
 
 
-class AnswerMended(Struct, frozen=True, kw_only=True, tag=True):
+class AnswerMended(_Event, frozen=True, kw_only=True):
     """Something in an answer that is passed on was repaired: one event for each kind of fault."""
 
-    exchange: str
-    at_s: float
     what: str
 
 
-class PromptReread(Struct, frozen=True, kw_only=True, tag=True):
+class PromptReread(_Event, frozen=True, kw_only=True):
     """The engine read again what an earlier request of the conversation had brought; see Reread."""
 
-    exchange: str
-    at_s: float
     turn: int
     tokens: int | None
     lost_tokens: int
     reason: str
 
 
-class PromptCut(Struct, frozen=True, kw_only=True, tag=True):
+class PromptCut(_Event, frozen=True, kw_only=True):
     """The engine answered a prompt that it can't have read whole: it cut it in silence."""
 
-    exchange: str
-    at_s: float
     estimated_tokens: int
     reported_tokens: int
     window_tokens: int
 
 
-class ExchangeEnded(Struct, frozen=True, kw_only=True, tag=True):
+class ExchangeEnded(_Event, frozen=True, kw_only=True):
     """The answer is whole. None in a figure means that the engine did not report it.
 
     ``prompt_tokens`` counts the whole prompt, cached part included. ``usage_is_estimated`` says that the engine gave
@@ -214,9 +182,6 @@ class ExchangeEnded(Struct, frozen=True, kw_only=True, tag=True):
     cached part, and for writing the answer. ``cost_usd`` is what it cost in US dollars, as reported or by known prices.
     """
 
-    exchange: str
-    at_s: float
-    after_s: float
     first_token_s: float | None
     message: Message
     prompt_tokens: int | None
@@ -228,52 +193,38 @@ class ExchangeEnded(Struct, frozen=True, kw_only=True, tag=True):
     cost_usd: float | None = None
 
 
-class ExchangeFailed(Struct, frozen=True, kw_only=True, tag=True):
+class ExchangeFailed(_Event, frozen=True, kw_only=True):
     """The exchange ended in an error. ``in_stream`` says that the answer had begun."""
 
-    exchange: str
-    at_s: float
-    after_s: float
     status: int
     error_type: str
     message: str
     in_stream: bool
 
 
-class ClientLeft(Struct, frozen=True, kw_only=True, tag=True):
+class ClientLeft(_Event, frozen=True, kw_only=True):
     """The client went away before the answer was whole; the upstream was cancelled."""
 
-    exchange: str
-    at_s: float
-    after_s: float
+
+StreamPiece = tuple[float, bytes]
+"""When one read or write was done, in seconds after the request was received, and what it carried."""
 
 
-class StreamPiece(Struct, frozen=True, array_like=True):
-    """What one read or write carried, and when."""
-
-    after_s: float
-    data: bytes
-
-
-class StreamsRecorded(Struct, frozen=True, kw_only=True, tag=True):
+class StreamsRecorded(_Event, frozen=True, kw_only=True):
     """What the upstream sent and what the client got, as bytes; comes last, after the exchange's end.
 
     ``upstream`` has what every attempt got, those too that fell back. ``omitted_bytes`` counts what was beyond the
     budget of one exchange.
     """
 
-    exchange: str
-    at_s: float
+    omitted_bytes: int = 0
     upstream: list[StreamPiece]
     client: list[StreamPiece]
-    omitted_bytes: int = 0
 
 
-class EventsDropped(Struct, frozen=True, kw_only=True, tag=True):
+class EventsDropped(_Event, frozen=True, kw_only=True):
     """Events are missing here: more came than the sink could take. ``exchange`` is empty."""
 
-    exchange: str
-    at_s: float
     count: int
 
 

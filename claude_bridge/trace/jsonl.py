@@ -6,16 +6,16 @@ import codecs
 import os
 import stat
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import msgspec
 from msgspec import Raw
+from msgspec.structs import asdict, replace
 
 from claude_bridge.trace.events import (
-    AnswerGrew,
     ExchangeEnded,
     RequestReceived,
     RequestSent,
@@ -27,9 +27,15 @@ from claude_bridge.trace.events import (
 VERSION = 2
 """Of the format, in each line; lines of version 1 do not have it. See docs/reference/trace.md."""
 
-MAX_FILE_BYTES = 256 * 1024 * 1024
-"""A file that would outgrow this is renamed to FILE.1, in place of the one before, and a new one begun."""
+SAME_MOMENT_S = 0.002
+"""Reads that follow each other so closely are one piece of a recorded stream."""
 
+_MAX_TEXT_BYTES = 32 * 1024
+
+MAX_FILE_BYTES = 256 * 1024 * 1024
+"""A file of this size is renamed to FILE.1, in place of the one before, and a new one begun."""
+
+_BUFFER_BYTES = 64 * 1024
 _PRIVATE_MODE, _FOR_OTHERS = 0o600, 0o077
 
 
@@ -51,16 +57,21 @@ class JsonlSink:
         self._file = self._open()
 
     def take(self, event: TraceEvent) -> None:
-        """Write the event; all but the growth of an answer is flushed at once."""
-        line = encode_event(event) + b"\n"
-        if self._is_regular and self._size and self._size + len(line) > self._max_bytes:
+        """Write the event."""
+        if self._is_regular and self._size >= self._max_bytes:
             self._file.close()
             self._path.replace(self._path.with_name(self._path.name + ".1"))
             self._file = self._open()
-        self._file.write(line)
-        self._size += len(line)
-        if not isinstance(event, AnswerGrew):
-            self._file.flush()
+        for part in encode_in_parts(event):
+            self._file.write(part)
+            self._size += len(part)
+        self._file.write(b"\n")
+        self._size += 1
+
+    def tick(self) -> bool:
+        """Write to the disk what has come."""
+        self._file.flush()
+        return False
 
     def close(self) -> None:
         """Flush and close the file."""
@@ -69,7 +80,7 @@ class JsonlSink:
     def _open(self) -> BinaryIO:
         # For reading too: a pipe without a reader would hold up the open.
         descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, _PRIVATE_MODE)
-        file = os.fdopen(descriptor, "ab")
+        file = os.fdopen(descriptor, "ab", buffering=_BUFFER_BYTES)
         status = os.fstat(descriptor)
         self._is_regular, self._size = stat.S_ISREG(status.st_mode), status.st_size
         if self._is_regular and sys.platform != "win32":  # elsewhere such modes protect nothing
@@ -86,29 +97,58 @@ class JsonlSink:
 
 def encode_event(event: TraceEvent) -> bytes:
     """Return the event as one line of JSON, its kind in ``type``; a body that is no JSON becomes a text."""
-    fields: dict[str, Any] = {"version": VERSION, "type": type(event).__name__, **msgspec.structs.asdict(event)}
-    if isinstance(event, RequestReceived | RequestSent):
-        fields["body"] = _json_or_text(event.body)
-    elif isinstance(event, ExchangeEnded):  # its tool inputs are kept as the engine wrote them: with line breaks even
-        fields["message"] = _json_or_text(msgspec.json.encode(event.message))
-    elif isinstance(event, StreamsRecorded):
-        fields |= {"upstream": _texts(event.upstream), "client": _texts(event.client)}
-    return msgspec.json.encode(fields)
+    return b"".join(encode_in_parts(event))
 
 
-def _texts(pieces: Sequence[StreamPiece]) -> list[tuple[float, str]]:
-    """Return the pieces as texts; a character that was cut by a read is in the second one."""
+def encode_in_parts(event: TraceEvent) -> Iterator[bytes | memoryview]:
+    """Yield the line in parts: a copy of a long one costs more than all else."""
+    match event:
+        case RequestReceived(body=body) | RequestSent(body=body):
+            yield _open_line(replace(event, body=Raw(b"")))  # the body is the last field
+            yield memoryview(body if isinstance(body, Raw) else _json_or_text(body))
+        case ExchangeEnded(message=message):  # its tool inputs are kept as the engine wrote them: with line breaks even
+            fields = asdict(event) | {"message": _json_or_text(msgspec.json.encode(message))}
+            yield _open_line({"type": type(event).__name__, **fields})
+        case StreamsRecorded(upstream=upstream, client=client):
+            yield _open_line(replace(event, upstream=[], client=[])).removesuffix(b',"upstream":[],"client":[]')
+            yield from _texts(b"upstream", upstream)
+            yield from _texts(b"client", client)
+        case _:
+            yield _open_line(event)
+    yield b"}"
+
+
+def _open_line(event: object) -> bytes:
+    return b'{"version":%d,%b' % (VERSION, msgspec.json.encode(event)[1:-1])
+
+
+def _texts(name: bytes, pieces: Sequence[StreamPiece]) -> Iterator[bytes]:
+    """Yield the pieces as a list of texts with their times; a character that was cut by a read is in the second one.
+
+    Reads that follow each other closely become one text.
+    """
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    last = len(pieces) - 1
-    return [(round(piece.after_s, 4), decoder.decode(piece.data, final=at == last)) for at, piece in enumerate(pieces)]
+    yield b',"%b":[' % name
+    texts, size, at, last = list[tuple[float, str]](), 0, 0, len(pieces)
+    while at < last:
+        (after_s, data), data_size, start = pieces[at], 0, at
+        while at < last and data_size < _MAX_TEXT_BYTES and pieces[at][0] - after_s < SAME_MOMENT_S:
+            data_size += len(pieces[at][1])
+            at += 1
+        if at - start > 1:
+            data = b"".join([data for _, data in pieces[start:at]])
+        texts.append((round(after_s, 4), decoder.decode(data, final=at == last)))
+        size += data_size
+        if size >= _MAX_TEXT_BYTES or at == last:  # what stays in the processor's cache is encoded faster
+            yield msgspec.json.encode(texts)[1:-1] + b"," * (at < last)
+            texts, size = [], 0
+    yield b"]"
 
 
-def _json_or_text(body: bytes) -> Raw | str:
+def _json_or_text(body: bytes) -> Raw:
+    """Return the JSON value in one line, or a JSON text of what is none."""
     try:
         body.decode()  # what follows does not look into strings
-        if b"\n" in body or b"\r" in body or not body.startswith(b"{"):
-            return Raw(msgspec.json.format(body, indent=-1))
-        msgspec.json.decode(body, type=dict[str, Raw])  # a fifth of the work: most bodies are one line already
+        return Raw(msgspec.json.format(body, indent=-1))
     except (ValueError, RecursionError):
-        return body.decode("utf-8", "replace")
-    return Raw(body)
+        return Raw(msgspec.json.encode(body.decode("utf-8", "replace")))

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 
-from msgspec import Raw
+from msgspec.structs import replace
 
-from claude_bridge.conversion.builtin_tools import WebTool
 from claude_bridge.conversion.deltas import UsageReport
 from claude_bridge.conversion.loss import Loss, Repair
 from claude_bridge.conversion.prompt.cache_misses import CacheMiss
@@ -17,7 +15,6 @@ from claude_bridge.conversion.response.accumulator import MessageAccumulator
 from claude_bridge.errors import BridgeError
 from claude_bridge.trace import events
 from claude_bridge.trace.bus import Bus
-from claude_bridge.trace.redact import MAX_BODY_BYTES
 from claude_bridge.trace.stats import Finished, Outcome, RecentFailure, Stats
 from claude_bridge.wire.admin_api import ReadingPrompt, WebFigures
 from claude_bridge.wire.anthropic import CountTokensRequest, MessagesRequest
@@ -31,7 +28,6 @@ from claude_bridge.wire.anthropic_answers import (
     StreamEvent,
     Usage,
 )
-from claude_bridge.wire.anthropic_codec import unknown_fields
 from claude_bridge.wire.anthropic_lenient import typed_events
 
 _NO_USAGE = UsageReport()
@@ -39,11 +35,8 @@ _NO_USAGE = UsageReport()
 SHORTEST_S = 0.05
 """In less time than that an answer came in one piece, and how fast it was written can't be seen from here."""
 
-GROWTH_S = 0.2
+GROWTH_S = 0.5
 """How often the growth of an answer is reported."""
-
-SAME_MOMENT_S = 0.002
-"""Reads that follow each other so closely are one piece of a recorded stream."""
 
 MAX_STREAM_BYTES = 16 * 1024 * 1024
 """Of what one exchange carried, both streams together, so many bytes are recorded."""
@@ -58,34 +51,33 @@ class Recorder:
     def __init__(self, bus: Bus, exchange: str, *, stats: Stats | None = None) -> None:
         """``exchange`` is the request id, the same that the client sees; ``stats`` gets what the exchange came to."""
         self.exchange = exchange
-        self._bus = bus
-        self._at_s = time.time()
-        self._started_at = time.monotonic()
-        self._first_token_s: float | None = None
-        self._fold = MessageAccumulator()
-        self._repaired_calls = 0
-        self._stats = stats
-        self._is_over = False
-        self._model = UNREADABLE
-        self._session: str | None = None
+        self.session: str | None = None
+        """The client's own id of its session."""
         self.provider: str | None = None
         """The provider that is asked, by its name in the configuration."""
-        self._estimated_tokens = 0
-        self._losses = 0
+        self._bus = bus
+        self._stats = stats
+        self._started_at = time.monotonic()
+        self._is_over = False
+        self._beginning: list[events.TraceEvent] = []
+        """What came in and what went out, for those who listen only later; see so_far()."""
+        # What the sums are made of
+        self._model = UNREADABLE
+        self._estimated_tokens = self._losses = self._fallbacks = self._repaired_calls = 0
         self._reason: str | None = None
-        self._fallbacks = 0
-        self._lost_tokens: int | None = None
         self._sent_after_s = 0.0
+        self._first_token_s: float | None = None
         self._usage = _NO_USAGE
         """What is known of the prompt while the engine reads it."""
-        self._beginning: list[Callable[[], events.TraceEvent]] = []
-        """What makes the first events, kept while the exchange lasts for those who come later; see so_far()."""
-        self._unread: list[StreamEvent] = []
-        self._reported_at = 0.0
-        self._upstream_pieces: list[tuple[float, list[bytes]]] = []
-        self._client_pieces: list[tuple[float, list[bytes]]] = []
-        self._piece_bytes = self._omitted_bytes = 0
+        self._lost_tokens: int | None = None
         self._web = WebFigures()
+        # What went to the client, for the trace alone
+        self._fold = MessageAccumulator()
+        self._unread: list[ResponseItem] = []
+        self._report_at = 0.0
+        self._upstream_pieces: list[events.StreamPiece] = []
+        self._client_pieces: list[events.StreamPiece] = []
+        self._piece_bytes = self._omitted_bytes = 0
 
     @property
     def active(self) -> bool:
@@ -93,40 +85,26 @@ class Recorder:
         return self._bus.active and not self._is_over
 
     @property
-    def session(self) -> str | None:
-        """The client's own id of its session."""
-        return self._session
-
-    @property
     def has_listeners(self) -> bool:
         """Whether anybody takes what is recorded, as a trace or as sums."""
         return self.active or self._stats is not None
+
+    def record(self, event: events.TraceEvent) -> None:
+        """Give an event to those who listen, with the exchange and the time."""
+        if self.active:
+            self._bus.emit(self._stamped(event))
+
+    # --- requests -----------------------------------------------------------------------------------------------
 
     def received(
         self, request: CountTokensRequest | None, *, path: str, body: bytes, session: str | None, user_agent: str | None
     ) -> None:
         """Record the client's request; None for a request that can't be read."""
-        self._session = session
+        self.session = session
         if request is not None:
             self._model = NOT_SENT
-        event = partial(self._received_event, request, path, body, session, user_agent, time.time())
-        self._beginning = [event]
-        if self.active:
-            self._bus.emit(event())
-
-    def _received_event(
-        self,
-        request: CountTokensRequest | None,
-        path: str,
-        body: bytes,
-        session: str | None,
-        user_agent: str | None,
-        at_s: float,
-    ) -> events.TraceEvent:
         of_messages = request if isinstance(request, MessagesRequest) else None
-        return events.RequestReceived(
-            exchange=self.exchange,
-            at_s=at_s,
+        event = events.RequestReceived(
             path=path,
             model=request.model if request else UNREADABLE,
             streamed=bool(of_messages and of_messages.stream),
@@ -135,53 +113,13 @@ class Recorder:
             max_tokens=of_messages.max_tokens if of_messages else None,
             session=session,
             user_agent=user_agent,
-            not_read=unknown_fields(body) if request and len(body) <= MAX_BODY_BYTES else [],
             body=body,
         )
+        self._begin([], event)
 
-    def described(self, path: str, *, model: str, text: str | None, trouble: str, took_s: float) -> None:
-        """Record an image that a model was asked to describe; see ImageDescribed."""
-        if self.active:
-            self._bus.emit(
-                events.ImageDescribed(
-                    exchange=self.exchange,
-                    at_s=time.time(),
-                    path=path,
-                    model=model,
-                    text=text,
-                    trouble=trouble,
-                    took_s=took_s,
-                )
-            )
-
-    def called_web(
-        self,
-        tool: WebTool,
-        *,
-        tool_input: Raw,
-        results: int,
-        size_bytes: int,
-        error: str | None,
-        reason: str,
-        took_s: float,
-    ) -> None:
-        """Record a search or a fetch that the bridge made for the model; see WebToolCalled."""
-        self._web = self._web.plus(tool, size_bytes=size_bytes, took_s=took_s, failed=error is not None)
-        if self.active:
-            self._bus.emit(
-                events.WebToolCalled(
-                    exchange=self.exchange,
-                    at_s=time.time(),
-                    after_s=self._after_s(),
-                    tool=tool,
-                    input=bytes(tool_input).decode("utf-8", "replace"),
-                    results=results,
-                    size_bytes=size_bytes,
-                    error=error,
-                    reason=reason,
-                    took_s=took_s,
-                )
-            )
+    def routed(self, reason: str) -> None:
+        """Keep why the upstream was chosen to which the request goes next."""
+        self._reason = reason
 
     def sent(
         self,
@@ -201,11 +139,7 @@ class Recorder:
         """Record what goes upstream; ``tokens`` is an estimate. See RequestSent."""
         self._model, self._estimated_tokens, self._losses = model, tokens, len(losses)
         self._begin_reading()
-        event = partial(
-            events.RequestSent,
-            exchange=self.exchange,
-            at_s=time.time(),
-            after_s=self._after_s(),
+        event = events.RequestSent(
             method=method,
             url=url,
             model=model,
@@ -219,97 +153,55 @@ class Recorder:
             losses=list(losses),
             body=body,
         )
-        self._beginning = [*self._beginning[:1], event]
-        if self.active:
-            self._bus.emit(event())
+        self._begin(self._beginning[:1], event)
 
     def so_far(self) -> list[events.TraceEvent]:
         """Return how the exchange began, for somebody who listens only from now on."""
-        began = [make() for make in self._beginning]
-        if began and self._first_token_s is not None:
-            at_s = began[0].at_s + self._first_token_s
-            began.append(events.FirstToken(exchange=self.exchange, at_s=at_s, after_s=self._first_token_s))
-        return began
-
-    def routed(self, reason: str) -> None:
-        """Keep why the upstream was chosen to which the request goes next."""
-        self._reason = reason
+        if not self._beginning or self._first_token_s is None:
+            return self._beginning
+        at_s = self._beginning[0].at_s + self._first_token_s
+        first = events.FirstToken(exchange=self.exchange, at_s=at_s, after_s=self._first_token_s)
+        return [*self._beginning, first]
 
     def fell_back(self, target: str, error: BridgeError) -> None:
         """Record that a candidate failed, and that another one is asked."""
         self._fallbacks += 1
-        if self.active:
-            self._bus.emit(
-                events.FellBack(
-                    exchange=self.exchange,
-                    at_s=time.time(),
-                    after_s=self._after_s(),
-                    target=target,
-                    status=error.status,
-                    message=error.message,
-                )
-            )
+        self.record(events.FellBack(target=target, status=error.status, message=error.message))
+
+    def retried(self, reason: str) -> None:
+        """Record that the request was sent twice."""
+        self.record(events.UpstreamRetried(reason=reason))
 
     def queued(self, position: int) -> None:
         """Record that the request waits for its turn, or has it; see RequestQueued."""
         if position == 0:
             self._begin_reading()
-        elif self._stats is not None:
-            self._stats.reading(self.exchange, None)
-        if self.active:
-            self._bus.emit(
-                events.RequestQueued(
-                    exchange=self.exchange, at_s=time.time(), after_s=self._after_s(), position=position
-                )
-            )
-
-    def upstream_answered(self, status: int) -> None:
-        """Record the upstream's status."""
-        if self.active:
-            self._bus.emit(
-                events.UpstreamAnswered(
-                    exchange=self.exchange, at_s=time.time(), after_s=self._after_s(), status=status
-                )
-            )
-
-    def waiting(self) -> None:
-        """Record that the upstream is silent."""
-        if self.active:
-            self._bus.emit(events.WaitingForUpstream(exchange=self.exchange, at_s=time.time(), after_s=self._after_s()))
+        else:
+            self._note_reading(None)
+        self.record(events.RequestQueued(position=position))
 
     def reading(self, usage: UsageReport) -> None:
         """Record how much of the prompt the engine has read, as it reports."""
         self._usage = usage
-        self._note_reading()
-        if self.active and usage.read_tokens is not None and usage.prompt_tokens is not None:
-            self._bus.emit(
-                events.PromptRead(
-                    exchange=self.exchange,
-                    at_s=time.time(),
-                    after_s=self._after_s(),
-                    read_tokens=usage.read_tokens,
-                    prompt_tokens=usage.prompt_tokens,
-                    cached_tokens=usage.cached_tokens or 0,
-                )
-            )
+        self._note_reading(usage)
+        read, prompt = usage.read_tokens, usage.prompt_tokens
+        if read is not None and prompt is not None:
+            cached = usage.cached_tokens or 0
+            self.record(events.PromptRead(read_tokens=read, prompt_tokens=prompt, cached_tokens=cached))
+
+    # --- the answer ---------------------------------------------------------------------------------------------
 
     def answered(self, items: Sequence[ResponseItem]) -> None:
         """Record what goes to the client."""
-        if self.active or (self._stats is not None and self._first_token_s is None):
-            self._take_answer(typed_events(items))
-
-    def _take_answer(self, stream_events: Sequence[StreamEvent]) -> None:
-        is_first = self._first_token_s is None and any(map(content_chars, stream_events))
-        if is_first:
-            self._end_reading()
+        if self._first_token_s is None and self.has_listeners and any(map(content_chars, typed_events(items))):
+            self._note_reading(None)
             self._first_token_s = self._after_s()
-        if not self.active:
-            return
-        self._unread += stream_events
-        if is_first and self._first_token_s is not None:
-            self._bus.emit(events.FirstToken(exchange=self.exchange, at_s=time.time(), after_s=self._first_token_s))
-        if time.monotonic() - self._reported_at >= GROWTH_S:
-            self._report_growth()
+            self._report_at = self._started_at + self._first_token_s + GROWTH_S
+            self.record(events.FirstToken())
+        if self.active:
+            self._unread += items
+            if self._first_token_s is not None and time.monotonic() >= self._report_at:
+                self._report_growth()
 
     def upstream_sent(self, data: bytes) -> None:
         """Keep what one read from the upstream gave."""
@@ -321,38 +213,28 @@ class Recorder:
         if self._bus.keeps_streams:
             self._keep(self._client_pieces, data)
 
-    def retried(self, reason: str) -> None:
-        """Record that the request was sent twice."""
-        if self.active:
-            self._bus.emit(
-                events.UpstreamRetried(exchange=self.exchange, at_s=time.time(), after_s=self._after_s(), reason=reason)
-            )
+    def called_web(self, event: events.WebToolCalled) -> None:
+        """Record a search or a fetch that the bridge made for the model."""
+        failed = event.error is not None
+        self._web = self._web.plus(event.tool, size_bytes=event.size_bytes, took_s=event.took_s, failed=failed)
+        self.record(event)
 
     def repaired(self, repairs: Sequence[Repair]) -> None:
         """Record more repairs."""
-        self._repaired_calls += sum(bool(repair.tool_name) for repair in repairs)
-        for repair in repairs if self.active else ():
-            at_s, what = time.time(), repair.what
-            self._bus.emit(
-                events.ToolInputRepaired(exchange=self.exchange, at_s=at_s, tool_name=repair.tool_name, what=what)
+        for repair in repairs:
+            self._repaired_calls += bool(repair.tool_name)
+            self.record(
+                events.ToolInputRepaired(tool_name=repair.tool_name, what=repair.what)
                 if repair.tool_name
-                else events.AnswerMended(exchange=self.exchange, at_s=at_s, what=what)
+                else events.AnswerMended(what=repair.what)
             )
 
-    def reread(self, reread: CacheMiss) -> None:
+    def reread(self, miss: CacheMiss) -> None:
         """Record that the engine read again what it had read before, and why."""
-        self._lost_tokens = reread.lost_tokens
-        if self.active:
-            self._bus.emit(
-                events.PromptReread(
-                    exchange=self.exchange,
-                    at_s=time.time(),
-                    turn=reread.turn,
-                    tokens=reread.tokens,
-                    lost_tokens=reread.lost_tokens,
-                    reason=reread.reason,
-                )
-            )
+        self._lost_tokens = miss.lost_tokens
+        self.record(
+            events.PromptReread(turn=miss.turn, tokens=miss.tokens, lost_tokens=miss.lost_tokens, reason=miss.reason)
+        )
 
     def prompt_cut(self, overlong: ContextOverflow, reported_tokens: int) -> None:
         """Record that the engine can't have read the whole prompt; the user hears of it without a trace too."""
@@ -361,71 +243,61 @@ class Recorder:
             f"{overlong.window_tokens:,} tokens. The model does not know what was left out. "
             "Update the engine (Ollama 0.12.10 and later refuse such prompts), or give a larger --context-window."
         )
-        if self.active:
-            self._bus.emit(
-                events.PromptCut(
-                    exchange=self.exchange,
-                    at_s=time.time(),
-                    estimated_tokens=overlong.prompt_tokens,
-                    reported_tokens=reported_tokens,
-                    window_tokens=overlong.window_tokens,
-                )
+        self.record(
+            events.PromptCut(
+                estimated_tokens=overlong.prompt_tokens,
+                reported_tokens=reported_tokens,
+                window_tokens=overlong.window_tokens,
             )
+        )
+
+    # --- the end ------------------------------------------------------------------------------------------------
 
     def ended(self, usage: UsageReport, *, cost_usd: float | None = None) -> None:
         """Record that the answer is whole, and what it cost (None: not known)."""
-        if not self._is_first_end():
+        if self._is_over:
             return
-        self._count("answered", usage, cost_usd)
+        event = None
         if self._bus.active:
-            self._bus.emit(
-                events.ExchangeEnded(
-                    exchange=self.exchange,
-                    at_s=time.time(),
-                    after_s=self._after_s(),
-                    first_token_s=self._first_token_s,
-                    message=self._fold.message if self._fold.has_begun else _unseen_message(self._model, usage),
-                    prompt_tokens=usage.prompt_tokens,
-                    cached_tokens=usage.cached_tokens,
-                    prompt_ms=usage.prompt_ms,
-                    output_ms=usage.output_ms,
-                    load_ms=usage.load_ms,
-                    usage_is_estimated=usage.prompt_tokens is None or usage.output_tokens is None,
-                    cost_usd=cost_usd,
-                )
+            self._fold.feed(typed_events(self._unread))
+            event = events.ExchangeEnded(
+                first_token_s=self._first_token_s,
+                message=self._fold.message if self._fold.has_begun else _unseen_message(self._model, usage),
+                prompt_tokens=usage.prompt_tokens,
+                cached_tokens=usage.cached_tokens,
+                prompt_ms=usage.prompt_ms,
+                output_ms=usage.output_ms,
+                load_ms=usage.load_ms,
+                usage_is_estimated=usage.prompt_tokens is None or usage.output_tokens is None,
+                cost_usd=cost_usd,
             )
+        self._end("answered", event, usage, cost_usd)
 
     def failed(self, error: BridgeError, *, in_stream: bool) -> None:
         """Record what ended the exchange too early; only the first cause counts."""
-        if self._is_first_end():
-            self._count("failed")
-            if self._stats is not None:
-                failure = RecentFailure(
+        if self._is_over:
+            return
+        self._report_growth()
+        status, error_type, message = error.status, error.error_type, error.message
+        if self._stats is not None:
+            self._stats.failures.append(
+                RecentFailure(
                     exchange=self.exchange,
                     at_s=time.time(),
                     model=self._model,
-                    status=error.status,
-                    error_type=error.error_type,
-                    message=error.message,
-                )
-                self._stats.failures.append(failure)
-            self._bus.emit(
-                events.ExchangeFailed(
-                    exchange=self.exchange,
-                    at_s=time.time(),
-                    after_s=self._after_s(),
-                    status=error.status,
-                    error_type=error.error_type,
-                    message=error.message,
-                    in_stream=in_stream,
+                    status=status,
+                    error_type=error_type,
+                    message=message,
                 )
             )
+        event = events.ExchangeFailed(status=status, error_type=error_type, message=message, in_stream=in_stream)
+        self._end("failed", event)
 
     def client_left(self) -> None:
         """Record that the client went away before the exchange was over."""
-        if self._is_first_end():
-            self._count("left", self._usage)
-            self._bus.emit(events.ClientLeft(exchange=self.exchange, at_s=time.time(), after_s=self._after_s()))
+        if not self._is_over:
+            self._report_growth()
+            self._end("left", events.ClientLeft(), self._usage)
 
     def close(self) -> None:
         """Record an end without a word, where the bridge was stopped or has a bug; and what the streams held.
@@ -433,123 +305,116 @@ class Recorder:
         What the client got is whole only now: the end of an exchange is recorded before its last bytes go out.
         """
         self.failed(BridgeError("The bridge stopped before the answer was whole."), in_stream=True)
-        if self._upstream_pieces or self._client_pieces:
-            streams = events.StreamsRecorded(
-                exchange=self.exchange,
-                at_s=time.time(),
-                upstream=self._timed(self._upstream_pieces),
-                client=self._timed(self._client_pieces),
-                omitted_bytes=self._omitted_bytes,
-            )
+        upstream, client = self._upstream_pieces, self._client_pieces
+        if upstream or client:
             self._upstream_pieces, self._client_pieces = [], []
-            self._bus.emit(streams)
+            streams = events.StreamsRecorded(upstream=upstream, client=client, omitted_bytes=self._omitted_bytes)
+            self._bus.emit(self._stamped(streams))
 
-    def _keep(self, pieces: list[tuple[float, list[bytes]]], data: bytes) -> None:
-        self._piece_bytes += len(data)
-        if self._piece_bytes > MAX_STREAM_BYTES:
-            self._omitted_bytes += len(data)
-            return
-        at_s = time.monotonic()
-        if pieces and at_s - pieces[-1][0] < SAME_MOMENT_S:
-            pieces[-1][1].append(data)
-        else:
-            pieces.append((at_s, [data]))
+    # --- the parts of these -------------------------------------------------------------------------------------
 
-    def _timed(self, pieces: list[tuple[float, list[bytes]]]) -> list[events.StreamPiece]:
-        return [events.StreamPiece(at_s - self._started_at, b"".join(data)) for at_s, data in pieces]
-
-    def _report_growth(self) -> None:
-        """Fold what has gone out since the last time, and tell how much it is; seldom, since it is read one by one."""
-        self._reported_at = time.monotonic()
-        unread, self._unread = self._unread, []
-        self._fold.feed(unread)
-        added = [chars for event in unread if (chars := content_chars(event))]
-        if added and self._bus.active:
-            self._bus.emit(
-                events.AnswerGrew(
-                    exchange=self.exchange,
-                    at_s=time.time(),
-                    after_s=self._after_s(),
-                    deltas=len(added),
-                    chars=sum(added),
-                )
-            )
-
-    def _is_first_end(self) -> bool:
-        self._report_growth()
-        is_first, self._is_over = not self._is_over, True
-        self._beginning = []
-        self._end_reading()
-        return is_first
-
-    def _begin_reading(self) -> None:
-        self._sent_after_s, self._usage = self._after_s(), _NO_USAGE
-        self._note_reading()
-
-    def _note_reading(self) -> None:
-        """Report to those who show what is under way how far the engine has read the prompt."""
-        if self._stats is None:
-            return
-        usage = self._usage
-        cached = usage.cached_tokens or 0
-        read_s = (usage.prompt_ms or 0.0) / 1000
-        self._stats.reading(
-            self.exchange,
-            ReadingPrompt(
-                model=self._model,
-                session=self._session,
-                since_s=time.time() - self._after_s() + self._sent_after_s,
-                prompt_tokens=usage.prompt_tokens or self._estimated_tokens,
-                read_tokens=usage.read_tokens,
-                cached_tokens=cached,
-                tokens_per_s=max(0, (usage.read_tokens or 0) - cached) / read_s if read_s else None,
-            ),
-        )
-
-    def _end_reading(self) -> None:
-        if self._stats is not None:
-            self._stats.reading(self.exchange, None)
-
-    def _count(self, outcome: Outcome, usage: UsageReport = _NO_USAGE, cost_usd: float | None = None) -> None:
-        """Give the figures of the exchange, which is over, to those who sum them up."""
-        if self._stats is None:
-            return
-        is_answered = outcome == "answered"
-        prompt_tokens = self._estimated_tokens if usage.prompt_tokens is None else usage.prompt_tokens
-        output_s = None if usage.output_ms is None else usage.output_ms / 1000
-        if output_s is None and self._first_token_s is not None:
-            output_s = self._after_s() - self._first_token_s
-            if output_s < SHORTEST_S:
-                output_s = None
-        prompt_s = None if usage.prompt_ms is None else usage.prompt_ms / 1000
-        if prompt_s is None and self._first_token_s is not None:
-            prompt_s = self._first_token_s - self._sent_after_s
-        has_begun = self._first_token_s is not None
-        self._stats.take(
-            Finished(
-                model=self._model,
-                session=self._session,
-                provider=self.provider,
-                outcome=outcome,
-                prompt_tokens=0 if outcome == "failed" else prompt_tokens,
-                cached_tokens=usage.cached_tokens,
-                output_tokens=usage.output_tokens or 0,
-                thinking_tokens=usage.thinking_tokens or 0,
-                is_estimated=usage.prompt_tokens is None or (has_begun and usage.output_tokens is None),
-                first_token_s=self._first_token_s,
-                prompt_s=prompt_s if is_answered else None,
-                output_s=output_s if is_answered else None,
-                cost_usd=cost_usd,
-                repairs=self._repaired_calls,
-                losses=self._losses,
-                fallbacks=self._fallbacks,
-                lost_tokens=self._lost_tokens,
-                web=self._web,
-            )
-        )
+    def _stamped(self, event: events.TraceEvent) -> events.TraceEvent:
+        return replace(event, exchange=self.exchange, at_s=time.time(), after_s=self._after_s())
 
     def _after_s(self) -> float:
         return time.monotonic() - self._started_at
+
+    def _begin(self, before: list[events.TraceEvent], event: events.TraceEvent) -> None:
+        """Record a request, and keep it for those who listen only later."""
+        event = self._stamped(event)
+        self._beginning = [*before, event]
+        if self.active:
+            self._bus.emit(event)
+
+    def _keep(self, pieces: list[events.StreamPiece], data: bytes) -> None:
+        self._piece_bytes += len(data)
+        if self._piece_bytes > MAX_STREAM_BYTES:
+            self._omitted_bytes += len(data)
+        else:
+            pieces.append((time.monotonic() - self._started_at, data))
+
+    def _report_growth(self) -> None:
+        """Fold what has gone out since the last time, and report how much it is."""
+        self._report_at = time.monotonic() + GROWTH_S
+        unread, self._unread = typed_events(self._unread), []
+        self._fold.feed(unread)
+        added = [chars for event in unread if (chars := content_chars(event))]
+        if added:
+            self.record(events.AnswerGrew(deltas=len(added), chars=sum(added)))
+
+    def _begin_reading(self) -> None:
+        self._sent_after_s, self._usage = self._after_s(), _NO_USAGE
+        self._note_reading(self._usage)
+
+    def _note_reading(self, usage: UsageReport | None) -> None:
+        """Report to those who show what is under way how far the engine has read the prompt; None: no more."""
+        if self._stats is None:
+            return
+        if usage is None:
+            self._stats.reading(self.exchange, None)
+            return
+        cached = usage.cached_tokens or 0
+        read_s = (usage.prompt_ms or 0.0) / 1000
+        prompt = ReadingPrompt(
+            model=self._model,
+            session=self.session,
+            since_s=time.time() - self._after_s() + self._sent_after_s,
+            prompt_tokens=usage.prompt_tokens or self._estimated_tokens,
+            read_tokens=usage.read_tokens,
+            cached_tokens=cached,
+            tokens_per_s=max(0, (usage.read_tokens or 0) - cached) / read_s if read_s else None,
+        )
+        self._stats.reading(self.exchange, prompt)
+
+    def _end(
+        self,
+        outcome: Outcome,
+        event: events.TraceEvent | None,
+        usage: UsageReport = _NO_USAGE,
+        cost_usd: float | None = None,
+    ) -> None:
+        """Record the end, and give the figures of the exchange to those who sum them up."""
+        if event is not None:
+            self.record(event)
+        self._is_over = True
+        self._beginning = []
+        if self._stats is not None:
+            self._note_reading(None)
+            self._stats.take(self._figures(outcome, usage, cost_usd))
+
+    def _figures(self, outcome: Outcome, usage: UsageReport, cost_usd: float | None) -> Finished:
+        first_token_s = self._first_token_s
+        prompt_s = output_s = None
+        if outcome == "answered" and first_token_s is not None:
+            prompt_s = first_token_s - self._sent_after_s
+            writing_s = self._after_s() - first_token_s
+            output_s = writing_s if writing_s >= SHORTEST_S else None
+        if outcome == "answered" and usage.prompt_ms is not None:
+            prompt_s = usage.prompt_ms / 1000
+        if outcome == "answered" and usage.output_ms is not None:
+            output_s = usage.output_ms / 1000
+        prompt_tokens = self._estimated_tokens if usage.prompt_tokens is None else usage.prompt_tokens
+        has_begun = first_token_s is not None
+        return Finished(
+            model=self._model,
+            session=self.session,
+            provider=self.provider,
+            outcome=outcome,
+            prompt_tokens=0 if outcome == "failed" else prompt_tokens,
+            cached_tokens=usage.cached_tokens,
+            output_tokens=usage.output_tokens or 0,
+            thinking_tokens=usage.thinking_tokens or 0,
+            is_estimated=usage.prompt_tokens is None or (has_begun and usage.output_tokens is None),
+            first_token_s=first_token_s,
+            prompt_s=prompt_s,
+            output_s=output_s,
+            cost_usd=cost_usd,
+            repairs=self._repaired_calls,
+            losses=self._losses,
+            fallbacks=self._fallbacks,
+            lost_tokens=self._lost_tokens,
+            web=self._web,
+        )
 
 
 def _unseen_message(model: str, usage: UsageReport) -> Message:

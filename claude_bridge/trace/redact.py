@@ -5,40 +5,28 @@ from __future__ import annotations
 import json
 import re
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from threading import Lock
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import msgspec
 from msgspec import Raw, Struct
+from msgspec.structs import replace
 
 from claude_bridge.trace.events import (
     AnswerGrew,
-    ClientLeft,
     FirstToken,
-    PromptCut,
-    RequestQueued,
     RequestReceived,
     RequestSent,
     StreamPiece,
     StreamsRecorded,
     TraceEvent,
     UpstreamAnswered,
-    WaitingForUpstream,
 )
+from claude_bridge.trace.key_forms import key_spans, matches
+from claude_bridge.wire.anthropic import MessagesRequest
 
 REDACTED = "[redacted]"
-
-WITHOUT_FOREIGN_TEXT = (
-    AnswerGrew,
-    ClientLeft,
-    FirstToken,
-    PromptCut,
-    RequestQueued,
-    UpstreamAnswered,
-    WaitingForUpstream,
-)
-"""Events that hold numbers and our own id only: nothing to redact, and some come by the thousand."""
 
 # What people write where an engine asks for no key: words that a trace needs, and no secrets.
 _NO_SECRETS = frozenset({"dummy", "empty", "lm-studio", "no-key", "none", "not-needed", "ollama", "test"})
@@ -50,81 +38,22 @@ _MAX_SECRETS = 64
 MAX_BODY_BYTES = 16 * 1024 * 1024
 """Longer bodies are cut: a trace is read by people, and the work on it must have an end."""
 
-_SEEN_BODIES, _MAX_SEEN_BYTES = 8, 4 * 1024 * 1024
+_MAX_SEEN, _MAX_SEEN_BYTES = 16, 16 * 1024 * 1024
 _MARGIN_BYTES = 4 * 1024
 """What is read beyond, so that a secret at the cut is seen whole."""
 
-
-_STEP_BYTES, _BEYOND_BYTES = 512 * 1024, 64 * 1024
-"""How much is searched without a pause, and how far beyond it that is seen which begins there."""
-
-
-class _KeyForm(NamedTuple):
-    """What a kind of key looks like; group 1 of ``pattern`` is taken out. A text without ``mark`` holds none."""
-
-    mark: bytes
-    pattern: re.Pattern[bytes]
-    is_exact: bool = False
-    """Whether capitals count: in lower case the form would be found in the base64 of images."""
-    stands_alone: bool = False
-    """Whether no letter or digit may stand before it, as in "task-…"."""
-
-
-def _form(mark: bytes, pattern: bytes, *, is_exact: bool = False, stands_alone: bool = False) -> _KeyForm:
-    return _KeyForm(mark, re.compile(pattern), is_exact, stands_alone)
-
-
-_SET_TO = rb"[\"'\\]*\s*[:=][\s\"'\\]*"
-
-# The patterns run on lower-cased bytes unless they are exact, and each begins with a literal, which lets ``re`` skip
-# ahead at the speed of a plain search; the search for the mark alone is faster still.
-_KEY_FORMS = (
-    _form(b"sk-", rb"(sk-(?:ant|proj|or)-[a-z0-9_-]{8,})"),
-    _form(b"sk-", rb"(sk-(?:[a-z0-9_-]{16,}|(?=[a-z_-]{0,15}[0-9])[a-z0-9_-]{8,}))", stands_alone=True),
-    *(_form(mark, rb"(%b[a-z0-9_-]{8,})" % mark) for mark in (b"gsk_", b"xai-", b"hf_")),
-    # GitHub, GitLab, npm, Stripe
-    _form(b"gh", rb"(gh[pousr]_[a-z0-9_]{16,})"),
-    *(_form(mark, rb"(%b[a-z0-9_-]{16,})" % mark) for mark in (b"github_pat_", b"glpat-", b"npm_")),
-    _form(b"_live_", rb"([sr]k_live_[a-z0-9]{16,})"),
-    # Google: API keys, access tokens, OAuth client secrets
-    _form(b"AIza", rb"(AIza[A-Za-z0-9_-]{16,})", is_exact=True, stands_alone=True),
-    _form(b"ya29.", rb"(ya29\.[a-z0-9_-]{16,})", stands_alone=True),
-    _form(b"GOCSPX-", rb"(GOCSPX-[A-Za-z0-9_-]{16,})", is_exact=True),
-    # AWS: key ids, and secrets by the names under which they are set
-    *(_form(mark, rb"(%b[A-Z0-9]{16,})" % mark, is_exact=True, stands_alone=True) for mark in (b"AKIA", b"ASIA")),
-    *(
-        _form(mark, rb"%b[\"'\\]*\s*[:=][\s\"'\\]*([a-z0-9/+=]{16,})" % mark)
-        for mark in (b"secret_access_key", b"secretaccesskey", b"session_token", b"sessiontoken")
-    ),
-    # Slack: tokens and webhooks
-    _form(b"xox", rb"(xox[a-z](?:\.[a-z]+)?-[a-z0-9-]{8,})", stands_alone=True),
-    _form(b"xapp-", rb"(xapp-[a-z0-9-]{8,})"),
-    _form(b"hooks.slack.com/", rb"hooks\.slack\.com/(?:services|workflows|triggers)/([a-z0-9/]{8,})"),
-    # Private keys of any kind, also where the end of the block was cut off
-    _form(
-        b"private key",
-        rb"(-----begin [a-z0-9 ]{0,40}?private key(?: block)?-----(?:[^-]|-(?!----)){0,32768}"
-        rb"(?:-----end [a-z0-9 ]{0,60}-----)?)",
-    ),
-    # Headers and URLs
-    _form(b"bearer ", rb"bearer +((?:[a-z0-9._~+/=-]{16,}|(?=[a-z._~+/=-]{0,15}[0-9])[a-z0-9._~+/=-]{6,}))"),
-    _form(b"x-api-key", rb"x-api-key[\"'\\]*\s*[:=][\s\"'\\]*([^\s\"'\\,;${<\[]{4,})"),
-    _form(b"://", rb"://[^\s\"'\\/:@]*:([^\s\"'\\/@]{1,256})@"),
-)
-_SHORT_BYTES = 200
-_ANY_MARK = re.compile(b"|".join(re.escape(mark.lower()) for mark in sorted({form.mark for form in _KEY_FORMS})))
-"""For short texts, of which an event has many; in long ones the search for each mark is faster."""
-
-# "task-…" is no key, but "\nsk-…" is one, and so is one behind a colour code.
-_MAY_STAND_BEFORE_KEY = re.compile(rb"(?:^|[^a-z0-9]|\\[nrtbf]|\\u[0-9a-f]{4}|\[[0-9;]*m)\Z")
+_BLOCK_BYTES = 64 * 1024
 
 _CREDENTIALS = re.compile("auth|key|token|cookie|secret|password", re.IGNORECASE)
 """In the names of headers whose values are never shown."""
 
 _PRIVATE_MARKS = (b"safeguards", b"deviceid", b"device_id", b"accountuuid", b"account_uuid", b"_account_")
+_PRIVATE_KEY = re.compile("device|account", re.IGNORECASE)
 _OLD_USER_ID = re.compile(r"user_.*_account_.*?_?(session_.*)", re.DOTALL)
+_KNOWN_FIELDS = frozenset(MessagesRequest.__struct_encode_fields__)
 
 _Value = TypeVar("_Value")
+_Span = tuple[int, int]
 
 
 class CleanEvent:
@@ -132,6 +61,8 @@ class CleanEvent:
 
     def __init__(self, raw: TraceEvent, redactor: Redactor) -> None:
         self.raw = raw
+        self.body_bytes = _body_bytes(raw)
+        """About what it takes in memory."""
         self._redactor = redactor
         self._clean: TraceEvent | None = None
         self._lock = Lock()
@@ -146,6 +77,16 @@ class CleanEvent:
             if self._clean is None:
                 self._clean = self._redactor.redact(self.raw)
             return self._clean
+
+
+def _body_bytes(event: TraceEvent) -> int:
+    match event:
+        case RequestReceived(body=body) | RequestSent(body=body):
+            return len(bytes(body))
+        case StreamsRecorded(upstream=upstream, client=client):
+            return sum([len(data) for _, data in (*upstream, *client)])
+        case _:
+            return 0
 
 
 class Redactor:
@@ -177,99 +118,101 @@ class Redactor:
         that are JSON stay JSON. The client's ``safeguards`` (local paths) and the device and account in its
         ``metadata.user_id`` are left out of request bodies.
         """
-        if isinstance(event, WITHOUT_FOREIGN_TEXT):
-            return event
         match event:
             case RequestReceived():
-                clean = self._redact(msgspec.structs.replace(event, body=b""))
-                return msgspec.structs.replace(clean, body=self._redact_body(event.body))
+                body, fields = self._redact_body(bytes(event.body))
+                not_read = [name for name in fields if name not in _KNOWN_FIELDS]
+                return replace(self._redact(replace(event, body=b"", not_read=not_read)), body=body)
             case RequestSent():
                 headers = {
                     name: REDACTED if _CREDENTIALS.search(name) else value for name, value in event.headers.items()
                 }
-                sent = self._redact(msgspec.structs.replace(event, body=b"", headers=headers))
-                return msgspec.structs.replace(sent, body=self._redact_body(event.body))
-            case StreamsRecorded():
-                upstream, client = self._redact_pieces(event.upstream), self._redact_pieces(event.client)
-                return msgspec.structs.replace(event, upstream=upstream, client=client)
+                body, _ = self._redact_body(bytes(event.body))
+                return replace(self._redact(replace(event, body=b"", headers=headers)), body=body)
+            case StreamsRecorded(upstream=upstream, client=client):
+                if not self._spans(b"\n".join(_different_parts(upstream) | _different_parts(client))):
+                    return event
+                return replace(event, upstream=self._redact_pieces(upstream), client=self._redact_pieces(client))
+            case UpstreamAnswered() | FirstToken() | AnswerGrew():
+                return event  # numbers
             case _:
-                pass
-        return self._redact(event)
+                return self._redact(event)
 
     def redact_text(self, text: str) -> str:
         """Return a text without secrets."""
         encoded = text.encode("utf-8", "surrogatepass")
-        return self._redact_bytes(encoded).decode("utf-8", "surrogatepass")
+        return _replaced(encoded, self._spans(encoded)).decode("utf-8", "surrogatepass")
 
-    def _redact_body(self, body: bytes) -> bytes:
-        if len(body) <= MAX_BODY_BYTES:
-            body = _without_private_fields(body)
-            return _replaced(body, self._seen.spans(body, self._spans))
-        beginning = self._redact_bytes(_without_private_fields(body[: MAX_BODY_BYTES + _MARGIN_BYTES]))
-        return beginning[:MAX_BODY_BYTES] + b"... (%d bytes in all)" % len(body)
+    def _redact_body(self, body: bytes) -> tuple[bytes | Raw, Mapping[str, Raw]]:
+        """Return the body, as Raw where it is one line of JSON for certain, and the fields that it had."""
+        if len(body) > MAX_BODY_BYTES:
+            beginning, _ = _without_private_fields(body[: MAX_BODY_BYTES + _MARGIN_BYTES])
+            clean = _replaced(beginning, self._spans(beginning))
+            return clean[:MAX_BODY_BYTES] + b"... (%d bytes in all)" % len(body), {}
+        body, fields = _without_private_fields(body)
+        spans, is_text = self._seen.look_into(body, self._spans)
+        if spans:
+            return _replaced(body, spans), fields
+        is_line = bool(fields) and is_text and body.startswith(b"{") and b"\n" not in body and b"\r" not in body
+        return Raw(body) if is_line else body, fields
 
-    def _redact(self, value: _Value) -> _Value:
+    def _redact(self, event: TraceEvent) -> TraceEvent:
+        """Return an event of short texts without secrets; most have none, which one search shows."""
+        try:
+            if not self._spans(msgspec.json.encode(event)):
+                return event
+        except UnicodeError:  # a lone surrogate
+            pass
+        return self._without_secrets(event)
+
+    def _without_secrets(self, value: _Value) -> _Value:
         clean: Any = value
         match value:
             case bytes():
-                clean = self._redact_bytes(value)
+                clean = _replaced(value, self._spans(value))
             case str():
                 clean = self.redact_text(value)
             case Raw():
-                clean = Raw(self._redact_bytes(bytes(value)))
+                clean = Raw(self._without_secrets(bytes(value)))
             case list():
-                clean = [self._redact(item) for item in value]
+                clean = [self._without_secrets(item) for item in value]
             case dict():
-                clean = {name: self._redact(item) for name, item in value.items()}
+                clean = {name: self._without_secrets(item) for name, item in value.items()}
             case Struct():
-                fields = {name: self._redact(getattr(value, name)) for name in value.__struct_fields__}
-                clean = msgspec.structs.replace(value, **fields)
+                clean = replace(
+                    value, **{name: self._without_secrets(getattr(value, name)) for name in value.__struct_fields__}
+                )
         return cast("_Value", clean)
 
     def _redact_pieces(self, pieces: list[StreamPiece]) -> list[StreamPiece]:
         """Return the pieces of a stream without secrets, those too that begin in one piece and end in another."""
-        stream = b"".join([piece.data for piece in pieces])
-        spans = self._spans(stream) if self._may_hold_secrets(_varying_part(stream)) else []
-        if not spans:
-            return pieces
+        spans = self._spans(b"".join([data for _, data in pieces]))
         clean: list[StreamPiece] = []
         start = at = 0
-        for piece in pieces:
-            end, kept, done = start + len(piece.data), bytearray(), start
+        for after_s, data in pieces:
+            end, kept, done = start + len(data), bytearray(), start
             while at < len(spans) and spans[at][0] < end:
                 first, last = spans[at]
-                kept += piece.data[done - start : max(first, done) - start]
+                kept += data[done - start : max(first, done) - start]
                 kept += REDACTED.encode() if first >= start else b""
                 done = min(last, end)
                 if last > end:
                     break  # the rest of it is in the next piece
                 at += 1
-            clean.append(StreamPiece(piece.after_s, bytes(kept + piece.data[done - start :])))
+            clean.append((after_s, bytes(kept + data[done - start :])))
             start = end
         return clean
 
-    def _redact_bytes(self, text: bytes) -> bytes:
-        return _replaced(text, self._spans(text))
-
-    def _may_hold_secrets(self, text: bytes) -> bool:
-        lowered = text.lower()
-        return self._secrets_in(text) or any(form.mark in (text if form.is_exact else lowered) for form in _KEY_FORMS)
-
-    def _secrets_in(self, text: bytes) -> bool:
-        return any(plain_part in text for plain_part, _ in self._secrets)
-
-    def _spans(self, text: bytes) -> list[tuple[int, int]]:
+    def _spans(self, text: bytes) -> list[_Span]:
         """Return where secrets are, in their order and without overlaps."""
-        if len(text) <= _SHORT_BYTES and not self._secrets_in(text) and _ANY_MARK.search(text.lower()) is None:
-            return []
         found = [
             match.span()
             for plain_part, secret in self._secrets
             if plain_part in text
-            for match in _matches(secret, text)
+            for match in matches(secret, text)
         ]
-        found += _key_spans(text)
-        spans: list[tuple[int, int]] = []
+        found += key_spans(text)
+        spans: list[_Span] = []
         for start, end in sorted(found):
             if spans and start < spans[-1][1]:
                 spans[-1] = spans[-1][0], max(spans[-1][1], end)
@@ -283,34 +226,36 @@ def redacted(text: str) -> str:
     return Redactor([]).redact_text(text)
 
 
-def _varying_part(stream: bytes) -> bytes:
-    """Return a stream with what most of its frames begin and end with only once: a tenth of it, with all marks of keys.
+def _different_parts(pieces: Sequence[StreamPiece]) -> set[bytes]:
+    """Return what the frames of a stream differ in, and once what most of them share: a tenth of it, with all keys."""
+    parts, shared = set[bytes](), b""
+    block, size, last = list[bytes](), 0, len(pieces) - 1
+    for at, (_, data) in enumerate(pieces):
+        block.append(data)
+        size += len(data)
+        if size >= _BLOCK_BYTES or at == last:  # blocks that stay in the processor's cache
+            whole = b"".join(block)
+            shared = shared or (_shared_part(whole) if size > _MARGIN_BYTES else b"")
+            name = shared.rfind(b'"', 0, max(0, shared.rfind(b'":"')))  # what is short is found much faster
+            before, mark = shared[:name], shared[name:] or b"\n\n"
+            parts.update([part.removesuffix(before) for part in whole.split(mark)])
+            block, size = [whole[-_MARGIN_BYTES:]], 0
+    parts.add(shared)
+    return parts
 
-    No mark holds a line break or a quotation mark, and what is left out goes from the one to the other.
-    """
+
+def _shared_part(stream: bytes) -> bytes:
+    """Return what stands between what two frames differ in: it begins and ends with a quotation mark."""
     line_break = b"\n\n" if b"\n\n" in stream else b"\n"
     first = stream.find(line_break, len(stream) // 2)
     second = stream.find(line_break, first + 2)
     third = stream.find(line_break, second + 2)
-    if first < 0 or not first < second < third:
-        return stream
+    if not 0 < first < second < third:
+        return b""
     one, other = stream[first : min(second, first + 1024)], stream[second : min(third, second + 1024)]
-    beginning = one[: one.rfind(b'"', 0, _same_start(one, other)) + 1]
-    ending = one[len(one) - _same_start(one[::-1], other[::-1]) :] if len(one) == second - first else b""
-    ending = ending[ending.find(b'"') :] if b'"' in ending else b""
-    for part in (beginning, ending):
-        if len(part) > 2 * len(line_break):
-            stream = part + stream.replace(part, b"\n")
-    return stream
-
-
-def _same_start(one: bytes, other: bytes) -> int:
-    """Return how many bytes both begin with; up to about a thousand."""
-    pairs = zip(one, other, strict=False)
-    return next((at for at, (left, right) in enumerate(pairs) if left != right), min(len(one), len(other)))
-
-
-_Span = tuple[int, int]
+    start = one[: one.rfind(b'"', 0, _same_bytes(one, other)) + 1]
+    end = one[len(one) - _same_bytes(one, other, from_end=True) :]
+    return end[end.find(b'"') :] + start if b'"' in end and b'":"' in start else b""
 
 
 def _replaced(text: bytes, spans: Sequence[_Span]) -> bytes:
@@ -324,63 +269,77 @@ def _replaced(text: bytes, spans: Sequence[_Span]) -> bytes:
 
 
 class _SeenBodies:
-    """The last bodies and where secrets are in them: the next turn of a conversation begins as the one before."""
+    """The last body of each conversation and where secrets are in it: the next turn is nearly the same.
+
+    Clients write the system prompt and the tools behind the messages, so that both ends of two turns are the same.
+    """
 
     def __init__(self) -> None:
-        self._bodies: deque[tuple[bytes, list[_Span]]] = deque(maxlen=_SEEN_BODIES)
+        self._bodies: deque[tuple[bytes, list[_Span], bool]] = deque()
+        self._size = 0
 
-    def spans(self, body: bytes, find: Callable[[bytes], list[_Span]]) -> list[_Span]:
-        """Return where secrets are; only what is new is searched."""
-        start, known = 0, list[_Span]()
-        for seen, spans in reversed(list(self._bodies)):
-            if start > len(body) * 0.9:
-                break  # good enough
-            same = _same_bytes(seen, body) - _MARGIN_BYTES
-            if same > start:
-                # A secret that goes on beyond is looked for again, from where it begins.
-                start = next((first for first, end in spans if first < same < end + _MARGIN_BYTES), same)
-                known = [span for span in spans if span[1] <= start]
-        found = [*known, *((first + start, end + start) for first, end in find(body[start:] if start else body))]
-        if len(body) <= _MAX_SEEN_BYTES:
-            self._bodies.append((body, found))
-        return found
+    def look_into(self, body: bytes, find: Callable[[bytes], list[_Span]]) -> tuple[list[_Span], bool]:
+        """Return where secrets are, and whether the body is UTF-8; only what is new is looked at."""
+        start, end, known, was_text = 0, len(body), list[_Span](), True
+        for seen in reversed(self._bodies) if len(body) > 4 * _MARGIN_BYTES else ():
+            first, last, kept = _new_part(body, *seen[:2])
+            if last - first < end - start:
+                start, end, known, was_text = first, last, kept, seen[2]
+            if end - start < len(body) * 0.1:
+                self._forget(seen)  # it was the turn before
+                break
+        new = body[start:end]
+        found = sorted([*known, *((first + start, last + start) for first, last in find(new))])
+        is_text = was_text and (body.isascii() or _is_utf8(new))
+        if 4 * _MARGIN_BYTES < len(body) <= _MAX_SEEN_BYTES // 2:
+            self._bodies.append((body, found, is_text))
+            self._size += len(body)
+            while self._size > _MAX_SEEN_BYTES or len(self._bodies) > _MAX_SEEN:
+                self._forget(self._bodies[0])
+        return found, is_text
+
+    def _forget(self, seen: tuple[bytes, list[_Span], bool]) -> None:
+        self._bodies.remove(seen)
+        self._size -= len(seen[0])
 
 
-def _same_bytes(one: bytes, other: bytes) -> int:
-    """Return how many bytes both begin with."""
-    same, block = 0, 64 * 1024
-    while block:
-        while same + block <= len(one) and one[same : same + block] == other[same : same + block]:
+def _new_part(body: bytes, seen: bytes, spans: Sequence[_Span]) -> tuple[int, int, list[_Span]]:
+    """Return the part of a body that another one does not have, and where secrets are known to be beside it.
+
+    It begins and ends at quotation marks, which are never a part of another character, and some way beyond what is
+    new. A secret that reaches into it is looked for again as a whole.
+    """
+    same = _same_bytes(body, seen)
+    start = max(0, body.rfind(b'"', 0, max(0, same - _MARGIN_BYTES)))
+    start = next((first for first, last in spans if first < start < last + _MARGIN_BYTES), start)
+    behind = min(_same_bytes(body, seen, from_end=True), len(body) - same, len(seen) - same) - _MARGIN_BYTES
+    end = body.find(b'"', len(body) - behind) if behind > 0 else -1
+    further = len(body) - len(seen)
+    end = len(body) if end < 0 else end
+    end = next((last + further for first, last in reversed(spans) if first < end - further < last), end)
+    known = [span for span in spans if span[1] <= start]
+    return start, end, known + [(first + further, last + further) for first, last in spans if first + further >= end]
+
+
+def _same_bytes(one: bytes, other: bytes, *, from_end: bool = False) -> int:
+    """Return how many bytes both begin with, or end in."""
+    same, most = 0, min(len(one), len(other))
+    for block in (64 * 1024, 4 * 1024, 256, 16, 1):
+        while same + block <= most and (
+            one[len(one) - same - block : len(one) - same] == other[len(other) - same - block : len(other) - same]
+            if from_end
+            else one[same : same + block] == other[same : same + block]
+        ):
             same += block
-        block //= 8
     return same
 
 
-def _key_spans(text: bytes) -> Iterator[tuple[int, int]]:
-    lowered = text.lower()  # of bytes: only ASCII changes, so places stay the same
-    for mark, pattern, is_exact, stands_alone in _KEY_FORMS:
-        searched = text if is_exact else lowered
-        if mark in searched:
-            for match in _matches(pattern, searched):
-                if not stands_alone or _may_stand(lowered, match.start(1)):
-                    yield match.span(1)
-
-
-def _matches(pattern: re.Pattern[bytes], text: bytes) -> Iterator[re.Match[bytes]]:
-    """Yield what ``finditer`` does, in steps: a search does not let other threads run before it finds something."""
-    at = 0
-    for step_end in range(_STEP_BYTES, len(text) + _STEP_BYTES, _STEP_BYTES):
-        visible_end = step_end + _BEYOND_BYTES
-        while (match := pattern.search(text, at, visible_end)) and match.start() < step_end:
-            if match.end() == visible_end:
-                match = pattern.match(text, match.start()) or match
-            yield match
-            at = match.end()
-        at = max(at, step_end)
-
-
-def _may_stand(lowered: bytes, start: int) -> bool:
-    return _MAY_STAND_BEFORE_KEY.search(lowered[max(0, start - 12) : start]) is not None
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _longest_plain_part(secret: str) -> bytes:
@@ -411,12 +370,13 @@ def _anyhow_escaped_char(char: str) -> bytes:
     return rb"(?:\\{0,7}%b|%b)" % (literal, as_code)
 
 
-def _without_private_fields(body: bytes) -> bytes:
-    """Return a request body without what names the user's device, account or folders."""
+def _without_private_fields(body: bytes) -> tuple[bytes, Mapping[str, Raw]]:
+    """Return a request body without what names the user's device, account or folders, and the fields that it had."""
     try:
-        fields: dict[str, Any] = dict(msgspec.json.decode(body, type=dict[str, Raw]))
+        given = dict(msgspec.json.decode(body, type=dict[str, Raw]))
     except (ValueError, RecursionError):
-        return _without_private_fields_slowly(body)
+        return _without_private_fields_slowly(body), {}
+    fields: dict[str, Any] = dict(given)
     changed = fields.pop("safeguards", None) is not None
     if "metadata" in fields:
         try:
@@ -426,7 +386,7 @@ def _without_private_fields(body: bytes) -> bytes:
         anonymous = _anonymous_metadata(metadata)
         if anonymous != metadata or metadata is None:
             fields["metadata"], changed = anonymous, True
-    return msgspec.json.encode(fields) if changed else body
+    return msgspec.json.encode(fields) if changed else body, given
 
 
 def _without_private_fields_slowly(body: bytes) -> bytes:
@@ -468,6 +428,3 @@ def _anonymous_user_id(user_id: str) -> str:
         return json.dumps(kept, separators=(",", ":"))
     old = _OLD_USER_ID.fullmatch(user_id)
     return old[1] if old else user_id
-
-
-_PRIVATE_KEY = re.compile("device|account", re.IGNORECASE)

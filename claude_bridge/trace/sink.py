@@ -21,10 +21,10 @@ class Sink(Protocol):
 
 @runtime_checkable
 class TickingSink(Sink, Protocol):
-    """A sink that shows how time passes."""
+    """A sink that has something to do when it has taken all that came, or as time passes."""
 
-    def tick(self) -> None:
-        """Show what is under way; called several times a second while anything is."""
+    def tick(self) -> bool:
+        """Do it, and return whether to be called several times a second until more comes."""
         ...
 
 

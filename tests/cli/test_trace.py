@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 from claude_bridge.cli import app
 from claude_bridge.conversion.loss import Loss
 from claude_bridge.errors import SetupError, UsageError
-from claude_bridge.trace.events import StreamPiece, StreamsRecorded, TraceEvent
+from claude_bridge.trace.events import StreamsRecorded, TraceEvent
 from claude_bridge.trace.jsonl import encode_event
 from claude_bridge.wire.anthropic import TextBlock
 from tests.cli.process import LIMIT_S, run_bridge, serving
@@ -44,8 +44,8 @@ def trace(tmp_path: Path) -> Path:
     streams = StreamsRecorded(
         exchange="req_0000k7Qd",
         at_s=NOON + 7,
-        upstream=[StreamPiece(0.002, b'{"error":"busy"}'), StreamPiece(3.9, b'data: {"n":1}\n\n')],
-        client=[StreamPiece(4.0, b"event: message_start\ndata: {}\n\n")],
+        upstream=[(0.002, b'{"error":"busy"}'), (3.9, b'data: {"n":1}\n\n')],
+        client=[(4.0, b"event: message_start\ndata: {}\n\n")],
     )
     events: list[TraceEvent] = [
         received(messages, top_k=5),

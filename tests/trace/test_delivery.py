@@ -16,7 +16,7 @@ import pytest
 from claude_bridge.trace import delivery
 from claude_bridge.trace.bus import Bus
 from claude_bridge.trace.delivery import MAX_QUEUED, MAX_QUEUED_BYTES
-from claude_bridge.trace.events import AnswerGrew, EventsDropped, FirstToken, TraceEvent
+from claude_bridge.trace.events import EventsDropped, TraceEvent
 from claude_bridge.trace.jsonl import JsonlSink
 from tests.trace.samples import client_left, ended, first_token, grew, received, sent
 
@@ -77,34 +77,16 @@ def test_the_bodies_that_wait_are_bounded() -> None:
     assert "EventsDropped" in kinds
 
 
-def test_growth_is_summed_up_and_stays_in_its_place() -> None:
+def test_events_are_delivered_while_an_answer_goes_on() -> None:
     sink = Gate()
+    sink.may_go_on.set()
     bus = Bus([sink], in_threads=True)
-    bus.emit(sent())
     bus.emit(first_token())
-    for _ in range(1000):
-        bus.emit(grew(chars=3))
-    bus.emit(ended())
-    sink.may_go_on.set()
-    bus.close()
-
-    _, first, growth, last = sink.events
-    assert isinstance(first, FirstToken)
-    assert isinstance(growth, AnswerGrew)
-    assert (growth.deltas, growth.chars) == (1000, 3000)
-    assert last == ended()
-
-
-def test_growth_is_shown_while_an_answer_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    sink = Gate()
-    sink.may_go_on.set()
-    bus = Bus([sink], in_threads=True)
-    bus.emit(sent())
     bus.emit(grew())
-    give_up_at = time.monotonic() + 10 * delivery.TICK_S
+    give_up_at = time.monotonic() + 10
     while len(sink.events) < 2 and time.monotonic() < give_up_at:
         time.sleep(0.01)
-    assert sink.events == [sent(), grew()]
+    assert sink.events == [first_token(), grew()]
     bus.close()
 
 
@@ -196,7 +178,7 @@ def test_a_file_that_grows_too_large_is_begun_anew_and_the_one_before_kept(tmp_p
     old = tmp_path / "trace.jsonl.1"
     assert sorted(file.name for file in tmp_path.iterdir()) == ["trace.jsonl", "trace.jsonl.1"]
     for file in (path, old):
-        assert file.stat().st_size <= 2_000
+        assert file.stat().st_size <= 2_500  # and a line
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
     numbers = [json.loads(line)["body"]["number"] for file in (old, path) for line in file.read_bytes().splitlines()]
     assert numbers == list(range(numbers[0], 100))

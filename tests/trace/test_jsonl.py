@@ -79,6 +79,7 @@ def test_the_end_of_an_exchange_is_on_disk_before_the_sink_is_closed(tmp_path: P
     sink = JsonlSink(tmp_path / "trace.jsonl")
     sink.take(grew())
     sink.take(ended())
+    sink.tick()
     assert len((tmp_path / "trace.jsonl").read_bytes().splitlines()) == 2
     sink.close()
 

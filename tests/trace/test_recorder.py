@@ -11,12 +11,14 @@ from claude_bridge.trace.bus import Bus
 from claude_bridge.trace.events import (
     AnswerGrew,
     AnswerMended,
+    ClientLeft,
     ExchangeEnded,
     FirstToken,
     ImageDescribed,
     RequestReceived,
     ToolInputRepaired,
     TraceEvent,
+    WaitingForUpstream,
 )
 from claude_bridge.trace.recorder import Recorder
 from claude_bridge.trace.stats import Stats
@@ -70,15 +72,24 @@ def recorder(sink: Recording) -> Recorder:
     return Recorder(Bus([sink]), "req_1")
 
 
-def test_the_first_content_is_told_once_and_its_growth_in_sums(recorder: Recorder, sink: Recording) -> None:
+def test_the_first_content_is_reported_once_and_its_growth_in_sums(recorder: Recorder, sink: Recording) -> None:
     for events in ([Ping()], ANSWER[:2], ANSWER[2:4], [], ANSWER[3:4]):
         recorder.answered(events)
-    recorder.ended(UsageReport())
+    recorder.client_left()
 
-    assert [type(event) for event in sink.events if not isinstance(event, AnswerGrew)] == [FirstToken, ExchangeEnded]
+    assert [type(event) for event in sink.events if not isinstance(event, AnswerGrew)] == [FirstToken, ClientLeft]
     grown = [event for event in sink.events if isinstance(event, AnswerGrew)]
     assert (sum(event.deltas for event in grown), sum(event.chars for event in grown)) == (3, 7)
-    assert len(grown) <= 2
+
+
+def test_every_event_has_its_exchange_and_its_time(recorder: Recorder, sink: Recording) -> None:
+    recorder.record(WaitingForUpstream())
+    recorder.answered(ANSWER)
+    recorder.ended(UsageReport())
+    assert {event.exchange for event in sink.events} == {"req_1"}
+    times = [(event.at_s, event.after_s) for event in sink.events]
+    assert times == sorted(times)
+    assert times[0][1] > 0
 
 
 def test_the_end_holds_the_whole_message(recorder: Recorder, sink: Recording) -> None:
@@ -100,7 +111,7 @@ def test_each_repair_is_told_once(recorder: Recorder, sink: Recording) -> None:
 
 
 def test_a_description_of_an_image_is_told(recorder: Recorder, sink: Recording) -> None:
-    recorder.described("$.a", model="seer", text="A cat.", trouble="", took_s=1.5)
+    recorder.record(ImageDescribed(path="$.a", model="seer", text="A cat.", trouble="", took_s=1.5))
     (event,) = sink.events
     assert isinstance(event, ImageDescribed)
     assert (event.exchange, event.path, event.model, event.text) == ("req_1", "$.a", "seer", "A cat.")
@@ -124,7 +135,7 @@ def test_an_exchange_has_one_end(recorder: Recorder, sink: Recording) -> None:
 def test_without_a_listener_nothing_is_kept() -> None:
     recorder = Recorder(Bus(), "req_1")
     recorder.answered(ANSWER)
-    recorder.waiting()
+    recorder.record(WaitingForUpstream())
     recorder.ended(UsageReport())
     recorder.client_left()
     assert not recorder.active

@@ -14,7 +14,7 @@ from msgspec import Raw
 
 from claude_bridge.conversion.loss import Loss
 from claude_bridge.trace.events import RequestReceived, TraceEvent
-from claude_bridge.trace.redact import MAX_BODY_BYTES, REDACTED, WITHOUT_FOREIGN_TEXT, Redactor
+from claude_bridge.trace.redact import MAX_BODY_BYTES, REDACTED, Redactor
 from claude_bridge.wire.anthropic import TextBlock, ToolUseBlock
 from tests.trace.samples import ended, failed, received, sent
 
@@ -24,7 +24,7 @@ AWKWARD = 'pa"ss\\wörd/🔑+12'
 def _redacted_body(body: bytes, *secrets: str) -> bytes:
     event = Redactor(secrets).redact(received(body=body))
     assert isinstance(event, RequestReceived)
-    return event.body
+    return bytes(event.body)
 
 
 def _nested(secret: str, levels: int, *, ascii_only: bool) -> bytes:
@@ -63,8 +63,7 @@ def test_a_secret_is_taken_out_of_every_field_of_every_event() -> None:
 
 def _all_bytes(event: TraceEvent) -> bytes:
     fields: dict[str, Any] = msgspec.structs.asdict(event)
-    body: bytes = fields.pop("body", b"")
-    return body + msgspec.json.encode(fields)
+    return bytes(fields.pop("body", b"")) + msgspec.json.encode(fields)
 
 
 @pytest.mark.parametrize(
@@ -211,13 +210,6 @@ def test_a_body_without_secrets_is_left_byte_for_byte() -> None:
     assert _redacted_body(body, "some-secret") == body
 
 
-def test_events_that_are_not_looked_at_hold_no_foreign_text() -> None:
-    for kind in WITHOUT_FOREIGN_TEXT:
-        types = {field.name: field.type for field in msgspec.structs.fields(kind)}
-        assert types.pop("exchange") is str
-        assert set(types.values()) <= {int, float}
-
-
 @given(st.binary() | st.text().map(lambda text: text.encode("utf-8", "surrogatepass")))
 def test_no_body_makes_it_raise(body: bytes) -> None:
     _redacted_body(body, AWKWARD)
@@ -268,8 +260,9 @@ def test_a_body_of_60_megabytes_takes_no_more_than_its_beginning(filler: str) ->
     clean = Redactor([AWKWARD]).redact(received(body=body))
     assert time.process_time() - started < 4  # it took 16 s
     assert isinstance(clean, RequestReceived)
-    assert clean.body.endswith(b"... (%d bytes in all)" % len(body))
-    assert len(clean.body) <= MAX_BODY_BYTES + 100
+    body_kept = bytes(clean.body)
+    assert body_kept.endswith(b"... (%d bytes in all)" % len(body))
+    assert len(body_kept) <= MAX_BODY_BYTES + 100
 
 
 def test_a_secret_at_the_cut_of_a_long_body_is_taken_out() -> None:
@@ -292,5 +285,5 @@ def test_the_next_turn_of_a_conversation_is_redacted_as_if_it_were_the_first(at:
     for body in (first, second, second, first):
         event = redactor.redact(received(body=body))
         assert isinstance(event, RequestReceived)
-        assert event.body == _redacted_body(body, secret)
-        assert REDACTED.encode() in event.body
+        assert bytes(event.body) == _redacted_body(body, secret)
+        assert REDACTED.encode() in bytes(event.body)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from claude_bridge.trace.bus import Bus
-from claude_bridge.trace.events import StreamPiece, StreamsRecorded
+from claude_bridge.trace.events import StreamsRecorded
 from claude_bridge.trace.jsonl import JsonlSink, encode_event
 from claude_bridge.trace.recorder import MAX_STREAM_BYTES, Recorder
 from claude_bridge.trace.redact import REDACTED, Redactor
@@ -86,9 +86,7 @@ def test_the_streams_of_one_exchange_have_a_budget(tmp_path: Path, trace: JsonlS
 
 def test_a_character_that_a_read_cut_is_whole_in_the_trace() -> None:
     key = "🔑".encode()
-    event = StreamsRecorded(
-        exchange="r", at_s=1, upstream=[StreamPiece(0.1, b"a" + key[:1]), StreamPiece(0.2, key[1:] + b"b")], client=[]
-    )
+    event = StreamsRecorded(exchange="r", at_s=1, upstream=[(0.1, b"a" + key[:1]), (0.2, key[1:] + b"b")], client=[])
     assert json.loads(encode_event(event))["upstream"] == [[0.1, "a"], [0.2, "🔑b"]]
 
 
@@ -99,14 +97,14 @@ SECRET = "tr0ub4dor-and-more"
 def test_a_secret_is_taken_out_of_a_stream_wherever_it_was_cut(cut: int) -> None:
     stream = f"before {SECRET} and sk-abcdefghijklmnopqrstuvwx after".encode()
     pieces = [
-        StreamPiece(1.0, stream[:cut]),
-        StreamPiece(2.0, stream[cut : cut + 3]),
-        StreamPiece(3.0, stream[cut + 3 :]),
+        (1.0, stream[:cut]),
+        (2.0, stream[cut : cut + 3]),
+        (3.0, stream[cut + 3 :]),
     ]
     event = Redactor([SECRET]).redact(StreamsRecorded(exchange="r", at_s=1, upstream=pieces, client=[]))
     assert isinstance(event, StreamsRecorded)
-    assert b"".join(piece.data for piece in event.upstream) == f"before {REDACTED} and {REDACTED} after".encode()
-    assert [piece.after_s for piece in event.upstream] == [1.0, 2.0, 3.0]
+    assert b"".join(data for _, data in event.upstream) == f"before {REDACTED} and {REDACTED} after".encode()
+    assert [after_s for after_s, _ in event.upstream] == [1.0, 2.0, 3.0]
 
 
 @pytest.mark.parametrize("place", ["first", "middle", "last"])
@@ -116,16 +114,16 @@ def test_a_secret_is_taken_out_of_a_stream_wherever_it_was_cut(cut: int) -> None
 def test_a_secret_in_one_of_many_equal_frames_is_found(form: str, place: str) -> None:
     at = {"first": 0, "middle": 150, "last": 299}[place]
     frames = [form.format(SECRET if number == at else f"word {number}").encode() for number in range(300)]
-    pieces = [StreamPiece(0.0, frame) for frame in frames]
+    pieces = [(0.0, frame) for frame in frames]
     event = Redactor([SECRET]).redact(StreamsRecorded(exchange="r", at_s=1, upstream=pieces, client=pieces))
     assert isinstance(event, StreamsRecorded)
     for stream in (event.upstream, event.client):
-        assert b"".join(piece.data for piece in stream) == b"".join(frames).replace(SECRET.encode(), REDACTED.encode())
+        assert b"".join(data for _, data in stream) == b"".join(frames).replace(SECRET.encode(), REDACTED.encode())
 
 
 def test_a_secret_in_what_all_frames_begin_with_is_found() -> None:
     frame = b'data: {"model":"%b","n":"' % SECRET.encode()
-    pieces = [StreamPiece(0.0, frame + b'%d"}\n\n' % number) for number in range(300)]
+    pieces = [(0.0, frame + b'%d"}\n\n' % number) for number in range(300)]
     event = Redactor([SECRET]).redact(StreamsRecorded(exchange="r", at_s=1, upstream=pieces, client=[]))
     assert isinstance(event, StreamsRecorded)
-    assert SECRET.encode() not in b"".join(piece.data for piece in event.upstream)
+    assert SECRET.encode() not in b"".join(data for _, data in event.upstream)

@@ -11,7 +11,7 @@ import pytest
 
 from claude_bridge.errors import SetupError
 from claude_bridge.trace.detail import read_lines
-from claude_bridge.trace.events import EventsDropped, StreamPiece, StreamsRecorded, TraceEvent
+from claude_bridge.trace.events import EventsDropped, StreamsRecorded, TraceEvent
 from claude_bridge.trace.jsonl import VERSION, encode_event
 from claude_bridge.trace.summary import is_known, read_entry
 from claude_bridge.trace.trace_file import TraceFile
@@ -33,9 +33,7 @@ VERSION_1 = """\
 
 
 def streams(exchange: str = "req_0000k7Qd") -> StreamsRecorded:
-    return StreamsRecorded(
-        exchange=exchange, at_s=NOON + 7, upstream=[StreamPiece(3.9, b"data: 1\n\n")], client=[StreamPiece(4, b"event")]
-    )
+    return StreamsRecorded(exchange=exchange, at_s=NOON + 7, upstream=[(3.9, b"data: 1\n\n")], client=[(4, b"event")])
 
 
 def written(path: Path, *events: TraceEvent, behind: bytes = b"") -> Path:

@@ -92,12 +92,12 @@ class ConsoleSink:
             for entry in self._log.take(event, growth):
                 if not (self._is_live and entry.mark == "first"):
                     self._screen.show_entry(entry)
-        self.tick()
 
-    def tick(self) -> None:
-        """Show what is under way."""
+    def tick(self) -> bool:
+        """Show what is under way, and return whether anything is."""
         if self._is_live:
             self._screen.show_status(self._status())
+        return bool(self._log.open)
 
     def close(self) -> None:
         """Take away what is under way."""

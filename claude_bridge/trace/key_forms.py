@@ -1,0 +1,95 @@
+"""What keys look like: the forms of the large services, and where they stand in a text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+_STEP_BYTES, _BEYOND_BYTES = 512 * 1024, 64 * 1024
+"""How much is searched without a pause, and how far beyond it that is seen which begins there."""
+
+
+class _KeyForm(NamedTuple):
+    """What a kind of key looks like; group 1 of ``pattern`` is taken out. A text without ``mark`` holds none."""
+
+    mark: bytes
+    pattern: re.Pattern[bytes]
+    is_exact: bool = False
+    """Whether capitals count: in lower case the form would be found in the base64 of images."""
+    stands_alone: bool = False
+    """Whether no letter or digit may stand before it, as in "task-…"."""
+
+
+def _form(mark: bytes, pattern: bytes, *, is_exact: bool = False, stands_alone: bool = False) -> _KeyForm:
+    return _KeyForm(mark, re.compile(pattern), is_exact, stands_alone)
+
+
+_SET_TO = rb"[\"'\\]*\s*[:=][\s\"'\\]*"
+
+# The patterns run on lower-cased bytes unless they are exact, and each begins with a literal, which lets ``re`` skip
+# ahead at the speed of a plain search; the search for the mark alone is faster still.
+_KEY_FORMS = (
+    _form(b"sk-", rb"(sk-(?:ant|proj|or)-[a-z0-9_-]{8,})"),
+    _form(b"sk-", rb"(sk-(?:[a-z0-9_-]{16,}|(?=[a-z_-]{0,15}[0-9])[a-z0-9_-]{8,}))", stands_alone=True),
+    *(_form(mark, rb"(%b[a-z0-9_-]{8,})" % mark) for mark in (b"gsk_", b"xai-", b"hf_")),
+    # GitHub, GitLab, npm, Stripe
+    _form(b"gh", rb"(gh[pousr]_[a-z0-9_]{16,})"),
+    *(_form(mark, rb"(%b[a-z0-9_-]{16,})" % mark) for mark in (b"github_pat_", b"glpat-", b"npm_")),
+    _form(b"_live_", rb"([sr]k_live_[a-z0-9]{16,})"),
+    # Google: API keys, access tokens, OAuth client secrets
+    _form(b"AIza", rb"(AIza[A-Za-z0-9_-]{16,})", is_exact=True, stands_alone=True),
+    _form(b"ya29.", rb"(ya29\.[a-z0-9_-]{16,})", stands_alone=True),
+    _form(b"GOCSPX-", rb"(GOCSPX-[A-Za-z0-9_-]{16,})", is_exact=True),
+    # AWS: key ids, and secrets by the names under which they are set
+    *(_form(mark, rb"(%b[A-Z0-9]{16,})" % mark, is_exact=True, stands_alone=True) for mark in (b"AKIA", b"ASIA")),
+    *(
+        _form(mark, rb"%b[\"'\\]*\s*[:=][\s\"'\\]*([a-z0-9/+=]{16,})" % mark)
+        for mark in (b"secret_access_key", b"secretaccesskey", b"session_token", b"sessiontoken")
+    ),
+    # Slack: tokens and webhooks
+    _form(b"xox", rb"(xox[a-z](?:\.[a-z]+)?-[a-z0-9-]{8,})", stands_alone=True),
+    _form(b"xapp-", rb"(xapp-[a-z0-9-]{8,})"),
+    _form(b"hooks.slack.com/", rb"hooks\.slack\.com/(?:services|workflows|triggers)/([a-z0-9/]{8,})"),
+    # Private keys of any kind, also where the end of the block was cut off
+    _form(
+        b"private key",
+        rb"(-----begin [a-z0-9 ]{0,40}?private key(?: block)?-----(?:[^-]|-(?!----)){0,32768}"
+        rb"(?:-----end [a-z0-9 ]{0,60}-----)?)",
+    ),
+    # Headers and URLs
+    _form(b"bearer ", rb"bearer +((?:[a-z0-9._~+/=-]{16,}|(?=[a-z._~+/=-]{0,15}[0-9])[a-z0-9._~+/=-]{6,}))"),
+    _form(b"x-api-key", rb"x-api-key[\"'\\]*\s*[:=][\s\"'\\]*([^\s\"'\\,;${<\[]{4,})"),
+    _form(b"@", rb"://[^\s\"'\\/:@]*:([^\s\"'\\/@]{1,256})@"),
+)
+
+# "task-…" is no key, but "\nsk-…" is one, and so is one behind a colour code.
+_MAY_STAND_BEFORE_KEY = re.compile(rb"(?:^|[^a-z0-9]|\\[nrtbf]|\\u[0-9a-f]{4}|\[[0-9;]*m)\Z")
+
+
+def key_spans(text: bytes) -> Iterator[tuple[int, int]]:
+    """Yield where keys are; some may overlap."""
+    lowered = text.lower()  # of bytes: only ASCII changes, so places stay the same
+    for mark, pattern, is_exact, stands_alone in _KEY_FORMS:
+        searched = text if is_exact else lowered
+        if mark in searched:
+            for match in matches(pattern, searched):
+                if not stands_alone or _may_stand(lowered, match.start(1)):
+                    yield match.span(1)
+
+
+def _may_stand(lowered: bytes, start: int) -> bool:
+    return _MAY_STAND_BEFORE_KEY.search(lowered[max(0, start - 12) : start]) is not None
+
+
+def matches(pattern: re.Pattern[bytes], text: bytes) -> Iterator[re.Match[bytes]]:
+    """Yield what ``finditer`` does, in steps: a search does not let other threads run before it finds something."""
+    at = 0
+    for step_end in range(_STEP_BYTES, len(text) + _STEP_BYTES, _STEP_BYTES):
+        visible_end = step_end + _BEYOND_BYTES
+        while (match := pattern.search(text, at, visible_end)) and match.start() < step_end:
+            if match.end() == visible_end:
+                match = pattern.match(text, match.start()) or match
+            yield match
+            at = match.end()
+        at = max(at, step_end)
