@@ -47,6 +47,8 @@ _STOP_REASONS = frozenset(get_args(StopReason))
 
 def typed_events(pieces: Sequence[ResponseItem]) -> list[StreamEvent]:
     """Return the events that pieces of a stream spell."""
+    if RawBytes not in map(type, pieces):
+        return cast("list[StreamEvent]", list(pieces))  # nearly always
     events: list[StreamEvent] = []
     for piece in pieces:
         if isinstance(piece, RawBytes):
