@@ -22,6 +22,9 @@ TICK_S = 0.25
 CLOSE_TIMEOUT_S = 2.0
 """How long the end of the program waits for a sink that takes nothing."""
 
+_MAX_CLOSE_TRIES = 5
+"""How often it waits for one that is slow."""
+
 
 class Delivery(ABC):
     """The way to one sink."""
@@ -91,7 +94,12 @@ class ThreadDelivery(Delivery):
         """Deliver what has come so far and close the sink; gives up on one that takes nothing."""
         self._is_closing.set()
         self._has_more.set()
-        self._thread.join(CLOSE_TIMEOUT_S)
+        left = len(self._queue)
+        for _ in range(_MAX_CLOSE_TRIES):
+            self._thread.join(CLOSE_TIMEOUT_S)
+            if not self._thread.is_alive() or len(self._queue) >= left:
+                break
+            left = len(self._queue)
         if self._failure is not None:
             raise self._failure
         if self._thread.is_alive():

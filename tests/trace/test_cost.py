@@ -12,7 +12,8 @@ from claude_bridge.trace.jsonl import JsonlSink
 from claude_bridge.trace.recorder import Recorder
 from claude_bridge.trace.redact import Redactor
 from claude_bridge.trace.stats import Stats
-from claude_bridge.wire.anthropic import (
+from claude_bridge.wire.anthropic import TextBlock
+from claude_bridge.wire.anthropic_answers import (
     BlockTextDelta,
     ContentBlockDelta,
     ContentBlockStart,
@@ -21,7 +22,6 @@ from claude_bridge.wire.anthropic import (
     MessageStart,
     Stop,
     StreamEvent,
-    TextBlock,
     Usage,
 )
 from claude_bridge.wire.anthropic_codec import encode_stream_event
