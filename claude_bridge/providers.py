@@ -65,7 +65,7 @@ class Upstream(Struct, frozen=True, kw_only=True):
     rereads_window: bool = False
     """Whether the window is known only once the engine has loaded the model for a request of the bridge."""
     slots: int | None = None
-    """How many requests the engine answers at a time, where it tells."""
+    """How many requests the engine answers at a time, where it reports that."""
     prices: Prices | None = None
     forwards_client_auth: bool = False
     """Whether the client's own login goes on: to its own service alone, and only while the bridge has no key."""
@@ -95,7 +95,7 @@ class Upstream(Struct, frozen=True, kw_only=True):
     def with_given_limits(self, *, window_tokens: int | None, max_output_tokens: int | None) -> Upstream:
         """Return the upstream with the limits that the user gave (None: none).
 
-        A window that was given when the engine was asked stays as it is: the engine may have lowered it.
+        A window that was set before the engine was inspected stays as it is: the engine may have lowered it.
         """
         takes_window = window_tokens is not None and not self.window_is_given
         return replace(
@@ -161,7 +161,7 @@ def base_url_from(value: str) -> str:
     host, colon, port = address.rpartition(":") if not address.endswith("]") else (address, "", "")
     if not colon:
         host, port = address, {"https": "443"}.get(scheme, "11434")
-    if host in ("", "0.0.0.0", "[::]"):  # noqa: S104 - where a server listens, not where it is asked
+    if host in ("", "0.0.0.0", "[::]"):  # noqa: S104 - where a server listens, not where clients connect
         host = "127.0.0.1"
     return f"{scheme}://{host}:{port}{slash}{path}"
 
@@ -204,7 +204,7 @@ def _kind_at(provider: Provider, base_url: str) -> str:
 
 
 def with_api(upstream: Upstream, kind: str) -> Upstream:
-    """Return the upstream as it is asked through another API; what a row knows of its own API does not hold there."""
+    """Return the upstream as it is used through another API; what a row knows of its own API does not hold there."""
     if kind == upstream.adapter.kind:
         return upstream
     is_openai = {kind, upstream.adapter.kind} <= _OPENAI_KINDS
@@ -216,7 +216,7 @@ _OPENAI_KINDS = {"openai-chat", "openai-responses"}
 
 
 def upstream_of(provider: Provider, *, base_url: str | None, model: str) -> Upstream:
-    """Return the upstream that a row means, before anything is asked.
+    """Return the upstream that a row means, before any request.
 
     At another address than the row's own there may be any engine that speaks its API: nothing is assumed of it,
     unless it is the address of a service that is known.
@@ -240,6 +240,6 @@ def upstream_of(provider: Provider, *, base_url: str | None, model: str) -> Upst
 
 def is_home_of_logins(base_url: str) -> bool:
     """Return whether clients' own logins are for this address: that of their service, over TLS."""
-    asked = urlsplit(base_url)
+    address = urlsplit(base_url)
     homes = {urlsplit(row.base_url).hostname for row in PROVIDERS.values() if row.has_client_login}
-    return asked.scheme == "https" and asked.hostname in homes and asked.port in (None, 443)
+    return address.scheme == "https" and address.hostname in homes and address.port in (None, 443)

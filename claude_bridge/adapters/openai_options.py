@@ -1,4 +1,4 @@
-"""What the two APIs of OpenAI have in common: how tools, schemas, sampling and effort are asked for, by the profile."""
+"""What the two APIs of OpenAI have in common: how tools, schemas, sampling and effort are requested, by the profile."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _DEFAULT_SAMPLING = 1.0
 
 
 def prompted_options(request: NormalizedRequest, profile: Profile) -> list[str]:
-    """Return what must be asked for in words, since the engine has no field for it."""
+    """Return what the prompt must request in words, since the engine has no field for it."""
     instructions: list[str] = []
     if forcing(request, profile) == "words":
         _, instruction = prompted_tool_choice(request.parameters.tool_choice, request.tools)

@@ -30,7 +30,7 @@ class EncodedFrame(Struct, frozen=True):
     """A request without its conversation.
 
     ``body`` ends with the list of messages, which holds at most the system prompt. ``instructions`` are what the model
-    is asked for in words, for the end of the last turn of the user. ``losses`` are what the API can't carry.
+    is instructed in words, for the end of the last turn of the user. ``losses`` are what the API can't carry.
     """
 
     body: bytes

@@ -42,8 +42,8 @@ Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 class FetchError(Exception):
     """A document could not be fetched.
 
-    ``reason`` ends a sentence that begins with what was asked for; ``is_passing`` says that another time may do,
-    ``is_forbidden`` that its host is none that may be asked. ``status`` is the server's (None: it gave none).
+    ``reason`` ends a sentence that begins with the URL; ``is_passing`` says that another time may do,
+    ``is_forbidden`` that its host is not allowed. ``status`` is the server's (None: it gave none).
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class PublicWeb:
     ) -> None:
         """``is_allowed`` judges each address before it is connected to; ``tls`` None: the system's authorities.
 
-        ``trusted_hosts``, with their ports where these are not the usual ones, are asked wherever they are.
+        ``trusted_hosts``, with their ports where these are not the usual ones, are allowed wherever they are.
         """
         self._limits = limits or WebLimits()
         self._resolve = resolve

@@ -83,7 +83,7 @@ def exam(
 
     The tasks go through the bridge as a session of Claude Code does. Their files and commands exist only in memory:
     nothing that the model writes runs on this machine, unless you give --allow-commands. Results are kept. Exit code 0
-    whatever the score, 1 if the engine can't be asked.
+    whatever the score, 1 if the engine does not answer.
     """
     from claude_bridge.exam.store import Store
 
@@ -137,10 +137,10 @@ def _begun(
     is_resumed: bool,
     is_agreed: bool,
 ) -> Iterator[Exam]:
-    """Yield the exam of each model as it begins; its tasks are run when the next one is asked for.
+    """Yield the exam of each model as it begins; its tasks are run when the next one is fetched.
 
     Raises:
-        SetupError: an engine can't be asked.
+        SetupError: an engine does not answer.
     """
     from claude_bridge.exam.session import prepare, take
 
@@ -166,7 +166,7 @@ def _agree_to_cost(prepared: Sequence[Prepared], *, is_agreed: bool) -> None:
     """Show what paid providers will cost, and ask whether that is agreed to.
 
     Raises:
-        SetupError: nobody can be asked.
+        SetupError: there is no terminal to ask on.
         Exit: the user does not agree.
     """
     from claude_bridge.exam.cost import expected_cost_usd, is_paid
@@ -183,7 +183,7 @@ def _agree_to_cost(prepared: Sequence[Prepared], *, is_agreed: bool) -> None:
         raise SetupError("This costs money, and nobody can be asked.", "Agree to it with --yes.")
     terminal.ask("Go on? [y/N] ")
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        terminal.say("Nothing was asked.")
+        terminal.say("Nothing was sent.")
         raise typer.Exit(1)
 
 
@@ -244,10 +244,11 @@ def _print_list(judged: Sequence[tuple[Exam, Verdict]]) -> None:
     from claude_bridge.exam.results import figure_text
 
     columns = [
-        *(terminal.Column("date"), terminal.Column("model"), terminal.Column("verdict")),
-        *(terminal.Column("passed", is_number=True), terminal.Column("range", is_number=True, rank=2)),
-        *(terminal.Column("tokens/s", is_number=True, rank=1), terminal.Column("engine", rank=4)),
-        *(terminal.Column("window", is_number=True, rank=3), terminal.Column("exam", rank=5)),
+        *map(terminal.Column, ("date", "model", "verdict")),
+        *terminal.numbers(passed=0, range=2, tokens_per_s=1),
+        terminal.Column("engine", rank=4),
+        *terminal.numbers(window=3),
+        terminal.Column("exam", rank=5),
     ]
     rows = []
     for exam, verdict in judged:

@@ -30,31 +30,18 @@ EXAMPLES = (
 )
 
 ONLY_IF_NAMED = "anthropic"
-"""Whoever has a key for it need not have it for us: it is asked where the command line or the configuration says so."""
+"""A key for it may be meant for other programs: it is listed only where the user or the configuration names it."""
 
 JSON_FIELDS = (
-    "id",
-    "tools",
-    "thinking",
-    "images",
-    "context_window",
-    "max_output_tokens",
-    "size_bytes",
-    "cost",
-    "remote_host",
+    *("id", "tools", "thinking", "images", "context_window", "max_output_tokens", "size_bytes", "cost", "remote_host"),
     "loaded",
 )
 """What ``--json`` prints about a model, beside where it is."""
 
 COLUMNS = (
     terminal.Column("model", narrowest=16),
-    terminal.Column("tools", rank=1),
-    terminal.Column("thinking", rank=4),
-    terminal.Column("images", rank=3),
-    terminal.Column("context window", is_number=True),
-    terminal.Column("max output", is_number=True, rank=6),
-    terminal.Column("size", is_number=True, rank=5),
-    terminal.Column("cost", is_number=True, rank=3),
+    *(terminal.Column(name, rank=rank) for name, rank in (("tools", 1), ("thinking", 4), ("images", 3))),
+    *terminal.numbers(context_window=0, max_output=6, size=5, cost=3),
 )
 
 EXAM = terminal.Column("exam", is_number=True, rank=2)
@@ -146,10 +133,10 @@ def _ask_everywhere(config: Config, *, scans_network: bool) -> list[Listing]:
         places += anyio.run(scan, hosts)
     listings, silences = anyio.run(list_everywhere, places)
     if not listings:
-        asked = "\n".join(f"· {silence.reason}" for silence in silences)
+        tried = "\n".join(f"· {silence.reason}" for silence in silences)
         unset = [row.key_variable for row in rows if row.needs_key]
         raise SetupError(
-            f"No engine answers. These were asked:\n{asked}",
+            f"No engine answers. Tried:\n{tried}",
             f"Start one, set a key ({', '.join(unset)}), or say where it is: bridge models openai --base-url URL",
         )
     for silence in silences:
@@ -159,7 +146,7 @@ def _ask_everywhere(config: Config, *, scans_network: bool) -> list[Listing]:
 
 
 def _served_places(config: Config, others: Sequence[Place]) -> list[Place]:
-    """Return the engine of a running bridge, unless it is asked already."""
+    """Return the engine of a running bridge, unless it is among the others."""
     from claude_bridge.cli.bridge_client import find_served, row_of_served
 
     served = find_served(config, config.server.port)
@@ -172,7 +159,7 @@ def _served_places(config: Config, others: Sequence[Place]) -> list[Place]:
 
 
 def _is_here(row: Provider) -> bool:
-    """Return whether it costs nothing to ask: a place elsewhere is nobody's business unless the user means it."""
+    """Return whether it is on this machine: others get no request unless the user means them."""
     return row.base_url.startswith(("http://localhost", "http://127.0.0.1"))
 
 

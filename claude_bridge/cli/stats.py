@@ -21,25 +21,14 @@ MOST_SESSIONS = 10
 
 EXAMPLES = ("bridge stats", "bridge stats --watch", "bridge stats --json")
 
-COLUMNS = (
-    terminal.Column("requests", is_number=True, rank=4),
-    terminal.Column("stopped", is_number=True, rank=7),
-    terminal.Column("failed", is_number=True, rank=6),
-    terminal.Column("input", is_number=True, rank=1),
-    terminal.Column("cached", is_number=True, rank=3),
-    terminal.Column("output", is_number=True, rank=1),
-    terminal.Column("thinking", is_number=True, rank=10),
-    terminal.Column("tokens/s", is_number=True, rank=2),
-    terminal.Column("first token", is_number=True, rank=5),
-    terminal.Column("repairs", is_number=True, rank=8),
-    terminal.Column("fallbacks", is_number=True, rank=9),
-    terminal.Column("cost", is_number=True, rank=3),
-)
-
+COLUMNS = terminal.numbers(
+    requests=4, stopped=7, failed=6, input=1, cached=3, output=1,
+    thinking=10, tokens_per_s=2, first_token=5, repairs=8, fallbacks=9, cost=3,
+)  # fmt: skip
 SESSION_COLUMNS = (
     terminal.Column("session"),
     terminal.Column("model", rank=5),
-    terminal.Column("last request", is_number=True, rank=6),
+    *terminal.numbers(last_request=6),
 )
 
 

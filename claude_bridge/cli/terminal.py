@@ -45,6 +45,12 @@ class Column(NamedTuple):
     """Its texts take several lines, down to this width, before another column is left out; None: they do not."""
 
 
+def numbers(**ranks: int) -> tuple[Column, ...]:
+    """Return columns of numbers by their ranks; in their names ``_`` stands for a space, and ``_per_`` for a stroke."""
+    headers = {name.replace("_per_", "/").replace("_", " "): rank for name, rank in ranks.items()}
+    return tuple(Column(header, is_number=True, rank=rank) for header, rank in headers.items())
+
+
 def print_line(text: str) -> None:
     """Print to stdout, at once: what programs read."""
     typer.echo(text)
@@ -132,7 +138,7 @@ def table_of(
     headers = [column.header.replace(" ", "\n") if width < WIDE else column.header for column in columns]
     cells = [[printable(cell) for cell in row] for row in rows]
     widths = [_text_width([header, *(row[at] for row in cells)]) for at, header in enumerate(headers)]
-    widths = [min(given, column.narrowest or given) + gap for given, column in zip(widths, columns, strict=True)]
+    widths = [min(natural, column.narrowest or natural) + gap for natural, column in zip(widths, columns, strict=True)]
     shown = _that_fit(columns, widths, width)
     table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="bold")
     for at in shown:

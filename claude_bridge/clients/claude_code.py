@@ -63,7 +63,7 @@ REMINDER_TAG = "system-reminder"
 """The tag in which it puts words of its own into the user's turns."""
 
 NO_CONTENT = "(no content)"
-"""What it writes for an assistant that said nothing; a model that reads it says it too."""
+"""What it writes for an assistant's empty message; a model that reads it repeats it."""
 
 SUMMARY_MARK = "<summary>"
 """What every version wants a summary to stand in, when it compacts its conversation."""
@@ -87,7 +87,7 @@ PLAN_TOOL = "ExitPlanMode"
 
 
 class FirstPrompt(NamedTuple):
-    """What it sends before the user has said a word, in tokens; it differs by version and tokenizer."""
+    """What it sends before the user's first text, in tokens; it differs by version and tokenizer."""
 
     least: int
     most: int

@@ -80,8 +80,8 @@ def _settings_files() -> Iterator[SettingsFile]:
             yield SettingsFile(_short(path), None)
         else:
             env = document.get("env") if isinstance(document, dict) else None
-            given = env if isinstance(env, dict) else {}
-            yield SettingsFile(_short(path), {str(name): str(value) for name, value in given.items()})
+            variables = env if isinstance(env, dict) else {}
+            yield SettingsFile(_short(path), {str(name): str(value) for name, value in variables.items()})
 
 
 def _short(path: Path) -> str:

@@ -110,9 +110,9 @@ def check_settings(environment: Mapping[str, str], files: list[SettingsFile], *,
         for name in OTHER_SERVICES
         if _is_on(environment.get(name))
     ]
-    given = environment.get("ANTHROPIC_BASE_URL", "").strip()
-    if given and not _is_same_place(given, bridge_url):
-        seen = f"ANTHROPIC_BASE_URL is {place_of(given) or 'no address'}, not the bridge"
+    base_url = environment.get("ANTHROPIC_BASE_URL", "").strip()
+    if base_url and not _is_same_place(base_url, bridge_url):
+        seen = f"ANTHROPIC_BASE_URL is {place_of(base_url) or 'no address'}, not the bridge"
         findings.append(warn(SETTINGS, seen, f"export ANTHROPIC_BASE_URL={bridge_url}"))
     if environment.get("ANTHROPIC_API_KEY", "").strip():
         seen = "ANTHROPIC_API_KEY is set: Claude Code would send it to the bridge"
@@ -129,9 +129,9 @@ def _overrides(file: SettingsFile, bridge_url: str) -> list[Finding]:
         for name in OTHER_SERVICES
         if _is_on(env.get(name))
     ]
-    given = env.get("ANTHROPIC_BASE_URL", "").strip()
-    if given and not _is_same_place(given, bridge_url):
-        seen = f"ANTHROPIC_BASE_URL in {file.name} is {place_of(given) or 'no address'}: it wins over the shell's"
+    base_url = env.get("ANTHROPIC_BASE_URL", "").strip()
+    if base_url and not _is_same_place(base_url, bridge_url):
+        seen = f"ANTHROPIC_BASE_URL in {file.name} is {place_of(base_url) or 'no address'}: it wins over the shell's"
         findings.append(fail(SETTINGS, seen, _remove("ANTHROPIC_BASE_URL", file)))
     findings += [
         warn(SETTINGS, f"{name} in {file.name} is sent to the bridge in place of the shell's", _remove(name, file))

@@ -1,4 +1,4 @@
-"""Checks of how the model answered when it was asked: its speed, what it can do, and whether it can be stopped."""
+"""Checks of the model's answers to test requests: its speed, what it can do, and whether it can be stopped."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FREE_WITHIN_S = 3.0
 
 
 class Probed(Struct, frozen=True, kw_only=True):
-    """One answer of the model, or why there was none; times in seconds since it was asked."""
+    """One answer of the model, or why there was none; times in seconds since the request."""
 
     content: tuple[AnswerBlock, ...] = ()
     usage: Usage = Usage()
@@ -40,7 +40,7 @@ class Probed(Struct, frozen=True, kw_only=True):
 
     @property
     def text(self) -> str:
-        """All that it said."""
+        """All its text."""
         return "".join(block.text for block in self.content if isinstance(block, TextBlock))
 
     @property
@@ -73,16 +73,16 @@ def check_speed(probed: Probed) -> Finding:
 
 
 def check_tool_call(probed: Probed, *, tool: str, field: str) -> Finding:
-    """Judge whether the model called the tool that it was asked to call, with a field that makes sense."""
+    """Judge whether the model called the requested tool, with a field that makes sense."""
     if probed.error is not None:
         return _late(TOOL_CALL, probed) or fail(TOOL_CALL, probed.error, "Use a model that can call tools.")
     calls = [block for block in probed.content if isinstance(block, ToolUseBlock)]
     if not calls:
-        said = f", it said: {quote(probed.text)[:80]}" if probed.text else ""
-        return fail(TOOL_CALL, f"asked to call a tool, the model called none{said}", "Use a model made for tools.")
+        answer = f", it said: {quote(probed.text)[:80]}" if probed.text else ""
+        return fail(TOOL_CALL, f"asked to call a tool, the model called none{answer}", "Use a model made for tools.")
     call = calls[0]
-    given = parse_any(bytes(call.input))
-    if call.name != tool or not isinstance(given, dict) or not isinstance(given.get(field), str):
+    arguments = parse_any(bytes(call.input))
+    if call.name != tool or not isinstance(arguments, dict) or not isinstance(arguments.get(field), str):
         return fail(TOOL_CALL, f"the model called {call.name} with {quote(bytes(call.input).decode())[:80]}",
                       "Use a model made for tools.")  # fmt: skip
     return ok(TOOL_CALL, f"a streamed call of {tool} came back valid")
@@ -125,22 +125,22 @@ def check_cache(first: Probed, second: Probed) -> Finding | None:
 
 
 def check_picture(probed: Probed, *, colour: str) -> Finding:
-    """Judge whether a model that is said to see images saw the colour of a picture."""
+    """Judge whether a model that reports vision saw the colour of a picture."""
     if probed.error is not None:
         remedy = "Claude Code can do without images: list the model in the configuration, with vision = false."
         return warn(PICTURE, f"a {colour} picture was refused: {probed.error}", remedy)
     if colour in probed.text.lower():
         return ok(PICTURE, f"a {colour} picture was seen as {colour}")
-    said = quote(probed.text)[:80] or "nothing"
+    answer = quote(probed.text)[:80] or "nothing"
     remedy = "Don't rely on what it sees: take another model for images."
-    return warn(PICTURE, f"shown a {colour} picture and asked for its colour, the model said: {said}", remedy)
+    return warn(PICTURE, f"shown a {colour} picture and asked for its colour, the model said: {answer}", remedy)
 
 
 class Stopped(Struct, frozen=True, kw_only=True):
     """What came of stopping a long answer after its first token."""
 
     busy_s: float | None = None
-    """How long the engine was busy all the same, at the most that can be said; None: for longer than was waited."""
+    """How long the engine was busy all the same, at most; None: for longer than the wait."""
     left_s: float = 0.0
     """About how long the rest of the answer would have taken."""
     error: str | None = None
@@ -160,7 +160,7 @@ def check_stop(stopped: Stopped) -> Finding | None:
 
 
 def _late(name: str, probed: Probed) -> Finding | None:
-    """Return that an answer did not come in time, which says nothing of what was asked; None: it did come."""
+    """Return that an answer did not come in time, which says nothing about the check; None: it came."""
     if not probed.is_late:
         return None
     return warn(name, str(probed.error), "Use a smaller model, or one that fits on the GPU; then ask again.")

@@ -62,7 +62,7 @@ PROBE_LIMIT_S = 120.0
 """How long one request may take: a small machine reads 50 tokens a second."""
 
 ALL_LIMIT_S = 360.0
-"""How long all requests together may take; what was not asked by then is named."""
+"""How long all requests together may take; checks that did not run by then are named."""
 
 CANARY = "PELICAN-4711"
 CANARY_TOKENS = 6_000

@@ -158,7 +158,7 @@ def _stranger(subject: Subject, answers: Sequence[ProbeAnswer]) -> tuple[str, st
     """Return what answers there instead of an engine, and the remedy, if it follows from that."""
     moved = next((answer for answer in answers if answer.location), None)
     page = next((answer for answer in answers if answer.is_page), None)
-    # A path that exists tells more than one that does not.
+    # A path that exists reveals more than one that does not.
     best = page or next((answer for answer in answers if answer.status not in (None, 404)), answers[-1])
     if moved is not None:
         place = place_of(moved.location) if "://" in moved.location else ""
@@ -193,15 +193,15 @@ def check_engine(subject: Subject, report: EngineReport) -> Finding:
 
 def check_address(subject: Subject, report: EngineReport) -> Finding | None:
     """Judge the path of the address that was given, against the one where the API is; None: nothing to say."""
-    given, base_url = subject.base_url.rstrip("/"), report.base_url
-    if given == base_url or (report.engine == OLLAMA.name and given.removesuffix("/v1") == base_url):
+    configured, base_url = subject.base_url.rstrip("/"), report.base_url
+    if configured == base_url or (report.engine == OLLAMA.name and configured.removesuffix("/v1") == base_url):
         return None
     remedy = subject.command(model=subject.model, base_url=base_url)
-    if given.endswith("/v1/v1"):
+    if configured.endswith("/v1/v1"):
         return warn(ADDRESS, "--base-url has /v1 twice; the bridge drops one", remedy)
-    if f"{given}/v1" == base_url:
+    if f"{configured}/v1" == base_url:
         return warn(ADDRESS, "--base-url lacks /v1; the bridge adds it", remedy)
-    if given.endswith("/v1"):
+    if configured.endswith("/v1"):
         return warn(ADDRESS, f"there is no /v1 here; the bridge drops it: the API is at {base_url}", remedy)
     return warn(ADDRESS, f"--base-url names more than the API's base, {base_url}", remedy)
 

@@ -34,7 +34,7 @@ ENDS_THE_EXAM = frozenset({401, 402, 403, 404})
 """Statuses of errors that the next task would have too: no such model, no key."""
 
 MAX_ANSWER_CHARS = 1_000_000
-"""Far more than an answer of the most tokens that are asked for; an engine may not keep to that."""
+"""Far more characters than the limit of an answer allows; an engine may ignore the limit."""
 
 TRY_AGAIN = frozenset({429, 500, 502, 503, 529})
 """Statuses after which Claude Code asks again too."""
@@ -103,7 +103,7 @@ Ask = Callable[[MessagesRequest, float], Awaitable[Answer]]
 
 
 def asks(bridge: BridgeProtocol) -> Ask:
-    """Return what asks the model behind a bridge; an engine in trouble is asked again."""
+    """Return a function that sends requests through a bridge; after a temporary error it tries again."""
 
     async def ask(request: MessagesRequest, within_s: float) -> Answer:
         ends_at = anyio.current_time() + within_s

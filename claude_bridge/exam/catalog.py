@@ -83,7 +83,7 @@ def chosen(*, is_quick: bool) -> tuple[Kind, ...]:
 
 
 def _task_of(table: dict[str, Any], chance: random.Random) -> Task:
-    values = _SHARED | table.get("given", {})
+    values = _SHARED | table.get("constants", {})
     for name, rule in table.get("let", {}).items():
         values[name] = _value(rule, values, chance)
     filled: dict[str, Any] = _filled(table, values)
@@ -107,16 +107,16 @@ def _value(rule: Any, values: dict[str, Any], chance: random.Random) -> Any:  # 
     filled = _filled(rule, values)
     if not isinstance(filled, dict) or len(filled) != 1:
         return filled
-    ((name, given),) = filled.items()
+    ((name, value),) = filled.items()
     rules: dict[str, Callable[[], Any]] = {
-        "pick": lambda: chance.choice(given),
-        "range": lambda: chance.randrange(given[0], given[1] + 1, *given[2:]),
-        "several": lambda: chance.sample(given[1:], given[0]),
-        "sum": lambda: sum(given),
-        "sorted": lambda: sorted(given),
-        "replace": lambda: given[0].replace(*given[1:]),
-        "json": lambda: json.encode(given).decode(),
-        "filler": lambda: _filler(given, chance),
+        "pick": lambda: chance.choice(value),
+        "range": lambda: chance.randrange(value[0], value[1] + 1, *value[2:]),
+        "several": lambda: chance.sample(value[1:], value[0]),
+        "sum": lambda: sum(value),
+        "sorted": lambda: sorted(value),
+        "replace": lambda: value[0].replace(*value[1:]),
+        "json": lambda: json.encode(value).decode(),
+        "filler": lambda: _filler(value, chance),
     }
     return rules[name]() if name in rules else filled
 
@@ -158,12 +158,14 @@ def _script(turns: list[Any]) -> Script:
 
 
 def _use(call: dict[str, Any]) -> Use:
-    ((name, given),) = call.items()
+    ((name, inputs),) = call.items()
     if name == "TodoWrite":
-        todos = [{"content": text, "status": status, "activeForm": text} for status in given for text in given[status]]
+        todos = [
+            {"content": text, "status": status, "activeForm": text} for status in inputs for text in inputs[status]
+        ]
         return Use(name, {"todos": todos})
-    if name in _IN_ORDER and not isinstance(given, dict):
-        given = dict(zip(_IN_ORDER[name], given if isinstance(given, list) else [given], strict=False))
-        if "file_path" in given:
-            given["file_path"] = f"{ROOT}/{given['file_path']}"
-    return Use(name, given)
+    if name in _IN_ORDER and not isinstance(inputs, dict):
+        inputs = dict(zip(_IN_ORDER[name], inputs if isinstance(inputs, list) else [inputs], strict=False))
+        if "file_path" in inputs:
+            inputs["file_path"] = f"{ROOT}/{inputs['file_path']}"
+    return Use(name, inputs)

@@ -123,8 +123,8 @@ class _Place:
             "allow": ["Read(./**)", "Edit(./**)", "Write(./**)", *(f"Bash({name}:*)" for name in [*names, *prepared])],
             "deny": ["WebFetch", "WebSearch", *(f"Edit(./{name})" for name in sorted(self.task.locked))],
         }
-        given = json.encode({"permissions": permissions}).decode()
-        client = client_command(["--settings", given], environment=ours, is_lite=is_lite, has_status_line=True)
+        rules = json.encode({"permissions": permissions}).decode()
+        client = client_command(["--settings", rules], environment=ours, is_lite=is_lite, has_status_line=True)
         self._settings.write_bytes(json.encode(client.settings))
         command = [program, *client.options, "--settings", str(self._settings), *client.arguments]
         command += ["--append-system-prompt", self._real(self.task.system), "--output-format", "stream-json"]
@@ -163,19 +163,19 @@ async def _run_task(
     kind: Kind, run: int, place: _Place, command: list[str], environment: Mapping[str, str], bridge: RunningBridge
 ) -> Result:
     started_at = time.monotonic()
-    heard = _Heard(place)
+    seen = _SeenEvents(place)
     fault: str | None = f"not done within {LIMIT_S:.0f} s"
     with anyio.move_on_after(LIMIT_S):
         async for event in _events(command, environment, place.project):
-            heard.take(event)
+            seen.take(event)
         fault = None
     files = await to_thread.run_sync(place.files)
     before = {f"{ROOT}/{name}": text for name, text in place.task.files.items()}
-    happened = Happened(calls=tuple(heard.calls), files=files, before=before, text=heard.words)
-    fault = fault or heard.error or place.task.judge(happened)
+    happened = Happened(calls=tuple(seen.calls), files=files, before=before, text=seen.words)
+    fault = fault or seen.error or place.task.judge(happened)
     sessions = bridge.service.stats.report(running=0).sessions
-    sums = sessions[heard.session].figures if heard.session in sessions else None
-    figures = Figures(calls=len(heard.calls))
+    sums = sessions[seen.session].figures if seen.session in sessions else None
+    figures = Figures(calls=len(seen.calls))
     if sums is not None:
         figures = replace(
             figures,
@@ -197,13 +197,13 @@ async def _run_task(
         fault=fault or "",
         seconds=round(seconds, 3),
         answers=[figures],
-        unknown_tools=sum(call.is_unknown for call in heard.calls),
+        unknown_tools=sum(call.is_unknown for call in seen.calls),
         limits=int(seconds >= LIMIT_S),
-        transcript=shortened([Line("user", place.task.prompt), *heard.lines]),
+        transcript=shortened([Line("user", place.task.prompt), *seen.lines]),
     )
 
 
-class _Heard:
+class _SeenEvents:
     """What Claude Code's stream of events has shown so far."""
 
     def __init__(self, place: _Place) -> None:
@@ -236,7 +236,7 @@ class _Heard:
                 self._open[str(block["id"])] = (str(block["name"]), dict(block["input"]), turn)
                 self.lines.append(Line("call", f"{block['name']} {json.encode(block['input']).decode()}"))
             case "tool_result":
-                name, given, turn = self._open.pop(str(block.get("tool_use_id")), ("?", {}, turn))
+                name, arguments, turn = self._open.pop(str(block.get("tool_use_id")), ("?", {}, turn))
                 content = block.get("content")
                 parts = content if isinstance(content, list) else [{"text": content or ""}]
                 text = "".join(str(part.get("text", "")) for part in parts)
@@ -246,7 +246,7 @@ class _Heard:
                 self.calls.append(
                     Call(
                         name=name,
-                        input=given,
+                        input=arguments,
                         result=text,
                         is_error=is_error,
                         is_unknown=is_unknown,

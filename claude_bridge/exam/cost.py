@@ -1,4 +1,4 @@
-"""What an exam will cost at a provider with prices, before it is asked."""
+"""What an exam will cost at a provider with prices, before any request."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ async def take_exam(
     """Yield the result of each task that is not ``done``; every task comes once before any comes again.
 
     Raises:
-        SetupError: the engine can't be asked any more.
+        SetupError: the engine does not answer any more.
     """
     silent = 0
     for run in range(1, settings.runs + 1):
@@ -191,10 +191,10 @@ class Work:
             results.append(ToolResultBlock(block.id, call.result, is_error=call.is_error or None))
             self._lines.append(Line("call", f"{call.name} {bytes(block.input).decode()}"))
             self._lines.append(Line("error" if call.is_error else "result", call.result))
-        said: list[Block] = [
+        answered: list[Block] = [
             block for block in answer.message.content if isinstance(block, TextBlock | ThinkingBlock | ToolUseBlock)
         ]
-        self._messages = [*self._messages, InputMessage("assistant", said), InputMessage("user", results)]
+        self._messages = [*self._messages, InputMessage("assistant", answered), InputMessage("user", results)]
         last = [(call.name, call.input, call.result) for call in self._calls[-SAME_CALLS:]]
         if len(last) == SAME_CALLS and all(one == last[0] for one in last):
             self._loops += 1

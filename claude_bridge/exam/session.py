@@ -40,10 +40,10 @@ class Prepared(Struct, frozen=True, kw_only=True):
 
 
 def prepare(config: Config, options: Options, notices: Notices, **choices: Any) -> Prepared:  # noqa: ANN401 - Settings' fields
-    """Return the exam of a model; its engine is asked what it is.
+    """Return the exam of a model, with what its engine reports about itself.
 
     Raises:
-        SetupError: there is no such engine or model, or it can't be asked.
+        SetupError: there is no such engine or model, or it does not answer.
     """
     plan = build_plan(config, options, notices)
     upstream, engine, digest = run(partial(_find, plan, notices))
@@ -70,7 +70,7 @@ async def _find(plan: Plan, notices: Notices) -> tuple[Upstream, str, str]:
     upstream = with_limits(await wait_for_engine(plan, notices), plan)
     if plan.embedded is not None:
         return upstream, f"llama.cpp (xllamacpp {version('xllamacpp')})", ""
-    if plan.models or not plan.check:  # the configuration wants the engine not to be asked
+    if plan.models or not plan.check:  # the configuration describes the engine
         return upstream, upstream.name, ""
     report = await inspect_engine(upstream, plan.api_key)
     found = report.find(upstream.model)
@@ -84,7 +84,7 @@ def take(
     """Run the tasks that an exam lacks; each result is added to it, kept, and shown.
 
     Raises:
-        SetupError: the engine can't be asked any more.
+        SetupError: the engine does not answer any more.
     """
     redact = Redactor(prepared.plan.keys).redact_text
 

@@ -1,4 +1,4 @@
-"""Task: what is asked, the world that it is asked in, and the checks that judge what happened."""
+"""Task: the prompt, the world that it plays in, and the checks that judge what happened."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Task(Struct, frozen=True, kw_only=True):
     """One task in one variant. ``good`` solves it; each of ``bad``, by what is wrong with it, does not.
 
     ``prepared`` are commands with prepared results, ``results`` the results of tools that do nothing here, and
-    ``schema`` is the JSON schema of the answer, if the API is to be asked for one.
+    ``schema`` is the JSON schema of the answer, if the request names one.
     """
 
     prompt: str

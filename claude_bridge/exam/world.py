@@ -71,17 +71,17 @@ class World:
 
     def use(self, name: str, arguments: bytes, *, turn: int = 0) -> Call:
         """Return the call with what it answered; wrong names and arguments are refused as Claude Code does."""
-        given = _object_of(arguments)
-        call = Call(name=name, input=given or {}, is_error=True, is_refused=True, turn=turn)
+        inputs = _object_of(arguments)
+        call = Call(name=name, input=inputs or {}, is_error=True, is_refused=True, turn=turn)
         if name not in self._offered:
             result = f"<tool_use_error>Error: No such tool available: {name}</tool_use_error>"
             return replace(call, result=result, is_unknown=True)
         schema = bytes(TOOLS[name].input_schema or b"")
-        if given is None or not accepts(arguments.decode(), schema, WorkBudget()):
+        if inputs is None or not accepts(arguments.decode(), schema, WorkBudget()):
             needed = f"The input does not fit the schema of {name}: {schema.decode()}"
             return replace(call, result=f"<tool_use_error>InputValidationError: {needed}</tool_use_error>")
         try:
-            answered = self._tools[name](**given) if name in self._tools else Answered(self._results.get(name, "OK"))
+            answered = self._tools[name](**inputs) if name in self._tools else Answered(self._results.get(name, "OK"))
         except WorldError as error:
             answered = Answered(f"<tool_use_error>{error}</tool_use_error>", is_error=True)
         text = answered.text

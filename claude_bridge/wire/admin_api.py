@@ -37,7 +37,7 @@ def encode_readiness(readiness: Readiness) -> bytes:
 
 
 def parse_readiness(body: bytes) -> Readiness:
-    """Return what a bridge tells; raises msgspec.DecodeError for what is none."""
+    """Return what a bridge reports; raises msgspec.DecodeError for what is none."""
     return msgspec.json.decode(body, type=Readiness)
 
 
@@ -178,5 +178,5 @@ def encode_stats(report: StatsReport) -> bytes:
 
 
 def parse_stats(body: bytes) -> StatsReport:
-    """Return what a bridge tells; raises msgspec.DecodeError for what is none."""
+    """Return what a bridge reports; raises msgspec.DecodeError for what is none."""
     return msgspec.json.decode(body, type=StatsReport)

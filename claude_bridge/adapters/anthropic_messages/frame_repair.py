@@ -62,11 +62,11 @@ def repaired_message(message: Mapping[str, Raw], counts: Counts, context: Respon
 def repaired_usage(usage: object, counts: Counts, needed: tuple[str, ...]) -> Fields | None:
     """Return the usage object with the figures that are ``needed``, or None if it is well as it is."""
     usage = plain(usage) if isinstance(usage, Raw) else usage
-    given = usage if isinstance(usage, dict) else {}
-    changes = {name: counts.due(name) for name in needed if not is_count(given.get(name))}
-    if is_count(given.get("input_tokens")) and counts.due("input_tokens") < given["input_tokens"]:
+    reported = usage if isinstance(usage, dict) else {}
+    changes = {name: counts.due(name) for name in needed if not is_count(reported.get(name))}
+    if is_count(reported.get("input_tokens")) and counts.due("input_tokens") < reported["input_tokens"]:
         changes["input_tokens"] = counts.due("input_tokens")  # the engine had counted cached tokens there too
-    return given | changes if changes else None
+    return reported | changes if changes else None
 
 
 _KEPT_REASONS = ("stop_sequence", "pause_turn")
@@ -147,11 +147,11 @@ class UniqueToolIds:
         self._new_id = new_id
         self._used: set[str] | None = None
 
-    def unused(self, given: str) -> str:
-        """Return the given id, or a new one where it is empty or was used before."""
+    def unused(self, tool_id: str) -> str:
+        """Return the engine's id, or a new one where it is empty or was used before."""
         if self._used is None:  # few answers call tools
             contents = (message.content for message in self._request.messages if not isinstance(message.content, str))
             self._used = {block.id for content in contents for block in content if isinstance(block, ToolUseBlock)}
-        own = given if given and given not in self._used else self._new_id()
+        own = tool_id if tool_id and tool_id not in self._used else self._new_id()
         self._used.add(own)
         return own

@@ -91,5 +91,5 @@ def _what_is_missing(reading: PdfReading, shown: int, *, is_cut: bool) -> str | 
 
 
 def _picture(page: PdfPage) -> ImageBlock:
-    assert page.jpeg is not None, "asked before"
+    assert page.jpeg is not None, "checked before"
     return ImageBlock(Base64Source("image/jpeg", page.jpeg))

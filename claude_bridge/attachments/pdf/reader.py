@@ -46,7 +46,7 @@ class PdfLimits(Struct, frozen=True, kw_only=True):
 
 
 class PdfPage(Struct, frozen=True):
-    """One page that was read; ``jpeg`` is in base64 (None: not asked for, or it is blank)."""
+    """One page that was read; ``jpeg`` is in base64 (None: not requested, or it is blank)."""
 
     number: int
     text: str
@@ -180,7 +180,7 @@ async def _write(process: Process, order: bytes) -> None:
         await process.stdin.send(order)
         await process.stdin.aclose()
     except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-        pass  # it ended before it had read all, and its output tells why
+        pass  # it ended before it had read all, and its output says why
 
 
 def _reading(output: bytes) -> PdfReading:

@@ -207,7 +207,7 @@ def _closing_pattern() -> re.Pattern[str]:
 _CLOSING_TAGS = _closing_pattern()
 _MAX_LEFT_CHARS = 200
 _TAG_CHARS = 6
-"""So much of a tag tells its format from others: ``|DSML|``, ``minima``, ``arg_va``."""
+"""So much of a tag distinguishes its format: ``|DSML|``, ``minima``, ``arg_va``."""
 
 
 def _without_closing_tags(value: str) -> str:
@@ -356,8 +356,8 @@ class _Fitter:
         """Yield the input inside what looks like a whole call of this tool."""
         wrappers = [key for key in raw.value if key in _WRAPPERS and key not in dict_in(schema, "properties")]
         others = raw.value.keys() - wrappers
-        says_so = all(raw.value[key] in (self._tool_name, "function", "tool_use") for key in others)
-        if len(wrappers) == 1 and others <= _NAMES and says_so:
+        is_consistent = all(raw.value[key] in (self._tool_name, "function", "tool_use") for key in others)
+        if len(wrappers) == 1 and others <= _NAMES and is_consistent:
             inner = raw.member(wrappers[0])
             meant = [inner] if isinstance(inner.value, dict) else [one.raw for one in meanings(inner, ["object"])]
             for one in meant:

@@ -70,9 +70,9 @@ def _format(row: dict[str, Any]) -> CallFormat:
     row = dict(row)
     base = _filled(_DOCUMENT["base"][row.pop("like")], row.pop("fill")) if "like" in row else {}
     fields = base | row
-    given = fields["input"]
-    read_as = _DOCUMENT["parameters"].get(given) if isinstance(given, str) else given
-    fields["input"] = Notation(given) if read_as is None else convert(read_as, Parameters)
+    notation = fields["input"]
+    read_as = _DOCUMENT["parameters"].get(notation) if isinstance(notation, str) else notation
+    fields["input"] = Notation(notation) if read_as is None else convert(read_as, Parameters)
     return CallFormat(**fields)
 
 

@@ -206,13 +206,13 @@ def _call_in(value: Json, tools: DeclaredTools, *, exactly: bool) -> PrintedCall
         return _call_in(inner, tools, exactly=exactly)  # as Chat Completions has it
     name = next((value[key] for key in _NAME_KEYS if key in value), inner)
     tool = tools.find(name) if isinstance(name, str) else None
-    given = [value[key] for key in _INPUT_KEYS if key in value]
-    if tool is None or len(given) > 1:
+    inputs = [value[key] for key in _INPUT_KEYS if key in value]
+    if tool is None or len(inputs) > 1:
         return None
-    meant = _object_or_none(given[0]) if given and isinstance(given[0], str) else next(iter(given), {})
+    meant = _object_or_none(inputs[0]) if inputs and isinstance(inputs[0], str) else next(iter(inputs), {})
     if not isinstance(meant, dict):
         return None
-    if exactly and not (given and name in (tool.name, engine_name(tool.name)) and declares(tool, meant)):
+    if exactly and not (inputs and name in (tool.name, engine_name(tool.name)) and declares(tool, meant)):
         return None
     return PrintedCall(tool.name, meant)
 

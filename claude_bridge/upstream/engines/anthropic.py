@@ -23,7 +23,7 @@ def anthropic_root(base_url: str) -> str:
 
 
 def passthrough_to_anthropic(upstream: Upstream, *, has_key: bool) -> Upstream:
-    """Return the upstream for Anthropic itself. It is not asked anything: what clients may use is between them."""
+    """Return the upstream for Anthropic itself, which gets no requests of the bridge's own."""
     whose = "your key" if has_key else "the client's own login" if upstream.forwards_client_auth else "no key"
     notes = (f"requests are passed through unchanged, with {whose}",)
     base_url = anthropic_root(upstream.base_url)

@@ -1,4 +1,4 @@
-"""Which models engines offer: asked of one engine, or of all usual places side by side."""
+"""Which models engines offer: those of one engine, or of all usual places side by side."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Place(Struct, frozen=True, kw_only=True):
     api_key: str | None = None
     key_hint: str = ""
     models: tuple[OfferedModel, ...] = ()
-    """Those that the configuration lists; where there are some, the engine is not asked."""
+    """Those that the configuration lists; where there are some, the engine gets no request."""
     is_wanted: bool = False
     """Whether the user means to use it, so that a failure is worth a message."""
 
@@ -87,7 +87,7 @@ def local_places(taken: Sequence[Place]) -> list[Place]:
 async def list_everywhere(
     places: Sequence[Place], *, limit_s: float = UNINVITED_LIMIT_S
 ) -> tuple[list[Listing], list[UnreachableEngine]]:
-    """Return what the places offer, asked side by side, and those without an answer; both in the order given.
+    """Return what the places offer, requested side by side, and those without an answer; both in their order.
 
     Each may take ``limit_s`` seconds.
     """
@@ -115,8 +115,8 @@ async def list_everywhere(
 async def list_models(place: Place) -> Listing:
     """Return all models of one engine, with what it reports about each.
 
-    An Ollama is asked through its own API, at whichever address it is found. Nobody is asked where the configuration
-    lists the models.
+    An Ollama is inspected through its own API, at whichever address it is found. No engine gets a request where the
+    configuration lists the models.
 
     Raises:
         SetupError: a wrong base URL or a wrong key.

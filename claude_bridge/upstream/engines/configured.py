@@ -1,4 +1,4 @@
-"""A model as the configuration describes it: its engine is not asked which models it has, nor what they can do."""
+"""A model as the configuration describes it: its engine gets no requests about its models."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def upstream_as_configured(upstream: Upstream, models: Sequence[OfferedModel]) -
         max_output_tokens=model.max_output_tokens,
         window_tokens=model.context_window,
         window_is_given=model.context_window is not None,
-        slots=1 if upstream.adapter.kind == "ollama-chat" else None,  # as for one that was asked
+        slots=1 if upstream.adapter.kind == "ollama-chat" else None,  # as for one that was inspected
         prices=model.cost or usual_prices(upstream.name, upstream.base_url),
         notes=tuple(notes + [CAN_ONLY_CHAT] * (model.tools is False)),
     )

@@ -1,4 +1,4 @@
-"""Identifies an engine and reads what it reports: the one place where engines are asked what they are.
+"""Identifies an engine and reads what it reports: the one place that does so.
 
 An Ollama is known by /api/version, since other engines answer /api/tags too; llama.cpp, vLLM and SGLang by the owner
 that they name for their models, old versions of llama.cpp by /props; LM Studio by its own API.
@@ -50,7 +50,7 @@ async def inspect_engine(
 ) -> EngineReport:
     """Return what the engine at the upstream's address reports; trouble is part of the report, and not raised.
 
-    All models are described where ``every_model`` is asked for, else the upstream's. An engine that speaks OpenAI's
+    All models are described with ``every_model``, else the upstream's. An engine that speaks OpenAI's
     API is checked for being an Ollama if it ``may_be_ollama``.
     """
     candidates = base_url_candidates(upstream.base_url)

@@ -85,7 +85,7 @@ async def discover(
 
 
 def assumed(upstream: Upstream) -> Upstream:
-    """Return the upstream as it is to be used as long as the engine can't be asked."""
+    """Return the upstream as it is to be used as long as the engine does not answer."""
     if upstream.adapter.is_passthrough:
         return replace(upstream, base_url=anthropic_root(upstream.base_url))
     is_ollama = upstream.adapter.kind == "ollama-chat"

@@ -31,7 +31,7 @@ from claude_bridge.upstream.engines.report import (
 from claude_bridge.wire import ollama
 
 MAX_CONCURRENT = 8
-"""How many models are asked about side by side."""
+"""How many models are described side by side."""
 
 OLDEST_VERSION = (0, 12, 10)
 """Since then a chat takes truncate, shift and tool_call_id; before, prompts are cut in silence."""
@@ -81,7 +81,7 @@ def runs_locally(model: OfferedModel, root: str) -> bool:
 async def read_ollama(client: UpstreamClient, report: EngineReport, name: str, *, every_model: bool) -> EngineReport:
     """Return the report with the models of an Ollama.
 
-    Only ``name`` is described, unless ``every_model`` is asked for or another model may have to be proposed: there is
+    Only ``name`` is described, unless ``every_model`` is set or another model may have to be proposed: there is
     no such model, it calls no tools, or none is named.
     """
     tags, ps = await probe_all(client, {_TAGS_PATH: None, _PS_PATH: None})

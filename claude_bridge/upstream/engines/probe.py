@@ -1,4 +1,4 @@
-"""Asks an engine one small question; whatever comes of it is a value, and nothing is raised."""
+"""Sends an engine one small request; every outcome is a value, and nothing is raised."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def probe(
 
 
 async def probe_all(client: UpstreamClient, questions: Mapping[str, bytes | None]) -> list[ProbeAnswer]:
-    """Return the answers to several questions, asked side by side, in their order."""
+    """Return the answers to several requests, sent side by side, in their order."""
     answers: dict[str, ProbeAnswer] = {}
 
     async def ask(path: str, question: bytes | None) -> None:

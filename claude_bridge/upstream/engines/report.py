@@ -111,7 +111,7 @@ class EngineReport(Struct, frozen=True, kw_only=True):
     """What an engine reports. None, or an empty tuple, means that it does not report it."""
 
     answers: tuple[ProbeAnswer, ...] = ()
-    """To the questions that identify an engine, in the order in which they were asked."""
+    """The answers to the requests that identify an engine, in their order."""
     profile: Profile | None = None
     """How this engine behaves; UNKNOWN for one that only speaks a known API. None: nothing that the bridge can use."""
     version: str | None = None
