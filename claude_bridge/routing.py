@@ -162,7 +162,7 @@ def is_planning(messages: Sequence[InputMessage]) -> bool:
                 inner = _blocks(block.content or "")
             for text in (one.text for one in reversed(inner) if isinstance(one, TextBlock)):
                 found = [(text.rfind(mark), is_active) for mark, is_active in PLAN_MODE_MARKS if mark in text]
-                if found and REMINDER_TAG in text:
+                if found and (REMINDER_TAG in text or message.role == "system"):
                     return max(found)[1]
     return False
 

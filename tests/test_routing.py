@@ -120,6 +120,11 @@ def user(*texts: str) -> InputMessage:
     return InputMessage(role="user", content=[TextBlock(text) for text in texts])
 
 
+def system(reminder: str) -> InputMessage:
+    """Return a reminder as it comes since 2.1.332, without tags."""
+    return InputMessage(role="system", content="# Environment\n\n" + reminder.removeprefix("<system-reminder>\n"))
+
+
 def plan(*, is_error: bool | None = None, result: str = "User has approved your plan.") -> list[InputMessage]:
     return [
         InputMessage(role="assistant", content=[ToolUseBlock("toolu_1", "ExitPlanMode")]),
@@ -139,6 +144,8 @@ def plan(*, is_error: bool | None = None, result: str = "User has approved your 
         pytest.param([user(ACTIVE), *plan(is_error=True)], True, id="the plan was rejected"),
         pytest.param([user(ACTIVE), *plan(result=LEFT)], False, id="the reminder within the result"),
         pytest.param([user("Plan mode is active. Explain it.")], False, id="the user's own words"),
+        pytest.param([user("Tidy up"), system(ACTIVE)], True, id="in a system message"),
+        pytest.param([user("Tidy up"), system(ACTIVE), system(LEFT)], False, id="left in a system message"),
         pytest.param([InputMessage(role="user", content="Tidy up")], False, id="never"),
     ],
 )

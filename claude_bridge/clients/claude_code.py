@@ -78,7 +78,9 @@ FEW_TURNS = 4
 """With fewer answers than these a conversation has just been compacted: doing it again would gain nothing."""
 
 PLAN_MODE_MARKS = (("Plan mode is active", True), ("Plan mode still active", True), ("Exited Plan Mode", False))
-"""How its reminders begin that speak of plan mode, and whether the session is in plan mode from there on."""
+"""How its reminders begin that speak of plan mode, and whether the session is in plan mode from there on.
+
+They stand in a user's message, in tags, or since 2.1.332 in a system message without them."""
 
 PLAN_TOOL = "ExitPlanMode"
 """Its call asks the user to approve a plan; a result that is no error ends plan mode."""
