@@ -76,7 +76,8 @@ class Changing:
         self.file = file
         self.bridge = bridge
         self.heard = heard
-        self.client = httpx.AsyncClient(base_url=bridge.listening.url, timeout=WAIT_S)
+        self.url = bridge.listening.url
+        self.client = httpx.AsyncClient(base_url=self.url, timeout=WAIT_S)
         self._source = source
 
     async def change(self, text: str, *words: str) -> str:

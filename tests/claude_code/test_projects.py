@@ -152,3 +152,32 @@ async def test_a_project_plans_with_one_model_and_acts_with_another_until_its_bu
     for key in (FIRST, SECOND, "token-that-changes-1", "token-that-changes-2"):
         assert key not in log
         assert key not in seen
+
+
+async def test_a_configuration_that_changes_in_mid_answer_ends_no_answer(
+    claude_code: ClaudeCode, tmp_path: Path
+) -> None:
+    changed = anyio.Event()
+    slow: Reply = [Head(), Send(text("I go on ")), Wait(changed), Send(text("to the end.")), Send(finish()), Send(DONE)]
+    prompts = [[{"type": "text", "text": words}] for words in ("Begin", "Go on")]
+    async with (
+        FakeUpstream(lambda _: slow) as old,
+        FakeUpstream(lambda _: answer("I am the new one.")) as new,
+        changing(tmp_path, settings(old)) as bridge,
+        anyio.create_task_group() as tasks,
+    ):
+
+        async def change() -> None:
+            await old.request()
+            await bridge.change(settings(new))
+            changed.set()
+
+        tasks.start_soon(change)
+        session = await claude_code.converse(bridge.url, prompts, "--model", "m")
+    assert [block["text"] for block in session.blocks("assistant", "text")] == [
+        "I go on to the end.",
+        "I am the new one.",
+    ]
+    assert not session.notices("api_retry")
+    assert len(old.requests) == len(new.requests) == 1
+    assert "I go on to the end." in json.dumps(new.requests[0].json["messages"])
