@@ -54,8 +54,9 @@ async def select_model(offered: Sequence[OfferedModel], several: SeveralModelsEr
 
 async def ask_to_search() -> bool | None:
     """Return whether the user lets searches go to DuckDuckGo; None: there was no answer."""
-    terminal.say("Claude Code can search the web. Its search queries then leave this machine and go to DuckDuckGo.")
-    terminal.say(terminal.faint("This is asked once; --web-search and [web] search in the configuration change it."))
+    terminal.say("Claude Code can search the web with DuckDuckGo.")
+    terminal.say("The search queries then leave this machine and go to DuckDuckGo.")
+    terminal.say(terminal.faint("Asked once; --web-search or [web] search in the configuration changes it."))
     with anyio.move_on_after(ANSWER_WITHIN_S):
         while True:
             line = await _answered("Search with DuckDuckGo? [y/N]: ")

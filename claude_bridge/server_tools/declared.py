@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from posixpath import normpath
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote
 
 import msgspec
 from msgspec import Raw, Struct
@@ -13,6 +14,7 @@ from msgspec import Raw, Struct
 from claude_bridge.conversion.builtin_tools import WebTool, api_tool
 from claude_bridge.errors import InvalidRequestError
 from claude_bridge.wire.anthropic import CountTokensRequest, Tool
+from claude_bridge.wire.urls import InvalidUrlError, parse_url
 
 
 class UserLocation(Struct, frozen=True):
@@ -115,23 +117,23 @@ def declared_web_tools(
 
 def host_of(domain: str) -> str:
     """Return the host of a domain in a list, which may have a path; "" for what is none."""
-    return _host_and_path(domain)[0].removeprefix("*.")
-
-
-def _host_and_path(url: str) -> tuple[str, str]:
-    try:
-        parts = urlsplit(url if "://" in url else f"https://{url}")
-    except ValueError:
-        return "", ""
-    return parts.hostname or "", parts.path
+    return _place(domain.removeprefix("*."))[0]
 
 
 def _covers(domain: str, url: str) -> bool:
     """Return whether a domain, perhaps with a path, covers a URL: ``example.com`` covers its subdomains too."""
-    host, (name, given_path) = host_of(domain), _host_and_path(url)
-    if not host or (name != host and not name.endswith(f".{host}")):
+    (host, path), (given_host, given_path) = _place(domain.removeprefix("*.")), _place(url)
+    if not host or (given_host != host and not given_host.endswith(f".{host}")):
         return False
-    path = _host_and_path(domain)[1].rstrip("/")
     if "*" in path:
         return fnmatchcase(given_path, path) or fnmatchcase(given_path, f"{path}/*")
     return not path or given_path == path or given_path.startswith(f"{path}/")
+
+
+def _place(url: str) -> tuple[str, str]:
+    """Return host and path as they will be asked for, so that no other spelling leads around a list."""
+    try:
+        parsed = parse_url(url if "://" in url else f"https://{url}")
+    except InvalidUrlError:
+        return "", ""
+    return parsed.host.rstrip("."), normpath("/" + unquote(parsed.path).lstrip("/")).rstrip("/")

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from claude_bridge.server_tools.declared import Declaration
 from claude_bridge.server_tools.tools import WebTools
 from tests.fake_upstream import Reply, document, json_document
 from tests.server.served import BridgeServer, Response, streamed
@@ -96,6 +97,42 @@ async def test_domains_that_are_none_allow_nothing_and_block_nothing() -> None:
             )
         (result,) = [block for block in message_of(response)["content"] if block["type"] == "web_search_tool_result"]
         assert len(result["content"]) == found, field
+
+
+@pytest.mark.parametrize(
+    ("url", "is_blocked"),
+    [
+        ("https://ads.example/", True),
+        ("https://ADS.example./x", True),
+        ("https://www.ads\u3002example/", True),
+        ("https://\uff41ds.example/", True),
+        ("https://ads.example\u200b:8443/", True),
+        ("https://x@ads.example/", True),
+        ("https://ads.example@other.example/", False),
+        ("https://ads.example.other.example/", False),
+        ("https://bads.example/", False),
+        ("https://paper.example/ads/1", True),
+        ("https://paper.example/news/..//ads/1", True),
+        ("https://paper.example//%61ds/%2e/1", True),
+        ("https://paper.example/adsy", False),
+    ],
+)
+def test_another_spelling_does_not_lead_around_a_list_of_domains(url: str, *, is_blocked: bool) -> None:
+    listed = ["ads.example", "*.ads.example", "paper.example/ads"]
+    blocking = Declaration(type="web_fetch_20250910", name="web_fetch", blocked_domains=listed)
+    assert blocking.allows(url) is not is_blocked
+    allowing = Declaration(type="web_fetch_20250910", name="web_fetch", allowed_domains=listed)
+    assert allowing.allows(url) is is_blocked
+
+
+def test_a_path_does_not_lead_out_of_the_one_that_is_allowed() -> None:
+    declared = Declaration(
+        type="web_fetch_20250910", name="web_fetch", allowed_domains=["a.example/docs", "b.example/*/x"]
+    )
+    for url in ("https://a.example/docs", "https://a.example/docs/b?c", "https://b.example/1/x/2"):
+        assert declared.allows(url)
+    for url in ("https://a.example/docs/../admin", "https://a.example/docs/%2e%2e/admin", "https://b.example/x"):
+        assert not declared.allows(url)
 
 
 @pytest.mark.parametrize(
