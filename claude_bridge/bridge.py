@@ -6,7 +6,7 @@ import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
@@ -17,7 +17,8 @@ from claude_bridge.clients.claude_code import SUBAGENT_HEADER
 from claude_bridge.conversion.prompt.cache_misses import PromptMemory
 from claude_bridge.conversion.reasoning import TextOpening
 from claude_bridge.conversion.response.pipeline import ResponseContext
-from claude_bridge.errors import BridgeError, DroppedCallError, PromptTooLongError, UpstreamBrokenError
+from claude_bridge.conversion.upstream_errors.context_overflow import checked_overflow
+from claude_bridge.errors import BridgeError, DroppedCallError, PromptTooLongError
 from claude_bridge.exchange import Answer, Exchange, Waiting
 from claude_bridge.off_loop import LARGE_BYTES, run_off_loop_if_large
 from claude_bridge.prepare import Prepared, Preparer
@@ -43,9 +44,6 @@ if TYPE_CHECKING:
 REACH_TIMEOUT_S = 5.0
 COUNT_WITHIN_S = 60.0
 
-MAX_MISJUDGED = 8
-"""How many times as long as the bridge's own guess a prompt can be: digits take four times as many tokens as words."""
-
 
 def new_id(prefix: str) -> str:
     """Return a fresh id in Anthropic's manner, such as ``msg_`` and 24 hexadecimal digits."""
@@ -61,55 +59,14 @@ class _AnotherKeyError(Exception):
         self.error = error
 
 
-class BridgeProtocol(Protocol):
-    """What carries requests to engines: a ModelBridge to one of them, or several with a choice before them."""
-
-    @property
-    def upstream(self) -> Upstream:
-        """The main upstream."""
-        ...
-
-    @property
-    def small_model(self) -> str | None:
-        """The name by which clients ask for the small model; None: there is none."""
-        ...
-
-    @property
-    def is_passthrough(self) -> bool:
-        """Whether requests go on as they came, so that they need not be understood."""
-        ...
-
-    @property
-    def resting(self) -> Mapping[str, float]:
-        """The models that failed a moment ago, and the seconds for which they are still tried last."""
-        ...
-
-    async def begin(
-        self, request: MessagesRequest, recorder: Recorder, raw: ClientRequest | None, stack: AsyncExitStack
-    ) -> Answer:
-        """Send a request upstream; see ModelBridge.begin."""
-        ...
-
-    async def count_tokens(self, request: CountTokensRequest, raw: ClientRequest | None = None) -> int:
-        """Return the tokens of the prompt; see ModelBridge.count_tokens."""
-        ...
-
-    async def reach(self) -> None:
-        """Check that the main upstream answers; raises UpstreamError."""
-        ...
-
-    async def offered(self) -> Sequence[OfferedModel]:
-        """Return the models that requests may name, beside the main one."""
-        ...
-
-
 class ModelBridge:
-    """Carries Messages requests to one model of one engine, and its responses back."""
+    """Carries Messages requests to one model of one engine, and its responses back.
+
+    All requests go to the one model, which is always tried.
+    """
 
     small_model = None
-    """All requests go to the one model."""
     resting: Mapping[str, float] = {}
-    """It is always tried."""
 
     def __init__(
         self,
@@ -197,7 +154,7 @@ class ModelBridge:
     async def begin_round(
         self, recorder: Recorder, request: MessagesRequest, raw: ClientRequest, stack: AsyncExitStack
     ) -> Exchange:
-        """Return the answer to one of several requests to the engine that make one answer; raises as ``exchange``."""
+        """Return the answer to one of several requests that make one answer; raises as ``exchange``."""
         return await self._begin(request, recorder, raw, stack, is_round=True)
 
     def _runs_web_tools(self, request: CountTokensRequest) -> bool:
@@ -275,13 +232,6 @@ class ModelBridge:
             self.bus.warn(adaptation.warning)
         recorder.retried(adaptation.reason)
         return True
-
-    def _learn_from_failure(
-        self, exchange: Exchange, engine: EngineModel, prepared: Prepared, recorder: Recorder
-    ) -> None:
-        """Ask the next request otherwise, where a refusal came so late that the client has heard of it."""
-        if exchange.error is not None:
-            self._adapt(engine, exchange.error, prepared, recorder)
 
     async def _attempt(
         self,
@@ -363,7 +313,8 @@ class ModelBridge:
             raise
         if ring and key:
             ring.works(key)
-        stack.callback(self._learn_from_failure, exchange, engine, prepared, recorder)
+        # A refusal that comes so late that the client hears of it serves the next request.
+        stack.callback(lambda: exchange.error and self._adapt(engine, exchange.error, prepared, recorder))
         self._has_answered = True
         return exchange
 
@@ -430,29 +381,19 @@ class ModelBridge:
         return self._checked(encoded, prompt_tokens, error)
 
     def _checked(self, encoded: EncodedRequest, prompt_tokens: int, error: BridgeError) -> BridgeError:
-        """Return what an engine means that calls a prompt too long: the client throws away what it need not keep.
-
-        Numbers that fit neither this prompt nor this window are of another request: an Ollama whose runner died sends
-        old lines of its log.
-        Where there are no numbers, the bridge gives its own: by them the client knows how much to drop.
-        """
+        """Return what an engine means; a smaller window that it reports counts from now on."""
         if not isinstance(error, PromptTooLongError):
             return error
         report, window_tokens = error.report, self.upstream.window_tokens
-        if report is None or report.prompt_tokens is None or report.window_tokens is None:
-            if error.has_numbers or window_tokens is None:
-                return error
-            numbered = PromptTooLongError(max(prompt_tokens, window_tokens + 1), window_tokens)
-            numbered.report = report
-            return numbered
-        guess = self._counter.guess(encoded)
-        is_another_window = window_tokens is not None and report.window_tokens != window_tokens
-        is_another_prompt = report.prompt_tokens > max(guess, 1) * MAX_MISJUDGED and not encoded.facts.holds_images
-        if is_another_window and is_another_prompt:
-            return UpstreamBrokenError(
-                f"{self._preparer.engine.where} refused a prompt of about {guess:,} tokens as one of "
-                f"{report.prompt_tokens:,}: its error may be about another request, so its log should be looked at."
-            )
-        if window_tokens is None or report.window_tokens < window_tokens:
-            self._learn_window(report.window_tokens)
-        return error
+        checked = checked_overflow(
+            error,
+            prompt_tokens=prompt_tokens,
+            guess=self._counter.guess(encoded),
+            window_tokens=window_tokens,
+            holds_images=encoded.facts.holds_images,
+            where=self._preparer.engine.where,
+        )
+        reported = report.window_tokens if report and report.prompt_tokens is not None else None
+        if checked is error and reported is not None and (window_tokens is None or reported < window_tokens):
+            self._learn_window(reported)
+        return checked

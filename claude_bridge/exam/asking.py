@@ -12,7 +12,8 @@ from typing import Any
 import anyio
 from msgspec import Struct, UnsetType
 
-from claude_bridge.bridge import BridgeProtocol, new_id
+from claude_bridge.bridge import new_id
+from claude_bridge.bridge_protocol import BridgeProtocol
 from claude_bridge.conversion.loss import PRINTED_CALL
 from claude_bridge.conversion.response.accumulator import MessageAccumulator
 from claude_bridge.conversion.tool_calls.arguments import accepts

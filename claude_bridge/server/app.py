@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import anyio
 
 from claude_bridge.adapters.base import ClientRequest
-from claude_bridge.bridge import BridgeProtocol
+from claude_bridge.bridge_protocol import BridgeProtocol
 from claude_bridge.conversion.request.history import MAX_KEPT_BYTES, KnownHistory, RequestMemo
 from claude_bridge.errors import BridgeError
 from claude_bridge.page.live import LivePage

@@ -15,7 +15,8 @@ from anyio.streams.stapled import MultiListener
 from claude_bridge.adapters import ADAPTERS
 from claude_bridge.adapters.engine_profiles import UNKNOWN
 from claude_bridge.attachments.prepare import Attachments
-from claude_bridge.bridge import BridgeProtocol, ModelBridge
+from claude_bridge.bridge import ModelBridge
+from claude_bridge.bridge_protocol import BridgeProtocol
 from claude_bridge.exchange import Waiting
 from claude_bridge.page.live import LivePage
 from claude_bridge.providers import Upstream

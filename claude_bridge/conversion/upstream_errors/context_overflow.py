@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import Struct
 
 from claude_bridge.data_files import read_rows
-from claude_bridge.errors import PromptTooLongError
+from claude_bridge.errors import BridgeError, PromptTooLongError, UpstreamBrokenError
 
 MAX_CHARS = 4_000
 """How much of an engine's words is looked at: some repeat the whole request behind them."""
@@ -158,3 +158,38 @@ def prompt_too_long(words: str, document: Any) -> PromptTooLongError | None:  # 
     if prompt is None or window is None:
         return PromptTooLongError(None, None)
     return None if prompt < window // 2 else PromptTooLongError(max(prompt, window + 1), window)
+
+
+MAX_MISJUDGED = 8
+"""How many times as long as the bridge's own guess a prompt can be: digits take four times as many tokens as words."""
+
+
+def checked_overflow(
+    error: PromptTooLongError,
+    *,
+    prompt_tokens: int,
+    guess: int,
+    window_tokens: int | None,
+    holds_images: bool,
+    where: str,
+) -> BridgeError:
+    """Return what an engine means that calls this prompt too long: the client drops a part of its history for it.
+
+    Numbers that fit neither this prompt nor this window are of another request: an Ollama whose runner died sends old
+    lines of its log. Where there are no numbers, the bridge gives its own: by them the client knows how much to drop.
+    """
+    report = error.report
+    if report is None or report.prompt_tokens is None or report.window_tokens is None:
+        if error.has_numbers or window_tokens is None:
+            return error
+        numbered = PromptTooLongError(max(prompt_tokens, window_tokens + 1), window_tokens)
+        numbered.report = report
+        return numbered
+    is_another_window = window_tokens is not None and report.window_tokens != window_tokens
+    is_another_prompt = report.prompt_tokens > max(guess, 1) * MAX_MISJUDGED and not holds_images
+    if is_another_window and is_another_prompt:
+        return UpstreamBrokenError(
+            f"{where} refused a prompt of about {guess:,} tokens as one of {report.prompt_tokens:,}: its error may be "
+            "about another request, so its log should be looked at."
+        )
+    return error

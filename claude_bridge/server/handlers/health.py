@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import anyio
 
-from claude_bridge.bridge import BridgeProtocol
+from claude_bridge.bridge_protocol import BridgeProtocol
 from claude_bridge.errors import BridgeError
 from claude_bridge.server.app import Service
 from claude_bridge.server.http1 import HttpRequest, Responder

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, aclosing
 import anyio
 
 from claude_bridge.adapters.base import ClientRequest
-from claude_bridge.bridge import BridgeProtocol
+from claude_bridge.bridge_protocol import BridgeProtocol
 from claude_bridge.clients.claude_code import SESSION_HEADER
 from claude_bridge.errors import BridgeError, ClientError
 from claude_bridge.off_loop import run_off_loop_if_large

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, unquote
 
 from msgspec.structs import replace
 
-from claude_bridge.bridge import BridgeProtocol
+from claude_bridge.bridge_protocol import BridgeProtocol
 from claude_bridge.clients.claude_code import ALIAS_PREFIX
 from claude_bridge.errors import InvalidRequestError, NotFoundError
 from claude_bridge.providers import UNNAMED, Upstream
