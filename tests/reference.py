@@ -9,7 +9,7 @@ from typing import Any
 import typer.main
 from msgspec import NODEFAULT, Struct
 
-from claude_bridge.cli import app
+from claude_bridge.cli.commands import app
 from claude_bridge.cli.help import paragraphs_of, sections_of, usage_of
 from claude_bridge.config.format import expected, shown
 from claude_bridge.config.schema import (

@@ -1,100 +1,11 @@
-"""The command line: the visible list of commands."""
+"""The command line."""
 
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Any
 
-import typer
-
-from claude_bridge.cli import (
-    config,
-    doctor,
-    env,
-    exam,
-    models,
-    run,
-    serve,
-    service,
-    stats,
-    statusline,
-    terminal,
-    trace,
-    try_,
-)
-from claude_bridge.cli.help import Command, Group
+from claude_bridge.cli import terminal
 from claude_bridge.errors import SetupError, UsageError
-from claude_bridge.version import __version__
-
-ALIASES = {"baseURL": "base-url", "apiKey": "api-key", "maxOutputTokens": "max-tokens"}
-"""Spellings of the npm tool of the same name."""
-
-
-class Root(Group):
-    """The program itself, with two forms that people type though they are not listed."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - click's, which typer hides
-        """Parse the command line; ``help COMMAND`` means ``COMMAND --help``, ``PROVIDER …`` means ``serve PROVIDER …``.
-
-        The second is how the npm tool of the same name is called.
-        """
-        if args[:1] == ["help"]:
-            args = [*args[1:], "--help"]
-        elif args and args[0] not in self.commands and not args[0].startswith("-") and _is_provider(args[0]):
-            run = f"{terminal.program()} run {args[0]} …"
-            terminal.say(terminal.faint(f"This means `serve {args[0]} …`; `{run}` starts Claude Code too."))
-            args = ["serve", *args]
-        return super().parse_args(ctx, args)
-
-
-app = typer.Typer(
-    name="bridge",
-    cls=Root,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # our own help needs no Rich, which takes 250 ms to load
-    context_settings={
-        "help_option_names": ["-h", "--help"],
-        "token_normalize_func": lambda token: ALIASES.get(token, token),
-    },
-    help="Run Claude Code and the Anthropic SDKs on any model: Ollama, llama.cpp, LM Studio, vLLM, OpenRouter, OpenAI.",
-    epilog="bridge try\nbridge run ollama qwen3:1.7b\nbridge serve openai --base-url http://localhost:8080/v1",
-)
-
-RUN, LOOK, SETUP = "Run", "Find out", "Set up"
-
-
-def _add(panel: str, name: str, command: Any, examples: tuple[str, ...], cls: type[Command] = Command) -> None:  # noqa: ANN401 - any signature
-    app.command(name, cls=cls, epilog="\n".join(examples), rich_help_panel=panel)(command)
-
-
-_add(RUN, "run", run.run, run.EXAMPLES, run.RunCommand)
-_add(RUN, "serve", serve.serve, serve.EXAMPLES)
-_add(RUN, "try", try_.try_, try_.EXAMPLES)
-_add(LOOK, "doctor", doctor.doctor, doctor.EXAMPLES)
-_add(LOOK, "exam", exam.exam, exam.EXAMPLES)
-_add(LOOK, "models", models.models, models.EXAMPLES)
-_add(LOOK, "stats", stats.stats, stats.EXAMPLES)
-app.add_typer(trace.app, name="trace", rich_help_panel=LOOK)
-_add(SETUP, "env", env.env, env.EXAMPLES)
-app.add_typer(config.app, name="config", rich_help_panel=SETUP)
-app.add_typer(service.app, name="service", rich_help_panel=SETUP)
-_add(SETUP, "statusline", statusline.statusline, statusline.EXAMPLES)
-
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        terminal.print_line(__version__)
-        raise typer.Exit
-
-
-@app.callback()
-def root(
-    _version: Annotated[  # read by its callback, before a command is looked for
-        bool, typer.Option("--version", "-V", callback=_print_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
-    """Take the options that go before any command."""
 
 
 def main() -> None:
@@ -102,10 +13,14 @@ def main() -> None:
     terminal.open_closed_streams()
     terminal.use_utf8()
     try:
-        app()
+        _run(sys.argv[1:])
     except SetupError as error:
         terminal.print_problem(error.what, error.hint)
         sys.exit(2 if isinstance(error, UsageError) else 1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(1)
     except Exception as error:
         if "--debug" in sys.argv:
             raise
@@ -116,11 +31,14 @@ def main() -> None:
         sys.exit(1)
 
 
-def _is_provider(word: str) -> bool:
-    from claude_bridge.app.build import provider_and_model
-    from claude_bridge.cli.options import load_reading
-    from claude_bridge.config.providers import configured_rows
-    from claude_bridge.providers import LOCAL
+def _run(words: list[str]) -> None:
+    """Run a command: by Typer, which takes 150 ms to load, or a plain ``bridge serve`` without it."""
+    from claude_bridge.cli import serving
 
-    config = load_reading(None).config
-    return provider_and_model(config, word, "")[0] in (*configured_rows(config), LOCAL)
+    plain = serving.plain_arguments(words)
+    if plain is not None:
+        serving.serve(**plain)
+        return
+    from claude_bridge.cli.commands import app
+
+    app()

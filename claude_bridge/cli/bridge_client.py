@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import typer
 
-from claude_bridge.cli.serve import DEFAULT_PORT
+from claude_bridge.cli.serving import DEFAULT_PORT
 from claude_bridge.errors import SetupError
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def place_of_bridge(url: str | None, token: str | None, config_file: Path | None
     """
     from claude_bridge.app.keys import configured_token
     from claude_bridge.app.plan import Listening
-    from claude_bridge.cli.options import load_config
+    from claude_bridge.cli.loading import load_config
 
     config = load_config(config_file)
     if url is None and config.server.port == 0:

@@ -11,7 +11,8 @@ import typer
 
 from claude_bridge.cli import terminal
 from claude_bridge.cli.help import Command, Group
-from claude_bridge.cli.options import ConfigFile, load_reading
+from claude_bridge.cli.loading import load_reading
+from claude_bridge.cli.options import ConfigFile
 from claude_bridge.cli.project import ask_for_trust, keep_decision, project_here, show_changes, trusted_project
 from claude_bridge.errors import SetupError
 

@@ -12,8 +12,9 @@ import typer
 
 from claude_bridge.app.options import Options
 from claude_bridge.cli import terminal
+from claude_bridge.cli.loading import load_config
 from claude_bridge.cli.notices import TerminalNotices
-from claude_bridge.cli.options import PARAMETERS, ApiKey, BaseUrl, CaFile, ConfigFile, load_config
+from claude_bridge.cli.options import PARAMETERS, ApiKey, BaseUrl, CaFile, ConfigFile
 from claude_bridge.errors import SetupError, UsageError
 
 if TYPE_CHECKING:

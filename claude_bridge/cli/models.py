@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from claude_bridge.cli import terminal
-from claude_bridge.cli.options import ApiKey, BaseUrl, CaFile, ConfigFile, load_config
+from claude_bridge.cli.loading import load_config
+from claude_bridge.cli.options import ApiKey, BaseUrl, CaFile, ConfigFile
 from claude_bridge.errors import SetupError, UpstreamError
 
 if TYPE_CHECKING:

@@ -12,8 +12,9 @@ import typer
 from claude_bridge.app.options import Options
 from claude_bridge.cli import terminal
 from claude_bridge.cli.help import Command
+from claude_bridge.cli.loading import load_config
 from claude_bridge.cli.notices import TerminalNotices
-from claude_bridge.cli.options import CLAUDE_CODE, ConfigFile, load_config, takes_options
+from claude_bridge.cli.options import CLAUDE_CODE, ConfigFile, takes_options
 from claude_bridge.cli.project import trusted_project
 
 if TYPE_CHECKING:

@@ -1,24 +1,15 @@
-"""``bridge serve``: a bridge in the foreground."""
+"""``bridge serve`` as Typer reads it."""
 
 from __future__ import annotations
 
-import sys
-from contextlib import suppress
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from claude_bridge.app.options import Options
-from claude_bridge.cli import terminal
-from claude_bridge.cli.notices import TerminalNotices
-from claude_bridge.cli.options import SERVER, ConfigFile, config_of, load_reading_if_any, takes_options
-
-if TYPE_CHECKING:
-    from claude_bridge.app.plan import Listening, Plan
-    from claude_bridge.config.schema import Config
-    from claude_bridge.providers import Upstream
-
-DEFAULT_PORT = 8765
+from claude_bridge.cli import serving
+from claude_bridge.cli.options import SERVER, ConfigFile, takes_options
+from claude_bridge.cli.serving import DEFAULT_PORT, MAX_PORT
 
 EXAMPLES = (
     "bridge serve ollama qwen3:1.7b",
@@ -45,7 +36,7 @@ def serve(
             rich_help_panel=SERVER,
             help=f"The port to listen on. Default: {DEFAULT_PORT}; 0 means any free port.",
             min=0,
-            max=65535,
+            max=MAX_PORT,
             metavar="N",
         ),
     ] = None,
@@ -73,113 +64,4 @@ def serve(
     Point a client at the address that is printed. Ctrl-C lets running answers finish. A configuration file that changes
     is taken up, and running answers finish as they began.
     """
-    reading = load_reading_if_any(config_file)
-    config = config_of(reading)
-    from claude_bridge.app import serve as app
-    from claude_bridge.app.build import build_plan
-    from claude_bridge.server.http1 import Limits
-
-    notices = ServeNotices()
-    plan = build_plan(config, options, notices)
-    limits = Limits(max_memory_bytes=None if max_memory is None else max_memory * 1024**2)
-    source = None
-    if reading is not None and reading.file.is_file():
-        from claude_bridge.app.reload import ConfigurationSource
-
-        source = ConfigurationSource(reading, options)
-    app.serve(plan, listening_of(config, host, port, auth_token), notices, limits, source)
-
-
-def listening_of(config: Config, host: str | None, port: int | None, auth_token: str | None) -> Listening:
-    """Return where to listen, and what clients must send: as the options say, or else the configuration."""
-    import secrets
-
-    from claude_bridge.app.keys import configured_token
-    from claude_bridge.app.plan import Listening
-
-    listening = Listening(
-        host=host or config.server.host,
-        port=config.server.port if port is None else port,
-        auth_token=auth_token or configured_token(config),
-    )
-    if listening.auth_token is None and not listening.is_loopback:
-        listening = Listening(host=listening.host, port=listening.port, auth_token=secrets.token_urlsafe(24))
-    return listening
-
-
-class ServeNotices(TerminalNotices):
-    """Prints where the bridge listens, on stdout for programs that wait for it, and how to use it."""
-
-    def listening(self, listening: Listening) -> None:
-        """Print the line that programs wait for."""
-        terminal.print_line(f"listening on {listening.url}")
-        sys.stdout.flush()
-        if listening.page_url is not None:
-            terminal.say(f"See what happens in a browser: {listening.page_url}")
-        if not listening.is_loopback:
-            addresses = " or ".join(_addresses_for_others(listening))
-            terminal.say(f"From other machines: {addresses} with the token {listening.auth_token}")
-
-    def serving(self, plan: Plan, listening: Listening, upstream: Upstream) -> None:
-        """Print what was found out about the engine, and how to use the bridge."""
-        from claude_bridge.app.shells import this_shell
-        from claude_bridge.app.vision import image_note
-        from claude_bridge.app.web import search_note
-        from claude_bridge.providers import engine_words
-
-        model = upstream.model or "The models that clients ask for"
-        terminal.say(
-            f"{terminal.strong(model)} on {engine_words(upstream.name, upstream.adapter.kind)} at {upstream.base_url}"
-        )
-        window = f"context window {upstream.window_tokens or 0:,} tokens"
-        if upstream.window_tokens and not any(note.startswith(window) for note in upstream.notes):
-            terminal.say(f"  · {window}")
-        for note in (*upstream.notes, image_note(plan, upstream), search_note(plan.web, upstream)):
-            if note is not None:
-                terminal.say(f"  · {note}")
-        self._advise_on_window(upstream)
-        shell = this_shell()
-        place = [] if listening.port == DEFAULT_PORT else ["--url", listening.url]
-        place += ["--auth-token", listening.auth_token] if listening.auth_token else []
-        words = ["claude", "--model", upstream.model] if upstream.model else ["claude"]
-        env = " ".join([terminal.program(), "env", *map(shell.quote, place)])
-        terminal.say("Start Claude Code in another terminal:")
-        terminal.say(f"  {shell.evaluate(env)}; {' '.join(map(shell.quote, words))}")
-        if plan.trace_file is not None:
-            terminal.say(terminal.faint(f"All traffic is written to {plan.trace_file}."))
-
-    def _advise_on_window(self, upstream: Upstream) -> None:
-        from claude_bridge.clients.claude_code import COMFORTABLE_TOKENS, FULL_PROMPT, LITE_TOOLS
-
-        window = upstream.window_tokens
-        if window is None:
-            if upstream.model and not any(note.startswith("context window") for note in upstream.notes):
-                terminal.say("  · context window unknown: give it with --context-window N")
-        elif window < FULL_PROMPT.needs_window_tokens:
-            terminal.say(
-                terminal.warning(
-                    f"Claude Code's first request takes {FULL_PROMPT} tokens: give the engine a larger window, or "
-                    f"start claude with fewer tools: --tools {LITE_TOOLS}"
-                )
-            )
-        elif window < COMFORTABLE_TOKENS:
-            terminal.say(
-                "  · a small window for Claude Code: if it stops with “Autocompact is thrashing”, give the engine a "
-                f"larger one, or start claude with fewer tools: --tools {LITE_TOOLS}"
-            )
-
-
-def _addresses_for_others(listening: Listening) -> list[str]:
-    """Return under which addresses other machines probably reach the bridge."""
-    import socket
-
-    from msgspec.structs import replace
-
-    if listening.host not in ("0.0.0.0", "::"):  # noqa: S104 - compared with, not bound
-        return [listening.url]
-    addresses = []
-    for family, far_away in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
-        with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.connect((far_away, 9))  # of a datagram socket this only chooses the way out; nothing is sent
-            addresses.append(replace(listening, host=probe.getsockname()[0]).url)
-    return addresses or [f"http://{socket.gethostname()}:{listening.port}"]
+    serving.serve(options, host=host, port=port, auth_token=auth_token, max_memory=max_memory, config_file=config_file)

@@ -11,9 +11,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
-
-import typer
+from typing import TYPE_CHECKING, NamedTuple, TextIO
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,6 +32,10 @@ _ADVICE = re.compile(r"`bridge(?= )")
 """The beginning of a command in a message; each is one that works, and the tests parse it."""
 
 
+_BOLD, _RED, _YELLOW, _PLAIN = "\x1b[1m", "\x1b[31m", "\x1b[33m", "\x1b[0m"
+_STYLE = re.compile(r"\x1b\[[0-9;]*m")
+
+
 class Column(NamedTuple):
     """A column of a table; numbers stand at its right side."""
 
@@ -51,29 +53,40 @@ def numbers(**ranks: int) -> tuple[Column, ...]:
     return tuple(Column(header, is_number=True, rank=rank) for header, rank in headers.items())
 
 
+def _print(text: str, stream: TextIO, *, has_colour: bool) -> None:
+    """Print at once; old consoles of Windows show colours by Typer alone, which takes 100 ms to load."""
+    if sys.platform == "win32" and has_colour:
+        import typer
+
+        typer.echo(text, file=stream, nl=False, color=True)
+    else:
+        stream.write(text if has_colour else _STYLE.sub("", text))
+        stream.flush()
+
+
 def print_line(text: str) -> None:
     """Print to stdout, at once: what programs read."""
-    typer.echo(text)
+    _print(text + "\n", sys.stdout, has_colour=wants_colour())
 
 
 def say(text: str = "") -> None:
     """Print to stderr: what only people read."""
-    typer.echo(text, err=True, color=wants_colour(sys.stderr))
+    _print(text + "\n", sys.stderr, has_colour=wants_colour(sys.stderr))
 
 
 def strong(text: str) -> str:
     """Return the text in bold."""
-    return typer.style(text, bold=True)
+    return f"{_BOLD}{text}{_PLAIN}"
 
 
 def faint(text: str) -> str:
     """Return the text in a weaker colour."""
-    return typer.style(text, dim=True)
+    return f"\x1b[2m{text}{_PLAIN}"
 
 
 def warning(text: str) -> str:
     """Return the text in the colour of warnings."""
-    return typer.style(text, fg=typer.colors.YELLOW)
+    return f"{_YELLOW}{text}{_PLAIN}"
 
 
 @cache
@@ -98,9 +111,8 @@ def print_problem(what: str, hint: str, *, is_warning: bool = False) -> None:
     """Print on stderr what is wrong, and what to do next."""
     from claude_bridge.trace.console.printable import printable
 
-    colour = typer.colors.YELLOW if is_warning else typer.colors.RED
-    title = typer.style("Warning:" if is_warning else "Error:", fg=colour, bold=True)
-    say(f"{title} {printable(with_program(what))}")
+    title = f"{_YELLOW}{_BOLD}Warning:" if is_warning else f"{_RED}{_BOLD}Error:"
+    say(f"{title}{_PLAIN} {printable(with_program(what))}")
     say(f"{strong('→')} {printable(with_program(hint))}")
 
 
@@ -220,7 +232,7 @@ def print_choices(rows: Sequence[Sequence[str]]) -> None:
 
 def ask(question: str) -> None:
     """Print a question on stderr, and leave the cursor behind it."""
-    typer.echo(strong(question), err=True, nl=False, color=wants_colour(sys.stderr))
+    _print(strong(question), sys.stderr, has_colour=wants_colour(sys.stderr))
 
 
 _MARKS = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "bad": ("✗", "red")}

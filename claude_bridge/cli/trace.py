@@ -11,7 +11,8 @@ import typer
 
 from claude_bridge.cli import terminal
 from claude_bridge.cli.help import Command, Group
-from claude_bridge.cli.options import ApiKey, BaseUrl, ConfigFile, load_config
+from claude_bridge.cli.loading import load_config
+from claude_bridge.cli.options import ApiKey, BaseUrl, ConfigFile
 from claude_bridge.errors import SetupError
 
 if TYPE_CHECKING:

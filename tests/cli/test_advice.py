@@ -13,7 +13,7 @@ import pytest
 import typer.main
 
 import claude_bridge
-from claude_bridge.cli import app
+from claude_bridge.cli.commands import app
 
 PACKAGE = Path(claude_bridge.__file__).parent
 ROOT = PACKAGE.parent

@@ -102,7 +102,7 @@ def test_the_shell_completes_names_of_providers(tmp_path: Path) -> None:
     # What the function that `bridge --show-completion bash` prints asks for.
     asked = {"_BRIDGE_COMPLETE": "complete_bash", "COMP_WORDS": "bridge serve ol", "COMP_CWORD": "2"}
     done = subprocess.run(
-        [sys.executable, "-c", "from claude_bridge.cli import app; app(prog_name='bridge')"],
+        [sys.executable, "-c", "from claude_bridge.cli.commands import app; app(prog_name='bridge')"],
         env=environment({**asked, "BRIDGE_CONFIG": str(file)}),
         capture_output=True,
         text=True,

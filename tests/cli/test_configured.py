@@ -14,8 +14,8 @@ from claude_bridge.app.build import build_plan
 from claude_bridge.app.notices import Notices
 from claude_bridge.app.options import Options
 from claude_bridge.app.plan import Listening, Plan
-from claude_bridge.cli.options import load_config
-from claude_bridge.cli.serve import listening_of
+from claude_bridge.cli.loading import load_config
+from claude_bridge.cli.serving import listening_of
 from claude_bridge.errors import UsageError
 from tests.cli.process import Finished, run_bridge, serving
 from tests.fake_upstream import FakeUpstream, answer, model_list

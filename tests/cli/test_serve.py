@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
 import socket
+import subprocess
+import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import anyio
 import httpx
 import pytest
+import typer
+from hypothesis import given
+from hypothesis import strategies as st
 
 from claude_bridge.app.client_environment import client_environment
 from claude_bridge.app.plan import Listening
-from claude_bridge.cli.serve import listening_of
+from claude_bridge.cli.commands import app
+from claude_bridge.cli.serve import EXAMPLES
+from claude_bridge.cli.serving import listening_of, plain_arguments
 from claude_bridge.config.schema import Config
 from claude_bridge.providers import PROVIDERS, upstream_of
 from tests.cli.process import LIMIT_S, Finished, command, environment, run_bridge, serving
@@ -431,3 +442,63 @@ async def test_a_bridge_serves_though_its_standard_streams_are_closed(closed: st
             process.send_signal(signal.SIGHUP)
             with anyio.fail_after(LIMIT_S):
                 assert await process.wait() == 0
+
+
+_PLAIN = (
+    ["ollama"],
+    ["qwen3:1.7b"],
+    ["-h"],
+    ["--host", "0.0.0.0"],
+    ["--port", "0"],
+    ["--port=8080"],
+    ["--port", "65536"],
+    ["--port", "x"],
+    ["--port"],
+    ["--base-url", "http://localhost:1/v1"],
+    ["--base-url", "http://localhost:2/v1?a=b"],
+    ["--base-url="],
+    ["--api-key=k=1"],
+    ["--api", "openai-chat"],
+    ["--small-model", "s"],
+    ["--auth-token", "t"],
+    ["--config", "bridge.toml"],
+    ["--trace", "-"],
+    ["--trace=trace.jsonl"],
+    ["--debug"],
+    ["--debug=1"],
+    ["--no-page"],
+    ["--no-check"],
+    ["--check"],
+    ["--max-tokens", "9"],
+    ["--"],
+    [""],
+)
+
+
+@given(st.lists(st.sampled_from(_PLAIN), max_size=5), st.sampled_from([{}, {"BRIDGE_BASE_URL": "http://localhost:3"}]))
+def test_a_plain_command_line_means_what_typer_reads(parts: list[list[str]], variables: dict[str, str]) -> None:
+    words = ["serve", *(word for part in parts for word in part)]
+    with mock.patch.dict(os.environ, variables):
+        plain = plain_arguments(words)
+        if plain is None:
+            return
+        command: Any = typer.main.get_command(app)
+        read = command.commands["serve"].make_context("serve", words[1:]).params
+    read = {name: None if value == () else value for name, value in read.items()}
+    options = asdict(plain.pop("options"))
+    assert {**options, **plain} == {name: read[name] for name in (*options, *plain)}
+    assert all(value is None for name, value in read.items() if name not in {**options, **plain})
+
+
+def test_usual_command_lines_are_plain() -> None:
+    for example in (*EXAMPLES, "bridge serve openai m --base-url http://localhost:1/v1 --port 0 --no-page"):
+        assert plain_arguments(example.split()[1:]) is not None
+
+
+def test_a_plain_server_loads_no_typer() -> None:
+    code = (
+        "import sys; from claude_bridge.cli import serving; import claude_bridge.app.serve, claude_bridge.app.build;"
+        "print(sorted({'typer', 'pydantic', 'rich', 'httpx'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

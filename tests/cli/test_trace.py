@@ -13,7 +13,7 @@ import httpx
 import pytest
 from typer.testing import CliRunner, Result
 
-from claude_bridge.cli import app
+from claude_bridge.cli.commands import app
 from claude_bridge.conversion.loss import Loss
 from claude_bridge.errors import SetupError, UsageError
 from claude_bridge.trace.events import StreamsRecorded, TraceEvent
