@@ -95,7 +95,7 @@ def build_plan(config: Config, options: Options, notices: Notices, *, running: P
         keeps_histories=config.defaults.memo if options.memo is None else options.memo,
         vision_model=options.vision_model or config.defaults.vision_model,
         web=web_plan(config, options.web_search),
-        page=options.page,
+        page=config.server.page if options.page is None else options.page,
         debug=options.debug,
         trace_file=options.trace,
         budget=_budget(config.limits),

@@ -34,7 +34,7 @@ class Options:
     model_file: Path | None = None
     trace: Path | None = None
     debug: bool = False
-    page: bool = True
+    page: bool | None = None
     """Whether a browser can look at the bridge."""
     check: bool = True
     """Whether the engine is asked about itself before it is used."""

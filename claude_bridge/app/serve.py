@@ -127,7 +127,7 @@ async def _open_bridge(
 ) -> AsyncIterator[tuple[RunningBridge, MultiListener[SocketStream]]]:
     """Yield a bridge and its listener, which nobody accepts connections from yet."""
     listener, port = await server.open_listener(listening.host, listening.port)
-    page = LivePage(key := secrets.token_urlsafe(24)) if plan.page else None
+    page = LivePage(key := secrets.token_urlsafe(24), trace_file=plan.trace_file) if plan.page else None
     listening = replace(listening, port=port, page_key=key if page else None)
     async with AsyncExitStack() as stack:
         hidden = [

@@ -49,6 +49,9 @@ class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Secret | None,
         about("The token that clients must send. Default: none on loopback, else a random one.", '"env:BRIDGE_TOKEN"'),
     ] = None
+    page: Annotated[bool, about("Whether a browser can look at the bridge, with the key that is printed.", "true")] = (
+        True
+    )
 
 
 class Defaults(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import secrets
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,8 +15,9 @@ if TYPE_CHECKING:
 class LivePage:
     """The keys of one run, and what the page shows. Without viewers it is no sink, and costs nothing."""
 
-    def __init__(self, key: str) -> None:
-        """``key`` opens the page; it stands in the address that is printed."""
+    def __init__(self, key: str, *, trace_file: Path | None = None) -> None:
+        """``key`` opens the page, and stands in the address that is printed; ``trace_file`` has what came before."""
+        self.trace_file = trace_file
         self._key = key
         self._cookie = secrets.token_urlsafe(32)
         self.viewers = 0
@@ -26,7 +28,12 @@ class LivePage:
         """The exchanges that it shows."""
         from claude_bridge.page.live_trace import LiveTrace  # 20 ms, which a start without viewers does not need
 
-        return LiveTrace()
+        return LiveTrace(has_past=self.trace_file is not None)
+
+    def begin(self) -> None:
+        """Begin anew for the first viewer, where a trace has what came before."""
+        if self.trace_file is not None:
+            self.__dict__.pop("trace", None)
 
     @property
     def cookie(self) -> str:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 from threading import Lock
 
 import msgspec
+from msgspec import ValidationError
 
 from claude_bridge.trace.detail import Detail, Pool, detail_of, read_lines
-from claude_bridge.trace.events import TraceEvent
+from claude_bridge.trace.events import RequestReceived, TraceEvent
 from claude_bridge.trace.jsonl import encode_event
-from claude_bridge.trace.summary import TracedExchange, add_entry, read_entry
+from claude_bridge.trace.summary import OVER, Entry, TracedExchange, UnreadableLineError, add_entry, read_entry
 
 MAX_KEPT_BYTES = 64 * 1024 * 1024
 """Of what exchanges carried, in the form of a trace. Of older ones only the summaries stay."""
@@ -24,7 +27,10 @@ class LiveTrace:
 
     takes_streams = True
 
-    def __init__(self, *, max_bytes: int = MAX_KEPT_BYTES, max_summaries: int = MAX_SUMMARIES) -> None:
+    def __init__(
+        self, *, max_bytes: int = MAX_KEPT_BYTES, max_summaries: int = MAX_SUMMARIES, has_past: bool = False
+    ) -> None:
+        """``has_past``: events wait until ``begin`` has been called."""
         self._max_bytes = max_bytes
         self._max_summaries = max_summaries
         self._lock = Lock()  # for all that follows
@@ -32,32 +38,66 @@ class LiveTrace:
         self._lines: OrderedDict[str, list[bytes]] = OrderedDict()
         self._changed_at: dict[str, int] = {}
         self._revision = self._number = 0
+        self._waiting: list[TraceEvent] | None = [] if has_past else None
         self.kept_bytes = 0
+
+    def begin(self, trace_file: Path) -> None:
+        """Show the last part of a trace, as much as is kept, and then what has come since this sink was attached.
+
+        Exchanges without a beginning or an end are left out: they were cut off, or ran when a bridge was killed.
+        """
+        past = _last_lines(trace_file, self._max_bytes)
+        with self._lock:
+            waiting, self._waiting = self._waiting or [], None
+            new = {event.exchange for event in waiting if isinstance(event, RequestReceived)}
+            for line in past:
+                with suppress(UnreadableLineError, ValidationError):
+                    entry = read_entry(line)
+                    if entry.exchange not in new and (entry.exchange in self._lines or entry.type == "RequestReceived"):
+                        self._add(entry, line)
+            for name in [name for name, one in self._exchanges.items() if one.state not in OVER]:
+                self._forget(name)
+            self._number = len(self._exchanges)
+            for number, one in enumerate(self._exchanges.values(), 1):
+                one.number = number
+            for event in waiting:
+                line = encode_event(event)
+                if line not in self._lines.get(event.exchange, ()):  # it may have been written meanwhile
+                    self._add(read_entry(line), line)
 
     def take(self, event: TraceEvent) -> None:
         """Add an event, and forget the oldest of what is beyond the budget."""
         if not event.exchange:
             return  # of EventsDropped: it belongs to none
-        line = encode_event(event)
-        entry = read_entry(line)
         with self._lock:
-            found = self._exchanges.get(event.exchange)
-            if found is None:
-                self._number += 1
-                found = TracedExchange(exchange=event.exchange, number=self._number, at_s=event.at_s)
-                self._exchanges[event.exchange] = found
-            add_entry(found, entry, len(line))
-            self._revision += 1
-            self._changed_at[event.exchange] = self._revision
-            self._lines.setdefault(event.exchange, []).append(line)
-            self.kept_bytes += len(line)
-            while self.kept_bytes > self._max_bytes and self._lines:
-                _, lines = self._lines.popitem(last=False)
-                self.kept_bytes -= sum(map(len, lines))
-            while len(self._exchanges) > self._max_summaries:
-                oldest, _ = self._exchanges.popitem(last=False)
-                self._changed_at.pop(oldest, None)
-                self.kept_bytes -= sum(map(len, self._lines.pop(oldest, [])))
+            if self._waiting is not None:
+                self._waiting.append(event)
+                return
+            line = encode_event(event)
+            self._add(read_entry(line), line)
+
+    def _add(self, entry: Entry, line: bytes) -> None:
+        name = entry.exchange
+        found = self._exchanges.get(name)
+        if found is None:
+            self._number += 1
+            found = self._exchanges[name] = TracedExchange(exchange=name, number=self._number, at_s=entry.at_s)
+        add_entry(found, entry, len(line))
+        self._revision += 1
+        self._changed_at[name] = self._revision
+        self._lines.setdefault(name, []).append(line)
+        self.kept_bytes += len(line)
+        while self.kept_bytes > self._max_bytes and self._lines:
+            self._forget_lines(next(iter(self._lines)))
+        while len(self._exchanges) > self._max_summaries:
+            self._forget(next(iter(self._exchanges)))
+
+    def _forget(self, name: str) -> None:
+        del self._exchanges[name], self._changed_at[name]
+        self._forget_lines(name)
+
+    def _forget_lines(self, name: str) -> None:
+        self.kept_bytes -= sum(map(len, self._lines.pop(name, [])))
 
     def close(self) -> None:
         """Nothing is held but what the page may still show."""
@@ -77,3 +117,14 @@ class LiveTrace:
             return None
         pool = Pool()
         return detail_of(read_lines(lines), pool), pool
+
+
+def _last_lines(path: Path, max_bytes: int) -> list[bytes]:
+    """Return the last whole lines of a file; none where it can't be read."""
+    with suppress(OSError):
+        if path.is_file():
+            with path.open("rb") as file:
+                start = max(0, path.stat().st_size - max_bytes)
+                file.seek(start)
+                return file.read(max_bytes).splitlines()[1 if start else 0 :]
+    return []

@@ -80,6 +80,11 @@ class Bus:
             with contextlib.suppress(OSError, ValueError):  # nobody may read stderr any more
                 self._warn(warning)
 
+    def settle(self) -> None:
+        """Wait until every sink has dealt with what has come so far; it may take a moment."""
+        for delivery in self._deliveries:
+            delivery.settle()
+
     def close(self) -> None:
         """Close every sink, those too that come after one that fails to close."""
         for delivery in self._deliveries:

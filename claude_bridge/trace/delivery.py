@@ -22,6 +22,7 @@ TICK_S = 0.25
 CLOSE_TIMEOUT_S = 2.0
 """How long the end of the program waits for a sink that takes nothing."""
 
+_SETTLE_S = 0.01
 _MAX_CLOSE_TRIES = 5
 """How often it waits for one that is slow."""
 
@@ -42,6 +43,10 @@ class Delivery(ABC):
     def close(self) -> None:
         """Close the sink."""
 
+    @abstractmethod
+    def settle(self) -> None:
+        """Wait until the sink has dealt with all that has come so far, unless it takes nothing."""
+
     def _tick(self) -> bool:
         return self._ticking is not None and self._ticking.tick()
 
@@ -58,16 +63,20 @@ class DirectDelivery(Delivery):
         """Close the sink."""
         self.sink.close()
 
+    def settle(self) -> None:
+        """Return at once: it has."""
+
 
 class ThreadDelivery(Delivery):
     """A thread calls the sink. What the sink can't keep up with is dropped, and counted."""
 
     def __init__(self, sink: Sink) -> None:
         super().__init__(sink)
-        self._lock = Lock()  # for the next three
+        self._lock = Lock()  # for the next five
         self._queue: deque[CleanEvent] = deque()
         self._queued_bytes = 0
         self._dropped = 0
+        self._put_count = self._settled_count = 0
         self._has_more = Event()
         self._is_closing = Event()
         self._failure: Exception | None = None
@@ -87,6 +96,7 @@ class ThreadDelivery(Delivery):
                 self._queue.append(clean.of(self._take_dropped()))
             self._queue.append(clean)
             self._queued_bytes += clean.body_bytes
+            self._put_count += 1
         if not self._has_more.is_set():
             self._has_more.set()
 
@@ -104,6 +114,12 @@ class ThreadDelivery(Delivery):
             raise self._failure
         if self._thread.is_alive():
             raise TimeoutError(f"about {len(self._queue)} events were not written in time")
+
+    def settle(self) -> None:
+        """Wait until the sink has dealt with all that has come so far, unless it takes nothing."""
+        target, give_up_at = self._put_count, time.monotonic() + CLOSE_TIMEOUT_S
+        while self._settled_count < target and self._thread.is_alive() and time.monotonic() < give_up_at:
+            time.sleep(_SETTLE_S)
 
     def _take_dropped(self) -> EventsDropped:
         dropped, self._dropped = self._dropped, 0
@@ -128,8 +144,10 @@ class ThreadDelivery(Delivery):
             if self._has_more.wait(TICK_S if goes_on else None):
                 self._is_closing.wait(GATHER_S)
             self._has_more.clear()
+            put_count = self._put_count
             self._deliver_queued()
             goes_on = self._tick()
+            self._settled_count = put_count
         self._deliver_queued()
         if self._dropped:
             self.sink.take(self._take_dropped())

@@ -266,8 +266,12 @@ async def test_no_planted_secret_is_in_a_trace_nor_in_what_is_made_of_it(tmp_pat
 
 
 @pytest.mark.anyio
-async def test_the_page_can_be_turned_off() -> None:
-    async with FakeUpstream() as upstream, serving("openai", MODEL, "--base-url", upstream.base_url, "--no-page") as it:
+@pytest.mark.parametrize("how", ["--no-page", "config"])
+async def test_the_page_can_be_turned_off(tmp_path: Path, how: str) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text("[server]\npage = false\n")
+    off = ["--no-page"] if how == "--no-page" else ["--config", str(config)]
+    async with FakeUpstream() as upstream, serving("openai", MODEL, "--base-url", upstream.base_url, *off) as it:
         await it.says("Start Claude Code")
         assert "key=" not in it.told
         async with httpx.AsyncClient(timeout=LIMIT_S) as client:

@@ -228,6 +228,7 @@ class BridgeServer(Server):
         waiting: Waiting | None = None,
         limits: Limits | None = None,
         sinks: Sequence[Sink] = (),
+        sinks_in_threads: bool = False,
         auth_token: str | None = None,
         api_key: str | None = None,
         loopback_only: bool = True,
@@ -260,6 +261,7 @@ class BridgeServer(Server):
         self._waiting = waiting
         self._limits = limits
         self._sinks = sinks
+        self._sinks_in_threads = sinks_in_threads
         self._warn = warn
         self._attachments = attachments
         self._say = say
@@ -277,7 +279,8 @@ class BridgeServer(Server):
         return self
 
     async def _start(self) -> None:
-        bus = Bus(self._sinks, warn=self._warn)
+        bus = Bus(self._sinks, warn=self._warn, in_threads=self._sinks_in_threads)
+        self._exit.callback(bus.close)
         client = client_for(self._upstream, self._api_key)
         await self._exit.enter_async_context(client)
         self.service = Service(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -13,6 +14,7 @@ import pytest
 from claude_bridge.page.live import LivePage
 from claude_bridge.page.live_trace import LiveTrace
 from claude_bridge.trace.events import EventsDropped
+from claude_bridge.trace.jsonl import JsonlSink, encode_event
 from claude_bridge.wire.sse import SseDecoder
 from tests.fake_upstream import DONE, FakeUpstream, Head, Reply, Send, Wait, answer, finish, refusal, text, usage
 from tests.server.served import BridgeServer, Response, Wire, get, streamed, until
@@ -28,7 +30,7 @@ COOKIE_NAME = "claude-bridge-8765"
 
 
 def page_server(upstream: FakeUpstream | str, **more: Any) -> BridgeServer:
-    return BridgeServer(upstream, page=LivePage(KEY), **more)
+    return BridgeServer(upstream, **{"page": LivePage(KEY), **more})
 
 
 async def open_page(server: BridgeServer, query: str = f"?key={KEY}", **headers: str) -> Response:
@@ -224,6 +226,60 @@ async def test_a_request_that_ran_before_anybody_looked_is_shown_with_its_bodies
             assert (one["messages"], one["client_model"], one["model"]) == (1, "m", "scripted")
             may_go_on.set()
             await events.until("answered")
+
+
+@pytest.mark.parametrize("in_threads", [True, False])
+async def test_with_a_trace_the_page_begins_with_what_came_before(tmp_path: Path, in_threads: bool) -> None:
+    path, may_go_on = tmp_path / "trace.jsonl", anyio.Event()
+    path.write_bytes(b'f"}\n' + b"".join(encode_event(event) + b"\n" for event in (received(), sent())))  # killed then
+    reply: Reply = [Head(), Send(text("Hel")), Wait(may_go_on), Send(text("lo")), Send(finish()), Send(DONE)]
+    async with FakeUpstream([answer("one"), refusal(400, "two"), reply, answer("four")]) as upstream:
+        page = LivePage(KEY, trace_file=path)
+        server = page_server(upstream, page=page, sinks=[JsonlSink(path)], sinks_in_threads=in_threads)
+        async with server, server.connect() as wire:
+            await server.messages()
+            await server.messages()
+            await wire.send(streamed())
+            await wire.head()
+            while b"Hel" not in await wire.chunk():
+                pass
+            for _ in range(2):  # a page that is loaded anew begins anew
+                async with looking_at(server) as events:
+                    await events.until("answered", "failed", "writing")
+                    assert [one["number"] for one in events.exchanges.values()] == [1, 2, 3]
+                    (first, *_) = events.exchanges
+                    document = (await _exchange(server, first)).json
+                    assert "one" in "".join(text for _, text in document["detail"]["client_stream"])
+                await until(lambda: page.viewers == 0)
+            async with looking_at(server) as events:
+                may_go_on.set()
+                await events.until("answered", "failed", "answered")
+                await server.messages()
+                await events.until("answered", "failed", "answered", "answered")
+
+
+async def test_a_trace_that_is_no_file_or_cut_has_no_past(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "none", Path("/dev/null")):
+        trace = LiveTrace(has_past=True)
+        trace.take(received())
+        assert trace.changes(0) == ([], 0)
+        trace.begin(path)
+        assert len(trace.changes(0)[0]) == 1
+
+
+async def test_of_a_long_trace_the_page_takes_the_end_within_its_budget(tmp_path: Path) -> None:
+    path = tmp_path / "trace.jsonl"
+    sink = JsonlSink(path)
+    for number in range(100):
+        for event in (received(exchange=f"req_{number}"), ended(exchange=f"req_{number}")):
+            sink.take(event)
+    sink.close()
+    trace = LiveTrace(max_bytes=10_000, has_past=True)
+    trace.begin(path)
+    assert 0 < trace.kept_bytes <= 10_000
+    assert trace.detail("req_99") is not None
+    assert trace.detail("req_1") is None
+    assert 5 < len(trace.changes(0)[0]) < 50
 
 
 async def test_errors_from_before_are_shown_without_secrets() -> None:

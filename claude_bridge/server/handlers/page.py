@@ -184,9 +184,13 @@ class _Health:
 async def _watching(service: Service, page: LivePage) -> AsyncIterator[None]:
     """Let the page take what happens while the context lasts: from the first viewer to the last."""
     page.viewers += 1
-    if page.viewers == 1:
-        service.bus.attach(page.trace, so_far=[event for one in service.recorders for event in one.so_far()])
     try:
+        if page.viewers == 1:
+            page.begin()
+            service.bus.attach(page.trace, so_far=[event for one in service.recorders for event in one.so_far()])
+            if page.trace_file is not None:
+                await to_thread.run_sync(service.bus.settle)  # so that all before is in the file
+                await to_thread.run_sync(page.trace.begin, page.trace_file)
         yield
     finally:
         page.viewers -= 1
@@ -205,7 +209,7 @@ def _check(service: Service, request: HttpRequest) -> LivePage:
         AuthenticationError: it has neither the cookie nor the token.
     """
     if service.page is None:
-        raise NotFoundError(f"There is nothing at {request.path!r}: this bridge was started with --no-page.")
+        raise NotFoundError(f"There is nothing at {request.path!r}: this bridge was started without a page.")
     service.access.check_page(request.head)
     if not _may_see(service, service.page, request.head):
         raise AuthenticationError("This page needs the key of this run: open the address that the bridge has printed.")
