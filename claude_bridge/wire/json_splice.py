@@ -81,9 +81,9 @@ def item_spans(document: bytes, within: Span) -> list[Span]:
     spans: list[Span] = []
     at = within.start + 1
     for item in _decoded(_items_decoder, document, within):
-        at = _skip_space(document, at)
-        if spans:
-            at = _skip_space(document, at + 1)
+        while document[at] in b", 	
+":
+            at += 1
         spans.append(Span(at, at + len(memoryview(item))))
         at = spans[-1].end
     return spans

@@ -8,7 +8,8 @@ function of these bytes alone, so that the same goes to the engine with a memo a
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from itertools import islice
 from threading import Lock
 from typing import Any, NamedTuple, TypeVar
 
@@ -32,6 +33,9 @@ _DECODED_SIZE = 3
 """How many times its body's size a decoded request takes, the body among it."""
 
 _SEPARATOR = re.compile(rb"[ \t\n\r,]*")
+_MESSAGES = re.compile(rb'"messages"[ \t\n\r]*:[ \t\n\r]*\[')
+_MOST_PLACES = 4
+"""How many lists of this name are looked at: the schemas and calls of tools may hold some."""
 
 _KEPT_SEAMS = 4
 """How many beginnings of one conversation are kept: clients change their last messages, as they move cache marks."""
@@ -40,6 +44,17 @@ CHANGED_MESSAGES = 3
 """How many of its last messages a client may change when it goes on."""
 
 _Request = TypeVar("_Request", bound=CountTokensRequest)
+_Parse = Callable[[bytes], CountTokensRequest]
+
+
+_new_messages_decoder = msgspec.json.Decoder(list[InputMessage])
+
+
+class Places(NamedTuple):
+    """Where the messages stand in a body: where the list begins, and where each of them ends; no ends: not known."""
+
+    start: int = 0
+    ends: Sequence[int] = ()
 
 
 class _Seam(NamedTuple):
@@ -48,6 +63,7 @@ class _Seam(NamedTuple):
     needs: int
     made: Any
     size_bytes: int
+    """What the maker kept so far takes."""
 
 
 class KnownHistory:
@@ -56,41 +72,43 @@ class KnownHistory:
     def __init__(
         self,
         body: bytes,
-        messages: list[InputMessage],
+        request: CountTokensRequest,
+        parse: _Parse,
         *,
-        places: tuple[int, list[int]] | None = None,
+        places: Places | None = None,
         seams: Mapping[Hashable, tuple[_Seam, ...]] | None = None,
     ) -> None:
         self.body = body
-        self.messages = messages
-        """The request's own list: what is kept is true of it, and of no other that was made of it."""
+        self.request = request
+        self.parse = parse
+        """What read the request."""
         self._places = places
         self._seams = seams or {}
-
-    @property
-    def size_bytes(self) -> int:
+        self.size_bytes = _DECODED_SIZE * len(body) + sum(some[-1].size_bytes for some in self._seams.values())
         """About how much memory it takes."""
-        made = sum(seam.size_bytes for seams in self._seams.values() for seam in seams)
-        return _DECODED_SIZE * len(self.body) + made
 
     @property
-    def places(self) -> tuple[int, list[int]]:
-        """Where the first message begins in the body, and where each one ends; no ends where a key is given twice."""
+    def messages(self) -> list[InputMessage]:
+        """The request's own list: what is kept is true of it, and of no other that was made of it."""
+        return self.request.messages
+
+    @property
+    def places(self) -> Places:
+        """Where the messages stand in the body; no ends where a key is given twice."""
         if self._places is None:
             try:
-                messages = member_spans(self.body)["messages"]
-                ends = [span.end for span in item_spans(self.body, messages)]
-                self._places = messages.start + 1, ends
+                start, end = member_spans(self.body)["messages"]
+                self._places = Places(start + 1, [span.end for span in item_spans(self.body, Span(start, end))])
             except (msgspec.DecodeError, InvalidRequestError, KeyError):
-                self._places = 0, []
+                self._places = Places()
         return self._places
 
     def span(self, index: int) -> Span:
         """Return where a message stands in the body; raises InvalidRequestError where a key is given twice."""
-        first, ends = self.places
+        start, ends = self.places
         if not ends:
             raise InvalidRequestError("The request gives a key twice.")
-        before = _SEPARATOR.match(self.body, ends[index - 1] if index else first)
+        before = _SEPARATOR.match(self.body, ends[index - 1] if index else start)
         assert before is not None, "nothing is a match too"
         return Span(before.end(), ends[index])
 
@@ -106,15 +124,34 @@ class KnownHistory:
         """
         seams = self._seams.get(maker, ())
         if not seams or seams[-1].needs < needs:
-            self._seams = {**self._seams, maker: (*seams, _Seam(needs, made, size_bytes))[-_KEPT_SEAMS:]}
+            seam = _Seam(needs, made, size_bytes + (seams[-1].size_bytes if seams else 0))
+            self._seams = {**self._seams, maker: (*seams, seam)[-_KEPT_SEAMS:]}
+            self.size_bytes += size_bytes
 
-    def continued(
-        self, body: bytes, messages: list[InputMessage], shared: int, places: tuple[int, list[int]]
-    ) -> KnownHistory:
+    def shared_with(self, body: bytes, start: int) -> int:
+        """Return how many of its first messages stand at a place of a body, by comparing their bytes."""
+        first, ends = self.places
+        view = memoryview(self.body)
+        low, at = 0, first
+        high = middle = len(ends)  # a session that goes on holds them all
+        while low < high:
+            if body.startswith(view[at : ends[middle - 1]], start + at - first):
+                low, at = middle, ends[middle - 1]
+            else:
+                high = middle - 1
+            middle = (low + high + 1) // 2
+        return low
+
+    def begins_at(self, body: bytes, start: int) -> bool:
+        """Return whether its first message stands at a place of a body."""
+        first, ends = self.places
+        return bool(ends) and body.startswith(memoryview(self.body)[first : ends[0]], start)
+
+    def continued(self, body: bytes, request: CountTokensRequest, shared: int, places: Places) -> KnownHistory:
         """Return the history of a request whose first ``shared`` messages are those of this one."""
         kept = {maker: tuple(seam for seam in seams if seam.needs <= shared) for maker, seams in self._seams.items()}
         seams = {maker: some for maker, some in kept.items() if some}
-        return KnownHistory(body, messages, places=places, seams=seams)
+        return KnownHistory(body, request, self.parse, places=places, seams=seams)
 
 
 class _Beginning(NamedTuple):
@@ -132,6 +169,7 @@ class RequestMemo:
     def __init__(self, mark: str, *, max_bytes: int = MAX_KEPT_BYTES, least_bytes: int = LEAST_BYTES) -> None:
         """``mark`` is a role that no client can guess; ``max_bytes`` 0 keeps nothing."""
         self._mark = mark
+        self._stand_in = msgspec.json.encode(InputMessage(mark, ""))
         self._max_bytes = max_bytes
         self._least_bytes = least_bytes
         self._histories: list[KnownHistory] = []
@@ -151,28 +189,34 @@ class RequestMemo:
         if not self._least_bytes <= len(body) <= self._max_bytes // _LARGEST_SHARE // _DECODED_SIZE:
             return parse(body), None
         found = self._beginning(body)
-        continued = found and self._continued(body, found, parse)
+        continued = found and (_gone_on(body, found, parse) or self._continued(body, found, parse))
         if continued is None:
             request = parse(body)
-            continued = request, KnownHistory(body, request.messages)
+            continued = request, KnownHistory(body, request, parse)
         self._remember(continued[1], found)
         return continued
 
     def _beginning(self, body: bytes) -> _Beginning | None:
-        """Return the most messages that a body shares with a known history."""
-        histories = self._histories
+        """Return the most messages that a body shares with a known history; the newest one that it goes on from."""
+        best: _Beginning | None = None
+        for history, start in self._candidates(body):
+            shared = history.shared_with(body, start)
+            first, ends = history.places
+            if best is None or shared > best.messages:
+                best = _Beginning(history, shared, start, start + ends[shared - 1] - first)
+            if shared == len(ends):
+                break
+        return best
+
+    def _candidates(self, body: bytes) -> Iterator[tuple[KnownHistory, int]]:
+        """Yield each known history whose first message the body may begin with, and where it stands."""
+        histories = self._histories[::-1]
         # Nearly always all that stands before the messages is the same too, so that they begin at the same place.
-        in_place = [one for history in histories if (one := _shared(body, history.places[0], history))]
-        found = [one for one in in_place if body.startswith(memoryview(one.history.body)[: one.start])]
-        if not found and histories:
-            try:
-                start = member_spans(body)["messages"].start + 1
-            except (msgspec.DecodeError, InvalidRequestError, KeyError):
-                return None
-            moved = [history for history in histories if history.places[0] != start]
-            found = [one for one in in_place if one.start == start]
-            found += [one for history in moved if (one := _shared(body, start, history))]
-        return max(found, key=lambda one: one.messages, default=None)
+        in_place = [one for one in histories if one.begins_at(body, one.places.start)]
+        yield from ((one, one.places.start) for one in in_place)
+        if not in_place and histories:
+            for found in islice(_MESSAGES.finditer(body), _MOST_PLACES):
+                yield from ((one, found.end()) for one in histories if one.begins_at(body, found.end()))
 
     def _continued(
         self, body: bytes, found: _Beginning, parse: Callable[[bytes], _Request]
@@ -182,9 +226,8 @@ class RequestMemo:
         One message with the mark stands for all that are known. It is not where it should be if the list of messages
         was not the one that is read, as where a key comes twice.
         """
-        _, shared, start, end = found
-        stand_in = msgspec.json.encode(InputMessage(self._mark, ""))
-        short = b"".join((body[:start], stand_in, body[end:]))
+        history, shared, start, end = found
+        short = b"".join((body[:start], self._stand_in, body[end:]))
         try:
             request = parse(short)
             spans = item_spans(short, member_spans(short)["messages"])
@@ -192,13 +235,10 @@ class RequestMemo:
             return None
         if request.messages[0].role != self._mark:
             return None
-        request = replace(request, messages=found.history.messages[:shared] + request.messages[1:])
+        request = replace(request, messages=history.messages[:shared] + request.messages[1:])
         check_counts(request, len(body))
-        first, ends = found.history.places
-        moved, shift = start - first, len(body) - len(short)
-        known = [place + moved for place in ends[:shared]] if moved else ends[:shared]
-        places = start, known + [span.end + shift for span in spans[1:]]
-        return request, found.history.continued(body, request.messages, shared, places)
+        places = _more_places(history.places, shared, start, [span.end + len(body) - len(short) for span in spans[1:]])
+        return request, history.continued(body, request, shared, places)
 
     def _remember(self, history: KnownHistory, found: _Beginning | None) -> None:
         """Keep a history as the newest, in place of the one that it goes on from."""
@@ -210,23 +250,46 @@ class RequestMemo:
             else:
                 kept = [*self._histories]
             kept = [*kept, history][-MAX_CONVERSATIONS:]
-            size_bytes = sum(one.size_bytes for one in kept)
+            size_bytes = sum([one.size_bytes for one in kept])
             while size_bytes > self._max_bytes:
                 size_bytes -= kept.pop(0).size_bytes
             self._histories = kept
 
 
-def _shared(body: bytes, start: int, history: KnownHistory) -> _Beginning | None:
-    """Return what of a history stands at a place of a body, by comparing the bytes of messages."""
-    first, ends = history.places
-    view = memoryview(history.body)
-    low, at = 0, first
-    high = len(ends)
-    middle = min(1, high)  # nearly all that have nothing in common differ in the first message
-    while low < high:
-        if body.startswith(view[at : ends[middle - 1]], start + at - first):
-            low, at = middle, ends[middle - 1]
-        else:
-            high = middle - 1
-        middle = (low + high + 1) // 2
-    return _Beginning(history, low, start, start + at - first) if low else None
+def _gone_on(
+    body: bytes, found: _Beginning, parse: Callable[[bytes], _Request]
+) -> tuple[_Request, KnownHistory] | None:
+    """Return a request that differs from a known one in its last messages alone; None: it differs in more.
+
+    Then it is nothing but that one with other items at the end of its list of messages.
+    """
+    history, shared, start, end = found
+    (first, ends), known = history.places, history.body
+    tail = memoryview(known)[ends[-1] :]
+    tail_at = len(body) - len(tail)
+    is_same_frame = first == start and body.startswith(memoryview(known)[:first]) and body.endswith(tail)
+    if not is_same_frame or tail_at < end or history.parse is not parse:
+        return None
+    has_new = end < tail_at
+    items = b"[%b]" % body[end + 1 : tail_at]
+    try:
+        if has_new and body[end : end + 1] != b",":
+            return None
+        if not items.isascii():
+            items.decode()  # the decoder does not look into Raw fields
+        messages = _new_messages_decoder.decode(items)
+        ends = [span.end + end for span in item_spans(items, Span(0, len(items)))]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    if has_new and not messages:  # only a comma
+        return None
+    request: Any = replace(history.request, messages=history.messages[:shared] + messages)
+    check_counts(request, len(body))
+    return request, history.continued(body, request, shared, _more_places(history.places, shared, start, ends))
+
+
+def _more_places(known: Places, shared: int, start: int, ends: Sequence[int]) -> Places:
+    """Return the places of a body that shares so many messages with a known one, and whose others end there."""
+    moved = start - known.start
+    first = known.ends[:shared]
+    return Places(start, [*([place + moved for place in first] if moved else first), *ends])

@@ -71,6 +71,19 @@ def test_only_what_is_new_is_read() -> None:
     assert read_bytes < 500
 
 
+def test_a_request_that_only_goes_on_is_read_where_it_is_new() -> None:
+    memo, parser = a_memo(), Parser()
+    memo.parse(a_body(QUESTION, ANSWER, tools=[{"name": "Read"}]), parser)
+    for messages in ([QUESTION, ANSWER, NEXT], [QUESTION, ANSWER, NEXT, ANSWER], [QUESTION, NEXT], [QUESTION, NEXT]):
+        body = a_body(*messages, tools=[{"name": "Read"}])
+        request, history = memo.parse(body, parser)
+        assert request == parse_messages_request(body)
+        assert history is not None
+        spans = [history.span(index) for index in range(len(messages))]
+        assert [msgspec.json.decode(body[slice(*span)]) for span in spans] == messages
+    assert len(parser.read_bytes) == 1, "the rest was not parsed as a whole"
+
+
 @pytest.mark.parametrize("spaces", [0, 1, 2])
 def test_white_space_between_messages_changes_nothing(spaces: int) -> None:
     memo = a_memo()
@@ -89,7 +102,7 @@ def test_white_space_between_messages_changes_nothing(spaces: int) -> None:
 )
 def test_a_list_that_is_given_twice_is_the_last_one(ending: bytes) -> None:
     memo, body = a_memo(), a_body(QUESTION, ANSWER)
-    parsed(memo, body)
+    memo.parse(body, parse_messages_request)
     doubled = body[:-1] + ending
     try:
         expected: object = parse_messages_request(doubled)
@@ -104,7 +117,7 @@ def test_a_list_that_is_given_twice_is_the_last_one(ending: bytes) -> None:
 @pytest.mark.parametrize("ending", [b",]", b", 7]", b',{"role":"user"}]', b'{"role":"user","content":""}]'])
 def test_what_is_wrong_is_reported_at_its_place(ending: bytes) -> None:
     memo, body = a_memo(), a_body(QUESTION, ANSWER)
-    parsed(memo, body)
+    memo.parse(body, parse_messages_request)
     wrong = body.replace(b"]}]", b"]}" + ending)
     with pytest.raises(InvalidRequestError) as expected:
         parse_messages_request(wrong)
