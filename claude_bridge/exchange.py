@@ -196,8 +196,10 @@ class Exchange(Answer):
             if items:
                 self._emit(items)
             if ended:
-                self._end()  # before the last items go out: a client may leave, or ask on, as soon as it has them
-                yield items
+                try:
+                    yield items
+                finally:  # at once, without letting others have their turn: a client may ask on as soon as it has them
+                    self._end()
                 break
             if items:
                 yield items

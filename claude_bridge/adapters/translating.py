@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from claude_bridge.adapters.base import (
     ClientRequest,
@@ -19,11 +20,11 @@ from claude_bridge.conversion.deltas import StreamDecoder
 from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.profile import CountRoute, Profile, SchemaDialect
 from claude_bridge.conversion.prompt.token_estimate import estimate_tokens
-from claude_bridge.conversion.request.normalize import NormalizedRequest, normalize_request
-from claude_bridge.conversion.request.turns import HistorySeam, Turn
+from claude_bridge.conversion.request.normalize import NormalizedRequest, normalize_request, repaired_history
+from claude_bridge.conversion.request.turns import HistorySeam, RepairedHistory, Turn, system_blocks
 from claude_bridge.conversion.response.pipeline import ResponseContext, ResponsePipeline
 from claude_bridge.errors import BridgeError
-from claude_bridge.wire.anthropic import CountTokensRequest, MessagesRequest
+from claude_bridge.wire.anthropic import CountTokensRequest, MessagesRequest, Tool
 
 
 class EncodedFrame(Struct, frozen=True):
@@ -38,6 +39,25 @@ class EncodedFrame(Struct, frozen=True):
     instructions: Sequence[str] = ()
 
 
+class _Frame(Struct, frozen=True, kw_only=True):
+    """What goes to the engine beside a conversation that changes none of its tools."""
+
+    request: CountTokensRequest
+    """What it was made of."""
+    engine: EngineModel
+    encoded: EncodedFrame
+    losses: list[Loss]
+
+    def fits(self, request: CountTokensRequest, engine: EngineModel) -> bool:
+        """Return whether the same would be made of a request."""
+        before = self.request
+        if engine is not self.engine or type(request) is not type(before):
+            return False
+        if any(getattr(request, name) != getattr(before, name) for name in _frame_fields(type(request))):
+            return False
+        return system_blocks(request.system) == system_blocks(before.system)
+
+
 class _TranslatedHistory(Struct, frozen=True, kw_only=True):
     """What became of the messages before a seam, as pieces of a list of messages; None: of no message."""
 
@@ -46,12 +66,18 @@ class _TranslatedHistory(Struct, frozen=True, kw_only=True):
     seam: HistorySeam | None = None
     messages: tuple[bytes, ...] = ()
     losses: tuple[Loss, ...] = ()
+    frame: _Frame | None = None
+    """Of the request with the last of them."""
 
     def extended(
-        self, profile: Profile, seam: HistorySeam, messages: bytes, losses: Sequence[Loss]
+        self, profile: Profile, seam: HistorySeam, frame: _Frame | None, messages: bytes, losses: Sequence[Loss]
     ) -> _TranslatedHistory:
         return _TranslatedHistory(
-            profile=profile, seam=seam, messages=(*self.messages, messages), losses=(*self.losses, *losses)
+            profile=profile,
+            seam=seam,
+            messages=(*self.messages, messages) if messages else self.messages,
+            losses=(*self.losses, *losses),
+            frame=frame,
         )
 
 
@@ -95,29 +121,26 @@ class TranslatingAdapter(Struct, frozen=True, kw_only=True):
         history = raw.history_of(request) if raw is not None and is_by_turns else None
         maker = (self.kind, id(engine.profile), engine.refused_reasoning)
         known: _TranslatedHistory = (history and history.latest(maker)) or _NOTHING_KNOWN
-        normalized = normalize_request(
-            request,
-            engine.profile,
-            tool_dialect=self.tool_dialect,
-            simpler_schemas=engine.simpler_schemas,
-            refused_reasoning=engine.refused_reasoning,
-            keeps_unused_tools=self.keeps_unused_tools,
-            seam=known.seam,
-        )
-        if not normalized.is_taken_up:
+        frame = known.frame
+        conversation = repaired_history(request, engine.profile, engine.refused_reasoning, seam=known.seam)
+        if not conversation.is_taken_up:
             known = _NOTHING_KNOWN
-        frame = self.encode(normalized, engine.model, engine.profile, engine.limits)
-        body, losses = frame.body, [*normalized.losses, *frame.losses]
+        inline_tools: tuple[Tool, ...] = ()
+        if frame is None or conversation.tool_changes or not frame.fits(request, engine):
+            frame, inline_tools = self._frame(request, engine, conversation)
+        turns, closed = conversation.turns, conversation.closed_turns
+        losses = [*conversation.losses, *frame.losses]
+        messages = b""
         if self.encode_turns is not None:
-            turns = normalized.turns
-            if history is not None and normalized.seam is not None:
-                closed, turns = turns[: normalized.closed_turns], turns[normalized.closed_turns :]
-                known = known.extended(engine.profile, normalized.seam, *self.encode_turns(closed, engine.profile, ()))
-                history.keep(maker, normalized.seam.needs, known, len(known.messages[-1]))
-            messages, lost = self.encode_turns(turns, engine.profile, frame.instructions)
-            body = _with_messages(body, [*known.messages, messages])
+            if history is not None and conversation.seam is not None:
+                kept = None if conversation.tool_changes else frame
+                encoded = self.encode_turns(turns[:closed], engine.profile, ())
+                known, turns = known.extended(engine.profile, conversation.seam, kept, *encoded), turns[closed:]
+                history.keep(maker, conversation.seam.needs, known, len(encoded[0]))
+            messages, lost = self.encode_turns(turns, engine.profile, frame.encoded.instructions)
             losses += (*known.losses, *lost)
-        facts = normalized.facts
+        body = _with_messages(frame.encoded.body, [*known.messages, messages])
+        facts = conversation.facts
         return EncodedRequest(
             outgoing=OutgoingRequest(method="POST", path=self.path, body=body),
             facts=facts,
@@ -126,8 +149,29 @@ class TranslatingAdapter(Struct, frozen=True, kw_only=True):
             max_tokens=_max_tokens(request, engine.limits),
             output_limit_field=self.output_limit_field(engine.profile),
             prompt_digest=partial(self.digest, body),
-            inline_tools=normalized.inline_tools,
+            inline_tools=inline_tools,
         )
+
+    def _frame(
+        self, request: CountTokensRequest, engine: EngineModel, conversation: RepairedHistory
+    ) -> tuple[_Frame, tuple[Tool, ...]]:
+        """Return the frame of a request, and the tools that its messages declare."""
+        normalized = normalize_request(
+            request,
+            engine.profile,
+            tool_dialect=self.tool_dialect,
+            simpler_schemas=engine.simpler_schemas,
+            keeps_unused_tools=self.keeps_unused_tools,
+            history=conversation,
+        )
+        encoded = self.encode(normalized, engine.model, engine.profile, engine.limits)
+        frame = _Frame(
+            request=replace(request, messages=[]),
+            engine=engine,
+            encoded=encoded,
+            losses=[*normalized.losses, *encoded.losses],
+        )
+        return frame, normalized.inline_tools
 
     def response(self, request: MessagesRequest, engine: EngineModel, context: ResponseContext) -> ResponsePipeline:
         """Return the pipeline from the engine's bytes to stream events."""
@@ -160,8 +204,14 @@ def _max_tokens(request: CountTokensRequest, limits: TokenLimits) -> int | None:
     return min(request.max_tokens, limits.max_output_tokens or request.max_tokens)
 
 
+@cache
+def _frame_fields(kind: type[CountTokensRequest]) -> tuple[str, ...]:
+    return tuple(name for name in kind.__struct_fields__ if name not in ("messages", "system"))
+
+
 def _with_messages(body: bytes, messages: Sequence[bytes]) -> bytes:
     """Return a body whose list of messages, its last field, goes on with some more."""
-    more = b",".join(piece for piece in messages if piece)
-    before = body[:-2]
-    return b"".join((before, b"," if more and not before.endswith(b"[") else b"", more, b"]}"))
+    parts: list[bytes] = [body[:-2]]
+    for piece in filter(None, messages):
+        parts += (b"" if parts[-1].endswith(b"[") else b",", piece)
+    return b"".join((*parts, body[-2:]))

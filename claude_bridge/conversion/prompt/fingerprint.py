@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from hashlib import blake2b
 from itertools import count
 from typing import Any, Literal
@@ -20,6 +21,8 @@ _CACHE_CONTROL_MARK = b'"cache_control"'
 _CACHE_CONTROL = re.compile(rb',?\s*"cache_control"\s*:\s*(?:null|\{[^{}]*\})')
 
 Section = Literal["model", "system", "tools", "messages", "parameters"]
+
+_NOTHING = Raw(b"null")
 
 _DIGEST_BYTES = 8
 _NOT_IN_THE_PROMPT = frozenset(
@@ -103,17 +106,8 @@ class _Message(Struct):
 _SPEAKERS = {"function_call": "assistant", "reasoning": "assistant", "function_call_output": "tool"}
 
 
-class _Request(Struct):
-    model: str = ""
-    system: Raw = Raw(b"null")
-    tools: list[Raw] | None = None
-    messages: list[Raw] = []
-    instructions: Raw = Raw(b"null")
-    input: list[Raw] = []
-
-
-_request_decoder = msgspec.json.Decoder(_Request)
 _fields_decoder = msgspec.json.Decoder(dict[str, Raw])
+_items_decoder = msgspec.json.Decoder(list[Raw])
 _message_decoder = msgspec.json.Decoder(_Message)
 
 
@@ -123,14 +117,14 @@ def fingerprint(body: bytes) -> Fingerprint | None:
     A megabyte takes two milliseconds.
     """
     try:
-        request = _request_decoder.decode(body)
         fields = _fields_decoder.decode(body)
-        given = request.messages or request.input
+        given = _items(fields, "messages") or _items(fields, "input")
         messages = [_message_decoder.decode(message) for message in given]
+        tools = _tools_of(bytes(fields.get("tools", b"null")))
+        model = msgspec.json.decode(fields.get("model", b'""'), type=str)
     except (msgspec.DecodeError, RecursionError):
         return None
-    system = list(_system_parts(request.system))
-    system += _system_parts(request.instructions)
+    system = [part for name in ("system", "instructions") for part in _system_parts(fields.get(name, _NOTHING))]
     heads = ("system", "developer")
     first = next((at for at, message in enumerate(messages) if message.role not in heads), len(messages))
     system += map(_part, given[:first])  # of OpenAI's APIs and Ollama
@@ -139,9 +133,9 @@ def fingerprint(body: bytes) -> Fingerprint | None:
         b"%b:%b," % (name.encode(), bytes(fields[name])) for name in fields if name not in _NOT_IN_THE_PROMPT
     )
     return Fingerprint(
-        model=request.model,
+        model=model,
         system=tuple(system),
-        tools=tuple(map(_tool, request.tools or ())),
+        tools=tools,
         # Without a call of ours for each message: there may be thousands.
         roles="".join([(message.role or _SPEAKERS.get(message.type, "?"))[:1] for message in messages[first:]]),
         messages=b"".join(
@@ -229,6 +223,15 @@ def _system_parts(system: Raw) -> Iterator[tuple[int, bytes]]:
         yield from map(_part, msgspec.json.decode(system, type=list[Raw]))
     elif given != b"null":
         yield _part(system)
+
+
+def _items(fields: dict[str, Raw], name: str) -> list[Raw]:
+    return _items_decoder.decode(fields[name]) if name in fields else []
+
+
+@lru_cache(maxsize=8)  # nearly all requests of a session have the same
+def _tools_of(tools: bytes) -> tuple[_Tool, ...]:
+    return tuple(map(_tool, msgspec.json.decode(tools, type=list[Raw] | None) or ()))
 
 
 def _part(raw: Raw) -> tuple[int, bytes]:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
 from threading import Lock
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
+from msgspec import Raw, Struct
 from msgspec.structs import replace
 
 from claude_bridge.errors import InvalidRequestError
@@ -48,6 +50,13 @@ _Parse = Callable[[bytes], CountTokensRequest]
 
 
 _new_messages_decoder = msgspec.json.Decoder(list[InputMessage])
+
+
+class _RawMessages(Struct):
+    messages: list[Raw]
+
+
+_raws_decoder = msgspec.json.Decoder(_RawMessages)
 
 
 class Places(NamedTuple):
@@ -94,20 +103,16 @@ class KnownHistory:
 
     @property
     def places(self) -> Places:
-        """Where the messages stand in the body; no ends where a key is given twice."""
+        """Where the messages stand in the body; no ends where that is not clear, as where a key is given twice."""
         if self._places is None:
-            try:
-                start, end = member_spans(self.body)["messages"]
-                self._places = Places(start + 1, [span.end for span in item_spans(self.body, Span(start, end))])
-            except (msgspec.DecodeError, InvalidRequestError, KeyError):
-                self._places = Places()
+            self._places = _find_places(self.body)
         return self._places
 
     def span(self, index: int) -> Span:
         """Return where a message stands in the body; raises InvalidRequestError where a key is given twice."""
         start, ends = self.places
         if not ends:
-            raise InvalidRequestError("The request gives a key twice.")
+            return item_spans(self.body, member_spans(self.body)["messages"])[index]
         before = _SEPARATOR.match(self.body, ends[index - 1] if index else start)
         assert before is not None, "nothing is a match too"
         return Span(before.end(), ends[index])
@@ -286,6 +291,29 @@ def _gone_on(
     request: Any = replace(history.request, messages=history.messages[:shared] + messages)
     check_counts(request, len(body))
     return request, history.continued(body, request, shared, _more_places(history.places, shared, start, ends))
+
+
+def _find_places(body: bytes) -> Places:
+    """Return where the messages of a body stand; no ends where that is not clear.
+
+    A long list is skipped only once: the body is looked at with an empty one in its place.
+    """
+    try:
+        raws = _raws_decoder.decode(body).messages
+    except msgspec.DecodeError:
+        return Places()
+    for found in islice(_MESSAGES.finditer(body), _MOST_PLACES):
+        ends: list[int] = []
+        at = start = found.end()
+        with suppress(msgspec.DecodeError, InvalidRequestError, IndexError):
+            for raw in raws:
+                while body[at] in b", \t\n\r":
+                    at += 1
+                at += len(memoryview(raw))
+                ends.append(at)
+            if member_spans(body[:start] + body[at:])["messages"].start == start - 1:
+                return Places(start, ends)
+    return Places()
 
 
 def _more_places(known: Places, shared: int, start: int, ends: Sequence[int]) -> Places:

@@ -69,16 +69,9 @@ class NormalizedRequest(Struct, frozen=True, kw_only=True):
     answer_schema: Raw | None
     parameters: CountTokensRequest
     losses: list[Loss]
-    """What could not be carried this far."""
-    facts: PromptFacts
-    """What the length of the prompt is judged by."""
+    """What could not be carried this far, beside what of the conversation could not be."""
     inline_tools: tuple[Tool, ...]
     """Tools that are declared in the messages; answers may call them too."""
-    seam: HistorySeam | None
-    """Where a longer conversation can be taken up, behind the first ``closed_turns`` of the turns."""
-    closed_turns: int
-    is_taken_up: bool
-    """Whether the turns are only those behind the seam that was given."""
 
 
 class _RawFacts(NamedTuple):
@@ -116,27 +109,48 @@ def normalize_request(
     simpler_schemas: Mapping[bytes, SchemaDialect] | None = None,
     refused_reasoning: Collection[bytes] = (),
     keeps_unused_tools: bool = False,
-    seam: HistorySeam | None = None,
+    history: RepairedHistory | None = None,
 ) -> NormalizedRequest:
     """Return the request in a form that an engine of this profile can take.
 
     ``tool_dialect`` is what tools' schemas must be written in (None: the profile says); ``simpler_schemas`` gives the
     dialect of schemas that the engine refused, by their digests, ``refused_reasoning`` the digests of sealed reasoning
-    that it did not take back. ``keeps_unused_tools`` says that tools stay where no call is wanted. With a ``seam``, the
-    turns may be only those behind it.
+    that it did not take back. ``keeps_unused_tools`` says that tools stay where no call is wanted. ``history`` is the
+    conversation where it has been repaired already, perhaps only the end of it.
 
     Raises:
         InvalidRequestError: it holds no content, or a tool that only Anthropic can run.
     """
     try:
         dialect = tool_dialect or profile.schema_dialect
-        history = repair_history(request.messages, _for_prefill(request, profile), refused_reasoning, seam=seam)
+        history = history or repaired_history(request, profile, refused_reasoning)
         choice = request.tool_choice
         if keeps_unused_tools and choice is not None and choice.type == "none":
             choice = None
         return _normalize(request, history, choice, profile, dialect, simpler_schemas or {})
     except RecursionError:
         raise InvalidRequestError("The request is nested too deeply.") from None
+
+
+def repaired_history(
+    request: CountTokensRequest,
+    profile: Profile,
+    refused_reasoning: Collection[bytes] = (),
+    *,
+    seam: HistorySeam | None = None,
+) -> RepairedHistory:
+    """Return the conversation as an engine of this profile can take it; see repair_history.
+
+    Raises:
+        InvalidRequestError: it holds no content.
+    """
+    try:
+        history = repair_history(request.messages, _for_prefill(request, profile), refused_reasoning, seam=seam)
+    except RecursionError:
+        raise InvalidRequestError("The request is nested too deeply.") from None
+    if not history.turns:
+        raise InvalidRequestError("messages: no message has any content - at `$.messages`")
+    return history
 
 
 def _for_prefill(request: CountTokensRequest, profile: Profile) -> Profile:
@@ -153,8 +167,6 @@ def _normalize(
     simpler_schemas: Mapping[bytes, SchemaDialect],
 ) -> NormalizedRequest:
     """``choice`` is what the offered tools depend on."""
-    if not history.turns:
-        raise InvalidRequestError("messages: no message has any content - at `$.messages`")
     inline = inline_tools(history.tool_changes)
     _check_choice(request, [tool.name for tool in (*(request.tools or ()), *inline)])
     system, losses = system_text(request.system)
@@ -178,12 +190,8 @@ def _normalize(
         later_tools=later,
         answer_schema=answer_schema,
         parameters=request,
-        losses=[*history.losses, *losses, *lost],
-        facts=history.facts,
+        losses=[*losses, *lost],
         inline_tools=inline,
-        seam=history.seam,
-        closed_turns=history.closed_turns,
-        is_taken_up=history.is_taken_up,
     )
 
 

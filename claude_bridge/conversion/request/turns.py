@@ -157,11 +157,17 @@ def split_assistant_turn(turn: Turn) -> AssistantTurn:
 
 def system_text(system: str | list[Block] | None) -> tuple[str, list[Loss]]:
     """Return the system prompt as one text without the billing header, and what it can't hold."""
-    blocks = as_blocks(system)
-    if blocks and isinstance(blocks[0], TextBlock) and blocks[0].text.startswith(BILLING_HEADER):
-        blocks = blocks[1:]
+    blocks = system_blocks(system)
     others = [str(block.__struct_config__.tag) for block in blocks if not isinstance(block, TextBlock)]
     return text_of(blocks), [Loss("$.system", f"a system prompt can hold no {kind} block") for kind in others]
+
+
+def system_blocks(system: str | list[Block] | None) -> list[Block]:
+    """Return the system prompt without the billing header, which is another one in each request."""
+    blocks = as_blocks(system)
+    if blocks and isinstance(blocks[0], TextBlock) and blocks[0].text.startswith(BILLING_HEADER):
+        return blocks[1:]
+    return blocks
 
 
 def as_reminder_text(texts: Sequence[str]) -> str:

@@ -14,7 +14,7 @@ from claude_bridge.conversion.prompt.context_budget import (
     compactable_tokens,
     find_context_overflow,
 )
-from claude_bridge.conversion.request.normalize import normalize_request, raw_prompt_facts
+from claude_bridge.conversion.request.normalize import raw_prompt_facts, repaired_history
 from tests.dialogues import a_request
 
 HI: dict[str, Any] = {"role": "user", "content": "Hi"}
@@ -28,7 +28,7 @@ PNG = {"type": "image", "source": {"type": "base64", "media_type": "image/png", 
 
 def facts(*messages: dict[str, Any]) -> PromptFacts:
     request = a_request(messages=list(messages))
-    found = normalize_request(request, UNKNOWN).facts
+    found = repaired_history(request, UNKNOWN).facts
     assert raw_prompt_facts(request.messages) == found, "the same, whichever way the conversation goes to the engine"
     return found
 

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from claude_bridge.adapters import engine_profiles
-from claude_bridge.conversion.request.normalize import NormalizedRequest, normalize_request
+from claude_bridge.conversion.request.normalize import NormalizedRequest, normalize_request, repaired_history
 from claude_bridge.errors import InvalidRequestError
+from claude_bridge.wire.anthropic import MessagesRequest
 from tests.dialogues import a_request
 
 
@@ -21,12 +22,21 @@ DECLARED = [_tool("early", defer_loading=True), _tool("kept"), _tool("late", def
 
 def _normalized(*blocks: Any, role: str = "user", **fields: Any) -> NormalizedRequest:
     """Return a request whose history holds these blocks; a list of them is one tool result's content."""
+    return normalize_request(_request(*blocks, role=role, **fields), engine_profiles.UNKNOWN)
+
+
+def _lost(*blocks: Any) -> list[str]:
+    """Return the paths of what is lost of a history that holds these blocks."""
+    return [loss.path for loss in repaired_history(_request(*blocks), engine_profiles.UNKNOWN).losses]
+
+
+def _request(*blocks: Any, role: str = "user", **fields: Any) -> MessagesRequest:
     content = [
         {"type": "tool_result", "tool_use_id": "t", "content": block} if isinstance(block, list) else block
         for block in blocks
     ]
     messages = [{"role": role, "content": [*content, {"type": "text", "text": "Go on."}]}]
-    return normalize_request(a_request(**({"tools": DECLARED, "messages": messages} | fields)), engine_profiles.UNKNOWN)
+    return a_request(**({"tools": DECLARED, "messages": messages} | fields))
 
 
 def _names(*blocks: Any, **fields: Any) -> list[str]:
@@ -111,18 +121,20 @@ def test_each_change_is_text_where_it_was_made() -> None:
     ],
 )
 def test_a_change_that_no_engine_can_make_leaves_a_placeholder_and_a_loss(change: dict[str, Any], text: str) -> None:
-    normalized = _normalized({"type": "tool_removal", "tool": change})
+    removal = {"type": "tool_removal", "tool": change}
+    normalized = _normalized(removal)
     assert [getattr(block, "text", "") for block in normalized.turns[0].blocks] == [
         f"[removal of {text} omitted]",
         "Go on.",
     ]
-    assert [loss.path for loss in normalized.losses] == ["$.messages[0].content[0]"]
+    assert _lost(removal) == ["$.messages[0].content[0]"]
 
 
 def test_changes_in_a_summary_that_cannot_be_read_are_lost_and_the_summary_is_not() -> None:
-    normalized = _normalized({"type": "compaction", "content": "So far.", "tool_changes": 3})
+    summary = {"type": "compaction", "content": "So far.", "tool_changes": 3}
+    normalized = _normalized(summary)
     assert getattr(normalized.turns[0].blocks[0], "text", "") == "Summary of the conversation before:\nSo far."
-    assert [loss.path for loss in normalized.losses] == ["$.messages[0].content[0].tool_changes"]
+    assert _lost(summary) == ["$.messages[0].content[0].tool_changes"]
 
 
 def test_a_tool_that_is_defined_wrongly_is_refused_at_its_path() -> None:
