@@ -300,7 +300,7 @@ def _find_places(body: bytes) -> Places:
     """
     try:
         raws = _raws_decoder.decode(body).messages
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return Places()
     for found in islice(_MESSAGES.finditer(body), _MOST_PLACES):
         ends: list[int] = []
