@@ -81,8 +81,7 @@ def item_spans(document: bytes, within: Span) -> list[Span]:
     spans: list[Span] = []
     at = within.start + 1
     for item in _decoded(_items_decoder, document, within):
-        while document[at] in b", 	
-":
+        while document[at] in b", \t\n\r":
             at += 1
         spans.append(Span(at, at + len(memoryview(item))))
         at = spans[-1].end
