@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from itertools import islice
 from threading import Lock
 from typing import Any, NamedTuple, TypeVar
@@ -305,7 +304,7 @@ def _find_places(body: bytes) -> Places:
     for found in islice(_MESSAGES.finditer(body), _MOST_PLACES):
         ends: list[int] = []
         at = start = found.end()
-        with suppress(msgspec.DecodeError, InvalidRequestError, IndexError):
+        try:
             for raw in raws:
                 while body[at] in b", \t\n\r":
                     at += 1
@@ -313,6 +312,8 @@ def _find_places(body: bytes) -> Places:
                 ends.append(at)
             if member_spans(body[:start] + body[at:])["messages"].start == start - 1:
                 return Places(start, ends)
+        except (msgspec.DecodeError, InvalidRequestError, IndexError):
+            continue  # it is another list of this name
     return Places()
 
 
