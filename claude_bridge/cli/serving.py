@@ -87,7 +87,8 @@ def serve(
     from claude_bridge.app.build import build_plan
     from claude_bridge.server.http1 import Limits
 
-    notices = ServeNotices()
+    is_configured = auth_token is None and config.server.auth_token is not None
+    notices = ServeNotices(["--config", str(config_file)] * (config_file is not None) if is_configured else None)
     plan = build_plan(config, options, notices)
     limits = Limits(max_memory_bytes=None if max_memory is None else max_memory * 1024**2)
     source = None
@@ -118,6 +119,10 @@ def listening_of(config: Config, host: str | None, port: int | None, auth_token:
 class ServeNotices(TerminalNotices):
     """Prints where the bridge listens, on stdout for programs that wait for it, and how to use it."""
 
+    def __init__(self, token_words: list[str] | None = None) -> None:
+        """``token_words`` let `bridge env` read the token from the configuration (None: it is not there; show it)."""
+        self._token_words = token_words
+
     def listening(self, listening: Listening) -> None:
         """Print the line that programs wait for."""
         terminal.print_line(f"listening on {listening.url}")
@@ -126,7 +131,8 @@ class ServeNotices(TerminalNotices):
             terminal.say(f"See what happens in a browser: {listening.page_url}")
         if not listening.is_loopback:
             addresses = " or ".join(_addresses_for_others(listening))
-            terminal.say(f"From other machines: {addresses} with the token {listening.auth_token}")
+            token = listening.auth_token if self._token_words is None else "of your configuration"
+            terminal.say(f"From other machines: {addresses} with the token {token}")
 
     def serving(self, plan: Plan, listening: Listening, upstream: Upstream) -> None:
         """Print what was found out about the engine, and how to use the bridge."""
@@ -148,7 +154,8 @@ class ServeNotices(TerminalNotices):
         self._advise_on_window(upstream)
         shell = this_shell()
         place = [] if listening.port == DEFAULT_PORT else ["--url", listening.url]
-        place += ["--auth-token", listening.auth_token] if listening.auth_token else []
+        if listening.auth_token:
+            place += ["--auth-token", listening.auth_token] if self._token_words is None else self._token_words
         words = ["claude", "--model", upstream.model] if upstream.model else ["claude"]
         env = " ".join([terminal.program(), "env", *map(shell.quote, place)])
         terminal.say("Start Claude Code in another terminal:")
