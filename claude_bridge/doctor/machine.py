@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
 
 from msgspec import Struct
@@ -105,44 +105,34 @@ def check_settings(environment: Mapping[str, str], files: list[SettingsFile], *,
         for file in files
         if file.env is None
     ]
-    findings += [
-        fail(SETTINGS, f"{name} is set: Claude Code would not ask the bridge", f"unset {name}")
-        for name in OTHER_SERVICES
-        if _is_on(environment.get(name))
-    ]
-    base_url = environment.get("ANTHROPIC_BASE_URL", "").strip()
-    if base_url and not _is_same_place(base_url, bridge_url):
-        seen = f"ANTHROPIC_BASE_URL is {place_of(base_url) or 'no address'}, not the bridge"
-        findings.append(warn(SETTINGS, seen, f"export ANTHROPIC_BASE_URL={bridge_url}"))
-    if environment.get("ANTHROPIC_API_KEY", "").strip():
-        seen = "ANTHROPIC_API_KEY is set: Claude Code would send it to the bridge"
-        findings.append(warn(SETTINGS, seen, "export ANTHROPIC_API_KEY="))
-    for file in files:
-        findings += _overrides(file, bridge_url)
+    for source in (SettingsFile("", environment), *files):
+        findings += _overrides(source, bridge_url)
     return findings or [ok(SETTINGS, "nothing overrides the bridge")]
 
 
-def _overrides(file: SettingsFile, bridge_url: str) -> list[Finding]:
-    env = file.env or {}
-    findings = [
-        fail(SETTINGS, f"{name} in {file.name}: Claude Code would not ask the bridge", _remove(name, file))
-        for name in OTHER_SERVICES
-        if _is_on(env.get(name))
-    ]
+def _overrides(source: SettingsFile, bridge_url: str) -> Iterator[Finding]:
+    """Yield what of a settings file, or of the shell (which has no name), keeps Claude Code from the bridge."""
+    file, env = source.name, source.env or {}
+
+    def remedy(variable: str, command: str) -> str:
+        return f"Remove {variable} from `env` in {file}." if file else command
+
+    for name in OTHER_SERVICES:
+        if _is_on(env.get(name)):
+            where = f"in {file}" if file else "is set"
+            yield fail(SETTINGS, f"{name} {where}: Claude Code would not use the bridge", remedy(name, f"unset {name}"))
     base_url = env.get("ANTHROPIC_BASE_URL", "").strip()
     if base_url and not _is_same_place(base_url, bridge_url):
-        seen = f"ANTHROPIC_BASE_URL in {file.name} is {place_of(base_url) or 'no address'}: it wins over the shell's"
-        findings.append(fail(SETTINGS, seen, _remove("ANTHROPIC_BASE_URL", file)))
-    findings += [
-        warn(SETTINGS, f"{name} in {file.name} is sent to the bridge in place of the shell's", _remove(name, file))
-        for name in KEY_VARIABLES
-        if env.get(name, "").strip()
-    ]
-    return findings
-
-
-def _remove(name: str, file: SettingsFile) -> str:
-    return f"Remove {name} from `env` in {file.name}."
+        place, export = place_of(base_url) or "no address", f"export ANTHROPIC_BASE_URL={bridge_url}"
+        if file:
+            seen = f"ANTHROPIC_BASE_URL in {file} is {place}: it wins over the shell's"
+            yield fail(SETTINGS, seen, remedy("ANTHROPIC_BASE_URL", export))
+        else:
+            yield warn(SETTINGS, f"ANTHROPIC_BASE_URL is {place}, not the bridge", export)
+    for name in KEY_VARIABLES if file else ("ANTHROPIC_API_KEY",):
+        if env.get(name, "").strip():
+            what = f"in {file} is sent to the bridge in place of the shell's" if file else "is sent to the bridge"
+            yield warn(SETTINGS, f"{name} {what}", remedy(name, f"export {name}="))
 
 
 def _is_on(value: str | None) -> bool:

@@ -24,7 +24,6 @@ from claude_bridge.doctor.probed import (
     CACHE,
     LONG_PROMPT,
     PICTURE,
-    SPEED,
     STOP,
     TOOL_CALL,
     Probed,
@@ -161,43 +160,50 @@ async def probe_bridge(
 
     Prompts are at most half of its window. No request begins after ``limit_s`` seconds.
     """
-    names = [SPEED, TOOL_CALL, LONG_PROMPT, CACHE, *([PICTURE] if sees_images else []), STOP]
     prober = _Prober(bridge, ends_at=anyio.current_time() + limit_s)
     yield prober.step("a short answer")
     speed = await prober.ask("Count from one to twenty in words.", max_tokens=100)
     yield check_speed(speed)
     if speed.error is not None:
         return
-    yield prober.step("a tool call")
-    question = "What is the weather in Paris? Use the tool get_weather."
-    called = await prober.ask(question, tools=[_TOOL], max_tokens=300)
-    yield check_tool_call(called, tool=_TOOL.name, field="city")
     long_text = _long_text(bridge.upstream.window_tokens)
-    if prober.is_late:
-        yield _out_of_time(names[2:], limit_s)
-        return
-    yield prober.step("a long prompt")
-    first = await prober.ask(f"{long_text}\nWhat is the code word at the very beginning? Say only the code word.")
-    yield check_long_prompt(first, canary=CANARY)
-    if prober.is_late:
-        yield _out_of_time(names[3:], limit_s)
-        return
-    yield prober.step("the same beginning once more")
-    second = await prober.ask(f"{long_text}\nHow is the river today? Answer in one word.")
-    cache = check_cache(first, second)
-    if cache is not None:
-        yield cache
-    if prober.is_late:
-        yield _out_of_time(names[4:], limit_s)
-        return
-    if sees_images:
-        yield prober.step("an image")
+    first: Probed | None = None
+
+    async def tool_call() -> Finding:
+        question = "What is the weather in Paris? Use the tool get_weather."
+        return check_tool_call(await prober.ask(question, tools=[_TOOL], max_tokens=300), tool=_TOOL.name, field="city")
+
+    async def long_prompt() -> Finding:
+        nonlocal first
+        first = await prober.ask(f"{long_text}\nWhat is the code word at the very beginning? Say only the code word.")
+        return check_long_prompt(first, canary=CANARY)
+
+    async def cache() -> Finding | None:
+        second = await prober.ask(f"{long_text}\nHow is the river today? Answer in one word.")
+        return check_cache(first, second) if first is not None else None
+
+    async def picture() -> Finding:
         shown: list[Block] = [picture_of(*_RGB), TextBlock("Which colour is this picture? Answer with one word.")]
-        yield check_picture(await prober.ask(shown), colour=_COLOUR)
-    yield prober.step("a long answer that is stopped")
-    stop = check_stop(await _stop_an_answer(prober, speed, is_busy))
-    if stop is not None:
-        yield stop
+        return check_picture(await prober.ask(shown), colour=_COLOUR)
+
+    async def stop() -> Finding | None:
+        return check_stop(await _stop_an_answer(prober, speed, is_busy))
+
+    steps: list[tuple[str, str, Callable[[], Awaitable[Finding | None]]]] = [
+        (TOOL_CALL, "a tool call", tool_call),
+        (LONG_PROMPT, "a long prompt", long_prompt),
+        (CACHE, "the same beginning once more", cache),
+        *([(PICTURE, "an image", picture)] if sees_images else []),
+        (STOP, "a long answer that is stopped", stop),
+    ]
+    for number, (_, what, check) in enumerate(steps):
+        yield prober.step(what)
+        finding = await check()
+        if finding is not None:
+            yield finding
+        if prober.is_late and number + 1 < len(steps):
+            yield _out_of_time([name for name, *_ in steps[number + 1 :]], limit_s)
+            return
 
 
 def _out_of_time(names: Sequence[str], limit_s: float) -> Finding:
