@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from claude_bridge.conversion.tool_calls.text_formats import CallFormat, Parameters
 from claude_bridge.conversion.tool_calls.text_json import declares, parse_json
-from claude_bridge.conversion.tool_calls.text_source import Marks, NotACallError, Reading, TextSource, marks_of
+from claude_bridge.conversion.tool_calls.text_source import Marks, NotACallError, TextSource, marks_of
 from claude_bridge.conversion.tool_json.text import Json
 from claude_bridge.wire.anthropic import Tool
 
@@ -22,7 +22,7 @@ _HOLDS_JSON = re.compile(r"""\bstring=["']false|\btype=["'](?!string)""")
 Values = dict[str, Json]
 
 
-def read_parameters(source: TextSource, tool: Tool, rows: Sequence[CallFormat]) -> Reading[Values]:
+def read_parameters(source: TextSource, tool: Tool, rows: Sequence[CallFormat]) -> Values:
     """Read parameters one by one, up to the end of their call."""
     tags = rows[0].input
     assert isinstance(tags, Parameters)
@@ -33,42 +33,42 @@ def read_parameters(source: TextSource, tool: Tool, rows: Sequence[CallFormat]) 
     expected = marks_of(tags.before_key, *ends.marks, *strays, in_place)
     values: Values = {}
     while True:
-        yield from source.space()
+        source.space()
         start = source.offset
-        mark = yield from source.mark(expected)
+        mark = source.mark(expected)
         if mark in ends.marks:
             source.at -= len(mark or "")
             return values
         if mark in strays:
-            yield from source.space()
+            source.space()
             if source.is_at_end:
                 return values
             continue
         is_first_forgotten = bool(tags.before_value) and not values and mark in (in_place, None)
         if mark != tags.before_key and not is_first_forgotten:
             raise NotACallError(start)
-        header, _ = yield from source.until(marks_of(tags.behind_key), MAX_HEADER_CHARS)
+        header, _ = source.until(marks_of(tags.behind_key), MAX_HEADER_CHARS)
         key = name_in(header.rpartition(tags.before_key)[2])
         if is_first_forgotten and not declares(tool, [key]):
             raise NotACallError(start)
-        value = yield from _read_value(source, tags, key, rows, ends)
+        value = _read_value(source, tags, key, rows, ends)
         values[key] = _json_or_text(value) if isinstance(value, str) and _HOLDS_JSON.search(header) else value
 
 
 def _read_value(
     source: TextSource, tags: Parameters, key: str, rows: Sequence[CallFormat], ends: Marks, depth: int = 0
-) -> Reading[Json]:
+) -> Json:
     """Read a value: text up to its closing tag, behind which the next tag of the call stands."""
-    parts = [(yield from source.space())]
+    parts = [source.space()]
     end = tags.behind_value.format(key=key)
-    if "{key}" in tags.behind_value and (yield from source.mark(marks_of(tags.before_key, f"{tags.before_key}/"))):
+    if "{key}" in tags.behind_value and source.mark(marks_of(tags.before_key, f"{tags.before_key}/")):
         if source.text[source.at - 1] != "/":
-            return (yield from _read_elements(source, tags, end, rows, ends, depth))
+            return _read_elements(source, tags, end, rows, ends, depth)
         source.at -= len(tags.before_key) + 1
     if tags.before_value:
-        while (yield from source.mark(marks_of(tags.behind_key))):
-            yield from source.space()
-        if (yield from source.mark(marks_of(tags.before_value))):
+        while source.mark(marks_of(tags.behind_key)):
+            source.space()
+        if source.mark(marks_of(tags.before_value)):
             parts.clear()
     stem = end.removesuffix(">")
     inner = beginnings(tuple(rows)).marks
@@ -76,16 +76,16 @@ def _read_value(
         marks_of(tags.before_key, *ends.marks) if not depth else marks_of(tags.before_key, f"{tags.before_key}/")
     )
     while True:
-        text, mark = yield from source.until(marks_of(stem, *inner))
+        text, mark = source.until(marks_of(stem, *inner))
         if mark != stem:
             raise NotACallError(source.offset - len(mark))  # this call was cut off before that one began
         parts += (text, source.text[source.at - len(mark) : source.at])
-        if stem != end and (yield from source.peek()) == ">":
+        if stem != end and source.peek() == ">":
             source.at += 1
             parts.append(">")
         is_whole = stem == end or parts[-1] == ">"
-        space = yield from source.space()
-        if (is_whole or space) and (yield from source.mark(followers, keep=True)):
+        space = source.space()
+        if (is_whole or space) and source.mark(followers, keep=True):
             value = "".join(parts[: -2 if parts[-1] == ">" and stem != end else -1])
             return value.removeprefix("\n").removesuffix("\n") if tags.has_own_lines else value
         parts.append(space)
@@ -93,18 +93,18 @@ def _read_value(
 
 def _read_elements(
     source: TextSource, tags: Parameters, end: str, rows: Sequence[CallFormat], ends: Marks, depth: int
-) -> Reading[Json]:
+) -> Json:
     """Read a value that is made of elements with tags of their own: an object, or a list of what is called item."""
     start = source.offset
     if depth >= _MAX_NESTED:
         raise NotACallError(start)
     elements: list[tuple[str, Json]] = []
     while True:
-        header, _ = yield from source.until(marks_of(tags.behind_key), MAX_HEADER_CHARS)
+        header, _ = source.until(marks_of(tags.behind_key), MAX_HEADER_CHARS)
         key = name_in(header)
-        elements.append((key, (yield from _read_value(source, tags, key, rows, ends, depth + 1))))
-        yield from source.space()
-        mark = yield from source.mark(marks_of(tags.before_key, end))
+        elements.append((key, _read_value(source, tags, key, rows, ends, depth + 1)))
+        source.space()
+        mark = source.mark(marks_of(tags.before_key, end))
         if mark == end:
             is_list = all(key == "item" for key, _ in elements)
             return [value for _, value in elements] if is_list else dict(elements)

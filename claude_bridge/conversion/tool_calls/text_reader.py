@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from claude_bridge.conversion.tool_calls.text_formats import (
     BLOCK_ENDS,
@@ -37,8 +37,8 @@ from claude_bridge.conversion.tool_calls.text_parameters import (
 )
 from claude_bridge.conversion.tool_calls.text_source import (
     JsonText,
+    NeedMoreError,
     NotACallError,
-    Reading,
     TextSource,
     marks_of,
     read_json,
@@ -55,8 +55,9 @@ _MAX_FENCES = 20
 _NAME = re.compile(r"[\w.:/-]{0,200}")
 _FENCE_KINDS = ("", "json", "tool_call", "xml", "text", "plaintext")
 
-_T = TypeVar("_T")
-
+_ALWAYS_READ_CHARS = 2 * HEAD_CHARS
+_PART_TO_WAIT_FOR = 4
+"""A long call that is not whole is read again once it is a quarter longer."""
 
 _FENCE = marks_of("```")
 _JSON_FENCE = marks_of("```json", "```")
@@ -92,8 +93,13 @@ class CallReader:
         self._is_fenced = False
         self._fences = 0
         self._pieces: list[str] = []
+        self._unread: list[str] = []
+        self._unread_chars = 0
+        self._enough_chars = 0
         self._source = TextSource()
-        self._reading: Reading[None] | None = self._read()
+        self._block: tuple[CallFormat, ...] = ()
+        """The rows by which more calls may follow in the block that is open."""
+        self._is_over = False
 
     @property
     def text(self) -> str:
@@ -108,8 +114,10 @@ class CallReader:
     def feed(self, text: str) -> None:
         """Take more of the text."""
         self._pieces.append(text)
-        self._source.feed(text)
-        self._go_on()
+        self._unread.append(text)
+        self._unread_chars += len(text)
+        if self._unread_chars >= self._enough_chars:
+            self._go_on()
 
     def close(self) -> list[PrintedCall]:
         """Return the calls that the whole text is; none if it is something else, or not whole."""
@@ -118,97 +126,104 @@ class CallReader:
         return self.calls if self.refused_at is None else []
 
     def _go_on(self) -> None:
-        if self._reading is None:
-            return
-        try:
-            next(self._reading)
-        except StopIteration:
-            self._reading = None
-        except NotACallError as error:
-            self._reading, self.refused_at = None, error.offset
-
-    def _read(self) -> Reading[None]:
+        """Read what has come; what is not whole is read again when enough more has come, so that the work is linear."""
         source = self._source
-        block: tuple[CallFormat, ...] = ()
-        while True:
-            yield from source.space()
-            character = yield from source.peek()
-            start = source.offset
-            if not character:
+        source.feed("".join(self._unread))
+        self._unread.clear()
+        self._unread_chars = 0
+        while not self._is_over:
+            start = source.at
+            try:
+                self._read_next()
+            except NeedMoreError:
+                source.at = start
+                waiting = len(source.text) - start
+                self._enough_chars = waiting // _PART_TO_WAIT_FOR if waiting > _ALWAYS_READ_CHARS else 0
                 return
-            if self.calls and (closing := (yield from source.mark(CLOSINGS))):
-                block, self.lacks_block = (), self.lacks_block and closing not in BLOCK_ENDS
-            elif opening := (yield from source.mark(OPENINGS)):
-                if self.mark is None:
-                    if self.calls:
-                        raise NotACallError(start)  # so far, only its shape showed that it is a call
-                    self.mark, self.formats = opening, FORMATS_BY_MARK[opening]
-                block = yield from self._read_block(opening)
-            elif block and character in "{[;":
-                if character == ";":  # Llama's, between two calls
-                    source.at += 1
-                yield from self._read_calls(block)
-            elif self.is_whole_answer and character == "`":
-                yield from self._read_fence()
-            elif self.is_whole_answer and self.mark is None:
-                yield from self._read_bare_calls()
-            else:
-                raise NotACallError(start)
-            self.end = source.offset
+            except NotACallError as error:
+                self._is_over, self.refused_at = True, error.offset
+
+    def _read_next(self) -> None:
+        """Read a call, or what may stand between calls; nothing is kept of one that is not whole."""
+        source = self._source
+        source.space()
+        character, start = source.peek(), source.offset
+        if not character:
+            self._is_over = True
+            return
+        if self.calls and (closing := source.mark(CLOSINGS)):
+            self._block, self.lacks_block = (), self.lacks_block and closing not in BLOCK_ENDS
+        elif opening := source.mark(OPENINGS):
+            if self.mark is None:
+                if self.calls:
+                    raise NotACallError(start)  # so far, only its shape showed that it is a call
+                self.mark, self.formats = opening, FORMATS_BY_MARK[opening]
+            self._block = self._read_block(opening)
+        elif self._block and character in "{[;":
+            if character == ";":  # Llama's, between two calls
+                source.at += 1
+            self._read_calls(self._block)
+        elif self.is_whole_answer and character == "`":
+            self._read_fence()
+        elif self.is_whole_answer and self.mark is None:
+            self._read_bare_calls()
+        else:
+            raise NotACallError(start)
+        self.end = source.offset
 
     # --- calls with marks ---------------------------------------------------------------------------------------
 
-    def _read_block(self, opening: str) -> Reading[tuple[CallFormat, ...]]:
+    def _read_block(self, opening: str) -> tuple[CallFormat, ...]:
         """Read the first call behind an opening; return the rows by which more may follow in the same block."""
         source, formats = self._source, FORMATS_BY_MARK[opening]
         if formats[0].opening != opening:
             source.at -= len(opening)  # it opens one call, and no block
-            had_parameters = yield from self._read_calls(formats)
+            had_parameters = self._read_calls(formats)
             self.lacks_block = had_parameters and not formats[0].is_token and not self.is_whole_answer
             return ()
-        yield from source.space()
-        inner = yield from source.mark(OPENINGS, keep=True)
+        source.space()
+        inner = source.mark(OPENINGS, keep=True)
         if inner not in (None, opening) and not any(row.before_name.startswith(inner or "") for row in formats):
             return ()  # the block of another format, in this one
-        yield from self._read_calls(formats)
+        self._read_calls(formats)
         return formats
 
-    def _read_calls(self, formats: tuple[CallFormat, ...]) -> Reading[bool]:
+    def _read_calls(self, formats: tuple[CallFormat, ...]) -> bool:
         """Read one call, or several that are written as one value; return whether its parameters stood in tags."""
         source = self._source
-        yield from source.space()
-        character, start = (yield from source.peek()), source.offset
+        source.space()
+        character, start = source.peek(), source.offset
         rows = {row.input: row for row in formats if isinstance(row.input, Notation)}
         if Notation.JSON_CALLS in rows and character and character in "{[":
-            yield from self._read_json_calls(rows[Notation.JSON_CALLS])
+            self._read_json_calls(rows[Notation.JSON_CALLS])
             return False
         if Notation.PYTHON_CALLS in rows and character != "<":
-            yield from self._read_python_calls(rows[Notation.PYTHON_CALLS])
+            self._read_python_calls(rows[Notation.PYTHON_CALLS])
             return False
         named = [row for row in formats if row.input not in (Notation.JSON_CALLS, Notation.PYTHON_CALLS)]
-        before = (yield from source.mark(marks_of(*(row.before_name for row in named)))) or ""
+        before = (source.mark(marks_of(*(row.before_name for row in named)))) or ""
         named = [row for row in named if row.before_name == before]
         if not named:
             raise NotACallError(start)
-        name = yield from self._read_name(named)
-        yield from source.space()
-        value, had_parameters = yield from self._read_input(name)
+        name = self._read_name(named)
+        source.space()
+        value, had_parameters = self._read_input(name)
         self.calls.append(PrintedCall(name.tool.name, value))
         return had_parameters
 
-    def _read_json_calls(self, row: CallFormat) -> Reading[None]:
+    def _read_json_calls(self, row: CallFormat) -> None:
         start, is_exact = self._source.offset, row.closing == "}"
-        value = yield from self._read_json([row], lambda head: may_be_named_so(head, self._tools))
+        value = self._read_json([row], lambda head: may_be_named_so(head, self._tools))
         calls = calls_in({"tool_calls": value} if is_exact else value, self._tools, exactly=is_exact)
         if not calls:
             raise NotACallError(start)
         self.calls += calls
 
-    def _read_python_calls(self, row: CallFormat | None) -> Reading[None]:
+    def _read_python_calls(self, row: CallFormat | None) -> None:
         """Read calls in Python's notation up to what closes them, or up to the end of the answer."""
         source, start = self._source, self._source.offset
-        reading = source.until(marks_of(row.closing, row.opening) if row else marks_of(""), may_end=True)
-        text, mark = yield from self._checked(reading, lambda head: may_be_python_calls(head, self._tools))
+        self._check_head(lambda head: may_be_python_calls(head, self._tools))
+        text, mark = source.until(marks_of(row.closing, row.opening) if row else marks_of(""), may_end=True)
         if row and mark == row.opening:
             raise NotACallError(source.offset - len(mark))
         calls = python_calls(text, self._tools, exactly=row is None)
@@ -216,35 +231,33 @@ class CallReader:
             raise NotACallError(start)
         self.calls += calls
 
-    def _read_name(self, formats: Sequence[CallFormat]) -> Reading[_Name]:
+    def _read_name(self, formats: Sequence[CallFormat]) -> _Name:
         """Read the name of a declared tool, and what stands behind it."""
         source, start = self._source, self._source.offset
         behind = marks_of(*(row.behind_name for row in formats))
         if formats[0].before_name and behind.marks:
             # Groq's models leave out the bracket behind a function's name.
-            header, mark = yield from source.until(marks_of(*behind.marks, "{"), MAX_HEADER_CHARS)
+            header, mark = source.until(marks_of(*behind.marks, "{"), MAX_HEADER_CHARS)
             source.at -= mark == "{"
             tool = self._tools.find(name_in(header))
             formats = [row for row in formats if mark in (row.behind_name, "{")]
         else:
-            tool = yield from self._read_plain_name()
-            if (yield from source.mark(marks_of("[CALL_ID]"))):  # Mistral's
-                _, mark = yield from source.until(marks_of("[ARGS]", "{"), MAX_HEADER_CHARS)
+            tool = self._read_plain_name()
+            if source.mark(marks_of("[CALL_ID]")):  # Mistral's
+                _, mark = source.until(marks_of("[ARGS]", "{"), MAX_HEADER_CHARS)
                 source.at -= len(mark)
-            yield from source.mark(behind)
+            source.mark(behind)
         if tool is None:
             raise NotACallError(start)
         return _Name(tool, tuple(formats))
 
-    def _read_plain_name(self) -> Reading[Tool | None]:
+    def _read_plain_name(self) -> Tool | None:
         """Read a name that nothing but its letters delimits; of one that is glued to a key only the name."""
         source = self._source
-        while True:
-            found = _NAME.match(source.text, source.at)
-            assert found is not None, "it matches nothing at least"
-            if found.end() < len(source.text) or source.is_closed or len(found[0]) == MAX_HEADER_CHARS:
-                break
-            yield
+        found = _NAME.match(source.text, source.at)
+        assert found is not None, "it matches nothing at least"
+        if found.end() == len(source.text) and not source.is_closed and len(found[0]) < MAX_HEADER_CHARS:
+            raise NeedMoreError
         tool = self._tools.find(found[0])
         if tool is not None:
             source.at = found.end()
@@ -256,36 +269,36 @@ class CallReader:
         source.at += len(glued)
         return tool
 
-    def _read_input(self, name: _Name) -> Reading[tuple[Values, bool]]:
+    def _read_input(self, name: _Name) -> tuple[Values, bool]:
         """Read the input of a call; return it, and whether its parameters stood in tags."""
         source, start = self._source, self._source.offset
         value: Json
         gemma = next((row for row in name.formats if row.input is Notation.GEMMA), None)
         if gemma is not None:
-            value = yield from self._read_gemma(gemma)
-        elif (yield from source.peek()) == "`":
-            yield from source.mark(_JSON_FENCE)
-            yield from source.space()
-            value = yield from self._read_json(name.formats)
-            yield from source.space()
-            if (yield from source.mark(_FENCE)) is None:
+            value = self._read_gemma(gemma)
+        elif source.peek() == "`":
+            source.mark(_JSON_FENCE)
+            source.space()
+            value = self._read_json(name.formats)
+            source.space()
+            if (source.mark(_FENCE)) is None:
                 raise NotACallError(source.offset)
-        elif (yield from source.peek()) == "{":
-            value = yield from self._read_json(name.formats)
+        elif source.peek() == "{":
+            value = self._read_json(name.formats)
         else:
             rows = [row for row in name.formats if isinstance(row.input, Parameters)]
             if not rows:
                 raise NotACallError(start)
-            return (yield from read_parameters(source, name.tool, rows)), True
+            return read_parameters(source, name.tool, rows), True
         if not isinstance(value, dict):
             raise NotACallError(start)
         return value, False
 
-    def _read_gemma(self, row: CallFormat) -> Reading[Json]:
+    def _read_gemma(self, row: CallFormat) -> Json:
         source, start = self._source, self._source.offset
-        if (yield from source.peek()) != "{":
+        if source.peek() != "{":
             raise NotACallError(start)
-        text, mark = yield from source.until(marks_of(row.closing, row.opening))
+        text, mark = source.until(marks_of(row.closing, row.opening))
         source.at -= len(mark)
         if mark == row.opening:
             raise NotACallError(source.offset)
@@ -296,18 +309,17 @@ class CallReader:
 
     # --- JSON ---------------------------------------------------------------------------------------------------
 
-    def _read_json(
-        self, formats: Sequence[CallFormat], may_go_on: Callable[[str], bool] = lambda _: True
-    ) -> Reading[Json]:
+    def _read_json(self, formats: Sequence[CallFormat], may_go_on: Callable[[str], bool] = lambda _: True) -> Json:
         """Read a JSON value; malformed JSON up to what closes the call, if it can be repaired."""
         start = self._source.offset
-        if (yield from self._source.peek()) not in ("{", "["):
+        if (self._source.peek()) not in ("{", "["):
             raise NotACallError(start)
-        found = yield from self._checked(read_json(self._source), may_go_on)
+        self._check_head(may_go_on)
+        found = read_json(self._source)
         value = _value_of(found)
-        return value if value is not None else (yield from self._read_malformed_json(found.text, formats, start))
+        return value if value is not None else self._read_malformed_json(found.text, formats, start)
 
-    def _read_malformed_json(self, text: str, formats: Sequence[CallFormat], start: int) -> Reading[Json]:
+    def _read_malformed_json(self, text: str, formats: Sequence[CallFormat], start: int) -> Json:
         source = self._source
         closers = [end for row in formats for end in (row.behind_call, row.closing) if end]
         openings = beginnings(tuple(formats))
@@ -316,7 +328,7 @@ class CallReader:
             # The text of the call before was cut off inside a string, which this one's own quotes seem to close.
             raise NotACallError(start + inner.start())
         for _ in range(_MAX_CLOSERS_TRIED if closers else 0):
-            part, mark = yield from source.until(marks_of(*closers, *openings.marks))
+            part, mark = source.until(marks_of(*closers, *openings.marks))
             if mark in openings.marks:
                 raise NotACallError(source.offset - len(mark))
             text += part
@@ -327,59 +339,48 @@ class CallReader:
             text += mark
         raise NotACallError(start)
 
-    def _checked(self, reading: Reading[_T], may_go_on: Callable[[str], bool]) -> Reading[_T]:
-        """Read on as long as the beginning of what is read may be a call, as far as it has come."""
-        source, start = self._source, self._source.offset
-        head: str | None = source.text[source.at : source.at + HEAD_CHARS]
-        while True:
-            if head is not None:
-                if not may_go_on(head):
-                    raise NotACallError(start)
-                head = head if len(head) < HEAD_CHARS else None
-            try:
-                next(reading)
-            except StopIteration as result:
-                value: _T = result.value
-                return value
-            yield
-            if head is not None:
-                head = (head + source.piece[:HEAD_CHARS])[:HEAD_CHARS]
+    def _check_head(self, may_go_on: Callable[[str], bool]) -> None:
+        """Check that the beginning of what is read may be a call, as far as it has come."""
+        source = self._source
+        if not may_go_on(source.text[source.at : source.at + HEAD_CHARS]):
+            raise NotACallError(source.offset)
 
     # --- calls without marks ------------------------------------------------------------------------------------
 
-    def _read_fence(self) -> Reading[None]:
+    def _read_fence(self) -> None:
         source, start = self._source, self._source.offset
-        self._fences += 1
-        if (yield from source.mark(_FENCE)) is None or self._fences > _MAX_FENCES:
+        if source.mark(_FENCE) is None or self._fences == _MAX_FENCES:
             raise NotACallError(start)
         kinds = ("",) if self._is_fenced else _FENCE_KINDS
-        kind = yield from self._checked(source.until_or_end(_LINE_END), lambda head: _may_be_fence(head, kinds))
-        if kind.strip() not in kinds:
+        self._check_head(lambda head: _may_be_fence(head, kinds))
+        if source.until_or_end(_LINE_END).strip() not in kinds:
             raise NotACallError(start)
-        self._is_fenced = not self._is_fenced
+        self._is_fenced, self._fences = not self._is_fenced, self._fences + 1
 
-    def _read_bare_calls(self) -> Reading[None]:
+    def _read_bare_calls(self) -> None:
         """Read calls of which nothing but their shape says what they are."""
         source, start = self._source, self._source.offset
-        character = yield from source.peek()
+        character = source.peek()
         if character not in ("{", "["):
             raise NotACallError(start)
         if character == "[":
-            while not (first := source.text[source.at + 1 : source.at + MAX_HEADER_CHARS].lstrip()[:1]):
-                if source.is_closed:
-                    raise NotACallError(start)
-                yield
+            first = source.text[source.at + 1 : source.at + MAX_HEADER_CHARS].lstrip()[:1]
+            if not first and source.is_closed:
+                raise NotACallError(start)
+            if not first:
+                raise NeedMoreError
             if first.isalpha():
-                yield from self._read_python_calls(None)
+                self._read_python_calls(None)
                 return
-        found = yield from self._checked(read_json(source), lambda head: may_be_bare_call(head, self._tools))
+        self._check_head(lambda head: may_be_bare_call(head, self._tools))
+        found = read_json(source)
         value = _value_of(found)
         if value is not None:
             calls = calls_in(value, self._tools, exactly=True)
         elif self.calls:
             calls = []
         else:
-            rest = (found.text + (yield from source.until_or_end(marks_of("")))).strip()
+            rest = (found.text + source.until_or_end(marks_of(""))).strip()
             rest = rest.removesuffix("```").rstrip() if self._is_fenced else rest
             calls = repaired_calls(rest, self._tools)
         if not calls:

@@ -1,19 +1,14 @@
-"""Text that is read as it comes: once, from left to right, whatever pieces it is cut into.
+"""Text that is read as it comes, from left to right, whatever pieces it is cut into.
 
-Readers are generators: they yield where they need more text than has come, and go on behind it. What they have read
-is not looked at again, so that reading takes a time that grows with the length of the text alone.
+A reader that needs more text than has come raises NeedMoreError; whoever called it goes back, and tries again later.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterable
+from collections.abc import Iterable
 from functools import lru_cache
-from typing import NamedTuple, TypeVar
-
-_T = TypeVar("_T")
-Reading = Generator[None, None, _T]
-"""What reads a T."""
+from typing import NamedTuple
 
 _FOLDED = str.maketrans({"｜": "|", "▁": "_"})
 """DeepSeek's tokens have full-width bars and spaces of their own; engines, and models, write them in ASCII too."""
@@ -24,6 +19,10 @@ _SPACE = re.compile(r"\s*")
 def fold(text: str) -> str:
     """Return the text, as long as it is, with DeepSeek's bars and spaces in ASCII: marks are looked for in it."""
     return text if text.isascii() else text.translate(_FOLDED)
+
+
+class NeedMoreError(Exception):
+    """The text so far ends in the middle of what is read."""
 
 
 class NotACallError(Exception):
@@ -83,8 +82,6 @@ class TextSource:
         self.text = ""
         self.folded = ""
         self.at = 0
-        self.piece = ""
-        """What came last."""
         self.is_closed = False
         self._taken = 0
 
@@ -94,83 +91,72 @@ class TextSource:
         return self._taken + self.at
 
     @property
+    def offset_of_end(self) -> int:
+        """Where in the whole text the end of what has come is."""
+        return self._taken + len(self.text)
+
+    @property
     def is_at_end(self) -> bool:
         """Whether nothing is left, and nothing more comes."""
         return self.is_closed and self.at == len(self.text)
 
     def feed(self, text: str) -> None:
         """Add more text."""
-        self.piece = text
         self._taken += self.at
         self.text = self.text[self.at :] + text
-        self.folded = fold(self.text)
+        self.folded = self.folded[self.at :] + fold(text)
         self.at = 0
 
     def close(self) -> None:
         """Say that no more text comes."""
-        self.piece, self.is_closed = "", True
+        self.is_closed = True
 
-    def peek(self) -> Reading[str]:
+    def peek(self) -> str:
         """Return the next character; empty at the end."""
-        while self.at == len(self.text) and not self.is_closed:
-            yield
+        if self.at == len(self.text) and not self.is_closed:
+            raise NeedMoreError
         return self.folded[self.at : self.at + 1]
 
-    def space(self) -> Reading[str]:
+    def space(self) -> str:
         """Read white space, and return it."""
-        found: list[str] = []
-        while True:
-            match = _SPACE.match(self.text, self.at)
-            assert match is not None, "it matches nothing at least"
-            found.append(match[0])
-            self.at = match.end()
-            if self.at < len(self.text) or self.is_closed:
-                return "".join(found)
-            yield
+        match = _SPACE.match(self.text, self.at)
+        assert match is not None, "it matches nothing at least"
+        self.at = match.end()
+        self.peek()
+        return match[0]
 
-    def mark(self, marks: Marks, *, keep: bool = False) -> Reading[str | None]:
+    def mark(self, marks: Marks, *, keep: bool = False) -> str | None:
         """Read the longest of the marks that stands here, and return it; with ``keep`` it is still to be read."""
-        while True:
-            window = self.folded[self.at : self.at + marks.max_chars]
-            if window not in marks.beginnings or self.is_closed:
-                break
-            yield
+        if self.folded[self.at : self.at + marks.max_chars] in marks.beginnings and not self.is_closed:
+            raise NeedMoreError
         found = marks.at(self.folded, self.at)
         if found is not None and not keep:
             self.at += len(found)
         return found
 
-    def until_or_end(self, stops: Marks) -> Reading[str]:
+    def until_or_end(self, stops: Marks) -> str:
         """Read up to one of the marks and behind it, or up to the end; return the text before it."""
-        text, _ = yield from self.until(stops, may_end=True)
-        return text
+        return self.until(stops, may_end=True)[0]
 
-    def until(self, stops: Marks, limit: int | None = None, *, may_end: bool = False) -> Reading[tuple[str, str]]:
+    def until(self, stops: Marks, limit: int | None = None, *, may_end: bool = False) -> tuple[str, str]:
         """Read up to one of the marks and behind it; return the text before it, and the mark (empty at the end).
 
         Raises:
             NotACallError: there is none before the end, unless it ``may_end``, or none within ``limit`` characters.
         """
-        parts: list[str] = []
-        chars = 0
-        while True:
-            found = stops.pattern.search(self.folded, self.at)
-            if found and not self.is_closed and stops.may_grow(self.folded, found.start()):
-                end, found = found.start(), None  # it may become a longer one
-            else:
-                end = found.start() if found else len(self.text) - stops.overlap(self.folded, self.at)
-            parts.append(self.text[self.at : end])
-            chars += end - self.at
-            self.at = found.end() if found else end
-            if limit is not None and chars > limit:
-                raise NotACallError(self.offset - (chars - limit))
-            if found:
-                return "".join(parts), found[0]
-            if self.is_closed and may_end:
-                return "".join(parts), ""
-            if self.is_closed:
-                raise NotACallError(self.offset)
-            yield
+        found = stops.pattern.search(self.folded, self.at)
+        if found and not self.is_closed and stops.may_grow(self.folded, found.start()):
+            raise NeedMoreError  # it may become a longer one
+        end = found.start() if found else len(self.text) - stops.overlap(self.folded, self.at)
+        if limit is not None and end - self.at > limit:
+            raise NotACallError(self.offset + limit)
+        if not found and not self.is_closed:
+            raise NeedMoreError
+        if not found and not may_end:
+            raise NotACallError(self.offset_of_end)
+        end = found.start() if found else len(self.text)
+        text, self.at = self.text[self.at : end], found.end() if found else end
+        return text, found[0] if found else ""
 
 
 class JsonText(NamedTuple):
@@ -184,7 +170,7 @@ _MAX_DEPTH = 100
 _MAX_TOKENS = 100_000
 """Of a value that a model prints; each is looked at in Python."""
 
-_STRING_BODY = re.compile(r'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
+_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _SCALAR = re.compile(r"[-+.\w]{0,64}")
 _SCALARS = re.compile(r"true|false|null|-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][-+]?\d+)?")
 
@@ -192,26 +178,26 @@ _CLOSERS = {"{": "}", "[": "]"}
 _VALUE, _VALUE_OR_END, _KEY, _KEY_OR_END, _COLON, _COMMA_OR_END = range(6)
 
 
-def read_json(source: TextSource) -> Reading[JsonText]:
+def read_json(source: TextSource) -> JsonText:
     """Read an object or a list, up to its end or to what is no JSON; line ends inside strings are JSON.
 
     Raises:
         NotACallError: the text ends in the middle.
     """
-    parts: list[str] = []
+    start = source.at
     stack: list[str] = []
-    expected, start = _VALUE, source.offset
+    expected = _VALUE
     for _ in range(_MAX_TOKENS):
-        parts.append((yield from source.space()))
-        character = yield from source.peek()
+        source.space()
+        character = source.peek()
         if not character:
             raise NotACallError(source.offset)
         opens_value, end = expected in (_VALUE, _VALUE_OR_END), source.at + 1
         match character:
             case '"' if opens_value and stack:
-                expected, end = _COMMA_OR_END, (yield from _string_end(source, parts))
+                expected, end = _COMMA_OR_END, _end_of(_STRING, source)
             case '"' if expected in (_KEY, _KEY_OR_END):
-                expected, end = _COLON, (yield from _string_end(source, parts))
+                expected, end = _COLON, _end_of(_STRING, source)
             case "{" | "[" if opens_value and len(stack) < _MAX_DEPTH:
                 stack.append(_CLOSERS[character])
                 expected = _KEY_OR_END if character == "{" else _VALUE_OR_END
@@ -223,41 +209,24 @@ def read_json(source: TextSource) -> Reading[JsonText]:
             case ":" if expected == _COLON:
                 expected = _VALUE
             case _ if opens_value and stack:
-                expected, end = _COMMA_OR_END, (yield from _scalar_end(source))
-                if end == len(source.text):
+                expected, end = _COMMA_OR_END, _end_of(_SCALAR, source)
+                if end == len(source.text) and source.is_closed:
                     raise NotACallError(source.offset)
                 if not _SCALARS.fullmatch(source.text, source.at, end):
                     break
             case _:
                 break
-        parts.append(source.text[source.at : end])
         source.at = end
         if not stack:
-            return JsonText("".join(parts), None)
-    return JsonText("".join(parts), source.offset - start)
+            return JsonText(source.text[start:end], None)
+    return JsonText(source.text[start : source.at], source.at - start)
 
 
-def _string_end(source: TextSource, parts: list[str]) -> Reading[int]:
-    """Return where the string that stands here ends; what of it has come already is added to the parts."""
-    parts.append('"')
-    source.at += 1
-    while True:
-        body = _STRING_BODY.match(source.text, source.at)
-        assert body is not None, "it matches nothing at least"
-        if source.text.startswith('"', body.end()):
-            return body.end() + 1
-        if source.is_closed:
-            raise NotACallError(source.offset)
-        parts.append(body[0])
-        source.at = body.end()
-        yield  # for the rest, or for what a backslash escapes
-
-
-def _scalar_end(source: TextSource) -> Reading[int]:
-    """Return where the number or word that stands here ends."""
-    while True:
-        scalar = _SCALAR.match(source.text, source.at)
-        assert scalar is not None, "it matches nothing at least"
-        if scalar.end() < len(source.text) or source.is_closed:
-            return scalar.end()
-        yield
+def _end_of(pattern: re.Pattern[str], source: TextSource) -> int:
+    """Return where the string, number or word that stands here ends."""
+    found = pattern.match(source.text, source.at)
+    if not source.is_closed and (found is None or (pattern is _SCALAR and found.end() == len(source.text))):
+        raise NeedMoreError
+    if found is None:
+        raise NotACallError(source.offset_of_end)
+    return found.end()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -13,33 +14,36 @@ from hypothesis import strategies as st
 from claude_bridge.conversion.tool_calls.text_source import (
     JsonText,
     Marks,
+    NeedMoreError,
     NotACallError,
-    Reading,
     TextSource,
     fold,
     read_json,
 )
 
 
-def _read(reading: Reading[Any], source: TextSource, *pieces: str) -> Any:
-    """Return what is read of the pieces; a NotACallError is returned too."""
-    try:
-        for piece in pieces:
+def _read(source: TextSource, read: Callable[[TextSource], Any], *pieces: str) -> Any:
+    """Return what is read of the pieces, each time from the beginning; a NotACallError is returned too."""
+    for piece in (*pieces, None):
+        start = source.at
+        if piece is None:
+            source.close()
+        else:
             source.feed(piece)
-            next(reading)
-        source.close()
-        next(reading)
-    except StopIteration as result:
-        return result.value
-    except NotACallError as error:
-        return error
+            start = source.at
+        try:
+            return read(source)
+        except NeedMoreError:
+            source.at = start
+        except NotACallError as error:
+            return error
     raise AssertionError("it reads on behind the end")
 
 
 def _read_json(*pieces: str) -> tuple[JsonText | None, str]:
     """Return the JSON that is read, None if it is not whole, and what of the last piece is left."""
     source = TextSource()
-    found = _read(read_json(source), source, *pieces)
+    found = _read(source, read_json, *pieces)
     return (None if isinstance(found, NotACallError) else found), source.text[source.at :]
 
 
@@ -118,31 +122,31 @@ def test_marks_are_found_in_either_kind_of_bars() -> None:
     for text in ("<｜tool▁sep｜>a", "<|tool_sep|>a", "<|tool▁sep｜>a"):
         assert marks.at(fold(text), 0) == "<|tool_sep|>"
         source = TextSource()
-        assert _read(source.mark(marks), source, *text) == "<|tool_sep|>"
+        assert _read(source, lambda text: text.mark(marks), *text) == "<|tool_sep|>"
 
 
 def test_the_longest_mark_is_meant() -> None:
     marks = Marks(["<a", "<ab>"])
     for pieces in (["<ab>c"], list("<ab>c")):
         source = TextSource()
-        assert _read(source.until(marks), source, *pieces) == ("", "<ab>")
+        assert _read(source, lambda text: text.until(marks), *pieces) == ("", "<ab>")
         source = TextSource()
-        assert _read(source.until(marks), source, "x", *pieces) == ("x", "<ab>")
+        assert _read(source, lambda text: text.until(marks), "x", *pieces) == ("x", "<ab>")
     source = TextSource()
-    assert _read(source.until(marks), source, *"xx<a") == ("xx", "<a")
+    assert _read(source, lambda text: text.until(marks), *"xx<a") == ("xx", "<a")
 
 
 @given(st.text("ab<>|", max_size=30), st.lists(st.integers(0, 99), max_size=6))
 def test_where_a_mark_is_found_does_not_depend_on_the_pieces(text: str, places: list[int]) -> None:
     marks = Marks(["<a>", "<ab", "||", "|a|b"])
     source, other = TextSource(), TextSource()
-    found = _read(source.until(marks, may_end=True), source, *_cut(text, places))
-    assert found == _read(other.until(marks, may_end=True), other, text)
+    found = _read(source, lambda text: text.until(marks, may_end=True), *_cut(text, places))
+    assert found == _read(other, lambda text: text.until(marks, may_end=True), text)
     assert source.offset == other.offset
 
 
 def test_text_beyond_a_limit_is_none() -> None:
     source = TextSource()
-    error = _read(source.until(Marks([">"]), 5), source, *"abcdefgh>")
+    error = _read(source, lambda text: text.until(Marks([">"]), 5), *"abcdefgh>")
     assert isinstance(error, NotACallError)
     assert error.offset == 5
