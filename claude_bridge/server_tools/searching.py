@@ -22,6 +22,8 @@ from claude_bridge.upstream.proxies import InvalidProxyError, proxy_for
 from claude_bridge.wire.urls import parse_url
 
 TIMEOUT_S = 15.0
+MAX_LINE_CHARS, MAX_URL_CHARS = 300, 2_000
+"""Of a title, and of an address: longer ones only fill the window."""
 
 _CODES = {400: "invalid_tool_input", 413: "query_too_long", 422: "invalid_tool_input", 429: "too_many_requests"}
 
@@ -170,11 +172,16 @@ def _proxy() -> str | None:
 def _hit(url: Any, title: Any, passage: Any, age: Any = None) -> SearchHit:  # noqa: ANN401 - a service's JSON
     return SearchHit(
         url=url if isinstance(url, str) and _is_address(url) else "",
-        title=" ".join(unescape(title).split()) if isinstance(title, str) else "",
+        title=_line(title),
         passage=unescape(passage).strip()[:MAX_PASSAGE_CHARS] if isinstance(passage, str) else "",
-        age=age if isinstance(age, str) and age else None,
+        age=_line(age) or None,
     )
 
 
+def _line(text: Any) -> str:  # noqa: ANN401 - a service's JSON
+    return " ".join(unescape(text).split())[:MAX_LINE_CHARS] if isinstance(text, str) else ""
+
+
 def _is_address(url: str) -> bool:
-    return url.startswith(("http://", "https://")) and url.isprintable() and " " not in url and bool(host_of(url))
+    is_plain = len(url) <= MAX_URL_CHARS and url.isprintable() and " " not in url
+    return is_plain and url.startswith(("http://", "https://")) and bool(host_of(url))
