@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from importlib import import_module
+from socket import socket
 from typing import TYPE_CHECKING, TypeVar
 
 import anyio
@@ -24,6 +25,7 @@ from claude_bridge.page.live import LivePage
 from claude_bridge.providers import Upstream
 from claude_bridge.server import listener as server
 from claude_bridge.server.app import Service
+from claude_bridge.server.early_port import EarlyPort
 from claude_bridge.server.http1 import Limits
 from claude_bridge.server.loop_watch import watch_loop
 from claude_bridge.server.stop_signals import has_terminal, open_stop_signals
@@ -38,16 +40,21 @@ T = TypeVar("T")
 
 
 def serve(
-    plan: Plan, listening: Listening, notices: Notices, limits: Limits, source: ConfigurationSource | None = None
+    plan: Plan,
+    listening: Listening,
+    notices: Notices,
+    limits: Limits,
+    source: ConfigurationSource | None = None,
+    early: EarlyPort | None = None,
 ) -> None:
     """Serve until a signal comes. The engine is looked for meanwhile, and may appear later.
 
-    ``source`` is followed as it changes (None: nothing can).
+    ``source`` is followed as it changes (None: nothing can). ``early`` is the port, where it is open already.
 
     Raises:
         SetupError: the address is taken, or the engine is not what the user thinks.
     """
-    run(partial(_serve, plan, listening, notices, limits, source))
+    run(partial(_serve, plan, listening, notices, limits, source, early))
 
 
 def serve_beside(
@@ -84,18 +91,26 @@ def run(main: Callable[[], Awaitable[T]]) -> T:
 
 
 async def _serve(
-    plan: Plan, listening: Listening, notices: Notices, limits: Limits, source: ConfigurationSource | None
+    plan: Plan,
+    listening: Listening,
+    notices: Notices,
+    limits: Limits,
+    source: ConfigurationSource | None,
+    early: EarlyPort | None,
 ) -> None:
     # The hangup of its own terminal ends a bridge. One that has none is asked to read its configuration again.
     hangup = None if source is None or has_terminal() else source.request
-    async with _open_bridge(plan, listening, notices) as (bridge, listener), anyio.create_task_group() as tasks:
+    async with (
+        _open_bridge(plan, listening, notices, early=early) as (bridge, listener, waiting),
+        anyio.create_task_group() as tasks,
+    ):
         with open_stop_signals(hangup) as signals:
             notices.listening(bridge.listening)
             tasks.start_soon(provide_when_found, bridge)
             tasks.start_soon(watch_loop, notices.warn)
             if source is not None:
                 tasks.start_soon(source.follow, bridge, tasks)
-            await server.serve(listener, bridge.service, signals, say=notices.say, limits=limits)
+            await server.serve(listener, bridge.service, signals, say=notices.say, limits=limits, waiting=waiting)
             tasks.cancel_scope.cancel()
 
 
@@ -110,7 +125,7 @@ async def _serve_beside(
     if complete is not None:
         plan = await complete(plan, with_limits(upstream, plan))
     async with (
-        _open_bridge(plan, Listening(), notices, sinks) as (bridge, listener),
+        _open_bridge(plan, Listening(), notices, sinks) as (bridge, listener, _),
         anyio.create_task_group() as tasks,
     ):
         routed = await bridge.provide(upstream)
@@ -123,10 +138,14 @@ async def _serve_beside(
 
 @asynccontextmanager
 async def _open_bridge(
-    plan: Plan, listening: Listening, notices: Notices, sinks: Sequence[Sink] = ()
-) -> AsyncIterator[tuple[RunningBridge, MultiListener[SocketStream]]]:
-    """Yield a bridge and its listener, which nobody accepts connections from yet."""
-    listener, port = await server.open_listener(listening.host, listening.port)
+    plan: Plan, listening: Listening, notices: Notices, sinks: Sequence[Sink] = (), early: EarlyPort | None = None
+) -> AsyncIterator[tuple[RunningBridge, MultiListener[SocketStream], Sequence[socket]]]:
+    """Yield a bridge, its listener, which nobody accepts connections from yet, and connections from before."""
+    waiting: Sequence[socket] = ()
+    if early is not None:
+        listener, port, waiting = await server.take_over(early)
+    else:
+        listener, port = await server.open_listener(listening.host, listening.port)
     page = LivePage(key := secrets.token_urlsafe(24), trace_file=plan.trace_file) if plan.page else None
     listening = replace(listening, port=port, page_key=key if page else None)
     async with AsyncExitStack() as stack:
@@ -149,7 +168,7 @@ async def _open_bridge(
             page=page,
             client_settings=partial(_client_settings, listening),
         )
-        yield RunningBridge(plan, listening, notices, service, stack), listener
+        yield RunningBridge(plan, listening, notices, service, stack), listener, waiting
 
 
 def _client_settings(listening: Listening, bridge: BridgeProtocol) -> dict[str, str]:

@@ -13,6 +13,8 @@ from claude_bridge.app.options import Options
 from claude_bridge.cli import terminal
 from claude_bridge.cli.loading import config_of, load_reading_if_any
 from claude_bridge.cli.notices import TerminalNotices
+from claude_bridge.config.locate import is_nothing_configured
+from claude_bridge.server.early_port import open_early_port
 
 if TYPE_CHECKING:
     from claude_bridge.app.plan import Listening, Plan
@@ -81,6 +83,9 @@ def serve(
     Raises:
         SetupError: the options or the configuration do not fit.
     """
+    early = None
+    if host is None and is_nothing_configured(config_file, os.environ):
+        early = open_early_port(DEFAULT_PORT if port is None else port)
     reading = load_reading_if_any(config_file)
     config = config_of(reading)
     from claude_bridge.app import serve as app
@@ -96,7 +101,7 @@ def serve(
         from claude_bridge.app.reload import ConfigurationSource
 
         source = ConfigurationSource(reading, options)
-    app.serve(plan, listening_of(config, host, port, auth_token), notices, limits, source)
+    app.serve(plan, listening_of(config, host, port, auth_token), notices, limits, source, early)
 
 
 def listening_of(config: Config, host: str | None, port: int | None, auth_token: str | None) -> Listening:

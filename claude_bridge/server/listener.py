@@ -5,17 +5,18 @@ from __future__ import annotations
 import errno
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import aclosing, suppress
 from functools import partial
 
 import anyio
-from anyio.abc import SocketAttribute, SocketStream, TaskGroup
+from anyio.abc import SocketAttribute, SocketListener, SocketStream, TaskGroup
 from anyio.streams.stapled import MultiListener
 
 from claude_bridge.bridge import new_id
 from claude_bridge.errors import SetupError, StoppingError
 from claude_bridge.server.app import Service
+from claude_bridge.server.early_port import BACKLOG, EarlyPort
 from claude_bridge.server.http1 import Connection, Limits
 from claude_bridge.server.memory import MemoryBudget, default_max_memory_bytes
 from claude_bridge.server.port_owner import describe_port_owner
@@ -33,7 +34,6 @@ REPORT_EVERY_S = 60.0
 LAST_WORDS_S = 2.0
 """How long stopped answers have to say so to their clients."""
 
-_BACKLOG = 1024
 _FULL = (
     b"HTTP/1.1 529 \r\ncontent-type: application/json\r\nretry-after: 5\r\nconnection: close\r\n"
     b"content-length: %d\r\n\r\n%b"
@@ -50,10 +50,17 @@ async def open_listener(host: str, port: int) -> tuple[MultiListener[SocketStrea
         SetupError: the address can't be had; the hint says who has it and what to do.
     """
     try:
-        listener = await anyio.create_tcp_listener(local_host=host, local_port=port, backlog=_BACKLOG)
+        listener = await anyio.create_tcp_listener(local_host=host, local_port=port, backlog=BACKLOG)
     except OSError as error:
         raise _explain_bind_error(error, host, port) from error
     return listener, int(listener.extra(SocketAttribute.local_port))  # noqa: S610 - anyio's name for socket facts, not Django's
+
+
+async def take_over(early: EarlyPort) -> tuple[MultiListener[SocketStream], int, list[socket.socket]]:
+    """Return the listener of an early port, its port, and the connections that wait for an answer."""
+    listening, waiting = early.hand_over()
+    listener = MultiListener([await SocketListener.from_socket(listening)])
+    return listener, early.port, waiting
 
 
 async def serve(
@@ -64,16 +71,17 @@ async def serve(
     say: Say,
     limits: Limits | None = None,
     shutdown_grace_s: float = SHUTDOWN_GRACE_S,
+    waiting: Iterable[socket.socket] = (),
 ) -> None:
     """Serve until one of the ``signals`` comes; a second one stops at once. ``say`` informs the person who waits.
 
     New connections are refused from then on; answers that are being written have ``shutdown_grace_s`` to finish. Those
-    that have not are ended with an error for their clients.
+    that have not are ended with an error for their clients. ``waiting`` are connections from before.
     """
     server = _Server(service, limits or Limits(), say)
     async with anyio.create_task_group() as connections:
         accepting = anyio.CancelScope()
-        connections.start_soon(server.accept, listener, accepting)
+        connections.start_soon(server.accept, listener, accepting, waiting)
         await anext(signals)
         accepting.cancel()
         service.is_stopping = True
@@ -125,9 +133,13 @@ class _Server:
         self._changed = anyio.Event()
         self._reported_at = -REPORT_EVERY_S
 
-    async def accept(self, listener: MultiListener[SocketStream], scope: anyio.CancelScope) -> None:
+    async def accept(
+        self, listener: MultiListener[SocketStream], scope: anyio.CancelScope, waiting: Iterable[socket.socket] = ()
+    ) -> None:
         """Take connections until the scope is cancelled, and close the listener; connections that are open go on."""
         async with anyio.create_task_group() as tasks:
+            for connected in waiting:
+                self._take(connected, tasks)
             async with listener:
                 with scope:
                     async with anyio.create_task_group() as accepting:

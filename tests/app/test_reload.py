@@ -117,7 +117,7 @@ async def changing(
     plan = build_plan(reading.without_mistakes().config, options, Notices())
     source, heard, events = ConfigurationSource(reading, options, watch_s=watch_s), Heard(), Events()
     async with (
-        serve._open_bridge(plan, Listening(), heard, [events]) as (bridge, listener),
+        serve._open_bridge(plan, Listening(), heard, [events]) as (bridge, listener, _),
         anyio.create_task_group() as tasks,
     ):
         tasks.start_soon(accept_connections, listener, bridge.service)

@@ -7,6 +7,7 @@ import anyio
 from claude_bridge.bridge_protocol import BridgeProtocol
 from claude_bridge.errors import BridgeError
 from claude_bridge.server.app import Service
+from claude_bridge.server.early_port import ALIVE
 from claude_bridge.server.http1 import HttpRequest, Responder
 from claude_bridge.version import __version__
 from claude_bridge.wire.admin_api import Readiness, encode_readiness
@@ -17,7 +18,7 @@ READY_WITHIN_S = 3.0
 
 async def get_health(_service: Service, _request: HttpRequest, responder: Responder) -> None:
     """Report that the bridge is alive, without contacting the engine."""
-    await responder.send(200, b'{"status":"ok","version":"%b"}' % __version__.encode())
+    await responder.send(200, ALIVE)
 
 
 async def get_ready(service: Service, _request: HttpRequest, responder: Responder) -> None:

@@ -1,0 +1,92 @@
+"""EarlyPort: the port of a bridge while the rest of it loads, which takes most of its start.
+
+A thread answers who asks whether the bridge lives. All others wait for the bridge, in place of being refused.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import sys
+from contextlib import suppress
+from threading import Thread
+
+from claude_bridge.version import __version__
+
+BACKLOG = 1024
+MAX_WAITING = 100
+"""Of connections that are accepted early: more wait in the system."""
+
+MAX_HEAD_BYTES = 16 * 1024
+
+ALIVE = b'{"status":"ok","version":"%b"}' % __version__.encode()
+_QUESTION = b"GET /healthz "
+_ANSWER = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b" % (
+    len(ALIVE),
+    ALIVE,
+)
+
+
+def open_early_port(port: int) -> EarlyPort | None:
+    """Listen on a port of 127.0.0.1; None: it can't be had, which ``open_listener`` explains later."""
+    listening = socket.socket()
+    try:
+        if sys.platform == "win32":
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+        else:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(("127.0.0.1", port))
+        listening.listen(BACKLOG)
+    except OSError:
+        listening.close()
+        return None
+    return EarlyPort(listening)
+
+
+class EarlyPort:
+    """A socket that listens, until it is handed over."""
+
+    def __init__(self, listening: socket.socket) -> None:
+        self.port: int = listening.getsockname()[1]
+        self._listening = listening
+        self._waiting: list[socket.socket] = []
+        self._stop, self._stopped = socket.socketpair()
+        self._thread = Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def hand_over(self) -> tuple[socket.socket, list[socket.socket]]:
+        """Return the socket that listens, and the connections that wait for an answer."""
+        self._stop.close()
+        self._thread.join()
+        self._stopped.close()
+        return self._listening, self._waiting
+
+    def _serve(self) -> None:
+        silent: list[socket.socket] = []
+        while True:
+            is_full = len(silent) + len(self._waiting) >= MAX_WAITING
+            accepting = [] if is_full else [self._listening]
+            ready, _, _ = select.select([self._stopped, *accepting, *silent], [], [])
+            if self._stopped in ready:
+                self._waiting += silent
+                return
+            for one in ready:
+                if one is self._listening:
+                    with suppress(OSError):
+                        silent.append(one.accept()[0])
+                else:
+                    silent.remove(one)
+                    if not _is_answered(one):
+                        self._waiting.append(one)
+
+
+def _is_answered(connected: socket.socket) -> bool:
+    """Answer a connection that asks whether the bridge lives; what others have sent stays unread."""
+    with suppress(OSError):
+        head = connected.recv(MAX_HEAD_BYTES, socket.MSG_PEEK)
+        if not head.startswith(_QUESTION) or not head.endswith(b"\r\n\r\n"):
+            return False
+        connected.recv(len(head))
+        connected.sendall(_ANSWER)
+    connected.close()
+    return True
