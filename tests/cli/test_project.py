@@ -145,7 +145,7 @@ async def test_in_a_terminal_the_question_is_asked_once(machine: Machine) -> Non
         missing("tmux is not installed.")
     async with FakeUpstream(lambda _: answer("Hello.")) as upstream:
         machine.write(upstream)
-        again = shlex.join(command("run", "--no-check"))
+        again = shlex.join(command("run", "--no-check", "--web-search", "off"))
         script = ["sh", "-c", f"{again}; echo first; {again}; echo second; sleep 60"]
         with TemporaryDirectory() as folder:  # pytest's own path is too long for a socket
             screen = open_terminal(

@@ -55,7 +55,7 @@ class OllamaStreamDecoder(FrameDecoder):
     """
 
     frame_ends = (b"\n",)
-    ignored = re.compile(rb'"created_at":"[-+.:0-9TZ]*",')
+    ignored = re.compile(rb'(?m)(?<=^\{)"model":"[^"\\]*","created_at":"[-+.:0-9TZ]*",')
 
     def __init__(self, upstream: str) -> None:
         super().__init__()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from claude_bridge.adapters.ollama_chat.stream import OllamaStreamDecoder
@@ -78,6 +78,7 @@ def _deltas(kind: str, reads: Iterable[bytes]) -> list[Delta]:
 
 
 @every_shape
+@example(runs=[(0, [b""]), (0, [b'a"created_at":"1Z",'])], places=[])
 @given(_runs, st.lists(st.integers(0, 3000), max_size=5))
 def test_frames_in_whole_reads_say_what_they_say_byte_by_byte(
     kind: str, runs: list[tuple[int, list[bytes]]], places: list[int]
