@@ -114,9 +114,9 @@ async def test_a_page_that_unpacks_without_end_costs_no_more_than_the_limits() -
     bomb = pdf("before", Bomb(200_000_000))
     assert len(bomb) < 300_000
     started_at = anyio.current_time()
-    reading = await read(bomb, max_s=2.0, max_memory=400 * 2**20)
+    reading = await read(bomb, max_s=4.0, max_memory=400 * 2**20)
     assert reading.pages[0] == PdfPage(1, "before")
-    assert anyio.current_time() - started_at < 4.0
+    assert anyio.current_time() - started_at < 8.0
 
 
 async def test_what_was_found_before_time_was_up_is_used() -> None:
