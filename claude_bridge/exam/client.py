@@ -31,7 +31,7 @@ from claude_bridge.exam.asking import Figures
 from claude_bridge.exam.catalog import Kind
 from claude_bridge.exam.commands import COMMANDS
 from claude_bridge.exam.disk import MAX_FILE_CHARS, MAX_FILES, ROOT
-from claude_bridge.exam.results import Line, Result, Settings
+from claude_bridge.exam.results import Line, Result, Settings, result_of
 from claude_bridge.exam.runner import shortened
 from claude_bridge.exam.task import Happened, Task
 from claude_bridge.exam.world import Call
@@ -189,13 +189,11 @@ async def _run_task(
             repaired=sums.repairs,
         )
     seconds = time.monotonic() - started_at
-    return Result(
-        task=kind.name,
-        group=kind.group,
-        run=run,
-        passed=fault is None,
-        fault=fault or "",
-        seconds=round(seconds, 3),
+    return result_of(
+        kind,
+        run,
+        fault,
+        seconds=seconds,
         answers=[figures],
         unknown_tools=sum(call.is_unknown for call in seen.calls),
         limits=int(seconds >= LIMIT_S),

@@ -50,6 +50,19 @@ class Result(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.task, self.run
 
 
+def result_of(kind: Kind, run: int, fault: str | None, *, seconds: float, **more: Any) -> Result:  # noqa: ANN401 - fields
+    """Return what came of a task; ``fault`` None: it is passed. ``more`` are other fields of a Result."""
+    return Result(
+        task=kind.name,
+        group=kind.group,
+        run=run,
+        passed=fault is None,
+        fault=fault or "",
+        seconds=round(seconds, 3),
+        **more,
+    )
+
+
 class Settings(Struct, frozen=True, kw_only=True):
     """What the same exam has in common with one that goes on with it.
 

@@ -12,7 +12,7 @@ from msgspec import Raw, Struct
 from claude_bridge.errors import BridgeError, SetupError, UpstreamLoadingError, UpstreamUnreachableError
 from claude_bridge.exam.asking import CHARS_PER_TOKEN, ENDS_THE_EXAM, Answer, Ask, CutOffError, Figures, says_the_same
 from claude_bridge.exam.catalog import Kind
-from claude_bridge.exam.results import Line, Result, Settings
+from claude_bridge.exam.results import Line, Result, Settings, result_of
 from claude_bridge.exam.task import Happened, Task
 from claude_bridge.exam.tools import TOOLS
 from claude_bridge.exam.world import Call, World
@@ -208,13 +208,11 @@ class Work:
         has_acted = any(not call.is_error and call.name not in READ_ONLY for call in self._calls)
         needs_acts = any(not isinstance(turn, str) for turn in self._task.good)
         claims = fault is not None and needs_acts and not has_acted and _CLAIM.search(self._words) is not None
-        return Result(
-            task=kind.name,
-            group=kind.group,
-            run=run,
-            passed=fault is None,
-            fault=fault or "",
-            seconds=round(seconds, 3),
+        return result_of(
+            kind,
+            run,
+            fault,
+            seconds=seconds,
             answers=self._figures,
             unknown_tools=sum(call.is_unknown for call in self._calls),
             empty_answers=self._empty,

@@ -55,9 +55,9 @@ _MAX_FENCES = 20
 _NAME = re.compile(r"[\w.:/-]{0,200}")
 _FENCE_KINDS = ("", "json", "tool_call", "xml", "text", "plaintext")
 
-_ALWAYS_READ_CHARS = 2 * HEAD_CHARS
-_PART_TO_WAIT_FOR = 4
-"""A long call that is not whole is read again once it is a quarter longer."""
+_ALWAYS_READ_CHARS = 100
+_PART_TO_WAIT_FOR = 8
+"""A long call that is not whole is read again once it is an eighth longer."""
 
 _FENCE = marks_of("```")
 _JSON_FENCE = marks_of("```json", "```")
@@ -90,12 +90,10 @@ class CallReader:
         """Whether parameters stand in tags whose block was neither opened nor closed, behind other text."""
         self.is_whole_answer = is_whole_answer
         self._tools = tools
-        self._is_fenced = False
-        self._fences = 0
+        self._is_fenced, self._fences = False, 0
         self._pieces: list[str] = []
         self._unread: list[str] = []
-        self._unread_chars = 0
-        self._enough_chars = 0
+        self._unread_chars = self._enough_chars = 0
         self._source = TextSource()
         self._block: tuple[CallFormat, ...] = ()
         """The rows by which more calls may follow in the block that is open."""
@@ -353,7 +351,7 @@ class CallReader:
             raise NotACallError(start)
         kinds = ("",) if self._is_fenced else _FENCE_KINDS
         self._check_head(lambda head: _may_be_fence(head, kinds))
-        if source.until_or_end(_LINE_END).strip() not in kinds:
+        if source.until(_LINE_END, may_end=True)[0].strip() not in kinds:
             raise NotACallError(start)
         self._is_fenced, self._fences = not self._is_fenced, self._fences + 1
 
@@ -380,7 +378,7 @@ class CallReader:
         elif self.calls:
             calls = []
         else:
-            rest = (found.text + source.until_or_end(marks_of(""))).strip()
+            rest = (found.text + source.until(marks_of(""), may_end=True)[0]).strip()
             rest = rest.removesuffix("```").rstrip() if self._is_fenced else rest
             calls = repaired_calls(rest, self._tools)
         if not calls:

@@ -134,10 +134,6 @@ class TextSource:
             self.at += len(found)
         return found
 
-    def until_or_end(self, stops: Marks) -> str:
-        """Read up to one of the marks and behind it, or up to the end; return the text before it."""
-        return self.until(stops, may_end=True)[0]
-
     def until(self, stops: Marks, limit: int | None = None, *, may_end: bool = False) -> tuple[str, str]:
         """Read up to one of the marks and behind it; return the text before it, and the mark (empty at the end).
 
