@@ -59,6 +59,11 @@ class RequestFacts(Struct, frozen=True, kw_only=True):
 NOTHING_SPECIAL = RequestFacts()
 
 
+_Rule = tuple[str | None, Target | None, bool, str]
+"""Which requests it is for (None: that goes without saying), where they go (None: there is no such rule), whether the
+request at hand is one of them, and the reason for that."""
+
+
 class Routing(Struct, frozen=True, kw_only=True):
     """Which requests go where. None and empty mean that there is no such rule; all else goes to ``main``."""
 
@@ -104,40 +109,35 @@ class Routing(Struct, frozen=True, kw_only=True):
 
     def describe(self) -> list[tuple[str, str]]:
         """Return which requests go where, in the order in which the rules are tried, as texts."""
-        exact = [(pattern, target) for pattern, target in self.routes if not any(char in pattern for char in "*?[")]
-        patterns = [route for route in self.routes if route not in exact]
-        rules = [
-            *((f"the request names {pattern}", target) for pattern, target in [*exact, *patterns]),
-            ("the conversation contains images", self.images),
-            (f"the prompt has more than {self.long_context_tokens:,} tokens", self.long_context),
-            ("the session is in plan mode", self.planning),
-            (f"the request names {SMALL_MODEL_PATTERN}, or the small model", self.small),
-            ("a sub-agent sends the request", self.subagents),
-            ("all other requests", self.main),
-            *((f"fallback {number}", target) for number, target in enumerate(self.fallback, 1)),
-        ]
-        return [(when, str(target)) for when, target in rules if target is not None]
+        rules = [(request, target) for request, target, _, _ in self._rules("", NOTHING_SPECIAL, ())]
+        rules += [(f"fallback {number}", target) for number, target in enumerate(self.fallback, 1)]
+        return [(request, str(target)) for request, target in rules if request and target is not None]
 
     def _chosen(self, name: str, facts: RequestFacts, offered: Collection[str]) -> Candidate:
-        exact = [(pattern, target) for pattern, target in self.routes if pattern == name]
-        for pattern, target in [*exact, *self.routes]:
-            if fnmatchcase(name, pattern):
-                return Candidate(target, f"the route {pattern} says so")
-        if self.images is not None and facts.shows_images:
-            return Candidate(self.images, "the conversation contains images")
-        if self.long_context is not None and facts.prompt_tokens > self.long_context_tokens:
-            return Candidate(self.long_context, f"the prompt has about {facts.prompt_tokens:,} tokens")
-        if self.planning is not None and facts.is_planning:
-            return Candidate(self.planning, "the session is in plan mode")
-        if name == self.main.model:
-            return Candidate(self.main, "the request names it")
-        if name in offered:
-            return Candidate(Target(self.main.provider, name), "the request names it")
-        if self.small is not None and (name == self.small.model or fnmatchcase(name, SMALL_MODEL_PATTERN)):
-            return Candidate(self.small, "it is a small request")
-        if self.subagents is not None and facts.is_subagent:
-            return Candidate(self.subagents, "a sub-agent asks")
-        return Candidate(self.main, "it is the default")
+        rules = self._rules(name, facts, offered)
+        return next(Candidate(target, reason) for _, target, fits, reason in rules if fits and target is not None)
+
+    def _rules(self, name: str, facts: RequestFacts, offered: Collection[str]) -> list[_Rule]:
+        main, small, limit = self.main, self.small, self.long_context_tokens
+        names_small = small is not None and (name == small.model or fnmatchcase(name, SMALL_MODEL_PATTERN))
+        small_names = f"the request names {SMALL_MODEL_PATTERN}, or the small model"
+        images, planning = "the conversation contains images", "the session is in plan mode"
+        long, tokens = f"the prompt has more than {limit:,} tokens", facts.prompt_tokens
+        routes: list[_Rule] = [
+            (f"the request names {pattern}", target, fnmatchcase(name, pattern), f"the route {pattern} says so")
+            for pattern, target in sorted(self.routes, key=lambda route: not {*route[0]}.isdisjoint("*?["))
+        ]
+        return [
+            *routes,
+            (images, self.images, facts.shows_images, images),
+            (long, self.long_context, tokens > limit, f"the prompt has about {tokens:,} tokens"),
+            (planning, self.planning, facts.is_planning, planning),
+            (None, main, name == main.model, "the request names it"),
+            (None, Target(main.provider, name), name in offered, "the request names it"),
+            (small_names, small, names_small, "it is a small request"),
+            ("a sub-agent sends the request", self.subagents, facts.is_subagent, "a sub-agent asks"),
+            ("all other requests", main, True, "it is the default"),
+        ]
 
 
 def shows_images(message: InputMessage) -> bool:

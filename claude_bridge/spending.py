@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import astuple
 
 from claude_bridge.errors import BudgetError
 from claude_bridge.trace.stats import Finished
@@ -30,6 +31,11 @@ class Budget(Struct, frozen=True, kw_only=True):
     day_usd: float | None = None
     session_tokens: int | None = None
     day_tokens: int | None = None
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether there is any limit."""
+        return any(limit is not None for limit in astuple(self))
 
 
 class Spent(Struct, kw_only=True, omit_defaults=True):

@@ -6,10 +6,10 @@ import os
 import re
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from msgspec.structs import asdict, replace
+from msgspec.structs import replace
 
 from claude_bridge.adapters import ADAPTERS
 from claude_bridge.app.keys import first_key, key_hint, key_of, key_ring_of, key_variables, read_secret
@@ -18,7 +18,7 @@ from claude_bridge.app.options import Options
 from claude_bridge.app.plan import Engine, Plan, WebPlan
 from claude_bridge.app.web import AUTO, default_key, require_library
 from claude_bridge.config.providers import configured_models, configured_rows, request_settings
-from claude_bridge.config.schema import Config, Limits
+from claude_bridge.config.schema import Config
 from claude_bridge.config.types import ModelName, SearchChoice
 from claude_bridge.errors import SetupError, UsageError
 from claude_bridge.providers import (
@@ -31,7 +31,6 @@ from claude_bridge.providers import (
     with_api,
 )
 from claude_bridge.routing import Routing, Target
-from claude_bridge.spending import Budget
 
 if TYPE_CHECKING:
     from claude_bridge.upstream.embedded.engine import EmbeddedEngine
@@ -98,16 +97,12 @@ def build_plan(config: Config, options: Options, notices: Notices, *, running: P
         page=config.server.page if options.page is None else options.page,
         debug=options.debug,
         trace_file=options.trace,
-        budget=_budget(config.limits),
-        budgets={name: _budget(one.limits) for name, one in config.providers.items() if one.limits is not None},
+        budget=config.limits,
+        budgets={name: one.limits for name, one in config.providers.items() if one.limits is not None},
         routing=routing,
         engines=engines,
         embedded=embedded,
     )
-
-
-def _budget(limits: Limits) -> Budget:
-    return Budget(**asdict(limits))
 
 
 def trust_authorities(config: Config, ca_file: Path | None) -> None:
@@ -306,8 +301,11 @@ def routing_of(config: Config, options: Options, main: Target) -> Routing:
     defaults = config.defaults
     named = [_route(config, route) for route in options.route or ()]
     given = {pattern for pattern, _ in named}
-    configured = [(pattern, _target(name)) for pattern, name in config.routes.items() if pattern not in given]
+    configured = [
+        (pattern, Target(name.provider, name.model)) for pattern, name in config.routes.items() if pattern not in given
+    ]
     fallback = [_named_target(config, "--fallback", name) for name in options.fallback or ()]
+    fallback = fallback or [Target(name.provider, name.model) for name in defaults.fallback]
     routing = Routing(
         main=main,
         small=_chosen(config, main, options.small_model, defaults.small_model),
@@ -317,7 +315,7 @@ def routing_of(config: Config, options: Options, main: Target) -> Routing:
         long_context=_target(defaults.long_context_model),
         long_context_tokens=defaults.long_context_tokens,
         routes=(*named, *configured),
-        fallback=tuple(fallback or map(_target, defaults.fallback)),
+        fallback=tuple(fallback),
     )
     for target in routing.others:
         if target.provider == LOCAL:
@@ -332,14 +330,6 @@ def describe_routing(config: Config) -> list[tuple[str, str]]:
     """Return which request goes to which model, in the order of the rules; raises SetupError as ``routing_of``."""
     main = _target(config.defaults.model) or Target("the PROVIDER and MODEL of the command line", "")
     return routing_of(config, Options(), main).describe()
-
-
-@overload
-def _target(name: ModelName) -> Target: ...
-
-
-@overload
-def _target(name: None) -> None: ...
 
 
 def _target(name: ModelName | None) -> Target | None:

@@ -22,7 +22,7 @@ from claude_bridge.errors import SetupError, UpstreamError, UpstreamLoadingError
 from claude_bridge.providers import Upstream
 from claude_bridge.router import RoutedBridge
 from claude_bridge.server.app import Service
-from claude_bridge.spending import Budget, Spending
+from claude_bridge.spending import Spending
 
 RETRY_S = 2.0
 """How often an engine that does not answer is asked again."""
@@ -118,7 +118,7 @@ class RunningBridge:
         """Return what holds the budgets of a plan; None: there are none. What was spent before still counts."""
         if self._spending is not None:
             self._spending.limit(plan.budget, plan.budgets)
-        elif any(budget != Budget() for budget in (plan.budget, *plan.budgets.values())):
+        elif any(budget.is_limited for budget in (plan.budget, *plan.budgets.values())):
             self._spending = Spending(plan.budget, plan.budgets, spending_folder(), warn=self.notices.warn)
             self.service.stats.listeners.append(self._spending.take)
         return self._spending
@@ -135,15 +135,15 @@ async def provide_when_found(bridge: RunningBridge) -> None:
     Raises:
         SetupError: the engine is not what the user thinks, and none was served before.
     """
+    plan, looking, notices = bridge.plan, bridge.looking, bridge.notices
+    is_change = bridge.main is not None
     # In a thread, since these imports take 150 ms: clients are answered meanwhile.
     for module in ("upstream.client", "upstream.engines.configured", "upstream.engines.discover"):
         await to_thread.run_sync(import_module, f"claude_bridge.{module}")
     from claude_bridge.upstream.engines.discover import assumed
 
-    plan, notices = bridge.plan, bridge.notices
-    is_change = bridge.main is not None
     reported = ""
-    with bridge.looking:
+    with looking:
         while True:
             try:
                 upstream = await find_engine(plan, Notices() if is_change else notices)

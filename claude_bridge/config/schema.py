@@ -24,6 +24,7 @@ from claude_bridge.config.types import (
 )
 from claude_bridge.conversion.reasoning import ThinkMode
 from claude_bridge.routing import LONG_CONTEXT_TOKENS
+from claude_bridge.spending import Budget
 
 
 def about(text: str, example: str = "") -> Meta:
@@ -181,7 +182,7 @@ class ModelSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     ] = None
 
 
-class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Limits(Budget, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How much may be spent, as the bridge counts it; None: any amount."""
 
     session_usd: Annotated[Price | None, about("US dollars for each session.", "2.0")] = None

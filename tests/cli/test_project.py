@@ -49,7 +49,13 @@ class Machine:
     @property
     def environment(self) -> dict[str, str]:
         path = f"{self.home / 'bin'}:/usr/local/bin:/usr/bin:/bin"
-        own = {"HOME": str(self.home), "PATH": path, "BRIDGE_CONFIG": str(self.users), "PROJECT_KEY": KEY}
+        own = {
+            "HOME": str(self.home),
+            "PATH": path,
+            "BRIDGE_CONFIG": str(self.users),
+            "PROJECT_KEY": KEY,
+            "BRIDGE_SEARCH": "off",
+        }
         return environment(own) | {"XDG_DATA_HOME": str(self.home / "data")}
 
     async def run(self, *words: str) -> Finished:
