@@ -8,8 +8,9 @@ import re
 from datetime import UTC, datetime
 from html import unescape
 from importlib.util import find_spec
+from posixpath import normpath
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import unquote
 
 import anyio
 from anyio import to_thread
@@ -23,6 +24,7 @@ from claude_bridge.attachments.public_web import FetchError, PublicWeb, WebDocum
 from claude_bridge.conversion.media_types import PDF, media_type_of
 from claude_bridge.server_tools.blocks import INSTALL_HINT, ToolError
 from claude_bridge.wire.anthropic import TextBlock
+from claude_bridge.wire.urls import InvalidUrlError, parse_url
 
 if TYPE_CHECKING:
     from urllib.robotparser import RobotFileParser
@@ -97,10 +99,16 @@ class PageReader:
         return MemoEntry(value=page, size_bytes=500 + 2 * len(text), keep_s=KEPT_S)
 
     async def _document(self, url: str) -> WebDocument:
-        parts = urlsplit(url)
-        origin = f"{parts.scheme}://{parts.netloc}"
+        try:
+            parts = parse_url(url)
+        except InvalidUrlError as error:
+            raise ToolError("invalid_tool_input", f"The address can't be used: {error}.") from error
+        origin = parts.origin
         robots = await self._robots.get(origin, lambda: self._rules(origin))
-        if not robots.can_fetch(ROBOT, url):
+        path = normpath("/" + unquote(parts.path).lstrip("/"))
+        if parts.path.endswith("/") and path != "/":
+            path += "/"
+        if not robots.can_fetch(ROBOT, f"{origin}{path}{parts.query}"):
             raise ToolError("url_not_allowed", "The site's robots.txt forbids programs to fetch this page.")
         try:
             return await self._web.fetch(url)

@@ -141,9 +141,9 @@ class WebTools(Struct, frozen=True, kw_only=True):
         if self.pages is None:
             raise ToolError("unavailable", NO_FETCH)
         url = given.get("url")
-        if not isinstance(url, str) or not url.strip().lower().startswith(("http://", "https://")):
+        url = url.strip() if isinstance(url, str) else ""
+        if not url.lower().startswith(("http://", "https://")) or not host_of(url):
             raise ToolError("invalid_tool_input", "A page is fetched by its http:// or https:// address.")
-        url = url.strip()
         if len(url) > MAX_URL_CHARS:
             raise ToolError("url_too_long")
         if not declared.allows(url):

@@ -84,6 +84,18 @@ async def test_all_results_together_leave_room_in_a_small_window() -> None:
     assert sum(lengths) < 36_000, "a half of it, and what is said around it"
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["http://[::1", "http://", "https:///x", "http://a b/", "http://x:99999/", "http://\x00/", "http://a\n.example/"],
+)
+async def test_an_address_that_is_none_is_a_result(url: str) -> None:
+    async with Internet(fetches_any_url=True) as internet:
+        called = Says("", [("web_fetch", {"url": url})])
+        response, _ = await answered(called, Says("Sorry."), internet=internet, tools=[FETCH], messages=asks("Go."))
+        assert not internet.site.probes
+    assert codes(response) == ["invalid_tool_input"]
+
+
 # --- a client -------------------------------------------------------------------------------------------------
 
 

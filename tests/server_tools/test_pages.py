@@ -110,10 +110,13 @@ def test_a_page_names_its_own_charset() -> None:
 
 
 async def test_robots_are_obeyed() -> None:
-    rules = document(b"User-agent: *\nDisallow: /private\n", content_type="text/plain")
+    rules = document(b"User-agent: *\nDisallow: /private\nDisallow: /folder/\n", content_type="text/plain")
     error = await why_not("/private/a", {"/robots.txt": rules, "/private/a": html("x")})
     assert error.code == "url_not_allowed"
     assert "robots.txt" in error.reason
+    for path in ("/public/%2e%2e/private/a", "/folder/", "//private"):
+        error = await why_not(path, {"/robots.txt": rules})
+        assert "robots.txt" in error.reason, "however the path is written"
     assert (await read("/public", {"/robots.txt": rules, "/public": html("<p>x</p>")})).text == "x"
     error = await why_not("/a", {"/robots.txt": refusal(503, "later"), "/a": html("x")})
     assert error.code == "url_not_allowed", "as RFC 9309 has it"
