@@ -18,6 +18,7 @@ from claude_bridge.conversion.prompt.cache_misses import CacheMiss
 from claude_bridge.conversion.prompt.context_budget import ContextOverflow
 from claude_bridge.conversion.response.accumulator import MessageAccumulator
 from claude_bridge.errors import BridgeError, UpstreamBrokenError
+from claude_bridge.off_loop import LARGE_BYTES, run_off_loop_if_large
 from claude_bridge.trace.events import UpstreamAnswered, WaitingForUpstream
 from claude_bridge.trace.recorder import Recorder
 from claude_bridge.upstream.call import UpstreamCall
@@ -98,6 +99,10 @@ class Answer(ABC):
         return fold.message
 
 
+_WORK_OF_A_BYTE = 4
+"""How many times as long as a byte of a request a byte of an answer takes, where tool calls may be printed in it."""
+
+
 class Exchange(Answer):
     """One request to an engine with its whole answer; made by ModelBridge."""
 
@@ -135,6 +140,7 @@ class Exchange(Answer):
         self._upstream_is_silent = False
         self._status_told = False
         self._read_tokens: int | None = None
+        self._open_line_bytes = 0
 
     @property
     def error(self) -> BridgeError | None:
@@ -218,12 +224,24 @@ class Exchange(Answer):
         self._upstream_is_silent = data is None
         if data:
             self._recorder.upstream_sent(data)
-            items = self._response.feed(data)
+            items = await self._feed(data)
             if not self._response.begun:
                 self._report_progress()
             return items
         self._upstream_ended = data is not None or self._response.finished
         return ()
+
+    async def _feed(self, data: bytes) -> Sequence[ResponseItem]:
+        """Return what the response makes of a read; in a thread where that ends a huge line, such as a whole file."""
+        first, last = data.find(b"\n"), data.rfind(b"\n")
+        line_bytes = self._open_line_bytes + (len(data) if first < 0 else first)
+        self._open_line_bytes = line_bytes if first < 0 else len(data) - last - 1
+        work_bytes = _WORK_OF_A_BYTE * line_bytes
+        if work_bytes <= LARGE_BYTES:
+            return self._response.feed(data)
+        with anyio.CancelScope(shield=True):  # what was read must not be lost
+            items = await run_off_loop_if_large(work_bytes, self._response.feed, data)
+        return items
 
     def _report_progress(self) -> None:
         """Report how much of the prompt the engine has read, if it says so."""

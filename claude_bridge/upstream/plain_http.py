@@ -23,7 +23,9 @@ from claude_bridge.wire.chunked import ChunkedDecoder
 from claude_bridge.wire.response_head import Fields, take_response_head
 from claude_bridge.wire.urls import Url
 
-READ_BYTES = 256 * 1024
+READ_BYTES = 64 * 1024
+"""Of an answer; what a read brings is worked on at once, while the event loop serves nobody else."""
+
 MAX_HEAD_BYTES = 64 * 1024
 MAX_HEAD_STEPS = 1_000
 """How many reads and interim answers a head may take."""

@@ -17,7 +17,7 @@ import pytest
 from claude_bridge.errors import InvalidRequestError
 from claude_bridge.wire.anthropic_codec import MAX_BRACES, MAX_MESSAGES, parse_messages_request
 from tests.cli.process import Running, serving
-from tests.fake_upstream import MODEL, FakeUpstream, ReceivedRequest, Reply, answer
+from tests.fake_upstream import MODEL, FakeUpstream, ReceivedRequest, Reply, answer, finish, stream, text
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timing]
 
@@ -138,6 +138,17 @@ async def test_others_are_answered_at_once_beside_a_large_request(make: Callable
             if answer_s < WITHIN_S + decoding_s:
                 return
     pytest.fail(f"an answer took {answer_s:.2f} s each time, and at most {WITHIN_S + decoding_s:.2f} s is allowed")
+
+
+async def test_others_are_answered_at_once_beside_an_answer_that_comes_in_one_piece() -> None:
+    async with (
+        FakeUpstream(lambda _: stream(text("<" * MEGABYTE), finish())) as upstream,
+        serving("openai", MODEL, "--base-url", upstream.base_url, "--no-check") as bridge,
+        httpx.AsyncClient(base_url=bridge.url, timeout=60) as client,
+    ):
+        await client.get("/v1/models")
+        found = [(await slowest_answer_beside(client, bridge, request("Hi")))[1] for _ in range(TRIES)]
+    assert min(found) < 2 * WITHIN_S
 
 
 async def slowest_answer_beside(client: httpx.AsyncClient, bridge: Running, body: bytes) -> tuple[int, float]:

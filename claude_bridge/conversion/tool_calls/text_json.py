@@ -113,9 +113,9 @@ _PYTHON_TOKEN = re.compile(
     r"""
     (?P<string> " [^"\\]*+ (?: \\. [^"\\]*+ )*+ " | ' [^'\\]*+ (?: \\. [^'\\]*+ )*+ ' )
     | (?P<open> ["'] .* )
-    | (?P<called> [A-Za-z_][\w.-]*+ ) (?= \s*\( ) \s*\(
+    | (?<![\w.-]) (?P<called> [A-Za-z_][\w.-]*+ ) (?= \s*\( ) \s*\(
     | (?P<close> \) )
-    | (?P<keyword> [A-Za-z_]\w*+ ) (?= \s*=(?!=) ) \s*=
+    | (?<!\w) (?P<keyword> [A-Za-z_]\w*+ ) (?= \s*=(?!=) ) \s*=
     | (?P<constant> True | False | None )\b
     """,
     re.VERBOSE | re.DOTALL,
@@ -131,7 +131,7 @@ _GEMMA_TOKEN = re.compile(
     | <escape> (?P<escaped> .*? ) <escape>
     | (?P<json> " [^"\\]*+ (?: \\. [^"\\]*+ )*+ " )
     | (?P<open> (?: <\|"\|> | <escape> | " ) .* )
-    | (?P<key> [A-Za-z_$][\w$.-]*+ ) (?= \s*: )
+    | (?<![\w$.-]) (?P<key> [A-Za-z_$][\w$.-]*+ ) (?= \s*: )
     """,
     re.VERBOSE | re.DOTALL,
 )

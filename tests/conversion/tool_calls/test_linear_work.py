@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from claude_bridge.conversion.deltas import Delta, Finish, FinishReason, TextDelta, ToolCallArguments, ToolCallStart
 from claude_bridge.conversion.tool_calls.arguments import repair_arguments
 from claude_bridge.conversion.tool_calls.buffer import ToolCallBuffer
 from claude_bridge.conversion.tool_calls.index import ToolCallIndex
+from claude_bridge.conversion.tool_calls.text_detector import TextToolCallDetector
 from claude_bridge.wire.anthropic import Tool
 from tests.examples import examples
 
@@ -168,6 +169,49 @@ def test_any_pattern_takes_no_more_than_its_length(beginning: str, pattern: list
         return lambda: repair_arguments(text, b"{}", "Write")
 
     _assert_linear(work, 100_000)
+
+
+OPENINGS = [
+    "",
+    "[",
+    "[Write(",
+    "[Write(content=",
+    "<tool_call>",
+    '<tool_call>{"name": "Write", "arguments": {',
+    "<tool_call>Write\n<arg_key>",
+    "<function=Write>",
+    "<function=Write><parameter=content>",
+    "<|tool_call>call:Write{",
+    "<|tool_call>call:Write{content:",
+    "[TOOL_CALLS]",
+    "functools[",
+    "```json\n",
+    "<think>",
+    "<|channel|>commentary to=functions.Write<|message|>",
+]
+PRINTED_TOKENS = [*TOKENS, "<", ">", "=", "(", ")", "|", "`", ".", "-", "_", "a.", "</", "<|", "write", '<|"|>', "True"]
+
+
+@given(st.sampled_from(OPENINGS), st.lists(st.sampled_from(PRINTED_TOKENS), min_size=1, max_size=4))
+@example("[Write(", ["a"])
+@example("[Write(", ["a."])
+@example("<|tool_call>call:Write{", ["a"])
+@example("", ["<"])
+@examples(20)
+def test_any_printed_text_takes_no_more_than_its_length(opening: str, pattern: list[str]) -> None:
+    unit = "".join(pattern)
+
+    def work(size: int) -> Callable[[], object]:
+        text = opening + unit * (size // len(unit))
+
+        def read() -> None:
+            detector = TextToolCallDetector([Tool("Write")])
+            detector.feed([TextDelta(text), Finish(FinishReason.STOP)])
+            detector.close()
+
+        return read
+
+    _assert_linear(work, 60_000)
 
 
 def _released(deltas: list[list[Delta]]) -> Iterator[Delta]:
