@@ -224,24 +224,24 @@ class Exchange(Answer):
         self._upstream_is_silent = data is None
         if data:
             self._recorder.upstream_sent(data)
-            items = await self._feed(data)
+            work_bytes = self._work_bytes(data)
+            if work_bytes <= LARGE_BYTES:
+                items = self._response.feed(data)
+            else:
+                with anyio.CancelScope(shield=True):  # what was read must not be lost
+                    items = await run_off_loop_if_large(work_bytes, self._response.feed, data)
             if not self._response.begun:
                 self._report_progress()
             return items
         self._upstream_ended = data is not None or self._response.finished
         return ()
 
-    async def _feed(self, data: bytes) -> Sequence[ResponseItem]:
-        """Return what the response makes of a read; in a thread where that ends a huge line, such as a whole file."""
+    def _work_bytes(self, data: bytes) -> int:
+        """Return how much work a read is: much where it ends a huge line, such as a whole file in one piece."""
         first, last = data.find(b"\n"), data.rfind(b"\n")
         line_bytes = self._open_line_bytes + (len(data) if first < 0 else first)
         self._open_line_bytes = line_bytes if first < 0 else len(data) - last - 1
-        work_bytes = _WORK_OF_A_BYTE * line_bytes
-        if work_bytes <= LARGE_BYTES:
-            return self._response.feed(data)
-        with anyio.CancelScope(shield=True):  # what was read must not be lost
-            items = await run_off_loop_if_large(work_bytes, self._response.feed, data)
-        return items
+        return _WORK_OF_A_BYTE * line_bytes
 
     def _report_progress(self) -> None:
         """Report how much of the prompt the engine has read, if it says so."""
