@@ -218,7 +218,7 @@ def provider_row(config: Config, provider: str) -> Provider:
         known = [*rows, LOCAL]
         near = get_close_matches(provider.lower(), known, n=1)
         nearest = f"; did you mean {near[0]}?" if near else "."
-        raise SetupError(f"There is no provider {provider!r}{nearest}", f"Known providers: {', '.join(known)}.")
+        raise SetupError(f"There is no provider {provider!r}{nearest}", f"The providers are {', '.join(known)}.")
     return rows[provider]
 
 

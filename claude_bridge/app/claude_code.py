@@ -52,7 +52,7 @@ def find_claude_code() -> str:
     if found is None:
         raise SetupError(
             "Claude Code is not installed: there is no `claude` on PATH.",
-            "Install it: npm install -g @anthropic-ai/claude-code. For other clients: `bridge serve` and `bridge env`",
+            "Install it: `npm install -g @anthropic-ai/claude-code`. Other clients: `bridge serve` and `bridge env`",
         )
     return _behind_shim(Path(found))
 

@@ -40,7 +40,9 @@ def doctor(
             "bridge that is running, else your default model, else Ollama."
         ),
     ] = "",
-    model: Annotated[str, typer.Argument(help="The engine's name of the model; may be left out if it has one.")] = "",
+    model: Annotated[
+        str, typer.Argument(help="The engine's name for the model. Not needed if the engine has only one.")
+    ] = "",
     base_url: BaseUrl = None,
     api_key: ApiKey = None,
     ca_file: CaFile = None,
@@ -65,10 +67,10 @@ def doctor(
     web_search: WebSearch = None,
     config_file: ConfigFile = None,
 ) -> None:
-    """Check the way from Claude Code to a model, and print a remedy for each problem.
+    """Check everything between Claude Code and a model, and say how to fix each problem.
 
-    Without PROVIDER it checks the engine of the bridge that is running, if there is one. Changes nothing. Exit code 1
-    if something will not work.
+    Without PROVIDER it checks the engine of the bridge that is running, if there is one. It changes nothing. Exit code
+    1 if something will not work.
     """
     import anyio
 
@@ -128,7 +130,7 @@ async def _examine(
     from contextlib import aclosing
 
     from claude_bridge.app.notices import Notices
-    from claude_bridge.app.web import with_agreed_search
+    from claude_bridge.app.web import AUTO, OFF, with_agreed_search
     from claude_bridge.doctor.examine import examine
     from claude_bridge.doctor.finding import Step
     from claude_bridge.doctor.web_search import check_search
@@ -147,8 +149,10 @@ async def _examine(
                 found.append(item)
                 if show is not None:
                     show(item)
-        begin("Searching the web", TIMEOUT_S)
-        searched = await check_search(await with_agreed_search(web, Notices()))
+        agreed = await with_agreed_search(web, Notices())
+        if agreed.search not in (OFF, AUTO):
+            begin("Searching the web", TIMEOUT_S)
+        searched = await check_search(agreed)
         if searched is not None:
             found.append(searched)
             if show is not None:

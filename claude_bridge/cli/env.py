@@ -27,8 +27,8 @@ def env(
     shell: Annotated[
         str | None,
         typer.Option(
-            help="The form: bash, zsh, fish, powershell, cmd, docker (options of docker run), settings (Claude Code's "
-            "settings file) or json. Default: your shell.",
+            help="The format: bash, zsh, fish, powershell, cmd, docker (options of docker run), settings (for Claude "
+            "Code's settings file) or json. Default: your shell.",
             metavar="FORM",
         ),
     ] = None,

@@ -52,9 +52,11 @@ def exam(
     quick: Annotated[bool, typer.Option("--quick", help="Run a third of the tasks.")] = False,
     runs: Annotated[
         int,
-        typer.Option(help="How often each task is run, each time in another variant.", min=1, max=100, metavar="N"),
+        typer.Option(help="How often each task is run, every time in another variant.", min=1, max=100, metavar="N"),
     ] = 3,
-    seed: Annotated[int, typer.Option(help="Which variants; the same number gives the same ones.", metavar="N")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Selects the variants: the same number gives the same ones.", metavar="N")
+    ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
     html: Annotated[
         Path | None, typer.Option(help="Write a page with plots and every transcript.", metavar="FILE")
@@ -63,7 +65,7 @@ def exam(
         bool, typer.Option("--list", help="Show the results that are kept. No engine is asked.")
     ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an exam that was interrupted.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Agree beforehand to what a paid provider will cost.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Accept the cost at a paid provider without a question.")] = False,
     client: Annotated[
         Literal["claude"] | None,
         typer.Option(
@@ -234,7 +236,7 @@ def _show(exams: Sequence[Exam], *, as_json: bool, html: Path | None, is_list: b
         document = {"models": [json_of(exam, one.verdict, one.reason, one.advice) for exam, one in judged]}
         terminal.print_line(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())
     elif not exams:
-        terminal.say("No results are kept yet. Try: bridge exam ollama --quick")
+        terminal.say("No results are kept yet. To get some: `bridge exam ollama --quick`")
     elif is_list:
         _print_list(judged)
     else:

@@ -135,10 +135,10 @@ def _ask_everywhere(config: Config, *, scans_network: bool) -> list[Listing]:
     listings, silences = anyio.run(list_everywhere, places)
     if not listings:
         tried = "\n".join(f"· {silence.reason}" for silence in silences)
-        unset = [row.key_variable for row in rows if row.needs_key]
         raise SetupError(
             f"No engine answers. Tried:\n{tried}",
-            f"Start one, set a key ({', '.join(unset)}), or say where it is: bridge models openai --base-url URL",
+            "Start one, or give the address of yours: `bridge models openai --base-url URL`. For a service on the "
+            "internet set its key, such as OPENROUTER_API_KEY.",
         )
     for silence in silences:
         if silence.place.is_wanted:  # at the other places nobody need be
@@ -282,7 +282,7 @@ def _notes(listing: Listing, offered: Sequence[OfferedModel]) -> list[str]:
     if hidden:
         notes.append(f"{hidden} more can't call tools, which Claude Code needs: --all lists them")
     elif not listing.models and listing.provider == "ollama":
-        notes.append("Get one: ollama pull qwen3")
+        notes.append("Get one: `ollama pull qwen3`")
     return notes
 
 

@@ -75,15 +75,14 @@ PARAMETERS: dict[str, ParameterInfo] = {
     "max_tokens": typer.Option(rich_help_panel=TUNING, help="The longest answer in tokens.", min=1, metavar="N"),
     "max_concurrent": typer.Option(
         rich_help_panel=TUNING,
-        help="The number of requests that an engine gets at a time; others wait for their turn. Default: all at once.",
+        help="How many requests an engine gets at a time; the others wait. Default: all at once.",
         min=1,
         metavar="N",
     ),
     "memo": typer.Option(
         "--memo/--no-memo",
         rich_help_panel=TUNING,
-        help="Whether to keep converted conversations in memory (32 MiB), so that only new messages are converted. "
-        "Default: yes.",
+        help="Keep converted conversations in memory (32 MiB), so that only new messages are converted. Default: yes.",
         show_default=False,
     ),
     "think": typer.Option(
@@ -119,29 +118,33 @@ PARAMETERS: dict[str, ParameterInfo] = {
     ),
     "web_search": typer.Option(
         rich_help_panel=TUNING,
-        help="Search the web for models by this service, to which their queries go: off, duckduckgo, searxng:URL, "
-        "brave, tavily, exa or ollama. Default: auto, the search of OpenAI and xAI for their own models; "
-        "for others `bridge run` asks once.",
+        help="The service that searches the web for models, and gets their queries: off, duckduckgo, searxng:URL, "
+        "brave, tavily, exa or ollama. Default: auto, which lets OpenAI and xAI search for their own models; for other "
+        "models `bridge run` asks once.",
         metavar="SERVICE",
     ),
     "api": typer.Option(
         rich_help_panel=TUNING,
-        help="Use this API, such as openai-chat, even if the engine turns out to be Ollama.",
+        help="Use this API of the engine, such as openai-chat. Default: the best one that it has.",
         metavar="KIND",
     ),
     "model_file": typer.Option(rich_help_panel=TUNING, help="With local: a GGUF file of your own.", metavar="FILE"),
     "check": typer.Option(
-        "--check/--no-check", rich_help_panel=TUNING, help="Whether to ask the engine about itself at the start."
+        "--check/--no-check",
+        rich_help_panel=TUNING,
+        help="Ask the engine for its models and its context window at the start. Default: yes.",
     ),
     "page": typer.Option(
         "--page/--no-page",
         rich_help_panel=DIAGNOSTICS,
-        help="Whether a browser can look at the bridge, at its address with the key that is printed.",
+        help="Show in a browser what happens; the address is printed. Default: yes.",
     ),
-    "debug": typer.Option("--debug", rich_help_panel=DIAGNOSTICS, help="Show the translated traffic."),
+    "debug": typer.Option(
+        "--debug", rich_help_panel=DIAGNOSTICS, help="Print every request and answer, and what was changed in them."
+    ),
     "trace": typer.Option(
         rich_help_panel=DIAGNOSTICS,
-        help="Write all translated traffic to a file, as JSON lines.",
+        help="Write every request and answer to a file, for `bridge trace`.",
         metavar="FILE",
     ),
 }

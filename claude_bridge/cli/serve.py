@@ -44,7 +44,7 @@ def serve(
         str | None,
         typer.Option(
             rich_help_panel=SERVER,
-            help="The token that clients must send. Default: none on loopback, else a random one.",
+            help="The token that clients must send. Default: on loopback none, else random.",
             metavar="TOKEN",
         ),
     ] = None,
@@ -52,7 +52,7 @@ def serve(
         int | None,
         typer.Option(
             rich_help_panel=SERVER,
-            help="The memory for the bodies of all requests together, in MB. Default: a quarter of what is free.",
+            help="Memory for the bodies of all requests, in MB. Default: a quarter of what is free.",
             min=64,
             metavar="N",
         ),
@@ -61,7 +61,7 @@ def serve(
 ) -> None:
     """Serve Anthropic's Messages API in front of an engine, in the foreground.
 
-    Point a client at the address that is printed. Ctrl-C lets running answers finish. A configuration file that changes
-    is taken up, and running answers finish as they began.
+    Point a client at the address that is printed. A changed configuration file is used without a restart. Ctrl-C lets
+    running answers finish.
     """
     serving.serve(options, host=host, port=port, auth_token=auth_token, max_memory=max_memory, config_file=config_file)

@@ -15,7 +15,7 @@ EXAMPLES = ('"statusLine": {"type": "command", "command": "bridge statusline"}',
 
 
 def statusline() -> None:
-    """Print the status line of a Claude Code session, which is described on stdin.
+    """Print one line about a session, for Claude Code's status line. Claude Code describes the session on stdin.
 
     The figures are the bridge's own; the cost that Claude Code shows for a model that it does not know is made up.
     `bridge run` sets this status line, unless your settings have one.

@@ -70,8 +70,41 @@ def print_line(text: str) -> None:
 
 
 def say(text: str = "") -> None:
-    """Print to stderr: what only people read."""
+    """Print to stderr: what only people read. On a terminal no word breaks at its edge, and no command to paste."""
+    if sys.stderr.isatty():
+        width = shutil.get_terminal_size().columns
+        text = "\n".join(row for line in text.split("\n") for row in in_words(line, width))
     _print(text + "\n", sys.stderr, has_colour=wants_colour(sys.stderr))
+
+
+def in_words(line: str, width: int) -> list[str]:
+    """Return a line as several that fit the width, broken between words.
+
+    What stands between backquotes stays in one piece, and so does an indented line: both are there to be copied.
+    """
+    found = _MARK.match(line)
+    mark = found[0] if found else ""
+    if _length(line) <= width or (line.startswith(" ") and not mark):
+        return [line]
+    rows, row, indent = list[str](), mark, " " * _length(mark)
+    for word in _WORDS.findall(line[len(mark) :]):
+        begins = row in (mark, indent)
+        if not begins and _length(row) + 1 + _length(word) > width:
+            rows.append(row)
+            row, begins = indent, True
+        row += word if begins else f" {word}"
+    return [*rows, row]
+
+
+_MARK = re.compile(r"(?:\x1b\[\d+m)*(?: *· |→(?:\x1b\[\d+m)* )")
+"""What a line of a list begins with, with its style."""
+
+_WORDS = re.compile(r"`[^`]*`\S*|\S+")
+
+
+def _length(text: str) -> int:
+    """Return how many columns a text takes."""
+    return len(_STYLE.sub("", text))
 
 
 def strong(text: str) -> str:
@@ -279,7 +312,7 @@ def print_finding(mark: str, name: str, seen: str, remedy: str | None, *, width:
 def print_verdict(marks: Sequence[str]) -> None:
     """Print how many findings need something done."""
     failed, doubtful = marks.count("bad"), marks.count("warn")
-    counts = [f"{failed} broken"] * bool(failed) + [f"{doubtful} to look at"] * bool(doubtful)
+    counts = [f"{failed} broken"] * bool(failed) + [f"{doubtful} warning{'s' * (doubtful > 1)}"] * bool(doubtful)
     print_line(strong(f"\n{', '.join(counts) or 'All is well'}."))
 
 

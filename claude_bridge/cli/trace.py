@@ -31,14 +31,17 @@ EXAMPLES = (
 app = typer.Typer(
     cls=Group,
     no_args_is_help=True,
-    help="Look at a recorded trace, and send its requests again.\n\nA bridge writes one with --trace FILE.",
+    help="Look at recorded requests and answers, and send the requests again.\n\n"
+    "`bridge serve` and `bridge run` record them with --trace FILE.",
     epilog="\n".join(EXAMPLES),
 )
 
-File = Annotated[Path, typer.Argument(metavar="FILE", help="The trace: the file of --trace.", show_default=False)]
+File = Annotated[Path, typer.Argument(metavar="FILE", help="The file that --trace has written.", show_default=False)]
 ExchangeName = Annotated[
     str,
-    typer.Argument(metavar="EXCHANGE", help="Its number in `bridge trace list`, or its id or the end of that."),
+    typer.Argument(
+        metavar="EXCHANGE", help="Its number in `bridge trace list`, its id, or the last characters of its id."
+    ),
 ]
 
 

@@ -226,7 +226,7 @@ class UpstreamClient:
                 return UpstreamOverloadedError(message)
             case NoConnectionError():
                 if self._start_command is not None and message.endswith("Is it running?"):
-                    message += f" Start it: {self._start_command}"
+                    message += f" Start it: `{self._start_command}`"
                 return UpstreamUnreachableError(message)
             case NoAnswerError():
                 return UpstreamDroppedError(message)

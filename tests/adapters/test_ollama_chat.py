@@ -289,7 +289,7 @@ def test_an_answer_may_not_grow_without_end(beginning: bytes) -> None:
     ("status", "words", "told", "error_type", "retry", "advice"),
     [
         (404, "model 'qwen3:8b' not found", 404, "not_found_error", False, "ollama pull qwen3:8b"),
-        (404, 'model "x" not found, try pulling it first', 404, "not_found_error", False, "Try: ollama pull x"),
+        (404, 'model "x" not found, try pulling it first', 404, "not_found_error", False, "Get it: `ollama pull x`"),
         (400, "registry.ollama.ai/library/gemma:2b does not support tools", 424, "invalid_request_error", False,
          "`ollama show gemma:2b`"),
         (400, '"llama3.2" does not support thinking', 424, "invalid_request_error", False, "Switch thinking off"),

@@ -6,11 +6,17 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer.main
 
 from claude_bridge import __version__
+from claude_bridge.cli.commands import app
+from claude_bridge.cli.help import render_help
+from claude_bridge.cli.terminal import in_words
 from claude_bridge.config.schema import Server
 from tests.cli.process import command, environment
 
@@ -137,16 +143,52 @@ def test_the_help_of_serve_has_the_common_options_on_one_screen() -> None:
     assert "<bool>" not in "".join(lines)
 
 
-@pytest.mark.parametrize("columns", [40, 80, 160])
-def test_the_help_fits_the_terminal(columns: int) -> None:
-    for command_name in ("run", "serve", "doctor", "models", "stats", "env", "config", "service"):
-        done = subprocess.run(
-            command(command_name, "--help"),
+def every_command(found: Any = None, path: tuple[str, ...] = ("bridge",)) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield every command with its words, the hidden ones too."""
+    found = found or typer.main.get_command(app)
+    yield path, found
+    for name, inner in getattr(found, "commands", {}).items():
+        yield from every_command(inner, (*path, name))
+
+
+COMMANDS = dict(every_command())
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_help_loses_nothing_however_narrow_the_terminal_is(path: tuple[str, ...]) -> None:
+    found = COMMANDS[path]
+    context = found.make_context(" ".join(path), [], resilient_parsing=True)
+    wide = render_help(found, context, width=160)
+    for columns in (40, 80):
+        narrow = render_help(found, context, width=columns)
+        assert narrow.split() == wide.split(), "every word, in its order"
+        without_examples = re.sub(r"Examples:\n(?:  .*\n)+", "", narrow)  # these are to be pasted
+        broken = [line for line in without_examples.splitlines() if len(line) > columns and len(line.split()) > 1]
+        assert broken == []
+
+
+def test_help_takes_the_width_of_the_terminal() -> None:
+    widths = []
+    for columns in ("40", "80"):
+        shown = subprocess.run(
+            command("config", "--help"),
             capture_output=True,
             text=True,
-            env=environment({"COLUMNS": str(columns)}),
+            env=environment({"COLUMNS": columns}),
             check=True,
         )
-        without_examples = re.sub(r"Examples:\n(?:  .*\n)+", "", done.stdout)  # these are to be pasted
-        breakable = [line for line in without_examples.splitlines() if " " in line.strip()]
-        assert max(map(len, breakable)) <= columns
+        widths.append(max(map(len, shown.stdout.splitlines())))
+    assert widths[0] <= 40 < widths[1] <= 80
+
+
+def test_a_message_breaks_between_words_and_keeps_commands_and_addresses_whole() -> None:
+    line = "Ollama at http://localhost:11434 refused the connection. Is it running? Start it: `ollama serve --now`"
+    assert in_words(line, 40) == [
+        "Ollama at http://localhost:11434 refused",
+        "the connection. Is it running? Start it:",
+        "`ollama serve --now`",
+    ]
+    assert in_words("  · images are replaced by a note", 20) == ["  · images are", "    replaced by a", "    note"]
+    assert in_words("\x1b[1m→\x1b[0m start it, or wait", 14) == ["\x1b[1m→\x1b[0m start it, or", "  wait"]
+    assert in_words('  eval "$(bridge env)"; claude --model x', 20) == ['  eval "$(bridge env)"; claude --model x']
+    assert in_words("fits", 40) == ["fits"]

@@ -175,7 +175,7 @@ async def test_doubts_are_told_and_no_failure(home: Home) -> None:
     assert "! config.toml:2 providers.ollama.api_key is env:UNSET" in words(done.stdout)
     assert "chmod 600" in done.stdout
     assert "BRIDGE_PROT" in done.stdout
-    assert done.stdout.splitlines()[-1] == "3 to look at."
+    assert done.stdout.splitlines()[-1] == "3 warnings."
 
 
 async def test_check_is_content_with_no_file_unless_one_is_named(home: Home) -> None:

@@ -271,7 +271,7 @@ async def test_without_a_provider_all_places_are_told_when_none_answers() -> Non
     assert done.code == 1
     for asked in (f"Ollama at {NOBODY}", "llama.cpp at", "LM Studio at", "vLLM at"):
         assert asked in told
-    assert "OPENAI_API_KEY" in told
+    assert "OPENROUTER_API_KEY" in told
     assert "OpenAI at" not in told, "nobody gave a key for it"
 
 

@@ -90,7 +90,7 @@ def test_duckduckgo_needs_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(web, "find_spec", lambda _: None)
     with pytest.raises(SetupError) as caught:
         web.require_library(SearchChoice("duckduckgo"))
-    assert caught.value.hint == "pip install 'claude-bridge-cli[web]'"
+    assert caught.value.hint == "`pip install 'claude-bridge-cli[web]'`"
 
 
 def test_a_key_comes_from_the_configuration_or_its_own_variable(

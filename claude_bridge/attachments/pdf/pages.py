@@ -12,7 +12,7 @@ from claude_bridge.wire.anthropic import (
     TextBlock,
 )
 
-INSTALL_HINT = "pipx inject claude-bridge-cli pypdf pypdfium2 pillow, or pip install '.[pdf]' in a checkout"
+INSTALL_HINT = "`pipx inject claude-bridge-cli pypdf pypdfium2 pillow`, or `pip install '.[pdf]'` in a checkout"
 
 _TROUBLES = {
     "missing": f"the bridge can't read PDFs until it has the extra pdf: {INSTALL_HINT}",

@@ -106,7 +106,7 @@ def require_engine() -> None:
     if find_spec("xllamacpp") is None:
         raise SetupError(
             "The embedded engine is not installed.",
-            "Install its extra: pip install '.[local]' in a checkout, or pipx inject claude-bridge-cli xllamacpp",
+            "Install its extra: `pip install '.[local]'` in a checkout, or `pipx inject claude-bridge-cli xllamacpp`",
         )
 
 

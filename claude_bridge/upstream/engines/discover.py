@@ -188,13 +188,13 @@ def _ollama_model(report: EngineReport, name: str) -> OfferedModel:
             raise SeveralModelsError("No model was given.", hint, engine=_place(report), models=names)
         if not able:
             what = "No model that can call tools is installed." if report.models else "No model is installed."
-            raise SetupError(what, "Get one: ollama pull qwen3")
+            raise SetupError(what, "Get one: `ollama pull qwen3`")
         return able[0]
     model = report.find(name)
     if model is None:
         near = get_close_matches(with_tag(name), report.names, n=3, cutoff=0.5)
         others = f" Installed models with a similar name: {', '.join(near)}." if near else ""
-        raise SetupError(f"Ollama has no model {name!r}.", f"Get it: ollama pull {name}.{others}")
+        raise SetupError(f"Ollama has no model {name!r}.", f"Get it: `ollama pull {name}`.{others}")
     if model.problem is not None:
         raise UpstreamBrokenError(f"Ollama can't describe {name!r}: {model.problem}")
     if model.chats is False:

@@ -118,7 +118,7 @@ async def test_a_web_page_at_the_version_is_no_ollama() -> None:
 
 async def test_an_ollama_that_is_not_running_may_come() -> None:
     with pytest.raises(
-        UpstreamUnreachableError, match=r"refused the connection\. Is it running\? Start it: ollama serve$"
+        UpstreamUnreachableError, match=r"refused the connection\. Is it running\? Start it: `ollama serve`$"
     ):
         await found("http://127.0.0.1:1")
 
