@@ -290,7 +290,7 @@ class ModelBridge:
         call = await stack.enter_async_context(
             self._client.open(outgoing, explain_error, idle_s=self.waiting.keep_alive_s, turn=turn, key=key)
         )
-        if len(outgoing.body) > LARGE_BYTES:  # others are read at the end, where nobody waits for it
+        if len(outgoing.body) > LARGE_BYTES and watch.must_read:  # others are read at the end, if at all
             await run_off_loop_if_large(len(outgoing.body), watch.read_prompt)
         response = upstream.adapter.response(request, engine, context)
         stack.callback(self._learn_opening, response)

@@ -81,8 +81,7 @@ class Preparer:
         if upstream.adapter.is_passthrough:
             if raw is not None and not upstream.forwards_client_auth:
                 raw = raw.without_credentials()
-            size = len(raw.body) if raw else 0
-            return request, await run_off_loop_if_large(size, self._encode, request, raw, self.engine)
+            return request, await self._encode_where_it_fits(request, raw)
         request, losses = with_think_mode(request, upstream.think)
         request, taken = upstream.settings.apply(request)
         losses = [*losses, *taken]
@@ -102,11 +101,14 @@ class Preparer:
                     )
                 )
         losses = [*losses, *ready.losses]
-        size = len(raw.body) if raw else 0
-        encoded = await run_off_loop_if_large(size, self._encode, ready.request, raw, self.engine)
+        encoded = await self._encode_where_it_fits(ready.request, raw)
         if encoded.inline_tools:
             request = replace(request, tools=[*(request.tools or ()), *encoded.inline_tools])
         return request, replace(encoded, losses=(*losses, *encoded.losses)) if losses else encoded
+
+    async def _encode_where_it_fits(self, request: CountTokensRequest, raw: ClientRequest | None) -> EncodedRequest:
+        new_bytes = self._upstream.adapter.new_bytes(request, raw, self.engine)
+        return await run_off_loop_if_large(new_bytes, self._encode, request, raw, self.engine)
 
     def _encode(self, request: CountTokensRequest, raw: ClientRequest | None, engine: EngineModel) -> EncodedRequest:
         """Return the request as the engine gets it, without the fields that it refused before."""

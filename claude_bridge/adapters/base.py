@@ -230,6 +230,10 @@ class Adapter(Protocol):
         """
         ...
 
+    def new_bytes(self, request: CountTokensRequest, raw: ClientRequest | None, engine: EngineModel) -> int:
+        """Return how many bytes of a request ``prepare`` has to read; of the rest it knows what to send."""
+        ...
+
     def response(self, request: MessagesRequest, engine: EngineModel, context: ResponseContext) -> Response:
         """Return what reads the upstream's response to a request."""
         ...

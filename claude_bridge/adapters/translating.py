@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import cache, partial
 
 from msgspec import Struct
@@ -20,6 +20,7 @@ from claude_bridge.conversion.deltas import StreamDecoder
 from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.profile import CountRoute, Profile, SchemaDialect
 from claude_bridge.conversion.prompt.token_estimate import estimate_tokens
+from claude_bridge.conversion.request.history import KnownHistory
 from claude_bridge.conversion.request.normalize import NormalizedRequest, normalize_request, repaired_history
 from claude_bridge.conversion.request.turns import HistorySeam, RepairedHistory, Turn, system_blocks
 from claude_bridge.conversion.response.pipeline import ResponseContext, ResponsePipeline
@@ -116,11 +117,7 @@ class TranslatingAdapter(Struct, frozen=True, kw_only=True):
 
     def prepare(self, request: CountTokensRequest, raw: ClientRequest | None, engine: EngineModel) -> EncodedRequest:
         """Return the translated request; what was translated before of its history is not translated again."""
-        # Where an engine gets tools in the midst of a conversation, what a turn becomes depends on those before it.
-        is_by_turns = self.encode_turns is not None and not engine.profile.keeps_tool_list
-        history = raw.history_of(request) if raw is not None and is_by_turns else None
-        maker = (self.kind, id(engine.profile), engine.refused_reasoning)
-        known: _TranslatedHistory = (history and history.latest(maker)) or _NOTHING_KNOWN
+        history, maker, known = self._known(request, raw, engine)
         frame = known.frame
         conversation = repaired_history(request, engine.profile, engine.refused_reasoning, seam=known.seam)
         if not conversation.is_taken_up:
@@ -151,6 +148,21 @@ class TranslatingAdapter(Struct, frozen=True, kw_only=True):
             prompt_digest=partial(self.digest, body),
             inline_tools=inline_tools,
         )
+
+    def new_bytes(self, request: CountTokensRequest, raw: ClientRequest | None, engine: EngineModel) -> int:
+        """Return how many bytes of a request have to be read."""
+        history, _, known = self._known(request, raw, engine)
+        return history.new_bytes if history is not None and known.seam is not None else len(raw.body) if raw else 0
+
+    def _known(
+        self, request: CountTokensRequest, raw: ClientRequest | None, engine: EngineModel
+    ) -> tuple[KnownHistory | None, Hashable, _TranslatedHistory]:
+        """Return what is known of a request's messages, and what of them was translated for this engine, by its key."""
+        # Where an engine gets tools in the midst of a conversation, what a turn becomes depends on those before it.
+        is_by_turns = self.encode_turns is not None and not engine.profile.keeps_tool_list
+        history = raw.history_of(request) if raw is not None and is_by_turns else None
+        maker = (self.kind, id(engine.profile), engine.refused_reasoning)
+        return history, maker, (history and history.latest(maker)) or _NOTHING_KNOWN
 
     def _frame(
         self, request: CountTokensRequest, engine: EngineModel, conversation: RepairedHistory

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from hashlib import sha256
 
 from claude_bridge.wire.anthropic import Tool
@@ -55,11 +55,16 @@ class DeclaredTools:
     """The tools of one request, by all the names that an engine's call may give them."""
 
     def __init__(self, tools: Sequence[Tool]) -> None:
-        self._by_name: dict[str, Tool] = {}
+        self._tools = tools
         self._by_folded_name: dict[str, list[Tool]] | None = None
-        for tool in tools:
-            self._by_name.setdefault(tool.name, tool)
-            self._by_name.setdefault(engine_name(tool.name), tool)
+
+    @cached_property
+    def _by_name(self) -> dict[str, Tool]:
+        by_name: dict[str, Tool] = {}
+        for tool in self._tools:
+            by_name.setdefault(tool.name, tool)
+            by_name.setdefault(engine_name(tool.name), tool)
+        return by_name
 
     @property
     def names(self) -> Collection[str]:

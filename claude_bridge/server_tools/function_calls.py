@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import UNSET, Raw, Struct
 
 from claude_bridge.adapters.base import ClientRequest
 from claude_bridge.clients.claude_code import SEARCH_PROMPT
@@ -230,7 +230,8 @@ class WebRequest:
 
 def uses_web_tools(request: CountTokensRequest, *, is_search_hosted: bool) -> bool:
     """Return whether a request declares any of the web's tools that the bridge must run."""
-    return any(needs_bridge(tool, is_search_hosted=is_search_hosted) for tool in request.tools or ())
+    undescribed = [tool for tool in request.tools or () if tool.input_schema is UNSET]  # nearly always none
+    return any(needs_bridge(tool, is_search_hosted=is_search_hosted) for tool in undescribed)
 
 
 def _function(tool: Tool) -> dict[str, Any]:

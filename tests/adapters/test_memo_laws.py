@@ -87,7 +87,7 @@ def prepared(
         if memo is None:
             request = parse_messages_request(body)
         else:
-            request, history = memo.parse(body, parse_messages_request)
+            request, history = memo.parse(body, parse_messages_request, memo.find(body))
         encoded = adapter.prepare(request, ClientRequest(body=body, history=history), engine)
     except InvalidRequestError as error:
         return error.message

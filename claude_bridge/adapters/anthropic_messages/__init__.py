@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
+from claude_bridge.adapters.anthropic_messages.messages import edits_are_known
 from claude_bridge.adapters.anthropic_messages.passthrough import PassthroughDocument, PassthroughStream, kept_headers
 from claude_bridge.adapters.anthropic_messages.repaired_document import RepairedDocument
 from claude_bridge.adapters.anthropic_messages.repaired_stream import RepairedStream
@@ -48,6 +49,13 @@ class AnthropicMessages(Struct, frozen=True):
             estimated_tokens=estimate_raw_tokens(body, facts.images),
             losses=losses,
         )
+
+    def new_bytes(self, request: CountTokensRequest, raw: ClientRequest | None, engine: EngineModel) -> int:
+        """Return how many bytes of a request have to be read."""
+        history = raw.history_of(request) if raw else None
+        if history is not None and edits_are_known(engine.profile.messages, history):
+            return history.new_bytes
+        return len(raw.body) if raw else 0
 
     def response(self, request: MessagesRequest, engine: EngineModel, context: ResponseContext) -> Response:
         """Return what hands on Anthropic's own answers as they are, and those of other engines repaired."""

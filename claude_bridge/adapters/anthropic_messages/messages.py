@@ -5,7 +5,7 @@ A run is what stands between two answers of the model: messages of the user, and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from itertools import groupby
 
 import msgspec
@@ -63,7 +63,7 @@ def message_edits(
 
     ``span`` is the place of the list of messages in the body; ``history`` is what is known of them.
     """
-    maker = (message_edits, id(profile))
+    maker = _maker(profile)
     known: _Edited = (history and history.latest(maker)) or _Edited(profile=profile)
     rest = list(enumerate(messages[known.answer :], known.answer))
     texts = {index: found for index, message in rest if (found := web_texts(message, only_ours=profile.is_anthropic))}
@@ -95,6 +95,15 @@ def message_edits(
         reason = "thoughts that Anthropic has not signed are refused by it"
         losses = (Loss(f"$.messages[{first_lost}].content", reason),)
     return [*_moved(known.edits, span.start), *(edit for _, edit in edits)], losses
+
+
+def edits_are_known(profile: MessagesProfile, history: KnownHistory) -> bool:
+    """Return whether ``message_edits`` has looked at the beginning of a conversation before."""
+    return history.latest(_maker(profile)) is not None
+
+
+def _maker(profile: MessagesProfile) -> Hashable:
+    return (message_edits, id(profile))
 
 
 def _moved(edits: Sequence[Edit], by: int) -> list[Edit]:

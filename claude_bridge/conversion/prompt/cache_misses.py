@@ -8,6 +8,7 @@ before, and then there is nothing to look at; else fingerprints show what change
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 
 from msgspec import UNSET, Struct, UnsetType
 
@@ -26,7 +27,7 @@ MAX_ANSWERS = 512
 MAX_KEPT_BYTES = 8 * 1024 * 1024
 """How many bytes of prompts are kept; of others only their fingerprints are."""
 
-MAX_KEPT_PROMPT_BYTES = 1024 * 1024
+MAX_KEPT_PROMPT_BYTES = 4 * 1024 * 1024
 
 _END = b"]}"
 """What closes the list of messages: the next prompt of a conversation goes on before it."""
@@ -55,32 +56,25 @@ class _Prompt:
     """A prompt by its bytes, or by its fingerprint once that is needed or the bytes take too much."""
 
     def __init__(self, body: bytes) -> None:
-        self._body: bytes | None = body
+        self.body: bytes | None = body
+        """None: only the fingerprint is kept."""
         self._fingerprint: Fingerprint | None = None
-        self.beginning: bytes | None = None
-        """What the next prompt of the conversation begins with; None: that is not kept."""
-
-    def keep_beginning(self) -> None:
-        """Keep what the next prompt begins with in place of the whole."""
-        if self._body is None or len(self._body) > MAX_KEPT_PROMPT_BYTES or not self._body.endswith(_END):
-            self.keep_fingerprint()
-        else:
-            self.beginning, self._body = self._body[: -len(_END)], None
 
     def keep_fingerprint(self) -> None:
         """Keep nothing but the fingerprint."""
         self.fingerprint()
-        self._body = self.beginning = None
+        self.body = None
 
     def goes_on_from(self, earlier: _Prompt) -> bool:
         """Return whether it begins with the bytes of an earlier one, and so with all of this one's content."""
-        return self._body is not None and earlier.beginning is not None and self._body.startswith(earlier.beginning)
+        if self.body is None or earlier.body is None or not earlier.body.endswith(_END):
+            return False
+        return self.body.startswith(memoryview(earlier.body)[: -len(_END)])
 
     def fingerprint(self) -> Fingerprint | None:
         """Return the fingerprint; None: the body is no request."""
-        body = self.beginning + _END if self.beginning is not None else self._body
-        if self._fingerprint is None and body is not None:
-            self._fingerprint = fingerprint(body)
+        if self._fingerprint is None and self.body is not None:
+            self._fingerprint = fingerprint(self.body)
         return self._fingerprint
 
 
@@ -126,7 +120,7 @@ class PromptMemory:
     ) -> CacheMiss | None:
         """Return why a prompt was read again, if it was, and remember it; None in ``cached_tokens``: not known."""
         conversations = self._conversations(session)
-        before = next((turn for turn in reversed(conversations) if now.goes_on_from(turn.prompt)), None)
+        before = _gone_on_from(conversations, now)
         found: Divergence | None = None
         if before is None and conversations:
             before, found = _compare(conversations, now)
@@ -135,13 +129,18 @@ class PromptMemory:
         self._keep(now, in_place_of=before)
         return _cache_miss(before, turn, found, cached_tokens) if before is not None else None
 
+    def must_compare(self, session: str, now: _Prompt) -> bool:
+        """Return whether a prompt goes on from none of those that are known in its session."""
+        return _gone_on_from(self._sessions.get(session, ()), now) is None
+
     def _keep(self, prompt: _Prompt, *, in_place_of: _Turn | None) -> None:
         if in_place_of is not None:
             self._kept_bytes -= self._kept.pop(in_place_of.prompt, 0)
-        prompt.keep_beginning()
-        if prompt.beginning is not None:
-            self._kept[prompt] = len(prompt.beginning)
-            self._kept_bytes += len(prompt.beginning)
+        if prompt.body is not None and len(prompt.body) > MAX_KEPT_PROMPT_BYTES:
+            prompt.keep_fingerprint()
+        if prompt.body is not None:
+            self._kept[prompt] = len(prompt.body)
+            self._kept_bytes += len(prompt.body)
         while self._kept_bytes > MAX_KEPT_BYTES:
             oldest, size_bytes = self._kept.popitem(last=False)
             oldest.keep_fingerprint()
@@ -198,10 +197,14 @@ class PromptWatch:
             now, previous = self._prompt.fingerprint(), diagnostics_request.previous_message_id
             self.diagnostics = memory.diagnose(previous, now) if previous and now else None
 
+    @property
+    def must_read(self) -> bool:
+        """Whether ``end`` will have to read the prompt: it does not go on from one that is known."""
+        return self._has_listeners and self._memory.must_compare(self._session, self._prompt)
+
     def read_prompt(self) -> None:
         """Do the work on a long prompt now; safe in a thread. Where nobody calls this, ``end`` does what is needed."""
-        if self._has_listeners or self._is_named:
-            self._prompt.fingerprint()
+        self._prompt.fingerprint()
 
     def end(self, message_id: str, usage: UsageReport) -> CacheMiss | None:
         """Return why the engine read the prompt again, if it did."""
@@ -212,6 +215,10 @@ class PromptWatch:
         elif not self._has_listeners:
             return None
         return self._memory.explain_cache_miss(self._session, self._prompt, prompt_tokens, usage.cached_tokens)
+
+
+def _gone_on_from(conversations: Sequence[_Turn], now: _Prompt) -> _Turn | None:
+    return next((turn for turn in reversed(conversations) if now.goes_on_from(turn.prompt)), None)
 
 
 def _compare(conversations: list[_Turn], now: _Prompt) -> tuple[_Turn | None, Divergence | None]:

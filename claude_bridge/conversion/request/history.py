@@ -85,8 +85,12 @@ class KnownHistory:
         *,
         places: Places | None = None,
         seams: Mapping[Hashable, tuple[_Seam, ...]] | None = None,
+        new_bytes: int | None = None,
     ) -> None:
+        """``new_bytes`` None: all of the body is new."""
         self.body = body
+        self.new_bytes = len(body) if new_bytes is None else new_bytes
+        """How much of the body had to be decoded."""
         self.request = request
         self.parse = parse
         """What read the request."""
@@ -151,20 +155,27 @@ class KnownHistory:
         first, ends = self.places
         return bool(ends) and body.startswith(memoryview(self.body)[first : ends[0]], start)
 
-    def continued(self, body: bytes, request: CountTokensRequest, shared: int, places: Places) -> KnownHistory:
+    def continued(
+        self, body: bytes, request: CountTokensRequest, shared: int, places: Places, new_bytes: int
+    ) -> KnownHistory:
         """Return the history of a request whose first ``shared`` messages are those of this one."""
         kept = {maker: tuple(seam for seam in seams if seam.needs <= shared) for maker, seams in self._seams.items()}
         seams = {maker: some for maker, some in kept.items() if some}
-        return KnownHistory(body, request, self.parse, places=places, seams=seams)
+        return KnownHistory(body, request, self.parse, places=places, seams=seams, new_bytes=new_bytes)
 
 
-class _Beginning(NamedTuple):
+class Beginning(NamedTuple):
     """What a body shares with a known history: so many messages, at these places of the body."""
 
     history: KnownHistory
     messages: int
     start: int
     end: int
+
+    @property
+    def size_bytes(self) -> int:
+        """How many bytes these messages take."""
+        return self.end - self.start
 
 
 class RequestMemo:
@@ -184,15 +195,22 @@ class RequestMemo:
         """About how much memory all that is kept takes."""
         return sum(history.size_bytes for history in self._histories)
 
-    def parse(self, body: bytes, parse: Callable[[bytes], _Request]) -> tuple[_Request, KnownHistory | None]:
+    def find(self, body: bytes) -> Beginning | None:
+        """Return the most that a body shares with a known request; None: nothing, or nothing is kept of such a body."""
+        return self._beginning(body) if self._keeps(body) else None
+
+    def parse(
+        self, body: bytes, parse: Callable[[bytes], _Request], found: Beginning | None = None
+    ) -> tuple[_Request, KnownHistory | None]:
         """Return what ``parse`` makes of a body, and what is known of its messages (None: nothing is kept of it).
+
+        ``found`` is what ``find`` returned of it.
 
         Raises:
             InvalidRequestError: raised by ``parse``.
         """
-        if not self._least_bytes <= len(body) <= self._max_bytes // _LARGEST_SHARE // _DECODED_SIZE:
+        if not self._keeps(body):
             return parse(body), None
-        found = self._beginning(body)
         continued = found and (_gone_on(body, found, parse) or self._continued(body, found, parse))
         if continued is None:
             request = parse(body)
@@ -200,14 +218,17 @@ class RequestMemo:
         self._remember(continued[1], found)
         return continued
 
-    def _beginning(self, body: bytes) -> _Beginning | None:
+    def _keeps(self, body: bytes) -> bool:
+        return self._least_bytes <= len(body) <= self._max_bytes // _LARGEST_SHARE // _DECODED_SIZE
+
+    def _beginning(self, body: bytes) -> Beginning | None:
         """Return the most messages that a body shares with a known history; the newest one that it goes on from."""
-        best: _Beginning | None = None
+        best: Beginning | None = None
         for history, start in self._candidates(body):
             shared = history.shared_with(body, start)
             first, ends = history.places
             if best is None or shared > best.messages:
-                best = _Beginning(history, shared, start, start + ends[shared - 1] - first)
+                best = Beginning(history, shared, start, start + ends[shared - 1] - first)
             if shared == len(ends):
                 break
         return best
@@ -223,7 +244,7 @@ class RequestMemo:
                 yield from ((one, found.end()) for one in histories if one.begins_at(body, found.end()))
 
     def _continued(
-        self, body: bytes, found: _Beginning, parse: Callable[[bytes], _Request]
+        self, body: bytes, found: Beginning, parse: Callable[[bytes], _Request]
     ) -> tuple[_Request, KnownHistory] | None:
         """Return a request of which only what is new was decoded; None: it can't be read so.
 
@@ -242,9 +263,9 @@ class RequestMemo:
         request = replace(request, messages=history.messages[:shared] + request.messages[1:])
         check_counts(request, len(body))
         places = _more_places(history.places, shared, start, [span.end + len(body) - len(short) for span in spans[1:]])
-        return request, history.continued(body, request, shared, places)
+        return request, history.continued(body, request, shared, places, len(short))
 
-    def _remember(self, history: KnownHistory, found: _Beginning | None) -> None:
+    def _remember(self, history: KnownHistory, found: Beginning | None) -> None:
         """Keep a history as the newest, in place of the one that it goes on from."""
         with self._lock:
             if found is not None:
@@ -260,9 +281,7 @@ class RequestMemo:
             self._histories = kept
 
 
-def _gone_on(
-    body: bytes, found: _Beginning, parse: Callable[[bytes], _Request]
-) -> tuple[_Request, KnownHistory] | None:
+def _gone_on(body: bytes, found: Beginning, parse: Callable[[bytes], _Request]) -> tuple[_Request, KnownHistory] | None:
     """Return a request that differs from a known one in its last messages alone; None: it differs in more.
 
     Then it is nothing but that one with other items at the end of its list of messages.
@@ -289,7 +308,8 @@ def _gone_on(
         return None
     request: Any = replace(history.request, messages=history.messages[:shared] + messages)
     check_counts(request, len(body))
-    return request, history.continued(body, request, shared, _more_places(history.places, shared, start, ends))
+    places = _more_places(history.places, shared, start, ends)
+    return request, history.continued(body, request, shared, places, len(items))
 
 
 def _find_places(body: bytes) -> Places:

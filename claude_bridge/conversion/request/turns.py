@@ -205,7 +205,7 @@ def repair_history(
     if turns and not turns[0].is_user and seam is None:
         turns.insert(0, Turn(is_user=True, blocks=[TextBlock(BEGINNING)]))
         closed_turns += bool(closed_turns)
-    if history.may_hold_media and profile.max_images is not None:
+    if history.holds_media and profile.max_images is not None:
         limited, more = limit_images([turn.blocks for turn in turns], profile.max_images)
         turns = [turn.with_blocks(blocks) for turn, blocks in zip(turns, limited, strict=True)]
         losses += more
@@ -214,7 +214,7 @@ def repair_history(
     return RepairedHistory(
         turns=turns,
         losses=losses,
-        facts=_facts(turns, seam, may_hold_media=history.may_hold_media),
+        facts=_facts(turns, seam, holds_media=history.holds_media),
         tool_changes=history.tool_changes,
         seam=next_seam,
         closed_turns=closed_turns,
@@ -222,10 +222,10 @@ def repair_history(
     )
 
 
-def _facts(turns: Sequence[Turn], seam: HistorySeam | None, *, may_hold_media: bool) -> PromptFacts:
+def _facts(turns: Sequence[Turn], seam: HistorySeam | None, *, holds_media: bool) -> PromptFacts:
     texts = [block.text for block in turns[-1].blocks if type(block) is TextBlock] if turns else []
     return PromptFacts(
-        images=(seam.images if seam else 0) + (_images_in(turns) if may_hold_media else 0),
+        images=(seam.images if seam else 0) + (_images_in(turns) if holds_media else 0),
         assistant_turns=(seam.assistant_turns if seam else 0) + sum(not turn.is_user for turn in turns),
         asks_for_summary=asks_for_summary(texts),
     )
@@ -240,8 +240,8 @@ class _History:
 
     def __init__(self, profile: Profile, refused_reasoning: Collection[bytes], seam: HistorySeam | None = None) -> None:
         """``seam`` is where an earlier one is taken up."""
-        self.may_hold_media = False
-        """Whether any block came that is an image or a document, or may hold one."""
+        self.holds_media = False
+        """Whether any block came that is an image or a document, or holds one."""
         self._profile = profile
         self._normalizer = BlockNormalizer(profile, refused_reasoning)
         self._losses: list[Loss] = []
@@ -301,9 +301,9 @@ class _History:
                     self._lost_thought_at = self._lost_thought_at or f"$.messages[{index}].content"
                 blocks = [block for block in blocks if type(block) is not ThinkingBlock]
                 kinds &= ~_THINKING
-            if kinds & (_MEDIA | _RESULT):
-                self.may_hold_media = True
-                if is_assistant and any(map(media_in, blocks)):
+            if kinds & (_MEDIA | _RESULT) and any(map(media_in, blocks)):
+                self.holds_media = True
+                if is_assistant:
                     path = f"$.messages[{index}].content"
                     self._losses.append(Loss(path, "an assistant's message can hold no images or files"))
         if not is_assistant and message.role != "user":
@@ -365,7 +365,7 @@ class _History:
             has_mere_thoughts=mark.has_mere_thoughts,
             tool_changes=tuple(self._normalizer.tool_changes[: mark.tool_changes]),
             ids=ids.copy(),
-            images=(begun_at.images if begun_at else 0) + (_images_in(closed) if self.may_hold_media else 0),
+            images=(begun_at.images if begun_at else 0) + (_images_in(closed) if self.holds_media else 0),
             assistant_turns=(begun_at.assistant_turns if begun_at else 0) + sum(not turn.is_user for turn in closed),
         )
 

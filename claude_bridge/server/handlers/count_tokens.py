@@ -13,9 +13,13 @@ from claude_bridge.wire.anthropic_codec import encode_token_count, parse_count_t
 async def post_count_tokens(service: Service, request: HttpRequest, responder: Responder) -> None:
     """Count the prompt's tokens; raises ClientError for a malformed request."""
     body = await request.read_body()
+    known = service.memo.find(body)
+    new_bytes = len(body) - (known.size_bytes if known else 0)
     parsed: CountTokensRequest
     try:
-        parsed, history = await run_off_loop_if_large(len(body), service.memo.parse, body, parse_count_tokens_request)
+        parsed, history = await run_off_loop_if_large(
+            new_bytes, service.memo.parse, body, parse_count_tokens_request, known
+        )
     except ClientError:
         outline = service.outline(body)
         if outline is None:

@@ -29,9 +29,13 @@ async def post_messages(service: Service, request: HttpRequest, responder: Respo
         ClientError: the request is malformed.
     """
     body = await request.read_body()
+    known = service.memo.find(body)
+    new_bytes = len(body) - (known.size_bytes if known else 0)
     recorder = Recorder(service.bus, responder.request_id, stats=service.stats)
     try:
-        parsed, history = await run_off_loop_if_large(len(body), service.memo.parse, body, parse_messages_request)
+        parsed, history = await run_off_loop_if_large(
+            new_bytes, service.memo.parse, body, parse_messages_request, known
+        )
     except ClientError as error:
         outline = service.outline(body)
         if outline is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -37,10 +38,14 @@ def a_memo(**limits: int) -> RequestMemo:
     return RequestMemo("mark", **({"least_bytes": 0} | limits))
 
 
+def read(memo: RequestMemo, body: bytes, parser: Callable[[bytes], MessagesRequest]) -> Any:
+    return memo.parse(body, parser, memo.find(body))
+
+
 def parsed(memo: RequestMemo, body: bytes) -> tuple[MessagesRequest, KnownHistory, int]:
     """Return a request, what is known of it, and how many bytes of the body were decoded."""
     parser = Parser()
-    request, history = memo.parse(body, parser)
+    request, history = read(memo, body, parser)
     assert request == parse_messages_request(body)
     assert history is not None
     assert history.messages is request.messages
@@ -73,10 +78,10 @@ def test_only_what_is_new_is_read() -> None:
 
 def test_a_request_that_only_goes_on_is_read_where_it_is_new() -> None:
     memo, parser = a_memo(), Parser()
-    memo.parse(a_body(QUESTION, ANSWER, tools=[{"name": "Read"}]), parser)
+    read(memo, a_body(QUESTION, ANSWER, tools=[{"name": "Read"}]), parser)
     for messages in ([QUESTION, ANSWER, NEXT], [QUESTION, ANSWER, NEXT, ANSWER], [QUESTION, NEXT], [QUESTION, NEXT]):
         body = a_body(*messages, tools=[{"name": "Read"}])
-        request, history = memo.parse(body, parser)
+        request, history = read(memo, body, parser)
         assert request == parse_messages_request(body)
         assert history is not None
         spans = [history.span(index) for index in range(len(messages))]
@@ -102,27 +107,27 @@ def test_white_space_between_messages_changes_nothing(spaces: int) -> None:
 )
 def test_a_list_that_is_given_twice_is_the_last_one(ending: bytes) -> None:
     memo, body = a_memo(), a_body(QUESTION, ANSWER)
-    memo.parse(body, parse_messages_request)
+    read(memo, body, parse_messages_request)
     doubled = body[:-1] + ending
     try:
         expected: object = parse_messages_request(doubled)
     except InvalidRequestError as error:
         with pytest.raises(InvalidRequestError) as found:
-            memo.parse(doubled, parse_messages_request)
+            read(memo, doubled, parse_messages_request)
         assert found.value.message == error.message  # noqa: PT017 - compared, not only seen
     else:
-        assert memo.parse(doubled, parse_messages_request)[0] == expected
+        assert read(memo, doubled, parse_messages_request)[0] == expected
 
 
 @pytest.mark.parametrize("ending", [b",]", b", 7]", b',{"role":"user"}]', b'{"role":"user","content":""}]'])
 def test_what_is_wrong_is_reported_at_its_place(ending: bytes) -> None:
     memo, body = a_memo(), a_body(QUESTION, ANSWER)
-    memo.parse(body, parse_messages_request)
+    read(memo, body, parse_messages_request)
     wrong = body.replace(b"]}]", b"]}" + ending)
     with pytest.raises(InvalidRequestError) as expected:
         parse_messages_request(wrong)
     with pytest.raises(InvalidRequestError) as found:
-        memo.parse(wrong, parse_messages_request)
+        read(memo, wrong, parse_messages_request)
     assert found.value.message == expected.value.message
 
 
@@ -131,7 +136,7 @@ def test_what_is_nested_too_deeply_is_refused_beside_a_known_conversation() -> N
     parsed(memo, a_body(QUESTION, ANSWER, NEXT))
     deep = b'{"model":"m","max_tokens":9,"messages":[{"role":"user","content":%b' % (b"[" * 100_000)
     with pytest.raises(InvalidRequestError, match="nested too deeply"):
-        memo.parse(deep, Parser())
+        read(memo, deep, Parser())
 
 
 def test_what_was_made_of_a_beginning_is_true_of_those_that_share_it() -> None:
@@ -166,11 +171,11 @@ def test_what_is_kept_has_a_limit() -> None:
         _, history, _ = parsed(memo, a_body({"role": "user", "content": f"{number}" * 1000}))
         history.keep("maker", 1, b"", 1_000)
         assert memo.size_bytes <= 61_000
-    request, history_of_large = memo.parse(a_body({"role": "user", "content": "x" * 11_000}), parse_messages_request)
+    request, history_of_large = read(memo, a_body({"role": "user", "content": "x" * 11_000}), parse_messages_request)
     assert (history_of_large, len(request.messages)) == (None, 1), "one conversation can't push out all others"
 
 
 def test_a_memo_of_no_bytes_keeps_nothing() -> None:
     memo = RequestMemo("mark", max_bytes=0, least_bytes=0)
-    assert memo.parse(a_body(QUESTION), parse_messages_request)[1] is None
+    assert read(memo, a_body(QUESTION), parse_messages_request)[1] is None
     assert memo.size_bytes == 0
