@@ -96,6 +96,7 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=_count, metavar="N", help="how often all is measured (5, or 2 with --quick)")
     parser.add_argument("--streams", type=_count, metavar="N", help="paced streams at once (200, or 50 with --quick)")
     parser.add_argument("--seconds", type=float, metavar="S", help="of each paced stream (10, or 3 with --quick)")
+    parser.add_argument("--trace", action="store_true", help="compare a bridge with --trace with one without")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw how a session of 1 MB grows, as SVG")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every round's figures to a file")
     return parser.parse_args()
@@ -120,6 +121,7 @@ def main() -> int:
         plan,
         paced_streams=arguments.streams or plan.paced_streams,
         paced_s=arguments.seconds or plan.paced_s,
+        of_trace=arguments.trace,
     )
     rounds = arguments.rounds or (2 if arguments.quick else 5)
     raise_open_files()

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
+from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 import anyio
@@ -52,6 +53,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     paced_streams: int
     paced_s: float
     fragments_per_s: float = 20.0
+    of_trace: bool = False
+    """Whether a bridge with --trace is compared with one without, in place of a bridge with its upstream."""
 
 
 FULL = Plan(
@@ -89,17 +92,18 @@ class Side(msgspec.Struct, frozen=True):
 
 
 class Bench:
-    """The upstream and a bridge before it, both running."""
+    """The upstream and a bridge before it, or two bridges, all running."""
 
-    def __init__(self, plan: Plan, direct: Side, bridged: Side) -> None:
+    def __init__(self, plan: Plan, upstream: Listening, direct: Side, bridged: Side) -> None:
         self.plan = plan
+        self.upstream = upstream
         self.direct = direct
         self.bridged = bridged
 
     async def set_scenario(self, fragments: int, per_second: float = 0.0) -> None:
         """Say what the upstream answers from now on."""
         body = msgspec.json.encode(Scenario(fragments=fragments, per_second=per_second))
-        async with open_caller(self.direct.process.port) as caller:
+        async with open_caller(self.upstream.port) as caller:
             answer = await caller.ask(encode_request("PUT", "/scenario", body))
         if answer.failure:
             raise RuntimeError(f"The scripted upstream: {answer.failure}")
@@ -111,14 +115,22 @@ async def open_bench(plan: Plan, pinning: Pinning) -> AsyncIterator[Bench]:
     async with open_process(UPSTREAM_COMMAND, pinning.upstream) as upstream:
         command = bridge_command(upstream.port, MODEL)
         async with open_process(command, pinning.bridge) as bridge:
-            direct = Side(CHAT, chat_body, "/v1/models", UPSTREAM_COMMAND, pinning.upstream, upstream)
-            yield Bench(plan, direct, Side(MESSAGES, messages_body, "/healthz", command, pinning.bridge, bridge))
+            bridged = Side(MESSAGES, messages_body, "/healthz", command, pinning.bridge, bridge)
+            if not plan.of_trace:
+                direct = Side(CHAT, chat_body, "/v1/models", UPSTREAM_COMMAND, pinning.upstream, upstream)
+                yield Bench(plan, upstream, direct, bridged)
+                return
+            with TemporaryDirectory() as folder:
+                command = (*command, "--trace", f"{folder}/trace.jsonl")
+                async with open_process(command, pinning.bridge) as tracing:
+                    traced = Side(MESSAGES, messages_body, "/healthz", command, pinning.bridge, tracing)
+                    yield Bench(plan, upstream, bridged, traced)
 
 
 @asynccontextmanager
 async def open_forgetful(bench: Bench, pinning: Pinning) -> AsyncIterator[Side]:
     """Start a second bridge, which keeps nothing of earlier requests."""
-    command = (*bridge_command(bench.direct.process.port, MODEL), "--no-memo")
+    command = (*bridge_command(bench.upstream.port, MODEL), "--no-memo")
     async with open_process(command, pinning.bridge) as bridge:
         yield Side(MESSAGES, messages_body, "/healthz", command, pinning.bridge, bridge)
 
@@ -176,6 +188,7 @@ async def streamed_events(bench: Bench, side: Side) -> Figures:
             with _quiet_memory():
                 cpu_s = read_cpu_s(side.process.pid)
                 answers = [answer for _ in range(times) for answer in await _all_at_once(callers, ask)]
+                await _settle(bench)
                 cpu_s = read_cpu_s(side.process.pid) - cpu_s
         check_streams(side.dialect, answers, fragments)
         figures[f"event_cpu_s {streams}"] = cpu_s / (len(answers) * fragments) * 100_000
@@ -218,6 +231,7 @@ async def paced_streams(bench: Bench, side: Side) -> Figures:
         cpu_s = read_cpu_s(pid)
         async with _open_memory_peak(pid) as peaks:
             answers = await _all_at_once(range(plan.paced_streams), ask_later)
+            await _settle(bench)
         cpu_s = read_cpu_s(pid) - cpu_s
     delays_ms: list[float] = []
     intact = 0
@@ -264,6 +278,12 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     requests_per_second,
     paced_streams,
 )
+
+
+async def _settle(bench: Bench) -> None:
+    """Wait until a trace has been written, which is a part of its cost."""
+    if bench.plan.of_trace:
+        await anyio.sleep(SETTLE_S)
 
 
 @contextmanager

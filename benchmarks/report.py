@@ -70,8 +70,9 @@ def rows(plan: Plan) -> list[Row]:
 
 def render_table(plan: Plan, samples: Samples) -> str:
     """Return the Markdown table: medians of the rounds, with the lowest and the highest."""
+    sides = "without --trace | with --trace" if plan.of_trace else "upstream asked directly | through the bridge"
     lines = [
-        "| measured | unit | upstream asked directly | through the bridge | added | ratio |",
+        f"| measured | unit | {sides} | added | ratio |",
         "|---|---|---:|---:|---:|---:|",
     ]
     for row in rows(plan):

@@ -128,7 +128,7 @@ class Pool:
         number = self._numbers.get(key)
         if number is None:
             number = self._numbers[key] = len(self.values)
-            self.values.append(value)
+            self.values.append(value.copy() if isinstance(value, Raw) else value)  # without the line that it is of
             self.size += len(bytes(value)) if isinstance(value, Raw) else len(value.text) + len(value.data) + 60
         return number
 
@@ -218,6 +218,6 @@ def _stored(body: Raw, pool: Pool) -> Stored:
     lists = {name: items(fields[name]) for name in _LISTS if name in fields}
     kept: Mapping[str, list[Raw]] = {name: found for name, found in lists.items() if found}
     return Stored(
-        members={name: raw for name, raw in fields.items() if name not in kept},
+        members={name: raw.copy() for name, raw in fields.items() if name not in kept},
         lists={name: [pool.add(raw) for raw in found] for name, found in kept.items()},
     )
