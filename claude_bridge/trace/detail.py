@@ -6,13 +6,13 @@ What many exchanges share, as a conversation that grows, is kept once: details r
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from contextlib import suppress
+from typing import Any, TypeVar
 
 import msgspec
-from msgspec import Raw, Struct, field
+from msgspec import Raw, Struct, UnsetType, field
 from msgspec.structs import replace
 
-from claude_bridge.conversion.loss import Loss
 from claude_bridge.trace.comparison import Mark, Row, Sides, compare
 from claude_bridge.trace.curl import curl_command
 from claude_bridge.trace.parts import (
@@ -26,6 +26,9 @@ from claude_bridge.trace.parts import (
     system_parts,
     tool_part,
 )
+from claude_bridge.trace.summary import Entry, UnreadableLineError, read_entry
+
+T = TypeVar("T")
 
 Timed = tuple[float, str]
 """Seconds after the request was received, and what came then."""
@@ -34,54 +37,11 @@ _LISTS = ("messages", "input", "tools", "system")
 """Members of a request that grow from turn to turn, so that their items are kept once."""
 
 
-class RequestLine(Struct, kw_only=True):
-    """What a trace has of one request, the client's or the one that was sent upstream."""
-
-    type: str
-    body: Raw = Raw(b"null")
-    method: str = "POST"
-    url: str = ""
-    path: str = ""
-    model: str | None = None
-    upstream: str = ""
-    kind: str = ""
-    profile: str = ""
-    window_tokens: int | None = None
-    headers: dict[str, str] = {}
-    after_s: float = 0.0
-    losses: list[Loss] = []
-
-    @property
-    def body_bytes(self) -> bytes:
-        """The body as it was: a JSON value, or the text of what was none."""
-        text = parsed(self.body)
-        return text.encode("utf-8", "replace") if isinstance(text, str) else bytes(self.body)
-
-
-class _EndLine(Struct, kw_only=True):
-    message: dict[str, Any] = {}
-
-
-class _StreamsLine(Struct, kw_only=True):
-    upstream: list[Timed] = []
-    client: list[Timed] = []
-    omitted_bytes: int = 0
-
-
-class _RepairLine(Struct, kw_only=True):
-    tool_name: str = ""
-    what: str
-
-
-class _TypeLine(Struct):
-    type: str
-
-
 class Lines(Struct, kw_only=True):
     """What the lines of one exchange hold."""
 
-    received: RequestLine | None = None
-    sent: list[RequestLine] = field(default_factory=list)
+    received: Entry | None = None
+    sent: list[Entry] = field(default_factory=list)
     answer: dict[str, Any] | None = None
     upstream: list[Timed] = field(default_factory=list)
     client: list[Timed] = field(default_factory=list)
@@ -144,27 +104,28 @@ def read_lines(lines: Iterable[bytes]) -> Lines:
     """Return what the lines of one exchange hold; what can't be read is left out."""
     found = Lines()
     for line in lines:
-        try:
-            kind = msgspec.json.decode(line, type=_TypeLine).type
-            match kind:
+        with suppress(UnreadableLineError, ValueError, RecursionError):
+            entry = read_entry(line)
+            match entry.type:
                 case "RequestReceived":
-                    found.received = msgspec.json.decode(line, type=RequestLine)
+                    found.received = entry
                 case "RequestSent":
-                    found.sent.append(msgspec.json.decode(line, type=RequestLine))
+                    found.sent.append(entry)
                 case "ExchangeEnded":
-                    found.answer = msgspec.json.decode(line, type=_EndLine).message
+                    found.answer = _decoded(entry.message, dict[str, Any])
                 case "StreamsRecorded":
-                    streams = msgspec.json.decode(line, type=_StreamsLine)
-                    found.upstream, found.client = streams.upstream, streams.client
-                    found.omitted_bytes = streams.omitted_bytes
+                    found.upstream = _decoded(entry.upstream, list[Timed])
+                    found.client = _decoded(entry.client, list[Timed])
+                    found.omitted_bytes = entry.omitted_bytes
                 case "ToolInputRepaired" | "AnswerMended":
-                    repair = msgspec.json.decode(line, type=_RepairLine)
-                    found.repairs.append(f"{repair.tool_name}: {repair.what}")
+                    found.repairs.append(f"{entry.tool_name}: {entry.what}")
                 case _:
                     pass
-        except (ValueError, RecursionError):
-            continue
     return found
+
+
+def _decoded(raw: Raw | UnsetType, kind: type[T]) -> T:
+    return kind() if isinstance(raw, UnsetType) else msgspec.json.decode(raw, type=kind)
 
 
 def detail_of(lines: Lines, pool: Pool) -> Detail:

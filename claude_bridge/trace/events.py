@@ -196,6 +196,7 @@ class ExchangeEnded(_Event, frozen=True, kw_only=True):
 class ExchangeFailed(_Event, frozen=True, kw_only=True):
     """The exchange ended in an error. ``in_stream`` says that the answer had begun."""
 
+    model: str = ""
     status: int
     error_type: str
     message: str

@@ -38,7 +38,7 @@ def _facts(exchange: TracedExchange, lines: Lines) -> str:
     sent = lines.sent[-1]
     steps = "".join(f"- {step.after_s:.3f} s: {step.text}\n" for step in exchange.steps)
     about = (
-        f"{sent.model} on {sent.upstream} ({exchange.kind or 'unknown API'}), recorded from exchange "
+        f"{sent.model} on {sent.upstream_name} ({exchange.kind or 'unknown API'}), recorded from exchange "
         f"{exchange.exchange}.\n\nWhat is wrong: (write here what you expected)\n\n{steps}"
     )
     facts: dict[str, str | int | list[str] | None] = {

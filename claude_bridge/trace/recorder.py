@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 from msgspec.structs import replace
 
@@ -15,7 +16,7 @@ from claude_bridge.conversion.response.accumulator import MessageAccumulator
 from claude_bridge.errors import BridgeError
 from claude_bridge.trace import events
 from claude_bridge.trace.bus import Bus
-from claude_bridge.trace.stats import Finished, Outcome, RecentFailure, Stats
+from claude_bridge.trace.stats import Finished, Outcome, Stats
 from claude_bridge.wire.admin_api import ReadingPrompt, WebFigures
 from claude_bridge.wire.anthropic import CountTokensRequest, MessagesRequest
 from claude_bridge.wire.anthropic_answers import (
@@ -29,6 +30,8 @@ from claude_bridge.wire.anthropic_answers import (
     Usage,
 )
 from claude_bridge.wire.anthropic_lenient import typed_events
+
+E = TypeVar("E", bound=events.TraceEvent)
 
 _NO_USAGE = UsageReport()
 
@@ -278,19 +281,17 @@ class Recorder:
         if self._is_over:
             return
         self._report_growth()
-        status, error_type, message = error.status, error.error_type, error.message
-        if self._stats is not None:
-            self._stats.failures.append(
-                RecentFailure(
-                    exchange=self.exchange,
-                    at_s=time.time(),
-                    model=self._model,
-                    status=status,
-                    error_type=error_type,
-                    message=message,
-                )
+        event = self._stamped(
+            events.ExchangeFailed(
+                model=self._model,
+                status=error.status,
+                error_type=error.error_type,
+                message=error.message,
+                in_stream=in_stream,
             )
-        event = events.ExchangeFailed(status=status, error_type=error_type, message=message, in_stream=in_stream)
+        )
+        if self._stats is not None:
+            self._stats.failures.append(event)
         self._end("failed", event)
 
     def client_left(self) -> None:
@@ -313,7 +314,7 @@ class Recorder:
 
     # --- the parts of these -------------------------------------------------------------------------------------
 
-    def _stamped(self, event: events.TraceEvent) -> events.TraceEvent:
+    def _stamped(self, event: E) -> E:
         return replace(event, exchange=self.exchange, at_s=time.time(), after_s=self._after_s())
 
     def _after_s(self) -> float:

@@ -11,6 +11,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
+from claude_bridge.trace.events import ExchangeFailed
 from claude_bridge.trace.reading import reading_speed
 from claude_bridge.version import __version__
 from claude_bridge.wire.admin_api import Figures, FirstTokens, ReadingPrompt, SessionFigures, StatsReport, WebFigures
@@ -58,17 +59,6 @@ class Finished(Struct, frozen=True, kw_only=True):
     """What the bridge did on the web for the model."""
 
 
-class RecentFailure(Struct, frozen=True, kw_only=True):
-    """An exchange that ended in an error a while ago."""
-
-    exchange: str
-    at_s: float
-    model: str
-    status: int
-    error_type: str
-    message: str
-
-
 class Stats:
     """The figures of one run of a bridge. Only sums are kept, of at most MAX_SESSIONS sessions."""
 
@@ -77,7 +67,7 @@ class Stats:
         self.started_at_s = now()
         self.listeners: list[Callable[[Finished], None]] = []
         """Who else is notified of each exchange that is over."""
-        self.failures: deque[RecentFailure] = deque(maxlen=MAX_FAILURES)
+        self.failures: deque[ExchangeFailed] = deque(maxlen=MAX_FAILURES)
         """The last exchanges that failed."""
         self._models: dict[str, Figures] = {}
         self._sessions: OrderedDict[str, SessionFigures] = OrderedDict()

@@ -7,12 +7,14 @@ from typing import Literal
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
+from claude_bridge.conversion.loss import Loss
+
 State = Literal["preparing", "queued", "reading", "writing", "answered", "failed", "left"]
 OVER = ("answered", "failed", "left")
 
 
 class Entry(Struct, frozen=True, kw_only=True):
-    """One line of a trace, read loosely and without its bodies: any version's, with what this one knows of it."""
+    """One line of a trace, read loosely: any version's, with what this one knows of it."""
 
     type: str
     version: int = 1
@@ -27,15 +29,21 @@ class Entry(Struct, frozen=True, kw_only=True):
     messages: int = 0
     tools: int = 0
     max_tokens: int | None = None
+    method: str = "POST"
     url: str = ""
+    headers: dict[str, str] = {}
+    body: Raw = Raw(b"null")
     upstream: Raw | UnsetType = UNSET
     """The upstream's name; in StreamsRecorded its bytes."""
+    client: Raw | UnsetType = UNSET
+    omitted_bytes: int = 0
     kind: str = ""
+    profile: str = ""
     reason: str | None = None
     window_tokens: int | None = None
     estimated_tokens: int = 0
     reported_tokens: int = 0
-    losses: list[Raw] = []
+    losses: list[Loss] = []
     position: int = 0
     target: str = ""
     status: int = 0
@@ -64,6 +72,16 @@ class Entry(Struct, frozen=True, kw_only=True):
     cost_usd: float | None = None
     usage_is_estimated: bool = False
     count: int = 0
+
+    @property
+    def upstream_name(self) -> str:
+        """The upstream's name."""
+        return text_of(self.upstream)
+
+    @property
+    def body_bytes(self) -> bytes:
+        """The body as it was: a JSON value, or the text of what was none."""
+        return text_of(self.body).encode("utf-8", "replace") or bytes(self.body)
 
 
 class _Usage(Struct):
@@ -192,7 +210,7 @@ def text_of(raw: Raw | UnsetType) -> str:
     """Return a JSON text, "" for anything else."""
     try:
         return "" if isinstance(raw, UnsetType) else msgspec.json.decode(raw, type=str)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
 
 
@@ -216,7 +234,7 @@ def _web_tool_called(_found: TracedExchange, entry: Entry, _bytes: int) -> str:
 def _sent(found: TracedExchange, entry: Entry, line_bytes: int) -> str:
     is_first = found.sent_after_s is None
     found.state, found.position = "reading", None
-    found.model, found.upstream = entry.model, text_of(entry.upstream)
+    found.model, found.upstream = entry.model, entry.upstream_name
     found.kind, found.reason, found.losses = entry.kind or _kind_of(entry.url), entry.reason, len(entry.losses)
     found.estimated_tokens, found.sent_bytes, found.sent_after_s = entry.estimated_tokens, line_bytes, entry.after_s
     found.window_tokens = entry.window_tokens or found.window_tokens

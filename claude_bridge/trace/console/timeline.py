@@ -82,14 +82,13 @@ class OpenExchange:
         self.messages = 0
         self.sent: RequestSent | None = None
         self.first_token_s: float | None = None
-        self.repairs: list[ToolInputRepaired] = []
+        self.retried: list[Line] = []
+        self.remarks: list[Line] = []
+        self.repairs: list[Line] = []
         self.stream_repairs: list[str] = []
-        self.retried: list[str] = []
         self.session: str | None = None
         self.held: Entry | None = None
         """What was asked, while it is not known whether it is what was refused just before."""
-        self.reread: PromptReread | None = None
-        self.cut: PromptCut | None = None
         self.waiting_told = False
         self.read: PromptRead | None = None
         """How much of its prompt the engine has read, where it reports that."""
@@ -97,21 +96,19 @@ class OpenExchange:
         self.position: int | None = None
         """In the queue before the engine, while it waits there."""
 
-    def remember(self, event: ToolInputRepaired | UpstreamRetried | AnswerMended | PromptReread | PromptCut) -> None:
+    def remember(self, event: UpstreamRetried | PromptReread | PromptCut | ToolInputRepaired | AnswerMended) -> None:
         """Keep what is shown at the end."""
         match event:
-            case ToolInputRepaired():
-                self.repairs.append(event)
             case UpstreamRetried(reason=reason):
-                self.retried.append(reason)
+                self.retried.append(Line("again", f"sent again: {reason}", tone="warning"))
+            case PromptReread():
+                self.remarks.append(Line("reread", reread_text(event), tone="warning"))
+            case PromptCut():
+                self.remarks.append(Line("cut", cut_text(event), rows=4, tone="bad"))
+            case ToolInputRepaired(tool_name=tool_name, what=what):
+                self.repairs.append(Line("repair", f"{tool_name}: {what}", tone="warning"))
             case AnswerMended(what=what):
                 self.stream_repairs.append(what)
-            case PromptReread():
-                self.reread = event
-            case PromptCut():
-                self.cut = event
-            case _:
-                assert_never(event)
 
     def progress(self, now_s: float, growth: Growth, tokens_per_s: float | None = None) -> str:
         """Return how far the exchange is; ``tokens_per_s`` is how fast the engine reads (None: not known)."""
@@ -179,9 +176,8 @@ class Log:
             case FirstToken():
                 self._exchange(event).first_token_s = event.after_s
                 return self._entry(event, "first", f"first token after {seconds(event.after_s)}", [])
-            case ToolInputRepaired() | UpstreamRetried() | AnswerMended() | PromptReread() | PromptCut():
+            case UpstreamRetried() | PromptReread() | PromptCut() | ToolInputRepaired() | AnswerMended():
                 self._exchange(event).remember(event)
-                return None
             case ExchangeEnded():
                 return self._ended(event)
             case ExchangeFailed():
@@ -195,11 +191,11 @@ class Log:
                 return self._read(event)
             case UpstreamAnswered():
                 self._exchange(event).position = None
-                return None
             case AnswerGrew() | EventsDropped() | StreamsRecorded() | RequestReceived():  # take() shows the last
-                return None
+                pass
             case _:
                 assert_never(event)
+        return None
 
     def _asked(self, event: RequestReceived) -> list[Entry]:
         exchange = self._exchange(event)
@@ -296,21 +292,12 @@ class Log:
         if event.message.stop_sequence is not None:
             stop += f" {event.message.stop_sequence!r}"
         lines = [Line("usage", usage_text(event), tone=self._usage_tone(event)), *speed_lines(event)]
-        lines += self._retried_lines(event.exchange)
-        if exchange.reread is not None:
-            lines.append(Line("reread", reread_text(exchange.reread), tone="warning"))
-        if exchange.cut is not None:
-            lines.append(Line("cut", cut_text(exchange.cut), rows=4, tone="bad"))
-        lines += answer_lines(event.message)
-        lines += [Line("repair", f"{repair.tool_name}: {repair.what}", tone="warning") for repair in exchange.repairs]
+        lines += [*exchange.retried, *exchange.remarks, *answer_lines(event.message), *exchange.repairs]
         if exchange.stream_repairs:
             lines.append(Line("repair", "; ".join(exchange.stream_repairs), tone="dim"))
         return self._closed(
             event.exchange, self._entry(event, "done", f"{stop} after {seconds(event.after_s)}", lines, tone)
         )
-
-    def _retried_lines(self, exchange: str) -> list[Line]:
-        return [Line("again", f"sent again: {reason}", tone="warning") for reason in self.open[exchange].retried]
 
     def _measure_reading(self, event: ExchangeEnded) -> None:
         self.reading_tokens_per_s = reading_speed(
@@ -327,7 +314,7 @@ class Log:
     def _failed(self, event: ExchangeFailed, growth: Growth) -> Entry:
         where = ", in mid-answer" if event.in_stream else ""
         head = f"{event.status} {event.error_type} after {seconds(event.after_s)}{where}"
-        lines = [*self._retried_lines(event.exchange), Line("error", event.message, rows=6, tone="bad")]
+        lines = [*self.open[event.exchange].retried, Line("error", event.message, rows=6, tone="bad")]
         self._refusals.take(self.open[event.exchange].session, event)
         if event.in_stream:
             lines.append(self._how_far(event.exchange, growth))
