@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -136,7 +137,7 @@ def _danger(file: os.stat_result, folder: os.stat_result) -> str | None:
     """Return why somebody else may have written a file; None: only this user can."""
     if not stat.S_ISREG(file.st_mode):
         return "is not a regular file"
-    if os.name != "posix":
+    if sys.platform == "win32":
         return None
     if file.st_uid != os.geteuid():
         return "belongs to another user"
