@@ -15,7 +15,7 @@ from claude_bridge.conversion.web_results import SearchHit
 from claude_bridge.errors import SetupError, UpstreamError
 from claude_bridge.server_tools.blocks import INSTALL_HINT, ToolError
 from claude_bridge.server_tools.declared import UserLocation, host_of
-from claude_bridge.server_tools.services import MAX_PASSAGE_CHARS, SERVICES, Question, SearchService
+from claude_bridge.server_tools.services import MAX_PASSAGE_CHARS, PLACES, SERVICES, Question, SearchService
 from claude_bridge.server_tools.tools import SearchQuery
 from claude_bridge.upstream.client import FetchedDocument, UpstreamClient
 from claude_bridge.upstream.proxies import InvalidProxyError, proxy_for
@@ -26,13 +26,6 @@ MAX_LINE_CHARS, MAX_URL_CHARS = 300, 2_000
 """Of a title, and of an address: longer ones only fill the window."""
 
 _CODES = {400: "invalid_tool_input", 413: "query_too_long", 422: "invalid_tool_input", 429: "too_many_requests"}
-
-_DUCKDUCKGO_REGIONS = (
-    "ar-es at-de au-en be-fr bg-bg br-pt ca-en ca-fr ch-de ch-fr ch-it cl-es cn-zh co-es ct-ca cz-cs de-de dk-da ee-et "
-    "es-es fi-fi fr-fr gr-el hk-tzh hr-hr hu-hu id-id ie-en il-he in-en it-it jp-jp kr-kr lt-lt lv-lv mx-es my-ms "
-    "nl-nl no-no nz-en pe-es ph-en pl-pl pt-pt ro-ro ru-ru se-sv sg-en sk-sk sl-sl th-th tr-tr tw-tzh ua-uk uk-en "
-    "us-en us-es ve-es vn-vi za-en"
-)
 
 
 class HttpSearcher:
@@ -135,7 +128,7 @@ class DuckDuckGo:
 def duckduckgo_region(country: str, language: str | None) -> str:
     """Return DuckDuckGo's name for a country, in the language if it has several; ``wt-wt`` is everywhere."""
     country = "uk" if country == "gb" else country
-    regions = [region for region in _DUCKDUCKGO_REGIONS.split() if region.startswith(f"{country}-")]
+    regions: list[str] = [region for region in PLACES["duckduckgo"]["regions"] if region.startswith(f"{country}-")]
     return next((region for region in regions if region == f"{country}-{language}"), [*regions, "wt-wt"][0])
 
 

@@ -9,9 +9,13 @@ from urllib.parse import quote, urlencode
 
 from msgspec import Struct
 
+from claude_bridge.data_files import read_rows
 from claude_bridge.server_tools.blocks import ToolError
 from claude_bridge.server_tools.declared import host_of
 from claude_bridge.server_tools.tools import SearchQuery
+
+PLACES = read_rows("server_tools/places.toml")
+"""What services call countries and languages, by service."""
 
 MAX_PASSAGE_CHARS = 1_500
 """Of one result; some services send whole pages."""
@@ -65,8 +69,8 @@ def _ask_brave(query: SearchQuery) -> Question:
         q=query.with_operators,
         count=min(query.count, 20),
         text_decorations="false",
-        country=country if country in _BRAVE_COUNTRIES.split() else None,
-        search_lang=_BRAVE_LANGUAGES.get(language or "", language),
+        country=country if country in PLACES["brave"]["countries"] else None,
+        search_lang=PLACES["brave"]["languages"].get(language, language),
     )
     headers = {
         "x-loc-country": country,
@@ -88,9 +92,7 @@ def _ask_tavily(query: SearchQuery) -> Question:
     more = _given(
         include_domains=list(map(host_of, query.allowed_domains)),
         exclude_domains=list(map(host_of, query.blocked_domains)),
-        country=next(
-            (row[3:] for row in _TAVILY_COUNTRIES.split("; ") if row[:2] == query.location.country_code), None
-        ),
+        country=PLACES["tavily"]["countries"].get(query.location.country_code),
     )
     return Question("/search", {"query": query.text, "max_results": min(query.count, 20), **more})
 
@@ -108,38 +110,6 @@ def _ask_exa(query: SearchQuery) -> Question:
 def _ask_ollama(query: SearchQuery) -> Question:
     return Question("/api/web_search", {"query": query.with_operators, "max_results": min(query.count, 10)})
 
-
-_BRAVE_COUNTRIES = (
-    "AR AT AU BE BR CA CH CL CN DE DK ES FI FR GB GR HK ID IN IT JP KR MX MY NL NO NZ PH PL PT RU SA SE TR TW US ZA"
-)
-"""Whose own results it has; of others it only takes that the user is there."""
-
-_BRAVE_LANGUAGES = {"ja": "jp", "no": "nb", "pt": "pt-pt", "zh": "zh-hans"}
-
-_TAVILY_COUNTRIES = (
-    "ad andorra; ae united arab emirates; af afghanistan; al albania; am armenia; ao angola; ar argentina; "
-    "at austria; au australia; az azerbaijan; ba bosnia and herzegovina; bb barbados; bd bangladesh; be belgium; "
-    "bf burkina faso; bg bulgaria; bh bahrain; bi burundi; bj benin; bn brunei; bo bolivia; br brazil; bs bahamas; "
-    "bt bhutan; bw botswana; by belarus; bz belize; ca canada; cf central african republic; cg congo; ch switzerland; "
-    "cl chile; cm cameroon; cn china; co colombia; cr costa rica; cu cuba; cv cape verde; cy cyprus; "
-    "cz czech republic; de germany; dj djibouti; dk denmark; do dominican republic; dz algeria; ec ecuador; "
-    "ee estonia; eg egypt; er eritrea; es spain; et ethiopia; fi finland; fj fiji; fr france; ga gabon; "
-    "gb united kingdom; ge georgia; gh ghana; gm gambia; gn guinea; gq equatorial guinea; gr greece; gt guatemala; "
-    "hn honduras; hr croatia; ht haiti; hu hungary; id indonesia; ie ireland; il israel; in india; iq iraq; ir iran; "
-    "is iceland; it italy; jm jamaica; jo jordan; jp japan; ke kenya; kg kyrgyzstan; kh cambodia; km comoros; "
-    "kp north korea; kr south korea; kw kuwait; kz kazakhstan; lb lebanon; li liechtenstein; lk sri lanka; "
-    "lr liberia; ls lesotho; lt lithuania; lu luxembourg; lv latvia; ly libya; ma morocco; mc monaco; md moldova; "
-    "me montenegro; mg madagascar; mk north macedonia; ml mali; mm myanmar; mn mongolia; mr mauritania; mt malta; "
-    "mu mauritius; mv maldives; mw malawi; mx mexico; my malaysia; mz mozambique; na namibia; ne niger; ng nigeria; "
-    "ni nicaragua; nl netherlands; no norway; np nepal; nz new zealand; om oman; pa panama; pe peru; "
-    "pg papua new guinea; ph philippines; pk pakistan; pl poland; pt portugal; py paraguay; qa qatar; ro romania; "
-    "rs serbia; ru russia; rw rwanda; sa saudi arabia; sd sudan; se sweden; sg singapore; si slovenia; sk slovakia; "
-    "sn senegal; so somalia; ss south sudan; sv el salvador; sy syria; td chad; tg togo; th thailand; tj tajikistan; "
-    "tm turkmenistan; tn tunisia; tr turkey; tt trinidad and tobago; tw taiwan; tz tanzania; ua ukraine; ug uganda; "
-    "us united states; uy uruguay; uz uzbekistan; ve venezuela; vn vietnam; ye yemen; za south africa; zm zambia; "
-    "zw zimbabwe"
-)
-"""It takes countries by name."""
 
 _WANTS_JSON = "Let it answer in JSON: add `json` to `search.formats` in its settings.yml."
 
