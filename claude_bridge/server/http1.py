@@ -18,6 +18,7 @@ from math import ceil
 
 import anyio
 from anyio.abc import ByteStream
+from anyio.lowlevel import checkpoint
 from msgspec import Struct
 
 from claude_bridge.errors import (
@@ -319,6 +320,8 @@ class Connection:
         """
         reader = RequestHeadReader(self._limits.max_header_bytes)
         head = reader.take(self._received)
+        if head is not None:
+            await checkpoint()  # a client that sends many requests at once must let others have their turn
         if head is None and not self._received:
             with anyio.move_on_after(self._limits.idle_timeout_s) as self._idle_scope:
                 data = await self._receive(READ_BYTES)

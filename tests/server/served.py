@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -24,7 +25,9 @@ from claude_bridge.server.app import Service
 from claude_bridge.server.http1 import Connection, Handler, Limits
 from claude_bridge.server.listener import accept_connections, open_listener
 from claude_bridge.server.memory import MemoryBudget
+from claude_bridge.server.sockets import accept_sockets, sockets_of
 from claude_bridge.server_tools.tools import WebTools
+from claude_bridge.stream_socket import StreamSocket
 from claude_bridge.trace.bus import Bus
 from claude_bridge.trace.events import TraceEvent
 from claude_bridge.trace.sink import Sink
@@ -206,11 +209,21 @@ class HandlerServer(Server):
         listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
         self.port = int(listener.extra(SocketAttribute.local_port))
         self._exit.push_async_exit(listener)
-        await self._run(partial(listener.serve, self._serve))
+        await self._run(partial(self._accept, listener))
 
-    async def _serve(self, stream: SocketStream) -> None:
+    async def _accept(self, listener: MultiListener[SocketStream]) -> None:
+        (listening,) = sockets_of(listener)
+        async with anyio.create_task_group() as tasks:
+            async for connected in accept_sockets(listening):
+                tasks.start_soon(self._serve, connected)
+
+    async def _serve(self, connected: socket.socket) -> None:
         connection = Connection(
-            stream, self._handler, limits=self._limits, memory=self._memory, new_request_id=self._new_request_id
+            StreamSocket(connected),
+            self._handler,
+            limits=self._limits,
+            memory=self._memory,
+            new_request_id=self._new_request_id,
         )
         await connection.run()
 

@@ -50,6 +50,25 @@ async def test_pipelined_requests_are_answered_in_order() -> None:
         assert bodies == [b"POST / first", b"onetwo", b"POST / third"]
 
 
+async def test_who_sends_many_requests_at_once_lets_others_have_their_turn() -> None:
+    go_on, is_waiting, handled = anyio.Event(), anyio.Event(), list[str]()
+
+    async def note(request: HttpRequest, responder: Responder) -> None:
+        if request.path == "/first":
+            is_waiting.set()
+            await go_on.wait()
+        handled.append(request.path)
+        await echo(request, responder)
+
+    async with HandlerServer(note) as server, server.connect() as many, server.connect() as one:
+        await many.send(get("/first") + get("/many") * 500)
+        await is_waiting.wait()
+        await one.send(get("/one"))
+        go_on.set()
+        assert (await one.response()).body == b"GET /one "
+        assert handled.count("/many") < 500
+
+
 async def test_a_request_that_comes_while_an_answer_streams_is_answered_after_it() -> None:
     go_on = anyio.Event()
 
