@@ -56,7 +56,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         return
     needed = {marker.name for item in session.items for marker in item.iter_markers()}
     with one_worker_at_a_time(session.config):
-        for name, find in (("engine", find_model), ("ollama", find_model), ("claude_code", find_claude_code)):
+        parts = {"engine": find_model, "ollama": find_model, "claude_code": find_claude_code}
+        for name, find in (parts | {"typescript": find_typescript_sdk}).items():
             if name in needed:
                 find()
 
@@ -78,6 +79,12 @@ def engine(model_path: Path) -> EmbeddedEngine:
 def claude_binary() -> Path:
     """Claude Code's native binary."""
     return _path_or_missing(find_claude_code())
+
+
+@pytest.fixture(scope="session")
+def typescript_sdk() -> Path:
+    """A folder in which Node.js finds Anthropic's SDK for TypeScript."""
+    return _path_or_missing(find_typescript_sdk())
 
 
 def _path_or_missing(found: Path | str) -> Path:
@@ -115,6 +122,17 @@ def find_claude_code() -> Path | str:
     if binary.exists():
         return binary
     return f"Claude Code is not installed: {cause or f'the package {package} holds no program'}."
+
+
+@cache
+def find_typescript_sdk() -> Path | str:
+    """Return the folder with Anthropic's SDK for TypeScript, installed if need be, or why it can't be had."""
+    if os.environ.get("BRIDGE_TEST_E2E") == "off":
+        return TURNED_OFF
+    prefix = cache_folder() / "typescript-sdk"
+    installed = prefix / "node_modules" / "@anthropic-ai" / "sdk" / "package.json"
+    cause = None if installed.exists() else _install("@anthropic-ai/sdk@latest", prefix)
+    return prefix if installed.exists() else f"Anthropic's SDK for TypeScript is not installed: {cause}."
 
 
 def _install(package: str, prefix: Path) -> str | None:

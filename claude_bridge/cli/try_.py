@@ -86,24 +86,21 @@ async def _ask(prompt: str, notes: _Notes | None, bridge: RunningBridge, upstrea
     }
     request = OutgoingRequest(method="POST", path="/v1/messages", body=msgspec.json.encode(question))
     decoder = SseDecoder()
-    async with (
-        UpstreamClient(url, api_key=None, name="The bridge") as client,
-        client.open(request, explain_refusal, idle_s=IDLE_S) as call,
-        AsyncExitStack() as reading,
-    ):
+    async with AsyncExitStack() as reading, UpstreamClient(url, api_key=None, name="The bridge") as client:
         if notes is not None:
             notes.show_reading = reading.enter_context(terminal.spinner("The model reads the question"))
-        while (data := await call.receive()) != b"":
-            for frame in decoder.feed(data or b""):
-                match parse_stream_event(frame.data):
-                    case ContentBlockDelta(_, BlockTextDelta(text)) if text:
-                        await reading.aclose()
-                        sys.stdout.write(text)
-                        sys.stdout.flush()
-                    case ErrorEvent(error):
-                        raise SetupError(error.message, "Run it again with --debug to see the traffic.")
-                    case _:
-                        pass
+        async with client.open(request, explain_refusal, idle_s=IDLE_S) as call:
+            while (data := await call.receive()) != b"":
+                for frame in decoder.feed(data or b""):
+                    match parse_stream_event(frame.data):
+                        case ContentBlockDelta(_, BlockTextDelta(text)) if text:
+                            await reading.aclose()
+                            sys.stdout.write(text)
+                            sys.stdout.flush()
+                        case ErrorEvent(error):
+                            raise SetupError(error.message, "Run it again with --debug to see the traffic.")
+                        case _:
+                            pass
     sys.stdout.write("\n")
 
 
