@@ -20,6 +20,10 @@ MAX_REFUSAL_BYTES = 64 * 1024
 REFUSAL_S = 1.0
 """How long the text of a refusal is waited for; its status says the most."""
 
+WATCHED_AFTER_S = 0.5
+"""A longer answer has a task that watches for silence, since a timer for each read would cost half a read. In a shorter
+one there are few reads, and the task would cost more."""
+
 DRAIN_S = 0.1
 """How long an answer's last bytes are waited for, so that the connection can be used again."""
 
@@ -47,6 +51,8 @@ class UpstreamCall:
         self._waiting_since = math.inf
         self._silent_since = time.monotonic()
         self._was_silent = False
+        self._watched_from = self._silent_since + WATCHED_AFTER_S
+        """When a task begins to watch for silence; infinite: it has begun."""
         self._has_begun: anyio.Event | None = None
         """Set once a turn has come, or has failed to come; None: none is waited for."""
         self._has_ended = anyio.Event()
@@ -79,8 +85,11 @@ class UpstreamCall:
         now = self._waiting_since = time.monotonic()
         if not self._was_silent:
             self._silent_since = now
-        # A scope without a deadline, which watch_silence cancels: a timer for each read would cost half a read.
-        with anyio.CancelScope() as scope:
+        if now >= self._watched_from:
+            self._watched_from = math.inf
+            self._exchange.tasks.start_soon(self._watch_silence)
+        deadline = math.inf if self._watched_from == math.inf else anyio.current_time() + self._idle_s
+        with anyio.CancelScope(deadline=deadline) as scope:
             self._waiting = scope
             try:
                 data = await self._read()
@@ -112,7 +121,7 @@ class UpstreamCall:
             self._failure = error
             has_begun.set()
 
-    async def watch_silence(self) -> None:
+    async def _watch_silence(self) -> None:
         """Wake the receiver after each ``idle_s`` seconds without bytes; runs beside it until it is cancelled."""
         while True:
             due_in_s = self._waiting_since + self._idle_s - time.monotonic()

@@ -155,7 +155,6 @@ class UpstreamClient:
                     explain_refusal=explain,
                     explain_failure=self._explain_failure,
                 )
-                exchange.tasks.start_soon(call.watch_silence)
                 if turn is not None:
                     call.wait_for_turn(turn)
                 yield call

@@ -8,6 +8,7 @@ from contextlib import suppress
 
 import anyio
 from anyio.abc import TaskGroup
+from anyio.lowlevel import checkpoint
 
 from claude_bridge.stream_socket import StreamSocket, connect
 from claude_bridge.upstream.network import CONNECT_TIMEOUT_S, NoConnectionError, no_connection
@@ -39,6 +40,10 @@ UNPROVEN_IDLE_S = 0.05
 
 llama.cpp closes it after each streamed answer, although its head says ``Keep-Alive: timeout=5``.
 """
+
+_SETTLING_STEPS = 4
+"""How many turns of the event loop a connection gets to show its end, after an engine refused a request: some close it
+then, and say so in no header."""
 
 _LINE_END = re.compile(rb"[\r\n\0]")
 _KEEP_ALIVE_TIMEOUT = re.compile(r"\btimeout\s*=\s*(\d{1,6})", re.IGNORECASE)
@@ -85,6 +90,8 @@ class PlainTransport(HttpTransport):
             try:
                 if connection.was_chunked not in self._keeps:
                     await anyio.sleep_until(connection.idle_since + UNPROVEN_IDLE_S)
+                for _ in range(_SETTLING_STEPS if connection.has_refused else 0):
+                    await checkpoint()
             except BaseException:  # cancelled, with a connection that nobody else knows
                 await connection.close()
                 raise
@@ -113,6 +120,8 @@ class _Connection:
         self.idle_since = 0.0
         self.was_chunked = False
         """How the last answer came."""
+        self.has_refused = False
+        """Whether the last answer was a refusal."""
         self._stream = stream
         self._chunked: ChunkedDecoder | None = None
         self._left: int | None = None
@@ -167,6 +176,7 @@ class _Connection:
             if not head.is_interim:
                 self._chunked = ChunkedDecoder() if head.is_chunked else None
                 self._left, self._keeps_open, self._keep_s = head.length, head.keeps_open, _keep_alive_s(head.fields)
+                self.has_refused = head.status >= 300
                 return head.status, head.fields
         raise BrokenAnswerError("sent interim answers without end.")
 
