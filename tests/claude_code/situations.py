@@ -281,7 +281,7 @@ def _asked(received: list[HttpRequest], trace: KeptTrace) -> list[Asked]:
                 headers=dict(request.headers),
                 raw=request.body,
                 body=msgspec.json.decode(request.body),
-                sent=sent[exchange].body if exchange in sent else None,
+                sent=bytes(sent[exchange].body) if exchange in sent else None,
                 losses=sent[exchange].losses if exchange in sent else [],
                 refused=refused.get(exchange),
             )
