@@ -42,7 +42,7 @@ class RequestSettings(Struct, frozen=True, kw_only=True):
     """Those of their values that nobody may see."""
     body: Mapping[str, Any] = {}
     """Fields of the upstream's own API, which take the place of those that the bridge would send."""
-    sampling: Mapping[str, float] = {}
+    sampling: Mapping[str, int | float] = {}
     """Fields of Messages requests, such as ``temperature``."""
     append_system_prompt: str | None = None
     disallowed_tools: tuple[str, ...] = ()

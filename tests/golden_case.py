@@ -10,6 +10,7 @@ must send and ``client.*`` what we must answer. ``case.toml`` holds the rest:
 ``window_tokens``      the engine's context window
 ``max_output_tokens``  the most tokens that the model answers with
 ``image_description``  what a model that sees images says of each of them
+``settings``           what the user configured of requests to the model, by the fields of RequestSettings
 ``losses``             what of the request is lost, as ``path: reason``
 ``repairs``            what of the answer is repaired
 =====================  =================================================================================
@@ -22,6 +23,7 @@ from __future__ import annotations
 import json
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -38,6 +40,7 @@ class CaseFacts(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, 
     window_tokens: int | None = None
     max_output_tokens: int | None = None
     image_description: str | None = None
+    settings: dict[str, Any] = {}
     losses: list[str] = []
     repairs: list[str] = []
 
@@ -45,7 +48,9 @@ class CaseFacts(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, 
         return "".join(f"{key} = {_value(value)}\n" for key, value in msgspec.to_builtins(self).items())
 
 
-def _value(value: str | int | list[str]) -> str:
+def _value(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {_value(item)}" for key, item in value.items()) + " }"
     if isinstance(value, list):
         return "[\n" + "".join(f"  {_value(item)},\n" for item in value) + "]"
     if isinstance(value, str) and "\n" in value:

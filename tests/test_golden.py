@@ -13,6 +13,7 @@ from functools import cache, partial
 from pathlib import Path
 
 import anyio
+import msgspec
 import pytest
 
 from claude_bridge.adapters import ADAPTERS
@@ -25,6 +26,7 @@ from claude_bridge.attachments.public_web import FetchError, WebDocument
 from claude_bridge.attachments.vision import Describer
 from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.profile import Profile
+from claude_bridge.request_settings import RequestSettings
 from claude_bridge.wire.anthropic import MessagesRequest, TextBlock
 from claude_bridge.wire.anthropic_answers import (
     AnswerBlock,
@@ -135,8 +137,10 @@ def _sent(case: GoldenCase) -> tuple[OutgoingRequest, list[Loss]]:
     facts = case.facts
     limits = TokenLimits(max_output_tokens=facts.max_output_tokens, window_tokens=facts.window_tokens)
     ready = _prepared(case, limits.window_tokens)
-    outgoing, losses = sent(ready.request, _profile(case), kind=case.kind, model=_model(case), limits=limits)
-    return outgoing, [*ready.losses, *losses]
+    settings = msgspec.convert(facts.settings, RequestSettings)
+    request, taken = settings.apply(ready.request)
+    outgoing, losses = sent(request, _profile(case), kind=case.kind, model=_model(case), limits=limits)
+    return settings.add_to(outgoing), [*taken, *ready.losses, *losses]
 
 
 @cache  # PDFs are read in a process of their own, which takes its time to start
