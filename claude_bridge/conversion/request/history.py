@@ -156,12 +156,12 @@ class KnownHistory:
         return bool(ends) and body.startswith(memoryview(self.body)[first : ends[0]], start)
 
     def continued(
-        self, body: bytes, request: CountTokensRequest, shared: int, places: Places, new_bytes: int
+        self, body: bytes, request: CountTokensRequest, parse: _Parse, shared: int, places: Places, new_bytes: int
     ) -> KnownHistory:
         """Return the history of a request whose first ``shared`` messages are those of this one."""
         kept = {maker: tuple(seam for seam in seams if seam.needs <= shared) for maker, seams in self._seams.items()}
         seams = {maker: some for maker, some in kept.items() if some}
-        return KnownHistory(body, request, self.parse, places=places, seams=seams, new_bytes=new_bytes)
+        return KnownHistory(body, request, parse, places=places, seams=seams, new_bytes=new_bytes)
 
 
 class Beginning(NamedTuple):
@@ -263,7 +263,7 @@ class RequestMemo:
         request = replace(request, messages=history.messages[:shared] + request.messages[1:])
         check_counts(request, len(body))
         places = _more_places(history.places, shared, start, [span.end + len(body) - len(short) for span in spans[1:]])
-        return request, history.continued(body, request, shared, places, len(short))
+        return request, history.continued(body, request, parse, shared, places, len(short))
 
     def _remember(self, history: KnownHistory, found: Beginning | None) -> None:
         """Keep a history as the newest, in place of the one that it goes on from."""
@@ -309,7 +309,7 @@ def _gone_on(body: bytes, found: Beginning, parse: Callable[[bytes], _Request]) 
     request: Any = replace(history.request, messages=history.messages[:shared] + messages)
     check_counts(request, len(body))
     places = _more_places(history.places, shared, start, ends)
-    return request, history.continued(body, request, shared, places, len(items))
+    return request, history.continued(body, request, parse, shared, places, len(items))
 
 
 def _find_places(body: bytes) -> Places:

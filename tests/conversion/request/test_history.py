@@ -10,8 +10,8 @@ import pytest
 
 from claude_bridge.conversion.request.history import KnownHistory, RequestMemo
 from claude_bridge.errors import InvalidRequestError
-from claude_bridge.wire.anthropic import MessagesRequest
-from claude_bridge.wire.anthropic_codec import parse_messages_request
+from claude_bridge.wire.anthropic import CountTokensRequest, MessagesRequest
+from claude_bridge.wire.anthropic_codec import parse_count_tokens_request, parse_messages_request
 
 QUESTION, ANSWER, NEXT = (
     {"role": role, "content": [{"type": "text", "text": text}]}
@@ -129,6 +129,15 @@ def test_what_is_wrong_is_reported_at_its_place(ending: bytes) -> None:
     with pytest.raises(InvalidRequestError) as found:
         read(memo, wrong, parse_messages_request)
     assert found.value.message == expected.value.message
+
+
+def test_a_body_that_was_only_counted_is_still_a_whole_request() -> None:
+    memo = a_memo()
+    memo.parse(a_body(QUESTION, ANSWER, NEXT), parse_messages_request)
+    other_frame = a_body(QUESTION, ANSWER, NEXT, temperature=0.5)
+    for body in (other_frame, a_body(QUESTION, ANSWER, temperature=0.5)):
+        assert type(memo.parse(body, parse_count_tokens_request, memo.find(body))[0]) is CountTokensRequest
+        assert type(memo.parse(body, parse_messages_request, memo.find(body))[0]) is MessagesRequest
 
 
 def test_what_is_nested_too_deeply_is_refused_beside_a_known_conversation() -> None:
