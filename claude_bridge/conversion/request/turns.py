@@ -197,7 +197,7 @@ def repair_history(
     if seam is not None and not any(turn.is_user for turn in turns):
         # It ends in the turn behind the seam, and what it ends with may belong before that.
         return repair_history(messages, profile, refused_reasoning)
-    next_seam, closed_turns = history.next_seam()
+    next_seam, closed_turns = history.seam, history.closed_turns
     losses = history.losses
     if turns and not turns[-1].is_user and not profile.continues_prefill:
         turns, more = _with_prompted_prefill(turns)
@@ -254,8 +254,9 @@ class _History:
         self._has_mere_thoughts = False
         self._begun_at = seam
         self._ids = ToolIds(profile)
-        self._seam: HistorySeam | None = None
-        self._closed_turns = 0
+        self.seam: HistorySeam | None = None
+        self.closed_turns = 0
+        """The last seam in the paired turns, and how many turns stand before it."""
         if seam is not None:
             self._normalizer.losses += seam.block_losses
             self._normalizer.tool_changes += seam.tool_changes
@@ -333,7 +334,7 @@ class _History:
         seam_at = next((at for at in (len(self._turns) - 2, len(self._turns) - 3) if self._is_seam(at)), None)
         for at, (turn, kinds) in enumerate(zip(self._turns, self._kinds, strict=True)):
             if at == seam_at:
-                self._seam, self._closed_turns = self._seam_before(at, ids), at
+                self.seam, self.closed_turns = self._seam_before(at, ids), at
             if turn.is_user:
                 if calls or kinds & (_RESULT | _CALL):
                     turn.blocks = results_first(turn.blocks, calls, self._profile)
@@ -345,10 +346,6 @@ class _History:
         if calls:
             self._turns.append(Turn(is_user=True, blocks=results_first([], calls, self._profile)))
         return self._turns
-
-    def next_seam(self) -> tuple[HistorySeam | None, int]:
-        """Return the last seam in the paired turns, and how many turns stand before it."""
-        return self._seam, self._closed_turns
 
     def _is_seam(self, at: int) -> bool:
         return at > 0 and not self._turns[at].is_user
