@@ -33,7 +33,7 @@ class FrameDecoder(ABC):
 
     def __init__(self) -> None:
         self.done = False
-        self._head = self._tail = self._between = b""
+        self._head = self._tail = self._between = self._frame_end = b""
         self._kind: type[TextDelta | ThinkingDelta] = TextDelta
         self._looks_left = _MAX_LOOKS
         self._is_between = False
@@ -55,10 +55,12 @@ class FrameDecoder(ABC):
         """Return the deltas that ``data`` completes; raises UpstreamBrokenError beyond all limits."""
         if self.done or not data:
             return []
-        if self._head and self._is_between and (repeated := self._read_repeated(data)):
-            return repeated
-        deltas = self._take_apart(data)
-        self._is_between = self.is_between_frames
+        deltas: list[Delta] = []
+        if self._is_between:
+            deltas, data = self._read_repeated(data)
+        if data:
+            deltas += self._take_apart(data)
+            self._is_between = self.is_between_frames
         return deltas
 
     def _take_apart(self, data: bytes) -> list[Delta]:
@@ -70,31 +72,42 @@ class FrameDecoder(ABC):
             return self.decode(data)
         deltas = self.decode(data[:start]) if start else []
         frames, rest = data[start:stop], data[stop:]
-        if self.is_between_frames and not self.done:
-            repeated = self._read_repeated(frames)
-            if not repeated:
-                repeated = self.decode(frames)
-                self._learn(frames, end, repeated)
-            deltas += repeated
-        else:
-            rest = frames + rest
+        size = 1  # of what is decoded as a whole, in vain: it grows, so that long reads stay linear
+        while frames and not self.done and self.is_between_frames:
+            at = frames.find(end, min(size, len(frames) - len(end))) + len(end)
+            decoded = self.decode(frames[:at])
+            self._learn(frames[:at], end, decoded)
+            deltas += decoded
+            frames = frames[at:]
+            if not self.done:
+                repeated, frames = self._read_repeated(frames)
+                deltas += repeated
+            size *= 2
+        rest = frames + rest
         return deltas + self.decode(rest) if rest and not self.done else deltas
 
-    def _read_repeated(self, frames: bytes) -> list[Delta]:
-        """Return the deltas, or nothing where a frame is not like the one that is known."""
-        head, tail = self._head, self._tail
-        if self.ignored is not None:
-            frames = self.ignored.sub(b"", frames)
-        if not head or not frames.startswith(head) or not frames.endswith(tail):
-            return []
+    def _read_repeated(self, frames: bytes) -> tuple[list[Delta], bytes]:
+        """Return the deltas of the first frames that are like the one that is known, and the bytes behind these."""
+        head, tail, between = self._head, self._tail, self._between
+        alike = frames if self.ignored is None else self.ignored.sub(b"", frames)
+        if not head or not alike.startswith(head):
+            return [], frames
+        *texts, last = alike[len(head) :].split(between)
+        text, is_whole, behind = last.partition(tail)
+        if is_whole:
+            texts.append(text)
+        deltas: list[Delta] = []
         try:
-            texts = [_decode_text(b'"%b"' % text) for text in frames[len(head) : -len(tail)].split(self._between)]
+            for text in texts:
+                if not (decoded := _decode_text(b'"%b"' % text)):
+                    break  # an empty text is none
+                deltas.append(self._kind(decoded))
         except (msgspec.DecodeError, UnicodeDecodeError):
-            return []
-        if not all(texts):
-            return []
-        self._looks_left = _MAX_LOOKS
-        return list(map(self._kind, texts))
+            pass  # the frame is no JSON, or more than this text differs
+        if deltas:
+            self._looks_left = _MAX_LOOKS
+        is_all = is_whole and not behind and len(deltas) == len(texts)
+        return deltas, b"" if is_all else frames.split(self._frame_end, len(deltas))[-1]
 
     def _learn(self, frames: bytes, end: bytes, deltas: list[Delta]) -> None:
         """Take the last frame as the one that others may be like, if all that it says is the last delta."""
@@ -110,4 +123,5 @@ class FrameDecoder(ABC):
         if not found or len(head) + len(tail) > _MAX_FRAME_BYTES:
             return
         if self.lone_delta(head + PROBE.encode() + tail) == type(last)(PROBE):
-            self._head, self._tail, self._between, self._kind = head, tail, tail + head, type(last)
+            self._head, self._tail, self._between = head, tail, tail + head
+            self._frame_end, self._kind = end, type(last)
