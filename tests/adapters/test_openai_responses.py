@@ -283,6 +283,24 @@ def test_a_damaged_answer_has_no_call_that_the_engine_did_not_make_and_no_quiet_
     assert all(json.loads(bytes(use.input)) in [*made, {}] for use in uses)
 
 
+def test_a_piece_of_arguments_that_comes_twice_changes_no_call() -> None:
+    call = {
+        "type": "function_call",
+        "call_id": "c",
+        "name": "Read",
+        "arguments": '{"path": "a b"}',
+        "status": "completed",
+    }
+    whole = events([call], ending=Ending())
+    pieces = [
+        {"type": "response.function_call_arguments.delta", "item_id": "fc_0", "output_index": 0, "delta": delta}
+        for delta in ('{"path": "', "a b", "a b", '"}')
+    ]
+    seen = answered([stream([*pieces, whole[-1]])], a_request(tools=[READ]), kind=RESPONSES, profile=GPT, model=MODEL)
+    (use,) = [block for block in folded(seen).content if isinstance(block, ToolUseBlock)]
+    assert json.loads(bytes(use.input)) == {"path": "a b"}
+
+
 # --- limits and parts ---------------------------------------------------------------------------------------------
 
 

@@ -47,13 +47,15 @@ class TurnItems(Struct, frozen=True):
     has_changed_prompt: bool = False
 
 
-def assistant_items(turn: Turn, profile: Profile, maker: str, before: str) -> TurnItems:
-    """Return the items of an assistant's turn.
+def assistant_items(
+    turn: Turn, later_tools: Sequence[responses.Tool], profile: Profile, maker: str, before: str
+) -> TurnItems:
+    """Return the items of an assistant's turn, behind the tools that it adds.
 
     ``maker`` alone gets back what it sealed, and where it binds reasoning to its prompt, only behind the items with the
     digest ``before``: a client that compacts a conversation keeps its last turns.
     """
-    items: list[responses.Item] = []
+    items: list[responses.Item] = _more_tools(later_tools)
     texts: list[int] = []
     phases: dict[int, str] = {}
     has_foreign = has_changed = False
@@ -138,8 +140,7 @@ def user_items(
             items.append(responses.ResultItem(call_id=block.tool_use_id, output=_result(block)))
         else:
             rest.append(block)
-    if later_tools:
-        items.append(responses.MoreToolsItem(tools=list(later_tools)))
+    items += _more_tools(later_tools)
     if turn.effort in EFFORTS and profile.responses.reads_effort_changes and profile.chat.effort_levels:
         effort = nearest_effort(turn.effort, profile.chat.effort_levels)
         items.append(responses.ConfigurationItem(reasoning=responses.Effort(effort)))
@@ -147,6 +148,10 @@ def user_items(
     if rest:
         items.append(responses.MessageItem(role="user", content=_content(rest)))
     return TurnItems(items)
+
+
+def _more_tools(tools: Sequence[responses.Tool]) -> list[responses.Item]:
+    return [responses.MoreToolsItem(tools=list(tools))] if tools else []
 
 
 def _result(result: ToolResultBlock) -> responses.Content:

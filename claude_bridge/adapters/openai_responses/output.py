@@ -67,7 +67,12 @@ class OutputItem:
 
     @property
     def best_arguments(self) -> str:
-        """The longest form of the arguments that is JSON, else the longest."""
+        """Arguments that came in one piece, as JSON that says something; else the longest form that is JSON, or any.
+
+        Pieces that came twice may be JSON too, of a call that the engine did not make.
+        """
+        if is_json(self.whole_arguments) and self.whole_arguments.strip("{} \t\r\n"):
+            return self.whole_arguments
         return max("".join(self.arguments), self.whole_arguments, key=_worth)
 
     @property

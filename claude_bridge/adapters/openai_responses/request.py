@@ -58,13 +58,13 @@ def encode_request(request: NormalizedRequest, model: str, profile: Profile, lim
     digest.add(items)
     last_user_turn = max((at for at, turn in enumerate(request.turns) if turn.is_user), default=None)
     for at, turn in enumerate(request.turns):
+        later_tools, lost = _tools(request.later_tools.get(at, []), profile)
+        losses += lost
         if turn.is_user:
-            later_tools, lost = _tools(request.later_tools.get(at, []), profile)
             instructions = prompted_options(request, profile) if at == last_user_turn else ()
             found = user_items(turn, later_tools, instructions, profile)
-            losses += lost
         else:
-            found = assistant_items(turn, profile, maker_of(profile, model), digest.text)
+            found = assistant_items(turn, later_tools, profile, maker_of(profile, model), digest.text)
         items += found.items
         digest.add(found.items)
         has_foreign_reasoning |= found.has_foreign_reasoning

@@ -394,6 +394,7 @@ def _with_prompted_prefill(turns: list[Turn]) -> tuple[list[Turn], list[Loss]]:
     if any(type(block) is ThinkingBlock for block in last.blocks):
         losses.append(Loss("$.messages[-1]", "what was thought before an answer can't be part of these words"))
     instruction = TextBlock(f"Begin your answer with exactly this text, and continue from there:\n{text}")
-    if not before:
-        return [Turn(is_user=True, blocks=[instruction])], losses
-    return [*before[:-1], before[-1].with_blocks([*before[-1].blocks, instruction])], losses
+    asking = before.pop() if before else Turn(is_user=True, blocks=[])
+    asking = asking.with_blocks([*asking.blocks, instruction])
+    asking.tool_changes = (*asking.tool_changes, *last.tool_changes)
+    return [*before, asking], losses
