@@ -31,6 +31,7 @@ from tests.fake_upstream import (
     MODEL,
     FakeUpstream,
     Head,
+    Pause,
     ReceivedRequest,
     Reply,
     Send,
@@ -231,7 +232,8 @@ async def _on_a_screen(claude_code: ClaudeCode) -> list[Asked]:
 
 async def _with_an_answer_that_breaks(claude_code: ClaudeCode) -> list[Asked]:
     """What is asked again, and not streamed then."""
-    broken: Reply = [Head(), Send(text("I begin ")), Send(frame({"error": {"message": "out of memory", "code": 500}}))]
+    error = frame({"error": {"message": "out of memory", "code": 500}})
+    broken: Reply = [Head(), Send(text("I begin ")), Pause(0.2), Send(error)]
     replies: Iterator[Reply] = iter([broken, answer("I am whole.")])
     async with _listening(lambda _: next(replies)) as (url, heard):
         session = await claude_code.ask(url, "Say something.", "--model", MODEL)
