@@ -50,6 +50,15 @@ class StreamSocket(ByteStream):
                     raise anyio.EndOfStream
                 return data
 
+    def receive_now(self, max_bytes: int) -> bytes | None:
+        """Return what has come, without waiting: None if that is nothing, ``b""`` at the end."""
+        try:
+            return self._socket.recv(max_bytes)
+        except (BlockingIOError, InterruptedError):
+            return None
+        except OSError:
+            return b""
+
     async def send(self, item: bytes | memoryview) -> None:
         """Send all bytes, waiting only where nobody reads them; cancelled, it may have sent a part of them."""
         sent = self.send_now(item)

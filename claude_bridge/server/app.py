@@ -14,7 +14,7 @@ from claude_bridge.conversion.request.history import MAX_KEPT_BYTES, KnownHistor
 from claude_bridge.errors import BridgeError
 from claude_bridge.page.live import LivePage
 from claude_bridge.server.access import AccessRules
-from claude_bridge.server.http1 import HttpRequest
+from claude_bridge.server.http1 import LOOK_EVERY_S, HttpRequest, Responder
 from claude_bridge.trace.bus import Bus
 from claude_bridge.trace.recorder import Recorder
 from claude_bridge.trace.stats import Stats
@@ -32,9 +32,10 @@ _NOT_FOR_ENGINES_PREFIXES = ("proxy-", "sec-", "x-forwarded-", "x-real-")
 class RunningAnswer:
     """An answer that is being written."""
 
-    def __init__(self, recorder: Recorder, scope: anyio.CancelScope) -> None:
+    def __init__(self, recorder: Recorder, responder: Responder) -> None:
         self.recorder = recorder
-        self.scope = scope
+        self.responder = responder
+        self.scope = anyio.CancelScope()
         self.bridge: BridgeProtocol | None = None
         """What carries it; None: that is not known yet."""
         self.stopped_by: BridgeError | None = None
@@ -44,6 +45,12 @@ class RunningAnswer:
         """End the answer now."""
         self.stopped_by = reason
         self.scope.cancel()
+
+    def end_if_client_left(self) -> None:
+        """End the answer where nobody waits for it any more."""
+        if self.responder.has_client_left():
+            self.recorder.client_left()
+            self.scope.cancel()
 
 
 class Service:
@@ -78,6 +85,8 @@ class Service:
         self.is_stopping = False
         """Whether the server takes no more, so that viewers of the page must go."""
         self._running: set[RunningAnswer] = set()
+        self._is_running = anyio.Event()
+        """Set when an answer runs, for those who wait for one."""
         self._bridge: BridgeProtocol | None = None
         self._ready = anyio.Event()
 
@@ -97,8 +106,8 @@ class Service:
 
     async def bridge(self) -> BridgeProtocol:
         """Return the bridge, as soon as it is known what its engine is."""
-        await self._ready.wait()
-        assert self._bridge is not None, "provide() sets both"
+        while self._bridge is None:
+            await self._ready.wait()
         return self._bridge
 
     @property
@@ -117,14 +126,26 @@ class Service:
         return [answer.recorder for answer in self._running]
 
     @contextmanager
-    def running_answer(self, recorder: Recorder, scope: anyio.CancelScope) -> Iterator[RunningAnswer]:
-        """Yield an answer that counts as running while the context lasts; cancelling ``scope`` stops it."""
-        answer = RunningAnswer(recorder, scope)
+    def running_answer(self, recorder: Recorder, responder: Responder) -> Iterator[RunningAnswer]:
+        """Yield an answer that counts as running while the context lasts; it ends early where its client leaves."""
+        answer = RunningAnswer(recorder, responder)
         self._running.add(answer)
+        self._is_running.set()
         try:
-            yield answer
+            with answer.scope:
+                yield answer
         finally:
             self._running.discard(answer)
+
+    async def watch_clients(self) -> None:
+        """End the answers whose clients leave; runs until it is cancelled."""
+        while True:
+            if not self._running:
+                self._is_running = anyio.Event()
+                await self._is_running.wait()
+            await anyio.sleep(LOOK_EVERY_S)
+            for answer in self.running_answers:
+                answer.end_if_client_left()
 
     def stop_answers(self, reason: BridgeError) -> None:
         """End all answers that are being written; their clients get the reason."""

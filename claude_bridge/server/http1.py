@@ -2,7 +2,8 @@
 
 A handler gets a request as soon as its head has come, and reads the body only if it wants to: who may not ask is
 refused before a body is sent. Pipelined requests are answered in order. While an answer is written the connection is
-still read, so that a client that goes away is noticed at once; what arrives meanwhile belongs to the next request.
+still read now and then, so that a client that goes away is noticed soon; what arrives meanwhile belongs to the next
+request.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from io import BytesIO
 from math import ceil
 
 import anyio
-from anyio.abc import ByteStream
 from anyio.lowlevel import checkpoint
 from msgspec import Struct
 
@@ -33,6 +33,7 @@ from claude_bridge.errors import (
 )
 from claude_bridge.server.memory import MemoryAccount, MemoryBudget
 from claude_bridge.server.request_head import RequestHead, RequestHeadReader
+from claude_bridge.stream_socket import StreamSocket
 from claude_bridge.wire.anthropic_codec import encode_error
 from claude_bridge.wire.chunked import ChunkedDecoder
 
@@ -42,6 +43,9 @@ CHUNKED_READ_BYTES = 16 * 1024
 
 MAX_AHEAD_BYTES = 64 * 1024
 """How much of the next request is read while an answer is written."""
+
+LOOK_EVERY_S = 0.1
+"""How often a client is looked at while it waits for its answer: a task that waits for its end would cost more."""
 
 LINGER_S = 2.0
 """How long a client that was refused may go on sending before its connection is closed."""
@@ -166,9 +170,14 @@ class Responder:
         await self._connection.write(head + (_LAST_CHUNK if self._is_chunked else b""))
         self.ended = True
 
+    def has_client_left(self) -> bool:
+        """Return whether the client has closed the connection, or has not read for too long."""
+        return self._connection.has_client_left()
+
     async def wait_until_client_leaves(self) -> None:
-        """Return when the client has closed the connection, or has not read for too long."""
-        await self._connection.read_ahead()
+        """Return when the client has left."""
+        while not self.has_client_left():  # noqa: ASYNC110 - nothing sets an event when a client leaves
+            await anyio.sleep(LOOK_EVERY_S)
 
     @property
     def is_open(self) -> bool:
@@ -197,7 +206,7 @@ class Connection:
 
     def __init__(
         self,
-        stream: ByteStream,
+        stream: StreamSocket,
         handler: Handler,
         *,
         limits: Limits,
@@ -258,22 +267,15 @@ class Connection:
             raise ClientGoneError from error
         self._writing_since = None  # but not where it was cancelled
 
-    async def read_ahead(self) -> None:
-        """Read on while an answer is written; return when the client has left."""
-        while True:
-            data: bytes | None = None
-            with anyio.move_on_after(self._limits.write_timeout_s / 2):
-                if len(self._received) > MAX_AHEAD_BYTES:
-                    await anyio.sleep_forever()  # a client that pipelines this much can't be seen leaving
-                try:
-                    data = await self._stream.receive(READ_BYTES)
-                except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
-                    return
-            if data is not None:
-                self._received += data
-            since = self._writing_since
-            if since is not None and time.monotonic() - since > self._limits.write_timeout_s:
-                return
+    def has_client_left(self) -> bool:
+        """Read on while an answer is written; return whether the client has left."""
+        if len(self._received) <= MAX_AHEAD_BYTES:  # a client that pipelines more can't be seen leaving
+            data = self._stream.receive_now(READ_BYTES)
+            if data == b"":
+                return True
+            self._received += data or b""
+        since = self._writing_since
+        return since is not None and time.monotonic() - since > self._limits.write_timeout_s
 
     async def _serve_one(self) -> bool:
         """Serve one request; return whether another may follow."""

@@ -138,6 +138,7 @@ class _Server:
     ) -> None:
         """Take connections until the scope is cancelled, and close the listener; connections that are open go on."""
         async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._service.watch_clients)
             for connected in waiting:
                 self._take(connected, tasks)
             async with listener:

@@ -11,12 +11,12 @@ from itertools import count
 import anyio
 import h11
 import pytest
-from anyio.abc import ByteStream
 from hypothesis import given
 from hypothesis import strategies as st
 
 from claude_bridge.server.http1 import Connection, HttpRequest, Limits, Responder
 from claude_bridge.server.memory import MemoryBudget
+from claude_bridge.stream_socket import StreamSocket
 from tests.dialogues import cut
 from tests.examples import examples
 from tests.fuzz import damaged
@@ -42,7 +42,7 @@ GOOD = [
 SMALL = Limits(max_header_bytes=1_024, max_body_bytes=2_048)
 
 
-class Peer(ByteStream):
+class Peer(StreamSocket):
     """A peer that sends its reads and then no more, and takes everything."""
 
     def __init__(self, reads: Iterable[bytes]) -> None:
@@ -57,7 +57,7 @@ class Peer(ByteStream):
             self._reads.insert(0, read[max_bytes:])
         return read[:max_bytes]
 
-    async def send(self, item: bytes) -> None:
+    async def send(self, item: bytes | memoryview) -> None:
         self.got += item
 
     async def send_eof(self) -> None:

@@ -45,15 +45,12 @@ async def post_messages(service: Service, request: HttpRequest, responder: Respo
         parsed, history = outline, None
     _record_received(recorder, parsed, request, body)
     try:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_cancel_when_client_leaves, responder, recorder, tasks.cancel_scope)
-            with service.running_answer(recorder, tasks.cancel_scope) as running:
-                try:
-                    running.bridge = bridge = await service.bridge()
-                    await _answer(bridge, parsed, service.client_request(request, body, history), responder, recorder)
-                except ClientGoneError:
-                    recorder.client_left()
-                tasks.cancel_scope.cancel()
+        with service.running_answer(recorder, responder) as running:
+            try:
+                running.bridge = bridge = await service.bridge()
+                await _answer(bridge, parsed, service.client_request(request, body, history), responder, recorder)
+            except ClientGoneError:
+                recorder.client_left()
         if running.stopped_by is not None:
             await _end_early(running.stopped_by, responder, recorder)
     finally:
@@ -68,12 +65,6 @@ def _record_received(recorder: Recorder, parsed: MessagesRequest | None, request
         session=request.headers.get(SESSION_HEADER),
         user_agent=request.headers.get("user-agent"),
     )
-
-
-async def _cancel_when_client_leaves(responder: Responder, recorder: Recorder, scope: anyio.CancelScope) -> None:
-    await responder.wait_until_client_leaves()
-    recorder.client_left()
-    scope.cancel()
 
 
 async def _answer(
