@@ -25,7 +25,8 @@ from claude_bridge.server_tools.tools import WebTools
 from claude_bridge.trace.bus import Bus
 from claude_bridge.trace.recorder import Recorder
 from claude_bridge.upstream.client import client_for
-from claude_bridge.upstream.engines.discover import assumed, discover
+from claude_bridge.upstream.engines.discover import discover
+from claude_bridge.upstream.engines.engine import Engine
 from claude_bridge.wire.anthropic import CountTokensRequest, MessagesRequest
 from claude_bridge.wire.anthropic_answers import (
     ErrorEvent,
@@ -73,14 +74,17 @@ async def open_bridge(
             next step.
         UpstreamError: the engine does not answer, or not yet.
     """
-    upstream = replace(_named(engine, model, api), think=think)
-    if check:
-        upstream = await discover(
-            upstream, api_key, key_hint="Give api_key.", window_tokens=context_window, may_upgrade=api is None
+    upstream = await discover(
+        Engine(
+            upstream=replace(_named(engine, model, api), think=think),
+            api_key=api_key,
+            key_hint="Give api_key.",
+            check=check,
+            may_upgrade=api is None,
+            window_tokens=context_window,
+            max_output_tokens=max_output_tokens,
         )
-    else:
-        upstream = assumed(upstream)
-    upstream = upstream.with_given_limits(window_tokens=context_window, max_output_tokens=max_output_tokens)
+    )
     bus = Bus(warn=warn or logging.getLogger("claude_bridge").warning)
     searcher = searcher_for(web_search, web_search_key)
     web_tools = WebTools(searcher=searcher, hosted=web_search == "auto", pages=PageReader() if web_fetch else None)

@@ -15,7 +15,7 @@ from claude_bridge.adapters import ADAPTERS
 from claude_bridge.app.keys import first_key, key_hint, key_of, key_ring_of, key_variables, read_secret
 from claude_bridge.app.notices import Notices
 from claude_bridge.app.options import Options
-from claude_bridge.app.plan import Engine, Plan, WebPlan
+from claude_bridge.app.plan import Plan, WebPlan
 from claude_bridge.app.web import AUTO, default_key, require_library
 from claude_bridge.config.providers import configured_models, configured_rows, request_settings
 from claude_bridge.config.schema import Config
@@ -31,10 +31,10 @@ from claude_bridge.providers import (
     with_api,
 )
 from claude_bridge.routing import Routing, Target
+from claude_bridge.upstream.engines.engine import Engine
 
 if TYPE_CHECKING:
     from claude_bridge.upstream.embedded.engine import EmbeddedEngine
-    from claude_bridge.upstream.engines.report import OfferedModel
 
 _REGION = re.compile(r"[a-z0-9-]{1,40}")
 
@@ -52,44 +52,29 @@ def build_plan(config: Config, options: Options, notices: Notices, *, running: P
     """
     trust_authorities(config, options.ca_file)
     provider, model = _named_model(config, options)
-    window_tokens, max_tokens = options.context_window, options.max_tokens
-    embedded: EmbeddedEngine | None = None
-    models: tuple[OfferedModel, ...] = ()
     if provider == LOCAL:
-        if running is None:
-            embedded = start_embedded(options, window_tokens or config.defaults.context_window, notices)
-        elif (embedded := running.embedded) is None:
-            raise SetupError("The provider `local` is started together with the bridge.", "Restart the bridge.")
-        upstream, key, ring, hint = embedded.upstream, None, None, ""
+        embedded = _embedded(config, options, notices, running)
+        engine = Engine(provider=LOCAL, upstream=embedded.upstream, check=False)
     else:
+        embedded = None
         engine = named_engine(config, provider, model, options.base_url, options.api_key)
-        upstream, key, models, hint = engine.upstream, engine.api_key, engine.models, key_hint(engine.row)
-        ring = engine.ring
         if options.api is not None:
             if options.api not in ADAPTERS:
                 raise SetupError(f"There is no API {options.api!r}.", f"Known APIs: {', '.join(ADAPTERS)}.")
-            upstream = with_api(upstream, options.api)
+            engine = replace(engine, upstream=with_api(engine.upstream, options.api), may_upgrade=False)
     routing = routing_of(config, options, Target(provider, model))
-    engines = {
-        name: named_engine(config, name, "", None, None)
-        for name in {target.provider for target in routing.others} - {provider}
-    }
-    if not models:  # the limits of a configured model have been weighed against the defaults already
-        max_tokens = max_tokens or config.defaults.max_tokens
-        window_tokens = window_tokens or config.defaults.context_window
+    others = {target.provider for target in routing.others} - {provider}
+    engines = {provider: engine, **{name: named_engine(config, name, "", None, None) for name in others}}
+    engines = {name: _with_general_settings(config, options, one) for name, one in engines.items()}
+    main = engines[provider]
     return Plan(
-        upstream=replace(upstream, think=options.think or config.defaults.think),
-        api_key=key,
-        ring=ring,
-        key_hint=hint,
-        key_variables=key_variables(config, {provider, *engines}),
-        check=options.check and embedded is None,
-        models=models,
-        may_upgrade=options.api is None,
-        max_output_tokens=max_tokens,
-        window_tokens=window_tokens,
-        general_max_output_tokens=config.defaults.max_tokens,
-        general_window_tokens=config.defaults.context_window,
+        main=replace(
+            main,
+            window_tokens=options.context_window or main.window_tokens,
+            max_output_tokens=options.max_tokens or main.max_output_tokens,
+        ),
+        engines=engines,
+        key_variables=key_variables(config, set(engines)),
         max_concurrent=options.max_concurrent or config.defaults.max_concurrent,
         keeps_histories=config.defaults.memo if options.memo is None else options.memo,
         vision_model=options.vision_model or config.defaults.vision_model,
@@ -100,8 +85,19 @@ def build_plan(config: Config, options: Options, notices: Notices, *, running: P
         budget=config.limits,
         budgets={name: one.limits for name, one in config.providers.items() if one.limits is not None},
         routing=routing,
-        engines=engines,
         embedded=embedded,
+    )
+
+
+def _with_general_settings(config: Config, options: Options, engine: Engine) -> Engine:
+    """Return the engine with what holds for all; the limits of listed models are weighed against the defaults."""
+    defaults = config.defaults
+    return replace(
+        engine,
+        upstream=replace(engine.upstream, think=options.think or defaults.think),
+        check=engine.check and options.check,
+        window_tokens=None if engine.models else defaults.context_window,
+        max_output_tokens=None if engine.models else defaults.max_tokens,
     )
 
 
@@ -131,12 +127,16 @@ def _named_model(config: Config, options: Options) -> tuple[str, str]:
     return config.defaults.model.provider, config.defaults.model.model
 
 
-def start_embedded(options: Options, window_tokens: int | None, notices: Notices) -> EmbeddedEngine:
-    """Start llama.cpp with the user's model or the small one. Its process ends when the engine is forgotten.
+def _embedded(config: Config, options: Options, notices: Notices, running: Plan | None) -> EmbeddedEngine:
+    """Return llama.cpp with the user's model or the small one. Its process ends when the engine is forgotten.
 
     Raises:
         SetupError: the engine is not installed, or the model can't be downloaded or loaded.
     """
+    if running is not None:
+        if running.embedded is None:
+            raise SetupError("The provider `local` is started together with the bridge.", "Restart the bridge.")
+        return running.embedded
     from claude_bridge.upstream.embedded.engine import (
         OWN_MODEL_WINDOW_TOKENS,
         SMALL_MODEL_WINDOW_TOKENS,
@@ -160,8 +160,9 @@ def start_embedded(options: Options, window_tokens: int | None, notices: Notices
     else:
         path, name = options.model_file, options.model_file.stem
         window, template = OWN_MODEL_WINDOW_TOKENS, None
+    window = options.context_window or config.defaults.context_window or window
     with notices.waiting(f"Loading {name}"):
-        return EmbeddedEngine(path, model_name=name, window_tokens=window_tokens or window, template=template)
+        return EmbeddedEngine(path, model_name=name, window_tokens=window, template=template)
 
 
 # --- one engine -------------------------------------------------------------------------------------------------
@@ -188,7 +189,15 @@ def named_engine(config: Config, provider: str, model: str, base_url: str | None
         upstream = replace(upstream, settings_of=request_settings(config, row, os.environ))
     except ValueError as error:
         raise SetupError(str(error), "Put the value there, or change the configuration.") from error
-    return Engine(row, upstream, key, ring, configured_models(config, row))
+    return Engine(
+        provider=provider,
+        upstream=upstream,
+        api_key=key,
+        ring=ring,
+        key_hint=key_hint(row),
+        models=configured_models(config, row),
+        is_wanted=key is not None or provider in config.providers,
+    )
 
 
 def provider_and_model(config: Config, provider: str, model: str) -> tuple[str, str]:

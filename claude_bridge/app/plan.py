@@ -4,37 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from claude_bridge.app.client_environment import NO_TOKEN, Served
 from claude_bridge.config.types import SearchChoice
-from claude_bridge.providers import Provider, Upstream
+from claude_bridge.providers import Upstream
 from claude_bridge.routing import Routing
 from claude_bridge.spending import Budget
-from claude_bridge.upstream.key_ring import KeyRing
 from claude_bridge.wire.addresses import is_loopback
 
 if TYPE_CHECKING:
     from claude_bridge.upstream.embedded.engine import EmbeddedEngine
-    from claude_bridge.upstream.engines.report import OfferedModel  # brings the wire shapes of all engines
+    from claude_bridge.upstream.engines.engine import Engine
+    from claude_bridge.upstream.key_ring import KeyRing
 
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - compared with, not bound
 """Where to reach a bridge that listens on all addresses, from its own machine."""
-
-
-class Engine(NamedTuple):
-    """An engine as it is known before it is asked."""
-
-    row: Provider
-    upstream: Upstream
-    api_key: str | None
-    """None: there is none."""
-    ring: KeyRing | None
-    """The keys that take turns, or the command that gives one; None: it is always ``api_key``."""
-    models: tuple[OfferedModel, ...]
-    """The models that the configuration lists; where it lists some, the engine is not asked for any."""
 
 
 class Listening(Struct, frozen=True, kw_only=True):
@@ -91,26 +78,14 @@ class WebPlan(Struct, frozen=True, kw_only=True):
 
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """What is to be served, and how. None in a limit leaves it to what the engine reports."""
+    """What is to be served, and how."""
 
-    upstream: Upstream
-    api_key: str | None
-    ring: KeyRing | None = None
-    """The keys that take turns, or the command that gives one; None: it is always ``api_key``."""
-    key_hint: str
+    main: Engine
+    """The engine of the main model, with the limits that options give."""
+    engines: Mapping[str, Engine] = {}
+    """All engines that requests may go to, by their providers' names, with the limits of any model."""
     key_variables: frozenset[str] = frozenset()
     """The environment variables that hold keys of these engines."""
-    check: bool
-    """Whether the engine is asked about itself."""
-    models: tuple[OfferedModel, ...] = ()
-    """The models that the configuration lists; where it lists some, the engine is not asked for any."""
-    may_upgrade: bool = True
-    """Whether an engine that turns out to be Ollama is asked through Ollama's own API."""
-    max_output_tokens: int | None = None
-    window_tokens: int | None = None
-    general_max_output_tokens: int | None = None
-    """The configured limits of any model; the two above may come from options, which are about the main model."""
-    general_window_tokens: int | None = None
     max_concurrent: int | None = None
     """How many requests each engine gets at a time."""
     keeps_histories: bool = True
@@ -129,20 +104,17 @@ class Plan(Struct, frozen=True, kw_only=True):
     budgets: Mapping[str, Budget] = {}
     """How much may be spent at single providers."""
     routing: Routing
-    engines: Mapping[str, Engine] = {}
-    """The engines of other providers that the routing names, by the providers' names."""
     embedded: EmbeddedEngine | None = None
     """An engine that the bridge started, which ends when nothing refers to it any more."""
 
     @property
     def keys(self) -> list[str]:
         """The keys of all engines; nobody may see them."""
-        keys = (self.api_key, self.web.search_key, *(engine.api_key for engine in self.engines.values()))
-        upstreams = (self.upstream, *(engine.upstream for engine in self.engines.values()))
-        return [key for key in (*keys, *(secret for one in upstreams for secret in one.settings.secrets)) if key]
+        engines = (self.main, *self.engines.values())
+        keys = (self.web.search_key, *(engine.api_key for engine in engines))
+        return [key for key in (*keys, *(key for one in engines for key in one.upstream.settings.secrets)) if key]
 
     @property
     def rings(self) -> dict[str, KeyRing]:
         """The keys of engines that change, by their providers' names."""
-        rings = {self.routing.main.provider: self.ring, **{name: engine.ring for name, engine in self.engines.items()}}
-        return {name: ring for name, ring in rings.items() if ring is not None}
+        return {name: engine.ring for name, engine in self.engines.items() if engine.ring is not None}

@@ -93,11 +93,11 @@ async def _serve_by(plan: Plan, bridge: RunningBridge, tasks: TaskGroup) -> None
             ring.continue_from(before[name])
     found = error = None
     try:
-        found = await find_engine(plan, Notices())
+        found = await find_engine(plan.main, Notices())
     except UpstreamError as unreachable:
         error = unreachable
     bridge.looking.cancel()
-    await bridge.provide(found or assumed(plan.upstream), plan)
+    await bridge.provide(found or assumed(plan.main), plan)
     if error is not None:
         bridge.looking = anyio.CancelScope()
         tasks.start_soon(provide_when_found, bridge)

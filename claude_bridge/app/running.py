@@ -13,7 +13,7 @@ from anyio import to_thread
 
 from claude_bridge.app.notices import Notices
 from claude_bridge.app.plan import Listening, Plan
-from claude_bridge.app.resolve import find_engine, with_limits
+from claude_bridge.app.resolve import find_engine
 from claude_bridge.app.vision import describer_for
 from claude_bridge.app.web import open_web_tools
 from claude_bridge.attachments.prepare import Attachments
@@ -81,8 +81,7 @@ class RunningBridge:
 
         plan = plan or self.plan
         async with AsyncExitStack() as stack:
-            upstream = with_limits(upstream, plan)
-            client = client_for(upstream, plan.api_key, plan.ring)
+            client = client_for(upstream, plan.main.api_key, plan.main.ring)
             await stack.enter_async_context(client)
             attachments = Attachments(describer=await describer_for(plan, upstream, client))
             main = ModelBridge(
@@ -143,7 +142,7 @@ async def provide_when_found(bridge: RunningBridge) -> None:
     plan, looking, notices = bridge.plan, bridge.looking, bridge.notices
     is_change = bridge.main is not None
     # In a thread, since these imports take 150 ms: clients are answered meanwhile.
-    for module in ("upstream.client", "upstream.engines.configured", "upstream.engines.discover"):
+    for module in ("upstream.client", "upstream.engines.discover"):
         await to_thread.run_sync(import_module, f"claude_bridge.{module}")
     from claude_bridge.upstream.engines.discover import assumed
 
@@ -151,7 +150,7 @@ async def provide_when_found(bridge: RunningBridge) -> None:
     with looking:
         while True:
             try:
-                upstream = await find_engine(plan, Notices() if is_change else notices)
+                upstream = await find_engine(plan.main, Notices() if is_change else notices)
                 routed = await bridge.provide(upstream, plan)
             except UpstreamError as error:
                 what, hint = error.message, _what_to_do(error)
@@ -167,7 +166,7 @@ async def provide_when_found(bridge: RunningBridge) -> None:
                 reported = what
                 notices.problem(what, hint)
             if bridge.main is None:
-                await bridge.provide(assumed(plan.upstream))
+                await bridge.provide(assumed(plan.main))
             await anyio.sleep(RETRY_S)
 
 

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from claude_bridge.app.notices import Notices
 from claude_bridge.app.plan import Listening, Plan
-from claude_bridge.app.resolve import find_engine, with_limits
+from claude_bridge.app.resolve import find_engine
 from claude_bridge.app.running import RETRY_S, RunningBridge, provide_when_found, warn_of_others
 from claude_bridge.bridge_protocol import BridgeProtocol
 from claude_bridge.errors import BridgeError, SetupError, UpstreamError, UpstreamLoadingError
@@ -123,7 +123,7 @@ async def _serve_beside(
 ) -> T:
     upstream = await wait_for_engine(plan, notices)
     if complete is not None:
-        plan = await complete(plan, with_limits(upstream, plan))
+        plan = await complete(plan, upstream)
     async with (
         _open_bridge(plan, Listening(), notices, sinks) as (bridge, listener, _),
         anyio.create_task_group() as tasks,
@@ -213,9 +213,9 @@ async def wait_for_engine(plan: Plan, notices: Notices) -> Upstream:
     """Return the engine; one that is still loading its model is waited for."""
     while True:
         try:
-            return await find_engine(plan, notices)
+            return await find_engine(plan.main, notices)
         except UpstreamLoadingError:
-            with notices.waiting(f"{plan.upstream.name} is loading its model"):
+            with notices.waiting(f"{plan.main.upstream.name} is loading its model"):
                 await anyio.sleep(RETRY_S)
         except UpstreamError as error:
             raise SetupError(error.message, "Start the engine, or find out what is wrong: `bridge doctor`") from error

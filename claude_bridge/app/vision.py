@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from claude_bridge.app.resolve import ask_engine
 from claude_bridge.attachments.vision import Describer
 from claude_bridge.bridge import ModelBridge
 from claude_bridge.errors import SetupError, UpstreamError
@@ -52,9 +51,11 @@ def image_note(plan: Plan, upstream: Upstream) -> str | None:
 
 
 async def _vision_upstream(plan: Plan, upstream: Upstream, name: str) -> Upstream:
-    named = replace(plan.upstream, model=name, think="auto")
+    from claude_bridge.upstream.engines.discover import discover
+
+    named = replace(plan.main.upstream, model=name, think="auto")
     try:
-        found = await ask_engine(replace(plan, window_tokens=None, max_output_tokens=None), named)
+        found = await discover(replace(plan.main, upstream=named, window_tokens=None, max_output_tokens=None))
     except UpstreamError:  # it does not answer now: assume the same limits as those of the main model
         return replace(upstream, model=name, think="auto", profile=replace(upstream.profile, sees_images=True))
     if not found.profile.sees_images:

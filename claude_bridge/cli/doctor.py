@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from claude_bridge.app.plan import WebPlan
     from claude_bridge.config.load import Reading
     from claude_bridge.config.schema import Config
-    from claude_bridge.doctor.finding import Finding
-    from claude_bridge.doctor.subject import Subject
+    from claude_bridge.doctor.finding import Finding, Subject
     from claude_bridge.providers import Provider, Upstream
     from claude_bridge.wire.admin_api import Readiness
 
@@ -78,7 +77,7 @@ def doctor(
     config = reading.config
     from claude_bridge.app.build import trust_authorities, web_plan
     from claude_bridge.app.plan import WebPlan
-    from claude_bridge.doctor.web_search import untried_search
+    from claude_bridge.doctor.machine import untried_search
 
     trust_authorities(config, ca_file)
     port = port or config.server.port
@@ -133,7 +132,7 @@ async def _examine(
     from claude_bridge.app.web import AUTO, OFF, with_agreed_search
     from claude_bridge.doctor.examine import examine
     from claude_bridge.doctor.finding import Step
-    from claude_bridge.doctor.web_search import check_search
+    from claude_bridge.doctor.machine import check_search
     from claude_bridge.server_tools.searching import TIMEOUT_S
 
     found = list(findings)
@@ -206,7 +205,7 @@ def _subject(
     from claude_bridge.app.build import address_of, require_address
     from claude_bridge.app.keys import key_of
     from claude_bridge.config.providers import configured_models
-    from claude_bridge.doctor.subject import Subject
+    from claude_bridge.doctor.finding import Subject
     from claude_bridge.providers import upstream_of
 
     models = configured_models(config, row)
@@ -229,7 +228,7 @@ def _subject(
 
 
 def _check_configuration(reading: Reading) -> Finding:
-    from claude_bridge.doctor.configuration import check_configuration
+    from claude_bridge.doctor.machine import check_configuration
 
     mistakes, doubts = ([str(problem) for problem in found] for found in (reading.mistakes, reading.doubts))
     return check_configuration(str(reading.file), is_there=reading.is_there, mistakes=mistakes, doubts=doubts)

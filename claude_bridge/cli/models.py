@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from claude_bridge.conversion.pricing import Prices
     from claude_bridge.exam.results import Exam
     from claude_bridge.providers import Provider
-    from claude_bridge.upstream.engines.catalog import Listing, Place
+    from claude_bridge.upstream.engines.catalog import Listing
+    from claude_bridge.upstream.engines.engine import Engine
     from claude_bridge.upstream.engines.report import OfferedModel
 
 
@@ -101,9 +102,9 @@ def _ask(config: Config, provider: str, base_url: str | None, api_key: str | Non
 
     from claude_bridge.upstream.engines.catalog import list_models
 
-    place = _place(config, provider, base_url, api_key)
+    engine = _engine(config, provider, base_url, api_key)
     try:
-        return anyio.run(list_models, place)
+        return anyio.run(list_models, engine)
     except UpstreamError as error:
         hint = "Start it, or check --base-url." if base_url or provider == "ollama" else "Try again in a moment."
         raise SetupError(error.message, hint) from error
@@ -114,25 +115,25 @@ def _ask_everywhere(config: Config, *, scans_network: bool) -> list[Listing]:
     from msgspec.structs import replace
 
     from claude_bridge.config.providers import configured_rows
-    from claude_bridge.upstream.engines.catalog import LOCAL_ENGINES, list_everywhere, local_places
+    from claude_bridge.upstream.engines.catalog import LOCAL_ENGINES, list_everywhere, local_engines
 
     rows = configured_rows(config).values()
     configured = [
-        replace(place := _place(config, row.name, None, None), upstream=replace(place.upstream, name=row.display_name))
+        replace(one := _engine(config, row.name, None, None), upstream=replace(one.upstream, name=row.display_name))
         for row in rows
         if row.name in config.providers
         or (_is_here(row) and row.display_name not in LOCAL_ENGINES)
         or (row.name != ONLY_IF_NAMED and os.environ.get(row.key_variable, "").strip() and _has_address(row))
     ]
-    configured += _served_places(config, configured)
-    places = [*configured, *local_places(configured)]
+    configured += _served_engines(config, configured)
+    engines = [*configured, *local_engines(configured)]
     if scans_network:
         from claude_bridge.upstream.engines.scan import neighbours, scan
 
         hosts = neighbours()
         terminal.say(terminal.faint(f"Looking for engines at {len(hosts)} addresses of the local network."))
-        places += anyio.run(scan, hosts)
-    listings, silences = anyio.run(list_everywhere, places)
+        engines += anyio.run(scan, hosts)
+    listings, silences = anyio.run(list_everywhere, engines)
     if not listings:
         tried = "\n".join(f"· {silence.reason}" for silence in silences)
         raise SetupError(
@@ -141,12 +142,12 @@ def _ask_everywhere(config: Config, *, scans_network: bool) -> list[Listing]:
             "internet set its key, such as OPENROUTER_API_KEY.",
         )
     for silence in silences:
-        if silence.place.is_wanted:  # at the other places nobody need be
+        if silence.engine.is_wanted:  # at the other places nobody need be
             terminal.print_problem(silence.reason, silence.hint, is_warning=True)
     return listings
 
 
-def _served_places(config: Config, others: Sequence[Place]) -> list[Place]:
+def _served_engines(config: Config, others: Sequence[Engine]) -> list[Engine]:
     """Return the engine of a running bridge, unless it is among the others."""
     from claude_bridge.cli.bridge_client import find_served, row_of_served
 
@@ -154,9 +155,9 @@ def _served_places(config: Config, others: Sequence[Place]) -> list[Place]:
     if served is None:
         return []
     row, base_url = row_of_served(config, served)
-    if base_url is None and any(place.provider == row.name for place in others):
+    if base_url is None and any(other.provider == row.name for other in others):
         return []
-    return [_place(config, row.name, base_url, None)]
+    return [_engine(config, row.name, base_url, None)]
 
 
 def _is_here(row: Provider) -> bool:
@@ -168,25 +169,15 @@ def _has_address(row: Provider) -> bool:
     return bool(row.base_url or os.environ.get(row.base_url_variable or ""))
 
 
-def _place(config: Config, provider: str, base_url: str | None, api_key: str | None) -> Place:
+def _engine(config: Config, provider: str, base_url: str | None, api_key: str | None) -> Engine:
     from claude_bridge.app.build import named_engine, provider_and_model
-    from claude_bridge.app.keys import key_hint
     from claude_bridge.providers import LOCAL
-    from claude_bridge.upstream.engines.catalog import Place
 
     provider, _ = provider_and_model(config, provider, "")
 
     if provider == LOCAL:
         raise SetupError("The provider 'local' has no list: it runs one model at a time.", "Try: bridge serve local")
-    engine = named_engine(config, provider, "", base_url, api_key)
-    return Place(
-        provider=provider,
-        upstream=engine.upstream,
-        api_key=engine.api_key,
-        key_hint=key_hint(engine.row),
-        models=engine.models,
-        is_wanted=engine.api_key is not None or provider in config.providers,
-    )
+    return named_engine(config, provider, "", base_url, api_key)
 
 
 def _shown(listing: Listing, *, every: bool) -> tuple[OfferedModel, ...]:

@@ -1,24 +1,39 @@
-"""Runs all checks, and yields each finding as soon as it is there, behind the step that led to it."""
+"""All checks in the order in which a person would ask; each finding comes as soon as it is there, behind its step."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from urllib.parse import urlsplit
 
 import anyio
 
-from claude_bridge.doctor.engine import check_report
-from claude_bridge.doctor.finding import Finding, Step
-from claude_bridge.doctor.inspect_machine import inspect_machine
-from claude_bridge.doctor.machine import is_near
+from claude_bridge.doctor.finding import Finding, Severity, Step, Subject
+from claude_bridge.doctor.machine import inspect_machine, is_near
+from claude_bridge.doctor.model import (
+    check_cloud,
+    check_installed,
+    check_listed,
+    check_purpose,
+    check_senses,
+    check_tools,
+    with_configured,
+)
 from claude_bridge.doctor.probing import ALL_LIMIT_S, probe_model
-from claude_bridge.doctor.reach import no_tls
-from claude_bridge.doctor.subject import Subject
+from claude_bridge.doctor.reach import (
+    check_address,
+    check_engine,
+    check_key,
+    check_reachable,
+    check_stranger,
+    check_version,
+    no_tls,
+)
+from claude_bridge.doctor.windows import check_windows
 from claude_bridge.providers import PROVIDERS, Upstream, upstream_of
 from claude_bridge.server.port_owner import describe_port_owner
 from claude_bridge.upstream.engines.detect import inspect_engine
-from claude_bridge.upstream.engines.report import EngineReport
+from claude_bridge.upstream.engines.report import EngineReport, OfferedModel
 from claude_bridge.wire.addresses import reaches_this_machine
 
 ENGINE_LIMIT_S = 30.0
@@ -30,6 +45,8 @@ PLAIN_LIMIT_S = 1.0
 
 USUAL_PORTS = (11434, 8080, 1234, 8000, 30000)
 """Where Ollama, llama.cpp, LM Studio, vLLM and SGLang listen unless they are configured otherwise."""
+
+OPENAI_ITSELF = "api.openai.com"
 
 
 async def examine(
@@ -109,3 +126,57 @@ async def _engines_elsewhere(taken: int | None, ports: Sequence[int]) -> list[En
             if port != taken:
                 tasks.start_soon(look, port)
     return [found[port] for port in ports if port in found]
+
+
+# --- the engine and its model, in the order in which a person would ask -------------------------------------------
+
+
+def check_report(
+    subject: Subject, report: EngineReport, *, elsewhere: Sequence[EngineReport] = (), owner: str = ""
+) -> Iterator[Finding]:
+    """Yield the findings; where one thing is broken, those that rest on it are left out.
+
+    ``elsewhere`` are engines at the usual addresses, where nothing of use answers here; ``owner`` is who listens on
+    the engine's port, as in " by nginx (process 7)", or empty.
+    """
+    reachable = check_reachable(subject, report.answers, elsewhere=elsewhere)
+    yield reachable
+    if reachable.severity is Severity.FAIL:
+        return
+    key = check_key(subject, report.answers)
+    if key.severity is Severity.FAIL:
+        yield key
+        return
+    if report.profile is None:
+        yield check_stranger(subject, report.answers, owner=owner, elsewhere=elsewhere)
+        return
+    engine = check_engine(subject, report)
+    yield engine
+    if engine.severity is Severity.FAIL:
+        return
+    if report.is_ollama and report.version is not None:
+        yield check_version(report.version)
+    address = check_address(subject, report)
+    if address is not None:
+        yield address
+    yield key
+    listed = check_listed(subject, report)
+    if listed is not None:
+        yield listed
+        return
+    yield from _check_model(subject, report)
+
+
+def _check_model(subject: Subject, report: EngineReport) -> Iterator[Finding]:
+    installed = check_installed(subject, report)
+    yield installed
+    reported = report.meant(subject.model)
+    if installed.severity is Severity.FAIL or (reported is None and not subject.model):
+        return
+    model, window = with_configured(subject, report, reported or OfferedModel(id=subject.model))
+    purpose = check_purpose(subject, report, model)
+    findings = [check_cloud(report, model), purpose]
+    if purpose is None and urlsplit(report.base_url).hostname != OPENAI_ITSELF:  # all models of which do, and it
+        findings += [check_tools(subject, report, model), *check_senses(model)]  # reports nothing
+        findings += check_windows(subject, report, model, configured=window)
+    yield from (finding for finding in findings if finding is not None)

@@ -1,24 +1,45 @@
-"""Checks of this machine: proxies, the bridge's port, Claude Code and its settings. Pure; the caller looks."""
+"""Checks of this machine: configuration, proxies, the bridge's port, Claude Code, its settings, and web searches."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import aclosing
 from ipaddress import ip_address
+from pathlib import Path
 
+import anyio
 from msgspec import Struct
 
+from claude_bridge.app.claude_code import settings_paths
+from claude_bridge.app.plan import WebPlan
+from claude_bridge.app.web import where_queries_go
 from claude_bridge.clients.claude_code import KEY_VARIABLES, OTHER_SERVICES
 from claude_bridge.doctor.finding import Finding, fail, ok, warn
 from claude_bridge.doctor.reach import place_of
+from claude_bridge.errors import SetupError, UpstreamError
 from claude_bridge.providers import engine_words
+from claude_bridge.server.port_owner import describe_port_owner
+from claude_bridge.server_tools.blocks import ToolError
+from claude_bridge.server_tools.searching import searcher_for
+from claude_bridge.server_tools.tools import SearchQuery
+from claude_bridge.upstream.client import UpstreamClient
 from claude_bridge.wire.addresses import reaches_this_machine
 from claude_bridge.wire.admin_api import Readiness
 
 PROXY, BRIDGE, PORT = "proxy", "bridge", "bridge port"
-CLIENT, SETTINGS = "Claude Code", "client settings"
+CLIENT, SETTINGS, CONFIGURATION, WEB_SEARCH = "Claude Code", "client settings", "configuration", "web search"
 
 _PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 """Measured with Claude Code 2.1: each one of them swallows http://127.0.0.1, and NO_PROXY=localhost does not help."""
+
+LOOK_TIMEOUT_S = 5.0
+
+QUERY = "Python programming language"
+"""What every service finds something for."""
 
 
 class SettingsFile(Struct, frozen=True):
@@ -26,6 +47,27 @@ class SettingsFile(Struct, frozen=True):
 
     name: str
     env: Mapping[str, str] | None
+
+
+async def inspect_machine(port: int, *, engine_host: str) -> list[Finding]:
+    """Return the findings about this machine. Settings are read, never written."""
+    return [
+        check_proxy(os.environ, engine_host=engine_host),
+        await _examine_port(port),
+        await _examine_client(),
+        *check_settings(os.environ, list(_settings_files()), bridge_url=f"http://127.0.0.1:{port}"),
+    ]
+
+
+def check_configuration(file: str, *, is_there: bool, mistakes: Sequence[str], doubts: Sequence[str]) -> Finding:
+    """Judge whether the configuration can be used; mistakes and doubts are sentences that name their place."""
+    look = "bridge config check"
+    if mistakes:
+        more = f" (and {len(mistakes) - 1} more)" if len(mistakes) > 1 else ""
+        return fail(CONFIGURATION, f"{mistakes[0]}{more}; the other checks ignore the file", look)
+    if doubts:
+        return warn(CONFIGURATION, "; ".join(doubts), look)
+    return ok(CONFIGURATION, file if is_there else "none, and none is needed")
 
 
 def check_proxy(environment: Mapping[str, str], *, engine_host: str) -> Finding:
@@ -141,3 +183,88 @@ def _is_on(value: str | None) -> bool:
 
 def _is_same_place(url: str, other: str) -> bool:
     return place_of(url).replace("localhost", "127.0.0.1") == place_of(other).replace("localhost", "127.0.0.1")
+
+
+# --- what the checks look at ---------------------------------------------------------------------------------------
+
+
+async def _examine_port(port: int) -> Finding:
+    try:
+        listener = await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=port)
+    except OSError:
+        pass
+    else:
+        await listener.aclose()
+        return check_port(port, is_free=True)
+    is_bridge = False
+    with anyio.move_on_after(LOOK_TIMEOUT_S):
+        try:
+            async with UpstreamClient(f"http://127.0.0.1:{port}", api_key=None, name="It") as client:
+                document = await client.fetch("/", timeout_s=LOOK_TIMEOUT_S)
+            is_bridge = document.body.startswith(b"claude-bridge is running")
+        except UpstreamError:
+            pass
+    return check_port(port, is_free=False, is_bridge=is_bridge, owner=describe_port_owner(port))
+
+
+async def _examine_client() -> Finding:
+    program = shutil.which("claude")
+    if program is None:
+        return check_client(None, is_found=False)
+    version = None
+    with anyio.move_on_after(LOOK_TIMEOUT_S):
+        try:
+            done = await anyio.run_process([program, "--version"], check=False)
+            if done.returncode == 0:
+                version = done.stdout.decode("utf-8", "replace").strip().partition("\n")[0] or None
+        except OSError:
+            pass
+    return check_client(version, is_found=True)
+
+
+def _settings_files() -> Iterator[SettingsFile]:
+    for path in settings_paths():
+        try:
+            document = json.loads(path.read_text("utf-8"))
+        except OSError:
+            continue
+        except ValueError:
+            yield SettingsFile(_short(path), None)
+        else:
+            env = document.get("env") if isinstance(document, dict) else None
+            variables = env if isinstance(env, dict) else {}
+            yield SettingsFile(_short(path), {str(name): str(value) for name, value in variables.items()})
+
+
+def _short(path: Path) -> str:
+    """Return the path as a person writes it."""
+    if path.is_relative_to(Path.cwd()):
+        return str(path.relative_to(Path.cwd()))
+    return f"~/{path.relative_to(Path.home())}" if path.is_relative_to(Path.home()) else str(path)
+
+
+# --- searches of the web -------------------------------------------------------------------------------------------
+
+
+def untried_search(choice: str, why: SetupError) -> Finding:
+    """Return that the running bridge searches by a service that can't be tried from here."""
+    return warn(WEB_SEARCH, f"the running bridge searches by {choice}, which can't be tried here: {why.what}", why.hint)
+
+
+async def check_search(plan: WebPlan) -> Finding | None:
+    """Search once; None where nothing is searched."""
+    searcher = searcher_for(plan.search, plan.search_key)
+    if searcher is None:
+        return None
+    async with aclosing(searcher):
+        started_at = time.monotonic()
+        try:
+            hits, _ = await searcher.search(SearchQuery(text=QUERY, count=5))
+        except ToolError as error:
+            remedy = f"Check {where_queries_go(plan)}, or choose another service: --web-search"
+            return fail(WEB_SEARCH, (error.reason or error.code).rstrip("."), remedy)
+    if not hits:
+        return warn(WEB_SEARCH, f"{searcher.name} finds nothing for {QUERY!r}", "Check which engines it searches.")
+    seconds = time.monotonic() - started_at
+    found = "1 result" if len(hits) == 1 else f"{len(hits)} results"
+    return ok(WEB_SEARCH, f"{searcher.name}: {found} in {seconds:.1f} s; queries go to it")

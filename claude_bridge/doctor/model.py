@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from shlex import quote as quote_for_shell
 
-from claude_bridge.adapters.engine_profiles import LLAMA_CPP, LM_STUDIO, OLLAMA, VLLM
-from claude_bridge.doctor.finding import Finding, fail, ok, warn
-from claude_bridge.doctor.subject import Subject
+from msgspec.structs import replace
+
+from claude_bridge.adapters.engine_profiles import LLAMA_CPP, LM_STUDIO, VLLM
+from claude_bridge.doctor.finding import Finding, Subject, fail, ok, warn
+from claude_bridge.upstream.engines.discover import configured_model
 from claude_bridge.upstream.engines.ollama import with_tag
 from claude_bridge.upstream.engines.report import EngineReport, OfferedModel
 
@@ -23,25 +25,40 @@ _ENABLE_TOOLS = {
 }
 
 
-def chosen_model(subject: Subject, report: EngineReport) -> OfferedModel | None:
-    """Return the model that is meant, or None if none is named and there is more or less than one."""
+def check_listed(subject: Subject, report: EngineReport) -> Finding | None:
+    """Judge whether the configuration lists the model, where it lists any; None: nothing to say."""
+    models = subject.models
+    if not models or configured_model(subject.model, models, is_ollama=report.is_ollama) is not None:
+        return None
+    names = [one.id for one in models]
+    near = get_close_matches(subject.model, names, n=1, cutoff=0.4) or names
+    command = subject.command(model=near[0])
     if not subject.model:
-        choices = [model for model in report.models if model.tools] if _is_ollama(report) else report.models
-        return choices[0] if len(choices) == 1 else None
-    model = report.find(subject.model)
-    if model is None and report.engine == LLAMA_CPP.name and report.models:
-        return report.models[0]  # it takes any name for the one model that it has loaded
-    return model
+        return warn(MODEL, f"no model was named; the configuration lists: {_some(names)}", command)
+    return fail(MODEL, f"the configuration does not list {subject.model!r}, but: {_some(names)}", command)
+
+
+def with_configured(subject: Subject, report: EngineReport, model: OfferedModel) -> tuple[OfferedModel, int | None]:
+    """Return the model as the bridge takes it, and the window that is configured for it.
+
+    What the configuration says goes before what the engine reports.
+    """
+    configured = configured_model(subject.model, subject.models, is_ollama=report.is_ollama)
+    if configured is None:
+        return model, subject.window_tokens
+    abilities = {"tools": configured.tools, "thinking": configured.thinking, "images": configured.images}
+    known = {name: able for name, able in abilities.items() if able is not None}
+    return replace(model, **known), configured.context_window
 
 
 def check_installed(subject: Subject, report: EngineReport) -> Finding:
     """Judge whether the engine has the model."""
-    model = chosen_model(subject, report)
-    if _is_ollama(report) and report.models_error is not None and model is None:
+    model = report.meant(subject.model)
+    if report.is_ollama and report.models_error is not None and model is None:
         return fail(MODEL, f"Ollama's list of models can't be read: {report.models_error}", "Look at Ollama's log.")
     if model is None:
         return _check_missing(subject, report) if subject.model else _check_unnamed(subject, report)
-    if _is_ollama(report):
+    if report.is_ollama:
         if model.problem is not None and not (report.cloud and report.cloud.is_signed_in is False):
             return fail(MODEL, f"Ollama can't describe {model.id!r}: {model.problem}", "Look at Ollama's log.")
         return ok(MODEL, f"{subject.model or model.id} is installed")
@@ -52,7 +69,7 @@ def check_installed(subject: Subject, report: EngineReport) -> Finding:
 
 def _check_missing(subject: Subject, report: EngineReport) -> Finding:
     name, names = subject.model, report.names
-    if _is_ollama(report):
+    if report.is_ollama:
         near = get_close_matches(with_tag(name), names, n=3, cutoff=0.5)
         pull = f"ollama pull {quote_for_shell(name)}"
         if near:
@@ -71,11 +88,11 @@ def _check_missing(subject: Subject, report: EngineReport) -> Finding:
 def _check_unnamed(subject: Subject, report: EngineReport) -> Finding:
     names = report.names
     if not names:
-        if _is_ollama(report):
+        if report.is_ollama:
             return fail(MODEL, "no model is installed", f"ollama pull {GOOD_MODEL}")
         remedy = _with_model(subject, report, "MODEL")
         return warn(MODEL, "no model was named, and the engine lists none", remedy)
-    choice = [model.id for model in report.models if model.tools] if _is_ollama(report) else names
+    choice = [model.id for model in report.choices]
     if not choice:
         return fail(MODEL, f"none of {len(names)} installed models can call tools", f"ollama pull {GOOD_MODEL}")
     seen = f"no model was named; available: {_some(choice)}"
@@ -105,18 +122,13 @@ def check_tools(subject: Subject, report: EngineReport, model: OfferedModel) -> 
     return fail(TOOLS, f"{model.id} can't call tools: Claude Code could chat, but not act", remedy)
 
 
-def check_thinking(model: OfferedModel) -> Finding | None:
-    """Report whether the model thinks, which is no fault either way; None: not reported."""
-    if model.thinking is None:
-        return None
-    return ok(THINKING, "yes" if model.thinking else "no; Claude Code works without")
-
-
-def check_images(model: OfferedModel) -> Finding | None:
-    """Report whether the model sees images, which is no fault either way; None: not reported."""
-    if model.images is None:
-        return None
-    return ok(IMAGES, "yes" if model.images else "no; images are replaced by a note")
+def check_senses(model: OfferedModel) -> list[Finding]:
+    """Report whether the model thinks and sees images, where that is reported; it is no fault either way."""
+    reported = (
+        (THINKING, model.thinking, "no; Claude Code works without"),
+        (IMAGES, model.images, "no; images are replaced by a note"),
+    )
+    return [ok(name, "yes" if able else no) for name, able, no in reported if able is not None]
 
 
 def check_cloud(report: EngineReport, model: OfferedModel) -> Finding | None:
@@ -133,10 +145,6 @@ def check_cloud(report: EngineReport, model: OfferedModel) -> Finding | None:
     return warn(CLOUD, f"{seen}; Ollama does not report whether it is signed in", "If it is refused: ollama signin")
 
 
-def _is_ollama(report: EngineReport) -> bool:
-    return report.engine == OLLAMA.name
-
-
 def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:8]) + (" …" if len(names) > 8 else "")
 
@@ -145,11 +153,11 @@ def _other_model(subject: Subject, report: EngineReport) -> str:
     able = [model.id for model in report.models if model.tools]
     if able:
         return _with_model(subject, report, able[0])
-    return f"ollama pull {GOOD_MODEL}" if _is_ollama(report) else "Choose another model."
+    return f"ollama pull {GOOD_MODEL}" if report.is_ollama else "Choose another model."
 
 
 def _with_model(subject: Subject, report: EngineReport, model: str) -> str:
-    provider = subject.provider or ("ollama" if _is_ollama(report) else "openai")
+    provider = subject.provider or ("ollama" if report.is_ollama else "openai")
     return subject.command(provider, model)
 
 

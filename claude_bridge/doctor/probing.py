@@ -14,12 +14,11 @@ import anyio
 from msgspec import DecodeError, Raw, json
 from msgspec.structs import replace
 
-from claude_bridge.adapters.engine_profiles import LLAMA_CPP, OLLAMA
+from claude_bridge.adapters.engine_profiles import LLAMA_CPP
 from claude_bridge.bridge import ModelBridge, new_id
 from claude_bridge.conversion.response.accumulator import MessageAccumulator
-from claude_bridge.doctor.configuration import with_configured
-from claude_bridge.doctor.finding import Finding, Step, warn
-from claude_bridge.doctor.model import chosen_model
+from claude_bridge.doctor.finding import Finding, Step, Subject, warn
+from claude_bridge.doctor.model import with_configured
 from claude_bridge.doctor.probed import (
     CACHE,
     LONG_PROMPT,
@@ -35,13 +34,12 @@ from claude_bridge.doctor.probed import (
     check_stop,
     check_tool_call,
 )
-from claude_bridge.doctor.subject import Subject
 from claude_bridge.errors import BridgeError, SetupError, UpstreamError
 from claude_bridge.providers import PROVIDERS, Upstream, upstream_of
 from claude_bridge.trace.recorder import Recorder
 from claude_bridge.upstream.client import UpstreamClient, client_for
-from claude_bridge.upstream.engines.configured import upstream_as_configured
 from claude_bridge.upstream.engines.discover import discover
+from claude_bridge.upstream.engines.engine import Engine
 from claude_bridge.upstream.engines.ollama import root_url
 from claude_bridge.upstream.engines.report import EngineReport, OfferedModel
 from claude_bridge.wire.anthropic import (
@@ -96,7 +94,7 @@ async def probe_model(
 ) -> AsyncGenerator[Step | Finding, None]:
     """Ask the model, and yield each step before its findings."""
     upstream = _probed_upstream(upstream, report)
-    model = chosen_model(subject, report)
+    model = report.meant(subject.model)
     is_ready = (
         report.profile is not None and bool(subject.model or model) and (model is None or model.chats is not False)
     )
@@ -104,15 +102,18 @@ async def probe_model(
         yield _not_asked("the checks above failed")
         return
     try:
-        if subject.models:
-            upstream = upstream_as_configured(upstream, subject.models)
-        else:
-            upstream = await discover(upstream, key, key_hint="", window_tokens=subject.window_tokens)
+        upstream = await discover(
+            Engine(
+                upstream=upstream,
+                api_key=key,
+                models=subject.models,
+                window_tokens=None if subject.models else subject.window_tokens,
+            )
+        )
     except (SetupError, UpstreamError) as error:
         yield _not_asked(str(error))
         return
-    is_ollama = report.engine == OLLAMA.name
-    described, _ = with_configured(subject, model or OfferedModel(id=subject.model), is_ollama=is_ollama)
+    described, _ = with_configured(subject, report, model or OfferedModel(id=subject.model))
     async with (
         client_for(upstream, key) as client,
         UpstreamClient(root_url(report.base_url), api_key=key, name=upstream.name) as root,
@@ -126,9 +127,8 @@ async def probe_model(
 
 def _probed_upstream(upstream: Upstream, report: EngineReport) -> Upstream:
     """Return the upstream of the API that was found, which may not be the one that was meant."""
-    is_ollama = report.engine == OLLAMA.name
-    if report.base_url and is_ollama is not (upstream.adapter.kind == "ollama-chat"):
-        row = PROVIDERS["ollama" if is_ollama else "openai"]
+    if report.base_url and report.is_ollama is not (upstream.adapter.kind == "ollama-chat"):
+        row = PROVIDERS["ollama" if report.is_ollama else "openai"]
         return upstream_of(row, base_url=report.base_url, model=upstream.model)
     return replace(upstream, base_url=report.base_url or upstream.base_url)
 

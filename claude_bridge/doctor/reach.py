@@ -9,10 +9,8 @@ from collections.abc import Sequence
 from enum import Enum, auto
 from urllib.parse import urlsplit, urlunsplit
 
-from claude_bridge.adapters.engine_profiles import OLLAMA
 from claude_bridge.conversion.upstream_errors.translate import quote, refusal_words
-from claude_bridge.doctor.finding import Finding, fail, ok, warn
-from claude_bridge.doctor.subject import Subject
+from claude_bridge.doctor.finding import Finding, Subject, fail, ok, warn
 from claude_bridge.errors import UpstreamBrokenError, UpstreamError, UpstreamTimeoutError
 from claude_bridge.providers import PROVIDERS
 from claude_bridge.upstream.engines.ollama import OLDEST_VERSION, version_numbers
@@ -131,7 +129,7 @@ def _how_to_start(subject: Subject, elsewhere: Sequence[EngineReport]) -> str:
 def _other_address(subject: Subject, elsewhere: Sequence[EngineReport]) -> str:
     first, *others = elsewhere
     more = f"  (also: {', '.join(f'{one.engine} at {one.base_url}' for one in others)})" if others else ""
-    provider = "ollama" if first.engine == OLLAMA.name else "openai"
+    provider = "ollama" if first.is_ollama else "openai"
     return f"{subject.command(provider, base_url=first.base_url)}{more}"
 
 
@@ -182,11 +180,10 @@ def _usual(provider: str) -> str:
 
 def check_engine(subject: Subject, report: EngineReport) -> Finding:
     """Judge whether it is the engine that the provider means."""
-    is_ollama = report.engine == OLLAMA.name
-    if subject.provider == "ollama" and not is_ollama:
+    if subject.provider == "ollama" and not report.is_ollama:
         remedy = subject.command("openai", base_url=report.base_url)
         return fail(ENGINE, f"{report.title}, not an Ollama: it has no /api/version", remedy)
-    if subject.provider == "openai" and is_ollama:
+    if subject.provider == "openai" and report.is_ollama:
         return ok(ENGINE, f"{report.title}; the bridge uses its own API, where the context window can be set")
     return ok(ENGINE, report.title)
 
@@ -194,7 +191,7 @@ def check_engine(subject: Subject, report: EngineReport) -> Finding:
 def check_address(subject: Subject, report: EngineReport) -> Finding | None:
     """Judge the path of the address that was given, against the one where the API is; None: nothing to say."""
     configured, base_url = subject.base_url.rstrip("/"), report.base_url
-    if configured == base_url or (report.engine == OLLAMA.name and configured.removesuffix("/v1") == base_url):
+    if configured == base_url or (report.is_ollama and configured.removesuffix("/v1") == base_url):
         return None
     remedy = subject.command(model=subject.model, base_url=base_url)
     if configured.endswith("/v1/v1"):

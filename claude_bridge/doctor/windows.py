@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from claude_bridge.adapters.engine_profiles import LLAMA_CPP, LM_STUDIO, VLLM
 from claude_bridge.clients.claude_code import FULL_PROMPT
-from claude_bridge.doctor.finding import Finding, fail, ok, warn
-from claude_bridge.doctor.subject import Subject
+from claude_bridge.doctor.finding import Finding, Subject, fail, ok, warn
 from claude_bridge.upstream.engines.ollama import DEFAULT_WINDOW_TOKENS, ENOUGH_TOKENS, choose_window
 from claude_bridge.upstream.engines.report import (
     FALLBACK_TRAINED_TOKENS,
@@ -27,11 +26,24 @@ _ENLARGE = {
 }
 
 
-def check_ollama_window(subject: Subject, model: OfferedModel, *, configured: int | None = None) -> Finding:
-    """Judge the window that the bridge will ask an Ollama for, and say what it was chosen from.
+def check_windows(
+    subject: Subject, report: EngineReport, model: OfferedModel, *, configured: int | None
+) -> list[Finding | None]:
+    """Judge the window, and what it takes; ``configured`` is that of the bridge's own configuration."""
+    if not report.is_ollama:
+        return [check_window(subject, report, model, configured=configured)]
+    if model.remote_host:
+        return []
+    return [
+        check_ollama_window(subject, model, configured=configured),
+        check_loaded_window(model, configured=configured),
+        check_memory(model, configured=configured),
+        check_processor(model),
+    ]
 
-    ``configured`` is the window in the bridge's own configuration, here as in the checks below.
-    """
+
+def check_ollama_window(subject: Subject, model: OfferedModel, *, configured: int | None = None) -> Finding:
+    """Judge the window that the bridge will ask an Ollama for, and say what it was chosen from."""
     window = choose_window(model, explicit=configured)
     known = model.ollama or OllamaModel()
     trained = model.trained_window or FALLBACK_TRAINED_TOKENS

@@ -16,7 +16,6 @@ from claude_bridge.app.build import build_plan
 from claude_bridge.app.notices import Notices
 from claude_bridge.app.options import Options
 from claude_bridge.app.plan import Plan
-from claude_bridge.app.resolve import with_limits
 from claude_bridge.app.running import RunningBridge
 from claude_bridge.app.serve import run, serve_beside, wait_for_engine
 from claude_bridge.config.schema import Config
@@ -49,8 +48,7 @@ def prepare(config: Config, options: Options, notices: Notices, **choices: Any) 
     upstream, engine, digest = run(partial(_find, plan, notices))
     # No fallback and no route: the exam is of this model alone.
     alone = Routing(main=Target(plan.routing.main.provider, upstream.model))
-    named = replace(plan.upstream, model=upstream.model)
-    plan = replace(plan, upstream=named, routing=alone, engines={}, vision_model=None)
+    plan = replace(plan, main=plan.main.with_model(upstream.model), routing=alone, vision_model=None)
     is_local = plan.embedded is not None
     settings = Settings(
         provider=plan.routing.main.provider,
@@ -67,12 +65,12 @@ def prepare(config: Config, options: Options, notices: Notices, **choices: Any) 
 
 async def _find(plan: Plan, notices: Notices) -> tuple[Upstream, str, str]:
     """Return the upstream, the engine's name and version, and the digest of the model, empty where it is not known."""
-    upstream = with_limits(await wait_for_engine(plan, notices), plan)
+    upstream = await wait_for_engine(plan, notices)
     if plan.embedded is not None:
         return upstream, f"llama.cpp (xllamacpp {version('xllamacpp')})", ""
-    if plan.models or not plan.check:  # the configuration describes the engine
+    if plan.main.models or not plan.main.check:  # the configuration describes the engine
         return upstream, upstream.name, ""
-    report = await inspect_engine(upstream, plan.api_key)
+    report = await inspect_engine(upstream, plan.main.api_key)
     found = report.find(upstream.model)
     digest = (found.ollama.digest if found is not None and found.ollama is not None else None) or ""
     return upstream, report.title if report.is_known else upstream.name, digest

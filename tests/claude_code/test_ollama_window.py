@@ -15,6 +15,7 @@ from claude_bridge.app.plan import Listening
 from claude_bridge.providers import PROVIDERS, upstream_of
 from claude_bridge.trace.events import ExchangeFailed
 from claude_bridge.upstream.engines.discover import discover
+from claude_bridge.upstream.engines.engine import Engine
 from tests.claude_code.client import ClaudeCode, Session
 from tests.running_bridge import KeptTrace, open_bridge
 from tests.scripted_ollama import ScriptedOllama, a_model, call_line, chat_that_counts
@@ -96,7 +97,7 @@ async def played(request: pytest.FixtureRequest, new_claude_code: Callable[[], C
     chat = chat_that_counts(reader.speak, bytes_per_token=form.bytes_per_token)
     async with ScriptedOllama({MODEL: a_model("tools")}, chat=chat) as ollama:
         asked = upstream_of(PROVIDERS["ollama"], base_url=ollama.root_url, model=MODEL)
-        upstream = await discover(asked, None, key_hint="", window_tokens=None)
+        upstream = await discover(Engine(upstream=asked))
         assert upstream.window_tokens == WINDOW_TOKENS
         pasted = client_environment(Listening(host="127.0.0.1", port=1).served(upstream))
         told = {name: value for name, value in pasted.items() if name.startswith("CLAUDE_CODE_MAX")}

@@ -24,6 +24,7 @@ from claude_bridge.conversion.profile import Profile
 from claude_bridge.providers import PROVIDERS, Upstream, upstream_of
 from claude_bridge.server.http1 import HttpRequest
 from claude_bridge.upstream.engines.discover import discover
+from claude_bridge.upstream.engines.engine import Engine
 from tests.claude_code.client import ClaudeCode, Session
 from tests.documents import a_pdf, a_png
 from tests.fake_upstream import (
@@ -125,7 +126,7 @@ async def ollama_engine(speaker: Speaker, capability: str) -> AsyncIterator[tupl
     models = {MODEL: a_model("tools", capability, info=info)}
     async with ScriptedOllama(models, chat=chat_that_counts(speaker.ollama)) as engine:
         asked = upstream_of(PROVIDERS["ollama"], base_url=engine.root_url, model=MODEL)
-        yield await discover(asked, None, key_hint="", window_tokens=131_072), engine
+        yield await discover(Engine(upstream=asked, window_tokens=131_072)), engine
 
 
 ENGINES: dict[str, Callable[[Speaker], Any]] = {

@@ -103,7 +103,8 @@ def test_limits(
     in_file: str,
 ) -> None:
     def limit(**options: Any) -> Any:
-        return getattr(planned(file, provider="ollama", model="m", **options), field)
+        plan = planned(file, provider="ollama", model="m", **options)
+        return getattr(plan if field == "max_concurrent" else plan.main, field)
 
     configure(file, "")
     assert limit() is None
@@ -119,7 +120,7 @@ def test_limits(
 
 def test_whether_to_think(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def think(**options: Any) -> str:
-        return planned(file, provider="ollama", model="m", **options).upstream.think
+        return planned(file, provider="ollama", model="m", **options).main.upstream.think
 
     configure(file, "")
     assert think() == "auto"
@@ -150,7 +151,7 @@ def test_the_model_that_describes_images(file: Path, monkeypatch: pytest.MonkeyP
 
 def test_the_model(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def served(**options: Any) -> tuple[str, str]:
-        upstream = planned(file, **options).upstream
+        upstream = planned(file, **options).main.upstream
         return upstream.name, upstream.model
 
     configure(file, "")
@@ -171,7 +172,7 @@ def test_the_model(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_address_and_the_key(file: Path, monkeypatch: pytest.MonkeyPatch, provider: str) -> None:
     def engine(**options: Any) -> tuple[str, str | None]:
         plan = planned(file, provider=provider, model="m", **options)
-        return plan.upstream.base_url, plan.api_key
+        return plan.main.upstream.base_url, plan.main.api_key
 
     monkeypatch.setenv(f"{provider.upper()}_API_KEY", "own-variable")
     monkeypatch.setenv("OLLAMA_HOST", "own-variable:1")
@@ -199,7 +200,7 @@ def test_a_models_own_limits_go_before_the_defaults_and_options_before_both(
     def windows(**options: Any) -> tuple[int | None, int | None]:
         """Return the window of the option, and that of the model where there is no option."""
         plan = planned(file, provider="work", **options)
-        return plan.window_tokens, plan.models[0].context_window
+        return plan.main.window_tokens, plan.main.models[0].context_window
 
     assert windows() == (None, 2_000)
     monkeypatch.setenv("BRIDGE_CONTEXT_WINDOW", "3000")

@@ -7,12 +7,15 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from claude_bridge.doctor.configuration import check_configuration, check_listed, with_configured
-from claude_bridge.doctor.finding import Severity
-from claude_bridge.doctor.subject import Subject
+from claude_bridge.adapters import engine_profiles
+from claude_bridge.doctor.finding import Severity, Subject
+from claude_bridge.doctor.machine import check_configuration
+from claude_bridge.doctor.model import check_listed, with_configured
 from claude_bridge.doctor.windows import check_loaded_window, check_memory, check_ollama_window, check_window
-from claude_bridge.upstream.engines.report import OfferedModel, OllamaModel
+from claude_bridge.upstream.engines.report import EngineReport, OfferedModel, OllamaModel
 from tests.doctor.test_windows import described, report
+
+ANY, OLLAMA_REPORT = EngineReport(), EngineReport(profile=engine_profiles.OLLAMA)
 
 FILE = "/home/me/.config/claude-bridge/config.toml"
 
@@ -55,7 +58,7 @@ def subject(provider: str, model: str, models: tuple[OfferedModel, ...] = (), **
     ],
 )
 def test_a_model_that_is_not_listed_is_reported(name: str, severity: Severity, remedy: str) -> None:
-    found = check_listed(subject("work", name, MODELS), is_ollama=False)
+    found = check_listed(subject("work", name, MODELS), ANY)
 
     assert found is not None
     assert (found.severity, found.remedy) == (severity, remedy)
@@ -63,9 +66,9 @@ def test_a_model_that_is_not_listed_is_reported(name: str, severity: Severity, r
 
 
 def test_nothing_is_said_about_a_list_that_does_not_exist_or_that_has_the_model() -> None:
-    assert check_listed(subject("ollama", "x"), is_ollama=True) is None
-    assert check_listed(subject("ollama", "one", MODELS), is_ollama=True) is None
-    assert check_listed(subject("work", "", MODELS[1:]), is_ollama=False) is None
+    assert check_listed(subject("ollama", "x"), OLLAMA_REPORT) is None
+    assert check_listed(subject("ollama", "one", MODELS), OLLAMA_REPORT) is None
+    assert check_listed(subject("work", "", MODELS[1:]), ANY) is None
 
 
 @pytest.mark.parametrize(
@@ -85,7 +88,7 @@ def test_what_is_configured_goes_before_what_the_engine_reports(
     models = (OfferedModel(id="m", context_window=8_192, **configured),)
 
     model, window = with_configured(
-        subject("work", "m", models, window_tokens=99_999), OfferedModel(id="m", **reported), is_ollama=False
+        subject("work", "m", models, window_tokens=99_999), ANY, OfferedModel(id="m", **reported)
     )
 
     assert {name: getattr(model, name) for name in expected} == expected
@@ -93,7 +96,7 @@ def test_what_is_configured_goes_before_what_the_engine_reports(
 
 
 def test_a_window_for_any_model_is_taken_where_none_is_listed() -> None:
-    _, window = with_configured(subject("work", "m", window_tokens=4_096), OfferedModel(id="m"), is_ollama=False)
+    _, window = with_configured(subject("work", "m", window_tokens=4_096), ANY, OfferedModel(id="m"))
     assert window == 4_096
 
 

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from claude_bridge.doctor.examine import examine_engine
-from claude_bridge.doctor.finding import Finding, Severity
-from claude_bridge.doctor.subject import Subject
+from claude_bridge.doctor.finding import Finding, Severity, Subject
 from claude_bridge.providers import PROVIDERS, upstream_of
-from claude_bridge.upstream.engines.catalog import Place, list_models
+from claude_bridge.upstream.engines.catalog import list_models
 from claude_bridge.upstream.engines.discover import discover
+from claude_bridge.upstream.engines.engine import Engine
 from tests.fake_upstream import (
     Close,
     FakeUpstream,
@@ -413,8 +413,8 @@ async def test_serve_models_and_doctor_read_the_same_window(fields: dict[str, An
     async with FakeUpstream(documents={"/v1/models": model_list("m", owner=owner, **fields)}) as engine:
         upstream = upstream_of(PROVIDERS["openai"], base_url=engine.base_url, model="m")
         found = await findings(engine.base_url, "m", provider="openai")
-        served = await discover(upstream, None, key_hint="")
-        listing = await list_models(Place(provider="openai", upstream=upstream))
+        served = await discover(Engine(upstream=upstream))
+        listing = await list_models(Engine(provider="openai", upstream=upstream))
 
     assert served.window_tokens == listing.models[0].context_window == 131_072
     assert found["context window"].seen == "131,072 tokens"

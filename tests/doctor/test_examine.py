@@ -11,12 +11,12 @@ from anyio.abc import SocketAttribute, SocketStream
 
 from claude_bridge.bridge import ModelBridge
 from claude_bridge.doctor.examine import examine, examine_engine
-from claude_bridge.doctor.finding import Finding, Severity, Step
+from claude_bridge.doctor.finding import Finding, Severity, Step, Subject
 from claude_bridge.doctor.probing import probe_bridge
-from claude_bridge.doctor.subject import Subject
 from claude_bridge.providers import PROVIDERS, Upstream, upstream_of
 from claude_bridge.upstream.client import UpstreamClient
 from claude_bridge.upstream.engines.discover import discover
+from claude_bridge.upstream.engines.engine import Engine
 from tests.fake_upstream import FakeUpstream, Head, Pause, ReceivedRequest, Reply, Stall, free_port, json_document
 from tests.scripted_ollama import NDJSON, ScriptedOllama, a_model, chat_answer
 
@@ -55,7 +55,7 @@ async def test_no_question_begins_after_the_limit_and_what_was_not_asked_is_name
 
     async with ScriptedOllama(MODELS, chat=slow) as ollama:
         _, asked = subject("ollama", ollama.root_url)
-        upstream = await discover(asked, None, key_hint="")
+        upstream = await discover(Engine(upstream=asked))
         async with UpstreamClient(upstream.base_url, api_key=None, name="Ollama") as client:
             items = [item async for item in probe_bridge(ModelBridge(upstream, client), limit_s=0.1)]
 

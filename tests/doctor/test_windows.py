@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from claude_bridge.adapters.engine_profiles import LLAMA_CPP, LM_STUDIO, UNKNOWN, VLLM
-from claude_bridge.doctor.finding import Finding, Severity
-from claude_bridge.doctor.subject import Subject
+from claude_bridge.doctor.finding import Finding, Severity, Subject
 from claude_bridge.doctor.windows import check_memory, check_ollama_window, check_processor, check_window
 from claude_bridge.upstream.engines.report import EngineReport, OfferedModel, OllamaModel
 

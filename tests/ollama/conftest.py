@@ -15,6 +15,7 @@ from anthropic import AsyncAnthropic, DefaultAsyncHttpxClient
 from claude_bridge.providers import PROVIDERS, Upstream, upstream_of
 from claude_bridge.trace.sink import Sink
 from claude_bridge.upstream.engines.discover import discover
+from claude_bridge.upstream.engines.engine import Engine
 from tests.real_ollama import WINDOW_TOKENS, has_ollama
 from tests.running_bridge import open_bridge
 from tests.scripted_ollama import RenderedBy, ScriptedOllama, a_model, call_line, chat_that_counts
@@ -64,7 +65,7 @@ def connect(ollama: str) -> Connect:
     @asynccontextmanager
     async def connected(model: str, *sinks: Sink, window_tokens: int | None = None) -> AsyncIterator[AsyncAnthropic]:
         asked = upstream_of(PROVIDERS["ollama"], base_url=ollama, model=model)
-        upstream = await discover(asked, None, key_hint="", window_tokens=window_tokens)
+        upstream = await discover(Engine(upstream=asked, window_tokens=window_tokens))
         async with open_client(upstream, *sinks) as client:
             yield client
 

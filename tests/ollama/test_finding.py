@@ -6,12 +6,12 @@ import pytest
 
 from claude_bridge.conversion.pricing import FREE
 from claude_bridge.doctor.examine import examine_engine
-from claude_bridge.doctor.finding import Finding, Severity
-from claude_bridge.doctor.subject import Subject
+from claude_bridge.doctor.finding import Finding, Severity, Subject
 from claude_bridge.errors import SetupError
 from claude_bridge.providers import PROVIDERS, Upstream, upstream_of
-from claude_bridge.upstream.engines.catalog import Place, list_models
+from claude_bridge.upstream.engines.catalog import list_models
 from claude_bridge.upstream.engines.discover import discover
+from claude_bridge.upstream.engines.engine import Engine
 from tests.real_ollama import WINDOW_TOKENS
 
 pytestmark = pytest.mark.anyio
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.anyio
 
 async def found(base_url: str, model: str = "able", *, provider: str = "ollama") -> Upstream:
     upstream = upstream_of(PROVIDERS[provider], base_url=base_url, model=model)
-    return await discover(upstream, None, key_hint="")
+    return await discover(Engine(upstream=upstream))
 
 
 async def mistake(base_url: str, model: str) -> SetupError:
@@ -54,7 +54,7 @@ async def test_the_window_is_the_modelfiles_and_told_with_its_memory(ollama: str
 
 async def test_no_more_is_asked_for_than_the_model_was_trained_for(ollama: str) -> None:
     asked = upstream_of(PROVIDERS["ollama"], base_url=ollama, model="able")
-    upstream = await discover(asked, None, key_hint="", window_tokens=16_384)
+    upstream = await discover(Engine(upstream=asked, window_tokens=16_384))
     assert upstream.window_tokens == 8_192
     assert "Ollama does not load it with 16,384" in upstream.notes[0]
 
@@ -78,7 +78,7 @@ async def test_an_unknown_model_is_told_with_how_to_get_it_and_what_is_near(olla
 
 async def test_each_model_is_listed_with_what_it_can_do(ollama: str) -> None:
     upstream = upstream_of(PROVIDERS["ollama"], base_url=ollama, model="")
-    listing = await list_models(Place(provider="ollama", upstream=upstream))
+    listing = await list_models(Engine(provider="ollama", upstream=upstream))
     models = {model.id: model for model in listing.models}
     assert set(models) == {"able:latest", "thinker:latest", "talker:latest"}
     assert [(model.tools, model.thinking, model.images) for _, model in sorted(models.items())] == [

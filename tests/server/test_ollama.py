@@ -14,6 +14,7 @@ from claude_bridge.exchange import Waiting
 from claude_bridge.providers import PROVIDERS, Upstream, upstream_of
 from claude_bridge.trace.events import PromptCut
 from claude_bridge.upstream.engines.discover import discover
+from claude_bridge.upstream.engines.engine import Engine
 from claude_bridge.wire.anthropic_answers import (
     BlockInputJsonDelta,
     BlockTextDelta,
@@ -281,7 +282,7 @@ async def test_the_window_of_a_passed_through_ollama_is_read_once_it_has_loaded_
     other_clients = [{"name": MODEL, "context_length": 8_192}]
     async with PassedThrough(MODELS, loaded=other_clients) as ollama:
         asked = upstream_of(PROVIDERS["anthropic"], base_url=ollama.root_url, model=MODEL)
-        upstream = await discover(asked, None, key_hint="")
+        upstream = await discover(Engine(upstream=asked))
         assert upstream.window_tokens is None
         async with BridgeServer(upstream) as server:
             for window_tokens in (None, 2_048, 2_048):

@@ -9,11 +9,12 @@ import anyio
 from msgspec import Struct
 from msgspec.structs import replace
 
-from claude_bridge.adapters.engine_profiles import OLLAMA, UNKNOWN
+from claude_bridge.adapters.engine_profiles import UNKNOWN
 from claude_bridge.errors import BridgeError, SetupError, UpstreamBrokenError
-from claude_bridge.providers import PROVIDERS, UNNAMED, Upstream, upstream_of
+from claude_bridge.providers import PROVIDERS, UNNAMED, upstream_of
 from claude_bridge.upstream.engines.detect import inspect_engine
 from claude_bridge.upstream.engines.discover import assumed, require_engine
+from claude_bridge.upstream.engines.engine import Engine
 from claude_bridge.upstream.engines.report import OfferedModel
 from claude_bridge.wire.addresses import reaches_this_machine
 
@@ -28,19 +29,6 @@ LOCAL_ENGINES: Mapping[str, str] = {
 """Where OpenAI-compatible engines usually listen on the user's own machine; another one may listen there, too."""
 
 
-class Place(Struct, frozen=True, kw_only=True):
-    """Where to ask. ``key_hint`` says how the user gives a key."""
-
-    provider: str
-    upstream: Upstream
-    api_key: str | None = None
-    key_hint: str = ""
-    models: tuple[OfferedModel, ...] = ()
-    """Those that the configuration lists; where there are some, the engine gets no request."""
-    is_wanted: bool = False
-    """Whether the user means to use it, so that a failure is worth a message."""
-
-
 class Listing(Struct, frozen=True, kw_only=True):
     """What one engine offers; ``provider`` and ``base_url`` are what ``bridge serve`` takes for it."""
 
@@ -53,9 +41,9 @@ class Listing(Struct, frozen=True, kw_only=True):
 
 
 class UnreachableEngine(Struct, frozen=True, kw_only=True):
-    """A place where no models were found, and why: a sentence that names the place."""
+    """An engine of which no models were found, and why: a sentence that names the place."""
 
-    place: Place
+    engine: Engine
     reason: str
     hint: str = "Start it or check its address; it may only be busy."
 
@@ -70,49 +58,46 @@ def with_tools(listing: Listing) -> tuple[OfferedModel, ...]:
     return tuple(model for model in listing.models if model.tools or (model.tools is None and not reports_tools))
 
 
-def local_places(taken: Sequence[Place]) -> list[Place]:
-    """Return the usual places of local engines that are not among those ``taken``."""
-    addresses = {_address(place.upstream.base_url) for place in taken}
+def local_engines(taken: Sequence[Engine]) -> list[Engine]:
+    """Return those at the usual places of local engines that are not among those ``taken``."""
+    addresses = {_address(engine.upstream.base_url) for engine in taken}
     row = PROVIDERS["openai"]
     return [
-        Place(
-            provider=row.name,
-            upstream=replace(upstream_of(row, base_url=base_url, model=""), name=engine),
-        )
-        for engine, base_url in LOCAL_ENGINES.items()
+        Engine(provider=row.name, upstream=replace(upstream_of(row, base_url=base_url, model=""), name=name))
+        for name, base_url in LOCAL_ENGINES.items()
         if _address(base_url) not in addresses
     ]
 
 
 async def list_everywhere(
-    places: Sequence[Place], *, limit_s: float = UNINVITED_LIMIT_S
+    engines: Sequence[Engine], *, limit_s: float = UNINVITED_LIMIT_S
 ) -> tuple[list[Listing], list[UnreachableEngine]]:
-    """Return what the places offer, requested side by side, and those without an answer; both in their order.
+    """Return what the engines offer, requested side by side, and those without an answer; both in their order.
 
     Each may take ``limit_s`` seconds.
     """
     found: dict[int, Listing | UnreachableEngine] = {}
 
-    async def ask(number: int, place: Place) -> None:
-        where = f"{place.upstream.name} at {place.upstream.base_url}"
-        found[number] = UnreachableEngine(place=place, reason=f"{where} did not answer within {limit_s:g} seconds.")
+    async def ask(number: int, engine: Engine) -> None:
+        where = f"{engine.upstream.name} at {engine.upstream.base_url}"
+        found[number] = UnreachableEngine(engine=engine, reason=f"{where} did not answer within {limit_s:g} seconds.")
         with anyio.move_on_after(limit_s):
             try:
-                found[number] = await list_models(place)
+                found[number] = await list_models(engine)
             except SetupError as error:
-                found[number] = UnreachableEngine(place=place, reason=error.what, hint=error.hint)
+                found[number] = UnreachableEngine(engine=engine, reason=error.what, hint=error.hint)
             except BridgeError as error:
-                found[number] = UnreachableEngine(place=place, reason=error.message)
+                found[number] = UnreachableEngine(engine=engine, reason=error.message)
 
     async with anyio.create_task_group() as tasks:
-        for number, place in enumerate(places):
-            tasks.start_soon(ask, number, place)
-    results = [found[number] for number in range(len(places))]
+        for number, engine in enumerate(engines):
+            tasks.start_soon(ask, number, engine)
+    results = [found[number] for number in range(len(engines))]
     listings = [result for result in results if isinstance(result, Listing)]
     return listings, [result for result in results if isinstance(result, UnreachableEngine)]
 
 
-async def list_models(place: Place) -> Listing:
+async def list_models(engine: Engine) -> Listing:
     """Return all models of one engine, with what it reports about each.
 
     An Ollama is inspected through its own API, at whichever address it is found. No engine gets a request where the
@@ -122,17 +107,17 @@ async def list_models(place: Place) -> Listing:
         SetupError: a wrong base URL or a wrong key.
         UpstreamError: the engine does not answer, or not yet.
     """
-    upstream = place.upstream
+    upstream = engine.upstream
     listing = Listing(
-        provider=place.provider, engine=upstream.name, base_url=assumed(upstream).base_url, models=place.models
+        provider=engine.provider, engine=upstream.name, base_url=assumed(engine).base_url, models=engine.models
     )
-    if place.models:
+    if engine.models:
         return replace(listing, is_configured=True)
-    report = await inspect_engine(replace(upstream, model=""), place.api_key, every_model=True)
-    require_engine(report, upstream, has_key=place.api_key is not None, key_hint=place.key_hint)
+    report = await inspect_engine(replace(upstream, model=""), engine.api_key, every_model=True)
+    require_engine(report, engine)
     if report.models_error is not None:
         raise UpstreamBrokenError(f"{report.title}'s list of models can't be read: {report.models_error}")
-    if report.engine == OLLAMA.name:
+    if report.is_ollama:
         listing = replace(listing, provider="ollama", engine=report.title)
     elif report.is_known:
         listing = replace(listing, engine=report.engine)

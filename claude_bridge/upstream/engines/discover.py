@@ -1,4 +1,4 @@
-"""Fits an upstream to what its engine reports, or says what the user has to change: address, key or model."""
+"""Fits an upstream to what its engine reports or the configuration says, or names what the user has to change."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from urllib.parse import urlsplit
 from msgspec.structs import replace
 
 from claude_bridge.adapters import ADAPTERS
-from claude_bridge.adapters.engine_profiles import OLLAMA, UNKNOWN, ollama_profile, profile_for, profile_in_api
+from claude_bridge.adapters.engine_profiles import UNKNOWN, ollama_profile, profile_for, profile_in_api
 from claude_bridge.conversion.pricing import FREE
+from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.upstream_errors.translate import explain_refusal
 from claude_bridge.errors import SetupError, SeveralModelsError, UpstreamBrokenError, UpstreamError
 from claude_bridge.providers import Upstream
@@ -20,6 +21,7 @@ from claude_bridge.upstream.engines.anthropic import (
     passthrough_to_anthropic,
 )
 from claude_bridge.upstream.engines.detect import inspect_engine
+from claude_bridge.upstream.engines.engine import Engine
 from claude_bridge.upstream.engines.ollama import (
     OLDEST_VERSION,
     choose_window,
@@ -46,46 +48,49 @@ _USUAL_LOCAL_URLS = (
 )
 
 
-async def discover(
-    upstream: Upstream,
-    api_key: str | None,
-    *,
-    key_hint: str,
-    window_tokens: int | None = None,
-    may_upgrade: bool = True,
-) -> Upstream:
-    """Return the upstream with what its engine reports: the true base URL, the engine, the model, its window.
+async def discover(engine: Engine) -> Upstream:
+    """Return the engine as the configuration describes it where that lists models, else with what it reports.
 
-    An empty ``upstream.model`` stands for the only model that the engine offers, of an Ollama for the only one that
-    calls tools; where requests are passed through, it keeps the clients' own names. ``key_hint`` says how the user
-    gives a key, ``window_tokens`` which window the user wants (None: no preference). An engine that turns out to be
-    Ollama is used through its own API, the only one where the window can be set, if the upstream ``may_upgrade``.
+    That is the true base URL, which engine it is, the model, and its window. An empty model stands for the only one
+    that the engine offers, of an Ollama for the only one that calls tools; where requests are passed through, it keeps
+    the clients' own names. An engine that turns out to be Ollama is used through its own API, the only one where the
+    window can be set, if the engine ``may_upgrade``.
 
     Raises:
         SetupError: a wrong base URL, a wrong key or an unknown model: nothing that waiting would cure.
         UpstreamError: the engine does not answer, or not yet.
     """
-    has_key = api_key is not None
+    if engine.models:
+        return engine.with_limits(upstream_as_configured(engine.upstream, engine.models))
+    if not engine.check:
+        return assumed(engine)
+    return engine.with_limits(await _as_reported(engine))
+
+
+async def _as_reported(engine: Engine) -> Upstream:
+    upstream = engine.upstream
     if upstream.adapter.is_passthrough and upstream.profile.messages.is_anthropic:
-        return passthrough_to_anthropic(upstream, has_key=has_key)
-    report = await inspect_engine(upstream, api_key, may_be_ollama=may_upgrade)
-    require_engine(report, upstream, has_key=has_key, key_hint=key_hint)
+        return passthrough_to_anthropic(upstream, has_key=engine.api_key is not None)
+    report = await inspect_engine(upstream, engine.api_key, may_be_ollama=engine.may_upgrade)
+    require_engine(report, engine)
     if upstream.adapter.is_passthrough:
         root = anthropic_root(upstream.base_url)
-        found = passthrough_as_reported(replace(upstream, base_url=root), report)
-        return _with_window_note(found.with_given_limits(window_tokens=window_tokens, max_output_tokens=None))
-    if report.engine == OLLAMA.name:
-        found = _on_ollama(upstream, report, window_tokens)
-        if upstream.adapter.kind != "ollama-chat":
-            notice = "it is an Ollama, and is used through its own API (--api openai-chat keeps the other)"
-            found = replace(found, notes=(notice, *found.notes))
+        return _with_window_note(engine.with_limits(passthrough_as_reported(replace(upstream, base_url=root), report)))
+    if not report.is_ollama:
+        return _with_window_note(engine.with_limits(_on_any_engine(upstream, report)))
+    found = _on_ollama(upstream, report, engine.window_tokens)
+    if upstream.adapter.kind == "ollama-chat":
         return found
-    found = _on_any_engine(upstream, report)
-    return _with_window_note(found.with_given_limits(window_tokens=window_tokens, max_output_tokens=None))
+    notice = "it is an Ollama, and is used through its own API (--api openai-chat keeps the other)"
+    return replace(found, notes=(notice, *found.notes))
 
 
-def assumed(upstream: Upstream) -> Upstream:
+def assumed(engine: Engine) -> Upstream:
     """Return the upstream as it is to be used as long as the engine does not answer."""
+    return engine.with_limits(_assumed(engine.upstream))
+
+
+def _assumed(upstream: Upstream) -> Upstream:
     if upstream.adapter.is_passthrough:
         return replace(upstream, base_url=anthropic_root(upstream.base_url))
     is_ollama = upstream.adapter.kind == "ollama-chat"
@@ -96,36 +101,37 @@ def assumed(upstream: Upstream) -> Upstream:
 # --- what stands in the way ---------------------------------------------------------------------------------------
 
 
-def require_engine(report: EngineReport, upstream: Upstream, *, has_key: bool, key_hint: str) -> None:
-    """Check that the report is about an engine that this upstream can be.
+def require_engine(report: EngineReport, engine: Engine) -> None:
+    """Check that the report is about the engine that is meant.
 
     Raises:
         SetupError: there is another engine or none, or the key is wrong.
         UpstreamError: the engine does not answer, or not yet.
     """
+    upstream = engine.upstream
     is_ollama = upstream.adapter.kind == "ollama-chat"
     if report.profile is None:
         # The last answer is the one after which no other path was tried. Where an Ollama should be, its version counts.
         for answer in report.answers if is_ollama else report.answers[-1:]:
-            _require_answer(answer, upstream, has_key=has_key, key_hint=key_hint)
-    if is_ollama and report.engine != OLLAMA.name:
+            _require_answer(answer, engine)
+    if is_ollama and not report.is_ollama:
         raise _no_ollama(report, root_url(upstream.base_url))
     if report.profile is None and not upstream.adapter.is_passthrough:
         raise _no_api(report.answers, upstream.base_url)
 
 
-def _require_answer(answer: ProbeAnswer, upstream: Upstream, *, has_key: bool, key_hint: str) -> None:
+def _require_answer(answer: ProbeAnswer, engine: Engine) -> None:
     """Check that an answer leaves it open what answers there."""
     if answer.error is not None:
         raise answer.error
     status = answer.status or 0
     if status not in (401, 403, 429) and status < 500:
         return
-    where = f"{upstream.name} at {upstream.base_url}"
+    where = f"{engine.upstream.name} at {engine.upstream.base_url}"
     error = explain_refusal(status, answer.headers, answer.body, where)
     if status in (401, 403):
-        what = "does not accept the key" if has_key else "asks for a key, and none was given"
-        raise SetupError(f"{where} {what}: {error.message}", key_hint)
+        what = "asks for a key, and none was given" if engine.api_key is None else "does not accept the key"
+        raise SetupError(f"{where} {what}: {error.message}", engine.key_hint)
     raise error if isinstance(error, UpstreamError) else UpstreamError(error.message)
 
 
@@ -181,15 +187,14 @@ def _ollama_model(report: EngineReport, name: str) -> OfferedModel:
     if not name:
         if report.models_error is not None:
             raise UpstreamBrokenError(f"Ollama's list of models can't be read: {report.models_error}")
-        able = [model for model in report.models if model.tools]
-        if len(able) > 1:
-            names = [model.id for model in able]
+        names = [model.id for model in report.choices]
+        if len(names) > 1:
             hint = f"These can call tools: {', '.join(names)}. Add one behind the provider."
             raise SeveralModelsError("No model was given.", hint, engine=_place(report), models=names)
-        if not able:
+        if not names:
             what = "No model that can call tools is installed." if report.models else "No model is installed."
             raise SetupError(what, "Get one: `ollama pull qwen3`")
-        return able[0]
+        return report.choices[0]
     model = report.find(name)
     if model is None:
         near = get_close_matches(with_tag(name), report.names, n=3, cutoff=0.5)
@@ -248,20 +253,14 @@ def _with_window_note(upstream: Upstream) -> Upstream:
 
 def _listed_model(upstream: Upstream, report: EngineReport) -> OfferedModel:
     """Return the model that is meant; of an engine that lists nothing only its name is known."""
-    name = upstream.model
-    if not name:
-        choices = [model for model in report.models if model.chats is not False] or report.models
-        if len(choices) == 1:
-            return choices[0]
-        names = [model.id for model in choices]
+    name, model = upstream.model, report.meant(upstream.model)
+    if model is None and not name:
+        names = [model.id for model in report.choices]
         hint = f"{upstream.name} offers: {_some(names)}. Add one behind the provider."
         if not names:
             raise SetupError("No model was given.", hint)
         engine = f"{upstream.name} at {upstream.base_url}"
         raise SeveralModelsError("No model was given.", hint, engine=engine, models=names)
-    model = report.find(name)
-    if model is None and upstream.profile.ignores_model_name and report.models:
-        model = report.models[0]
     if model is None and report.models and upstream.profile.lists_all_models:
         near = get_close_matches(name, report.names, n=3, cutoff=0.4)
         hint = f"Nearest: {', '.join(near)}." if near else f"It offers: {', '.join(report.names[:10])}."
@@ -277,3 +276,61 @@ def _some(names: Sequence[str]) -> str:
 
 def _place(report: EngineReport) -> str:
     return f"{report.title} at {report.base_url}"
+
+
+# --- as the configuration describes it ----------------------------------------------------------------------------
+
+
+def upstream_as_configured(upstream: Upstream, models: Sequence[OfferedModel]) -> Upstream:
+    """Return the upstream with what the configuration says about its model; an empty name means the only one.
+
+    Where requests are passed through, each may name another of several models.
+    """
+    notes = ["as configured: the engine was not asked"]
+    is_passthrough = upstream.adapter.is_passthrough
+    model = configured_model(upstream.model, models, is_ollama=upstream.adapter.kind == "ollama-chat")
+    if model is None and is_passthrough and not upstream.model:
+        return replace(_assumed(upstream), notes=tuple(notes))
+    if model is None:
+        raise _unlisted(upstream.model, models)
+    upstream = _assumed(replace(upstream, model=model.id))
+    notes += [f"context window {model.context_window:,} tokens"] if model.context_window else []
+    return replace(
+        upstream,
+        profile=_configured_profile(upstream, model),
+        max_output_tokens=model.max_output_tokens,
+        window_tokens=model.context_window,
+        window_is_given=model.context_window is not None,
+        slots=1 if upstream.adapter.kind == "ollama-chat" else None,  # as for one that was inspected
+        prices=model.cost or usual_prices(upstream.name, upstream.base_url),
+        notes=tuple(notes + [CAN_ONLY_CHAT] * (model.tools is False)),
+    )
+
+
+def configured_model(name: str, models: Sequence[OfferedModel], *, is_ollama: bool) -> OfferedModel | None:
+    """Return the model of this name, or the only one where the name is empty; None: there is no such model."""
+    if not name:
+        return models[0] if len(models) == 1 else None
+    written = with_tag if is_ollama else str
+    return next((model for model in models if written(model.id) == written(name)), None)
+
+
+def _configured_profile(upstream: Upstream, model: OfferedModel) -> Profile:
+    if upstream.adapter.kind != "ollama-chat":
+        return profile_as_reported(upstream.profile, model)
+    abilities = {"thinking": model.thinking, "vision": model.images is not False}
+    is_described = model.thinking is not None or model.images is not None
+    capabilities = [name for name, able in abilities.items() if able] if is_described else None
+    family = model.id.rpartition("/")[2].partition(":")[0]
+    row = profile_for(ollama_profile(capabilities, family), model.id)
+    return row.with_changes({"keep_alive": upstream.profile.ollama.keep_alive})
+
+
+def _unlisted(name: str, models: Sequence[OfferedModel]) -> SetupError:
+    names = [model.id for model in models]
+    if not name:
+        hint = f"The configuration lists: {', '.join(names)}. Add one behind the provider."
+        return SeveralModelsError("No model was given.", hint, engine="The configuration", models=names)
+    near = get_close_matches(name, names, n=3, cutoff=0.4)
+    hint = f"Nearest: {', '.join(near)}." if near else f"It lists: {', '.join(names[:10])}."
+    return SetupError(f"The configuration lists no model {name!r} of this provider.", hint)

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from claude_bridge.adapters.engine_profiles import UNKNOWN, profile_with_reasoning
+from claude_bridge.adapters.engine_profiles import OLLAMA, UNKNOWN, profile_with_reasoning
 from claude_bridge.conversion.pricing import FREE, Prices
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.errors import UpstreamError
@@ -130,6 +130,11 @@ class EngineReport(Struct, frozen=True, kw_only=True):
         return self.profile is not None and self.profile.name != UNKNOWN.name
 
     @property
+    def is_ollama(self) -> bool:
+        """Whether it is an Ollama."""
+        return self.engine == OLLAMA.name
+
+    @property
     def engine(self) -> str:
         """The engine's name, such as "llama.cpp"."""
         return self.profile.name if self.profile is not None and self.is_known else "an OpenAI-compatible engine"
@@ -143,6 +148,21 @@ class EngineReport(Struct, frozen=True, kw_only=True):
     def names(self) -> list[str]:
         """The names of all models."""
         return [model.id for model in self.models]
+
+    @property
+    def choices(self) -> list[OfferedModel]:
+        """The models that no name may stand for: of an Ollama those that call tools, else those that chat."""
+        if self.is_ollama:
+            return [model for model in self.models if model.tools]
+        return [model for model in self.models if model.chats is not False] or list(self.models)
+
+    def meant(self, name: str) -> OfferedModel | None:
+        """Return the model that a name means, or no name if there is one choice; None: there is no such model."""
+        if not name:
+            return self.choices[0] if len(self.choices) == 1 else None
+        model = self.find(name)
+        takes_any_name = self.profile is not None and self.profile.ignores_model_name
+        return self.models[0] if model is None and takes_any_name and self.models else model
 
     def find(self, name: str) -> OfferedModel | None:
         """Return the model that a name means, or None if the engine does not list it."""

@@ -10,7 +10,7 @@ import anyio
 from msgspec.structs import replace
 
 from claude_bridge.providers import PROVIDERS, upstream_of
-from claude_bridge.upstream.engines.catalog import Place
+from claude_bridge.upstream.engines.engine import Engine
 
 PORTS: Mapping[int, str] = {11434: "ollama", 1234: "lmstudio"}
 """The ports of engines that people share in a network, and their providers."""
@@ -34,7 +34,7 @@ def neighbours() -> list[str]:
 
 async def scan(
     hosts: Iterable[str], *, ports: Mapping[int, str] = PORTS, limit_s: float = CONNECT_LIMIT_S
-) -> list[Place]:
+) -> list[Engine]:
     """Return where something listens at these ports, each tried once for ``limit_s`` seconds; no byte is sent.
 
     ``ports`` says whose engine is expected at which port.
@@ -56,11 +56,11 @@ async def scan(
         for host in hosts:
             for port in ports:
                 tasks.start_soon(try_to_connect, host, port)
-    return [_place(host, port, ports[port]) for host, port in sorted(found)]
+    return [_engine(host, port, ports[port]) for host, port in sorted(found)]
 
 
-def _place(host: str, port: int, provider: str) -> Place:
+def _engine(host: str, port: int, provider: str) -> Engine:
     row = PROVIDERS[provider]
     path = "" if row.kind == "ollama-chat" else "/v1"
     upstream = upstream_of(row, base_url=f"http://{host}:{port}{path}", model="")
-    return Place(provider=row.name, upstream=replace(upstream, name=row.display_name))
+    return Engine(provider=row.name, upstream=replace(upstream, name=row.display_name))

@@ -15,6 +15,7 @@ from claude_bridge.errors import SetupError, UpstreamError, UpstreamUnreachableE
 from claude_bridge.providers import PROVIDERS, Upstream, upstream_of
 from claude_bridge.upstream.engines.anthropic import anthropic_root
 from claude_bridge.upstream.engines.discover import discover
+from claude_bridge.upstream.engines.engine import Engine
 
 pytestmark = pytest.mark.anyio
 
@@ -29,7 +30,7 @@ def models(*names: str, **fields: Any) -> dict[str, Any]:
 async def found(base_url: str | None = HOST, *, model: str = "", key: str | None = None) -> Upstream:
     row = PROVIDERS["anthropic"]
     upstream = upstream_of(row, base_url=base_url or row.base_url, model=model)
-    return await discover(upstream, key, key_hint=HINT)
+    return await discover(Engine(upstream=upstream, api_key=key, key_hint=HINT))
 
 
 @pytest.mark.parametrize("given", [HOST, f"{HOST}/", f"{HOST}/v1", f"{HOST}/v1/", f"{HOST}/v1/messages"])

@@ -17,12 +17,12 @@ from claude_bridge.providers import PROVIDERS, upstream_of
 from claude_bridge.upstream.engines.catalog import (
     LOCAL_ENGINES,
     Listing,
-    Place,
     list_everywhere,
     list_models,
-    local_places,
+    local_engines,
     with_tools,
 )
+from claude_bridge.upstream.engines.engine import Engine
 from claude_bridge.upstream.engines.report import OfferedModel
 from tests.fake_upstream import FakeUpstream, Pause, ReceivedRequest, Reply, Stall, document, json_document, refusal
 from tests.scripted_ollama import ScriptedOllama, a_model
@@ -33,9 +33,9 @@ KEY = "sk-very-secret-key"
 TOOLS = {"supports_tools": True}
 
 
-def place(base_url: str, *, provider: str = "openai", key: str | None = None) -> Place:
+def place(base_url: str, *, provider: str = "openai", key: str | None = None) -> Engine:
     upstream = upstream_of(PROVIDERS[provider], base_url=base_url, model="")
-    return Place(provider=provider, upstream=upstream, api_key=key, key_hint="Set the key.")
+    return Engine(provider=provider, upstream=upstream, api_key=key, key_hint="Set the key.")
 
 
 async def offered(base_url: str, **options: Any) -> Listing:
@@ -480,7 +480,7 @@ async def test_all_places_are_asked_and_those_that_are_silent_are_told() -> None
         ]
         listings, silences = await list_everywhere(places)
     assert [found.engine for found in listings] == ["Ollama 0.32.15", "llama.cpp"]
-    assert [silence.place for silence in silences] == [places[1]]
+    assert [silence.engine for silence in silences] == [places[1]]
     assert "http://127.0.0.1:1 refused the connection" in silences[0].reason
 
 
@@ -503,12 +503,12 @@ async def test_a_place_that_hangs_is_not_waited_for() -> None:
     assert silences[0].reason == f"The engine at {hanging.base_url} did not answer within 0.5 seconds."
 
 
-def test_the_usual_local_places_are_asked_but_none_twice() -> None:
-    names = [place.upstream.name for place in local_places([])]
+def test_the_usual_local_engines_are_asked_but_none_twice() -> None:
+    names = [place.upstream.name for place in local_engines([])]
     assert names == list(LOCAL_ENGINES) == ["LM Studio", "llama.cpp", "vLLM", "SGLang", "LiteLLM"]
     taken = place("http://127.0.0.1:8080", provider="ollama")
-    assert [place.upstream.name for place in local_places([taken])] == ["LM Studio", "vLLM", "SGLang", "LiteLLM"]
+    assert [place.upstream.name for place in local_engines([taken])] == ["LM Studio", "vLLM", "SGLang", "LiteLLM"]
 
 
-def test_no_key_goes_to_the_usual_local_places() -> None:
-    assert {place.api_key for place in local_places([])} == {None}
+def test_no_key_goes_to_the_usual_local_engines() -> None:
+    assert {place.api_key for place in local_engines([])} == {None}

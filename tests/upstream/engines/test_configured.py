@@ -12,7 +12,7 @@ from claude_bridge.conversion.pricing import FREE, Prices
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.errors import SetupError
 from claude_bridge.providers import PROVIDERS, Upstream, upstream_of
-from claude_bridge.upstream.engines.configured import upstream_as_configured
+from claude_bridge.upstream.engines.discover import upstream_as_configured
 from claude_bridge.upstream.engines.report import OfferedModel, with_ollama_limits
 
 

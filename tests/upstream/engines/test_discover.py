@@ -24,6 +24,7 @@ from claude_bridge.conversion.profile import Profile
 from claude_bridge.errors import SetupError, UpstreamError, UpstreamLoadingError, UpstreamUnreachableError
 from claude_bridge.providers import PROVIDERS, Upstream, upstream_of
 from claude_bridge.upstream.engines.discover import assumed, discover
+from claude_bridge.upstream.engines.engine import Engine
 from claude_bridge.upstream.engines.openai_compatible import base_url_candidates
 from tests.fake_upstream import FakeUpstream, model_list
 
@@ -50,7 +51,7 @@ def models(*names: str, **fields: Any) -> dict[str, Any]:
 
 async def found(base_url: str = BASE_URL, *, model: str = "m", key: str | None = None) -> Upstream:
     upstream = upstream_of(PROVIDERS["openai"], base_url=base_url, model=model)
-    return await discover(upstream, key, key_hint="Set OPENAI_API_KEY.")
+    return await discover(Engine(upstream=upstream, api_key=key, key_hint="Set OPENAI_API_KEY."))
 
 
 async def mistake(base_url: str = BASE_URL, *, model: str = "m", key: str | None = None) -> SetupError:
@@ -358,7 +359,7 @@ async def test_the_model_refines_the_profile(web: HTTPXMock) -> None:
 
 
 def test_the_model_refines_the_profile_where_nothing_was_asked() -> None:
-    upstream = assumed(upstream_of(PROVIDERS["openai"], base_url=None, model="gpt-5"))
+    upstream = assumed(Engine(upstream=upstream_of(PROVIDERS["openai"], base_url=None, model="gpt-5")))
     assert upstream.profile == profile_for(OPENAI_RESPONSES, "gpt-5")
 
 

@@ -10,6 +10,7 @@ from claude_bridge.conversion.pricing import FREE, Prices
 from claude_bridge.errors import SetupError, UpstreamUnreachableError
 from claude_bridge.providers import PROVIDERS, Upstream, base_url_from, upstream_of
 from claude_bridge.upstream.engines.discover import discover
+from claude_bridge.upstream.engines.engine import Engine
 from claude_bridge.upstream.engines.ollama import root_url
 from tests.fake_upstream import FakeUpstream, document
 from tests.scripted_ollama import ScriptedOllama, a_model
@@ -23,7 +24,7 @@ async def found(
     base_url: str, model: str = "qwen3:1.7b", *, provider: str = "ollama", window: int | None = None, **options: Any
 ) -> Upstream:
     upstream = upstream_of(PROVIDERS[provider], base_url=base_url, model=model)
-    return await discover(upstream, None, key_hint="", window_tokens=window, **options)
+    return await discover(Engine(upstream=upstream, window_tokens=window, **options))
 
 
 async def mistake(base_url: str, model: str) -> SetupError:

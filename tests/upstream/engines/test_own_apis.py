@@ -8,6 +8,7 @@ import pytest
 
 from claude_bridge.providers import PROVIDERS, Upstream, upstream_of
 from claude_bridge.upstream.engines.discover import discover
+from claude_bridge.upstream.engines.engine import Engine
 from claude_bridge.upstream.engines.report import CAN_ONLY_CHAT
 from tests.fake_upstream import FakeUpstream, Reply, document, json_document, model_list
 
@@ -15,7 +16,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def found(engine: FakeUpstream) -> Upstream:
-    return await discover(upstream_of(PROVIDERS["openai"], base_url=engine.base_url, model="m"), None, key_hint="")
+    return await discover(Engine(upstream=upstream_of(PROVIDERS["openai"], base_url=engine.base_url, model="m")))
 
 
 def llama_cpp(props: Reply) -> FakeUpstream:
