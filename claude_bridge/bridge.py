@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -47,7 +47,7 @@ COUNT_WITHIN_S = 60.0
 
 def new_id(prefix: str) -> str:
     """Return a fresh id in Anthropic's manner, such as ``msg_`` and 24 hexadecimal digits."""
-    return prefix + secrets.token_hex(12)
+    return prefix + os.urandom(12).hex()
 
 
 class _AnotherKeyError(Exception):
@@ -280,6 +280,7 @@ class ModelBridge:
             diagnostics=watch.diagnostics,
             prompt_digest=encoded.prompt_digest,
             learned_opening=self._learned_opening,
+            is_whole=not request.stream,
             check_error=partial(self._checked, encoded, prompt_tokens),
         )
         explain_error = partial(self._explain_error, encoded, prompt_tokens)

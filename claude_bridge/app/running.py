@@ -28,6 +28,10 @@ from claude_bridge.spending import Spending
 SWITCH_INTERVAL_S = 0.001
 """After how long the event loop gets its turn beside a thread that works, in place of 5 ms for each system call."""
 
+GC_THRESHOLDS = (10_000, 20, 50)
+"""In place of (700, 10, 10): a request makes some thousand objects, nearly all of which end with it, and to look for
+cycles among them so often took a tenth of its CPU."""
+
 RETRY_S = 2.0
 """How often an engine that does not answer is asked again."""
 
@@ -95,6 +99,7 @@ class RunningBridge:
             kept = stack.pop_all()
         if self.main is None:
             sys.setswitchinterval(SWITCH_INTERVAL_S)
+            gc.set_threshold(*GC_THRESHOLDS)
             gc.freeze()  # what is loaded by now stays; walking it again held up all streams for some 70 ms at a time
         if self._served is not None:
             self._before.append((self._served, anyio.current_time() + OTHERS_WITHIN_S))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import Enum
+from itertools import groupby
 from typing import Any, Protocol
 
 from msgspec import Struct
@@ -192,3 +193,15 @@ def text_of(deltas: Sequence[Delta]) -> str:
     """Return the text of the deltas where they are nothing but text, else nothing."""
     texts = [delta.text for delta in deltas if type(delta) is TextDelta]
     return "".join(texts) if len(texts) == len(deltas) else ""
+
+
+def joined_texts(deltas: Sequence[Delta]) -> list[Delta]:
+    """Return the deltas with one text in place of several in a row."""
+    joined: list[Delta] = []
+    for is_text, run in groupby(deltas, _is_text):
+        joined += [TextDelta(text_of([*run]))] if is_text else run  # noqa: B031 - once in either case
+    return joined
+
+
+def _is_text(delta: Delta) -> bool:
+    return type(delta) is TextDelta

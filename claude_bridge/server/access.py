@@ -54,8 +54,7 @@ class AccessRules:
 
     def is_token(self, value: str) -> bool:
         """Return whether a header's value holds the token: it must go no further."""
-        given = value.encode("latin-1", "replace")
-        return any(token in given for token in self._tokens)
+        return bool(self._tokens) and any(token in value.encode("latin-1", "replace") for token in self._tokens)
 
     def _check_host(self, head: RequestHead) -> None:
         if self._loopback_only and "host" in head.headers:
@@ -67,9 +66,10 @@ class AccessRules:
 
     def _check_origin(self, head: RequestHead) -> None:
         headers = head.headers
-        own = {f"{scheme}://{headers.get('host', '')}" for scheme in ("http", "https")}
+        host, origin = headers.get("host", ""), headers.get("origin")
         # Of several values that were sent, the joined text is none of these.
-        if headers.get("origin") not in (None, *own) or headers.get("sec-fetch-site", "none") not in _OWN_SITES:
+        is_own = origin is None or origin in (f"http://{host}", f"https://{host}")
+        if not is_own or headers.get("sec-fetch-site", "none") not in _OWN_SITES:
             raise ForbiddenError("Web pages may not use this bridge.")
 
     def has_token(self, head: RequestHead) -> bool:

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from email.utils import formatdate
+from functools import lru_cache
 from http.client import responses
 from io import BytesIO
 from math import ceil
@@ -44,8 +45,9 @@ CHUNKED_READ_BYTES = 16 * 1024
 MAX_AHEAD_BYTES = 64 * 1024
 """How much of the next request is read while an answer is written."""
 
-LOOK_EVERY_S = 0.1
-"""How often a client is looked at while it waits for its answer: a task that waits for its end would cost more."""
+LOOK_EVERY_S = 0.07
+"""How often a client is looked at while it waits for its answer: a task that waits for its end would cost more. No
+multiple of the 0.1 s in which anyio's ``wait_all_tasks_blocked`` looks, or a test may never see the task asleep."""
 
 LINGER_S = 2.0
 """How long a client that was refused may go on sending before its connection is closed."""
@@ -190,7 +192,7 @@ class Responder:
         lines += [f"{name}: {_NOT_IN_VALUES.sub(' ', value)}\r\n" for name, value in fields.items()]
         # Where the engine gave the answer an id of its own, that is the one to ask the engine's people about.
         id_name = OWN_ID_HEADER if ID_HEADER in fields else ID_HEADER
-        lines.append(f"{id_name}: {self.request_id}\r\ndate: {formatdate(usegmt=True)}\r\n")
+        lines.append(f"{id_name}: {self.request_id}\r\ndate: {_date(int(time.time()))}\r\n")
         if self._connection.is_last_answer():
             lines.append("connection: close\r\n")
         lines.append("\r\n")
@@ -279,20 +281,19 @@ class Connection:
 
     async def _serve_one(self) -> bool:
         """Serve one request; return whether another may follow."""
-        responder = Responder(self, None, request_id=self._new_request_id())
         try:
             head = await self._next_head()
         except ClientError as error:
             self._closing = True
-            await responder.send_error(error)
+            await Responder(self, None, request_id=self._new_request_id()).send_error(error)
             await self._linger()
             return False
         if head is None:
             return False
-        responder = Responder(self, head, request_id=responder.request_id)
+        responder = Responder(self, head, request_id=self._new_request_id())
         self._body_is_unread = head.has_body
         self._closing = self._closing or not head.keep_alive
-        with self._memory.open_account() as account:
+        with MemoryAccount(self._memory) as account:
 
             async def read_body() -> bytes:
                 return await self._read_body(head, account)
@@ -416,6 +417,11 @@ async def _respond_internal_error(error: Exception, responder: Responder) -> Non
     if not responder.started:
         words = f"Internal bridge error ({type(error).__name__}). Details are on the bridge's stderr."
         await responder.send_error(BridgeError(words))
+
+
+@lru_cache(maxsize=1)
+def _date(now_s: int) -> str:
+    return formatdate(now_s, usegmt=True)
 
 
 def _body_too_large(max_bytes: int) -> RequestTooLargeError:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
+from typing import Self
 
 from claude_bridge.errors import OverloadedError
 
@@ -20,22 +20,19 @@ class MemoryBudget:
         self.max_bytes = max_bytes
         self.taken_bytes = 0
 
-    @contextmanager
-    def open_account(self) -> Iterator[MemoryAccount]:
-        """Yield an account for one request; what it has taken is given back at the end of the context."""
-        account = MemoryAccount(self)
-        try:
-            yield account
-        finally:
-            self.taken_bytes -= account.taken_bytes
-
 
 class MemoryAccount:
-    """What one request has taken of a budget."""
+    """What one request has taken of a budget; it is given back at the end of the context."""
 
     def __init__(self, budget: MemoryBudget) -> None:
         self.taken_bytes = 0
         self._budget = budget
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._budget.taken_bytes -= self.taken_bytes
 
     def take(self, size: int) -> None:
         """Take some bytes; raises as ``check`` does."""

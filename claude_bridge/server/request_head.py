@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 
 from msgspec import Struct
 
@@ -30,6 +31,8 @@ _FIELD_NAME = re.compile(_TOKEN)
 _TARGET = re.compile(rb"[!-\"$-~]+")
 """Visible ASCII without ``#``: a fragment is never sent."""
 
+_CLEAN = re.compile(rb"[\t\x20-\x7e\x80-\xff]*+(?:\r\n(?![ \t])[\t\x20-\x7e\x80-\xff]*+)*+")
+"""What holds nothing of the following, told in one run."""
 # Control characters, line ends that are not CRLF (section 2.2), folded lines (section 5.2).
 _FORBIDDEN = re.compile(rb"(\r\n[ \t])|(\r(?!\n)|(?<!\r)\n)|([\x00-\x08\x0b\x0c\x0e-\x1f\x7f])")
 _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+,;=-]*)(?::([0-9]{0,5}))?")
@@ -137,6 +140,8 @@ def split_authority(authority: str) -> tuple[str, str] | None:
 
 
 def _refuse_forbidden(data: bytes | bytearray, start: int, end: int) -> None:
+    if _CLEAN.fullmatch(data, start, end):
+        return
     forbidden = _FORBIDDEN.search(data, start, end)
     if forbidden is not None:
         kinds = ("a folded line", "a line that does not end in CRLF", "a control character")
@@ -165,15 +170,22 @@ def _parse_fields(lines: list[bytes]) -> dict[str, str]:
     headers: dict[str, str] = {}
     for line in lines:
         raw_name, colon, raw_value = line.partition(b":")
-        if not colon or not _FIELD_NAME.fullmatch(raw_name):  # section 5.1: no blank before the colon either
+        name = _field_name(raw_name) if colon else None
+        if name is None:
             raise _invalid("a header line is not NAME: VALUE")
-        name, value = raw_name.decode().lower(), raw_value.strip(b" \t").decode("latin-1")
+        value = raw_value.strip(b" \t").decode("latin-1")
         if name in headers:
             if name in ("host", "content-length", "transfer-encoding"):
                 raise _invalid(f"it has two {name} headers")
             value = f"{headers[name]}, {value}"
         headers[name] = value
     return headers
+
+
+@lru_cache(maxsize=256)  # clients send the same ones in each request
+def _field_name(raw_name: bytes) -> str | None:
+    """Return a header's name in lower case; None: it can be none (section 5.1: no blank before the colon either)."""
+    return raw_name.decode().lower() if _FIELD_NAME.fullmatch(raw_name) else None
 
 
 def _parse_target(method: str, target: str, headers: dict[str, str]) -> tuple[str, str]:

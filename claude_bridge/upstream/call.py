@@ -87,7 +87,7 @@ class UpstreamCall:
             self._silent_since = now
         if now >= self._watched_from:
             self._watched_from = math.inf
-            self._exchange.tasks.start_soon(self._watch_silence)
+            self._exchange.start_soon(self._watch_silence)
         deadline = math.inf if self._watched_from == math.inf else anyio.current_time() + self._idle_s
         with anyio.CancelScope(deadline=deadline) as scope:
             self._waiting = scope
@@ -108,7 +108,7 @@ class UpstreamCall:
     def wait_for_turn(self, turn: AbstractAsyncContextManager[None]) -> None:
         """Begin the exchange when its turn comes; ``receive`` waits for that."""
         self._has_begun = anyio.Event()
-        self._exchange.tasks.start_soon(self._begin_in_turn, turn, self._has_begun)
+        self._exchange.start_soon(self._begin_in_turn, turn, self._has_begun)
 
     async def _begin_in_turn(self, turn: AbstractAsyncContextManager[None], has_begun: anyio.Event) -> None:
         """Keep the turn until the answer has come to its end, or this is cancelled."""

@@ -17,7 +17,7 @@ from urllib.parse import unquote
 
 import anyio
 from anyio import to_thread
-from anyio.abc import AsyncResource, TaskGroup
+from anyio.abc import AsyncResource
 
 from claude_bridge.upstream.network import (
     CONNECT_TIMEOUT_S,
@@ -36,6 +36,7 @@ from claude_bridge.upstream.transport import (
     HttpRequest,
     HttpTransport,
     NoAnswerError,
+    StartSoon,
 )
 from claude_bridge.wire.response_head import Fields
 from claude_bridge.wire.urls import Url
@@ -79,12 +80,12 @@ class HttpxTransport(HttpTransport):
         self._connect_s = connect_s
         self._httpx: httpx.AsyncHTTPTransport | None = None
 
-    async def send(self, request: HttpRequest, tasks: TaskGroup) -> _HttpxConnection:
+    async def send(self, request: HttpRequest, start_soon: StartSoon) -> _HttpxConnection:
         """Send it by httpx; each connection is a new one."""
         if self._httpx is None:
             self._httpx = await self._opened()
         connection = _HttpxConnection(self._proxy, decodes=bool(self.decodes))
-        tasks.start_soon(connection.carry_out, self._httpx, self._httpx_request(request, connection))
+        start_soon(connection.carry_out, self._httpx, self._httpx_request(request, connection))
         try:
             with anyio.fail_after(self._connect_s):
                 await self._until_connected(connection)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
 import anyio
-from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
 from claude_bridge.stream_socket import StreamSocket, connect
@@ -19,6 +19,7 @@ from claude_bridge.upstream.transport import (
     HttpRequest,
     HttpTransport,
     NoAnswerError,
+    StartSoon,
 )
 from claude_bridge.wire.chunked import ChunkedDecoder
 from claude_bridge.wire.response_head import Fields, take_response_head
@@ -66,11 +67,11 @@ class PlainTransport(HttpTransport):
         while self._idle:
             await self._idle.pop().close()
 
-    async def send(self, request: HttpRequest, tasks: TaskGroup) -> _Connection:
+    async def send(self, request: HttpRequest, start_soon: StartSoon) -> _Connection:
         """Send it on a kept connection or a new one."""
         head = _encode_head(request, self._fields(request))
         connection = await self._connection()
-        connection.send(head, request.body, tasks)
+        connection.send(head, request.body, start_soon)
         return connection
 
     async def take_back(self, connection: Connection) -> None:
@@ -81,7 +82,7 @@ class PlainTransport(HttpTransport):
             self._idle.append(connection)
         else:
             await connection.close()
-        while self._idle and anyio.current_time() >= self._idle[0].expires_at:
+        while self._idle and time.monotonic() >= self._idle[0].expires_at:
             await self._idle.pop(0).close()
 
     async def _connection(self) -> _Connection:
@@ -89,13 +90,13 @@ class PlainTransport(HttpTransport):
             connection = self._idle.pop()
             try:
                 if connection.was_chunked not in self._keeps:
-                    await anyio.sleep_until(connection.idle_since + UNPROVEN_IDLE_S)
+                    await anyio.sleep(connection.idle_since + UNPROVEN_IDLE_S - time.monotonic())
                 for _ in range(_SETTLING_STEPS if connection.has_refused else 0):
                     await checkpoint()
             except BaseException:  # cancelled, with a connection that nobody else knows
                 await connection.close()
                 raise
-            if anyio.current_time() < connection.expires_at:
+            if time.monotonic() < connection.expires_at:
                 self._keeps[connection.was_chunked] = (
                     self._keeps.get(connection.was_chunked, True) and connection.is_quiet
                 )
@@ -137,7 +138,7 @@ class _Connection:
         """Whether it is open, and nothing has come: that would be no answer to the next request."""
         return self._stream.is_quiet
 
-    def send(self, head: bytes, body: bytes, tasks: TaskGroup) -> None:
+    def send(self, head: bytes, body: bytes, start_soon: StartSoon) -> None:
         """Send a request as far as the system takes it at once; the rest goes beside the task that reads the answer.
 
         A host may answer, and close the connection, before it has read all.
@@ -147,7 +148,7 @@ class _Connection:
             sent = self._stream.send_now(first)
             self._is_sent = sent == len(head) + len(body)
             if not self._is_sent:
-                tasks.start_soon(self._send_rest, (memoryview(first)[sent:], memoryview(body)[WRITE_BYTES:]))
+                start_soon(self._send_rest, (memoryview(first)[sent:], memoryview(body)[WRITE_BYTES:]))
 
     async def _send_rest(self, pieces: Iterable[memoryview]) -> None:
         with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
@@ -210,7 +211,7 @@ class _Connection:
         is_fit = self._keeps_open and self._is_sent and self.has_ended and not excess
         self.was_chunked = self._chunked is not None
         self._chunked, self._left, self._unread, self._is_sent, self._is_heard = None, None, b"", False, False
-        self.idle_since = anyio.current_time()
+        self.idle_since = time.monotonic()
         self.expires_at = self.idle_since + self._keep_s
         return is_fit
 
@@ -236,7 +237,7 @@ class _Connection:
 
 def _encode_head(request: HttpRequest, fields: Fields) -> bytes:
     lines = [f"{request.method} {request.target} HTTP/1.1".encode("latin-1"), *map(b": ".join, fields)]
-    if any(_LINE_END.search(line) for line in lines):
+    if _LINE_END.search(b"".join(lines)):
         raise ValueError("A header of a request holds a line end.")
     return b"\r\n".join((*lines, b"\r\n"))
 

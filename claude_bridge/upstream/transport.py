@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import anyio
 from anyio.abc import TaskGroup
@@ -18,6 +19,9 @@ WRITE_BYTES = 256 * 1024
 
 RETRY_WITHIN_S = 1.0
 RETRY_PAUSE_S = 0.1
+
+
+StartSoon = Callable[..., None]
 
 
 class NoAnswerError(NetworkError):
@@ -80,6 +84,7 @@ class HttpTransport(ABC):
 
     def __init__(self, authority: str, headers: Mapping[str, str]) -> None:
         self._headers = {"host": authority, **headers}
+        self._usual_fields = _encode_fields(self._headers)
 
     @asynccontextmanager
     async def exchange(self, request: HttpRequest, *, is_deferred: bool = False) -> AsyncIterator[HttpExchange]:
@@ -102,7 +107,8 @@ class HttpTransport(ABC):
                     yield exchange
                 except Exception as error:  # noqa: BLE001 - raised below, where no task group wraps it
                     failure = error
-                tasks.cancel_scope.cancel()
+                if exchange is None or exchange.has_tasks:
+                    tasks.cancel_scope.cancel()
         finally:
             if exchange is not None and exchange.connection is not None:
                 await self.take_back(exchange.connection)
@@ -110,8 +116,8 @@ class HttpTransport(ABC):
                 raise failure
 
     @abstractmethod
-    async def send(self, request: HttpRequest, tasks: TaskGroup) -> Connection:
-        """Return a connection on which the request is sent, by one of the ``tasks`` where that takes longer.
+    async def send(self, request: HttpRequest, start_soon: StartSoon) -> Connection:
+        """Return a connection on which the request is sent, by a task of the exchange where that takes longer.
 
         Raises:
             NoConnectionError: there is none.
@@ -125,18 +131,22 @@ class HttpTransport(ABC):
         """Close the connections that are kept for reuse."""
 
     def _fields(self, request: HttpRequest) -> Fields:
-        headers = {name: value for name, value in {**self._headers, **request.headers}.items() if value}
-        if request.body or request.method != "GET":
-            headers["content-length"] = str(len(request.body))
-        return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+        more = request.headers
+        fields = _encode_fields({**self._headers, **more}) if more else self._usual_fields
+        if not request.body and request.method == "GET":
+            return fields
+        return [*fields, (b"content-length", b"%d" % len(request.body))]
+
+
+def _encode_fields(headers: Mapping[str, str]) -> Fields:
+    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items() if value]
 
 
 class HttpExchange:
     """One request and its answer; made by HttpTransport.exchange."""
 
     def __init__(self, transport: HttpTransport, request: HttpRequest, tasks: TaskGroup) -> None:
-        self.tasks = tasks
-        """They end with the exchange."""
+        self.has_tasks = False
         self.connection: Connection | None = None
         self.status = 0
         """The status, once the head has come."""
@@ -146,19 +156,25 @@ class HttpExchange:
         """Why a connection was tried for a second time: the end of a sentence about the host."""
         self._transport = transport
         self._request = request
+        self._tasks = tasks
+
+    def start_soon(self, function: Callable[..., Any], *arguments: object) -> None:
+        """Start a task that ends with the exchange at the latest."""
+        self.has_tasks = True
+        self._tasks.start_soon(function, *arguments)
 
     async def begin(self) -> None:
         """Connect and begin to send the request; raises NoConnectionError."""
-        began_at = anyio.current_time()
+        began_at = time.monotonic()
         try:
-            self.connection = await self._transport.send(self._request, self.tasks)
+            self.connection = await self._transport.send(self._request, self.start_soon)
         except NoConnectionError as error:
             # At once: the host may be restarting.
-            if error.is_overload or anyio.current_time() - began_at > RETRY_WITHIN_S:
+            if error.is_overload or time.monotonic() - began_at > RETRY_WITHIN_S:
                 raise
             self.retried = error.reason
             await anyio.sleep(RETRY_PAUSE_S)
-            self.connection = await self._transport.send(self._request, self.tasks)
+            self.connection = await self._transport.send(self._request, self.start_soon)
 
     async def receive_head(self) -> None:
         """Wait for the answer's head; interim answers are passed over. May be cancelled and called again.

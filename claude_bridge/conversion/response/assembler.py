@@ -7,7 +7,7 @@ through it. The same table judges streams in the tests.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from enum import Enum, auto
+from enum import IntEnum, auto
 from typing import assert_never
 
 import msgspec
@@ -80,7 +80,7 @@ _MAX_HELD_SPACE_CHARS = 10_000
 """White space before text that is kept; nobody misses more."""
 
 
-class State(Enum):
+class State(IntEnum):  # and no Enum, whose hash is written in Python
     """Where a stream stands."""
 
     NEW = auto()

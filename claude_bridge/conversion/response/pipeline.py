@@ -7,7 +7,7 @@ from typing import Protocol
 
 from msgspec import UNSET, Struct, UnsetType
 
-from claude_bridge.conversion.deltas import Delta, StreamDecoder, ThinkingDelta, UsageReport, text_of
+from claude_bridge.conversion.deltas import Delta, StreamDecoder, ThinkingDelta, UsageReport, joined_texts, text_of
 from claude_bridge.conversion.ending import EndingJudge
 from claude_bridge.conversion.loss import Repair
 from claude_bridge.conversion.profile import Profile
@@ -49,6 +49,8 @@ class ResponseContext(Struct, frozen=True, kw_only=True):
     """Returns the digest of the prompt that is answered, where sealed reasoning depends on it."""
     learned_opening: TextOpening | None = None
     """How the text of this upstream and model begins, as far as earlier answers have shown."""
+    is_whole: bool = False
+    """Whether the client gets the answer as a whole, so that nobody sees in which pieces its text came."""
     check_error: Callable[[BridgeError], BridgeError] = _unchanged
     """Returns what an error in the answer means, by what is known of the request."""
 
@@ -186,6 +188,8 @@ class ResponsePipeline:
 
     def _convert(self, deltas: list[Delta]) -> list[StreamEvent]:
         self.begun = self.begun or any(map(_is_content, deltas))
+        if self._context.is_whole:
+            deltas = joined_texts(deltas)
         text = text_of(deltas)
         for stage in self._stages:
             if not text or not stage.passes(text):
