@@ -31,7 +31,6 @@ from claude_bridge.wire.anthropic import MessagesRequest, TextBlock
 from claude_bridge.wire.anthropic_answers import (
     AnswerBlock,
     Message,
-    StreamEvent,
     Usage,
 )
 from claude_bridge.wire.anthropic_codec import parse_messages_request
@@ -47,52 +46,33 @@ each_case = pytest.mark.parametrize("case", CASES, ids=[f"{case.kind}/{case.fold
 
 @each_case
 def test_the_engine_gets_the_recorded_request(case: GoldenCase, request: pytest.FixtureRequest) -> None:
-    body = _sent(case)[0].body
+    outgoing, losses = _sent(case)
     recorded = case.folder / "upstream_request.json"
     if request.config.getoption("--update-golden"):
-        recorded.write_text(json.dumps(json.loads(body), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        recorded.write_text(
+            json.dumps(json.loads(outgoing.body), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
     expected = json.loads(recorded.read_bytes())
-    assert json.loads(body) == expected
-    assert body == json.dumps(expected, ensure_ascii=False, separators=(",", ":")).encode(), "the order of keys"
-
-
-@each_case
-def test_the_recorded_request_is_one_that_engines_accept(case: GoldenCase) -> None:
-    assert_accepted(case.kind, (case.folder / "upstream_request.json").read_bytes())
-
-
-@each_case
-def test_losses_are_recorded(case: GoldenCase, request: pytest.FixtureRequest) -> None:
-    case.assert_recorded(request, losses=[f"{loss.path}: {loss.reason}" for loss in _sent(case)[1]])
-
-
-@each_case
-def test_repairs_are_recorded(case: GoldenCase, request: pytest.FixtureRequest) -> None:
-    repairs = _answered(case, [case.upstream.read_bytes()]).repairs
-    case.assert_recorded(request, repairs=[f"{repair.tool_name}: {repair.what}" for repair in repairs])
+    assert json.loads(outgoing.body) == expected
+    assert outgoing.body == json.dumps(expected, ensure_ascii=False, separators=(",", ":")).encode(), "order of keys"
+    case.assert_recorded(request, losses=[f"{loss.path}: {loss.reason}" for loss in losses])
+    assert_accepted(case.kind, outgoing.body)
 
 
 @each_case
 def test_the_client_gets_the_recorded_answer(case: GoldenCase, request: pytest.FixtureRequest) -> None:
-    answer = client_bytes(_events(case, [case.upstream.read_bytes()]))
+    """It is a legal stream, and the same however the engine's bytes are cut."""
+    upstream = case.upstream.read_bytes()
+    answer = _answered(case, [upstream])
     recorded = case.folder / "client.sse"
     if request.config.getoption("--update-golden"):
-        recorded.write_bytes(answer)
-    assert answer.decode() == recorded.read_text(encoding="utf-8")
-
-
-@each_case
-def test_the_answer_is_the_same_byte_by_byte(case: GoldenCase) -> None:
-    answer = case.upstream.read_bytes()
-    reads = [answer[at : at + 1] for at in range(len(answer))]
-    assert _events(case, reads) == _events(case, [answer])
-
-
-@each_case
-def test_the_answer_is_a_legal_stream(case: GoldenCase) -> None:
-    events = _events(case, [case.upstream.read_bytes()])
-    assert_legal(events)
-    assert_sdk_agrees(events)
+        recorded.write_bytes(client_bytes(answer.events))
+    assert client_bytes(answer.events).decode() == recorded.read_text(encoding="utf-8")
+    case.assert_recorded(request, repairs=[f"{repair.tool_name}: {repair.what}" for repair in answer.repairs])
+    assert_legal(answer.events)
+    assert_sdk_agrees(answer.events)
+    byte_by_byte = [upstream[at : at + 1] for at in range(len(upstream))]
+    assert _answered(case, byte_by_byte).events == answer.events, "byte by byte"
 
 
 def test_every_row_of_an_engine_has_a_case() -> None:
@@ -174,10 +154,6 @@ async def _say(text: str, request: MessagesRequest) -> Message:
     assert request.temperature == 0
     content: list[AnswerBlock] = [TextBlock(text)]
     return Message(id="msg_seer", model=request.model, content=content, stop_reason="end_turn", usage=Usage())
-
-
-def _events(case: GoldenCase, reads: list[bytes]) -> list[StreamEvent]:
-    return _answered(case, reads).events
 
 
 def _answered(case: GoldenCase, reads: list[bytes]) -> Answered:

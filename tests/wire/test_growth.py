@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from time import process_time
+from functools import partial
 
 import pytest
 
 from claude_bridge.wire.chunked import ChunkedDecoder
 from claude_bridge.wire.ndjson import NdjsonDecoder
 from claude_bridge.wire.sse import FrameCutter, SseDecoder
+from tests.growth import assert_linear
 
 pytestmark = pytest.mark.timing
-
-SMALL_BYTES = 40_000
-FACTOR = 4
-MAX_GROWTH = 2.5 * FACTOR
-"""Linear work grows by FACTOR, quadratic work by its square."""
 
 DECODERS: dict[str, Callable[[], SseDecoder | FrameCutter | NdjsonDecoder | ChunkedDecoder]] = {
     "sse": SseDecoder, "frames": FrameCutter, "ndjson": NdjsonDecoder, "chunked": ChunkedDecoder,
@@ -33,26 +29,13 @@ UNITS = {
 STARTS = {"chunked": b"5\r\nHello\r\n"}
 
 
-def seconds(
-    make: Callable[[], SseDecoder | FrameCutter | NdjsonDecoder | ChunkedDecoder], data: bytes, step: int
-) -> float:
-    """Return the CPU time that the data takes, the best of some runs."""
-    best = float("inf")
-    for _ in range(3):
-        decoder = make()
-        began = process_time()
-        for at in range(0, len(data), step):
-            decoder.feed(data[at : at + step])
-        best = min(best, process_time() - began)
-    return best
-
-
-@pytest.mark.parametrize("step", [1, 7, 65_536])
 @pytest.mark.parametrize("unit", UNITS.values(), ids=UNITS.keys())
 @pytest.mark.parametrize("name", DECODERS)
-def test_four_times_the_bytes_take_about_four_times_the_time(name: str, unit: bytes, step: int) -> None:
-    size = SMALL_BYTES if step > 1 else SMALL_BYTES // 4
-    small = unit * (size // len(unit))
-    start = STARTS.get(name, b"")
-    took = seconds(DECODERS[name], start + small, step)
-    assert seconds(DECODERS[name], start + small * FACTOR, step) < MAX_GROWTH * max(took, 0.002)
+def test_the_time_to_decode_grows_with_the_bytes_and_no_faster(name: str, unit: bytes) -> None:
+    def work(size: int, step: int) -> Callable[[], object]:
+        data = STARTS.get(name, b"") + unit * (size // len(unit))
+        decoder = DECODERS[name]()
+        return lambda: [decoder.feed(data[at : at + step]) for at in range(0, len(data), step)]
+
+    assert_linear(partial(work, step=1), 40_000)
+    assert_linear(partial(work, step=65_536), 160_000)

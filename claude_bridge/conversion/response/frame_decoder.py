@@ -89,8 +89,10 @@ class FrameDecoder(ABC):
     def _read_repeated(self, frames: bytes) -> tuple[list[Delta], bytes]:
         """Return the deltas of the first frames that are like the one that is known, and the bytes behind these."""
         head, tail, between = self._head, self._tail, self._between
+        if not head:
+            return [], frames
         alike = frames if self.ignored is None else self.ignored.sub(b"", frames)
-        if not head or not alike.startswith(head):
+        if not alike.startswith(head):
             return [], frames
         *texts, last = alike[len(head) :].split(between)
         text, is_whole, behind = last.partition(tail)

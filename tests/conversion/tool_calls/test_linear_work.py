@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,17 +17,12 @@ from claude_bridge.conversion.tool_calls.index import ToolCallIndex
 from claude_bridge.conversion.tool_calls.text_detector import TextToolCallDetector
 from claude_bridge.wire.anthropic import Tool
 from tests.examples import examples
+from tests.growth import assert_linear
 
 pytestmark = pytest.mark.timing
 
 MAX_S = 0.25
 """For the largest of each kind, here beside other programs; on a machine of its own a third of it."""
-
-MAX_GROWTH = 3.0
-"""How much more than eight times as long eight times the input may take; quadratic work takes eight times more."""
-
-MIN_S = 0.002
-"""What takes less is not compared: chance decides there."""
 
 Made = tuple[str, Any]
 """Arguments and a schema."""
@@ -106,22 +100,6 @@ BOMBS: dict[str, Callable[[int], Made]] = {
 }
 
 
-def _seconds(work: Callable[[], object]) -> float:
-    """Return the least that the work took of several times: the rest is what others did meanwhile."""
-    best = float("inf")
-    for _ in range(3):
-        start = time.thread_time()
-        work()
-        best = min(best, time.thread_time() - start)
-    return best
-
-
-def _assert_linear(work: Callable[[int], Callable[[], object]], size: int) -> None:
-    small, large = _seconds(work(size // 8)), _seconds(work(size))
-    assert large < MAX_S
-    assert large < MIN_S or large / max(small, MIN_S / 8) < 8 * MAX_GROWTH
-
-
 @pytest.mark.parametrize("bomb", BOMBS.values(), ids=BOMBS.keys())
 def test_eight_times_the_arguments_take_eight_times_as_long(bomb: Callable[[int], Made]) -> None:
     def work(size: int) -> Callable[[], object]:
@@ -129,7 +107,7 @@ def test_eight_times_the_arguments_take_eight_times_as_long(bomb: Callable[[int]
         document = json.dumps(schema).encode()
         return lambda: repair_arguments(text, document, "Write")
 
-    _assert_linear(work, 190_000)
+    assert_linear(work, 190_000, MAX_S)
 
 
 TOKENS = [
@@ -168,7 +146,7 @@ def test_any_pattern_takes_no_more_than_its_length(beginning: str, pattern: list
         text = beginning + unit * (size // len(unit))
         return lambda: repair_arguments(text, b"{}", "Write")
 
-    _assert_linear(work, 100_000)
+    assert_linear(work, 100_000, MAX_S)
 
 
 OPENINGS = [
@@ -211,7 +189,7 @@ def test_any_printed_text_takes_no_more_than_its_length(opening: str, pattern: l
 
         return read
 
-    _assert_linear(work, 60_000)
+    assert_linear(work, 60_000, MAX_S)
 
 
 def _released(deltas: list[list[Delta]]) -> Iterator[Delta]:
@@ -251,7 +229,7 @@ def test_eight_times_the_answer_takes_eight_times_as_long(answer: Callable[[int]
         deltas = answer(size)
         return lambda: list(_released(deltas))
 
-    _assert_linear(work, 190_000)
+    assert_linear(work, 190_000, MAX_S)
 
 
 def test_eight_times_the_fragments_take_eight_times_as_long() -> None:
@@ -263,4 +241,4 @@ def test_eight_times_the_fragments_take_eight_times_as_long() -> None:
 
         return add
 
-    _assert_linear(work, 8_000)
+    assert_linear(work, 8_000, MAX_S)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from itertools import groupby, pairwise
 from typing import Any
@@ -30,6 +29,7 @@ from claude_bridge.conversion.tool_calls.text_detector import MAX_CALLS, MAX_HEL
 from claude_bridge.errors import UpstreamBrokenError
 from claude_bridge.wire.anthropic import Tool
 from tests.examples import examples
+from tests.growth import assert_linear
 
 Calls = list[tuple[str, Any]]
 
@@ -775,28 +775,17 @@ BOMBS: dict[str, Callable[[int], str]] = {
 }
 
 
-def _cpu_s(text: str, piece: int | None) -> float:
-    finder = TextToolCallDetector(TOOLS)
-    pieces: list[list[Delta]] = [[TextDelta(part)] for part in _in_pieces(text, piece)]
-    started_at = time.process_time()
-    for deltas in pieces:
-        finder.feed(deltas)
-    finder.feed([STOP])
-    return time.process_time() - started_at
-
-
 @pytest.mark.timing
 @pytest.mark.parametrize("bomb", BOMBS.values(), ids=BOMBS)
 @pytest.mark.parametrize("piece", [4, None], ids=["in pieces", "at once"])
 def test_time_grows_no_faster_than_the_text(bomb: Callable[[int], str], piece: int | None) -> None:
-    # Work that grows with the square of the length takes sixteen times as long for four times the text.
-    small, large = bomb(30_000), bomb(120_000)
-    ratios = []
-    for _ in range(5):
-        ratios.append(_cpu_s(large, piece) / max(_cpu_s(small, piece), 0.002))
-        if ratios[-1] < 6:
-            return
-    pytest.fail(f"four times the text takes {min(ratios):.0f} times as long")
+    def work(size: int) -> Callable[[], object]:
+        pieces: list[list[Delta]] = [[TextDelta(part)] for part in _in_pieces(bomb(size), piece)]
+        detector = TextToolCallDetector(TOOLS)
+        pieces.append([STOP])
+        return lambda: [detector.feed(deltas) for deltas in pieces]
+
+    assert_linear(work, 80_000)
 
 
 @pytest.mark.parametrize("piece", [None, 1, 3])

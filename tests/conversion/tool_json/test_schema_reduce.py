@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import json
-import time
+from collections.abc import Callable
+from itertools import count
 from random import Random
 from typing import Any
 
@@ -22,6 +22,7 @@ from claude_bridge.conversion.tool_json.schema_reduce import (
     reduce_tool_schema,
     reduced_schemas,
 )
+from tests.growth import assert_linear
 from tests.schema_refusals import BOMBS, ODD_SCHEMAS, gemini_refusal, nested, openai_refusal
 from tests.schemas import a_tool_schema
 
@@ -439,7 +440,9 @@ def test_references_that_fit_are_all_put_in_place() -> None:
 @every_dialect
 @pytest.mark.parametrize("bomb", ["not within not", "properties", "allOf", "patterns", "alternatives"])
 def test_the_time_grows_with_the_length_and_no_faster(bomb: str, dialect: SchemaDialect) -> None:
-    def seconds(size: int) -> float:
+    spaces = count()
+
+    def work(size: int) -> Callable[[], object]:
         names = [f"p{at}" for at in range(size)]
         schema = {
             "not within not": {"properties": {name: nested("not", {"pattern": '"'}, 20) for name in names}},
@@ -448,17 +451,10 @@ def test_the_time_grows_with_the_length_and_no_faster(bomb: str, dialect: Schema
             "patterns": {"properties": {"p": {"anyOf": [{"pattern": name} for name in names]}}},
             "alternatives": {"anyOf": [{"properties": {name: {}}, "required": [name]} for name in names]},
         }[bomb]
-        document = json.dumps(schema).encode()
-        best = 9.0
-        gc.disable()  # its cost is that of all that the tests hold
-        for spaces in (b" ", b"  ", b"   "):  # else it would be known from the time before
-            started = time.process_time()
-            reduce_tool_schema(document + spaces, dialect)
-            best = min(best, time.process_time() - started)
-        gc.enable()
-        return best
+        document = json.dumps(schema).encode() + b" " * next(spaces)  # else it would be known from the time before
+        return lambda: reduce_tool_schema(document, dialect)
 
-    assert seconds(4_000) < 10 * seconds(1_000) + 0.02
+    assert_linear(work, 2_400)
 
 
 def test_what_was_reduced_before_is_kept_within_a_limit_of_bytes() -> None:
