@@ -182,11 +182,8 @@ async def warn_of_others(bridge: RoutedBridge, notices: Notices) -> None:
 
 
 def _what_to_do(error: UpstreamError) -> str:
-    continues = "The bridge keeps running, and uses the engine as soon as it answers."
-    match error:
-        case UpstreamLoadingError():
-            return f"Wait a moment. {continues}"
-        case UpstreamUnreachableError():
-            return f"Start it, or check --base-url. {continues}"
-        case _:
-            return continues
+    from claude_bridge.upstream.client import advice_on
+
+    is_about_the_engine = isinstance(error, UpstreamLoadingError | UpstreamUnreachableError)
+    advice = f"{advice_on(error)} " if is_about_the_engine else ""
+    return f"{advice}The bridge keeps running, and uses the engine as soon as it answers."

@@ -218,7 +218,9 @@ async def wait_for_engine(plan: Plan, notices: Notices) -> Upstream:
             with notices.waiting(f"{plan.main.upstream.name} is loading its model"):
                 await anyio.sleep(RETRY_S)
         except UpstreamError as error:
-            raise SetupError(error.message, "Start the engine, or find out what is wrong: `bridge doctor`") from error
+            from claude_bridge.upstream.client import advice_on
+
+            raise SetupError(error.message, f"{advice_on(error)} `bridge doctor` finds out more.") from error
 
 
 def _cause(group: BaseExceptionGroup[BaseException]) -> BaseException:

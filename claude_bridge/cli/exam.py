@@ -32,8 +32,8 @@ EXAMPLES = (
 
 INTERRUPTED = 130
 
-LABEL_WIDTH, NARROWEST, NAME_WIDTH = 19, 9, 28
-"""Columns of a comparison: for the labels, and for a model's name at the head of its figures."""
+LABEL_WIDTH, NARROWEST = 19, 9
+"""Columns of a comparison: for the labels, and at least for a model's name at the head of its figures."""
 
 MAX_NAME_CHARS = 80
 
@@ -236,7 +236,7 @@ def _show(exams: Sequence[Exam], *, as_json: bool, html: Path | None, is_list: b
         document = {"models": [json_of(exam, one.verdict, one.reason, one.advice) for exam, one in judged]}
         terminal.print_line(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())
     elif not exams:
-        terminal.say("No results are kept yet. To get some: `bridge exam ollama --quick`")
+        terminal.say(terminal.with_program("There are no such results. To get some: `bridge exam ollama --quick`"))
     elif is_list:
         _print_list(judged)
     else:
@@ -277,11 +277,11 @@ def _print_list(judged: Sequence[tuple[Exam, Verdict]]) -> None:
 
 def _print_comparison(judged: Sequence[tuple[Exam, Verdict]]) -> None:
     """Print the exams side by side, in several tables where the terminal is too narrow for all, and the verdicts."""
-    room = terminal.table_width() - LABEL_WIDTH
+    room = terminal.columns() - LABEL_WIDTH
     at_once = max(1, room // (NARROWEST + 3))
     for first in range(0, len(judged), at_once):
         exams = [exam for exam, _ in judged[first : first + at_once]]
-        _print_table(exams, name_width=min(NAME_WIDTH, max(NARROWEST, room // len(exams) - 3)))
+        _print_table(exams, name_width=max(NARROWEST, room // len(exams) - 3))
     for exam, verdict in judged:
         if exam.results:
             _print_verdict(exam, verdict)

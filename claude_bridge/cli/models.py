@@ -100,14 +100,14 @@ def models(
 def _ask(config: Config, provider: str, base_url: str | None, api_key: str | None) -> Listing:
     import anyio
 
+    from claude_bridge.upstream.client import advice_on
     from claude_bridge.upstream.engines.catalog import list_models
 
     engine = _engine(config, provider, base_url, api_key)
     try:
         return anyio.run(list_models, engine)
     except UpstreamError as error:
-        hint = "Start it, or check --base-url." if base_url or provider == "ollama" else "Try again in a moment."
-        raise SetupError(error.message, hint) from error
+        raise SetupError(error.message, advice_on(error)) from error
 
 
 def _ask_everywhere(config: Config, *, scans_network: bool) -> list[Listing]:
@@ -268,7 +268,7 @@ def _notes(listing: Listing, offered: Sequence[OfferedModel]) -> list[str]:
     if any(model.cost and (model.cost.input or model.cost.output) for model in offered):
         notes.append("cost: US dollars for a million tokens, read / written")
     if any("?" in _row(model) for model in offered):
-        notes.append("?: the configuration does not say" if listing.is_configured else "?: the engine does not tell")
+        notes.append("?: not in the configuration" if listing.is_configured else "?: the engine does not report it")
     hidden = len(listing.models) - len(offered)
     if hidden:
         notes.append(f"{hidden} more can't call tools, which Claude Code needs: --all lists them")

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -76,8 +77,12 @@ def install(
     if arguments[:1] != ["local"]:  # which may have to download its model first
         _try([*command, "--port", "0"])
     _write(manager.file, text)
-    for start in manager.start:
-        _run(start)
+    try:
+        for start in manager.start:
+            _run(start)
+    except SetupError:
+        manager.file.unlink()
+        raise
     terminal.say(terminal.strong("The bridge is running, and starts again when you log in."))
     if manager.name == "systemd":
         terminal.say("It stops when you log out, unless you allow it to stay: loginctl enable-linger")
@@ -87,23 +92,21 @@ def install(
 @app.command("uninstall", cls=Command)
 def uninstall() -> None:
     """Stop the service and remove its file."""
-    manager = _manager()
-    if not manager.file.exists():
-        raise SetupError(
-            f"There is no service: {manager.file} does not exist.", "Install one: `bridge service install`"
-        )
-    for command in manager.stop:
-        _run(command, may_fail=True)
+    manager = _installed()
+    with suppress(SetupError):  # without a service manager nothing runs
+        for command in manager.stop:
+            _run(command, may_fail=True)
     manager.file.unlink()
     if manager.name == "systemd":
-        _run(("systemctl", "--user", "daemon-reload"), may_fail=True)
+        with suppress(SetupError):
+            _run(manager.start[0], may_fail=True)
     terminal.say(f"Removed {manager.file}.")
 
 
 @app.command("status", cls=Command)
 def status() -> None:
     """Show whether the service runs; the exit code is that of systemctl or launchctl."""
-    sys.exit(_run(_manager().status, may_fail=True))
+    sys.exit(_run(_installed().status, may_fail=True))
 
 
 @app.command("logs", cls=Command)
@@ -111,8 +114,7 @@ def logs(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing new lines.")] = False,
 ) -> None:
     """Show the log of the service."""
-    manager = _manager()
-    sys.exit(_run((*manager.logs, *(["-f"] if follow else [])), may_fail=True))
+    sys.exit(_run((*_installed().logs, *(["-f"] if follow else [])), may_fail=True))
 
 
 def _check_arguments(ctx: typer.Context, arguments: Sequence[str]) -> None:
@@ -130,6 +132,16 @@ def _check_arguments(ctx: typer.Context, arguments: Sequence[str]) -> None:
         )
     serve = ctx.find_root().command.commands["serve"]  # type: ignore[attr-defined] # the group that Typer makes
     serve.make_context("bridge serve", list(arguments), resilient_parsing=False).close()
+
+
+def _installed() -> Manager:
+    """Return the service manager; raises SetupError where it has no bridge."""
+    manager = _manager()
+    if not manager.file.exists():
+        raise SetupError(
+            f"There is no service: {manager.file} does not exist.", "Install one: `bridge service install`"
+        )
+    return manager
 
 
 def _manager() -> Manager:
@@ -215,14 +227,23 @@ def _write(path: Path, text: str) -> None:
 
 
 def _run(command: Sequence[str], *, may_fail: bool = False) -> int:
-    """Run a command of the system; its output goes to ours."""
+    """Run a command of the system and return its exit code; its output goes to ours.
+
+    Raises:
+        SetupError: it is not there, has no service manager to talk to, or failed though it may not.
+    """
     try:
-        code = subprocess.run(command, check=False).returncode  # noqa: S603 - the words are our own
+        done = subprocess.run(command, check=False, stderr=subprocess.PIPE)  # noqa: S603 - the words are our own
     except FileNotFoundError:
         raise SetupError(f"`{command[0]}` is not installed.", "Check that systemd is running for this user.") from None
-    if code and not may_fail:
+    trouble = done.stderr.decode(errors="replace").strip()
+    if done.returncode and trouble.startswith("Failed to connect to"):
         raise SetupError(
-            f"`{shlex.join(command)}` failed with exit code {code}.",
-            "Its output is above. In a container, or without a login, there is no systemd for the user.",
+            f"No systemd runs for this user here: {trouble}",
+            "In a container, run `bridge serve` itself. After su or sudo, log in as the user in its place.",
         )
-    return code
+    if trouble:
+        terminal.say(trouble)
+    if done.returncode and not may_fail:
+        raise SetupError(f"`{shlex.join(command)}` failed with exit code {done.returncode}.", "Its output is above.")
+    return done.returncode

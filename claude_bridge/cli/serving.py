@@ -147,9 +147,8 @@ class ServeNotices(TerminalNotices):
         from claude_bridge.providers import engine_words
 
         model = upstream.model or "The models that clients ask for"
-        terminal.say(
-            f"{terminal.strong(model)} on {engine_words(upstream.name, upstream.adapter.kind)} at {upstream.base_url}"
-        )
+        engine = engine_words(upstream.name, upstream.adapter.kind)
+        terminal.say(f"Ready: {terminal.strong(model)} on {engine} at {upstream.base_url}")
         window = f"context window {upstream.window_tokens or 0:,} tokens"
         if upstream.window_tokens and not any(note.startswith(window) for note in upstream.notes):
             terminal.say(f"  · {window}")

@@ -21,8 +21,10 @@ MOST_SESSIONS = 10
 
 EXAMPLES = ("bridge stats", "bridge stats --watch", "bridge stats --json")
 
+MODEL = terminal.Column("model", narrowest=16)
+
 COLUMNS = terminal.numbers(
-    requests=4, stopped=7, failed=6, input=1, cached=3, output=1,
+    requests=4, stopped=7, failed=2, input=1, cached=3, output=1,
     thinking=10, tokens_per_s=2, first_token=5, repairs=8, fallbacks=9, cost=3,
 )  # fmt: skip
 SESSION_COLUMNS = (
@@ -81,7 +83,7 @@ def render_report(report: StatsReport, *, now_s: float, width: int | None = None
         for name, session in newest[:MOST_SESSIONS]
     ]
     if models:
-        tables = [terminal.table_of(title, (terminal.Column("model"), *COLUMNS), models, width=width)]
+        tables = [terminal.table_of(title, (MODEL, *COLUMNS), models, width=width)]
     else:
         tables = [Text(title, style="bold")]
     if sessions:

@@ -20,10 +20,16 @@ if TYPE_CHECKING:
 
 
 PIPED_WIDTH = 200
-"""Columns of a table that goes to a file or another program, unless COLUMNS says otherwise."""
+"""Columns of a table that goes to a file or another program, where there is no terminal, nor COLUMNS."""
+
+NARROW = 60
+"""Below so many columns a text stands below its name, and not beside it."""
 
 WIDE = 110
 """From so many columns on, those of a table stand further apart, and have headers of one line."""
+
+_SAYS_LITTLE = frozenset({"", "?", "-", "0"})
+"""A column with nothing else in it is the first to be left out."""
 
 _WORD_STYLES = {"yes": "green", "no": "dim", "?": "dim"}
 """How a cell of a table looks that is one of these words."""
@@ -86,9 +92,14 @@ def in_words(line: str, width: int) -> list[str]:
     mark = found[0] if found else ""
     if _length(line) <= width or (line.startswith(" ") and not mark):
         return [line]
-    rows, row, indent = list[str](), mark, " " * _length(mark)
-    for word in _WORDS.findall(line[len(mark) :]):
-        begins = row in (mark, indent)
+    return _filled(line[len(mark) :], width, mark)
+
+
+def _filled(text: str, width: int, first: str) -> list[str]:
+    """Return a text in lines that fit the width: ``first`` stands before it, and the others are indented as far."""
+    rows, row, indent = list[str](), first, " " * _length(first)
+    for word in _WORDS.findall(text):
+        begins = row in (first, indent)
         if not begins and _length(row) + 1 + _length(word) > width:
             rows.append(row)
             row, begins = indent, True
@@ -99,7 +110,7 @@ def in_words(line: str, width: int) -> list[str]:
 _MARK = re.compile(r"(?:\x1b\[\d+m)*(?: *· |→(?:\x1b\[\d+m)* )")
 """What a line of a list begins with, with its style."""
 
-_WORDS = re.compile(r"`[^`]*`\S*|\S+")
+_WORDS = re.compile(r"`[^`]*`[^ \n]*|[^ \n]+")
 
 
 def _length(text: str) -> int:
@@ -169,8 +180,8 @@ def table_of(
 ) -> RenderableType:
     """Return a table with its title, in ``width`` columns (None: those of the terminal).
 
-    What does not fit is left out by rank; then long texts take several lines, and numbers stay whole. Foreign text is
-    made harmless.
+    What does not fit is left out by rank, which the title says, and first what says little; then long texts take
+    several lines, and numbers stay whole. Foreign text is made harmless.
     """
     from rich.console import Group
     from rich.table import Table
@@ -182,9 +193,11 @@ def table_of(
     gap = 1 if width < WIDE else 3
     headers = [column.header.replace(" ", "\n") if width < WIDE else column.header for column in columns]
     cells = [[printable(cell) for cell in row] for row in rows]
-    widths = [_text_width([header, *(row[at] for row in cells)]) for at, header in enumerate(headers)]
-    widths = [min(natural, column.narrowest or natural) + gap for natural, column in zip(widths, columns, strict=True)]
-    shown = _that_fit(columns, widths, width)
+    natural = [_text_width([header, *(row[at] for row in cells)]) + gap for at, header in enumerate(headers)]
+    narrowed = [min(wide, (column.narrowest or wide) + gap) for wide, column in zip(natural, columns, strict=True)]
+    ranks = [column.rank for column in columns]
+    empty = [rank if all(row[at] in _SAYS_LITTLE for row in cells) else 0 for at, rank in enumerate(ranks)]
+    shown = _that_fit(_that_fit(range(len(columns)), empty, natural, width), ranks, narrowed, width)
     table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="bold")
     for at in shown:
         is_number = columns[at].is_number
@@ -193,14 +206,16 @@ def table_of(
         )
     for row in cells:
         table.add_row(*(Text(row[at], style=_WORD_STYLES.get(row[at], "")) for at in shown))
-    return Group(Text(printable(title), style="bold"), table)
+    hidden = sum(at not in shown and not empty[at] for at in range(len(columns)))
+    more = f"  ({hidden} more column{'s' * (hidden > 1)} if the terminal is wider)" if hidden else ""
+    return Group(Text.assemble((printable(title), "bold"), (more, "dim")), table)
 
 
-def _that_fit(columns: Sequence[Column], widths: Sequence[int], width: int) -> list[int]:
-    """Return which columns to show."""
-    shown = list(range(len(columns)))
-    while sum(widths[at] for at in shown) > width and any(columns[at].rank for at in shown):
-        shown.remove(max(shown, key=lambda at: columns[at].rank))
+def _that_fit(shown: Sequence[int], ranks: Sequence[int], widths: Sequence[int], width: int) -> list[int]:
+    """Return which of the columns to show; the highest rank is left out first, and 0 never."""
+    shown = list(shown)
+    while sum(widths[at] for at in shown) > width and any(ranks[at] for at in shown):
+        shown.remove(max(shown, key=lambda at: ranks[at]))
     return shown
 
 
@@ -228,16 +243,13 @@ def live_view() -> Iterator[Callable[[RenderableType], None]]:
             yield lambda renderable: live.update(renderable, refresh=True)
 
 
-def table_width() -> int:
-    """Return how many columns a table on stdout may take."""
-    return _table_console().width
-
-
 def _table_console() -> Console:
     from rich.console import Console
 
-    is_wide_enough = sys.stdout.isatty() or "COLUMNS" in os.environ
-    return Console(highlight=False, width=None if is_wide_enough else PIPED_WIDTH)
+    width = None
+    if not sys.stdout.isatty() and "COLUMNS" not in os.environ:  # perhaps a pager's, which shows it on the terminal
+        width = os.get_terminal_size(sys.stderr.fileno()).columns if sys.stderr.isatty() else PIPED_WIDTH
+    return Console(highlight=False, width=width)
 
 
 def size(n_bytes: int) -> str:
@@ -268,7 +280,7 @@ def ask(question: str) -> None:
     _print(strong(question), sys.stderr, has_colour=wants_colour(sys.stderr))
 
 
-_MARKS = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "bad": ("✗", "red")}
+_MARKS = {"ok": ("✓", "\x1b[32m"), "warn": ("!", _YELLOW), "bad": ("✗", _RED)}
 
 
 FINDING_NAME_WIDTH = 15
@@ -285,28 +297,20 @@ def print_findings(findings: Sequence[tuple[str, str, str, str | None]]) -> None
 
 def print_finding(mark: str, name: str, seen: str, remedy: str | None, *, width: int = FINDING_NAME_WIDTH) -> None:
     """Print one finding on stdout, with its remedy on a line of its own."""
-    from rich.console import Console
-    from rich.padding import Padding
-    from rich.table import Table
-    from rich.text import Text
-
     from claude_bridge.trace.console.printable import printable
 
-    console = Console(highlight=False)
-    sign, style = _MARKS[mark]
-    row = Table.grid(padding=(0, 2, 0, 0))
-    row.add_column(width=1)
-    row.add_column(width=width)
-    row.add_column(overflow="fold")
-    row.add_row(Text(sign, style=f"bold {style}"), Text(name, style="bold"), Text(printable(seen)))
-    with console.capture() as shown:
-        console.print(row)
-        if remedy is not None:  # with all the width that there is: a command to paste should stay in one line
-            line = Text.assemble(("→ ", "bold"), (printable(remedy), style))
-            console.print(Padding(line, (0, 0, 0, 3), expand=False))
-    for line_shown in shown.get().splitlines():
-        print_line(line_shown.rstrip())
-    sys.stdout.flush()
+    sign, colour = _MARKS[mark]
+    columns = shutil.get_terminal_size().columns
+    head = f"{colour}{_BOLD}{sign}{_PLAIN}  {strong(name)}{' ' * (width - len(name))}  "
+    if columns < NARROW:
+        print_line(head.rstrip())
+        head = "   "
+    lines = _filled(printable(seen), columns, head)
+    if remedy is not None:  # with all the width that there is: a command to paste should stay in one line
+        lines += _filled(printable(remedy), columns, f"   {strong('→')} {colour}")
+        lines[-1] += _PLAIN
+    for line in lines:
+        print_line(line)
 
 
 def print_verdict(marks: Sequence[str]) -> None:

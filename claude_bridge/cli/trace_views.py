@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -33,6 +34,9 @@ PLAIN_CHARS = 200
 NARROW = 80
 """Below so many columns the two requests stand below each other."""
 
+_ADDRESS = re.compile(r" at https?://\S+")
+"""Where the engine is, in a message: the same in each line of a list."""
+
 _MARKS = {
     "same": ("=", "dim"),
     "joined": ("+", "dim"),
@@ -52,7 +56,7 @@ _COLUMNS = (
     *(terminal.Column(name, rank=rank) for name, rank in (("id", 4), ("at", 6), ("session", 7), ("model", 3))),
     *terminal.numbers(messages=8, request=9, sent=9, input=1, cached=2, output=1, first_token=5, time=2),
     *terminal.numbers(repairs=6, losses=6),
-    terminal.Column("end"),
+    terminal.Column("end", narrowest=30),
 )
 
 
@@ -119,7 +123,8 @@ def _exchange_row(one: TracedExchange) -> list[str]:
 def end_words(one: TracedExchange) -> str:
     """Return how an exchange ended, or that its end is missing."""
     if one.failure is not None:
-        return f"{one.failure.status} {shortened(one_line(one.failure.message), 40)}"
+        message = _ADDRESS.sub("", one_line(one.failure.message))
+        return f"{one.failure.status} {shortened(message, 90)}"
     more = f", {one.fallbacks} fallback{'s' * (one.fallbacks > 1)}" if one.fallbacks else ""
     return {"answered": one.stop_reason or "answered", "left": "the client left"}.get(
         one.state, "no end recorded"
@@ -205,7 +210,8 @@ def _comparison(rows: Sequence[Row], *, is_full: bool) -> RenderableType:
 
 def _part(part: Part, *, is_full: bool, is_plain: bool = False) -> Text:
     """Return a part under its heading: whole, its beginning, or where nothing became of it in short."""
-    heading = " ".join(filter(None, (part.role, part.kind.replace("_", " "), part.name)))
+    role = "" if part.kind in ("tool", "parameter") else part.role  # those are nobody's words
+    heading = " ".join(filter(None, (role, part.kind.replace("_", " "), part.name)))
     body = printable(part.text or (f"(image, {size(len(part.data))})" if part.data else ""))
     if not is_full:
         body = shortened(one_line(body), PLAIN_CHARS) if is_plain else _beginning(body)

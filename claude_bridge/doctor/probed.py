@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from claude_bridge.conversion.upstream_errors.translate import quote
 from claude_bridge.doctor.finding import Finding, fail, ok, warn
+from claude_bridge.trace.console.printable import shortened
 from claude_bridge.wire.anthropic import TextBlock, ToolUseBlock
 from claude_bridge.wire.anthropic_answers import AnswerBlock, Usage
 from claude_bridge.wire.lenient_json import parse_any
@@ -78,8 +79,8 @@ def check_tool_call(probed: Probed, *, tool: str, field: str) -> Finding:
         return _late(TOOL_CALL, probed) or fail(TOOL_CALL, probed.error, "Use a model that can call tools.")
     calls = [block for block in probed.content if isinstance(block, ToolUseBlock)]
     if not calls:
-        answer = f", it said: {quote(probed.text)[:80]}" if probed.text else ""
-        return fail(TOOL_CALL, f"asked to call a tool, the model called none{answer}", "Use a model made for tools.")
+        answer = f"; it answered: {shortened(quote(probed.text), 80)}" if probed.text else ""
+        return fail(TOOL_CALL, f"the model called no tool when asked to{answer}", "Use a model made for tools.")
     call = calls[0]
     arguments = parse_any(bytes(call.input))
     if call.name != tool or not isinstance(arguments, dict) or not isinstance(arguments.get(field), str):

@@ -233,7 +233,7 @@ def figure_text(value: float | None, name: str) -> str:
         return "?"
     if name.endswith("_share"):
         return f"{value:.0%}"
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
+    return f"{value:,.0f}" if isinstance(value, int) or value >= 1_000 else f"{value:.4g}"
 
 
 def sums_of(results: Sequence[Result], window_tokens: int | None) -> Sums:

@@ -223,4 +223,5 @@ def _explain_bind_error(error: OSError, host: str, port: int) -> SetupError:
         return SetupError(f"Port {port} needs administrator rights.", "Choose one above 1023, such as --port 8765.")
     if errno.EADDRNOTAVAIL in codes:
         return SetupError(f"{host} is not an address of this machine.", "Use --host 127.0.0.1, or 0.0.0.0 for all.")
-    return SetupError(f"The bridge can't listen on {host}:{port}: {error}", "Check --host and --port.")
+    why = error.strerror or error
+    return SetupError(f"The bridge can't listen on {host}:{port}: {why}.", "Check --host and --port.")

@@ -79,7 +79,7 @@ def system_parts(fields: Mapping[str, Raw]) -> list[Part]:
 def message_parts(message: Json, path: str = "") -> list[Part]:
     """Return the parts of one message of any API, or of one input item of the Responses API."""
     if not isinstance(message, dict):
-        return [Part("?", "json", _compact(message), path=path)]
+        return [Part("?", "json", _json_text(message), path=path)]
     role = str(message.get("role") or message.get("type") or "?")
     parts = [
         Part(role, "thinking", text, path=path)
@@ -114,13 +114,13 @@ def tool_part(tool: Json, path: str = "") -> Part:
     name = str(definition.get("name") or definition.get("type") or "?")
     schema = next((definition[key] for key in ("input_schema", "parameters") if key in definition), None)
     text = str(definition.get("description") or "")
-    return Part("tools", "tool", f"{text}\n{_compact(schema)}" if schema is not None else text, name, path=path)
+    return Part("tools", "tool", f"{text}\n{_json_text(schema)}" if schema is not None else text, name, path=path)
 
 
 def parameter_parts(fields: Mapping[str, Raw]) -> list[Part]:
     """Return what a request says beside its conversation and its tools."""
     return [
-        Part("request", "parameter", _compact(parsed(raw)), name, path=f"$.{name}")
+        Part("request", "parameter", _json_text(parsed(raw)), name, path=f"$.{name}")
         for name, raw in fields.items()
         if name not in _APART
     ]
@@ -134,7 +134,7 @@ def _content_parts(role: str, content: Json, path: str) -> Iterator[Part]:
         for at, block in enumerate(content):
             yield from _block_parts(role, block, f"{path}[{at}]")
     elif content is not None:
-        yield Part(role, "json", _compact(content), path=path)
+        yield Part(role, "json", _json_text(content), path=path)
 
 
 def _block_parts(role: str, block: Json, path: str) -> Iterator[Part]:
@@ -154,16 +154,16 @@ def _block_parts(role: str, block: Json, path: str) -> Iterator[Part]:
     elif kind in ("image", "image_url", "input_image"):
         yield _image(role, block, path)
     elif kind in ("document", "file", "input_file"):
-        yield Part(role, "document", _compact(block)[:2_000], str(block.get("title") or ""), path=path)
+        yield Part(role, "document", _json_text(block)[:2_000], str(block.get("title") or ""), path=path)
     else:
-        yield Part(role, "json", _compact(block), path=path)
+        yield Part(role, "json", _json_text(block), path=path)
 
 
 def _call(role: str, call_id: Json, name: Json, arguments: Json, path: str) -> Part:
     if isinstance(arguments, str):
         decoded = parsed(arguments.encode("utf-8", "replace"))
         arguments = arguments if decoded is None else decoded
-    text = arguments if isinstance(arguments, str) else _compact(arguments if arguments is not None else {})
+    text = arguments if isinstance(arguments, str) else _json_text(arguments if arguments is not None else {})
     return Part(role, "tool_use", text, str(name or "?"), str(call_id or ""), path=path)
 
 
@@ -188,7 +188,7 @@ def _image(role: str, block: Mapping[str, Json], path: str) -> Part:
     media_type = url.removeprefix("data:").partition(";")[0]
     if url.startswith("data:") and media_type in IMAGE_TYPES:
         return Part(role, "image", data=url, path=path)
-    return Part(role, "image", url[:2_000] or _compact(block)[:2_000], path=path)
+    return Part(role, "image", url[:2_000] or _json_text(block)[:2_000], path=path)
 
 
 def _data_url(media_type: str, data: Json) -> str:
@@ -199,5 +199,6 @@ def _list(value: Json) -> list[Json]:
     return value if isinstance(value, list) else []
 
 
-def _compact(value: Json) -> str:
-    return msgspec.json.encode(value, order="sorted").decode("utf-8", "replace")
+def _json_text(value: Json) -> str:
+    """Return a value as JSON in one line, with spaces at which it can be broken."""
+    return msgspec.json.format(msgspec.json.encode(value, order="sorted"), indent=0).decode("utf-8", "replace")

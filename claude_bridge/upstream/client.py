@@ -17,6 +17,7 @@ from claude_bridge.errors import (
     UpstreamBrokenError,
     UpstreamDroppedError,
     UpstreamError,
+    UpstreamLoadingError,
     UpstreamOverloadedError,
     UpstreamTimeoutError,
     UpstreamUnreachableError,
@@ -244,6 +245,23 @@ class UpstreamClient:
             if len(key) >= MIN_KEY_CHARS:
                 text = text.replace(key.encode(), b"[key removed]")
         return text
+
+
+def advice_on(error: UpstreamError) -> str:
+    """Return what to do about an engine that does not answer, beside what the error says already."""
+    match error:
+        case UpstreamLoadingError():
+            return "Wait a moment."
+        case UpstreamUnreachableError() if "Start it: `" in error.message:
+            return "If it runs elsewhere, give its address: --base-url URL."
+        case UpstreamUnreachableError() if error.message.endswith("Is it running?"):
+            return "Start it, or check --base-url."
+        case UpstreamUnreachableError() if "proxy" in error.message:
+            return "Correct the proxy's variable, or unset it."
+        case UpstreamUnreachableError():
+            return "Check --base-url, and the network."
+        case _:
+            return "Try again in a moment."
 
 
 def transport_to(url: Url, headers: Mapping[str, str]) -> HttpTransport:

@@ -99,7 +99,8 @@ class HttpxTransport(HttpTransport):
         return connection
 
     async def _opened(self) -> httpx.AsyncHTTPTransport:
-        await to_thread.run_sync(importlib.import_module, "httpx")
+        for module in ("httpx", "httpcore"):  # takes up to a second on a slow machine, and others would wait for it
+            await to_thread.run_sync(importlib.import_module, module)
         import httpx
 
         tls = self._tls or await authorities()

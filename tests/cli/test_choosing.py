@@ -211,7 +211,7 @@ async def test_the_end_of_the_input_is_told_with_what_to_type(tmp_path: Path) ->
     ):
         await terminal.press("C-d")
         await terminal.wait_for("ended with 1")
-        assert "Add one behind the provider." in await terminal.screen()
+        assert "Add one after the provider." in await terminal.screen()
 
 
 # --- without one ------------------------------------------------------------------------------------------------

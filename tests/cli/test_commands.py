@@ -16,7 +16,7 @@ import typer.main
 from claude_bridge import __version__
 from claude_bridge.cli.commands import app
 from claude_bridge.cli.help import render_help
-from claude_bridge.cli.terminal import in_words
+from claude_bridge.cli.terminal import in_words, print_finding
 from claude_bridge.config.schema import Server
 from tests.cli.process import command, environment
 
@@ -192,3 +192,15 @@ def test_a_message_breaks_between_words_and_keeps_commands_and_addresses_whole()
     assert in_words("\x1b[1m→\x1b[0m start it, or wait", 14) == ["\x1b[1m→\x1b[0m start it, or", "  wait"]
     assert in_words('  eval "$(bridge env)"; claude --model x', 20) == ['  eval "$(bridge env)"; claude --model x']
     assert in_words("fits", 40) == ["fits"]
+
+
+@pytest.mark.parametrize(("columns", "lines"), [
+    (40, ["✗  key", "   the engine asks for a key", "   → export OPENAI_API_KEY=… (or", "     --api-key)"]),
+    (80, ["✗  key  the engine asks for a key", "   → export OPENAI_API_KEY=… (or --api-key)"]),
+])  # fmt: skip
+def test_a_finding_stands_below_its_name_where_the_terminal_is_narrow(
+    columns: int, lines: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    print_finding("bad", "key", "the engine asks for a key", "export OPENAI_API_KEY=…  (or --api-key)", width=3)
+    assert capsys.readouterr().out.splitlines() == lines

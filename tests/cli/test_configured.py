@@ -344,7 +344,7 @@ async def test_listed_models_are_shown_as_they_are_written(file: Path) -> None:
     assert ["coder", "yes", "?", "no", "20,000", "500", "?", "1", "/", "2"] in rows
     assert ["plain", *["?"] * 7] in rows
     assert "talker" not in table.stdout
-    assert "?: the configuration does not say" in table.stderr
+    assert "?: not in the configuration" in table.stderr
     assert json.loads(listed.stdout)[0] == {
         "provider": "work",
         "engine": "work",

@@ -148,7 +148,7 @@ async def test_what_an_engine_does_not_tell_is_a_question_mark_and_null() -> Non
         listed = await run_bridge("models", "openai", "--base-url", upstream.base_url, "--json")
 
     assert row_of(table.stdout, "gpt-x") == ["gpt-x", *["?"] * 7]
-    assert "?: the engine does not tell" in table.stderr
+    assert "?: the engine does not report it" in table.stderr
     told = {name: value for name, value in json.loads(listed.stdout)[0].items() if value is not None}
     assert told == {"provider": "openai", "engine": "The engine", "base_url": upstream.base_url, "id": "gpt-x"}
 

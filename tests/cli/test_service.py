@@ -176,6 +176,20 @@ async def test_a_systemd_that_refuses_is_told(machine: Machine) -> None:
     done = await machine.service("install", "--yes", "ollama", SYSTEMCTL_CODE="1")
     assert done.code == 1
     assert "systemctl --user daemon-reload" in done.stderr
+    assert not machine.unit.exists()
+
+
+@linux_only
+async def test_where_no_systemd_runs_it_is_said_in_plain_words(machine: Machine) -> None:
+    await machine.service("install", "--yes", "ollama")
+    (machine.home / "bin/systemctl").write_text(
+        "#!/bin/sh\necho 'Failed to connect to bus: No medium found' >&2\nexit 1\n"
+    )
+    done = await machine.service("status")
+    assert (done.code, done.stdout) == (1, "")
+    assert "Error: No systemd runs for this user here" in done.stderr
+    assert (await machine.service("uninstall")).code == 0
+    assert not machine.unit.exists()
 
 
 @linux_only
@@ -190,9 +204,12 @@ async def test_uninstalling_stops_the_service_and_removes_its_file(machine: Mach
 
 @linux_only
 async def test_status_and_logs_are_those_of_the_platform(machine: Machine) -> None:
+    done = await machine.service("status")
+    assert (done.code, "bridge service install" in done.stderr) == (1, True)
+    await machine.service("install", "--yes", "ollama")
     assert (await machine.service("status", SYSTEMCTL_CODE="3")).code == 3
     assert (await machine.service("logs", "--follow")).code == 0
-    assert machine.asked == [
+    assert machine.asked[2:] == [
         f"systemctl --user --no-pager status {SYSTEMD_NAME}",
         f"journalctl --user --no-pager -n 100 -u {SYSTEMD_NAME} -f",
     ]

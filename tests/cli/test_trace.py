@@ -14,10 +14,12 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from claude_bridge.cli.commands import app
+from claude_bridge.cli.trace_views import end_words
 from claude_bridge.conversion.loss import Loss
 from claude_bridge.errors import SetupError, UsageError
 from claude_bridge.trace.events import StreamsRecorded, TraceEvent
 from claude_bridge.trace.jsonl import encode_event
+from claude_bridge.trace.summary import Failure, TracedExchange
 from claude_bridge.wire.anthropic import TextBlock
 from tests.cli.process import LIMIT_S, run_bridge, serving
 from tests.fake_upstream import DONE, MODEL, FakeUpstream, calls, finish, model_list, refusal, stream, text, usage
@@ -81,8 +83,17 @@ def test_the_list_has_sessions_and_exchanges(trace: Path) -> None:
 
 
 @pytest.mark.parametrize("columns", [40, 80, 160])
-def test_the_list_fits_any_terminal(trace: Path, columns: int) -> None:
-    assert max(map(len, out("list", trace, columns=columns).splitlines())) <= columns
+def test_the_list_fits_any_terminal_and_says_why_an_exchange_failed(trace: Path, columns: int) -> None:
+    text = out("list", trace, columns=columns)
+    assert max(map(len, text.splitlines())) <= columns
+    assert "400 The engine is off. Start it." in " ".join(text.split())
+    assert columns == 160 or "more columns if the terminal is wider" in " ".join(text.split())
+
+
+def test_the_address_of_the_engine_does_not_hide_why_an_exchange_failed() -> None:
+    failure = Failure(status=502, error_type="api_error", message="llama.cpp at http://a.b/v1 answered 500: CUDA error")
+    one = TracedExchange(number=1, exchange="req_1", at_s=0.0, failure=failure)
+    assert end_words(one) == "502 llama.cpp answered 500: CUDA error"
 
 
 def test_the_list_is_json_for_programs(trace: Path) -> None:
@@ -192,7 +203,7 @@ async def test_recorded_requests_are_sent_again_and_both_answers_are_shown(trace
         assert done.code == 0, done.stderr
         assert [request.json["model"] for request in upstream.requests] == ["new-model", "new-model"]
         assert upstream.requests[0].json["messages"][0]["content"] == "It's \x1b[31mred\x1b[0m"
-        for words in ("recorded", "The answer is", "Let me see.", 'Bash {"command":"ls"}', "9,100", "tool_use"):
+        for words in ("recorded", "The answer is", "Let me see.", 'Bash {"command": "ls"}', "9,100", "tool_use"):
             assert words in done.stdout
     async with engine() as upstream:
         done = await run_bridge(*arguments[:3], "1", *arguments[3:-1], upstream.base_url, "--json")

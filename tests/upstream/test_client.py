@@ -21,7 +21,7 @@ from claude_bridge.errors import (
     UpstreamUnreachableError,
 )
 from claude_bridge.upstream.call import UpstreamCall
-from claude_bridge.upstream.client import UpstreamClient
+from claude_bridge.upstream.client import UpstreamClient, advice_on
 from tests.fake_upstream import (
     Close,
     End,
@@ -289,6 +289,16 @@ async def test_an_engine_that_starts_in_the_same_moment_is_found() -> None:
 
 
 # --- failures -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("trouble", "advice"), [
+    ("refused the connection. Is it running? Start it: `ollama serve`", "If it runs elsewhere, give its address"),
+    ("refused the connection. Is it running?", "Start it, or check --base-url"),
+    ("can't be reached: the proxy http://p (from ALL_PROXY) refused the connection.", "Correct the proxy's variable"),
+    ("can't be found: the host name is unknown.", "Check --base-url, and the network"),
+])  # fmt: skip
+def test_the_advice_on_an_engine_that_does_not_answer_fits_the_reason(trouble: str, advice: str) -> None:
+    assert advice_on(UpstreamUnreachableError(f"The engine at http://x {trouble}")).startswith(advice)
 
 
 async def test_a_refused_connection_is_told() -> None:

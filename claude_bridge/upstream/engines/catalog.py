@@ -45,7 +45,7 @@ class UnreachableEngine(Struct, frozen=True, kw_only=True):
 
     engine: Engine
     reason: str
-    hint: str = "Start it or check its address; it may only be busy."
+    hint: str = "Check its address; it may only be busy."
 
 
 def with_tools(listing: Listing) -> tuple[OfferedModel, ...]:

@@ -131,7 +131,8 @@ def _require_answer(answer: ProbeAnswer, engine: Engine) -> None:
     error = explain_refusal(status, answer.headers, answer.body, where)
     if status in (401, 403):
         what = "asks for a key, and none was given" if engine.api_key is None else "does not accept the key"
-        raise SetupError(f"{where} {what}: {error.message}", engine.key_hint)
+        reason = error.message.removeprefix(f"{where} answered ").removesuffix(".")
+        raise SetupError(f"{where} {what} ({reason}).", engine.key_hint)
     raise error if isinstance(error, UpstreamError) else UpstreamError(error.message)
 
 
@@ -189,7 +190,7 @@ def _ollama_model(report: EngineReport, name: str) -> OfferedModel:
             raise UpstreamBrokenError(f"Ollama's list of models can't be read: {report.models_error}")
         names = [model.id for model in report.choices]
         if len(names) > 1:
-            hint = f"These can call tools: {', '.join(names)}. Add one behind the provider."
+            hint = f"These can call tools: {', '.join(names)}. Add one after the provider."
             raise SeveralModelsError("No model was given.", hint, engine=_place(report), models=names)
         if not names:
             what = "No model that can call tools is installed." if report.models else "No model is installed."
@@ -256,7 +257,7 @@ def _listed_model(upstream: Upstream, report: EngineReport) -> OfferedModel:
     name, model = upstream.model, report.meant(upstream.model)
     if model is None and not name:
         names = [model.id for model in report.choices]
-        hint = f"{upstream.name} offers: {_some(names)}. Add one behind the provider."
+        hint = f"{upstream.name} offers: {_some(names)}. Add one after the provider."
         if not names:
             raise SetupError("No model was given.", hint)
         engine = f"{upstream.name} at {upstream.base_url}"
@@ -329,7 +330,7 @@ def _configured_profile(upstream: Upstream, model: OfferedModel) -> Profile:
 def _unlisted(name: str, models: Sequence[OfferedModel]) -> SetupError:
     names = [model.id for model in models]
     if not name:
-        hint = f"The configuration lists: {', '.join(names)}. Add one behind the provider."
+        hint = f"The configuration lists: {', '.join(names)}. Add one after the provider."
         return SeveralModelsError("No model was given.", hint, engine="The configuration", models=names)
     near = get_close_matches(name, names, n=3, cutoff=0.4)
     hint = f"Nearest: {', '.join(near)}." if near else f"It lists: {', '.join(names[:10])}."
