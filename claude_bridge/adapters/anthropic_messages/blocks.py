@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from itertools import count
 
-from msgspec import Raw
+import msgspec
 
 from claude_bridge.adapters.anthropic_messages.frame_repair import (
+    EMPTY_BLOCKS,
+    EMPTY_DELTAS,
     block_of_delta,
-    edited_frame,
-    empty_block,
-    empty_delta,
-    event_frame,
-    plain,
     repaired_block,
     repaired_call,
 )
-from claude_bridge.adapters.anthropic_messages.frame_writer import FrameWriter
-from claude_bridge.adapters.anthropic_messages.frames import FrameHead, raw_fields
+from claude_bridge.adapters.anthropic_messages.frame_writer import Fields, Frame, FrameWriter, object_in
+from claude_bridge.adapters.anthropic_messages.frames import FrameHead, parse_object
 from claude_bridge.conversion.response.assembler import UNSIGNED
-from claude_bridge.conversion.tool_calls.arguments import RepairedArguments
 from claude_bridge.conversion.tool_calls.buffer import CUT_BEFORE_ARGUMENTS, GatheredCall
 from claude_bridge.conversion.tool_calls.index import MAX_ARGUMENTS_BYTES, NO_NAME
 from claude_bridge.conversion.tool_json.schema_check import WorkBudget
@@ -30,37 +27,46 @@ from claude_bridge.wire.sse import frame_data
 
 LEFT_OPEN = "a block was left open"
 
-_NOTHING = Raw(b"{}")
-
 
 class _Block:
     """A content block that is open towards the client; calls are none, as they are held until they are whole."""
 
-    def __init__(self, kind: str, index: int, theirs: int | None) -> None:
-        """``index`` is the client's number of it, ``theirs`` the engine's (None: it was opened here)."""
+    def __init__(self, kind: str, index: int, engine_index: int | None) -> None:
+        """``index`` is the client's number of it, ``engine_index`` the engine's (None: it was opened here)."""
         self.kind = kind
         self.index = index
-        self.theirs = theirs
+        self.engine_index = engine_index
         self.signature: str | None = UNSIGNED if kind == "thinking" else None
         """What a thought is to be signed with in the end; None: it is signed, or is no thought."""
         self.has_content = False
+
+    def takes(self, delta_kind: str | None) -> bool:
+        """Return whether a delta of this type may come in the block; nothing follows a signature."""
+        is_of_kind = block_of_delta(delta_kind, self.kind) == self.kind
+        return is_of_kind and (self.kind != "thinking" or self.signature is not None)
 
 
 class _HeldCall(GatheredCall):
     """A tool use that is held back until it is whole, with the frames in which it came."""
 
-    def __init__(self, name: str, tool: Tool | None, *, theirs: int | None, event: Mapping[str, Raw]) -> None:
-        """``theirs`` is the engine's number of its block, ``event`` its content_block_start."""
+    def __init__(self, name: str, tool: Tool | None, head: FrameHead, frame: Frame) -> None:
+        """``frame`` is its content_block_start."""
         super().__init__(name, tool)
-        self.theirs = theirs
-        self.start = event
-        self.block = raw_fields(event.get("content_block", _NOTHING))
-        self.id = str(plain(self.block.get("id")) or "")
-        self.first_input = input_text(self.block.get("input"))
+        self.engine_index = head.index
+        self.block = object_in(frame.event, "content_block")
+        self.id = str(self.block.get("id") or "")
+        self.first_input = input_text(self.block)
         """Arguments that came with the start of the block; clients only read those that come in deltas."""
-        self.frames: list[bytes] = []
+        self.start = frame
+        self.rest: list[bytes] = []
+        """The frames behind the start, as they came."""
         self.is_as_it_came = True
         """Whether the frames hold the call, and nothing else than clients can take."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it has no arguments."""
+        return not self.first_input and not any(map(str.strip, self.pieces))
 
     def add(self, piece: object) -> None:
         """Add the ``partial_json`` of a delta, or an input that came at once."""
@@ -86,74 +92,69 @@ class Blocks:
         self._open: _Block | None = None
         self._calls: list[_HeldCall] = []
         self._held_bytes = 0
-        self._number = 0
+        self._indexes = count()
 
     def goes_on(self, head: FrameHead) -> bool:
         """Return whether a delta is simply the next one of the open block, as nearly all are."""
         block = self._open
-        if block is None or head.delta is None or not head.index == block.theirs == block.index:
+        if block is None or head.delta is None or not head.index == block.engine_index == block.index:
             return False
-        return block.has_content and head.delta.type != "signature_delta" and _belongs(head.delta.type, block)
+        return block.has_content and head.delta.type != "signature_delta" and block.takes(head.delta.type)
 
-    def start(self, head: FrameHead, data: bytes, frame: bytes) -> None:
+    def start(self, head: FrameHead, frame: Frame) -> None:
         """Take the start of a block."""
-        fields = raw_fields(data)
-        raw_block = raw_fields(fields.get("content_block", _NOTHING))
-        kind = str(plain(raw_block.get("type")) or "")
+        fields = object_in(frame.event, "content_block")
+        kind = str(fields.get("type") or "")
         if kind == "tool_use":
-            self._start_call(head, fields, frame)
+            self._start_call(head, frame)
             return
         self._release_calls(may_repair=True)
-        delta = empty_delta(kind)
-        text = plain(raw_block.get(kind)) if delta else None
-        block = self._open
-        if block is not None and block.theirs is None and block.kind == kind:
-            block.theirs = head.index  # it goes on in the block that kept the line alive
-        else:
+        delta = EMPTY_DELTAS.get(kind)
+        text = fields.get(kind) if delta else None
+        block = self._resumed(kind, head)
+        if block is None:
             self._close_block(LEFT_OPEN)
-            block = self._open = self._next(kind, head.index)
-            changes = repaired_block(raw_block, kind)
+            block = self._open = _Block(kind, next(self._indexes), head.index)
+            changes = repaired_block(fields, kind)
             if text:
                 changes[kind] = ""
-            if kind == "thinking" and (signature := plain(raw_block.get("signature"))):
+            if kind == "thinking" and (signature := fields.get("signature")):
                 changes["signature"], block.signature = "", str(signature)
             if changes:
-                frame = edited_frame(fields, index=block.index, content_block={**raw_block, **changes})
-                self._out.put(frame, f"the start of a {kind} block: {', '.join(changes)}")
-            else:
-                self._out.put(frame if head.index == block.index else edited_frame(fields, index=block.index))
+                self._out.note(f"the start of a {kind} block: {', '.join(changes)}")
+            self._put(frame, block.index, head.index, **({"content_block": fields | changes} if changes else {}))
         if text and delta:
-            self._out.put(event_frame("content_block_delta", index=block.index, delta={**delta, kind: text}))
+            self._out.put_event("content_block_delta", index=block.index, delta={**delta, kind: text})
         if text or not delta:
             self._add_content(block)
 
-    def delta(self, head: FrameHead, data: bytes, frame: bytes) -> None:
+    def delta(self, head: FrameHead, frame: Frame) -> None:
         """Take a delta, wherever it belongs."""
         kind = head.delta.type if head.delta else None
-        fields = raw_fields(data)
+        fields = object_in(frame.event, "delta")
         if kind == "input_json_delta" and (call := self._call_of(head.index)) is not None:
-            call.add(plain(raw_fields(fields.get("delta", _NOTHING)).get("partial_json")))
+            call.add(fields.get("partial_json"))
             self._hold(call, frame)
             return
         block = self._open
-        is_of_block = block is not None and block.theirs is not None and head.index in (block.theirs, None)
-        if block is None or not is_of_block or not _belongs(kind, block):
+        is_of_block = block is not None and block.engine_index is not None and head.index in (block.engine_index, None)
+        if block is None or not is_of_block or not block.takes(kind):
             block = self._block_for(head, fields)
         if block is not None:
             if kind == "signature_delta":
                 block.signature = None
-            elif plain(raw_fields(fields.get("delta", _NOTHING)).get(block.kind)):
+            elif fields.get(block.kind):
                 self._add_content(block)
-            self._out.put(frame if head.index == block.index else edited_frame(fields, index=block.index))
+            self._put(frame, block.index, head.index)
 
-    def stop(self, head: FrameHead, frame: bytes) -> None:
+    def stop(self, head: FrameHead, frame: Frame) -> None:
         """Take the end of a block; one that was closed when the next one began has none left."""
         if (call := self._call_of(head.index)) is not None:
             call.has_ended = True
             self._hold(call, frame)
             return
         block = self._open
-        if block is None or block.theirs is None or head.index not in (block.theirs, None):
+        if block is None or block.engine_index is None or head.index not in (block.engine_index, None):
             return
         if block.signature is not None or head.index != block.index:
             self._close_block()
@@ -164,9 +165,9 @@ class Blocks:
     def keep_alive(self) -> None:
         """Add nothing to the open block, or to one that is opened for it."""
         block = self._open or self._open_here("text", None)
-        delta = empty_delta(block.kind)
-        if delta is not None and _belongs(delta["type"], block):
-            self._out.put(event_frame("content_block_delta", index=block.index, delta=delta))
+        delta = EMPTY_DELTAS.get(block.kind)
+        if delta is not None and block.takes(delta["type"]):
+            self._out.put_event("content_block_delta", index=block.index, delta=delta)
 
     def end(self, *, has_ended: bool) -> None:
         """Close the last block; ``has_ended`` says that the model ended its answer by itself."""
@@ -175,36 +176,35 @@ class Blocks:
 
     # --- calls ----------------------------------------------------------------------------------------------------
 
-    def _start_call(self, head: FrameHead, fields: Mapping[str, Raw], frame: bytes) -> None:
-        name = name_of(raw_fields(fields.get("content_block", _NOTHING)))
-        if name == NO_NAME and self._goes_on_with(head, fields):
+    def _start_call(self, head: FrameHead, frame: Frame) -> None:
+        name = object_in(frame.event, "content_block").get("name")
+        name = name if isinstance(name, str) and name.strip() else NO_NAME
+        call = _HeldCall(name, self._tools.find(name), head, frame)
+        if name == NO_NAME and self._is_more_of_the_last(call):
             return
         self._close_block(LEFT_OPEN)
         while self._calls and self._calls[0].has_ended:
             self._release(self._calls.pop(0), may_repair=True)
-        call = _HeldCall(name, self._tools.find(name), theirs=head.index, event=fields)
         self._calls.append(call)
-        self._hold(call, frame)
 
-    def _goes_on_with(self, head: FrameHead, fields: Mapping[str, Raw]) -> bool:
-        """Return whether the start of a tool use without a name is more of the one before, and take it."""
+    def _is_more_of_the_last(self, more: _HeldCall) -> bool:
+        """Return whether a tool use without a name is more of the one before, and add it to that."""
         call = self._calls[-1] if self._calls else None
-        more = _HeldCall("", None, theirs=head.index, event=fields)
         if call is None or (more.id != call.id and call.progress.is_closed):
             return False
-        call.theirs, call.has_ended, call.is_as_it_came = head.index, False, False
+        call.engine_index, call.has_ended, call.is_as_it_came = more.engine_index, False, False
         call.add(more.first_input)
         self._out.note("a tool use came in pieces")
         return True
 
-    def _call_of(self, theirs: int | None) -> _HeldCall | None:
+    def _call_of(self, engine_index: int | None) -> _HeldCall | None:
         """Return the newest call that has this number at the engine, and has not ended."""
         open_calls = (call for call in reversed(self._calls) if not call.has_ended)
-        return next((call for call in open_calls if theirs in (call.theirs, None)), None)
+        return next((call for call in open_calls if engine_index in (call.engine_index, None)), None)
 
-    def _hold(self, call: _HeldCall, frame: bytes) -> None:
-        call.frames.append(frame)
-        self._held_bytes += 2 * len(frame)  # as a frame and as text
+    def _hold(self, call: _HeldCall, frame: Frame) -> None:
+        call.rest.append(frame.data)
+        self._held_bytes += 2 * len(frame.data)  # as a frame and as text
         if self._held_bytes > MAX_ARGUMENTS_BYTES:
             raise UpstreamBrokenError(f"The upstream sent more than {MAX_ARGUMENTS_BYTES} bytes of arguments.")
 
@@ -214,8 +214,7 @@ class Blocks:
         if calls:
             self._close_block(LEFT_OPEN)
         for call in calls:
-            is_empty = not call.first_input and not any(map(str.strip, call.pieces))
-            if not may_repair and call is calls[-1] and is_empty:
+            if not may_repair and call is calls[-1] and call.is_empty:
                 self._out.note(CUT_BEFORE_ARGUMENTS, call.name)
             else:
                 self._release(call, may_repair=may_repair)
@@ -227,40 +226,44 @@ class Blocks:
             return
         if call.first_input:
             call.pieces = [call.first_input]
+            call.is_as_it_came = False
             self._out.note("input came with the start of its block", call.name)
         if not call.has_ended:
             self._out.note(LEFT_OPEN)
-        text = "".join(call.pieces).strip()
+        text = "".join(call.pieces).strip() or "{}"
         for repaired in call.inputs(self._budget, may_repair=may_repair):
             self.has_tool_use = True
             self.is_cut_off = self.is_cut_off or repaired.is_cut_off
-            is_as_it_came = call.is_as_it_came and call.has_ended and not call.first_input
-            self._write_call(call, repaired, is_as_it_came=is_as_it_came and repaired.text == (text or "{}"))
+            for note in repaired.notes:
+                self._out.note(note, call.name)
+            is_as_it_came = call.is_as_it_came and call.has_ended and repaired.text == text
+            self._write_call(call, None if is_as_it_came else repaired.text)
 
-    def _write_call(self, call: _HeldCall, repaired: RepairedArguments, *, is_as_it_came: bool) -> None:
-        index = self._next("tool_use", call.theirs).index
+    def _write_call(self, call: _HeldCall, repaired: str | None) -> None:
+        """Write a call with its repaired input, or as it came."""
+        index = next(self._indexes)
         changes = repaired_call(call.block, call.name, self._unused_id)
-        if plain(call.block.get("input")) != {}:
+        if call.block.get("input") != {}:
             changes["input"] = {}
-        for note in repaired.notes:
-            self._out.note(note, call.name)
         if changes:
             self._out.note(f"the start of a tool_use block: {', '.join(changes)}")
-        start = edited_frame(call.start, index=index, content_block={**call.block, **changes})
-        if not is_as_it_came:
-            delta = {"type": "input_json_delta", "partial_json": repaired.text}
-            self._out.put(start)
-            self._out.put(event_frame("content_block_delta", index=index, delta=delta))
-            self._out.put(event_frame("content_block_stop", index=index))
-        elif call.theirs == index:
-            self._out.put(start if changes else call.frames[0])
-            self._out.put(b"".join(call.frames[1:]))
+        came_as = call.engine_index if repaired is None else None
+        self._put(call.start, index, came_as, **({"content_block": call.block | changes} if changes else {}))
+        if repaired is not None:
+            delta = {"type": "input_json_delta", "partial_json": repaired}
+            self._out.put_event("content_block_delta", index=index, delta=delta)
+            self._out.put_event("content_block_stop", index=index)
+        elif call.engine_index == index:
+            self._out.put_bytes(b"".join(call.rest))
         else:
-            self._out.put(start)
-            for frame in call.frames[1:]:
-                self._out.put(edited_frame(raw_fields(frame_data(frame)), index=index))
+            for data in call.rest:
+                self._put(Frame(data, parse_object(frame_data(data))), index, call.engine_index)
 
     # --- other blocks -----------------------------------------------------------------------------------------------
+
+    def _put(self, frame: Frame, index: int, engine_index: int | None, **changes: object) -> None:
+        """Put a frame of a block, under the client's number of that."""
+        self._out.put(frame, **({} if engine_index == index else {"index": index}), **changes)
 
     def _close_block(self, repair: str = "") -> None:
         """Close the block that is open, if one is."""
@@ -269,10 +272,12 @@ class Blocks:
             return
         if block.signature is not None:
             delta = {"type": "signature_delta", "signature": block.signature}
-            self._out.put(
-                event_frame("content_block_delta", index=block.index, delta=delta), "a thought had no signature"
-            )
-        self._out.put(event_frame("content_block_stop", index=block.index), repair if block.theirs is not None else "")
+            self._out.put_event("content_block_delta", index=block.index, delta=delta)
+            if block.signature == UNSIGNED:
+                self._out.note("a thought had no signature")
+        if repair and block.engine_index is not None:
+            self._out.note(repair)
+        self._out.put_event("content_block_stop", index=block.index)
 
     def _add_content(self, block: _Block) -> None:
         block.has_content = True
@@ -281,49 +286,36 @@ class Blocks:
         else:
             self.has_text = True
 
-    def _next(self, kind: str, theirs: int | None) -> _Block:
-        self._number += 1
-        return _Block(kind, self._number - 1, theirs)
-
-    def _open_here(self, kind: str, theirs: int | None) -> _Block:
-        self._close_block()
-        block = self._open = self._next(kind, theirs)
-        self._out.put(event_frame("content_block_start", index=block.index, content_block=empty_block(kind)))
+    def _resumed(self, kind: str, head: FrameHead) -> _Block | None:
+        """Return the block that kept the line alive, if one of this type goes on in it."""
+        block = self._open
+        if block is None or block.engine_index is not None or block.kind != kind:
+            return None
+        block.engine_index = head.index
         return block
 
-    def _block_for(self, head: FrameHead, fields: dict[str, Raw]) -> _Block | None:
+    def _open_here(self, kind: str, engine_index: int | None) -> _Block:
+        self._close_block()
+        block = self._open = _Block(kind, next(self._indexes), engine_index)
+        self._out.put_event("content_block_start", index=block.index, content_block=EMPTY_BLOCKS[kind])
+        return block
+
+    def _block_for(self, head: FrameHead, delta: Fields) -> _Block | None:
         """Return a block for a delta that does not belong to the open one; None if nothing is to come of it."""
         delta_kind = head.delta.type if head.delta else None
         kind = block_of_delta(delta_kind)
-        text = plain(raw_fields(fields.get("delta", _NOTHING)).get(kind)) if kind else None
-        if kind is None or empty_block(kind) is None or not isinstance(text, str):
-            return None  # a signature behind the end of its block (llama.cpp), or arguments of no call
-        if not text.strip():
-            return None  # SGLang puts line ends between two tool calls
+        if kind is None or kind not in EMPTY_BLOCKS:
+            return None  # arguments of no call
+        text = delta.get(kind)
+        if not isinstance(text, str) or not text.strip():
+            # A signature behind the end of its block (llama.cpp), or line ends between two tool calls (SGLang).
+            return None
         self._out.note(f"a {delta_kind} came outside of its block")
         self._release_calls(may_repair=True)
-        block = self._open
-        if block is not None and block.theirs is None and block.kind == kind:
-            block.theirs = head.index
-            return block
-        return self._open_here(kind, head.index)
+        return self._resumed(kind, head) or self._open_here(kind, head.index)
 
 
-def _belongs(delta_kind: str | None, block: _Block) -> bool:
-    """Return whether a delta of this type may come in the block; nothing follows a signature."""
-    is_of_kind = block_of_delta(delta_kind, block.kind) == block.kind
-    return is_of_kind and (block.kind != "thinking" or block.signature is not None)
-
-
-def name_of(block: Mapping[str, Raw]) -> str:
-    """Return the name of a tool use; NO_NAME where it has none."""
-    name = plain(block.get("name"))
-    return name if isinstance(name, str) and name.strip() else NO_NAME
-
-
-def input_text(raw: Raw | None) -> str:
+def input_text(block: Fields) -> str:
     """Return the JSON of an input that came at once, perhaps as text; empty for one that holds nothing."""
-    value = plain(raw)
-    if not value or raw is None:
-        return ""
-    return value if isinstance(value, str) else bytes(raw).decode("utf-8", "replace")
+    value = block.get("input")
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode() if value else ""

@@ -3,70 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
-import msgspec
-from msgspec import UNSET, Raw
+from msgspec import UNSET
 from msgspec.structs import replace
 
+from claude_bridge.adapters.anthropic_messages.frame_writer import Fields, object_in
 from claude_bridge.adapters.anthropic_messages.frames import COUNTS, Counts, is_count
 from claude_bridge.conversion.deltas import Finish, FinishReason
 from claude_bridge.conversion.ending import convert_finish_reason, ended_by_itself, parse_finish
 from claude_bridge.conversion.response.pipeline import ResponseContext
 from claude_bridge.wire.anthropic import MessagesRequest, ToolUseBlock
-from claude_bridge.wire.sse import encode_frame, one_line
-
-Fields = dict[str, Any]
-"""A JSON object whose values are plain, or Raw where they are as the engine wrote them."""
 
 
-def event_frame(kind: str, **fields: object) -> bytes:
-    """Return one event as a frame."""
-    return encode_frame(kind.encode(), msgspec.json.encode({"type": kind, **fields}))
-
-
-def edited_frame(fields: Mapping[str, Any], **changes: object) -> bytes:
-    """Return a frame for an event with some of its fields changed."""
-    changed = {**fields, **changes}
-    kind = changed["type"]
-    name = msgspec.json.decode(kind) if isinstance(kind, Raw) else kind
-    return encode_frame(str(name).encode(), one_line(msgspec.json.encode(changed)))
-
-
-def plain(raw: Raw | None) -> Any:  # noqa: ANN401 - any JSON
-    """Return the value of a field; None for one that is missing or can't be read."""
-    if raw is None:
-        return None
-    try:
-        return msgspec.json.decode(raw)
-    except (msgspec.DecodeError, RecursionError):
-        return None
-
-
-def repaired_message(message: Mapping[str, Raw], counts: Counts, context: ResponseContext, model: str) -> Fields:
+def repaired_message(message: Fields, counts: Counts, context: ResponseContext, model: str) -> Fields:
     """Return the fields of a message that have to change, so that a client can read it and finds what it requested."""
     changes: Fields = {} if context.diagnostics is UNSET else {"diagnostics": context.diagnostics}
     for name, wanted in (("type", "message"), ("role", "assistant")):
-        if plain(message.get(name)) != wanted:
+        if message.get(name) != wanted:
             changes[name] = wanted
     for name, instead in (("id", context.message_id), ("model", model)):
-        if not isinstance(plain(message.get(name)), str):
+        if not isinstance(message.get(name), str):
             changes[name] = instead
-    if not isinstance(plain(message.get("content")), list):
+    if not isinstance(message.get("content"), list):
         changes["content"] = []
     changes |= {name: None for name in ("stop_reason", "stop_sequence") if name not in message}
-    usage = repaired_usage(message.get("usage"), counts, COUNTS)
-    return changes if usage is None else changes | {"usage": usage}
+    return changes | repaired_usage(message, counts, COUNTS)
 
 
-def repaired_usage(usage: object, counts: Counts, needed: tuple[str, ...]) -> Fields | None:
-    """Return the usage object with the figures that are ``needed``, or None if it is well as it is."""
-    usage = plain(usage) if isinstance(usage, Raw) else usage
-    reported = usage if isinstance(usage, dict) else {}
+def repaired_usage(holder: Fields, counts: Counts, needed: tuple[str, ...]) -> Fields:
+    """Return the usage of an event or a message with the figures that are ``needed``, if it has to change."""
+    reported = object_in(holder, "usage")
     changes = {name: counts.due(name) for name in needed if not is_count(reported.get(name))}
     if is_count(reported.get("input_tokens")) and counts.due("input_tokens") < reported["input_tokens"]:
         changes["input_tokens"] = counts.due("input_tokens")  # the engine had counted cached tokens there too
-    return reported | changes if changes else None
+    return {"usage": reported | changes} if changes else {}
 
 
 _KEPT_REASONS = ("stop_sequence", "pause_turn")
@@ -97,12 +67,12 @@ _BLOCK_OF_DELTA = {
     "signature_delta": "thinking",
     "input_json_delta": "tool_use",
 }
-_EMPTY_DELTAS: dict[str, Fields] = {
+EMPTY_DELTAS: Mapping[str, Fields] = {
     "text": {"type": "text_delta", "text": ""},
     "thinking": {"type": "thinking_delta", "thinking": ""},
     "tool_use": {"type": "input_json_delta", "partial_json": ""},
 }
-_EMPTY_BLOCKS: dict[str, Fields] = {
+EMPTY_BLOCKS: Mapping[str, Fields] = {
     "text": {"type": "text", "text": ""},
     "thinking": {"type": "thinking", "thinking": "", "signature": ""},
 }
@@ -110,33 +80,22 @@ _EMPTY_BLOCKS: dict[str, Fields] = {
 
 def block_of_delta(delta_kind: str | None, open_kind: str | None = None) -> str | None:
     """Return the type of block that a delta belongs to; to a block of an unknown type any delta may belong."""
-    if open_kind is not None and open_kind not in _EMPTY_DELTAS:
+    if open_kind is not None and open_kind not in EMPTY_DELTAS:
         return open_kind
     return _BLOCK_OF_DELTA.get(delta_kind or "", open_kind)
 
 
-def empty_delta(kind: str) -> Fields | None:
-    """Return a delta that adds nothing to a block of this type, or None where that is not known."""
-    return _EMPTY_DELTAS.get(kind)
-
-
-def empty_block(kind: str) -> Fields | None:
-    """Return how a block of this type starts, or None for one that can't be opened without more."""
-    return _EMPTY_BLOCKS.get(kind)
-
-
-def repaired_block(block: Mapping[str, Raw], kind: str) -> Fields:
+def repaired_block(block: Fields, kind: str) -> Fields:
     """Return the fields of a block's start that have to change."""
-    empty = empty_block(kind) or {}
-    return {name: value for name, value in empty.items() if not isinstance(plain(block.get(name)), str)}
+    empty = EMPTY_BLOCKS.get(kind, {})
+    return {name: value for name, value in empty.items() if not isinstance(block.get(name), str)}
 
 
-def repaired_call(block: Mapping[str, Raw], name: str, unused_id: Callable[[str], str]) -> Fields:
+def repaired_call(block: Fields, name: str, unused_id: Callable[[str], str]) -> Fields:
     """Return the id and the name of a tool use, as far as they have to change; ``unused_id`` gives it its own id."""
-    raw_id = plain(block.get("id"))
-    own_id = unused_id(raw_id if isinstance(raw_id, str) else "")
-    changes = {"id": own_id, "name": name}
-    return {field: value for field, value in changes.items() if plain(block.get(field)) != value}
+    raw_id = block.get("id")
+    changes = {"id": unused_id(raw_id if isinstance(raw_id, str) else ""), "name": name}
+    return {field: value for field, value in changes.items() if block.get(field) != value}
 
 
 class UniqueToolIds:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Struct
 
 from claude_bridge.conversion.deltas import UsageReport
 from claude_bridge.conversion.prompt.token_estimate import token_count
@@ -80,14 +80,6 @@ def parse_object(data: bytes) -> dict[str, Any]:
     except msgspec.DecodeError:
         return {}
     return value if isinstance(value, dict) else {}
-
-
-def raw_fields(document: bytes | Raw) -> dict[str, Raw]:
-    """Return the fields of a JSON object as they are written, or none for anything else."""
-    try:
-        return msgspec.json.decode(document, type=dict[str, Raw])
-    except (msgspec.DecodeError, RecursionError):
-        return {}
 
 
 def error_in(value: dict[str, Any]) -> Any:  # noqa: ANN401 - engines put any JSON there

@@ -11,8 +11,6 @@ from itertools import groupby
 import msgspec
 from msgspec import Raw, Struct
 
-from claude_bridge.adapters.anthropic_messages.frame_repair import plain
-from claude_bridge.adapters.anthropic_messages.frames import raw_fields
 from claude_bridge.adapters.anthropic_messages.web_history import web_texts, with_texts
 from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.opaque_reasoning import is_ours
@@ -134,7 +132,7 @@ def _rewritten(body: bytes, run: Sequence[_Place], profile: MessagesProfile, spa
     base: dict[str, Raw] = {}
     blocks: list[Raw] = []
     for index, message in run:
-        fields = raw_fields(body[slice(*span_of(index))])
+        fields = _raw_fields(body[slice(*span_of(index))])
         content = fields.get("content", Raw(b'""'))
         if message.role == "user":
             base = base or fields
@@ -160,10 +158,27 @@ def _blocks(content: Raw) -> list[Raw]:
 def _reminder(content: Raw) -> list[Raw]:
     """Return what another role says as a reminder; the same for a text and for a list with that text in it."""
     blocks = _blocks(content)
-    texts = [plain(raw_fields(block).get("text")) for block in blocks if _type_of(block) == "text"]
-    text = as_reminder_text([text for text in texts if isinstance(text, str) and text])
+    texts = [_text_field(block, "text") for block in blocks if _type_of(block) == "text"]
+    text = as_reminder_text(list(filter(None, texts)))
     others = [block for block in blocks if _type_of(block) != "text"]
     return [*([Raw(msgspec.json.encode({"type": "text", "text": text}))] if text else []), *others]
+
+
+def _raw_fields(document: bytes | Raw) -> dict[str, Raw]:
+    """Return the fields of a JSON object as they are written, or none for anything else."""
+    try:
+        return msgspec.json.decode(document, type=dict[str, Raw])
+    except (msgspec.DecodeError, RecursionError):
+        return {}
+
+
+def _text_field(block: Raw, name: str) -> str:
+    """Return the text in a field of a block; empty where it has none."""
+    try:
+        value = msgspec.json.decode(_raw_fields(block).get(name, b"null"))
+    except (msgspec.DecodeError, RecursionError):
+        return ""
+    return value if isinstance(value, str) else ""
 
 
 class _Typed(Struct):
@@ -190,7 +205,7 @@ def _holds_foreign_thought(message: InputMessage) -> bool:
 
 
 def _with_texts(body: bytes, span: Span, texts: dict[int, str]) -> Edit:
-    fields = raw_fields(body[slice(*span)])
+    fields = _raw_fields(body[slice(*span)])
     content = list(with_texts(_blocks(fields["content"]), texts))
     return Edit(span, msgspec.json.encode({**fields, "content": content}))
 
@@ -201,7 +216,7 @@ def _without_foreign_thoughts(body: bytes, index: int, texts: dict[int, str], sp
     ``texts`` stand in place of some of its blocks.
     """
     span = span_of(index)
-    fields = raw_fields(body[slice(*span)])
+    fields = _raw_fields(body[slice(*span)])
     blocks = with_texts(_blocks(fields["content"]), texts)
     kept = [block for block in blocks if not _is_foreign_thought(block)]
     if kept:
@@ -210,8 +225,6 @@ def _without_foreign_thoughts(body: bytes, index: int, texts: dict[int, str], sp
 
 
 def _is_foreign_thought(block: Raw) -> bool:
-    signature = plain(raw_fields(block).get("signature"))
     if _type_of(block) == "redacted_thinking":
-        data = plain(raw_fields(block).get("data"))
-        return isinstance(data, str) and is_ours(RedactedThinkingBlock(data))
-    return _type_of(block) == "thinking" and (not isinstance(signature, str) or len(signature) < SHORTEST_SIGNATURE)
+        return is_ours(RedactedThinkingBlock(_text_field(block, "data")))
+    return _type_of(block) == "thinking" and len(_text_field(block, "signature")) < SHORTEST_SIGNATURE

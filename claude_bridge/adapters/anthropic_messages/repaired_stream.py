@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import msgspec
-from msgspec import Raw
 
-from claude_bridge.adapters.anthropic_messages.blocks import Blocks
+from claude_bridge.adapters.anthropic_messages.blocks import Blocks, input_text
 from claude_bridge.adapters.anthropic_messages.frame_repair import (
     UniqueToolIds,
-    edited_frame,
-    event_frame,
     parse_reason,
-    plain,
     repaired_message,
     repaired_stop_reason,
     repaired_usage,
 )
-from claude_bridge.adapters.anthropic_messages.frame_writer import FrameWriter
+from claude_bridge.adapters.anthropic_messages.frame_writer import Fields, Frame, FrameWriter, event_frame, object_in
 from claude_bridge.adapters.anthropic_messages.frames import (
     NO_JSON,
     NO_TEXT,
@@ -32,13 +29,13 @@ from claude_bridge.adapters.anthropic_messages.frames import (
     is_text,
     parse_head,
     parse_object,
-    raw_fields,
 )
 from claude_bridge.adapters.anthropic_messages.passthrough import RelayedResponse
 from claude_bridge.conversion.deltas import FinishReason
 from claude_bridge.conversion.ending import cut_off, ended_by_itself, explain_missing, finish_note
 from claude_bridge.conversion.profile import MessagesProfile
 from claude_bridge.conversion.response.pipeline import ResponseContext
+from claude_bridge.conversion.tool_json.text import input_json, is_json
 from claude_bridge.conversion.upstream_errors.translate import explain_no_json
 from claude_bridge.errors import BridgeError, UpstreamBrokenError
 from claude_bridge.wire.anthropic import MessagesRequest
@@ -48,11 +45,20 @@ from claude_bridge.wire.anthropic_answers import (
     Message,
     MessageStart,
     Ping,
+    RawBytes,
     ResponseItem,
     Usage,
 )
 from claude_bridge.wire.anthropic_codec import encode_stream_event
-from claude_bridge.wire.sse import FrameCutter, append_limited, begins_stream, encode_frame, frame_data, one_line
+from claude_bridge.wire.sse import (
+    FrameCutter,
+    SseDecoder,
+    append_limited,
+    begins_stream,
+    encode_frame,
+    frame_data,
+    one_line,
+)
 
 _DONE = b"[DONE]"
 _AFTER_THE_END = frozenset({"message_stop", "ping", "error", "message_delta"})
@@ -65,6 +71,7 @@ class RepairedStream(RelayedResponse):
     """
 
     emits_before_upstream = True
+    is_streamed = True
 
     def __init__(
         self, request: MessagesRequest, profile: MessagesProfile, context: ResponseContext, upstream: str
@@ -80,7 +87,7 @@ class RepairedStream(RelayedResponse):
         self._is_started = False
         self._is_open = False
         self._is_opened_here = False
-        self._handlers: dict[str, Callable[[FrameHead, bytes, bytes], None]] = {
+        self._handlers: dict[str, Callable[[FrameHead, Frame], None]] = {
             "message_start": self._message_start,
             "content_block_start": self._block_start,
             "content_block_delta": self._block_delta,
@@ -109,7 +116,7 @@ class RepairedStream(RelayedResponse):
             return ()
         self._open_message()
         self._blocks.keep_alive()
-        self._out.put(encode_stream_event(Ping()))
+        self._out.put_bytes(encode_stream_event(Ping()))
         return self._out.take()
 
     def fail(self, error: BridgeError) -> Sequence[ResponseItem]:
@@ -125,9 +132,12 @@ class RepairedStream(RelayedResponse):
         if self._document is not None:
             document, self._document = bytes(self._document), None
             self._take_document(document)
+            if self.is_streamed:
+                self._out.note("the answer came as one document")
         if not self.done and self.finished:
             self.done = True
-            self._out.put(event_frame("message_stop"), "message_stop was missing")
+            self._out.put_event("message_stop")
+            self._out.note("message_stop was missing")
         self._fail(UpstreamBrokenError(f"{self._upstream} ended its answer in the middle."))
         return self._out.take()
 
@@ -142,24 +152,24 @@ class RepairedStream(RelayedResponse):
             self._out.put_sign_of_life(frame)  # a comment
             return
         head = parse_head(data)
-        if isinstance(head, GuessedHead) and head.type in self._handlers and not raw_fields(data):
-            data = msgspec.json.encode(parse_object(data))
-            frame = encode_frame(head.type.encode(), data)
-            self._out.note(NO_JSON)
-        if head is not None and not frame.startswith(b"event:") and b"\nevent:" not in frame:
-            frame = encode_frame(head.type.encode(), one_line(data))
-            self._out.note("events without names")
         if head is None:
             self._take_no_event(data)
-        elif head.type == "content_block_delta" and self._blocks.goes_on(head):
-            self._out.put(frame)
+            return
+        if isinstance(head, GuessedHead) and not is_json(data):
+            frame = event_frame(parse_object(data))
+            self._out.note(NO_JSON)
+        elif not frame.startswith(b"event:") and b"\nevent:" not in frame:
+            frame = encode_frame(head.type.encode(), one_line(data))
+            self._out.note("events without names")
+        if head.type == "content_block_delta" and self._blocks.goes_on(head):
+            self._out.put_bytes(frame)
         elif self.finished and head.type not in _AFTER_THE_END:
             self._out.note("more came after the end")
         elif head.type in self._handlers:
             self.begun = self.begun or head.type != "ping"
-            self._handlers[head.type](head, data, frame)
+            self._handlers[head.type](head, Frame(frame, parse_object(data)))
         elif self._is_open:
-            self._out.put(frame)
+            self._out.put_bytes(frame)
 
     def _take_no_event(self, data: bytes) -> None:
         """Take a frame that is none of the Messages API: an error in another shape, or nothing that makes sense."""
@@ -173,21 +183,17 @@ class RepairedStream(RelayedResponse):
             self._fail(explain_no_json(data, self._upstream))
 
     def _take_document(self, document: bytes) -> None:
-        """Take one JSON body that came in place of a stream."""
+        """Take one JSON body that came in place of a stream, as the events of the stream that it should have been."""
+        if not is_text(document):
+            document = as_text(document)
+            self._out.note(NO_TEXT)
         message = parse_object(document)
-        if message.get("type") != "message":
+        is_message = message.get("type") == "message" or "content" in message or "stop_reason" in message
+        if not is_message or message.get("error"):
             self._take_no_event(document)
             return
-        self._out.note("the answer came as one document")
-        blocks = message.pop("content", None)
-        head = {**message, "content": [], "stop_reason": None, "stop_sequence": None}
-        self._take(event_frame("message_start", message=head))
-        for index, block in enumerate(blocks if isinstance(blocks, list) else []):
-            self._take(event_frame("content_block_start", index=index, content_block=block))
-            self._take(event_frame("content_block_stop", index=index))
-        reason = {"stop_reason": message.get("stop_reason"), "stop_sequence": message.get("stop_sequence")}
-        self._take(event_frame("message_delta", delta=reason, usage=message.get("usage")))
-        self._take(event_frame("message_stop"))
+        for event in _events_of(message):
+            self._take(event_frame(event))
 
     def _open_message(self) -> None:
         """Open the message in the engine's place, if it has not done so."""
@@ -202,52 +208,49 @@ class RepairedStream(RelayedResponse):
             usage=Usage(input_tokens=self._context.prompt_tokens),
             diagnostics=self._context.diagnostics,
         )
-        self._out.put(encode_stream_event(MessageStart(head)))
+        self._out.put_bytes(encode_stream_event(MessageStart(head)))
 
-    def _message_start(self, _: FrameHead, data: bytes, frame: bytes) -> None:
-        fields = raw_fields(data)
-        message = raw_fields(fields.get("message", Raw(b"{}")))
-        self._counts.take(plain(message.get("usage")))
+    def _message_start(self, _: FrameHead, frame: Frame) -> None:
+        message = object_in(frame.event, "message")
+        self._counts.take(message.get("usage"))
         if self._is_open:
             return  # it was opened while the engine was silent, or is opened twice
         self._is_open = True
         changes = repaired_message(message, self._counts, self._context, self._request.model)
-        repaired = {**message, **changes}
-        self.message_id = str(plain(repaired["id"]) if isinstance(repaired["id"], Raw) else repaired["id"])
+        self.message_id = (message | changes)["id"]
         if changes:
-            frame = edited_frame(fields, message=repaired)
-        self._out.put(frame, f"message_start: {', '.join(changes)}" if changes else "")
+            self._out.note(f"message_start: {', '.join(changes)}")
+        self._out.put(frame, **({"message": message | changes} if changes else {}))
 
-    def _block_start(self, head: FrameHead, data: bytes, frame: bytes) -> None:
+    def _block_start(self, head: FrameHead, frame: Frame) -> None:
         self._open_message()
-        self._blocks.start(head, data, frame)
+        self._blocks.start(head, frame)
 
-    def _block_delta(self, head: FrameHead, data: bytes, frame: bytes) -> None:
+    def _block_delta(self, head: FrameHead, frame: Frame) -> None:
         self._open_message()
-        self._blocks.delta(head, data, frame)
+        self._blocks.delta(head, frame)
 
-    def _block_stop(self, head: FrameHead, _: bytes, frame: bytes) -> None:
+    def _block_stop(self, head: FrameHead, frame: Frame) -> None:
         self._blocks.stop(head, frame)
 
-    def _message_delta(self, head: FrameHead, data: bytes, frame: bytes) -> None:
-        fields = raw_fields(data)
-        self._counts.take(plain(fields.get("usage")))
+    def _message_delta(self, head: FrameHead, frame: Frame) -> None:
+        self._counts.take(frame.event.get("usage"))
         reason = head.delta.stop_reason if head.delta else None
         if reason is not None and not self.finished:
-            self._end_message(reason, fields, frame)
+            self._end_message(reason, frame)
         # Clients add up the usage of each one: there is one, at the end.
 
-    def _message_stop(self, _: FrameHead, __: bytes, frame: bytes) -> None:
+    def _message_stop(self, _: FrameHead, frame: Frame) -> None:
         if not self.finished:
-            usage = {"output_tokens": self._counts.due("output_tokens")}
-            end = event_frame("message_delta", delta={"stop_reason": None, "stop_sequence": None}, usage=usage)
-            self._end_message(None, raw_fields(frame_data(end)), end)
+            self._end_message(
+                None, Frame(b"", {"type": "message_delta", "delta": {"stop_reason": None, "stop_sequence": None}})
+            )
             self._out.note("the stop reason was missing")
         if not self.done:
             self.done = True
             self._out.put(frame)
 
-    def _end_message(self, reason: str | None, fields: Mapping[str, Raw], frame: bytes) -> None:
+    def _end_message(self, reason: str | None, frame: Frame) -> None:
         """Put the one message_delta that a stream has; ``reason`` is the engine's, if it gave one."""
         self._open_message()
         blocks, finish = self._blocks, parse_reason(reason, self.usage.output_tokens, self._request.max_tokens)
@@ -267,15 +270,12 @@ class RepairedStream(RelayedResponse):
         own_reason = repaired_stop_reason(
             reason, finish, has_tool_use=blocks.has_tool_use, window_full=self._context.is_window_full(self.usage)
         )
-        changes: dict[str, object] = {}
+        changes = repaired_usage(frame.event, self._counts, self._figures_due)
         if own_reason != reason:
-            changes["delta"] = {**raw_fields(fields["delta"]), "stop_reason": own_reason}
+            changes["delta"] = object_in(frame.event, "delta") | {"stop_reason": own_reason}
             if reason is not None:
                 self._out.note(f"the stop reason was {reason}")
-        usage = repaired_usage(fields.get("usage"), self._counts, self._figures_due)
-        if usage is not None:
-            changes["usage"] = usage
-        self._out.put(edited_frame(fields, **changes) if changes else frame)
+        self._out.put(frame, **changes)
 
     @property
     def _figures_due(self) -> tuple[str, ...]:
@@ -283,16 +283,116 @@ class RepairedStream(RelayedResponse):
         of_start = tuple(name for name in ("input_tokens", "cache_read_input_tokens") if self._counts.has(name))
         return (*(of_start if self._is_opened_here else ()), "output_tokens")
 
-    def _ping(self, _: FrameHead, __: bytes, frame: bytes) -> None:
+    def _ping(self, _: FrameHead, frame: Frame) -> None:
         if self._is_open:
-            self._out.put_sign_of_life(frame)
+            self._out.put_sign_of_life(frame.data)
 
-    def _error(self, _: FrameHead, data: bytes, __: bytes) -> None:
-        self._fail(explain_error_event(error_in(parse_object(data)), self._upstream))
+    def _error(self, _: FrameHead, frame: Frame) -> None:
+        self._fail(explain_error_event(error_in(frame.event), self._upstream))
 
     def _fail(self, error: BridgeError) -> None:
         if not self.done:
             self.error = error = self._context.check_error(error)
             self.done = True
             event = ErrorEvent(ErrorDetail(error.error_type, error.message), self._context.request_id)
-            self._out.put(encode_stream_event(event))
+            self._out.put_bytes(encode_stream_event(event))
+
+
+class RepairedDocument(RepairedStream):
+    """A whole answer on its way: it is taken as a stream, and what comes out of that becomes one message again."""
+
+    emits_before_upstream = False
+    is_streamed = False
+
+    def __init__(
+        self, request: MessagesRequest, profile: MessagesProfile, context: ResponseContext, upstream: str
+    ) -> None:
+        super().__init__(request, profile, context, upstream)
+        self._whole = bytearray()
+
+    def feed(self, data: bytes) -> Sequence[ResponseItem]:
+        """Gather more of the document; raises UpstreamBrokenError beyond all limits."""
+        append_limited(self._whole, data)
+        self.begun = bool(self._whole)
+        return ()
+
+    def keep_alive(self) -> Sequence[ResponseItem]:
+        """Return nothing: a document can't begin before it is there."""
+        return ()
+
+    def fail(self, error: BridgeError) -> Sequence[ResponseItem]:
+        """Keep the error; it becomes the answer's status."""
+        self._fail(error)
+        return ()
+
+    def close(self) -> Sequence[ResponseItem]:
+        """Return the document, repaired; what is no message becomes the error."""
+        if self.done:
+            return ()
+        document = bytes(self._whole)
+        items = [*super().feed(document), *super().close()]
+        if self.error is not None:
+            return ()
+        came = parse_object(document)
+        message = _folded(came, b"".join(item.data for item in items if isinstance(item, RawBytes)))
+        changed = [name for name, value in message.items() if name not in came or came[name] != value]
+        for name in changed:
+            self._out.note(f"the answer: {name}")
+        return [RawBytes(msgspec.json.encode(message) if changed else document)]
+
+
+def _events_of(message: Fields) -> Iterator[Fields]:
+    """Yield the events of the stream that a whole message should have been."""
+    blocks = message.get("content")
+    head = {**message, "content": [], "stop_reason": None, "stop_sequence": None}
+    yield {"type": "message_start", "message": head}
+    for index, block in enumerate(blocks if isinstance(blocks, list) else []):
+        start, deltas = _in_deltas(block)
+        yield {"type": "content_block_start", "index": index, "content_block": start}
+        for delta in deltas:
+            yield {"type": "content_block_delta", "index": index, "delta": delta}
+        yield {"type": "content_block_stop", "index": index}
+    reason = {"stop_reason": message.get("stop_reason"), "stop_sequence": message.get("stop_sequence")}
+    yield {"type": "message_delta", "delta": reason, "usage": message.get("usage")}
+    yield {"type": "message_stop"}
+
+
+def _in_deltas(block: Any) -> tuple[Any, list[Fields]]:  # noqa: ANN401 - any JSON
+    """Return a block as it starts, and the deltas that make it whole."""
+    match block:
+        case {"type": "text", "text": str(text)}:
+            return block | {"text": ""}, [{"type": "text_delta", "text": text}]
+        case {"type": "thinking", "thinking": str(text)}:
+            signed = block.get("signature")
+            deltas = [{"type": "thinking_delta", "thinking": text}]
+            deltas += [{"type": "signature_delta", "signature": signed}] if signed else []
+            return block | {"thinking": "", "signature": ""}, deltas
+        case {"type": "tool_use"}:
+            return block | {"input": {}}, [{"type": "input_json_delta", "partial_json": input_text(block)}]
+        case _:
+            return block, []
+
+
+_FIELD_OF_DELTA = {"text_delta": "text", "thinking_delta": "thinking", "signature_delta": "signature"}
+
+
+def _folded(message: Fields, stream: bytes) -> Fields:
+    """Return the message that a repaired stream spells, with all other fields as they are in ``message``."""
+    folded: Fields = dict(message)
+    blocks: list[Fields] = []
+    for frame in SseDecoder().feed(stream):
+        event = parse_object(frame.data)
+        match event:
+            case {"type": "message_start", "message": head}:
+                folded |= head
+            case {"type": "content_block_start", "content_block": block}:
+                blocks.append(block)
+            case {"type": "content_block_delta", "delta": {"type": "input_json_delta", "partial_json": text}}:
+                blocks[-1]["input"] = parse_object(input_json(text).encode())
+            case {"type": "content_block_delta", "delta": delta}:
+                field = _FIELD_OF_DELTA[delta["type"]]
+                blocks[-1][field] += delta[field]
+            case {"type": "message_delta", "delta": delta, "usage": usage}:
+                folded |= delta
+                folded["usage"] |= usage
+    return folded | {"content": blocks}
