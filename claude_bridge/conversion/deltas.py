@@ -7,7 +7,8 @@ until ``answer`` has gathered them. After a Finish only usage may come; after a 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 from enum import Enum
 from itertools import groupby
 from typing import Any, Protocol
@@ -187,6 +188,31 @@ class StreamDecoder(Protocol):
     def close(self) -> list[Delta]:
         """Return the deltas that were waiting for more."""
         ...
+
+
+class Stage(ABC):
+    """One step between a decoder and the assembler."""
+
+    def passes(self, text: str) -> bool:  # noqa: ARG002 - see below
+        """Take text that goes on as it came, and return True; else return False, and ``feed`` gets it."""
+        return False
+
+    def feed(self, deltas: list[Delta]) -> list[Delta]:
+        """Return what becomes of the deltas."""
+        return [passed for delta in deltas for passed in self.take(delta)]
+
+    @abstractmethod
+    def take(self, delta: Delta) -> Iterable[Delta]:
+        """Return what becomes of one delta, with what was held back before it."""
+
+    def close(self) -> list[Delta]:
+        """Return what was held back."""
+        return []
+
+
+def as_deltas(text: str) -> list[Delta]:
+    """Return a text, which may be empty, as deltas."""
+    return [TextDelta(text)] if text else []
 
 
 def text_of(deltas: Sequence[Delta]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from claude_bridge.conversion.deltas import Delta, Finish, FinishReason, UsageReport
+from claude_bridge.conversion.deltas import Delta, Finish, FinishReason, Stage, UsageReport
 from claude_bridge.conversion.loss import Repair
 from claude_bridge.errors import BridgeError, DroppedCallError, UpstreamBrokenError
 from claude_bridge.wire.anthropic_answers import StopReason
@@ -140,7 +140,7 @@ def convert_finish_reason(finish: Finish, *, has_tool_use: bool, window_full: bo
     return _STOP_REASONS.get(reason, "tool_use" if has_tool_use else "end_turn")
 
 
-class EndingJudge:
+class EndingJudge(Stage):
     """Judges the Finish of one answer, by the limit that was sent and the tokens that were reported."""
 
     def __init__(self, max_tokens: int | None) -> None:
@@ -152,15 +152,8 @@ class EndingJudge:
         """Return True: text goes on as it came."""
         return True
 
-    def feed(self, deltas: list[Delta]) -> list[Delta]:
-        """Return the deltas, the Finish judged."""
-        return [judged for delta in deltas for judged in self._judge(delta)]
-
-    def close(self) -> list[Delta]:
-        """Return nothing: nothing is held back."""
-        return []
-
-    def _judge(self, delta: Delta) -> list[Delta]:
+    def take(self, delta: Delta) -> list[Delta]:
+        """Return the delta, a Finish judged."""
         if isinstance(delta, UsageReport):
             self._output_tokens = max(self._output_tokens, delta.output_tokens or 0)
         if not isinstance(delta, Finish):

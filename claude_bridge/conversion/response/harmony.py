@@ -14,6 +14,7 @@ from enum import Enum, auto
 
 from claude_bridge.conversion.deltas import (
     Delta,
+    Stage,
     TextDelta,
     ThinkingDelta,
     ToolCallArguments,
@@ -102,7 +103,7 @@ class _Message(Enum):
     CALL = auto()
 
 
-class HarmonyReader:
+class HarmonyReader(Stage):
     """Turns the messages of an answer's text into thinking, text and tool calls, wherever the text is cut.
 
     Text before the first token is text: the engine may have taken the header of the last message itself.
@@ -120,21 +121,12 @@ class HarmonyReader:
         self._begun_call: list[Delta] = []  # its start, as long as none of its arguments has come
         self._restorer = _TokenRestorer()
 
-    def passes(self, _: str) -> bool:
-        """Return False: ``feed`` gets all text."""
-        return False
-
-    def feed(self, deltas: list[Delta]) -> list[Delta]:
-        """Return the deltas with the messages in the text as what they are."""
-        out: list[Delta] = []
-        for delta in deltas:
-            if isinstance(delta, TextDelta):
-                out += self._take_text(delta.text)
-                continue
-            if not isinstance(delta, UsageReport):  # some engines report usage with every chunk: it ends no text
-                out += self.close()
-            out.append(delta)
-        return out
+    def take(self, delta: Delta) -> list[Delta]:
+        """Return the delta with the messages in its text as what they are."""
+        if isinstance(delta, TextDelta):
+            return self._take_tokens(self._restorer.feed(delta.text))
+        # Some engines report usage with every chunk: it ends no text.
+        return [delta] if isinstance(delta, UsageReport) else [*self.close(), delta]
 
     def close(self) -> list[Delta]:
         """Return what was held back; a header without its message says nothing."""
@@ -152,9 +144,6 @@ class HarmonyReader:
         is_header = "<|" in header or not header.strip().removeprefix("assistant")
         self._message = _Message.TEXT
         return out if is_header else out + self._emit(header + text)
-
-    def _take_text(self, text: str) -> list[Delta]:
-        return self._take_tokens(self._restorer.feed(text))
 
     def _take_tokens(self, text: str) -> list[Delta]:
         text, self._held = self._held + text, ""

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
 
 from msgspec import UNSET, Struct, UnsetType
 
-from claude_bridge.conversion.deltas import Delta, StreamDecoder, ThinkingDelta, UsageReport, joined_texts, text_of
+from claude_bridge.conversion.deltas import (
+    Delta,
+    Stage,
+    StreamDecoder,
+    ThinkingDelta,
+    UsageReport,
+    joined_texts,
+    text_of,
+)
 from claude_bridge.conversion.ending import EndingJudge
 from claude_bridge.conversion.loss import Repair
 from claude_bridge.conversion.profile import Profile
@@ -64,18 +71,6 @@ class ResponseContext(Struct, frozen=True, kw_only=True):
 _NO_THOUGHT = ThinkingDelta("")
 
 
-class _Stage(Protocol):
-    """One step between the decoder and the assembler."""
-
-    def passes(self, text: str) -> bool:
-        """Take text that goes on as it came, and return True; else return False, and ``feed`` gets it."""
-        ...
-
-    def feed(self, deltas: list[Delta]) -> list[Delta]: ...
-
-    def close(self) -> list[Delta]: ...
-
-
 class ResponsePipeline:
     """One response on its way to the client: the bytes that ``decoder`` reads in, legal stream events out.
 
@@ -109,7 +104,7 @@ class ResponsePipeline:
             if profile.speaks_harmony
             else ThinkTagSplitter(profile.think_tags, opening, tools=callable_tools)
         )
-        stages: list[_Stage | None] = [
+        stages: list[Stage | None] = [
             EndingJudge(context.max_tokens),
             ReasoningSealer(maker, context.prompt_digest) if profile.opaque_reasoning is not None else None,
             self._splitter,
@@ -118,7 +113,7 @@ class ResponsePipeline:
             self._cutter,
             ToolCallBuffer(tools, context.new_tool_id, one_only=bool(choice and choice.disable_parallel_tool_use)),
         ]
-        self._stages: list[_Stage] = [stage for stage in stages if stage is not None]
+        self._stages: list[Stage] = [stage for stage in stages if stage is not None]
         self._assembler = MessageAssembler(
             message_id=context.message_id,
             request_id=context.request_id,

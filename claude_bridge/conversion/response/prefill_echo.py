@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from claude_bridge.conversion.deltas import Delta, Finish, TextDelta, TextStart, ToolCallStart
+from claude_bridge.conversion.deltas import Delta, Finish, Stage, TextDelta, TextStart, ToolCallStart, as_deltas
 
 _MAX_SPACE_CHARS = 1_000
 """Before the echo: broken models write white space without end."""
 
 
-class PrefillEchoCutter:
+class PrefillEchoCutter(Stage):
     """Cuts the requested beginning off an answer that repeats it: the client puts the two together itself."""
 
     def __init__(self, beginning: str) -> None:
@@ -22,22 +22,16 @@ class PrefillEchoCutter:
         """Return whether text goes on as it came."""
         return self._is_over
 
-    def feed(self, deltas: list[Delta]) -> list[Delta]:
-        """Return the deltas without the echo; text that may still become the echo is held back."""
-        kept: list[Delta] = []
-        for delta in deltas:
-            if isinstance(delta, TextDelta) and not self._is_over:
-                kept += self._text_behind_echo(delta.text)
-                continue
-            if isinstance(delta, TextStart | ToolCallStart | Finish):
-                kept += self.close()
-            kept.append(delta)
-        return kept
+    def take(self, delta: Delta) -> list[Delta]:
+        """Return the delta without the echo; text that may still become the echo is held back."""
+        if isinstance(delta, TextDelta) and not self._is_over:
+            return self._text_behind_echo(delta.text)
+        return [*self.close(), delta] if isinstance(delta, TextStart | ToolCallStart | Finish) else [delta]
 
     def close(self) -> list[Delta]:
         """Return the text that was held back and was not the echo."""
         held, self._held, self._is_over = "".join(self._held), [], True
-        return [TextDelta(held)] if held else []
+        return as_deltas(held)
 
     def _text_behind_echo(self, text: str) -> list[Delta]:
         self._held.append(text)
@@ -50,5 +44,4 @@ class PrefillEchoCutter:
         if self._matched_chars < len(self._beginning):
             return []
         self._held, self._is_over = [], True
-        rest = text[len(expected) :]
-        return [TextDelta(rest)] if rest else []
+        return as_deltas(text[len(expected) :])

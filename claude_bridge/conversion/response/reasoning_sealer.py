@@ -10,6 +10,7 @@ from claude_bridge.conversion.deltas import (
     Finish,
     OpaqueReasoning,
     RedactedReasoning,
+    Stage,
     TextDelta,
     TextStart,
     ToolCallStart,
@@ -20,7 +21,7 @@ _GROWING_FIELDS = {"reasoning.text": "text", "reasoning.summary": "summary"}
 """Types of details that come in pieces, and the field that grows; a signature comes with the last piece."""
 
 
-class ReasoningSealer:
+class ReasoningSealer(Stage):
     """Collects opaque reasoning and emits it as one block before the next text or call, or at the end.
 
     What the engine called its texts is kept only where it is not what ``usual_phase`` would call them.
@@ -45,33 +46,34 @@ class ReasoningSealer:
         """Return whether text goes on as it came: nothing is collected, and nothing is to be noted of it."""
         return self._next_phase is None and not (self._details or self._signatures or self._items)
 
-    def feed(self, deltas: list[Delta]) -> list[Delta]:
-        """Return the deltas with whole blocks in place of the pieces."""
-        out: list[Delta] = []
-        for delta in deltas:
-            if isinstance(delta, OpaqueReasoning):
-                self._take(delta)
-                continue
-            if isinstance(delta, TextStart):
-                self._next_phase = delta.phase
-            if isinstance(delta, TextDelta) and self._next_phase is not None and delta.text.strip():
-                self._phases.append(self._next_phase)
-                self._next_phase = None
-            if isinstance(delta, TextDelta | ToolCallStart | Finish):
-                out += self.close(self._odd_phases() if isinstance(delta, Finish) else [])
-            if isinstance(delta, ToolCallStart):
-                self._calls += 1
-                self._texts_before_calls = len(self._phases)
-            out.append(delta)
-        return out
+    def take(self, delta: Delta) -> list[Delta]:
+        """Return the delta behind the block that was collected before it; nothing for a piece of one."""
+        if isinstance(delta, OpaqueReasoning):
+            self._collect(delta)
+            return []
+        if isinstance(delta, TextStart):
+            self._next_phase = delta.phase
+        if isinstance(delta, TextDelta) and self._next_phase is not None and delta.text.strip():
+            self._phases.append(self._next_phase)
+            self._next_phase = None
+        if not isinstance(delta, TextDelta | ToolCallStart | Finish):
+            return [delta]
+        block = self._block(self._odd_phases() if isinstance(delta, Finish) else [])
+        if isinstance(delta, ToolCallStart):
+            self._calls += 1
+            self._texts_before_calls = len(self._phases)
+        return [*block, delta]
+
+    def close(self) -> list[Delta]:
+        """Return the block with what was collected, if anything was."""
+        return self._block([])
 
     def _odd_phases(self) -> list[str]:
         usual = [usual_phase(is_before_call=at < self._texts_before_calls) for at in range(len(self._phases))]
         given = [phase or expected for phase, expected in zip(self._phases, usual, strict=True)]
         return given if given != usual else []
 
-    def close(self, phases: Sequence[str] = ()) -> list[Delta]:
-        """Return the block with what was collected, if anything was."""
+    def _block(self, phases: Sequence[str]) -> list[Delta]:
         if not (self._details or self._signatures or self._items or phases):
             return []
         self._join_pieces()
@@ -81,7 +83,7 @@ class ReasoningSealer:
         self._details, self._signatures, self._items = [], {}, []
         return [RedactedReasoning(data)]
 
-    def _take(self, piece: OpaqueReasoning) -> None:
+    def _collect(self, piece: OpaqueReasoning) -> None:
         if piece.call_signature:
             self._signatures[self._calls] = piece.call_signature
         if piece.item is not None:

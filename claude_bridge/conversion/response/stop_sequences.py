@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from claude_bridge.conversion.deltas import Aside, Delta, Finish, FinishReason, TextDelta
+from claude_bridge.conversion.deltas import Aside, Delta, Finish, FinishReason, Stage, TextDelta, as_deltas
 from claude_bridge.conversion.tool_calls.text_source import Marks
 
 
-class StopSequenceCutter:
+class StopSequenceCutter(Stage):
     """Ends the text before the first stop sequence, and holds back text that may be the start of one."""
 
     def __init__(self, sequences: Sequence[str]) -> None:
@@ -24,20 +24,13 @@ class StopSequenceCutter:
         """Return whether text goes on as it came: no stop sequence ends or begins in it."""
         return self.found is None and not self._held and self._sequences.are_absent(text)
 
-    def feed(self, deltas: list[Delta]) -> list[Delta]:
-        """Return the deltas up to a stop sequence; once one is found, only usage passes."""
-        out: list[Delta] = []
-        for delta in deltas:
-            if isinstance(delta, Aside):
-                out.append(delta)
-            elif self.found is not None:
-                continue
-            elif isinstance(delta, TextDelta):
-                out += self._text(delta.text)
-            else:
-                out += self._release()
-                out.append(delta)
-        return out
+    def take(self, delta: Delta) -> list[Delta]:
+        """Return the delta as far as it stands before a stop sequence; once one is found, only usage passes."""
+        if isinstance(delta, Aside):
+            return [delta]
+        if self.found is not None:
+            return []
+        return self._text(delta.text) if isinstance(delta, TextDelta) else [*self._release(), delta]
 
     def close(self) -> list[Delta]:
         """Return the text that was held back."""
@@ -49,15 +42,11 @@ class StopSequenceCutter:
         if hits:
             # The one that is complete first, as if the text came letter by letter; of two the longer one.
             at, self.found = min(hits, key=lambda hit: (hit[0] + len(hit[1]), hit[0]))
-            return [*_texts(text[:at]), Finish(FinishReason.STOP_SEQUENCE, self.found)]
+            return [*as_deltas(text[:at]), Finish(FinishReason.STOP_SEQUENCE, self.found)]
         keep = self._sequences.overlap(text)
         self._held = text[len(text) - keep :]
-        return _texts(text[: len(text) - keep])
+        return as_deltas(text[: len(text) - keep])
 
     def _release(self) -> list[Delta]:
         held, self._held = self._held, ""
-        return _texts(held)
-
-
-def _texts(text: str) -> list[Delta]:
-    return [TextDelta(text)] if text else []
+        return as_deltas(held)

@@ -17,9 +17,11 @@ from claude_bridge.conversion.deltas import (
     FinishReason,
     OpaqueReasoning,
     RedactedReasoning,
+    Stage,
     TextDelta,
     ThinkingDelta,
     ToolCallStart,
+    as_deltas,
 )
 from claude_bridge.conversion.loss import Repair
 from claude_bridge.conversion.reasoning import TextOpening
@@ -59,7 +61,7 @@ class _Place(Enum):
 _WATCHED, _ANSWER = _Place.WATCHED, _Place.ANSWER  # looked up at every delta
 
 
-class ThinkTagSplitter:
+class ThinkTagSplitter(Stage):
     """Turns leading ``<think>…</think>`` of the answer text into thinking, wherever the text is cut.
 
     Only tags at the very start count, or right behind a tool call: later ones may be what the answer is about. A
@@ -98,27 +100,23 @@ class ThinkTagSplitter:
 
     def feed(self, deltas: list[Delta]) -> list[Delta]:
         """Return the deltas with tagged text as thinking."""
-        if self._place is _ANSWER and ToolCallStart not in map(type, deltas):
-            return deltas
+        is_answer = self._place is _ANSWER and ToolCallStart not in map(type, deltas)
+        return deltas if is_answer else super().feed(deltas)
+
+    def take(self, delta: Delta) -> list[Delta]:
+        """Return the delta with tagged text as thinking."""
         if self._harmony is not None:
-            return self._harmony.feed(deltas)
-        out: list[Delta] = []
-        for at, delta in enumerate(deltas):
-            if isinstance(delta, TextDelta):
-                out += self._take_text(delta.text)
-                if self._harmony is not None:
-                    return out + self._harmony.feed(deltas[at + 1 :])
-                continue
-            if isinstance(delta, ThinkingDelta | RedactedReasoning | OpaqueReasoning):
-                out += self._expect_answer()
-                if delta == _NO_THOUGHT:
-                    continue
-            elif not isinstance(delta, Aside):
-                out += self._end_text(delta.reason if isinstance(delta, Finish) else None)
-            if isinstance(delta, ToolCallStart):
-                self._place, self._opening = _Place.START, TextOpening.ANSWER
-            out.append(delta)
-        return out
+            return self._harmony.take(delta)
+        if isinstance(delta, TextDelta):
+            return self._take_text(delta.text)
+        if isinstance(delta, ThinkingDelta | RedactedReasoning | OpaqueReasoning):
+            return [*self._expect_answer(), *([] if delta == _NO_THOUGHT else [delta])]
+        if isinstance(delta, Aside):
+            return [delta]
+        ended = self._end_text(delta.reason if isinstance(delta, Finish) else None)
+        if isinstance(delta, ToolCallStart):
+            self._place, self._opening = _Place.START, TextOpening.ANSWER
+        return [*ended, delta]
 
     def close(self) -> list[Delta]:
         """Return the text that was held back."""
@@ -155,7 +153,7 @@ class ThinkTagSplitter:
         if self._place is not _Place.THOUGHT:
             if held.strip():
                 self._place = _Place.ANSWER
-            return _text(held)
+            return as_deltas(held)
         if self._is_assumed and is_whole:
             self._is_assumed, self.learned = False, TextOpening.ANSWER
             return [*_thinking(held), Repair("", "a text without a closing tag was taken for a thought")]
@@ -167,7 +165,7 @@ class ThinkTagSplitter:
         if self._place is _Place.START:
             text = self._enter(text)
             if self._harmony is not None:
-                return self._harmony.feed([TextDelta(text)])
+                return self._harmony.take(TextDelta(text))
         if self._place is _Place.UNDECIDED and text:
             return self._decide(text)
         if self._place is _Place.WATCHED:
@@ -227,7 +225,7 @@ class ThinkTagSplitter:
             keep = self._closings.overlap(text)
             text, self._held = text[: len(text) - keep], text[len(text) - keep :]
             self._remember(text)
-            return _text(text), ""
+            return as_deltas(text), ""
         before = "".join((*remembered, text[: found.start()]))
         self._remembered = None
         if not self._is_closed_thought(before):
@@ -238,7 +236,7 @@ class ThinkTagSplitter:
         self._place = _Place.BEHIND
         thought, rest = text[: found.start()], text[found.end() :]
         if self._opening is TextOpening.UNKNOWN or "".join(remembered).strip():
-            return _text(thought), rest
+            return as_deltas(thought), rest
         return _thinking(thought.rstrip("\n")), rest  # it all came at once
 
     def _is_closed_thought(self, before: str) -> bool:
@@ -270,10 +268,6 @@ class ThinkTagSplitter:
         """Return how many characters at the end of the text may belong to a closing tag or to line ends before it."""
         before = text[: len(text) - self._closings.overlap(text)]
         return len(text) - len(before.rstrip("\n"))
-
-
-def _text(text: str) -> list[Delta]:
-    return [TextDelta(text)] if text else []
 
 
 def _thinking(text: str) -> list[Delta]:

@@ -9,6 +9,7 @@ from claude_bridge.conversion.deltas import (
     Delta,
     Failure,
     Finish,
+    Stage,
     TextDelta,
     ThinkingDelta,
     ToolCallArguments,
@@ -70,7 +71,7 @@ CUT_BEFORE_ARGUMENTS = "a call that was cut off before its arguments was left ou
 _ONE_AT_A_TIME = "left out: the client takes one call at a time"
 
 
-class ToolCallBuffer:
+class ToolCallBuffer(Stage):
     """Hands tool calls on one by one and whole: the client runs a tool when its block closes, not before.
 
     A call goes on when it is whole by the time that the next one or more text begins, and at the finish in any case.
@@ -90,16 +91,13 @@ class ToolCallBuffer:
         """Return whether text goes on as it came."""
         return not self._calls
 
-    def feed(self, deltas: list[Delta]) -> list[Delta]:
-        """Return the deltas with each call in one piece."""
-        return [passed for delta in deltas for passed in self._take(delta)]
-
     def close(self) -> list[Delta]:
         """Drop calls that never ended: the stream then ends in an error."""
         self._calls.clear()
         return []
 
-    def _take(self, delta: Delta) -> Iterator[Delta]:
+    def take(self, delta: Delta) -> Iterator[Delta]:
+        """Yield the delta; of a call each once it is whole."""
         match delta:
             case ToolCallStart(key, name):
                 yield from self._release_whole()

@@ -18,12 +18,14 @@ from typing import NamedTuple
 from claude_bridge.conversion.deltas import (
     Delta,
     Finish,
+    Stage,
     TextDelta,
     ToolCallArguments,
     ToolCallEnd,
     ToolCallStart,
     UrlCitation,
     UsageReport,
+    as_deltas,
 )
 from claude_bridge.conversion.ending import ended_by_itself
 from claude_bridge.conversion.loss import PRINTED_CALL, Repair
@@ -105,7 +107,7 @@ class _Segment(NamedTuple):
     calls: Sequence[PrintedCall] = ()
 
 
-class TextToolCallDetector:
+class TextToolCallDetector(Stage):
     """Turns the calls with which an answer's text ends into calls; all other text passes as it came.
 
     Text that may become a call is held back until that is decided, within limits. Where the engine gives a call of its
@@ -147,25 +149,20 @@ class TextToolCallDetector:
         self._unplaced.append(text)
         return True
 
-    def feed(self, deltas: list[Delta]) -> list[Delta]:
-        """Return the deltas with the calls in the text as calls."""
+    def take(self, delta: Delta) -> list[Delta]:
+        """Return the delta with the calls in its text as calls."""
         if self._is_over:
-            return deltas
-        out: list[Delta] = []
-        for delta in deltas:
-            match delta:
-                case TextDelta(text) if not self._is_over:
-                    out += self._take_text(text)
-                case Finish():
-                    out += self._end(has_stopped=ended_by_itself(delta))
-                    out.append(delta)
-                case UsageReport() | Repair() | UrlCitation():
-                    out.append(delta)
-                case _:
-                    out += self._give_up()
-                    self._is_over = self._is_over or isinstance(delta, ToolCallStart)
-                    out.append(delta)
-        return out
+            return [delta]
+        match delta:
+            case TextDelta(text):
+                return self._take_text(text)
+            case Finish():
+                return [*self._end(has_stopped=ended_by_itself(delta)), delta]
+            case UsageReport() | Repair() | UrlCitation():
+                return [delta]
+            case _:
+                self._is_over = isinstance(delta, ToolCallStart)
+                return [*self._give_up(), delta]
 
     def close(self) -> list[Delta]:
         """Return the text that was held back."""
@@ -195,7 +192,7 @@ class TextToolCallDetector:
             read, text = self._read_on(self._reader, text)
             out += read
         if self._is_over:
-            out += [*self._give_up(), *_as_text(text)]
+            out += [*self._give_up(), *as_deltas(text)]
         return out
 
     def _read_on(self, reader: CallReader, text: str) -> tuple[list[Delta], str]:
@@ -296,7 +293,7 @@ class TextToolCallDetector:
         texts = [*(segment.text for segment in self._held), self._reader.text if self._reader else self._half_mark]
         self._held, self._reader, self._half_mark = [], None, ""
         self._unplaced += texts
-        return [delta for text in texts for delta in _as_text(text)]
+        return [delta for text in texts for delta in as_deltas(text)]
 
     def _end(self, *, has_stopped: bool) -> list[Delta]:
         """Return what was held back: with its calls, if the answer ends with them and came to its end."""
@@ -329,10 +326,6 @@ def _split_bytes(text: str, size: int) -> tuple[str, str]:
         return text, ""
     fit = text.encode()[:size].decode(errors="ignore")
     return fit, text[len(fit) :]
-
-
-def _as_text(text: str) -> list[Delta]:
-    return [TextDelta(text)] if text else []
 
 
 def _input_json(call: PrintedCall) -> str:
