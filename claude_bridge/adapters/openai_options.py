@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+from typing import Literal, TypeVar
 
 from msgspec import UNSET, Raw, UnsetType
 
+from claude_bridge.clients.claude_code import read_user_id
 from claude_bridge.conversion.loss import Loss
+from claude_bridge.conversion.media_types import PDF
 from claude_bridge.conversion.profile import ChatProfile, Profile, ToolChoiceForm
 from claude_bridge.conversion.reasoning import ReasoningPreference, nearest_effort, preferred_thinking, usual_effort
+from claude_bridge.conversion.request.content import Media, text_of
 from claude_bridge.conversion.request.normalize import NormalizedRequest, NormalizedTool
 from claude_bridge.conversion.request.prompted_options import prompted_schema, prompted_tool_choice
 from claude_bridge.conversion.tool_json.schema_reduce import can_be_strict
-from claude_bridge.wire.anthropic import MessagesRequest, ToolChoice
+from claude_bridge.wire.anthropic import (
+    Base64Source,
+    Block,
+    DocumentBlock,
+    MessagesRequest,
+    TextBlock,
+    ToolChoice,
+    ToolResultBlock,
+    UrlSource,
+)
+
+_Part = TypeVar("_Part")
+
+_CHOICES = {"auto": "auto", "any": "required", "tool": "required", "none": "none"}
+
+_MAX_IDENTIFIER_CHARS = 128
 
 _DEFAULT_SAMPLING = 1.0
 """The default of temperature and top_p, at OpenAI and at Anthropic."""
@@ -92,6 +112,62 @@ def effort_level(preference: ReasoningPreference, chat: ChatProfile) -> str | No
     if preference.effort is not None:
         return nearest_effort(preference.effort, chat.effort_levels)
     return None if chat.thinks_unasked else usual_effort(chat.effort_levels)
+
+
+def tool_fields(request: NormalizedRequest, profile: Profile, choice_of: Callable[[str], object]) -> dict[str, object]:
+    """Return the fields that say which tools must be called; ``choice_of`` returns the choice of one by its name."""
+    fields: dict[str, object] = {}
+    sent, client = choice_to_send(request, profile), request.parameters.tool_choice
+    if sent is not None:
+        fields["tool_choice"] = choice_of(sent.name) if sent.type == "tool" and sent.name else _CHOICES[sent.type]
+    if request.tools and client and client.disable_parallel_tool_use and profile.chat.has_parallel_switch:
+        fields["parallel_tool_calls"] = False
+    return fields
+
+
+def user_fields(client: MessagesRequest, profile: Profile, *, names_user: bool) -> dict[str, str]:
+    """Return the fields for the session and the user.
+
+    Of Claude Code's id, a JSON document, only a hash of the session is sent: as the user too if ``names_user``.
+    """
+    user_id, chat = client.metadata.user_id if client.metadata else None, profile.chat
+    if not user_id:
+        return {}
+    known = read_user_id(user_id)
+    if not known.is_its_own:
+        is_short = len(user_id) <= _MAX_IDENTIFIER_CHARS
+        return {chat.user_field: user_id if is_short else _hashed(user_id)} if chat.user_field else {}
+    names = (chat.session_field, chat.user_field if names_user else None)
+    return {name: _hashed(known.session) for name in names if name is not None} if known.session is not None else {}
+
+
+def _hashed(text: str) -> str:
+    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def content_of(blocks: Sequence[Block], parts_of: Callable[[TextBlock | Media], list[_Part]]) -> str | list[_Part]:
+    """Return a plain string where there is only text, which is all that some templates know; else the parts."""
+    if not any(isinstance(block, Media) for block in blocks):
+        return text_of(blocks)
+    return [part for block in blocks if isinstance(block, TextBlock | Media) for part in parts_of(block)]
+
+
+def result_content(result: ToolResultBlock, parts_of: Callable[[TextBlock | Media], list[_Part]]) -> str | list[_Part]:
+    """Return the content of a tool's result; see content_of."""
+    return result.content if isinstance(result.content, str) else content_of(result.content or (), parts_of)
+
+
+def file_name(document: DocumentBlock) -> str:
+    """Return the name of a PDF that goes as a file."""
+    name = document.title or "document"
+    return name if name.lower().endswith(".pdf") else f"{name}.pdf"
+
+
+def file_data(document: DocumentBlock) -> str:
+    """Return a PDF that goes as a file as a URL: a data URL where the client sent bytes."""
+    source = document.source
+    assert isinstance(source, Base64Source | UrlSource), "normalization leaves no other document"
+    return source.url if isinstance(source, UrlSource) else f"data:{PDF};base64,{source.data}"
 
 
 def strict_mode(tool: NormalizedTool, profile: Profile) -> tuple[bool | UnsetType, list[Loss]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from functools import cache, partial
 
 from msgspec import Struct
@@ -20,12 +20,13 @@ from claude_bridge.conversion.deltas import StreamDecoder
 from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.profile import CountRoute, Profile, SchemaDialect
 from claude_bridge.conversion.prompt.token_estimate import estimate_tokens
+from claude_bridge.conversion.request.content import NormalizedBlock
 from claude_bridge.conversion.request.history import KnownHistory
 from claude_bridge.conversion.request.normalize import NormalizedRequest, normalize_request, repaired_history
 from claude_bridge.conversion.request.turns import HistorySeam, RepairedHistory, Turn, system_blocks
 from claude_bridge.conversion.response.pipeline import ResponseContext, ResponsePipeline
 from claude_bridge.errors import BridgeError
-from claude_bridge.wire.anthropic import CountTokensRequest, MessagesRequest, Tool
+from claude_bridge.wire.anthropic import CountTokensRequest, MessagesRequest, TextBlock, Tool, ToolResultBlock
 
 
 class EncodedFrame(Struct, frozen=True):
@@ -83,6 +84,23 @@ class _TranslatedHistory(Struct, frozen=True, kw_only=True):
 
 
 _NOTHING_KNOWN = _TranslatedHistory()
+
+
+def split_user_turn(turn: Turn, instructions: Sequence[str]) -> tuple[list[ToolResultBlock], list[NormalizedBlock]]:
+    """Return a user's tool results, which go directly behind their calls, and all else with ``instructions`` behind."""
+    results = [block for block in turn.blocks if type(block) is ToolResultBlock]
+    rest = [block for block in turn.blocks if type(block) is not ToolResultBlock]
+    return results, [*rest, *map(TextBlock, instructions)]
+
+
+def with_instructions(turns: Sequence[Turn], instructions: Sequence[str]) -> Iterator[tuple[Turn, Sequence[str]]]:
+    """Yield each turn with the instructions that go to its end: those of a request go to the last turn of the user.
+
+    Anywhere else they would change what the engine has in its cache.
+    """
+    last_user_turn = max((at for at, turn in enumerate(turns) if turn.is_user), default=None)
+    for at, turn in enumerate(turns):
+        yield turn, instructions if at == last_user_turn else ()
 
 
 class TranslatingAdapter(Struct, frozen=True, kw_only=True):

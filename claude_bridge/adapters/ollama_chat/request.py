@@ -7,11 +7,10 @@ from collections.abc import Iterator, Sequence
 from msgspec import UNSET, Raw, UnsetType
 
 from claude_bridge.adapters.base import TokenLimits, lowered_max_tokens
-from claude_bridge.adapters.translating import EncodedFrame
+from claude_bridge.adapters.translating import EncodedFrame, split_user_turn, with_instructions
 from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.reasoning import nearest_effort, preferred_thinking, usual_effort
-from claude_bridge.conversion.request.content import NormalizedBlock
 from claude_bridge.conversion.request.normalize import NormalizedRequest, NormalizedTool
 from claude_bridge.conversion.request.prompted_options import prompted_tool_choice
 from claude_bridge.conversion.request.turns import Turn, split_assistant_turn
@@ -64,32 +63,25 @@ def encode_turns(turns: Sequence[Turn], profile: Profile, instructions: Sequence
 
 def _messages(turns: Sequence[Turn], profile: Profile, instructions: Sequence[str]) -> Iterator[ollama.ChatMessage]:
     called: dict[str, str] = {}
-    last_user_turn = max((at for at, turn in enumerate(turns) if turn.is_user), default=None)
-    for at, turn in enumerate(turns):
+    for turn, behind in with_instructions(turns, instructions):
         if turn.is_user:
-            # At the end of the prompt: anywhere else it would change what the engine has in its cache.
-            yield from _user_messages(turn, called, instructions if at == last_user_turn else ())
+            yield from _user_messages(turn, called, behind)
         else:
             yield _assistant_message(turn, profile)
             called = {block.id: engine_name(block.name) for block in turn.blocks if type(block) is ToolUseBlock}
 
 
 def _user_messages(turn: Turn, called: dict[str, str], instructions: Sequence[str]) -> Iterator[ollama.ChatMessage]:
-    """Yield tool messages first, directly behind the calls, then the user's content."""
-    rest: list[NormalizedBlock] = []
-    for block in turn.blocks:
-        if type(block) is not ToolResultBlock:
-            rest.append(block)
-            continue
-        text, images = _content(block.content)
+    results, rest = split_user_turn(turn, instructions)
+    for result in results:
+        text, images = _content(result.content)
         yield ollama.ChatMessage(
             role="tool",
             content=text,
             images=images or UNSET,
-            tool_name=called.get(block.tool_use_id, UNSET),
-            tool_call_id=block.tool_use_id,
+            tool_name=called.get(result.tool_use_id, UNSET),
+            tool_call_id=result.tool_use_id,
         )
-    rest += map(TextBlock, instructions)
     if rest:
         text, images = _content(rest)
         yield ollama.ChatMessage(role="user", content=text, images=images or UNSET)

@@ -1,22 +1,21 @@
-"""The parameters of a request: tool choice, limits, sampling, the shape of the answer, the user."""
+"""The parameters of a request: tool choice, limits, sampling, thinking, the shape of the answer, the user."""
 
 from __future__ import annotations
 
-from hashlib import sha256
+from collections.abc import Mapping
 from typing import Any
 
 from msgspec import UNSET, UnsetType
 
 from claude_bridge.adapters.base import TokenLimits, lowered_max_tokens
-from claude_bridge.adapters.openai_chat.reasoning import thinking_fields
-from claude_bridge.adapters.openai_options import choice_to_send, holds_schema, sampling
-from claude_bridge.clients.claude_code import read_user_id
+from claude_bridge.adapters.openai_options import effort_level, holds_schema, sampling, tool_fields, user_fields
 from claude_bridge.conversion.loss import Loss
-from claude_bridge.conversion.profile import Profile
+from claude_bridge.conversion.profile import ChatProfile, Profile
+from claude_bridge.conversion.reasoning import ReasoningPreference, preferred_thinking
 from claude_bridge.conversion.request.normalize import NormalizedRequest
 from claude_bridge.conversion.tool_names import engine_name
 from claude_bridge.wire import openai
-from claude_bridge.wire.anthropic import MessagesRequest, ToolChoice
+from claude_bridge.wire.anthropic import MessagesRequest
 
 
 def parameters(request: NormalizedRequest, profile: Profile, limits: TokenLimits) -> tuple[dict[str, Any], list[Loss]]:
@@ -27,8 +26,8 @@ def parameters(request: NormalizedRequest, profile: Profile, limits: TokenLimits
         fields["stream_options"] = openai.StreamOptions()
     if profile.chat.asks_for_cache:
         fields["cache_control"] = {"type": "ephemeral"}
-    fields |= _tool_fields(request, profile)
-    thinking, losses = thinking_fields(request, profile)
+    fields |= tool_fields(request, profile, _choice_of)
+    thinking, losses = _thinking_fields(request, profile)
     fields |= thinking
     fields["response_format"], lost = _response_format(request, profile)
     losses += lost
@@ -38,35 +37,12 @@ def parameters(request: NormalizedRequest, profile: Profile, limits: TokenLimits
         fields["return_progress"] = True
     fields[profile.chat.max_tokens_field], lost = lowered_max_tokens(client.max_tokens, limits)
     sampled, more_lost = sampling(client, profile)
-    fields |= sampled
-    if client.metadata and client.metadata.user_id:
-        fields |= _user_fields(client.metadata.user_id, profile)
+    fields |= sampled | user_fields(client, profile, names_user=True)
     return fields, losses + lost + more_lost
 
 
-# --- tools ----------------------------------------------------------------------------------------------------
-
-
-def _tool_fields(request: NormalizedRequest, profile: Profile) -> dict[str, Any]:
-    choice = request.parameters.tool_choice
-    if choice is None or not request.tools:
-        return {}
-    fields: dict[str, Any] = {}
-    sent = choice_to_send(request, profile)
-    if sent is not None:
-        fields["tool_choice"] = _tool_choice(sent)
-    if choice.disable_parallel_tool_use and profile.chat.has_parallel_switch:
-        fields["parallel_tool_calls"] = False
-    return fields
-
-
-def _tool_choice(choice: ToolChoice) -> str | openai.NamedToolChoice:
-    if choice.type == "tool" and choice.name:
-        return openai.NamedToolChoice(function=openai.NamedFunction(engine_name(choice.name)))
-    return {"auto": "auto", "any": "required", "tool": "required", "none": "none"}[choice.type]
-
-
-# --- the answer's shape, length and sampling --------------------------------------------------------------------
+def _choice_of(name: str) -> openai.NamedToolChoice:
+    return openai.NamedToolChoice(function=openai.NamedFunction(engine_name(name)))
 
 
 def _response_format(
@@ -83,15 +59,57 @@ def _response_format(
     return openai.ResponseFormat(type="json_object"), losses
 
 
-# --- the user -------------------------------------------------------------------------------------------------
+# --- thinking: each engine has fields of its own, and the profile names them
+
+_THINKING_TYPES: Mapping[bool | str, str] = {False: "disabled", True: "enabled"}
 
 
-def _user_fields(user_id: str, profile: Profile) -> dict[str, str]:
-    """Return the fields for the user. Of Claude Code's id, a JSON document, only a hash of the session is sent."""
-    known = read_user_id(user_id)
-    if not known.is_its_own:
-        return {profile.chat.user_field: user_id} if profile.chat.user_field else {}
-    if known.session is None:
-        return {}
-    hashed = sha256(known.session.encode()).hexdigest()[:32]
-    return {field: hashed for field in (profile.chat.session_field, profile.chat.user_field) if field is not None}
+def _thinking_fields(request: NormalizedRequest, profile: Profile) -> tuple[Mapping[str, Any], list[Loss]]:
+    """Return the fields of ChatRequest that control thinking, and what of the client's preference has no field."""
+    chat, preference = profile.chat, preferred_thinking(request.parameters)
+    fields: dict[str, Any] = {}
+    match chat.thinking_switch:
+        case "chat_template_kwargs":
+            # Templates that know no such argument ignore it; those that do think by default.
+            fields["chat_template_kwargs"] = {chat.switch_name: chat.switch_values[preference.thinks]}
+        case "thinking":
+            value = chat.switch_values[preference.thinks]
+            fields["thinking"] = {"type": _THINKING_TYPES.get(value) or value}
+        case "reasoning":
+            fields["reasoning"] = {"enabled": preference.thinks}
+    if chat.asks_for_thoughts and chat.effort_levels and preference.thinks:
+        fields["extra_body"] = {"google": {"thinking_config": {"include_thoughts": True}}}
+    level = effort_level(preference, chat)
+    if request.tools and chat.effort_beside_tools is not None:
+        level = chat.effort_beside_tools
+    if preference.budget_tokens is not None and chat.budget_place == "reasoning":
+        fields["reasoning"] = fields.get("reasoning", {}) | {"max_tokens": preference.budget_tokens}
+        level = None  # either a level or a budget
+    elif preference.budget_tokens is not None and chat.budget_place == "thinking_budget_tokens":
+        fields["thinking_budget_tokens"] = preference.budget_tokens
+    if level is not None:
+        match chat.effort_place:
+            case "reasoning_effort":
+                fields["reasoning_effort"] = level
+            case "reasoning":
+                fields["reasoning"] = fields.get("reasoning", {}) | {"effort": level}
+            case "chat_template_kwargs":
+                kwargs = fields.get("chat_template_kwargs", {})
+                fields["chat_template_kwargs"] = kwargs | {"reasoning_effort": level}
+    return fields, _losses(preference, chat, has_tools=bool(request.tools))
+
+
+def _losses(preference: ReasoningPreference, chat: ChatProfile, *, has_tools: bool) -> list[Loss]:
+    losses: list[Loss] = []
+    if preference.thinks and not chat.effort_levels:
+        is_switch_only = chat.thinking_switch is not None
+        reason = "the model can only think or not" if is_switch_only else "it is not known how to tell this engine"
+        if preference.budget_tokens is None and preference.effort is not None:
+            losses.append(Loss("$.output_config.effort", reason))
+        elif preference.budget_tokens is not None and chat.budget_place is None:
+            losses.append(Loss("$.thinking.budget_tokens", reason))
+    if preference.thinks and has_tools and chat.effort_beside_tools is not None:
+        losses.append(Loss("$.thinking", f"beside tools the model takes only the effort {chat.effort_beside_tools}"))
+    if preference.is_refusal and chat.effort_levels and not chat.can_stop_thinking:
+        losses.append(Loss("$.thinking", f"the model can't stop thinking; it is asked for {chat.effort_levels[0]}"))
+    return losses

@@ -9,25 +9,29 @@ from msgspec.structs import replace
 
 from claude_bridge.adapters.base import TokenLimits
 from claude_bridge.adapters.openai_chat.parameters import parameters
-from claude_bridge.adapters.openai_options import prompted_options, strict_mode, tools_to_send
-from claude_bridge.adapters.translating import EncodedFrame
+from claude_bridge.adapters.openai_options import (
+    content_of,
+    file_data,
+    file_name,
+    prompted_options,
+    result_content,
+    strict_mode,
+    tools_to_send,
+)
+from claude_bridge.adapters.translating import EncodedFrame, split_user_turn, with_instructions
 from claude_bridge.conversion.loss import Loss
-from claude_bridge.conversion.media_types import PDF
 from claude_bridge.conversion.opaque_reasoning import unseal
 from claude_bridge.conversion.profile import Profile
-from claude_bridge.conversion.request.content import Media, NormalizedBlock, image_url, text_of
+from claude_bridge.conversion.request.content import Media, image_url
 from claude_bridge.conversion.request.normalize import NormalizedRequest, NormalizedTool
 from claude_bridge.conversion.request.turns import Turn, split_assistant_turn
 from claude_bridge.conversion.tool_json.text import as_object_json
 from claude_bridge.conversion.tool_names import engine_name
 from claude_bridge.wire import openai
 from claude_bridge.wire.anthropic import (
-    Base64Source,
     DocumentBlock,
     ImageBlock,
     TextBlock,
-    ToolResultBlock,
-    UrlSource,
 )
 
 OK = "OK."
@@ -53,60 +57,32 @@ def encode_turns(turns: Sequence[Turn], profile: Profile, instructions: Sequence
 
 
 def _messages(turns: Sequence[Turn], profile: Profile, instructions: Sequence[str]) -> Iterator[openai.ChatMessage]:
-    last_user_turn = max((at for at, turn in enumerate(turns) if turn.is_user), default=None)
-    for at, turn in enumerate(turns):
+    for turn, behind in with_instructions(turns, instructions):
         if turn.is_user:
-            yield from _user_messages(turn, instructions if at == last_user_turn else (), profile)
+            yield from _user_messages(turn, behind, profile)
         else:
             yield _assistant_message(turn, profile)
 
 
 def _user_messages(turn: Turn, instructions: Sequence[str], profile: Profile) -> Iterator[openai.ChatMessage]:
-    """Yield tool messages first, directly behind the calls, then the user's content, and the instructions."""
-    rest: list[NormalizedBlock] = []
-    for block in turn.blocks:
-        if type(block) is ToolResultBlock:
-            yield openai.ChatMessage(role="tool", content=_tool_content(block), tool_call_id=block.tool_use_id)
-        else:
-            rest.append(block)
-    has_results = len(rest) < len(turn.blocks)
-    rest += map(TextBlock, instructions)
-    if rest and has_results and not profile.chat.user_follows_tool:
+    results, rest = split_user_turn(turn, instructions)
+    for result in results:
+        content = result_content(result, _parts)
+        yield openai.ChatMessage(role="tool", content=content, tool_call_id=result.tool_use_id)
+    if rest and results and not profile.chat.user_follows_tool:
         yield openai.ChatMessage(role="assistant", content=OK)
     if rest:
-        yield openai.ChatMessage(role="user", content=_content(rest))
+        yield openai.ChatMessage(role="user", content=content_of(rest, _parts))
 
 
-def _tool_content(result: ToolResultBlock) -> str | list[openai.ContentPart]:
-    if isinstance(result.content, str):
-        return result.content
-    return _content([block for block in result.content or () if isinstance(block, TextBlock | Media)])
-
-
-def _content(blocks: Sequence[NormalizedBlock]) -> str | list[openai.ContentPart]:
-    """Return a plain string where there is only text: some templates know nothing else."""
-    if len(blocks) == 1 and type(blocks[0]) is TextBlock:
-        return blocks[0].text
-    if not any(isinstance(block, Media) for block in blocks):
-        return text_of(blocks)
-    parts: list[openai.ContentPart] = []
-    for block in blocks:
-        if isinstance(block, TextBlock):
-            parts.append(openai.TextPart(block.text))
-        elif isinstance(block, ImageBlock):
-            parts.append(openai.ImagePart(openai.ImageUrl(image_url(block))))
-        elif isinstance(block, DocumentBlock):
-            parts.append(_file_part(block))
-    return parts
-
-
-def _file_part(document: DocumentBlock) -> openai.FilePart:
-    name = document.title or "document"
-    filename = name if name.lower().endswith(".pdf") else f"{name}.pdf"
-    source = document.source
-    assert isinstance(source, Base64Source | UrlSource), "normalization leaves no other document"
-    data = source.url if isinstance(source, UrlSource) else f"data:{PDF};base64,{source.data}"
-    return openai.FilePart(openai.FileData(filename, data))
+def _parts(block: TextBlock | Media) -> list[openai.ContentPart]:
+    match block:
+        case TextBlock(text):
+            return [openai.TextPart(text)]
+        case ImageBlock():
+            return [openai.ImagePart(openai.ImageUrl(image_url(block)))]
+        case DocumentBlock():
+            return [openai.FilePart(openai.FileData(file_name(block), file_data(block)))]
 
 
 def _assistant_message(turn: Turn, profile: Profile) -> openai.ChatMessage:

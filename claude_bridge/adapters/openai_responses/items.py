@@ -13,25 +13,24 @@ import msgspec
 from msgspec import UNSET, Raw, Struct
 from msgspec.structs import replace
 
+from claude_bridge.adapters.openai_options import content_of, file_data, file_name, result_content
+from claude_bridge.adapters.translating import split_user_turn
 from claude_bridge.conversion.deltas import HostedSearch
-from claude_bridge.conversion.media_types import PDF
 from claude_bridge.conversion.opaque_reasoning import hosted_call_id, unseal_block, usual_phase
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.reasoning import EFFORTS, nearest_effort
-from claude_bridge.conversion.request.content import Media, NormalizedBlock, image_url, text_of
+from claude_bridge.conversion.request.content import Media, image_url
 from claude_bridge.conversion.request.server_tool_history import call_text
 from claude_bridge.conversion.request.turns import Turn
 from claude_bridge.conversion.tool_json.text import as_object_json
 from claude_bridge.conversion.tool_names import engine_name
 from claude_bridge.wire import responses
 from claude_bridge.wire.anthropic import (
-    Base64Source,
     DocumentBlock,
     ImageBlock,
     RedactedThinkingBlock,
     TextBlock,
     ThinkingBlock,
-    ToolResultBlock,
     ToolUseBlock,
     UrlSource,
 )
@@ -133,20 +132,16 @@ def user_items(
     turn: Turn, later_tools: Sequence[responses.Tool], instructions: Sequence[str], profile: Profile
 ) -> TurnItems:
     """Return the results, the tools that the turn adds, and what the user says, with ``instructions`` at the end."""
-    items: list[responses.Item] = []
-    rest: list[NormalizedBlock] = []
-    for block in turn.blocks:
-        if type(block) is ToolResultBlock:
-            items.append(responses.ResultItem(call_id=block.tool_use_id, output=_result(block)))
-        else:
-            rest.append(block)
+    results, rest = split_user_turn(turn, instructions)
+    items: list[responses.Item] = [
+        responses.ResultItem(call_id=result.tool_use_id, output=result_content(result, _parts)) for result in results
+    ]
     items += _more_tools(later_tools)
     if turn.effort in EFFORTS and profile.responses.reads_effort_changes and profile.chat.effort_levels:
         effort = nearest_effort(turn.effort, profile.chat.effort_levels)
         items.append(responses.ConfigurationItem(reasoning=responses.Effort(effort)))
-    rest += map(TextBlock, instructions)
     if rest:
-        items.append(responses.MessageItem(role="user", content=_content(rest)))
+        items.append(responses.MessageItem(role="user", content=content_of(rest, _parts)))
     return TurnItems(items)
 
 
@@ -154,36 +149,16 @@ def _more_tools(tools: Sequence[responses.Tool]) -> list[responses.Item]:
     return [responses.MoreToolsItem(tools=list(tools))] if tools else []
 
 
-def _result(result: ToolResultBlock) -> responses.Content:
-    if isinstance(result.content, str):
-        return result.content
-    return _content([block for block in result.content or () if isinstance(block, TextBlock | Media)])
-
-
-def _content(blocks: Sequence[NormalizedBlock]) -> responses.Content:
-    """Return a plain string where there is only text: Ollama glues parts together without a space."""
-    if not any(isinstance(block, Media) for block in blocks):
-        return text_of(blocks)
-    parts: list[responses.ContentPart] = []
-    for block in blocks:
-        if isinstance(block, TextBlock):
-            parts.append(responses.InputText(block.text))
-        elif isinstance(block, ImageBlock):
-            parts.append(responses.InputImage(image_url(block)))
-        elif isinstance(block, DocumentBlock):
-            parts += _file(block)
-    return parts
-
-
-def _file(document: DocumentBlock) -> list[responses.ContentPart]:
-    source = document.source
-    if isinstance(source, UrlSource):
-        title = [responses.InputText(document.title)] if document.title else []
-        return [*title, responses.InputFile(file_url=source.url)]
-    assert isinstance(source, Base64Source), "normalization leaves no other document"
-    name = document.title or "document"
-    filename = name if name.lower().endswith(".pdf") else f"{name}.pdf"
-    return [responses.InputFile(filename=filename, file_data=f"data:{PDF};base64,{source.data}")]
+def _parts(block: TextBlock | Media) -> list[responses.ContentPart]:
+    match block:
+        case TextBlock(text):
+            return [responses.InputText(text)]
+        case ImageBlock():
+            return [responses.InputImage(image_url(block))]
+        case DocumentBlock(source=UrlSource(url), title=title):
+            return [*([responses.InputText(title)] if title else []), responses.InputFile(file_url=url)]
+        case DocumentBlock():
+            return [responses.InputFile(filename=file_name(block), file_data=file_data(block))]
 
 
 def system_item(text: str, profile: Profile) -> responses.Item:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from hashlib import blake2b, sha256
+from hashlib import blake2b
 from typing import Any
 
 from msgspec import UNSET, Raw, UnsetType
@@ -11,17 +11,17 @@ from msgspec.structs import replace
 
 from claude_bridge.adapters.base import TokenLimits, lowered_max_tokens, maker_of
 from claude_bridge.adapters.openai_options import (
-    choice_to_send,
     effort_level,
     holds_schema,
     prompted_options,
     sampling,
     strict_mode,
+    tool_fields,
     tools_to_send,
+    user_fields,
 )
 from claude_bridge.adapters.openai_responses.items import assistant_items, system_item, user_items
-from claude_bridge.adapters.translating import EncodedFrame
-from claude_bridge.clients.claude_code import read_user_id
+from claude_bridge.adapters.translating import EncodedFrame, with_instructions
 from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.profile import Profile, WebSearchProfile
 from claude_bridge.conversion.reasoning import preferred_thinking
@@ -32,15 +32,10 @@ from claude_bridge.wire import responses
 from claude_bridge.wire.anthropic import (
     MessagesRequest,
     Tool,
-    ToolChoice,
 )
 
 _CIPHERS = "reasoning.encrypted_content"
 _SOURCES = "web_search_call.action.sources"
-
-_MAX_IDENTIFIER_CHARS = 128
-
-_CHOICES = {"auto": "auto", "any": "required", "tool": "required", "none": "none"}
 
 
 def encode_request(request: NormalizedRequest, model: str, profile: Profile, limits: TokenLimits) -> EncodedFrame:
@@ -56,13 +51,11 @@ def encode_request(request: NormalizedRequest, model: str, profile: Profile, lim
     has_foreign_reasoning = has_changed_prompt = False
     digest = _InputDigest()
     digest.add(items)
-    last_user_turn = max((at for at, turn in enumerate(request.turns) if turn.is_user), default=None)
-    for at, turn in enumerate(request.turns):
+    for at, (turn, behind) in enumerate(with_instructions(request.turns, prompted_options(request, profile))):
         later_tools, lost = _tools(request.later_tools.get(at, []), profile)
         losses += lost
         if turn.is_user:
-            instructions = prompted_options(request, profile) if at == last_user_turn else ()
-            found = user_items(turn, later_tools, instructions, profile)
+            found = user_items(turn, later_tools, behind, profile)
         else:
             found = assistant_items(turn, later_tools, profile, maker_of(profile, model), digest.text)
         items += found.items
@@ -167,20 +160,20 @@ def _parameters(request: NormalizedRequest, profile: Profile, limits: TokenLimit
     fields["reasoning"], losses = _reasoning(request, profile)
     fields["text"], lost = _text(request, profile)
     losses += lost
-    choice = choice_to_send(request, profile)
-    if choice is not None:
-        fields["tool_choice"] = _tool_choice(choice, request)
-    asked = client.tool_choice
-    if request.tools and asked and asked.disable_parallel_tool_use and profile.chat.has_parallel_switch:
-        fields["parallel_tool_calls"] = False
+    # A search that the service runs has no name: any call is required then.
+    hosted_names = {tool.name for tool in request.tools if tool.hosted is not None}
+    fields |= tool_fields(
+        request,
+        profile,
+        lambda name: "required" if name in hosted_names else responses.NamedToolChoice(engine_name(name)),
+    )
     if not isinstance(client, MessagesRequest):
         return fields, losses
     max_tokens, lost = lowered_max_tokens(client.max_tokens, limits)
     fields["max_output_tokens"] = max(max_tokens, api.min_output_tokens)
     sampled, more_lost = sampling(client, profile)
-    fields |= sampled
-    if client.metadata and client.metadata.user_id:
-        fields |= _user_fields(client.metadata.user_id, profile)
+    # A session that is resumed has another id, and thoughts of another user are not taken back.
+    fields |= sampled | user_fields(client, profile, names_user=False)
     return fields, losses + lost + more_lost
 
 
@@ -212,28 +205,3 @@ def _text(request: NormalizedRequest, profile: Profile) -> tuple[responses.TextO
         return UNSET, [Loss("$.output_config.format", "the engine can't hold an answer to it; asked for in words")]
     strict = profile.chat.has_strict and can_be_strict(bytes(schema))
     return responses.TextOptions(responses.JsonSchemaFormat(schema=schema, strict=strict)), []
-
-
-def _tool_choice(choice: ToolChoice, request: NormalizedRequest) -> str | responses.NamedToolChoice:
-    """Return which tool must be called. A search that the service runs has no name: any call is required then."""
-    is_hosted = any(tool.hosted is not None and tool.name == choice.name for tool in request.tools)
-    if choice.type == "tool" and choice.name and not is_hosted:
-        return responses.NamedToolChoice(engine_name(choice.name))
-    return _CHOICES[choice.type]
-
-
-def _user_fields(user_id: str, profile: Profile) -> dict[str, str]:
-    """Return the fields for the session and the user.
-
-    Of Claude Code's id, a JSON document, only a hash of the session is sent, and never as the user: a session that is
-    resumed has another id, and thoughts of another user are not taken back.
-    """
-    known, chat = read_user_id(user_id), profile.chat
-    if not known.is_its_own:
-        is_short = len(user_id) <= _MAX_IDENTIFIER_CHARS
-        return {chat.user_field: user_id if is_short else _hashed(user_id)} if chat.user_field else {}
-    return {chat.session_field: _hashed(known.session)} if known.session and chat.session_field else {}
-
-
-def _hashed(text: str) -> str:
-    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
