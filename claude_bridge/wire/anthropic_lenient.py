@@ -5,44 +5,41 @@ Read as far as it goes: a block of an unknown type becomes text that names it, a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, cast, get_args
 
 import msgspec
 
-from claude_bridge.wire.anthropic import (
-    TextBlock,
-    ThinkingBlock,
-    ToolUseBlock,
-)
+from claude_bridge.wire.anthropic import ServerToolUseBlock, TextBlock, ThinkingBlock, ToolUseBlock
 from claude_bridge.wire.anthropic_answers import (
     AnswerBlock,
+    BlockDelta,
     BlockInputJsonDelta,
-    BlockSignatureDelta,
     BlockTextDelta,
     BlockThinkingDelta,
     ContentBlockDelta,
     ContentBlockStart,
     ContentBlockStop,
     ErrorDetail,
-    ErrorEvent,
     Message,
     MessageDelta,
     MessageStart,
     MessageStop,
-    Ping,
     RawBytes,
     ResponseItem,
     Stop,
-    StopReason,
     StreamEvent,
-    Usage,
 )
 from claude_bridge.wire.anthropic_codec import parse_stream_event
-from claude_bridge.wire.lenient_json import parse_any
+from claude_bridge.wire.lenient_json import fill_leniently, parse_any
 from claude_bridge.wire.sse import SseDecoder
 
-_STOP_REASONS = frozenset(get_args(StopReason))
+
+def _by_tag(kinds: Any) -> dict[str, type[Any]]:  # noqa: ANN401 - a union of structs
+    return {str(kind.__struct_config__.tag): kind for kind in get_args(kinds)}
+
+
+_EVENTS, _DELTAS, _BLOCKS = _by_tag(StreamEvent), _by_tag(BlockDelta), _by_tag(AnswerBlock)
 
 
 def typed_events(pieces: Sequence[ResponseItem]) -> list[StreamEvent]:
@@ -76,143 +73,69 @@ def read_events(data: bytes) -> list[StreamEvent]:
 def read_message(document: bytes) -> Message | None:
     """Return the message that a JSON document spells, or None if it spells none."""
     value = _object(document)
-    return None if value is None or value.get("type") == "error" else _message(value)
+    return _message(value) if value and value.get("type") != "error" else None
 
 
 def read_error(document: bytes) -> ErrorDetail | None:
     """Return the error in a JSON document of Anthropic's shape, or None if it holds none."""
-    value = _object(document)
-    error = _dict(value.get("error")) if value is not None and value.get("type") == "error" else {}
-    kind, message = error.get("type"), error.get("message")
-    return ErrorDetail(kind, message) if isinstance(kind, str) and isinstance(message, str) else None
+    error = _object(document).get("error") if _object(document).get("type") == "error" else None
+    is_error = isinstance(error, dict) and isinstance(error.get("type"), str) and isinstance(error.get("message"), str)
+    return fill_leniently(error, ErrorDetail) if is_error else None
 
 
 def _read_event(data: bytes) -> list[StreamEvent]:
     value = _object(data)
-    if value is None:
+    shape = _EVENTS.get(str(value.get("type")))
+    inner = value.get("delta" if shape is ContentBlockDelta else "content_block")
+    if shape is None or (shape is ContentBlockDelta and not _is_known(inner, _DELTAS)):
         return []
-    index = _count(value.get("index"))
-    match value.get("type"):
-        case "message_start":
-            return [MessageStart(_message(_dict(value.get("message"))))]
-        case "content_block_start":
-            block = _dict(value.get("content_block"))
-            typed = _block(block)
-            omitted = [ContentBlockDelta(index, BlockTextDelta(_placeholder(block)))] if _is_unknown(block) else []
-            return [ContentBlockStart(index, typed), *omitted]
-        case "content_block_delta":
-            return _delta(index, _dict(value.get("delta")))
-        case "content_block_stop":
-            return [ContentBlockStop(index)]
-        case "message_delta":
-            delta = _dict(value.get("delta"))
-            return [MessageDelta(_stop(delta), _usage(value.get("usage")))]
-        case "message_stop":
-            return [MessageStop()]
-        case "ping":
-            return [Ping()]
-        case "error":
-            error = _dict(value.get("error"))
-            return [ErrorEvent(ErrorDetail(_text(error.get("type")), _text(error.get("message"))))]
-        case _:
-            return []
-
-
-def _delta(index: int, delta: dict[str, Any]) -> list[StreamEvent]:
-    match delta.get("type"):
-        case "text_delta":
-            return [ContentBlockDelta(index, BlockTextDelta(_text(delta.get("text"))))]
-        case "thinking_delta":
-            return [ContentBlockDelta(index, BlockThinkingDelta(_text(delta.get("thinking"))))]
-        case "signature_delta":
-            return [ContentBlockDelta(index, BlockSignatureDelta(_text(delta.get("signature"))))]
-        case "input_json_delta":
-            return [ContentBlockDelta(index, BlockInputJsonDelta(_text(delta.get("partial_json"))))]
-        case _:
-            return []
+    if shape is MessageStart:
+        return [MessageStart(_message(value.get("message")))]
+    if shape is not ContentBlockStart or _is_known(inner, _BLOCKS):
+        return [fill_leniently(value, shape)]
+    start = fill_leniently(value | {"content_block": {"type": "text", "text": ""}}, ContentBlockStart)
+    return [start, ContentBlockDelta(start.index, BlockTextDelta(_placeholder(inner)))]
 
 
 def _events_of(message: Message) -> list[StreamEvent]:
     events: list[StreamEvent] = [MessageStart(msgspec.structs.replace(message, content=[], stop_reason=None))]
     for index, block in enumerate(message.content):
-        delta: BlockTextDelta | BlockThinkingDelta | BlockInputJsonDelta
+        events.append(ContentBlockStart(index, block))
         match block:
             case TextBlock(text):
-                delta = BlockTextDelta(text)
+                events.append(ContentBlockDelta(index, BlockTextDelta(text)))
             case ThinkingBlock(thinking):
-                delta = BlockThinkingDelta(thinking)
-            case ToolUseBlock():
-                delta = BlockInputJsonDelta(bytes(block.input).decode("utf-8", "replace"))
-        events += [ContentBlockStart(index, block), ContentBlockDelta(index, delta), ContentBlockStop(index)]
-    stop = Stop(message.stop_reason, message.stop_sequence) if message.stop_reason else Stop("end_turn")
+                events.append(ContentBlockDelta(index, BlockThinkingDelta(thinking)))
+            case ToolUseBlock() | ServerToolUseBlock():
+                given = bytes(block.input).decode("utf-8", "replace")
+                events.append(ContentBlockDelta(index, BlockInputJsonDelta(given)))
+        events.append(ContentBlockStop(index))
+    stop = Stop(message.stop_reason or "end_turn", message.stop_sequence)
     return [*events, MessageDelta(stop, message.usage), MessageStop()]
 
 
-def _message(value: dict[str, Any]) -> Message:
+def _message(value: Any) -> Message:  # noqa: ANN401 - any JSON
+    value = value if isinstance(value, dict) else {}
     blocks = value.get("content")
-    stop = _stop(value) if value.get("stop_reason") else None
-    return Message(
-        id=_text(value.get("id")),
-        model=_text(value.get("model")),
-        content=[_block(_dict(block)) for block in blocks] if isinstance(blocks, list) else [],
-        stop_reason=stop.stop_reason if stop else None,
-        stop_sequence=stop.stop_sequence if stop else None,
-        usage=_usage(value.get("usage")),
-    )
+    known = [
+        block if _is_known(block, _BLOCKS) else {"type": "text", "text": _placeholder(block)}
+        for block in (blocks if isinstance(blocks, list) else [])
+    ]
+    return fill_leniently(value | {"content": known}, Message)
 
 
-def _block(block: dict[str, Any]) -> AnswerBlock:
-    match block.get("type"):
-        case "text":
-            return TextBlock(_text(block.get("text")))
-        case "thinking":
-            return ThinkingBlock(_text(block.get("thinking")), _text(block.get("signature")))
-        case "tool_use":
-            given = msgspec.Raw(msgspec.json.encode(block.get("input", {})))
-            return ToolUseBlock(_text(block.get("id")), _text(block.get("name")), given)
-        case _:
-            return TextBlock(_placeholder(block))
+def _is_known(value: Any, kinds: Collection[str]) -> bool:  # noqa: ANN401 - as above
+    return isinstance(value, dict) and value.get("type") in kinds
 
 
-def _is_unknown(block: dict[str, Any]) -> bool:
-    return block.get("type") not in ("text", "thinking", "tool_use")
+def _placeholder(block: Any) -> str:  # noqa: ANN401 - as above
+    kind = block.get("type") if isinstance(block, dict) else None
+    return f"[{kind if isinstance(kind, str) and kind else 'nameless'} block]"
 
 
-def _placeholder(block: dict[str, Any]) -> str:
-    return f"[{_text(block.get('type')) or 'nameless'} block]"
-
-
-def _stop(value: dict[str, Any]) -> Stop:
-    reason, sequence = value.get("stop_reason"), value.get("stop_sequence")
-    known = cast("StopReason", reason if reason in _STOP_REASONS else "end_turn")
-    return Stop(known, sequence if isinstance(sequence, str) else None)
-
-
-def _usage(value: object) -> Usage:
-    counts = _dict(value)
-    return Usage(
-        input_tokens=_count(counts.get("input_tokens")),
-        cache_creation_input_tokens=_count(counts.get("cache_creation_input_tokens")),
-        cache_read_input_tokens=_count(counts.get("cache_read_input_tokens")),
-        output_tokens=_count(counts.get("output_tokens")),
-    )
-
-
-def _object(document: bytes) -> dict[str, Any] | None:
+def _object(document: bytes) -> dict[str, Any]:
     try:
         value = parse_any(document)
     except msgspec.DecodeError:
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def _dict(value: object) -> dict[str, Any]:
+        return {}
     return value if isinstance(value, dict) else {}
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _count(value: object) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else 0

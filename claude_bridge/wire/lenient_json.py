@@ -9,7 +9,7 @@ import json
 from functools import cache
 from math import isfinite
 from types import NoneType, UnionType
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 from msgspec import Raw, Struct
@@ -49,28 +49,58 @@ def parse_leniently(document: bytes, shape: type[_Shape]) -> _Shape:
     return read
 
 
+def fill_leniently(value: Any, shape: type[_Shape]) -> _Shape:  # noqa: ANN401 - any JSON
+    """Return the struct that a JSON value spells as far as it goes; a required field that it does not spell is empty.
+
+    A field that may hold several kinds of objects must name one of them as its type.
+    """
+    read = _struct(value if isinstance(value, dict) else {}, shape, fills=True)
+    assert read is not None, "an object is always filled"
+    return read
+
+
 @cache
 def _fields(shape: type[Struct]) -> tuple[msgspec.structs.FieldInfo, ...]:
     return msgspec.structs.fields(shape)
 
 
-def _struct(value: Any, shape: type[_Shape]) -> _Shape | None:  # noqa: ANN401 - any JSON
+def _struct(value: Any, shape: type[_Shape], *, fills: bool = False) -> _Shape | None:  # noqa: ANN401 - any JSON
     if not isinstance(value, dict):
         return None
     read: dict[str, Any] = {}
     for field in _fields(shape):
         given = value.get(field.encode_name)
-        accepted = get_args(field.type) if isinstance(field.type, UnionType) else (field.type,)
-        found = (_value(given, kind) for kind in accepted if given is not None)
+        accepted = _accepted(field.type, given)
+        found = (_value(given, kind, fills=fills) for kind in accepted if given is not None)
         known = next((one for one in found if one is not None), None)
         if known is not None:
             read[field.name] = known
+        elif field.required and fills:
+            read[field.name] = _empty(field.type)
         elif field.required:
             return None
     return shape(**read)
 
 
-def _value(value: Any, kind: Any) -> Any:  # noqa: ANN401 - any JSON, any annotation
+def _accepted(kind: Any, value: Any) -> tuple[Any, ...]:  # noqa: ANN401 - any annotation, any JSON
+    """Return the types that a value may be read as; of several kinds of objects that one which it names."""
+    if not isinstance(kind, UnionType):
+        return (kind,)
+    name = value.get("type") if isinstance(value, dict) else None
+    tags = {
+        one: one.__struct_config__.tag for one in get_args(kind) if isinstance(one, type) and issubclass(one, Struct)
+    }
+    return tuple(one for one in get_args(kind) if tags.get(one) in (None, name))
+
+
+def _empty(kind: Any) -> Any:  # noqa: ANN401 - any annotation
+    kind = get_args(kind)[0] if isinstance(kind, UnionType) else kind
+    if get_origin(kind) is Literal:
+        return get_args(kind)[0]
+    return fill_leniently({}, kind) if issubclass(kind, Struct) else (get_origin(kind) or kind)()
+
+
+def _value(value: Any, kind: Any, *, fills: bool = False) -> Any:  # noqa: ANN401 - any JSON, any annotation
     """Return the value as one of ``kind``, or None where it can't be read so."""
     if kind is Any:
         return value
@@ -79,9 +109,9 @@ def _value(value: Any, kind: Any) -> Any:  # noqa: ANN401 - any JSON, any annota
     if kind is Raw:
         return _raw(value)
     if get_origin(kind) is list:
-        return _list(value, *get_args(kind))
+        return _list(value, *get_args(kind), fills=fills)
     if isinstance(kind, type) and issubclass(kind, Struct):
-        return _struct(value, kind)
+        return _struct(value, kind, fills=fills)
     if isinstance(value, bool) and kind is not bool:
         return None
     if kind is str:
@@ -94,12 +124,13 @@ def _value(value: Any, kind: Any) -> Any:  # noqa: ANN401 - any JSON, any annota
         return None
 
 
-def _list(value: Any, item: Any) -> list[Any] | None:  # noqa: ANN401 - as above
+def _list(value: Any, item: Any, *, fills: bool) -> list[Any] | None:  # noqa: ANN401 - as above
     if isinstance(value, dict):
         value = [value]
     if not isinstance(value, list):
         return None
-    return [found for part in value if (found := _value(part, item)) is not None]
+    parts = ((part, kind) for part in value for kind in _accepted(item, part))
+    return [found for part, kind in parts if (found := _value(part, kind, fills=fills)) is not None]
 
 
 def _raw(value: Any) -> Raw | None:  # noqa: ANN401 - as above
