@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from msgspec import UNSET
 from msgspec.structs import replace
 
 from claude_bridge.adapters.anthropic_messages.frame_writer import Fields, object_in
-from claude_bridge.adapters.anthropic_messages.frames import COUNTS, Counts, is_count
+from claude_bridge.adapters.anthropic_messages.frames import is_count
 from claude_bridge.conversion.deltas import Finish, FinishReason
 from claude_bridge.conversion.ending import convert_finish_reason, ended_by_itself, parse_finish
 from claude_bridge.conversion.response.pipeline import ResponseContext
 from claude_bridge.wire.anthropic import MessagesRequest, ToolUseBlock
+from claude_bridge.wire.anthropic_answers import Usage
 
 
-def repaired_message(message: Fields, counts: Counts, context: ResponseContext, model: str) -> Fields:
-    """Return the fields of a message that have to change, so that a client can read it and finds what it requested."""
+def repaired_message(message: Fields, usage: Fields, context: ResponseContext, model: str) -> Fields:
+    """Return the fields of a message that have to change, so that a client can read it and finds what it requested.
+
+    ``usage`` is what repaired_usage returns for it.
+    """
     changes: Fields = {} if context.diagnostics is UNSET else {"diagnostics": context.diagnostics}
     for name, wanted in (("type", "message"), ("role", "assistant")):
         if message.get(name) != wanted:
@@ -27,15 +31,19 @@ def repaired_message(message: Fields, counts: Counts, context: ResponseContext, 
     if not isinstance(message.get("content"), list):
         changes["content"] = []
     changes |= {name: None for name in ("stop_reason", "stop_sequence") if name not in message}
-    return changes | repaired_usage(message, counts, COUNTS)
+    return changes | usage
 
 
-def repaired_usage(holder: Fields, counts: Counts, needed: tuple[str, ...]) -> Fields:
-    """Return the usage of an event or a message with the figures that are ``needed``, if it has to change."""
+def repaired_usage(holder: Fields, due: Usage, needed: Sequence[str], *, lowers_input: bool) -> Fields:
+    """Return the usage of an event or a message with the figures that are ``needed``, if it has to change.
+
+    ``lowers_input`` says that the engine counts cached tokens among its input too.
+    """
     reported = object_in(holder, "usage")
-    changes = {name: counts.due(name) for name in needed if not is_count(reported.get(name))}
-    if is_count(reported.get("input_tokens")) and counts.due("input_tokens") < reported["input_tokens"]:
-        changes["input_tokens"] = counts.due("input_tokens")  # the engine had counted cached tokens there too
+    names = [name for name in needed if not is_count(reported.get(name))]
+    if lowers_input and is_count(reported.get("input_tokens")) and reported["input_tokens"] > due.input_tokens:
+        names.append("input_tokens")
+    changes = {name: getattr(due, name) for name in names}
     return {"usage": reported | changes} if changes else {}
 
 

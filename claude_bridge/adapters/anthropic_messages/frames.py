@@ -131,57 +131,21 @@ def is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and token_count(value) is not None
 
 
-class Counts:
-    """What an engine has counted so far: a later figure replaces an earlier one, unless it is a mere zero."""
-
-    def __init__(self, *, prompt_tokens: int = 0, input_includes_cached: bool = False) -> None:
-        """``prompt_tokens`` is an estimate, which stands in for an engine that does not count its input.
-
-        ``input_includes_cached`` says that the engine's input_tokens are the whole prompt.
-        """
-        self._prompt_tokens = prompt_tokens
-        self._input_includes_cached = input_includes_cached
-        self._reported: dict[str, int] = {}
-
-    def take(self, usage: object) -> None:
-        """Take a usage object."""
-        if not isinstance(usage, dict):
-            return
-        for name in COUNTS:
-            count = usage.get(name)
-            if is_count(count):
-                self._reported[name] = count or self._reported.get(name, 0)
-        details = usage.get("output_tokens_details")
-        if isinstance(details, dict) and is_count(details.get("thinking_tokens")):
-            self._reported["thinking_tokens"] = details["thinking_tokens"]
-
-    @property
-    def report(self) -> UsageReport:
-        """The figures with the whole prompt in one; None where the engine did not report one."""
-        counts = self._reported
-        cached = counts.get("cache_read_input_tokens")
-        prompt = counts.get("input_tokens")
-        if prompt is not None and not self._input_includes_cached:
-            prompt += (cached or 0) + counts.get("cache_creation_input_tokens", 0)
-        return UsageReport(
-            prompt_tokens=prompt,
-            cached_tokens=cached,
-            output_tokens=counts.get("output_tokens"),
-            thinking_tokens=counts.get("thinking_tokens"),
-        )
-
-    def has(self, name: str) -> bool:
-        """Return whether the engine reported this figure."""
-        return name in self._reported
-
-    def due(self, name: str) -> int:
-        """Return one figure as Anthropic counts it; if it was not reported, the estimate for the input, and else 0."""
-        if name != "input_tokens":
-            return self._reported.get(name, 0)
-        count = self._reported.get(name, self._prompt_tokens)
-        return (
-            max(0, count - self._reported.get("cache_read_input_tokens", 0)) if self._input_includes_cached else count
-        )
+def usage_report(usage: object, *, input_includes_cached: bool = False) -> UsageReport:
+    """Return what a usage object reports; ``input_includes_cached``: its input_tokens are the whole prompt."""
+    fields = usage if isinstance(usage, dict) else {}
+    prompt, written, cached, output = (fields[name] if is_count(fields.get(name)) else None for name in COUNTS)
+    if prompt is not None and not input_includes_cached:
+        prompt += (cached or 0) + (written or 0)
+    details = fields.get("output_tokens_details")
+    thought = details.get("thinking_tokens") if isinstance(details, dict) else None
+    return UsageReport(
+        prompt_tokens=prompt,
+        cached_tokens=cached,
+        cache_written_tokens=written,
+        output_tokens=output,
+        thinking_tokens=thought if is_count(thought) else None,
+    )
 
 
 COUNTS = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "output_tokens")

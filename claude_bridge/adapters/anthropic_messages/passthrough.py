@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from claude_bridge.adapters.anthropic_messages.frames import (
-    Counts,
     error_in,
     explain_error_event,
     is_error_event,
     parse_head,
     parse_object,
+    usage_report,
 )
 from claude_bridge.conversion.deltas import UsageReport
 from claude_bridge.conversion.loss import Repair
 from claude_bridge.conversion.response.pipeline import ResponseContext
+from claude_bridge.conversion.response.usage import merge_usage
 from claude_bridge.conversion.upstream_errors.translate import explain_no_json
 from claude_bridge.errors import BridgeError, UpstreamBrokenError
 from claude_bridge.wire.anthropic_answers import (
@@ -42,19 +43,21 @@ class RelayedResponse:
     finished = False
     repairs: Sequence[Repair] = ()
 
-    def __init__(self, context: ResponseContext, upstream: str, counts: Counts) -> None:
+    def __init__(self, context: ResponseContext, upstream: str, *, input_includes_cached: bool = False) -> None:
         self.message_id = context.message_id
         self.begun = False
         self.done = False
         self.error: BridgeError | None = None
         self._context = context
         self._upstream = upstream
-        self._counts = counts
+        self.usage = UsageReport()
+        self._input_includes_cached = input_includes_cached
 
-    @property
-    def usage(self) -> UsageReport:
-        """What the engine has reported so far."""
-        return self._counts.report
+    def count(self, holder: object) -> None:
+        """Take note of the usage that an event or a message reports."""
+        usage = holder.get("usage") if isinstance(holder, dict) else None
+        report = usage_report(usage, input_includes_cached=self._input_includes_cached)
+        self.usage = merge_usage(self.usage, report)
 
     def kept_headers(self, headers: Mapping[str, str]) -> dict[str, str]:
         """Return the headers of the engine's answer that are for the client."""
@@ -73,7 +76,7 @@ class PassthroughStream(RelayedResponse):
     """A stream to which nothing is added but its end, if it breaks off."""
 
     def __init__(self, context: ResponseContext, upstream: str) -> None:
-        super().__init__(context, upstream, Counts())
+        super().__init__(context, upstream)
         self._cutter = FrameCutter()
 
     def feed(self, data: bytes) -> Sequence[ResponseItem]:
@@ -115,10 +118,9 @@ class PassthroughStream(RelayedResponse):
         head = parse_head(data)
         match head.type if head else None:
             case "message_start":
-                message = parse_object(data).get("message")
-                self._counts.take(message.get("usage") if isinstance(message, dict) else None)
+                self.count(parse_object(data).get("message"))
             case "message_delta":
-                self._counts.take(parse_object(data).get("usage"))
+                self.count(parse_object(data))
             case "message_stop":
                 self.done = True
             case "error" | None if data.strip():
@@ -136,8 +138,8 @@ class PassthroughStream(RelayedResponse):
 class PassthroughDocument(RelayedResponse):
     """A whole answer that is handed on as it came."""
 
-    def __init__(self, context: ResponseContext, upstream: str, counts: Counts | None = None) -> None:
-        super().__init__(context, upstream, counts or Counts())
+    def __init__(self, context: ResponseContext, upstream: str) -> None:
+        super().__init__(context, upstream)
         self._document = bytearray()
 
     def feed(self, data: bytes) -> Sequence[ResponseItem]:
@@ -157,5 +159,5 @@ class PassthroughDocument(RelayedResponse):
         if self.done:
             return ()
         self.done = True
-        self._counts.take(parse_object(bytes(self._document)).get("usage"))
+        self.count(parse_object(bytes(self._document)))
         return [RawBytes(bytes(self._document))]

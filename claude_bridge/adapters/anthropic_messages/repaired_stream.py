@@ -17,9 +17,9 @@ from claude_bridge.adapters.anthropic_messages.frame_repair import (
 )
 from claude_bridge.adapters.anthropic_messages.frame_writer import Fields, Frame, FrameWriter, event_frame, object_in
 from claude_bridge.adapters.anthropic_messages.frames import (
+    COUNTS,
     NO_JSON,
     NO_TEXT,
-    Counts,
     FrameHead,
     GuessedHead,
     as_text,
@@ -35,6 +35,7 @@ from claude_bridge.conversion.deltas import FinishReason
 from claude_bridge.conversion.ending import cut_off, ended_by_itself, explain_missing, finish_note
 from claude_bridge.conversion.profile import MessagesProfile
 from claude_bridge.conversion.response.pipeline import ResponseContext
+from claude_bridge.conversion.response.usage import convert_usage
 from claude_bridge.conversion.tool_json.text import input_json, is_json
 from claude_bridge.conversion.upstream_errors.translate import explain_no_json
 from claude_bridge.errors import BridgeError, UpstreamBrokenError
@@ -76,8 +77,7 @@ class RepairedStream(RelayedResponse):
     def __init__(
         self, request: MessagesRequest, profile: MessagesProfile, context: ResponseContext, upstream: str
     ) -> None:
-        counts = Counts(prompt_tokens=context.prompt_tokens, input_includes_cached=profile.input_includes_cached)
-        super().__init__(context, upstream, counts)
+        super().__init__(context, upstream, input_includes_cached=profile.input_includes_cached)
         self._request = request
         self._cutter = FrameCutter()
         self._document: bytearray | None = None
@@ -212,11 +212,11 @@ class RepairedStream(RelayedResponse):
 
     def _message_start(self, _: FrameHead, frame: Frame) -> None:
         message = object_in(frame.event, "message")
-        self._counts.take(message.get("usage"))
+        self.count(message)
         if self._is_open:
             return  # it was opened while the engine was silent, or is opened twice
         self._is_open = True
-        changes = repaired_message(message, self._counts, self._context, self._request.model)
+        changes = repaired_message(message, self._repaired_usage(message), self._context, self._request.model)
         self.message_id = (message | changes)["id"]
         if changes:
             self._out.note(f"message_start: {', '.join(changes)}")
@@ -234,7 +234,7 @@ class RepairedStream(RelayedResponse):
         self._blocks.stop(head, frame)
 
     def _message_delta(self, head: FrameHead, frame: Frame) -> None:
-        self._counts.take(frame.event.get("usage"))
+        self.count(frame.event)
         reason = head.delta.stop_reason if head.delta else None
         if reason is not None and not self.finished:
             self._end_message(reason, frame)
@@ -270,7 +270,7 @@ class RepairedStream(RelayedResponse):
         own_reason = repaired_stop_reason(
             reason, finish, has_tool_use=blocks.has_tool_use, window_full=self._context.is_window_full(self.usage)
         )
-        changes = repaired_usage(frame.event, self._counts, self._figures_due)
+        changes = self._repaired_usage(frame.event, self._figures_due)
         if own_reason != reason:
             changes["delta"] = object_in(frame.event, "delta") | {"stop_reason": own_reason}
             if reason is not None:
@@ -278,10 +278,15 @@ class RepairedStream(RelayedResponse):
         self._out.put(frame, **changes)
 
     @property
-    def _figures_due(self) -> tuple[str, ...]:
+    def _figures_due(self) -> Sequence[str]:
         """The figures that the end must have: all, if those of the engine's own start were not passed on."""
-        of_start = tuple(name for name in ("input_tokens", "cache_read_input_tokens") if self._counts.has(name))
-        return (*(of_start if self._is_opened_here else ()), "output_tokens")
+        reported = {"input_tokens": self.usage.prompt_tokens, "cache_read_input_tokens": self.usage.cached_tokens}
+        of_start = [name for name, count in reported.items() if count is not None and self._is_opened_here]
+        return (*of_start, "output_tokens")
+
+    def _repaired_usage(self, holder: Fields, needed: Sequence[str] = COUNTS) -> Fields:
+        due = convert_usage(self.usage, prompt_tokens=self._context.prompt_tokens, output_chars=0)
+        return repaired_usage(holder, due, needed, lowers_input=self._input_includes_cached)
 
     def _ping(self, _: FrameHead, frame: Frame) -> None:
         if self._is_open:
