@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from claude_bridge.cli import terminal
+from claude_bridge.cli.plain_serve import open_port, plain_arguments
 from claude_bridge.errors import SetupError, UsageError
 
 
@@ -33,11 +34,13 @@ def main() -> None:
 
 def _run(words: list[str]) -> None:
     """Run a command: by Typer, which takes 150 ms to load, or a plain ``bridge serve`` without it."""
-    from claude_bridge.cli import serving
-
-    plain = serving.plain_arguments(words)
+    plain = plain_arguments(words)
     if plain is not None:
-        serving.serve(**plain)
+        early = open_port(*map(plain.own.get, ("host", "port", "config_file")))
+        from claude_bridge.app.options import Options
+        from claude_bridge.cli.serving import serve
+
+        serve(Options(**plain.options), **plain.own, early=early)
         return
     from claude_bridge.cli.commands import app
 

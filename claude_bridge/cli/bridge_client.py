@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import typer
 
-from claude_bridge.cli.serving import DEFAULT_PORT
+from claude_bridge.cli.plain_serve import DEFAULT_PORT
 from claude_bridge.errors import SetupError
 
 if TYPE_CHECKING:

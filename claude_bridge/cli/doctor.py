@@ -11,7 +11,7 @@ from claude_bridge.cli import terminal
 from claude_bridge.cli.bridge_client import find_served, row_of_served
 from claude_bridge.cli.loading import load_reading
 from claude_bridge.cli.options import ApiKey, BaseUrl, CaFile, ConfigFile, WebSearch
-from claude_bridge.cli.serving import DEFAULT_PORT
+from claude_bridge.cli.plain_serve import DEFAULT_PORT
 from claude_bridge.errors import SetupError
 
 if TYPE_CHECKING:

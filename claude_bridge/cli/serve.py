@@ -9,7 +9,7 @@ import typer
 from claude_bridge.app.options import Options
 from claude_bridge.cli import serving
 from claude_bridge.cli.options import SERVER, ConfigFile, takes_options
-from claude_bridge.cli.serving import DEFAULT_PORT, MAX_PORT
+from claude_bridge.cli.plain_serve import DEFAULT_PORT, MAX_PORT
 
 EXAMPLES = (
     "bridge serve ollama qwen3:1.7b",

@@ -1,72 +1,23 @@
-"""``bridge serve``: a bridge in the foreground; a usual command line is read here, without Typer."""
+"""``bridge serve``: a bridge in the foreground."""
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from claude_bridge.app.options import Options
 from claude_bridge.cli import terminal
 from claude_bridge.cli.loading import config_of, load_reading_if_any
 from claude_bridge.cli.notices import TerminalNotices
-from claude_bridge.config.locate import is_nothing_configured
-from claude_bridge.server.early_port import open_early_port
+from claude_bridge.cli.plain_serve import DEFAULT_PORT
+from claude_bridge.server.early_port import EarlyPort
 
 if TYPE_CHECKING:
     from claude_bridge.app.plan import Listening, Plan
     from claude_bridge.config.schema import Config
     from claude_bridge.providers import Upstream
-
-DEFAULT_PORT = 8765
-MAX_PORT = 65_535
-
-_TEXTS = {
-    "--base-url": "base_url",
-    "--api-key": "api_key",
-    "--small-model": "small_model",
-    "--api": "api",
-    "--host": "host",
-    "--auth-token": "auth_token",
-}
-_FILES = {"--config": "config_file", "--trace": "trace"}
-_FLAGS = {"--debug": ("debug", True), "--no-check": ("check", False), "--no-page": ("page", False)}
-_VARIABLES = {"base_url": "BRIDGE_BASE_URL", "api_key": "BRIDGE_API_KEY"}
-_OF_SERVER = ("host", "port", "auth_token", "config_file")
-
-
-def plain_arguments(words: Sequence[str]) -> dict[str, Any] | None:
-    """Return the arguments of ``serve`` for a command line that has nothing but usual options; None: Typer reads it."""
-    if words[:1] != ["serve"]:
-        return None
-    given: dict[str, Any] = {name: value for name, of in _VARIABLES.items() if (value := os.environ.get(of))}
-    places = iter(("provider", "model"))
-    rest = iter(words[1:])
-    for word in rest:
-        name, mark, value = word.partition("=")
-        if word in _FLAGS:
-            field, is_on = _FLAGS[word]
-            given[field] = is_on
-            continue
-        is_option = word.startswith("-")
-        value = (value if mark else next(rest, "")) if is_option else word
-        if not value or value.startswith("-"):
-            return None
-        if not is_option and (place := next(places, None)):
-            given[place] = value
-        elif name in _TEXTS:
-            given[_TEXTS[name]] = value
-        elif name in _FILES:
-            given[_FILES[name]] = Path(value)
-        elif name == "--port" and value.isdecimal() and value == str(int(value)) and int(value) <= MAX_PORT:
-            given["port"] = int(value)
-        else:
-            return None
-    own = {name: given.pop(name) for name in _OF_SERVER if name in given}
-    return {"options": Options(**given), **own}
 
 
 def serve(
@@ -77,15 +28,13 @@ def serve(
     auth_token: str | None = None,
     max_memory: int | None = None,
     config_file: Path | None = None,
+    early: EarlyPort | None = None,
 ) -> None:
-    """Serve until a signal comes; see the options of the command.
+    """Serve until a signal comes; see the options of the command. ``early`` is the port, where it is open already.
 
     Raises:
         SetupError: the options or the configuration do not fit.
     """
-    early = None
-    if host is None and is_nothing_configured(config_file, os.environ):
-        early = open_early_port(DEFAULT_PORT if port is None else port)
     reading = load_reading_if_any(config_file)
     config = config_of(reading)
     from claude_bridge.app import serve as app
@@ -101,7 +50,11 @@ def serve(
         from claude_bridge.app.reload import ConfigurationSource
 
         source = ConfigurationSource(reading, options)
-    app.serve(plan, listening_of(config, host, port, auth_token), notices, limits, source, early)
+    listening = listening_of(config, host, port, auth_token)
+    if early is not None and not early.is_at(listening.host, listening.port):
+        early.close()
+        early = None
+    app.serve(plan, listening, notices, limits, source, early)
 
 
 def listening_of(config: Config, host: str | None, port: int | None, auth_token: str | None) -> Listening:

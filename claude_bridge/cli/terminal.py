@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from io import TextIOWrapper
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TextIO
 
 if TYPE_CHECKING:
@@ -78,9 +76,15 @@ def print_line(text: str) -> None:
 def say(text: str = "") -> None:
     """Print to stderr: what only people read. On a terminal no word breaks at its edge, and no command to paste."""
     if sys.stderr.isatty():
-        width = shutil.get_terminal_size().columns
+        width = _columns()
         text = "\n".join(row for line in text.split("\n") for row in in_words(line, width))
     _print(text + "\n", sys.stderr, has_colour=wants_colour(sys.stderr))
+
+
+def _columns() -> int:
+    from shutil import get_terminal_size  # loads what unpacks archives
+
+    return get_terminal_size().columns
 
 
 def in_words(line: str, width: int) -> list[str]:
@@ -136,12 +140,15 @@ def warning(text: str) -> str:
 @cache
 def program() -> str:
     """Return what to type for ``bridge`` in this shell: its path where the shell would not find this one."""
+    from pathlib import Path
+    from shutil import which
+
     from claude_bridge.app.shells import this_shell
 
     shell, started_by = this_shell(), Path(sys.argv[0])
     if started_by.stem != "bridge":  # python -m claude_bridge
         return f"{shell.program(sys.executable)} -m claude_bridge"
-    found = shutil.which("bridge")
+    found = which("bridge")
     is_found = found is not None and Path(found).resolve() == started_by.resolve()
     return "bridge" if is_found else shell.program(str(started_by))
 
@@ -300,7 +307,7 @@ def print_finding(mark: str, name: str, seen: str, remedy: str | None, *, width:
     from claude_bridge.trace.console.printable import printable
 
     sign, colour = _MARKS[mark]
-    columns = shutil.get_terminal_size().columns
+    columns = _columns()
     head = f"{colour}{_BOLD}{sign}{_PLAIN}  {strong(name)}{' ' * (width - len(name))}  "
     if columns < NARROW:
         print_line(head.rstrip())

@@ -13,6 +13,7 @@ from threading import Thread
 
 from claude_bridge.version import __version__
 
+EARLY_HOST = "127.0.0.1"
 BACKLOG = 1024
 MAX_WAITING = 100
 """Of connections that are accepted early: more wait in the system."""
@@ -35,24 +36,36 @@ def open_early_port(port: int) -> EarlyPort | None:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
         else:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(("127.0.0.1", port))
+        listening.bind((EARLY_HOST, port))
         listening.listen(BACKLOG)
     except OSError:
         listening.close()
         return None
-    return EarlyPort(listening)
+    return EarlyPort(listening, port)
 
 
 class EarlyPort:
     """A socket that listens, until it is handed over."""
 
-    def __init__(self, listening: socket.socket) -> None:
+    def __init__(self, listening: socket.socket, requested_port: int) -> None:
+        """``requested_port`` 0: any free one."""
+        self._requested_port = requested_port
         self.port: int = listening.getsockname()[1]
         self._listening = listening
         self._waiting: list[socket.socket] = []
         self._stop, self._stopped = socket.socketpair()
         self._thread = Thread(target=self._serve, daemon=True)
         self._thread.start()
+
+    def is_at(self, host: str, port: int) -> bool:
+        """Return whether it is what ``host`` and ``port`` mean."""
+        return (host, port) == (EARLY_HOST, self._requested_port)
+
+    def close(self) -> None:
+        """Close it with all its connections: the bridge listens elsewhere."""
+        listening, waiting = self.hand_over()
+        for one in (listening, *waiting):
+            one.close()
 
     def hand_over(self) -> tuple[socket.socket, list[socket.socket]]:
         """Return the socket that listens, and the connections that wait for an answer."""

@@ -22,10 +22,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from claude_bridge.app.client_environment import client_environment
+from claude_bridge.app.options import Options
 from claude_bridge.app.plan import Listening
 from claude_bridge.cli.commands import app
+from claude_bridge.cli.plain_serve import plain_arguments
 from claude_bridge.cli.serve import EXAMPLES
-from claude_bridge.cli.serving import listening_of, plain_arguments
+from claude_bridge.cli.serving import listening_of
 from claude_bridge.config.schema import Config
 from claude_bridge.providers import PROVIDERS, upstream_of
 from tests.cli.process import LIMIT_S, Finished, command, environment, run_bridge, serving
@@ -485,9 +487,9 @@ def test_a_plain_command_line_means_what_typer_reads(parts: list[list[str]], var
         command: Any = typer.main.get_command(app)
         read = command.commands["serve"].make_context("serve", words[1:]).params
     read = {name: None if value == () else value for name, value in read.items()}
-    options = asdict(plain.pop("options"))
-    assert {**options, **plain} == {name: read[name] for name in (*options, *plain)}
-    assert all(value is None for name, value in read.items() if name not in {**options, **plain})
+    given = {**asdict(Options(**plain.options)), **plain.own}
+    assert given == {name: read[name] for name in given}
+    assert all(value is None for name, value in read.items() if name not in given)
 
 
 def test_usual_command_lines_are_plain() -> None:
@@ -502,3 +504,12 @@ def test_a_plain_server_loads_no_typer() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_hardly_anything_loads_before_the_port_is_open() -> None:
+    code = (
+        "import sys; known = set(sys.modules); from claude_bridge.cli import open_port; "
+        "print({'anyio', 'dataclasses', 'msgspec', 'pathlib', 'shutil'} & set(sys.modules) - known)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"

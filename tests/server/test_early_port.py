@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from contextlib import suppress
 from functools import partial
 
 import anyio
@@ -57,3 +58,17 @@ def _ignore(_: str) -> None:
 def test_a_taken_port_is_left_to_those_who_can_explain_it() -> None:
     with socket.create_server(("127.0.0.1", 0)) as owner:
         assert open_early_port(owner.getsockname()[1]) is None
+
+
+def test_a_port_that_the_bridge_does_not_get_is_closed_with_its_connections() -> None:
+    early = open_early_port(0)
+    assert early is not None
+    assert early.is_at("127.0.0.1", 0)
+    assert not early.is_at("0.0.0.0", 0)
+    assert not early.is_at("127.0.0.1", 1)
+    waiting = _asked(early.port, "/readyz")
+    early.close()
+    with waiting, suppress(ConnectionResetError):
+        assert waiting.recv(1) == b""
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", early.port), timeout=LIMIT_S)
