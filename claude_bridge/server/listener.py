@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import aclosing, suppress
 from functools import partial
 
@@ -21,7 +21,6 @@ from claude_bridge.server.http1 import Connection, Limits
 from claude_bridge.server.memory import MemoryBudget, default_max_memory_bytes
 from claude_bridge.server.port_owner import describe_port_owner
 from claude_bridge.server.routes import dispatch
-from claude_bridge.server.sockets import accept_sockets, sockets_of
 from claude_bridge.stream_socket import StreamSocket
 
 SHUTDOWN_GRACE_S = 30.0
@@ -39,6 +38,11 @@ _FULL = (
     b"content-length: %d\r\n\r\n%b"
 )
 _FULL_BODY = b'{"type":"error","error":{"type":"overloaded_error","message":"The bridge has too many connections."}}'
+
+SEND_BUFFER_BYTES = 256 * 1024
+"""What may pile up in the system for a client that does not read; by itself Linux grows this to megabytes."""
+
+OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 Say = Callable[[str], None]
 
@@ -199,6 +203,33 @@ class _Server:
         if self._say is not None and now - self._reported_at >= REPORT_EVERY_S:
             self._reported_at = now
             self._say(trouble)
+
+
+async def accept_sockets(listener: socket.socket) -> AsyncGenerator[socket.socket, None]:
+    """Yield each new connection.
+
+    Raises:
+        OSError: with a code of OUT_OF_RESOURCES, if one can't be taken for now.
+    """
+    while True:
+        try:
+            connected, _ = listener.accept()
+        except (BlockingIOError, InterruptedError):
+            await anyio.wait_readable(listener)
+        except OSError as error:
+            if error.errno in OUT_OF_RESOURCES:
+                raise
+            # The client was gone before its turn came: accept() reports that as an error of many names.
+        else:
+            with suppress(OSError):  # it may be gone already
+                connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+            yield connected
+            await anyio.lowlevel.checkpoint()
+
+
+def sockets_of(listener: MultiListener[SocketStream]) -> list[socket.socket]:
+    """Return the sockets, one for each address, on which an anyio listener listens."""
+    return [one.extra(SocketAttribute.raw_socket) for one in listener.listeners]  # noqa: S610 - not Django's
 
 
 def _refuse(connected: socket.socket) -> None:

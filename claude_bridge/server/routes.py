@@ -8,7 +8,7 @@ from claude_bridge.clients.claude_code import TELEMETRY_PATH
 from claude_bridge.errors import MethodNotAllowedError, NotFoundError
 from claude_bridge.server.access import check_content_type
 from claude_bridge.server.app import Service
-from claude_bridge.server.handlers import count_tokens, health, messages, metrics, models, page, stats
+from claude_bridge.server.handlers import health, messages, metrics, models, page
 from claude_bridge.server.http1 import HttpRequest, Responder
 from claude_bridge.wire.admin_api import READY_PATH, STATS_PATH
 
@@ -23,10 +23,10 @@ ROUTES: dict[str, dict[str, RouteHandler]] = {
     "/page/": {"GET": page.get_file},
     "/healthz": {"GET": health.get_health},
     READY_PATH: {"GET": health.get_ready},
-    STATS_PATH: {"GET": stats.get_stats},
+    STATS_PATH: {"GET": health.get_stats},
     "/metrics": {"GET": metrics.get_metrics},
     "/v1/messages": {"POST": messages.post_messages},
-    "/v1/messages/count_tokens": {"POST": count_tokens.post_count_tokens},
+    "/v1/messages/count_tokens": {"POST": messages.post_count_tokens},
     models.PATH: {"GET": models.get_models},
     f"{models.PATH}/": {"GET": models.get_model},
     TELEMETRY_PATH: {"POST": health.drop_telemetry},

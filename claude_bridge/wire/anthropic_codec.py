@@ -34,8 +34,8 @@ from claude_bridge.wire.anthropic_answers import (
     StreamEvent,
     TokenCount,
 )
+from claude_bridge.wire.lenient_json import replace_lone_surrogates
 from claude_bridge.wire.sse import encode_frame
-from claude_bridge.wire.surrogates import replace_lone_surrogates
 
 # --- requests -----------------------------------------------------------------------------------------------
 
@@ -132,12 +132,6 @@ def _encodable(content: str | list[Block]) -> Any:  # noqa: ANN401 - blocks, and
         else:
             blocks.append(block)
     return blocks
-
-
-def unknown_fields(body: bytes) -> list[str]:
-    """Return the top-level keys of a Messages request that this version does not read, in their order."""
-    known = set(MessagesRequest.__struct_encode_fields__)
-    return [key for key in msgspec.json.decode(replace_lone_surrogates(body), type=dict[str, Raw]) if key not in known]
 
 
 def _parse(body: bytes, decoder: msgspec.json.Decoder[_Request]) -> _Request:

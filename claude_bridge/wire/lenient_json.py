@@ -1,4 +1,4 @@
-"""Lenient reading: a struct from JSON whose fields may have types that nobody announced.
+"""Lenient reading: a struct from JSON whose fields may have types that nobody announced, and text that is no Unicode.
 
 The strict decoder is an order of magnitude faster and right nearly always; this is what is tried when it says no.
 """
@@ -6,15 +6,15 @@ The strict decoder is an order of magnitude faster and right nearly always; this
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
 from functools import cache
 from math import isfinite
 from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from typing import Any, Literal, TypeVar, cast, get_args, get_origin
 
 import msgspec
 from msgspec import Raw, Struct
-
-from claude_bridge.wire.surrogates import replace_lone_surrogates
 
 _Shape = TypeVar("_Shape", bound=Struct)
 
@@ -57,6 +57,20 @@ def fill_leniently(value: Any, shape: type[_Shape]) -> _Shape:  # noqa: ANN401 -
     read = _struct(value if isinstance(value, dict) else {}, shape, fills=True)
     assert read is not None, "an object is always filled"
     return read
+
+
+def parse_shape(document: bytes | Raw, decoder: msgspec.json.Decoder[_Shape]) -> _Shape:
+    """Return the struct that a JSON object spells: one odd field must not cost the user an answer.
+
+    Raises:
+        msgspec.DecodeError: as ``parse_leniently``.
+    """
+    try:
+        if type(document) is bytes and not document.isascii():
+            document.decode()  # the decoder itself does not look into Raw fields
+        return decoder.decode(document)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return parse_leniently(bytes(document), cast("type[_Shape]", decoder.type))
 
 
 @cache
@@ -138,3 +152,41 @@ def _raw(value: Any) -> Raw | None:  # noqa: ANN401 - as above
         return Raw(msgspec.json.encode(value))
     except RecursionError:  # encoding nests a little deeper than decoding did
         return None
+
+
+# --- lone surrogates: JavaScript and Python cut strings between UTF-16 halves, and their JSON encoders write them -----
+
+_HIGH = rb"\\u[dD][89abAB][0-9a-fA-F]{2}"
+_LOW = rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+_LONE = re.compile(rb"%b(?!%b)|(?<!%b)%b" % (_HIGH, _LOW, _HIGH, _LOW))
+
+_SEAM = re.compile(rb"[^\\]{12}|[^\\](?:\\[^u]|(?!%b)\\u[0-9a-fA-F]{4}|%b(?=%b))" % (_HIGH, _HIGH, _HIGH))
+"""What ends outside of an escape, and not between the halves of a pair."""
+
+_BACKSLASH = rb"\\"
+_STAND_IN = b"\x00\x01"
+"""For a quoted backslash, so that what follows it is not taken for an escape; no JSON text holds these bytes."""
+
+SLICE_BYTES = 256 * 1024
+"""How much is read at a time: other threads get the interpreter in between."""
+_SEAM_WITHIN_BYTES = 4_096
+
+
+def replace_lone_surrogates(document: bytes, *, slice_bytes: int = SLICE_BYTES) -> bytes:
+    """Return the JSON text with U+FFFD in place of each half of a pair that stands alone; of the same length."""
+    if (b"\\ud" not in document and b"\\uD" not in document) or b"\x00" in document:
+        return document
+    return b"".join(map(_replaced, _slices(document, slice_bytes)))
+
+
+def _slices(document: bytes, slice_bytes: int) -> Iterator[bytes]:
+    start = at = 0
+    while (at := at + slice_bytes) < len(document):
+        if seam := _SEAM.search(document, at, at + _SEAM_WITHIN_BYTES):
+            yield document[start : seam.end()]
+            start = at = seam.end()
+    yield document[start:]
+
+
+def _replaced(part: bytes) -> bytes:
+    return _LONE.sub(rb"\\ufffd", part.replace(_BACKSLASH, _STAND_IN)).replace(_STAND_IN, _BACKSLASH)

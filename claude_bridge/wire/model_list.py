@@ -6,12 +6,12 @@ Every field may be missing, null or of another type: what can't be read counts a
 from __future__ import annotations
 
 import re
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 from msgspec import Struct
 
-from claude_bridge.wire.lenient_json import parse_leniently
+from claude_bridge.wire.lenient_json import parse_shape
 
 # --- GET /models, as OpenAI-style engines enrich it -----------------------------------------------------------
 
@@ -174,8 +174,6 @@ class OldStudioModels(Struct, frozen=True):
 
 _ARRAY_OF_OBJECTS = re.compile(rb"\s*\[\s*\{")
 
-_Shape = TypeVar("_Shape", bound=Struct)
-
 
 def parse_listed_models(data: bytes) -> list[ListedModel]:
     """Return the entries that have an id; raises msgspec.DecodeError where it is no model list.
@@ -184,7 +182,7 @@ def parse_listed_models(data: bytes) -> list[ListedModel]:
     """
     if _ARRAY_OF_OBJECTS.match(data):
         data = b'{"data":' + data + b"}"
-    listed = _parse(data, ListedModels)
+    listed = parse_shape(data, msgspec.json.Decoder(ListedModels))
     if listed.data is None and listed.object != "list":
         raise msgspec.DecodeError("no list of models")
     return listed.data or []
@@ -192,21 +190,14 @@ def parse_listed_models(data: bytes) -> list[ListedModel]:
 
 def parse_props(data: bytes) -> Props:
     """Return what llama.cpp reports about itself; raises msgspec.DecodeError where it is no JSON object."""
-    return _parse(data, Props)
+    return parse_shape(data, msgspec.json.Decoder(Props))
 
 
 def parse_studio_models(data: bytes) -> list[StudioModel]:
     """Return the entries that have a key; raises msgspec.DecodeError where it is no such list."""
-    return _parse(data, StudioModels).models
+    return parse_shape(data, msgspec.json.Decoder(StudioModels)).models
 
 
 def parse_old_studio_models(data: bytes) -> list[OldStudioModel]:
     """Return the entries that have an id and a state; raises msgspec.DecodeError where it is no such list."""
-    return _parse(data, OldStudioModels).data
-
-
-def _parse(data: bytes, shape: type[_Shape]) -> _Shape:
-    try:
-        return msgspec.json.decode(data, type=shape)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return parse_leniently(data, shape)
+    return parse_shape(data, msgspec.json.Decoder(OldStudioModels)).data

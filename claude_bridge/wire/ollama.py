@@ -9,12 +9,12 @@ Durations are nanoseconds, sizes bytes.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from claude_bridge.wire.lenient_json import parse_leniently
+from claude_bridge.wire.lenient_json import parse_shape
 
 # --- what we send -------------------------------------------------------------------------------------------
 
@@ -253,45 +253,34 @@ class Status(Struct, frozen=True, gc=False):
     cloud: CloudStatus
 
 
-_Shape = TypeVar("_Shape", bound=Struct)
 _chunk_decoder = msgspec.json.Decoder(ChatChunk)
 
 
 def parse_chat_chunk(data: bytes) -> ChatChunk:
     """Return the typed line or response; raises msgspec.DecodeError where it is no JSON object."""
-    return _parse(data, ChatChunk, _chunk_decoder)
+    return parse_shape(data, _chunk_decoder)
 
 
 def parse_tags(data: bytes) -> list[InstalledModel]:
     """Return the installed models that have a name; raises msgspec.DecodeError where it is no such list."""
-    return _parse(data, InstalledModels).models
+    return parse_shape(data, msgspec.json.Decoder(InstalledModels)).models
 
 
 def parse_show(data: bytes) -> ModelDescription:
     """Return what a model is; raises msgspec.DecodeError where it is no JSON object."""
-    return _parse(data, ModelDescription)
+    return parse_shape(data, msgspec.json.Decoder(ModelDescription))
 
 
 def parse_ps(data: bytes) -> list[LoadedModel]:
     """Return the loaded models that have a name; raises msgspec.DecodeError where it is no such list."""
-    return _parse(data, LoadedModels).models
+    return parse_shape(data, msgspec.json.Decoder(LoadedModels)).models
 
 
 def parse_version(data: bytes) -> str:
     """Return the version, such as "0.32.15"; raises msgspec.DecodeError where it is none."""
-    return _parse(data, Version).version
+    return parse_shape(data, msgspec.json.Decoder(Version)).version
 
 
 def parse_status(data: bytes) -> bool:
     """Return whether cloud models are switched off; raises msgspec.DecodeError where it is no status."""
-    return _parse(data, Status).cloud.disabled is True
-
-
-def _parse(data: bytes, shape: type[_Shape], decoder: msgspec.json.Decoder[_Shape] | None = None) -> _Shape:
-    """Return the struct; one odd field must not cost the user an answer: what can be read is."""
-    try:
-        if not data.isascii():
-            data.decode()  # the decoder itself does not look into Raw fields
-        return (decoder or msgspec.json.Decoder(shape)).decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return parse_leniently(data, shape)
+    return parse_shape(data, msgspec.json.Decoder(Status)).cloud.disabled is True

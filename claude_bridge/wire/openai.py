@@ -14,7 +14,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from claude_bridge.wire.lenient_json import parse_leniently
+from claude_bridge.wire.lenient_json import parse_shape
 
 # --- what we send -------------------------------------------------------------------------------------------
 
@@ -332,13 +332,5 @@ _chunk_decoder = msgspec.json.Decoder(Chunk)
 
 
 def parse_chunk(data: bytes) -> Chunk:
-    """Return the typed chunk or response; raises msgspec.DecodeError where it is no JSON object.
-
-    One odd field must not cost the user an answer: where the types are wrong, what can be read is.
-    """
-    try:
-        if not data.isascii():
-            data.decode()  # the decoder itself does not look into Raw fields
-        return _chunk_decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return parse_leniently(data, Chunk)
+    """Return the typed chunk or response; raises msgspec.DecodeError where it is no JSON object."""
+    return parse_shape(data, _chunk_decoder)

@@ -11,7 +11,8 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from claude_bridge.wire.lenient_json import parse_leniently
+from claude_bridge.wire.lenient_json import parse_shape
+from claude_bridge.wire.openai import CompletionTokensDetails, PromptTokensDetails
 
 # --- what we send -------------------------------------------------------------------------------------------
 
@@ -227,26 +228,13 @@ class OutputItem(Struct, frozen=True):
     encrypted_content: str | None = None
 
 
-class InputTokensDetails(Struct, frozen=True):
-    """How much of the prompt came from the cache, and how much was written to it at a higher price."""
-
-    cached_tokens: int | None = None
-    cache_write_tokens: int | None = None
-
-
-class OutputTokensDetails(Struct, frozen=True):
-    """How much of the answer was reasoning."""
-
-    reasoning_tokens: int | None = None
-
-
 class ResponsesUsage(Struct, frozen=True):
     """Token counts; ``cost`` is OpenRouter's, ``cost_in_usd_ticks`` xAI's: ten thousand million are one dollar."""
 
     input_tokens: int | None = None
     output_tokens: int | None = None
-    input_tokens_details: InputTokensDetails | None = None
-    output_tokens_details: OutputTokensDetails | None = None
+    input_tokens_details: PromptTokensDetails | None = None
+    output_tokens_details: CompletionTokensDetails | None = None
     cost: float | None = None
     cost_in_usd_ticks: int | None = None
 
@@ -305,26 +293,14 @@ _response_decoder = msgspec.json.Decoder(ResponseObject)
 
 def parse_event(data: bytes) -> Event:
     """Return the typed event; raises msgspec.DecodeError where it is no JSON object."""
-    try:
-        if not data.isascii():
-            data.decode()  # the decoder itself does not look into Raw fields
-        return _event_decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return parse_leniently(data, Event)
+    return parse_shape(data, _event_decoder)
 
 
 def parse_item(data: Raw) -> OutputItem:
     """Return an item of an answer; raises msgspec.DecodeError where it is no JSON object."""
-    try:
-        return _item_decoder.decode(data)
-    except (msgspec.DecodeError, RecursionError):
-        return parse_leniently(bytes(data), OutputItem)
+    return parse_shape(data, _item_decoder)
 
 
 def parse_response(document: bytes) -> ResponseObject:
     """Return a whole response; raises msgspec.DecodeError where it is no JSON object."""
-    try:
-        document.decode()
-        return _response_decoder.decode(document)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return parse_leniently(document, ResponseObject)
+    return parse_shape(document, _response_decoder)

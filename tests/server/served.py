@@ -23,9 +23,8 @@ from claude_bridge.page.live import LivePage
 from claude_bridge.providers import Upstream
 from claude_bridge.server.app import Service
 from claude_bridge.server.http1 import Connection, Handler, Limits
-from claude_bridge.server.listener import accept_connections, open_listener
+from claude_bridge.server.listener import accept_connections, accept_sockets, open_listener, sockets_of
 from claude_bridge.server.memory import MemoryBudget
-from claude_bridge.server.sockets import accept_sockets, sockets_of
 from claude_bridge.server_tools.tools import WebTools
 from claude_bridge.stream_socket import StreamSocket
 from claude_bridge.trace.bus import Bus

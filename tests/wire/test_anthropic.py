@@ -75,11 +75,10 @@ def test_an_unknown_block_is_kept_in_the_system_prompt() -> None:
     assert isinstance(system[0], wire.UnknownBlock)
 
 
-def test_unknown_fields_are_ignored_at_every_level_and_named_at_the_top() -> None:
+def test_unknown_fields_are_ignored_at_every_level() -> None:
     block = {"type": "text", "text": "a", "novelty": 1}
     body = _body(novelty=1, betas=["x"], messages=[{"role": "user", "content": [block], "novelty": {}}])
     assert wire_json.parse_messages_request(body).messages == [wire.InputMessage("user", [wire.TextBlock("a")])]
-    assert wire_json.unknown_fields(body) == ["novelty", "betas"]
 
 
 def test_a_tool_input_keeps_its_bytes() -> None:
@@ -233,7 +232,6 @@ def test_lone_surrogates_become_replacement_characters_everywhere() -> None:
     call = request.messages[1].content[0]
     assert isinstance(call, wire.ToolUseBlock)
     assert msgspec.json.decode(call.input) == {"a": "\ufffd!"}
-    assert wire_json.unknown_fields(body) == ["\ufffd!"]
 
 
 def test_a_count_needs_no_max_tokens() -> None:

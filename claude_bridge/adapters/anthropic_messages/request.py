@@ -14,7 +14,7 @@ from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.request.history import KnownHistory
 from claude_bridge.wire.anthropic import CountTokensRequest
 from claude_bridge.wire.json_splice import Edit, Span, item_spans, member_spans, splice
-from claude_bridge.wire.surrogates import replace_lone_surrogates
+from claude_bridge.wire.lenient_json import replace_lone_surrogates
 
 PINNED = b"00000"
 

@@ -48,6 +48,7 @@ from claude_bridge.conversion.upstream_errors.translate import explain_error_obj
 from claude_bridge.errors import BridgeError
 from claude_bridge.wire import responses
 from claude_bridge.wire.lenient_json import parse_any
+from claude_bridge.wire.openai import CompletionTokensDetails, PromptTokensDetails
 from claude_bridge.wire.sse import SseFrame, StreamOrDocument
 
 _DONE = b"[DONE]"
@@ -319,8 +320,8 @@ def _notes(transformations: Sequence[responses.InputTransformation]) -> list[Del
 
 
 def _usage(usage: responses.ResponsesUsage) -> UsageReport:
-    read = usage.input_tokens_details or responses.InputTokensDetails()
-    written = usage.output_tokens_details or responses.OutputTokensDetails()
+    read = usage.input_tokens_details or PromptTokensDetails()
+    written = usage.output_tokens_details or CompletionTokensDetails()
     return UsageReport(
         prompt_tokens=token_count(usage.input_tokens),
         cached_tokens=token_count(read.cached_tokens),

@@ -32,7 +32,7 @@ from claude_bridge.conversion.tool_json.schema_check import (
 )
 from claude_bridge.conversion.tool_json.text import Json, begins_json, input_json, is_json, open_input_json
 from claude_bridge.conversion.tool_names import folded_name
-from claude_bridge.wire.surrogates import replace_lone_surrogates
+from claude_bridge.wire.lenient_json import replace_lone_surrogates
 
 _WRAPPERS = frozenset(("arguments", "args", "input", "parameters", "params", "tool_input"))
 """What models put around an input, as if they wrote the whole call."""

@@ -29,7 +29,7 @@ from claude_bridge.conversion.tool_json.refs import resolve_reference
 from claude_bridge.conversion.tool_json.schema_keywords import FewKeywords, known_types
 from claude_bridge.conversion.tool_json.schema_merge import ANNOTATIONS, Budget, SchemaParts, json_text, with_notes
 from claude_bridge.conversion.tool_json.text import Json, check_depth, decode_exactly, encode_exactly
-from claude_bridge.wire.surrogates import replace_lone_surrogates
+from claude_bridge.wire.lenient_json import replace_lone_surrogates
 
 EMPTY_SCHEMA = b'{"type":"object","properties":{}}'
 

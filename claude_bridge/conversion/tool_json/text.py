@@ -14,7 +14,7 @@ from msgspec import Raw, Struct
 from claude_bridge.clients.claude_code import UNPARSED_KEY
 from claude_bridge.conversion.tool_json.progress import nesting_depth
 from claude_bridge.errors import InvalidRequestError
-from claude_bridge.wire.surrogates import replace_lone_surrogates
+from claude_bridge.wire.lenient_json import replace_lone_surrogates
 
 Json = Any
 """Any value that a JSON document can hold."""

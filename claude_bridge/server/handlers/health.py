@@ -1,4 +1,4 @@
-"""Whether the bridge lives, and whether its engine answers; and telemetry, which goes nowhere."""
+"""Whether the bridge lives, whether its engine answers, and what all exchanges came to; telemetry goes nowhere."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from claude_bridge.server.app import Service
 from claude_bridge.server.early_port import ALIVE
 from claude_bridge.server.http1 import HttpRequest, Responder
 from claude_bridge.version import __version__
-from claude_bridge.wire.admin_api import Readiness, encode_readiness
+from claude_bridge.wire.admin_api import Readiness, StatsReport, encode_readiness, encode_stats
 
 READY_WITHIN_S = 3.0
 """How long an engine may take to answer a question for its models: a load balancer waits no longer."""
@@ -66,3 +66,16 @@ def readiness_of(service: Service, *, reason: str | None) -> Readiness:
 async def drop_telemetry(_service: Service, _request: HttpRequest, responder: Responder) -> None:
     """Accept what Claude Code reports to its maker, and send it nowhere."""
     await responder.send(200, b"{}")
+
+
+async def get_stats(service: Service, _request: HttpRequest, responder: Responder) -> None:
+    """Report the sums by model and by session."""
+    await responder.send(200, encode_stats(report_of(service)))
+
+
+def report_of(service: Service) -> StatsReport:
+    """Return the sums so far."""
+    bridge = service.bridge_if_known
+    serves = bridge.upstream.model if bridge else None
+    waiting = service.queues.waiting
+    return service.stats.report(running=service.running - waiting, waiting=waiting, serves=serves)

@@ -1,22 +1,32 @@
-"""POST /v1/messages: decode, run the exchange, stream its events, and stop it all when the client leaves."""
+"""POST /v1/messages and its count_tokens: decode, run the exchange, stream its events, stop when the client leaves."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AsyncExitStack, aclosing
+from typing import TypeVar
 
 import anyio
 
 from claude_bridge.adapters.base import ClientRequest
 from claude_bridge.bridge_protocol import BridgeProtocol
 from claude_bridge.clients.claude_code import SESSION_HEADER
+from claude_bridge.conversion.request.history import KnownHistory
 from claude_bridge.errors import BridgeError, ClientError
 from claude_bridge.off_loop import run_off_loop_if_large
 from claude_bridge.server.app import Service
 from claude_bridge.server.http1 import ClientGoneError, HttpRequest, Responder
 from claude_bridge.trace.recorder import Recorder
-from claude_bridge.wire.anthropic import MessagesRequest
+from claude_bridge.wire.anthropic import CountTokensRequest, MessagesRequest
 from claude_bridge.wire.anthropic_answers import ErrorDetail, ErrorEvent
-from claude_bridge.wire.anthropic_codec import encode_stream_event, parse_messages_request
+from claude_bridge.wire.anthropic_codec import (
+    encode_stream_event,
+    encode_token_count,
+    parse_count_tokens_request,
+    parse_messages_request,
+)
+
+_Request = TypeVar("_Request", bound=CountTokensRequest)
 
 LAST_WORDS_S = 1.0
 """How long a client may take to read why its answer was stopped."""
@@ -29,20 +39,13 @@ async def post_messages(service: Service, request: HttpRequest, responder: Respo
         ClientError: the request is malformed.
     """
     body = await request.read_body()
-    known = service.memo.find(body)
-    new_bytes = len(body) - (known.size_bytes if known else 0)
     recorder = Recorder(service.bus, responder.request_id, stats=service.stats)
     try:
-        parsed, history = await run_off_loop_if_large(
-            new_bytes, service.memo.parse, body, parse_messages_request, known
-        )
+        parsed, history = await _parsed(service, body, parse_messages_request)
     except ClientError as error:
-        outline = service.outline(body)
-        if outline is None:
-            _record_received(recorder, None, request, body)
-            recorder.failed(error, in_stream=False)
-            raise
-        parsed, history = outline, None
+        _record_received(recorder, None, request, body)
+        recorder.failed(error, in_stream=False)
+        raise
     _record_received(recorder, parsed, request, body)
     try:
         with service.running_answer(recorder, responder) as running:
@@ -55,6 +58,30 @@ async def post_messages(service: Service, request: HttpRequest, responder: Respo
             await _end_early(running.stopped_by, responder, recorder)
     finally:
         recorder.close()
+
+
+async def post_count_tokens(service: Service, request: HttpRequest, responder: Responder) -> None:
+    """Count the prompt's tokens; raises ClientError for a malformed request."""
+    body = await request.read_body()
+    parsed, history = await _parsed(service, body, parse_count_tokens_request)
+    bridge = await service.bridge()
+    count = await bridge.count_tokens(parsed, service.client_request(request, body, history))
+    await responder.send(200, encode_token_count(count))
+
+
+async def _parsed(
+    service: Service, body: bytes, parse: Callable[[bytes], _Request]
+) -> tuple[_Request | MessagesRequest, KnownHistory | None]:
+    """Return the typed request, and what is known of its conversation; raises ClientError for a malformed one."""
+    known = service.memo.find(body)
+    new_bytes = len(body) - (known.size_bytes if known else 0)
+    try:
+        return await run_off_loop_if_large(new_bytes, service.memo.parse, body, parse, known)
+    except ClientError:
+        outline = service.outline(body)
+        if outline is None:
+            raise
+        return outline, None
 
 
 def _record_received(recorder: Recorder, parsed: MessagesRequest | None, request: HttpRequest, body: bytes) -> None:

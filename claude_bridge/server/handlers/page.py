@@ -15,8 +15,7 @@ from claude_bridge.errors import AuthenticationError, NotFoundError
 from claude_bridge.page import assets
 from claude_bridge.page.live import LivePage
 from claude_bridge.server.app import Service
-from claude_bridge.server.handlers.health import readiness_of, reason_not_ready
-from claude_bridge.server.handlers.stats import report_of
+from claude_bridge.server.handlers.health import readiness_of, reason_not_ready, report_of
 from claude_bridge.server.http1 import EVENT_STREAM, ClientGoneError, HttpRequest, Responder
 from claude_bridge.server.request_head import RequestHead, split_authority
 from claude_bridge.trace.redact import redacted

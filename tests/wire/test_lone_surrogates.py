@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claude_bridge.wire.surrogates import replace_lone_surrogates
+from claude_bridge.wire.lenient_json import replace_lone_surrogates
 
 
 @pytest.mark.parametrize(
