@@ -1,4 +1,4 @@
-"""The package's own files of data: rows that people write, in TOML."""
+"""The package's own files of data: texts, and rows that people write, in TOML."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ from typing import Any
 _PACKAGE = Path(__file__).parent
 
 
-def read_rows(name: str) -> dict[str, Any]:
-    """Return what a TOML file of the package holds; ``name`` is its path in the package."""
+def read_text(name: str) -> str:
+    """Return the text of a file of the package; ``name`` is its path in the package."""
     # Not by importlib.resources, which takes longer to load than all rows take to read.
-    return tomllib.loads((_PACKAGE / name).read_text("utf-8"))
+    return (_PACKAGE / name).read_text("utf-8")
+
+
+def read_rows(name: str) -> dict[str, Any]:
+    """Return what a TOML file of the package holds."""
+    return tomllib.loads(read_text(name))

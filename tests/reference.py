@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import typer.main
 from msgspec import NODEFAULT, Struct
 
@@ -22,6 +23,7 @@ from claude_bridge.config.schema import (
     Web,
     settings_of,
 )
+from claude_bridge.data_files import read_text
 
 BLOCK = re.compile(r"(?P<begin><!-- made from the code: (?P<name>.+?) -->\n).*?(?P<end><!-- end -->\n)", re.DOTALL)
 
@@ -59,7 +61,7 @@ def names_in(page: str) -> list[str]:
 
 
 def rendered(name: str) -> str:
-    return _settings(TABLES[name]) if name in TABLES else _command(*commands()[name])
+    return _settings(name, TABLES[name]) if name in TABLES else _command(*commands()[name])
 
 
 def _command(command: Any, context: Any) -> str:
@@ -73,13 +75,30 @@ def _command(command: Any, context: Any) -> str:
     return "\n".join(lines)
 
 
-def _settings(table: type[Struct]) -> str:
+def _settings(header: str, table: type[Struct]) -> str:
     lines = ["| Key | Value | Default | |", "|---|---|---|---|"]
-    for setting in settings_of(table).values():
-        is_given = setting.default not in (None, (), NODEFAULT)
-        default = "required" if setting.is_required else f"`{shown(setting.default)}`" if is_given else ""
-        lines.append(f"| `{setting.name}` | {_cell(expected(setting.kind))} | {default} | {_cell(setting.text)} |")
+    texts = _texts_of_settings()
+    for field in msgspec.structs.fields(table):
+        is_given = field.default not in (None, (), NODEFAULT)
+        default = "required" if field.required else f"`{shown(field.default)}`" if is_given else ""
+        kind = expected(settings_of(table)[field.name])
+        lines.append(f"| `{field.name}` | {_cell(kind)} | {default} | {_cell(texts[header, field.name])} |")
     return "\n".join([*lines, ""])
+
+
+def _texts_of_settings() -> dict[tuple[str, str], str]:
+    """Return what each setting is for, by its table and its name: the comments of the example."""
+    texts, header, comment = {}, "", ""
+    for line in read_text("config/example.toml").splitlines():
+        if line.startswith("# "):
+            comment = line.removeprefix("# ")
+        elif line.lstrip("#").startswith("["):
+            above, header = header, line.lstrip("#").replace("ollama", "NAME")
+            texts[above, header.strip("[]").rpartition(".")[2]] = comment
+            header = "cost" if header.endswith(".cost]") else header
+        elif line:
+            texts[header, line.lstrip("#").partition(" = ")[0]] = comment
+    return texts
 
 
 def _cell(text: str) -> str:

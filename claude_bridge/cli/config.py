@@ -45,8 +45,8 @@ def path(config: ConfigFile = None) -> None:
 @app.command(cls=Command)
 def init(config: ConfigFile = None) -> None:
     """Write an example with every setting, commented out. An existing file is never changed."""
-    from claude_bridge.config.example import example_text
     from claude_bridge.config.locate import config_file
+    from claude_bridge.data_files import read_text
 
     file, _ = config_file(config, os.environ)
     if file.exists():
@@ -54,7 +54,7 @@ def init(config: ConfigFile = None) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch(mode=0o600, exist_ok=False)  # keys may be written into it
-        file.write_text(example_text(), "utf-8")
+        file.write_text(read_text("config/example.toml"), "utf-8")
     except OSError as error:
         raise SetupError(f"{file} can't be written: {error.strerror}.", "Choose another file: --config FILE") from error
     terminal.print_line(str(file))

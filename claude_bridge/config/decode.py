@@ -87,7 +87,7 @@ def decode_variables(config: Config, environment: Mapping[str, str]) -> tuple[Co
         values: dict[str, Any] = {}
         for name, setting in settings_of(kind).items():
             if text := environment.get(variable_of(name), "").strip():
-                is_list = isinstance(setting.kind, inspect.VarTupleType)
+                is_list = isinstance(setting, inspect.VarTupleType)
                 given = [part.strip() for part in text.split(",") if part.strip()] if is_list else text
                 one, found = _convert({name: given}, kind, (), is_text=True)
                 mistakes += [Mistake((variable_of(name),), what) for _, what in found]

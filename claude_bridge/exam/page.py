@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from html import escape as _e
-from importlib import resources
 from math import ceil, log10
 
+from claude_bridge.data_files import read_text
 from claude_bridge.exam.catalog import GROUPS
 from claude_bridge.exam.results import FIGURES, Exam, Result, figure_text
 from claude_bridge.exam.verdict import Verdict
@@ -32,7 +32,8 @@ def _page(judged: Sequence[Judged]) -> Iterator[str]:
     yield '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
     yield "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">\n<meta name="color-scheme" '
-    yield f'content="light dark">\n<title>bridge exam</title>\n<style>{_style()}</style>\n</head>\n<body>\n<main>\n'
+    yield f'content="light dark">\n<title>bridge exam</title>\n<style>{read_text("exam/page.css")}</style>\n'
+    yield "</head>\n<body>\n<main>\n"
     yield "<h1>Which model can do the work?</h1>\n"
     yield "<p class=lead>Short tasks with tools through claude-bridge, each judged by what happened. Ranges are "
     yield "95&nbsp;% intervals.</p>\n<div class=cards>\n"
@@ -49,10 +50,6 @@ def _page(judged: Sequence[Judged]) -> Iterator[str]:
             yield from _transcripts(number, exam)
         yield "</section>\n"
     yield "</main>\n</body>\n</html>\n"
-
-
-def _style() -> str:
-    return resources.files(__package__).joinpath("page.css").read_text("utf-8")
 
 
 def _name(exam: Exam) -> str:
