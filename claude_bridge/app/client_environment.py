@@ -70,20 +70,12 @@ def _claimed_window(served: Served) -> str | None:
     return str(max(window, window * 3 // 4 + answer + RESERVE_TOKENS))
 
 
-def _answer_tokens(served: Served) -> str | None:
-    return str(served.answer_tokens) if served.answer_tokens else None
-
-
 def _main_model(served: Served) -> str | None:
     return served.model
 
 
 def _small_model(served: Served) -> str | None:
     return served.small_model or served.model
-
-
-def _is_one_slot(served: Served) -> str | None:
-    return "1" if served.slots == 1 else None
 
 
 def _no_proxy(served: Served) -> str | None:
@@ -93,22 +85,6 @@ def _no_proxy(served: Served) -> str | None:
     given = served.outside.get("NO_PROXY") or served.outside.get("no_proxy") or ""
     exempt = [part.strip() for part in given.split(",") if part.strip()]
     return ",".join([*exempt, *(host for host in _LOOPBACK if host not in exempt)])
-
-
-def _token(served: Served) -> str | None:
-    return None if served.forwards_client_auth and served.token == NO_TOKEN else served.token
-
-
-def _no_key(served: Served) -> str | None:
-    return None if served.forwards_client_auth else ""
-
-
-def _no_attribution(served: Served) -> str | None:
-    return None if served.forwards_client_auth else "0"
-
-
-def _lists_models(served: Served) -> str | None:
-    return "1" if served.model else None
 
 
 def _has_no_million(served: Served) -> str | None:
@@ -149,12 +125,12 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("ANTHROPIC_BASE_URL", lambda served: served.url, "where the bridge listens"),
     Variable(
         "ANTHROPIC_AUTH_TOKEN",
-        _token,
+        lambda served: None if served.forwards_client_auth and served.token == NO_TOKEN else served.token,
         "the token that the bridge needs; with any token Claude Code does not ask to log in",
     ),
     Variable(
         "ANTHROPIC_API_KEY",
-        _no_key,
+        lambda served: None if served.forwards_client_auth else "",
         "a real key in the environment would be sent instead of the token",
     ),
     Variable("ANTHROPIC_MODEL", _main_model, "the model of every request that names no other"),
@@ -164,7 +140,9 @@ VARIABLES: tuple[Variable, ...] = (
     *(variable for tier in MODEL_TIERS for variable in _tier(tier)),
     Variable("CLAUDE_CODE_SUBAGENT_MODEL", _main_model, "otherwise sub-agents use a model of Anthropic's"),
     Variable(
-        "CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY", _lists_models, "/model shows the models that the bridge offers"
+        "CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY",
+        lambda served: "1" if served.model else None,
+        "/model shows the models that the bridge offers",
     ),
     Variable(
         "CLAUDE_CODE_DISABLE_1M_CONTEXT", _has_no_million, "otherwise a model of unknown window is given 1M tokens"
@@ -176,12 +154,12 @@ VARIABLES: tuple[Variable, ...] = (
     ),
     Variable(
         "CLAUDE_CODE_MAX_OUTPUT_TOKENS",
-        _answer_tokens,
+        lambda served: str(served.answer_tokens) if served.answer_tokens else None,
         "the default of 32,000 tokens would leave no room in a small window",
     ),
     Variable(
         "CLAUDE_CODE_ATTRIBUTION_HEADER",
-        _no_attribution,
+        lambda served: None if served.forwards_client_auth else "0",
         "a header at the start of each prompt would break its cache",
     ),
     Variable(
@@ -191,7 +169,7 @@ VARIABLES: tuple[Variable, ...] = (
     ),
     Variable(
         "CLAUDE_CODE_DISABLE_BACKGROUND_TASKS",
-        _is_one_slot,
+        lambda served: "1" if served.slots == 1 else None,
         "with an engine of one slot, sub-agents and the main conversation would wait for each other",
     ),
     Variable("API_TIMEOUT_MS", _constant(str(HOUR_MS)), "a local model may take many minutes to read a long prompt"),

@@ -17,8 +17,6 @@ MAX_CONCURRENT = 4
 PASSING_KEPT_S = 60.0
 """How long a failure that may pass is remembered: a dead host must not cost its time limit at every turn."""
 
-_TEXTS = ("text/", "application/json", "application/xml", "application/javascript", "application/yaml")
-
 Fetched = Base64Source | PlainTextSource | str
 """A source, or the reason why there is none: the end of a sentence that begins with the URL."""
 
@@ -63,10 +61,9 @@ def _source(document: WebDocument) -> Fetched:
     media_type = media_type_of(document.body)
     if media_type is not None:
         return Base64Source(media_type, base64.b64encode(document.body).decode("ascii"))
-    declared = document.media_type
-    if (declared.startswith(_TEXTS) or declared.endswith(("+json", "+xml"))) and b"\0" not in document.body:
+    if document.is_text:
         return PlainTextSource(_decoded(document))
-    return f"is neither an image, nor a PDF, nor text (its server calls it {declared or 'nothing'!r})"
+    return f"is neither an image, nor a PDF, nor text (its server calls it {document.media_type or 'nothing'!r})"
 
 
 def _decoded(document: WebDocument) -> str:

@@ -31,6 +31,7 @@ MAX_URL_CHARS = 8_000
 _HEADERS = {"user-agent": USER_AGENT, "accept": "*/*", "accept-encoding": "gzip, deflate", "connection": "close"}
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _CHARSET = re.compile(r"""charset=["']?([\w.:-]+)""", re.IGNORECASE)
+_TEXTS = ("text/", "application/json", "application/xml", "application/javascript", "application/yaml")
 _PASSING = frozenset({408, 425, 429})
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
 _NAT64 = IPv6Network("64:ff9b::/96")
@@ -76,6 +77,12 @@ class WebDocument(Struct, frozen=True, kw_only=True):
     media_type: str
     charset: str | None
     body: bytes
+
+    @property
+    def is_text(self) -> bool:
+        """Whether its server calls it text, and nothing in it contradicts that."""
+        is_declared = self.media_type.startswith(_TEXTS) or self.media_type.endswith(("+json", "+xml"))
+        return is_declared and b"\0" not in self.body
 
 
 def is_public(address: Address) -> bool:

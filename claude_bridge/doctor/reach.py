@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 import socket
 import ssl
-from collections.abc import Sequence
-from enum import Enum, auto
+from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit, urlunsplit
 
 from claude_bridge.conversion.upstream_errors.translate import quote, refusal_words
@@ -24,41 +23,6 @@ _START = {urlsplit(row.base_url).port: row.start_command for row in PROVIDERS.va
 
 
 _PROXY = re.compile(r"\bproxy\b")
-
-
-class Failure(Enum):
-    """Why there was no answer."""
-
-    REFUSED = auto()
-    UNKNOWN_HOST = auto()
-    CERTIFICATE = auto()
-    TLS = auto()
-    TIMEOUT = auto()
-    NO_HTTP = auto()
-    OTHER = auto()
-
-
-_BY_CAUSE: tuple[tuple[type[BaseException], Failure], ...] = (
-    (socket.gaierror, Failure.UNKNOWN_HOST),
-    (ssl.SSLCertVerificationError, Failure.CERTIFICATE),
-    (ssl.SSLError, Failure.TLS),
-    (ConnectionRefusedError, Failure.REFUSED),
-    (TimeoutError, Failure.TIMEOUT),
-    (UpstreamTimeoutError, Failure.TIMEOUT),
-    (UpstreamBrokenError, Failure.NO_HTTP),
-)
-
-
-def failure_of(error: UpstreamError) -> Failure:
-    """Return why there was no answer, by what the system reported."""
-    causes: list[BaseException] = [error]
-    for cause in causes:  # grows while it is walked
-        inner = (cause.__cause__, cause.__context__, *getattr(cause, "exceptions", ()))
-        causes += [one for one in inner if one is not None and one not in causes]
-    for kind, failure in _BY_CAUSE:
-        if any(isinstance(cause, kind) for cause in causes):
-            return failure
-    return Failure.OTHER
 
 
 def place_of(url: str) -> str:
@@ -79,38 +43,27 @@ def check_reachable(subject: Subject, answers: Sequence[ProbeAnswer], *, elsewhe
     if any(answer.status is not None for answer in answers):
         return ok(REACHABLE, f"{address} answers")
     error = answers[0].error or UpstreamError(f"{address} can't be reached.")
-    match failure_of(error):
-        case Failure.REFUSED:
-            what = f"{address} refuses connections: nothing listens there"
-            return fail(REACHABLE, what, _how_to_start(subject, elsewhere))
-        case Failure.UNKNOWN_HOST:
-            what = f"the host name {root.hostname!r} is unknown"
-            return fail(REACHABLE, what, "Check the spelling of --base-url, and the network.")
-        case Failure.CERTIFICATE:
-            remedy = "Trust the certificate's authority: export SSL_CERT_FILE=/path/to/authority.pem"
-            return fail(REACHABLE, f"{address} has a certificate that is not trusted", remedy)
-        case Failure.TLS:
-            return no_tls(subject)
-        case Failure.TIMEOUT:
-            remedy = "Check the address, and whether a firewall or a VPN blocks it."
-            return fail(REACHABLE, f"{address} does not answer in time", remedy)
-        case Failure.NO_HTTP if root.scheme == "http":
-            remedy = f"If it uses TLS: {subject.command(base_url=_with_scheme(subject.base_url, 'https'))}"
-            return fail(REACHABLE, f"{address} accepts connections, but does not answer in HTTP", remedy)
-        case _:
-            remedy = "Check the proxy variables." if _PROXY.search(error.message) else "Check --base-url."
-            return fail(REACHABLE, error.message, remedy)
+    causes: list[BaseException] = [error]
+    for cause in causes:  # grows while it is walked
+        inner = (cause.__cause__, cause.__context__, *getattr(cause, "exceptions", ()))
+        causes += [one for one in inner if one is not None and one not in causes]
+    for kinds, seen, remedy in _UNREACHABLE:
+        is_plain = root.scheme == "http" or UpstreamBrokenError not in kinds
+        if is_plain and any(isinstance(cause, kinds) for cause in causes):
+            return fail(REACHABLE, seen.format(address=address, host=root.hostname), remedy(subject, elsewhere))
+    return fail(
+        REACHABLE, error.message, "Check the proxy variables." if _PROXY.search(error.message) else "Check --base-url."
+    )
 
 
 def no_tls(subject: Subject) -> Finding:
     """Return that the address was given as https, and answers in plain HTTP."""
     root = urlsplit(subject.base_url)
-    remedy = subject.command(base_url=_with_scheme(subject.base_url, "http"))
-    return fail(REACHABLE, f"{root.scheme}://{root.netloc} does not use TLS", remedy)
+    return fail(REACHABLE, f"{root.scheme}://{root.netloc} does not use TLS", _with_other_scheme(subject, "http"))
 
 
-def _with_scheme(url: str, scheme: str) -> str:
-    return urlunsplit(urlsplit(url)._replace(scheme=scheme))
+def _with_other_scheme(subject: Subject, scheme: str) -> str:
+    return subject.command(base_url=urlunsplit(urlsplit(subject.base_url)._replace(scheme=scheme)))
 
 
 def _how_to_start(subject: Subject, elsewhere: Sequence[EngineReport]) -> str:
@@ -133,6 +86,34 @@ def _other_address(subject: Subject, elsewhere: Sequence[EngineReport]) -> str:
     return f"{subject.command(provider, base_url=first.base_url)}{more}"
 
 
+_UNREACHABLE: tuple[tuple[tuple[type[BaseException], ...], str, Callable[[Subject, Sequence[EngineReport]], str]], ...]
+_UNREACHABLE = (
+    (
+        (socket.gaierror,),
+        "the host name {host!r} is unknown",
+        lambda *_: "Check the spelling of --base-url, and the network.",
+    ),
+    (
+        (ssl.SSLCertVerificationError,),
+        "{address} has a certificate that is not trusted",
+        lambda *_: "Trust the certificate's authority: export SSL_CERT_FILE=/path/to/authority.pem",
+    ),
+    ((ssl.SSLError,), "{address} does not use TLS", lambda subject, _: _with_other_scheme(subject, "http")),
+    ((ConnectionRefusedError,), "{address} refuses connections: nothing listens there", _how_to_start),
+    (
+        (TimeoutError, UpstreamTimeoutError),
+        "{address} does not answer in time",
+        lambda *_: "Check the address, and whether a firewall or a VPN blocks it.",
+    ),
+    (
+        (UpstreamBrokenError,),
+        "{address} accepts connections, but does not answer in HTTP",
+        lambda subject, _: f"If it uses TLS: {_with_other_scheme(subject, 'https')}",
+    ),
+)
+"""Why there was no answer, by what the system reported: what that means, and the remedy. The first that fits counts."""
+
+
 def check_stranger(
     subject: Subject, answers: Sequence[ProbeAnswer], *, owner: str, elsewhere: Sequence[EngineReport]
 ) -> Finding:
@@ -142,7 +123,7 @@ def check_stranger(
         reason = quote(refusal_words(busy.body)) or f"status {busy.status}"
         return fail(ENGINE, f"it is not ready: {reason}", "Wait until its model is loaded, and try again.")
     if any(answer.status == 400 and b"https" in answer.body.lower() for answer in answers):
-        remedy = subject.command(base_url=_with_scheme(subject.base_url, "https"))
+        remedy = _with_other_scheme(subject, "https")
         return fail(ENGINE, f"{subject.base_url} uses TLS, but its address begins with http:", remedy)
     seen, remedy = _stranger(subject, answers)
     seen += f" (the port is taken{owner})" if owner else ""

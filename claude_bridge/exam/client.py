@@ -180,7 +180,7 @@ async def _run_task(
         figures = replace(
             figures,
             prompt_tokens=sums.prompt_tokens,
-            cached_tokens=sums.cached_tokens if sums.told_prompt_tokens else None,
+            cached_tokens=sums.cached_tokens if sums.cache_reported_prompt_tokens else None,
             output_tokens=sums.output_tokens,
             thinking_tokens=sums.thinking_tokens,
             output_s=sums.output_s or None,

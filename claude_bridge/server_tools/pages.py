@@ -47,7 +47,6 @@ LIMITS = WebLimits(max_bytes=10 * 2**20)
 ROBOT = "claude-bridge"
 
 _HTML = ("text/html", "application/xhtml+xml")
-_TEXTS = ("text/", "application/json", "application/xml", "application/javascript", "application/yaml")
 _LOOKS_LIKE_HTML = re.compile(rb"\s*(?:<!--.*?-->\s*)?<(?:!doctype html|html|head|body)\b", re.IGNORECASE | re.DOTALL)
 _TITLE = re.compile(r"<title[^>]{0,200}>([^<]{1,1000})", re.IGNORECASE)
 _META_CHARSET = re.compile(rb"<meta[^>]{0,200}charset=[\"']?([\w.:-]{1,40})", re.IGNORECASE)
@@ -140,8 +139,7 @@ class PageReader:
             return await to_thread.run_sync(
                 html_as_markdown, body, document.charset, abandon_on_cancel=True, limiter=self._at_once
             )
-        is_text = declared.startswith(_TEXTS) or declared.endswith(("+json", "+xml"))
-        if found is None and (is_text or not declared) and b"\0" not in body:
+        if found is None and (document.is_text or (not declared and b"\0" not in body)):
             most = 4 * MAX_PAGE_CHARS
             return "", decoded(body[:most], [document.charset], is_cut=len(body) > most)
         raise ToolError("unsupported_content_type", f"The page is of type {found or declared or 'unknown'!r}.")

@@ -139,7 +139,7 @@ def _sum(before: Figures, more: Finished) -> Figures:
         **{more.outcome: getattr(before, more.outcome) + 1},
         estimated=before.estimated + (more.is_estimated and bool(more.prompt_tokens)),
         prompt_tokens=before.prompt_tokens + more.prompt_tokens,
-        told_prompt_tokens=before.told_prompt_tokens + (more.prompt_tokens if is_told else 0),
+        cache_reported_prompt_tokens=before.cache_reported_prompt_tokens + (more.prompt_tokens if is_told else 0),
         cached_tokens=before.cached_tokens + (more.cached_tokens or 0),
         output_tokens=before.output_tokens + more.output_tokens,
         thinking_tokens=before.thinking_tokens + more.thinking_tokens,

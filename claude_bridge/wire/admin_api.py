@@ -66,33 +66,20 @@ class WebFigures(Struct, frozen=True, kw_only=True):
 
     def plus(self, tool: str, *, size_bytes: int, took_s: float, failed: bool) -> WebFigures:
         """Return the figures with one more call."""
-        is_search = tool == "web_search"
-        one = WebFigures(
-            searches=int(is_search),
-            fetches=int(not is_search),
-            failed=int(failed),
-            size_bytes=size_bytes,
-            took_s=took_s,
-        )
-        return self.sum(one)
+        kind, failures = "searches" if tool == "web_search" else "fetches", int(failed)
+        return self.sum(WebFigures(size_bytes=size_bytes, took_s=took_s, failed=failures, **{kind: 1}))
 
     def sum(self, other: WebFigures) -> WebFigures:
         """Return the figures of both."""
-        return WebFigures(
-            searches=self.searches + other.searches,
-            fetches=self.fetches + other.fetches,
-            failed=self.failed + other.failed,
-            size_bytes=self.size_bytes + other.size_bytes,
-            took_s=self.took_s + other.took_s,
-        )
+        return WebFigures(**{name: getattr(self, name) + getattr(other, name) for name in self.__struct_fields__})
 
 
 class Figures(Struct, frozen=True, kw_only=True):
     """What a number of exchanges came to. Token counts are the engine's own, where it gave any.
 
-    ``told_prompt_tokens`` are the prompt tokens of those answers of which the engine told how much came from its
-    cache, and ``cached_tokens`` how many these were: an engine that does not tell adds to neither. ``cost_usd`` sums
-    up what is known; ``of_unknown_cost`` counts the answers of which it is not.
+    ``cache_reported_prompt_tokens`` (``told_prompt_tokens`` in the document) are the prompt tokens of those answers of
+    which the engine reports how much came from its cache, and ``cached_tokens`` how many these were: an engine that
+    does not report it adds to neither. ``cost_usd`` is what is known; ``of_unknown_cost`` counts the other answers.
     """
 
     requests: int = 0
@@ -103,7 +90,7 @@ class Figures(Struct, frozen=True, kw_only=True):
     estimated: int = 0
     """Answers of which the engine gave no token counts, so that these are estimates."""
     prompt_tokens: int = 0
-    told_prompt_tokens: int = 0
+    cache_reported_prompt_tokens: int = field(default=0, name="told_prompt_tokens")
     cached_tokens: int = 0
     output_tokens: int = 0
     thinking_tokens: int = 0
@@ -124,7 +111,7 @@ class Figures(Struct, frozen=True, kw_only=True):
     @property
     def cache_share(self) -> float | None:
         """How much of the prompts came from the engine's cache, from 0 to 1; None: it does not tell."""
-        return self.cached_tokens / self.told_prompt_tokens if self.told_prompt_tokens else None
+        return self.cached_tokens / self.cache_reported_prompt_tokens if self.cache_reported_prompt_tokens else None
 
     @property
     def tokens_per_s(self) -> float | None:

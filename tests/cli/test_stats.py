@@ -62,7 +62,7 @@ def test_a_session_is_told_by_what_is_known_of_it() -> None:
         answered=2,
         failed=1,
         prompt_tokens=20_000,
-        told_prompt_tokens=20_000,
+        cache_reported_prompt_tokens=20_000,
         cached_tokens=19_000,
         output_tokens=300,
         timed_output_tokens=300,

@@ -18,6 +18,7 @@ import anyio
 import msgspec
 from anyio.abc import Process
 from msgspec import Struct
+from msgspec.structs import replace
 
 MAX_CONCURRENT = 2
 """How many PDFs are read side by side, and how many slow ones beside those."""
@@ -72,15 +73,6 @@ class PdfReading(Struct, frozen=True, kw_only=True):
         return 1_000 + sum(200 + 2 * len(page.text) + len(page.jpeg or "") for page in self.pages)
 
 
-class _Order(Struct, frozen=True):
-    max_pages: int
-    max_chars: int
-    max_images: int
-    image_side: int
-    max_memory: int
-    max_cpu_s: int
-
-
 class _Finding(Struct, frozen=True):
     """One line of the worker's."""
 
@@ -110,15 +102,7 @@ class PdfReader:
         """Return what can be read within the limits; a PDF that can't be read gives a ``trouble``."""
         if not self._has_library:
             return PdfReading(trouble="missing")
-        limits = self.limits
-        order = _Order(
-            max_pages=limits.max_pages,
-            max_chars=limits.max_chars,
-            max_images=limits.max_images if with_images else 0,
-            image_side=limits.image_side,
-            max_memory=limits.max_memory,
-            max_cpu_s=max(1, round(limits.max_s)),
-        )
+        order = self.limits if with_images else replace(self.limits, max_images=0)
         output: bytes | None = None
         holder = object()
         await self._quick.acquire_on_behalf_of(holder)

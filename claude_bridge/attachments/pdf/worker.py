@@ -1,8 +1,8 @@
 """Reads one PDF in a process of its own, so that a hostile or broken file can cost no more than this process.
 
-Runs as ``python -m claude_bridge.attachments.pdf.worker``. In: one line of JSON (``PdfOrder`` in ``pdf.py``), then the
-file in base64. Out: one line of JSON for each thing found, the moment that it is found, so that nothing is lost when
-time is up: ``{"pages": 3, "title": "…"}``, ``{"page": 1, "text": "…"}``, ``{"page": 1, "jpeg": "…"}``,
+Runs as ``python -m claude_bridge.attachments.pdf.worker``. In: one line of JSON (``PdfLimits``), then the file in
+base64. Out: one line of JSON for each thing found, the moment that it is found, so that nothing is lost when time is
+up: ``{"pages": 3, "title": "…"}``, ``{"page": 1, "text": "…"}``, ``{"page": 1, "jpeg": "…"}``,
 ``{"trouble": "encrypted"}``, and ``{"done": true}`` at the end. It imports nothing of the package: it must start fast.
 """
 
@@ -160,7 +160,8 @@ def _limit_this_process(order: dict[str, Any]) -> None:
 
     with suppress(OSError):
         os.nice(10)  # streams that are running come first
-    for kind, limit in ((resource.RLIMIT_AS, order["max_memory"]), (resource.RLIMIT_CPU, order["max_cpu_s"])):
+    limits = {resource.RLIMIT_AS: order["max_memory"], resource.RLIMIT_CPU: max(1, round(order["max_s"]))}
+    for kind, limit in limits.items():
         with suppress(ValueError, OSError):  # a stricter limit holds already
             resource.setrlimit(kind, (limit, limit))
 

@@ -19,7 +19,11 @@ PREFIX = "claude_bridge_"
 _COUNTERS = (
     ("prompt_tokens", "Tokens of all prompts, cached ones included", "prompt_tokens"),
     ("cached_prompt_tokens", "Tokens of prompts that came from the engine's cache, where it tells", "cached_tokens"),
-    ("told_prompt_tokens", "Tokens of the prompts of which the engine tells what was cached", "told_prompt_tokens"),
+    (
+        "told_prompt_tokens",
+        "Tokens of the prompts of which the engine tells what was cached",
+        "cache_reported_prompt_tokens",
+    ),
     ("output_tokens", "Tokens of all answers, thinking included", "output_tokens"),
     ("thinking_tokens", "Tokens that were thought", "thinking_tokens"),
     ("output_seconds", "Seconds in which engines wrote answers", "output_s"),
