@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from functools import partial
 
-from claude_bridge.app.web import SEARCH_KEY_VARIABLES
+from claude_bridge.app.web import search_key_variables
 from claude_bridge.config.providers import configured_rows
 from claude_bridge.config.schema import Config
 from claude_bridge.config.types import Secret, seconds_of
@@ -59,7 +59,7 @@ def key_variables(config: Config, providers: set[str]) -> frozenset[str]:
     keys = [config.providers[row.name].api_key or () for row in rows if row.name in config.providers]
     search = (config.web.search_key,) if config.web.search_key else ()
     named = [secret.variable for secrets in (*keys, search) for secret in secrets if secret.variable is not None]
-    return frozenset({API_KEY_VARIABLE, *SEARCH_KEY_VARIABLES.values(), *(row.key_variable for row in rows), *named})
+    return frozenset({API_KEY_VARIABLE, *search_key_variables().values(), *(row.key_variable for row in rows), *named})
 
 
 def key_hint(row: Provider) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from functools import cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,7 @@ from msgspec.structs import replace
 from claude_bridge.app.notices import Notices
 from claude_bridge.config.locate import search_answer_file
 from claude_bridge.config.types import SearchChoice
+from claude_bridge.data_files import read_rows
 from claude_bridge.errors import SetupError
 from claude_bridge.server_tools.blocks import INSTALL_HINT
 
@@ -22,13 +25,12 @@ if TYPE_CHECKING:
 
 OFF, AUTO, DUCKDUCKGO = SearchChoice("off"), SearchChoice("auto"), SearchChoice("duckduckgo")
 
-SEARCH_KEY_VARIABLES = {
-    "brave": "BRAVE_API_KEY",
-    "exa": "EXA_API_KEY",
-    "ollama": "OLLAMA_API_KEY",
-    "tavily": "TAVILY_API_KEY",
-}
-"""The environment variables that hold the keys of search services."""
+
+@cache
+def search_key_variables() -> Mapping[str, str]:
+    """Return the environment variables that hold the keys of search services."""
+    rows = read_rows("server_tools/services.toml")
+    return {name: row["key_variable"] for name, row in rows.items() if "key_variable" in row}
 
 
 def require_library(choice: SearchChoice) -> None:
@@ -43,7 +45,7 @@ def _has_library() -> bool:
 
 def default_key(choice: SearchChoice) -> str | None:
     """Return the key in a service's own variable (None: it needs none); raises SetupError where it is not set."""
-    variable = SEARCH_KEY_VARIABLES.get(choice)
+    variable = search_key_variables().get(choice)
     if variable is None:
         return None
     key = os.environ.get(variable, "").strip()

@@ -14,6 +14,7 @@ from claude_bridge.errors import UpstreamBrokenError, UpstreamError, UpstreamTim
 from claude_bridge.providers import PROVIDERS
 from claude_bridge.upstream.engines.ollama import OLDEST_VERSION, version_numbers
 from claude_bridge.upstream.engines.report import EngineReport, ProbeAnswer
+from claude_bridge.upstream.network import causes_of
 from claude_bridge.wire.addresses import reaches_this_machine
 
 REACHABLE, ENGINE, ADDRESS, KEY, VERSION = "reachable", "engine", "address", "key", "version"
@@ -43,10 +44,7 @@ def check_reachable(subject: Subject, answers: Sequence[ProbeAnswer], *, elsewhe
     if any(answer.status is not None for answer in answers):
         return ok(REACHABLE, f"{address} answers")
     error = answers[0].error or UpstreamError(f"{address} can't be reached.")
-    causes: list[BaseException] = [error]
-    for cause in causes:  # grows while it is walked
-        inner = (cause.__cause__, cause.__context__, *getattr(cause, "exceptions", ()))
-        causes += [one for one in inner if one is not None and one not in causes]
+    causes = list(causes_of(error))
     for kinds, seen, remedy in _UNREACHABLE:
         is_plain = root.scheme == "http" or UpstreamBrokenError not in kinds
         if is_plain and any(isinstance(cause, kinds) for cause in causes):

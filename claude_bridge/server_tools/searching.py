@@ -40,7 +40,7 @@ class HttpSearcher:
             base_url,
             api_key=key,
             name=service.title,
-            headers_of_key=lambda given: service.key_headers(given) if given else {},
+            headers_of_key=service.key_headers,
         )
 
     async def search(self, query: SearchQuery) -> tuple[list[SearchHit], int]:
@@ -57,7 +57,7 @@ class HttpSearcher:
             hits = [_hit(*map(result.get, ("url", "title", *fields))) for result in results]
         except (msgspec.DecodeError, RecursionError, KeyError, TypeError, AttributeError):
             what = "a web page" if document.body.lstrip()[:1] == b"<" else "something else"
-            hint = self._service.refusal_hints.get(200, "")
+            hint = self._service.refusal_hints.get("200", "")
             raise ToolError(
                 "unavailable", f"{self.name} answered with {what}, not with results. {hint}".strip()
             ) from None
@@ -79,7 +79,7 @@ class HttpSearcher:
     def _refused(self, status: int) -> ToolError:
         if status in _CODES:
             return ToolError(_CODES[status], f"{self.name} answered with status {status}.")
-        hint = self._service.refusal_hints.get(status) or (
+        hint = self._service.refusal_hints.get(str(status)) or (
             "Its key is wrong, or has no searches left." if status in (401, 402, 403) else ""
         )
         return ToolError("unavailable", f"{self.name} answered with status {status}. {hint}".strip())

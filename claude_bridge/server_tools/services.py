@@ -7,7 +7,7 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
-from msgspec import Struct
+from msgspec import Struct, convert
 
 from claude_bridge.data_files import read_rows
 from claude_bridge.server_tools.blocks import ToolError
@@ -30,19 +30,31 @@ class Question(NamedTuple):
 
 
 class SearchService(Struct, frozen=True, kw_only=True):
-    """One service."""
+    """One service: its row in ``services.toml``."""
 
+    name: str
     title: str
-    base_url: str
+    base_url: str = ""
     """Empty: the user's own."""
-    key_headers: Callable[[str], Mapping[str, str]] = lambda key: {"authorization": f"Bearer {key}"}
-    question: Callable[[SearchQuery], Question]
-    results: Callable[[Any], Sequence[Mapping[str, Any]]] = itemgetter("results")
-    """Returns the results in an answer; raises KeyError, TypeError or AttributeError for one that is none."""
+    key_header: str = ""
     passage_field: str = "content"
     age_field: str = ""
-    refusal_hints: Mapping[int, str] = {}
+    refusal_hints: Mapping[str, str] = {}
     """By status: what the user must do."""
+
+    def key_headers(self, key: str | None) -> Mapping[str, str]:
+        """Return the header that carries the key."""
+        if not key:
+            return {}
+        return {self.key_header: key} if self.key_header else {"authorization": f"Bearer {key}"}
+
+    def question(self, query: SearchQuery) -> Question:
+        """Return what the service is sent for a query."""
+        return _QUESTIONS[self.name](query)
+
+    def results(self, answer: Any) -> Sequence[Mapping[str, Any]]:  # noqa: ANN401 - a service's JSON
+        """Return the results in an answer; raises KeyError, TypeError or AttributeError for one that is none."""
+        return _RESULTS.get(self.name, itemgetter("results"))(answer)
 
 
 def _given(**values: object) -> dict[str, Any]:
@@ -111,41 +123,19 @@ def _ask_ollama(query: SearchQuery) -> Question:
     return Question("/api/web_search", {"query": query.with_operators, "max_results": min(query.count, 10)})
 
 
-_WANTS_JSON = "Let it answer in JSON: add `json` to `search.formats` in its settings.yml."
-
-SERVICES: dict[str, SearchService] = {
-    "searxng": SearchService(
-        title="SearXNG",
-        base_url="",
-        question=_ask_searxng,
-        results=_searxng_results,
-        age_field="publishedDate",
-        refusal_hints={200: _WANTS_JSON, 403: _WANTS_JSON},
-    ),
-    "brave": SearchService(
-        title="Brave Search",
-        base_url="https://api.search.brave.com",
-        key_headers=lambda key: {"x-subscription-token": key},
-        question=_ask_brave,
-        results=_brave_results,
-        passage_field="description",
-        age_field="age",
-    ),
-    "tavily": SearchService(
-        title="Tavily",
-        base_url="https://api.tavily.com",
-        question=_ask_tavily,
-        age_field="published_date",
-        refusal_hints={432: "The key has no searches left.", 433: "The key has no searches left."},
-    ),
-    "exa": SearchService(
-        title="Exa",
-        base_url="https://api.exa.ai",
-        key_headers=lambda key: {"x-api-key": key},
-        question=_ask_exa,
-        passage_field="text",
-        age_field="publishedDate",
-    ),
-    "ollama": SearchService(title="Ollama's web search", base_url="https://ollama.com", question=_ask_ollama),
+_QUESTIONS: Mapping[str, Callable[[SearchQuery], Question]] = {
+    "searxng": _ask_searxng,
+    "brave": _ask_brave,
+    "tavily": _ask_tavily,
+    "exa": _ask_exa,
+    "ollama": _ask_ollama,
 }
-"""By the name in ``--web-search``, after each service's documentation in 2026; DuckDuckGo has none."""
+_RESULTS: Mapping[str, Callable[[Any], Sequence[Mapping[str, Any]]]] = {
+    "searxng": _searxng_results,
+    "brave": _brave_results,
+}
+
+SERVICES = {
+    name: convert({**row, "name": name}, SearchService) for name, row in read_rows("server_tools/services.toml").items()
+}
+"""By the name in ``--web-search``; DuckDuckGo has none."""

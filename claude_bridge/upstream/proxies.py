@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from ipaddress import ip_network
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from claude_bridge.wire.addresses import ip_address_of, reaches_this_machine
 from claude_bridge.wire.urls import InvalidUrlError, Url, parse_url
@@ -29,11 +30,6 @@ class Proxy(Struct, frozen=True, kw_only=True):
     def __str__(self) -> str:
         """Return both, without a password."""
         return f"{self.url.origin} (from {self.source})"
-
-    @property
-    def is_socks(self) -> bool:
-        """Whether it speaks SOCKS5, and not HTTP."""
-        return self.url.scheme.startswith("socks")
 
 
 def proxy_for(url: Url, environment: Mapping[str, str]) -> Proxy | None:
@@ -64,11 +60,7 @@ def _parse_proxy(value: str, source: str) -> Proxy:
         raise InvalidProxyError(
             f"{source} names a proxy of the kind {url.scheme}://; the bridge can use {', '.join(PROXY_SCHEMES)}."
         )
-    return Proxy(url=url if url.port else _with_port(url), source=source)
-
-
-def _with_port(url: Url) -> Url:
-    return Url(scheme=url.scheme, host=url.host, port=_DEFAULT_PORTS[url.scheme], userinfo=url.userinfo)
+    return Proxy(url=replace(url, port=url.port or _DEFAULT_PORTS[url.scheme]), source=source)
 
 
 def _variable(environment: Mapping[str, str], name: str) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from claude_bridge.app.web import SEARCH_KEY_VARIABLES
+from claude_bridge.app.web import search_key_variables
 from claude_bridge.config.types import SearchChoice
 from claude_bridge.conversion.web_results import SearchHit
 from claude_bridge.server_tools.blocks import ToolError
@@ -258,5 +258,5 @@ def test_the_installed_library_takes_what_it_is_given() -> None:
 def test_every_service_can_be_chosen_and_every_choice_is_a_service() -> None:
     words = SearchChoice.WANTED.replace(" or ", ", ").split(", ")
     assert sorted(word.partition(":")[0] for word in words) == sorted(["auto", "off", "duckduckgo", *SERVICES])
-    assert sorted(SEARCH_KEY_VARIABLES) == sorted(set(SERVICES) - {"searxng"})
+    assert sorted(search_key_variables()) == sorted(set(SERVICES) - {"searxng"})
     assert json.dumps(sorted(SERVICES))
