@@ -54,7 +54,24 @@ def serve(
     Raises:
         SetupError: the address is taken, or the engine is not what the user thinks.
     """
-    run(partial(_serve, plan, listening, notices, limits, source, early))
+
+    async def main() -> None:
+        # The hangup of its own terminal ends a bridge. One that has none is asked to read its configuration again.
+        hangup = None if source is None or has_terminal() else source.request
+        async with (
+            _open_bridge(plan, listening, notices, early=early) as (bridge, listener, waiting),
+            anyio.create_task_group() as tasks,
+        ):
+            with open_stop_signals(hangup) as signals:
+                notices.listening(bridge.listening)
+                tasks.start_soon(provide_when_found, bridge)
+                tasks.start_soon(watch_loop, notices.warn)
+                if source is not None:
+                    tasks.start_soon(source.follow, bridge, tasks)
+                await server.serve(listener, bridge.service, signals, say=notices.say, limits=limits, waiting=waiting)
+                tasks.cancel_scope.cancel()
+
+    run(main)
 
 
 def serve_beside(
@@ -88,30 +105,6 @@ def run(main: Callable[[], Awaitable[T]]) -> T:
         if isinstance(error, BridgeError):
             raise SetupError(error.message, "Find out what is wrong: `bridge doctor`") from group
         raise error from (None if isinstance(error, SetupError) else group)
-
-
-async def _serve(
-    plan: Plan,
-    listening: Listening,
-    notices: Notices,
-    limits: Limits,
-    source: ConfigurationSource | None,
-    early: EarlyPort | None,
-) -> None:
-    # The hangup of its own terminal ends a bridge. One that has none is asked to read its configuration again.
-    hangup = None if source is None or has_terminal() else source.request
-    async with (
-        _open_bridge(plan, listening, notices, early=early) as (bridge, listener, waiting),
-        anyio.create_task_group() as tasks,
-    ):
-        with open_stop_signals(hangup) as signals:
-            notices.listening(bridge.listening)
-            tasks.start_soon(provide_when_found, bridge)
-            tasks.start_soon(watch_loop, notices.warn)
-            if source is not None:
-                tasks.start_soon(source.follow, bridge, tasks)
-            await server.serve(listener, bridge.service, signals, say=notices.say, limits=limits, waiting=waiting)
-            tasks.cancel_scope.cancel()
 
 
 async def _serve_beside(

@@ -135,7 +135,7 @@ def score_of(results: Iterable[Result]) -> Score:
     return Score(passed, total, round(max(0.0, middle - half), 3), round(min(1.0, middle + half), 3))
 
 
-class Exam(Struct, frozen=True, kw_only=True):
+class Exam(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One model's exam, whole or as far as it has come; ``planned`` is how many results it has in the end."""
 
     settings: Settings

@@ -8,19 +8,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from msgspec import DecodeError, Struct, ValidationError, json
+from msgspec import DecodeError, ValidationError, json
+from msgspec.structs import replace
 
 from claude_bridge.config.locate import exams_folder
 from claude_bridge.errors import SetupError
 from claude_bridge.exam.results import Exam, Result, Settings
-
-
-class Head(Struct, frozen=True, kw_only=True):
-    """The first line of a file."""
-
-    settings: Settings
-    started_at: str
-    planned: int
 
 
 class Store:
@@ -36,13 +29,14 @@ class Store:
         started_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", settings.model)[:60].strip(".-") or "model"
         path = self.folder / f"{started_at[:19].replace(':', '')}-{name}-{secrets.token_hex(2)}.jsonl"
+        exam = Exam(settings=settings, started_at=started_at, planned=settings.planned)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             path.touch(mode=0o600, exist_ok=False)  # transcripts are nobody else's business
-            path.write_bytes(json.encode(Head(settings=settings, started_at=started_at, planned=settings.planned)))
+            path.write_bytes(json.encode(exam))
         except OSError as error:
             raise _not_kept(path, error) from error
-        return Exam(settings=settings, started_at=started_at, planned=settings.planned), path
+        return exam, path
 
     def add(self, path: Path, result: Result) -> None:
         """Keep one more result."""
@@ -80,7 +74,7 @@ def _read(path: Path) -> Exam | None:
     """Return what a file holds; a last line that was cut off is left out."""
     try:
         head, *lines = path.read_bytes().splitlines()
-        begun = json.decode(head, type=Head)
+        exam = json.decode(head, type=Exam)
     except (OSError, ValueError, DecodeError):
         return None
     results: dict[tuple[str, int], Result] = {}
@@ -90,9 +84,7 @@ def _read(path: Path) -> Exam | None:
         except (ValidationError, DecodeError):
             continue
         results[result.key] = result
-    return Exam(
-        settings=begun.settings, started_at=begun.started_at, planned=begun.planned, results=list(results.values())
-    )
+    return replace(exam, results=list(results.values()))
 
 
 def _not_kept(path: Path, error: OSError) -> SetupError:
