@@ -197,8 +197,6 @@ class Exchange(Answer):
             ended = self._upstream_ended or self._response.done
             if ended:
                 items = [*items, *self._response.close()]
-            if _is_progress(items):
-                last_progress_at = time.monotonic()
             if items:
                 self._emit(items)
             if ended:
@@ -213,9 +211,11 @@ class Exchange(Answer):
                 items = await self._next_items()
             except BridgeError as error:
                 items = self._response.fail(error)
-            quiet_s = time.monotonic() - last_progress_at
-            is_late = self._upstream_is_silent or quiet_s >= self._waiting.keep_alive_s
-            if is_late and not _is_progress(items):
+            now = time.monotonic()
+            if _is_progress(items):
+                last_progress_at = now
+            elif self._upstream_is_silent or now - last_progress_at >= self._waiting.keep_alive_s:
+                last_progress_at = now
                 self._recorder.record(WaitingForUpstream())
                 items = [*items, *self._response.keep_alive()]
 

@@ -1,7 +1,7 @@
 """StreamSocket: a connected TCP socket as plain system calls, on asyncio and on trio.
 
 An anyio stream runs the event loop once more for each write, which was a quarter of what a streamed token cost; and it
-reads ahead, so that nobody can see what has come on a connection that is kept for later.
+has no way to show whether anything has come on a connection that is kept for later.
 """
 
 from __future__ import annotations
@@ -13,10 +13,13 @@ from contextlib import suppress
 from typing import Any
 
 import anyio
-from anyio.abc import ByteStream
+from anyio.abc import ByteStream, SocketStream
 
 CONNECT_STAGGER_S = 0.25
 """How long one address of a host may be silent before the next one is tried too (RFC 8305, section 5)."""
+
+_FEW_BYTES = 1024
+"""What one or two tokens take. Where a read brings no more, the next one has to wait, as far as one can know."""
 
 
 class StreamSocket(ByteStream):
@@ -37,27 +40,29 @@ class StreamSocket(ByteStream):
         if not self._has_waited:
             await anyio.lowlevel.checkpoint()  # one that sends without end must let others have their turn
         self._has_waited = False
-        while True:
-            try:
-                data = self._socket.recv(max_bytes)
-            except (BlockingIOError, InterruptedError):
-                await anyio.wait_readable(self._socket)
-                self._has_waited = True
-            except OSError as error:
-                raise anyio.BrokenResourceError from error
-            else:
-                if not data:
-                    raise anyio.EndOfStream
-                return data
+        while (data := self._read(max_bytes)) is None:
+            await anyio.wait_readable(self._socket)
+            self._has_waited = True
+        return data
 
     def receive_now(self, max_bytes: int) -> bytes | None:
         """Return what has come, without waiting: None if that is nothing, ``b""`` at the end."""
         try:
-            return self._socket.recv(max_bytes)
+            return self._read(max_bytes)
+        except (anyio.EndOfStream, anyio.BrokenResourceError):
+            return b""
+
+    def _read(self, max_bytes: int) -> bytes | None:
+        """Return what has come, without waiting: None if that is nothing; raises as ``receive`` does."""
+        try:
+            data = self._socket.recv(max_bytes)
         except (BlockingIOError, InterruptedError):
             return None
-        except OSError:
-            return b""
+        except OSError as error:
+            raise anyio.BrokenResourceError from error
+        if not data:
+            raise anyio.EndOfStream
+        return data
 
     async def send(self, item: bytes | memoryview) -> None:
         """Send all bytes, waiting only where nobody reads them; cancelled, it may have sent a part of them."""
@@ -90,15 +95,52 @@ class StreamSocket(ByteStream):
         """Tell the other side that nothing more comes; raises OSError if it has left."""
         self._socket.shutdown(socket.SHUT_WR)
 
-    def close(self) -> None:
+    async def aclose(self) -> None:
         """Close the socket."""
         if self._socket.fileno() >= 0:
             anyio.notify_closing(self._socket)
             self._socket.close()
 
+
+class _UvloopSocket(StreamSocket):
+    """A connected socket on uvloop, whose own stream waits for bytes at half the cost of waiting for a plain socket.
+
+    That stream reads only while ``receive`` waits for it, so that all other reads and writes can be system calls.
+    """
+
+    def __init__(self, connected: socket.socket, stream: SocketStream) -> None:
+        super().__init__(connected)
+        self._stream = stream
+        self._may_hold_bytes = True
+        """Whether the stream may have read bytes that ``receive`` has not returned: they come first."""
+        self._has_few = True
+        """Whether the last read brought few bytes."""
+
+    async def receive(self, max_bytes: int = 65_536) -> bytes:
+        data: bytes | None = None
+        if not (self._may_hold_bytes or self._has_few):
+            if not self._has_waited:
+                await anyio.lowlevel.checkpoint()
+            data = self._read(max_bytes)
+        self._has_waited = data is None
+        if data is None:
+            self._may_hold_bytes = True
+            data = await self._stream.receive(max_bytes)
+            self._may_hold_bytes = len(data) == max_bytes
+        self._has_few = len(data) <= _FEW_BYTES
+        return data
+
+    async def send(self, item: bytes | memoryview) -> None:
+        sent = self.send_now(item)
+        if sent < len(item):
+            await self._stream.send(memoryview(item)[sent:])  # type: ignore[arg-type]
+
+    @property
+    def is_quiet(self) -> bool:
+        return not self._may_hold_bytes and super().is_quiet
+
     async def aclose(self) -> None:
-        """Close the socket."""
-        self.close()
+        await anyio.aclose_forcefully(self._stream)
 
 
 async def connect(host: str, port: int) -> StreamSocket:
@@ -134,10 +176,21 @@ async def connect(host: str, port: int) -> StreamSocket:
                     await failed.wait()
         if not connected:
             raise failures[-1]
-        return StreamSocket(connected.pop(0))
+        return await _stream_of(connected.pop(0))
     finally:
         for other in connected:
             other.close()
+
+
+async def _stream_of(connected: socket.socket) -> StreamSocket:
+    loop = type(anyio.lowlevel.current_token().native_token)
+    if not loop.__module__.startswith("uvloop"):
+        return StreamSocket(connected)
+    try:
+        return _UvloopSocket(connected, await SocketStream.from_socket(connected))
+    except BaseException:
+        connected.close()
+        raise
 
 
 async def _connected(family: int, address: tuple[object, ...]) -> socket.socket:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import itertools
 import socket
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -8,7 +10,9 @@ import pytest
 
 from claude_bridge.stream_socket import StreamSocket, connect
 
-pytestmark = pytest.mark.anyio
+UVLOOP = ("asyncio", {"use_uvloop": True})
+LOOPS = pytest.mark.parametrize("anyio_backend", ["asyncio", UVLOOP, "trio"], ids=["asyncio", "uvloop", "trio"])
+pytestmark = [pytest.mark.anyio, LOOPS]
 
 
 async def test_small_writes_go_out_at_once() -> None:
@@ -25,12 +29,53 @@ async def test_a_connection_is_quiet_until_the_other_side_sends_or_leaves() -> N
         async with await connect(*listener.getsockname()) as stream:
             other, _ = listener.accept()
             with other:
-                assert stream.is_quiet
                 other.send(b"x")
                 assert await stream.receive() == b"x"
                 assert stream.is_quiet
-            await anyio.wait_readable(stream._socket)
+            with anyio.fail_after(5):
+                while stream.is_quiet:
+                    await anyio.lowlevel.checkpoint()
+
+
+async def test_bytes_keep_their_order_though_reads_are_given_up_and_differ_in_size() -> None:
+    sent = b"".join(b"%05d," % number for number in range(20_000))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        async with await connect(*listener.getsockname()) as stream, anyio.create_task_group() as tasks:
+            other = StreamSocket(listener.accept()[0])
+
+            async def send() -> None:
+                at = 0
+                for size in itertools.cycle([6, 30, 3_000, 6, 60_000, 70_000]):
+                    await other.send(sent[at : at + size])
+                    at += size
+                    if at >= len(sent):
+                        break
+                    await anyio.lowlevel.checkpoint()
+                await other.aclose()
+
+            tasks.start_soon(send)
+            received = b""
+            with suppress(anyio.EndOfStream), anyio.fail_after(10):
+                for steps in itertools.cycle(range(4)):
+                    with anyio.CancelScope() as scope:
+                        for _ in range(steps):
+                            await anyio.lowlevel.checkpoint()
+                        scope.cancel()
+                        received += await stream.receive(1_000 + 20_000 * steps)
+                    received += await stream.receive(1_000)
+    assert received == sent
+
+
+async def test_bytes_that_a_read_has_left_make_a_connection_unquiet() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        async with await connect(*listener.getsockname()) as stream:
+            other = StreamSocket(listener.accept()[0])
+            await other.send(b"one, two")
+            assert await stream.receive(5) == b"one, "
             assert not stream.is_quiet
+            assert await stream.receive() == b"two"
+            assert stream.is_quiet
+            await other.aclose()
 
 
 def addresses(*hosts: str, port: int) -> Any:

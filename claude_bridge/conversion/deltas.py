@@ -217,6 +217,8 @@ def as_deltas(text: str) -> list[Delta]:
 
 def text_of(deltas: Sequence[Delta]) -> str:
     """Return the text of the deltas where they are nothing but text, else nothing."""
+    if len(deltas) == 1:
+        return deltas[0].text if type(deltas[0]) is TextDelta else ""
     texts = [delta.text for delta in deltas if type(delta) is TextDelta]
     return "".join(texts) if len(texts) == len(deltas) else ""
 

@@ -262,12 +262,14 @@ class Connection:
 
     async def write(self, data: bytes) -> None:
         """Send bytes; raises ClientGoneError."""
-        self._writing_since = time.monotonic()
         try:
-            await self._stream.send(data)
+            sent = self._stream.send_now(data)
+            if sent < len(data):
+                self._writing_since = time.monotonic()
+                await self._stream.send(memoryview(data)[sent:])
+                self._writing_since = None  # but not where it was cancelled
         except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
             raise ClientGoneError from error
-        self._writing_since = None  # but not where it was cancelled
 
     def has_client_left(self) -> bool:
         """Read on while an answer is written; return whether the client has left."""

@@ -47,6 +47,8 @@ class UpstreamCall:
         self._explain_failure = explain_failure
         self.refusal = b""
         """The body of an answer that is a refusal."""
+        self._receive = self._receive_first
+        """Returns what has come of the answer, ``b""`` at its end."""
         self._waiting: anyio.CancelScope | None = None
         self._waiting_since = math.inf
         self._silent_since = time.monotonic()
@@ -92,7 +94,7 @@ class UpstreamCall:
         with anyio.CancelScope(deadline=deadline) as scope:
             self._waiting = scope
             try:
-                data = await self._read()
+                data = await self._receive()
             except NetworkError as error:
                 raise self._explain_failure(error) from error
             self._waiting = None
@@ -137,7 +139,7 @@ class UpstreamCall:
                 while await self._exchange.receive():
                     pass
 
-    async def _read(self) -> bytes:
+    async def _receive_first(self) -> bytes:
         exchange = self._exchange
         if self._has_begun is not None:
             await self._has_begun.wait()
@@ -146,7 +148,9 @@ class UpstreamCall:
         if not exchange.status:
             await exchange.receive_head()
         if 200 <= exchange.status < 300:
-            return await exchange.receive()
+            assert exchange.connection is not None, "the head has come"
+            self._receive = exchange.connection.receive_body
+            return await self._receive()
         with anyio.move_on_after(REFUSAL_S), suppress(NetworkError):
             while len(self.refusal) <= MAX_REFUSAL_BYTES and (piece := await exchange.receive()):
                 self.refusal += piece

@@ -216,7 +216,7 @@ class _Connection:
         return is_fit
 
     async def close(self) -> None:
-        self._stream.close()
+        await self._stream.aclose()
 
     async def _receive(self) -> bytes:
         """Return what a read brings, ``b""`` at the end of an answer that has begun."""
