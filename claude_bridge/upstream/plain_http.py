@@ -90,7 +90,7 @@ class PlainTransport(HttpTransport):
             connection = self._idle.pop()
             try:
                 if connection.was_chunked not in self._keeps:
-                    await anyio.sleep(connection.idle_since + UNPROVEN_IDLE_S - time.monotonic())
+                    await anyio.sleep(max(0, connection.idle_since + UNPROVEN_IDLE_S - time.monotonic()))
                 for _ in range(_SETTLING_STEPS if connection.has_refused else 0):
                     await checkpoint()
             except BaseException:  # cancelled, with a connection that nobody else knows

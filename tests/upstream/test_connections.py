@@ -291,6 +291,18 @@ async def test_an_engine_that_closes_after_its_streams_is_not_met_while_it_close
         assert (engine.connections, engine.requests) == (5, 5)
 
 
+async def test_a_connection_that_was_idle_for_longer_than_its_trial_is_used_again() -> None:
+    async def serve(engine: Engine, stream: SocketStream, number: int) -> None:
+        while await engine.read(stream):
+            await stream.send(ANSWER + b"one")
+
+    async with engine_of(serve) as (engine, client):
+        assert await body_of(client) == b"one"
+        await anyio.sleep(2 * UNPROVEN_IDLE_S)
+        assert await body_of(client) == b"one"
+        assert (engine.connections, engine.requests) == (1, 2)
+
+
 # --- read while writing ---------------------------------------------------------------------------------------
 
 
