@@ -2,7 +2,7 @@
 FROM python:3.12-slim
 COPY pyproject.toml README.md LICENSE /src/
 COPY claude_bridge /src/claude_bridge
-RUN pip install --no-cache-dir '/src[metrics,pdf,speed]' && rm -r /src && useradd --create-home bridge
+RUN pip install --no-cache-dir '/src[metrics,pdf,speed,web]' && rm -r /src && useradd --create-home bridge
 USER bridge
 ENV BRIDGE_HOST=0.0.0.0
 EXPOSE 8765

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 import pytest
+from platformdirs import user_cache_path
 
-from claude_bridge.config import schema
-from claude_bridge.config.load import OPTION_VARIABLES
+from claude_bridge.config import locate, schema
+from claude_bridge.config.load import OPTION_VARIABLES, read_config
 from claude_bridge.config.schema import Defaults, Server, Web, settings_of, variable_of
 from claude_bridge.conversion.tool_json.text import MAX_JSON_DEPTH
 from claude_bridge.server.http1 import Limits
@@ -146,6 +148,67 @@ def test_every_trap_that_a_golden_case_cites_is_listed() -> None:
 
     assert len(cited) > 10
     assert cited - listed == set()
+
+
+# --- examples that are not commands of the bridge: tests/cli/test_advice.py parses those --------------------------
+
+
+def _settings_in(page: Path) -> list[str]:
+    """Return the blocks of TOML on a page, fenced or indented."""
+    text = page.read_text("utf-8")
+    fenced = re.findall(r"^```toml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    indented = [
+        "".join(line[4:] + "\n" for line in block.splitlines())
+        for block in re.findall(r"(?:^ {4}.*\n|^\n(?= {4}))+", text, re.MULTILINE)
+    ]
+    return fenced + [block for block in indented if re.match(r"(?:\s*#.*\n)*\s*\[\[?[\w.]+\]", block)]
+
+
+SETTINGS = [(str(page.relative_to(ROOT)), block) for page in PAGES for block in _settings_in(page)]
+
+
+@pytest.mark.parametrize(("page", "block"), SETTINGS)
+def test_settings_on_a_page_are_read_without_a_mistake(page: str, block: str, tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text(block, "utf-8")
+    reading = read_config(file, {})
+    assert [str(problem) for problem in (*reading.mistakes, *reading.doubts)] == []
+
+
+def test_there_are_settings_on_pages() -> None:
+    assert len(SETTINGS) > 8
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_what_is_installed_is_there(page: Path) -> None:
+    text, project = page.read_text("utf-8"), tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    extras = {extra for named in re.findall(r"install[^\n]* '\.\[([\w,]+)\]'", text) for extra in named.split(",")}
+    assert extras <= project["optional-dependencies"].keys()
+    assert "install 'claude-bridge-cli" not in text, "it is on no package index"
+    libraries = {re.split(r"[>=;]", name)[0] for names in project["optional-dependencies"].values() for name in names}
+    for named in re.findall(r"pipx inject claude-bridge-cli ([\w -]+?)(?: {2}|`|$)", text, re.MULTILINE):
+        assert set(named.split()) <= libraries
+
+
+def test_every_folder_that_we_write_to_is_on_the_page_about_uninstalling(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (ROOT / "docs" / "how-to" / "update-and-uninstall.md").read_text("utf-8")
+    for name in ("CONFIG", "CACHE", "DATA", "STATE"):
+        monkeypatch.delenv(f"XDG_{name}_HOME", raising=False)
+    home = str(Path.home())
+    folders = (locate.log_folder(), locate.exams_folder().parent, user_cache_path("claude-bridge", appauthor=False))
+    for folder in (*folders, locate.config_file(None, {})[0].parent):
+        assert str(folder).replace(home, "~") in page or sys.platform == "win32"
+    source = "".join(file.read_text("utf-8") for file in (ROOT / "claude_bridge").rglob("*.py"))
+    calls = re.findall(r"user_\w+_path\([^)]+\)", source)
+    assert len(calls) > 3
+    assert [call for call in calls if "appauthor=False" not in call] == [], "Windows would double the folder's name"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_options_of_a_benchmark_exist(page: Path) -> None:
+    for script, arguments in re.findall(r"python (benchmarks/\w+\.py)([^#`\n]*)", page.read_text("utf-8")):
+        source = (ROOT / script).read_text("utf-8")
+        assert [option for option in re.findall(r"--[\w-]+", arguments) if f'"{option}"' not in source] == []
 
 
 # --- the table of conversions, and where each of its rows is proven --------------------------------------------

@@ -48,7 +48,7 @@ def _data_folder() -> Path:
 
 def trusted_projects_file() -> Path:
     """Return the file that holds which projects' settings the user trusts."""
-    return user_data_path("claude-bridge", appauthor=False) / "projects.json"
+    return _data_folder() / "projects.json"
 
 
 def log_folder() -> Path:

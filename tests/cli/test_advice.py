@@ -65,7 +65,9 @@ def advised_in(text: str) -> Iterator[str]:
     """Yield the command lines in a text: in backquotes, as the output of a command, or alone in an indented line."""
     found = re.findall(r"(?<!`)`(bridge [^`]+)`", text)
     found += re.findall(r"\$\((bridge [^)]+)\)", text)
-    found += re.findall(r"^(?: {4})?(bridge [a-z].*)$", text, re.MULTILINE)
+    found += re.findall(r"^(?: {4})?(?:\.venv[/\\](?:bin|Scripts)[/\\])?(bridge [a-z].*)$", text, re.MULTILINE)
+    in_containers = re.findall(r"docker run .* claude-bridge (.*)$|^ +command: \[(ollama.*)\]$", text, re.MULTILINE)
+    found += [f"bridge serve {words.replace(',', '')}" for pair in in_containers for words in pair if words]
     yield from (line for line in found if line not in NO_COMMANDS and "[OPTIONS]" not in line)
 
 
@@ -145,3 +147,33 @@ def test_options_that_are_advised_alone_exist() -> None:
         for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)
     }
     assert advised - options - OF_OTHER_PROGRAMS == set()
+
+
+BY_OTHERS = {
+    *("Connection refused", "Context limit reached", "Prompt is too long", "Retrying in 5 s (attempt 2/10)"),
+    *("failed to parse grammar", "maximum context length is … tokens", "No models loaded", "/cost", ":free"),
+    *('"auto" tool choice requires --enable-auto-tool-choice', "insufficient_quota", "organization must be verified"),
+    *("does not support tools", "claude --resume ID", "[1m]", "/model", "404"),
+}
+"""What the pages quote of Claude Code and of engines."""
+
+
+def messages_on(page: Path) -> Iterator[str]:
+    """Yield what a page quotes as seen by the user, in the first column of its tables."""
+    for table in re.findall(r"^\| (?:You see|表示) \|.*\n((?:\|.*\n)+)", page.read_text("utf-8"), re.MULTILINE):
+        for row in table.splitlines()[1:]:
+            yield from re.findall(r"`([^`]+)`", row.split("|")[1])
+
+
+def test_the_messages_that_the_pages_explain_are_the_ones_that_we_print() -> None:
+    quoted = {(page.name, message) for page in PAGES for message in messages_on(page)}
+    texts = texts_of_the_package()
+    unknown = [
+        (page, message)
+        for page, message in quoted
+        if message not in BY_OTHERS
+        for part in re.split(r"'[^']*'|[\d,.]+", message)
+        if not any(part.strip() in text for text in texts)
+    ]
+    assert unknown == []
+    assert len(quoted) > 10

@@ -90,7 +90,7 @@ def test_duckduckgo_needs_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(web, "find_spec", lambda _: None)
     with pytest.raises(SetupError) as caught:
         web.require_library(SearchChoice("duckduckgo"))
-    assert caught.value.hint == "`pip install 'claude-bridge-cli[web]'`"
+    assert "pip install '.[web]'" in caught.value.hint
 
 
 def test_a_key_comes_from_the_configuration_or_its_own_variable(
@@ -196,4 +196,4 @@ async def test_without_its_library_nobody_is_asked_and_the_line_says_what_to_ins
     monkeypatch.setattr(web, "find_spec", lambda _: None)
     plan = web_plan(Config(), None)
     assert await web.with_agreed_search(plan, Agrees()) == plan
-    assert "pip install 'claude-bridge-cli[web]'" in (web.no_search_note(plan) or "")
+    assert "pip install '.[web]'" in (web.no_search_note(plan) or "")

