@@ -28,7 +28,7 @@ from claude_bridge.server_tools.tools import WebTools
 from claude_bridge.server_tools.turn import BeginRound, WebTurn
 from claude_bridge.trace.bus import Bus
 from claude_bridge.trace.recorder import Recorder
-from claude_bridge.trace.redact import REDACTED
+from claude_bridge.trace.secrets import REDACTED
 from claude_bridge.upstream.request_queue import RequestQueues
 from claude_bridge.upstream.token_counter import PromptCounter
 from claude_bridge.wire.anthropic import CountTokensRequest, MessagesRequest

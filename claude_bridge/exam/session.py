@@ -26,7 +26,7 @@ from claude_bridge.exam.runner import take_exam
 from claude_bridge.exam.store import Store
 from claude_bridge.providers import Upstream
 from claude_bridge.routing import Routing, Target
-from claude_bridge.trace.redact import Redactor
+from claude_bridge.trace.secrets import Secrets
 from claude_bridge.upstream.engines.detect import inspect_engine
 
 
@@ -84,7 +84,7 @@ def take(
     Raises:
         SetupError: the engine does not answer any more.
     """
-    redact = Redactor(prepared.plan.keys).redact_text
+    redact = Secrets(prepared.plan.keys).without
 
     def keep(result: Result) -> None:
         lines = [Line(line.kind, redact(line.text)) for line in result.transcript]  # an engine's error may quote a key

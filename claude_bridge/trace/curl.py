@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 
-from claude_bridge.trace.redact import REDACTED
+from claude_bridge.trace.secrets import REDACTED
 
 KEY_VARIABLE = "UPSTREAM_API_KEY"
 MAX_ARGUMENT_BYTES = 100_000

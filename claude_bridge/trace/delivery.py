@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections import deque
+from itertools import islice
 from threading import Event, Lock, Thread
 
 from claude_bridge.trace.events import EventsDropped
@@ -17,6 +18,9 @@ MAX_QUEUED_BYTES = 128 * 1024 * 1024
 
 GATHER_S = 0.05
 """How long a thread lets events come before it takes them: each time that it wakes up holds up the event loop."""
+
+_MAX_BATCH = 128
+"""So many events are redacted at once."""
 
 TICK_S = 0.25
 CLOSE_TIMEOUT_S = 2.0
@@ -93,7 +97,7 @@ class ThreadDelivery(Delivery):
                 self._dropped += 1
                 return
             if self._dropped:
-                self._queue.append(clean.of(self._take_dropped()))
+                self._queue.append(CleanEvent(self._take_dropped(), clean.redactor))
             self._queue.append(clean)
             self._queued_bytes += clean.body_bytes
             self._put_count += 1
@@ -154,8 +158,11 @@ class ThreadDelivery(Delivery):
 
     def _deliver_queued(self) -> None:
         while self._queue:
-            clean = self._queue[0]
-            self.sink.take(clean.event())
             with self._lock:
-                self._queue.popleft()
-                self._queued_bytes -= clean.body_bytes
+                batch = list(islice(self._queue, _MAX_BATCH))
+            batch[0].redactor.clean(batch)
+            for clean in batch:
+                self.sink.take(clean.event())
+                with self._lock:
+                    self._queue.popleft()
+                    self._queued_bytes -= clean.body_bytes

@@ -26,12 +26,10 @@ from claude_bridge.trace.parts import (
     system_parts,
     tool_part,
 )
+from claude_bridge.trace.stream_text import Timed, read_stream
 from claude_bridge.trace.summary import Entry, UnreadableLineError, read_entry
 
 T = TypeVar("T")
-
-Timed = tuple[float, str]
-"""Seconds after the request was received, and what came then."""
 
 _LISTS = ("messages", "input", "tools", "system")
 """Members of a request that grow from turn to turn, so that their items are kept once."""
@@ -114,8 +112,8 @@ def read_lines(lines: Iterable[bytes]) -> Lines:
                 case "ExchangeEnded":
                     found.answer = _decoded(entry.message, dict[str, Any])
                 case "StreamsRecorded":
-                    found.upstream = _decoded(entry.upstream, list[Timed])
-                    found.client = _decoded(entry.client, list[Timed])
+                    found.upstream = read_stream(entry.upstream)
+                    found.client = read_stream(entry.client)
                     found.omitted_bytes = entry.omitted_bytes
                 case "ToolInputRepaired" | "AnswerMended":
                     found.repairs.append(f"{entry.tool_name}: {entry.what}")

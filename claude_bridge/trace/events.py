@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from msgspec import Raw, Struct
 
 from claude_bridge.conversion.builtin_tools import WebTool
@@ -207,20 +209,36 @@ class ClientLeft(_Event, frozen=True, kw_only=True):
     """The client went away before the answer was whole; the upstream was cancelled."""
 
 
-StreamPiece = tuple[float, bytes]
-"""When one read or write was done, in seconds after the request was received, and what it carried."""
+class StreamReads(Struct):
+    """What came in each read of a stream, or went out in each write, and when; ``size`` counts the bytes."""
+
+    data: list[bytes] = []
+    after_s: list[float] = []
+    size: int = 0
+
+
+class StreamBlock(Struct, frozen=True):
+    """Some reads of a stream; in ``text`` a mark stands for ``shared``, see stream_text.
+
+    ``sizes`` has the bytes of each read, ``after_us`` the microseconds after the request was received.
+    """
+
+    text: bytes
+    sizes: list[int]
+    after_us: list[int]
+    shared: bytes = b""
 
 
 class StreamsRecorded(_Event, frozen=True, kw_only=True):
     """What the upstream sent and what the client got, as bytes; comes last, after the exchange's end.
 
-    ``upstream`` has what every attempt got, those too that fell back. ``omitted_bytes`` counts what was beyond the
-    budget of one exchange.
+    The redaction makes blocks of the reads. ``upstream`` has what every attempt got, those too that fell back.
+    ``omitted_bytes`` counts what was beyond the budget of one exchange.
     """
 
     omitted_bytes: int = 0
-    upstream: list[StreamPiece]
-    client: list[StreamPiece]
+    upstream: StreamReads | Sequence[StreamBlock]
+    client: StreamReads | Sequence[StreamBlock]
 
 
 class EventsDropped(_Event, frozen=True, kw_only=True):

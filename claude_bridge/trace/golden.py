@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 
 from claude_bridge.adapters.engine_profiles import PROFILES
-from claude_bridge.trace.detail import Lines, Timed
-from claude_bridge.trace.redact import redacted
+from claude_bridge.trace.detail import Lines
+from claude_bridge.trace.secrets import redacted
+from claude_bridge.trace.stream_text import Timed
 from claude_bridge.trace.summary import TracedExchange
 
 

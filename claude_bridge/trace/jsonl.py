@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import codecs
 import os
 import stat
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import msgspec
 from msgspec import Raw
@@ -19,18 +18,14 @@ from claude_bridge.trace.events import (
     ExchangeEnded,
     RequestReceived,
     RequestSent,
-    StreamPiece,
+    StreamBlock,
     StreamsRecorded,
     TraceEvent,
 )
+from claude_bridge.trace.stream_text import encode_blocks
 
-VERSION = 2
+VERSION = 3
 """Of the format, in each line; lines of version 1 do not have it. See docs/reference/trace.md."""
-
-SAME_MOMENT_S = 0.002
-"""Reads that follow each other so closely are one piece of a recorded stream."""
-
-_MAX_TEXT_BYTES = 32 * 1024
 
 MAX_FILE_BYTES = 256 * 1024 * 1024
 """A file of this size is renamed to FILE.1, in place of the one before, and a new one begun."""
@@ -111,8 +106,8 @@ def encode_in_parts(event: TraceEvent) -> Iterator[bytes | memoryview]:
             yield _open_line({"type": type(event).__name__, **fields})
         case StreamsRecorded(upstream=upstream, client=client):
             yield _open_line(replace(event, upstream=[], client=[])).removesuffix(b',"upstream":[],"client":[]')
-            yield from _texts(b"upstream", upstream)
-            yield from _texts(b"client", client)
+            yield b',"upstream":' + encode_blocks(cast("Sequence[StreamBlock]", upstream))
+            yield b',"client":' + encode_blocks(cast("Sequence[StreamBlock]", client))
         case _:
             yield _open_line(event)
     yield b"}"
@@ -120,29 +115,6 @@ def encode_in_parts(event: TraceEvent) -> Iterator[bytes | memoryview]:
 
 def _open_line(event: object) -> bytes:
     return b'{"version":%d,%b' % (VERSION, msgspec.json.encode(event)[1:-1])
-
-
-def _texts(name: bytes, pieces: Sequence[StreamPiece]) -> Iterator[bytes]:
-    """Yield the pieces as a list of texts with their times; a character that was cut by a read is in the second one.
-
-    Reads that follow each other closely become one text.
-    """
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    yield b',"%b":[' % name
-    texts, size, at, last = list[tuple[float, str]](), 0, 0, len(pieces)
-    while at < last:
-        (after_s, data), data_size, start = pieces[at], 0, at
-        while at < last and data_size < _MAX_TEXT_BYTES and pieces[at][0] - after_s < SAME_MOMENT_S:
-            data_size += len(pieces[at][1])
-            at += 1
-        if at - start > 1:
-            data = b"".join([data for _, data in pieces[start:at]])
-        texts.append((round(after_s, 4), decoder.decode(data, final=at == last)))
-        size += data_size
-        if size >= _MAX_TEXT_BYTES or at == last:  # what stays in the processor's cache is encoded faster
-            yield msgspec.json.encode(texts)[1:-1] + b"," * (at < last)
-            texts, size = [], 0
-    yield b"]"
 
 
 def _json_or_text(body: bytes) -> Raw:

@@ -78,9 +78,8 @@ class Recorder:
         self._fold = MessageAccumulator()
         self._unread: list[ResponseItem] = []
         self._report_at = 0.0
-        self._upstream_pieces: list[events.StreamPiece] = []
-        self._client_pieces: list[events.StreamPiece] = []
-        self._piece_bytes = self._omitted_bytes = 0
+        self._upstream, self._client = events.StreamReads(), events.StreamReads()
+        self._omitted_bytes = 0
 
     @property
     def active(self) -> bool:
@@ -209,12 +208,12 @@ class Recorder:
     def upstream_sent(self, data: bytes) -> None:
         """Keep what one read from the upstream gave."""
         if self._bus.keeps_streams:
-            self._keep(self._upstream_pieces, data)
+            self._keep(self._upstream, data)
 
     def client_got(self, data: bytes) -> None:
         """Keep what one write to the client carries."""
         if self._bus.keeps_streams:
-            self._keep(self._client_pieces, data)
+            self._keep(self._client, data)
 
     def called_web(self, event: events.WebToolCalled) -> None:
         """Record a search or a fetch that the bridge made for the model."""
@@ -262,7 +261,7 @@ class Recorder:
             return
         event = None
         if self._bus.active:
-            self._fold.feed(typed_events(self._unread))
+            self._read_rest()
             event = events.ExchangeEnded(
                 first_token_s=self._first_token_s,
                 message=self._fold.message if self._fold.has_begun else _unseen_message(self._model, usage),
@@ -306,9 +305,9 @@ class Recorder:
         What the client got is whole only now: the end of an exchange is recorded before its last bytes go out.
         """
         self.failed(BridgeError("The bridge stopped before the answer was whole."), in_stream=True)
-        upstream, client = self._upstream_pieces, self._client_pieces
-        if upstream or client:
-            self._upstream_pieces, self._client_pieces = [], []
+        upstream, client = self._upstream, self._client
+        if upstream.data or client.data:
+            self._upstream, self._client = events.StreamReads(), events.StreamReads()
             streams = events.StreamsRecorded(upstream=upstream, client=client, omitted_bytes=self._omitted_bytes)
             self._bus.emit(self._stamped(streams))
 
@@ -327,21 +326,26 @@ class Recorder:
         if self.active:
             self._bus.emit(event)
 
-    def _keep(self, pieces: list[events.StreamPiece], data: bytes) -> None:
-        self._piece_bytes += len(data)
-        if self._piece_bytes > MAX_STREAM_BYTES:
+    def _keep(self, reads: events.StreamReads, data: bytes) -> None:
+        if self._upstream.size + self._client.size + len(data) > MAX_STREAM_BYTES:
             self._omitted_bytes += len(data)
         else:
-            pieces.append((time.monotonic() - self._started_at, data))
+            reads.data.append(data)
+            reads.after_s.append(time.monotonic() - self._started_at)
+            reads.size += len(data)
 
     def _report_growth(self) -> None:
-        """Fold what has gone out since the last time, and report how much it is."""
+        """Report how much has gone out since the last time."""
         self._report_at = time.monotonic() + GROWTH_S
-        unread, self._unread = typed_events(self._unread), []
-        self._fold.feed(unread)
-        added = [chars for event in unread if (chars := content_chars(event))]
+        added = [chars for event in self._read_rest() if (chars := content_chars(event))]
         if added:
             self.record(events.AnswerGrew(deltas=len(added), chars=sum(added)))
+
+    def _read_rest(self) -> list[StreamEvent]:
+        """Fold what has gone out since the last time, and return it."""
+        unread, self._unread = typed_events(self._unread), []
+        self._fold.feed(unread)
+        return unread
 
     def _begin_reading(self) -> None:
         self._sent_after_s, self._usage = self._after_s(), _NO_USAGE

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from threading import Lock
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import msgspec
 from msgspec import Raw, Struct
@@ -15,45 +15,40 @@ from msgspec.structs import replace
 
 from claude_bridge.trace.events import (
     AnswerGrew,
+    ExchangeEnded,
     FirstToken,
     RequestReceived,
     RequestSent,
-    StreamPiece,
+    StreamBlock,
+    StreamReads,
     StreamsRecorded,
     TraceEvent,
     UpstreamAnswered,
 )
-from claude_bridge.trace.key_forms import key_spans, matches
+from claude_bridge.trace.key_forms import Span
+from claude_bridge.trace.private_fields import without_private_fields
+from claude_bridge.trace.secrets import REDACTED, Secrets, merged, replaced
+from claude_bridge.trace.seen_bodies import MIN_BYTES, SeenBodies, is_utf8
+from claude_bridge.trace.stream_text import blocks_of, searched_text
 from claude_bridge.wire.anthropic import MessagesRequest
-
-REDACTED = "[redacted]"
-
-# What people write where an engine asks for no key: words that a trace needs, and no secrets.
-_NO_SECRETS = frozenset({"dummy", "empty", "lm-studio", "no-key", "none", "not-needed", "ollama", "test"})
-_MIN_SECRET_CHARS = 8
-"""Shorter ones would turn up in ordinary words."""
-
-_MAX_SECRETS = 64
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
 """Longer bodies are cut: a trace is read by people, and the work on it must have an end."""
 
-_MAX_SEEN, _MAX_SEEN_BYTES = 16, 16 * 1024 * 1024
 _MARGIN_BYTES = 4 * 1024
 """What is read beyond, so that a secret at the cut is seen whole."""
-
-_BLOCK_BYTES = 64 * 1024
 
 _CREDENTIALS = re.compile("auth|key|token|cookie|secret|password", re.IGNORECASE)
 """In the names of headers whose values are never shown."""
 
-_PRIVATE_MARKS = (b"safeguards", b"deviceid", b"device_id", b"accountuuid", b"account_uuid", b"_account_")
-_PRIVATE_KEY = re.compile("device|account", re.IGNORECASE)
-_OLD_USER_ID = re.compile(r"user_.*_account_.*?_?(session_.*)", re.DOTALL)
+_MEMBER = re.compile(rb'"(\w+)": ?"([^"\\]*(?:\\.[^"\\]*)*)', re.DOTALL)
+"""A text in a JSON object, and the name that it has there."""
+
 _KNOWN_FIELDS = frozenset(MessagesRequest.__struct_encode_fields__)
+_KINDS_WITH_PRIVATE_FIELDS = ("", "anthropic-messages")
+_MAX_ANSWERS = 100
 
 _Value = TypeVar("_Value")
-_Span = tuple[int, int]
 
 
 class CleanEvent:
@@ -63,20 +58,22 @@ class CleanEvent:
         self.raw = raw
         self.body_bytes = _body_bytes(raw)
         """About what it takes in memory."""
-        self._redactor = redactor
-        self._clean: TraceEvent | None = None
-        self._lock = Lock()
-
-    def of(self, other: TraceEvent) -> CleanEvent:
-        """Return another event with the same redactor."""
-        return CleanEvent(other, self._redactor)
+        self.redactor = redactor
+        self.clean: TraceEvent | None = None
 
     def event(self) -> TraceEvent:
         """Return the event; may be called from several threads."""
-        with self._lock:
-            if self._clean is None:
-                self._clean = self._redactor.redact(self.raw)
-            return self._clean
+        if self.clean is None:
+            self.redactor.clean([self])
+        assert self.clean is not None
+        return self.clean
+
+
+class _Draft(NamedTuple):
+    """An event that is clean if ``text`` is."""
+
+    event: TraceEvent
+    text: bytes = b""
 
 
 def _body_bytes(event: TraceEvent) -> int:
@@ -84,7 +81,7 @@ def _body_bytes(event: TraceEvent) -> int:
         case RequestReceived(body=body) | RequestSent(body=body):
             return len(bytes(body))
         case StreamsRecorded(upstream=upstream, client=client):
-            return sum([len(data) for _, data in (*upstream, *client)])
+            return sum([side.size for side in (upstream, client) if isinstance(side, StreamReads)])
         case _:
             return 0
 
@@ -93,85 +90,127 @@ class Redactor:
     """Takes the given secrets, and what looks like a key, out of events."""
 
     def __init__(self, secrets: Sequence[str]) -> None:
-        self._seen = _SeenBodies()
-        self._texts: tuple[str, ...] = ()
-        self._secrets: tuple[tuple[bytes, re.Pattern[bytes]], ...] = ()
-        for secret in secrets:
-            self.hide(secret)
+        self._lock = Lock()
+        self._seen = SeenBodies()
+        self._secrets = Secrets(secrets)
+        self._answers: dict[str, bytes] = {}
+        """By exchange, answers without a secret: so none stands in pieces in the frames of their streams."""
 
     def hide(self, secret: str) -> None:
-        """Take out this secret too; the last ``_MAX_SECRETS`` of them are kept."""
-        secret = secret.strip()
-        if len(secret) < _MIN_SECRET_CHARS or secret.lower() in _NO_SECRETS or secret in self._texts:
-            return
-        self._seen = _SeenBodies()
-        self._texts = (*self._texts, secret)[-_MAX_SECRETS:]
-        self._secrets = tuple(
-            (_longest_plain_part(text), _anyhow_escaped(text))
-            for text in sorted(self._texts, key=len, reverse=True)  # a secret may be part of another one
-        )
+        """Take out this secret too."""
+        if self._secrets.add(secret):
+            self._seen = SeenBodies()
+
+    def clean(self, events: Sequence[CleanEvent]) -> None:
+        """Take the secrets out of all of these at once, which takes much less time; may be called from any thread."""
+        with self._lock:
+            rest = [event for event in events if event.clean is None]
+            for event, clean in zip(rest, self.redact_all([event.raw for event in rest]), strict=True):
+                event.clean = clean
 
     def redact(self, event: TraceEvent) -> TraceEvent:
-        """Return the event without secrets; never raises.
+        """Return the event without secrets; see redact_all()."""
+        return self.redact_all([event])[0]
+
+    def redact_all(self, events: Sequence[TraceEvent]) -> list[TraceEvent]:
+        """Return the events without secrets; never raises.
 
         Every text, body and nested value is looked at, so a field that is added to an event is covered too. Bodies
         that are JSON stay JSON. The client's ``safeguards`` (local paths) and the device and account in its
         ``metadata.user_id`` are left out of request bodies.
         """
+        drafts = [self._draft(event) for event in events]
+        is_clean = not self._secrets.spans(b"\n".join([draft.text for draft in drafts]))  # nearly always
+        clean = [
+            draft.event if is_clean else self._checked(event, draft)
+            for event, draft in zip(events, drafts, strict=True)
+        ]
+        for event in events:
+            if isinstance(event, StreamsRecorded):
+                self._answers.pop(event.exchange, None)
+        return clean
+
+    def _draft(self, event: TraceEvent) -> _Draft:
         match event:
             case RequestReceived():
-                body, fields = self._redact_body(bytes(event.body))
-                not_read = [name for name in fields if name not in _KNOWN_FIELDS]
-                return replace(self._redact(replace(event, body=b"", not_read=not_read)), body=body)
-            case RequestSent():
+                return self._draft_of_request(event, event.body, may_be_private=True)
+            case RequestSent(kind=kind):
                 headers = {
                     name: REDACTED if _CREDENTIALS.search(name) else value for name, value in event.headers.items()
                 }
-                body, _ = self._redact_body(bytes(event.body))
-                return replace(self._redact(replace(event, body=b"", headers=headers)), body=body)
-            case StreamsRecorded(upstream=upstream, client=client):
-                if not self._spans(b"\n".join(_different_parts(upstream) | _different_parts(client))):
-                    return event
-                return replace(event, upstream=self._redact_pieces(upstream), client=self._redact_pieces(client))
-            case UpstreamAnswered() | FirstToken() | AnswerGrew():
-                return event  # numbers
-            case _:
-                return self._redact(event)
+                may_be_private = kind in _KINDS_WITH_PRIVATE_FIELDS
+                return self._draft_of_request(
+                    replace(event, headers=headers), event.body, may_be_private=may_be_private
+                )
+            case StreamsRecorded(exchange=exchange, upstream=StreamReads() as upstream, client=StreamReads() as client):
+                answer = self._answers.get(exchange)
+                if answer is None:
+                    return _Draft(self._redact_streams(event))
+                both = blocks_of(upstream), blocks_of(client)
+                text = b"\n".join([searched_text(blocks, answer) for blocks in both])
+                return _Draft(replace(event, upstream=both[0], client=both[1]), text)
+            case UpstreamAnswered() | FirstToken() | AnswerGrew() | StreamsRecorded():
+                return _Draft(event)  # numbers, and what is clean by now
+        draft = self._draft_of_texts(event)
+        if isinstance(event, ExchangeEnded) and draft.text:
+            self._answers[event.exchange] = draft.text
+            if len(self._answers) > _MAX_ANSWERS:
+                del self._answers[next(iter(self._answers))]
+        return draft
 
-    def redact_text(self, text: str) -> str:
-        """Return a text without secrets."""
-        encoded = text.encode("utf-8", "surrogatepass")
-        return _replaced(encoded, self._spans(encoded)).decode("utf-8", "surrogatepass")
-
-    def _redact_body(self, body: bytes) -> tuple[bytes | Raw, Mapping[str, Raw]]:
-        """Return the body, as Raw where it is one line of JSON for certain, and the fields that it had."""
-        if len(body) > MAX_BODY_BYTES:
-            beginning, _ = _without_private_fields(body[: MAX_BODY_BYTES + _MARGIN_BYTES])
-            clean = _replaced(beginning, self._spans(beginning))
-            return clean[:MAX_BODY_BYTES] + b"... (%d bytes in all)" % len(body), {}
-        body, fields = _without_private_fields(body)
-        spans, is_text = self._seen.look_into(body, self._spans)
-        if spans:
-            return _replaced(body, spans), fields
-        is_line = bool(fields) and is_text and body.startswith(b"{") and b"\n" not in body and b"\r" not in body
-        return Raw(body) if is_line else body, fields
-
-    def _redact(self, event: TraceEvent) -> TraceEvent:
-        """Return an event of short texts without secrets; most have none, which one search shows."""
+    def _draft_of_texts(self, event: TraceEvent) -> _Draft:
         try:
-            if not self._spans(msgspec.json.encode(event)):
-                return event
+            return _Draft(event, msgspec.json.encode(event))
         except UnicodeError:  # a lone surrogate
-            pass
-        return self._without_secrets(event)
+            return _Draft(self._without_secrets(event))
+
+    def _draft_of_request(
+        self, event: RequestReceived | RequestSent, given: bytes | Raw, *, may_be_private: bool
+    ) -> _Draft:
+        """Return a request; a long body is clean by then, and Raw if it is one line of JSON for certain."""
+        body, fields = bytes(given), None
+        if len(body) > MAX_BODY_BYTES:
+            beginning, _ = without_private_fields(body[: MAX_BODY_BYTES + _MARGIN_BYTES])
+            kept = replaced(beginning, self._secrets.spans(beginning))[:MAX_BODY_BYTES]
+            head = self._draft_of_texts(replace(event, body=b""))
+            return head._replace(event=replace(head.event, body=kept + b"... (%d bytes in all)" % len(body)))
+        if may_be_private:
+            body, fields = without_private_fields(body)
+        if isinstance(event, RequestReceived):
+            event = replace(event, not_read=[name for name in fields or () if name not in _KNOWN_FIELDS])
+        head = self._draft_of_texts(replace(event, body=b""))
+        if len(body) > MIN_BYTES:
+            searched = self._seen.search(body, self._secrets.spans)
+            body, is_text, text = replaced(body, searched.spans), searched.is_text and not searched.spans, head.text
+        else:
+            is_text, text = is_utf8(body), head.text + b"\n" + body
+        is_line = is_text and fields != {} and body.startswith(b"{") and b"\n" not in body and b"\r" not in body
+        return _Draft(replace(head.event, body=Raw(body) if is_line else body), text)
+
+    def _checked(self, raw: TraceEvent, draft: _Draft) -> TraceEvent:
+        """Return a clean event, where not all of the drafts are clean."""
+        has_secrets = bool(self._secrets.spans(draft.text))
+        match draft.event:
+            case StreamsRecorded(exchange=exchange):
+                is_clean = not has_secrets and exchange in self._answers
+                return draft.event if is_clean else self._redact_streams(cast("StreamsRecorded", raw))
+            case _ if not has_secrets:
+                return draft.event
+            case RequestReceived(body=body) | RequestSent(body=body) as event:
+                short = self._without_secrets(replace(event, body=b""))
+                is_clean = len(bytes(body)) > MIN_BYTES
+                return replace(short, body=body if is_clean else self._without_secrets(bytes(body)))
+            case ExchangeEnded(exchange=exchange):
+                self._answers.pop(exchange, None)
+        return self._without_secrets(draft.event)
 
     def _without_secrets(self, value: _Value) -> _Value:
         clean: Any = value
         match value:
             case bytes():
-                clean = _replaced(value, self._spans(value))
+                clean = replaced(value, self._secrets.spans(value))
             case str():
-                clean = self.redact_text(value)
+                clean = self._secrets.without(value)
             case Raw():
                 clean = Raw(self._without_secrets(bytes(value)))
             case list():
@@ -184,12 +223,19 @@ class Redactor:
                 )
         return cast("_Value", clean)
 
-    def _redact_pieces(self, pieces: list[StreamPiece]) -> list[StreamPiece]:
-        """Return the pieces of a stream without secrets, those too that begin in one piece and end in another."""
-        spans = self._spans(b"".join([data for _, data in pieces]))
-        clean: list[StreamPiece] = []
+    def _redact_streams(self, event: StreamsRecorded) -> StreamsRecorded:
+        return replace(event, upstream=self._redact_stream(event.upstream), client=self._redact_stream(event.client))
+
+    def _redact_stream(self, stream: StreamReads | Sequence[StreamBlock]) -> Sequence[StreamBlock]:
+        if not isinstance(stream, StreamReads):
+            return stream  # it is clean
+        return blocks_of(StreamReads(list(self._clean_reads(stream.data)), stream.after_s))
+
+    def _clean_reads(self, reads: Sequence[bytes]) -> Iterator[bytes]:
+        """Yield the reads of a stream without secrets, those too that begin in one read and end in another."""
+        spans = self._spans_over_frames(b"".join(reads))
         start = at = 0
-        for after_s, data in pieces:
+        for data in reads:
             end, kept, done = start + len(data), bytearray(), start
             while at < len(spans) and spans[at][0] < end:
                 first, last = spans[at]
@@ -197,236 +243,22 @@ class Redactor:
                 kept += REDACTED.encode() if first >= start else b""
                 done = min(last, end)
                 if last > end:
-                    break  # the rest of it is in the next piece
+                    break  # the rest of it is in the next read
                 at += 1
-            clean.append((after_s, bytes(kept + data[done - start :])))
+            yield bytes(kept + data[done - start :])
             start = end
-        return clean
 
-    def _spans(self, text: bytes) -> list[_Span]:
-        """Return where secrets are, in their order and without overlaps."""
-        found = [
-            match.span()
-            for plain_part, secret in self._secrets
-            if plain_part in text
-            for match in matches(secret, text)
-        ]
-        found += key_spans(text)
-        spans: list[_Span] = []
-        for start, end in sorted(found):
-            if spans and start < spans[-1][1]:
-                spans[-1] = spans[-1][0], max(spans[-1][1], end)
-            else:
-                spans.append((start, end))
-        return spans
-
-
-def redacted(text: str) -> str:
-    """Return a text without what looks like a key."""
-    return Redactor([]).redact_text(text)
-
-
-def _different_parts(pieces: Sequence[StreamPiece]) -> set[bytes]:
-    """Return what the frames of a stream differ in, and once what most of them share: a tenth of it, with all keys."""
-    parts, shared = set[bytes](), b""
-    block, size, last = list[bytes](), 0, len(pieces) - 1
-    for at, (_, data) in enumerate(pieces):
-        block.append(data)
-        size += len(data)
-        if size >= _BLOCK_BYTES or at == last:  # blocks that stay in the processor's cache
-            whole = b"".join(block)
-            shared = shared or (_shared_part(whole) if size > _MARGIN_BYTES else b"")
-            name = shared.rfind(b'"', 0, max(0, shared.rfind(b'":"')))  # what is short is found much faster
-            before, mark = shared[:name], shared[name:] or b"\n\n"
-            parts.update([part.removesuffix(before) for part in whole.split(mark)])
-            block, size = [whole[-_MARGIN_BYTES:]], 0
-    parts.add(shared)
-    return parts
-
-
-def _shared_part(stream: bytes) -> bytes:
-    """Return what stands between what two frames differ in: it begins and ends with a quotation mark."""
-    line_break = b"\n\n" if b"\n\n" in stream else b"\n"
-    first = stream.find(line_break, len(stream) // 2)
-    second = stream.find(line_break, first + 2)
-    third = stream.find(line_break, second + 2)
-    if not 0 < first < second < third:
-        return b""
-    one, other = stream[first : min(second, first + 1024)], stream[second : min(third, second + 1024)]
-    start = one[: one.rfind(b'"', 0, _same_bytes(one, other)) + 1]
-    end = one[len(one) - _same_bytes(one, other, from_end=True) :]
-    return end[end.find(b'"') :] + start if b'"' in end and b'":"' in start else b""
-
-
-def _replaced(text: bytes, spans: Sequence[_Span]) -> bytes:
-    if not spans:
-        return text
-    kept, done = [], 0
-    for start, end in spans:
-        kept += [text[done:start], REDACTED.encode()]
-        done = end
-    return b"".join([*kept, text[done:]])
-
-
-class _SeenBodies:
-    """The last body of each conversation and where secrets are in it: the next turn is nearly the same.
-
-    Clients write the system prompt and the tools behind the messages, so that both ends of two turns are the same.
-    """
-
-    def __init__(self) -> None:
-        self._bodies: deque[tuple[bytes, list[_Span], bool]] = deque()
-        self._size = 0
-
-    def look_into(self, body: bytes, find: Callable[[bytes], list[_Span]]) -> tuple[list[_Span], bool]:
-        """Return where secrets are, and whether the body is UTF-8; only what is new is looked at."""
-        start, end, known, was_text = 0, len(body), list[_Span](), True
-        for seen in reversed(self._bodies) if len(body) > 4 * _MARGIN_BYTES else ():
-            first, last, kept = _new_part(body, *seen[:2])
-            if last - first < end - start:
-                start, end, known, was_text = first, last, kept, seen[2]
-            if end - start < len(body) * 0.1:
-                self._forget(seen)  # it was the turn before
-                break
-        new = body[start:end]
-        found = sorted([*known, *((first + start, last + start) for first, last in find(new))])
-        is_text = was_text and (body.isascii() or _is_utf8(new))
-        if 4 * _MARGIN_BYTES < len(body) <= _MAX_SEEN_BYTES // 2:
-            self._bodies.append((body, found, is_text))
-            self._size += len(body)
-            while self._size > _MAX_SEEN_BYTES or len(self._bodies) > _MAX_SEEN:
-                self._forget(self._bodies[0])
-        return found, is_text
-
-    def _forget(self, seen: tuple[bytes, list[_Span], bool]) -> None:
-        self._bodies.remove(seen)
-        self._size -= len(seen[0])
-
-
-def _new_part(body: bytes, seen: bytes, spans: Sequence[_Span]) -> tuple[int, int, list[_Span]]:
-    """Return the part of a body that another one does not have, and where secrets are known to be beside it.
-
-    It begins and ends at quotation marks, which are never a part of another character, and some way beyond what is
-    new. A secret that reaches into it is looked for again as a whole.
-    """
-    same = _same_bytes(body, seen)
-    start = max(0, body.rfind(b'"', 0, max(0, same - _MARGIN_BYTES)))
-    start = next((first for first, last in spans if first < start < last + _MARGIN_BYTES), start)
-    behind = min(_same_bytes(body, seen, from_end=True), len(body) - same, len(seen) - same) - _MARGIN_BYTES
-    end = body.find(b'"', len(body) - behind) if behind > 0 else -1
-    further = len(body) - len(seen)
-    end = len(body) if end < 0 else end
-    end = next((last + further for first, last in reversed(spans) if first < end - further < last), end)
-    known = [span for span in spans if span[1] <= start]
-    return start, end, known + [(first + further, last + further) for first, last in spans if first + further >= end]
-
-
-def _same_bytes(one: bytes, other: bytes, *, from_end: bool = False) -> int:
-    """Return how many bytes both begin with, or end in."""
-    same, most = 0, min(len(one), len(other))
-    for block in (64 * 1024, 4 * 1024, 256, 16, 1):
-        while same + block <= most and (
-            one[len(one) - same - block : len(one) - same] == other[len(other) - same - block : len(other) - same]
-            if from_end
-            else one[same : same + block] == other[same : same + block]
-        ):
-            same += block
-    return same
-
-
-def _is_utf8(text: bytes) -> bool:
-    try:
-        text.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _longest_plain_part(secret: str) -> bytes:
-    """Return the longest part of a secret that no serializer escapes: where it is not, the secret is not."""
-    parts: list[str] = re.findall(r"[A-Za-z0-9_.-]*", secret)
-    return max(parts, key=len).encode()
-
-
-def _anyhow_escaped(secret: str) -> re.Pattern[bytes]:
-    """Return a pattern for the secret as it is, and as JSON escapes it, alone or within JSON texts in JSON."""
-    return re.compile(b"".join(map(_anyhow_escaped_char, secret)))
-
-
-_ESCAPE_LETTERS = {"\b": b"b", "\f": b"f", "\n": b"n", "\r": b"r", "\t": b"t"}
-
-
-def _anyhow_escaped_char(char: str) -> bytes:
-    if char.isascii() and (char.isalnum() or char in "-_."):
-        return re.escape(char).encode()
-    literal = re.escape(char.encode("utf-8", "surrogatepass"))
-    units = char.encode("utf-16-be", "surrogatepass")
-    codes = [units[at : at + 2].hex().encode() for at in range(0, len(units), 2)]
-    as_code = b"".join(rb"\\{1,8}u(?i:%b)" % code for code in codes)
-    if char == "\\":
-        return rb"(?:\\{8}|\\{4}|\\{2}|\\|%b)" % as_code
-    if char in _ESCAPE_LETTERS:
-        as_code += rb"|\\{1,8}%b" % _ESCAPE_LETTERS[char]
-    return rb"(?:\\{0,7}%b|%b)" % (literal, as_code)
-
-
-def _without_private_fields(body: bytes) -> tuple[bytes, Mapping[str, Raw]]:
-    """Return a request body without what names the user's device, account or folders, and the fields that it had."""
-    try:
-        given = dict(msgspec.json.decode(body, type=dict[str, Raw]))
-    except (ValueError, RecursionError):
-        return _without_private_fields_slowly(body), {}
-    fields: dict[str, Any] = dict(given)
-    changed = fields.pop("safeguards", None) is not None
-    if "metadata" in fields:
-        try:
-            metadata = msgspec.json.decode(fields["metadata"])
-        except (ValueError, RecursionError):
-            metadata = None
-        anonymous = _anonymous_metadata(metadata)
-        if anonymous != metadata or metadata is None:
-            fields["metadata"], changed = anonymous, True
-    return msgspec.json.encode(fields) if changed else body, given
-
-
-def _without_private_fields_slowly(body: bytes) -> bytes:
-    """Do the same for what msgspec refuses: lone surrogates, which clients do send, and bodies that are no JSON."""
-    marks = []
-    for start in range(0, len(body), _BLOCK_BYTES):  # in steps, beside which other threads run
-        lowered = body[start : start + _BLOCK_BYTES + 16].lower()
-        marks += [start + at for at in map(lowered.find, _PRIVATE_MARKS) if at >= 0]
-    if not marks:
-        return body
-    try:
-        fields = json.loads(body)
-        if not isinstance(fields, dict):
-            return body
-        fields.pop("safeguards", None)
-        if "metadata" in fields:
-            fields["metadata"] = _anonymous_metadata(fields["metadata"])
-        return json.dumps(fields).encode()
-    except (ValueError, RecursionError):
-        return body[: min(marks)] + REDACTED.encode()
-
-
-def _anonymous_metadata(metadata: object) -> object:
-    if not isinstance(metadata, dict) or not isinstance(metadata.get("user_id"), str):
-        return metadata
-    return metadata | {"user_id": _anonymous_user_id(metadata["user_id"])}
-
-
-def _anonymous_user_id(user_id: str) -> str:
-    """Return what of a user id names neither device nor account: the session.
-
-    Claude Code sends a JSON text with device_id, account_uuid and session_id; before version 2 it was
-    ``user_DEVICE_account_UUID_session_UUID``.
-    """
-    try:
-        parts = json.loads(user_id)
-    except (ValueError, RecursionError):
-        parts = None
-    if isinstance(parts, dict):
-        kept = {key: part for key, part in parts.items() if not _PRIVATE_KEY.search(key)}
-        return json.dumps(kept, separators=(",", ":"))
-    old = _OLD_USER_ID.fullmatch(user_id)
-    return old[1] if old else user_id
+    def _spans_over_frames(self, stream: bytes) -> list[Span]:
+        """Return where secrets are, those too of which each frame has some characters in a field of one name."""
+        found = self._secrets.spans(stream)
+        members: dict[bytes, list[Span]] = {}
+        for match in _MEMBER.finditer(stream):
+            members.setdefault(match[1], []).append(match.span(2))
+        for parts in members.values():
+            ends = list(accumulate(end - start for start, end in parts))
+            for first, last in self._secrets.spans(b"".join([stream[start:end] for start, end in parts])):
+                at = bisect_right(ends, first)
+                while at < len(parts) and (shift := parts[at][1] - ends[at]) + last > parts[at][0]:
+                    found.append((max(first + shift, parts[at][0]), min(last + shift, parts[at][1])))
+                    at += 1
+        return merged(found)

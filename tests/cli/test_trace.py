@@ -17,8 +17,9 @@ from claude_bridge.cli.commands import app
 from claude_bridge.cli.trace_views import end_words
 from claude_bridge.conversion.loss import Loss
 from claude_bridge.errors import SetupError, UsageError
-from claude_bridge.trace.events import StreamsRecorded, TraceEvent
+from claude_bridge.trace.events import StreamReads, StreamsRecorded, TraceEvent
 from claude_bridge.trace.jsonl import encode_event
+from claude_bridge.trace.redact import Redactor
 from claude_bridge.trace.summary import Failure, TracedExchange
 from claude_bridge.wire.anthropic import TextBlock
 from tests.cli.process import LIMIT_S, run_bridge, serving
@@ -46,8 +47,8 @@ def trace(tmp_path: Path) -> Path:
     streams = StreamsRecorded(
         exchange="req_0000k7Qd",
         at_s=NOON + 7,
-        upstream=[(0.002, b'{"error":"busy"}'), (3.9, b'data: {"n":1}\n\n')],
-        client=[(4.0, b"event: message_start\ndata: {}\n\n")],
+        upstream=StreamReads([b'{"error":"busy"}', b'data: {"n":1}\n\n'], [0.002, 3.9]),
+        client=StreamReads([b"event: message_start\ndata: {}\n\n"], [4.0]),
     )
     events: list[TraceEvent] = [
         received(messages, top_k=5),
@@ -61,7 +62,7 @@ def trace(tmp_path: Path) -> Path:
         failed("The engine is off. Start it.", exchange="req_0000zzzz"),
     ]
     path = tmp_path / "trace.jsonl"
-    path.write_bytes(b"".join(encode_event(event) + b"\n" for event in events))
+    path.write_bytes(b"".join(encode_event(event) + b"\n" for event in Redactor([]).redact_all(events)))
     return path
 
 

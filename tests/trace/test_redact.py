@@ -14,7 +14,8 @@ from msgspec import Raw
 
 from claude_bridge.conversion.loss import Loss
 from claude_bridge.trace.events import RequestReceived, TraceEvent
-from claude_bridge.trace.redact import MAX_BODY_BYTES, REDACTED, Redactor
+from claude_bridge.trace.redact import MAX_BODY_BYTES, Redactor
+from claude_bridge.trace.secrets import REDACTED
 from claude_bridge.wire.anthropic import TextBlock, ToolUseBlock
 from tests.trace.samples import ended, failed, received, sent
 

@@ -8,15 +8,23 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import Raw
 
 from claude_bridge.trace.bus import Bus
-from claude_bridge.trace.events import StreamsRecorded
+from claude_bridge.trace.events import StreamReads, StreamsRecorded
 from claude_bridge.trace.jsonl import JsonlSink, encode_event
 from claude_bridge.trace.recorder import MAX_STREAM_BYTES, Recorder
-from claude_bridge.trace.redact import REDACTED, Redactor
+from claude_bridge.trace.redact import Redactor
+from claude_bridge.trace.secrets import REDACTED, Secrets
+from claude_bridge.trace.stream_text import read_stream
+from claude_bridge.wire.anthropic import TextBlock
 from tests.fake_upstream import FakeUpstream, answer, refusal
 from tests.server.served import BridgeServer, Notes, question, until
+from tests.trace.samples import ended
 
 
 @pytest.fixture
@@ -43,11 +51,12 @@ async def test_both_requests_and_both_streams_are_recorded_whole(
         assert lines["RequestSent"]["body"] == upstream.requests[0].json
         assert lines["RequestSent"]["kind"] == "openai-chat"
         streams = lines["StreamsRecorded"]
-        assert "".join(text for _, text in streams["client"]) == response.body.decode()
-        sent = "".join(text for _, text in streams["upstream"])
+        client, upstream_reads = (read_stream(Raw(json.dumps(streams[side]))) for side in ("client", "upstream"))
+        assert text_of(client) == response.body.decode()
+        sent = text_of(upstream_reads)
         assert sent.startswith("data: {")
         assert sent.endswith("data: [DONE]\n\n")
-        times = [at for at, _ in (*streams["upstream"], *streams["client"])]
+        times = [at for at, _ in (*upstream_reads, *client)]
         assert all(0 <= at < 60 for at in times)
 
 
@@ -59,8 +68,8 @@ async def test_the_body_of_a_refusal_is_recorded(tmp_path: Path, trace: JsonlSin
     ):
         await server.messages()
         await until(lambda: lines_of(tmp_path / "t.jsonl")[-1]["type"] == "StreamsRecorded")
-        ((_, text),) = lines_of(tmp_path / "t.jsonl")[-1]["upstream"]
-        assert json.loads(text)["error"]["message"] == "no such thing"
+        (block,) = lines_of(tmp_path / "t.jsonl")[-1]["upstream"]
+        assert json.loads(block["text"])["error"]["message"] == "no such thing"
 
 
 @pytest.mark.anyio
@@ -80,50 +89,104 @@ def test_the_streams_of_one_exchange_have_a_budget(tmp_path: Path, trace: JsonlS
         recorder.upstream_sent(b"x" * (MAX_STREAM_BYTES // 4))
     recorder.close()
     line = lines_of(tmp_path / "t.jsonl")[-1]
-    assert sum(len(text) for _, text in line["upstream"]) == MAX_STREAM_BYTES
+    assert sum(size for block in line["upstream"] for size in block["sizes"]) == MAX_STREAM_BYTES
     assert line["omitted_bytes"] == MAX_STREAM_BYTES // 4
 
 
 def test_a_character_that_a_read_cut_is_whole_in_the_trace() -> None:
     key = "🔑".encode()
-    event = StreamsRecorded(exchange="r", at_s=1, upstream=[(0.1, b"a" + key[:1]), (0.2, key[1:] + b"b")], client=[])
-    assert json.loads(encode_event(event))["upstream"] == [[0.1, "a"], [0.2, "🔑b"]]
+    assert written_and_read([b"a" + key[:1], key[1:] + b"b"], at_s=[0.1, 0.2]) == [(0.1, "a"), (0.2, "🔑b")]
 
 
 SECRET = "tr0ub4dor-and-more"
 
 
+def redacted_streams(
+    reads: list[bytes], at_s: list[float] | None = None, *, answer: str | None = None
+) -> dict[str, Raw]:
+    """Return both streams of an exchange as they are written; ``answer`` is what it came to, where it ended well."""
+    redactor = Redactor([SECRET])
+    times = at_s or [0.01 * number for number in range(len(reads))]
+    sides = [StreamReads(list(reads), list(times), sum(map(len, reads))) for _ in range(2)]
+    streams = StreamsRecorded(exchange="r", upstream=sides[0], client=sides[1])
+    end = [msgspec.structs.replace(ended([TextBlock(answer)]), exchange="r")] if answer is not None else []
+    line = encode_event(redactor.redact_all([*end, streams])[-1])
+    assert SECRET.encode() not in line
+    return msgspec.json.decode(line, type=dict[str, Raw])
+
+
+def written_and_read(
+    reads: list[bytes], at_s: list[float] | None = None, *, answer: str | None = None
+) -> list[tuple[float, str]]:
+    """Return what a reader of the trace sees of a stream."""
+    fields = redacted_streams(reads, at_s, answer=answer)
+    assert bytes(fields["upstream"]) == bytes(fields["client"])
+    return read_stream(fields["upstream"])
+
+
+def text_of(timed: list[tuple[float, str]]) -> str:
+    return "".join(text for _, text in timed)
+
+
+WORDS = " and ".join(f"word {number}" for number in range(300))
+
+
+@pytest.mark.parametrize("answer", [None, "all of it"], ids=["broken", "whole"])
 @pytest.mark.parametrize("cut", range(1, 60))
-def test_a_secret_is_taken_out_of_a_stream_wherever_it_was_cut(cut: int) -> None:
+def test_a_secret_is_taken_out_of_a_stream_wherever_it_was_cut(cut: int, answer: str | None) -> None:
     stream = f"before {SECRET} and sk-abcdefghijklmnopqrstuvwx after".encode()
-    pieces = [
-        (1.0, stream[:cut]),
-        (2.0, stream[cut : cut + 3]),
-        (3.0, stream[cut + 3 :]),
-    ]
-    event = Redactor([SECRET]).redact(StreamsRecorded(exchange="r", at_s=1, upstream=pieces, client=[]))
-    assert isinstance(event, StreamsRecorded)
-    assert b"".join(data for _, data in event.upstream) == f"before {REDACTED} and {REDACTED} after".encode()
-    assert [after_s for after_s, _ in event.upstream] == [1.0, 2.0, 3.0]
+    timed = written_and_read([stream[:cut], stream[cut : cut + 3], stream[cut + 3 :]], [1.0, 2.0, 3.0], answer=answer)
+    assert text_of(timed) == f"before {REDACTED} and {REDACTED} after"
+    assert [after_s for after_s, _ in timed] == [1.0, 2.0, 3.0]
 
 
+FORMS = ['data: {{"id":"x","object":"chunk","c":"{}"}}\n\n', '{{"model":"m","message":"{}"}}\n']
+
+
+@pytest.mark.parametrize("reads", [1, 7], ids=["a read for each frame", "frames in few reads"])
+@pytest.mark.parametrize("answer", [None, WORDS], ids=["broken", "whole"])
+@pytest.mark.parametrize("form", FORMS)
+def test_a_stream_is_read_as_it_was_though_what_its_frames_share_is_written_once(
+    form: str, answer: str | None, reads: int
+) -> None:
+    frames = [form.format(f"word {number} and ").encode() for number in range(300)]
+    together = [b"".join(frames[at : at + reads]) for at in range(0, 300, reads)]
+    timed = written_and_read(together, answer=answer)
+    assert [text.encode() for _, text in timed] == together
+    (block,) = msgspec.json.decode(redacted_streams(together, answer=answer)["upstream"])
+    assert len(block["text"]) < len(b"".join(frames)) * 0.6
+
+
+@pytest.mark.parametrize("answer", [None, WORDS], ids=["broken", "whole"])
 @pytest.mark.parametrize("place", ["first", "middle", "last"])
-@pytest.mark.parametrize(
-    "form", ['data: {{"id":"x","object":"chunk","c":"{}"}}\n\n', '{{"model":"m","message":"{}"}}\n']
-)
-def test_a_secret_in_one_of_many_equal_frames_is_found(form: str, place: str) -> None:
+@pytest.mark.parametrize("form", FORMS)
+def test_a_secret_in_one_of_many_equal_frames_is_found(form: str, place: str, answer: str | None) -> None:
     at = {"first": 0, "middle": 150, "last": 299}[place]
-    frames = [form.format(SECRET if number == at else f"word {number}").encode() for number in range(300)]
-    pieces = [(0.0, frame) for frame in frames]
-    event = Redactor([SECRET]).redact(StreamsRecorded(exchange="r", at_s=1, upstream=pieces, client=pieces))
-    assert isinstance(event, StreamsRecorded)
-    for stream in (event.upstream, event.client):
-        assert b"".join(data for _, data in stream) == b"".join(frames).replace(SECRET.encode(), REDACTED.encode())
+    frames = [form.format(SECRET if number == at else f"word {number} and ").encode() for number in range(300)]
+    clean = b"".join(frames).replace(SECRET.encode(), REDACTED.encode())
+    assert text_of(written_and_read(frames, answer=answer)).encode() == clean
 
 
 def test_a_secret_in_what_all_frames_begin_with_is_found() -> None:
-    frame = b'data: {"model":"%b","n":"' % SECRET.encode()
-    pieces = [(0.0, frame + b'%d"}\n\n' % number) for number in range(300)]
-    event = Redactor([SECRET]).redact(StreamsRecorded(exchange="r", at_s=1, upstream=pieces, client=[]))
-    assert isinstance(event, StreamsRecorded)
-    assert SECRET.encode() not in b"".join(data for _, data in event.upstream)
+    frames = [b'data: {"model":"%b","n":"%d"}\n\n' % (SECRET.encode(), number) for number in range(300)]
+    assert REDACTED in text_of(written_and_read(frames, answer=""))
+
+
+@pytest.mark.parametrize("answer", [None, f"the key is {SECRET}."], ids=["broken", "whole"])
+@pytest.mark.parametrize("form", FORMS)
+def test_a_secret_of_which_each_frame_has_some_characters_is_taken_out_of_all_of_them(
+    form: str, answer: str | None
+) -> None:
+    pieces = ["the ", "key is ", SECRET[:1], SECRET[1:5], SECRET[5:], "."]
+    timed = written_and_read([form.format(piece).encode() for piece in pieces], answer=answer)
+    parts = [SECRET[:1], SECRET[1:5], SECRET[5:]]
+    assert not [text for _, text in timed for part in parts if f'"{part}"' in text]
+
+
+@given(st.lists(st.binary(max_size=300), max_size=40), st.booleans())
+def test_any_bytes_are_read_as_they_were_as_far_as_they_are_text(reads: list[bytes], is_whole: bool) -> None:
+    reads = [read * 30 for read in reads]
+    timed = written_and_read(reads, answer="" if is_whole else None)
+    data = b"".join(reads)
+    if data.isascii() and not Secrets([SECRET]).spans(data):
+        assert text_of(timed).encode() == data

@@ -11,8 +11,9 @@ import pytest
 
 from claude_bridge.errors import SetupError
 from claude_bridge.trace.detail import read_lines
-from claude_bridge.trace.events import EventsDropped, StreamsRecorded, TraceEvent
+from claude_bridge.trace.events import EventsDropped, StreamReads, StreamsRecorded, TraceEvent
 from claude_bridge.trace.jsonl import VERSION, encode_event
+from claude_bridge.trace.redact import Redactor
 from claude_bridge.trace.summary import is_known, read_entry
 from claude_bridge.trace.trace_file import TraceFile
 from tests.trace.samples import NOON, ended, failed, first_token, grew, received, repaired, reread, sent
@@ -32,8 +33,10 @@ VERSION_1 = """\
 """
 
 
-def streams(exchange: str = "req_0000k7Qd") -> StreamsRecorded:
-    return StreamsRecorded(exchange=exchange, at_s=NOON + 7, upstream=[(3.9, b"data: 1\n\n")], client=[(4, b"event")])
+def streams(exchange: str = "req_0000k7Qd") -> TraceEvent:
+    upstream, client = StreamReads([b"data: 1\n\n"], [3.9]), StreamReads([b"event"], [4.0])
+    event = StreamsRecorded(exchange=exchange, at_s=NOON + 7, upstream=upstream, client=client)
+    return Redactor([]).redact(event)
 
 
 def written(path: Path, *events: TraceEvent, behind: bytes = b"") -> Path:
@@ -69,6 +72,18 @@ def test_a_trace_without_versions_opens(tmp_path: Path) -> None:
     assert (one.kind, one.upstream, one.state, one.output_tokens) == ("openai-chat", "Engine", "answered", 2)
     assert len(read_lines(trace.lines("req_old1")).sent) == 1
     assert trace.notes == []
+
+
+def test_the_streams_of_version_2_open(tmp_path: Path) -> None:
+    line = (
+        b'{"version":2,"type":"StreamsRecorded","exchange":"req_old1","at_s":6.0,"after_s":1.0,"omitted_bytes":0,'
+        b'"upstream":[[0.1,"data: 1\\n"],[0.2,"data: 2\\n"]],"client":[[0.3,"\\u00e9"]]}\n'
+    )
+    path = tmp_path / "old.jsonl"
+    path.write_bytes(VERSION_1.encode() + line)
+    lines = read_lines(TraceFile(path).lines("req_old1"))
+    assert lines.upstream == [(0.1, "data: 1\n"), (0.2, "data: 2\n")]
+    assert lines.client == [(0.3, "é")]
 
 
 def test_every_line_has_the_version_of_its_format() -> None:

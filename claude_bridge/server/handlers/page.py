@@ -18,7 +18,7 @@ from claude_bridge.server.app import Service
 from claude_bridge.server.handlers.health import readiness_of, reason_not_ready, report_of
 from claude_bridge.server.http1 import EVENT_STREAM, ClientGoneError, HttpRequest, Responder
 from claude_bridge.server.request_head import RequestHead, split_authority
-from claude_bridge.trace.redact import redacted
+from claude_bridge.trace.secrets import redacted
 
 LOOK_S = 0.25
 """How often the page looks for what has changed, while somebody looks at it."""

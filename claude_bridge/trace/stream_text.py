@@ -1,0 +1,149 @@
+"""What went over the wire in one direction, as it stands in a trace: what all frames share is written once.
+
+Frames of a stream differ in a tenth of their bytes. Of each block of reads the part between those is kept apart, and
+one character stands in its place: so there is a tenth to search for secrets, to encode and to write.
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterable, Iterator, Sequence
+
+import msgspec
+from msgspec import Raw, Struct, UnsetType
+
+from claude_bridge.trace.events import StreamBlock, StreamReads
+from claude_bridge.trace.seen_bodies import same_bytes
+
+SHARED = b"\x1f"
+"""Stands in a block's text for what its frames share. JSON texts do not hold this character as it is."""
+
+SAME_MOMENT_S = 0.002
+"""Reads that follow each other so closely are shown as one."""
+
+_BLOCK_BYTES = 64 * 1024
+"""Blocks of this size stay in the processor's cache."""
+
+_MIN_SHARING_BYTES = 4 * 1024
+_TELLING_BYTES = 64
+_MAX_FRAME_BYTES = 1024
+
+
+class _WrittenBlock(Struct):
+    """A StreamBlock as it stands in a trace."""
+
+    text: str
+    sizes: list[int]
+    after_us: list[int]
+    shared: str = ""
+
+
+Timed = tuple[float, str]
+"""Seconds after the request was received, and what came then."""
+
+
+def blocks_of(reads: StreamReads) -> list[StreamBlock]:
+    """Return a stream in blocks."""
+    sizes, microseconds = list(map(len, reads.data)), [int(after_s * 1e6) for after_s in reads.after_s]
+    blocks: list[StreamBlock] = []
+    first = size = 0
+    for end, read_bytes in enumerate(sizes, 1):
+        size += read_bytes
+        if size >= _BLOCK_BYTES or end == len(sizes):
+            text, shared = _without_shared_part(b"".join(reads.data[first:end]))
+            blocks.append(StreamBlock(text, sizes[first:end], microseconds[first:end], shared))
+            first, size = end, 0
+    return blocks
+
+
+def _without_shared_part(stream: bytes) -> tuple[bytes, bytes]:
+    """Return a text with marks where the shared part stands, and that part; "" for none."""
+    shared = _shared_part(stream) if len(stream) >= _MIN_SHARING_BYTES and SHARED not in stream else b""
+    if not shared:
+        return stream, b""
+    # What is short is found much faster: a name such as "content", and whether the rest stands before it.
+    at = shared.rfind(b'"', 0, shared.rfind(b'":"'))
+    rest, name = shared[:at], shared[at:]
+    *parts, last = stream.split(name)
+    texts = [part.removesuffix(rest) for part in parts]
+    if sum(map(len, texts)) + len(shared) * len(parts) + len(last) == len(stream):
+        return SHARED.join([*texts, last]), shared
+    texts = [text + (name if len(text) == len(part) else SHARED) for text, part in zip(texts, parts, strict=True)]
+    return b"".join([*texts, last]), shared
+
+
+def searched_text(blocks: Iterable[StreamBlock], known: bytes) -> bytes:
+    """Return what has each secret of a stream: its text, some frames whole, but not what ``known`` has as well."""
+    return b"\n".join([_searched_text(block, known) for block in blocks])
+
+
+def _searched_text(block: StreamBlock, known: bytes) -> bytes:
+    first, _, rest = block.text.partition(SHARED)
+    middle, _, last = rest.rpartition(SHARED)
+    text = middle.replace(SHARED, b"")
+    at = known.find(text[:_TELLING_BYTES])
+    if at < 0 or not known.startswith(text, at):
+        last = rest.replace(SHARED, block.shared, 1)
+    return block.shared.join((first, last))
+
+
+def _shared_part(stream: bytes) -> bytes:
+    """Return what stands between what two frames differ in: it begins and ends with a quotation mark."""
+    frame_end = b"\n\n" if b"\n\n" in stream else b"\n"
+    first = stream.find(frame_end, len(stream) // 2)
+    second = stream.find(frame_end, first + 2)
+    third = stream.find(frame_end, second + 2)
+    if not 0 < first < second < third:
+        return b""
+    one = stream[first : min(second, first + _MAX_FRAME_BYTES)]
+    other = stream[second : min(third, second + _MAX_FRAME_BYTES)]
+    start = one[: one.rfind(b'"', 0, same_bytes(one, other)) + 1]
+    end = one[len(one) - same_bytes(one, other, from_end=True) :]
+    return end[end.find(b'"') :] + start if b'"' in end and b'":"' in start else b""
+
+
+def encode_blocks(blocks: Sequence[StreamBlock]) -> bytes:
+    """Return the JSON of a stream."""
+    return msgspec.json.encode(
+        [
+            _WrittenBlock(
+                block.text.decode("utf-8", "replace"),
+                block.sizes,
+                block.after_us,
+                block.shared.decode("utf-8", "replace"),
+            )
+            for block in blocks
+        ]
+    )
+
+
+def read_stream(raw: Raw | UnsetType) -> list[Timed]:
+    """Return what a stream of a trace carried, and when; before version 3 a stream was a list of these.
+
+    Raises:
+        ValueError: it is no stream.
+    """
+    timed: list[Timed] = []
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")  # of a character that was cut, the second read has all
+    for block in () if isinstance(raw, UnsetType) else msgspec.json.decode(raw, type=list[_WrittenBlock | Timed]):
+        if not isinstance(block, _WrittenBlock):
+            timed.append(block)
+            continue
+        data, start = block.text.replace(SHARED.decode(), block.shared or SHARED.decode()).encode(), 0
+        for size, after_us in zip(block.sizes, block.after_us, strict=False):
+            timed.append((after_us / 1e6, decoder.decode(data[start : start + size])))
+            start += size
+    return list(_by_moment(timed))
+
+
+def _by_moment(reads: Iterable[Timed]) -> Iterator[Timed]:
+    """Yield reads that follow each other closely as one."""
+    begun_at_s, texts = 0.0, list[str]()
+    for after_s, text in reads:
+        if texts and after_s - begun_at_s >= SAME_MOMENT_S:
+            yield begun_at_s, "".join(texts)
+            texts = []
+        begun_at_s = begun_at_s if texts else after_s
+        texts.append(text)
+    if texts:
+        yield begun_at_s, "".join(texts)
