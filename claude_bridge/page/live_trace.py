@@ -13,7 +13,7 @@ from msgspec import ValidationError
 
 from claude_bridge.trace.detail import Detail, Pool, detail_of, read_lines
 from claude_bridge.trace.events import RequestReceived, TraceEvent
-from claude_bridge.trace.jsonl import encode_event
+from claude_bridge.trace.jsonl import encode_event, path_of_older
 from claude_bridge.trace.summary import OVER, Entry, TracedExchange, UnreadableLineError, add_entry, read_entry
 
 MAX_KEPT_BYTES = 64 * 1024 * 1024
@@ -120,11 +120,14 @@ class LiveTrace:
 
 
 def _last_lines(path: Path, max_bytes: int) -> list[bytes]:
-    """Return the last whole lines of a file; none where it can't be read."""
-    with suppress(OSError):
-        if path.is_file():
-            with path.open("rb") as file:
-                start = max(0, path.stat().st_size - max_bytes)
-                file.seek(start)
-                return file.read(max_bytes).splitlines()[1 if start else 0 :]
-    return []
+    """Return the last whole lines of a trace, of the file before the last one too; none where it can't be read."""
+    lines: list[bytes] = []
+    for part in (path, path_of_older(path)):
+        with suppress(OSError):
+            if max_bytes > 0 and part.is_file():
+                size = part.stat().st_size
+                with part.open("rb") as file:
+                    file.seek(max(0, size - max_bytes))
+                    lines[:0] = file.read(max_bytes).splitlines()[1 if size > max_bytes else 0 :]
+                max_bytes -= size
+    return lines

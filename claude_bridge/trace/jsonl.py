@@ -12,7 +12,7 @@ from typing import BinaryIO, cast
 
 import msgspec
 from msgspec import Raw
-from msgspec.structs import asdict, replace
+from msgspec.structs import replace
 
 from claude_bridge.trace.events import (
     ExchangeEnded,
@@ -55,7 +55,7 @@ class JsonlSink:
         """Write the event."""
         if self._is_regular and self._size >= self._max_bytes:
             self._file.close()
-            self._path.replace(self._path.with_name(self._path.name + ".1"))
+            self._path.replace(path_of_older(self._path))
             self._file = self._open()
         for part in encode_in_parts(event):
             self._file.write(part)
@@ -90,6 +90,11 @@ class JsonlSink:
         return file
 
 
+def path_of_older(path: Path) -> Path:
+    """Return where the part of a trace is that came before the one in this file."""
+    return path.with_name(path.name + ".1")
+
+
 def encode_event(event: TraceEvent) -> bytes:
     """Return the event as one line of JSON, its kind in ``type``; a body that is no JSON becomes a text."""
     return b"".join(encode_in_parts(event))
@@ -101,9 +106,10 @@ def encode_in_parts(event: TraceEvent) -> Iterator[bytes | memoryview]:
         case RequestReceived(body=body) | RequestSent(body=body):
             yield _open_line(replace(event, body=Raw(b"")))  # the body is the last field
             yield memoryview(body if isinstance(body, Raw) else _json_or_text(body))
-        case ExchangeEnded(message=message):  # its tool inputs are kept as the engine wrote them: with line breaks even
-            fields = asdict(event) | {"message": _json_or_text(msgspec.json.encode(message))}
-            yield _open_line({"type": type(event).__name__, **fields})
+        case ExchangeEnded():  # its tool inputs are kept as the engine wrote them: with line breaks even
+            line = _open_line(event)
+            has_breaks = b"\n" in line or b"\r" in line
+            yield bytes(_json_or_text(line + b"}"))[:-1] if has_breaks else line
         case StreamsRecorded(upstream=upstream, client=client):
             yield _open_line(replace(event, upstream=[], client=[])).removesuffix(b',"upstream":[],"client":[]')
             yield b',"upstream":' + encode_blocks(cast("Sequence[StreamBlock]", upstream))
