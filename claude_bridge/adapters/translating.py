@@ -68,18 +68,15 @@ class _TranslatedHistory(Struct, frozen=True, kw_only=True):
     seam: HistorySeam | None = None
     messages: tuple[bytes, ...] = ()
     losses: tuple[Loss, ...] = ()
-    frame: _Frame | None = None
-    """Of the request with the last of them."""
 
     def extended(
-        self, profile: Profile, seam: HistorySeam, frame: _Frame | None, messages: bytes, losses: Sequence[Loss]
+        self, profile: Profile, seam: HistorySeam, messages: bytes, losses: Sequence[Loss]
     ) -> _TranslatedHistory:
         return _TranslatedHistory(
             profile=profile,
             seam=seam,
             messages=(*self.messages, messages) if messages else self.messages,
             losses=(*self.losses, *losses),
-            frame=frame,
         )
 
 
@@ -136,21 +133,22 @@ class TranslatingAdapter(Struct, frozen=True, kw_only=True):
     def prepare(self, request: CountTokensRequest, raw: ClientRequest | None, engine: EngineModel) -> EncodedRequest:
         """Return the translated request; what was translated before of its history is not translated again."""
         history, maker, known = self._known(request, raw, engine)
-        frame = known.frame
+        frame: _Frame | None = history.frames.get(maker) if history is not None else None
         conversation = repaired_history(request, engine.profile, engine.refused_reasoning, seam=known.seam)
         if not conversation.is_taken_up:
             known = _NOTHING_KNOWN
         inline_tools: tuple[Tool, ...] = ()
         if frame is None or conversation.tool_changes or not frame.fits(request, engine):
             frame, inline_tools = self._frame(request, engine, conversation)
+            if history is not None and not conversation.tool_changes:
+                history.frames[maker] = frame
         turns, closed = conversation.turns, conversation.closed_turns
         losses = [*conversation.losses, *frame.losses]
         messages = b""
         if self.encode_turns is not None:
             if history is not None and conversation.seam is not None:
-                kept = None if conversation.tool_changes else frame
                 encoded = self.encode_turns(turns[:closed], engine.profile, ())
-                known, turns = known.extended(engine.profile, conversation.seam, kept, *encoded), turns[closed:]
+                known, turns = known.extended(engine.profile, conversation.seam, *encoded), turns[closed:]
                 history.keep(maker, conversation.seam.needs, known, len(encoded[0]))
             messages, lost = self.encode_turns(turns, engine.profile, frame.encoded.instructions)
             losses += (*known.losses, *lost)

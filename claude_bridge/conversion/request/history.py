@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from claude_bridge.errors import InvalidRequestError
 from claude_bridge.wire.anthropic import CountTokensRequest, InputMessage
-from claude_bridge.wire.anthropic_codec import check_counts
+from claude_bridge.wire.anthropic_codec import MAX_BRACES, check_counts
 from claude_bridge.wire.json_splice import Span, item_spans, member_spans
 
 MAX_KEPT_BYTES = 32 * 1024 * 1024
@@ -34,9 +34,16 @@ _DECODED_SIZE = 3
 """How many times its body's size a decoded request takes, the body among it."""
 
 _SEPARATOR = re.compile(rb"[ \t\n\r,]*")
-_MESSAGES = re.compile(rb'"messages"[ \t\n\r]*:[ \t\n\r]*\[')
+_NAME = b'"messages"'
+_MESSAGES = re.compile(_NAME + rb"[ \t\n\r]*:[ \t\n\r]*\[")
 _MOST_PLACES = 4
 """How many lists of this name are looked at: the schemas and calls of tools may hold some."""
+
+_OPENING_BYTES = 512
+"""Of a first message, so much is compared before anything else is known of it."""
+
+_COMPARED_FRAMES = 8
+"""How many of the last requests are asked whether a new conversation differs from theirs in nothing else."""
 
 _KEPT_SEAMS = 4
 """How many beginnings of one conversation are kept: clients change their last messages, as they move cache marks."""
@@ -84,17 +91,23 @@ class KnownHistory:
         parse: _Parse,
         *,
         places: Places | None = None,
+        listed: Span | None = None,
         seams: Mapping[Hashable, tuple[_Seam, ...]] | None = None,
+        frames: Mapping[Hashable, Any] | None = None,
         new_bytes: int | None = None,
     ) -> None:
-        """``new_bytes`` None: all of the body is new."""
+        """``listed`` is from where the messages begin to where the last one ends; ``new_bytes`` None: all is new."""
         self.body = body
         self.new_bytes = len(body) if new_bytes is None else new_bytes
         """How much of the body had to be decoded."""
         self.request = request
         self.parse = parse
         """What read the request."""
+        self.frames: dict[Hashable, Any] = dict(frames or {})
+        """What each maker made of all but the messages, of this request or of one before; it may be another now."""
         self._places = places
+        self._listed = listed
+        self._opening: bytes | None = None
         self._seams = seams or {}
         self.size_bytes = _DECODED_SIZE * len(body) + sum(some[-1].size_bytes for some in self._seams.values())
         """About how much memory it takes."""
@@ -108,8 +121,16 @@ class KnownHistory:
     def places(self) -> Places:
         """Where the messages stand in the body; no ends where that is not clear, as where a key is given twice."""
         if self._places is None:
-            self._places = _find_places(self.body)
+            listed = self._listed
+            self._places = Places(listed.start, _ends(self.body, listed)) if listed else _find_places(self.body)
         return self._places
+
+    @property
+    def listed(self) -> Span | None:
+        """From where the messages begin to where the last one ends; None where that is not clear."""
+        if self._listed is None and self.places.ends:
+            self._listed = Span(self.places.start, self.places.ends[-1])
+        return self._listed
 
     def span(self, index: int) -> Span:
         """Return where a message stands in the body; raises InvalidRequestError where a key is given twice."""
@@ -152,16 +173,44 @@ class KnownHistory:
 
     def begins_at(self, body: bytes, start: int) -> bool:
         """Return whether its first message stands at a place of a body."""
-        first, ends = self.places
-        return bool(ends) and body.startswith(memoryview(self.body)[first : ends[0]], start)
+        listed = self.listed
+        if listed is None:
+            return False
+        if self._opening is None:  # so much of it that it ends no sooner
+            self._opening = self.body[listed.start : listed.start + _OPENING_BYTES].partition(b"}")[0]
+        if not body.startswith(self._opening, start):
+            return False
+        return body.startswith(memoryview(self.body)[listed.start : self.places.ends[0]], start)
+
+    def has_frame_of(self, body: bytes) -> bool:
+        """Return whether a body is the same but for its messages."""
+        listed, view = self.listed, memoryview(self.body)
+        if listed is None or len(body) <= len(self.body) - (listed.end - listed.start):
+            return False
+        return body.startswith(view[: listed.start]) and body.endswith(view[listed.end :])
 
     def continued(
-        self, body: bytes, request: CountTokensRequest, parse: _Parse, shared: int, places: Places, new_bytes: int
+        self,
+        body: bytes,
+        request: CountTokensRequest,
+        parse: _Parse,
+        shared: int,
+        places: Places | Span,
+        new_bytes: int,
     ) -> KnownHistory:
         """Return the history of a request whose first ``shared`` messages are those of this one."""
         kept = {maker: tuple(seam for seam in seams if seam.needs <= shared) for maker, seams in self._seams.items()}
         seams = {maker: some for maker, some in kept.items() if some}
-        return KnownHistory(body, request, parse, places=places, seams=seams, new_bytes=new_bytes)
+        return KnownHistory(
+            body,
+            request,
+            parse,
+            places=places if isinstance(places, Places) else None,
+            listed=places if isinstance(places, Span) else None,
+            seams=seams,
+            frames=self.frames,
+            new_bytes=new_bytes,
+        )
 
 
 class Beginning(NamedTuple):
@@ -231,17 +280,29 @@ class RequestMemo:
                 best = Beginning(history, shared, start, start + ends[shared - 1] - first)
             if shared == len(ends):
                 break
-        return best
+        return best or self._same_frame(body)
+
+    def _same_frame(self, body: bytes) -> Beginning | None:
+        """Return a known request from which a body differs in all messages, and in nothing else."""
+        for history in self._histories[: -_COMPARED_FRAMES - 1 : -1]:
+            if history.has_frame_of(body):
+                start = history.places.start if history.listed is None else history.listed.start
+                return Beginning(history, 0, start, start)
+        return None
 
     def _candidates(self, body: bytes) -> Iterator[tuple[KnownHistory, int]]:
         """Yield each known history whose first message the body may begin with, and where it stands."""
         histories = self._histories[::-1]
         # Nearly always all that stands before the messages is the same too, so that they begin at the same place.
-        in_place = [one for one in histories if one.begins_at(body, one.places.start)]
-        yield from ((one, one.places.start) for one in in_place)
+        in_place = [
+            (one, listed.start)
+            for one in histories
+            if (listed := one.listed) is not None and one.begins_at(body, listed.start)
+        ]
+        yield from in_place
         if not in_place and histories:
-            for found in islice(_MESSAGES.finditer(body), _MOST_PLACES):
-                yield from ((one, found.end()) for one in histories if one.begins_at(body, found.end()))
+            for start in islice(_starts(body), _MOST_PLACES):
+                yield from ((one, start) for one in histories if one.begins_at(body, start))
 
     def _continued(
         self, body: bytes, found: Beginning, parse: Callable[[bytes], _Request]
@@ -252,6 +313,8 @@ class RequestMemo:
         was not the one that is read, as where a key comes twice.
         """
         history, shared, start, end = found
+        if not shared:
+            return None
         short = b"".join((body[:start], self._stand_in, body[end:]))
         try:
             request = parse(short)
@@ -287,29 +350,46 @@ def _gone_on(body: bytes, found: Beginning, parse: Callable[[bytes], _Request]) 
     Then it is nothing but that one with other items at the end of its list of messages.
     """
     history, shared, start, end = found
-    (first, ends), known = history.places, history.body
-    tail = memoryview(known)[ends[-1] :]
-    tail_at = len(body) - len(tail)
-    is_same_frame = first == start and body.startswith(memoryview(known)[:first]) and body.endswith(tail)
-    if not is_same_frame or tail_at < end or history.parse is not parse:
+    listed, known = history.listed, history.body
+    if listed is None or history.parse is not parse:
+        return None
+    tail_at = len(body) - (len(known) - listed.end)
+    if listed.start != start or tail_at < end or not history.has_frame_of(body):
         return None
     has_new = end < tail_at
-    items = b"[%b]" % body[end + 1 : tail_at]
+    if shared and has_new and body[end : end + 1] != b",":
+        return None
+    items = b"[%b]" % body[end + bool(shared) : tail_at]
+    if len(items) > MAX_BRACES:  # as a whole, it is looked at before it is decoded
+        return None
     try:
-        if has_new and body[end : end + 1] != b",":
-            return None
         if not items.isascii():
             items.decode()  # the decoder does not look into Raw fields
         messages = _new_messages_decoder.decode(items)
-        ends = [span.end + end for span in item_spans(items, Span(0, len(items)))]
+        ends = [span.end + end for span in item_spans(items, Span(0, len(items)))] if shared else []
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     if has_new and not messages:  # only a comma
         return None
     request: Any = replace(history.request, messages=history.messages[:shared] + messages)
     check_counts(request, len(body))
-    places = _more_places(history.places, shared, start, ends)
+    places = _more_places(history.places, shared, start, ends) if shared else Span(start, tail_at)
     return request, history.continued(body, request, parse, shared, places, len(items))
+
+
+def _ends(body: bytes, listed: Span) -> list[int]:
+    """Return where the items of a list end, without its brackets."""
+    items = b"[%b]" % body[listed.start : listed.end]
+    return [span.end + listed.start - 1 for span in item_spans(items, Span(0, len(items)))]
+
+
+def _starts(body: bytes) -> Iterator[int]:
+    """Yield where each list begins that is named as the messages are."""
+    at = body.find(_NAME)
+    while at >= 0:
+        if found := _MESSAGES.match(body, at):
+            yield found.end()
+        at = body.find(_NAME, at + 1)
 
 
 def _find_places(body: bytes) -> Places:
@@ -321,9 +401,9 @@ def _find_places(body: bytes) -> Places:
         raws = _raws_decoder.decode(body).messages
     except (msgspec.DecodeError, RecursionError):
         return Places()
-    for found in islice(_MESSAGES.finditer(body), _MOST_PLACES):
+    for start in islice(_starts(body), _MOST_PLACES):
         ends: list[int] = []
-        at = start = found.end()
+        at = start
         try:
             for raw in raws:
                 while body[at] in b", \t\n\r":

@@ -89,6 +89,22 @@ def test_a_request_that_only_goes_on_is_read_where_it_is_new() -> None:
     assert len(parser.read_bytes) == 1, "the rest was not parsed as a whole"
 
 
+def test_of_a_new_conversation_only_the_messages_are_read_where_all_else_is_known() -> None:
+    memo = a_memo()
+    frame = {"tools": [{"name": "Read", "input_schema": {}}], "system": "Be brief."}
+    _, first = read(memo, a_body(QUESTION, **frame), parse_messages_request)
+    first.frames["maker"] = "of the frame"
+    for messages in ([NEXT], [ANSWER, NEXT]):
+        for sent, new in ((messages, messages), ([*messages, QUESTION], [QUESTION])):
+            body = a_body(*sent, **frame)
+            request, history = read(memo, body, parse_messages_request)
+            assert request == parse_messages_request(body)
+            assert (history.new_bytes, history.latest("maker")) == (len(msgspec.json.encode(new)), None)
+            assert history.frames == {"maker": "of the frame"}
+    _, other = read(memo, body := a_body(QUESTION, **frame, temperature=0.5), parse_messages_request)
+    assert other.new_bytes > len(body) // 2
+
+
 @pytest.mark.parametrize("spaces", [0, 1, 2])
 def test_white_space_between_messages_changes_nothing(spaces: int) -> None:
     memo = a_memo()
