@@ -16,7 +16,7 @@ import pytest
 from claude_bridge.cli.questions import MOST_LISTED, Row, default_of, find_choice, row_of
 from claude_bridge.upstream.engines.report import OfferedModel
 from tests.claude_code.terminal import Terminal, open_terminal
-from tests.cli.process import command, environment, run_bridge, serving
+from tests.cli.process import command, environment, run_process, serving
 from tests.fake_upstream import FakeUpstream, answer, json_document, model_list
 from tests.real_parts import missing
 from tests.scripted_ollama import ScriptedOllama, a_model
@@ -219,7 +219,7 @@ async def test_the_end_of_the_input_is_told_with_what_to_type(tmp_path: Path) ->
 
 async def test_without_a_terminal_the_models_are_listed_in_an_error() -> None:
     async with ScriptedOllama(MODELS) as ollama:
-        done = await run_bridge("serve", "ollama", "--base-url", ollama.root_url, "--port", "0")
+        done = await run_process("serve", "ollama", "--base-url", ollama.root_url, "--port", "0")
 
     assert done.code == 1
     assert "These can call tools: qwen3:1.7b, llama3.2:3b, qwen3:8b." in done.stderr

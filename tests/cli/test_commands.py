@@ -18,7 +18,7 @@ from claude_bridge.cli.commands import app
 from claude_bridge.cli.help import render_help
 from claude_bridge.cli.terminal import in_words, print_finding
 from claude_bridge.config.schema import Server
-from tests.cli.process import command, environment
+from tests.cli.process import LIMIT_S, Finished, command, environment, run_here
 
 HEAVY = ("anyio", "asyncio", "claude_bridge.bridge", "h11", "httpx", "msgspec", "xllamacpp")
 
@@ -31,15 +31,18 @@ main()
 """
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str) -> Finished:
+    return run_here(arguments, environment())
+
+
+def run_process(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command(*arguments), capture_output=True, text=True, env=environment(), timeout=15, check=False
+        command(*arguments), capture_output=True, text=True, env=environment(variables), timeout=LIMIT_S, check=True
     )
 
 
 def test_help_lists_the_commands() -> None:
-    done = run("--help")
-    assert done.returncode == 0
+    done = run_process("--help")
     assert "serve" in done.stdout
     assert "try" in done.stdout
     assert done.stderr == ""
@@ -55,7 +58,7 @@ def test_help_answers_quickly() -> None:
     times = []
     for _ in range(5):
         started_at = time.perf_counter()
-        run("--help")
+        run_process("--help")
         times.append(time.perf_counter() - started_at)
     assert min(times) < 0.5
 
@@ -63,7 +66,7 @@ def test_help_answers_quickly() -> None:
 @pytest.mark.parametrize("arguments", [["serve", "--help"], ["try", "--help"], ["serve", "-h"]])
 def test_each_command_has_help_with_examples(arguments: list[str]) -> None:
     done = run(*arguments)
-    assert done.returncode == 0
+    assert done.code == 0
     assert "Examples:" in done.stdout
 
 
@@ -77,7 +80,7 @@ def test_help_tells_where_the_bridge_listens_by_default(command: str, told: str 
 @pytest.mark.parametrize("option", ["--version", "-V"])
 def test_the_version_is_told(option: str) -> None:
     done = run(option)
-    assert (done.returncode, done.stdout) == (0, f"{__version__}\n")
+    assert (done.code, done.stdout) == (0, f"{__version__}\n")
 
 
 @pytest.mark.parametrize(
@@ -92,7 +95,7 @@ def test_the_version_is_told(option: str) -> None:
 )
 def test_wrong_usage_is_told_with_exit_code_2(arguments: list[str], words: str) -> None:
     done = run(*arguments)
-    assert done.returncode == 2
+    assert done.code == 2
     assert words in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -130,7 +133,7 @@ def test_help_is_a_command_too(arguments: list[str]) -> None:
 )
 def test_where_the_model_belongs_is_told(arguments: list[str]) -> None:
     done = run(*arguments)
-    assert done.returncode == 2
+    assert done.code == 2
     assert "the model comes after the provider, as in `" in done.stderr
     assert f" {arguments[0]} ollama qwen3:1.7b`" in done.stderr
 
@@ -170,13 +173,7 @@ def test_help_loses_nothing_however_narrow_the_terminal_is(path: tuple[str, ...]
 def test_help_takes_the_width_of_the_terminal() -> None:
     widths = []
     for columns in ("40", "80"):
-        shown = subprocess.run(
-            command("config", "--help"),
-            capture_output=True,
-            text=True,
-            env=environment({"COLUMNS": columns}),
-            check=True,
-        )
+        shown = run_process("config", "--help", COLUMNS=columns)
         widths.append(max(map(len, shown.stdout.splitlines())))
     assert widths[0] <= 40 < widths[1] <= 80
 

@@ -1,4 +1,4 @@
-"""``bridge config`` as a process: path, init, show, check."""
+"""``bridge config``: path, init, show, check."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from claude_bridge.app.plan import Listening, Plan
 from claude_bridge.cli.loading import load_config
 from claude_bridge.cli.serving import listening_of
 from claude_bridge.errors import UsageError
-from tests.cli.process import Finished, run_bridge, serving
+from tests.cli.process import Finished, run_bridge, run_process, serving
 from tests.fake_upstream import FakeUpstream, answer, model_list
 from tests.scripted_ollama import ScriptedOllama, a_model
 
@@ -329,7 +329,7 @@ async def test_a_discovered_model_stays_loaded_as_configured(file: Path) -> None
 async def test_a_model_that_is_not_listed_is_refused(file: Path) -> None:
     async with FakeUpstream(documents={"/v1/models": model_list("other")}) as upstream:
         env = configure(file, own(upstream.base_url, CODER))
-        done = await run_bridge("serve", "work", "other", "--port", "0", env=env)
+        done = await run_process("serve", "work", "other", "--port", "0", env=env)
     assert done.code == 1
     assert "The configuration lists no model 'other' of this provider." in done.stderr
 
@@ -488,7 +488,7 @@ async def test_run_takes_the_default_model_as_it_is_configured(file: Path, tmp_p
     claude.chmod(0o755)
     async with FakeUpstream() as upstream:
         env = configure(file, f'[defaults]\nmodel = "work/coder"\n{own(upstream.base_url, CODER)}')
-        done = await run_bridge("run", env={**env, "PATH": f"{claude.parent}:/usr/bin:/bin"})
+        done = await run_process("run", env={**env, "PATH": f"{claude.parent}:/usr/bin:/bin"})
         assert upstream.probes == []
 
     assert done.code == 0, done

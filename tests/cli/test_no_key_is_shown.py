@@ -8,11 +8,10 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-import anyio
 import httpx
 import pytest
 
-from tests.cli.process import LIMIT_S, command, environment, serving
+from tests.cli.process import LIMIT_S, run_bridge, serving
 from tests.fake_upstream import FakeUpstream, ReceivedRequest, Reply, answer, model_list, refusal
 
 pytestmark = pytest.mark.anyio
@@ -98,8 +97,8 @@ async def test_a_key_planted_in_every_place_is_shown_nowhere_and_after_a_reload_
                 seen[path] = (await client.get(path)).text
             seen["ps"] = _command_lines()
             for line in ("config show", "config show --json", "config check", "stats", "models work"):
-                done = await anyio.run_process(command(*line.split()), check=False, env=environment(env))
-                seen[line] = (done.stdout + done.stderr).decode()
+                done = await run_bridge(*line.split(), env=env)
+                seen[line] = done.stdout + done.stderr
             bridge.signal(signal.SIGTERM)
             assert await bridge.end() == 0
         seen["log"], seen["trace"] = bridge.told, trace.read_text()

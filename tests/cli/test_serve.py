@@ -30,7 +30,7 @@ from claude_bridge.cli.serve import EXAMPLES
 from claude_bridge.cli.serving import listening_of
 from claude_bridge.config.schema import Config
 from claude_bridge.providers import PROVIDERS, upstream_of
-from tests.cli.process import LIMIT_S, Finished, command, environment, run_bridge, serving
+from tests.cli.process import LIMIT_S, Finished, command, environment, run_bridge, run_process, serving
 from tests.fake_upstream import (
     DONE,
     MODEL,
@@ -129,7 +129,7 @@ async def test_a_key_that_can_be_none_is_told_and_not_shown() -> None:
 async def test_a_mistake_that_the_engine_shows_ends_the_bridge(reply: Reply, words: list[str]) -> None:
     async with FakeUpstream(documents={"/v1/models": reply}) as upstream:
         arguments = ("openai", "m", "--base-url", upstream.base_url, "--api-key", KEY, "--port", "0")
-        assert_one_panel(await run_bridge("serve", *arguments), *words)
+        assert_one_panel(await run_process("serve", *arguments), *words)
 
 
 async def test_a_taken_port_is_told_with_who_has_it() -> None:
@@ -145,7 +145,8 @@ async def test_a_taken_port_is_told_with_who_has_it() -> None:
 async def test_a_trace_file_that_cannot_be_is_told(tmp_path: Path) -> None:
     trace = str(tmp_path / "no" / "such" / "folder" / "t.jsonl")
     (tmp_path / "no").write_text("a file")
-    done = await run_bridge("serve", "openai", "m", "--base-url", "http://127.0.0.1:9", "--port", "0", "--trace", trace)
+    arguments = ("openai", "m", "--base-url", "http://127.0.0.1:9", "--port", "0", "--trace", trace)
+    done = await run_process("serve", *arguments)
     assert_one_panel(done, "trace", "--trace")
 
 
@@ -222,7 +223,7 @@ async def test_who_says_whether_the_model_thinks(mode: str, asked: object, told:
 async def test_a_provider_without_a_model_says_which_there_are() -> None:
     models = {"/v1/models": model_list("a", "b", owner="vllm")}
     async with FakeUpstream(documents=models) as upstream:
-        assert_one_panel(await run_bridge("serve", "vllm", "--base-url", upstream.base_url), "vLLM offers: a, b.")
+        assert_one_panel(await run_process("serve", "vllm", "--base-url", upstream.base_url), "vLLM offers: a, b.")
 
 
 async def test_an_engine_that_is_not_there_yet_is_used_when_it_appears() -> None:

@@ -7,7 +7,7 @@ import base64
 import httpx
 import pytest
 
-from tests.cli.process import run_bridge, serving
+from tests.cli.process import run_bridge, run_process, serving
 from tests.fake_upstream import FakeUpstream, ReceivedRequest, Reply, json_document, model_list, refusal
 from tests.scripted_ollama import ScriptedOllama, a_model, chat_answer, chat_that_counts
 
@@ -84,7 +84,7 @@ async def test_an_unknown_api_is_told_with_those_that_are_known() -> None:
 
 async def test_a_model_that_is_not_installed_is_told_with_how_to_get_it() -> None:
     async with ScriptedOllama(QWEN) as ollama:
-        done = await run_bridge("serve", "ollama", "qwen3:8b", "--base-url", ollama.root_url, "--port", "0")
+        done = await run_process("serve", "ollama", "qwen3:8b", "--base-url", ollama.root_url, "--port", "0")
 
     assert done.code == 1
     assert "ollama pull qwen3:8b" in done.stderr
@@ -173,7 +173,7 @@ async def test_a_description_that_fails_costs_only_the_description() -> None:
 )
 async def test_a_model_that_can_not_describe_ends_the_command(arguments: list[str], words: str) -> None:
     async with ScriptedOllama(BLIND_AND_SEER) as ollama:
-        done = await run_bridge("serve", "ollama", *arguments, "--base-url", ollama.root_url, "--port", "0")
+        done = await run_process("serve", "ollama", *arguments, "--base-url", ollama.root_url, "--port", "0")
     assert done.code == 1
     assert words in done.stderr
 
@@ -182,7 +182,7 @@ async def test_an_engine_with_one_model_has_nobody_to_describe() -> None:
     models = model_list("any.gguf", owner="llamacpp")
     documents = {"/v1/models": models, "/props": json_document({"modalities": {"vision": False}})}
     async with FakeUpstream(documents=documents) as engine:
-        done = await run_bridge(
+        done = await run_process(
             "serve", "openai", "--vision-model", "seer", "--base-url", engine.base_url, "--port", "0"
         )
     assert done.code == 1
@@ -191,7 +191,7 @@ async def test_an_engine_with_one_model_has_nobody_to_describe() -> None:
 
 async def test_what_is_passed_through_is_not_described() -> None:
     arguments = ("anthropic", "--vision-model", "seer", "--base-url", "http://127.0.0.1:1", "--no-check")
-    done = await run_bridge("serve", *arguments, "--port", "0")
+    done = await run_process("serve", *arguments, "--port", "0")
     assert done.code == 1
     assert "passed through, images included" in done.stderr
 

@@ -294,7 +294,7 @@ async def test_an_engine_that_closes_after_its_streams_is_not_met_while_it_close
 async def test_a_connection_that_was_idle_for_longer_than_its_trial_is_used_again() -> None:
     async def serve(engine: Engine, stream: SocketStream, number: int) -> None:
         while await engine.read(stream):
-            await stream.send(ANSWER + b"one")
+            await stream.send(CHUNKED + b"3\r\none\r\n0\r\n\r\n")
 
     async with engine_of(serve) as (engine, client):
         assert await body_of(client) == b"one"
