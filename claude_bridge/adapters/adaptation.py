@@ -15,7 +15,7 @@ from msgspec import Raw, Struct
 from msgspec.structs import replace
 
 from claude_bridge.adapters.base import EngineModel
-from claude_bridge.adapters.concessions import Changes, RefusedRequest, concessions, words_of
+from claude_bridge.adapters.concessions import Changes, RefusedRequest, concessions
 from claude_bridge.conversion.opaque_reasoning import is_ours, reasoning_digest
 from claude_bridge.conversion.prompt.context_budget import LEAST_ANSWER_TOKENS
 from claude_bridge.conversion.tool_json.simpler_schemas import with_simpler_schemas
@@ -89,7 +89,7 @@ class _Refused(RefusedRequest, frozen=True):
         Ciphers of another organisation or resource are refused for ever, and sometimes those of one's own; what the
         model thinks from here on goes back again.
         """
-        if not _SEALED_REASONING_WORDS.search(self.words):
+        if not self.reports("sealed reasoning"):
             return None
         contents = [message.content for message in self.request.messages if isinstance(message.content, list)]
         sealed = [block for blocks in contents for block in blocks if isinstance(block, RedactedThinkingBlock)]
@@ -112,7 +112,7 @@ class _Refused(RefusedRequest, frozen=True):
         """Return the engine with simpler schemas, if it refused one."""
         rows = [row for row in concessions().schema if row.words.search(self.words)]
         found = rows[0].dialect if rows else None
-        if found is None and (self.report.field or "").startswith("tools") and _UNSUPPORTED.search(self.words):
+        if found is None and (self.report.field or "").startswith("tools") and self.reports("unsupported"):
             found = "few-keywords"
         if found is None:
             return None
@@ -129,7 +129,7 @@ class _Refused(RefusedRequest, frozen=True):
 
     def by_limit(self) -> Adaptation | None:
         """Return the engine with the longest answer that it named, if the requested one is too long."""
-        if not _LIMIT_WORDS.search(self.words) or not isinstance(self.request, MessagesRequest):
+        if not self.reports("limit of the answer") or not isinstance(self.request, MessagesRequest):
             return None
         limits = self.engine.limits
         sent = min(self.request.max_tokens, limits.max_output_tokens or self.request.max_tokens)
@@ -142,7 +142,7 @@ class _Refused(RefusedRequest, frozen=True):
 
     def by_field(self) -> Adaptation | None:
         """Return the engine without the first field that the upstream named as refused."""
-        is_unsupported, is_bad_value = _UNSUPPORTED.search(self.words), _BAD_VALUE.search(self.words)
+        is_unsupported, is_bad_value = self.reports("unsupported"), self.reports("bad value")
         for name in self._named_fields():
             concession = concessions().field.get(name)
             if not is_unsupported and not (is_bad_value and concession is not None and concession.gives_way_to_values):
@@ -229,32 +229,4 @@ def _mention(words: str, name: str) -> int | None:
     return None if found is None else found.start()
 
 
-_UNSUPPORTED = words_of(
-    r"unsupported",
-    r"not (?:\w+ )?(?:support|permit|allow|accept|available|applicable|implemented|recogni[sz]ed|valid|compatible)",
-    r"n't (?:\w+ )?(?:support|permit|allow|accept)",
-    r"unknown|unrecogni[sz]ed|unexpected|unavailable|incompatible|disallowed|deprecated|no longer",
-    r"extra[_ ](?:inputs|forbidden|fields)|additional properties",
-    r"cannot find field|cannot be (?:\w+ )?(?:used|set|specified|combined)",
-    r"only the default|may only be|must not be|invalid (?:parameter|field|argument|property)",
-)
-"""That something of the request is not for this upstream, whatever its value."""
-
-_BAD_VALUE = words_of(r"invalid|must be|should be|one of|expected|only \W?\w+\W? (?:is|are)|not one of")
-
-_SEALED_REASONING_WORDS = words_of(
-    # OpenAI and Azure, Claude at OpenRouter where a tool was loaded midway
-    r"invalid_encrypted_content",
-    r"encrypted[_ ]content.{0,80}could not be (?:verified|decrypted|parsed)",
-    r"prefix_binding_mismatch",
-    r"invalid [`'\"]?signature[`'\"]? in [`'\"]?thinking",
-)
-"""That an upstream does not take back what it, or another, sealed of its reasoning."""
-
 _MAX_REFUSED_REASONING = 10_000
-
-_LIMIT_WORDS = words_of(
-    r"(?:max_(?:completion_|output_|new_)?tokens|num_predict|max(?:imum)? (?:output|completion) tokens).{0,120}"
-    r"(?:too (?:large|high|big|long)|exceed|at most|less than|<=|>|maximum|up to|range|greater than|limit|between)",
-    r"(?:at most|maximum of|up to|limit of) [\d,]+ (?:completion|output) tokens",
-)

@@ -12,6 +12,7 @@ from msgspec import Struct
 from claude_bridge.adapters.base import EngineModel
 from claude_bridge.conversion.profile import SchemaDialect, checked_changes
 from claude_bridge.conversion.reasoning import EFFORTS
+from claude_bridge.conversion.upstream_errors.rules import refusals
 from claude_bridge.data_files import read_rows
 from claude_bridge.errors import UpstreamReport
 from claude_bridge.wire.anthropic import CountTokensRequest
@@ -35,6 +36,10 @@ class RefusedRequest(Struct, frozen=True):
     def words(self) -> str:
         """The upstream's error text, as far as it is read."""
         return self.report.words[:_READ_CHARS]
+
+    def reports(self, what: str) -> bool:
+        """Return whether the upstream's words mean this; see ``general`` in ``concessions.toml``."""
+        return concessions().general[what].search(self.words) is not None
 
 
 def words_of(*wordings: str) -> re.Pattern[str]:
@@ -77,6 +82,7 @@ class SchemaWords(Struct, frozen=True, kw_only=True):
 class Concessions(Struct, frozen=True, kw_only=True):
     """All rows."""
 
+    general: Mapping[str, re.Pattern[str]]
     ordinary_words: frozenset[str]
     inner_fields: Sequence[str]
     needed_fields: frozenset[str]
@@ -90,26 +96,31 @@ def concessions() -> Concessions:
     """Return the rows; read at the first refusal."""
     document = read_rows("adapters/concessions.toml")
     return Concessions(
+        general={name: words_of(*words) for name, words in document["general"].items()},
         ordinary_words=frozenset(document["ordinary_words"]),
         inner_fields=document["inner_fields"],
         needed_fields=frozenset(document["needed_fields"]),
-        schema=[SchemaWords(**{**row, "words": words_of(*row["words"])}) for row in document["schema"]],
+        schema=[SchemaWords(**_with_words(row)) for row in document["schema"]],
         words=[_concession(row) for row in document["words"]],
         field={name: _concession(row) for name, row in document["field"].items()},
     )
 
 
 def _concession(row: Mapping[str, Any]) -> Concession:
-    fields = dict(row)
+    fields = _with_words(row)
     fixed = checked_changes(fields.pop("set", {}), fields.pop("unset", ()))
-    for name, meaning in (
-        ("words", lambda words: words_of(*words)),
-        ("rule", _RULES.__getitem__),
-        ("only_if", _CONDITIONS.__getitem__),
-    ):
+    for name, table in (("rule", _RULES), ("only_if", _CONDITIONS)):
         if name in fields:
-            fields[name] = meaning(fields[name])
+            fields[name] = table[fields[name]]
     return Concession(fixed=fixed, **fields)
+
+
+def _with_words(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row with its words as a pattern, those of the refusals that it names among them."""
+    named = [refusal.words.pattern for refusal in refusals() if refusal.name and refusal.name == row.get("refusal")]
+    words = [*row.get("words", ()), *named]
+    fields = {name: value for name, value in row.items() if name not in ("words", "refusal")}
+    return fields | {"words": words_of(*words)} if words else fields
 
 
 # --- what depends on the request ------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -15,11 +16,10 @@ MAX_CHARS = 4_000
 """How much of an engine's words is looked at: some repeat the whole request behind them."""
 
 _N = r"\d[\d,_]{0,14}(?:\.\d{3}(?!\d))?[kK]?\b"
-_TO_NUMBER = r"\D{0,40}?"
 
 _PARTS = {
     "<gap>": r".{0,300}?",
-    "<to>": _TO_NUMBER,
+    "<to>": r"\D{0,40}?",
     "<n>": _N,
     **{f"<{name}>": f"(?P<{name}>{_N})" for name in ("prompt", "window", "more")},
 }
@@ -27,70 +27,32 @@ _PARTS = {
 
 @cache
 def _numbered() -> list[re.Pattern[str]]:
-    """Return the wordings with numbers as patterns: read at the first refusal, as that takes 4 ms of each start."""
-    patterns: list[str] = read_rows("conversion/upstream_errors/context_overflow.toml")["wordings"]
-    for part, text in _PARTS.items():
-        patterns = [pattern.replace(part, text) for pattern in patterns]
-    return [re.compile(pattern, re.IGNORECASE | re.DOTALL) for pattern in patterns]
+    """Return the wordings with numbers."""
+    return [_pattern([wording]) for wording in _rows()["wordings"]]
 
 
-# Ollama, Groq, DeepSeek, Moonshot, Z.ai, Qwen, MiniMax and others give no numbers, or not in these orders.
-_KNOWN = re.compile(
-    r"prompt is (?:longer than|too long)|prompt too long|context_length_exceeded|exceed_context_size"
-    r"|maximum context length|exceeds the (?:model's |available )?(?:maximum )?context"
-    r"|longer than the model's context length|(?:reduce|shorten) (?:the length of |the size of )?(?:the|your) "
-    r"(?:messages|prompt|input|conversation)|input is too long"
-    r"|exceeded model token limit|prompt exceeds max length|input token length too long"
-    r"|but model only supports up to|input tokens exceed the configured limit|context exceeds your deployment"
-    r"|tokens to keep from the initial prompt is greater than the context length|context size has been exceeded"
-    r"|model_context_window_exceeded|context window exceeds limit|range of input length should be"
-    r"|too many (?:input |prompt )?tokens\b"
-    r"|context[ _](?:window|length|size|limit)[ _](?:was |has been |is )?(?:exceeded|reached)"
-    r"|exceed max message tokens|tokens,? but (?:the |this )?model (?:only )?supports"
-    r"|context (?:window|length|size)[^.]{0,40} is (?:only )?\d[\d,_]{0,14} tokens,? but"
-    r"|(?:输入|上下文|提示词?).{0,20}(?:过长|超过|超出|超限)",
-    re.IGNORECASE,
-)
+@cache
+def _in_sentences() -> dict[str, re.Pattern[str]]:
+    """Return what is looked for in each sentence of other words, by its name."""
+    return {name: _pattern(wordings) for name, wordings in _rows()["sentence"].items()}
 
-# What engines say that nobody has met yet: a sentence in which the prompt exceeds something that is counted in tokens.
-_PROMPT = (
-    r"\b(?:prompt|input|context|conversation|chat history|messages?|request|sequence)s?'?s?(?:[ _-](?:tokens?|text|ids|"
-    r"messages?|context|window|length|size|len|count)){0,3}\b|\b(?:requested|total)(?: number of)? tokens\b"
-    r"|\b(?:prompt|input|seq|sequence)_(?:tokens?|len|length|ids)\b|\b(?:token|tokens) count\b|\bnumber of tokens\b"
-)
-_EXCEEDS = (
-    r"\b(?:exceed(?:s|ed|ing)?|surpass(?:es|ed)?|overflow(?:s|ed)?|beyond)\b"
-    r"|\b(?:is|are|was|were|be) (?:much |far )?(?:greater|longer|larger|bigger|higher|more) than\b"
-    r"|\b(?:is|are|was|were) (?:too (?:long|large|big)|over)\b|\btoo (?:long|large|big) for\b"
-    r"|\bmust (?:not exceed|(?:be|have) (?:less|smaller|lower|shorter|fewer|no more) than|be at most)\b"
-    r"|\b(?:does not|doesn't|do not|don't|will not|won't|cannot|can't) fit\b|\bmore than\b|\bover the\b"
-    r"|>=? ?(?:the )?(?:max|limit|context|n_ctx|(?=\d))"
-)
-_UNKNOWN = re.compile(
-    rf"(?:{_PROMPT}).{{0,80}}?(?:{_EXCEEDS})"
-    rf"|(?:{_EXCEEDS}).{{0,40}}?\bmax(?:imum)? (?:number of )?(?:input |prompt |context )?tokens\b",
-    re.IGNORECASE,
-)
-_IN_TOKENS = re.compile(r"token|context (?:window|length|size|limit)|\bseq|length|max_model_len|n_ctx", re.IGNORECASE)
-_NO_ROOM = re.compile(r"max_(?:completion_)?tokens must be at least 1, got -\d", re.IGNORECASE)
-"""How vLLM says that the prompt leaves no room for an answer."""
-_ABOUT_THE_ANSWER = re.compile(r"max_?(?:new_?|output_?|completion_?)?tokens|num_predict", re.IGNORECASE)
-_ABOUT_OTHER_THINGS = re.compile(
-    r"deadline|\brate\b|quota|per[ -](?:minute|second|day|hour)|\btp[md]\b|schema|array|string|character|\bbytes?\b"
-    r"|\b[km]i?b\b|image|pixel|stop sequence|\bnames?\b|header|timeout|latency|output|completion|budget|batch|embedding"
-    r"|\bids?\b",
-    re.IGNORECASE,
-)
+
+@cache
+def _rows() -> dict[str, Any]:
+    """Return the rows: read at the first refusal, as that takes 4 ms of each start."""
+    return read_rows("conversion/upstream_errors/context_overflow.toml")
+
+
+def _pattern(wordings: Sequence[str]) -> re.Pattern[str]:
+    text = "|".join(wordings)
+    for name, parts in _rows()["parts"].items():
+        text = text.replace(f"<{name}>", f"(?:{'|'.join(parts)})")
+    for part, meaning in _PARTS.items():
+        text = text.replace(part, meaning)
+    return re.compile(text, re.IGNORECASE | re.DOTALL)
+
+
 _SENTENCE_END = re.compile(r"[.;!]\s|\n|[\u3002\uff1b]")
-_PROMPT_NUMBER = re.compile(
-    rf"(?:{_PROMPT}){_TO_NUMBER}(?P<before>{_N})|(?P<behind>{_N}) (?:prompt |input )?(?:tokens )?"
-    r"(?:in|of|from) (?:the |your )?(?:prompt|input|messages|request)",
-    re.IGNORECASE,
-)
-_WINDOW_NUMBER = re.compile(
-    rf"(?:{_EXCEEDS}|\b(?:limit|maximum|max\w*|allowed|only|up to|at most|window|n_ctx)\b){_TO_NUMBER}(?P<window>{_N})",
-    re.IGNORECASE,
-)
 
 
 class OverflowNumbers(Struct, frozen=True):
@@ -124,18 +86,17 @@ def overflow_numbers(words: str, document: Any) -> OverflowNumbers | None:  # no
 
 def _numbers_in(sentence: str) -> OverflowNumbers | None:
     """Return the numbers of a sentence that says so in other words, or None if it does not."""
-    if _NO_ROOM.search(sentence):
+    found = {name for name, pattern in _in_sentences().items() if pattern.search(sentence)}
+    if "no room" in found:
         return OverflowNumbers()
-    if _ABOUT_THE_ANSWER.search(sentence):
+    is_unknown = {"unknown", "in tokens"} <= found and "about other things" not in found
+    if "about the answer" in found or not ("known" in found or is_unknown):
         return None
-    is_unknown = _UNKNOWN.search(sentence) and _IN_TOKENS.search(sentence) and not _ABOUT_OTHER_THINGS.search(sentence)
-    if not _KNOWN.search(sentence) and not is_unknown:
-        return None
-    prompt = _PROMPT_NUMBER.search(sentence)
+    prompt = _in_sentences()["prompt number"].search(sentence)
     if prompt is None:
         return OverflowNumbers()
     prompt_tokens = _tokens(prompt["before"] or prompt["behind"])
-    windows = (_tokens(window["window"]) for window in _WINDOW_NUMBER.finditer(sentence))
+    windows = (_tokens(window["window"]) for window in _in_sentences()["window number"].finditer(sentence))
     window_tokens = next((tokens for tokens in windows if 0 < tokens < prompt_tokens), None)
     return OverflowNumbers(prompt_tokens, window_tokens) if window_tokens else OverflowNumbers()
 

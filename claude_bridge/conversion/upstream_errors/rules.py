@@ -34,6 +34,8 @@ class Refusal(Struct, frozen=True, kw_only=True):
     of its log. ``may_succeed_elsewhere``: another model or account may serve the request: a fallback gets its turn.
     """
 
+    name: str = ""
+    """By which ``adapters/concessions.toml`` refers to it, where something gives way before the user needs advice."""
     words: re.Pattern[str]
     at: frozenset[int] | None = None
     status: int = REFUSED_STATUS
