@@ -8,7 +8,8 @@ from msgspec import Struct
 
 from claude_bridge.adapters.anthropic_messages.messages import edits_are_known
 from claude_bridge.adapters.anthropic_messages.passthrough import PassthroughDocument, PassthroughStream, kept_headers
-from claude_bridge.adapters.anthropic_messages.repaired_stream import RepairedDocument, RepairedStream
+from claude_bridge.adapters.anthropic_messages.repaired_document import RepairedDocument
+from claude_bridge.adapters.anthropic_messages.repaired_stream import RepairedStream
 from claude_bridge.adapters.anthropic_messages.request import edit_request
 from claude_bridge.adapters.base import ClientRequest, EncodedRequest, EngineModel, OutgoingRequest, Response
 from claude_bridge.conversion.profile import CountRoute, Profile

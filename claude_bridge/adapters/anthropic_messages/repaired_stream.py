@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import msgspec
-
 from claude_bridge.adapters.anthropic_messages.blocks import Blocks, input_text
 from claude_bridge.adapters.anthropic_messages.frame_repair import (
     UniqueToolIds,
@@ -36,7 +34,7 @@ from claude_bridge.conversion.ending import cut_off, ended_by_itself, explain_mi
 from claude_bridge.conversion.profile import MessagesProfile
 from claude_bridge.conversion.response.pipeline import ResponseContext
 from claude_bridge.conversion.response.usage import convert_usage
-from claude_bridge.conversion.tool_json.text import input_json, is_json
+from claude_bridge.conversion.tool_json.text import is_json
 from claude_bridge.conversion.upstream_errors.translate import explain_no_json
 from claude_bridge.errors import BridgeError, UpstreamBrokenError
 from claude_bridge.wire.anthropic import MessagesRequest
@@ -46,14 +44,12 @@ from claude_bridge.wire.anthropic_answers import (
     Message,
     MessageStart,
     Ping,
-    RawBytes,
     ResponseItem,
     Usage,
 )
 from claude_bridge.wire.anthropic_codec import encode_stream_event
 from claude_bridge.wire.sse import (
     FrameCutter,
-    SseDecoder,
     append_limited,
     begins_stream,
     encode_frame,
@@ -303,49 +299,6 @@ class RepairedStream(RelayedResponse):
             self._out.put_bytes(encode_stream_event(event))
 
 
-class RepairedDocument(RepairedStream):
-    """A whole answer on its way: it is taken as a stream, and what comes out of that becomes one message again."""
-
-    emits_before_upstream = False
-    is_streamed = False
-
-    def __init__(
-        self, request: MessagesRequest, profile: MessagesProfile, context: ResponseContext, upstream: str
-    ) -> None:
-        super().__init__(request, profile, context, upstream)
-        self._whole = bytearray()
-
-    def feed(self, data: bytes) -> Sequence[ResponseItem]:
-        """Gather more of the document; raises UpstreamBrokenError beyond all limits."""
-        append_limited(self._whole, data)
-        self.begun = bool(self._whole)
-        return ()
-
-    def keep_alive(self) -> Sequence[ResponseItem]:
-        """Return nothing: a document can't begin before it is there."""
-        return ()
-
-    def fail(self, error: BridgeError) -> Sequence[ResponseItem]:
-        """Keep the error; it becomes the answer's status."""
-        self._fail(error)
-        return ()
-
-    def close(self) -> Sequence[ResponseItem]:
-        """Return the document, repaired; what is no message becomes the error."""
-        if self.done:
-            return ()
-        document = bytes(self._whole)
-        items = [*super().feed(document), *super().close()]
-        if self.error is not None:
-            return ()
-        came = parse_object(document)
-        message = _folded(came, b"".join(item.data for item in items if isinstance(item, RawBytes)))
-        changed = [name for name, value in message.items() if name not in came or came[name] != value]
-        for name in changed:
-            self._out.note(f"the answer: {name}")
-        return [RawBytes(msgspec.json.encode(message) if changed else document)]
-
-
 def _events_of(message: Fields) -> Iterator[Fields]:
     """Yield the events of the stream that a whole message should have been."""
     blocks = message.get("content")
@@ -376,28 +329,3 @@ def _in_deltas(block: Any) -> tuple[Any, list[Fields]]:  # noqa: ANN401 - any JS
             return block | {"input": {}}, [{"type": "input_json_delta", "partial_json": input_text(block)}]
         case _:
             return block, []
-
-
-_FIELD_OF_DELTA = {"text_delta": "text", "thinking_delta": "thinking", "signature_delta": "signature"}
-
-
-def _folded(message: Fields, stream: bytes) -> Fields:
-    """Return the message that a repaired stream spells, with all other fields as they are in ``message``."""
-    folded: Fields = dict(message)
-    blocks: list[Fields] = []
-    for frame in SseDecoder().feed(stream):
-        event = parse_object(frame.data)
-        match event:
-            case {"type": "message_start", "message": head}:
-                folded |= head
-            case {"type": "content_block_start", "content_block": block}:
-                blocks.append(block)
-            case {"type": "content_block_delta", "delta": {"type": "input_json_delta", "partial_json": text}}:
-                blocks[-1]["input"] = parse_object(input_json(text).encode())
-            case {"type": "content_block_delta", "delta": delta}:
-                field = _FIELD_OF_DELTA[delta["type"]]
-                blocks[-1][field] += delta[field]
-            case {"type": "message_delta", "delta": delta, "usage": usage}:
-                folded |= delta
-                folded["usage"] |= usage
-    return folded | {"content": blocks}
