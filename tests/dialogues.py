@@ -176,8 +176,8 @@ def event(kind: str, **fields: Any) -> dict[str, Any]:
 
 def line(done_reason: str | None = None, **message: Any) -> dict[str, Any]:
     """Return one line of Ollama's answer; a reason makes it the last."""
-    said = {"model": "m", "message": {"role": "assistant", "content": ""} | message, "done": done_reason is not None}
-    return said if done_reason is None else said | {"done_reason": done_reason}
+    output = {"model": "m", "message": {"role": "assistant", "content": ""} | message, "done": done_reason is not None}
+    return output if done_reason is None else output | {"done_reason": done_reason}
 
 
 def call(arguments: Any = None, **fields: Any) -> dict[str, Any]:

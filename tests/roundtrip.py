@@ -50,22 +50,27 @@ class Piece(Struct, frozen=True):
 
 
 def missing_pieces(
-    asked: dict[str, Any], sent: dict[str, Any], losses: Sequence[Loss], profile: Profile, *, files: dict[str, str]
+    client_request: dict[str, Any],
+    sent: dict[str, Any],
+    losses: Sequence[Loss],
+    profile: Profile,
+    *,
+    files: dict[str, str],
 ) -> list[str]:
     """Return the paths of what a client said and the engine is not told, though nobody said that it is lost.
 
     ``files`` gives the text in a file by its base64.
     """
-    lost = [path for loss in losses for path in _paths(loss, asked["messages"])]
+    lost = [path for loss in losses for path in _paths(loss, client_request["messages"])]
     keeps_thoughts = profile.reasoning_field is not None or _NO_PLACE_FOR_THOUGHTS not in str(losses)
     out: list[str] = []
     in_place = [item for item in sent.get("input", ()) if item["type"] == "additional_tools"]
     conversation = [sent.get("instructions", ""), sent.get("messages") or sent.get("input", ())]
     tools = [sent.get("tools", ()), in_place]
-    for told, pieces in ((conversation, _conversation(asked, files)), (tools, _tools(asked))):
-        said = [*_said(told)]
-        text, places = "\n".join(said), Counter(said)
-        wanted = [piece for piece in pieces if piece.words and not _is_told(piece, lost)]
+    for reported, pieces in ((conversation, _conversation(client_request, files)), (tools, _tools(client_request))):
+        output = [*_said(reported)]
+        text, places = "\n".join(output), Counter(output)
+        wanted = [piece for piece in pieces if piece.words and not _is_reported(piece, lost)]
         wanted = [piece for piece in wanted if not piece.is_thought or keeps_thoughts]
         times = Counter(piece.words for piece in wanted)
         for piece in wanted:
@@ -90,7 +95,7 @@ def _says(content: Any) -> bool:
     return any(block["type"] not in _SAYS_NOTHING and block != {"type": "text", "text": ""} for block in content)
 
 
-def _is_told(piece: Piece, lost: Sequence[str]) -> bool:
+def _is_reported(piece: Piece, lost: Sequence[str]) -> bool:
     return any(piece.path == path or piece.path.startswith((f"{path}.", f"{path}[")) for path in lost)
 
 
@@ -136,11 +141,11 @@ def _leaves(value: Any, path: str) -> Iterator[Piece]:
 # --- the conversation -----------------------------------------------------------------------------------------
 
 
-def _conversation(asked: dict[str, Any], files: dict[str, str]) -> Iterator[Piece]:
-    for piece in _content(asked.get("system") or [], "$.system", files):
+def _conversation(client_request: dict[str, Any], files: dict[str, str]) -> Iterator[Piece]:
+    for piece in _content(client_request.get("system") or [], "$.system", files):
         if not piece.words.startswith(BILLING_HEADER):
             yield piece
-    for at, message in enumerate(asked["messages"]):
+    for at, message in enumerate(client_request["messages"]):
         for piece in _content(message["content"], f"$.messages[{at}].content", files):
             if not piece.is_thought or message["role"] == "assistant":  # nobody else can think
                 yield piece
@@ -220,14 +225,14 @@ def _source(source: dict[str, Any], path: str, files: dict[str, str]) -> Iterato
 # --- the tools ------------------------------------------------------------------------------------------------
 
 
-def _tools(asked: dict[str, Any]) -> Iterator[Piece]:
-    loaded = _loaded(asked["messages"])
-    for at, tool in enumerate(asked.get("tools") or []):
+def _tools(client_request: dict[str, Any]) -> Iterator[Piece]:
+    loaded = _loaded(client_request["messages"])
+    for at, tool in enumerate(client_request.get("tools") or []):
         if not tool.get("defer_loading") or tool["name"] in loaded:
             yield Piece(f"$.tools[{at}].name", engine_name(tool["name"]))
             yield Piece(f"$.tools[{at}].description", tool.get("description", ""))
             yield from _schema(tool.get("input_schema", {}), f"$.tools[{at}].input_schema")
-    yield from {piece.words: piece for piece in _inline_tools(asked["messages"])}.values()
+    yield from {piece.words: piece for piece in _inline_tools(client_request["messages"])}.values()
 
 
 def _inline_tools(messages: list[dict[str, Any]]) -> Iterator[Piece]:

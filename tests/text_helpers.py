@@ -22,7 +22,7 @@ calls = st.tuples(st.sampled_from(["Read", "Bash", "Edit"]), inputs)
 PROMPT_TOKENS, OUTPUT_TOKENS = 50, 7
 
 
-class Said:
+class ModelOutput:
     """One answer of an engine: what it thought, wrote and called, and why it stopped."""
 
     def __init__(self, thought: str, text: str, calls: list[tuple[str, dict[str, Any]]], reason: str) -> None:
@@ -71,7 +71,7 @@ def full_chunk(kind: str) -> dict[str, Any]:
         call = called | {"function": {"name": "Read", "arguments": {"a": 1}}}
         return line("stop", content="Hi", thinking="Hm", tool_calls=[call]) | _COUNTS
     if kind == RESPONSES:
-        return _ended("stop", _items(Said("Hm", "Hi", [("Read", {"a": 1})], "stop")))
+        return _ended("stop", _items(ModelOutput("Hm", "Hi", [("Read", {"a": 1})], "stop")))
     call = called | {"function": {"name": "Read", "arguments": '{"a":1}'}}
     made = chunk("stop", content="Hi", reasoning="Hm", tool_calls=[call])
     return made | {"usage": _USAGE | {"prompt_tokens_details": {"cached_tokens": 20}}, "timings": {"cache_n": 1}}
@@ -86,30 +86,30 @@ _USAGE: dict[str, Any] = {
 }
 
 
-def _openai_body(said: Said) -> dict[str, Any]:
+def _openai_body(output: ModelOutput) -> dict[str, Any]:
     message = {
         "role": "assistant",
-        "reasoning_content": said.thought,
-        "content": said.text,
+        "reasoning_content": output.thought,
+        "content": output.text,
         "tool_calls": [
             {"id": "call_0", "index": at, "function": {"name": name, "arguments": json.dumps(arguments)}}
-            for at, (name, arguments) in enumerate(said.calls)
+            for at, (name, arguments) in enumerate(output.calls)
         ],
     }
-    return {"choices": [{"message": message, "finish_reason": said.reason}], "usage": _USAGE}
+    return {"choices": [{"message": message, "finish_reason": output.reason}], "usage": _USAGE}
 
 
-def _openai_chunks(said: Said, piece: int) -> list[dict[str, Any]]:
+def _openai_chunks(output: ModelOutput, piece: int) -> list[dict[str, Any]]:
     chunks = [chunk(role="assistant", content="")]
-    chunks += [chunk(reasoning_content=part) for part in _pieces(said.thought, piece)]
-    chunks += [chunk(content=part) for part in _pieces(said.text, piece)]
-    for at, (name, arguments) in enumerate(said.calls):
+    chunks += [chunk(reasoning_content=part) for part in _pieces(output.thought, piece)]
+    chunks += [chunk(content=part) for part in _pieces(output.text, piece)]
+    for at, (name, arguments) in enumerate(output.calls):
         chunks.append(chunk(tool_calls=[{"index": at, "id": "call_0", "function": {"name": name}}]))
         chunks += [
             chunk(tool_calls=[{"index": at, "function": {"arguments": part}}])
             for part in _pieces(json.dumps(arguments), piece)
         ]
-    return [*chunks, chunk(said.reason), {"choices": [], "usage": _USAGE}]
+    return [*chunks, chunk(output.reason), {"choices": [], "usage": _USAGE}]
 
 
 # --- the Responses API --------------------------------------------------------------------------------------
@@ -123,15 +123,15 @@ _RESPONSES_USAGE: dict[str, Any] = {
 _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
 
 
-def _items(said: Said) -> list[dict[str, Any]]:
+def _items(output: ModelOutput) -> list[dict[str, Any]]:
     items: list[dict[str, Any]] = []
-    if said.thought:
-        thought = {"type": "reasoning_text", "text": said.thought}
+    if output.thought:
+        thought = {"type": "reasoning_text", "text": output.thought}
         items.append({"type": "reasoning", "id": "rs_0", "summary": [], "content": [thought]})
-    if said.text:
-        text = {"type": "output_text", "text": said.text, "annotations": []}
+    if output.text:
+        text = {"type": "output_text", "text": output.text, "annotations": []}
         items.append({"type": "message", "id": "msg_0", "role": "assistant", "content": [text]})
-    for at, (name, arguments) in enumerate(said.calls):
+    for at, (name, arguments) in enumerate(output.calls):
         call = {"type": "function_call", "id": f"fc_{at}", "call_id": "call_0", "name": name}
         items.append(call | {"arguments": json.dumps(arguments)})
     return items
@@ -149,26 +149,26 @@ def _ended(reason: str, items: list[dict[str, Any]]) -> dict[str, Any]:
     return event(response["status"], response=response)
 
 
-def _responses_body(said: Said) -> dict[str, Any]:
-    return _response(said.reason, _items(said))
+def _responses_body(output: ModelOutput) -> dict[str, Any]:
+    return _response(output.reason, _items(output))
 
 
-def _responses_events(said: Said, piece: int) -> list[dict[str, Any]]:
+def _responses_events(output: ModelOutput, piece: int) -> list[dict[str, Any]]:
     """Return the events as OpenAI sends them."""
     events = [event(kind, response={"id": "resp_0", "status": "in_progress"}) for kind in ("created", "in_progress")]
-    for at, item in enumerate(_items(said)):
+    for at, item in enumerate(_items(output)):
         place = {"item_id": item["id"], "output_index": at}
         events.append(event("output_item.added", output_index=at, item=item | _NOTHING_YET[item["type"]]))
         name, whole = {
-            "reasoning": ("reasoning_text", said.thought),
-            "message": ("output_text", said.text),
+            "reasoning": ("reasoning_text", output.thought),
+            "message": ("output_text", output.text),
             "function_call": ("function_call_arguments", item.get("arguments", "")),
         }[item["type"]]
         field = "arguments" if item["type"] == "function_call" else "text"
         events += [event(f"{name}.delta", **place, content_index=0, delta=part) for part in _pieces(whole, piece)]
         events.append(event(f"{name}.done", **place, content_index=0, **{field: whole}))
         events.append(event("output_item.done", output_index=at, item=item))
-    return [*events, _ended(said.reason, _items(said))]
+    return [*events, _ended(output.reason, _items(output))]
 
 
 _NOTHING_YET: dict[str, dict[str, Any]] = {
@@ -187,19 +187,19 @@ _COUNTS: dict[str, Any] = {
 }
 
 
-def _ollama_calls(said: Said) -> list[dict[str, Any]]:
-    return [{"id": "call_0", "function": {"name": name, "arguments": given}} for name, given in said.calls]
+def _ollama_calls(output: ModelOutput) -> list[dict[str, Any]]:
+    return [{"id": "call_0", "function": {"name": name, "arguments": given}} for name, given in output.calls]
 
 
-def _ollama_body(said: Said) -> dict[str, Any]:
-    return line(said.reason, content=said.text, thinking=said.thought, tool_calls=_ollama_calls(said)) | _COUNTS
+def _ollama_body(output: ModelOutput) -> dict[str, Any]:
+    return line(output.reason, content=output.text, thinking=output.thought, tool_calls=_ollama_calls(output)) | _COUNTS
 
 
-def _ollama_chunks(said: Said, piece: int) -> list[dict[str, Any]]:
-    chunks = [line(thinking=part) for part in _pieces(said.thought, piece)]
-    chunks += [line(content=part) for part in _pieces(said.text, piece)]
-    chunks += [line(tool_calls=[call]) for call in _ollama_calls(said)]
-    return [*chunks, line(said.reason) | _COUNTS]
+def _ollama_chunks(output: ModelOutput, piece: int) -> list[dict[str, Any]]:
+    chunks = [line(thinking=part) for part in _pieces(output.thought, piece)]
+    chunks += [line(content=part) for part in _pieces(output.text, piece)]
+    chunks += [line(tool_calls=[call]) for call in _ollama_calls(output)]
+    return [*chunks, line(output.reason) | _COUNTS]
 
 
 _BODIES = {OPENAI_CHAT: _openai_body, OLLAMA_CHAT: _ollama_body, RESPONSES: _responses_body}
@@ -211,5 +211,9 @@ def _pieces(text: str, size: int) -> list[str]:
 
 
 answers = st.builds(
-    Said, texts, texts, st.lists(calls, max_size=3), st.sampled_from(["stop", "tool_calls", "length", "content_filter"])
+    ModelOutput,
+    texts,
+    texts,
+    st.lists(calls, max_size=3),
+    st.sampled_from(["stop", "tool_calls", "length", "content_filter"]),
 )

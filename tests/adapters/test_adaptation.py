@@ -70,7 +70,7 @@ def an_engine(profile: Profile = EVERYTHING, **fields: Any) -> EngineModel:
 
 
 def after(
-    said: Any,
+    refusal: Any,
     *,
     status: int = 400,
     profile: Profile = EVERYTHING,
@@ -81,7 +81,7 @@ def after(
     """Return what a refusal leads to, what was sent before, and what is sent then; text stands for OpenAI's shape."""
     engine, request = an_engine(profile, **fields), request or a_full_request()
     before = TRANSLATING[kind].prepare(request, None, engine).outgoing.body
-    document = {"error": {"message": said, "type": "invalid_request_error"}} if isinstance(said, str) else said
+    document = {"error": {"message": refusal, "type": "invalid_request_error"}} if isinstance(refusal, str) else refusal
     explain = explain_ollama if kind == OLLAMA_CHAT else explain_refusal
     error = explain(status, {}, json.dumps(document).encode(), engine.where)
     adapted = adapt(engine, error, request, before)
@@ -237,14 +237,14 @@ WITH_CALLS = [
 
 
 @pytest.mark.parametrize("status", [400, 422, 500])
-@pytest.mark.parametrize(("said", "fields"), REFUSALS.values(), ids=REFUSALS)
-def test_what_is_refused_gives_way_and_nothing_else_does(said: Any, fields: set[str], status: int) -> None:
+@pytest.mark.parametrize(("refusal", "fields"), REFUSALS.values(), ids=REFUSALS)
+def test_what_is_refused_gives_way_and_nothing_else_does(refusal: Any, fields: set[str], status: int) -> None:
     request = a_full_request(messages=WITH_CALLS)
-    adapted, before, now = after(said, status=status, request=request)
+    adapted, before, now = after(refusal, status=status, request=request)
     assert adapted is not None
     assert changed(before, now) == fields
     again, *_ = after(
-        said, status=status, request=request, profile=adapted.engine.profile, limits=adapted.engine.limits
+        refusal, status=status, request=request, profile=adapted.engine.profile, limits=adapted.engine.limits
     )
     assert again is None or again.engine != adapted.engine, "nothing gives way twice"
 
@@ -259,7 +259,7 @@ def test_an_error_inside_an_answer_is_read_as_well() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "limit"),
+    ("refusal", "limit"),
     [
         (REFUSALS["max_tokens is too large"][0], 16_384),
         (REFUSALS["Groq: the limit"][0], 8_192),
@@ -268,13 +268,13 @@ def test_an_error_inside_an_answer_is_read_as_well() -> None:
         ("max_tokens must be greater than thinking.budget_tokens", None),
     ],
 )
-def test_the_longest_answer_is_the_one_that_the_upstream_names(said: str, limit: int | None) -> None:
-    adapted, *_ = after(said)
+def test_the_longest_answer_is_the_one_that_the_upstream_names(refusal: str, limit: int | None) -> None:
+    adapted, *_ = after(refusal)
     assert (adapted.engine.limits.max_output_tokens if adapted else None) == limit
 
 
 @pytest.mark.parametrize(
-    ("said", "levels"),
+    ("refusal", "levels"),
     [
         (REFUSALS["OpenAI: an effort"][0], ("low", "high")),
         (REFUSALS["vLLM: an effort"][0], ("low", "high")),
@@ -282,14 +282,14 @@ def test_the_longest_answer_is_the_one_that_the_upstream_names(said: str, limit:
         ("Invalid reasoning_effort 'medium'. Must be one of: none, default", ("none",)),
     ],
 )
-def test_efforts_are_those_that_the_upstream_names(said: str, levels: tuple[str, ...]) -> None:
-    adapted, *_ = after(said)
+def test_efforts_are_those_that_the_upstream_names(refusal: str, levels: tuple[str, ...]) -> None:
+    adapted, *_ = after(refusal)
     assert adapted is not None
     assert adapted.engine.profile.chat.effort_levels == levels
 
 
 @pytest.mark.parametrize(
-    "said",
+    "refusal",
     [
         "temperature must be between 0 and 2",
         "Invalid value for top_p: must be less than 1",
@@ -301,8 +301,8 @@ def test_efforts_are_those_that_the_upstream_names(said: str, levels: tuple[str,
         "",
     ],
 )
-def test_what_is_not_about_a_field_of_the_request_changes_nothing(said: str) -> None:
-    adapted, before, now = after(said)
+def test_what_is_not_about_a_field_of_the_request_changes_nothing(refusal: str) -> None:
+    adapted, before, now = after(refusal)
     assert adapted is None
     assert before == now
 
@@ -336,10 +336,10 @@ SCHEMA_REFUSALS: dict[str, str] = {
 }
 
 
-@pytest.mark.parametrize("said", SCHEMA_REFUSALS.values(), ids=SCHEMA_REFUSALS)
-def test_a_refused_schema_is_sent_more_simply_and_its_tool_is_named(said: str) -> None:
+@pytest.mark.parametrize("refusal", SCHEMA_REFUSALS.values(), ids=SCHEMA_REFUSALS)
+def test_a_refused_schema_is_sent_more_simply_and_its_tool_is_named(refusal: str) -> None:
     request = a_request(tools=[TOOL, ODD_TOOL])
-    adapted, before, now = after(said, request=request, profile=UNKNOWN)
+    adapted, before, now = after(refusal, request=request, profile=UNKNOWN)
     assert adapted is not None
     assert changed(before, now) == {"tools"}
     assert "exclusiveMinimum" not in json.dumps(
@@ -407,15 +407,15 @@ def test_a_prompt_that_leaves_no_room_for_an_answer_is_for_the_client_to_shorten
 
 
 @pytest.mark.parametrize(
-    ("said", "think"),
+    ("refusal", "think"),
     [
         ('registry.ollama.ai/library/m "m" does not support thinking', None),
         ('invalid think value: "medium" (must be "high", "medium", "low", true, or false)', True),
     ],
 )
-def test_ollamas_think_gives_way(said: str, think: bool | None) -> None:
+def test_ollamas_think_gives_way(refusal: str, think: bool | None) -> None:
     profile = OLLAMA_THINKING.with_changes({"think_levels": ("low", "medium", "high")})
-    adapted, before, now = after({"error": said}, profile=profile, kind=OLLAMA_CHAT)
+    adapted, before, now = after({"error": refusal}, profile=profile, kind=OLLAMA_CHAT)
     assert adapted is not None
     assert changed(before, now) >= {"think"}
     assert now.get("think") == think
@@ -450,8 +450,8 @@ def test_signed_thoughts_of_claude_at_openrouter_give_way_where_a_tool_was_loade
             {"role": "user", "content": [loads, {"type": "text", "text": "Go on."}]},
         ],
     )
-    said = "messages.1.content.0: thinking block: prefix_binding_mismatch: the tools before it have changed"
-    adapted, before, now = after(said, request=request, profile=OPENROUTER)
+    refusal = "messages.1.content.0: thinking block: prefix_binding_mismatch: the tools before it have changed"
+    adapted, before, now = after(refusal, request=request, profile=OPENROUTER)
     assert adapted is not None
     assert [message.get("reasoning_details") for message in before["messages"]] == [None, [detail], None]
     assert "reasoning_details" not in json.dumps(now)

@@ -198,9 +198,9 @@ def test_whatever_engines_do_no_call_is_half_invented_doubled_or_swallowed(
 ) -> None:
     whole = json.dumps(value)
     arguments = whole if place is None else whole[:place]
-    said = [chunk(**reasoning)] if reasoning else []
-    said += [chunk(content=words)] if words else []
-    events = answer_events([*said, *_pieces(arguments, shape)], finish, tokens, done=done)
+    output = [chunk(**reasoning)] if reasoning else []
+    output += [chunk(content=words)] if words else []
+    events = answer_events([*output, *_pieces(arguments, shape)], finish, tokens, done=done)
     assert_legal(events)
     assert_sdk_agrees(events)
     runs = _inputs_that_run(events)

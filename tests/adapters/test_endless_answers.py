@@ -50,29 +50,31 @@ class Endless:
             yield block
 
 
-def said(**delta: Any) -> bytes:
+def output(**delta: Any) -> bytes:
     return sse(chunk(**delta), done=False)
 
 
 def called(index: int | None = 0, **fields: Any) -> bytes:
     function = {key: fields.pop(key) for key in ("name", "arguments") if key in fields}
-    return said(tool_calls=[{"index": index, **fields, "function": function}])
+    return output(tool_calls=[{"index": index, **fields, "function": function}])
 
 
 STREAMS = {
-    "text": Endless(OPENAI_CHAT, b"", said(content="and so on " * 1000), ends=True),
-    "thinking": Endless(OPENAI_CHAT, b"", said(reasoning_content="hm " * 3000), ends=True),
-    "white space": Endless(OPENAI_CHAT, b"", said(content="\n" * 1000), ends=False),
-    "white space at a time": Endless(OPENAI_CHAT, b"", said(content=" "), ends=False),
+    "text": Endless(OPENAI_CHAT, b"", output(content="and so on " * 1000), ends=True),
+    "thinking": Endless(OPENAI_CHAT, b"", output(reasoning_content="hm " * 3000), ends=True),
+    "white space": Endless(OPENAI_CHAT, b"", output(content="\n" * 1000), ends=False),
+    "white space at a time": Endless(OPENAI_CHAT, b"", output(content=" "), ends=False),
     "white space that may end a thought": Endless(
-        OPENAI_CHAT, said(content="<think>a"), said(content="\n" * 9), ends=False
+        OPENAI_CHAT, output(content="<think>a"), output(content="\n" * 9), ends=False
     ),
-    "a tag that never ends": Endless(OPENAI_CHAT, said(content="<think>"), said(content="</think" * 1000), ends=True),
+    "a tag that never ends": Endless(
+        OPENAI_CHAT, output(content="<think>"), output(content="</think" * 1000), ends=True
+    ),
     "arguments": Endless(OPENAI_CHAT, called(name="Read", arguments='{"a":"'), called(arguments="x" * 9000), ends=True),
     "arguments with a name each": Endless(OPENAI_CHAT, b"", called(name="Read", arguments='{"a":'), ends=False),
     "arguments of nothing": Endless(OPENAI_CHAT, b"", called(arguments="x" * 9000), ends=True),
     "text behind an open call": Endless(
-        OPENAI_CHAT, called(name="Read", arguments='{"a":"' + "x" * MIB), said(content="and "), ends=False
+        OPENAI_CHAT, called(name="Read", arguments='{"a":"' + "x" * MIB), output(content="and "), ends=False
     ),
     "calls": Endless(
         OPENAI_CHAT, b"", b"".join(called(at, name="Read", arguments="{") for at in range(500)), ends=False
@@ -136,11 +138,11 @@ STREAMS = {
 }
 
 
-def play(stream: Endless, length: int, **asked: Any) -> tuple[int, bool]:
+def play(stream: Endless, length: int, **request: Any) -> tuple[int, bool]:
     """Feed a stream of that length; return how many bytes were taken, and whether the bridge put an end to it."""
     numbers = count()
     answer = TRANSLATING[stream.kind].response(
-        a_request(**asked),
+        a_request(**request),
         EngineModel(where=UPSTREAM, model=MODEL, profile=USUAL_PROFILES[stream.kind]),
         ResponseContext(
             message_id="msg_test",
@@ -198,7 +200,7 @@ def test_a_stop_sequence_of_any_length_is_looked_for_in_time() -> None:
 
 
 def test_an_answer_may_be_as_long_as_the_limit_says() -> None:
-    stream = Endless(OPENAI_CHAT, b"", said(content="x" * 1024), ends=False)
+    stream = Endless(OPENAI_CHAT, b"", output(content="x" * 1024), ends=False)
     taken, ended = play(stream, MAX_ANSWER_CHARS)
     assert taken > 0.9 * MAX_ANSWER_CHARS
     assert not ended

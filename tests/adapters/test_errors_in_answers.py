@@ -117,7 +117,7 @@ ALL = [
     *((OLLAMA_CHAT, engine, *shape) for engine, shape in LINES.items()),
 ]
 each_shape = pytest.mark.parametrize(
-    ("kind", "said", "status", "error_type", "words"),
+    ("kind", "output", "status", "error_type", "words"),
     [(kind, *shape) for kind, _, *shape in ALL],
     ids=[engine for _, engine, *_ in ALL],
 )
@@ -132,19 +132,19 @@ def _failure(kind: str, reads: Sequence[bytes]) -> BridgeError:
 
 @each_shape
 def test_before_the_answer_began_an_error_keeps_its_meaning(
-    kind: str, said: bytes, status: int, error_type: str, words: str
+    kind: str, output: bytes, status: int, error_type: str, words: str
 ) -> None:
-    error = _failure(kind, [said])
+    error = _failure(kind, [output])
     assert (error.status, error.error_type) == (status, error_type)
     assert words in error.message
 
 
 @each_shape
 def test_after_some_text_an_error_ends_the_stream(
-    kind: str, said: bytes, status: int, error_type: str, words: str
+    kind: str, output: bytes, status: int, error_type: str, words: str
 ) -> None:
     begun = sse(TEXT, done=False) if kind == OPENAI_CHAT else ndjson(line(content="Half an"))
-    *_, last = answered([begun, said], kind=kind)
+    *_, last = answered([begun, output], kind=kind)
     assert isinstance(last, ErrorEvent)
     assert last.error.type == error_type
     assert words in last.error.message
@@ -166,9 +166,9 @@ DOCUMENTS: dict[str, tuple[bytes, int, str, str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("said", "status", "error_type", "words"), DOCUMENTS.values(), ids=DOCUMENTS)
-def test_an_error_with_http_200_is_an_error(said: bytes, status: int, error_type: str, words: str) -> None:
-    error = _failure(OPENAI_CHAT, [said])
+@pytest.mark.parametrize(("output", "status", "error_type", "words"), DOCUMENTS.values(), ids=DOCUMENTS)
+def test_an_error_with_http_200_is_an_error(output: bytes, status: int, error_type: str, words: str) -> None:
+    error = _failure(OPENAI_CHAT, [output])
     assert (error.status, error.error_type) == (status, error_type)
     assert words in error.message
 

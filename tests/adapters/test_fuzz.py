@@ -53,9 +53,9 @@ def translated(data: st.DataObject, kind: str, body: bytes, *, is_count: bool = 
             outgoing, losses = sent(request, profile, kind=kind)
         except ClientError:
             return
-    told = msgspec.json.decode(outgoing.body)
+    reported = msgspec.json.decode(outgoing.body)
     if kind != "openai-responses":
-        assert_strict(told["messages"])
+        assert_strict(reported["messages"])
     assert all(loss.path.startswith("$") and loss.reason for loss in losses)
 
 
@@ -69,8 +69,8 @@ def test_a_damaged_request_is_encoded_or_refused(kind: str, data: st.DataObject,
 @every_kind
 @given(st.data(), with_odd_values([msgspec.json.decode(body) for body in REQUESTS]))
 @examples(400)
-def test_a_request_with_odd_values_is_encoded_or_refused(kind: str, data: st.DataObject, asked: Any) -> None:
-    translated(data, kind, msgspec.json.encode(asked))
+def test_a_request_with_odd_values_is_encoded_or_refused(kind: str, data: st.DataObject, client_request: Any) -> None:
+    translated(data, kind, msgspec.json.encode(client_request))
 
 
 # --- answers --------------------------------------------------------------------------------------------------
@@ -89,31 +89,33 @@ asked_for = st.sampled_from(
 )
 
 
-def listened(kind: str, stream: bytes, places: list[int], asked: dict[str, Any]) -> None:
+def listened(kind: str, stream: bytes, places: list[int], client_request: dict[str, Any]) -> None:
     """Take an answer all the way to its client, however its reads end."""
     with in_time():
-        events = answered(cut(stream, places), a_request(**asked), kind=kind)
+        events = answered(cut(stream, places), a_request(**client_request), kind=kind)
         client_bytes(events)
     assert_legal(events)
     assert_sdk_agrees(events)
-    if "stop_sequences" not in asked:  # else the engine is stopped, and what it would have told of usage depends
-        assert client_bytes(events) == client_bytes(answered([stream], a_request(**asked), kind=kind))
+    if (
+        "stop_sequences" not in client_request
+    ):  # else the engine is stopped, and what it would have told of usage depends
+        assert client_bytes(events) == client_bytes(answered([stream], a_request(**client_request), kind=kind))
 
 
 @every_kind
 @given(st.data(), cuts, asked_for)
 @examples(500)
 def test_a_damaged_answer_is_a_legal_stream_all_the_same(
-    kind: str, data: st.DataObject, places: list[int], asked: dict[str, Any]
+    kind: str, data: st.DataObject, places: list[int], client_request: dict[str, Any]
 ) -> None:
-    listened(kind, data.draw(damaged(ANSWERS[kind])), places, asked)
+    listened(kind, data.draw(damaged(ANSWERS[kind])), places, client_request)
 
 
 @every_kind
 @given(st.data(), cuts, asked_for)
 @examples(200)
 def test_an_answer_of_another_kind_is_a_legal_stream_too(
-    kind: str, data: st.DataObject, places: list[int], asked: dict[str, Any]
+    kind: str, data: st.DataObject, places: list[int], client_request: dict[str, Any]
 ) -> None:
     of_others = [answer for other, answers in ANSWERS.items() if other != kind for answer in answers]
-    listened(kind, data.draw(damaged(of_others)), places, asked)
+    listened(kind, data.draw(damaged(of_others)), places, client_request)

@@ -25,7 +25,16 @@ from claude_bridge.wire.anthropic_answers import (
 from tests.dialogues import TRANSLATING, a_request, answered, cut, folded
 from tests.examples import examples
 from tests.laws import assert_legal, assert_sdk_agrees
-from tests.text_helpers import OUTPUT_TOKENS, PROMPT_TOKENS, Said, answers, framed, full_chunk, text_chunks, values
+from tests.text_helpers import (
+    OUTPUT_TOKENS,
+    PROMPT_TOKENS,
+    ModelOutput,
+    answers,
+    framed,
+    full_chunk,
+    text_chunks,
+    values,
+)
 
 every_kind = pytest.mark.parametrize("kind", TRANSLATING)
 
@@ -50,46 +59,46 @@ def _ends_once(events: list[StreamEvent]) -> None:
 
 @every_kind
 @given(answers, sizes, cuts)
-def test_where_the_reads_end_changes_nothing(kind: str, said: Said, piece: int, places: list[int]) -> None:
-    stream = said.as_stream(kind, piece)
+def test_where_the_reads_end_changes_nothing(kind: str, output: ModelOutput, piece: int, places: list[int]) -> None:
+    stream = output.as_stream(kind, piece)
     assert events_of(kind, cut(stream, places)) == events_of(kind, [stream])
 
 
 @every_kind
 @given(answers, sizes)
 @examples(20)
-def test_byte_by_byte_changes_nothing(kind: str, said: Said, piece: int) -> None:
-    stream = said.as_stream(kind, piece)
+def test_byte_by_byte_changes_nothing(kind: str, output: ModelOutput, piece: int) -> None:
+    stream = output.as_stream(kind, piece)
     assert events_of(kind, [stream[at : at + 1] for at in range(len(stream))]) == events_of(kind, [stream])
 
 
 @every_kind
 @given(answers, sizes)
-def test_every_answer_is_a_legal_stream_that_the_sdk_understands(kind: str, said: Said, piece: int) -> None:
-    _ends_once(events_of(kind, [said.as_stream(kind, piece)]))
+def test_every_answer_is_a_legal_stream_that_the_sdk_understands(kind: str, output: ModelOutput, piece: int) -> None:
+    _ends_once(events_of(kind, [output.as_stream(kind, piece)]))
 
 
 @every_kind
 @given(answers, sizes)
-def test_what_the_engine_said_is_what_the_client_gets(kind: str, said: Said, piece: int) -> None:
-    message = folded(events_of(kind, [said.as_stream(kind, piece)]))
+def test_what_the_engine_said_is_what_the_client_gets(kind: str, output: ModelOutput, piece: int) -> None:
+    message = folded(events_of(kind, [output.as_stream(kind, piece)]))
     thought = "".join(block.thinking for block in message.content if isinstance(block, ThinkingBlock))
     text = "".join(block.text for block in message.content if isinstance(block, TextBlock))
     tools = [
         (block.name, json.loads(bytes(block.input))) for block in message.content if isinstance(block, ToolUseBlock)
     ]
-    assert thought == said.thought
-    assert text == (said.text if said.text.strip() else "")
-    assert tools == [(name, json.loads(json.dumps(arguments))) for name, arguments in said.calls]
+    assert thought == output.thought
+    assert text == (output.text if output.text.strip() else "")
+    assert tools == [(name, json.loads(json.dumps(arguments))) for name, arguments in output.calls]
     assert message.usage.input_tokens + message.usage.cache_read_input_tokens == PROMPT_TOKENS
     assert message.usage.output_tokens == OUTPUT_TOKENS
 
 
 @every_kind
 @given(answers, sizes)
-def test_a_stream_folds_into_what_a_json_body_gives(kind: str, said: Said, piece: int) -> None:
-    streamed = folded(events_of(kind, [said.as_stream(kind, piece)]))
-    whole = folded(events_of(kind, [said.as_body(kind)]))
+def test_a_stream_folds_into_what_a_json_body_gives(kind: str, output: ModelOutput, piece: int) -> None:
+    streamed = folded(events_of(kind, [output.as_stream(kind, piece)]))
+    whole = folded(events_of(kind, [output.as_body(kind)]))
     assert msgspec.json.encode(streamed) == msgspec.json.encode(whole)
 
 
@@ -124,19 +133,19 @@ def _cut_text(text: str, places: list[int]) -> list[str]:
 
 @every_kind
 @given(answers, sizes, st.integers(0, 4000))
-def test_any_prefix_ends_in_a_stop_or_in_one_error(kind: str, said: Said, piece: int, length: int) -> None:
-    _ends_once(events_of(kind, [said.as_stream(kind, piece)[:length]]))
+def test_any_prefix_ends_in_a_stop_or_in_one_error(kind: str, output: ModelOutput, piece: int, length: int) -> None:
+    _ends_once(events_of(kind, [output.as_stream(kind, piece)[:length]]))
 
 
 @every_kind
 @given(answers, st.integers(0, 1000))
-def test_any_prefix_of_a_json_body_ends_in_a_stop_or_in_one_error(kind: str, said: Said, length: int) -> None:
-    _ends_once(events_of(kind, [said.as_body(kind)[:length]]))
+def test_any_prefix_of_a_json_body_ends_in_a_stop_or_in_one_error(kind: str, output: ModelOutput, length: int) -> None:
+    _ends_once(events_of(kind, [output.as_body(kind)[:length]]))
 
 
 @every_kind
 @given(answers, sizes, st.dictionaries(st.text("xyz_", min_size=1), values, max_size=3))
-def test_unknown_fields_change_nothing(kind: str, said: Said, piece: int, extra: dict[str, Any]) -> None:
+def test_unknown_fields_change_nothing(kind: str, output: ModelOutput, piece: int, extra: dict[str, Any]) -> None:
     def with_extra(value: Any) -> Any:
         if isinstance(value, list):
             return [with_extra(item) for item in value]
@@ -145,7 +154,7 @@ def test_unknown_fields_change_nothing(kind: str, said: Said, piece: int, extra:
             return extra | {key: item if key == "arguments" else with_extra(item) for key, item in value.items()}
         return value
 
-    chunks = said.as_chunks(kind, piece)
+    chunks = output.as_chunks(kind, piece)
     odd = framed(kind, [with_extra(chunk) for chunk in chunks])
     assert events_of(kind, [odd]) == events_of(kind, [framed(kind, chunks)])
 
@@ -158,8 +167,8 @@ def test_garbage_is_answered_with_one_error(kind: str, reads: list[bytes]) -> No
 
 @every_kind
 @given(answers, sizes, st.integers(0, 3000), st.binary(min_size=1, max_size=5))
-def test_a_damaged_stream_ends_all_the_same(kind: str, said: Said, piece: int, at: int, damage: bytes) -> None:
-    stream = said.as_stream(kind, piece)
+def test_a_damaged_stream_ends_all_the_same(kind: str, output: ModelOutput, piece: int, at: int, damage: bytes) -> None:
+    stream = output.as_stream(kind, piece)
     _ends_once(events_of(kind, [stream[:at] + damage + stream[at + len(damage) :]]))
 
 

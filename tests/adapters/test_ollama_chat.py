@@ -61,7 +61,7 @@ def test_a_request_goes_to_ollamas_own_route_and_nothing_may_be_cut() -> None:
 
 
 @pytest.mark.parametrize(
-    ("limits", "told", "lost"),
+    ("limits", "reported", "lost"),
     [
         ({"max_output_tokens": 50}, 50, 1),
         ({"max_output_tokens": 100}, 100, 0),
@@ -70,9 +70,9 @@ def test_a_request_goes_to_ollamas_own_route_and_nothing_may_be_cut() -> None:
         ({}, 100, 0),
     ],
 )
-def test_num_predict_is_lowered_to_what_model_and_window_can(limits: dict[str, int], told: int, lost: int) -> None:
+def test_num_predict_is_lowered_to_what_model_and_window_can(limits: dict[str, int], reported: int, lost: int) -> None:
     request = a_request(max_tokens=100)
-    assert _body(request, None, **limits)["options"]["num_predict"] == told
+    assert _body(request, None, **limits)["options"]["num_predict"] == reported
     assert _losses(request, None, **limits) == ["$.max_tokens"] * lost
 
 
@@ -100,7 +100,7 @@ def test_a_count_of_tokens_is_encoded_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("choice", "names", "told"),
+    ("choice", "names", "reported"),
     [
         (None, ["Read", engine_name("a.b")], None),
         ({"type": "auto"}, ["Read", engine_name("a.b")], None),
@@ -111,17 +111,19 @@ def test_a_count_of_tokens_is_encoded_too() -> None:
     ],
     ids=["absent", "auto", "any", "tool without a name", "tool", "none"],
 )
-def test_tool_choice_is_done_with_what_ollama_has(choice: Any, names: list[str], told: str | None) -> None:
+def test_tool_choice_is_done_with_what_ollama_has(choice: Any, names: list[str], reported: str | None) -> None:
     body = _body(a_request(tools=TOOLS, tool_choice=choice))
     assert [tool["function"]["name"] for tool in body.get("tools", [])] == names
     assert "tool_choice" not in body
-    assert body["messages"][-1]["content"] == ("Hi" if told is None else f"Hi\n\n{told}")
+    assert body["messages"][-1]["content"] == ("Hi" if reported is None else f"Hi\n\n{reported}")
     assert _losses(a_request(tools=TOOLS, tool_choice=choice)) == []
 
 
 def test_an_instruction_leaves_the_prompt_before_it_as_it_was() -> None:
-    said = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, {"role": "user", "content": "c"}]
-    free, forced = (sent_messages(*said, kind=OLLAMA_CHAT, tools=TOOLS, tool_choice=c) for c in (None, {"type": "any"}))
+    output = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, {"role": "user", "content": "c"}]
+    free, forced = (
+        sent_messages(*output, kind=OLLAMA_CHAT, tools=TOOLS, tool_choice=c) for c in (None, {"type": "any"})
+    )
     assert forced[:-1] == free[:-1]
     assert forced[-1]["content"].startswith(free[-1]["content"])
 
@@ -149,13 +151,13 @@ def test_a_forced_tool_that_is_not_declared_is_refused() -> None:
         ({"top_k": 3, "top_p": 0.5, "temperature": 0, "stop_sequences": ["x"]}, []),
     ],
 )  # fmt: skip
-def test_what_is_lost_is_told(fields: dict[str, Any], lost: list[str]) -> None:
+def test_what_is_lost_is_reported(fields: dict[str, Any], lost: list[str]) -> None:
     assert _losses(a_request(**fields)) == lost
 
 
 def test_a_model_that_only_knows_levels_loses_nothing_but_off() -> None:
-    asked = a_request(thinking={"type": "enabled", "budget_tokens": 2048}, output_config={"effort": "low"})
-    assert _losses(asked, engine_profiles.OLLAMA_GPT_OSS) == []
+    client_request = a_request(thinking={"type": "enabled", "budget_tokens": 2048}, output_config={"effort": "low"})
+    assert _losses(client_request, engine_profiles.OLLAMA_GPT_OSS) == []
     assert _losses(a_request(), engine_profiles.OLLAMA_GPT_OSS) == []
     assert _losses(a_request(thinking={"type": "disabled"}), engine_profiles.OLLAMA_GPT_OSS) == ["$.thinking"]
 
@@ -182,8 +184,8 @@ def test_images_count_by_picture_in_the_estimate() -> None:
 
 
 def test_an_image_of_an_assistant_becomes_a_placeholder() -> None:
-    said = {"role": "assistant", "content": [{"type": "text", "text": "a"}, PNG]}
-    (_, message, _) = sent_messages(said, {"role": "user", "content": "b"}, kind=OLLAMA_CHAT)
+    output = {"role": "assistant", "content": [{"type": "text", "text": "a"}, PNG]}
+    (_, message, _) = sent_messages(output, {"role": "user", "content": "b"}, kind=OLLAMA_CHAT)
     assert message["content"] == "a\n\n[image omitted]"
 
 
@@ -203,22 +205,22 @@ def test_everything_in_one_line() -> None:
     ]
 
 
-def test_times_are_told_in_milliseconds() -> None:
+def test_times_are_reported_in_milliseconds() -> None:
     last = line("stop") | {"prompt_eval_count": 9, "prompt_eval_duration": 1_500_000, "eval_duration": 2_000_000}
     last |= {"load_duration": 8_000_000_000}
     assert _deltas(ndjson(last))[0] == UsageReport(prompt_tokens=9, prompt_ms=1.5, output_ms=2.0, load_ms=8_000)
 
 
 @pytest.mark.parametrize(
-    ("said", "reason"),
+    ("output", "reason"),
     [
         ("stop", FinishReason.STOP),
         ("length", FinishReason.LENGTH),
         ("", FinishReason.STOP),
     ],
 )
-def test_done_reasons(said: str, reason: FinishReason) -> None:
-    assert _deltas(ndjson(line(said)))[-1] == Finish(reason)
+def test_done_reasons(output: str, reason: FinishReason) -> None:
+    assert _deltas(ndjson(line(output)))[-1] == Finish(reason)
 
 
 def test_a_done_reason_that_is_unknown_is_no_stop() -> None:
@@ -229,11 +231,11 @@ def test_an_answer_that_broke_off_is_a_failure() -> None:
     assert isinstance(_deltas(ndjson(line("error")))[-1], Failure)
 
 
-@pytest.mark.parametrize("said", ["load", "unload"])
-def test_a_model_that_was_only_loaded_or_unloaded_did_not_answer(said: str) -> None:
-    (failure,) = _deltas(ndjson(line(said)))
+@pytest.mark.parametrize("output", ["load", "unload"])
+def test_a_model_that_was_only_loaded_or_unloaded_did_not_answer(output: str) -> None:
+    (failure,) = _deltas(ndjson(line(output)))
     assert isinstance(failure, Failure)
-    assert f"{said}ed its model" in failure.error.message
+    assert f"{output}ed its model" in failure.error.message
 
 
 def test_nothing_is_read_after_the_last_word() -> None:
@@ -260,7 +262,7 @@ def test_an_answer_that_is_cut_inside_a_line_has_no_finish() -> None:
     assert _deltas(ndjson(line(content="a")), b'{"message":{"con') == [TextDelta("a")]
 
 
-def test_an_answer_without_a_last_line_is_told_with_its_usual_cause() -> None:
+def test_an_answer_without_a_last_line_is_reported_with_its_usual_cause() -> None:
     text, failure = _deltas(ndjson(line(content="a")))
     assert text == TextDelta("a")
     assert isinstance(failure, Failure)
@@ -286,7 +288,7 @@ def test_an_answer_may_not_grow_without_end(beginning: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "words", "told", "error_type", "retry", "advice"),
+    ("status", "words", "reported", "error_type", "retry", "advice"),
     [
         (404, "model 'qwen3:8b' not found", 404, "not_found_error", False, "ollama pull qwen3:8b"),
         (404, 'model "x" not found, try pulling it first', 404, "not_found_error", False, "Get it: `ollama pull x`"),
@@ -320,11 +322,11 @@ def test_an_answer_may_not_grow_without_end(beginning: bytes) -> None:
     ],
 )  # fmt: skip
 def test_a_refusal_says_what_to_do(
-    status: int, words: str, told: int, error_type: str, retry: bool | None, advice: str
+    status: int, words: str, reported: int, error_type: str, retry: bool | None, advice: str
 ) -> None:
     body = msgspec.json.encode({"error": words, "signin_url": "https://ollama.com/connect?name=host&key=k"})
     error = ADAPTER.explain(status, {}, body, "Ollama at http://127.0.0.1:11434")
-    assert (error.status, error.error_type, error.should_retry) == (told, error_type, retry)
+    assert (error.status, error.error_type, error.should_retry) == (reported, error_type, retry)
     assert advice in error.message
     assert error.message.startswith("Ollama at http://127.0.0.1:11434 ")
     assert "connect?name" not in error.message, "it names the user's machine and its key"
@@ -360,7 +362,7 @@ def quoted(inner: Any) -> bytes:
     return msgspec.json.encode({"error": msgspec.json.encode({"error": inner}).decode()})
 
 
-def test_another_server_on_the_port_is_told_as_that() -> None:
+def test_another_server_on_the_port_is_reported_as_that() -> None:
     error = ADAPTER.explain(404, {}, b"404 page not found", "Ollama")
     assert (error.status, error.error_type) == (404, "not_found_error")
     assert "before /v1" in error.message

@@ -39,10 +39,10 @@ def test_a_request_goes_to_chat_completions() -> None:
     assert sent_body(a_request(stream=False))["stream"] is True, "upstream always streams"
 
 
-@pytest.mark.parametrize(("limit", "told", "lost"), [(50, 50, 1), (100, 100, 0), (None, 100, 0)])
-def test_max_tokens_is_lowered_to_what_the_model_can(limit: int | None, told: int, lost: int) -> None:
+@pytest.mark.parametrize(("limit", "reported", "lost"), [(50, 50, 1), (100, 100, 0), (None, 100, 0)])
+def test_max_tokens_is_lowered_to_what_the_model_can(limit: int | None, reported: int, lost: int) -> None:
     outgoing, losses = sent(a_request(max_tokens=100), limits=TokenLimits(max_output_tokens=limit))
-    assert f'"max_tokens":{told},'.encode() in outgoing.body
+    assert f'"max_tokens":{reported},'.encode() in outgoing.body
     assert [loss.path for loss in losses] == ["$.max_tokens"] * lost
 
 
@@ -52,7 +52,7 @@ def test_a_count_of_tokens_is_encoded_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("choice", "told"),
+    ("choice", "reported"),
     [
         ({"type": "auto"}, "auto"),
         ({"type": "any"}, "required"),
@@ -61,8 +61,8 @@ def test_a_count_of_tokens_is_encoded_too() -> None:
     ],
     ids=["auto", "any", "tool", "tool without a name"],
 )
-def test_tool_choice(choice: dict[str, Any], told: Any) -> None:
-    assert sent_body(a_request(tools=[{"name": "a.b"}], tool_choice=choice))["tool_choice"] == told
+def test_tool_choice(choice: dict[str, Any], reported: Any) -> None:
+    assert sent_body(a_request(tools=[{"name": "a.b"}], tool_choice=choice))["tool_choice"] == reported
 
 
 def test_an_unknown_output_format_is_a_loss() -> None:
@@ -107,7 +107,7 @@ def test_the_first_finish_reason_counts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "reason"),
+    ("output", "reason"),
     [
         ("stop", FinishReason.STOP),
         ("eos", FinishReason.STOP),
@@ -120,8 +120,8 @@ def test_the_first_finish_reason_counts() -> None:
         ("refusal", FinishReason.REFUSAL),
     ],
 )
-def test_finish_reasons(said: str, reason: FinishReason) -> None:
-    assert _deltas(sse(chunk(said)))[-1] == Finish(reason)
+def test_finish_reasons(output: str, reason: FinishReason) -> None:
+    assert _deltas(sse(chunk(output)))[-1] == Finish(reason)
 
 
 def test_a_finish_reason_that_is_unknown_or_missing_is_no_stop() -> None:
@@ -134,10 +134,10 @@ def test_a_reason_of_null_as_text_means_that_the_answer_goes_on() -> None:
 
 
 @pytest.mark.parametrize(
-    "said", ["error", "abort", "network_error", "timeout", "engine_error", "insufficient_system_resource"]
+    "output", ["error", "abort", "network_error", "timeout", "engine_error", "insufficient_system_resource"]
 )
-def test_an_answer_that_the_engine_broke_off_is_a_failure(said: str) -> None:
-    assert isinstance(_deltas(sse(chunk(content="a"), chunk(said)))[-1], Failure)
+def test_an_answer_that_the_engine_broke_off_is_a_failure(output: str) -> None:
+    assert isinstance(_deltas(sse(chunk(content="a"), chunk(output)))[-1], Failure)
 
 
 def test_nothing_is_read_after_the_last_word() -> None:
@@ -337,9 +337,9 @@ def test_a_call_without_a_name_is_of_no_tool(name: str | None) -> None:
 @pytest.mark.parametrize("words", ["", "<thought>Hm.</thought>"])
 def test_geminis_answer_without_a_word_is_a_call_that_it_could_not_read(words: str) -> None:
     tool = {"name": "Bash", "input_schema": {"type": "object"}}
-    said = sse(chunk(content=words), chunk("stop"))
-    last = answered([said], a_request(tools=[tool]), profile=GEMINI)[-1]
+    output = sse(chunk(content=words), chunk("stop"))
+    last = answered([output], a_request(tools=[tool]), profile=GEMINI)[-1]
     assert isinstance(last, ErrorEvent)
     assert "can't read" in last.error.message
-    assert not isinstance(answered([said], a_request(), profile=GEMINI)[-1], ErrorEvent)
-    assert not isinstance(answered([said], a_request(tools=[tool]), profile=OPENAI)[-1], ErrorEvent)
+    assert not isinstance(answered([output], a_request(), profile=GEMINI)[-1], ErrorEvent)
+    assert not isinstance(answered([output], a_request(tools=[tool]), profile=OPENAI)[-1], ErrorEvent)

@@ -40,5 +40,5 @@ def test_any_order_of_call_fragments_gives_a_legal_stream(
 
 
 def test_the_events_of_a_stream_do_not_change_when_they_are_written() -> None:
-    said = sse(chunk(reasoning_content="Hm."), chunk(content="Hi."), chunk("stop"))
-    assert client_bytes(answered([said])).endswith(b'event: message_stop\ndata: {"type":"message_stop"}\n\n')
+    output = sse(chunk(reasoning_content="Hm."), chunk(content="Hi."), chunk("stop"))
+    assert client_bytes(answered([output])).endswith(b'event: message_stop\ndata: {"type":"message_stop"}\n\n')

@@ -59,8 +59,8 @@ def sent_body(request: MessagesRequest, profile: Profile = GPT) -> Json:
     return sent_by_kind(request, profile, kind=RESPONSES, model=MODEL)
 
 
-def answer_of(data: bytes, profile: Profile = GPT, **asked: Any) -> Message:
-    return folded(answered([data], a_request(**asked), kind=RESPONSES, profile=profile, model=MODEL))
+def answer_of(data: bytes, profile: Profile = GPT, **client_request: Any) -> Message:
+    return folded(answered([data], a_request(**client_request), kind=RESPONSES, profile=profile, model=MODEL))
 
 
 # --- the SDK as oracle ------------------------------------------------------------------------------------------
@@ -186,12 +186,12 @@ sealed_blocks = st.builds(
 @given(st.lists(sealed_blocks, max_size=6), st.sampled_from([GPT, AZURE_RESPONSES, XAI_RESPONSES, UNKNOWN]))
 def test_no_reasoning_of_another_maker_ever_leaves(blocks: list[Json], profile: Profile) -> None:
     turn = [*blocks, {"type": "text", "text": "So."}]
-    asked = [
+    client_request = [
         {"role": "user", "content": "Go."},
         {"role": "assistant", "content": turn},
         {"role": "user", "content": "On."},
     ]
-    body = sent_body(a_request(messages=asked), profile)
+    body = sent_body(a_request(messages=client_request), profile)
     makers = [item["encrypted_content"].partition("/")[0] for item in body["input"] if item["type"] == "reasoning"]
     assert set(makers) <= {f"{profile.name} {MODEL}"}
     if profile.opaque_reasoning == "reasoning_items":
@@ -204,8 +204,8 @@ def _turn(*blocks: Json) -> list[Json]:
 
 def test_a_thought_goes_back_behind_the_prompt_that_it_answered_and_behind_no_other() -> None:
     adapter, engine = TRANSLATING[RESPONSES], EngineModel(where="OpenAI", model=MODEL, profile=GPT)
-    asked = [{"role": "user", "content": "Go."}]
-    digest = adapter.prepare(a_request(messages=asked, system="S"), None, engine).prompt_digest()
+    client_request = [{"role": "user", "content": "Go."}]
+    digest = adapter.prepare(a_request(messages=client_request, system="S"), None, engine).prompt_digest()
     held = Unsealed(items=[reasoning("x", cipher="gAAAA")], maker=f"OpenAI {MODEL}", behind=digest)
     answer = _turn({"type": "redacted_thinking", "data": seal(held)}, {"type": "text", "text": "So."})
 
@@ -213,8 +213,8 @@ def test_a_thought_goes_back_behind_the_prompt_that_it_answered_and_behind_no_ot
         return [item["type"] for item in sent_body(a_request(messages=messages, system="S"), profile)["input"]]
 
     summary = [{"role": "user", "content": "This session is continued."}]
-    assert "reasoning" in kinds([*asked, *answer])
-    assert "reasoning" in kinds([*asked, *answer, *_turn({"type": "text", "text": "Well."})])
+    assert "reasoning" in kinds([*client_request, *answer])
+    assert "reasoning" in kinds([*client_request, *answer, *_turn({"type": "text", "text": "Well."})])
     assert "reasoning" not in kinds([*summary, *answer])
     assert "reasoning" in kinds([*summary, *answer], GPT.with_changes({"binds_reasoning": False}))
 
@@ -225,12 +225,16 @@ def test_a_thought_goes_back_behind_the_prompt_that_it_answered_and_behind_no_ot
 def test_what_is_no_reasoning_is_not_sent_though_it_is_sealed(document: str) -> None:
     block = {"type": "redacted_thinking", "data": f"claude-bridge:{document}"}
     turn = [block, {"type": "text", "text": "So."}]
-    asked = [
+    client_request = [
         {"role": "user", "content": "Go."},
         {"role": "assistant", "content": turn},
         {"role": "user", "content": "On."},
     ]
-    assert [item.get("role") for item in sent_body(a_request(messages=asked))["input"]] == ["user", "assistant", "user"]
+    assert [item.get("role") for item in sent_body(a_request(messages=client_request))["input"]] == [
+        "user",
+        "assistant",
+        "user",
+    ]
 
 
 def _without(*names: str) -> Callable[[Json], None]:
@@ -308,13 +312,13 @@ def test_files_in_tool_results_and_the_images_elsewhere() -> None:
     pdf = {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0xLjQK"}}
     image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="}}
     use = {"type": "tool_use", "id": "t", "name": "Read", "input": {}}
-    asked = [
+    client_request = [
         {"role": "user", "content": "Look."},
         {"role": "assistant", "content": [use]},
         {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": [pdf, image]}]},
     ]
     files_only = GPT.with_changes({"images_in_tool_results": False})
-    *_, result, behind = sent_body(a_request(messages=asked), files_only)["input"]
+    *_, result, behind = sent_body(a_request(messages=client_request), files_only)["input"]
     assert [part["type"] for part in result["output"]] == ["input_text", "input_file"]
     assert [part["type"] for part in behind["content"]] == ["input_image"]
 
@@ -323,8 +327,8 @@ def test_a_tool_that_is_removed_stays_at_the_head_of_the_prompt() -> None:
     removal = {"type": "tool_removal", "tool": {"type": "tool_reference", "name": "Read"}}
     inline = {"name": "Inline", "description": "Does it.", "input_schema": {"type": "object"}}
     addition = {"type": "tool_addition", "tool": {"type": "tool_definition", "definition": inline}}
-    asked = [{"role": "user", "content": [{"type": "text", "text": "Go."}, removal, addition]}]
-    body = sent_body(a_request(messages=asked, tools=[READ]))
+    client_request = [{"role": "user", "content": [{"type": "text", "text": "Go."}, removal, addition]}]
+    body = sent_body(a_request(messages=client_request, tools=[READ]))
     assert [tool["name"] for tool in body["tools"]] == ["Read"]
     assert [[tool["name"] for tool in item["tools"]] for item in body["input"] if "tools" in item] == [["Inline"]]
 
@@ -461,14 +465,14 @@ def test_what_is_refused_gives_way_and_nothing_else(
 def test_a_refused_cipher_is_remembered_and_later_ones_go_back() -> None:
     adapted, *_ = after(REFUSED["ciphers"][0])
     assert adapted is not None
-    asked = [
+    client_request = [
         {"role": "user", "content": "Go."},
         {"role": "assistant", "content": [next_thought(1), {"type": "text", "text": "So."}]},
         {"role": "user", "content": "On."},
         {"role": "assistant", "content": [next_thought(2), {"type": "text", "text": "Well."}]},
         {"role": "user", "content": "On."},
     ]
-    encoded = TRANSLATING[RESPONSES].prepare(a_request(messages=asked), None, adapted.engine)
+    encoded = TRANSLATING[RESPONSES].prepare(a_request(messages=client_request), None, adapted.engine)
     body = msgspec.json.decode(encoded.outgoing.body)
     assert [item["encrypted_content"] for item in body["input"] if item["type"] == "reasoning"] == ["gAAAA2"]
     assert [loss.reason for loss in encoded.losses] == ["the service refused this reasoning before"]
@@ -485,9 +489,9 @@ def test_sources_of_searches_give_way_and_ciphers_stay() -> None:
         "message": "Invalid value: 'web_search_call.action.sources'. Supported values are: …",
         "param": "include[1]",
     }
-    asked = [{"role": "user", "content": "Look."}]
+    client_request = [{"role": "user", "content": "Look."}]
     adapted, _, now = after(
-        error, a_request(messages=asked, tools=[{"type": "web_search_20250305", "name": "web_search"}])
+        error, a_request(messages=client_request, tools=[{"type": "web_search_20250305", "name": "web_search"}])
     )
     assert adapted is not None
     assert now["include"] == ["reasoning.encrypted_content"]
@@ -495,14 +499,14 @@ def test_sources_of_searches_give_way_and_ciphers_stay() -> None:
 
 def test_tools_in_place_give_way_to_the_list() -> None:
     later = {"name": "Later", "input_schema": {"type": "object"}, "defer_loading": True}
-    asked = [
+    client_request = [
         {"role": "user", "content": [{"type": "tool_addition", "tool": {"type": "tool_reference", "name": "Later"}}]}
     ]
     error = {
         "message": "Invalid value: 'additional_tools'. Supported values are: 'message' …",
         "param": "input[1].type",
     }
-    adapted, before, now = after(error, a_request(messages=asked, tools=[READ, later]))
+    adapted, before, now = after(error, a_request(messages=client_request, tools=[READ, later]))
     assert adapted is not None
     assert [len(body["tools"]) for body in (before, now)] == [1, 2]
     assert "additional_tools" not in json.dumps(now)
@@ -583,9 +587,9 @@ def test_a_count_asks_for_what_openai_counts() -> None:
 
 def test_an_image_is_estimated_by_picture_and_not_by_its_length() -> None:
     source = {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo" + "A" * 40_000 + "="}
-    asked = [{"role": "user", "content": [{"type": "image", "source": source}]}]
+    client_request = [{"role": "user", "content": [{"type": "image", "source": source}]}]
     engine = EngineModel(where="OpenAI", model=MODEL, profile=GPT)
-    assert TRANSLATING[RESPONSES].prepare(a_request(messages=asked), None, engine).estimated_tokens < 3_000
+    assert TRANSLATING[RESPONSES].prepare(a_request(messages=client_request), None, engine).estimated_tokens < 3_000
 
 
 # --- keys ---------------------------------------------------------------------------------------------------------
@@ -600,5 +604,7 @@ def test_azure_gets_the_key_in_a_header_of_its_own_and_a_token_as_bearer() -> No
 
 
 def test_text_of_two_messages_is_two_blocks() -> None:
-    said = answer_of(answer(message("One."), message("Two.")), profile=OPENAI.with_changes({"opaque_reasoning": None}))
-    assert [block.text for block in said.content if isinstance(block, TextBlock)] == ["One.", "Two."]
+    output = answer_of(
+        answer(message("One."), message("Two.")), profile=OPENAI.with_changes({"opaque_reasoning": None})
+    )
+    assert [block.text for block in output.content if isinstance(block, TextBlock)] == ["One.", "Two."]

@@ -57,9 +57,9 @@ def edited(profile: Profile, body: bytes, model: str) -> None:
             encoded = ANTHROPIC_MESSAGES.prepare(parse_messages_request(body), ClientRequest(body=body), engine)
         except ClientError:
             return
-    asked, told = parse_any(body), parse_any(encoded.outgoing.body)  # halves of pairs go on as they came
-    assert list(told) == list(asked)
-    assert told["model"] == (model or asked["model"])
+    request, reported = parse_any(body), parse_any(encoded.outgoing.body)  # halves of pairs go on as they came
+    assert list(reported) == list(request)
+    assert reported["model"] == (model or request["model"])
     assert all(loss.path.startswith("$") and loss.reason for loss in encoded.losses)
 
 
@@ -71,8 +71,8 @@ def test_a_damaged_request_is_passed_on_or_refused(profile: Profile, body: bytes
 
 @given(engines, with_odd_values([msgspec.json.decode(body) for body in REQUESTS]), st.sampled_from(["", "another"]))
 @examples(300)
-def test_a_request_with_odd_values_is_passed_on_or_refused(profile: Profile, asked: Any, model: str) -> None:
-    edited(profile, msgspec.json.encode(asked), model)
+def test_a_request_with_odd_values_is_passed_on_or_refused(profile: Profile, request: Any, model: str) -> None:
+    edited(profile, msgspec.json.encode(request), model)
 
 
 # --- answers --------------------------------------------------------------------------------------------------

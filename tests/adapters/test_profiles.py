@@ -76,9 +76,9 @@ def test_reasoning_field(field: str) -> None:
 
 
 def test_reasoning_placeholder() -> None:
-    said = {"role": "assistant", "content": "a"}
+    output = {"role": "assistant", "content": "a"}
     result = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": "r"}]}
-    request = a_request(messages=[GO, said, GO, CALL, result])
+    request = a_request(messages=[GO, output, GO, CALL, result])
     _, having = _both(request, reasoning_field="reasoning_content", reasoning_placeholder=" ")
     assert "reasoning_content" not in having["messages"][1], "only calls need one"
     assert having["messages"][3]["reasoning_content"] == " "
@@ -92,8 +92,8 @@ def _echoed(profile: Profile, *chunks: Any) -> dict[str, Any]:
         for block in content
         if block["type"] == "tool_use"
     ]
-    asked = [{"role": "user", "content": "a"}, {"role": "assistant", "content": content}]
-    request = a_request(messages=[*asked, {"role": "user", "content": results or "b"}])
+    client_request = [{"role": "user", "content": "a"}, {"role": "assistant", "content": content}]
+    request = a_request(messages=[*client_request, {"role": "user", "content": results or "b"}])
     message: dict[str, Any] = sent_body(request, profile)["messages"][1]
     return message
 
@@ -103,11 +103,11 @@ def test_opaque_reasoning() -> None:
         {"type": "reasoning.text", "text": "Hm.", "signature": "s", "format": "anthropic-claude-v1", "index": 0},
         {"type": "reasoning.encrypted", "data": "xyz", "format": "openai-responses-v1", "index": 1},
     ]
-    said = (chunk(reasoning="Hm.", reasoning_details=details), chunk(content="Hi"), chunk("stop"))
+    output = (chunk(reasoning="Hm.", reasoning_details=details), chunk(content="Hi"), chunk("stop"))
     profile = _with(opaque_reasoning="reasoning_details", reasoning_field="reasoning")
-    assert _echoed(profile, *said) == {"role": "assistant", "content": "Hi", "reasoning_details": details}
+    assert _echoed(profile, *output) == {"role": "assistant", "content": "Hi", "reasoning_details": details}
     plain = _with(reasoning_field="reasoning")
-    assert _echoed(plain, *said) == {"role": "assistant", "content": "Hi", "reasoning": "Hm."}
+    assert _echoed(plain, *output) == {"role": "assistant", "content": "Hi", "reasoning": "Hm."}
 
 
 def _signed_call(index: int, signature: str | None) -> dict[str, Any]:
@@ -132,8 +132,8 @@ def test_thought_signature() -> None:
 def test_opaque_reasoning_goes_to_no_other_engine() -> None:
     sealer = _with(opaque_reasoning="reasoning_details")
     details = [{"type": "reasoning.encrypted", "data": "xyz"}]
-    said = [sse(chunk(reasoning_details=details), chunk(content="Hi"), chunk("stop"))]
-    content = msgspec.json.decode(msgspec.json.encode(folded(answered(said, profile=sealer)).content))
+    output = [sse(chunk(reasoning_details=details), chunk(content="Hi"), chunk("stop"))]
+    content = msgspec.json.decode(msgspec.json.encode(folded(answered(output, profile=sealer)).content))
     assert [block["type"] for block in content] == ["redacted_thinking", "text"]
     request = a_request(messages=[{"role": "assistant", "content": content}, {"role": "user", "content": "b"}])
     assert sent_body(request)["messages"][-2] == {"role": "assistant", "content": "Hi"}
@@ -160,7 +160,7 @@ THINK = ("<think>", "</think>")
 
 
 @pytest.mark.parametrize(
-    ("thinking", "effort", "levels", "told"),
+    ("thinking", "effort", "levels", "reported"),
     [
         (ADAPTIVE, "max", ("low", "medium"), {"reasoning_effort": "medium"}),
         (ADAPTIVE, "low", ("none", "high"), {"reasoning_effort": "high"}),
@@ -171,9 +171,9 @@ THINK = ("<think>", "</think>")
         (OFF, None, ("none", *LEVELS), {"reasoning_effort": "none"}),
     ],
 )
-def test_effort_levels(thinking: Any, effort: str | None, levels: tuple[str, ...], told: dict[str, Any]) -> None:
+def test_effort_levels(thinking: Any, effort: str | None, levels: tuple[str, ...], reported: dict[str, Any]) -> None:
     assert _thinking(thinking, effort) == {}
-    assert _thinking(thinking, effort, effort_levels=levels) == told
+    assert _thinking(thinking, effort, effort_levels=levels) == reported
 
 
 def test_effort_beside_tools() -> None:
@@ -235,14 +235,14 @@ def test_a_switch_and_a_level_stand_in_one_object() -> None:
 
 
 def test_switch_name() -> None:
-    told = _thinking(ADAPTIVE, thinking_switch="chat_template_kwargs", switch_name="thinking")
-    assert told == {"chat_template_kwargs": {"thinking": True}}
+    reported = _thinking(ADAPTIVE, thinking_switch="chat_template_kwargs", switch_name="thinking")
+    assert reported == {"chat_template_kwargs": {"thinking": True}}
 
 
 def test_budget_place() -> None:
     assert _thinking(BUDGET, budget_place="thinking_budget_tokens") == {"thinking_budget_tokens": 2048}
-    told = _thinking(BUDGET, budget_place="reasoning", effort_levels=LEVELS, effort_place="reasoning")
-    assert told == {"reasoning": {"max_tokens": 2048}}, "in place of a level"
+    reported = _thinking(BUDGET, budget_place="reasoning", effort_levels=LEVELS, effort_place="reasoning")
+    assert reported == {"reasoning": {"max_tokens": 2048}}, "in place of a level"
     assert _thinking(ADAPTIVE, budget_place="thinking_budget_tokens") == {}
 
 
@@ -263,7 +263,7 @@ def test_budget_place() -> None:
         (OFF, None, {"effort_levels": ("none", "low")}, []),
     ],
 )
-def test_what_of_thinking_is_lost_is_told(
+def test_what_of_thinking_is_lost_is_reported(
     thinking: Any, effort: str | None, flags: dict[str, Any], lost: list[str]
 ) -> None:
     fields = {} if thinking is None else {"thinking": thinking}
@@ -288,14 +288,14 @@ def test_think_tags() -> None:
 )
 def test_opens_in_thinking(thinking: Any, flags: dict[str, Any], inside: bool) -> None:
     profile = _with(opens_in_thinking=True, **flags)
-    said = [sse(chunk(content="a</think>b"), chunk("stop"))]
-    content = folded(answered(said, a_request(thinking=thinking), profile=profile)).content
+    output = [sse(chunk(content="a</think>b"), chunk("stop"))]
+    content = folded(answered(output, a_request(thinking=thinking), profile=profile)).content
     assert content == ([ThinkingBlock("a", UNSIGNED), TextBlock("b")] if inside else [TextBlock("a</think>b")])
 
 
 def _streamed(*pieces: str, **flags: Any) -> list[AnswerBlock]:
-    said = [sse(*(chunk(content=piece) for piece in pieces), chunk("stop"))]
-    return folded(answered(said, profile=_with(**flags))).content
+    output = [sse(*(chunk(content=piece) for piece in pieces), chunk("stop"))]
+    return folded(answered(output, profile=_with(**flags))).content
 
 
 def test_always_thinks() -> None:
@@ -318,10 +318,10 @@ def test_call_format() -> None:
         '<｜DSML｜tool_calls>\n<｜DSML｜invoke name="Bash">\n<｜DSML｜parameter name="command" string="true">ls'
         "</｜DSML｜parameter>\n</｜DSML｜invoke>\n</｜DSML｜tool_calls>"
     )
-    said = [sse(chunk(content=f"I look:\n\n{call}"), chunk("stop"))]
+    output = [sse(chunk(content=f"I look:\n\n{call}"), chunk("stop"))]
     request = a_request(tools=[{"name": "Bash", "input_schema": {"type": "object"}}])
-    shown = folded(answered(said, request)).content
-    meant = folded(answered(said, request, profile=_with(call_format="DSML"))).content
+    shown = folded(answered(output, request)).content
+    meant = folded(answered(output, request, profile=_with(call_format="DSML"))).content
     assert [type(block) for block in shown] == [TextBlock]
     assert [type(block) for block in meant] == [TextBlock, ToolUseBlock]
 
@@ -334,16 +334,16 @@ def test_switch_values() -> None:
 
 
 @pytest.mark.parametrize(
-    ("thinking", "told"), [({"type": "adaptive"}, True), ({"type": "disabled"}, False), (None, False)]
+    ("thinking", "reported"), [({"type": "adaptive"}, True), ({"type": "disabled"}, False), (None, False)]
 )
-def test_thinks(thinking: Any, told: bool) -> None:
+def test_thinks(thinking: Any, reported: bool) -> None:
     request = a_request(thinking=thinking)
     assert "think" not in _to_ollama(request)
-    assert _to_ollama(request, thinks=True)["think"] is told
+    assert _to_ollama(request, thinks=True)["think"] is reported
 
 
 @pytest.mark.parametrize(
-    ("thinking", "told"),
+    ("thinking", "reported"),
     [
         ({"type": "adaptive"}, "medium"),
         ({"type": "disabled"}, "low"),
@@ -352,10 +352,10 @@ def test_thinks(thinking: Any, told: bool) -> None:
         ({"type": "enabled", "budget_tokens": 30_000}, "high"),
     ],
 )
-def test_think_levels(thinking: Any, told: str) -> None:
+def test_think_levels(thinking: Any, reported: str) -> None:
     levels = ("low", "medium", "high")
     request = a_request(thinking=thinking)
-    assert _to_ollama(request, thinks=True, think_levels=levels)["think"] == told
+    assert _to_ollama(request, thinks=True, think_levels=levels)["think"] == reported
     assert "think" not in _to_ollama(request, think_levels=levels), "the model can't think"
 
 
@@ -445,7 +445,7 @@ OTHER_TOOL = {"name": "Bash", "input_schema": {"type": "object"}}
 
 
 @pytest.mark.parametrize(
-    ("choice", "forms", "told", "tools", "words"),
+    ("choice", "forms", "reported", "tools", "words"),
     [
         ({"type": "any"}, ("required", "named"), "required", 2, None),
         ({"type": "any"}, ("required",), "required", 2, None),
@@ -456,9 +456,9 @@ OTHER_TOOL = {"name": "Bash", "input_schema": {"type": "object"}}
         ({"type": "auto"}, (), None, 2, None),
     ],
 )
-def test_tool_choices(choice: Any, forms: Any, told: str | None, tools: int, words: str | None) -> None:
+def test_tool_choices(choice: Any, forms: Any, reported: str | None, tools: int, words: str | None) -> None:
     body = sent_body(a_request(tools=[TOOL, OTHER_TOOL], tool_choice=choice), _with(tool_choices=forms))
-    assert body.get("tool_choice") == told
+    assert body.get("tool_choice") == reported
     assert len(body["tools"]) == tools
     assert body["messages"][-1]["content"] == ("Hi" if words is None else f"Hi\n\n{words}")
 
@@ -588,8 +588,10 @@ def test_session_field(field: str) -> None:
 
 def test_prints_calls() -> None:
     request = a_request(tools=[TOOL])
-    said = sse(chunk(content=f'<tool_call>{{"name": "{TOOL["name"]}", "arguments": {{}}}}</tool_call>'), chunk("stop"))
-    never, perhaps = (folded(answered([said], request, profile=_with(prints_calls=on))) for on in (False, True))
+    output = sse(
+        chunk(content=f'<tool_call>{{"name": "{TOOL["name"]}", "arguments": {{}}}}</tool_call>'), chunk("stop")
+    )
+    never, perhaps = (folded(answered([output], request, profile=_with(prints_calls=on))) for on in (False, True))
     assert [type(block) for block in never.content] == [TextBlock]
     assert [type(block) for block in perhaps.content] == [ToolUseBlock]
 
@@ -621,17 +623,17 @@ def test_unread_images() -> None:
 
 async def _prepared(block: dict[str, Any], **flags: Any) -> tuple[Any, int]:
     """Return the block that stands in place of one, and how often the web was asked."""
-    asked = 0
+    client_request = 0
 
     class NoWeb:
         async def fetch(self, url: str) -> WebDocument:
-            nonlocal asked
-            asked += 1
+            nonlocal client_request
+            client_request += 1
             raise FetchError(f"is not at {url}")
 
     request = a_request(messages=[{"role": "user", "content": [block]}])
     ready = await Attachments(web=NoWeb()).prepare(request, _with(**flags), None)
-    return ready.request.messages[0].content[0], asked
+    return ready.request.messages[0].content[0], client_request
 
 
 @pytest.mark.anyio

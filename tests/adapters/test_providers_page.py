@@ -47,8 +47,8 @@ def _table(heads: str, rows: Iterable[tuple[str, ...]]) -> str:
 
 
 def _facts(values: Mapping[str, Any]) -> str:
-    told = (f"`{field}` {_value(value)}" for field, value in values.items() if field not in NOT_FACTS)
-    return ", ".join(told) or "the defaults"
+    reported = (f"`{field}` {_value(value)}" for field, value in values.items() if field not in NOT_FACTS)
+    return ", ".join(reported) or "the defaults"
 
 
 def _value(value: Any) -> str:

@@ -83,9 +83,9 @@ blocks = st.lists(
 )
 
 
-def frames_of(said: list[tuple[str, list[str]]]) -> list[bytes]:
-    reason = "tool_use" if any(kind == "tool_use" for kind, _ in said) else "end_turn"
-    inner = [part for index, (kind, pieces) in enumerate(said) for part in block(index, kind, pieces)]
+def frames_of(output: list[tuple[str, list[str]]]) -> list[bytes]:
+    reason = "tool_use" if any(kind == "tool_use" for kind, _ in output) else "end_turn"
+    inner = [part for index, (kind, pieces) in enumerate(output) for part in block(index, kind, pieces)]
     return [START, *inner, end(reason), STOP]
 
 
@@ -104,9 +104,9 @@ def assert_readable(answer: bytes) -> list[StreamEvent]:
 
 @given(blocks, st.lists(st.integers(0, 3000), max_size=6), st.sampled_from([b"\n", b"\r\n"]))
 def test_a_stream_with_nothing_wrong_is_passed_on_byte_for_byte(
-    said: list[tuple[str, list[str]]], places: list[int], line_end: bytes
+    output: list[tuple[str, list[str]]], places: list[int], line_end: bytes
 ) -> None:
-    whole = b"".join(frames_of(said)).replace(b"\n", line_end)
+    whole = b"".join(frames_of(output)).replace(b"\n", line_end)
     stream = a_stream()
     assert passed(stream, *cut(whole, [place for place in places if place < len(whole)])) == whole
     assert not stream.repairs
@@ -114,28 +114,28 @@ def test_a_stream_with_nothing_wrong_is_passed_on_byte_for_byte(
 
 @given(blocks, st.data())
 def test_whatever_an_engine_leaves_out_repeats_or_mixes_up_can_be_followed(
-    said: list[tuple[str, list[str]]], data: st.DataObject
+    output: list[tuple[str, list[str]]], data: st.DataObject
 ) -> None:
-    frames = frames_of(said)
+    frames = frames_of(output)
     kept = data.draw(st.lists(st.sampled_from(frames), max_size=len(frames) + 2))
     assert_readable(passed(a_stream(), b"".join(kept)))
 
 
 @given(blocks, st.data())
 def test_frames_that_are_missing_cost_nothing_but_themselves(
-    said: list[tuple[str, list[str]]], data: st.DataObject
+    output: list[tuple[str, list[str]]], data: st.DataObject
 ) -> None:
-    frames = frames_of(said)
+    frames = frames_of(output)
     dropped = data.draw(st.sets(st.sampled_from(["content_block_stop", "message_start"]), max_size=2))
     kept = [part for part in frames if not any(f"event: {kind}\n".encode() in part for kind in dropped)]
-    whole, mended = (folded(read_events(passed(a_stream(), b"".join(part)))) for part in (frames, kept))
-    assert mended.content == whole.content
-    assert mended.stop_reason == whole.stop_reason
+    whole, repaired = (folded(read_events(passed(a_stream(), b"".join(part)))) for part in (frames, kept))
+    assert repaired.content == whole.content
+    assert repaired.stop_reason == whole.stop_reason
 
 
 @given(blocks, st.integers(0, 3000))
-def test_a_stream_that_was_cut_ends_in_an_error_or_was_whole(said: list[tuple[str, list[str]]], place: int) -> None:
-    whole = b"".join(frames_of(said))
+def test_a_stream_that_was_cut_ends_in_an_error_or_was_whole(output: list[tuple[str, list[str]]], place: int) -> None:
+    whole = b"".join(frames_of(output))
     place = min(place, len(whole) - 1)
     stream = a_stream()
     events = assert_readable(passed(stream, whole[:place]))
@@ -147,8 +147,8 @@ def test_a_stream_that_was_cut_ends_in_an_error_or_was_whole(said: list[tuple[st
 
 
 @given(blocks, st.lists(st.integers(0, 30), max_size=5))
-def test_signs_of_life_may_come_anywhere(said: list[tuple[str, list[str]]], places: list[int]) -> None:
-    frames = frames_of(said)
+def test_signs_of_life_may_come_anywhere(output: list[tuple[str, list[str]]], places: list[int]) -> None:
+    frames = frames_of(output)
     stream, pieces = a_stream(), list[ResponseItem]()
     for place, part in enumerate(frames):
         for _ in range(places.count(place)):
@@ -203,9 +203,9 @@ def in_lines(stream: bytes) -> bytes:
     return b"".join(b"".join(b"data: %b\n" % part.encode() for part in lines) + b"\n" for lines in documents)
 
 
-def test_an_event_in_several_lines_is_read_whole_when_it_has_to_be_mended() -> None:
-    said = b"".join(frames_of([("text", ["Hello"])])).replace(b'"role": "assistant", ', b"")
-    events = assert_readable(passed(a_stream(), in_lines(said)))
+def test_an_event_in_several_lines_is_read_whole_when_it_has_to_be_repaired() -> None:
+    output = b"".join(frames_of([("text", ["Hello"])])).replace(b'"role": "assistant", ', b"")
+    events = assert_readable(passed(a_stream(), in_lines(output)))
     assert folded(events).content == folded(read_events(b"".join(frames_of([("text", ["Hello"])])))).content
 
 
@@ -219,11 +219,11 @@ def test_an_event_in_several_lines_is_read_whole_when_it_has_to_be_mended() -> N
         pytest.param(b'"Hello"', b'"Hello\xff"', id="no text in the answer"),
     ],
 )
-def test_what_is_no_json_by_the_letter_is_mended(well: bytes, badly: bytes) -> None:
-    said = b"".join(frames_of([("text", ["Hello"])]))
-    assert well in said
+def test_what_is_no_json_by_the_letter_is_repaired(well: bytes, badly: bytes) -> None:
+    output = b"".join(frames_of([("text", ["Hello"])]))
+    assert well in output
     stream = a_stream()
-    events = assert_readable(passed(stream, said.replace(well, badly)))
+    events = assert_readable(passed(stream, output.replace(well, badly)))
     assert folded(events).stop_reason == "end_turn"
     assert stream.repairs
 

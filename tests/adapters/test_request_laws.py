@@ -43,7 +43,7 @@ def body_of(kind: str, profile: Profile, messages: Messages, frame: Json) -> byt
 @every_kind
 @given(st.data(), conversations, frames)
 @examples(250)
-def test_any_conversation_is_told_whole_in_a_form_that_engines_accept(
+def test_any_conversation_is_reported_whole_in_a_form_that_engines_accept(
     kind: str, data: st.DataObject, messages: Messages, frame: Json
 ) -> None:
     profile = data.draw(rows(kind))
@@ -54,8 +54,8 @@ def test_any_conversation_is_told_whole_in_a_form_that_engines_accept(
         assert "no message has any content" in error.message  # noqa: PT017 - or else there is a body to look at
         return
     assert_accepted(kind, outgoing.body)
-    asked = {"messages": messages, **frame}
-    assert missing_pieces(asked, msgspec.json.decode(outgoing.body), losses, profile, files={}) == []
+    client_request = {"messages": messages, **frame}
+    assert missing_pieces(client_request, msgspec.json.decode(outgoing.body), losses, profile, files={}) == []
 
 
 @every_kind
@@ -64,22 +64,22 @@ def test_the_same_history_gives_the_same_bytes_in_whichever_shape(
     kind: str, data: st.DataObject, messages: Messages, frame: Json
 ) -> None:
     profile = data.draw(rows(kind))
-    asked = [*messages, {"role": "user", "content": "a"}]
-    body = msgspec.json.encode({"model": "m", "max_tokens": 100, "messages": asked} | frame)
+    client_request = [*messages, {"role": "user", "content": "a"}]
+    body = msgspec.json.encode({"model": "m", "max_tokens": 100, "messages": client_request} | frame)
     first, second = (sent(parse_messages_request(body), profile, kind=kind)[0].body for _ in range(2))
     assert first == second
-    assert body_of(kind, profile, in_another_shape(asked, data.draw), frame) == first
+    assert body_of(kind, profile, in_another_shape(client_request, data.draw), frame) == first
 
 
 @every_kind
 @given(st.data(), wild_conversations | agent_conversations(), questions, agent_conversations(most=2), frames)
 @examples(150)
 def test_a_longer_history_extends_the_bytes_of_the_shorter(
-    kind: str, data: st.DataObject, begun: Messages, asked: Json, more: Messages, frame: Json
+    kind: str, data: st.DataObject, begun: Messages, client_request: Json, more: Messages, frame: Json
 ) -> None:
     """A tool that is loaded on the way comes behind the others; all else is as it was."""
     profile = data.draw(rows(kind))
-    shorter = [*begun, asked]
+    shorter = [*begun, client_request]
     longer = [
         *in_another_shape(shorter, data.draw),
         {"role": "assistant", "content": [{"type": "tool_use", "id": "toolu_s", "name": "ToolSearch", "input": {}}]},

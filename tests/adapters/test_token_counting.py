@@ -63,7 +63,7 @@ def test_vllm_and_sglang_count_messages_and_tools() -> None:
 
 @pytest.mark.parametrize("route", COUNTINGS)
 @pytest.mark.parametrize("answer", [b"", b"[]", b"<html>", b'{"count":"many"}', b'{"prompt":5,"input_tokens":null}'])
-def test_an_answer_that_is_none_is_told_as_such(route: CountRoute, answer: bytes) -> None:
+def test_an_answer_that_is_none_is_reported_as_such(route: CountRoute, answer: bytes) -> None:
     counting = COUNTINGS[route](REQUEST)
     next(counting)
     with pytest.raises(msgspec.DecodeError):

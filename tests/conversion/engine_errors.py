@@ -25,7 +25,7 @@ class Row(Struct, frozen=True):
     what: str
     status: int
     body: Any
-    told: int
+    reported: int
     error_type: str
     words: str
     should_retry: bool | None = False

@@ -79,8 +79,8 @@ def test_the_block_comes_before_what_follows_the_thought() -> None:
 
 
 def test_what_is_not_sealed_passes_as_it_is() -> None:
-    said: list[Delta] = [ThinkingDelta("a"), TextDelta("b"), ToolCallStart(0, "Read"), STOP]
-    assert ReasoningSealer().feed(said) == said
+    output: list[Delta] = [ThinkingDelta("a"), TextDelta("b"), ToolCallStart(0, "Read"), STOP]
+    assert ReasoningSealer().feed(output) == output
 
 
 def test_signatures_are_kept_by_the_number_of_their_call() -> None:

@@ -44,7 +44,7 @@ def _budget(tokens: int) -> dict[str, Any]:
         (ADAPTIVE | {"output_config": {"effort": "heroic"}}, ReasoningPreference(thinks=True, effort="high")),
     ],
 )
-def test_the_wish_follows_from_what_was_asked(fields: dict[str, Any], wish: ReasoningPreference) -> None:
+def test_the_preference_follows_from_what_was_asked(fields: dict[str, Any], wish: ReasoningPreference) -> None:
     assert preferred_thinking(a_request(**fields)) == wish
 
 

@@ -27,7 +27,7 @@ DECLARED = [Tool("Read"), Tool("WebSearch"), Tool("mcp__git__log"), Tool("mcp__"
 
 
 @pytest.mark.parametrize(
-    ("said", "meant"),
+    ("output", "meant"),
     [
         ("Read", "Read"),
         ("read", "Read"),
@@ -58,8 +58,8 @@ DECLARED = [Tool("Read"), Tool("WebSearch"), Tool("mcp__git__log"), Tool("mcp__"
         ("", None),
     ],
 )
-def test_a_name_as_models_write_it_means_a_declared_tool_or_none(said: str, meant: str | None) -> None:
-    found = DeclaredTools(DECLARED).find(said)
+def test_a_name_as_models_write_it_means_a_declared_tool_or_none(output: str, meant: str | None) -> None:
+    found = DeclaredTools(DECLARED).find(output)
     assert (found.name if found else None) == meant
 
 

@@ -21,13 +21,13 @@ BASH = {"name": "Bash", "description": "Run a command. " * 100, "input_schema": 
 
 
 def a_body(turns: int, *, first: str = "Hi", tool: dict[str, Any] = BASH, **fields: Any) -> bytes:
-    said = [{"role": "user", "content": first}]
+    output = [{"role": "user", "content": first}]
     for number in range(1, turns):
-        said += [
+        output += [
             {"role": "assistant", "content": f"Answer {number}"},
             {"role": "user", "content": f"Question {number}"},
         ]
-    return json.dumps({"model": "m", "system": "You help.", "tools": [tool], "messages": said} | fields).encode()
+    return json.dumps({"model": "m", "system": "You help.", "tools": [tool], "messages": output} | fields).encode()
 
 
 def play(
@@ -52,7 +52,7 @@ def test_a_conversation_that_only_grows_is_no_news() -> None:
     assert play(memory, a_body(3), 10_200, None) == (None, UNSET)
 
 
-def test_what_changed_is_told_with_what_the_engine_read() -> None:
+def test_what_changed_is_reported_with_what_the_engine_read() -> None:
     memory = PromptMemory()
     play(memory, a_body(1), 21_000)
     play(memory, a_body(2), 21_200, 20_900)
@@ -67,7 +67,7 @@ def test_an_engine_that_does_not_tell_has_read_about_what_came_behind_the_change
     assert reread == CacheMiss(turn=2, tokens=None, lost_tokens=21_000, reason="the system prompt changed")
 
 
-def test_an_engine_that_lost_what_it_had_read_is_told_of() -> None:
+def test_an_engine_that_lost_what_it_had_read_is_reported_of() -> None:
     memory = PromptMemory()
     play(memory, a_body(1), 21_000)
     reread, _ = play(memory, a_body(2), 21_200, 40)
@@ -127,7 +127,7 @@ def request_after(previous: str | None) -> DiagnosticsRequest:
 
 
 @pytest.mark.parametrize(
-    ("now", "told"),
+    ("now", "reported"),
     [
         pytest.param({}, None, id="nothing"),
         pytest.param({"model": "n"}, CacheMissReason("model_changed", 10_000), id="model"),
@@ -139,16 +139,16 @@ def request_after(previous: str | None) -> DiagnosticsRequest:
         ),
     ],
 )
-def test_clients_are_told_what_changed_since_an_answer_of_theirs(
-    now: dict[str, Any], told: CacheMissReason | None
+def test_clients_learn_what_changed_since_an_answer_of_theirs(
+    now: dict[str, Any], reported: CacheMissReason | None
 ) -> None:
     memory = PromptMemory()
     assert play(memory, a_body(1), request=request_after(None), message_id="msg_before")[1] is None
     _, diagnostics = play(memory, a_body(2) if not now else a_body(1, **now), request=request_after("msg_before"))
-    assert diagnostics == (None if told is None else Diagnostics(told))
+    assert diagnostics == (None if reported is None else Diagnostics(reported))
 
 
-def test_an_answer_that_is_not_known_is_told_as_such() -> None:
+def test_an_answer_that_is_not_known_is_reported_as_such() -> None:
     memory = PromptMemory()
     play(memory, a_body(1), message_id="msg_of_one_that_did_not_ask")
     for previous in ("msg_never", "msg_of_one_that_did_not_ask"):

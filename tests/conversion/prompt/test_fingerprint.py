@@ -140,24 +140,24 @@ turns = st.lists(st.builds(lambda text: {"role": "user", "content": text}, texts
 @each_kind
 @given(turns, turns)
 def test_a_longer_conversation_goes_on_from_the_shorter_one(
-    kind: Callable[..., Body], said: list[Body], more: list[Body]
+    kind: Callable[..., Body], messages: list[Body], more: list[Body]
 ) -> None:
-    assert change(kind, {"messages": said}, {"messages": said + more}) is None
-    assert change(kind, {"messages": said + more}, {"messages": said}) is not None
+    assert change(kind, {"messages": messages}, {"messages": messages + more}) is None
+    assert change(kind, {"messages": messages + more}, {"messages": messages}) is not None
 
 
 @each_kind
 @given(turns, st.data())
 def test_what_was_kept_is_what_stood_before_the_change(
-    kind: Callable[..., Body], said: list[Body], data: st.DataObject
+    kind: Callable[..., Body], messages: list[Body], data: st.DataObject
 ) -> None:
-    place = data.draw(st.integers(0, len(said) - 1))
-    changed = [*said[:place], {"role": "user", "content": said[place]["content"] + "!"}, *said[place + 1 :]]
-    before, now = printed(kind(messages=said)), printed(kind(messages=changed))
+    place = data.draw(st.integers(0, len(messages) - 1))
+    changed = [*messages[:place], {"role": "user", "content": messages[place]["content"] + "!"}, *messages[place + 1 :]]
+    before, now = printed(kind(messages=messages)), printed(kind(messages=changed))
     found = divergence(before, now)
     assert found is not None
-    assert found.what == f"message {place + 1} of {len(said)} (user) changed"
-    behind = sum(len(json.dumps(message)) for message in said[place:])
+    assert found.what == f"message {place + 1} of {len(messages)} (user) changed"
+    behind = sum(len(json.dumps(message)) for message in messages[place:])
     assert before.size - found.kept_bytes == behind
 
 

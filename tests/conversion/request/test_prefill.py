@@ -71,9 +71,9 @@ HEARD = {
 }
 
 
-@pytest.mark.parametrize(("said", "left"), HEARD.values(), ids=HEARD.keys())
-def test_the_echo_is_cut_and_nothing_else(said: list[str | Delta], left: str) -> None:
-    assert heard(*said) == left
+@pytest.mark.parametrize(("output", "left"), HEARD.values(), ids=HEARD.keys())
+def test_the_echo_is_cut_and_nothing_else(output: list[str | Delta], left: str) -> None:
+    assert heard(*output) == left
 
 
 @given(st.text("ab \n", min_size=1, max_size=6), st.lists(st.text("ab \n", max_size=4), max_size=6))

@@ -192,9 +192,9 @@ def test_more_cached_tokens_than_there_are_make_no_negative_input() -> None:
 
 
 def test_a_last_report_of_zeros_takes_nothing_back() -> None:
-    told = UsageReport(prompt_tokens=90, cached_tokens=60, output_tokens=6)
+    reported = UsageReport(prompt_tokens=90, cached_tokens=60, output_tokens=6)
     zeros = UsageReport(prompt_tokens=0, cached_tokens=0, output_tokens=0)
-    end = _end(_events(told, TextDelta("a"), zeros, Finish(FinishReason.STOP), zeros))
+    end = _end(_events(reported, TextDelta("a"), zeros, Finish(FinishReason.STOP), zeros))
     assert end.usage == answers.Usage(input_tokens=30, cache_read_input_tokens=60, output_tokens=6)
 
 
@@ -270,10 +270,10 @@ def test_keeping_alive_says_nothing(before: list[Delta]) -> None:
     assembler = _assembler()
     assembler.start()
     assembler.feed(before)
-    said = [event.delta for event in assembler.keep_alive() if isinstance(event, answers.ContentBlockDelta)]
+    output = [event.delta for event in assembler.keep_alive() if isinstance(event, answers.ContentBlockDelta)]
     nothing = (answers.BlockTextDelta(""), answers.BlockThinkingDelta(""), answers.BlockInputJsonDelta(""))
     closing = answers.BlockSignatureDelta(UNSIGNED)
-    assert all(delta in nothing or delta == closing for delta in said)
+    assert all(delta in nothing or delta == closing for delta in output)
 
 
 def test_before_the_start_and_after_the_end_nothing_keeps_alive() -> None:

@@ -39,11 +39,11 @@ STOP = Finish(FinishReason.STOP)
 START = "<|start|>assistant"
 LIST = '<|channel|>commentary to=functions.Bash <|constrain|>json<|message|>{"command":"ls"}'
 
-Said = list[tuple[str, str]]
+ModelOutput = list[tuple[str, str]]
 """What comes out, in its order: the kind, and the text of it."""
 
 
-def _said(*deltas: Delta, tools: list[Tool] = TOOLS) -> Said:
+def _said(*deltas: Delta, tools: list[Tool] = TOOLS) -> ModelOutput:
     reader = HarmonyReader(tools)
     out = [one for delta in deltas for one in reader.feed([delta])] + reader.close()
     out = [one for one in out if not isinstance(one, UsageReport | Repair)]
@@ -66,7 +66,7 @@ def _kind(delta: Delta) -> tuple[str, str]:
             return type(delta).__name__, ""
 
 
-ANSWERS: dict[str, tuple[str, Said]] = {
+ANSWERS: dict[str, tuple[str, ModelOutput]] = {
     "a thought and a call": (
         f"<|channel|>analysis<|message|>We need to list.<|end|>{START}{LIST}<|call|>",
         [("thought", "We need to list."), ("call", "0 Bash"), ("input", '{"command":"ls"}'), ("end", "0")],
@@ -165,22 +165,22 @@ ANSWERS: dict[str, tuple[str, Said]] = {
     "a header without end": ("<|channel|>" + "a" * 600, [("text", "<|channel|>" + "a" * 600)]),
 }
 
-each_answer = pytest.mark.parametrize(("text", "said"), ANSWERS.values(), ids=ANSWERS)
+each_answer = pytest.mark.parametrize(("text", "output"), ANSWERS.values(), ids=ANSWERS)
 
 
 @each_answer
-def test_each_message_is_what_its_channel_says(text: str, said: Said) -> None:
-    assert _said(TextDelta(text)) == said
+def test_each_message_is_what_its_channel_says(text: str, output: ModelOutput) -> None:
+    assert _said(TextDelta(text)) == output
 
 
 @each_answer
-def test_how_the_text_is_cut_changes_nothing(text: str, said: Said) -> None:
-    assert _said(*map(TextDelta, text)) == said
+def test_how_the_text_is_cut_changes_nothing(text: str, output: ModelOutput) -> None:
+    assert _said(*map(TextDelta, text)) == output
     for at in range(len(text)):
-        assert _said(TextDelta(text[:at]), UsageReport(), TextDelta(text[at:])) == said
+        assert _said(TextDelta(text[:at]), UsageReport(), TextDelta(text[at:])) == output
 
 
-def test_calls_are_told() -> None:
+def test_calls_are_reported() -> None:
     assert Repair("Bash", "a call that was printed as text") in HarmonyReader(TOOLS).feed([TextDelta(LIST)])
 
 
@@ -224,8 +224,8 @@ def _content(text: str, finish: str = "stop") -> list[Any]:
 
 
 def test_gpt_oss_without_a_parser_thinks_and_calls() -> None:
-    said = f"<|channel|>analysis<|message|>We need to list.<|end|>{START}{LIST}<|call|>"
-    assert _content(said) == [("thought", "We need to list."), ("Bash", {"command": "ls"})]
+    output = f"<|channel|>analysis<|message|>We need to list.<|end|>{START}{LIST}<|call|>"
+    assert _content(output) == [("thought", "We need to list."), ("Bash", {"command": "ls"})]
 
 
 def test_a_call_that_the_limit_cut_is_never_made_whole() -> None:

@@ -85,13 +85,13 @@ def _events(*deltas: Delta) -> list[StreamEvent]:
 
 def _told(*deltas: Delta) -> list[object]:
     """Return what the client gets: texts, and names and inputs of calls."""
-    told: list[object] = []
+    reported: list[object] = []
     for block in folded(_events(*deltas)).content:
         if isinstance(block, ToolUseBlock):
-            told.append((block.name, msgspec.json.decode(block.input)))
+            reported.append((block.name, msgspec.json.decode(block.input)))
         elif isinstance(block, TextBlock):
-            told.append(block.text)
-    return told
+            reported.append(block.text)
+    return reported
 
 
 def _call(key: int, name: str, *arguments: str) -> list[Delta]:
@@ -110,14 +110,14 @@ def test_a_call_goes_on_when_the_next_begins() -> None:
     assert len(answer.take([STOP])) == 3
 
 
-def test_a_call_goes_on_when_its_end_is_told() -> None:
+def test_a_call_goes_on_when_its_end_is_reported() -> None:
     answer = _answer()
     answer.start()
     assert len(answer.take([*_call(0, "Read"), ToolCallEnd(0)])) == 3
 
 
 def test_calls_that_interleave_come_in_the_order_of_their_beginnings() -> None:
-    told = _told(
+    reported = _told(
         ToolCallStart(0, "Read"),
         ToolCallStart(1, "Bash"),
         ToolCallArguments(1, '{"b":'),
@@ -125,14 +125,14 @@ def test_calls_that_interleave_come_in_the_order_of_their_beginnings() -> None:
         ToolCallArguments(1, "2}"),
         STOP,
     )
-    assert told == [("Read", {"a": 1}), ("Bash", {"b": 2})]
+    assert reported == [("Read", {"a": 1}), ("Bash", {"b": 2})]
 
 
 def test_a_number_is_no_whole_call() -> None:
-    told = _told(
+    reported = _told(
         ToolCallStart(0, "Read"), ToolCallArguments(0, "1"), ToolCallStart(1, "Bash"), ToolCallArguments(0, "2"), STOP
     )
-    assert told == [("Read", {"input": 12}), ("Bash", {})]
+    assert reported == [("Read", {"input": 12}), ("Bash", {})]
 
 
 def test_text_keeps_its_place_among_calls() -> None:
@@ -159,7 +159,7 @@ def test_white_space_ends_no_call() -> None:
     assert _told(*call, STOP) == [("Read", {"a": 1, "b": 2})]
 
 
-def test_a_call_whose_end_is_told_waits_where_it_is_malformed() -> None:
+def test_a_call_whose_end_is_reported_waits_where_it_is_malformed() -> None:
     answer = _answer()
     answer.start()
     assert answer.take([*_call(0, "Read", "{'a': 1}"), ToolCallEnd(0)]) == []
@@ -199,7 +199,7 @@ def test_a_name_that_comes_in_pieces_is_one_name() -> None:
     assert names == ["CronList", "Ba", "sh"], "two names of which the first is a tool's are two calls"
 
 
-def test_a_mended_call_is_recorded() -> None:
+def test_a_repaired_call_is_recorded() -> None:
     answer = _answer()
     answer.start()
     answer.take([*_call(0, "Read", "{'a': 1,}"), STOP])
@@ -207,7 +207,7 @@ def test_a_mended_call_is_recorded() -> None:
 
 
 @pytest.mark.parametrize(
-    "said",
+    "output",
     [
         [*_call(0, "Read", '{"a":1}'), *_call(1, "Bash", '{"b":2}'), STOP],
         [
@@ -221,17 +221,17 @@ def test_a_mended_call_is_recorded() -> None:
     ],
     ids=["one after the other", "interleaved", "text between"],
 )
-def test_a_client_that_takes_one_call_gets_one(said: list[Delta]) -> None:
+def test_a_client_that_takes_one_call_gets_one(output: list[Delta]) -> None:
     answer = _answer(
         a_request(tools=[{"name": "Read"}], tool_choice={"type": "any", "disable_parallel_tool_use": True})
     )
-    message = folded(answer.start() + answer.take(said) + answer.close())
+    message = folded(answer.start() + answer.take(output) + answer.close())
     assert [block.name for block in message.content if isinstance(block, ToolUseBlock)] == ["Read"]
     assert message.stop_reason == "tool_use"
     assert answer.repairs == [Repair("Bash", "left out: the client takes one call at a time")]
 
 
-def test_a_call_that_was_cut_off_is_not_mended() -> None:
+def test_a_call_that_was_cut_off_is_not_repaired() -> None:
     answer = _answer()
     events = answer.start() + answer.take([*_call(0, "Bash", '{"command":"rm -rf /tmp/a'), LENGTH]) + answer.close()
     (block,) = folded(events).content
@@ -259,9 +259,9 @@ def test_a_failure_says_what_was_held_back_first() -> None:
     answer = _answer(a_request(stop_sequences=["END"]))
     answer.start()
     answer.take([TextDelta("wait E")])
-    said = answer.fail(UpstreamBrokenError("gone"))
-    assert "E" in str(said[0])
-    assert isinstance(said[-1], ErrorEvent)
+    output = answer.fail(UpstreamBrokenError("gone"))
+    assert "E" in str(output[0])
+    assert isinstance(output[-1], ErrorEvent)
     assert answer.error is not None
     assert answer.done
 

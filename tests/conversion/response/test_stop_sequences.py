@@ -39,19 +39,19 @@ TEXTS = {
 }
 
 
-@pytest.mark.parametrize(("sequences", "said", "text", "met"), TEXTS.values(), ids=TEXTS.keys())
+@pytest.mark.parametrize(("sequences", "output", "text", "met"), TEXTS.values(), ids=TEXTS.keys())
 def test_the_text_ends_before_the_sequence_wherever_it_is_cut(
-    sequences: list[str], said: str, text: str, met: str | None
+    sequences: list[str], output: str, text: str, met: str | None
 ) -> None:
-    assert _cut(sequences, TextDelta(said)) == (text, met)
-    assert _cut(sequences, *map(TextDelta, said)) == (text, met)
-    for at in range(len(said)):
-        assert _cut(sequences, TextDelta(said[:at]), TextDelta(said[at:])) == (text, met), f"cut at {at}"
+    assert _cut(sequences, TextDelta(output)) == (text, met)
+    assert _cut(sequences, *map(TextDelta, output)) == (text, met)
+    for at in range(len(output)):
+        assert _cut(sequences, TextDelta(output[:at]), TextDelta(output[at:])) == (text, met), f"cut at {at}"
 
 
 def test_the_sequence_is_named_and_only_usage_comes_after_it() -> None:
-    said: list[Delta] = [TextDelta("a END b"), TextDelta("c"), ToolCallStart(0, "x"), UsageReport(output_tokens=3)]
-    assert StopSequenceCutter(["END"]).feed([*said, Finish(FinishReason.STOP)]) == [
+    output: list[Delta] = [TextDelta("a END b"), TextDelta("c"), ToolCallStart(0, "x"), UsageReport(output_tokens=3)]
+    assert StopSequenceCutter(["END"]).feed([*output, Finish(FinishReason.STOP)]) == [
         TextDelta("a "),
         Finish(FinishReason.STOP_SEQUENCE, "END"),
         UsageReport(output_tokens=3),

@@ -63,12 +63,12 @@ TEXTS = {
 }
 
 
-@pytest.mark.parametrize(("said", "thought", "text"), TEXTS.values(), ids=TEXTS.keys())
-def test_a_leading_tag_makes_thinking_wherever_the_text_is_cut(said: str, thought: str, text: str) -> None:
-    assert _split(TextDelta(said)) == (thought, text)
-    assert _split(*map(TextDelta, said)) == (thought, text)
-    for at in range(len(said)):
-        assert _split(TextDelta(said[:at]), TextDelta(said[at:])) == (thought, text), f"cut at {at}"
+@pytest.mark.parametrize(("output", "thought", "text"), TEXTS.values(), ids=TEXTS.keys())
+def test_a_leading_tag_makes_thinking_wherever_the_text_is_cut(output: str, thought: str, text: str) -> None:
+    assert _split(TextDelta(output)) == (thought, text)
+    assert _split(*map(TextDelta, output)) == (thought, text)
+    for at in range(len(output)):
+        assert _split(TextDelta(output[:at]), TextDelta(output[at:])) == (thought, text), f"cut at {at}"
 
 
 def test_usage_between_two_pieces_ends_no_tag() -> None:
@@ -85,9 +85,9 @@ def test_what_is_held_back_comes_before_a_call() -> None:
 
 def test_a_thought_behind_a_call_is_one_too() -> None:
     call = ToolCallStart(0, "a")
-    said: list[Delta] = [TextDelta("<think>a</think>b"), call, TextDelta("<think>c</think>d<think>e</think>")]
+    output: list[Delta] = [TextDelta("<think>a</think>b"), call, TextDelta("<think>c</think>d<think>e</think>")]
     splitter = ThinkTagSplitter(THINK)
-    assert splitter.feed(said) == [
+    assert splitter.feed(output) == [
         ThinkingDelta("a"),
         TextDelta("b"),
         call,
@@ -120,8 +120,8 @@ def test_text_is_held_back_no_longer_than_needed() -> None:
 
 def test_a_family_has_its_own_tags() -> None:
     tags = (("[THINK]", "[/THINK]"), ("<think>", "</think>"))
-    for said in ("[THINK]Hm.[/THINK]Hello", "<think>Hm.</think>Hello"):
-        assert _split(*map(TextDelta, said), tags=tags) == ("Hm.", "Hello")
+    for output in ("[THINK]Hm.[/THINK]Hello", "<think>Hm.</think>Hello"):
+        assert _split(*map(TextDelta, output), tags=tags) == ("Hm.", "Hello")
     assert _split(TextDelta("[THINK]a</think>b[/THINK]c"), tags=tags) == ("a</think>b", "c")
 
 
@@ -143,17 +143,17 @@ CLOSED = {
 }
 
 
-@pytest.mark.parametrize(("said", "thought", "text"), CLOSED.values(), ids=CLOSED.keys())
+@pytest.mark.parametrize(("output", "thought", "text"), CLOSED.values(), ids=CLOSED.keys())
 @pytest.mark.parametrize("opening", [THOUGHT, PROBABLY], ids=["learned", "by the name of a model that always thinks"])
-def test_a_text_that_begins_inside_a_thought(opening: TextOpening, said: str, thought: str, text: str) -> None:
-    assert _split(TextDelta(said), opening=opening) == (thought, text)
-    assert _split(*map(TextDelta, said), opening=opening) == (thought, text)
+def test_a_text_that_begins_inside_a_thought(opening: TextOpening, output: str, thought: str, text: str) -> None:
+    assert _split(TextDelta(output), opening=opening) == (thought, text)
+    assert _split(*map(TextDelta, output), opening=opening) == (thought, text)
 
 
 @each_opening
 def test_a_short_plain_answer_is_said_once_and_is_text_whatever_was_guessed(opening: TextOpening) -> None:
-    said: list[Delta] = [TextDelta("Hello there"), TextDelta(", done."), STOP]
-    assert _split(*said, opening=opening) == ("", "Hello there, done.")
+    output: list[Delta] = [TextDelta("Hello there"), TextDelta(", done."), STOP]
+    assert _split(*output, opening=opening) == ("", "Hello there, done.")
 
 
 @pytest.mark.parametrize("opening", [ANSWER, PERHAPS, UNKNOWN], ids=lambda opening: opening.name.lower())
@@ -197,10 +197,10 @@ def test_a_long_text_that_never_closes_is_given_once_and_noted(opening: TextOpen
 
 
 def test_a_lone_closing_tag_shows_what_the_text_before_it_was() -> None:
-    said = [TextDelta("Hm."), TextDelta(" So.\n</thi"), TextDelta("nk>\n\nHello")]
+    output = [TextDelta("Hm."), TextDelta(" So.\n</thi"), TextDelta("nk>\n\nHello")]
     for opening in (PERHAPS, UNKNOWN):
         splitter = ThinkTagSplitter(THINK, opening)
-        out = [one for delta in said for one in splitter.feed([delta])]
+        out = [one for delta in output for one in splitter.feed([delta])]
         assert _texts(out) == ("", "Hm. So.\nHello"), "it was given as the answer, and the tag is none of it"
         assert splitter.learned is THOUGHT
 
@@ -213,7 +213,7 @@ def test_a_lone_closing_tag_that_comes_with_the_first_text_makes_it_a_thought() 
 
 @each_guess
 @pytest.mark.parametrize(
-    "said",
+    "output",
     [
         "It is closed by `</think>`, as you see.",
         'The token "</think>" closes it.',
@@ -222,9 +222,9 @@ def test_a_lone_closing_tag_that_comes_with_the_first_text_makes_it_a_thought() 
     ],
     ids=["inline code", "quoted", "fenced", "with its opening tag"],
 )
-def test_a_closing_tag_that_the_answer_is_about_stays_text(opening: TextOpening, said: str) -> None:
-    assert _split(*map(TextDelta, said), STOP, opening=opening) == ("", said)
-    assert _learned(TextDelta(said), STOP, opening=opening) is None
+def test_a_closing_tag_that_the_answer_is_about_stays_text(opening: TextOpening, output: str) -> None:
+    assert _split(*map(TextDelta, output), STOP, opening=opening) == ("", output)
+    assert _learned(TextDelta(output), STOP, opening=opening) is None
 
 
 def test_a_template_that_writes_a_closing_tag_where_there_is_no_thought_shows_nothing() -> None:
@@ -255,19 +255,19 @@ def test_a_thought_in_an_answer_that_broke_off_is_not_said_twice() -> None:
 
 @given(st.lists(st.sampled_from(["Hm.", "\n", "<think>", "</think>", "</th", "ink>", "`", " "]), max_size=9), st.data())
 def test_nothing_is_lost_or_said_twice_but_the_tags(words: list[str], data: st.DataObject) -> None:
-    said = "".join(words)
-    cuts = sorted({0, *data.draw(st.lists(st.integers(0, len(said)), max_size=5)), len(said)})
-    pieces = [TextDelta(said[start:end]) for start, end in pairwise(cuts)]
+    output = "".join(words)
+    cuts = sorted({0, *data.draw(st.lists(st.integers(0, len(output)), max_size=5)), len(output)})
+    pieces = [TextDelta(output[start:end]) for start, end in pairwise(cuts)]
     finish = data.draw(st.sampled_from([LENGTH, STOP]))
     for opening in TextOpening:
         thought, text = _split(*pieces, finish, opening=opening)
         plain = "".join((thought + text).split())
-        assert plain in _without_tags(said), opening
+        assert plain in _without_tags(output), opening
 
 
-def _without_tags(said: str) -> set[str]:
+def _without_tags(output: str) -> set[str]:
     """Return what is left of a text without some of the tags in it, and without white space."""
-    left = {said}
+    left = {output}
     for tag in ("<think>", "</think>"):
         left |= {one.replace(tag, "", 1) for one in left}
     return {"".join(one.split()) for one in left}
@@ -277,11 +277,11 @@ def _without_tags(said: str) -> set[str]:
 
 
 def test_harmonys_channels_are_known_by_what_they_show() -> None:
-    said = "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>final<|message|>four<|return|>"
+    output = "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>final<|message|>four<|return|>"
     for opening in TextOpening:
-        assert _split(*map(TextDelta, said), STOP, opening=opening) == ("Hm.", "four")
+        assert _split(*map(TextDelta, output), STOP, opening=opening) == ("Hm.", "four")
 
 
 def test_an_answer_about_harmony_stays_text() -> None:
-    for said in ("<|channel|>final<|message|>The file is empty.", "See <|channel|>analysis<|message|>x<|end|>"):
-        assert _split(*map(TextDelta, said), STOP) == ("", said)
+    for output in ("<|channel|>final<|message|>The file is empty.", "See <|channel|>analysis<|message|>x<|end|>"):
+        assert _split(*map(TextDelta, output), STOP) == ("", output)

@@ -40,8 +40,8 @@ def _of(**properties: Any) -> dict[str, Any]:
     return {"type": "object", "properties": properties}
 
 
-def _repaired(said: Any, schema: Any, tool: str = "Tool") -> tuple[Any, tuple[str, ...]]:
-    text = said if isinstance(said, str) else json.dumps(said)
+def _repaired(output: Any, schema: Any, tool: str = "Tool") -> tuple[Any, tuple[str, ...]]:
+    text = output if isinstance(output, str) else json.dumps(output)
     repaired = repair_arguments(text, json.dumps(schema).encode(), tool)
     return json.loads(repaired.text), repaired.notes
 
@@ -54,8 +54,8 @@ def _repaired(said: Any, schema: Any, tool: str = "Tool") -> tuple[Any, tuple[st
 def test_an_input_that_is_valid_is_never_changed(made: tuple[dict[str, Any], Any], indent: int | None) -> None:
     schema, value = made
     if faults(value, schema) == 0 and isinstance(value, dict):
-        said = json.dumps(value, indent=indent)
-        assert repair_arguments(said, json.dumps(schema).encode(), "Tool") == RepairedArguments(said)
+        output = json.dumps(value, indent=indent)
+        assert repair_arguments(output, json.dumps(schema).encode(), "Tool") == RepairedArguments(output)
 
 
 @given(plain_schemas_and_values)
@@ -76,18 +76,18 @@ def test_what_was_repaired_needs_no_more_mending(made: tuple[dict[str, Any], Any
 
 
 @given(st.text() | st.text('{}[]",:\\ a1', max_size=40), st.booleans())
-def test_whatever_comes_out_is_an_object_or_the_beginning_of_one(said: str, may_repair: bool) -> None:
-    repaired = repair_arguments(said, b"{}", "Tool", may_repair=may_repair)
+def test_whatever_comes_out_is_an_object_or_the_beginning_of_one(output: str, may_repair: bool) -> None:
+    repaired = repair_arguments(output, b"{}", "Tool", may_repair=may_repair)
     assert repaired.text.startswith("{")
     assert isinstance(from_json(repaired.text.encode(), partial_mode=True), dict), "as Anthropic's SDK reads it"
-    assert is_json(repaired.text) or (repaired.is_cut_off and repaired.text == said.strip())
+    assert is_json(repaired.text) or (repaired.is_cut_off and repaired.text == output.strip())
 
 
 # --- arguments as a whole -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("said", "repaired", "is_noted"),
+    ("output", "repaired", "is_noted"),
     [
         ("", "{}", False),
         ("  ", "{}", False),
@@ -99,26 +99,27 @@ def test_whatever_comes_out_is_an_object_or_the_beginning_of_one(said: str, may_
         ('{"a": 1', '{"a":1}', True),
     ],
 )
-def test_arguments_are_repaired_where_it_is_clear_what_they_mean(said: str, repaired: str, is_noted: bool) -> None:
-    text, notes, _ = repair_arguments(said, b"{}", "Tool")
+def test_arguments_are_repaired_where_it_is_clear_what_they_mean(output: str, repaired: str, is_noted: bool) -> None:
+    text, notes, _ = repair_arguments(output, b"{}", "Tool")
     assert text == repaired
     assert bool(notes) is is_noted
 
 
-@pytest.mark.parametrize("said", ["42", "[1, 2]", '"text"', "true", "1.50"])
-def test_what_is_no_object_goes_inside_one(said: str) -> None:
-    assert repair_arguments(said, b"{}", "Tool") == RepairedArguments(
-        f'{{"input":{said}}}', ("arguments that are no object were handed on inside one",)
+@pytest.mark.parametrize("output", ["42", "[1, 2]", '"text"', "true", "1.50"])
+def test_what_is_no_object_goes_inside_one(output: str) -> None:
+    assert repair_arguments(output, b"{}", "Tool") == RepairedArguments(
+        f'{{"input":{output}}}', ("arguments that are no object were handed on inside one",)
     )
 
 
 @pytest.mark.parametrize(
-    "said", ["this is not json", "rm -rf {", '{"a":NaN,"b":1e999}', '{"a": <b>}', '{"a":' + "[" * 150 + "]" * 150 + "}"]
+    "output",
+    ["this is not json", "rm -rf {", '{"a":NaN,"b":1e999}', '{"a": <b>}', '{"a":' + "[" * 150 + "]" * 150 + "}"],
 )
-def test_what_is_no_json_goes_where_claude_code_looks_for_it(said: str) -> None:
-    text, notes, is_cut_off = repair_arguments(said, b"{}", "Tool")
-    assert json.loads(text) == {"__unparsedToolInput": {"raw": said, "len": len(said)}}
-    assert notes or "[[" in said
+def test_what_is_no_json_goes_where_claude_code_looks_for_it(output: str) -> None:
+    text, notes, is_cut_off = repair_arguments(output, b"{}", "Tool")
+    assert json.loads(text) == {"__unparsedToolInput": {"raw": output, "len": len(output)}}
+    assert notes or "[[" in output
     assert not is_cut_off
 
 
@@ -143,29 +144,29 @@ CUT = {
 
 
 @pytest.mark.parametrize("may_repair", [True, False])
-@pytest.mark.parametrize("said", CUT.values(), ids=CUT.keys())
-def test_what_was_cut_off_is_never_closed(said: str, may_repair: bool) -> None:
-    repaired = repair_arguments(said, b"{}", "Bash", may_repair=may_repair)
-    assert repaired.is_cut_off or said == CUT["behind a closing bracket in a string with quotes of its own"]
+@pytest.mark.parametrize("output", CUT.values(), ids=CUT.keys())
+def test_what_was_cut_off_is_never_closed(output: str, may_repair: bool) -> None:
+    repaired = repair_arguments(output, b"{}", "Bash", may_repair=may_repair)
+    assert repaired.is_cut_off or output == CUT["behind a closing bracket in a string with quotes of its own"]
     if is_json(repaired.text):
-        assert json.loads(repaired.text) == {"__unparsedToolInput": {"raw": said, "len": len(said)}}
+        assert json.loads(repaired.text) == {"__unparsedToolInput": {"raw": output, "len": len(output)}}
     else:
-        assert repaired.text == said, "left open"
+        assert repaired.text == output, "left open"
 
 
 @pytest.mark.parametrize(
-    ("said", "closed"),
+    ("output", "closed"),
     [
         ('{"command":"git checkout -- src","timeout":60', '{"command":"git checkout -- src","timeout":60}'),
         ('{"todos":[{"content":"a"}', '{"todos":[{"content":"a"}]}'),
         ("{'a': 'b'", '{"a":"b"}'),
     ],
 )
-def test_brackets_are_closed_only_where_the_model_ended_by_itself(said: str, closed: str) -> None:
-    assert repair_arguments(said, b"{}", "Bash").text == closed
-    repaired = repair_arguments(said, b"{}", "Bash", may_repair=False)
+def test_brackets_are_closed_only_where_the_model_ended_by_itself(output: str, closed: str) -> None:
+    assert repair_arguments(output, b"{}", "Bash").text == closed
+    repaired = repair_arguments(output, b"{}", "Bash", may_repair=False)
     assert repaired.is_cut_off
-    assert repaired.text == said or json.loads(repaired.text)["__unparsedToolInput"]["raw"] == said
+    assert repaired.text == output or json.loads(repaired.text)["__unparsedToolInput"]["raw"] == output
 
 
 def test_malformed_json_is_left_alone_where_the_answer_may_have_been_cut_off() -> None:
@@ -176,8 +177,8 @@ def test_malformed_json_is_left_alone_where_the_answer_may_have_been_cut_off() -
 
 
 def test_a_broken_string_brings_no_new_properties() -> None:
-    said = '{"file_path": "a.md", "limit": 1, "pages": "x", "b": c"}'
-    assert UNPARSED in _repaired(said, READ)[0]
+    output = '{"file_path": "a.md", "limit": 1, "pages": "x", "b": c"}'
+    assert UNPARSED in _repaired(output, READ)[0]
 
 
 def test_malformed_json_is_repaired_first_and_then_its_values() -> None:
@@ -274,7 +275,7 @@ def test_a_value_whose_meaning_is_not_sure_stays(given_: Any, declared: Any) -> 
 
 
 @pytest.mark.parametrize(
-    ("said", "meant"),
+    ("output", "meant"),
     [
         ('{"a": 1.10}', "1.10"),
         ('{"a": 123456789012345678901}', "123456789012345678901"),
@@ -283,8 +284,8 @@ def test_a_value_whose_meaning_is_not_sure_stays(given_: Any, declared: Any) -> 
     ],
     ids=["a version", "many digits", "the content of a JSON file", "a list of objects"],
 )
-def test_text_that_was_given_as_json_stays_as_the_model_wrote_it(said: str, meant: str) -> None:
-    assert _repaired(said, _of(a={"type": "string"}))[0] == {"a": meant}
+def test_text_that_was_given_as_json_stays_as_the_model_wrote_it(output: str, meant: str) -> None:
+    assert _repaired(output, _of(a={"type": "string"}))[0] == {"a": meant}
 
 
 def test_inner_objects_and_lists_are_repaired_too() -> None:
@@ -314,9 +315,9 @@ def test_so_is_one_that_is_not_declared(nothing: Any) -> None:
     assert _repaired({"file_path": "a", "encoding": nothing}, READ)[0] == {"file_path": "a"}
 
 
-@pytest.mark.parametrize("said", [{"file_path": None}, {"file_path": "a", "encoding": "utf-8"}, {}, {"limit": 3}])
-def test_no_required_value_is_invented_and_no_other_is_lost(said: Any) -> None:
-    assert _repaired(said, READ) == (said, ())
+@pytest.mark.parametrize("output", [{"file_path": None}, {"file_path": "a", "encoding": "utf-8"}, {}, {"limit": 3}])
+def test_no_required_value_is_invented_and_no_other_is_lost(output: Any) -> None:
+    assert _repaired(output, READ) == (output, ())
 
 
 def test_an_empty_value_that_the_schema_accepts_stays() -> None:
@@ -331,7 +332,7 @@ def test_a_key_in_another_spelling_is_matched(key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "schema"),
+    ("output", "schema"),
     [
         ({"FILE_PATH": "a", "File_Path": "b"}, READ),
         ({"file_path": "a", "File_Path": "b"}, READ),
@@ -341,12 +342,12 @@ def test_a_key_in_another_spelling_is_matched(key: str) -> None:
     ],
     ids=["two of them", "the right one is there", "two are meant", "another word", "other properties are allowed"],
 )
-def test_a_key_that_may_mean_another_stays(said: Any, schema: Any) -> None:
-    assert _repaired(said, schema) == (said, ())
+def test_a_key_that_may_mean_another_stays(output: Any, schema: Any) -> None:
+    assert _repaired(output, schema) == (output, ())
 
 
 @pytest.mark.parametrize(
-    "said",
+    "output",
     [
         {"input": {"file_path": "a"}},
         {"arguments": '{"file_path": "a"}'},
@@ -355,14 +356,14 @@ def test_a_key_that_may_mean_another_stays(said: Any, schema: Any) -> None:
         {"arguments": {"arguments": {"file_path": "a"}}},
     ],
 )
-def test_an_input_inside_what_looks_like_the_whole_call_is_taken_out(said: Any) -> None:
-    repaired, notes = _repaired(said, READ, "Read")
+def test_an_input_inside_what_looks_like_the_whole_call_is_taken_out(output: Any) -> None:
+    repaired, notes = _repaired(output, READ, "Read")
     assert repaired == {"file_path": "a"}
     assert notes
 
 
 @pytest.mark.parametrize(
-    ("said", "schema"),
+    ("output", "schema"),
     [
         ({"name": "Write", "input": {"file_path": "a"}}, READ),
         ({"input": {"file_path": "a"}, "limit": 1}, READ),
@@ -371,15 +372,15 @@ def test_an_input_inside_what_looks_like_the_whole_call_is_taken_out(said: Any) 
     ],
     ids=["another tool's", "beside others", "declared so", "no better inside"],
 )
-def test_an_input_inside_something_else_stays(said: Any, schema: Any) -> None:
-    assert _repaired(said, schema, "Read") == (said, ())
+def test_an_input_inside_something_else_stays(output: Any, schema: Any) -> None:
+    assert _repaired(output, schema, "Read") == (output, ())
 
 
 # --- what clients are known to refuse ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("tool", "schema", "said", "meant"),
+    ("tool", "schema", "output", "meant"),
     [
         ("Read", READ, {"file_path": "a", "pages": ""}, {"file_path": "a"}),
         ("WebSearch", SEARCH, {"query": "abc", "allowed_domains": [], "blocked_domains": []}, {"query": "abc"}),
@@ -399,9 +400,9 @@ def test_an_input_inside_something_else_stays(said: Any, schema: Any) -> None:
     ],
 )
 def test_what_the_client_refuses_though_the_schema_does_not_is_left_out(
-    tool: str, schema: Any, said: Any, meant: Any
+    tool: str, schema: Any, output: Any, meant: Any
 ) -> None:
-    repaired, notes = _repaired(said, schema, tool)
+    repaired, notes = _repaired(output, schema, tool)
     assert repaired == meant
     assert notes
 
@@ -412,8 +413,8 @@ def test_what_the_client_refuses_though_the_schema_does_not_is_left_out(
     ids=["another tool", "another schema", "required"],
 )
 def test_of_other_tools_the_same_stays(tool: str, schema: Any) -> None:
-    said = {"query": "abc", "allowed_domains": ["a.com"], "blocked_domains": ["b.com"]}
-    assert _repaired(said, schema, tool) == (said, ())
+    output = {"query": "abc", "allowed_domains": ["a.com"], "blocked_domains": ["b.com"]}
+    assert _repaired(output, schema, tool) == (output, ())
 
 
 def test_a_search_of_claude_codes_own_is_repaired_before_it_was_declared() -> None:

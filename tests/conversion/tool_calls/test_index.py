@@ -17,13 +17,13 @@ def _calls(*fragments: Fragment) -> list[tuple[str, str]]:
     for fragment in fragments:
         out += calls.add(*fragment)
     out += calls.close()
-    said: dict[int, list[str]] = {}
+    output: dict[int, list[str]] = {}
     for delta in out:
         if isinstance(delta, ToolCallStart):
-            said[delta.key] = [delta.name, ""]
+            output[delta.key] = [delta.name, ""]
         elif isinstance(delta, ToolCallArguments):
-            said[delta.key][1] += delta.fragment
-    return [(name, arguments) for name, arguments in said.values()]
+            output[delta.key][1] += delta.fragment
+    return [(name, arguments) for name, arguments in output.values()]
 
 
 CASES: dict[str, tuple[list[Fragment], list[tuple[str, str]]]] = {
@@ -99,7 +99,7 @@ def test_fragments_find_their_call(fragments: list[Fragment], calls: list[tuple[
     assert _calls(*fragments) == calls
 
 
-def test_a_call_is_told_as_soon_as_it_has_a_name() -> None:
+def test_a_call_is_reported_as_soon_as_it_has_a_name() -> None:
     assert ToolCallIndex().add(0, "a", "A", "{") == [ToolCallStart(0, "A", "a"), ToolCallArguments(0, "{")]
 
 

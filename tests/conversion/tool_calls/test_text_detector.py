@@ -390,7 +390,7 @@ def test_json_that_is_the_whole_answer_is_read_by_its_shape(text: str, calls: Ca
     assert left.strip() == ("" if calls else text)
 
 
-def test_a_call_printed_as_text_is_told() -> None:
+def test_a_call_printed_as_text_is_reported() -> None:
     out = TextToolCallDetector(TOOLS).feed([TextDelta(READ), STOP])
     assert Repair("Read", "a call that was printed as text") in out
 
@@ -485,8 +485,8 @@ TAGGED, OTHER = f"<tool_call>{READ}</tool_call>", f"<tool_call>{LIST}</tool_call
 
 @pytest.mark.parametrize("piece", [None, 1, 3, 7])
 def test_text_may_stand_between_the_calls_with_which_an_answer_ends(piece: int | None) -> None:
-    said = f"First this.\n{TAGGED}\nThen the other:\n{OTHER}\n"
-    out = _deltas(*(TextDelta(part) for part in _in_pieces(said, piece)), STOP)
+    output = f"First this.\n{TAGGED}\nThen the other:\n{OTHER}\n"
+    out = _deltas(*(TextDelta(part) for part in _in_pieces(output, piece)), STOP)
     kinds = [delta.name if isinstance(delta, ToolCallStart) else type(delta) for delta in out]
     assert [kind for kind, _ in groupby(kinds) if isinstance(kind, str) or kind is TextDelta] == [
         TextDelta,
@@ -501,7 +501,7 @@ def test_text_may_stand_between_the_calls_with_which_an_answer_ends(piece: int |
 
 
 @pytest.mark.parametrize(
-    ("said", "calls"),
+    ("output", "calls"),
     [
         (f"{TAGGED}\nThen.\n{OTHER}\nDone.", []),
         (f"{TAGGED} is one,\n{OTHER} the other.", []),
@@ -512,11 +512,11 @@ def test_text_may_stand_between_the_calls_with_which_an_answer_ends(piece: int |
     ],
     ids=["text at the end", "a sentence", "half a sentence", "shown", "half a call at the end", "much text between"],
 )
-def test_calls_between_text_count_only_where_the_answer_ends_with_one(said: str, calls: Calls) -> None:
+def test_calls_between_text_count_only_where_the_answer_ends_with_one(output: str, calls: Calls) -> None:
     for piece in (None, 3):
-        left, found = _said(said, piece=piece)
+        left, found = _said(output, piece=piece)
         assert found == calls
-        assert left.strip() == (said.removesuffix(OTHER).strip() if calls else said)
+        assert left.strip() == (output.removesuffix(OTHER).strip() if calls else output)
 
 
 @pytest.mark.parametrize("text", ["Let me see:\n{}", "Let me see.\n\n{}", "Ich sehe nach\n{}", "Hm! {}"])
@@ -530,9 +530,9 @@ def test_a_token_may_stand_right_behind_a_word_or_a_colon() -> None:
 
 
 def test_a_blank_line_behind_a_colon_is_meant_by_a_model_whose_template_puts_it_there() -> None:
-    said = f"I look:\n\n{FORMATS['DSML ｜ tool_calls'][0]}"
-    assert _said(said) == (said, [])
-    assert _said(said, own_format="DSML") == ("I look:\n\n", FORMATS["DSML ｜ tool_calls"][1])
+    output = f"I look:\n\n{FORMATS['DSML ｜ tool_calls'][0]}"
+    assert _said(output) == (output, [])
+    assert _said(output, own_format="DSML") == ("I look:\n\n", FORMATS["DSML ｜ tool_calls"][1])
     assert _said(f"I look:\n\n{TAGGED}", own_format="DSML") == (f"I look:\n\n{TAGGED}", [])
 
 
@@ -610,18 +610,18 @@ def test_a_second_try_behind_a_call_that_was_cut_off_is_found() -> None:
 
 def test_a_file_that_is_written_may_hold_marks() -> None:
     content = "Use `<tool_call>` and </tool_call>, or <parameter=x>."
-    said = f"<tool_call>\n<function=Write>\n<parameter=content>\n{content}\n</parameter>\n</function>\n</tool_call>"
-    assert _said(said) == ("", [("Write", {"content": content})])
+    output = f"<tool_call>\n<function=Write>\n<parameter=content>\n{content}\n</parameter>\n</function>\n</tool_call>"
+    assert _said(output) == ("", [("Write", {"content": content})])
 
 
 # --- limits -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("piece", [None, 50_000])
-def test_text_that_is_too_long_for_a_call_goes_out_as_text_and_is_told(piece: int | None) -> None:
-    said = '<tool_call>{"name": "Write", "arguments": {"content": "' + "é" * MAX_HELD_BYTES
-    out = _deltas(*map(TextDelta, _in_pieces(said, piece)), TextDelta(f"\n{TAGGED}"), STOP)
-    assert "".join(delta.text for delta in out if isinstance(delta, TextDelta)) == f"{said}\n{TAGGED}"
+def test_text_that_is_too_long_for_a_call_goes_out_as_text_and_is_reported(piece: int | None) -> None:
+    output = '<tool_call>{"name": "Write", "arguments": {"content": "' + "é" * MAX_HELD_BYTES
+    out = _deltas(*map(TextDelta, _in_pieces(output, piece)), TextDelta(f"\n{TAGGED}"), STOP)
+    assert "".join(delta.text for delta in out if isinstance(delta, TextDelta)) == f"{output}\n{TAGGED}"
     (repair,) = [delta for delta in out if isinstance(delta, Repair)]
     assert "524,288 bytes" in repair.what
     assert not any(isinstance(delta, ToolCallStart) for delta in out), "no call begins in such an answer"
@@ -703,8 +703,8 @@ def test_a_call_after_thinking_is_the_whole_answer() -> None:
 def test_text_is_held_back_no_longer_than_needed_to_decide(text: str, held: str) -> None:
     finder = TextToolCallDetector(TOOLS)
     out = [delta for letter in text for delta in finder.feed([TextDelta(letter)])]
-    said = "".join(delta.text for delta in out if isinstance(delta, TextDelta))
-    assert said == text.removesuffix(held)
+    output = "".join(delta.text for delta in out if isinstance(delta, TextDelta))
+    assert output == text.removesuffix(held)
 
 
 _words = st.sampled_from([

@@ -12,7 +12,7 @@ from claude_bridge.conversion.tool_json.repair import repair_object
 
 
 @pytest.mark.parametrize(
-    ("said", "meant"),
+    ("output", "meant"),
     [
         ("{'a': True, 'b': None,}", {"a": True, "b": None}),
         ('{a: 1, b: "x"}', {"a": 1, "b": "x"}),
@@ -43,14 +43,14 @@ from claude_bridge.conversion.tool_json.repair import repair_object
         ('{"a": "if x {\\n}"', {"a": "if x {\n}"}),
     ],
 )
-def test_it_is_mended_where_it_is_sure_what_it_means(said: str, meant: object) -> None:
-    mended = repair_object(said)
-    assert mended is not None
-    assert json.loads(mended) == meant
+def test_it_is_repaired_where_it_is_sure_what_it_means(output: str, meant: object) -> None:
+    repaired = repair_object(output)
+    assert repaired is not None
+    assert json.loads(repaired) == meant
 
 
 @pytest.mark.parametrize(
-    "said",
+    "output",
     [
         '{"command":',
         '{"command": }',
@@ -74,8 +74,8 @@ def test_it_is_mended_where_it_is_sure_what_it_means(said: str, meant: object) -
         "",
     ],
 )
-def test_it_is_left_where_something_would_be_invented_or_lost(said: str) -> None:
-    assert repair_object(said) is None
+def test_it_is_left_where_something_would_be_invented_or_lost(output: str) -> None:
+    assert repair_object(output) is None
 
 
 _values = st.recursive(
@@ -87,19 +87,19 @@ _values = st.recursive(
 
 @given(st.dictionaries(st.text("abc_", min_size=1), _values, min_size=1), st.integers(0, 200), st.text(max_size=3))
 def test_what_comes_out_is_json_of_an_object(value: dict[str, object], at: int, noise: str) -> None:
-    said = json.dumps(value, ensure_ascii=False)
-    mended = repair_object(said[:at] + noise + said[at + 1 :])
-    assert mended is None or isinstance(json.loads(mended), dict)
+    output = json.dumps(value, ensure_ascii=False)
+    repaired = repair_object(output[:at] + noise + output[at + 1 :])
+    assert repaired is None or isinstance(json.loads(repaired), dict)
 
 
 @given(st.text() | st.text("{}[]\",:\\ a1'", max_size=40))
-def test_anything_brings_nothing_down(said: str) -> None:
-    mended = repair_object(said)
-    assert mended is None or isinstance(json.loads(mended), dict)
+def test_anything_brings_nothing_down(output: str) -> None:
+    repaired = repair_object(output)
+    assert repaired is None or isinstance(json.loads(repaired), dict)
 
 
 @pytest.mark.parametrize(
-    "said",
+    "output",
     [
         "{" * 100_000,
         '{"a":' * 50_000,
@@ -112,5 +112,5 @@ def test_anything_brings_nothing_down(said: str) -> None:
     ],
     ids=["braces", "objects", "lists", "digits", "empty objects", "fences", "spaces", "a long number"],
 )
-def test_absurd_arguments_take_no_time(said: str) -> None:
-    repair_object(said)
+def test_absurd_arguments_take_no_time(output: str) -> None:
+    repair_object(output)

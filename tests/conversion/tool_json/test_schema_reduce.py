@@ -129,7 +129,7 @@ def test_any_schema_is_one_that_gemini_takes(seed: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("schema", "told"),
+    ("schema", "reported"),
     [
         ({"type": "integer", "exclusiveMinimum": 0}, {"type": "integer", "description": "(exclusiveMinimum: 0)"}),
         ({"type": ["string", "null"]}, {"type": "string", "description": '(or: ["null"])'}),
@@ -143,9 +143,9 @@ def test_any_schema_is_one_that_gemini_takes(seed: int) -> None:
         ({}, {"type": "string"}),
     ],
 )
-def test_a_property_has_one_type_and_few_keywords_for_gemini(schema: Any, told: Any) -> None:
+def test_a_property_has_one_type_and_few_keywords_for_gemini(schema: Any, reported: Any) -> None:
     (tool,) = _declared({"type": "object", "properties": {"p": schema}}, "openapi")
-    assert tool["function"]["parameters"]["properties"]["p"] == told
+    assert tool["function"]["parameters"]["properties"]["p"] == reported
 
 
 # --- grammars -------------------------------------------------------------------------------------------------
@@ -258,7 +258,7 @@ def test_references_are_put_in_place() -> None:
 
 
 @pytest.mark.parametrize("reference", ["https://e.com/a.json", "#/$defs/none", "#/definitions/7", "#anchor"])
-def test_a_reference_that_leads_nowhere_is_told(reference: str) -> None:
+def test_a_reference_that_leads_nowhere_is_reported(reference: str) -> None:
     assert _property({"$ref": reference, "type": "object"}, definitions=[]) == {
         "type": "object",
         "description": f'(refers to: "{reference}")',
@@ -286,7 +286,7 @@ def test_what_all_of_several_schemas_say_is_merged() -> None:
     assert found["required"] == ["c", "a", "b"]
 
 
-def test_what_all_of_several_schemas_say_differently_is_told() -> None:
+def test_what_all_of_several_schemas_say_differently_is_reported() -> None:
     # As Claude Code's SendMessage has it.
     parts: list[Any] = [
         {"pattern": "^a"},
@@ -422,7 +422,7 @@ def _assert_short(schema: Any, dialect: SchemaDialect) -> None:
         assert len(reduced.schema) + notes <= 2 * len(document) + GROWTH_BYTES, (document, reduced)
 
 
-def test_what_was_left_out_is_told() -> None:
+def test_what_was_left_out_is_reported() -> None:
     assert _narrow(BOMBS["alternatives that multiply"]).is_cut
     assert not _narrow({"properties": {"a": {"pattern": "x"}}}).is_cut
 

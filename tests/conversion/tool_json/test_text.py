@@ -72,7 +72,7 @@ def test_half_an_object_is_left_open(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["nope", '"a', "[1", '{"a":\n"b\nc', "{'a", '{"a":' + "[" * 150, '{"a":-'])
-def test_half_of_anything_else_is_told_as_text(text: str) -> None:
+def test_half_of_anything_else_is_reported_as_text(text: str) -> None:
     assert json.loads(open_input_json(text)) == {UNPARSED_KEY: {"raw": text, "len": len(text)}}
 
 

@@ -21,16 +21,16 @@ def _explained(row: Row) -> BridgeError:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.engine}: {row.what}")
-def test_an_engines_words_are_told_with_the_right_meaning(row: Row) -> None:
+def test_an_engines_words_are_reported_with_the_right_meaning(row: Row) -> None:
     error = _explained(row)
-    assert (error.status, error.error_type) == (row.told, row.error_type)
+    assert (error.status, error.error_type) == (row.reported, row.error_type)
     assert row.words in error.message
     assert (error.should_retry, error.retry_after_s) == (row.should_retry, row.retry_after_s)
 
 
-def test_only_what_the_client_can_change_is_told_as_its_own_fault() -> None:
+def test_only_what_the_client_can_change_is_reported_as_its_own_fault() -> None:
     """Claude Code sends a request up to six times after 400 and 422, unless the prompt is too long."""
-    own_faults = {(row.engine, row.what) for row in ROWS if row.told in (400, 422) and "too long" not in row.words}
+    own_faults = {(row.engine, row.what) for row in ROWS if row.reported in (400, 422) and "too long" not in row.words}
     assert own_faults == {("OpenAI", "a field that the client chose")}
 
 

@@ -158,7 +158,7 @@ TOO_LONG: dict[str, tuple[int, Any, str]] = {
 
 
 @pytest.mark.parametrize(("status", "body", "numbers"), TOO_LONG.values(), ids=TOO_LONG.keys())
-def test_a_prompt_that_is_too_long_is_told_in_the_words_that_compact(status: int, body: Any, numbers: str) -> None:
+def test_a_prompt_that_is_too_long_is_reported_in_the_words_that_compact(status: int, body: Any, numbers: str) -> None:
     error = _refused(status, body)
     assert isinstance(error, PromptTooLongError)
     assert error.message == ("prompt is too long: " + numbers if numbers else "prompt is too long")
@@ -176,7 +176,7 @@ def test_max_tokens_that_do_not_fit_are_no_long_prompt() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "told", "error_type", "should_retry"),
+    ("status", "reported", "error_type", "should_retry"),
     [
         (400, 424, "invalid_request_error", False),
         (401, 401, "authentication_error", False),
@@ -192,9 +192,9 @@ def test_max_tokens_that_do_not_fit_are_no_long_prompt() -> None:
         (418, 424, "invalid_request_error", False),
     ],
 )
-def test_a_status_keeps_its_meaning(status: int, told: int, error_type: str, should_retry: bool | None) -> None:
+def test_a_status_keeps_its_meaning(status: int, reported: int, error_type: str, should_retry: bool | None) -> None:
     error = _refused(status, {"error": {"message": "because"}})
-    assert (error.status, error.error_type, error.should_retry) == (told, error_type, should_retry)
+    assert (error.status, error.error_type, error.should_retry) == (reported, error_type, should_retry)
     assert error.message == f"Engine answered {status}: because"
 
 
