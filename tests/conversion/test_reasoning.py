@@ -25,7 +25,7 @@ def _budget(tokens: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("fields", "wish"),
+    ("fields", "preference"),
     [
         ({}, ReasoningPreference(thinks=False, effort="none")),
         ({"output_config": {"effort": "high"}}, ReasoningPreference(thinks=False, effort="none")),
@@ -44,8 +44,8 @@ def _budget(tokens: int) -> dict[str, Any]:
         (ADAPTIVE | {"output_config": {"effort": "heroic"}}, ReasoningPreference(thinks=True, effort="high")),
     ],
 )
-def test_the_preference_follows_from_what_was_asked(fields: dict[str, Any], wish: ReasoningPreference) -> None:
-    assert preferred_thinking(a_request(**fields)) == wish
+def test_the_preference_follows_from_what_was_asked(fields: dict[str, Any], preference: ReasoningPreference) -> None:
+    assert preferred_thinking(a_request(**fields)) == preference
 
 
 def test_the_table_of_budgets_is_a_value() -> None:

@@ -67,7 +67,7 @@ def test_an_engine_that_does_not_tell_has_read_about_what_came_behind_the_change
     assert reread == CacheMiss(turn=2, tokens=None, lost_tokens=21_000, reason="the system prompt changed")
 
 
-def test_an_engine_that_lost_what_it_had_read_is_reported_of() -> None:
+def test_an_engine_that_lost_what_it_had_read_is_reported() -> None:
     memory = PromptMemory()
     play(memory, a_body(1), 21_000)
     reread, _ = play(memory, a_body(2), 21_200, 40)

@@ -140,10 +140,10 @@ def test_tools_count() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told_text", "count"), [(0, 0), (5, 5), (-1, None), (10**8, None), (2**60, None), (None, None)], ids=repr
+    ("number", "count"), [(0, 0), (5, 5), (-1, None), (10**8, None), (2**60, None), (None, None)], ids=repr
 )
-def test_not_every_number_is_a_count(told_text: int | None, count: int | None) -> None:
-    assert token_count(told_text) == count
+def test_not_every_number_is_a_count(number: int | None, count: int | None) -> None:
+    assert token_count(number) == count
 
 
 # --- the scale ------------------------------------------------------------------------------------------------

@@ -71,7 +71,7 @@ def test_a_header_goes_before_words() -> None:
 
 
 @pytest.mark.parametrize("reported", ["100000000", "1e300", "99999999999999999999"])
-def test_nobody_is_reported_to_wait_for_more_than_a_day(reported: str) -> None:
+def test_nobody_waits_for_more_than_a_day(reported: str) -> None:
     assert retry_after_s({"retry-after": reported}) == MAX_WAIT_S
     assert retry_after_s({}, "", {"error": {"retry_after": float(reported)}}) == MAX_WAIT_S
 
