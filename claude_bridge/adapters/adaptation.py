@@ -21,11 +21,7 @@ from claude_bridge.conversion.prompt.context_budget import LEAST_ANSWER_TOKENS
 from claude_bridge.conversion.tool_json.simpler_schemas import with_simpler_schemas
 from claude_bridge.conversion.tool_names import engine_name
 from claude_bridge.errors import BridgeError
-from claude_bridge.wire.anthropic import (
-    CountTokensRequest,
-    MessagesRequest,
-    RedactedThinkingBlock,
-)
+from claude_bridge.wire.anthropic import CountTokensRequest, MessagesRequest, RedactedThinkingBlock
 
 MAX_ADAPTATIONS = 5
 """How often one request is adapted: most upstreams name one refused field at a time."""

@@ -16,11 +16,7 @@ from claude_bridge.conversion.reasoning import TextOpening
 from claude_bridge.conversion.request.history import KnownHistory
 from claude_bridge.conversion.response.pipeline import ResponseContext
 from claude_bridge.errors import BridgeError
-from claude_bridge.wire.anthropic import (
-    CountTokensRequest,
-    MessagesRequest,
-    Tool,
-)
+from claude_bridge.wire.anthropic import CountTokensRequest, MessagesRequest, Tool
 from claude_bridge.wire.anthropic_answers import ResponseItem
 
 _CREDENTIALS = frozenset({"authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie"})

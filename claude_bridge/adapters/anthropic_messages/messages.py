@@ -17,12 +17,7 @@ from claude_bridge.conversion.opaque_reasoning import is_ours
 from claude_bridge.conversion.profile import MessagesProfile
 from claude_bridge.conversion.request.history import KnownHistory
 from claude_bridge.conversion.request.turns import as_reminder_text
-from claude_bridge.wire.anthropic import (
-    InputMessage,
-    RedactedThinkingBlock,
-    ThinkingBlock,
-    ToolResultBlock,
-)
+from claude_bridge.wire.anthropic import InputMessage, RedactedThinkingBlock, ThinkingBlock, ToolResultBlock
 from claude_bridge.wire.json_splice import Edit, Span, item_spans
 
 _USUAL_ROLES = frozenset({"user", "assistant"})

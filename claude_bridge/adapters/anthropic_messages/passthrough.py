@@ -18,12 +18,7 @@ from claude_bridge.conversion.response.pipeline import ResponseContext
 from claude_bridge.conversion.response.usage import merge_usage
 from claude_bridge.conversion.upstream_errors.translate import explain_no_json
 from claude_bridge.errors import BridgeError, UpstreamBrokenError
-from claude_bridge.wire.anthropic_answers import (
-    ErrorDetail,
-    ErrorEvent,
-    RawBytes,
-    ResponseItem,
-)
+from claude_bridge.wire.anthropic_answers import ErrorDetail, ErrorEvent, RawBytes, ResponseItem
 from claude_bridge.wire.sse import FrameCutter, append_limited, frame_data
 
 _KEPT = frozenset({"request-id", "retry-after", "x-should-retry"})

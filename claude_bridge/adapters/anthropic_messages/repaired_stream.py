@@ -48,14 +48,7 @@ from claude_bridge.wire.anthropic_answers import (
     Usage,
 )
 from claude_bridge.wire.anthropic_codec import encode_stream_event
-from claude_bridge.wire.sse import (
-    FrameCutter,
-    append_limited,
-    begins_stream,
-    encode_frame,
-    frame_data,
-    one_line,
-)
+from claude_bridge.wire.sse import FrameCutter, append_limited, begins_stream, encode_frame, frame_data, one_line
 
 _DONE = b"[DONE]"
 _AFTER_THE_END = frozenset({"message_stop", "ping", "error", "message_delta"})

@@ -28,11 +28,7 @@ from claude_bridge.conversion.request.turns import Turn, split_assistant_turn
 from claude_bridge.conversion.tool_json.text import as_object_json
 from claude_bridge.conversion.tool_names import engine_name
 from claude_bridge.wire import openai
-from claude_bridge.wire.anthropic import (
-    DocumentBlock,
-    ImageBlock,
-    TextBlock,
-)
+from claude_bridge.wire.anthropic import DocumentBlock, ImageBlock, TextBlock
 
 OK = "OK."
 """The assistant's text between a tool's message and a user's, where these may not meet."""

@@ -29,10 +29,7 @@ from claude_bridge.conversion.request.normalize import NormalizedRequest, Normal
 from claude_bridge.conversion.tool_json.schema_reduce import can_be_strict
 from claude_bridge.conversion.tool_names import engine_name
 from claude_bridge.wire import responses
-from claude_bridge.wire.anthropic import (
-    MessagesRequest,
-    Tool,
-)
+from claude_bridge.wire.anthropic import MessagesRequest, Tool
 
 _CIPHERS = "reasoning.encrypted_content"
 _SOURCES = "web_search_call.action.sources"

@@ -6,12 +6,7 @@ from collections.abc import Sequence
 
 from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.request.content import NormalizedBlock
-from claude_bridge.wire.anthropic import (
-    Block,
-    ImageBlock,
-    TextBlock,
-    ToolResultBlock,
-)
+from claude_bridge.wire.anthropic import Block, ImageBlock, TextBlock, ToolResultBlock
 
 
 def images_to_leave_out(images: int, limit: int) -> int:

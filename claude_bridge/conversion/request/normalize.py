@@ -18,27 +18,11 @@ from claude_bridge.conversion.request.history import KnownHistory
 from claude_bridge.conversion.request.offered_tools import inline_tools, offered_tools, tools_in_place
 from claude_bridge.conversion.request.prefill import continues_prefill
 from claude_bridge.conversion.request.tool_results import media_in
-from claude_bridge.conversion.request.turns import (
-    HistorySeam,
-    RepairedHistory,
-    Turn,
-    repair_history,
-    system_text,
-)
-from claude_bridge.conversion.tool_json.schema_reduce import (
-    ReducedSchema,
-    reduce_answer_schema,
-    reduce_tool_schema,
-)
+from claude_bridge.conversion.request.turns import HistorySeam, RepairedHistory, Turn, repair_history, system_text
+from claude_bridge.conversion.tool_json.schema_reduce import ReducedSchema, reduce_answer_schema, reduce_tool_schema
 from claude_bridge.conversion.tool_json.simpler_schemas import schema_digest
 from claude_bridge.errors import InvalidRequestError
-from claude_bridge.wire.anthropic import (
-    CountTokensRequest,
-    InputMessage,
-    TextBlock,
-    Tool,
-    ToolChoice,
-)
+from claude_bridge.wire.anthropic import CountTokensRequest, InputMessage, TextBlock, Tool, ToolChoice
 
 _SHORTENED = "the schema was shortened: its references and rules would have become too long"
 _SIMPLIFIED = "the engine refused the schema; it is sent in few keywords, the rest in words"

@@ -10,11 +10,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from claude_bridge.conversion.tool_json.text import compact_json, decode_exactly, encode_exactly
-from claude_bridge.wire.anthropic import (
-    ToolAdditionBlock,
-    ToolRemovalBlock,
-    UnknownBlock,
-)
+from claude_bridge.wire.anthropic import ToolAdditionBlock, ToolRemovalBlock, UnknownBlock
 
 
 class _Compaction(Struct):

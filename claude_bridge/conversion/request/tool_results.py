@@ -10,14 +10,7 @@ from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.request.content import Media, NormalizedBlock, text_of
 from claude_bridge.conversion.request.tool_ids import ToolIds
 from claude_bridge.conversion.tool_json.text import compact_json
-from claude_bridge.wire.anthropic import (
-    Block,
-    DocumentBlock,
-    ImageBlock,
-    TextBlock,
-    ToolResultBlock,
-    ToolUseBlock,
-)
+from claude_bridge.wire.anthropic import Block, DocumentBlock, ImageBlock, TextBlock, ToolResultBlock, ToolUseBlock
 
 INTERRUPTED = "(interrupted: no result)"
 SEE_IMAGES = "(see the images in the next message)"
