@@ -16,7 +16,7 @@ from claude_bridge.attachments.prepare import Attachments
 from claude_bridge.clients.claude_code import SUBAGENT_HEADER
 from claude_bridge.conversion.prompt.cache_misses import PromptMemory
 from claude_bridge.conversion.reasoning import TextOpening
-from claude_bridge.conversion.response.pipeline import ResponseContext
+from claude_bridge.conversion.response.context import ResponseContext
 from claude_bridge.conversion.upstream_errors.context_overflow import checked_overflow
 from claude_bridge.errors import BridgeError, DroppedCallError, PromptTooLongError
 from claude_bridge.exchange import Answer, Exchange, Waiting

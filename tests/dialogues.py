@@ -15,7 +15,7 @@ from claude_bridge.adapters.translating import TranslatingAdapter
 from claude_bridge.conversion.loss import Loss, Repair
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.response.accumulator import MessageAccumulator
-from claude_bridge.conversion.response.pipeline import ResponseContext
+from claude_bridge.conversion.response.context import ResponseContext
 from claude_bridge.errors import UpstreamError
 from claude_bridge.wire.anthropic import CountTokensRequest, MessagesRequest
 from claude_bridge.wire.anthropic_answers import Message, StreamEvent

@@ -16,7 +16,7 @@ from claude_bridge.adapters import ADAPTERS, engine_profiles
 from claude_bridge.adapters.base import ClientRequest, EngineModel, Response
 from claude_bridge.adapters.engine_profiles import UNKNOWN
 from claude_bridge.conversion.profile import Profile
-from claude_bridge.conversion.response.pipeline import ResponseContext
+from claude_bridge.conversion.response.context import ResponseContext
 from claude_bridge.wire.anthropic import MessagesRequest
 from claude_bridge.wire.anthropic_answers import ErrorEvent
 from claude_bridge.wire.anthropic_codec import encode_error, encode_stream_event, parse_messages_request

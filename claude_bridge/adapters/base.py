@@ -14,7 +14,7 @@ from claude_bridge.conversion.profile import CountRoute, Profile, SchemaDialect
 from claude_bridge.conversion.prompt.context_budget import PromptFacts
 from claude_bridge.conversion.reasoning import TextOpening
 from claude_bridge.conversion.request.history import KnownHistory
-from claude_bridge.conversion.response.pipeline import ResponseContext
+from claude_bridge.conversion.response.context import ResponseContext
 from claude_bridge.errors import BridgeError
 from claude_bridge.wire.anthropic import CountTokensRequest, MessagesRequest, Tool
 from claude_bridge.wire.anthropic_answers import ResponseItem

@@ -24,7 +24,8 @@ from claude_bridge.conversion.request.content import NormalizedBlock
 from claude_bridge.conversion.request.history import KnownHistory
 from claude_bridge.conversion.request.normalize import NormalizedRequest, normalize_request, repaired_history
 from claude_bridge.conversion.request.turns import HistorySeam, RepairedHistory, Turn, system_blocks
-from claude_bridge.conversion.response.pipeline import ResponseContext, ResponsePipeline
+from claude_bridge.conversion.response.context import ResponseContext
+from claude_bridge.conversion.response.pipeline import ResponsePipeline
 from claude_bridge.errors import BridgeError
 from claude_bridge.wire.anthropic import CountTokensRequest, MessagesRequest, TextBlock, Tool, ToolResultBlock
 

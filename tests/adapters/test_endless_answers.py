@@ -12,7 +12,7 @@ import pytest
 
 from claude_bridge.adapters.base import EngineModel
 from claude_bridge.conversion.response.assembler import MAX_ANSWER_CHARS
-from claude_bridge.conversion.response.pipeline import ResponseContext
+from claude_bridge.conversion.response.context import ResponseContext
 from claude_bridge.errors import UpstreamBrokenError
 from tests.dialogues import (
     MODEL,

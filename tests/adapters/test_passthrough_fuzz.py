@@ -20,7 +20,7 @@ from claude_bridge.adapters.anthropic_messages import ANTHROPIC_MESSAGES
 from claude_bridge.adapters.anthropic_messages.frames import parse_object
 from claude_bridge.adapters.base import ClientRequest, EngineModel, Response
 from claude_bridge.conversion.profile import MessagesProfile, Profile
-from claude_bridge.conversion.response.pipeline import ResponseContext
+from claude_bridge.conversion.response.context import ResponseContext
 from claude_bridge.errors import BridgeError, ClientError, UpstreamBrokenError
 from claude_bridge.wire.anthropic_answers import ErrorEvent, ResponseItem
 from claude_bridge.wire.anthropic_codec import encode_stream_event, parse_messages_request

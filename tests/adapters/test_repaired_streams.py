@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from claude_bridge.adapters.anthropic_messages.repaired_stream import RepairedStream
 from claude_bridge.conversion.profile import MessagesProfile
-from claude_bridge.conversion.response.pipeline import ResponseContext
+from claude_bridge.conversion.response.context import ResponseContext
 from claude_bridge.errors import UpstreamBrokenError
 from claude_bridge.wire.anthropic import ToolUseBlock
 from claude_bridge.wire.anthropic_answers import (

@@ -21,6 +21,7 @@ from claude_bridge.conversion.deltas import (
     UsageReport,
 )
 from claude_bridge.conversion.response.assembler import MessageAssembler
+from claude_bridge.conversion.response.context import ResponseContext
 from claude_bridge.conversion.web_results import error_content
 from claude_bridge.server_tools.function_calls import Source
 from claude_bridge.server_tools.writer import MessageWriter
@@ -51,7 +52,10 @@ def _played(script: list[list[tuple[str, str]]], sources: list[Source]) -> list[
     events: list[StreamEvent] = []
     for said in script:
         writer.begin_round()
-        assembler = MessageAssembler(message_id="msg_1", request_id="req_1", model="m", prompt_tokens=7)
+        context = ResponseContext(
+            message_id="msg_1", request_id="req_1", prompt_tokens=7, window_tokens=None, new_tool_id=str
+        )
+        assembler = MessageAssembler(context, "m")
         events += writer.take(assembler.start())
         for kind, what in [*said, ("text", "So.")]:
             made = assembler.keep_alive() if kind == "alive" else assembler.feed(_deltas(kind, what, next(keys)))

@@ -15,7 +15,7 @@ from claude_bridge.adapters.base import ClientRequest, EncodedRequest, EngineMod
 from claude_bridge.conversion.profile import CountRoute, Profile
 from claude_bridge.conversion.prompt.token_estimate import estimate_raw_tokens
 from claude_bridge.conversion.request.normalize import raw_prompt_facts
-from claude_bridge.conversion.response.pipeline import ResponseContext
+from claude_bridge.conversion.response.context import ResponseContext
 from claude_bridge.conversion.upstream_errors.translate import explain_refusal
 from claude_bridge.errors import BridgeError, RelayedRefusalError
 from claude_bridge.wire.anthropic import CountTokensRequest, MessagesRequest

@@ -11,7 +11,7 @@ from claude_bridge.adapters.anthropic_messages.frame_writer import Fields, objec
 from claude_bridge.adapters.anthropic_messages.frames import is_count
 from claude_bridge.conversion.deltas import Finish, FinishReason
 from claude_bridge.conversion.ending import convert_finish_reason, ended_by_itself, parse_finish
-from claude_bridge.conversion.response.pipeline import ResponseContext
+from claude_bridge.conversion.response.context import ResponseContext
 from claude_bridge.wire.anthropic import MessagesRequest, ToolUseBlock
 from claude_bridge.wire.anthropic_answers import Usage
 

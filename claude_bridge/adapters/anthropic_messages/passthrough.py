@@ -14,7 +14,7 @@ from claude_bridge.adapters.anthropic_messages.frames import (
 )
 from claude_bridge.conversion.deltas import UsageReport
 from claude_bridge.conversion.loss import Repair
-from claude_bridge.conversion.response.pipeline import ResponseContext
+from claude_bridge.conversion.response.context import ResponseContext
 from claude_bridge.conversion.response.usage import merge_usage
 from claude_bridge.conversion.upstream_errors.translate import explain_no_json
 from claude_bridge.errors import BridgeError, UpstreamBrokenError

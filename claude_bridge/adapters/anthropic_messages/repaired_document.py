@@ -10,7 +10,7 @@ from claude_bridge.adapters.anthropic_messages.frame_writer import Fields
 from claude_bridge.adapters.anthropic_messages.frames import parse_object
 from claude_bridge.adapters.anthropic_messages.repaired_stream import RepairedStream
 from claude_bridge.conversion.profile import MessagesProfile
-from claude_bridge.conversion.response.pipeline import ResponseContext
+from claude_bridge.conversion.response.context import ResponseContext
 from claude_bridge.conversion.tool_json.text import input_json
 from claude_bridge.errors import BridgeError
 from claude_bridge.wire.anthropic import MessagesRequest

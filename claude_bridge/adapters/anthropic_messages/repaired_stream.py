@@ -32,7 +32,7 @@ from claude_bridge.adapters.anthropic_messages.passthrough import RelayedRespons
 from claude_bridge.conversion.deltas import FinishReason
 from claude_bridge.conversion.ending import cut_off, ended_by_itself, explain_missing, finish_note
 from claude_bridge.conversion.profile import MessagesProfile
-from claude_bridge.conversion.response.pipeline import ResponseContext
+from claude_bridge.conversion.response.context import ResponseContext
 from claude_bridge.conversion.response.usage import convert_usage
 from claude_bridge.conversion.tool_json.text import is_json
 from claude_bridge.conversion.upstream_errors.translate import explain_no_json

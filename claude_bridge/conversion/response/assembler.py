@@ -6,12 +6,11 @@ through it. The same table judges streams in the tests.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from enum import IntEnum, auto
 from typing import assert_never
 
 import msgspec
-from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from claude_bridge.conversion.deltas import (
@@ -33,6 +32,7 @@ from claude_bridge.conversion.deltas import (
 from claude_bridge.conversion.ending import convert_finish_reason, explain_missing
 from claude_bridge.conversion.loss import Repair
 from claude_bridge.conversion.request.server_tool_history import seal_content
+from claude_bridge.conversion.response.context import ResponseContext
 from claude_bridge.conversion.response.usage import convert_usage, merge_usage
 from claude_bridge.conversion.web_results import SearchHit, error_content, search_citation, search_content
 from claude_bridge.errors import BridgeError, UpstreamBrokenError
@@ -54,7 +54,6 @@ from claude_bridge.wire.anthropic_answers import (
     ContentBlockDelta,
     ContentBlockStart,
     ContentBlockStop,
-    Diagnostics,
     ErrorDetail,
     ErrorEvent,
     Message,
@@ -157,33 +156,17 @@ class MessageAssembler:
     come one after the other (ToolCallBuffer sees to it). Nothing follows an error event.
     """
 
-    def __init__(
-        self,
-        *,
-        message_id: str,
-        request_id: str,
-        model: str,
-        prompt_tokens: int,
-        diagnostics: Diagnostics | UnsetType | None = UNSET,
-        check_error: Callable[[BridgeError], BridgeError] = lambda error: error,
-        empty_is_dropped_call: bool = False,
-    ) -> None:
-        """``prompt_tokens`` is the estimate that stands until the engine reports its own count.
-
-        ``check_error`` returns what an error means, by what is known of the request. ``empty_is_dropped_call`` is the
-        engine's way to report a call that it could not read.
-        """
+    def __init__(self, context: ResponseContext, model: str, *, empty_is_dropped_call: bool = False) -> None:
+        """``empty_is_dropped_call`` is the engine's way to report a call that it could not read."""
+        self._context = context
         self._head = Message(
-            id=message_id,
+            id=context.message_id,
             model=model,
             content=[],
             stop_reason=None,
-            usage=Usage(input_tokens=prompt_tokens),
-            diagnostics=diagnostics,
+            usage=Usage(input_tokens=context.prompt_tokens),
+            diagnostics=context.diagnostics,
         )
-        self._request_id = request_id
-        self._check_error = check_error
-        self._prompt_tokens = prompt_tokens
         self._empty_is_dropped_call = empty_is_dropped_call
         self._state = State.NEW
         self._index = -1
@@ -238,18 +221,16 @@ class MessageAssembler:
         events.append(self._advance(Ping()))
         return events
 
-    def close(self, *, window_full: bool = False) -> list[StreamEvent]:
-        """Return the end of the stream: why it ended and the usage, or an error if the engine never finished.
-
-        ``window_full`` says that an answer that was cut off reached the end of the context window.
-        """
+    def close(self) -> list[StreamEvent]:
+        """Return the end of the stream: why it ended and the usage, or an error if the engine never finished."""
         if self.ended:
             return []
         if self._finish is None:
             return self.fail(UpstreamBrokenError("The upstream ended its answer in the middle."))
         events = self._close_block()
+        window_full = self._context.is_window_full(self.usage)
         reason = convert_finish_reason(self._finish, has_tool_use=self._has_tool_use, window_full=window_full)
-        usage = convert_usage(self.usage, prompt_tokens=self._prompt_tokens, output_chars=self._output_chars)
+        usage = convert_usage(self.usage, prompt_tokens=self._context.prompt_tokens, output_chars=self._output_chars)
         if self._searches:
             usage = replace(usage, server_tool_use=ServerToolUsage(self._searches))
         events.append(self._advance(MessageDelta(Stop(reason, self._finish.stop_sequence), usage)))
@@ -260,8 +241,8 @@ class MessageAssembler:
         """Return the error event that ends the stream; ``error`` is kept."""
         if self.ended:
             return []
-        self.error = error = self._check_error(error)
-        return [self._advance(ErrorEvent(ErrorDetail(error.error_type, error.message), self._request_id))]
+        self.error = error = self._context.check_error(error)
+        return [self._advance(ErrorEvent(ErrorDetail(error.error_type, error.message), self._context.request_id))]
 
     def _take(self, delta: Delta) -> list[StreamEvent]:
         match delta:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-
-from msgspec import UNSET, Struct, UnsetType
+from collections.abc import Mapping
 
 from claude_bridge.conversion.deltas import (
     Delta,
@@ -21,6 +19,7 @@ from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.reasoning import TextOpening, text_opening
 from claude_bridge.conversion.request.prefill import echoed_prefill
 from claude_bridge.conversion.response.assembler import MessageAssembler
+from claude_bridge.conversion.response.context import ResponseContext
 from claude_bridge.conversion.response.harmony import HarmonyReader
 from claude_bridge.conversion.response.prefill_echo import PrefillEchoCutter
 from claude_bridge.conversion.response.reasoning_sealer import ReasoningSealer
@@ -30,43 +29,7 @@ from claude_bridge.conversion.tool_calls.buffer import ToolCallBuffer
 from claude_bridge.conversion.tool_calls.text_detector import TextToolCallDetector
 from claude_bridge.errors import BridgeError
 from claude_bridge.wire.anthropic import MessagesRequest
-from claude_bridge.wire.anthropic_answers import Diagnostics, StreamEvent
-
-
-def _unchanged(error: BridgeError) -> BridgeError:
-    return error
-
-
-class ResponseContext(Struct, frozen=True, kw_only=True):
-    """What the bridge knows of a response before it comes.
-
-    ``prompt_tokens`` is an estimate. ``window_tokens`` is the engine's context window, ``max_tokens`` the limit of the
-    answer that it was given (None: not known).
-    """
-
-    message_id: str
-    request_id: str
-    prompt_tokens: int
-    window_tokens: int | None
-    max_tokens: int | None = None
-    new_tool_id: Callable[[], str]
-    diagnostics: Diagnostics | UnsetType | None = UNSET
-    """What the response reports about the prompt cache; UNSET: the client did not request it."""
-    prompt_digest: Callable[[], str] = lambda: ""
-    """Returns the digest of the prompt that is answered, where sealed reasoning depends on it."""
-    learned_opening: TextOpening | None = None
-    """How the text of this upstream and model begins, as far as earlier answers have shown."""
-    is_whole: bool = False
-    """Whether the client gets the answer as a whole, so that nobody sees in which pieces its text came."""
-    check_error: Callable[[BridgeError], BridgeError] = _unchanged
-    """Returns what an error in the answer means, by what is known of the request."""
-
-    def is_window_full(self, usage: UsageReport) -> bool:
-        """Return whether prompt and answer take all of the context window, as far as they were counted."""
-        if self.window_tokens is None or not usage.prompt_tokens or not usage.output_tokens:
-            return False
-        return usage.prompt_tokens + usage.output_tokens >= self.window_tokens
-
+from claude_bridge.wire.anthropic_answers import StreamEvent
 
 _NO_THOUGHT = ThinkingDelta("")
 
@@ -114,15 +77,8 @@ class ResponsePipeline:
             ToolCallBuffer(tools, context.new_tool_id, one_only=bool(choice and choice.disable_parallel_tool_use)),
         ]
         self._stages: list[Stage] = [stage for stage in stages if stage is not None]
-        self._assembler = MessageAssembler(
-            message_id=context.message_id,
-            request_id=context.request_id,
-            model=request.model,
-            prompt_tokens=context.prompt_tokens,
-            diagnostics=context.diagnostics,
-            check_error=context.check_error,
-            empty_is_dropped_call=profile.empty_is_dropped_call and may_print_calls,
-        )
+        drops_calls = profile.empty_is_dropped_call and may_print_calls
+        self._assembler = MessageAssembler(context, request.model, empty_is_dropped_call=drops_calls)
 
     @property
     def done(self) -> bool:
@@ -179,7 +135,7 @@ class ResponsePipeline:
         """Return what was waiting for more, and the end of the stream."""
         events = [] if self.done else self._convert(self._decoder.close())
         events += self._drain()
-        return events + self._assembler.close(window_full=self._context.is_window_full(self._assembler.usage))
+        return events + self._assembler.close()
 
     def _convert(self, deltas: list[Delta]) -> list[StreamEvent]:
         self.begun = self.begun or any(map(_is_content, deltas))

@@ -24,6 +24,7 @@ from claude_bridge.conversion.response.assembler import (
     State,
     next_state,
 )
+from claude_bridge.conversion.response.context import ResponseContext
 from claude_bridge.errors import UpstreamBrokenError
 from claude_bridge.wire import anthropic as wire
 from claude_bridge.wire import anthropic_answers as answers
@@ -56,12 +57,17 @@ CALL: list[Delta] = [
 
 
 def _assembler() -> MessageAssembler:
-    return MessageAssembler(message_id="msg_1", request_id="req_1", model="m", prompt_tokens=40)
+    context = ResponseContext(
+        message_id="msg_1", request_id="req_1", prompt_tokens=40, window_tokens=60, new_tool_id=lambda: "toolu_1"
+    )
+    return MessageAssembler(context, "m")
 
 
 def _events(*deltas: Delta, window_full: bool = False) -> list[answers.StreamEvent]:
     assembler = _assembler()
-    return assembler.start() + assembler.feed(deltas) + assembler.close(window_full=window_full)
+    if window_full:
+        deltas = (UsageReport(prompt_tokens=40, output_tokens=20), *deltas)
+    return assembler.start() + assembler.feed(deltas) + assembler.close()
 
 
 def _end(events: list[answers.StreamEvent]) -> answers.MessageDelta:

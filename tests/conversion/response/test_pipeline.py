@@ -23,7 +23,8 @@ from claude_bridge.conversion.deltas import (
     UsageReport,
 )
 from claude_bridge.conversion.loss import Repair
-from claude_bridge.conversion.response.pipeline import ResponseContext, ResponsePipeline
+from claude_bridge.conversion.response.context import ResponseContext
+from claude_bridge.conversion.response.pipeline import ResponsePipeline
 from claude_bridge.conversion.tool_names import engine_name
 from claude_bridge.errors import UpstreamBrokenError
 from claude_bridge.wire.anthropic import (
