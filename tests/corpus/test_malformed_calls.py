@@ -35,13 +35,13 @@ each_kind = pytest.mark.parametrize(
 
 
 @cache
-def _repaired(output: str, tool: str) -> str:
-    return repair_arguments(output, json.dumps(TOOLS[tool]).encode(), tool).text
+def _repaired(said: str, tool: str) -> str:
+    return repair_arguments(said, json.dumps(TOOLS[tool]).encode(), tool).text
 
 
 def _outcome(call: dict[str, Any]) -> str:
-    output, repaired = call["output"].strip(), _repaired(call["output"], call["tool"])
-    if repaired == output or repaired == open_input_json(output):
+    said, repaired = call["said"].strip(), _repaired(call["said"], call["tool"])
+    if repaired == said or repaired == open_input_json(said):
         return LEFT_ALONE
     return "repaired" if _is_same(json.loads(repaired), call["wanted"]) else "made worse"
 
@@ -53,7 +53,7 @@ def _is_same(one: Any, other: Any) -> bool:
 
 def test_there_are_enough_calls_and_no_two_are_the_same() -> None:
     assert len(CALLS) >= 200
-    assert len({(call["tool"], call["output"]) for call in CALLS}) == len(CALLS)
+    assert len({(call["tool"], call["said"]) for call in CALLS}) == len(CALLS)
     assert {call["tool"] for call in CALLS} == TOOLS.keys()
 
 
@@ -62,7 +62,7 @@ def test_a_call_becomes_what_a_careful_person_reads_in_it_or_stays(calls: list[d
     for call in calls:
         is_out_of_reach = call["wanted"] is None or call.get("outcome") == LEFT_ALONE
         expected = LEFT_ALONE if is_out_of_reach else "repaired"
-        assert _outcome(call) == expected, (call, _repaired(call["output"], call["tool"]))
+        assert _outcome(call) == expected, (call, _repaired(call["said"], call["tool"]))
 
 
 @each_kind
@@ -77,20 +77,20 @@ def test_an_input_that_is_right_stays_to_the_byte(calls: list[dict[str, Any]]) -
 @each_kind
 def test_the_schema_never_finds_more_fault_than_before(calls: list[dict[str, Any]]) -> None:
     for call in calls:
-        schema, repaired = TOOLS[call["tool"]], _repaired(call["output"], call["tool"])
-        if is_json(call["output"]) and isinstance(json.loads(call["output"]), dict):
-            assert faults(json.loads(repaired), schema) <= faults(json.loads(call["output"]), schema), call
+        schema, repaired = TOOLS[call["tool"]], _repaired(call["said"], call["tool"])
+        if is_json(call["said"]) and isinstance(json.loads(call["said"]), dict):
+            assert faults(json.loads(repaired), schema) <= faults(json.loads(call["said"]), schema), call
 
 
 @each_kind
 def test_no_required_value_is_invented(calls: list[dict[str, Any]]) -> None:
     for call in calls:
-        repaired = _repaired(call["output"], call["tool"])
+        repaired = _repaired(call["said"], call["tool"])
         value = json.loads(repaired) if is_json(repaired) else None
         required = TOOLS[call["tool"]]["required"]
         values = [value[name] for name in required if name in value] if isinstance(value, dict) else []
         words = re.findall(r"\w+", " ".join(map(str, _scalars(values))).casefold())
-        assert [word for word in words if word not in call["output"].casefold()] == [], call
+        assert [word for word in words if word not in call["said"].casefold()] == [], call
 
 
 def _scalars(value: Any) -> list[Any]:
