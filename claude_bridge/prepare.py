@@ -90,6 +90,7 @@ class Preparer:
             self.engine.profile,
             self.engine.limits.window_tokens,
             history=raw.history_of(request) if raw is not None else None,
+            new_bytes=upstream.adapter.new_bytes(request, raw, self.engine),
         )
         for warning in ready.warnings:
             self._bus.warn(warning)

@@ -22,6 +22,7 @@ CORE_MAY_IMPORT = {
     "__future__",
     "abc",
     "base64",
+    "codecs",
     "collections",
     "copy",
     "dataclasses",

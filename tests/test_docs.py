@@ -13,14 +13,23 @@ from pathlib import Path
 import pytest
 from platformdirs import user_cache_path
 
+from claude_bridge.attachments.prepare import FETCH_LIMIT_S, MAX_ATTACHMENTS
 from claude_bridge.config import locate, schema
 from claude_bridge.config.load import OPTION_VARIABLES, read_config
 from claude_bridge.config.schema import Defaults, Server, Web, settings_of, variable_of
+from claude_bridge.conversion.tool_json.schema_reduce import MAX_SCHEMA_BYTES
 from claude_bridge.conversion.tool_json.text import MAX_JSON_DEPTH
 from claude_bridge.server.http1 import Limits
 from claude_bridge.server.request_head import MAX_FIELDS, MAX_TARGET_BYTES
 from claude_bridge.server.routes import ROUTES
-from claude_bridge.wire.anthropic_codec import MAX_BLOCKS, MAX_BRACES, MAX_MESSAGES, MAX_STOP_CHARS, MAX_TOOLS
+from claude_bridge.wire.anthropic_codec import (
+    BUDGETS,
+    MAX_BLOCKS,
+    MAX_CONTINUATION_BYTES,
+    MAX_MESSAGES,
+    MAX_STOP_CHARS,
+    MAX_TOOLS,
+)
 from tests import reference
 
 ROOT = Path(__file__).parent.parent
@@ -78,7 +87,11 @@ def test_the_reference_has_the_limits_that_hold() -> None:
     assert f"| messages in a request | {MAX_MESSAGES:,} |" in section
     assert f"| content blocks in a request | {MAX_BLOCKS:,} |" in section
     assert f"| tools in a request | {MAX_TOOLS:,} |" in section
-    assert f"| JSON objects in a request, counted by `{{`, in texts too | {MAX_BRACES:,} |" in section
+    for budget in BUDGETS:
+        assert f"| {budget.name} in a request, in its texts too | {budget.most:,} |" in section
+    assert f"| bytes behind the first of characters outside ASCII | {MAX_CONTINUATION_BYTES:,} |" in section
+    assert f"| a schema of a tool or of an answer | {MAX_SCHEMA_BYTES // 2**20} MiB |" in section
+    assert f"described in a request | {MAX_ATTACHMENTS}, the addresses among them in {FETCH_LIMIT_S:g} s" in section
     assert f"| characters of all stop sequences in a request | {MAX_STOP_CHARS:,} |" in section
     assert f"| {MAX_JSON_DEPTH} levels |" in section
     assert f"closed after {limits.idle_timeout_s:.0f} s" in section

@@ -43,10 +43,11 @@ def attachments_in(messages: Sequence[InputMessage], first: int = 0) -> Iterator
 def with_replaced(messages: Sequence[InputMessage], new: Mapping[str, Block]) -> list[InputMessage]:
     """Return the messages with other blocks at some paths; what holds none of them is the same object."""
     replaced = list(messages)
-    for index, message in enumerate(messages):
-        path = f"$.messages[{index}].content"
-        if not isinstance(message.content, str) and any(where.startswith(path) for where in new):
-            replaced[index] = replace(message, content=_replaced(message.content, path, new))
+    for path in {where[: where.index("]") + 1] for where in new}:
+        index = int(path[len("$.messages[") : -1])
+        message = messages[index]
+        if not isinstance(message.content, str):
+            replaced[index] = replace(message, content=_replaced(message.content, f"{path}.content", new))
     return replaced
 
 

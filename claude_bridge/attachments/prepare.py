@@ -28,6 +28,8 @@ from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.prompt.token_estimate import IMAGE_TOKENS
 from claude_bridge.conversion.request.content import document_name
 from claude_bridge.conversion.request.history import CHANGED_MESSAGES, KnownHistory
+from claude_bridge.errors import InvalidRequestError
+from claude_bridge.off_loop import run_off_loop_if_large
 from claude_bridge.wire.anthropic import (
     Base64Source,
     Block,
@@ -42,6 +44,12 @@ from claude_bridge.wire.anthropic import (
 
 LIMIT_S = 120.0
 """How long all attachments of one request together may take; clients give up after 300 s of silence."""
+
+FETCH_LIMIT_S = 30.0
+"""How long the addresses among them may take together."""
+
+MAX_ATTACHMENTS = 600
+"""How many of one request are fetched, read or described; Anthropic takes as many images."""
 
 KEPT_BYTES = 64 * 2**20
 """For each kind of thing that is kept."""
@@ -100,9 +108,10 @@ class Attachments:
         pdf_reader: PdfReader | None = None,
         describer: Describer | None = None,
         limit_s: float = LIMIT_S,
+        fetch_limit_s: float = FETCH_LIMIT_S,
     ) -> None:
         """``web`` None: the public one; ``describer`` None: images for a model that sees none stay out."""
-        self._limit_s = limit_s
+        self._limit_s, self._fetch_limit_s = limit_s, fetch_limit_s
         self._sources = FetchedSources(Memo[Fetched](KEPT_BYTES), web)
         self._pdf_reader = pdf_reader or PdfReader()
         self._readings = Memo[PdfReading](KEPT_BYTES)
@@ -110,54 +119,65 @@ class Attachments:
         self._descriptions = Memo[Description](KEPT_BYTES)
 
     async def prepare(
-        self, request: _Request, profile: Profile, window_tokens: int | None, *, history: KnownHistory | None = None
+        self,
+        request: _Request,
+        profile: Profile,
+        window_tokens: int | None,
+        *,
+        history: KnownHistory | None = None,
+        new_bytes: int = 0,
     ) -> ReadyRequest[_Request]:
         """Return the request with all attachments in a form that the conversion for this profile can carry.
 
         An attachment that can't be fetched or read raises nothing: a text that says so replaces it. ``history`` is
-        what is known of the request's messages.
+        what is known of the request's messages, ``new_bytes`` how large those are that are not known.
+
+        Raises:
+            InvalidRequestError: there are too many attachments.
         """
         free = (history and history.latest(_FREE)) or 0
-        found = list(attachments_in(request.messages, free))
+        found = await run_off_loop_if_large(new_bytes, lambda: list(attachments_in(request.messages, free)))
         if not found:
             if history is not None:
                 free = max(0, len(request.messages) - CHANGED_MESSAGES)
                 history.keep(_FREE, free, free)
             return ReadyRequest(request=request, losses=[])
-        deadline = anyio.current_time() + self._limit_s
+        now = anyio.current_time()
+        deadline, fetch_by = now + self._limit_s, now + self._fetch_limit_s
         shows_images = profile.sees_images or self._describer is not None
         share = _share(window_tokens, shows_images=shows_images)
         text_only = replace(profile, fetches_images=False, reads_pdfs=False, fetches_pdfs=False)
-        ready = await _do_in_time(
-            {
-                path: (block, partial(self._ready, block, text_only if is_assistants else profile, share))
+
+        def work() -> Work:
+            return {
+                path: (block, partial(self._ready, block, text_only if is_assistants else profile, share, fetch_by))
                 for path, block, is_assistants in found
                 if _takes_work(block, text_only if is_assistants else profile, shows_images=shows_images)
-            },
-            deadline,
-        )
-        request = _with_ready(request, ready)
+            }
+
+        ready = await _do_in_time(await run_off_loop_if_large(new_bytes, work), deadline)
+        request = await run_off_loop_if_large(new_bytes, _with_ready, request, ready)
         described: dict[str, Ready] = {}
         if self._describer is not None and not profile.sees_images:
-            described = await _do_in_time(
-                {
-                    path: (block, partial(self._described, block, self._describer))
-                    for path, block, _ in attachments_in(request.messages)
-                    if isinstance(block, ImageBlock)
-                },
-                deadline,
-            )
-            request = _with_ready(request, described)
+            images = {
+                path: (block, partial(self._described, block, self._describer))
+                for path, block, _ in attachments_in(request.messages)
+                if isinstance(block, ImageBlock)
+            }
+            described = await _do_in_time(images, deadline)
+            request = await run_off_loop_if_large(new_bytes, _with_ready, request, described)
         return ReadyRequest(
             request=request,
             losses=[Loss(path, one.lost) for path, one in (*ready.items(), *described.items()) if one.lost is not None],
             descriptions=tuple((path, one.description) for path, one in described.items() if one.description),
         )
 
-    async def _ready(self, block: Attachment, profile: Profile, share: Share) -> Ready:
+    async def _ready(self, block: Attachment, profile: Profile, share: Share, fetch_by: float) -> Ready:
         if isinstance(block.source, UrlSource):
             url = block.source.url
-            source = await self._sources.get(url)
+            source: Fetched = f"was not fetched: the addresses of a request have {self._fetch_limit_s:g} s together"
+            with anyio.CancelScope(deadline=fetch_by):
+                source = await self._sources.get(url)
             if isinstance(source, str):
                 return _omitted(_name(block), f"it {source}")
             fetched = _of_source(block, source, url, share)
@@ -201,7 +221,16 @@ class Attachments:
 
 
 async def _do_in_time(work: Work, deadline: float) -> dict[str, Ready]:
-    """Return what replaces each attachment, made side by side; what is not ready by the deadline is omitted."""
+    """Return what replaces each attachment, made side by side; what is not ready by the deadline is omitted.
+
+    Raises:
+        InvalidRequestError: there are too many.
+    """
+    if len(work) > MAX_ATTACHMENTS:
+        raise InvalidRequestError(
+            f"messages: at most {MAX_ATTACHMENTS} images and documents are fetched, read or described for one request, "
+            f"not {len(work):,}"
+        )
     done: dict[str, Ready] = {}
 
     async def do(path: str, make: Callable[[], Awaitable[Ready]]) -> None:

@@ -47,7 +47,7 @@ def _engine_name(name: str) -> str:
 
 def _shortened(name: str) -> str:
     digest = sha256(name.encode()).hexdigest()[:_DIGEST_CHARS]
-    kept = _UNFIT_CHARS.sub("_", name)[: MAX_NAME_CHARS - _DIGEST_CHARS - 1]
+    kept = _UNFIT_CHARS.sub("_", name[: MAX_NAME_CHARS - _DIGEST_CHARS - 1])
     return f"{kept}_{digest}"
 
 

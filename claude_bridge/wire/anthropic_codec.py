@@ -5,8 +5,9 @@ A known field with a wrong value is an InvalidRequestError that names its path; 
 
 from __future__ import annotations
 
+from codecs import getincrementaldecoder
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Raw
@@ -46,25 +47,44 @@ _KNOWN_BLOCK_TYPES = frozenset(
 MAX_MESSAGES = 100_000
 MAX_BLOCKS = 200_000
 MAX_TOOLS = 10_000
+MAX_MODEL_CHARS = 1_000
 """What one request may hold; Anthropic takes as many messages."""
 
 MAX_STOP_CHARS = 4_096
 """Of all stop sequences together: the text is compared with each, for each token."""
 
-MAX_BRACES = 500_000
-"""Of one request, in texts too: more objects would take the decoder, which nothing interrupts, too long."""
 
-_MAX_STOP_BYTES = 8 * MAX_STOP_CHARS
+class Budget(NamedTuple):
+    """How often bytes of this kind may come in one request, in its texts too."""
+
+    name: str
+    kind: bytes
+    most: int
+
+
+BUDGETS = (
+    Budget("`{`", b"{", 500_000),
+    Budget("`[`", b"[", 500_000),
+    Budget("`,`", b",", 1_000_000),
+    Budget("`\\`", b"\\", 5_000_000),
+    Budget("blanks and line breaks", b" \t\r\n", 30_000_000),
+)
+"""More of them would hold up the decoder, which nothing interrupts. No window of today has room for as many."""
+
+MAX_UNCHECKED_BYTES = min(budget.most for budget in BUDGETS)
+"""Of a body that can't hold more of any of them."""
+
+MAX_CONTINUATION_BYTES = 10_000_000
+"""The same for bytes behind the first one of characters outside ASCII."""
+
+_SLICE_BYTES = 1024 * 1024
+"""How much is counted at a time: other threads run in between."""
+
 _LEAST_BLOCK_BYTES = len('{"type":"a"},')
 
 _Request = TypeVar("_Request", bound=CountTokensRequest)
 
 
-class _Stops(msgspec.Struct):
-    stop_sequences: Raw = Raw()
-
-
-_stops_decoder = msgspec.json.Decoder(_Stops)
 _messages_decoder = msgspec.json.Decoder(MessagesRequest)
 _count_decoder = msgspec.json.Decoder(CountTokensRequest)
 
@@ -135,11 +155,8 @@ def _encodable(content: str | list[Block]) -> Any:  # noqa: ANN401 - blocks, and
 
 
 def _parse(body: bytes, decoder: msgspec.json.Decoder[_Request]) -> _Request:
-    if len(body) > MAX_BRACES:
-        _check_objects(body)
     try:
-        if not body.isascii():
-            body.decode()  # the decoder does not look into Raw fields
+        _check_budgets(body)
         try:
             request = decoder.decode(body)
         except msgspec.DecodeError:
@@ -155,16 +172,27 @@ def _parse(body: bytes, decoder: msgspec.json.Decoder[_Request]) -> _Request:
     return request
 
 
-def _check_objects(body: bytes) -> None:
-    """Refuse what would be decoded for long, before that; raises InvalidRequestError."""
-    if (braces := body.count(b"{")) > MAX_BRACES:
-        raise InvalidRequestError(f'At most {MAX_BRACES:,} JSON objects are allowed, and this has {braces:,} "{{".')
-    try:
-        stops = _stops_decoder.decode(body).stop_sequences
-    except (msgspec.DecodeError, RecursionError):
-        return  # it is decoded again, and refused in words
-    if len(memoryview(stops)) > _MAX_STOP_BYTES:
-        raise _too_many_stops()
+def _check_budgets(body: bytes) -> None:
+    """Check that a body can be decoded in little time, and that it is UTF-8: the decoder does not look into Raw fields.
+
+    Raises:
+        InvalidRequestError: it holds more than is allowed.
+        UnicodeDecodeError: it is no UTF-8.
+    """
+    slices = range(0, len(body), _SLICE_BYTES)
+    for name, kind, most in BUDGETS:
+        if len(body) > most:
+            found = sum(body.count(byte, at, at + _SLICE_BYTES) for at in slices for byte in kind)
+            _check_budget(name, found, most)
+    if not body.isascii():
+        decoder = getincrementaldecoder("utf-8")()
+        parts = (decoder.decode(body[at : at + _SLICE_BYTES], at == slices[-1]) for at in slices)
+        _check_budget("bytes of characters outside ASCII", len(body) - sum(map(len, parts)), MAX_CONTINUATION_BYTES)
+
+
+def _check_budget(name: str, found: int, most: int) -> None:
+    if found > most:
+        raise InvalidRequestError(f"At most {most:,} {name} are allowed in a request, and this has {found:,}.")
 
 
 def check_counts(request: CountTokensRequest, size_bytes: int) -> None:
@@ -180,17 +208,15 @@ def check_counts(request: CountTokensRequest, size_bytes: int) -> None:
         ("messages", len(request.messages), MAX_MESSAGES, "messages"),
         ("content blocks", blocks, MAX_BLOCKS, "messages"),
         ("tools", len(request.tools or ()), MAX_TOOLS, "tools"),
+        ("characters", len(request.model), MAX_MODEL_CHARS, "model"),
     ):
         if found > most:
             raise InvalidRequestError(f"{path}: at most {most:,} {name} are allowed, not {found:,} - at `$.{path}`")
-    if isinstance(request, MessagesRequest) and sum(map(len, request.stop_sequences or ())) > MAX_STOP_CHARS:
-        raise _too_many_stops()
-
-
-def _too_many_stops() -> InvalidRequestError:
-    return InvalidRequestError(
-        f"stop_sequences: at most {MAX_STOP_CHARS:,} characters in all are allowed - at `$.stop_sequences`"
-    )
+    stops = (request.stop_sequences or ()) if isinstance(request, MessagesRequest) else ()
+    if max(len(stops), sum(map(len, stops))) > MAX_STOP_CHARS:
+        raise InvalidRequestError(
+            f"stop_sequences: at most {MAX_STOP_CHARS:,} characters in all are allowed - at `$.stop_sequences`"
+        )
 
 
 def _wrap_unknown_blocks(body: bytes) -> bytes:

@@ -13,12 +13,12 @@ from msgspec.structs import replace
 from claude_bridge.adapters import engine_profiles
 from claude_bridge.attachments.pdf.pages import INSTALL_HINT
 from claude_bridge.attachments.pdf.reader import PdfPage, PdfReader, PdfReading
-from claude_bridge.attachments.prepare import Attachments, ReadyRequest
+from claude_bridge.attachments.prepare import MAX_ATTACHMENTS, Attachments, ReadyRequest
 from claude_bridge.attachments.public_web import FetchError, WebDocument
 from claude_bridge.attachments.vision import PROMPT, Describer
 from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.profile import Profile
-from claude_bridge.errors import UpstreamTimeoutError
+from claude_bridge.errors import InvalidRequestError, UpstreamTimeoutError
 from claude_bridge.wire.anthropic import (
     Block,
     ContentSource,
@@ -382,6 +382,25 @@ async def test_what_is_not_ready_in_time_is_left_out_and_lost() -> None:
     done = await attachments.prepare(request, SEES, None)
     assert [type(block) for block in done.request.messages[0].content] == [TextBlock, ImageBlock]
     assert done.losses == [Loss("$.messages[0].content[0]", "it was not ready in time")]
+
+
+async def test_all_addresses_of_a_request_have_one_budget_of_time() -> None:
+    class Dead:
+        async def fetch(self, url: str) -> WebDocument:
+            await anyio.sleep_forever()
+            raise AssertionError(url)
+
+    request = asking(*[web_image(f"https://e.example/{number}") for number in range(100)])
+    done = await Attachments(web=Dead(), fetch_limit_s=0.2).prepare(request, SEES, None)
+    assert {type(block) for block in done.request.messages[0].content} == {TextBlock}
+    lost = "it was not fetched: the addresses of a request have 0.2 s together"
+    assert [loss.reason for loss in done.losses] == [lost] * 100
+
+
+async def test_a_request_has_only_so_many_attachments_that_take_work() -> None:
+    request = asking(*[web_image()] * (MAX_ATTACHMENTS + 1))
+    with pytest.raises(InvalidRequestError, match="at most 600 images and documents are fetched"):
+        await Attachments(web=FakeWeb()).prepare(request, SEES, None)
 
 
 # --- laws -----------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from claude_bridge.errors import InvalidRequestError
-from claude_bridge.wire.anthropic_codec import MAX_BRACES, MAX_MESSAGES, parse_messages_request
+from claude_bridge.wire.anthropic_codec import BUDGETS, MAX_MESSAGES, parse_messages_request
 from tests.cli.process import Running, serving
 from tests.fake_upstream import MODEL, FakeUpstream, ReceivedRequest, Reply, answer, finish, stream, text
 
@@ -125,7 +125,7 @@ async def test_others_are_answered_at_once_beside_a_large_request(make: Callable
     def reply(_: ReceivedRequest) -> Reply:
         return answer("Hello")
 
-    is_too_much = body.count(b'"role"') > MAX_MESSAGES or body.count(b"{") > MAX_BRACES
+    is_too_much = body.count(b'"role"') > MAX_MESSAGES or any(body.count(kind) > most for _, kind, most in BUDGETS)
     async with (
         FakeUpstream(reply) as upstream,
         serving("openai", MODEL, "--base-url", upstream.base_url, "--no-check", "--debug") as bridge,

@@ -95,7 +95,8 @@ class Endless(PdfReader):
         raise AssertionError(base64_data, with_images)
 
 
-async def test_a_client_that_leaves_ends_the_reading_of_its_pdf() -> None:
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/messages/count_tokens"])
+async def test_a_client_that_leaves_ends_the_reading_of_its_pdf(path: str) -> None:
     reader = Endless()
     async with (
         FakeUpstream() as upstream,
@@ -103,7 +104,7 @@ async def test_a_client_that_leaves_ends_the_reading_of_its_pdf() -> None:
     ):
         with anyio.fail_after(WAIT_S):
             async with server.connect() as wire:
-                await wire.send(post("/v1/messages", asking(pdf_block(b"%PDF-"))))
+                await wire.send(post(path, asking(pdf_block(b"%PDF-"))))
                 await reader.began.wait()
             await reader.left.wait()
         assert upstream.requests == []

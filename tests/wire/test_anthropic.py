@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -12,6 +13,7 @@ from claude_bridge.errors import InvalidRequestError
 from claude_bridge.wire import anthropic as wire
 from claude_bridge.wire import anthropic_answers as answers
 from claude_bridge.wire import anthropic_codec as wire_json
+from claude_bridge.wire.anthropic_codec import BUDGETS, Budget
 from claude_bridge.wire.sse import SseDecoder, encode_frame
 
 
@@ -193,6 +195,7 @@ def test_what_is_no_request_is_refused(body: bytes) -> None:
             {"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}] * 200_001}]},
             "messages: at most 200,000 content blocks are allowed, not 200,001 - at `$.messages`",
         ),
+        ({"model": "m" * 1_001}, "model: at most 1,000 characters are allowed, not 1,001 - at `$.model`"),
         ({"tools": [{"name": "a"}] * 10_001}, "tools: at most 10,000 tools are allowed, not 10,001 - at `$.tools`"),
         (
             {"stop_sequences": ["a" * 4000, "b" * 97]},
@@ -204,15 +207,32 @@ def test_what_is_no_request_is_refused(body: bytes) -> None:
         ),
         (
             {"messages": [{"role": "user", "content": "{" * 500_000}]},
-            'At most 500,000 JSON objects are allowed, and this has 500,002 "{".',
+            "At most 500,000 `{` are allowed in a request, and this has 500,002.",
         ),
     ],
-    ids=["messages", "blocks", "tools", "stop sequences", "many stop sequences", "objects"],
+    ids=["messages", "blocks", "model", "tools", "stop sequences", "many stop sequences", "objects"],
 )
 def test_a_request_holds_only_so_much(fields: dict[str, Any], error: str) -> None:
     with pytest.raises(InvalidRequestError) as caught:
         wire_json.parse_messages_request(_body(**fields))
     assert caught.value.message == error
+
+
+@pytest.mark.parametrize("budget", BUDGETS, ids=lambda budget: budget.name)
+def test_what_takes_the_decoder_long_is_counted_before_it_is_decoded(budget: Budget) -> None:
+    body = _body(metadata="?").replace(b"?", budget.kind[-1:] * (budget.most + 1))
+    with pytest.raises(InvalidRequestError, match=re.escape(f"At most {budget.most:,} {budget.name} are allowed")):
+        wire_json.parse_messages_request(body)
+
+
+def test_characters_outside_ascii_are_counted_where_slices_cut_them_too() -> None:
+    text = "€" * 600_000  # more than one slice, and each character has three bytes
+    assert (
+        wire_json.parse_messages_request(_body(messages=[{"role": "user", "content": text}])).messages[0].content
+        == text
+    )
+    with pytest.raises(InvalidRequestError, match="At most 10,000,000 bytes of characters outside ASCII"):
+        wire_json.parse_messages_request(_body(metadata="€" * 5_000_001))
 
 
 def test_no_utf_8_is_refused_inside_a_tool_input_too() -> None:

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from claude_bridge.errors import InvalidRequestError
 from claude_bridge.wire.anthropic import CountTokensRequest, InputMessage
-from claude_bridge.wire.anthropic_codec import MAX_BRACES, check_counts
+from claude_bridge.wire.anthropic_codec import MAX_UNCHECKED_BYTES, check_counts
 from claude_bridge.wire.json_splice import Span, item_spans, member_spans
 
 MAX_KEPT_BYTES = 32 * 1024 * 1024
@@ -360,7 +360,7 @@ def _gone_on(body: bytes, found: Beginning, parse: Callable[[bytes], _Request]) 
     if shared and has_new and body[end : end + 1] != b",":
         return None
     items = b"[%b]" % body[end + bool(shared) : tail_at]
-    if len(items) > MAX_BRACES:  # as a whole, it is looked at before it is decoded
+    if len(items) > MAX_UNCHECKED_BYTES:  # as a whole, it is looked at before it is decoded
         return None
     try:
         if not items.isascii():

@@ -186,7 +186,7 @@ def _check_choice(request: CountTokensRequest, names: Sequence[str]) -> None:
     if not names:
         raise InvalidRequestError("tool_choice: a tool is forced, and none is declared - at `$.tool_choice`")
     if choice.type == "tool" and choice.name and choice.name not in names:
-        raise InvalidRequestError(f"tool_choice: no tool {choice.name!r} is declared - at `$.tool_choice.name`")
+        raise InvalidRequestError(f"tool_choice: no tool {choice.name[:200]!r} is declared - at `$.tool_choice.name`")
 
 
 # --- tools ----------------------------------------------------------------------------------------------------

@@ -9,8 +9,8 @@ _IN_STRING = r'(?:[^"\\]++|\\.)*+'
 _REST_OF_STRING = re.compile(_IN_STRING, re.DOTALL)
 _STRINGS = re.compile(rf'"{_IN_STRING}"', re.DOTALL)
 _UP_TO_OPEN_STRING = re.compile(rf'(?:[^"]++|"{_IN_STRING}")*+(?=")', re.DOTALL)
-_BYTE_STRINGS = re.compile(_STRINGS.pattern.encode(), re.DOTALL)
-_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_NOT_STRUCTURE = bytes(set(range(256)) - set(b'[]{}"'))
+_SLICE_BYTES = 256 * 1024
 _STEPS = {ord(bracket): 1 if bracket in "{[" else -1 for bracket in "{}[]"}
 
 
@@ -84,7 +84,15 @@ class JsonFragments:
         return self._progress
 
 
-def nesting_depth(document: bytes) -> int:
+def nesting_depth(document: bytes, *, slice_bytes: int = _SLICE_BYTES) -> int:
     """Return how deep the brackets of a JSON document are nested."""
-    brackets = _BYTE_STRINGS.sub(b"", document).translate(None, _NO_BRACKETS)
-    return max(accumulate(map(_STEPS.__getitem__, brackets)), default=0)
+    document = document.replace(rb"\\", b"").replace(b'\\"', b"")
+    depth = deepest = 0
+    is_in_string = False
+    for at in range(0, len(document), slice_bytes):  # in steps, beside which other threads run
+        parts = document[at : at + slice_bytes].translate(None, _NOT_STRUCTURE).split(b'"')
+        brackets = b"".join(parts[is_in_string::2])
+        is_in_string ^= len(parts) % 2 == 0
+        levels = list(accumulate(map(_STEPS.__getitem__, brackets), initial=depth))
+        depth, deepest = levels[-1], max(deepest, *levels)
+    return deepest

@@ -29,6 +29,7 @@ from claude_bridge.conversion.tool_json.refs import resolve_reference
 from claude_bridge.conversion.tool_json.schema_keywords import FewKeywords, known_types
 from claude_bridge.conversion.tool_json.schema_merge import ANNOTATIONS, Budget, SchemaParts, json_text, with_notes
 from claude_bridge.conversion.tool_json.text import Json, check_depth, decode_exactly, encode_exactly
+from claude_bridge.errors import InvalidRequestError
 from claude_bridge.wire.lenient_json import replace_lone_surrogates
 
 EMPTY_SCHEMA = b'{"type":"object","properties":{}}'
@@ -44,6 +45,9 @@ MAX_PATTERN_CHARS = 1_000
 
 GROWTH_BYTES = 256
 """How much longer than twice as long a schema may become."""
+
+MAX_SCHEMA_BYTES = 2 * 1024 * 1024
+"""Of one tool, or of an answer: nothing interrupts the decoder, and objects take it long."""
 
 _CACHE_BYTES = 8 * 1024 * 1024
 
@@ -68,6 +72,7 @@ def reduce_tool_schema(schema: bytes, dialect: SchemaDialect) -> ReducedSchema:
     Raises:
         msgspec.DecodeError: it is no JSON.
         RecursionError: it is nested too deeply.
+        InvalidRequestError: it is too long.
     """
     return _remembered(schema, dialect, is_tool=True)
 
@@ -87,6 +92,8 @@ def _remembered(schema: bytes, dialect: SchemaDialect, *, is_tool: bool) -> Redu
 
 
 def _reduce(schema: bytes, dialect: SchemaDialect, *, is_tool: bool) -> ReducedSchema:
+    if len(schema) > MAX_SCHEMA_BYTES:
+        raise InvalidRequestError(f"A schema takes at most {MAX_SCHEMA_BYTES:,} bytes, and this one {len(schema):,}.")
     check_depth(schema)
     document = replace_lone_surrogates(schema)
     root = decode_exactly(document)

@@ -64,9 +64,22 @@ async def post_count_tokens(service: Service, request: HttpRequest, responder: R
     """Count the prompt's tokens; raises ClientError for a malformed request."""
     body = await request.read_body()
     parsed, history = await _parsed(service, body, parse_count_tokens_request)
-    bridge = await service.bridge()
-    count = await bridge.count_tokens(parsed, service.client_request(request, body, history))
-    await responder.send(200, encode_token_count(count))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_cancel_when_client_leaves, responder, tasks.cancel_scope)
+        try:
+            bridge = await service.bridge()
+            count = await bridge.count_tokens(parsed, service.client_request(request, body, history))
+            await responder.send(200, encode_token_count(count))
+        except BridgeError as error:
+            await responder.send_error(error)
+        except ClientGoneError:
+            pass
+        tasks.cancel_scope.cancel()
+
+
+async def _cancel_when_client_leaves(responder: Responder, scope: anyio.CancelScope) -> None:
+    await responder.wait_until_client_leaves()
+    scope.cancel()
 
 
 async def _parsed(
@@ -78,7 +91,7 @@ async def _parsed(
     try:
         return await run_off_loop_if_large(new_bytes, service.memo.parse, body, parse, known)
     except ClientError:
-        outline = service.outline(body)
+        outline = await run_off_loop_if_large(len(body), service.outline, body)
         if outline is None:
             raise
         return outline, None

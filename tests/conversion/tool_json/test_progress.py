@@ -56,3 +56,12 @@ def test_a_value_may_follow_a_colon_a_comma_and_a_bracket(text: str, awaits_valu
 @pytest.mark.parametrize(("text", "depth"), [("1", 0), ("[]", 1), ('{"[[[":[{}]}', 3), ("[[],[[]]]", 3)])
 def test_the_depth_is_that_of_the_brackets_outside_of_strings(text: str, depth: int) -> None:
     assert nesting_depth(text.encode()) == depth
+
+
+@given(values, st.integers(1, 20))
+def test_the_depth_does_not_depend_on_where_a_document_is_divided(value: object, slice_bytes: int) -> None:
+    def depth(part: object) -> int:
+        inner = part.values() if isinstance(part, dict) else part if isinstance(part, list) else None
+        return 0 if inner is None else 1 + max(map(depth, inner), default=0)
+
+    assert nesting_depth(json.dumps(value).encode(), slice_bytes=slice_bytes) == depth(value)

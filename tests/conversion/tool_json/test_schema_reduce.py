@@ -16,12 +16,14 @@ from hypothesis import strategies as st
 from claude_bridge.conversion.profile import SchemaDialect
 from claude_bridge.conversion.tool_json.schema_reduce import (
     GROWTH_BYTES,
+    MAX_SCHEMA_BYTES,
     ReducedSchema,
     can_be_strict,
     reduce_answer_schema,
     reduce_tool_schema,
     reduced_schemas,
 )
+from claude_bridge.errors import InvalidRequestError
 from tests.growth import assert_linear
 from tests.schema_refusals import BOMBS, ODD_SCHEMAS, gemini_refusal, nested, openai_refusal
 from tests.schemas import a_tool_schema
@@ -471,3 +473,8 @@ def test_a_schema_that_is_nested_too_deeply_is_refused() -> None:
             reduce_tool_schema(deep, dialect)
     shallow = b'{"properties":{"a":' + b'{"items":' * 200 + b'{"enum":["{[{[{["]}' + b"}" * 200 + b"}}"
     assert reduce_tool_schema(shallow, "json-schema").schema == shallow.replace(b'{"prop', b'{"type":"object","prop', 1)
+
+
+def test_a_schema_that_takes_the_decoder_long_is_refused() -> None:
+    with pytest.raises(InvalidRequestError, match="A schema takes at most 2,097,152 bytes"):
+        _tool({"description": "a" * MAX_SCHEMA_BYTES}, "json-schema")
