@@ -122,7 +122,7 @@ def _named_model(config: Config, options: Options) -> tuple[str, str]:
     if config.defaults.model is None:
         raise UsageError(
             "No PROVIDER is given, and the configuration has no default model.",
-            "Name a provider, such as `bridge serve ollama`, or set [defaults] model: `bridge config init`",
+            "Name one after the command, such as ollama, or set [defaults] model: `bridge config init`",
         )
     return config.defaults.model.provider, config.defaults.model.model
 

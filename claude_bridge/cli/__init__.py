@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 
 from claude_bridge.cli import terminal
@@ -23,6 +25,10 @@ def main() -> None:
     except BrokenPipeError:
         sys.exit(1)
     except Exception as error:
+        if getattr(error, "errno", None) == errno.ENOSPC:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the rest of the output, which Python writes at its end
+            terminal.print_problem("No space is left where this writes.", "Make room on the disk, and try again.")
+            sys.exit(1)
         if "--debug" in sys.argv:
             raise
         terminal.print_problem(

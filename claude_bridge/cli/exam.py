@@ -277,7 +277,7 @@ def _print_list(judged: Sequence[tuple[Exam, Verdict]]) -> None:
 
 def _print_comparison(judged: Sequence[tuple[Exam, Verdict]]) -> None:
     """Print the exams side by side, in several tables where the terminal is too narrow for all, and the verdicts."""
-    room = terminal.columns() - LABEL_WIDTH
+    room = terminal.screen_width() - LABEL_WIDTH
     at_once = max(1, room // (NARROWEST + 3))
     for first in range(0, len(judged), at_once):
         exams = [exam for exam, _ in judged[first : first + at_once]]

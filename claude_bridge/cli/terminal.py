@@ -76,15 +76,9 @@ def print_line(text: str) -> None:
 def say(text: str = "") -> None:
     """Print to stderr: what only people read. On a terminal no word breaks at its edge, and no command to paste."""
     if sys.stderr.isatty():
-        width = _columns()
+        width = screen_width()
         text = "\n".join(row for line in text.split("\n") for row in in_words(line, width))
     _print(text + "\n", sys.stderr, has_colour=wants_colour(sys.stderr))
-
-
-def _columns() -> int:
-    from shutil import get_terminal_size  # loads what unpacks archives
-
-    return get_terminal_size().columns
 
 
 def in_words(line: str, width: int) -> list[str]:
@@ -114,12 +108,53 @@ def _filled(text: str, width: int, first: str) -> list[str]:
 _MARK = re.compile(r"(?:\x1b\[\d+m)*(?: *· |→(?:\x1b\[\d+m)* )")
 """What a line of a list begins with, with its style."""
 
+MAX_WORD = 24
+"""Of a longer word the beginning is shown before its end is there: some languages have no spaces."""
+
 _WORDS = re.compile(r"`[^`]*`[^ \n]*|[^ \n]+")
 
 
 def _length(text: str) -> int:
     """Return how many columns a text takes."""
     return len(_STYLE.sub("", text))
+
+
+class Flow:
+    """Writes text to stdout as it comes, with no word broken at the edge of a terminal."""
+
+    def __init__(self, width: int | None = None) -> None:
+        """``width`` None means that of the terminal, or none where there is no terminal."""
+        self._width = width or (screen_width() if sys.stdout.isatty() else sys.maxsize)
+        self._column = 0
+        self._word = ""
+
+    def write(self, text: str) -> None:
+        """Write what is whole of the text; of a word that is not, the beginning waits for its end."""
+        for letter in text:
+            if not letter.isspace():
+                self._word += letter
+                if len(self._word) > MAX_WORD:
+                    self._end_word()
+                continue
+            self._end_word()
+            if letter == "\n" or self._column < self._width:
+                sys.stdout.write(letter)
+                self._column = 0 if letter == "\n" else self._column + 1
+        sys.stdout.flush()
+
+    def close(self) -> None:
+        """Write the last word, and end the line."""
+        self._end_word()
+        sys.stdout.write("\n")
+        sys.stdout.flush()
+
+    def _end_word(self) -> None:
+        if self._column and self._column + len(self._word) > self._width and len(self._word) <= MAX_WORD:
+            sys.stdout.write("\n")
+            self._column = 0
+        sys.stdout.write(self._word)
+        self._column += len(self._word)
+        self._word = ""
 
 
 def strong(text: str) -> str:
@@ -177,9 +212,18 @@ def print_renderable(renderable: RenderableType) -> None:
     _table_console().print(renderable)
 
 
-def columns() -> int:
-    """Return how wide tables are."""
-    return _table_console().width
+def screen_width(otherwise: int = PIPED_WIDTH) -> int:
+    """Return how wide the terminal is.
+
+    Where stdout is a pipe, it is that of stderr: a pager shows the text there. ``otherwise``: there is no terminal.
+    """
+    given = os.environ.get("COLUMNS", "")
+    if given.isdecimal() and int(given):
+        return int(given)
+    for stream in (sys.stdout, sys.stderr):
+        if stream.isatty():
+            return os.get_terminal_size(stream.fileno()).columns or otherwise
+    return otherwise
 
 
 def table_of(
@@ -196,7 +240,7 @@ def table_of(
 
     from claude_bridge.trace.console.printable import printable
 
-    width = width or _table_console().width
+    width = width or screen_width()
     gap = 1 if width < WIDE else 3
     headers = [column.header.replace(" ", "\n") if width < WIDE else column.header for column in columns]
     cells = [[printable(cell) for cell in row] for row in rows]
@@ -253,10 +297,7 @@ def live_view() -> Iterator[Callable[[RenderableType], None]]:
 def _table_console() -> Console:
     from rich.console import Console
 
-    width = None
-    if not sys.stdout.isatty() and "COLUMNS" not in os.environ:  # perhaps a pager's, which shows it on the terminal
-        width = os.get_terminal_size(sys.stderr.fileno()).columns if sys.stderr.isatty() else PIPED_WIDTH
-    return Console(highlight=False, width=width)
+    return Console(highlight=False, width=screen_width())
 
 
 def size(n_bytes: int) -> str:
@@ -307,14 +348,14 @@ def print_finding(mark: str, name: str, seen: str, remedy: str | None, *, width:
     from claude_bridge.trace.console.printable import printable
 
     sign, colour = _MARKS[mark]
-    columns = _columns()
+    wide = screen_width(otherwise=80)
     head = f"{colour}{_BOLD}{sign}{_PLAIN}  {strong(name)}{' ' * (width - len(name))}  "
-    if columns < NARROW:
+    if wide < NARROW:
         print_line(head.rstrip())
         head = "   "
-    lines = _filled(printable(seen), columns, head)
+    lines = _filled(printable(seen), wide, head)
     if remedy is not None:  # with all the width that there is: a command to paste should stay in one line
-        lines += _filled(printable(remedy), columns, f"   {strong('→')} {colour}")
+        lines += _filled(printable(remedy), wide, f"   {strong('→')} {colour}")
         lines[-1] += _PLAIN
     for line in lines:
         print_line(line)

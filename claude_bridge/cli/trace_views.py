@@ -187,7 +187,7 @@ def _step(after_s: float, text: str, *, is_trouble: bool) -> Text:
 
 
 def _comparison(rows: Sequence[Row], *, is_full: bool) -> RenderableType:
-    is_narrow = terminal.columns() < NARROW
+    is_narrow = terminal.screen_width() < NARROW
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), show_header=not is_narrow, expand=True)
     table.add_column("", width=1)
     if is_narrow:

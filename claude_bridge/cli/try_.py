@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
@@ -86,6 +85,7 @@ async def _ask(prompt: str, notes: _Notes | None, bridge: RunningBridge, upstrea
     }
     request = OutgoingRequest(method="POST", path="/v1/messages", body=msgspec.json.encode(question))
     decoder = SseDecoder()
+    flow = terminal.Flow()
     async with AsyncExitStack() as reading, UpstreamClient(url, api_key=None, name="The bridge") as client:
         if notes is not None:
             notes.show_reading = reading.enter_context(terminal.spinner("The model reads the question"))
@@ -95,13 +95,12 @@ async def _ask(prompt: str, notes: _Notes | None, bridge: RunningBridge, upstrea
                     match parse_stream_event(frame.data):
                         case ContentBlockDelta(_, BlockTextDelta(text)) if text:
                             await reading.aclose()
-                            sys.stdout.write(text)
-                            sys.stdout.flush()
+                            flow.write(text)
                         case ErrorEvent(error):
                             raise SetupError(error.message, "Run it again with --debug to see the traffic.")
                         case _:
                             pass
-    sys.stdout.write("\n")
+    flow.close()
 
 
 class _Notes:

@@ -16,7 +16,7 @@ import typer.main
 from claude_bridge import __version__
 from claude_bridge.cli.commands import app
 from claude_bridge.cli.help import render_help
-from claude_bridge.cli.terminal import in_words, print_finding
+from claude_bridge.cli.terminal import Flow, in_words, print_finding
 from claude_bridge.config.schema import Server
 from tests.cli.process import LIMIT_S, Finished, command, environment, run_here
 
@@ -189,6 +189,26 @@ def test_a_message_breaks_between_words_and_keeps_commands_and_addresses_whole()
     assert in_words("\x1b[1m→\x1b[0m start it, or wait", 14) == ["\x1b[1m→\x1b[0m start it, or", "  wait"]
     assert in_words('  eval "$(bridge env)"; claude --model x', 20) == ['  eval "$(bridge env)"; claude --model x']
     assert in_words("fits", 40) == ["fits"]
+
+
+def test_an_answer_that_comes_in_pieces_breaks_between_words(capsys: pytest.CaptureFixture[str]) -> None:
+    flow = Flow(width=12)
+    for piece in ("A bri", "dge con", "nects two", " banks.\n", "\nIt holds."):
+        flow.write(piece)
+    assert capsys.readouterr().out == "A bridge \nconnects two\nbanks.\n\nIt "
+    flow.close()
+    Flow(width=12).write("橋" * 30)  # a language without spaces is shown as it comes
+    assert capsys.readouterr().out == "holds.\n" + "橋" * 25
+
+
+def test_a_full_disk_is_not_an_internal_error() -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("This system has no /dev/full.")
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            command("config", "path"), stdout=full, stderr=subprocess.PIPE, env=environment(), check=False
+        )
+    assert (done.returncode, done.stderr.decode().splitlines()[0]) == (1, "Error: No space is left where this writes.")
 
 
 @pytest.mark.parametrize(("columns", "lines"), [
