@@ -21,7 +21,7 @@ Fetched = Base64Source | PlainTextSource | str
 """A source, or the reason why there is none: the end of a sentence that begins with the URL."""
 
 
-class Web(Protocol):
+class WebFetcher(Protocol):
     """What fetches documents: a PublicWeb, or a test's."""
 
     async def fetch(self, url: str) -> WebDocument:
@@ -32,7 +32,7 @@ class Web(Protocol):
 class FetchedSources:
     """Fetches each URL once, as long as there is room to keep what it gave."""
 
-    def __init__(self, memo: Memo[Fetched], web: Web | None = None) -> None:
+    def __init__(self, memo: Memo[Fetched], web: WebFetcher | None = None) -> None:
         """``web`` None: the public one."""
         self._memo = memo
         self._web = web or PublicWeb()

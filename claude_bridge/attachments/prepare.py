@@ -17,7 +17,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from claude_bridge.attachments.cache import Memo, MemoEntry
-from claude_bridge.attachments.fetch import PASSING_KEPT_S, Fetched, FetchedSources, Web
+from claude_bridge.attachments.fetch import PASSING_KEPT_S, Fetched, FetchedSources, WebFetcher
 from claude_bridge.attachments.locate import Attachment, attachments_in, with_replaced
 from claude_bridge.attachments.pdf.pages import INSTALL_HINT, Share, shown_pages, why_unreadable
 from claude_bridge.attachments.pdf.reader import PdfReader, PdfReading
@@ -104,7 +104,7 @@ class Attachments:
     def __init__(
         self,
         *,
-        web: Web | None = None,
+        web: WebFetcher | None = None,
         pdf_reader: PdfReader | None = None,
         describer: Describer | None = None,
         limit_s: float = LIMIT_S,

@@ -131,7 +131,7 @@ async def _examine(
     from claude_bridge.app.notices import Notices
     from claude_bridge.app.web import AUTO, OFF, with_agreed_search
     from claude_bridge.doctor.examine import examine
-    from claude_bridge.doctor.finding import Step
+    from claude_bridge.doctor.finding import CheckStep
     from claude_bridge.doctor.machine import check_search
     from claude_bridge.server_tools.searching import TIMEOUT_S
 
@@ -142,7 +142,7 @@ async def _examine(
                 show(finding)
         async with aclosing(examine(subject, upstream, key, port=port, probe=probe)) as items:
             async for item in items:
-                if isinstance(item, Step):
+                if isinstance(item, CheckStep):
                     begin(item.what, item.limit_s)
                     continue
                 found.append(item)

@@ -20,7 +20,7 @@ from claude_bridge.errors import SetupError, UsageError
 if TYPE_CHECKING:
     from claude_bridge.config.schema import Config
     from claude_bridge.exam.results import Exam, Result, Score
-    from claude_bridge.exam.session import Prepared
+    from claude_bridge.exam.session import PreparedExam
     from claude_bridge.exam.store import Store
     from claude_bridge.exam.verdict import Verdict
 
@@ -165,7 +165,7 @@ def _is_meant(exam: Exam, provider: str, models: Sequence[str] | None) -> bool:
     return (not provider or settings.provider == provider) and (not models or settings.model in models)
 
 
-def _agree_to_cost(prepared: Sequence[Prepared], *, is_agreed: bool) -> None:
+def _agree_to_cost(prepared: Sequence[PreparedExam], *, is_agreed: bool) -> None:
     """Show what paid providers will cost, and ask whether that is agreed to.
 
     Raises:

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import anyio
 
-from claude_bridge.doctor.finding import Finding, Severity, Step, Subject
+from claude_bridge.doctor.finding import CheckStep, Finding, Severity, Subject
 from claude_bridge.doctor.machine import inspect_machine, is_near
 from claude_bridge.doctor.model import (
     check_cloud,
@@ -51,20 +51,20 @@ OPENAI_ITSELF = "api.openai.com"
 
 async def examine(
     subject: Subject, upstream: Upstream, key: str | None, *, port: int, probe: bool
-) -> AsyncGenerator[Step | Finding, None]:
+) -> AsyncGenerator[CheckStep | Finding, None]:
     """Check the engine at the upstream's address, this machine and, to ``probe`` it, the model itself.
 
     ``port`` is the bridge's.
     """
-    yield Step("Asking the engine", ENGINE_LIMIT_S)
+    yield CheckStep("Asking the engine", ENGINE_LIMIT_S)
     report, findings = await examine_engine(subject, upstream, key)
     for finding in findings:
         yield finding
-    yield Step("Looking at this machine", MACHINE_LIMIT_S)
+    yield CheckStep("Looking at this machine", MACHINE_LIMIT_S)
     for finding in await inspect_machine(port, engine_host=urlsplit(subject.base_url).hostname or ""):
         yield finding
     if probe:
-        yield Step("Asking the model", ALL_LIMIT_S)
+        yield CheckStep("Asking the model", ALL_LIMIT_S)
         async with aclosing(probe_model(subject, report, upstream, key)) as items:
             async for item in items:
                 yield item

@@ -27,7 +27,7 @@ class Finding(Struct, frozen=True):
     remedy: str | None = None
 
 
-class Step(Struct, frozen=True):
+class CheckStep(Struct, frozen=True):
     """What is done next, and within how many seconds."""
 
     what: str

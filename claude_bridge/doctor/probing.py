@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from claude_bridge.adapters.engine_profiles import LLAMA_CPP
 from claude_bridge.bridge import ModelBridge, new_id
 from claude_bridge.conversion.response.accumulator import MessageAccumulator
-from claude_bridge.doctor.finding import Finding, Step, Subject, warn
+from claude_bridge.doctor.finding import CheckStep, Finding, Subject, warn
 from claude_bridge.doctor.model import with_configured
 from claude_bridge.doctor.probed import (
     CACHE,
@@ -91,7 +91,7 @@ _TOOL = Tool(
 
 async def probe_model(
     subject: Subject, report: EngineReport, upstream: Upstream, key: str | None
-) -> AsyncGenerator[Step | Finding, None]:
+) -> AsyncGenerator[CheckStep | Finding, None]:
     """Ask the model, and yield each step before its findings."""
     upstream = _probed_upstream(upstream, report)
     model = report.meant(subject.model)
@@ -155,7 +155,7 @@ IsBusy = Callable[[], Awaitable[bool | None]]
 
 async def probe_bridge(
     bridge: ModelBridge, *, sees_images: bool = False, is_busy: IsBusy | None = None, limit_s: float = ALL_LIMIT_S
-) -> AsyncGenerator[Step | Finding, None]:
+) -> AsyncGenerator[CheckStep | Finding, None]:
     """Ask the model behind the bridge, and yield each step before its findings.
 
     Prompts are at most half of its window. No request begins after ``limit_s`` seconds.
@@ -265,9 +265,9 @@ class _Prober:
     def _limit_s(self) -> float:
         return max(1.0, min(PROBE_LIMIT_S, self._ends_at - anyio.current_time()))
 
-    def step(self, what: str) -> Step:
+    def step(self, what: str) -> CheckStep:
         """Return the step that begins now."""
-        return Step(f"Asking the model: {what}", self._limit_s)
+        return CheckStep(f"Asking the model: {what}", self._limit_s)
 
     async def ask(
         self,

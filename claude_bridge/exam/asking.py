@@ -48,7 +48,7 @@ TRIES = 3
 WAIT_S, MAX_WAIT_S = 1.0, 60.0
 
 
-class Figures(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class AnswerFigures(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What one answer took. None means that it is not known."""
 
     prompt_tokens: int | None = None
@@ -67,11 +67,11 @@ class Figures(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Calls that the model printed as text, whether or not the bridge could make calls of them."""
 
 
-class Answer(Struct, frozen=True):
+class MeasuredAnswer(Struct, frozen=True):
     """A whole answer and its figures."""
 
     message: Message
-    figures: Figures
+    figures: AnswerFigures
 
     @property
     def calls(self) -> list[ToolUseBlock]:
@@ -94,19 +94,19 @@ class CutOffError(Exception):
 
     def __init__(self, so_far: MessageAccumulator, *, is_loop: bool) -> None:
         super().__init__()
-        answer = Answer(so_far.message, Figures()) if so_far.has_begun else None
+        answer = MeasuredAnswer(so_far.message, AnswerFigures()) if so_far.has_begun else None
         self.thoughts, self.text = (answer.thoughts, answer.text) if answer else ("", "")
         self.is_loop = is_loop
 
 
-Ask = Callable[[MessagesRequest, float], Awaitable[Answer]]
+Ask = Callable[[MessagesRequest, float], Awaitable[MeasuredAnswer]]
 """Asks a model for an answer within so many seconds; raises BridgeError, or CutOffError for one that has no end."""
 
 
 def asks(bridge: BridgeProtocol) -> Ask:
     """Return a function that sends requests through a bridge; after a temporary error it tries again."""
 
-    async def ask(request: MessagesRequest, within_s: float) -> Answer:
+    async def ask(request: MessagesRequest, within_s: float) -> MeasuredAnswer:
         ends_at = anyio.current_time() + within_s
         for tries_left in reversed(range(TRIES)):
             try:
@@ -121,7 +121,7 @@ def asks(bridge: BridgeProtocol) -> Ask:
     return ask
 
 
-async def _ask(bridge: BridgeProtocol, request: MessagesRequest, within_s: float) -> Answer:
+async def _ask(bridge: BridgeProtocol, request: MessagesRequest, within_s: float) -> MeasuredAnswer:
     notes, fold = _Notes(), MessageAccumulator()
     recorder = Recorder(Bus([notes]), new_id("req_"))
     with anyio.move_on_after(within_s) as limit:
@@ -137,14 +137,14 @@ async def _ask(bridge: BridgeProtocol, request: MessagesRequest, within_s: float
                     raise CutOffError(fold, is_loop=True)
                 if count >= LOOK_AFTER_EVENTS:
                     count = 0
-                    so_far = Answer(fold.message, Figures())
+                    so_far = MeasuredAnswer(fold.message, AnswerFigures())
                     if says_the_same(so_far.text) or says_the_same(so_far.thoughts):
                         raise CutOffError(fold, is_loop=True)
         if exchange.error is not None:
             raise exchange.error
     if limit.cancelled_caught:
         raise CutOffError(fold, is_loop=False)
-    return Answer(fold.message, notes.figures(fold.message, request.tools or ()))
+    return MeasuredAnswer(fold.message, notes.figures(fold.message, request.tools or ()))
 
 
 def says_the_same(text: str) -> bool:
@@ -170,12 +170,12 @@ class _Notes:
     def close(self) -> None:
         """Nothing is held."""
 
-    def figures(self, message: Message, tools: Sequence[Tool]) -> Figures:
+    def figures(self, message: Message, tools: Sequence[Tool]) -> AnswerFigures:
         """Return what the exchange took."""
-        answer, ended = Answer(message, Figures()), self._ended
+        answer, ended = MeasuredAnswer(message, AnswerFigures()), self._ended
         details = message.usage.output_tokens_details
         thinking_tokens = 0 if isinstance(details, UnsetType) else details.thinking_tokens
-        return Figures(
+        return AnswerFigures(
             output_tokens=message.usage.output_tokens,
             thinking_tokens=thinking_tokens or len(answer.thoughts) // CHARS_PER_TOKEN,
             calls=len(answer.calls),

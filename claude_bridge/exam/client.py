@@ -27,14 +27,14 @@ from claude_bridge.app.claude_code import LITE_ENVIRONMENT, client_command, find
 from claude_bridge.app.client_environment import client_environment
 from claude_bridge.app.running import RunningBridge
 from claude_bridge.app.session import Session, decide_lite
-from claude_bridge.exam.asking import Figures
+from claude_bridge.exam.asking import AnswerFigures
 from claude_bridge.exam.catalog import Kind
 from claude_bridge.exam.commands import COMMANDS
 from claude_bridge.exam.disk import MAX_FILE_CHARS, MAX_FILES, ROOT
-from claude_bridge.exam.results import Line, Result, Settings, result_of
+from claude_bridge.exam.results import Result, Settings, TranscriptLine, result_of
 from claude_bridge.exam.runner import shortened
 from claude_bridge.exam.task import Happened, Task
-from claude_bridge.exam.world import Call
+from claude_bridge.exam.world import AnsweredCall
 from claude_bridge.providers import Upstream
 
 LIMIT_S = 360.0
@@ -175,7 +175,7 @@ async def _run_task(
     fault = fault or seen.error or place.task.judge(happened)
     sessions = bridge.service.stats.report(running=0).sessions
     sums = sessions[seen.session].figures if seen.session in sessions else None
-    figures = Figures(calls=len(seen.calls))
+    figures = AnswerFigures(calls=len(seen.calls))
     if sums is not None:
         figures = replace(
             figures,
@@ -197,7 +197,7 @@ async def _run_task(
         answers=[figures],
         unknown_tools=sum(call.is_unknown for call in seen.calls),
         limits=int(seconds >= LIMIT_S),
-        transcript=shortened([Line("user", place.task.prompt), *seen.lines]),
+        transcript=shortened([TranscriptLine("user", place.task.prompt), *seen.lines]),
     )
 
 
@@ -205,8 +205,8 @@ class _SeenEvents:
     """What Claude Code's stream of events has shown so far."""
 
     def __init__(self, place: _Place) -> None:
-        self.calls: list[Call] = []
-        self.lines: list[Line] = []
+        self.calls: list[AnsweredCall] = []
+        self.lines: list[TranscriptLine] = []
         self.words = ""
         self.error: str | None = "Claude Code ended without a result"
         self.session = ""
@@ -229,10 +229,10 @@ class _SeenEvents:
     def _take_block(self, block: Mapping[str, Any], turn: int) -> None:
         match block.get("type"):
             case "text" | "thinking" as kind:
-                self.lines.append(Line(kind, str(block.get(kind, ""))))
+                self.lines.append(TranscriptLine(kind, str(block.get(kind, ""))))
             case "tool_use":
                 self._open[str(block["id"])] = (str(block["name"]), dict(block["input"]), turn)
-                self.lines.append(Line("call", f"{block['name']} {json.encode(block['input']).decode()}"))
+                self.lines.append(TranscriptLine("call", f"{block['name']} {json.encode(block['input']).decode()}"))
             case "tool_result":
                 name, arguments, turn = self._open.pop(str(block.get("tool_use_id")), ("?", {}, turn))
                 content = block.get("content")
@@ -240,9 +240,9 @@ class _SeenEvents:
                 text = "".join(str(part.get("text", "")) for part in parts)
                 is_error, is_unknown = bool(block.get("is_error")), "No such tool available" in text
                 is_refused = is_unknown or "InputValidationError" in text
-                self.lines.append(Line("error" if is_error else "result", text))
+                self.lines.append(TranscriptLine("error" if is_error else "result", text))
                 self.calls.append(
-                    Call(
+                    AnsweredCall(
                         name=name,
                         input=arguments,
                         result=text,

@@ -16,7 +16,7 @@ MAX_OUTPUT_CHARS = 200_000
 MAX_READ_CHARS = 1_000_000
 
 
-class Output(NamedTuple):
+class CommandOutput(NamedTuple):
     """What a command printed, and its exit code."""
 
     text: str = ""
@@ -53,14 +53,14 @@ class Run(NamedTuple):
 Parts = Iterable[str]
 
 
-def run_command(disk: Disk, program: str, arguments: Sequence[str], stdin: str) -> Output | None:
+def run_command(disk: Disk, program: str, arguments: Sequence[str], stdin: str) -> CommandOutput | None:
     """Return what a command printed; None: there is no such command."""
     if program not in COMMANDS:
         return None
     command, with_value = COMMANDS[program]
     options, words = ({}, list(arguments)) if with_value is None else _options(arguments, with_value)
     printed = command(Run(disk, options, words, stdin))
-    return printed if isinstance(printed, Output) else Output(capped(printed))
+    return printed if isinstance(printed, CommandOutput) else CommandOutput(capped(printed))
 
 
 def capped(parts: Parts) -> str:
@@ -129,7 +129,7 @@ def _wc(run: Run) -> Parts:
         yield f"{' '.join(kept)}{'' if name == '-' else f' {name}'}\n"
 
 
-def _grep(run: Run) -> Output:
+def _grep(run: Run) -> CommandOutput:
     options = run.options
     pattern, *names = [options["e"], *run.words] if "e" in options else run.words
     is_deep = bool({"r", "R"} & options.keys())
@@ -152,7 +152,7 @@ def _grep(run: Run) -> Output:
             printed += [f"{head}{found[0]}" for _, line in hits if (found := wanted.search(line, 0, MAX_LINE_CHARS))]
         else:
             printed += [f"{head}{f'{number}:' if 'n' in options else ''}{line}" for number, line in hits]
-    return Output("" if "q" in options else capped(f"{line}\n" for line in printed), 0 if printed else 1)
+    return CommandOutput("" if "q" in options else capped(f"{line}\n" for line in printed), 0 if printed else 1)
 
 
 _SED_LINES = re.compile(r"(\d+)(?:,(\d+|\$))?p")
@@ -237,12 +237,12 @@ def _unescaped(text: str) -> str:
     return text.replace("\\n", "\n").replace("\\t", "\t")
 
 
-def _diff(run: Run) -> Output:
+def _diff(run: Run) -> CommandOutput:
     first, second = (run.disk.read(name).splitlines() for name in run.words)
     is_old, is_new = set(first), set(second)
     lines = [f"< {line}\n" for line in first if line not in is_new]
     lines += [f"> {line}\n" for line in second if line not in is_old]
-    return Output(capped(lines), 0 if first == second else 1)
+    return CommandOutput(capped(lines), 0 if first == second else 1)
 
 
 # --- files and folders ----------------------------------------------------------------------------------------------
@@ -279,10 +279,10 @@ def _cd(run: Run) -> Parts:
     return ()
 
 
-def _test(run: Run) -> Output:
+def _test(run: Run) -> CommandOutput:
     kind, name = run.words[0], run.words[1].rstrip("]")
     is_file, is_folder = run.disk.path(name) in run.disk.files, run.disk.is_folder(name)
-    return Output("", 0 if {"-f": is_file, "-d": is_folder}.get(kind, is_file or is_folder) else 1)
+    return CommandOutput("", 0 if {"-f": is_file, "-d": is_folder}.get(kind, is_file or is_folder) else 1)
 
 
 def _mkdir(run: Run) -> Parts:
@@ -312,12 +312,12 @@ def _copy(run: Run) -> Parts:
     return ()
 
 
-def _which(run: Run) -> Output:
+def _which(run: Run) -> CommandOutput:
     found = [name for name in islice(run.words, 20) if name in COMMANDS]
-    return Output("".join(f"/usr/bin/{name}\n" for name in found), 0 if found else 1)
+    return CommandOutput("".join(f"/usr/bin/{name}\n" for name in found), 0 if found else 1)
 
 
-COMMANDS: dict[str, tuple[Callable[[Run], Parts | Output], str | None]] = {
+COMMANDS: dict[str, tuple[Callable[[Run], Parts | CommandOutput], str | None]] = {
     "ls": (_ls, ""),
     "cat": (_cat, ""),
     "nl": (lambda run: chain.from_iterable(_numbered(text) for _, text in run.texts), ""),
@@ -347,8 +347,8 @@ COMMANDS: dict[str, tuple[Callable[[Run], Parts | Output], str | None]] = {
     "cd": (_cd, None),
     "pwd": (lambda run: [run.disk.folder, "\n"], None),
     **dict.fromkeys(("test", "["), (_test, None)),
-    **dict.fromkeys(("true", ":", "sleep", "wait"), (lambda _: Output(), None)),
-    "false": (lambda _: Output("", 1), None),
+    **dict.fromkeys(("true", ":", "sleep", "wait"), (lambda _: CommandOutput(), None)),
+    "false": (lambda _: CommandOutput("", 1), None),
     "basename": (lambda run: [basename(run.words[0]), "\n"], None),
     "dirname": (lambda run: [dirname(run.words[0]) or ".", "\n"], None),
     "date": (lambda _: ["Mon Nov 30 12:00:00 UTC 2026\n"], None),

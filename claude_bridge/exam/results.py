@@ -10,14 +10,14 @@ from typing import Any
 from msgspec import Struct, field, to_builtins
 from msgspec.structs import replace
 
-from claude_bridge.exam.asking import Figures
+from claude_bridge.exam.asking import AnswerFigures
 from claude_bridge.exam.catalog import GROUPS, Kind, chosen
 
 Z = 1.96
 """Of the normal distribution, for intervals of 95 %."""
 
 
-class Line(Struct, frozen=True):
+class TranscriptLine(Struct, frozen=True):
     """A piece of a transcript: ``kind`` is user, text, thinking, call, result, error or note."""
 
     kind: str
@@ -36,13 +36,13 @@ class Result(Struct, frozen=True, kw_only=True, omit_defaults=True):
     passed: bool
     fault: str = ""
     seconds: float = 0.0
-    answers: list[Figures] = []
+    answers: list[AnswerFigures] = []
     unknown_tools: int = 0
     empty_answers: int = 0
     loops: int = 0
     claims: int = 0
     limits: int = 0
-    transcript: list[Line] = []
+    transcript: list[TranscriptLine] = []
 
     @property
     def key(self) -> tuple[str, int]:

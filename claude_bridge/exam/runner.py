@@ -10,12 +10,20 @@ import anyio
 from msgspec import Raw, Struct
 
 from claude_bridge.errors import BridgeError, SetupError, UpstreamLoadingError, UpstreamUnreachableError
-from claude_bridge.exam.asking import CHARS_PER_TOKEN, ENDS_THE_EXAM, Answer, Ask, CutOffError, Figures, says_the_same
+from claude_bridge.exam.asking import (
+    CHARS_PER_TOKEN,
+    ENDS_THE_EXAM,
+    AnswerFigures,
+    Ask,
+    CutOffError,
+    MeasuredAnswer,
+    says_the_same,
+)
 from claude_bridge.exam.catalog import Kind
-from claude_bridge.exam.results import Line, Result, Settings, result_of
+from claude_bridge.exam.results import Result, Settings, TranscriptLine, result_of
 from claude_bridge.exam.task import Happened, Task
 from claude_bridge.exam.tools import TOOLS
-from claude_bridge.exam.world import Call, World
+from claude_bridge.exam.world import AnsweredCall, World
 from claude_bridge.wire.anthropic import (
     Block,
     InputMessage,
@@ -51,7 +59,7 @@ _CLAIM = re.compile(
 """Words by which models say that they did something."""
 
 
-class Limits(Struct, frozen=True, kw_only=True):
+class TaskLimits(Struct, frozen=True, kw_only=True):
     """What one task may take."""
 
     seconds: float = 240.0
@@ -64,7 +72,7 @@ class _StoppedError(Exception):
 
 
 async def take_exam(
-    settings: Settings, ask: Ask, *, done: Collection[tuple[str, int]] = (), limits: Limits | None = None
+    settings: Settings, ask: Ask, *, done: Collection[tuple[str, int]] = (), limits: TaskLimits | None = None
 ) -> AsyncGenerator[Result, None]:
     """Yield the result of each task that is not ``done``; every task comes once before any comes again.
 
@@ -75,14 +83,14 @@ async def take_exam(
     for run in range(1, settings.runs + 1):
         for kind in settings.kinds:
             if (kind.name, run) not in done:
-                result = await run_task(kind, settings, run, ask, limits or Limits())
+                result = await run_task(kind, settings, run, ask, limits or TaskLimits())
                 silent = silent + 1 if result.limits and not any(one.output_tokens for one in result.answers) else 0
                 if silent == MAX_SILENT:
                     raise SetupError(f"{MAX_SILENT} tasks got no word within their time.", ENGINE_HINT)
                 yield result
 
 
-async def run_task(kind: Kind, settings: Settings, run: int, ask: Ask, limits: Limits) -> Result:
+async def run_task(kind: Kind, settings: Settings, run: int, ask: Ask, limits: TaskLimits) -> Result:
     """Return what came of one task."""
     work = Work(kind.task(settings.seed, run), settings.model, ask, limits)
     started_at = time.monotonic()
@@ -93,7 +101,7 @@ async def run_task(kind: Kind, settings: Settings, run: int, ask: Ask, limits: L
 class Work:
     """One task under way: the conversation, and the world that it works on."""
 
-    def __init__(self, task: Task, model: str, ask: Ask, limits: Limits) -> None:
+    def __init__(self, task: Task, model: str, ask: Ask, limits: TaskLimits) -> None:
         self._task = task
         self._model = model
         self._ask = ask
@@ -103,12 +111,12 @@ class Work:
         )
         self._before = dict(self._world.disk.files)
         self._messages = [*task.history, InputMessage("user", task.prompt)]
-        self._calls: list[Call] = []
-        self._figures: list[Figures] = []
+        self._calls: list[AnsweredCall] = []
+        self._figures: list[AnswerFigures] = []
         self._words = ""
         self._empty = self._loops = self._limited = 0
         self._ends_at = anyio.current_time() + limits.seconds
-        self._lines = [Line("user", task.prompt)]
+        self._lines = [TranscriptLine("user", task.prompt)]
 
     async def do(self) -> str | None:
         """Do the task; return why it is not passed, or None."""
@@ -126,12 +134,12 @@ class Work:
         except BridgeError as error:
             if error.status in ENDS_THE_EXAM or isinstance(error, UpstreamUnreachableError | UpstreamLoadingError):
                 raise SetupError(error.message, ENGINE_HINT) from error
-            self._lines.append(Line("error", error.message))
+            self._lines.append(TranscriptLine("error", error.message))
             return error.message
         self._loops += 1
         return f"it did not end within {self._task.max_turns} answers"
 
-    async def _next(self) -> Answer:
+    async def _next(self) -> MeasuredAnswer:
         left = self._limits.output_tokens - sum(one.output_tokens for one in self._figures)
         if left <= 0:
             self._limited = 1
@@ -160,13 +168,13 @@ class Work:
             self._empty += 1
         return answer
 
-    async def _answer(self, request: MessagesRequest) -> Answer:
+    async def _answer(self, request: MessagesRequest) -> MeasuredAnswer:
         try:
             return await self._ask(request, self._ends_at - anyio.current_time())
         except CutOffError as cut:
             self._note(cut.thoughts, cut.text)
             written = len(cut.thoughts) + len(cut.text)
-            self._figures.append(Figures(output_tokens=written // CHARS_PER_TOKEN))  # no usage has come
+            self._figures.append(AnswerFigures(output_tokens=written // CHARS_PER_TOKEN))  # no usage has come
             if cut.is_loop:
                 self._loops += 1
                 raise _StoppedError("its answer had no end") from None
@@ -174,23 +182,25 @@ class Work:
             raise _StoppedError(f"it was not done within {self._limits.seconds:.0f} s") from None
 
     def _note(self, thoughts: str, text: str) -> None:
-        self._lines += [Line(kind, words) for kind, words in (("thinking", thoughts), ("text", text)) if words]
+        self._lines += [
+            TranscriptLine(kind, words) for kind, words in (("thinking", thoughts), ("text", text)) if words
+        ]
 
-    def _end(self, answer: Answer) -> str | None:
+    def _end(self, answer: MeasuredAnswer) -> str | None:
         self._words = answer.text
         if not answer.text:
             return "the last answer is empty"
         return self._task.judge(self._happened())
 
-    def _use(self, answer: Answer, turn: int) -> None:
+    def _use(self, answer: MeasuredAnswer, turn: int) -> None:
         """Let the world answer the calls."""
         results: list[Block] = []
         for block in answer.calls:
             call = self._world.use(block.name, bytes(block.input), turn=turn)
             self._calls.append(call)
             results.append(ToolResultBlock(block.id, call.result, is_error=call.is_error or None))
-            self._lines.append(Line("call", f"{call.name} {bytes(block.input).decode()}"))
-            self._lines.append(Line("error" if call.is_error else "result", call.result))
+            self._lines.append(TranscriptLine("call", f"{call.name} {bytes(block.input).decode()}"))
+            self._lines.append(TranscriptLine("error" if call.is_error else "result", call.result))
         answered: list[Block] = [
             block for block in answer.message.content if isinstance(block, TextBlock | ThinkingBlock | ToolUseBlock)
         ]
@@ -223,17 +233,17 @@ class Work:
         )
 
 
-def shortened(lines: list[Line]) -> list[Line]:
+def shortened(lines: list[TranscriptLine]) -> list[TranscriptLine]:
     """Return a transcript that is short enough to keep; what is left out is noted."""
-    kept: list[Line] = []
+    kept: list[TranscriptLine] = []
     left = MAX_TRANSCRIPT_CHARS
     for line in lines:
         if left <= 0:
-            kept.append(Line("note", f"{len(lines) - len(kept)} more pieces are left out"))
+            kept.append(TranscriptLine("note", f"{len(lines) - len(kept)} more pieces are left out"))
             break
         text = line.text
         if len(text) > MAX_LINE_CHARS:
             text = f"{text[:MAX_LINE_CHARS]}… ({len(text):,} characters)"
-        kept.append(Line(line.kind, text))
+        kept.append(TranscriptLine(line.kind, text))
         left -= len(text)
     return kept

@@ -21,7 +21,7 @@ from claude_bridge.app.serve import run, serve_beside, wait_for_engine
 from claude_bridge.config.schema import Config
 from claude_bridge.conversion.pricing import Prices
 from claude_bridge.exam.asking import asks
-from claude_bridge.exam.results import Exam, Line, Result, Settings
+from claude_bridge.exam.results import Exam, Result, Settings, TranscriptLine
 from claude_bridge.exam.runner import take_exam
 from claude_bridge.exam.store import Store
 from claude_bridge.providers import Upstream
@@ -30,7 +30,7 @@ from claude_bridge.trace.secrets import Secrets
 from claude_bridge.upstream.engines.detect import inspect_engine
 
 
-class Prepared(Struct, frozen=True, kw_only=True):
+class PreparedExam(Struct, frozen=True, kw_only=True):
     """An exam that can begin. ``prices`` None: none is known."""
 
     plan: Plan
@@ -38,7 +38,7 @@ class Prepared(Struct, frozen=True, kw_only=True):
     prices: Prices | None
 
 
-def prepare(config: Config, options: Options, notices: Notices, **choices: Any) -> Prepared:  # noqa: ANN401 - Settings' fields
+def prepare(config: Config, options: Options, notices: Notices, **choices: Any) -> PreparedExam:  # noqa: ANN401 - Settings' fields
     """Return the exam of a model, with what its engine reports about itself.
 
     Raises:
@@ -60,7 +60,7 @@ def prepare(config: Config, options: Options, notices: Notices, **choices: Any) 
         think=upstream.think,
         **choices,
     )
-    return Prepared(plan=plan, settings=settings, prices=upstream.prices)
+    return PreparedExam(plan=plan, settings=settings, prices=upstream.prices)
 
 
 async def _find(plan: Plan, notices: Notices) -> tuple[Upstream, str, str]:
@@ -77,7 +77,7 @@ async def _find(plan: Plan, notices: Notices) -> tuple[Upstream, str, str]:
 
 
 def take(
-    prepared: Prepared, exam: Exam, path: Path, store: Store, notices: Notices, show: Callable[[Result], None]
+    prepared: PreparedExam, exam: Exam, path: Path, store: Store, notices: Notices, show: Callable[[Result], None]
 ) -> None:
     """Run the tasks that an exam lacks; each result is added to it, kept, and shown.
 
@@ -87,7 +87,8 @@ def take(
     redact = Secrets(prepared.plan.keys).without
 
     def keep(result: Result) -> None:
-        lines = [Line(line.kind, redact(line.text)) for line in result.transcript]  # an engine's error may quote a key
+        # An engine's error may quote a key.
+        lines = [TranscriptLine(line.kind, redact(line.text)) for line in result.transcript]
         result = replace(result, fault=redact(result.fault), transcript=lines)
         exam.results.append(result)
         store.add(path, result)

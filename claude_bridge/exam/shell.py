@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from posixpath import basename
 from typing import NamedTuple
 
-from claude_bridge.exam.commands import MAX_OUTPUT_CHARS, Output, run_command
+from claude_bridge.exam.commands import MAX_OUTPUT_CHARS, CommandOutput, run_command
 from claude_bridge.exam.disk import ROOT, Disk, WorldError
 
 MAX_COMMAND_CHARS = 20_000
@@ -31,14 +31,14 @@ class Outcome(NamedTuple):
     failed: str = ""
     needs: tuple[tuple[str, str], ...] = ()
 
-    def of(self, disk: Disk) -> Output:
+    def of(self, disk: Disk) -> CommandOutput:
         """Return what it prints now."""
         found = [text in disk.files.get(f"{ROOT}/{name}", "") for name, text in self.needs]
         is_passed = bool(self.passed) and all(found)
-        return Output(self.passed) if is_passed else Output(self.failed, 1)
+        return CommandOutput(self.passed) if is_passed else CommandOutput(self.failed, 1)
 
 
-class Shell:
+class MemoryShell:
     """Runs command lines on a disk."""
 
     def __init__(self, disk: Disk, prepared: Mapping[str, Outcome]) -> None:
@@ -46,36 +46,36 @@ class Shell:
         self.disk = disk
         self._prepared = prepared
 
-    def run(self, line: str) -> Output:
+    def run(self, line: str) -> CommandOutput:
         """Return what a command line prints, with the exit code of its last command."""
         if len(line) > MAX_COMMAND_CHARS:
-            return Output("bash: the command is too long", 2)
+            return CommandOutput("bash: the command is too long", 2)
         here: list[str] = []
         if line.count("<<") > MAX_HEREDOCS:
-            return Output("bash: too many here-documents", 2)
+            return CommandOutput("bash: too many here-documents", 2)
         line = _HEREDOC.sub(lambda found: f"<<{_kept(here, found[4])} {found[3]}", line)
         try:
             words = _words(_NO_STDERR.sub("", line))
         except ValueError as error:
-            return Output(f"bash: syntax error: {error}", 2)
+            return CommandOutput(f"bash: syntax error: {error}", 2)
         if sum(word in _SEPARATORS for word in words) >= MAX_COMMANDS:
-            return Output("bash: too many commands", 2)
+            return CommandOutput("bash: too many commands", 2)
         printed: list[str] = []
-        last, before = Output(), ";"
+        last, before = CommandOutput(), ";"
         for operator, pipeline in _split(words, _LISTS):
             if pipeline and (before not in ("&&", "||") or (before == "&&") == (last.code == 0)):
                 last = self._pipeline(pipeline, here)
                 printed.append(last.text if last.text.endswith("\n") or not last.text else f"{last.text}\n")
             before = operator
-        return Output("".join(printed)[:MAX_OUTPUT_CHARS].rstrip("\n"), last.code)
+        return CommandOutput("".join(printed)[:MAX_OUTPUT_CHARS].rstrip("\n"), last.code)
 
-    def _pipeline(self, words: Sequence[str], here: Sequence[str]) -> Output:
-        last = Output()
+    def _pipeline(self, words: Sequence[str], here: Sequence[str]) -> CommandOutput:
+        last = CommandOutput()
         for _, command in _split(words, _PIPES):
             last = self._command(command, last.text, here)
         return last
 
-    def _command(self, words: Sequence[str], stdin: str, here: Sequence[str]) -> Output:
+    def _command(self, words: Sequence[str], stdin: str, here: Sequence[str]) -> CommandOutput:
         """Run one command with what it reads, and put what it prints where its redirections say."""
         plain: list[str] = []
         target, appends = "", False
@@ -95,12 +95,12 @@ class Shell:
                 old = self.disk.files.get(self.disk.path(target), "") if appends else ""
                 self.disk.write(target, old + output.text)
         except WorldError as error:
-            return Output(f"{plain[0] if plain else 'bash'}: {error}\n", 1)
+            return CommandOutput(f"{plain[0] if plain else 'bash'}: {error}\n", 1)
         except (ValueError, IndexError, OverflowError):
-            return Output(f"{plain[0] if plain else 'bash'}: invalid arguments\n", 2)
-        return Output("", output.code) if target else output
+            return CommandOutput(f"{plain[0] if plain else 'bash'}: invalid arguments\n", 2)
+        return CommandOutput("", output.code) if target else output
 
-    def _run(self, words: Sequence[str], stdin: str) -> Output:
+    def _run(self, words: Sequence[str], stdin: str) -> CommandOutput:
         name, *arguments = words or ("true",)
         program = basename(name)
         if program in ("python", "python3") and arguments[:1] == ["-m"]:
@@ -108,7 +108,7 @@ class Shell:
         if program in self._prepared:
             return self._prepared[program].of(self.disk)
         output = run_command(self.disk, program, arguments, stdin)
-        return Output(f"bash: {name[:200]}: command not found\n", 127) if output is None else output
+        return CommandOutput(f"bash: {name[:200]}: command not found\n", 127) if output is None else output
 
 
 def _kept(here: list[str], text: str) -> int:

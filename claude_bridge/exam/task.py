@@ -11,7 +11,7 @@ from msgspec import DecodeError, Struct, json
 from claude_bridge.exam.disk import ROOT
 from claude_bridge.exam.shell import Outcome
 from claude_bridge.exam.tools import CORE
-from claude_bridge.exam.world import Call
+from claude_bridge.exam.world import AnsweredCall
 from claude_bridge.wire.anthropic import InputMessage
 
 
@@ -30,12 +30,12 @@ Script = tuple[Turn, ...]
 class Happened(Struct, frozen=True, kw_only=True):
     """What became of a task; ``files`` are those of now by absolute path, ``text`` is that of the last answer."""
 
-    calls: tuple[Call, ...]
+    calls: tuple[AnsweredCall, ...]
     files: Mapping[str, str]
     before: Mapping[str, str]
     text: str
 
-    def done(self, *names: str) -> list[Call]:
+    def done(self, *names: str) -> list[AnsweredCall]:
         """Return the calls of these tools that worked."""
         return [call for call in self.calls if call.name in names and not call.is_error]
 

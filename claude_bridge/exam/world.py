@@ -12,14 +12,14 @@ from claude_bridge.conversion.tool_calls.arguments import accepts
 from claude_bridge.conversion.tool_json.schema_check import WorkBudget
 from claude_bridge.exam.disk import ROOT, Disk, WorldError
 from claude_bridge.exam.patterns import compiled, matching
-from claude_bridge.exam.shell import Outcome, Shell
+from claude_bridge.exam.shell import MemoryShell, Outcome
 from claude_bridge.exam.tools import TOOLS
 
 MAX_RESULT_CHARS = 30_000
 """As Claude Code cuts what a command prints."""
 
 
-class Call(Struct, frozen=True, kw_only=True):
+class AnsweredCall(Struct, frozen=True, kw_only=True):
     """A tool call and its result.
 
     ``is_unknown``: there is no such tool; ``is_refused``: that, or its schema refuses the inputs, so nothing was tried.
@@ -55,7 +55,7 @@ class World:
     ) -> None:
         """``results`` is what tools answer that do nothing here, by name; ``locked`` files can't be written."""
         self.disk = Disk(files, locked=locked)
-        self._shell = Shell(self.disk, prepared or {})
+        self._shell = MemoryShell(self.disk, prepared or {})
         self._offered = offered
         self._results = results or {}
         self._read: set[str] = set()
@@ -69,10 +69,10 @@ class World:
             "TodoWrite": self._todo,
         }
 
-    def use(self, name: str, arguments: bytes, *, turn: int = 0) -> Call:
+    def use(self, name: str, arguments: bytes, *, turn: int = 0) -> AnsweredCall:
         """Return the call with what it answered; wrong names and arguments are refused as Claude Code does."""
         inputs = _object_of(arguments)
-        call = Call(name=name, input=inputs or {}, is_error=True, is_refused=True, turn=turn)
+        call = AnsweredCall(name=name, input=inputs or {}, is_error=True, is_refused=True, turn=turn)
         if name not in self._offered:
             result = f"<tool_use_error>Error: No such tool available: {name}</tool_use_error>"
             return replace(call, result=result, is_unknown=True)

@@ -11,7 +11,7 @@ from msgspec import Raw
 from claude_bridge.conversion.request.server_tool_history import unseal_content
 from claude_bridge.conversion.web_results import search_citation
 from claude_bridge.server_tools.blocks import CITED_CHARS
-from claude_bridge.server_tools.function_calls import Source
+from claude_bridge.server_tools.function_calls import CitableResult
 
 _MARK = re.compile(r"<cite source=[\"']?(?P<numbers>\d[\d, ]*)[\"']?>|</cite>", re.IGNORECASE)
 _MAX_MARK_CHARS = 60
@@ -22,19 +22,19 @@ class CitedText(NamedTuple):
     """A piece of text; ``sources`` are what it rests on, and ``begins`` says that it is not more of the one before."""
 
     text: str
-    sources: tuple[Source, ...]
+    sources: tuple[CitableResult, ...]
     begins: bool
 
 
 class CitationReader:
     """Takes the marks out of text that comes in pieces; a mark that names no known result says nothing."""
 
-    def __init__(self, sources: Sequence[Source]) -> None:
+    def __init__(self, sources: Sequence[CitableResult]) -> None:
         """``sources`` may grow while text comes."""
         self._sources = sources
         self._held = ""
         self._is_inside = False
-        self._cited: tuple[Source, ...] = ()
+        self._cited: tuple[CitableResult, ...] = ()
         self._begins = False
 
     def feed(self, text: str) -> list[CitedText]:
@@ -66,7 +66,7 @@ class CitationReader:
             yield CitedText(text, self._cited, self._begins)
             self._begins = False
 
-    def _named(self, numbers: str) -> Iterator[Source]:
+    def _named(self, numbers: str) -> Iterator[CitableResult]:
         for number in dict.fromkeys(re.findall(r"\d{1,6}", numbers)):
             if 0 < int(number) <= len(self._sources):
                 yield self._sources[int(number) - 1]
@@ -78,7 +78,7 @@ def _may_be_mark(text: str) -> bool:
     return ">" not in lower and any(lower.startswith(word) or word.startswith(lower) for word in _BEGINNINGS)
 
 
-def citation(source: Source) -> Raw:
+def citation(source: CitableResult) -> Raw:
     """Return a citation as the API gives it: what is quoted is the passage that the model has read."""
     passage = unseal_content(source.sealed) or ""
     return search_citation(source.url, source.title, source.sealed, passage[:CITED_CHARS])

@@ -34,7 +34,7 @@ _RESULT_TYPES = {"web_search_tool_result", "web_fetch_tool_result"}
 _URL = re.compile(r"https?://[^\s\"'<>\\`|^{}\[\]]+", re.IGNORECASE)
 
 
-class Source(Struct, frozen=True, kw_only=True):
+class CitableResult(Struct, frozen=True, kw_only=True):
     """A search result that can be cited."""
 
     url: str
@@ -70,7 +70,7 @@ class WebRequest:
         runnable = {"web_search": has_search, "web_fetch": has_fetch}
         self.offered = {name: one for name, one in self.declared.items() if runnable[one.tool]}
         self._tools = list(self._functions(tools))
-        self.sources: list[Source] = []
+        self.sources: list[CitableResult] = []
         """The search results of the conversation; the number of each is its place, counted from 1."""
         self._messages = list(self._converted(msgspec.json.decode(self._fields["messages"], type=list[Raw])))
 
@@ -110,7 +110,7 @@ class WebRequest:
         """Add the results in the content of a block, and return the number of the first one."""
         first = len(self.sources) + 1
         self.sources += (
-            Source(
+            CitableResult(
                 url=str(result.get("url") or ""),
                 title=str(result.get("title") or ""),
                 sealed=str(result.get("encrypted_content") or ""),

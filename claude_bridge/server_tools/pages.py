@@ -17,7 +17,7 @@ from anyio import to_thread
 from msgspec import Struct
 
 from claude_bridge.attachments.cache import Memo, MemoEntry
-from claude_bridge.attachments.fetch import Web
+from claude_bridge.attachments.fetch import WebFetcher
 from claude_bridge.attachments.pdf.pages import Share, shown_pages, why_unreadable
 from claude_bridge.attachments.pdf.reader import PdfReader
 from claude_bridge.attachments.public_web import FetchError, PublicWeb, WebDocument, WebLimits
@@ -71,7 +71,7 @@ class Page(Struct, frozen=True, kw_only=True):
 class PageReader:
     """Fetches pages, and keeps them for a while."""
 
-    def __init__(self, web: Web | None = None, pdf_reader: PdfReader | None = None) -> None:
+    def __init__(self, web: WebFetcher | None = None, pdf_reader: PdfReader | None = None) -> None:
         """``web`` None: the public one."""
         self._web = web or PublicWeb(LIMITS)
         self._pdf_reader = pdf_reader or PdfReader()

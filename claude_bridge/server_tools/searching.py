@@ -15,7 +15,7 @@ from claude_bridge.conversion.web_results import SearchHit
 from claude_bridge.errors import SetupError, UpstreamError
 from claude_bridge.server_tools.blocks import INSTALL_HINT, ToolError
 from claude_bridge.server_tools.declared import UserLocation, host_of
-from claude_bridge.server_tools.services import MAX_PASSAGE_CHARS, PLACES, SERVICES, Question, SearchService
+from claude_bridge.server_tools.services import MAX_PASSAGE_CHARS, PLACES, SERVICES, SearchService, ServiceRequest
 from claude_bridge.server_tools.tools import SearchQuery
 from claude_bridge.upstream.client import FetchedDocument, UpstreamClient
 from claude_bridge.upstream.proxies import InvalidProxyError, proxy_for
@@ -67,7 +67,7 @@ class HttpSearcher:
         """Close the connections."""
         await self._client.aclose()
 
-    async def _ask(self, question: Question) -> FetchedDocument:
+    async def _ask(self, question: ServiceRequest) -> FetchedDocument:
         body = None if question.body is None else msgspec.json.encode(question.body)
         try:
             return await self._client.fetch(

@@ -21,7 +21,7 @@ MAX_PASSAGE_CHARS = 1_500
 """Of one result; some services send whole pages."""
 
 
-class Question(NamedTuple):
+class ServiceRequest(NamedTuple):
     """What a service is sent: the path below its base URL, and the JSON to post there (None: it is a GET)."""
 
     path: str
@@ -48,7 +48,7 @@ class SearchService(Struct, frozen=True, kw_only=True):
             return {}
         return {self.key_header: key} if self.key_header else {"authorization": f"Bearer {key}"}
 
-    def question(self, query: SearchQuery) -> Question:
+    def question(self, query: SearchQuery) -> ServiceRequest:
         """Return what the service is sent for a query."""
         return _QUESTIONS[self.name](query)
 
@@ -61,10 +61,10 @@ def _given(**values: object) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value}
 
 
-def _ask_searxng(query: SearchQuery) -> Question:
+def _ask_searxng(query: SearchQuery) -> ServiceRequest:
     language, country = query.language, query.location.country_code
     language = f"{language}-{country.upper()}" if language and country else language or "all"
-    return Question(f"/search?{urlencode({'q': query.with_operators, 'format': 'json', 'language': language})}")
+    return ServiceRequest(f"/search?{urlencode({'q': query.with_operators, 'format': 'json', 'language': language})}")
 
 
 def _searxng_results(answer: Any) -> Sequence[Mapping[str, Any]]:  # noqa: ANN401 - a service's JSON
@@ -74,7 +74,7 @@ def _searxng_results(answer: Any) -> Sequence[Mapping[str, Any]]:  # noqa: ANN40
     return answer["results"]  # type: ignore[no-any-return] # what is no list is found out by those who read it
 
 
-def _ask_brave(query: SearchQuery) -> Question:
+def _ask_brave(query: SearchQuery) -> ServiceRequest:
     place, language = query.location, query.language
     country = place.country_code.upper()
     asked = _given(
@@ -91,7 +91,7 @@ def _ask_brave(query: SearchQuery) -> Question:
         "x-loc-timezone": place.timezone,
     }
     encoded = {name: quote(value, safe=" /,+-") for name, value in headers.items() if value}
-    return Question(f"/res/v1/web/search?{urlencode(asked)}", headers=encoded)
+    return ServiceRequest(f"/res/v1/web/search?{urlencode(asked)}", headers=encoded)
 
 
 def _brave_results(answer: Any) -> Sequence[Mapping[str, Any]]:  # noqa: ANN401 - a service's JSON
@@ -100,30 +100,30 @@ def _brave_results(answer: Any) -> Sequence[Mapping[str, Any]]:  # noqa: ANN401 
     return answer["web"]["results"]  # type: ignore[no-any-return] # as above
 
 
-def _ask_tavily(query: SearchQuery) -> Question:
+def _ask_tavily(query: SearchQuery) -> ServiceRequest:
     more = _given(
         include_domains=list(map(host_of, query.allowed_domains)),
         exclude_domains=list(map(host_of, query.blocked_domains)),
         country=PLACES["tavily"]["countries"].get(query.location.country_code),
     )
-    return Question("/search", {"query": query.text, "max_results": min(query.count, 20), **more})
+    return ServiceRequest("/search", {"query": query.text, "max_results": min(query.count, 20), **more})
 
 
-def _ask_exa(query: SearchQuery) -> Question:
+def _ask_exa(query: SearchQuery) -> ServiceRequest:
     more = _given(
         includeDomains=list(map(host_of, query.allowed_domains)),
         excludeDomains=list(map(host_of, query.blocked_domains)),
         userLocation=query.location.country_code.upper(),
     )
     contents = {"text": {"maxCharacters": MAX_PASSAGE_CHARS}}
-    return Question("/search", {"query": query.text, "numResults": query.count, "contents": contents, **more})
+    return ServiceRequest("/search", {"query": query.text, "numResults": query.count, "contents": contents, **more})
 
 
-def _ask_ollama(query: SearchQuery) -> Question:
-    return Question("/api/web_search", {"query": query.with_operators, "max_results": min(query.count, 10)})
+def _ask_ollama(query: SearchQuery) -> ServiceRequest:
+    return ServiceRequest("/api/web_search", {"query": query.with_operators, "max_results": min(query.count, 10)})
 
 
-_QUESTIONS: Mapping[str, Callable[[SearchQuery], Question]] = {
+_QUESTIONS: Mapping[str, Callable[[SearchQuery], ServiceRequest]] = {
     "searxng": _ask_searxng,
     "brave": _ask_brave,
     "tavily": _ask_tavily,

@@ -11,7 +11,7 @@ from claude_bridge.conversion.builtin_tools import WebTool
 from claude_bridge.conversion.response.accumulator import MessageAccumulator
 from claude_bridge.errors import BridgeError
 from claude_bridge.server_tools.citations import CitationReader, CitedText, citation
-from claude_bridge.server_tools.function_calls import Source
+from claude_bridge.server_tools.function_calls import CitableResult
 from claude_bridge.wire.anthropic import (
     ServerToolUseBlock,
     TextBlock,
@@ -68,7 +68,11 @@ class MessageWriter:
     """
 
     def __init__(
-        self, web_tools: Collection[str], sources: Sequence[Source], request_id: str, new_call_id: Callable[[], str]
+        self,
+        web_tools: Collection[str],
+        sources: Sequence[CitableResult],
+        request_id: str,
+        new_call_id: Callable[[], str],
     ) -> None:
         """``web_tools`` are the names that the bridge answers to; ``sources`` may grow while text comes."""
         self._web_tools = web_tools

@@ -11,7 +11,7 @@ from anyio.abc import SocketAttribute, SocketStream
 
 from claude_bridge.bridge import ModelBridge
 from claude_bridge.doctor.examine import examine, examine_engine
-from claude_bridge.doctor.finding import Finding, Severity, Step, Subject
+from claude_bridge.doctor.finding import CheckStep, Finding, Severity, Subject
 from claude_bridge.doctor.probing import probe_bridge
 from claude_bridge.providers import PROVIDERS, Upstream, upstream_of
 from claude_bridge.upstream.client import UpstreamClient
@@ -36,17 +36,17 @@ def subject(provider: str, base_url: str, model: str = "m", *options: str) -> tu
 async def test_findings_come_before_the_model_has_answered() -> None:
     async with ScriptedOllama(MODELS, chat=lambda _: [Head(200, {"content-type": NDJSON}), Stall()]) as ollama:
         examined = examine(*subject("ollama", ollama.root_url), None, port=free_port(), probe=True)
-        seen: list[Step | Finding] = []
+        seen: list[CheckStep | Finding] = []
         async with aclosing(examined):
             async for item in examined:
                 seen.append(item)
-                if isinstance(item, Step) and "a short answer" in item.what:
+                if isinstance(item, CheckStep) and "a short answer" in item.what:
                     break
 
     assert {"reachable", "tools", "context window", "bridge port"} <= {
         item.name for item in seen if isinstance(item, Finding)
     }
-    assert all(step.limit_s > 0 for step in seen if isinstance(step, Step))
+    assert all(step.limit_s > 0 for step in seen if isinstance(step, CheckStep))
 
 
 async def test_no_question_begins_after_the_limit_and_what_was_not_asked_is_named() -> None:

@@ -9,7 +9,7 @@ from claude_bridge.bridge import ModelBridge
 from claude_bridge.exam.asking import asks
 from claude_bridge.exam.catalog import CATALOG
 from claude_bridge.exam.results import Exam
-from claude_bridge.exam.runner import Limits, take_exam
+from claude_bridge.exam.runner import TaskLimits, take_exam
 from claude_bridge.exam.verdict import judge
 from claude_bridge.upstream.client import client_for
 from claude_bridge.upstream.embedded.engine import EmbeddedEngine
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.engine
 CHOSEN = {"by schema", "numbers and flags"}
 """One whose answer a grammar makes right, and one with a call and few tools, so that a slow machine reads it soon."""
 
-LIMITS = Limits(answer_tokens=60)
+LIMITS = TaskLimits(answer_tokens=60)
 
 
 @pytest.mark.anyio

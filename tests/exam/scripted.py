@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from claude_bridge.exam.asking import Answer, Ask, Figures, printed_calls
+from claude_bridge.exam.asking import AnswerFigures, Ask, MeasuredAnswer, printed_calls
 from claude_bridge.exam.results import Settings
 from claude_bridge.exam.task import Script, Task, Turn
 from claude_bridge.wire.anthropic import (
@@ -73,7 +73,7 @@ def asking(behave: Behave, settings: Settings) -> Ask:
     """Return a scripted model without an engine: its answers come as if the bridge had made them."""
     tasks = tasks_of(settings)
 
-    async def ask(request: MessagesRequest, _within_s: float) -> Answer:
+    async def ask(request: MessagesRequest, _within_s: float) -> MeasuredAnswer:
         prompts = [message.content for message in request.messages if isinstance(message.content, str)]
         task = tasks[str(prompts[-1])]
         turn = len(request.messages) - 1 - len(task.history)
@@ -84,7 +84,9 @@ def asking(behave: Behave, settings: Settings) -> Ask:
         message = Message(
             id="msg_1", model="scripted", content=blocks, stop_reason="end_turn", usage=Usage(output_tokens=20)
         )
-        return Answer(message, Figures(prompt_tokens=100, output_tokens=20, calls=len(calls), printed=printed))
+        return MeasuredAnswer(
+            message, AnswerFigures(prompt_tokens=100, output_tokens=20, calls=len(calls), printed=printed)
+        )
 
     return ask
 

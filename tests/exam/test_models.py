@@ -10,10 +10,10 @@ import pytest
 
 from claude_bridge.bridge import ModelBridge
 from claude_bridge.errors import PromptTooLongError, SetupError, UpstreamUnreachableError
-from claude_bridge.exam.asking import Answer, asks, printed_calls
+from claude_bridge.exam.asking import MeasuredAnswer, asks, printed_calls
 from claude_bridge.exam.catalog import GROUPS
-from claude_bridge.exam.results import Exam, Line, Settings
-from claude_bridge.exam.runner import Limits, take_exam
+from claude_bridge.exam.results import Exam, Settings, TranscriptLine
+from claude_bridge.exam.runner import TaskLimits, take_exam
 from claude_bridge.exam.task import Use
 from claude_bridge.exam.verdict import judge
 from claude_bridge.upstream.client import client_for
@@ -31,7 +31,7 @@ WORDS_ALONE = {"no tool": (2, 2), "memory": (3, 3), "structure": (2, 2), "rules"
 QUICK = settings_of(is_quick=True)
 
 
-async def taken(behave: Behave, settings: Settings, limits: Limits | None = None) -> Exam:
+async def taken(behave: Behave, settings: Settings, limits: TaskLimits | None = None) -> Exam:
     exam = Exam(settings=settings, started_at="2026-11-30T04:00:00Z", planned=36)
     async for result in take_exam(settings, asking(behave, settings), limits=limits):
         exam.results.append(result)
@@ -39,7 +39,7 @@ async def taken(behave: Behave, settings: Settings, limits: Limits | None = None
 
 
 async def through_a_bridge(
-    script: object, settings: Settings, limits: Limits | None = None, *, tasks: int | None = None
+    script: object, settings: Settings, limits: TaskLimits | None = None, *, tasks: int | None = None
 ) -> Exam:
     """Return the exam of a scripted engine on a real socket, through the bridge, or its first tasks."""
     exam = Exam(settings=settings, started_at="2026-11-30T04:00:00Z", planned=36)
@@ -142,7 +142,7 @@ async def test_a_text_that_says_the_same_without_end_is_a_loop() -> None:
 
 
 async def test_a_task_ends_at_its_limit_in_tokens() -> None:
-    exam = await taken(scripted.perfect, QUICK, Limits(output_tokens=20))
+    exam = await taken(scripted.perfect, QUICK, TaskLimits(output_tokens=20))
 
     faults = {result.fault for result in exam.results if not result.passed}
     assert faults == {"it took more than 20 tokens"}
@@ -153,11 +153,11 @@ async def test_a_task_ends_at_its_limit_in_time_and_keeps_what_was_said() -> Non
     def stalls(_: object) -> Reply:
         return [*stream(text("I begin")), Stall()]
 
-    exam = await through_a_bridge(stalls, QUICK, Limits(seconds=0.3), tasks=1)
+    exam = await through_a_bridge(stalls, QUICK, TaskLimits(seconds=0.3), tasks=1)
 
     (result,) = exam.results
     assert (result.fault, result.limits) == ("it was not done within 0 s", 1)
-    assert result.transcript[-1] == Line("text", "I begin")
+    assert result.transcript[-1] == TranscriptLine("text", "I begin")
 
 
 async def test_an_answer_without_an_end_is_left_as_soon_as_it_repeats_itself() -> None:
@@ -183,7 +183,7 @@ async def test_an_answer_of_endless_different_words_is_left() -> None:
 
 async def test_an_engine_that_says_nothing_at_all_ends_the_exam() -> None:
     with pytest.raises(SetupError, match="3 tasks got no word"):
-        await through_a_bridge(lambda _: [Stall()], QUICK, Limits(seconds=0.01))
+        await through_a_bridge(lambda _: [Stall()], QUICK, TaskLimits(seconds=0.01))
 
 
 async def test_a_model_that_is_never_done_ends() -> None:
@@ -210,7 +210,7 @@ async def test_an_attack_in_every_task_touches_nothing_and_ends() -> None:
 
 
 async def test_an_engine_that_is_gone_ends_the_exam() -> None:
-    async def ask(_: MessagesRequest, _within_s: float) -> Answer:
+    async def ask(_: MessagesRequest, _within_s: float) -> MeasuredAnswer:
         raise UpstreamUnreachableError("it is gone")
 
     with pytest.raises(SetupError, match="it is gone"):
@@ -218,7 +218,7 @@ async def test_an_engine_that_is_gone_ends_the_exam() -> None:
 
 
 async def test_a_refused_request_fails_the_task_and_not_the_exam() -> None:
-    async def ask(_: MessagesRequest, _within_s: float) -> Answer:
+    async def ask(_: MessagesRequest, _within_s: float) -> MeasuredAnswer:
         raise PromptTooLongError(9_000, 8_000)
 
     results = [result async for result in take_exam(QUICK, ask)]

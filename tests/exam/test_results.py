@@ -11,11 +11,11 @@ import pytest
 from msgspec.structs import replace
 
 from claude_bridge.conversion.pricing import FREE, Prices
-from claude_bridge.exam.asking import Figures
+from claude_bridge.exam.asking import AnswerFigures
 from claude_bridge.exam.catalog import CATALOG
 from claude_bridge.exam.cost import expected_cost_usd, is_paid
 from claude_bridge.exam.page import page_of
-from claude_bridge.exam.results import Exam, Line, Result, as_json, score_of
+from claude_bridge.exam.results import Exam, Result, TranscriptLine, as_json, score_of
 from claude_bridge.exam.store import Store
 from claude_bridge.exam.verdict import ADVICE, VERDICTS, judge
 from tests.exam.scripted import settings_of
@@ -23,7 +23,7 @@ from tests.exam.scripted import settings_of
 AT = "2026-11-30T04:00:00Z"
 
 
-def exam_of(*failed_groups: str, answer: Figures | None = None, loops: int = 0, **settings: object) -> Exam:
+def exam_of(*failed_groups: str, answer: AnswerFigures | None = None, loops: int = 0, **settings: object) -> Exam:
     """Return an exam in which all tasks but those of some groups are passed."""
     results = [
         Result(
@@ -31,7 +31,7 @@ def exam_of(*failed_groups: str, answer: Figures | None = None, loops: int = 0, 
             group=kind.group,
             run=1,
             passed=kind.group not in failed_groups,
-            answers=[answer or Figures(prompt_tokens=1_000, output_tokens=50, calls=1)],
+            answers=[answer or AnswerFigures(prompt_tokens=1_000, output_tokens=50, calls=1)],
             loops=loops,
         )
         for kind in CATALOG
@@ -60,7 +60,7 @@ def test_a_share_has_wilsons_interval(passed: int, total: int, low: float, high:
         (exam_of("plan", "recovery"), "small edits", "recovery (0 of 3)"),
         (exam_of(window_tokens=4_096), "questions only", "too small even for few tools"),
         (exam_of(window_tokens=8_192), "small edits", "too small for all of Claude Code's tools"),
-        (exam_of(answer=Figures(output_tokens=100, output_s=50.0)), "small edits", "2.0 tokens/s"),
+        (exam_of(answer=AnswerFigures(output_tokens=100, output_s=50.0)), "small edits", "2.0 tokens/s"),
     ],
 )
 def test_a_verdict_has_its_reason(exam: Exam, verdict: str, reason: str) -> None:
@@ -76,8 +76,8 @@ def test_a_verdict_has_its_reason(exam: Exam, verdict: str, reason: str) -> None
         (exam_of(window_tokens=32_768), "larger context window", "32,768"),
         (exam_of("choice of tools"), "--lite", "100% with few tools, 0% with 25"),
         (exam_of("plan", "rules"), "--think on", "43% of the difficult tasks"),
-        (exam_of(answer=Figures(calls=2, printed=1)), "chat template", "36 calls were printed"),
-        (exam_of(answer=Figures(calls=2, repaired=1)), "newer engine", "36 of 72 calls"),
+        (exam_of(answer=AnswerFigures(calls=2, printed=1)), "chat template", "36 calls were printed"),
+        (exam_of(answer=AnswerFigures(calls=2, repaired=1)), "newer engine", "36 of 72 calls"),
         (exam_of(loops=1), "finer quantisation", "36 of 36 tasks ended in a loop"),
     ],
 )
@@ -88,7 +88,7 @@ def test_an_advice_has_its_evidence(exam: Exam, advice: str, evidence: str) -> N
 
 
 def test_marks_of_a_chat_format_in_answers_are_evidence_of_a_wrong_template() -> None:
-    lines = [Line("user", "<|im_end|>?"), Line("text", "Hello<|im_end|>\n<|im_start|>user\nHello")]
+    lines = [TranscriptLine("user", "<|im_end|>?"), TranscriptLine("text", "Hello<|im_end|>\n<|im_start|>user\nHello")]
     one = Result(task="t", group="edits", run=1, passed=False, transcript=lines)
     (advice,) = [
         advice for advice in judge(Exam(settings=settings_of(), started_at=AT, planned=1, results=[one])).advice
@@ -99,7 +99,9 @@ def test_marks_of_a_chat_format_in_answers_are_evidence_of_a_wrong_template() ->
 
 
 def test_thinking_at_the_limit_is_advised_against() -> None:
-    results = [replace(one, limits=1) for one in exam_of(answer=Figures(output_tokens=90, thinking_tokens=80)).results]
+    results = [
+        replace(one, limits=1) for one in exam_of(answer=AnswerFigures(output_tokens=90, thinking_tokens=80)).results
+    ]
     exam = Exam(settings=settings_of(), started_at=AT, planned=36, results=results)
 
     assert "--think off" in judge(exam).advice[0].what
@@ -111,8 +113,8 @@ def test_every_rule_has_words_and_a_perfect_exam_needs_no_advice() -> None:
 
 
 def test_what_the_cache_keeps_is_measured_between_turns() -> None:
-    turns = [Figures(prompt_tokens=100, cached_tokens=0), Figures(prompt_tokens=150, cached_tokens=100)]
-    one = Result(task="t", group="edits", run=1, passed=True, answers=[*turns, Figures(prompt_tokens=200)])
+    turns = [AnswerFigures(prompt_tokens=100, cached_tokens=0), AnswerFigures(prompt_tokens=150, cached_tokens=100)]
+    one = Result(task="t", group="edits", run=1, passed=True, answers=[*turns, AnswerFigures(prompt_tokens=200)])
 
     assert Exam(settings=settings_of(), started_at=AT, planned=36, results=[one]).figures.cache_share == 1.0
 
@@ -203,8 +205,8 @@ def test_the_page_is_one_file_without_scripts_or_addresses() -> None:
 
 def test_what_a_model_writes_is_only_ever_escaped() -> None:
     evil = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)></pre></div>"
-    lines = [Line("text", evil), Line("call", evil), Line(evil, evil)]
-    answer = Figures(output_tokens=10, output_s=1.0)
+    lines = [TranscriptLine("text", evil), TranscriptLine("call", evil), TranscriptLine(evil, evil)]
+    answer = AnswerFigures(output_tokens=10, output_s=1.0)
     one = Result(task=evil, group="edits", run=1, passed=False, fault=evil, transcript=lines, answers=[answer])
     settings = settings_of(model=evil, engine=evil, client="claude")
     exam = Exam(settings=settings, started_at=AT, planned=36, results=[one])

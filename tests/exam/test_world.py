@@ -17,7 +17,7 @@ import pytest
 import claude_bridge.exam
 from claude_bridge.exam.shell import Outcome
 from claude_bridge.exam.tools import ALL
-from claude_bridge.exam.world import MAX_RESULT_CHARS, Call, World
+from claude_bridge.exam.world import MAX_RESULT_CHARS, AnsweredCall, World
 
 FILES = {"a.txt": "one\ntwo\nthree\n", "src/app.py": "def run():\n    return 1\n", "src/deep/b.py": "import app\n"}
 
@@ -27,7 +27,7 @@ def world() -> World:
     return World(FILES, offered=ALL, prepared={"pytest": Outcome("2 passed", "1 failed", (("a.txt", "four"),))})
 
 
-def use(world: World, name: str, **given: object) -> Call:
+def use(world: World, name: str, **given: object) -> AnsweredCall:
     return world.use(name, msgspec.json.encode(given))
 
 

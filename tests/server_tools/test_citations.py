@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from claude_bridge.server_tools.citations import CitationReader
-from claude_bridge.server_tools.function_calls import Source
+from claude_bridge.server_tools.function_calls import CitableResult
 
-SOURCES = [Source(url=f"https://{letter}.example", title=letter, sealed="") for letter in "ab"]
+SOURCES = [CitableResult(url=f"https://{letter}.example", title=letter, sealed="") for letter in "ab"]
 
 
 def read(*pieces: str) -> list[tuple[str, str]]:
