@@ -148,7 +148,7 @@ def check_report(
         yield key
         return
     if report.profile is None:
-        yield check_stranger(subject, report.answers, owner=owner, elsewhere=elsewhere)
+        yield check_stranger(subject, report, owner=owner, elsewhere=elsewhere)
         return
     engine = check_engine(subject, report)
     yield engine

@@ -112,10 +112,9 @@ _UNREACHABLE = (
 """Why there was no answer, by what the system reported: what that means, and the remedy. The first that fits counts."""
 
 
-def check_stranger(
-    subject: Subject, answers: Sequence[ProbeAnswer], *, owner: str, elsewhere: Sequence[EngineReport]
-) -> Finding:
+def check_stranger(subject: Subject, report: EngineReport, *, owner: str, elsewhere: Sequence[EngineReport]) -> Finding:
     """Judge answers that no engine gives. ``owner`` is who listens there, as in " by nginx (process 7)", or empty."""
+    answers, found = report.answers, report.stranger
     busy = next((answer for answer in answers if answer.status in (429, 503) and not answer.is_page), None)
     if busy is not None:
         reason = quote(refusal_words(busy.body)) or f"status {busy.status}"
@@ -123,32 +122,18 @@ def check_stranger(
     if any(answer.status == 400 and b"https" in answer.body.lower() for answer in answers):
         remedy = _with_other_scheme(subject, "https")
         return fail(ENGINE, f"{subject.base_url} uses TLS, but its address begins with http:", remedy)
-    seen, remedy = _stranger(subject, answers)
-    seen += f" (the port is taken{owner})" if owner else ""
+    seen = found.in_words + (f" (the port is taken{owner})" if owner else "")
     seen += "".join(f"; {one.engine} answers at {one.base_url}" for one in elsewhere[:1])
     if elsewhere:
         remedy = _other_address(subject, elsewhere)
-    return fail(ENGINE, seen, remedy or f"Check the port in --base-url. {_usual(subject.provider)}")
-
-
-def _stranger(subject: Subject, answers: Sequence[ProbeAnswer]) -> tuple[str, str]:
-    """Return what answers there instead of an engine, and the remedy, if it follows from that."""
-    moved = next((answer for answer in answers if answer.location), None)
-    page = next((answer for answer in answers if answer.is_page), None)
-    # A path that exists reveals more than one that does not.
-    best = page or next((answer for answer in answers if answer.status not in (None, 404)), answers[-1])
-    if moved is not None:
-        place = place_of(moved.location) if "://" in moved.location else ""
-        to = f"{moved.location.partition('://')[0]}://{place}"
-        remedy = subject.command(base_url=to) if place else "Check --base-url."
-        return f"{moved.url} redirects to {to if place else 'another path'}", remedy
-    if page is not None:
-        return f"{best.url} answers with a web page, not with JSON: this is no engine", ""
-    if best.status == 200:
-        return f"{best.url} answers with something that is no model list: this is no engine", ""
-    if best.status is not None and best.status >= 500:
-        return f"{best.url} answers {best.status}: {quote(refusal_words(best.body))}", "Look at its log."
-    return f"{best.url} answers {best.status}: this is no engine that the bridge knows", ""
+    elif found.location:
+        scheme, mark, _ = found.location.partition("://")
+        remedy = subject.command(base_url=f"{scheme}://{place_of(found.location)}") if mark else "Check --base-url."
+    elif (found.status or 0) >= 500:
+        remedy = "Look at its log."
+    else:
+        remedy = f"Check the port in --base-url. {_usual(subject.provider)}"
+    return fail(ENGINE, seen, remedy)
 
 
 def _usual(provider: str) -> str:

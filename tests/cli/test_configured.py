@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
+from msgspec.structs import replace
 
 from claude_bridge.app.build import build_plan
 from claude_bridge.app.notices import Notices
@@ -116,6 +118,24 @@ def test_limits(
     assert limit() == int(variable)
 
     assert limit(**{name: option}) == option
+
+
+def test_limits_that_options_give_are_those_of_the_main_model(file: Path) -> None:
+    configure(file, "")
+    plan = planned(file, provider="ollama", model="m", context_window=1_000, max_tokens=10, fallback=["ollama/other"])
+
+    assert (plan.main.window_tokens, plan.main.max_output_tokens) == (1_000, 10)
+    assert (plan.engines["ollama"].window_tokens, plan.engines["ollama"].max_output_tokens) == (None, None)
+
+
+def test_a_fallback_is_inspected_where_the_main_engine_is_the_bridges_own(file: Path) -> None:
+    configure(file, "")
+    before = planned(file, provider="ollama", model="m")
+    running = replace(before, embedded=SimpleNamespace(upstream=before.main.upstream))
+    options = Options(provider="local", fallback=["ollama/other"])
+    plan = build_plan(load_config(file), options, Notices(), running=running)
+
+    assert (plan.main.check, plan.engines["ollama"].check) == (False, True)
 
 
 def test_whether_to_think(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

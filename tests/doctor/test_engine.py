@@ -420,6 +420,18 @@ async def test_serve_models_and_doctor_read_the_same_window(fields: dict[str, An
     assert found["context window"].seen == "131,072 tokens"
 
 
+async def test_the_only_model_that_chats_need_not_be_named() -> None:
+    studio = {"models": [{"key": "talker", "type": "llm"}, {"key": "embedder", "type": "embedding"}]}
+    listed = {"data": [{"id": "talker"}, {"id": "embedder"}]}
+    documents = {"/v1/models": json_document(listed), "/api/v1/models": json_document(studio)}
+    async with FakeUpstream(documents=documents) as engine:
+        found = await findings(engine.base_url, provider="openai")
+        served = await discover(Engine(upstream=upstream_of(PROVIDERS["openai"], base_url=engine.base_url, model="")))
+
+    assert found["model"].seen == "talker is offered"
+    assert served.model == "talker"
+
+
 async def test_what_a_list_reports_about_a_models_abilities_is_used() -> None:
     fields: dict[str, Any] = {"supported_parameters": ["tools"], "architecture": {"input_modalities": ["text"]}}
     async with FakeUpstream(documents={"/v1/models": model_list("m", **fields)}) as engine:

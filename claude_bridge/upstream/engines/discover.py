@@ -117,7 +117,7 @@ def require_engine(report: EngineReport, engine: Engine) -> None:
     if is_ollama and not report.is_ollama:
         raise _no_ollama(report, root_url(upstream.base_url))
     if report.profile is None and not upstream.adapter.is_passthrough:
-        raise _no_api(report.answers, upstream.base_url)
+        raise _no_api(report, upstream.base_url)
 
 
 def _require_answer(answer: ProbeAnswer, engine: Engine) -> None:
@@ -144,18 +144,10 @@ def _no_ollama(report: EngineReport, root: str) -> SetupError:
     return SetupError(f"There is no Ollama at {root}, but {report.title}.", hint)
 
 
-def _no_api(answers: Sequence[ProbeAnswer], base_url: str) -> SetupError:
-    answer = next((one for one in answers if one.status == 200), answers[0])
-    if 300 <= (answer.status or 0) < 400:
-        what = f"{answer.url} redirects to {answer.location or 'another address'}."
-    elif answer.is_page:
-        what = f"{answer.url} answers with a web page, not with a model list."
-    elif answer.status == 200:
-        what = f"{answer.url} answers with something that is no model list."
-    else:
-        what = f"{answer.url} answers {answer.status}: there is no OpenAI-compatible API."
+def _no_api(report: EngineReport, base_url: str) -> SetupError:
     is_local = reaches_this_machine(urlsplit(base_url).hostname or "")
-    return SetupError(what, f"Check --base-url. {_USUAL_LOCAL_URLS if is_local else 'It usually ends in /v1.'}")
+    hint = f"Check --base-url. {_USUAL_LOCAL_URLS if is_local else 'It usually ends in /v1.'}"
+    return SetupError(f"{report.stranger.in_words}.", hint)
 
 
 # --- an Ollama ----------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from claude_bridge.adapters.engine_profiles import OLLAMA, UNKNOWN, profile_with_reasoning
 from claude_bridge.conversion.pricing import FREE, Prices
 from claude_bridge.conversion.profile import Profile
+from claude_bridge.conversion.upstream_errors.translate import quote, refusal_words
 from claude_bridge.errors import UpstreamError
 from claude_bridge.wire.model_list import ReasoningAbilities
 
@@ -45,6 +46,22 @@ class ProbeAnswer(Struct, frozen=True, kw_only=True):
     def location(self) -> str:
         """Where it redirects to, or an empty text."""
         return self.headers.get("location", "")
+
+    @property
+    def in_words(self) -> str:
+        """What this is, as it is no answer of an engine: a sentence without its end, and without passwords."""
+        if self.location:
+            scheme, mark, rest = self.location.partition("://")
+            host, slash, path = rest.partition("/")
+            to = f"{scheme}://{host.rpartition('@')[2]}{slash}{path.partition('?')[0]}" if mark else "another path"
+            return f"{self.url} redirects to {to}"
+        if self.is_page:
+            return f"{self.url} answers with a web page, not with JSON: this is no engine"
+        if self.status == 200:
+            return f"{self.url} answers with something that is no model list: this is no engine"
+        if self.status is not None and self.status >= 500:
+            return f"{self.url} answers {self.status}: {quote(refusal_words(self.body))}"
+        return f"{self.url} answers {self.status}: this is no engine that the bridge knows"
 
     def parsed(self, parse: Callable[[bytes], _Parsed]) -> _Parsed | None:
         """Return what the body says; None where the status is not 200, or the body is something else."""
@@ -163,6 +180,16 @@ class EngineReport(Struct, frozen=True, kw_only=True):
         model = self.find(name)
         takes_any_name = self.profile is not None and self.profile.ignores_model_name
         return self.models[0] if model is None and takes_any_name and self.models else model
+
+    @property
+    def stranger(self) -> ProbeAnswer:
+        """The answer that shows best what is there in place of an engine."""
+        candidates = (
+            *(answer for answer in self.answers if answer.location),
+            *(answer for answer in self.answers if answer.is_page),
+            *(answer for answer in self.answers if answer.status not in (None, 404)),  # a path that exists shows more
+        )
+        return next(iter(candidates), self.answers[0])
 
     def find(self, name: str) -> OfferedModel | None:
         """Return the model that a name means, or None if the engine does not list it."""
