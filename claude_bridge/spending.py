@@ -7,10 +7,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 from msgspec.structs import astuple
 
 from claude_bridge.errors import BudgetError
@@ -24,13 +24,13 @@ MAX_FILE_BYTES = 64 * 1024 * 1024
 """Of a day's file no more than this is read."""
 
 
-class Budget(Struct, frozen=True, kw_only=True):
+class Budget(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How much may be spent, in US dollars and tokens of prompts and answers; None: any amount."""
 
-    session_usd: float | None = None
-    day_usd: float | None = None
-    session_tokens: int | None = None
-    day_tokens: int | None = None
+    session_usd: Annotated[float, Meta(ge=0)] | None = None
+    day_usd: Annotated[float, Meta(ge=0)] | None = None
+    session_tokens: Annotated[int, Meta(ge=1)] | None = None
+    day_tokens: Annotated[int, Meta(ge=1)] | None = None
 
     @property
     def is_limited(self) -> bool:

@@ -15,7 +15,6 @@ from claude_bridge.cli.help import paragraphs_of, sections_of, usage_of
 from claude_bridge.config.format import expected, shown
 from claude_bridge.config.schema import (
     Defaults,
-    Limits,
     ModelCost,
     ModelSettings,
     ProviderSettings,
@@ -24,13 +23,14 @@ from claude_bridge.config.schema import (
     settings_of,
 )
 from claude_bridge.data_files import read_text
+from claude_bridge.spending import Budget
 
 BLOCK = re.compile(r"(?P<begin><!-- made from the code: (?P<name>.+?) -->\n).*?(?P<end><!-- end -->\n)", re.DOTALL)
 
 TABLES: dict[str, type[Struct]] = {
     "[server]": Server,
     "[defaults]": Defaults,
-    "[limits]": Limits,
+    "[limits]": Budget,
     "[web]": Web,
     "[providers.NAME]": ProviderSettings,
     "[[providers.NAME.models]]": ModelSettings,

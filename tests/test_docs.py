@@ -14,7 +14,7 @@ import pytest
 from platformdirs import user_cache_path
 
 from claude_bridge.attachments.prepare import FETCH_LIMIT_S, MAX_ATTACHMENTS
-from claude_bridge.config import locate, schema
+from claude_bridge.config import locate
 from claude_bridge.config.load import OPTION_VARIABLES, read_config
 from claude_bridge.config.schema import Defaults, Server, Web, settings_of, variable_of
 from claude_bridge.conversion.tool_json.schema_reduce import MAX_SCHEMA_BYTES
@@ -22,6 +22,7 @@ from claude_bridge.conversion.tool_json.text import MAX_JSON_DEPTH
 from claude_bridge.server.http1 import Limits
 from claude_bridge.server.request_head import MAX_FIELDS, MAX_TARGET_BYTES
 from claude_bridge.server.routes import ROUTES
+from claude_bridge.spending import Budget
 from claude_bridge.wire.anthropic_codec import (
     BUDGETS,
     MAX_BLOCKS,
@@ -100,7 +101,7 @@ def test_the_reference_has_the_limits_that_hold() -> None:
 
 def test_the_reference_has_every_variable() -> None:
     section = _section("configuration.md", "What overrides what")
-    names = [name for table in (Server, Defaults, schema.Limits, Web) for name in settings_of(table)]
+    names = [name for table in (Server, Defaults, Budget, Web) for name in settings_of(table)]
 
     documented = set(re.findall(r"`(BRIDGE_[A-Z_]+)`", section))
 

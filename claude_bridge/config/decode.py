@@ -18,7 +18,6 @@ from claude_bridge.config.line_numbers import KeyPath
 from claude_bridge.config.schema import (
     Config,
     Defaults,
-    Limits,
     ProviderSettings,
     Server,
     Web,
@@ -28,11 +27,12 @@ from claude_bridge.config.schema import (
 )
 from claude_bridge.config.types import ApiKeys, BodyFields, Headers, ModelName, Pattern, Secret, WrittenText
 from claude_bridge.providers import LOCAL, PROVIDERS
+from claude_bridge.spending import Budget
 
-TABLES_OF_VARIABLES: dict[str, type[Server | Defaults | Limits | Web]] = {
+TABLES_OF_VARIABLES: dict[str, type[Server | Defaults | Budget | Web]] = {
     "server": Server,
     "defaults": Defaults,
-    "limits": Limits,
+    "limits": Budget,
     "web": Web,
 }
 """The tables whose settings a variable can give."""

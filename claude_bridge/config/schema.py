@@ -104,15 +104,6 @@ class ModelSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     cost: ModelCost | None = None
 
 
-class Limits(Budget, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How much may be spent, as the bridge counts it; None: any amount."""
-
-    session_usd: Price | None = None
-    day_usd: Price | None = None
-    session_tokens: Tokens | None = None
-    day_tokens: Tokens | None = None
-
-
 class ProviderSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where a provider is. With a new name it is a provider of the user's own, and needs ``kind`` and ``base_url``."""
 
@@ -124,7 +115,7 @@ class ProviderSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     keep_alive: Duration | None = None
     headers: Headers | None = None
     body: BodyFields | None = None
-    limits: Limits | None = None
+    limits: Budget | None = None
     models: tuple[ModelSettings, ...] = ()
 
 
@@ -133,7 +124,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     server: Server = Server()
     defaults: Defaults = Defaults()
-    limits: Limits = Limits()
+    limits: Budget = Budget()
     web: Web = Web()
     providers: Mapping[str, ProviderSettings] = {}
     routes: Mapping[Pattern, ModelName] = {}

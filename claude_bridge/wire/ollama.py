@@ -15,6 +15,7 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from claude_bridge.wire.lenient_json import parse_shape
+from claude_bridge.wire.openai import ToolDeclaration
 
 # --- what we send -------------------------------------------------------------------------------------------
 
@@ -43,21 +44,6 @@ class ChatMessage(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=Tru
     tool_calls: list[ToolCall] | UnsetType = UNSET
     tool_name: str | UnsetType = UNSET
     tool_call_id: str | UnsetType = UNSET
-
-
-class FunctionDeclaration(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """A function that the model may call."""
-
-    name: str
-    description: str | UnsetType = UNSET
-    parameters: Raw
-
-
-class ToolDeclaration(Struct, frozen=True, gc=False, kw_only=True):
-    """A tool; always a function."""
-
-    type: Literal["function"] = "function"
-    function: FunctionDeclaration
 
 
 class Options(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
@@ -158,27 +144,14 @@ class ChatChunk(Struct, frozen=True, gc=False):
 # --- what we read: models -----------------------------------------------------------------------------------
 
 
-class ModelDetails(Struct, frozen=True, gc=False):
-    """What kind of model it is, in words: family "qwen3", size "8.2B", quantization "Q4_K_M"."""
-
-    family: str | None = None
-    families: list[str] | None = None
-    parameter_size: str | None = None
-    quantization_level: str | None = None
-    context_length: int | None = None
-
-
 class InstalledModel(Struct, frozen=True, gc=False):
     """One entry of GET /api/tags. ``remote_host`` marks a cloud model; capabilities are there since 0.9.1."""
 
     name: str
     model: str | None = None
-    modified_at: str | None = None
     size: int | None = None
     digest: str | None = None
-    details: ModelDetails | None = None
     capabilities: list[str] | None = None
-    remote_model: str | None = None
     remote_host: str | None = None
 
 
@@ -192,11 +165,8 @@ class ModelDescription(Struct, frozen=True, gc=False):
     """POST /api/show. ``parameters`` is text, a line for each; ``model_info`` the GGUF's metadata by its own keys."""
 
     capabilities: list[str] | None = None
-    details: ModelDetails | None = None
     model_info: dict[str, Any] | None = None
     parameters: str | None = None
-    template: str | None = None
-    remote_model: str | None = None
     remote_host: str | None = None
 
     @property
@@ -225,8 +195,6 @@ class LoadedModel(Struct, frozen=True, gc=False):
     size: int | None = None
     size_vram: int | None = None
     context_length: int | None = None
-    expires_at: str | None = None
-    details: ModelDetails | None = None
 
 
 class LoadedModels(Struct, frozen=True, gc=False):

@@ -28,6 +28,7 @@ from claude_bridge.wire.anthropic import (
     ToolUseBlock,
     UrlSource,
 )
+from claude_bridge.wire.openai import FunctionDeclaration, ToolDeclaration
 
 
 def encode_request(request: NormalizedRequest, model: str, profile: Profile, limits: TokenLimits) -> EncodedFrame:
@@ -133,11 +134,11 @@ def _assistant_message(turn: Turn, profile: Profile) -> ollama.ChatMessage:
     )
 
 
-def _tool(tool: NormalizedTool) -> ollama.ToolDeclaration:
-    function = ollama.FunctionDeclaration(
+def _tool(tool: NormalizedTool) -> ToolDeclaration:
+    function = FunctionDeclaration(
         name=engine_name(tool.name), description=tool.description or UNSET, parameters=tool.schema
     )
-    return ollama.ToolDeclaration(function=function)
+    return ToolDeclaration(function=function)
 
 
 # --- parameters ---------------------------------------------------------------------------------------------
