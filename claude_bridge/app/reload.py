@@ -13,8 +13,8 @@ from claude_bridge.app.build import build_plan
 from claude_bridge.app.notices import Notices
 from claude_bridge.app.options import Options
 from claude_bridge.app.plan import Plan
-from claude_bridge.app.resolve import find_engine
 from claude_bridge.app.running import RunningBridge, provide_when_found
+from claude_bridge.app.targets import find_engine
 from claude_bridge.config.load import Reading, changed_keys, read_config
 from claude_bridge.errors import SetupError, UpstreamError
 

@@ -13,7 +13,7 @@ from anyio import to_thread
 
 from claude_bridge.app.notices import Notices
 from claude_bridge.app.plan import Listening, Plan
-from claude_bridge.app.resolve import find_engine
+from claude_bridge.app.targets import find_engine, routed
 from claude_bridge.app.vision import describer_for
 from claude_bridge.app.web import open_web_tools
 from claude_bridge.attachments.prepare import Attachments
@@ -80,7 +80,6 @@ class RunningBridge:
         Raises:
             SetupError: something that the plan names is not there; what was served before still is.
         """
-        from claude_bridge.app.targets import routed
         from claude_bridge.upstream.client import client_for
 
         plan = plan or self.plan
@@ -156,7 +155,7 @@ async def provide_when_found(bridge: RunningBridge) -> None:
         while True:
             try:
                 upstream = await find_engine(plan.main, Notices() if is_change else notices)
-                routed = await bridge.provide(upstream, plan)
+                provided = await bridge.provide(upstream, plan)
             except UpstreamError as error:
                 what, hint = error.message, _what_to_do(error)
             except SetupError as error:
@@ -164,8 +163,8 @@ async def provide_when_found(bridge: RunningBridge) -> None:
                     raise
                 what, hint = error.what, error.hint
             else:
-                notices.serving(plan, bridge.listening, routed.upstream)
-                await warn_of_others(routed, notices)
+                notices.serving(plan, bridge.listening, provided.upstream)
+                await warn_of_others(provided, notices)
                 return
             if what != reported:
                 reported = what

@@ -17,8 +17,8 @@ from msgspec.structs import replace
 
 from claude_bridge.app.notices import Notices
 from claude_bridge.app.plan import Listening, Plan
-from claude_bridge.app.resolve import find_engine
 from claude_bridge.app.running import RETRY_S, RunningBridge, provide_when_found, warn_of_others
+from claude_bridge.app.targets import find_engine
 from claude_bridge.bridge_protocol import BridgeProtocol
 from claude_bridge.errors import BridgeError, SetupError, UpstreamError, UpstreamLoadingError
 from claude_bridge.page.live import LivePage

@@ -1,21 +1,57 @@
-"""Opens the bridges to all upstreams but the main one, when a request goes there for the first time."""
+"""Finds the engine of a plan, and opens the bridges to others when a request goes there for the first time."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from claude_bridge.app.notices import Notices
 from claude_bridge.app.plan import Plan
 from claude_bridge.bridge import ModelBridge
+from claude_bridge.errors import BridgeError, SetupError, SeveralModelsError
+from claude_bridge.providers import Upstream
 from claude_bridge.router import RoutedBridge
-from claude_bridge.routing import Routing, Target
+from claude_bridge.routing import Target
 from claude_bridge.spending import Spending
-from claude_bridge.upstream.client import client_for
-from claude_bridge.upstream.engines.catalog import list_models
-from claude_bridge.upstream.engines.discover import discover
-from claude_bridge.upstream.engines.report import OfferedModel
+
+if TYPE_CHECKING:
+    from claude_bridge.upstream.engines.engine import Engine
+    from claude_bridge.upstream.engines.report import OfferedModel  # brings the wire shapes of all engines
+
+
+async def find_engine(engine: Engine, notices: Notices) -> Upstream:
+    """Return the engine, with the model that was named, the only one that it has, or the one that the user chooses.
+
+    Raises:
+        SetupError: as ``discover`` does; SeveralModelsError where nobody can be asked.
+        UpstreamError: the engine does not answer, or not yet.
+    """
+    from claude_bridge.upstream.engines.discover import discover
+
+    try:
+        return await discover(engine)
+    except SeveralModelsError as several:
+        offered = await _offered(engine, several)
+        model = offered[0].id if len(offered) == 1 else await notices.choose_model(offered, several)
+    return await discover(engine.with_model(model))
+
+
+async def _offered(engine: Engine, several: SeveralModelsError) -> list[OfferedModel]:
+    """Return the models to choose from, with what the engine reports of each; only their names if it reports nothing.
+
+    Models that are known not to call tools, such as embedding models, are left out.
+    """
+    from claude_bridge.upstream.engines.catalog import list_models
+    from claude_bridge.upstream.engines.report import OfferedModel
+
+    known: dict[str, OfferedModel] = {}
+    with suppress(BridgeError, SetupError):  # it has just named its models; what else it could report is not needed
+        known = {model.id: model for model in (await list_models(engine)).models}
+    models = [known.get(name) or OfferedModel(id=name) for name in several.models]
+    return [model for model in models if model.tools is not False] or models
 
 
 class Targets:
@@ -34,6 +70,9 @@ class Targets:
             SetupError: there is no such model, or the key is wrong.
             UpstreamError: the engine does not answer.
         """
+        from claude_bridge.upstream.client import client_for
+        from claude_bridge.upstream.engines.discover import discover
+
         engine = self._plan.engines[target.provider].with_model(target.model)
         upstream = await discover(engine)
         client = client_for(upstream, engine.api_key, engine.ring)
@@ -50,6 +89,8 @@ class Targets:
         Raises:
             SetupError, UpstreamError: it can't be asked.
         """
+        from claude_bridge.upstream.engines.catalog import list_models
+
         engine = self._plan.main
         if not engine.check and not engine.models:
             return ()  # the user wants no questions asked
@@ -61,6 +102,5 @@ class Targets:
 def routed(main: ModelBridge, plan: Plan, stack: AsyncExitStack, spending: Spending | None) -> RoutedBridge:
     """Return the main bridge with the plan's routing to other models in front of it."""
     targets = Targets(plan, main, stack)
-    target = Target(plan.routing.main.provider, main.upstream.model)
-    routing: Routing = replace(plan.routing, main=target)
+    routing = replace(plan.routing, main=Target(plan.routing.main.provider, main.upstream.model))
     return RoutedBridge(main, routing, open_target=targets.open, list_offered=targets.offered, spending=spending)

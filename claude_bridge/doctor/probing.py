@@ -9,6 +9,7 @@ from base64 import b64encode
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
 from functools import partial
+from typing import NamedTuple
 
 import anyio
 from msgspec import DecodeError, Raw, json
@@ -160,49 +161,20 @@ async def probe_bridge(
 
     Prompts are at most half of its window. No request begins after ``limit_s`` seconds.
     """
-    prober = _Prober(bridge, ends_at=anyio.current_time() + limit_s)
+    prober = _Prober(bridge, is_busy, ends_at=anyio.current_time() + limit_s)
     yield prober.step("a short answer")
-    speed = await prober.ask("Count from one to twenty in words.", max_tokens=100)
-    yield check_speed(speed)
-    if speed.error is not None:
+    prober.short = await prober.ask("Count from one to twenty in words.", max_tokens=100)
+    yield check_speed(prober.short)
+    if prober.short.error is not None:
         return
-    long_text = _long_text(bridge.upstream.window_tokens)
-    first: Probed | None = None
-
-    async def tool_call() -> Finding:
-        question = "What is the weather in Paris? Use the tool get_weather."
-        return check_tool_call(await prober.ask(question, tools=[_TOOL], max_tokens=300), tool=_TOOL.name, field="city")
-
-    async def long_prompt() -> Finding:
-        nonlocal first
-        first = await prober.ask(f"{long_text}\nWhat is the code word at the very beginning? Say only the code word.")
-        return check_long_prompt(first, canary=CANARY)
-
-    async def cache() -> Finding | None:
-        second = await prober.ask(f"{long_text}\nHow is the river today? Answer in one word.")
-        return check_cache(first, second) if first is not None else None
-
-    async def picture() -> Finding:
-        shown: list[Block] = [picture_of(*_RGB), TextBlock("Which colour is this picture? Answer with one word.")]
-        return check_picture(await prober.ask(shown), colour=_COLOUR)
-
-    async def stop() -> Finding | None:
-        return check_stop(await _stop_an_answer(prober, speed, is_busy))
-
-    steps: list[tuple[str, str, Callable[[], Awaitable[Finding | None]]]] = [
-        (TOOL_CALL, "a tool call", tool_call),
-        (LONG_PROMPT, "a long prompt", long_prompt),
-        (CACHE, "the same beginning once more", cache),
-        *([(PICTURE, "an image", picture)] if sees_images else []),
-        (STOP, "a long answer that is stopped", stop),
-    ]
-    for number, (_, what, check) in enumerate(steps):
-        yield prober.step(what)
-        finding = await check()
+    probes = [probe for probe in _PROBES if sees_images or probe.name != PICTURE]
+    for number, probe in enumerate(probes, 1):
+        yield prober.step(probe.what)
+        finding = await probe.run(prober)
         if finding is not None:
             yield finding
-        if prober.is_late and number + 1 < len(steps):
-            yield _out_of_time([name for name, *_ in steps[number + 1 :]], limit_s)
+        if prober.is_late and number < len(probes):
+            yield _out_of_time([later.name for later in probes[number:]], limit_s)
             return
 
 
@@ -211,15 +183,57 @@ def _out_of_time(names: Sequence[str], limit_s: float) -> Finding:
     return warn("probe", seen, "The engine is too slow for the other checks: use a smaller model, or a GPU.")
 
 
-async def _stop_an_answer(prober: _Prober, speed: Probed, is_busy: IsBusy | None) -> Stopped:
+async def _tool_call(prober: _Prober) -> Finding:
+    question = "What is the weather in Paris? Use the tool get_weather."
+    return check_tool_call(await prober.ask(question, tools=[_TOOL], max_tokens=300), tool=_TOOL.name, field="city")
+
+
+async def _long_prompt(prober: _Prober) -> Finding:
+    question = "What is the code word at the very beginning? Say only the code word."
+    prober.long = await prober.ask(f"{prober.long_text}\n{question}")
+    return check_long_prompt(prober.long, canary=CANARY)
+
+
+async def _same_beginning(prober: _Prober) -> Finding | None:
+    second = await prober.ask(f"{prober.long_text}\nHow is the river today? Answer in one word.")
+    return check_cache(prober.long, second)
+
+
+async def _picture(prober: _Prober) -> Finding:
+    shown: list[Block] = [picture_of(*_RGB), TextBlock("Which colour is this picture? Answer with one word.")]
+    return check_picture(await prober.ask(shown), colour=_COLOUR)
+
+
+async def _stop(prober: _Prober) -> Finding | None:
+    return check_stop(await _stop_an_answer(prober))
+
+
+class _Probe(NamedTuple):
+    """One request to the model, or some: the name of its check, and what is asked."""
+
+    name: str
+    what: str
+    run: Callable[[_Prober], Awaitable[Finding | None]]
+
+
+_PROBES = (
+    _Probe(TOOL_CALL, "a tool call", _tool_call),
+    _Probe(LONG_PROMPT, "a long prompt", _long_prompt),
+    _Probe(CACHE, "the same beginning once more", _same_beginning),
+    _Probe(PICTURE, "an image", _picture),
+    _Probe(STOP, "a long answer that is stopped", _stop),
+)
+
+
+async def _stop_an_answer(prober: _Prober) -> Stopped:
     """Begin a long answer, leave it at its first token, and see how long the engine is busy all the same."""
     usual = await prober.ask(_SHORT_TASK, max_tokens=1)
     begun = await prober.ask(_LONG_TASK, max_tokens=LONG_ANSWER_TOKENS, stop_at_first=True)
     stopped_at = time.monotonic()
     if usual.error is not None or begun.first_token_s is None:
         return Stopped(error=usual.error or begun.error or "nothing was answered")
-    left_s = LONG_ANSWER_TOKENS / (speed.tokens_per_s or float("inf"))
-    busy = await _until_free(is_busy) if is_busy is not None else None
+    left_s = LONG_ANSWER_TOKENS / (prober.short.tokens_per_s or float("inf"))
+    busy = await _until_free(prober.is_busy) if prober.is_busy is not None else None
     if busy is not None:
         return Stopped(busy_s=None if busy else time.monotonic() - stopped_at, left_s=left_s)
     # Where the engine does not report it: by what a short question takes longer than before, it was busy.
@@ -252,7 +266,11 @@ def _long_text(window_tokens: int | None) -> str:
 class _Prober:
     """Asks the model, each question within a limit, and all of them within another."""
 
-    def __init__(self, bridge: ModelBridge, *, ends_at: float) -> None:
+    def __init__(self, bridge: ModelBridge, is_busy: IsBusy | None, *, ends_at: float) -> None:
+        self.is_busy = is_busy
+        self.long_text = _long_text(bridge.upstream.window_tokens)
+        self.short = self.long = Probed()
+        """The answers to a short and to a long prompt."""
         self._bridge = bridge
         self._ends_at = ends_at
 
