@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from claude_bridge.config.load import Reading
     from claude_bridge.config.schema import Config
     from claude_bridge.doctor.finding import Finding, Subject
-    from claude_bridge.providers import Provider, Upstream
+    from claude_bridge.providers import Provider
     from claude_bridge.wire.admin_api import Readiness
 
 EXAMPLES = (
@@ -87,9 +87,9 @@ def doctor(
     try:
         if served is not None:
             findings.append(_check_served(served))
-            subject, upstream, key = _served_subject(config, served, api_key, options)
+            subject = _served_subject(config, served, api_key, options)
         else:
-            subject, upstream, key = _named_subject(config, provider, model, base_url, api_key, options)
+            subject = _named_subject(config, provider, model, base_url, api_key, options)
     except SetupError:
         reading.without_mistakes()  # where there are some, they may be the cause
         raise
@@ -102,7 +102,7 @@ def doctor(
             raise
         findings.append(untried_search(choice, error))
         web = WebPlan()
-    findings = anyio.run(partial(_examine, findings, subject, upstream, key, web, show, port=port, probe=probe))
+    findings = anyio.run(partial(_examine, findings, subject, web, show, port=port, probe=probe))
     is_well = all(finding.severity != "bad" for finding in findings)
     if as_json:
         import msgspec
@@ -117,8 +117,6 @@ def doctor(
 async def _examine(
     findings: Sequence[Finding],
     subject: Subject,
-    upstream: Upstream,
-    key: str | None,
     web: WebPlan,
     show: Callable[[Finding], None] | None,
     *,
@@ -140,7 +138,7 @@ async def _examine(
         for finding in found:
             if show is not None:
                 show(finding)
-        async with aclosing(examine(subject, upstream, key, port=port, probe=probe)) as items:
+        async with aclosing(examine(subject, port=port, probe=probe)) as items:
             async for item in items:
                 if isinstance(item, CheckStep):
                     begin(item.what, item.limit_s)
@@ -165,8 +163,8 @@ def _print_finding(finding: Finding) -> None:
 
 def _named_subject(
     config: Config, provider: str, model: str, base_url: str | None, api_key: str | None, options: Sequence[str]
-) -> tuple[Subject, Upstream, str | None]:
-    """Return what the command line and the configuration name, the upstream, and its key (None: there is none)."""
+) -> Subject:
+    """Return what the command line and the configuration name."""
     from claude_bridge.app.build import provider_and_model, provider_row
     from claude_bridge.providers import LOCAL
 
@@ -178,19 +176,17 @@ def _named_subject(
     return _subject(config, row, known_provider if provider else "", model, base_url, api_key, options)
 
 
-def _served_subject(
-    config: Config, served: Readiness, api_key: str | None, options: Sequence[str]
-) -> tuple[Subject, Upstream, str | None]:
+def _served_subject(config: Config, served: Readiness, api_key: str | None, options: Sequence[str]) -> Subject:
     """Return what the running bridge serves, as if it had been named on the command line."""
     from msgspec.structs import replace
 
     from claude_bridge.providers import PROVIDERS
 
     row, base_url = row_of_served(config, served)
-    subject, upstream, key = _subject(config, row, row.name, served.model or "", base_url, api_key, options)
+    subject = _subject(config, row, row.name, served.model or "", base_url, api_key, options)
     if row.kind != PROVIDERS["ollama"].kind:  # there the model is loaded with it
-        subject = replace(subject, window_tokens=served.window_tokens)
-    return subject, upstream, key
+        subject = replace(subject, engine=replace(subject.engine, window_tokens=served.window_tokens))
+    return subject
 
 
 def _subject(
@@ -201,30 +197,33 @@ def _subject(
     base_url: str | None,
     api_key: str | None,
     options: Sequence[str],
-) -> tuple[Subject, Upstream, str | None]:
+) -> Subject:
     from claude_bridge.app.build import address_of, require_address
     from claude_bridge.app.keys import key_of
     from claude_bridge.config.providers import configured_models
     from claude_bridge.doctor.finding import Subject
     from claude_bridge.providers import upstream_of
+    from claude_bridge.upstream.engines.engine import Engine
 
     models = configured_models(config, row)
     address = address_of(config, row, base_url)
     require_address(row, address)
     key = key_of(config, row, api_key, address)
     model = model or (models[0].id if len(models) == 1 else "")
-    subject = Subject(
-        provider=provider,
-        model=model,
-        base_url=(address or row.base_url).rstrip("/"),
-        is_usual_url=base_url is None,  # or a variable's, or the file's: both hold for the next command too
-        has_key=key is not None,
-        key_variable=row.key_variable,
+    engine = Engine(
+        provider=row.name,
+        upstream=upstream_of(row, base_url=address, model=model),
+        api_key=key,
         models=models,
         window_tokens=config.defaults.context_window,
+    )
+    return Subject(
+        provider=provider,
+        engine=engine,
+        is_usual_url=base_url is None,  # or a variable's, or the file's: both hold for the next command too
+        key_variable=row.key_variable,
         options=tuple(options),
     )
-    return subject, upstream_of(row, base_url=address, model=model), key
 
 
 def _check_configuration(reading: Reading) -> Finding:

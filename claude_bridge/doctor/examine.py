@@ -30,9 +30,10 @@ from claude_bridge.doctor.reach import (
     no_tls,
 )
 from claude_bridge.doctor.windows import check_windows
-from claude_bridge.providers import PROVIDERS, Upstream, upstream_of
+from claude_bridge.providers import PROVIDERS, upstream_of
 from claude_bridge.server.port_owner import describe_port_owner
 from claude_bridge.upstream.engines.detect import inspect_engine
+from claude_bridge.upstream.engines.engine import Engine
 from claude_bridge.upstream.engines.report import EngineReport, OfferedModel
 from claude_bridge.wire.addresses import reaches_this_machine
 
@@ -49,15 +50,13 @@ USUAL_PORTS = (11434, 8080, 1234, 8000, 30000)
 OPENAI_ITSELF = "api.openai.com"
 
 
-async def examine(
-    subject: Subject, upstream: Upstream, key: str | None, *, port: int, probe: bool
-) -> AsyncGenerator[CheckStep | Finding, None]:
-    """Check the engine at the upstream's address, this machine and, to ``probe`` it, the model itself.
+async def examine(subject: Subject, *, port: int, probe: bool) -> AsyncGenerator[CheckStep | Finding, None]:
+    """Check the engine, this machine and, to ``probe`` it, the model itself.
 
     ``port`` is the bridge's.
     """
     yield CheckStep("Asking the engine", ENGINE_LIMIT_S)
-    report, findings = await examine_engine(subject, upstream, key)
+    report, findings = await examine_engine(subject)
     for finding in findings:
         yield finding
     yield CheckStep("Looking at this machine", MACHINE_LIMIT_S)
@@ -65,16 +64,16 @@ async def examine(
         yield finding
     if probe:
         yield CheckStep("Asking the model", ALL_LIMIT_S)
-        async with aclosing(probe_model(subject, report, upstream, key)) as items:
+        async with aclosing(probe_model(subject, report)) as items:
             async for item in items:
                 yield item
 
 
 async def examine_engine(
-    subject: Subject, upstream: Upstream, key: str | None, *, usual_ports: Sequence[int] = USUAL_PORTS
+    subject: Subject, *, usual_ports: Sequence[int] = USUAL_PORTS
 ) -> tuple[EngineReport, list[Finding]]:
     """Return what the engine reports, and what that means; ``usual_ports`` is where others are looked for."""
-    report = await _inspect(upstream, key)
+    report = await _inspect(subject.engine)
     if report is None:
         return EngineReport(), [no_tls(subject)]
     address = urlsplit(subject.base_url)
@@ -84,17 +83,17 @@ async def examine_engine(
     return report, list(check_report(subject, report, elsewhere=elsewhere, owner=owner))
 
 
-async def _inspect(upstream: Upstream, key: str | None) -> EngineReport | None:
+async def _inspect(engine: Engine) -> EngineReport | None:
     """Return the engine's report, or None if it answers in plain HTTP at an address that says TLS.
 
     That is tried first: an engine that waits for the rest of a line answers a TLS handshake with silence.
     """
-    address = urlsplit(upstream.base_url)
+    address = urlsplit(engine.upstream.base_url)
     host = address.hostname or ""
     is_near_by = reaches_this_machine(host) or is_near(host)
     if address.scheme == "https" and is_near_by and await _speaks_plain_http(host, address.port or 443):
         return None
-    return await inspect_engine(upstream, key)
+    return await inspect_engine(engine.upstream, engine.api_key)
 
 
 async def _speaks_plain_http(host: str, port: int) -> bool:

@@ -7,7 +7,7 @@ from shlex import quote as quote_for_shell
 
 from msgspec import Struct, field
 
-from claude_bridge.upstream.engines.report import OfferedModel
+from claude_bridge.upstream.engines.engine import Engine
 
 
 class Severity(StrEnum):
@@ -50,21 +50,26 @@ def fail(name: str, seen: str, remedy: str) -> Finding:
 
 
 class Subject(Struct, frozen=True, kw_only=True):
-    """What is checked. ``provider`` is empty for any engine, ``model`` for the only one."""
+    """What is checked. ``provider`` is empty for any engine."""
 
     provider: str
-    model: str
-    base_url: str
+    engine: Engine
+    """Its models are those that the configuration lists, which is believed before the engine."""
     is_usual_url: bool = False
-    """Whether ``base_url`` need not be given: it is the provider's own, or comes from the configuration."""
-    has_key: bool
+    """Whether the address need not be given: it is the provider's own, or comes from the configuration."""
     key_variable: str
-    models: tuple[OfferedModel, ...] = ()
-    """Those that the configuration lists: it is believed before the engine."""
-    window_tokens: int | None = None
-    """The context window that is configured for any model."""
     options: tuple[str, ...] = ()
     """Other options of the command line, to be given again."""
+
+    @property
+    def model(self) -> str:
+        """The model that is meant; empty: the only one."""
+        return self.engine.upstream.model
+
+    @property
+    def base_url(self) -> str:
+        """The address as it was given."""
+        return self.engine.upstream.base_url
 
     def command(self, provider: str = "", model: str = "", base_url: str = "", *, verb: str = "doctor") -> str:
         """Return the command line for this subject, with what is given in place of its own."""

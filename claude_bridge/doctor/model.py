@@ -27,7 +27,7 @@ _ENABLE_TOOLS = {
 
 def check_listed(subject: Subject, report: EngineReport) -> Finding | None:
     """Judge whether the configuration lists the model, where it lists any; None: nothing to say."""
-    models = subject.models
+    models = subject.engine.models
     if not models or configured_model(subject.model, models, is_ollama=report.is_ollama) is not None:
         return None
     names = [one.id for one in models]
@@ -43,9 +43,9 @@ def with_configured(subject: Subject, report: EngineReport, model: OfferedModel)
 
     What the configuration says goes before what the engine reports.
     """
-    configured = configured_model(subject.model, subject.models, is_ollama=report.is_ollama)
+    configured = configured_model(subject.model, subject.engine.models, is_ollama=report.is_ollama)
     if configured is None:
-        return model, subject.window_tokens
+        return model, subject.engine.window_tokens
     abilities = {"tools": configured.tools, "thinking": configured.thinking, "images": configured.images}
     known = {name: able for name, able in abilities.items() if able is not None}
     return replace(model, **known), configured.context_window

@@ -40,7 +40,6 @@ from claude_bridge.providers import PROVIDERS, Upstream, upstream_of
 from claude_bridge.trace.recorder import Recorder
 from claude_bridge.upstream.client import UpstreamClient, client_for
 from claude_bridge.upstream.engines.discover import discover
-from claude_bridge.upstream.engines.engine import Engine
 from claude_bridge.upstream.engines.ollama import root_url
 from claude_bridge.upstream.engines.report import EngineReport, OfferedModel
 from claude_bridge.wire.anthropic import (
@@ -90,11 +89,8 @@ _TOOL = Tool(
 )
 
 
-async def probe_model(
-    subject: Subject, report: EngineReport, upstream: Upstream, key: str | None
-) -> AsyncGenerator[CheckStep | Finding, None]:
+async def probe_model(subject: Subject, report: EngineReport) -> AsyncGenerator[CheckStep | Finding, None]:
     """Ask the model, and yield each step before its findings."""
-    upstream = _probed_upstream(upstream, report)
     model = report.meant(subject.model)
     is_ready = (
         report.profile is not None and bool(subject.model or model) and (model is None or model.chats is not False)
@@ -104,11 +100,10 @@ async def probe_model(
         return
     try:
         upstream = await discover(
-            Engine(
-                upstream=upstream,
-                api_key=key,
-                models=subject.models,
-                window_tokens=None if subject.models else subject.window_tokens,
+            replace(
+                subject.engine,
+                upstream=_probed_upstream(subject.engine.upstream, report),
+                window_tokens=None if subject.engine.models else subject.engine.window_tokens,
             )
         )
     except (SetupError, UpstreamError) as error:
@@ -116,8 +111,8 @@ async def probe_model(
         return
     described, _ = with_configured(subject, report, model or OfferedModel(id=subject.model))
     async with (
-        client_for(upstream, key) as client,
-        UpstreamClient(root_url(report.base_url), api_key=key, name=upstream.name) as root,
+        client_for(upstream, subject.engine.api_key) as client,
+        UpstreamClient(root_url(report.base_url), api_key=subject.engine.api_key, name=upstream.name) as root,
     ):
         is_busy = partial(has_busy_slot, root) if report.engine == LLAMA_CPP.name else None
         probes = probe_bridge(ModelBridge(upstream, client), sees_images=described.images is True, is_busy=is_busy)

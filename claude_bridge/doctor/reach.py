@@ -172,11 +172,11 @@ def check_key(subject: Subject, answers: Sequence[ProbeAnswer]) -> Finding:
     refused = next((answer for answer in answers if answer.status in (401, 403)), None)
     taken = any(answer.status == 200 for answer in answers)
     if refused is None or taken:
-        return ok(KEY, "accepted" if subject.has_key else "none needed")
+        return ok(KEY, "none needed" if subject.engine.api_key is None else "accepted")
     words = quote(refusal_words(refused.body))
     details = f" ({refused.status}: {words})" if words else f" ({refused.status})"
     export = f"export {subject.key_variable}=…  (or --api-key)"
-    if subject.has_key:
+    if subject.engine.api_key is not None:
         return fail(KEY, f"the key is not accepted{details}", f"{export} with a valid key")
     return fail(KEY, f"the engine asks for a key, and none was given{details}", export)
 

@@ -12,6 +12,8 @@ from claude_bridge.doctor.finding import Severity, Subject
 from claude_bridge.doctor.machine import check_configuration
 from claude_bridge.doctor.model import check_listed, with_configured
 from claude_bridge.doctor.windows import check_loaded_window, check_memory, check_ollama_window, check_window
+from claude_bridge.providers import PROVIDERS, upstream_of
+from claude_bridge.upstream.engines.engine import Engine
 from claude_bridge.upstream.engines.report import EngineReport, OfferedModel, OllamaModel
 from tests.doctor.test_windows import described, report
 
@@ -46,8 +48,8 @@ MODELS = (OfferedModel(id="one:latest"), OfferedModel(id="two"))
 
 
 def subject(provider: str, model: str, models: tuple[OfferedModel, ...] = (), **fields: Any) -> Subject:
-    known: dict[str, Any] = {"base_url": "http://h", "has_key": False, "key_variable": "KEY", **fields}
-    return Subject(provider=provider, model=model, models=models, **known)
+    upstream = upstream_of(PROVIDERS["openai"], base_url="http://h", model=model)
+    return Subject(provider=provider, engine=Engine(upstream=upstream, models=models, **fields), key_variable="KEY")
 
 
 @pytest.mark.parametrize(

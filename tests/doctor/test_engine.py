@@ -56,11 +56,9 @@ async def findings(
     usual_ports: Sequence[int] = (),
 ) -> dict[str, Finding]:
     """Return what is found about an engine, without what is found about this machine."""
-    subject = Subject(
-        provider=provider, model=model, base_url=base_url, has_key=key is not None, key_variable="OPENAI_API_KEY"
-    )
-    upstream = upstream_of(PROVIDERS[provider], base_url=base_url, model=model)
-    _, found = await examine_engine(subject, upstream, key, usual_ports=usual_ports)
+    engine = Engine(upstream=upstream_of(PROVIDERS[provider], base_url=base_url, model=model), api_key=key)
+    subject = Subject(provider=provider, engine=engine, key_variable="OPENAI_API_KEY")
+    _, found = await examine_engine(subject, usual_ports=usual_ports)
     assert len({finding.name for finding in found}) == len(found)
     assert KEY not in str(found)
     return {finding.name: finding for finding in found}

@@ -13,7 +13,7 @@ from claude_bridge.bridge import ModelBridge
 from claude_bridge.doctor.examine import examine, examine_engine
 from claude_bridge.doctor.finding import CheckStep, Finding, Severity, Subject
 from claude_bridge.doctor.probing import probe_bridge
-from claude_bridge.providers import PROVIDERS, Upstream, upstream_of
+from claude_bridge.providers import PROVIDERS, upstream_of
 from claude_bridge.upstream.client import UpstreamClient
 from claude_bridge.upstream.engines.discover import discover
 from claude_bridge.upstream.engines.engine import Engine
@@ -25,17 +25,14 @@ pytestmark = pytest.mark.anyio
 MODELS = {"m:latest": a_model("tools")}
 
 
-def subject(provider: str, base_url: str, model: str = "m", *options: str) -> tuple[Subject, Upstream]:
-    upstream = upstream_of(PROVIDERS[provider], base_url=base_url, model=model)
-    known = Subject(
-        provider=provider, model=model, base_url=base_url, has_key=False, key_variable="KEY", options=options
-    )
-    return known, upstream
+def subject(provider: str, base_url: str, model: str = "m", *options: str) -> Subject:
+    engine = Engine(upstream=upstream_of(PROVIDERS[provider], base_url=base_url, model=model))
+    return Subject(provider=provider, engine=engine, key_variable="KEY", options=options)
 
 
 async def test_findings_come_before_the_model_has_answered() -> None:
     async with ScriptedOllama(MODELS, chat=lambda _: [Head(200, {"content-type": NDJSON}), Stall()]) as ollama:
-        examined = examine(*subject("ollama", ollama.root_url), None, port=free_port(), probe=True)
+        examined = examine(subject("ollama", ollama.root_url), port=free_port(), probe=True)
         seen: list[CheckStep | Finding] = []
         async with aclosing(examined):
             async for item in examined:
@@ -54,8 +51,8 @@ async def test_no_question_begins_after_the_limit_and_what_was_not_asked_is_name
         return [Pause(0.2), *chat_answer("one two three")]
 
     async with ScriptedOllama(MODELS, chat=slow) as ollama:
-        _, asked = subject("ollama", ollama.root_url)
-        upstream = await discover(Engine(upstream=asked))
+        asked = subject("ollama", ollama.root_url).engine
+        upstream = await discover(asked)
         async with UpstreamClient(upstream.base_url, api_key=None, name="Ollama") as client:
             items = [item async for item in probe_bridge(ModelBridge(upstream, client), limit_s=0.1)]
 
@@ -85,7 +82,7 @@ async def plain_server_that_waits_for_a_line() -> AsyncIterator[int]:
 async def test_tls_at_a_server_that_is_silent_without_it_is_reported_at_once() -> None:
     async with plain_server_that_waits_for_a_line() as port:
         with anyio.fail_after(3):
-            _, (found,) = await examine_engine(*subject("openai", f"https://127.0.0.1:{port}/v1"), None)
+            _, (found,) = await examine_engine(subject("openai", f"https://127.0.0.1:{port}/v1"))
 
     assert (found.name, found.severity) == ("reachable", Severity.FAIL)
     assert f"https://127.0.0.1:{port} does not use TLS" in found.seen
@@ -94,8 +91,8 @@ async def test_tls_at_a_server_that_is_silent_without_it_is_reported_at_once() -
 
 async def test_a_remedy_repeats_the_options_of_the_command() -> None:
     async with ScriptedOllama(MODELS) as ollama:
-        known, upstream = subject("ollama", ollama.root_url, "n", "--port 9000", "--probe")
-        _, findings = await examine_engine(known, upstream, None)
+        known = subject("ollama", ollama.root_url, "n", "--port 9000", "--probe")
+        _, findings = await examine_engine(known)
 
     assert findings[-1].remedy is not None
     assert f"bridge doctor ollama m:latest --base-url {ollama.root_url} --port 9000 --probe" in findings[-1].remedy
@@ -104,6 +101,6 @@ async def test_a_remedy_repeats_the_options_of_the_command() -> None:
 async def test_plain_http_at_a_port_that_wants_tls_is_reported_with_the_other_scheme() -> None:
     refused = json_document("Client sent an HTTP request to an HTTPS server.", status=400)
     async with FakeUpstream(documents={"/v1/models": refused, "/models": refused}) as engine:
-        _, findings = await examine_engine(*subject("openai", engine.base_url), None, usual_ports=())
+        _, findings = await examine_engine(subject("openai", engine.base_url), usual_ports=())
 
     assert findings[-1].remedy == f"bridge doctor openai --base-url https://127.0.0.1:{engine.port}/v1"

@@ -7,11 +7,16 @@ import pytest
 from claude_bridge.adapters.engine_profiles import LLAMA_CPP, LM_STUDIO, UNKNOWN, VLLM
 from claude_bridge.doctor.finding import Finding, Severity, Subject
 from claude_bridge.doctor.windows import check_memory, check_ollama_window, check_processor, check_window
+from claude_bridge.providers import PROVIDERS, upstream_of
+from claude_bridge.upstream.engines.engine import Engine
 from claude_bridge.upstream.engines.report import EngineReport, OfferedModel, OllamaModel
 
 PROFILES = {profile.name: profile for profile in (LLAMA_CPP, LM_STUDIO, UNKNOWN, VLLM)}
 SUBJECT = Subject(
-    provider="ollama", model="m", base_url="http://h", is_usual_url=True, has_key=False, key_variable="KEY"
+    provider="ollama",
+    engine=Engine(upstream=upstream_of(PROVIDERS["ollama"], base_url="http://h", model="m")),
+    is_usual_url=True,
+    key_variable="KEY",
 )
 
 
