@@ -26,11 +26,7 @@ from claude_bridge.version import __version__
 
 if TYPE_CHECKING:
     from claude_bridge.library import Bridge, EventStream, open_bridge
-    from claude_bridge.wire.anthropic import (
-        CountTokensRequest,
-        InputMessage,
-        MessagesRequest,
-    )
+    from claude_bridge.wire.anthropic import CountTokensRequest, InputMessage, MessagesRequest
     from claude_bridge.wire.anthropic_answers import Message, StreamEvent
 
 __all__ = [

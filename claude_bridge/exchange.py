@@ -22,12 +22,7 @@ from claude_bridge.off_loop import LARGE_BYTES, run_off_loop_if_large
 from claude_bridge.trace.events import UpstreamAnswered, WaitingForUpstream
 from claude_bridge.trace.recorder import Recorder
 from claude_bridge.upstream.call import UpstreamCall
-from claude_bridge.wire.anthropic_answers import (
-    Message,
-    RawBytes,
-    ResponseItem,
-    StreamEvent,
-)
+from claude_bridge.wire.anthropic_answers import Message, RawBytes, ResponseItem, StreamEvent
 from claude_bridge.wire.anthropic_codec import encode_message
 from claude_bridge.wire.anthropic_lenient import typed_events
 

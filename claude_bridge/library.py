@@ -28,11 +28,7 @@ from claude_bridge.upstream.client import client_for
 from claude_bridge.upstream.engines.discover import discover
 from claude_bridge.upstream.engines.engine import Engine
 from claude_bridge.wire.anthropic import CountTokensRequest, MessagesRequest
-from claude_bridge.wire.anthropic_answers import (
-    ErrorEvent,
-    Message,
-    StreamEvent,
-)
+from claude_bridge.wire.anthropic_answers import ErrorEvent, Message, StreamEvent
 from claude_bridge.wire.anthropic_codec import parse_count_tokens_request, parse_messages_request
 
 Request = MessagesRequest | Mapping[str, Any]

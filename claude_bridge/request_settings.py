@@ -11,11 +11,7 @@ from msgspec.structs import replace
 
 from claude_bridge.adapters.base import OutgoingRequest
 from claude_bridge.conversion.loss import Loss
-from claude_bridge.wire.anthropic import (
-    CountTokensRequest,
-    MessagesRequest,
-    TextBlock,
-)
+from claude_bridge.wire.anthropic import CountTokensRequest, MessagesRequest, TextBlock
 from claude_bridge.wire.json_splice import without_members
 
 CONVERSATION_FIELDS = frozenset(

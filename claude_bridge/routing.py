@@ -16,14 +16,7 @@ from claude_bridge.clients.claude_code import (
     REMINDER_TAG,
     SMALL_MODEL_PATTERN,
 )
-from claude_bridge.wire.anthropic import (
-    Block,
-    ImageBlock,
-    InputMessage,
-    TextBlock,
-    ToolResultBlock,
-    ToolUseBlock,
-)
+from claude_bridge.wire.anthropic import Block, ImageBlock, InputMessage, TextBlock, ToolResultBlock, ToolUseBlock
 
 LONG_CONTEXT_TOKENS = 60_000
 """Where a long prompt begins, unless the user says otherwise."""

@@ -21,15 +21,7 @@ from claude_bridge.config.providers import configured_models, configured_rows, r
 from claude_bridge.config.schema import Config
 from claude_bridge.config.types import ModelName, SearchChoice
 from claude_bridge.errors import SetupError, UsageError
-from claude_bridge.providers import (
-    LOCAL,
-    Provider,
-    base_url_from,
-    is_address,
-    secret_in,
-    upstream_of,
-    with_api,
-)
+from claude_bridge.providers import LOCAL, Provider, base_url_from, is_address, secret_in, upstream_of, with_api
 from claude_bridge.routing import Routing, Target
 from claude_bridge.upstream.engines.engine import Engine
 

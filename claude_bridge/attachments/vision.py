@@ -8,13 +8,7 @@ import anyio
 from msgspec import Struct
 
 from claude_bridge.errors import BridgeError
-from claude_bridge.wire.anthropic import (
-    ImageBlock,
-    InputMessage,
-    MessagesRequest,
-    TextBlock,
-    Thinking,
-)
+from claude_bridge.wire.anthropic import ImageBlock, InputMessage, MessagesRequest, TextBlock, Thinking
 from claude_bridge.wire.anthropic_answers import Message
 
 PROMPT = (

@@ -67,11 +67,7 @@ async def _ask(prompt: str, notes: _Notes | None, bridge: RunningBridge, upstrea
     from claude_bridge.conversion.upstream_errors.translate import explain_refusal
     from claude_bridge.errors import SetupError
     from claude_bridge.upstream.client import UpstreamClient
-    from claude_bridge.wire.anthropic_answers import (
-        BlockTextDelta,
-        ContentBlockDelta,
-        ErrorEvent,
-    )
+    from claude_bridge.wire.anthropic_answers import BlockTextDelta, ContentBlockDelta, ErrorEvent
     from claude_bridge.wire.anthropic_codec import parse_stream_event
     from claude_bridge.wire.sse import SseDecoder
 

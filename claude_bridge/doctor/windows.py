@@ -6,12 +6,7 @@ from claude_bridge.adapters.engine_profiles import LLAMA_CPP, LM_STUDIO, VLLM
 from claude_bridge.clients.claude_code import FULL_PROMPT
 from claude_bridge.doctor.finding import Finding, Subject, fail, ok, warn
 from claude_bridge.upstream.engines.ollama import DEFAULT_WINDOW_TOKENS, ENOUGH_TOKENS, choose_window
-from claude_bridge.upstream.engines.report import (
-    FALLBACK_TRAINED_TOKENS,
-    EngineReport,
-    OfferedModel,
-    OllamaModel,
-)
+from claude_bridge.upstream.engines.report import FALLBACK_TRAINED_TOKENS, EngineReport, OfferedModel, OllamaModel
 
 WINDOW, LOADED, MEMORY, PROCESSOR = "context window", "loaded window", "memory", "processor"
 

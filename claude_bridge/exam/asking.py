@@ -22,13 +22,7 @@ from claude_bridge.errors import BridgeError, UpstreamUnreachableError
 from claude_bridge.trace.bus import Bus
 from claude_bridge.trace.events import ExchangeEnded, ToolInputRepaired, TraceEvent
 from claude_bridge.trace.recorder import Recorder, content_chars
-from claude_bridge.wire.anthropic import (
-    MessagesRequest,
-    TextBlock,
-    ThinkingBlock,
-    Tool,
-    ToolUseBlock,
-)
+from claude_bridge.wire.anthropic import MessagesRequest, TextBlock, ThinkingBlock, Tool, ToolUseBlock
 from claude_bridge.wire.anthropic_answers import Message
 
 ENDS_THE_EXAM = frozenset({401, 402, 403, 404})

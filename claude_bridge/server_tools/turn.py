@@ -26,12 +26,7 @@ from claude_bridge.server_tools.writer import MessageWriter, WebCall
 from claude_bridge.trace.events import WebToolCalled
 from claude_bridge.trace.recorder import Recorder
 from claude_bridge.wire.anthropic import MessagesRequest
-from claude_bridge.wire.anthropic_answers import (
-    Message,
-    ResponseItem,
-    Stop,
-    Usage,
-)
+from claude_bridge.wire.anthropic_answers import Message, ResponseItem, Stop, Usage
 
 MAX_ROUNDS = 12
 """How often an engine is asked for one answer; the last time it is offered no tools."""

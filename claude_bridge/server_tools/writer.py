@@ -12,12 +12,7 @@ from claude_bridge.conversion.response.accumulator import MessageAccumulator
 from claude_bridge.errors import BridgeError
 from claude_bridge.server_tools.citations import CitationReader, CitedText, citation
 from claude_bridge.server_tools.function_calls import CitableResult
-from claude_bridge.wire.anthropic import (
-    ServerToolUseBlock,
-    TextBlock,
-    ToolUseBlock,
-    WebSearchToolResultBlock,
-)
+from claude_bridge.wire.anthropic import ServerToolUseBlock, TextBlock, ToolUseBlock, WebSearchToolResultBlock
 from claude_bridge.wire.anthropic_answers import (
     AnswerBlock,
     BlockCitationDelta,

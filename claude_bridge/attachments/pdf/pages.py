@@ -5,12 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from claude_bridge.attachments.pdf.reader import PdfPage, PdfReading
-from claude_bridge.wire.anthropic import (
-    Base64Source,
-    Block,
-    ImageBlock,
-    TextBlock,
-)
+from claude_bridge.wire.anthropic import Base64Source, Block, ImageBlock, TextBlock
 
 INSTALL_HINT = "`pipx inject claude-bridge-cli pypdf pypdfium2 pillow`, or `pip install '.[pdf]'` in a checkout"
 

@@ -29,11 +29,7 @@ from claude_bridge.wire.anthropic import (
     ToolUseBlock,
     WebSearchToolResultBlock,
 )
-from claude_bridge.wire.anthropic_answers import (
-    AnswerBlock,
-    Message,
-    WebFetchAnswerBlock,
-)
+from claude_bridge.wire.anthropic_answers import AnswerBlock, Message, WebFetchAnswerBlock
 
 Mark = Literal["asked", "sent", "first", "done", "failed"]
 Tone = Literal["plain", "dim", "warning", "bad"]

@@ -15,14 +15,7 @@ from rich.text import Text
 from claude_bridge.trace.console.entries import Entry, Mark, Tone
 from claude_bridge.trace.console.printable import NO_BREAK, counted, one_line, printable
 from claude_bridge.trace.console.timeline import Growth, Log
-from claude_bridge.trace.events import (
-    AnswerGrew,
-    ClientLeft,
-    EventsDropped,
-    ExchangeEnded,
-    ExchangeFailed,
-    TraceEvent,
-)
+from claude_bridge.trace.events import AnswerGrew, ClientLeft, EventsDropped, ExchangeEnded, ExchangeFailed, TraceEvent
 
 LOG_COLUMNS = 120
 """How wide a debug log in a file is."""

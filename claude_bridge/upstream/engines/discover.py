@@ -15,11 +15,7 @@ from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.upstream_errors.translate import explain_refusal
 from claude_bridge.errors import SetupError, SeveralModelsError, UpstreamBrokenError, UpstreamError
 from claude_bridge.providers import Upstream
-from claude_bridge.upstream.engines.anthropic import (
-    anthropic_root,
-    passthrough_as_reported,
-    passthrough_to_anthropic,
-)
+from claude_bridge.upstream.engines.anthropic import anthropic_root, passthrough_as_reported, passthrough_to_anthropic
 from claude_bridge.upstream.engines.detect import inspect_engine
 from claude_bridge.upstream.engines.engine import Engine
 from claude_bridge.upstream.engines.ollama import (
