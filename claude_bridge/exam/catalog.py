@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from msgspec import Struct, json
+from msgspec import Struct, convert, field, json
 
 from claude_bridge.conversion.prompt.token_estimate import estimate_tokens
 from claude_bridge.data_files import read_rows
@@ -45,9 +45,9 @@ class Kind(Struct, frozen=True, kw_only=True):
     group: str
     name: str
     table: dict[str, Any]
-    is_quick: bool
-    history_tokens: int
-    is_for_client: bool
+    is_quick: bool = field(default=False, name="quick")
+    history_tokens: int = 0
+    is_for_client: bool = field(default=True, name="client")
 
     def task(self, seed: int, run: int) -> Task:
         """Return the variant of a run; the same seed gives the same one."""
@@ -60,14 +60,7 @@ class Kind(Struct, frozen=True, kw_only=True):
 
 def _kind_of(group: str, table: dict[str, Any]) -> Kind:
     table = _BASES.get(table.get("base"), {}) | table
-    return Kind(
-        group=group,
-        name=table["name"],
-        table=table,
-        is_quick=table.get("quick", False),
-        history_tokens=table.get("history_tokens", 0),
-        is_for_client=table.get("client", True),
-    )
+    return convert({**table, "group": group, "table": table}, Kind)
 
 
 CATALOG = tuple(_kind_of(group, table) for group, tables in _DOCUMENT.items() for table in tables)
