@@ -14,8 +14,8 @@ from claude_bridge.adapters.anthropic_messages.frame_repair import (
     repaired_block,
     repaired_call,
 )
-from claude_bridge.adapters.anthropic_messages.frame_writer import Fields, Frame, FrameWriter, object_in
-from claude_bridge.adapters.anthropic_messages.frames import FrameHead, parse_object
+from claude_bridge.adapters.anthropic_messages.frame_writer import Fields, Frame, FrameWriter, object_in, text_in
+from claude_bridge.adapters.anthropic_messages.frames import DeltaFrame, parse_object
 from claude_bridge.conversion.response.assembler import UNSIGNED
 from claude_bridge.conversion.tool_calls.buffer import CUT_BEFORE_ARGUMENTS, GatheredCall
 from claude_bridge.conversion.tool_calls.index import MAX_ARGUMENTS_BYTES, NO_NAME
@@ -40,7 +40,7 @@ class _Block:
         """What a thought is to be signed with in the end; None: it is signed, or is no thought."""
         self.has_content = False
 
-    def takes(self, delta_kind: str | None) -> bool:
+    def takes(self, delta_kind: str) -> bool:
         """Return whether a delta of this type may come in the block; nothing follows a signature."""
         is_of_kind = block_of_delta(delta_kind, self.kind) == self.kind
         return is_of_kind and (self.kind != "thinking" or self.signature is not None)
@@ -49,10 +49,10 @@ class _Block:
 class _HeldCall(GatheredCall):
     """A tool use that is held back until it is whole, with the frames in which it came."""
 
-    def __init__(self, name: str, tool: Tool | None, head: FrameHead, frame: Frame) -> None:
+    def __init__(self, name: str, tool: Tool | None, frame: Frame) -> None:
         """``frame`` is its content_block_start."""
         super().__init__(name, tool)
-        self.engine_index = head.index
+        self.engine_index = frame.index
         self.block = object_in(frame.event, "content_block")
         self.id = str(self.block.get("id") or "")
         self.first_input = input_text(self.block)
@@ -94,27 +94,27 @@ class Blocks:
         self._held_bytes = 0
         self._indexes = count()
 
-    def goes_on(self, head: FrameHead) -> bool:
+    def goes_on(self, delta: DeltaFrame) -> bool:
         """Return whether a delta is simply the next one of the open block, as nearly all are."""
-        block = self._open
-        if block is None or head.delta is None or not head.index == block.engine_index == block.index:
+        block, kind = self._open, delta.delta.type
+        if block is None or not delta.index == block.engine_index == block.index:
             return False
-        return block.has_content and head.delta.type != "signature_delta" and block.takes(head.delta.type)
+        return block.has_content and kind != "signature_delta" and block.takes(kind)
 
-    def start(self, head: FrameHead, frame: Frame) -> None:
+    def start(self, frame: Frame) -> None:
         """Take the start of a block."""
         fields = object_in(frame.event, "content_block")
-        kind = str(fields.get("type") or "")
+        kind = text_in(fields, "type")
         if kind == "tool_use":
-            self._start_call(head, frame)
+            self._start_call(frame)
             return
         self._release_calls(may_repair=True)
         delta = EMPTY_DELTAS.get(kind)
         text = fields.get(kind) if delta else None
-        block = self._resumed(kind, head)
+        block = self._resumed(kind, frame)
         if block is None:
             self._close_block(LEFT_OPEN)
-            block = self._open = _Block(kind, next(self._indexes), head.index)
+            block = self._open = _Block(kind, next(self._indexes), frame.index)
             changes = repaired_block(fields, kind)
             if text:
                 changes[kind] = ""
@@ -122,41 +122,41 @@ class Blocks:
                 changes["signature"], block.signature = "", str(signature)
             if changes:
                 self._out.note(f"the start of a {kind} block: {', '.join(changes)}")
-            self._put(frame, block.index, head.index, **({"content_block": fields | changes} if changes else {}))
+            self._put(frame, block.index, frame.index, **({"content_block": fields | changes} if changes else {}))
         if text and delta:
             self._out.put_event("content_block_delta", index=block.index, delta={**delta, kind: text})
         if text or not delta:
             self._add_content(block)
 
-    def delta(self, head: FrameHead, frame: Frame) -> None:
+    def delta(self, frame: Frame) -> None:
         """Take a delta, wherever it belongs."""
-        kind = head.delta.type if head.delta else None
         fields = object_in(frame.event, "delta")
-        if kind == "input_json_delta" and (call := self._call_of(head.index)) is not None:
+        kind = text_in(fields, "type")
+        if kind == "input_json_delta" and (call := self._call_of(frame.index)) is not None:
             call.add(fields.get("partial_json"))
             self._hold(call, frame)
             return
         block = self._open
-        is_of_block = block is not None and block.engine_index is not None and head.index in (block.engine_index, None)
+        is_of_block = block is not None and block.engine_index is not None and frame.index in (block.engine_index, None)
         if block is None or not is_of_block or not block.takes(kind):
-            block = self._block_for(head, fields)
+            block = self._block_for(frame, fields)
         if block is not None:
             if kind == "signature_delta":
                 block.signature = None
             elif fields.get(block.kind):
                 self._add_content(block)
-            self._put(frame, block.index, head.index)
+            self._put(frame, block.index, frame.index)
 
-    def stop(self, head: FrameHead, frame: Frame) -> None:
+    def stop(self, frame: Frame) -> None:
         """Take the end of a block; one that was closed when the next one began has none left."""
-        if (call := self._call_of(head.index)) is not None:
+        if (call := self._call_of(frame.index)) is not None:
             call.has_ended = True
             self._hold(call, frame)
             return
         block = self._open
-        if block is None or block.engine_index is None or head.index not in (block.engine_index, None):
+        if block is None or block.engine_index is None or frame.index not in (block.engine_index, None):
             return
-        if block.signature is not None or head.index != block.index:
+        if block.signature is not None or frame.index != block.index:
             self._close_block()
         else:
             self._open = None
@@ -176,10 +176,10 @@ class Blocks:
 
     # --- calls ----------------------------------------------------------------------------------------------------
 
-    def _start_call(self, head: FrameHead, frame: Frame) -> None:
-        name = object_in(frame.event, "content_block").get("name")
-        name = name if isinstance(name, str) and name.strip() else NO_NAME
-        call = _HeldCall(name, self._tools.find(name), head, frame)
+    def _start_call(self, frame: Frame) -> None:
+        name = text_in(object_in(frame.event, "content_block"), "name")
+        name = name if name.strip() else NO_NAME
+        call = _HeldCall(name, self._tools.find(name), frame)
         if name == NO_NAME and self._is_more_of_the_last(call):
             return
         self._close_block(LEFT_OPEN)
@@ -286,12 +286,12 @@ class Blocks:
         else:
             self.has_text = True
 
-    def _resumed(self, kind: str, head: FrameHead) -> _Block | None:
+    def _resumed(self, kind: str, frame: Frame) -> _Block | None:
         """Return the block that kept the line alive, if one of this type goes on in it."""
         block = self._open
         if block is None or block.engine_index is not None or block.kind != kind:
             return None
-        block.engine_index = head.index
+        block.engine_index = frame.index
         return block
 
     def _open_here(self, kind: str, engine_index: int | None) -> _Block:
@@ -300,19 +300,18 @@ class Blocks:
         self._out.put_event("content_block_start", index=block.index, content_block=EMPTY_BLOCKS[kind])
         return block
 
-    def _block_for(self, head: FrameHead, delta: Fields) -> _Block | None:
+    def _block_for(self, frame: Frame, delta: Fields) -> _Block | None:
         """Return a block for a delta that does not belong to the open one; None if nothing is to come of it."""
-        delta_kind = head.delta.type if head.delta else None
+        delta_kind = text_in(delta, "type")
         kind = block_of_delta(delta_kind)
         if kind is None or kind not in EMPTY_BLOCKS:
             return None  # arguments of no call
-        text = delta.get(kind)
-        if not isinstance(text, str) or not text.strip():
+        if not text_in(delta, kind).strip():
             # A signature behind the end of its block (llama.cpp), or line ends between two tool calls (SGLang).
             return None
         self._out.note(f"a {delta_kind} came outside of its block")
         self._release_calls(may_repair=True)
-        return self._resumed(kind, head) or self._open_here(kind, head.index)
+        return self._resumed(kind, frame) or self._open_here(kind, frame.index)
 
 
 def input_text(block: Fields) -> str:

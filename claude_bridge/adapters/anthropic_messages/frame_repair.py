@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from claude_bridge.adapters.anthropic_messages.frame_writer import Fields, object_in
+from claude_bridge.adapters.anthropic_messages.frame_writer import Fields, object_in, text_in
 from claude_bridge.adapters.anthropic_messages.frames import is_count
 from claude_bridge.conversion.deltas import Finish, FinishReason
 from claude_bridge.conversion.ending import convert_finish_reason, ended_by_itself, parse_finish
@@ -86,11 +86,11 @@ EMPTY_BLOCKS: Mapping[str, Fields] = {
 }
 
 
-def block_of_delta(delta_kind: str | None, open_kind: str | None = None) -> str | None:
+def block_of_delta(delta_kind: str, open_kind: str | None = None) -> str | None:
     """Return the type of block that a delta belongs to; to a block of an unknown type any delta may belong."""
     if open_kind is not None and open_kind not in EMPTY_DELTAS:
         return open_kind
-    return _BLOCK_OF_DELTA.get(delta_kind or "", open_kind)
+    return _BLOCK_OF_DELTA.get(delta_kind, open_kind)
 
 
 def repaired_block(block: Fields, kind: str) -> Fields:
@@ -101,8 +101,7 @@ def repaired_block(block: Fields, kind: str) -> Fields:
 
 def repaired_call(block: Fields, name: str, unused_id: Callable[[str], str]) -> Fields:
     """Return the id and the name of a tool use, as far as they have to change; ``unused_id`` gives it its own id."""
-    raw_id = block.get("id")
-    changes = {"id": unused_id(raw_id if isinstance(raw_id, str) else ""), "name": name}
+    changes = {"id": unused_id(text_in(block, "id")), "name": name}
     return {field: value for field, value in changes.items() if block.get(field) != value}
 
 

@@ -22,6 +22,20 @@ class Frame(Struct, frozen=True):
     data: bytes
     event: Fields
 
+    @property
+    def kind(self) -> str:
+        """The type of the event; empty where it has none."""
+        return text_in(self.event, "type")
+
+    @property
+    def index(self) -> int | None:
+        """The number of the block; None where it has none."""
+        index = self.event.get("index")
+        if isinstance(index, float):
+            return int(index) if index.is_integer() else None
+        is_number = isinstance(index, int) or (isinstance(index, str) and index.isdecimal())
+        return int(index) if is_number and index is not None else None
+
 
 def event_frame(event: Fields) -> bytes:
     """Return one event as a frame."""
@@ -32,6 +46,12 @@ def object_in(fields: Fields, name: str) -> Fields:
     """Return the JSON object in a field, or an empty one for anything else."""
     value = fields.get(name)
     return value if isinstance(value, dict) else {}
+
+
+def text_in(fields: Fields, name: str) -> str:
+    """Return the text in a field, or an empty one for anything else."""
+    value = fields.get(name)
+    return value if isinstance(value, str) else ""
 
 
 class FrameWriter:

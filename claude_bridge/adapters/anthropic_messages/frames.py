@@ -14,63 +14,34 @@ from claude_bridge.errors import ERROR_TYPES, BridgeError, UpstreamBrokenError, 
 from claude_bridge.wire.lenient_json import parse_any
 
 
-class DeltaHead(Struct, frozen=True):
-    """What a delta adds to."""
-
-    type: str | None = None
-    stop_reason: str | None = None
-
-
-class FrameHead(Struct, frozen=True):
-    """The part of a stream event that decides what becomes of it."""
-
+class _DeltaHead(Struct, frozen=True):
     type: str
-    index: int | None = None
-    delta: DeltaHead | None = None
 
 
-class GuessedHead(FrameHead, frozen=True):
-    """The head of an event that can't be read strictly: odd types, or what is no JSON by the letter."""
+class DeltaFrame(Struct, frozen=True, tag_field="type", tag="content_block_delta"):
+    """What tells whether a delta is the next one of a block: nearly all frames are, and are not read any further."""
+
+    index: int
+    delta: _DeltaHead
 
 
 NO_TEXT = "bytes that were no text"
 NO_JSON = "what was no JSON by the letter"
 
-_decoder = msgspec.json.Decoder(FrameHead)
+_delta_decoder = msgspec.json.Decoder(DeltaFrame)
 
 
-def is_text(data: bytes) -> bool:
-    """Return whether the bytes are UTF-8."""
-    if data.isascii():
-        return True
+def parse_delta(data: bytes) -> DeltaFrame | None:
+    """Return the head of a delta; None for any other event, and for what can't be read strictly."""
     try:
-        data.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
+        return _delta_decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def as_text(data: bytes) -> bytes:
     """Return the bytes with U+FFFD in place of those that are no UTF-8."""
-    return data.decode("utf-8", "replace").encode()
-
-
-def parse_head(data: bytes) -> FrameHead | None:
-    """Return the head of an event, or None for what is no event: no JSON object, or one without a type."""
-    try:
-        return _decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        value = parse_object(data)
-    if not isinstance(value.get("type"), str):
-        return None
-    index, delta = value.get("index"), value.get("delta")
-    reason = delta.get("stop_reason") if isinstance(delta, dict) else None
-    kind = delta.get("type") if isinstance(delta, dict) else None
-    return GuessedHead(
-        value["type"],
-        int(index) if isinstance(index, int | float) or (isinstance(index, str) and index.isdigit()) else None,
-        DeltaHead(kind if isinstance(kind, str) else None, reason if isinstance(reason, str) else None),
-    )
+    return data if data.isascii() else data.decode("utf-8", "replace").encode()
 
 
 def parse_object(data: bytes) -> dict[str, Any]:

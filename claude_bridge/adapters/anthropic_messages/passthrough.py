@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from claude_bridge.adapters.anthropic_messages.frame_writer import text_in
 from claude_bridge.adapters.anthropic_messages.frames import (
     error_in,
     explain_error_event,
     is_error_event,
-    parse_head,
+    parse_delta,
     parse_object,
     usage_report,
 )
@@ -110,16 +111,17 @@ class PassthroughStream(RelayedResponse):
 
     def _watch(self, data: bytes) -> BridgeError | None:
         """Note what an event says; return the error that it reports in another shape than the API's."""
-        head = parse_head(data)
-        match head.type if head else None:
+        if parse_delta(data) is not None:
+            return None
+        value = parse_object(data)
+        match text_in(value, "type"):
             case "message_start":
-                self.count(parse_object(data).get("message"))
+                self.count(value.get("message"))
             case "message_delta":
-                self.count(parse_object(data))
+                self.count(value)
             case "message_stop":
                 self.done = True
-            case "error" | None if data.strip():
-                value = parse_object(data)
+            case "error" | "" if data.strip():
                 error = error_in(value)
                 explained = explain_error_event(error, self._upstream) if error else None
                 if not is_error_event(value):

@@ -13,19 +13,23 @@ from claude_bridge.adapters.anthropic_messages.frame_repair import (
     repaired_stop_reason,
     repaired_usage,
 )
-from claude_bridge.adapters.anthropic_messages.frame_writer import Fields, Frame, FrameWriter, event_frame, object_in
+from claude_bridge.adapters.anthropic_messages.frame_writer import (
+    Fields,
+    Frame,
+    FrameWriter,
+    event_frame,
+    object_in,
+    text_in,
+)
 from claude_bridge.adapters.anthropic_messages.frames import (
     COUNTS,
     NO_JSON,
     NO_TEXT,
-    FrameHead,
-    GuessedHead,
     as_text,
     error_in,
     error_line,
     explain_error_event,
-    is_text,
-    parse_head,
+    parse_delta,
     parse_object,
 )
 from claude_bridge.adapters.anthropic_messages.passthrough import RelayedResponse
@@ -76,7 +80,7 @@ class RepairedStream(RelayedResponse):
         self._is_started = False
         self._is_open = False
         self._is_opened_here = False
-        self._handlers: dict[str, Callable[[FrameHead, Frame], None]] = {
+        self._handlers: dict[str, Callable[[Frame], None]] = {
             "message_start": self._message_start,
             "content_block_start": self._block_start,
             "content_block_delta": self._block_delta,
@@ -130,9 +134,9 @@ class RepairedStream(RelayedResponse):
         self._fail(UpstreamBrokenError(f"{self._upstream} ended its answer in the middle."))
         return self._out.take()
 
-    def _take(self, frame: bytes) -> None:
-        if not is_text(frame):
-            frame = as_text(frame)
+    def _take(self, raw: bytes) -> None:
+        frame = as_text(raw)
+        if frame != raw:
             self._out.note(NO_TEXT)
         data = frame_data(frame)
         if self.done or data.strip() == _DONE:
@@ -140,25 +144,31 @@ class RepairedStream(RelayedResponse):
         if not data and not (data := error_line(frame)):
             self._out.put_sign_of_life(frame)  # a comment
             return
-        head = parse_head(data)
-        if head is None:
+        is_named = frame.startswith(b"event:") or b"\nevent:" in frame
+        if is_named and (delta := parse_delta(data)) is not None and self._blocks.goes_on(delta):
+            self._out.put_bytes(frame)
+            return
+        event = parse_object(data)
+        if not isinstance(event.get("type"), str):
             self._take_no_event(data)
             return
-        if isinstance(head, GuessedHead) and not is_json(data):
-            frame = event_frame(parse_object(data))
+        if not is_json(data):
+            frame = event_frame(event)
             self._out.note(NO_JSON)
-        elif not frame.startswith(b"event:") and b"\nevent:" not in frame:
-            frame = encode_frame(head.type.encode(), one_line(data))
+        elif not is_named:
+            frame = encode_frame(event["type"].encode(), one_line(data))
             self._out.note("events without names")
-        if head.type == "content_block_delta" and self._blocks.goes_on(head):
-            self._out.put_bytes(frame)
-        elif self.finished and head.type not in _AFTER_THE_END:
+        self._take_event(Frame(frame, event))
+
+    def _take_event(self, frame: Frame) -> None:
+        kind = frame.kind
+        if self.finished and kind not in _AFTER_THE_END:
             self._out.note("more came after the end")
-        elif head.type in self._handlers:
-            self.begun = self.begun or head.type != "ping"
-            self._handlers[head.type](head, Frame(frame, parse_object(data)))
+        elif kind in self._handlers:
+            self.begun = self.begun or kind != "ping"
+            self._handlers[kind](frame)
         elif self._is_open:
-            self._out.put_bytes(frame)
+            self._out.put(frame)
 
     def _take_no_event(self, data: bytes) -> None:
         """Take a frame that is none of the Messages API: an error in another shape, or nothing that makes sense."""
@@ -173,16 +183,13 @@ class RepairedStream(RelayedResponse):
 
     def _take_document(self, document: bytes) -> None:
         """Take one JSON body that came in place of a stream, as the events of the stream that it should have been."""
-        if not is_text(document):
-            document = as_text(document)
-            self._out.note(NO_TEXT)
         message = parse_object(document)
         is_message = message.get("type") == "message" or "content" in message or "stop_reason" in message
         if not is_message or message.get("error"):
             self._take_no_event(document)
             return
         for event in _events_of(message):
-            self._take(event_frame(event))
+            self._take_event(Frame(event_frame(event), event))
 
     def _open_message(self) -> None:
         """Open the message in the engine's place, if it has not done so."""
@@ -199,7 +206,7 @@ class RepairedStream(RelayedResponse):
         )
         self._out.put_bytes(encode_stream_event(MessageStart(head)))
 
-    def _message_start(self, _: FrameHead, frame: Frame) -> None:
+    def _message_start(self, frame: Frame) -> None:
         message = object_in(frame.event, "message")
         self.count(message)
         if self._is_open:
@@ -211,25 +218,25 @@ class RepairedStream(RelayedResponse):
             self._out.note(f"message_start: {', '.join(changes)}")
         self._out.put(frame, **({"message": message | changes} if changes else {}))
 
-    def _block_start(self, head: FrameHead, frame: Frame) -> None:
+    def _block_start(self, frame: Frame) -> None:
         self._open_message()
-        self._blocks.start(head, frame)
+        self._blocks.start(frame)
 
-    def _block_delta(self, head: FrameHead, frame: Frame) -> None:
+    def _block_delta(self, frame: Frame) -> None:
         self._open_message()
-        self._blocks.delta(head, frame)
+        self._blocks.delta(frame)
 
-    def _block_stop(self, head: FrameHead, frame: Frame) -> None:
-        self._blocks.stop(head, frame)
+    def _block_stop(self, frame: Frame) -> None:
+        self._blocks.stop(frame)
 
-    def _message_delta(self, head: FrameHead, frame: Frame) -> None:
+    def _message_delta(self, frame: Frame) -> None:
         self.count(frame.event)
-        reason = head.delta.stop_reason if head.delta else None
-        if reason is not None and not self.finished:
+        reason = text_in(object_in(frame.event, "delta"), "stop_reason")
+        if reason and not self.finished:
             self._end_message(reason, frame)
         # Clients add up the usage of each one: there is one, at the end.
 
-    def _message_stop(self, _: FrameHead, frame: Frame) -> None:
+    def _message_stop(self, frame: Frame) -> None:
         if not self.finished:
             self._end_message(
                 None, Frame(b"", {"type": "message_delta", "delta": {"stop_reason": None, "stop_sequence": None}})
@@ -277,11 +284,11 @@ class RepairedStream(RelayedResponse):
         due = convert_usage(self.usage, prompt_tokens=self._context.prompt_tokens, output_chars=0)
         return repaired_usage(holder, due, needed, lowers_input=self._input_includes_cached)
 
-    def _ping(self, _: FrameHead, frame: Frame) -> None:
+    def _ping(self, frame: Frame) -> None:
         if self._is_open:
             self._out.put_sign_of_life(frame.data)
 
-    def _error(self, _: FrameHead, frame: Frame) -> None:
+    def _error(self, frame: Frame) -> None:
         self._fail(explain_error_event(error_in(frame.event), self._upstream))
 
     def _fail(self, error: BridgeError) -> None:
