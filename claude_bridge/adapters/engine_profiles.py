@@ -1,4 +1,7 @@
-"""How engines behave: the rows of ``engine_profiles.toml``, how they are known, and what a model's family changes."""
+"""How engines behave (``engine_profiles.toml``), how they are known, and what families of models change in that.
+
+The families are the rows of ``model_profiles.toml``.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,7 @@ from typing import Any
 from msgspec import convert
 from msgspec.structs import replace
 
-from claude_bridge.adapters.model_profiles import FAMILIES
-from claude_bridge.conversion.profile import PARTS, Profile
+from claude_bridge.conversion.profile import PARTS, Family, Profile, checked_changes
 from claude_bridge.conversion.reasoning import EFFORTS
 from claude_bridge.data_files import read_rows
 from claude_bridge.wire.model_list import ReasoningAbilities
@@ -97,6 +99,26 @@ def ollama_profile(capabilities: Collection[str] | None, family: str | None) -> 
 def engine_by_owner(owners: Iterable[str | None]) -> Profile | None:
     """Return the row of the engine that lists models with these ``owned_by``, or None for one that nobody knows."""
     return next((BY_OWNER[owner] for owner in owners if owner in BY_OWNER), None)
+
+
+_FAMILIES = read_rows("adapters/model_profiles.toml")
+_ABOUT_THE_FAMILY = frozenset({"name", "evidence", "matches", "engines", "unset"})
+
+
+def _family(row: dict[str, Any]) -> Family:
+    engines = row.get("engines", ())
+    values = {name: value for name, value in row.items() if name not in _ABOUT_THE_FAMILY}
+    return Family(
+        name=row["name"],
+        evidence=row["evidence"],
+        matches=row["matches"],
+        engines=tuple(_FAMILIES["groups"][engines] if isinstance(engines, str) else engines),
+        changes=checked_changes(values, row.get("unset", ())),
+    )
+
+
+FAMILIES: tuple[Family, ...] = tuple(map(_family, _FAMILIES["family"]))
+"""From the general to the particular: of two rows that match, the later one has the last word."""
 
 
 def profile_for(engine: Profile, model: str) -> Profile:

@@ -28,6 +28,11 @@ EFFORT_BY_BUDGET: EffortTable = ((4_096, "low"), (16_384, "medium"))
 _Request = TypeVar("_Request", bound=CountTokensRequest)
 
 
+NO_EFFORT_FIELD = "it is not known how to tell this engine"
+ONLY_A_SWITCH = "the model can only think or not"
+"""Why an engine has no levels of effort."""
+
+
 # --- what the client wants --------------------------------------------------------------------------------------
 
 
@@ -85,6 +90,23 @@ def usual_effort(levels: Sequence[str]) -> str:
     """Return the level in the middle: the default of most models."""
     thinking = [level for level in levels if level != "none"] or levels
     return thinking[(len(thinking) - 1) // 2]
+
+
+def thinking_losses(
+    preference: ReasoningPreference,
+    levels: Sequence[str],
+    no_levels: str,
+    *,
+    can_stop: bool,
+    takes_budget: bool = False,
+) -> list[Loss]:
+    """Return what of the preference an engine has no field for; ``no_levels`` says why it has no ``levels``, if so."""
+    if levels:
+        is_lost = preference.is_refusal and not can_stop
+        return [Loss("$.thinking", f"the model can't stop thinking; it is asked for {levels[0]}")] if is_lost else []
+    if preference.budget_tokens is not None:
+        return [] if takes_budget else [Loss("$.thinking.budget_tokens", no_levels)]
+    return [Loss("$.output_config.effort", no_levels)] if preference.thinks and preference.effort else []
 
 
 # --- where the text begins --------------------------------------------------------------------------------------

@@ -150,3 +150,19 @@ def test_an_answer_without_content_is_an_error_where_it_must_have_had_some(
     assert words in error.error.message
     document = _document({"type": "message", "content": [], "stop_reason": reason, "usage": usage})
     assert document == b"", "the error becomes the status of the answer"
+
+
+def test_an_engine_that_streams_though_nobody_wanted_it_gives_the_whole_message() -> None:
+    frames = [
+        START,
+        frame("content_block_start", index=0, content_block={"type": "text", "text": ""}),
+        *(frame("content_block_delta", index=0, delta={"type": "text_delta", "text": part}) for part in ("Hel", "lo")),
+        frame("content_block_stop", index=0),
+        end(),
+        STOP,
+    ]
+    answer = RepairedDocument(a_request(), MessagesProfile(), a_context(), "The engine")
+    message = json.loads(b"".join(map(encode_stream_event, [*answer.feed(b"".join(frames)), *answer.close()])))
+    assert (message["id"], message["stop_reason"]) == ("msg_1", "end_turn")
+    assert message["content"] == [{"type": "text", "text": "Hello"}]
+    assert message["usage"]["output_tokens"] == 5

@@ -12,7 +12,7 @@ from msgspec.structs import fields, replace
 
 from claude_bridge.adapters import ADAPTERS
 from claude_bridge.adapters import engine_profiles as profiles
-from claude_bridge.adapters.model_profiles import FAMILIES
+from claude_bridge.adapters.engine_profiles import FAMILIES
 from claude_bridge.attachments.prepare import Attachments
 from claude_bridge.attachments.public_web import FetchError, WebDocument
 from claude_bridge.conversion.profile import PARTS, ChatProfile, Family, OllamaProfile, Profile

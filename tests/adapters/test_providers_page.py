@@ -15,7 +15,7 @@ from msgspec import Struct
 from msgspec.structs import fields
 
 from claude_bridge.adapters import engine_profiles
-from claude_bridge.adapters.model_profiles import FAMILIES
+from claude_bridge.adapters.engine_profiles import FAMILIES
 from claude_bridge.conversion import profile
 from claude_bridge.conversion.profile import (
     PARTS,

@@ -10,7 +10,13 @@ from claude_bridge.adapters.base import TokenLimits, lowered_max_tokens
 from claude_bridge.adapters.translating import EncodedFrame, split_user_turn, with_instructions
 from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.profile import Profile
-from claude_bridge.conversion.reasoning import nearest_effort, preferred_thinking, usual_effort
+from claude_bridge.conversion.reasoning import (
+    ONLY_A_SWITCH,
+    nearest_effort,
+    preferred_thinking,
+    thinking_losses,
+    usual_effort,
+)
 from claude_bridge.conversion.request.normalize import NormalizedRequest, NormalizedTool
 from claude_bridge.conversion.request.prompted_options import prompted_tool_choice
 from claude_bridge.conversion.request.turns import Turn, split_assistant_turn
@@ -147,19 +153,13 @@ def _tool(tool: NormalizedTool) -> ToolDeclaration:
 def _think(request: NormalizedRequest, profile: Profile) -> tuple[bool | str | UnsetType, list[Loss]]:
     """Return ``think``, and what it can't express. A model that can think always gets it: Ollama's default is yes."""
     preference = preferred_thinking(request.parameters)
-    levels = profile.ollama.think_levels
-    if profile.ollama.thinks and levels:
-        losses = [Loss("$.thinking", f"the model can't stop thinking; it is asked for {levels[0]}")]
-        # A client that leaves the effort open gets what the model's makers put in the middle.
-        level = nearest_effort(preference.effort, levels) if preference.effort else usual_effort(levels)
-        return level, losses if preference.is_refusal else []
-    reason = "the model can only think or not" if profile.ollama.thinks else "the model does not think"
-    losses = []
-    if preference.thinks and preference.budget_tokens is not None:
-        losses = [Loss("$.thinking.budget_tokens", reason)]
-    elif preference.thinks and preference.effort is not None:
-        losses = [Loss("$.output_config.effort", reason)]
-    return (preference.thinks if profile.ollama.thinks else UNSET), losses
+    levels = profile.ollama.think_levels if profile.ollama.thinks else ()
+    no_levels = ONLY_A_SWITCH if profile.ollama.thinks else "the model does not think"
+    losses = thinking_losses(preference, levels, no_levels, can_stop=False)
+    if not levels:
+        return (preference.thinks if profile.ollama.thinks else UNSET), losses
+    # A client that leaves the effort open gets what the model's makers put in the middle.
+    return nearest_effort(preference.effort, levels) if preference.effort else usual_effort(levels), losses
 
 
 def _options(client: CountTokensRequest, limits: TokenLimits) -> tuple[ollama.Options | UnsetType, list[Loss]]:

@@ -10,8 +10,8 @@ from msgspec import UNSET, UnsetType
 from claude_bridge.adapters.base import TokenLimits, lowered_max_tokens
 from claude_bridge.adapters.openai_options import effort_level, holds_schema, sampling, tool_fields, user_fields
 from claude_bridge.conversion.loss import Loss
-from claude_bridge.conversion.profile import ChatProfile, Profile
-from claude_bridge.conversion.reasoning import ReasoningPreference, preferred_thinking
+from claude_bridge.conversion.profile import Profile
+from claude_bridge.conversion.reasoning import NO_EFFORT_FIELD, ONLY_A_SWITCH, preferred_thinking, thinking_losses
 from claude_bridge.conversion.request.normalize import NormalizedRequest
 from claude_bridge.conversion.tool_names import engine_name
 from claude_bridge.wire import openai
@@ -96,20 +96,11 @@ def _thinking_fields(request: NormalizedRequest, profile: Profile) -> tuple[Mapp
             case "chat_template_kwargs":
                 kwargs = fields.get("chat_template_kwargs", {})
                 fields["chat_template_kwargs"] = kwargs | {"reasoning_effort": level}
-    return fields, _losses(preference, chat, has_tools=bool(request.tools))
-
-
-def _losses(preference: ReasoningPreference, chat: ChatProfile, *, has_tools: bool) -> list[Loss]:
-    losses: list[Loss] = []
-    if preference.thinks and not chat.effort_levels:
-        is_switch_only = chat.thinking_switch is not None
-        reason = "the model can only think or not" if is_switch_only else "it is not known how to tell this engine"
-        if preference.budget_tokens is None and preference.effort is not None:
-            losses.append(Loss("$.output_config.effort", reason))
-        elif preference.budget_tokens is not None and chat.budget_place is None:
-            losses.append(Loss("$.thinking.budget_tokens", reason))
-    if preference.thinks and has_tools and chat.effort_beside_tools is not None:
+    no_levels = NO_EFFORT_FIELD if chat.thinking_switch is None else ONLY_A_SWITCH
+    takes_budget = chat.budget_place is not None
+    losses = thinking_losses(
+        preference, chat.effort_levels, no_levels, can_stop=chat.can_stop_thinking, takes_budget=takes_budget
+    )
+    if preference.thinks and request.tools and chat.effort_beside_tools is not None:
         losses.append(Loss("$.thinking", f"beside tools the model takes only the effort {chat.effort_beside_tools}"))
-    if preference.is_refusal and chat.effort_levels and not chat.can_stop_thinking:
-        losses.append(Loss("$.thinking", f"the model can't stop thinking; it is asked for {chat.effort_levels[0]}"))
-    return losses
+    return fields, losses

@@ -6,7 +6,6 @@ from typing import Any
 
 import msgspec
 
-from claude_bridge.adapters.openai_chat.usage import convert_progress, convert_usage_report
 from claude_bridge.conversion.deltas import (
     Delta,
     Failure,
@@ -15,8 +14,11 @@ from claude_bridge.conversion.deltas import (
     OpaqueReasoning,
     TextDelta,
     ThinkingDelta,
+    UsageReport,
 )
 from claude_bridge.conversion.ending import parse_finish
+from claude_bridge.conversion.pricing import charged_usd
+from claude_bridge.conversion.prompt.token_estimate import token_count
 from claude_bridge.conversion.response.frame_decoder import PROBE, FrameDecoder
 from claude_bridge.conversion.tool_calls.index import ToolCallIndex
 from claude_bridge.conversion.tool_json.text import arguments_text, is_json
@@ -141,11 +143,11 @@ class ChatStreamDecoder(FrameDecoder):
         error = chunk.error or (chunk.x_groq.error if chunk.x_groq else None)
         if error:
             # OpenRouter: what came so far is paid for
-            usage = [] if chunk.usage is None else [convert_usage_report(chunk.usage, None)]
+            usage = [] if chunk.usage is None else [_usage_report(chunk.usage, None)]
             return [*usage, *self._fail(explain_error_object(error, self._upstream))]
         deltas: list[Delta] = []
         if chunk.prompt_progress is not None:
-            deltas.append(convert_progress(chunk.prompt_progress))
+            deltas.append(_progress(chunk.prompt_progress))
         for choice in chunk.choices or ():
             if choice.index:
                 continue  # one answer was asked for
@@ -153,16 +155,16 @@ class ChatStreamDecoder(FrameDecoder):
             if self.done:
                 return deltas
         if chunk.usage is not None or chunk.timings is not None:
-            deltas.append(convert_usage_report(chunk.usage, chunk.timings))
+            deltas.append(_usage_report(chunk.usage, chunk.timings))
         elif chunk.x_groq is not None and chunk.x_groq.usage is not None:
-            deltas.append(convert_usage_report(chunk.x_groq.usage, None))
+            deltas.append(_usage_report(chunk.x_groq.usage, None))
         return deltas
 
     def _choice(self, choice: openai.Choice) -> list[Delta]:
         self._answered = True
         deltas: list[Delta] = []
         if choice.usage is not None:
-            deltas.append(convert_usage_report(choice.usage, None))
+            deltas.append(_usage_report(choice.usage, None))
         added = choice.delta or choice.message
         if added is not None:
             deltas += self._delta(added)
@@ -251,3 +253,62 @@ def _text_of_parts(parts: Any) -> str:  # noqa: ANN401 - engines put any JSON th
 
 def _text_of_part(part: dict[str, Any]) -> object:
     return part.get("text") or part.get("content") or part.get("summary")
+
+
+# --- usage: each engine has fields of its own for tokens, what was cached, what was thought, and what it costs
+
+
+def _usage_report(usage: openai.CompletionUsage | None, timings: openai.Timings | None) -> UsageReport:
+    """Return what one chunk reports; ``timings`` fill in what ``usage`` does not tell."""
+    usage = usage or openai.CompletionUsage()
+    timings = timings or openai.Timings()
+    details = usage.prompt_tokens_details
+    reported = (details.cached_tokens if details else None, usage.prompt_cache_hit_tokens, usage.cached_tokens)
+    cached = next((tokens for tokens in reported if tokens is not None), timings.cache_n)
+    prompt = usage.prompt_tokens
+    if prompt is None and timings.prompt_n is not None:
+        prompt = timings.prompt_n + (timings.cache_n or 0)
+    written, thought = _written_tokens(usage, token_count(cached))
+    return UsageReport(
+        prompt_tokens=token_count(prompt),
+        cached_tokens=token_count(cached),
+        cache_written_tokens=token_count(details.cache_write_tokens if details else None),
+        output_tokens=token_count(timings.predicted_n) if written is None else written,
+        thinking_tokens=thought,
+        prompt_ms=timings.prompt_ms,
+        output_ms=timings.predicted_ms,
+        cost_usd=_cost_usd(usage),
+    )
+
+
+def _progress(progress: openai.PromptProgress) -> UsageReport:
+    """Return what is known of a prompt while the engine reads it."""
+    return UsageReport(
+        prompt_tokens=token_count(progress.total),
+        cached_tokens=token_count(progress.cache),
+        read_tokens=token_count(progress.processed),
+        prompt_ms=progress.time_ms,
+    )
+
+
+def _written_tokens(usage: openai.CompletionUsage, cached: int | None) -> tuple[int | None, int | None]:
+    """Return how much was written, thinking included, and how much of it was thinking.
+
+    With xAI and Gemini what was thought is only in the total; and Gemini does not name it.
+    """
+    prompt, written = token_count(usage.prompt_tokens), token_count(usage.completion_tokens)
+    details = usage.completion_tokens_details
+    thought = token_count(details.reasoning_tokens if details else None)
+    total = token_count(usage.total_tokens)
+    if prompt and written is not None and total is not None:
+        beside = total - prompt - written
+        if beside > 0 and (beside == thought or (not thought and beside != cached)):
+            return written + beside, beside
+    return written, thought
+
+
+def _cost_usd(usage: openai.CompletionUsage) -> float | None:
+    cost = usage.estimated_cost if usage.cost is None else usage.cost
+    if cost is not None and usage.is_byok and usage.cost_details:
+        cost += usage.cost_details.upstream_inference_cost or 0.0
+    return charged_usd(cost, usage.cost_in_usd_ticks)

@@ -24,7 +24,7 @@ from claude_bridge.adapters.openai_responses.items import assistant_items, syste
 from claude_bridge.adapters.translating import EncodedFrame, with_instructions
 from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.profile import Profile, WebSearchProfile
-from claude_bridge.conversion.reasoning import preferred_thinking
+from claude_bridge.conversion.reasoning import NO_EFFORT_FIELD, preferred_thinking, thinking_losses
 from claude_bridge.conversion.request.normalize import NormalizedRequest, NormalizedTool
 from claude_bridge.conversion.tool_json.schema_reduce import can_be_strict
 from claude_bridge.conversion.tool_names import engine_name
@@ -179,16 +179,13 @@ def _reasoning(request: NormalizedRequest, profile: Profile) -> tuple[responses.
     preference, chat = preferred_thinking(request.parameters), profile.chat
     if any(tool.hosted is not None for tool in request.tools):  # GPT-5 refuses a search beside its lowest effort
         chat = replace(chat, effort_levels=tuple(level for level in chat.effort_levels if level != "minimal"))
+    losses = thinking_losses(preference, chat.effort_levels, NO_EFFORT_FIELD, can_stop=chat.can_stop_thinking)
     if not chat.effort_levels:
-        reason = "it is not known how to tell this engine"
-        return UNSET, [Loss("$.output_config.effort", reason)] if preference.thinks and preference.effort else []
+        return UNSET, losses
     thinking = request.parameters.thinking
     is_shown = preference.thinks and profile.responses.asks_for_summary
     is_shown = is_shown and not (thinking and thinking.display == "omitted")
     level = effort_level(preference, chat)
-    losses = []
-    if preference.is_refusal and not chat.can_stop_thinking:
-        losses.append(Loss("$.thinking", f"the model can't stop thinking; it is asked for {chat.effort_levels[0]}"))
     if level is None and not is_shown:
         return UNSET, losses
     return responses.Reasoning(effort=level or UNSET, summary="auto" if is_shown else UNSET), losses
