@@ -5,8 +5,16 @@ Run python docs/pictures.py; it needs the extra ``dev``. The plot is from benchm
 
 from __future__ import annotations
 
+import fcntl
+import os
 import re
+import struct
+import subprocess
 import sys
+import tempfile
+import termios
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
@@ -31,6 +39,7 @@ from tests.fake_upstream import (  # noqa: E402
     stream,
     tool_call,
 )
+from tests.real_parts import cache_folder  # noqa: E402
 from tests.scripted_engines import engine_of  # noqa: E402
 
 COLUMNS = 96
@@ -47,6 +56,8 @@ QUESTION = {
     "messages": [{"role": "user", "content": "Which tests fail?"}],
 }
 URL = "http://127.0.0.1:8080/v1"
+REST_S = 8.0
+"""How long the last picture of a moving one stays."""
 
 
 def answer() -> Reply:
@@ -99,16 +110,52 @@ async def status_line(url: str, session: str) -> str:
     return line.stdout.decode().strip()
 
 
-def save(name: str, title: str, text: str) -> None:
-    """Write a picture of a terminal that shows the text."""
+def save(name: str, title: str, text: str, style: str = "") -> None:
+    """Write a picture of a terminal that shows the text; ``style`` is more CSS for it."""
     with (Path("/dev/null")).open("w") as nowhere:
         console = Console(record=True, width=COLUMNS, file=nowhere, force_terminal=True)
         console.print(Text.from_ansi(text))
     svg = console.export_svg(title=title, theme=MONOKAI, unique_id=name)
     FOLDER.mkdir(exist_ok=True)
     # Without the fonts that Rich would fetch from elsewhere.
-    (FOLDER / f"{name}.svg").write_text(re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL), "utf-8")
+    svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL).replace("</style>", f"{style}</style>", 1)
+    (FOLDER / f"{name}.svg").write_text(svg, "utf-8")
+
+
+def record() -> tuple[str, list[float]]:
+    """Run ``bridge try`` with its real model in a terminal; return what it printed, and when each line was whole."""
+    with tempfile.TemporaryDirectory() as home:
+        terminal, program_side = os.openpty()
+        fcntl.ioctl(program_side, termios.TIOCSWINSZ, struct.pack("HHHH", 40, COLUMNS, 0, 0))
+        env = environment({"HOME": home, "XDG_CACHE_HOME": str(cache_folder()), "TERM": "dumb"})  # dumb: no spinner
+        env = {name: value for name, value in env.items() if name not in ("COLUMNS", "NO_COLOR")}
+        program = str(Path(sys.executable).parent / "bridge")
+        env["PATH"] = f"{Path(program).parent}:{env['PATH']}"
+        with subprocess.Popen([program, "try"], env=env, stdin=program_side, stdout=program_side, stderr=program_side):
+            os.close(program_side)
+            begin, printed, whole_at = time.monotonic(), b"", list[float]()
+            with suppress(OSError):  # the end of the program
+                while True:
+                    printed += os.read(terminal, 4_096)
+                    whole_at += [time.monotonic() - begin] * (printed.count(b"\n") - len(whole_at))
+    return printed.decode().replace("\r", ""), whole_at
+
+
+def draw_first_command() -> None:
+    """Draw ``bridge try`` as a moving picture: each line appears as long after the command as it really did."""
+    printed, whole_at = record()
+    length_s = whole_at[-1] + REST_S
+    style = f".first-command-matrix text {{ animation: {length_s:.0f}s step-end infinite }}"
+    for line, at_s in enumerate(whole_at, 1):  # line 0 is the command
+        begin = f"{at_s / length_s:.1%}"
+        style += f"\n@keyframes line-{line} {{ 0% {{ opacity: 0 }} {begin}, 100% {{ opacity: 1 }} }}"
+        style += (
+            f'\n.first-command-matrix [clip-path="url(#first-command-line-{line})"] {{ animation-name: line-{line} }}'
+        )
+    style += "\n@media (prefers-reduced-motion: reduce) { text { animation: none !important } }\n"
+    save("first-command", "bridge try", f"\x1b[2m$\x1b[0m bridge try\n{printed}".rstrip("\n"), style)
 
 
 if __name__ == "__main__":
     anyio.run(draw)
+    draw_first_command()

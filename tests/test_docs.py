@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import html
 import re
 import sys
 import tomllib
@@ -216,6 +217,21 @@ def test_every_folder_that_we_write_to_is_on_the_page_about_uninstalling(monkeyp
     calls = re.findall(r"user_\w+_path\([^)]+\)", source)
     assert len(calls) > 3
     assert [call for call in calls if "appauthor=False" not in call] == [], "Windows would double the folder's name"
+
+
+def test_the_moving_picture_is_small_and_ends_with_what_the_program_prints_today() -> None:
+    picture = (ROOT / "docs" / "pictures" / "first-command.svg").read_text("utf-8")
+    words = html.unescape(" ".join(re.sub(r"<[^>]+>", " ", picture.partition("</style>")[2]).split()))
+    source = (ROOT / "claude_bridge" / "cli" / "try_.py").read_text("utf-8")
+    assert len(picture) < 60_000
+    for shown in (
+        "Next, with your own engine:",
+        "or with this model:",
+        "It works.",
+        "Explain in three short sentences",
+    ):
+        assert shown in " ".join(words.split())
+        assert shown in source, "python docs/pictures.py draws it as it is now"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
