@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import random
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -45,9 +45,12 @@ REACH_TIMEOUT_S = 5.0
 COUNT_WITHIN_S = 60.0
 
 
+_numbers = random.Random()  # noqa: S311 - ids are no secrets, and the system's own generator takes ten times as long
+
+
 def new_id(prefix: str) -> str:
     """Return a fresh id in Anthropic's manner, such as ``msg_`` and 24 hexadecimal digits."""
-    return prefix + os.urandom(12).hex()
+    return f"{prefix}{_numbers.getrandbits(96):024x}"
 
 
 class _AnotherKeyError(Exception):

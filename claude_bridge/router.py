@@ -67,6 +67,7 @@ class RoutedBridge:
         """
         self._spending = spending
         self.routing = routing
+        self._others = routing.others
         self._main = main
         self._open_target = open_target
         self._list_offered = list_offered
@@ -90,7 +91,7 @@ class RoutedBridge:
     @property
     def is_passthrough(self) -> bool:
         """Whether the main upstream gets requests as they came, and there is no other one."""
-        return self._main.is_passthrough and not self.routing.others
+        return self._main.is_passthrough and not self._others
 
     @property
     def resting(self) -> dict[str, float]:
@@ -121,7 +122,7 @@ class RoutedBridge:
     async def problems(self) -> list[str]:
         """Open all targets but the main one, and return what is wrong with them."""
         problems: list[str] = []
-        for target in self.routing.others:
+        for target in self._others:
             try:
                 await self.open(target)
             except BridgeError as error:
@@ -161,7 +162,7 @@ class RoutedBridge:
 
     async def _ready(self, candidate: Candidate, recorder: Recorder) -> ModelBridge:
         """Return the bridge to a candidate; raises BridgeError where it may not or can't be asked."""
-        if self.routing.others or candidate.target != self.routing.main:
+        if self._others or candidate.target != self.routing.main:
             recorder.routed(candidate.reason)
         recorder.provider = candidate.target.provider
         if self._spending is not None:
@@ -193,6 +194,8 @@ class RoutedBridge:
         names: set[str] = set()
         if plain_name(requested) != self.routing.main.model and not is_alias_of_anthropic(requested):
             names = {model.id for model in await self.offered()}
+        if not self._others and plain_name(requested) not in names:
+            return [Candidate(routing.main, "it is the only one")]
         prompt_tokens = 0
         if raw is not None and routing.long_context is not None:
             prompt_tokens = estimate_raw_tokens(raw.body, raw.body.count(b'"base64"'))

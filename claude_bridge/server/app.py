@@ -129,8 +129,9 @@ class Service:
     def running_answer(self, recorder: Recorder, responder: Responder) -> Iterator[RunningAnswer]:
         """Yield an answer that counts as running while the context lasts; it ends early where its client leaves."""
         answer = RunningAnswer(recorder, responder)
+        if not self._running:
+            self._is_running.set()
         self._running.add(answer)
-        self._is_running.set()
         try:
             with answer.scope:
                 yield answer

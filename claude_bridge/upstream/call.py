@@ -57,7 +57,8 @@ class UpstreamCall:
         """When a task begins to watch for silence; infinite: it has begun."""
         self._has_begun: anyio.Event | None = None
         """Set once a turn has come, or has failed to come; None: none is waited for."""
-        self._has_ended = anyio.Event()
+        self._has_ended: anyio.Event | None = None
+        """Set at the end of the answer, which gives the turn back."""
         self._failure: Exception | None = None
 
     @property
@@ -99,7 +100,7 @@ class UpstreamCall:
                 raise self._explain_failure(error) from error
             self._waiting = None
             self._was_silent = False
-            if not data:
+            if not data and self._has_ended is not None:
                 self._has_ended.set()
             return data
         self._was_silent = True
@@ -109,16 +110,18 @@ class UpstreamCall:
 
     def wait_for_turn(self, turn: AbstractAsyncContextManager[None]) -> None:
         """Begin the exchange when its turn comes; ``receive`` waits for that."""
-        self._has_begun = anyio.Event()
-        self._exchange.start_soon(self._begin_in_turn, turn, self._has_begun)
+        self._has_begun, self._has_ended = anyio.Event(), anyio.Event()
+        self._exchange.start_soon(self._begin_in_turn, turn, self._has_begun, self._has_ended)
 
-    async def _begin_in_turn(self, turn: AbstractAsyncContextManager[None], has_begun: anyio.Event) -> None:
+    async def _begin_in_turn(
+        self, turn: AbstractAsyncContextManager[None], has_begun: anyio.Event, has_ended: anyio.Event
+    ) -> None:
         """Keep the turn until the answer has come to its end, or this is cancelled."""
         try:
             async with turn:
                 await self._exchange.begin()
                 has_begun.set()
-                await self._has_ended.wait()
+                await has_ended.wait()
         except (NetworkError, BridgeError) as error:
             self._failure = error
             has_begun.set()

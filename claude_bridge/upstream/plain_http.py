@@ -143,12 +143,14 @@ class _Connection:
 
         A host may answer, and close the connection, before it has read all.
         """
-        with suppress(anyio.BrokenResourceError):  # then the reader finds out
-            first = head + body[:WRITE_BYTES]
+        first = head + body[:WRITE_BYTES]
+        try:
             sent = self._stream.send_now(first)
-            self._is_sent = sent == len(head) + len(body)
-            if not self._is_sent:
-                start_soon(self._send_rest, (memoryview(first)[sent:], memoryview(body)[WRITE_BYTES:]))
+        except anyio.BrokenResourceError:
+            return  # then the reader finds out
+        self._is_sent = sent == len(head) + len(body)
+        if not self._is_sent:
+            start_soon(self._send_rest, (memoryview(first)[sent:], memoryview(body)[WRITE_BYTES:]))
 
     async def _send_rest(self, pieces: Iterable[memoryview]) -> None:
         with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, NamedTuple, Protocol, Self
 
 import anyio
-from anyio.abc import TaskGroup
 
 from claude_bridge.upstream.network import NetworkError, NoConnectionError
 from claude_bridge.wire.response_head import Fields
@@ -86,34 +86,13 @@ class HttpTransport(ABC):
         self._headers = {"host": authority, **headers}
         self._usual_fields = _encode_fields(self._headers)
 
-    @asynccontextmanager
-    async def exchange(self, request: HttpRequest, *, is_deferred: bool = False) -> AsyncIterator[HttpExchange]:
-        """Send a request and yield its exchange: the caller reads the head, then the body.
+    def exchange(self, request: HttpRequest, *, is_deferred: bool = False) -> HttpExchange:
+        """Return an exchange that the caller enters, to send the request: it reads the head, then the body.
 
-        Leaving the context closes the connection, unless the answer was read to its end. Where it ``is_deferred``, the
-        caller calls ``begin``, before it reads.
-
-        Raises:
-            NoConnectionError: nothing could be sent.
+        Leaving it closes the connection, unless the answer was read to its end. Where it ``is_deferred``, the caller
+        calls ``begin``, before it reads. Entering it raises NoConnectionError where nothing could be sent.
         """
-        exchange: HttpExchange | None = None
-        failure: Exception | None = None
-        try:
-            async with anyio.create_task_group() as tasks:
-                try:
-                    exchange = HttpExchange(self, request, tasks)
-                    if not is_deferred:
-                        await exchange.begin()
-                    yield exchange
-                except Exception as error:  # noqa: BLE001 - raised below, where no task group wraps it
-                    failure = error
-                if exchange is None or exchange.has_tasks:
-                    tasks.cancel_scope.cancel()
-        finally:
-            if exchange is not None and exchange.connection is not None:
-                await self.take_back(exchange.connection)
-            if failure is not None:
-                raise failure
+        return HttpExchange(self, request, is_deferred=is_deferred)
 
     @abstractmethod
     async def send(self, request: HttpRequest, start_soon: StartSoon) -> Connection:
@@ -145,8 +124,7 @@ def _encode_fields(headers: Mapping[str, str]) -> Fields:
 class HttpExchange:
     """One request and its answer; made by HttpTransport.exchange."""
 
-    def __init__(self, transport: HttpTransport, request: HttpRequest, tasks: TaskGroup) -> None:
-        self.has_tasks = False
+    def __init__(self, transport: HttpTransport, request: HttpRequest, *, is_deferred: bool) -> None:
         self.connection: Connection | None = None
         self.status = 0
         """The status, once the head has come."""
@@ -156,11 +134,38 @@ class HttpExchange:
         """Why a connection was tried for a second time: the end of a sentence about the host."""
         self._transport = transport
         self._request = request
-        self._tasks = tasks
+        self._is_deferred = is_deferred
+        self._tasks = anyio.create_task_group()
+        self._has_tasks = False
+
+    async def __aenter__(self) -> Self:
+        await self._tasks.__aenter__()
+        try:
+            if not self._is_deferred:
+                await self.begin()
+        except BaseException as error:
+            await self.__aexit__(type(error), error, error.__traceback__)
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        if self._has_tasks:
+            self._tasks.cancel_scope.cancel()
+        try:
+            if isinstance(error, Exception):  # which the group would wrap, and a cancellation replace
+                with suppress(anyio.get_cancelled_exc_class()):
+                    await self._tasks.__aexit__(None, None, None)
+                return False
+            return bool(await self._tasks.__aexit__(kind, error, traceback))
+        finally:
+            if self.connection is not None:
+                await self._transport.take_back(self.connection)
 
     def start_soon(self, function: Callable[..., Any], *arguments: object) -> None:
         """Start a task that ends with the exchange at the latest."""
-        self.has_tasks = True
+        self._has_tasks = True
         self._tasks.start_soon(function, *arguments)
 
     async def begin(self) -> None:

@@ -272,15 +272,27 @@ class RequestMemo:
 
     def _beginning(self, body: bytes) -> Beginning | None:
         """Return the most messages that a body shares with a known history; the newest one that it goes on from."""
+        histories = self._histories[::-1]
+        # Nearly always all that stands before the messages is the same too, so that they begin at the same place.
+        candidates = [
+            (one, listed.start)
+            for one in histories
+            if (listed := one.listed) is not None and one.begins_at(body, listed.start)
+        ]
+        if not candidates:
+            if found := self._same_frame(body):
+                return found
+            starts = [*islice(_starts(body), _MOST_PLACES)] if histories else []
+            candidates = [(one, start) for start in starts for one in histories if one.begins_at(body, start)]
         best: Beginning | None = None
-        for history, start in self._candidates(body):
+        for history, start in candidates:
             shared = history.shared_with(body, start)
             first, ends = history.places
             if best is None or shared > best.messages:
                 best = Beginning(history, shared, start, start + ends[shared - 1] - first)
             if shared == len(ends):
                 break
-        return best or self._same_frame(body)
+        return best
 
     def _same_frame(self, body: bytes) -> Beginning | None:
         """Return a known request from which a body differs in all messages, and in nothing else."""
@@ -289,20 +301,6 @@ class RequestMemo:
                 start = history.places.start if history.listed is None else history.listed.start
                 return Beginning(history, 0, start, start)
         return None
-
-    def _candidates(self, body: bytes) -> Iterator[tuple[KnownHistory, int]]:
-        """Yield each known history whose first message the body may begin with, and where it stands."""
-        histories = self._histories[::-1]
-        # Nearly always all that stands before the messages is the same too, so that they begin at the same place.
-        in_place = [
-            (one, listed.start)
-            for one in histories
-            if (listed := one.listed) is not None and one.begins_at(body, listed.start)
-        ]
-        yield from in_place
-        if not in_place and histories:
-            for start in islice(_starts(body), _MOST_PLACES):
-                yield from ((one, start) for one in histories if one.begins_at(body, start))
 
     def _continued(
         self, body: bytes, found: Beginning, parse: Callable[[bytes], _Request]

@@ -26,7 +26,7 @@ from claude_bridge.conversion.deltas import (
 from claude_bridge.conversion.loss import Repair
 from claude_bridge.conversion.reasoning import TextOpening
 from claude_bridge.conversion.response.harmony import HARMONY_OPENINGS, HarmonyReader
-from claude_bridge.conversion.tool_calls.text_source import Marks
+from claude_bridge.conversion.tool_calls.text_source import marks_of
 from claude_bridge.wire.anthropic import Tool
 
 Tags = Sequence[tuple[str, str]]
@@ -77,7 +77,7 @@ class ThinkTagSplitter(Stage):
         self._tools = tools
         self._place = _Place.START
         self._close = tags[0][1]
-        self._closings = Marks(close for _, close in tags)
+        self._closings = marks_of(*(close for _, close in tags))
         self._first_char = self._close[0]
         self._has_other_first_chars = any(close[0] != self._first_char for _, close in tags)
         self._held = ""
