@@ -11,7 +11,6 @@ from msgspec.structs import replace
 from claude_bridge.adapters.engine_profiles import LLAMA_CPP, LM_STUDIO, VLLM
 from claude_bridge.doctor.finding import Finding, Subject, fail, ok, warn
 from claude_bridge.upstream.engines.discover import configured_model
-from claude_bridge.upstream.engines.ollama import with_tag
 from claude_bridge.upstream.engines.report import EngineReport, OfferedModel
 
 MODEL, PURPOSE, TOOLS, THINKING, IMAGES, CLOUD = "model", "purpose", "tools", "thinking", "images", "cloud"
@@ -69,8 +68,8 @@ def check_installed(subject: Subject, report: EngineReport) -> Finding:
 
 def _check_missing(subject: Subject, report: EngineReport) -> Finding:
     name, names = subject.model, report.names
+    near = report.near(name)
     if report.is_ollama:
-        near = get_close_matches(with_tag(name), names, n=3, cutoff=0.5)
         pull = f"ollama pull {quote_for_shell(name)}"
         if near:
             remedy = f"{subject.command('ollama', near[0])}  (or: {pull})"
@@ -80,7 +79,6 @@ def _check_missing(subject: Subject, report: EngineReport) -> Finding:
         if report.engine == LLAMA_CPP.name:
             return ok(MODEL, name)
         return warn(MODEL, "the engine lists no models", f"If {name!r} is right, ask it: {_probe(subject)}")
-    near = get_close_matches(name, names, n=3, cutoff=0.5)
     which = f"nearest: {', '.join(near)}" if near else f"offered: {_some(names)}"
     return fail(MODEL, f"there is no {name!r}; {which}", _with_model(subject, report, (near or names)[0]))
 

@@ -79,31 +79,22 @@ def _position(models: Sequence[ModelInfo], parameter: str, model_id: str) -> int
     raise InvalidRequestError(f"{parameter}: there is no model {model_id!r} here")
 
 
-def _display_name(model: str, upstream: Upstream) -> str:
-    """Return how Claude Code's model picker shows a model."""
-    return model if upstream.name == UNNAMED else f"{model} ({upstream.name})"
+def _info(model: str, upstream: Upstream, max_input_tokens: int | None, max_tokens: int | None) -> ModelInfo:
+    """Return what a client gets to know of a model, with the name that Claude Code's model picker shows."""
+    shown = model if upstream.name == UNNAMED else f"{model} ({upstream.name})"
+    return ModelInfo(
+        id=model, display_name=shown, created_at=_CREATED_AT, max_input_tokens=max_input_tokens, max_tokens=max_tokens
+    )
 
 
 async def _models(bridge: BridgeProtocol) -> list[ModelInfo]:
     upstream = bridge.upstream
     models = {
-        model.id: ModelInfo(
-            id=model.id,
-            display_name=_display_name(model.id, upstream),
-            created_at=_CREATED_AT,
-            max_input_tokens=model.context_window,
-            max_tokens=model.max_output_tokens,
-        )
+        model.id: _info(model.id, upstream, model.context_window, model.max_output_tokens)
         for model in await bridge.offered()
         if model.tools is not False
     }
     if not upstream.model:
         return list(models.values())
-    served = ModelInfo(
-        id=upstream.model,
-        display_name=_display_name(upstream.model, upstream),
-        created_at=_CREATED_AT,
-        max_input_tokens=upstream.window_tokens,
-        max_tokens=upstream.max_output_tokens,
-    )
+    served = _info(upstream.model, upstream, upstream.window_tokens, upstream.max_output_tokens)
     return list(({served.id: served} | models | {served.id: served}).values())

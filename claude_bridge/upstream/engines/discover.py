@@ -24,7 +24,6 @@ from claude_bridge.upstream.engines.ollama import (
     root_url,
     runs_locally,
     version_numbers,
-    with_tag,
 )
 from claude_bridge.upstream.engines.openai_compatible import base_url_candidates, usual_prices
 from claude_bridge.upstream.engines.report import (
@@ -35,6 +34,7 @@ from claude_bridge.upstream.engines.report import (
     ProbeAnswer,
     abilities_in_words,
     profile_as_reported,
+    with_tag,
 )
 from claude_bridge.wire.addresses import reaches_this_machine
 
@@ -186,7 +186,7 @@ def _ollama_model(report: EngineReport, name: str) -> OfferedModel:
         return report.choices[0]
     model = report.find(name)
     if model is None:
-        near = get_close_matches(with_tag(name), report.names, n=3, cutoff=0.5)
+        near = report.near(name)
         others = f" Installed models with a similar name: {', '.join(near)}." if near else ""
         raise SetupError(f"Ollama has no model {name!r}.", f"Get it: `ollama pull {name}`.{others}")
     if model.problem is not None:
@@ -251,7 +251,7 @@ def _listed_model(upstream: Upstream, report: EngineReport) -> OfferedModel:
         engine = f"{upstream.name} at {upstream.base_url}"
         raise SeveralModelsError("No model was given.", hint, engine=engine, models=names)
     if model is None and report.models and upstream.profile.lists_all_models:
-        near = get_close_matches(name, report.names, n=3, cutoff=0.4)
+        near = report.near(name)
         hint = f"Nearest: {', '.join(near)}." if near else f"It offers: {', '.join(report.names[:10])}."
         what = f"{upstream.name} at {upstream.base_url} has no model {name!r}."
         raise SetupError(what, f"{hint} If the list is not complete, add --no-check.")

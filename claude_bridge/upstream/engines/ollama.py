@@ -27,6 +27,7 @@ from claude_bridge.upstream.engines.report import (
     ProbeAnswer,
     among,
     positive,
+    with_tag,
 )
 from claude_bridge.wire import ollama
 
@@ -56,11 +57,6 @@ _KV_BYTES_PER_VALUE = 2
 def root_url(base_url: str) -> str:
     """Return the address of an Ollama without the paths of its APIs."""
     return without_api_path(base_url, ("/chat", "/api", "/v1"))
-
-
-def with_tag(name: str) -> str:
-    """Return the model's whole name: Ollama takes one without a tag for ``:latest``."""
-    return name if ":" in name.rpartition("/")[2] else f"{name}:latest"
 
 
 def version_numbers(version: str) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from difflib import get_close_matches
 from math import isfinite
 from typing import TypeVar
 
@@ -191,6 +192,10 @@ class EngineReport(Struct, frozen=True, kw_only=True):
         )
         return next(iter(candidates), self.answers[0])
 
+    def near(self, name: str) -> list[str]:
+        """Return the names that are most like this one, which the engine does not list."""
+        return get_close_matches(with_tag(name) if self.is_ollama else name, self.names, n=3, cutoff=0.45)
+
     def find(self, name: str) -> OfferedModel | None:
         """Return the model that a name means, or None if the engine does not list it."""
         return next((model for wanted in _spellings(name) for model in self.models if model.id == wanted), None)
@@ -203,11 +208,16 @@ def _spellings(name: str) -> Sequence[str]:
     list its variants such as ``:nitro``.
     """
     spellings = [name, f"models/{name}"]
-    if ":" not in name.rpartition("/")[2]:
-        spellings.append(f"{name}:latest")
+    if with_tag(name) != name:
+        spellings.append(with_tag(name))
     elif "/" in name:
         spellings.append(name.partition(":")[0])
     return spellings
+
+
+def with_tag(name: str) -> str:
+    """Return the model's whole name: Ollama takes one without a tag for ``:latest``."""
+    return name if ":" in name.rpartition("/")[2] else f"{name}:latest"
 
 
 def with_ollama_limits(model: OfferedModel) -> OfferedModel:
