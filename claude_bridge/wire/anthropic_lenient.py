@@ -5,29 +5,20 @@ Read as far as it goes: a block of an unknown type becomes text that names it, a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, cast, get_args
 
 import msgspec
 
-from claude_bridge.wire.anthropic import ServerToolUseBlock, TextBlock, ThinkingBlock, ToolUseBlock
 from claude_bridge.wire.anthropic_answers import (
     AnswerBlock,
     BlockDelta,
-    BlockInputJsonDelta,
     BlockTextDelta,
-    BlockThinkingDelta,
     ContentBlockDelta,
     ContentBlockStart,
-    ContentBlockStop,
     ErrorDetail,
-    Message,
-    MessageDelta,
-    MessageStart,
-    MessageStop,
     RawBytes,
     ResponseItem,
-    Stop,
     StreamEvent,
 )
 from claude_bridge.wire.anthropic_codec import parse_stream_event
@@ -58,22 +49,17 @@ def typed_events(pieces: Sequence[ResponseItem]) -> list[StreamEvent]:
 def read_events(data: bytes) -> list[StreamEvent]:
     """Return the events of whole frames, or of a whole message that was not streamed."""
     if data.lstrip()[:1] == b"{":
-        message = read_message(data)
-        return [] if message is None else _events_of(message)
+        message = _object(data)
+        spelt = message_events(message) if message and message.get("type") != "error" else ()
+        return [typed for event in spelt for typed in _typed(event)]
     decoder = SseDecoder()
     events: list[StreamEvent] = []
     for frame in [*decoder.feed(data), *decoder.close()]:
         try:
             events.append(parse_stream_event(frame.data))
         except (msgspec.DecodeError, RecursionError):
-            events += _read_event(frame.data)
+            events += _typed(_object(frame.data))
     return events
-
-
-def read_message(document: bytes) -> Message | None:
-    """Return the message that a JSON document spells, or None if it spells none."""
-    value = _object(document)
-    return _message(value) if value and value.get("type") != "error" else None
 
 
 def read_error(document: bytes) -> ErrorDetail | None:
@@ -83,45 +69,53 @@ def read_error(document: bytes) -> ErrorDetail | None:
     return fill_leniently(error, ErrorDetail) if is_error else None
 
 
-def _read_event(data: bytes) -> list[StreamEvent]:
-    value = _object(data)
+def _typed(value: dict[str, Any]) -> list[StreamEvent]:
     shape = _EVENTS.get(str(value.get("type")))
     inner = value.get("delta" if shape is ContentBlockDelta else "content_block")
     if shape is None or (shape is ContentBlockDelta and not _is_known(inner, _DELTAS)):
         return []
-    if shape is MessageStart:
-        return [MessageStart(_message(value.get("message")))]
     if shape is not ContentBlockStart or _is_known(inner, _BLOCKS):
         return [fill_leniently(value, shape)]
     start = fill_leniently(value | {"content_block": {"type": "text", "text": ""}}, ContentBlockStart)
     return [start, ContentBlockDelta(start.index, BlockTextDelta(_placeholder(inner)))]
 
 
-def _events_of(message: Message) -> list[StreamEvent]:
-    events: list[StreamEvent] = [MessageStart(msgspec.structs.replace(message, content=[], stop_reason=None))]
-    for index, block in enumerate(message.content):
-        events.append(ContentBlockStart(index, block))
-        match block:
-            case TextBlock(text):
-                events.append(ContentBlockDelta(index, BlockTextDelta(text)))
-            case ThinkingBlock(thinking):
-                events.append(ContentBlockDelta(index, BlockThinkingDelta(thinking)))
-            case ToolUseBlock() | ServerToolUseBlock():
-                given = bytes(block.input).decode("utf-8", "replace")
-                events.append(ContentBlockDelta(index, BlockInputJsonDelta(given)))
-        events.append(ContentBlockStop(index))
-    stop = Stop(message.stop_reason or "end_turn", message.stop_sequence)
-    return [*events, MessageDelta(stop, message.usage), MessageStop()]
+def message_events(message: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the events of the stream that a whole message should have been."""
+    blocks = message.get("content")
+    head = {**message, "content": [], "stop_reason": None, "stop_sequence": None}
+    yield {"type": "message_start", "message": head}
+    for index, block in enumerate(blocks if isinstance(blocks, list) else []):
+        start, deltas = _in_deltas(block)
+        yield {"type": "content_block_start", "index": index, "content_block": start}
+        for delta in deltas:
+            yield {"type": "content_block_delta", "index": index, "delta": delta}
+        yield {"type": "content_block_stop", "index": index}
+    reason = {"stop_reason": message.get("stop_reason"), "stop_sequence": message.get("stop_sequence")}
+    yield {"type": "message_delta", "delta": reason, "usage": message.get("usage")}
+    yield {"type": "message_stop"}
 
 
-def _message(value: Any) -> Message:  # noqa: ANN401 - any JSON
-    value = value if isinstance(value, dict) else {}
-    blocks = value.get("content")
-    known = [
-        block if _is_known(block, _BLOCKS) else {"type": "text", "text": _placeholder(block)}
-        for block in (blocks if isinstance(blocks, list) else [])
-    ]
-    return fill_leniently(value | {"content": known}, Message)
+def _in_deltas(block: Any) -> tuple[Any, list[dict[str, Any]]]:  # noqa: ANN401 - any JSON
+    """Return a block as it starts, and the deltas that make it whole."""
+    match block:
+        case {"type": "text", "text": str(text)}:
+            return block | {"text": ""}, [{"type": "text_delta", "text": text}]
+        case {"type": "thinking", "thinking": str(text)}:
+            signed = block.get("signature")
+            deltas = [{"type": "thinking_delta", "thinking": text}]
+            deltas += [{"type": "signature_delta", "signature": signed}] if signed else []
+            return block | {"thinking": "", "signature": ""}, deltas
+        case {"type": "tool_use"}:
+            return block | {"input": {}}, [{"type": "input_json_delta", "partial_json": input_text(block)}]
+        case _:
+            return block, []
+
+
+def input_text(block: dict[str, Any]) -> str:
+    """Return the JSON of an input that came at once, perhaps as text; empty for one that holds nothing."""
+    value = block.get("input")
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode() if value else ""
 
 
 def _is_known(value: Any, kinds: Collection[str]) -> bool:  # noqa: ANN401 - as above

@@ -108,6 +108,8 @@ def _accepted(kind: Any, value: Any) -> tuple[Any, ...]:  # noqa: ANN401 - any a
 
 
 def _empty(kind: Any) -> Any:  # noqa: ANN401 - any annotation
+    if NoneType in get_args(kind):
+        return None
     kind = get_args(kind)[0] if isinstance(kind, UnionType) else kind
     if get_origin(kind) is Literal:
         return get_args(kind)[0]

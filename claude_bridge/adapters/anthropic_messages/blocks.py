@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import count
 
-import msgspec
-
 from claude_bridge.adapters.anthropic_messages.frame_repair import (
     EMPTY_BLOCKS,
     EMPTY_DELTAS,
@@ -23,6 +21,7 @@ from claude_bridge.conversion.tool_json.schema_check import WorkBudget
 from claude_bridge.conversion.tool_names import DeclaredTools
 from claude_bridge.errors import UpstreamBrokenError
 from claude_bridge.wire.anthropic import Tool
+from claude_bridge.wire.anthropic_lenient import input_text
 from claude_bridge.wire.sse import frame_data
 
 LEFT_OPEN = "a block was left open"
@@ -312,9 +311,3 @@ class Blocks:
         self._out.note(f"a {delta_kind} came outside of its block")
         self._release_calls(may_repair=True)
         return self._resumed(kind, frame) or self._open_here(kind, frame.index)
-
-
-def input_text(block: Fields) -> str:
-    """Return the JSON of an input that came at once, perhaps as text; empty for one that holds nothing."""
-    value = block.get("input")
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode() if value else ""

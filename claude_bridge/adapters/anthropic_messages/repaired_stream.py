@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
-from claude_bridge.adapters.anthropic_messages.blocks import Blocks, input_text
+from claude_bridge.adapters.anthropic_messages.blocks import Blocks
 from claude_bridge.adapters.anthropic_messages.frame_repair import (
     UniqueToolIds,
     parse_reason,
@@ -52,6 +51,7 @@ from claude_bridge.wire.anthropic_answers import (
     Usage,
 )
 from claude_bridge.wire.anthropic_codec import encode_stream_event
+from claude_bridge.wire.anthropic_lenient import message_events
 from claude_bridge.wire.sse import FrameCutter, append_limited, begins_stream, encode_frame, frame_data, one_line
 
 _DONE = b"[DONE]"
@@ -188,7 +188,7 @@ class RepairedStream(RelayedResponse):
         if not is_message or message.get("error"):
             self._take_no_event(document)
             return
-        for event in _events_of(message):
+        for event in message_events(message):
             self._take_event(Frame(event_frame(event), event))
 
     def _open_message(self) -> None:
@@ -297,35 +297,3 @@ class RepairedStream(RelayedResponse):
             self.done = True
             event = ErrorEvent(ErrorDetail(error.error_type, error.message), self._context.request_id)
             self._out.put_bytes(encode_stream_event(event))
-
-
-def _events_of(message: Fields) -> Iterator[Fields]:
-    """Yield the events of the stream that a whole message should have been."""
-    blocks = message.get("content")
-    head = {**message, "content": [], "stop_reason": None, "stop_sequence": None}
-    yield {"type": "message_start", "message": head}
-    for index, block in enumerate(blocks if isinstance(blocks, list) else []):
-        start, deltas = _in_deltas(block)
-        yield {"type": "content_block_start", "index": index, "content_block": start}
-        for delta in deltas:
-            yield {"type": "content_block_delta", "index": index, "delta": delta}
-        yield {"type": "content_block_stop", "index": index}
-    reason = {"stop_reason": message.get("stop_reason"), "stop_sequence": message.get("stop_sequence")}
-    yield {"type": "message_delta", "delta": reason, "usage": message.get("usage")}
-    yield {"type": "message_stop"}
-
-
-def _in_deltas(block: Any) -> tuple[Any, list[Fields]]:  # noqa: ANN401 - any JSON
-    """Return a block as it starts, and the deltas that make it whole."""
-    match block:
-        case {"type": "text", "text": str(text)}:
-            return block | {"text": ""}, [{"type": "text_delta", "text": text}]
-        case {"type": "thinking", "thinking": str(text)}:
-            signed = block.get("signature")
-            deltas = [{"type": "thinking_delta", "thinking": text}]
-            deltas += [{"type": "signature_delta", "signature": signed}] if signed else []
-            return block | {"thinking": "", "signature": ""}, deltas
-        case {"type": "tool_use"}:
-            return block | {"input": {}}, [{"type": "input_json_delta", "partial_json": input_text(block)}]
-        case _:
-            return block, []
