@@ -15,12 +15,16 @@ _STEP_BYTES, _BEYOND_BYTES, _BEFORE_BYTES = 64 * 1024, 8 * 1024, 16
 _PAUSE_S = 0.0005
 
 _SIEVES = {
+    "=": re.compile(
+        rb"=(?:(?<=[?&]key=)|(?<=[?&]token=)|(?<=[?&]api_key=)|(?<=[?&]access_token=)"
+        rb"|(?<=_key=)|(?<=_token=)|(?<=_secret=)|(?<=password=))"
+    ),
     "_": re.compile(
-        rb"_(?:(?<=gsk_)|(?<=hf_)|(?<=gh[pousr]_)|(?<=github_pat_)|(?<=npm_)|(?<=k_live_)|(?<=secret_)(?=access_key)"
+        rb"_(?:(?<=gsk_)|(?<=hf_)|(?<=gh[pousr]_)|(?<=github_pat_)|(?<=npm_)|(?<=fw_)|(?<=r8_)|(?<=k_live_)|(?<=secret_)(?=access_key)"
         rb"|(?<=session_)(?=token))"
     ),
     "-": re.compile(
-        rb"-(?:(?<=sk-)|(?<=xai-)|(?<=glpat-)|(?<=gocspx-)|(?<=xox[a-z]-)|(?<=xapp-)|(?<=x-)(?=api-key)"
+        rb"-(?:(?<=sk-)|(?<=xai-)|(?<=pplx-)|(?<=nvapi-)|(?<=tvly-)|(?<=glpat-)|(?<=gocspx-)|(?<=xox[a-z]-)|(?<=xapp-)|(?<=x-)(?=api-key)"
         rb"|(?<=-----)(?=begin))"
     ),
     "A": re.compile(rb"A(?=Iza|KIA|SIA)"),
@@ -55,6 +59,7 @@ KEY_FORMS = (
     _form(b"sk-", rb"(sk-(?:ant|proj|or)-[a-z0-9_-]{8,})"),
     _form(b"sk-", rb"(sk-(?:[a-z0-9_-]{16,}|(?=[a-z_-]{0,15}[0-9])[a-z0-9_-]{8,}))", stands_alone=True),
     *(_form(mark, rb"(%b[a-z0-9_-]{8,})" % mark) for mark in (b"gsk_", b"xai-", b"hf_")),
+    *(_form(mark, rb"(%b[a-z0-9_-]{20,})" % mark) for mark in (b"pplx-", b"nvapi-", b"tvly-", b"csk-", b"fw_", b"r8_")),
     # GitHub, GitLab, npm, Stripe
     _form(b"_", rb"(gh[pousr]_[a-z0-9_]{16,})"),
     *(_form(mark, rb"(%b[a-z0-9_-]{16,})" % mark) for mark in (b"github_pat_", b"glpat-", b"npm_")),
@@ -79,10 +84,21 @@ KEY_FORMS = (
         rb"(-----begin [a-z0-9 ]{0,40}?private key(?: block)?-----(?:[^-]|-(?!----)){0,32768}"
         rb"(?:-----end [a-z0-9 ]{0,60}-----)?)",
     ),
+    # Signed tokens of any service
+    _form(b"eyJ", rb"(eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,})", is_exact=True),
+    # The output of env
+    *(
+        _form(b"%b=" % name, rb"%b=([^\s\"'\\$<>()\[\]{}&;,]{8,})" % name, is_exact=True)
+        for name in (b"_KEY", b"_TOKEN", b"_SECRET", b"PASSWORD")
+    ),
     # Headers and URLs
     _form(b"basic ", rb"basic +((?=[a-z+/]{0,99}[0-9=])[a-z0-9+/]{8,}=*)"),
     _form(b"bearer ", rb"bearer +((?:[a-z0-9._~+/=-]{16,}|(?=[a-z._~+/=-]{0,15}[0-9])[a-z0-9._~+/=-]{6,}))"),
     _form(b"x-api-key", rb"x-api-key[\"'\\]*\s*[:=][\s\"'\\]*([^\s\"'\\,;${<\[]{4,})"),
+    *(
+        _form(b"%b=" % name, rb"%b=(?<=[?&]%b=)([^&\s\"'\\#<>]{8,})" % (name, name))
+        for name in (b"key", b"token", b"api_key", b"access_token")
+    ),
     _form(b"@", rb"://[^\s\"'\\/:@]*:([^\s\"'\\/@]{1,256})@"),
 )
 

@@ -6,6 +6,7 @@ import json
 import shlex
 import signal
 import subprocess
+from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,20 @@ from claude_bridge.trace.redact import Redactor
 from claude_bridge.trace.summary import Failure, TracedExchange
 from claude_bridge.wire.anthropic import TextBlock
 from tests.cli.process import LIMIT_S, run_bridge, serving
-from tests.fake_upstream import DONE, MODEL, FakeUpstream, calls, finish, model_list, refusal, stream, text, usage
+from tests.fake_upstream import (
+    DONE,
+    MODEL,
+    FakeUpstream,
+    calls,
+    finish,
+    model_list,
+    refusal,
+    stream,
+    text,
+    tool_call,
+    tool_call_arguments,
+    usage,
+)
 from tests.golden_case import GoldenCase
 from tests.trace.samples import NOON, ended, failed, first_token, received, repaired, reread, sent
 
@@ -230,6 +244,12 @@ PLANTED = {
     "private key": "MIIEowIBAAKCAQEAx",
     "password in a URL": "hunter2hunter2",
     "in the answer": "gho_0123456789abcdefghijABCDEFGHIJ",
+    "a piece of it": "6789abcdefghijABCDEFGHIJ",
+    "in a call": "glpat-ABCDEFghijkl0123456789",
+    "a piece of that": "ijkl0123456789",
+    "in the query of a URL": "plain-secret-12",
+    "of a form of its own": "another-plain-1",
+    "in base64": b64encode(b"the engine: engine-key-0123456789!").decode()[14:-4],
 }
 
 
@@ -239,9 +259,10 @@ async def test_no_planted_secret_is_in_a_trace_nor_in_what_is_made_of_it(tmp_pat
     key, token, answered = PLANTED["the engine's key"], PLANTED["the bridge's token"], PLANTED["in the answer"]
     environment = (
         f"AWS_ACCESS_KEY_ID={PLANTED['aws']}\nAWS_SECRET_ACCESS_KEY={PLANTED['aws secret']}\n"
-        f"GH_TOKEN={PLANTED['github']}\nSLACK={PLANTED['slack']}\n"
+        f"GH_TOKEN={PLANTED['github']}\nDB_PASSWORD={PLANTED['of a form of its own']}\nSLACK={PLANTED['slack']}\n"
         f"-----BEGIN RSA PRIVATE KEY-----\n{PLANTED['private key']}\n-----END RSA PRIVATE KEY-----\n"
     )
+    environment += f"curl 'https://host/v1?key={PLANTED['in the query of a URL']}&x=1' {PLANTED['in base64']}\n"
     tool_use = {"type": "tool_use", "id": "t1", "name": "Bash", "input": {"command": "env"}}
     asked = {
         "model": "m",
@@ -254,7 +275,11 @@ async def test_no_planted_secret_is_in_a_trace_nor_in_what_is_made_of_it(tmp_pat
             {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t1", "content": environment}]},
         ],
     }
-    frames = [text(f"It is {answered[:9]}"), text(answered[9:]), text(f" and {key}."), finish(), usage(), DONE]
+    frames = [text(f"It is {answered[:9]}"), text(answered[9:]), text(f" and {key}.")]
+    called = PLANTED["in a call"]
+    pieces = ['{"command": "echo ', called[:4], called[4:14], called[14:], '"}']
+    frames += [tool_call("Bash", pieces[0]), *map(tool_call_arguments, pieces[1:])]
+    frames += [finish("tool_calls"), usage(), DONE]
     replies = [stream(*frames), refusal(400, f"bad key {key}, or {PLANTED['aws']}")]
     trace = tmp_path / "trace.jsonl"
     async with FakeUpstream(replies) as upstream:

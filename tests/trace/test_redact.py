@@ -91,6 +91,13 @@ def _all_bytes(event: TraceEvent) -> bytes:
         "xapp-1-A0123456789-abcdefghijkl",
         "sk_live_0123456789abcdefghij",
         "npm_0123456789abcdefghijklmnopqrstuvwxyz",
+        "pplx-0123456789abcdefghijklmnop",
+        "nvapi-0123456789abcdefghijklmnop",
+        "tvly-0123456789abcdefghijklmnop",
+        "csk-0123456789abcdefghijklmnop",
+        "fw_0123456789abcdefghijklmnop",
+        "r8_0123456789abcdefghijklmnop",
+        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N",
     ],
 )
 @pytest.mark.parametrize(
@@ -110,6 +117,11 @@ def test_what_looks_like_a_key_is_taken_out(key: str, around: str) -> None:
         ("authorization: bearer abcdefghijklmnopqrst==", "authorization: bearer [redacted]"),
         ("curl -H 'x-api-key: hunter22' http://h", "curl -H 'x-api-key: [redacted]' http://h"),
         ('{"X-API-Key": "hunter22"}', '{"X-API-Key": "[redacted]"}'),
+        ("Authorization: Basic bWU6aHVudGVyMjI=", "Authorization: Basic [redacted]"),
+        ("GET /v1?key=abcdefghij&x=1", "GET /v1?key=[redacted]&x=1"),
+        ("https://h/?x=1&access_token=abcdefghij", "https://h/?x=1&access_token=[redacted]"),
+        ("MY_API_KEY=abcdefghij", "MY_API_KEY=[redacted]"),
+        ("DB_PASSWORD=correct-horse", "DB_PASSWORD=[redacted]"),
         ("git clone https://me:hunter22@host/x.git", "git clone https://me:[redacted]@host/x.git"),
         ("AWS_SECRET_ACCESS_KEY=wJalrXUtnFEMI/K7MDENG+bPxRfiCY", "AWS_SECRET_ACCESS_KEY=[redacted]"),
         ('"SecretAccessKey": "wJalrXUtnFEMI/K7MDENG"', '"SecretAccessKey": "[redacted]"'),
@@ -156,6 +168,8 @@ def test_a_public_key_and_the_base64_of_an_image_stay() -> None:
         "Bearer authentication is used",
         "x-api-key: $ANTHROPIC_API_KEY",
         "http://localhost:11434/v1",
+        "sorted(names, key=len_of_each); GH_TOKEN=$(gh auth token)",
+        "Basic internationalization is enough",
     ],
 )
 def test_words_that_only_resemble_keys_stay(text: str) -> None:
