@@ -27,6 +27,7 @@ from claude_bridge.server_tools.function_calls import WebRequest, uses_web_tools
 from claude_bridge.server_tools.tools import WebTools
 from claude_bridge.server_tools.turn import BeginRound, WebTurn
 from claude_bridge.trace.bus import Bus
+from claude_bridge.trace.events import RequestSent
 from claude_bridge.trace.recorder import Recorder
 from claude_bridge.trace.secrets import REDACTED
 from claude_bridge.upstream.request_queue import RequestQueues
@@ -251,19 +252,20 @@ class ModelBridge:
         encoded, prompt_tokens = prepared.encoded, prepared.prompt_tokens
         outgoing, ring = encoded.outgoing, self._client.ring
         key = await ring.choose(recorder.session or "") if ring else None
-        recorder.sent(
+        sent = RequestSent(
             method=outgoing.method,
             url=join_path(upstream.base_url, outgoing.path),
             model=upstream.model or request.model,
             upstream=f"{upstream.name} with {key.key.name}" if key else upstream.name,
-            tokens=prompt_tokens,
-            losses=encoded.losses,
+            estimated_tokens=prompt_tokens,
+            losses=list(encoded.losses),
             body=outgoing.body,
             kind=upstream.adapter.kind,
             profile=engine.profile.name,
             window_tokens=engine.limits.window_tokens,
             headers={**dict.fromkeys(self._client.key_headers, REDACTED), **outgoing.headers},
         )
+        recorder.sent(sent)
         agent = raw.headers.get(SUBAGENT_HEADER) if raw else None
         watch = self._prompts.watch(
             outgoing.body,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TypeVar
 
 from msgspec.structs import replace
 
 from claude_bridge.conversion.deltas import UsageReport
-from claude_bridge.conversion.loss import Loss, Repair
+from claude_bridge.conversion.loss import Repair
 from claude_bridge.conversion.prompt.cache_misses import CacheMiss
 from claude_bridge.conversion.prompt.context_budget import ContextOverflow
 from claude_bridge.conversion.response.accumulator import MessageAccumulator
@@ -123,39 +123,11 @@ class Recorder:
         """Keep why the upstream was chosen to which the request goes next."""
         self._reason = reason
 
-    def sent(
-        self,
-        *,
-        method: str,
-        url: str,
-        model: str,
-        upstream: str,
-        tokens: int,
-        losses: Sequence[Loss],
-        body: bytes,
-        kind: str = "",
-        profile: str = "",
-        window_tokens: int | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        """Record what goes upstream; ``tokens`` is an estimate. See RequestSent."""
-        self._model, self._estimated_tokens, self._losses = model, tokens, len(losses)
+    def sent(self, event: events.RequestSent) -> None:
+        """Record what goes upstream, and why there."""
+        self._model, self._estimated_tokens, self._losses = event.model, event.estimated_tokens, len(event.losses)
         self._begin_reading()
-        event = events.RequestSent(
-            method=method,
-            url=url,
-            model=model,
-            upstream=upstream,
-            kind=kind,
-            profile=profile,
-            window_tokens=window_tokens,
-            headers=dict(headers or {}),
-            reason=self._reason,
-            estimated_tokens=tokens,
-            losses=list(losses),
-            body=body,
-        )
-        self._begin(self._beginning[:1], event)
+        self._begin(self._beginning[:1], replace(event, reason=self._reason))
 
     def so_far(self) -> list[events.TraceEvent]:
         """Return how the exchange began, for somebody who listens only from now on."""

@@ -162,7 +162,9 @@ def test_what_an_engine_had_read_is_forgotten_when_another_one_is_asked() -> Non
     recorder = Recorder(Bus(), "req_1", stats=stats)
 
     def send(model: str) -> None:
-        recorder.sent(method="POST", url="u", model=model, upstream="e", tokens=900, losses=[], body=b"")
+        recorder.sent(
+            RequestSent(method="POST", url="u", model=model, upstream="e", estimated_tokens=900, losses=[], body=b"")
+        )
 
     send("large")
     recorder.reading(UsageReport(prompt_tokens=1000, cached_tokens=0, read_tokens=250, prompt_ms=1000.0))

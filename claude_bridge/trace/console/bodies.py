@@ -12,6 +12,7 @@ from msgspec import Raw, Struct
 
 from claude_bridge.clients.claude_code import REMINDER_TAG
 from claude_bridge.trace.console.printable import NO_BREAK, counted, one_line, shortened, size
+from claude_bridge.trace.parts import items, members, parsed
 
 _MAX_VALUE_CHARS = 40
 _MAX_SAID_CHARS = 4_000
@@ -40,13 +41,13 @@ def contents(body: bytes) -> Contents:
     It reads any wire that has ``messages`` or ``input`` items, so that the client's request and the translated one can
     be compared.
     """
-    fields = _fields(body)
-    if fields is None:
+    fields = members(body)
+    if not fields and parsed(body) != {}:
         return Contents("", f"no JSON object: {shortened(one_line(body[:200].decode('utf-8', 'replace')), 100)}")
     sizes = [f"system prompt {size(len(bytes(fields['system'])))}"] if "system" in fields else []
-    sizes += _messages_by_role(fields.get("messages") or fields.get("input") or Raw(b"[]"))
+    sizes += _messages_by_role(items(fields.get("messages") or fields.get("input")))
     tools = fields.get("tools", Raw(b"[]"))
-    if number := len(_items(tools)):
+    if number := len(items(tools)):
         sizes.append(f"{counted(number, 'tool')} {size(len(bytes(tools)))}")
     parameters = [f"{name} {_value(raw)}" for name, raw in fields.items() if name not in _SHOWN_ELSEWHERE]
     return Contents(", ".join(part.replace(" ", NO_BREAK) for part in sizes), ", ".join(parameters))
@@ -58,10 +59,10 @@ def last_said(body: bytes) -> list[Said]:
     Behind it may stand messages of role "system", and within it reminders that the client wrote itself: those are
     only counted.
     """
-    messages = _items((_fields(body) or {}).get("messages", Raw(b"[]")))
+    messages = items(members(body).get("messages"))
     decoded: list[Any] = []
     for raw in reversed(messages):  # only the last few are decoded: a history may be a megabyte
-        decoded.append(_decoded(raw))
+        decoded.append(parsed(raw))
         if isinstance(decoded[-1], dict) and decoded[-1].get("role") == "user":
             break
     if not decoded or not isinstance(decoded[-1], dict):
@@ -113,7 +114,7 @@ def _block_text(block: dict[str, Any]) -> str:
 
 def _tool_names(message: Raw) -> dict[str, str]:
     """Return the names of the tools that an assistant's message calls, by the ids of the calls."""
-    decoded = _decoded(message)
+    decoded = parsed(message)
     content = decoded.get("content") if isinstance(decoded, dict) else None
     blocks = content if isinstance(content, list) else []
     return {str(block.get("id")): str(block["name"]) for block in blocks if isinstance(block, dict) and "name" in block}
@@ -131,9 +132,9 @@ _ITEMS = {"function_call_output": "tool", "function_call": "call", "reasoning": 
 _role_decoder = msgspec.json.Decoder(_Role)
 
 
-def _messages_by_role(messages: Raw) -> list[str]:
+def _messages_by_role(messages: list[Raw]) -> list[str]:
     counts: dict[str, list[int]] = {}
-    for message in _items(messages):
+    for message in messages:
         try:
             found = _role_decoder.decode(message)
             role = found.role or _ITEMS.get(found.type, found.type)
@@ -150,7 +151,7 @@ def _messages_by_role(messages: Raw) -> list[str]:
 
 
 def _value(raw: Raw) -> str:
-    value = _decoded(raw)
+    value = parsed(raw)
     if isinstance(value, dict):
         inside = " ".join(f"{key} {part}" for key, part in value.items() if isinstance(part, str | int))
         is_whole = all(isinstance(part, str | int) for part in value.values()) and len(inside) <= _MAX_VALUE_CHARS
@@ -159,24 +160,3 @@ def _value(raw: Raw) -> str:
         return f"{value:,}"
     text = value if isinstance(value, str) else bytes(raw).decode("utf-8", "replace")
     return shortened(one_line(text[:1000]), _MAX_VALUE_CHARS)
-
-
-def _fields(body: bytes) -> dict[str, Raw] | None:
-    try:
-        return msgspec.json.decode(body, type=dict[str, Raw])
-    except (ValueError, RecursionError):
-        return None
-
-
-def _items(raw: Raw) -> list[Raw]:
-    try:
-        return msgspec.json.decode(raw, type=list[Raw])
-    except (ValueError, RecursionError):
-        return []
-
-
-def _decoded(raw: Raw) -> object:
-    try:
-        return msgspec.json.decode(raw)
-    except (ValueError, RecursionError):
-        return None
