@@ -21,9 +21,9 @@ from claude_bridge.conversion.tool_json.schema_check import WorkBudget
 from claude_bridge.errors import BridgeError, UpstreamUnreachableError
 from claude_bridge.trace.bus import Bus
 from claude_bridge.trace.events import ExchangeEnded, ToolInputRepaired, TraceEvent
-from claude_bridge.trace.recorder import Recorder, content_chars
+from claude_bridge.trace.recorder import Recorder
 from claude_bridge.wire.anthropic import MessagesRequest, TextBlock, ThinkingBlock, Tool, ToolUseBlock
-from claude_bridge.wire.anthropic_answers import Message
+from claude_bridge.wire.anthropic_answers import Message, content_chars
 
 ENDS_THE_EXAM = frozenset({401, 402, 403, 404})
 """Statuses of errors that the next task would have too: no such model, no key."""

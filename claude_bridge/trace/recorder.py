@@ -20,14 +20,11 @@ from claude_bridge.trace.stats import Finished, Outcome, Stats
 from claude_bridge.wire.admin_api import ReadingPrompt, WebFigures
 from claude_bridge.wire.anthropic import CountTokensRequest, MessagesRequest
 from claude_bridge.wire.anthropic_answers import (
-    BlockInputJsonDelta,
-    BlockTextDelta,
-    BlockThinkingDelta,
-    ContentBlockDelta,
     Message,
     ResponseItem,
     StreamEvent,
     Usage,
+    content_chars,
 )
 from claude_bridge.wire.anthropic_lenient import typed_events
 
@@ -398,14 +395,3 @@ def _unseen_message(model: str, usage: UsageReport) -> Message:
     """Return what is known of an answer to which nobody listened at its beginning."""
     counts = Usage(input_tokens=usage.prompt_tokens or 0, output_tokens=usage.output_tokens or 0)
     return Message(id="", model=model, content=[], stop_reason=None, usage=counts)
-
-
-def content_chars(event: StreamEvent) -> int:
-    """Return how much text, thought or input an event adds to an answer."""
-    if type(event) is not ContentBlockDelta:
-        return 0
-    match event.delta:
-        case BlockTextDelta(text) | BlockThinkingDelta(text) | BlockInputJsonDelta(text):
-            return len(text)
-        case _:
-            return 0

@@ -6,8 +6,11 @@ from typing import Literal
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec.structs import replace
 
 from claude_bridge.conversion.loss import Loss
+from claude_bridge.trace.events import RequestReceived, RequestSent, TraceEvent
+from claude_bridge.trace.jsonl import encode_event
 
 State = Literal["preparing", "queued", "reading", "writing", "answered", "failed", "left"]
 OVER = ("answered", "failed", "left")
@@ -187,6 +190,13 @@ def read_entry(line: bytes | memoryview) -> Entry:
         return msgspec.json.decode(line, type=Entry)
     except (ValueError, RecursionError) as error:
         raise UnreadableLineError(str(error)) from error
+
+
+def entry_of(event: TraceEvent) -> Entry:
+    """Return what a trace says of an event, but for bodies."""
+    if isinstance(event, RequestReceived | RequestSent):
+        event = replace(event, body=Raw(b"null"))
+    return read_entry(encode_event(event))
 
 
 def add_entry(found: TracedExchange, entry: Entry, line_bytes: int) -> None:

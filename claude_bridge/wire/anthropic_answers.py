@@ -236,3 +236,14 @@ class ModelList(Struct, frozen=True, gc=False, kw_only=True):
     has_more: bool = False
     first_id: str | None = None
     last_id: str | None = None
+
+
+def content_chars(event: StreamEvent) -> int:
+    """Return how much text, thought or input an event adds to an answer."""
+    if type(event) is not ContentBlockDelta:
+        return 0
+    match event.delta:
+        case BlockTextDelta(text) | BlockThinkingDelta(text) | BlockInputJsonDelta(text):
+            return len(text)
+        case _:
+            return 0

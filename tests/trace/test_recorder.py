@@ -16,6 +16,7 @@ from claude_bridge.trace.events import (
     FirstToken,
     ImageDescribed,
     RequestReceived,
+    RequestSent,
     ToolInputRepaired,
     TraceEvent,
     WaitingForUpstream,

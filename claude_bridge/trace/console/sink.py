@@ -14,15 +14,14 @@ from rich.text import Text
 
 from claude_bridge.trace.console.entries import Entry, Mark, Tone
 from claude_bridge.trace.console.printable import NO_BREAK, counted, one_line, printable
-from claude_bridge.trace.console.timeline import Growth, Log
-from claude_bridge.trace.events import AnswerGrew, ClientLeft, EventsDropped, ExchangeEnded, ExchangeFailed, TraceEvent
+from claude_bridge.trace.console.timeline import Log
+from claude_bridge.trace.events import EventsDropped, TraceEvent
 
 LOG_COLUMNS = 120
 """How wide a debug log in a file is."""
 
 _MAX_STATUS_ROWS = 8
 _LABEL_WIDTH = 7
-_NOTHING = Growth(0, 0)
 _NO_SPACE = "\ue000"  # Rich breaks rows at no-break spaces too, but not at a private character
 
 _TAG_STYLES = ("cyan", "magenta", "yellow", "blue", "green", "bright_red", "bright_cyan", "bright_magenta")
@@ -66,25 +65,17 @@ class ConsoleSink:
         self._is_live = _is_terminal(self._console) if live is None else live
         self._now = now
         self._log = Log()
-        self._growth: dict[str, Growth] = {}
         self._screen = _Screen(self._console, is_live=self._is_live)
 
     def take(self, event: TraceEvent) -> None:
         """Show the event."""
-        if isinstance(event, AnswerGrew):
-            deltas, chars = self._growth.get(event.exchange, _NOTHING)
-            self._growth[event.exchange] = Growth(deltas + event.deltas, chars + event.chars)
-            return
         if isinstance(event, EventsDropped):
             self._screen.show_note(f"{counted(event.count, 'event')} not shown: the terminal was too slow")
             self._log.forget()
-            self._growth.clear()
-        else:
-            is_end = isinstance(event, ExchangeEnded | ExchangeFailed | ClientLeft)
-            growth = self._growth.pop(event.exchange, _NOTHING) if is_end else _NOTHING
-            for entry in self._log.take(event, growth):
-                if not (self._is_live and entry.mark == "first"):
-                    self._screen.show_entry(entry)
+            return
+        for entry in self._log.take(event):
+            if not (self._is_live and entry.mark == "first"):
+                self._screen.show_entry(entry)
 
     def tick(self) -> bool:
         """Show what is under way, and return whether anything is."""
@@ -100,8 +91,8 @@ class ConsoleSink:
         """Return tag, number and progress of each exchange under way, the oldest first."""
         now_s, speed = self._now(), self._log.reading_tokens_per_s
         return [
-            (exchange.tag, exchange.number, exchange.progress(now_s, self._growth.get(key, _NOTHING), speed))
-            for key, exchange in self._log.open.items()
+            (exchange.tag, exchange.summary.number, exchange.progress(now_s, speed))
+            for exchange in self._log.open.values()
         ]
 
 

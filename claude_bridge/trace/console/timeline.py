@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple, assert_never
+from contextlib import suppress
+from typing import assert_never
 
 from claude_bridge.conversion.loss import Loss
 from claude_bridge.trace.console.entries import (
@@ -52,6 +53,7 @@ from claude_bridge.trace.events import (
     WebToolCalled,
 )
 from claude_bridge.trace.reading import reading_speed
+from claude_bridge.trace.summary import TracedExchange, add_entry, entry_of
 
 _TAG_CHARS = 4
 _MAX_LOSSES = 12
@@ -60,41 +62,22 @@ _PROGRESS_EVERY_S = 10.0
 _WORRYING_STOPS = frozenset({"max_tokens", "refusal", "model_context_window_exceeded"})
 
 
-class Growth(NamedTuple):
-    """How much of an answer has gone to the client."""
-
-    deltas: int
-    chars: int
-
-    @property
-    def tokens(self) -> int:
-        """About how many tokens it is: most engines send one in each delta, some send more."""
-        return max(self.deltas, self.chars // 4)
-
-
 class OpenExchange:
-    """What the log remembers of an exchange under way."""
+    """What the log remembers of an exchange under way: its summary, and what is to be shown at its end."""
 
-    def __init__(self, tag: str, number: int, at_s: float) -> None:
+    def __init__(self, tag: str, summary: TracedExchange) -> None:
         self.tag = tag
-        self.number = number
-        self.received_at_s = at_s
-        self.messages = 0
-        self.sent: RequestSent | None = None
-        self.first_token_s: float | None = None
+        self.summary = summary
         self.retried: list[Line] = []
         self.remarks: list[Line] = []
         self.repairs: list[Line] = []
         self.stream_repairs: list[str] = []
-        self.session: str | None = None
         self.held: Entry | None = None
         """What was asked, while it is not known whether it is what was refused just before."""
-        self.waiting_told = False
+        self.waiting_shown = False
         self.read: PromptRead | None = None
         """How much of its prompt the engine has read, where it reports that."""
         self.read_shown_s = 0.0
-        self.position: int | None = None
-        """In the queue before the engine, while it waits there."""
 
     def remember(self, event: UpstreamRetried | PromptReread | PromptCut | ToolInputRepaired | AnswerMended) -> None:
         """Keep what is shown at the end."""
@@ -110,31 +93,37 @@ class OpenExchange:
             case AnswerMended(what=what):
                 self.stream_repairs.append(what)
 
-    def progress(self, now_s: float, growth: Growth, tokens_per_s: float | None = None) -> str:
+    def progress(self, now_s: float, tokens_per_s: float | None = None) -> str:
         """Return how far the exchange is; ``tokens_per_s`` is how fast the engine reads (None: not known)."""
-        passed_s = now_s - self.received_at_s
-        if self.sent is None:
+        one = self.summary
+        passed_s = now_s - one.at_s
+        if one.sent_after_s is None:
             return f"preparing, {_whole_seconds(passed_s)}"
-        if self.position and self.first_token_s is None:
-            return f"{self.sent.model}: waits for its turn, {counted(self.position - 1, 'request')} before it"
-        if self.first_token_s is None and self.read is not None:
-            return f"{self.sent.model}: {read_text(self.read)}, {_whole_seconds(passed_s)}"
-        if self.first_token_s is None:
-            return f"{self.sent.model}: no token yet, {_whole_seconds(passed_s)} ({self.to_read(tokens_per_s)})"
-        writing_s = passed_s - self.first_token_s
-        speed = f" at {rate(growth.tokens, writing_s)}" if writing_s > 1 else ""
-        first = seconds(self.first_token_s)
-        return f"{self.sent.model}: ~{growth.tokens:,} tokens{speed}, {_whole_seconds(passed_s)} (first after {first})"
+        if one.first_token_s is not None:
+            writing_s = passed_s - one.first_token_s
+            speed = f" at {rate(one.written_tokens, writing_s)}" if writing_s > 1 else ""
+            first = f"first after {seconds(one.first_token_s)}"
+            return f"{one.model}: ~{one.written_tokens:,} tokens{speed}, {_whole_seconds(passed_s)} ({first})"
+        if one.position:
+            return f"{one.model}: waits for its turn, {counted(one.position - 1, 'request')} before it"
+        if self.read is not None:
+            return f"{one.model}: {read_text(self.read)}, {_whole_seconds(passed_s)}"
+        return f"{one.model}: no token yet, {_whole_seconds(passed_s)} ({self.to_read(tokens_per_s)})"
 
     def to_read(self, tokens_per_s: float | None) -> str:
         """Return how much the engine has to read, and how long that takes if nothing comes from its cache."""
-        tokens = self.sent.estimated_tokens if self.sent else 0
+        tokens = self.summary.estimated_tokens
         if tokens_per_s is None:
             return f"~{tokens:,} tokens to read"
-        expected_s = tokens / tokens_per_s
-        return (
-            f"~{tokens:,} tokens to read: {_whole_seconds(expected_s)} at {tokens_per_s:,.0f} tokens/s, less from cache"
-        )
+        expected = _whole_seconds(tokens / tokens_per_s)
+        return f"~{tokens:,} tokens to read: {expected} at {tokens_per_s:,.0f} tokens/s, less from cache"
+
+    def how_far(self) -> Line:
+        """Return how much of the answer had gone to the client when it ended too early."""
+        if self.summary.first_token_s is None:
+            return Line("sent", "nothing yet: the first token had not come")
+        first = seconds(self.summary.first_token_s)
+        return Line("sent", f"~{self.summary.written_tokens:,} tokens, the first after {first}")
 
 
 class Log:
@@ -148,25 +137,35 @@ class Log:
         self.reading_tokens_per_s: float | None = None
         """How fast the engine read its last long prompt, nothing of it cached; None: not known yet."""
 
-    def take(self, event: TraceEvent, growth: Growth) -> list[Entry]:
-        """Return what to show of the event. ``growth`` says how much of the answer had gone out."""
-        if isinstance(event, RequestReceived):
-            return self._asked(event)
+    def take(self, event: TraceEvent) -> list[Entry]:
+        """Return what to show of the event."""
         exchange = self._exchange(event)
+        entries = self._entries_of(event, exchange)
+        with suppress(UnicodeError):  # a lone surrogate
+            add_entry(exchange.summary, entry_of(event), 0)
+        return entries
+
+    def _entries_of(self, event: TraceEvent, exchange: OpenExchange) -> list[Entry]:
+        if isinstance(event, RequestReceived):
+            entry = self._entry(event, "asked", asked_head(event), asked_lines(event))
+            if not self._refusals.may_repeat(event):
+                return [entry]
+            exchange.held = entry
+            return []
         held, exchange.held = exchange.held, None
-        if held is not None and isinstance(event, ExchangeFailed) and self._refusals.is_repeat(exchange.session, event):
+        session = exchange.summary.session
+        if held and isinstance(event, ExchangeFailed) and self._refusals.is_repeat(session, event):
             return self._repeated(event)
-        entries = [held, self._entry_of(event, growth)]
+        entries = [held, self._entry_of(event, exchange)]
         return [entry for entry in entries if entry is not None]
 
-    def _entry_of(self, event: TraceEvent, growth: Growth) -> Entry | None:
+    def _entry_of(self, event: TraceEvent, exchange: OpenExchange) -> Entry | None:
         match event:
             case ImageDescribed():
                 return self._entry(event, "sent", described_head(event), described_lines(event))
             case WebToolCalled():
                 return self._entry(event, "sent", web_head(event), web_lines(event))
             case RequestSent():
-                self._exchange(event).sent = event
                 return self._entry(event, "sent", f"{event.method} {event.url}", self._sent_lines(event))
             case RequestQueued():
                 return self._queued(event)
@@ -174,37 +173,25 @@ class Log:
                 head = f"{event.target} failed after {seconds(event.after_s)}: the next one is asked"
                 return self._entry(event, "failed", head, [Line("error", event.message, rows=3)], "warning")
             case FirstToken():
-                self._exchange(event).first_token_s = event.after_s
                 return self._entry(event, "first", f"first token after {seconds(event.after_s)}", [])
             case UpstreamRetried() | PromptReread() | PromptCut() | ToolInputRepaired() | AnswerMended():
-                self._exchange(event).remember(event)
+                exchange.remember(event)
             case ExchangeEnded():
                 return self._ended(event)
             case ExchangeFailed():
-                return self._failed(event, growth)
+                return self._failed(event)
             case ClientLeft():
                 entry = self._entry(event, "failed", f"the client left after {seconds(event.after_s)}", [], "warning")
-                return self._closed(event.exchange, entry._replace(lines=[self._how_far(event.exchange, growth)]))
+                return self._closed(event.exchange, entry._replace(lines=[exchange.how_far()]))
             case WaitingForUpstream():
                 return self._waiting(event)
             case PromptRead():
                 return self._read(event)
-            case UpstreamAnswered():
-                self._exchange(event).position = None
-            case AnswerGrew() | EventsDropped() | StreamsRecorded() | RequestReceived():  # take() shows the last
+            case UpstreamAnswered() | AnswerGrew() | EventsDropped() | StreamsRecorded() | RequestReceived():
                 pass
             case _:
                 assert_never(event)
         return None
-
-    def _asked(self, event: RequestReceived) -> list[Entry]:
-        exchange = self._exchange(event)
-        exchange.messages, exchange.session = event.messages, event.session
-        entry = self._entry(event, "asked", asked_head(event), asked_lines(event))
-        if not self._refusals.may_repeat(event):
-            return [entry]
-        exchange.held = entry
-        return []
 
     def _repeated(self, event: ExchangeFailed) -> list[Entry]:
         """Show once that a client repeats a request that was refused."""
@@ -223,14 +210,15 @@ class Log:
             chars = _TAG_CHARS
             while event.exchange[-chars:] in tags and chars < len(event.exchange):
                 chars += 1
-            exchange = OpenExchange(event.exchange[-chars:], self._number, event.at_s)
+            summary = TracedExchange(exchange=event.exchange, number=self._number, at_s=event.at_s)
+            exchange = OpenExchange(event.exchange[-chars:], summary)
             self.open[event.exchange] = exchange
             self._number += 1
         return exchange
 
     def _entry(self, event: TraceEvent, mark: Mark, head: str, lines: Iterable[Line], tone: Tone = "plain") -> Entry:
         exchange = self._exchange(event)
-        return Entry(exchange.tag, exchange.number, mark, event.at_s, head, list(lines), tone)
+        return Entry(exchange.tag, exchange.summary.number, mark, event.at_s, head, list(lines), tone)
 
     def _closed(self, exchange: str, entry: Entry) -> Entry:
         del self.open[exchange]
@@ -262,16 +250,16 @@ class Log:
     def _queued(self, event: RequestQueued) -> Entry | None:
         """Show once for each exchange that it waits for its turn."""
         exchange = self._exchange(event)
-        is_first, exchange.position = exchange.position is None and event.position > 0, event.position
+        is_first = exchange.summary.position is None and event.position > 0
         before = counted(event.position - 1, "request")
         return self._entry(event, "first", f"waits for its turn, {before} before it", []) if is_first else None
 
     def _waiting(self, event: WaitingForUpstream) -> Entry | None:
         """Show once for each exchange that the engine reads, or loads its model."""
         exchange = self._exchange(event)
-        if exchange.first_token_s is not None or exchange.waiting_told or exchange.read is not None:
+        if exchange.summary.first_token_s is not None or exchange.waiting_shown or exchange.read is not None:
             return None
-        exchange.waiting_told = True
+        exchange.waiting_shown = True
         to_read = exchange.to_read(self.reading_tokens_per_s)
         return self._entry(event, "first", f"the engine loads or reads, {to_read}", [])
 
@@ -309,22 +297,17 @@ class Log:
 
     def _usage_tone(self, event: ExchangeEnded) -> Tone:
         """Return "warning" where an engine with a prompt cache read a conversation anew."""
-        return "warning" if event.cached_tokens == 0 and self._exchange(event).messages > 2 else "plain"
+        return "warning" if event.cached_tokens == 0 and self._exchange(event).summary.messages > 2 else "plain"
 
-    def _failed(self, event: ExchangeFailed, growth: Growth) -> Entry:
+    def _failed(self, event: ExchangeFailed) -> Entry:
         where = ", in mid-answer" if event.in_stream else ""
         head = f"{event.status} {event.error_type} after {seconds(event.after_s)}{where}"
-        lines = [*self.open[event.exchange].retried, Line("error", event.message, rows=6, tone="bad")]
-        self._refusals.take(self.open[event.exchange].session, event)
+        exchange = self.open[event.exchange]
+        lines = [*exchange.retried, Line("error", event.message, rows=6, tone="bad")]
+        self._refusals.take(exchange.summary.session, event)
         if event.in_stream:
-            lines.append(self._how_far(event.exchange, growth))
+            lines.append(exchange.how_far())
         return self._closed(event.exchange, self._entry(event, "failed", head, lines, "bad"))
-
-    def _how_far(self, exchange: str, growth: Growth) -> Line:
-        first_token_s = self.open[exchange].first_token_s
-        if first_token_s is None:
-            return Line("sent", "nothing yet: the first token had not come")
-        return Line("sent", f"~{growth.tokens:,} tokens, the first after {seconds(first_token_s)}")
 
 
 def _whole_seconds(duration_s: float) -> str:
