@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -64,8 +63,6 @@ def init(config: ConfigFile = None) -> None:
 @app.command(cls=Command)
 def show(config: ConfigFile = None, as_json: AsJson = False) -> None:
     """Print every setting in effect, the project's included, and where it comes from. Keys are not shown."""
-    import msgspec
-
     from claude_bridge.app.build import describe_routing
     from claude_bridge.config.effective import effective_settings
     from claude_bridge.config.format import shown
@@ -83,7 +80,7 @@ def show(config: ConfigFile = None, as_json: AsJson = False) -> None:
             "settings": settings,
             "routing": routing,
         }
-        terminal.print_line(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+        terminal.print_json(found, is_pretty=True)
     else:
         title = str(reading.file) if reading.is_there else f"{reading.file} (does not exist: nothing is set in a file)"
         if project is not None:
@@ -93,14 +90,12 @@ def show(config: ConfigFile = None, as_json: AsJson = False) -> None:
         title = "Which request goes where: the first line that fits"
         terminal.print_table(title, (terminal.Column("request"), terminal.Column("model")), routes)
     if unused:
-        terminal.say(terminal.warning(terminal.with_program(unused)))
+        terminal.warn(unused)
 
 
 @app.command(cls=Command)
 def check(config: ConfigFile = None, as_json: AsJson = False) -> None:
     """Find all mistakes, in the project's settings too, with file, line and key. Exit code 1 if there are any."""
-    import msgspec
-
     from claude_bridge.config.load import check_secrets
 
     project, unused = trusted_project()
@@ -108,7 +103,7 @@ def check(config: ConfigFile = None, as_json: AsJson = False) -> None:
     doubts = [*reading.doubts, *check_secrets(reading, os.environ)]
     if as_json:
         found = {"file": str(reading.file), "mistakes": reading.mistakes, "doubts": doubts, "ok": not reading.mistakes}
-        terminal.print_line(msgspec.json.encode(found).decode())
+        terminal.print_json(found)
     else:
         findings = [_finding("bad", problem) for problem in reading.mistakes] + [
             _finding("warn", one) for one in doubts
@@ -117,7 +112,7 @@ def check(config: ConfigFile = None, as_json: AsJson = False) -> None:
         terminal.print_line(str(reading.file))
         terminal.print_findings(findings or [("ok", reading.file.name, seen, None)])
     if unused:
-        terminal.say(terminal.warning(terminal.with_program(unused)))
+        terminal.warn(unused)
     if reading.mistakes:
         raise typer.Exit(1)
 
@@ -143,7 +138,7 @@ def trust(
     if yes:
         show_changes(project)
         keep_decision(project, trusted=True)
-    elif not (sys.stdin.isatty() and sys.stderr.isatty()):
+    elif not terminal.can_ask():
         show_changes(project)
         raise SetupError("There is no terminal to ask you in.", "If you trust it: `bridge config trust --yes`")
     elif not ask_for_trust(project):

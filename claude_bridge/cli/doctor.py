@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from claude_bridge.app.plan import WebPlan
-    from claude_bridge.config.load import Reading
     from claude_bridge.config.schema import Config
     from claude_bridge.doctor.finding import Finding, Subject
     from claude_bridge.providers import Provider
@@ -77,16 +76,17 @@ def doctor(
     config = reading.config
     from claude_bridge.app.build import trust_authorities, web_plan
     from claude_bridge.app.plan import WebPlan
-    from claude_bridge.doctor.machine import untried_search
+    from claude_bridge.doctor.machine import check_configuration, check_served, untried_search
 
     trust_authorities(config, ca_file)
     port = port or config.server.port
     options = ([f"--port {port}"] if port != config.server.port else []) + ["--probe"] * probe
-    findings = [_check_configuration(reading)]
+    mistakes, doubts = ([str(problem) for problem in found] for found in (reading.mistakes, reading.doubts))
+    findings = [check_configuration(str(reading.file), is_there=reading.is_there, mistakes=mistakes, doubts=doubts)]
     served = None if provider or base_url is not None else find_served(config, port)
     try:
         if served is not None:
-            findings.append(_check_served(served))
+            findings.append(check_served(served))
             subject = _served_subject(config, served, api_key, options)
         else:
             subject = _named_subject(config, provider, model, base_url, api_key, options)
@@ -105,9 +105,7 @@ def doctor(
     findings = anyio.run(partial(_examine, findings, subject, web, show, port=port, probe=probe))
     is_well = all(finding.severity != "bad" for finding in findings)
     if as_json:
-        import msgspec
-
-        terminal.print_line(msgspec.json.encode({"checks": findings, "ok": is_well}).decode())
+        terminal.print_json({"checks": findings, "ok": is_well})
     else:
         terminal.print_verdict([finding.severity.value for finding in findings])
     if not is_well:
@@ -133,27 +131,27 @@ async def _examine(
     from claude_bridge.doctor.machine import check_search
     from claude_bridge.server_tools.searching import TIMEOUT_S
 
-    found = list(findings)
+    found: list[Finding] = []
+
+    def note(finding: Finding) -> None:
+        found.append(finding)
+        if show is not None:
+            show(finding)
+
     with terminal.stopwatch() as begin:
-        for finding in found:
-            if show is not None:
-                show(finding)
+        for finding in findings:
+            note(finding)
         async with aclosing(examine(subject, port=port, probe=probe)) as items:
             async for item in items:
                 if isinstance(item, CheckStep):
                     begin(item.what, item.limit_s)
-                    continue
-                found.append(item)
-                if show is not None:
-                    show(item)
+                else:
+                    note(item)
         agreed = await with_agreed_search(web, Notices())
         if agreed.search not in (OFF, AUTO):
             begin("Searching the web", TIMEOUT_S)
-        searched = await check_search(agreed)
-        if searched is not None:
-            found.append(searched)
-            if show is not None:
-                show(searched)
+        if (searched := await check_search(agreed)) is not None:
+            note(searched)
     return found
 
 
@@ -224,16 +222,3 @@ def _subject(
         key_variable=row.key_variable,
         options=tuple(options),
     )
-
-
-def _check_configuration(reading: Reading) -> Finding:
-    from claude_bridge.doctor.machine import check_configuration
-
-    mistakes, doubts = ([str(problem) for problem in found] for found in (reading.mistakes, reading.doubts))
-    return check_configuration(str(reading.file), is_there=reading.is_there, mistakes=mistakes, doubts=doubts)
-
-
-def _check_served(served: Readiness) -> Finding:
-    from claude_bridge.doctor.machine import check_served
-
-    return check_served(served)

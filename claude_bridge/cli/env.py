@@ -74,7 +74,7 @@ def env(
         )
         if place.url.startswith(("http://127.", "http://localhost")):
             advice = "A container can't reach a bridge on 127.0.0.1; start it with `bridge serve … --host 0.0.0.0`"
-            terminal.say(terminal.warning(terminal.with_program(advice)))
+            terminal.warn(advice)
 
 
 def _ask(place: Place) -> Readiness | None:
@@ -84,7 +84,5 @@ def _ask(place: Place) -> Readiness | None:
     try:
         return ask(place, READY_PATH, parse_readiness)
     except NoBridgeError:
-        terminal.say(
-            terminal.warning(f"No bridge is running at {place.url}, so the model and its context window are left out.")
-        )
+        terminal.warn(f"No bridge is running at {place.url}, so the model and its context window are left out.")
         return None

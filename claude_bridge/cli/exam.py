@@ -182,7 +182,7 @@ def _agree_to_cost(prepared: Sequence[PreparedExam], *, is_agreed: bool) -> None
         terminal.say(f"{one.settings.model} at {one.settings.provider}: {tasks}, about ${cost:.2f}")
     if not paid or is_agreed:
         return
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not terminal.can_ask():
         raise SetupError("This costs money, and nobody can be asked.", "Agree to it with --yes.")
     terminal.ask("Go on? [y/N] ")
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
@@ -229,12 +229,10 @@ def _show(exams: Sequence[Exam], *, as_json: bool, html: Path | None, is_list: b
             raise SetupError(f"The page can't be written to {html}: {error.strerror}.", "Check --html.") from error
         terminal.say(f"The page is in {html}.")
     if as_json:
-        import msgspec
-
         from claude_bridge.exam.results import as_json as json_of
 
         document = {"models": [json_of(exam, one.verdict, one.reason, one.advice) for exam, one in judged]}
-        terminal.print_line(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())
+        terminal.print_json(document, is_pretty=True)
     elif not exams:
         terminal.say(terminal.with_program("There are no such results. To get some: `bridge exam ollama --quick`"))
     elif is_list:

@@ -198,8 +198,6 @@ def _newest_exams() -> Mapping[tuple[str, str], Exam]:
 
 
 def _print_json(shown: Sequence[tuple[Listing, Sequence[OfferedModel]]], exams: Mapping[tuple[str, str], Exam]) -> None:
-    import msgspec
-
     rows = [
         {
             "provider": listing.provider,
@@ -211,7 +209,7 @@ def _print_json(shown: Sequence[tuple[Listing, Sequence[OfferedModel]]], exams: 
         for listing, offered in shown
         for model in offered
     ]
-    terminal.print_line(msgspec.json.format(msgspec.json.encode(rows), indent=2).decode())
+    terminal.print_json(rows, is_pretty=True)
 
 
 def _exam_of(exams: Mapping[tuple[str, str], Exam], listing: Listing, model: OfferedModel) -> Exam | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -24,7 +23,7 @@ class TerminalNotices(Notices):
 
     def warn(self, text: str) -> None:
         """Print a line in the colour of warnings."""
-        terminal.say(terminal.warning(terminal.with_program(text)))
+        terminal.warn(text)
 
     def problem(self, what: str, hint: str) -> None:
         """Print a warning and what to do."""
@@ -44,7 +43,7 @@ class TerminalNotices(Notices):
 
     async def choose_model(self, offered: Sequence[OfferedModel], several: SeveralModelsError) -> str:
         """Return the model that the user chooses; raises ``several`` where there is no terminal to ask in."""
-        if not _can_ask():
+        if not terminal.can_ask():
             raise several
         from claude_bridge.cli.questions import select_model  # brings anyio
 
@@ -52,12 +51,8 @@ class TerminalNotices(Notices):
 
     async def agrees_to_search(self) -> bool | None:
         """Ask whether searches may go to DuckDuckGo, where there is a terminal to ask in."""
-        if not _can_ask():
+        if not terminal.can_ask():
             return None
         from claude_bridge.cli.questions import ask_to_search
 
         return await ask_to_search()
-
-
-def _can_ask() -> bool:
-    return sys.stdin.isatty() and sys.stderr.isatty()

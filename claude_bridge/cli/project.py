@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,7 +40,7 @@ def trusted_project(*, may_ask: bool = False) -> tuple[Project | None, str | Non
     from claude_bridge.config.project import decision_on
 
     decision = decision_on(project)
-    if decision is None and may_ask and sys.stdin.isatty() and sys.stderr.isatty():
+    if decision is None and may_ask and terminal.can_ask():
         decision = ask_for_trust(project)
     if decision:
         return project, None
@@ -52,7 +51,7 @@ def trusted_project(*, may_ask: bool = False) -> tuple[Project | None, str | Non
 def ask_for_trust(project: Project) -> bool:
     """Show what a project's settings would change, and return and keep what the user decides."""
     show_changes(project)
-    terminal.say(terminal.warning(WARNING))
+    terminal.warn(WARNING)
     decision = typer.confirm("Use these settings in this project?", default=False, err=True)
     keep_decision(project, trusted=decision)
     return decision

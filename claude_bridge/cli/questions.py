@@ -49,7 +49,7 @@ async def select_model(offered: Sequence[OfferedModel], several: SeveralModelsEr
             default = default_of(shown)
             _show(shown)
         else:
-            terminal.say(terminal.warning(f"None of them is {line!r}."))
+            terminal.warn(f"None of them is {line!r}.")
 
 
 async def ask_to_search() -> bool | None:

@@ -73,6 +73,14 @@ def print_line(text: str) -> None:
     _print(text + "\n", sys.stdout, has_colour=wants_colour())
 
 
+def print_json(value: object, *, is_pretty: bool = False) -> None:
+    """Print a value to stdout as JSON: in one line, or in lines that a person can read too."""
+    import msgspec
+
+    encoded = msgspec.json.encode(value)
+    print_line((msgspec.json.format(encoded, indent=2) if is_pretty else encoded).decode())
+
+
 def say(text: str = "") -> None:
     """Print to stderr: what only people read. On a terminal no word breaks at its edge, and no command to paste."""
     if sys.stderr.isatty():
@@ -191,6 +199,16 @@ def program() -> str:
 def with_program(text: str) -> str:
     """Return a message with the commands in it as they work here."""
     return _ADVICE.sub(lambda _: f"`{program()}", text)
+
+
+def warn(text: str) -> None:
+    """Print to stderr in the colour of warnings, with the commands in it as they work here."""
+    say(warning(with_program(text)))
+
+
+def can_ask() -> bool:
+    """Return whether there is a terminal in which a person can be asked."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def print_problem(what: str, hint: str, *, is_warning: bool = False) -> None:

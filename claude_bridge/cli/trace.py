@@ -54,10 +54,7 @@ def list_(
 
     trace = _read(file)
     if as_json:
-        import msgspec
-
-        document = {"exchanges": list(trace.exchanges.values()), "notes": trace.notes}
-        terminal.print_line(msgspec.json.encode(document).decode())
+        terminal.print_json({"exchanges": list(trace.exchanges.values()), "notes": trace.notes})
         return
     terminal.print_renderable(render_list(trace.exchanges.values()))
     _print_notes(trace)
@@ -144,13 +141,13 @@ def replay(
     whole = [one for one in requests if one.lines.received and members(one.lines.received.body_bytes)]
     if len(whole) < len(requests):
         left = len(requests) - len(whole)
-        terminal.say(terminal.warning(f"Left out: {left} without a request that can be read whole."))
+        terminal.warn(f"Left out: {left} without a request that can be read whole.")
     if not whole:
         raise SetupError("There is no request to send.", f"`bridge trace list {file}` shows what is in the trace.")
 
     def show(replayed: Replayed) -> None:
         if as_json:
-            terminal.print_line(replay_json(replayed))
+            terminal.print_json(replay_json(replayed))
         else:
             terminal.print_renderable(render_replay(replayed))
 
@@ -229,4 +226,4 @@ def _sent(found: TracedExchange, lines: Lines) -> Entry:
 def _print_notes(trace: TraceFile) -> None:
     sys.stdout.flush()
     for note in trace.notes:
-        terminal.say(terminal.warning(f"{trace.path}: {note}"))
+        terminal.warn(f"{trace.path}: {note}")

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-import msgspec
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
@@ -238,13 +237,12 @@ def render_replay(replayed: Replayed) -> RenderableType:
     )
 
 
-def replay_json(replayed: Replayed) -> str:
-    """Return both answers to one request as one line of JSON."""
-    document = {
+def replay_json(replayed: Replayed) -> dict[str, object]:
+    """Return both answers to one request for JSON."""
+    return {
         name: {"exchange": one.summary, "answer": one.lines.answer}
         for name, one in (("recorded", replayed.then), ("now", replayed.now))
     }
-    return msgspec.json.encode(document).decode()
 
 
 def _figures_of(recorded: Recorded) -> list[tuple[str, str]]:

@@ -129,7 +129,9 @@ async def test_a_key_that_can_be_none_is_told_and_not_shown() -> None:
 async def test_a_mistake_that_the_engine_shows_ends_the_bridge(reply: Reply, words: list[str]) -> None:
     async with FakeUpstream(documents={"/v1/models": reply}) as upstream:
         arguments = ("openai", "m", "--base-url", upstream.base_url, "--api-key", KEY, "--port", "0")
-        assert_one_panel(await run_process("serve", *arguments), *words)
+        done = await run_process("serve", *arguments)
+    assert_one_panel(done, *words)
+    assert "Ready" not in done.stderr
 
 
 async def test_a_taken_port_is_told_with_who_has_it() -> None:

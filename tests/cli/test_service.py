@@ -9,8 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from claude_bridge.cli.commands import app
 from claude_bridge.cli.service_units import SYSTEMD_NAME, launchd_agent, systemd_unit
+from claude_bridge.errors import SetupError
 from tests.cli.process import Finished, run_bridge
 from tests.real_parts import missing
 
@@ -213,6 +216,13 @@ async def test_status_and_logs_are_those_of_the_platform(machine: Machine) -> No
         f"systemctl --user --no-pager status {SYSTEMD_NAME}",
         f"journalctl --user --no-pager -n 100 -u {SYSTEMD_NAME} -f",
     ]
+
+
+def test_windows_is_shown_its_task_scheduler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    done = CliRunner().invoke(app, ["service", "status"])
+    assert isinstance(done.exception, SetupError)
+    assert "schtasks /create /sc onlogon /tn claude-bridge" in done.exception.hint
 
 
 async def test_a_platform_without_services_is_told(tmp_path: Path) -> None:

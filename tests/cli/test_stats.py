@@ -211,4 +211,5 @@ async def test_without_a_bridge_it_is_told() -> None:
     done = await run_bridge("stats", "--url", "http://127.0.0.1:9")
     assert (done.code, done.stdout) == (1, "")
     assert "bridge serve" in done.stderr
+    assert "Errno" not in done.stderr
     assert (await status_line("http://127.0.0.1:9", "{}")).stdout == "no bridge is running\n"
