@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
+from claude_bridge.wire.addresses import is_loopback
+
 HOST_FROM_CONTAINER = "host.docker.internal"
 
 Environment = Mapping[str, str]
@@ -67,7 +69,7 @@ def _is_one_word(value: str) -> bool:
 
 def _as_seen_from_container(url: str) -> str:
     parts = urlsplit(url)
-    if parts.hostname not in ("127.0.0.1", "localhost", "::1"):
+    if not is_loopback(parts.hostname or ""):
         return url
     return urlunsplit(
         parts._replace(netloc=f"{HOST_FROM_CONTAINER}:{parts.port}" if parts.port else HOST_FROM_CONTAINER)

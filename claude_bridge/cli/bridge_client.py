@@ -109,11 +109,9 @@ def row_of_served(config: Config, served: Readiness) -> tuple[Provider, str | No
 
 def _comparable(base_url: str) -> tuple[str, int | None, str]:
     """Return what two spellings of the same address have in common."""
-    from claude_bridge.wire.addresses import reaches_this_machine
+    from claude_bridge.wire.addresses import comparable_place
 
-    parts = urlsplit(base_url)
-    host = parts.hostname or ""
-    return "localhost" if reaches_this_machine(host) else host, parts.port, parts.path.rstrip("/").removesuffix("/v1")
+    return (*comparable_place(base_url), urlsplit(base_url).path.rstrip("/").removesuffix("/v1"))
 
 
 def ask(place: Place, path: str, parse: Callable[[bytes], T]) -> T:

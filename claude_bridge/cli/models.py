@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
 
 import typer
 
@@ -162,7 +163,9 @@ def _served_engines(config: Config, others: Sequence[Engine]) -> list[Engine]:
 
 def _is_here(row: Provider) -> bool:
     """Return whether it is on this machine: others get no request unless the user means them."""
-    return row.base_url.startswith(("http://localhost", "http://127.0.0.1"))
+    from claude_bridge.wire.addresses import reaches_this_machine
+
+    return reaches_this_machine(urlsplit(row.base_url).hostname or "")
 
 
 def _has_address(row: Provider) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
+from urllib.parse import urlsplit
 
 _NUMBER = re.compile(r"0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*")
 _MAX_NUMBER_CHARS = 16
@@ -32,6 +33,13 @@ def reaches_this_machine(host: str) -> bool:
     """
     address = ip_address_of(host)
     return is_loopback(host) or (address is not None and address.is_unspecified)
+
+
+def comparable_place(url: str) -> tuple[str, int | None]:
+    """Return the host and the port of a URL, with one spelling for all of this machine."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    return "localhost" if reaches_this_machine(host) else host, parts.port
 
 
 @lru_cache(maxsize=16)  # of nearly all requests it is the same one

@@ -16,7 +16,7 @@ from claude_bridge.upstream.engines.detect import inspect_engine
 from claude_bridge.upstream.engines.discover import assumed, require_engine
 from claude_bridge.upstream.engines.engine import Engine
 from claude_bridge.upstream.engines.report import OfferedModel
-from claude_bridge.wire.addresses import reaches_this_machine
+from claude_bridge.wire.addresses import comparable_place
 
 UNINVITED_LIMIT_S = 4.0
 """How long a place that the user did not name may take for everything."""
@@ -60,12 +60,12 @@ def with_tools(listing: Listing) -> tuple[OfferedModel, ...]:
 
 def local_engines(taken: Sequence[Engine]) -> list[Engine]:
     """Return those at the usual places of local engines that are not among those ``taken``."""
-    addresses = {_address(engine.upstream.base_url) for engine in taken}
+    addresses = {comparable_place(engine.upstream.base_url) for engine in taken}
     row = PROVIDERS["openai"]
     return [
         Engine(provider=row.name, upstream=replace(upstream_of(row, base_url=base_url, model=""), name=name))
         for name, base_url in LOCAL_ENGINES.items()
-        if _address(base_url) not in addresses
+        if comparable_place(base_url) not in addresses
     ]
 
 
@@ -124,9 +124,3 @@ async def list_models(engine: Engine) -> Listing:
     elif upstream.name in LOCAL_ENGINES and upstream.profile is UNKNOWN:
         listing = replace(listing, engine=UNNAMED)  # something else listens at the usual place of this one
     return replace(listing, base_url=report.base_url or listing.base_url, models=report.models)
-
-
-def _address(base_url: str) -> tuple[str, int | None]:
-    parts = urlsplit(base_url)
-    host = parts.hostname or ""
-    return "localhost" if reaches_this_machine(host) else host, parts.port
