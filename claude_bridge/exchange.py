@@ -133,7 +133,7 @@ class Exchange(Answer):
         self._early: list[ResponseItem] = []
         self._upstream_ended = False
         self._upstream_is_silent = False
-        self._status_told = False
+        self._status_reported = False
         self._read_tokens: int | None = None
         self._open_line_bytes = 0
 
@@ -247,8 +247,8 @@ class Exchange(Answer):
 
     def _emit(self, items: Sequence[ResponseItem]) -> None:
         if self._recorder.active:
-            if self._call.status is not None and not self._status_told:
-                self._status_told = True
+            if self._call.status is not None and not self._status_reported:
+                self._status_reported = True
                 self._recorder.record(UpstreamAnswered(status=self._call.status))
             self._record_repairs()
         if not self._is_round:

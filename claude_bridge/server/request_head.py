@@ -32,7 +32,7 @@ _TARGET = re.compile(rb"[!-\"$-~]+")
 """Visible ASCII without ``#``: a fragment is never sent."""
 
 _CLEAN = re.compile(rb"[\t\x20-\x7e\x80-\xff]*+(?:\r\n(?![ \t])[\t\x20-\x7e\x80-\xff]*+)*+")
-"""What holds nothing of the following, told in one run."""
+"""What holds nothing of the following, found in one run."""
 # Control characters, line ends that are not CRLF (section 2.2), folded lines (section 5.2).
 _FORBIDDEN = re.compile(rb"(\r\n[ \t])|(\r(?!\n)|(?<!\r)\n)|([\x00-\x08\x0b\x0c\x0e-\x1f\x7f])")
 _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+,;=-]*)(?::([0-9]{0,5}))?")

@@ -68,7 +68,7 @@ class _Received:
 
 
 def has_terminal() -> bool:
-    """Return whether this process belongs to a terminal, whose end it would be told by SIGHUP."""
+    """Return whether this process belongs to a terminal, whose end SIGHUP would report."""
     try:
         os.close(os.open("/dev/tty", os.O_RDONLY))
     except OSError:

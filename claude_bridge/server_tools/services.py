@@ -77,7 +77,7 @@ def _searxng_results(answer: Any) -> Sequence[Mapping[str, Any]]:  # noqa: ANN40
 def _ask_brave(query: SearchQuery) -> ServiceRequest:
     place, language = query.location, query.language
     country = place.country_code.upper()
-    asked = _given(
+    parameters = _given(
         q=query.with_operators,
         count=min(query.count, 20),
         text_decorations="false",
@@ -91,7 +91,7 @@ def _ask_brave(query: SearchQuery) -> ServiceRequest:
         "x-loc-timezone": place.timezone,
     }
     encoded = {name: quote(value, safe=" /,+-") for name, value in headers.items() if value}
-    return ServiceRequest(f"/res/v1/web/search?{urlencode(asked)}", headers=encoded)
+    return ServiceRequest(f"/res/v1/web/search?{urlencode(parameters)}", headers=encoded)
 
 
 def _brave_results(answer: Any) -> Sequence[Mapping[str, Any]]:  # noqa: ANN401 - a service's JSON

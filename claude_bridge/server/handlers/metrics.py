@@ -18,10 +18,14 @@ PREFIX = "claude_bridge_"
 
 _COUNTERS = (
     ("prompt_tokens", "Tokens of all prompts, cached ones included", "prompt_tokens"),
-    ("cached_prompt_tokens", "Tokens of prompts that came from the engine's cache, where it tells", "cached_tokens"),
+    (
+        "cached_prompt_tokens",
+        "Tokens of prompts that came from the engine's cache, if reported",
+        "cached_tokens",
+    ),
     (
         "told_prompt_tokens",
-        "Tokens of the prompts of which the engine tells what was cached",
+        "Tokens of the prompts of which the engine reports what was cached",
         "cache_reported_prompt_tokens",
     ),
     ("output_tokens", "Tokens of all answers, thinking included", "output_tokens"),

@@ -167,7 +167,7 @@ class _Health:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self.readiness = readiness_of(service, reason="The engine was not asked yet.")
+        self.readiness = readiness_of(service, reason="The engine was not contacted yet.")
 
     async def watch(self) -> None:
         """Ask again and again."""

@@ -275,7 +275,7 @@ def upstream_as_configured(upstream: Upstream, models: Sequence[OfferedModel]) -
 
     Where requests are passed through, each may name another of several models.
     """
-    notes = ["as configured: the engine was not asked"]
+    notes = ["as configured: the engine was not contacted"]
     is_passthrough = upstream.adapter.is_passthrough
     model = configured_model(upstream.model, models, is_ollama=upstream.adapter.kind == "ollama-chat")
     if model is None and is_passthrough and not upstream.model:
