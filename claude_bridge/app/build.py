@@ -282,11 +282,7 @@ def web_plan(config: Config, choice: str | None) -> WebPlan:
         search=search,
         is_search_chosen=choice is not None or web.search is not None,
         search_key=key or default_key(search),
-        search_results=web.search_results,
-        search_language=web.search_language,
-        fetch=web.fetch,
-        fetch_any_url=web.fetch_any_url,
-        fetch_private_hosts=web.fetch_private_hosts,
+        settings=web,
     )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from claude_bridge.app.client_environment import NO_TOKEN, Served
+from claude_bridge.config.schema import Web
 from claude_bridge.config.types import SearchChoice
 from claude_bridge.providers import Upstream
 from claude_bridge.routing import Routing
@@ -70,11 +71,8 @@ class WebPlan(Struct, frozen=True, kw_only=True):
     is_search_chosen: bool = True
     """Whether an option or the configuration says who searches; where none does, ``bridge run`` asks the user."""
     search_key: str | None = None
-    search_results: int = 10
-    search_language: str | None = None
-    fetch: bool = True
-    fetch_any_url: bool = False
-    fetch_private_hosts: tuple[str, ...] = ()
+    settings: Web = Web()
+    """What is configured beside that."""
 
 
 class Plan(Struct, frozen=True, kw_only=True):

@@ -126,12 +126,12 @@ async def open_web_tools(plan: WebPlan, stack: AsyncExitStack) -> WebTools:
     searcher = searcher_for(plan.search, plan.search_key)
     if searcher is not None:
         stack.push_async_callback(searcher.aclose)
-    web = PublicWeb(LIMITS, trusted_hosts=plan.fetch_private_hosts)
+    web = PublicWeb(LIMITS, trusted_hosts=plan.settings.fetch_private_hosts)
     return WebTools(
         searcher=searcher,
         hosted=_is_hosted(plan),
-        pages=PageReader(web) if plan.fetch else None,
-        language=plan.search_language,
-        results=plan.search_results,
-        fetches_any_url=plan.fetch_any_url,
+        pages=PageReader(web) if plan.settings.fetch else None,
+        language=plan.settings.search_language,
+        results=plan.settings.search_results,
+        fetches_any_url=plan.settings.fetch_any_url,
     )
