@@ -14,7 +14,7 @@ from claude_bridge.adapters.adaptation import MAX_ADAPTATIONS, adapt
 from claude_bridge.adapters.base import ClientRequest, EncodedRequest, EngineModel, Response
 from claude_bridge.attachments.prepare import Attachments
 from claude_bridge.clients.claude_code import SUBAGENT_HEADER
-from claude_bridge.conversion.prompt.cache_misses import PromptMemory
+from claude_bridge.conversion.prompt.cache_misses import PromptMemory, PromptWatch
 from claude_bridge.conversion.reasoning import TextOpening
 from claude_bridge.conversion.response.context import ResponseContext
 from claude_bridge.conversion.upstream_errors.context_overflow import checked_overflow
@@ -267,7 +267,8 @@ class ModelBridge:
         )
         recorder.sent(sent)
         agent = raw.headers.get(SUBAGENT_HEADER) if raw else None
-        watch = self._prompts.watch(
+        watch = PromptWatch(
+            self._prompts,
             outgoing.body,
             f"{recorder.session} {agent}",
             # Anthropic answers that itself.

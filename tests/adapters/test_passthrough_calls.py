@@ -166,3 +166,11 @@ def test_an_engine_that_streams_though_nobody_wanted_it_gives_the_whole_message(
     assert (message["id"], message["stop_reason"]) == ("msg_1", "end_turn")
     assert message["content"] == [{"type": "text", "text": "Hello"}]
     assert message["usage"]["output_tokens"] == 5
+
+
+def test_nothing_follows_the_error_of_a_document_that_came_in_place_of_a_stream() -> None:
+    blocks = [{"type": "text", "text": "Hello"}]
+    document = {"type": "message", "role": "assistant", "content": blocks, "stop_reason": "error", "usage": {}}
+    *_, last = _passed_on([json.dumps(document).encode()])
+    assert isinstance(last, ErrorEvent)
+    assert "broke off" in last.error.message

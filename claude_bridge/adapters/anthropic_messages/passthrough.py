@@ -49,7 +49,7 @@ class RelayedResponse:
         self.usage = UsageReport()
         self._input_includes_cached = input_includes_cached
 
-    def count(self, holder: object) -> None:
+    def note_usage(self, holder: object) -> None:
         """Take note of the usage that an event or a message reports."""
         usage = holder.get("usage") if isinstance(holder, dict) else None
         report = usage_report(usage, input_includes_cached=self._input_includes_cached)
@@ -116,9 +116,9 @@ class PassthroughStream(RelayedResponse):
         value = parse_object(data)
         match text_in(value, "type"):
             case "message_start":
-                self.count(value.get("message"))
+                self.note_usage(value.get("message"))
             case "message_delta":
-                self.count(value)
+                self.note_usage(value)
             case "message_stop":
                 self.done = True
             case "error" | "" if data.strip():
@@ -156,5 +156,5 @@ class PassthroughDocument(RelayedResponse):
         if self.done:
             return ()
         self.done = True
-        self.count(parse_object(bytes(self._document)))
+        self.note_usage(parse_object(bytes(self._document)))
         return [RawBytes(bytes(self._document))]

@@ -162,6 +162,8 @@ class RepairedStream(RelayedResponse):
 
     def _take_event(self, frame: Frame) -> None:
         kind = frame.kind
+        if self.done:
+            return
         if self.finished and kind not in _AFTER_THE_END:
             self._out.note("more came after the end")
         elif kind in self._handlers:
@@ -208,7 +210,7 @@ class RepairedStream(RelayedResponse):
 
     def _message_start(self, frame: Frame) -> None:
         message = object_in(frame.event, "message")
-        self.count(message)
+        self.note_usage(message)
         if self._is_open:
             return  # it was opened while the engine was silent, or is opened twice
         self._is_open = True
@@ -230,7 +232,7 @@ class RepairedStream(RelayedResponse):
         self._blocks.stop(frame)
 
     def _message_delta(self, frame: Frame) -> None:
-        self.count(frame.event)
+        self.note_usage(frame.event)
         reason = text_in(object_in(frame.event, "delta"), "stop_reason")
         if reason and not self.finished:
             self._end_message(reason, frame)

@@ -96,25 +96,6 @@ class PromptMemory:
         self._answers: OrderedDict[str, tuple[Fingerprint, int]] = OrderedDict()
         """Of each answer that its client may name: the fingerprint of its prompt, and how long that was."""
 
-    def watch(
-        self,
-        body: bytes,
-        session: str,
-        *,
-        diagnostics_request: DiagnosticsRequest | None,
-        estimate: int,
-        has_listeners: bool,
-    ) -> PromptWatch:
-        """Return what follows the prompt of one request to its end.
-
-        ``session`` tells apart who may share a conversation, ``estimate`` is the prompt's length in tokens;
-        ``diagnostics_request`` None: the client does not ask why its cache missed; ``has_listeners`` False: nobody
-        reads the explanation either.
-        """
-        return PromptWatch(
-            self, body, session, diagnostics_request=diagnostics_request, estimate=estimate, has_listeners=has_listeners
-        )
-
     def explain_cache_miss(
         self, session: str, now: _Prompt, prompt_tokens: int, cached_tokens: int | None
     ) -> CacheMiss | None:
@@ -173,7 +154,7 @@ class PromptMemory:
 
 
 class PromptWatch:
-    """One prompt, from the request to the answer's end; made by PromptMemory.watch."""
+    """One prompt, from the request to the answer's end."""
 
     def __init__(
         self,
@@ -185,6 +166,11 @@ class PromptWatch:
         estimate: int,
         has_listeners: bool,
     ) -> None:
+        """``session`` tells apart who may share a conversation, ``estimate`` is the prompt's length in tokens.
+
+        ``diagnostics_request`` None: the client does not ask why its cache missed; ``has_listeners`` False: nobody
+        reads the explanation either.
+        """
         self.diagnostics: Diagnostics | UnsetType | None = UNSET
         """What the answer reports of the cache; UNSET: the client did not ask."""
         self._memory = memory

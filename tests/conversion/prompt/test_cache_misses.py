@@ -12,7 +12,7 @@ from msgspec import UNSET
 
 from claude_bridge.conversion.deltas import UsageReport
 from claude_bridge.conversion.prompt import cache_misses as prompt_memory
-from claude_bridge.conversion.prompt.cache_misses import NOTHING_CHANGED, CacheMiss, PromptMemory
+from claude_bridge.conversion.prompt.cache_misses import NOTHING_CHANGED, CacheMiss, PromptMemory, PromptWatch
 from claude_bridge.conversion.prompt.fingerprint import fingerprint
 from claude_bridge.wire.anthropic import DiagnosticsRequest
 from claude_bridge.wire.anthropic_answers import CacheMissReason, Diagnostics
@@ -40,7 +40,7 @@ def play(
     request: DiagnosticsRequest | None = None,
     message_id: str = "msg_1",
 ) -> tuple[CacheMiss | None, Any]:
-    watch = memory.watch(body, session, diagnostics_request=request, estimate=1, has_listeners=True)
+    watch = PromptWatch(memory, body, session, diagnostics_request=request, estimate=1, has_listeners=True)
     usage = UsageReport(prompt_tokens=prompt_tokens, cached_tokens=cached_tokens)
     return watch.end(message_id, usage), watch.diagnostics
 
@@ -117,7 +117,7 @@ def test_only_so_many_conversations_and_sessions_are_remembered(monkeypatch: pyt
 def test_nothing_is_looked_at_where_nobody_hears_of_it() -> None:
     memory = PromptMemory()
     for _ in range(2):
-        watch = memory.watch(a_body(1), "s", diagnostics_request=None, estimate=1, has_listeners=False)
+        watch = PromptWatch(memory, a_body(1), "s", diagnostics_request=None, estimate=1, has_listeners=False)
         assert watch.end("msg_1", UsageReport(prompt_tokens=9_000, cached_tokens=0)) is None
     assert play(memory, a_body(2), 21_200, 0)[0] is None
 
