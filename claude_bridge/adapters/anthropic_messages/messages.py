@@ -17,7 +17,7 @@ from claude_bridge.conversion.opaque_reasoning import is_ours
 from claude_bridge.conversion.profile import MessagesProfile
 from claude_bridge.conversion.request.history import KnownHistory
 from claude_bridge.conversion.request.turns import as_reminder_text
-from claude_bridge.wire.anthropic import InputMessage, RedactedThinkingBlock, ThinkingBlock, ToolResultBlock
+from claude_bridge.wire.anthropic import Block, InputMessage, RedactedThinkingBlock, ThinkingBlock, ToolResultBlock
 from claude_bridge.wire.json_splice import Edit, Span, item_spans
 
 _USUAL_ROLES = frozenset({"user", "assistant"})
@@ -59,18 +59,19 @@ def message_edits(
     maker = _maker(profile)
     known: _Edited = (history and history.latest(maker)) or _Edited(profile=profile)
     rest = list(enumerate(messages[known.answer :], known.answer))
-    texts = {index: found for index, message in rest if (found := web_texts(message, only_ours=profile.is_anthropic))}
-    foreign = [index for index, message in rest if profile.is_anthropic and _holds_foreign_thought(message)]
     runs = [] if profile.is_anthropic else _unfit_runs(rest, profile)
+    foreign: list[int] = []
+    replaced: dict[int, dict[int, str]] = {}
+    for index, message in rest:
+        thoughts = _foreign_thoughts(message) if profile.is_anthropic else {}
+        foreign += [index] if thoughts else []
+        if texts := web_texts(message, only_ours=profile.is_anthropic) | thoughts:
+            replaced[index] = texts
     new: list[tuple[int, Edit | None]] = []
-    if foreign or runs or texts:
+    if replaced or runs:
         span_of = history.span if history is not None else item_spans(body, span).__getitem__
-        if profile.is_anthropic:
-            places = sorted({*foreign, *texts})
-            new = [(index, _without_foreign_thoughts(body, index, texts.get(index, {}), span_of)) for index in places]
-        else:
-            new = [(index, _with_texts(body, span_of(index), found)) for index, found in texts.items()]
-            new += [(run[-1][0], _rewritten(body, run, profile, span_of)) for run in runs]
+        new = [(index, _with_texts(body, index, texts, span_of)) for index, texts in replaced.items()]
+        new += [(run[-1][0], _rewritten(body, run, profile, span_of)) for run in runs]
     edits = [(index, edit) for index, edit in new if edit is not None]
     first_lost = foreign[0] if known.first_lost is None and foreign else known.first_lost
     answer = max((index for index, message in rest if message.role == "assistant"), default=0)
@@ -190,36 +191,22 @@ def _type_of(block: Raw) -> str:
         return ""
 
 
-def _holds_foreign_thought(message: InputMessage) -> bool:
+def _foreign_thoughts(message: InputMessage) -> dict[int, str]:
+    """Return an empty text in place of each block that another engine than Anthropic has thought."""
     blocks = () if isinstance(message.content, str) else message.content
-    return any(
-        (isinstance(block, ThinkingBlock) and len(block.signature) < SHORTEST_SIGNATURE)
-        or (isinstance(block, RedactedThinkingBlock) and is_ours(block))
-        for block in blocks
-    )
+    return {place: "" for place, block in enumerate(blocks) if _is_foreign_thought(block)}
 
 
-def _with_texts(body: bytes, span: Span, texts: dict[int, str]) -> Edit:
-    fields = _raw_fields(body[slice(*span)])
-    content = list(with_texts(_blocks(fields["content"]), texts))
-    return Edit(span, msgspec.json.encode({**fields, "content": content}))
+def _is_foreign_thought(block: Block) -> bool:
+    if isinstance(block, ThinkingBlock):
+        return len(block.signature) < SHORTEST_SIGNATURE
+    return isinstance(block, RedactedThinkingBlock) and is_ours(block)
 
 
-def _without_foreign_thoughts(body: bytes, index: int, texts: dict[int, str], span_of: _SpanOf) -> Edit | None:
-    """Return the edit that takes out what another engine thought; a message that was no more goes with it.
-
-    ``texts`` stand in place of some of its blocks.
-    """
+def _with_texts(body: bytes, index: int, texts: dict[int, str], span_of: _SpanOf) -> Edit | None:
+    """Return the edit that puts texts in place of some blocks of a message; of one that has nothing left, all of it."""
     span = span_of(index)
     fields = _raw_fields(body[slice(*span)])
-    blocks = with_texts(_blocks(fields["content"]), texts)
-    kept = [block for block in blocks if not _is_foreign_thought(block)]
-    if kept:
+    if kept := list(with_texts(_blocks(fields["content"]), texts)):
         return Edit(span, msgspec.json.encode({**fields, "content": kept}))
     return Edit(Span(span_of(index - 1).end, span.end), b"") if index else None  # no conversation begins with a thought
-
-
-def _is_foreign_thought(block: Raw) -> bool:
-    if _type_of(block) == "redacted_thinking":
-        return is_ours(RedactedThinkingBlock(_text_field(block, "data")))
-    return _type_of(block) == "thinking" and len(_text_field(block, "signature")) < SHORTEST_SIGNATURE
