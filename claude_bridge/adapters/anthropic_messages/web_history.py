@@ -37,10 +37,10 @@ def web_texts(message: InputMessage, *, only_ours: bool) -> dict[int, str]:
     texts: dict[int, str] = {}
     for place, block in enumerate(message.content):
         match block:
-            case ServerToolUseBlock(call_id, name, given) if call_id in replaced or (
+            case ServerToolUseBlock(call_id, name, tool_input) if call_id in replaced or (
                 not only_ours and name in ("web_search", "web_fetch")
             ):
-                texts[place] = call_text(name, given)
+                texts[place] = call_text(name, tool_input)
             case WebSearchToolResultBlock(call_id, content) if call_id in replaced:
                 texts[place] = search_results_text(content)
             case WebFetchToolResultBlock(call_id, fetched) if call_id in replaced:

@@ -27,7 +27,7 @@ class Part(Enum):
     THOUGHT = "reasoning_text"
 
 
-class _Given:
+class _Received:
     """The words of a part that have come, as far as they must be known again."""
 
     def __init__(self) -> None:
@@ -60,7 +60,7 @@ class OutputItem:
         self.is_done = False
         self.cited: set[str] = set()
         """The pages that its text has named so far."""
-        self._given: dict[tuple[Part, int], _Given] = {}
+        self._received: dict[tuple[Part, int], _Received] = {}
         self._whole: set[tuple[Part, int]] = set()
         self._last_number: dict[Part, int] = {}
         self._first_part: Part | None = None
@@ -78,7 +78,7 @@ class OutputItem:
     @property
     def has_content(self) -> bool:
         """Whether any of it has come."""
-        return bool(self._given or self.arguments or self.whole_arguments)
+        return bool(self._received or self.arguments or self.whole_arguments)
 
     def offer_arguments(self, whole: str) -> bool:
         """Take arguments in one piece; return whether they are JSON."""
@@ -91,8 +91,8 @@ class OutputItem:
             return None
         self._first_part = self._first_part or part
         key = self._key(part, number)
-        begins = key not in self._given
-        self._given.setdefault(key, _Given()).add(words)
+        begins = key not in self._received
+        self._received.setdefault(key, _Received()).add(words)
         return begins
 
     def missing(self, part: Part, number: int | None, whole: str) -> str:
@@ -101,20 +101,20 @@ class OutputItem:
         if key in self._whole:
             return ""
         self._whole.add(key)
-        given = self._given.get(key)
-        if given is None:
+        received = self._received.get(key)
+        if received is None:
             return whole
-        return whole[given.chars :] if given.begins(whole) else ""
+        return whole[received.chars :] if received.begins(whole) else ""
 
     def is_like(self, found: responses.OutputItem) -> bool:
         """Return whether what has come of it may be the beginning of this whole item."""
         if self.call_id and self.call_id == found.call_id:
             return True
         if self.kind == CALL:
-            whole, given = arguments_text(found.arguments), "".join(self.arguments)
-            return (not self.name or self.name == found.name) and (not whole or whole.startswith(given))
-        parts = ((self._given.get((part, number)), whole) for part, number, whole in part_texts(found))
-        return all(given is None or given.begins(whole) for given, whole in parts)
+            whole, received = arguments_text(found.arguments), "".join(self.arguments)
+            return (not self.name or self.name == found.name) and (not whole or whole.startswith(received))
+        parts = ((self._received.get((part, number)), whole) for part, number, whole in part_texts(found))
+        return all(received is None or received.begins(whole) for received, whole in parts)
 
     def _key(self, part: Part, number: int | None) -> tuple[Part, int]:
         self._last_number[part] = self._last_number.get(part, 0) if number is None else number
@@ -186,9 +186,9 @@ class Output:
     def next_calls(self, *, at_end: bool) -> list[OutputItem]:
         """Return the calls that can be given: those that are done, up to the first that is not; at the end all."""
         open_at = next((at for at, call in enumerate(self._calls) if not call.is_done), len(self._calls))
-        given = self._calls if at_end else self._calls[:open_at]
+        ready = self._calls if at_end else self._calls[:open_at]
         self._calls = [] if at_end else self._calls[open_at:]
-        return given
+        return ready
 
     def _known(self, kind: str, item_id: str | None, index: int | None) -> OutputItem | None:
         found = self._by_id.get(item_id) if item_id else None

@@ -128,9 +128,11 @@ def _web_search(tool: Tool, service: WebSearchProfile) -> tuple[responses.WebSea
             losses.append(Loss("$.tools", f"of the {len(domains)} domains only {service.max_domains} are filtered by"))
     takes_rest = service.takes_location_and_limit
     if not takes_rest:
-        given = {"max_uses": tool.max_uses, "user_location": tool.user_location}
+        unsupported = {"max_uses": tool.max_uses, "user_location": tool.user_location}
         losses += [
-            Loss("$.tools", f"the service's own web search has no {field}") for field, value in given.items() if value
+            Loss("$.tools", f"the service's own web search has no {field}")
+            for field, value in unsupported.items()
+            if value
         ]
     location = tool.user_location if takes_rest and tool.user_location else UNSET
     return responses.WebSearchTool(filters=filters or UNSET, user_location=location), losses

@@ -118,8 +118,8 @@ def fingerprint(body: bytes) -> Fingerprint | None:
     """
     try:
         fields = _fields_decoder.decode(body)
-        given = _items(fields, "messages") or _items(fields, "input")
-        messages = [_message_decoder.decode(message) for message in given]
+        items = _items(fields, "messages") or _items(fields, "input")
+        messages = [_message_decoder.decode(message) for message in items]
         tools = _tools_of(bytes(fields.get("tools", b"null")))
         model = msgspec.json.decode(fields.get("model", b'""'), type=str)
     except (msgspec.DecodeError, RecursionError):
@@ -127,8 +127,8 @@ def fingerprint(body: bytes) -> Fingerprint | None:
     system = [part for name in ("system", "instructions") for part in _system_parts(fields.get(name, _NOTHING))]
     heads = ("system", "developer")
     first = next((at for at, message in enumerate(messages) if message.role not in heads), len(messages))
-    system += map(_part, given[:first])  # of OpenAI's APIs and Ollama
-    raws = given[first:]
+    system += map(_part, items[:first])  # of OpenAI's APIs and Ollama
+    raws = items[first:]
     rest = b"".join(
         b"%b:%b," % (name.encode(), bytes(fields[name])) for name in fields if name not in _NOT_IN_THE_PROMPT
     )
@@ -218,10 +218,10 @@ def _tools_added_or_removed(before: Sequence[_Tool], now: Sequence[_Tool]) -> st
 
 
 def _system_parts(system: Raw) -> Iterator[tuple[int, bytes]]:
-    given = bytes(system)
-    if given.startswith(b"["):
+    document = bytes(system)
+    if document.startswith(b"["):
         yield from map(_part, msgspec.json.decode(system, type=list[Raw]))
-    elif given != b"null":
+    elif document != b"null":
         yield _part(system)
 
 

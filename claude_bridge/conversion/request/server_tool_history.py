@@ -96,8 +96,8 @@ def tool_changes_in(block: UnknownBlock) -> list[ToolAdditionBlock | ToolRemoval
 
 
 def _mcp_call(fields: dict[str, Any]) -> str:
-    given = Raw(encode_exactly(fields.get("input") or {}))
-    return call_text(f"{fields.get('name')} of the MCP server {fields.get('server_name')}", given)
+    tool_input = Raw(encode_exactly(fields.get("input") or {}))
+    return call_text(f"{fields.get('name')} of the MCP server {fields.get('server_name')}", tool_input)
 
 
 def _mcp_result(fields: dict[str, Any]) -> str:

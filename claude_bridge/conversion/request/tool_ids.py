@@ -24,32 +24,32 @@ class ToolIds:
     """Gives the calls of one conversation their ids, in their order."""
 
     def __init__(
-        self, profile: Profile, *, given: Set[str] = frozenset(), times: Mapping[str, int] | None = None
+        self, profile: Profile, *, taken: Set[str] = frozenset(), times: Mapping[str, int] | None = None
     ) -> None:
-        """``given`` and ``times`` are of the calls that came before."""
+        """``taken`` and ``times`` are of the calls that came before."""
         self._profile = profile
         self._length = profile.tool_id_length
         self._is_numbered = profile.numbers_tool_ids
-        self._given = set(given)
+        self._taken = set(taken)
         self._times = dict(times or {})
         """How often each id of the client came, so that no search begins at one again."""
 
     def copy(self) -> ToolIds:
         """Return what gives the next calls the same ids."""
-        return ToolIds(self._profile, given=self._given, times=self._times)
+        return ToolIds(self._profile, taken=self._taken, times=self._times)
 
     def of(self, call: ToolUseBlock) -> str:
         """Return the id for the next call."""
         if self._is_numbered:
-            engine_id = f"functions.{engine_name(call.name)}:{len(self._given)}"
+            engine_id = f"functions.{engine_name(call.name)}:{len(self._taken)}"
         else:
             times = self._times.get(call.id, 0) + 1
             engine_id = self._accepted(call.id if times == 1 else f"{call.id}_{times}")
-            while engine_id in self._given:
+            while engine_id in self._taken:
                 times += 1
                 engine_id = self._accepted(f"{call.id}_{times}")
             self._times[call.id] = times
-        self._given.add(engine_id)
+        self._taken.add(engine_id)
         return engine_id
 
     def _accepted(self, tool_id: str) -> str:

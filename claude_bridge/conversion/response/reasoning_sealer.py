@@ -70,8 +70,8 @@ class ReasoningSealer(Stage):
 
     def _odd_phases(self) -> list[str]:
         usual = [usual_phase(is_before_call=at < self._texts_before_calls) for at in range(len(self._phases))]
-        given = [phase or expected for phase, expected in zip(self._phases, usual, strict=True)]
-        return given if given != usual else []
+        named = [phase or expected for phase, expected in zip(self._phases, usual, strict=True)]
+        return named if named != usual else []
 
     def _block(self, phases: Sequence[str]) -> list[Delta]:
         if not (self._details or self._signatures or self._items or phases):

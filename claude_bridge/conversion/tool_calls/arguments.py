@@ -43,7 +43,7 @@ _NOTHING = frozenset(("", "null", "none", "undefined"))
 _MAX_ROUNDS = 3
 """How often what was repaired is looked at again: a reference and an alternative may each find something."""
 
-_STEPS_OF_FIT = 3
+_STEPS_OF_MATCH = 3
 _CHARS_PER_STEP = 16
 _MAX_NOTES = 20
 
@@ -88,12 +88,12 @@ def repair_arguments(
     elif text.startswith('"') and (inner := _object_in(text)) is not None:
         text, notes = inner, ("arguments given as text that holds JSON were unpacked",)
     try:
-        fit = _fit_to_schema(text, parsed_schema(schema), tool_name, budget)
+        matched = _matched_to_schema(text, parsed_schema(schema), tool_name, budget)
     except (TooMuchWorkError, RecursionError):
-        fit = RepairedArguments(text, ("not compared with the schema: that would take too long",))
-    if not fit.text.startswith("{"):
+        matched = RepairedArguments(text, ("not compared with the schema: that would take too long",))
+    if not matched.text.startswith("{"):
         notes += ("arguments that are no object were handed on inside one",)
-    return RepairedArguments(input_json(fit.text), notes + fit.notes)
+    return RepairedArguments(input_json(matched.text), notes + matched.notes)
 
 
 def accepts(text: str, schema: bytes, budget: WorkBudget) -> bool:
@@ -162,23 +162,23 @@ def _read(text: str, schema: bytes, budget: WorkBudget) -> RepairedJson | NotRep
     return NotRepaired.CUT_OFF if found is NotRepaired.TOO_LARGE and begins_json(text) else found
 
 
-def _fit_to_schema(text: str, schema: Json, tool_name: str, budget: WorkBudget) -> RepairedArguments:
+def _matched_to_schema(text: str, schema: Json, tool_name: str, budget: WorkBudget) -> RepairedArguments:
     value, notes = _without_tags_of_formats(msgspec.json.decode(text))
     if notes:
         text = json.dumps(value, ensure_ascii=False)
     check = SchemaCheck(schema, budget)
-    fitted = value
+    matched = value
     if check.refusals(value, schema):
         raw = RawValue(value, lambda: text, check.budget)
-        fitted, fit_notes = _Fitter(check, tool_name).fit(raw, schema, "")
-        notes += fit_notes
-    fitted, client_notes = _without_what_clients_refuse(fitted, schema, tool_name)
+        matched, match_notes = _SchemaMatcher(check, tool_name).closest(raw, schema, "")
+        notes += match_notes
+    matched, client_notes = _without_what_clients_refuse(matched, schema, tool_name)
     notes += client_notes
     if not notes:
         return RepairedArguments(text)
     if len(notes) > _MAX_NOTES:
         notes = (*notes[:_MAX_NOTES], f"and {len(notes) - _MAX_NOTES} more")
-    return RepairedArguments(json.dumps(fitted, ensure_ascii=False, separators=(",", ":")), notes)
+    return RepairedArguments(json.dumps(matched, ensure_ascii=False, separators=(",", ":")), notes)
 
 
 def _without_tags_of_formats(value: Json) -> tuple[Json, tuple[str, ...]]:
@@ -250,28 +250,28 @@ def _is_near(value: Json, option: str) -> bool:
     return isinstance(value, str) and value.strip().casefold() == option.casefold()
 
 
-class _Fit(NamedTuple):
+class _Match(NamedTuple):
     value: Json
     notes: tuple[str, ...] = ()
 
 
-class _Fitter:
+class _SchemaMatcher:
     """Tries what a value may have meant, and keeps what the schema has the least against."""
 
     def __init__(self, check: SchemaCheck, tool_name: str) -> None:
         self._check = check
         self._tool_name = tool_name
 
-    def fit(self, raw: RawValue, schema: Json, path: str) -> _Fit:
+    def closest(self, raw: RawValue, schema: Json, path: str) -> _Match:
         """Return the value that the schema refuses least; the given one unless another is refused less."""
-        self._check.budget.spend(_STEPS_OF_FIT)
-        best, refusals = _Fit(raw.value), self._check.refusals(raw.value, schema)
+        self._check.budget.spend(_STEPS_OF_MATCH)
+        best, refusals = _Match(raw.value), self._check.refusals(raw.value, schema)
         for _ in range(_MAX_ROUNDS):
             before, notes = refusals, best.notes
             for candidate in self._candidates(raw, self._check.resolved(schema), path) if refusals else ():
                 left = self._check.refusals(candidate.value, schema)
                 if left < refusals:
-                    best, refusals = _Fit(candidate.value, notes + candidate.notes), left
+                    best, refusals = _Match(candidate.value, notes + candidate.notes), left
                 if not refusals:
                     break
             if not refusals or refusals == before:
@@ -279,38 +279,38 @@ class _Fitter:
             raw = raw.becomes(best.value)
         return best
 
-    def _candidates(self, raw: RawValue, schema: Json, path: str) -> Iterator[_Fit]:
+    def _candidates(self, raw: RawValue, schema: Json, path: str) -> Iterator[_Match]:
         if not isinstance(schema, dict):
             return
         if not has_type(raw.value, schema) or list_in(schema, "enum") or "const" in schema:
             yield from self._converted(raw, schema, path)
         elif isinstance(raw.value, dict):
-            yield self._fit_object(raw, schema, path)
+            yield self._closest_object(raw, schema, path)
             if not path:
                 yield from self._unwrapped(raw, schema)
         elif isinstance(raw.value, list):
-            yield self._fit_list(raw, schema, path)
+            yield self._closest_list(raw, schema, path)
         for branch in list_in(schema, "anyOf") + list_in(schema, "oneOf") + list_in(schema, "allOf"):
-            yield self.fit(raw, branch, path)
+            yield self.closest(raw, branch, path)
 
-    def _converted(self, raw: RawValue, schema: dict[str, Json], path: str) -> Iterator[_Fit]:
+    def _converted(self, raw: RawValue, schema: dict[str, Json], path: str) -> Iterator[_Match]:
         """Yield what the value is as another type, for each type that the schema allows, or as one of its options."""
         place = f"{path}: " if path else ""
         options = [*list_in(schema, "enum"), *([schema["const"]] if "const" in schema else [])]
         self._check.budget.spend(len(options))
         types = types_in(schema) or {type_of(option) for option in options}
         for meaning in meanings(raw, types):
-            inner = self.fit(meaning.raw, schema, path)
-            yield _Fit(inner.value, (place + meaning.what, *inner.notes))
+            inner = self.closest(meaning.raw, schema, path)
+            yield _Match(inner.value, (place + meaning.what, *inner.notes))
         near = [option for option in options if isinstance(option, str) and _is_near(raw.value, option)]
         if len(near) == 1:
-            yield _Fit(near[0], (f"{place}one of the options in another spelling",))
+            yield _Match(near[0], (f"{place}one of the options in another spelling",))
 
-    def _fit_list(self, raw: RawValue, schema: dict[str, Json], path: str) -> _Fit:
-        fits = [self.fit(raw.item(at), item_schema(schema, at), f"{path}[{at}]") for at in range(len(raw.value))]
-        return _Fit([fit.value for fit in fits], tuple(note for fit in fits for note in fit.notes))
+    def _closest_list(self, raw: RawValue, schema: dict[str, Json], path: str) -> _Match:
+        matches = [self.closest(raw.item(at), item_schema(schema, at), f"{path}[{at}]") for at in range(len(raw.value))]
+        return _Match([match.value for match in matches], tuple(note for match in matches for note in match.notes))
 
-    def _fit_object(self, raw: RawValue, schema: dict[str, Json], path: str) -> _Fit:
+    def _closest_object(self, raw: RawValue, schema: dict[str, Json], path: str) -> _Match:
         required = list_in(schema, "required")
         names = self._meant_names(raw.value, schema)
         value: dict[str, Json] = {}
@@ -319,15 +319,15 @@ class _Fitter:
             name = names.get(key, key)
             inner_path = f"{path}.{name}" if path else name
             inner_schema = self._check.member_schema(schema, name)
-            fit = self.fit(raw.member(key), inner_schema, inner_path)
-            if self._is_refused_and_empty(fit.value, inner_schema) and name not in required:
+            match = self.closest(raw.member(key), inner_schema, inner_path)
+            if self._is_refused_and_empty(match.value, inner_schema) and name not in required:
                 notes.append(f"{inner_path}: an empty value was left out")
                 continue
             if name != key:
                 notes.append(f"{inner_path}: given as {key!r}")
-            notes += fit.notes
-            value[name] = fit.value
-        return _Fit(value, tuple(notes))
+            notes += match.notes
+            value[name] = match.value
+        return _Match(value, tuple(notes))
 
     def _meant_names(self, value: dict[str, Json], schema: dict[str, Json]) -> dict[str, str]:
         """Return the declared name for each key that is refused, or missed, and can mean no other."""
@@ -352,7 +352,7 @@ class _Fitter:
         is_empty = value.strip().lower() in _NOTHING if isinstance(value, str) else value in (None, [], {})
         return is_empty and self._check.refusals(value, schema) > 0
 
-    def _unwrapped(self, raw: RawValue, schema: dict[str, Json]) -> Iterator[_Fit]:
+    def _unwrapped(self, raw: RawValue, schema: dict[str, Json]) -> Iterator[_Match]:
         """Yield the input inside what looks like a whole call of this tool."""
         wrappers = [key for key in raw.value if key in _WRAPPERS and key not in dict_in(schema, "properties")]
         others = raw.value.keys() - wrappers
@@ -361,8 +361,8 @@ class _Fitter:
             inner = raw.member(wrappers[0])
             meant = [inner] if isinstance(inner.value, dict) else [one.raw for one in meanings(inner, ["object"])]
             for one in meant:
-                fit = self.fit(one, schema, "")
-                yield _Fit(fit.value, (f"the input was given inside {wrappers[0]!r}", *fit.notes))
+                match = self.closest(one, schema, "")
+                yield _Match(match.value, (f"the input was given inside {wrappers[0]!r}", *match.notes))
 
 
 def _by_folded_name(names: Iterable[str]) -> dict[str, list[str]]:
