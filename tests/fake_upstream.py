@@ -24,7 +24,7 @@ import anyio
 from anyio.abc import SocketAttribute, SocketStream
 from msgspec import Struct, field
 
-WAIT_S = 5.0
+WAIT_S = 20.0
 """How long a test waits for something that is bound to happen."""
 
 MODEL = "scripted"

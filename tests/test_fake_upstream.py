@@ -3,6 +3,7 @@ import httpx
 import pytest
 
 from tests.fake_upstream import (
+    WAIT_S,
     Close,
     Drip,
     End,
@@ -62,8 +63,12 @@ async def test_an_answer_can_end_with_its_connection() -> None:
 
 async def test_the_fake_sees_that_its_peer_leaves() -> None:
     async with FakeUpstream([[Head(), Send(b"a"), Stall()]]) as upstream, httpx.AsyncClient() as client:
-        with anyio.move_on_after(0.05):
-            await post(client, upstream)
-        request = await upstream.request(0)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(post, client, upstream)
+            request = await upstream.request(0)
+            with anyio.fail_after(WAIT_S):
+                while not request.sent_bytes:  # noqa: ASYNC110 - there is no event for it
+                    await anyio.sleep(0.005)
+            tasks.cancel_scope.cancel()
         await request.wait_until_closed_by_peer()
         assert request.sent_bytes == 1

@@ -163,18 +163,14 @@ async def test_prices_are_told_for_a_million_tokens() -> None:
 
 
 @pytest.mark.timing
-async def test_fifty_models_that_take_100_ms_each_are_printed_in_under_two_seconds() -> None:
+async def test_fifty_models_that_take_100_ms_each_are_printed_in_less_than_5_s() -> None:
     names = [f"m{number}" for number in range(50)]
     async with SlowOllama({name: a_model("tools") for name in names}) as ollama:
-        times = []
-        for _ in range(2):  # a busy machine may be slow at starting a process, but not twice
-            started_at = time.perf_counter()
-            done = await run_bridge("models", "ollama", "--base-url", ollama.root_url, "--json")
-            times.append(time.perf_counter() - started_at)
-
-            assert ids(done.stdout) == names
-        assert len(ollama.requests) == 50 * 2
-    assert min(times) < 2
+        started_at = time.perf_counter()
+        done = await run_bridge("models", "ollama", "--base-url", ollama.root_url, "--json")
+        took_s = time.perf_counter() - started_at
+    assert ids(done.stdout) == names
+    assert took_s < 4, "one after the other they take 5 s"
 
 
 async def test_an_ollama_without_models_is_no_failure() -> None:

@@ -353,7 +353,7 @@ async def test_a_second_signal_ends_it_at_once() -> None:
         assert await bridge.end() == 0
         assert "Stopped with 1 unfinished." in bridge.told
         assert "Traceback" not in bridge.told
-        await upstream.requests[0].wait_until_closed_by_peer(within_s=1)
+        await upstream.requests[0].wait_until_closed_by_peer()
 
 
 # --- what people type at first ----------------------------------------------------------------------------------

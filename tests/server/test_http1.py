@@ -7,6 +7,7 @@ import pytest
 
 from claude_bridge.errors import BridgeError
 from claude_bridge.server.http1 import HttpRequest, Limits, Responder
+from tests.fake_upstream import WAIT_S
 from tests.server.served import HandlerServer, get
 
 pytestmark = pytest.mark.anyio
@@ -344,5 +345,5 @@ async def test_a_client_that_does_not_read_is_given_up() -> None:
 
     async with HandlerServer(pour, Limits(write_timeout_s=0.1)) as server, server.connect() as wire:
         await wire.send(get("/"))
-        with anyio.fail_after(2):
+        with anyio.fail_after(WAIT_S):
             await gone.wait()

@@ -16,7 +16,20 @@ from claude_bridge.page.live_trace import LiveTrace
 from claude_bridge.trace.events import EventsDropped
 from claude_bridge.trace.jsonl import JsonlSink, encode_event, path_of_older
 from claude_bridge.wire.sse import SseDecoder
-from tests.fake_upstream import DONE, FakeUpstream, Head, Reply, Send, Wait, answer, finish, refusal, text, usage
+from tests.fake_upstream import (
+    DONE,
+    WAIT_S,
+    FakeUpstream,
+    Head,
+    Reply,
+    Send,
+    Wait,
+    answer,
+    finish,
+    refusal,
+    text,
+    usage,
+)
 from tests.server.served import BridgeServer, Response, Wire, get, streamed, until
 from tests.trace.samples import NOON, ended, received, sent
 
@@ -52,7 +65,7 @@ class Events:
 
     async def until(self, *states: str) -> None:
         """Read on until the exchanges have these states."""
-        with anyio.fail_after(5):
+        with anyio.fail_after(WAIT_S):
             while [one.get("state", "preparing") for one in self.exchanges.values()] != list(states) or not self.status:
                 for frame in self._decoder.feed(await self._wire.chunk()):
                     if frame.event == b"exchanges":
@@ -306,7 +319,7 @@ async def test_viewers_go_when_the_bridge_stops() -> None:
     async with page_server(UNUSED) as server, looking_at(server) as events:
         await events.until()
         server.service.is_stopping = True
-        with anyio.fail_after(5):
+        with anyio.fail_after(WAIT_S):
             while await events._wire.chunk():
                 pass
 

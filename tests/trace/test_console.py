@@ -515,7 +515,7 @@ def test_a_stopped_terminal_does_not_hold_up_exchanges_and_what_is_missed_is_cou
     started = time.monotonic()
     for _ in range(4_000):
         bus.emit(client_left())
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 20
     file.released.set()
     bus.close()
     assert re.search(r"1,9[45]\d events not shown: the terminal was too slow\n$", file.getvalue())

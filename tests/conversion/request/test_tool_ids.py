@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-import time
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -14,6 +14,7 @@ from claude_bridge.adapters import engine_profiles
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.request.tool_ids import ToolIds, hashed_tool_id
 from claude_bridge.wire.anthropic import ToolUseBlock
+from tests.growth import assert_linear
 
 NINE = replace(engine_profiles.UNKNOWN, tool_id_length=9)
 NUMBERED = replace(engine_profiles.UNKNOWN, numbers_tool_ids=True)
@@ -76,12 +77,8 @@ def test_a_fitted_id_has_its_length(tool_id: str, length: int) -> None:
 
 
 def test_many_calls_of_one_id_take_no_longer_than_others() -> None:
-    def seconds(calls: int) -> float:
+    def work(calls: int) -> Callable[[], object]:
         ids = ToolIds(engine_profiles.UNKNOWN)
-        started = time.process_time()
-        given = [ids.of(ToolUseBlock("t", "Read")) for _ in range(calls)]
-        took_s = time.process_time() - started
-        assert len(set(given)) == calls
-        return took_s
+        return lambda: {ids.of(ToolUseBlock("t", "Read")) for _ in range(calls)}
 
-    assert seconds(40_000) < 10 * seconds(10_000) + 0.05
+    assert_linear(work, 40_000)

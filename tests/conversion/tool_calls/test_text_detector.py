@@ -775,7 +775,6 @@ BOMBS: dict[str, Callable[[int], str]] = {
 }
 
 
-@pytest.mark.timing
 @pytest.mark.parametrize("bomb", BOMBS.values(), ids=BOMBS)
 @pytest.mark.parametrize("piece", [4, None], ids=["in pieces", "at once"])
 def test_time_grows_no_faster_than_the_text(bomb: Callable[[int], str], piece: int | None) -> None:

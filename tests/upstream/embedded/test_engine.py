@@ -80,8 +80,8 @@ def test_ctrl_c_ends_the_bridge_while_the_model_loads(model_path: Path, after_s:
         engines = children_of(bridge.pid)
         time.sleep(after_s)
         os.killpg(bridge.pid, signal.SIGINT)
-        assert bridge.wait(2.0) != 0 or after_s > 0.5  # it may have been serving by then
-        wait_for_end(engines, 1.0)
+        assert bridge.wait(LIMIT_S) != 0 or after_s > 0.5  # it may have been serving by then
+        wait_for_end(engines, LIMIT_S)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
@@ -93,7 +93,7 @@ def test_the_engine_ends_with_a_bridge_that_is_killed(model_path: Path, number: 
         assert httpx.get(f"{url}/models", trust_env=False).status_code == 200
         bridge.send_signal(number)
         bridge.wait(LIMIT_S)
-        wait_for_end(engines, 5.0)
+        wait_for_end(engines, LIMIT_S)
 
 
 def test_ctrl_c_at_the_terminal_does_not_reach_the_engine(model_path: Path) -> None:
