@@ -246,13 +246,14 @@ def _print_table(listing: Listing, offered: Sequence[OfferedModel], exams: Seque
 def _row(model: OfferedModel) -> tuple[str, ...]:
     from claude_bridge.trace.console.printable import one_line
 
+    limits = [tokens for tokens in (model.max_output_tokens, model.context_window) if tokens is not None]
     return (
         one_line(model.id) + (" *" if model.loaded else ""),
         _word(model.tools),
         _word(model.thinking),
         _word(model.images),
         _number(model.context_window),
-        _number(model.max_output_tokens),
+        _number(None if model.max_output_tokens is None else min(limits)),
         "cloud" if model.remote_host else _size(model.size_bytes),
         _price(model.cost),
     )
