@@ -13,7 +13,6 @@ import msgspec
 from anyio.abc import TaskGroup
 from msgspec.structs import replace
 
-from claude_bridge.adapters import ADAPTERS
 from claude_bridge.adapters.base import ClientRequest
 from claude_bridge.bridge import ModelBridge, new_id
 from claude_bridge.conversion.reasoning import ThinkMode
@@ -242,8 +241,6 @@ def _named(engine: str, model: str, api: str | None) -> Upstream:
             f"{engine!r} is neither an address nor a provider.",
             f"Give an address such as http://localhost:11434, or one of: {', '.join(PROVIDERS)}.",
         )
-    if api is not None and api not in ADAPTERS:
-        raise SetupError(f"There is no API {api!r}.", f"Known ones: {', '.join(ADAPTERS)}.")
     row = PROVIDERS["openai" if is_address else engine]
     if not is_address and not row.base_url:
         raise SetupError(f"{row.display_name} has no address of its own.", "Give that of your resource.")

@@ -16,6 +16,7 @@ from claude_bridge.conversion.pricing import Prices
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.reasoning import ThinkMode
 from claude_bridge.data_files import read_rows
+from claude_bridge.errors import SetupError
 from claude_bridge.request_settings import RequestSettings
 from claude_bridge.wire.urls import DEFAULT_PORTS, InvalidUrlError, key_in_query, parse_url
 
@@ -204,7 +205,13 @@ def _kind_at(provider: Provider, base_url: str) -> str:
 
 
 def with_api(upstream: Upstream, kind: str) -> Upstream:
-    """Return the upstream as it is used through another API; what a row knows of its own API does not hold there."""
+    """Return the upstream as it is used through another API; what a row knows of its own API does not hold there.
+
+    Raises:
+        SetupError: there is no such API.
+    """
+    if kind not in ADAPTERS:
+        raise SetupError(f"There is no API {kind!r}.", f"Known APIs: {', '.join(ADAPTERS)}.")
     if kind == upstream.adapter.kind:
         return upstream
     is_openai = {kind, upstream.adapter.kind} <= _OPENAI_KINDS

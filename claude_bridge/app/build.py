@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 
-from claude_bridge.adapters import ADAPTERS
 from claude_bridge.app.keys import first_key, key_hint, key_of, key_ring_of, key_variables, read_secret
 from claude_bridge.app.notices import Notices
 from claude_bridge.app.options import Options
@@ -51,8 +50,6 @@ def build_plan(config: Config, options: Options, notices: Notices, *, running: P
         embedded = None
         engine = named_engine(config, provider, model, options.base_url, options.api_key)
         if options.api is not None:
-            if options.api not in ADAPTERS:
-                raise SetupError(f"There is no API {options.api!r}.", f"Known APIs: {', '.join(ADAPTERS)}.")
             engine = replace(engine, upstream=with_api(engine.upstream, options.api), may_upgrade=False)
     routing = routing_of(config, options, Target(provider, model))
     others = {target.provider for target in routing.others} - {provider}
