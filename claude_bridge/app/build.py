@@ -157,8 +157,10 @@ def _embedded(config: Config, options: Options, notices: Notices, running: Plan 
 # --- one engine -------------------------------------------------------------------------------------------------
 
 
-def named_engine(config: Config, provider: str, model: str, base_url: str | None, api_key: str | None) -> Engine:
-    """Return the engine that is meant.
+def named_engine(
+    config: Config, provider: str, model: str, base_url: str | None, api_key: str | None, *, needs_key: bool = True
+) -> Engine:
+    """Return the engine that is meant; without ``needs_key`` it may lack a key that its service asks for.
 
     Raises:
         SetupError: an unknown provider, an invalid address, or a missing or impossible key.
@@ -168,7 +170,7 @@ def named_engine(config: Config, provider: str, model: str, base_url: str | None
     ring = key_ring_of(config, row) if api_key is None else None
     key = first_key(ring, row) if ring else key_of(config, row, api_key, address)
     require_address(row, address)
-    if key is None and address is None and row.needs_key:
+    if needs_key and key is None and address is None and row.needs_key:
         raise SetupError(
             f"{row.display_name} at {row.base_url} needs an API key, and none is set.",
             f"{key_hint(row)} For an engine of your own, give its address: --base-url URL",

@@ -196,25 +196,15 @@ def _subject(
     api_key: str | None,
     options: Sequence[str],
 ) -> Subject:
-    from claude_bridge.app.build import address_of, require_address
-    from claude_bridge.app.keys import key_of
-    from claude_bridge.config.providers import configured_models
-    from claude_bridge.doctor.finding import Subject
-    from claude_bridge.providers import upstream_of
-    from claude_bridge.upstream.engines.engine import Engine
+    from msgspec.structs import replace
 
-    models = configured_models(config, row)
-    address = address_of(config, row, base_url)
-    require_address(row, address)
-    key = key_of(config, row, api_key, address)
-    model = model or (models[0].id if len(models) == 1 else "")
-    engine = Engine(
-        provider=row.name,
-        upstream=upstream_of(row, base_url=address, model=model),
-        api_key=key,
-        models=models,
-        window_tokens=config.defaults.context_window,
-    )
+    from claude_bridge.app.build import named_engine
+    from claude_bridge.doctor.finding import Subject
+
+    engine = named_engine(config, row.name, model, base_url, api_key, needs_key=False)
+    if not model and len(engine.models) == 1:
+        engine = engine.with_model(engine.models[0].id)
+    engine = replace(engine, window_tokens=config.defaults.context_window)
     return Subject(
         provider=provider,
         engine=engine,

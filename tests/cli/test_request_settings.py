@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from tests.cli.process import run_bridge, serving
-from tests.fake_upstream import FakeUpstream, ReceivedRequest, Reply, answer
+from tests.fake_upstream import FakeUpstream, ReceivedRequest, Reply, answer, model_list
 
 pytestmark = pytest.mark.anyio
 
@@ -71,6 +71,18 @@ async def test_what_is_configured_goes_with_every_request(tmp_path: Path) -> Non
     assert [tool["function"]["name"] for tool in body["tools"]] == ["Read"]
     assert "WebSearch is not offered to this model, as configured" in log
     assert SECRET not in log
+
+
+async def test_the_doctor_sends_the_headers_that_an_engine_wants(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    async with FakeUpstream(documents={"/v1/models": model_list("m")}) as engine:
+        text = SETTINGS.format(kind="openai-chat", base_url=engine.base_url, model="")
+        file.write_text(text)
+        arguments = ("doctor", "work", "--json", "--config", str(file))
+        done = await run_bridge(*arguments, env={"GATEWAY": SECRET, "HOME": str(tmp_path)})
+
+    assert {probe.headers.get("x-gateway-key") for probe in engine.probes} == {SECRET}
+    assert SECRET not in done.stdout
 
 
 async def test_requests_that_are_passed_through_get_headers_fields_and_sampling(tmp_path: Path) -> None:
