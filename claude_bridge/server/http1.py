@@ -12,9 +12,8 @@ import re
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from email.utils import formatdate
 from functools import lru_cache
-from http.client import responses
+from http import HTTPStatus
 from io import BytesIO
 from math import ceil
 
@@ -61,7 +60,9 @@ EVENT_STREAM = "text/event-stream; charset=utf-8"
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _LAST_CHUNK = b"0\r\n\r\n"
-_STATUS_LINES = {status: f"HTTP/1.1 {status} {reason}\r\n" for status, reason in responses.items()}
+_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _NOT_IN_VALUES = re.compile(r"[^\t\x20-\x7e\x80-\xff]")
 
 
@@ -423,7 +424,9 @@ async def _respond_internal_error(error: Exception, responder: Responder) -> Non
 
 @lru_cache(maxsize=1)
 def _date(now_s: int) -> str:
-    return formatdate(now_s, usegmt=True)
+    """Return the time as an HTTP date (RFC 9110, section 5.6.7); ``email`` has this too, and takes 5 ms to load."""
+    year, month, day, hour, minute, second, weekday, *_ = time.gmtime(now_s)
+    return f"{_DAYS[weekday]}, {day:02} {_MONTHS[month - 1]} {year} {hour:02}:{minute:02}:{second:02} GMT"
 
 
 def _body_too_large(max_bytes: int) -> RequestTooLargeError:

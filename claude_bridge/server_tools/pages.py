@@ -6,7 +6,6 @@ import base64
 import codecs
 import re
 from datetime import UTC, datetime
-from html import unescape
 from importlib.util import find_spec
 from posixpath import normpath
 from typing import TYPE_CHECKING
@@ -181,6 +180,8 @@ def html_as_markdown(body: bytes, charset: str | None) -> tuple[str, str]:
     content = (result.content or "").strip()
     if is_cut:
         content += f"\n\n[only the first {MAX_HTML_BYTES >> 20} MiB of the page were read]"
+    from html import unescape  # loads all names of characters
+
     return unescape(" ".join(title[1].split())) if title else "", content
 
 
