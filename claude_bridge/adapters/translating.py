@@ -124,7 +124,7 @@ class TranslatingAdapter(Struct, frozen=True, kw_only=True):
     tool_dialect: SchemaDialect | None = None
     """The only dialect of tools' schemas that the API has a form for; None: that is for each engine to say."""
     output_limit_field: Callable[[Profile], str | None] = lambda _: None
-    """Returns EncodedRequest.output_limit_field."""
+    """Returns the field of a body that holds the limit of the answer."""
     digest: Callable[[bytes], str] = lambda _: ""
     """Returns EncodedRequest.prompt_digest, of a body."""
     keeps_unused_tools: bool = False
@@ -161,7 +161,9 @@ class TranslatingAdapter(Struct, frozen=True, kw_only=True):
             estimated_tokens=estimate_tokens(body, holds_images=facts.holds_images),
             losses=tuple(losses),
             max_tokens=_max_tokens(request, engine.limits),
-            output_limit_field=self.output_limit_field(engine.profile),
+            output_limit_field=self.output_limit_field(engine.profile)
+            if engine.profile.chat.answer_needs_room
+            else None,
             prompt_digest=partial(self.digest, body),
             inline_tools=inline_tools,
         )

@@ -5,13 +5,7 @@ from __future__ import annotations
 from claude_bridge.adapters.openai_chat.request import encode_request, encode_turns
 from claude_bridge.adapters.openai_chat.stream import ChatStreamDecoder
 from claude_bridge.adapters.translating import TranslatingAdapter
-from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.upstream_errors.translate import explain_refusal
-
-
-def _output_limit_field(profile: Profile) -> str | None:
-    return profile.chat.max_tokens_field if profile.chat.answer_needs_room else None
-
 
 OPENAI_CHAT = TranslatingAdapter(
     kind="openai-chat",
@@ -21,5 +15,5 @@ OPENAI_CHAT = TranslatingAdapter(
     encode_turns=encode_turns,
     decoder=ChatStreamDecoder,
     explain=explain_refusal,
-    output_limit_field=_output_limit_field,
+    output_limit_field=lambda profile: profile.chat.max_tokens_field,
 )

@@ -5,13 +5,7 @@ from __future__ import annotations
 from claude_bridge.adapters.openai_responses.request import digest_of_input, encode_request
 from claude_bridge.adapters.openai_responses.stream import ResponsesStreamDecoder
 from claude_bridge.adapters.translating import TranslatingAdapter
-from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.upstream_errors.translate import explain_refusal
-
-
-def _output_limit_field(profile: Profile) -> str | None:
-    return "max_output_tokens" if profile.chat.answer_needs_room else None
-
 
 OPENAI_RESPONSES = TranslatingAdapter(
     kind="openai-responses",
@@ -21,7 +15,7 @@ OPENAI_RESPONSES = TranslatingAdapter(
     encode_turns=None,
     decoder=ResponsesStreamDecoder,
     explain=explain_refusal,
-    output_limit_field=_output_limit_field,
+    output_limit_field=lambda _: "max_output_tokens",
     digest=digest_of_input,
     keeps_unused_tools=True,
 )
