@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
 from typing import Literal
 
@@ -117,12 +117,14 @@ class WebTurn(Answer):
 
     async def _items(self) -> AsyncGenerator[Sequence[ResponseItem], None]:
         if self._first_call is not None:
-            async for items in self._begin_with(*self._first_call):
-                yield items
+            async with aclosing(self._begin_with(*self._first_call)) as lists:
+                async for items in lists:
+                    yield items
         while not self._has_ended:
             try:
-                async for items in self._round():
-                    yield items
+                async with aclosing(self._round()) as lists:
+                    async for items in lists:
+                        yield items
             except BridgeError as error:
                 self._error = error
             if self._error is not None:
@@ -131,8 +133,9 @@ class WebTurn(Answer):
             ended = self._writer.end_round()
             is_whole = ended.stop is not None and ended.stop.stop_reason in _FINISHED_CALLS
             goes_on = bool(ended.calls) and is_whole and self._round_number < MAX_ROUNDS
-            async for items in self._run(ended.calls, may_run=goes_on):
-                yield items
+            async with aclosing(self._run(ended.calls, may_run=goes_on)) as lists:
+                async for items in lists:
+                    yield items
             if goes_on and not ended.calls_client:
                 self._add_turn(ended.answer, ended.calls)
             elif goes_on:
@@ -141,12 +144,13 @@ class WebTurn(Answer):
                 is_called = ended.stop is not None and (ended.stop.stop_reason != "tool_use" or ended.calls_client)
                 yield self._end(ended.stop if ended.stop and is_called else Stop("end_turn"))
 
-    async def _begin_with(self, name: str, tool_input: Raw) -> AsyncIterator[Sequence[ResponseItem]]:
+    async def _begin_with(self, name: str, tool_input: Raw) -> AsyncGenerator[Sequence[ResponseItem], None]:
         """Yield a call that no model makes, and what it gives; where it fails, that is all of the answer."""
         call = WebCall(id=self._new_id("srvtoolu_"), name=name, input=tool_input)
         yield [*self._writer.start(self._head()), *self._writer.call(call)]
-        async for items in self._run([call], may_run=True):
-            yield items
+        async with aclosing(self._run([call], may_run=True)) as lists:
+            async for items in lists:
+                yield items
         result = self._results[call.id]
         if result.error is None:
             self._add_turn([_tool_use(call)], [call])
@@ -166,7 +170,7 @@ class WebTurn(Answer):
         self._writer.begin_round()
         return await begin_round(request, raw, self._rounds)
 
-    async def _round(self) -> AsyncIterator[Sequence[ResponseItem]]:
+    async def _round(self) -> AsyncGenerator[Sequence[ResponseItem], None]:
         """Yield what the engine's next answer gives the client; raises BridgeError where it does not begin."""
         exchange, self._exchange = self._exchange or await self._begun(self._begin_later_round), None
         async with aclosing(exchange.events()) as lists:
@@ -186,7 +190,7 @@ class WebTurn(Answer):
 
     # --- calls --------------------------------------------------------------------------------------------------
 
-    async def _run(self, calls: Sequence[WebCall], *, may_run: bool) -> AsyncIterator[Sequence[ResponseItem]]:
+    async def _run(self, calls: Sequence[WebCall], *, may_run: bool) -> AsyncGenerator[Sequence[ResponseItem], None]:
         """Yield what calls give, in their order, and signs of life while they run side by side."""
         assert self._tasks is not None, "begun"
         finished = {call.id: anyio.Event() for call in calls}
