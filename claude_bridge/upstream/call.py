@@ -50,7 +50,11 @@ class UpstreamCall:
         self._receive = self._receive_first
         """Returns what has come of the answer, ``b""`` at its end."""
         self._waiting: anyio.CancelScope | None = None
+        """Around the read that waits; None: silence has cancelled it."""
+        self._is_shared = False
+        """Whether that scope is around all reads."""
         self._waiting_since = math.inf
+        """Since when a read waits; infinite: none does."""
         self._silent_since = time.monotonic()
         self._was_silent = False
         self._watched_from = self._silent_since + WATCHED_AFTER_S
@@ -88,25 +92,43 @@ class UpstreamCall:
         now = self._waiting_since = time.monotonic()
         if not self._was_silent:
             self._silent_since = now
+        if self._is_shared and self._waiting is not None:
+            return await self._receive_data()
         if now >= self._watched_from:
             self._watched_from = math.inf
             self._exchange.start_soon(self._watch_silence)
-        deadline = math.inf if self._watched_from == math.inf else anyio.current_time() + self._idle_s
-        with anyio.CancelScope(deadline=deadline) as scope:
-            self._waiting = scope
-            try:
-                data = await self._receive()
-            except NetworkError as error:
-                raise self._explain_failure(error) from error
-            self._waiting = None
-            self._was_silent = False
-            if not data and self._has_ended is not None:
-                self._has_ended.set()
-            return data
-        self._was_silent = True
+        if not self._is_shared:
+            deadline = math.inf if self.is_watched else anyio.current_time() + self._idle_s
+            with anyio.CancelScope(deadline=deadline) as self._waiting:
+                return await self._receive_data()
+        self._is_shared, self._was_silent = False, True
         if time.monotonic() - self._silent_since > SILENCE_LIMIT_S:
             raise UpstreamTimeoutError(f"{self._where} was silent for more than {SILENCE_LIMIT_S / 3600:g} hours.")
         return None
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether ``until_silent`` may be used: the answer takes so long that a task watches for silence."""
+        return self._watched_from == math.inf
+
+    def until_silent(self) -> anyio.CancelScope:
+        """Return a scope for all reads until ``idle_s`` seconds of silence cancel it; the next one returns None then.
+
+        A read may bring data though the scope has just been cancelled; what is done with them must be done outside.
+        """
+        self._is_shared, self._waiting = True, anyio.CancelScope()
+        return self._waiting
+
+    async def _receive_data(self) -> bytes:
+        try:
+            data = await self._receive()
+        except NetworkError as error:
+            raise self._explain_failure(error) from error
+        self._waiting_since = math.inf
+        self._was_silent = False
+        if not data and self._has_ended is not None:
+            self._has_ended.set()
+        return data
 
     def wait_for_turn(self, turn: AbstractAsyncContextManager[None]) -> None:
         """Begin the exchange when its turn comes; ``receive`` waits for that."""

@@ -83,8 +83,9 @@ class ResponsePipeline:
     @property
     def done(self) -> bool:
         """Whether the client has the whole answer, and the engine may be stopped."""
-        is_cut = self._cutter is not None and self._cutter.found is not None
-        return self._decoder.done or self._assembler.ended or is_cut
+        if self._decoder.done or self._assembler.ended:
+            return True
+        return self._cutter is not None and self._cutter.found is not None
 
     @property
     def finished(self) -> bool:

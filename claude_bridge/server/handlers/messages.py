@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AsyncExitStack, aclosing
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from typing import TypeVar
 
 import anyio
@@ -18,7 +18,7 @@ from claude_bridge.server.app import Service
 from claude_bridge.server.http1 import ClientGoneError, HttpRequest, Responder
 from claude_bridge.trace.recorder import Recorder
 from claude_bridge.wire.anthropic import CountTokensRequest, MessagesRequest
-from claude_bridge.wire.anthropic_answers import ErrorDetail, ErrorEvent
+from claude_bridge.wire.anthropic_answers import ErrorDetail, ErrorEvent, ResponseItem
 from claude_bridge.wire.anthropic_codec import (
     encode_stream_event,
     encode_token_count,
@@ -119,11 +119,13 @@ async def _answer(
                 await responder.send(200, body, headers=exchange.headers)
                 return
             responder.start_stream(headers=exchange.headers)
-            async with aclosing(exchange.items()) as stream:
-                async for items in stream:
-                    data = b"".join(map(encode_stream_event, items))
-                    recorder.client_got(data)
-                    await responder.write(data)
+
+            async def send(items: Sequence[ResponseItem]) -> None:
+                data = b"".join(map(encode_stream_event, items))
+                recorder.client_got(data)
+                await responder.write(data)
+
+            await exchange.send_to(send)
             await responder.end()
     except BridgeError as error:
         recorder.failed(error, in_stream=False)
