@@ -28,7 +28,7 @@ EFFORT_BY_BUDGET: EffortTable = ((4_096, "low"), (16_384, "medium"))
 _Request = TypeVar("_Request", bound=CountTokensRequest)
 
 
-NO_EFFORT_FIELD = "it is not known how to tell this engine"
+NO_EFFORT_FIELD = "it is not known which field this engine has for it"
 ONLY_A_SWITCH = "the model can only think or not"
 """Why an engine has no levels of effort."""
 

@@ -53,7 +53,7 @@ def _response_format(
         return UNSET, []
     if holds_schema(request, profile):
         return openai.ResponseFormat(type="json_schema", json_schema=openai.JsonSchema(schema=schema)), []
-    losses = [Loss("$.output_config.format", "the engine can't hold an answer to it; asked for in words")]
+    losses = [Loss("$.output_config.format", "the engine can't hold an answer to it; requested in the prompt")]
     if profile.chat.structured_output is None or (request.tools and not profile.chat.structured_beside_tools):
         return UNSET, losses
     return openai.ResponseFormat(type="json_object"), losses

@@ -198,6 +198,6 @@ def _text(request: NormalizedRequest, profile: Profile) -> tuple[responses.TextO
     if schema is None:
         return UNSET, []
     if not holds_schema(request, profile):
-        return UNSET, [Loss("$.output_config.format", "the engine can't hold an answer to it; asked for in words")]
+        return UNSET, [Loss("$.output_config.format", "the engine can't hold an answer to it; requested in the prompt")]
     strict = profile.chat.has_strict and can_be_strict(bytes(schema))
     return responses.TextOptions(responses.JsonSchemaFormat(schema=schema, strict=strict)), []

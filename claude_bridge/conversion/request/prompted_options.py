@@ -1,4 +1,4 @@
-"""Prompted options: what an engine has no field for is asked for in words, at the end of the prompt.
+"""Prompted options: what an engine has no field for is requested in words, at the end of the prompt.
 
 Anywhere else it would change what the engine has in its cache.
 """
