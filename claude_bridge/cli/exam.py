@@ -62,7 +62,7 @@ def exam(
         Path | None, typer.Option(help="Write a page with plots and every transcript.", metavar="FILE")
     ] = None,
     as_list: Annotated[
-        bool, typer.Option("--list", help="Show the results that are kept. No engine is asked.")
+        bool, typer.Option("--list", help="Show the kept results, without a request to any engine.")
     ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an exam that was interrupted.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Accept the cost at a paid provider without a question.")] = False,
@@ -183,7 +183,7 @@ def _agree_to_cost(prepared: Sequence[PreparedExam], *, is_agreed: bool) -> None
     if not paid or is_agreed:
         return
     if not terminal.can_ask():
-        raise SetupError("This costs money, and nobody can be asked.", "Agree to it with --yes.")
+        raise SetupError("This costs money, and there is no terminal to ask you in.", "Agree to it with --yes.")
     terminal.ask("Go on? [y/N] ")
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         terminal.say("Nothing was sent.")

@@ -134,7 +134,7 @@ def check_picture(probed: Probed, *, colour: str) -> Finding:
         return ok(PICTURE, f"a {colour} picture was seen as {colour}")
     answer = quote(probed.text)[:80] or "nothing"
     remedy = "Don't rely on what it sees: take another model for images."
-    return warn(PICTURE, f"shown a {colour} picture and asked for its colour, the model said: {answer}", remedy)
+    return warn(PICTURE, f"the model was shown a {colour} picture, and gave as its colour: {answer}", remedy)
 
 
 class Stopped(Struct, frozen=True, kw_only=True):
@@ -156,7 +156,7 @@ def check_stop(stopped: Stopped) -> Finding | None:
             return ok(STOP, "too quick to tell whether a stopped answer goes on")
         return ok(STOP, f"free {stopped.busy_s:.1f} s after an answer was stopped")
     busy = "never became free" if stopped.busy_s is None else f"was busy for another {stopped.busy_s:.0f} s"
-    remedy = "Update the engine; if there is a proxy before it, go around it: what you stop goes on behind it."
+    remedy = "Update the engine; if there is a proxy before it, bypass it: a stopped answer goes on there."
     return warn(STOP, f"an answer was stopped, and the engine {busy}", remedy)
 
 

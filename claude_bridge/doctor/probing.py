@@ -130,7 +130,7 @@ def _probed_upstream(upstream: Upstream, report: EngineReport) -> Upstream:
 
 
 def _not_asked(reason: str) -> Finding:
-    return warn("probe", f"the model was not asked: {reason}", "Fix what is reported above, and run it again.")
+    return warn("probe", f"the model was not tested: {reason}", "Fix what is reported above, and run it again.")
 
 
 async def has_busy_slot(client: UpstreamClient) -> bool | None:

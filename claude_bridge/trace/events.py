@@ -104,7 +104,7 @@ class RequestQueued(_Event, frozen=True, kw_only=True):
 
 
 class FellBack(_Event, frozen=True, kw_only=True):
-    """A candidate failed before its answer began, and the next one is asked. ``target`` is PROVIDER/MODEL."""
+    """A candidate failed before its answer began, and the next one is tried. ``target`` is PROVIDER/MODEL."""
 
     target: str
     status: int

@@ -266,7 +266,7 @@ def _queued(found: TracedExchange, entry: Entry, _bytes: int) -> str:
 
 def _fell_back(found: TracedExchange, entry: Entry, _bytes: int) -> str:
     found.fallbacks += 1
-    return f"{entry.target} failed with {entry.status}, and the next model is asked: {text_of(entry.message)}"
+    return f"{entry.target} failed with {entry.status}, and the next model is tried: {text_of(entry.message)}"
 
 
 def _upstream_answered(found: TracedExchange, entry: Entry, _bytes: int) -> str:

@@ -128,9 +128,7 @@ class HttpxTransport(HttpTransport):
             await connection.is_connected.wait()
         is_silent = wait.cancelled_caught and connection.step == "connection.start_tls" and self._proxy is None
         if is_silent and await _speaks_plain_http(self._url):
-            raise NoConnectionError(
-                "does not speak TLS as asked: it answers in plain HTTP. Use http:// in its address."
-            )
+            raise NoConnectionError("does not speak TLS: it answers in plain HTTP. Use http:// in its address.")
         await connection.is_connected.wait()
         if isinstance(connection.failure, NoConnectionError):
             raise connection.failure
@@ -245,7 +243,7 @@ class _HttpxConnection:
 
 def _no_tunnel(proxy: Proxy, what: str) -> NoConnectionError:
     if what.startswith("407") or "from proxy server, but got" in what:
-        what = f"it wants a login. Put it into {proxy.source}: {proxy.url.scheme}://USER:PASSWORD@HOST:PORT"
+        what = f"it needs a login. Put it into {proxy.source}: {proxy.url.scheme}://USER:PASSWORD@HOST:PORT"
     elif what.startswith("Invalid username"):
         what = f"it does not accept the login in {proxy.source}"
     elif what[:3].isdecimal():

@@ -68,7 +68,7 @@ def no_tls(error: BaseException) -> NoConnectionError:
                 "--ca-file FILE, with the certificate of its authority."
             )
     what = (failures[0].reason or "handshake failed") if failures else "it closed the connection"
-    return NoConnectionError(f"does not speak TLS as asked ({what}). Is it http:// or https://?")
+    return NoConnectionError(f"does not speak TLS ({what}). Is it http:// or https://?")
 
 
 def causes_of(error: BaseException) -> Iterator[BaseException]:

@@ -165,7 +165,7 @@ class _Connection:
                 found = take_response_head(self._unread)
             except ValueError as error:
                 if self._unread.startswith(_TLS_ALERT):
-                    raise BrokenAnswerError("speaks TLS, and was asked without. Use https:// in its address.") from None
+                    raise BrokenAnswerError("speaks TLS, but its address begins with http://. Use https://.") from None
                 raise BrokenAnswerError(f"broke off its answer: {error}.") from error
             if found is None:
                 if len(self._unread) > MAX_HEAD_BYTES:

@@ -192,7 +192,7 @@ class HttpExchange:
         self.headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in fields}
         encoding = self.headers.get("content-encoding", "").strip().lower()
         if encoding not in ("", "identity", *self._transport.decodes):
-            raise CompressedAnswerError(f"sent a compressed answer ({encoding[:40]}), which was not asked for.")
+            raise CompressedAnswerError(f"sent a compressed answer ({encoding[:40]}), which was not requested.")
         self.status = status
 
     @property

@@ -112,8 +112,8 @@ def test_a_prompt_cache_is_not_judged_by_what_failed() -> None:
     [
         pytest.param(said("Red."), Severity.OK, "a red picture was seen as red", id="seen"),
         pytest.param(said("It is a bright RED square."), Severity.OK, "seen as red", id="in a sentence"),
-        pytest.param(said("Blue\nsky"), Severity.WARN, "the model said: Blue sky", id="something else"),
-        pytest.param(said(""), Severity.WARN, "the model said: nothing", id="nothing"),
+        pytest.param(said("Blue\nsky"), Severity.WARN, "its colour: Blue sky", id="something else"),
+        pytest.param(said(""), Severity.WARN, "its colour: nothing", id="nothing"),
         pytest.param(FAILED, Severity.WARN, "a red picture was refused: it broke", id="refused"),
     ],
 )

@@ -188,7 +188,7 @@ async def test_an_answer_that_is_compressed_unasked_is_refused_and_not_unpacked(
         await stream.send(b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: %d\r\n\r\n" % len(bomb) + bomb)
 
     async with client_of(serve) as (_, client):
-        with pytest.raises(UpstreamBrokenError, match=r"compressed answer \(gzip\), which was not asked for"):
+        with pytest.raises(UpstreamBrokenError, match=r"compressed answer \(gzip\), which was not requested"):
             await body_of(client)
 
 

@@ -175,7 +175,7 @@ async def test_an_https_proxy_is_spoken_to_in_tls(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("scheme", "login", "reply", "words"),
     [
-        ("http", "other", 0, "it wants a login. Put it into ALL_PROXY: http://USER:PASSWORD@HOST:PORT."),
+        ("http", "other", 0, "it needs a login. Put it into ALL_PROXY: http://USER:PASSWORD@HOST:PORT."),
         ("http", "", 403, "it answered with status 403."),
         ("socks5", "other:x", 0, "it does not accept the login in ALL_PROXY."),
         ("socks5", "", 5, "Connection refused."),
@@ -208,7 +208,7 @@ async def test_a_proxy_of_another_kind_is_told(monkeypatch: pytest.MonkeyPatch) 
 async def test_a_proxy_that_wants_a_login_for_http_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     async with proxy_to(1, login="other") as proxy:
         monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.port}")
-        assert "wants a login" in await why_not("http://engine.example/v1")
+        assert "needs a login" in await why_not("http://engine.example/v1")
 
 
 # --- TLS ------------------------------------------------------------------------------------------------------
@@ -268,7 +268,7 @@ async def test_a_port_without_tls_is_recognised_soon(*, is_silent: bool) -> None
         reason = await why_not(f"https://127.0.0.1:{port}/v1")
         assert anyio.current_time() - started_at < 4
         tasks.cancel_scope.cancel()
-    assert reason.startswith("does not speak TLS as asked")
+    assert reason.startswith("does not speak TLS")
     assert ("it answers in plain HTTP" in reason) is is_silent
 
 
@@ -277,7 +277,7 @@ async def test_a_port_with_tls_that_was_asked_without_is_recognised(trusted: Pat
         tls_engine("localhost") as port,
         UpstreamClient(f"http://localhost:{port}/v1", api_key=None, name="It") as client,
     ):
-        with pytest.raises(UpstreamBrokenError, match=r"speaks TLS, and was asked without|closed the connection"):
+        with pytest.raises(UpstreamBrokenError, match=r"speaks TLS, but its address begins|closed the connection"):
             await client.fetch("/models", timeout_s=5)
 
 

@@ -170,7 +170,7 @@ class Log:
             case RequestQueued():
                 return self._queued(event)
             case FellBack():
-                head = f"{event.target} failed after {seconds(event.after_s)}: the next one is asked"
+                head = f"{event.target} failed after {seconds(event.after_s)}: the next one is tried"
                 return self._entry(event, "failed", head, [Line("error", event.message, rows=3)], "warning")
             case FirstToken():
                 return self._entry(event, "first", f"first token after {seconds(event.after_s)}", [])

