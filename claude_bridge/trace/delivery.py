@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from itertools import islice
-from threading import Event, Lock, Thread
+from threading import Event, Thread
 
 from claude_bridge.trace.events import EventsDropped
 from claude_bridge.trace.redact import CleanEvent
@@ -76,11 +75,9 @@ class ThreadDelivery(Delivery):
 
     def __init__(self, sink: Sink) -> None:
         super().__init__(sink)
-        self._lock = Lock()  # for the next five
         self._queue: deque[CleanEvent] = deque()
-        self._queued_bytes = 0
-        self._dropped = 0
-        self._put_count = self._settled_count = 0
+        self._put_count = self._put_bytes = self._dropped = 0  # only the caller changes these,
+        self._done_count = self._done_bytes = self._settled_count = 0  # and only the thread these: no lock is needed
         self._has_more = Event()
         self._is_closing = Event()
         self._failure: Exception | None = None
@@ -91,33 +88,39 @@ class ThreadDelivery(Delivery):
         """Hand the event to the thread; raises what the sink raised meanwhile."""
         if self._failure is not None:
             raise self._failure
-        with self._lock:
-            places = MAX_QUEUED - len(self._queue) - bool(self._dropped)  # that events are missing takes one too
-            if places <= 0 or self._queued_bytes + clean.body_bytes > MAX_QUEUED_BYTES:
-                self._dropped += 1
-                return
-            if self._dropped:
-                self._queue.append(CleanEvent(self._take_dropped(), clean.redactor))
-            self._queue.append(clean)
-            self._queued_bytes += clean.body_bytes
-            self._put_count += 1
+        places = MAX_QUEUED - self._waiting - bool(self._dropped)  # that events are missing takes one too
+        if places <= 0 or self._put_bytes - self._done_bytes + clean.body_bytes > MAX_QUEUED_BYTES:
+            self._dropped += 1
+            return
+        if self._dropped:
+            self._enqueue(CleanEvent(self._take_dropped(), clean.redactor))
+        self._enqueue(clean)
         if not self._has_more.is_set():
             self._has_more.set()
+
+    def _enqueue(self, clean: CleanEvent) -> None:
+        self._put_count += 1
+        self._put_bytes += clean.body_bytes
+        self._queue.append(clean)
+
+    @property
+    def _waiting(self) -> int:
+        return self._put_count - self._done_count
 
     def close(self) -> None:
         """Deliver what has come so far and close the sink; gives up on one that takes nothing."""
         self._is_closing.set()
         self._has_more.set()
-        left = len(self._queue)
+        left = self._waiting
         for _ in range(_MAX_CLOSE_TRIES):
             self._thread.join(CLOSE_TIMEOUT_S)
-            if not self._thread.is_alive() or len(self._queue) >= left:
+            if not self._thread.is_alive() or self._waiting >= left:
                 break
-            left = len(self._queue)
+            left = self._waiting
         if self._failure is not None:
             raise self._failure
         if self._thread.is_alive():
-            raise TimeoutError(f"about {len(self._queue)} events were not written in time")
+            raise TimeoutError(f"about {self._waiting} events were not written in time")
 
     def settle(self) -> None:
         """Wait until the sink has dealt with all that has come so far, unless it takes nothing."""
@@ -158,11 +161,9 @@ class ThreadDelivery(Delivery):
 
     def _deliver_queued(self) -> None:
         while self._queue:
-            with self._lock:
-                batch = list(islice(self._queue, _MAX_BATCH))
+            batch = [self._queue.popleft() for _ in range(min(len(self._queue), _MAX_BATCH))]
             batch[0].redactor.clean(batch)
             for clean in batch:
                 self.sink.take(clean.event())
-                with self._lock:
-                    self._queue.popleft()
-                    self._queued_bytes -= clean.body_bytes
+                self._done_count += 1
+                self._done_bytes += clean.body_bytes

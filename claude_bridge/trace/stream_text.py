@@ -78,6 +78,8 @@ def searched_text(blocks: Iterable[StreamBlock], known: bytes) -> bytes:
 
 
 def _searched_text(block: StreamBlock, known: bytes) -> bytes:
+    if not block.shared:
+        return block.text
     first, _, rest = block.text.partition(SHARED)
     middle, _, last = rest.rpartition(SHARED)
     text = middle.replace(SHARED, b"")
