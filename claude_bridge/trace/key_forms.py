@@ -85,7 +85,12 @@ KEY_FORMS = (
         rb"(?:-----end [a-z0-9 ]{0,60}-----)?)",
     ),
     # Signed tokens of any service
-    _form(b"eyJ", rb"(eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,})", is_exact=True),
+    _form(
+        b"eyJ",
+        rb"(eyJ[A-Za-z0-9_-]{8,256}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,})",
+        is_exact=True,
+        stands_alone=True,
+    ),
     # The output of env
     *(
         _form(b"%b=" % name, rb"%b=([^\s\"'\\$<>()\[\]{}&;,]{8,})" % name, is_exact=True)

@@ -255,10 +255,11 @@ def test_deep_nesting_does_no_harm(beginning: bytes) -> None:
     assert _redacted_body(body) == body
 
 
-@pytest.mark.parametrize(
-    "filler",
-    ["task-", "sk-sk-", "sk-a ", "x-api-key", "\\\\", "://", "bearer ", "-----BEGIN PRIVATE KEY-----", "ghp_", "xoxb-"],
-)
+FILLERS = ["task-", "sk-sk-", "sk-a ", "x-api-key", "\\\\", "://", "bearer ", "-----BEGIN PRIVATE KEY-----", "ghp_"]
+FILLERS += ["xoxb-", "eyJ", "eyJ.", " eyJa", "basic ", "_KEY=", "?key=", "_", "-", "="]
+
+
+@pytest.mark.parametrize("filler", FILLERS)
 def test_a_megabyte_takes_no_more_than_a_moment(filler: str) -> None:
     body = json.dumps({"messages": [{"role": "user", "content": filler * (1_000_000 // len(filler))}]}).encode()
     redactor = Redactor([AWKWARD])
@@ -273,7 +274,7 @@ def test_a_body_of_60_megabytes_takes_no_more_than_its_beginning(filler: str) ->
     body = filler.encode() * (60_000_000 // len(filler.encode()))
     started = time.process_time()
     clean = Redactor([AWKWARD]).redact(received(body=body))
-    assert time.process_time() - started < 4  # it took 16 s
+    assert time.process_time() - started < 8  # it took 16 s
     assert isinstance(clean, RequestReceived)
     body_kept = bytes(clean.body)
     assert body_kept.endswith(b"... (%d bytes in all)" % len(body))
