@@ -36,6 +36,10 @@ FULL = Routing(
 )
 
 
+def test_the_small_model_is_the_one_for_small_requests() -> None:
+    assert (Routing(main=MAIN).small_model, FULL.small_model) == (None, "qwen3:1.7b")
+
+
 def chosen(routing: Routing, requested: str, *, is_subagent: bool = False) -> Target:
     return chosen_by(routing, requested, RequestFacts(is_subagent=is_subagent))
 

@@ -29,9 +29,12 @@ _LOCKS = pytest.StashKey["_Machine"]()
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Use every core for the whole suite, up to MAX_WORKERS, and no worker for a few files."""
+    """Use every core for the whole suite, up to MAX_WORKERS, and no worker for a few files.
+
+    One worker more than there are cores works while another one waits: for a process, an engine, a timeout.
+    """
     is_whole = config.args == config.getini("testpaths") and not config.option.usepdb
-    return min(os.cpu_count() or 1, MAX_WORKERS) if is_whole and os.name == "posix" else 0
+    return min((os.cpu_count() or 1) + 1, MAX_WORKERS) if is_whole and os.name == "posix" else 0
 
 
 class _ByFile(LoadGroupScheduling):  # type: ignore[misc]  # xdist has no types
