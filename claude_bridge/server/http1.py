@@ -140,6 +140,7 @@ class Responder:
 
     async def send_error(self, error: BridgeError) -> None:
         """Send an error in Anthropic's shape, with the headers that tell a client whether to try again."""
+        _forget_frames(error)
         if isinstance(error, RelayedRefusalError):
             await self.send(error.status, error.body, content_type=error.content_type, headers=error.headers)
             return
@@ -409,6 +410,13 @@ class Connection:
         with anyio.move_on_after(LINGER_S):
             while await self._receive(READ_BYTES):
                 pass
+
+
+def _forget_frames(error: BaseException | None) -> None:
+    """Forget where an error was raised: who keeps it would keep the request's whole body, in cycles for long."""
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
 
 
 async def _respond_internal_error(error: Exception, responder: Responder) -> None:

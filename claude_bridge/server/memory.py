@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
@@ -13,12 +14,18 @@ UNKNOWN_FREE_BYTES = 4 * 1024**3
 """What a machine is taken to have free where it does not tell."""
 
 
+COLLECTED_EACH_BYTES = 256 * 1024**2
+"""Of bodies that were given back: so much may at most wait for the garbage collector, in cycles."""
+
+
 class MemoryBudget:
     """Counts the bytes of all bodies that are held, and refuses those that would be too many."""
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
         self.taken_bytes = 0
+        self.uncollected_bytes = 0
+        """Of bodies that were given back, since the garbage was last collected for them."""
 
 
 class MemoryAccount:
@@ -32,7 +39,12 @@ class MemoryAccount:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._budget.taken_bytes -= self.taken_bytes
+        budget = self._budget
+        budget.taken_bytes -= self.taken_bytes
+        budget.uncollected_bytes += self.taken_bytes
+        if budget.uncollected_bytes > COLLECTED_EACH_BYTES:
+            budget.uncollected_bytes = 0
+            gc.collect()
 
     def take(self, size: int) -> None:
         """Take some bytes; raises as ``check`` does."""

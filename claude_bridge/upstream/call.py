@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
 
 import anyio
@@ -47,8 +47,8 @@ class UpstreamCall:
         self._explain_failure = explain_failure
         self.refusal = b""
         """The body of an answer that is a refusal."""
-        self._receive = self._receive_first
-        """Returns what has come of the answer, ``b""`` at its end."""
+        self._receive_more: Callable[[], Awaitable[bytes]] | None = None
+        """Returns what has come of the answer, ``b""`` at its end; None: nothing of it has come."""
         self._waiting: anyio.CancelScope | None = None
         """Around the read that waits; None: silence has cancelled it."""
         self._is_shared = False
@@ -121,7 +121,7 @@ class UpstreamCall:
 
     async def _receive_data(self) -> bytes:
         try:
-            data = await self._receive()
+            data = await (self._receive_more or self._receive_first)()
         except NetworkError as error:
             raise self._explain_failure(error) from error
         self._waiting_since = math.inf
@@ -174,8 +174,8 @@ class UpstreamCall:
             await exchange.receive_head()
         if 200 <= exchange.status < 300:
             assert exchange.connection is not None, "the head has come"
-            self._receive = exchange.connection.receive_body
-            return await self._receive()
+            self._receive_more = exchange.connection.receive_body
+            return await exchange.connection.receive_body()
         with anyio.move_on_after(REFUSAL_S), suppress(NetworkError):
             while len(self.refusal) <= MAX_REFUSAL_BYTES and (piece := await exchange.receive()):
                 self.refusal += piece

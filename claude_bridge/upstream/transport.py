@@ -121,6 +121,16 @@ def _encode_fields(headers: Mapping[str, str]) -> Fields:
     return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items() if value]
 
 
+async def _run(function: Callable[..., Any], arguments: tuple[object, ...]) -> None:
+    """Run a task. Where it is cancelled, what it held is let go: the task group keeps the error in a cycle for long."""
+    try:
+        await function(*arguments)
+    except anyio.get_cancelled_exc_class() as error:
+        error.__traceback__ = None
+        del function, arguments
+        raise
+
+
 class HttpExchange:
     """One request and its answer; made by HttpTransport.exchange."""
 
@@ -166,7 +176,7 @@ class HttpExchange:
     def start_soon(self, function: Callable[..., Any], *arguments: object) -> None:
         """Start a task that ends with the exchange at the latest."""
         self._has_tasks = True
-        self._tasks.start_soon(function, *arguments)
+        self._tasks.start_soon(_run, function, arguments)
 
     async def begin(self) -> None:
         """Connect and begin to send the request; raises NoConnectionError."""

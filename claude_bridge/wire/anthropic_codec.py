@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from codecs import getincrementaldecoder
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -119,13 +120,15 @@ class _Outline(msgspec.Struct):
 
 
 def parse_outline(body: bytes) -> MessagesRequest | None:
-    """Return the model, the roles of the messages and whether it streams; None if even that is missing.
+    """Return the model, the roles of the messages and whether it streams; None if even that is missing or too much.
 
     For requests that go on as they came: what this version can't read is for the engine to judge.
     """
     try:
+        with suppress(UnicodeDecodeError):
+            _check_budgets(body)
         outline = msgspec.json.decode(replace_lone_surrogates(body), type=_Outline)
-    except (msgspec.DecodeError, RecursionError):
+    except (InvalidRequestError, msgspec.DecodeError, RecursionError):
         return None
     unread: list[Block] = [UnknownBlock("unread", Raw(b"{}"))]
     messages = [InputMessage(message.role, unread) for message in outline.messages]

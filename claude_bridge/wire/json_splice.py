@@ -12,7 +12,8 @@ from msgspec import Raw
 from claude_bridge.errors import InvalidRequestError
 
 _SPACE = re.compile(rb"[ \t\n\r]*")
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_MOST = b"{0,65536}+"
+_KEY = re.compile(rb'"[^"\\]%b(?:\\.[^"\\]%b)%b"' % (_MOST, _MOST, _MOST), re.DOTALL)
 
 _Parts = TypeVar("_Parts")
 
@@ -40,7 +41,7 @@ def member_spans(document: bytes, within: Span | None = None) -> dict[str, Span]
     A megabyte takes about a millisecond: msgspec finds where values end.
 
     Raises:
-        InvalidRequestError: a key is given twice, with values of different length.
+        InvalidRequestError: a key is given twice, with values of different length, or is longer than 64 KiB.
         msgspec.DecodeError: it is no object.
     """
     return {key: value for key, _, value in _members(document, within or Span(0, len(document)))}
@@ -59,7 +60,7 @@ def _members(document: bytes, within: Span) -> Iterator[tuple[str, int, Span]]:
     """Yield each key of an object, where it begins, and the span of its value."""
     members = _decoded(_members_decoder, document, within)
     at = _skip_space(document, _skip_space(document, within.start) + 1)
-    while key_literal := _STRING.match(document, at):
+    while key_literal := _KEY.match(document, at):
         try:
             key = msgspec.json.decode(key_literal[0], type=str)
         except msgspec.DecodeError:
@@ -73,7 +74,7 @@ def _members(document: bytes, within: Span) -> Iterator[tuple[str, int, Span]]:
         if document[at : at + 1] == b",":
             at = _skip_space(document, at + 1)
     if document[at : at + 1] != b"}" or _skip_space(document, at + 1) < within.end:
-        raise InvalidRequestError("The request gives a key twice.")
+        raise InvalidRequestError("The request gives a key twice, or one that is longer than 64 KiB.")
 
 
 def item_spans(document: bytes, within: Span) -> list[Span]:

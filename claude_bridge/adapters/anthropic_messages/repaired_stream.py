@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 from claude_bridge.adapters.anthropic_messages.blocks import Blocks
 from claude_bridge.adapters.anthropic_messages.frame_repair import (
@@ -80,16 +81,6 @@ class RepairedStream(RelayedResponse):
         self._is_started = False
         self._is_open = False
         self._is_opened_here = False
-        self._handlers: dict[str, Callable[[Frame], None]] = {
-            "message_start": self._message_start,
-            "content_block_start": self._block_start,
-            "content_block_delta": self._block_delta,
-            "content_block_stop": self._block_stop,
-            "message_delta": self._message_delta,
-            "message_stop": self._message_stop,
-            "ping": self._ping,
-            "error": self._error,
-        }
 
     def feed(self, data: bytes) -> Sequence[ResponseItem]:
         """Return the frames that ``data`` completes, repaired."""
@@ -166,9 +157,9 @@ class RepairedStream(RelayedResponse):
             return
         if self.finished and kind not in _AFTER_THE_END:
             self._out.note("more came after the end")
-        elif kind in self._handlers:
+        elif kind in self._HANDLERS:
             self.begun = self.begun or kind != "ping"
-            self._handlers[kind](frame)
+            self._HANDLERS[kind](self, frame)
         elif self._is_open:
             self._out.put(frame)
 
@@ -299,3 +290,14 @@ class RepairedStream(RelayedResponse):
             self.done = True
             event = ErrorEvent(ErrorDetail(error.error_type, error.message), self._context.request_id)
             self._out.put_bytes(encode_stream_event(event))
+
+    _HANDLERS: ClassVar[dict[str, Callable[[RepairedStream, Frame], None]]] = {
+        "message_start": _message_start,
+        "content_block_start": _block_start,
+        "content_block_delta": _block_delta,
+        "content_block_stop": _block_stop,
+        "message_delta": _message_delta,
+        "message_stop": _message_stop,
+        "ping": _ping,
+        "error": _error,
+    }
