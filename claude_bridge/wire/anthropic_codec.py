@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from codecs import getincrementaldecoder
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -125,10 +124,14 @@ def parse_outline(body: bytes) -> MessagesRequest | None:
     For requests that go on as they came: what this version can't read is for the engine to judge.
     """
     try:
-        with suppress(UnicodeDecodeError):
-            _check_budgets(body)
+        _check_budgets(body)
+    except InvalidRequestError:
+        return None
+    except UnicodeDecodeError:
+        pass
+    try:
         outline = msgspec.json.decode(replace_lone_surrogates(body), type=_Outline)
-    except (InvalidRequestError, msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, RecursionError):
         return None
     unread: list[Block] = [UnknownBlock("unread", Raw(b"{}"))]
     messages = [InputMessage(message.role, unread) for message in outline.messages]
