@@ -120,6 +120,8 @@ def split_calls(fragments: Sequence[str]) -> list[str]:
         last, before = fragments[-1], "".join(fragments[:-1])
         if len(last) > 1 and last.startswith((before, fragments[-2])) and is_json(last):
             return [last]
+        if last == before and begins_json(last) and not begins_json(joined):
+            return [last]  # cut off, and then sent once more
         if not begins_json(joined) and all(later.startswith(earlier) for earlier, later in pairwise(fragments)):
             return [last]  # cut off
     return _split_objects(joined)

@@ -25,6 +25,7 @@ FRAGMENTS: dict[str, tuple[list[str], list[str]]] = {
     "snapshots": (['{"a', '{"a":1', '{"a":1}'], ['{"a":1}']),
     "snapshots, cut off": (['{"a', '{"a":"', '{"a":"x'], ['{"a":"x']),
     "whole once more": (['{"a":', "1}", '{"a":1}'], ['{"a":1}']),
+    "cut off, once more": (['{"file', '": "', '{"file": "'], ['{"file": "']),
     "whole twice": (['{"a":1}', '{"a":1}'], ['{"a":1}']),
     "whole three times in one": (['{"a":1}{"a":1} {"a":1}'], ['{"a":1}']),
     "whole snapshots": (['{"a":1}', '{"a":1,"b":2}'], ['{"a":1,"b":2}']),
