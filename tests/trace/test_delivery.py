@@ -17,6 +17,7 @@ from claude_bridge.trace.bus import Bus
 from claude_bridge.trace.delivery import MAX_QUEUED, MAX_QUEUED_BYTES
 from claude_bridge.trace.events import EventsDropped, TraceEvent
 from claude_bridge.trace.jsonl import JsonlSink
+from claude_bridge.trace.trace_file import TraceFile
 from tests.trace.samples import client_left, ended, first_token, grew, received, sent
 
 
@@ -137,6 +138,7 @@ def test_a_program_ends_though_its_trace_goes_nowhere(tmp_path: Path) -> None:
 from pathlib import Path
 from claude_bridge.trace.bus import Bus
 from claude_bridge.trace.jsonl import JsonlSink
+from claude_bridge.trace.trace_file import TraceFile
 from tests.trace.samples import received
 bus = Bus([JsonlSink(Path({str(path)!r}))], in_threads=True)
 for _ in range(100):
@@ -145,6 +147,32 @@ bus.close()
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
     assert "JsonlSink stopped: TimeoutError" in done.stderr
+
+
+def test_what_came_before_a_bridge_is_killed_is_in_its_trace(tmp_path: Path) -> None:
+    path = tmp_path / "trace.jsonl"
+    program = f"""
+import time
+from pathlib import Path
+from claude_bridge.trace.bus import Bus
+from claude_bridge.trace.jsonl import JsonlSink
+from claude_bridge.trace.trace_file import TraceFile
+from tests.trace.samples import received
+Bus([JsonlSink(Path({str(path)!r}))], in_threads=True).emit(received())
+time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", program]) as process:
+        give_up_at = time.monotonic() + 30
+        while not (path.exists() and path.read_bytes().endswith(b"\n")) and time.monotonic() < give_up_at:
+            time.sleep(0.01)
+        process.kill()
+    path.write_bytes(path.read_bytes() + b'{"type":"Exch')  # and it was in the middle of a line
+    sink = JsonlSink(path)
+    sink.take(ended())
+    sink.close()
+    trace = TraceFile(path)
+    assert [one.state for one in trace.exchanges.values()] == ["answered"]
+    assert trace.notes == ["1 line can't be read and is left out."]
 
 
 def test_a_file_that_others_could_read_is_made_private(tmp_path: Path) -> None:
