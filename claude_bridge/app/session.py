@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -84,7 +85,7 @@ async def _run(session: Session, bridge: RunningBridge, upstream: Upstream) -> S
     notes = [*client.notes, *([web] if web else [])]
     bridge.notices.starting_client(bridge.listening, upstream, notes)
     environment = _without_keys(os.environ, plan) | ours
-    with _private_file(json.dumps(client.settings)) as settings_file:
+    with private_file(json.dumps(client.settings)) as settings_file:
         command = [session.program, *client.options, "--settings", str(settings_file), *client.arguments]
         try:
             code = await run_in_foreground(command, environment)
@@ -116,10 +117,17 @@ def _without_keys(environment: Mapping[str, str], plan: Plan) -> dict[str, str]:
     return {name: value for name, value in environment.items() if name not in plan.key_variables}
 
 
+_FILE_PREFIX = "claude-bridge-"
+
+
 @contextmanager
-def _private_file(text: str) -> Iterator[Path]:
-    """Yield a file that only this user may read: other users can read the command lines of all programs."""
-    descriptor, name = tempfile.mkstemp(prefix="claude-bridge-", suffix=".json")
+def private_file(text: str) -> Iterator[Path]:
+    """Yield a file that only this user may read: other users can read the command lines of all programs.
+
+    What was left by a bridge that was killed is removed.
+    """
+    _remove_left_files()
+    descriptor, name = tempfile.mkstemp(prefix=f"{_FILE_PREFIX}{os.getpid()}-", suffix=".json")
     path = Path(name)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
@@ -127,6 +135,20 @@ def _private_file(text: str) -> Iterator[Path]:
         yield path
     finally:
         path.unlink(missing_ok=True)
+
+
+def _remove_left_files() -> None:
+    if sys.platform == "win32":
+        return  # where a signal of 0 would end the process that is asked about
+    for path in Path(tempfile.gettempdir()).glob(f"{_FILE_PREFIX}*-*.json"):
+        owner = path.name.removeprefix(_FILE_PREFIX).partition("-")[0]
+        try:
+            os.kill(int(owner), 0)
+        except ProcessLookupError:
+            with suppress(OSError):  # another user's
+                path.unlink()
+        except (ValueError, OverflowError, OSError):
+            continue  # it is no file of ours, or another user's
 
 
 def _newest_session(service: Service) -> str | None:

@@ -21,7 +21,9 @@ MAX_WAITING = 100
 MAX_HEAD_BYTES = 16 * 1024
 
 ALIVE = b'{"status":"ok","version":"%b"}' % __version__.encode()
-_QUESTION = b"GET /healthz "
+_QUESTION = b"GET /healthz HTTP/1.1\r\n"
+_PLAIN_FIELDS = frozenset({b"accept", b"accept-encoding", b"connection", b"host", b"user-agent"})
+_OWN_NAMES = frozenset({b"127.0.0.1", b"localhost"})
 _ANSWER = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b" % (
     len(ALIVE),
     ALIVE,
@@ -97,9 +99,23 @@ def _is_answered(connected: socket.socket) -> bool:
     """Answer a connection that asks whether the bridge lives; what others have sent stays unread."""
     with suppress(OSError):
         head = connected.recv(MAX_HEAD_BYTES, socket.MSG_PEEK)
-        if not head.startswith(_QUESTION) or not head.endswith(b"\r\n\r\n"):
+        if not _is_plain(head):
             return False
         connected.recv(len(head))
         connected.sendall(_ANSWER)
     connected.close()
     return True
+
+
+def _is_plain(head: bytes) -> bool:
+    """Return whether there is nothing in a head that the bridge would have to judge: it is no web page's."""
+    lines = head.lower().split(b"\r\n")
+    hosts = [line[len(b"host:") :].strip().partition(b":")[0] for line in lines if line.startswith(b"host:")]
+    return (
+        head.startswith(_QUESTION)
+        and head.endswith(b"\r\n\r\n")
+        and {line.partition(b":")[0] for line in lines[1:-2]} <= _PLAIN_FIELDS
+        and len(hosts) == 1
+        and hosts[0] in _OWN_NAMES
+        and head.count(b"\n") == head.count(b"\r\n")
+    )

@@ -17,9 +17,9 @@ from claude_bridge.trace.bus import Bus
 LIMIT_S = 20.0
 
 
-def _asked(port: int, path: str) -> socket.socket:
+def _asked(port: int, path: str, fields: str = "host: localhost") -> socket.socket:
     connected = socket.create_connection(("127.0.0.1", port), timeout=LIMIT_S)
-    connected.sendall(f"GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n".encode())
+    connected.sendall(f"GET {path} HTTP/1.1\r\n{fields}\r\nconnection: close\r\n\r\n".encode())
     return connected
 
 
@@ -36,6 +36,7 @@ async def test_who_asks_for_more_than_life_waits_for_the_bridge() -> None:
     port = early.port
     with socket.create_connection(("127.0.0.1", port), timeout=LIMIT_S) as silent:
         waiting = _asked(port, "/readyz")
+        unclear = _asked(port, "/healthz", "host: localhost\r\nhost: e.example")
         assert _answer(_asked(port, "/healthz")).startswith(b"HTTP/1.1 200 OK\r\n")
         listener, listening_port, connections = await take_over(early)
         assert listening_port == port
@@ -45,9 +46,16 @@ async def test_who_asks_for_more_than_life_waits_for_the_bridge() -> None:
         with received, signals:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(partial(serve, listener, service, received, say=_ignore, waiting=connections))
-                answers = [await anyio.to_thread.run_sync(_answer, one) for one in (waiting, later, silent)]
+                answers = [await anyio.to_thread.run_sync(_answer, one) for one in (waiting, later, silent, unclear)]
                 signals.send_nowait("SIGTERM")
-    assert [answer.partition(b"\r\n")[0].split()[1] for answer in answers] == [b"503", b"200", b"200"]
+    assert [answer.partition(b"\r\n")[0].split()[1] for answer in answers] == [
+        b"503",
+        b"200",
+        b"200",
+        b"403",
+        b"403",
+        b"400",
+    ]
     assert answers[1].partition(b"\r\n\r\n")[2] == answers[2].partition(b"\r\n\r\n")[2]
 
 
