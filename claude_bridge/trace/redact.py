@@ -99,7 +99,7 @@ class Redactor:
     def hide(self, secret: str) -> None:
         """Take out this secret too."""
         if self._secrets.add(secret):
-            self._seen = SeenBodies()
+            self._seen, self._answers = SeenBodies(), {}
 
     def clean(self, events: Sequence[CleanEvent]) -> None:
         """Take the secrets out of all of these at once, which takes much less time; may be called from any thread."""
@@ -153,9 +153,10 @@ class Redactor:
                 return _Draft(event)  # numbers, and what is clean by now
         draft = self._draft_of_texts(event)
         if isinstance(event, ExchangeEnded) and draft.text:
-            self._answers[event.exchange] = draft.text
-            if len(self._answers) > _MAX_ANSWERS:
-                del self._answers[next(iter(self._answers))]
+            answers = self._answers
+            answers[event.exchange] = draft.text
+            if len(answers) > _MAX_ANSWERS:
+                del answers[next(iter(answers))]
         return draft
 
     def _draft_of_texts(self, event: TraceEvent) -> _Draft:

@@ -41,9 +41,9 @@ class Secrets:
         return merged(find_keys(text, self._forms))
 
     def without(self, text: str) -> str:
-        """Return a text without secrets."""
+        """Return a text without secrets, and without lone surrogates, which no file and no terminal takes."""
         encoded = text.encode("utf-8", "surrogatepass")
-        return replaced(encoded, self.spans(encoded)).decode("utf-8", "surrogatepass")
+        return replaced(encoded, self.spans(encoded)).decode("utf-8", "replace")
 
 
 def redacted(text: str) -> str:

@@ -14,6 +14,7 @@ from msgspec import Raw
 
 from claude_bridge.conversion.loss import Loss
 from claude_bridge.trace.events import RequestReceived, TraceEvent
+from claude_bridge.trace.jsonl import encode_event
 from claude_bridge.trace.redact import MAX_BODY_BYTES, Redactor
 from claude_bridge.trace.secrets import REDACTED
 from claude_bridge.wire.anthropic import TextBlock, ToolUseBlock
@@ -174,6 +175,12 @@ def test_a_public_key_and_the_base64_of_an_image_stay() -> None:
 )
 def test_words_that_only_resemble_keys_stay(text: str) -> None:
     assert _redacted_body(text.encode()) == text.encode()
+
+
+def test_a_lone_surrogate_in_an_error_does_not_end_the_trace() -> None:
+    event = Redactor(["tr0ub4dor-and-more"]).redact(failed("a \ud800 and tr0ub4dor-and-more"))
+    assert b"a \xef\xbf\xbd" in encode_event(event)
+    assert b"tr0ub" not in encode_event(event)
 
 
 def test_placeholders_for_engines_without_keys_are_no_secrets() -> None:
