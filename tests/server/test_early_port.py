@@ -52,8 +52,6 @@ async def test_who_asks_for_more_than_life_waits_for_the_bridge() -> None:
         b"503",
         b"200",
         b"200",
-        b"403",
-        b"403",
         b"400",
     ]
     assert answers[1].partition(b"\r\n\r\n")[2] == answers[2].partition(b"\r\n\r\n")[2]
