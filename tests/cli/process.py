@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -40,6 +41,13 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 
 def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "claude_bridge", *arguments]
+
+
+def bare_start_s() -> float:
+    """Return how long Python alone takes to start and to end: a measure of how busy the machine is."""
+    started_at = time.monotonic()
+    subprocess.run([sys.executable, "-c", "pass"], check=True)
+    return time.monotonic() - started_at
 
 
 async def run_bridge(*arguments: str, env: Mapping[str, str] | None = None) -> Finished:

@@ -18,7 +18,7 @@ from claude_bridge.cli.commands import app
 from claude_bridge.cli.help import render_help
 from claude_bridge.cli.terminal import Flow, in_words, print_finding
 from claude_bridge.config.schema import Server
-from tests.cli.process import LIMIT_S, Finished, command, environment, run_here
+from tests.cli.process import LIMIT_S, Finished, bare_start_s, command, environment, run_here
 
 HEAVY = ("anyio", "asyncio", "claude_bridge.bridge", "h11", "httpx", "msgspec", "xllamacpp")
 
@@ -57,10 +57,11 @@ def test_help_loads_nothing_heavy() -> None:
 def test_help_answers_quickly() -> None:
     times = []
     for _ in range(5):
+        bare_s = bare_start_s()
         started_at = time.perf_counter()
         run_process("--help")
-        times.append(time.perf_counter() - started_at)
-    assert min(times) < 0.5
+        times.append((time.perf_counter() - started_at) / max(0.5, 10 * bare_s))
+    assert min(times) < 1, "of half a second, or on a busy machine of 10 starts of Python alone"
 
 
 @pytest.mark.parametrize("arguments", [["serve", "--help"], ["try", "--help"], ["serve", "-h"]])

