@@ -9,6 +9,8 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ import anyio
 import httpx
 import pytest
 import typer
+from anyio.abc import Process
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -427,14 +430,27 @@ async def test_the_lines_to_paste_work_as_they_stand() -> None:
     assert done.stdout.decode() == f"{bridge.url} scripted\n"
 
 
+@asynccontextmanager
+async def ending(process: Process) -> AsyncIterator[None]:
+    """Kill the process if it still runs, such as after a failure: else all would wait for it."""
+    try:
+        yield
+    finally:
+        if process.returncode is None:
+            process.kill()
+
+
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 async def test_a_bridge_serves_though_its_standard_streams_are_closed(closed: str) -> None:
     port = free_port()
     async with FakeUpstream(lambda _: answer("Hello.")) as upstream:
         words = command("serve", "openai", MODEL, "--base-url", upstream.base_url, "--port", str(port), "--debug")
         shell = ["sh", "-c", f"exec {shlex.join(words)} {closed}"]
-        async with await anyio.open_process(shell, env=environment(), stdout=None, stderr=None) as process:
-            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        async with (
+            await anyio.open_process(shell, env=environment(), stdout=None, stderr=None) as process,
+            ending(process),
+        ):
+            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=LIMIT_S) as client:
                 with anyio.fail_after(LIMIT_S):
                     while True:
                         try:
