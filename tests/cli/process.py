@@ -51,7 +51,9 @@ def bare_start_s() -> float:
 
 
 async def run_bridge(*arguments: str, env: Mapping[str, str] | None = None) -> Finished:
-    """Run a command to its end, as the program does, in a thread of this process."""
+    """Run a command to its end, as the program does, in a thread of this process; ``serve`` in a process of its own."""
+    if arguments[0] == "serve":  # its early port is served by a thread that only the end of the process ends
+        return await run_process(*arguments, env=env)
     with anyio.fail_after(LIMIT_S):
         return await anyio.to_thread.run_sync(run_here, arguments, environment(env), abandon_on_cancel=True)
 
