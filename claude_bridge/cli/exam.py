@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -291,7 +292,7 @@ def _print_table(exams: Sequence[Exam], *, name_width: int) -> None:
     from claude_bridge.trace.console.printable import one_line, printable
 
     names = [printable(one_line(exam.settings.model))[:MAX_NAME_CHARS] for exam in exams]
-    heads = ["\n".join(name[at : at + name_width] for at in range(0, len(name), name_width)) for name in names]
+    heads = ["\n".join(_in_parts(name, name_width)) for name in names]
     rows: list[list[str]] = []
     for group in GROUPS:
         scores = [exam.groups.get(group) for exam in exams]
@@ -304,6 +305,16 @@ def _print_table(exams: Sequence[Exam], *, name_width: int) -> None:
         rows.append([label, *(figure_text(getattr(one, name), name) for one in sums)])
     columns = [terminal.Column("passed"), *(terminal.Column(head, is_number=True) for head in heads)]
     terminal.print_table("Exam", columns, rows)
+
+
+def _in_parts(name: str, width: int) -> list[str]:
+    """Return a name in lines that fit the width, broken behind its punctuation where that is possible."""
+    rows = [""]
+    for part in re.findall(rf"\w{{1,{width - 1}}}\W?|\W", name):
+        if len(rows[-1]) + len(part) > width:
+            rows.append("")
+        rows[-1] += part
+    return rows
 
 
 def _print_verdict(exam: Exam, verdict: Verdict) -> None:

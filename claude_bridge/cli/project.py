@@ -52,7 +52,7 @@ def ask_for_trust(project: Project) -> bool:
     """Show what a project's settings would change, and return and keep what the user decides."""
     show_changes(project)
     terminal.warn(WARNING)
-    decision = typer.confirm("Use these settings in this project?", default=False, err=True)
+    decision = typer.confirm("Use these settings here?", default=False, err=True)
     keep_decision(project, trusted=decision)
     return decision
 

@@ -24,7 +24,7 @@ from claude_bridge.exam.asking import asks
 from claude_bridge.exam.results import Exam, Result, Settings, TranscriptLine
 from claude_bridge.exam.runner import take_exam
 from claude_bridge.exam.store import Store
-from claude_bridge.providers import Upstream
+from claude_bridge.providers import Upstream, engine_words
 from claude_bridge.routing import Routing, Target
 from claude_bridge.trace.secrets import Secrets
 from claude_bridge.upstream.engines.detect import inspect_engine
@@ -69,11 +69,11 @@ async def _find(plan: Plan, notices: Notices) -> tuple[Upstream, str, str]:
     if plan.embedded is not None:
         return upstream, f"llama.cpp (xllamacpp {version('xllamacpp')})", ""
     if plan.main.models or not plan.main.check:  # the configuration describes the engine
-        return upstream, upstream.name, ""
+        return upstream, engine_words(upstream.name, upstream.adapter.kind), ""
     report = await inspect_engine(upstream, plan.main.api_key)
     found = report.find(upstream.model)
     digest = (found.ollama.digest if found is not None and found.ollama is not None else None) or ""
-    return upstream, report.title if report.is_known else upstream.name, digest
+    return upstream, report.title if report.is_known else engine_words(upstream.name, upstream.adapter.kind), digest
 
 
 def take(

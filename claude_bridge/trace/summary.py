@@ -9,6 +9,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from msgspec.structs import replace
 
 from claude_bridge.conversion.loss import Loss
+from claude_bridge.providers import engine_words
 from claude_bridge.trace.events import RequestReceived, RequestSent, TraceEvent
 from claude_bridge.trace.jsonl import encode_event
 
@@ -244,8 +245,8 @@ def _web_tool_called(_found: TracedExchange, entry: Entry, _bytes: int) -> str:
 def _sent(found: TracedExchange, entry: Entry, line_bytes: int) -> str:
     is_first = found.sent_after_s is None
     found.state, found.position = "reading", None
-    found.model, found.upstream = entry.model, entry.upstream_name
     found.kind, found.reason, found.losses = entry.kind or _kind_of(entry.url), entry.reason, len(entry.losses)
+    found.model, found.upstream = entry.model, engine_words(entry.upstream_name, found.kind)
     found.estimated_tokens, found.sent_bytes, found.sent_after_s = entry.estimated_tokens, line_bytes, entry.after_s
     found.window_tokens = entry.window_tokens or found.window_tokens
     return f"{'sent' if is_first else 'sent again'} to {entry.model} on {found.upstream}"

@@ -117,7 +117,7 @@ async def test_a_project_plans_with_one_model_and_acts_with_another_until_its_bu
                 words, environment=environment, project=claude_code.project, socket=Path(folder) / "t"
             )
             async with screen as terminal:
-                await terminal.wait_for("Use these settings in this project?")
+                await terminal.wait_for("Use these settings here?")
                 await terminal.type("y")
                 await terminal.wait_for("plan mode on")
                 await terminal.ask("Plan it")

@@ -70,6 +70,7 @@ async def test_models_are_compared_side_by_side(home: dict[str, str]) -> None:
 
     async with FakeUpstream(reply, documents={"/v1/models": model_list("good", "bad")}) as fake:
         done = await run_bridge("exam", "openai", "good", "bad", "--base-url", fake.base_url, *OPTIONS, env=home)
+    listed = await run_bridge("exam", "--list", "--json", env=home)
 
     assert done.code == 0, done.stderr
     rows = {line.split("  ")[0].strip(): line.split()[-2:] for line in done.stdout.splitlines() if line}
@@ -77,6 +78,18 @@ async def test_models_are_compared_side_by_side(home: dict[str, str]) -> None:
     assert rows["edits"] == ["1/1", "0/1"]
     assert "good: daily work" in done.stdout
     assert "bad: questions only" in done.stdout
+    assert {model["engine"] for model in json.loads(listed.stdout)["models"]} == {"an OpenAI-compatible engine"}
+
+
+async def test_a_long_name_breaks_between_its_parts_at_the_head_of_a_comparison(home: dict[str, str]) -> None:
+    names = ("long-organisation/with-a-name-without-end", "other")
+    script = perfect()
+    async with FakeUpstream(script, documents={"/v1/models": model_list(*names)}) as fake:
+        base = ("exam", "openai", *names, "--base-url", fake.base_url, *OPTIONS)
+        done = await run_bridge(*base, env={**home, "COLUMNS": "60"})
+
+    head = done.stdout.partition("one tool")[0].split()
+    assert head == ["Exam", "long-", "organisation/", "with-a-name-", "passed", "without-end", "other"]
 
 
 async def test_an_engine_that_can_not_be_asked_ends_with_1(home: dict[str, str]) -> None:

@@ -158,7 +158,7 @@ async def test_in_a_terminal_the_question_is_asked_once(machine: Machine) -> Non
                 script, environment=machine.environment, project=machine.project, socket=Path(folder) / "tmux"
             )
             async with screen as terminal:
-                await terminal.wait_for("Use these settings in this project?")
+                await terminal.wait_for("Use these settings here?")
                 await terminal.type("y")
                 await terminal.wait_for("second")
                 seen = await terminal.screen()

@@ -220,6 +220,7 @@ async def test_recorded_requests_are_sent_again_and_both_answers_are_shown(trace
         assert upstream.requests[0].json["messages"][0]["content"] == "It's \x1b[31mred\x1b[0m"
         for words in ("recorded", "The answer is", "Let me see.", 'Bash {"command": "ls"}', "9,100", "tool_use"):
             assert words in done.stdout
+        assert "new-model on an OpenAI-compatible" in " ".join(done.stdout.split())
     async with engine() as upstream:
         done = await run_bridge(*arguments[:3], "1", *arguments[3:-1], upstream.base_url, "--json")
         (line,) = done.stdout.splitlines()
