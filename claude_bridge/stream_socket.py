@@ -113,6 +113,8 @@ class _UvloopSocket(StreamSocket):
         self._stream = stream
         self._may_hold_bytes = True
         """Whether the stream may have read bytes that ``receive`` has not returned: they come first."""
+        self._was_given_up = False
+        """Whether a read was cancelled: the stream may read on from then on, so that it alone may read."""
         self._has_few = True
         """Whether the last read brought few bytes."""
 
@@ -124,9 +126,10 @@ class _UvloopSocket(StreamSocket):
             data = self._read(max_bytes)
         self._has_waited = data is None
         if data is None:
-            self._may_hold_bytes = True
+            was_given_up, self._was_given_up, self._may_hold_bytes = self._was_given_up, True, True
             data = await self._stream.receive(max_bytes)
-            self._may_hold_bytes = len(data) == max_bytes
+            self._was_given_up = was_given_up
+            self._may_hold_bytes = was_given_up or len(data) == max_bytes
         self._has_few = len(data) <= _FEW_BYTES
         return data
 

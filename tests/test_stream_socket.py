@@ -66,6 +66,34 @@ async def test_bytes_keep_their_order_though_reads_are_given_up_and_differ_in_si
     assert received == sent
 
 
+async def test_bytes_keep_their_order_after_waits_that_were_given_up() -> None:
+    # With older versions of anyio the stream reads on after such a wait.
+    sent = b"".join(b"%05d," % number for number in range(10_000))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        async with await connect(*listener.getsockname()) as stream, anyio.create_task_group() as tasks:
+            other = StreamSocket(listener.accept()[0])
+
+            async def send() -> None:
+                at = 0
+                for size in itertools.cycle([6, 30, 3_000, 6, 20_000]):
+                    await other.send(sent[at : at + size])
+                    at += size
+                    if at >= len(sent):
+                        break
+                    await anyio.sleep(0.001)
+                await other.aclose()
+
+            tasks.start_soon(send)
+            received = b""
+            with suppress(anyio.EndOfStream), anyio.fail_after(30):
+                while True:
+                    with anyio.move_on_after(0.0005):
+                        received += await stream.receive()
+                    await anyio.sleep(0.004)
+                    received += await stream.receive()
+    assert received == sent
+
+
 async def test_bytes_that_a_read_has_left_make_a_connection_unquiet() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         async with await connect(*listener.getsockname()) as stream:
