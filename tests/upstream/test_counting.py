@@ -17,7 +17,17 @@ from claude_bridge.upstream import token_counter as counting
 from claude_bridge.upstream.client import UpstreamClient
 from claude_bridge.upstream.token_counter import PromptCounter
 from tests.dialogues import MODEL, OPENAI_CHAT, UPSTREAM, a_request
-from tests.fake_upstream import FakeUpstream, Pause, ReceivedRequest, Reply, Script, Stall, json_document, refusal
+from tests.fake_upstream import (
+    Close,
+    FakeUpstream,
+    Pause,
+    ReceivedRequest,
+    Reply,
+    Script,
+    Stall,
+    json_document,
+    refusal,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -106,7 +116,7 @@ async def test_an_engine_without_a_tokenizer_is_not_asked() -> None:
         pytest.param(json_document({"tokens": "many"}), id="no count"),
         pytest.param(json_document({"input_tokens": -1}), id="a count that can be none"),
         pytest.param(json_document({"input_tokens": 0}), id="zero"),
-        pytest.param([], id="cut off"),
+        pytest.param([Close()], id="cut off"),
     ],
 )
 async def test_a_count_that_fails_is_estimated_and_the_engine_left_alone_for_a_while(reply: Reply) -> None:
