@@ -297,8 +297,9 @@ class ModelBridge:
         call = await stack.enter_async_context(
             self._client.open(outgoing, explain_error, idle_s=self.waiting.keep_alive_s, turn=turn, key=key)
         )
-        if len(outgoing.body) > LARGE_BYTES and watch.must_read:  # others are read at the end, if at all
-            await run_off_loop_if_large(len(outgoing.body), watch.read_prompt)
+        read_prompt = None  # the end itself reads what is not large, if it must be read at all
+        if len(outgoing.body) > LARGE_BYTES and watch.must_read:
+            read_prompt = partial(run_off_loop_if_large, len(outgoing.body), watch.read_prompt)
         response = upstream.adapter.response(request, engine, context)
         stack.callback(self._learn_opening, response)
         exchange = Exchange(
@@ -310,6 +311,7 @@ class ModelBridge:
             prices=upstream.prices,
             calibrate=partial(self._counter.calibrate, encoded),
             explain_cache_miss=watch.end,
+            read_prompt=read_prompt,
             is_round=is_round,
         )
         try:

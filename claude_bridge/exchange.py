@@ -122,13 +122,15 @@ class Exchange(Answer):
         prices: Prices | None,
         calibrate: Callable[[int | None], None],
         explain_cache_miss: Callable[[str, UsageReport], CacheMiss | None],
+        read_prompt: Callable[[], Awaitable[None]] | None = None,
         is_round: bool = False,
     ) -> None:
         """``overflow`` says that the prompt exceeds the window; an engine that answers all the same has cut it.
 
         ``calibrate`` takes the prompt's tokens as the engine counted them (None: it did not); ``explain_cache_miss``
-        takes the message's id and its usage. ``is_round`` says that the answer is only a part of what the client gets,
-        so that the trace hears from others what that comes to.
+        takes the message's id and its usage. ``read_prompt`` does what takes long of that, before the last items but
+        after all others (None: nothing takes long). ``is_round`` says that the answer is only a part of what the client
+        gets, so that the trace hears from others what that comes to.
         """
         self._call = call
         self._response = response
@@ -138,6 +140,7 @@ class Exchange(Answer):
         self._prices = prices
         self._calibrate = calibrate
         self._explain_cache_miss = explain_cache_miss
+        self._read_prompt = read_prompt
         self._is_round = is_round
         self._repairs_seen = 0
         self._early: list[ResponseItem] = []
@@ -198,7 +201,7 @@ class Exchange(Answer):
     async def items(self) -> AsyncGenerator[Sequence[ResponseItem], None]:
         """Yield what goes to the client, one list for each upstream read; the last one ends the answer."""
         items: Sequence[ResponseItem] = self._early
-        while not self._has_ended:
+        while not self._is_over:
             if items:
                 self._emit(items)
                 yield items
@@ -212,7 +215,7 @@ class Exchange(Answer):
     async def send_to(self, send: SendItems) -> None:
         """Give all that goes to the client to ``send``, as ``items`` yields it."""
         items: Sequence[ResponseItem] = self._early
-        while not self._has_ended:
+        while not self._is_over:
             if items:
                 self._emit(items)
                 await send(items)
@@ -228,7 +231,7 @@ class Exchange(Answer):
 
         One cancel scope serves all these reads: one for each of them takes a tenth of what a token costs.
         """
-        if not self._call.is_watched:
+        if self._has_ended or not self._call.is_watched:
             return await self._later_items()
         with self._call.until_silent() as silence:
             while True:
@@ -244,6 +247,11 @@ class Exchange(Answer):
     def _has_ended(self) -> bool:
         return self._upstream_ended or self._response.done
 
+    @property
+    def _is_over(self) -> bool:
+        """Whether only the last items are missing."""
+        return self._has_ended and self._read_prompt is None
+
     def _last_items(self, items: Sequence[ResponseItem]) -> Sequence[ResponseItem]:
         items = [*items, *self._response.close()]
         if items:
@@ -252,6 +260,10 @@ class Exchange(Answer):
 
     async def _later_items(self) -> Sequence[ResponseItem]:
         """Return what comes next for the client; its connection is kept alive where that is nothing."""
+        if self._has_ended and self._read_prompt is not None:
+            read_prompt, self._read_prompt = self._read_prompt, None
+            await read_prompt()
+            return ()
         try:
             items = await self._next_items()
         except BridgeError as error:

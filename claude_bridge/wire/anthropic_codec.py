@@ -71,9 +71,6 @@ BUDGETS = (
 )
 """More of them would hold up the decoder, which nothing interrupts. No window of today has room for as many."""
 
-MAX_UNCHECKED_BYTES = min(budget.most for budget in BUDGETS)
-"""Of a body that can't hold more of any of them."""
-
 MAX_CONTINUATION_BYTES = 10_000_000
 """The same for bytes behind the first one of characters outside ASCII."""
 
@@ -124,7 +121,7 @@ def parse_outline(body: bytes) -> MessagesRequest | None:
     For requests that go on as they came: what this version can't read is for the engine to judge.
     """
     try:
-        _check_budgets(body)
+        check_budgets(body)
     except InvalidRequestError:
         return None
     except UnicodeDecodeError:
@@ -162,7 +159,7 @@ def _encodable(content: str | list[Block]) -> Any:  # noqa: ANN401 - blocks, and
 
 def _parse(body: bytes, decoder: msgspec.json.Decoder[_Request]) -> _Request:
     try:
-        _check_budgets(body)
+        check_budgets(body)
         try:
             request = decoder.decode(body)
         except msgspec.DecodeError:
@@ -178,7 +175,7 @@ def _parse(body: bytes, decoder: msgspec.json.Decoder[_Request]) -> _Request:
     return request
 
 
-def _check_budgets(body: bytes) -> None:
+def check_budgets(body: bytes) -> None:
     """Check that a body can be decoded in little time, and that it is UTF-8: the decoder does not look into Raw fields.
 
     Raises:

@@ -111,9 +111,12 @@ def _empty(kind: Any) -> Any:  # noqa: ANN401 - any annotation
     if NoneType in get_args(kind):
         return None
     kind = get_args(kind)[0] if isinstance(kind, UnionType) else kind
-    if get_origin(kind) is Literal:
+    origin = get_origin(kind)
+    if origin is Literal:
         return get_args(kind)[0]
-    return fill_leniently({}, kind) if issubclass(kind, Struct) else (get_origin(kind) or kind)()
+    if origin is not None:
+        return origin()
+    return fill_leniently({}, kind) if issubclass(kind, Struct) else kind()
 
 
 def _value(value: Any, kind: Any, *, fills: bool = False) -> Any:  # noqa: ANN401 - any JSON, any annotation

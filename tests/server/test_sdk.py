@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -10,7 +11,10 @@ import pytest
 from anthropic.types import CacheMissToolsChanged, DiagnosticsParam, Message, MessageParam, ToolParam
 from anyio import to_thread
 
+from claude_bridge.conversion.prompt.cache_misses import PromptWatch
+from claude_bridge.off_loop import LARGE_BYTES
 from tests.fake_upstream import Close, FakeUpstream, Head, Pause, Reply, Send, answer, calls, refusal, text
+from tests.running_bridge import KeptTrace, open_bridge, scripted_upstream
 from tests.server.served import BridgeServer
 
 pytestmark = pytest.mark.anyio
@@ -155,3 +159,23 @@ async def test_a_prompt_that_could_not_be_reused_is_explained_in_the_apis_own_di
     reason = third.diagnostics.cache_miss_reason
     assert isinstance(reason, CacheMissToolsChanged)
     assert reason.cache_missed_input_tokens > 0
+
+
+async def test_the_first_text_does_not_wait_until_a_long_prompt_is_compared_with_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    has_text = threading.Event()
+    monkeypatch.setattr(PromptWatch, "read_prompt", lambda _: has_text.wait(30))
+    trace = KeptTrace()
+    async with (
+        FakeUpstream([answer("Hello you")]) as upstream,
+        open_bridge(scripted_upstream(upstream.base_url), trace) as url,
+        anthropic.AsyncAnthropic(base_url=url, auth_token="t", max_retries=0, timeout=10) as client,
+    ):
+        long: list[MessageParam] = [{"role": "user", "content": "x" * LARGE_BYTES}]
+        async with client.messages.stream(model="m", max_tokens=10, messages=long) as stream:
+            async for event in stream:
+                if event.type == "text":
+                    has_text.set()
+            assert (await stream.get_final_message()).stop_reason == "end_turn"
+    assert len(trace.usages) == 1

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from claude_bridge.errors import InvalidRequestError
 from claude_bridge.wire.anthropic import CountTokensRequest, InputMessage
-from claude_bridge.wire.anthropic_codec import MAX_UNCHECKED_BYTES, check_counts
+from claude_bridge.wire.anthropic_codec import check_budgets, check_counts
 from claude_bridge.wire.json_splice import Span, item_spans, member_spans
 
 MAX_KEPT_BYTES = 32 * 1024 * 1024
@@ -357,15 +357,12 @@ def _gone_on(body: bytes, found: Beginning, parse: Callable[[bytes], _Request]) 
     has_new = end < tail_at
     if shared and has_new and body[end : end + 1] != b",":
         return None
-    items = b"[%b]" % body[end + bool(shared) : tail_at]
-    if len(items) > MAX_UNCHECKED_BYTES:  # as a whole, it is looked at before it is decoded
-        return None
+    items = b"".join((b"[", memoryview(body)[end + bool(shared) : tail_at], b"]"))
     try:
-        if not items.isascii():
-            items.decode()  # the decoder does not look into Raw fields
+        check_budgets(items)
         messages = _new_messages_decoder.decode(items)
         ends = [span.end + end for span in item_spans(items, Span(0, len(items)))] if shared else []
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (InvalidRequestError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     if has_new and not messages:  # only a comma
         return None
