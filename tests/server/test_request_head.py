@@ -138,8 +138,9 @@ BROKEN_CHUNKS = {
 @pytest.mark.anyio
 @pytest.mark.parametrize(("head", "status"), REFUSED.values(), ids=REFUSED)
 async def test_an_ambiguous_request_is_refused_and_nothing_behind_it_is_read(head: bytes, status: int) -> None:
+    body = b"0\r\n\r\n"  # can be read as chunks and by a length: then only the head can be what is refused
     async with HandlerServer(answer_200) as server, server.connect() as wire:
-        await wire.send(head + b"\r\n" + GET + b"\r\n")
+        await wire.send(head + b"\r\n" + body + GET + b"\r\n")
         response = await wire.response()
         assert (response.status, response.headers["connection"]) == (status, "close")
         assert response.json["error"]["type"] == "invalid_request_error"

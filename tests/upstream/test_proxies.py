@@ -78,6 +78,15 @@ def test_no_proxy_names_hosts_domains_addresses_and_networks(no_proxy: str, host
 
 
 @pytest.mark.parametrize(
+    "host",
+    ["localhost", "a.localhost", "127.0.0.1", "127.1", "0x7f000001", "0.0.0.0", "[::]", "[::1]", "[::ffff:127.0.0.1]"],
+)
+def test_this_machine_is_never_asked_through_a_proxy_however_it_is_spelled(host: str) -> None:
+    assert proxy_of(f"http://{host}:11434/v1", HTTP_PROXY=P, ALL_PROXY=P) is None
+    assert proxy_of(f"https://{host}:11434/v1", HTTPS_PROXY=P, ALL_PROXY=P) is None
+
+
+@pytest.mark.parametrize(
     ("value", "words"),
     [
         ("nonsense://x", "HTTPS_PROXY names a proxy of the kind nonsense://"),
