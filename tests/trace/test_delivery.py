@@ -156,7 +156,6 @@ import time
 from pathlib import Path
 from claude_bridge.trace.bus import Bus
 from claude_bridge.trace.jsonl import JsonlSink
-from claude_bridge.trace.trace_file import TraceFile
 from tests.trace.samples import received
 Bus([JsonlSink(Path({str(path)!r}))], in_threads=True).emit(received())
 time.sleep(60)
@@ -166,7 +165,9 @@ time.sleep(60)
         while not (path.exists() and path.read_bytes().endswith(b"\n")) and time.monotonic() < give_up_at:
             time.sleep(0.01)
         process.kill()
-    path.write_bytes(path.read_bytes() + b'{"type":"Exch')  # and it was in the middle of a line
+    written = path.read_bytes()
+    assert json.loads(written)["type"] == "RequestReceived"
+    path.write_bytes(written + b'{"type":"Exch')  # and it was in the middle of a line
     sink = JsonlSink(path)
     sink.take(ended())
     sink.close()

@@ -20,7 +20,7 @@ from claude_bridge.errors import (
     UpstreamTimeoutError,
     UpstreamUnreachableError,
 )
-from claude_bridge.upstream.call import UpstreamCall
+from claude_bridge.upstream.call import MAX_REFUSAL_BYTES, UpstreamCall
 from claude_bridge.upstream.client import UpstreamClient, advice_on
 from tests.fake_upstream import (
     Close,
@@ -370,10 +370,12 @@ async def test_a_short_key_is_not_looked_for() -> None:
 
 
 async def test_a_huge_refusal_is_cut() -> None:
-    reply: Reply = [Head(500, {"content-type": "text/plain"}), *[Send(b"x" * 10_000)] * 20, Stall()]
-    async with FakeUpstream([reply]) as upstream:
-        error = await error_of(upstream.base_url)
-        assert len(error.message) < 1000
+    reply: Reply = [Head(500, {"content-type": "text/plain"}), *[Send(b"x" * 10_000)] * 200, Stall()]
+    async with FakeUpstream([reply]) as upstream, client_of(upstream.base_url) as client, call_of(client) as call:
+        with pytest.raises(BridgeError) as caught:
+            await call.receive()
+        assert len(caught.value.message) < 1000
+        assert len(call.refusal) <= 2 * MAX_REFUSAL_BYTES  # the last read may bring as much again
 
 
 # --- documents ------------------------------------------------------------------------------------------------
