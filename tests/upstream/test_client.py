@@ -14,6 +14,7 @@ from claude_bridge.adapters.base import OutgoingRequest
 from claude_bridge.conversion.upstream_errors.translate import explain_refusal
 from claude_bridge.errors import (
     BridgeError,
+    PromptTooLongError,
     UpstreamBrokenError,
     UpstreamDroppedError,
     UpstreamRefusedError,
@@ -367,6 +368,12 @@ async def test_a_refusal_does_not_give_the_key_away(key: str) -> None:
 async def test_a_short_key_is_not_looked_for() -> None:
     async with FakeUpstream([refusal(400, "exceeds 1")]) as upstream:
         assert "exceeds 1" in (await error_of(upstream.base_url, "1")).message
+
+
+async def test_a_refusal_is_understood_before_the_key_is_taken_out_of_its_words() -> None:
+    words = "This model's maximum context length is 8192 tokens. However, your messages resulted in 9000 tokens."
+    async with FakeUpstream([refusal(400, words)]) as upstream:
+        assert isinstance(await error_of(upstream.base_url, "maximum context"), PromptTooLongError)
 
 
 async def test_a_huge_refusal_is_cut() -> None:

@@ -14,7 +14,7 @@ from anyio.abc import SocketAttribute, SocketStream
 
 from claude_bridge.adapters.base import OutgoingRequest
 from claude_bridge.conversion.upstream_errors.translate import explain_refusal
-from claude_bridge.errors import BridgeError, UpstreamDroppedError, UpstreamRefusedError
+from claude_bridge.errors import BridgeError, UpstreamBrokenError, UpstreamDroppedError, UpstreamRefusedError
 from claude_bridge.upstream.client import UpstreamClient
 from claude_bridge.upstream.plain_http import UNPROVEN_IDLE_S
 
@@ -330,6 +330,27 @@ async def test_an_engine_that_refuses_and_closes_before_it_has_read_the_request_
             with pytest.raises(UpstreamRefusedError, match="too large"):
                 await body_of(client, size=LARGE)
         assert engine.connections == 20
+
+
+async def test_an_engine_that_answers_and_closes_before_it_has_read_the_request_is_understood() -> None:
+    has_begun = anyio.Event()
+
+    async def serve(engine: Engine, stream: SocketStream, number: int) -> None:
+        await stream.receive(1000)
+        await stream.send(CHUNKED + b"3\r\none\r\n")
+        await has_begun.wait()  # and closes: what it has not read resets the connection
+
+    async def ask(client: UpstreamClient) -> None:
+        request = OutgoingRequest(method="POST", path="/chat/completions", body=b"x" * LARGE)
+        async with client.open(request, explain_refusal, idle_s=60) as call:
+            assert await call.receive() == b"one"
+            has_begun.set()
+            await call.receive()
+
+    async with engine_of(serve) as (engine, client):
+        with pytest.raises(UpstreamBrokenError):
+            await ask(client)
+        assert engine.connections == 1
 
 
 async def test_an_engine_that_turns_every_connection_away_is_understood() -> None:
