@@ -103,7 +103,7 @@ GROWTH_BYTES = 1_024
 """What a request may grow by beyond twice its size: names of fields, and the parameters of an engine."""
 
 
-def _with_long_texts(value: Json) -> Json:
+def _with_long_texts(value: Any) -> Any:
     """Return messages in which the texts take so much that the names of fields do not count."""
     if isinstance(value, list):
         return [_with_long_texts(one) for one in value]
