@@ -319,6 +319,7 @@ def _in_parts(name: str, width: int) -> list[str]:
 
 def _print_verdict(exam: Exam, verdict: Verdict) -> None:
     from rich.padding import Padding
+    from rich.table import Table
     from rich.text import Text
 
     from claude_bridge.trace.console.printable import one_line, printable
@@ -332,8 +333,9 @@ def _print_verdict(exam: Exam, verdict: Verdict) -> None:
     for note in notes:
         terminal.print_renderable(Padding(Text(note, style="dim"), (0, 0, 0, 2), expand=False))
     for advice in verdict.advice:
-        words = Text.assemble(("→ ", "bold"), advice.what, (f" ({advice.evidence})", "dim"))
-        terminal.print_renderable(Padding(words, (0, 0, 0, 2), expand=False))
+        row = Table.grid(padding=(0, 1))
+        row.add_row(Text("→", style="bold"), Text.assemble(advice.what, (f" ({advice.evidence})", "dim")))
+        terminal.print_renderable(Padding(row, (0, 0, 0, 2), expand=False))
 
 
 def _sentence(text: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import textwrap
 from collections.abc import Iterator
 from typing import Any
@@ -14,6 +13,9 @@ from claude_bridge.cli import terminal
 from claude_bridge.cli.options import GROUPS
 
 MAX_WIDTH = 100
+DEFAULT_WIDTH = 80
+"""Where there is no terminal."""
+
 LABEL_WIDTH = 20
 """A longer label has its text on the next line."""
 
@@ -49,7 +51,7 @@ class Group(TyperGroup):
 
 def render_help(command: Any, ctx: Any, *, width: int | None = None) -> str:  # noqa: ANN401 - click's
     """Return the help of a command, in ``width`` columns (None: those of the terminal)."""
-    width = width or min(MAX_WIDTH, shutil.get_terminal_size().columns)
+    width = width or min(MAX_WIDTH, terminal.screen_width(DEFAULT_WIDTH))
     lines = [*_wrapped(usage_of(command, ctx), width, hanging=7), ""]
     for paragraph in paragraphs_of(command):
         lines += [*_wrapped(paragraph, width), ""]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -177,6 +178,27 @@ def test_help_takes_the_width_of_the_terminal() -> None:
         shown = run_process("config", "--help", COLUMNS=columns)
         widths.append(max(map(len, shown.stdout.splitlines())))
     assert widths[0] <= 40 < widths[1] <= 80
+
+
+def test_help_in_a_pipe_takes_the_width_of_the_terminal_behind_it() -> None:
+    pty, termios = pytest.importorskip("pty"), pytest.importorskip("termios")  # Windows has neither
+    ours, theirs = pty.openpty()
+    try:
+        termios.tcsetwinsize(theirs, (24, 40))
+        variables = {name: value for name, value in environment().items() if name != "COLUMNS"}
+        shown = subprocess.run(
+            command("config", "--help"),
+            stdout=subprocess.PIPE,
+            stderr=theirs,
+            env=variables,
+            timeout=LIMIT_S,
+            check=True,
+            text=True,
+        )
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert 30 < max(map(len, shown.stdout.splitlines())) <= 40
 
 
 def test_a_message_breaks_between_words_and_keeps_commands_and_addresses_whole() -> None:
