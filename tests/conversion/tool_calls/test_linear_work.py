@@ -212,6 +212,10 @@ ANSWERS: dict[str, Callable[[int], list[list[Delta]]]] = {
         _one_read(ToolCallStart(0, "Write")),
         *(_one_read(ToolCallArguments(0, "{}"), TextDelta("y")) for _ in range(n // 20)),
     ],
+    "brackets too many, one by one behind a large call": lambda n: [
+        _one_read(ToolCallStart(0, "Write"), ToolCallArguments(0, '{"a":[' + "1," * (n // 2) + "1]}}")),
+        *(_one_read(ToolCallArguments(0, "}"), TextDelta("y")) for _ in range(n // 50)),
+    ],
     "calls of tools that nobody declared": lambda n: [
         _one_read(ToolCallStart(at, f"functions.Nobody{at}"), ToolCallArguments(at, "{'a': 1"))
         for at in range(n // 200)

@@ -741,6 +741,9 @@ BOMBS: dict[str, Callable[[int], str]] = {
     "calls between text": lambda n: f"<tool_call>{READ}</tool_call>\nAnd.\n" * (n // 75),
     "closings": lambda n: f"<tool_call>{READ}" + "</tool_call>" * (n // 12),
     "malformed, with closings": lambda n: '<tool_call>{"name": "Read", "a": "a"b' + "</tool_call>" * 4 + "}" * n,
+    "malformed, with closings without end": lambda n: (
+        '<tool_call>{"name": "Read", "a": "a"b' + "}</tool_call>" * (n // 13)
+    ),
     "malformed": lambda n: '<tool_call>{"name":"Read","arguments":{"file_path":"a"b' + "}" * n,
     "single quotes": lambda n: "<tool_call>{'name': 'Read', 'arguments': {'a': 'a</tool_call>" + "'b" * (n // 2),
     "numbers": lambda n: '<tool_call>{"name":"Read","arguments":{"file_path":[' + "0," * (n // 2),
