@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claude_bridge.conversion.tool_json.repair import repair_object
+from claude_bridge.conversion.tool_json.repair import MAX_CHARS, NotRepaired, read_object, repair_object
 
 
 @pytest.mark.parametrize(
@@ -114,3 +114,9 @@ def test_anything_brings_nothing_down(output: str) -> None:
 )
 def test_absurd_arguments_take_no_time(output: str) -> None:
     repair_object(output)
+
+
+def test_what_is_longer_than_any_answer_is_not_read_at_all() -> None:
+    text = "{'a': 'x" + " " * MAX_CHARS
+    assert read_object(text[: MAX_CHARS - 2] + "'}") != NotRepaired.TOO_LARGE
+    assert read_object(text + "'}") is NotRepaired.TOO_LARGE
