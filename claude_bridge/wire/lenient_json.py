@@ -179,6 +179,8 @@ _SEAM_WITHIN_BYTES = 4_096
 
 def replace_lone_surrogates(document: bytes, *, slice_bytes: int = SLICE_BYTES) -> bytes:
     """Return the JSON text with U+FFFD in place of each half of a pair that stands alone; of the same length."""
+    if b"\\" not in document:  # found in a tenth of the time that the others take
+        return document
     if (b"\\ud" not in document and b"\\uD" not in document) or b"\x00" in document:
         return document
     return b"".join(map(_replaced, _slices(document, slice_bytes)))
