@@ -37,23 +37,23 @@ async def test_a_connection_is_quiet_until_the_other_side_sends_or_leaves() -> N
                     await anyio.lowlevel.checkpoint()
 
 
+async def send_in_pieces(stream: StreamSocket, data: bytes, sizes: list[int], pause_s: float) -> None:
+    at = 0
+    for size in itertools.cycle(sizes):
+        await stream.send(data[at : at + size])
+        at += size
+        if at >= len(data):
+            break
+        await anyio.sleep(pause_s)
+    await stream.aclose()
+
+
 async def test_bytes_keep_their_order_though_reads_are_given_up_and_differ_in_size() -> None:
     sent = b"".join(b"%05d," % number for number in range(20_000))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         async with await connect(*listener.getsockname()) as stream, anyio.create_task_group() as tasks:
             other = StreamSocket(listener.accept()[0])
-
-            async def send() -> None:
-                at = 0
-                for size in itertools.cycle([6, 30, 3_000, 6, 60_000, 70_000]):
-                    await other.send(sent[at : at + size])
-                    at += size
-                    if at >= len(sent):
-                        break
-                    await anyio.lowlevel.checkpoint()
-                await other.aclose()
-
-            tasks.start_soon(send)
+            tasks.start_soon(send_in_pieces, other, sent, [6, 30, 3_000, 6, 60_000, 70_000], 0)
             received = b""
             with suppress(anyio.EndOfStream), anyio.fail_after(10):
                 for steps in itertools.cycle(range(4)):
@@ -72,18 +72,7 @@ async def test_bytes_keep_their_order_after_waits_that_were_given_up() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         async with await connect(*listener.getsockname()) as stream, anyio.create_task_group() as tasks:
             other = StreamSocket(listener.accept()[0])
-
-            async def send() -> None:
-                at = 0
-                for size in itertools.cycle([6, 30, 3_000, 6, 20_000]):
-                    await other.send(sent[at : at + size])
-                    at += size
-                    if at >= len(sent):
-                        break
-                    await anyio.sleep(0.001)
-                await other.aclose()
-
-            tasks.start_soon(send)
+            tasks.start_soon(send_in_pieces, other, sent, [6, 30, 3_000, 6, 20_000], 0.001)
             received = b""
             with suppress(anyio.EndOfStream), anyio.fail_after(30):
                 while True:
