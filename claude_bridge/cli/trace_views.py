@@ -43,7 +43,7 @@ _MARKS = {
     "lost": ("-", "red"),
     "added": (">", "green"),
 }
-_MARK_WORDS = "= the same   + part of the text above   ~ changed   - not sent   > added"
+_MARK_WORDS = "= the same   + joined with other text   ~ changed   - not sent   > added"
 
 _SESSION_COLUMNS = (
     terminal.Column("session"),
@@ -95,7 +95,7 @@ def _session_row(name: str, exchanges: Sequence[TracedExchange]) -> list[str]:
 
 def _exchange_row(one: TracedExchange) -> list[str]:
     about = "~" if one.is_estimated else ""
-    tokens = one.prompt_tokens if one.prompt_tokens is not None else None
+    estimated = f"~{short_count(one.estimated_tokens)}" if one.estimated_tokens else "?"
     cached = (
         "?" if one.cached_tokens is None or not one.prompt_tokens else f"{one.cached_tokens / one.prompt_tokens:.0%}"
     )
@@ -108,7 +108,7 @@ def _exchange_row(one: TracedExchange) -> list[str]:
         str(one.messages),
         size(one.request_bytes),
         size(one.sent_bytes),
-        f"~{short_count(one.estimated_tokens)}" if tokens is None else f"{about}{short_count(tokens)}",
+        estimated if one.prompt_tokens is None else f"{about}{short_count(one.prompt_tokens)}",
         cached,
         "?" if one.output_tokens is None else f"{about}{short_count(one.output_tokens)}",
         "?" if one.first_token_s is None else seconds(one.first_token_s),

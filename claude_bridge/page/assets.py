@@ -48,9 +48,11 @@ def page_around_data() -> tuple[bytes, bytes]:
     return before.encode(), behind.encode()
 
 
-def sign_in_page() -> bytes:
-    """Return the page that asks for the key."""
-    return text("sign_in.html").encode()
+def sign_in_page() -> tuple[bytes, str]:
+    """Return the page that asks for the key, and its policy: its style is in it, as no file is sent without the key."""
+    page = text("sign_in.html")
+    style = page.partition("<style>")[2].partition("</style>")[0]
+    return page.encode(), LIVE_POLICY.replace("style-src 'self'", f"style-src '{_digest(style)}'")
 
 
 def _filled(*, head: str, data: str, scripts: str) -> str:

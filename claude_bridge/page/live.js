@@ -25,7 +25,7 @@ function bridgePanel() {
     ["engine", status.upstream ? `${status.upstream} at ${status.base_url}` : "not known yet"],
     ["state", status.ready ? "answers" : status.reason || "not asked yet"],
     ["model", status.model || "as clients ask"],
-    ["context window", status.window_tokens ? `${status.window_tokens.toLocaleString()} tokens` : "?"],
+    ["context window", status.window_tokens ? `${status.window_tokens.toLocaleString()} tokens` : "not known"],
     ["requests", `${status.running} running, ${status.waiting} waiting${status.max_concurrent ? ` (the engine gets ${status.max_concurrent} at a time)` : ""}`],
     ["version", `${status.version}, up for ${seconds(Date.now() / 1000 - status.started_at_s)}`],
   ];
@@ -72,7 +72,7 @@ function showProgress(section) {
     }
     if (one.state === "writing") {
       const writing = passed - (one.first_token_s || 0);
-      words = `~${count(one.written_tokens || 0)} tokens${writing > 1 ? ` at ${((one.written_tokens || 0) / writing).toFixed(1)} tokens/s` : ""}, ${seconds(passed)}`;
+      words = `~${count(one.written_tokens || 0)} tokens${writing > 1 && one.written_tokens ? ` at ${((one.written_tokens || 0) / writing).toFixed(1)} tokens/s` : ""}, ${seconds(passed)}`;
       if (one.max_tokens) bar.value = Math.min(1, (one.written_tokens || 0) / one.max_tokens);
     }
     item.querySelector(".progress").textContent = words;
@@ -90,7 +90,7 @@ function modelsPanel() {
     "section",
     {},
     element("h2", {}, "Models"),
-    element("div", { class: "wide" }, element("table", { class: "models" }, element("thead", {}, element("tr", {}, ["model", "requests", "failed", "input", "cached", "output", "tokens/s"].map((label) => element("th", { scope: "col" }, label)))), element("tbody", {}, rows))),
+    models.length > 0 && element("div", { class: "wide" }, element("table", { class: "models" }, element("thead", {}, element("tr", {}, ["model", "requests", "failed", "input", "cached", "output", "tokens/s"].map((label) => element("th", { scope: "col" }, label)))), element("tbody", {}, rows))),
     status.resting.map(([name, rest]) => element("p", { class: "warning" }, `${name} failed a moment ago and is tried last for ${seconds(rest)}.`)),
   );
 }
@@ -113,19 +113,21 @@ function settingsPanel() {
 
 function showIfOverview() {
   const isRead = document.querySelector("#settings details[open]") || !document.getSelection().isCollapsed;
-  if (page.selected === null && !isRead) showOverview(matching());
+  const hasFocus = byId("detail").querySelector(":focus") !== null; // it would be lost with the element
+  if (page.selected === null && !isRead && !hasFocus) showOverview();
 }
 
 function connect() {
   const source = new EventSource("/page/events");
   source.addEventListener("open", () => (byId("connection").textContent = "live"));
-  source.addEventListener("error", () => (byId("connection").textContent = "The bridge does not answer. If it was started anew, open the address that it printed."));
+  source.addEventListener("error", () => (byId("connection").textContent = "The bridge does not answer. If it was restarted, open the address that it printed."));
   source.addEventListener("exchanges", (event) => {
     const changed = JSON.parse(event.data);
+    const isProgress = changed.every((one) => page.exchanges[page.places.get(one.exchange)]?.state === one.state);
     takeExchanges(changed);
     const isShown = changed.some((one) => one.exchange === page.selected && isOver(one));
     if (isShown) showExchange();
-    else if (page.selected === null) showIfOverview();
+    else if (!isProgress) showIfOverview();
     if (location.hash.length > 2 && page.selected === null) readHash();
   });
   source.addEventListener("status", (event) => {

@@ -7,6 +7,7 @@ const VIEWS = [
   ["timeline", "Timeline", timelineView],
   ["raw", "Raw", rawView],
 ];
+const SESSIONS = 9; // that are shown at once, the newest ones
 const byId = (id) => document.getElementById(id);
 
 const page = {
@@ -43,6 +44,11 @@ function takeExchanges(changed) {
   }
   fillChoices();
   fillList();
+}
+
+function filter() {
+  fillList();
+  if (page.selected === null) showOverview();
 }
 
 function fillChoices() {
@@ -106,15 +112,17 @@ function fillList() {
     const before = kept.get(one.exchange);
     return before && before.shown === one ? before : listItem(one);
   });
-  list.replaceChildren(...items);
+  // Only what has changed: a running bridge changes one item of a thousand several times in a second.
+  const isShown = new Set(items);
+  for (const item of kept.values()) if (!isShown.has(item)) item.remove();
+  items.forEach((item, at) => list.children[at] === item || list.insertBefore(item, list.children[at] || null));
   byId("count").textContent = shown.length === page.exchanges.length ? `${shown.length.toLocaleString()} exchanges` : `${shown.length.toLocaleString()} of ${page.exchanges.length.toLocaleString()} exchanges`;
   markSelected();
-  if (page.selected === null) showOverview(shown);
 }
 
 function listItem(one) {
   const cached = one.cached_tokens && one.prompt_tokens ? `, ${Math.round((one.cached_tokens / one.prompt_tokens) * 100)} % cached` : "";
-  const figures = `${clock(one.at_s)} · ${count(promptOf(one))} in${cached} · ${count(one.output_tokens ?? one.written_tokens ?? 0)} out · ${known(one.took_s) ? seconds(one.took_s) : "…"}`;
+  const figures = `${clock(one.at_s)} · ${promptWords(one)} in${cached} · ${count(one.output_tokens ?? one.written_tokens ?? 0)} out · ${known(one.took_s) ? seconds(one.took_s) : "…"}`;
   const bar = timeBar(one);
   bar.setAttribute("aria-hidden", "true"); // the timeline of the exchange says it
   const item = element(
@@ -143,9 +151,9 @@ function readHash() {
   page.selected = isKnown ? id : null;
   if (VIEWS.some(([name]) => name === view)) page.view = view;
   document.body.classList.toggle("has-selection", isKnown);
-  markSelected();
+  markSelected()?.scrollIntoView({ block: "nearest" });
   if (isKnown) showExchange();
-  else showOverview(matching());
+  else showOverview();
 }
 
 function markSelected() {
@@ -156,12 +164,9 @@ function markSelected() {
     if (item.getAttribute("aria-selected") !== String(isIt)) item.setAttribute("aria-selected", String(isIt));
     if (isIt) marked = item;
   }
-  if (marked) {
-    list.setAttribute("aria-activedescendant", marked.id);
-    marked.scrollIntoView({ block: "nearest" });
-  } else {
-    list.removeAttribute("aria-activedescendant");
-  }
+  if (marked) list.setAttribute("aria-activedescendant", marked.id);
+  else list.removeAttribute("aria-activedescendant");
+  return marked;
 }
 
 async function showExchange() {
@@ -180,9 +185,9 @@ async function showExchange() {
     ["model", `${one.client_model || "?"} → ${one.model || "(not sent)"}${one.upstream ? ` on ${one.upstream}` : ""}`],
     ["session", one.session],
     ["chosen because", one.reason],
-    ["tokens", `${count(promptOf(one))} in${known(one.cached_tokens) ? `, ${count(one.cached_tokens)} of them cached` : ""}, ${count(one.output_tokens)} out${one.is_estimated ? " (estimated)" : ""}`],
-    ["time", `first token after ${seconds(one.first_token_s)}, ${seconds(one.took_s)} in all${speedOf(one) ? `, ${speedOf(one).toFixed(1)} tokens/s` : ""}`],
-    ["size", `${bytes(one.request_bytes)} from the client, ${bytes(one.sent_bytes)} sent`],
+    ["tokens", [`${promptWords(one)} in`, known(one.cached_tokens) && `${count(one.cached_tokens)} of them cached`, known(one.output_tokens) && `${count(one.output_tokens)} out${one.is_estimated ? " (estimated)" : ""}`].filter(Boolean).join(", ")],
+    ["time", [known(one.first_token_s) && `first token after ${seconds(one.first_token_s)}`, known(one.took_s) && `${seconds(one.took_s)} in all`, speedOf(one) && `${speedOf(one).toFixed(1)} tokens/s`].filter(Boolean).join(", ")],
+    ["size", !one.sent_bytes ? `${bytes(one.request_bytes)} from the client` : `${bytes(one.request_bytes)} from the client, ${bytes(one.sent_bytes)} sent`],
     ["read again", known(one.reread_tokens) ? `about ${count(one.reread_tokens)} tokens: ${one.reread_reason}` : null],
     ["cost", one.cost_usd ? `$${one.cost_usd.toFixed(4)}` : null],
   ].filter(([, value]) => value);
@@ -214,17 +219,26 @@ function moveView(step, isFocused) {
   select(page.selected, name);
 }
 
-function showOverview(shown) {
-  const parts = [...page.panels(), sessionsOf(shown), plots(shown, select), errorsOf(shown), ...page.lastPanels()];
+function showOverview() {
+  const shown = matching();
+  const parts = [...page.panels(), sessionsOf(shown), plotsOf(shown), errorsOf(shown), ...page.lastPanels()];
   byId("detail").replaceChildren(...parts.filter(Boolean));
   if (!byId("detail").firstChild) byId("detail").append(element("p", { class: "faint" }, "Select an exchange."));
 }
 
+// Drawn once for the same answers: thousands of bars, and the page may be shown again every second.
+function plotsOf(shown) {
+  const answered = shown.filter((one) => one.state === "answered").slice(-1000);
+  const names = answered.map((one) => one.number).join();
+  if (page.plots?.names !== names) page.plots = { names, drawn: plots(answered, select) };
+  return page.plots.drawn;
+}
+
 function sessionsOf(exchanges) {
-  const sessions = new Map();
-  for (const one of exchanges) sessions.set(one.session || "?", [...(sessions.get(one.session || "?") || []), one]);
-  if (!sessions.size) return null;
-  return element("section", {}, element("h2", {}, "Sessions"), element("ul", { class: "sessions" }, [...sessions].slice(-50).map(([name, found]) => sessionItem(name, found))));
+  const items = [...Map.groupBy(exchanges, (one) => one.session || "?")].reverse().map(([name, found]) => sessionItem(name, found));
+  if (!items.length) return null;
+  const older = items.splice(SESSIONS);
+  return element("section", {}, element("h2", {}, "Sessions"), element("ul", { class: "sessions" }, items), older.length > 0 && element("details", {}, element("summary", {}, `${older.length} earlier sessions`), element("ul", { class: "sessions" }, older)));
 }
 
 function sessionItem(name, found) {
@@ -285,7 +299,7 @@ function onKey(event) {
 
 function start() {
   readData();
-  for (const id of ["search", "by-session", "by-model", "by-state"]) byId(id).addEventListener("input", fillList);
+  for (const id of ["search", "by-session", "by-model", "by-state"]) byId(id).addEventListener("input", filter);
   byId("filters").addEventListener("submit", (event) => event.preventDefault());
   document.addEventListener("keydown", onKey);
   window.addEventListener("hashchange", async () => {

@@ -7,7 +7,7 @@ const LONG_CHARS = 2500;
 const IMAGE = /^data:image\/(png|jpeg|gif|webp);base64,[A-Za-z0-9+\/=\s]*$/;
 const MARKS = {
   same: ["=", "the same"],
-  joined: ["+", "part of the text above"],
+  joined: ["+", "joined with other text"],
   changed: ["~", "changed"],
   lost: ["−", "not sent"],
   added: ["›", "added"],
@@ -68,6 +68,7 @@ const clock = (at) => new Date(at * 1000).toLocaleTimeString([], { hour12: false
 const isOver = (one) => one.state === "answered" || one.state === "failed" || one.state === "left";
 const modelOf = (one) => one.model || one.client_model || "?";
 const promptOf = (one) => one.prompt_tokens ?? one.estimated_tokens ?? 0;
+const promptWords = (one) => (known(one.prompt_tokens) || !one.estimated_tokens ? count(one.prompt_tokens) : `~${count(one.estimated_tokens)}`);
 const isTrouble = (one) => Boolean(one.failure || one.repairs || one.fallbacks || known(one.reread_tokens));
 
 function speedOf(one) {
@@ -149,10 +150,10 @@ function conversationView(one, detail, values) {
   const tools = turns.filter((part) => part.kind === "tool");
   const results = new Map();
   for (const part of parts) {
-    if (part.kind === "tool_result" && part.id) results.set(part.id, [...(results.get(part.id) || []), part]);
+    if (part.kind !== "tool_use" && part.id) results.set(part.id, [...(results.get(part.id) || []), part]);
   }
   const called = new Set(parts.filter((part) => part.kind === "tool_use").map((part) => part.id));
-  const shown = parts.filter((part) => !(part.kind === "tool_result" && called.has(part.id)));
+  const shown = parts.filter((part) => !(part.kind !== "tool_use" && called.has(part.id)));
   const answer = (detail.answer || []).map((number) => values[number]);
   const end = element("h3", { class: "answer", tabindex: -1 }, "The answer");
   const toTheEnd = element("button", { type: "button", class: "more" }, "Go to the answer");
@@ -169,7 +170,7 @@ function conversationView(one, detail, values) {
     shown.map((part) => messageOf(part, results)),
     end,
     answer.map((part) => messageOf(part, results)),
-    answer.length === 0 && element("p", { class: one.failure ? "bad" : "faint" }, one.failure ? one.failure.message : isOver(one) ? "It has no content." : "It is not whole yet."),
+    answer.length === 0 && element("p", { class: one.failure ? "bad" : "faint" }, one.failure ? one.failure.message : isOver(one) ? "It has no content." : "It is not complete yet."),
   );
 }
 
@@ -187,7 +188,7 @@ function compareView(one, detail, values) {
   return element(
     "div",
     {},
-    element("p", {}, counts.filter(([, number]) => number).map(([mark, number]) => element("span", { class: `mark ${mark}` }, `${MARKS[mark][0]} ${number} ${MARKS[mark][1]}  `))),
+    element("p", { class: "marks" }, counts.filter(([, number]) => number).map(([mark, number]) => element("span", { class: `mark ${mark}` }, `${MARKS[mark][0]} ${number} ${MARKS[mark][1]}`))),
     element("p", {}, element("label", {}, onlyDifferences, " only what differs")),
     element("table", { class: "compare" }, element("thead", {}, element("tr", {}, element("th", { scope: "col" }, element("span", { class: "hidden" }, "What became of it")), element("th", { scope: "col" }, "Client's request"), element("th", { scope: "col" }, detail.sent_to || "not sent"))), body),
   );
@@ -258,21 +259,22 @@ function timelineView(one, detail) {
     { class: "timeline" },
     timeBar(one),
     element("ul", { class: "legend" }, phasesOf(one).map(([name, label, length]) => element("li", { class: name }, `${label}: ${seconds(length)}`))),
-    arrivals.length > 1 && arrivalPlot(arrivals),
+    arrivals.length > 1 && arrivalPlot(arrivals, one.took_s),
     element("h3", {}, "What happened"),
     element("ol", { class: "steps" }, (one.steps || []).map((step) => element("li", { class: step.is_trouble ? "trouble" : "" }, element("span", { class: "at" }, seconds(step.after_s)), " ", step.text))),
   );
 }
 
-function arrivalPlot(arrivals) {
-  const last = arrivals[arrivals.length - 1][0] || 1;
+function arrivalPlot(arrivals, tookS) {
+  const last = arrivals[arrivals.length - 1][0];
+  const end = Math.max(last, tookS || 0) || 1; // so that it stands below the bar of the whole time
   let sum = 0;
   const points = arrivals.map(([at, text]) => [at, (sum += text.length)]);
-  const line = points.map(([at, size]) => `${((at / last) * 600).toFixed(1)},${(80 - (size / (sum || 1)) * 76).toFixed(1)}`).join(" ");
+  const line = points.map(([at, size]) => `${((at / end) * 600).toFixed(1)},${(80 - (size / (sum || 1)) * 76).toFixed(1)}`).join(" ");
   return element(
     "figure",
     {},
-    drawing("svg", { viewBox: "0 0 600 84", role: "img", "aria-label": `The upstream's stream came in ${arrivals.length} reads within ${seconds(last)}` }, drawing("polyline", { class: "line", points: line })),
+    drawing("svg", { viewBox: "0 0 600 84", preserveAspectRatio: "none", role: "img", "aria-label": `The upstream's stream came in ${arrivals.length} reads within ${seconds(last)}` }, drawing("polyline", { class: "line", points: line })),
     element("figcaption", {}, `The upstream's stream: ${arrivals.length} reads, ${bytes(sum)} within ${seconds(last)}`),
   );
 }
@@ -344,8 +346,7 @@ function barPlot(title, exchanges, series, unit, choose) {
   );
 }
 
-function plots(exchanges, choose) {
-  const shown = exchanges.filter((one) => one.state === "answered").slice(-1000);
+function plots(shown, choose) {
   if (shown.length < 2) return null;
   const cached = (one) => one.cached_tokens || 0;
   return element(

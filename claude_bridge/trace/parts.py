@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 from msgspec import Raw, Struct
+from msgspec.structs import replace
 
 Kind = Literal["text", "thinking", "tool_use", "tool_result", "image", "document", "tool", "parameter", "json"]
 
@@ -173,9 +174,7 @@ def _result_parts(role: str, content: Json, call_id: str, path: str) -> Iterator
     text = "\n".join(part.text for part in parts if part.kind != "image")
     if text or not parts:
         yield Part(role, "tool_result", text, id=call_id, path=path)
-    for part in parts:
-        if part.kind == "image":
-            yield part
+    yield from (replace(part, id=call_id) for part in parts if part.kind == "image")
 
 
 def _image(role: str, block: Mapping[str, Json], path: str) -> Part:

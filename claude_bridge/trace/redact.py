@@ -41,7 +41,10 @@ _MARGIN_BYTES = 4 * 1024
 _CREDENTIALS = re.compile("auth|key|token|cookie|secret|password", re.IGNORECASE)
 """In the names of headers whose values are never shown."""
 
-_MEMBER = re.compile(rb'"(\w+)": ?"([^"\\]*(?:\\.[^"\\]*)*)', re.DOTALL)
+_SOME_TEXT = re.compile(rb'[^"\\]{0,65536}(?:\\.[^"\\]{0,16}){0,4096}', re.DOTALL)
+"""A text in JSON, or the next part of a long one: other threads can't run beside one match."""
+
+_MEMBER = re.compile(rb'"(\w{1,99})": ?"(%b)' % _SOME_TEXT.pattern, re.DOTALL)
 """A text in a JSON object, and the name that it has there."""
 
 _KNOWN_FIELDS = frozenset(MessagesRequest.__struct_encode_fields__)
@@ -254,7 +257,10 @@ class Redactor:
         found = self._secrets.spans(stream)
         members: dict[bytes, list[Span]] = {}
         for match in _MEMBER.finditer(stream):
-            members.setdefault(match[1], []).append(match.span(2))
+            start, end = match.span(2)
+            while (part := _SOME_TEXT.match(stream, end)) and part.end() > end:
+                end = part.end()
+            members.setdefault(match[1], []).append((start, end))
         for parts in members.values():
             ends = list(accumulate(end - start for start, end in parts))
             for first, last in self._secrets.spans(b"".join([stream[start:end] for start, end in parts])):

@@ -41,11 +41,12 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
 
     image = {"type": "base64", "media_type": "image/png", "data": base64.b64encode(picture()).decode()}
     svg = {"type": "base64", "media_type": "image/svg+xml", "data": base64.b64encode(EVIL.encode()).decode()}
+    result = [{"type": "text", "text": EVIL}, {"type": "image", "source": image}]
     client: list[dict[str, Any]] = [
         {"role": "user", "content": [{"type": "text", "text": f"Hello {EVIL}"}, {"type": "image", "source": image}]},
         {"role": "user", "content": [{"type": "image", "source": svg}]},
         {"role": "assistant", "content": [{"type": "tool_use", "id": "t1", "name": EVIL, "input": {"command": EVIL}}]},
-        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t1", "content": EVIL}]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t1", "content": result}]},
     ]
     upstream = [{"role": "user", "content": "Hello, changed"}]
     answer: list[AnswerBlock] = [ThinkingBlock(f"I think {EVIL}", ""), TextBlock(f"The needle. {EVIL}")]
@@ -75,7 +76,9 @@ def test_a_trace_is_looked_through_by_keyboard(browser: Browser, page: str) -> N
     shown = browser.run("document.querySelector('#detail').innerText")
     for words in ("Exchange 1", "Hello </script>", "The needle.", "Thinking", "Result"):
         assert words in shown
-    browser.until("[...document.querySelectorAll('#view img')].map((one) => one.naturalWidth).join() === '320'")
+    browser.until(
+        "[...document.querySelectorAll('.tool_use .result img')].map((one) => one.naturalWidth).join() === '320'"
+    )
     browser.press("2")
     browser.until("document.querySelector('.compare tr.changed')")
     browser.press("3")

@@ -183,6 +183,14 @@ def test_a_secret_of_which_each_frame_has_some_characters_is_taken_out_of_all_of
     assert not [text for _, text in timed for part in parts if f'"{part}"' in text]
 
 
+@pytest.mark.parametrize("filler", ["x", "\\n", 'word \\"'])
+def test_a_secret_that_begins_at_the_end_of_a_very_long_text_is_found(filler: str) -> None:
+    pieces = [filler * 70_000 + SECRET[:5], SECRET[5:]]
+    timed = written_and_read([FORMS[0].format(piece).encode() for piece in pieces])
+    assert SECRET[:5] not in text_of(timed)
+    assert SECRET[5:] not in text_of(timed)
+
+
 @given(st.lists(st.binary(max_size=300), max_size=40), st.booleans())
 def test_any_bytes_are_read_as_they_were_as_far_as_they_are_text(reads: list[bytes], is_whole: bool) -> None:
     reads = [read * 30 for read in reads]

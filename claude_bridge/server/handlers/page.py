@@ -62,7 +62,9 @@ async def get_root(service: Service, request: HttpRequest, responder: Responder)
     elif not keys and _may_see(service, page, request.head):
         await responder.send(200, assets.live_page(), content_type=_HTML, headers=_HEADERS)
     else:
-        await responder.send(401, assets.sign_in_page(), content_type=_HTML, headers=_HEADERS)
+        sign_in, policy = assets.sign_in_page()
+        headers = {**_HEADERS, "content-security-policy": policy}
+        await responder.send(401, sign_in, content_type=_HTML, headers=headers)
 
 
 async def get_file(service: Service, request: HttpRequest, responder: Responder) -> None:
