@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 SHORT_LINES, SHORT_CHARS = 8, 600
 """Of a text that is not shown whole."""
 
+MAX_ROWS = 1_000
+"""Of a list: each takes a few milliseconds, and nobody reads more."""
+
 PLAIN_CHARS = 200
 """Of a text that is the same on both sides, unless all is shown whole."""
 
@@ -65,12 +68,15 @@ def render_list(exchanges: Iterable[TracedExchange]) -> RenderableType:
     for exchange in exchanges:
         sessions.setdefault(exchange.session or "?", []).append(exchange)
     every = sorted((one for found in sessions.values() for one in found), key=lambda one: one.number)
+    title = (
+        f"The last {MAX_ROWS:,} of {len(every):,} exchanges; --json has all" if len(every) > MAX_ROWS else "Exchanges"
+    )
     return Group(
         terminal.table_of(
             "Sessions", _SESSION_COLUMNS, [_session_row(name, found) for name, found in sessions.items()]
         ),
         Text(),
-        terminal.table_of("Exchanges", _COLUMNS, [_exchange_row(one) for one in every]),
+        terminal.table_of(title, _COLUMNS, [_exchange_row(one) for one in every[-MAX_ROWS:]]),
     )
 
 

@@ -115,7 +115,11 @@ function fillList() {
   // Only what has changed: a running bridge changes one item of a thousand several times in a second.
   const isShown = new Set(items);
   for (const item of kept.values()) if (!isShown.has(item)) item.remove();
-  items.forEach((item, at) => list.children[at] === item || list.insertBefore(item, list.children[at] || null));
+  let next = list.firstElementChild;
+  for (const item of items) {
+    if (item === next) next = next.nextElementSibling;
+    else list.insertBefore(item, next);
+  }
   byId("count").textContent = shown.length === page.exchanges.length ? `${shown.length.toLocaleString()} exchanges` : `${shown.length.toLocaleString()} of ${page.exchanges.length.toLocaleString()} exchanges`;
   markSelected();
 }

@@ -4,6 +4,7 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 const LONG_CHARS = 2500;
+const MOST_CHARS = 500000; // of more at once, a browser stands still for seconds
 const IMAGE = /^data:image\/(png|jpeg|gif|webp);base64,[A-Za-z0-9+\/=\s]*$/;
 const MARKS = {
   same: ["=", "the same"],
@@ -84,12 +85,16 @@ function endOf(one) {
 
 // --- parts ----------------------------------------------------------------------------------------------------------
 
+function beginning(text, most) {
+  return text.length > most ? `${text.slice(0, most)}… (${(text.length - most).toLocaleString()} more characters)` : text;
+}
+
 function textBlock(text, className) {
-  const shown = element("pre", { class: className || "text" }, text.length > LONG_CHARS ? text.slice(0, LONG_CHARS) + "…" : text);
+  const shown = element("pre", { class: className || "text" }, beginning(text, LONG_CHARS));
   if (text.length <= LONG_CHARS) return shown;
-  const more = element("button", { type: "button", class: "more" }, `Show all ${text.length.toLocaleString()} characters`);
+  const more = element("button", { type: "button", class: "more" }, text.length > MOST_CHARS ? `Show the first ${MOST_CHARS.toLocaleString()} characters` : `Show all ${text.length.toLocaleString()} characters`);
   more.addEventListener("click", () => {
-    shown.textContent = text;
+    shown.textContent = beginning(text, MOST_CHARS);
     more.remove();
     shown.tabIndex = -1;
     shown.focus();
@@ -307,7 +312,8 @@ function rawView(one, detail, values) {
       details.addEventListener("toggle", () => {
         if (!details.open || details.children.length > 1) return;
         const text = content();
-        details.append(text ? copyButton("Copy", text) : "", element("pre", { class: "code" }, text || "(nothing recorded)"));
+        const label = text.length > MOST_CHARS ? `Copy all ${text.length.toLocaleString()} characters` : "Copy";
+        details.append(text ? copyButton(label, text) : "", element("pre", { class: "code" }, beginning(text, MOST_CHARS) || "(nothing recorded)"));
       });
       return details;
     }),

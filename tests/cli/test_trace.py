@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shlex
 import signal
@@ -12,10 +13,11 @@ from typing import Any
 
 import httpx
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from claude_bridge.cli.commands import app
-from claude_bridge.cli.trace_views import end_words
+from claude_bridge.cli.trace_views import MAX_ROWS, end_words, render_list
 from claude_bridge.conversion.loss import Loss
 from claude_bridge.errors import SetupError, UsageError
 from claude_bridge.trace.events import StreamReads, StreamsRecorded, TraceEvent
@@ -109,6 +111,16 @@ def test_the_address_of_the_engine_does_not_hide_why_an_exchange_failed() -> Non
     failure = Failure(status=502, error_type="api_error", message="llama.cpp at http://a.b/v1 answered 500: CUDA error")
     one = TracedExchange(number=1, exchange="req_1", at_s=0.0, failure=failure)
     assert end_words(one) == "502 llama.cpp answered 500: CUDA error"
+
+
+def test_of_many_exchanges_the_last_ones_are_listed() -> None:
+    every = [TracedExchange(number=number, exchange=f"req_{number}", at_s=0.0) for number in range(1, MAX_ROWS + 3)]
+    output = io.StringIO()
+    Console(width=160, file=output).print(render_list(every))
+    words = output.getvalue().split()
+    assert f"The last {MAX_ROWS:,} of {len(every):,} exchanges" in " ".join(words)
+    assert "req_3" in words
+    assert "req_2" not in words
 
 
 def test_the_list_is_json_for_programs(trace: Path) -> None:
