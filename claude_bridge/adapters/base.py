@@ -124,55 +124,44 @@ class Response(Protocol):
     @property
     def message_id(self) -> str:
         """The id that the client knows the message by."""
-        ...
 
     @property
     def emits_before_upstream(self) -> bool:
         """Whether the client may get something before the upstream has sent anything, and errors are written here."""
-        ...
 
     @property
     def begun(self) -> bool:
         """Whether the upstream has sent anything of its answer."""
-        ...
 
     @property
     def done(self) -> bool:
         """Whether the client has the whole answer; what follows need not be waited for."""
-        ...
 
     @property
     def finished(self) -> bool:
         """Whether the upstream gave its finish reason; only usage may follow, and silence means that none does."""
-        ...
 
     @property
     def error(self) -> BridgeError | None:
         """What ended the answer too early, if anything did."""
-        ...
 
     @property
     def usage(self) -> UsageReport:
         """What the upstream has reported so far."""
-        ...
 
     @property
     def learned_opening(self) -> TextOpening | None:
         """What the answer has shown of how its model's text begins; None: nothing."""
-        ...
 
     @property
     def repairs(self) -> Sequence[Repair]:
         """What was repaired so far; the list only grows."""
-        ...
 
     def kept_headers(self, headers: Mapping[str, str]) -> dict[str, str]:
         """Return the headers of the upstream's response that go to the client."""
-        ...
 
     def start(self) -> Sequence[ResponseItem]:
         """Return what opens the answer."""
-        ...
 
     def feed(self, data: bytes) -> Sequence[ResponseItem]:
         """Return what ``data`` completes.
@@ -180,19 +169,15 @@ class Response(Protocol):
         Raises:
             UpstreamBrokenError: the upstream sent more than any limit allows.
         """
-        ...
 
     def keep_alive(self) -> Sequence[ResponseItem]:
         """Return items that add nothing, to show the client that the answer is still on its way."""
-        ...
 
     def fail(self, error: BridgeError) -> Sequence[ResponseItem]:
         """Return what was held back, and the error that ends the answer."""
-        ...
 
     def close(self) -> Sequence[ResponseItem]:
         """Return the end, once the upstream sends nothing more; an answer that was cut off ends in an error."""
-        ...
 
 
 class Adapter(Protocol):
@@ -201,12 +186,10 @@ class Adapter(Protocol):
     @property
     def kind(self) -> str:
         """The name of the upstream kind, such as ``openai-chat``."""
-        ...
 
     @property
     def reach_path(self) -> str:
         """What a GET can ask of any upstream of this kind at no cost."""
-        ...
 
     @property
     def is_passthrough(self) -> bool:
@@ -214,7 +197,6 @@ class Adapter(Protocol):
 
         Then a request need not be understood in full, and its attachments are neither fetched nor converted.
         """
-        ...
 
     def prepare(self, request: CountTokensRequest, raw: ClientRequest | None, engine: EngineModel) -> EncodedRequest:
         """Return what to send for a request, or for the count of its tokens.
@@ -224,24 +206,18 @@ class Adapter(Protocol):
         Raises:
             ClientError: the request can't be served as it is.
         """
-        ...
 
     def new_bytes(self, request: CountTokensRequest, raw: ClientRequest | None, engine: EngineModel) -> int:
         """Return how many bytes of a request ``prepare`` has to read; of the rest it knows what to send."""
-        ...
 
     def response(self, request: MessagesRequest, engine: EngineModel, context: ResponseContext) -> Response:
         """Return what reads the upstream's response to a request."""
-        ...
 
     def explain_error(self, status: int, headers: Mapping[str, str], body: bytes, engine: EngineModel) -> BridgeError:
         """Return the error that a response with another status than 2xx means."""
-        ...
 
     def count_routes(self, profile: Profile) -> tuple[CountRoute, ...]:
         """Return the ways in which the engine can count a prompt, best first."""
-        ...
 
     def key_headers(self, api_key: str | None, profile: Profile) -> dict[str, str]:
         """Return the headers that go with every request: those that carry the key, and what else the API needs."""
-        ...

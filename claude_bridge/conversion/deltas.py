@@ -179,15 +179,12 @@ class StreamDecoder(Protocol):
     @property
     def finished(self) -> bool:
         """Whether the upstream gave its finish reason; only usage may follow, and silence means that none does."""
-        ...
 
     def feed(self, data: bytes) -> list[Delta]:
         """Return the deltas that ``data`` completes."""
-        ...
 
     def close(self) -> list[Delta]:
         """Return the deltas that were waiting for more."""
-        ...
 
 
 class Stage(ABC):

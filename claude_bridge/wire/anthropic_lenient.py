@@ -22,7 +22,7 @@ from claude_bridge.wire.anthropic_answers import (
     StreamEvent,
 )
 from claude_bridge.wire.anthropic_codec import parse_stream_event
-from claude_bridge.wire.lenient_json import fill_leniently, parse_any
+from claude_bridge.wire.lenient_json import fill_leniently, parse_object
 from claude_bridge.wire.sse import SseDecoder
 
 
@@ -49,7 +49,7 @@ def typed_events(pieces: Sequence[ResponseItem]) -> list[StreamEvent]:
 def read_events(data: bytes) -> list[StreamEvent]:
     """Return the events of whole frames, or of a whole message that was not streamed."""
     if data.lstrip()[:1] == b"{":
-        message = _object(data)
+        message = parse_object(data)
         spelt = message_events(message) if message and message.get("type") != "error" else ()
         return [typed for event in spelt for typed in _typed(event)]
     decoder = SseDecoder()
@@ -58,13 +58,13 @@ def read_events(data: bytes) -> list[StreamEvent]:
         try:
             events.append(parse_stream_event(frame.data))
         except (msgspec.DecodeError, RecursionError):
-            events += _typed(_object(frame.data))
+            events += _typed(parse_object(frame.data))
     return events
 
 
-def read_error(document: bytes) -> ErrorDetail | None:
-    """Return the error in a JSON document of Anthropic's shape, or None if it holds none."""
-    error = _object(document).get("error") if _object(document).get("type") == "error" else None
+def read_error(value: dict[str, Any]) -> ErrorDetail | None:
+    """Return the error that an event or a document reports in Anthropic's shape, or None if it reports none."""
+    error = value.get("error") if value.get("type") == "error" else None
     is_error = isinstance(error, dict) and isinstance(error.get("type"), str) and isinstance(error.get("message"), str)
     return fill_leniently(error, ErrorDetail) if is_error else None
 
@@ -125,11 +125,3 @@ def _is_known(value: Any, kinds: Collection[str]) -> bool:  # noqa: ANN401 - as 
 def _placeholder(block: Any) -> str:  # noqa: ANN401 - as above
     kind = block.get("type") if isinstance(block, dict) else None
     return f"[{kind if isinstance(kind, str) and kind else 'nameless'} block]"
-
-
-def _object(document: bytes) -> dict[str, Any]:
-    try:
-        value = parse_any(document)
-    except msgspec.DecodeError:
-        return {}
-    return value if isinstance(value, dict) else {}

@@ -34,6 +34,15 @@ def parse_any(document: bytes) -> Any:  # noqa: ANN401 - any JSON
         raise msgspec.DecodeError(str(error)) from None
 
 
+def parse_object(document: bytes) -> dict[str, Any]:
+    """Return a JSON object as plain values, or an empty one for anything else."""
+    try:
+        value = parse_any(document)
+    except msgspec.DecodeError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
 def parse_leniently(document: bytes, shape: type[_Shape]) -> _Shape:
     """Return the struct that a JSON object spells; a field of the wrong type counts as not given.
 

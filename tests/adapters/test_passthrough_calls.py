@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claude_bridge.adapters.anthropic_messages.repaired_document import RepairedDocument
+from claude_bridge.adapters.anthropic_messages.repaired import RepairedDocument
 from claude_bridge.conversion.profile import MessagesProfile
 from claude_bridge.wire.anthropic import ToolUseBlock
 from claude_bridge.wire.anthropic_answers import (

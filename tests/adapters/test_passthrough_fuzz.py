@@ -17,7 +17,6 @@ from msgspec.structs import replace
 
 from claude_bridge.adapters import engine_profiles as profiles
 from claude_bridge.adapters.anthropic_messages import ANTHROPIC_MESSAGES
-from claude_bridge.adapters.anthropic_messages.frames import parse_object
 from claude_bridge.adapters.base import ClientRequest, EngineModel, Response
 from claude_bridge.conversion.profile import MessagesProfile, Profile
 from claude_bridge.conversion.response.context import ResponseContext
@@ -25,7 +24,7 @@ from claude_bridge.errors import BridgeError, ClientError, UpstreamBrokenError
 from claude_bridge.wire.anthropic_answers import ErrorEvent, ResponseItem
 from claude_bridge.wire.anthropic_codec import encode_stream_event, parse_messages_request
 from claude_bridge.wire.anthropic_lenient import read_events
-from claude_bridge.wire.lenient_json import parse_any
+from claude_bridge.wire.lenient_json import parse_any, parse_object
 from claude_bridge.wire.sse import SseDecoder
 from tests.adapters.test_fuzz import REQUESTS, in_time
 from tests.dialogues import UPSTREAM, a_request, cut

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claude_bridge.adapters.anthropic_messages.repaired_stream import RepairedStream
+from claude_bridge.adapters.anthropic_messages.repaired import RepairedStream
 from claude_bridge.conversion.profile import MessagesProfile
 from claude_bridge.conversion.response.context import ResponseContext
 from claude_bridge.errors import UpstreamBrokenError

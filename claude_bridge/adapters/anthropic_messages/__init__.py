@@ -6,11 +6,9 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from claude_bridge.adapters.anthropic_messages.messages import edits_are_known
 from claude_bridge.adapters.anthropic_messages.passthrough import PassthroughDocument, PassthroughStream, kept_headers
-from claude_bridge.adapters.anthropic_messages.repaired_document import RepairedDocument
-from claude_bridge.adapters.anthropic_messages.repaired_stream import RepairedStream
-from claude_bridge.adapters.anthropic_messages.request import edit_request
+from claude_bridge.adapters.anthropic_messages.repaired import RepairedDocument, RepairedStream
+from claude_bridge.adapters.anthropic_messages.request import edit_request, edits_are_known
 from claude_bridge.adapters.base import ClientRequest, EncodedRequest, EngineModel, OutgoingRequest, Response
 from claude_bridge.conversion.profile import CountRoute, Profile
 from claude_bridge.conversion.prompt.token_estimate import estimate_raw_tokens
@@ -21,6 +19,7 @@ from claude_bridge.errors import BridgeError, RelayedRefusalError
 from claude_bridge.wire.anthropic import CountTokensRequest, MessagesRequest
 from claude_bridge.wire.anthropic_codec import encode_request
 from claude_bridge.wire.anthropic_lenient import read_error
+from claude_bridge.wire.lenient_json import parse_object
 
 MESSAGES_PATH = "/v1/messages"
 COUNT_PATH = "/v1/messages/count_tokens"
@@ -68,7 +67,7 @@ class AnthropicMessages(Struct, frozen=True):
     def explain_error(self, status: int, headers: Mapping[str, str], body: bytes, engine: EngineModel) -> BridgeError:
         """Return the error that a response with another status than 2xx means; Anthropic's own stays as it is."""
         explained = explain_refusal(status, headers, body, engine.where)
-        error = read_error(body) if engine.profile.messages.is_anthropic else None
+        error = read_error(parse_object(body)) if engine.profile.messages.is_anthropic else None
         if error is None:
             return explained
         return RelayedRefusalError(

@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from itertools import count
 
-from claude_bridge.adapters.anthropic_messages.frame_repair import (
-    EMPTY_BLOCKS,
-    EMPTY_DELTAS,
-    block_of_delta,
-    repaired_block,
-    repaired_call,
+from claude_bridge.adapters.anthropic_messages.frames import (
+    DeltaFrame,
+    Fields,
+    Frame,
+    FrameWriter,
+    object_in,
+    text_in,
 )
-from claude_bridge.adapters.anthropic_messages.frame_writer import Fields, Frame, FrameWriter, object_in, text_in
-from claude_bridge.adapters.anthropic_messages.frames import DeltaFrame, parse_object
 from claude_bridge.conversion.response.assembler import UNSIGNED
 from claude_bridge.conversion.tool_calls.buffer import CUT_BEFORE_ARGUMENTS, GatheredCall
 from claude_bridge.conversion.tool_calls.index import MAX_ARGUMENTS_BYTES, NO_NAME
 from claude_bridge.conversion.tool_json.schema_check import WorkBudget
 from claude_bridge.conversion.tool_names import DeclaredTools
 from claude_bridge.errors import UpstreamBrokenError
-from claude_bridge.wire.anthropic import Tool
+from claude_bridge.wire.anthropic import MessagesRequest, Tool, ToolUseBlock
 from claude_bridge.wire.anthropic_lenient import input_text
-from claude_bridge.wire.sse import frame_data
 
-LEFT_OPEN = "a block was left open"
+_LEFT_OPEN = "a block was left open"
+
+_EMPTY_BLOCKS: Mapping[str, Fields] = {
+    "text": {"type": "text", "text": ""},
+    "thinking": {"type": "thinking", "thinking": "", "signature": ""},
+}
+"""Of the types that are repaired; blocks of other types go on with all that comes in them."""
+
+_BLOCK_OF_DELTA = {
+    "text_delta": "text",
+    "citations_delta": "text",
+    "thinking_delta": "thinking",
+    "signature_delta": "thinking",
+    "input_json_delta": "tool_use",
+}
 
 
 class _Block:
@@ -41,7 +53,9 @@ class _Block:
 
     def takes(self, delta_kind: str) -> bool:
         """Return whether a delta of this type may come in the block; nothing follows a signature."""
-        is_of_kind = block_of_delta(delta_kind, self.kind) == self.kind
+        if self.kind not in _EMPTY_BLOCKS:
+            return True
+        is_of_kind = _BLOCK_OF_DELTA.get(delta_kind, self.kind) == self.kind
         return is_of_kind and (self.kind != "thinking" or self.signature is not None)
 
 
@@ -57,8 +71,8 @@ class _HeldCall(GatheredCall):
         self.first_input = input_text(self.block)
         """Arguments that came with the start of the block; clients only read those that come in deltas."""
         self.start = frame
-        self.rest: list[bytes] = []
-        """The frames behind the start, as they came."""
+        self.rest: list[Frame] = []
+        """The frames behind the start."""
         self.is_as_it_came = True
         """Whether the frames hold the call, and nothing else than clients can take."""
 
@@ -77,16 +91,17 @@ class _HeldCall(GatheredCall):
 class Blocks:
     """Takes the events of an engine's blocks, and writes frames that a client can follow."""
 
-    def __init__(self, out: FrameWriter, tools: Sequence[Tool], unused_id: Callable[[str], str]) -> None:
-        """``unused_id`` returns the given id of a tool use, or another one if it was used before."""
+    def __init__(self, out: FrameWriter, request: MessagesRequest, new_tool_id: Callable[[], str]) -> None:
         self.has_tool_use = False
         self.has_text = False
         self.has_thinking = False
         self.is_cut_off = False
         """Whether a tool use ended in the middle of its input."""
         self._out = out
-        self._tools = DeclaredTools(tools)
-        self._unused_id = unused_id
+        self._request = request
+        self._tools = DeclaredTools(request.tools or ())
+        self._new_tool_id = new_tool_id
+        self._used_ids: set[str] | None = None
         self._budget = WorkBudget()
         self._open: _Block | None = None
         self._calls: list[_HeldCall] = []
@@ -108,23 +123,21 @@ class Blocks:
             self._start_call(frame)
             return
         self._release_calls(may_repair=True)
-        delta = EMPTY_DELTAS.get(kind)
-        text = fields.get(kind) if delta else None
+        empty = _EMPTY_BLOCKS.get(kind)
+        text = fields.get(kind) if empty else None
         block = self._resumed(kind, frame)
         if block is None:
-            self._close_block(LEFT_OPEN)
+            self._close_block(_LEFT_OPEN)
             block = self._open = _Block(kind, next(self._indexes), frame.index)
-            changes = repaired_block(fields, kind)
+            changes = {name: value for name, value in (empty or {}).items() if not isinstance(fields.get(name), str)}
             if text:
                 changes[kind] = ""
             if kind == "thinking" and (signature := fields.get("signature")):
                 changes["signature"], block.signature = "", str(signature)
-            if changes:
-                self._out.note(f"the start of a {kind} block: {', '.join(changes)}")
-            self._put(frame, block.index, frame.index, **({"content_block": fields | changes} if changes else {}))
-        if text and delta:
-            self._out.put_event("content_block_delta", index=block.index, delta={**delta, kind: text})
-        if text or not delta:
+            self._put_start(frame, block.index, frame.index, kind, changes)
+        if text:
+            self._put_delta(block, kind, text)
+        if text or not empty:
             self._add_content(block)
 
     def delta(self, frame: Frame) -> None:
@@ -136,8 +149,7 @@ class Blocks:
             self._hold(call, frame)
             return
         block = self._open
-        is_of_block = block is not None and block.engine_index is not None and frame.index in (block.engine_index, None)
-        if block is None or not is_of_block or not block.takes(kind):
+        if block is None or not self._is_of(block, frame) or not block.takes(kind):
             block = self._block_for(frame, fields)
         if block is not None:
             if kind == "signature_delta":
@@ -153,7 +165,7 @@ class Blocks:
             self._hold(call, frame)
             return
         block = self._open
-        if block is None or block.engine_index is None or frame.index not in (block.engine_index, None):
+        if block is None or not self._is_of(block, frame):
             return
         if block.signature is not None or frame.index != block.index:
             self._close_block()
@@ -164,13 +176,12 @@ class Blocks:
     def keep_alive(self) -> None:
         """Add nothing to the open block, or to one that is opened for it."""
         block = self._open or self._open_here("text", None)
-        delta = EMPTY_DELTAS.get(block.kind)
-        if delta is not None and block.takes(delta["type"]):
-            self._out.put_event("content_block_delta", index=block.index, delta=delta)
+        if block.kind in _EMPTY_BLOCKS and block.takes(f"{block.kind}_delta"):
+            self._put_delta(block, block.kind, "")
 
     def end(self, *, has_ended: bool) -> None:
         """Close the last block; ``has_ended`` says that the model ended its answer by itself."""
-        self._close_block(LEFT_OPEN)
+        self._close_block(_LEFT_OPEN)
         self._release_calls(may_repair=has_ended)
 
     # --- calls ----------------------------------------------------------------------------------------------------
@@ -181,7 +192,7 @@ class Blocks:
         call = _HeldCall(name, self._tools.find(name), frame)
         if name == NO_NAME and self._is_more_of_the_last(call):
             return
-        self._close_block(LEFT_OPEN)
+        self._close_block(_LEFT_OPEN)
         while self._calls and self._calls[0].has_ended:
             self._release(self._calls.pop(0), may_repair=True)
         self._calls.append(call)
@@ -202,7 +213,7 @@ class Blocks:
         return next((call for call in open_calls if engine_index in (call.engine_index, None)), None)
 
     def _hold(self, call: _HeldCall, frame: Frame) -> None:
-        call.rest.append(frame.data)
+        call.rest.append(frame)
         self._held_bytes += 2 * len(frame.data)  # as a frame and as text
         if self._held_bytes > MAX_ARGUMENTS_BYTES:
             raise UpstreamBrokenError(f"The upstream sent more than {MAX_ARGUMENTS_BYTES} bytes of arguments.")
@@ -211,7 +222,7 @@ class Blocks:
         """Hand all calls on; ``may_repair`` says that malformed JSON is the model's own mistake."""
         calls, self._calls = self._calls, []
         if calls:
-            self._close_block(LEFT_OPEN)
+            self._close_block(_LEFT_OPEN)
         for call in calls:
             if not may_repair and call is calls[-1] and call.is_empty:
                 self._out.note(CUT_BEFORE_ARGUMENTS, call.name)
@@ -228,7 +239,7 @@ class Blocks:
             call.is_as_it_came = False
             self._out.note("input came with the start of its block", call.name)
         if not call.has_ended:
-            self._out.note(LEFT_OPEN)
+            self._out.note(_LEFT_OPEN)
         text = "".join(call.pieces).strip() or "{}"
         for repaired in call.inputs(self._budget, may_repair=may_repair):
             self.has_tool_use = True
@@ -241,22 +252,25 @@ class Blocks:
     def _write_call(self, call: _HeldCall, repaired: str | None) -> None:
         """Write a call with its repaired input, or as it came."""
         index = next(self._indexes)
-        changes = repaired_call(call.block, call.name, self._unused_id)
-        if call.block.get("input") != {}:
-            changes["input"] = {}
-        if changes:
-            self._out.note(f"the start of a tool_use block: {', '.join(changes)}")
-        came_as = call.engine_index if repaired is None else None
-        self._put(call.start, index, came_as, **({"content_block": call.block | changes} if changes else {}))
+        own = {"id": self._unused_id(text_in(call.block, "id")), "name": call.name, "input": {}}
+        changes = {name: value for name, value in own.items() if call.block.get(name) != value}
+        self._put_start(call.start, index, call.engine_index if repaired is None else None, "tool_use", changes)
         if repaired is not None:
             delta = {"type": "input_json_delta", "partial_json": repaired}
             self._out.put_event("content_block_delta", index=index, delta=delta)
             self._out.put_event("content_block_stop", index=index)
-        elif call.engine_index == index:
-            self._out.put_bytes(b"".join(call.rest))
-        else:
-            for data in call.rest:
-                self._put(Frame(data, parse_object(frame_data(data))), index, call.engine_index)
+            return
+        for frame in call.rest:
+            self._put(frame, index, call.engine_index)
+
+    def _unused_id(self, tool_id: str) -> str:
+        """Return the engine's id, or a new one: clients drop a second call with an id that the conversation has."""
+        if self._used_ids is None:  # few answers call tools
+            contents = (message.content for message in self._request.messages if not isinstance(message.content, str))
+            self._used_ids = {block.id for content in contents for block in content if isinstance(block, ToolUseBlock)}
+        own = tool_id if tool_id and tool_id not in self._used_ids else self._new_tool_id()
+        self._used_ids.add(own)
+        return own
 
     # --- other blocks -----------------------------------------------------------------------------------------------
 
@@ -264,14 +278,24 @@ class Blocks:
         """Put a frame of a block, under the client's number of that."""
         self._out.put(frame, **({} if engine_index == index else {"index": index}), **changes)
 
+    def _put_start(self, frame: Frame, index: int, engine_index: int | None, kind: str, changes: Fields) -> None:
+        """Put the start of a block with some fields changed."""
+        if not changes:
+            self._put(frame, index, engine_index)
+            return
+        self._out.note(f"the start of a {kind} block: {', '.join(changes)}")
+        self._put(frame, index, engine_index, content_block=object_in(frame.event, "content_block") | changes)
+
+    def _put_delta(self, block: _Block, kind: str, text: object) -> None:
+        self._out.put_event("content_block_delta", index=block.index, delta={"type": f"{kind}_delta", kind: text})
+
     def _close_block(self, repair: str = "") -> None:
         """Close the block that is open, if one is."""
         block, self._open = self._open, None
         if block is None:
             return
         if block.signature is not None:
-            delta = {"type": "signature_delta", "signature": block.signature}
-            self._out.put_event("content_block_delta", index=block.index, delta=delta)
+            self._put_delta(block, "signature", block.signature)
             if block.signature == UNSIGNED:
                 self._out.note("a thought had no signature")
         if repair and block.engine_index is not None:
@@ -280,10 +304,12 @@ class Blocks:
 
     def _add_content(self, block: _Block) -> None:
         block.has_content = True
-        if block.kind == "thinking":
-            self.has_thinking = True
-        else:
-            self.has_text = True
+        self.has_thinking |= block.kind == "thinking"
+        self.has_text |= block.kind != "thinking"
+
+    def _is_of(self, block: _Block, frame: Frame) -> bool:
+        """Return whether a frame is of the engine's block that is open; one without a number is."""
+        return block.engine_index is not None and frame.index in (block.engine_index, None)
 
     def _resumed(self, kind: str, frame: Frame) -> _Block | None:
         """Return the block that kept the line alive, if one of this type goes on in it."""
@@ -296,17 +322,16 @@ class Blocks:
     def _open_here(self, kind: str, engine_index: int | None) -> _Block:
         self._close_block()
         block = self._open = _Block(kind, next(self._indexes), engine_index)
-        self._out.put_event("content_block_start", index=block.index, content_block=EMPTY_BLOCKS[kind])
+        self._out.put_event("content_block_start", index=block.index, content_block=_EMPTY_BLOCKS[kind])
         return block
 
     def _block_for(self, frame: Frame, delta: Fields) -> _Block | None:
         """Return a block for a delta that does not belong to the open one; None if nothing is to come of it."""
         delta_kind = text_in(delta, "type")
-        kind = block_of_delta(delta_kind)
-        if kind is None or kind not in EMPTY_BLOCKS:
-            return None  # arguments of no call
-        if not text_in(delta, kind).strip():
-            # A signature behind the end of its block (llama.cpp), or line ends between two tool calls (SGLang).
+        kind = _BLOCK_OF_DELTA.get(delta_kind, "")
+        if kind not in _EMPTY_BLOCKS or not text_in(delta, kind).strip():
+            # Arguments of no call, a signature behind the end of its block (llama.cpp), line ends between two tool
+            # calls (SGLang).
             return None
         self._out.note(f"a {delta_kind} came outside of its block")
         self._release_calls(may_repair=True)

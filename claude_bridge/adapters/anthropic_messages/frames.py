@@ -1,17 +1,56 @@
-"""What must be known of a frame to pass it on: its type and block, what an engine counted, and what went wrong."""
+"""Frames of the Messages API as they come and go: the event in each, its usage, its error, and how it is written."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from claude_bridge.conversion.deltas import UsageReport
+from claude_bridge.conversion.loss import Repair
 from claude_bridge.conversion.prompt.token_estimate import token_count
 from claude_bridge.conversion.upstream_errors.translate import explain_error_object, reports_error
 from claude_bridge.errors import ERROR_TYPES, BridgeError, UpstreamBrokenError, UpstreamRefusedError
-from claude_bridge.wire.lenient_json import parse_any
+from claude_bridge.wire.anthropic_answers import RawBytes, ResponseItem
+from claude_bridge.wire.sse import encode_frame
+
+Fields = dict[str, Any]
+"""A JSON object."""
+
+
+def object_in(fields: Fields, name: str) -> Fields:
+    """Return the JSON object in a field, or an empty one for anything else."""
+    value = fields.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def text_in(fields: Fields, name: str) -> str:
+    """Return the text in a field, or an empty one for anything else."""
+    value = fields.get(name)
+    return value if isinstance(value, str) else ""
+
+
+class Frame(Struct, frozen=True):
+    """A frame of the engine's: its bytes, and the event that they spell."""
+
+    data: bytes
+    event: Fields
+
+    @property
+    def index(self) -> int | None:
+        """The number of the block; None where it has none."""
+        index = self.event.get("index")
+        if isinstance(index, float):
+            return int(index) if index.is_integer() else None
+        is_number = isinstance(index, int) or (isinstance(index, str) and index.isdecimal())
+        return int(index) if is_number and index is not None else None
+
+
+def event_frame(event: Fields) -> bytes:
+    """Return one event as a frame."""
+    return encode_frame(str(event["type"]).encode(), msgspec.json.encode(event))
 
 
 class _DeltaHead(Struct, frozen=True):
@@ -25,9 +64,6 @@ class DeltaFrame(Struct, frozen=True, tag_field="type", tag="content_block_delta
     delta: _DeltaHead
 
 
-NO_TEXT = "bytes that were no text"
-NO_JSON = "what was no JSON by the letter"
-
 _delta_decoder = msgspec.json.Decoder(DeltaFrame)
 
 
@@ -39,47 +75,54 @@ def parse_delta(data: bytes) -> DeltaFrame | None:
         return None
 
 
-def as_text(data: bytes) -> bytes:
-    """Return the bytes with U+FFFD in place of those that are no UTF-8."""
-    return data if data.isascii() else data.decode("utf-8", "replace").encode()
+class FrameWriter:
+    """Gathers frames until they are taken."""
+
+    def __init__(self) -> None:
+        self.repairs: list[Repair] = []
+        """What was repaired, each kind once."""
+        self._data = bytearray()
+        self._is_progress = False
+
+    def put(self, frame: Frame, **changes: object) -> None:
+        """Add a frame: in its own bytes unless a field of its event has to change."""
+        self.put_bytes(event_frame(frame.event | changes) if changes else frame.data)
+
+    def put_event(self, kind: str, **fields: object) -> None:
+        """Add an event of the bridge's own."""
+        self.put_bytes(event_frame({"type": kind, **fields}))
+
+    def put_bytes(self, frames: bytes, *, is_progress: bool = True) -> None:
+        """Add whole frames; they are no progress where they add nothing to the answer."""
+        self._data += frames
+        self._is_progress = self._is_progress or is_progress
+
+    def note(self, repair: str, tool_name: str = "") -> None:
+        """Remember what was repaired."""
+        if (known := Repair(tool_name, repair)) not in self.repairs:
+            self.repairs.append(known)
+
+    def take(self) -> Sequence[ResponseItem]:
+        """Return what was gathered."""
+        if not self._data:
+            return ()
+        item = RawBytes(bytes(self._data), self._is_progress)
+        self._data.clear()
+        self._is_progress = False
+        return [item]
 
 
-def parse_object(data: bytes) -> dict[str, Any]:
-    """Return a JSON object, or an empty one for anything else."""
-    try:
-        value = parse_any(data)
-    except msgspec.DecodeError:
-        return {}
-    return value if isinstance(value, dict) else {}
+# --- errors -------------------------------------------------------------------------------------------------------
 
 
-def error_in(value: dict[str, Any]) -> Any:  # noqa: ANN401 - engines put any JSON there
+def error_in(value: Fields) -> Any:  # noqa: ANN401 - engines put any JSON there
     """Return the error that an event or a document reports, in whichever shape; None for one that reports none."""
     if value.get("error"):
         return value["error"]
-    if "type" in value and value["type"] != "error":
-        return None
     rest = {name: item for name, item in value.items() if name != "type"}
     if value.get("type") == "error":
         return rest or "(no explanation)"
-    return rest if reports_error(rest) else None
-
-
-def is_error_event(value: dict[str, Any]) -> bool:
-    """Return whether the event has the shape of the API's own error events."""
-    error = value.get("error")
-    return (
-        value.get("type") == "error"
-        and isinstance(error, dict)
-        and isinstance(error.get("type"), str)
-        and isinstance(error.get("message"), str)
-    )
-
-
-def error_line(frame: bytes) -> bytes:
-    """Return what an ``error:`` field of a frame without data says, as llama.cpp before 2025-08 wrote them."""
-    lines = (line for line in frame.splitlines() if line.startswith(b"error:"))
-    return next(lines, b"").removeprefix(b"error:").strip()
+    return rest if "type" not in value and reports_error(rest) else None
 
 
 _STATUS_OF_TYPE = {"invalid_request_error": 400} | {
@@ -97,19 +140,23 @@ def explain_error_event(error: object, upstream: str) -> BridgeError:
     return UpstreamRefusedError(explained.message, status=status, error_type=str(kind))
 
 
+# --- usage --------------------------------------------------------------------------------------------------------
+
+COUNTS = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "output_tokens")
+"""The figures of a usage object."""
+
+
 def is_count(value: object) -> bool:
     """Return whether a value can be a count of tokens: clients add them up."""
     return isinstance(value, int) and not isinstance(value, bool) and token_count(value) is not None
 
 
-def usage_report(usage: object, *, input_includes_cached: bool = False) -> UsageReport:
+def usage_report(usage: Fields, *, input_includes_cached: bool = False) -> UsageReport:
     """Return what a usage object reports; ``input_includes_cached``: its input_tokens are the whole prompt."""
-    fields = usage if isinstance(usage, dict) else {}
-    prompt, written, cached, output = (fields[name] if is_count(fields.get(name)) else None for name in COUNTS)
+    prompt, written, cached, output = (usage[name] if is_count(usage.get(name)) else None for name in COUNTS)
     if prompt is not None and not input_includes_cached:
         prompt += (cached or 0) + (written or 0)
-    details = fields.get("output_tokens_details")
-    thought = details.get("thinking_tokens") if isinstance(details, dict) else None
+    thought = object_in(usage, "output_tokens_details").get("thinking_tokens")
     return UsageReport(
         prompt_tokens=prompt,
         cached_tokens=cached,
@@ -117,7 +164,3 @@ def usage_report(usage: object, *, input_includes_cached: bool = False) -> Usage
         output_tokens=output,
         thinking_tokens=thought if is_count(thought) else None,
     )
-
-
-COUNTS = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "output_tokens")
-"""The figures of a usage object."""

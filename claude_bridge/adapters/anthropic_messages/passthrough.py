@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from claude_bridge.adapters.anthropic_messages.frame_writer import text_in
 from claude_bridge.adapters.anthropic_messages.frames import (
+    Fields,
     error_in,
     explain_error_event,
-    is_error_event,
+    object_in,
     parse_delta,
-    parse_object,
+    text_in,
     usage_report,
 )
 from claude_bridge.conversion.deltas import UsageReport
@@ -20,6 +20,8 @@ from claude_bridge.conversion.response.usage import merge_usage
 from claude_bridge.conversion.upstream_errors.translate import explain_no_json
 from claude_bridge.errors import BridgeError, UpstreamBrokenError
 from claude_bridge.wire.anthropic_answers import ErrorDetail, ErrorEvent, RawBytes, ResponseItem
+from claude_bridge.wire.anthropic_lenient import read_error
+from claude_bridge.wire.lenient_json import parse_object
 from claude_bridge.wire.sse import FrameCutter, append_limited, frame_data
 
 _KEPT = frozenset({"request-id", "retry-after", "x-should-retry"})
@@ -44,16 +46,11 @@ class RelayedResponse:
         self.begun = False
         self.done = False
         self.error: BridgeError | None = None
+        self.usage = UsageReport()
         self._context = context
         self._upstream = upstream
-        self.usage = UsageReport()
         self._input_includes_cached = input_includes_cached
-
-    def note_usage(self, holder: object) -> None:
-        """Take note of the usage that an event or a message reports."""
-        usage = holder.get("usage") if isinstance(holder, dict) else None
-        report = usage_report(usage, input_includes_cached=self._input_includes_cached)
-        self.usage = merge_usage(self.usage, report)
+        self._cutter = FrameCutter()
 
     def kept_headers(self, headers: Mapping[str, str]) -> dict[str, str]:
         """Return the headers of the engine's answer that are for the client."""
@@ -67,33 +64,41 @@ class RelayedResponse:
         """Return nothing: Anthropic sends its own signs of life, and a document can't begin before it is there."""
         return ()
 
-
-class PassthroughStream(RelayedResponse):
-    """A stream to which nothing is added but its end, if it breaks off."""
-
-    def __init__(self, context: ResponseContext, upstream: str) -> None:
-        super().__init__(context, upstream)
-        self._cutter = FrameCutter()
-
-    def feed(self, data: bytes) -> Sequence[ResponseItem]:
-        """Return the frames that ``data`` completes."""
-        return self._passed(self._cutter.feed(data))
-
     def fail(self, error: BridgeError) -> Sequence[ResponseItem]:
         """Return the error event that ends the stream."""
         if self.done:
             return ()
-        self.error, self.done = error, True
-        return [ErrorEvent(ErrorDetail(error.error_type, error.message), self._context.request_id)]
+        self.error, self.done = self._context.check_error(error), True
+        return [ErrorEvent(ErrorDetail(self.error.error_type, self.error.message), self._context.request_id)]
+
+    def note_usage(self, holder: Fields) -> None:
+        """Take note of the usage that an event or a message reports."""
+        usage = object_in(holder, "usage")
+        self.usage = merge_usage(self.usage, usage_report(usage, input_includes_cached=self._input_includes_cached))
+
+    def explain(self, data: bytes) -> BridgeError:
+        """Return what is wrong with JSON that is no part of the API, or with what is no JSON."""
+        value = parse_object(data)
+        if (error := error_in(value)) is not None:
+            return explain_error_event(error, self._upstream)
+        if value:
+            return UpstreamBrokenError(f"{self._upstream} does not answer in the words of the Messages API.")
+        return explain_no_json(data, self._upstream)
+
+
+class PassthroughStream(RelayedResponse):
+    """A stream to which nothing is added but its end, if it breaks off."""
+
+    def feed(self, data: bytes) -> Sequence[ResponseItem]:
+        """Return the frames that ``data`` completes."""
+        return self._passed(self._cutter.feed(data))
 
     def close(self) -> Sequence[ResponseItem]:
         """Return an error event if the stream broke off."""
         rest = self._cutter.close()
         if rest.lstrip()[:1] == b"{":  # a document in place of a stream
             self.begun = True
-            error = error_in(parse_object(rest))
-            explained = explain_error_event(error, self._upstream) if error else explain_no_json(rest, self._upstream)
-            return self.fail(explained)
+            return self.fail(self.explain(rest))
         passed = self._passed([rest + b"\n\n"]) if rest.strip() else ()
         return [*passed, *self.fail(UpstreamBrokenError("The upstream ended its answer in the middle."))]
 
@@ -116,15 +121,14 @@ class PassthroughStream(RelayedResponse):
         value = parse_object(data)
         match text_in(value, "type"):
             case "message_start":
-                self.note_usage(value.get("message"))
+                self.note_usage(object_in(value, "message"))
             case "message_delta":
                 self.note_usage(value)
             case "message_stop":
                 self.done = True
-            case "error" | "" if data.strip():
-                error = error_in(value)
-                explained = explain_error_event(error, self._upstream) if error else None
-                if not is_error_event(value):
+            case "error" | "" if (error := error_in(value)) is not None:
+                explained = explain_error_event(error, self._upstream)
+                if read_error(value) is None:
                     return explained
                 self.error, self.done = explained, True
             case _:
@@ -147,8 +151,7 @@ class PassthroughDocument(RelayedResponse):
 
     def fail(self, error: BridgeError) -> Sequence[ResponseItem]:
         """Keep the error; it becomes the answer's status."""
-        if not self.done:
-            self.error, self.done = self._context.check_error(error), True
+        super().fail(error)
         return ()
 
     def close(self) -> Sequence[ResponseItem]:
