@@ -1,33 +1,45 @@
 """Adaptation: what gives way after an upstream refused a request, so that the next one is taken.
 
 Gateways do not say which model stands behind them, and models refuse what their neighbours need. So an upstream's own
-words decide: one table for all adapters says what is left out or sent otherwise. Nothing gives way twice, and what an
-upstream is known to refuse is not sent to it again.
+words decide: one table for all adapters (``concessions.toml``) says what is left out or sent otherwise. Nothing gives
+way twice, and what an upstream is known to refuse is not sent to it again.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
+from typing import Any
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Struct
 from msgspec.structs import replace
 
 from claude_bridge.adapters.base import EngineModel
-from claude_bridge.adapters.concessions import Changes, RefusedRequest, concessions
 from claude_bridge.conversion.opaque_reasoning import is_ours, reasoning_digest
+from claude_bridge.conversion.profile import SchemaDialect, checked_changes
 from claude_bridge.conversion.prompt.context_budget import LEAST_ANSWER_TOKENS
+from claude_bridge.conversion.reasoning import EFFORTS
 from claude_bridge.conversion.tool_json.simpler_schemas import with_simpler_schemas
 from claude_bridge.conversion.tool_names import engine_name
-from claude_bridge.errors import BridgeError
+from claude_bridge.conversion.upstream_errors.rules import refusals
+from claude_bridge.data_files import read_rows
+from claude_bridge.errors import BridgeError, UpstreamReport
 from claude_bridge.wire.anthropic import CountTokensRequest, MessagesRequest, RedactedThinkingBlock
+from claude_bridge.wire.lenient_json import parse_object
 
 MAX_ADAPTATIONS = 5
 """How often one request is adapted: most upstreams name one refused field at a time."""
 
 _LEAST_LIMIT = 512
 """A smaller number in a refusal of ``max_tokens`` is not taken for the limit."""
+_MAX_REFUSED_REASONING = 10_000
+_READ_CHARS = 8_000
+"""How much of an upstream's words is read."""
+
+_Changes = Mapping[str, Any]
+"""Fields of Profile and of its parts, with their new values; empty: nothing can give way."""
 
 
 class Adaptation(Struct, frozen=True, kw_only=True):
@@ -49,18 +61,11 @@ def adapt(engine: EngineModel, error: BridgeError, request: CountTokensRequest, 
         return None
     if report.prompt_tokens is not None and report.window_tokens is not None:
         return _with_window(engine, report.prompt_tokens, report.window_tokens)
+    if not body:
+        return None
     refused = _Refused(engine, report, request, body)
-    return (
-        (
-            refused.by_reasoning()
-            or refused.by_special_words()
-            or refused.by_schema()
-            or refused.by_limit()
-            or refused.by_field()
-        )
-        if body
-        else None
-    )
+    kinds = (refused.by_reasoning, refused.by_special_words, refused.by_schema, refused.by_limit, refused.by_field)
+    return next((adaptation for kind in kinds if (adaptation := kind()) is not None), None)
 
 
 def _with_window(engine: EngineModel, prompt_tokens: int, window_tokens: int) -> Adaptation | None:
@@ -76,8 +81,22 @@ def _with_window(engine: EngineModel, prompt_tokens: int, window_tokens: int) ->
     )
 
 
-class _Refused(RefusedRequest, frozen=True):
-    """Finds what of the request gives way."""
+class _Refused(Struct, frozen=True):
+    """A request that was refused with the upstream's reasons: finds what of it gives way."""
+
+    engine: EngineModel
+    report: UpstreamReport
+    request: CountTokensRequest
+    body: bytes
+
+    @property
+    def words(self) -> str:
+        """The upstream's error text, as far as it is read."""
+        return self.report.words[:_READ_CHARS]
+
+    def reports(self, what: str) -> bool:
+        """Return whether the upstream's words mean this; see ``general`` in ``concessions.toml``."""
+        return concessions().general[what].search(self.words) is not None
 
     def by_reasoning(self) -> Adaptation | None:
         """Return the engine without the sealed reasoning of this request, if it does not take that back.
@@ -151,7 +170,7 @@ class _Refused(RefusedRequest, frozen=True):
                 return adapted
         return None
 
-    def _with_profile(self, changes: Changes, reason: str) -> Adaptation | None:
+    def _with_profile(self, changes: _Changes, reason: str) -> Adaptation | None:
         profile = self.engine.profile.with_changes(changes)
         if profile == self.engine.profile:
             return None
@@ -166,7 +185,7 @@ class _Refused(RefusedRequest, frozen=True):
     def _named_fields(self) -> Iterator[str]:
         """Yield the fields of the request that the upstream named, its own word for the culprit first."""
         in_request = [
-            *_top_level_fields(self.body),
+            *parse_object(self.body),
             *(name for name in concessions().inner_fields if b'"%b"' % name.encode() in self.body),
         ]
         by_name = dict.fromkeys(in_request)
@@ -184,13 +203,6 @@ class _Refused(RefusedRequest, frozen=True):
         numbers = re.findall(r"(?:function_declarations\[|tools\[(?!0\]\.function_decl)|tools\.)(\d+)", self.words)
         numbered = [sent[int(number)] for number in numbers if len(number) < 6 and int(number) < len(sent)]
         return list(dict.fromkeys(declared.get(name, name) for name in (*quoted, *numbered)))[:5]
-
-
-def _top_level_fields(body: bytes) -> list[str]:
-    try:
-        return list(msgspec.json.decode(body, type=dict[str, Raw]))
-    except (msgspec.DecodeError, RecursionError):
-        return []
 
 
 class _Function(Struct, frozen=True):
@@ -225,4 +237,144 @@ def _mention(words: str, name: str) -> int | None:
     return None if found is None else found.start()
 
 
-_MAX_REFUSED_REASONING = 10_000
+# --- the rows of concessions.toml ---------------------------------------------------------------------------------
+
+
+def _words_of(*wordings: str) -> re.Pattern[str]:
+    """Return a pattern that finds one of the wordings."""
+    return re.compile("|".join(wordings), re.IGNORECASE | re.DOTALL)
+
+
+class Concession(Struct, frozen=True, kw_only=True):
+    """What gives way for some words (None: for a field); see ``concessions.toml``."""
+
+    words: re.Pattern[str] | None = None
+    only_if: Callable[[_Refused], bool] = lambda _: True
+    rule: Callable[[_Refused], _Changes] | None = None
+    fixed: _Changes
+    refuses: Sequence[str] = ()
+    reason: str = ""
+    warning: str = ""
+    instead: str = "left out"
+    gives_way_to_values: bool = False
+
+    def changes(self, refused: _Refused) -> _Changes:
+        """Return what changes for this request."""
+        match = self.words.search(refused.words) if self.words is not None else None
+        if not self.only_if(refused) or (self.words is not None and match is None):
+            return {}
+        found = {name: int(number) for name, number in (match.groupdict() if match else {}).items()}
+        chat = refused.engine.profile.chat
+        more = {"refuses": tuple(dict.fromkeys((*chat.refuses, *self.refuses)))} if self.refuses else {}
+        return {**self.fixed, **found, **more, **(self.rule(refused) if self.rule else {})}
+
+
+class SchemaWords(Struct, frozen=True, kw_only=True):
+    """How upstreams refuse a schema, and the dialect in which they get it then."""
+
+    words: re.Pattern[str]
+    dialect: SchemaDialect
+    is_grammar: bool = False
+
+
+class Concessions(Struct, frozen=True, kw_only=True):
+    """All rows."""
+
+    general: Mapping[str, re.Pattern[str]]
+    ordinary_words: frozenset[str]
+    inner_fields: Sequence[str]
+    needed_fields: frozenset[str]
+    schema: Sequence[SchemaWords]
+    words: Sequence[Concession]
+    field: Mapping[str, Concession]
+
+
+@cache
+def concessions() -> Concessions:
+    """Return the rows; read at the first refusal."""
+    document = read_rows("adapters/concessions.toml")
+    return Concessions(
+        general={name: _words_of(*words) for name, words in document["general"].items()},
+        ordinary_words=frozenset(document["ordinary_words"]),
+        inner_fields=document["inner_fields"],
+        needed_fields=frozenset(document["needed_fields"]),
+        schema=[SchemaWords(**_with_words(row)) for row in document["schema"]],
+        words=[_concession(row) for row in document["words"]],
+        field={name: _concession(row) for name, row in document["field"].items()},
+    )
+
+
+def _concession(row: Mapping[str, Any]) -> Concession:
+    fields = _with_words(row)
+    fixed = checked_changes(fields.pop("set", {}), fields.pop("unset", ()))
+    for name, table in (("rule", _RULES), ("only_if", _CONDITIONS)):
+        if name in fields:
+            fields[name] = table[fields[name]]
+    return Concession(fixed=fixed, **fields)
+
+
+def _with_words(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row with its words as a pattern, those of the refusals that it names among them."""
+    named = [refusal.words.pattern for refusal in refusals() if refusal.name and refusal.name == row.get("refusal")]
+    words = [*row.get("words", ()), *named]
+    fields = {name: value for name, value in row.items() if name not in ("words", "refusal")}
+    return fields | {"words": _words_of(*words)} if words else fields
+
+
+# --- what depends on the request ------------------------------------------------------------------------------------
+
+
+def _forces(refused: _Refused) -> bool:
+    choice = refused.request.tool_choice
+    return choice is not None and choice.type in ("any", "tool")
+
+
+def _other_limit_field(refused: _Refused) -> _Changes:
+    is_old = refused.engine.profile.chat.max_tokens_field == "max_tokens"
+    return {"max_tokens_field": "max_completion_tokens" if is_old else "max_tokens"}
+
+
+def _fewer_tool_choices(refused: _Refused) -> _Changes:
+    choice = refused.request.tool_choice
+    forms = refused.engine.profile.chat.tool_choices
+    by_name = choice is not None and choice.type == "tool" and choice.name and "named" in forms
+    return {"tool_choices": ("required",) if by_name and "required" in forms else ()}
+
+
+def _simpler_answer_format(refused: _Refused) -> _Changes:
+    is_schema = refused.engine.profile.chat.structured_output == "json_schema"
+    return {"structured_output": "json_object" if is_schema else None}
+
+
+def _other_efforts(refused: _Refused) -> _Changes:
+    """Return the levels that the upstream named as its own, or none."""
+    levels = refused.engine.profile.chat.effort_levels
+    _, named, rest = refused.words.rpartition("upported values")
+    if not named:
+        found = re.search(r"(?:should be|must be|one of|expected)(.*)", refused.words, re.IGNORECASE | re.DOTALL)
+        rest = found[1] if found else ""
+    listed = tuple(level for level in EFFORTS if re.search(rf"\b{level}\b", rest))
+    return {"effort_levels": listed if listed and listed != levels else ()}
+
+
+def _no_thinking_fields(refused: _Refused) -> _Changes:
+    chat = refused.engine.profile.chat
+    changes: dict[str, Any] = {"thinking_switch": None}
+    if chat.effort_place != "reasoning_effort":
+        changes["effort_levels"] = ()
+    if chat.budget_place == "reasoning":
+        changes["budget_place"] = None
+    return changes
+
+
+_CONDITIONS: Mapping[str, Callable[[_Refused], bool]] = {
+    "a tool is forced": _forces,
+    "there are tools": lambda refused: bool(refused.request.tools),
+}
+_RULES: Mapping[str, Callable[[_Refused], _Changes]] = {
+    "other limit field": _other_limit_field,
+    "fewer tool choices": _fewer_tool_choices,
+    "simpler answer format": _simpler_answer_format,
+    "other efforts": _other_efforts,
+    "no thinking fields": _no_thinking_fields,
+}

@@ -10,11 +10,10 @@ from collections.abc import Callable, Generator, Mapping
 from urllib.parse import quote
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import UNSET, Raw, Struct, UnsetType
 
 from claude_bridge.adapters.anthropic_messages import COUNT_PATH
 from claude_bridge.conversion.profile import CountRoute
-from claude_bridge.wire import tokenizers
 
 
 class Question(Struct, frozen=True):
@@ -29,13 +28,66 @@ class Question(Struct, frozen=True):
     key_header: str | None = None
 
 
+# --- what is sent, and what is read of the answers -------------------------------------------------------------
+
+
+class Conversation(Struct, frozen=True, omit_defaults=True):
+    """What of a Chat Completions request the chat template makes a prompt of; its bytes are kept as they are."""
+
+    model: Raw
+    messages: Raw
+    tools: Raw | UnsetType = UNSET
+    chat_template_kwargs: Raw | UnsetType = UNSET
+
+
+class Text(Struct, frozen=True):
+    """llama.cpp: text with the special tokens of a chat template in it, such as ``<|im_start|>``."""
+
+    model: Raw
+    content: str
+    add_special: bool = True
+    parse_special: bool = True
+
+
+class InputTokens(Struct, frozen=True):
+    """llama.cpp: POST /v1/chat/completions/input_tokens; OpenAI: POST /v1/responses/input_tokens."""
+
+    input_tokens: int
+
+
+class Prompt(Struct, frozen=True):
+    """llama.cpp: POST /apply-template."""
+
+    prompt: str
+
+
+class Tokens(Struct, frozen=True):
+    """llama.cpp: POST /tokenize."""
+
+    tokens: list[Raw]
+
+
+class GeminiTokens(Struct, frozen=True, rename="camel"):
+    """Gemini: POST /models/MODEL:countTokens."""
+
+    total_tokens: int
+
+
+class TokenizedChat(Struct, frozen=True):
+    """vLLM and SGLang: POST /tokenize."""
+
+    count: int
+
+
+# --- the ways to count ------------------------------------------------------------------------------------------
+
 Counting = Generator[Question, bytes, int]
 
 
 def _by_input_tokens(chat_request: bytes) -> Counting:
     # Recent llama.cpp (xllamacpp 2026.10 has it): the request as it would be sent, images counted.
     answer = yield Question("/chat/completions/input_tokens", chat_request)
-    return msgspec.json.decode(answer, type=tokenizers.InputTokens).input_tokens
+    return msgspec.json.decode(answer, type=InputTokens).input_tokens
 
 
 _COUNTED_FIELDS = frozenset(
@@ -48,39 +100,39 @@ def _by_responses(responses_request: bytes) -> Counting:
     fields = msgspec.json.decode(responses_request, type=dict[str, Raw])
     counted = {name: value for name, value in fields.items() if name in _COUNTED_FIELDS}
     answer = yield Question("/responses/input_tokens", msgspec.json.encode(counted))
-    return msgspec.json.decode(answer, type=tokenizers.InputTokens).input_tokens
+    return msgspec.json.decode(answer, type=InputTokens).input_tokens
 
 
 def _by_gemini(chat_request: bytes) -> Counting:
     # Gemini's own API, beside the route for OpenAI's: the whole prompt as one text, which is near enough.
-    conversation = tokenizers.parse_conversation(chat_request)
+    conversation = msgspec.json.decode(chat_request, type=Conversation)
     text = msgspec.json.encode(conversation).decode()
     prompt = {"contents": [{"role": "user", "parts": [{"text": text}]}]}
     model = quote(msgspec.json.decode(conversation.model, type=str).removeprefix("models/"), safe="")
     answer = yield Question(f"/models/{model}:countTokens", msgspec.json.encode(prompt), True, "x-goog-api-key")
-    return msgspec.json.decode(answer, type=tokenizers.GeminiTokens).total_tokens
+    return msgspec.json.decode(answer, type=GeminiTokens).total_tokens
 
 
 def _by_template(chat_request: bytes) -> Counting:
-    conversation = tokenizers.parse_conversation(chat_request)
-    answer = yield Question("/apply-template", tokenizers.encode(conversation), at_root=True)
-    prompt = msgspec.json.decode(answer, type=tokenizers.Prompt).prompt
-    text = tokenizers.Text(conversation.model, prompt)
-    answer = yield Question("/tokenize", tokenizers.encode(text), at_root=True)
-    return len(msgspec.json.decode(answer, type=tokenizers.Tokens).tokens)
+    conversation = msgspec.json.decode(chat_request, type=Conversation)
+    answer = yield Question("/apply-template", msgspec.json.encode(conversation), at_root=True)
+    prompt = msgspec.json.decode(answer, type=Prompt).prompt
+    text = Text(conversation.model, prompt)
+    answer = yield Question("/tokenize", msgspec.json.encode(text), at_root=True)
+    return len(msgspec.json.decode(answer, type=Tokens).tokens)
 
 
 def _by_tokenize(chat_request: bytes) -> Counting:
     # vLLM, and SGLang since it takes messages there.
-    conversation = tokenizers.parse_conversation(chat_request)
-    answer = yield Question("/tokenize", tokenizers.encode(conversation), at_root=True)
-    return msgspec.json.decode(answer, type=tokenizers.TokenizedChat).count
+    conversation = msgspec.json.decode(chat_request, type=Conversation)
+    answer = yield Question("/tokenize", msgspec.json.encode(conversation), at_root=True)
+    return msgspec.json.decode(answer, type=TokenizedChat).count
 
 
 def _by_messages(messages_request: bytes) -> Counting:
     # Anthropic's own way. Ollama has it not (404), and LM Studio answers without a count (lmstudio-bug-tracker#2055).
     answer = yield Question(COUNT_PATH, messages_request)
-    return msgspec.json.decode(answer, type=tokenizers.InputTokens).input_tokens
+    return msgspec.json.decode(answer, type=InputTokens).input_tokens
 
 
 COUNTINGS: Mapping[CountRoute, Callable[[bytes], Counting]] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from functools import cache, partial
 
+import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -70,16 +71,6 @@ class _TranslatedHistory(Struct, frozen=True, kw_only=True):
     messages: tuple[bytes, ...] = ()
     losses: tuple[Loss, ...] = ()
 
-    def extended(
-        self, profile: Profile, seam: HistorySeam, messages: bytes, losses: Sequence[Loss]
-    ) -> _TranslatedHistory:
-        return _TranslatedHistory(
-            profile=profile,
-            seam=seam,
-            messages=(*self.messages, messages) if messages else self.messages,
-            losses=(*self.losses, *losses),
-        )
-
 
 _NOTHING_KNOWN = _TranslatedHistory()
 
@@ -110,8 +101,8 @@ class TranslatingAdapter(Struct, frozen=True, kw_only=True):
     """Where requests are sent, relative to the base URL."""
     encode: Callable[[NormalizedRequest, str, Profile, TokenLimits], EncodedFrame]
     """Returns the body of a request, but for the conversation."""
-    encode_turns: Callable[[Sequence[Turn], Profile, Sequence[str]], tuple[bytes, list[Loss]]] | None
-    """Returns the messages for some turns as JSON, with commas between them, and what of them the API can't carry.
+    encode_turns: Callable[[Sequence[Turn], Profile, Sequence[str]], tuple[Sequence[Struct], list[Loss]]] | None
+    """Returns the messages for some turns, and what of them the API can't carry.
 
     What a turn becomes depends on the turn, the profile and the turns since the last one of the user. The last
     argument are instructions to the model, for the end of the last turn of the user. None: ``encode`` encodes all,
@@ -148,10 +139,18 @@ class TranslatingAdapter(Struct, frozen=True, kw_only=True):
         messages = b""
         if self.encode_turns is not None:
             if history is not None and conversation.seam is not None:
-                encoded = self.encode_turns(turns[:closed], engine.profile, ())
-                known, turns = known.extended(engine.profile, conversation.seam, *encoded), turns[closed:]
-                history.keep(maker, conversation.seam.needs, known, len(encoded[0]))
-            messages, lost = self.encode_turns(turns, engine.profile, frame.encoded.instructions)
+                kept, lost = self.encode_turns(turns[:closed], engine.profile, ())
+                encoded = _encode_messages(kept)
+                known = _TranslatedHistory(
+                    profile=engine.profile,
+                    seam=conversation.seam,
+                    messages=(*known.messages, encoded),
+                    losses=(*known.losses, *lost),
+                )
+                history.keep(maker, conversation.seam.needs, known, len(encoded))
+                turns = turns[closed:]
+            rest, lost = self.encode_turns(turns, engine.profile, frame.encoded.instructions)
+            messages = _encode_messages(rest)
             losses += (*known.losses, *lost)
         body = _with_messages(frame.encoded.body, [*known.messages, messages])
         facts = conversation.facts
@@ -238,6 +237,11 @@ def _max_tokens(request: CountTokensRequest, limits: TokenLimits) -> int | None:
 @cache
 def _frame_fields(kind: type[CountTokensRequest]) -> tuple[str, ...]:
     return tuple(name for name in kind.__struct_fields__ if name not in ("messages", "system"))
+
+
+def _encode_messages(messages: Sequence[Struct]) -> bytes:
+    """Return messages with commas between them, as they stand in a request's body."""
+    return msgspec.json.encode(messages)[1:-1]
 
 
 def _with_messages(body: bytes, messages: Sequence[bytes]) -> bytes:

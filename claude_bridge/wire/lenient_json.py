@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from math import isfinite
 from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, cast, get_args, get_origin
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 from msgspec import Raw, Struct
@@ -68,18 +68,22 @@ def fill_leniently(value: Any, shape: type[_Shape]) -> _Shape:  # noqa: ANN401 -
     return read
 
 
-def parse_shape(document: bytes | Raw, decoder: msgspec.json.Decoder[_Shape]) -> _Shape:
-    """Return the struct that a JSON object spells: one odd field must not cost the user an answer.
+def parser_of(shape: type[_Shape]) -> Callable[[bytes | Raw], _Shape]:
+    """Return what reads a struct from a JSON object: one odd field must not cost the user an answer.
 
-    Raises:
-        msgspec.DecodeError: as ``parse_leniently``.
+    It raises msgspec.DecodeError as ``parse_leniently`` does.
     """
-    try:
-        if type(document) is bytes and not document.isascii():
-            document.decode()  # the decoder itself does not look into Raw fields
-        return decoder.decode(document)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return parse_leniently(bytes(document), cast("type[_Shape]", decoder.type))
+    decode = msgspec.json.Decoder(shape).decode
+
+    def parse(document: bytes | Raw) -> _Shape:
+        try:
+            if type(document) is bytes and not document.isascii():
+                document.decode()  # the decoder itself does not look into Raw fields
+            return decode(document)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return parse_leniently(bytes(document), shape)
+
+    return parse
 
 
 @cache

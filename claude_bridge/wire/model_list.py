@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from claude_bridge.wire.lenient_json import parse_shape
+from claude_bridge.wire.lenient_json import parser_of
 
 # --- GET /models, as OpenAI-style engines enrich it -----------------------------------------------------------
 
@@ -182,22 +182,21 @@ def parse_listed_models(data: bytes) -> list[ListedModel]:
     """
     if _ARRAY_OF_OBJECTS.match(data):
         data = b'{"data":' + data + b"}"
-    listed = parse_shape(data, msgspec.json.Decoder(ListedModels))
+    listed = parser_of(ListedModels)(data)
     if listed.data is None and listed.object != "list":
         raise msgspec.DecodeError("no list of models")
     return listed.data or []
 
 
-def parse_props(data: bytes) -> Props:
-    """Return what llama.cpp reports about itself; raises msgspec.DecodeError where it is no JSON object."""
-    return parse_shape(data, msgspec.json.Decoder(Props))
+parse_props = parser_of(Props)
+"""Return what llama.cpp reports about itself; raises msgspec.DecodeError where it is no JSON object."""
 
 
 def parse_studio_models(data: bytes) -> list[StudioModel]:
     """Return the entries that have a key; raises msgspec.DecodeError where it is no such list."""
-    return parse_shape(data, msgspec.json.Decoder(StudioModels)).models
+    return parser_of(StudioModels)(data).models
 
 
 def parse_old_studio_models(data: bytes) -> list[OldStudioModel]:
     """Return the entries that have an id and a state; raises msgspec.DecodeError where it is no such list."""
-    return parse_shape(data, msgspec.json.Decoder(OldStudioModels)).data
+    return parser_of(OldStudioModels)(data).data

@@ -8,13 +8,13 @@ Durations are nanoseconds, sizes bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from claude_bridge.wire.lenient_json import parse_shape
+from claude_bridge.errors import UpstreamBrokenError
+from claude_bridge.wire.lenient_json import parser_of
 from claude_bridge.wire.openai import ToolDeclaration
 
 # --- what we send -------------------------------------------------------------------------------------------
@@ -74,28 +74,9 @@ class ChatRequest(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=Tru
     messages: list[ChatMessage]
 
 
-class ShowRequest(Struct, frozen=True, gc=False):
-    """POST /api/show."""
-
-    model: str
-
-
-_encoder = msgspec.json.Encoder()
-
-
-def encode_chat_request(request: ChatRequest) -> bytes:
-    """Return the request's body."""
-    return _encoder.encode(request)
-
-
-def encode_messages(messages: Iterable[ChatMessage]) -> bytes:
-    """Return messages with commas between them, as they stand in a request's body."""
-    return _encoder.encode(list(messages))[1:-1]
-
-
 def encode_show_request(model: str) -> bytes:
-    """Return the body of a request for a model's description."""
-    return _encoder.encode(ShowRequest(model))
+    """Return the body of POST /api/show: a request for a model's description."""
+    return msgspec.json.encode({"model": model})
 
 
 # --- what we read: chat -------------------------------------------------------------------------------------
@@ -139,6 +120,44 @@ class ChatChunk(Struct, frozen=True, gc=False):
     eval_duration: float | None = None
     load_duration: float | None = None
     error: Any = None
+
+
+MAX_LINE_BYTES = 32 * 1024 * 1024
+"""A longer line is no stream of tokens."""
+
+
+class NdjsonDecoder:
+    """Cuts newline-delimited JSON into its documents, wherever the reads happen to end."""
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+
+    @property
+    def is_between_lines(self) -> bool:
+        """Whether no line has begun."""
+        return not self._rest
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Return the documents that ``data`` completes, without blank lines and outer white space.
+
+        Raises:
+            UpstreamBrokenError: a line grew beyond MAX_LINE_BYTES.
+        """
+        body, newline, rest = data.rpartition(b"\n")
+        lines: list[bytes] = []
+        if newline:
+            lines = (bytes(self._rest) + body).split(b"\n")
+            self._rest.clear()
+        self._rest += rest
+        if len(self._rest) > MAX_LINE_BYTES:
+            raise UpstreamBrokenError(f"The upstream sent one line of more than {MAX_LINE_BYTES} bytes.")
+        return [document for line in lines if (document := line.strip())]
+
+    def close(self) -> list[bytes]:
+        """Return the last document, if its line end is missing; as it came, as it may go on elsewhere."""
+        last = bytes(self._rest)
+        self._rest.clear()
+        return [last] if last.strip() else []
 
 
 # --- what we read: models -----------------------------------------------------------------------------------
@@ -221,34 +240,28 @@ class Status(Struct, frozen=True, gc=False):
     cloud: CloudStatus
 
 
-_chunk_decoder = msgspec.json.Decoder(ChatChunk)
+parse_chat_chunk = parser_of(ChatChunk)
+"""Return the typed line or response; raises msgspec.DecodeError where it is no JSON object."""
 
-
-def parse_chat_chunk(data: bytes) -> ChatChunk:
-    """Return the typed line or response; raises msgspec.DecodeError where it is no JSON object."""
-    return parse_shape(data, _chunk_decoder)
+parse_show = parser_of(ModelDescription)
+"""Return what a model is; raises msgspec.DecodeError where it is no JSON object."""
 
 
 def parse_tags(data: bytes) -> list[InstalledModel]:
     """Return the installed models that have a name; raises msgspec.DecodeError where it is no such list."""
-    return parse_shape(data, msgspec.json.Decoder(InstalledModels)).models
-
-
-def parse_show(data: bytes) -> ModelDescription:
-    """Return what a model is; raises msgspec.DecodeError where it is no JSON object."""
-    return parse_shape(data, msgspec.json.Decoder(ModelDescription))
+    return parser_of(InstalledModels)(data).models
 
 
 def parse_ps(data: bytes) -> list[LoadedModel]:
     """Return the loaded models that have a name; raises msgspec.DecodeError where it is no such list."""
-    return parse_shape(data, msgspec.json.Decoder(LoadedModels)).models
+    return parser_of(LoadedModels)(data).models
 
 
 def parse_version(data: bytes) -> str:
     """Return the version, such as "0.32.15"; raises msgspec.DecodeError where it is none."""
-    return parse_shape(data, msgspec.json.Decoder(Version)).version
+    return parser_of(Version)(data).version
 
 
 def parse_status(data: bytes) -> bool:
     """Return whether cloud models are switched off; raises msgspec.DecodeError where it is no status."""
-    return parse_shape(data, msgspec.json.Decoder(Status)).cloud.disabled is True
+    return parser_of(Status)(data).cloud.disabled is True

@@ -8,13 +8,11 @@ send in other forms (a list of parts, an object instead of a string) is accepted
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, Literal
 
-import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from claude_bridge.wire.lenient_json import parse_shape
+from claude_bridge.wire.lenient_json import parser_of
 
 # --- what we send -------------------------------------------------------------------------------------------
 
@@ -166,19 +164,6 @@ class ChatRequest(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=Tru
     messages: list[ChatMessage]
 
 
-_encoder = msgspec.json.Encoder()
-
-
-def encode_chat_request(request: ChatRequest) -> bytes:
-    """Return the request's body."""
-    return _encoder.encode(request)
-
-
-def encode_messages(messages: Iterable[ChatMessage]) -> bytes:
-    """Return messages with commas between them, as they stand in a request's body."""
-    return _encoder.encode(list(messages))[1:-1]
-
-
 # --- what we read -------------------------------------------------------------------------------------------
 
 
@@ -328,9 +313,5 @@ class Chunk(Struct, frozen=True, gc=False):
     object: str | None = None
 
 
-_chunk_decoder = msgspec.json.Decoder(Chunk)
-
-
-def parse_chunk(data: bytes) -> Chunk:
-    """Return the typed chunk or response; raises msgspec.DecodeError where it is no JSON object."""
-    return parse_shape(data, _chunk_decoder)
+parse_chunk = parser_of(Chunk)
+"""Return the typed chunk or response; raises msgspec.DecodeError where it is no JSON object."""

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from claude_bridge.wire.lenient_json import parse_shape
+from claude_bridge.wire.lenient_json import parser_of
 from claude_bridge.wire.openai import CompletionTokensDetails, PromptTokensDetails
 
 # --- what we send -------------------------------------------------------------------------------------------
@@ -189,28 +188,6 @@ class ResponsesRequest(Struct, frozen=True, gc=False, kw_only=True, omit_default
     input: list[Item]
 
 
-_encoder = msgspec.json.Encoder()
-
-
-def encode_responses_request(request: ResponsesRequest) -> bytes:
-    """Return the request's body."""
-    return _encoder.encode(request)
-
-
-def encode_item(item: Item) -> bytes:
-    """Return one item as it stands in the body."""
-    return _encoder.encode(item)
-
-
-class _Input(Struct, frozen=True):
-    input: list[Raw] = []
-
-
-def parse_input(body: bytes) -> list[Raw]:
-    """Return the items of our own request."""
-    return msgspec.json.decode(body, type=_Input).input
-
-
 # --- what we read -------------------------------------------------------------------------------------------
 
 
@@ -286,21 +263,7 @@ class Event(Struct, frozen=True):
     param: str | None = None
 
 
-_event_decoder = msgspec.json.Decoder(Event)
-_item_decoder = msgspec.json.Decoder(OutputItem)
-_response_decoder = msgspec.json.Decoder(ResponseObject)
-
-
-def parse_event(data: bytes) -> Event:
-    """Return the typed event; raises msgspec.DecodeError where it is no JSON object."""
-    return parse_shape(data, _event_decoder)
-
-
-def parse_item(data: Raw) -> OutputItem:
-    """Return an item of an answer; raises msgspec.DecodeError where it is no JSON object."""
-    return parse_shape(data, _item_decoder)
-
-
-def parse_response(document: bytes) -> ResponseObject:
-    """Return a whole response; raises msgspec.DecodeError where it is no JSON object."""
-    return parse_shape(document, _response_decoder)
+parse_event = parser_of(Event)
+parse_item = parser_of(OutputItem)
+parse_response = parser_of(ResponseObject)
+"""Each returns what a JSON object spells; they raise msgspec.DecodeError where it is none."""

@@ -8,9 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from claude_bridge.adapters.adaptation import Adaptation, adapt
+from claude_bridge.adapters.adaptation import Adaptation, adapt, concessions
 from claude_bridge.adapters.base import EngineModel, TokenLimits
-from claude_bridge.adapters.concessions import concessions
 from claude_bridge.adapters.engine_profiles import ANTHROPIC, LLAMA_CPP, OLLAMA_THINKING, OPENAI, OPENROUTER, UNKNOWN
 from claude_bridge.adapters.ollama_chat.errors import explain_refusal as explain_ollama
 from claude_bridge.conversion.opaque_reasoning import Unsealed, seal

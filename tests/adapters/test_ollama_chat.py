@@ -30,7 +30,7 @@ from claude_bridge.conversion.tool_names import engine_name
 from claude_bridge.errors import InvalidRequestError, PromptTooLongError, UpstreamBrokenError
 from claude_bridge.wire.anthropic import MessagesRequest
 from claude_bridge.wire.anthropic_codec import parse_count_tokens_request
-from claude_bridge.wire.ndjson import MAX_LINE_BYTES
+from claude_bridge.wire.ollama import MAX_LINE_BYTES
 from tests.dialogues import OLLAMA_CHAT, a_request, answered, line, ndjson, sent, sent_body, sent_messages
 
 TOOLS = [{"name": "Read"}, {"name": "a.b"}]

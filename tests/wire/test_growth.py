@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 
 from claude_bridge.wire.chunked import ChunkedDecoder
-from claude_bridge.wire.ndjson import NdjsonDecoder
+from claude_bridge.wire.ollama import NdjsonDecoder
 from claude_bridge.wire.sse import FrameCutter, SseDecoder
 from tests.growth import assert_linear
 

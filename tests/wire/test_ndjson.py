@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from claude_bridge.errors import UpstreamBrokenError
-from claude_bridge.wire.ndjson import MAX_LINE_BYTES, NdjsonDecoder
+from claude_bridge.wire.ollama import MAX_LINE_BYTES, NdjsonDecoder
 
 DOCUMENTS = [b'{"a":"\xc3\xb6"}', b"[1]"]
 

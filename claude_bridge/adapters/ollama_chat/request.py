@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from claude_bridge.adapters.base import TokenLimits, lowered_max_tokens
@@ -56,26 +57,26 @@ def encode_request(request: NormalizedRequest, model: str, profile: Profile, lim
         tools=[_tool(tool) for tool in tools] or UNSET,
         messages=[ollama.ChatMessage(role="system", content=request.system)] if request.system else [],
     )
-    return EncodedFrame(ollama.encode_chat_request(chat), losses, [] if instruction is None else [instruction])
-
-
-def encode_turns(turns: Sequence[Turn], profile: Profile, instructions: Sequence[str]) -> tuple[bytes, list[Loss]]:
-    """Return the messages for some turns, and what Ollama can't carry; see TranslatingAdapter.encode_turns."""
-    losses = [Loss("$.messages", f"the image at {url}: Ollama takes no URLs") for url in _image_urls(turns)]
-    return ollama.encode_messages(_messages(turns, profile, instructions)), losses
+    return EncodedFrame(msgspec.json.encode(chat), losses, [] if instruction is None else [instruction])
 
 
 # --- messages -----------------------------------------------------------------------------------------------
 
 
-def _messages(turns: Sequence[Turn], profile: Profile, instructions: Sequence[str]) -> Iterator[ollama.ChatMessage]:
+def encode_turns(
+    turns: Sequence[Turn], profile: Profile, instructions: Sequence[str]
+) -> tuple[list[ollama.ChatMessage], list[Loss]]:
+    """Return the messages for some turns, and what Ollama can't carry; see TranslatingAdapter.encode_turns."""
+    losses = [Loss("$.messages", f"the image at {url}: Ollama takes no URLs") for url in _image_urls(turns)]
+    messages: list[ollama.ChatMessage] = []
     called: dict[str, str] = {}
     for turn, behind in with_instructions(turns, instructions):
         if turn.is_user:
-            yield from _user_messages(turn, called, behind)
+            messages += _user_messages(turn, called, behind)
         else:
-            yield _assistant_message(turn, profile)
+            messages.append(_assistant_message(turn, profile))
             called = {block.id: engine_name(block.name) for block in turn.blocks if type(block) is ToolUseBlock}
+    return messages, losses
 
 
 def _user_messages(turn: Turn, called: dict[str, str], instructions: Sequence[str]) -> Iterator[ollama.ChatMessage]:

@@ -28,7 +28,7 @@ from claude_bridge.conversion.upstream_errors.translate import explain_no_json, 
 from claude_bridge.errors import BridgeError, UpstreamBrokenError
 from claude_bridge.wire import ollama
 from claude_bridge.wire.lenient_json import parse_any
-from claude_bridge.wire.ndjson import NdjsonDecoder
+from claude_bridge.wire.ollama import NdjsonDecoder
 from claude_bridge.wire.sse import append_limited
 
 _NO_ANSWERS = {"load": "loaded its model", "unload": "unloaded its model"}

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from hashlib import blake2b
 from typing import Any
 
-from msgspec import UNSET, Raw, UnsetType
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
 from msgspec.structs import replace
 
 from claude_bridge.adapters.base import TokenLimits, lowered_max_tokens, maker_of
@@ -68,7 +69,7 @@ def encode_request(request: NormalizedRequest, model: str, profile: Profile, lim
     body = responses.ResponsesRequest(
         model=model, stream=True, store=False, tools=tools or UNSET, input=items, **fields
     )
-    return EncodedFrame(responses.encode_responses_request(body), losses)
+    return EncodedFrame(msgspec.json.encode(body), losses)
 
 
 class _InputDigest:
@@ -80,7 +81,7 @@ class _InputDigest:
     def add(self, items: Iterable[responses.Item | Raw]) -> None:
         """Take the items that come next."""
         for item in items:
-            self._hash.update(bytes(item) if isinstance(item, Raw) else responses.encode_item(item))
+            self._hash.update(bytes(item) if isinstance(item, Raw) else msgspec.json.encode(item))
 
     @property
     def text(self) -> str:
@@ -88,10 +89,14 @@ class _InputDigest:
         return self._hash.hexdigest()
 
 
+class _Input(Struct):
+    input: list[Raw] = []
+
+
 def digest_of_input(body: bytes) -> str:
     """Return the digest of all items of a request."""
     digest = _InputDigest()
-    digest.add(responses.parse_input(body))
+    digest.add(msgspec.json.decode(body, type=_Input).input)
     return digest.text
 
 
