@@ -1,4 +1,4 @@
-"""OpenAI's Responses API: ``request`` and ``items`` encode a request, ``stream`` decodes its response."""
+"""OpenAI's Responses API: ``request`` encodes a request, ``stream`` decodes its response."""
 
 from __future__ import annotations
 

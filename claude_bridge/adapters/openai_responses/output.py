@@ -7,6 +7,8 @@ from enum import Enum
 from hashlib import blake2b
 from typing import Any
 
+from claude_bridge.conversion.deltas import HostedSearch
+from claude_bridge.conversion.opaque_reasoning import hosted_call_id
 from claude_bridge.conversion.tool_calls.index import MAX_ARGUMENTS_BYTES
 from claude_bridge.conversion.tool_json.text import arguments_text, is_json
 from claude_bridge.errors import UpstreamBrokenError
@@ -15,7 +17,7 @@ from claude_bridge.wire import responses
 MAX_ITEMS = 1_000
 """No model gives as many: one call needs more tokens than that leaves."""
 
-MESSAGE, REASONING, CALL = "message", "reasoning", "function_call"
+MESSAGE, REASONING, CALL, SEARCH = "message", "reasoning", "function_call", "web_search_call"
 
 
 class Part(Enum):
@@ -234,3 +236,30 @@ def _part(part: Any) -> tuple[Part | None, Any]:  # noqa: ANN401 - any JSON
         return None, None
     kind = _PARTS.get(str(part.get("type")))
     return kind, part.get("refusal") if kind is Part.REFUSAL else part.get("text")
+
+
+# --- whole items that go back as they came -----------------------------------------------------------------------
+
+
+def reasoning_item(item: dict[str, Any]) -> dict[str, Any] | None:
+    """Return a reasoning item as it goes back; None for one that nobody could read.
+
+    Without its id, which would be looked up among stored responses, and not be found.
+    """
+    if item.get("type") != "reasoning" or not item.get("encrypted_content"):
+        return None
+    others = {name: value for name, value in item.items() if name not in ("type", "summary", "id", "status")}
+    return {"type": "reasoning", "summary": item.get("summary") or [], **others}
+
+
+def read_search(item: dict[str, Any]) -> HostedSearch | None:
+    """Return what a ``web_search_call`` searched for and found; None: it opened a page, or looked through one."""
+    action = item.get("action")
+    if not isinstance(action, dict) or action.get("type") != "search":
+        return None
+    queries = action.get("queries")
+    query = action.get("query") or ("; ".join(map(str, queries)) if isinstance(queries, list) else "")
+    sources = action.get("sources")
+    urls = [source.get("url") for source in sources if isinstance(source, dict)] if isinstance(sources, list) else []
+    known = list(dict.fromkeys(url for url in urls if isinstance(url, str) and url))
+    return HostedSearch(hosted_call_id(item), str(query), None if item.get("status") == "failed" else known)

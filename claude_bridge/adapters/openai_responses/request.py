@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -12,28 +12,56 @@ from msgspec.structs import replace
 
 from claude_bridge.adapters.base import TokenLimits, lowered_max_tokens, maker_of
 from claude_bridge.adapters.openai_options import (
+    content_of,
     effort_level,
+    file_data,
+    file_name,
     holds_schema,
     prompted_options,
+    result_content,
     sampling,
     strict_mode,
     tool_fields,
     tools_to_send,
     user_fields,
 )
-from claude_bridge.adapters.openai_responses.items import assistant_items, system_item, user_items
-from claude_bridge.adapters.translating import EncodedFrame, with_instructions
+from claude_bridge.adapters.openai_responses.output import SEARCH, read_search, reasoning_item
+from claude_bridge.adapters.translating import EncodedFrame, split_user_turn, with_instructions
 from claude_bridge.conversion.loss import Loss
+from claude_bridge.conversion.opaque_reasoning import unseal_block, usual_phase
 from claude_bridge.conversion.profile import Profile, WebSearchProfile
-from claude_bridge.conversion.reasoning import NO_EFFORT_FIELD, preferred_thinking, thinking_losses
+from claude_bridge.conversion.reasoning import (
+    EFFORTS,
+    NO_EFFORT_FIELD,
+    nearest_effort,
+    preferred_thinking,
+    thinking_losses,
+)
+from claude_bridge.conversion.request.content import Media, image_url
 from claude_bridge.conversion.request.normalize import NormalizedRequest, NormalizedTool
+from claude_bridge.conversion.request.server_tool_history import call_text
+from claude_bridge.conversion.request.turns import Turn
 from claude_bridge.conversion.tool_json.schema_reduce import can_be_strict
+from claude_bridge.conversion.tool_json.text import as_object_json
 from claude_bridge.conversion.tool_names import engine_name
 from claude_bridge.wire import responses
-from claude_bridge.wire.anthropic import MessagesRequest, Tool
+from claude_bridge.wire.anthropic import (
+    DocumentBlock,
+    ImageBlock,
+    MessagesRequest,
+    RedactedThinkingBlock,
+    TextBlock,
+    ThinkingBlock,
+    Tool,
+    ToolUseBlock,
+    UrlSource,
+)
 
 _CIPHERS = "reasoning.encrypted_content"
 _SOURCES = "web_search_call.action.sources"
+
+_FOREIGN = "earlier reasoning can only be read by the service and model that made it"
+_CHANGED = "what stands before earlier reasoning has changed; the service left it out"
 
 
 def encode_request(request: NormalizedRequest, model: str, profile: Profile, limits: TokenLimits) -> EncodedFrame:
@@ -45,25 +73,21 @@ def encode_request(request: NormalizedRequest, model: str, profile: Profile, lim
     if request.system and profile.responses.system_place == "instructions":
         fields["instructions"] = request.system
     elif request.system:
-        items.append(system_item(request.system, profile))
-    has_foreign_reasoning = has_changed_prompt = False
+        items.append(_system_item(request.system, profile))
+    left_out: list[str] = []
     digest = _InputDigest()
     digest.add(items)
     for at, (turn, behind) in enumerate(with_instructions(request.turns, prompted_options(request, profile))):
         later_tools, lost = _tools(request.later_tools.get(at, []), profile)
         losses += lost
         if turn.is_user:
-            found = user_items(turn, later_tools, behind, profile)
+            found = _user_items(turn, later_tools, behind, profile)
         else:
-            found = assistant_items(turn, later_tools, profile, maker_of(profile, model), digest.text)
-        items += found.items
-        digest.add(found.items)
-        has_foreign_reasoning |= found.has_foreign_reasoning
-        has_changed_prompt |= found.has_changed_prompt
-    if has_foreign_reasoning:
-        losses.append(Loss("$.messages", "earlier reasoning can only be read by the service and model that made it"))
-    if has_changed_prompt:
-        losses.append(Loss("$.messages", "what stands before earlier reasoning has changed; the service left it out"))
+            found, lost_reasoning = _assistant_items(turn, later_tools, profile, maker_of(profile, model), digest.text)
+            left_out += lost_reasoning
+        items += found
+        digest.add(found)
+    losses += [Loss("$.messages", reason) for reason in (_FOREIGN, _CHANGED) if reason in left_out]
     if any(turn.effort for turn in request.turns) and not profile.responses.reads_effort_changes:
         losses.append(Loss("$.messages", "the effort can't be changed in the midst of a conversation"))
     body = responses.ResponsesRequest(
@@ -98,6 +122,115 @@ def digest_of_input(body: bytes) -> str:
     digest = _InputDigest()
     digest.add(msgspec.json.decode(body, type=_Input).input)
     return digest.text
+
+
+# --- the conversation ---------------------------------------------------------------------------------------------
+#
+# The services leave out earlier reasoning whose prefix is not what it was when the model thought so. So nothing here
+# depends on what comes after a turn.
+
+
+def _assistant_items(
+    turn: Turn, later_tools: Sequence[responses.Tool], profile: Profile, maker: str, before: str
+) -> tuple[list[responses.Item], list[str]]:
+    """Return the items of an assistant's turn, behind the tools that it adds, and why reasoning is left out.
+
+    ``maker`` alone gets back what it sealed, and where it binds reasoning to its prompt, only behind the items with the
+    digest ``before``: a client that compacts a conversation keeps its last turns.
+    """
+    items: list[responses.Item] = _more_tools(later_tools)
+    texts: list[int] = []
+    phases: dict[int, str] = {}
+    left_out: list[str] = []
+    last_call = max((at for at, block in enumerate(turn.blocks) if type(block) is ToolUseBlock), default=-1)
+    for at, block in enumerate(turn.blocks):
+        match block:
+            case TextBlock():
+                texts.append(len(items))
+                phases[len(items)] = usual_phase(is_before_call=at < last_call)
+                items.append(responses.MessageItem(role="assistant", content=block.text))
+            case ToolUseBlock():
+                arguments = as_object_json(block.input)
+                items.append(responses.CallItem(call_id=block.id, name=engine_name(block.name), arguments=arguments))
+            case ThinkingBlock() if block.thinking:
+                items.append(responses.ReasoningItem(content=[responses.ReasoningText(block.thinking)]))
+            case RedactedThinkingBlock():
+                held = unseal_block(block)
+                is_own = held.maker == maker
+                is_behind = not profile.responses.binds_reasoning or held.behind in ("", before)
+                for item in held.items:
+                    if item.get("type") == SEARCH:
+                        items += [{name: item[name] for name in item if name != "id"}] if is_own else _as_text(item)
+                    elif is_own and is_behind and (thought := reasoning_item(item)):
+                        items.append(thought)
+                if not is_own:
+                    left_out.append(_FOREIGN)
+                else:
+                    left_out += [_CHANGED] if held.items and not is_behind else []
+                    phases |= dict(zip(reversed(texts), reversed(held.phases), strict=False))
+            case _ if isinstance(block, Media):
+                omitted = f"[{block.__struct_config__.tag} omitted]"  # no assistant's message takes any
+                items.append(responses.MessageItem(role="assistant", content=omitted))
+    if profile.responses.reads_phases:
+        for place, phase in phases.items():
+            message = items[place]
+            assert isinstance(message, responses.MessageItem), "its place is that of a text"
+            items[place] = replace(message, phase=phase)
+    return items, left_out
+
+
+def _as_text(item: dict[str, Any]) -> list[responses.Item]:
+    """Return a search of another service as text; a page that was opened says nothing without its content."""
+    search = read_search(item)
+    if search is None:
+        return []
+    call = call_text("web_search", Raw(msgspec.json.encode({"query": search.query})))
+    found = "\n".join(["Web search results:", *(f"- {url}" for url in search.urls or ())])
+    return [responses.MessageItem(role="assistant", content=f"{call}\n\n{found}")]
+
+
+def _user_items(
+    turn: Turn, later_tools: Sequence[responses.Tool], instructions: Sequence[str], profile: Profile
+) -> list[responses.Item]:
+    """Return the results, the tools that the turn adds, and what the user says, with ``instructions`` at the end."""
+    results, rest = split_user_turn(turn, instructions)
+    items: list[responses.Item] = [
+        responses.ResultItem(call_id=result.tool_use_id, output=result_content(result, _parts)) for result in results
+    ]
+    items += _more_tools(later_tools)
+    if turn.effort in EFFORTS and profile.responses.reads_effort_changes and profile.chat.effort_levels:
+        effort = nearest_effort(turn.effort, profile.chat.effort_levels)
+        items.append(responses.ConfigurationItem(reasoning=responses.Effort(effort)))
+    if rest:
+        items.append(responses.MessageItem(role="user", content=content_of(rest, _parts)))
+    return items
+
+
+def _more_tools(tools: Sequence[responses.Tool]) -> list[responses.Item]:
+    return [responses.MoreToolsItem(tools=list(tools))] if tools else []
+
+
+def _parts(block: TextBlock | Media) -> list[responses.ContentPart]:
+    match block:
+        case TextBlock(text):
+            return [responses.InputText(text)]
+        case ImageBlock():
+            return [responses.InputImage(image_url(block))]
+        case DocumentBlock(source=UrlSource(url), title=title):
+            return [*([responses.InputText(title)] if title else []), responses.InputFile(file_url=url)]
+        case DocumentBlock():
+            return [responses.InputFile(filename=file_name(block), file_data=file_data(block))]
+
+
+def _system_item(text: str, profile: Profile) -> responses.Item:
+    """Return the system prompt as the first item."""
+    if profile.responses.system_place == "system":
+        return responses.MessageItem(role="system", content=text)
+    mark = responses.CacheMark() if profile.responses.marks_cache else UNSET
+    return responses.MessageItem(role="developer", content=[responses.InputText(text, mark)])
+
+
+# --- tools ------------------------------------------------------------------------------------------------------
 
 
 def _tools(tools: list[NormalizedTool], profile: Profile) -> tuple[list[responses.Tool], list[Loss]]:

@@ -14,15 +14,17 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from claude_bridge.adapters.openai_responses.items import SEARCH, read_search, reasoning_item
 from claude_bridge.adapters.openai_responses.output import (
     CALL,
     MESSAGE,
     REASONING,
+    SEARCH,
     Output,
     OutputItem,
     Part,
     part_texts,
+    read_search,
+    reasoning_item,
 )
 from claude_bridge.conversion.deltas import (
     Delta,
