@@ -173,14 +173,10 @@ def _agree_to_cost(prepared: Sequence[PreparedExam], *, is_agreed: bool) -> None
         SetupError: there is no terminal to ask on.
         Exit: the user does not agree.
     """
-    from claude_bridge.exam.cost import expected_cost_usd, is_paid
-
-    paid = [one for one in prepared if one.prices is not None and is_paid(one.prices)]
+    paid = [one for one in prepared if one.cost_usd]
     for one in paid:
-        assert one.prices is not None, "it is paid"
-        cost = expected_cost_usd(one.settings, one.prices)
         tasks = f"{one.settings.planned} tasks"
-        terminal.say(f"{one.settings.model} at {one.settings.provider}: {tasks}, about ${cost:.2f}")
+        terminal.say(f"{one.settings.model} at {one.settings.provider}: {tasks}, about ${one.cost_usd:.2f}")
     if not paid or is_agreed:
         return
     if not terminal.can_ask():

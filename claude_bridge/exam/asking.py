@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+import time
 import zlib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
-from typing import Any
+from typing import Literal
 
 import anyio
 from msgspec import Struct, UnsetType
@@ -23,10 +24,7 @@ from claude_bridge.trace.bus import Bus
 from claude_bridge.trace.events import ExchangeEnded, ToolInputRepaired, TraceEvent
 from claude_bridge.trace.recorder import Recorder
 from claude_bridge.wire.anthropic import MessagesRequest, TextBlock, ThinkingBlock, Tool, ToolUseBlock
-from claude_bridge.wire.anthropic_answers import Message, content_chars
-
-ENDS_THE_EXAM = frozenset({401, 402, 403, 404})
-"""Statuses of errors that the next task would have too: no such model, no key."""
+from claude_bridge.wire.anthropic_answers import Message, Usage, content_chars
 
 MAX_ANSWER_CHARS = 1_000_000
 """Far more characters than the limit of an answer allows; an engine may ignore the limit."""
@@ -40,6 +38,13 @@ LOOK_AFTER_EVENTS = 300
 
 TRIES = 3
 WAIT_S, MAX_WAIT_S = 1.0, 60.0
+
+CHARS_PER_TOKEN = 4
+
+NOTHING = Message(id="", model="", content=[], stop_reason=None, usage=Usage())
+
+Left = Literal["late", "endless", "begun"]
+"""Why an answer was left before its end: its time was over, it had no end, or its first token was enough."""
 
 
 class AnswerFigures(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -61,11 +66,13 @@ class AnswerFigures(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Calls that the model printed as text, whether or not the bridge could make calls of them."""
 
 
-class MeasuredAnswer(Struct, frozen=True):
-    """A whole answer and its figures."""
+class MeasuredAnswer(Struct, frozen=True, kw_only=True):
+    """An answer and its figures, or as much as had come when it was ``left``; None: it is whole."""
 
-    message: Message
-    figures: AnswerFigures
+    message: Message = NOTHING
+    figures: AnswerFigures = AnswerFigures()
+    took_s: float = 0.0
+    left: Left | None = None
 
     @property
     def calls(self) -> list[ToolUseBlock]:
@@ -82,43 +89,46 @@ class MeasuredAnswer(Struct, frozen=True):
         """What it thinks."""
         return "".join(block.thinking for block in self.message.content if isinstance(block, ThinkingBlock)).strip()
 
-
-class CutOffError(Exception):
-    """An answer was stopped; ``thoughts`` and ``text`` are what had come of it, ``is_loop`` says that it had no end."""
-
-    def __init__(self, so_far: MessageAccumulator, *, is_loop: bool) -> None:
-        super().__init__()
-        answer = MeasuredAnswer(so_far.message, AnswerFigures()) if so_far.has_begun else None
-        self.thoughts, self.text = (answer.thoughts, answer.text) if answer else ("", "")
-        self.is_loop = is_loop
+    @property
+    def repeats_itself(self) -> bool:
+        """Whether it says, or thinks, the same again and again: zlib makes that many times smaller."""
+        parts = (self.text.encode(), self.thoughts.encode())
+        return any(len(data) > REPEATED_BYTES and len(zlib.compress(data)) * REPEATS < len(data) for data in parts)
 
 
 Ask = Callable[[MessagesRequest, float], Awaitable[MeasuredAnswer]]
-"""Asks a model for an answer within so many seconds; raises BridgeError, or CutOffError for one that has no end."""
+"""Asks a model for an answer within so many seconds; raises BridgeError."""
 
 
 def asks(bridge: BridgeProtocol) -> Ask:
     """Return a function that sends requests through a bridge; after a temporary error it tries again."""
 
-    async def ask(request: MessagesRequest, within_s: float) -> MeasuredAnswer:
+    async def ask_again(request: MessagesRequest, within_s: float) -> MeasuredAnswer:
         ends_at = anyio.current_time() + within_s
-        for tries_left in reversed(range(TRIES)):
+        for _ in range(TRIES - 1):
             try:
-                return await _ask(bridge, request, ends_at - anyio.current_time())
+                return await ask(bridge, request, ends_at - anyio.current_time())
             except BridgeError as error:
-                is_gone = isinstance(error, UpstreamUnreachableError)
-                if is_gone or error.status not in TRY_AGAIN or not tries_left:
+                if isinstance(error, UpstreamUnreachableError) or error.status not in TRY_AGAIN:
                     raise
                 await anyio.sleep(min(error.retry_after_s or WAIT_S, MAX_WAIT_S))
-        raise AssertionError("the last try returns or raises")
+        return await ask(bridge, request, ends_at - anyio.current_time())
 
-    return ask
+    return ask_again
 
 
-async def _ask(bridge: BridgeProtocol, request: MessagesRequest, within_s: float) -> MeasuredAnswer:
-    notes, fold = _Notes(), MessageAccumulator()
+async def ask(
+    bridge: BridgeProtocol, request: MessagesRequest, within_s: float, *, leaves_at_first: bool = False
+) -> MeasuredAnswer:
+    """Return the answer to one request; ``leaves_at_first`` stops it at its first token.
+
+    Raises:
+        BridgeError: there is none, or it broke off.
+    """
+    notes, fold, started_at = _Notes(), MessageAccumulator(), time.monotonic()
     recorder = Recorder(Bus([notes]), new_id("req_"))
-    with anyio.move_on_after(within_s) as limit:
+    left: Left | None = "late"
+    with anyio.move_on_after(within_s):
         async with AsyncExitStack() as stack:
             exchange = await bridge.begin(request, recorder, None, stack)
             stream = await stack.enter_async_context(aclosing(exchange.events()))
@@ -127,24 +137,20 @@ async def _ask(bridge: BridgeProtocol, request: MessagesRequest, within_s: float
                 fold.feed(events)
                 count += len(events)
                 chars += sum(map(content_chars, events))
-                if chars > MAX_ANSWER_CHARS:
-                    raise CutOffError(fold, is_loop=True)
-                if count >= LOOK_AFTER_EVENTS:
-                    count = 0
-                    so_far = MeasuredAnswer(fold.message, AnswerFigures())
-                    if says_the_same(so_far.text) or says_the_same(so_far.thoughts):
-                        raise CutOffError(fold, is_loop=True)
-        if exchange.error is not None:
+                if chars and leaves_at_first:
+                    left = "begun"
+                    break
+                is_due, count = count >= LOOK_AFTER_EVENTS, count % LOOK_AFTER_EVENTS
+                if chars > MAX_ANSWER_CHARS or (is_due and MeasuredAnswer(message=fold.message).repeats_itself):
+                    left = "endless"
+                    break
+            else:
+                left = None
+        if left is None and exchange.error is not None:
             raise exchange.error
-    if limit.cancelled_caught:
-        raise CutOffError(fold, is_loop=False)
-    return MeasuredAnswer(fold.message, notes.figures(fold.message, request.tools or ()))
-
-
-def says_the_same(text: str) -> bool:
-    """Return whether a text says the same again and again: zlib makes it many times smaller."""
-    data = text.encode()
-    return len(data) > REPEATED_BYTES and len(zlib.compress(data)) * REPEATS < len(data)
+    message = fold.message if fold.has_begun else NOTHING
+    figures = AnswerFigures() if left else notes.figures(message, request.tools or ())
+    return MeasuredAnswer(message=message, figures=figures, took_s=time.monotonic() - started_at, left=left)
 
 
 class _Notes:
@@ -165,18 +171,26 @@ class _Notes:
         """Nothing is held."""
 
     def figures(self, message: Message, tools: Sequence[Tool]) -> AnswerFigures:
-        """Return what the exchange took."""
-        answer, ended = MeasuredAnswer(message, AnswerFigures()), self._ended
+        """Return what the exchange took, by the engine's own times before those that the bridge saw."""
+        answer, ended = MeasuredAnswer(message=message), self._ended
+        assert ended is not None, "its answer is whole"
         details = message.usage.output_tokens_details
         thinking_tokens = 0 if isinstance(details, UnsetType) else details.thinking_tokens
+        printed = sum(count for (_, what), count in self._repairs.items() if what == PRINTED_CALL)
+        first_token_s = ended.first_token_s
+        since_first_s = ended.after_s - (first_token_s or 0.0)
         return AnswerFigures(
+            prompt_tokens=ended.prompt_tokens,
+            cached_tokens=ended.cached_tokens,
             output_tokens=message.usage.output_tokens,
             thinking_tokens=thinking_tokens or len(answer.thoughts) // CHARS_PER_TOKEN,
+            prompt_s=first_token_s if ended.prompt_ms is None else ended.prompt_ms / 1000,
+            output_s=since_first_s if ended.output_ms is None else ended.output_ms / 1000,
+            first_token_s=first_token_s,
+            cost_usd=ended.cost_usd,
             calls=len(answer.calls),
             repaired=self._repaired(answer.calls, {tool.name: bytes(tool.input_schema or b"") for tool in tools}),
-            printed=sum(count for (_, what), count in self._repairs.items() if what == PRINTED_CALL)
-            + printed_calls(answer.text, [tool.name for tool in tools]),
-            **({} if ended is None else _measured(ended)),
+            printed=printed + printed_calls(answer.text, [tool.name for tool in tools]),
         )
 
     def _repaired(self, calls: Sequence[ToolUseBlock], schemas: Mapping[str, bytes]) -> int:
@@ -184,39 +198,20 @@ class _Notes:
 
         A call may need several repairs, each noted in words of its own; the same words twice are of two calls.
         """
-        valid = Counter(call.name for call in calls if _is_valid(call, schemas))
+        valid = Counter(
+            call.name
+            for call in calls
+            if call.name in schemas and accepts(bytes(call.input).decode(), schemas[call.name], WorkBudget())
+        )
         repairs: dict[str, int] = {}
         for (name, _), count in self._repairs.items():
             repairs[name] = max(count, repairs.get(name, 0))
         return sum(min(count, valid[name]) for name, count in repairs.items())
 
 
-def _is_valid(call: ToolUseBlock, schemas: Mapping[str, bytes]) -> bool:
-    return call.name in schemas and accepts(bytes(call.input).decode(), schemas[call.name], WorkBudget())
-
-
-def _measured(ended: ExchangeEnded) -> dict[str, Any]:
-    """Return the figures that the trace has, the engine's own times before those that the bridge saw."""
-    first_token_s = ended.first_token_s
-    since_first_s = ended.after_s - (first_token_s or 0.0)
-    return {
-        "prompt_tokens": ended.prompt_tokens,
-        "cached_tokens": ended.cached_tokens,
-        "prompt_s": first_token_s if ended.prompt_ms is None else ended.prompt_ms / 1000,
-        "output_s": since_first_s if ended.output_ms is None else ended.output_ms / 1000,
-        "first_token_s": first_token_s,
-        "cost_usd": ended.cost_usd,
-    }
-
-
-CHARS_PER_TOKEN = 4
-
-
 def printed_calls(text: str, tools: Sequence[str]) -> int:
     """Return how many calls of these tools stand in a text, as ``Read(…)``, as JSON with the name, or in tags."""
-    if not tools:
-        return 0
-    name = "|".join(map(re.escape, tools))
+    name = "|".join(map(re.escape, tools)) or "(?!)"
     forms = (
         rf"""\b(?:{name})\((?=[\w{{"'])""",
         rf'"(?:name|tool|function)"\s*:\s*"(?:{name})"',

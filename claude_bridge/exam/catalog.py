@@ -14,8 +14,11 @@ from claude_bridge.data_files import read_rows
 from claude_bridge.exam.disk import ROOT
 from claude_bridge.exam.shell import Outcome
 from claude_bridge.exam.task import Script, Task, Use
-from claude_bridge.exam.tools import ALL, CORE
+from claude_bridge.exam.world import TOOLS
 from claude_bridge.wire.anthropic import InputMessage
+
+CORE = ("Read", "Write", "Edit", "Bash", "Glob", "Grep", "TodoWrite")
+"""What most tasks offer of the tools."""
 
 ROOM_TOKENS = 4_000
 """What the system prompt, the tools and the answers take beside a long history."""
@@ -87,7 +90,7 @@ def _task_of(table: dict[str, Any], chance: random.Random) -> Task:
         checks=filled["checks"],
         good=_script(filled["good"]),
         bad={fault: _script(turns) for fault, turns in filled["bad"].items()},
-        tools=ALL if tools == "all" else tools,
+        tools=list(TOOLS) if tools == "all" else tools,
         history=[InputMessage(role, text) for role, text in filled.get("history", ())],
         schema=json.encode(filled["schema"]) if "schema" in filled else None,
         prepared={name: Outcome(**outcome) for name, outcome in filled.get("prepared", {}).items()},

@@ -32,7 +32,6 @@ from claude_bridge.exam.catalog import Kind
 from claude_bridge.exam.commands import COMMANDS
 from claude_bridge.exam.disk import MAX_FILE_CHARS, MAX_FILES, ROOT
 from claude_bridge.exam.results import Result, Settings, TranscriptLine, result_of
-from claude_bridge.exam.runner import shortened
 from claude_bridge.exam.task import Happened, Task
 from claude_bridge.exam.world import AnsweredCall
 from claude_bridge.providers import Upstream
@@ -67,14 +66,12 @@ async def take_with_client(
     """
     program = find_claude_code()
     is_lite = decide_lite(Session(program=program), upstream.window_tokens)
-    for run in range(1, settings.runs + 1):
-        for kind in settings.kinds:
-            if (kind.name, run) not in done:
-                with tempfile.TemporaryDirectory(prefix="bridge-exam-", ignore_cleanup_errors=True) as folder:
-                    place = _Place(folder, kind.task(settings.seed, run))
-                    await to_thread.run_sync(place.prepare)
-                    command, environment = place.command(program, bridge, upstream, is_lite=is_lite)
-                    yield await _run_task(kind, run, place, command, environment, bridge)
+    for kind, run in settings.left(done):
+        with tempfile.TemporaryDirectory(prefix="bridge-exam-", ignore_cleanup_errors=True) as folder:
+            place = _Place(folder, kind.task(settings.seed, run))
+            await to_thread.run_sync(place.prepare)
+            command, environment = place.command(program, bridge, upstream, is_lite=is_lite)
+            yield await _run_task(kind, run, place, command, environment, bridge)
 
 
 class _Place:
@@ -197,7 +194,7 @@ async def _run_task(
         answers=[figures],
         unknown_tools=sum(call.is_unknown for call in seen.calls),
         limits=int(seconds >= LIMIT_S),
-        transcript=shortened([TranscriptLine("user", place.task.prompt), *seen.lines]),
+        transcript=[TranscriptLine("user", place.task.prompt), *seen.lines],
     )
 
 

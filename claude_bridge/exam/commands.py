@@ -9,8 +9,7 @@ from itertools import chain, islice, pairwise
 from posixpath import basename, dirname
 from typing import NamedTuple
 
-from claude_bridge.exam.disk import ROOT, Disk, WorldError
-from claude_bridge.exam.patterns import MAX_LINE_CHARS, compiled, matching
+from claude_bridge.exam.disk import MAX_SEARCHED_CHARS, ROOT, Disk, WorldError, compiled, matching
 
 MAX_OUTPUT_CHARS = 200_000
 MAX_READ_CHARS = 1_000_000
@@ -149,7 +148,9 @@ def _grep(run: Run) -> CommandOutput:
         elif "c" in options:
             printed.append(f"{head}{len(hits)}")
         elif "o" in options:
-            printed += [f"{head}{found[0]}" for _, line in hits if (found := wanted.search(line, 0, MAX_LINE_CHARS))]
+            printed += [
+                f"{head}{found[0]}" for _, line in hits if (found := wanted.search(line, 0, MAX_SEARCHED_CHARS))
+            ]
         else:
             printed += [f"{head}{f'{number}:' if 'n' in options else ''}{line}" for number, line in hits]
     return CommandOutput("" if "q" in options else capped(f"{line}\n" for line in printed), 0 if printed else 1)
@@ -181,11 +182,11 @@ def _changed(text: str, script: str) -> str:
     lines = text.splitlines(keepends=True)
     old, new = (change[part].replace(f"\\{change['mark']}", change["mark"]) for part in ("old", "new"))
     pattern = compiled(old, lines, ignores_case="I" in change["flags"])
-    if len(new) > MAX_LINE_CHARS:
+    if len(new) > MAX_SEARCHED_CHARS:
         raise WorldError("the substitution is too large")
     count = 0 if "g" in change["flags"] else 1
     return capped(
-        pattern.sub(lambda _: new, line, count=count) if len(line) <= MAX_LINE_CHARS else line for line in lines
+        pattern.sub(lambda _: new, line, count=count) if len(line) <= MAX_SEARCHED_CHARS else line for line in lines
     )
 
 

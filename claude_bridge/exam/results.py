@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import product
 from math import sqrt
 from statistics import median
 from typing import Any
@@ -15,6 +16,9 @@ from claude_bridge.exam.catalog import GROUPS, Kind, chosen
 
 Z = 1.96
 """Of the normal distribution, for intervals of 95 %."""
+
+MAX_LINE_CHARS = 4_000
+MAX_TRANSCRIPT_CHARS = 40_000
 
 
 class TranscriptLine(Struct, frozen=True):
@@ -50,7 +54,15 @@ class Result(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.task, self.run
 
 
-def result_of(kind: Kind, run: int, fault: str | None, *, seconds: float, **more: Any) -> Result:  # noqa: ANN401 - fields
+def result_of(
+    kind: Kind,
+    run: int,
+    fault: str | None,
+    *,
+    seconds: float,
+    transcript: Sequence[TranscriptLine],
+    **more: Any,  # noqa: ANN401 - fields
+) -> Result:
     """Return what came of a task; ``fault`` None: it is passed. ``more`` are other fields of a Result."""
     return Result(
         task=kind.name,
@@ -59,8 +71,24 @@ def result_of(kind: Kind, run: int, fault: str | None, *, seconds: float, **more
         passed=fault is None,
         fault=fault or "",
         seconds=round(seconds, 3),
+        transcript=_shortened(transcript),
         **more,
     )
+
+
+def _shortened(lines: Sequence[TranscriptLine]) -> list[TranscriptLine]:
+    """Return a transcript that is short enough to keep; what is left out is noted."""
+    kept: list[TranscriptLine] = []
+    room = MAX_TRANSCRIPT_CHARS
+    for line in lines:
+        if room <= 0:
+            return [*kept, TranscriptLine("note", f"{len(lines) - len(kept)} more pieces are left out")]
+        text, size = line.text, len(line.text)
+        kept.append(
+            replace(line, text=text if size <= MAX_LINE_CHARS else f"{text[:MAX_LINE_CHARS]}… ({size:,} characters)")
+        )
+        room -= size
+    return kept
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -96,6 +124,11 @@ class Settings(Struct, frozen=True, kw_only=True):
     def _chosen(self) -> Sequence[Kind]:
         kinds = chosen(is_quick=self.is_quick)
         return [kind for kind in kinds if kind.is_for_client] if self.client else kinds
+
+    def left(self, done: Collection[tuple[str, int]]) -> Iterator[tuple[Kind, int]]:
+        """Yield each task that is not ``done``, and its run; every task comes once before any comes again."""
+        runs = product(range(1, self.runs + 1), self.kinds)
+        return ((kind, run) for run, kind in runs if (kind.name, run) not in done)
 
     @property
     def description(self) -> str:

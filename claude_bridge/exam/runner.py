@@ -10,20 +10,11 @@ import anyio
 from msgspec import Raw, Struct
 
 from claude_bridge.errors import BridgeError, SetupError, UpstreamLoadingError, UpstreamUnreachableError
-from claude_bridge.exam.asking import (
-    CHARS_PER_TOKEN,
-    ENDS_THE_EXAM,
-    AnswerFigures,
-    Ask,
-    CutOffError,
-    MeasuredAnswer,
-    says_the_same,
-)
+from claude_bridge.exam.asking import CHARS_PER_TOKEN, AnswerFigures, Ask, MeasuredAnswer
 from claude_bridge.exam.catalog import Kind
 from claude_bridge.exam.results import Result, Settings, TranscriptLine, result_of
-from claude_bridge.exam.task import Happened, Task
-from claude_bridge.exam.tools import TOOLS
-from claude_bridge.exam.world import AnsweredCall, World
+from claude_bridge.exam.task import Happened
+from claude_bridge.exam.world import TOOLS, AnsweredCall, World
 from claude_bridge.wire.anthropic import (
     Block,
     InputMessage,
@@ -37,6 +28,9 @@ from claude_bridge.wire.anthropic import (
     ToolUseBlock,
 )
 
+ENDS_THE_EXAM = frozenset({401, 402, 403, 404})
+"""Statuses of errors that the next task would have too: no such model, no key."""
+
 ENGINE_HINT = "See to the engine, and go on with --resume."
 MAX_SILENT = 3
 """After so many tasks without a word, one behind the other, the engine is taken to be stuck."""
@@ -48,8 +42,6 @@ NUDGE = "Your previous answer had no visible text. Go on with the task, or say t
 """After a first empty answer, Claude Code asks once more too."""
 
 READ_ONLY = frozenset({"Read", "Glob", "Grep", "TodoWrite"})
-MAX_LINE_CHARS = 4_000
-MAX_TRANSCRIPT_CHARS = 40_000
 
 _CLAIM = re.compile(
     r"\b(?:I(?: have|'ve)?|(?:has|have) been|was|were|is|are|it) (?:\w+ly |just |now |already )*"
@@ -74,42 +66,32 @@ class _StoppedError(Exception):
 async def take_exam(
     settings: Settings, ask: Ask, *, done: Collection[tuple[str, int]] = (), limits: TaskLimits | None = None
 ) -> AsyncGenerator[Result, None]:
-    """Yield the result of each task that is not ``done``; every task comes once before any comes again.
+    """Yield the result of each task that is not ``done``.
 
     Raises:
         SetupError: the engine does not answer any more.
     """
     silent = 0
-    for run in range(1, settings.runs + 1):
-        for kind in settings.kinds:
-            if (kind.name, run) not in done:
-                result = await run_task(kind, settings, run, ask, limits or TaskLimits())
-                silent = silent + 1 if result.limits and not any(one.output_tokens for one in result.answers) else 0
-                if silent == MAX_SILENT:
-                    raise SetupError(f"{MAX_SILENT} tasks got no word within their time.", ENGINE_HINT)
-                yield result
+    for kind, run in settings.left(done):
+        result = await _Work(kind, settings, run, ask, limits or TaskLimits()).result()
+        silent = silent + 1 if result.limits and not any(one.output_tokens for one in result.answers) else 0
+        if silent == MAX_SILENT:
+            raise SetupError(f"{MAX_SILENT} tasks got no word within their time.", ENGINE_HINT)
+        yield result
 
 
-async def run_task(kind: Kind, settings: Settings, run: int, ask: Ask, limits: TaskLimits) -> Result:
-    """Return what came of one task."""
-    work = Work(kind.task(settings.seed, run), settings.model, ask, limits)
-    started_at = time.monotonic()
-    fault = await work.do()
-    return work.result(kind, run, fault, seconds=time.monotonic() - started_at)
-
-
-class Work:
+class _Work:
     """One task under way: the conversation, and the world that it works on."""
 
-    def __init__(self, task: Task, model: str, ask: Ask, limits: TaskLimits) -> None:
-        self._task = task
-        self._model = model
+    def __init__(self, kind: Kind, settings: Settings, run: int, ask: Ask, limits: TaskLimits) -> None:
+        self._kind, self._run = kind, run
+        self._task = task = kind.task(settings.seed, run)
+        self._model = settings.model
         self._ask = ask
         self._limits = limits
         self._world = World(
             task.files, offered=task.tools, prepared=task.prepared, results=task.results, locked=task.locked
         )
-        self._before = dict(self._world.disk.files)
         self._messages = [*task.history, InputMessage("user", task.prompt)]
         self._calls: list[AnsweredCall] = []
         self._figures: list[AnswerFigures] = []
@@ -118,17 +100,42 @@ class Work:
         self._ends_at = anyio.current_time() + limits.seconds
         self._lines = [TranscriptLine("user", task.prompt)]
 
-    async def do(self) -> str | None:
+    async def result(self) -> Result:
+        """Do the task, and return what came of it."""
+        started_at = time.monotonic()
+        fault = await self._fault()
+        has_acted = any(not call.is_error and call.name not in READ_ONLY for call in self._calls)
+        needs_acts = any(not isinstance(turn, str) for turn in self._task.good)
+        claims = fault is not None and needs_acts and not has_acted and _CLAIM.search(self._words) is not None
+        return result_of(
+            self._kind,
+            self._run,
+            fault,
+            seconds=time.monotonic() - started_at,
+            answers=self._figures,
+            unknown_tools=sum(call.is_unknown for call in self._calls),
+            empty_answers=self._empty,
+            loops=self._loops,
+            claims=int(claims),
+            limits=self._limited,
+            transcript=self._lines,
+        )
+
+    async def _fault(self) -> str | None:
         """Do the task; return why it is not passed, or None."""
+        task = self._task
         try:
-            for turn in range(self._task.max_turns):
+            for turn in range(task.max_turns):
                 answer = await self._next()
-                if not answer.calls and not answer.text and self._empty == 1:
+                if answer.calls:
+                    self._use(answer, turn)
+                elif answer.text or self._empty > 1:
+                    self._words = answer.text
+                    files, before = self._world.disk.files, self._world.before
+                    happened = Happened(calls=tuple(self._calls), files=files, before=before, text=answer.text)
+                    return task.judge(happened) if answer.text else "the last answer is empty"
+                else:
                     self._messages = [*self._messages, InputMessage("user", [TextBlock(NUDGE)])]
-                    continue
-                if not answer.calls:
-                    return self._end(answer)
-                self._use(answer, turn)
         except _StoppedError as stopped:
             return str(stopped)
         except BridgeError as error:
@@ -137,60 +144,42 @@ class Work:
             self._lines.append(TranscriptLine("error", error.message))
             return error.message
         self._loops += 1
-        return f"it did not end within {self._task.max_turns} answers"
+        return f"it did not end within {task.max_turns} answers"
 
     async def _next(self) -> MeasuredAnswer:
-        left = self._limits.output_tokens - sum(one.output_tokens for one in self._figures)
-        if left <= 0:
+        """Return the next answer, which is noted; raises _StoppedError where it is the last that may come."""
+        task, limits = self._task, self._limits
+        tokens_left = limits.output_tokens - sum(one.output_tokens for one in self._figures)
+        if tokens_left <= 0:
             self._limited = 1
-            raise _StoppedError(f"it took more than {self._limits.output_tokens:,} tokens")
-        task = self._task
+            raise _StoppedError(f"it took more than {limits.output_tokens:,} tokens")
         schema = OutputFormat("json_schema", Raw(task.schema)) if task.schema is not None else None
-        answer = await self._answer(
-            MessagesRequest(
-                model=self._model,
-                max_tokens=min(left, self._limits.answer_tokens),
-                system=task.system,
-                messages=self._messages,
-                tools=[TOOLS[name] for name in task.tools] or None,
-                thinking=Thinking("adaptive"),  # as Claude Code asks
-                temperature=0.0,
-                output_config=OutputConfig(format=schema) if schema else None,
-            )
+        request = MessagesRequest(
+            model=self._model,
+            max_tokens=min(tokens_left, limits.answer_tokens),
+            system=task.system,
+            messages=self._messages,
+            tools=[TOOLS[name] for name in task.tools] or None,
+            thinking=Thinking("adaptive"),  # as Claude Code asks
+            temperature=0.0,
+            output_config=OutputConfig(format=schema) if schema else None,
         )
+        answer = await self._ask(request, self._ends_at - anyio.current_time())
+        parts = (("thinking", answer.thoughts), ("text", answer.text))
+        self._lines += [TranscriptLine(kind, words) for kind, words in parts if words]
+        if answer.left is not None:  # no usage has come
+            self._figures.append(AnswerFigures(output_tokens=sum(len(words) for _, words in parts) // CHARS_PER_TOKEN))
+            if answer.left == "endless":
+                self._loops += 1
+                raise _StoppedError("its answer had no end")
+            self._limited = 1
+            raise _StoppedError(f"it was not done within {limits.seconds:.0f} s")
         self._figures.append(answer.figures)
-        self._note(answer.thoughts, answer.text)
-        if says_the_same(answer.text) or says_the_same(answer.thoughts):
-            self._loops += 1
+        self._loops += answer.repeats_itself
+        self._empty += not answer.text and not answer.calls
         if answer.message.stop_reason == "max_tokens":
             self._limited = 1
-        if not answer.text and not answer.calls:
-            self._empty += 1
         return answer
-
-    async def _answer(self, request: MessagesRequest) -> MeasuredAnswer:
-        try:
-            return await self._ask(request, self._ends_at - anyio.current_time())
-        except CutOffError as cut:
-            self._note(cut.thoughts, cut.text)
-            written = len(cut.thoughts) + len(cut.text)
-            self._figures.append(AnswerFigures(output_tokens=written // CHARS_PER_TOKEN))  # no usage has come
-            if cut.is_loop:
-                self._loops += 1
-                raise _StoppedError("its answer had no end") from None
-            self._limited = 1
-            raise _StoppedError(f"it was not done within {self._limits.seconds:.0f} s") from None
-
-    def _note(self, thoughts: str, text: str) -> None:
-        self._lines += [
-            TranscriptLine(kind, words) for kind, words in (("thinking", thoughts), ("text", text)) if words
-        ]
-
-    def _end(self, answer: MeasuredAnswer) -> str | None:
-        self._words = answer.text
-        if not answer.text:
-            return "the last answer is empty"
-        return self._task.judge(self._happened())
 
     def _use(self, answer: MeasuredAnswer, turn: int) -> None:
         """Let the world answer the calls."""
@@ -209,41 +198,3 @@ class Work:
         if len(last) == SAME_CALLS and all(one == last[0] for one in last):
             self._loops += 1
             raise _StoppedError(f"it made the same call of {last[0][0]} {SAME_CALLS} times")
-
-    def _happened(self) -> Happened:
-        return Happened(calls=tuple(self._calls), files=self._world.disk.files, before=self._before, text=self._words)
-
-    def result(self, kind: Kind, run: int, fault: str | None, *, seconds: float) -> Result:
-        """Return what came of it."""
-        has_acted = any(not call.is_error and call.name not in READ_ONLY for call in self._calls)
-        needs_acts = any(not isinstance(turn, str) for turn in self._task.good)
-        claims = fault is not None and needs_acts and not has_acted and _CLAIM.search(self._words) is not None
-        return result_of(
-            kind,
-            run,
-            fault,
-            seconds=seconds,
-            answers=self._figures,
-            unknown_tools=sum(call.is_unknown for call in self._calls),
-            empty_answers=self._empty,
-            loops=self._loops,
-            claims=int(claims),
-            limits=self._limited,
-            transcript=shortened(self._lines),
-        )
-
-
-def shortened(lines: list[TranscriptLine]) -> list[TranscriptLine]:
-    """Return a transcript that is short enough to keep; what is left out is noted."""
-    kept: list[TranscriptLine] = []
-    left = MAX_TRANSCRIPT_CHARS
-    for line in lines:
-        if left <= 0:
-            kept.append(TranscriptLine("note", f"{len(lines) - len(kept)} more pieces are left out"))
-            break
-        text = line.text
-        if len(text) > MAX_LINE_CHARS:
-            text = f"{text[:MAX_LINE_CHARS]}… ({len(text):,} characters)"
-        kept.append(TranscriptLine(line.kind, text))
-        left -= len(text)
-    return kept

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, json
 from msgspec.structs import replace
 
 from claude_bridge.app.build import build_plan
@@ -20,22 +20,27 @@ from claude_bridge.app.running import RunningBridge
 from claude_bridge.app.serve import run, serve_beside, wait_for_engine
 from claude_bridge.config.schema import Config
 from claude_bridge.conversion.pricing import Prices
+from claude_bridge.conversion.prompt.token_estimate import estimate_tokens
 from claude_bridge.exam.asking import asks
 from claude_bridge.exam.results import Exam, Result, Settings, TranscriptLine
 from claude_bridge.exam.runner import take_exam
 from claude_bridge.exam.store import Store
+from claude_bridge.exam.world import TOOLS
 from claude_bridge.providers import Upstream, engine_words
 from claude_bridge.routing import Routing, Target
 from claude_bridge.trace.secrets import Secrets
 from claude_bridge.upstream.engines.detect import inspect_engine
 
+ANSWER_TOKENS = 300
+"""Of a usual answer with its thoughts; the limits of a task allow more."""
+
 
 class PreparedExam(Struct, frozen=True, kw_only=True):
-    """An exam that can begin. ``prices`` None: none is known."""
+    """An exam that can begin, and about what it costs at a provider with known prices."""
 
     plan: Plan
     settings: Settings
-    prices: Prices | None
+    cost_usd: float
 
 
 def prepare(config: Config, options: Options, notices: Notices, **choices: Any) -> PreparedExam:  # noqa: ANN401 - Settings' fields
@@ -60,7 +65,7 @@ def prepare(config: Config, options: Options, notices: Notices, **choices: Any) 
         think=upstream.think,
         **choices,
     )
-    return PreparedExam(plan=plan, settings=settings, prices=upstream.prices)
+    return PreparedExam(plan=plan, settings=settings, cost_usd=expected_cost_usd(settings, upstream.prices))
 
 
 async def _find(plan: Plan, notices: Notices) -> tuple[Upstream, str, str]:
@@ -74,6 +79,19 @@ async def _find(plan: Plan, notices: Notices) -> tuple[Upstream, str, str]:
     found = report.find(upstream.model)
     digest = (found.ollama.digest if found is not None and found.ollama is not None else None) or ""
     return upstream, report.title if report.is_known else engine_words(upstream.name, upstream.adapter.kind), digest
+
+
+def expected_cost_usd(settings: Settings, prices: Prices | None) -> float:
+    """Return about what an exam costs, if each task takes the answers that it needs and nothing is cached."""
+    if prices is None or not (prices.input or prices.output):
+        return 0.0
+    read = answers = 0
+    for kind, number in settings.left(()):
+        task = kind.task(settings.seed, number)
+        prompt = json.encode([task.system, task.history, task.prompt, [TOOLS[name] for name in task.tools]])
+        answers += len(task.good)
+        read += (estimate_tokens(prompt, holds_images=False) + ANSWER_TOKENS) * len(task.good)
+    return (read * prices.input + answers * ANSWER_TOKENS * prices.output) / 1_000_000
 
 
 def take(

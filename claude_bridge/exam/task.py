@@ -10,7 +10,6 @@ from msgspec import DecodeError, Struct, json
 
 from claude_bridge.exam.disk import ROOT
 from claude_bridge.exam.shell import Outcome
-from claude_bridge.exam.tools import CORE
 from claude_bridge.exam.world import AnsweredCall
 from claude_bridge.wire.anthropic import InputMessage
 
@@ -57,11 +56,11 @@ class Task(Struct, frozen=True, kw_only=True):
     checks: Sequence[Sequence[Any]]
     good: Script
     bad: Mapping[str, Script]
+    tools: Sequence[str]
     files: Mapping[str, str] = {}
     locked: Sequence[str] = ()
     prepared: Mapping[str, Outcome] = {}
     results: Mapping[str, str] = {}
-    tools: Sequence[str] = CORE
     history: Sequence[InputMessage] = ()
     schema: bytes | None = None
     max_turns: int = 10

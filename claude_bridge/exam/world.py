@@ -5,18 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
-from msgspec import DecodeError, Struct, json
+from msgspec import DecodeError, Raw, Struct, json
 from msgspec.structs import replace
 
 from claude_bridge.conversion.tool_calls.arguments import accepts
 from claude_bridge.conversion.tool_json.schema_check import WorkBudget
-from claude_bridge.exam.disk import ROOT, Disk, WorldError
-from claude_bridge.exam.patterns import compiled, matching
+from claude_bridge.data_files import read_rows
+from claude_bridge.exam.disk import ROOT, Disk, WorldError, compiled, matching
 from claude_bridge.exam.shell import MemoryShell, Outcome
-from claude_bridge.exam.tools import TOOLS
+from claude_bridge.wire.anthropic import Tool
 
+MAX_EDITED_CHARS = 400_000
 MAX_RESULT_CHARS = 30_000
 """As Claude Code cuts what a command prints."""
+
+
+def _tool(name: str, row: dict[str, Any]) -> Tool:
+    fields = {"properties": row["properties"], "required": row["required"]}
+    schema = {"type": "object", **fields, "additionalProperties": False}
+    return Tool(name=name, description=row["description"], input_schema=Raw(json.encode(schema)))
+
+
+TOOLS = {name: _tool(name, row) for name, row in read_rows("exam/tools.toml").items()}
+"""All tools that a task may offer."""
 
 
 class AnsweredCall(Struct, frozen=True, kw_only=True):
@@ -55,6 +66,7 @@ class World:
     ) -> None:
         """``results`` is what tools answer that do nothing here, by name; ``locked`` files can't be written."""
         self.disk = Disk(files, locked=locked)
+        self.before = dict(self.disk.files)
         self._shell = MemoryShell(self.disk, prepared or {})
         self._offered = offered
         self._results = results or {}
@@ -153,9 +165,6 @@ class World:
 
     def _todo(self, todos: list[object]) -> Answered:
         return Answered(f"The list has {len(todos)} todos now. Go on with the next one.")
-
-
-MAX_EDITED_CHARS = 400_000
 
 
 def _object_of(arguments: bytes) -> dict[str, Any] | None:

@@ -84,9 +84,8 @@ def asking(behave: Behave, settings: Settings) -> Ask:
         message = Message(
             id="msg_1", model="scripted", content=blocks, stop_reason="end_turn", usage=Usage(output_tokens=20)
         )
-        return MeasuredAnswer(
-            message, AnswerFigures(prompt_tokens=100, output_tokens=20, calls=len(calls), printed=printed)
-        )
+        figures = AnswerFigures(prompt_tokens=100, output_tokens=20, calls=len(calls), printed=printed)
+        return MeasuredAnswer(message=message, figures=figures)
 
     return ask
 

@@ -13,9 +13,9 @@ from msgspec.structs import replace
 from claude_bridge.conversion.pricing import FREE, Prices
 from claude_bridge.exam.asking import AnswerFigures
 from claude_bridge.exam.catalog import CATALOG
-from claude_bridge.exam.cost import expected_cost_usd, is_paid
 from claude_bridge.exam.page import page_of
 from claude_bridge.exam.results import Exam, Result, TranscriptLine, as_json, score_of
+from claude_bridge.exam.session import expected_cost_usd
 from claude_bridge.exam.store import Store
 from claude_bridge.exam.verdict import ADVICE, VERDICTS, judge
 from tests.exam.scripted import settings_of
@@ -173,10 +173,8 @@ def test_files_that_are_no_results_are_left_out(tmp_path: Path) -> None:
 # --- costs --------------------------------------------------------------------------------------------------------
 
 
-def test_only_what_has_a_price_is_paid() -> None:
-    assert is_paid(Prices(input=1, output=2))
-    assert not is_paid(FREE)
-    assert not is_paid(None)
+def test_what_has_no_price_costs_nothing() -> None:
+    assert expected_cost_usd(settings_of(), FREE) == expected_cost_usd(settings_of(), None) == 0
 
 
 def test_the_expected_cost_grows_with_prices_and_runs() -> None:

@@ -16,15 +16,14 @@ import pytest
 
 import claude_bridge.exam
 from claude_bridge.exam.shell import Outcome
-from claude_bridge.exam.tools import ALL
-from claude_bridge.exam.world import MAX_RESULT_CHARS, AnsweredCall, World
+from claude_bridge.exam.world import MAX_RESULT_CHARS, TOOLS, AnsweredCall, World
 
 FILES = {"a.txt": "one\ntwo\nthree\n", "src/app.py": "def run():\n    return 1\n", "src/deep/b.py": "import app\n"}
 
 
 @pytest.fixture
 def world() -> World:
-    return World(FILES, offered=ALL, prepared={"pytest": Outcome("2 passed", "1 failed", (("a.txt", "four"),))})
+    return World(FILES, offered=TOOLS, prepared={"pytest": Outcome("2 passed", "1 failed", (("a.txt", "four"),))})
 
 
 def use(world: World, name: str, **given: object) -> AnsweredCall:
@@ -156,7 +155,7 @@ def test_a_file_can_not_grow_without_end(world: World) -> None:
 def test_nothing_in_the_world_imports_a_way_out() -> None:
     folder = Path(claude_bridge.exam.__file__).parent
     allowed = {"re", "shlex", "math", "collections", "itertools", "posixpath", "fnmatch", "typing", "msgspec"}
-    for name in ("world", "shell", "commands", "disk", "patterns", "task", "tools"):
+    for name in ("world", "shell", "commands", "disk", "task"):
         tree = ast.parse((folder / f"{name}.py").read_text("utf-8"))
         modules = {
             alias.name if isinstance(node, ast.Import) else node.module or ""
