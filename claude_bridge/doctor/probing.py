@@ -1,4 +1,4 @@
-"""Asks the model itself for ``bridge doctor --probe``: some requests through the bridge, each bounded in time."""
+"""Asks the model itself for ``bridge doctor --probe``, each request bounded in time, and judges its answers."""
 
 from __future__ import annotations
 
@@ -6,38 +6,23 @@ import struct
 import time
 import zlib
 from base64 import b64encode
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, suppress
 from functools import partial
-from typing import NamedTuple
 
 import anyio
-from msgspec import DecodeError, Raw, json
+from msgspec import DecodeError, Raw, Struct, json
 from msgspec.structs import replace
 
 from claude_bridge.adapters.engine_profiles import LLAMA_CPP
-from claude_bridge.bridge import ModelBridge, new_id
-from claude_bridge.conversion.response.accumulator import MessageAccumulator
-from claude_bridge.doctor.finding import CheckStep, Finding, Subject, warn
+from claude_bridge.bridge import ModelBridge
+from claude_bridge.conversion.upstream_errors.translate import quote
+from claude_bridge.doctor.finding import CheckStep, Finding, Subject, fail, ok, warn
 from claude_bridge.doctor.model import with_configured
-from claude_bridge.doctor.probed import (
-    CACHE,
-    LONG_PROMPT,
-    PICTURE,
-    STOP,
-    TOOL_CALL,
-    Probed,
-    Stopped,
-    check_cache,
-    check_long_prompt,
-    check_picture,
-    check_speed,
-    check_stop,
-    check_tool_call,
-)
 from claude_bridge.errors import BridgeError, SetupError, UpstreamError
+from claude_bridge.exam.asking import SLOW_FIRST_S, SLOW_TOKENS_PER_S, MeasuredAnswer, ask
 from claude_bridge.providers import PROVIDERS, Upstream, upstream_of
-from claude_bridge.trace.recorder import Recorder
+from claude_bridge.trace.console.printable import shortened
 from claude_bridge.upstream.client import UpstreamClient, client_for
 from claude_bridge.upstream.engines.discover import discover
 from claude_bridge.upstream.engines.ollama import root_url
@@ -52,8 +37,10 @@ from claude_bridge.wire.anthropic import (
     Thinking,
     Tool,
 )
-from claude_bridge.wire.anthropic_answers import ContentBlockDelta, ContentBlockStart
 from claude_bridge.wire.lenient_json import parse_any
+
+SPEED, TOOL_CALL, LONG_PROMPT, CACHE = "speed", "tool call", "long prompt", "prompt cache"
+PICTURE, STOP = "picture", "stop"
 
 PROBE_LIMIT_S = 120.0
 """How long one request may take: a small machine reads 50 tokens a second."""
@@ -82,6 +69,15 @@ _COLOUR, _RGB = "green", (0, 170, 0)
 PICTURE_SIDE = 224
 """Pixels. Many models cut their images to this; some engines refuse much smaller ones."""
 
+CUT_SHARE = 0.6
+"""A prompt of which the engine counts less than this share of our own estimate was cut: tokenizers differ by less."""
+
+TOO_QUICK_S = 0.3
+"""Below it, a time says nothing about a cache."""
+
+FREE_WITHIN_S = 3.0
+"""How soon a stopped engine should be free: llama.cpp looks each second whether it is still listened to."""
+
 _TOOL = Tool(
     name="get_weather",
     description="Return the weather of a city. Always use it when asked about weather.",
@@ -92,20 +88,13 @@ _TOOL = Tool(
 async def probe_model(subject: Subject, report: EngineReport) -> AsyncGenerator[CheckStep | Finding, None]:
     """Ask the model, and yield each step before its findings."""
     model = report.meant(subject.model)
-    is_ready = (
-        report.profile is not None and bool(subject.model or model) and (model is None or model.chats is not False)
-    )
-    if not is_ready:
+    if report.profile is None or not (subject.model or model) or (model is not None and model.chats is False):
         yield _not_asked("the checks above failed")
         return
+    window = None if subject.engine.models else subject.engine.window_tokens
+    probed = replace(subject.engine, upstream=_probed_upstream(subject.engine.upstream, report), window_tokens=window)
     try:
-        upstream = await discover(
-            replace(
-                subject.engine,
-                upstream=_probed_upstream(subject.engine.upstream, report),
-                window_tokens=None if subject.engine.models else subject.engine.window_tokens,
-            )
-        )
+        upstream = await discover(probed)
     except (SetupError, UpstreamError) as error:
         yield _not_asked(str(error))
         return
@@ -162,20 +151,83 @@ async def probe_bridge(
     yield check_speed(prober.short)
     if prober.short.error is not None:
         return
-    probes = [probe for probe in _PROBES if sees_images or probe.name != PICTURE]
-    for number, probe in enumerate(probes, 1):
-        yield prober.step(probe.what)
-        finding = await probe.run(prober)
+    names = [name for name in _PROBES if sees_images or name != PICTURE]
+    for number, name in enumerate(names, 1):
+        what, run = _PROBES[name]
+        yield prober.step(what)
+        finding = await run(prober)
         if finding is not None:
             yield finding
-        if prober.is_late and number < len(probes):
-            yield _out_of_time([later.name for later in probes[number:]], limit_s)
+        if prober.left_s <= 0 and number < len(names):
+            seen = f"{limit_s:.0f} s are over; not checked: {', '.join(names[number:])}"
+            yield warn("probe", seen, "The engine is too slow for the other checks: use a smaller model, or a GPU.")
             return
 
 
-def _out_of_time(names: Sequence[str], limit_s: float) -> Finding:
-    seen = f"{limit_s:.0f} s are over; not checked: {', '.join(names)}"
-    return warn("probe", seen, "The engine is too slow for the other checks: use a smaller model, or a GPU.")
+class Probed(Struct, frozen=True, kw_only=True):
+    """One answer of the model, or why there was none."""
+
+    answer: MeasuredAnswer = MeasuredAnswer()
+    error: str | None = None
+    estimated_tokens: int = 0
+    """How long we take the prompt for."""
+
+
+class _Prober:
+    """Asks the model, each question within a limit, and all of them within another."""
+
+    def __init__(self, bridge: ModelBridge, is_busy: IsBusy | None, *, ends_at: float) -> None:
+        self.is_busy = is_busy
+        # Half of the window at most, so that the answer and a tokenizer that counts more have room.
+        tokens = min(CANARY_TOKENS, (bridge.upstream.window_tokens or CANARY_TOKENS * 2) // 2)
+        lines = "".join(_LINE.format(number=number) for number in range(1, tokens // _LINE_TOKENS))
+        self.long_text = f"The code word is {CANARY}. Remember it.\n{lines}"
+        self.short = self.long = Probed()
+        """The answers to a short and to a long prompt."""
+        self._bridge = bridge
+        self._ends_at = ends_at
+
+    @property
+    def left_s(self) -> float:
+        """How much is left of the time for all questions."""
+        return self._ends_at - anyio.current_time()
+
+    @property
+    def _limit_s(self) -> float:
+        return max(1.0, min(PROBE_LIMIT_S, self.left_s))
+
+    def step(self, what: str) -> CheckStep:
+        """Return the step that begins now."""
+        return CheckStep(f"Asking the model: {what}", self._limit_s)
+
+    async def ask(
+        self,
+        question: str | list[Block],
+        *,
+        tools: list[Tool] | None = None,
+        max_tokens: int = 200,
+        leaves_at_first: bool = False,
+    ) -> Probed:
+        """Return the answer, or why there was none; ``leaves_at_first`` stops it at its first token."""
+        limit_s = self._limit_s
+        request = MessagesRequest(
+            model=self._bridge.upstream.model,
+            max_tokens=max_tokens,
+            messages=[InputMessage("user", question)],
+            tools=tools,
+            thinking=Thinking("disabled"),
+            temperature=0.0,
+        )
+        probed = Probed(estimated_tokens=await self._bridge.count_tokens(request))
+        try:
+            answer = await ask(self._bridge, request, limit_s, leaves_at_first=leaves_at_first)
+        except BridgeError as error:
+            return replace(probed, error=error.message)
+        late = f"no whole answer within {limit_s:.0f} s" if answer.left == "late" else None
+        return replace(probed, answer=answer, error=late)
+
+
+# --- what is asked ------------------------------------------------------------------------------------------------
 
 
 async def _tool_call(prober: _Prober) -> Finding:
@@ -200,42 +252,20 @@ async def _picture(prober: _Prober) -> Finding:
 
 
 async def _stop(prober: _Prober) -> Finding | None:
-    return check_stop(await _stop_an_answer(prober))
-
-
-class _Probe(NamedTuple):
-    """One request to the model, or some: the name of its check, and what is asked."""
-
-    name: str
-    what: str
-    run: Callable[[_Prober], Awaitable[Finding | None]]
-
-
-_PROBES = (
-    _Probe(TOOL_CALL, "a tool call", _tool_call),
-    _Probe(LONG_PROMPT, "a long prompt", _long_prompt),
-    _Probe(CACHE, "the same beginning once more", _same_beginning),
-    _Probe(PICTURE, "an image", _picture),
-    _Probe(STOP, "a long answer that is stopped", _stop),
-)
-
-
-async def _stop_an_answer(prober: _Prober) -> Stopped:
     """Begin a long answer, leave it at its first token, and see how long the engine is busy all the same."""
     usual = await prober.ask(_SHORT_TASK, max_tokens=1)
-    begun = await prober.ask(_LONG_TASK, max_tokens=LONG_ANSWER_TOKENS, stop_at_first=True)
+    begun = await prober.ask(_LONG_TASK, max_tokens=LONG_ANSWER_TOKENS, leaves_at_first=True)
     stopped_at = time.monotonic()
-    if usual.error is not None or begun.first_token_s is None:
-        return Stopped(error=usual.error or begun.error or "nothing was answered")
-    left_s = LONG_ANSWER_TOKENS / (prober.short.tokens_per_s or float("inf"))
+    if usual.error is not None or begun.answer.left != "begun":
+        return None
+    left_s = LONG_ANSWER_TOKENS / (prober.short.answer.tokens_per_s or float("inf"))
     busy = await _until_free(prober.is_busy) if prober.is_busy is not None else None
     if busy is not None:
-        return Stopped(busy_s=None if busy else time.monotonic() - stopped_at, left_s=left_s)
+        return check_stop(None if busy else time.monotonic() - stopped_at, left_s)
     # Where the engine does not report it: by what a short question takes longer than before, it was busy.
     late = await prober.ask(_SHORT_TASK, max_tokens=1)
-    if late.error is not None:
-        return Stopped(busy_s=None, left_s=left_s)
-    return Stopped(busy_s=max(0.0, _first_sign_s(late) - _first_sign_s(usual)), left_s=left_s)
+    first_signs = [one.answer.figures.first_token_s or one.answer.took_s for one in (usual, late)]
+    return check_stop(None if late.error else max(0.0, first_signs[1] - first_signs[0]), left_s)
 
 
 async def _until_free(is_busy: IsBusy) -> bool | None:
@@ -247,98 +277,129 @@ async def _until_free(is_busy: IsBusy) -> bool | None:
     return busy
 
 
-def _first_sign_s(probed: Probed) -> float:
-    return probed.end_s if probed.first_token_s is None else probed.first_token_s
-
-
-def _long_text(window_tokens: int | None) -> str:
-    # Half of the window at most, so that the answer and a tokenizer that counts more have room.
-    tokens = min(CANARY_TOKENS, (window_tokens or CANARY_TOKENS * 2) // 2)
-    lines = "".join(_LINE.format(number=number) for number in range(1, tokens // _LINE_TOKENS))
-    return f"The code word is {CANARY}. Remember it.\n{lines}"
-
-
-class _Prober:
-    """Asks the model, each question within a limit, and all of them within another."""
-
-    def __init__(self, bridge: ModelBridge, is_busy: IsBusy | None, *, ends_at: float) -> None:
-        self.is_busy = is_busy
-        self.long_text = _long_text(bridge.upstream.window_tokens)
-        self.short = self.long = Probed()
-        """The answers to a short and to a long prompt."""
-        self._bridge = bridge
-        self._ends_at = ends_at
-
-    @property
-    def is_late(self) -> bool:
-        """Whether the time for all questions is over."""
-        return anyio.current_time() >= self._ends_at
-
-    @property
-    def _limit_s(self) -> float:
-        return max(1.0, min(PROBE_LIMIT_S, self._ends_at - anyio.current_time()))
-
-    def step(self, what: str) -> CheckStep:
-        """Return the step that begins now."""
-        return CheckStep(f"Asking the model: {what}", self._limit_s)
-
-    async def ask(
-        self,
-        question: str | list[Block],
-        *,
-        tools: list[Tool] | None = None,
-        max_tokens: int = 200,
-        stop_at_first: bool = False,
-    ) -> Probed:
-        """Return the answer, or why there was none; ``stop_at_first`` leaves it at its first token."""
-        bridge, limit_s = self._bridge, self._limit_s
-        request = MessagesRequest(
-            model=bridge.upstream.model,
-            max_tokens=max_tokens,
-            messages=[InputMessage("user", question)],
-            tools=tools,
-            thinking=Thinking("disabled"),
-            temperature=0.0,
-        )
-        probed = Probed(estimated_tokens=await bridge.count_tokens(request))
-        accumulator, started_at, first_s = MessageAccumulator(), time.monotonic(), None
-        with anyio.move_on_after(limit_s) as limit:
-            try:
-                async with (
-                    bridge.exchange(request, Recorder(bridge.bus, new_id("req_"))) as exchange,
-                    aclosing(exchange.events()) as stream,
-                ):
-                    async for events in stream:
-                        accumulator.feed(events)
-                        has_content = any(isinstance(event, ContentBlockStart | ContentBlockDelta) for event in events)
-                        if has_content and first_s is None:
-                            first_s = time.monotonic() - started_at
-                            if stop_at_first:
-                                return replace(probed, first_token_s=first_s)
-                    if exchange.error is not None:
-                        raise exchange.error
-            except BridgeError as error:
-                return replace(probed, error=error.message)
-        if limit.cancelled_caught:
-            return replace(probed, error=f"no whole answer within {limit_s:.0f} s", is_late=True)
-        message = accumulator.message
-        return replace(
-            probed,
-            content=tuple(message.content),
-            usage=message.usage,
-            first_token_s=first_s,
-            end_s=time.monotonic() - started_at,
-        )
+_PROBES: dict[str, tuple[str, Callable[[_Prober], Awaitable[Finding | None]]]] = {
+    TOOL_CALL: ("a tool call", _tool_call),
+    LONG_PROMPT: ("a long prompt", _long_prompt),
+    CACHE: ("the same beginning once more", _same_beginning),
+    PICTURE: ("an image", _picture),
+    STOP: ("a long answer that is stopped", _stop),
+}
+"""One request to the model, or some, by the name of its check: what is asked for, and how."""
 
 
 def picture_of(red: int, green: int, blue: int) -> ImageBlock:
     """Return a square PNG of one colour, each part from 0 to 255."""
     row = b"\0" + bytes((red, green, blue)) * PICTURE_SIDE  # each row of a PNG begins with its filter: none
     header = struct.pack(">IIBBBBB", PICTURE_SIDE, PICTURE_SIDE, 8, 2, 0, 0, 0)  # 8 bits for each of three colours
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(row * PICTURE_SIDE)), (b"IEND", b""))
-    png = b"\x89PNG\r\n\x1a\n" + b"".join(_png_chunk(name, data) for name, data in chunks)
+    png = b"\x89PNG\r\n\x1a\n"
+    for name, data in ((b"IHDR", header), (b"IDAT", zlib.compress(row * PICTURE_SIDE)), (b"IEND", b"")):
+        png += struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
     return ImageBlock(Base64Source("image/png", b64encode(png).decode()))
 
 
-def _png_chunk(name: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+# --- what the answers mean ----------------------------------------------------------------------------------------
+
+
+def _no_answer(name: str, probed: Probed, remedy: str) -> Finding | None:
+    """Return that there is no answer; one that is late says nothing about what is checked. None: there is one."""
+    if probed.answer.left == "late":
+        return warn(name, str(probed.error), "Use a smaller model, or one that fits on the GPU; then ask again.")
+    return None if probed.error is None else fail(name, probed.error, remedy)
+
+
+def check_speed(probed: Probed) -> Finding:
+    """Judge how soon and how fast the model answers."""
+    first_token_s, tokens_per_s = probed.answer.figures.first_token_s, probed.answer.tokens_per_s
+    if probed.error is not None or first_token_s is None:
+        return fail(SPEED, probed.error or "the model answered nothing", "Look at the engine's log.")
+    speed = f"first token after {first_token_s:.1f} s"
+    if tokens_per_s is not None:
+        speed += f", then {tokens_per_s:.0f} tokens/s"
+    if tokens_per_s is not None and tokens_per_s < SLOW_TOKENS_PER_S:
+        return warn(SPEED, f"{speed}: too slow to work with", "Use a smaller model, or one that fits on the GPU.")
+    if first_token_s > SLOW_FIRST_S:
+        return warn(SPEED, f"{speed}: it may have been loading", "Run it again: a loaded model answers sooner.")
+    return ok(SPEED, speed)
+
+
+def check_tool_call(probed: Probed, *, tool: str, field: str) -> Finding:
+    """Judge whether the model called the requested tool, with a field that makes sense."""
+    if found := _no_answer(TOOL_CALL, probed, "Use a model that can call tools."):
+        return found
+    answer = probed.answer
+    if not answer.calls:
+        words = f"; it answered: {shortened(quote(answer.text), 80)}" if answer.text else ""
+        return fail(TOOL_CALL, f"the model called no tool when asked to{words}", "Use a model made for tools.")
+    call = answer.calls[0]
+    arguments = parse_any(bytes(call.input))
+    if call.name != tool or not isinstance(arguments, dict) or not isinstance(arguments.get(field), str):
+        seen = f"the model called {call.name} with {quote(bytes(call.input).decode())[:80]}"
+        return fail(TOOL_CALL, seen, "Use a model made for tools.")
+    return ok(TOOL_CALL, f"a streamed call of {tool} came back valid")
+
+
+def check_long_prompt(probed: Probed, *, canary: str) -> Finding:
+    """Judge whether a word at the front of a long prompt survived, or the prompt was cut in silence."""
+    if found := _no_answer(LONG_PROMPT, probed, "Give the engine a larger context window."):
+        return found
+    size, read_tokens = f"{probed.estimated_tokens:,} tokens", probed.answer.figures.prompt_tokens
+    if canary.lower() in probed.answer.text.lower():
+        return ok(LONG_PROMPT, f"the beginning of about {size} arrived")
+    if not read_tokens:
+        seen = f"the model did not find a word at the beginning of about {size}"
+        return warn(
+            LONG_PROMPT, f"{seen}; the engine does not report what it read", "Check the engine's context window."
+        )
+    if read_tokens < CUT_SHARE * probed.estimated_tokens:
+        return fail(
+            LONG_PROMPT,
+            f"of about {size} the engine read {read_tokens:,}: it cuts prompts in silence",
+            "Give the engine a larger context window, and ask an Ollama through its own API: bridge serve ollama",
+        )
+    seen = f"all of about {size} was read, but the model did not find a word at its beginning"
+    return warn(LONG_PROMPT, seen, "The model is weak with long prompts: use a larger one.")
+
+
+def check_cache(first: Probed, second: Probed) -> Finding | None:
+    """Judge whether the beginning that two prompts share is read only once; None: there is nothing to compare."""
+    figures = second.answer.figures
+    first_s, second_s = first.answer.figures.first_token_s, figures.first_token_s
+    if first_s is None or second_s is None:
+        return None
+    times = f"{first_s:.1f} s, then {second_s:.1f} s"
+    cached, read = figures.cached_tokens or 0, figures.prompt_tokens or 0
+    if cached * 2 > read > 0:
+        return ok(CACHE, f"{cached:,} of {read:,} tokens reused ({times})")
+    if first_s < TOO_QUICK_S:
+        return ok(CACHE, f"too quick to tell ({times})")
+    if second_s < first_s / 2:
+        return ok(CACHE, f"the second prompt with the same beginning was read sooner ({times})")
+    remedy = "Without it every turn reads the whole conversation again. Switch on the engine's prefix cache."
+    return warn(CACHE, f"the same beginning was read twice ({times})", remedy)
+
+
+def check_picture(probed: Probed, *, colour: str) -> Finding:
+    """Judge whether a model that reports vision saw the colour of a picture."""
+    if probed.error is not None:
+        remedy = "Claude Code can do without images: list the model in the configuration, with vision = false."
+        return warn(PICTURE, f"a {colour} picture was refused: {probed.error}", remedy)
+    if colour in probed.answer.text.lower():
+        return ok(PICTURE, f"a {colour} picture was seen as {colour}")
+    answer = quote(probed.answer.text)[:80] or "nothing"
+    remedy = "Don't rely on what it sees: take another model for images."
+    return warn(PICTURE, f"the model was shown a {colour} picture, and gave as its colour: {answer}", remedy)
+
+
+def check_stop(busy_s: float | None, left_s: float) -> Finding:
+    """Judge whether an answer that was stopped after its first token sets the engine free.
+
+    ``busy_s`` is how long the engine was busy all the same (None: for longer than the wait), ``left_s`` about how long
+    the rest of the answer would have taken.
+    """
+    if busy_s is not None and busy_s <= FREE_WITHIN_S:
+        if left_s <= FREE_WITHIN_S:
+            return ok(STOP, "too quick to tell whether a stopped answer goes on")
+        return ok(STOP, f"free {busy_s:.1f} s after an answer was stopped")
+    busy = "never became free" if busy_s is None else f"was busy for another {busy_s:.0f} s"
+    remedy = "Update the engine; if there is a proxy before it, bypass it: a stopped answer goes on there."
+    return warn(STOP, f"an answer was stopped, and the engine {busy}", remedy)

@@ -41,6 +41,9 @@ WAIT_S, MAX_WAIT_S = 1.0, 60.0
 
 CHARS_PER_TOKEN = 4
 
+SLOW_TOKENS_PER_S, SLOW_FIRST_S = 5.0, 30.0
+"""Below and above that nobody can work with a model."""
+
 NOTHING = Message(id="", model="", content=[], stop_reason=None, usage=Usage())
 
 Left = Literal["late", "endless", "begun"]
@@ -88,6 +91,12 @@ class MeasuredAnswer(Struct, frozen=True, kw_only=True):
     def thoughts(self) -> str:
         """What it thinks."""
         return "".join(block.thinking for block in self.message.content if isinstance(block, ThinkingBlock)).strip()
+
+    @property
+    def tokens_per_s(self) -> float | None:
+        """How fast it was written once it had begun; None: it was too short to tell."""
+        seconds, tokens = self.figures.output_s or 0.0, self.figures.output_tokens
+        return tokens / seconds if seconds > 0.05 and tokens > 1 else None
 
     @property
     def repeats_itself(self) -> bool:

@@ -9,12 +9,10 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from claude_bridge.clients.claude_code import COMFORTABLE_TOKENS, FULL_PROMPT, LITE_PROMPT
+from claude_bridge.exam.asking import SLOW_FIRST_S, SLOW_TOKENS_PER_S
 from claude_bridge.exam.results import Exam
 
 DAILY, SMALL, QUESTIONS, NO_TOOLS = "daily work", "small edits", "questions only", "not with tools"
-
-SLOW_TOKENS_PER_S = 5.0
-SLOW_FIRST_S = 30.0
 
 Evidence = Callable[[Exam], str | None]
 """Returns what shows that a rule holds, or None where it does not."""

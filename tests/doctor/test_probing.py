@@ -6,9 +6,8 @@ import pytest
 from msgspec import Raw
 
 from claude_bridge.doctor.finding import Severity
-from claude_bridge.doctor.probed import (
+from claude_bridge.doctor.probing import (
     Probed,
-    Stopped,
     check_cache,
     check_long_prompt,
     check_picture,
@@ -16,25 +15,30 @@ from claude_bridge.doctor.probed import (
     check_stop,
     check_tool_call,
 )
+from claude_bridge.exam.asking import AnswerFigures, MeasuredAnswer
 from claude_bridge.wire.anthropic import TextBlock, ToolUseBlock
-from claude_bridge.wire.anthropic_answers import Usage
+from claude_bridge.wire.anthropic_answers import Message, Usage
 
 WORD = "PELICAN"
 
 
+def message(block: TextBlock | ToolUseBlock) -> Message:
+    return Message(id="msg_1", model="m", content=[block], stop_reason="end_turn", usage=Usage())
+
+
 def said(words: str, *, prompt: int = 0, cached: int = 0, output: int = 50, first_s: float = 1.0) -> Probed:
-    usage = Usage(input_tokens=prompt - cached, cache_read_input_tokens=cached, output_tokens=output)
-    return Probed(
-        content=(TextBlock(words),), usage=usage, first_token_s=first_s, end_s=first_s + 2, estimated_tokens=6_000
+    figures = AnswerFigures(
+        prompt_tokens=prompt, cached_tokens=cached, output_tokens=output, first_token_s=first_s, output_s=2.0
     )
+    return Probed(answer=MeasuredAnswer(message=message(TextBlock(words)), figures=figures), estimated_tokens=6_000)
 
 
 def called(name: str, arguments: bytes) -> Probed:
-    return Probed(content=(ToolUseBlock("toolu_1", name, Raw(arguments)),))
+    return Probed(answer=MeasuredAnswer(message=message(ToolUseBlock("toolu_1", name, Raw(arguments)))))
 
 
 FAILED = Probed(error="it broke")
-LATE = Probed(error="no whole answer within 120 s", is_late=True)
+LATE = Probed(error="no whole answer within 120 s", answer=MeasuredAnswer(left="late"))
 
 
 @pytest.mark.parametrize(
@@ -126,22 +130,19 @@ def test_what_is_seen_of_a_picture_is_judged(probed: Probed, mark: Severity, wor
 
 
 @pytest.mark.parametrize(
-    ("stopped", "mark", "words"),
+    ("busy_s", "left_s", "mark", "words"),
     [
-        pytest.param(Stopped(busy_s=0.4, left_s=60), Severity.OK, "free 0.4 s after an answer was stopped", id="free"),
-        pytest.param(Stopped(busy_s=0.4, left_s=1), Severity.OK, "too quick to tell", id="a quick engine"),
-        pytest.param(Stopped(busy_s=31, left_s=60), Severity.WARN, "was busy for another 31 s", id="goes on"),
-        pytest.param(Stopped(busy_s=None, left_s=60), Severity.WARN, "never became free", id="never free"),
+        pytest.param(0.4, 60, Severity.OK, "free 0.4 s after an answer was stopped", id="free"),
+        pytest.param(0.4, 1, Severity.OK, "too quick to tell", id="a quick engine"),
+        pytest.param(31, 60, Severity.WARN, "was busy for another 31 s", id="goes on"),
+        pytest.param(None, 60, Severity.WARN, "never became free", id="never free"),
     ],
 )
-def test_whether_a_stopped_answer_frees_the_engine_is_judged(stopped: Stopped, mark: Severity, words: str) -> None:
-    found = check_stop(stopped)
+def test_whether_a_stopped_answer_frees_the_engine_is_judged(
+    busy_s: float | None, left_s: float, mark: Severity, words: str
+) -> None:
+    found = check_stop(busy_s, left_s)
 
-    assert found is not None
     assert found.severity is mark
     assert words in found.seen
     assert (found.remedy is None) == (mark is Severity.OK)
-
-
-def test_stopping_is_not_judged_by_what_failed() -> None:
-    assert check_stop(Stopped(error="it broke")) is None
