@@ -129,7 +129,7 @@ def _ask_everywhere(config: Config, *, scans_network: bool) -> list[Listing]:
     configured += _served_engines(config, configured)
     engines = [*configured, *local_engines(configured)]
     if scans_network:
-        from claude_bridge.upstream.engines.scan import neighbours, scan
+        from claude_bridge.upstream.engines.catalog import neighbours, scan
 
         hosts = neighbours()
         terminal.say(terminal.faint(f"Looking for engines at {len(hosts)} addresses of the local network."))

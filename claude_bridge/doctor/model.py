@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from difflib import get_close_matches
 from shlex import quote as quote_for_shell
 
 from msgspec.structs import replace
@@ -11,7 +9,7 @@ from msgspec.structs import replace
 from claude_bridge.adapters.engine_profiles import LLAMA_CPP, LM_STUDIO, VLLM
 from claude_bridge.doctor.finding import Finding, Subject, fail, ok, warn
 from claude_bridge.upstream.engines.discover import configured_model
-from claude_bridge.upstream.engines.report import EngineReport, OfferedModel
+from claude_bridge.upstream.engines.report import EngineReport, OfferedModel, in_short, nearest
 
 MODEL, PURPOSE, TOOLS, THINKING, IMAGES, CLOUD = "model", "purpose", "tools", "thinking", "images", "cloud"
 
@@ -30,11 +28,11 @@ def check_listed(subject: Subject, report: EngineReport) -> Finding | None:
     if not models or configured_model(subject.model, models, is_ollama=report.is_ollama) is not None:
         return None
     names = [one.id for one in models]
-    near = get_close_matches(subject.model, names, n=1, cutoff=0.4) or names
+    near = nearest(subject.model, names) or names
     command = subject.command(model=near[0])
     if not subject.model:
-        return warn(MODEL, f"no model was named; the configuration lists: {_some(names)}", command)
-    return fail(MODEL, f"the configuration does not list {subject.model!r}, but: {_some(names)}", command)
+        return warn(MODEL, f"no model was named; the configuration lists: {in_short(names)}", command)
+    return fail(MODEL, f"the configuration does not list {subject.model!r}, but: {in_short(names)}", command)
 
 
 def with_configured(subject: Subject, report: EngineReport, model: OfferedModel) -> tuple[OfferedModel, int | None]:
@@ -79,7 +77,7 @@ def _check_missing(subject: Subject, report: EngineReport) -> Finding:
         if report.engine == LLAMA_CPP.name:
             return ok(MODEL, name)
         return warn(MODEL, "the engine lists no models", f"If {name!r} is right, ask it: {_probe(subject)}")
-    which = f"nearest: {', '.join(near)}" if near else f"offered: {_some(names)}"
+    which = f"nearest: {', '.join(near)}" if near else f"offered: {in_short(names)}"
     return fail(MODEL, f"there is no {name!r}; {which}", _with_model(subject, report, (near or names)[0]))
 
 
@@ -93,7 +91,7 @@ def _check_unnamed(subject: Subject, report: EngineReport) -> Finding:
     choice = [model.id for model in report.choices]
     if not choice:
         return fail(MODEL, f"none of {len(names)} installed models can call tools", f"ollama pull {GOOD_MODEL}")
-    seen = f"no model was named; available: {_some(choice)}"
+    seen = f"no model was named; available: {in_short(choice)}"
     return warn(MODEL, seen, _with_model(subject, report, choice[0]))
 
 
@@ -141,10 +139,6 @@ def check_cloud(report: EngineReport, model: OfferedModel) -> Finding | None:
     if report.cloud.is_signed_in:
         return ok(CLOUD, f"{seen}: prompts leave this machine; signed in")
     return warn(CLOUD, f"{seen}; Ollama does not report whether it is signed in", "If it is refused: ollama signin")
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:8]) + (" …" if len(names) > 8 else "")
 
 
 def _other_model(subject: Subject, report: EngineReport) -> str:

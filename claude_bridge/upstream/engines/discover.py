@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 
 from claude_bridge.adapters import ADAPTERS
-from claude_bridge.adapters.engine_profiles import UNKNOWN, ollama_profile, profile_for, profile_in_api
+from claude_bridge.adapters.engine_profiles import OLLAMA, UNKNOWN, ollama_profile, profile_for, profile_in_api
 from claude_bridge.conversion.pricing import FREE
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.upstream_errors.translate import explain_refusal
 from claude_bridge.errors import SetupError, SeveralModelsError, UpstreamBrokenError, UpstreamError
 from claude_bridge.providers import Upstream
-from claude_bridge.upstream.engines.anthropic import anthropic_root, passthrough_as_reported, passthrough_to_anthropic
 from claude_bridge.upstream.engines.detect import inspect_engine
 from claude_bridge.upstream.engines.engine import Engine
 from claude_bridge.upstream.engines.ollama import (
@@ -25,7 +23,7 @@ from claude_bridge.upstream.engines.ollama import (
     runs_locally,
     version_numbers,
 )
-from claude_bridge.upstream.engines.openai_compatible import base_url_candidates, usual_prices
+from claude_bridge.upstream.engines.openai_compatible import base_url_candidates, usual_prices, without_api_path
 from claude_bridge.upstream.engines.report import (
     CAN_ONLY_CHAT,
     EngineReport,
@@ -33,6 +31,8 @@ from claude_bridge.upstream.engines.report import (
     OllamaModel,
     ProbeAnswer,
     abilities_in_words,
+    in_short,
+    nearest,
     profile_as_reported,
     with_tag,
 )
@@ -41,6 +41,11 @@ from claude_bridge.wire.addresses import reaches_this_machine
 _USUAL_LOCAL_URLS = (
     "Usual ones: http://localhost:11434/v1 for Ollama, http://localhost:8080/v1 for llama.cpp, "
     "http://localhost:1234/v1 for LM Studio, http://localhost:8000/v1 for vLLM."
+)
+
+_OLLAMA_NOTE = (
+    "requests are passed through: on this route the bridge can't set an Ollama's context window, and Ollama cuts long "
+    "prompts in silence. Set OLLAMA_CONTEXT_LENGTH for it, or use `bridge serve ollama`"
 )
 
 
@@ -66,12 +71,14 @@ async def discover(engine: Engine) -> Upstream:
 async def _as_reported(engine: Engine) -> Upstream:
     upstream = engine.upstream
     if upstream.adapter.is_passthrough and upstream.profile.messages.is_anthropic:
-        return passthrough_to_anthropic(upstream, has_key=engine.api_key is not None)
+        whose = "the client's own login" if upstream.forwards_client_auth else "no key"
+        notes = f"requests are passed through unchanged, with {'your key' if engine.api_key is not None else whose}"
+        return replace(upstream, base_url=anthropic_root(upstream.base_url), notes=(notes,))
     report = await inspect_engine(upstream, engine.api_key, may_be_ollama=engine.may_upgrade)
     require_engine(report, engine)
     if upstream.adapter.is_passthrough:
         root = anthropic_root(upstream.base_url)
-        return _with_window_note(engine.with_limits(passthrough_as_reported(replace(upstream, base_url=root), report)))
+        return _with_window_note(engine.with_limits(_in_passthrough(replace(upstream, base_url=root), report)))
     if not report.is_ollama:
         return _with_window_note(engine.with_limits(_on_any_engine(upstream, report)))
     found = _on_ollama(upstream, report, engine.window_tokens)
@@ -179,7 +186,9 @@ def _ollama_model(report: EngineReport, name: str) -> OfferedModel:
         names = [model.id for model in report.choices]
         if len(names) > 1:
             hint = f"These can call tools: {', '.join(names)}. Add one after the provider."
-            raise SeveralModelsError("No model was given.", hint, engine=_place(report), models=names)
+            raise SeveralModelsError(
+                "No model was given.", hint, engine=f"{report.title} at {report.base_url}", models=names
+            )
         if not names:
             what = "No model that can call tools is installed." if report.models else "No model is installed."
             raise SetupError(what, "Get one: `ollama pull qwen3`")
@@ -208,6 +217,36 @@ def _ollama_warnings(model: OfferedModel, version: str) -> list[str]:
         oldest = ".".join(map(str, OLDEST_VERSION))
         warnings.append(f"Ollama {version} is old: before {oldest} it cuts long prompts in silence. Update it.")
     return warnings
+
+
+# --- an engine with Anthropic's own API ---------------------------------------------------------------------------
+
+
+def anthropic_root(base_url: str) -> str:
+    """Return the address without the path of the Messages API, which users give or leave out."""
+    return without_api_path(base_url, ("/messages", "/v1"))
+
+
+def _in_passthrough(upstream: Upstream, report: EngineReport) -> Upstream:
+    """Return the upstream as its report describes it; an empty ``upstream.model`` keeps the client's model names."""
+    profile = report.profile or upstream.profile
+    is_ollama = profile.name == OLLAMA.name
+    name = report.title if is_ollama else report.engine if report.is_known else upstream.name
+    upstream = replace(upstream, name=name, profile=profile)
+    if is_ollama:
+        model = report.find(upstream.model) if upstream.model else None
+        # What is loaded now may have been loaded for another client, with another window.
+        window = model.ollama.modelfile_window if model and model.ollama else None
+        return replace(upstream, window_tokens=window, rereads_window=True, notes=(_OLLAMA_NOTE,))
+    model = report.find(upstream.model)
+    if model is None and (profile.ignores_model_name or len(report.models) == 1):
+        model = next(iter(report.models), None)
+    notes = ["requests are passed through; what this engine can't handle in them is changed"]
+    if not upstream.model and report.models and not profile.ignores_model_name:
+        notes.append(f"each request uses the model that it names; available: {in_short(report.names)}")
+    window = model.window_in_use if model else None
+    notes += [f"context window {window:,} tokens"] if window else []
+    return replace(upstream, window_tokens=window, notes=tuple(notes))
 
 
 # --- any other engine ---------------------------------------------------------------------------------------------
@@ -245,26 +284,17 @@ def _listed_model(upstream: Upstream, report: EngineReport) -> OfferedModel:
     name, model = upstream.model, report.meant(upstream.model)
     if model is None and not name:
         names = [model.id for model in report.choices]
-        hint = f"{upstream.name} offers: {_some(names)}. Add one after the provider."
+        hint = f"{upstream.name} offers: {in_short(names, 20)}. Add one after the provider."
         if not names:
             raise SetupError("No model was given.", hint)
         engine = f"{upstream.name} at {upstream.base_url}"
         raise SeveralModelsError("No model was given.", hint, engine=engine, models=names)
     if model is None and report.models and upstream.profile.lists_all_models:
         near = report.near(name)
-        hint = f"Nearest: {', '.join(near)}." if near else f"It offers: {', '.join(report.names[:10])}."
+        hint = f"Nearest: {', '.join(near)}." if near else f"It offers: {in_short(report.names)}."
         what = f"{upstream.name} at {upstream.base_url} has no model {name!r}."
         raise SetupError(what, f"{hint} If the list is not complete, add --no-check.")
     return model or OfferedModel(id=name)
-
-
-def _some(names: Sequence[str]) -> str:
-    listed = ", ".join(names[:20]) or "none"
-    return f"{listed} and {len(names) - 20} more (bridge models lists all)" if len(names) > 20 else listed
-
-
-def _place(report: EngineReport) -> str:
-    return f"{report.title} at {report.base_url}"
 
 
 # --- as the configuration describes it ----------------------------------------------------------------------------
@@ -320,6 +350,6 @@ def _unlisted(name: str, models: Sequence[OfferedModel]) -> SetupError:
     if not name:
         hint = f"The configuration lists: {', '.join(names)}. Add one after the provider."
         return SeveralModelsError("No model was given.", hint, engine="The configuration", models=names)
-    near = get_close_matches(name, names, n=3, cutoff=0.4)
-    hint = f"Nearest: {', '.join(near)}." if near else f"It lists: {', '.join(names[:10])}."
+    near = nearest(name, names)
+    hint = f"Nearest: {', '.join(near)}." if near else f"It lists: {in_short(names)}."
     return SetupError(f"The configuration lists no model {name!r} of this provider.", hint)

@@ -194,7 +194,7 @@ class EngineReport(Struct, frozen=True, kw_only=True):
 
     def near(self, name: str) -> list[str]:
         """Return the names that are most like this one, which the engine does not list."""
-        return get_close_matches(with_tag(name) if self.is_ollama else name, self.names, n=3, cutoff=0.45)
+        return nearest(with_tag(name) if self.is_ollama else name, self.names)
 
     def find(self, name: str) -> OfferedModel | None:
         """Return the model that a name means, or None if the engine does not list it."""
@@ -213,6 +213,17 @@ def _spellings(name: str) -> Sequence[str]:
     elif "/" in name:
         spellings.append(name.partition(":")[0])
     return spellings
+
+
+def nearest(name: str, names: Sequence[str]) -> list[str]:
+    """Return the names that are most like this one."""
+    return get_close_matches(name, names, n=3, cutoff=0.4)
+
+
+def in_short(names: Sequence[str], most: int = 10) -> str:
+    """Return the names in a sentence, no more than so many of them."""
+    listed = ", ".join(names[:most]) or "none"
+    return f"{listed} and {len(names) - most} more (bridge models lists all)" if len(names) > most else listed
 
 
 def with_tag(name: str) -> str:

@@ -13,8 +13,7 @@ from claude_bridge.adapters.engine_profiles import ANTHROPIC, LLAMA_CPP, OLLAMA,
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.errors import SetupError, UpstreamError, UpstreamUnreachableError
 from claude_bridge.providers import PROVIDERS, Upstream, upstream_of
-from claude_bridge.upstream.engines.anthropic import anthropic_root
-from claude_bridge.upstream.engines.discover import discover
+from claude_bridge.upstream.engines.discover import anthropic_root, discover
 from claude_bridge.upstream.engines.engine import Engine
 
 pytestmark = pytest.mark.anyio

@@ -7,8 +7,7 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from claude_bridge.upstream.engines.catalog import list_everywhere
-from claude_bridge.upstream.engines.scan import neighbours, scan
+from claude_bridge.upstream.engines.catalog import list_everywhere, neighbours, scan
 from tests.fake_upstream import FakeUpstream, model_list
 from tests.scripted_ollama import ScriptedOllama, a_model
 
