@@ -139,6 +139,12 @@ PROVIDERS: dict[str, Provider] = {
 """Every provider by its name on the command line."""
 
 
+def usual_places() -> str:
+    """Return a sentence that says where engines listen on a user's own machine."""
+    rows = [row for row in PROVIDERS.values() if urlsplit(row.base_url).scheme == "http"]
+    return f"Usual ones: {', '.join(f'{row.base_url} for {row.display_name}' for row in rows)}."
+
+
 def start_command_of(engine: str) -> str | None:
     """Return how users start this engine, named with or without its version; None: it runs elsewhere, or unknown."""
     name = _VERSION.sub("", engine)

@@ -8,33 +8,17 @@ from urllib.parse import urlsplit
 
 import anyio
 
+from claude_bridge.doctor import reach
 from claude_bridge.doctor.finding import CheckStep, Finding, Severity, Subject
 from claude_bridge.doctor.machine import inspect_machine, is_near
-from claude_bridge.doctor.model import (
-    check_cloud,
-    check_installed,
-    check_listed,
-    check_purpose,
-    check_senses,
-    check_tools,
-    with_configured,
-)
+from claude_bridge.doctor.model import check_model
 from claude_bridge.doctor.probing import ALL_LIMIT_S, probe_model
-from claude_bridge.doctor.reach import (
-    check_address,
-    check_engine,
-    check_key,
-    check_reachable,
-    check_stranger,
-    check_version,
-    no_tls,
-)
-from claude_bridge.doctor.windows import check_windows
 from claude_bridge.providers import PROVIDERS, upstream_of
 from claude_bridge.server.port_owner import describe_port_owner
+from claude_bridge.upstream.engines.catalog import Listing, list_everywhere, local_engines
 from claude_bridge.upstream.engines.detect import inspect_engine
 from claude_bridge.upstream.engines.engine import Engine
-from claude_bridge.upstream.engines.report import EngineReport, OfferedModel
+from claude_bridge.upstream.engines.report import EngineReport
 from claude_bridge.wire.addresses import reaches_this_machine
 
 ENGINE_LIMIT_S = 30.0
@@ -43,11 +27,6 @@ MACHINE_LIMIT_S = 15.0
 
 ELSEWHERE_LIMIT_S = 1.0
 PLAIN_LIMIT_S = 1.0
-
-USUAL_PORTS = (11434, 8080, 1234, 8000, 30000)
-"""Where Ollama, llama.cpp, LM Studio, vLLM and SGLang listen unless they are configured otherwise."""
-
-OPENAI_ITSELF = "api.openai.com"
 
 
 async def examine(subject: Subject, *, port: int, probe: bool) -> AsyncGenerator[CheckStep | Finding, None]:
@@ -70,15 +49,19 @@ async def examine(subject: Subject, *, port: int, probe: bool) -> AsyncGenerator
 
 
 async def examine_engine(
-    subject: Subject, *, usual_ports: Sequence[int] = USUAL_PORTS
+    subject: Subject, *, usual: Sequence[Engine] | None = None
 ) -> tuple[EngineReport, list[Finding]]:
-    """Return what the engine reports, and what that means; ``usual_ports`` is where others are looked for."""
+    """Return what the engine reports, and what that means; ``usual`` are others that may run (None: the usual ones)."""
     report = await _inspect(subject.engine)
     if report is None:
-        return EngineReport(), [no_tls(subject)]
+        return EngineReport(), [reach.no_tls(subject)]
     address = urlsplit(subject.base_url)
     is_here = reaches_this_machine(address.hostname or "")
-    elsewhere = await _engines_elsewhere(address.port, usual_ports) if is_here and not report.profile else []
+    elsewhere: list[Listing] = []
+    if is_here and report.profile is None:
+        ollama = Engine(provider="ollama", upstream=upstream_of(PROVIDERS["ollama"], base_url=None, model=""))
+        others = [ollama, *local_engines([subject.engine])] if usual is None else usual
+        elsewhere, _ = await list_everywhere(others, limit_s=ELSEWHERE_LIMIT_S)
     owner = describe_port_owner(address.port or 80) if is_here else ""
     return report, list(check_report(subject, report, elsewhere=elsewhere, owner=owner))
 
@@ -109,73 +92,36 @@ async def _speaks_plain_http(host: str, port: int) -> bool:
     return False
 
 
-async def _engines_elsewhere(taken: int | None, ports: Sequence[int]) -> list[EngineReport]:
-    """Return the engines at the usual ports of this machine, in their order."""
-    found: dict[int, EngineReport] = {}
-
-    async def look(port: int) -> None:
-        upstream = upstream_of(PROVIDERS["openai"], base_url=f"http://127.0.0.1:{port}/v1", model="")
-        with anyio.move_on_after(ELSEWHERE_LIMIT_S):
-            report = await inspect_engine(upstream, None)
-            if report.profile is not None:
-                found[port] = report
-
-    async with anyio.create_task_group() as tasks:
-        for port in ports:
-            if port != taken:
-                tasks.start_soon(look, port)
-    return [found[port] for port in ports if port in found]
-
-
 # --- the engine and its model, in the order in which a person would ask -------------------------------------------
 
 
 def check_report(
-    subject: Subject, report: EngineReport, *, elsewhere: Sequence[EngineReport] = (), owner: str = ""
+    subject: Subject, report: EngineReport, *, elsewhere: Sequence[Listing] = (), owner: str = ""
 ) -> Iterator[Finding]:
     """Yield the findings; where one thing is broken, those that rest on it are left out.
 
     ``elsewhere`` are engines at the usual addresses, where nothing of use answers here; ``owner`` is who listens on
     the engine's port, as in " by nginx (process 7)", or empty.
     """
-    reachable = check_reachable(subject, report.answers, elsewhere=elsewhere)
+    reachable = reach.check_reachable(subject, report.answers, elsewhere=elsewhere)
     yield reachable
     if reachable.severity is Severity.FAIL:
         return
-    key = check_key(subject, report.answers)
+    key = reach.check_key(subject, report.answers)
     if key.severity is Severity.FAIL:
         yield key
         return
     if report.profile is None:
-        yield check_stranger(subject, report, owner=owner, elsewhere=elsewhere)
+        yield reach.check_stranger(subject, report, owner=owner, elsewhere=elsewhere)
         return
-    engine = check_engine(subject, report)
+    engine = reach.check_engine(subject, report)
     yield engine
     if engine.severity is Severity.FAIL:
         return
     if report.is_ollama and report.version is not None:
-        yield check_version(report.version)
-    address = check_address(subject, report)
+        yield reach.check_version(report.version)
+    address = reach.check_address(subject, report)
     if address is not None:
         yield address
     yield key
-    listed = check_listed(subject, report)
-    if listed is not None:
-        yield listed
-        return
-    yield from _check_model(subject, report)
-
-
-def _check_model(subject: Subject, report: EngineReport) -> Iterator[Finding]:
-    installed = check_installed(subject, report)
-    yield installed
-    reported = report.meant(subject.model)
-    if installed.severity is Severity.FAIL or (reported is None and not subject.model):
-        return
-    model, window = with_configured(subject, report, reported or OfferedModel(id=subject.model))
-    purpose = check_purpose(subject, report, model)
-    findings = [check_cloud(report, model), purpose]
-    if purpose is None and urlsplit(report.base_url).hostname != OPENAI_ITSELF:  # all models of which do, and it
-        findings += [check_tools(subject, report, model), *check_senses(model)]  # reports nothing
-        findings += check_windows(subject, report, model, configured=window)
-    yield from (finding for finding in findings if finding is not None)
+    yield from check_model(subject, report)

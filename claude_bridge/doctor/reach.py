@@ -11,7 +11,8 @@ from urllib.parse import urlsplit, urlunsplit
 from claude_bridge.conversion.upstream_errors.translate import quote, refusal_words
 from claude_bridge.doctor.finding import Finding, Subject, fail, ok, warn
 from claude_bridge.errors import UpstreamBrokenError, UpstreamError, UpstreamTimeoutError
-from claude_bridge.providers import PROVIDERS
+from claude_bridge.providers import PROVIDERS, usual_places
+from claude_bridge.upstream.engines.catalog import Listing
 from claude_bridge.upstream.engines.ollama import OLDEST_VERSION, version_numbers
 from claude_bridge.upstream.engines.report import EngineReport, ProbeAnswer
 from claude_bridge.upstream.network import causes_of
@@ -37,7 +38,7 @@ def place_of(url: str) -> str:
         return ""
 
 
-def check_reachable(subject: Subject, answers: Sequence[ProbeAnswer], *, elsewhere: Sequence[EngineReport]) -> Finding:
+def check_reachable(subject: Subject, answers: Sequence[ProbeAnswer], *, elsewhere: Sequence[Listing]) -> Finding:
     """Judge whether anything answers at the address; ``elsewhere`` are the engines at the usual ones."""
     root = urlsplit(subject.base_url)
     address = f"{root.scheme}://{root.netloc}"
@@ -64,7 +65,7 @@ def _with_other_scheme(subject: Subject, scheme: str) -> str:
     return subject.command(base_url=urlunsplit(urlsplit(subject.base_url)._replace(scheme=scheme)))
 
 
-def _how_to_start(subject: Subject, elsewhere: Sequence[EngineReport]) -> str:
+def _how_to_start(subject: Subject, elsewhere: Sequence[Listing]) -> str:
     if elsewhere:
         return _other_address(subject, elsewhere)
     root = urlsplit(subject.base_url)
@@ -77,14 +78,13 @@ def _how_to_start(subject: Subject, elsewhere: Sequence[EngineReport]) -> str:
     return start or "Start the engine, or give its address: --base-url URL"
 
 
-def _other_address(subject: Subject, elsewhere: Sequence[EngineReport]) -> str:
+def _other_address(subject: Subject, elsewhere: Sequence[Listing]) -> str:
     first, *others = elsewhere
     more = f"  (also: {', '.join(f'{one.engine} at {one.base_url}' for one in others)})" if others else ""
-    provider = "ollama" if first.is_ollama else "openai"
-    return f"{subject.command(provider, base_url=first.base_url)}{more}"
+    return f"{subject.command(first.provider, base_url=first.base_url)}{more}"
 
 
-_UNREACHABLE: tuple[tuple[tuple[type[BaseException], ...], str, Callable[[Subject, Sequence[EngineReport]], str]], ...]
+_UNREACHABLE: tuple[tuple[tuple[type[BaseException], ...], str, Callable[[Subject, Sequence[Listing]], str]], ...]
 _UNREACHABLE = (
     (
         (socket.gaierror,),
@@ -112,7 +112,7 @@ _UNREACHABLE = (
 """Why there was no answer, by what the system reported: what that means, and the remedy. The first that fits counts."""
 
 
-def check_stranger(subject: Subject, report: EngineReport, *, owner: str, elsewhere: Sequence[EngineReport]) -> Finding:
+def check_stranger(subject: Subject, report: EngineReport, *, owner: str, elsewhere: Sequence[Listing]) -> Finding:
     """Judge answers that no engine gives. ``owner`` is who listens there, as in " by nginx (process 7)", or empty."""
     answers, found = report.answers, report.stranger
     busy = next((answer for answer in answers if answer.status in (429, 503) and not answer.is_page), None)
@@ -132,14 +132,8 @@ def check_stranger(subject: Subject, report: EngineReport, *, owner: str, elsewh
     elif (found.status or 0) >= 500:
         remedy = "Look at its log."
     else:
-        remedy = f"Check the port in --base-url. {_usual(subject.provider)}"
+        remedy = f"Check --base-url. {usual_places()}"
     return fail(ENGINE, seen, remedy)
-
-
-def _usual(provider: str) -> str:
-    if provider == "ollama":
-        return "Ollama's usual one: --base-url http://localhost:11434"
-    return "Usual ones: 11434 Ollama, 8080 llama.cpp, 1234 LM Studio, 8000 vLLM."
 
 
 def check_engine(subject: Subject, report: EngineReport) -> Finding:

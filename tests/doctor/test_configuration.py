@@ -10,8 +10,14 @@ from msgspec.structs import replace
 from claude_bridge.adapters import engine_profiles
 from claude_bridge.doctor.finding import Severity, Subject
 from claude_bridge.doctor.machine import check_configuration
-from claude_bridge.doctor.model import check_listed, with_configured
-from claude_bridge.doctor.windows import check_loaded_window, check_memory, check_ollama_window, check_window
+from claude_bridge.doctor.model import (
+    check_listed,
+    check_loaded_window,
+    check_memory,
+    check_ollama_window,
+    check_window,
+    with_configured,
+)
 from claude_bridge.providers import PROVIDERS, upstream_of
 from claude_bridge.upstream.engines.engine import Engine
 from claude_bridge.upstream.engines.report import EngineReport, OfferedModel, OllamaModel

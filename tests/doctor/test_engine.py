@@ -58,7 +58,12 @@ async def findings(
     """Return what is found about an engine, without what is found about this machine."""
     engine = Engine(upstream=upstream_of(PROVIDERS[provider], base_url=base_url, model=model), api_key=key)
     subject = Subject(provider=provider, engine=engine, key_variable="OPENAI_API_KEY")
-    _, found = await examine_engine(subject, usual_ports=usual_ports)
+    places = (f"http://127.0.0.1:{port}/v1" for port in usual_ports)
+    usual = [
+        Engine(provider="openai", upstream=upstream_of(PROVIDERS["openai"], base_url=place, model=""))
+        for place in places
+    ]
+    _, found = await examine_engine(subject, usual=usual)
     assert len({finding.name for finding in found}) == len(found)
     assert KEY not in str(found)
     return {finding.name: finding for finding in found}

@@ -101,6 +101,6 @@ async def test_a_remedy_repeats_the_options_of_the_command() -> None:
 async def test_plain_http_at_a_port_that_wants_tls_is_reported_with_the_other_scheme() -> None:
     refused = json_document("Client sent an HTTP request to an HTTPS server.", status=400)
     async with FakeUpstream(documents={"/v1/models": refused, "/models": refused}) as engine:
-        _, findings = await examine_engine(subject("openai", engine.base_url), usual_ports=())
+        _, findings = await examine_engine(subject("openai", engine.base_url), usual=())
 
     assert findings[-1].remedy == f"bridge doctor openai --base-url https://127.0.0.1:{engine.port}/v1"

@@ -6,7 +6,7 @@ import pytest
 
 from claude_bridge.adapters.engine_profiles import LLAMA_CPP, LM_STUDIO, UNKNOWN, VLLM
 from claude_bridge.doctor.finding import Finding, Severity, Subject
-from claude_bridge.doctor.windows import check_memory, check_ollama_window, check_processor, check_window
+from claude_bridge.doctor.model import check_memory, check_ollama_window, check_processor, check_window
 from claude_bridge.providers import PROVIDERS, upstream_of
 from claude_bridge.upstream.engines.engine import Engine
 from claude_bridge.upstream.engines.report import EngineReport, OfferedModel, OllamaModel

@@ -13,7 +13,7 @@ from claude_bridge.conversion.pricing import FREE
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.upstream_errors.translate import explain_refusal
 from claude_bridge.errors import SetupError, SeveralModelsError, UpstreamBrokenError, UpstreamError
-from claude_bridge.providers import Upstream
+from claude_bridge.providers import Upstream, usual_places
 from claude_bridge.upstream.engines.detect import inspect_engine
 from claude_bridge.upstream.engines.engine import Engine
 from claude_bridge.upstream.engines.ollama import (
@@ -37,11 +37,6 @@ from claude_bridge.upstream.engines.report import (
     with_tag,
 )
 from claude_bridge.wire.addresses import reaches_this_machine
-
-_USUAL_LOCAL_URLS = (
-    "Usual ones: http://localhost:11434/v1 for Ollama, http://localhost:8080/v1 for llama.cpp, "
-    "http://localhost:1234/v1 for LM Studio, http://localhost:8000/v1 for vLLM."
-)
 
 _OLLAMA_NOTE = (
     "requests are passed through: on this route the bridge can't set an Ollama's context window, and Ollama cuts long "
@@ -149,7 +144,7 @@ def _no_ollama(report: EngineReport, root: str) -> SetupError:
 
 def _no_api(report: EngineReport, base_url: str) -> SetupError:
     is_local = reaches_this_machine(urlsplit(base_url).hostname or "")
-    hint = f"Check --base-url. {_USUAL_LOCAL_URLS if is_local else 'It usually ends in /v1.'}"
+    hint = f"Check --base-url. {usual_places() if is_local else 'It usually ends in /v1.'}"
     return SetupError(f"{report.stranger.in_words}.", hint)
 
 
