@@ -27,16 +27,7 @@ from claude_bridge.upstream.client import UpstreamClient, client_for
 from claude_bridge.upstream.engines.discover import discover
 from claude_bridge.upstream.engines.ollama import root_url
 from claude_bridge.upstream.engines.report import EngineReport, OfferedModel
-from claude_bridge.wire.anthropic import (
-    Base64Source,
-    Block,
-    ImageBlock,
-    InputMessage,
-    MessagesRequest,
-    TextBlock,
-    Thinking,
-    Tool,
-)
+from claude_bridge.wire import anthropic
 from claude_bridge.wire.lenient_json import parse_any
 
 SPEED, TOOL_CALL, LONG_PROMPT, CACHE = "speed", "tool call", "long prompt", "prompt cache"
@@ -78,7 +69,7 @@ TOO_QUICK_S = 0.3
 FREE_WITHIN_S = 3.0
 """How soon a stopped engine should be free: llama.cpp looks each second whether it is still listened to."""
 
-_TOOL = Tool(
+_TOOL = anthropic.Tool(
     name="get_weather",
     description="Return the weather of a city. Always use it when asked about weather.",
     input_schema=Raw(json.encode({"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]})),
@@ -202,20 +193,20 @@ class _Prober:
 
     async def ask(
         self,
-        question: str | list[Block],
+        question: str | list[anthropic.Block],
         *,
-        tools: list[Tool] | None = None,
+        tools: list[anthropic.Tool] | None = None,
         max_tokens: int = 200,
         leaves_at_first: bool = False,
     ) -> Probed:
         """Return the answer, or why there was none; ``leaves_at_first`` stops it at its first token."""
         limit_s = self._limit_s
-        request = MessagesRequest(
+        request = anthropic.MessagesRequest(
             model=self._bridge.upstream.model,
             max_tokens=max_tokens,
-            messages=[InputMessage("user", question)],
+            messages=[anthropic.InputMessage("user", question)],
             tools=tools,
-            thinking=Thinking("disabled"),
+            thinking=anthropic.Thinking("disabled"),
             temperature=0.0,
         )
         probed = Probed(estimated_tokens=await self._bridge.count_tokens(request))
@@ -247,7 +238,10 @@ async def _same_beginning(prober: _Prober) -> Finding | None:
 
 
 async def _picture(prober: _Prober) -> Finding:
-    shown: list[Block] = [picture_of(*_RGB), TextBlock("Which colour is this picture? Answer with one word.")]
+    shown: list[anthropic.Block] = [
+        picture_of(*_RGB),
+        anthropic.TextBlock("Which colour is this picture? Answer with one word."),
+    ]
     return check_picture(await prober.ask(shown), colour=_COLOUR)
 
 
@@ -287,14 +281,14 @@ _PROBES: dict[str, tuple[str, Callable[[_Prober], Awaitable[Finding | None]]]] =
 """One request to the model, or some, by the name of its check: what is asked for, and how."""
 
 
-def picture_of(red: int, green: int, blue: int) -> ImageBlock:
+def picture_of(red: int, green: int, blue: int) -> anthropic.ImageBlock:
     """Return a square PNG of one colour, each part from 0 to 255."""
     row = b"\0" + bytes((red, green, blue)) * PICTURE_SIDE  # each row of a PNG begins with its filter: none
     header = struct.pack(">IIBBBBB", PICTURE_SIDE, PICTURE_SIDE, 8, 2, 0, 0, 0)  # 8 bits for each of three colours
     png = b"\x89PNG\r\n\x1a\n"
     for name, data in ((b"IHDR", header), (b"IDAT", zlib.compress(row * PICTURE_SIDE)), (b"IEND", b"")):
         png += struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-    return ImageBlock(Base64Source("image/png", b64encode(png).decode()))
+    return anthropic.ImageBlock(anthropic.Base64Source("image/png", b64encode(png).decode()))
 
 
 # --- what the answers mean ----------------------------------------------------------------------------------------

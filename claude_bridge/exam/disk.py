@@ -100,14 +100,9 @@ class Disk:
         """Return the files that a word with wildcards means, else the word itself."""
         if not any(mark in word for mark in "*?["):
             return [word]
-        wanted = self.path(word)
-        found = sorted(
-            file
-            for file in self.files
-            if dirname(file) == dirname(wanted) and fnmatchcase(basename(file), basename(wanted))
-        )
-        is_absolute = word.startswith("/")
-        return [file if is_absolute else join(dirname(word), basename(file)) for file in found] or [word]
+        folder = dirname(word)
+        found = self.glob(basename(word), folder) if self.is_folder(folder) else []
+        return [join(folder, basename(file)) for file in found] or [word]
 
     def glob(self, pattern: str, folder: str) -> list[str]:
         """Return the files in a folder that fit a pattern such as ``**/*.py``."""

@@ -15,18 +15,7 @@ from claude_bridge.exam.catalog import Kind
 from claude_bridge.exam.results import Result, Settings, TranscriptLine, result_of
 from claude_bridge.exam.task import Happened
 from claude_bridge.exam.world import TOOLS, AnsweredCall, World
-from claude_bridge.wire.anthropic import (
-    Block,
-    InputMessage,
-    MessagesRequest,
-    OutputConfig,
-    OutputFormat,
-    TextBlock,
-    Thinking,
-    ThinkingBlock,
-    ToolResultBlock,
-    ToolUseBlock,
-)
+from claude_bridge.wire import anthropic
 
 ENDS_THE_EXAM = frozenset({401, 402, 403, 404})
 """Statuses of errors that the next task would have too: no such model, no key."""
@@ -92,7 +81,7 @@ class _Work:
         self._world = World(
             task.files, offered=task.tools, prepared=task.prepared, results=task.results, locked=task.locked
         )
-        self._messages = [*task.history, InputMessage("user", task.prompt)]
+        self._messages = [*task.history, anthropic.InputMessage("user", task.prompt)]
         self._calls: list[AnsweredCall] = []
         self._figures: list[AnswerFigures] = []
         self._words = ""
@@ -135,7 +124,7 @@ class _Work:
                     happened = Happened(calls=tuple(self._calls), files=files, before=before, text=answer.text)
                     return task.judge(happened) if answer.text else "the last answer is empty"
                 else:
-                    self._messages = [*self._messages, InputMessage("user", [TextBlock(NUDGE)])]
+                    self._messages = [*self._messages, anthropic.InputMessage("user", [anthropic.TextBlock(NUDGE)])]
         except _StoppedError as stopped:
             return str(stopped)
         except BridgeError as error:
@@ -153,16 +142,16 @@ class _Work:
         if tokens_left <= 0:
             self._limited = 1
             raise _StoppedError(f"it took more than {limits.output_tokens:,} tokens")
-        schema = OutputFormat("json_schema", Raw(task.schema)) if task.schema is not None else None
-        request = MessagesRequest(
+        schema = anthropic.OutputFormat("json_schema", Raw(task.schema)) if task.schema is not None else None
+        request = anthropic.MessagesRequest(
             model=self._model,
             max_tokens=min(tokens_left, limits.answer_tokens),
             system=task.system,
             messages=self._messages,
             tools=[TOOLS[name] for name in task.tools] or None,
-            thinking=Thinking("adaptive"),  # as Claude Code asks
+            thinking=anthropic.Thinking("adaptive"),  # as Claude Code asks
             temperature=0.0,
-            output_config=OutputConfig(format=schema) if schema else None,
+            output_config=anthropic.OutputConfig(format=schema) if schema else None,
         )
         answer = await self._ask(request, self._ends_at - anyio.current_time())
         parts = (("thinking", answer.thoughts), ("text", answer.text))
@@ -183,17 +172,23 @@ class _Work:
 
     def _use(self, answer: MeasuredAnswer, turn: int) -> None:
         """Let the world answer the calls."""
-        results: list[Block] = []
+        results: list[anthropic.Block] = []
         for block in answer.calls:
             call = self._world.use(block.name, bytes(block.input), turn=turn)
             self._calls.append(call)
-            results.append(ToolResultBlock(block.id, call.result, is_error=call.is_error or None))
+            results.append(anthropic.ToolResultBlock(block.id, call.result, is_error=call.is_error or None))
             self._lines.append(TranscriptLine("call", f"{call.name} {bytes(block.input).decode()}"))
             self._lines.append(TranscriptLine("error" if call.is_error else "result", call.result))
-        answered: list[Block] = [
-            block for block in answer.message.content if isinstance(block, TextBlock | ThinkingBlock | ToolUseBlock)
+        answered: list[anthropic.Block] = [
+            block
+            for block in answer.message.content
+            if isinstance(block, anthropic.TextBlock | anthropic.ThinkingBlock | anthropic.ToolUseBlock)
         ]
-        self._messages = [*self._messages, InputMessage("assistant", answered), InputMessage("user", results)]
+        self._messages = [
+            *self._messages,
+            anthropic.InputMessage("assistant", answered),
+            anthropic.InputMessage("user", results),
+        ]
         last = [(call.name, call.input, call.result) for call in self._calls[-SAME_CALLS:]]
         if len(last) == SAME_CALLS and all(one == last[0] for one in last):
             self._loops += 1
