@@ -33,10 +33,11 @@ from claude_bridge.conversion.tool_calls.text_formats import FORMATS, FORMATS_BY
 from claude_bridge.conversion.tool_calls.text_json import PrintedCall
 from claude_bridge.conversion.tool_calls.text_reader import CallReader
 from claude_bridge.conversion.tool_calls.text_source import fold
+from claude_bridge.conversion.tool_json.repair import whole_characters
 from claude_bridge.conversion.tool_names import DeclaredTools
 from claude_bridge.wire.anthropic import Tool
 
-MAX_HELD_BYTES = 512 * 1024
+MAX_HELD_CHARS = 512 * 1024
 """Of text that may be calls: models stop long before, at 32,000 to 128,000 tokens."""
 MAX_CALLS = 1_000
 _MAX_TEXT_BEHIND_CHARS = 2_000
@@ -126,7 +127,6 @@ class TextToolCallDetector(Stage):
             self._may_open = re.compile(rf"{_MAY_OPEN.pattern}|\b{own_openings[0][0]}")
         self._half_mark = ""
         self._reader: CallReader | None = None
-        self._reader_bytes = 0
         self._held: list[_Segment] = []
         """Calls that are whole, and text between them."""
         self._behind_chars = 0
@@ -187,7 +187,7 @@ class TextToolCallDetector(Stage):
                 if self._has_begun and mark is not None and not self._may_stand_here(mark):
                     self._is_over = True  # where calls are shown, none is made: an example may have parts
                     break
-                self._reader, self._reader_bytes = CallReader(self._tools, is_whole_answer=not self._has_begun), 0
+                self._reader = CallReader(self._tools, is_whole_answer=not self._has_begun)
                 self._has_begun = True
             read, text = self._read_on(self._reader, text)
             out += read
@@ -197,15 +197,15 @@ class TextToolCallDetector(Stage):
 
     def _read_on(self, reader: CallReader, text: str) -> tuple[list[Delta], str]:
         """Give the reader more text; return what is decided by it, and the text that was not read."""
-        fit, rest = _split_bytes(text, MAX_HELD_BYTES - self._reader_bytes)
-        self._reader_bytes += len(fit) if fit.isascii() else len(fit.encode())
-        reader.feed(fit)
+        room = MAX_HELD_CHARS - reader.chars
+        rest = text[room:]
+        reader.feed(text[:room])
         if reader.refused_at is None and not rest and len(reader.calls) <= MAX_CALLS:
             return [], ""
         if reader.refused_at is None:
             name = reader.calls[-1].name if reader.calls else "unknown tool"
             self._is_over = True
-            return [Repair(name, f"what may be a printed call stays text beyond {MAX_HELD_BYTES:,} bytes")], rest
+            return [Repair(name, f"what may be a printed call stays text beyond {MAX_HELD_CHARS:,} characters")], rest
         self._reader, text = None, reader.text + rest
         if self._may_be_meant(reader, text[reader.end :]):
             out = self._hold(_Segment(text[: reader.end], reader.calls))
@@ -283,8 +283,9 @@ class TextToolCallDetector(Stage):
                 out.append(TextDelta(text))
             for call in (call for segment in segments for call in segment.calls):
                 key, self._calls = self._calls, self._calls + 1
-                out.append(Repair(call.name, PRINTED_CALL))
-                out += [ToolCallStart(key, call.name), ToolCallArguments(key, _input_json(call)), ToolCallEnd(key)]
+                arguments = whole_characters(json.dumps(call.input, ensure_ascii=False, separators=(",", ":")))
+                out += [Repair(call.name, PRINTED_CALL), ToolCallStart(key, call.name)]
+                out += [ToolCallArguments(key, arguments), ToolCallEnd(key)]
         self._held = []
         return out
 
@@ -318,20 +319,3 @@ class TextToolCallDetector(Stage):
 def _folded(text: str, start: int = 0) -> str:
     """Return as much of the text as a mark may have, in ASCII where marks are."""
     return fold(text[start : start + OPENINGS.max_chars])
-
-
-def _split_bytes(text: str, size: int) -> tuple[str, str]:
-    """Return the text in two parts, of which the first has no more bytes than ``size``."""
-    if len(text) * 4 <= size or (text.isascii() and len(text) <= size):
-        return text, ""
-    fit = text.encode()[:size].decode(errors="ignore")
-    return fit, text[len(fit) :]
-
-
-def _input_json(call: PrintedCall) -> str:
-    text = json.dumps(call.input, ensure_ascii=False, separators=(",", ":"))
-    try:
-        text.encode()
-    except UnicodeEncodeError:  # half a character, which only an escape can be
-        return json.dumps(call.input, separators=(",", ":"))
-    return text

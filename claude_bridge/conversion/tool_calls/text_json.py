@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from msgspec import UNSET
@@ -12,7 +12,7 @@ from msgspec import UNSET
 from claude_bridge.conversion.tool_calls.arguments import parsed_schema
 from claude_bridge.conversion.tool_json.repair import repair_object
 from claude_bridge.conversion.tool_json.schema_check import dict_in
-from claude_bridge.conversion.tool_json.text import Json
+from claude_bridge.conversion.tool_json.text import Json, loose_decoder
 from claude_bridge.conversion.tool_names import DeclaredTools, engine_name, folded_name
 from claude_bridge.wire.anthropic import Tool
 
@@ -28,9 +28,9 @@ _NAME_KEYS = ("name", "tool_name")
 _INPUT_KEYS = ("arguments", "parameters", "input")
 _TYPES = ("function", "tool_use", "tool_call")
 
-_EXACT_KEYS = frozenset(("name", "type", "function", "id", *_INPUT_KEYS))
-_KEYS = _EXACT_KEYS | {"tool_name", "tool_call_id"}
 _FIRST_KEYS = ("name", "type", "function", *_INPUT_KEYS)
+_EXACT_KEYS = frozenset((*_FIRST_KEYS, "id"))
+_KEYS = _EXACT_KEYS | {"tool_name", "tool_call_id"}
 
 _LIST_KEY = "tool_calls"
 """Of an object around the list of calls."""
@@ -71,11 +71,6 @@ def repaired_calls(text: str, tools: DeclaredTools) -> list[PrintedCall]:
     """Return the calls that malformed JSON means which is a whole answer; none where that is not sure."""
     repaired = repair_object(text) if _ENDED_WELL.search(text) else None
     return [] if repaired is None else calls_in(json.loads(repaired), tools, exactly=True)
-
-
-def parse_json(text: str) -> Json:
-    """Return the value of JSON that may hold line ends in strings; raises ValueError or RecursionError."""
-    return json.loads(text, strict=False)
 
 
 def may_be_named_so(head: str, tools: DeclaredTools) -> bool:
@@ -120,14 +115,10 @@ _PYTHON_TOKEN = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
-_ESCAPE = re.compile(r"\\((?P<code>x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4})|.)", re.DOTALL)
-_CHARACTERS = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "0": "\0", "\n": ""} | {c: c for c in "\"'\\"}
-_SEPARATOR = re.compile(r"[\s;,]*")
-_CONSTANTS = {"True": "true", "False": "false", "None": "null"}
 """A string that is never closed takes the whole rest, as an error: its end is not looked for twice."""
 _GEMMA_TOKEN = re.compile(
     r"""
-    <\|"\|> (?P<string> .*? ) <\|"\|>
+    <\|"\|> (?P<raw> .*? ) <\|"\|>
     | <escape> (?P<escaped> .*? ) <escape>
     | (?P<json> " [^"\\]*+ (?: \\. [^"\\]*+ )*+ " )
     | (?P<open> (?: <\|"\|> | <escape> | " ) .* )
@@ -135,13 +126,16 @@ _GEMMA_TOKEN = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
+_ESCAPE = re.compile(r"\\((?P<code>x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4})|.)", re.DOTALL)
+_CHARACTERS = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "0": "\0", "\n": ""} | {c: c for c in "\"'\\"}
+_SEPARATOR = re.compile(r"[\s;,]*")
+_CONSTANTS = {"True": "true", "False": "false", "None": "null"}
 
 
 def python_calls(text: str, tools: DeclaredTools, *, exactly: bool = False) -> list[PrintedCall]:
     """Return the calls in ``[Bash(command="ls"), CronList()]``, or in a call a line; none if it is no such text."""
     try:
-        values = _all_json(_PYTHON_TOKEN.sub(_python_as_json, text))
-        found = [calls_in(value, tools, exactly=exactly) for value in values]
+        found = [calls_in(value, tools, exactly=exactly) for value in _all_json(_PYTHON_TOKEN.sub(_as_json, text))]
     except (ValueError, RecursionError):
         return []
     return [call for calls in found for call in calls] if all(found) else []
@@ -149,24 +143,29 @@ def python_calls(text: str, tools: DeclaredTools, *, exactly: bool = False) -> l
 
 def gemma_input(text: str) -> Json:
     """Return the object that is ``{file_path:<|"|>/a<|"|>,limit:20}``; raises ValueError or RecursionError."""
-    return parse_json(_GEMMA_TOKEN.sub(_gemma_as_json, text))
+    return loose_decoder.decode(_GEMMA_TOKEN.sub(_as_json, text))
 
 
-def _python_as_json(token: re.Match[str]) -> str:
-    if token["open"] is not None:
-        raise ValueError("a string without its end")
-    if token["string"] is not None:
-        return json.dumps(_unescaped(token["string"]))
-    if token["called"] is not None:
-        return f'{{"name":{json.dumps(token["called"])},"arguments":{{'
-    if token["keyword"] is not None:
-        return f"{json.dumps(token['keyword'])}:"
-    return "}}" if token["close"] is not None else _CONSTANTS[token["constant"]]
-
-
-def _unescaped(literal: str) -> str:
-    """Return what a string in Python's notation holds."""
-    return _ESCAPE.sub(_character, literal[1:-1])
+def _as_json(token: re.Match[str]) -> str:
+    """Return what a token of another notation is in JSON."""
+    kind = token.lastgroup or ""
+    match kind:
+        case "open":
+            raise ValueError("a string without its end")
+        case "string":
+            return json.dumps(_ESCAPE.sub(_character, token[kind][1:-1]))
+        case "json":
+            return token[kind]
+        case "called":
+            return f'{{"name":{json.dumps(token[kind])},"arguments":{{'
+        case "close":
+            return "}}"
+        case "keyword":
+            return f"{json.dumps(token[kind])}:"
+        case "constant":
+            return _CONSTANTS[token[kind]]
+        case _:
+            return json.dumps(token[kind])
 
 
 def _character(escape: re.Match[str]) -> str:
@@ -174,20 +173,11 @@ def _character(escape: re.Match[str]) -> str:
     return chr(int(code[1:], 16)) if code else _CHARACTERS.get(escape[1], escape[0])
 
 
-def _gemma_as_json(token: re.Match[str]) -> str:
-    if token["open"] is not None:
-        raise ValueError("a string without its end")
-    if token["json"] is not None:
-        return token["json"]
-    return json.dumps(next(part for part in (token["string"], token["escaped"], token["key"]) if part is not None))
-
-
 def _all_json(text: str) -> Iterable[Json]:
     """Yield the values that stand one behind the other; raises ValueError."""
-    decode: Callable[[str, int], tuple[Json, int]] = json.JSONDecoder(strict=False).raw_decode
     at, text = 0, text.strip()
     while at < len(text):
-        value, at = decode(text, at)
+        value, at = loose_decoder.raw_decode(text, at)
         yield value
         separator = _SEPARATOR.match(text, at)
         assert separator is not None, "it matches nothing at least"
@@ -226,7 +216,7 @@ def declares(tool: Tool, keys: Iterable[str]) -> bool:
 
 def _object_or_none(text: str) -> Json:
     try:
-        return parse_json(text)
+        return loose_decoder.decode(text)
     except (ValueError, RecursionError):
         repaired = repair_object(text)
         return None if repaired is None else json.loads(repaired)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 from claude_bridge.conversion.tool_calls.text_formats import (
     BLOCK_ENDS,
@@ -24,19 +23,11 @@ from claude_bridge.conversion.tool_calls.text_json import (
     may_be_bare_call,
     may_be_named_so,
     may_be_python_calls,
-    parse_json,
     python_calls,
     repaired_calls,
 )
-from claude_bridge.conversion.tool_calls.text_parameters import (
-    MAX_HEADER_CHARS,
-    Values,
-    beginnings,
-    name_in,
-    read_parameters,
-)
+from claude_bridge.conversion.tool_calls.text_parameters import MAX_HEADER_CHARS, ParameterReader, beginnings, name_in
 from claude_bridge.conversion.tool_calls.text_source import (
-    JsonText,
     NeedMoreError,
     NotACallError,
     TextSource,
@@ -44,7 +35,7 @@ from claude_bridge.conversion.tool_calls.text_source import (
     read_json,
 )
 from claude_bridge.conversion.tool_json.repair import repair_object
-from claude_bridge.conversion.tool_json.text import Json
+from claude_bridge.conversion.tool_json.text import Json, loose_decoder
 from claude_bridge.conversion.tool_names import DeclaredTools
 from claude_bridge.wire.anthropic import Tool
 
@@ -62,12 +53,9 @@ _PART_TO_WAIT_FOR = 8
 _FENCE = marks_of("```")
 _JSON_FENCE = marks_of("```json", "```")
 _LINE_END = marks_of("\n")
+_NO_MARK = marks_of()
 
-
-class _Name(NamedTuple):
-    tool: Tool
-    formats: tuple[CallFormat, ...]
-    """The rows that may go on behind the name."""
+_WHOLE_CALLS = (Notation.JSON_CALLS, Notation.PYTHON_CALLS)
 
 
 class CallReader:
@@ -91,9 +79,12 @@ class CallReader:
         self.is_whole_answer = is_whole_answer
         self._tools = tools
         self._is_fenced, self._fences = False, 0
+        self.chars = 0
+        """How many came."""
+        self._enough_chars = 0
+        """How many must have come before it is worth reading on."""
         self._pieces: list[str] = []
-        self._unread: list[str] = []
-        self._unread_chars = self._enough_chars = 0
+        self._read_pieces = 0
         self._source = TextSource()
         self._block: tuple[CallFormat, ...] = ()
         """The rows by which more calls may follow in the block that is open."""
@@ -112,23 +103,21 @@ class CallReader:
     def feed(self, text: str) -> None:
         """Take more of the text."""
         self._pieces.append(text)
-        self._unread.append(text)
-        self._unread_chars += len(text)
-        if self._unread_chars >= self._enough_chars:
+        self.chars += len(text)
+        if self.chars >= self._enough_chars:
             self._go_on()
 
     def close(self) -> list[PrintedCall]:
         """Return the calls that the whole text is; none if it is something else, or not whole."""
-        self._source.close()
+        self._source.is_closed = True
         self._go_on()
         return self.calls if self.refused_at is None else []
 
     def _go_on(self) -> None:
         """Read what has come; what is not whole is read again when enough more has come, so that the work is linear."""
         source = self._source
-        source.feed("".join(self._unread))
-        self._unread.clear()
-        self._unread_chars = 0
+        source.feed("".join(self._pieces[self._read_pieces :]))
+        self._read_pieces = len(self._pieces)
         while not self._is_over:
             start = source.at
             try:
@@ -136,7 +125,7 @@ class CallReader:
             except NeedMoreError:
                 source.at = start
                 waiting = len(source.text) - start
-                self._enough_chars = waiting // _PART_TO_WAIT_FOR if waiting > _ALWAYS_READ_CHARS else 0
+                self._enough_chars = self.chars + (waiting // _PART_TO_WAIT_FOR if waiting > _ALWAYS_READ_CHARS else 0)
                 return
             except NotACallError as error:
                 self._is_over, self.refused_at = True, error.offset
@@ -163,8 +152,8 @@ class CallReader:
             self._read_calls(self._block)
         elif self.is_whole_answer and character == "`":
             self._read_fence()
-        elif self.is_whole_answer and self.mark is None:
-            self._read_bare_calls()
+        elif self.is_whole_answer and self.mark is None and character in "{[":
+            self.calls += self._bare_calls()
         else:
             raise NotACallError(start)
         self.end = source.offset
@@ -186,51 +175,48 @@ class CallReader:
         self._read_calls(formats)
         return formats
 
-    def _read_calls(self, formats: tuple[CallFormat, ...]) -> bool:
+    def _read_calls(self, formats: Sequence[CallFormat]) -> bool:
         """Read one call, or several that are written as one value; return whether its parameters stood in tags."""
         source = self._source
         source.space()
         character, start = source.peek(), source.offset
-        rows = {row.input: row for row in formats if isinstance(row.input, Notation)}
+        rows = {row.input: row for row in formats}
         if Notation.JSON_CALLS in rows and character and character in "{[":
-            self._read_json_calls(rows[Notation.JSON_CALLS])
+            self.calls += self._json_calls(rows[Notation.JSON_CALLS])
             return False
         if Notation.PYTHON_CALLS in rows and character != "<":
-            self._read_python_calls(rows[Notation.PYTHON_CALLS])
+            self.calls += self._python_calls(rows[Notation.PYTHON_CALLS])
             return False
-        named = [row for row in formats if row.input not in (Notation.JSON_CALLS, Notation.PYTHON_CALLS)]
-        before = (source.mark(marks_of(*(row.before_name for row in named)))) or ""
+        named = [row for row in formats if row.input not in _WHOLE_CALLS]
+        before = source.mark(marks_of(*(row.before_name for row in named))) or ""
         named = [row for row in named if row.before_name == before]
         if not named:
             raise NotACallError(start)
-        name = self._read_name(named)
+        tool, named = self._read_name(named)
         source.space()
-        value, had_parameters = self._read_input(name)
-        self.calls.append(PrintedCall(name.tool.name, value))
+        had_parameters, start = source.peek() not in ("{", "`"), source.offset
+        value = self._read_parameters(tool, named) if had_parameters else self._read_input(named)
+        if not isinstance(value, dict):
+            raise NotACallError(start)
+        self.calls.append(PrintedCall(tool.name, value))
         return had_parameters
 
-    def _read_json_calls(self, row: CallFormat) -> None:
+    def _json_calls(self, row: CallFormat) -> list[PrintedCall]:
         start, is_exact = self._source.offset, row.closing == "}"
-        value = self._read_json([row], lambda head: may_be_named_so(head, self._tools))
-        calls = calls_in({"tool_calls": value} if is_exact else value, self._tools, exactly=is_exact)
-        if not calls:
-            raise NotACallError(start)
-        self.calls += calls
+        value = self._read_json([row], may_be_named_so)
+        return _found(calls_in({"tool_calls": value} if is_exact else value, self._tools, exactly=is_exact), start)
 
-    def _read_python_calls(self, row: CallFormat | None) -> None:
+    def _python_calls(self, row: CallFormat | None) -> list[PrintedCall]:
         """Read calls in Python's notation up to what closes them, or up to the end of the answer."""
         source, start = self._source, self._source.offset
-        self._check_head(lambda head: may_be_python_calls(head, self._tools))
-        text, mark = source.until(marks_of(row.closing, row.opening) if row else marks_of(""), may_end=True)
+        self._check_head(may_be_python_calls)
+        text, mark = source.until(marks_of(row.closing, row.opening) if row else _NO_MARK, may_end=True)
         if row and mark == row.opening:
             raise NotACallError(source.offset - len(mark))
-        calls = python_calls(text, self._tools, exactly=row is None)
-        if not calls:
-            raise NotACallError(start)
-        self.calls += calls
+        return _found(python_calls(text, self._tools, exactly=row is None), start)
 
-    def _read_name(self, formats: Sequence[CallFormat]) -> _Name:
-        """Read the name of a declared tool, and what stands behind it."""
+    def _read_name(self, formats: list[CallFormat]) -> tuple[Tool, list[CallFormat]]:
+        """Read the name of a declared tool and what stands behind it; return the tool, and the rows that may go on."""
         source, start = self._source, self._source.offset
         behind = marks_of(*(row.behind_name for row in formats))
         if formats[0].before_name and behind.marks:
@@ -247,78 +233,67 @@ class CallReader:
             source.mark(behind)
         if tool is None:
             raise NotACallError(start)
-        return _Name(tool, tuple(formats))
+        return tool, formats
 
     def _read_plain_name(self) -> Tool | None:
         """Read a name that nothing but its letters delimits; of one that is glued to a key only the name."""
         source = self._source
         found = _NAME.match(source.text, source.at)
         assert found is not None, "it matches nothing at least"
-        if found.end() == len(source.text) and not source.is_closed and len(found[0]) < MAX_HEADER_CHARS:
+        name = found[0]
+        if found.end() == len(source.text) and not source.is_closed and len(name) < MAX_HEADER_CHARS:
             raise NeedMoreError
-        tool = self._tools.find(found[0])
-        if tool is not None:
-            source.at = found.end()
-            return tool
-        glued = max((name for name in self._tools.names if found[0].startswith(name)), key=len, default="")
-        tool = self._tools.find(glued)
-        if tool is None or not declares(tool, [found[0].removeprefix(glued)]):
-            return None
-        source.at += len(glued)
+        tool = self._tools.find(name)
+        if tool is None:
+            glued, name = name, max(filter(name.startswith, self._tools.names), key=len, default="")
+            tool = self._tools.find(name)
+            if tool is None or not declares(tool, [glued.removeprefix(name)]):
+                return None
+        source.at += len(name)
         return tool
 
-    def _read_input(self, name: _Name) -> tuple[Values, bool]:
-        """Read the input of a call; return it, and whether its parameters stood in tags."""
-        source, start = self._source, self._source.offset
-        value: Json
-        gemma = next((row for row in name.formats if row.input is Notation.GEMMA), None)
-        if gemma is not None:
-            value = self._read_gemma(gemma)
-        elif source.peek() == "`":
-            source.mark(_JSON_FENCE)
-            source.space()
-            value = self._read_json(name.formats)
-            source.space()
-            if (source.mark(_FENCE)) is None:
-                raise NotACallError(source.offset)
-        elif source.peek() == "{":
-            value = self._read_json(name.formats)
-        else:
-            rows = [row for row in name.formats if isinstance(row.input, Parameters)]
-            if not rows:
-                raise NotACallError(start)
-            return read_parameters(source, name.tool, rows), True
-        if not isinstance(value, dict):
-            raise NotACallError(start)
-        return value, False
+    def _read_parameters(self, tool: Tool, formats: Sequence[CallFormat]) -> Json:
+        rows = [row for row in formats if isinstance(row.input, Parameters)]
+        if not rows:
+            raise NotACallError(self._source.offset)
+        return ParameterReader(self._source, rows).read(tool)
 
-    def _read_gemma(self, row: CallFormat) -> Json:
+    def _read_input(self, formats: Sequence[CallFormat]) -> Json:
+        """Read an input that is one value: in Gemma's notation, or as JSON, perhaps in a fence."""
         source, start = self._source, self._source.offset
-        if source.peek() != "{":
-            raise NotACallError(start)
-        text, mark = source.until(marks_of(row.closing, row.opening))
-        source.at -= len(mark)
-        if mark == row.opening:
+        row = formats[0]
+        if row.input is Notation.GEMMA:
+            text, mark = source.until(marks_of(row.closing, row.opening))
+            source.at -= len(mark)
+            if mark == row.opening:
+                raise NotACallError(source.offset)
+            try:
+                return gemma_input(text)
+            except (ValueError, RecursionError):
+                raise NotACallError(start) from None
+        if not source.mark(_JSON_FENCE):
+            return self._read_json(formats)
+        source.space()
+        value = self._read_json(formats)
+        source.space()
+        if not source.mark(_FENCE):
             raise NotACallError(source.offset)
-        try:
-            return gemma_input(text)
-        except (ValueError, RecursionError):
-            raise NotACallError(start) from None
+        return value
 
     # --- JSON ---------------------------------------------------------------------------------------------------
 
-    def _read_json(self, formats: Sequence[CallFormat], may_go_on: Callable[[str], bool] = lambda _: True) -> Json:
-        """Read a JSON value; malformed JSON up to what closes the call, if it can be repaired."""
-        start = self._source.offset
-        if (self._source.peek()) not in ("{", "["):
+    def _read_json(
+        self, formats: Sequence[CallFormat], may_go_on: Callable[[str, DeclaredTools], bool] | None = None
+    ) -> Json:
+        """Read an object or a list as JSON; malformed JSON up to what closes the call, if it can be repaired."""
+        source, start = self._source, self._source.offset
+        if source.peek() not in ("{", "["):
             raise NotACallError(start)
-        self._check_head(may_go_on)
-        found = read_json(self._source)
-        value = _value_of(found)
-        return value if value is not None else self._read_malformed_json(found.text, formats, start)
-
-    def _read_malformed_json(self, text: str, formats: Sequence[CallFormat], start: int) -> Json:
-        source = self._source
+        if may_go_on is not None:
+            self._check_head(may_go_on)
+        text, value = read_json(source)
+        if value is not None:
+            return value
         closers = [end for row in formats for end in (row.behind_call, row.closing) if end]
         openings = beginnings(tuple(formats))
         inner = openings.pattern.search(text)
@@ -333,14 +308,14 @@ class CallReader:
             repaired = repair_object(text)
             if repaired is not None:
                 source.at -= len(mark)
-                return parse_json(repaired)
+                return loose_decoder.decode(repaired)
             text += mark
         raise NotACallError(start)
 
-    def _check_head(self, may_go_on: Callable[[str], bool]) -> None:
+    def _check_head(self, may_go_on: Callable[[str, DeclaredTools], bool]) -> None:
         """Check that the beginning of what is read may be a call, as far as it has come."""
         source = self._source
-        if not may_go_on(source.text[source.at : source.at + HEAD_CHARS]):
+        if not may_go_on(source.text[source.at : source.at + HEAD_CHARS], self._tools):
             raise NotACallError(source.offset)
 
     # --- calls without marks ------------------------------------------------------------------------------------
@@ -350,50 +325,36 @@ class CallReader:
         if source.mark(_FENCE) is None or self._fences == _MAX_FENCES:
             raise NotACallError(start)
         kinds = ("",) if self._is_fenced else _FENCE_KINDS
-        self._check_head(lambda head: _may_be_fence(head, kinds))
+        self._check_head(lambda head, _: _may_be_fence(head, kinds))
         if source.until(_LINE_END, may_end=True)[0].strip() not in kinds:
             raise NotACallError(start)
         self._is_fenced, self._fences = not self._is_fenced, self._fences + 1
 
-    def _read_bare_calls(self) -> None:
+    def _bare_calls(self) -> list[PrintedCall]:
         """Read calls of which nothing but their shape says what they are."""
         source, start = self._source, self._source.offset
-        character = source.peek()
-        if character not in ("{", "["):
-            raise NotACallError(start)
-        if character == "[":
+        if source.peek() == "[":
             first = source.text[source.at + 1 : source.at + MAX_HEADER_CHARS].lstrip()[:1]
-            if not first and source.is_closed:
-                raise NotACallError(start)
-            if not first:
+            if not first and not source.is_closed:
                 raise NeedMoreError
             if first.isalpha():
-                self._read_python_calls(None)
-                return
-        self._check_head(lambda head: may_be_bare_call(head, self._tools))
-        found = read_json(source)
-        value = _value_of(found)
+                return self._python_calls(None)
+        self._check_head(may_be_bare_call)
+        text, value = read_json(source)
         if value is not None:
-            calls = calls_in(value, self._tools, exactly=True)
-        elif self.calls:
-            calls = []
-        else:
-            rest = (found.text + source.until(marks_of(""), may_end=True)[0]).strip()
-            rest = rest.removesuffix("```").rstrip() if self._is_fenced else rest
-            calls = repaired_calls(rest, self._tools)
-        if not calls:
-            raise NotACallError(start)
-        self.calls += calls
+            return _found(calls_in(value, self._tools, exactly=True), start)
+        rest = (text + source.until(_NO_MARK, may_end=True)[0]).strip()
+        rest = rest.removesuffix("```").rstrip() if self._is_fenced else rest
+        return _found([] if self.calls else repaired_calls(rest, self._tools), start)
+
+
+def _found(calls: list[PrintedCall], start: int) -> list[PrintedCall]:
+    """Return the calls; raises NotACallError where there are none."""
+    if not calls:
+        raise NotACallError(start)
+    return calls
 
 
 def _may_be_fence(head: str, kinds: Sequence[str]) -> bool:
     kind, end, _ = head.partition("\n")
     return kind.strip() in kinds if end else any(known.startswith(kind.rstrip()) for known in kinds)
-
-
-def _value_of(found: JsonText) -> Json | None:
-    """Return the object or list; None for what is no JSON, if only for an escape inside a string."""
-    try:
-        return parse_json(found.text) if found.fault is None else None
-    except (ValueError, RecursionError):
-        return None

@@ -5,10 +5,14 @@ A reader that needs more text than has come raises NeedMoreError; whoever called
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
+
+from claude_bridge.conversion.tool_json.progress import nesting_depth
+from claude_bridge.conversion.tool_json.text import Json, loose_decoder
 
 _FOLDED = str.maketrans({"｜": "|", "▁": "_"})
 """DeepSeek's tokens have full-width bars and spaces of their own; engines, and models, write them in ASCII too."""
@@ -45,9 +49,8 @@ class Marks:
 
     def at(self, text: str, place: int) -> str | None:
         """Return the mark that stands there."""
-        if text[place : place + 1] not in self._first:
-            return None
-        return next((mark for mark in self.marks if text.startswith(mark, place)), None)
+        found = self.pattern.match(text, place)
+        return found[0] if found else None
 
     def may_begin(self, text: str) -> bool:
         """Return whether the text begins with a mark, or is the beginning of one."""
@@ -83,6 +86,7 @@ class TextSource:
         self.folded = ""
         self.at = 0
         self.is_closed = False
+        """Whether no more text comes."""
         self._taken = 0
 
     @property
@@ -106,10 +110,6 @@ class TextSource:
         self.text = self.text[self.at :] + text
         self.folded = self.folded[self.at :] + fold(text)
         self.at = 0
-
-    def close(self) -> None:
-        """Say that no more text comes."""
-        self.is_closed = True
 
     def peek(self) -> str:
         """Return the next character; empty at the end."""
@@ -156,73 +156,40 @@ class TextSource:
 
 
 class JsonText(NamedTuple):
-    """The text of a JSON value; ``fault`` is where in it something else stands than JSON allows (None: nowhere)."""
+    """The text of a JSON value, and the value; None: something else stands behind the text than JSON allows."""
 
     text: str
-    fault: int | None
+    value: Json | None
 
 
 _MAX_DEPTH = 100
-_MAX_TOKENS = 100_000
-"""Of a value that a model prints; each is looked at in Python."""
-
-_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
-_SCALAR = re.compile(r"[-+.\w]{0,64}")
-_SCALARS = re.compile(r"true|false|null|-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][-+]?\d+)?")
-
-_CLOSERS = {"{": "}", "[": "]"}
-_VALUE, _VALUE_OR_END, _KEY, _KEY_OR_END, _COLON, _COMMA_OR_END = range(6)
+_HALF_SCALAR = re.compile(r"[-+.\w]{0,64}")
+"""What is no value yet and may become one, at the end of the text; of an escape in a string as well."""
 
 
 def read_json(source: TextSource) -> JsonText:
     """Read an object or a list, up to its end or to what is no JSON; line ends inside strings are JSON.
 
     Raises:
-        NotACallError: the text ends in the middle.
+        NotACallError: the text ends in the middle, or the value is too much for a call.
     """
     start = source.at
-    stack: list[str] = []
-    expected = _VALUE
-    for _ in range(_MAX_TOKENS):
-        source.space()
-        character = source.peek()
-        if not character:
+    try:
+        value, end = loose_decoder.raw_decode(source.text, start)
+    except json.JSONDecodeError as error:
+        if not error.msg.startswith("Unterminated string") and not _HALF_SCALAR.fullmatch(source.text, error.pos):
+            source.at = error.pos
+            return JsonText(source.text[start : error.pos], None)
+    except RecursionError:
+        pass  # brackets without end
+    except ValueError:  # NaN, or thousands of digits
+        raise NotACallError(source.offset) from None
+    else:
+        text = source.text[start:end]
+        if nesting_depth(text.encode(errors="replace")) > _MAX_DEPTH:
             raise NotACallError(source.offset)
-        opens_value, end = expected in (_VALUE, _VALUE_OR_END), source.at + 1
-        match character:
-            case '"' if opens_value and stack:
-                expected, end = _COMMA_OR_END, _end_of(_STRING, source)
-            case '"' if expected in (_KEY, _KEY_OR_END):
-                expected, end = _COLON, _end_of(_STRING, source)
-            case "{" | "[" if opens_value and len(stack) < _MAX_DEPTH:
-                stack.append(_CLOSERS[character])
-                expected = _KEY_OR_END if character == "{" else _VALUE_OR_END
-            case "}" | "]" if stack[-1:] == [character] and expected in (_COMMA_OR_END, _KEY_OR_END, _VALUE_OR_END):
-                stack.pop()
-                expected = _COMMA_OR_END
-            case "," if expected == _COMMA_OR_END:
-                expected = _KEY if stack[-1] == "}" else _VALUE
-            case ":" if expected == _COLON:
-                expected = _VALUE
-            case _ if opens_value and stack:
-                expected, end = _COMMA_OR_END, _end_of(_SCALAR, source)
-                if end == len(source.text) and source.is_closed:
-                    raise NotACallError(source.offset)
-                if not _SCALARS.fullmatch(source.text, source.at, end):
-                    break
-            case _:
-                break
         source.at = end
-        if not stack:
-            return JsonText(source.text[start:end], None)
-    return JsonText(source.text[start : source.at], source.at - start)
-
-
-def _end_of(pattern: re.Pattern[str], source: TextSource) -> int:
-    """Return where the string, number or word that stands here ends."""
-    found = pattern.match(source.text, source.at)
-    if not source.is_closed and (found is None or (pattern is _SCALAR and found.end() == len(source.text))):
-        raise NeedMoreError
-    if found is None:
+        return JsonText(text, value)
+    if source.is_closed:
         raise NotACallError(source.offset_of_end)
-    return found.end()
+    raise NeedMoreError

@@ -14,7 +14,7 @@ from enum import Enum, auto
 from typing import NamedTuple, NoReturn
 
 from claude_bridge.conversion.tool_json.progress import JsonProgress
-from claude_bridge.conversion.tool_json.text import Json, begins_json, is_json
+from claude_bridge.conversion.tool_json.text import Json, begins_json, is_json, loose_decoder
 from claude_bridge.conversion.tool_names import folded_name
 
 MAX_CHARS = 400_000
@@ -26,9 +26,6 @@ MAX_DEPTH = 50
 
 _MAX_DOCUMENTS = 8
 _MAX_LEFTOVERS = 8
-
-_LOOSE = json.JSONDecoder(strict=False)
-"""Takes line ends and tabs inside strings, the commonest fault of all."""
 
 _OPENING_FENCE = re.compile(r"```(?:json)?\s*")
 _LEFTOVER = re.compile(r"(?:```|</[\w:|-]{1,30}>|<[|｜][^<>]{1,30}[|｜]>)\Z")
@@ -137,7 +134,7 @@ def _only_object(text: str) -> RepairedJson | None:
     at = 0
     for _ in range(_MAX_DOCUMENTS):
         try:
-            document, at = _LOOSE.raw_decode(text, at)
+            document, at = loose_decoder.raw_decode(text, at)
         except ValueError:
             break
         if document != {}:
@@ -147,8 +144,8 @@ def _only_object(text: str) -> RepairedJson | None:
         return None
     if any(document != found[0] for document in found):
         raise _GiveUpError(NotRepaired.UNSURE)
-    plain = json.dumps(found[0], ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return RepairedJson(_whole_characters(plain))
+    plain = json.dumps(found[0], ensure_ascii=False, separators=(",", ":"))
+    return RepairedJson(whole_characters(plain))
 
 
 class _Reader:
@@ -318,7 +315,7 @@ class _Reader:
     def _emit(self, string: str) -> None:
         if string in _ELLIPSES:
             self._give_up()
-        self._out.append(json.dumps(_whole_characters(string), ensure_ascii=False))
+        self._out.append(json.dumps(whole_characters(string), ensure_ascii=False))
 
     def _skip(self) -> None:
         self._at = _skip_space(self._text, self._at)
@@ -359,7 +356,7 @@ def _skip_space(text: str, at: int) -> int:
     return found.end()
 
 
-def _whole_characters(text: str) -> str:
+def whole_characters(text: str) -> str:
     """Return the text with the halves of a character put together, and halves alone replaced."""
     if text.isascii():
         return text

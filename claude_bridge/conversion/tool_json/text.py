@@ -28,7 +28,14 @@ MAX_DEPTH = 100
 """The parser of Anthropic's SDK for Python gives up at twice this depth."""
 
 _MAX_OBJECTS = 64
-_LOOSE = json.JSONDecoder(strict=False)
+
+
+def _no_json(constant: str) -> Json:
+    raise ValueError(f"{constant} is no JSON")
+
+
+loose_decoder = json.JSONDecoder(strict=False, parse_constant=_no_json)
+"""Takes line ends and tabs inside strings, the commonest fault of all."""
 
 
 class _Unparsed(Struct, frozen=True):
@@ -134,7 +141,7 @@ def _split_objects(text: str) -> list[str]:
     for _ in range(_MAX_OBJECTS):
         start = len(text) - len(text[at:].lstrip())
         try:
-            value, at = _LOOSE.raw_decode(text, start)
+            value, at = loose_decoder.raw_decode(text, start)
         except (ValueError, RecursionError):
             break
         if not isinstance(value, dict):

@@ -25,7 +25,7 @@ from claude_bridge.conversion.deltas import (
     UsageReport,
 )
 from claude_bridge.conversion.loss import Repair
-from claude_bridge.conversion.tool_calls.text_detector import MAX_CALLS, MAX_HELD_BYTES, TextToolCallDetector
+from claude_bridge.conversion.tool_calls.text_detector import MAX_CALLS, MAX_HELD_CHARS, TextToolCallDetector
 from claude_bridge.errors import UpstreamBrokenError
 from claude_bridge.wire.anthropic import Tool
 from tests.examples import examples
@@ -619,18 +619,18 @@ def test_a_file_that_is_written_may_hold_marks() -> None:
 
 @pytest.mark.parametrize("piece", [None, 50_000])
 def test_text_that_is_too_long_for_a_call_goes_out_as_text_and_is_reported(piece: int | None) -> None:
-    output = '<tool_call>{"name": "Write", "arguments": {"content": "' + "é" * MAX_HELD_BYTES
+    output = '<tool_call>{"name": "Write", "arguments": {"content": "' + "é" * MAX_HELD_CHARS
     out = _deltas(*map(TextDelta, _in_pieces(output, piece)), TextDelta(f"\n{TAGGED}"), STOP)
     assert "".join(delta.text for delta in out if isinstance(delta, TextDelta)) == f"{output}\n{TAGGED}"
     (repair,) = [delta for delta in out if isinstance(delta, Repair)]
-    assert "524,288 bytes" in repair.what
+    assert "524,288 characters" in repair.what
     assert not any(isinstance(delta, ToolCallStart) for delta in out), "no call begins in such an answer"
 
 
 def test_text_goes_out_as_soon_as_it_is_too_long() -> None:
     finder = TextToolCallDetector(TOOLS)
     begun = '<tool_call>{"name": "Write", "arguments": {"content": "'
-    assert finder.feed([TextDelta(begun + "a" * (MAX_HELD_BYTES - len(begun)))]) == []
+    assert finder.feed([TextDelta(begun + "a" * (MAX_HELD_CHARS - len(begun)))]) == []
     assert [type(delta) for delta in finder.feed([TextDelta("b")])] == [Repair, TextDelta, TextDelta]
 
 
@@ -774,6 +774,7 @@ BOMBS: dict[str, Callable[[int], str]] = {
     "white space": lambda n: "<tool_call>" + " " * n,
     "a name without end": lambda n: "<tool_call>" + "R" * n,
     "lists": lambda n: '{"tool_calls":' * (n // 14),
+    "lists in one line": lambda n: "So `" + 'x.{"tool_calls":' * (n // 16),
     "code": lambda n: "if (a < b) { c[0] = d; }\n" * (n // 24),
 }
 
