@@ -6,80 +6,15 @@ hence half a call is known by its text, and only an answer that ended of its own
 
 from __future__ import annotations
 
+from functools import cache
+
 from msgspec.structs import replace
 
 from claude_bridge.conversion.deltas import Delta, Finish, FinishReason, Stage, UsageReport
 from claude_bridge.conversion.loss import Repair
+from claude_bridge.data_files import read_rows
 from claude_bridge.errors import BridgeError, DroppedCallError, UpstreamBrokenError
 from claude_bridge.wire.anthropic_answers import StopReason
-
-_WORDS: dict[FinishReason, tuple[str, ...]] = {
-    # The first word of each row is OpenAI's.
-    FinishReason.STOP: (
-        "stop",
-        "eos",  # Together
-        "eos_token",  # Text Generation Inference
-        "end_turn",  # Anthropic's and Bedrock's, behind gateways
-        "stop_sequence",
-        "complete",  # Cohere
-        "eosfound",  # LM Studio
-        "stopstringfound",
-    ),
-    FinishReason.TOOL_CALLS: (
-        "tool_calls",
-        "function_call",
-        "tool_call",  # Cohere
-        "tool_use",  # Anthropic's and Bedrock's
-        "toolcalls",  # LM Studio
-    ),
-    FinishReason.LENGTH: (
-        "length",
-        "max_tokens",  # Anthropic's, Cohere's and, in capitals, Gemini's
-        "max_output_tokens",  # OpenAI's Responses API
-        "model_length",  # Mistral
-        "max_length",
-        "maxpredictedtokensreached",  # LM Studio
-    ),
-    FinishReason.WINDOW_FULL: (
-        "model_context_window_exceeded",  # Z.AI, Anthropic, Bedrock
-        "context_length_exceeded",
-        "contextlengthreached",  # LM Studio
-    ),
-    FinishReason.REFUSAL: (
-        "content_filter",  # also "content_filter: …" at Gemini
-        "content_filtered",  # Bedrock
-        "guardrail_intervened",
-        "refusal",
-        "sensitive",  # Z.AI
-        "safety",  # Gemini: this and what follows
-        "image_safety",
-        "recitation",
-        "prohibited_content",
-        "blocklist",
-        "spii",
-    ),
-    FinishReason.MALFORMED_CALL: (
-        "malformed_function_call",  # Gemini, behind "function_call_filter: "
-        "unexpected_tool_call",
-        "function_call_filter",
-        "malformed_tool_use",  # Bedrock
-        "malformed_model_output",
-    ),
-    FinishReason.BROKEN: (
-        "error",  # OpenRouter, Mistral, Cohere
-        "engine_error",
-        "network_error",  # Z.AI
-        "timeout",  # TensorRT-LLM, Cohere
-        "abort",  # vLLM, SGLang
-        "aborted",
-        "cancelled",  # TensorRT-LLM
-        "failed",  # LM Studio
-        "modelunloaded",
-        "insufficient_system_resource",  # DeepSeek
-    ),
-}
-
-_REASONS = {word: reason for reason, words in _WORDS.items() for word in words}
 
 _NO_WORDS = frozenset(("", "null", "none"))
 """What Alibaba's DashScope says as long as an answer goes on."""
@@ -110,9 +45,16 @@ def parse_finish(word: str) -> Finish | None:
     if plain in _NO_WORDS:
         return None
     head, _, tail = (part.strip() for part in plain.partition(":"))
-    known = (_REASONS[one] for one in (plain, tail, head) if one in _REASONS)
-    reason = next(known, FinishReason.UNKNOWN)
+    reasons = _reasons()
+    reason = next((reasons[one] for one in (plain, tail, head) if one in reasons), FinishReason.UNKNOWN)
     return Finish(reason, word=word if reason in _TOLD_BY_WORD else "")
+
+
+@cache
+def _reasons() -> dict[str, FinishReason]:
+    """Return what each word means."""
+    rows = read_rows("conversion/finish_reasons.toml")
+    return {word: FinishReason[name.upper()] for name, words in rows.items() for word in words}
 
 
 def ended_by_itself(finish: Finish) -> bool:
