@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
 from claude_bridge.adapters.adaptation import MAX_ADAPTATIONS, adapt
-from claude_bridge.adapters.base import ClientRequest, EncodedRequest, EngineModel, Response
+from claude_bridge.adapters.base import ClientRequest, EncodedRequest, EngineModel
 from claude_bridge.attachments.prepare import Attachments
 from claude_bridge.clients.claude_code import SUBAGENT_HEADER
 from claude_bridge.conversion.prompt.cache_misses import PromptMemory, PromptWatch
@@ -30,6 +30,8 @@ from claude_bridge.trace.bus import Bus
 from claude_bridge.trace.events import RequestSent
 from claude_bridge.trace.recorder import Recorder
 from claude_bridge.trace.secrets import REDACTED
+from claude_bridge.upstream.call import UpstreamCall
+from claude_bridge.upstream.key_ring import ChosenKey
 from claude_bridge.upstream.request_queue import RequestQueues
 from claude_bridge.upstream.token_counter import PromptCounter
 from claude_bridge.wire.anthropic import CountTokensRequest, MessagesRequest
@@ -52,15 +54,6 @@ _numbers = random.Random()  # noqa: S311 - ids are no secrets, and the system's 
 def new_id(prefix: str) -> str:
     """Return a fresh id in Anthropic's manner, such as ``msg_`` and 24 hexadecimal digits."""
     return f"{prefix}{_numbers.getrandbits(96):024x}"
-
-
-class _AnotherKeyError(Exception):
-    """A key was refused, and another one may do."""
-
-    def __init__(self, key: str, error: BridgeError) -> None:
-        super().__init__(key)
-        self.key = key
-        self.error = error
 
 
 class ModelBridge:
@@ -109,22 +102,7 @@ class ModelBridge:
         """Whether requests go on as they came."""
         return self.upstream.adapter.is_passthrough
 
-    @asynccontextmanager
-    async def exchange(
-        self, request: MessagesRequest, recorder: Recorder, *, raw: ClientRequest | None = None
-    ) -> AsyncIterator[Answer]:
-        """Send the request upstream and yield the answer; leaving the context closes the upstream connection.
-
-        ``raw`` is the request as the client sent it, for upstreams that get its own bytes.
-
-        Raises:
-            ClientError: the request can't be served.
-            UpstreamError: the engine failed before its answer began.
-        """
-        async with AsyncExitStack() as stack:
-            yield await self.begin(request, recorder, raw, stack)
-
-    async def begin(
+    def begin(
         self,
         request: MessagesRequest,
         recorder: Recorder,
@@ -132,14 +110,29 @@ class ModelBridge:
         stack: AsyncExitStack,
         *,
         begin_later_round: BeginRound | None = None,
-    ) -> Answer:
-        """Return the answer once the engine begins it; closing ``stack`` ends it. Raises as ``exchange`` does.
+    ) -> Coroutine[Any, Any, Answer]:
+        """Return the answer once the engine begins it; closing ``stack`` ends it, and closes its connection.
 
+        ``raw`` is the request as the client sent it, for upstreams that get its own bytes (None: it was made here).
         ``begin_later_round`` sends what follows after the client got something, where an answer takes several requests
         to the engine (None: this bridge sends it).
+
+        Raises:
+            ClientError: the request can't be served.
+            UpstreamError: the engine failed before its answer began.
         """
-        if not self._runs_web_tools(request):
-            return await self._begin(request, recorder, raw, stack)
+        if self._runs_web_tools(request):
+            return self._begin_turn(request, recorder, raw, stack, begin_later_round)
+        return self._begin(request, recorder, raw, stack)
+
+    async def _begin_turn(
+        self,
+        request: MessagesRequest,
+        recorder: Recorder,
+        raw: ClientRequest | None,
+        stack: AsyncExitStack,
+        begin_later_round: BeginRound | None,
+    ) -> WebTurn:
         begin_round = partial(self.begin_round, recorder)
         turn = WebTurn(
             await self._web_request(request, raw),
@@ -158,7 +151,7 @@ class ModelBridge:
     async def begin_round(
         self, recorder: Recorder, request: MessagesRequest, raw: ClientRequest, stack: AsyncExitStack
     ) -> Exchange:
-        """Return the answer to one of several requests that make one answer; raises as ``exchange``."""
+        """Return the answer to one of several requests that make one answer; raises as ``begin``."""
         return await self._begin(request, recorder, raw, stack, is_round=True)
 
     def _runs_web_tools(self, request: CountTokensRequest) -> bool:
@@ -193,32 +186,41 @@ class ModelBridge:
         """Return the engine's answer once it begins; ``is_round`` says that it is a part of what the client gets."""
         if self._rereads_window and self._has_answered:
             await self._reread_window()
-        refused: tuple[bytes, BridgeError] | None = None
+        ring, refused = self._client.ring, None
         adaptations_left, has_dropped_a_call = MAX_ADAPTATIONS, False
-        keys_left = 2 * len(self._client.ring.keys) if self._client.ring else 0
+        keys_left = 2 * len(ring.keys) if ring else 0
         while True:
+            engine = self._preparer.engine
+            prepared = await self._preparer.prepare(request, raw, recorder)
+            body = prepared.encoded.outgoing.body
+            if refused is not None and refused[0] == body:
+                raise refused[1]
+            key = await self._client.choose_key(recorder.session or "")
+            recorder.sent(self._sent(prepared, engine, key))
             async with AsyncExitStack() as attempt:
-                engine = self._preparer.engine
-                prepared = await self._preparer.prepare(request, raw, recorder)
-                body = prepared.encoded.outgoing.body
-                if refused is not None and refused[0] == body:
-                    raise refused[1]
                 try:
-                    exchange = await self._attempt(prepared, engine, raw, recorder, attempt, is_round=is_round)
-                except _AnotherKeyError as refusal:
-                    if not keys_left:
-                        raise refusal.error from None
-                    keys_left -= 1
-                    recorder.retried(f"{refusal.key} was refused with status {refusal.error.status}")
-                except DroppedCallError:
-                    if has_dropped_a_call:
-                        raise
-                    has_dropped_a_call = True
+                    call = await attempt.enter_async_context(self._call(prepared, raw, recorder, key))
+                    exchange = self._exchange(call, prepared, engine, raw, recorder, is_round=is_round)
+                    await exchange.begin()
                 except BridgeError as error:
-                    if not self._adapt(engine, error, prepared, recorder) or not adaptations_left:
+                    if ring and key and ring.gives_way(key, error):
+                        if not keys_left:
+                            raise
+                        keys_left -= 1
+                        recorder.retried(f"{key.key.name} was refused with status {error.status}")
+                    elif isinstance(error, DroppedCallError):
+                        if has_dropped_a_call:
+                            raise
+                        has_dropped_a_call = True
+                    elif self._adapt(engine, error, prepared, recorder) and adaptations_left:
+                        refused, adaptations_left = (body, error), adaptations_left - 1
+                    else:
                         raise
-                    refused, adaptations_left = (body, error), adaptations_left - 1
                 else:
+                    if ring and key:
+                        ring.works(key)
+                    self._has_answered = True
+                    attempt.callback(self._learn, exchange, engine, prepared, recorder)
                     stack.push_async_exit(attempt.pop_all())
                     return exchange
 
@@ -237,27 +239,15 @@ class ModelBridge:
         recorder.retried(adaptation.reason)
         return True
 
-    async def _attempt(
-        self,
-        prepared: Prepared,
-        engine: EngineModel,
-        raw: ClientRequest | None,
-        recorder: Recorder,
-        stack: AsyncExitStack,
-        *,
-        is_round: bool,
-    ) -> Exchange:
-        """Send the request upstream once, and wait for the answer to begin."""
-        upstream, request = self.upstream, prepared.request
-        encoded, prompt_tokens = prepared.encoded, prepared.prompt_tokens
-        outgoing, ring = encoded.outgoing, self._client.ring
-        key = await ring.choose(recorder.session or "") if ring else None
-        sent = RequestSent(
+    def _sent(self, prepared: Prepared, engine: EngineModel, key: ChosenKey | None) -> RequestSent:
+        upstream, encoded = self.upstream, prepared.encoded
+        outgoing = encoded.outgoing
+        return RequestSent(
             method=outgoing.method,
             url=join_path(upstream.base_url, outgoing.path),
-            model=upstream.model or request.model,
+            model=upstream.model or prepared.request.model,
             upstream=f"{upstream.name} with {key.key.name}" if key else upstream.name,
-            estimated_tokens=prompt_tokens,
+            estimated_tokens=prepared.prompt_tokens,
             losses=list(encoded.losses),
             body=outgoing.body,
             kind=upstream.adapter.kind,
@@ -265,11 +255,35 @@ class ModelBridge:
             window_tokens=engine.limits.window_tokens,
             headers={**dict.fromkeys(self._client.key_headers, REDACTED), **outgoing.headers},
         )
-        recorder.sent(sent)
+
+    def _call(
+        self, prepared: Prepared, raw: ClientRequest | None, recorder: Recorder, key: ChosenKey | None
+    ) -> UpstreamCall:
+        turn = None
+        if self._queue is not None:
+            is_subagent = raw is not None and SUBAGENT_HEADER in raw.headers
+            turn = self._queue.turn(recorder.session, is_subagent=is_subagent, report_position=recorder.queued)
+        explain_error = partial(self._explain_error, prepared.encoded, prepared.prompt_tokens)
+        outgoing, idle_s = prepared.encoded.outgoing, self.waiting.keep_alive_s
+        return self._client.open(outgoing, explain_error, idle_s=idle_s, turn=turn, key=key)
+
+    def _exchange(
+        self,
+        call: UpstreamCall,
+        prepared: Prepared,
+        engine: EngineModel,
+        raw: ClientRequest | None,
+        recorder: Recorder,
+        *,
+        is_round: bool,
+    ) -> Exchange:
+        upstream, request = self.upstream, prepared.request
+        encoded, prompt_tokens = prepared.encoded, prepared.prompt_tokens
+        body = encoded.outgoing.body
         agent = raw.headers.get(SUBAGENT_HEADER) if raw else None
         watch = PromptWatch(
             self._prompts,
-            outgoing.body,
+            body,
             f"{recorder.session} {agent}",
             # Anthropic answers that itself.
             diagnostics_request=None if upstream.profile.messages.is_anthropic else request.diagnostics,
@@ -289,22 +303,12 @@ class ModelBridge:
             is_whole=not request.stream,
             check_error=partial(self._checked, encoded, prompt_tokens),
         )
-        explain_error = partial(self._explain_error, encoded, prompt_tokens)
-        turn = None
-        if self._queue is not None:
-            is_subagent = agent is not None
-            turn = self._queue.turn(recorder.session, is_subagent=is_subagent, report_position=recorder.queued)
-        call = await stack.enter_async_context(
-            self._client.open(outgoing, explain_error, idle_s=self.waiting.keep_alive_s, turn=turn, key=key)
-        )
         read_prompt = None  # the end itself reads what is not large, if it must be read at all
-        if len(outgoing.body) > LARGE_BYTES and watch.must_read:
-            read_prompt = partial(run_off_loop_if_large, len(outgoing.body), watch.read_prompt)
-        response = upstream.adapter.response(request, engine, context)
-        stack.callback(self._learn_opening, response)
-        exchange = Exchange(
+        if len(body) > LARGE_BYTES and watch.must_read:
+            read_prompt = partial(run_off_loop_if_large, len(body), watch.read_prompt)
+        return Exchange(
             call,
-            response,
+            upstream.adapter.response(request, engine, context),
             recorder,
             self.waiting,
             overflow=prepared.overflow,
@@ -314,23 +318,12 @@ class ModelBridge:
             read_prompt=read_prompt,
             is_round=is_round,
         )
-        try:
-            await exchange.begin()
-        except BridgeError as error:
-            if ring and key and ring.gives_way(key, error):
-                raise _AnotherKeyError(key.key.name, error) from error
-            raise
-        if ring and key:
-            ring.works(key)
-        # A refusal that comes so late that the client hears of it serves the next request.
-        stack.callback(lambda: exchange.error and self._adapt(engine, exchange.error, prepared, recorder))
-        self._has_answered = True
-        return exchange
 
-    async def complete(self, request: MessagesRequest, recorder: Recorder | None = None) -> Message:
-        """Return the whole answer; raises as ``exchange`` does, and UpstreamError for an answer that breaks off."""
-        async with self.exchange(request, recorder or Recorder(self.bus, new_id("req_"))) as exchange:
-            return await exchange.message()
+    async def complete(self, request: MessagesRequest, raw: ClientRequest | None = None) -> Message:
+        """Return the whole answer; raises as ``begin`` does, and UpstreamError for an answer that breaks off."""
+        async with AsyncExitStack() as stack:
+            answer = await self.begin(request, Recorder(self.bus, new_id("req_")), raw, stack)
+            return await answer.message()
 
     async def reach(self) -> None:
         """Check that the engine answers, whatever the answer is.
@@ -354,7 +347,8 @@ class ModelBridge:
         # Anthropic's own count, by the client's own login; its refusal is the client's to see.
         body = b""
         explain_error = partial(self._explain_error, encoded, 0)
-        async with self._client.open(encoded.outgoing, explain_error, idle_s=COUNT_WITHIN_S) as call:
+        key = await self._client.choose_key("")
+        async with self._client.open(encoded.outgoing, explain_error, idle_s=COUNT_WITHIN_S, key=key) as call:
             while (data := await call.receive()) != b"":
                 body += data or b""
         return parse_token_count(body)
@@ -373,9 +367,11 @@ class ModelBridge:
         self._preparer.engine = replace(self._preparer.engine, limits=limits)
         self.upstream = self.upstream.as_learned(self._preparer.engine)
 
-    def _learn_opening(self, response: Response) -> None:
-        """Keep what a response showed of how this model's text begins."""
-        self._learned_opening = response.learned_opening or self._learned_opening
+    def _learn(self, exchange: Exchange, engine: EngineModel, prepared: Prepared, recorder: Recorder) -> None:
+        """Keep what an answer showed: how this model's text begins, and what the engine refused after a beginning."""
+        self._learned_opening = exchange.response.learned_opening or self._learned_opening
+        if exchange.error is not None:
+            self._adapt(engine, exchange.error, prepared, recorder)
 
     def _explain_error(
         self,

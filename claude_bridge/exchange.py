@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import anyio
 from msgspec import Struct
@@ -41,6 +40,8 @@ class Waiting(Struct, frozen=True, kw_only=True):
 SendItems = Callable[[Sequence[ResponseItem]], Awaitable[None]]
 """Sends some of an answer to a client."""
 
+SendEvents = Callable[[Sequence[StreamEvent]], Awaitable[None]]
+
 
 class Answer(ABC):
     """What a client gets for one request: a stream of items, or what they come to."""
@@ -56,20 +57,12 @@ class Answer(ABC):
         """The headers of the engine's answer that are for the client, as far as they have come."""
 
     @abstractmethod
-    def items(self) -> AsyncGenerator[Sequence[ResponseItem], None]:
-        """Yield what goes to the client, one list for each upstream read; the last one ends the answer."""
-
     async def send_to(self, send: SendItems) -> None:
-        """Give all that goes to the client to ``send``, as ``items`` yields it."""
-        async with aclosing(self.items()) as stream:
-            async for items in stream:
-                await send(items)
+        """Give all that goes to the client to ``send``, one list for each upstream read; the last one ends it."""
 
-    async def events(self) -> AsyncGenerator[list[StreamEvent], None]:
-        """Yield the stream as typed events, one list for each upstream read; the last one ends it."""
-        async with aclosing(self.items()) as stream:
-            async for items in stream:
-                yield typed_events(items)
+    async def send_events_to(self, send: SendEvents) -> None:
+        """Give the stream to ``send`` as typed events, one list for each upstream read; the last one ends it."""
+        await self.send_to(lambda items: send(typed_events(items)))
 
     async def body(self) -> bytes:
         """Return the whole answer as the body of a response that is not streamed.
@@ -77,17 +70,19 @@ class Answer(ABC):
         Raises:
             BridgeError: the answer broke off.
         """
-        fold, verbatim = MessageAccumulator(), bytearray()
-        async with aclosing(self.items()) as stream:
-            async for items in stream:
-                for item in items:
-                    if isinstance(item, RawBytes):
-                        verbatim += item.data
-                    else:
-                        fold.feed([item])
+        accumulator, verbatim = MessageAccumulator(), bytearray()
+
+        async def take(items: Sequence[ResponseItem]) -> None:
+            for item in items:
+                if isinstance(item, RawBytes):
+                    verbatim.extend(item.data)
+                else:
+                    accumulator.feed([item])
+
+        await self.send_to(take)
         if self.error is not None:
             raise self.error
-        return bytes(verbatim) or encode_message(fold.message)
+        return bytes(verbatim) or encode_message(accumulator.message)
 
     async def message(self) -> Message:
         """Return the whole answer as one message.
@@ -95,13 +90,15 @@ class Answer(ABC):
         Raises:
             BridgeError: the answer broke off.
         """
-        fold = MessageAccumulator()
-        async with aclosing(self.events()) as stream:
-            async for events in stream:
-                fold.feed(events)
+        accumulator = MessageAccumulator()
+
+        async def take(events: Sequence[StreamEvent]) -> None:
+            accumulator.feed(events)
+
+        await self.send_events_to(take)
         if self.error is not None:
             raise self.error
-        return fold.message
+        return accumulator.message
 
 
 _WORK_OF_A_BYTE = 4
@@ -133,7 +130,7 @@ class Exchange(Answer):
         gets, so that the trace hears from others what that comes to.
         """
         self._call = call
-        self._response = response
+        self.response = response
         self._recorder = recorder
         self._waiting = waiting
         self._overflow = overflow
@@ -154,12 +151,12 @@ class Exchange(Answer):
     @property
     def error(self) -> BridgeError | None:
         """What ended the answer too early, if anything did."""
-        return self._response.error
+        return self.response.error
 
     @property
     def usage(self) -> UsageReport:
         """What the engine has reported so far."""
-        return self._response.usage
+        return self.response.usage
 
     @property
     def cost_usd(self) -> float | None:
@@ -169,7 +166,7 @@ class Exchange(Answer):
     @property
     def headers(self) -> dict[str, str]:
         """The headers of the engine's answer that are for the client, as far as they have come."""
-        return self._response.kept_headers(self._call.headers)
+        return self.response.kept_headers(self._call.headers)
 
     async def begin(self) -> None:
         """Wait for the engine's first bytes, but no longer than the grace time if the client may get something before.
@@ -177,53 +174,38 @@ class Exchange(Answer):
         Raises:
             BridgeError: the engine refused or failed, and nothing has been sent to the client yet.
         """
+        self._early += self.response.start()
+        grace_s = self._waiting.first_byte_grace_s if self.response.emits_before_upstream else math.inf
         try:
-            await self._begin()
+            with anyio.move_on_after(grace_s):
+                while not self.response.begun and not self._upstream_ended:
+                    self._early += await self._take(await self._call.receive())
         finally:
             if self._call.retried is not None:
-                self._recorder.retried(self._call.retried)
+                self._recorder.retried(f"{self._call.where} {self._call.retried}")
             if self._call.refusal:
                 self._recorder.upstream_sent(self._call.refusal)
-
-    async def _begin(self) -> None:
-        self._early += self._response.start()
-        grace_s = self._waiting.first_byte_grace_s if self._response.emits_before_upstream else math.inf
-        with anyio.move_on_after(grace_s):
-            while not self._response.begun and not self._upstream_ended:
-                self._early += await self._next_items()
-        if self._upstream_ended and not self._response.begun:
-            self._early += self._response.close()
-            if not self._response.begun:
+        if self._upstream_ended and not self.response.begun:
+            self._early += self.response.close()
+            if not self.response.begun:
                 raise UpstreamBrokenError("The upstream ended its answer before it began.")
-        if self.error is not None and self._response.emits_before_upstream:
+        if self.error is not None and self.response.emits_before_upstream:
             raise self.error
 
-    async def items(self) -> AsyncGenerator[Sequence[ResponseItem], None]:
-        """Yield what goes to the client, one list for each upstream read; the last one ends the answer."""
-        items: Sequence[ResponseItem] = self._early
-        while not self._is_over:
-            if items:
-                self._emit(items)
-                yield items
-            items = await self._later_items()
-        items = self._last_items(items)
-        try:
-            yield items
-        finally:  # at once, without letting others have their turn: a client may ask on as soon as it has them
-            self._end()
-
     async def send_to(self, send: SendItems) -> None:
-        """Give all that goes to the client to ``send``, as ``items`` yields it."""
+        """Give all that goes to the client to ``send``; see Answer."""
         items: Sequence[ResponseItem] = self._early
         while not self._is_over:
             if items:
                 self._emit(items)
                 await send(items)
             items = await self._send_until_silent(send)
-        items = self._last_items(items)
+        items = [*items, *self.response.close()]
+        if items:
+            self._emit(items)
         try:
             await send(items)
-        finally:
+        finally:  # at once, without letting others have their turn: a client may ask on as soon as it has them
             self._end()
 
     async def _send_until_silent(self, send: SendItems) -> Sequence[ResponseItem]:
@@ -245,18 +227,12 @@ class Exchange(Answer):
 
     @property
     def _has_ended(self) -> bool:
-        return self._upstream_ended or self._response.done
+        return self._upstream_ended or self.response.done
 
     @property
     def _is_over(self) -> bool:
         """Whether only the last items are missing."""
         return self._has_ended and self._read_prompt is None
-
-    def _last_items(self, items: Sequence[ResponseItem]) -> Sequence[ResponseItem]:
-        items = [*items, *self._response.close()]
-        if items:
-            self._emit(items)
-        return items
 
     async def _later_items(self) -> Sequence[ResponseItem]:
         """Return what comes next for the client; its connection is kept alive where that is nothing."""
@@ -265,33 +241,33 @@ class Exchange(Answer):
             await read_prompt()
             return ()
         try:
-            items = await self._next_items()
+            items = await self._take(await self._call.receive())
         except BridgeError as error:
-            items = self._response.fail(error)
+            items = self.response.fail(error)
         now = time.monotonic()
         if _is_progress(items):
             self._last_progress_at = now
         elif self._upstream_is_silent or now - self._last_progress_at >= self._waiting.keep_alive_s:
             self._last_progress_at = now
             self._recorder.record(WaitingForUpstream())
-            items = [*items, *self._response.keep_alive()]
+            items = [*items, *self.response.keep_alive()]
         return items
 
-    async def _next_items(self) -> Sequence[ResponseItem]:
-        data = await self._call.receive()
+    async def _take(self, data: bytes | None) -> Sequence[ResponseItem]:
+        """Return what a read brings for the client; ``data`` as UpstreamCall.receive gives it."""
         self._upstream_is_silent = data is None
         if data:
             self._recorder.upstream_sent(data)
             work_bytes = self._work_bytes(data)
             if work_bytes <= LARGE_BYTES:
-                items = self._response.feed(data)
+                items = self.response.feed(data)
             else:
                 with anyio.CancelScope(shield=True):  # what was read must not be lost
-                    items = await run_off_loop_if_large(work_bytes, self._response.feed, data)
-            if not self._response.begun:
+                    items = await run_off_loop_if_large(work_bytes, self.response.feed, data)
+            if not self.response.begun:
                 self._report_progress()
             return items
-        self._upstream_ended = data is not None or self._response.finished
+        self._upstream_ended = data is not None or self.response.finished
         return ()
 
     def _work_bytes(self, data: bytes) -> int:
@@ -303,14 +279,14 @@ class Exchange(Answer):
 
     def _report_progress(self) -> None:
         """Report how much of the prompt the engine has read, if it says so."""
-        usage = self._response.usage
+        usage = self.response.usage
         if usage.read_tokens != self._read_tokens:
             self._read_tokens = usage.read_tokens
             self._recorder.reading(usage)
 
     def _emit(self, items: Sequence[ResponseItem]) -> None:
         if self._recorder.active:
-            if self._call.status is not None and not self._status_reported:
+            if self._call.status and not self._status_reported:
                 self._status_reported = True
                 self._recorder.record(UpstreamAnswered(status=self._call.status))
             self._record_repairs()
@@ -318,7 +294,7 @@ class Exchange(Answer):
             self._recorder.answered(items)
 
     def _record_repairs(self) -> None:
-        repairs, seen = self._response.repairs, self._repairs_seen
+        repairs, seen = self.response.repairs, self._repairs_seen
         if len(repairs) > seen:
             self._repairs_seen = len(repairs)
             self._recorder.repaired(repairs[seen:])
@@ -334,7 +310,7 @@ class Exchange(Answer):
             self._calibrate(usage.prompt_tokens)
         elif usage.prompt_tokens is not None and usage.prompt_tokens <= overflow.window_tokens:
             self._recorder.prompt_cut(overflow, usage.prompt_tokens)
-        cache_miss = self._explain_cache_miss(self._response.message_id, usage)
+        cache_miss = self._explain_cache_miss(self.response.message_id, usage)
         if cache_miss is not None:
             self._recorder.reread(cache_miss)
         if not self._is_round:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Self
 
 import anyio
@@ -134,9 +134,7 @@ class Bridge:
             ClientError: the request can't be served as it is; PromptTooLongError if the prompt exceeds the window.
             UpstreamError: the engine failed, refused, or broke off its answer.
         """
-        typed, raw = self._read(request)
-        async with self._bridge.exchange(typed, Recorder(self._bridge.bus, new_id("req_")), raw=raw) as exchange:
-            return await exchange.message()
+        return await self._bridge.complete(*self._read(request))
 
     async def count_tokens(self, request: CountTokensRequest | Mapping[str, Any]) -> int:
         """Return the tokens of the prompt, tools included: exact where the engine can count, else an estimate.
@@ -174,22 +172,22 @@ class _Answer:
         recorder = Recorder(bridge.bus, new_id("req_"))
         try:
             with self.scope:
-                async with (
-                    bridge.exchange(request, recorder, raw=raw) as exchange,
-                    aclosing(exchange.events()) as batches,
-                ):
-                    async for events in batches:
-                        self.events += (event for event in events if not isinstance(event, ErrorEvent))
-                        self.arrived.set()
-                        while self.events:
-                            self.taken = anyio.Event()
-                            await self.taken.wait()
-                self.error = exchange.error
+                async with AsyncExitStack() as stack:
+                    answer = await bridge.begin(request, recorder, raw, stack)
+                    await answer.send_events_to(self._hand_on)
+                self.error = answer.error
         except Exception as error:  # noqa: BLE001 - it is raised where the stream is read
             self.error = error
         finally:
             self.is_over = True
             self.arrived.set()
+
+    async def _hand_on(self, events: Sequence[StreamEvent]) -> None:
+        self.events += (event for event in events if not isinstance(event, ErrorEvent))
+        self.arrived.set()
+        while self.events:
+            self.taken = anyio.Event()
+            await self.taken.wait()
 
 
 class EventStream:

@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from claude_bridge.upstream.network import USER_AGENT, NetworkError, NoConnectionError
 from claude_bridge.upstream.proxies import InvalidProxyError, proxy_for
-from claude_bridge.upstream.transport import CompressedAnswerError, HttpExchange, HttpRequest
+from claude_bridge.upstream.transport import CompressedAnswerError, HostRequest, HttpExchange
 from claude_bridge.wire.urls import Url, parse_url
 
 MAX_ADDRESSES = 3
@@ -165,7 +165,7 @@ class PublicWeb:
                 url, _HEADERS, proxy, address=str(address), tls=self._tls, connect_s=self._limits.connect_s
             )
             try:
-                async with transport.exchange(HttpRequest("GET", url.target)) as exchange:
+                async with HttpExchange(transport, HostRequest("GET", url.target)) as exchange:
                     await exchange.receive_head()
                     if exchange.status in _REDIRECTS and "location" in exchange.headers:
                         return exchange.headers["location"]
@@ -198,7 +198,7 @@ class PublicWeb:
         if declared.isascii() and declared.isdigit() and int(declared) > limit:
             raise too_large
         body = bytearray()
-        while piece := await exchange.receive():
+        while piece := await exchange.receive_body():
             body += piece
             if len(body) > limit:
                 raise too_large

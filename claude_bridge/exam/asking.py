@@ -7,7 +7,7 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, aclosing
+from contextlib import AsyncExitStack
 from typing import Literal
 
 import anyio
@@ -24,7 +24,7 @@ from claude_bridge.trace.bus import Bus
 from claude_bridge.trace.events import ExchangeEnded, ToolInputRepaired, TraceEvent
 from claude_bridge.trace.recorder import Recorder
 from claude_bridge.wire.anthropic import MessagesRequest, TextBlock, ThinkingBlock, Tool, ToolUseBlock
-from claude_bridge.wire.anthropic_answers import Message, Usage, content_chars
+from claude_bridge.wire.anthropic_answers import Message, StreamEvent, Usage, content_chars
 
 MAX_ANSWER_CHARS = 1_000_000
 """Far more characters than the limit of an answer allows; an engine may ignore the limit."""
@@ -136,27 +136,30 @@ async def ask(
     """
     notes, fold, started_at = _Notes(), MessageAccumulator(), time.monotonic()
     recorder = Recorder(Bus([notes]), new_id("req_"))
-    left: Left | None = "late"
-    with anyio.move_on_after(within_s):
+    left: Left | None = None
+    count = chars = 0
+
+    async def take(events: Sequence[StreamEvent]) -> None:
+        nonlocal left, count, chars
+        fold.feed(events)
+        count += len(events)
+        chars += sum(map(content_chars, events))
+        is_due, count = count >= LOOK_AFTER_EVENTS, count % LOOK_AFTER_EVENTS
+        if chars and leaves_at_first:
+            left = "begun"
+        elif chars > MAX_ANSWER_CHARS or (is_due and MeasuredAnswer(message=fold.message).repeats_itself):
+            left = "endless"
+        if left is not None:
+            limit.cancel()
+
+    with anyio.move_on_after(within_s) as limit:
         async with AsyncExitStack() as stack:
-            exchange = await bridge.begin(request, recorder, None, stack)
-            stream = await stack.enter_async_context(aclosing(exchange.events()))
-            count = chars = 0
-            async for events in stream:
-                fold.feed(events)
-                count += len(events)
-                chars += sum(map(content_chars, events))
-                if chars and leaves_at_first:
-                    left = "begun"
-                    break
-                is_due, count = count >= LOOK_AFTER_EVENTS, count % LOOK_AFTER_EVENTS
-                if chars > MAX_ANSWER_CHARS or (is_due and MeasuredAnswer(message=fold.message).repeats_itself):
-                    left = "endless"
-                    break
-            else:
-                left = None
-        if left is None and exchange.error is not None:
-            raise exchange.error
+            answer = await bridge.begin(request, recorder, None, stack)
+            await answer.send_events_to(take)
+    if limit.cancelled_caught and left is None:
+        left = "late"
+    if left is None and answer.error is not None:
+        raise answer.error
     message = fold.message if fold.has_begun else NOTHING
     figures = AnswerFigures() if left else notes.figures(message, request.tools or ())
     return MeasuredAnswer(message=message, figures=figures, took_s=time.monotonic() - started_at, left=left)

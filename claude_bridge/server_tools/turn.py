@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, aclosing
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from typing import Literal
 
 import anyio
@@ -17,7 +17,7 @@ from claude_bridge.conversion.builtin_tools import WebTool
 from claude_bridge.conversion.deltas import UsageReport
 from claude_bridge.conversion.web_results import error_content
 from claude_bridge.errors import BridgeError
-from claude_bridge.exchange import Answer, Exchange, Waiting
+from claude_bridge.exchange import Answer, Exchange, SendItems, Waiting
 from claude_bridge.off_loop import run_off_loop_if_large
 from claude_bridge.server_tools.blocks import tool_result
 from claude_bridge.server_tools.function_calls import WebRequest
@@ -106,56 +106,47 @@ class WebTurn(Answer):
             self._exchange = await self._begun(self._begin_round)
             self._headers = self._exchange.headers
 
-    async def items(self) -> AsyncGenerator[Sequence[ResponseItem], None]:
-        """Yield what goes to the client; the last list ends the answer."""
-        async with aclosing(self._items()) as lists:
-            async for items in lists:
-                if items:
-                    if not self._has_ended:
-                        self._recorder.answered(items)
-                    yield items
+    async def send_to(self, send: SendItems) -> None:
+        """Give what goes to the client to ``send``; the last list ends the answer."""
 
-    async def _items(self) -> AsyncGenerator[Sequence[ResponseItem], None]:
+        async def emit(items: Sequence[ResponseItem]) -> None:
+            if items:
+                if not self._has_ended:
+                    self._recorder.answered(items)
+                await send(items)
+
         if self._first_call is not None:
-            async with aclosing(self._begin_with(*self._first_call)) as lists:
-                async for items in lists:
-                    yield items
+            await self._begin_with(*self._first_call, emit)
         while not self._has_ended:
             try:
-                async with aclosing(self._round()) as lists:
-                    async for items in lists:
-                        yield items
+                await self._round(emit)
             except BridgeError as error:
                 self._error = error
             if self._error is not None:
-                yield self._end_early(self._error, has_results=self._first_call is not None)
+                await emit(self._end_early(self._error, has_results=self._first_call is not None))
                 return
             ended = self._writer.end_round()
             is_whole = ended.stop is not None and ended.stop.stop_reason in _FINISHED_CALLS
             goes_on = bool(ended.calls) and is_whole and self._round_number < MAX_ROUNDS
-            async with aclosing(self._run(ended.calls, may_run=goes_on)) as lists:
-                async for items in lists:
-                    yield items
+            await self._run(ended.calls, emit, may_run=goes_on)
             if goes_on and not ended.calls_client:
                 self._add_turn(ended.answer, ended.calls)
             elif goes_on:
-                yield self._end(Stop("tool_use"))
+                await emit(self._end(Stop("tool_use")))
             else:
                 is_called = ended.stop is not None and (ended.stop.stop_reason != "tool_use" or ended.calls_client)
-                yield self._end(ended.stop if ended.stop and is_called else Stop("end_turn"))
+                await emit(self._end(ended.stop if ended.stop and is_called else Stop("end_turn")))
 
-    async def _begin_with(self, name: str, tool_input: Raw) -> AsyncGenerator[Sequence[ResponseItem], None]:
-        """Yield a call that no model makes, and what it gives; where it fails, that is all of the answer."""
+    async def _begin_with(self, name: str, tool_input: Raw, emit: SendItems) -> None:
+        """Emit a call that no model makes, and what it gives; where it fails, that is all of the answer."""
         call = WebCall(id=self._new_id("srvtoolu_"), name=name, input=tool_input)
-        yield [*self._writer.start(self._head()), *self._writer.call(call)]
-        async with aclosing(self._run([call], may_run=True)) as lists:
-            async for items in lists:
-                yield items
+        await emit([*self._writer.start(self._head()), *self._writer.call(call)])
+        await self._run([call], emit, may_run=True)
         result = self._results[call.id]
         if result.error is None:
             self._add_turn([_tool_use(call)], [call])
         else:
-            yield [*self._writer.text(result.reason or result.error), *self._end(Stop("end_turn"))]
+            await emit([*self._writer.text(result.reason or result.error), *self._end(Stop("end_turn"))])
 
     # --- rounds -------------------------------------------------------------------------------------------------
 
@@ -170,12 +161,10 @@ class WebTurn(Answer):
         self._writer.begin_round()
         return await begin_round(request, raw, self._rounds)
 
-    async def _round(self) -> AsyncGenerator[Sequence[ResponseItem], None]:
-        """Yield what the engine's next answer gives the client; raises BridgeError where it does not begin."""
+    async def _round(self, emit: SendItems) -> None:
+        """Emit what the engine's next answer gives the client; raises BridgeError where it does not begin."""
         exchange, self._exchange = self._exchange or await self._begun(self._begin_later_round), None
-        async with aclosing(exchange.events()) as lists:
-            async for events in lists:
-                yield list(self._writer.take(events))
+        await exchange.send_events_to(lambda events: emit(list(self._writer.take(events))))
         self._error = exchange.error
         self._usages.append((exchange.usage, exchange.cost_usd))
 
@@ -190,8 +179,8 @@ class WebTurn(Answer):
 
     # --- calls --------------------------------------------------------------------------------------------------
 
-    async def _run(self, calls: Sequence[WebCall], *, may_run: bool) -> AsyncGenerator[Sequence[ResponseItem], None]:
-        """Yield what calls give, in their order, and signs of life while they run side by side."""
+    async def _run(self, calls: Sequence[WebCall], emit: SendItems, *, may_run: bool) -> None:
+        """Emit what calls give, in their order, and signs of life while they run side by side."""
         assert self._tasks is not None, "begun"
         finished = {call.id: anyio.Event() for call in calls}
 
@@ -220,9 +209,9 @@ class WebTurn(Answer):
                 with anyio.move_on_after(self._waiting.keep_alive_s):
                     await finished[call.id].wait()
                 if not finished[call.id].is_set():
-                    yield self._writer.keep_alive()
+                    await emit(self._writer.keep_alive())
             tool = self._request.declared[call.name].tool
-            yield self._writer.result(tool, call.id, self._results[call.id].content)
+            await emit(self._writer.result(tool, call.id, self._results[call.id].content))
 
     async def _call(self, call: WebCall, room_tokens: int | None) -> CallResult:
         """Return what a call gives."""

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
+from types import TracebackType
 
 import anyio
 
 from claude_bridge.errors import BridgeError, UpstreamTimeoutError
 from claude_bridge.upstream.network import NetworkError
-from claude_bridge.upstream.transport import HttpExchange
+from claude_bridge.upstream.transport import HostRequest, HttpExchange, HttpTransport
 
 SILENCE_LIMIT_S = 2 * 3600.0
 """A prompt of a large model on a small machine may take an hour to read."""
@@ -28,27 +29,30 @@ DRAIN_S = 0.1
 """How long an answer's last bytes are waited for, so that the connection can be used again."""
 
 
-class UpstreamCall:
-    """One answer that is on its way; made by UpstreamClient.open."""
+class UpstreamCall(HttpExchange):
+    """One answer that is on its way; made by UpstreamClient.open, and entered to send the request."""
 
     def __init__(
         self,
-        exchange: HttpExchange,
+        transport: HttpTransport,
+        request: HostRequest,
         *,
         idle_s: float,
         where: str,
         explain_refusal: Callable[[int, Mapping[str, str], bytes], BridgeError],
         explain_failure: Callable[[NetworkError], BridgeError],
+        turn: AbstractAsyncContextManager[None] | None,
     ) -> None:
-        self._exchange = exchange
+        super().__init__(transport, request)
         self._idle_s = idle_s
-        self._where = where
+        self.where = where
         self._explain_refusal = explain_refusal
         self._explain_failure = explain_failure
+        self._turn = turn
         self.refusal = b""
         """The body of an answer that is a refusal."""
-        self._receive_more: Callable[[], Awaitable[bytes]] | None = None
-        """Returns what has come of the answer, ``b""`` at its end; None: nothing of it has come."""
+        self._receive_more = self._receive_first
+        """Returns what has come of the answer, ``b""`` at its end."""
         self._waiting: anyio.CancelScope | None = None
         """Around the read that waits; None: silence has cancelled it."""
         self._is_shared = False
@@ -59,26 +63,31 @@ class UpstreamCall:
         self._was_silent = False
         self._watched_from = self._silent_since + WATCHED_AFTER_S
         """When a task begins to watch for silence; infinite: it has begun."""
-        self._has_begun: anyio.Event | None = None
-        """Set once a turn has come, or has failed to come; None: none is waited for."""
-        self._has_ended: anyio.Event | None = None
+        self._has_begun = anyio.Event() if turn is not None else None
+        """Set once the turn has come, or has failed to come."""
+        self._has_ended = anyio.Event() if turn is not None else None
         """Set at the end of the answer, which gives the turn back."""
         self._failure: Exception | None = None
 
-    @property
-    def status(self) -> int | None:
-        """The HTTP status, once it has come."""
-        return self._exchange.status or None
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        is_unread = self.connection is not None and self.status and not self.connection.has_ended
+        if error is None and is_unread:  # its last word may have come before its end
+            with anyio.move_on_after(DRAIN_S, shield=True), suppress(NetworkError):
+                while await self.receive_body():
+                    pass
+        return await super().__aexit__(kind, error, traceback)
 
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """The headers that came with it, by lower-case name."""
-        return self._exchange.headers
-
-    @property
-    def retried(self) -> str | None:
-        """Why something was tried for a second time, the connection or the request; None: nothing was."""
-        return self._exchange.retried and f"{self._where} {self._exchange.retried}"
+    async def begin(self) -> None:
+        """Connect and begin to send the request, at once or when its turn comes; raises UpstreamError."""
+        if self._turn is not None:
+            self.start_soon(self._begin_in_turn, self._turn)
+            return
+        try:
+            await super().begin()
+        except NetworkError as error:
+            raise self._explain_failure(error) from error
 
     async def receive(self) -> bytes | None:
         """Return all bytes that have come: ``b""`` at the end, None after ``idle_s`` seconds of silence.
@@ -92,18 +101,26 @@ class UpstreamCall:
         now = self._waiting_since = time.monotonic()
         if not self._was_silent:
             self._silent_since = now
-        if self._is_shared and self._waiting is not None:
-            return await self._receive_data()
         if now >= self._watched_from:
             self._watched_from = math.inf
-            self._exchange.start_soon(self._watch_silence)
+            self.start_soon(self._watch_silence)
         if not self._is_shared:
             deadline = math.inf if self.is_watched else anyio.current_time() + self._idle_s
-            with anyio.CancelScope(deadline=deadline) as self._waiting:
-                return await self._receive_data()
+            self._waiting = anyio.CancelScope(deadline=deadline)
+        if self._waiting is not None:
+            with nullcontext() if self._is_shared else self._waiting:
+                try:
+                    data = await self._receive_more()
+                except NetworkError as error:
+                    raise self._explain_failure(error) from error
+                self._waiting_since = math.inf
+                self._was_silent = False
+                if not data and self._has_ended is not None:
+                    self._has_ended.set()
+                return data
         self._is_shared, self._was_silent = False, True
         if time.monotonic() - self._silent_since > SILENCE_LIMIT_S:
-            raise UpstreamTimeoutError(f"{self._where} was silent for more than {SILENCE_LIMIT_S / 3600:g} hours.")
+            raise UpstreamTimeoutError(f"{self.where} was silent for more than {SILENCE_LIMIT_S / 3600:g} hours.")
         return None
 
     @property
@@ -119,34 +136,18 @@ class UpstreamCall:
         self._is_shared, self._waiting = True, anyio.CancelScope()
         return self._waiting
 
-    async def _receive_data(self) -> bytes:
-        try:
-            data = await (self._receive_more or self._receive_first)()
-        except NetworkError as error:
-            raise self._explain_failure(error) from error
-        self._waiting_since = math.inf
-        self._was_silent = False
-        if not data and self._has_ended is not None:
-            self._has_ended.set()
-        return data
-
-    def wait_for_turn(self, turn: AbstractAsyncContextManager[None]) -> None:
-        """Begin the exchange when its turn comes; ``receive`` waits for that."""
-        self._has_begun, self._has_ended = anyio.Event(), anyio.Event()
-        self._exchange.start_soon(self._begin_in_turn, turn, self._has_begun, self._has_ended)
-
-    async def _begin_in_turn(
-        self, turn: AbstractAsyncContextManager[None], has_begun: anyio.Event, has_ended: anyio.Event
-    ) -> None:
+    async def _begin_in_turn(self, turn: AbstractAsyncContextManager[None]) -> None:
         """Keep the turn until the answer has come to its end, or this is cancelled."""
+        assert self._has_begun is not None, "there is a turn"
+        assert self._has_ended is not None, "there is a turn"
         try:
             async with turn:
-                await self._exchange.begin()
-                has_begun.set()
-                await has_ended.wait()
+                await super().begin()
+                self._has_begun.set()
+                await self._has_ended.wait()
         except (NetworkError, BridgeError) as error:
             self._failure = error
-            has_begun.set()
+            self._has_begun.set()
 
     async def _watch_silence(self) -> None:
         """Wake the receiver after each ``idle_s`` seconds without bytes; runs beside it until it is cancelled."""
@@ -157,26 +158,18 @@ class UpstreamCall:
                 self._waiting = None
             await anyio.sleep(due_in_s if 0 < due_in_s <= self._idle_s else self._idle_s)
 
-    async def drain(self) -> None:
-        """Wait a moment for the end of an answer that has said its last word."""
-        if self._exchange.status and not self._exchange.has_ended:
-            with anyio.move_on_after(DRAIN_S), suppress(NetworkError):
-                while await self._exchange.receive():
-                    pass
-
     async def _receive_first(self) -> bytes:
-        exchange = self._exchange
         if self._has_begun is not None:
             await self._has_begun.wait()
             if self._failure is not None:
                 raise self._failure
-        if not exchange.status:
-            await exchange.receive_head()
-        if 200 <= exchange.status < 300:
-            assert exchange.connection is not None, "the head has come"
-            self._receive_more = exchange.connection.receive_body
-            return await exchange.connection.receive_body()
+        if not self.status:
+            await self.receive_head()
+        if 200 <= self.status < 300:
+            assert self.connection is not None, "the head has come"
+            self._receive_more = self.connection.receive_body
+            return await self._receive_more()
         with anyio.move_on_after(REFUSAL_S), suppress(NetworkError):
-            while len(self.refusal) <= MAX_REFUSAL_BYTES and (piece := await exchange.receive()):
+            while len(self.refusal) <= MAX_REFUSAL_BYTES and (piece := await self.receive_body()):
                 self.refusal += piece
-        raise self._explain_refusal(exchange.status, exchange.headers, self.refusal)
+        raise self._explain_refusal(self.status, self.headers, self.refusal)

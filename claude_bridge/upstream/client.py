@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 
 import anyio
 from msgspec import Struct
@@ -28,7 +28,7 @@ from claude_bridge.upstream.key_ring import ChosenKey, KeyRing
 from claude_bridge.upstream.network import USER_AGENT, NetworkError, NoConnectionError
 from claude_bridge.upstream.plain_http import PlainTransport
 from claude_bridge.upstream.proxies import InvalidProxyError, proxy_for
-from claude_bridge.upstream.transport import BrokenAnswerError, HttpRequest, HttpTransport, NoAnswerError
+from claude_bridge.upstream.transport import BrokenAnswerError, HostRequest, HttpExchange, HttpTransport, NoAnswerError
 from claude_bridge.wire.addresses import reaches_this_machine
 from claude_bridge.wire.urls import Url, join_path, parse_url
 
@@ -120,8 +120,7 @@ class UpstreamClient:
         if self._transport is not None:
             await self._transport.aclose()
 
-    @asynccontextmanager
-    async def open(
+    def open(
         self,
         outgoing: OutgoingRequest,
         explain_refusal: ExplainRefusal,
@@ -129,39 +128,32 @@ class UpstreamClient:
         idle_s: float,
         turn: AbstractAsyncContextManager[None] | None = None,
         key: ChosenKey | None = None,
-    ) -> AsyncIterator[UpstreamCall]:
-        """Connect and send the request; its answer comes through the call that is yielded.
+    ) -> UpstreamCall:
+        """Return the call that sends the request when it is entered, and through which its answer comes.
 
-        Leaving the context, in whichever way, closes the connection unless the answer had come to its end.
-        ``idle_s`` is the silence after which ``receive`` returns None. Where there is a ``turn``, connecting waits for
-        it, which is silence too, and what fails then is raised by ``receive``. ``key`` is one of the ring (None: any).
-
-        Raises:
-            UpstreamError: the engine can't be connected to.
+        Leaving it, in whichever way, closes the connection unless the answer had come to its end. ``idle_s`` is the
+        silence after which ``receive`` returns None. Where there is a ``turn``, connecting waits for it, which is
+        silence too, and what fails then is raised by ``receive``. ``key`` is one of the ring (None: there is no ring).
+        Entering it raises UpstreamError where the engine can't be connected to.
         """
 
         def explain(status: int, headers: Mapping[str, str], body: bytes) -> BridgeError:
             return self._without_key(explain_refusal(status, headers, body, self._where))
 
-        headers = outgoing.headers
-        if self.ring is not None:
-            headers = {**headers, **await self._key_headers(key)}
-        request = HttpRequest(outgoing.method, join_path(self._path, outgoing.path), outgoing.body, headers)
-        try:
-            async with self._to_engine().exchange(request, is_deferred=turn is not None) as exchange:
-                call = UpstreamCall(
-                    exchange,
-                    idle_s=idle_s,
-                    where=self._where,
-                    explain_refusal=explain,
-                    explain_failure=self._explain_failure,
-                )
-                if turn is not None:
-                    call.wait_for_turn(turn)
-                yield call
-                await call.drain()
-        except NetworkError as error:
-            raise self._explain_failure(error) from error
+        headers = outgoing.headers if key is None else {**outgoing.headers, **self._headers_of_key(key.value)}
+        return UpstreamCall(
+            self._to_engine(),
+            HostRequest(outgoing.method, join_path(self._path, outgoing.path), outgoing.body, headers),
+            idle_s=idle_s,
+            where=self._where,
+            explain_refusal=explain,
+            explain_failure=self._explain_failure,
+            turn=turn,
+        )
+
+    async def choose_key(self, session: str) -> ChosenKey | None:
+        """Return the key of the ring for a session's next request (None: there is no ring); raises as the ring does."""
+        return await self.ring.choose(session) if self.ring is not None else None
 
     async def fetch(
         self,
@@ -186,19 +178,21 @@ class UpstreamClient:
         if at_root:
             base_path = base_path.removesuffix("/openai" if base_path.endswith("/openai") else "/v1")
         target = join_path(base_path + mark + query, path)
-        headers = {**_DOCUMENT_HEADERS, **(headers or {}), **await self._key_headers(None)}
+        chosen = await self.choose_key("")
+        key = chosen.value if chosen is not None else self._api_key
+        carried = self._headers_of_key(key)
         if key_header is not None:
-            key = (await self.ring.choose("")).value if self.ring is not None else self._api_key
-            headers |= dict.fromkeys(self.key_headers, "") | {key_header: key or ""}
-        request = HttpRequest("GET" if question is None else "POST", target, question or b"", headers)
+            carried = {**dict.fromkeys(carried, ""), key_header: key or ""}
+        headers = {**_DOCUMENT_HEADERS, **(headers or {}), **carried}
+        request = HostRequest("GET" if question is None else "POST", target, question or b"", headers)
         is_connected = False
         try:
             with anyio.fail_after(timeout_s):
-                async with self._to_engine().exchange(request) as exchange:
+                async with HttpExchange(self._to_engine(), request) as exchange:
                     is_connected = True
                     await exchange.receive_head()
                     body = bytearray()
-                    while piece := await exchange.receive():
+                    while piece := await exchange.receive_body():
                         body += piece
                         if len(body) > MAX_DOCUMENT_BYTES:
                             raise BrokenAnswerError(f"sent more than {MAX_DOCUMENT_BYTES >> 20} MiB at {path}.")
@@ -208,11 +202,6 @@ class UpstreamClient:
             kind = UpstreamTimeoutError if is_connected else UpstreamUnreachableError
             raise kind(f"{self._where} did not answer within {timeout_s:g} s. Is it running?") from None
         return FetchedDocument(exchange.status, dict(exchange.headers), self._key_removed(bytes(body)))
-
-    async def _key_headers(self, key: ChosenKey | None) -> Mapping[str, str]:
-        if self.ring is None:
-            return {}
-        return self._headers_of_key((key or await self.ring.choose("")).value)
 
     def _to_engine(self) -> HttpTransport:
         if self._transport is None:

@@ -33,7 +33,8 @@ from claude_bridge.upstream.transport import (
     WRITE_BYTES,
     BrokenAnswerError,
     CompressedAnswerError,
-    HttpRequest,
+    HostRequest,
+    HttpExchange,
     HttpTransport,
     NoAnswerError,
     StartSoon,
@@ -80,7 +81,7 @@ class HttpxTransport(HttpTransport):
         self._connect_s = connect_s
         self._httpx: httpx.AsyncHTTPTransport | None = None
 
-    async def send(self, request: HttpRequest, start_soon: StartSoon) -> _HttpxConnection:
+    async def send(self, request: HostRequest, start_soon: StartSoon) -> _HttpxConnection:
         """Send it by httpx; each connection is a new one."""
         if self._httpx is None:
             self._httpx = await self._opened()
@@ -111,7 +112,7 @@ class HttpxTransport(HttpTransport):
             proxy=None if self._proxy is None else _httpx_proxy(self._proxy, tls),
         )
 
-    def _httpx_request(self, request: HttpRequest, connection: _HttpxConnection) -> httpx.Request:
+    def _httpx_request(self, request: HostRequest, connection: _HttpxConnection) -> httpx.Request:
         import httpx
 
         url, target = self._url, request.target.encode("latin-1")
@@ -286,7 +287,8 @@ async def _speaks_plain_http(url: Url) -> bool:
     """Return whether a plain request gets an answer; 400 is none, as TLS servers say so in plain HTTP."""
     plain = Url(scheme="http", host=url.host, port=url.port)
     try:
-        async with PlainTransport(plain, {"connection": "close"}).exchange(HttpRequest("GET", "/")) as exchange:
+        transport = PlainTransport(plain, {"connection": "close"})
+        async with HttpExchange(transport, HostRequest("GET", "/")) as exchange:
             await exchange.receive_head()
     except NetworkError:
         return False

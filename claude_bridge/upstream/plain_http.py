@@ -15,14 +15,14 @@ from claude_bridge.upstream.network import CONNECT_TIMEOUT_S, NoConnectionError,
 from claude_bridge.upstream.transport import (
     WRITE_BYTES,
     BrokenAnswerError,
-    Connection,
-    HttpRequest,
+    HostConnection,
+    HostRequest,
     HttpTransport,
     NoAnswerError,
     StartSoon,
 )
-from claude_bridge.wire.chunked import ChunkedDecoder
-from claude_bridge.wire.response_head import Fields, take_response_head
+from claude_bridge.wire.chunked import ChunkedDecoder, LengthDecoder
+from claude_bridge.wire.response_head import Fields, ResponseHead, take_response_head
 from claude_bridge.wire.urls import Url
 
 READ_BYTES = 64 * 1024
@@ -67,29 +67,35 @@ class PlainTransport(HttpTransport):
         while self._idle:
             await self._idle.pop().close()
 
-    async def send(self, request: HttpRequest, start_soon: StartSoon) -> _Connection:
+    async def send(self, request: HostRequest, start_soon: StartSoon) -> _Connection:
         """Send it on a kept connection or a new one."""
         head = _encode_head(request, self._fields(request))
-        connection = await self._connection()
+        connection = _Connection(await self._stream())
         connection.send(head, request.body, start_soon)
         return connection
 
-    async def take_back(self, connection: Connection) -> None:
+    async def take_back(self, connection: HostConnection) -> None:
         """Keep a connection whose exchange is over, if it is fit for another one; else close it."""
         assert isinstance(connection, _Connection), "it was made by send"
-        is_fit = connection.start_next_cycle() and self._keeps.get(connection.was_chunked, True)
-        if is_fit and len(self._idle) < MAX_IDLE_CONNECTIONS:
+        if (
+            connection.is_fit
+            and self._keeps.get(connection.is_chunked, True)
+            and len(self._idle) < MAX_IDLE_CONNECTIONS
+        ):
+            connection.idle_since = time.monotonic()
             self._idle.append(connection)
         else:
             await connection.close()
         while self._idle and time.monotonic() >= self._idle[0].expires_at:
             await self._idle.pop(0).close()
 
-    async def _connection(self) -> _Connection:
+    async def _stream(self) -> StreamSocket:
+        """Return a kept connection or a new one."""
         while self._idle:
             connection = self._idle.pop()
+            is_chunked = connection.is_chunked
             try:
-                if connection.was_chunked not in self._keeps:
+                if is_chunked not in self._keeps:
                     await anyio.sleep(max(0, connection.idle_since + UNPROVEN_IDLE_S - time.monotonic()))
                 for _ in range(_SETTLING_STEPS if connection.has_refused else 0):
                     await checkpoint()
@@ -97,15 +103,13 @@ class PlainTransport(HttpTransport):
                 await connection.close()
                 raise
             if time.monotonic() < connection.expires_at:
-                self._keeps[connection.was_chunked] = (
-                    self._keeps.get(connection.was_chunked, True) and connection.is_quiet
-                )
-                if self._keeps[connection.was_chunked]:
-                    return connection
+                self._keeps[is_chunked] = self._keeps.get(is_chunked, True) and connection.stream.is_quiet
+                if self._keeps[is_chunked]:
+                    return connection.stream
             await connection.close()
         try:
             with anyio.fail_after(CONNECT_TIMEOUT_S):
-                return _Connection(await connect(self._url.host, self._url.port))
+                return await connect(self._url.host, self._url.port)
         except TimeoutError:
             raise NoConnectionError(f"did not answer within {CONNECT_TIMEOUT_S:g} s. Is it running?") from None
         except OSError as error:
@@ -113,30 +117,38 @@ class PlainTransport(HttpTransport):
 
 
 class _Connection:
-    """One connection, and one exchange at a time on it."""
+    """One exchange on a connection, which may be kept for another one."""
 
     def __init__(self, stream: StreamSocket) -> None:
-        self.expires_at = 0.0
-        """Until when it may be used again, once it is idle."""
+        self.stream = stream
         self.idle_since = 0.0
-        self.was_chunked = False
-        """How the last answer came."""
-        self.has_refused = False
-        """Whether the last answer was a refusal."""
-        self._stream = stream
-        self._chunked: ChunkedDecoder | None = None
-        self._left: int | None = None
-        """How much of a body is missing; None: it ends with its last chunk, or with the connection."""
+        """Since when it is kept."""
+        self._head: ResponseHead | None = None
+        self._body: ChunkedDecoder | LengthDecoder = LengthDecoder(0)
         self._unread = b""
-        self._keeps_open = False
-        self._keep_s = MAX_IDLE_S
         self._is_sent = False
         self._is_heard = False
 
     @property
-    def is_quiet(self) -> bool:
-        """Whether it is open, and nothing has come: that would be no answer to the next request."""
-        return self._stream.is_quiet
+    def is_chunked(self) -> bool:
+        """Whether the answer came in chunks."""
+        return isinstance(self._body, ChunkedDecoder)
+
+    @property
+    def has_refused(self) -> bool:
+        """Whether the answer was a refusal."""
+        return self._head is not None and self._head.status >= 300
+
+    @property
+    def is_fit(self) -> bool:
+        """Whether another exchange may follow."""
+        is_over = self._is_sent and self._body.ended and not (self._unread or self._body.excess)
+        return is_over and self._head is not None and self._head.keeps_open
+
+    @property
+    def expires_at(self) -> float:
+        """Until when it may be used again, once it is kept."""
+        return self.idle_since + _keep_alive_s(self._head.fields if self._head else [])
 
     def send(self, head: bytes, body: bytes, start_soon: StartSoon) -> None:
         """Send a request as far as the system takes it at once; the rest goes beside the task that reads the answer.
@@ -145,7 +157,7 @@ class _Connection:
         """
         first = head + body[:WRITE_BYTES]
         try:
-            sent = self._stream.send_now(first)
+            sent = self.stream.send_now(first)
         except anyio.BrokenResourceError:
             return  # then the reader finds out
         self._is_sent = sent == len(head) + len(body)
@@ -156,7 +168,7 @@ class _Connection:
         with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
             for piece in pieces:
                 for start in range(0, len(piece), WRITE_BYTES):
-                    await self._stream.send(piece[start : start + WRITE_BYTES])
+                    await self.stream.send(piece[start : start + WRITE_BYTES])
             self._is_sent = True
 
     async def receive_head(self) -> tuple[int, Fields]:
@@ -166,70 +178,51 @@ class _Connection:
             except ValueError as error:
                 if self._unread.startswith(_TLS_ALERT):
                     raise BrokenAnswerError("speaks TLS, but its address begins with http://. Use https://.") from None
-                raise BrokenAnswerError(f"broke off its answer: {error}.") from error
+                raise _broken_off(str(error)) from error
             if found is None:
                 if len(self._unread) > MAX_HEAD_BYTES:
                     raise BrokenAnswerError(f"sent a head of more than {MAX_HEAD_BYTES} bytes.")
                 data = await self._receive()
                 if not data:
-                    raise BrokenAnswerError("broke off its answer: the connection was closed.")
+                    raise _broken_off("the connection was closed")
                 self._unread += data
                 continue
             head, self._unread = found
             if not head.is_interim:
-                self._chunked = ChunkedDecoder() if head.is_chunked else None
-                self._left, self._keeps_open, self._keep_s = head.length, head.keeps_open, _keep_alive_s(head.fields)
-                self.has_refused = head.status >= 300
+                self._head = head
+                self._body = ChunkedDecoder() if head.is_chunked else LengthDecoder(head.length)
                 return head.status, head.fields
         raise BrokenAnswerError("sent interim answers without end.")
 
     async def receive_body(self) -> bytes:
-        while not self.has_ended:
-            if self._chunked is not None and self._chunked.broken is not None:
-                raise BrokenAnswerError(f"broke off its answer: {self._chunked.broken}.")
+        body = self._body
+        while not body.ended:
+            if body.broken is not None:
+                raise _broken_off(body.broken)
             data, self._unread = self._unread or await self._receive(), b""
             if not data:
-                if self._chunked is not None or self._left is not None:
-                    raise BrokenAnswerError("broke off its answer: the connection was closed.")
-                self._left = 0
-            elif self._chunked is not None:
-                if payload := self._chunked.feed(data):
-                    return payload
-            elif self._left is None:
-                return data
-            else:
-                payload, self._unread = data[: self._left], data[self._left :]
-                self._left -= len(payload)
+                body.close()
+            elif payload := body.feed(data):
                 return payload
         return b""
 
     @property
     def has_ended(self) -> bool:
-        return self._left == 0 if self._chunked is None else self._chunked.ended
-
-    def start_next_cycle(self) -> bool:
-        """Make ready for another exchange; return whether that is possible."""
-        excess = self._unread if self._chunked is None else self._chunked.excess
-        is_fit = self._keeps_open and self._is_sent and self.has_ended and not excess
-        self.was_chunked = self._chunked is not None
-        self._chunked, self._left, self._unread, self._is_sent, self._is_heard = None, None, b"", False, False
-        self.idle_since = time.monotonic()
-        self.expires_at = self.idle_since + self._keep_s
-        return is_fit
+        return self._body.ended
 
     async def close(self) -> None:
-        await self._stream.aclose()
+        await self.stream.aclose()
 
     async def _receive(self) -> bytes:
         """Return what a read brings, ``b""`` at the end of an answer that has begun."""
         how = "closed"
         try:
-            data = await self._stream.receive(READ_BYTES)
+            data = await self.stream.receive(READ_BYTES)
         except anyio.EndOfStream:
             data = b""
         except anyio.BrokenResourceError:
             if self._is_heard:
-                raise BrokenAnswerError("broke off its answer: the connection was reset.") from None
+                raise _broken_off("the connection was reset") from None
             data, how = b"", "reset"
         if not data and not self._is_heard:
             raise NoAnswerError(f"{how} the connection without an answer.")
@@ -237,7 +230,11 @@ class _Connection:
         return data
 
 
-def _encode_head(request: HttpRequest, fields: Fields) -> bytes:
+def _broken_off(why: str) -> BrokenAnswerError:
+    return BrokenAnswerError(f"broke off its answer: {why}.")
+
+
+def _encode_head(request: HostRequest, fields: Fields) -> bytes:
     lines = [f"{request.method} {request.target} HTTP/1.1".encode("latin-1"), *map(b": ".join, fields)]
     if _LINE_END.search(b"".join(lines)):
         raise ValueError("A header of a request holds a line end.")

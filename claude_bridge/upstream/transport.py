@@ -36,7 +36,7 @@ class CompressedAnswerError(BrokenAnswerError):
     """An answer is compressed, and that was not asked for, or it can't be unpacked."""
 
 
-class HttpRequest(NamedTuple):
+class HostRequest(NamedTuple):
     """One request; ``headers`` take the place of the transport's usual ones of the same name, in lower case."""
 
     method: str
@@ -45,7 +45,7 @@ class HttpRequest(NamedTuple):
     headers: Mapping[str, str] = {}
 
 
-class Connection(Protocol):
+class HostConnection(Protocol):
     """A connection on which a request is being sent."""
 
     async def receive_head(self) -> tuple[int, Fields]:
@@ -86,30 +86,22 @@ class HttpTransport(ABC):
         self._headers = {"host": authority, **headers}
         self._usual_fields = _encode_fields(self._headers)
 
-    def exchange(self, request: HttpRequest, *, is_deferred: bool = False) -> HttpExchange:
-        """Return an exchange that the caller enters, to send the request: it reads the head, then the body.
-
-        Leaving it closes the connection, unless the answer was read to its end. Where it ``is_deferred``, the caller
-        calls ``begin``, before it reads. Entering it raises NoConnectionError where nothing could be sent.
-        """
-        return HttpExchange(self, request, is_deferred=is_deferred)
-
     @abstractmethod
-    async def send(self, request: HttpRequest, start_soon: StartSoon) -> Connection:
+    async def send(self, request: HostRequest, start_soon: StartSoon) -> HostConnection:
         """Return a connection on which the request is sent, by a task of the exchange where that takes longer.
 
         Raises:
             NoConnectionError: there is none.
         """
 
-    async def take_back(self, connection: Connection) -> None:
+    async def take_back(self, connection: HostConnection) -> None:
         """Take a connection whose exchange is over: close it, where none is kept for reuse."""
         await connection.close()
 
     async def aclose(self) -> None:  # noqa: B027 - nothing to do, where none is kept
         """Close the connections that are kept for reuse."""
 
-    def _fields(self, request: HttpRequest) -> Fields:
+    def _fields(self, request: HostRequest) -> Fields:
         more = request.headers
         fields = _encode_fields({**self._headers, **more}) if more else self._usual_fields
         if not request.body and request.method == "GET":
@@ -132,10 +124,13 @@ async def _run(function: Callable[..., Any], arguments: tuple[object, ...]) -> N
 
 
 class HttpExchange:
-    """One request and its answer; made by HttpTransport.exchange."""
+    """One request and its answer: entering it sends the request, then the head is read, then the body.
 
-    def __init__(self, transport: HttpTransport, request: HttpRequest, *, is_deferred: bool) -> None:
-        self.connection: Connection | None = None
+    Leaving it closes the connection, unless the answer was read to its end.
+    """
+
+    def __init__(self, transport: HttpTransport, request: HostRequest) -> None:
+        self.connection: HostConnection | None = None
         self.status = 0
         """The status, once the head has come."""
         self.headers: Mapping[str, str] = {}
@@ -144,15 +139,14 @@ class HttpExchange:
         """Why a connection was tried for a second time: the end of a sentence about the host."""
         self._transport = transport
         self._request = request
-        self._is_deferred = is_deferred
         self._tasks = anyio.create_task_group()
         self._has_tasks = False
 
     async def __aenter__(self) -> Self:
+        """Send the request; raises NoConnectionError where nothing could be sent."""
         await self._tasks.__aenter__()
         try:
-            if not self._is_deferred:
-                await self.begin()
+            await self.begin()
         except BaseException as error:
             await self.__aexit__(type(error), error, error.__traceback__)
             raise
@@ -205,18 +199,7 @@ class HttpExchange:
             raise CompressedAnswerError(f"sent a compressed answer ({encoding[:40]}), which was not requested.")
         self.status = status
 
-    @property
-    def has_ended(self) -> bool:
-        """Whether the whole body has been received."""
-        return self.connection is not None and self.connection.has_ended
-
-    async def receive(self) -> bytes:
-        """Return all that has come of the body, waiting if that is nothing; ``b""`` at its end.
-
-        May be cancelled and called again; nothing is lost.
-
-        Raises:
-            BrokenAnswerError: it ended too early, or can't be read.
-        """
+    async def receive_body(self) -> bytes:
+        """Return more of the body; see HostConnection."""
         assert self.connection is not None, "the head has come"
         return await self.connection.receive_body()

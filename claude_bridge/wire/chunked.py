@@ -1,4 +1,4 @@
-"""HTTP/1.1 chunked framing: bytes to the payload inside (RFC 9112, section 7.1).
+"""How the end of a body in HTTP/1.1 is found: by its chunks, or by its length (RFC 9112, sections 6.3 and 7.1).
 
 Engines send a chunk for each token, and h11 takes 16 µs for a chunk: most of what a streamed token would cost. This
 takes half of one (docs/explanation/decisions/chunk-decoder.md).
@@ -18,6 +18,37 @@ _MAX_KNOWN_SIZES = 100
 _SIZE_LINE = re.compile(rb"[ \t]*([0-9A-Fa-f]{1,%d})[ \t]*(?:;.*)?" % _MAX_SIZE_DIGITS, re.DOTALL)
 _STRICT_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,%d})(?:[ \t]*;[\t -~\x80-\xff]*)?" % _MAX_SIZE_DIGITS)
 _STRICT_TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*")
+
+
+class LengthDecoder:
+    """Takes a body of a known length from what comes; it has the same members as a ChunkedDecoder."""
+
+    broken: str | None = None
+
+    def __init__(self, length: int | None) -> None:
+        """``length`` None: the body ends with the connection."""
+        self.excess = b""
+        self._left = length
+
+    @property
+    def ended(self) -> bool:
+        """Whether the whole body has come."""
+        return self._left == 0
+
+    def feed(self, data: bytes) -> bytes:
+        """Return what of ``data`` is of the body."""
+        if self._left is None:
+            return data
+        payload, self.excess = data[: self._left], data[self._left :]
+        self._left -= len(payload)
+        return payload
+
+    def close(self) -> None:
+        """Note that the connection has ended."""
+        if self._left is None:
+            self._left = 0
+        elif self._left:
+            self.broken = "the connection was closed"
 
 
 class ChunkedDecoder:
@@ -66,6 +97,11 @@ class ChunkedDecoder:
                 self._left = size + 2
         self._rest = data[at:]
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def close(self) -> None:
+        """Note that the connection has ended."""
+        if not self.ended:
+            self.broken = "the connection was closed"
 
     def _take_chunk(self, data: bytes, at: int, parts: list[bytes]) -> int:
         """Take what there is of a chunk and its line end; return how many bytes that was."""
