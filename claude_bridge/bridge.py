@@ -123,7 +123,7 @@ class ModelBridge:
         """
         if self._runs_web_tools(request):
             return self._begin_turn(request, recorder, raw, stack, begin_later_round)
-        return self._begin(request, recorder, raw, stack)
+        return self.begin_round(recorder, request, raw, stack, is_round=False)
 
     async def _begin_turn(
         self,
@@ -148,12 +148,6 @@ class ModelBridge:
         await turn.begin(stack)
         return turn
 
-    async def begin_round(
-        self, recorder: Recorder, request: MessagesRequest, raw: ClientRequest, stack: AsyncExitStack
-    ) -> Exchange:
-        """Return the answer to one of several requests that make one answer; raises as ``begin``."""
-        return await self._begin(request, recorder, raw, stack, is_round=True)
-
     def _runs_web_tools(self, request: CountTokensRequest) -> bool:
         if self.upstream.profile.messages.is_anthropic:  # which runs them itself
             return False
@@ -174,16 +168,16 @@ class ModelBridge:
         )
         return await run_off_loop_if_large(size, web_request, request, raw)
 
-    async def _begin(
+    async def begin_round(
         self,
-        request: MessagesRequest,
         recorder: Recorder,
+        request: MessagesRequest,
         raw: ClientRequest | None,
         stack: AsyncExitStack,
         *,
-        is_round: bool = False,
+        is_round: bool = True,
     ) -> Exchange:
-        """Return the engine's answer once it begins; ``is_round`` says that it is a part of what the client gets."""
+        """Return the engine's answer to one request, of several that make one answer if it ``is_round``; see begin."""
         if self._rereads_window and self._has_answered:
             await self._reread_window()
         ring, refused = self._client.ring, None

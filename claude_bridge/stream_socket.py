@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Any
 
 import anyio
-from anyio.abc import ByteStream, SocketStream
+from anyio.abc import AsyncResource, SocketStream
 
 CONNECT_STAGGER_S = 0.25
 """How long one address of a host may be silent before the next one is tried too (RFC 8305, section 5)."""
@@ -22,8 +22,8 @@ _FEW_BYTES = 1024
 """What one or two tokens take. Where a read brings no more, the next one has to wait, as far as one can know."""
 
 
-class StreamSocket(ByteStream):
-    """A connected socket."""
+class StreamSocket(AsyncResource):
+    """A connected socket; what fails raises BrokenResourceError."""
 
     def __init__(self, connected: socket.socket) -> None:
         connected.setblocking(False)
@@ -36,11 +36,11 @@ class StreamSocket(ByteStream):
         """Whether the last read let others have their turn."""
 
     async def receive(self, max_bytes: int = 65_536) -> bytes:
-        """Return what has come, waiting for the first byte of it; see anyio's ByteReceiveStream."""
+        """Return what has come, waiting for the first byte of it; ``b""`` at the end."""
         if not self._has_waited:
             await anyio.lowlevel.checkpoint()  # one that sends without end must let others have their turn
         self._has_waited = False
-        while (data := self._read(max_bytes)) is None:
+        while (data := self.receive_now(max_bytes)) is None:
             await anyio.wait_readable(self._socket)
             self._has_waited = True
         return data
@@ -48,21 +48,11 @@ class StreamSocket(ByteStream):
     def receive_now(self, max_bytes: int) -> bytes | None:
         """Return what has come, without waiting: None if that is nothing, ``b""`` at the end."""
         try:
-            return self._read(max_bytes)
-        except (anyio.EndOfStream, anyio.BrokenResourceError):
-            return b""
-
-    def _read(self, max_bytes: int) -> bytes | None:
-        """Return what has come, without waiting: None if that is nothing; raises as ``receive`` does."""
-        try:
-            data = self._socket.recv(max_bytes)
+            return self._socket.recv(max_bytes)
         except (BlockingIOError, InterruptedError):
             return None
         except OSError as error:
             raise anyio.BrokenResourceError from error
-        if not data:
-            raise anyio.EndOfStream
-        return data
 
     async def send(self, item: bytes | memoryview) -> None:
         """Send all bytes, waiting only where nobody reads them; cancelled, it may have sent a part of them."""
@@ -91,7 +81,7 @@ class StreamSocket(ByteStream):
             return False
         return False
 
-    async def send_eof(self) -> None:
+    def send_eof(self) -> None:
         """Tell the other side that nothing more comes; raises OSError if it has left."""
         self._socket.shutdown(socket.SHUT_WR)
 
@@ -123,11 +113,14 @@ class _UvloopSocket(StreamSocket):
         if not (self._may_hold_bytes or self._has_few):
             if not self._has_waited:
                 await anyio.lowlevel.checkpoint()
-            data = self._read(max_bytes)
+            data = self.receive_now(max_bytes)
         self._has_waited = data is None
         if data is None:
             was_given_up, self._was_given_up, self._may_hold_bytes = self._was_given_up, True, True
-            data = await self._stream.receive(max_bytes)
+            try:
+                data = await self._stream.receive(max_bytes)
+            except anyio.EndOfStream:
+                return b""
             self._was_given_up = was_given_up
             self._may_hold_bytes = was_given_up or len(data) == max_bytes
         self._has_few = len(data) <= _FEW_BYTES

@@ -20,7 +20,7 @@ from claude_bridge.config.load import OPTION_VARIABLES, read_config
 from claude_bridge.config.schema import Defaults, Server, Web, settings_of, variable_of
 from claude_bridge.conversion.tool_json.schema_reduce import MAX_SCHEMA_BYTES
 from claude_bridge.conversion.tool_json.text import MAX_JSON_DEPTH
-from claude_bridge.server.http1 import Limits
+from claude_bridge.server.http1 import ServerLimits
 from claude_bridge.server.request_head import MAX_FIELDS, MAX_TARGET_BYTES
 from claude_bridge.server.routes import ROUTES
 from claude_bridge.spending import Budget
@@ -79,7 +79,7 @@ def test_the_reference_has_every_endpoint() -> None:
 
 def test_the_reference_has_the_limits_that_hold() -> None:
     section = _section("http.md", "Limits")
-    limits = Limits()
+    limits = ServerLimits()
 
     assert f"| headers | {limits.max_header_bytes // 1024} KiB, within {limits.header_timeout_s:.0f} s |" in section
     assert f"| body | {limits.max_body_bytes // 1024**2} MiB, within {limits.body_timeout_s:.0f} s |" in section

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import socket
 import sys
+import traceback
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 from msgspec.structs import replace
 
+import claude_bridge
 from claude_bridge.adapters import ADAPTERS
 from claude_bridge.adapters.engine_profiles import ANTHROPIC, UNKNOWN
 from claude_bridge.bridge import ModelBridge
@@ -22,7 +26,8 @@ from claude_bridge.router import RoutedBridge, cool_down_s
 from claude_bridge.routing import Routing, Target
 from claude_bridge.server_tools.tools import WebTools
 from claude_bridge.trace.events import FellBack, RequestSent
-from claude_bridge.upstream.client import UpstreamClient, client_for
+from claude_bridge.upstream.call import WATCHED_AFTER_S
+from claude_bridge.upstream.client import client_for
 from claude_bridge.upstream.engines.report import OfferedModel
 from claude_bridge.wire.anthropic_answers import (
     BlockTextDelta,
@@ -30,20 +35,27 @@ from claude_bridge.wire.anthropic_answers import (
     ErrorEvent,
 )
 from tests.fake_upstream import (
+    DONE,
     WAIT_S,
+    End,
     FakeUpstream,
     Head,
+    Pause,
     Reply,
     Reset,
     Send,
+    Step,
+    Wait,
     answer,
     calls,
+    finish,
     json_document,
     refusal,
     text,
+    usage,
 )
 from tests.running_bridge import scripted_upstream
-from tests.server.served import BridgeServer, Notes, get, question
+from tests.server.served import BridgeServer, Notes, get, question, streamed
 from tests.server_tools.engines import Internet
 
 pytestmark = pytest.mark.anyio
@@ -90,11 +102,8 @@ class Chain(BridgeServer):
             base_url = engine if isinstance(engine, str) else engine.base_url
             engine = replace(scripted_upstream(base_url), model=target.model, name=target.provider)
         upstream = engine
-        client = await self._clients.enter_async_context(self.client_for(upstream))
+        client = await self._clients.enter_async_context(client_for(upstream, None))
         return ModelBridge(upstream, client, bus=self.service.bus, web_tools=self._web_tools)
-
-    def client_for(self, upstream: Upstream) -> UpstreamClient:
-        return client_for(upstream, None)
 
     async def offered(self) -> list[OfferedModel]:
         self.listed += 1
@@ -415,25 +424,48 @@ def test_a_candidate_is_never_put_aside_for_long(told_s: float | None, rests_s: 
     assert cool_down_s(UpstreamOverloadedError("no", retry_after_s=told_s)) == rests_s
 
 
-class _Deep(UpstreamClient):
-    """Notes how deep the call is that sends a request, counted from the task of its connection."""
-
-    depths: ClassVar[list[int]] = []
-
-    def open(self, *args: Any, **options: Any) -> Any:
-        frame, depth = sys._getframe(1), 1
-        while frame.f_code.co_name != "_run_connection" and frame.f_back is not None:
-            frame, depth = frame.f_back, depth + 1
-        self.depths.append(depth)
-        return super().open(*args, **options)
+PACKAGE = str(Path(claude_bridge.__file__).parent)
 
 
-class _DeepChain(Chain):
-    def client_for(self, upstream: Upstream) -> UpstreamClient:
-        return _Deep(upstream.base_url, api_key=None, name=upstream.name)
+def own_frames() -> list[str]:
+    """Return the functions of the bridge that are being called, the innermost first."""
+    frames = (frame for frame, _ in traceback.walk_stack(sys._getframe(1)))
+    return [frame.f_code.co_qualname for frame in frames if frame.f_code.co_filename.startswith(PACKAGE)]
 
 
-async def test_from_the_connection_to_the_engine_it_is_not_far() -> None:
-    async with says("Hi.") as engine, _DeepChain(Routing(main=FIRST), {FIRST: engine}) as server:
-        await server.said()
-    assert 3 < _Deep.depths[-1] <= 10, "a request that is hard to follow is hard to mend"
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_between_a_client_and_the_engine_there_are_ten_calls_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    sends: list[list[str]] = []
+    reads: list[list[str]] = []
+    send, recv = socket.socket.send, socket.socket.recv
+
+    def noting_send(self: socket.socket, *args: Any) -> int:
+        sends.append(own_frames())
+        return send(self, *args)
+
+    def noting_recv(self: socket.socket, *args: Any) -> bytes:
+        reads.append(own_frames())
+        return recv(self, *args)
+
+    monkeypatch.setattr(socket.socket, "send", noting_send)
+    monkeypatch.setattr(socket.socket, "recv", noting_recv)
+    words = {word: anyio.Event() for word in ("one", "two", "three", "four", "five")}
+    reply: list[Step] = [Head(), Send(text("zero")), Pause(WATCHED_AFTER_S)]  # from then on all reads share a scope
+    for word, has_come in words.items():
+        reply += [Send(text(word)), Wait(has_come)]
+    engine = FakeUpstream(lambda _: [*reply, Send(finish() + usage() + DONE), End()])
+    async with engine, Chain(Routing(main=FIRST), {FIRST: engine}) as server, server.connect() as wire:
+        await wire.send(streamed())
+        await wire.head()
+        while chunk := await wire.chunk():
+            for word, has_come in words.items():
+                if word.encode() in chunk:
+                    has_come.set()
+    assert max(map(len, sends)) <= 10, "a request that is hard to follow is hard to repair"
+    assert any("ModelBridge.begin_round" in stack for stack in sends), "the request to the engine"
+    streamed_sends, streamed_reads = (
+        [len(stack) for stack in stacks if "Exchange._send_until_silent" in stack] for stacks in (sends, reads)
+    )
+    assert 3 < max(streamed_sends) <= 8
+    assert 3 < max(streamed_reads) <= 10
+    assert max(map(len, reads)) <= 12, "the wait for the engine's first sign"

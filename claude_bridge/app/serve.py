@@ -26,7 +26,7 @@ from claude_bridge.providers import Upstream
 from claude_bridge.server import listener as server
 from claude_bridge.server.app import Service
 from claude_bridge.server.early_port import EarlyPort
-from claude_bridge.server.http1 import Limits
+from claude_bridge.server.http1 import ServerLimits
 from claude_bridge.server.loop_watch import watch_loop
 from claude_bridge.server.stop_signals import has_terminal, open_stop_signals
 from claude_bridge.trace.bus import Bus
@@ -43,7 +43,7 @@ def serve(
     plan: Plan,
     listening: Listening,
     notices: Notices,
-    limits: Limits,
+    limits: ServerLimits,
     source: ConfigurationSource | None = None,
     early: EarlyPort | None = None,
 ) -> None:

@@ -39,12 +39,12 @@ def serve(
     config = config_of(reading)
     from claude_bridge.app import serve as app
     from claude_bridge.app.build import build_plan
-    from claude_bridge.server.http1 import Limits
+    from claude_bridge.server.http1 import ServerLimits
 
     is_configured = auth_token is None and config.server.auth_token is not None
     notices = ServeNotices(["--config", str(config_file)] * (config_file is not None) if is_configured else None)
     plan = build_plan(config, options, notices)
-    limits = Limits(max_memory_bytes=None if max_memory is None else max_memory * 1024**2)
+    limits = ServerLimits(max_memory_bytes=None if max_memory is None else max_memory * 1024**2)
     source = None
     if reading is not None and reading.file.is_file():
         from claude_bridge.app.reload import ConfigurationSource

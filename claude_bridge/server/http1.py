@@ -12,7 +12,7 @@ import re
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from http import HTTPStatus
 from io import BytesIO
 from math import ceil
@@ -35,7 +35,7 @@ from claude_bridge.server.memory import MemoryAccount, MemoryBudget
 from claude_bridge.server.request_head import RequestHead, RequestHeadReader
 from claude_bridge.stream_socket import StreamSocket
 from claude_bridge.wire.anthropic_codec import encode_error
-from claude_bridge.wire.chunked import ChunkedDecoder
+from claude_bridge.wire.chunked import ChunkedDecoder, LengthDecoder
 
 READ_BYTES = 256 * 1024
 CHUNKED_READ_BYTES = 16 * 1024
@@ -55,7 +55,6 @@ ID_HEADER = "request-id"
 OWN_ID_HEADER = "bridge-request-id"
 """Has our id of the request where ID_HEADER has the engine's."""
 
-JSON = "application/json"
 EVENT_STREAM = "text/event-stream; charset=utf-8"
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -66,7 +65,7 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 _NOT_IN_VALUES = re.compile(r"[^\t\x20-\x7e\x80-\xff]")
 
 
-class Limits(Struct, frozen=True, kw_only=True):
+class ServerLimits(Struct, frozen=True, kw_only=True):
     """What a server may take, in bytes and seconds."""
 
     max_connections: int = 2_000
@@ -89,31 +88,26 @@ class HttpRequest:
 
     def __init__(self, head: RequestHead, read_body: Callable[[], Awaitable[bytes]]) -> None:
         self.head = head
-        self.method = head.method
-        self.path = head.path
-        self.query = head.query
-        self.headers = head.headers
+        self.method, self.path, self.query, self.headers = head.method, head.path, head.query, head.headers
         self.body = b""
         """The body, once it has been read."""
-        self._read_body: Callable[[], Awaitable[bytes]] | None = read_body
+        self._read_body = read_body
 
     async def read_body(self) -> bytes:
-        """Return the whole body.
+        """Return the whole body, once.
 
         Raises:
             ClientError: it is malformed, too large or too slow.
             OverloadedError: the bodies of all requests together take too much memory.
         """
-        if self._read_body is not None:
-            read_body, self._read_body = self._read_body, None
-            self.body = await read_body()
+        self.body = await self._read_body()
         return self.body
 
 
 class Responder:
     """Writes the answer to one request: ``send`` for a whole one, ``start_stream`` … ``end`` for a stream."""
 
-    def __init__(self, connection: Connection, head: RequestHead | None, *, request_id: str) -> None:
+    def __init__(self, connection: ClientConnection, head: RequestHead | None, *, request_id: str) -> None:
         """``head`` None: it could not be read."""
         self.request_id = request_id
         self.started = False
@@ -126,13 +120,14 @@ class Responder:
         self._unsent_head = b""
 
     async def send(
-        self, status: int, body: bytes, *, content_type: str = JSON, headers: Mapping[str, str] | None = None
+        self,
+        status: int,
+        body: bytes,
+        *,
+        content_type: str = "application/json",
+        headers: Mapping[str, str] | None = None,
     ) -> None:
-        """Send a whole answer.
-
-        Raises:
-            ClientGoneError: there is nobody to answer.
-        """
+        """Send a whole answer; raises ClientGoneError."""
         fields = {"content-type": content_type, "content-length": str(len(body)), **(headers or {})}
         head = self._head(status, fields)
         await self._connection.write(head if self._is_head else head + body)
@@ -140,7 +135,10 @@ class Responder:
 
     async def send_error(self, error: BridgeError) -> None:
         """Send an error in Anthropic's shape, with the headers that tell a client whether to try again."""
-        _forget_frames(error)
+        cause: BaseException | None = error
+        while cause is not None:  # who keeps it would keep all that its frames hold, the request's body too
+            cause.__traceback__ = None
+            cause = cause.__cause__ or cause.__context__
         if isinstance(error, RelayedRefusalError):
             await self.send(error.status, error.body, content_type=error.content_type, headers=error.headers)
             return
@@ -154,6 +152,17 @@ class Responder:
         body = encode_error(error.error_type, error.message, self.request_id)
         await self.send(error.status, body, headers=headers)
 
+    async def fail(self, error: Exception) -> None:
+        """Send what ended a handler, unless an answer has begun, which is cut; a bug of ours goes to stderr too."""
+        while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]
+        if not isinstance(error, BridgeError):
+            what = f"{type(error).__name__}: {error}"[:300]
+            print(f"bridge: {self.request_id}: internal error: {what!r}", file=sys.stderr)  # noqa: T201
+            error = BridgeError(f"Internal bridge error ({type(error).__name__}). Details are on the bridge's stderr.")
+        if not self.started:
+            await self.send_error(error)
+
     def start_stream(self, content_type: str = EVENT_STREAM, *, headers: Mapping[str, str] | None = None) -> None:
         """Decide on a streamed 200; the head goes out with the first write."""
         fields = {"content-type": content_type, "cache-control": "no-cache", **(headers or {})}
@@ -163,10 +172,9 @@ class Responder:
 
     async def write(self, data: bytes) -> None:
         """Send more of a stream, in one write; raises ClientGoneError."""
-        if not data:
-            return  # an empty chunk would be the last one
-        head, self._unsent_head = self._unsent_head, b""
-        await self._connection.write(head + (b"%x\r\n%b\r\n" % (len(data), data) if self._is_chunked else data))
+        if data:  # an empty chunk would be the last one
+            head, self._unsent_head = self._unsent_head, b""
+            await self._connection.write(head + (b"%x\r\n%b\r\n" % (len(data), data) if self._is_chunked else data))
 
     async def end(self) -> None:
         """End a stream."""
@@ -178,15 +186,16 @@ class Responder:
         """Return whether the client has closed the connection, or has not read for too long."""
         return self._connection.has_client_left()
 
-    async def wait_until_client_leaves(self) -> None:
-        """Return when the client has left."""
+    async def cancel_when_client_leaves(self, scope: anyio.CancelScope) -> None:
+        """Cancel a scope when the client has left."""
         while not self.has_client_left():  # noqa: ASYNC110 - nothing sets an event when a client leaves
             await anyio.sleep(LOOK_EVERY_S)
+        scope.cancel()
 
     @property
     def is_open(self) -> bool:
         """Whether more of a stream can be sent: it has not ended, and no write was broken off."""
-        return not self.ended and not self._connection.is_torn
+        return not self.ended and self._connection.writing_since is None
 
     def _head(self, status: int, fields: Mapping[str, str]) -> bytes:
         self.started = True
@@ -205,7 +214,7 @@ Handler = Callable[[HttpRequest, Responder], Awaitable[None]]
 """Answers one request; a BridgeError that it raises before it has begun to answer becomes the answer."""
 
 
-class Connection:
+class ClientConnection:
     """One client's connection, from its first byte to its last."""
 
     def __init__(
@@ -213,7 +222,7 @@ class Connection:
         stream: StreamSocket,
         handler: Handler,
         *,
-        limits: Limits,
+        limits: ServerLimits,
         memory: MemoryBudget,
         new_request_id: Callable[[], str],
     ) -> None:
@@ -227,99 +236,82 @@ class Connection:
         self._received = bytearray()
         """What has come and was not read yet."""
         self._body_is_unread = False
-        self._idle_scope: anyio.CancelScope | None = None
-        self._writing_since: float | None = None
+        self.idle_scope: anyio.CancelScope | None = None
+        """Around the wait for a request; None: there is one, or its head is coming."""
+        self.writing_since: float | None = None
+        """Since when a write waits; it stays so where that was broken off, and nothing can be sent any more."""
 
-    async def run(self) -> None:
-        """Serve requests until the client or we close the connection."""
+    async def run(self, closed: Callable[[ClientConnection], None] = lambda _: None) -> None:
+        """Serve requests until the client or we close the connection, and report that to ``closed``."""
         try:
-            while not self._closing and await self._serve_one():
-                pass
+            while not self._closing and (head := await self._next_head()):
+                responder = Responder(self, head, request_id=self._new_request_id())
+                self._body_is_unread = head.has_body
+                self._closing |= not head.keep_alive
+                with MemoryAccount(self._memory) as account:
+                    try:
+                        await self._handler(HttpRequest(head, partial(self._read_body, head, account)), responder)
+                    except ClientGoneError:
+                        raise
+                    except Exception as error:  # noqa: BLE001 - a bug in one answer must not end the others
+                        await responder.fail(error)
+                if not responder.ended:
+                    break  # the answer was cut; the client sees that by the connection's end
+                if self.is_last_answer() and self._body_is_unread:
+                    await self._linger()
         except (ClientGoneError, anyio.BrokenResourceError, anyio.ClosedResourceError):
             pass
         finally:
-            await anyio.aclose_forcefully(self._stream)
+            await self._stream.aclose()
+            closed(self)
 
     def close_when_idle(self) -> None:
         """End the connection after the answer that is being written, or at once where none is."""
         self._closing = True
-        if self._idle_scope is not None:
-            self._idle_scope.cancel()
+        if self.idle_scope is not None:
+            self.idle_scope.cancel()
 
     def is_last_answer(self) -> bool:
         """Return whether the connection is closed after the answer that is being written."""
         # What would follow an unread body can't be told from that body.
-        self._closing = self._closing or self._body_is_unread
+        self._closing |= self._body_is_unread
         return self._closing
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether it waits for a request."""
-        return self._idle_scope is not None
-
-    @property
-    def is_torn(self) -> bool:
-        """Whether a write was broken off, so that nothing can be sent any more."""
-        return self._writing_since is not None
 
     async def write(self, data: bytes) -> None:
         """Send bytes; raises ClientGoneError."""
         try:
             sent = self._stream.send_now(data)
             if sent < len(data):
-                self._writing_since = time.monotonic()
+                self.writing_since = time.monotonic()
                 await self._stream.send(memoryview(data)[sent:])
-                self._writing_since = None  # but not where it was cancelled
+                self.writing_since = None  # but not where it was cancelled
         except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
             raise ClientGoneError from error
 
     def has_client_left(self) -> bool:
         """Read on while an answer is written; return whether the client has left."""
         if len(self._received) <= MAX_AHEAD_BYTES:  # a client that pipelines more can't be seen leaving
-            data = self._stream.receive_now(READ_BYTES)
+            try:
+                data = self._stream.receive_now(READ_BYTES)
+            except anyio.BrokenResourceError:
+                data = b""
             if data == b"":
                 return True
             self._received += data or b""
-        since = self._writing_since
+        since = self.writing_since
         return since is not None and time.monotonic() - since > self._limits.write_timeout_s
 
-    async def _serve_one(self) -> bool:
-        """Serve one request; return whether another may follow."""
+    async def _next_head(self) -> RequestHead | None:
+        """Return the next request's head; None where none follows, or none that can be read, which is answered."""
         try:
-            head = await self._next_head()
+            return await self._read_head()
         except ClientError as error:
             self._closing = True
             await Responder(self, None, request_id=self._new_request_id()).send_error(error)
             await self._linger()
-            return False
-        if head is None:
-            return False
-        responder = Responder(self, head, request_id=self._new_request_id())
-        self._body_is_unread = head.has_body
-        self._closing = self._closing or not head.keep_alive
-        with MemoryAccount(self._memory) as account:
+            return None
 
-            async def read_body() -> bytes:
-                return await self._read_body(head, account)
-
-            try:
-                await self._handler(HttpRequest(head, read_body), responder)
-            except ClientGoneError:
-                raise
-            except BridgeError as error:
-                if not responder.started:
-                    await responder.send_error(error)
-            except Exception as error:  # noqa: BLE001 - a bug in one answer must not end the others
-                await _respond_internal_error(error, responder)
-        if not responder.ended:
-            return False  # the answer was cut; the client sees that by the connection's end
-        if self.is_last_answer():
-            if self._body_is_unread:
-                await self._linger()
-            return False
-        return True
-
-    async def _next_head(self) -> RequestHead | None:
+    async def _read_head(self) -> RequestHead | None:
         """Return the next request's head, or None if the client has nothing more to ask.
 
         Raises:
@@ -329,34 +321,31 @@ class Connection:
         head = reader.take(self._received)
         if head is not None:
             await checkpoint()  # a client that sends many requests at once must let others have their turn
-        if head is None and not self._received:
-            with anyio.move_on_after(self._limits.idle_timeout_s) as self._idle_scope:
-                data = await self._receive(READ_BYTES)
-            idle_scope, self._idle_scope = self._idle_scope, None
+            return head
+        if not self._received:
+            with anyio.move_on_after(self._limits.idle_timeout_s) as self.idle_scope:
+                data = await self._stream.receive(READ_BYTES)
+            idle_scope, self.idle_scope = self.idle_scope, None
             if idle_scope.cancelled_caught or not data:
                 return None
             self._received += data
-            head = reader.take(self._received)
         deadline = anyio.current_time() + self._limits.header_timeout_s
-        while head is None:
-            with anyio.move_on_after(deadline - anyio.current_time()) as scope:
-                data = await self._receive(READ_BYTES)
-            if scope.cancelled_caught:
-                raise RequestTimeoutError("The request's headers did not arrive in time.")
+        while (head := reader.take(self._received)) is None:
+            data = await self._receive_by(deadline, "headers")
             if not data:
                 if not self._received:
                     return None  # it has sent empty lines only
                 raise InvalidRequestError("This is no valid HTTP/1.1 request: its head is cut off.")
             self._received += data
-            head = reader.take(self._received)
         return head
 
     async def _read_body(self, head: RequestHead, account: MemoryAccount) -> bytes:
         length, max_bytes = head.content_length, self._limits.max_body_bytes
         if length == 0:
             return b""
+        too_large = RequestTooLargeError(f"The request body is larger than {max_bytes} bytes.")
         if length is not None and length > max_bytes:
-            raise _body_too_large(max_bytes)
+            raise too_large
         account.check(length or 0)
         if head.headers.get("content-encoding", "identity").lower() != "identity":
             raise UnsupportedMediaTypeError(
@@ -365,69 +354,42 @@ class Connection:
         if head.expects_continue and not self._received:
             await self.write(_CONTINUE)
         body, deadline = BytesIO(), anyio.current_time() + self._limits.body_timeout_s
-        decoder = ChunkedDecoder(is_strict=True) if length is None else None
-        data = bytes(self._received if length is None else self._received[:length])
-        del self._received[: len(data)]
+        decoder = ChunkedDecoder(is_strict=True) if length is None else LengthDecoder(length)
+        data = bytes(self._received)
+        self._received.clear()
         while True:
-            payload = data if decoder is None else decoder.feed(data)
+            payload = decoder.feed(data)
             account.take(len(payload))
             if body.write(payload) and body.tell() > max_bytes:
-                raise _body_too_large(max_bytes)
-            if decoder is None:
-                if body.tell() == length:
-                    break
-            elif decoder.broken is not None:
-                raise InvalidRequestError(f"This is no valid HTTP/1.1 request: {decoder.broken}.")
-            elif decoder.ended:
-                self._received[:0] = decoder.excess
+                raise too_large
+            if decoder.ended:
                 break
-            data = await self._receive_more(deadline, CHUNKED_READ_BYTES if length is None else length - body.tell())
+            if decoder.broken is None:
+                data = await self._receive_by(deadline, "body", CHUNKED_READ_BYTES if length is None else READ_BYTES)
+                if not data:
+                    decoder.broken = "its body is cut off"
+            if decoder.broken is not None:
+                raise InvalidRequestError(f"This is no valid HTTP/1.1 request: {decoder.broken}.")
+        self._received += decoder.excess
         self._body_is_unread = False
         return body.getvalue()
 
-    async def _receive_more(self, deadline: float, max_bytes: int) -> bytes:
+    async def _receive_by(self, deadline: float, what: str, max_bytes: int = READ_BYTES) -> bytes:
         with anyio.move_on_after(deadline - anyio.current_time()) as scope:
-            data = await self._receive(min(READ_BYTES, max_bytes))
+            data = await self._stream.receive(max_bytes)
         if scope.cancelled_caught:
-            raise RequestTimeoutError("The request's body did not arrive in time.")
-        if not data:
-            raise InvalidRequestError("This is no valid HTTP/1.1 request: its body is cut off.")
+            raise RequestTimeoutError(f"The request's {what} did not arrive in time.")
         return data
-
-    async def _receive(self, max_bytes: int) -> bytes:
-        """Return what comes next, ``b""`` at the end."""
-        try:
-            return await self._stream.receive(max_bytes)
-        except anyio.EndOfStream:
-            return b""
 
     async def _linger(self) -> None:
         """Read on for a moment: closing with unread bytes would reset the connection, and the answer might be lost."""
         try:
-            await self._stream.send_eof()
+            self._stream.send_eof()
         except OSError:
             return  # it has left already
         with anyio.move_on_after(LINGER_S):
-            while await self._receive(READ_BYTES):
+            while await self._stream.receive(READ_BYTES):
                 pass
-
-
-def _forget_frames(error: BaseException | None) -> None:
-    """Forget where an error was raised: who keeps it would keep the request's whole body, in cycles for long."""
-    while error is not None:
-        error.__traceback__ = None
-        error = error.__cause__ or error.__context__
-
-
-async def _respond_internal_error(error: Exception, responder: Responder) -> None:
-    """Report a bug of ours, in one line on stderr and to the client; an answer that has begun is cut instead."""
-    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    what = f"{type(error).__name__}: {error}"[:300]
-    print(f"bridge: {responder.request_id}: internal error: {what!r}", file=sys.stderr)  # noqa: T201
-    if not responder.started:
-        words = f"Internal bridge error ({type(error).__name__}). Details are on the bridge's stderr."
-        await responder.send_error(BridgeError(words))
 
 
 @lru_cache(maxsize=1)
@@ -435,7 +397,3 @@ def _date(now_s: int) -> str:
     """Return the time as an HTTP date (RFC 9110, section 5.6.7); ``email`` has this too, and takes 5 ms to load."""
     year, month, day, hour, minute, second, weekday, *_ = time.gmtime(now_s)
     return f"{_DAYS[weekday]}, {day:02} {_MONTHS[month - 1]} {year} {hour:02}:{minute:02}:{second:02} GMT"
-
-
-def _body_too_large(max_bytes: int) -> RequestTooLargeError:
-    return RequestTooLargeError(f"The request body is larger than {max_bytes} bytes.")

@@ -17,7 +17,7 @@ from claude_bridge.bridge import new_id
 from claude_bridge.errors import SetupError, StoppingError
 from claude_bridge.server.app import Service
 from claude_bridge.server.early_port import BACKLOG, EarlyPort
-from claude_bridge.server.http1 import Connection, Limits
+from claude_bridge.server.http1 import ClientConnection, ServerLimits
 from claude_bridge.server.memory import MemoryBudget, default_max_memory_bytes
 from claude_bridge.server.port_owner import describe_port_owner
 from claude_bridge.server.routes import dispatch
@@ -73,7 +73,7 @@ async def serve(
     signals: AsyncIterator[object],
     *,
     say: Say,
-    limits: Limits | None = None,
+    limits: ServerLimits | None = None,
     shutdown_grace_s: float = SHUTDOWN_GRACE_S,
     waiting: Iterable[socket.socket] = (),
 ) -> None:
@@ -82,7 +82,7 @@ async def serve(
     New connections are refused from then on; answers that are being written have ``shutdown_grace_s`` to finish. Those
     that have not are ended with an error for their clients. ``waiting`` are connections from before.
     """
-    server = _Server(service, limits or Limits(), say)
+    server = _Server(service, limits or ServerLimits(), say)
     async with anyio.create_task_group() as connections:
         accepting = anyio.CancelScope()
         connections.start_soon(server.accept, listener, accepting, waiting)
@@ -104,10 +104,14 @@ async def serve(
 
 
 async def accept_connections(
-    listener: MultiListener[SocketStream], service: Service, *, limits: Limits | None = None, say: Say | None = None
+    listener: MultiListener[SocketStream],
+    service: Service,
+    *,
+    limits: ServerLimits | None = None,
+    say: Say = lambda _: None,
 ) -> None:
     """Serve until cancelled: for a bridge inside another program, which has signals of its own."""
-    await _Server(service, limits or Limits(), say).accept(listener, anyio.CancelScope())
+    await _Server(service, limits or ServerLimits(), say).accept(listener, anyio.CancelScope())
 
 
 async def _until_done_or_next_signal(server: _Server, signals: AsyncIterator[object], grace_s: float) -> None:
@@ -126,14 +130,14 @@ async def _until_done_or_next_signal(server: _Server, signals: AsyncIterator[obj
 class _Server:
     """The connections that are open."""
 
-    def __init__(self, service: Service, limits: Limits, say: Say | None) -> None:
+    def __init__(self, service: Service, limits: ServerLimits, say: Say) -> None:
         self.refusing = anyio.Event()
         """Set once new connections are refused."""
         self._service = service
         self._limits = limits
         self._say = say
         self._memory = MemoryBudget(limits.max_memory_bytes or default_max_memory_bytes())
-        self._connections: dict[Connection, None] = {}  # in the order in which they came
+        self._connections: dict[ClientConnection, None] = {}  # in the order in which they came
         self._changed = anyio.Event()
         self._reported_at = -REPORT_EVERY_S
 
@@ -175,13 +179,13 @@ class _Server:
 
     def _take(self, connected: socket.socket, tasks: TaskGroup) -> None:
         if len(self._connections) >= self._limits.max_connections:
-            idle = next((one for one in self._connections if one.is_idle), None)
+            idle = next((one for one in self._connections if one.idle_scope is not None), None)
             if idle is None:
                 self._report(f"{len(self._connections)} connections are open: more are refused.")
                 _refuse(connected)
                 return
             idle.close_when_idle()
-        connection = Connection(
+        connection = ClientConnection(
             StreamSocket(connected),
             partial(dispatch, self._service),
             limits=self._limits,
@@ -189,18 +193,15 @@ class _Server:
             new_request_id=lambda: new_id("req_"),
         )
         self._connections[connection] = None
-        tasks.start_soon(self._run_connection, connection)
+        tasks.start_soon(connection.run, self._forget)
 
-    async def _run_connection(self, connection: Connection) -> None:
-        try:
-            await connection.run()
-        finally:
-            del self._connections[connection]
-            self._changed.set()
+    def _forget(self, connection: ClientConnection) -> None:
+        del self._connections[connection]
+        self._changed.set()
 
     def _report(self, trouble: str) -> None:
         now = time.monotonic()
-        if self._say is not None and now - self._reported_at >= REPORT_EVERY_S:
+        if now - self._reported_at >= REPORT_EVERY_S:
             self._reported_at = now
             self._say(trouble)
 

@@ -37,8 +37,8 @@ _FOR_VIEWERS = "/page/"
 """What is below has a check of its own: of the page's key."""
 
 
-async def dispatch(service: Service, request: HttpRequest, responder: Responder) -> None:
-    """Answer one request.
+def dispatch(service: Service, request: HttpRequest, responder: Responder) -> Awaitable[None]:
+    """Return the answering of one request, to be awaited at once.
 
     Raises:
         BridgeError: it can't be answered; who may not ask is refused before anything else, the body too, is looked at.
@@ -47,7 +47,7 @@ async def dispatch(service: Service, request: HttpRequest, responder: Responder)
         service.check(request)
     handler = _handler(request)
     check_content_type(request.head)
-    await handler(service, request, responder)
+    return handler(service, request, responder)
 
 
 def _handler(request: HttpRequest) -> RouteHandler:

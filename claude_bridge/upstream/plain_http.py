@@ -218,8 +218,6 @@ class _Connection:
         how = "closed"
         try:
             data = await self.stream.receive(READ_BYTES)
-        except anyio.EndOfStream:
-            data = b""
         except anyio.BrokenResourceError:
             if self._is_heard:
                 raise _broken_off("the connection was reset") from None

@@ -22,7 +22,7 @@ from claude_bridge.exchange import Waiting
 from claude_bridge.page.live import LivePage
 from claude_bridge.providers import Upstream
 from claude_bridge.server.app import Service
-from claude_bridge.server.http1 import Connection, Handler, Limits
+from claude_bridge.server.http1 import ClientConnection, Handler, ServerLimits
 from claude_bridge.server.listener import accept_connections, accept_sockets, open_listener, sockets_of
 from claude_bridge.server.memory import MemoryBudget
 from claude_bridge.server_tools.tools import WebTools
@@ -197,10 +197,10 @@ class Server:
 class HandlerServer(Server):
     """Connections with a handler of the test's own behind them."""
 
-    def __init__(self, handler: Handler, limits: Limits | None = None) -> None:
+    def __init__(self, handler: Handler, limits: ServerLimits | None = None) -> None:
         super().__init__()
         self._handler = handler
-        self._limits = limits or Limits()
+        self._limits = limits or ServerLimits()
         self._memory = MemoryBudget(self._limits.max_memory_bytes or 2**30)
         self._ids = iter(range(1, 1000))
 
@@ -217,7 +217,7 @@ class HandlerServer(Server):
                 tasks.start_soon(self._serve, connected)
 
     async def _serve(self, connected: socket.socket) -> None:
-        connection = Connection(
+        connection = ClientConnection(
             StreamSocket(connected),
             self._handler,
             limits=self._limits,
@@ -238,7 +238,7 @@ class BridgeServer(Server):
         upstream: FakeUpstream | Upstream | str,
         *,
         waiting: Waiting | None = None,
-        limits: Limits | None = None,
+        limits: ServerLimits | None = None,
         sinks: Sequence[Sink] = (),
         sinks_in_threads: bool = False,
         auth_token: str | None = None,
@@ -248,7 +248,7 @@ class BridgeServer(Server):
         window_tokens: int | None = None,
         warn: Callable[[str], None] | None = None,
         attachments: Attachments | None = None,
-        say: Callable[[str], None] | None = None,
+        say: Callable[[str], None] = lambda _: None,
         queues: RequestQueues | None = None,
         web_tools: WebTools | None = None,
         page: LivePage | None = None,

@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from claude_bridge.errors import BridgeError
-from claude_bridge.server.http1 import HttpRequest, Limits, Responder
+from claude_bridge.server.http1 import HttpRequest, Responder, ServerLimits
 from tests.fake_upstream import WAIT_S
 from tests.server.served import HandlerServer, get
 
@@ -79,7 +79,7 @@ async def test_a_request_that_comes_while_an_answer_streams_is_answered_after_it
             return
         responder.start_stream()
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(responder.wait_until_client_leaves)
+            tasks.start_soon(responder.cancel_when_client_leaves, anyio.CancelScope())
             await responder.write(b"one")
             await go_on.wait()
             await responder.end()
@@ -104,7 +104,7 @@ async def test_more_pipelined_bytes_than_the_buffer_holds_arrive_whole() -> None
         async with anyio.create_task_group() as tasks:
 
             async def fail_when_client_leaves() -> None:
-                await responder.wait_until_client_leaves()
+                await responder.cancel_when_client_leaves(anyio.CancelScope())
                 raise AssertionError("it has not left")
 
             tasks.start_soon(fail_when_client_leaves)
@@ -181,7 +181,7 @@ async def test_each_answer_has_a_request_id_and_a_date() -> None:
         assert first.headers["request-id"] != second.headers["request-id"]
 
 
-SMALL = Limits(
+SMALL = ServerLimits(
     max_header_bytes=1000, max_body_bytes=100, header_timeout_s=0.05, body_timeout_s=0.05, idle_timeout_s=0.05
 )
 
@@ -335,7 +335,7 @@ async def test_a_client_that_does_not_read_is_given_up() -> None:
         async with anyio.create_task_group() as tasks:
 
             async def cancel_when_client_leaves() -> None:
-                await responder.wait_until_client_leaves()
+                await responder.cancel_when_client_leaves(anyio.CancelScope())
                 gone.set()
                 tasks.cancel_scope.cancel()
 
@@ -343,7 +343,7 @@ async def test_a_client_that_does_not_read_is_given_up() -> None:
             while True:
                 await responder.write(b"x" * 1_000_000)
 
-    async with HandlerServer(pour, Limits(write_timeout_s=0.1)) as server, server.connect() as wire:
+    async with HandlerServer(pour, ServerLimits(write_timeout_s=0.1)) as server, server.connect() as wire:
         await wire.send(get("/"))
         with anyio.fail_after(WAIT_S):
             await gone.wait()

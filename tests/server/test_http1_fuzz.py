@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claude_bridge.server.http1 import Connection, HttpRequest, Limits, Responder
+from claude_bridge.server.http1 import ClientConnection, HttpRequest, Responder, ServerLimits
 from claude_bridge.server.memory import MemoryBudget
 from claude_bridge.stream_socket import StreamSocket
 from tests.dialogues import cut
@@ -28,7 +28,7 @@ POST = b"POST /v1/messages?beta=true HTTP/1.1\r\n" + HOST
 CHUNKS = b'5\r\n{"mod\r\n8;a=b\r\nel":"m"}\r\n0\r\n\r\n'
 GOOD = [
     b"GET /healthz HTTP/1.1\r\n" + HOST + b"\r\n",
-    b"HEAD / HTTP/1.1\r\n" + HOST + b"\r\nGET / HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n",
+    b"HEAD / HTTP/1.1\r\n" + HOST + b"\r\nGET / HTTP/1.1\r\n" + HOST + b"ClientConnection: close\r\n\r\n",
     POST + b"Content-Length: %d\r\n\r\n%b" % (len(BODY), BODY),
     POST + b"Transfer-Encoding: chunked\r\n\r\n" + CHUNKS,
     POST + b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\n{}GET / HTTP/1.1\r\n" + HOST + b"\r\n",
@@ -40,7 +40,7 @@ GOOD = [
 ]
 """What clients send; a good one is a whole conversation on one connection."""
 
-SMALL = Limits(max_header_bytes=1_024, max_body_bytes=2_048)
+SMALL = ServerLimits(max_header_bytes=1_024, max_body_bytes=2_048)
 
 
 class Peer(StreamSocket):
@@ -51,9 +51,9 @@ class Peer(StreamSocket):
         self._has_waited = True
         self.got = b""
 
-    def _read(self, max_bytes: int) -> bytes:
+    def receive_now(self, max_bytes: int) -> bytes:
         if not self._reads:
-            raise anyio.EndOfStream
+            return b""
         read = self._reads.pop(0)
         if len(read) > max_bytes:
             self._reads.insert(0, read[max_bytes:])
@@ -63,7 +63,7 @@ class Peer(StreamSocket):
         self.got += data
         return len(data)
 
-    async def send_eof(self) -> None:
+    def send_eof(self) -> None:
         pass
 
     async def aclose(self) -> None:
@@ -81,12 +81,12 @@ async def echo(request: HttpRequest, responder: Responder) -> None:
         await responder.send(200, request.path.encode())
 
 
-def answers_to(reads: Iterable[bytes], limits: Limits = SMALL) -> bytes:
+def answers_to(reads: Iterable[bytes], limits: ServerLimits = SMALL) -> bytes:
     """Return all that the server says to a peer, until it ends the connection."""
 
     async def run() -> bytes:
         peer, numbers = Peer(reads), count()
-        connection = Connection(
+        connection = ClientConnection(
             peer, echo, limits=limits, memory=MemoryBudget(10**8), new_request_id=lambda: f"req_{next(numbers)}"
         )
         with anyio.fail_after(WAIT_S):
@@ -158,7 +158,7 @@ PARTS = [
     POST + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
 ]
 BEGINNINGS = [b"", POST, POST + b"Transfer-Encoding: chunked\r\n\r\n", POST + b"Content-Length: 1000000\r\n\r\n"]
-ROOMY = Limits(max_header_bytes=10**7, max_body_bytes=10**7)
+ROOMY = ServerLimits(max_header_bytes=10**7, max_body_bytes=10**7)
 
 
 @given(st.sampled_from(BEGINNINGS), st.lists(st.sampled_from(PARTS), min_size=1, max_size=3))

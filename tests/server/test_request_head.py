@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from claude_bridge.errors import ClientError
-from claude_bridge.server.http1 import HttpRequest, Limits, Responder
+from claude_bridge.server.http1 import HttpRequest, Responder, ServerLimits
 from claude_bridge.server.request_head import (
     MAX_FIELDS,
     MAX_TARGET_BYTES,
@@ -331,7 +331,7 @@ async def slow_answer(request: HttpRequest, responder: Responder) -> None:
 @pytest.mark.anyio
 @pytest.mark.timing
 async def test_a_body_in_chunks_of_one_byte_is_cheap() -> None:
-    async with HandlerServer(slow_answer, Limits()) as server, server.connect() as wire:
+    async with HandlerServer(slow_answer, ServerLimits()) as server, server.connect() as wire:
         started = time.process_time()
         size = 300_000
         await wire.send(POST + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * size + b"0\r\n\r\n")

@@ -12,7 +12,7 @@ from anyio.abc import SocketStream
 from anyio.streams.stapled import MultiListener
 
 from claude_bridge.errors import SetupError
-from claude_bridge.server.http1 import Limits
+from claude_bridge.server.http1 import ServerLimits
 from claude_bridge.server.listener import open_listener, serve
 from tests.fake_upstream import DONE, WAIT_S, FakeUpstream, Head, Reply, Send, Stall, Wait, finish, text
 from tests.server.served import BridgeServer, Wire, get, post, question, streamed
@@ -202,7 +202,7 @@ async def test_a_server_out_of_descriptors_says_so_and_recovers() -> None:
 
 async def test_one_connection_too_many_is_refused_in_words() -> None:
     said: list[str] = []
-    limits = Limits(max_connections=2)
+    limits = ServerLimits(max_connections=2)
     async with (
         FakeUpstream([ONE_TOKEN] * 2) as upstream,
         BridgeServer(upstream, limits=limits, say=said.append) as server,
@@ -218,7 +218,7 @@ async def test_one_connection_too_many_is_refused_in_words() -> None:
 
 
 async def test_an_idle_connection_makes_room_for_a_new_one() -> None:
-    limits = Limits(max_connections=2)
+    limits = ServerLimits(max_connections=2)
     async with (
         FakeUpstream([ONE_TOKEN]) as upstream,
         BridgeServer(upstream, limits=limits) as server,
@@ -237,7 +237,7 @@ async def test_an_idle_connection_makes_room_for_a_new_one() -> None:
 
 async def test_the_bodies_of_all_requests_together_have_a_limit() -> None:
     filler = "x" * 60_000
-    limits = Limits(max_memory_bytes=150_000)
+    limits = ServerLimits(max_memory_bytes=150_000)
     async with (
         FakeUpstream([ONE_TOKEN] * 3) as upstream,
         BridgeServer(upstream, limits=limits) as server,
@@ -261,7 +261,7 @@ async def test_the_bodies_of_all_requests_together_have_a_limit() -> None:
 
 
 async def test_a_body_that_would_not_fit_is_refused_before_it_is_sent() -> None:
-    limits = Limits(max_memory_bytes=1000)
+    limits = ServerLimits(max_memory_bytes=1000)
     async with BridgeServer("http://127.0.0.1:9/v1", limits=limits) as server, server.connect() as wire:
         await wire.send(post("/v1/messages", {}, expect="100-continue", content_length="2000")[:-2])
         assert (await wire.response()).status == 529

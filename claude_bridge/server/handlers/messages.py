@@ -8,8 +8,6 @@ from typing import TypeVar
 
 import anyio
 
-from claude_bridge.adapters.base import ClientRequest
-from claude_bridge.bridge_protocol import BridgeProtocol
 from claude_bridge.clients.claude_code import SESSION_HEADER
 from claude_bridge.conversion.request.history import KnownHistory
 from claude_bridge.errors import BridgeError, ClientError
@@ -47,11 +45,30 @@ async def post_messages(service: Service, request: HttpRequest, responder: Respo
         recorder.failed(error, in_stream=False)
         raise
     _record_received(recorder, parsed, request, body)
+
+    async def send(items: Sequence[ResponseItem]) -> None:
+        data = b"".join(map(encode_stream_event, items))
+        recorder.client_got(data)
+        await responder.write(data)
+
     try:
         with service.running_answer(recorder, responder) as running:
             try:
                 running.bridge = bridge = await service.bridge()
-                await _answer(bridge, parsed, service.client_request(request, body, history), responder, recorder)
+                async with AsyncExitStack() as upstream:
+                    raw = service.client_request(request, body, history)
+                    answer = await bridge.begin(parsed, recorder, raw, upstream)
+                    if parsed.stream:
+                        responder.start_stream(headers=answer.headers)
+                        await answer.send_to(send)
+                        await responder.end()
+                    else:
+                        whole = await answer.body()
+                        recorder.client_got(whole)
+                        await responder.send(200, whole, headers=answer.headers)
+            except BridgeError as error:
+                recorder.failed(error, in_stream=False)
+                await responder.send_error(error)
             except ClientGoneError:
                 recorder.client_left()
         if running.stopped_by is not None:
@@ -65,7 +82,7 @@ async def post_count_tokens(service: Service, request: HttpRequest, responder: R
     body = await request.read_body()
     parsed, history = await _parsed(service, body, parse_count_tokens_request)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_cancel_when_client_leaves, responder, tasks.cancel_scope)
+        tasks.start_soon(responder.cancel_when_client_leaves, tasks.cancel_scope)
         try:
             bridge = await service.bridge()
             count = await bridge.count_tokens(parsed, service.client_request(request, body, history))
@@ -75,11 +92,6 @@ async def post_count_tokens(service: Service, request: HttpRequest, responder: R
         except ClientGoneError:
             pass
         tasks.cancel_scope.cancel()
-
-
-async def _cancel_when_client_leaves(responder: Responder, scope: anyio.CancelScope) -> None:
-    await responder.wait_until_client_leaves()
-    scope.cancel()
 
 
 async def _parsed(
@@ -105,31 +117,6 @@ def _record_received(recorder: Recorder, parsed: MessagesRequest | None, request
         session=request.headers.get(SESSION_HEADER),
         user_agent=request.headers.get("user-agent"),
     )
-
-
-async def _answer(
-    bridge: BridgeProtocol, parsed: MessagesRequest, raw: ClientRequest, responder: Responder, recorder: Recorder
-) -> None:
-    try:
-        async with AsyncExitStack() as upstream:
-            exchange = await bridge.begin(parsed, recorder, raw, upstream)
-            if not parsed.stream:
-                body = await exchange.body()
-                recorder.client_got(body)
-                await responder.send(200, body, headers=exchange.headers)
-                return
-            responder.start_stream(headers=exchange.headers)
-
-            async def send(items: Sequence[ResponseItem]) -> None:
-                data = b"".join(map(encode_stream_event, items))
-                recorder.client_got(data)
-                await responder.write(data)
-
-            await exchange.send_to(send)
-            await responder.end()
-    except BridgeError as error:
-        recorder.failed(error, in_stream=False)
-        await responder.send_error(error)
 
 
 async def _end_early(reason: BridgeError, responder: Responder, recorder: Recorder) -> None:

@@ -109,12 +109,7 @@ async def get_events(service: Service, request: HttpRequest, responder: Responde
     headers = {name: value for name, value in _HEADERS.items() if name != "cache-control"}
     responder.start_stream(EVENT_STREAM, headers=headers)
     async with _watching(service, page), anyio.create_task_group() as tasks:
-
-        async def end_when_viewer_leaves() -> None:
-            await responder.wait_until_client_leaves()
-            tasks.cancel_scope.cancel()
-
-        tasks.start_soon(end_when_viewer_leaves)
+        tasks.start_soon(responder.cancel_when_client_leaves, tasks.cancel_scope)
         health = _Health(service)
         tasks.start_soon(health.watch)
         try:
