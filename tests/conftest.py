@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+# The suite starts hundreds of interpreters; without bytecode files each of them would compile the package anew.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# What is started in the background of a shell ignores Ctrl-C, and so would every program that a test starts and ends.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 # The same examples at every run: a law that fails, fails for everyone and every time. CI tries many more of them.
 _USUAL = settings(derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("quick", _USUAL, max_examples=40)
+settings.register_profile("quick", _USUAL, max_examples=20)
 settings.register_profile("thorough", _USUAL, max_examples=100)
 settings.load_profile(os.environ.get("BRIDGE_TEST_EXAMPLES", "quick"))
 

@@ -10,5 +10,5 @@ IS_THOROUGH = os.environ.get("BRIDGE_TEST_EXAMPLES") == "thorough"
 
 
 def examples(thorough: int) -> settings:
-    """Try a law with more or fewer examples than others: ``thorough`` of them in CI, a fifth in a quick run."""
-    return settings(max_examples=thorough if IS_THOROUGH else max(20, thorough // 5))
+    """Try a law with more or fewer examples than others: ``thorough`` of them in CI, a tenth in a quick run."""
+    return settings(max_examples=thorough if IS_THOROUGH else max(10, thorough // 10))

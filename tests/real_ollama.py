@@ -83,8 +83,11 @@ def has_ollama() -> bool:
 
 
 def pytest_configure() -> None:
+    require_usable(find_ollama())
+
+
+def require_usable(found: Path | str) -> None:
     """End the run where what was named can't be tested."""
-    found = find_ollama()
     if isinstance(found, str) and "no program" in found:
         raise pytest.UsageError(found)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from importlinter.cli import lint_imports
@@ -60,14 +60,22 @@ HOMES = {
 NAMES_THAT_SAY_NOTHING = {"utils", "util", "helpers", "helper", "common", "misc"}
 
 
-def imports_of(module: Path) -> Iterator[str]:
-    """Yield the top-level names of all that a module imports, late imports and those for types included."""
-    for node in ast.walk(ast.parse(module.read_text("utf-8"))):
+@cache
+def tree_of(module: Path) -> ast.Module:
+    return ast.parse(module.read_text("utf-8"))
+
+
+@cache
+def imports_of(module: Path) -> set[str]:
+    """Return the top-level names of all that a module imports, late imports and those for types included."""
+    found: set[str] = set()
+    for node in ast.walk(tree_of(module)):
         if isinstance(node, ast.Import):
-            yield from (alias.name.partition(".")[0] for alias in node.names)
+            found |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{module}: relative imports hide where a thing lives"
-            yield (node.module or "").partition(".")[0]
+            found.add((node.module or "").partition(".")[0])
+    return found
 
 
 def place(module: Path) -> str:
@@ -87,7 +95,7 @@ def test_a_module_says_in_a_sentence_what_it_is() -> None:
 
 
 def _first_sentence(module: Path) -> str:
-    docstring = ast.get_docstring(ast.parse(module.read_text("utf-8"))) or ""
+    docstring = ast.get_docstring(tree_of(module)) or ""
     return docstring.partition("\n\n")[0].rstrip()
 
 
@@ -95,7 +103,7 @@ def test_outside_libraries_stay_in_their_homes() -> None:
     strays = [
         f"{place(module)} imports {library}, which lives in {' and '.join(HOMES[library])}"
         for module in MODULES
-        for library in sorted(set(imports_of(module)) & set(HOMES))
+        for library in sorted(imports_of(module) & HOMES.keys())
         if not lives_in(module, HOMES[library])
     ]
     assert strays == []
@@ -110,7 +118,7 @@ def test_the_core_imports_nothing_that_does_anything() -> None:
     strays = {
         place(module): found
         for module in MODULES
-        if lives_in(module, CORE) and (found := set(imports_of(module)) - CORE_MAY_IMPORT)
+        if lives_in(module, CORE) and (found := imports_of(module) - CORE_MAY_IMPORT)
     }
     assert strays == {}
 

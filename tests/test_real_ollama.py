@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.real_ollama import look_for_ollama
-
-ROOT = Path(__file__).parent.parent
+from tests.real_ollama import look_for_ollama, require_usable
 
 
 @pytest.fixture(autouse=True)
@@ -42,14 +37,10 @@ def test_one_that_is_named_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert look_for_ollama() == tmp_path / "ollama"
 
 
-def test_a_name_that_is_no_program_ends_the_run(tmp_path: Path) -> None:
-    named = {**os.environ, "BRIDGE_TEST_OLLAMA": str(tmp_path / "nothing")}
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--collect-only", "tests/ollama"],
-        check=False, env=named, cwd=ROOT, capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
-    assert done.returncode == pytest.ExitCode.USAGE_ERROR
-    assert done.stderr.strip() == f"ERROR: BRIDGE_TEST_OLLAMA={tmp_path / 'nothing'} is no program"
+def test_a_name_that_is_no_program_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BRIDGE_TEST_OLLAMA", str(tmp_path / "nothing"))
+    with pytest.raises(pytest.UsageError, match=r"^BRIDGE_TEST_OLLAMA=.*nothing is no program$"):
+        require_usable(look_for_ollama())
 
 
 def test_without_end_to_end_tests_none_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -154,10 +154,18 @@ ENDS: list[Messages] = [
 ]
 
 
-@pytest.mark.parametrize("frame", [{}, {"tool_choice": {"type": "any"}, "tools": TOOLS}], ids=["free", "forced"])
-@pytest.mark.parametrize("row", [*ROWS, "anthropic-messages"])
+FORCED: Json = {"tool_choice": {"type": "any"}, "tools": TOOLS}
+
+
+@pytest.mark.parametrize(
+    ("row", "frame"),
+    [
+        *(pytest.param(row, FORCED, id=f"{row}-forced") for row in [*ROWS, "anthropic-messages"]),
+        *(pytest.param(kind, {}, id=f"{kind}-free") for kind in ADAPTERS),
+    ],
+)
 def test_a_memo_changes_nothing_wherever_a_conversation_ends_and_turns(row: str, frame: Json) -> None:
-    kind, profile = ROWS.get(row, (row, ANTHROPIC))
+    kind, profile = ROWS.get(row, (row, USUAL_PROFILES.get(row, ANTHROPIC)))
     engine = EngineModel(where=UPSTREAM, model="m", profile=profile)
     cold: dict[bytes, object] = {}
     for first in range(2):

@@ -9,6 +9,7 @@ import sys
 import textwrap
 import warnings
 from io import BytesIO, StringIO
+from typing import Any
 
 import anyio
 import pypdf
@@ -37,6 +38,14 @@ def locked(password: str, file: bytes) -> bytes:
     out = BytesIO()
     writer.write(out)
     return out.getvalue()
+
+
+def findings(file: bytes) -> list[dict[str, Any]]:
+    """Return what the worker finds in a file, without starting a process for it."""
+    order = {"max_pages": 9, "max_chars": 999, "max_images": 0, "image_side": 50}
+    with warnings.catch_warnings(), contextlib.redirect_stderr(StringIO()):
+        warnings.simplefilter("ignore")  # the worker's go nowhere
+        return list(pdf_worker._findings(file, order))
 
 
 one_loop_is_enough = pytest.mark.parametrize("anyio_backend", ["asyncio"])
@@ -104,11 +113,9 @@ TROUBLES = {
 }
 
 
-@one_loop_is_enough
 @pytest.mark.parametrize(("file", "trouble"), TROUBLES.values(), ids=TROUBLES.keys())
-async def test_a_pdf_that_can_not_be_read_says_why(file: bytes, trouble: str) -> None:
-    reading = await read(file, with_images=True)
-    assert (reading.pages, reading.trouble) == ((), trouble)
+def test_a_pdf_that_can_not_be_read_says_why(file: bytes, trouble: str) -> None:
+    assert findings(file) == [{"trouble": trouble}]
 
 
 @one_loop_is_enough
@@ -148,7 +155,7 @@ async def test_what_was_found_before_time_was_up_is_used() -> None:
 
 async def test_a_worker_that_never_ends_and_says_nothing_is_ended() -> None:
     with anyio.fail_after(30):
-        reading = await acting("import time; time.sleep(60)", max_s=1.5).read("a" * 10_000_000, with_images=False)
+        reading = await acting("import time; time.sleep(60)", max_s=0.3).read("a" * 10_000_000, with_images=False)
     assert reading.pages == ()
 
 
@@ -220,10 +227,7 @@ def test_no_damage_to_a_file_is_more_than_a_finding(data: st.DataObject) -> None
     for _ in range(data.draw(st.integers(1, 12))):
         whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
     file = bytes(whole[: data.draw(st.integers(0, len(whole)))])
-    order = {"max_pages": 9, "max_chars": 999, "max_images": 0, "image_side": 50}
-    with warnings.catch_warnings(), contextlib.redirect_stderr(StringIO()):
-        warnings.simplefilter("ignore")  # the worker's go nowhere
-        found = list(pdf_worker._findings(file, order))
+    found = findings(file)
     assert found
     assert json.loads(json.dumps(found)) == found
 

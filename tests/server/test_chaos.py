@@ -41,7 +41,7 @@ from tests.server.served import BridgeServer, Response, Wire, parse_events, post
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(600)]
 
-EXCHANGES = 10_000 if os.environ.get("BRIDGE_TEST_EXAMPLES") == "thorough" else 1_000
+EXCHANGES = 10_000 if os.environ.get("BRIDGE_TEST_EXAMPLES") == "thorough" else 500
 WARM_UP = EXCHANGES // 5
 CLIENTS = 16
 PARTS = 6

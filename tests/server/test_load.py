@@ -14,6 +14,7 @@ from claude_bridge.wire.anthropic_answers import (
     ContentBlockDelta,
     MessageStop,
 )
+from tests.examples import IS_THOROUGH
 from tests.fake_upstream import DONE, FakeUpstream, Head, Pause, ReceivedRequest, Reply, Send, answer, finish, text
 from tests.laws import assert_legal
 from tests.server.served import BridgeServer, streamed
@@ -68,6 +69,7 @@ async def test_a_client_that_does_not_read_stops_the_engine_from_being_read() ->
         assert received == pieces
 
 
+@pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"] if IS_THOROUGH else ["asyncio"])
 async def test_memory_does_not_grow_with_the_number_of_exchanges() -> None:
     async def ask(times: int) -> int:
         """Ask and return the bytes that are in use afterwards."""

