@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from claude_bridge.app.options import Options
 from claude_bridge.cli import terminal
 from claude_bridge.cli.bridge_client import find_served, row_of_served
 from claude_bridge.cli.loading import load_reading
-from claude_bridge.cli.options import ApiKey, BaseUrl, CaFile, ConfigFile, WebSearch
+from claude_bridge.cli.options import ConfigFile, takes_options
 from claude_bridge.cli.plain_serve import DEFAULT_PORT
 from claude_bridge.errors import SetupError
 
@@ -30,7 +31,9 @@ EXAMPLES = (
 )
 
 
+@partial(takes_options, names=("base_url", "api_key", "ca_file", "web_search"))
 def doctor(
+    given: Options,
     provider: Annotated[
         str,
         typer.Argument(
@@ -41,16 +44,10 @@ def doctor(
     model: Annotated[
         str, typer.Argument(help="The engine's name for the model. Not needed if the engine has only one.")
     ] = "",
-    base_url: BaseUrl = None,
-    api_key: ApiKey = None,
-    ca_file: CaFile = None,
     port: Annotated[
         int | None,
         typer.Option(
-            help=f"The port that the bridge listens on. Default: {DEFAULT_PORT}.",
-            min=1,
-            max=65535,
-            metavar="N",
+            help=f"The port that the bridge listens on. Default: {DEFAULT_PORT}.", min=1, max=65535, metavar="N"
         ),
     ] = None,
     probe: Annotated[
@@ -62,7 +59,6 @@ def doctor(
         ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
-    web_search: WebSearch = None,
     config_file: ConfigFile = None,
 ) -> None:
     """Check everything between Claude Code and a model, and say how to fix each problem.
@@ -78,27 +74,27 @@ def doctor(
     from claude_bridge.app.plan import WebPlan
     from claude_bridge.doctor.machine import check_configuration, check_served, untried_search
 
-    trust_authorities(config, ca_file)
+    trust_authorities(config, given.ca_file)
     port = port or config.server.port
     options = ([f"--port {port}"] if port != config.server.port else []) + ["--probe"] * probe
     mistakes, doubts = ([str(problem) for problem in found] for found in (reading.mistakes, reading.doubts))
     findings = [check_configuration(str(reading.file), is_there=reading.is_there, mistakes=mistakes, doubts=doubts)]
-    served = None if provider or base_url is not None else find_served(config, port)
+    served = None if provider or given.base_url is not None else find_served(config, port)
     try:
         if served is not None:
             findings.append(check_served(served))
-            subject = _served_subject(config, served, api_key, options)
+            subject = _served_subject(config, served, given.api_key, options)
         else:
-            subject = _named_subject(config, provider, model, base_url, api_key, options)
+            subject = _named_subject(config, provider, model, given, options)
     except SetupError:
         reading.without_mistakes()  # where there are some, they may be the cause
         raise
     show = None if as_json else _print_finding
     choice = None if served is None else served.web_search
     try:
-        web = web_plan(config, web_search or choice)
+        web = web_plan(config, given.web_search or choice)
     except SetupError as error:  # the running bridge may have a key that is not known here
-        if web_search or choice is None:
+        if given.web_search or choice is None:
             raise
         findings.append(untried_search(choice, error))
         web = WebPlan()
@@ -159,9 +155,7 @@ def _print_finding(finding: Finding) -> None:
     terminal.print_finding(finding.severity.value, finding.name, finding.seen, finding.remedy)
 
 
-def _named_subject(
-    config: Config, provider: str, model: str, base_url: str | None, api_key: str | None, options: Sequence[str]
-) -> Subject:
+def _named_subject(config: Config, provider: str, model: str, given: Options, options: Sequence[str]) -> Subject:
     """Return what the command line and the configuration name."""
     from claude_bridge.app.build import provider_and_model, provider_row
     from claude_bridge.providers import LOCAL
@@ -171,7 +165,7 @@ def _named_subject(
         provider, model = usual.provider, usual.model
     known_provider, model = provider_and_model(config, provider or "ollama", model)
     row = provider_row(config, known_provider)
-    return _subject(config, row, known_provider if provider else "", model, base_url, api_key, options)
+    return _subject(config, row, known_provider if provider else "", model, given, options)
 
 
 def _served_subject(config: Config, served: Readiness, api_key: str | None, options: Sequence[str]) -> Subject:
@@ -181,34 +175,29 @@ def _served_subject(config: Config, served: Readiness, api_key: str | None, opti
     from claude_bridge.providers import PROVIDERS
 
     row, base_url = row_of_served(config, served)
-    subject = _subject(config, row, row.name, served.model or "", base_url, api_key, options)
+    given = Options(base_url=base_url, api_key=api_key)
+    subject = _subject(config, row, row.name, served.model or "", given, options)
     if row.kind != PROVIDERS["ollama"].kind:  # there the model is loaded with it
         subject = replace(subject, engine=replace(subject.engine, window_tokens=served.window_tokens))
     return subject
 
 
 def _subject(
-    config: Config,
-    row: Provider,
-    provider: str,
-    model: str,
-    base_url: str | None,
-    api_key: str | None,
-    options: Sequence[str],
+    config: Config, row: Provider, provider: str, model: str, given: Options, options: Sequence[str]
 ) -> Subject:
     from msgspec.structs import replace
 
     from claude_bridge.app.build import named_engine
     from claude_bridge.doctor.finding import Subject
 
-    engine = named_engine(config, row.name, model, base_url, api_key, needs_key=False)
+    engine = named_engine(config, row.name, model, given.base_url, given.api_key, needs_key=False)
     if not model and len(engine.models) == 1:
         engine = engine.with_model(engine.models[0].id)
     engine = replace(engine, window_tokens=config.defaults.context_window)
     return Subject(
         provider=provider,
         engine=engine,
-        is_usual_url=base_url is None,  # or a variable's, or the file's: both hold for the next command too
+        is_usual_url=given.base_url is None,  # or a variable's, or the file's: both hold for the next command too
         key_variable=row.key_variable,
         options=tuple(options),
     )

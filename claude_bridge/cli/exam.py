@@ -6,6 +6,8 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -15,7 +17,7 @@ from claude_bridge.app.options import Options
 from claude_bridge.cli import terminal
 from claude_bridge.cli.loading import load_config
 from claude_bridge.cli.notices import TerminalNotices
-from claude_bridge.cli.options import PARAMETERS, ApiKey, BaseUrl, CaFile, ConfigFile
+from claude_bridge.cli.options import ConfigFile, takes_options
 from claude_bridge.errors import SetupError, UsageError
 
 if TYPE_CHECKING:
@@ -39,17 +41,15 @@ LABEL_WIDTH, NARROWEST = 19, 9
 MAX_NAME_CHARS = 80
 
 
+@partial(takes_options, names=("provider", "base_url", "api_key", "context_window", "think", "model_file", "ca_file"))
 def exam(
-    provider: Annotated[str, PARAMETERS["provider"]] = "",
+    options: Options,
     model: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="MODEL", help="One model, or several to compare. Not needed if the engine has only one."
         ),
     ] = None,
-    base_url: BaseUrl = None,
-    api_key: ApiKey = None,
-    context_window: Annotated[int | None, PARAMETERS["context_window"]] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Run a third of the tasks.")] = False,
     runs: Annotated[
         int,
@@ -78,9 +78,6 @@ def exam(
     allow_commands: Annotated[
         bool, typer.Option("--allow-commands", help="With --client claude: let the model's commands run.")
     ] = False,
-    think: Annotated[Literal["auto", "on", "off"] | None, PARAMETERS["think"]] = None,
-    model_file: Annotated[Path | None, PARAMETERS["model_file"]] = None,
-    ca_file: CaFile = None,
     config_file: ConfigFile = None,
 ) -> None:
     """Find out what a model is good for: short tasks with tools, each judged by what happened.
@@ -93,7 +90,7 @@ def exam(
 
     store = Store()
     if as_list:
-        kept = [exam for exam, _ in store.all() if _is_meant(exam, provider, model)]
+        kept = [exam for exam, _ in store.all() if _is_meant(exam, options.provider, model)]
         _show(kept, as_json=as_json, html=html, is_list=True)
         return
     if client is not None and not allow_commands:
@@ -103,25 +100,13 @@ def exam(
         )
     if html is not None and not html.absolute().parent.is_dir():
         raise SetupError(f"There is no folder for {html}.", "Make it, or give another --html FILE.")
-    options = [
-        Options(
-            provider=provider,
-            model=name,
-            base_url=base_url,
-            api_key=api_key,
-            ca_file=ca_file,
-            context_window=context_window,
-            think=think,
-            model_file=model_file,
-        )
-        for name in model or [""]
-    ]
+    each = [replace(options, model=name) for name in model or [""]]
     config = load_config(config_file)
     choices: dict[str, object] = {"seed": seed, "runs": runs, "is_quick": quick, "client": client or ""}
     exams: list[Exam] = []
     is_interrupted = False
     try:
-        for begun in _begun(config, options, choices, store, is_resumed=resume, is_agreed=yes):
+        for begun in _begun(config, each, choices, store, is_resumed=resume, is_agreed=yes):
             exams.append(begun)  # noqa: PERF402 - at once: Ctrl-C may end its tasks
     except KeyboardInterrupt:
         is_interrupted = True

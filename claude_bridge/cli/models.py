@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 
 import typer
 
+from claude_bridge.app.options import Options
 from claude_bridge.cli import terminal
 from claude_bridge.cli.loading import load_config
-from claude_bridge.cli.options import ApiKey, BaseUrl, CaFile, ConfigFile
+from claude_bridge.cli.options import ConfigFile, takes_options
 from claude_bridge.errors import SetupError, UpstreamError
 
 if TYPE_CHECKING:
@@ -51,7 +53,9 @@ EXAM = terminal.Column("exam", is_number=True, rank=2)
 """Shown where one of the models was examined."""
 
 
+@partial(takes_options, names=("base_url", "api_key", "ca_file"))
 def models(
+    options: Options,
     provider: Annotated[
         str,
         typer.Argument(
@@ -59,9 +63,6 @@ def models(
             "configuration. Without it all that are configured, and the usual places."
         ),
     ] = "",
-    base_url: BaseUrl = None,
-    api_key: ApiKey = None,
-    ca_file: CaFile = None,
     every: Annotated[bool, typer.Option("--all", help="List models that can't call tools, too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a list of objects, for programs.")] = False,
     scan: Annotated[
@@ -79,14 +80,14 @@ def models(
     config = load_config(config_file)
     from claude_bridge.app.build import trust_authorities
 
-    trust_authorities(config, ca_file)
-    if not provider and (base_url is not None or api_key is not None):
+    trust_authorities(config, options.ca_file)
+    if not provider and (options.base_url is not None or options.api_key is not None):
         if config.defaults.model is None:
             raise typer.BadParameter("--base-url and --api-key need a PROVIDER before them, such as openai.")
         provider = config.defaults.model.provider
     if provider and scan:
         raise typer.BadParameter("--scan looks everywhere; leave out PROVIDER.")
-    listings = [_ask(config, provider, base_url, api_key)] if provider else _ask_everywhere(config, scans_network=scan)
+    listings = [_ask(config, provider, options)] if provider else _ask_everywhere(config, scans_network=scan)
     shown = [(listing, _shown(listing, every=every)) for listing in listings]
     exams = _newest_exams()
     if as_json:
@@ -98,13 +99,13 @@ def models(
             _print_table(listing, offered, [_exam_of(exams, listing, model) for model in offered])
 
 
-def _ask(config: Config, provider: str, base_url: str | None, api_key: str | None) -> Listing:
+def _ask(config: Config, provider: str, options: Options) -> Listing:
     import anyio
 
     from claude_bridge.upstream.client import advice_on
     from claude_bridge.upstream.engines.catalog import list_models
 
-    engine = _engine(config, provider, base_url, api_key)
+    engine = _engine(config, provider, options.base_url, options.api_key)
     try:
         return anyio.run(list_models, engine)
     except UpstreamError as error:

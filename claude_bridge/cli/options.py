@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable
-from dataclasses import fields
+from collections.abc import Callable, Collection
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, Concatenate, ParamSpec, get_type_hints
@@ -152,8 +151,6 @@ PARAMETERS: dict[str, ParameterInfo] = {
 
 BaseUrl = Annotated[str | None, PARAMETERS["base_url"]]
 ApiKey = Annotated[str | None, PARAMETERS["api_key"]]
-CaFile = Annotated[Path | None, PARAMETERS["ca_file"]]
-WebSearch = Annotated[str | None, PARAMETERS["web_search"]]
 ConfigFile = Annotated[
     Path | None,
     typer.Option(
@@ -165,11 +162,12 @@ ConfigFile = Annotated[
 ]
 
 
-def takes_options(command: Callable[Concatenate[Options, P], None]) -> Callable[..., None]:
-    """Make the first parameter of a command, which is an Options, one parameter for each of its fields for Typer."""
+def takes_options(
+    command: Callable[Concatenate[Options, P], None], *, names: Collection[str] = PARAMETERS.keys()
+) -> Callable[..., None]:
+    """Make the first parameter of a command, which is an Options, one for each of these fields of it for Typer."""
     _, *own = inspect.signature(command, eval_str=True).parameters.values()
     kinds = get_type_hints(Options)
-    names = [field.name for field in fields(Options)]
     shared = [
         inspect.Parameter(
             name,
@@ -178,6 +176,7 @@ def takes_options(command: Callable[Concatenate[Options, P], None]) -> Callable[
             annotation=Annotated[kinds[name], PARAMETERS[name]],
         )
         for name in PARAMETERS
+        if name in names
     ]
 
     @wraps(command)

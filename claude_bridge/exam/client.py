@@ -35,6 +35,7 @@ from claude_bridge.exam.results import Result, Settings, TranscriptLine, result_
 from claude_bridge.exam.task import Happened, Task
 from claude_bridge.exam.world import AnsweredCall
 from claude_bridge.providers import Upstream
+from claude_bridge.wire.admin_api import Figures
 
 LIMIT_S = 360.0
 MAX_OUTPUT_BYTES = 20_000_000
@@ -96,14 +97,11 @@ class _Place:
             script = _PREPARED.format(
                 python=sys.executable, files=outcome.needs, passed=outcome.passed, failed=outcome.failed
             )
-            for path in (self._programs / name, self._modules / f"{name}.py", self.project / name):
-                if path.parent != self.project or name.endswith(".sh"):
-                    path.write_text(script, encoding="utf-8")
-                    path.chmod(0o700)
+            places = [self._programs / name, self._modules / f"{name}.py"]
+            for path in places + [self.project / name] * name.endswith(".sh"):
+                _write_program(path, script)
         for name in ("python", "python3"):  # by this one `python -m pytest` is the prepared command
-            path = self._programs / name
-            path.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n', encoding="utf-8")
-            path.chmod(0o700)
+            _write_program(self._programs / name, f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
         trusted = {"hasTrustDialogAccepted": True, "hasCompletedProjectOnboarding": True}
         known = {"theme": "dark", "hasCompletedOnboarding": True, "projects": {str(self.project): trusted}}
         (self._home / ".claude.json").write_bytes(json.encode(known))
@@ -156,6 +154,11 @@ class _Place:
         return found
 
 
+def _write_program(path: Path, script: str) -> None:
+    path.write_text(script, encoding="utf-8")
+    path.chmod(0o700)
+
+
 async def _run_task(
     kind: Kind, run: int, place: _Place, command: list[str], environment: Mapping[str, str], bridge: RunningBridge
 ) -> Result:
@@ -170,21 +173,19 @@ async def _run_task(
     before = {f"{ROOT}/{name}": text for name, text in place.task.files.items()}
     happened = Happened(calls=tuple(seen.calls), files=files, before=before, text=seen.words)
     fault = fault or seen.error or place.task.judge(happened)
-    sessions = bridge.service.stats.report(running=0).sessions
-    sums = sessions[seen.session].figures if seen.session in sessions else None
-    figures = AnswerFigures(calls=len(seen.calls))
-    if sums is not None:
-        figures = replace(
-            figures,
-            prompt_tokens=sums.prompt_tokens,
-            cached_tokens=sums.cached_tokens if sums.cache_reported_prompt_tokens else None,
-            output_tokens=sums.output_tokens,
-            thinking_tokens=sums.thinking_tokens,
-            output_s=sums.output_s or None,
-            first_token_s=sums.first_token.total_s / sums.first_token.count if sums.first_token.count else None,
-            cost_usd=None if sums.of_unknown_cost else sums.cost_usd,
-            repaired=sums.repairs,
-        )
+    session = bridge.service.stats.report(running=0).sessions.get(seen.session)
+    sums = session.figures if session is not None else Figures()
+    figures = AnswerFigures(
+        prompt_tokens=sums.prompt_tokens,
+        cached_tokens=sums.cached_tokens if sums.cache_reported_prompt_tokens else None,
+        output_tokens=sums.output_tokens,
+        thinking_tokens=sums.thinking_tokens,
+        output_s=sums.output_s or None,
+        first_token_s=sums.first_token.total_s / sums.first_token.count if sums.first_token.count else None,
+        cost_usd=None if sums.of_unknown_cost else sums.cost_usd,
+        calls=len(seen.calls),
+        repaired=sums.repairs,
+    )
     seconds = time.monotonic() - started_at
     return result_of(
         kind,
@@ -238,28 +239,15 @@ class _SeenEvents:
                 is_error, is_unknown = bool(block.get("is_error")), "No such tool available" in text
                 is_refused = is_unknown or "InputValidationError" in text
                 self.lines.append(TranscriptLine("error" if is_error else "result", text))
-                self.calls.append(
-                    AnsweredCall(
-                        name=name,
-                        input=arguments,
-                        result=text,
-                        is_error=is_error,
-                        is_unknown=is_unknown,
-                        is_refused=is_refused,
-                        turn=turn,
-                    )
-                )
+                call = AnsweredCall(name=name, input=arguments, result=text, is_error=is_error, turn=turn)
+                self.calls.append(replace(call, is_unknown=is_unknown, is_refused=is_refused))
 
 
 async def _events(command: list[str], environment: Mapping[str, str], folder: Path) -> AsyncIterator[dict[str, Any]]:
     """Yield the events that Claude Code prints; it ends with the context, and so does all that it started."""
+    is_posix, silent = sys.platform != "win32", subprocess.DEVNULL
     process = await anyio.open_process(
-        command,
-        stdin=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        cwd=folder,
-        env=environment,
-        start_new_session=sys.platform != "win32",
+        command, stdin=silent, stderr=silent, cwd=folder, env=environment, start_new_session=is_posix
     )
     try:
         assert process.stdout is not None, "it is a pipe"

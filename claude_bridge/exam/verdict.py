@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from math import inf
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -54,18 +55,24 @@ def _below(share: float, *groups: str) -> Evidence:
     return evidence
 
 
-def _below_in_all(exam: Exam) -> str | None:
-    score = exam.score
-    return None if score.share >= 0.75 else f"{score.passed} of {score.total} tasks passed"
+def _passed(*, below: float, words: str = "") -> Evidence:
+    """The share of all tasks that were passed is below this."""
+
+    def evidence(exam: Exam) -> str | None:
+        score = exam.score
+        return f"{score.passed} of {score.total} tasks passed{words}" if score.share < below else None
+
+    return evidence
 
 
-def _claims(exam: Exam) -> str | None:
-    count = exam.figures.claims_without_acting
-    return (
-        f"in {count} of {len(exam.results)} tasks it claimed work that no call had done"
-        if count * 20 > len(exam.results)
-        else None
-    )
+def _often(figure: str, words: str) -> Evidence:
+    """It happened in more than one task of twenty."""
+
+    def evidence(exam: Exam) -> str | None:
+        count, tasks = getattr(exam.figures, figure), len(exam.results)
+        return words.format(f"{count} of {tasks}") if count * 20 > tasks else None
+
+    return evidence
 
 
 def _slow(exam: Exam) -> str | None:
@@ -83,21 +90,16 @@ def _window_below(tokens: int, what: str) -> Evidence:
     return evidence
 
 
-def _always(exam: Exam) -> str | None:
-    score = exam.score
-    return f"{score.passed} of {score.total} tasks passed, those with edits and plans among them"
-
-
 VERDICTS = (
     Rule(NO_TOOLS, _below(0.5, "one tool", "choice of tools", "arguments")),
     Rule(QUESTIONS, _below(0.5, "edits", "stopping", "honesty")),
     Rule(QUESTIONS, _window_below(LITE_PROMPT.needs_window_tokens, "too small even for few tools")),
     Rule(SMALL, _below(0.7, "edits", "recovery", "plan")),
-    Rule(SMALL, _below_in_all),
-    Rule(SMALL, _claims),
+    Rule(SMALL, _passed(below=0.75)),
+    Rule(SMALL, _often("claims_without_acting", "in {} tasks it claimed work that no call had done")),
     Rule(SMALL, _window_below(FULL_PROMPT.needs_window_tokens, "too small for all of Claude Code's tools")),
     Rule(SMALL, _slow),
-    Rule(DAILY, _always),
+    Rule(DAILY, _passed(below=inf, words=", those with edits and plans among them")),
 )
 """The first rule with evidence gives the verdict."""
 
@@ -155,11 +157,6 @@ def _breaks_json(exam: Exam) -> str | None:
     return f"{sums.repaired_calls} of {sums.calls} calls would have failed without a repair" if many else None
 
 
-def _loops(exam: Exam) -> str | None:
-    count = exam.figures.loops
-    return f"{count} of {len(exam.results)} tasks ended in a loop" if count * 20 > len(exam.results) else None
-
-
 def _no_cache(exam: Exam) -> str | None:
     share = exam.figures.cache_share
     return f"only {share:.0%} of a turn's prompt is kept for the next" if share is not None and share < 0.5 else None
@@ -181,7 +178,10 @@ ADVICE = (
         _marks,
     ),
     Rule("Take a newer engine, or a finer quantisation: fewer calls will need a repair.", _breaks_json),
-    Rule("Take a finer quantisation, or the sampling parameters that the model's card names.", _loops),
+    Rule(
+        "Take a finer quantisation, or the sampling parameters that the model's card names.",
+        _often("loops", "{} tasks ended in a loop"),
+    ),
     Rule("Switch on the engine's prefix cache, or give it a slot for each session.", _no_cache),
     Rule("Take a smaller model, or one that fits on the GPU.", _slow),
 )
@@ -194,11 +194,5 @@ def judge(exam: Exam) -> Verdict:
         return Verdict("not known", "no task was run", [])
     reasons = ((rule.says, evidence) for rule in VERDICTS if (evidence := rule.evidence(exam)) is not None)
     verdict, reason = next(reasons)
-    return Verdict(verdict, reason, list(_advice(exam)))
-
-
-def _advice(exam: Exam) -> Iterator[Advice]:
-    for rule in ADVICE:
-        evidence = rule.evidence(exam)
-        if evidence is not None:
-            yield Advice(rule.says, evidence)
+    advice = [Advice(rule.says, evidence) for rule in ADVICE if (evidence := rule.evidence(exam)) is not None]
+    return Verdict(verdict, reason, advice)
