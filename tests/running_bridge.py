@@ -17,9 +17,8 @@ from claude_bridge.server.app import Service
 from claude_bridge.server.http1 import HttpRequest
 from claude_bridge.server.listener import accept_connections, open_listener
 from claude_bridge.server_tools.tools import WebTools
-from claude_bridge.trace.bus import Bus
+from claude_bridge.trace.bus import Bus, Sink
 from claude_bridge.trace.events import ExchangeEnded, TraceEvent
-from claude_bridge.trace.sink import Sink
 from claude_bridge.upstream.client import client_for
 from claude_bridge.wire.anthropic_answers import Usage
 from tests.fake_upstream import MODEL

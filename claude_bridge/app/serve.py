@@ -29,8 +29,7 @@ from claude_bridge.server.early_port import EarlyPort
 from claude_bridge.server.http1 import ServerLimits
 from claude_bridge.server.loop_watch import watch_loop
 from claude_bridge.server.stop_signals import has_terminal, open_stop_signals
-from claude_bridge.trace.bus import Bus
-from claude_bridge.trace.sink import Sink
+from claude_bridge.trace.bus import Bus, Sink
 from claude_bridge.upstream.request_queue import RequestQueues
 
 if TYPE_CHECKING:
@@ -190,10 +189,10 @@ def _open_sinks(plan: Plan, notices: Notices) -> list[Sink]:
                 f"The debug log can't be written to {plan.log_file}: {error}", "Leave out --debug."
             ) from error
     if plan.trace_file is not None:
-        from claude_bridge.trace.jsonl import JsonlSink
+        from claude_bridge.trace.writer import TraceWriter
 
         try:
-            trace = JsonlSink(plan.trace_file)
+            trace = TraceWriter(plan.trace_file)
         except OSError as error:
             raise SetupError(f"The trace can't be written to {plan.trace_file}: {error}", "Check --trace.") from error
         sinks.append(trace)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from msgspec import Raw, Struct
+from msgspec import Struct
 
 from claude_bridge.conversion.builtin_tools import WebTool
 from claude_bridge.conversion.loss import Loss
@@ -23,9 +23,6 @@ class _Event(Struct, frozen=True, kw_only=True, tag=True, tag_field="type"):
     after_s: float = 0.0
 
 
-# A body is Raw where it is known to be JSON in one line, which is so after the redaction of nearly all.
-
-
 class RequestReceived(_Event, frozen=True, kw_only=True):
     """A client asked something. ``body`` is its request as it came, ``session`` the client's own session id.
 
@@ -42,7 +39,7 @@ class RequestReceived(_Event, frozen=True, kw_only=True):
     session: str | None
     user_agent: str | None
     not_read: list[str] = []
-    body: bytes | Raw
+    body: bytes
 
 
 class ImageDescribed(_Event, frozen=True, kw_only=True):
@@ -91,7 +88,7 @@ class RequestSent(_Event, frozen=True, kw_only=True):
     reason: str | None = None
     estimated_tokens: int
     losses: list[Loss]
-    body: bytes | Raw
+    body: bytes
 
 
 class RequestQueued(_Event, frozen=True, kw_only=True):

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, cast
 
 import msgspec
-from msgspec import Raw
 from msgspec.structs import replace
 
 from claude_bridge.trace.events import (
@@ -57,11 +56,7 @@ class JsonlSink:
             self._file.close()
             self._path.replace(path_of_older(self._path))
             self._file = self._open()
-        for part in encode_in_parts(event):
-            self._file.write(part)
-            self._size += len(part)
-        self._file.write(b"\n")
-        self._size += 1
+        self._size += self._file.write(encode_event(event) + b"\n")
 
     def tick(self) -> bool:
         """Write to the disk what has come."""
@@ -96,37 +91,33 @@ def path_of_older(path: Path) -> Path:
 
 
 def encode_event(event: TraceEvent) -> bytes:
-    """Return the event as one line of JSON, its kind in ``type``; a body that is no JSON becomes a text."""
-    return b"".join(encode_in_parts(event))
+    """Return an event without its secrets as one line of JSON, its kind in ``type``; a body that is no JSON is a text.
 
-
-def encode_in_parts(event: TraceEvent) -> Iterator[bytes | memoryview]:
-    """Yield the line in parts: a copy of a long one costs more than all else."""
+    Bodies and streams are the last fields of their events.
+    """
     match event:
         case RequestReceived(body=body) | RequestSent(body=body):
-            yield _open_line(replace(event, body=Raw(b"")))  # the body is the last field
-            yield memoryview(body if isinstance(body, Raw) else _json_or_text(body))
+            head = _encode_head(replace(event, body=b"")).removesuffix(b'""')
+            return b"%b%b}" % (head, _json_or_text(body))
         case ExchangeEnded():  # its tool inputs are kept as the engine wrote them: with line breaks even
-            line = _open_line(event)
-            has_breaks = b"\n" in line or b"\r" in line
-            yield bytes(_json_or_text(line + b"}"))[:-1] if has_breaks else line
+            line = _encode_head(event) + b"}"
+            return _json_or_text(line) if b"\n" in line or b"\r" in line else line
         case StreamsRecorded(upstream=upstream, client=client):
-            yield _open_line(replace(event, upstream=[], client=[])).removesuffix(b',"upstream":[],"client":[]')
-            yield b',"upstream":' + encode_blocks(cast("Sequence[StreamBlock]", upstream))
-            yield b',"client":' + encode_blocks(cast("Sequence[StreamBlock]", client))
+            head = _encode_head(replace(event, upstream=[], client=[])).removesuffix(b',"upstream":[],"client":[]')
+            blocks = [encode_blocks(cast("Sequence[StreamBlock]", side)) for side in (upstream, client)]
+            return b'%b,"upstream":%b,"client":%b}' % (head, *blocks)
         case _:
-            yield _open_line(event)
-    yield b"}"
+            return _encode_head(event) + b"}"
 
 
-def _open_line(event: object) -> bytes:
+def _encode_head(event: TraceEvent) -> bytes:
     return b'{"version":%d,%b' % (VERSION, msgspec.json.encode(event)[1:-1])
 
 
-def _json_or_text(body: bytes) -> Raw:
+def _json_or_text(body: bytes) -> bytes:
     """Return the JSON value in one line, or a JSON text of what is none."""
     try:
         body.decode()  # what follows does not look into strings
-        return Raw(msgspec.json.format(body, indent=-1))
+        return msgspec.json.format(body, indent=-1)
     except (ValueError, RecursionError):
-        return Raw(msgspec.json.encode(body.decode("utf-8", "replace")))
+        return msgspec.json.encode(body.decode("utf-8", "replace"))

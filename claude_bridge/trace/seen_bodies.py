@@ -3,80 +3,43 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
-
-from claude_bridge.trace.key_forms import Span
 
 _MAX_SEEN, _MAX_SEEN_BYTES = 16, 16 * 1024 * 1024
-MIN_BYTES = 16 * 1024
+_MIN_BYTES = 16 * 1024
 """A shorter body is searched as a whole."""
 
 _MARGIN_BYTES = 1024
 """How far around what is new is searched: more than a key needs to be recognized."""
 
 
-class Searched(NamedTuple):
-    """A body, where secrets are in it, and whether it is UTF-8."""
-
-    body: bytes
-    spans: list[Span]
-    is_text: bool
-
-
 class SeenBodies:
-    """The last body of each conversation: the next turn is nearly the same.
+    """The last body of each conversation, where it holds no secret: the next turn is nearly the same.
 
     Clients write the system prompt and the tools behind the messages, so that both ends of two turns are the same.
     """
 
     def __init__(self) -> None:
-        self._bodies: deque[Searched] = deque()
-        self._size = 0
+        self._bodies: deque[bytes] = deque(maxlen=_MAX_SEEN)
 
-    def search(self, body: bytes, find: Callable[[bytes], list[Span]]) -> Searched:
-        """Return where secrets are; only what is new is looked at."""
-        start, end, known, was_text = 0, len(body), list[Span](), True
-        for seen in reversed(self._bodies) if len(body) > MIN_BYTES else ():
-            if seen.body == body:
-                return seen
-            first, last, kept = _new_part(body, seen.body, seen.spans)
-            if last - first < end - start:
-                start, end, known, was_text = first, last, kept, seen.is_text
-            if end - start < len(body) * 0.1:
-                self._forget(seen)  # it was the turn before
+    def new_part(self, body: bytes) -> bytes:
+        """Return the part of a body that none of these has."""
+        part = slice(0, len(body))
+        for seen in reversed(self._bodies):
+            start = same_bytes(body, seen)
+            end = len(body) - min(same_bytes(body, seen, from_end=True), len(body) - start, len(seen) - start)
+            if end - start < part.stop - part.start:
+                part = slice(start, end)
+            if end - start < len(body) // 10:
+                self._bodies.remove(seen)  # it is the turn before
                 break
-        new = body[start:end]
-        found = sorted([*known, *((first + start, last + start) for first, last in find(new))])
-        searched = Searched(body, found, is_text=was_text and (body.isascii() or is_utf8(new)))
-        if MIN_BYTES < len(body) <= _MAX_SEEN_BYTES // 2:
-            self._bodies.append(searched)
-            self._size += len(body)
-            while self._size > _MAX_SEEN_BYTES or len(self._bodies) > _MAX_SEEN:
-                self._forget(self._bodies[0])
-        return searched
+        return body[max(0, part.start - _MARGIN_BYTES) : part.stop + _MARGIN_BYTES]
 
-    def _forget(self, seen: Searched) -> None:
-        self._bodies.remove(seen)
-        self._size -= len(seen.body)
-
-
-def _new_part(body: bytes, seen: bytes, spans: Sequence[Span]) -> tuple[int, int, list[Span]]:
-    """Return the part of a body that another one does not have, and where secrets are known to be beside it.
-
-    It begins and ends at quotation marks, which are never a part of another character, and some way beyond what is
-    new. A secret that reaches into it is looked for again as a whole.
-    """
-    same = same_bytes(body, seen)
-    start = max(0, body.rfind(b'"', 0, max(0, same - _MARGIN_BYTES)))
-    start = next((first for first, last in spans if first < start < last + _MARGIN_BYTES), start)
-    behind = min(same_bytes(body, seen, from_end=True), len(body) - same, len(seen) - same) - _MARGIN_BYTES
-    end = body.find(b'"', len(body) - behind) if behind > 0 else -1
-    further = len(body) - len(seen)
-    end = len(body) if end < 0 else end
-    end = next((last + further for first, last in reversed(spans) if first < end - further < last), end)
-    known = [span for span in spans if span[1] <= start]
-    return start, end, known + [(first + further, last + further) for first, last in spans if first + further >= end]
+    def add(self, body: bytes) -> None:
+        """Remember a body without secrets."""
+        if _MIN_BYTES < len(body) <= _MAX_SEEN_BYTES // 2:
+            self._bodies.append(body)
+            while sum(map(len, self._bodies)) > _MAX_SEEN_BYTES:
+                self._bodies.popleft()
 
 
 def same_bytes(one: bytes, other: bytes, *, from_end: bool = False) -> int:
@@ -90,12 +53,3 @@ def same_bytes(one: bytes, other: bytes, *, from_end: bool = False) -> int:
         ):
             same += block
     return same
-
-
-def is_utf8(text: bytes) -> bool:
-    """Return whether it is valid UTF-8."""
-    try:
-        text.decode()
-    except UnicodeDecodeError:
-        return False
-    return True

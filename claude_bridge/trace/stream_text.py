@@ -25,7 +25,6 @@ _BLOCK_BYTES = 64 * 1024
 """Blocks of this size stay in the processor's cache."""
 
 _MIN_SHARING_BYTES = 4 * 1024
-_TELLING_BYTES = 64
 _MAX_FRAME_BYTES = 1024
 
 
@@ -72,21 +71,14 @@ def _without_shared_part(stream: bytes) -> tuple[bytes, bytes]:
     return b"".join([*texts, last]), shared
 
 
-def searched_text(blocks: Iterable[StreamBlock], known: bytes) -> bytes:
-    """Return what has each secret of a stream: its text, some frames whole, but not what ``known`` has as well."""
-    return b"\n".join([_searched_text(block, known) for block in blocks])
-
-
-def _searched_text(block: StreamBlock, known: bytes) -> bytes:
-    if not block.shared:
-        return block.text
-    first, _, rest = block.text.partition(SHARED)
-    middle, _, last = rest.rpartition(SHARED)
-    text = middle.replace(SHARED, b"")
-    at = known.find(text[:_TELLING_BYTES])
-    if at < 0 or not known.startswith(text, at):
-        last = rest.replace(SHARED, block.shared, 1)
-    return block.shared.join((first, last))
+def searched_text(blocks: Iterable[StreamBlock]) -> bytes:
+    """Return a text in which each secret of a stream is found: all that its frames differ in, and one of them whole."""
+    texts = []
+    for block in blocks:
+        first, _, rest = block.text.partition(SHARED)
+        middle, _, last = rest.rpartition(SHARED)
+        texts += [first, block.shared, middle.replace(SHARED, b""), block.shared, last, b"\n"]
+    return b"".join(texts)
 
 
 def _shared_part(stream: bytes) -> bytes:

@@ -196,7 +196,7 @@ def read_entry(line: bytes | memoryview) -> Entry:
 def entry_of(event: TraceEvent) -> Entry:
     """Return what a trace says of an event, but for bodies."""
     if isinstance(event, RequestReceived | RequestSent):
-        event = replace(event, body=Raw(b"null"))
+        event = replace(event, body=b"null")
     return read_entry(encode_event(event))
 
 

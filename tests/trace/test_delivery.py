@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from claude_bridge.trace.bus import Bus
-from claude_bridge.trace.delivery import MAX_QUEUED, MAX_QUEUED_BYTES
+from claude_bridge.trace.bus import MAX_QUEUED, MAX_QUEUED_BYTES, Bus
 from claude_bridge.trace.events import EventsDropped, TraceEvent
 from claude_bridge.trace.jsonl import JsonlSink
 from claude_bridge.trace.trace_file import TraceFile
+from claude_bridge.trace.writer import TraceWriter
 from tests.trace.samples import client_left, ended, first_token, grew, received, sent
 
 
@@ -121,7 +121,7 @@ def test_a_sink_that_breaks_in_its_thread_is_reported_once(capsys: pytest.Captur
 def test_a_pipe_that_nobody_reads_holds_up_nobody(tmp_path: Path) -> None:
     path = tmp_path / "pipe"
     os.mkfifo(path)
-    bus = Bus([JsonlSink(path)], in_threads=True)
+    bus = Bus([TraceWriter(path)], in_threads=True)
     started = time.monotonic()
     for _ in range(1000):
         bus.emit(received(body=b"x" * 10_000))
@@ -137,16 +137,15 @@ def test_a_program_ends_though_its_trace_goes_nowhere(tmp_path: Path) -> None:
     program = f"""
 from pathlib import Path
 from claude_bridge.trace.bus import Bus
-from claude_bridge.trace.jsonl import JsonlSink
-from claude_bridge.trace.trace_file import TraceFile
+from claude_bridge.trace.writer import TraceWriter
 from tests.trace.samples import received
-bus = Bus([JsonlSink(Path({str(path)!r}))], in_threads=True)
+bus = Bus([TraceWriter(Path({str(path)!r}))], in_threads=True)
 for _ in range(100):
     bus.emit(received(body=b"x" * 10_000))
 bus.close()
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
-    assert "JsonlSink stopped: TimeoutError" in done.stderr
+    assert "TraceWriter stopped: TimeoutError" in done.stderr
 
 
 def test_what_came_before_a_bridge_is_killed_is_in_its_trace(tmp_path: Path) -> None:
@@ -155,9 +154,9 @@ def test_what_came_before_a_bridge_is_killed_is_in_its_trace(tmp_path: Path) -> 
 import time
 from pathlib import Path
 from claude_bridge.trace.bus import Bus
-from claude_bridge.trace.jsonl import JsonlSink
+from claude_bridge.trace.writer import TraceWriter
 from tests.trace.samples import received
-Bus([JsonlSink(Path({str(path)!r}))], in_threads=True).emit(received())
+Bus([TraceWriter(Path({str(path)!r}))], in_threads=True).emit(received())
 time.sleep(60)
 """
     with subprocess.Popen([sys.executable, "-c", program]) as process:

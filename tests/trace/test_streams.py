@@ -109,8 +109,9 @@ def redacted_streams(
     times = at_s or [0.01 * number for number in range(len(reads))]
     sides = [StreamReads(list(reads), list(times), sum(map(len, reads))) for _ in range(2)]
     streams = StreamsRecorded(exchange="r", upstream=sides[0], client=sides[1])
-    end = [msgspec.structs.replace(ended([TextBlock(answer)]), exchange="r")] if answer is not None else []
-    line = encode_event(redactor.redact_all([*end, streams])[-1])
+    if answer is not None:
+        redactor.redact(msgspec.structs.replace(ended([TextBlock(answer)]), exchange="r"))
+    line = encode_event(redactor.redact(streams))
     assert SECRET.encode() not in line
     return msgspec.json.decode(line, type=dict[str, Raw])
 

@@ -71,7 +71,7 @@ def asked_head(event: RequestReceived) -> str:
     parts = [event.model, "streamed" if event.streamed else "not streamed", counted(event.messages, "message")]
     if event.tools:
         parts.append(counted(event.tools, "tool"))
-    parts.append(size(len(bytes(event.body))))
+    parts.append(size(len(event.body)))
     path = "" if event.path.partition("?")[0] == "/v1/messages" else f"{event.path} "
     return path + ", ".join(parts)
 
@@ -83,11 +83,11 @@ def asked_lines(event: RequestReceived) -> list[Line]:
     if event.session:
         origin.append(f"session {event.session[:8]}")
     origin.append(event.exchange)
-    said = last_said(bytes(event.body))
+    said = last_said(event.body)
     left_out = len(said) - _MAX_SAID
     return [
         Line("from", ", ".join(origin), tone="dim"),
-        *contents_lines(bytes(event.body)),
+        *contents_lines(event.body),
         *([Line("unread", ", ".join(event.not_read), tone="dim")] if event.not_read else []),
         *([Line("", f"({left_out} more before these)", tone="dim")] if left_out > 0 else []),
         *(Line(what.who, what.text, _SAID_ROWS[what.who], what.tone) for what in said[-_MAX_SAID:]),

@@ -228,8 +228,8 @@ class Log:
         tokens = f"~{event.estimated_tokens:,} tokens"
         why = f", since {event.reason}" if event.reason else ""
         return [
-            Line("to", f"{event.model} on {event.upstream}{why}, {size(len(bytes(event.body)))}, {tokens}"),
-            *contents_lines(bytes(event.body)),
+            Line("to", f"{event.model} on {event.upstream}{why}, {size(len(event.body))}, {tokens}"),
+            *contents_lines(event.body),
             *self._loss_lines(event.losses),
         ]
 
