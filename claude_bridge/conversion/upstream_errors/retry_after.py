@@ -32,10 +32,8 @@ def retry_after_s(headers: Mapping[str, str], words: str = "", document: Any = N
 
     ``document`` is the body as JSON, ``words`` what it says.
     """
-    for wait_s in _reported(headers, words, document):
-        if wait_s is not None:
-            return min(wait_s, MAX_WAIT_S)
-    return None
+    waits_s = (min(wait_s, MAX_WAIT_S) for wait_s in _reported(headers, words, document) if wait_s is not None)
+    return next(waits_s, None)
 
 
 def wants_retry(headers: Mapping[str, str]) -> bool | None:
@@ -45,38 +43,30 @@ def wants_retry(headers: Mapping[str, str]) -> bool | None:
 
 def _reported(headers: Mapping[str, str], words: str, document: Any) -> Iterator[float | None]:  # noqa: ANN401 - as above
     yield _number(headers.get("retry-after-ms"), per_second=1000)
-    yield _number(headers.get("retry-after"))
-    yield _duration(headers.get("retry-after") or "")
+    yield _seconds(headers.get("retry-after"))
     yield _until(headers.get("retry-after"), headers.get("date"))
     if isinstance(document, list) and len(document) == 1:
         document = document[0]  # Gemini
     error = document.get("error", document) if isinstance(document, dict) else None
     if isinstance(error, dict):
-        yield from _in_fields(error)
+        details = error.get("details")
+        for detail in details[:_MAX_DETAILS] if isinstance(details, list) else ():
+            delay = detail.get("retryDelay") if isinstance(detail, dict) else None
+            yield _seconds(delay.get("seconds") if isinstance(delay, dict) else delay)  # Gemini, and gRPC
+        metadata = error.get("metadata")
+        for fields in (error, metadata if isinstance(metadata, dict) else {}):
+            for name in ("retry_after", "retry_after_seconds", "retryAfter"):
+                yield _seconds(fields.get(name))
     match = _IN_WORDS.search(words[:_MAX_CHARS])
     yield _duration(match[1]) if match else None
 
 
-def _in_fields(error: Mapping[str, Any]) -> Iterator[float | None]:
-    """Yield what the fields of an error say: Gemini's ``details``, and plain seconds elsewhere."""
-    details = error.get("details")
-    for detail in details[:_MAX_DETAILS] if isinstance(details, list) else ():
-        if isinstance(detail, dict):
-            delay = detail.get("retryDelay")
-            yield _duration(delay) if isinstance(delay, str) else _protobuf_seconds(delay)
-    metadata = error.get("metadata")
-    for fields in (error, metadata if isinstance(metadata, dict) else {}):
-        for name in ("retry_after", "retry_after_seconds", "retryAfter"):
-            reported = fields.get(name)
-            if isinstance(reported, str):
-                yield _number(reported)
-                yield _duration(reported)
-            elif isinstance(reported, int | float) and not isinstance(reported, bool):
-                yield _number(str(reported))
-
-
-def _protobuf_seconds(delay: object) -> float | None:
-    return _number(str(delay.get("seconds"))) if isinstance(delay, dict) else None
+def _seconds(reported: object) -> float | None:
+    """Return the seconds of a number, or of a duration in words; None where it is neither."""
+    if isinstance(reported, bool) or not isinstance(reported, str | int | float):
+        return None
+    wait_s = _number(str(reported))
+    return _duration(str(reported)) if wait_s is None else wait_s
 
 
 def _number(reported: str | None, *, per_second: int = 1) -> float | None:

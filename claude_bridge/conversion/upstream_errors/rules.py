@@ -76,8 +76,3 @@ def find_refusal(rows: Iterable[Refusal], status: int | None, words: str) -> tup
         if (row.at is None or (status or IN_ANSWER) in row.at) and (match := row.words.search(words)):
             return row, row.advice.format_map(match.groupdict())
     return None
-
-
-def is_engine_failure(rows: Iterable[Refusal], status: int | None, words: str) -> bool:
-    """Return whether the engine broke down, so that its words are no answer to the request."""
-    return find_refusal((row for row in rows if row.is_engine_failure), status, words) is not None

@@ -20,12 +20,12 @@ from claude_bridge.conversion.upstream_errors.rules import (
     REFUSED_STATUS,
     Refusal,
     find_refusal,
-    is_engine_failure,
     refusals,
 )
 from claude_bridge.errors import (
     BridgeError,
     InvalidRequestError,
+    PromptTooLongError,
     UpstreamBrokenError,
     UpstreamError,
     UpstreamLoadingError,
@@ -53,6 +53,8 @@ _PASSING = {
 Every other 4xx was refused for good; all else is the engine's own trouble.
 """
 
+_MAY_BE_TOO_LONG = frozenset({400, 413, 422, 429, 500})
+
 _CLIENTS_OWN = ("temperature", "top_p", "top_k", "stop")
 """Fields that an engine gets as the client gave them, and with the client's own names."""
 
@@ -76,37 +78,23 @@ def explain_refusal(
 
     ``upstream`` names the engine and its URL; ``rows`` are the wordings to look for (None: those of any engine).
     """
-    document = _json_or_none(body)
-    words = refusal_words(body)
-    error = _explain_refusal(status, headers, words, document, upstream, refusals() if rows is None else rows)
-    error.report = _report(error, words, document)
-    return error
-
-
-def _explain_refusal(
-    status: int,
-    headers: Mapping[str, str],
-    words: str,
-    document: Any,  # noqa: ANN401 - any JSON
-    upstream: str,
-    rows: Sequence[Refusal],
-) -> BridgeError:
-    is_failure = is_engine_failure(rows, status, words)
-    if not is_failure and status in (400, 413, 422, 429, 500) and (too_long := prompt_too_long(words, document)):
-        return too_long
-    if 300 <= status < 400:
+    document, words = _json_or_none(body), refusal_words(body)
+    rows = refusals() if rows is None else rows
+    too_long = _too_long(status, words, document, rows) if status in _MAY_BE_TOO_LONG else None
+    error: BridgeError
+    if too_long is not None:
+        error = too_long
+    elif 300 <= status < 400:
         where = quote(headers.get("location", "elsewhere"))
-        return UpstreamRefusedError(
-            f"{upstream} redirects to {where}. Give that address as --base-url.",
-            status=502,
-            should_retry=False,
-        )
-    if status in (400, 422) and _refused_field(document) in _CLIENTS_OWN:
-        return InvalidRequestError(f"{upstream} answered {status}: {quote(words)}")
-    error = _refusal(status, words, upstream, retry_after_s(headers, words, document), rows)
-    wanted = wants_retry(headers)
-    if wanted is not None:
-        error.should_retry = wanted
+        text = f"{upstream} redirects to {where}. Give that address as --base-url."
+        error = UpstreamRefusedError(text, status=502, should_retry=False)
+    elif status in (400, 422) and _refused_field(document) in _CLIENTS_OWN:
+        error = InvalidRequestError(f"{upstream} answered {status}: {quote(words)}")
+    else:
+        error = _refusal(status, words, upstream, retry_after_s(headers, words, document), rows)
+        wanted = wants_retry(headers)
+        error.should_retry = error.should_retry if wanted is None else wanted
+    error.report = _report(error, words, document)
     return error
 
 
@@ -125,25 +113,25 @@ def explain_error_object(
     if isinstance(error, list) and len(error) == 1:
         error = error[0].get("error", error[0]) if isinstance(error[0], dict) else error[0]  # Gemini
     document = {"error": error}
-    words = error_words(document)
-    explained = _explain_error_object(error, words, document, upstream, refusals() if rows is None else rows)
+    words, status = error_words(document), _status_in(error)
+    rows = refusals() if rows is None else rows
+    explained: BridgeError | None = _too_long(status, words, document, rows)
+    if explained is None:
+        wait_s = retry_after_s({}, words, document)
+        explained = _refusal(None if status == 500 else status, words, upstream, wait_s, rows)
     explained.report = _report(explained, words, document)
     return explained
 
 
-def _explain_error_object(
-    error: Any,  # noqa: ANN401 - any JSON
+def _too_long(
+    status: int | None,
     words: str,
     document: Any,  # noqa: ANN401 - any JSON
-    upstream: str,
     rows: Sequence[Refusal],
-) -> BridgeError:
-    status = _status_in(error)
-    is_failure = is_engine_failure(rows, status, words)
-    if not is_failure and (too_long := prompt_too_long(words, document)):
-        return too_long
-    wait_s = retry_after_s({}, words, document)
-    return _refusal(None if status == 500 else status, words, upstream, wait_s, rows)
+) -> PromptTooLongError | None:
+    """Return the error for a prompt that is too long; None also for an engine that broke down, whose words are old."""
+    failures = (row for row in rows if row.is_engine_failure)
+    return None if find_refusal(failures, status, words) else prompt_too_long(words, document)
 
 
 def _report(error: BridgeError, words: str, document: Any) -> UpstreamReport:  # noqa: ANN401 - any JSON
