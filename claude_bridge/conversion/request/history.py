@@ -65,13 +65,6 @@ class _RawMessages(Struct):
 _raws_decoder = msgspec.json.Decoder(_RawMessages)
 
 
-class Places(NamedTuple):
-    """Where the messages stand in a body: where the list begins, and where each of them ends; no ends: not known."""
-
-    start: int = 0
-    ends: Sequence[int] = ()
-
-
 class _Seam(NamedTuple):
     """What was made of the beginning of a conversation, and how many messages must be the same for it to be true."""
 
@@ -90,13 +83,13 @@ class KnownHistory:
         request: CountTokensRequest,
         parse: _Parse,
         *,
-        places: Places | None = None,
         listed: Span | None = None,
+        ends: Sequence[int] | None = None,
         seams: Mapping[Hashable, tuple[_Seam, ...]] | None = None,
         frames: Mapping[Hashable, Any] | None = None,
         new_bytes: int | None = None,
     ) -> None:
-        """``listed`` is from where the messages begin to where the last one ends; ``new_bytes`` None: all is new."""
+        """``listed`` and ``ends`` None: they are looked for when they are needed; ``new_bytes`` None: all is new."""
         self.body = body
         self.new_bytes = len(body) if new_bytes is None else new_bytes
         """How much of the body had to be decoded."""
@@ -105,8 +98,8 @@ class KnownHistory:
         """What read the request."""
         self.frames: dict[Hashable, Any] = dict(frames or {})
         """What each maker made of all but the messages, of this request or of one before; it may be another now."""
-        self._places = places
         self._listed = listed
+        self._ends = ends
         self._opening: bytes | None = None
         self._seams = seams or {}
         self.size_bytes = _DECODED_SIZE * len(body) + sum(some[-1].size_bytes for some in self._seams.values())
@@ -118,26 +111,27 @@ class KnownHistory:
         return self.request.messages
 
     @property
-    def places(self) -> Places:
-        """Where the messages stand in the body; no ends where that is not clear, as where a key is given twice."""
-        if self._places is None:
-            listed = self._listed
-            self._places = Places(listed.start, _ends(self.body, listed)) if listed else _find_places(self.body)
-        return self._places
-
-    @property
     def listed(self) -> Span | None:
         """From where the messages begin to where the last one ends; None where that is not clear."""
-        if self._listed is None and self.places.ends:
-            self._listed = Span(self.places.start, self.places.ends[-1])
+        if self._listed is None and self._ends is None:
+            self._listed, self._ends = _find_messages(self.body)
         return self._listed
+
+    @property
+    def ends(self) -> Sequence[int]:
+        """Where each message ends in the body; none where that is not clear, as where a key is given twice."""
+        listed = self.listed
+        if self._ends is None and listed is not None:
+            items = b"[%b]" % self.body[listed.start : listed.end]
+            self._ends = [span.end + listed.start - 1 for span in item_spans(items, Span(0, len(items)))]
+        return self._ends or ()
 
     def span(self, index: int) -> Span:
         """Return where a message stands in the body; raises InvalidRequestError where a key is given twice."""
-        start, ends = self.places
-        if not ends:
+        listed, ends = self.listed, self.ends
+        if listed is None:
             return item_spans(self.body, member_spans(self.body)["messages"])[index]
-        before = _SEPARATOR.match(self.body, ends[index - 1] if index else start)
+        before = _SEPARATOR.match(self.body, ends[index - 1] if index else listed.start)
         assert before is not None, "nothing is a match too"
         return Span(before.end(), ends[index])
 
@@ -157,19 +151,19 @@ class KnownHistory:
             self._seams = {**self._seams, maker: (*seams, seam)[-_KEPT_SEAMS:]}
             self.size_bytes += size_bytes
 
-    def shared_with(self, body: bytes, start: int) -> int:
+    def beginning_in(self, body: bytes, start: int) -> Beginning:
         """Return how many of its first messages stand at a place of a body, by comparing their bytes."""
-        first, ends = self.places
-        view = memoryview(self.body)
-        low, at = 0, first
+        listed, ends, view = self.listed, self.ends, memoryview(self.body)
+        moved = start - (listed.start if listed else 0)
+        low, at = 0, start - moved
         high = middle = len(ends)  # a session that goes on holds them all
         while low < high:
-            if body.startswith(view[at : ends[middle - 1]], start + at - first):
+            if body.startswith(view[at : ends[middle - 1]], at + moved):
                 low, at = middle, ends[middle - 1]
             else:
                 high = middle - 1
             middle = (low + high + 1) // 2
-        return low
+        return Beginning(self, low, start, at + moved)
 
     def begins_at(self, body: bytes, start: int) -> bool:
         """Return whether its first message stands at a place of a body."""
@@ -180,7 +174,7 @@ class KnownHistory:
             self._opening = self.body[listed.start : listed.start + _OPENING_BYTES].partition(b"}")[0]
         if not body.startswith(self._opening, start):
             return False
-        return body.startswith(memoryview(self.body)[listed.start : self.places.ends[0]], start)
+        return body.startswith(memoryview(self.body)[listed.start : self.ends[0]], start)
 
     def has_frame_of(self, body: bytes) -> bool:
         """Return whether a body is the same but for its messages."""
@@ -195,19 +189,26 @@ class KnownHistory:
         request: CountTokensRequest,
         parse: _Parse,
         shared: int,
-        places: Places | Span,
+        listed: Span,
+        new_ends: Sequence[int] | None,
         new_bytes: int,
     ) -> KnownHistory:
-        """Return the history of a request whose first ``shared`` messages are those of this one."""
+        """Return the history of a request whose first ``shared`` messages are those of this one.
+
+        ``new_ends`` are those of its other messages; None: it shares none, and where its own end is not known.
+        """
+        ends: Sequence[int] | None = None
+        if new_ends is not None:
+            known, moved = self.ends[:shared], listed.start - (self.listed.start if self.listed else 0)
+            ends = [*([end + moved for end in known] if moved else known), *new_ends]
         kept = {maker: tuple(seam for seam in seams if seam.needs <= shared) for maker, seams in self._seams.items()}
-        seams = {maker: some for maker, some in kept.items() if some}
         return KnownHistory(
             body,
             request,
             parse,
-            places=places if isinstance(places, Places) else None,
-            listed=places if isinstance(places, Span) else None,
-            seams=seams,
+            listed=listed,
+            ends=ends,
+            seams={maker: some for maker, some in kept.items() if some},
             frames=self.frames,
             new_bytes=new_bytes,
         )
@@ -246,7 +247,28 @@ class RequestMemo:
 
     def find(self, body: bytes) -> Beginning | None:
         """Return the most that a body shares with a known request; None: nothing, or nothing is kept of such a body."""
-        return self._beginning(body) if self._keeps(body) else None
+        if not self._keeps(body):
+            return None
+        histories = self._histories[::-1]
+        # Nearly always all that stands before the messages is the same too, so that they begin at the same place.
+        candidates = [
+            (one, listed.start)
+            for one in histories
+            if (listed := one.listed) is not None and one.begins_at(body, listed.start)
+        ]
+        if not candidates:
+            for history in histories[:_COMPARED_FRAMES]:
+                if (listed := history.listed) is not None and history.has_frame_of(body):
+                    return Beginning(history, 0, listed.start, listed.start)
+            starts = [*islice(_starts(body), _MOST_PLACES)] if histories else []
+            candidates = [(one, start) for start in starts for one in histories if one.begins_at(body, start)]
+        best: Beginning | None = None
+        for history, start in candidates:
+            found = history.beginning_in(body, start)
+            best = found if best is None or found.messages > best.messages else best
+            if found.messages == len(history.ends):
+                break
+        return best  # the newest of those that share as much
 
     def parse(
         self, body: bytes, parse: Callable[[bytes], _Request], found: Beginning | None = None
@@ -270,38 +292,6 @@ class RequestMemo:
     def _keeps(self, body: bytes) -> bool:
         return self._least_bytes <= len(body) <= self._max_bytes // _LARGEST_SHARE // _DECODED_SIZE
 
-    def _beginning(self, body: bytes) -> Beginning | None:
-        """Return the most messages that a body shares with a known history; the newest one that it goes on from."""
-        histories = self._histories[::-1]
-        # Nearly always all that stands before the messages is the same too, so that they begin at the same place.
-        candidates = [
-            (one, listed.start)
-            for one in histories
-            if (listed := one.listed) is not None and one.begins_at(body, listed.start)
-        ]
-        if not candidates:
-            if found := self._same_frame(body):
-                return found
-            starts = [*islice(_starts(body), _MOST_PLACES)] if histories else []
-            candidates = [(one, start) for start in starts for one in histories if one.begins_at(body, start)]
-        best: Beginning | None = None
-        for history, start in candidates:
-            shared = history.shared_with(body, start)
-            first, ends = history.places
-            if best is None or shared > best.messages:
-                best = Beginning(history, shared, start, start + ends[shared - 1] - first)
-            if shared == len(ends):
-                break
-        return best
-
-    def _same_frame(self, body: bytes) -> Beginning | None:
-        """Return a known request from which a body differs in all messages, and in nothing else."""
-        for history in self._histories[: -_COMPARED_FRAMES - 1 : -1]:
-            if history.has_frame_of(body):
-                start = history.places.start if history.listed is None else history.listed.start
-                return Beginning(history, 0, start, start)
-        return None
-
     def _continued(
         self, body: bytes, found: Beginning, parse: Callable[[bytes], _Request]
     ) -> tuple[_Request, KnownHistory] | None:
@@ -323,8 +313,10 @@ class RequestMemo:
             return None
         request = replace(request, messages=history.messages[:shared] + request.messages[1:])
         check_counts(request, len(body))
-        places = _more_places(history.places, shared, start, [span.end + len(body) - len(short) for span in spans[1:]])
-        return request, history.continued(body, request, parse, shared, places, len(short))
+        moved = len(body) - len(short)
+        ends = [span.end + moved for span in spans[1:]]
+        listed = Span(start, ends[-1] if ends else end)
+        return request, history.continued(body, request, parse, shared, listed, ends, len(short))
 
     def _remember(self, history: KnownHistory, found: Beginning | None) -> None:
         """Keep a history as the newest, in place of the one that it goes on from."""
@@ -361,21 +353,14 @@ def _gone_on(body: bytes, found: Beginning, parse: Callable[[bytes], _Request]) 
     try:
         check_budgets(items)
         messages = _new_messages_decoder.decode(items)
-        ends = [span.end + end for span in item_spans(items, Span(0, len(items)))] if shared else []
+        ends = [span.end + end for span in item_spans(items, Span(0, len(items)))] if shared else None
     except (InvalidRequestError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     if has_new and not messages:  # only a comma
         return None
     request: Any = replace(history.request, messages=history.messages[:shared] + messages)
     check_counts(request, len(body))
-    places = _more_places(history.places, shared, start, ends) if shared else Span(start, tail_at)
-    return request, history.continued(body, request, parse, shared, places, len(items))
-
-
-def _ends(body: bytes, listed: Span) -> list[int]:
-    """Return where the items of a list end, without its brackets."""
-    items = b"[%b]" % body[listed.start : listed.end]
-    return [span.end + listed.start - 1 for span in item_spans(items, Span(0, len(items)))]
+    return request, history.continued(body, request, parse, shared, Span(start, tail_at), ends, len(items))
 
 
 def _starts(body: bytes) -> Iterator[int]:
@@ -387,15 +372,15 @@ def _starts(body: bytes) -> Iterator[int]:
         at = body.find(_NAME, at + 1)
 
 
-def _find_places(body: bytes) -> Places:
-    """Return where the messages of a body stand; no ends where that is not clear.
+def _find_messages(body: bytes) -> tuple[Span | None, Sequence[int]]:
+    """Return where the messages of a body stand, and where each of them ends; nothing where that is not clear.
 
     A long list is skipped only once: the body is looked at with an empty one in its place.
     """
     try:
         raws = _raws_decoder.decode(body).messages
     except (msgspec.DecodeError, RecursionError):
-        return Places()
+        return None, ()
     for start in islice(_starts(body), _MOST_PLACES):
         ends: list[int] = []
         at = start
@@ -406,14 +391,7 @@ def _find_places(body: bytes) -> Places:
                 at += len(memoryview(raw))
                 ends.append(at)
             if member_spans(body[:start] + body[at:])["messages"].start == start - 1:
-                return Places(start, ends)
+                return Span(start, at), ends
         except (msgspec.DecodeError, InvalidRequestError, IndexError):
             continue  # it is another list of this name
-    return Places()
-
-
-def _more_places(known: Places, shared: int, start: int, ends: Sequence[int]) -> Places:
-    """Return the places of a body that shares so many messages with a known one, and whose others end there."""
-    moved = start - known.start
-    first = known.ends[:shared]
-    return Places(start, [*([place + moved for place in first] if moved else first), *ends])
+    return None, ()
