@@ -116,10 +116,7 @@ class HistorySeam(Struct, frozen=True, kw_only=True):
     index: int
     """Of the first message of that turn."""
     needs: int
-    block_losses: tuple[Loss, ...]
-    turn_losses: tuple[Loss, ...]
-    lost_thought_at: str | None
-    has_mere_thoughts: bool
+    losses: tuple[Loss, ...]
     tool_changes: tuple[ToolChange, ...]
     ids: ToolIds
     images: int
@@ -127,15 +124,12 @@ class HistorySeam(Struct, frozen=True, kw_only=True):
 
 
 class _Mark(NamedTuple):
-    """What was known when the first message of an assistant's turn came."""
+    """What was known when the first message of a turn came: its place, and how many losses, changes and images."""
 
     place: int
-    """That of the message."""
-    block_losses: int
-    turn_losses: int
-    lost_thought_at: str | None
-    has_mere_thoughts: bool
+    losses: int
     tool_changes: int
+    images: int
 
 
 def split_assistant_turn(turn: Turn) -> AssistantTurn:
@@ -191,30 +185,34 @@ def repair_history(
     an id of its own. With a ``seam``, the turns may be only those behind it; all else is of the whole conversation.
     """
     history = _History(profile, refused_reasoning, seam)
-    for index, message in enumerate(messages[seam.index :] if seam else messages, seam.index if seam else 0):
+    for index, message in enumerate(messages[history.begins_at :], history.begins_at):
         history.add(message, index)
     turns = history.paired_turns()
     if seam is not None and not any(turn.is_user for turn in turns):
         # It ends in the turn behind the seam, and what it ends with may belong before that.
         return repair_history(messages, profile, refused_reasoning)
-    next_seam, closed_turns = history.seam, history.closed_turns
-    losses = history.losses
+    next_seam, closed_turns, losses = history.seam, history.closed_turns, history.losses
     if turns and not turns[-1].is_user and not profile.continues_prefill:
         turns, more = _with_prompted_prefill(turns)
-        losses += more
+        losses = losses + more
     if turns and not turns[0].is_user and seam is None:
         turns.insert(0, Turn(is_user=True, blocks=[TextBlock(BEGINNING)]))
         closed_turns += bool(closed_turns)
-    if history.holds_media and profile.max_images is not None:
+    if history.images and profile.max_images is not None:
         limited, more = limit_images([turn.blocks for turn in turns], profile.max_images)
         turns = [turn.with_blocks(blocks) for turn, blocks in zip(turns, limited, strict=True)]
-        losses += more
+        losses = losses + more
         if next_seam is not None and next_seam.images:
             next_seam, closed_turns = None, 0  # how many of them stay depends on those that follow
+    last_texts = [block.text for block in turns[-1].blocks if type(block) is TextBlock] if turns else []
     return RepairedHistory(
         turns=turns,
         losses=losses,
-        facts=_facts(turns, seam, holds_media=history.holds_media),
+        facts=PromptFacts(
+            images=history.images,
+            assistant_turns=(seam.assistant_turns if seam else 0) + sum(not turn.is_user for turn in turns),
+            asks_for_summary=asks_for_summary(last_texts),
+        ),
         tool_changes=history.tool_changes,
         seam=next_seam,
         closed_turns=closed_turns,
@@ -222,91 +220,49 @@ def repair_history(
     )
 
 
-def _facts(turns: Sequence[Turn], seam: HistorySeam | None, *, holds_media: bool) -> PromptFacts:
-    texts = [block.text for block in turns[-1].blocks if type(block) is TextBlock] if turns else []
-    return PromptFacts(
-        images=(seam.images if seam else 0) + (_images_in(turns) if holds_media else 0),
-        assistant_turns=(seam.assistant_turns if seam else 0) + sum(not turn.is_user for turn in turns),
-        asks_for_summary=asks_for_summary(texts),
-    )
-
-
-def _images_in(turns: Sequence[Turn]) -> int:
-    return sum(media_in(block) for turn in turns for block in turn.blocks if turn.is_user)
-
-
 class _History:
     """A conversation as it is gathered, message by message; its turns alternate."""
 
-    def __init__(self, profile: Profile, refused_reasoning: Collection[bytes], seam: HistorySeam | None = None) -> None:
-        """``seam`` is where an earlier one is taken up."""
-        self.holds_media = False
-        """Whether any block came that is an image or a document, or holds one."""
+    def __init__(self, profile: Profile, refused_reasoning: Collection[bytes], begun_at: HistorySeam | None) -> None:
+        """``begun_at`` is where an earlier one is taken up."""
         self._profile = profile
         self._normalizer = BlockNormalizer(profile, refused_reasoning)
-        self._losses: list[Loss] = []
+        self.losses = self._normalizer.losses
+        """What was lost so far."""
+        self.tool_changes = self._normalizer.tool_changes
+        """What was done so far to the tools that the model is offered."""
+        self.images = 0
+        """How many images and documents the user's messages hold."""
+        self.begins_at = self._assistant_turns = 0
+        self._ids = ToolIds(profile)
+        if begun_at is not None:
+            self.losses += begun_at.losses
+            self.tool_changes += begun_at.tool_changes
+            self.images = begun_at.images
+            self.begins_at, self._assistant_turns = begun_at.index, begun_at.assistant_turns
+            self._ids = begun_at.ids.copy()
+        self._lost_once = {loss.reason for loss in self.losses}
         self._turns: list[Turn] = []
         self._kinds: list[int] = []
         """What kinds of blocks each turn holds, as flags."""
         self._marks: list[_Mark] = []
         """What was known before each turn."""
-        self._lost_thought_at: str | None = None
-        self._has_mere_thoughts = False
-        self._begun_at = seam
-        self._ids = ToolIds(profile)
         self.seam: HistorySeam | None = None
         self.closed_turns = 0
         """The last seam in the paired turns, and how many turns stand before it."""
-        if seam is not None:
-            self._normalizer.losses += seam.block_losses
-            self._normalizer.tool_changes += seam.tool_changes
-            self._losses += seam.turn_losses
-            self._lost_thought_at, self._has_mere_thoughts = seam.lost_thought_at, seam.has_mere_thoughts
-            self._ids = seam.ids.copy()
-
-    @property
-    def losses(self) -> list[Loss]:
-        """What was lost so far."""
-        losses = self._normalizer.losses + self._losses
-        if self._lost_thought_at is not None:
-            losses.append(Loss(self._lost_thought_at, "earlier thinking has no place in this engine's messages"))
-        if self._has_mere_thoughts:
-            losses.append(Loss("$.messages", "a turn in which the assistant only thought is no message"))
-        return losses
-
-    @property
-    def tool_changes(self) -> list[ToolChange]:
-        """What was done so far to the tools that the model is offered."""
-        return self._normalizer.tool_changes
 
     def add(self, message: InputMessage, index: int) -> None:
         """Take in the next message of the request."""
         is_assistant = message.role == "assistant"
-        changes_before = len(self._normalizer.tool_changes)
-        mark = _Mark(
-            index,
-            len(self._normalizer.losses),
-            len(self._losses),
-            self._lost_thought_at,
-            self._has_mere_thoughts,
-            len(self._normalizer.tool_changes),
-        )
+        mark = _Mark(index, len(self.losses), len(self.tool_changes), self.images)
         blocks = self._normalizer.content(message.content, index)
         kinds = 0
         for block in blocks:
             kinds |= _FLAGS[type(block)]
         if kinds & ~_PLAIN:
-            if kinds & _THINKING and not (is_assistant and self._profile.reasoning_field is not None):
-                # Gone before turns are merged: a turn that was only thought is no turn for this engine.
-                if not (kinds & _REDACTED and self._profile.opaque_reasoning == "reasoning_items"):  # which holds it
-                    self._lost_thought_at = self._lost_thought_at or f"$.messages[{index}].content"
-                blocks = [block for block in blocks if type(block) is not ThinkingBlock]
-                kinds &= ~_THINKING
-            if kinds & (_MEDIA | _RESULT) and any(map(media_in, blocks)):
-                self.holds_media = True
-                if is_assistant:
-                    path = f"$.messages[{index}].content"
-                    self._losses.append(Loss(path, "an assistant's message can hold no images or files"))
+            blocks, kinds = self._without_strangers(
+                blocks, kinds, f"$.messages[{index}].content", is_assistant=is_assistant
+            )
         if not is_assistant and message.role != "user":
             blocks = _as_reminder(blocks)
         if not blocks or (is_assistant and _says_nothing(blocks)):
@@ -321,20 +277,42 @@ class _History:
             self._kinds.append(kinds)
             self._marks.append(mark)
         turn = self._turns[-1]
-        if len(self._normalizer.tool_changes) > changes_before:
-            turn.tool_changes = (*turn.tool_changes, *self._normalizer.tool_changes[changes_before:])
+        if len(self.tool_changes) > mark.tool_changes:
+            turn.tool_changes = (*turn.tool_changes, *self.tool_changes[mark.tool_changes :])
         if message.output_config is not None and message.role == "system":
             turn.effort = message.output_config.effort or turn.effort
+
+    def _without_strangers(
+        self, blocks: list[NormalizedBlock], kinds: int, path: str, *, is_assistant: bool
+    ) -> tuple[list[NormalizedBlock], int]:
+        """Return a message's blocks without thinking that the engine does not take, and their kinds; count images."""
+        if kinds & _THINKING and not (is_assistant and self._profile.reasoning_field is not None):
+            # Gone before turns are merged: a turn that was only thought is no turn for this engine.
+            if not (kinds & _REDACTED and self._profile.opaque_reasoning == "reasoning_items"):  # which holds it
+                self._lose_once(path, "earlier thinking has no place in this engine's messages")
+            blocks = [block for block in blocks if type(block) is not ThinkingBlock]
+            kinds &= ~_THINKING
+        images = sum(map(media_in, blocks)) if kinds & (_MEDIA | _RESULT) else 0
+        if images and is_assistant:
+            self.losses.append(Loss(path, "an assistant's message can hold no images or files"))
+        elif images:
+            self.images += images
+        return blocks, kinds
+
+    def _lose_once(self, path: str, reason: str) -> None:
+        """Note what is lost in any number of places, with the first of them."""
+        if reason not in self._lost_once:
+            self._lost_once.add(reason)
+            self.losses.append(Loss(path, reason))
 
     def paired_turns(self) -> list[Turn]:
         """Return the turns with each call's result right behind it; the last step, nothing can be added any more."""
         self._drop_mere_thoughts()
-        ids = self._ids
         calls: list[Call] = []
         seam_at = next((at for at in (len(self._turns) - 2, len(self._turns) - 3) if self._is_seam(at)), None)
         for at, (turn, kinds) in enumerate(zip(self._turns, self._kinds, strict=True)):
             if at == seam_at:
-                self.seam, self.closed_turns = self._seam_before(at, ids), at
+                self.seam, self.closed_turns = self._seam_before(at), at
             if turn.is_user:
                 if calls or kinds & (_RESULT | _CALL):
                     turn.blocks = results_first(turn.blocks, calls, self._profile)
@@ -342,7 +320,7 @@ class _History:
                 continue
             if kinds & _RESULT:
                 turn.blocks = without_results(turn.blocks)
-            turn.blocks, calls = with_engine_ids(turn.blocks, ids) if kinds & _CALL else (turn.blocks, [])
+            turn.blocks, calls = with_engine_ids(turn.blocks, self._ids) if kinds & _CALL else (turn.blocks, [])
         if calls:
             self._turns.append(Turn(is_user=True, blocks=results_first([], calls, self._profile)))
         return self._turns
@@ -350,26 +328,22 @@ class _History:
     def _is_seam(self, at: int) -> bool:
         return at > 0 and not self._turns[at].is_user
 
-    def _seam_before(self, at: int, ids: ToolIds) -> HistorySeam:
-        mark, begun_at = self._marks[at], self._begun_at
-        closed = self._turns[:at]
+    def _seam_before(self, at: int) -> HistorySeam:
+        mark = self._marks[at]
         return HistorySeam(
             index=mark.place,
             needs=self._marks[at + 1].place,
-            block_losses=tuple(self._normalizer.losses[: mark.block_losses]),
-            turn_losses=tuple(self._losses[: mark.turn_losses]),
-            lost_thought_at=mark.lost_thought_at,
-            has_mere_thoughts=mark.has_mere_thoughts,
-            tool_changes=tuple(self._normalizer.tool_changes[: mark.tool_changes]),
-            ids=ids.copy(),
-            images=(begun_at.images if begun_at else 0) + (_images_in(closed) if self.holds_media else 0),
-            assistant_turns=(begun_at.assistant_turns if begun_at else 0) + sum(not turn.is_user for turn in closed),
+            losses=tuple(self.losses[: mark.losses]),
+            tool_changes=tuple(self.tool_changes[: mark.tool_changes]),
+            ids=self._ids.copy(),
+            images=mark.images,
+            assistant_turns=self._assistant_turns + sum(not turn.is_user for turn in self._turns[:at]),
         )
 
     def _drop_mere_thoughts(self) -> None:
         """Drop a last turn in which the assistant only thought: engines refuse a message with no content."""
         if self._turns and not self._turns[-1].is_user and not self._kinds[-1] & ~(_THINKING | _REDACTED):
-            self._has_mere_thoughts = True
+            self._lose_once("$.messages", "a turn in which the assistant only thought is no message")
             del self._turns[-1], self._kinds[-1], self._marks[-1]
 
 

@@ -47,6 +47,7 @@ from claude_bridge.wire.anthropic import (
 from claude_bridge.wire.anthropic_answers import (
     AnswerBlock,
     BlockCitationDelta,
+    BlockDelta,
     BlockInputJsonDelta,
     BlockSignatureDelta,
     BlockTextDelta,
@@ -92,9 +93,7 @@ class State(IntEnum):  # and no Enum, whose hash is written in Python
     ENDED = auto()
 
 
-# state -> kind of event (or of the block or delta inside it) -> next state; what is missing is illegal.
-TRANSITIONS: dict[State, dict[type, State]] = {
-    State.NEW: {MessageStart: State.BETWEEN_BLOCKS},
+_OWN_TRANSITIONS: dict[State, dict[type, State]] = {
     State.BETWEEN_BLOCKS: {
         TextBlock: State.TEXT,
         ThinkingBlock: State.THINKING,
@@ -104,31 +103,28 @@ TRANSITIONS: dict[State, dict[type, State]] = {
         WebSearchToolResultBlock: State.SIGNED,
         WebFetchAnswerBlock: State.SIGNED,
         MessageDelta: State.ENDING,
-        Ping: State.BETWEEN_BLOCKS,
-        ErrorEvent: State.ENDED,
     },
     State.TEXT: {
         BlockTextDelta: State.TEXT,
         BlockCitationDelta: State.TEXT,
         ContentBlockStop: State.BETWEEN_BLOCKS,
-        Ping: State.TEXT,
-        ErrorEvent: State.ENDED,
     },
-    State.THINKING: {
-        BlockThinkingDelta: State.THINKING,
-        BlockSignatureDelta: State.SIGNED,
-        Ping: State.THINKING,
-        ErrorEvent: State.ENDED,
-    },
-    State.SIGNED: {ContentBlockStop: State.BETWEEN_BLOCKS, Ping: State.SIGNED, ErrorEvent: State.ENDED},
-    State.TOOL_USE: {
-        BlockInputJsonDelta: State.TOOL_USE,
-        ContentBlockStop: State.BETWEEN_BLOCKS,
-        Ping: State.TOOL_USE,
-        ErrorEvent: State.ENDED,
-    },
-    State.ENDING: {MessageStop: State.ENDED, Ping: State.ENDING, ErrorEvent: State.ENDED},
+    State.THINKING: {BlockThinkingDelta: State.THINKING, BlockSignatureDelta: State.SIGNED},
+    State.SIGNED: {ContentBlockStop: State.BETWEEN_BLOCKS},
+    State.TOOL_USE: {BlockInputJsonDelta: State.TOOL_USE, ContentBlockStop: State.BETWEEN_BLOCKS},
+    State.ENDING: {MessageStop: State.ENDED},
+}
+
+TRANSITIONS: dict[State, dict[type, State]] = {
+    State.NEW: {MessageStart: State.BETWEEN_BLOCKS},
+    **{state: {**own, Ping: state, ErrorEvent: State.ENDED} for state, own in _OWN_TRANSITIONS.items()},
     State.ENDED: {},
+}
+"""By state and kind of event (or of the block or delta inside it), the next state; what is missing is illegal."""
+
+_EMPTY_DELTAS: dict[State, BlockDelta] = {
+    State.THINKING: BlockThinkingDelta(""),
+    State.TOOL_USE: BlockInputJsonDelta(""),
 }
 
 
@@ -209,17 +205,9 @@ class MessageAssembler:
         """Return events without content that count as progress: old clients ignore pings, all count deltas."""
         if self._state in (State.NEW, State.ENDING, State.ENDED):
             return []
-        events: list[StreamEvent] = []
-        if self._state is State.THINKING:
-            events.append(self._advance(ContentBlockDelta(self._index, BlockThinkingDelta(""))))
-        elif self._state is State.TOOL_USE:
-            events.append(self._advance(ContentBlockDelta(self._index, BlockInputJsonDelta(""))))
-        else:
-            if self._state is not State.TEXT:
-                events += self._open(TextBlock(""))
-            events.append(self._advance(ContentBlockDelta(self._index, BlockTextDelta(""))))
-        events.append(self._advance(Ping()))
-        return events
+        is_open = self._state in (State.TEXT, State.THINKING, State.TOOL_USE)
+        opening = [] if is_open else self._open(TextBlock(""))
+        return [*opening, self._delta(_EMPTY_DELTAS.get(self._state, BlockTextDelta(""))), self._advance(Ping())]
 
     def close(self) -> list[StreamEvent]:
         """Return the end of the stream: why it ended and the usage, or an error if the engine never finished."""
@@ -264,7 +252,8 @@ class MessageAssembler:
                 self._has_tool_use = True
                 return self._open(ToolUseBlock(delta.id, delta.name))
             case ToolCallArguments(_, fragment):
-                return [self._input(fragment)]
+                self._output_chars += len(fragment)
+                return [self._delta(BlockInputJsonDelta(fragment))]
             case ToolCallEnd():
                 return self._close_block()
             case Repair():
@@ -305,14 +294,16 @@ class MessageAssembler:
         opening = [] if self._state is State.TEXT else self._open(TextBlock(""))
         self._has_visible_text = self._has_text = True
         self._output_chars += len(text)
-        return [*opening, self._advance(ContentBlockDelta(self._index, BlockTextDelta(text)))]
+        return [*opening, self._delta(BlockTextDelta(text))]
 
     def _search(self, search: HostedSearch) -> list[StreamEvent]:
         """Return a search that the service ran, with what it found."""
         found = search.urls
         self._searches += found is not None
         call = self._open(ServerToolUseBlock(search.id, "web_search"))
-        call.append(self._input(msgspec.json.encode({"query": search.query}).decode()))
+        query = msgspec.json.encode({"query": search.query}).decode()
+        self._output_chars += len(query)
+        call.append(self._delta(BlockInputJsonDelta(query)))
         hits = [SearchHit(url=url) for url in found or ()]
         content = error_content("web_search", "unavailable") if found is None else search_content(hits)
         result = self._open(WebSearchToolResultBlock(search.id, content))
@@ -322,7 +313,7 @@ class MessageAssembler:
         if self._state is not State.TEXT or not self._has_visible_text:
             return []  # nothing rests on it
         citation = search_citation(cited.url, cited.title, seal_content(""), "")
-        return [self._advance(ContentBlockDelta(self._index, BlockCitationDelta(citation)))]
+        return [self._delta(BlockCitationDelta(citation))]
 
     def _end_text(self) -> list[StreamEvent]:
         """Close a block that has text: what comes next is another message."""
@@ -333,11 +324,7 @@ class MessageAssembler:
         opening = [] if self._state is State.THINKING else self._open(ThinkingBlock(""))
         self._has_thinking = True
         self._output_chars += len(text)
-        return [*opening, self._advance(ContentBlockDelta(self._index, BlockThinkingDelta(text)))]
-
-    def _input(self, fragment: str) -> StreamEvent:
-        self._output_chars += len(fragment)
-        return self._advance(ContentBlockDelta(self._index, BlockInputJsonDelta(fragment)))
+        return [*opening, self._delta(BlockThinkingDelta(text))]
 
     def _open(self, block: AnswerBlock) -> list[StreamEvent]:
         events = self._close_block()
@@ -350,10 +337,13 @@ class MessageAssembler:
     def _close_block(self) -> list[StreamEvent]:
         events: list[StreamEvent] = []
         if self._state is State.THINKING:
-            events.append(self._advance(ContentBlockDelta(self._index, BlockSignatureDelta(UNSIGNED))))
+            events.append(self._delta(BlockSignatureDelta(UNSIGNED)))
         if self._state in (State.TEXT, State.SIGNED, State.TOOL_USE):
             events.append(self._advance(ContentBlockStop(self._index)))
         return events
+
+    def _delta(self, delta: BlockDelta) -> StreamEvent:
+        return self._advance(ContentBlockDelta(self._index, delta))
 
     def _advance(self, event: StreamEvent) -> StreamEvent:
         self._state = next_state(self._state, event)
