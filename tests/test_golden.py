@@ -20,8 +20,7 @@ from claude_bridge.adapters import ADAPTERS
 from claude_bridge.adapters import engine_profiles as profiles
 from claude_bridge.adapters.base import OutgoingRequest, TokenLimits
 from claude_bridge.adapters.engine_profiles import FAMILIES
-from claude_bridge.attachments.locate import attachments_in
-from claude_bridge.attachments.prepare import Attachments, ReadyRequest
+from claude_bridge.attachments.prepare import Attachments, ReadyRequest, attachments_in
 from claude_bridge.attachments.public_web import FetchError, WebDocument
 from claude_bridge.attachments.vision import Describer
 from claude_bridge.conversion.loss import Loss

@@ -7,7 +7,7 @@ only once, and stands in the prompt with the same bytes the next time.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Generic, NamedTuple, TypeVar
 
@@ -18,9 +18,7 @@ from msgspec.structs import replace
 
 from claude_bridge.attachments.cache import Memo, MemoEntry
 from claude_bridge.attachments.fetch import PASSING_KEPT_S, Fetched, FetchedSources, WebFetcher
-from claude_bridge.attachments.locate import Attachment, attachments_in, with_replaced
-from claude_bridge.attachments.pdf.pages import INSTALL_HINT, Share, shown_pages, why_unreadable
-from claude_bridge.attachments.pdf.reader import PdfReader, PdfReading
+from claude_bridge.attachments.pdf.reader import INSTALL_HINT, PdfReader, PdfReading, Share, shown_pages, why_unreadable
 from claude_bridge.attachments.vision import Describer, Description
 from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.media_types import PDF, is_pdf
@@ -37,9 +35,12 @@ from claude_bridge.wire.anthropic import (
     CountTokensRequest,
     DocumentBlock,
     ImageBlock,
+    InputMessage,
     PlainTextSource,
     TextBlock,
+    ToolResultBlock,
     UrlSource,
+    WebFetchToolResultBlock,
 )
 
 LIMIT_S = 120.0
@@ -64,6 +65,10 @@ _HASHED_IN_A_THREAD_FROM = 2**20
 _FREE = "attachments"
 """Of a conversation: how many of its first messages are known to hold none."""
 
+_PLACES = frozenset({ImageBlock, DocumentBlock, ToolResultBlock, WebFetchToolResultBlock})
+"""Blocks that are or hold attachments."""
+
+Attachment = ImageBlock | DocumentBlock
 _Request = TypeVar("_Request", bound=CountTokensRequest)
 
 
@@ -298,3 +303,84 @@ async def _digest(data: str) -> bytes:
     if len(data) < _HASHED_IN_A_THREAD_FROM:
         return hashlib.sha256(data.encode()).digest()
     return await to_thread.run_sync(lambda: hashlib.sha256(data.encode()).digest())
+
+
+# --- where images and documents stand in a conversation, and the conversation with others in their place ------------
+
+
+class Attached(NamedTuple):
+    """An attachment, its JSON path, and whether it stands in an assistant's message, which can only hold text."""
+
+    path: str
+    block: Attachment
+    is_assistants: bool
+
+
+def attachments_in(messages: Sequence[InputMessage], first: int = 0) -> Iterator[Attached]:
+    """Yield each image and document from the ``first`` message on; one of blocks stands for the images in it."""
+    for index, message in enumerate(messages[first:], first):
+        if not isinstance(message.content, str):
+            for path, block in _in_blocks(message.content, f"$.messages[{index}].content"):
+                yield Attached(path, block, message.role == "assistant")
+
+
+def with_replaced(messages: Sequence[InputMessage], new: Mapping[str, Block]) -> list[InputMessage]:
+    """Return the messages with other blocks at some paths; what holds none of them is the same object."""
+    replaced = list(messages)
+    for path in {where[: where.index("]") + 1] for where in new}:
+        index = int(path[len("$.messages[") : -1])
+        message = messages[index]
+        if not isinstance(message.content, str):
+            replaced[index] = replace(message, content=_replaced(message.content, f"{path}.content", new))
+    return replaced
+
+
+def _in_blocks(blocks: Sequence[Block], path: str) -> Iterator[tuple[str, Attachment]]:
+    if _PLACES.isdisjoint(map(type, blocks)):
+        return
+    for index, block in enumerate(blocks):
+        where = f"{path}[{index}]"
+        match block:
+            case ImageBlock():
+                yield where, block
+            case DocumentBlock():
+                yield from _in_document(block, where)
+            case ToolResultBlock(_, content) if isinstance(content, list):
+                yield from _in_blocks(content, f"{where}.content")
+            case WebFetchToolResultBlock(_, content) if content.content is not None:
+                yield from _in_document(content.content, f"{where}.content.content")
+            case _:
+                pass
+
+
+def _in_document(document: DocumentBlock, where: str) -> Iterator[tuple[str, Attachment]]:
+    if not isinstance(document.source, ContentSource):
+        yield where, document
+    elif not isinstance(document.source.content, str):
+        yield from _in_blocks(document.source.content, f"{where}.source.content")
+
+
+def _replaced(blocks: Sequence[Block], path: str, new: Mapping[str, Block]) -> list[Block]:
+    return [_replaced_block(block, f"{path}[{index}]", new) for index, block in enumerate(blocks)]
+
+
+def _replaced_block(block: Block, where: str, new: Mapping[str, Block]) -> Block:
+    match block:
+        case ImageBlock() | DocumentBlock() if where in new:
+            return new[where]
+        case DocumentBlock(ContentSource(content)) if isinstance(content, list):
+            return replace(block, source=ContentSource(_replaced(content, f"{where}.source.content", new)))
+        case ToolResultBlock(_, content) if isinstance(content, list):
+            return replace(block, content=_replaced(content, f"{where}.content", new))
+        case WebFetchToolResultBlock(_, content) if content.content is not None:
+            inner = _replaced_block(content.content, f"{where}.content.content", new)
+            return replace(block, content=replace(content, content=_as_document(inner)))
+        case _:
+            return block
+
+
+def _as_document(block: Block) -> DocumentBlock:
+    """Return what stands in place of a document where only a document may stand."""
+    if isinstance(block, DocumentBlock):
+        return block
+    return DocumentBlock(PlainTextSource(block.text if isinstance(block, TextBlock) else ""))

@@ -137,7 +137,7 @@ const titleOf = (part) => [part.role, (part.kind || "").replace("_", " "), part.
 
 function messageOf(part, results) {
   const found = part.kind === "tool_use" && part.id ? results.get(part.id) || [] : [];
-  const body = [partBody(part), found.map((result) => element("div", { class: "result" }, element("h4", {}, "Result"), partBody(result)))];
+  const body = [partBody(part), found.map((result) => element("div", { class: "result" }, element("h4", { class: result.is_error && "bad" }, result.is_error ? "Result: the call failed" : "Result"), partBody(result)))];
   if (part.kind === "thinking" || part.role === "system") {
     const label = part.kind === "thinking" ? "Thinking" : "System prompt";
     return element("details", { class: `part ${part.kind}` }, element("summary", {}, `${label}, ${(part.text || "").length.toLocaleString()} characters`), body);

@@ -17,8 +17,7 @@ from msgspec import Struct
 
 from claude_bridge.attachments.cache import Memo, MemoEntry
 from claude_bridge.attachments.fetch import WebFetcher
-from claude_bridge.attachments.pdf.pages import Share, shown_pages, why_unreadable
-from claude_bridge.attachments.pdf.reader import PdfReader
+from claude_bridge.attachments.pdf.reader import PdfReader, Share, shown_pages, why_unreadable
 from claude_bridge.attachments.public_web import FetchError, PublicWeb, WebDocument, WebLimits
 from claude_bridge.conversion.media_types import PDF, media_type_of
 from claude_bridge.server_tools.blocks import INSTALL_HINT, ToolError

@@ -32,6 +32,8 @@ class Part(Struct, frozen=True, omit_defaults=True):
     id: str = ""
     data: str = ""
     path: str = ""
+    is_error: bool = False
+    """Whether it is the result of a call that failed."""
 
     @property
     def content(self) -> tuple[str, str, str, str]:
@@ -151,7 +153,8 @@ def _block_parts(role: str, block: Json, path: str) -> Iterator[Part]:
     elif kind == "function_call_output":
         yield from _result_parts("tool", block.get("output"), str(block.get("call_id") or ""), path)
     elif kind == "tool_result":
-        yield from _result_parts(role, block.get("content"), str(block.get("tool_use_id") or ""), path)
+        result_id, is_error = str(block.get("tool_use_id") or ""), block.get("is_error") is True
+        yield from _result_parts(role, block.get("content"), result_id, path, is_error=is_error)
     elif kind in ("image", "image_url", "input_image"):
         yield _image(role, block, path)
     elif kind in ("document", "file", "input_file"):
@@ -168,12 +171,12 @@ def _call(role: str, call_id: Json, name: Json, arguments: Json, path: str) -> P
     return Part(role, "tool_use", text, str(name or "?"), str(call_id or ""), path=path)
 
 
-def _result_parts(role: str, content: Json, call_id: str, path: str) -> Iterator[Part]:
+def _result_parts(role: str, content: Json, call_id: str, path: str, *, is_error: bool = False) -> Iterator[Part]:
     """Yield one part for the text of a result, and one for each image in it."""
     parts = list(_content_parts(role, content, f"{path}.content"))
     text = "\n".join(part.text for part in parts if part.kind != "image")
     if text or not parts:
-        yield Part(role, "tool_result", text, id=call_id, path=path)
+        yield Part(role, "tool_result", text, id=call_id, path=path, is_error=is_error)
     yield from (replace(part, id=call_id) for part in parts if part.kind == "image")
 
 

@@ -12,7 +12,6 @@ import msgspec
 from msgspec import Struct
 
 from claude_bridge.trace.events import ExchangeFailed
-from claude_bridge.trace.reading import reading_speed
 from claude_bridge.version import __version__
 from claude_bridge.wire.admin_api import Figures, FirstTokens, ReadingPrompt, SessionFigures, StatsReport, WebFigures
 
@@ -164,3 +163,22 @@ def _with(before: FirstTokens, seconds: float) -> FirstTokens:
         total_s=before.total_s + seconds,
         longest_s=max(before.longest_s, seconds),
     )
+
+
+_ENOUGH_TOKENS = 200
+"""A shorter prompt tells little of how fast an engine reads."""
+
+
+def reading_speed(
+    before: float | None, *, prompt_tokens: int | None, cached_tokens: int | None, prompt_s: float | None
+) -> float | None:
+    """Return the tokens per second at which an engine reads what is not cached; ``before`` where nothing new is known.
+
+    ``prompt_s`` is how long it read. None in a figure means not known.
+    """
+    read_tokens = (prompt_tokens or 0) - (cached_tokens or 0)
+    if not prompt_s or read_tokens < _ENOUGH_TOKENS:
+        return before
+    speed = read_tokens / prompt_s
+    # An engine that counts what was cached, and does not tell it apart, looks quicker than it is: Ollama.
+    return min(speed, before) if cached_tokens is None and before is not None else speed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from claude_bridge.attachments.locate import attachments_in, with_replaced
+from claude_bridge.attachments.prepare import attachments_in, with_replaced
 from claude_bridge.wire.anthropic import (
     Block,
     PlainTextSource,

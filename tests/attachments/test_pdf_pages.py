@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from claude_bridge.attachments.pdf.pages import INSTALL_HINT, Share, shown_pages, why_unreadable
-from claude_bridge.attachments.pdf.reader import PdfPage, PdfReading
+from claude_bridge.attachments.pdf.reader import INSTALL_HINT, PdfPage, PdfReading, Share, shown_pages, why_unreadable
 from claude_bridge.wire.anthropic import (
     Base64Source,
     ImageBlock,

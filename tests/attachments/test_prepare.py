@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from claude_bridge.adapters import engine_profiles
-from claude_bridge.attachments.pdf.pages import INSTALL_HINT
-from claude_bridge.attachments.pdf.reader import PdfPage, PdfReader, PdfReading
+from claude_bridge.attachments.pdf.reader import INSTALL_HINT, PdfPage, PdfReader, PdfReading
 from claude_bridge.attachments.prepare import MAX_ATTACHMENTS, Attachments, ReadyRequest
 from claude_bridge.attachments.public_web import FetchError, WebDocument
 from claude_bridge.attachments.vision import PROMPT, Describer

@@ -14,8 +14,7 @@ from claude_bridge.adapters.engine_profiles import UNKNOWN
 from claude_bridge.attachments.public_web import PublicWeb
 from claude_bridge.providers import Upstream
 from claude_bridge.server_tools.pages import LIMITS, PageReader
-from claude_bridge.server_tools.searching import HttpSearcher
-from claude_bridge.server_tools.services import SERVICES
+from claude_bridge.server_tools.searching import SERVICES, HttpSearcher
 from claude_bridge.server_tools.tools import WebTools
 from tests.fake_upstream import (
     DONE,

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claude_bridge.server_tools.citations import CitationReader
 from claude_bridge.server_tools.function_calls import CitableResult
+from claude_bridge.server_tools.writer import CitationReader
 
 SOURCES = [CitableResult(url=f"https://{letter}.example", title=letter, sealed="") for letter in "ab"]
 

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claude_bridge.trace.console.bodies import Contents, Said, contents, last_said
+from claude_bridge.trace.console.entries import Contents, Line, contents, last_said
 from claude_bridge.trace.console.printable import NO_BREAK
 
 REMINDER = {"type": "text", "text": "<system-reminder>\nToday is Friday\n</system-reminder>"}
 
 
-def _said(*messages: dict[str, Any]) -> list[Said]:
+def _said(*messages: dict[str, Any]) -> list[Line]:
     said = last_said(msgspec.json.encode({"messages": messages}))
     return [what._replace(text=what.text.replace(NO_BREAK, " ")) for what in said]
 
@@ -53,7 +53,7 @@ def test_the_last_user_turn_is_told_though_system_messages_stand_behind_it() -> 
         {"role": "assistant", "content": "ok"},
         {"role": "user", "content": [REMINDER, {"type": "text", "text": "second"}, REMINDER]},
         {"role": "system", "content": "environment"},
-    ) == [Said("user", "second"), Said("user", "(2 reminders of the client's own)", "dim")]
+    ) == [Line("user", "second", 3), Line("user", "(2 reminders of the client's own)", 3, "dim")]
 
 
 def test_tool_results_are_named_after_their_calls() -> None:
@@ -77,10 +77,11 @@ def test_tool_results_are_named_after_their_calls() -> None:
             ],
         },
     ) == [
-        Said("result", "Bash failed with 21 B: Exit code 1 E assert", "warning"),
-        Said("result", "Read gave 27 B: a [image image/png 2.0 kB]"),
-        Said("result", "Edit gave nothing"),
-        Said("result", "? gave 6 B: orphan"),
+        Line("result", "Bash failed with 21 B: Exit code 1 E assert", tone="warning"),
+        Line("result", "Read gave 1 B: a"),
+        Line("result", "[image image/png 2.0 kB]", 3),
+        Line("result", "Edit gave nothing"),
+        Line("result", "? gave 6 B: orphan"),
     ]
 
 

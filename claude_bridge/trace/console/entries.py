@@ -8,10 +8,11 @@ from __future__ import annotations
 from typing import Any, Literal, NamedTuple, assert_never
 
 import msgspec
+from msgspec import Raw, Struct
 
+from claude_bridge.clients.claude_code import REMINDER_TAG
 from claude_bridge.conversion.request.server_tool_history import search_results_text
-from claude_bridge.trace.console.bodies import contents, last_said
-from claude_bridge.trace.console.printable import counted, one_line, rate, seconds, shortened, size
+from claude_bridge.trace.console.printable import NO_BREAK, counted, one_line, rate, seconds, shortened, size
 from claude_bridge.trace.events import (
     ExchangeEnded,
     ImageDescribed,
@@ -19,8 +20,10 @@ from claude_bridge.trace.events import (
     PromptRead,
     PromptReread,
     RequestReceived,
+    RequestSent,
     WebToolCalled,
 )
+from claude_bridge.trace.parts import Part, items, members, message_parts, parsed
 from claude_bridge.wire.anthropic import (
     RedactedThinkingBlock,
     ServerToolUseBlock,
@@ -35,9 +38,8 @@ Mark = Literal["asked", "sent", "first", "done", "failed"]
 Tone = Literal["plain", "dim", "warning", "bad"]
 
 _MAX_SAID = 8
-_IMAGE = "image"
 _TOLD_LOAD_MS = 1_000  # Ollama reports some milliseconds of loading for a model that is loaded
-_SAID_ROWS = {"user": 3, "result": 2}
+_SAID_ROWS = 3
 _MAX_TEXT_CHARS = 4_000
 _MAX_ARGUMENT_CHARS = 72
 
@@ -90,7 +92,7 @@ def asked_lines(event: RequestReceived) -> list[Line]:
         *contents_lines(event.body),
         *([Line("unread", ", ".join(event.not_read), tone="dim")] if event.not_read else []),
         *([Line("", f"({left_out} more before these)", tone="dim")] if left_out > 0 else []),
-        *(Line(what.who, what.text, _SAID_ROWS[what.who], what.tone) for what in said[-_MAX_SAID:]),
+        *said[-_MAX_SAID:],
     ]
 
 
@@ -101,30 +103,29 @@ def contents_lines(body: bytes) -> list[Line]:
     return [line for line in lines if line.text]
 
 
-def described_head(event: ImageDescribed) -> str:
-    """Return that an image was described, or was not, in one line."""
+def sent_lines(event: RequestSent) -> list[Line]:
+    """Return what an engine was sent, and why that one."""
+    why = f", since {event.reason}" if event.reason else ""
+    to = f"{event.model} on {event.upstream}{why}, {size(len(event.body))}, ~{event.estimated_tokens:,} tokens"
+    return [Line("to", to), *contents_lines(event.body)]
+
+
+def described(event: ImageDescribed) -> tuple[str, list[Line]]:
+    """Return that an image was described, or was not; and which image it is, and what is said of it."""
     did = "described" if event.text is not None else "did not describe"
-    return f"{event.model} {did} an image, after {seconds(event.took_s)}"
+    text = event.trouble if event.text is None else shortened(event.text, _MAX_TEXT_CHARS)
+    tone: Tone = "warning" if event.text is None else "dim"
+    head = f"{event.model} {did} an image, after {seconds(event.took_s)}"
+    return head, [Line("image", f"{event.path.removeprefix('$.')}: {text}", tone=tone)]
 
 
-def described_lines(event: ImageDescribed) -> list[Line]:
-    """Return which image it is, and what is said of it."""
-    if event.text is None:
-        return [Line(_IMAGE, f"{event.path.removeprefix('$.')}: {event.trouble}", tone="warning")]
-    return [Line(_IMAGE, f"{event.path.removeprefix('$.')}: {shortened(event.text, _MAX_TEXT_CHARS)}", tone="dim")]
-
-
-def web_head(event: WebToolCalled) -> str:
-    """Return what the bridge did on the web, in one line."""
+def web_call(event: WebToolCalled) -> tuple[str, list[Line]]:
+    """Return what the bridge did on the web; and what was asked for, and why that failed."""
     did = "web search" if event.tool == "web_search" else "web fetch"
     found = f"{counted(event.results, 'result')}, {size(event.size_bytes)}" if event.error is None else event.error
-    return f"{did}: {found}, after {seconds(event.took_s)}"
-
-
-def web_lines(event: WebToolCalled) -> list[Line]:
-    """Return what was asked for, and why that failed."""
-    asked = Line("input", shortened(event.input, _MAX_TEXT_CHARS), tone="dim")
-    return [asked, *([Line("error", event.reason, rows=3, tone="warning")] if event.reason else [])]
+    lines = [Line("input", shortened(event.input, _MAX_TEXT_CHARS), tone="dim")]
+    lines += [Line("error", event.reason, rows=3, tone="warning")] if event.reason else []
+    return f"{did}: {found}, after {seconds(event.took_s)}", lines
 
 
 # --- what was answered --------------------------------------------------------------------------------------
@@ -238,3 +239,119 @@ def _argument(value: object) -> str:
         return text
     end = {'"': '"', "[": "]", "{": "}"}.get(text[0], "")
     return shortened(text, _MAX_ARGUMENT_CHARS - 1) + end
+
+
+_MAX_VALUE_CHARS = 40
+_SHOWN_ELSEWHERE = frozenset({"model", "stream", "metadata", "stream_options", "messages", "input", "tools", "system"})
+_REMINDER = f"<{REMINDER_TAG}>"
+
+
+class Contents(NamedTuple):
+    """What fills a request body: ``sizes`` of messages by role and of tools, and the other ``parameters``."""
+
+    sizes: str
+    parameters: str
+
+
+def contents(body: bytes) -> Contents:
+    """Return what fills a request body.
+
+    It reads any wire that has ``messages`` or ``input`` items, so that the client's request and the translated one can
+    be compared.
+    """
+    fields = members(body)
+    if not fields and parsed(body) != {}:
+        return Contents("", f"no JSON object: {shortened(one_line(body[:200].decode('utf-8', 'replace')), 100)}")
+    sizes = [f"system prompt {size(len(bytes(fields['system'])))}"] if "system" in fields else []
+    sizes += _messages_by_role(items(fields.get("messages") or fields.get("input")))
+    tools = fields.get("tools", Raw(b"[]"))
+    if number := len(items(tools)):
+        sizes.append(f"{counted(number, 'tool')} {size(len(bytes(tools)))}")
+    parameters = [f"{name} {_value(raw)}" for name, raw in fields.items() if name not in _SHOWN_ELSEWHERE]
+    return Contents(", ".join(part.replace(" ", NO_BREAK) for part in sizes), ", ".join(parameters))
+
+
+def last_said(body: bytes) -> list[Line]:
+    """Return what the client's last user turn says: texts and tool results, in their order.
+
+    Behind it may stand messages of role "system", and within it reminders that the client wrote itself: those are
+    only counted.
+    """
+    messages = items(members(body).get("messages"))
+    for at in reversed(range(len(messages))):  # only the last few are decoded: a history may be a megabyte
+        message = parsed(messages[at])
+        if isinstance(message, dict) and message.get("role") == "user":
+            break
+    else:
+        return []
+    before = message_parts(parsed(messages[at - 1])) if at else []
+    names = {part.id: part.name for part in before if part.kind == "tool_use"}
+    said, reminders = list[Line](), 0
+    for part in message_parts(message):
+        if part.kind == "tool_result":
+            said.append(_result_line(part, names.get(part.id, "?")))
+        elif part.text.lstrip().startswith(_REMINDER):
+            reminders += 1
+        else:
+            said.append(Line("result" if part.id else "user", _said(part), _SAID_ROWS))
+    if reminders:
+        said.append(Line("user", f"({counted(reminders, 'reminder')} of the client's own)", _SAID_ROWS, "dim"))
+    return said
+
+
+def _result_line(result: Part, name: str) -> Line:
+    if not result.text:
+        return Line("result", f"{name} gave nothing")
+    verb = "failed with" if result.is_error else "gave"
+    text = one_line(result.text[:_MAX_TEXT_CHARS])
+    amount = size(len(result.text.encode("utf-8", "replace")))
+    return Line("result", f"{name} {verb} {amount}: {text}", tone="warning" if result.is_error else "plain")
+
+
+def _said(part: Part) -> str:
+    if part.kind == "text":
+        return shortened(part.text, _MAX_TEXT_CHARS)
+    media_type, _, data = part.data.removeprefix("data:").partition(";base64,")
+    return f"[{' '.join(filter(None, (part.kind, part.name, media_type, data and size(len(data)))))}]"
+
+
+class _Role(Struct):
+    role: str = ""
+    type: str = "?"
+
+
+_ITEMS = {"function_call_output": "tool", "function_call": "call", "reasoning": "thought"}
+"""Items of the Responses API that are no messages."""
+
+
+_role_decoder = msgspec.json.Decoder(_Role)
+
+
+def _messages_by_role(messages: list[Raw]) -> list[str]:
+    counts: dict[str, list[int]] = {}
+    for message in messages:
+        try:
+            found = _role_decoder.decode(message)
+            role = found.role or _ITEMS.get(found.type, found.type)
+        except (ValueError, RecursionError):
+            role = "?"
+        count = counts.setdefault(role, [0, 0])
+        count[0] += 1
+        count[1] += len(bytes(message))
+    parts = [
+        f"{counted(number, 'tool result') if role == 'tool' else f'{number} {role}'} {size(total)}"
+        for role, (number, total) in counts.items()
+    ]
+    return parts or ["no messages"]
+
+
+def _value(raw: Raw) -> str:
+    value = parsed(raw)
+    if isinstance(value, dict):
+        inside = " ".join(f"{key} {part}" for key, part in value.items() if isinstance(part, str | int))
+        is_whole = all(isinstance(part, str | int) for part in value.values()) and len(inside) <= _MAX_VALUE_CHARS
+        return f"{{{inside}}}" if is_whole else f"{{{size(len(bytes(raw)))}}}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    text = value if isinstance(value, str) else bytes(raw).decode("utf-8", "replace")
+    return shortened(one_line(text[:1000]), _MAX_VALUE_CHARS)

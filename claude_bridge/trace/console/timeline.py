@@ -2,32 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import assert_never
 
 from claude_bridge.conversion.loss import Loss
-from claude_bridge.trace.console.entries import (
-    Entry,
-    Line,
-    Mark,
-    Tone,
-    answer_lines,
-    asked_head,
-    asked_lines,
-    contents_lines,
-    cut_text,
-    described_head,
-    described_lines,
-    read_text,
-    reread_text,
-    speed_lines,
-    usage_text,
-    web_head,
-    web_lines,
-)
-from claude_bridge.trace.console.printable import NO_BREAK, counted, rate, seconds, size
-from claude_bridge.trace.console.repeats import Refusals
+from claude_bridge.trace.console import entries
+from claude_bridge.trace.console.entries import Entry, Line, Mark, Tone
+from claude_bridge.trace.console.printable import NO_BREAK, counted, rate, seconds
 from claude_bridge.trace.events import (
     AnswerGrew,
     AnswerMended,
@@ -52,7 +34,7 @@ from claude_bridge.trace.events import (
     WaitingForUpstream,
     WebToolCalled,
 )
-from claude_bridge.trace.reading import reading_speed
+from claude_bridge.trace.stats import reading_speed
 from claude_bridge.trace.summary import TracedExchange, add_entry, entry_of
 
 _TAG_CHARS = 4
@@ -60,6 +42,35 @@ _MAX_LOSSES = 12
 _PROGRESS_EVERY_S = 10.0
 """How often it is shown how much of a prompt has been read, where there is no area that is drawn anew."""
 _WORRYING_STOPS = frozenset({"max_tokens", "refusal", "model_context_window_exceeded"})
+
+
+_WITHIN_S = 5.0
+_FEATURES_TO_BLAME = (400, 422)
+"""After these Claude Code 2.1.330 tries with less; all else it takes as final, or waits before it asks again."""
+
+
+class Refusals:
+    """The last refusal: Claude Code answers a 400 with up to five more requests, each with one feature less."""
+
+    def __init__(self) -> None:
+        self._last: tuple[str | None, str] | None = None
+        """Its session and its message."""
+        self._at_s = 0.0
+        self._repeats = 0
+
+    def may_repeat(self, event: RequestReceived) -> bool:
+        """Return whether a request may be the one that was refused just before."""
+        is_soon = event.at_s - self._at_s <= _WITHIN_S
+        return self._last is not None and is_soon and event.session == self._last[0]
+
+    def take(self, session: str | None, event: ExchangeFailed, *, may_repeat: bool) -> int:
+        """Remember what may be a refusal, and return how often the last one was repeated by now (0: it is another)."""
+        if may_repeat and (session, event.message) == self._last:
+            self._at_s, self._repeats = event.at_s, self._repeats + 1
+            return self._repeats
+        if event.status in _FEATURES_TO_BLAME and not event.in_stream:
+            self._last, self._at_s, self._repeats = (session, event.message), event.at_s, 0
+        return 0
 
 
 class OpenExchange:
@@ -79,15 +90,39 @@ class OpenExchange:
         """How much of its prompt the engine has read, where it reports that."""
         self.read_shown_s = 0.0
 
+    def entry(
+        self, event: TraceEvent, mark: Mark, head: str, lines: Sequence[Line] = (), tone: Tone = "plain"
+    ) -> Entry:
+        """Return an entry of this exchange."""
+        return Entry(self.tag, self.summary.number, mark, event.at_s, head, list(lines), tone)
+
+    def news(self, event: RequestQueued | WaitingForUpstream | PromptRead, tokens_per_s: float | None) -> Entry | None:
+        """Return how far the exchange is: that it waits or is read once, how much has been read from time to time."""
+        head = ""
+        match event:
+            case RequestQueued(position=position):
+                if self.summary.position is None and position > 0:
+                    head = f"waits for its turn, {counted(position - 1, 'request')} before it"
+            case WaitingForUpstream():
+                if self.summary.first_token_s is None and not self.waiting_shown and self.read is None:
+                    self.waiting_shown = True
+                    head = f"the engine loads or reads, {self.to_read(tokens_per_s)}"
+            case PromptRead(after_s=after_s):
+                self.read = event
+                if after_s - self.read_shown_s >= _PROGRESS_EVERY_S:
+                    self.read_shown_s = after_s
+                    head = entries.read_text(event)
+        return self.entry(event, "first", head) if head else None
+
     def remember(self, event: UpstreamRetried | PromptReread | PromptCut | ToolInputRepaired | AnswerMended) -> None:
         """Keep what is shown at the end."""
         match event:
             case UpstreamRetried(reason=reason):
                 self.retried.append(Line("again", f"sent again: {reason}", tone="warning"))
             case PromptReread():
-                self.remarks.append(Line("reread", reread_text(event), tone="warning"))
+                self.remarks.append(Line("reread", entries.reread_text(event), tone="warning"))
             case PromptCut():
-                self.remarks.append(Line("cut", cut_text(event), rows=4, tone="bad"))
+                self.remarks.append(Line("cut", entries.cut_text(event), rows=4, tone="bad"))
             case ToolInputRepaired(tool_name=tool_name, what=what):
                 self.repairs.append(Line("repair", f"{tool_name}: {what}", tone="warning"))
             case AnswerMended(what=what):
@@ -107,7 +142,7 @@ class OpenExchange:
         if one.position:
             return f"{one.model}: waits for its turn, {counted(one.position - 1, 'request')} before it"
         if self.read is not None:
-            return f"{one.model}: {read_text(self.read)}, {_whole_seconds(passed_s)}"
+            return f"{one.model}: {entries.read_text(self.read)}, {_whole_seconds(passed_s)}"
         return f"{one.model}: no token yet, {_whole_seconds(passed_s)} ({self.to_read(tokens_per_s)})"
 
     def to_read(self, tokens_per_s: float | None) -> str:
@@ -140,64 +175,62 @@ class Log:
     def take(self, event: TraceEvent) -> list[Entry]:
         """Return what to show of the event."""
         exchange = self._exchange(event)
-        entries = self._entries_of(event, exchange)
+        shown = self._entries_of(event, exchange)
         with suppress(UnicodeError):  # a lone surrogate
             add_entry(exchange.summary, entry_of(event), 0)
-        return entries
+        if isinstance(event, ExchangeEnded | ExchangeFailed | ClientLeft):
+            del self.open[event.exchange]
+        return shown
 
     def _entries_of(self, event: TraceEvent, exchange: OpenExchange) -> list[Entry]:
         if isinstance(event, RequestReceived):
-            entry = self._entry(event, "asked", asked_head(event), asked_lines(event))
+            entry = exchange.entry(event, "asked", entries.asked_head(event), entries.asked_lines(event))
             if not self._refusals.may_repeat(event):
                 return [entry]
             exchange.held = entry
             return []
         held, exchange.held = exchange.held, None
-        session = exchange.summary.session
-        if held and isinstance(event, ExchangeFailed) and self._refusals.is_repeat(session, event):
-            return self._repeated(event)
-        entries = [held, self._entry_of(event, exchange)]
-        return [entry for entry in entries if entry is not None]
+        if isinstance(event, ExchangeFailed):
+            repeats = self._refusals.take(exchange.summary.session, event, may_repeat=held is not None)
+            if repeats:
+                head = "the same again: the client tries it with less"
+                return [exchange.entry(event, "failed", head, tone="dim")] if repeats == 1 else []
+        return [entry for entry in (held, self._entry_of(event, exchange)) if entry is not None]
 
     def _entry_of(self, event: TraceEvent, exchange: OpenExchange) -> Entry | None:
         match event:
             case ImageDescribed():
-                return self._entry(event, "sent", described_head(event), described_lines(event))
+                return exchange.entry(event, "sent", *entries.described(event))
             case WebToolCalled():
-                return self._entry(event, "sent", web_head(event), web_lines(event))
+                return exchange.entry(event, "sent", *entries.web_call(event))
             case RequestSent():
-                return self._entry(event, "sent", f"{event.method} {event.url}", self._sent_lines(event))
-            case RequestQueued():
-                return self._queued(event)
+                lines = [*entries.sent_lines(event), *self._loss_lines(event.losses)]
+                return exchange.entry(event, "sent", f"{event.method} {event.url}", lines)
+            case RequestQueued() | WaitingForUpstream() | PromptRead():
+                return exchange.news(event, self.reading_tokens_per_s)
             case FellBack():
                 head = f"{event.target} failed after {seconds(event.after_s)}: the next one is tried"
-                return self._entry(event, "failed", head, [Line("error", event.message, rows=3)], "warning")
+                return exchange.entry(event, "failed", head, [Line("error", event.message, rows=3)], "warning")
             case FirstToken():
-                return self._entry(event, "first", f"first token after {seconds(event.after_s)}", [])
+                return exchange.entry(event, "first", f"first token after {seconds(event.after_s)}")
             case UpstreamRetried() | PromptReread() | PromptCut() | ToolInputRepaired() | AnswerMended():
                 exchange.remember(event)
             case ExchangeEnded():
-                return self._ended(event)
+                return self._ended(event, exchange)
             case ExchangeFailed():
-                return self._failed(event)
+                where = ", in mid-answer" if event.in_stream else ""
+                head = f"{event.status} {event.error_type} after {seconds(event.after_s)}{where}"
+                lines = [*exchange.retried, Line("error", event.message, rows=6, tone="bad")]
+                lines += [exchange.how_far()] if event.in_stream else []
+                return exchange.entry(event, "failed", head, lines, "bad")
             case ClientLeft():
-                entry = self._entry(event, "failed", f"the client left after {seconds(event.after_s)}", [], "warning")
-                return self._closed(event.exchange, entry._replace(lines=[exchange.how_far()]))
-            case WaitingForUpstream():
-                return self._waiting(event)
-            case PromptRead():
-                return self._read(event)
+                head = f"the client left after {seconds(event.after_s)}"
+                return exchange.entry(event, "failed", head, [exchange.how_far()], "warning")
             case UpstreamAnswered() | AnswerGrew() | EventsDropped() | StreamsRecorded() | RequestReceived():
                 pass
             case _:
                 assert_never(event)
         return None
-
-    def _repeated(self, event: ExchangeFailed) -> list[Entry]:
-        """Show once that a client repeats a request that was refused."""
-        entry = self._entry(event, "failed", "the same again: the client tries it with less", [], "dim")
-        self._closed(event.exchange, entry)
-        return [entry] if self._refusals.count_repeat(event) == 1 else []
 
     def forget(self) -> None:
         """Forget the exchanges under way, because events were missed."""
@@ -211,103 +244,39 @@ class Log:
             while event.exchange[-chars:] in tags and chars < len(event.exchange):
                 chars += 1
             summary = TracedExchange(exchange=event.exchange, number=self._number, at_s=event.at_s)
-            exchange = OpenExchange(event.exchange[-chars:], summary)
-            self.open[event.exchange] = exchange
+            exchange = self.open[event.exchange] = OpenExchange(event.exchange[-chars:], summary)
             self._number += 1
         return exchange
-
-    def _entry(self, event: TraceEvent, mark: Mark, head: str, lines: Iterable[Line], tone: Tone = "plain") -> Entry:
-        exchange = self._exchange(event)
-        return Entry(exchange.tag, exchange.summary.number, mark, event.at_s, head, list(lines), tone)
-
-    def _closed(self, exchange: str, entry: Entry) -> Entry:
-        del self.open[exchange]
-        return entry
-
-    def _sent_lines(self, event: RequestSent) -> list[Line]:
-        tokens = f"~{event.estimated_tokens:,} tokens"
-        why = f", since {event.reason}" if event.reason else ""
-        return [
-            Line("to", f"{event.model} on {event.upstream}{why}, {size(len(event.body))}, {tokens}"),
-            *contents_lines(event.body),
-            *self._loss_lines(event.losses),
-        ]
 
     def _loss_lines(self, losses: list[Loss]) -> list[Line]:
         """Return one line for each new loss, and one for all that an earlier request had too."""
         new = [loss for loss in losses if loss not in self._known_losses]
         known = [loss.path.removeprefix("$.") for loss in losses if loss in self._known_losses]
         self._known_losses.update(new)
-        lines = [
-            Line("loss", f"{loss.path.removeprefix('$.')}: {loss.reason}", tone="warning") for loss in new[:_MAX_LOSSES]
-        ]
-        if len(new) > _MAX_LOSSES:
-            lines.append(Line("loss", f"and {len(new) - _MAX_LOSSES} more", tone="warning"))
-        if known:
-            lines.append(Line("loss", f"as before: {', '.join(known)}", tone="dim"))
-        return lines
+        texts = [f"{loss.path.removeprefix('$.')}: {loss.reason}" for loss in new[:_MAX_LOSSES]]
+        texts += [f"and {len(new) - _MAX_LOSSES} more"] if len(new) > _MAX_LOSSES else []
+        lines = [Line("loss", text, tone="warning") for text in texts]
+        return [*lines, Line("loss", f"as before: {', '.join(known)}", tone="dim")] if known else lines
 
-    def _queued(self, event: RequestQueued) -> Entry | None:
-        """Show once for each exchange that it waits for its turn."""
-        exchange = self._exchange(event)
-        is_first = exchange.summary.position is None and event.position > 0
-        before = counted(event.position - 1, "request")
-        return self._entry(event, "first", f"waits for its turn, {before} before it", []) if is_first else None
-
-    def _waiting(self, event: WaitingForUpstream) -> Entry | None:
-        """Show once for each exchange that the engine reads, or loads its model."""
-        exchange = self._exchange(event)
-        if exchange.summary.first_token_s is not None or exchange.waiting_shown or exchange.read is not None:
-            return None
-        exchange.waiting_shown = True
-        to_read = exchange.to_read(self.reading_tokens_per_s)
-        return self._entry(event, "first", f"the engine loads or reads, {to_read}", [])
-
-    def _read(self, event: PromptRead) -> Entry | None:
-        """Show from time to time how much of the prompt has been read."""
-        exchange = self._exchange(event)
-        exchange.read = event
-        if event.after_s - exchange.read_shown_s < _PROGRESS_EVERY_S:
-            return None
-        exchange.read_shown_s = event.after_s
-        return self._entry(event, "first", read_text(event), [])
-
-    def _ended(self, event: ExchangeEnded) -> Entry:
-        exchange = self._exchange(event)
-        self._measure_reading(event)
-        stop: str = event.message.stop_reason or "no stop reason"
-        tone: Tone = "warning" if stop in _WORRYING_STOPS else "plain"
-        if event.message.stop_sequence is not None:
-            stop += f" {event.message.stop_sequence!r}"
-        lines = [Line("usage", usage_text(event), tone=self._usage_tone(event)), *speed_lines(event)]
-        lines += [*exchange.retried, *exchange.remarks, *answer_lines(event.message), *exchange.repairs]
-        if exchange.stream_repairs:
-            lines.append(Line("repair", "; ".join(exchange.stream_repairs), tone="dim"))
-        return self._closed(
-            event.exchange, self._entry(event, "done", f"{stop} after {seconds(event.after_s)}", lines, tone)
-        )
-
-    def _measure_reading(self, event: ExchangeEnded) -> None:
+    def _ended(self, event: ExchangeEnded, exchange: OpenExchange) -> Entry:
         self.reading_tokens_per_s = reading_speed(
             self.reading_tokens_per_s,
             prompt_tokens=event.prompt_tokens,
             cached_tokens=event.cached_tokens,
             prompt_s=None if event.prompt_ms is None else event.prompt_ms / 1000,
         )
-
-    def _usage_tone(self, event: ExchangeEnded) -> Tone:
-        """Return "warning" where an engine with a prompt cache read a conversation anew."""
-        return "warning" if event.cached_tokens == 0 and self._exchange(event).summary.messages > 2 else "plain"
-
-    def _failed(self, event: ExchangeFailed) -> Entry:
-        where = ", in mid-answer" if event.in_stream else ""
-        head = f"{event.status} {event.error_type} after {seconds(event.after_s)}{where}"
-        exchange = self.open[event.exchange]
-        lines = [*exchange.retried, Line("error", event.message, rows=6, tone="bad")]
-        self._refusals.take(exchange.summary.session, event)
-        if event.in_stream:
-            lines.append(exchange.how_far())
-        return self._closed(event.exchange, self._entry(event, "failed", head, lines, "bad"))
+        stop: str = event.message.stop_reason or "no stop reason"
+        tone: Tone = "warning" if stop in _WORRYING_STOPS else "plain"
+        if event.message.stop_sequence is not None:
+            stop += f" {event.message.stop_sequence!r}"
+        # An engine with a prompt cache read a conversation anew.
+        is_reread = event.cached_tokens == 0 and exchange.summary.messages > 2
+        lines = [Line("usage", entries.usage_text(event), tone="warning" if is_reread else "plain")]
+        lines += [*entries.speed_lines(event), *exchange.retried, *exchange.remarks]
+        lines += [*entries.answer_lines(event.message), *exchange.repairs]
+        if exchange.stream_repairs:
+            lines.append(Line("repair", "; ".join(exchange.stream_repairs), tone="dim"))
+        return exchange.entry(event, "done", f"{stop} after {seconds(event.after_s)}", lines, tone)
 
 
 def _whole_seconds(duration_s: float) -> str:
