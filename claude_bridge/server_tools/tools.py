@@ -105,10 +105,10 @@ class WebTools(Struct, frozen=True, kw_only=True):
             with anyio.fail_after(CALL_LIMIT_S):
                 return await run(declared, _arguments(given), request, room_tokens)
         except ToolError as error:
-            return CallResult(error_content(declared.tool, error.code), error.code, error.reason)
+            failure = error
         except TimeoutError:
-            reason = f"It took longer than {CALL_LIMIT_S:g} seconds."
-            return CallResult(error_content(declared.tool, "unavailable"), "unavailable", reason)
+            failure = ToolError("unavailable", f"It took longer than {CALL_LIMIT_S:g} seconds.")
+        return CallResult(error_content(declared.tool, failure.code), failure.code, failure.reason)
 
     async def _search(
         self, declared: Declaration, given: dict[str, Any], _request: WebRequest, room_tokens: int | None

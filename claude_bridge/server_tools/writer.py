@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import UNSET, Raw, Struct
@@ -15,7 +15,6 @@ from claude_bridge.conversion.response.accumulator import MessageAccumulator
 from claude_bridge.conversion.web_results import search_citation
 from claude_bridge.errors import BridgeError
 from claude_bridge.server_tools.blocks import CITED_CHARS
-from claude_bridge.server_tools.function_calls import CitableResult
 from claude_bridge.wire.anthropic import ServerToolUseBlock, TextBlock, ToolUseBlock, WebSearchToolResultBlock
 from claude_bridge.wire.anthropic_answers import (
     AnswerBlock,
@@ -49,19 +48,19 @@ class CitedText(NamedTuple):
     """A piece of text; ``sources`` are what it rests on, and ``begins`` says that it is not more of the one before."""
 
     text: str
-    sources: tuple[CitableResult, ...]
+    sources: tuple[Mapping[str, Any], ...]
     begins: bool
 
 
 class CitationReader:
     """Takes the marks out of text that comes in pieces; a mark that names no known result says nothing."""
 
-    def __init__(self, sources: Sequence[CitableResult]) -> None:
+    def __init__(self, sources: Sequence[Mapping[str, Any]]) -> None:
         """``sources`` may grow while text comes."""
         self._sources = sources
         self._held = ""
         self._is_inside = False
-        self._cited: tuple[CitableResult, ...] = ()
+        self._cited: tuple[Mapping[str, Any], ...] = ()
         self._begins = False
 
     def feed(self, text: str) -> list[CitedText]:
@@ -93,7 +92,7 @@ class CitationReader:
             yield CitedText(text, self._cited, self._begins)
             self._begins = False
 
-    def _named(self, numbers: str) -> Iterator[CitableResult]:
+    def _named(self, numbers: str) -> Iterator[Mapping[str, Any]]:
         for number in dict.fromkeys(re.findall(r"\d{1,6}", numbers)):
             if 0 < int(number) <= len(self._sources):
                 yield self._sources[int(number) - 1]
@@ -105,10 +104,10 @@ def _may_be_mark(text: str) -> bool:
     return ">" not in lower and any(lower.startswith(word) or word.startswith(lower) for word in _BEGINNINGS)
 
 
-def citation(source: CitableResult) -> Raw:
+def _citation(source: Mapping[str, Any]) -> Raw:
     """Return a citation as the API gives it: what is quoted is the passage that the model has read."""
-    passage = unseal_content(source.sealed) or ""
-    return search_citation(source.url, source.title, source.sealed, passage[:CITED_CHARS])
+    url, title, sealed = (str(source.get(name) or "") for name in ("url", "title", "encrypted_content"))
+    return search_citation(url, title, sealed, (unseal_content(sealed) or "")[:CITED_CHARS])
 
 
 class WebCall(Struct, frozen=True, kw_only=True):
@@ -139,7 +138,7 @@ class MessageWriter:
     def __init__(
         self,
         web_tools: Collection[str],
-        sources: Sequence[CitableResult],
+        sources: Sequence[Mapping[str, Any]],
         request_id: str,
         new_call_id: Callable[[], str],
     ) -> None:
@@ -213,11 +212,8 @@ class MessageWriter:
 
     def text(self, text: str) -> list[StreamEvent]:
         """Return a block with words of the bridge's own."""
-        return [
-            *self._start_block(TextBlock("")),
-            ContentBlockDelta(self._index, BlockTextDelta(text)),
-            *self._close(),
-        ]
+        events = self._start_block(TextBlock(""))
+        return [*events, ContentBlockDelta(self._index, BlockTextDelta(text)), *self._close()]
 
     def keep_alive(self) -> list[StreamEvent]:
         """Return events that add nothing."""
@@ -249,7 +245,7 @@ class MessageWriter:
             if piece.begins or not isinstance(self._open, TextBlock):
                 yield from self._start_block(TextBlock(""))
                 for source in piece.sources:
-                    yield ContentBlockDelta(self._index, BlockCitationDelta(citation(source)))
+                    yield ContentBlockDelta(self._index, BlockCitationDelta(_citation(source)))
             yield ContentBlockDelta(self._index, BlockTextDelta(piece.text))
 
     def _stop(self) -> Iterator[StreamEvent]:
@@ -270,11 +266,8 @@ class MessageWriter:
 
 def _sum(before: Usage, start: Usage, end: Usage) -> Usage:
     """Return the usage with that of another round: what its end does not report, its start did."""
-    thinking = sum(
-        usage.output_tokens_details.thinking_tokens
-        for usage in (before, end)
-        if isinstance(usage.output_tokens_details, OutputTokensDetails)
-    )
+    details = (before.output_tokens_details, end.output_tokens_details)
+    thinking = sum(one.thinking_tokens for one in details if isinstance(one, OutputTokensDetails))
     is_reported = end.input_tokens or end.cache_read_input_tokens or end.cache_creation_input_tokens
     prompt = end if is_reported else start
     return Usage(

@@ -6,10 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claude_bridge.server_tools.function_calls import CitableResult
 from claude_bridge.server_tools.writer import CitationReader
 
-SOURCES = [CitableResult(url=f"https://{letter}.example", title=letter, sealed="") for letter in "ab"]
+SOURCES = [{"url": f"https://{letter}.example", "title": letter} for letter in "ab"]
 
 
 def read(*pieces: str) -> list[tuple[str, str]]:
@@ -17,7 +16,7 @@ def read(*pieces: str) -> list[tuple[str, str]]:
     reader = CitationReader(SOURCES)
     blocks = [("", "")]
     for piece in [one for text in pieces for one in reader.feed(text)] + reader.close():
-        titles = "".join(source.title for source in piece.sources)
+        titles = "".join(source["title"] for source in piece.sources)
         if piece.begins:
             blocks.append(("", ""))
         blocks[-1] = (blocks[-1][0] + piece.text, titles)

@@ -23,7 +23,6 @@ from claude_bridge.conversion.deltas import (
 from claude_bridge.conversion.response.assembler import MessageAssembler
 from claude_bridge.conversion.response.context import ResponseContext
 from claude_bridge.conversion.web_results import error_content
-from claude_bridge.server_tools.function_calls import CitableResult
 from claude_bridge.server_tools.writer import MessageWriter
 from claude_bridge.wire.anthropic_answers import Stop, StreamEvent
 from tests.dialogues import folded
@@ -45,7 +44,7 @@ def _deltas(kind: str, what: str, key: int) -> list[Delta]:
     return [ToolCallStart(key, what, f"toolu_{key}"), ToolCallArguments(key, given), ToolCallEnd(key)]
 
 
-def _played(script: list[list[tuple[str, str]]], sources: list[CitableResult]) -> list[StreamEvent]:
+def _played(script: list[list[tuple[str, str]]], sources: list[dict[str, str]]) -> list[StreamEvent]:
     """Return the stream of rounds in which a model says this; every web call fails."""
     ids, keys = count(), count()
     writer = MessageWriter({"web_search"}, sources, "req_1", lambda: f"srvtoolu_{next(ids)}")
@@ -71,7 +70,7 @@ def _played(script: list[list[tuple[str, str]]], sources: list[CitableResult]) -
 
 @given(rounds)
 def test_every_message_is_legal_and_adds_up(script: list[list[tuple[str, str]]]) -> None:
-    events = _played(script, [CitableResult(url="https://a.example", title="A", sealed="")])
+    events = _played(script, [{"url": "https://a.example", "title": "A"}])
     assert_legal(events)
     assert_sdk_agrees(events)
     usage = folded(events).usage
