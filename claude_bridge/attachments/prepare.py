@@ -17,8 +17,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from claude_bridge.attachments.cache import Memo, MemoEntry
-from claude_bridge.attachments.fetch import PASSING_KEPT_S, Fetched, FetchedSources, WebFetcher
+from claude_bridge.attachments.fetch import Fetched, WebFetcher, source_of
 from claude_bridge.attachments.pdf.reader import INSTALL_HINT, PdfReader, PdfReading, Share, shown_pages, why_unreadable
+from claude_bridge.attachments.public_web import FetchError, PublicWeb
 from claude_bridge.attachments.vision import Describer, Description
 from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.media_types import PDF, is_pdf
@@ -46,6 +47,12 @@ from claude_bridge.wire.anthropic import (
 LIMIT_S = 120.0
 """How long all attachments of one request together may take; clients give up after 300 s of silence."""
 
+MAX_CONCURRENT = 4
+"""How many addresses of all requests are fetched side by side."""
+
+PASSING_KEPT_S = 60.0
+"""How long a failure that may pass is remembered: a dead host must not cost its time limit at every turn."""
+
 FETCH_LIMIT_S = 30.0
 """How long the addresses among them may take together."""
 
@@ -60,7 +67,6 @@ MAX_CHARS = 400_000
 
 MAX_IMAGES = 20
 _CHARS_PER_TOKEN = 4
-_HASHED_IN_A_THREAD_FROM = 2**20
 
 _FREE = "attachments"
 """Of a conversation: how many of its first messages are known to hold none."""
@@ -117,7 +123,9 @@ class Attachments:
     ) -> None:
         """``web`` None: the public one; ``describer`` None: images for a model that sees none stay out."""
         self._limit_s, self._fetch_limit_s = limit_s, fetch_limit_s
-        self._sources = FetchedSources(Memo[Fetched](KEPT_BYTES), web)
+        self._web = web or PublicWeb()
+        self._fetched = Memo[Fetched](KEPT_BYTES)
+        self._side_by_side = anyio.CapacityLimiter(MAX_CONCURRENT)
         self._pdf_reader = pdf_reader or PdfReader()
         self._readings = Memo[PdfReading](KEPT_BYTES)
         self._describer = describer
@@ -182,16 +190,25 @@ class Attachments:
             url = block.source.url
             source: Fetched = f"was not fetched: the addresses of a request have {self._fetch_limit_s:g} s together"
             with anyio.CancelScope(deadline=fetch_by):
-                source = await self._sources.get(url)
+                source = await self._fetched.get(url, partial(self._fetch, url))
             if isinstance(source, str):
                 return _omitted(_name(block), f"it {source}")
-            fetched = _of_source(block, source, url, share)
-            if fetched is None:
+            if (fetched := _of_source(block, source, url, share)) is None:
                 return _omitted(_name(block), "it is no image")
             block = fetched
         if isinstance(block, DocumentBlock) and not profile.reads_pdfs and is_pdf(block.source):
             return await self._read(block, block.source.data, share)
         return Ready(block)
+
+    async def _fetch(self, url: str) -> MemoEntry[Fetched]:
+        try:
+            async with self._side_by_side:
+                document = await self._web.fetch(url)
+        except FetchError as error:
+            keep_s = PASSING_KEPT_S if error.is_passing else None
+            return MemoEntry(value=error.reason, size_bytes=len(url) + 200, keep_s=keep_s)
+        source = await to_thread.run_sync(source_of, document)
+        return MemoEntry(value=source, size_bytes=len(url) + 200 + len(document.body) * 4 // 3)
 
     async def _read(self, document: DocumentBlock, data: str, share: Share) -> Ready:
         async def read() -> MemoEntry[PdfReading]:
@@ -203,9 +220,9 @@ class Attachments:
         trouble = why_unreadable(reading)
         if trouble is not None:
             return _omitted(document_name(document), trouble)
-        shown = shown_pages(reading, share)
+        blocks, lost = shown_pages(reading, share)
         title = document.title or reading.title or None
-        return Ready(replace(document, title=title, source=ContentSource(shown.blocks)), shown.lost)
+        return Ready(replace(document, title=title, source=ContentSource(blocks)), lost)
 
     async def _described(self, image: ImageBlock, describer: Describer) -> Ready:
         new: Description | None = None
@@ -251,10 +268,8 @@ async def _do_in_time(work: Work, deadline: float) -> dict[str, Ready]:
 
 
 def _with_ready(request: _Request, ready: Mapping[str, Ready]) -> _Request:
-    if not ready:
-        return request
     new = {path: one.block for path, one in ready.items()}
-    return replace(request, messages=with_replaced(request.messages, new))
+    return replace(request, messages=with_replaced(request.messages, new)) if new else request
 
 
 def _takes_work(block: Attachment, profile: Profile, *, shows_images: bool) -> bool:
@@ -300,9 +315,7 @@ def _share(window_tokens: int | None, *, shows_images: bool) -> Share:
 
 
 async def _digest(data: str) -> bytes:
-    if len(data) < _HASHED_IN_A_THREAD_FROM:
-        return hashlib.sha256(data.encode()).digest()
-    return await to_thread.run_sync(lambda: hashlib.sha256(data.encode()).digest())
+    return await run_off_loop_if_large(len(data), lambda: hashlib.sha256(data.encode()).digest())
 
 
 # --- where images and documents stand in a conversation, and the conversation with others in their place ------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import codecs
 import re
 from datetime import UTC, datetime
 from importlib.util import find_spec
@@ -16,7 +15,7 @@ from anyio import to_thread
 from msgspec import Struct
 
 from claude_bridge.attachments.cache import Memo, MemoEntry
-from claude_bridge.attachments.fetch import WebFetcher
+from claude_bridge.attachments.fetch import WebFetcher, decoded
 from claude_bridge.attachments.pdf.reader import PdfReader, Share, shown_pages, why_unreadable
 from claude_bridge.attachments.public_web import FetchError, PublicWeb, WebDocument, WebLimits
 from claude_bridge.conversion.media_types import PDF, media_type_of
@@ -52,8 +51,6 @@ _LEFT_OUT = [
     *("nav", "header", "footer", "aside", "script", "style", "noscript", "iframe", "svg"),
     *("[role=navigation]", "[role=banner]", "[role=contentinfo]", "[aria-hidden=true]"),
 ]
-_NO_CHARSETS = frozenset({"idna", "punycode", "raw-unicode-escape", "unicode-escape", "undefined", "utf-7"})
-"""Codecs of Python that no page is written in."""
 
 
 class Page(Struct, frozen=True, kw_only=True):
@@ -147,7 +144,7 @@ class PageReader:
         trouble = why_unreadable(reading)
         if trouble is not None:
             raise ToolError("unsupported_content_type", f"The page is a PDF, and {trouble}.")
-        blocks = shown_pages(reading, Share(chars=MAX_PAGE_CHARS, images=0)).blocks
+        blocks, _ = shown_pages(reading, Share(chars=MAX_PAGE_CHARS, images=0))
         return reading.title, "\n\n".join(block.text for block in blocks if isinstance(block, TextBlock))
 
 
@@ -182,27 +179,3 @@ def html_as_markdown(body: bytes, charset: str | None) -> tuple[str, str]:
     from html import unescape  # loads all names of characters
 
     return unescape(" ".join(title[1].split())) if title else "", content
-
-
-def decoded(body: bytes, charsets: list[str | None], *, is_cut: bool = False) -> str:
-    """Return the text of a body: in the first of the character sets in which it makes sense.
-
-    ``is_cut`` says that it may end in the middle of a character.
-    """
-    if body.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return body.decode("utf-16", "replace")
-    for charset in (*charsets, "utf-8-sig"):
-        if charset and _is_charset(charset):
-            try:
-                return codecs.getincrementaldecoder(charset)().decode(body, not is_cut)
-            except UnicodeError:
-                continue
-    return body.decode("cp1252", "replace")
-
-
-def _is_charset(name: str) -> bool:
-    try:
-        b"a".decode(name)
-        return codecs.lookup(name).name not in _NO_CHARSETS
-    except (LookupError, ValueError):
-        return False

@@ -21,15 +21,15 @@ def reading(*pages: tuple[str, str | None], all_pages: int | None = None, is_cut
 
 def shown(read: PdfReading, share: Share = MUCH) -> list[str]:
     """Return the blocks as text, and behind them what is lost."""
-    found = shown_pages(read, share)
+    found, lost = shown_pages(read, share)
     blocks = []
-    for block in found.blocks:
+    for block in found:
         match block:
             case TextBlock(text):
                 blocks.append(text)
             case ImageBlock(Base64Source(media_type, data)):
                 blocks.append(f"<{media_type} {data}>")
-    return [*blocks, f"lost: {found.lost}"]
+    return [*blocks, f"lost: {lost}"]
 
 
 def test_pages_of_text_are_one_block() -> None:

@@ -211,13 +211,6 @@ class Share(Struct, frozen=True, kw_only=True):
     images: int
 
 
-class ShownPdf(Struct, frozen=True, kw_only=True):
-    """What stands in the prompt, and what of the document does not (None: all of it does)."""
-
-    blocks: list[Block]
-    lost: str | None = None
-
-
 def why_unreadable(reading: PdfReading) -> str | None:
     """Return why nothing at all can be shown, or None."""
     if not reading.pages:
@@ -229,8 +222,11 @@ def why_unreadable(reading: PdfReading) -> str | None:
     return f"{pages} no text, only pictures, and the model can't be shown them{missing}"
 
 
-def shown_pages(reading: PdfReading, share: Share) -> ShownPdf:
-    """Return the pages as blocks, neighbouring texts in one; what does not fit the share is named at the end."""
+def shown_pages(reading: PdfReading, share: Share) -> tuple[list[Block], str | None]:
+    """Return the pages as blocks, neighbouring texts in one, and what of the document does not reach the model.
+
+    What does not fit the share is named at the end of the blocks too; None: nothing is lost.
+    """
     blocks: list[Block] = []
     texts: list[str] = []
     chars, images, wordless = share.chars, share.images, 0
@@ -242,7 +238,8 @@ def shown_pages(reading: PdfReading, share: Share) -> ShownPdf:
         heading = f"[page {page.number} of {reading.all_pages}]"
         if page.jpeg and images > 0:
             images -= 1
-            blocks += [TextBlock("\n\n".join([*texts, heading])), _picture(page)]
+            picture = ImageBlock(Base64Source("image/jpeg", page.jpeg))
+            blocks += [TextBlock("\n\n".join([*texts, heading])), picture]
             texts = []
         elif page.text:
             texts.append(f"{heading}\n{page.text[:chars]}")
@@ -259,7 +256,7 @@ def shown_pages(reading: PdfReading, share: Share) -> ShownPdf:
         lost = f"{wordless} of {reading.all_pages} pages hold no text, and are not shown as pictures"
     if texts:
         blocks.append(TextBlock("\n\n".join(texts)))
-    return ShownPdf(blocks=blocks, lost=lost)
+    return blocks, lost
 
 
 def _what_is_missing(reading: PdfReading, shown: int, *, is_cut: bool) -> str | None:
@@ -269,8 +266,3 @@ def _what_is_missing(reading: PdfReading, shown: int, *, is_cut: bool) -> str | 
         reason = "reading took too long" if reading.is_cut else "the document is too long"
         return f"{which} left out: {reason}"
     return f"the rest of page {shown} is left out: the document is too long" if is_cut else None
-
-
-def _picture(page: PdfPage) -> ImageBlock:
-    assert page.jpeg is not None, "checked before"
-    return ImageBlock(Base64Source("image/jpeg", page.jpeg))

@@ -15,21 +15,13 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any
 
 JPEG_QUALITY = 80
 
 
 class _EncryptedError(Exception):
     pass
-
-
-class _Reader(Protocol):
-    title: str
-
-    def __len__(self) -> int: ...
-
-    def text(self, index: int) -> str: ...
 
 
 class _PypdfReader:
@@ -111,7 +103,7 @@ def _findings(file: bytes, order: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield {"done": True}
 
 
-def _opened(file: bytes) -> tuple[_Reader | None, str]:
+def _opened(file: bytes) -> tuple[_PypdfReader | _PdfiumReader | None, str]:
     """Return whichever library can read the file, or why none can: where one gives up, the other may not."""
     trouble = "missing"
     for library in (_PypdfReader, _PdfiumReader):
