@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -93,15 +95,13 @@ def html(
 
     trace = _read(file)
     output = output or file.with_suffix(".html")
+    hint = "Name another file: --output OUT"
     if output == file:
-        raise SetupError("The page would replace the trace.", "Name another file: --output OUT")
-    try:
+        raise SetupError("The page would replace the trace.", hint)
+    with _writing(output, hint):
         descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "wb") as page:
-            for piece in trace_page(trace):
-                page.write(piece)
-    except OSError as error:
-        raise SetupError(f"{output} can't be written: {error.strerror}.", "Name another file: --output OUT") from error
+            page.writelines(trace_page(trace))
     terminal.print_line(str(output))
     _print_notes(trace)
 
@@ -139,8 +139,7 @@ def replay(
     chosen = [trace.find(name) for name in exchanges] if exchanges else list(trace.exchanges.values())
     requests = [Recorded(one, read_lines(trace.lines(one.exchange))) for one in chosen]
     whole = [one for one in requests if one.lines.received and members(one.lines.received.body_bytes)]
-    if len(whole) < len(requests):
-        left = len(requests) - len(whole)
+    if left := len(requests) - len(whole):
         terminal.warn(f"Left out: {left} without a request that can be read whole.")
     if not whole:
         raise SetupError("There is no request to send.", f"`bridge trace list {file}` shows what is in the trace.")
@@ -190,16 +189,21 @@ def golden(
     _, found, lines = _read_exchange(file, exchange)
     _sent(found, lines)
     folder = output or Path(f"golden-{found.exchange}")
-    try:
+    with _writing(folder, "Name another folder: --output FOLDER"):
         names = write_golden(folder, found, lines)
-    except FileExistsError as error:
-        raise SetupError(f"{folder} exists already.", "Name another folder: --output FOLDER") from error
-    except OSError as error:
-        raise SetupError(
-            f"{folder} can't be written: {error.strerror}.", "Name another one: --output FOLDER"
-        ) from error
     terminal.print_line(str(folder))
     terminal.say(terminal.faint(f"It has {', '.join(names)}. Keys are redacted; the conversation is not."))
+
+
+@contextmanager
+def _writing(path: Path, hint: str) -> Iterator[None]:
+    """Let an error of the disk end the command with a hint."""
+    try:
+        yield
+    except FileExistsError as error:
+        raise SetupError(f"{path} exists already.", hint) from error
+    except OSError as error:
+        raise SetupError(f"{path} can't be written: {error.strerror}.", hint) from error
 
 
 def _read(file: Path) -> TraceFile:

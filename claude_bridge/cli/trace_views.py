@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Group
 from rich.table import Table
@@ -13,7 +13,7 @@ from rich.text import Text
 
 from claude_bridge.cli import terminal
 from claude_bridge.cli.format import short_count
-from claude_bridge.trace.console.printable import one_line, printable, seconds, shortened, size
+from claude_bridge.trace.console.printable import counted, one_line, printable, seconds, shortened, size
 from claude_bridge.trace.detail import Lines, Pool, rows_of
 from claude_bridge.trace.parts import Part, answer_parts
 from claude_bridge.trace.summary import TracedExchange
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from claude_bridge.app.replay import Recorded, Replayed
     from claude_bridge.trace.comparison import Row
+
+_Figure = TypeVar("_Figure", int, float)
 
 SHORT_LINES, SHORT_CHARS = 8, 600
 """Of a text that is not shown whole."""
@@ -64,17 +66,15 @@ _COLUMNS = (
 
 def render_list(exchanges: Iterable[TracedExchange]) -> RenderableType:
     """Return the tables of sessions and of exchanges."""
+    every = sorted(exchanges, key=lambda one: one.number)
     sessions: dict[str, list[TracedExchange]] = {}
-    for exchange in exchanges:
+    for exchange in every:
         sessions.setdefault(exchange.session or "?", []).append(exchange)
-    every = sorted((one for found in sessions.values() for one in found), key=lambda one: one.number)
     title = (
         f"The last {MAX_ROWS:,} of {len(every):,} exchanges; --json has all" if len(every) > MAX_ROWS else "Exchanges"
     )
     return Group(
-        terminal.table_of(
-            "Sessions", _SESSION_COLUMNS, [_session_row(name, found) for name, found in sessions.items()]
-        ),
+        terminal.table_of("Sessions", _SESSION_COLUMNS, [_session_row(*session) for session in sessions.items()]),
         Text(),
         terminal.table_of(title, _COLUMNS, [_exchange_row(one) for one in every[-MAX_ROWS:]]),
     )
@@ -102,9 +102,7 @@ def _session_row(name: str, exchanges: Sequence[TracedExchange]) -> list[str]:
 def _exchange_row(one: TracedExchange) -> list[str]:
     about = "~" if one.is_estimated else ""
     estimated = f"~{short_count(one.estimated_tokens)}" if one.estimated_tokens else "?"
-    cached = (
-        "?" if one.cached_tokens is None or not one.prompt_tokens else f"{one.cached_tokens / one.prompt_tokens:.0%}"
-    )
+    share = None if one.cached_tokens is None or not one.prompt_tokens else one.cached_tokens / one.prompt_tokens
     return [
         str(one.number),
         one.exchange[-8:],
@@ -115,14 +113,18 @@ def _exchange_row(one: TracedExchange) -> list[str]:
         size(one.request_bytes),
         size(one.sent_bytes),
         estimated if one.prompt_tokens is None else f"{about}{short_count(one.prompt_tokens)}",
-        cached,
-        "?" if one.output_tokens is None else f"{about}{short_count(one.output_tokens)}",
-        "?" if one.first_token_s is None else seconds(one.first_token_s),
-        "?" if one.took_s is None else seconds(one.took_s),
+        _known(share, "{:.0%}".format),
+        _known(one.output_tokens, lambda tokens: f"{about}{short_count(tokens)}"),
+        _known(one.first_token_s, seconds),
+        _known(one.took_s, seconds),
         str(one.repairs),
         str(one.losses),
         end_words(one),
     ]
+
+
+def _known(figure: _Figure | None, words: Callable[[_Figure], str]) -> str:
+    return "?" if figure is None else words(figure)
 
 
 def end_words(one: TracedExchange) -> str:
@@ -130,24 +132,23 @@ def end_words(one: TracedExchange) -> str:
     if one.failure is not None:
         message = _ADDRESS.sub("", one_line(one.failure.message))
         return f"{one.failure.status} {shortened(message, 90)}"
-    more = f", {one.fallbacks} fallback{'s' * (one.fallbacks > 1)}" if one.fallbacks else ""
-    return {"answered": one.stop_reason or "answered", "left": "the client left"}.get(
-        one.state, "no end recorded"
-    ) + more
+    ends: dict[str, str] = {"answered": one.stop_reason or "answered", "left": "the client left"}
+    fallbacks = f", {counted(one.fallbacks, 'fallback')}" if one.fallbacks else ""
+    return ends.get(one.state, "no end recorded") + fallbacks
 
 
-def _clock(at_s: float) -> str:
-    return datetime.fromtimestamp(at_s).astimezone().strftime("%H:%M:%S")
+def _clock(at_s: float, form: str = "%H:%M:%S") -> str:
+    return datetime.fromtimestamp(at_s).astimezone().strftime(form)
 
 
 def render_exchange(one: TracedExchange, lines: Lines, *, is_full: bool) -> RenderableType:
     """Return one exchange: its figures, what happened, both requests side by side, and the answer."""
     parts: list[RenderableType] = [
-        Text(printable(f"Exchange {one.number} · {one.exchange}"), style="bold"),
+        _line(f"Exchange {one.number} · {one.exchange}", "bold"),
         *map(_line, _facts(one)),
         Text(),
         Text("What happened", style="bold"),
-        *(_step(step.after_s, step.text, is_trouble=step.is_trouble) for step in one.steps),
+        *(_line(f"{seconds(step.after_s):>8}  {step.text}", "yellow" if step.is_trouble else "") for step in one.steps),
         Text(),
         Text("The client's request, and what the engine got", style="bold"),
         Text(_MARK_WORDS, style="dim"),
@@ -163,32 +164,26 @@ def render_exchange(one: TracedExchange, lines: Lines, *, is_full: bool) -> Rend
 
 def _facts(one: TracedExchange) -> list[str]:
     """Return what is known of an exchange, in lines."""
-    at = datetime.fromtimestamp(one.at_s).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-    facts = [f"{at} · session {one.session or '?'} · {one.path}"]
-    facts.append(f"{one.client_model or '?'} → {one.model or '(not sent)'} on {one.upstream or '?'}")
-    if one.reason:
-        facts.append(f"chosen because {one.reason}")
-    words = [f"{one.prompt_tokens if one.prompt_tokens is not None else '?'} tokens in"]
-    if one.cached_tokens is not None:
-        words.append(f"{one.cached_tokens} of them cached")
-    words.append(f"{one.output_tokens if one.output_tokens is not None else '?'} out")
-    if one.first_token_s is not None:
-        words.append(f"first token after {seconds(one.first_token_s)}")
-    if one.tokens_per_s is not None:
-        words.append(f"{one.tokens_per_s:,.0f} tokens/s")
-    if one.took_s is not None:
-        words.append(f"{seconds(one.took_s)} in all")
+    figures = [
+        _known(one.prompt_tokens, "{:,} tokens in".format),
+        _known(one.cached_tokens, "{:,} of them cached".format),
+        _known(one.output_tokens, "{:,} out".format),
+        _known(one.first_token_s, lambda first_s: f"first token after {seconds(first_s)}"),
+        _known(one.tokens_per_s, "{:,.0f} tokens/s".format),
+        _known(one.took_s, lambda took_s: f"{seconds(took_s)} in all"),
+    ]
     failure = one.failure
-    end = end_words(one) if failure is None else f"{failure.status} {failure.error_type}: {failure.message}"
-    return [*facts, ", ".join(words), end]
+    return [
+        f"{_clock(one.at_s, '%Y-%m-%d %H:%M:%S')} · session {one.session or '?'} · {one.path}",
+        f"{one.client_model or '?'} → {one.model or '(not sent)'} on {one.upstream or '?'}",
+        *([f"chosen because {one.reason}"] if one.reason else []),
+        ", ".join(figure for figure in figures if figure != "?"),
+        end_words(one) if failure is None else f"{failure.status} {failure.error_type}: {failure.message}",
+    ]
 
 
-def _line(text: str) -> Text:
-    return Text(printable(text))
-
-
-def _step(after_s: float, text: str, *, is_trouble: bool) -> Text:
-    return Text(printable(f"{seconds(after_s):>8}  {text}"), style="yellow" if is_trouble else "")
+def _line(text: str, style: str = "") -> Text:
+    return Text(printable(text), style=style)
 
 
 def _comparison(rows: Sequence[Row], *, is_full: bool) -> RenderableType:
@@ -238,9 +233,7 @@ def render_replay(replayed: Replayed) -> RenderableType:
     table.add_column("now", ratio=1, overflow="fold")
     for (name, before), (_, after) in zip(_figures_of(then), _figures_of(now), strict=True):
         table.add_row(Text(name, style="bold"), _line(before), _line(after))
-    return Group(
-        Text(printable(f"Exchange {then.summary.number} · {then.summary.exchange}"), style="bold"), table, Text()
-    )
+    return Group(_line(f"Exchange {then.summary.number} · {then.summary.exchange}", "bold"), table, Text())
 
 
 def replay_json(replayed: Replayed) -> dict[str, object]:
@@ -257,12 +250,12 @@ def _figures_of(recorded: Recorded) -> list[tuple[str, str]]:
     return [
         ("model", f"{one.model or '?'} on {one.upstream or '?'}"),
         ("end", end_words(one)),
-        ("first token", "?" if one.first_token_s is None else seconds(one.first_token_s)),
-        ("time", "?" if one.took_s is None else seconds(one.took_s)),
-        ("tokens in", "?" if one.prompt_tokens is None else f"{one.prompt_tokens:,}"),
-        ("cached", "?" if one.cached_tokens is None else f"{one.cached_tokens:,}"),
-        ("tokens out", "?" if one.output_tokens is None else f"{one.output_tokens:,}"),
-        ("tokens/s", "?" if one.tokens_per_s is None else f"{one.tokens_per_s:,.1f}"),
+        ("first token", _known(one.first_token_s, seconds)),
+        ("time", _known(one.took_s, seconds)),
+        ("tokens in", _known(one.prompt_tokens, "{:,}".format)),
+        ("cached", _known(one.cached_tokens, "{:,}".format)),
+        ("tokens out", _known(one.output_tokens, "{:,}".format)),
+        ("tokens/s", _known(one.tokens_per_s, "{:,.1f}".format)),
         ("thinking", f"{sum(len(part.text) for part in parts if part.kind == 'thinking'):,} characters"),
         ("tool calls", "\n".join(calls) or "none"),
         ("answer", _beginning("\n".join(part.text for part in parts if part.kind == "text"))),
