@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from urllib.parse import urlsplit
 
 from msgspec import Struct
@@ -192,22 +192,23 @@ def is_address(base_url: str) -> bool:
 def profile_at(base_url: str, kind: str) -> tuple[str, Profile] | None:
     """Return the name and the profile of the service at this address; None for a host that is nobody's."""
     host = urlsplit(base_url).hostname or ""
-    service = profile_by_host(host, kind)
-    if service is not None:
+    if service := profile_by_host(host, kind):
         return service.name, service
-    rows = (row for row in PROVIDERS.values() if row.kind == kind and row.base_url.startswith("https:"))
-    row = next((row for row in rows if host == urlsplit(row.base_url).hostname), None)
+    row = _service_at(host, (kind,))
     return (row.display_name, row.profile) if row else None
+
+
+def _service_at(host: str, kinds: Collection[str]) -> Provider | None:
+    rows = (row for row in PROVIDERS.values() if row.kind in kinds and row.base_url.startswith("https:"))
+    return next((row for row in rows if host == urlsplit(row.base_url).hostname), None)
 
 
 def _kind_at(provider: Provider, base_url: str) -> str:
     """Return which API is spoken at an address that was given for a provider."""
     if provider.kind_elsewhere is None:
         return provider.kind
-    host = urlsplit(base_url).hostname
-    kinds = (provider.kind, provider.kind_elsewhere)
-    rows = (row for row in PROVIDERS.values() if row.kind in kinds and host == urlsplit(row.base_url).hostname)
-    return next((row.kind for row in rows if row.base_url.startswith("https:")), provider.kind_elsewhere)
+    row = _service_at(urlsplit(base_url).hostname or "", (provider.kind, provider.kind_elsewhere))
+    return row.kind if row else provider.kind_elsewhere
 
 
 def with_api(upstream: Upstream, kind: str) -> Upstream:
@@ -220,12 +221,14 @@ def with_api(upstream: Upstream, kind: str) -> Upstream:
         raise SetupError(f"There is no API {kind!r}.", f"Known APIs: {', '.join(ADAPTERS)}.")
     if kind == upstream.adapter.kind:
         return upstream
-    is_openai = {kind, upstream.adapter.kind} <= _OPENAI_KINDS
-    profile = profile_in_api(upstream.profile, kind) if is_openai else UNKNOWN
+    profile = profile_in_other_api(upstream.profile, upstream.adapter.kind, kind)
     return replace(upstream, adapter=ADAPTERS[kind], profile=profile)
 
 
-_OPENAI_KINDS = {"openai-chat", "openai-responses"}
+def profile_in_other_api(profile: Profile, kind: str, other_kind: str) -> Profile:
+    """Return what of a profile holds in another API: what is known of an engine is about its own, or OpenAI's both."""
+    is_openai = {kind, other_kind} <= {"openai-chat", "openai-responses"}
+    return profile_in_api(profile, other_kind) if is_openai else UNKNOWN
 
 
 def upstream_of(provider: Provider, *, base_url: str | None, model: str) -> Upstream:

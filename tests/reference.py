@@ -12,7 +12,7 @@ from msgspec import NODEFAULT, Struct
 
 from claude_bridge.cli.commands import app
 from claude_bridge.cli.help import paragraphs_of, sections_of, usage_of
-from claude_bridge.config.format import expected, shown
+from claude_bridge.config.decode import expected
 from claude_bridge.config.schema import (
     Defaults,
     ModelCost,
@@ -22,6 +22,7 @@ from claude_bridge.config.schema import (
     Web,
     settings_of,
 )
+from claude_bridge.config.types import shown
 from claude_bridge.data_files import read_text
 from claude_bridge.spending import Budget
 

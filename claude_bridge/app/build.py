@@ -169,7 +169,11 @@ def named_engine(
     address = address_of(config, row, base_url)
     ring = key_ring_of(config, row) if api_key is None else None
     key = first_key(ring, row) if ring else key_of(config, row, api_key, address)
-    require_address(row, address)
+    if address is None and not row.base_url:
+        raise SetupError(
+            f"{row.display_name} has no address of its own, and none is given.",
+            f"Give that of your resource: set {row.base_url_variable}, or --base-url https://RESOURCE.openai.azure.com",
+        )
     if needs_key and key is None and address is None and row.needs_key:
         raise SetupError(
             f"{row.display_name} at {row.base_url} needs an API key, and none is set.",
@@ -249,15 +253,6 @@ def address_of(config: Config, row: Provider, base_url: str | None) -> str | Non
     return base_url
 
 
-def require_address(row: Provider, address: str | None) -> None:
-    """Check that there is an address, given or the row's own; raises SetupError."""
-    if address is None and not row.base_url:
-        raise SetupError(
-            f"{row.display_name} has no address of its own, and none is given.",
-            f"Give that of your resource: set {row.base_url_variable}, or --base-url https://RESOURCE.openai.azure.com",
-        )
-
-
 def web_plan(config: Config, choice: str | None) -> WebPlan:
     """Return what to do on the web; an option's ``choice`` of the search service goes before the configuration's.
 
@@ -297,11 +292,8 @@ def routing_of(config: Config, options: Options, main: Target) -> Routing:
     defaults = config.defaults
     named = [_route(config, route) for route in options.route or ()]
     given = {pattern for pattern, _ in named}
-    configured = [
-        (pattern, Target(name.provider, name.model)) for pattern, name in config.routes.items() if pattern not in given
-    ]
+    configured = [(pattern, name.target) for pattern, name in config.routes.items() if pattern not in given]
     fallback = [_named_target(config, "--fallback", name) for name in options.fallback or ()]
-    fallback = fallback or [Target(name.provider, name.model) for name in defaults.fallback]
     routing = Routing(
         main=main,
         small=_chosen(config, main, options.small_model, defaults.small_model),
@@ -311,7 +303,7 @@ def routing_of(config: Config, options: Options, main: Target) -> Routing:
         long_context=_target(defaults.long_context_model),
         long_context_tokens=defaults.long_context_tokens,
         routes=(*named, *configured),
-        fallback=tuple(fallback),
+        fallback=tuple(fallback or [name.target for name in defaults.fallback]),
     )
     for target in routing.others:
         if target.provider == LOCAL:
@@ -329,7 +321,7 @@ def describe_routing(config: Config) -> list[tuple[str, str]]:
 
 
 def _target(name: ModelName | None) -> Target | None:
-    return None if name is None else Target(name.provider, name.model)
+    return None if name is None else name.target
 
 
 def _route(config: Config, route: str) -> tuple[str, Target]:

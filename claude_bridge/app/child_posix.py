@@ -36,10 +36,7 @@ async def run_child(command: Sequence[str], environment: Mapping[str, str]) -> i
         OSError: the program can't be started.
     """
     passed_on = (signal.SIGTERM, signal.SIGHUP)
-    from_keys = (
-        signal.SIGINT,
-        signal.SIGQUIT,
-    )  # keys send these to the terminal's foreground group: us and the program
+    from_keys = (signal.SIGINT, signal.SIGQUIT)  # keys send these to the terminal's foreground group: us and it
     with _kept_terminal_modes(), anyio.open_signal_receiver(*passed_on, *from_keys) as signals:
         process = subprocess.Popen(  # noqa: ASYNC220, S603 - it returns at once; run_process can't report stops
             list(command),

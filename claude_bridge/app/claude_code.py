@@ -9,6 +9,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,8 +30,6 @@ STATUS_LINE_S = 5
 """How often it is refreshed. By itself Claude Code refreshes it when an answer begins, which is before its figures."""
 
 _CHOOSES_MODE = ("--permission-mode", "--dangerously-skip-permissions", "--allow-dangerously-skip-permissions")
-_CHOOSES_TOOLS = ("--tools",)
-_PRINTS = ("-p", "--print")
 
 
 class ClientCommand(NamedTuple):
@@ -46,9 +45,8 @@ class ClientCommand(NamedTuple):
 
 def find_claude_code() -> str:
     """Return the path of the program; raises SetupError with how to install it."""
-    found = shutil.which("claude")
-    for place in _PLACES:
-        found = found or shutil.which(str(Path(place).expanduser()))
+    places = ("claude", *(str(Path(place).expanduser()) for place in _PLACES))
+    found = next(filter(None, map(shutil.which, places)), None)
     if found is None:
         raise SetupError(
             "Claude Code is not installed: there is no `claude` on PATH.",
@@ -68,7 +66,7 @@ def _behind_shim(program: Path) -> str:
 
 def prints_one_answer(arguments: Sequence[str]) -> bool:
     """Return whether Claude Code is to answer one prompt and end, without a conversation."""
-    return any(argument in _PRINTS for argument in arguments)
+    return not {"-p", "--print"}.isdisjoint(arguments)
 
 
 def settings_paths() -> list[Path]:
@@ -81,12 +79,10 @@ def settings_paths() -> list[Path]:
 def has_own_status_line() -> bool:
     """Return whether one of the user's settings files has a status line, which is to stay."""
     for path in settings_paths():
-        try:
+        with suppress(OSError, ValueError):
             settings = json.loads(path.read_text("utf-8"))
-        except (OSError, ValueError):
-            continue
-        if isinstance(settings, dict) and settings.get("statusLine"):
-            return True
+            if isinstance(settings, dict) and settings.get("statusLine"):
+                return True
     return False
 
 
@@ -110,16 +106,18 @@ def client_command(
         options += ["--tools", LITE_TOOLS]
         notes.append(f"lite: only {LITE_TOOLS.replace(',', ', ')}; first request {FULL_PROMPT} → {LITE_PROMPT} tokens")
     given, others = _without_settings(arguments)
-    ours: dict[str, Any] = {"env": dict(environment)}
+    theirs = given.get("env")
+    settings: dict[str, Any] = {**given, "env": {**(theirs if isinstance(theirs, dict) else {}), **environment}}
     if not has_status_line:
         command = shlex.join(STATUS_LINE)
-        ours["statusLine"] = {"type": "command", "command": command, "refreshInterval": STATUS_LINE_S}
-    return ClientCommand(options, _merged(ours, given), others, notes)
+        status_line = {"type": "command", "command": command, "refreshInterval": STATUS_LINE_S}
+        settings.setdefault("statusLine", status_line)
+    return ClientCommand(options, settings, others, notes)
 
 
 def chooses_tools(arguments: Sequence[str]) -> bool:
     """Return whether the user's own arguments say which tools there are."""
-    return _holds(arguments, _CHOOSES_TOOLS)
+    return _holds(arguments, ("--tools",))
 
 
 def _holds(arguments: Sequence[str], names: Sequence[str]) -> bool:
@@ -133,10 +131,10 @@ def _without_settings(arguments: Sequence[str]) -> tuple[dict[str, Any], list[st
     words = iter(arguments)
     for word in words:
         name, equals, value = word.partition("=")
-        if name != "--settings":
+        if name == "--settings":
+            given = _read_settings(value if equals else next(words, ""))
+        else:
             others.append(word)
-            continue
-        given = _read_settings(value if equals else next(words, ""))
     return given, others
 
 
@@ -151,10 +149,3 @@ def _read_settings(value: str) -> dict[str, Any]:
     if not isinstance(settings, dict):
         raise SetupError(f"--settings {value!r} is not a JSON object.", "Give a JSON object.")
     return settings
-
-
-def _merged(ours: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """Return the user's settings with our ``env``; of what else we have, theirs counts."""
-    theirs = given.get("env")
-    environment = (theirs if isinstance(theirs, dict) else {}) | ours["env"]
-    return ours | given | {"env": environment}

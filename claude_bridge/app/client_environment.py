@@ -70,14 +70,6 @@ def _claimed_window(served: Served) -> str | None:
     return str(max(window, window * 3 // 4 + answer + RESERVE_TOKENS))
 
 
-def _main_model(served: Served) -> str | None:
-    return served.model
-
-
-def _small_model(served: Served) -> str | None:
-    return served.small_model or served.model
-
-
 def _no_proxy(served: Served) -> str | None:
     """Return the exceptions that are set, and those that are missing; None if there is no proxy."""
     if not any("proxy" in name.lower() and value for name, value in served.outside.items()):
@@ -92,20 +84,19 @@ def _has_no_million(served: Served) -> str | None:
     return "1" if is_ours and (served.window_tokens or 0) < MILLION else None
 
 
-def _off_where_set(name: str) -> Callable[[Served], str | None]:
-    return lambda served: "0" if served.outside.get(name) else None
-
-
-def _constant(value: str) -> Callable[[Served], str | None]:
-    return lambda _: value
+def _other_service(name: str) -> Variable:
+    reason = "if it is set, Claude Code uses that service instead of the bridge"
+    return Variable(name, lambda served: "0" if served.outside.get(name) else None, reason)
 
 
 def _tier(tier: str) -> tuple[Variable, Variable, Variable]:
     """Return the model of a tier, and how /model shows it: without a name of its own, all tiers would look alike."""
     name = tier.lower()
-    model, use = _main_model, "the main model"
-    if tier == "HAIKU":
-        model, use = _small_model, "small and background requests"
+    use = "small and background requests" if tier == "HAIKU" else "the main model"
+
+    def model(served: Served) -> str | None:
+        return (tier == "HAIKU" and served.small_model) or served.model
+
     return (
         Variable(f"ANTHROPIC_DEFAULT_{tier}_MODEL", model, f"what the name {name} means: {use}"),
         Variable(
@@ -133,12 +124,16 @@ VARIABLES: tuple[Variable, ...] = (
         lambda served: None if served.forwards_client_auth else "",
         "a real key in the environment would be sent instead of the token",
     ),
-    Variable("ANTHROPIC_MODEL", _main_model, "the model of every request that names no other"),
+    Variable("ANTHROPIC_MODEL", lambda served: served.model, "the model of every request that names no other"),
     Variable(
-        "ANTHROPIC_DEFAULT_MODEL", _main_model, "what Default means in /model; otherwise opus with a window of 1M"
+        "ANTHROPIC_DEFAULT_MODEL",
+        lambda served: served.model,
+        "what Default means in /model; otherwise opus with a window of 1M",
     ),
     *(variable for tier in MODEL_TIERS for variable in _tier(tier)),
-    Variable("CLAUDE_CODE_SUBAGENT_MODEL", _main_model, "otherwise sub-agents use a model of Anthropic's"),
+    Variable(
+        "CLAUDE_CODE_SUBAGENT_MODEL", lambda served: served.model, "otherwise sub-agents use a model of Anthropic's"
+    ),
     Variable(
         "CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY",
         lambda served: "1" if served.model else None,
@@ -164,7 +159,7 @@ VARIABLES: tuple[Variable, ...] = (
     ),
     Variable(
         "CLAUDE_CODE_TOTAL_TOKENS_REMINDER",
-        _constant("off"),
+        lambda _: "off",
         "a token count after each tool result is of no use to models",
     ),
     Variable(
@@ -172,8 +167,8 @@ VARIABLES: tuple[Variable, ...] = (
         lambda served: "1" if served.slots == 1 else None,
         "with an engine of one slot, sub-agents and the main conversation would wait for each other",
     ),
-    Variable("API_TIMEOUT_MS", _constant(str(HOUR_MS)), "a local model may take many minutes to read a long prompt"),
-    Variable("CLAUDE_STREAM_IDLE_TIMEOUT_MS", _constant(str(HOUR_MS)), "the same, for the pauses in an answer"),
+    Variable("API_TIMEOUT_MS", lambda _: str(HOUR_MS), "a local model may take many minutes to read a long prompt"),
+    Variable("CLAUDE_STREAM_IDLE_TIMEOUT_MS", lambda _: str(HOUR_MS), "the same, for the pauses in an answer"),
     Variable(
         "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC",
         lambda served: None if served.allows_traffic else "1",
@@ -181,10 +176,7 @@ VARIABLES: tuple[Variable, ...] = (
     ),
     Variable("NO_PROXY", _no_proxy, "a proxy would intercept requests to this machine"),
     Variable("no_proxy", _no_proxy, "the same, for programs that read the name in lower case"),
-    *(
-        Variable(name, _off_where_set(name), "if it is set, Claude Code uses that service instead of the bridge")
-        for name in OTHER_SERVICES
-    ),
+    *map(_other_service, OTHER_SERVICES),
 )
 """Every variable that is set for Claude Code, in the order in which they are printed."""
 

@@ -32,9 +32,22 @@ class Options:
     web_search: str | None = None
     api: str | None = None
     model_file: Path | None = None
-    trace: Path | None = None
-    debug: bool = False
-    page: bool | None = None
-    """Whether a browser can look at the bridge."""
     check: bool = True
     """Whether the engine is asked about itself before it is used."""
+    page: bool | None = None
+    """Whether a browser can look at the bridge."""
+    debug: bool = False
+    trace: Path | None = None
+    config_file: Path | None = None
+    """Another configuration file than the usual one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerOptions:
+    """Where the bridge listens, and for whom. None leaves it to the configuration."""
+
+    host: str | None = None
+    port: int | None = None
+    auth_token: str | None = None
+    max_memory: int | None = None
+    """In MB, for the bodies of all requests."""

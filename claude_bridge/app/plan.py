@@ -74,6 +74,11 @@ class WebPlan(Struct, frozen=True, kw_only=True):
     settings: Web = Web()
     """What is configured beside that."""
 
+    @property
+    def is_search_hosted(self) -> bool:
+        """Whether the service that has the model searches, if it can."""
+        return self.search == "auto" or not self.is_search_chosen
+
 
 class Plan(Struct, frozen=True, kw_only=True):
     """What is to be served, and how."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -66,18 +67,15 @@ class ConfigurationSource:
         keys = changed_keys(self._reading, reading.without_mistakes())
         fixed = [key for key in keys if key.startswith(_FIXED)]
         if is_requested or len(keys) > len(fixed):
-            plan = await to_thread.run_sync(self._plan, reading, bridge.plan)
+            build = partial(build_plan, running=bridge.plan)
+            plan = await to_thread.run_sync(build, reading.config, self._options, Notices())
             await _serve_by(plan, bridge, tasks)
-            what = (
-                f"Configuration changed: {', '.join(keys)}." if keys else "The configuration is read again, unchanged."
-            )
+            changed = f"Configuration changed: {', '.join(keys)}."
+            what = changed if keys else "The configuration is read again, unchanged."
             bridge.notices.say(f"{what} New requests use it; running answers finish as they began.")
         if fixed:
             bridge.notices.warn(f"Restart the bridge to apply: {', '.join(fixed)}.")
         self._reading = reading
-
-    def _plan(self, reading: Reading, running: Plan) -> Plan:
-        return build_plan(reading.config, self._options, Notices(), running=running)
 
 
 async def _serve_by(plan: Plan, bridge: RunningBridge, tasks: TaskGroup) -> None:

@@ -11,7 +11,7 @@ from claude_bridge.adapters.base import ClientRequest
 from claude_bridge.app.notices import Notices
 from claude_bridge.app.plan import Plan
 from claude_bridge.app.running import RunningBridge
-from claude_bridge.app.serve import serve_beside
+from claude_bridge.app.serve import run, serve_beside
 from claude_bridge.bridge import ModelBridge, new_id
 from claude_bridge.errors import BridgeError
 from claude_bridge.providers import Upstream
@@ -44,7 +44,7 @@ def replay(plan: Plan, requests: Sequence[Recorded], notices: Notices, show: Cal
     Raises:
         SetupError: there is no such engine or model, or it does not answer.
     """
-    serve_beside(plan, partial(_replay, requests, show), notices)
+    run(partial(serve_beside, plan, partial(_replay, requests, show), notices))
 
 
 async def _replay(

@@ -13,8 +13,7 @@ from anyio import to_thread
 
 from claude_bridge.app.notices import Notices
 from claude_bridge.app.plan import Listening, Plan
-from claude_bridge.app.targets import find_engine, routed
-from claude_bridge.app.vision import describer_for
+from claude_bridge.app.targets import describer_for, find_engine, routed
 from claude_bridge.app.web import open_web_tools
 from claude_bridge.attachments.prepare import Attachments
 from claude_bridge.bridge import ModelBridge

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from importlib import import_module
 from socket import socket
@@ -73,24 +73,6 @@ def serve(
     run(main)
 
 
-def serve_beside(
-    plan: Plan,
-    work: Callable[[RunningBridge, Upstream], Awaitable[T]],
-    notices: Notices,
-    *,
-    sinks: Sequence[Sink] = (),
-    complete: Callable[[Plan, Upstream], Awaitable[Plan]] | None = None,
-) -> T:
-    """Return what ``work`` does with a bridge on a free loopback port; the engine is found first.
-
-    ``complete`` returns the plan with what can only be decided when the engine is known (None: that is nothing).
-
-    Raises:
-        SetupError: there is no such engine, it does not answer, or the work raised it.
-    """
-    return run(partial(_serve_beside, plan, work, notices, sinks, complete))
-
-
 def run(main: Callable[[], Awaitable[T]]) -> T:
     """Run an event loop, the faster one where it is installed; what task groups collect comes out as one error.
 
@@ -106,13 +88,21 @@ def run(main: Callable[[], Awaitable[T]]) -> T:
         raise error from (None if isinstance(error, SetupError) else group)
 
 
-async def _serve_beside(
+async def serve_beside(
     plan: Plan,
     work: Callable[[RunningBridge, Upstream], Awaitable[T]],
     notices: Notices,
+    *,
     sinks: Sequence[Sink] = (),
     complete: Callable[[Plan, Upstream], Awaitable[Plan]] | None = None,
 ) -> T:
+    """Return what ``work`` does with a bridge on a free loopback port; the engine is found first.
+
+    ``complete`` returns the plan with what can only be decided when the engine is known (None: that is nothing).
+
+    Raises:
+        SetupError: there is no such engine, it does not answer, or the work raised it.
+    """
     upstream = await wait_for_engine(plan, notices)
     if complete is not None:
         plan = await complete(plan, upstream)
@@ -141,13 +131,8 @@ async def _open_bridge(
     page = LivePage(key := secrets.token_urlsafe(24), trace_file=plan.trace_file) if plan.page else None
     listening = replace(listening, port=port, page_key=key if page else None)
     async with AsyncExitStack() as stack:
-        hidden = [
-            *plan.keys,
-            *([listening.page_key] if listening.page_key else []),
-            *([listening.auth_token] if listening.auth_token else []),
-        ]
-        # The debug log shows warnings by itself.
-        warn = None if plan.debug else notices.warn
+        hidden = [*plan.keys, *filter(None, (listening.page_key, listening.auth_token))]
+        warn = None if plan.debug else notices.warn  # the debug log shows warnings by itself
         bus = Bus([*sinks, *_open_sinks(plan, notices)], secrets=hidden, warn=warn, in_threads=True)
         stack.callback(bus.close)
         for ring in plan.rings.values():
@@ -179,25 +164,21 @@ def _open_sinks(plan: Plan, notices: Notices) -> list[Sink]:
         SetupError: a file can't be written.
     """
     sinks: list[Sink] = []
-    if plan.debug:
-        from claude_bridge.trace.console.sink import ConsoleSink, LogFileSink
+    what, hint = f"debug log can't be written to {plan.log_file}", "Leave out --debug."
+    try:
+        if plan.debug:
+            from claude_bridge.trace.console.sink import ConsoleSink, LogFileSink
 
-        try:
             sinks.append(ConsoleSink() if plan.log_file is None else LogFileSink(plan.log_file))
-        except OSError as error:
-            raise SetupError(
-                f"The debug log can't be written to {plan.log_file}: {error}", "Leave out --debug."
-            ) from error
-    if plan.trace_file is not None:
-        from claude_bridge.trace.writer import TraceWriter
+        if plan.trace_file is not None:
+            from claude_bridge.trace.writer import TraceWriter
 
-        try:
-            trace = TraceWriter(plan.trace_file)
-        except OSError as error:
-            raise SetupError(f"The trace can't be written to {plan.trace_file}: {error}", "Check --trace.") from error
-        sinks.append(trace)
-        if trace.warning is not None:
-            notices.warn(trace.warning)
+            what, hint = f"trace can't be written to {plan.trace_file}", "Check --trace."
+            sinks.append(trace := TraceWriter(plan.trace_file))
+            if trace.warning is not None:
+                notices.warn(trace.warning)
+    except OSError as error:
+        raise SetupError(f"The {what}: {error}", hint) from error
     return sinks
 
 
@@ -217,22 +198,14 @@ async def wait_for_engine(plan: Plan, notices: Notices) -> Upstream:
 
 def _cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """Return what the user can correct in a group, else the first error in it."""
-    leaves = list(_leaves(group))
-    return next((error for error in leaves if isinstance(error, SetupError)), leaves[0])
-
-
-def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from _leaves(error)
-        else:
-            yield error
+    cause: BaseException = group.subgroup(SetupError) or group
+    while isinstance(cause, BaseExceptionGroup):
+        cause = cause.exceptions[0]
+    return cause
 
 
 def _has_uvloop() -> bool:
     """Return whether the faster event loop is installed (extra ``speed``)."""
-    try:
-        import_module("uvloop")
-    except ImportError:
-        return False
-    return True
+    with suppress(ImportError):
+        return bool(import_module("uvloop"))
+    return False

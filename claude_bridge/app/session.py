@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -16,17 +16,23 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from claude_bridge.app import claude_code
-from claude_bridge.app.child import run_in_foreground
 from claude_bridge.app.client_environment import client_environment
 from claude_bridge.app.notices import Notices
 from claude_bridge.app.plan import Plan
 from claude_bridge.app.running import RunningBridge
-from claude_bridge.app.serve import serve_beside
+from claude_bridge.app.serve import run, serve_beside
 from claude_bridge.app.web import leaves_searches, no_search_note, search_note, with_agreed_search
 from claude_bridge.clients.claude_code import FULL_PROMPT, LITE_PROMPT
 from claude_bridge.errors import SetupError
 from claude_bridge.providers import Upstream
-from claude_bridge.server.app import Service
+
+if sys.platform == "win32":
+    from claude_bridge.app.child_windows import run_child
+else:
+    from claude_bridge.app.child_posix import run_child
+
+_LEAVE_SCREEN = "\x1b[?1049l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?1004l\x1b[?2004l\x1b[?25h\x1b[0m"
+"""Back to the main screen; mouse, focus and paste reports off; the cursor visible: as a killed program leaves none."""
 
 
 class Session(Struct, frozen=True, kw_only=True):
@@ -63,7 +69,7 @@ def run_session(plan: Plan, session: Session, notices: Notices) -> SessionEnd:
         is_script = claude_code.prints_one_answer(session.arguments)
         return replace(plan, web=await with_agreed_search(plan.web, Notices() if is_script else notices))
 
-    return serve_beside(plan, partial(_run, session), notices, complete=with_search)
+    return run(partial(serve_beside, plan, partial(_run, session), notices, complete=with_search))
 
 
 async def _run(session: Session, bridge: RunningBridge, upstream: Upstream) -> SessionEnd:
@@ -84,16 +90,21 @@ async def _run(session: Session, bridge: RunningBridge, upstream: Upstream) -> S
     web = search_note(plan.web, upstream) or (None if is_lite else no_search_note(plan.web))
     notes = [*client.notes, *([web] if web else [])]
     bridge.notices.starting_client(bridge.listening, upstream, notes)
-    environment = _without_keys(os.environ, plan) | ours
+    # Without the engines' keys: every command that Claude Code runs could read them.
+    environment = {name: value for name, value in os.environ.items() if name not in plan.key_variables} | ours
     with private_file(json.dumps(client.settings)) as settings_file:
         command = [session.program, *client.options, "--settings", str(settings_file), *client.arguments]
         try:
-            code = await run_in_foreground(command, environment)
+            code = await run_child(command, environment)
         except OSError as error:
             raise SetupError(
                 f"{session.program} can't be started: {error}", "The installation may be damaged; reinstall it."
             ) from error
-    return SessionEnd(code, _newest_session(bridge.service))
+    if code > 128 and sys.stdout.isatty():
+        sys.stdout.write(_LEAVE_SCREEN)
+        sys.stdout.flush()
+    sessions = bridge.service.stats.report(running=0).sessions
+    return SessionEnd(code, max(sessions, key=lambda name: sessions[name].last_at_s, default=None))
 
 
 def decide_lite(session: Session, window_tokens: int | None) -> bool:
@@ -110,11 +121,6 @@ def decide_lite(session: Session, window_tokens: int | None) -> bool:
             "Give the engine a larger window, or choose the tools yourself: `bridge run … -- --tools Bash`",
         )
     return window_tokens < full.needs_window_tokens
-
-
-def _without_keys(environment: Mapping[str, str], plan: Plan) -> dict[str, str]:
-    """Return the environment without the engines' keys: every command that Claude Code runs could read them."""
-    return {name: value for name, value in environment.items() if name not in plan.key_variables}
 
 
 _FILE_PREFIX = "claude-bridge-"
@@ -149,8 +155,3 @@ def _remove_left_files() -> None:
                 path.unlink()
         except (ValueError, OverflowError, OSError):
             continue  # it is no file of ours, or another user's
-
-
-def _newest_session(service: Service) -> str | None:
-    sessions = service.stats.report(running=0).sessions
-    return max(sessions, key=lambda name: sessions[name].last_at_s, default=None)

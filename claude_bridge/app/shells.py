@@ -16,35 +16,26 @@ HOST_FROM_CONTAINER = "host.docker.internal"
 Environment = Mapping[str, str]
 
 
-def _posix(environment: Environment, reasons: Environment) -> str:
-    return _lines(environment, reasons, lambda name, value: f"export {name}={shlex.quote(value)}", "#")
+Render = Callable[[Environment, Environment], str]
 
 
-def _fish(environment: Environment, reasons: Environment) -> str:
-    def line(name: str, value: str) -> str:
-        escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-        return f"set -gx {name} '{escaped}'"
+def _lines(comment: str, line: Callable[[str, str], str]) -> Render:
+    """Return what renders one line for each variable, with its reason above it where there is one."""
 
-    return _lines(environment, reasons, line, "#")
+    def render(environment: Environment, reasons: Environment) -> str:
+        lines: list[str] = []
+        for name, value in environment.items():
+            if name in reasons:
+                lines.append(f"{comment} {reasons[name]}")
+            lines.append(line(name, value))
+        return "\n".join(lines)
 
-
-def _powershell(environment: Environment, reasons: Environment) -> str:
-    def line(name: str, value: str) -> str:
-        return f"$env:{name} = '{value.replace(chr(39), chr(39) * 2)}'"
-
-    return _lines(environment, reasons, line, "#")
-
-
-def _cmd(environment: Environment, reasons: Environment) -> str:
-    return _lines(environment, reasons, lambda name, value: f'set "{name}={value.replace("%", "%%")}"', "rem")
+    return render
 
 
-def _json(environment: Environment, _reasons: Environment) -> str:
-    return json.dumps(dict(environment), indent=2)
-
-
-def _settings(environment: Environment, _reasons: Environment) -> str:
-    return json.dumps({"env": dict(environment)}, indent=2)
+def _fish(name: str, value: str) -> str:
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"set -gx {name} '{escaped}'"
 
 
 def _docker(environment: Environment, _reasons: Environment) -> str:
@@ -58,43 +49,34 @@ def _docker(environment: Environment, _reasons: Environment) -> str:
     flags = [
         f"--add-host {HOST_FROM_CONTAINER}:host-gateway",
         "--add-host api.anthropic.com:0.0.0.0",
-        *(f"-e {name}={value}" for name, value in inside.items() if _is_one_word(value)),
+        *(
+            f"-e {name}={value}"
+            for name, value in inside.items()
+            if not any(letter.isspace() or letter in "*?[" for letter in value)
+        ),
     ]
     return " ".join(flags)
-
-
-def _is_one_word(value: str) -> bool:
-    return not any(letter.isspace() or letter in "*?[" for letter in value)
 
 
 def _as_seen_from_container(url: str) -> str:
     parts = urlsplit(url)
     if not is_loopback(parts.hostname or ""):
         return url
-    return urlunsplit(
-        parts._replace(netloc=f"{HOST_FROM_CONTAINER}:{parts.port}" if parts.port else HOST_FROM_CONTAINER)
-    )
+    host = f"{HOST_FROM_CONTAINER}:{parts.port}" if parts.port else HOST_FROM_CONTAINER
+    return urlunsplit(parts._replace(netloc=host))
 
 
-def _lines(environment: Environment, reasons: Environment, line: Callable[[str, str], str], comment: str) -> str:
-    """Return one line for each variable, with its reason above it where there is one."""
-    lines: list[str] = []
-    for name, value in environment.items():
-        if name in reasons:
-            lines.append(f"{comment} {reasons[name]}")
-        lines.append(line(name, value))
-    return "\n".join(lines)
+_POSIX = _lines("#", lambda name, value: f"export {name}={shlex.quote(value)}")
 
-
-SHELLS: dict[str, Callable[[Environment, Environment], str]] = {
-    "bash": _posix,
-    "zsh": _posix,
-    "fish": _fish,
-    "powershell": _powershell,
-    "cmd": _cmd,
+SHELLS: dict[str, Render] = {
+    "bash": _POSIX,
+    "zsh": _POSIX,
+    "fish": _lines("#", _fish),
+    "powershell": _lines("#", lambda name, value: f"$env:{name} = '{value.replace(chr(39), chr(39) * 2)}'"),
+    "cmd": _lines("rem", lambda name, value: f'set "{name}={value.replace("%", "%%")}"'),
     "docker": _docker,
-    "json": _json,
-    "settings": _settings,
+    "json": lambda environment, _: json.dumps(dict(environment), indent=2),
+    "settings": lambda environment, _: json.dumps({"env": dict(environment)}, indent=2),
 }
 """Every form by its name on the command line; takes the variables, and the reasons to print with them."""
 
@@ -118,7 +100,6 @@ def _quote_for_powershell(word: str) -> str:
     return word if is_plain else "'" + word.replace("'", "''") + "'"
 
 
-_POSIX = Shell(shlex.quote, 'eval "$({})"'.format)
 _TYPED = {
     "fish": Shell(shlex.quote, "{} | source".format),
     "powershell": Shell(_quote_for_powershell, "{} | Out-String | Invoke-Expression".format, call="& "),
@@ -127,7 +108,7 @@ _TYPED = {
 
 def this_shell() -> Shell:
     """Return the shell in which we were started, as far as it can be known."""
-    return _TYPED.get(this_shell_name(), _POSIX)
+    return _TYPED.get(this_shell_name(), Shell(shlex.quote, 'eval "$({})"'.format))
 
 
 def this_shell_name() -> str:

@@ -35,12 +35,8 @@ def search_key_variables() -> Mapping[str, str]:
 
 def require_library(choice: SearchChoice) -> None:
     """Raise SetupError where DuckDuckGo is to be searched without the library for it."""
-    if choice == DUCKDUCKGO and not _has_library():
+    if choice == DUCKDUCKGO and not find_spec("ddgs"):
         raise SetupError("DuckDuckGo is searched by the library ddgs, which is not installed.", INSTALL_HINT)
-
-
-def _has_library() -> bool:
-    return find_spec("ddgs") is not None
 
 
 def default_key(choice: SearchChoice) -> str | None:
@@ -58,7 +54,7 @@ def default_key(choice: SearchChoice) -> str | None:
 
 async def with_agreed_search(plan: WebPlan, notices: Notices) -> WebPlan:
     """Return the plan with DuckDuckGo where nothing is chosen and the user agrees: now, or at an earlier start."""
-    if plan.is_search_chosen or not _has_library():
+    if plan.is_search_chosen or not find_spec("ddgs"):
         return plan
     agrees = agreed_search()
     if agrees is None:
@@ -88,11 +84,7 @@ def _keep_answer(answer: str, notices: Notices) -> None:
 
 def leaves_searches(plan: WebPlan, upstream: Upstream) -> bool:
     """Return whether the service that has the model runs searches itself."""
-    return _is_hosted(plan) and upstream.profile.responses.web_search is not None
-
-
-def _is_hosted(plan: WebPlan) -> bool:
-    return plan.search == AUTO or not plan.is_search_chosen
+    return plan.is_search_hosted and upstream.profile.responses.web_search is not None
 
 
 def search_note(plan: WebPlan, upstream: Upstream) -> str | None:
@@ -106,7 +98,7 @@ def no_search_note(plan: WebPlan) -> str | None:
     """Return how searches are turned on; None where the user has chosen."""
     if plan.is_search_chosen:
         return None
-    if not _has_library():
+    if not find_spec("ddgs"):
         return f"no web search; DuckDuckGo is searched by the extra `web`: {INSTALL_HINT}"
     return "no web search; --web-search duckduckgo sends Claude Code's queries to DuckDuckGo"
 
@@ -129,9 +121,9 @@ async def open_web_tools(plan: WebPlan, stack: AsyncExitStack) -> WebTools:
     web = PublicWeb(LIMITS, trusted_hosts=plan.settings.fetch_private_hosts)
     return WebTools(
         searcher=searcher,
-        hosted=_is_hosted(plan),
+        hosted=plan.is_search_hosted,
         pages=PageReader(web) if plan.settings.fetch else None,
-        language=plan.settings.search_language,
+        language=plan.settings.search_language and plan.settings.search_language.lower(),
         results=plan.settings.search_results,
         fetches_any_url=plan.settings.fetch_any_url,
     )

@@ -42,11 +42,11 @@ def _run(words: list[str]) -> None:
     """Run a command: by Typer, which takes 150 ms to load, or a plain ``bridge serve`` without it."""
     plain = plain_arguments(words)
     if plain is not None:
-        early = open_port(*map(plain.own.get, ("host", "port", "config_file")))
-        from claude_bridge.app.options import Options
-        from claude_bridge.cli.serving import serve
+        early = open_port(plain)
+        from claude_bridge.app.options import Options, ServerOptions
+        from claude_bridge.cli.serve import serve
 
-        serve(Options(**plain.options), **plain.own, early=early)
+        serve(Options(**plain.options), ServerOptions(**plain.server), early=early)
         return
     from claude_bridge.cli.commands import app
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Any
 
 import typer
 
+from claude_bridge.app.options import Options, ServerOptions
 from claude_bridge.cli import (
     config,
     doctor,
@@ -22,6 +24,7 @@ from claude_bridge.cli import (
     try_,
 )
 from claude_bridge.cli.help import Command, Group
+from claude_bridge.cli.options import takes_options
 from claude_bridge.version import __version__
 
 ALIASES = {"baseURL": "base-url", "apiKey": "api-key", "maxOutputTokens": "max-tokens"}
@@ -66,8 +69,18 @@ def _add(panel: str, name: str, command: Any, examples: tuple[str, ...], cls: ty
     app.command(name, cls=cls, epilog="\n".join(examples), rich_help_panel=panel)(command)
 
 
+@takes_options
+def _serve(options: Options, server: ServerOptions) -> None:
+    """Serve Anthropic's Messages API in front of an engine, in the foreground.
+
+    Point a client at the address that is printed. A changed configuration file is used without a restart. Ctrl-C lets
+    running answers finish.
+    """
+    serve.serve(options, server)
+
+
 _add(RUN, "run", run.run, run.EXAMPLES, run.RunCommand)
-_add(RUN, "serve", serve.serve, serve.EXAMPLES)
+_add(RUN, "serve", _serve, serve.EXAMPLES)
 _add(RUN, "try", try_.try_, try_.EXAMPLES)
 _add(LOOK, "doctor", doctor.doctor, doctor.EXAMPLES)
 _add(LOOK, "exam", exam.exam, exam.EXAMPLES)
@@ -97,9 +110,9 @@ def root(
 
 def _is_provider(word: str) -> bool:
     from claude_bridge.app.build import provider_and_model
-    from claude_bridge.cli.loading import load_reading
+    from claude_bridge.config.load import read_config
     from claude_bridge.config.providers import configured_rows
     from claude_bridge.providers import LOCAL
 
-    config = load_reading(None).config
+    config = read_config(None, os.environ).config
     return provider_and_model(config, word, "")[0] in (*configured_rows(config), LOCAL)

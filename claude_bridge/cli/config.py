@@ -10,17 +10,14 @@ import typer
 
 from claude_bridge.cli import terminal
 from claude_bridge.cli.help import Command, Group
-from claude_bridge.cli.loading import load_reading
-from claude_bridge.cli.options import ConfigFile
-from claude_bridge.cli.project import ask_for_trust, keep_decision, project_here, show_changes, trusted_project
+from claude_bridge.cli.loading import ask_for_trust, keep_decision, project_here, show_changes, trusted_project
+from claude_bridge.cli.options import AsJson, ConfigFile
 from claude_bridge.errors import SetupError
 
 if TYPE_CHECKING:
     from claude_bridge.config.load import Problem
 
 EXAMPLES = ("bridge config init", "bridge config check", "bridge config show --json", "bridge config trust")
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 app = typer.Typer(
     cls=Group,
@@ -43,7 +40,10 @@ def path(config: ConfigFile = None) -> None:
 
 @app.command(cls=Command)
 def init(config: ConfigFile = None) -> None:
-    """Write an example with every setting, commented out. An existing file is never changed."""
+    """Write an example file with every setting, commented out.
+
+    An existing file is never changed.
+    """
     from claude_bridge.config.locate import config_file
     from claude_bridge.data_files import read_text
 
@@ -62,13 +62,16 @@ def init(config: ConfigFile = None) -> None:
 
 @app.command(cls=Command)
 def show(config: ConfigFile = None, as_json: AsJson = False) -> None:
-    """Print every setting in effect, the project's included, and where it comes from. Keys are not shown."""
+    """Print every setting in effect, and where it comes from.
+
+    The settings of a project that you trust are included. Keys are not shown.
+    """
     from claude_bridge.app.build import describe_routing
-    from claude_bridge.config.effective import effective_settings
-    from claude_bridge.config.format import shown
+    from claude_bridge.config.load import effective_settings, read_config
+    from claude_bridge.config.types import shown
 
     project, unused = trusted_project()
-    reading = load_reading(config, project).without_mistakes()
+    reading = read_config(config, os.environ, project).without_mistakes()
     settings = list(effective_settings(reading, os.environ))
     routes = describe_routing(reading.config)
     if as_json:
@@ -95,22 +98,28 @@ def show(config: ConfigFile = None, as_json: AsJson = False) -> None:
 
 @app.command(cls=Command)
 def check(config: ConfigFile = None, as_json: AsJson = False) -> None:
-    """Find all mistakes, in the project's settings too, with file, line and key. Exit code 1 if there are any."""
-    from claude_bridge.config.load import check_secrets
+    """Find all mistakes, each with its file, line and key.
+
+    The settings of a project that you trust are checked too. Exit code 1 if there are mistakes.
+    """
+    from claude_bridge.config.load import check_secrets, read_config
 
     project, unused = trusted_project()
-    reading = load_reading(config, project)
+    reading = read_config(config, os.environ, project)
     doubts = [*reading.doubts, *check_secrets(reading, os.environ)]
     if as_json:
         found = {"file": str(reading.file), "mistakes": reading.mistakes, "doubts": doubts, "ok": not reading.mistakes}
         terminal.print_json(found)
     else:
-        findings = [_finding("bad", problem) for problem in reading.mistakes] + [
-            _finding("warn", one) for one in doubts
-        ]
         seen = "no mistakes" if reading.is_there else "does not exist, and need not"
+        findings = [
+            *(("bad", *_place_and_words(problem)) for problem in reading.mistakes),
+            *(("warn", *_place_and_words(problem)) for problem in doubts),
+        ] or [("ok", reading.file.name, seen)]
         terminal.print_line(str(reading.file))
-        terminal.print_findings(findings or [("ok", reading.file.name, seen, None)])
+        for mark, place, words in findings:
+            terminal.print_finding(mark, place, words, None, width=max(len(place) for _, place, _ in findings))
+        terminal.print_verdict([mark for mark, _, _ in findings])
     if unused:
         terminal.warn(unused)
     if reading.mistakes:
@@ -122,9 +131,10 @@ def trust(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Trust it without a question.")] = False,
     revoke: Annotated[bool, typer.Option("--revoke", help="Do not trust it any more.")] = False,
 ) -> None:
-    """Show what the settings of the project around this folder would change, and trust them if you want to.
+    """Show the settings of the project around this folder, and ask whether to trust them.
 
-    They are in a file .claude-bridge.toml, and `bridge run` uses them. A file that changes must be trusted again.
+    They are in a file .claude-bridge.toml, and `bridge run` uses them once you trust them. A file that changes must be
+    trusted again.
     """
     project = project_here()
     if project is None:
@@ -146,7 +156,7 @@ def trust(
     terminal.say("`bridge run` uses it from now on, until it changes.")
 
 
-def _finding(mark: str, problem: Problem) -> tuple[str, str, str, None]:
+def _place_and_words(problem: Problem) -> tuple[str, str]:
     place = problem.place if problem.key == problem.place else Path(problem.place).name
-    name = f"{place}:{problem.line}" if problem.line else place
-    return mark, name, problem.what if problem.key in ("", problem.place) else f"{problem.key} {problem.what}", None
+    words = problem.what if problem.key in ("", problem.place) else f"{problem.key} {problem.what}"
+    return f"{place}:{problem.line}" if problem.line else place, words

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +11,6 @@ import typer
 from claude_bridge.app.options import Options
 from claude_bridge.cli import terminal
 from claude_bridge.cli.bridge_client import find_served, row_of_served
-from claude_bridge.cli.loading import load_reading
 from claude_bridge.cli.options import ConfigFile, takes_options
 from claude_bridge.cli.plain_serve import DEFAULT_PORT
 from claude_bridge.errors import SetupError
@@ -68,7 +68,9 @@ def doctor(
     """
     import anyio
 
-    reading = load_reading(config_file)
+    from claude_bridge.config.load import read_config
+
+    reading = read_config(config_file, os.environ)
     config = reading.config
     from claude_bridge.app.build import trust_authorities, web_plan
     from claude_bridge.app.plan import WebPlan

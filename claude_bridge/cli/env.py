@@ -9,7 +9,7 @@ import typer
 
 from claude_bridge.cli import terminal
 from claude_bridge.cli.bridge_client import BridgeToken, BridgeUrl, NoBridgeError, Place, ask, place_of_bridge
-from claude_bridge.cli.options import ConfigFile
+from claude_bridge.cli.options import ConfigFile, Traffic
 from claude_bridge.errors import SetupError
 
 if TYPE_CHECKING:
@@ -34,10 +34,7 @@ def env(
     ] = None,
     url: BridgeUrl = None,
     auth_token: BridgeToken = None,
-    traffic: Annotated[
-        bool,
-        typer.Option("--traffic", help="Let Claude Code talk to Anthropic too: telemetry, error reports, updates."),
-    ] = False,
+    traffic: Traffic = False,
     explain: Annotated[bool, typer.Option("--explain", help="Explain why each variable is set.")] = False,
     config_file: ConfigFile = None,
 ) -> None:

@@ -1,20 +1,19 @@
-"""The options that several commands share, and how a command receives those of a bridge as one object."""
+"""The options that several commands share, and how a command receives those of a bridge as objects."""
 
 from __future__ import annotations
 
 import inspect
 import os
 from collections.abc import Callable, Collection
+from dataclasses import fields, is_dataclass
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, Concatenate, ParamSpec, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 import typer
 from typer.models import ParameterInfo
 
-from claude_bridge.app.options import Options
-
-P = ParamSpec("P")
+from claude_bridge.cli.plain_serve import DEFAULT_PORT, MAX_PORT
 
 ENGINE, SERVER, CLAUDE_CODE, BRIDGE = "Engine", "Server", "Claude Code", "Bridge"
 OPTIONS, DIAGNOSTICS, MODELS, TUNING = "Options", "Diagnostics", "Several models", "Fine tuning"
@@ -32,6 +31,12 @@ def _complete_provider(incomplete: str) -> list[str]:
     return [name for name in names if name.startswith(incomplete)]
 
 
+def _option(group: str, metavar: str | None, text: str, *names: str, **more: Any) -> ParameterInfo:  # noqa: ANN401 - Typer's
+    """Return an option; without ``names`` it is called like its field, and without a ``metavar`` it is a flag."""
+    option: ParameterInfo = typer.Option(*names, rich_help_panel=group, metavar=metavar, help=text, **more)
+    return option
+
+
 PARAMETERS: dict[str, ParameterInfo] = {
     "provider": typer.Argument(
         metavar="PROVIDER",
@@ -43,147 +48,121 @@ PARAMETERS: dict[str, ParameterInfo] = {
     "model": typer.Argument(
         metavar="MODEL", help="The engine's name for the model. Not needed if the engine has only one."
     ),
-    "base_url": typer.Option(
-        "--base-url",
-        rich_help_panel=ENGINE,
-        help="The engine's address, with or without /v1.",
-        metavar="URL",
-        envvar="BRIDGE_BASE_URL",
-        show_envvar=False,
-    ),
-    "api_key": typer.Option(
-        "--api-key",
-        rich_help_panel=ENGINE,
-        help="The engine's API key. Default: the provider's variable, such as OPENAI_API_KEY.",
-        metavar="KEY",
+    "base_url": _option(ENGINE, "URL", "The engine's address, with or without /v1.", envvar="BRIDGE_BASE_URL"),
+    "api_key": _option(
+        ENGINE,
+        "KEY",
+        "The engine's API key. Default: the provider's variable, such as OPENAI_API_KEY.",
         envvar="BRIDGE_API_KEY",
-        show_envvar=False,
     ),
-    "ca_file": typer.Option(
-        "--ca-file",
-        rich_help_panel=TUNING,
-        help="Certificate authorities to trust besides those of the system: a PEM file.",
-        metavar="FILE",
+    "context_window": _option(ENGINE, "N", "The context window in tokens. Default: what the engine reports.", min=256),
+    "host": _option(SERVER, "ADDRESS", "The address to listen on. Default: 127.0.0.1; 0.0.0.0 means all."),
+    "port": _option(
+        SERVER, "N", f"The port to listen on. Default: {DEFAULT_PORT}; 0 means any free port.", min=0, max=MAX_PORT
     ),
-    "context_window": typer.Option(
-        rich_help_panel=ENGINE,
-        help="The context window in tokens. Default: what the engine reports.",
-        min=256,
-        metavar="N",
+    "auth_token": _option(SERVER, "TOKEN", "The token that clients must send. Default: on loopback none, else random."),
+    "max_memory": _option(
+        SERVER, "N", "Memory for the bodies of all requests, in MB. Default: a quarter of what is free.", min=64
     ),
-    "max_tokens": typer.Option(rich_help_panel=TUNING, help="The longest answer in tokens.", min=1, metavar="N"),
-    "max_concurrent": typer.Option(
-        rich_help_panel=TUNING,
-        help="How many requests an engine gets at a time; the others wait. Default: all at once.",
-        min=1,
-        metavar="N",
+    "page": _option(
+        DIAGNOSTICS,
+        None,
+        "Show the traffic on a page in the browser; its address is printed. Default: yes.",
+        "--page/--no-page",
     ),
-    "memo": typer.Option(
-        "--memo/--no-memo",
-        rich_help_panel=TUNING,
-        help="Keep converted conversations in memory (32 MiB), so that only new messages are converted. Default: yes.",
-        show_default=False,
+    "debug": _option(DIAGNOSTICS, None, "Print every request and answer, and what was changed in them.", "--debug"),
+    "trace": _option(DIAGNOSTICS, "FILE", "Write every request and answer to a file, for `bridge trace`."),
+    "config_file": _option(
+        DIAGNOSTICS, "FILE", "The configuration file. Default: see `bridge config path`.", "--config"
     ),
-    "think": typer.Option(
-        rich_help_panel=TUNING,
-        help="Whether the model thinks: auto (as the client asks), on, or off.",
-        metavar="MODE",
+    "small_model": _option(
+        MODELS, "MODEL", "The model for small and background requests: one of the same engine, or PROVIDER/MODEL."
     ),
-    "small_model": typer.Option(
-        rich_help_panel=MODELS,
-        help="The model for small and background requests: one of the same engine, or PROVIDER/MODEL.",
-        metavar="MODEL",
+    "plan_model": _option(
+        MODELS, "MODEL", "The model for Claude Code's plan mode: one of the same engine, or PROVIDER/MODEL."
     ),
-    "plan_model": typer.Option(
-        rich_help_panel=MODELS,
-        help="The model for Claude Code's plan mode: one of the same engine, or PROVIDER/MODEL.",
-        metavar="MODEL",
+    "fallback": _option(
+        MODELS,
+        "PROVIDER/MODEL",
+        "The model to use when the main one can't be reached or is overloaded. Can be given several times.",
     ),
-    "fallback": typer.Option(
-        rich_help_panel=MODELS,
-        help="The model to use when the main one can't be reached or is overloaded. Can be given several times.",
-        metavar="PROVIDER/MODEL",
-    ),
-    "route": typer.Option(
-        rich_help_panel=MODELS,
-        help="The model for requests whose model name matches, as in 'claude-opus-*=openrouter/openai/gpt-5'. Can be "
+    "route": _option(
+        MODELS,
+        "PATTERN=PROVIDER/MODEL",
+        "The model for requests whose model name matches, as in 'claude-opus-*=openrouter/openai/gpt-5'. Can be "
         "given several times.",
-        metavar="PATTERN=PROVIDER/MODEL",
     ),
-    "vision_model": typer.Option(
-        rich_help_panel=MODELS,
-        help="A model of the same provider that describes images for a model that can't see them.",
-        metavar="MODEL",
+    "vision_model": _option(
+        MODELS, "MODEL", "A model of the same provider that describes images for a model that can't see them."
     ),
-    "web_search": typer.Option(
-        rich_help_panel=TUNING,
-        help="The service that searches the web for models, and gets their queries: off, duckduckgo, searxng:URL, "
+    "ca_file": _option(TUNING, "FILE", "Certificate authorities to trust besides those of the system: a PEM file."),
+    "max_tokens": _option(TUNING, "N", "The longest answer in tokens.", min=1),
+    "max_concurrent": _option(
+        TUNING, "N", "How many requests an engine gets at a time; the others wait. Default: all at once.", min=1
+    ),
+    "memo": _option(
+        TUNING,
+        None,
+        "Keep converted conversations in memory (32 MiB), so that only new messages are converted. Default: yes.",
+        "--memo/--no-memo",
+    ),
+    "think": _option(TUNING, "MODE", "Whether the model thinks: auto (as the client asks), on, or off."),
+    "web_search": _option(
+        TUNING,
+        "SERVICE",
+        "The service that searches the web for models, and gets their queries: off, duckduckgo, searxng:URL, "
         "brave, tavily, exa or ollama. Default: auto, which lets OpenAI and xAI search for their own models; for other "
         "models `bridge run` asks once.",
-        metavar="SERVICE",
     ),
-    "api": typer.Option(
-        rich_help_panel=TUNING,
-        help="Use this API of the engine, such as openai-chat. Default: the best one that it has.",
-        metavar="KIND",
+    "api": _option(
+        TUNING, "KIND", "Use this API of the engine, such as openai-chat. Default: the best one that it has."
     ),
-    "model_file": typer.Option(rich_help_panel=TUNING, help="With local: a GGUF file of your own.", metavar="FILE"),
-    "check": typer.Option(
+    "model_file": _option(TUNING, "FILE", "With local: a GGUF file of your own."),
+    "check": _option(
+        TUNING,
+        None,
+        "Ask the engine for its models and its context window at the start. Default: yes.",
         "--check/--no-check",
-        rich_help_panel=TUNING,
-        help="Ask the engine for its models and its context window at the start. Default: yes.",
-    ),
-    "page": typer.Option(
-        "--page/--no-page",
-        rich_help_panel=DIAGNOSTICS,
-        help="Show in a browser what happens; the address is printed. Default: yes.",
-    ),
-    "debug": typer.Option(
-        "--debug", rich_help_panel=DIAGNOSTICS, help="Print every request and answer, and what was changed in them."
-    ),
-    "trace": typer.Option(
-        rich_help_panel=DIAGNOSTICS,
-        help="Write every request and answer to a file, for `bridge trace`.",
-        metavar="FILE",
     ),
 }
-"""How each field of Options is written on the command line, in the order of the help."""
+"""How each field of Options and ServerOptions is written on the command line, in the order of the help."""
 
 BaseUrl = Annotated[str | None, PARAMETERS["base_url"]]
 ApiKey = Annotated[str | None, PARAMETERS["api_key"]]
-ConfigFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--config",
-        rich_help_panel=DIAGNOSTICS,
-        help="The configuration file. Default: see `bridge config path`.",
-        metavar="FILE",
+ConfigFile = Annotated[Path | None, PARAMETERS["config_file"]]
+Traffic = Annotated[
+    bool,
+    _option(
+        CLAUDE_CODE, None, "Let Claude Code talk to Anthropic too: telemetry, error reports, updates.", "--traffic"
     ),
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
-def takes_options(
-    command: Callable[Concatenate[Options, P], None], *, names: Collection[str] = PARAMETERS.keys()
-) -> Callable[..., None]:
-    """Make the first parameter of a command, which is an Options, one for each of these fields of it for Typer."""
-    _, *own = inspect.signature(command, eval_str=True).parameters.values()
-    kinds = get_type_hints(Options)
-    shared = [
-        inspect.Parameter(
-            name,
+def takes_options(command: Callable[..., None], *, names: Collection[str] = PARAMETERS.keys()) -> Callable[..., None]:
+    """Make each parameter of a command that is a dataclass of options one parameter for each of these fields."""
+    parameters = inspect.signature(command, eval_str=True).parameters.values()
+    objects: dict[str, Any] = {one.name: one.annotation for one in parameters if is_dataclass(one.annotation)}
+    own = [one for one in parameters if one.name not in objects]
+    shared = {
+        field.name: inspect.Parameter(
+            field.name,
             inspect.Parameter.KEYWORD_ONLY,
-            default=getattr(Options, name),
-            annotation=Annotated[kinds[name], PARAMETERS[name]],
+            default=field.default,
+            annotation=Annotated[get_type_hints(kind)[field.name], PARAMETERS[field.name]],
         )
-        for name in PARAMETERS
-        if name in names
-    ]
+        for kind in objects.values()
+        for field in fields(kind)
+        if field.name in names
+    }
+    ordered = [shared[name] for name in PARAMETERS if name in shared]
 
     @wraps(command)
     def run(**given: Any) -> None:  # noqa: ANN401 - as Typer parsed them
-        options = Options(**{name: given.pop(name) for name in names})
-        command(options, **given)  # type: ignore[call-arg] # the rest of its parameters, which Typer has parsed
+        for name, kind in objects.items():
+            given[name] = kind(**{one.name: given.pop(one.name) for one in fields(kind) if one.name in shared})
+        command(**given)
 
     keyword_only = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
-    run.__signature__ = inspect.Signature([*shared, *keyword_only])  # type: ignore[attr-defined] # what Typer reads
+    run.__signature__ = inspect.Signature([*ordered, *keyword_only])  # type: ignore[attr-defined] # what Typer reads
     return run

@@ -12,10 +12,9 @@ import typer
 from claude_bridge.app.options import Options
 from claude_bridge.cli import terminal
 from claude_bridge.cli.help import Command
-from claude_bridge.cli.loading import load_config
+from claude_bridge.cli.loading import load_config, trusted_project
 from claude_bridge.cli.notices import TerminalNotices
-from claude_bridge.cli.options import CLAUDE_CODE, ConfigFile, takes_options
-from claude_bridge.cli.project import trusted_project
+from claude_bridge.cli.options import CLAUDE_CODE, Traffic, takes_options
 
 if TYPE_CHECKING:
     from claude_bridge.app.plan import Listening
@@ -54,17 +53,9 @@ def run(
             "too small for all tools.",
         ),
     ] = None,
-    traffic: Annotated[
-        bool,
-        typer.Option(
-            "--traffic",
-            rich_help_panel=CLAUDE_CODE,
-            help="Let Claude Code talk to Anthropic too: telemetry, error reports, updates.",
-        ),
-    ] = False,
-    config_file: ConfigFile = None,
+    traffic: Traffic = False,
 ) -> None:
-    """Start Claude Code on a model, with a bridge that ends with it.
+    """Start Claude Code on a model, through a bridge that ends with it.
 
     Arguments after -- go to Claude Code: bridge run ollama -- --continue. Its exit code is passed on, and none of your
     files is changed. With --debug the log goes to a file, because Claude Code has the terminal. A project's own
@@ -82,7 +73,7 @@ def run(
     project, unused = trusted_project(may_ask=True)
     if unused:
         notices.warn(unused)
-    plan = build_plan(load_config(config_file, project), options, notices)
+    plan = build_plan(load_config(options.config_file, project), options, notices)
     if project is not None:
         notices.notes.append(f"settings of this project: {project.file}")
     if options.debug:

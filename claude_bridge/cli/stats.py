@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from claude_bridge.cli import terminal
 from claude_bridge.cli.bridge_client import BridgeToken, BridgeUrl, ask, place_of_bridge
-from claude_bridge.cli.options import ConfigFile
+from claude_bridge.cli.options import AsJson, ConfigFile
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from claude_bridge.wire.admin_api import Figures, StatsReport
+    from claude_bridge.wire.admin_api import Figures, ReadingPrompt, StatsReport
 
 MOST_SESSIONS = 10
 """How many sessions are shown, the newest first."""
@@ -41,7 +43,7 @@ def stats(
     every_s: Annotated[
         float, typer.Option("--every", help="With --watch: seconds between two refreshes.", min=0.2, metavar="SECONDS")
     ] = 1.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+    as_json: AsJson = False,
     config_file: ConfigFile = None,
 ) -> None:
     """Show requests, tokens, cache use, speed, repairs and cost of the running bridge.
@@ -60,10 +62,28 @@ def stats(
     elif not watch:
         terminal.print_renderable(render_report(look(), now_s=time.time()))
     else:
-        with terminal.live_view() as show:
+        with _live_view() as show:
             while True:
                 show(render_report(look(), now_s=time.time()))
                 time.sleep(every_s)
+
+
+@contextmanager
+def _live_view() -> Iterator[Callable[[RenderableType], None]]:
+    """Show one thing on stdout and then the next in its place; yields the function that does. Ctrl-C ends the context.
+
+    Where stdout is no terminal, one comes behind the other.
+    """
+    from rich.live import Live
+    from rich.text import Text
+
+    console = terminal.table_console()
+    with suppress(KeyboardInterrupt):
+        if not console.is_terminal:
+            yield console.print
+            return
+        with Live(Text(""), console=console, auto_refresh=False) as live:
+            yield lambda renderable: live.update(renderable, refresh=True)
 
 
 def render_report(report: StatsReport, *, now_s: float, width: int | None = None) -> RenderableType:
@@ -71,7 +91,6 @@ def render_report(report: StatsReport, *, now_s: float, width: int | None = None
     from rich.console import Group
     from rich.text import Text
 
-    from claude_bridge.cli.format import reading_words
     from claude_bridge.trace.console.printable import printable
 
     running = f", {report.running} running" if report.running else ""
@@ -108,8 +127,6 @@ def _web_text(report: StatsReport) -> str:
 
 
 def _figures(figures: Figures) -> list[str]:
-    from claude_bridge.cli.format import cost_text, short_count
-
     about = "~" if figures.estimated else ""
     first = figures.first_token
     return [
@@ -133,3 +150,53 @@ def _age(seconds: float) -> str:
         if seconds >= unit_s:
             return f"{seconds // unit_s:.0f} {unit}"
     return f"{max(0.0, seconds):.0f} s"
+
+
+# --- figures in words, the same in every command --------------------------------------------------------------------
+
+
+def short_count(count: int) -> str:
+    """Return a count in few characters, as 999, 12.3k or 4.5M."""
+    if count < 1_000:
+        return str(count)
+    return f"{count / 1_000:.1f}k" if count < 999_950 else f"{count / 1_000_000:.1f}M"
+
+
+def cost_text(figures: Figures) -> str:
+    """Return what the answers cost, with ? for those whose cost is not known."""
+    if figures.of_unknown_cost and not figures.cost_usd:
+        return "?"
+    digits = 4 if 0 < figures.cost_usd < 1 else 2
+    return f"${figures.cost_usd:,.{digits}f}" + (" + ?" if figures.of_unknown_cost else "")
+
+
+def reading_words(prompt: ReadingPrompt, now_s: float) -> str:
+    """Return how far an engine is in reading a prompt: as it reports, else by how fast it read earlier ones."""
+    total, speed = prompt.prompt_tokens, prompt.tokens_per_s
+    passed_s = max(0.0, now_s - prompt.since_s)
+    if prompt.read_tokens is not None:
+        left = f", ~{(total - prompt.read_tokens) / speed:.0f} s left" if speed else ""
+        return f"reading {prompt.read_tokens / max(total, 1):.0%} of {short_count(total)} tokens{left}"
+    if speed:
+        return f"reading ~{short_count(total)} tokens, {passed_s:.0f} s of ~{total / speed:.0f} s, less from cache"
+    return f"reading ~{short_count(total)} tokens, {passed_s:.0f} s"
+
+
+def session_words(figures: Figures) -> list[str]:
+    """Return the figures of one session, the most important first; what is not known is left out."""
+    cache = "" if figures.cache_share is None else f" ({figures.cache_share:.0%} cached)"
+    about = "~" if figures.estimated else ""
+    words = [f"{about}{short_count(figures.prompt_tokens)} in{cache}"]
+    if figures.answered or figures.output_tokens:
+        words.append(f"{about}{short_count(figures.output_tokens)} out")
+    if figures.tokens_per_s is not None:
+        words.append(f"{figures.tokens_per_s:,.0f} tok/s")
+    if figures.first_token.count:
+        words.append(f"first token {figures.first_token.last_s:.1f} s")
+    if figures.answered and (cost := cost_text(figures)) != "?":
+        words.append(cost)
+    if figures.left:
+        words.append(f"{figures.left} stopped")
+    if figures.failed:
+        words.append(f"{figures.failed} failed")
+    return words

@@ -15,13 +15,13 @@ EXAMPLES = ('"statusLine": {"type": "command", "command": "bridge statusline"}',
 
 
 def statusline() -> None:
-    """Print one line about a session, for Claude Code's status line. Claude Code describes the session on stdin.
+    """Print one line about a session, for Claude Code's status line.
 
-    The figures are the bridge's own; the cost that Claude Code shows for a model that it does not know is made up.
-    `bridge run` sets this status line, unless your settings have one.
+    Claude Code describes the session on stdin. The figures are the bridge's own; the cost that Claude Code shows for a
+    model that it does not know is made up. `bridge run` sets this status line, unless your settings have one.
     """
     from claude_bridge.cli.bridge_client import ask, place_of_client
-    from claude_bridge.cli.format import reading_words, session_words
+    from claude_bridge.cli.stats import reading_words, session_words
     from claude_bridge.errors import SetupError
     from claude_bridge.wire.admin_api import STATS_PATH, parse_stats
 

@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cache
 from io import TextIOWrapper
 from typing import TYPE_CHECKING, NamedTuple, TextIO
@@ -116,53 +116,12 @@ def _filled(text: str, width: int, first: str) -> list[str]:
 _MARK = re.compile(r"(?:\x1b\[\d+m)*(?: *· |→(?:\x1b\[\d+m)* )")
 """What a line of a list begins with, with its style."""
 
-MAX_WORD = 24
-"""Of a longer word the beginning is shown before its end is there: some languages have no spaces."""
-
 _WORDS = re.compile(r"`[^`]*`[^ \n]*|[^ \n]+")
 
 
 def _length(text: str) -> int:
     """Return how many columns a text takes."""
     return len(_STYLE.sub("", text))
-
-
-class Flow:
-    """Writes text to stdout as it comes, with no word broken at the edge of a terminal."""
-
-    def __init__(self, width: int | None = None) -> None:
-        """``width`` None means that of the terminal, or none where there is no terminal."""
-        self._width = width or (screen_width() if sys.stdout.isatty() else sys.maxsize)
-        self._column = 0
-        self._word = ""
-
-    def write(self, text: str) -> None:
-        """Write what is whole of the text; of a word that is not, the beginning waits for its end."""
-        for letter in text:
-            if not letter.isspace():
-                self._word += letter
-                if len(self._word) > MAX_WORD:
-                    self._end_word()
-                continue
-            self._end_word()
-            if letter == "\n" or self._column < self._width:
-                sys.stdout.write(letter)
-                self._column = 0 if letter == "\n" else self._column + 1
-        sys.stdout.flush()
-
-    def close(self) -> None:
-        """Write the last word, and end the line."""
-        self._end_word()
-        sys.stdout.write("\n")
-        sys.stdout.flush()
-
-    def _end_word(self) -> None:
-        if self._column and self._column + len(self._word) > self._width and len(self._word) <= MAX_WORD:
-            sys.stdout.write("\n")
-            self._column = 0
-        sys.stdout.write(self._word)
-        self._column += len(self._word)
-        self._word = ""
 
 
 def strong(text: str) -> str:
@@ -227,7 +186,7 @@ def print_table(title: str, columns: Sequence[Column], rows: Sequence[Sequence[s
 
 def print_renderable(renderable: RenderableType) -> None:
     """Print something of Rich's on stdout, for people."""
-    _table_console().print(renderable)
+    table_console().print(renderable)
 
 
 def screen_width(otherwise: int = PIPED_WIDTH) -> int:
@@ -294,25 +253,8 @@ def _text_width(texts: Sequence[str]) -> int:
     return max(cell_len(line) for text in texts for line in text.split("\n"))
 
 
-@contextmanager
-def live_view() -> Iterator[Callable[[RenderableType], None]]:
-    """Show one thing on stdout and then the next in its place; yields the function that does. Ctrl-C ends the context.
-
-    Where stdout is no terminal, one comes behind the other.
-    """
-    from rich.live import Live
-    from rich.text import Text
-
-    console = _table_console()
-    with suppress(KeyboardInterrupt):
-        if not console.is_terminal:
-            yield console.print
-            return
-        with Live(Text(""), console=console, auto_refresh=False) as live:
-            yield lambda renderable: live.update(renderable, refresh=True)
-
-
-def _table_console() -> Console:
+def table_console() -> Console:
+    """Return a Rich console on stdout."""
     from rich.console import Console
 
     return Console(highlight=False, width=screen_width())
@@ -321,24 +263,6 @@ def _table_console() -> Console:
 def size(n_bytes: int) -> str:
     """Return a size on disk as people say it, such as ``4.7 GB``."""
     return f"{n_bytes / 1e9:.1f}\N{NO-BREAK SPACE}GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.0f}\N{NO-BREAK SPACE}MB"
-
-
-def print_choices(rows: Sequence[Sequence[str]]) -> None:
-    """Print numbered rows on stderr; the columns after the first are shortened if necessary."""
-    from rich.table import Table
-    from rich.text import Text
-
-    from claude_bridge.trace.console.printable import one_line, printable
-
-    table = Table.grid(padding=(0, 2))
-    table.add_column(justify="right", no_wrap=True)
-    table.add_column(overflow="fold")
-    for _ in rows[0][1:] if rows else ():
-        table.add_column(no_wrap=True, overflow="ellipsis")
-    for number, (name, *facts) in enumerate(rows, 1):
-        cells = [Text(printable(one_line(fact)), style="dim") for fact in facts]
-        table.add_row(Text(f"  {number}", style="bold"), Text(printable(one_line(name))), *cells)
-    error_console().print(table)
 
 
 def ask(question: str) -> None:
@@ -351,14 +275,6 @@ _MARKS = {"ok": ("✓", "\x1b[32m"), "warn": ("!", _YELLOW), "bad": ("✗", _RED
 
 FINDING_NAME_WIDTH = 15
 """Columns for the name of a finding where not all names are known yet: the longest one of `bridge doctor`."""
-
-
-def print_findings(findings: Sequence[tuple[str, str, str, str | None]]) -> None:
-    """Print findings on stdout, each as (mark, name, what was seen, remedy), and how many need something done."""
-    width = max((len(name) for _, name, _, _ in findings), default=0)
-    for mark, name, seen, remedy in findings:
-        print_finding(mark, name, seen, remedy, width=width)
-    print_verdict([finding[0] for finding in findings])
 
 
 def print_finding(mark: str, name: str, seen: str, remedy: str | None, *, width: int = FINDING_NAME_WIDTH) -> None:

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from claude_bridge.cli import terminal
-from claude_bridge.cli.format import short_count
+from claude_bridge.cli.stats import short_count
 from claude_bridge.trace.console.printable import counted, one_line, printable, seconds, shortened, size
 from claude_bridge.trace.detail import Lines, Pool, rows_of
 from claude_bridge.trace.parts import Part, answer_parts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 DEFAULT_PROMPT = "Explain in three short sentences what a bridge is."
 MAX_TOKENS = 200
 IDLE_S = 60.0
+
+MAX_WORD = 24
+"""Of a longer word the beginning is shown before its end is there: some languages have no spaces."""
 
 EXAMPLES = (
     "bridge try",
@@ -42,14 +46,14 @@ def try_(
     """
     from claude_bridge.app.build import build_plan
     from claude_bridge.app.options import Options
-    from claude_bridge.app.serve import serve_beside
+    from claude_bridge.app.serve import run, serve_beside
     from claude_bridge.cli.notices import TerminalNotices
     from claude_bridge.config.schema import Config
 
     notices = TerminalNotices()
     plan = build_plan(Config(), Options(provider="local", page=False, model_file=model_file, debug=debug), notices)
     notes = _Notes()
-    serve_beside(plan, partial(_ask, prompt, None if debug else notes), notices, sinks=[notes])
+    run(partial(serve_beside, plan, partial(_ask, prompt, None if debug else notes), notices, sinks=[notes]))
     notes.print()
 
 
@@ -81,7 +85,7 @@ async def _ask(prompt: str, notes: _Notes | None, bridge: RunningBridge, upstrea
     }
     request = OutgoingRequest(method="POST", path="/v1/messages", body=msgspec.json.encode(question))
     decoder = SseDecoder()
-    flow = terminal.Flow()
+    flow = Flow()
     async with AsyncExitStack() as reading, UpstreamClient(url, api_key=None, name="The bridge") as client:
         if notes is not None:
             notes.show_reading = reading.enter_context(terminal.spinner("The model reads the question"))
@@ -97,6 +101,44 @@ async def _ask(prompt: str, notes: _Notes | None, bridge: RunningBridge, upstrea
                         case _:
                             pass
     flow.close()
+
+
+class Flow:
+    """Writes text to stdout as it comes, with no word broken at the edge of a terminal."""
+
+    def __init__(self, width: int | None = None) -> None:
+        """``width`` None means that of the terminal, or none where there is no terminal."""
+        self._width = width or (terminal.screen_width() if sys.stdout.isatty() else sys.maxsize)
+        self._column = 0
+        self._word = ""
+
+    def write(self, text: str) -> None:
+        """Write what is whole of the text; of a word that is not, the beginning waits for its end."""
+        for letter in text:
+            if not letter.isspace():
+                self._word += letter
+                if len(self._word) > MAX_WORD:
+                    self._end_word()
+                continue
+            self._end_word()
+            if letter == "\n" or self._column < self._width:
+                sys.stdout.write(letter)
+                self._column = 0 if letter == "\n" else self._column + 1
+        sys.stdout.flush()
+
+    def close(self) -> None:
+        """Write the last word, and end the line."""
+        self._end_word()
+        sys.stdout.write("\n")
+        sys.stdout.flush()
+
+    def _end_word(self) -> None:
+        if self._column and self._column + len(self._word) > self._width and len(self._word) <= MAX_WORD:
+            sys.stdout.write("\n")
+            self._column = 0
+        sys.stdout.write(self._word)
+        self._column += len(self._word)
+        self._word = ""
 
 
 class _Notes:

@@ -13,11 +13,12 @@ from msgspec import Struct, inspect
 from msgspec.structs import asdict, replace
 
 from claude_bridge.adapters import ADAPTERS
-from claude_bridge.config.format import expected, shown
 from claude_bridge.config.line_numbers import KeyPath
 from claude_bridge.config.schema import (
+    FORMS,
     Config,
     Defaults,
+    Pattern,
     ProviderSettings,
     Server,
     Web,
@@ -25,7 +26,7 @@ from claude_bridge.config.schema import (
     variable_of,
     without_none,
 )
-from claude_bridge.config.types import ApiKeys, BodyFields, Headers, ModelName, Pattern, Secret, WrittenText
+from claude_bridge.config.types import ApiKeys, BodyFields, Headers, ModelName, Secret, WrittenText, shown
 from claude_bridge.providers import LOCAL, PROVIDERS
 from claude_bridge.spending import Budget
 
@@ -66,18 +67,19 @@ def decode_document(document: Mapping[str, Any]) -> tuple[Config, list[Mistake]]
         elif not isinstance(given, dict):
             mistakes.append(Mistake((table,), _must_be("a table", given)))
         elif table in TABLES_OF_VARIABLES:
-            decoded[table], found = _convert(given, TABLES_OF_VARIABLES[table], (table,))
+            value, found = _convert(given, TABLES_OF_VARIABLES[table], (table,))
             mistakes += found
+            decoded |= {table: value} if value is not None else {}
         else:
             kind = ProviderSettings if table == "providers" else ModelName
             for name, one in given.items():
-                value, found = _convert(one, kind, (table, name))
-                mistakes += found or (_check_provider(name, value) if table == "providers" else _check_pattern(name))
-                decoded[table] |= {name: value}
-    whole = {table: value for table, value in decoded.items() if value is not None}
-    for table in ("providers", "routes"):
-        whole[table] = {name: value for name, value in decoded[table].items() if value is not None}
-    return Config(**whole), mistakes
+                path = (table, name)
+                value, found = _convert(one, kind, path)
+                mistakes += found or (
+                    _check_provider(name, value) if table == "providers" else _convert(name, Pattern, path)[1]
+                )
+                decoded[table] |= {name: value} if value is not None else {}
+    return Config(**decoded), mistakes
 
 
 def decode_variables(config: Config, environment: Mapping[str, str]) -> tuple[Config, list[Mistake]]:
@@ -108,8 +110,8 @@ def check_model_names(config: Config) -> Iterator[Mistake]:
         elif name.provider == LOCAL and name.model:
             yield Mistake(path, f'names a model of "{LOCAL}", which has only one: write "{LOCAL}"')
         elif name.provider not in known:
-            near = _nearest(name.provider, known)
-            yield Mistake(path, f"must be {name.WANTED}, not {shown(name)}; of the providers, {near}")
+            what = f"names the provider {shown(name.provider)}, which does not exist"
+            yield Mistake(path, f"{what}; {_nearest(name.provider, known)}")
 
 
 def _model_names(config: Config) -> Iterator[tuple[KeyPath, ModelName]]:
@@ -191,6 +193,37 @@ def _at(value: Any, path: Collection[str | int]) -> Any:  # noqa: ANN401 - what 
     return value
 
 
+def expected(kind: inspect.Type) -> str:
+    """Return what a value of this type is, as in "must be …"."""
+    match kind:
+        case inspect.CustomType(cls=cls):
+            return str(getattr(cls, "WANTED"))  # noqa: B009 - only classes of ours are custom types
+        case inspect.StructType() | inspect.DictType():
+            return "a table"
+        case inspect.VarTupleType(item_type=inspect.StructType()):
+            return "a list of tables"
+        case inspect.VarTupleType(item_type=item):
+            return f"a list; each must be {expected(item)}"
+        case inspect.LiteralType(values=values):
+            return f"one of {', '.join(map(str, values))}"
+        case inspect.BoolType():
+            return "true or false"
+        case inspect.IntType(ge=low, le=high):
+            return f"an integer{_bounds(low, high)}"
+        case inspect.FloatType(ge=low, le=high):
+            return f"a number{_bounds(low, high)}"
+        case inspect.StrType(pattern=pattern):
+            return FORMS[pattern] if pattern else "text that is not empty"
+        case _:
+            raise NotImplementedError(kind)
+
+
+def _bounds(low: float | None, high: float | None) -> str:
+    if high is not None:
+        return f" from {low or 0:g} to {high:g}"
+    return "" if low is None else f" of at least {low:g}"
+
+
 def _must_be(what: str, given: object) -> str:
     text = shown(given)
     return f"must be {what}, not {text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 1] + '…'}"
@@ -199,14 +232,6 @@ def _must_be(what: str, given: object) -> str:
 def _unknown_key(key: str, known: Collection[str], *, is_top: bool = False) -> str:
     tables = [table for table, kind in TABLES_OF_VARIABLES.items() if is_top and key in settings_of(kind)]
     return f"belongs into [{tables[0]}]" if tables else f"is not a setting; {_nearest(key, known)}"
-
-
-def _check_pattern(pattern: str) -> list[Mistake]:
-    try:
-        Pattern.parse(pattern)
-    except ValueError:
-        return [Mistake(("routes", pattern), _must_be(Pattern.WANTED, pattern))]
-    return []
 
 
 def _check_provider(name: str, provider: ProviderSettings) -> list[Mistake]:

@@ -1,7 +1,8 @@
-"""In which file and on which line each key is set; tomllib does not keep that."""
+"""Keys, and in which file and on which line each is set; tomllib does not keep that."""
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,6 +16,19 @@ KeyPath = tuple[str | int, ...]
 
 MAX_DEPTH = 50
 """Of tables and lists in each other."""
+
+
+def key_text(path: KeyPath) -> str:
+    """Return a whole key as one writes it: ``providers."a.b".models[0].id``."""
+    text = ""
+    for key in path:
+        if isinstance(key, int):
+            text += f"[{key}]"
+        else:
+            text += ("." if text else "") + (
+                key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(key, ensure_ascii=False)
+            )
+    return text
 
 
 class Source(NamedTuple):

@@ -1,4 +1,4 @@
-"""Reads the configuration: files, overridden by environment variables; every mistake is reported with its place."""
+"""Reads the configuration: files, overridden by environment variables; each setting and mistake with its place."""
 
 from __future__ import annotations
 
@@ -21,16 +21,20 @@ from claude_bridge.config.decode import (
     decode_document,
     decode_variables,
 )
-from claude_bridge.config.format import key_text
-from claude_bridge.config.line_numbers import KeyPath, Place, Places, Source, TomlError, merged, parse_toml
+from claude_bridge.config.line_numbers import KeyPath, Place, Places, Source, TomlError, key_text, merged, parse_toml
 from claude_bridge.config.locate import CONFIG_VARIABLE, VARIABLES, config_file
 from claude_bridge.config.project import Project
-from claude_bridge.config.schema import Config, settings_of, variable_of
-from claude_bridge.config.types import Secret
+from claude_bridge.config.providers import configured_rows
+from claude_bridge.config.schema import Config, ProviderSettings, settings_of, variable_of
+from claude_bridge.config.types import HIDDEN, ApiKeys, Secret, plain
 from claude_bridge.errors import SetupError
+from claude_bridge.providers import Provider, base_url_from, secret_in
 
 OPTION_VARIABLES = {CONFIG_VARIABLE: "--config", "BRIDGE_BASE_URL": "--base-url", "BRIDGE_API_KEY": "--api-key"}
 """Variables that stand for options which are no settings: the option of each."""
+
+
+DEFAULT = "default"
 
 
 class Problem(Struct, frozen=True, kw_only=True):
@@ -70,6 +74,15 @@ class Reading(Struct, frozen=True, kw_only=True):
         raise SetupError(
             f"The configuration has mistakes:\n{found}", "Correct them; `bridge config check` checks again."
         )
+
+
+class Effective(Struct, frozen=True, kw_only=True):
+    """One setting in effect. ``value`` None: it is not set."""
+
+    key: str
+    value: Any
+    origin: str
+    """DEFAULT, a line of the user's file, that of a project's file with its name, or a variable."""
 
 
 def read_config(named: Path | None, environment: Mapping[str, str], project: Project | None = None) -> Reading:
@@ -130,6 +143,24 @@ def changed_keys(before: Reading, after: Reading) -> list[str]:
     return list(changed(before.document, after.document, ()))
 
 
+def effective_settings(reading: Reading, environment: Mapping[str, str]) -> Iterator[Effective]:
+    """Yield all settings of the bridge, then those of providers that are set somewhere."""
+    config = reading.config
+    for table_name in TABLES_OF_VARIABLES:
+        table: Struct = getattr(config, table_name)
+        for name in settings_of(type(table)):
+            origin = variable_of(name) if name in config.from_environment else None
+            yield _effective(reading, (table_name, name), getattr(table, name), origin)
+    for pattern, target in config.routes.items():
+        yield _effective(reading, ("routes", pattern), target)
+    for row in configured_rows(config).values():
+        yield from _of_provider(reading, row, environment)
+    for variable, option in OPTION_VARIABLES.items():
+        if given := environment.get(variable, "").strip():
+            is_secret = variable.endswith("_KEY") or secret_in(given)
+            yield Effective(key=option, value=HIDDEN if is_secret else given, origin=variable)
+
+
 def _read_text(file: Path, *, is_named: bool) -> tuple[str | None, list[Problem]]:
     """Return the text (None: there is none), and what is wrong with that."""
     try:
@@ -174,3 +205,26 @@ def _near_variables(environment: Mapping[str, str]) -> Iterator[Problem]:
         if variable.startswith(VARIABLES) and variable not in (*known, *OPTION_VARIABLES):
             for near in get_close_matches(variable, known, n=1, cutoff=0.85):
                 yield Problem(place=variable, key=variable, what=f"is not a setting; nearest: {near}")
+
+
+def _of_provider(reading: Reading, row: Provider, environment: Mapping[str, str]) -> Iterator[Effective]:
+    provider = reading.config.providers.get(row.name, ProviderSettings())
+    variables = {"api_key": row.key_variable, "base_url": row.base_url_variable}
+    for name in settings_of(ProviderSettings):
+        path: KeyPath = ("providers", row.name, name)
+        value, variable = getattr(provider, name), variables.get(name)
+        if value is None and variable and (given := environment.get(variable, "").strip()):
+            is_secret = name == "api_key" or secret_in(given)
+            yield Effective(key=key_text(path), value=HIDDEN if is_secret else base_url_from(given), origin=variable)
+        elif isinstance(value, tuple) and not isinstance(value, ApiKeys):
+            yield from (_effective(reading, (*path, number), one) for number, one in enumerate(value))
+        elif value is not None:
+            yield _effective(reading, path, value)
+
+
+def _effective(reading: Reading, path: KeyPath, value: object, variable: str | None = None) -> Effective:
+    """Return a setting with its origin: a variable, or the line that sets it in a file."""
+    origin, place = variable or DEFAULT, reading.places.of(path)
+    if variable is None and place is not None:
+        origin = f"line {place.line}" if place.file == reading.file else f"{place.file.name}:{place.line}"
+    return Effective(key=key_text(path), value=plain(value), origin=origin)

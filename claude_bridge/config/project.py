@@ -13,10 +13,9 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import Struct
 
-from claude_bridge.config.format import key_text, shown
-from claude_bridge.config.line_numbers import KeyPath, TomlError, parse_toml
+from claude_bridge.config.line_numbers import KeyPath, TomlError, key_text, parse_toml
 from claude_bridge.config.locate import trusted_projects_file
-from claude_bridge.config.types import Secret
+from claude_bridge.config.types import Secret, shown
 
 PROJECT_FILE = ".claude-bridge.toml"
 MAX_BYTES = 16 * 1024
@@ -97,9 +96,7 @@ def remember(project: Project, *, trusted: bool) -> None:
 def changes_of(project: Project) -> list[Change]:
     """Return what a project's file sets, what is dangerous first."""
     changes = [
-        Change(key_text(path), _shown(path, value), _note(path, value))
-        for path, value in _leaves(project.document)
-        if path
+        Change(key_text(path), *_shown_and_note(path, value)) for path, value in _leaves(project.document) if path
     ]
     return sorted(changes, key=lambda change: not change.note)
 
@@ -166,24 +163,12 @@ def _leaves(value: Any, above: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:  
         yield above, value
 
 
-def _secret_in(path: KeyPath, value: Any) -> Secret | None:  # noqa: ANN401 - whatever TOML holds
-    return Secret(value) if isinstance(value, str) and not {*path}.isdisjoint(_SECRETS) else None
-
-
-def _shown(path: KeyPath, value: Any) -> str:  # noqa: ANN401 - whatever TOML holds
-    secret = _secret_in(path, value)
-    return shown(secret.shown_unless_secret(_names(path)[-1]) if secret else value)
-
-
-def _note(path: KeyPath, value: Any) -> str:  # noqa: ANN401 - whatever TOML holds
-    """Return what a user should know before trusting a setting."""
-    if _secret_in(path, value):
-        return _NOTES_OF_SECRETS.get(value.partition(":")[0], "")
-    names = _names(path)
+def _shown_and_note(path: KeyPath, value: Any) -> tuple[str, str]:  # noqa: ANN401 - whatever TOML holds
+    """Return a setting as it may be shown, and what a user should know before trusting it."""
+    names = [key for key in path if isinstance(key, str)]
+    if isinstance(value, str) and not {*names}.isdisjoint(_SECRETS):
+        note = _NOTES_OF_SECRETS.get(value.partition(":")[0], "")
+        return shown(Secret(value).shown_unless_secret(names[-1])), note
     if names[0] == "defaults" and names[-1].endswith("model"):
-        return _NOTES["routes"]
-    return next((note for name, note in _NOTES.items() if name in (names[0], names[-1])), "")
-
-
-def _names(path: KeyPath) -> list[str]:
-    return [key for key in path if isinstance(key, str)]
+        return shown(value), _NOTES["routes"]
+    return shown(value), next((note for name, note in _NOTES.items() if name in (names[0], names[-1])), "")

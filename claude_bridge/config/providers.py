@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 from msgspec.structs import asdict, replace
 
 from claude_bridge.adapters import ADAPTERS
-from claude_bridge.adapters.engine_profiles import UNKNOWN, profile_in_api
+from claude_bridge.adapters.engine_profiles import UNKNOWN
 from claude_bridge.config.schema import Config, ModelSettings, ProviderSettings
 from claude_bridge.conversion.pricing import Prices
-from claude_bridge.conversion.profile import Profile
-from claude_bridge.providers import PROVIDERS, Provider, profile_at
+from claude_bridge.providers import PROVIDERS, Provider, profile_at, profile_in_other_api
 from claude_bridge.request_settings import RequestSettings
 
 if TYPE_CHECKING:
@@ -109,7 +108,9 @@ def _row(name: str, given: ProviderSettings) -> Provider:
             profile=service[1] if service else UNKNOWN,
         )
     if given.kind not in (None, row.kind):
-        row = replace(row, kind=given.kind, kind_elsewhere=None, profile=_profile_in(row, given.kind))
+        row = replace(
+            row, kind=given.kind, kind_elsewhere=None, profile=profile_in_other_api(row.profile, row.kind, given.kind)
+        )
     if given.profile is not None:
         like = PROVIDERS[given.profile]
         name = like.display_name if row.is_any_engine else row.display_name
@@ -117,12 +118,6 @@ def _row(name: str, given: ProviderSettings) -> Provider:
     if given.keep_alive is not None:
         row = replace(row, profile=row.profile.with_changes({"keep_alive": given.keep_alive}))
     return row
-
-
-def _profile_in(row: Provider, kind: str) -> Profile:
-    """Return what of a row holds in another API: what is known of an engine is about its own."""
-    kinds = ("openai-chat", "openai-responses")
-    return profile_in_api(row.profile, kind) if row.kind in kinds and kind in kinds else UNKNOWN
 
 
 def _limit(config: Config, name: str, of_model: int | None) -> int | None:

@@ -9,19 +9,9 @@ from typing import Annotated
 
 from msgspec import Meta, Struct, inspect
 
+from claude_bridge.adapters import ADAPTERS
 from claude_bridge.config.locate import VARIABLES
-from claude_bridge.config.types import (
-    Address,
-    ApiKeys,
-    ApiKind,
-    BodyFields,
-    Headers,
-    Language,
-    ModelName,
-    Pattern,
-    SearchChoice,
-    Secret,
-)
+from claude_bridge.config.types import Address, ApiKeys, BodyFields, Headers, ModelName, SearchChoice, Secret
 from claude_bridge.conversion.reasoning import ThinkMode
 from claude_bridge.routing import LONG_CONTEXT_TOKENS
 from claude_bridge.spending import Budget
@@ -31,8 +21,23 @@ Tokens = Annotated[int, Meta(ge=1)]
 WindowTokens = Annotated[int, Meta(ge=256)]
 Price = Annotated[float, Meta(ge=0)]
 Text = Annotated[str, Meta(min_length=1)]
-Duration = Annotated[str, Meta(pattern=r"^-?([0-9]+(\.[0-9]+)?(ns|us|ms|s|m|h))+$")]
+
+FORMS = {
+    r"^-?([0-9]+(\.[0-9]+)?(ns|us|ms|s|m|h))+\Z": 'a time, such as "30m"',
+    r"^[A-Za-z]{2}\Z": 'two letters, such as "en"',
+    r"^\S+\Z": 'a model name in which * and ? may stand for any letters, such as "claude-opus-*"',
+    rf"^({'|'.join(ADAPTERS)})\Z": f"one of {', '.join(ADAPTERS)}",
+}
+"""What a text of each form is, as in "must be …"."""
+
+_TIME, _LANGUAGE, _PATTERN, _KIND = FORMS
+Duration = Annotated[str, Meta(pattern=_TIME)]
 """As the programs write it that are written in Go, Ollama among them: ``90s``, ``1h30m``."""
+Language = Annotated[str, Meta(pattern=_LANGUAGE)]
+"""By ISO 639."""
+Pattern = Annotated[str, Meta(pattern=_PATTERN)]
+"""Which requested names a route is for."""
+ApiKind = Annotated[str, Meta(pattern=_KIND)]
 
 
 class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -1,7 +1,8 @@
-"""Values that are more than text: how each is written, and what is wrong with a bad one."""
+"""Values that are more than text: how each is written and shown, and what is wrong with a bad one."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -10,9 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from claude_bridge.adapters import ADAPTERS
+from msgspec import Struct
+from msgspec.structs import asdict
+
 from claude_bridge.providers import is_address, secret_in
 from claude_bridge.request_settings import CONVERSATION_FIELDS, TRANSPORT_HEADERS
+from claude_bridge.routing import Target
 
 COMMAND_TIMEOUT_S = 30.0
 
@@ -29,7 +33,7 @@ class WrittenText(str):
     @classmethod
     def parse(cls, given: str) -> Self:
         """Return the value; raises ValueError with what is wrong, or without words if WANTED is enough."""
-        return cls(given)
+        raise NotImplementedError
 
 
 class ModelName(WrittenText):
@@ -48,6 +52,11 @@ class ModelName(WrittenText):
         """The part after the first slash, or nothing."""
         return self.partition("/")[2]
 
+    @property
+    def target(self) -> Target:
+        """The model as the routing knows it."""
+        return Target(self.provider, self.model)
+
     @classmethod
     def parse(cls, given: str) -> Self:
         """Return the name; whether there is such a provider is another question."""
@@ -55,20 +64,6 @@ class ModelName(WrittenText):
         if not name.provider or name != given.strip() or (not name.model and "/" in name):
             raise ValueError
         return name
-
-
-class Pattern(WrittenText):
-    """Which requested names a route is for."""
-
-    __slots__ = ()
-    WANTED = 'a model name in which * and ? may stand for any letters, such as "claude-opus-*"'
-
-    @classmethod
-    def parse(cls, given: str) -> Self:
-        """Return the pattern; raises ValueError for one that no name can match."""
-        if not given or any(character.isspace() for character in given):
-            raise ValueError
-        return cls(given)
 
 
 class Address(WrittenText):
@@ -86,20 +81,6 @@ class Address(WrittenText):
         if not is_address(given):
             raise ValueError
         return cls(given.strip())
-
-
-class ApiKind(WrittenText):
-    """The API of an engine."""
-
-    __slots__ = ()
-    WANTED = f"one of {', '.join(ADAPTERS)}"
-
-    @classmethod
-    def parse(cls, given: str) -> Self:
-        """Return the kind; raises ValueError for an unknown one."""
-        if given not in ADAPTERS:
-            raise ValueError
-        return cls(given)
 
 
 class SearchChoice(WrittenText):
@@ -134,20 +115,6 @@ class SearchChoice(WrittenText):
         elif choice not in names:
             raise ValueError
         return choice
-
-
-class Language(WrittenText):
-    """A language, by ISO 639."""
-
-    __slots__ = ()
-    WANTED = 'two letters, such as "en"'
-
-    @classmethod
-    def parse(cls, given: str) -> Self:
-        """Return the language; raises ValueError for anything else than two letters."""
-        if len(given) != 2 or not (given.isascii() and given.isalpha()):
-            raise ValueError
-        return cls(given.lower())
 
 
 _SECRET_NAME = re.compile(r"key|token|secret|auth|cookie|password|credential", re.IGNORECASE)
@@ -323,3 +290,25 @@ class BodyFields(dict[str, Any]):
             if name in CONVERSATION_FIELDS:
                 raise ValueError(f"contains {name!r}, which carries the conversation and can't be set")
         return cls(given)
+
+
+def plain(value: Any) -> Any:  # noqa: ANN401 - whatever a setting holds
+    """Return a value as programs read it: without what is not set, and with keys hidden."""
+    if isinstance(value, Secret | ApiKeys | Headers):
+        return value.shown
+    if isinstance(value, WrittenText):
+        return str(value)
+    if isinstance(value, tuple):
+        return [plain(one) for one in value]
+    if isinstance(value, Struct):
+        return {name: plain(one) for name, one in asdict(value).items() if one not in (None, ())}
+    return value
+
+
+def shown(value: Any) -> str:  # noqa: ANN401 - whatever TOML holds
+    """Return a plain value as it is written in TOML."""
+    if value is None or value == HIDDEN:
+        return value or "-"
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{name} = {shown(one)}" for name, one in value.items()) + " }"
+    return json.dumps(value, default=str, ensure_ascii=False)

@@ -112,7 +112,7 @@ def take(
         store.add(path, result)
         show(result)
 
-    serve_beside(prepared.plan, partial(_take, exam, keep), notices)
+    run(partial(serve_beside, prepared.plan, partial(_take, exam, keep), notices))
 
 
 async def _take(exam: Exam, keep: Callable[[Result], None], bridge: RunningBridge, upstream: Upstream) -> None:

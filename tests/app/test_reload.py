@@ -166,7 +166,7 @@ async def test_what_can_not_be_used_is_refused_with_its_place_and_what_was_befor
             cases = [
                 (good + "[half\n", f"{running.file}:7 is not valid TOML"),
                 (good + "[server]\nprot = 1\n", f"{running.file}:8: server.prot is not a setting; nearest: port"),
-                (good.replace("work/m", "wrk/m"), f"{running.file}:2: defaults.model must be"),
+                (good.replace("work/m", "wrk/m"), f"{running.file}:2: defaults.model names the provider"),
                 (good.replace(f'"{OLD_KEY}"', '"env:NOT_SET_HERE"'), "providers.work.api_key is env:NOT_SET_HERE"),
                 (good.replace(f'"{OLD_KEY}"', '"command:false"'), "that command failed with exit code 1"),
                 (good.replace('"work/m"', '"local"'), "Restart the bridge"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import anyio
 import pytest
@@ -61,7 +62,7 @@ def test_a_program_can_use_a_bridge_without_a_command_line() -> None:
 
     options = Options(provider="openai", model="m", base_url=NOWHERE, check=False)
     plan = build_plan(Config(), options, Notices())
-    assert serve_beside(plan, ask, Notices()) == ("m", 200)
+    assert run(partial(serve_beside, plan, ask, Notices())) == ("m", 200)
 
 
 def test_without_an_engine_the_work_does_not_begin() -> None:
@@ -70,4 +71,4 @@ def test_without_an_engine_the_work_does_not_begin() -> None:
 
     plan = build_plan(Config(), Options(provider="openai", model="m", base_url=NOWHERE), Notices())
     with pytest.raises(SetupError, match="refused the connection"):
-        serve_beside(plan, never, Notices())
+        run(partial(serve_beside, plan, never, Notices()))

@@ -68,7 +68,7 @@ async def taken(names: set[str], plan: Plan, *, claude: Path, monkeypatch: pytes
 
     async with FakeUpstream(reply, documents=DOCUMENTS) as fake:
         options = Options(provider="openai", base_url=fake.base_url)
-        await serve._serve_beside(build_plan(Config(), options, Notices()), work, Notices(), ())
+        await serve.serve_beside(build_plan(Config(), options, Notices()), work, Notices())
     return results
 
 

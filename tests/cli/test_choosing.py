@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from claude_bridge.cli.questions import MOST_LISTED, Row, default_of, find_choice, row_of
+from claude_bridge.cli.notices import MOST_LISTED, Row, default_of, find_choice, row_of
 from claude_bridge.upstream.engines.report import OfferedModel
 from tests.claude_code.terminal import Terminal, open_terminal
 from tests.cli.process import command, environment, run_process, serving

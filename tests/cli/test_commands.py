@@ -17,7 +17,8 @@ import typer.main
 from claude_bridge import __version__
 from claude_bridge.cli.commands import app
 from claude_bridge.cli.help import render_help
-from claude_bridge.cli.terminal import Flow, in_words, print_finding
+from claude_bridge.cli.terminal import in_words, print_finding
+from claude_bridge.cli.try_ import Flow
 from claude_bridge.config.schema import Server
 from tests.cli.process import LIMIT_S, Finished, bare_start_s, command, environment, run_here
 

@@ -14,10 +14,10 @@ from msgspec.structs import replace
 
 from claude_bridge.app.build import build_plan
 from claude_bridge.app.notices import Notices
-from claude_bridge.app.options import Options
+from claude_bridge.app.options import Options, ServerOptions
 from claude_bridge.app.plan import Listening, Plan
 from claude_bridge.cli.loading import load_config
-from claude_bridge.cli.serving import listening_of
+from claude_bridge.cli.serve import listening_of
 from claude_bridge.errors import UsageError
 from tests.cli.process import Finished, run_bridge, run_process, serving
 from tests.fake_upstream import FakeUpstream, answer, model_list
@@ -54,8 +54,7 @@ def planned(file: Path, **options: Any) -> Plan:
 
 
 def listening(file: Path, **options: Any) -> Listening:
-    taken = {"host": None, "port": None, "auth_token": None, **options}
-    return listening_of(load_config(file), **taken)
+    return listening_of(load_config(file), ServerOptions(**options))
 
 
 @pytest.mark.parametrize(

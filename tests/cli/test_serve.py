@@ -25,12 +25,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from claude_bridge.app.client_environment import client_environment
-from claude_bridge.app.options import Options
+from claude_bridge.app.options import Options, ServerOptions
 from claude_bridge.app.plan import Listening
 from claude_bridge.cli.commands import app
 from claude_bridge.cli.plain_serve import plain_arguments
-from claude_bridge.cli.serve import EXAMPLES
-from claude_bridge.cli.serving import listening_of
+from claude_bridge.cli.serve import EXAMPLES, listening_of
 from claude_bridge.config.schema import Config
 from claude_bridge.providers import PROVIDERS, upstream_of
 from tests.cli.process import LIMIT_S, Finished, bare_start_s, command, environment, run_bridge, run_process, serving
@@ -268,12 +267,12 @@ async def test_clients_need_the_token_that_was_given() -> None:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "localhost", "::1"])
 def test_on_loopback_no_token_is_made(host: str) -> None:
-    assert listening_of(Config(), host, 1, None).auth_token is None
+    assert listening_of(Config(), ServerOptions(host=host, port=1)).auth_token is None
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.2", "box.example"])
 def test_beyond_loopback_a_new_token_is_made_each_time(host: str) -> None:
-    tokens = {listening_of(Config(), host, 1, None).auth_token for _ in range(10)}
+    tokens = {listening_of(Config(), ServerOptions(host=host, port=1)).auth_token for _ in range(10)}
     assert len(tokens) == 10
     assert min(len(token or "") for token in tokens) >= 32
 
@@ -507,7 +506,7 @@ def test_a_plain_command_line_means_what_typer_reads(parts: list[list[str]], var
         command: Any = typer.main.get_command(app)
         read = command.commands["serve"].make_context("serve", words[1:]).params
     read = {name: None if value == () else value for name, value in read.items()}
-    given = {**asdict(Options(**plain.options)), **plain.own}
+    given = {**asdict(Options(**plain.options)), **asdict(ServerOptions(**plain.server))}
     assert given == {name: read[name] for name in given}
     assert all(value is None for name, value in read.items() if name not in given)
 
@@ -519,7 +518,7 @@ def test_usual_command_lines_are_plain() -> None:
 
 def test_a_plain_server_loads_no_typer() -> None:
     code = (
-        "import sys; from claude_bridge.cli import serving; import claude_bridge.app.serve, claude_bridge.app.build;"
+        "import sys; from claude_bridge.cli import serve; import claude_bridge.app.serve, claude_bridge.app.build;"
         "print(sorted({'typer', 'pydantic', 'rich', 'httpx'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

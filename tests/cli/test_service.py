@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from claude_bridge.cli.commands import app
-from claude_bridge.cli.service_units import SYSTEMD_NAME, launchd_agent, systemd_unit
+from claude_bridge.cli.service import SYSTEMD_NAME, launchd_agent, systemd_unit
 from claude_bridge.errors import SetupError
 from tests.cli.process import Finished, run_bridge
 from tests.real_parts import missing

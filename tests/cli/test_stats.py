@@ -13,8 +13,7 @@ import httpx
 import pytest
 from rich.console import Console
 
-from claude_bridge.cli.format import cost_text, reading_words, session_words, short_count
-from claude_bridge.cli.stats import render_report
+from claude_bridge.cli.stats import cost_text, reading_words, render_report, session_words, short_count
 from claude_bridge.trace.stats import Finished, Stats
 from claude_bridge.wire.admin_api import Figures, FirstTokens, ReadingPrompt
 from tests.cli.process import LIMIT_S, Running, command, environment, run_bridge, serving

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from claude_bridge.config.effective import effective_settings
-from claude_bridge.config.format import key_text, shown
-from claude_bridge.config.load import read_config
+from claude_bridge.config.line_numbers import key_text
+from claude_bridge.config.load import effective_settings, read_config
+from claude_bridge.config.types import shown
 
 KEY = "sk-very-secret"
 

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from claude_bridge.config import project as projects
-from claude_bridge.config.effective import effective_settings
-from claude_bridge.config.load import check_secrets, read_config
+from claude_bridge.config.load import check_secrets, effective_settings, read_config
 from claude_bridge.config.project import PROJECT_FILE, Project, changes_of, decision_on, find_project, remember
 
 KEY = "sk-very-secret"

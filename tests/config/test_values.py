@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from claude_bridge.config.types import Address, ApiKind, ModelName, Secret
+from claude_bridge.config.types import Address, ModelName, Secret
 
 KEY = "sk-very-secret"
 NO_WORDS = "^$"
@@ -97,9 +97,3 @@ def test_an_address_with_a_key_in_its_query_is_told_and_not_repeated() -> None:
 
 def test_an_address_may_have_a_query_and_blanks_around_it() -> None:
     assert Address.parse(" https://host/x?api-version=1 ") == "https://host/x?api-version=1"
-
-
-def test_only_known_apis_are_taken() -> None:
-    assert ApiKind.parse("openai-chat") == "openai-chat"
-    with pytest.raises(ValueError, match=NO_WORDS):
-        ApiKind.parse("openai")
