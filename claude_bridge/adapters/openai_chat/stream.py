@@ -30,6 +30,7 @@ from claude_bridge.wire.sse import SseFrame, StreamOrDocument
 
 _DONE = b"[DONE]"
 _NO_FINISH = Finish(FinishReason.UNKNOWN)
+_NO_THOUGHTS = (None,) * 5
 
 
 _LONE_DELTAS = (
@@ -182,25 +183,18 @@ class ChatStreamDecoder(FrameDecoder):
     def _delta(self, added: openai.AnswerDelta) -> list[Delta]:
         deltas: list[Delta] = []
         content = added.content
-        thought: openai.Reasoning = (
-            added.reasoning_content
-            or added.reasoning
-            or added.thinking
-            or added.reasoning_text
-            or added.reasoning_details
+        thoughts: tuple[openai.Reasoning, ...] = (
+            added.reasoning_content,
+            added.reasoning,
+            added.thinking,
+            added.reasoning_text,
+            added.reasoning_details,
         )
-        text = thought if isinstance(thought, str) else _text_of_parts(thought)
-        if text:
-            deltas.append(ThinkingDelta(text))
-            self._has_reasoning_field = True
-        elif not self._has_reasoning_field and (
-            added.reasoning_content is not None  # null says nothing: SGLang sends it for every model
-            or added.reasoning is not None
-            or added.thinking is not None
-            or added.reasoning_text is not None
-            or added.reasoning_details is not None
-        ):
-            deltas.append(ThinkingDelta(""))
+        if thoughts != _NO_THOUGHTS:  # null says nothing: SGLang sends it for every model
+            thought = next(filter(None, thoughts), None)
+            text = thought if isinstance(thought, str) else _text_of_parts(thought)
+            if text or not self._has_reasoning_field:
+                deltas.append(ThinkingDelta(text))
             self._has_reasoning_field = True
         if added.reasoning_details:
             deltas += [OpaqueReasoning(detail) for detail in added.reasoning_details if isinstance(detail, dict)]
