@@ -133,7 +133,7 @@ class NdjsonDecoder:
         self._rest = bytearray()
 
     @property
-    def is_between_lines(self) -> bool:
+    def is_between_frames(self) -> bool:
         """Whether no line has begun."""
         return not self._rest
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from claude_bridge.errors import UpstreamBrokenError
 
@@ -111,14 +111,8 @@ class SseDecoder:
                 self._data_bytes += _LINE_COST_BYTES
 
 
-_BEGINNINGS = (b"d", b"e", b"i", b"r", b":", b"\xef")
-"""What a stream can begin with: data, event, id, retry, a comment or a byte order mark. All else is a document."""
-
-
-def begins_stream(data: bytes) -> bool | None:
-    """Return whether this is the beginning of a stream, and not of a document; None where it is only white space."""
-    first = data.lstrip()[:1]
-    return first in _BEGINNINGS if first else None
+SSE_BEGINNINGS = (b"d", b"e", b"i", b"r", b":", b"\xef")
+"""What a stream can begin with: data, event, id, retry, a comment or a byte order mark."""
 
 
 def append_limited(document: bytearray, data: bytes) -> None:
@@ -136,35 +130,55 @@ _LONGEST_FRAME_END = len(b"\r\n\r\n")
 _FRAME_END = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r\n|\r\n\n")
 
 
-class StreamOrDocument:
+_Frame = TypeVar("_Frame")
+
+
+class Cutter(Protocol[_Frame]):
+    """What cuts a byte stream into frames, or into lines."""
+
+    @property
+    def is_between_frames(self) -> bool:
+        """Whether no frame has begun."""
+
+    def feed(self, data: bytes) -> list[_Frame]:
+        """Return the frames that ``data`` completes; raises UpstreamBrokenError beyond all limits."""
+
+    def close(self) -> list[_Frame]:
+        """Return what an unfinished last frame holds."""
+
+
+class StreamOrDocument(Generic[_Frame]):
     """Reads a stream of frames, or one document from an engine that does not stream."""
 
-    def __init__(self) -> None:
-        self._sse = SseDecoder()
-        self._document: bytearray | None = None
+    def __init__(self, cutter: Cutter[_Frame], beginnings: tuple[bytes, ...] = SSE_BEGINNINGS) -> None:
+        """``beginnings`` are what a stream can begin with; what begins otherwise is a document."""
+        self.document: bytearray | None = None
+        """What has come of a document; None: this is a stream, or nothing has come."""
+        self._cutter = cutter
+        self._beginnings = beginnings
         self._started = False
 
     @property
     def is_between_frames(self) -> bool:
         """Whether this is a stream, a frame has ended, and no other one has begun."""
-        return self._document is None and self._sse.is_between_frames
+        return self._started and self.document is None and self._cutter.is_between_frames
 
-    def feed(self, data: bytes) -> list[SseFrame]:
-        """Return the frames that ``data`` completes; raises UpstreamBrokenError beyond MAX_FRAME_BYTES."""
+    def feed(self, data: bytes) -> list[_Frame]:
+        """Return the frames that ``data`` completes; raises UpstreamBrokenError beyond all limits."""
         if not self._started:
-            is_stream = begins_stream(data)
-            if is_stream is None:
+            first = data.lstrip()[:1]
+            if not first:
                 return []
             self._started = True
-            self._document = None if is_stream else bytearray()
-        if self._document is None:
-            return self._sse.feed(data)
-        append_limited(self._document, data)
+            self.document = None if first in self._beginnings else bytearray()
+        if self.document is None:
+            return self._cutter.feed(data)
+        append_limited(self.document, data)
         return []
 
-    def close(self) -> list[SseFrame] | bytes:
-        """Return the frames that were waiting for their end, or the document."""
-        return self._sse.close() if self._document is None else bytes(self._document)
+    def close(self) -> list[_Frame]:
+        """Return the frames that were waiting for their end; ``document`` is whole now."""
+        return self._cutter.close()
 
 
 class FrameCutter:
@@ -173,6 +187,11 @@ class FrameCutter:
     def __init__(self) -> None:
         self._rest = bytearray()
         self._searched = 0
+
+    @property
+    def is_between_frames(self) -> bool:
+        """Whether no frame has begun."""
+        return not self._rest
 
     def feed(self, data: bytes) -> list[bytes]:
         """Return the frames that ``data`` completes; joined, all frames are the stream itself.
@@ -192,12 +211,12 @@ class FrameCutter:
             raise UpstreamBrokenError(f"The upstream sent one event of more than {MAX_FRAME_BYTES} bytes.")
         return frames
 
-    def close(self) -> bytes:
+    def close(self) -> list[bytes]:
         """Return what an unfinished last frame holds."""
         rest = bytes(self._rest)
         self._rest.clear()
         self._searched = 0
-        return rest
+        return [rest] if rest.strip() else []
 
 
 def frame_data(frame: bytes) -> bytes:
@@ -207,14 +226,6 @@ def frame_data(frame: bytes) -> bytes:
         return data[:-2]
     lines = [line for line in frame.removeprefix(_BOM).splitlines() if line.startswith(b"data")]
     return b"\n".join(line[5:].removeprefix(b" ") for line in lines if line[4:5] in (b":", b""))
-
-
-_LINE_ENDS_TO_BLANKS = bytes.maketrans(b"\r\n", b"  ")
-
-
-def one_line(document: bytes) -> bytes:
-    """Return JSON text on one line: its line ends are white space, as a text in it can't hold any."""
-    return document.translate(_LINE_ENDS_TO_BLANKS)
 
 
 def encode_frame(event: bytes, data: bytes) -> bytes:

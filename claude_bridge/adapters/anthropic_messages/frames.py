@@ -42,10 +42,7 @@ class Frame(Struct, frozen=True):
     def index(self) -> int | None:
         """The number of the block; None where it has none."""
         index = self.event.get("index")
-        if isinstance(index, float):
-            return int(index) if index.is_integer() else None
-        is_number = isinstance(index, int) or (isinstance(index, str) and index.isdecimal())
-        return int(index) if is_number and index is not None else None
+        return index if type(index) is int else None
 
 
 def event_frame(event: Fields) -> bytes:

@@ -50,7 +50,6 @@ class RelayedResponse:
         self._context = context
         self._upstream = upstream
         self._input_includes_cached = input_includes_cached
-        self._cutter = FrameCutter()
 
     def kept_headers(self, headers: Mapping[str, str]) -> dict[str, str]:
         """Return the headers of the engine's answer that are for the client."""
@@ -89,17 +88,21 @@ class RelayedResponse:
 class PassthroughStream(RelayedResponse):
     """A stream to which nothing is added but its end, if it breaks off."""
 
+    def __init__(self, context: ResponseContext, upstream: str) -> None:
+        super().__init__(context, upstream)
+        self._cutter = FrameCutter()
+
     def feed(self, data: bytes) -> Sequence[ResponseItem]:
         """Return the frames that ``data`` completes."""
         return self._passed(self._cutter.feed(data))
 
     def close(self) -> Sequence[ResponseItem]:
         """Return an error event if the stream broke off."""
-        rest = self._cutter.close()
+        rest = b"".join(self._cutter.close())
         if rest.lstrip()[:1] == b"{":  # a document in place of a stream
             self.begun = True
             return self.fail(self.explain(rest))
-        passed = self._passed([rest + b"\n\n"]) if rest.strip() else ()
+        passed = self._passed([rest + b"\n\n"] if rest else ())
         return [*passed, *self.fail(UpstreamBrokenError("The upstream ended its answer in the middle."))]
 
     def _passed(self, frames: Sequence[bytes]) -> Sequence[ResponseItem]:

@@ -43,7 +43,7 @@ from claude_bridge.wire.anthropic_answers import Message, MessageStart, Ping, Ra
 from claude_bridge.wire.anthropic_codec import encode_stream_event
 from claude_bridge.wire.anthropic_lenient import message_events
 from claude_bridge.wire.lenient_json import parse_object
-from claude_bridge.wire.sse import SseDecoder, append_limited, begins_stream, encode_frame, frame_data, one_line
+from claude_bridge.wire.sse import FrameCutter, SseDecoder, StreamOrDocument, frame_data
 
 _DONE = b"[DONE]"
 _AFTER_THE_END = frozenset({"message_stop", "ping", "error", "message_delta"})
@@ -65,23 +65,16 @@ class RepairedStream(RelayedResponse):
     ) -> None:
         super().__init__(context, upstream, input_includes_cached=profile.input_includes_cached)
         self._request = request
-        self._document: bytearray | None = None
+        self._reader = StreamOrDocument(FrameCutter())
         self._out = FrameWriter()
         self.repairs = self._out.repairs
         self._blocks = Blocks(self._out, request, context.new_tool_id)
-        self._is_started = False
         self._is_open = False
         self._is_opened_here = False
 
     def feed(self, data: bytes) -> Sequence[ResponseItem]:
         """Return the frames that ``data`` completes, repaired."""
-        if not self._is_started and (is_stream := begins_stream(data)) is not None:
-            self._is_started = True
-            self._document = None if is_stream else bytearray()
-        if self._document is not None:
-            append_limited(self._document, data)
-            return ()
-        for frame in self._cutter.feed(data):
+        for frame in self._reader.feed(data):
             self._take(frame)
         return self._out.take()
 
@@ -101,11 +94,10 @@ class RepairedStream(RelayedResponse):
 
     def close(self) -> Sequence[ResponseItem]:
         """Return the end: what was missing of a whole answer, or an error."""
-        rest = self._cutter.close()
-        if rest.strip():
+        for rest in self._reader.close():
             self._take(rest.rstrip(b"\r\n") + b"\n\n")
-        if self._document is not None:
-            self._take_document(bytes(self._document))
+        if self._reader.document is not None:
+            self._take_document(bytes(self._reader.document))
         if not self.done and self.finished:
             self.done = True
             self._out.put_event("message_stop")
@@ -130,12 +122,9 @@ class RepairedStream(RelayedResponse):
         if not isinstance(event.get("type"), str):
             self._take_no_event(data)
             return
-        if not is_json(data):
+        if (is_odd := not is_json(data)) or not is_named:
             frame = event_frame(event)
-            self._out.note("what was no JSON by the letter")
-        elif not is_named:
-            frame = encode_frame(event["type"].encode(), one_line(data))
-            self._out.note("events without names")
+            self._out.note("what was no JSON by the letter" if is_odd else "events without names")
         self._take_event(Frame(frame, event))
 
     def _take_document(self, document: bytes) -> None:

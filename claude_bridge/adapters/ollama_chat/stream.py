@@ -29,7 +29,7 @@ from claude_bridge.errors import BridgeError, UpstreamBrokenError
 from claude_bridge.wire import ollama
 from claude_bridge.wire.lenient_json import parse_any
 from claude_bridge.wire.ollama import NdjsonDecoder
-from claude_bridge.wire.sse import append_limited
+from claude_bridge.wire.sse import StreamOrDocument
 
 _NO_ANSWERS = {"load": "loaded its model", "unload": "unloaded its model"}
 """Done reasons of requests without a question: they load or unload a model."""
@@ -60,16 +60,14 @@ class OllamaStreamDecoder(FrameDecoder):
     def __init__(self, upstream: str) -> None:
         super().__init__()
         self._upstream = upstream
-        self._lines = NdjsonDecoder()
-        self._document: bytearray | None = None
-        self._started = False
+        self._reader = StreamOrDocument(NdjsonDecoder(), (b"{",))
         self._answered = False
         self._calls = 0
 
     @property
     def is_between_frames(self) -> bool:
         """Whether a line has ended, and no other one has begun."""
-        return self._answered and self._document is None and self._lines.is_between_lines
+        return self._answered and self._reader.is_between_frames
 
     @property
     def finished(self) -> bool:
@@ -86,18 +84,8 @@ class OllamaStreamDecoder(FrameDecoder):
 
     def decode(self, data: bytes) -> list[Delta]:
         """Return the deltas that ``data`` completes; raises UpstreamBrokenError beyond all limits."""
-        if self._document is None and not self._started:
-            first = data.lstrip()[:1]
-            if not first:
-                return []
-            self._started = True
-            if first != b"{":
-                self._document = bytearray()
-        if self._document is not None:
-            append_limited(self._document, data)
-            return []
         deltas: list[Delta] = []
-        lines = self._lines.feed(data)
+        lines = self._reader.feed(data)
         for at, line in enumerate(lines):
             chunk = _chunk_or_none(line)
             if chunk is not None:
@@ -106,7 +94,8 @@ class OllamaStreamDecoder(FrameDecoder):
                 deltas += self._fail(explain_no_json(line, self._upstream))
             else:
                 # A document of several lines, such as JSON that a proxy has put in order.
-                self._document = bytearray(b"".join((*(line + b"\n" for line in lines[at:]), *self._lines.close())))
+                lines = [*(line + b"\n" for line in lines[at:]), *self._reader.close()]
+                self._reader.document = bytearray(b"".join(lines))
                 break
             if self.done:
                 break
@@ -116,14 +105,14 @@ class OllamaStreamDecoder(FrameDecoder):
         """Return what the end of the bytes completes."""
         if self.done:
             return []
-        if self._document is not None:
-            document = bytes(self._document).strip()
+        if self._reader.document is not None:
+            document = bytes(self._reader.document).strip()
             chunk = _chunk_or_none(document)
             return (
                 self._fail(explain_no_json(document, self._upstream)) if chunk is None else self._chunk(chunk, document)
             )
         deltas: list[Delta] = []
-        rest = self._lines.close()
+        rest = self._reader.close()
         for line in rest:
             chunk = _chunk_or_none(line)
             if chunk is not None:  # else the connection was cut inside it

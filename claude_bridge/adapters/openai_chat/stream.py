@@ -26,7 +26,7 @@ from claude_bridge.conversion.upstream_errors.translate import explain_error_obj
 from claude_bridge.errors import BridgeError, UpstreamBrokenError
 from claude_bridge.wire import openai
 from claude_bridge.wire.lenient_json import parse_any
-from claude_bridge.wire.sse import SseFrame, StreamOrDocument
+from claude_bridge.wire.sse import SseDecoder, SseFrame, StreamOrDocument
 
 _DONE = b"[DONE]"
 _NO_FINISH = Finish(FinishReason.UNKNOWN)
@@ -54,7 +54,7 @@ class ChatStreamDecoder(FrameDecoder):
     def __init__(self, upstream: str) -> None:
         super().__init__()
         self._upstream = upstream
-        self._reader = StreamOrDocument()
+        self._reader = StreamOrDocument(SseDecoder())
         self._answered = False
         self._finish: Finish | None = None
         self._calls = ToolCallIndex()
@@ -93,14 +93,11 @@ class ChatStreamDecoder(FrameDecoder):
         """Return what the end of the bytes completes; without a finish reason there is no Finish."""
         if self.done:
             return []
-        deltas: list[Delta] = []
-        rest = self._reader.close()
-        if isinstance(rest, bytes):
-            deltas += self._whole_response(rest)
-        else:
-            for frame in rest:
-                if is_json(frame.data) or frame.data.strip() == _DONE:  # else the connection was cut inside it
-                    deltas += self._frame(frame)
+        document = self._reader.document
+        deltas = [] if document is None else self._whole_response(bytes(document))
+        for frame in self._reader.close():
+            if is_json(frame.data) or frame.data.strip() == _DONE:  # else the connection was cut inside it
+                deltas += self._frame(frame)
         return [*deltas, *self._end(self._finish)] if self._finish is not None else deltas
 
     def _frame(self, frame: SseFrame) -> list[Delta]:

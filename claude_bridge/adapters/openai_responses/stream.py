@@ -51,7 +51,7 @@ from claude_bridge.errors import BridgeError
 from claude_bridge.wire import responses
 from claude_bridge.wire.lenient_json import parse_any
 from claude_bridge.wire.openai import CompletionTokensDetails, PromptTokensDetails
-from claude_bridge.wire.sse import SseFrame, StreamOrDocument
+from claude_bridge.wire.sse import SseDecoder, SseFrame, StreamOrDocument
 
 _DONE = b"[DONE]"
 
@@ -82,7 +82,7 @@ class ResponsesStreamDecoder:
 
     def __init__(self, upstream: str) -> None:
         self._upstream = upstream
-        self._reader = StreamOrDocument()
+        self._reader = StreamOrDocument(SseDecoder())
         self._output = Output()
         self._gave_calls = 0
         self._has_refused = False
@@ -106,11 +106,10 @@ class ResponsesStreamDecoder:
         """Return what the end of the bytes completes; without the last event there is no Finish."""
         if self.done:
             return []
-        rest = self._reader.close()
-        if isinstance(rest, bytes):
-            return self._document(rest)
+        if self._reader.document is not None:
+            return self._document(bytes(self._reader.document))
         # What is no JSON was cut off inside.
-        return [delta for frame in rest if is_json(frame.data) for delta in self._frame(frame)]
+        return [delta for frame in self._reader.close() if is_json(frame.data) for delta in self._frame(frame)]
 
     def _frame(self, frame: SseFrame) -> list[Delta]:
         payload = frame.data.strip()
