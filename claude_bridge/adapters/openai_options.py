@@ -23,7 +23,6 @@ from claude_bridge.wire.anthropic import (
     DocumentBlock,
     MessagesRequest,
     TextBlock,
-    ToolChoice,
     ToolResultBlock,
     UrlSource,
 )
@@ -70,19 +69,6 @@ def forcing(request: NormalizedRequest, profile: Profile) -> Literal["field", "a
     return "alone" if "required" in profile.chat.tool_choices else "words"
 
 
-def choice_to_send(request: NormalizedRequest, profile: Profile) -> ToolChoice | None:
-    """Return which tool must be used, as far as the engine has a field for it."""
-    choice = request.parameters.tool_choice
-    if choice is None or not request.tools:
-        return None
-    match forcing(request, profile):
-        case "field" if choice.type != "auto" or profile.chat.tool_choices:  # where nothing can be forced auto is all
-            return choice
-        case "alone":
-            return ToolChoice("any")
-    return None
-
-
 def holds_schema(request: NormalizedRequest, profile: Profile) -> bool:
     """Return whether the engine can hold the answer to its schema in this request."""
     stands_alone = profile.chat.structured_beside_tools or not request.tools
@@ -117,10 +103,15 @@ def effort_level(preference: ReasoningPreference, chat: ChatProfile) -> str | No
 def tool_fields(request: NormalizedRequest, profile: Profile, choice_of: Callable[[str], object]) -> dict[str, object]:
     """Return the fields that say which tools must be called; ``choice_of`` returns the choice of one by its name."""
     fields: dict[str, object] = {}
-    sent, client = choice_to_send(request, profile), request.parameters.tool_choice
-    if sent is not None:
-        fields["tool_choice"] = choice_of(sent.name) if sent.type == "tool" and sent.name else _CHOICES[sent.type]
-    if request.tools and client and client.disable_parallel_tool_use and profile.chat.has_parallel_switch:
+    client, how = request.parameters.tool_choice, forcing(request, profile)
+    if client is None or not request.tools:
+        return fields
+    if how == "alone":
+        fields["tool_choice"] = "required"
+    elif how == "field" and (client.type != "auto" or profile.chat.tool_choices):  # else auto is all there is
+        name = client.name if client.type == "tool" else None
+        fields["tool_choice"] = choice_of(name) if name else _CHOICES[client.type]
+    if client.disable_parallel_tool_use and profile.chat.has_parallel_switch:
         fields["parallel_tool_calls"] = False
     return fields
 

@@ -49,12 +49,6 @@ class Text(Struct, frozen=True):
     parse_special: bool = True
 
 
-class InputTokens(Struct, frozen=True):
-    """llama.cpp: POST /v1/chat/completions/input_tokens; OpenAI: POST /v1/responses/input_tokens."""
-
-    input_tokens: int
-
-
 class Prompt(Struct, frozen=True):
     """llama.cpp: POST /apply-template."""
 
@@ -67,27 +61,20 @@ class Tokens(Struct, frozen=True):
     tokens: list[Raw]
 
 
-class GeminiTokens(Struct, frozen=True, rename="camel"):
-    """Gemini: POST /models/MODEL:countTokens."""
-
-    total_tokens: int
-
-
-class TokenizedChat(Struct, frozen=True):
-    """vLLM and SGLang: POST /tokenize."""
-
-    count: int
-
-
 # --- the ways to count ------------------------------------------------------------------------------------------
 
 Counting = Generator[Question, bytes, int]
 
 
+def _ask_once(question: Question, field: str = "input_tokens") -> Counting:
+    """Ask one question, whose answer has the count in this field."""
+    answer = yield question
+    return msgspec.json.decode(msgspec.json.decode(answer, type=dict[str, Raw]).get(field, b""), type=int)
+
+
 def _by_input_tokens(chat_request: bytes) -> Counting:
     # Recent llama.cpp (xllamacpp 2026.10 has it): the request as it would be sent, images counted.
-    answer = yield Question("/chat/completions/input_tokens", chat_request)
-    return msgspec.json.decode(answer, type=InputTokens).input_tokens
+    return _ask_once(Question("/chat/completions/input_tokens", chat_request))
 
 
 _COUNTED_FIELDS = frozenset(
@@ -99,8 +86,7 @@ _COUNTED_FIELDS = frozenset(
 def _by_responses(responses_request: bytes) -> Counting:
     fields = msgspec.json.decode(responses_request, type=dict[str, Raw])
     counted = {name: value for name, value in fields.items() if name in _COUNTED_FIELDS}
-    answer = yield Question("/responses/input_tokens", msgspec.json.encode(counted))
-    return msgspec.json.decode(answer, type=InputTokens).input_tokens
+    return _ask_once(Question("/responses/input_tokens", msgspec.json.encode(counted)))
 
 
 def _by_gemini(chat_request: bytes) -> Counting:
@@ -109,8 +95,8 @@ def _by_gemini(chat_request: bytes) -> Counting:
     text = msgspec.json.encode(conversation).decode()
     prompt = {"contents": [{"role": "user", "parts": [{"text": text}]}]}
     model = quote(msgspec.json.decode(conversation.model, type=str).removeprefix("models/"), safe="")
-    answer = yield Question(f"/models/{model}:countTokens", msgspec.json.encode(prompt), True, "x-goog-api-key")
-    return msgspec.json.decode(answer, type=GeminiTokens).total_tokens
+    question = Question(f"/models/{model}:countTokens", msgspec.json.encode(prompt), True, "x-goog-api-key")
+    return _ask_once(question, "totalTokens")
 
 
 def _by_template(chat_request: bytes) -> Counting:
@@ -125,14 +111,12 @@ def _by_template(chat_request: bytes) -> Counting:
 def _by_tokenize(chat_request: bytes) -> Counting:
     # vLLM, and SGLang since it takes messages there.
     conversation = msgspec.json.decode(chat_request, type=Conversation)
-    answer = yield Question("/tokenize", msgspec.json.encode(conversation), at_root=True)
-    return msgspec.json.decode(answer, type=TokenizedChat).count
+    return _ask_once(Question("/tokenize", msgspec.json.encode(conversation), at_root=True), "count")
 
 
 def _by_messages(messages_request: bytes) -> Counting:
     # Anthropic's own way. Ollama has it not (404), and LM Studio answers without a count (lmstudio-bug-tracker#2055).
-    answer = yield Question(COUNT_PATH, messages_request)
-    return msgspec.json.decode(answer, type=InputTokens).input_tokens
+    return _ask_once(Question(COUNT_PATH, messages_request))
 
 
 COUNTINGS: Mapping[CountRoute, Callable[[bytes], Counting]] = {

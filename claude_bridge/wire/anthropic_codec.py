@@ -6,7 +6,7 @@ A known field with a wrong value is an InvalidRequestError that names its path; 
 from __future__ import annotations
 
 from codecs import getincrementaldecoder
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -225,48 +225,46 @@ def check_counts(request: CountTokensRequest, size_bytes: int) -> None:
 def _wrap_unknown_blocks(body: bytes) -> bytes:
     """Return the request with each block of an unknown type as an UnknownBlock; all else stays as it is."""
     fields = msgspec.json.decode(body, type=dict[str, Raw])
-    changed = {key: Raw(_wrap_content(fields[key])) for key in ("system",) if key in fields}
-    if "messages" in fields and _is_list(fields["messages"]):
-        messages = msgspec.json.decode(fields["messages"], type=list[Raw])
-        changed["messages"] = Raw(msgspec.json.encode([Raw(_wrap_in_holder(message)) for message in messages]))
-    return msgspec.json.encode(fields | changed)
-
-
-def _wrap_in_holder(holder: Raw) -> bytes:
-    """Return what holds blocks as its ``content``: a message, or the source of a document."""
-    if not bytes(holder).lstrip().startswith(b"{"):
-        return bytes(holder)
-    fields = msgspec.json.decode(holder, type=dict[str, Raw])
-    if "content" in fields:
-        fields["content"] = Raw(_wrap_content(fields["content"]))
+    if "system" in fields:
+        fields["system"] = _wrap_items(fields["system"], _wrap_block)
+    if "messages" in fields:
+        fields["messages"] = _wrap_items(fields["messages"], lambda message: _wrap_within(message, "content"))
     return msgspec.json.encode(fields)
 
 
-def _wrap_content(content: Raw) -> bytes:
-    if not _is_list(content):
-        return bytes(content)
-    blocks = msgspec.json.decode(content, type=list[Raw])
-    return msgspec.json.encode([Raw(_wrap_block(block)) for block in blocks])
+def _wrap_items(items: Raw, wrap: Callable[[Raw], Raw]) -> Raw:
+    """Return a list with each item wrapped; anything else as it is."""
+    if not bytes(items).lstrip().startswith(b"["):
+        return items
+    return Raw(msgspec.json.encode([wrap(item) for item in msgspec.json.decode(items, type=list[Raw])]))
 
 
-def _wrap_block(block: Raw) -> bytes:
-    if not bytes(block).lstrip().startswith(b"{"):
-        return bytes(block)
-    fields = msgspec.json.decode(block, type=dict[str, Raw])
-    kind: Any = msgspec.json.decode(fields["type"]) if "type" in fields else None
+def _wrap_within(holder: Raw, *path: str) -> Raw:
+    """Return an object with the list of blocks at the end of the path wrapped; anything else as it is."""
+    if not path:
+        return _wrap_items(holder, _wrap_block)
+    fields = _fields(holder)
+    name, *rest = path
+    return Raw(msgspec.json.encode(fields | {name: _wrap_within(fields[name], *rest)})) if name in fields else holder
+
+
+def _wrap_block(block: Raw) -> Raw:
+    kind: Any = msgspec.json.decode(_fields(block).get("type", b"null"))
     if not isinstance(kind, str):
-        return bytes(block)
+        return block
     if kind not in _KNOWN_BLOCK_TYPES:
-        return msgspec.json.encode(UnknownBlock(block_type=kind, raw=block))
-    if kind == "tool_result" and "content" in fields:
-        return msgspec.json.encode(fields | {"content": Raw(_wrap_content(fields["content"]))})
-    if kind == "document" and "source" in fields:
-        return msgspec.json.encode(fields | {"source": Raw(_wrap_in_holder(fields["source"]))})
-    return bytes(block)
+        return Raw(msgspec.json.encode(UnknownBlock(block_type=kind, raw=block)))
+    return _wrap_within(block, *_PLACES_OF_BLOCKS[kind]) if kind in _PLACES_OF_BLOCKS else block
 
 
-def _is_list(raw: Raw) -> bool:
-    return bytes(raw).lstrip().startswith(b"[")
+_PLACES_OF_BLOCKS = {"tool_result": ("content",), "document": ("source", "content")}
+
+
+def _fields(value: Raw) -> dict[str, Raw]:
+    """Return the fields of an object as they are written; none of anything else."""
+    if not bytes(value).lstrip().startswith(b"{"):
+        return {}
+    return msgspec.json.decode(value, type=dict[str, Raw])
 
 
 # --- answers ------------------------------------------------------------------------------------------------
