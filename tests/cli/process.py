@@ -14,11 +14,12 @@ from io import BytesIO, TextIOWrapper
 from unittest import mock
 
 import anyio
-from anyio.abc import Process
+from anyio.abc import ByteReceiveStream, Process
 from anyio.streams.text import TextReceiveStream
 from msgspec import Struct
 
 from claude_bridge.cli import main
+from tests.cli.forked import IS_POSSIBLE, ForkedProcess
 
 LIMIT_S = 60.0
 """How long anything may take here; machines are busy."""
@@ -79,23 +80,48 @@ def run_here(arguments: Sequence[str], variables: Mapping[str, str]) -> Finished
 
 async def run_process(*arguments: str, env: Mapping[str, str] | None = None) -> Finished:
     """Run a command to its end in a process of its own."""
-    with anyio.fail_after(LIMIT_S):
-        done = await anyio.run_process(command(*arguments), check=False, env=environment(env))
-    return Finished(done.returncode, done.stdout.decode(), done.stderr.decode())
+    texts = ["", ""]
+
+    async def read(at: int, stream: ByteReceiveStream) -> None:
+        async for text in TextReceiveStream(stream):
+            texts[at] += text
+
+    process = await _start(arguments, environment(env))
+    try:
+        with anyio.fail_after(LIMIT_S):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(read, 0, _given(process.stdout))
+                tasks.start_soon(read, 1, _given(process.stderr))
+            return Finished(await process.wait(), *texts)
+    finally:
+        await process.aclose()
+
+
+async def _start(
+    arguments: Sequence[str], env: Mapping[str, str], *, is_forked: bool = IS_POSSIBLE
+) -> Process | ForkedProcess:
+    """Start a command in a process of its own, without a terminal."""
+    if is_forked:
+        return await ForkedProcess.start(arguments, env)
+    return await anyio.open_process(command(*arguments), env=env, stdin=subprocess.DEVNULL, start_new_session=True)
+
+
+def _given(stream: ByteReceiveStream | None) -> ByteReceiveStream:
+    assert stream is not None
+    return stream
 
 
 class Running:
     """A bridge that serves."""
 
-    def __init__(self, process: Process, url: str, started_at: float) -> None:
+    def __init__(self, process: Process | ForkedProcess, url: str, started_at: float) -> None:
         self.url = url
         self.pid = process.pid
         self.started_at = started_at
         self.told = ""
         """What it has said on stderr."""
         self._process = process
-        assert process.stderr is not None
-        self._stderr = TextReceiveStream(process.stderr)
+        self._stderr = TextReceiveStream(_given(process.stderr))
 
     async def says(self, words: str) -> None:
         """Wait until the words are on stderr."""
@@ -115,16 +141,15 @@ class Running:
 
 
 @asynccontextmanager
-async def serving(*arguments: str, env: Mapping[str, str] | None = None) -> AsyncIterator[Running]:
+async def serving(
+    *arguments: str, env: Mapping[str, str] | None = None, is_forked: bool = IS_POSSIBLE
+) -> AsyncIterator[Running]:
     """Start ``bridge serve`` on a free port, and wait until it listens."""
     started_at = time.monotonic()
     # A folder without a configuration of the user's own.
     with tempfile.TemporaryDirectory() as home:
-        process = await anyio.open_process(
-            command("serve", *arguments, "--port", "0"),
-            env=environment({"HOME": home, **(env or {})}),
-            start_new_session=True,  # without a terminal, as a service
-        )
+        variables = environment({"HOME": home, **(env or {})})
+        process = await _start(["serve", *arguments, "--port", "0"], variables, is_forked=is_forked)
         try:
             yield Running(process, await _address(process), started_at)
         finally:
@@ -134,11 +159,10 @@ async def serving(*arguments: str, env: Mapping[str, str] | None = None) -> Asyn
                 await process.aclose()
 
 
-async def _address(process: Process) -> str:
-    assert process.stdout is not None
+async def _address(process: Process | ForkedProcess) -> str:
     line = ""
     with anyio.fail_after(LIMIT_S):
-        async for more in TextReceiveStream(process.stdout):
+        async for more in TextReceiveStream(_given(process.stdout)):
             line += more
             if line.endswith("\n"):
                 break

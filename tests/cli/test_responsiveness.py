@@ -128,7 +128,7 @@ async def test_others_are_answered_at_once_beside_a_large_request(make: Callable
     is_too_much = body.count(b'"role"') > MAX_MESSAGES or any(body.count(kind) > most for _, kind, most in BUDGETS)
     async with (
         FakeUpstream(reply) as upstream,
-        serving("openai", MODEL, "--base-url", upstream.base_url, "--no-check", "--debug") as bridge,
+        serving("openai", MODEL, "--base-url", upstream.base_url, "--no-check", "--debug", is_forked=False) as bridge,
         httpx.AsyncClient(base_url=bridge.url, timeout=60) as client,
     ):
         await client.get("/v1/models")
@@ -143,7 +143,7 @@ async def test_others_are_answered_at_once_beside_a_large_request(make: Callable
 async def test_others_are_answered_at_once_beside_an_answer_that_comes_in_one_piece() -> None:
     async with (
         FakeUpstream(lambda _: stream(text("<" * MEGABYTE), finish())) as upstream,
-        serving("openai", MODEL, "--base-url", upstream.base_url, "--no-check") as bridge,
+        serving("openai", MODEL, "--base-url", upstream.base_url, "--no-check", is_forked=False) as bridge,
         httpx.AsyncClient(base_url=bridge.url, timeout=60) as client,
     ):
         await client.get("/v1/models")

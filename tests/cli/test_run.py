@@ -18,7 +18,7 @@ import anyio
 import pytest
 
 from tests.claude_code.terminal import Terminal, holds, open_terminal
-from tests.cli.process import LIMIT_S, Finished, command, environment
+from tests.cli.process import LIMIT_S, Finished, command, environment, run_process
 from tests.fake_upstream import MODEL, FakeUpstream, answer, model_list
 from tests.real_parts import missing
 
@@ -52,9 +52,7 @@ class Machine:
         return environment({"HOME": str(self.home), "PATH": path, "CLAUDE_SCRIPT_HOME": str(self.home), **more})
 
     async def run(self, *arguments: str, **more: str) -> Finished:
-        with anyio.fail_after(LIMIT_S):
-            done = await anyio.run_process(command("run", *arguments), check=False, env=self.environment(**more))
-        return Finished(done.returncode, done.stdout.decode(), done.stderr.decode())
+        return await run_process("run", *arguments, env=self.environment(**more))
 
 
 def at(upstream: FakeUpstream) -> tuple[str, str, str]:
