@@ -34,8 +34,7 @@ from claude_bridge.upstream.engines.openai_compatible import (
     offered_by_any,
     usual_prices,
 )
-from claude_bridge.upstream.engines.probe import probe
-from claude_bridge.upstream.engines.report import EngineReport, ProbeAnswer
+from claude_bridge.upstream.engines.report import EngineReport, ProbeAnswer, probe
 from claude_bridge.wire.model_list import ListedModel, parse_listed_models, parse_props
 from claude_bridge.wire.ollama import parse_version
 

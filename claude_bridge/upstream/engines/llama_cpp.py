@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from claude_bridge.upstream.client import UpstreamClient
-from claude_bridge.upstream.engines.probe import probe
-from claude_bridge.upstream.engines.report import EngineReport, OfferedModel, positive
+from claude_bridge.upstream.engines.report import EngineReport, OfferedModel, positive, probe
 from claude_bridge.wire.model_list import ListedModel, Props, parse_props
 
 PROPS_PATH = "/props"

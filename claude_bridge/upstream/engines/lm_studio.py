@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from claude_bridge.conversion.pricing import Prices
 from claude_bridge.upstream.client import UpstreamClient
-from claude_bridge.upstream.engines.probe import probe
-from claude_bridge.upstream.engines.report import OfferedModel, among, positive
+from claude_bridge.upstream.engines.report import OfferedModel, among, positive, probe
 from claude_bridge.wire.model_list import OldStudioModel, StudioModel, parse_old_studio_models, parse_studio_models
 
 NEW_PATH, OLD_PATH = "/api/v1/models", "/api/v0/models"

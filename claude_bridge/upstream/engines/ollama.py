@@ -16,7 +16,6 @@ from claude_bridge.adapters.ollama_chat.errors import explain_refusal
 from claude_bridge.conversion.pricing import FREE
 from claude_bridge.upstream.client import UpstreamClient
 from claude_bridge.upstream.engines.openai_compatible import without_api_path
-from claude_bridge.upstream.engines.probe import probe, probe_all
 from claude_bridge.upstream.engines.report import (
     FALLBACK_TRAINED_TOKENS,
     OLLAMA_OUTPUT_WINDOWS,
@@ -27,6 +26,8 @@ from claude_bridge.upstream.engines.report import (
     ProbeAnswer,
     among,
     positive,
+    probe,
+    probe_all,
     with_tag,
 )
 from claude_bridge.wire import ollama

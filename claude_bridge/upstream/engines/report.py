@@ -1,4 +1,7 @@
-"""EngineReport: what an engine reports about itself and its models, in the same terms whichever engine it is."""
+"""EngineReport: what an engine reports about itself and its models, in the same terms whichever engine it is.
+
+It is read by small requests; every outcome of one is a value, and nothing is raised.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from difflib import get_close_matches
 from math import isfinite
 from typing import TypeVar
 
+import anyio
 import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
@@ -15,8 +19,10 @@ from claude_bridge.adapters.engine_profiles import OLLAMA, UNKNOWN, profile_with
 from claude_bridge.conversion.pricing import FREE, Prices
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.upstream_errors.translate import quote, refusal_words
-from claude_bridge.errors import UpstreamError
+from claude_bridge.errors import UpstreamError, UpstreamTimeoutError
+from claude_bridge.upstream.client import UpstreamClient
 from claude_bridge.wire.model_list import ReasoningAbilities
+from claude_bridge.wire.urls import join_path
 
 CAN_ONLY_CHAT = "the model can't call tools: Claude Code will be able to chat, but not to act"
 
@@ -25,6 +31,8 @@ FALLBACK_TRAINED_TOKENS = 8_192
 
 OLLAMA_OUTPUT_WINDOWS = 10
 """Ollama cuts an answer at ten times its context window."""
+
+PROBE_TIMEOUT_S = 5.0
 
 _Parsed = TypeVar("_Parsed")
 
@@ -70,6 +78,33 @@ class ProbeAnswer(Struct, frozen=True, kw_only=True):
             return parse(self.body) if self.status == 200 else None
         except (msgspec.DecodeError, UnicodeDecodeError):
             return None
+
+
+async def probe(
+    client: UpstreamClient, path: str, question: bytes | None = None, *, timeout_s: float = PROBE_TIMEOUT_S
+) -> ProbeAnswer:
+    """GET a path, or POST a JSON question to it."""
+    url = join_path(client.base_url, path)
+    with anyio.move_on_after(timeout_s):
+        try:
+            document = await client.fetch(path, timeout_s=timeout_s, question=question)
+        except UpstreamError as error:
+            return ProbeAnswer(url=url, error=error)
+        return ProbeAnswer(url=url, status=document.status, headers=document.headers, body=document.body)
+    return ProbeAnswer(url=url, error=UpstreamTimeoutError(f"{url} did not answer within {timeout_s:g} s."))
+
+
+async def probe_all(client: UpstreamClient, questions: Mapping[str, bytes | None]) -> list[ProbeAnswer]:
+    """Return the answers to several requests, sent side by side, in their order."""
+    answers: dict[str, ProbeAnswer] = {}
+
+    async def ask(path: str, question: bytes | None) -> None:
+        answers[path] = await probe(client, path, question)
+
+    async with anyio.create_task_group() as tasks:
+        for path, question in questions.items():
+            tasks.start_soon(ask, path, question)
+    return [answers[path] for path in questions]
 
 
 class OllamaModel(Struct, frozen=True, kw_only=True):
