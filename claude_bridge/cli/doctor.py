@@ -200,6 +200,5 @@ def _subject(
         provider=provider,
         engine=engine,
         is_usual_url=given.base_url is None,  # or a variable's, or the file's: both hold for the next command too
-        key_variable=row.key_variable,
         options=tuple(options),
     )

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import anyio
 
 from claude_bridge.doctor import reach
-from claude_bridge.doctor.finding import CheckStep, Finding, Severity, Subject
+from claude_bridge.doctor.finding import CheckStep, Finding, Severity, Subject, ok
 from claude_bridge.doctor.machine import inspect_machine, is_near
 from claude_bridge.doctor.model import check_model
 from claude_bridge.doctor.probing import ALL_LIMIT_S, probe_model
@@ -107,14 +107,7 @@ def check_report(
     yield reachable
     if reachable.severity is Severity.FAIL:
         return
-    key = reach.check_key(subject, report.answers)
-    if key.severity is Severity.FAIL:
-        yield key
-        return
-    if report.profile is None:
-        yield reach.check_stranger(subject, report, owner=owner, elsewhere=elsewhere)
-        return
-    engine = reach.check_engine(subject, report)
+    engine = reach.check_engine(subject, report, owner=owner, elsewhere=elsewhere)
     yield engine
     if engine.severity is Severity.FAIL:
         return
@@ -123,5 +116,5 @@ def check_report(
     address = reach.check_address(subject, report)
     if address is not None:
         yield address
-    yield key
+    yield ok(reach.KEY, "none needed" if subject.engine.api_key is None else "accepted")
     yield from check_model(subject, report)

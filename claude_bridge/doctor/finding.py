@@ -57,7 +57,6 @@ class Subject(Struct, frozen=True, kw_only=True):
     """Its models are those that the configuration lists, which is believed before the engine."""
     is_usual_url: bool = False
     """Whether the address need not be given: it is the provider's own, or comes from the configuration."""
-    key_variable: str
     options: tuple[str, ...] = ()
     """Other options of the command line, to be given again."""
 

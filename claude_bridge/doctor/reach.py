@@ -8,11 +8,12 @@ import ssl
 from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit, urlunsplit
 
-from claude_bridge.conversion.upstream_errors.translate import quote, refusal_words
 from claude_bridge.doctor.finding import Finding, Subject, fail, ok, warn
-from claude_bridge.errors import UpstreamBrokenError, UpstreamError, UpstreamTimeoutError
-from claude_bridge.providers import PROVIDERS, usual_places
+from claude_bridge.errors import SetupError, UpstreamBrokenError, UpstreamError, UpstreamTimeoutError
+from claude_bridge.providers import PROVIDERS
+from claude_bridge.upstream.client import advice_on
 from claude_bridge.upstream.engines.catalog import Listing
+from claude_bridge.upstream.engines.discover import no_engine, require_engine
 from claude_bridge.upstream.engines.ollama import OLDEST_VERSION, version_numbers
 from claude_bridge.upstream.engines.report import EngineReport, ProbeAnswer
 from claude_bridge.upstream.network import causes_of
@@ -112,38 +113,34 @@ _UNREACHABLE = (
 """Why there was no answer, by what the system reported: what that means, and the remedy. The first that fits counts."""
 
 
-def check_stranger(subject: Subject, report: EngineReport, *, owner: str, elsewhere: Sequence[Listing]) -> Finding:
-    """Judge answers that no engine gives. ``owner`` is who listens there, as in " by nginx (process 7)", or empty."""
-    answers, found = report.answers, report.stranger
-    busy = next((answer for answer in answers if answer.status in (429, 503) and not answer.is_page), None)
-    if busy is not None:
-        reason = quote(refusal_words(busy.body)) or f"status {busy.status}"
-        return fail(ENGINE, f"it is not ready: {reason}", "Wait until its model is loaded, and try again.")
-    if any(answer.status == 400 and b"https" in answer.body.lower() for answer in answers):
-        remedy = _with_other_scheme(subject, "https")
-        return fail(ENGINE, f"{subject.base_url} uses TLS, but its address begins with http:", remedy)
-    seen = found.in_words + (f" (the port is taken{owner})" if owner else "")
-    seen += "".join(f"; {one.engine} answers at {one.base_url}" for one in elsewhere[:1])
-    if elsewhere:
-        remedy = _other_address(subject, elsewhere)
-    elif found.location:
-        scheme, mark, _ = found.location.partition("://")
-        remedy = subject.command(base_url=f"{scheme}://{place_of(found.location)}") if mark else "Check --base-url."
-    elif (found.status or 0) >= 500:
-        remedy = "Look at its log."
+def check_engine(subject: Subject, report: EngineReport, *, owner: str, elsewhere: Sequence[Listing]) -> Finding:
+    """Judge whether it is the engine that is meant, and takes the key.
+
+    ``owner`` is who listens there, as in " by nginx (process 7)", or empty.
+    """
+    try:
+        require_engine(report, subject.engine)
+        if report.profile is None:
+            raise no_engine(report, subject.engine.upstream)
+    except UpstreamError as error:
+        return fail(ENGINE, error.message.rstrip("."), advice_on(error))
+    except SetupError as error:
+        seen, remedy = error.what.rstrip("."), error.hint
     else:
-        remedy = f"Check --base-url. {usual_places()}"
-    return fail(ENGINE, seen, remedy)
-
-
-def check_engine(subject: Subject, report: EngineReport) -> Finding:
-    """Judge whether it is the engine that the provider means."""
-    if subject.provider == "ollama" and not report.is_ollama:
-        remedy = subject.command("openai", base_url=report.base_url)
-        return fail(ENGINE, f"{report.title}, not an Ollama: it has no /api/version", remedy)
-    if subject.provider == "openai" and report.is_ollama:
-        return ok(ENGINE, f"{report.title}; the bridge uses its own API, where the context window can be set")
-    return ok(ENGINE, report.title)
+        own_api = "; the bridge uses its own API, where the context window can be set"
+        return ok(ENGINE, report.title + own_api * (subject.provider == "openai" and report.is_ollama))
+    if report.profile is not None:
+        return fail(ENGINE, seen, remedy)
+    if any(answer.status in (401, 403) for answer in report.answers):
+        return fail(KEY, seen, remedy)
+    if any(answer.status == 400 and b"https" in answer.body.lower() for answer in report.answers):
+        seen = f"{subject.base_url} uses TLS, but its address begins with http:"
+        return fail(ENGINE, seen, _with_other_scheme(subject, "https"))
+    seen += f" (the port is taken{owner})" if owner else ""
+    if not elsewhere:
+        return fail(ENGINE, seen, remedy)
+    seen += f"; {elsewhere[0].engine} answers at {elsewhere[0].base_url}"
+    return fail(ENGINE, seen, _other_address(subject, elsewhere))
 
 
 def check_address(subject: Subject, report: EngineReport) -> Finding | None:
@@ -159,20 +156,6 @@ def check_address(subject: Subject, report: EngineReport) -> Finding | None:
     if configured.endswith("/v1"):
         return warn(ADDRESS, f"there is no /v1 here; the bridge drops it: the API is at {base_url}", remedy)
     return warn(ADDRESS, f"--base-url names more than the API's base, {base_url}", remedy)
-
-
-def check_key(subject: Subject, answers: Sequence[ProbeAnswer]) -> Finding:
-    """Judge whether the engine takes the key, or asks for one."""
-    refused = next((answer for answer in answers if answer.status in (401, 403)), None)
-    taken = any(answer.status == 200 for answer in answers)
-    if refused is None or taken:
-        return ok(KEY, "none needed" if subject.engine.api_key is None else "accepted")
-    words = quote(refusal_words(refused.body))
-    details = f" ({refused.status}: {words})" if words else f" ({refused.status})"
-    export = f"export {subject.key_variable}=…  (or --api-key)"
-    if subject.engine.api_key is not None:
-        return fail(KEY, f"the key is not accepted{details}", f"{export} with a valid key")
-    return fail(KEY, f"the engine asks for a key, and none was given{details}", export)
 
 
 def check_version(version: str) -> Finding:

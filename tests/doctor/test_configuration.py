@@ -55,7 +55,7 @@ MODELS = (OfferedModel(id="one:latest"), OfferedModel(id="two"))
 
 def subject(provider: str, model: str, models: tuple[OfferedModel, ...] = (), **fields: Any) -> Subject:
     upstream = upstream_of(PROVIDERS["openai"], base_url="http://h", model=model)
-    return Subject(provider=provider, engine=Engine(upstream=upstream, models=models, **fields), key_variable="KEY")
+    return Subject(provider=provider, engine=Engine(upstream=upstream, models=models, **fields))
 
 
 @pytest.mark.parametrize(

@@ -56,8 +56,9 @@ async def findings(
     usual_ports: Sequence[int] = (),
 ) -> dict[str, Finding]:
     """Return what is found about an engine, without what is found about this machine."""
-    engine = Engine(upstream=upstream_of(PROVIDERS[provider], base_url=base_url, model=model), api_key=key)
-    subject = Subject(provider=provider, engine=engine, key_variable="OPENAI_API_KEY")
+    upstream = upstream_of(PROVIDERS[provider], base_url=base_url, model=model)
+    engine = Engine(upstream=upstream, api_key=key, key_hint="Set OPENAI_API_KEY, or give --api-key.")
+    subject = Subject(provider=provider, engine=engine)
     places = (f"http://127.0.0.1:{port}/v1" for port in usual_ports)
     usual = [
         Engine(provider="openai", upstream=upstream_of(PROVIDERS["openai"], base_url=place, model=""))
@@ -173,8 +174,8 @@ async def test_a_stranger_on_the_port_is_told_with_who_it_is_and_where_the_engin
         pytest.param(document(b"<html>no</html>", status=404), "answers with a web page", id="web page, 404"),
         pytest.param(json_document({"status": "ok"}), "no model list", id="other JSON"),
         pytest.param(refusal(404, "no"), "answers 404", id="nothing"),
-        pytest.param(refusal(503, "Loading model"), "it is not ready: Loading model", id="loading"),
-        pytest.param(refusal(500, "oops"), "answers 500: oops", id="broken"),
+        pytest.param(refusal(503, "Loading model"), "is still loading its model", id="loading"),
+        pytest.param(refusal(500, "oops"), "answered 500: oops", id="broken"),
         pytest.param(
             [*document(b"", status=301, headers={"location": "https://u:p@h.example:8443/x"})],
             "redirects to https://h.example:8443",
@@ -221,8 +222,8 @@ async def test_another_engine_is_no_ollama() -> None:
         found = await findings(f"http://127.0.0.1:{engine.port}")
 
         assert bad(found) == ["engine"]
-        assert "llama.cpp b11549, not an Ollama" in found["engine"].seen
-        assert found["engine"].remedy == f"bridge doctor openai --base-url {engine.base_url}"
+        assert f"There is no Ollama at http://127.0.0.1:{engine.port}, but llama.cpp b11549" in found["engine"].seen
+        assert found["engine"].remedy == f"Use that engine: bridge serve openai --base-url {engine.base_url}"
 
 
 @pytest.mark.parametrize("given", ["", "/v1/v1", "/v1/chat/completions"], ids=["missing", "doubled", "too much"])
@@ -244,7 +245,7 @@ async def test_a_v1_too_many_is_reported_with_the_right_address() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "words"), [(KEY, "the key is not accepted"), (None, "the engine asks for a key, and none was given")]
+    ("key", "words"), [(KEY, "does not accept the key (401"), (None, "asks for a key, and none was given (401")]
 )
 async def test_a_bad_key_is_told_and_not_shown(key: str | None, words: str) -> None:
     refused = refusal(401, f"Incorrect API key provided: {KEY}")
@@ -253,7 +254,7 @@ async def test_a_bad_key_is_told_and_not_shown(key: str | None, words: str) -> N
 
     assert bad(found) == ["key"]
     assert words in found["key"].seen
-    assert "export OPENAI_API_KEY=" in remedy(found["key"])
+    assert found["key"].remedy == "Set OPENAI_API_KEY, or give --api-key."
 
 
 async def test_an_old_ollama_is_to_be_updated() -> None:

@@ -27,7 +27,7 @@ MODELS = {"m:latest": a_model("tools")}
 
 def subject(provider: str, base_url: str, model: str = "m", *options: str) -> Subject:
     engine = Engine(upstream=upstream_of(PROVIDERS[provider], base_url=base_url, model=model))
-    return Subject(provider=provider, engine=engine, key_variable="KEY", options=options)
+    return Subject(provider=provider, engine=engine, options=options)
 
 
 async def test_findings_come_before_the_model_has_answered() -> None:

@@ -16,7 +16,6 @@ SUBJECT = Subject(
     provider="ollama",
     engine=Engine(upstream=upstream_of(PROVIDERS["ollama"], base_url="http://h", model="m")),
     is_usual_url=True,
-    key_variable="KEY",
 )
 
 

@@ -23,14 +23,14 @@ from tests.exam.scripted import settings_of
 AT = "2026-11-30T04:00:00Z"
 
 
-def exam_of(*failed_groups: str, answer: AnswerFigures | None = None, loops: int = 0, **settings: object) -> Exam:
-    """Return an exam in which all tasks but those of some groups are passed."""
+def exam_of(*failed: str, answer: AnswerFigures | None = None, loops: int = 0, **settings: object) -> Exam:
+    """Return an exam in which all tasks but some, by their names or groups, are passed."""
     results = [
         Result(
             task=kind.name,
             group=kind.group,
             run=1,
-            passed=kind.group not in failed_groups,
+            passed=not {kind.group, kind.name} & set(failed),
             answers=[answer or AnswerFigures(prompt_tokens=1_000, output_tokens=50, calls=1)],
             loops=loops,
         )
@@ -74,6 +74,9 @@ def test_a_verdict_has_its_reason(exam: Exam, verdict: str, reason: str) -> None
     ("exam", "advice", "evidence"),
     [
         (exam_of(window_tokens=32_768), "larger context window", "32,768"),
+        (exam_of(window_tokens=8_192), "larger context window", "fact 8k, fact 24k did not fit the window of 8,192"),
+        (exam_of(window_tokens=8_192), "--lite", "too small for all tools"),
+        (exam_of("choose ticket"), "--lite", "100% with few tools, 67% with 25"),
         (exam_of("choice of tools"), "--lite", "100% with few tools, 0% with 25"),
         (exam_of("plan", "rules"), "--think on", "43% of the difficult tasks"),
         (exam_of(answer=AnswerFigures(calls=2, printed=1)), "chat template", "36 calls were printed"),
@@ -113,10 +116,15 @@ def test_every_rule_has_words_and_a_perfect_exam_needs_no_advice() -> None:
 
 
 def test_what_the_cache_keeps_is_measured_between_turns() -> None:
-    turns = [AnswerFigures(prompt_tokens=100, cached_tokens=0), AnswerFigures(prompt_tokens=150, cached_tokens=100)]
-    one = Result(task="t", group="edits", run=1, passed=True, answers=[*turns, AnswerFigures(prompt_tokens=200)])
+    def exam_with(cached_tokens: int) -> Exam:
+        turns = [AnswerFigures(prompt_tokens=100, cached_tokens=0)]
+        turns += [AnswerFigures(prompt_tokens=150, cached_tokens=cached_tokens), AnswerFigures(prompt_tokens=200)]
+        one = Result(task="t", group="edits", run=1, passed=True, answers=turns)
+        return Exam(settings=settings_of(), started_at=AT, planned=36, results=[one])
 
-    assert Exam(settings=settings_of(), started_at=AT, planned=36, results=[one]).figures.cache_share == 1.0
+    assert exam_with(100).figures.cache_share == 1.0
+    assert judge(exam_with(100)).advice == []
+    assert [one.evidence for one in judge(exam_with(20)).advice] == ["only 20% of a turn's prompt is kept for the next"]
 
 
 def test_the_json_has_the_fields_that_programs_read() -> None:

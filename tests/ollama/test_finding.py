@@ -93,7 +93,7 @@ async def test_each_model_is_listed_with_what_it_can_do(ollama: str) -> None:
 
 async def checks(base_url: str, model: str) -> dict[str, Finding]:
     engine = Engine(upstream=upstream_of(PROVIDERS["ollama"], base_url=base_url, model=model))
-    subject = Subject(provider="ollama", engine=engine, key_variable="OLLAMA_API_KEY")
+    subject = Subject(provider="ollama", engine=engine)
     _, findings = await examine_engine(subject, usual=())
     return {finding.name: finding for finding in findings}
 

@@ -112,10 +112,11 @@ def require_engine(report: EngineReport, engine: Engine) -> None:
         # The last answer is the one after which no other path was tried. Where an Ollama should be, its version counts.
         for answer in report.answers if is_ollama else report.answers[-1:]:
             _require_answer(answer, engine)
-    if is_ollama and not report.is_ollama:
-        raise _no_ollama(report, root_url(upstream.base_url))
-    if report.profile is None and not upstream.adapter.is_passthrough:
-        raise _no_api(report, upstream.base_url)
+        if is_ollama or not upstream.adapter.is_passthrough:
+            raise no_engine(report, upstream)
+    elif is_ollama and not report.is_ollama:
+        hint = f"Use that engine: bridge serve openai --base-url {report.base_url}"
+        raise SetupError(f"There is no Ollama at {root_url(upstream.base_url)}, but {report.title}.", hint)
 
 
 def _require_answer(answer: ProbeAnswer, engine: Engine) -> None:
@@ -134,18 +135,16 @@ def _require_answer(answer: ProbeAnswer, engine: Engine) -> None:
     raise error if isinstance(error, UpstreamError) else UpstreamError(error.message)
 
 
-def _no_ollama(report: EngineReport, root: str) -> SetupError:
-    if report.profile is None:
+def no_engine(report: EngineReport, upstream: Upstream) -> SetupError:
+    """Return that what answers at the address is no engine."""
+    what = f"{report.stranger.in_words}."
+    if upstream.adapter.kind == "ollama-chat":
         hint = "Check --base-url. For another engine: bridge serve openai --base-url URL"
-        return SetupError(f"There is no Ollama at {root}.", hint)
-    hint = f"Use that engine: bridge serve openai --base-url {report.base_url}"
-    return SetupError(f"There is no Ollama at {root}, but {report.title}.", hint)
-
-
-def _no_api(report: EngineReport, base_url: str) -> SetupError:
-    is_local = reaches_this_machine(urlsplit(base_url).hostname or "")
-    hint = f"Check --base-url. {usual_places() if is_local else 'It usually ends in /v1.'}"
-    return SetupError(f"{report.stranger.in_words}.", hint)
+        return SetupError(f"There is no Ollama at {root_url(upstream.base_url)}: {what}", hint)
+    if report.stranger.location:
+        return SetupError(what, "Give that address as --base-url.")
+    is_local = reaches_this_machine(urlsplit(upstream.base_url).hostname or "")
+    return SetupError(what, f"Check --base-url. {usual_places() if is_local else 'It usually ends in /v1.'}")
 
 
 # --- an Ollama ----------------------------------------------------------------------------------------------------
