@@ -8,11 +8,7 @@ BridgeError                      anything the bridge can explain
 │   ├── ForbiddenError           403  a web page of another origin asks
 │   ├── NotFoundError            404  unknown path or model
 │   ├── MethodNotAllowedError    405
-│   ├── UnsupportedMediaTypeError 415  not JSON, or compressed
-│   ├── ProtocolError            414, 417, 501, 505: HTTP that this server does not do
-│   ├── RequestTimeoutError      408  the client was too slow to send its request
-│   ├── RequestTooLargeError     413
-│   └── HeadersTooLargeError     431
+│   └── ProtocolError            408, 413, 414, 415, 417, 431, 501, 505: too slow, too large, or not supported
 ├── BudgetError                  402  the user's own budget is used up
 ├── OverloadedError              529  the bridge itself can take no more for now
 ├── StoppingError                503  the bridge is being stopped
@@ -130,37 +126,13 @@ class MethodNotAllowedError(ClientError):
         self.allowed = allowed
 
 
-class RequestTimeoutError(ClientError):
-    """The client took too long to send its request."""
-
-    status = 408
-
-
-class RequestTooLargeError(ClientError):
-    """The request body is larger than the limit."""
-
-    status = 413
-    error_type = "request_too_large"
-
-
-class HeadersTooLargeError(ClientError):
-    """The request line and headers are larger than the limit."""
-
-    status = 431
-
-
-class UnsupportedMediaTypeError(ClientError):
-    """The body is not JSON, or is compressed."""
-
-    status = 415
-
-
 class ProtocolError(ClientError):
-    """HTTP that this server does not do; ``status`` says which part of it."""
+    """HTTP that this server does not support, or does not wait for; ``status`` says what."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
+        self.error_type = ERROR_TYPES.get(status, ClientError.error_type)
 
 
 class OverloadedError(BridgeError):

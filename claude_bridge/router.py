@@ -230,6 +230,10 @@ class RoutedBridge:
         return self._opened[target]
 
 
+AnyBridge = ModelBridge | RoutedBridge
+"""What the server and others need: a bridge, whether it has one model or several."""
+
+
 def cool_down_s(error: BridgeError) -> float:
     """Return how long a candidate that failed with this error is tried last."""
     return min(error.retry_after_s or COOL_DOWN_S, MAX_COOL_DOWN_S)

@@ -110,7 +110,7 @@ class RunningBridge:
 
     async def close_unused(self) -> None:
         """Close what was served before, and is not used any more."""
-        used = {answer.bridge for answer in self.service.running_answers}
+        used = {answer.bridge for answer in self.service.answers}
         unused = [one for one in self._before if one[1] < anyio.current_time() and one[0].bridge not in used]
         for one in unused:
             await _close(one[0].stack)

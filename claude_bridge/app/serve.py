@@ -19,10 +19,10 @@ from claude_bridge.app.notices import Notices
 from claude_bridge.app.plan import Listening, Plan
 from claude_bridge.app.running import RETRY_S, RunningBridge, provide_when_found, warn_of_others
 from claude_bridge.app.targets import find_engine
-from claude_bridge.bridge_protocol import BridgeProtocol
 from claude_bridge.errors import BridgeError, SetupError, UpstreamError, UpstreamLoadingError
 from claude_bridge.page.live import LivePage
 from claude_bridge.providers import Upstream
+from claude_bridge.router import AnyBridge
 from claude_bridge.server import listener as server
 from claude_bridge.server.app import Service
 from claude_bridge.server.early_port import EarlyPort
@@ -148,7 +148,7 @@ async def _open_bridge(
         yield RunningBridge(plan, listening, notices, service, stack), listener, waiting
 
 
-def _client_settings(listening: Listening, bridge: BridgeProtocol) -> dict[str, str]:
+def _client_settings(listening: Listening, bridge: AnyBridge) -> dict[str, str]:
     """Return what `bridge env` prints, in every form."""
     from claude_bridge.app.client_environment import client_environment
     from claude_bridge.app.shells import SHELLS

@@ -14,12 +14,12 @@ import anyio
 from msgspec import Struct, UnsetType
 
 from claude_bridge.bridge import new_id
-from claude_bridge.bridge_protocol import BridgeProtocol
 from claude_bridge.conversion.loss import PRINTED_CALL
 from claude_bridge.conversion.response.accumulator import MessageAccumulator
 from claude_bridge.conversion.tool_calls.arguments import accepts
 from claude_bridge.conversion.tool_json.schema_check import WorkBudget
 from claude_bridge.errors import BridgeError, UpstreamUnreachableError
+from claude_bridge.router import AnyBridge
 from claude_bridge.trace.bus import Bus
 from claude_bridge.trace.events import ExchangeEnded, ToolInputRepaired, TraceEvent
 from claude_bridge.trace.recorder import Recorder
@@ -109,7 +109,7 @@ Ask = Callable[[MessagesRequest, float], Awaitable[MeasuredAnswer]]
 """Asks a model for an answer within so many seconds; raises BridgeError."""
 
 
-def asks(bridge: BridgeProtocol) -> Ask:
+def asks(bridge: AnyBridge) -> Ask:
     """Return a function that sends requests through a bridge; after a temporary error it tries again."""
 
     async def ask_again(request: MessagesRequest, within_s: float) -> MeasuredAnswer:
@@ -127,7 +127,7 @@ def asks(bridge: BridgeProtocol) -> Ask:
 
 
 async def ask(
-    bridge: BridgeProtocol, request: MessagesRequest, within_s: float, *, leaves_at_first: bool = False
+    bridge: AnyBridge, request: MessagesRequest, within_s: float, *, leaves_at_first: bool = False
 ) -> MeasuredAnswer:
     """Return the answer to one request; ``leaves_at_first`` stops it at its first token.
 

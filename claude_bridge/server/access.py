@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 
-from claude_bridge.errors import AuthenticationError, ForbiddenError, UnsupportedMediaTypeError
+from claude_bridge.errors import AuthenticationError, ForbiddenError, ProtocolError
 from claude_bridge.server.request_head import RequestHead, split_authority
 from claude_bridge.wire.addresses import is_loopback
 
@@ -87,13 +87,14 @@ def check_content_type(head: RequestHead) -> None:
     only send with an Origin header, which the rules refuse.
 
     Raises:
-        UnsupportedMediaTypeError: it is something else.
+        ProtocolError: it is something else.
     """
     content_type = head.headers.get("content-type")
     if head.has_body and content_type is not None:
         media_type = content_type.partition(";")[0].strip().lower()
         if media_type != "application/json":
-            raise UnsupportedMediaTypeError(
+            raise ProtocolError(
+                415,
                 f"The content-type must be application/json, not {media_type[:60]!r}: with curl, "
-                "-H 'content-type: application/json'."
+                "-H 'content-type: application/json'.",
             )

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 import anyio
 
 from claude_bridge.adapters.base import ClientRequest
-from claude_bridge.bridge_protocol import BridgeProtocol
 from claude_bridge.conversion.request.history import MAX_KEPT_BYTES, KnownHistory, RequestMemo
 from claude_bridge.errors import BridgeError
 from claude_bridge.page.live import LivePage
+from claude_bridge.router import AnyBridge
 from claude_bridge.server.access import AccessRules
 from claude_bridge.server.http1 import LOOK_EVERY_S, HttpRequest, Responder
 from claude_bridge.trace.bus import Bus
@@ -36,7 +36,7 @@ class RunningAnswer:
         self.recorder = recorder
         self.responder = responder
         self.scope = anyio.CancelScope()
-        self.bridge: BridgeProtocol | None = None
+        self.bridge: AnyBridge | None = None
         """What carries it; None: that is not known yet."""
         self.stopped_by: BridgeError | None = None
         """Why it was ended before it was whole, if it was."""
@@ -64,7 +64,7 @@ class Service:
         loopback_only: bool,
         queues: RequestQueues | None = None,
         page: LivePage | None = None,
-        client_settings: Callable[[BridgeProtocol], dict[str, str]] | None = None,
+        client_settings: Callable[[AnyBridge], dict[str, str]] | None = None,
     ) -> None:
         """``auth_token`` is what clients must send (None: nothing); ``loopback_only`` says where we listen.
 
@@ -84,73 +84,60 @@ class Service:
         """Who searches the web, for those who ask what is served."""
         self.is_stopping = False
         """Whether the server takes no more, so that viewers of the page must go."""
-        self._running: set[RunningAnswer] = set()
+        self.answers: set[RunningAnswer] = set()
+        """The answers that are being written."""
         self._is_running = anyio.Event()
         """Set when an answer runs, for those who wait for one."""
-        self._bridge: BridgeProtocol | None = None
+        self.bridge_if_known: AnyBridge | None = None
+        """The bridge; None: it is not known yet what its engine is."""
         self._ready = anyio.Event()
 
-    def provide(self, bridge: BridgeProtocol, *, keeps_histories: bool = True) -> None:
+    def provide(self, bridge: AnyBridge, *, keeps_histories: bool = True) -> None:
         """Give the bridge to all who wait for it, and to all requests that come from now on.
 
         ``keeps_histories`` False: each request is decoded and converted as a whole.
         """
         self.memo = RequestMemo(secrets.token_hex(), max_bytes=MAX_KEPT_BYTES if keeps_histories else 0)
-        self._bridge = bridge
+        self.bridge_if_known = bridge
         self._ready.set()
 
-    @property
-    def bridge_if_known(self) -> BridgeProtocol | None:
-        """The bridge, or None while it is not known what its engine is."""
-        return self._bridge
-
-    async def bridge(self) -> BridgeProtocol:
+    async def bridge(self) -> AnyBridge:
         """Return the bridge, as soon as it is known what its engine is."""
-        while self._bridge is None:
+        while self.bridge_if_known is None:
             await self._ready.wait()
-        return self._bridge
+        return self.bridge_if_known
 
     @property
     def running(self) -> int:
         """How many answers are being written."""
-        return len(self._running)
-
-    @property
-    def running_answers(self) -> list[RunningAnswer]:
-        """The answers that are being written."""
-        return list(self._running)
-
-    @property
-    def recorders(self) -> list[Recorder]:
-        """The recorders of the answers that are being written."""
-        return [answer.recorder for answer in self._running]
+        return len(self.answers)
 
     @contextmanager
     def running_answer(self, recorder: Recorder, responder: Responder) -> Iterator[RunningAnswer]:
         """Yield an answer that counts as running while the context lasts; it ends early where its client leaves."""
         answer = RunningAnswer(recorder, responder)
-        if not self._running:
+        if not self.answers:
             self._is_running.set()
-        self._running.add(answer)
+        self.answers.add(answer)
         try:
             with answer.scope:
                 yield answer
         finally:
-            self._running.discard(answer)
+            self.answers.discard(answer)
 
     async def watch_clients(self) -> None:
         """End the answers whose clients leave; runs until it is cancelled."""
         while True:
-            if not self._running:
+            if not self.answers:
                 self._is_running = anyio.Event()
                 await self._is_running.wait()
             await anyio.sleep(LOOK_EVERY_S)
-            for answer in self.running_answers:
+            for answer in list(self.answers):
                 answer.end_if_client_left()
 
     def stop_answers(self, reason: BridgeError) -> None:
         """End all answers that are being written; their clients get the reason."""
-        for answer in list(self._running):
+        for answer in list(self.answers):
             answer.stop(reason)
 
     def check(self, request: HttpRequest) -> None:
@@ -176,5 +163,5 @@ class Service:
 
     def outline(self, body: bytes) -> MessagesRequest | None:
         """Return what can be read of a request that this version does not understand, if it goes on as it came."""
-        is_passthrough = self._bridge is not None and self._bridge.is_passthrough
+        is_passthrough = self.bridge_if_known is not None and self.bridge_if_known.is_passthrough
         return parse_outline(body) if is_passthrough else None

@@ -26,10 +26,8 @@ from claude_bridge.errors import (
     ClientError,
     InvalidRequestError,
     MethodNotAllowedError,
+    ProtocolError,
     RelayedRefusalError,
-    RequestTimeoutError,
-    RequestTooLargeError,
-    UnsupportedMediaTypeError,
 )
 from claude_bridge.server.memory import MemoryAccount, MemoryBudget
 from claude_bridge.server.request_head import RequestHead, RequestHeadReader
@@ -343,14 +341,13 @@ class ClientConnection:
         length, max_bytes = head.content_length, self._limits.max_body_bytes
         if length == 0:
             return b""
-        too_large = RequestTooLargeError(f"The request body is larger than {max_bytes} bytes.")
+        too_large = ProtocolError(413, f"The request body is larger than {max_bytes} bytes.")
         if length is not None and length > max_bytes:
             raise too_large
         account.check(length or 0)
         if head.headers.get("content-encoding", "identity").lower() != "identity":
-            raise UnsupportedMediaTypeError(
-                f"The content-encoding {head.headers['content-encoding'][:40]!r} is not supported; send the body plain."
-            )
+            coding = head.headers["content-encoding"][:40]
+            raise ProtocolError(415, f"The content-encoding {coding!r} is not supported; send the body plain.")
         if head.expects_continue and not self._received:
             await self.write(_CONTINUE)
         body, deadline = BytesIO(), anyio.current_time() + self._limits.body_timeout_s
@@ -378,7 +375,7 @@ class ClientConnection:
         with anyio.move_on_after(deadline - anyio.current_time()) as scope:
             data = await self._stream.receive(max_bytes)
         if scope.cancelled_caught:
-            raise RequestTimeoutError(f"The request's {what} did not arrive in time.")
+            raise ProtocolError(408, f"The request's {what} did not arrive in time.")
         return data
 
     async def _linger(self) -> None:

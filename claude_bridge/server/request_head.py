@@ -14,7 +14,6 @@ from msgspec import Struct
 
 from claude_bridge.errors import (
     ClientError,
-    HeadersTooLargeError,
     InvalidRequestError,
     MethodNotAllowedError,
     ProtocolError,
@@ -74,7 +73,7 @@ def parse_request_head(data: bytes) -> RequestHead:
     method, target, is_http_1_0 = _parse_request_line(lines[0])
     _refuse_forbidden(data, 0, len(data))
     if len(lines) - 1 > MAX_FIELDS:
-        raise HeadersTooLargeError(f"The request has more than {MAX_FIELDS} header lines.")
+        raise ProtocolError(431, f"The request has more than {MAX_FIELDS} header lines.")
     headers = _parse_fields(lines[1:])
     if "host" not in headers and not is_http_1_0:
         raise _invalid("it has no Host header")
@@ -111,7 +110,7 @@ class RequestHeadReader:
         end = received.find(b"\r\n\r\n", max(0, self._checked - 3))
         size = len(received) if end < 0 else end + 4
         if size > self._max_bytes:
-            raise HeadersTooLargeError(f"The request's headers are larger than {self._max_bytes} bytes.")
+            raise ProtocolError(431, f"The request's headers are larger than {self._max_bytes} bytes.")
         if end < 0:
             self._check(received)
             return None

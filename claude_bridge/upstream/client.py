@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 
 import anyio
+from anyio.abc import AsyncResource
 from msgspec import Struct
 
 from claude_bridge.adapters.base import OutgoingRequest
@@ -56,7 +57,7 @@ class FetchedDocument(Struct, frozen=True):
     body: bytes
 
 
-class UpstreamClient:
+class UpstreamClient(AsyncResource):
     """Talks to one engine. Use as an async context manager, or call ``aclose``."""
 
     def __init__(
@@ -108,12 +109,6 @@ class UpstreamClient:
     def has_key(self) -> bool:
         """Whether every request carries a key."""
         return bool(self._api_key)
-
-    async def __aenter__(self) -> UpstreamClient:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
 
     async def aclose(self) -> None:
         """Close all connections."""

@@ -17,10 +17,10 @@ from claude_bridge.adapters import ADAPTERS
 from claude_bridge.adapters.engine_profiles import UNKNOWN
 from claude_bridge.attachments.prepare import Attachments
 from claude_bridge.bridge import ModelBridge
-from claude_bridge.bridge_protocol import BridgeProtocol
 from claude_bridge.exchange import Waiting
 from claude_bridge.page.live import LivePage
 from claude_bridge.providers import Upstream
+from claude_bridge.router import AnyBridge
 from claude_bridge.server.app import Service
 from claude_bridge.server.http1 import ClientConnection, Handler, ServerLimits
 from claude_bridge.server.listener import accept_connections, accept_sockets, open_listener, sockets_of
@@ -251,7 +251,7 @@ class BridgeServer(Server):
         queues: RequestQueues | None = None,
         web_tools: WebTools | None = None,
         page: LivePage | None = None,
-        client_settings: Callable[[BridgeProtocol], dict[str, str]] | None = None,
+        client_settings: Callable[[AnyBridge], dict[str, str]] | None = None,
         keeps_histories: bool = True,
     ) -> None:
         """``upstream`` is an engine for Chat Completions, unless it says itself how it is asked."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import anyio
 
-from claude_bridge.bridge_protocol import BridgeProtocol
 from claude_bridge.errors import BridgeError
+from claude_bridge.router import AnyBridge
 from claude_bridge.server.app import Service
 from claude_bridge.server.early_port import ALIVE
 from claude_bridge.server.http1 import HttpRequest, Responder
@@ -29,7 +29,7 @@ async def get_ready(service: Service, _request: HttpRequest, responder: Responde
     await responder.send(200 if readiness.ready else 503, encode_readiness(readiness))
 
 
-async def reason_not_ready(bridge: BridgeProtocol) -> str | None:
+async def reason_not_ready(bridge: AnyBridge) -> str | None:
     """Return why the engine can't answer now; None: it can."""
     with anyio.move_on_after(READY_WITHIN_S):
         try:

@@ -7,10 +7,10 @@ from urllib.parse import parse_qs, unquote
 
 from msgspec.structs import replace
 
-from claude_bridge.bridge_protocol import BridgeProtocol
 from claude_bridge.clients.claude_code import ALIAS_PREFIX
 from claude_bridge.errors import InvalidRequestError, NotFoundError
 from claude_bridge.providers import UNNAMED, Upstream
+from claude_bridge.router import AnyBridge
 from claude_bridge.routing import plain_name
 from claude_bridge.server.app import Service
 from claude_bridge.server.http1 import HttpRequest, Responder
@@ -87,7 +87,7 @@ def _info(model: str, upstream: Upstream, max_input_tokens: int | None, max_toke
     )
 
 
-async def _models(bridge: BridgeProtocol) -> list[ModelInfo]:
+async def _models(bridge: AnyBridge) -> list[ModelInfo]:
     upstream = bridge.upstream
     models = {
         model.id: _info(model.id, upstream, model.context_window, model.max_output_tokens)

@@ -183,7 +183,7 @@ async def _watching(service: Service, page: LivePage) -> AsyncIterator[None]:
     try:
         if page.viewers == 1:
             page.begin()
-            service.bus.attach(page.trace, so_far=[event for one in service.recorders for event in one.so_far()])
+            service.bus.attach(page.trace, so_far=[event for one in service.answers for event in one.recorder.so_far()])
             if page.trace_file is not None:
                 await to_thread.run_sync(service.bus.settle)  # so that all before is in the file
                 await to_thread.run_sync(page.trace.begin, page.trace_file)
