@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from fnmatch import fnmatchcase
+from itertools import chain
 
 from msgspec import Struct
 
@@ -49,9 +50,6 @@ class RequestFacts(Struct, frozen=True, kw_only=True):
     """An estimate."""
 
 
-NOTHING_SPECIAL = RequestFacts()
-
-
 _Rule = tuple[str | None, Target | None, bool, str]
 """Which requests it is for (None: that goes without saying), where they go (None: there is no such rule), whether the
 request at hand is one of them, and the reason for that."""
@@ -86,12 +84,7 @@ class Routing(Struct, frozen=True, kw_only=True):
         named = [*rules, *(target for _, target in self.routes), *self.fallback]
         return list(dict.fromkeys(target for target in named if target is not None and target != self.main))
 
-    def candidates(
-        self,
-        requested: str,
-        facts: RequestFacts = NOTHING_SPECIAL,
-        offered: Collection[str] = (),
-    ) -> list[Candidate]:
+    def candidates(self, requested: str, facts: RequestFacts, offered: Collection[str]) -> list[Candidate]:
         """Return the candidates in the order in which to try them; ``describe`` lists the rules in their order.
 
         ``requested`` is the client's name of a model, ``offered`` the models of the main provider.
@@ -102,7 +95,7 @@ class Routing(Struct, frozen=True, kw_only=True):
 
     def describe(self) -> list[tuple[str, str]]:
         """Return which requests go where, in the order in which the rules are tried, as texts."""
-        rules = [(request, target) for request, target, _, _ in self._rules("", NOTHING_SPECIAL, ())]
+        rules = [(request, target) for request, target, _, _ in self._rules("", RequestFacts(), ())]
         rules += [(f"fallback {number}", target) for number, target in enumerate(self.fallback, 1)]
         return [(request, str(target)) for request, target in rules if request and target is not None]
 
@@ -135,11 +128,9 @@ class Routing(Struct, frozen=True, kw_only=True):
 
 def shows_images(message: InputMessage) -> bool:
     """Return whether there are images in a message or in its tool results."""
-    if isinstance(message.content, str):
-        return False
-    inner = (block.content for block in message.content if isinstance(block, ToolResultBlock))
-    nested = (block for content in inner if isinstance(content, list) for block in content)
-    return any(isinstance(block, ImageBlock) for block in (*message.content, *nested))
+    blocks = _blocks(message.content)
+    inner = [block.content for block in blocks if isinstance(block, ToolResultBlock) and block.content]
+    return any(isinstance(block, ImageBlock) for block in chain(blocks, *map(_blocks, inner)))
 
 
 def is_planning(messages: Sequence[InputMessage]) -> bool:

@@ -72,7 +72,7 @@ def test_without_rules_all_goes_to_the_one_model() -> None:
     plain = Routing(main=MAIN)
     for name in ("claude-haiku-5-5", "claude-opus-5-5", "x", MAIN.model):
         assert chosen(plain, name) == MAIN
-        assert len(plain.candidates(name)) == 1
+        assert len(plain.candidates(name, RequestFacts(), ())) == 1
 
 
 def test_sub_agents_have_a_model_of_their_own_unless_they_name_one() -> None:
@@ -181,14 +181,24 @@ def test_an_exact_route_goes_before_a_pattern() -> None:
 
 def test_fallbacks_come_behind_in_order_and_never_twice() -> None:
     routing = Routing(main=MAIN, fallback=(OTHER, MAIN, SPARE))
-    assert [candidate.target for candidate in routing.candidates("claude-x")] == [MAIN, OTHER, SPARE]
-    assert [candidate.target for candidate in routing.candidates("llama3.3", offered=OFFERED)] == [OTHER, MAIN, SPARE]
+    assert [candidate.target for candidate in routing.candidates("claude-x", RequestFacts(), ())] == [
+        MAIN,
+        OTHER,
+        SPARE,
+    ]
+    assert [candidate.target for candidate in routing.candidates("llama3.3", RequestFacts(), OFFERED)] == [
+        OTHER,
+        MAIN,
+        SPARE,
+    ]
 
 
 def test_nothing_is_asked_that_nobody_named() -> None:
     """A paid provider is used only where the user has written it down."""
     asked = {
-        candidate.target for name in ("claude-x", "gpt-5", "o3") for candidate in Routing(main=MAIN).candidates(name)
+        candidate.target
+        for name in ("claude-x", "gpt-5", "o3")
+        for candidate in Routing(main=MAIN).candidates(name, RequestFacts(), ())
     }
     assert asked == {MAIN}
 
@@ -198,7 +208,7 @@ def test_all_that_is_named_is_known_once() -> None:
 
 
 def test_each_candidate_says_why() -> None:
-    reasons = [candidate.reason for candidate in FULL.candidates("claude-opus-5-5")]
+    reasons = [candidate.reason for candidate in FULL.candidates("claude-opus-5-5", RequestFacts(), ())]
     assert reasons == ["the route claude-opus-* says so", "it is a fallback"]
 
 

@@ -68,6 +68,6 @@ def take_response_head(received: bytes) -> tuple[ResponseHead, bytes] | None:
         fields=fields,
         is_chunked=bool(codings) and not no_body,
         length=0 if no_body else None if codings or length is None else int(length),
-        keeps_open=not closes and status_line[1] != b"0" and not (codings and length is not None),
+        keeps_open=not closes and status != 101 and status_line[1] != b"0" and not (codings and length is not None),
     )
     return head, received[end.end() :]

@@ -35,6 +35,7 @@ def framing_by_h11(head: bytes) -> tuple[int, object]:
         (b"HTTP/1.0 200 OK\r\ncontent-length: 3\r\n\r\n", 200, False, 3, False),
         (b"HTTP/1.1 404 No\r\nConnection: Keep-Alive, Close\r\ncontent-length: 0\r\n\r\n", 404, False, 0, False),
         (b"HTTP/1.1 204 No Content\r\n\r\n", 204, False, 0, True),
+        (b"HTTP/1.1 101 Switching Protocols\r\nupgrade: h2c\r\n\r\n", 101, False, 0, False),
         (b"HTTP/1.1 200 OK\ncontent-length: 3\n\n", 200, False, 3, True),
         (b"HTTP/1.1 200 OK\r\nx: one\r\n two\r\ncontent-length: 3\r\n\r\n", 200, False, 3, True),
     ],
