@@ -2,7 +2,7 @@
 
 An adapter's decoder emits deltas in the order of the engine's stream. A tool call is a ToolCallStart, any
 number of ToolCallArguments and a ToolCallEnd, all with the ``key`` of the call; calls may interleave
-until ``answer`` has gathered them. After a Finish only usage may come; after a Failure nothing does.
+until ``ToolCallBuffer`` has gathered them. After a Finish only usage may come; after a Failure nothing does.
 """
 
 from __future__ import annotations
@@ -210,6 +210,11 @@ class Stage(ABC):
 def as_deltas(text: str) -> list[Delta]:
     """Return a text, which may be empty, as deltas."""
     return [TextDelta(text)] if text else []
+
+
+def whole_call(key: int, name: str, arguments: str, *, call_id: str = "") -> list[Delta]:
+    """Return a call of which nothing is missing."""
+    return [ToolCallStart(key, name, call_id), ToolCallArguments(key, arguments), ToolCallEnd(key)]
 
 
 def text_of(deltas: Sequence[Delta]) -> str:

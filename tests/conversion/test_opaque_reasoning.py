@@ -20,8 +20,7 @@ from claude_bridge.conversion.deltas import (
     ToolCallStart,
     UsageReport,
 )
-from claude_bridge.conversion.opaque_reasoning import SEAL, Unsealed, is_ours, unseal
-from claude_bridge.conversion.response.reasoning_sealer import ReasoningSealer
+from claude_bridge.conversion.opaque_reasoning import SEAL, ReasoningSealer, Unsealed, is_ours, unseal
 from claude_bridge.wire.anthropic import RedactedThinkingBlock, TextBlock
 
 STOP = Finish(FinishReason.STOP)

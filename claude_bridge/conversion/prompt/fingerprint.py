@@ -25,27 +25,12 @@ Section = Literal["model", "system", "tools", "messages", "parameters"]
 _NOTHING = Raw(b"null")
 
 _DIGEST_BYTES = 8
-_NOT_IN_THE_PROMPT = frozenset(
-    {"model", "system", "tools", "messages", "stream", "stream_options", "metadata", "user", "max_tokens", "id_slot"}
-    | {
-        "max_completion_tokens",
-        "max_output_tokens",
-        "input",
-        "instructions",
-        "include",
-        "store",
-        "prompt_cache_key",
-        "safety_identifier",
-        "temperature",
-        "top_p",
-        "top_k",
-        "stop_sequences",
-        "keep_alive",
-        "options",
-        "diagnostics",
-    }
-    | {"truncate", "shift", "prompt_cache_key", "safeguards", "context_management", "cache_control", "service_tier"}
-)
+_NOT_IN_THE_PROMPT = frozenset((
+    "model", "system", "tools", "messages", "input", "instructions", "stream", "stream_options", "metadata", "user",
+    "max_tokens", "max_completion_tokens", "max_output_tokens", "temperature", "top_p", "top_k", "stop_sequences",
+    "id_slot", "keep_alive", "options", "truncate", "shift", "include", "store", "prompt_cache_key", "cache_control",
+    "safety_identifier", "safeguards", "diagnostics", "context_management", "service_tier",
+))  # fmt: skip
 """Fields of requests that no chat template sees, or that have a part of their own."""
 
 

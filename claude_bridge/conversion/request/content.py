@@ -113,26 +113,18 @@ class BlockNormalizer:
         self.tool_changes: list[ToolChange] = []
         """What the blocks so far did to the tools that the model is offered."""
         self._profile = profile
-        self._sealed_searches: frozenset[str] = frozenset()
+        self._sealed_searches: set[str] = set()
+        """The calls of searches that the service ran itself, and that the message's sealed blocks hold."""
 
     def content(self, content: str | list[Block], index: int) -> list[NormalizedBlock]:
         """Return the normalized content of the message with this number."""
         if type(content) is str:
             return [TextBlock(content)] if content else []
         blocks = cast("list[Block]", content)
-        if _TAKEN_BY_ALL.issuperset(map(type, blocks)):  # nothing of it is lost, so that it needs no path
-            return self.blocks(blocks, "")
-        self._sealed_searches = self._searches_in(blocks)
-        normalized = self.blocks(blocks, f"$.messages[{index}].content")
-        self._sealed_searches = frozenset()
-        return normalized
-
-    def _searches_in(self, blocks: Sequence[Block]) -> frozenset[str]:
-        """Return the calls of searches that the service ran itself, and that sealed blocks hold as it gave them."""
-        if self._profile.responses.web_search is None:
-            return frozenset()
-        kept = (block for block in blocks if isinstance(block, RedactedThinkingBlock) and not self._is_refused(block))
-        return frozenset(hosted_call_id(item) for block in kept for item in unseal_block(block).items)
+        if self._profile.responses.web_search is not None:
+            sealed = (one for one in blocks if isinstance(one, RedactedThinkingBlock) and not self._is_refused(one))
+            self._sealed_searches = {hosted_call_id(item) for block in sealed for item in unseal_block(block).items}
+        return self.blocks(blocks, f"$.messages[{index}].content")
 
     def _is_refused(self, block: RedactedThinkingBlock) -> bool:
         return bool(self._refused_reasoning) and reasoning_digest(block) in self._refused_reasoning
@@ -178,6 +170,24 @@ class BlockNormalizer:
                 return self._unknown(block, path)
             case _:
                 return self._of_server_tool(block, path)
+
+    def _of_server_tool(self, block: _OfServerTool, path: str) -> Sequence[NormalizedBlock]:
+        match block:
+            case ServerToolUseBlock(call_id) | WebSearchToolResultBlock(call_id) if call_id in self._sealed_searches:
+                return []
+            case ServerToolUseBlock(_, name, tool_input):
+                return [TextBlock(call_text(name, tool_input))]
+            case WebSearchToolResultBlock():
+                return [TextBlock(search_results_text(block.content))]
+            case ToolSearchToolResultBlock(_, found):
+                if found.error_code is not None:
+                    return [TextBlock(f"[tool search failed: {found.error_code}]")]
+                return [self._loaded(found.tool_references)]
+            case WebFetchToolResultBlock(_, fetched):
+                if fetched.content is None:
+                    return [TextBlock(f"[web fetch failed: {fetched.error_code or 'unknown'}]")]
+                heading = TextBlock(f"Fetched from {fetched.url}:")
+                return [heading, *self._document(fetched.content, f"{path}.content.content")]
 
     def _omitted(self, what: str, path: str, reason: str) -> TextBlock:
         self.losses.append(Loss(path, reason))
@@ -231,25 +241,6 @@ class BlockNormalizer:
         else:
             self.losses.append(Loss(path, "this reasoning can only be read by the service that made it"))
         return []
-
-    def _of_server_tool(self, block: _OfServerTool, path: str) -> Sequence[NormalizedBlock]:
-        match block:
-            case ServerToolUseBlock(call_id) | WebSearchToolResultBlock(call_id) if call_id in self._sealed_searches:
-                return []
-            case ServerToolUseBlock(_, name, tool_input):
-                return [TextBlock(call_text(name, tool_input))]
-            case WebSearchToolResultBlock():
-                return [TextBlock(search_results_text(block.content))]
-            case ToolSearchToolResultBlock(_, found):
-                if found.error_code is not None:
-                    return [TextBlock(f"[tool search failed: {found.error_code}]")]
-                return [self._loaded(found.tool_references)]
-            case WebFetchToolResultBlock(_, fetched) if fetched.content is None:
-                return [TextBlock(f"[web fetch failed: {fetched.error_code or 'unknown'}]")]
-            case WebFetchToolResultBlock(_, fetched):
-                assert fetched.content is not None, "the case before"
-                heading = TextBlock(f"Fetched from {fetched.url}:")
-                return [heading, *self._document(fetched.content, f"{path}.content.content")]
 
     def _unknown(self, block: UnknownBlock, path: str) -> Sequence[NormalizedBlock]:
         text = text_of_block(block)

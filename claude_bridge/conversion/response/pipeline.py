@@ -15,14 +15,13 @@ from claude_bridge.conversion.deltas import (
 )
 from claude_bridge.conversion.ending import EndingJudge
 from claude_bridge.conversion.loss import Repair
+from claude_bridge.conversion.opaque_reasoning import ReasoningSealer
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.reasoning import TextOpening, text_opening
-from claude_bridge.conversion.request.prefill import echoed_prefill
+from claude_bridge.conversion.request.prefill import PrefillEchoCutter, echoed_prefill
 from claude_bridge.conversion.response.assembler import MessageAssembler
 from claude_bridge.conversion.response.context import ResponseContext
 from claude_bridge.conversion.response.harmony import HarmonyReader
-from claude_bridge.conversion.response.prefill_echo import PrefillEchoCutter
-from claude_bridge.conversion.response.reasoning_sealer import ReasoningSealer
 from claude_bridge.conversion.response.stop_sequences import StopSequenceCutter
 from claude_bridge.conversion.response.think_tags import ThinkTagSplitter
 from claude_bridge.conversion.tool_calls.buffer import ToolCallBuffer

@@ -15,6 +15,7 @@ from claude_bridge.conversion.deltas import (
     ToolCallArguments,
     ToolCallEnd,
     ToolCallStart,
+    whole_call,
 )
 from claude_bridge.conversion.ending import cut_off, ended_by_itself
 from claude_bridge.conversion.loss import Repair
@@ -166,6 +167,4 @@ class ToolCallBuffer(Stage):
             return
         yield from (Repair(call.name, note) for note in repaired.notes)
         key, self._next_key = self._next_key, self._next_key + 1
-        yield ToolCallStart(key, call.name, self._new_tool_id())
-        yield ToolCallArguments(key, repaired.text)
-        yield ToolCallEnd(key)
+        yield from whole_call(key, call.name, repaired.text, call_id=self._new_tool_id())

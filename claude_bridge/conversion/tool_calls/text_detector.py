@@ -20,12 +20,11 @@ from claude_bridge.conversion.deltas import (
     Finish,
     Stage,
     TextDelta,
-    ToolCallArguments,
-    ToolCallEnd,
     ToolCallStart,
     UrlCitation,
     UsageReport,
     as_deltas,
+    whole_call,
 )
 from claude_bridge.conversion.ending import ended_by_itself
 from claude_bridge.conversion.loss import PRINTED_CALL, Repair
@@ -284,8 +283,7 @@ class TextToolCallDetector(Stage):
             for call in (call for segment in segments for call in segment.calls):
                 key, self._calls = self._calls, self._calls + 1
                 arguments = whole_characters(json.dumps(call.input, ensure_ascii=False, separators=(",", ":")))
-                out += [Repair(call.name, PRINTED_CALL), ToolCallStart(key, call.name)]
-                out += [ToolCallArguments(key, arguments), ToolCallEnd(key)]
+                out += [Repair(call.name, PRINTED_CALL), *whole_call(key, call.name, arguments)]
         self._held = []
         return out
 

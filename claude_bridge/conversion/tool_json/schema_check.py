@@ -10,8 +10,8 @@ import re
 from collections.abc import Callable, Hashable
 from functools import lru_cache
 from math import prod
+from urllib.parse import unquote
 
-from claude_bridge.conversion.tool_json.refs import resolve_reference
 from claude_bridge.conversion.tool_json.text import Json
 
 MAX_STEPS = 40_000
@@ -172,6 +172,25 @@ class SchemaCheck:
             return properties[name]
         # A name that a pattern may match has a schema that is not looked for.
         return True if dict_in(schema, "patternProperties") else schema.get("additionalProperties", True)
+
+
+def resolve_reference(document: Json, reference: str) -> Json:
+    """Return the value that a JSON pointer such as ``#/$defs/node`` names, or None where it names nothing.
+
+    References to other documents and to anchors name nothing here (RFC 6901, section 6).
+    """
+    if not reference.startswith("#") or (reference[1:2] not in ("", "/")):
+        return None
+    found = document
+    for step in unquote(reference[1:]).split("/")[1:]:
+        name = step.replace("~1", "/").replace("~0", "~")
+        if isinstance(found, dict):
+            found = found.get(name)
+        elif isinstance(found, list) and name.isdecimal() and int(name) < len(found):
+            found = found[int(name)]
+        else:
+            return None
+    return found
 
 
 def has_type(value: Json, schema: dict[str, Json]) -> bool:

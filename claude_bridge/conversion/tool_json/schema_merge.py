@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from claude_bridge.conversion.tool_json.refs import resolve_reference
+from claude_bridge.conversion.tool_json.schema_check import resolve_reference
 from claude_bridge.conversion.tool_json.text import Json, encode_exactly
 
 ANNOTATIONS = ("$schema", "$id", "$comment")

@@ -25,7 +25,7 @@ from msgspec import Struct
 
 from claude_bridge.conversion.bounded_cache import BoundedCache
 from claude_bridge.conversion.profile import SchemaDialect
-from claude_bridge.conversion.tool_json.refs import resolve_reference
+from claude_bridge.conversion.tool_json.schema_check import resolve_reference
 from claude_bridge.conversion.tool_json.schema_keywords import FewKeywords, known_types
 from claude_bridge.conversion.tool_json.schema_merge import ANNOTATIONS, Budget, SchemaParts, json_text, with_notes
 from claude_bridge.conversion.tool_json.text import Json, check_depth, decode_exactly, encode_exactly
@@ -170,21 +170,10 @@ def _breaks_grammar(key: str, value: Json) -> bool:
     return (key in _REPETITIONS and value > MAX_REPETITION) or (key in _NUMBER_BOUNDS and abs(value) > MAX_NUMBER)
 
 
-_SINGLE_SCHEMAS = frozenset(
-    [
-        "items",
-        "additionalItems",
-        "additionalProperties",
-        "unevaluatedItems",
-        "unevaluatedProperties",
-        "contains",
-        "propertyNames",
-        "not",
-        "if",
-        "then",
-        "else",
-    ]
-)
+_SINGLE_SCHEMAS = frozenset((
+    "items", "additionalItems", "additionalProperties", "unevaluatedItems", "unevaluatedProperties", "contains",
+    "propertyNames", "not", "if", "then", "else",
+))  # fmt: skip
 _SCHEMA_LISTS = frozenset({"anyOf", "oneOf", "allOf", "prefixItems"})
 _NAMED_SCHEMAS = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
 """What holds schemas by names of the user's choice: "format" is no keyword there."""

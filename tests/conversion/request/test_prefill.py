@@ -11,8 +11,7 @@ from msgspec.structs import replace
 
 from claude_bridge.adapters import engine_profiles
 from claude_bridge.conversion.deltas import Delta, Finish, FinishReason, TextDelta, ThinkingDelta, ToolCallStart
-from claude_bridge.conversion.request.prefill import continues_prefill, echoed_prefill
-from claude_bridge.conversion.response.prefill_echo import PrefillEchoCutter
+from claude_bridge.conversion.request.prefill import PrefillEchoCutter, continues_prefill, echoed_prefill
 from claude_bridge.wire.anthropic import MessagesRequest
 from tests.dialogues import a_request, sent_messages
 
