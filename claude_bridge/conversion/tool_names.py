@@ -56,7 +56,6 @@ class DeclaredTools:
 
     def __init__(self, tools: Sequence[Tool]) -> None:
         self._tools = tools
-        self._by_folded_name: dict[str, list[Tool]] | None = None
 
     @cached_property
     def _by_name(self) -> dict[str, Tool]:
@@ -65,6 +64,13 @@ class DeclaredTools:
             by_name.setdefault(tool.name, tool)
             by_name.setdefault(engine_name(tool.name), tool)
         return by_name
+
+    @cached_property
+    def _by_folded_name(self) -> dict[str, list[Tool]]:
+        by_folded_name: dict[str, list[Tool]] = {}
+        for name, tool in self._by_name.items():
+            by_folded_name.setdefault(folded_name(name), []).append(tool)
+        return by_folded_name
 
     @property
     def names(self) -> Collection[str]:
@@ -82,10 +88,6 @@ class DeclaredTools:
         bare = _bare(name[:_MAX_FOUND_CHARS])
         if bare in self._by_name:
             return self._by_name[bare]
-        if self._by_folded_name is None:
-            self._by_folded_name = {}
-            for known, tool in self._by_name.items():
-                self._by_folded_name.setdefault(folded_name(known), []).append(tool)
         meant = self._by_folded_name.get(folded_name(bare), [])
         return meant[0] if len({tool.name for tool in meant}) == 1 else None
 

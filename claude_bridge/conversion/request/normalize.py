@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import msgspec
@@ -22,7 +23,7 @@ from claude_bridge.conversion.request.turns import HistorySeam, RepairedHistory,
 from claude_bridge.conversion.tool_json.schema_reduce import ReducedSchema, reduce_answer_schema, reduce_tool_schema
 from claude_bridge.conversion.tool_json.simpler_schemas import schema_digest
 from claude_bridge.errors import InvalidRequestError
-from claude_bridge.wire.anthropic import CountTokensRequest, InputMessage, TextBlock, Tool, ToolChoice
+from claude_bridge.wire.anthropic import CountTokensRequest, InputMessage, TextBlock, Tool
 
 _SHORTENED = "the schema was shortened: its references and rules would have become too long"
 _SIMPLIFIED = "the engine refused the schema; it is sent in few keywords, the rest in words"
@@ -105,13 +106,44 @@ def normalize_request(
     Raises:
         InvalidRequestError: it holds no content, or a tool that only Anthropic can run.
     """
-    try:
-        dialect = tool_dialect or profile.schema_dialect
+    with _no_deep_nesting():
         history = history or repaired_history(request, profile, refused_reasoning)
         choice = request.tool_choice
         if keeps_unused_tools and choice is not None and choice.type == "none":
             choice = None
-        return _normalize(request, history, choice, profile, dialect, simpler_schemas or {})
+        inline = inline_tools(history.tool_changes)
+        _check_choice(request, [tool.name for tool in (*(request.tools or ()), *inline)])
+        system, losses = system_text(request.system)
+        if profile.keeps_tool_list:
+            changes = [turn.tool_changes for turn in history.turns]
+            offered, later_tools = tools_in_place(request.tools or (), changes, choice)
+        else:
+            offered, later_tools = offered_tools(request.tools or (), history.tool_changes, choice), {}
+        tools: list[NormalizedTool] = []
+        later: dict[int, list[NormalizedTool]] = {}
+        dialect, simpler = tool_dialect or profile.schema_dialect, simpler_schemas or {}
+        for place, found in ((None, offered), *later_tools.items()):
+            for tool, path in found:
+                normalized, lost = _normalize_tool(tool, path, dialect, simpler, profile)
+                (tools if place is None else later.setdefault(place, [])).append(normalized)
+                losses += lost
+        answer_schema, lost = _answer_schema(request, profile.schema_dialect, simpler)
+    return NormalizedRequest(
+        system=system,
+        turns=history.turns,
+        tools=tools,
+        later_tools=later,
+        answer_schema=answer_schema,
+        parameters=request,
+        losses=[*losses, *lost],
+        inline_tools=inline,
+    )
+
+
+@contextmanager
+def _no_deep_nesting() -> Iterator[None]:
+    try:
+        yield
     except RecursionError:
         raise InvalidRequestError("The request is nested too deeply.") from None
 
@@ -128,55 +160,13 @@ def repaired_history(
     Raises:
         InvalidRequestError: it holds no content.
     """
-    try:
-        history = repair_history(request.messages, _for_prefill(request, profile), refused_reasoning, seam=seam)
-    except RecursionError:
-        raise InvalidRequestError("The request is nested too deeply.") from None
+    if profile.continues_prefill and not continues_prefill(request, profile):
+        profile = replace(profile, continues_prefill=False)
+    with _no_deep_nesting():
+        history = repair_history(request.messages, profile, refused_reasoning, seam=seam)
     if not history.turns:
         raise InvalidRequestError("messages: no message has any content - at `$.messages`")
     return history
-
-
-def _for_prefill(request: CountTokensRequest, profile: Profile) -> Profile:
-    is_continued = not profile.continues_prefill or continues_prefill(request, profile)
-    return profile if is_continued else replace(profile, continues_prefill=False)
-
-
-def _normalize(
-    request: CountTokensRequest,
-    history: RepairedHistory,
-    choice: ToolChoice | None,
-    profile: Profile,
-    tool_dialect: SchemaDialect,
-    simpler_schemas: Mapping[bytes, SchemaDialect],
-) -> NormalizedRequest:
-    """``choice`` is what the offered tools depend on."""
-    inline = inline_tools(history.tool_changes)
-    _check_choice(request, [tool.name for tool in (*(request.tools or ()), *inline)])
-    system, losses = system_text(request.system)
-    tools: list[NormalizedTool] = []
-    later: dict[int, list[NormalizedTool]] = {}
-    if profile.keeps_tool_list:
-        changes = [turn.tool_changes for turn in history.turns]
-        offered, later_tools = tools_in_place(request.tools or (), changes, choice)
-    else:
-        offered, later_tools = offered_tools(request.tools or (), history.tool_changes, choice), {}
-    for place, found in ((None, offered), *later_tools.items()):
-        for tool, path in found:
-            normalized, lost = _normalize_tool(tool, path, tool_dialect, simpler_schemas, profile)
-            (tools if place is None else later.setdefault(place, [])).append(normalized)
-            losses += lost
-    answer_schema, lost = _answer_schema(request, profile.schema_dialect, simpler_schemas)
-    return NormalizedRequest(
-        system=system,
-        turns=history.turns,
-        tools=tools,
-        later_tools=later,
-        answer_schema=answer_schema,
-        parameters=request,
-        losses=[*losses, *lost],
-        inline_tools=inline,
-    )
 
 
 def _check_choice(request: CountTokensRequest, names: Sequence[str]) -> None:

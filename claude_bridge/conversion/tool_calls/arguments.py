@@ -307,7 +307,7 @@ class _SchemaMatcher:
             yield _Match(near[0], (f"{place}one of the options in another spelling",))
 
     def _closest_list(self, raw: RawValue, schema: dict[str, Json], path: str) -> _Match:
-        matches = [self.closest(raw.item(at), item_schema(schema, at), f"{path}[{at}]") for at in range(len(raw.value))]
+        matches = [self.closest(raw.part(at), item_schema(schema, at), f"{path}[{at}]") for at in range(len(raw.value))]
         return _Match([match.value for match in matches], tuple(note for match in matches for note in match.notes))
 
     def _closest_object(self, raw: RawValue, schema: dict[str, Json], path: str) -> _Match:
@@ -319,7 +319,7 @@ class _SchemaMatcher:
             name = names.get(key, key)
             inner_path = f"{path}.{name}" if path else name
             inner_schema = self._check.member_schema(schema, name)
-            match = self.closest(raw.member(key), inner_schema, inner_path)
+            match = self.closest(raw.part(key), inner_schema, inner_path)
             if self._is_refused_and_empty(match.value, inner_schema) and name not in required:
                 notes.append(f"{inner_path}: an empty value was left out")
                 continue
@@ -358,7 +358,7 @@ class _SchemaMatcher:
         others = raw.value.keys() - wrappers
         is_consistent = all(raw.value[key] in (self._tool_name, "function", "tool_use") for key in others)
         if len(wrappers) == 1 and others <= _NAMES and is_consistent:
-            inner = raw.member(wrappers[0])
+            inner = raw.part(wrappers[0])
             meant = [inner] if isinstance(inner.value, dict) else [one.raw for one in meanings(inner, ["object"])]
             for one in meant:
                 match = self.closest(one, schema, "")

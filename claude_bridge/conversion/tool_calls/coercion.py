@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Collection, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -30,35 +30,23 @@ class RawValue:
         self.value = value
         self.text = text
         self.budget = budget
-        self._members: dict[str, msgspec.Raw] | None = None
-        self._items: list[msgspec.Raw] | None = None
+        self._parts: Any = None
 
     def becomes(self, value: Json) -> RawValue:
         """Return a value in this one's place that no model wrote."""
         return RawValue(value, lambda: json.dumps(value, ensure_ascii=False), self.budget)
 
-    def member(self, name: str) -> RawValue:
-        """Return one member of an object."""
-        return RawValue(self.value[name], lambda: self._member_text(name), self.budget)
+    def part(self, key: str | int) -> RawValue:
+        """Return one member of an object, or one item of a list."""
+        return RawValue(self.value[key], lambda: self._part_text(key), self.budget)
 
-    def item(self, at: int) -> RawValue:
-        """Return one item of a list."""
-        return RawValue(self.value[at], lambda: self._item_text(at), self.budget)
-
-    def _member_text(self, name: str) -> str:
-        if self._members is None:
-            self._members = msgspec.json.decode(self._spent_text(), type=dict[str, msgspec.Raw])
-        return _raw_text(self._members[name])
-
-    def _item_text(self, at: int) -> str:
-        if self._items is None:
-            self._items = msgspec.json.decode(self._spent_text(), type=list[msgspec.Raw])
-        return _raw_text(self._items[at])
-
-    def _spent_text(self) -> str:
-        text = self.text()
-        self.budget.spend(len(text) // _DECODED_CHARS_PER_STEP)
-        return text
+    def _part_text(self, key: str | int) -> str:
+        if self._parts is None:
+            text = self.text()
+            self.budget.spend(len(text) // _DECODED_CHARS_PER_STEP)
+            kind = dict[str, msgspec.Raw] if isinstance(self.value, dict) else list[msgspec.Raw]
+            self._parts = msgspec.json.decode(text, type=kind)
+        return bytes(self._parts[key]).decode().strip()
 
 
 class Meaning(NamedTuple):
@@ -75,15 +63,11 @@ def meanings(raw: RawValue, types: Collection[str]) -> Iterator[Meaning]:
             yield from means(raw)
 
 
-def _raw_text(raw: msgspec.Raw) -> str:
-    return bytes(raw).decode().strip()
-
-
 def _objects(raw: RawValue) -> Iterator[Meaning]:
     if isinstance(raw.value, str) and (found := _json_in(raw, "{")) is not None:
         yield Meaning(found, "an object given as text")
     elif isinstance(raw.value, list) and len(raw.value) == 1 and isinstance(raw.value[0], dict):
-        yield Meaning(raw.item(0), "an object given as a list")
+        yield Meaning(raw.part(0), "an object given as a list")
 
 
 def _lists(raw: RawValue) -> Iterator[Meaning]:
@@ -136,7 +120,7 @@ def _texts(raw: RawValue) -> Iterator[Meaning]:
 
 def _only_items(raw: RawValue) -> Iterator[Meaning]:
     if isinstance(raw.value, list) and len(raw.value) == 1 and not isinstance(raw.value[0], list | dict):
-        yield Meaning(raw.item(0), "one value given as a list")
+        yield Meaning(raw.part(0), "one value given as a list")
 
 
 _MEANINGS: dict[str, Callable[[RawValue], Iterator[Meaning]]] = {
@@ -164,4 +148,4 @@ def _json_in(raw: RawValue, opening: str) -> RawValue | None:
     if repaired is None:
         return None
     found = RawValue(msgspec.json.decode(repaired), lambda: repaired, raw.budget)
-    return found if opening == "{" else found.member("list")
+    return found if opening == "{" else found.part("list")

@@ -38,12 +38,11 @@ _NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?(?![\w.+-])")
 _LITERALS = {"true": "true", "false": "false", "null": "null", "True": "true", "False": "false", "None": "null"}
 _LITERAL = re.compile(rf"(?:{'|'.join(_LITERALS)})(?!\w)")
 
-_QUOTES = {'"': '"', "'": "'", "“": "”"}
+_CLOSINGS = {"{": "}", "[": "]"}
 _UNTIL_QUOTE = {
-    '"': re.compile(r'(?:[^"\\]++|\\.)*+"', re.DOTALL),
-    "'": re.compile(r"(?:[^'\\]++|\\.)*+'", re.DOTALL),
-    "“": re.compile(r"(?:[^”\\]++|\\.)*+”", re.DOTALL),
+    opening: re.compile(rf"(?:[^{closing}\\]++|\\.)*+{closing}", re.DOTALL) for opening, closing in ('""', "''", "“”")
 }
+"""What a string is, and its closing quote, by its opening quote."""
 _KEY = re.compile(r"""["'“]([^"'“”\\\n]{1,200})["'”]\s*:|([A-Za-z_$][\w$-]{0,199})\s*:""")
 _NEXT_KEY = re.compile(
     rf"""\s*+(?:,\s*+(?:{_KEY.pattern})|["'“]([^"'“”\\\n]{{1,200}})["'”]\s*+:)""",
@@ -170,23 +169,21 @@ class _Reader:
         """
         if self._text.startswith("{{"):
             self._at = 1
-        self._object()
+        self._container("{", "}")
         if self._text[self._at :].strip("]} \n\t\r"):
             self._give_up()
         return RepairedJson("".join(self._out), self._lacked_end)
 
     def _value(self, *, is_member: bool) -> None:
-        self._skip()
-        text, at = self._text, self._at
+        text = self._text
+        at = self._at = _skip_space(text, self._at)
         if at == len(text):
             self._give_up(NotRepaired.CUT_OFF)
         self._count_steps(_STEPS_OF_VALUE)
         first = text[at]
-        if first == "{":
-            self._object()
-        elif first == "[":
-            self._list()
-        elif first in _QUOTES:
+        if first in _CLOSINGS:
+            self._container(first, _CLOSINGS[first])
+        elif first in _UNTIL_QUOTE:
             self._string(first, is_member=is_member)
         elif number := _NUMBER.match(text, at):
             self._at = number.end()
@@ -197,42 +194,36 @@ class _Reader:
         else:
             self._give_up()
 
-    def _object(self) -> None:
-        self._open("{")
-        names: set[str] = set()
-        while not self._ends("}", has_items=bool(names)):
-            found = _KEY.match(self._text, self._at)
-            if found is None:
-                is_half = self._text.find(":", self._at) < 0 and not self._text.endswith(("}", "]"))
-                self._give_up(NotRepaired.CUT_OFF if is_half else NotRepaired.UNSURE)
-            name = found[1] or found[2]
-            if name in names:
-                self._give_up()
-            self._out += "," if names else "", json.dumps(name, ensure_ascii=False), ":"
-            names.add(name)
-            self._at = found.end()
-            self._value(is_member=True)
-        self._close("}")
-
-    def _list(self) -> None:
-        self._open("[")
-        count = 0
-        while not self._ends("]", has_items=count > 0):
-            self._out.append("," if count else "")
-            count += 1
-            self._value(is_member=False)
-        self._close("]")
-
-    def _open(self, bracket: str) -> None:
+    def _container(self, opening: str, closing: str) -> None:
+        """Read an object or a list."""
         self._depth += 1
         if self._depth > MAX_DEPTH:
             self._give_up()
-        self._out.append(bracket)
+        self._out.append(opening)
         self._at += 1
-
-    def _close(self, bracket: str) -> None:
+        names: set[str] = set()
+        count = 0
+        while not self._ends(closing, has_items=count > 0):
+            self._out.append("," if count else "")
+            count += 1
+            if closing == "}":
+                names.add(self._key(names))
+            self._value(is_member=closing == "}")
         self._depth -= 1
-        self._out.append(bracket)
+        self._out.append(closing)
+
+    def _key(self, names: Collection[str]) -> str:
+        """Read a key that is none of the names so far."""
+        found = _KEY.match(self._text, self._at)
+        if found is None:
+            is_half = self._text.find(":", self._at) < 0 and not self._text.endswith(("}", "]"))
+            self._give_up(NotRepaired.CUT_OFF if is_half else NotRepaired.UNSURE)
+        name = found[1] or found[2]
+        if name in names:
+            self._give_up()
+        self._out += json.dumps(name, ensure_ascii=False), ":"
+        self._at = found.end()
+        return name
 
     def _ends(self, bracket: str, *, has_items: bool) -> bool:
         """Step over commas; return whether the object or list ends here, be it for lack of more text."""
@@ -316,9 +307,6 @@ class _Reader:
         if string in _ELLIPSES:
             self._give_up()
         self._out.append(json.dumps(whole_characters(string), ensure_ascii=False))
-
-    def _skip(self) -> None:
-        self._at = _skip_space(self._text, self._at)
 
     def _count_steps(self, steps: int) -> None:
         self._steps += steps

@@ -122,12 +122,8 @@ def _is_count(value: Json) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
-def _is_text(value: Json) -> bool:
-    return isinstance(value, str)
-
-
-def _is_flag(value: Json) -> bool:
-    return isinstance(value, bool)
+def _are_texts(value: Json) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
 
 
 def _is_pattern(value: Json) -> bool:
@@ -145,15 +141,12 @@ _LEGAL: Mapping[str, Callable[[Json], bool]] = {
     **dict.fromkeys(("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"), _is_number),
     "multipleOf": lambda value: _is_number(value) and value > 0,
     **dict.fromkeys(("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"), _is_count),
-    **dict.fromkeys(("title", "description", "format", *ANNOTATIONS), _is_text),
-    **dict.fromkeys(("uniqueItems", "deprecated", "readOnly", "writeOnly"), _is_flag),
+    **dict.fromkeys(("title", "description", "format", *ANNOTATIONS), lambda value: isinstance(value, str)),
+    **dict.fromkeys(("uniqueItems", "deprecated", "readOnly", "writeOnly"), lambda value: isinstance(value, bool)),
     "pattern": _is_pattern,
     "enum": lambda value: isinstance(value, list) and bool(value),
-    "required": lambda value: isinstance(value, list) and all(map(_is_text, value)),
-    "dependentRequired": lambda value: (
-        isinstance(value, dict)
-        and all(isinstance(names, list) and all(map(_is_text, names)) for names in value.values())
-    ),
+    "required": _are_texts,
+    "dependentRequired": lambda value: isinstance(value, dict) and all(map(_are_texts, value.values())),
 }
 """By keyword, whether its value is legal. What is missing here is not looked into."""
 
