@@ -151,8 +151,6 @@ class ThinkTagSplitter(Stage):
             return [ThinkingDelta(piece) if is_thought else TextDelta(piece) for piece in pieces]
         held, self._held = self._held, ""
         if self._place is not _Place.THOUGHT:
-            if held.strip():
-                self._place = _Place.ANSWER
             return as_deltas(held)
         if self._is_assumed and is_whole:
             self._is_assumed, self.learned = False, TextOpening.ANSWER

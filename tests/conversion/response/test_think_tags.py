@@ -118,6 +118,20 @@ def test_text_is_held_back_no_longer_than_needed() -> None:
 # --- tags of other families -----------------------------------------------------------------------------------
 
 
+def test_only_a_call_lets_another_thought_begin() -> None:
+    for between in (UsageReport(), Repair("", "changed"), ThinkingDelta("b")):
+        assert _split(TextDelta("a"), between, TextDelta("<think>c</think>"))[1] == "a<think>c</think>"
+
+
+def test_a_tag_counts_behind_thinking_of_the_engine_itself() -> None:
+    assert _split(ThinkingDelta("a"), TextDelta("<think>b</think>c")) == ("ab", "c")
+
+
+def test_a_thought_that_a_tag_opened_needs_no_note_where_none_closes_it() -> None:
+    out = ThinkTagSplitter(THINK).feed([TextDelta("<think>a"), STOP])
+    assert out == [ThinkingDelta("a"), STOP]
+
+
 def test_a_family_has_its_own_tags() -> None:
     tags = (("[THINK]", "[/THINK]"), ("<think>", "</think>"))
     for output in ("[THINK]Hm.[/THINK]Hello", "<think>Hm.</think>Hello"):
@@ -231,6 +245,16 @@ def test_a_template_that_writes_a_closing_tag_where_there_is_no_thought_shows_no
     for opening in TextOpening:
         assert _split(TextDelta("</thi"), TextDelta("nk>Hello"), STOP, opening=opening) == ("", "Hello")
         assert _learned(TextDelta("</think>Hello"), STOP, opening=opening) is None
+
+
+def test_an_answer_without_any_tag_shows_nothing_of_a_model_that_was_not_learned_to_think() -> None:
+    assert _learned(TextDelta("Hello"), STOP, opening=PROBABLY) is None
+    assert _learned(TextDelta("Hello"), LENGTH, opening=THOUGHT) is None
+
+
+def test_only_a_visible_thought_shows_that_a_model_thinks() -> None:
+    assert _learned(TextDelta("a</think>b"), STOP, opening=PROBABLY) is THOUGHT
+    assert _learned(TextDelta("\n</think>b"), STOP, opening=PROBABLY) is None
 
 
 def test_a_model_that_was_learned_to_think_and_did_not_is_learned_anew() -> None:
