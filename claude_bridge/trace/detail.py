@@ -5,9 +5,9 @@ What many exchanges share, as a conversation that grows, is kept once: details r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 from msgspec import Raw, Struct, UnsetType, field
@@ -24,12 +24,10 @@ from claude_bridge.trace.parts import (
     parameter_parts,
     parsed,
     system_parts,
-    tool_part,
+    tool_parts,
 )
 from claude_bridge.trace.stream_text import Timed, read_stream
 from claude_bridge.trace.summary import Entry, UnreadableLineError, read_entry
-
-T = TypeVar("T")
 
 _LISTS = ("messages", "input", "tools", "system")
 """Members of a request that grow from turn to turn, so that their items are kept once."""
@@ -110,7 +108,8 @@ def read_lines(lines: Iterable[bytes]) -> Lines:
                 case "RequestSent":
                     found.sent.append(entry)
                 case "ExchangeEnded":
-                    found.answer = _decoded(entry.message, dict[str, Any])
+                    raw = Raw(b"{}") if isinstance(entry.message, UnsetType) else entry.message
+                    found.answer = msgspec.json.decode(raw, type=dict[str, Any])
                 case "StreamsRecorded":
                     found.upstream = read_stream(entry.upstream)
                     found.client = read_stream(entry.client)
@@ -120,10 +119,6 @@ def read_lines(lines: Iterable[bytes]) -> Lines:
                 case _:
                     pass
     return found
-
-
-def _decoded(raw: Raw | UnsetType, kind: type[T]) -> T:
-    return kind() if isinstance(raw, UnsetType) else msgspec.json.decode(raw, type=kind)
 
 
 def detail_of(lines: Lines, pool: Pool) -> Detail:
@@ -157,16 +152,10 @@ def _sides(body: Raw | None, pool: Pool, *, is_client: bool) -> Sides:
     name = "messages" if "messages" in fields else "input"
     for at, raw in enumerate(items(fields.get(name))):
         turns += pool.parts_of(raw, f"$.{name}[{at}]" if is_client else "", message_parts)
-    tools = [
-        part
-        for at, raw in enumerate(items(fields.get("tools")))
-        for part in pool.parts_of(raw, f"$.tools[{at}]" if is_client else "", _tool_parts)
-    ]
+    tools = list[Part]()
+    for at, raw in enumerate(items(fields.get("tools"))):
+        tools += pool.parts_of(raw, f"$.tools[{at}]" if is_client else "", tool_parts)
     return Sides(turns, tools, parameter_parts(fields))
-
-
-def _tool_parts(tool: Any, path: str) -> list[Part]:  # noqa: ANN401 - any JSON value
-    return [tool_part(tool, path)]
 
 
 def _stored(body: Raw, pool: Pool) -> Stored:
@@ -174,8 +163,7 @@ def _stored(body: Raw, pool: Pool) -> Stored:
     if not fields:
         text = parsed(body)
         return Stored(text=text if isinstance(text, str) else bytes(body).decode("utf-8", "replace"))
-    lists = {name: items(fields[name]) for name in _LISTS if name in fields}
-    kept: Mapping[str, list[Raw]] = {name: found for name, found in lists.items() if found}
+    kept = {name: found for name in _LISTS if (found := items(fields.get(name)))}
     return Stored(
         members={name: raw.copy() for name, raw in fields.items() if name not in kept},
         lists={name: [pool.add(raw) for raw in found] for name, found in kept.items()},

@@ -109,15 +109,15 @@ def answer_parts(content: Json) -> list[Part]:
     return list(_content_parts("assistant", content, ""))
 
 
-def tool_part(tool: Json, path: str = "") -> Part:
-    """Return the definition of a tool, in the form that all APIs share."""
+def tool_parts(tool: Json, path: str = "") -> list[Part]:
+    """Return the definition of a tool as one part, in the form that all APIs share."""
     definition = tool if isinstance(tool, dict) else {}
     function = definition.get("function")
     definition = function if isinstance(function, dict) else definition
     name = str(definition.get("name") or definition.get("type") or "?")
     schema = next((definition[key] for key in ("input_schema", "parameters") if key in definition), None)
     text = str(definition.get("description") or "")
-    return Part("tools", "tool", f"{text}\n{_json_text(schema)}" if schema is not None else text, name, path=path)
+    return [Part("tools", "tool", f"{text}\n{_json_text(schema)}" if schema is not None else text, name, path=path)]
 
 
 def parameter_parts(fields: Mapping[str, Raw]) -> list[Part]:

@@ -129,25 +129,24 @@ class Stats:
         return list(self._first_token_classes.get(model, [0] * (len(FIRST_TOKEN_BOUNDS_S) + 1)))
 
 
+_ADDED = ("prompt_tokens", "output_tokens", "thinking_tokens", "repairs", "losses", "fallbacks")
+"""Figures of one exchange that are added as they are."""
+
+
 def _sum(before: Figures, more: Finished) -> Figures:
     is_told = more.cached_tokens is not None
     is_answered = more.outcome == "answered"
     return msgspec.structs.replace(
         before,
+        **{name: getattr(before, name) + getattr(more, name) for name in _ADDED},
         requests=before.requests + 1,
         **{more.outcome: getattr(before, more.outcome) + 1},
         estimated=before.estimated + (more.is_estimated and bool(more.prompt_tokens)),
-        prompt_tokens=before.prompt_tokens + more.prompt_tokens,
         cache_reported_prompt_tokens=before.cache_reported_prompt_tokens + (more.prompt_tokens if is_told else 0),
         cached_tokens=before.cached_tokens + (more.cached_tokens or 0),
-        output_tokens=before.output_tokens + more.output_tokens,
-        thinking_tokens=before.thinking_tokens + more.thinking_tokens,
         timed_output_tokens=before.timed_output_tokens + (more.output_tokens if more.output_s else 0),
         output_s=before.output_s + (more.output_s or 0.0),
         first_token=before.first_token if more.first_token_s is None else _with(before.first_token, more.first_token_s),
-        repairs=before.repairs + more.repairs,
-        losses=before.losses + more.losses,
-        fallbacks=before.fallbacks + more.fallbacks,
         rereads=before.rereads + (more.lost_tokens is not None),
         reread_tokens=before.reread_tokens + (more.lost_tokens or 0),
         web=before.web.sum(more.web),
