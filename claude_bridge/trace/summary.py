@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable, Mapping
+from typing import Literal, NamedTuple
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
@@ -81,6 +82,11 @@ class Entry(Struct, frozen=True, kw_only=True):
     def upstream_name(self) -> str:
         """The upstream's name."""
         return text_of(self.upstream)
+
+    @property
+    def message_text(self) -> str:
+        """The message, where it is a text."""
+        return text_of(self.message)
 
     @property
     def body_bytes(self) -> bytes:
@@ -202,19 +208,25 @@ def entry_of(event: TraceEvent) -> Entry:
 
 def add_entry(found: TracedExchange, entry: Entry, line_bytes: int) -> None:
     """Add what one more line says of an exchange. Lines may be missing, or of kinds that are not known."""
-    reader = _READERS.get(entry.type)
-    if reader is not None:
-        step = reader(found, entry, line_bytes)
-        if step and len(found.steps) < _MAX_STEPS:
-            is_trouble = entry.type in _TROUBLE
-            text = step[:_MAX_TEXT_CHARS]
-            after_s = entry.after_s or max(0.0, round(entry.at_s - found.at_s, 3))
-            found.steps = [*found.steps, Step(after_s=after_s, text=text, is_trouble=is_trouble)]
+    kind = _KINDS.get(entry.type)
+    if kind is None:
+        return
+    step = kind.more(found, entry) if kind.more else kind.step.format(entry)
+    for name, given in kind.copied.items():
+        setattr(found, name, getattr(entry, given))
+    if kind.size:
+        setattr(found, kind.size, line_bytes)
+    if kind.counted:
+        setattr(found, kind.counted, getattr(found, kind.counted) + 1)
+    found.state = kind.state or found.state
+    if step and len(found.steps) < _MAX_STEPS:
+        after_s = entry.after_s or max(0.0, round(entry.at_s - found.at_s, 3))
+        found.steps = [*found.steps, Step(after_s=after_s, text=step[:_MAX_TEXT_CHARS], is_trouble=kind.is_trouble)]
 
 
 def is_known(entry: Entry) -> bool:
     """Return whether this version knows what kind of event it is."""
-    return entry.type in _READERS
+    return entry.type in _KINDS
 
 
 def text_of(raw: Raw | UnsetType) -> str:
@@ -225,31 +237,18 @@ def text_of(raw: Raw | UnsetType) -> str:
         return ""
 
 
-def _received(found: TracedExchange, entry: Entry, line_bytes: int) -> str:
-    found.at_s, found.session, found.client_model = entry.at_s, entry.session, entry.model
-    found.path, found.user_agent, found.streamed = entry.path, entry.user_agent, entry.streamed
-    found.messages, found.tools, found.max_tokens = entry.messages, entry.tools, entry.max_tokens
-    found.request_bytes = line_bytes
-    return ""
-
-
-def _described(_found: TracedExchange, entry: Entry, _bytes: int) -> str:
-    return f"{entry.model} described the image at {entry.path}"
-
-
-def _web_tool_called(_found: TracedExchange, entry: Entry, _bytes: int) -> str:
+def _web_tool_called(_found: TracedExchange, entry: Entry) -> str:
     outcome = f"{entry.error}: {entry.reason}" if entry.error else f"{entry.results} results"
     return f"the bridge ran {entry.tool} {entry.input}: {outcome}"
 
 
-def _sent(found: TracedExchange, entry: Entry, line_bytes: int) -> str:
-    is_first = found.sent_after_s is None
-    found.state, found.position = "reading", None
-    found.kind, found.reason, found.losses = entry.kind or _kind_of(entry.url), entry.reason, len(entry.losses)
-    found.model, found.upstream = entry.model, engine_words(entry.upstream_name, found.kind)
-    found.estimated_tokens, found.sent_bytes, found.sent_after_s = entry.estimated_tokens, line_bytes, entry.after_s
+def _sent(found: TracedExchange, entry: Entry) -> str:
+    verb = "sent" if found.sent_after_s is None else "sent again"
+    found.position, found.losses = None, len(entry.losses)
+    found.kind = entry.kind or _kind_of(entry.url)
+    found.upstream = engine_words(entry.upstream_name, found.kind)
     found.window_tokens = entry.window_tokens or found.window_tokens
-    return f"{'sent' if is_first else 'sent again'} to {entry.model} on {found.upstream}"
+    return f"{verb} to {entry.model} on {found.upstream}"
 
 
 def _kind_of(url: str) -> str:
@@ -259,125 +258,92 @@ def _kind_of(url: str) -> str:
     return next((kind for end, kind in kinds.items() if path.endswith(end)), "")
 
 
-def _queued(found: TracedExchange, entry: Entry, _bytes: int) -> str:
-    is_first = found.position is None
-    found.state, found.position = "queued", entry.position
+def _queued(found: TracedExchange, entry: Entry) -> str:
+    is_first, found.position = found.position is None, entry.position
     return "waits for its turn" if is_first else ""
 
 
-def _fell_back(found: TracedExchange, entry: Entry, _bytes: int) -> str:
-    found.fallbacks += 1
-    return f"{entry.target} failed with {entry.status}, and the next model is tried: {text_of(entry.message)}"
-
-
-def _upstream_answered(found: TracedExchange, entry: Entry, _bytes: int) -> str:
-    if found.state == "queued":
-        found.state = "reading"
-    found.position = None
+def _upstream_answered(found: TracedExchange, entry: Entry) -> str:
+    found.state, found.position = "reading" if found.state == "queued" else found.state, None
     return f"the upstream answered {entry.status}"
 
 
-def _retried(_found: TracedExchange, entry: Entry, _bytes: int) -> str:
-    return f"sent again: {entry.reason}"
+def _waiting(found: TracedExchange, _entry: Entry) -> str:
+    silent = "the upstream is silent; the client's connection is kept alive"
+    return "" if any(step.text == silent for step in found.steps) else silent
 
 
-def _waiting(found: TracedExchange, _entry: Entry, _bytes: int) -> str:
-    return "" if any(step.text == _SILENT for step in found.steps) else _SILENT
-
-
-_SILENT = "the upstream is silent; the client's connection is kept alive"
-
-
-def _prompt_read(found: TracedExchange, entry: Entry, _bytes: int) -> str:
-    found.read_tokens, found.prompt_tokens = entry.read_tokens, entry.prompt_tokens
-    return ""
-
-
-def _first_token(found: TracedExchange, entry: Entry, _bytes: int) -> str:
-    found.state, found.first_token_s = "writing", entry.after_s
-    return "the first token"
-
-
-def _grew(found: TracedExchange, entry: Entry, _bytes: int) -> str:
-    found.state = "writing"
+def _grew(found: TracedExchange, entry: Entry) -> str:
     found.written_tokens += max(entry.deltas, entry.chars // 4)
     return ""
 
 
-def _repaired(found: TracedExchange, entry: Entry, _bytes: int) -> str:
-    found.repairs += 1
-    return f"repaired {entry.tool_name}: {entry.what}" if entry.tool_name else f"repaired: {entry.what}"
-
-
-def _reread(found: TracedExchange, entry: Entry, _bytes: int) -> str:
-    found.reread_tokens, found.reread_reason = entry.lost_tokens, entry.reason
-    return f"the prompt cache was missed, about {entry.lost_tokens:,} tokens were read again: {entry.reason}"
-
-
-def _cut(found: TracedExchange, entry: Entry, _bytes: int) -> str:
-    found.window_tokens = entry.window_tokens
-    return f"the engine cut the prompt of about {entry.estimated_tokens:,} tokens to {entry.reported_tokens:,}"
-
-
-def _ended(found: TracedExchange, entry: Entry, _bytes: int) -> str:
-    answer = _Answer()
-    if not isinstance(entry.message, UnsetType):
-        answer = msgspec.json.decode(entry.message, type=_Answer)
-    found.state, found.took_s, found.stop_reason = "answered", entry.after_s, answer.stop_reason
+def _ended(found: TracedExchange, entry: Entry) -> str:
+    answer = msgspec.json.decode(entry.message or b"{}", type=_Answer)
+    found.stop_reason, found.output_tokens = answer.stop_reason, answer.usage.output_tokens
     found.first_token_s = entry.first_token_s if found.first_token_s is None else found.first_token_s
-    found.prompt_tokens, found.cached_tokens = entry.prompt_tokens, entry.cached_tokens
-    found.output_tokens, found.is_estimated = answer.usage.output_tokens, entry.usage_is_estimated
-    found.prompt_ms, found.output_ms, found.load_ms = entry.prompt_ms, entry.output_ms, entry.load_ms
-    found.cost_usd = entry.cost_usd
     return f"ended: {answer.stop_reason or 'no stop reason'}"
 
 
-def _failed(found: TracedExchange, entry: Entry, _bytes: int) -> str:
-    message = text_of(entry.message)[:_MAX_TEXT_CHARS]
-    found.state, found.took_s = "failed", entry.after_s
+def _failed(found: TracedExchange, entry: Entry) -> str:
+    message = entry.message_text[:_MAX_TEXT_CHARS]
     found.failure = Failure(status=entry.status, error_type=entry.error_type, message=message)
     return f"failed with {entry.status} {entry.error_type}: {message}"
 
 
-def _left(found: TracedExchange, entry: Entry, _bytes: int) -> str:
-    found.state, found.took_s = "left", entry.after_s
-    return "the client left"
+class _Kind(NamedTuple):
+    """What lines of one kind add: the ``step`` in words (made of the entry; "" for none) and fields of the exchange."""
+
+    step: str = ""
+    more: Callable[[TracedExchange, Entry], str] | None = None
+    """What takes more than words; it returns the step."""
+    copied: Mapping[str, str] = {}
+    """Fields of the exchange by those of the entry that they come from."""
+    size: str = ""
+    """The field that has the size of the line."""
+    counted: str = ""
+    """The field that counts such lines."""
+    state: State | None = None
+    is_trouble: bool = False
 
 
-def _streams(found: TracedExchange, _entry: Entry, line_bytes: int) -> str:
-    found.stream_bytes = line_bytes
-    return ""
+def _same(*names: str, **others: str) -> Mapping[str, str]:
+    return {name: name for name in names} | others
 
 
-def _dropped(_found: TracedExchange, _entry: Entry, _bytes: int) -> str:
-    return ""
-
-
-_READERS = {
-    "RequestReceived": _received,
-    "ImageDescribed": _described,
-    "WebToolCalled": _web_tool_called,
-    "RequestSent": _sent,
-    "RequestQueued": _queued,
-    "FellBack": _fell_back,
-    "UpstreamAnswered": _upstream_answered,
-    "UpstreamRetried": _retried,
-    "WaitingForUpstream": _waiting,
-    "PromptRead": _prompt_read,
-    "FirstToken": _first_token,
-    "AnswerGrew": _grew,
-    "ToolInputRepaired": _repaired,
-    "AnswerMended": _repaired,
-    "PromptReread": _reread,
-    "PromptCut": _cut,
-    "ExchangeEnded": _ended,
-    "ExchangeFailed": _failed,
-    "ClientLeft": _left,
-    "StreamsRecorded": _streams,
-    "EventsDropped": _dropped,
-}
-"""What each kind of line adds; each returns the step in words, "" for none."""
-
-_TROUBLE = frozenset(
-    {"FellBack", "UpstreamRetried", "ToolInputRepaired", "AnswerMended", "PromptReread", "PromptCut", "ExchangeFailed"}
+_TOOK = {"took_s": "after_s"}
+_REREAD = "the prompt cache was missed, about {0.lost_tokens:,} tokens were read again: {0.reason}"
+_CUT = "the engine cut the prompt of about {0.estimated_tokens:,} tokens to {0.reported_tokens:,}"
+_FELL_BACK = "{0.target} failed with {0.status}, and the next model is tried: {0.message_text}"
+_REQUEST = _same(
+    *("at_s", "session", "path", "user_agent", "streamed", "messages", "tools", "max_tokens"), client_model="model"
 )
+_SENT = _same("model", "reason", "estimated_tokens", sent_after_s="after_s")
+_ANSWER = _same(
+    *("prompt_tokens", "cached_tokens", "prompt_ms", "output_ms", "load_ms", "cost_usd"),
+    is_estimated="usage_is_estimated",
+    **_TOOK,
+)
+_KINDS = {
+    "RequestReceived": _Kind(copied=_REQUEST, size="request_bytes"),
+    "ImageDescribed": _Kind("{0.model} described the image at {0.path}"),
+    "WebToolCalled": _Kind(more=_web_tool_called),
+    "RequestSent": _Kind(more=_sent, copied=_SENT, size="sent_bytes", state="reading"),
+    "RequestQueued": _Kind(more=_queued, state="queued"),
+    "FellBack": _Kind(_FELL_BACK, counted="fallbacks", is_trouble=True),
+    "UpstreamAnswered": _Kind(more=_upstream_answered),
+    "UpstreamRetried": _Kind("sent again: {0.reason}", is_trouble=True),
+    "WaitingForUpstream": _Kind(more=_waiting),
+    "PromptRead": _Kind(copied=_same("read_tokens", "prompt_tokens")),
+    "FirstToken": _Kind("the first token", copied={"first_token_s": "after_s"}, state="writing"),
+    "AnswerGrew": _Kind(more=_grew, state="writing"),
+    "ToolInputRepaired": _Kind("repaired {0.tool_name}: {0.what}", counted="repairs", is_trouble=True),
+    "AnswerMended": _Kind("repaired: {0.what}", counted="repairs", is_trouble=True),
+    "PromptReread": _Kind(_REREAD, copied=_same(reread_tokens="lost_tokens", reread_reason="reason"), is_trouble=True),
+    "PromptCut": _Kind(_CUT, copied=_same("window_tokens"), is_trouble=True),
+    "ExchangeEnded": _Kind(more=_ended, copied=_ANSWER, state="answered"),
+    "ExchangeFailed": _Kind(more=_failed, copied=_TOOK, state="failed", is_trouble=True),
+    "ClientLeft": _Kind("the client left", copied=_TOOK, state="left"),
+    "StreamsRecorded": _Kind(size="stream_bytes"),
+    "EventsDropped": _Kind(),
+}
