@@ -44,15 +44,13 @@ def replay(plan: Plan, requests: Sequence[Recorded], notices: Notices, show: Cal
     Raises:
         SetupError: there is no such engine or model, or it does not answer.
     """
-    run(partial(serve_beside, plan, partial(_replay, requests, show), notices))
 
+    async def send_all(bridge: RunningBridge, _upstream: Upstream) -> None:
+        assert bridge.main is not None, "the engine is found before the work begins"
+        for recorded in requests:
+            show(Replayed(recorded, await _send(bridge.main, recorded, bridge.plan.keys)))
 
-async def _replay(
-    requests: Sequence[Recorded], show: Callable[[Replayed], None], bridge: RunningBridge, _upstream: Upstream
-) -> None:
-    assert bridge.main is not None, "the engine is found before the work begins"
-    for recorded in requests:
-        show(Replayed(recorded, await _send(bridge.main, recorded, bridge.plan.keys)))
+    run(partial(serve_beside, plan, send_all, notices))
 
 
 async def _send(model: ModelBridge, recorded: Recorded, secrets: Sequence[str]) -> Recorded:

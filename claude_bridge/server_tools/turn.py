@@ -140,11 +140,15 @@ class WebTurn(Answer):
     async def _begin_with(self, name: str, tool_input: Raw, emit: SendItems) -> None:
         """Emit a call that no model makes, and what it gives; where it fails, that is all of the answer."""
         call = WebCall(id=self._new_id("srvtoolu_"), name=name, input=tool_input)
-        await emit([*self._writer.start(self._head()), *self._writer.call(call)])
+        head = Message(
+            id=self._new_id("msg_"), model=self._given.model, content=[], stop_reason=None, usage=Usage(input_tokens=0)
+        )
+        await emit([*self._writer.start(head), *self._writer.call(call)])
         await self._run([call], emit, may_run=True)
         result = self._results[call.id]
         if result.error is None:
-            self._add_turn([_tool_use(call)], [call])
+            block = {"type": "tool_use", "id": call.id, "name": call.name, "input": call.input}
+            self._add_turn([Raw(msgspec.json.encode(block))], [call])
         else:
             await emit([*self._writer.text(result.reason or result.error), *self._end(Stop("end_turn"))])
 
@@ -241,11 +245,6 @@ class WebTurn(Answer):
 
     # --- the end ------------------------------------------------------------------------------------------------
 
-    def _head(self) -> Message:
-        return Message(
-            id=self._new_id("msg_"), model=self._given.model, content=[], stop_reason=None, usage=Usage(input_tokens=0)
-        )
-
     def _end_early(self, error: BridgeError, *, has_results: bool) -> Sequence[ResponseItem]:
         """Return the end after an error of the engine; results that the client itself asked for are an answer."""
         if has_results:
@@ -264,10 +263,6 @@ class WebTurn(Answer):
         cost = None if not costs or None in costs else sum(cost for cost in costs if cost is not None)
         self._recorder.ended(_sum([usage for usage, _ in self._usages]), cost_usd=cost)
         return items
-
-
-def _tool_use(call: WebCall) -> Raw:
-    return Raw(msgspec.json.encode({"type": "tool_use", "id": call.id, "name": call.name, "input": call.input}))
 
 
 def _sum(usages: Sequence[UsageReport]) -> UsageReport:

@@ -8,7 +8,6 @@ from pathlib import Path
 from claude_bridge.adapters.engine_profiles import PROFILES
 from claude_bridge.trace.detail import Lines
 from claude_bridge.trace.secrets import redacted
-from claude_bridge.trace.stream_text import Timed
 from claude_bridge.trace.summary import TracedExchange
 
 
@@ -19,7 +18,8 @@ def write_golden(folder: Path, exchange: TracedExchange, lines: Lines) -> list[s
         OSError: it can't be written; FileExistsError where it exists.
     """
     sent = lines.sent[-1]
-    streamed = _text_since(lines.upstream, sent.after_s)
+    # What came for the last request that was sent; before it, another upstream may have failed.
+    streamed = "".join(text for at_s, text in lines.upstream if at_s >= sent.after_s - 0.001)
     got = "".join(text for _, text in lines.client)
     files = {
         "case.toml": _facts(exchange, lines),
@@ -50,17 +50,8 @@ def _facts(exchange: TracedExchange, lines: Lines) -> str:
         "losses": [f"{loss.path}: {loss.reason}" for loss in sent.losses],
         "repairs": lines.repairs,
     }
-    return "".join(f"{name} = {_toml(value)}\n" for name, value in facts.items() if value)
-
-
-def _toml(value: str | int | list[str] | None) -> str:
-    """Return a value in TOML, whose texts and lists are those of JSON but for one control character."""
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-def _text_since(pieces: list[Timed], after_s: float) -> str:
-    """Return what came for the last request that was sent; before it, another upstream may have failed."""
-    return "".join(text for at_s, text in pieces if at_s >= after_s - 0.001)
+    text = "".join(f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in facts.items() if value)
+    return text.replace("\x7f", "\\u007f")  # but for this character, texts and lists of TOML are those of JSON
 
 
 def _ending(text: str) -> str:

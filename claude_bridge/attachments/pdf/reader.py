@@ -102,7 +102,7 @@ class PdfReader:
 
     async def read(self, base64_data: str, *, with_images: bool) -> PdfReading:
         """Return what can be read within the limits; a PDF that can't be read gives a ``trouble``."""
-        if not self._has_library:
+        if not any(find_spec(name) for name in ("pypdf", "pypdfium2")):
             return PdfReading(trouble="missing")
         order = self.limits if with_images else replace(self.limits, max_images=0)
         output: bytes | None = None
@@ -124,10 +124,6 @@ class PdfReader:
         await anyio.sleep(self.limits.quick_s)
         await self._slow.acquire_on_behalf_of(holder)
         self._quick.release_on_behalf_of(holder)
-
-    @property
-    def _has_library(self) -> bool:
-        return any(find_spec(name) is not None for name in ("pypdf", "pypdfium2"))
 
     async def _work(self, order: bytes) -> bytes | None:
         """Return what the worker wrote until it ended or was ended; None if it could not be started."""

@@ -146,14 +146,9 @@ def usage_text(event: ExchangeEnded) -> str:
     out = f"{about}{usage.output_tokens:,} out"
     if usage.output_tokens_details:
         out += f" ({usage.output_tokens_details.thinking_tokens:,} thinking)"
-    return f"{about}{prompt:,} tokens in ({cache}), {out}{_cost_text(event.cost_usd)}"
-
-
-def _cost_text(cost_usd: float | None) -> str:
-    """Return the cost in dollars, with what is left of a cent; nothing where it costs nothing or is not known."""
-    if not cost_usd:
-        return ""
-    return f", ${cost_usd:.2f}" if cost_usd >= 1 else f", ${cost_usd:.2g}" if cost_usd >= 0.0001 else ", <$0.0001"
+    if cost := event.cost_usd:  # in dollars, with what is left of a cent
+        out += f", ${cost:.2f}" if cost >= 1 else f", ${cost:.2g}" if cost >= 0.0001 else ", <$0.0001"
+    return f"{about}{prompt:,} tokens in ({cache}), {out}"
 
 
 def read_text(event: PromptRead) -> str:

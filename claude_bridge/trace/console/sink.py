@@ -62,7 +62,9 @@ class ConsoleSink:
         self, console: Console | None = None, *, live: bool | None = None, now: Callable[[], float] = time.time
     ) -> None:
         self._console = console or StderrConsole()
-        self._is_live = _is_terminal(self._console) if live is None else live
+        # FORCE_COLOR alone does not make a pipe a terminal.
+        is_terminal = self._console.is_interactive and self._console.file.isatty()
+        self._is_live = is_terminal if live is None else live
         self._now = now
         self._log = Log()
         self._screen = _Screen(self._console, is_live=self._is_live)
@@ -80,20 +82,14 @@ class ConsoleSink:
     def tick(self) -> bool:
         """Show what is under way, and return whether anything is."""
         if self._is_live:
-            self._screen.show_status(self._status())
+            now_s, speed = self._now(), self._log.reading_tokens_per_s
+            exchanges = self._log.open.values()  # the oldest first
+            self._screen.show_status([(one.tag, one.summary.number, one.progress(now_s, speed)) for one in exchanges])
         return bool(self._log.open)
 
     def close(self) -> None:
         """Take away what is under way."""
         self._screen.close()
-
-    def _status(self) -> list[tuple[str, int, str]]:
-        """Return tag, number and progress of each exchange under way, the oldest first."""
-        now_s, speed = self._now(), self._log.reading_tokens_per_s
-        return [
-            (exchange.tag, exchange.summary.number, exchange.progress(now_s, speed))
-            for exchange in self._log.open.values()
-        ]
 
 
 class LogFileSink(ConsoleSink):
@@ -192,15 +188,9 @@ class _Screen:
     def _append(self, text: Text, *pieces: tuple[str, str]) -> None:
         for piece, style in pieces:
             harmless = printable(piece)  # rows are so already: this is the door that nothing gets around
-            text.append(harmless if self._is_unicode else self._fit(harmless), style)
-
-    def _fit(self, piece: str) -> str:
-        return piece.translate(_ASCII).encode(self._encoding, "replace").decode(self._encoding)
+            if not self._is_unicode:
+                harmless = harmless.translate(_ASCII).encode(self._encoding, "replace").decode(self._encoding)
+            text.append(harmless, style)
 
     def _print(self, text: Text) -> None:
         self._console.print(text, soft_wrap=True, end="")
-
-
-def _is_terminal(console: Console) -> bool:
-    """Return whether there is a person at a terminal; FORCE_COLOR alone does not make a pipe one."""
-    return console.is_interactive and console.file.isatty()
