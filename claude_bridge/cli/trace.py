@@ -121,7 +121,7 @@ def replay(
 ) -> None:
     """Send recorded requests again, and show both answers side by side: tool calls, time and tokens.
 
-    What was redacted in the trace is sent as it stands there. The requests are sent one after the other.
+    Parts that are redacted in the trace stay redacted. The requests are sent one after the other.
     """
     from claude_bridge.app.build import build_plan
     from claude_bridge.app.options import Options

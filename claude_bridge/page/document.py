@@ -52,9 +52,9 @@ def _details_of(trace: TraceFile) -> tuple[dict[str, Detail], Pool, list[str]]:
     notes = []
     if left := len(trace.exchanges) - len(details):
         notes.append(
-            f"The first {left:,} exchanges are here in short only, so that the page stays readable: "
-            f"`bridge trace show {trace.path.name} EXCHANGE` shows each in full."
+            f"Of the first {left:,} exchanges this page has only the summaries, so that it stays small enough for a "
+            f"browser. `bridge trace show {trace.path.name} EXCHANGE` shows each in full."
         )
     if without_streams:
-        notes.append(f"{without_streams:,} exchanges are here without the bytes of their streams, for the same reason.")
+        notes.append(f"For the same reason {without_streams:,} exchanges are without the bytes of their streams.")
     return details, pool, notes

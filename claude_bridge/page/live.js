@@ -23,8 +23,8 @@ function bridgePanel() {
   if (!status) return element("p", { class: "faint" }, "Waiting for the bridge…");
   const facts = [
     ["engine", status.upstream ? `${status.upstream} at ${status.base_url}` : "not known yet"],
-    ["state", status.ready ? "answers" : status.reason || "not asked yet"],
-    ["model", status.model || "as clients ask"],
+    ["state", status.ready ? "answers" : status.reason || "not checked yet"],
+    ["model", status.model || "chosen by each request"],
     ["context window", status.window_tokens ? `${status.window_tokens.toLocaleString()} tokens` : "not known"],
     ["requests", `${status.running} running, ${status.waiting} waiting${status.max_concurrent ? ` (the engine gets ${status.max_concurrent} at a time)` : ""}`],
     ["version", `${status.version}, up for ${seconds(Date.now() / 1000 - status.started_at_s)}`],

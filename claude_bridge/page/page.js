@@ -211,7 +211,7 @@ async function showExchange() {
     one.failure ? element("p", { class: "bad", role: "alert" }, one.failure.message) : "",
     element("dl", {}, facts.map(([label, value]) => [element("dt", {}, label), element("dd", {}, value)])),
     tablist,
-    element("div", { id: "view", role: "tabpanel", "aria-labelledby": `tab-${page.view}`, tabindex: 0 }, loaded ? render(one, loaded.detail, loaded.values) : element("p", {}, "This exchange is kept in short only.")),
+    element("div", { id: "view", role: "tabpanel", "aria-labelledby": `tab-${page.view}`, tabindex: 0 }, loaded ? render(one, loaded.detail, loaded.values) : element("p", {}, "Only the summary of this exchange is kept.")),
   );
   if (isNew) byId("detail").scrollTop = 0;
 }

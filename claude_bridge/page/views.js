@@ -175,7 +175,7 @@ function conversationView(one, detail, values) {
     shown.map((part) => messageOf(part, results)),
     end,
     answer.map((part) => messageOf(part, results)),
-    answer.length === 0 && element("p", { class: one.failure ? "bad" : "faint" }, one.failure ? one.failure.message : isOver(one) ? "It has no content." : "It is not complete yet."),
+    answer.length === 0 && element("p", { class: one.failure ? "bad" : "faint" }, one.failure ? one.failure.message : isOver(one) ? "The answer is empty." : "The answer is not complete yet."),
   );
 }
 
@@ -185,7 +185,7 @@ function compareView(one, detail, values) {
   const fill = () => {
     const rows = (detail.rows || []).filter((row) => !(onlyDifferences.checked && (row[0] === "same" || row[0] === "joined")));
     body.replaceChildren(...rows.map((row) => comparedRow(row, values)));
-    if (rows.length === 0) body.append(element("tr", {}, element("td", { colspan: 3 }, "Nothing differs.")));
+    if (rows.length === 0) body.append(element("tr", {}, element("td", { colspan: 3 }, "Both requests are the same.")));
   };
   onlyDifferences.addEventListener("change", fill);
   fill();

@@ -276,7 +276,7 @@ def searcher_for(choice: str, key: str | None = None) -> HttpSearcher | DuckDuck
     service = SERVICES.get(name)
     if service is None or not (service.base_url or address):
         known = ", ".join(["auto", "off", "duckduckgo", "searxng:URL", *(one for one in SERVICES if one != "searxng")])
-        raise SetupError(f"{choice!r} does not search the web.", f"Choose one of: {known}.")
+        raise SetupError(f"There is no search service {choice!r}.", f"Choose one of: {known}.")
     return HttpSearcher(service, address or service.base_url, key)
 
 

@@ -192,7 +192,7 @@ def _reading(output: bytes) -> PdfReading:
 INSTALL_HINT = "`pipx inject claude-bridge-cli pypdf pypdfium2 pillow`, or `pip install '.[pdf]'` in a checkout"
 
 _TROUBLES = {
-    "missing": f"the bridge can't read PDFs until it has the extra pdf: {INSTALL_HINT}",
+    "missing": f"to read PDFs, claude-bridge needs its extra `pdf`: {INSTALL_HINT}",
     "encrypted": "it is protected with a password",
     "broken": "it is damaged or not a PDF",
     "empty": "it has no pages",

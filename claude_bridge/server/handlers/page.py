@@ -89,7 +89,7 @@ async def get_exchange(service: Service, request: HttpRequest, responder: Respon
     page = _check(service, request)
     found = await to_thread.run_sync(page.trace.detail, unquote(request.path.removeprefix(_EXCHANGE_PATH)))
     if found is None:
-        raise NotFoundError("This exchange is not kept, or not any more.")
+        raise NotFoundError("This exchange is not kept any more.")
     detail, pool = found
     body = await to_thread.run_sync(msgspec.json.encode, {"detail": detail, "values": pool.values})
     await responder.send(200, body, headers=_HEADERS)
