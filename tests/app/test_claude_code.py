@@ -57,6 +57,7 @@ def test_settings_of_the_users_own_are_kept_beside_ours(form: str, tmp_path: Pat
     arguments, settings = started("-p", *words[form], "hello")
     assert arguments[2:] == ["-p", "hello"]
     assert settings == {"model": "x", "env": {"MINE": "1", **ENVIRONMENT}}
+    assert started("--settings", '{"env": ["no table"]}')[1] == {"env": ENVIRONMENT}
 
 
 def test_the_status_line_is_the_bridges_unless_there_is_one() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from claude_bridge.app import web
 from claude_bridge.app.build import web_plan
 from claude_bridge.app.notices import Notices
+from claude_bridge.app.plan import WebPlan
 from claude_bridge.config.schema import Config, Web
 from claude_bridge.config.types import SearchChoice, Secret
 from claude_bridge.errors import SetupError
@@ -84,6 +86,12 @@ async def test_doctor_says_what_is_wrong_with_a_search_service() -> None:
     assert searched["mark"] == "bad"
     assert "settings.yml" in searched["seen"]
     assert finished.code == 1
+
+
+async def test_a_language_may_be_written_in_capitals() -> None:
+    async with AsyncExitStack() as stack:
+        tools = await web.open_web_tools(WebPlan(settings=Web(search_language="EN")), stack)
+    assert tools.language == "en"
 
 
 def test_duckduckgo_needs_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
