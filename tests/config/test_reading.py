@@ -173,6 +173,11 @@ OWN = '[providers.work]\nkind = "openai-chat"\nbase_url = "http://h"\n'
             id="local as a fallback",
         ),
         pytest.param(
+            '[defaults]\nfallback = ["ollama/m", "x/"]',
+            "2: defaults.fallback[1] must be PROVIDER/MODEL",
+            id="one of a list",
+        ),
+        pytest.param(
             '[defaults]\nfallback = "ollama/m"',
             "2: defaults.fallback must be a list; each must be PROVIDER/MODEL",
             id="no list",
