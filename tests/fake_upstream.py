@@ -266,7 +266,7 @@ class FakeUpstream:
         self._answers_get = answers_get
         self._documents = documents if documents is not None else {"/v1/models": model_list(MODEL)}
         self._next_reply = 0
-        self._asked = anyio.Event()
+        self._requested = anyio.Event()
         self._exit = AsyncExitStack()
 
     @property
@@ -278,8 +278,8 @@ class FakeUpstream:
         """Return the POST request of this number, waiting until it has come; raises TimeoutError."""
         with anyio.fail_after(within_s):
             while len(self.requests) <= number:
-                self._asked = anyio.Event()
-                await self._asked.wait()
+                self._requested = anyio.Event()
+                await self._requested.wait()
         return self.requests[number]
 
     async def __aenter__(self) -> Self:
@@ -310,7 +310,7 @@ class FakeUpstream:
             self.probes.append(request)
             return self._documents.get(request.path) or refusal(404, f"nothing at {request.path}")
         self.requests.append(request)
-        self._asked.set()
+        self._requested.set()
         if callable(self._script):
             return self._script(request)
         if self._next_reply >= len(self._script):

@@ -114,9 +114,9 @@ def real_ollama(model_path: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     url = f"http://{own['OLLAMA_HOST']}"
     log = folder / "log.txt"
     with (
-        log.open("wb") as said,
+        log.open("wb") as output_text,
         subprocess.Popen(
-            [program, "serve"], env=environment, stdin=subprocess.DEVNULL, stdout=said, stderr=said
+            [program, "serve"], env=environment, stdin=subprocess.DEVNULL, stdout=output_text, stderr=output_text
         ) as server,
     ):
         try:

@@ -145,18 +145,18 @@ wild_conversations = st.lists(any_turns, min_size=1, max_size=6)
 @st.composite
 def _steps(draw: st.DrawFn, number: int) -> Messages:
     """Return what an agent and its user do in one step: words, calls, and their results in any order."""
-    asked: list[Json] = [{"type": "text", "text": draw(spoken_words)}]
-    asked += draw(st.lists(text_blocks | image_blocks | document_blocks, max_size=1))
-    said: list[Json] = draw(st.lists(thinking_blocks, max_size=1))
-    said.append({"type": "text", "text": draw(spoken_words)})
+    requested: list[Json] = [{"type": "text", "text": draw(spoken_words)}]
+    requested += draw(st.lists(text_blocks | image_blocks | document_blocks, max_size=1))
+    answer_blocks: list[Json] = draw(st.lists(thinking_blocks, max_size=1))
+    answer_blocks.append({"type": "text", "text": draw(spoken_words)})
     called = [
         {"type": "tool_use", "id": f"toolu_{number}_{at}", "name": name, "input": given}
         for at, (name, given) in enumerate(draw(st.lists(st.tuples(st.sampled_from(INLINE_TOOLS), inputs), max_size=3)))
     ]
-    messages = [{"role": "user", "content": asked}]
+    messages = [{"role": "user", "content": requested}]
     if draw(st.booleans()):
         messages.append({"role": "system", "content": draw(spoken_words)})
-    messages.append({"role": "assistant", "content": said + called})
+    messages.append({"role": "assistant", "content": answer_blocks + called})
     if called:
         results: list[Json] = [
             {"type": "tool_result", "tool_use_id": call["id"], "content": draw(result_content)} for call in called

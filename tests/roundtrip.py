@@ -68,7 +68,7 @@ def missing_pieces(
     conversation = [sent.get("instructions", ""), sent.get("messages") or sent.get("input", ())]
     tools = [sent.get("tools", ()), in_place]
     for reported, pieces in ((conversation, _conversation(client_request, files)), (tools, _tools(client_request))):
-        output = [*_said(reported)]
+        output = [*_output_text(reported)]
         text, places = "\n".join(output), Counter(output)
         wanted = [piece for piece in pieces if piece.words and not _is_reported(piece, lost)]
         wanted = [piece for piece in wanted if not piece.is_thought or keeps_thoughts]
@@ -104,18 +104,18 @@ def _quoted(words: str) -> str:
     return msgspec.json.encode(words).decode()[1:-1]
 
 
-def _said(value: Any) -> Iterator[str]:
+def _output_text(value: Any) -> Iterator[str]:
     """Yield every text in what goes upstream: keys too, and what is in JSON text."""
     if isinstance(value, dict):
         for key, inner in value.items():
             yield key
             if key == "arguments" and isinstance(inner, str):
-                yield from _said(msgspec.json.decode(inner))
+                yield from _output_text(msgspec.json.decode(inner))
             else:
-                yield from _said(inner)
+                yield from _output_text(inner)
     elif isinstance(value, list | tuple):
         for inner in value:
-            yield from _said(inner)
+            yield from _output_text(inner)
     elif isinstance(value, str):
         yield value
     else:

@@ -211,7 +211,7 @@ def chat_that_counts(
 
 def _cut(message: Mapping[str, Any], chars: int) -> dict[str, Any]:
     """Return what is left of a message at the limit of an answer: of a tool call nothing."""
-    return {name: said[:chars] for name, said in message.items() if isinstance(said, str)}
+    return {name: output_text[:chars] for name, output_text in message.items() if isinstance(output_text, str)}
 
 
 def _with_long_ids(message: Mapping[str, Any]) -> dict[str, Any]:
@@ -283,13 +283,17 @@ class ScriptedOllama(FakeUpstream):
     def _answer(self, request: ReceivedRequest) -> Reply:
         if request.path == "/api/me":
             return json_document({"error": "unauthorized", "signin_url": "https://ollama.com/connect"}, status=401)
-        asked = str(request.json.get("model"))
-        name = asked if asked in self._models else _whole_name(asked)
+        requested = str(request.json.get("model"))
+        name = requested if requested in self._models else _whole_name(requested)
         known = self._models.get(name)
         if request.path == "/api/show":
-            return refusal_of(f"model '{_whole_name(asked)}' not found", 404) if known is None else json_document(known)
+            return (
+                refusal_of(f"model '{_whole_name(requested)}' not found", 404)
+                if known is None
+                else json_document(known)
+            )
         if known is None:
-            return refusal_of(f"model '{asked}' not found", 404)
+            return refusal_of(f"model '{requested}' not found", 404)
         return self._answer_chat(request, name, known if isinstance(known, dict) else {})
 
     def _answer_chat(self, request: ReceivedRequest, name: str, model: Mapping[str, Any]) -> Reply:

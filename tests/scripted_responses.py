@@ -151,8 +151,8 @@ def _fault(body: Json, ciphers: dict[str, str]) -> tuple[int, Json] | None:
 
 def _searches(body: Json) -> bool:
     """Return whether the service may search, and is to give the pages that it found."""
-    asked = any(tool["type"] == "web_search" for tool in body.get("tools") or ())
-    return asked and "web_search_call.action.sources" in body.get("include", ())
+    requested = any(tool["type"] == "web_search" for tool in body.get("tools") or ())
+    return requested and "web_search_call.action.sources" in body.get("include", ())
 
 
 def _error(message: str, param: str | None, *, code: str | None = None) -> Json:

@@ -29,9 +29,9 @@ async def output_of(page: str, command: str) -> str:
         url = f"http://127.0.0.1:{engine.port}" + ("/v1" if usual_url.endswith("/v1") else "")
         async with serving(*words, "--base-url", url, env=KEYS) as bridge:
             await bridge.says("claude --model")
-            told = bridge.told.replace(url, usual_url)
-    told = re.sub(r"http://127\.0\.0\.1:\d+/\?key=\S+", "http://127.0.0.1:8765/?key=…", told)
-    return re.sub(r'\$\(.* env --url \S+"', '$(bridge env)"', told)
+            reported = bridge.reported.replace(url, usual_url)
+    reported = re.sub(r"http://127\.0\.0\.1:\d+/\?key=\S+", "http://127.0.0.1:8765/?key=…", reported)
+    return re.sub(r'\$\(.* env --url \S+"', '$(bridge env)"', reported)
 
 
 @pytest.mark.anyio

@@ -353,17 +353,17 @@ def test_importing_the_package_loads_no_http_client() -> None:
 
 async def test_it_runs_the_tools_of_the_web_where_that_is_chosen() -> None:
     script = [calls(("web_search", {"query": "bridges"})), answer("Two.")]
-    asked = QUESTION | {"tools": [{"type": "web_search_20250305", "name": "web_search"}]}
+    requested = QUESTION | {"tools": [{"type": "web_search_20250305", "name": "web_search"}]}
     async with FakeUpstream(lambda _: searxng(ARCH, BEAM), answers_get=True) as service:
         address = service.base_url.removesuffix("/v1")
         async with opened(*script, web_search=f"searxng:{address}") as (bridge, _):
-            message = await bridge.message(asked)
+            message = await bridge.message(requested)
     assert [type(block).__name__ for block in message.content] == [
         *("ServerToolUseBlock", "WebSearchToolResultBlock", "TextBlock")
     ]
     assert message.usage.server_tool_use == ServerToolUsage(1, 0)
     async with opened(answer("I can't.")) as (bridge, upstream):
-        await bridge.message(asked)
+        await bridge.message(requested)
         assert "tools" not in upstream.requests[0].json, "it is off by default"
 
 

@@ -111,7 +111,7 @@ class Chain(BridgeServer):
             raise self._offered_names
         return [OfferedModel(id=name, context_window=4096) for name in self._offered_names]
 
-    async def said(self, model: str = "claude-x", **headers: str) -> str:
+    async def output_text(self, model: str = "claude-x", **headers: str) -> str:
         """Ask, and return the words of the answer or of the error."""
         response = await self.post("/v1/messages", question(model=model), **headers)
         body = response.json
@@ -153,14 +153,14 @@ async def test_a_chain_with_faults_gives_one_good_answer() -> None:
         says("Here I am.") as third,
         Chain(routing, {FIRST: DEAD, SECOND: second, THIRD: third}) as server,
     ):
-        assert await server.said() == "Here I am."
+        assert await server.output_text() == "Here I am."
         assert len(second.requests) >= 1
         fallen = [event for event in server.notes.events if isinstance(event, FellBack)]
         assert [(event.target, event.status) for event in fallen] == [("one/first", 502), ("two/second", 529)]
         sent = [event for event in server.notes.events if isinstance(event, RequestSent)]
         assert (sent[-1].model, sent[-1].upstream, sent[-1].reason) == ("third", "three", "it is a fallback")
         figures = (await server.ask(get("/stats"))).json["models"]
-        assert {name: told["fallbacks"] for name, told in figures.items()} == {"third": 2}
+        assert {name: reported["fallbacks"] for name, reported in figures.items()} == {"third": 2}
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 529])
@@ -171,7 +171,7 @@ async def test_what_passes_at_another_engine_is_asked_there(status: int) -> None
         says("Second.") as second,
         Chain(routing, {FIRST: first, SECOND: second}) as server,
     ):
-        assert await server.said() == "Second."
+        assert await server.output_text() == "Second."
 
 
 @pytest.mark.parametrize("status", [429, 500, 529])
@@ -184,7 +184,7 @@ async def test_what_anthropic_itself_fails_with_passes_at_another_engine_too(sta
         says("Second.") as second,
         Chain(routing, {FIRST: passed_to(first, profile=ANTHROPIC), SECOND: second}) as server,
     ):
-        assert await server.said() == "Second."
+        assert await server.output_text() == "Second."
         assert len(first.requests) == 1
 
 
@@ -208,18 +208,18 @@ async def test_what_only_this_account_or_model_is_refused_is_the_fallbacks_turn(
         says("Second.") as second,
         Chain(routing, {FIRST: first, SECOND: second}) as server,
     ):
-        assert await server.said() == "Second."
+        assert await server.output_text() == "Second."
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 413])
-async def test_what_nobody_could_serve_is_told_at_once(status: int) -> None:
+async def test_what_nobody_could_serve_is_reported_at_once(status: int) -> None:
     routing = Routing(main=FIRST, fallback=(SECOND,))
     async with (
         fails(refusal(status, "no such thing")) as first,
         says("Second.") as second,
         Chain(routing, {FIRST: first, SECOND: second}) as server,
     ):
-        assert "no such thing" in await server.said()
+        assert "no such thing" in await server.output_text()
         assert second.requests == []
 
 
@@ -237,10 +237,10 @@ async def test_a_fault_in_mid_stream_is_never_hidden() -> None:
         assert second.requests == []
 
 
-async def test_the_last_ones_trouble_is_told_if_all_fail() -> None:
+async def test_the_last_ones_trouble_is_reported_if_all_fail() -> None:
     routing = Routing(main=FIRST, fallback=(SECOND,))
     async with fails(refusal(503, "full")) as second, Chain(routing, {FIRST: DEAD, SECOND: second}) as server:
-        assert (await server.said()).startswith("529 ")
+        assert (await server.output_text()).startswith("529 ")
 
 
 async def test_one_that_failed_is_asked_last_for_a_while() -> None:
@@ -251,7 +251,7 @@ async def test_one_that_failed_is_asked_last_for_a_while() -> None:
         says("Second.") as second,
         Chain(routing, {FIRST: first, SECOND: second}) as server,
     ):
-        assert [await server.said(), await server.said()] == ["Second.", "Second."]
+        assert [await server.output_text(), await server.output_text()] == ["Second.", "Second."]
         assert len(first.requests) == 1, "it rests as long as it said"
 
 
@@ -263,9 +263,9 @@ async def test_one_that_has_rested_is_asked_first_again() -> None:
         says("Second.") as second,
         Chain(routing, {FIRST: first, SECOND: second}) as server,
     ):
-        assert await server.said() == "Second."
+        assert await server.output_text() == "Second."
         with anyio.fail_after(WAIT_S):
-            while await server.said() != "First.":  # noqa: ASYNC110 - the bridge tells it to nobody
+            while await server.output_text() != "First.":  # noqa: ASYNC110 - the bridge tells it to nobody
                 await anyio.sleep(0.1)
 
 
@@ -273,20 +273,20 @@ async def test_one_that_rests_is_asked_all_the_same_if_no_other_answers() -> Non
     replies = iter([refusal(503, "full"), answer("First.")])
     routing = Routing(main=FIRST, fallback=(SECOND,))
     async with FakeUpstream(lambda _: next(replies)) as first, Chain(routing, {FIRST: first, SECOND: DEAD}) as server:
-        assert (await server.said()).startswith("502 ")
-        assert await server.said() == "First."
+        assert (await server.output_text()).startswith("502 ")
+        assert await server.output_text() == "First."
 
 
 async def test_a_fallback_that_is_not_there_is_passed_over() -> None:
     routing = Routing(main=FIRST, fallback=(SECOND, THIRD))
     async with says("Third.") as third, Chain(routing, {FIRST: DEAD, THIRD: third}) as server:
-        assert await server.said() == "Third."
+        assert await server.output_text() == "Third."
 
 
-async def test_a_model_that_is_named_and_not_there_is_told() -> None:
+async def test_a_model_that_is_named_and_not_there_is_reported() -> None:
     routing = Routing(main=FIRST, routes=(("x", SECOND),), fallback=(THIRD,))
     async with says("First.") as first, says("Third.") as third, Chain(routing, {FIRST: first, THIRD: third}) as server:
-        assert (await server.said("x")).startswith("404 two/second: There is no model 'second'.")
+        assert (await server.output_text("x")).startswith("404 two/second: There is no model 'second'.")
 
 
 async def test_requests_go_where_their_names_say() -> None:
@@ -297,10 +297,10 @@ async def test_requests_go_where_their_names_say() -> None:
         says("Third.") as third,
         Chain(routing, {FIRST: first, SECOND: second, THIRD: third}) as server,
     ):
-        assert await server.said("claude-sonnet-5") == "First."
-        assert await server.said("claude-opus-5[1m]") == "Second."
-        assert await server.said("claude-haiku-5") == "Second."
-        assert await server.said("claude-sonnet-5", x_claude_code_agent_id="a1") == "Third."
+        assert await server.output_text("claude-sonnet-5") == "First."
+        assert await server.output_text("claude-opus-5[1m]") == "Second."
+        assert await server.output_text("claude-haiku-5") == "Second."
+        assert await server.output_text("claude-sonnet-5", x_claude_code_agent_id="a1") == "Third."
         assert [request.json["model"] for request in third.requests] == ["third"]
         assert server.listed == 0, "nobody asks an engine for names of Anthropic's"
 
@@ -313,9 +313,9 @@ async def test_a_conversation_with_images_goes_to_the_model_that_sees() -> None:
         says("Second.") as second,
         Chain(routing, {FIRST: first, SECOND: second}) as server,
     ):
-        assert await server.said() == "First."
-        asked = question(model="claude-x", messages=[{"role": "user", "content": [image]}])
-        response = await server.post("/v1/messages", asked)
+        assert await server.output_text() == "First."
+        requested = question(model="claude-x", messages=[{"role": "user", "content": [image]}])
+        response = await server.post("/v1/messages", requested)
         assert response.json["content"][0]["text"] == "Second."
 
 
@@ -340,9 +340,9 @@ async def test_a_model_that_is_installed_is_used_by_its_name() -> None:
         says("Other.") as second,
         Chain(Routing(main=FIRST), {FIRST: first, other: second}, offered=["first", "other"]) as server,
     ):
-        assert await server.said("other") == "Other."
-        assert await server.said("claude-bridge/other") == "Other."
-        assert await server.said("unknown") == "First."
+        assert await server.output_text("other") == "Other."
+        assert await server.output_text("claude-bridge/other") == "Other."
+        assert await server.output_text("unknown") == "First."
         assert server.listed == 1, "the list is remembered"
         page = (await server.ask(get("/v1/models?limit=1000"))).json
         assert [row["id"] for row in page["data"]] == ["first", "other", "claude-bridge/first", "claude-bridge/other"]
@@ -354,7 +354,7 @@ async def test_a_model_that_is_installed_is_used_by_its_name() -> None:
 async def test_an_engine_that_lists_nothing_serves_its_one_model() -> None:
     trouble = UpstreamUnreachableError("gone")
     async with says("First.") as first, Chain(Routing(main=FIRST), {FIRST: first}, offered=trouble) as server:
-        assert await server.said("other") == "First."
+        assert await server.output_text("other") == "First."
 
 
 async def test_tokens_are_counted_for_the_model_that_would_be_asked() -> None:
@@ -412,8 +412,8 @@ async def test_the_clients_login_stays_away_from_a_fallback_and_a_route() -> Non
             },
         ) as server,
     ):
-        assert await server.said("claude-opus", **login) == "Hello"
-        assert await server.said("claude-haiku-4-5", **login) == "Hello"
+        assert await server.output_text("claude-opus", **login) == "Hello"
+        assert await server.output_text("claude-haiku-4-5", **login) == "Hello"
         assert first.requests[0].headers["authorization"] == "Bearer sk-ant-oat01-mine"
         assert len(second.requests) == 2
         assert not any("sk-ant" in str(request.headers) for request in second.requests)

@@ -64,8 +64,8 @@ def test_ollamas_types_are_as_strict() -> None:
 def test_every_extension_is_none_of_the_sdk() -> None:
     known: dict[str, Any] = {"top_k": 1, "chat_template_kwargs": {}}
     assert found(**known) == []
-    said = [{"role": "assistant", "content": "", "reasoning": "a", "reasoning_content": "b"}]
-    assert found(messages=said) == []
+    sent_messages = [{"role": "assistant", "content": "", "reasoning": "a", "reasoning_content": "b"}]
+    assert found(messages=sent_messages) == []
     assert {path.rpartition(".")[2] for path in EXTENSIONS} >= {*known, "reasoning", "reasoning_content"}
 
 

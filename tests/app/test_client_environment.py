@@ -16,9 +16,9 @@ SERVED = Served(url=URL, model="qwen3:1.7b")
 
 
 def test_every_request_of_the_client_goes_to_the_model_that_is_served() -> None:
-    told = client_environment(Served(url=URL, model="big", small_model="small"))
-    asked = {name: value for name, value in told.items() if name.endswith("_MODEL")}
-    assert asked == {
+    reported = client_environment(Served(url=URL, model="big", small_model="small"))
+    requested = {name: value for name, value in reported.items() if name.endswith("_MODEL")}
+    assert requested == {
         "ANTHROPIC_MODEL": "big",
         "ANTHROPIC_DEFAULT_MODEL": "big",
         "ANTHROPIC_DEFAULT_OPUS_MODEL": "big",
@@ -31,17 +31,17 @@ def test_every_request_of_the_client_goes_to_the_model_that_is_served() -> None:
 
 
 def test_a_key_of_the_users_own_is_taken_out_of_the_way() -> None:
-    told = client_environment(SERVED)
-    assert (told["ANTHROPIC_API_KEY"], told["ANTHROPIC_AUTH_TOKEN"]) == ("", "bridge")
+    reported = client_environment(SERVED)
+    assert (reported["ANTHROPIC_API_KEY"], reported["ANTHROPIC_AUTH_TOKEN"]) == ("", "bridge")
 
 
-def test_what_is_not_known_is_not_told() -> None:
-    told = client_environment(Served(url=URL, model=None))
-    assert [name for name in told if name.endswith("_MODEL") or "_TOKENS" in name] == [
+def test_what_is_not_known_is_not_reported() -> None:
+    reported = client_environment(Served(url=URL, model=None))
+    assert [name for name in reported if name.endswith("_MODEL") or "_TOKENS" in name] == [
         "CLAUDE_CODE_TOTAL_TOKENS_REMINDER"
     ]
-    assert "CLAUDE_CODE_DISABLE_BACKGROUND_TASKS" not in told
-    assert "NO_PROXY" not in told
+    assert "CLAUDE_CODE_DISABLE_BACKGROUND_TASKS" not in reported
+    assert "NO_PROXY" not in reported
 
 
 @pytest.mark.parametrize(
@@ -53,8 +53,8 @@ def test_what_is_not_known_is_not_told() -> None:
     ],
 )
 def test_the_client_is_told_a_window_that_it_compacts_in_time(window_tokens: int, fires_at: int) -> None:
-    told = client_environment(Served(url=URL, model="m", window_tokens=window_tokens))
-    window, answer_tokens = (int(told[f"CLAUDE_CODE_MAX_{what}_TOKENS"]) for what in ("CONTEXT", "OUTPUT"))
+    reported = client_environment(Served(url=URL, model="m", window_tokens=window_tokens))
+    window, answer_tokens = (int(reported[f"CLAUDE_CODE_MAX_{what}_TOKENS"]) for what in ("CONTEXT", "OUTPUT"))
     assert window - answer_tokens - RESERVE_TOKENS == fires_at
 
 
@@ -73,8 +73,8 @@ def test_an_answer_leaves_room_in_the_window(
 def test_sub_agents_do_not_wait_for_the_main_conversation_on_an_engine_with_one_slot(
     slots: int | None, is_set: bool
 ) -> None:
-    told = client_environment(Served(url=URL, model="m", slots=slots))
-    assert ("CLAUDE_CODE_DISABLE_BACKGROUND_TASKS" in told) is is_set
+    reported = client_environment(Served(url=URL, model="m", slots=slots))
+    assert ("CLAUDE_CODE_DISABLE_BACKGROUND_TASKS" in reported) is is_set
 
 
 @pytest.mark.parametrize(
@@ -89,13 +89,13 @@ def test_sub_agents_do_not_wait_for_the_main_conversation_on_an_engine_with_one_
     ],
 )
 def test_a_proxy_is_kept_from_swallowing_what_goes_to_the_bridge(outside: dict[str, str], no_proxy: str | None) -> None:
-    told = client_environment(Served(url=URL, model="m", outside=outside))
-    assert (told.get("NO_PROXY"), told.get("no_proxy")) == (no_proxy, no_proxy)
+    reported = client_environment(Served(url=URL, model="m", outside=outside))
+    assert (reported.get("NO_PROXY"), reported.get("no_proxy")) == (no_proxy, no_proxy)
 
 
 def test_other_services_are_switched_off_where_they_are_on() -> None:
-    told = client_environment(Served(url=URL, model="m", outside={OTHER_SERVICES[0]: "1"}))
-    assert [told.get(name) for name in OTHER_SERVICES] == ["0", None, None]
+    reported = client_environment(Served(url=URL, model="m", outside={OTHER_SERVICES[0]: "1"}))
+    assert [reported.get(name) for name in OTHER_SERVICES] == ["0", None, None]
 
 
 def test_traffic_to_the_clients_maker_is_off_unless_asked_for() -> None:

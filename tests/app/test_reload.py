@@ -149,8 +149,8 @@ async def test_new_requests_use_the_change_and_running_answers_finish_as_they_be
 
             tasks.start_soon(ask)
             await old.request()
-            said = await running.change(settings(new, key=NEW_KEY))
-            assert said.startswith("Configuration changed: providers.work.base_url, providers.work.api_key.")
+            notice = await running.change(settings(new, key=NEW_KEY))
+            assert notice.startswith("Configuration changed: providers.work.base_url, providers.work.api_key.")
             assert await running.words() == "new"
             assert answers == []
             go_on.set()
@@ -172,9 +172,9 @@ async def test_what_can_not_be_used_is_refused_with_its_place_and_what_was_befor
                 (good.replace('"work/m"', '"local"'), "Restart the bridge"),
             ]
             for text, reason in cases:
-                said = await running.change(text)
-                assert said.startswith("The changed configuration is not used; the one before stays in force.")
-                assert reason in said
+                notice = await running.change(text)
+                assert notice.startswith("The changed configuration is not used; the one before stays in force.")
+                assert reason in notice
                 assert await running.words() == "Hello"
             running.file.unlink()
             running._source.request()

@@ -98,15 +98,15 @@ class FakeModel:
     """A model that sees, and says always the same, or fails."""
 
     def __init__(self, *says: str | Exception) -> None:
-        self.asked: list[MessagesRequest] = []
+        self.requested: list[MessagesRequest] = []
         self._says = list(says)
 
     async def __call__(self, request: MessagesRequest) -> Message:
-        self.asked.append(request)
-        said = self._says.pop(0) if len(self._says) > 1 else self._says[0]
-        if isinstance(said, Exception):
-            raise said
-        content = [TextBlock(said)] if said else []
+        self.requested.append(request)
+        description = self._says.pop(0) if len(self._says) > 1 else self._says[0]
+        if isinstance(description, Exception):
+            raise description
+        content = [TextBlock(description)] if description else []
         return Message(id="m", model="m", content=list(content), stop_reason="end_turn", usage=Usage())
 
     @property
@@ -265,8 +265,8 @@ async def test_a_pdf_inside_a_tool_result_is_read_too() -> None:
 async def test_a_pdf_in_an_assistants_message_is_read_even_for_an_engine_that_reads_by_itself() -> None:
     reads = replace(SEES, reads_pdfs=True, fetches_pdfs=True)
     fetched = {"type": "web_fetch_result", "url": URL, "content": pdf_block(pdf("Hello"))}
-    said = {"type": "web_fetch_tool_result", "tool_use_id": "s", "content": fetched}
-    request = a_request(messages=[{"role": "assistant", "content": [said, web_document()]}])
+    fetch_result = {"type": "web_fetch_tool_result", "tool_use_id": "s", "content": fetched}
+    request = a_request(messages=[{"role": "assistant", "content": [fetch_result, web_document()]}])
     done = await prepared(request, reads, web=FakeWeb(a=("text/plain", b"words")))
     assert "[page 1 of 1]" in repr(done.request)
     assert "words" in repr(done.request)
@@ -305,19 +305,19 @@ async def test_an_image_is_described_for_a_model_that_sees_none() -> None:
     done = await prepared(asking(IMAGE), BLIND, describer=model.describer)
     assert done.request.messages[0].content == [TextBlock("[image described by seer: A cat.]")]
     assert done.losses == []
-    ((path, said),) = done.descriptions
-    assert (path, said.model, said.text) == ("$.messages[0].content[0]", "seer", "A cat.")
-    (asked,) = model.asked
-    assert (asked.temperature, asked.model) == (0.0, "seer")
-    assert [type(block) for block in asked.messages[0].content] == [ImageBlock, TextBlock]
-    assert PROMPT in repr(asked)
+    ((path, description),) = done.descriptions
+    assert (path, description.model, description.text) == ("$.messages[0].content[0]", "seer", "A cat.")
+    (requested,) = model.requested
+    assert (requested.temperature, requested.model) == (0.0, "seer")
+    assert [type(block) for block in requested.messages[0].content] == [ImageBlock, TextBlock]
+    assert PROMPT in repr(requested)
 
 
 async def test_nothing_is_described_for_a_model_that_sees() -> None:
     model = FakeModel("A cat.")
     request = asking(IMAGE)
     assert (await prepared(request, describer=model.describer)).request is request
-    assert model.asked == []
+    assert model.requested == []
 
 
 @pytest.mark.parametrize(
@@ -357,7 +357,7 @@ async def test_each_thing_is_made_once_and_gives_the_same_at_every_turn() -> Non
     assert first.request == again.request
     assert sorted(web.fetched) == ["https://e.example/a", "https://e.example/b"]
     assert len(reader.read_with_images) == 2
-    assert len(model.asked) == 1, "all three images are the same"
+    assert len(model.requested) == 1, "all three images are the same"
     assert (len(first.descriptions), len(again.descriptions)) == (1, 0)
 
 

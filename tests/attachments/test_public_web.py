@@ -33,11 +33,11 @@ class Names:
     """A resolver that knows some names, and remembers what it was asked."""
 
     def __init__(self, **addresses: Sequence[str]) -> None:
-        self.asked: list[tuple[str, int]] = []
+        self.requested: list[tuple[str, int]] = []
         self._addresses = {name.replace("_", "."): found for name, found in addresses.items()}
 
     async def __call__(self, host: str, port: int) -> Sequence[str]:
-        self.asked.append((host, port))
+        self.requested.append((host, port))
         if host not in self._addresses:
             raise OSError(f"no {host}")
         return self._addresses[host]
@@ -71,10 +71,10 @@ async def test_a_document_comes_with_what_its_server_says_of_it() -> None:
     async with FakeUpstream(documents={"/a.png?b=c": reply}) as server:
         found = await web().fetch(at(server, "/a.png?b=c"))
         assert found == WebDocument(url=at(server, "/a.png?b=c"), media_type="image/png", charset="utf-8", body=PNG)
-        (asked,) = server.probes
-    assert asked.headers["host"] == f"{HOST}:{server.port}", "the name, though the connection went to an address"
-    assert asked.headers["accept-encoding"] == "gzip, deflate"
-    assert not {"cookie", "authorization", "referer"} & set(asked.headers)
+        (requested,) = server.probes
+    assert requested.headers["host"] == f"{HOST}:{server.port}", "the name, though the connection went to an address"
+    assert requested.headers["accept-encoding"] == "gzip, deflate"
+    assert not {"cookie", "authorization", "referer"} & set(requested.headers)
 
 
 async def test_a_redirect_is_followed_relative_ones_too() -> None:

@@ -98,12 +98,12 @@ def test_a_delay_is_from_the_write_to_the_read_that_brought_the_fragment(answers
         pytest.param(b'{"type":"message_stop"}', b'{"type":"error"}', id="an error comes"),
     ],
 )
-def test_a_stream_that_is_not_intact_is_told(answers: Any, found: bytes, put: bytes) -> None:
+def test_a_stream_that_is_not_intact_is_reported(answers: Any, found: bytes, put: bytes) -> None:
     assert found in INTACT
     with pytest.raises(answers.BrokenAnswerError):
         delays_ms(answers, INTACT.replace(found, put))
 
 
-def test_a_status_other_than_200_is_told(answers: Any) -> None:
+def test_a_status_other_than_200_is_reported(answers: Any) -> None:
     with pytest.raises(answers.BrokenAnswerError, match="status 529"):
         delays_ms(answers, INTACT, status=b"529 Overloaded")

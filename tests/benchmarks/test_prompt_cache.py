@@ -56,7 +56,7 @@ def test_without_a_bridge_a_volatile_header_costs_all_of_it(measured: dict[str, 
 
 
 @pytest.mark.engine
-def test_the_run_is_told_as_a_table_and_a_plot(measured: dict[str, Any]) -> None:
+def test_the_run_is_reported_as_a_table_and_a_plot(measured: dict[str, Any]) -> None:
     table, _, summary = measured["printed"].partition("\n\n")
     assert len(table.splitlines()) == 2 + TURNS
     assert [line.partition(" ")[0] for line in summary.splitlines()] == ["direct", "pass-through", "openai-chat"]

@@ -66,22 +66,22 @@ class ClaudeCode(Struct, frozen=True, kw_only=True):
         within_s: float = 60.0,
     ) -> Session:
         """Run a session of several prompts, each a list of content blocks, said when the one before it is answered."""
-        said = [{"type": "user", "message": {"role": "user", "content": content}} for content in prompts]
+        user_messages = [{"type": "user", "message": {"role": "user", "content": content}} for content in prompts]
         command = ["-p", "--input-format", "stream-json", *arguments]
-        return await self._run(base_url, command, said, environment or {}, within_s)
+        return await self._run(base_url, command, user_messages, environment or {}, within_s)
 
     async def _run(
         self,
         base_url: str,
         arguments: Sequence[str],
-        said: Sequence[dict[str, Any]],
+        user_messages: Sequence[dict[str, Any]],
         environment: Mapping[str, str],
         within_s: float,
     ) -> Session:
         options = ["--output-format", "stream-json", "--verbose", "--dangerously-skip-permissions"]
         async with await anyio.open_process(
             [str(self.binary), *options, *arguments],
-            stdin=subprocess.PIPE if said else subprocess.DEVNULL,
+            stdin=subprocess.PIPE if user_messages else subprocess.DEVNULL,
             cwd=self.project,
             env=self.environment(base_url, **environment),
             start_new_session=True,
@@ -111,7 +111,7 @@ class ClaudeCode(Struct, frozen=True, kw_only=True):
             try:
                 with anyio.fail_after(within_s):
                     async with anyio.create_task_group() as tasks:
-                        tasks.start_soon(listen, iter(said))
+                        tasks.start_soon(listen, iter(user_messages))
                         tasks.start_soon(gather)
                     code = await process.wait()
             finally:

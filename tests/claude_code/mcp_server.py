@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 
-def _result(asked: dict[str, Any], tools: list[dict[str, Any]]) -> dict[str, Any] | None:
-    given = asked.get("params") or {}
-    match asked["method"]:
+def _result(requested: dict[str, Any], tools: list[dict[str, Any]]) -> dict[str, Any] | None:
+    given = requested.get("params") or {}
+    match requested["method"]:
         case "initialize":
             version = given["protocolVersion"]
             return {
@@ -33,9 +33,9 @@ def _result(asked: dict[str, Any], tools: list[dict[str, Any]]) -> dict[str, Any
 def main() -> None:
     tools = json.loads(Path(sys.argv[1]).read_bytes())
     for line in sys.stdin:
-        asked = json.loads(line)
-        if "id" in asked:  # else it is a notification
-            answer = {"jsonrpc": "2.0", "id": asked["id"], "result": _result(asked, tools)}
+        requested = json.loads(line)
+        if "id" in requested:  # else it is a notification
+            answer = {"jsonrpc": "2.0", "id": requested["id"], "result": _result(requested, tools)}
             sys.stdout.write(json.dumps(answer) + "\n")
             sys.stdout.flush()
 

@@ -56,14 +56,14 @@ def forms(silence_s: float) -> dict[str, list[Reply]]:
 
 async def play(binary: Path, folder: Path, silence_s: float) -> dict[str, Any]:
     """Return what came of each form, all of them played side by side."""
-    told: dict[str, Any] = {}
+    reported: dict[str, Any] = {}
 
     async def run(name: str, script: list[Reply]) -> None:
         claude_code = new_installation(binary, folder / name)
         began_at = time.monotonic()
         async with FakeUpstream(script) as upstream, open_bridge(scripted_upstream(upstream.base_url)) as url:
             session = await claude_code.ask(url, "What is there?", "--model", MODEL, within_s=silence_s + AFTER_ALL_S)
-            told[name] = {
+            reported[name] = {
                 "code": session.code,
                 "result": session.result["result"],
                 "requests": len(upstream.requests),
@@ -74,7 +74,7 @@ async def play(binary: Path, folder: Path, silence_s: float) -> dict[str, Any]:
     async with anyio.create_task_group() as tasks:
         for name, script in forms(silence_s).items():
             tasks.start_soon(run, name, script)
-    return told
+    return reported
 
 
 if __name__ == "__main__":

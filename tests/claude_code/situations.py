@@ -89,47 +89,49 @@ FILES = {base64.b64encode(a_pdf(words)).decode(): words for words in (PDF_WORDS,
 Situation = Callable[[Asked], bool]
 
 SITUATIONS: dict[str, Situation] = {
-    "main, by itself": lambda asked: _is_main(asked) and "sdk-cli" in asked.headers["user-agent"],
-    "main, on a screen": lambda asked: _is_main(asked) and "safeguards" in asked.body,
-    "sub-agent, general": lambda asked: _is_of_agent(asked) and IN_GENERAL in str(asked.body["messages"]),
-    "sub-agent, Explore": lambda asked: _is_of_agent(asked) and TO_EXPLORE in str(asked.body["messages"]),
-    "title": lambda asked: "format" in asked.body.get("output_config", {}),
-    "WebSearch helper": lambda asked: _tool_types(asked)[:1] == ["web_search_20250305"],
-    "WebFetch helper": lambda asked: asked.body.get("tools") == [] and PAGE_WORDS in asked.last_words,
-    "compaction": lambda asked: "<summary>" in asked.last_words and "tools" in asked.body,
-    "count of tokens": lambda asked: asked.path.endswith("/count_tokens"),
-    "not streamed": lambda asked: _is_main(asked) and not asked.body.get("stream"),
-    "tool search: names only": lambda asked: _is_main(asked) and _deferred(asked) == ["DeferredToolPlaceholder"],
-    "tool search: loaded tools": lambda asked: {"WebFetch", "WebSearch"} <= {*_deferred(asked)},
-    "parallel results, one of them an error": lambda asked: "'is_error': True" in asked.last_words,
-    "thinking in the history": lambda asked: asked.has("thinking", role="assistant"),
-    "image in a user's turn": lambda asked: asked.has("image"),
-    "image in a tool result": lambda asked: asked.has("image", inside="tool_result"),
-    "PDF in a user's turn": lambda asked: asked.has("document"),
-    "PDF in a tool result": lambda asked: asked.has("document", inside="tool_result"),
-    "list and string for one system message": lambda asked: asked.has("text", role="system"),
+    "main, by itself": lambda requested: _is_main(requested) and "sdk-cli" in requested.headers["user-agent"],
+    "main, on a screen": lambda requested: _is_main(requested) and "safeguards" in requested.body,
+    "sub-agent, general": lambda requested: _is_of_agent(requested) and IN_GENERAL in str(requested.body["messages"]),
+    "sub-agent, Explore": lambda requested: _is_of_agent(requested) and TO_EXPLORE in str(requested.body["messages"]),
+    "title": lambda requested: "format" in requested.body.get("output_config", {}),
+    "WebSearch helper": lambda requested: _tool_types(requested)[:1] == ["web_search_20250305"],
+    "WebFetch helper": lambda requested: requested.body.get("tools") == [] and PAGE_WORDS in requested.last_words,
+    "compaction": lambda requested: "<summary>" in requested.last_words and "tools" in requested.body,
+    "count of tokens": lambda requested: requested.path.endswith("/count_tokens"),
+    "not streamed": lambda requested: _is_main(requested) and not requested.body.get("stream"),
+    "tool search: names only": lambda requested: (
+        _is_main(requested) and _deferred(requested) == ["DeferredToolPlaceholder"]
+    ),
+    "tool search: loaded tools": lambda requested: {"WebFetch", "WebSearch"} <= {*_deferred(requested)},
+    "parallel results, one of them an error": lambda requested: "'is_error': True" in requested.last_words,
+    "thinking in the history": lambda requested: requested.has("thinking", role="assistant"),
+    "image in a user's turn": lambda requested: requested.has("image"),
+    "image in a tool result": lambda requested: requested.has("image", inside="tool_result"),
+    "PDF in a user's turn": lambda requested: requested.has("document"),
+    "PDF in a tool result": lambda requested: requested.has("document", inside="tool_result"),
+    "list and string for one system message": lambda requested: requested.has("text", role="system"),
 }
 """By name, how each is known."""
 
 
-def _is_main(asked: Asked) -> bool:
-    return "Agent" in _tool_names(asked) and not _is_of_agent(asked) and "system" in asked.body
+def _is_main(requested: Asked) -> bool:
+    return "Agent" in _tool_names(requested) and not _is_of_agent(requested) and "system" in requested.body
 
 
-def _is_of_agent(asked: Asked) -> bool:
-    return "x-claude-code-agent-id" in asked.headers
+def _is_of_agent(requested: Asked) -> bool:
+    return "x-claude-code-agent-id" in requested.headers
 
 
-def _tool_names(asked: Asked) -> list[str]:
-    return [tool["name"] for tool in asked.body.get("tools") or []]
+def _tool_names(requested: Asked) -> list[str]:
+    return [tool["name"] for tool in requested.body.get("tools") or []]
 
 
-def _tool_types(asked: Asked) -> list[str]:
-    return [tool.get("type", "custom") for tool in asked.body.get("tools") or []]
+def _tool_types(requested: Asked) -> list[str]:
+    return [tool.get("type", "custom") for tool in requested.body.get("tools") or []]
 
 
-def _deferred(asked: Asked) -> list[str]:
-    return [tool["name"] for tool in asked.body.get("tools") or [] if tool.get("defer_loading")]
+def _deferred(requested: Asked) -> list[str]:
+    return [tool["name"] for tool in requested.body.get("tools") or [] if tool.get("defer_loading")]
 
 
 # --- the sessions ---------------------------------------------------------------------------------------------
@@ -137,10 +139,10 @@ def _deferred(asked: Asked) -> list[str]:
 
 async def all_requests(new_claude_code: Callable[[], ClaudeCode]) -> list[Asked]:
     """Return every request of the sessions, in the order in which they came."""
-    asked: list[Asked] = []
+    requested: list[Asked] = []
     for play in (_by_itself, _on_a_screen, _with_an_answer_that_breaks):
-        asked += await play(new_claude_code())
-    return asked
+        requested += await play(new_claude_code())
+    return requested
 
 
 async def _by_itself(claude_code: ClaudeCode) -> list[Asked]:
@@ -152,15 +154,15 @@ async def _by_itself(claude_code: ClaudeCode) -> list[Asked]:
         turns = iter(_tour(project, page))
 
         def script(request: ReceivedRequest) -> Reply:
-            said = str(request.json["messages"])
-            if "Web page content" in said and "tools" not in request.json:
+            output_text = str(request.json["messages"])
+            if "Web page content" in output_text and "tools" not in request.json:
                 return answer("It is a page.")
-            if "web search" in said and len(request.json["messages"]) <= 2:
+            if "web search" in output_text and len(request.json["messages"]) <= 2:
                 return answer("Nothing was found.")
             if "<summary>" in str(request.json["messages"][-1]):
                 return answer(SUMMARY)
             for prompt, name in ((IN_GENERAL, "general-purpose"), (TO_EXPLORE, "Explore")):
-                if prompt in said and f'"subagent_type":"{name}"' not in said.replace('": "', '":"'):
+                if prompt in output_text and f'"subagent_type":"{name}"' not in output_text.replace('": "', '":"'):
                     return answer("I looked.")
             return next(turns)
 
@@ -260,10 +262,10 @@ async def _listening(
         FakeUpstream(script) as upstream,
         open_bridge(scripted_upstream(upstream.base_url), trace, received=received) as url,
     ):
-        yield url, lambda: list(_asked(received, trace))
+        yield url, lambda: list(_requested(received, trace))
 
 
-def _asked(received: list[HttpRequest], trace: KeptTrace) -> list[Asked]:
+def _requested(received: list[HttpRequest], trace: KeptTrace) -> list[Asked]:
     exchanges = iter([event.exchange for event in trace.events if isinstance(event, RequestReceived)])
     sent = {event.exchange: event for event in trace.events if isinstance(event, RequestSent)}
     refused = {

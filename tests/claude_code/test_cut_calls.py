@@ -54,8 +54,8 @@ async def test_a_file_whose_writing_was_cut_is_written_by_the_second_call(claude
     assert first["is_error"] is True
     assert "could not be parsed as JSON" in first["content"]
     assert not second.get("is_error")
-    (told,) = [message for message in bodies[1]["messages"] if message["role"] == "tool"]
-    assert half[:60] in json.loads(json.dumps(told["content"])), "the model is shown what it wrote"
+    (reported,) = [message for message in bodies[1]["messages"] if message["role"] == "tool"]
+    assert half[:60] in json.loads(json.dumps(reported["content"])), "the model is shown what it wrote"
 
 
 @pytest.mark.parametrize("arguments", ["this is not json", "42", "[1,2]", '"text"', "{'command': 'touch half"])

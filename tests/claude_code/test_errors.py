@@ -62,7 +62,7 @@ async def test_a_full_window_makes_the_client_compact_and_go_on(claude_code: Cla
 
 
 @each_wording
-async def test_a_question_that_is_too_long_by_itself_is_told_with_its_numbers(
+async def test_a_question_that_is_too_long_by_itself_is_reported_with_its_numbers(
     claude_code: ClaudeCode, full: Reply
 ) -> None:
     async with FakeUpstream(lambda _: full) as upstream:
@@ -72,7 +72,7 @@ async def test_a_question_that_is_too_long_by_itself_is_told_with_its_numbers(
     assert "9031" in session.result["result"].replace(",", "")
 
 
-async def test_an_unknown_model_is_told_as_such(claude_code: ClaudeCode) -> None:
+async def test_an_unknown_model_is_reported_as_such(claude_code: ClaudeCode) -> None:
     async with FakeUpstream(lambda _: refusal(404, "model 'scripted' not found")) as upstream:
         session = await ask(claude_code, upstream)
     assert session.code == 1
@@ -91,7 +91,7 @@ async def test_an_engine_that_is_not_there_is_named_at_once(claude_code: ClaudeC
     assert session.notices("api_retry") == [], "x-should-retry: false spares the user minutes of waiting"
 
 
-async def test_a_wrong_key_of_the_engine_is_told_at_once(claude_code: ClaudeCode) -> None:
+async def test_a_wrong_key_of_the_engine_is_reported_at_once(claude_code: ClaudeCode) -> None:
     async with FakeUpstream(lambda _: refusal(401, "Incorrect API key provided")) as upstream:
         session = await ask(claude_code, upstream)
     assert session.code == 1
@@ -100,7 +100,7 @@ async def test_a_wrong_key_of_the_engine_is_told_at_once(claude_code: ClaudeCode
 
 
 @pytest.mark.parametrize(
-    ("refused", "told"),
+    ("refused", "reported"),
     [
         pytest.param(refusal(400, "roles must alternate"), "424 The engine at", id="what it can't take"),
         pytest.param(
@@ -110,13 +110,13 @@ async def test_a_wrong_key_of_the_engine_is_told_at_once(claude_code: ClaudeCode
     ],
 )
 async def test_what_an_engine_refuses_for_good_is_shown_as_it_is_and_asked_once(
-    claude_code: ClaudeCode, refused: Reply, told: str
+    claude_code: ClaudeCode, refused: Reply, reported: str
 ) -> None:
     async with FakeUpstream(lambda _: refused) as upstream:
         session = await ask(claude_code, upstream)
     assert session.code == 1
     assert session.result["result"].startswith("API Error: 4")
-    assert told in session.result["result"]
+    assert reported in session.result["result"]
     assert "temporary" not in session.result["result"]
     assert len(upstream.requests) == 1
 
@@ -149,16 +149,16 @@ async def test_a_tool_call_that_was_whole_is_run_though_the_answer_broke_off(cla
 
 
 @pytest.mark.parametrize(
-    ("status", "told", "kind"),
+    ("status", "reported", "kind"),
     [pytest.param(503, 529, "overloaded", id="overloaded"), pytest.param(429, 429, "rate_limit", id="rate limit")],
 )
 async def test_a_busy_engine_is_asked_again_when_it_says(
-    claude_code: ClaudeCode, status: int, told: int, kind: str
+    claude_code: ClaudeCode, status: int, reported: int, kind: str
 ) -> None:
     busy = refusal(status, "Too many requests", headers={"retry-after": "2"})
     async with FakeUpstream([busy, answer("Here I am.")]) as upstream:
         session = await ask(claude_code, upstream)
     assert (session.code, session.result["result"]) == (0, "Here I am.")
     (retry,) = session.notices("api_retry")
-    assert (retry["error_status"], retry["error"]) == (told, kind)
+    assert (retry["error_status"], retry["error"]) == (reported, kind)
     assert retry["retry_delay_ms"] >= 2000, "without the header the client would ask after half a second"

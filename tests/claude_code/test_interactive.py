@@ -66,10 +66,10 @@ async def test_a_question_is_answered_on_the_screen_and_the_session_gets_a_title
         await terminal.ask("Please say hello to everybody who works on this project")
         await terminal.wait_for("● Hello, all!")
         await upstream.request(1)  # beside the question, or a moment later
-        (asked,) = [request.json for request in upstream.requests if "response_format" in request.json]
-        assert asked["response_format"]["type"] == "json_schema"
-        assert "title" in asked["response_format"]["json_schema"]["schema"]["properties"]
-        assert "tools" not in asked
+        (requested,) = [request.json for request in upstream.requests if "response_format" in request.json]
+        assert requested["response_format"]["type"] == "json_schema"
+        assert "title" in requested["response_format"]["json_schema"]["schema"]["properties"]
+        assert "tools" not in requested
 
         async def title_is_kept() -> bool:
             return '"aiTitle":"Say hello to all"' in transcript(claude_code)

@@ -96,14 +96,14 @@ async def played(request: pytest.FixtureRequest, new_claude_code: Callable[[], C
     reader = Reader(claude_code.project, form)
     chat = chat_that_counts(reader.speak, bytes_per_token=form.bytes_per_token)
     async with ScriptedOllama({MODEL: a_model("tools")}, chat=chat) as ollama:
-        asked = upstream_of(PROVIDERS["ollama"], base_url=ollama.root_url, model=MODEL)
-        upstream = await discover(Engine(upstream=asked))
+        requested = upstream_of(PROVIDERS["ollama"], base_url=ollama.root_url, model=MODEL)
+        upstream = await discover(Engine(upstream=requested))
         assert upstream.window_tokens == WINDOW_TOKENS
         pasted = client_environment(Listening(host="127.0.0.1", port=1).served(upstream))
-        told = {name: value for name, value in pasted.items() if name.startswith("CLAUDE_CODE_MAX")}
+        reported = {name: value for name, value in pasted.items() if name.startswith("CLAUDE_CODE_MAX")}
         async with open_bridge(upstream, trace) as url:
             session = await claude_code.ask(
-                url, "Read all parts.", "--model", MODEL, *form.arguments, environment=told if form.is_told else {}
+                url, "Read all parts.", "--model", MODEL, *form.arguments, environment=reported if form.is_told else {}
             )
         return Played(
             form=form,

@@ -82,8 +82,8 @@ class Speaker:
 
     def calls(self, messages: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
         """Return the tools to call now: once in a turn, when its words are the last."""
-        said = [turn for turn in range(1, TURNS + 2) if f"This is turn {turn}." in str(messages[-1]["content"])]
-        return self._turns.get(said[-1], []) if said else []
+        turns_sent = [turn for turn in range(1, TURNS + 2) if f"This is turn {turn}." in str(messages[-1]["content"])]
+        return self._turns.get(turns_sent[-1], []) if turns_sent else []
 
     def openai(self, request: ReceivedRequest) -> Reply:
         called = self.calls(request.json["messages"])
@@ -102,7 +102,7 @@ class Speaker:
 
 def prompts() -> list[list[dict[str, Any]]]:
     """Return what the user says, with a picture in one turn and a PDF in another."""
-    said: list[list[dict[str, Any]]] = [
+    turns_sent: list[list[dict[str, Any]]] = [
         [{"type": "text", "text": f"This is turn {turn}."}] for turn in range(1, TURNS + 1)
     ]
     for turn, kind, media_type, data in (
@@ -110,8 +110,8 @@ def prompts() -> list[list[dict[str, Any]]]:
         (7, "document", "application/pdf", a_pdf("More words")),
     ):
         source = {"type": "base64", "media_type": media_type, "data": base64.b64encode(data).decode()}
-        said[turn - 1].append({"type": kind, "source": source})
-    return said
+        turns_sent[turn - 1].append({"type": kind, "source": source})
+    return turns_sent
 
 
 @asynccontextmanager
@@ -125,8 +125,8 @@ async def ollama_engine(speaker: Speaker, capability: str) -> AsyncIterator[tupl
     info = {**QWEN3_INFO, "qwen3.context_length": 131_072}
     models = {MODEL: a_model("tools", capability, info=info)}
     async with ScriptedOllama(models, chat=chat_that_counts(speaker.ollama)) as engine:
-        asked = upstream_of(PROVIDERS["ollama"], base_url=engine.root_url, model=MODEL)
-        yield await discover(Engine(upstream=asked, window_tokens=131_072)), engine
+        requested = upstream_of(PROVIDERS["ollama"], base_url=engine.root_url, model=MODEL)
+        yield await discover(Engine(upstream=requested, window_tokens=131_072)), engine
 
 
 ENGINES: dict[str, Callable[[Speaker], Any]] = {
@@ -149,15 +149,15 @@ async def played(request: pytest.FixtureRequest, new_claude_code: Callable[[], C
         assert begun.code == 0, begun.stderr
         resume = ("--resume", begun.result["session_id"])
         session = await claude_code.ask(url, f"This is turn {TURNS + 1}.", "--model", MODEL, *resume)
-        asked_again = [asked for asked in received if asked.body]
-        bodies = [asked.body for asked in asked_again]
+        asked_again = [requested for requested in received if requested.body]
+        bodies = [requested.body for requested in asked_again]
         async with (
             open_bridge(upstream, keeps_histories=False) as plain,
             httpx.AsyncClient(base_url=plain, trust_env=False) as client,
         ):
-            for asked in asked_again:
-                await client.post(asked.path, content=asked.body, headers={"content-type": "application/json"})
-        sent = [asked.body for asked in engine.requests if "messages" in asked.json]
+            for requested in asked_again:
+                await client.post(requested.path, content=requested.body, headers={"content-type": "application/json"})
+        sent = [requested.body for requested in engine.requests if "messages" in requested.json]
         half = len(sent) // 2
         return Played(session=session, received=bodies, sent=sent[:half], sent_without_memo=sent[half:])
 

@@ -29,7 +29,7 @@ def relayed(engine: EmbeddedEngine) -> Upstream:
     return replace(engine.upstream, base_url=root, adapter=ADAPTER, profile=LLAMA_CPP)
 
 
-async def test_a_prompt_that_the_engine_finds_too_long_is_told_in_words_that_the_client_knows(
+async def test_a_prompt_that_the_engine_finds_too_long_is_reported_in_words_that_the_client_knows(
     engine: EmbeddedEngine, new_claude_code: Callable[[], ClaudeCode]
 ) -> None:
     """Asked directly, the client showed the engine's own words and stopped: it can compact only what it understands."""
@@ -38,9 +38,9 @@ async def test_a_prompt_that_the_engine_finds_too_long_is_told_in_words_that_the
         session = await new_claude_code().ask(url, "hello", "--model", engine.upstream.model)
     assert session.code == 1
     assert session.result["result"].startswith("Prompt is too long")
-    (told,) = {event.message for event in trace.events if isinstance(event, ExchangeFailed)}
-    assert told.startswith("prompt is too long: ")
-    assert told.endswith(f"> {SMALL_MODEL_WINDOW_TOKENS} maximum")
+    (reported,) = {event.message for event in trace.events if isinstance(event, ExchangeFailed)}
+    assert reported.startswith("prompt is too long: ")
+    assert reported.endswith(f"> {SMALL_MODEL_WINDOW_TOKENS} maximum")
 
 
 def llama_cpp_stream(*blocks: dict[str, Any], stop_reason: str) -> Reply:
@@ -76,8 +76,8 @@ def scripted_engine() -> Callable[[ReceivedRequest], Reply]:
         if not next(tries):
             trouble = {"error": {"code": 500, "message": "decode failed", "type": "server_error"}}
             return [Head(), Send(b"event: error\ndata: " + json.dumps(trouble).encode() + b"\n\n")]
-        said = {"type": "text", "text": "", "delta": {"type": "text_delta", "text": "Found."}}
-        return llama_cpp_stream(said, stop_reason="end_turn")
+        text_fields = {"type": "text", "text": "", "delta": {"type": "text_delta", "text": "Found."}}
+        return llama_cpp_stream(text_fields, stop_reason="end_turn")
 
     return script
 

@@ -34,18 +34,18 @@ def judge() -> Callable[[Asked, str], None]:
     """Judges what becomes of a request for an engine; once, as most are of several situations."""
     well_told: set[tuple[int, str]] = set()
 
-    def judge(asked: Asked, row: str) -> None:
-        if (id(asked), row) in well_told:
+    def judge(requested: Asked, row: str) -> None:
+        if (id(requested), row) in well_told:
             return
         kind, profile = ROWS[row]
-        if asked.refused is not None:
+        if requested.refused is not None:
             with pytest.raises(InvalidRequestError, match="runs at Anthropic"):
-                translated(asked, kind, profile)
+                translated(requested, kind, profile)
         else:
-            outgoing, losses = translated(asked, kind, profile)
+            outgoing, losses = translated(requested, kind, profile)
             assert_accepted(kind, outgoing.body)
-            assert missing(asked, outgoing.body, losses, profile) == []
-        well_told.add((id(asked), row))
+            assert missing(requested, outgoing.body, losses, profile) == []
+        well_told.add((id(requested), row))
 
     return judge
 
@@ -59,10 +59,10 @@ def of(situation: str, heard: list[Asked]) -> list[Asked]:
 
 @every_situation
 async def test_the_engine_is_told_all_in_a_form_that_it_accepts(situation: str, heard: list[Asked]) -> None:
-    for asked in of(situation, heard):
-        if asked.sent is not None:
-            assert_accepted(OPENAI_CHAT, asked.sent)
-            assert missing(asked, asked.sent, asked.losses, UNKNOWN) == []
+    for requested in of(situation, heard):
+        if requested.sent is not None:
+            assert_accepted(OPENAI_CHAT, requested.sent)
+            assert missing(requested, requested.sent, requested.losses, UNKNOWN) == []
 
 
 @every_situation
@@ -70,19 +70,19 @@ async def test_the_engine_is_told_all_in_a_form_that_it_accepts(situation: str, 
 async def test_any_engine_would_be_told_all_in_a_form_that_it_accepts(
     situation: str, row: str, heard: list[Asked], judge: Callable[[Asked, str], None]
 ) -> None:
-    for asked in of(situation, heard):
-        judge(asked, row)
+    for requested in of(situation, heard):
+        judge(requested, row)
 
 
 async def test_nothing_was_refused(heard: list[Asked]) -> None:
-    assert {asked.refused for asked in heard if asked.refused is not None} == set()
+    assert {requested.refused for requested in heard if requested.refused is not None} == set()
 
 
-def translated(asked: Asked, kind: str, profile: Profile) -> tuple[OutgoingRequest, list[Loss]]:
-    counts = asked.path.endswith("/count_tokens")
+def translated(requested: Asked, kind: str, profile: Profile) -> tuple[OutgoingRequest, list[Loss]]:
+    counts = requested.path.endswith("/count_tokens")
     parse = parse_count_tokens_request if counts else parse_messages_request
-    return sent(parse(asked.raw), profile, kind=kind)
+    return sent(parse(requested.raw), profile, kind=kind)
 
 
-def missing(asked: Asked, body: bytes, losses: list[Loss], profile: Profile) -> list[str]:
-    return missing_pieces(asked.body, msgspec.json.decode(body), losses, profile, files=FILES)
+def missing(requested: Asked, body: bytes, losses: list[Loss], profile: Profile) -> list[str]:
+    return missing_pieces(requested.body, msgspec.json.decode(body), losses, profile, files=FILES)

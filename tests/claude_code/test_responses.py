@@ -44,9 +44,11 @@ def _text_of(item: Json) -> str:
 
 def play(body: Json) -> list[Json] | Reply:
     """Do what the last words ask for, and name the last of them in the answer."""
-    said = [item for item in body["input"] if item["type"] in ("message", "function_call_output") and _text_of(item)]
-    asked = next(_text_of(item) for item in reversed(said) if item.get("role") == "user")
-    last, thing = said[-1], asked.split()[-1]
+    prompt_items = [
+        item for item in body["input"] if item["type"] in ("message", "function_call_output") and _text_of(item)
+    ]
+    requested = next(_text_of(item) for item in reversed(prompt_items) if item.get("role") == "user")
+    last, thing = prompt_items[-1], requested.split()[-1]
     words = _text_of(last)
     if last["type"] == "function_call_output":
         if "Loaded tools: CronList" in words:
@@ -72,8 +74,8 @@ async def test_ten_turns_with_tools_a_tool_loaded_midway_esc_a_resumed_session_a
         missing("tmux is not installed.")
     server, trace = ScriptedResponses(play), KeptTrace()
     async with FakeUpstream(server) as upstream, open_bridge(gpt_at(upstream.base_url), trace) as url:
-        said = ["Hello", "Look for plums", "Look twice for pears", "Which jobs", "Look for figs", "Thanks"]
-        prompts: list[list[dict[str, Any]]] = [[{"type": "text", "text": words}] for words in said]
+        prompt_items = ["Hello", "Look for plums", "Look twice for pears", "Which jobs", "Look for figs", "Thanks"]
+        prompts: list[list[dict[str, Any]]] = [[{"type": "text", "text": words}] for words in prompt_items]
         session = await claude_code.converse(url, prompts, "--model", MODEL, "--effort", "high")
         assert session.code == 0
         thoughts = [block["thinking"] for block in session.blocks("assistant", "thinking")]

@@ -69,9 +69,9 @@ async def test_one_command_leads_to_an_answer_and_leaves_nothing_behind(claude_c
                     return not _processes_in(claude_code.project)
 
                 assert await holds(is_alone)
-    asked = upstream.requests[0].json
-    assert (asked["model"], asked["max_tokens"]) == (MODEL, 4096)
-    assert "safeguards" not in json.dumps(asked)
+    requested = upstream.requests[0].json
+    assert (requested["model"], requested["max_tokens"]) == (MODEL, 4096)
+    assert "safeguards" not in json.dumps(requested)
 
 
 async def test_the_status_line_shows_how_far_the_engine_reads_and_after_esc_what_is_known(

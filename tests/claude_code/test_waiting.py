@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.claude_code, pytest.mark.in_background, pytest.mark.ti
 
 
 @pytest.fixture(scope="module")
-def told(claude_binary: Path, prefill: subprocess.Popen[str]) -> Any:
+def reported(claude_binary: Path, prefill: subprocess.Popen[str]) -> Any:
     assert claude_binary.exists()
     output, errors = prefill.communicate()
     assert prefill.returncode == 0, errors[-3000:]
@@ -24,8 +24,8 @@ def told(claude_binary: Path, prefill: subprocess.Popen[str]) -> Any:
 
 
 @pytest.mark.parametrize("form", forms(0))
-def test_a_long_silence_ends_in_one_answer_and_nothing_is_sent_again(told: Any, form: str) -> None:
-    came = told[form]
+def test_a_long_silence_ends_in_one_answer_and_nothing_is_sent_again(reported: Any, form: str) -> None:
+    came = reported[form]
     assert (came["code"], came["result"]) == (0, "It took a while.")
     assert came["took_s"] > PREFILL_S
     assert came["requests"] == len(forms(0)[form])

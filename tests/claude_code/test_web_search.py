@@ -46,13 +46,13 @@ def is_helper(request: ReceivedRequest) -> bool:
 
 
 def is_agents(request: ReceivedRequest) -> bool:
-    said = words_of(request)
-    return FOR_AN_AGENT in said and "subagent_type" not in said
+    request_words = words_of(request)
+    return FOR_AN_AGENT in request_words and "subagent_type" not in request_words
 
 
 def has_result(request: ReceivedRequest) -> bool:
-    said = words_of(request)
-    return '"role": "tool"' in said or '"tool_result"' in said
+    request_words = words_of(request)
+    return '"role": "tool"' in request_words or '"tool_result"' in request_words
 
 
 async def test_a_search_shows_links_and_a_summary_in_the_client(claude_code: ClaudeCode) -> None:
@@ -61,9 +61,9 @@ async def test_a_search_shows_links_and_a_summary_in_the_client(claude_code: Cla
         async with open_bridge(upstream_of(engine, kind), web_tools=internet.tools) as url:
             session = await claude_code.ask(url, "Search the web for bridges", "--model", "scripted")
         assert session.result["result"] == "Arches carry, says the web."
-        told = json.dumps(engine.requests[-1].json["messages"][-1])
-        assert ARCH["url"] in told
-        assert "Arches carry." in told
+        reported = json.dumps(engine.requests[-1].json["messages"][-1])
+        assert ARCH["url"] in reported
+        assert "Arches carry." in reported
         (searched,) = internet.search.requests
         assert "q=bridges+-site%3Aexample.org" in searched.path
     usage = session.result["usage"].get("server_tool_use", {})
@@ -93,10 +93,10 @@ async def test_a_sub_agent_searches_too_and_a_resumed_session_still_has_what_was
     assert ARCH["url"] in json.dumps(found)
 
 
-async def test_a_search_that_is_off_is_told_and_the_session_goes_on(claude_code: ClaudeCode) -> None:
+async def test_a_search_that_is_off_is_reported_and_the_session_goes_on(claude_code: ClaudeCode) -> None:
     async with answering("openai-chat", searching) as engine, open_bridge(scripted_upstream(engine.base_url)) as url:
         session = await claude_code.ask(url, "Search the web for bridges", "--model", "scripted")
         assert session.result["result"] == "Arches carry, says the web."
         assert len(engine.requests) == 2, "the helper's request asks no model, and nothing is asked again"
-        told = json.dumps(engine.requests[-1].json["messages"][-1])
-        assert "--web-search" in told
+        reported = json.dumps(engine.requests[-1].json["messages"][-1])
+        assert "--web-search" in reported

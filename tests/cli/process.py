@@ -118,7 +118,7 @@ class Running:
         self.url = url
         self.pid = process.pid
         self.started_at = started_at
-        self.told = ""
+        self.reported = ""
         """What it has said on stderr."""
         self._process = process
         self._stderr = TextReceiveStream(_given(process.stderr))
@@ -126,8 +126,8 @@ class Running:
     async def says(self, words: str) -> None:
         """Wait until the words are on stderr."""
         with anyio.fail_after(LIMIT_S):
-            while words not in self.told:
-                self.told += await self._stderr.receive()
+            while words not in self.reported:
+                self.reported += await self._stderr.receive()
 
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
@@ -136,7 +136,7 @@ class Running:
         """Wait for the end of the process and return its exit code."""
         with anyio.fail_after(LIMIT_S):
             async for more in self._stderr:
-                self.told += more
+                self.reported += more
             return await self._process.wait()
 
 

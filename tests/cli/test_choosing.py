@@ -87,7 +87,7 @@ def test_of_a_model_is_shown_what_its_engine_tells() -> None:
 
 
 @asynccontextmanager
-async def asked(tmp_path: Path, *arguments: str, columns: int = 200) -> AsyncIterator[Terminal]:
+async def requested(tmp_path: Path, *arguments: str, columns: int = 200) -> AsyncIterator[Terminal]:
     """Start ``bridge serve`` in a terminal, and wait until it asks."""
     if shutil.which("tmux") is None:
         missing("tmux is not installed.")
@@ -114,7 +114,7 @@ async def lines_of(terminal: Terminal) -> list[str]:
 async def test_models_that_call_tools_are_listed_with_what_they_can_do(tmp_path: Path, columns: int) -> None:
     async with (
         ScriptedOllama(MODELS, loaded=LOADED) as ollama,
-        asked(tmp_path, "ollama", "--base-url", ollama.root_url, columns=columns) as terminal,
+        requested(tmp_path, "ollama", "--base-url", ollama.root_url, columns=columns) as terminal,
     ):
         _, *rows = await lines_of(terminal)
         assert rows == [
@@ -129,7 +129,7 @@ async def test_models_that_call_tools_are_listed_with_what_they_can_do(tmp_path:
 async def test_the_model_that_is_chosen_is_served(tmp_path: Path) -> None:
     async with (
         ScriptedOllama(MODELS, loaded=LOADED) as ollama,
-        asked(tmp_path, "ollama", "--base-url", ollama.root_url) as terminal,
+        requested(tmp_path, "ollama", "--base-url", ollama.root_url) as terminal,
         httpx.AsyncClient() as client,
     ):
         url = (await lines_of(terminal))[0].removeprefix("listening on ")
@@ -142,7 +142,7 @@ async def test_the_model_that_is_chosen_is_served(tmp_path: Path) -> None:
 async def test_enter_alone_takes_the_model_that_is_loaded(tmp_path: Path) -> None:
     async with (
         ScriptedOllama(MODELS, loaded=LOADED) as ollama,
-        asked(tmp_path, "ollama", "--base-url", ollama.root_url) as terminal,
+        requested(tmp_path, "ollama", "--base-url", ollama.root_url) as terminal,
     ):
         await terminal.press("Enter")
         await terminal.wait_for("claude --model llama3.2:3b")
@@ -151,7 +151,7 @@ async def test_enter_alone_takes_the_model_that_is_loaded(tmp_path: Path) -> Non
 async def test_a_part_of_several_names_asks_again_and_so_does_none(tmp_path: Path) -> None:
     async with (
         ScriptedOllama(MODELS) as ollama,
-        asked(tmp_path, "ollama", "--base-url", ollama.root_url) as terminal,
+        requested(tmp_path, "ollama", "--base-url", ollama.root_url) as terminal,
     ):
         await terminal.type("mistral")
         await terminal.wait_for("None of them is 'mistral'.")
@@ -165,7 +165,7 @@ async def test_any_engine_with_several_models_is_asked_about(tmp_path: Path) -> 
     names = [f"model-{at}" for at in range(MOST_LISTED + 2)]
     async with (
         FakeUpstream(lambda _: answer("Hello"), documents={"/v1/models": model_list(*names)}) as engine,
-        asked(tmp_path, "openai", "--base-url", engine.base_url) as terminal,
+        requested(tmp_path, "openai", "--base-url", engine.base_url) as terminal,
     ):
         await terminal.wait_for("… and 2 more: a part of the name finds them.")
         await terminal.type("model-16")
@@ -184,7 +184,7 @@ async def test_models_that_are_configured_are_asked_about_without_asking_their_e
         for model in models
     )
     file.write_text(f'[providers.work]\nkind = "openai-chat"\nbase_url = "http://127.0.0.1:1"\n{tables}')
-    async with asked(tmp_path, "work", "--config", str(file)) as terminal:
+    async with requested(tmp_path, "work", "--config", str(file)) as terminal:
         assert (await lines_of(terminal))[1:4] == [
             "The configuration has 2 models to choose from:",
             "  1  small  8,192 tokens",
@@ -197,17 +197,17 @@ async def test_models_that_are_configured_are_asked_about_without_asking_their_e
 async def test_ctrl_c_ends_it_cleanly(tmp_path: Path) -> None:
     async with (
         ScriptedOllama(MODELS) as ollama,
-        asked(tmp_path, "ollama", "--base-url", ollama.root_url) as terminal,
+        requested(tmp_path, "ollama", "--base-url", ollama.root_url) as terminal,
     ):
         await terminal.press("C-c")
         await terminal.wait_for("ended with 0")
         assert (await lines_of(terminal))[-2:] == ["Which one? A number or a name [1]: ^C", "ended with 0"]
 
 
-async def test_the_end_of_the_input_is_told_with_what_to_type(tmp_path: Path) -> None:
+async def test_the_end_of_the_input_is_reported_with_what_to_type(tmp_path: Path) -> None:
     async with (
         ScriptedOllama(MODELS) as ollama,
-        asked(tmp_path, "ollama", "--base-url", ollama.root_url) as terminal,
+        requested(tmp_path, "ollama", "--base-url", ollama.root_url) as terminal,
     ):
         await terminal.press("C-d")
         await terminal.wait_for("ended with 1")

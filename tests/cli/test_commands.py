@@ -74,14 +74,14 @@ def test_each_command_has_help_with_examples(arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "told"), [("serve", Server().host), ("serve", Server().port), ("doctor", Server().port)]
+    ("command", "reported"), [("serve", Server().host), ("serve", Server().port), ("doctor", Server().port)]
 )
-def test_help_tells_where_the_bridge_listens_by_default(command: str, told: str | int) -> None:
-    assert f"Default: {told}" in run(command, "--help").stdout
+def test_help_tells_where_the_bridge_listens_by_default(command: str, reported: str | int) -> None:
+    assert f"Default: {reported}" in run(command, "--help").stdout
 
 
 @pytest.mark.parametrize("option", ["--version", "-V"])
-def test_the_version_is_told(option: str) -> None:
+def test_the_version_is_reported(option: str) -> None:
     done = run(option)
     assert (done.code, done.stdout) == (0, f"{__version__}\n")
 
@@ -96,7 +96,7 @@ def test_the_version_is_told(option: str) -> None:
         pytest.param(["nonsense"], "nonsense", id="unknown command"),
     ],
 )
-def test_wrong_usage_is_told_with_exit_code_2(arguments: list[str], words: str) -> None:
+def test_wrong_usage_is_reported_with_exit_code_2(arguments: list[str], words: str) -> None:
     done = run(*arguments)
     assert done.code == 2
     assert words in done.stderr
@@ -112,10 +112,10 @@ def test_the_shell_completes_names_of_providers(tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
     file.write_text('[providers.olive]\nkind = "openai-chat"\nbase_url = "http://127.0.0.1:9"\n')
     # What the function that `bridge --show-completion bash` prints asks for.
-    asked = {"_BRIDGE_COMPLETE": "complete_bash", "COMP_WORDS": "bridge serve ol", "COMP_CWORD": "2"}
+    requested = {"_BRIDGE_COMPLETE": "complete_bash", "COMP_WORDS": "bridge serve ol", "COMP_CWORD": "2"}
     done = subprocess.run(
         [sys.executable, "-c", "from claude_bridge.cli.commands import app; app(prog_name='bridge')"],
-        env=environment({**asked, "BRIDGE_CONFIG": str(file)}),
+        env=environment({**requested, "BRIDGE_CONFIG": str(file)}),
         capture_output=True,
         text=True,
         check=False,
@@ -134,7 +134,7 @@ def test_help_is_a_command_too(arguments: list[str]) -> None:
 @pytest.mark.parametrize(
     "arguments", [["serve", "ollama", "--model", "x"], ["run", "--model=x"], ["doctor", "--model"]]
 )
-def test_where_the_model_belongs_is_told(arguments: list[str]) -> None:
+def test_where_the_model_belongs_is_reported(arguments: list[str]) -> None:
     done = run(*arguments)
     assert done.code == 2
     assert "the model comes after the provider, as in `" in done.stderr

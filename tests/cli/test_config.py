@@ -112,11 +112,11 @@ async def test_show_prints_json_for_programs(home: Home) -> None:
     home.write(f'[server]\nport = 1234\nauth_token = "{KEY}"\n')
     done = await home.config("show", "--json")
 
-    told = json.loads(done.stdout)
-    assert (told["file"], told["is_there"]) == (str(home.file), True)
-    assert {"key": "server.port", "value": 1234, "origin": "line 2"} in told["settings"]
-    assert {"key": "server.auth_token", "value": "(hidden)", "origin": "line 3"} in told["settings"]
-    assert {"key": "defaults.model", "value": None, "origin": "default"} in told["settings"]
+    reported = json.loads(done.stdout)
+    assert (reported["file"], reported["is_there"]) == (str(home.file), True)
+    assert {"key": "server.port", "value": 1234, "origin": "line 2"} in reported["settings"]
+    assert {"key": "server.auth_token", "value": "(hidden)", "origin": "line 3"} in reported["settings"]
+    assert {"key": "defaults.model", "value": None, "origin": "default"} in reported["settings"]
 
 
 async def test_show_lists_which_request_goes_where(home: Home) -> None:
@@ -158,15 +158,15 @@ async def test_check_prints_json_for_programs(home: Home) -> None:
     home.write('[server]\nprot = 1\n[providers.ollama]\napi_key = "env:UNSET"\n')
     done = await home.config("check", "--json")
 
-    told = json.loads(done.stdout)
-    assert (done.code, told["ok"], told["file"]) == (1, False, str(home.file))
-    assert told["mistakes"] == [
+    reported = json.loads(done.stdout)
+    assert (done.code, reported["ok"], reported["file"]) == (1, False, str(home.file))
+    assert reported["mistakes"] == [
         {"place": str(home.file), "line": 2, "key": "server.prot", "what": "is not a setting; nearest: port"}
     ]
-    assert told["doubts"] == []  # nothing else is looked at before the mistakes are mended
+    assert reported["doubts"] == []  # nothing else is looked at before the mistakes are mended
 
 
-async def test_doubts_are_told_and_no_failure(home: Home) -> None:
+async def test_doubts_are_reported_and_no_failure(home: Home) -> None:
     home.write(f'[providers.ollama]\napi_key = "env:UNSET"\n[providers.openai]\napi_key = "{KEY}"\n')
     home.file.chmod(0o644)
     done = await home.config("check", BRIDGE_PROT="1")

@@ -240,7 +240,7 @@ async def test_variables_stand_for_the_options_that_name_an_engine() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_variable_that_is_wrong_is_told_by_its_name() -> None:
+async def test_a_variable_that_is_wrong_is_reported_by_its_name() -> None:
     done = await run_bridge("serve", "openai", "m", env={"BRIDGE_BASE_URL": "localhost"})
     assert_panel(done, "BRIDGE_BASE_URL 'localhost' is not a valid address")
 
@@ -274,7 +274,7 @@ async def test_nothing_is_started_while_there_are_mistakes(file: Path, tmp_path:
 
 
 @pytest.mark.anyio
-async def test_a_key_that_can_not_be_had_is_told_by_its_setting(file: Path) -> None:
+async def test_a_key_that_can_not_be_had_is_reported_by_its_setting(file: Path) -> None:
     provider = own(NOBODY, 'id = "m"', api_key="env:UNSET")
     env = configure(file, f'[server]\nauth_token = "file:nothing"\n{provider}')
 
@@ -295,7 +295,7 @@ async def test_a_key_that_others_can_read_is_warned_of_and_not_shown(file: Path)
 
 
 @pytest.mark.anyio
-async def test_unknown_providers_are_told_with_ones_own_among_those_that_are_known(file: Path) -> None:
+async def test_unknown_providers_are_reported_with_ones_own_among_those_that_are_known(file: Path) -> None:
     done = await run_bridge("serve", "wrok", env=configure(file, own(NOBODY)))
     assert_panel(done, "There is no provider 'wrok'", "work")
 
@@ -312,7 +312,7 @@ async def test_a_listed_model_is_served_without_asking_for_any(file: Path) -> No
         env = configure(file, f'[defaults]\nmodel = "work"\n{own(upstream.base_url, CODER)}')
         async with serving(env=env) as bridge:
             await bridge.says("claude --model coder")
-            assert "context window 20,000 tokens" in bridge.told
+            assert "context window 20,000 tokens" in bridge.reported
             question = {**QUESTION, "max_tokens": 9_000}
             assert (await client.post(f"{bridge.url}/v1/messages", json=question)).status_code == 200
         assert upstream.probes == []
@@ -489,9 +489,9 @@ async def test_env_points_at_the_bridge_that_is_configured(file: Path) -> None:
     env = configure(file, '[server]\nhost = "0.0.0.0"\nport = 1\nauth_token = "s3cret"\n')
     done = await run_bridge("env", "--shell", "json", env=env)
 
-    told = json.loads(done.stdout)
-    assert told["ANTHROPIC_BASE_URL"] == "http://127.0.0.1:1"
-    assert told["ANTHROPIC_AUTH_TOKEN"] == "s3cret"
+    reported = json.loads(done.stdout)
+    assert reported["ANTHROPIC_BASE_URL"] == "http://127.0.0.1:1"
+    assert reported["ANTHROPIC_AUTH_TOKEN"] == "s3cret"
 
 
 @pytest.mark.anyio

@@ -95,7 +95,7 @@ async def test_json_has_the_same_in_a_form_for_programs(machine: Machine) -> Non
     assert checks["engine"] == {"name": "engine", "mark": "ok", "seen": "Ollama 0.32.15", "remedy": None}
 
 
-async def test_an_engine_that_is_not_running_is_told_with_how_to_start_it(machine: Machine) -> None:
+async def test_an_engine_that_is_not_running_is_reported_with_how_to_start_it(machine: Machine) -> None:
     done = await machine.doctor("ollama", "--base-url", f"http://127.0.0.1:{free_port()}")
 
     assert done.code == 1
@@ -113,7 +113,7 @@ async def test_a_stranger_is_named(machine: Machine) -> None:
     assert ("(process " in checks["engine"]["seen"]) is TELLS_OWNERS
 
 
-async def test_a_proxy_in_the_way_is_told_and_does_not_keep_the_doctor_from_its_work(machine: Machine) -> None:
+async def test_a_proxy_in_the_way_is_reported_and_does_not_keep_the_doctor_from_its_work(machine: Machine) -> None:
     proxy = f"http://u:{SECRET}@127.0.0.1:{free_port()}"
     async with ScriptedOllama(QWEN) as ollama:
         checks = await machine.checks("ollama", "--base-url", ollama.root_url, HTTP_PROXY=proxy)
@@ -132,7 +132,7 @@ async def test_a_key_is_never_printed(machine: Machine) -> None:
     assert checks["client settings"]["mark"] == "warn"
 
 
-async def test_a_settings_file_that_leads_elsewhere_is_told_with_its_name(machine: Machine) -> None:
+async def test_a_settings_file_that_leads_elsewhere_is_reported_with_its_name(machine: Machine) -> None:
     machine.settings(ANTHROPIC_BASE_URL="https://gateway.example")
     async with ScriptedOllama(QWEN) as ollama:
         checks = await machine.checks("ollama", "--base-url", ollama.root_url)
@@ -141,7 +141,7 @@ async def test_a_settings_file_that_leads_elsewhere_is_told_with_its_name(machin
     assert checks["client settings"]["remedy"] == ("Remove ANTHROPIC_BASE_URL from `env` in ~/.claude/settings.json.")
 
 
-async def test_the_bridges_port_is_told_with_who_has_it(machine: Machine) -> None:
+async def test_the_bridges_port_is_reported_with_who_has_it(machine: Machine) -> None:
     async with ScriptedOllama(QWEN) as ollama:
         checks = await machine.checks("ollama", "--base-url", ollama.root_url, port=ollama.port)
 
@@ -217,7 +217,7 @@ async def test_a_bridge_that_asks_for_a_token_is_not_looked_into(machine: Machin
     ],
     ids=["provider", "address", "password"],
 )
-async def test_what_can_not_be_looked_at_is_told_in_a_panel(
+async def test_what_can_not_be_looked_at_is_reported_in_a_panel(
     machine: Machine, arguments: Sequence[str], words: str
 ) -> None:
     done = await machine.doctor(*arguments)
@@ -247,8 +247,8 @@ def able(request: ReceivedRequest) -> Reply:
         return [Head(200, {"content-type": NDJSON}), Send(chat_line({"tool_calls": [call]})), Send(last)]
     if "images" in body["messages"][-1]:
         return chat_answer("Green.")
-    asked = body["messages"][-1]["content"]
-    words = asked.split("The code word is ")[1].split(".")[0] if "code word" in asked else "one two three"
+    requested = body["messages"][-1]["content"]
+    words = requested.split("The code word is ")[1].split(".")[0] if "code word" in requested else "one two three"
     return chat_answer(words, prompt_tokens=6_000)
 
 
@@ -279,7 +279,7 @@ async def test_a_picture_is_shown_to_a_model_that_is_said_to_see(machine: Machin
     assert "picture" not in blind
 
 
-async def test_an_engine_that_goes_on_after_a_stop_is_told(machine: Machine) -> None:
+async def test_an_engine_that_goes_on_after_a_stop_is_reported(machine: Machine) -> None:
     begun: list[bool] = []
 
     def stubborn(request: ReceivedRequest) -> Reply:

@@ -27,23 +27,23 @@ async def test_a_shell_that_evaluates_it_reaches_the_running_bridge() -> None:
             done = await anyio.run_process(
                 ["bash", "-c", evaluated], env=environment({"SHELL": "/bin/bash", "ANTHROPIC_API_KEY": "a real one"})
             )
-    told = dict(line.split("=", 1) for line in done.stdout.decode().splitlines() if "=" in line)
-    assert told["ANTHROPIC_BASE_URL"] == bridge.url
-    assert told["ANTHROPIC_MODEL"] == "qwen3:1.7b"
-    assert told["ANTHROPIC_API_KEY"] == ""
-    assert told["CLAUDE_CODE_MAX_CONTEXT_TOKENS"] == "41672"
+    reported = dict(line.split("=", 1) for line in done.stdout.decode().splitlines() if "=" in line)
+    assert reported["ANTHROPIC_BASE_URL"] == bridge.url
+    assert reported["ANTHROPIC_MODEL"] == "qwen3:1.7b"
+    assert reported["ANTHROPIC_API_KEY"] == ""
+    assert reported["CLAUDE_CODE_MAX_CONTEXT_TOKENS"] == "41672"
 
 
 async def test_without_a_bridge_it_gives_what_it_can_and_says_so() -> None:
     done = await run_bridge("env", "--shell", "json", "--url", NOWHERE)
     assert done.code == 0
     assert "No bridge is running" in done.stderr
-    told = json.loads(done.stdout)
-    assert told["ANTHROPIC_BASE_URL"] == NOWHERE
-    assert "ANTHROPIC_MODEL" not in told
+    reported = json.loads(done.stdout)
+    assert reported["ANTHROPIC_BASE_URL"] == NOWHERE
+    assert "ANTHROPIC_MODEL" not in reported
 
 
-async def test_a_token_is_handed_on_and_a_missing_one_told() -> None:
+async def test_a_token_is_handed_on_and_a_missing_one_reported() -> None:
     async with (
         FakeUpstream() as upstream,
         serving("openai", "--base-url", upstream.base_url, "--auth-token", "secret-token") as bridge,
@@ -66,7 +66,7 @@ async def test_another_server_is_not_taken_for_a_bridge(reply: Reply) -> None:
     assert "is not a bridge" in done.stderr
 
 
-async def test_an_unknown_form_is_told_with_the_known_ones() -> None:
+async def test_an_unknown_form_is_reported_with_the_known_ones() -> None:
     done = await run_bridge("env", "--shell", "tcsh")
     assert done.code == 1
     assert "powershell" in done.stderr

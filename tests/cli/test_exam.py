@@ -43,7 +43,7 @@ async def test_an_exam_is_taken_shown_kept_and_listed(home: dict[str, str], tmp_
         models = await run_bridge("models", "openai", "--base-url", fake.base_url, "--all", env=home)
         models_json = await run_bridge("models", "openai", "--base-url", fake.base_url, "--all", "--json", env=home)
         again = await run_bridge(*base, *OPTIONS, "--resume", env=home)
-        asked = len(fake.requests)
+        requested = len(fake.requests)
     listed = await run_bridge("exam", "--list", env=home)
     listed_json = await run_bridge("exam", "--list", "--json", env=home)
 
@@ -57,7 +57,7 @@ async def test_an_exam_is_taken_shown_kept_and_listed(home: dict[str, str], tmp_
     assert json.loads(models_json.stdout)[0]["exam"] == {"verdict": "daily work", "passed": 12, "total": 12}
     assert again.code == 0
     assert "scripted: daily work" in again.stdout
-    assert asked == model["answers"]  # nothing was asked again
+    assert requested == model["answers"]  # nothing was asked again
     assert "daily work" in listed.stdout
     assert json.loads(listed_json.stdout)["models"] == [model]
 
@@ -144,10 +144,10 @@ async def test_a_paid_provider_is_not_asked_before_the_cost_is_agreed_to(home: d
     async with FakeUpstream(perfect(), documents=PRICED) as fake:
         base = ("exam", "openai", "--base-url", fake.base_url, *OPTIONS)
         refused = await run_bridge(*base, env=home)
-        asked = len(fake.requests)
+        requested = len(fake.requests)
         agreed = await run_bridge(*base, "--yes", "--json", env=home)
 
-    assert (refused.code, asked) == (1, 0)
+    assert (refused.code, requested) == (1, 0)
     assert "12 tasks, about $0." in refused.stderr
     assert "--yes" in refused.stderr
     assert agreed.code == 0

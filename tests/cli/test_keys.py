@@ -43,7 +43,7 @@ async def test_another_key_takes_over_for_a_key_that_is_used_up(tmp_path: Path) 
                 assert response.json()["content"][0]["text"] == "Hello"
             bridge.signal(signal.SIGINT)
             await bridge.end()
-            log = bridge.told
+            log = bridge.reported
 
     used = [request.headers["authorization"].removeprefix("Bearer ") for request in upstream.requests]
     assert used.count(FIRST) == 1, "the others were not asked with a key that rests"
@@ -75,7 +75,7 @@ async def test_a_key_that_a_command_gives_is_asked_for_again_when_it_has_run_out
             answers = [(await client.post("/v1/messages", json=QUESTION)).json() for _ in range(2)]
             bridge.signal(signal.SIGINT)
             await bridge.end()
-            log = bridge.told
+            log = bridge.reported
 
     assert [message["content"][0]["text"] for message in answers] == ["Hello", "Hello"]
     assert [request.headers["authorization"][-1] for request in upstream.requests] == ["1", "2", "2"]

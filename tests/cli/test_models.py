@@ -80,7 +80,7 @@ async def on_a_terminal(*arguments: str, columns: int, env: Mapping[str, str] | 
 # --- one provider ---------------------------------------------------------------------------------------------
 
 
-async def test_models_with_tools_are_listed_with_all_that_is_told() -> None:
+async def test_models_with_tools_are_listed_with_all_that_is_reported() -> None:
     async with ScriptedOllama(MODELS, loaded=[{"name": "qwen3:1.7b"}]) as ollama:
         done = await run_bridge("models", "ollama", "--base-url", ollama.root_url)
 
@@ -95,7 +95,7 @@ async def test_models_with_tools_are_listed_with_all_that_is_told() -> None:
     assert "* is loaded now" in done.stderr
 
 
-async def test_cloud_models_are_marked_and_told_where_they_run() -> None:
+async def test_cloud_models_are_marked_and_reported_where_they_run() -> None:
     async with ScriptedOllama(MODELS) as ollama:
         done = await run_bridge("models", "ollama", "--base-url", ollama.root_url)
 
@@ -149,11 +149,11 @@ async def test_what_an_engine_does_not_tell_is_a_question_mark_and_null() -> Non
 
     assert row_of(table.stdout, "gpt-x") == ["gpt-x", *["?"] * 7]
     assert "?: the engine does not report it" in table.stderr
-    told = {name: value for name, value in json.loads(listed.stdout)[0].items() if value is not None}
-    assert told == {"provider": "openai", "engine": "The engine", "base_url": upstream.base_url, "id": "gpt-x"}
+    reported = {name: value for name, value in json.loads(listed.stdout)[0].items() if value is not None}
+    assert reported == {"provider": "openai", "engine": "The engine", "base_url": upstream.base_url, "id": "gpt-x"}
 
 
-async def test_prices_are_told_for_a_million_tokens() -> None:
+async def test_prices_are_reported_for_a_million_tokens() -> None:
     models = model_list("m", pricing={"prompt": "0.00000125", "completion": "0.00001"})
     async with FakeUpstream(documents={"/v1/models": models}) as upstream:
         done = await run_bridge("models", "openai", "--base-url", upstream.base_url)
@@ -260,15 +260,15 @@ async def test_the_engine_of_a_running_bridge_is_listed_too() -> None:
     assert (model["engine"], model["base_url"], model["id"]) == ("vLLM", engine.base_url, "m")
 
 
-async def test_without_a_provider_all_places_are_told_when_none_answers() -> None:
+async def test_without_a_provider_all_places_are_reported_when_none_answers() -> None:
     done = await run_bridge("models", env={"OLLAMA_HOST": NOBODY})
 
-    told = " ".join(done.stderr.split())
+    reported = " ".join(done.stderr.split())
     assert done.code == 1
-    for asked in (f"Ollama at {NOBODY}", "llama.cpp at", "LM Studio at", "vLLM at"):
-        assert asked in told
-    assert "OPENROUTER_API_KEY" in told
-    assert "OpenAI at" not in told, "nobody gave a key for it"
+    for requested in (f"Ollama at {NOBODY}", "llama.cpp at", "LM Studio at", "vLLM at"):
+        assert requested in reported
+    assert "OPENROUTER_API_KEY" in reported
+    assert "OpenAI at" not in reported, "nobody gave a key for it"
 
 
 async def test_anthropic_is_not_asked_because_there_is_a_key_for_it() -> None:
@@ -314,7 +314,7 @@ async def test_help_has_examples() -> None:
     assert "Examples:" in done.stdout
 
 
-async def test_another_engine_than_the_one_asked_for_is_told() -> None:
+async def test_another_engine_than_the_one_asked_for_is_reported() -> None:
     async with FakeUpstream() as upstream:
         done = await run_bridge("models", "ollama", "--base-url", f"http://127.0.0.1:{upstream.port}")
 
@@ -350,12 +350,12 @@ async def test_an_authority_of_ones_own_is_trusted_by_option_and_by_configuratio
     AUTHORITY.cert_pem.write_to_path(str(file))
     config.write_text('[defaults]\nca_file = "company.pem"\n')
     async with tls_engine("localhost", body=b'{"data": [{"id": "m"}]}') as port:
-        asked = ["models", "openai", "--base-url", f"https://localhost:{port}/v1"]
+        requested = ["models", "openai", "--base-url", f"https://localhost:{port}/v1"]
         runs = [
-            await run_bridge(*asked),
-            await run_bridge(*asked, "--ca-file", str(file)),
-            await run_bridge(*asked, "--config", str(config)),
-            await run_bridge(*asked, "--ca-file", str(config)),
+            await run_bridge(*requested),
+            await run_bridge(*requested, "--ca-file", str(file)),
+            await run_bridge(*requested, "--config", str(config)),
+            await run_bridge(*requested, "--ca-file", str(config)),
         ]
 
     assert [done.code for done in runs] == [1, 0, 0, 1]

@@ -101,7 +101,7 @@ async def test_a_key_planted_in_every_place_is_shown_nowhere_and_after_a_reload_
                 seen[line] = done.stdout + done.stderr
             bridge.signal(signal.SIGTERM)
             assert await bridge.end() == 0
-        seen["log"], seen["trace"] = bridge.told, trace.read_text()
+        seen["log"], seen["trace"] = bridge.reported, trace.read_text()
 
     carried = str([request.headers for request in upstream.requests])
     used = {place for place in PLACES for key in (keys_of("new")[place],) if key in carried}

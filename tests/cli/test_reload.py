@@ -48,7 +48,7 @@ async def test_a_watched_file_and_a_hangup_are_taken_up_without_a_terminal(tmp_p
             assert (await client.post("/v1/messages", json=QUESTION | {"model": "x"})).status_code == 200
             bridge.signal(signal.SIGTERM)
             assert await bridge.end() == 0
-        assert "key-number" not in bridge.told
+        assert "key-number" not in bridge.reported
     assert [request.json["model"] for request in upstream.requests] == ["second", "second"]
     keys = [request.headers["authorization"] for request in upstream.requests]
     assert keys == ["Bearer key-number-one-abcdef", "Bearer key-number-two-abcdef"]

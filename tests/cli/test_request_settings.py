@@ -58,7 +58,7 @@ async def sent(tmp_path: Path, kind: str, model: str) -> tuple[ReceivedRequest, 
             bridge.signal(signal.SIGINT)
             await bridge.end()
         (request,) = upstream.requests
-        return request, request.json, bridge.told + trace.read_text()
+        return request, request.json, bridge.reported + trace.read_text()
 
 
 async def test_what_is_configured_goes_with_every_request(tmp_path: Path) -> None:

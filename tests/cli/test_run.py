@@ -70,15 +70,15 @@ async def test_the_program_is_pointed_at_the_bridge_and_its_output_is_its_own(
         done = await machine.run(*at(upstream), "--", "-p", "--", "x", ANTHROPIC_API_KEY="a real one", KEPT="yes")
     assert (done.code, done.stdout) == (0, "said\n")
     assert "told" in done.stderr
-    told = dict(entry.partition("=")[::2] for entry in (tmp_path / "env").read_text().split("\0"))
-    assert told["ANTHROPIC_BASE_URL"].startswith("http://127.0.0.1:")
-    assert told["ANTHROPIC_BASE_URL"] != upstream.base_url
-    assert (told["ANTHROPIC_MODEL"], told["ANTHROPIC_API_KEY"], told["KEPT"]) == (MODEL, "", "yes")
-    assert told["CLAUDE_CODE_MAX_CONTEXT_TOKENS"] == "41672"
+    reported = dict(entry.partition("=")[::2] for entry in (tmp_path / "env").read_text().split("\0"))
+    assert reported["ANTHROPIC_BASE_URL"].startswith("http://127.0.0.1:")
+    assert reported["ANTHROPIC_BASE_URL"] != upstream.base_url
+    assert (reported["ANTHROPIC_MODEL"], reported["ANTHROPIC_API_KEY"], reported["KEPT"]) == (MODEL, "", "yes")
+    assert reported["CLAUDE_CODE_MAX_CONTEXT_TOKENS"] == "41672"
     *options, file, first, second, third = (tmp_path / "words").read_text().splitlines()
     assert (options, first, second, third) == (["--permission-mode", "default", "--settings"], "-p", "--", "x")
     settings = json.loads((tmp_path / "settings").read_text())
-    assert settings["env"]["ANTHROPIC_BASE_URL"] == told["ANTHROPIC_BASE_URL"]
+    assert settings["env"]["ANTHROPIC_BASE_URL"] == reported["ANTHROPIC_BASE_URL"]
     assert not Path(file).exists(), "it goes with the session"  # noqa: ASYNC240 - one file
 
 
@@ -98,7 +98,7 @@ async def test_the_exit_code_is_handed_through(upstream: FakeUpstream, tmp_path:
         assert (await Machine(tmp_path, script).run(*at(upstream))).code == code
 
 
-async def test_a_missing_program_is_told_with_how_to_get_it(upstream: FakeUpstream, tmp_path: Path) -> None:
+async def test_a_missing_program_is_reported_with_how_to_get_it(upstream: FakeUpstream, tmp_path: Path) -> None:
     async with upstream:
         done = await Machine(tmp_path, None).run(*at(upstream))
     assert (done.code, done.stdout) == (1, "")
@@ -193,8 +193,8 @@ QUESTION = json.dumps({"model": MODEL, "max_tokens": 9, "messages": [{"role": "u
 
 
 async def test_the_last_line_is_the_command_that_continues_the_session(upstream: FakeUpstream, tmp_path: Path) -> None:
-    asked = f"-H 'x-claude-code-session-id: {SESSION}' -d {shlex.quote(QUESTION)}"
-    machine = Machine(tmp_path, f"{CURL} {asked}")
+    requested = f"-H 'x-claude-code-session-id: {SESSION}' -d {shlex.quote(QUESTION)}"
+    machine = Machine(tmp_path, f"{CURL} {requested}")
     async with upstream:
         done = await machine.run(*at(upstream), "--api-key", "sk-very-secret", "--", "--model", "x")
         printed = await machine.run(*at(upstream), "--", "-p", "x")

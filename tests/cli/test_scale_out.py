@@ -30,9 +30,9 @@ def documented_configuration(port: int, bridges: list[str]) -> str:
     assert len(blocks) == 1
     configuration = str(blocks[0]).replace("listen 8800", f"listen 127.0.0.1:{port}")
     for number, url in enumerate(bridges):
-        told = f"127.0.0.1:{8765 + number}"
-        assert told in configuration
-        configuration = configuration.replace(told, url.removeprefix("http://"))
+        reported = f"127.0.0.1:{8765 + number}"
+        assert reported in configuration
+        configuration = configuration.replace(reported, url.removeprefix("http://"))
     return configuration
 
 
@@ -82,7 +82,7 @@ async def test_when_one_of_two_bridges_dies_only_its_running_streams_break_off(t
 
     async def stream(client: httpx.AsyncClient, url: str) -> str:
         nonlocal began
-        told = ""
+        reported = ""
         try:
             async with client.stream("POST", f"{url}/v1/messages", json=QUESTION) as response:
                 assert response.status_code == 200
@@ -91,10 +91,10 @@ async def test_when_one_of_two_bridges_dies_only_its_running_streams_break_off(t
                         began += 1
                         if began == STREAMS:
                             all_began.set()
-                    told += line
+                    reported += line
         except httpx.HTTPError:
             pass
-        return "whole" if "message_stop" in told else "broken"
+        return "whole" if "message_stop" in reported else "broken"
 
     async def gather(client: httpx.AsyncClient, url: str) -> None:
         await results.send(await stream(client, url))

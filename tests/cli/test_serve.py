@@ -72,7 +72,7 @@ def assert_one_panel(done: Finished, *words: str) -> None:
 # --- mistakes -------------------------------------------------------------------------------------------------
 
 
-async def test_an_unknown_provider_is_told_with_those_that_are_known() -> None:
+async def test_an_unknown_provider_is_reported_with_those_that_are_known() -> None:
     assert_one_panel(
         await run_bridge("serve", "opnai", "m"),
         "no provider 'opnai'; did you mean openai?",
@@ -89,30 +89,30 @@ async def test_an_unknown_provider_is_told_with_those_that_are_known() -> None:
         ("http://localhost:99999/v1", "--base-url http://"),
     ],
 )
-async def test_a_base_url_that_is_no_address_is_told(base_url: str, hint: str) -> None:
+async def test_a_base_url_that_is_no_address_is_reported(base_url: str, hint: str) -> None:
     done = await run_bridge("serve", "openai", "m", "--base-url", base_url)
     assert_one_panel(done, f"--base-url '{base_url}' is not a valid address", hint)
 
 
-async def test_a_password_in_the_base_url_is_told_and_not_shown() -> None:
+async def test_a_password_in_the_base_url_is_reported_and_not_shown() -> None:
     done = await run_bridge("serve", "openai", "m", "--base-url", "http://me:hunter2@localhost:8080/v1")
     assert_one_panel(done, "contains a password", "--api-key")
     assert "hunter2" not in done.stderr
 
 
-async def test_a_key_in_the_base_url_is_told_and_not_shown() -> None:
+async def test_a_key_in_the_base_url_is_reported_and_not_shown() -> None:
     done = await run_bridge("serve", "openai", "m", "--base-url", "http://localhost:8080/v1?api_key=hunter2")
     assert_one_panel(done, "contains a key in its query (api_key)", "--api-key")
     assert "hunter2" not in done.stderr
 
 
-async def test_a_missing_key_is_told_before_anything_starts() -> None:
+async def test_a_missing_key_is_reported_before_anything_starts() -> None:
     done = await run_bridge("serve", "openai", "m", "--port", "0")
     assert_one_panel(done, "needs an API key", "OPENAI_API_KEY")
     assert done.stdout == ""
 
 
-async def test_a_key_that_can_be_none_is_told_and_not_shown() -> None:
+async def test_a_key_that_can_be_none_is_reported_and_not_shown() -> None:
     done = await run_bridge("serve", "openai", "m", "--port", "0", env={"OPENAI_API_KEY": "sk-żółć-secret"})
     assert_one_panel(done, "characters that no key can have", "OPENAI_API_KEY")
     assert "secret" not in done.stderr
@@ -136,7 +136,7 @@ async def test_a_mistake_that_the_engine_shows_ends_the_bridge(reply: Reply, wor
     assert "Ready" not in done.stderr
 
 
-async def test_a_taken_port_is_told_with_who_has_it() -> None:
+async def test_a_taken_port_is_reported_with_who_has_it() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -146,7 +146,7 @@ async def test_a_taken_port_is_told_with_who_has_it() -> None:
     assert done.stdout == ""
 
 
-async def test_a_trace_file_that_cannot_be_is_told(tmp_path: Path) -> None:
+async def test_a_trace_file_that_cannot_be_is_reported(tmp_path: Path) -> None:
     trace = str(tmp_path / "no" / "such" / "folder" / "t.jsonl")
     (tmp_path / "no").write_text("a file")
     arguments = ("openai", "m", "--base-url", "http://127.0.0.1:9", "--port", "0", "--trace", trace)
@@ -171,9 +171,9 @@ async def test_it_says_where_it_listens_what_it_found_and_what_to_paste() -> Non
         serving("openai", "--base-url", upstream.base_url.removesuffix("/v1")) as bridge,
     ):
         await bridge.says("claude --model")
-        assert f"big model on llama.cpp at {upstream.base_url}\n  · context window 32,768 tokens" in bridge.told
-        assert f" env --url {bridge.url})\"; claude --model 'big model'\n" in bridge.told
-        assert "\x1b" not in bridge.told
+        assert f"big model on llama.cpp at {upstream.base_url}\n  · context window 32,768 tokens" in bridge.reported
+        assert f" env --url {bridge.url})\"; claude --model 'big model'\n" in bridge.reported
+        assert "\x1b" not in bridge.reported
 
 
 @pytest.mark.timing
@@ -206,16 +206,16 @@ async def test_a_key_from_the_environment_is_used_without_its_line_end() -> None
 
 
 @pytest.mark.parametrize(
-    ("mode", "asked", "told"),
+    ("mode", "requested", "reported"),
     [
         ("on", None, {"enable_thinking": True}),
         ("off", {"type": "adaptive"}, {"enable_thinking": False}),
         ("auto", {"type": "adaptive"}, {"enable_thinking": True}),
     ],
 )
-async def test_who_says_whether_the_model_thinks(mode: str, asked: object, told: object) -> None:
+async def test_who_says_whether_the_model_thinks(mode: str, requested: object, reported: object) -> None:
     models = {"/v1/models": model_list("m", owner="vllm")}
-    question = QUESTION if asked is None else QUESTION | {"thinking": asked}
+    question = QUESTION if requested is None else QUESTION | {"thinking": requested}
     async with (
         FakeUpstream([answer("Hello")], documents=models) as upstream,
         serving("openai", "--base-url", upstream.base_url, "--think", mode) as bridge,
@@ -223,7 +223,7 @@ async def test_who_says_whether_the_model_thinks(mode: str, asked: object, told:
     ):
         await bridge.says("claude --model")
         await client.post(f"{bridge.url}/v1/messages", json=question)
-    assert upstream.requests[0].json["chat_template_kwargs"] == told
+    assert upstream.requests[0].json["chat_template_kwargs"] == reported
 
 
 async def test_a_provider_without_a_model_says_which_there_are() -> None:
@@ -238,7 +238,7 @@ async def test_an_engine_that_is_not_there_yet_is_used_when_it_appears() -> None
     async with serving("openai", "--base-url", upstream.base_url) as bridge, httpx.AsyncClient() as client:
         await bridge.says("refused the connection")
         await bridge.says("The bridge keeps running")
-        assert "Warning" in bridge.told
+        assert "Warning" in bridge.reported
         assert (await client.post(f"{bridge.url}/v1/messages", json=QUESTION)).status_code == 502
         async with upstream:
             await bridge.says("claude --model scripted")
@@ -260,10 +260,10 @@ async def test_clients_need_the_token_that_was_given() -> None:
         httpx.AsyncClient() as client,
     ):
         await bridge.says("--auth-token s3cret)")
-        asked = f"{bridge.url}/v1/messages"
-        assert (await client.post(asked, json=QUESTION)).status_code == 401
+        requested = f"{bridge.url}/v1/messages"
+        assert (await client.post(requested, json=QUESTION)).status_code == 401
         headers = {"authorization": "Bearer s3cret"}
-        assert (await client.post(asked, json=QUESTION, headers=headers)).status_code == 200
+        assert (await client.post(requested, json=QUESTION, headers=headers)).status_code == 200
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "localhost", "::1"])
@@ -301,7 +301,7 @@ async def test_no_key_is_ever_written_down(tmp_path: Path) -> None:
             assert await bridge.end() == 0
             assert "Hi" in trace.read_text()
             assert KEY not in trace.read_text()
-            assert KEY not in bridge.told
+            assert KEY not in bridge.reported
 
 
 # --- the end --------------------------------------------------------------------------------------------------
@@ -313,14 +313,14 @@ async def test_a_signal_ends_it_cleanly(number: signal.Signals) -> None:
         await bridge.says("claude --model")
         bridge.signal(number)
         assert await bridge.end() == 0
-        assert "Traceback" not in bridge.told
+        assert "Traceback" not in bridge.reported
 
 
 async def test_ctrl_c_in_the_first_moment_ends_it_cleanly_too() -> None:
     async with serving("openai", "m", "--base-url", "http://127.0.0.1:9") as bridge:
         bridge.signal(signal.SIGINT)
         assert await bridge.end() == 0
-        assert "Traceback" not in bridge.told
+        assert "Traceback" not in bridge.reported
 
 
 async def test_a_running_answer_finishes_after_sigterm() -> None:
@@ -355,8 +355,8 @@ async def test_a_second_signal_ends_it_at_once() -> None:
         await bridge.says("press Ctrl-C again")
         bridge.signal(signal.SIGINT)
         assert await bridge.end() == 0
-        assert "Stopped with 1 unfinished." in bridge.told
-        assert "Traceback" not in bridge.told
+        assert "Stopped with 1 unfinished." in bridge.reported
+        assert "Traceback" not in bridge.reported
         await upstream.requests[0].wait_until_closed_by_peer()
 
 
@@ -384,31 +384,31 @@ async def test_the_command_line_of_the_npm_tool_works() -> None:
             answered = await client.post(f"{url}/v1/messages", json=QUESTION, timeout=LIMIT_S)
             process.terminate()
             assert process.stderr is not None
-            told = await process.stderr.receive()
+            reported = await process.stderr.receive()
     assert answered.status_code == 200
     assert upstream.requests[0].headers["authorization"] == f"Bearer {KEY}"
-    assert b"This means `serve openai" in told
+    assert b"This means `serve openai" in reported
 
 
-async def test_the_addresses_for_other_machines_are_told_with_the_token() -> None:
+async def test_the_addresses_for_other_machines_are_reported_with_the_token() -> None:
     async with (
         FakeUpstream() as upstream,
         serving("openai", "--base-url", upstream.base_url, "--host", "0.0.0.0", "--auth-token", "s3cret") as bridge,
     ):
         await bridge.says("claude --model")
-        line = next(line for line in bridge.told.splitlines() if line.startswith("From other machines: "))
+        line = next(line for line in bridge.reported.splitlines() if line.startswith("From other machines: "))
         port = bridge.url.rpartition(":")[2]
         assert line.endswith(f":{port} with the token s3cret")
         assert "127.0.0.1" not in line
         assert "0.0.0.0" not in line
 
 
-async def test_an_engine_that_does_not_say_what_it_is_is_told_by_its_api() -> None:
+async def test_an_engine_that_does_not_say_what_it_is_is_reported_by_its_api() -> None:
     async with FakeUpstream() as upstream, serving("openai", "--base-url", upstream.base_url) as bridge:
         await bridge.says("claude --model")
-        assert f"scripted on an OpenAI-compatible engine at {upstream.base_url}\n" in bridge.told
-        assert "  · context window not reported: add --context-window N" in bridge.told
-        assert bridge.told.count("--context-window N") == 1
+        assert f"scripted on an OpenAI-compatible engine at {upstream.base_url}\n" in bridge.reported
+        assert "  · context window not reported: add --context-window N" in bridge.reported
+        assert bridge.reported.count("--context-window N") == 1
 
 
 async def test_it_is_said_once_that_a_model_sees_no_images() -> None:
@@ -418,13 +418,13 @@ async def test_it_is_said_once_that_a_model_sees_no_images() -> None:
         serving("lmstudio", "--base-url", upstream.base_url) as bridge,
     ):
         await bridge.says("claude --model")
-        assert bridge.told.count("sees no images") <= 1
+        assert bridge.reported.count("sees no images") <= 1
 
 
 async def test_the_lines_to_paste_work_as_they_stand() -> None:
     async with FakeUpstream() as upstream, serving("openai", "--base-url", upstream.base_url) as bridge:
         await bridge.says("claude --model")
-        line = next(line.strip() for line in bridge.told.splitlines() if "claude --model" in line)
+        line = next(line.strip() for line in bridge.reported.splitlines() if "claude --model" in line)
         script = f'{line.partition(";")[0]}; echo "$ANTHROPIC_BASE_URL $ANTHROPIC_MODEL"'
         done = await anyio.run_process(["bash", "-c", script], env=environment())
     assert done.stdout.decode() == f"{bridge.url} scripted\n"

@@ -30,8 +30,8 @@ async def test_an_ollama_is_served_through_its_own_api() -> None:
         sent = ollama.chats[0].json
         assert (sent["model"], sent["think"]) == ("qwen3:1.7b", False)
         assert (sent["truncate"], sent["shift"]) == (False, False)
-        assert "qwen3:1.7b on Ollama 0.32.15" in bridge.told
-        assert "context window 32,768 tokens (of 40,960 that the model was trained for)" in bridge.told
+        assert "qwen3:1.7b on Ollama 0.32.15" in bridge.reported
+        assert "context window 32,768 tokens (of 40,960 that the model was trained for)" in bridge.reported
 
 
 async def test_a_session_never_changes_how_the_model_is_loaded() -> None:
@@ -75,14 +75,14 @@ async def test_the_api_of_the_address_can_be_kept() -> None:
         assert ollama.requests[-1].path == "/v1/chat/completions"
 
 
-async def test_an_unknown_api_is_told_with_those_that_are_known() -> None:
+async def test_an_unknown_api_is_reported_with_those_that_are_known() -> None:
     done = await run_bridge("serve", "ollama", "m", "--api", "soap")
 
     assert done.code == 1
     assert "Known APIs: openai-chat, ollama-chat" in done.stderr
 
 
-async def test_a_model_that_is_not_installed_is_told_with_how_to_get_it() -> None:
+async def test_a_model_that_is_not_installed_is_reported_with_how_to_get_it() -> None:
     async with ScriptedOllama(QWEN) as ollama:
         done = await run_process("serve", "ollama", "qwen3:8b", "--base-url", ollama.root_url, "--port", "0")
 
@@ -91,7 +91,7 @@ async def test_a_model_that_is_not_installed_is_told_with_how_to_get_it() -> Non
 
 
 @pytest.mark.parametrize("flags", [pytest.param([], id="no trace"), pytest.param(["--debug"], id="debug log")])
-async def test_a_prompt_that_an_old_ollama_cut_is_told_on_stderr(flags: list[str]) -> None:
+async def test_a_prompt_that_an_old_ollama_cut_is_reported_on_stderr(flags: list[str]) -> None:
     chat = chat_that_counts(lambda _: [{"content": "Hello"}], refuse=None)
     models = {"qwen3:1.7b": a_model("tools", "thinking", parameters="num_ctx 2048")}
     async with (
@@ -131,8 +131,8 @@ async def test_a_model_that_sees_none_gets_images_in_the_words_of_one_that_does(
         assert [chat["model"] for chat in answered] == ["blind", "blind"], "the image is described once"
         assert described["options"]["temperature"] == 0
         assert described["messages"][0]["images"] == [PNG]
-        said = "[image described by seer: A cat on a keyboard.]\n\nWhat is it?"
-        assert [chat["messages"] for chat in answered] == [[{"role": "user", "content": said}]] * 2
+        prompt_text = "[image described by seer: A cat on a keyboard.]\n\nWhat is it?"
+        assert [chat["messages"] for chat in answered] == [[{"role": "user", "content": prompt_text}]] * 2
         await bridge.says("seer described an image, after")
 
 
@@ -202,4 +202,4 @@ async def test_a_model_that_sees_needs_nobody_to_describe() -> None:
         serving("ollama", "--vision-model", "nobody", "--base-url", ollama.root_url) as bridge,
     ):
         await bridge.says("claude --model")
-        assert "describes" not in bridge.told
+        assert "describes" not in bridge.reported

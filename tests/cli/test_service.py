@@ -103,9 +103,9 @@ class Machine:
             program.chmod(0o755)
 
     @property
-    def asked(self) -> list[str]:
-        asked = self.home / "asked"
-        return asked.read_text().splitlines() if asked.exists() else []
+    def requested(self) -> list[str]:
+        requested = self.home / "asked"
+        return requested.read_text().splitlines() if requested.exists() else []
 
     def is_installed(self) -> None:
         """Put the unit where `bridge service install` puts it, which first tries for seconds whether it serves."""
@@ -133,7 +133,7 @@ async def test_installing_shows_the_file_writes_it_and_starts_the_service(machin
     assert done.stdout == machine.unit.read_text()
     assert " -m claude_bridge serve ollama qwen3:1.7b --port 8800\n" in done.stdout
     assert "enable-linger" in done.stderr
-    assert machine.asked == ["systemctl --user daemon-reload", f"systemctl --user enable --now {SYSTEMD_NAME}"]
+    assert machine.requested == ["systemctl --user daemon-reload", f"systemctl --user enable --now {SYSTEMD_NAME}"]
 
 
 @linux_only
@@ -141,7 +141,7 @@ async def test_a_dry_run_shows_and_does_nothing(machine: Machine) -> None:
     done = await machine.service("install", "--dry-run", "ollama")
     assert "ExecStart=" in done.stdout
     assert not machine.unit.exists()
-    assert machine.asked == []
+    assert machine.requested == []
 
 
 @linux_only
@@ -162,7 +162,7 @@ async def test_a_secret_does_not_go_into_the_file(machine: Machine, option: str)
 
 
 @linux_only
-async def test_what_serve_does_not_take_is_told_before_anything_is_written(machine: Machine) -> None:
+async def test_what_serve_does_not_take_is_reported_before_anything_is_written(machine: Machine) -> None:
     done = await machine.service("install", "--yes", "ollama", "--prot", "1")
     assert done.code == 2
     assert "--prot" in done.stderr
@@ -176,11 +176,11 @@ async def test_a_service_that_would_end_at_once_is_not_installed(machine: Machin
     assert "needs an API key" in done.stderr
     assert "put the key into the configuration" in done.stderr
     assert not machine.unit.exists()
-    assert machine.asked == []
+    assert machine.requested == []
 
 
 @linux_only
-async def test_a_systemd_that_refuses_is_told(machine: Machine) -> None:
+async def test_a_systemd_that_refuses_is_reported(machine: Machine) -> None:
     done = await machine.service("install", "--yes", "ollama", SYSTEMCTL_CODE="1")
     assert done.code == 1
     assert "systemctl --user daemon-reload" in done.stderr
@@ -206,7 +206,7 @@ async def test_uninstalling_stops_the_service_and_removes_its_file(machine: Mach
     done = await machine.service("uninstall")
     assert done.code == 0
     assert not machine.unit.exists()
-    assert machine.asked == [f"systemctl --user disable --now {SYSTEMD_NAME}", "systemctl --user daemon-reload"]
+    assert machine.requested == [f"systemctl --user disable --now {SYSTEMD_NAME}", "systemctl --user daemon-reload"]
     assert (await machine.service("uninstall")).code == 1
 
 
@@ -217,7 +217,7 @@ async def test_status_and_logs_are_those_of_the_platform(machine: Machine) -> No
     machine.is_installed()
     assert (await machine.service("status", SYSTEMCTL_CODE="3")).code == 3
     assert (await machine.service("logs", "--follow")).code == 0
-    assert machine.asked == [
+    assert machine.requested == [
         f"systemctl --user --no-pager status {SYSTEMD_NAME}",
         f"journalctl --user --no-pager -n 100 -u {SYSTEMD_NAME} -f",
     ]
@@ -230,7 +230,7 @@ def test_windows_is_shown_its_task_scheduler(monkeypatch: pytest.MonkeyPatch) ->
     assert "schtasks /create /sc onlogon /tn claude-bridge" in done.exception.hint
 
 
-async def test_a_platform_without_services_is_told(tmp_path: Path) -> None:
+async def test_a_platform_without_services_is_reported(tmp_path: Path) -> None:
     if sys.platform == "darwin":
         pytest.skip("A Mac has launchd.")
     done = await run_bridge("service", "install", "--yes", "ollama", env={"HOME": str(tmp_path), "PATH": str(tmp_path)})

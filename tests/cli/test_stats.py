@@ -56,7 +56,7 @@ def test_a_cost_that_is_not_known_is_not_free(cost_usd: float, unknown: int, wor
     assert cost_text(Figures(cost_usd=cost_usd, of_unknown_cost=unknown)) == words
 
 
-def test_a_session_is_told_by_what_is_known_of_it() -> None:
+def test_a_session_is_reported_by_what_is_known_of_it() -> None:
     full = Figures(
         answered=2,
         failed=1,
@@ -128,10 +128,10 @@ async def used_bridge() -> AsyncIterator[Running]:
         yield bridge
 
 
-async def status_line(url: str, told: str) -> Ended:
+async def status_line(url: str, reported: str) -> Ended:
     with anyio.fail_after(LIMIT_S):
         done = await anyio.run_process(
-            command("statusline"), input=told.encode(), env=environment({"ANTHROPIC_BASE_URL": url}), check=False
+            command("statusline"), input=reported.encode(), env=environment({"ANTHROPIC_BASE_URL": url}), check=False
         )
     return Ended(done.returncode, done.stdout.decode(), done.stderr.decode())
 
@@ -206,7 +206,7 @@ async def test_watching_shows_them_again_until_ctrl_c() -> None:
 
 
 @pytest.mark.anyio
-async def test_without_a_bridge_it_is_told() -> None:
+async def test_without_a_bridge_it_is_reported() -> None:
     done = await run_bridge("stats", "--url", "http://127.0.0.1:9")
     assert (done.code, done.stdout) == (1, "")
     assert "bridge serve" in done.stderr

@@ -277,7 +277,7 @@ async def test_no_planted_secret_is_in_a_trace_nor_in_what_is_made_of_it(tmp_pat
     )
     environment += f"curl 'https://host/v1?key={PLANTED['in the query of a URL']}&x=1' {PLANTED['in base64']}\n"
     tool_use = {"type": "tool_use", "id": "t1", "name": "Bash", "input": {"command": "env"}}
-    asked = {
+    requested = {
         "model": "m",
         "max_tokens": 9,
         "stream": True,
@@ -301,7 +301,7 @@ async def test_no_planted_secret_is_in_a_trace_nor_in_what_is_made_of_it(tmp_pat
             await running.says("Start Claude Code")
             for _ in range(2):
                 headers = {"authorization": f"Bearer {token}", "x-api-key": PLANTED["github"]}
-                await client.post(f"{running.url}/v1/messages", json=asked, headers=headers)
+                await client.post(f"{running.url}/v1/messages", json=requested, headers=headers)
             running.signal(signal.SIGTERM)
             await running.end()
     assert json.loads(upstream.requests[0].body)["messages"], "the engine gets what was asked"
@@ -323,7 +323,7 @@ async def test_the_page_can_be_turned_off(tmp_path: Path, how: str) -> None:
     off = ["--no-page"] if how == "--no-page" else ["--config", str(config)]
     async with FakeUpstream() as upstream, serving("openai", MODEL, "--base-url", upstream.base_url, *off) as it:
         await it.says("Start Claude Code")
-        assert "key=" not in it.told
+        assert "key=" not in it.reported
         async with httpx.AsyncClient(timeout=LIMIT_S) as client:
             response = await client.get(f"{it.url}/", headers={"accept": "text/html"})
         assert response.text == "claude-bridge is running\n"

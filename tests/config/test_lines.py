@@ -74,7 +74,7 @@ def test_a_key_is_on_the_line_where_its_statement_begins(path: KeyPath, line: in
     assert line_of(TEXT, path) == line
 
 
-def test_what_is_missing_is_told_at_the_table_around_it() -> None:
+def test_what_is_missing_is_reported_at_the_table_around_it() -> None:
     found = places(TEXT)
     assert found.nearest(("providers", "a.b", "models", 1, "tools")) == Place(FILE, 19)
     assert found.nearest(("nowhere", "at", "all")) == Place(FILE, 1)

@@ -101,7 +101,7 @@ def test_links_and_devices_are_neither_followed_nor_waited_for(home: Home) -> No
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "reported"),
     [
         (b"#" * (projects.MAX_BYTES + 1), "is larger than 16 KiB"),
         (b"\xff\xfe", "is not UTF-8 text"),
@@ -111,9 +111,9 @@ def test_links_and_devices_are_neither_followed_nor_waited_for(home: Home) -> No
     ],
     ids=["huge", "no text", "no TOML", "deep keys", "deep lists"],
 )
-def test_a_file_that_can_not_be_read_is_named_with_the_reason(home: Home, content: bytes, told: str) -> None:
+def test_a_file_that_can_not_be_read_is_named_with_the_reason(home: Home, content: bytes, reported: str) -> None:
     home.file.write_bytes(content)
-    assert problem(home) == told
+    assert problem(home) == reported
 
 
 # --- trust ----------------------------------------------------------------------------------------------------

@@ -110,7 +110,7 @@ OWN = '[providers.work]\nkind = "openai-chat"\nbase_url = "http://h"\n'
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "reported"),
     [
         pytest.param("[server]\n\nprot = 1", "3: server.prot is not a setting; nearest: port", id="unknown key"),
         pytest.param("[sever]\nport = 1", "1: sever is not a setting; nearest: server", id="unknown table"),
@@ -258,20 +258,20 @@ OWN = '[providers.work]\nkind = "openai-chat"\nbase_url = "http://h"\n'
         pytest.param("models = [\n1,\n", "3 is not valid TOML: ", id="no end"),
     ],
 )
-def test_a_mistake_is_told_with_its_line_and_key(files: Files, text: str, told: str) -> None:
+def test_a_mistake_is_reported_with_its_line_and_key(files: Files, text: str, reported: str) -> None:
     found = files.mistakes(text)
 
     assert len(found) == 1, found
-    assert found[0].startswith(told)
+    assert found[0].startswith(reported)
 
 
-def test_a_key_that_is_no_text_is_told_and_not_repeated(files: Files) -> None:
+def test_a_key_that_is_no_text_is_reported_and_not_repeated(files: Files) -> None:
     assert files.mistakes("[server]\nauth_token = 12345") == [
         '2: server.auth_token must be "env:NAME", "file:PATH", "command:PROGRAM ARGUMENTS", or the key itself'
     ]
 
 
-def test_all_mistakes_are_told_at_once_in_the_order_of_the_lines(files: Files) -> None:
+def test_all_mistakes_are_reported_at_once_in_the_order_of_the_lines(files: Files) -> None:
     text = "[defaults]\nmodel = 1\n[server]\nprot = 1\nport = -1\n[providers.x]\n"
 
     found = files.mistakes(text, BRIDGE_PORT="x", BRIDGE_MODEL="nowhere/m")
@@ -323,7 +323,7 @@ def test_an_option_names_the_file_before_the_variable(files: Files, tmp_path: Pa
     assert read_config(None, {"BRIDGE_CONFIG": str(other)}).config.server.port == 2
 
 
-def test_a_file_that_is_no_text_or_no_file_is_told(tmp_path: Path) -> None:
+def test_a_file_that_is_no_text_or_no_file_is_reported(tmp_path: Path) -> None:
     (tmp_path / "bytes").write_bytes(b"\xff\xfe\x00")
 
     assert "can't be read: it is not UTF-8 text" in str(read_config(tmp_path / "bytes", {}).mistakes[0])
@@ -369,7 +369,7 @@ def test_a_token_by_variable_goes_before_the_files(files: Files) -> None:
 
 
 @pytest.mark.parametrize(("mode", "doubts"), [(0o600, 0), (0o640, 1), (0o604, 1)])
-def test_a_key_in_a_file_that_others_can_read_is_told(files: Files, mode: int, doubts: int) -> None:
+def test_a_key_in_a_file_that_others_can_read_is_reported(files: Files, mode: int, doubts: int) -> None:
     files.read(f'[providers.ollama]\napi_key = "{KEY}"')
     files.file.chmod(mode)
     found = [str(doubt) for doubt in read_config(files.file, {}).doubts]
@@ -385,12 +385,12 @@ def test_a_key_elsewhere_is_no_secret_of_the_file(files: Files) -> None:
     assert read_config(files.file, {"BRIDGE_AUTH_TOKEN": KEY}).doubts == ()
 
 
-def test_a_variable_that_is_nearly_one_of_ours_is_told(files: Files) -> None:
+def test_a_variable_that_is_nearly_one_of_ours_is_reported(files: Files) -> None:
     reading = files.read("", BRIDGE_PROT="1", BRIDGE_HEIGHT="3", BRIDGE_BASE_URL="http://h", BRIDGE_CONFIG="x")
     assert [str(doubt) for doubt in reading.doubts] == ["BRIDGE_PROT is not a setting; nearest: BRIDGE_PORT"]
 
 
-def test_a_key_that_can_not_be_had_is_told_when_asked(files: Files) -> None:
+def test_a_key_that_can_not_be_had_is_reported_when_asked(files: Files) -> None:
     reading = files.read('[server]\nauth_token = "env:SET"\n[providers.ollama]\napi_key = "env:UNSET"')
 
     assert [str(problem) for problem in check_secrets(reading, {"SET": KEY})] == [

@@ -40,7 +40,7 @@ def test_a_key_below_the_home_is_found(tmp_path: Path, monkeypatch: pytest.Monke
         ("file:bytes", "is file:bytes, and that file can't be read: it is not UTF-8 text"),
     ],
 )
-def test_a_key_that_can_not_be_had_is_told_with_its_place(tmp_path: Path, given: str, words: str) -> None:
+def test_a_key_that_can_not_be_had_is_reported_with_its_place(tmp_path: Path, given: str, words: str) -> None:
     (tmp_path / "empty").write_text(" \n")
     (tmp_path / "bytes").write_bytes(b"\xff\xfe")
 
@@ -85,12 +85,12 @@ def test_what_is_no_address_is_refused(given: str) -> None:
         Address.parse(given)
 
 
-def test_an_address_with_a_password_is_told_and_not_repeated() -> None:
+def test_an_address_with_a_password_is_reported_and_not_repeated() -> None:
     with pytest.raises(ValueError, match=r"^contains a password$"):
         Address.parse("http://me:hunter2@host")
 
 
-def test_an_address_with_a_key_in_its_query_is_told_and_not_repeated() -> None:
+def test_an_address_with_a_key_in_its_query_is_reported_and_not_repeated() -> None:
     with pytest.raises(ValueError, match=r"^contains a key in its query \(api_key\)$"):
         Address.parse("https://host/v1?api-version=1&api_key=hunter2")
 

@@ -35,13 +35,13 @@ each_kind = pytest.mark.parametrize(
 
 
 @cache
-def _repaired(said: str, tool: str) -> str:
-    return repair_arguments(said, json.dumps(TOOLS[tool]).encode(), tool).text
+def _repaired(printed: str, tool: str) -> str:
+    return repair_arguments(printed, json.dumps(TOOLS[tool]).encode(), tool).text
 
 
 def _outcome(call: dict[str, Any]) -> str:
-    said, repaired = call["said"].strip(), _repaired(call["said"], call["tool"])
-    if repaired == said or repaired == open_input_json(said):
+    printed, repaired = call["said"].strip(), _repaired(call["said"], call["tool"])
+    if repaired == printed or repaired == open_input_json(printed):
         return LEFT_ALONE
     return "repaired" if _is_same(json.loads(repaired), call["wanted"]) else "made worse"
 

@@ -110,10 +110,10 @@ def test_no_text_stands_twice_in_the_corpus() -> None:
 def test_the_reference_tells_the_corpus_figures() -> None:
     invented = sum(bool(_calls(_answer(line["text"]))) for line in INNOCENT)
     found = sum(_calls(_answer(line["text"])) == line["calls"] for line in PRINTED)
-    told = re.search(
+    reported = re.search(
         r"On (\d+) innocent texts in `tests/corpus` no call is invented; of (\d+) printed calls (\d+) are found\.",
         PAGE.read_text("utf-8"),
     )
-    assert told is not None
+    assert reported is not None
     assert invented == 0
-    assert [int(figure) for figure in told.groups()] == [len(INNOCENT), len(PRINTED), found]
+    assert [int(figure) for figure in reported.groups()] == [len(INNOCENT), len(PRINTED), found]

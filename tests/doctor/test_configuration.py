@@ -38,14 +38,14 @@ def test_no_file_is_fine() -> None:
     assert (found.severity, found.seen) == (Severity.OK, "none, and none is needed")
 
 
-def test_mistakes_are_broken_and_the_first_is_told() -> None:
+def test_mistakes_are_broken_and_the_first_is_reported() -> None:
     found = check_configuration(FILE, is_there=True, mistakes=["a:1: x", "a:2: y", "a:3: z"], doubts=["d"])
 
     assert (found.severity, found.remedy) == (Severity.FAIL, "bridge config check")
     assert found.seen.startswith("a:1: x (and 2 more);")
 
 
-def test_doubts_are_told() -> None:
+def test_doubts_are_reported() -> None:
     found = check_configuration(FILE, is_there=True, mistakes=[], doubts=["d", "e"])
     assert (found.severity, found.seen, found.remedy) == (Severity.WARN, "d; e", "bridge config check")
 

@@ -128,7 +128,7 @@ async def test_a_healthy_llama_cpp_has_no_fault() -> None:
     assert found["engine"].seen == "llama.cpp b11549"
 
 
-async def test_an_ollama_behind_its_other_address_is_told() -> None:
+async def test_an_ollama_behind_its_other_address_is_reported() -> None:
     async with ScriptedOllama(QWEN) as ollama:
         found = await findings(ollama.base_url, "qwen3:1.7b", provider="openai")
 
@@ -147,14 +147,14 @@ async def test_an_engine_that_is_not_running_is_to_be_started() -> None:
     assert found["reachable"].remedy == "ollama serve"
 
 
-async def test_a_wrong_port_is_told_with_the_right_one() -> None:
+async def test_a_wrong_port_is_reported_with_the_right_one() -> None:
     async with ScriptedOllama(QWEN) as ollama:
         found = await findings(f"http://127.0.0.1:{closed_port()}", usual_ports=[ollama.port])
 
     assert found["reachable"].remedy == f"bridge doctor ollama --base-url {ollama.root_url}"
 
 
-async def test_a_stranger_on_the_port_is_told_with_who_it_is_and_where_the_engine_is() -> None:
+async def test_a_stranger_on_the_port_is_reported_with_who_it_is_and_where_the_engine_is() -> None:
     async with FakeUpstream(documents={"/": PAGE, "/v1/models": PAGE}) as stranger, llama_cpp() as engine:
         found = await findings(
             f"http://127.0.0.1:{stranger.port}",
@@ -183,7 +183,7 @@ async def test_a_stranger_on_the_port_is_told_with_who_it_is_and_where_the_engin
         ),
     ],
 )
-async def test_what_is_no_engine_is_told_apart(reply: Reply, words: str) -> None:
+async def test_what_is_no_engine_is_distinguished(reply: Reply, words: str) -> None:
     async with FakeUpstream(documents={"/v1/models": reply}) as stranger:
         found = await findings(stranger.base_url, provider="openai")
 
@@ -192,14 +192,14 @@ async def test_what_is_no_engine_is_told_apart(reply: Reply, words: str) -> None
     assert found["engine"].remedy
 
 
-async def test_an_unknown_host_is_told() -> None:
+async def test_an_unknown_host_is_reported() -> None:
     found = await findings("http://no-such-host.invalid:11434")
 
     assert bad(found) == ["reachable"]
     assert "'no-such-host.invalid' is unknown" in found["reachable"].seen
 
 
-async def test_tls_where_there_is_none_is_told_with_the_other_scheme() -> None:
+async def test_tls_where_there_is_none_is_reported_with_the_other_scheme() -> None:
     async with FakeUpstream() as upstream:
         found = await findings(f"https://127.0.0.1:{upstream.port}/v1", provider="openai")
 
@@ -208,7 +208,7 @@ async def test_tls_where_there_is_none_is_told_with_the_other_scheme() -> None:
     assert found["reachable"].remedy == f"bridge doctor openai --base-url http://127.0.0.1:{upstream.port}/v1"
 
 
-async def test_a_port_that_does_not_speak_http_is_told() -> None:
+async def test_a_port_that_does_not_speak_http_is_reported() -> None:
     silent = {path: [Close()] for path in ("/api/version", "/v1/models", "/models")}
     async with FakeUpstream(documents=silent) as upstream:
         found = await findings(f"http://127.0.0.1:{upstream.port}")
@@ -247,7 +247,7 @@ async def test_a_v1_too_many_is_reported_with_the_right_address() -> None:
 @pytest.mark.parametrize(
     ("key", "words"), [(KEY, "does not accept the key (401"), (None, "asks for a key, and none was given (401")]
 )
-async def test_a_bad_key_is_told_and_not_shown(key: str | None, words: str) -> None:
+async def test_a_bad_key_is_reported_and_not_shown(key: str | None, words: str) -> None:
     refused = refusal(401, f"Incorrect API key provided: {KEY}")
     async with FakeUpstream(documents={"/v1/models": refused, "/models": refused}) as engine:
         found = await findings(engine.base_url, "m", provider="openai", key=key)
@@ -319,7 +319,7 @@ async def test_a_missing_model_is_to_be_pulled() -> None:
     assert found["model"].remedy == "ollama pull llama3.2:3b"
 
 
-async def test_a_near_miss_is_told_with_the_nearest_name() -> None:
+async def test_a_near_miss_is_reported_with_the_nearest_name() -> None:
     async with ScriptedOllama(QWEN) as ollama:
         found = await findings(ollama.root_url, "qwen3:1.8b")
 
@@ -345,7 +345,7 @@ async def test_of_several_models_one_is_to_be_named() -> None:
     assert found["model"].seen == "no model was named; available: a, b"
 
 
-async def test_a_model_that_another_engine_lacks_is_told_with_the_nearest_name() -> None:
+async def test_a_model_that_another_engine_lacks_is_reported_with_the_nearest_name() -> None:
     async with FakeUpstream(documents={"/v1/models": model_list("gpt-5", "gpt-5-mini")}) as engine:
         found = await findings(engine.base_url, "gpt-5-nini", provider="openai")
 
@@ -354,7 +354,7 @@ async def test_a_model_that_another_engine_lacks_is_told_with_the_nearest_name()
     assert found["model"].remedy == f"bridge doctor openai gpt-5-mini --base-url {engine.base_url}"
 
 
-async def test_a_model_without_tools_is_told_with_one_that_has_them() -> None:
+async def test_a_model_without_tools_is_reported_with_one_that_has_them() -> None:
     async with ScriptedOllama({"talker": a_model(), **QWEN}) as ollama:
         found = await findings(ollama.root_url, "talker")
 
@@ -372,7 +372,7 @@ async def test_an_embedding_model_is_no_model_to_talk_to() -> None:
     assert found["purpose"].remedy == "ollama pull qwen3"
 
 
-async def test_a_template_without_tools_is_told_with_how_to_change_it() -> None:
+async def test_a_template_without_tools_is_reported_with_how_to_change_it() -> None:
     async with llama_cpp(props={**PROPS, "chat_template_caps": {"supports_tools": False}}) as engine:
         found = await findings(engine.base_url, provider="openai")
 
@@ -460,7 +460,7 @@ class CloudOllama(ScriptedOllama):
         return self._me if request.path == "/api/me" else super()._answer(request)
 
 
-async def test_a_cloud_model_without_sign_in_is_told() -> None:
+async def test_a_cloud_model_without_sign_in_is_reported() -> None:
     async with CloudOllama(json_document({"error": "unauthorized", "signin_url": KEY}, status=401)) as ollama:
         found = await findings(ollama.root_url, "glm:cloud")
 
@@ -477,7 +477,7 @@ async def test_a_cloud_model_of_one_who_is_signed_in_is_fine() -> None:
     assert "not on this machine" in found["cloud"].seen
 
 
-async def test_a_cloud_that_is_switched_off_is_told() -> None:
+async def test_a_cloud_that_is_switched_off_is_reported() -> None:
     async with CloudOllama(json_document({"name": "me"}), disabled=True) as ollama:
         found = await findings(ollama.root_url, "glm:cloud")
 
@@ -488,7 +488,7 @@ async def test_a_cloud_that_is_switched_off_is_told() -> None:
 # --- window and memory ----------------------------------------------------------------------------------------
 
 
-async def test_a_modelfile_with_4096_tokens_is_told_with_the_option_that_helps() -> None:
+async def test_a_modelfile_with_4096_tokens_is_reported_with_the_option_that_helps() -> None:
     async with ScriptedOllama({"m": a_model("tools", parameters="num_ctx  4096")}) as ollama:
         found = await findings(ollama.root_url, "m")
 
@@ -498,7 +498,7 @@ async def test_a_modelfile_with_4096_tokens_is_told_with_the_option_that_helps()
     assert found["context window"].remedy == command
 
 
-async def test_a_model_that_is_loaded_with_4096_tokens_is_told_with_the_variable_that_helps() -> None:
+async def test_a_model_that_is_loaded_with_4096_tokens_is_reported_with_the_variable_that_helps() -> None:
     async with ScriptedOllama(QWEN, loaded=[{"name": "qwen3:1.7b", "context_length": 4096}]) as ollama:
         found = await findings(ollama.root_url, "qwen3:1.7b")
 
@@ -507,7 +507,7 @@ async def test_a_model_that_is_loaded_with_4096_tokens_is_told_with_the_variable
     assert found["loaded window"].remedy == "OLLAMA_CONTEXT_LENGTH=32768 ollama serve"
 
 
-async def test_a_llama_cpp_with_4096_tokens_is_told_with_how_to_start_it() -> None:
+async def test_a_llama_cpp_with_4096_tokens_is_reported_with_how_to_start_it() -> None:
     async with llama_cpp(props={**PROPS, "default_generation_settings": {"n_ctx": 4096}}) as engine:
         found = await findings(engine.base_url, provider="openai")
 
@@ -515,7 +515,7 @@ async def test_a_llama_cpp_with_4096_tokens_is_told_with_how_to_start_it() -> No
     assert "llama-server -c 32768" in remedy(found["context window"])
 
 
-async def test_a_model_that_is_partly_on_the_cpu_is_told() -> None:
+async def test_a_model_that_is_partly_on_the_cpu_is_reported() -> None:
     loaded = [{"name": "qwen3:1.7b", "context_length": 32_768, "size": 4 * 2**30, "size_vram": 2**30}]
     async with ScriptedOllama(QWEN, loaded=loaded) as ollama:
         found = await findings(ollama.root_url, "qwen3:1.7b")

@@ -51,8 +51,8 @@ async def test_no_question_begins_after_the_limit_and_what_was_not_asked_is_name
         return [Pause(0.2), *chat_answer("one two three")]
 
     async with ScriptedOllama(MODELS, chat=slow) as ollama:
-        asked = subject("ollama", ollama.root_url).engine
-        upstream = await discover(asked)
+        requested = subject("ollama", ollama.root_url).engine
+        upstream = await discover(requested)
         async with UpstreamClient(upstream.base_url, api_key=None, name="Ollama") as client:
             items = [item async for item in probe_bridge(ModelBridge(upstream, client), limit_s=0.1)]
 

@@ -26,7 +26,7 @@ def settings(environment: Mapping[str, str], *files: SettingsFile) -> list[Findi
 
 
 @pytest.mark.parametrize("name", ["HTTP_PROXY", "https_proxy", "ALL_PROXY"])
-def test_a_proxy_that_would_swallow_the_bridges_traffic_is_told_and_its_password_is_not(name: str) -> None:
+def test_a_proxy_that_would_swallow_the_bridges_traffic_is_reported_and_its_password_is_not(name: str) -> None:
     found = check_proxy(
         {name: f"http://user:{SECRET}@proxy.example:3128", "NO_PROXY": "localhost,.example"}, engine_host="127.0.0.1"
     )
@@ -50,7 +50,7 @@ def test_no_proxy_is_fine() -> None:
 
 
 @pytest.mark.parametrize("host", ["192.168.1.7", "gpu-box", "gpu.local"])
-def test_a_proxy_between_the_bridge_and_an_engine_nearby_is_told(host: str) -> None:
+def test_a_proxy_between_the_bridge_and_an_engine_nearby_is_reported(host: str) -> None:
     proxy = {"HTTP_PROXY": "http://proxy:3128", "NO_PROXY": "127.0.0.1"}
     found = check_proxy(proxy, engine_host=host)
 
@@ -65,7 +65,7 @@ def test_a_proxy_before_an_engine_far_away_is_fine() -> None:
     assert check_proxy(proxy, engine_host="api.openai.com").severity is Severity.OK
 
 
-def test_a_taken_port_is_told_with_who_has_it_and_the_next_one() -> None:
+def test_a_taken_port_is_reported_with_who_has_it_and_the_next_one() -> None:
     found = check_port(8765, is_free=False, owner=" by nginx (process 7)")
 
     assert (found.severity, found.seen) == (Severity.FAIL, "8765 is taken by nginx (process 7)")
@@ -84,7 +84,7 @@ def test_a_client_is_told_with_its_version() -> None:
     assert check_client(None, is_found=True).severity is Severity.WARN
 
 
-def test_a_client_that_is_missing_is_told_with_how_to_get_it() -> None:
+def test_a_client_that_is_missing_is_reported_with_how_to_get_it() -> None:
     found = check_client(None, is_found=False)
 
     assert found.severity is Severity.WARN  # other clients can use the bridge
@@ -98,7 +98,7 @@ def test_nothing_set_is_fine() -> None:
 
 
 @pytest.mark.parametrize("name", ["CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX"])
-def test_another_service_in_the_environment_is_told(name: str) -> None:
+def test_another_service_in_the_environment_is_reported(name: str) -> None:
     [found] = settings({name: "1"})
 
     assert (found.severity, found.remedy) == (Severity.FAIL, f"unset {name}")
@@ -112,7 +112,7 @@ def test_another_service_in_the_environment_is_told(name: str) -> None:
     ],
     ids=["key", "base URL"],
 )
-def test_what_the_lines_to_paste_replace_is_told_as_a_warning(environment: dict[str, str], remedy: str) -> None:
+def test_what_the_lines_to_paste_replace_is_reported_as_a_warning(environment: dict[str, str], remedy: str) -> None:
     [found] = settings(environment)
 
     assert (found.severity, found.remedy) == (Severity.WARN, remedy)
@@ -127,14 +127,14 @@ def test_what_the_lines_to_paste_replace_is_told_as_a_warning(environment: dict[
         ("ANTHROPIC_AUTH_TOKEN", SECRET, Severity.WARN),
     ],
 )
-def test_what_a_settings_file_overrides_is_told_with_the_file(name: str, value: str, mark: Severity) -> None:
+def test_what_a_settings_file_overrides_is_reported_with_the_file(name: str, value: str, mark: Severity) -> None:
     [found] = settings({}, SettingsFile("~/.claude/settings.json", {name: value}))
 
     assert found.severity is mark
     assert found.remedy == f"Remove {name} from `env` in ~/.claude/settings.json."
 
 
-def test_a_settings_file_that_is_no_json_is_told() -> None:
+def test_a_settings_file_that_is_no_json_is_reported() -> None:
     [found] = settings({}, SettingsFile("~/.claude/settings.json", None))
 
     assert "can't be read" in found.seen

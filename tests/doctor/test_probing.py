@@ -26,7 +26,7 @@ def message(block: TextBlock | ToolUseBlock) -> Message:
     return Message(id="msg_1", model="m", content=[block], stop_reason="end_turn", usage=Usage())
 
 
-def said(words: str, *, prompt: int = 0, cached: int = 0, output: int = 50, first_s: float = 1.0) -> Probed:
+def output_text(words: str, *, prompt: int = 0, cached: int = 0, output: int = 50, first_s: float = 1.0) -> Probed:
     figures = AnswerFigures(
         prompt_tokens=prompt, cached_tokens=cached, output_tokens=output, first_token_s=first_s, output_s=2.0
     )
@@ -44,9 +44,11 @@ LATE = Probed(error="no whole answer within 120 s", answer=MeasuredAnswer(left="
 @pytest.mark.parametrize(
     ("probed", "mark", "words"),
     [
-        pytest.param(said("one", output=50), Severity.OK, "first token after 1.0 s, then 25 tokens/s", id="good"),
-        pytest.param(said("one", output=4), Severity.WARN, "too slow", id="slow"),
-        pytest.param(said("one", first_s=40), Severity.WARN, "may have been loading", id="late"),
+        pytest.param(
+            output_text("one", output=50), Severity.OK, "first token after 1.0 s, then 25 tokens/s", id="good"
+        ),
+        pytest.param(output_text("one", output=4), Severity.WARN, "too slow", id="slow"),
+        pytest.param(output_text("one", first_s=40), Severity.WARN, "may have been loading", id="late"),
         pytest.param(Probed(), Severity.FAIL, "answered nothing", id="nothing"),
         pytest.param(FAILED, Severity.FAIL, "it broke", id="error"),
     ],
@@ -64,7 +66,7 @@ def test_the_speed_is_judged(probed: Probed, mark: Severity, words: str) -> None
         pytest.param(called("get_weather", b'{"city":"Paris"}'), Severity.OK, id="valid"),
         pytest.param(called("get_weather", b"{}"), Severity.FAIL, id="no city"),
         pytest.param(called("weather", b'{"city":"Paris"}'), Severity.FAIL, id="another tool"),
-        pytest.param(said("It rains."), Severity.FAIL, id="words only"),
+        pytest.param(output_text("It rains."), Severity.FAIL, id="words only"),
         pytest.param(FAILED, Severity.FAIL, id="error"),
         pytest.param(LATE, Severity.WARN, id="late"),
     ],
@@ -76,10 +78,10 @@ def test_a_tool_call_is_judged(probed: Probed, mark: Severity) -> None:
 @pytest.mark.parametrize(
     ("probed", "mark", "words"),
     [
-        pytest.param(said("It is pelican.", prompt=6_100), Severity.OK, "arrived", id="found"),
-        pytest.param(said("No idea.", prompt=2_050), Severity.FAIL, "the engine read 2,050: it cuts", id="cut"),
-        pytest.param(said("No idea.", prompt=5_500), Severity.WARN, "was read, but", id="a weak model"),
-        pytest.param(said("No idea."), Severity.WARN, "does not report what", id="not reported"),
+        pytest.param(output_text("It is pelican.", prompt=6_100), Severity.OK, "arrived", id="found"),
+        pytest.param(output_text("No idea.", prompt=2_050), Severity.FAIL, "the engine read 2,050: it cuts", id="cut"),
+        pytest.param(output_text("No idea.", prompt=5_500), Severity.WARN, "was read, but", id="a weak model"),
+        pytest.param(output_text("No idea."), Severity.WARN, "does not report what", id="not reported"),
         pytest.param(FAILED, Severity.FAIL, "it broke", id="error"),
         pytest.param(LATE, Severity.WARN, "no whole answer within 120 s", id="late"),
     ],
@@ -94,10 +96,10 @@ def test_a_long_prompt_is_judged(probed: Probed, mark: Severity, words: str) -> 
 @pytest.mark.parametrize(
     ("first", "second", "mark"),
     [
-        pytest.param(said("a"), said("b", prompt=6_000, cached=5_900), Severity.OK, id="told"),
-        pytest.param(said("a", first_s=4), said("b", first_s=0.5), Severity.OK, id="sooner"),
-        pytest.param(said("a", first_s=0.1), said("b", first_s=0.1), Severity.OK, id="too quick to tell"),
-        pytest.param(said("a", first_s=4), said("b", first_s=3.5), Severity.WARN, id="as late"),
+        pytest.param(output_text("a"), output_text("b", prompt=6_000, cached=5_900), Severity.OK, id="told"),
+        pytest.param(output_text("a", first_s=4), output_text("b", first_s=0.5), Severity.OK, id="sooner"),
+        pytest.param(output_text("a", first_s=0.1), output_text("b", first_s=0.1), Severity.OK, id="too quick to tell"),
+        pytest.param(output_text("a", first_s=4), output_text("b", first_s=3.5), Severity.WARN, id="as late"),
     ],
 )
 def test_the_prompt_cache_is_judged(first: Probed, second: Probed, mark: Severity) -> None:
@@ -108,16 +110,16 @@ def test_the_prompt_cache_is_judged(first: Probed, second: Probed, mark: Severit
 
 
 def test_a_prompt_cache_is_not_judged_by_what_failed() -> None:
-    assert check_cache(said("a"), FAILED) is None
+    assert check_cache(output_text("a"), FAILED) is None
 
 
 @pytest.mark.parametrize(
     ("probed", "mark", "words"),
     [
-        pytest.param(said("Red."), Severity.OK, "a red picture was seen as red", id="seen"),
-        pytest.param(said("It is a bright RED square."), Severity.OK, "seen as red", id="in a sentence"),
-        pytest.param(said("Blue\nsky"), Severity.WARN, "its colour: Blue sky", id="something else"),
-        pytest.param(said(""), Severity.WARN, "its colour: nothing", id="nothing"),
+        pytest.param(output_text("Red."), Severity.OK, "a red picture was seen as red", id="seen"),
+        pytest.param(output_text("It is a bright RED square."), Severity.OK, "seen as red", id="in a sentence"),
+        pytest.param(output_text("Blue\nsky"), Severity.WARN, "its colour: Blue sky", id="something else"),
+        pytest.param(output_text(""), Severity.WARN, "its colour: nothing", id="nothing"),
         pytest.param(FAILED, Severity.WARN, "a red picture was refused: it broke", id="refused"),
     ],
 )

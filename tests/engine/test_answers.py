@@ -54,10 +54,10 @@ async def test_a_beginning_is_continued_and_not_said_again(client: AsyncAnthropi
         {"role": "assistant", "content": "one, two, thr"},
     ]
     message = await client.messages.create(model=MODEL, max_tokens=12, messages=begun)
-    said = the_text(message)
-    assert said
-    assert not said.startswith(("one", " ", "("))
-    assert "four" in said
+    output_text = the_text(message)
+    assert output_text
+    assert not output_text.startswith(("one", " ", "("))
+    assert "four" in output_text
 
 
 async def test_a_tool_is_called_and_its_result_is_answered(client: AsyncAnthropic) -> None:
@@ -102,7 +102,7 @@ async def test_a_stop_sequence_ends_the_answer_before_itself(client: AsyncAnthro
     assert the_text(cut) == text[: text.index(word)]
 
 
-async def test_max_tokens_is_kept_and_told(client: AsyncAnthropic) -> None:
+async def test_max_tokens_is_kept_and_reported(client: AsyncAnthropic) -> None:
     message = await client.messages.create(model=MODEL, max_tokens=7, messages=QUESTION)
     assert (message.stop_reason, message.usage.output_tokens) == ("max_tokens", 7)
 

@@ -74,8 +74,8 @@ def test_bridge_serve_local_answers_and_ends_with_ctrl_c(tmp_path: Path) -> None
             )
         assert message.usage.output_tokens > 0
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=15)
-        assert process.returncode == 0, said
-    assert f" env --url {url})" in said
-    assert "claude --model smollm2-135m" in said
-    assert "Traceback" not in said
+        _, output_text = process.communicate(timeout=15)
+        assert process.returncode == 0, output_text
+    assert f" env --url {url})" in output_text
+    assert "claude --model smollm2-135m" in output_text
+    assert "Traceback" not in output_text

@@ -228,12 +228,12 @@ async def test_a_refused_request_fails_the_task_and_not_the_exam() -> None:
 
 async def test_an_overloaded_engine_is_asked_again() -> None:
     good = engine(scripted.perfect, QUICK)
-    asked = []
+    requested = []
 
     def reply(request: object) -> object:
-        asked.append(request)
+        requested.append(request)
         busy = refusal(429, "slow down", headers={"retry-after": "0.001"})
-        return busy if len(asked) == 1 else good(request)
+        return busy if len(requested) == 1 else good(request)
 
     exam = await through_a_bridge(reply, QUICK)
 

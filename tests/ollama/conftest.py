@@ -64,8 +64,8 @@ async def ollama(request: pytest.FixtureRequest) -> AsyncIterator[str]:
 def connect(ollama: str) -> Connect:
     @asynccontextmanager
     async def connected(model: str, *sinks: Sink, window_tokens: int | None = None) -> AsyncIterator[AsyncAnthropic]:
-        asked = upstream_of(PROVIDERS["ollama"], base_url=ollama, model=model)
-        upstream = await discover(Engine(upstream=asked, window_tokens=window_tokens))
+        requested = upstream_of(PROVIDERS["ollama"], base_url=ollama, model=model)
+        upstream = await discover(Engine(upstream=requested, window_tokens=window_tokens))
         async with open_client(upstream, *sinks) as client:
             yield client
 

@@ -57,9 +57,9 @@ async def test_a_tool_is_called_and_its_result_is_taken(connect: Connect) -> Non
             "role": "user",
             "content": [{"type": "tool_result", "tool_use_id": call.id, "content": "a.txt"}],
         }
-        asked: MessageParam = {"role": "assistant", "content": [call]}
+        requested: MessageParam = {"role": "assistant", "content": [call]}
         second = await client.messages.create(
-            model=ANY, max_tokens=5, messages=[LIST_FILES, asked, result], tools=[BASH]
+            model=ANY, max_tokens=5, messages=[LIST_FILES, requested, result], tools=[BASH]
         )
     assert second.usage.input_tokens > first.usage.input_tokens
 
@@ -104,9 +104,9 @@ async def test_a_prompt_that_does_not_fit_is_refused_with_its_tokens(connect: Co
             await client.messages.create(
                 model=ANY, max_tokens=5, messages=[{"role": "user", "content": "word " * 3_000}]
             )
-    told = re.search(r"prompt is too long: (\d+) tokens > (\d+) maximum", refused.value.message)
-    assert told is not None
-    assert int(told[1]) > int(told[2]) == WINDOW_TOKENS
+    reported = re.search(r"prompt is too long: (\d+) tokens > (\d+) maximum", refused.value.message)
+    assert reported is not None
+    assert int(reported[1]) > int(reported[2]) == WINDOW_TOKENS
 
 
 async def test_a_window_beyond_the_training_is_not_what_the_model_gets(connect: Connect, ollama: str) -> None:
@@ -131,7 +131,7 @@ async def test_an_image_for_a_model_that_sees_none_does_not_end_the_session(conn
     assert message.content
 
 
-async def test_a_model_that_has_gone_is_told_with_how_to_get_it(ollama: str) -> None:
+async def test_a_model_that_has_gone_is_reported_with_how_to_get_it(ollama: str) -> None:
     gone = upstream_of(PROVIDERS["ollama"], base_url=ollama, model="gone")
     async with open_client(gone) as client:
         with pytest.raises(NotFoundError, match="ollama pull gone"):

@@ -46,20 +46,20 @@ async def test_what_a_model_can_do_is_known(ollama: str, model: str, thinks: boo
     assert (upstream.profile.ollama.thinks, upstream.profile.sees_images) == (thinks, False)
 
 
-async def test_the_window_is_the_modelfiles_and_told_with_its_memory(ollama: str) -> None:
+async def test_the_window_is_the_modelfiles_and_reported_with_its_memory(ollama: str) -> None:
     upstream = await found(ollama)
     assert upstream.window_tokens == WINDOW_TOKENS
     assert upstream.notes[0] == "context window 2,048 tokens (as its Modelfile says), 0.0 GiB of KV cache"
 
 
 async def test_no_more_is_asked_for_than_the_model_was_trained_for(ollama: str) -> None:
-    asked = upstream_of(PROVIDERS["ollama"], base_url=ollama, model="able")
-    upstream = await discover(Engine(upstream=asked, window_tokens=16_384))
+    requested = upstream_of(PROVIDERS["ollama"], base_url=ollama, model="able")
+    upstream = await discover(Engine(upstream=requested, window_tokens=16_384))
     assert upstream.window_tokens == 8_192
     assert "Ollama does not load it with 16,384" in upstream.notes[0]
 
 
-async def test_a_model_that_can_not_call_tools_is_told(ollama: str) -> None:
+async def test_a_model_that_can_not_call_tools_is_reported(ollama: str) -> None:
     assert any("can't call tools" in note for note in (await found(ollama, "talker")).notes)
 
 
@@ -70,7 +70,7 @@ async def test_of_several_models_those_that_call_tools_are_named(ollama: str) ->
     assert "talker" not in hint
 
 
-async def test_an_unknown_model_is_told_with_how_to_get_it_and_what_is_near(ollama: str) -> None:
+async def test_an_unknown_model_is_reported_with_how_to_get_it_and_what_is_near(ollama: str) -> None:
     error = await mistake(ollama, "thinkers")
     assert "ollama pull thinkers" in error.hint
     assert "similar name: thinker:latest" in error.hint

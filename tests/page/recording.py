@@ -102,5 +102,5 @@ async def record(claude_code: ClaudeCode, trace: Path) -> None:
         env = {"OPENAI_BASE_URL": upstream.base_url}
         async with serving(*arguments, *fallback, env=env) as bridge:
             await bridge.says("Start Claude Code")
-            said = [[{"type": "text", "text": prompt}] for prompt in prompts]
-            await claude_code.converse(bridge.url, said, "--model", MAIN)
+            user_messages = [[{"type": "text", "text": prompt}] for prompt in prompts]
+            await claude_code.converse(bridge.url, user_messages, "--model", MAIN)

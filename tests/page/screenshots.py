@@ -48,7 +48,7 @@ async def _make(binary: Path, folder: Path) -> None:
         anyio.create_task_group() as tasks,
     ):
         await bridge.says("Start Claude Code")
-        (address,) = re.findall(rf"({bridge.url}/\?key=\S+)", bridge.told)
+        (address,) = re.findall(rf"({bridge.url}/\?key=\S+)", bridge.reported)
         begin = partial(claude_code.ask, bridge.url, "What is in this folder?", "--model", MAIN)
         await to_thread.run_sync(_picture_of_bridge, address, partial(tasks.start_soon, begin))
         tasks.cancel_scope.cancel()

@@ -177,7 +177,7 @@ async def test_a_running_bridge_is_looked_at_with_the_printed_address(browser: B
         anyio.create_task_group() as tasks,
     ):
         await bridge.says("Start Claude Code")
-        (address,) = re.findall(rf"({bridge.url}/\?key=\S+)", bridge.told)
+        (address,) = re.findall(rf"({bridge.url}/\?key=\S+)", bridge.reported)
 
         def look() -> None:
             browser.look()

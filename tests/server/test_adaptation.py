@@ -68,15 +68,15 @@ async def test_one_request_survives_all_that_a_gateway_refuses_and_the_next_is_a
     assert sent[-1]["messages"][-1]["content"].endswith("Answer by calling one of your tools, not with text alone.")
 
 
-async def test_what_gave_way_is_told_in_the_log() -> None:
+async def test_what_gave_way_is_reported_in_the_log() -> None:
     notes = Notes()
     async with (
         FakeUpstream(strict_gateway("stream_options")) as upstream,
         BridgeServer(upstream, sinks=[notes]) as server,
     ):
         await server.messages(temperature=0.5)
-    told = [event.reason for event in notes.events if isinstance(event, UpstreamRetried)]
-    assert told == ["stream_options was refused; left out"]
+    reported = [event.reason for event in notes.events if isinstance(event, UpstreamRetried)]
+    assert reported == ["stream_options was refused; left out"]
 
 
 async def test_a_refusal_in_the_stream_is_one_too() -> None:
@@ -231,13 +231,13 @@ async def test_what_an_engine_of_anthropics_api_refuses_is_left_out_of_the_clien
                 return json_document({"type": "error", "error": error}, status=400)
         return stream(*HELLO)
 
-    asked = question(
+    requested = question(
         stream=True, context_management={"edits": []}, output_config={"effort": "high"}, thinking={"type": "adaptive"}
     )
     async with FakeUpstream(reply) as upstream, BridgeServer(relayed_to(upstream)) as server:
         for _ in range(2):
-            assert (await server.post("/v1/messages", asked)).status == 200
+            assert (await server.post("/v1/messages", requested)).status == 200
         sent = [request.body for request in upstream.requests]
     assert len(sent) == 3 + 1
-    kept = {key: value for key, value in asked.items() if key not in ("context_management", "output_config")}
+    kept = {key: value for key, value in requested.items() if key not in ("context_management", "output_config")}
     assert [json.loads(body) for body in sent[2:]] == [kept, kept]

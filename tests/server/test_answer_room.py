@@ -30,43 +30,43 @@ def engine(prompt_tokens: int) -> Callable[[ReceivedRequest], Reply]:
     return reply
 
 
-async def told(max_tokens: int, *, profile: Profile, prompt_tokens: int = 5_000, text: str = "x" * 19_000) -> int:
+async def reported(max_tokens: int, *, profile: Profile, prompt_tokens: int = 5_000, text: str = "x" * 19_000) -> int:
     """Return the limit that the engine gets with a prompt of that many tokens, some 5,000 by its length."""
     async with FakeUpstream(engine(prompt_tokens)) as upstream:
         served = scripted_upstream(upstream.base_url, profile=profile, window_tokens=WINDOW_TOKENS)
         async with BridgeServer(served) as server:
             question = {"model": "m", "max_tokens": max_tokens, "messages": [{"role": "user", "content": text}]}
             assert (await server.post("/v1/messages", question)).status == 200
-    (asked,) = (request for request in upstream.requests if request.path == CHAT)
-    limit = asked.json["max_tokens"]
+    (requested,) = (request for request in upstream.requests if request.path == CHAT)
+    limit = requested.json["max_tokens"]
     assert isinstance(limit, int)
     return limit
 
 
 async def test_an_answer_fits_the_window_beside_a_prompt_that_the_engine_has_counted() -> None:
-    limit = await told(32_000, profile=VLLM)
+    limit = await reported(32_000, profile=VLLM)
     assert WINDOW_TOKENS - 5_000 - 100 < limit < WINDOW_TOKENS - 5_000
 
 
 async def test_an_answer_fits_the_window_beside_a_prompt_that_is_longer_than_it_seems() -> None:
-    assert await told(32_000, profile=VLLM, prompt_tokens=7_000) < WINDOW_TOKENS - 7_000
+    assert await reported(32_000, profile=VLLM, prompt_tokens=7_000) < WINDOW_TOKENS - 7_000
 
 
 async def test_an_estimate_is_taken_at_its_most() -> None:
-    assert WINDOW_TOKENS // 4 < await told(32_000, profile=UNKNOWN) < WINDOW_TOKENS - 5_000
+    assert WINDOW_TOKENS // 4 < await reported(32_000, profile=UNKNOWN) < WINDOW_TOKENS - 5_000
 
 
 async def test_what_fits_is_left_alone() -> None:
-    assert await told(2_000, profile=VLLM) == 2_000
-    assert await told(2_000, profile=UNKNOWN) == 2_000
+    assert await reported(2_000, profile=VLLM) == 2_000
+    assert await reported(2_000, profile=UNKNOWN) == 2_000
 
 
 async def test_an_engine_that_refuses_no_limit_gets_the_clients() -> None:
-    assert await told(32_000, profile=LLAMA_CPP) == 32_000
+    assert await reported(32_000, profile=LLAMA_CPP) == 32_000
 
 
 async def test_a_limit_is_never_of_no_use() -> None:
-    assert await told(32_000, profile=VLLM, prompt_tokens=11_900) == LEAST_ANSWER_TOKENS
+    assert await reported(32_000, profile=VLLM, prompt_tokens=11_900) == LEAST_ANSWER_TOKENS
 
 
 async def test_a_prompt_that_surely_fits_is_not_counted() -> None:

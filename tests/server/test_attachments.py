@@ -31,8 +31,8 @@ async def test_a_pdf_reaches_the_engine_as_text_at_each_turn() -> None:
     async with FakeUpstream([answer("Yes"), answer("Yes")]) as upstream, BridgeServer(upstream) as server:
         for number in range(2):
             assert (await server.post("/v1/messages", request)).status == 200
-            asked = await upstream.request(number)
-            assert asked.json["messages"][0]["content"] == "[page 1 of 1]\nWater boils at 100 degrees."
+            requested = await upstream.request(number)
+            assert requested.json["messages"][0]["content"] == "[page 1 of 1]\nWater boils at 100 degrees."
 
 
 async def test_a_count_counts_what_a_pdf_says_and_not_its_bytes() -> None:
@@ -55,8 +55,8 @@ async def test_an_image_at_an_address_inside_is_not_asked_for_and_the_answer_com
             image = {"type": "image", "source": {"type": "url", "url": url}}
             await server.post("/v1/messages", asking(image, {"type": "text", "text": "What is it?"}))
         assert upstream.probes == []
-        (asked, *_) = upstream.requests
-        assert "which is not on the public internet]\n\nWhat is it?" in asked.json["messages"][0]["content"]
+        (requested, *_) = upstream.requests
+        assert "which is not on the public internet]\n\nWhat is it?" in requested.json["messages"][0]["content"]
     (sent, *_) = [event for event in notes.events if isinstance(event, RequestSent)]
     assert [loss.path for loss in sent.losses] == ["$.messages[0].content[0]"]
 

@@ -123,12 +123,12 @@ def outcome_of(word: str, response: Response, *, is_streamed: bool) -> str:
     events = parse_events(response.body)
     assert_legal(events)
     deltas = [event.delta for event in events if isinstance(event, ContentBlockDelta)]
-    said = "".join(delta.text for delta in deltas if isinstance(delta, BlockTextDelta))
+    output_text = "".join(delta.text for delta in deltas if isinstance(delta, BlockTextDelta))
     errors = [event for event in events if isinstance(event, ErrorEvent)]
     if isinstance(events[-1], MessageStop):
-        assert (said, errors) == (whole(word), [])
+        assert (output_text, errors) == (whole(word), [])
         return "whole"
-    assert whole(word).startswith(said)
+    assert whole(word).startswith(output_text)
     assert events[-1:] == errors
     return "broke off"
 
@@ -166,8 +166,8 @@ class Chaos:
     async def _ask(self, wire: Wire) -> bool:
         """Ask once; return whether the connection can be used again."""
         word, is_streamed = next(self.words), self.random.random() < 0.8
-        asked = question(messages=[{"role": "user", "content": word}], stream=is_streamed)
-        await wire.send(post("/v1/messages", asked))
+        requested = question(messages=[{"role": "user", "content": word}], stream=is_streamed)
+        await wire.send(post("/v1/messages", requested))
         if self.random.random() < 0.05:
             await anyio.sleep(self.random.uniform(0, 0.01))
             self.outcomes["left"] += 1

@@ -65,9 +65,9 @@ async def test_tokens_are_counted_by_the_engine(profile: Profile) -> None:
     tools = [{"name": "Read", "input_schema": {"type": "object"}}]
     async with FakeUpstream(engine(4711)) as upstream, serving(upstream, profile) as server:
         assert await counted(server, messages=HI, tools=tools, system="Be kind") == 4711
-        (asked,) = upstream.requests
-        assert [message["role"] for message in asked.json["messages"]] == ["system", "user"]
-        assert asked.json["tools"][0]["function"]["name"] == "Read"
+        (requested,) = upstream.requests
+        assert [message["role"] for message in requested.json["messages"]] == ["system", "user"]
+        assert requested.json["tools"][0]["function"]["name"] == "Read"
 
 
 @pytest.mark.parametrize(
@@ -112,8 +112,8 @@ async def test_near_the_limit_the_engines_own_count_decides(
         response = await server.messages(messages=a_conversation(text * repeated))
         assert response.status == status
         if status == 400:
-            told = f"prompt is too long: {MOST_TOKENS + 1} tokens > {MOST_TOKENS} maximum"
-            assert response.json["error"] == {"type": "invalid_request_error", "message": told}
+            reported = f"prompt is too long: {MOST_TOKENS + 1} tokens > {MOST_TOKENS} maximum"
+            assert response.json["error"] == {"type": "invalid_request_error", "message": reported}
         assert [request.path for request in upstream.requests].count(CHAT) == (status == 200)
 
 

@@ -32,7 +32,7 @@ def reset(wire: Wire) -> None:
 
 @pytest.mark.parametrize("how", ["closed", "reset"])
 @pytest.mark.parametrize(
-    ("reply", "asked", "waiting"),
+    ("reply", "requested", "waiting"),
     [
         pytest.param(SILENT, streamed(), None, id="before the engine says anything"),
         pytest.param(HEAD_ONLY, streamed(), None, id="before the first token"),
@@ -44,14 +44,14 @@ def reset(wire: Wire) -> None:
     ],
 )
 async def test_the_engine_is_stopped_within_a_second(
-    reply: Reply, asked: bytes, waiting: Waiting | None, how: str
+    reply: Reply, requested: bytes, waiting: Waiting | None, how: str
 ) -> None:
     notes = Notes()
     async with FakeUpstream([reply]) as upstream, BridgeServer(upstream, waiting=waiting, sinks=[notes]) as server:
         async with server.connect() as wire:
-            await wire.send(asked)
+            await wire.send(requested)
             request = await upstream.request()
-            if asked is not WHOLE and (waiting is QUICK or reply in (ONE_TOKEN, ENDLESS)):
+            if requested is not WHOLE and (waiting is QUICK or reply in (ONE_TOKEN, ENDLESS)):
                 await wire.head()
                 await wire.chunk()
             if how == "reset":

@@ -17,7 +17,7 @@ from claude_bridge.trace.bus import Bus
 LIMIT_S = 20.0
 
 
-def _asked(port: int, path: str, fields: str = "host: localhost") -> socket.socket:
+def _requested(port: int, path: str, fields: str = "host: localhost") -> socket.socket:
     connected = socket.create_connection(("127.0.0.1", port), timeout=LIMIT_S)
     connected.sendall(f"GET {path} HTTP/1.1\r\n{fields}\r\nconnection: close\r\n\r\n".encode())
     return connected
@@ -35,12 +35,12 @@ async def test_who_asks_for_more_than_life_waits_for_the_bridge() -> None:
     service = Service(Bus(), auth_token=None, loopback_only=True)
     port = early.port
     with socket.create_connection(("127.0.0.1", port), timeout=LIMIT_S) as silent:
-        waiting = _asked(port, "/readyz")
-        unclear = _asked(port, "/healthz", "host: localhost\r\nhost: e.example")
-        assert _answer(_asked(port, "/healthz")).startswith(b"HTTP/1.1 200 OK\r\n")
+        waiting = _requested(port, "/readyz")
+        unclear = _requested(port, "/healthz", "host: localhost\r\nhost: e.example")
+        assert _answer(_requested(port, "/healthz")).startswith(b"HTTP/1.1 200 OK\r\n")
         listener, listening_port, connections = await take_over(early)
         assert listening_port == port
-        later = _asked(port, "/healthz")
+        later = _requested(port, "/healthz")
         silent.sendall(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
         signals, received = anyio.create_memory_object_stream[str](1)
         with received, signals:
@@ -72,7 +72,7 @@ def test_a_port_that_the_bridge_does_not_get_is_closed_with_its_connections() ->
     assert early.is_at("127.0.0.1", 0)
     assert not early.is_at("0.0.0.0", 0)
     assert not early.is_at("127.0.0.1", 1)
-    waiting = _asked(early.port, "/readyz")
+    waiting = _requested(early.port, "/readyz")
     early.close()
     with waiting, suppress(ConnectionResetError):
         assert waiting.recv(1) == b""

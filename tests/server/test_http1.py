@@ -136,7 +136,7 @@ async def test_a_body_may_come_in_chunks() -> None:
         assert (await wire.response()).body == b"GET /next "
 
 
-async def test_a_client_that_expects_100_is_told_to_go_on() -> None:
+async def test_a_client_that_expects_100_is_reported_to_go_on() -> None:
     async with HandlerServer(echo) as server, server.connect() as wire:
         await wire.send(b"POST / HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n")
         assert (await wire.response()).status == 100
@@ -295,17 +295,17 @@ async def fail(request: HttpRequest, responder: Responder) -> None:
     await echo(request, responder)
 
 
-async def test_a_bug_is_answered_with_500_and_told_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_a_bug_is_answered_with_500_and_reported_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     async with HandlerServer(fail) as server, server.connect() as wire:
         await wire.send(get("/bug") + get("/next"))
         response = await wire.response()
         assert (response.status, response.json["error"]["type"]) == (500, "api_error")
         assert "LookupError" in response.json["error"]["message"]
         assert (await wire.response()).status == 200
-    told = capsys.readouterr().err
-    assert told.count("\n") == 1
-    assert response.headers["request-id"] in told
-    assert "LookupError" in told
+    reported = capsys.readouterr().err
+    assert reported.count("\n") == 1
+    assert response.headers["request-id"] in reported
+    assert "LookupError" in reported
 
 
 async def test_a_bug_in_the_middle_of_a_stream_cuts_it_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:

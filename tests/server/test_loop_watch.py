@@ -19,9 +19,9 @@ pytestmark = [pytest.mark.anyio, pytest.mark.timing]
 
 async def what_is_said_of(*works: object) -> list[str]:
     """Return what is said while the loop does each of these in turn."""
-    said: list[str] = []
+    printed: list[str] = []
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(watch_loop, said.append)
+        tasks.start_soon(watch_loop, printed.append)
         await anyio.sleep(0.2)
         for work in works:
             assert callable(work)
@@ -30,7 +30,7 @@ async def what_is_said_of(*works: object) -> list[str]:
                 await result
             await anyio.sleep(0.3)
         tasks.cancel_scope.cancel()
-    return said
+    return printed
 
 
 def hold(seconds: float) -> None:
@@ -41,9 +41,9 @@ def hold(seconds: float) -> None:
 
 
 async def test_what_holds_the_loop_is_named_with_its_time() -> None:
-    (said,) = await what_is_said_of(lambda: hold(4 * HELD_S))
-    assert "wire/chunked.py:" in said
-    seconds = float(said.partition(" for ")[2].partition(" s ")[0])
+    (printed,) = await what_is_said_of(lambda: hold(4 * HELD_S))
+    assert "wire/chunked.py:" in printed
+    seconds = float(printed.partition(" for ")[2].partition(" s ")[0])
     assert seconds > HELD_S
 
 

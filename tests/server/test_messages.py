@@ -56,7 +56,7 @@ from tests.server.served import QUICK, BridgeServer, Notes, parse_events, stream
 pytestmark = pytest.mark.anyio
 
 
-def said(events: list[StreamEvent]) -> str:
+def output_text(events: list[StreamEvent]) -> str:
     """Return the text of a stream."""
     deltas = [event.delta for event in events if isinstance(event, ContentBlockDelta)]
     return "".join(delta.text for delta in deltas if isinstance(delta, BlockTextDelta))
@@ -70,7 +70,7 @@ async def test_an_answer_streams() -> None:
         assert response.headers["cache-control"] == "no-cache"
         assert response.headers["transfer-encoding"] == "chunked"
         assert response.headers["request-id"].startswith("req_")
-        assert said(response.events) == "Hello dear client"
+        assert output_text(response.events) == "Hello dear client"
         assert_legal(response.events)
         assert_sdk_agrees(response.events)
 
@@ -78,11 +78,15 @@ async def test_an_answer_streams() -> None:
 async def test_the_engine_is_asked_for_a_stream_of_its_model() -> None:
     async with FakeUpstream([answer("Hello")]) as upstream, BridgeServer(upstream, api_key="sk-key") as server:
         await server.messages(stream=False)
-        asked = upstream.requests[0]
-        assert (asked.path, asked.json["model"], asked.json["stream"]) == ("/v1/chat/completions", "scripted", True)
-        assert asked.headers["authorization"] == "Bearer sk-key"
-        assert asked.headers["content-type"] == "application/json"
-        assert asked.json["messages"] == [{"role": "user", "content": "Hi"}]
+        requested = upstream.requests[0]
+        assert (requested.path, requested.json["model"], requested.json["stream"]) == (
+            "/v1/chat/completions",
+            "scripted",
+            True,
+        )
+        assert requested.headers["authorization"] == "Bearer sk-key"
+        assert requested.headers["content-type"] == "application/json"
+        assert requested.json["messages"] == [{"role": "user", "content": "Hi"}]
 
 
 CALLS = [("Read", {"path": "a"}), ("Read", {"path": "b"})]
@@ -107,7 +111,7 @@ async def test_a_whole_answer_is_what_the_stream_adds_up_to(reply: Reply) -> Non
         end = next(event for event in parts if isinstance(event, MessageDelta))
         assert whole.json["stop_reason"] == end.delta.stop_reason
         assert whole.json["usage"]["output_tokens"] == end.usage.output_tokens
-        assert "".join(block.get("text", "") for block in whole.json["content"]) == said(parts)
+        assert "".join(block.get("text", "") for block in whole.json["content"]) == output_text(parts)
         named = [block for block in whole.json["content"] if block["type"] == "tool_use"]
         assert len({block["id"] for block in named}) == len(named)
 
@@ -119,7 +123,7 @@ async def test_what_one_upstream_read_brings_goes_out_in_one_write() -> None:
         await wire.send(streamed())
         response = await wire.response()
         assert len(response.chunks) == 3
-        assert said(parse_events(response.chunks[1])).split() == [str(number) for number in range(50)]
+        assert output_text(parse_events(response.chunks[1])).split() == [str(number) for number in range(50)]
         assert sum(b"content_block_delta" in read for read in wire.reads) == 2
 
 
@@ -129,9 +133,9 @@ async def test_the_first_token_goes_out_at_once() -> None:
     async with FakeUpstream([steps]) as upstream, BridgeServer(upstream) as server, server.connect() as wire:
         await wire.send(streamed())
         await wire.head()
-        assert said(parse_events(await wire.chunk())) == "Hello"
+        assert output_text(parse_events(await wire.chunk())) == "Hello"
         go_on.set()
-        assert said(parse_events(await wire.chunk())) == " you"
+        assert output_text(parse_events(await wire.chunk())) == " you"
 
 
 BROKEN: dict[str, Reply] = {
@@ -153,7 +157,7 @@ async def test_an_answer_that_breaks_ends_in_one_error_event(reply: Reply) -> No
     async with FakeUpstream([reply]) as upstream, BridgeServer(upstream) as server:
         response = await server.messages(stream=True)
         assert response.status == 200
-        assert said(response.events) == "Hello"
+        assert output_text(response.events) == "Hello"
         assert_legal(response.events)
         assert isinstance(response.events[-1], ErrorEvent)
         assert response.events[-1].request_id == response.headers["request-id"]
@@ -216,7 +220,7 @@ async def test_what_fails_before_the_answer_began_keeps_its_status(
 async def test_unusual_answers_are_understood(reply: Reply) -> None:
     async with FakeUpstream([reply]) as upstream, BridgeServer(upstream) as server:
         response = await server.messages(stream=True)
-        assert said(response.events) == "Hello you"
+        assert output_text(response.events) == "Hello you"
         assert isinstance(response.events[-1], MessageStop)
         assert_legal(response.events)
 
@@ -257,7 +261,7 @@ async def test_a_silent_engine_gets_time_and_the_client_signs_of_life() -> None:
         events = parse_events(body)
         assert_legal(events)
         assert isinstance(events[0], MessageStart)
-        assert said(events) == "Hello"
+        assert output_text(events) == "Hello"
         empty = [
             event for event in events if isinstance(event, ContentBlockDelta) and event.delta == BlockTextDelta("")
         ]
@@ -295,7 +299,7 @@ async def test_an_engine_that_finished_and_then_keeps_silent_is_not_waited_for()
         with anyio.fail_after(WAIT_S):
             events = (await server.messages(stream=True)).events
         assert_legal(events)
-        assert said(events) == "Hello"
+        assert output_text(events) == "Hello"
         assert isinstance(events[-1], MessageStop)
 
 
@@ -327,7 +331,7 @@ async def test_a_stop_sequence_ends_the_answer_and_stops_the_engine() -> None:
     steps: Reply = [Head(), Send(text("one STOP")), Send(text(" two")), Stall()]
     async with FakeUpstream([steps]) as upstream, BridgeServer(upstream) as server:
         response = await server.messages(stream=True, stop_sequences=["STOP"])
-        assert said(response.events) == "one "
+        assert output_text(response.events) == "one "
         end = next(event for event in response.events if isinstance(event, MessageDelta))
         assert (end.delta.stop_reason, end.delta.stop_sequence) == ("stop_sequence", "STOP")
         await (await upstream.request()).wait_until_closed_by_peer()
@@ -346,7 +350,7 @@ async def test_a_second_request_is_answered_while_the_first_one_streams_elsewher
     async with FakeUpstream(script) as upstream, BridgeServer(upstream) as server, server.connect() as wire:
         await wire.send(streamed())
         await wire.head()
-        assert said((await server.messages(stream=True)).events) == "Two"
+        assert output_text((await server.messages(stream=True)).events) == "Two"
         go_on.set()
 
 
@@ -354,8 +358,8 @@ async def test_pipelined_messages_are_answered_in_order() -> None:
     script = [answer("One"), answer("Two")]
     async with FakeUpstream(script) as upstream, BridgeServer(upstream) as server, server.connect() as wire:
         await wire.send(streamed() + streamed())
-        assert said((await wire.response()).events) == "One"
-        assert said((await wire.response()).events) == "Two"
+        assert output_text((await wire.response()).events) == "One"
+        assert output_text((await wire.response()).events) == "Two"
 
 
 OVER = ("ExchangeEnded", "ExchangeFailed", "ClientLeft")
@@ -370,7 +374,7 @@ OVER = ("ExchangeEnded", "ExchangeFailed", "ClientLeft")
     ],
 )
 @pytest.mark.parametrize("is_streamed", [True, False], ids=["stream", "answer"])
-async def test_the_trace_is_told_of_one_end(reply: Reply, kinds: list[str], is_streamed: bool) -> None:
+async def test_the_trace_is_reported_of_one_end(reply: Reply, kinds: list[str], is_streamed: bool) -> None:
     notes = Notes()
     async with FakeUpstream([reply]) as upstream, BridgeServer(upstream, sinks=[notes]) as server:
         await server.messages(stream=is_streamed)
@@ -382,7 +386,7 @@ async def test_a_connection_that_the_engine_closed_while_it_was_idle_is_not_used
     script = [[*answer("Hi"), End(), Close()], answer("Hello")]
     async with FakeUpstream(script) as upstream, BridgeServer(upstream, sinks=[notes]) as server:
         await server.messages(stream=True)
-        assert said((await server.messages(stream=True)).events) == "Hello"
+        assert output_text((await server.messages(stream=True)).events) == "Hello"
         assert len(upstream.requests) == 2
     assert "UpstreamRetried" not in notes.kinds()
 
@@ -397,7 +401,7 @@ async def test_a_refusal_is_not_asked_for_twice() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "prices", "cost_usd"),
+    ("reported", "prices", "cost_usd"),
     [
         pytest.param({}, Prices(input=2, output=10), 0.00007, id="by the prices"),
         pytest.param({"cost": 0.5}, Prices(input=2, output=10), 0.5, id="as the engine says"),
@@ -405,10 +409,10 @@ async def test_a_refusal_is_not_asked_for_twice() -> None:
         pytest.param({}, None, None, id="not known"),
     ],
 )
-async def test_the_trace_is_told_what_an_answer_cost(
-    told: dict[str, Any], prices: Prices | None, cost_usd: float | None
+async def test_the_trace_is_reported_what_an_answer_cost(
+    reported: dict[str, Any], prices: Prices | None, cost_usd: float | None
 ) -> None:
-    counts = {"prompt_tokens": 10, "completion_tokens": 5, **told}
+    counts = {"prompt_tokens": 10, "completion_tokens": 5, **reported}
     reply = stream(text("Hello"), finish(), frame({"choices": [], "usage": counts}), DONE)
     async with FakeUpstream([reply]) as engine:
         notes, upstream = Notes(), scripted_upstream(engine.base_url, prices=prices)

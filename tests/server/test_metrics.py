@@ -19,7 +19,7 @@ def read(stats: Stats, *, running: int = 0, waiting: int = 0) -> dict[tuple[str,
     }
 
 
-def test_sums_are_told_by_model() -> None:
+def test_sums_are_reported_by_model() -> None:
     stats = Stats()
     stats.take(
         Finished(

@@ -158,7 +158,7 @@ async def test_an_error_in_mid_stream_ends_it_in_one_error_event() -> None:
         assert not any(isinstance(event, ErrorEvent) for event in others)
 
 
-async def test_a_model_that_has_gone_is_told_with_how_to_get_it() -> None:
+async def test_a_model_that_has_gone_is_reported_with_how_to_get_it() -> None:
     async with chatting() as ollama, serving(ollama, model="qwen3:8b") as server:
         response = await server.messages(stream=True)
         assert response.status == 404
@@ -281,8 +281,8 @@ class PassedThrough(ScriptedOllama):
 async def test_the_window_of_a_passed_through_ollama_is_read_once_it_has_loaded_the_model_for_us() -> None:
     other_clients = [{"name": MODEL, "context_length": 8_192}]
     async with PassedThrough(MODELS, loaded=other_clients) as ollama:
-        asked = upstream_of(PROVIDERS["anthropic"], base_url=ollama.root_url, model=MODEL)
-        upstream = await discover(Engine(upstream=asked))
+        requested = upstream_of(PROVIDERS["anthropic"], base_url=ollama.root_url, model=MODEL)
+        upstream = await discover(Engine(upstream=requested))
         assert upstream.window_tokens is None
         async with BridgeServer(upstream) as server:
             for window_tokens in (None, 2_048, 2_048):
@@ -294,7 +294,7 @@ async def test_the_window_of_a_passed_through_ollama_is_read_once_it_has_loaded_
 # --- the window ---------------------------------------------------------------------------------------------
 
 
-async def test_a_prompt_that_ollama_refuses_is_told_with_its_numbers() -> None:
+async def test_a_prompt_that_ollama_refuses_is_reported_with_its_numbers() -> None:
     chat = chat_that_counts(lambda _: [{"content": "Hello"}])
     async with ScriptedOllama(MODELS, chat=chat) as ollama, serving(ollama) as server:
         response = await server.messages(messages=[{"role": "user", "content": "word " * 4_000}])
@@ -306,7 +306,7 @@ async def test_a_prompt_that_ollama_refuses_is_told_with_its_numbers() -> None:
         }
 
 
-async def test_a_prompt_that_ollama_refuses_is_told_with_the_numbers_that_it_leaves_out() -> None:
+async def test_a_prompt_that_ollama_refuses_is_reported_with_the_numbers_that_it_leaves_out() -> None:
     chat = chat_that_counts(lambda _: [{"content": "Hello"}], refuse=too_long_by_own_runner, bytes_per_token=5)
     async with ScriptedOllama(MODELS, chat=chat, version="0.24.0") as ollama, serving(ollama) as server:
         response = await server.messages(messages=[{"role": "user", "content": "word " * 5_000}])
@@ -344,7 +344,7 @@ async def test_what_ollama_counted_decides_when_the_next_turn_is_refused() -> No
 
 
 @pytest.mark.parametrize("is_traced", [pytest.param(True, id="with a trace"), pytest.param(False, id="without")])
-async def test_the_user_is_told_once_that_an_old_ollama_cut_the_prompt(is_traced: bool) -> None:
+async def test_the_user_is_reported_once_that_an_old_ollama_cut_the_prompt(is_traced: bool) -> None:
     chat = chat_that_counts(lambda _: [{"content": "Hello"}], refuse=None)
     notes = Notes()
     warnings: list[str] = []

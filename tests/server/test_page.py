@@ -152,8 +152,8 @@ async def test_pages_of_other_origins_get_nothing_even_with_the_key(headers: dic
     async with page_server(UNUSED, auth_token="s3cret-token") as server:
         cookie = await cookie_of(server)
         for path in (f"/?key={KEY}", "/", "/page/events", "/page/settings", "/page/page.js"):
-            asked = get(path, accept=HTML, **{"host": HOST, "cookie": cookie, **headers})
-            assert (await server.ask(asked)).status == 403
+            requested = get(path, accept=HTML, **{"host": HOST, "cookie": cookie, **headers})
+            assert (await server.ask(requested)).status == 403
 
 
 async def test_the_token_of_the_bridge_serves_as_well() -> None:

@@ -106,7 +106,7 @@ async def test_a_whole_answer_is_passed_on_byte_for_byte() -> None:
 
 
 async def test_the_request_is_passed_on_byte_for_byte_with_its_query_and_headers() -> None:
-    asked = post(
+    requested = post(
         "/v1/messages?beta=true",
         question(safeguards=[{"future": None}], messages=[{"role": "user", "content": [{"type": "new", "x": [1]}]}]),
         anthropic_version="2023-06-01",
@@ -116,10 +116,10 @@ async def test_the_request_is_passed_on_byte_for_byte_with_its_query_and_headers
         x_hop="1",
     )
     async with FakeUpstream([json_document(WHOLE)]) as fake, BridgeServer(relayed_to(fake)) as server:
-        assert (await server.ask(asked)).status == 200
+        assert (await server.ask(requested)).status == 200
         got = await fake.request(0)
     assert got.path == "/v1/messages?beta=true"
-    assert got.body == asked.partition(b"\r\n\r\n")[2]
+    assert got.body == requested.partition(b"\r\n\r\n")[2]
     assert got.headers["anthropic-version"] == "2023-06-01"
     assert got.headers["anthropic-beta"] == "one,two"
     assert {"cookie", "x-hop"}.isdisjoint(got.headers)
@@ -145,11 +145,11 @@ async def test_a_body_of_a_megabyte_is_passed_on_byte_for_byte() -> None:
         {"role": role, "content": f"{number} é\n" * 400} for number in range(200) for role in ("user", "assistant")
     ]
     system = [{"type": "text", "text": "x-anthropic-billing-header: cc_version=2; cch=abc12;"}]
-    asked = post("/v1/messages", question(messages=[*turns, turns[0]], system=system))
-    body = asked.partition(b"\r\n\r\n")[2]
+    requested = post("/v1/messages", question(messages=[*turns, turns[0]], system=system))
+    body = requested.partition(b"\r\n\r\n")[2]
     assert len(body) > 1_000_000
     async with FakeUpstream([json_document(WHOLE)]) as fake, BridgeServer(relayed_to(fake)) as server:
-        assert (await server.ask(asked)).status == 200
+        assert (await server.ask(requested)).status == 200
         assert (await fake.request(0)).body == body.replace(b"cch=abc12;", b"cch=00000;")
 
 
@@ -157,11 +157,11 @@ async def test_the_bridges_own_token_stays_here_and_the_configured_key_goes_on()
     upstream_replies = [json_document(WHOLE), json_document(WHOLE)]
     async with FakeUpstream(upstream_replies) as fake:
         async with BridgeServer(relayed_to(fake, takes_login=True), auth_token="ours-only") as server:
-            asked = post("/v1/messages", question(), authorization="Bearer ours-only", x_api_key="sk-mine")
-            assert (await server.ask(asked)).status == 200
+            requested = post("/v1/messages", question(), authorization="Bearer ours-only", x_api_key="sk-mine")
+            assert (await server.ask(requested)).status == 200
         async with BridgeServer(relayed_to(fake, takes_login=True), api_key="sk-configured") as server:
-            asked = post("/v1/messages", question(), authorization="Bearer mine", x_api_key="sk-mine")
-            assert (await server.ask(asked)).status == 200
+            requested = post("/v1/messages", question(), authorization="Bearer mine", x_api_key="sk-mine")
+            assert (await server.ask(requested)).status == 200
         without_key, with_key = fake.requests
     assert "ours-only" not in str(without_key.headers)
     assert without_key.headers["x-api-key"] == "sk-mine"
@@ -225,7 +225,7 @@ async def test_anthropics_refusals_are_passed_on_byte_for_byte() -> None:
     assert (answer.headers["retry-after"], answer.headers["request-id"]) == ("17", "req_9")
 
 
-async def test_other_engines_refusals_are_told_in_anthropics_shape() -> None:
+async def test_other_engines_refusals_are_reported_in_anthropics_shape() -> None:
     error = {"error": {"code": 400, "message": "x", "type": "exceed_context_size_error"}}
     error["error"] |= {"n_prompt_tokens": 9031, "n_ctx": 8192}
     async with FakeUpstream([json_document(error, status=400)]) as fake, BridgeServer(relayed_to(fake)) as server:
@@ -250,8 +250,8 @@ async def test_the_trace_tells_of_a_relayed_exchange(is_streamed: bool) -> None:
     reply = stream(*HELLO) if is_streamed else json_document(WHOLE)
     async with FakeUpstream([reply]) as fake, BridgeServer(relayed_to(fake), sinks=[notes]) as server:
         await server.messages(stream=is_streamed)
-    (sent,) = [told for told in notes.events if isinstance(told, RequestSent)]
-    (ended,) = [told for told in notes.events if isinstance(told, ExchangeEnded)]
+    (sent,) = [reported for reported in notes.events if isinstance(reported, RequestSent)]
+    (ended,) = [reported for reported in notes.events if isinstance(reported, ExchangeEnded)]
     assert sent.model == "m"
     assert ended.message.content == [TextBlock("Hello")]
     assert (ended.prompt_tokens, ended.cached_tokens) == (10, 3)
@@ -273,7 +273,7 @@ async def test_unknown_blocks_are_passed_on_and_named_in_the_trace() -> None:
     ):
         answer = await server.ask(streamed())
     assert answer.body == b"".join(frames)
-    (ended,) = [told for told in notes.events if isinstance(told, ExchangeEnded)]
+    (ended,) = [reported for reported in notes.events if isinstance(reported, ExchangeEnded)]
     assert ended.message.content == [TextBlock('[mcp_tool_use block]{"query": "x"}')]
 
 
@@ -283,7 +283,7 @@ async def test_the_trace_tells_what_was_put_right_in_an_answer() -> None:
     notes = Notes()
     async with FakeUpstream([stream(*frames)]) as fake, BridgeServer(relayed_to(fake), sinks=[notes]) as server:
         await server.ask(streamed())
-    mends = [told.what for told in notes.events if isinstance(told, AnswerMended)]
+    mends = [reported.what for reported in notes.events if isinstance(reported, AnswerMended)]
     assert mends == ["the start of a tool_use block: input", "the stop reason was end_turn"]
 
 
@@ -307,7 +307,7 @@ async def test_a_silent_engine_is_covered_by_a_message_of_the_bridges_own() -> N
     message = folded(events)
     assert message.content == [TextBlock("Hello")]
     assert (message.usage.input_tokens, message.usage.cache_read_input_tokens, message.usage.output_tokens) == (7, 3, 5)
-    assert any(isinstance(told, Ping) for told in parse_events(early[0]))
+    assert any(isinstance(reported, Ping) for reported in parse_events(early[0]))
 
 
 async def test_pings_of_the_engine_do_not_stand_in_for_progress() -> None:
@@ -315,12 +315,12 @@ async def test_pings_of_the_engine_do_not_stand_in_for_progress() -> None:
     reply: Reply = [Head(), *map(Send, HELLO[:2]), *pings, *map(Send, HELLO[3:])]
     async with FakeUpstream([reply]) as fake, BridgeServer(relayed_to(fake), waiting=QUICK) as server:
         answer = await server.ask(streamed())
-    empty = [told for told in answer.events if told == ContentBlockDelta(0, BlockTextDelta(""))]
+    empty = [reported for reported in answer.events if reported == ContentBlockDelta(0, BlockTextDelta(""))]
     assert empty, "older clients count deltas only"
     assert folded(answer.events).content == [TextBlock("Hello")]
 
 
-async def test_an_engine_that_fails_after_a_long_silence_is_told_within_the_stream() -> None:
+async def test_an_engine_that_fails_after_a_long_silence_is_reported_within_the_stream() -> None:
     go_on = anyio.Event()
     error = b'{"error":{"code":500,"message":"The decoder ran out of memory","type":"server_error"}}'
     reply: Reply = [Wait(go_on), *document(error, status=500)]
@@ -450,9 +450,11 @@ async def test_anthropic_counts_for_the_client_with_the_clients_own_login() -> N
     replies = [json_document({"input_tokens": 9}), document(refused, status=429)]
     anthropic_at = partial(relayed_to, profile=ANTHROPIC, takes_login=True)
     async with FakeUpstream(replies) as fake, BridgeServer(anthropic_at(fake)) as server:
-        asked = post("/v1/messages/count_tokens?beta=true", HOW_MANY, authorization="Bearer mine", anthropic_beta="b")
-        assert (await server.ask(asked)).json == {"input_tokens": 9}
-        assert (await server.ask(asked)).body == refused
+        requested = post(
+            "/v1/messages/count_tokens?beta=true", HOW_MANY, authorization="Bearer mine", anthropic_beta="b"
+        )
+        assert (await server.ask(requested)).json == {"input_tokens": 9}
+        assert (await server.ask(requested)).body == refused
         got = await fake.request(0)
     assert got.path == "/v1/messages/count_tokens?beta=true"
     assert (got.headers["authorization"], got.headers["anthropic-beta"]) == ("Bearer mine", "b")
@@ -472,17 +474,17 @@ async def test_a_client_that_asks_is_told_why_its_prompt_could_not_be_reused() -
     assert opened.message.diagnostics.cache_miss_reason.type == "system_changed"
 
 
-async def test_a_prompt_that_was_read_again_is_told_with_the_cause() -> None:
+async def test_a_prompt_that_was_read_again_is_reported_with_the_cause() -> None:
     usage = {"input_tokens": 9_000, "cache_read_input_tokens": 0, "output_tokens": 1}
     notes = Notes()
     replies = [json_document(message(usage=usage, stop_reason="end_turn")) for _ in range(2)]
     async with FakeUpstream(replies) as fake, BridgeServer(relayed_to(fake), sinks=[notes]) as server:
         for description in ("Run a command.", "Run a command, quickly."):
             tool: dict[str, Any] = {"name": "Bash", "description": description, "input_schema": {}}
-            asked = post("/v1/messages", question(tools=[tool]), x_claude_code_session_id="s")
-            assert (await server.ask(asked)).status == 200
-    (told,) = [event for event in notes.events if isinstance(event, PromptReread)]
-    assert (told.turn, told.tokens, told.reason) == (2, 9_000, "tool Bash's description changed")
+            requested = post("/v1/messages", question(tools=[tool]), x_claude_code_session_id="s")
+            assert (await server.ask(requested)).status == 200
+    (reported,) = [event for event in notes.events if isinstance(event, PromptReread)]
+    assert (reported.turn, reported.tokens, reported.reason) == (2, 9_000, "tool Bash's description changed")
     assert notes.kinds().index("PromptReread") < notes.kinds().index("ExchangeEnded", 8)
 
 
@@ -496,7 +498,7 @@ async def test_anthropic_tells_that_itself() -> None:
     assert answer.body == b"".join(HELLO)
 
 
-async def test_an_error_event_of_anthropics_is_passed_on_and_told() -> None:
+async def test_an_error_event_of_anthropics_is_passed_on_and_reported() -> None:
     frames = [HELLO[0], event("error", error={"type": "overloaded_error", "message": "Overloaded"})]
     notes = Notes()
     async with (
@@ -505,7 +507,7 @@ async def test_an_error_event_of_anthropics_is_passed_on_and_told() -> None:
     ):
         answer = await server.ask(streamed())
     assert answer.body == b"".join(frames)
-    assert any(isinstance(told, ExchangeFailed) for told in notes.events)
+    assert any(isinstance(reported, ExchangeFailed) for reported in notes.events)
 
 
 async def test_the_library_asks_a_relayed_engine_too() -> None:

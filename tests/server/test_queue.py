@@ -69,7 +69,7 @@ async def test_a_request_that_waits_gets_signs_of_life_and_then_its_answer() -> 
     assert [event.position for event in queued] == [1, 0]
 
 
-async def test_a_full_queue_is_told_at_once() -> None:
+async def test_a_full_queue_is_reported_at_once() -> None:
     async with (
         FakeUpstream([[Stall()]]) as upstream,
         BridgeServer(upstream, queues=RequestQueues(1, max_waiting=1)) as server,
@@ -80,8 +80,8 @@ async def test_a_full_queue_is_told_at_once() -> None:
         await upstream.request()
         await second.send(streamed())
         await anyio.wait_all_tasks_blocked()
-        for asked in (streamed(), post("/v1/messages", question())):
-            response = await server.ask(asked)
+        for requested in (streamed(), post("/v1/messages", question())):
+            response = await server.ask(requested)
             assert (response.status, response.json["error"]["type"]) == (529, "overloaded_error")
             assert response.headers["retry-after"] == "10"
 
@@ -95,8 +95,8 @@ async def test_sub_agents_of_one_session_do_not_hold_up_a_person_in_another() ->
         return slow(go_on) if len(order) == 1 else answer("Hello")
 
     async def ask(word: str, **headers: str) -> None:
-        asked = question(messages=[{"role": "user", "content": word}])
-        assert (await server.post("/v1/messages", asked, **headers)).status == 200
+        requested = question(messages=[{"role": "user", "content": word}])
+        assert (await server.post("/v1/messages", requested, **headers)).status == 200
 
     async with (
         FakeUpstream(reply) as upstream,

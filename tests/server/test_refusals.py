@@ -57,7 +57,7 @@ async def test_a_refusal_keeps_its_meaning(
         assert len(upstream.requests) == 1
 
 
-async def test_an_engine_that_is_not_there_is_told_and_not_retried() -> None:
+async def test_an_engine_that_is_not_there_is_reported_and_not_retried() -> None:
     async with FakeUpstream() as upstream:
         base_url = upstream.base_url
     async with BridgeServer(base_url) as server:
@@ -82,7 +82,7 @@ async def test_the_key_is_removed_from_the_engines_words() -> None:
         assert "[key removed]" in message
 
 
-async def test_a_refusal_that_never_ends_is_told_all_the_same() -> None:
+async def test_a_refusal_that_never_ends_is_reported_all_the_same() -> None:
     reply: Reply = [*refusal(429, "slow down", headers={"content-length": "1000"}), Wait(anyio.Event())]
     async with FakeUpstream([reply]) as upstream, BridgeServer(upstream) as server:
         assert (await server.messages()).status == 429

@@ -59,7 +59,7 @@ async def test_the_same_tools_are_sent_so_from_then_on_and_others_as_before() ->
     assert sent[3][0]["function"]["parameters"] == LISTED["input_schema"]
 
 
-async def test_it_is_told() -> None:
+async def test_it_is_reported() -> None:
     notes = Notes()
     script = [refusal(400, NO_GRAMMAR), answer("Hi.")]
     async with FakeUpstream(script) as upstream, BridgeServer(upstream, sinks=[notes]) as server:

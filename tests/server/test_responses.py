@@ -50,7 +50,7 @@ def history(*ciphers: str) -> list[Json]:
     return [*turns, {"role": "user", "content": "On."}]
 
 
-async def test_a_limit_that_is_told_in_the_stream_keeps_its_status_and_its_wait() -> None:
+async def test_a_limit_that_is_reported_in_the_stream_keeps_its_status_and_its_wait() -> None:
     reply = failed(code="rate_limit_exceeded", message="Rate limit reached. Please try again in 11.054s.")
     async with FakeUpstream([reply]) as upstream, BridgeServer(gpt_at(upstream)) as server:
         response = await server.messages(stream=True)
@@ -76,7 +76,7 @@ async def test_thoughts_that_are_refused_are_left_out_once_and_from_then_on() ->
     assert [[item["type"] for item in body["input"]] for body in script.bodies] == [["message"] * 3] * 2
 
 
-async def test_a_summary_that_is_refused_is_told_once_and_not_asked_for_again() -> None:
+async def test_a_summary_that_is_refused_is_reported_once_and_not_asked_for_again() -> None:
     refused = {
         "error": {
             "message": "Your organization must be verified to generate reasoning summaries.",
@@ -85,14 +85,14 @@ async def test_a_summary_that_is_refused_is_told_once_and_not_asked_for_again() 
             "code": "unsupported_value",
         }
     }
-    told: list[str] = []
+    reported: list[str] = []
     replies = [json_document(refused, status=400), *([stream(answer(message("Well.")))] * 2)]
-    async with FakeUpstream(replies) as upstream, BridgeServer(gpt_at(upstream), warn=told.append) as server:
+    async with FakeUpstream(replies) as upstream, BridgeServer(gpt_at(upstream), warn=reported.append) as server:
         for _ in range(2):
             assert (await server.messages(**THINKS)).status == 200
     assert ["summary" in request.json["reasoning"] for request in upstream.requests] == [True, False, False]
-    assert len(told) == 1
-    assert "must be verified" in told[0]
+    assert len(reported) == 1
+    assert "must be verified" in reported[0]
 
 
 async def test_the_clients_probe_for_one_token_is_taken() -> None:
@@ -107,12 +107,12 @@ async def test_tokens_are_counted_by_the_service() -> None:
         response = await server.post(
             "/v1/messages/count_tokens", {"model": "m", "messages": [{"role": "user", "content": "Hi " * 400}]}
         )
-    (asked,) = upstream.requests
-    assert asked.path == "/v1/responses/input_tokens"
-    assert json.loads(response.body)["input_tokens"] == len(asked.body) // 4
+    (requested,) = upstream.requests
+    assert requested.path == "/v1/responses/input_tokens"
+    assert json.loads(response.body)["input_tokens"] == len(requested.body) // 4
 
 
-async def test_what_was_written_to_the_cache_is_told_and_costs_its_own_price() -> None:
+async def test_what_was_written_to_the_cache_is_reported_and_costs_its_own_price() -> None:
     ending = Ending(input_tokens=1_000_000, cached_tokens=500_000, written_tokens=400_000, output_tokens=1)
     prices = Prices(input=1, output=0, cached=0.1, cache_write=1.25)
     notes = Notes()

@@ -19,7 +19,7 @@ UNUSED = "http://127.0.0.1:9/v1"
 """An engine that is never asked."""
 
 
-async def test_health_is_told_without_asking_the_engine() -> None:
+async def test_health_is_reported_without_asking_the_engine() -> None:
     async with BridgeServer(UNUSED) as server:
         response = await server.ask(get("/healthz"))
         assert (response.status, response.json) == (200, {"status": "ok", "version": __version__})
@@ -129,7 +129,7 @@ async def test_tokens_are_counted_without_asking_the_engine() -> None:
 
 
 @pytest.mark.parametrize("path", ["/v1/messages", "/v1/messages/count_tokens"])
-async def test_a_malformed_request_is_told_where(path: str) -> None:
+async def test_a_malformed_request_is_reported_where(path: str) -> None:
     async with BridgeServer(UNUSED) as server:
         response = await server.post(path, question(messages=[{"role": "user", "content": [{"type": "text"}]}]))
         assert (response.status, response.json["error"]["type"]) == (400, "invalid_request_error")

@@ -27,7 +27,7 @@ class StoppableServer(BridgeServer):
 
     def __init__(self, upstream: FakeUpstream | str, *, shutdown_grace_s: float = 60.0) -> None:
         super().__init__(upstream)
-        self.said: list[str] = []
+        self.printed: list[str] = []
         self.stopped = anyio.Event()
         self._shutdown_grace_s = shutdown_grace_s
         self._signals, self._received = anyio.create_memory_object_stream[str](10)
@@ -45,7 +45,7 @@ class StoppableServer(BridgeServer):
                 listener,
                 self.service,
                 aiter(self._received),
-                say=self.said.append,
+                say=self.printed.append,
                 shutdown_grace_s=self._shutdown_grace_s,
             )
         self.stopped.set()
@@ -66,7 +66,7 @@ async def test_a_server_with_nothing_to_do_stops_at_once_and_says_nothing() -> N
         await server.ask(get("/healthz"))
         server.signal()
         await server.wait_until_stopped()
-        assert server.said == []
+        assert server.printed == []
 
 
 async def test_a_running_answer_finishes_while_new_connections_are_refused() -> None:
@@ -79,7 +79,7 @@ async def test_a_running_answer_finishes_while_new_connections_are_refused() -> 
             await idle.response()
             server.signal()
             assert await idle.is_closed()
-            assert server.said == ["Waiting up to 60 s for 1 answer to finish; press Ctrl-C again to stop now."]
+            assert server.printed == ["Waiting up to 60 s for 1 answer to finish; press Ctrl-C again to stop now."]
             with pytest.raises(OSError, match=r"refused|connect"):
                 await anyio.connect_tcp("127.0.0.1", server.port)
             go_on.set()
@@ -87,7 +87,7 @@ async def test_a_running_answer_finishes_while_new_connections_are_refused() -> 
             assert await wire.chunk() == b""
             assert await wire.is_closed()
         await server.wait_until_stopped()
-        assert len(server.said) == 1
+        assert len(server.printed) == 1
 
 
 async def test_the_wait_for_answers_is_bounded() -> None:
@@ -101,8 +101,8 @@ async def test_the_wait_for_answers_is_bounded() -> None:
         await begin_streaming(two)
         server.signal()
         await server.wait_until_stopped()
-        assert "2 answers" in server.said[0]
-        assert server.said[1] == "Stopped with 2 unfinished."
+        assert "2 answers" in server.printed[0]
+        assert server.printed[1] == "Stopped with 2 unfinished."
         for wire in (one, two):
             assert (await wire.chunk()).startswith(b"event: error")
         await upstream.requests[0].wait_until_closed_by_peer()
@@ -132,7 +132,7 @@ async def test_a_second_signal_ends_each_stream_with_an_error() -> None:
             response = await wire.response()
             assert (response.status, response.json["error"]["type"]) == (503, "overloaded_error")
         await server.wait_until_stopped()
-        assert server.said[-1] == "Stopped with 3 unfinished."
+        assert server.printed[-1] == "Stopped with 3 unfinished."
         for request in upstream.requests:
             await request.wait_until_closed_by_peer()
 
@@ -171,12 +171,12 @@ async def test_an_answer_that_begins_while_stopping_says_that_it_is_the_last() -
 
 
 async def test_a_server_out_of_descriptors_says_so_and_recovers() -> None:
-    said: list[str] = []
-    told = anyio.Event()
+    printed: list[str] = []
+    reported = anyio.Event()
 
     def say(words: str) -> None:
-        said.append(words)
-        told.set()
+        printed.append(words)
+        reported.set()
 
     async with BridgeServer("http://127.0.0.1:9/v1", say=say) as server:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -191,21 +191,21 @@ async def test_a_server_out_of_descriptors_says_so_and_recovers() -> None:
             try:
                 client.connect_ex(("127.0.0.1", server.port))
                 with anyio.fail_after(WAIT_S):
-                    await told.wait()
+                    await reported.wait()
             finally:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-            assert "Too many open files" in said[0]
+            assert "Too many open files" in printed[0]
             client.close()
         assert (await server.ask(get("/healthz"))).status == 200
-        assert len(said) == 1
+        assert len(printed) == 1
 
 
 async def test_one_connection_too_many_is_refused_in_words() -> None:
-    said: list[str] = []
+    printed: list[str] = []
     limits = ServerLimits(max_connections=2)
     async with (
         FakeUpstream([ONE_TOKEN] * 2) as upstream,
-        BridgeServer(upstream, limits=limits, say=said.append) as server,
+        BridgeServer(upstream, limits=limits, say=printed.append) as server,
         server.connect() as one,
         server.connect() as two,
     ):
@@ -214,7 +214,7 @@ async def test_one_connection_too_many_is_refused_in_words() -> None:
         response = await server.ask(get("/healthz"))
         assert (response.status, response.headers["retry-after"]) == (529, "5")
         assert response.json["error"]["type"] == "overloaded_error"
-        assert said == ["2 connections are open: more are refused."]
+        assert printed == ["2 connections are open: more are refused."]
 
 
 async def test_an_idle_connection_makes_room_for_a_new_one() -> None:
@@ -270,7 +270,7 @@ async def test_a_body_that_would_not_fit_is_refused_before_it_is_sent() -> None:
 # --- listening ------------------------------------------------------------------------------------------------
 
 
-async def test_a_taken_port_is_told_with_its_owner_and_the_next_step() -> None:
+async def test_a_taken_port_is_reported_with_its_owner_and_the_next_step() -> None:
     listener, port = await open_listener("127.0.0.1", 0)
     async with listener:
         with pytest.raises(SetupError) as caught:
@@ -279,7 +279,7 @@ async def test_a_taken_port_is_told_with_its_owner_and_the_next_step() -> None:
     assert f"--port {port + 1}" in caught.value.hint
 
 
-async def test_a_foreign_address_is_told() -> None:
+async def test_a_foreign_address_is_reported() -> None:
     with pytest.raises(SetupError, match="is not an address of this machine"):
         await open_listener("192.0.2.1", 0)
 

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.anyio
 SESSION = {"x_claude_code_session_id": "session-1"}
 
 
-async def told(server: BridgeServer) -> dict[str, Any]:
+async def reported(server: BridgeServer) -> dict[str, Any]:
     response = await server.ask(get("/stats"))
     assert response.status == 200
     return response.json  # type: ignore[no-any-return]
@@ -44,7 +44,7 @@ async def test_an_answer_is_counted_with_its_tokens(sinks: list[Sink], *, is_str
     script = [stream(text("Hi"), finish(), usage(1000, 50, cached_tokens=900), DONE)]
     async with FakeUpstream(script) as upstream, BridgeServer(upstream, sinks=sinks) as server:
         await server.post("/v1/messages", question(stream=is_streamed), **SESSION)
-        report = await told(server)
+        report = await reported(server)
     figures = report["models"][MODEL]
     assert (figures["requests"], figures["answered"], figures["failed"], figures["left"]) == (1, 1, 0, 0)
     assert (figures["prompt_tokens"], figures["cached_tokens"], figures["told_prompt_tokens"]) == (1000, 900, 1000)
@@ -61,13 +61,13 @@ async def test_an_answer_in_one_piece_tells_nothing_of_the_engines_speed() -> No
     async with FakeUpstream(script) as upstream, BridgeServer(upstream) as server:
         for _ in script:  # a machine that stands still in an answer makes it look like two pieces, but not each time
             await server.messages()
-        assert (await told(server))["models"][MODEL]["timed_output_tokens"] < 50 * len(script)
+        assert (await reported(server))["models"][MODEL]["timed_output_tokens"] < 50 * len(script)
 
 
 async def test_an_engine_that_counts_nothing_is_estimated_and_its_cache_unknown() -> None:
     async with FakeUpstream([stream(text("Hi"), finish(), DONE)]) as upstream, BridgeServer(upstream) as server:
         await server.messages()
-        figures = (await told(server))["models"][MODEL]
+        figures = (await reported(server))["models"][MODEL]
     assert figures["estimated"] == 1
     assert figures["prompt_tokens"] > 0
     assert figures["told_prompt_tokens"] == 0
@@ -80,7 +80,7 @@ async def test_failures_are_counted_by_what_was_asked() -> None:
         await server.messages(stream=True)
         await server.post("/v1/messages", {"model": "x"})
         await server.messages(tools=[{"type": "code_execution_20250825", "name": "code_execution"}])
-        models = (await told(server))["models"]
+        models = (await reported(server))["models"]
     assert {name: (figures["requests"], figures["failed"]) for name, figures in models.items()} == {
         MODEL: (2, 2),
         "(unreadable)": (1, 1),
@@ -95,14 +95,14 @@ async def test_a_client_that_leaves_is_counted() -> None:
             await wire.send(streamed())
             await wire.head()
             await wire.chunk()
-            assert (await told(server))["running"] == 1
+            assert (await reported(server))["running"] == 1
         await (await upstream.request()).wait_until_closed_by_peer()
 
         async def is_over() -> bool:
-            return bool((await told(server))["running"] == 0)
+            return bool((await reported(server))["running"] == 0)
 
         assert await holds(is_over)
-        figures = (await told(server))["models"][MODEL]
+        figures = (await reported(server))["models"][MODEL]
     assert (figures["left"], figures["answered"]) == (1, 0)
 
 
@@ -111,7 +111,7 @@ async def test_mended_tool_calls_and_losses_are_counted() -> None:
     script = [stream(tool_call("Read", '{"path": "a",}'), finish("tool_calls"), usage(), DONE)]
     async with FakeUpstream(script) as upstream, BridgeServer(upstream) as server:
         await server.messages(tools=[tool], top_k=5)
-        figures = (await told(server))["models"][MODEL]
+        figures = (await reported(server))["models"][MODEL]
     assert (figures["repairs"], figures["losses"]) == (1, 1)
 
 
@@ -135,4 +135,4 @@ async def test_figures_are_for_those_with_the_token() -> None:
 async def test_counting_tokens_is_no_exchange() -> None:
     async with FakeUpstream() as upstream, BridgeServer(upstream) as server:
         await server.ask(post("/v1/messages/count_tokens", question()))
-        assert (await told(server))["models"] == {}
+        assert (await reported(server))["models"] == {}

@@ -199,8 +199,8 @@ async def test_deep_json_in_the_history_is_no_reason_to_fail() -> None:
     history = [*asks("Go."), {"role": "assistant", "content": [use]}, {"role": "user", "content": [result]}]
     engine = scripted("openai-chat", Says("", [("web_fetch", {"url": "http://a.example/"})]), Says("Done."))
     async with Internet() as internet, engine, BridgeServer(engine, web_tools=internet.tools) as server:
-        asked = streamed(messages=history, tools=[FETCH, BASH]).decode()
-        head, _, body = asked.partition("\r\n\r\n")
+        requested = streamed(messages=history, tools=[FETCH, BASH]).decode()
+        head, _, body = requested.partition("\r\n\r\n")
         body = body.replace('"DEEP"', DEEP)
         head = "\r\n".join(
             f"content-length: {len(body)}" if line.lower().startswith("content-length") else line
@@ -214,8 +214,8 @@ async def test_results_of_a_tool_that_is_not_declared_any_more_stay_in_the_histo
     use = {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "a"}}
     hit = {"type": "web_search_result", "url": ARCH["url"], "title": "Arches", "encrypted_content": "x"}
     result = {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": [hit]}
-    said = {"type": "text", "text": "Arches carry."}
-    history = [*asks("Go."), {"role": "assistant", "content": [use, result, said]}, *asks("And?")]
+    text_block = {"type": "text", "text": "Arches carry."}
+    history = [*asks("Go."), {"role": "assistant", "content": [use, result, text_block]}, *asks("And?")]
     engine = scripted("openai-chat", Says("Done."))
     async with Internet() as internet, engine, BridgeServer(engine, web_tools=internet.tools) as server:
         await server.messages(messages=history, tools=[FETCH])

@@ -48,10 +48,10 @@ async def test_a_service_searches_by_itself_and_gets_its_searches_back_as_it_gav
 
     script = ScriptedResponses(play)
     async with FakeUpstream(script) as upstream, BridgeServer(gpt_at(upstream)) as server:
-        asked = asks("What do arches do?")
-        first = await server.ask(streamed(messages=asked, tools=[SEARCH], **THINKS))
+        requested = asks("What do arches do?")
+        first = await server.ask(streamed(messages=requested, tools=[SEARCH], **THINKS))
         content = message_of(first)["content"]
-        history = [*asked, {"role": "assistant", "content": content}, *asks("Sure?")]
+        history = [*requested, {"role": "assistant", "content": content}, *asks("Sure?")]
         second = await server.messages(messages=history, tools=[SEARCH], **THINKS)
     assert [block["type"] for block in blocks_of(first)] == [
         *("thinking", "server_tool_use", "web_search_tool_result", "thinking", "redacted_thinking", "text")
@@ -99,10 +99,10 @@ async def test_a_service_searches_and_the_bridge_fetches_for_one_message() -> No
         script = ScriptedResponses(play)
         tools = replace(internet.tools, searcher=None)
         async with FakeUpstream(script) as upstream, BridgeServer(gpt_at(upstream), web_tools=tools) as server:
-            asked = asks(f"What does {page} say?")
-            response = await server.ask(streamed(messages=asked, tools=[SEARCH, FETCH], **THINKS))
+            requested = asks(f"What does {page} say?")
+            response = await server.ask(streamed(messages=requested, tools=[SEARCH, FETCH], **THINKS))
             content = message_of(response)["content"]
-            history = [*asked, {"role": "assistant", "content": content}, *asks("Sure?")]
+            history = [*requested, {"role": "assistant", "content": content}, *asks("Sure?")]
             await server.messages(messages=history, tools=[SEARCH, FETCH], **THINKS)
     assert [block["type"] for block in blocks_of(response)] == [
         *("thinking", "server_tool_use", "web_search_tool_result", "redacted_thinking", "server_tool_use"),

@@ -97,8 +97,8 @@ async def test_results_are_read(name: str) -> None:
 
 
 async def test_each_service_is_asked_in_its_own_way() -> None:
-    asked = {name: (await ask(name, json_document(ANSWERS[name])))[1] for name in SERVICES}
-    seen = {name: (request.method, urlsplit(request.path).path) for name, request in asked.items()}
+    requested = {name: (await ask(name, json_document(ANSWERS[name])))[1] for name in SERVICES}
+    seen = {name: (request.method, urlsplit(request.path).path) for name, request in requested.items()}
     assert seen == {
         "searxng": ("GET", "/search"),
         "brave": ("GET", "/res/v1/web/search"),
@@ -106,7 +106,7 @@ async def test_each_service_is_asked_in_its_own_way() -> None:
         "exa": ("POST", "/search"),
         "ollama": ("POST", "/api/web_search"),
     }
-    words = {name: parse_qs(urlsplit(asked[name].path).query) for name in ("searxng", "brave")}
+    words = {name: parse_qs(urlsplit(requested[name].path).query) for name in ("searxng", "brave")}
     assert words["searxng"] == {"q": ["bridges & more -site:ads.example"], "format": ["json"], "language": ["de-DE"]}
     assert words["brave"]["q"] == ["bridges & more -site:ads.example"]
     assert (words["brave"]["country"], words["brave"]["search_lang"], words["brave"]["count"]) == (
@@ -114,24 +114,24 @@ async def test_each_service_is_asked_in_its_own_way() -> None:
         ["de"],
         ["5"],
     )
-    where = {name: value for name, value in asked["brave"].headers.items() if name.startswith("x-loc-")}
+    where = {name: value for name, value in requested["brave"].headers.items() if name.startswith("x-loc-")}
     assert where == {
         "x-loc-country": "DE",
         "x-loc-state-name": "Nordrhein-Westfalen",
         "x-loc-city": "K%C3%B6ln",
         "x-loc-timezone": "Europe/Berlin",
     }
-    assert asked["tavily"].json == {
+    assert requested["tavily"].json == {
         "query": "bridges & more",
         "max_results": 5,
         "exclude_domains": ["ads.example"],
         "country": "germany",
     }
-    assert asked["exa"].json["excludeDomains"] == ["ads.example"]
-    assert asked["exa"].json["userLocation"] == "DE"
-    assert asked["ollama"].json == {"query": "bridges & more -site:ads.example", "max_results": 5}
+    assert requested["exa"].json["excludeDomains"] == ["ads.example"]
+    assert requested["exa"].json["userLocation"] == "DE"
+    assert requested["ollama"].json == {"query": "bridges & more -site:ads.example", "max_results": 5}
     headers = {"brave": "x-subscription-token", "exa": "x-api-key"}
-    for name, request in asked.items():
+    for name, request in requested.items():
         assert KEY in request.headers[headers.get(name, "authorization")]
         assert KEY not in request.path
 
@@ -174,9 +174,9 @@ async def test_a_country_that_a_service_does_not_know_is_left_out(name: str) -> 
 @each_service
 async def test_an_odd_place_is_no_reason_to_fail(name: str, place: dict[str, str]) -> None:
     query = SearchQuery(text="bridges", count=5, location=UserLocation(**place))
-    hits, asked = await ask(name, json_document(ANSWERS[name]), query)
+    hits, requested = await ask(name, json_document(ANSWERS[name]), query)
     assert len(hits) == 2
-    assert "x" not in asked.headers
+    assert "x" not in requested.headers
 
 
 @pytest.mark.parametrize(
@@ -212,15 +212,15 @@ async def test_addresses_that_are_none_are_left_out_and_long_passages_are_cut() 
 
 
 async def test_duckduckgo_is_searched_by_its_library() -> None:
-    asked: list[tuple[str, Mapping[str, Any]]] = []
+    requested: list[tuple[str, Mapping[str, Any]]] = []
 
     def find(text: str, **settings: Any) -> list[dict[str, str]]:
-        asked.append((text, settings))
+        requested.append((text, settings))
         return [{"title": "A &amp; b", "href": "https://a.example/", "body": "About a."}]
 
     hits, _ = await DuckDuckGo(find).search(QUERY)
     assert hits == [SearchHit(url="https://a.example/", title="A & b", passage="About a.")]
-    ((text, settings),) = asked
+    ((text, settings),) = requested
     assert text == "bridges & more -site:ads.example"
     assert settings == {"region": "de-de", "max_results": 5, "backend": "duckduckgo"}
 

@@ -167,8 +167,8 @@ async def test_a_forced_tool_is_forced_once() -> None:
 
 
 async def test_more_uses_than_the_client_allows_are_refused_to_the_model() -> None:
-    asked = [("web_search", {"query": f"q{number}"}) for number in range(3)]
-    engine = scripted("openai-chat", Says("", asked), Says("Enough."))
+    requested = [("web_search", {"query": f"q{number}"}) for number in range(3)]
+    engine = scripted("openai-chat", Says("", requested), Says("Enough."))
     async with Internet() as internet, engine, BridgeServer(engine, web_tools=internet.tools) as server:
         response = await server.messages(messages=asks("Go."), tools=[SEARCH | {"max_uses": 2}])
     codes = [block["content"] for block in message_of(response)["content"] if block["type"].endswith("_result")]
@@ -214,10 +214,10 @@ async def test_the_tokens_are_counted_of_what_is_sent(kind: str) -> None:
     sealed = {**hit, "encrypted_content": seal_content("A passage of some words. " * 200)}
     found = {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": [sealed]}
     history = [*asks("Go."), {"role": "assistant", "content": [use, found]}, *asks("And?")]
-    asked: list[ReceivedRequest] = []
+    requested: list[ReceivedRequest] = []
 
     def count(request: ReceivedRequest) -> Reply:
-        asked.append(request)
+        requested.append(request)
         return refusal(404, "no")
 
     async with (
@@ -229,8 +229,8 @@ async def test_the_tokens_are_counted_of_what_is_sent(kind: str) -> None:
         counted = await server.post("/v1/messages/count_tokens", body)
     assert 1000 < counted.json["input_tokens"] < 3000
     if kind == "anthropic-messages":  # whose engines count themselves
-        assert ["input_schema" in tool for tool in asked[0].json["tools"]] == [True, True, True]
-        assert "A passage of some words." in results(asked[0])[0]
+        assert ["input_schema" in tool for tool in requested[0].json["tools"]] == [True, True, True]
+        assert "A passage of some words." in results(requested[0])[0]
 
 
 # --- Claude Code's request for one search -------------------------------------------------------------------------
@@ -245,10 +245,10 @@ async def test_the_clients_own_search_is_made_at_once_and_summed_up(kind: str, c
         engine,
         BridgeServer(upstream_of(engine, kind), web_tools=internet.tools) as server,
     ):
-        asked = question(
+        requested = question(
             messages=asks(f"{SEARCH_PROMPT}which bridges"), tools=[SEARCH], tool_choice=choice, stream=True
         )
-        response = await server.ask(post("/v1/messages", asked, **{SUBAGENT_HEADER: "agent-1"}))
+        response = await server.ask(post("/v1/messages", requested, **{SUBAGENT_HEADER: "agent-1"}))
     use, found, before, cited, after = blocks_of(response)
     assert use["input"] == {"query": "which bridges"}
     assert len(found["content"]) == 2

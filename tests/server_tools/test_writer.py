@@ -49,14 +49,14 @@ def _played(script: list[list[tuple[str, str]]], sources: list[dict[str, str]]) 
     ids, keys = count(), count()
     writer = MessageWriter({"web_search"}, sources, "req_1", lambda: f"srvtoolu_{next(ids)}")
     events: list[StreamEvent] = []
-    for said in script:
+    for output_text in script:
         writer.begin_round()
         context = ResponseContext(
             message_id="msg_1", request_id="req_1", prompt_tokens=7, window_tokens=None, new_tool_id=str
         )
         assembler = MessageAssembler(context, "m")
         events += writer.take(assembler.start())
-        for kind, what in [*said, ("text", "So.")]:
+        for kind, what in [*output_text, ("text", "So.")]:
             made = assembler.keep_alive() if kind == "alive" else assembler.feed(_deltas(kind, what, next(keys)))
             events += writer.take(made)
         finish: list[Delta] = [Finish(FinishReason.STOP), UsageReport(prompt_tokens=7, output_tokens=3)]
@@ -81,8 +81,10 @@ def test_every_message_is_legal_and_adds_up(script: list[list[tuple[str, str]]])
 def test_without_results_the_text_stays_as_the_model_wrote_it(script: list[list[tuple[str, str]]]) -> None:
     message: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(folded(_played(script, []))))
     text = "".join(block["text"] for block in message["content"] if block["type"] == "text")
-    said = [what for steps in script for kind, what in [*steps, ("text", "So.")] if kind == "text" and what.strip()]
-    assert text.replace(" ", "") == "".join(said).replace(" ", "")
+    output_text = [
+        what for steps in script for kind, what in [*steps, ("text", "So.")] if kind == "text" and what.strip()
+    ]
+    assert text.replace(" ", "") == "".join(output_text).replace(" ", "")
     uses = [block["id"] for block in message["content"] if block["type"] == "server_tool_use"]
     gave = [block["tool_use_id"] for block in message["content"] if block["type"] == "web_search_tool_result"]
     assert sorted(uses) == sorted(gave)

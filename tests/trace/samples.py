@@ -40,7 +40,7 @@ def received(
     messages: list[dict[str, Any]] | None = None, *, exchange: str = EXCHANGE, body: bytes | None = None, **fields: Any
 ) -> RequestReceived:
     messages = messages or [{"role": "user", "content": "Hello"}]
-    asked = {"model": "claude-sonnet-5", "max_tokens": 32_000, "messages": messages, **fields}
+    requested = {"model": "claude-sonnet-5", "max_tokens": 32_000, "messages": messages, **fields}
     return RequestReceived(
         exchange=exchange,
         at_s=NOON,
@@ -48,12 +48,12 @@ def received(
         model="claude-sonnet-5",
         streamed=True,
         messages=len(messages),
-        tools=len(asked.get("tools", [])),
+        tools=len(requested.get("tools", [])),
         max_tokens=32_000,
         session="3f2a9c1d-88aa-4e1c",
         user_agent="claude-cli/2.1.330 (external, cli)",
         not_read=["safeguards"] if "safeguards" in fields else [],
-        body=msgspec.json.encode(asked) if body is None else body,
+        body=msgspec.json.encode(requested) if body is None else body,
     )
 
 
@@ -107,7 +107,7 @@ def grew(chars: int = 4, *, exchange: str = EXCHANGE) -> AnswerGrew:
     return AnswerGrew(exchange=exchange, at_s=NOON + 4, after_s=4, deltas=1, chars=chars)
 
 
-def mended(what: str = "message_stop was missing") -> AnswerMended:
+def answer_repaired(what: str = "message_stop was missing") -> AnswerMended:
     return AnswerMended(exchange=EXCHANGE, at_s=NOON + 5, what=what)
 
 

@@ -15,12 +15,12 @@ from claude_bridge.trace.console.printable import NO_BREAK
 REMINDER = {"type": "text", "text": "<system-reminder>\nToday is Friday\n</system-reminder>"}
 
 
-def _said(*messages: dict[str, Any]) -> list[Line]:
-    said = last_said(msgspec.json.encode({"messages": messages}))
-    return [what._replace(text=what.text.replace(NO_BREAK, " ")) for what in said]
+def _last_lines(*messages: dict[str, Any]) -> list[Line]:
+    last_lines = last_said(msgspec.json.encode({"messages": messages}))
+    return [what._replace(text=what.text.replace(NO_BREAK, " ")) for what in last_lines]
 
 
-def test_sizes_by_role_and_parameters_are_told_apart() -> None:
+def test_sizes_by_role_and_parameters_are_distinguished() -> None:
     body = {
         "model": "m",
         "system": "s" * 6_800,
@@ -47,8 +47,8 @@ def test_sizes_by_role_and_parameters_are_told_apart() -> None:
     )
 
 
-def test_the_last_user_turn_is_told_though_system_messages_stand_behind_it() -> None:
-    assert _said(
+def test_the_last_user_turn_is_reported_though_system_messages_stand_behind_it() -> None:
+    assert _last_lines(
         {"role": "user", "content": "first"},
         {"role": "assistant", "content": "ok"},
         {"role": "user", "content": [REMINDER, {"type": "text", "text": "second"}, REMINDER]},
@@ -58,7 +58,7 @@ def test_the_last_user_turn_is_told_though_system_messages_stand_behind_it() -> 
 
 def test_tool_results_are_named_after_their_calls() -> None:
     image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "A" * 2_000}}
-    assert _said(
+    assert _last_lines(
         {
             "role": "assistant",
             "content": [

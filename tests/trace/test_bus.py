@@ -84,11 +84,11 @@ def test_a_bus_without_sinks_is_not_active() -> None:
 
 
 def test_the_user_is_warned_once_with_the_same_words() -> None:
-    told: list[str] = []
-    bus = Bus(warn=told.append)
+    reported: list[str] = []
+    bus = Bus(warn=reported.append)
     for warning in ("one", "two", "one"):
         bus.warn(warning)
-    assert told == ["one", "two"]
+    assert reported == ["one", "two"]
 
 
 def test_a_warning_that_nobody_can_read_breaks_nothing() -> None:

@@ -28,6 +28,7 @@ from claude_bridge.wire.anthropic import (
 )
 from tests.trace.samples import (
     NOON,
+    answer_repaired,
     client_left,
     cut,
     described,
@@ -35,7 +36,6 @@ from tests.trace.samples import (
     failed,
     first_token,
     grew,
-    mended,
     read,
     received,
     repaired,
@@ -179,7 +179,7 @@ def test_a_turn_at_200_columns() -> None:
 # --- other ends ---------------------------------------------------------------------------------------------
 
 
-def test_an_error_is_told_whole() -> None:
+def test_an_error_is_reported_whole() -> None:
     message = "ollama at http://127.0.0.1:11434 refuses connections. Is it running? Start it with `ollama serve`."
     assert shown(failed(message)) == (
         "k7Qd ✗ 12:00:01 400 invalid_request_error after 1.0 s\n"
@@ -194,7 +194,7 @@ def test_an_error_in_mid_answer_says_how_far_it_came() -> None:
     assert "│ sent   ~120 tokens, the first after 3.9 s\n" in text
 
 
-def test_a_client_that_left_is_told_with_what_it_got() -> None:
+def test_a_client_that_left_is_reported_with_what_it_got() -> None:
     assert "✗ 12:00:05 the client left after 5.0 s\n" in shown(sent(), client_left())
     assert "nothing yet: the first token had not come" in shown(sent(), client_left())
 
@@ -259,9 +259,9 @@ def test_other_failures_are_all_shown(fields: dict[str, Any]) -> None:
 
 
 def test_the_same_mistake_of_another_session_is_another_one() -> None:
-    asked, answered = _refused(2)
-    assert isinstance(asked, RequestReceived)
-    assert shown(*_refused(1), msgspec.structs.replace(asked, session="other"), answered).count(BAD) == 2
+    requested, answered = _refused(2)
+    assert isinstance(requested, RequestReceived)
+    assert shown(*_refused(1), msgspec.structs.replace(requested, session="other"), answered).count(BAD) == 2
 
 
 def test_a_request_that_was_sent_twice_says_why() -> None:
@@ -333,16 +333,18 @@ HOSTILE = "\x1b[2J\x1b]0;t\x07[bold red]\x9b31m\u202eevil[/] [link=http://x]:smi
 
 
 @pytest.mark.parametrize(
-    ("tokens", "told"),
+    ("tokens", "reported"),
     [pytest.param(21_400, "21,400 tokens", id="told"), pytest.param(None, "about 21,200 tokens", id="not told")],
 )
-def test_a_prompt_that_was_read_again_is_told_with_the_cause(tokens: int | None, told: str) -> None:
+def test_a_prompt_that_was_read_again_is_reported_with_the_cause(tokens: int | None, reported: str) -> None:
     text = shown(received(), sent(), reread(tokens), ended(), live=False)
-    assert f"k7Qd │ reread turn 3 re-read {told}: tool Bash's description" in text
+    assert f"k7Qd │ reread turn 3 re-read {reported}: tool Bash's description" in text
 
 
-def test_what_was_put_right_in_an_answer_is_told_in_one_line() -> None:
-    text = shown(received(), sent(), mended(), mended("the stop reason was length"), ended(), live=False)
+def test_what_was_put_right_in_an_answer_is_reported_in_one_line() -> None:
+    text = shown(
+        received(), sent(), answer_repaired(), answer_repaired("the stop reason was length"), ended(), live=False
+    )
     assert "k7Qd │ repair message_stop was missing; the stop reason was length" in text
 
 
@@ -374,7 +376,7 @@ def test_control_sequences_and_markup_are_shown_and_not_obeyed() -> None:
         assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\ud800-\udfff]", allowed)
 
 
-def test_an_image_that_was_described_is_told_with_what_was_said_of_it() -> None:
+def test_an_image_that_was_described_is_reported_with_what_was_said_of_it() -> None:
     assert shown(described(), described(None, "it said nothing")).splitlines() == [
         "k7Qd → 12:00:00 llava described an image, after 2.5 s",
         "k7Qd │ image  messages[2].content[0]: A cat on a keyboard.",
@@ -383,7 +385,7 @@ def test_an_image_that_was_described_is_told_with_what_was_said_of_it() -> None:
     ]
 
 
-def test_a_search_is_told_with_its_query_and_why_it_failed() -> None:
+def test_a_search_is_reported_with_its_query_and_why_it_failed() -> None:
     assert shown(searched(), searched(error="unavailable", reason="SearXNG does not answer.")).splitlines() == [
         "k7Qd → 12:00:00 web search: 2 results, 2.4 kB, after 500 ms",
         'k7Qd │ input  {"query": "bridges"}',
@@ -417,7 +419,7 @@ def test_a_pipe_gets_plain_lines_and_no_progress() -> None:
     assert "\x1b" not in text
 
 
-def test_a_pipe_is_told_once_that_the_engine_reads() -> None:
+def test_a_pipe_is_reported_once_that_the_engine_reads() -> None:
     text = shown(sent(), waiting(), waiting(), first_token(), waiting())
     assert text.count("the engine loads or reads") == 1
     assert "~9,100 tokens to read" in text
@@ -445,7 +447,7 @@ def test_how_much_of_the_prompt_has_been_read_is_shown_from_time_to_time() -> No
     assert "loads or reads" not in text
 
 
-def test_loading_a_model_is_told_where_it_took_its_time() -> None:
+def test_loading_a_model_is_reported_where_it_took_its_time() -> None:
     assert "loaded the model in 8.0 s" in shown(ended(load_ms=8_000.0))
     assert "loaded" not in shown(ended(load_ms=40.0))
 
@@ -546,7 +548,7 @@ def test_fields_that_were_not_read_are_named() -> None:
     assert "│ unread safeguards\n" in shown(received(safeguards=[{"type": "x"}]))
 
 
-def test_a_prompt_that_was_cut_is_told_with_the_remedy() -> None:
+def test_a_prompt_that_was_cut_is_reported_with_the_remedy() -> None:
     log = " ".join(shown(received(), sent(), cut(), ended(), width=200).split())
     assert "cut the engine read 16,384 of about 44,000 tokens, and cut the rest in silence" in log
     assert "its window has 32,768. Update it, or give a larger --context-window" in log

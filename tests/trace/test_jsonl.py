@@ -15,6 +15,7 @@ from claude_bridge.trace.events import TraceEvent
 from claude_bridge.trace.jsonl import JsonlSink
 from claude_bridge.wire.anthropic import ToolUseBlock
 from tests.trace.samples import (
+    answer_repaired,
     client_left,
     cut,
     described,
@@ -22,7 +23,6 @@ from tests.trace.samples import (
     failed,
     first_token,
     grew,
-    mended,
     received,
     repaired,
     reread,
@@ -48,7 +48,7 @@ def test_every_kind_of_event_becomes_a_line_with_its_kind(tmp_path: Path) -> Non
         first_token(),
         grew(),
         repaired(),
-        mended(),
+        answer_repaired(),
         reread(),
         cut(),
         ended(),

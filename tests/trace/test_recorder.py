@@ -105,20 +105,20 @@ def test_the_end_holds_the_whole_message(recorder: Recorder, sink: Recording) ->
     assert end.first_token_s <= end.after_s
 
 
-def test_each_repair_is_told_once(recorder: Recorder, sink: Recording) -> None:
+def test_each_repair_is_reported_once(recorder: Recorder, sink: Recording) -> None:
     recorder.repaired([Repair("Bash", "mended")])
     recorder.repaired([Repair("Edit", "mended too")])
     assert [getattr(event, "tool_name", None) for event in sink.events] == ["Bash", "Edit"]
 
 
-def test_a_description_of_an_image_is_told(recorder: Recorder, sink: Recording) -> None:
+def test_a_description_of_an_image_is_reported(recorder: Recorder, sink: Recording) -> None:
     recorder.record(ImageDescribed(path="$.a", model="seer", text="A cat.", trouble="", took_s=1.5))
     (event,) = sink.events
     assert isinstance(event, ImageDescribed)
     assert (event.exchange, event.path, event.model, event.text) == ("req_1", "$.a", "seer", "A cat.")
 
 
-def test_a_repair_of_the_response_as_a_whole_is_told_as_that(recorder: Recorder, sink: Recording) -> None:
+def test_a_repair_of_the_response_as_a_whole_is_reported_as_that(recorder: Recorder, sink: Recording) -> None:
     recorder.repaired([Repair("", "a")])
     recorder.repaired([Repair("Bash", "b"), Repair("", "c")])
     assert [type(event) for event in sink.events] == [AnswerMended, ToolInputRepaired, AnswerMended]
@@ -142,7 +142,7 @@ def test_without_a_listener_nothing_is_kept() -> None:
     assert not recorder.active
 
 
-def test_fields_of_a_request_that_nobody_knows_are_told(recorder: Recorder, sink: Recording) -> None:
+def test_fields_of_a_request_that_nobody_knows_are_reported(recorder: Recorder, sink: Recording) -> None:
     body = b'{"model":"m","max_tokens":9,"novelty":1,"messages":[{"role":"user","content":"Hi"}]}'
 
     recorder.received(parse_messages_request(body), path="/v1/messages", body=body, session=None, user_agent=None)
@@ -151,7 +151,7 @@ def test_fields_of_a_request_that_nobody_knows_are_told(recorder: Recorder, sink
     assert sink.events[0].not_read == ["novelty"]
 
 
-def test_a_request_that_cannot_be_read_is_told_with_its_body(recorder: Recorder, sink: Recording) -> None:
+def test_a_request_that_cannot_be_read_is_reported_with_its_body(recorder: Recorder, sink: Recording) -> None:
     recorder.received(None, path="/v1/messages", body=b"{nonsense", session=None, user_agent="curl")
 
     assert isinstance(sink.events[0], RequestReceived)

@@ -20,19 +20,19 @@ def figures_of(*finished: Finished) -> Figures:
 
 
 def test_answers_failures_and_departures_are_counted_apart() -> None:
-    told = figures_of(
+    reported = figures_of(
         an_answer(),
         Finished(model="m", session=None, outcome="failed"),
         Finished(model="m", session=None, outcome="left"),
         Finished(model="m", session=None, outcome="left"),
     )
-    assert (told.requests, told.answered, told.failed, told.left) == (4, 1, 1, 2)
+    assert (reported.requests, reported.answered, reported.failed, reported.left) == (4, 1, 1, 2)
 
 
 def test_the_cache_share_is_of_the_prompts_of_which_the_engine_told() -> None:
-    told = figures_of(an_answer(prompt_tokens=1000, cached_tokens=900), an_answer(prompt_tokens=5000))
-    assert told.prompt_tokens == 6000
-    assert told.cache_share == 0.9
+    reported = figures_of(an_answer(prompt_tokens=1000, cached_tokens=900), an_answer(prompt_tokens=5000))
+    assert reported.prompt_tokens == 6000
+    assert reported.cache_share == 0.9
 
 
 def test_a_cache_of_which_nothing_is_told_is_unknown_and_not_empty() -> None:
@@ -41,14 +41,14 @@ def test_a_cache_of_which_nothing_is_told_is_unknown_and_not_empty() -> None:
 
 
 def test_the_speed_is_of_the_answers_that_were_timed() -> None:
-    told = figures_of(an_answer(output_tokens=100, output_s=2.0), an_answer(output_tokens=900))
-    assert (told.output_tokens, told.tokens_per_s) == (1000, 50.0)
+    reported = figures_of(an_answer(output_tokens=100, output_s=2.0), an_answer(output_tokens=900))
+    assert (reported.output_tokens, reported.tokens_per_s) == (1000, 50.0)
     assert figures_of(an_answer(output_tokens=900)).tokens_per_s is None
 
 
 def test_what_is_not_known_to_have_cost_anything_is_counted() -> None:
-    told = figures_of(an_answer(cost_usd=0.25), an_answer(cost_usd=0.5), an_answer())
-    assert (told.cost_usd, told.of_unknown_cost) == (0.75, 1)
+    reported = figures_of(an_answer(cost_usd=0.25), an_answer(cost_usd=0.5), an_answer())
+    assert (reported.cost_usd, reported.of_unknown_cost) == (0.75, 1)
 
 
 def test_first_tokens_are_summed_and_classed() -> None:

@@ -43,11 +43,11 @@ async def test_both_requests_and_both_streams_are_recorded_whole(
     tmp_path: Path, trace: JsonlSink, streamed: bool
 ) -> None:
     async with FakeUpstream([answer("Hello, été 🔑")]) as upstream, BridgeServer(upstream, sinks=[trace]) as server:
-        asked = question(stream=streamed)
-        response = await server.post("/v1/messages", asked)
+        requested = question(stream=streamed)
+        response = await server.post("/v1/messages", requested)
         await until(lambda: lines_of(tmp_path / "t.jsonl")[-1]["type"] == "StreamsRecorded")
         lines = {line["type"]: line for line in lines_of(tmp_path / "t.jsonl")}
-        assert lines["RequestReceived"]["body"] == asked
+        assert lines["RequestReceived"]["body"] == requested
         assert lines["RequestSent"]["body"] == upstream.requests[0].json
         assert lines["RequestSent"]["kind"] == "openai-chat"
         streams = lines["StreamsRecorded"]

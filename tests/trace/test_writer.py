@@ -21,6 +21,7 @@ from claude_bridge.trace.jsonl import JsonlSink
 from claude_bridge.trace.writer import TraceWriter
 from claude_bridge.wire.anthropic import ToolUseBlock
 from tests.trace.samples import (
+    answer_repaired,
     client_left,
     cut,
     described,
@@ -28,7 +29,6 @@ from tests.trace.samples import (
     failed,
     first_token,
     grew,
-    mended,
     read,
     received,
     repaired,
@@ -55,7 +55,7 @@ EVENTS: list[TraceEvent] = [
     first_token(),
     grew(),
     repaired(),
-    mended(),
+    answer_repaired(),
     reread(),
     cut(),
     ended([ToolUseBlock("toolu_1", "Bash", Raw(b'{\n "command": "ls %b"\n}' % SECRET.encode()))]),

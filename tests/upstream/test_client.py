@@ -145,7 +145,7 @@ async def test_what_came_between_two_calls_is_handed_over_at_once() -> None:
         assert await call.receive() == b""
 
 
-async def test_silence_is_told_again_and_again_and_bytes_end_it() -> None:
+async def test_silence_is_reported_again_and_again_and_bytes_end_it() -> None:
     go_on = anyio.Event()
     steps: Reply = [Head(), Wait(go_on), Send(b"x")]
     async with (
@@ -307,7 +307,7 @@ def test_the_advice_on_an_engine_that_does_not_answer_fits_the_reason(trouble: s
     assert advice_on(UpstreamUnreachableError(f"The engine at http://x {trouble}")).startswith(advice)
 
 
-async def test_a_refused_connection_is_told() -> None:
+async def test_a_refused_connection_is_reported() -> None:
     with closed_port() as port:
         error = await error_of(f"http://127.0.0.1:{port}/v1")
     assert isinstance(error, UpstreamUnreachableError)
@@ -315,13 +315,13 @@ async def test_a_refused_connection_is_told() -> None:
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-async def test_an_unknown_host_is_told(scheme: str) -> None:
+async def test_an_unknown_host_is_reported(scheme: str) -> None:
     error = await error_of(f"{scheme}://engine.invalid/v1")
     assert isinstance(error, UpstreamUnreachableError)
     assert error.message == f"The engine at {scheme}://engine.invalid/v1 can't be found: the host name is unknown."
 
 
-async def test_tls_to_a_plain_port_is_told() -> None:
+async def test_tls_to_a_plain_port_is_reported() -> None:
     async with FakeUpstream([document(b"ok")]) as upstream:
         error = await error_of(f"https://127.0.0.1:{upstream.port}/v1")
     assert isinstance(error, UpstreamUnreachableError)
@@ -340,7 +340,7 @@ async def test_tls_to_a_plain_port_is_told() -> None:
         pytest.param([Raw(b"HTTP/1.1 100 Continue\r\n\r\n" * 2000)], "interim answers", id="interim answers only"),
     ],
 )
-async def test_a_broken_answer_is_told(steps: Reply, words: str) -> None:
+async def test_a_broken_answer_is_reported(steps: Reply, words: str) -> None:
     async with FakeUpstream([steps] * 2) as upstream:
         error = await error_of(upstream.base_url, KEY)
         assert isinstance(error, UpstreamBrokenError)
@@ -396,7 +396,7 @@ async def test_a_document_is_fetched_whole_whatever_its_status() -> None:
         assert upstream.probes[0].headers["authorization"] == f"Bearer {KEY}"
 
 
-async def test_a_document_that_does_not_come_in_time_is_told() -> None:
+async def test_a_document_that_does_not_come_in_time_is_reported() -> None:
     async with FakeUpstream(documents={"/v1/models": [Stall()]}) as upstream, client_of(upstream.base_url) as client:
         with pytest.raises(BridgeError, match=r"did not answer within 0\.05 s"):
             await client.fetch("/models", timeout_s=0.05)

@@ -84,8 +84,8 @@ async def test_only_so_many_counts_are_kept() -> None:
     async with counter_of(lambda _: counts(7), cache_size=2) as (counter, upstream):
         for text in ("a", "b", "a", "c", "a", "b"):
             await counter.count(prompt(text))
-        asked = [request.json["messages"][0]["content"] for request in upstream.requests]
-        assert asked == ["a", "b", "c", "b"], "b was not asked for the longest time when c came"
+        requested = [request.json["messages"][0]["content"] for request in upstream.requests]
+        assert requested == ["a", "b", "c", "b"], "b was not asked for the longest time when c came"
 
 
 async def test_a_version_without_a_route_is_asked_at_the_next_one_from_then_on() -> None:
@@ -192,8 +192,8 @@ async def test_gemini_counts_by_its_own_api_and_with_the_key_in_its_own_header()
         base_url = f"http://127.0.0.1:{upstream.port}/v1beta/openai"
         async with UpstreamClient(base_url, api_key="a-long-secret", name="Gemini") as client:
             assert await PromptCounter(client, ("gemini",)).count(prompt()) == 321
-    (asked,) = upstream.requests
-    assert asked.path == f"/v1beta/models/{MODEL}:countTokens"
-    assert asked.headers["x-goog-api-key"] == "a-long-secret"
-    assert "authorization" not in asked.headers
-    assert "Hi" in asked.json["contents"][0]["parts"][0]["text"]
+    (requested,) = upstream.requests
+    assert requested.path == f"/v1beta/models/{MODEL}:countTokens"
+    assert requested.headers["x-goog-api-key"] == "a-long-secret"
+    assert "authorization" not in requested.headers
+    assert "Hi" in requested.json["contents"][0]["parts"][0]["text"]

@@ -200,12 +200,12 @@ async def test_a_dead_proxy_is_named_with_its_variable(monkeypatch: pytest.Monke
     assert reason == f"can't be reached: the proxy http://127.0.0.1:{port} (from HTTPS_PROXY) refused the connection."
 
 
-async def test_a_proxy_of_another_kind_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_proxy_of_another_kind_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "nonsense://x")
     assert "HTTPS_PROXY names a proxy of the kind nonsense://" in await why_not("https://engine.example/v1")
 
 
-async def test_a_proxy_that_wants_a_login_for_http_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_proxy_that_wants_a_login_for_http_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     async with proxy_to(1, login="other") as proxy:
         monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.port}")
         assert "needs a login" in await why_not("http://engine.example/v1")
@@ -301,7 +301,7 @@ def few_descriptors() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-async def test_a_lack_of_descriptors_is_told_as_such() -> None:
+async def test_a_lack_of_descriptors_is_reported_as_such() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         base_url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
         async with UpstreamClient(base_url, api_key=None, name="It") as client:

@@ -95,7 +95,7 @@ def test_this_machine_is_never_asked_through_a_proxy_however_it_is_spelled(host:
         ("http://proxy:99999", "HTTPS_PROXY is no address of a proxy"),
     ],
 )
-def test_what_is_no_proxy_is_told_with_its_variable(value: str, words: str) -> None:
+def test_what_is_no_proxy_is_reported_with_its_variable(value: str, words: str) -> None:
     with pytest.raises(InvalidProxyError) as caught:
         proxy_of(HTTPS, HTTPS_PROXY=value)
     assert words in str(caught.value)

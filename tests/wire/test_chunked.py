@@ -84,7 +84,7 @@ def test_what_follows_the_end_is_excess() -> None:
         "no line end",
     ],
 )
-def test_broken_framing_is_told_and_nothing_more_is_read(framing: bytes) -> None:
+def test_broken_framing_is_reported_and_nothing_more_is_read(framing: bytes) -> None:
     decoder = ChunkedDecoder()
 
     out = decoder.feed(b"3\r\none\r\n" + framing)

@@ -66,6 +66,6 @@ def test_a_key_that_is_given_twice_is_refused(body: bytes) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"7", b'{"a":', b'{"a":' * 100_000])
-def test_what_is_no_object_is_told(body: bytes) -> None:
+def test_what_is_no_object_is_reported(body: bytes) -> None:
     with pytest.raises(msgspec.DecodeError):
         member_spans(body)

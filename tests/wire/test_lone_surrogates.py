@@ -14,7 +14,7 @@ from claude_bridge.wire.lenient_json import replace_lone_surrogates
 
 
 @pytest.mark.parametrize(
-    ("document", "mended"),
+    ("document", "answer_repaired"),
     [
         (rb'"\ud83d"', rb'"\ufffd"'),
         (rb'"\uDE00 x"', rb'"\ufffd x"'),
@@ -46,18 +46,18 @@ from claude_bridge.wire.lenient_json import replace_lone_surrogates
         "-",
     ],
 )
-def test_a_half_alone_is_replaced_and_all_else_stays(document: bytes, mended: bytes) -> None:
-    assert replace_lone_surrogates(document) == mended
-    assert msgspec.json.decode(mended) == json.loads(mended)
+def test_a_half_alone_is_replaced_and_all_else_stays(document: bytes, answer_repaired: bytes) -> None:
+    assert replace_lone_surrogates(document) == answer_repaired
+    assert msgspec.json.decode(answer_repaired) == json.loads(answer_repaired)
 
 
 @given(st.text(alphabet='\\u\ud83d\ude00\udbff\udc00a"\n', max_size=12))
 def test_any_text_is_what_pythons_own_reader_makes_of_it(text: str) -> None:
     document = json.dumps({text: text}).encode()
-    mended = replace_lone_surrogates(document)
-    assert len(mended) == len(document)
+    answer_repaired = replace_lone_surrogates(document)
+    assert len(answer_repaired) == len(document)
     whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    assert list(msgspec.json.decode(mended).values()) == [whole]
+    assert list(msgspec.json.decode(answer_repaired).values()) == [whole]
 
 
 @given(st.text(alphabet='\\u\ud83d\ude00\udbff\udc00a"\n', max_size=40), st.integers(1, 30))

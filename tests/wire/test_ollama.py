@@ -71,12 +71,12 @@ def test_a_model_is_asked_about_by_name() -> None:
 
 
 def test_the_last_line_of_an_answer_is_read() -> None:
-    said = ollama.parse_chat_chunk(
+    output_text = ollama.parse_chat_chunk(
         b'{"model":"m","created_at":"2026-11-21T10:00:00Z","message":{"role":"assistant","content":"Hi"},"done":true,'
         b'"done_reason":"stop","total_duration":9,"load_duration":1,"prompt_eval_count":26,"prompt_eval_duration":2,'
         b'"eval_count":7,"eval_duration":3}'
     )
-    assert said == ollama.ChatChunk(
+    assert output_text == ollama.ChatChunk(
         message=ollama.AnswerMessage(content="Hi"),
         done=True,
         done_reason="stop",
@@ -109,10 +109,10 @@ def test_garbage_is_no_line(body: bytes) -> None:
 
 
 def test_bytes_that_are_no_text_are_mended_in_arguments_too() -> None:
-    said = ollama.parse_chat_chunk(b'{"message":{"tool_calls":[{"function":{"arguments":{"a":"\xff"}}}]}}')
-    assert said.message is not None
-    assert said.message.tool_calls is not None
-    function = said.message.tool_calls[0].function
+    output_text = ollama.parse_chat_chunk(b'{"message":{"tool_calls":[{"function":{"arguments":{"a":"\xff"}}}]}}')
+    assert output_text.message is not None
+    assert output_text.message.tool_calls is not None
+    function = output_text.message.tool_calls[0].function
     assert function is not None
     assert bytes(function.arguments).decode() == '{"a":"\ufffd"}'
 

@@ -43,7 +43,7 @@ ModelOutput = list[tuple[str, str]]
 """What comes out, in its order: the kind, and the text of it."""
 
 
-def _said(*deltas: Delta, tools: list[Tool] = TOOLS) -> ModelOutput:
+def _output_text(*deltas: Delta, tools: list[Tool] = TOOLS) -> ModelOutput:
     reader = HarmonyReader(tools)
     out = [one for delta in deltas for one in reader.feed([delta])] + reader.close()
     out = [one for one in out if not isinstance(one, UsageReport | Repair)]
@@ -170,14 +170,14 @@ each_answer = pytest.mark.parametrize(("text", "output"), ANSWERS.values(), ids=
 
 @each_answer
 def test_each_message_is_what_its_channel_says(text: str, output: ModelOutput) -> None:
-    assert _said(TextDelta(text)) == output
+    assert _output_text(TextDelta(text)) == output
 
 
 @each_answer
 def test_how_the_text_is_cut_changes_nothing(text: str, output: ModelOutput) -> None:
-    assert _said(*map(TextDelta, text)) == output
+    assert _output_text(*map(TextDelta, text)) == output
     for at in range(len(text)):
-        assert _said(TextDelta(text[:at]), UsageReport(), TextDelta(text[at:])) == output
+        assert _output_text(TextDelta(text[:at]), UsageReport(), TextDelta(text[at:])) == output
 
 
 def test_calls_are_reported() -> None:
@@ -185,7 +185,7 @@ def test_calls_are_reported() -> None:
 
 
 def test_where_no_tool_may_be_called_a_message_to_one_is_text() -> None:
-    assert _said(TextDelta(LIST + "<|call|>"), tools=[]) == [("text", '{"command":"ls"}')]
+    assert _output_text(TextDelta(LIST + "<|call|>"), tools=[]) == [("text", '{"command":"ls"}')]
 
 
 def test_thoughts_and_calls_of_the_engine_itself_pass() -> None:
@@ -198,7 +198,7 @@ def test_thoughts_and_calls_of_the_engine_itself_pass() -> None:
     "<|end|>", "<|call|>", " to=functions.Bash", "{}", "<|", "|>", "`", "\n"]), max_size=12))  # fmt: skip
 def test_any_text_is_read_alike_however_it_is_cut(words: list[str]) -> None:
     text = "".join(words)
-    assert _said(*map(TextDelta, text), STOP) == _said(TextDelta(text), STOP)
+    assert _output_text(*map(TextDelta, text), STOP) == _output_text(TextDelta(text), STOP)
 
 
 # --- through the whole answer -----------------------------------------------------------------------------------

@@ -84,7 +84,7 @@ def _events(*deltas: Delta) -> list[StreamEvent]:
     return answer.start() + answer.take(list(deltas)) + answer.close()
 
 
-def _told(*deltas: Delta) -> list[object]:
+def _reported(*deltas: Delta) -> list[object]:
     """Return what the client gets: texts, and names and inputs of calls."""
     reported: list[object] = []
     for block in folded(_events(*deltas)).content:
@@ -118,7 +118,7 @@ def test_a_call_goes_on_when_its_end_is_reported() -> None:
 
 
 def test_calls_that_interleave_come_in_the_order_of_their_beginnings() -> None:
-    reported = _told(
+    reported = _reported(
         ToolCallStart(0, "Read"),
         ToolCallStart(1, "Bash"),
         ToolCallArguments(1, '{"b":'),
@@ -130,14 +130,14 @@ def test_calls_that_interleave_come_in_the_order_of_their_beginnings() -> None:
 
 
 def test_a_number_is_no_whole_call() -> None:
-    reported = _told(
+    reported = _reported(
         ToolCallStart(0, "Read"), ToolCallArguments(0, "1"), ToolCallStart(1, "Bash"), ToolCallArguments(0, "2"), STOP
     )
     assert reported == [("Read", {"input": 12}), ("Bash", {})]
 
 
 def test_text_keeps_its_place_among_calls() -> None:
-    assert _told(TextDelta("a"), *_call(0, "Read", "{}"), TextDelta("b"), *_call(1, "Bash", "{}"), STOP) == [
+    assert _reported(TextDelta("a"), *_call(0, "Read", "{}"), TextDelta("b"), *_call(1, "Bash", "{}"), STOP) == [
         "a",
         ("Read", {}),
         "b",
@@ -152,12 +152,12 @@ def test_text_keeps_its_place_among_calls() -> None:
 )
 def test_what_is_said_of_a_call_too_late_changes_nothing(late: list[Delta]) -> None:
     call = [*_call(0, "Read", '{"a":1}'), ToolCallEnd(0)]
-    assert _told(*call, *late, STOP) == [("Read", {"a": 1})]
+    assert _reported(*call, *late, STOP) == [("Read", {"a": 1})]
 
 
 def test_white_space_ends_no_call() -> None:
     call = [*_call(0, "Read", '{"a":1}'), TextDelta("\n"), *_arguments(0, '{"a":1,"b":2}')]
-    assert _told(*call, STOP) == [("Read", {"a": 1, "b": 2})]
+    assert _reported(*call, STOP) == [("Read", {"a": 1, "b": 2})]
 
 
 def test_a_call_whose_end_is_reported_waits_where_it_is_malformed() -> None:

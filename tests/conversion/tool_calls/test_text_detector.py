@@ -70,7 +70,7 @@ def _in_pieces(text: str, piece: int | None) -> list[str]:
     return [text[at : at + piece] for at in range(0, len(text), piece)] if piece else [text]
 
 
-def _said(
+def _detected(
     text: str, *, piece: int | None = None, end: Delta = STOP, own_format: str | None = None
 ) -> tuple[str, Calls]:
     return _found(*map(TextDelta, _in_pieces(text, piece)), end, own_format=own_format)
@@ -367,25 +367,25 @@ each_format = pytest.mark.parametrize(("text", "calls"), FORMATS.values(), ids=F
 
 @each_format
 def test_a_call_is_read_in_each_format(text: str, calls: Calls) -> None:
-    assert _said(text) == ("", calls)
+    assert _detected(text) == ("", calls)
 
 
 @each_format
 def test_a_call_may_follow_text(text: str, calls: Calls) -> None:
-    assert _said(f"I'll have a look.\n\n{text}") == ("I'll have a look.\n\n", calls)
-    assert _said(f"I'll have a look.{text}") == ("I'll have a look.", calls)
+    assert _detected(f"I'll have a look.\n\n{text}") == ("I'll have a look.\n\n", calls)
+    assert _detected(f"I'll have a look.{text}") == ("I'll have a look.", calls)
 
 
 @each_format
 def test_how_the_text_is_cut_changes_nothing(text: str, calls: Calls) -> None:
     for piece in (1, 2, 3, 7):
-        assert _said(f"Now:\n{text}\n", piece=piece) == ("Now:\n", calls)
+        assert _detected(f"Now:\n{text}\n", piece=piece) == ("Now:\n", calls)
 
 
 @pytest.mark.parametrize(("text", "calls"), BARE.values(), ids=BARE)
 @pytest.mark.parametrize("piece", [None, 1, 5])
 def test_json_that_is_the_whole_answer_is_read_by_its_shape(text: str, calls: Calls, piece: int | None) -> None:
-    left, found = _said(text, piece=piece)
+    left, found = _detected(text, piece=piece)
     assert found == calls
     assert left.strip() == ("" if calls else text)
 
@@ -439,7 +439,7 @@ SHOWN: dict[str, Callable[[str], str]] = {
 def test_what_is_shown_is_no_call(show: Callable[[str], str]) -> None:
     for text, _ in FORMATS.values():
         for piece in (None, 3):
-            assert _said(show(text), piece=piece) == (show(text), [])
+            assert _detected(show(text), piece=piece) == (show(text), [])
 
 
 FOLLOWED = {name for name in FORMATS if name.startswith("LFM2")}
@@ -449,7 +449,7 @@ FOLLOWED = {name for name in FORMATS if name.startswith("LFM2")}
 def test_a_call_with_text_behind_it_is_no_call(name: str) -> None:
     for text in (f"{FORMATS[name][0]}\n\nThat is how it is done.", f"So.\n{FORMATS[name][0]}\nThat is it."):
         for piece in (None, 3):
-            assert _said(text, piece=piece) == (text, [])
+            assert _detected(text, piece=piece) == (text, [])
 
 
 @pytest.mark.parametrize("name", sorted(FOLLOWED))
@@ -457,7 +457,7 @@ def test_a_call_with_text_behind_it_is_no_call(name: str) -> None:
 def test_a_model_that_goes_on_behind_its_calls_means_them(name: str, behind: str) -> None:
     text, calls = FORMATS[name]
     for piece in (None, 1, 7):
-        left, found = _said(f"So.\n{text}{behind}", piece=piece)
+        left, found = _detected(f"So.\n{text}{behind}", piece=piece)
         assert (left.split(), found) == (["So.", "I", "look."], calls)
 
 
@@ -475,7 +475,7 @@ def test_a_model_that_goes_on_behind_its_calls_means_them(name: str, behind: str
 )
 def test_what_is_no_call_comes_out_as_it_came(text: str) -> None:
     for piece in (None, 3):
-        assert _said(text, piece=piece) == (text, [])
+        assert _detected(text, piece=piece) == (text, [])
 
 
 # --- calls between text -----------------------------------------------------------------------------------------
@@ -514,26 +514,26 @@ def test_text_may_stand_between_the_calls_with_which_an_answer_ends(piece: int |
 )
 def test_calls_between_text_count_only_where_the_answer_ends_with_one(output: str, calls: Calls) -> None:
     for piece in (None, 3):
-        left, found = _said(output, piece=piece)
+        left, found = _detected(output, piece=piece)
         assert found == calls
         assert left.strip() == (output.removesuffix(OTHER).strip() if calls else output)
 
 
 @pytest.mark.parametrize("text", ["Let me see:\n{}", "Let me see.\n\n{}", "Ich sehe nach\n{}", "Hm! {}"])
 def test_a_call_may_stand_on_the_next_line_behind_a_sentence_or_a_colon(text: str) -> None:
-    assert _said(text.format(TAGGED)) == (text.format(""), [A])
+    assert _detected(text.format(TAGGED)) == (text.format(""), [A])
 
 
 def test_a_token_may_stand_right_behind_a_word_or_a_colon() -> None:
     for before in ("I look", "I look:", "I look:\n"):
-        assert _said(f"{before}[TOOL_CALLS][{READ}]") == (before, [A])
+        assert _detected(f"{before}[TOOL_CALLS][{READ}]") == (before, [A])
 
 
 def test_a_blank_line_behind_a_colon_is_meant_by_a_model_whose_template_puts_it_there() -> None:
     output = f"I look:\n\n{FORMATS['DSML ｜ tool_calls'][0]}"
-    assert _said(output) == (output, [])
-    assert _said(output, own_format="DSML") == ("I look:\n\n", FORMATS["DSML ｜ tool_calls"][1])
-    assert _said(f"I look:\n\n{TAGGED}", own_format="DSML") == (f"I look:\n\n{TAGGED}", [])
+    assert _detected(output) == (output, [])
+    assert _detected(output, own_format="DSML") == ("I look:\n\n", FORMATS["DSML ｜ tool_calls"][1])
+    assert _detected(f"I look:\n\n{TAGGED}", own_format="DSML") == (f"I look:\n\n{TAGGED}", [])
 
 
 @pytest.mark.parametrize(
@@ -544,8 +544,8 @@ def test_a_blank_line_behind_a_colon_is_meant_by_a_model_whose_template_puts_it_
     ],
 )
 def test_parameters_whose_block_was_neither_opened_nor_closed_are_a_call_only_without_text(call: str) -> None:
-    assert _said(call) == ("", [LS])
-    assert _said(f"So it is.\n{call}") == (f"So it is.\n{call}", [])
+    assert _detected(call) == ("", [LS])
+    assert _detected(f"So it is.\n{call}") == (f"So it is.\n{call}", [])
 
 
 # --- calls that were cut off ------------------------------------------------------------------------------------
@@ -554,7 +554,7 @@ def test_parameters_whose_block_was_neither_opened_nor_closed_are_a_call_only_wi
 @each_format
 def test_half_a_call_is_text_again(text: str, calls: Calls) -> None:
     for length in range(1, len(text)):
-        left, found = _said(text[:length])
+        left, found = _detected(text[:length])
         assert found in ([], calls[: len(found)]), "never one that was not whole"
         assert left == text[:length] if not found else left == ""
 
@@ -562,7 +562,7 @@ def test_half_a_call_is_text_again(text: str, calls: Calls) -> None:
 @pytest.mark.parametrize("end", [Finish(FinishReason.LENGTH), Finish(FinishReason.REFUSAL)])
 def test_a_call_in_an_answer_that_was_cut_off_stays_text(end: Delta) -> None:
     text, _ = FORMATS["Hermes"]
-    assert _said(text, end=end) == (text, [])
+    assert _detected(text, end=end) == (text, [])
 
 
 def test_a_call_in_an_answer_that_broke_off_stays_text() -> None:
@@ -590,10 +590,10 @@ def test_a_call_in_an_answer_that_broke_off_stays_text() -> None:
 )
 def test_a_call_whose_text_is_open_is_never_made_whole(cut: str) -> None:
     for piece in (None, 3):
-        assert _said(cut, piece=piece) == (cut, [])
+        assert _detected(cut, piece=piece) == (cut, [])
         for mark in ("<tool_call>", "<|tool_call>", "<|tool_call_start|>", "<｜DSML｜tool_calls>"):
             again = next((text for text, _ in FORMATS.values() if text.startswith(mark) and cut.startswith(mark)), "")
-            left, found = _said(f"{cut}\n{again}", piece=piece)
+            left, found = _detected(f"{cut}\n{again}", piece=piece)
             assert "rm -rf" in left, "what was cut off stays text"
             assert not any("rm" in str(given) for _, given in found)
 
@@ -605,13 +605,13 @@ def test_a_second_try_behind_a_call_that_was_cut_off_is_found() -> None:
         "<tool_call>Bash<arg_key>command</arg_key><arg_value>rm -rf /bui\n",
     ):
         for piece in (None, 1):
-            assert _said(cut + TAGGED, piece=piece) == (cut, [A])
+            assert _detected(cut + TAGGED, piece=piece) == (cut, [A])
 
 
 def test_a_file_that_is_written_may_hold_marks() -> None:
     content = "Use `<tool_call>` and </tool_call>, or <parameter=x>."
     output = f"<tool_call>\n<function=Write>\n<parameter=content>\n{content}\n</parameter>\n</function>\n</tool_call>"
-    assert _said(output) == ("", [("Write", {"content": content})])
+    assert _detected(output) == ("", [("Write", {"content": content})])
 
 
 # --- limits -----------------------------------------------------------------------------------------------------
@@ -636,8 +636,8 @@ def test_text_goes_out_as_soon_as_it_is_too_long() -> None:
 
 def test_an_answer_of_more_calls_than_anybody_makes_is_text() -> None:
     call = '<tool_call>{"name": "CronList"}</tool_call>'
-    assert len(_said(call * MAX_CALLS)[1]) == MAX_CALLS
-    assert _said(call * (MAX_CALLS + 1)) == (call * (MAX_CALLS + 1), [])
+    assert len(_detected(call * MAX_CALLS)[1]) == MAX_CALLS
+    assert _detected(call * (MAX_CALLS + 1)) == (call * (MAX_CALLS + 1), [])
 
 
 @pytest.mark.parametrize("structured_first", [True, False])
@@ -722,13 +722,13 @@ _texts = st.lists(_words, max_size=14).map("".join)
 def test_any_text_is_read_alike_however_it_is_cut(text: str, places: list[int]) -> None:
     cuts = sorted({0, *(place % (len(text) + 1) for place in places), len(text)})
     pieces = [TextDelta(text[start:end]) for start, end in pairwise(cuts)]
-    assert _found(*pieces, STOP) == _said(text)
+    assert _found(*pieces, STOP) == _detected(text)
 
 
 @given(_texts)
 @examples(500)
 def test_no_text_gets_lost_where_no_call_was_found(text: str) -> None:
-    left, calls = _said(text, piece=2)
+    left, calls = _detected(text, piece=2)
     assert text.startswith(left)
     assert left == text or calls
     assert _found(TextDelta(text)) == (text, [])
@@ -793,9 +793,9 @@ def test_time_grows_no_faster_than_the_text(bomb: Callable[[int], str], piece: i
 
 @pytest.mark.parametrize("piece", [None, 1, 3])
 def test_a_word_opens_calls_where_the_answer_begins_or_the_model_writes_so(piece: int | None) -> None:
-    assert _said(PHI, piece=piece) == ("", [A, LS])
+    assert _detected(PHI, piece=piece) == ("", [A, LS])
     for text in ("I look.\n", "I look. ", "Of it:\nf\n"):
-        assert _said(text + PHI, piece=piece, own_format="Phi-4-mini") == (text, [A, LS])
-        assert _said(text + PHI, piece=piece) == (text + PHI, [])
+        assert _detected(text + PHI, piece=piece, own_format="Phi-4-mini") == (text, [A, LS])
+        assert _detected(text + PHI, piece=piece) == (text + PHI, [])
     for text in ("functools is a module.", "It calls functools[0] of functools.", "See `" + PHI + "`."):
-        assert _said(text, piece=piece, own_format="Phi-4-mini") == (text, [])
+        assert _detected(text, piece=piece, own_format="Phi-4-mini") == (text, [])

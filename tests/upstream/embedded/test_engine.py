@@ -105,13 +105,13 @@ def test_ctrl_c_at_the_terminal_does_not_reach_the_engine(model_path: Path) -> N
         assert httpx.get(f"{url}/models", trust_env=False).status_code == 200
 
 
-def test_a_file_that_is_no_model_is_told(tmp_path: Path) -> None:
+def test_a_file_that_is_no_model_is_reported(tmp_path: Path) -> None:
     file = tmp_path / "no.gguf"
     file.write_bytes(b"no model")
     with pytest.raises(SetupError, match=r"llama\.cpp can't load .*no\.gguf"):
         EmbeddedEngine(file, model_name="m", window_tokens=1024, template=None)
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_file_that_is_not_there_is_reported(tmp_path: Path) -> None:
     with pytest.raises(SetupError, match="There is no file"):
         EmbeddedEngine(tmp_path / "gone.gguf", model_name="m", window_tokens=1024, template=None)

@@ -98,7 +98,7 @@ async def test_an_engine_that_fails_is_asked_again_later(web: HTTPXMock) -> None
         await found()
 
 
-async def test_an_engine_that_is_not_there_is_told(web: HTTPXMock) -> None:
+async def test_an_engine_that_is_not_there_is_reported(web: HTTPXMock) -> None:
     web.add_exception(httpx.ConnectError("refused"), is_reusable=True)
     with pytest.raises(UpstreamUnreachableError):
         await found()

@@ -84,7 +84,7 @@ class OllamaOf(FakeUpstream):
 
     def _describe(self, request: ReceivedRequest) -> Reply:
         self._shows.append(request)
-        unanswered = sum(not asked.replied.is_set() for asked in self._shows)
+        unanswered = sum(not requested.replied.is_set() for requested in self._shows)
         self.asked_at_once = max(self.asked_at_once, unanswered)
         reply = self._shown[request.json["model"]]
         return [Pause(self._delay_s), *(reply if isinstance(reply, list) else json_document(reply))]
@@ -119,7 +119,7 @@ async def test_an_ollama_tells_all_of_a_model() -> None:
     )
 
 
-async def test_a_window_that_is_not_told_counts_as_8192() -> None:
+async def test_a_window_that_is_not_reported_counts_as_8192() -> None:
     async with ScriptedOllama({"m": a_model("tools", info={"general.architecture": "qwen3"})}) as ollama:
         model = await only_model(ollama.root_url, provider="ollama")
     assert (model.context_window, model.max_output_tokens) == (8_192, 81_920)
@@ -133,7 +133,7 @@ async def test_the_window_is_that_of_the_models_own_architecture() -> None:
 
 
 @pytest.mark.parametrize("where", ["tags", "show"])
-async def test_a_cloud_model_is_marked_and_the_size_of_its_stub_is_not_told(where: str) -> None:
+async def test_a_cloud_model_is_marked_and_the_size_of_its_stub_is_not_reported(where: str) -> None:
     host: dict[str, Any] = {"remote_host": "https://ollama.com:443"}
     tag = {"name": "big:cloud", "size": 384, **(host if where == "tags" else {})}
     async with OllamaOf([tag], {"big:cloud": a_model("tools", **(host if where == "show" else {}))}) as ollama:
@@ -141,7 +141,7 @@ async def test_a_cloud_model_is_marked_and_the_size_of_its_stub_is_not_told(wher
     assert (model.remote_host, model.size_bytes) == ("https://ollama.com:443", None)
 
 
-async def test_models_without_tools_are_told_apart() -> None:
+async def test_models_without_tools_are_distinguished() -> None:
     models = {"able": a_model("tools"), "talker": a_model("vision"), "old": {**a_model(), "capabilities": None}}
     async with ScriptedOllama(models) as ollama:
         found = await offered(ollama.root_url, provider="ollama")
@@ -179,7 +179,7 @@ async def test_without_a_list_of_what_is_loaded_that_stays_unknown() -> None:
 
 
 @pytest.mark.timing
-async def test_fifty_models_that_take_100_ms_each_are_told_side_by_side() -> None:
+async def test_fifty_models_that_take_100_ms_each_are_reported_side_by_side() -> None:
     names = [f"m{number}" for number in range(50)]
     shown = {name: a_model("tools") for name in names}
     async with OllamaOf([{"name": name} for name in names], shown, delay_s=0.1) as ollama:
@@ -203,9 +203,9 @@ async def test_an_ollama_at_an_openai_address_is_asked_in_its_own_way(path: str)
 async def test_an_ollama_gets_its_key() -> None:
     async with ScriptedOllama({"m": a_model("tools")}) as ollama:
         await offered(ollama.root_url, provider="ollama", key=KEY)
-    asked = [*ollama.probes, *ollama.requests]
-    assert {request.path for request in asked} == {"/api/version", "/api/tags", "/api/ps", "/api/show"}
-    assert {request.headers["authorization"] for request in asked} == {f"Bearer {KEY}"}
+    requested = [*ollama.probes, *ollama.requests]
+    assert {request.path for request in requested} == {"/api/version", "/api/tags", "/api/ps", "/api/show"}
+    assert {request.headers["authorization"] for request in requested} == {f"Bearer {KEY}"}
 
 
 async def test_another_engine_is_no_ollama() -> None:
@@ -214,7 +214,7 @@ async def test_another_engine_is_no_ollama() -> None:
             await offered(f"http://127.0.0.1:{upstream.port}", provider="ollama")
 
 
-async def test_an_ollama_whose_list_makes_no_sense_is_told() -> None:
+async def test_an_ollama_whose_list_makes_no_sense_is_reported() -> None:
     documents = {"/api/version": json_document({"version": "1.0.0"}), "/api/tags": document(b"[]")}
     async with FakeUpstream(documents=documents) as upstream:
         with pytest.raises(UpstreamBrokenError, match="list of models can't be read"):
@@ -451,7 +451,7 @@ async def test_an_engine_that_drops_strange_questions_is_listed_all_the_same() -
         assert (await offered(upstream.base_url)).models == (OfferedModel(id="m"),)
 
 
-async def test_a_wrong_key_is_told_and_not_shown() -> None:
+async def test_a_wrong_key_is_reported_and_not_shown() -> None:
     async with FakeUpstream(documents={"/v1/models": refusal(401, f"Incorrect key {KEY}")}) as upstream:
         with pytest.raises(SetupError) as caught:
             await offered(upstream.base_url, key=KEY)
@@ -460,7 +460,7 @@ async def test_a_wrong_key_is_told_and_not_shown() -> None:
     assert caught.value.hint == "Set the key."
 
 
-async def test_an_engine_that_is_not_running_is_told() -> None:
+async def test_an_engine_that_is_not_running_is_reported() -> None:
     with pytest.raises(UpstreamUnreachableError, match="refused the connection"):
         await offered("http://127.0.0.1:1/v1")
 
@@ -468,7 +468,7 @@ async def test_an_engine_that_is_not_running_is_told() -> None:
 # --- everywhere -----------------------------------------------------------------------------------------------
 
 
-async def test_all_places_are_asked_and_those_that_are_silent_are_told() -> None:
+async def test_all_places_are_asked_and_those_that_are_silent_are_reported() -> None:
     async with (
         ScriptedOllama({"m": a_model("tools")}) as ollama,
         engine(LLAMA_CPP, props=props()) as llama_cpp,
@@ -484,7 +484,7 @@ async def test_all_places_are_asked_and_those_that_are_silent_are_told() -> None
     assert "http://127.0.0.1:1 refused the connection" in silences[0].reason
 
 
-async def test_a_place_that_does_not_take_the_key_is_told_with_what_to_do() -> None:
+async def test_a_place_that_does_not_take_the_key_is_reported_with_what_to_do() -> None:
     async with FakeUpstream(documents={"/v1/models": refusal(401, "no")}) as upstream:
         listings, (silence,) = await list_everywhere([place(upstream.base_url, key=KEY)])
     assert listings == []

@@ -20,9 +20,11 @@ def upstream(provider: str, model: str = "m", base_url: str = "http://engine:1")
     return upstream_of(PROVIDERS[provider], base_url=base_url, model=model)
 
 
-def configured(asked: Upstream, **fields: Any) -> Upstream:
+def configured(requested: Upstream, **fields: Any) -> Upstream:
     model = OfferedModel(id="m", **fields)
-    return upstream_as_configured(asked, [with_ollama_limits(model) if asked.adapter.kind == "ollama-chat" else model])
+    return upstream_as_configured(
+        requested, [with_ollama_limits(model) if requested.adapter.kind == "ollama-chat" else model]
+    )
 
 
 def test_limits_and_prices_are_taken() -> None:
@@ -71,16 +73,16 @@ def test_a_family_is_known_by_its_name() -> None:
 
 
 def test_how_long_a_model_stays_loaded_is_kept() -> None:
-    asked = upstream("ollama")
-    asked = replace(asked, profile=asked.profile.with_changes({"keep_alive": "2h"}))
-    assert configured(asked, thinking=True).profile.ollama.keep_alive == "2h"
+    requested = upstream("ollama")
+    requested = replace(requested, profile=requested.profile.with_changes({"keep_alive": "2h"}))
+    assert configured(requested, thinking=True).profile.ollama.keep_alive == "2h"
 
 
 def test_what_a_model_of_another_engine_can_do_is_taken() -> None:
-    asked = replace(upstream("openai"), profile=LLAMA_CPP)
+    requested = replace(upstream("openai"), profile=LLAMA_CPP)
 
     def profile(**fields: Any) -> Profile:
-        return configured(asked, **fields).profile
+        return configured(requested, **fields).profile
 
     assert profile() is LLAMA_CPP
     assert profile(images=False).sees_images is False
@@ -88,7 +90,7 @@ def test_what_a_model_of_another_engine_can_do_is_taken() -> None:
     assert not profile(thinking=False).chat.thinking_switch
 
 
-def test_a_model_without_tools_is_told() -> None:
+def test_a_model_without_tools_is_reported() -> None:
     assert any("can't call tools" in note for note in configured(upstream("openai"), tools=False).notes)
     assert not any("tools" in note for note in configured(upstream("openai")).notes)
 
@@ -114,7 +116,7 @@ def test_an_ollamas_model_may_be_named_without_its_tag() -> None:
         ("zzzzzz", "lists no model 'zzzzzz'", "It lists: one:latest, two."),
     ],
 )
-def test_a_model_that_is_not_listed_is_told_with_those_that_are(name: str, what: str, hint: str) -> None:
+def test_a_model_that_is_not_listed_is_reported_with_those_that_are(name: str, what: str, hint: str) -> None:
     with pytest.raises(SetupError, match=what) as error:
         upstream_as_configured(upstream("openai", name), MODELS)
     assert hint in error.value.hint

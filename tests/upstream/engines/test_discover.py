@@ -126,7 +126,7 @@ async def test_the_key_goes_along(web: HTTPXMock) -> None:
         ),
     ],
 )  # fmt: skip
-async def test_what_is_no_api_is_told(web: HTTPXMock, answer: dict[str, Any], words: str) -> None:
+async def test_what_is_no_api_is_reported(web: HTTPXMock, answer: dict[str, Any], words: str) -> None:
     web.add_response(url=f"{BASE_URL}/models", **answer)
     web.add_response(url=f"{HOST}/models", status_code=404)
     error = await mistake()
@@ -147,7 +147,7 @@ async def test_elsewhere_other_hints_are_given(web: HTTPXMock) -> None:
 @pytest.mark.parametrize(
     ("key", "words"), [(KEY, "does not accept the key"), (None, "asks for a key, and none was given")]
 )
-async def test_a_wrong_key_is_told_and_not_shown(web: HTTPXMock, status: int, key: str | None, words: str) -> None:
+async def test_a_wrong_key_is_reported_and_not_shown(web: HTTPXMock, status: int, key: str | None, words: str) -> None:
     web.add_response(status_code=status, json={"error": {"message": f"Incorrect API key: {KEY}"}})
     error = await mistake(key=key)
     assert words in error.what
@@ -185,7 +185,7 @@ async def test_an_engine_that_is_not_there_is_no_mistake_of_the_user(web: HTTPXM
 # --- the model ------------------------------------------------------------------------------------------------
 
 
-async def test_a_missing_model_is_told_with_the_nearest_names(web: HTTPXMock) -> None:
+async def test_a_missing_model_is_reported_with_the_nearest_names(web: HTTPXMock) -> None:
     web.add_response(json=models("qwen3:1.7b", "qwen3:8b", "llama3.2:3b"))
     error = await mistake(model="qwen3:1.8b")
     assert error.what == f"The engine at {BASE_URL} has no model 'qwen3:1.8b'."
@@ -193,7 +193,7 @@ async def test_a_missing_model_is_told_with_the_nearest_names(web: HTTPXMock) ->
     assert "--no-check" in error.hint
 
 
-async def test_a_model_with_no_near_name_is_told_what_there_is(web: HTTPXMock) -> None:
+async def test_a_model_with_no_near_name_is_reported_what_there_is(web: HTTPXMock) -> None:
     web.add_response(json=models("qwen3:1.7b", "llama3.2:3b"))
     assert "It offers: qwen3:1.7b, llama3.2:3b." in (await mistake(model="zzz")).hint
 
@@ -347,7 +347,7 @@ async def test_what_a_model_can_is_what_the_list_tells(
     assert (profile.sees_images, profile.chat.thinking_switch) == (sees, switch)
 
 
-async def test_many_models_are_not_all_told(web: HTTPXMock) -> None:
+async def test_many_models_are_not_all_reported(web: HTTPXMock) -> None:
     web.add_response(json=models(*(f"m{number}" for number in range(30))))
     assert "m19 and 10 more (bridge models lists all)" in (await mistake(model="")).hint
 

@@ -68,7 +68,7 @@ def test_an_ollama_is_known_as_one_at_any_address() -> None:
     [(12_000, 20_000, 12_000), (None, 20_000, 20_000), (None, 4_096, 32_768)],
     ids=["wished for", "loaded", "loaded with too little"],
 )
-async def test_the_window_is_chosen_and_told_with_its_memory(window: int | None, loaded: int, tokens: int) -> None:
+async def test_the_window_is_chosen_and_reported_with_its_memory(window: int | None, loaded: int, tokens: int) -> None:
     running = [{"name": "qwen3:1.7b", "context_length": loaded}]
     async with ScriptedOllama(QWEN, loaded=running) as ollama:
         upstream = await found(ollama.root_url, window=window)
@@ -92,7 +92,7 @@ async def test_several_models_with_tools_are_listed() -> None:
         assert "These can call tools: a, b." in (await mistake(ollama.root_url, "")).hint
 
 
-async def test_an_unknown_model_is_told_with_how_to_get_it_and_what_is_near() -> None:
+async def test_an_unknown_model_is_reported_with_how_to_get_it_and_what_is_near() -> None:
     async with ScriptedOllama(QWEN) as ollama:
         error = await mistake(ollama.root_url, "qwen3:1.8b")
         assert "no model 'qwen3:1.8b'" in error.what

@@ -24,7 +24,7 @@ def llama_cpp(props: Reply) -> FakeUpstream:
     return FakeUpstream(documents={"/v1/models": listed, "/props": props})
 
 
-def told(**fields: Any) -> Reply:
+def reported(**fields: Any) -> Reply:
     return json_document(
         {
             "default_generation_settings": {"n_ctx": 8_192},
@@ -37,7 +37,7 @@ def told(**fields: Any) -> Reply:
 
 
 async def test_llama_cpp_tells_the_window_and_number_of_its_slots() -> None:
-    async with llama_cpp(told()) as engine:
+    async with llama_cpp(reported()) as engine:
         upstream = await found(engine)
     assert (upstream.window_tokens, upstream.slots) == (8_192, 2)
     assert upstream.notes == ("calls tools, sees no images",)
@@ -45,12 +45,12 @@ async def test_llama_cpp_tells_the_window_and_number_of_its_slots() -> None:
 
 @pytest.mark.parametrize("sees", [True, False])
 async def test_llama_cpp_tells_whether_its_model_sees(sees: bool) -> None:
-    async with llama_cpp(told(modalities={"vision": sees})) as engine:
+    async with llama_cpp(reported(modalities={"vision": sees})) as engine:
         assert (await found(engine)).profile.sees_images is sees
 
 
-async def test_a_template_without_tools_is_told() -> None:
-    async with llama_cpp(told(chat_template_caps={"supports_tools": False})) as engine:
+async def test_a_template_without_tools_is_reported() -> None:
+    async with llama_cpp(reported(chat_template_caps={"supports_tools": False})) as engine:
         assert CAN_ONLY_CHAT in (await found(engine)).notes
 
 
