@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from claude_bridge.adapters import engine_profiles, ollama_chat, openai_chat, openai_responses
+from claude_bridge import adapters
+from claude_bridge.adapters import engine_profiles
 from claude_bridge.adapters.base import EngineModel, OutgoingRequest, TokenLimits
 from claude_bridge.adapters.engine_profiles import OLLAMA, UNKNOWN
 from claude_bridge.adapters.translating import TranslatingAdapter
@@ -29,8 +30,7 @@ MODEL = "local-model"
 """The model that goes upstream where a test names none."""
 
 TRANSLATING: dict[str, TranslatingAdapter] = {
-    adapter.kind: adapter
-    for adapter in (openai_chat.OPENAI_CHAT, ollama_chat.OLLAMA_CHAT, openai_responses.OPENAI_RESPONSES)
+    adapter.kind: adapter for adapter in (adapters.OPENAI_CHAT, adapters.OLLAMA_CHAT, adapters.OPENAI_RESPONSES)
 }
 """The adapters of upstream kinds with an API of their own."""
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from claude_bridge.adapters.ollama_chat import OLLAMA_CHAT as OLLAMA
-from claude_bridge.adapters.openai_chat import OPENAI_CHAT as CHAT
+from claude_bridge.adapters import OLLAMA_CHAT as OLLAMA
+from claude_bridge.adapters import OPENAI_CHAT as CHAT
 from claude_bridge.conversion.deltas import Failure, UsageReport
 from claude_bridge.errors import BridgeError
 from claude_bridge.wire.anthropic_answers import ErrorEvent

@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from claude_bridge.adapters import OLLAMA_CHAT as ADAPTER
 from claude_bridge.adapters import engine_profiles
 from claude_bridge.adapters.base import TokenLimits
-from claude_bridge.adapters.ollama_chat import OLLAMA_CHAT as ADAPTER
 from claude_bridge.conversion.deltas import (
     Delta,
     Failure,

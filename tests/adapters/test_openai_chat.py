@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from claude_bridge.adapters import OPENAI_CHAT
 from claude_bridge.adapters.base import TokenLimits
 from claude_bridge.adapters.engine_profiles import GEMINI, OPENAI
-from claude_bridge.adapters.openai_chat import OPENAI_CHAT
 from claude_bridge.conversion.deltas import (
     Delta,
     Failure,

@@ -305,6 +305,22 @@ def test_a_piece_of_arguments_that_comes_twice_changes_no_call() -> None:
     assert json.loads(bytes(use.input)) == {"path": "a b"}
 
 
+@pytest.mark.parametrize("index", [None, 7], ids=["of no item", "of an item that nothing else names"])
+def test_a_piece_of_arguments_of_no_known_call_is_no_call(index: int | None) -> None:
+    call = {
+        "type": "function_call",
+        "call_id": "c",
+        "name": "Read",
+        "arguments": '{"path": "a"}',
+        "status": "completed",
+    }
+    *before, last = events([call], ending=Ending())
+    stray = {"type": "response.function_call_arguments.delta", "output_index": index, "delta": '"}'}
+    seen = answered([stream([*before, stray, last])], a_request(tools=[READ]), kind=RESPONSES, profile=GPT, model=MODEL)
+    (use,) = [block for block in folded(seen).content if isinstance(block, ToolUseBlock)]
+    assert json.loads(bytes(use.input)) == {"path": "a"}
+
+
 # --- limits and parts ---------------------------------------------------------------------------------------------
 
 

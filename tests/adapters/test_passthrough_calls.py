@@ -152,6 +152,37 @@ def test_an_answer_without_content_is_an_error_where_it_must_have_had_some(
     assert document == b"", "the error becomes the status of the answer"
 
 
+@pytest.mark.parametrize(("text", "is_error"), [("Hello", False), ("", True)], ids=["text in the start", "no text"])
+def test_a_block_is_content_if_it_holds_some(text: str, is_error: bool) -> None:
+    events = _passed_on(
+        [
+            START,
+            frame("content_block_start", index=0, content_block={"type": "text", "text": text}),
+            frame("content_block_stop", index=0),
+            frame("message_delta", delta={"stop_reason": "end_turn"}, usage={"output_tokens": 30}),
+            STOP,
+        ]
+    )
+    assert isinstance(events[-1], ErrorEvent) is is_error
+
+
+def test_arguments_that_are_no_text_are_left_out() -> None:
+    opened = {"type": "tool_use", "id": "call_0", "name": "Edit", "input": {}}
+    pieces = [None, '{"old":', 5, '"a"}']
+    deltas = [{"type": "input_json_delta", "partial_json": piece} for piece in pieces]
+    events = _passed_on(
+        [
+            START,
+            frame("content_block_start", index=0, content_block=opened),
+            *(frame("content_block_delta", index=0, delta=delta) for delta in deltas),
+            frame("content_block_stop", index=0),
+            end("tool_use"),
+            STOP,
+        ]
+    )
+    assert _calls_and_reason(events) == ([("Edit", '{"old":"a"}')], "tool_use")
+
+
 def test_an_engine_that_streams_though_nobody_wanted_it_gives_the_whole_message() -> None:
     frames = [
         START,

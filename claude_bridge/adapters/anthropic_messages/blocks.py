@@ -83,7 +83,9 @@ class _HeldCall(GatheredCall):
 
     def add(self, piece: object) -> None:
         """Add the ``partial_json`` of a delta, or an input that came at once."""
-        if isinstance(piece, str) and piece:
+        if not isinstance(piece, str):
+            self.is_as_it_came = False
+        elif piece:
             self.first_input = ""
             self.pieces.append(piece)
 

@@ -45,6 +45,7 @@ from claude_bridge.conversion.ending import parse_finish
 from claude_bridge.conversion.loss import Repair
 from claude_bridge.conversion.pricing import charged_usd
 from claude_bridge.conversion.prompt.token_estimate import token_count
+from claude_bridge.conversion.tool_calls.index import NO_NAME
 from claude_bridge.conversion.tool_json.text import arguments_text, is_json
 from claude_bridge.conversion.upstream_errors.translate import explain_error_object, explain_no_object
 from claude_bridge.errors import BridgeError
@@ -123,10 +124,8 @@ class ResponsesStreamDecoder:
         if name in _TEXTS and step in ("delta", "done"):
             return self._text_event(event, *_TEXTS[name], is_done=step == "done")
         match event.type:
-            case "response.output_item.added":
-                return self._added(event)
-            case "response.output_item.done":
-                return self._item_done(event)
+            case "response.output_item.added" | "response.output_item.done":
+                return self._item_event(event)
             case "response.output_text.annotation.added":
                 item = self._output.find(MESSAGE, event.item_id, event.output_index)
                 return _citations(item, [event.annotation])
@@ -197,12 +196,13 @@ class ResponsesStreamDecoder:
 
     # --- items ----------------------------------------------------------------------------------------------------
 
-    def _added(self, event: responses.Event) -> list[Delta]:
+    def _item_event(self, event: responses.Event) -> list[Delta]:
         found = _parsed(event.item)
         if found is None:
             return []
-        item = self._output.found_or_added(found, event.output_index)
-        return self._named(item, found)
+        if event.type == "response.output_item.added":
+            return self._named(self._output.found_or_added(found, event.output_index), found)
+        return self._complete(self._output.ended(found, event.output_index), found, event.item)
 
     def _named(self, item: OutputItem, found: responses.OutputItem) -> list[Delta]:
         item.name = item.name or found.name or ""
@@ -211,12 +211,6 @@ class ResponsesStreamDecoder:
             return []
         item.is_done, self._is_thinking = True, False
         return [*self._calls(), TextStart(), TextDelta(f"[{item.kind} omitted]")]  # nobody asked for one
-
-    def _item_done(self, event: responses.Event) -> list[Delta]:
-        found = _parsed(event.item)
-        if found is None:
-            return []
-        return self._complete(self._output.ended(found, event.output_index), found, event.item)
 
     def _complete(self, item: OutputItem, found: responses.OutputItem, raw: Raw) -> list[Delta]:
         """Return what an item holds that no event gave."""
@@ -233,7 +227,9 @@ class ResponsesStreamDecoder:
             deltas += self._calls()
         if item.kind == SEARCH:
             self._is_thinking = False
-            deltas += [*self._calls(), *_searched(parse_any(bytes(raw)))]
+            whole = parse_any(bytes(raw))  # goes back in its place
+            search = read_search(whole)
+            deltas += [*self._calls(), OpaqueReasoning(item=whole), *([search] if search is not None else [])]
         if item.kind == REASONING and found.encrypted_content:
             sealed = reasoning_item(parse_any(bytes(raw)))
             deltas += [] if sealed is None else [OpaqueReasoning(item=sealed)]
@@ -243,8 +239,11 @@ class ResponsesStreamDecoder:
         """Return the calls that are done, in the order of their items; at the end all, some of them cut off."""
         deltas: list[Delta] = []
         for call in self._output.next_calls(at_end=at_end):
+            if not call.name and not is_json(call.best_arguments):
+                deltas.append(Repair("", "pieces of a call without a name were left out"))
+                continue
             key, self._gave_calls, self._is_thinking = self._gave_calls, self._gave_calls + 1, False
-            deltas.append(ToolCallStart(key, call.name or _NAMELESS, call.call_id))
+            deltas.append(ToolCallStart(key, call.name or NO_NAME, call.call_id))
             deltas.append(ToolCallArguments(key, call.best_arguments))
             if call.is_done:
                 deltas.append(ToolCallEnd(key))
@@ -276,12 +275,6 @@ class ResponsesStreamDecoder:
         return Finish(FinishReason.TOOL_CALLS if self._gave_calls else FinishReason.STOP)
 
 
-def _searched(item: dict[str, Any]) -> list[Delta]:
-    """Return what a search gave, and the item itself, which goes back in its place."""
-    search = read_search(item)
-    return [OpaqueReasoning(item=item), *([search] if search is not None else [])]
-
-
 def _citations(item: OutputItem, annotations: Sequence[Any]) -> list[Delta]:
     """Return the pages that the text of a message names, each once."""
     deltas: list[Delta] = []
@@ -297,10 +290,6 @@ def _citations(item: OutputItem, annotations: Sequence[Any]) -> list[Delta]:
 def _annotations(part: Any) -> list[Any]:  # noqa: ANN401 - any JSON
     found = part.get("annotations") if isinstance(part, dict) else None
     return found if isinstance(found, list) else []
-
-
-_NAMELESS = "unknown_tool"
-"""The name of a call that never got one: the client tells the model that there is no such tool."""
 
 
 def _parsed(raw: Raw) -> responses.OutputItem | None:
