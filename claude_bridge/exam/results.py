@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import product
 from math import sqrt
 from statistics import median
-from typing import Any
+from typing import Annotated, Any, get_origin, get_type_hints
 
 from msgspec import Struct, field, to_builtins
 from msgspec.structs import replace
@@ -208,56 +208,41 @@ class Exam(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Sums(Struct, frozen=True, kw_only=True):
-    """What all answers came to. None means that it is not known.
+    """What all answers came to, with the label of each figure in a terminal and on a page. None: it is not known.
 
     ``first_token_s`` is the median, ``cache_share`` the part of each turn's prompt that the next one found in the
     cache, and ``window_used_share`` that of the longest prompt with its answer.
     """
 
     answers: int
-    calls: int
-    repaired_calls: int
-    printed_calls: int
-    unknown_tools: int
-    empty_answers: int
-    loops: int
-    claims_without_acting: int
-    ended_at_a_limit: int
-    prompt_tokens_per_s: float | None
-    answer_tokens_per_s: float | None
-    first_token_s: float | None
-    cache_share: float | None
-    window_tokens: int | None
-    window_used_share: float | None
+    calls: Annotated[int, "calls", "calls"]
+    repaired_calls: Annotated[int, "repaired calls", "calls that needed a repair"]
+    printed_calls: Annotated[int, "calls as text", "calls printed as text"]
+    unknown_tools: Annotated[int, "unknown tools", "calls of tools that do not exist"]
+    empty_answers: Annotated[int, "empty answers", "empty answers"]
+    loops: Annotated[int, "loops", "loops"]
+    claims_without_acting: Annotated[int, "false claims", "claims of work that no call did"]
+    ended_at_a_limit: Annotated[int, "at a limit", "ended at a limit"]
+    prompt_tokens_per_s: Annotated[float | None, "tokens/s read", "tokens read a second"]
+    answer_tokens_per_s: Annotated[float | None, "tokens/s written", "tokens written a second"]
+    first_token_s: Annotated[float | None, "first token, s", "first token, seconds (median)"]
+    cache_share: Annotated[float | None, "cache kept", "prompt kept in the cache between turns"]
+    window_tokens: Annotated[int | None, "window", "window, tokens"]
+    window_used_share: Annotated[float | None, "window used", "longest use of the window"]
     prompt_tokens: int
     output_tokens: int
-    thinking_tokens: int
-    tokens_per_task: int
-    seconds: float
-    cost_usd: float | None
+    tokens_per_task: Annotated[int, "tokens per task", "tokens per task"]
+    thinking_tokens: Annotated[int, "thinking tokens", "thinking tokens"]
+    seconds: Annotated[float, "seconds", "seconds in all"]
+    cost_usd: Annotated[float | None, "cost, $", "cost in US dollars"]
 
 
-FIGURES = (
-    ("calls", "calls", "calls"),
-    ("repaired_calls", "repaired calls", "calls that needed a repair"),
-    ("printed_calls", "calls as text", "calls printed as text"),
-    ("unknown_tools", "unknown tools", "calls of tools that do not exist"),
-    ("empty_answers", "empty answers", "empty answers"),
-    ("loops", "loops", "loops"),
-    ("claims_without_acting", "false claims", "claims of work that no call did"),
-    ("ended_at_a_limit", "at a limit", "ended at a limit"),
-    ("prompt_tokens_per_s", "tokens/s read", "tokens read a second"),
-    ("answer_tokens_per_s", "tokens/s written", "tokens written a second"),
-    ("first_token_s", "first token, s", "first token, seconds (median)"),
-    ("cache_share", "cache kept", "prompt kept in the cache between turns"),
-    ("window_tokens", "window", "window, tokens"),
-    ("window_used_share", "window used", "longest use of the window"),
-    ("tokens_per_task", "tokens per task", "tokens per task"),
-    ("thinking_tokens", "thinking tokens", "thinking tokens"),
-    ("seconds", "seconds", "seconds in all"),
-    ("cost_usd", "cost, $", "cost in US dollars"),
+FIGURES = tuple(
+    (name, *kind.__metadata__)
+    for name, kind in get_type_hints(Sums, include_extras=True).items()
+    if get_origin(kind) is Annotated
 )
-"""The figures that are shown, as (field of Sums, label in a terminal, label on a page)."""
+"""The figures that people see, as (field of Sums, label in a terminal, label on a page)."""
 
 
 def figure_text(value: float | None, name: str) -> str:
