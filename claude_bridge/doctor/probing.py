@@ -21,7 +21,6 @@ from claude_bridge.doctor.finding import CheckStep, Finding, Subject, fail, ok, 
 from claude_bridge.doctor.model import with_configured
 from claude_bridge.errors import BridgeError, SetupError, UpstreamError
 from claude_bridge.exam.asking import SLOW_FIRST_S, SLOW_TOKENS_PER_S, MeasuredAnswer, ask
-from claude_bridge.providers import PROVIDERS, Upstream, upstream_of
 from claude_bridge.trace.console.printable import shortened
 from claude_bridge.upstream.client import UpstreamClient, client_for
 from claude_bridge.upstream.engines.discover import discover
@@ -83,9 +82,8 @@ async def probe_model(subject: Subject, report: EngineReport) -> AsyncGenerator[
         yield _not_asked("the checks above failed")
         return
     window = None if subject.engine.models else subject.engine.window_tokens
-    probed = replace(subject.engine, upstream=_probed_upstream(subject.engine.upstream, report), window_tokens=window)
     try:
-        upstream = await discover(probed)
+        upstream = await discover(replace(subject.engine, window_tokens=window))
     except (SetupError, UpstreamError) as error:
         yield _not_asked(str(error))
         return
@@ -99,14 +97,6 @@ async def probe_model(subject: Subject, report: EngineReport) -> AsyncGenerator[
         async with aclosing(probes):
             async for item in probes:
                 yield item
-
-
-def _probed_upstream(upstream: Upstream, report: EngineReport) -> Upstream:
-    """Return the upstream of the API that was found, which may not be the one that was meant."""
-    if report.base_url and report.is_ollama is not (upstream.adapter.kind == "ollama-chat"):
-        row = PROVIDERS["ollama" if report.is_ollama else "openai"]
-        return upstream_of(row, base_url=report.base_url, model=upstream.model)
-    return replace(upstream, base_url=report.base_url or upstream.base_url)
 
 
 def _not_asked(reason: str) -> Finding:
