@@ -175,12 +175,8 @@ def _has_address(row: Provider) -> bool:
 
 def _engine(config: Config, provider: str, base_url: str | None, api_key: str | None) -> Engine:
     from claude_bridge.app.build import named_engine, provider_and_model
-    from claude_bridge.providers import LOCAL
 
     provider, _ = provider_and_model(config, provider, "")
-
-    if provider == LOCAL:
-        raise SetupError("The provider 'local' has no list: it runs one model at a time.", "Try: bridge serve local")
     return named_engine(config, provider, "", base_url, api_key)
 
 

@@ -25,7 +25,7 @@ ENGINE_LIMIT_S = 30.0
 MACHINE_LIMIT_S = 15.0
 """What a few questions may take together at the most."""
 
-ELSEWHERE_LIMIT_S = 1.0
+ELSEWHERE_LIMIT_S = 2.0
 PLAIN_LIMIT_S = 1.0
 
 

@@ -211,11 +211,12 @@ async def test_a_bridge_that_asks_for_a_token_is_not_looked_into(machine: Machin
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["local"], "no provider 'local'"),
+        (["local"], "runs one model inside the bridge"),
+        (["nowhere"], "no provider 'nowhere'"),
         (["ollama", "--base-url", "localhost:11434"], "is not a valid address"),
         (["ollama", "--base-url", f"http://u:{SECRET}@h"], "contains a password"),
     ],
-    ids=["provider", "address", "password"],
+    ids=["local", "provider", "address", "password"],
 )
 async def test_what_can_not_be_looked_at_is_reported_in_a_panel(
     machine: Machine, arguments: Sequence[str], words: str
