@@ -218,7 +218,9 @@ def _letters(name: str) -> str:
 def provider_row(config: Config, provider: str) -> Provider:
     """Return the row of a provider; raises SetupError with the nearest name and all known ones."""
     if provider == LOCAL:
-        raise SetupError("The provider 'local' runs one model inside the bridge, not an engine.", "Try: bridge serve local")
+        raise SetupError(
+            "The provider 'local' runs one model inside the bridge, not an engine.", "Try: bridge serve local"
+        )
     rows = configured_rows(config)
     if provider not in rows:
         known = [*rows, LOCAL]
