@@ -137,12 +137,21 @@ def _environment() -> dict[str, str]:
     return {**kept, "BRIDGE_CONFIG": os.devnull}
 
 
-def read_cpu_s(pid: int) -> float:
-    """Return the CPU seconds that a process and its children have used."""
+def pin_children(pid: int, cpu: int | None) -> None:
+    """Move the children of a process to another CPU, where the system can."""
+    if sys.platform == "linux":
+        for child in _family(pid)[1:]:
+            pin(child, cpu)
+
+
+def read_cpu_s(pid: int) -> tuple[float, float]:
+    """Return the CPU seconds that a process has used, and those of its children."""
     if sys.platform == "linux":
         # The clock of another process (clock_getcpuclockid(3)) counts nanoseconds, /proc/PID/stat hundredths.
-        return sum(time.clock_gettime(~child << 3 | 2) for child in _family(pid))
-    return sum(cpu_s for _, cpu_s in _ps(pid))
+        own_s, *children_s = [time.clock_gettime(~one << 3 | 2) for one in _family(pid)]
+    else:
+        own_s, *children_s = [cpu_s for _, cpu_s in _ps(pid)]
+    return own_s, sum(children_s)
 
 
 def read_memory_mb(pid: int) -> float:
@@ -162,7 +171,7 @@ def _family(pid: int) -> list[int]:
 
 
 def _ps(pid: int) -> list[tuple[float, float]]:
-    """Return (memory in MB, CPU seconds) of a process and its children, as ``ps`` tells them."""
+    """Return (memory in MB, CPU seconds) of a process and then of its children, as ``ps`` tells them."""
     listed = subprocess.run(
         ["ps", "-A", "-o", "pid=,ppid=,rss=,time="], capture_output=True, text=True, check=True, timeout=10
     )
@@ -170,7 +179,8 @@ def _ps(pid: int) -> list[tuple[float, float]]:
     family = [str(pid)]
     for parent in family:  # grows while it is walked
         family += [row[0] for row in rows if row[1] == parent]
-    return [(int(row[2]) * 1024 / 1e6, _clock_s(row[3])) for row in rows if row[0] in family]
+    rows = sorted([row for row in rows if row[0] in family], key=lambda row: family.index(row[0]))
+    return [(int(row[2]) * 1024 / 1e6, _clock_s(row[3])) for row in rows]
 
 
 def _clock_s(text: str) -> float:

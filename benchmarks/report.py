@@ -46,7 +46,7 @@ class Spread(msgspec.Struct, frozen=True):
 def rows(plan: Plan) -> list[Row]:
     """Return what the table has to tell of, in its order."""
     paced = f"{plan.paced_streams} paced streams"
-    return [
+    shown = [
         *(Row(f"first_token_ms {size}", f"first token, {size} request", "ms", 2) for size in (SMALL, MIDDLE, LARGE)),
         *(Row(f"growing_ms {size}", f"first token in a growing session, {size}", "ms", 2) for size in GROWING_SIZES),
         *(
@@ -66,6 +66,14 @@ def rows(plan: Plan) -> list[Row]:
         Row("start_message_s", "start to first message answered", "s", 3),
         Row("idle_mb", "idle memory", "MB", 1),
     ]
+    if not plan.of_trace:
+        return shown
+    requests = [
+        Row(f"request_cpu_s {size}", f"CPU for 100,000 requests, {size}", "s", 1) for size in plan.asks_per_connection
+    ]
+    spent = [*requests, *[row for row in shown if "_cpu_s" in row.key]]
+    writers = [Row(f"writer_{row.key}", f"writing the trace: {row.title}", row.unit, row.digits) for row in spent]
+    return [*shown, *requests, *writers]
 
 
 def render_table(plan: Plan, samples: Samples) -> str:
@@ -82,7 +90,7 @@ def render_table(plan: Plan, samples: Samples) -> str:
             _spread(direct).render(row.digits),
             _spread(bridged).render(row.digits),
             f"{added.median:+,.{row.digits}f}",
-            _ratio(direct, bridged).render(2, "x"),
+            _ratio(direct, bridged).render(2, "x") if any(direct) else "",
         ]
         lines.append(f"| {row.title} | {row.unit} | {' | '.join(cells)} |")
     return "\n".join(lines)

@@ -29,8 +29,8 @@ from claude_bridge.trace.jsonl import MAX_FILE_BYTES, JsonlSink
 from claude_bridge.trace.redact import Redactor
 
 _LENGTH_BYTES = 8
-_NICE = 10
-"""The exchanges come first."""
+_NICENESS = 10
+"""Exchanges come first."""
 
 _WRITE_BYTES = 1024 * 1024
 """So much goes to the process at once: each write holds up the event loop for a moment."""
@@ -88,6 +88,9 @@ class TraceWriter:
             **_APART,
         )
         self._finalizer = weakref.finalize(self, _stop, self._process)
+        if sys.platform != "win32":
+            with suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, self._process.pid, _NICENESS)
 
     def hide(self, secret: str) -> None:
         """Remove this secret from the events of later batches."""
@@ -179,9 +182,6 @@ def main() -> None:
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
         if (number := getattr(signal, name, None)) is not None:
             signal.signal(number, signal.SIG_IGN)
-    if sys.platform != "win32":
-        with suppress(OSError):
-            os.nice(_NICE)
     try:
         _write_trace(sys.stdin.buffer)
     except OSError as error:
