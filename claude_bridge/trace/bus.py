@@ -29,11 +29,11 @@ MAX_QUEUED_BYTES = 128 * 1024 * 1024
 GATHER_S = 0.05
 """How long a thread lets events come before it takes them: each time that it wakes up holds up the event loop."""
 
-_MAX_BATCH = 512
+_MAX_BATCH = 128
 """So many events are taken out of the queue at once."""
 
 TICK_S = 0.25
-CLOSE_TIMEOUT_S = 5.0
+CLOSE_TIMEOUT_S = 3.0
 """How long the end of the program waits for a sink that takes nothing."""
 
 _SETTLE_S = 0.01
@@ -122,7 +122,7 @@ class Bus:
                 sink.hide(secret)
         delivery = self._make_delivery(sink, self._redactor)
         for event in so_far:
-            delivery.put(_Redacted(event, self._redactor))
+            delivery.put(event)
         self._set_deliveries([*self._deliveries, delivery])
 
     def detach(self, sink: Sink) -> Callable[[], None]:
@@ -141,12 +141,11 @@ class Bus:
         """Give the event to every sink; one that fails is reported on stderr and gets no more."""
         if not self.active:
             return
-        redacted = _Redacted(event, self._redactor)
         for delivery in self._deliveries:
             if isinstance(event, StreamsRecorded) and not delivery.keeps_streams:
                 continue
             try:
-                delivery.put(redacted)
+                delivery.put(event)
             except Exception as error:  # noqa: BLE001 - a sink must never break an exchange
                 self._drop(delivery, error)
 
@@ -197,22 +196,6 @@ def _report(delivery: _Delivery, error: Exception) -> None:
         print(f"bridge: {type(delivery.sink).__name__} stopped: {what}", file=sys.stderr)  # noqa: T201
 
 
-class _Redacted:
-    """An event whose secrets are removed when a sink first asks for it."""
-
-    def __init__(self, raw: TraceEvent, redactor: Redactor) -> None:
-        self.raw = raw
-        self.size_bytes = _size_bytes(raw)
-        self._redactor = redactor
-        self._event: TraceEvent | None = None
-
-    def event(self) -> TraceEvent:
-        """Return the event without secrets; may be called from several threads."""
-        if self._event is None:
-            self._event = self._redactor.redact(self.raw)
-        return self._event
-
-
 def _size_bytes(event: TraceEvent) -> int:
     """Return about what an event takes in memory."""
     match event:
@@ -233,9 +216,9 @@ class _Delivery:
         self._redactor = redactor
         self._ticking = sink if isinstance(sink, TickingSink) else None
 
-    def put(self, redacted: _Redacted) -> None:
+    def put(self, event: TraceEvent) -> None:
         """Hand over an event; raises what the sink raised."""
-        self._deliver([redacted])
+        self._deliver([event])
         self._tick()
 
     def close(self) -> None:
@@ -245,12 +228,12 @@ class _Delivery:
     def settle(self) -> None:
         """Wait until the sink has dealt with all that has come so far, unless it takes nothing."""
 
-    def _deliver(self, batch: Sequence[_Redacted]) -> None:
+    def _deliver(self, events: Sequence[TraceEvent]) -> None:
         if isinstance(self.sink, RawSink):
-            self.sink.take_all([one.raw for one in batch])
+            self.sink.take_all(events)
         else:
-            for one in batch:
-                self.sink.take(one.event())
+            for event in events:
+                self.sink.take(self._redactor.redact(event))
 
     def _tick(self) -> bool:
         return self._ticking is not None and self._ticking.tick()
@@ -261,7 +244,7 @@ class _ThreadDelivery(_Delivery):
 
     def __init__(self, sink: Sink, redactor: Redactor) -> None:
         super().__init__(sink, redactor)
-        self._queue: deque[_Redacted] = deque()
+        self._queue: deque[tuple[TraceEvent, int]] = deque()
         self._batch_size, self._max_queued = (
             (_MAX_BATCH, MAX_QUEUED_RAW) if isinstance(sink, RawSink) else (1, MAX_QUEUED)
         )
@@ -273,24 +256,23 @@ class _ThreadDelivery(_Delivery):
         self._thread = Thread(target=self._work, name=f"bridge-{type(sink).__name__}", daemon=True)
         self._thread.start()
 
-    def put(self, redacted: _Redacted) -> None:
+    def put(self, event: TraceEvent) -> None:
         """Hand the event to the thread; raises what the sink raised meanwhile."""
         if self._failure is not None:
             raise self._failure
+        size = _size_bytes(event)
         places = self._max_queued - self._waiting - bool(self._dropped)  # that events are missing takes one too
-        if places <= 0 or self._put_bytes - self._done_bytes + redacted.size_bytes > MAX_QUEUED_BYTES:
+        if places <= 0 or self._put_bytes - self._done_bytes + size > MAX_QUEUED_BYTES:
             self._dropped += 1
             return
         if self._dropped:
-            self._enqueue(self._take_dropped())
-        self._enqueue(redacted)
+            self._put_count += 1
+            self._queue.append((self._take_dropped(), 0))
+        self._put_count += 1
+        self._put_bytes += size
+        self._queue.append((event, size))
         if not self._has_more.is_set():
             self._has_more.set()
-
-    def _enqueue(self, redacted: _Redacted) -> None:
-        self._put_count += 1
-        self._put_bytes += redacted.size_bytes
-        self._queue.append(redacted)
 
     @property
     def _waiting(self) -> int:
@@ -317,9 +299,9 @@ class _ThreadDelivery(_Delivery):
         while self._settled_count < target and self._thread.is_alive() and time.monotonic() < give_up_at:
             time.sleep(_SETTLE_S)
 
-    def _take_dropped(self) -> _Redacted:
+    def _take_dropped(self) -> EventsDropped:
         dropped, self._dropped = self._dropped, 0
-        return _Redacted(EventsDropped(at_s=time.time(), count=dropped), self._redactor)
+        return EventsDropped(at_s=time.time(), count=dropped)
 
     # --- the thread -----------------------------------------------------------------------------------------
 
@@ -351,6 +333,6 @@ class _ThreadDelivery(_Delivery):
     def _deliver_queued(self) -> None:
         while self._queue:
             batch = [self._queue.popleft() for _ in range(min(len(self._queue), self._batch_size))]
-            self._deliver(batch)
+            self._deliver([event for event, _ in batch])
             self._done_count += len(batch)
-            self._done_bytes += sum([one.size_bytes for one in batch])
+            self._done_bytes += sum([size for _, size in batch])

@@ -1,10 +1,9 @@
 """TraceWriter: removes the secrets from a trace and writes it to its file, in a process of its own.
 
 None of this work holds up an exchange there: in a thread it would compete with the event loop for the interpreter.
-The process runs as ``python -m claude_bridge.trace.writer``. In: frames, each with its length before it: ``_Open``,
-``_Hide`` and the events, in msgpack or JSON. Out: a line for each empty frame, once all before it is in the file;
-and one with an error, the last one. It ends with its input, so it outlives a bridge that is killed until all that it
-was given is written.
+The process runs as ``python -m claude_bridge.trace.writer FILE MAX_BYTES``. In: each batch with its length before it.
+Out: a line for each batch, once it is in the file, which is empty or a ``_Failed``, the last one. It ends with its
+input, so it outlives a bridge that is killed until all that it was given is written.
 """
 
 from __future__ import annotations
@@ -17,12 +16,12 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from claude_bridge.trace.events import EventsDropped, ExchangeEnded, TraceEvent
 from claude_bridge.trace.jsonl import MAX_FILE_BYTES, JsonlSink
@@ -32,10 +31,7 @@ _LENGTH_BYTES = 8
 _NICENESS = 10
 """Exchanges come first."""
 
-_WRITE_BYTES = 1024 * 1024
-"""So much goes to the process at once: each write holds up the event loop for a moment."""
-
-_STOP_WITHIN_S = 2.0
+_STOP_WITHIN_S = 1.0
 
 _APART: dict[str, Any] = {"process_group": 0}
 """Ctrl-C does not reach the process: what the bridge does until its end belongs into the trace too."""
@@ -43,17 +39,11 @@ if sys.platform == "win32":
     _APART = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.BELOW_NORMAL_PRIORITY_CLASS}
 
 
-class _Open(Struct, tag=True, tag_field="type"):
-    """The first frame. ``path`` is the file's, as the system knows it."""
+class _Batch(Struct):
+    """What the process gets at once: more secrets to hide, and events, each in msgpack or as bytes of JSON in it."""
 
-    path: bytes
-    max_bytes: int
-
-
-class _Hide(Struct, tag=True, tag_field="type"):
-    """A secret that no later event may show."""
-
-    secret: bytes
+    secrets: list[bytes]
+    events: list[Raw]
 
 
 class _Failed(Struct):
@@ -78,9 +68,9 @@ class TraceWriter:
         file.close()
         self.warning = file.warning
         """Who else may read the file, where that could not be changed."""
-        self._pending: deque[bytes] = deque([_frame(_Open(os.fsencode(path.absolute()), max_bytes))])
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "claude_bridge.trace.writer"],
+        self._secrets: deque[bytes] = deque()
+        self._process = subprocess.Popen(  # noqa: S603 - our own module
+            [sys.executable, "-P", "-m", "claude_bridge.trace.writer", str(path.absolute()), str(max_bytes)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -94,7 +84,7 @@ class TraceWriter:
 
     def hide(self, secret: str) -> None:
         """Remove this secret from the events of later batches."""
-        self._pending.append(_frame(_Hide(secret.encode("utf-8", "surrogatepass"))))
+        self._secrets.append(secret.encode("utf-8", "surrogatepass"))
 
     def take_all(self, events: Sequence[TraceEvent]) -> None:
         """Write the events, and wait until they are in the file.
@@ -102,129 +92,98 @@ class TraceWriter:
         Raises:
             OSError: they can't be written, or the process is gone.
         """
-        frames = bytearray()
-        while self._pending:
-            frames += self._pending.popleft()
-        for event in events:
-            _add_frame(frames, event)
-            if len(frames) > _WRITE_BYTES:
-                self._write(frames)
-                frames = bytearray()
-        frames += bytes(_LENGTH_BYTES)
-        self._write(frames)
-        self._read_answer()
+        stdin, stdout = _pipes(self._process)
+        secrets = [self._secrets.popleft() for _ in range(len(self._secrets))]
+        batch = msgspec.msgpack.encode(_Batch(secrets, [Raw(_encode(event)) for event in events]))
+        with suppress(OSError):  # the last line of the process says why
+            for data in (len(batch).to_bytes(_LENGTH_BYTES, "big"), batch):
+                rest = memoryview(data)
+                while rest:
+                    rest = rest[stdin.write(rest) :]
+        line = stdout.readline()
+        if not line:
+            raise ChildProcessError(f"the process that writes the trace ended with code {self._process.wait()}")
+        if line != b"\n":
+            failed = msgspec.json.decode(line, type=_Failed)
+            raise OSError(failed.number, failed.message) if failed.number else OSError(failed.message)
 
     def close(self) -> None:
         """Let the process write what it has, and end."""
         self._finalizer()
 
-    def _write(self, frames: bytearray) -> None:
-        assert self._process.stdin is not None, "it is a pipe"
-        rest = memoryview(frames)
-        with suppress(OSError):  # the last line of the process says why
-            while rest:
-                rest = rest[self._process.stdin.write(rest) :]
 
-    def _read_answer(self) -> None:
-        assert self._process.stdout is not None, "it is a pipe"
-        line = self._process.stdout.readline()
-        if line == b"\n":
-            return
-        if not line:
-            raise ChildProcessError(f"the process that writes the trace ended with code {self._process.wait()}")
-        failed = msgspec.json.decode(line, type=_Failed)
-        raise OSError(failed.number, failed.message) if failed.number else OSError(failed.message)
+def _pipes(process: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:
+    assert process.stdin is not None, "it is a pipe"
+    assert process.stdout is not None, "it is a pipe"
+    return process.stdin, process.stdout
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    assert process.stdin is not None, "it is a pipe"
-    assert process.stdout is not None, "it is a pipe"
+    stdin, stdout = _pipes(process)
     with suppress(OSError):
-        process.stdin.close()
+        stdin.close()
     try:
         process.wait(_STOP_WITHIN_S)
     except subprocess.TimeoutExpired:  # its file takes nothing
         process.kill()
         process.wait()
-    process.stdout.close()
+    stdout.close()
 
 
-def _frame(content: object) -> bytes:
-    frame = msgspec.msgpack.encode(content)
-    return len(frame).to_bytes(_LENGTH_BYTES, "big") + frame
-
-
-_MSGPACK, _JSON = msgspec.msgpack.Encoder(), msgspec.json.Encoder()
-
-
-def _add_frame(frames: bytearray, event: TraceEvent, *, as_json: bool = False) -> None:
-    # The inputs of tools are JSON, which msgpack would take for its own kind.
-    as_json = as_json or isinstance(event, ExchangeEnded)
-    start = len(frames)
-    frames += bytes(_LENGTH_BYTES)
+def _encode(event: TraceEvent) -> bytes:
     try:
-        (_JSON if as_json else _MSGPACK).encode_into(event, frames, -1)
-    except (UnicodeError, OverflowError) as error:  # a lone surrogate; an integer of more than 64 bits
-        del frames[start:]
-        is_text = isinstance(error, UnicodeError)
-        _add_frame(frames, Redactor([]).redact(event) if is_text else event, as_json=as_json or not is_text)
-    else:
-        size = len(frames) - start - _LENGTH_BYTES
-        frames[start : start + _LENGTH_BYTES] = size.to_bytes(_LENGTH_BYTES, "big")
+        if not isinstance(event, ExchangeEnded):  # the inputs of its tools are JSON, which is no msgpack
+            return msgspec.msgpack.encode(event)
+        as_json = msgspec.json.encode(event)
+    except (UnicodeError, OverflowError):  # a lone surrogate; an integer of more than 64 bits, which JSON may have
+        as_json = msgspec.json.encode(Redactor([]).redact(event))
+    return msgspec.msgpack.encode(as_json)
 
 
 # --- the process ----------------------------------------------------------------------------------------------------
 
 
-def main() -> None:
-    """Do what the frames on stdin say."""
+_DECODER: msgspec.msgpack.Decoder[TraceEvent | bytes] = msgspec.msgpack.Decoder(TraceEvent | bytes)
+_JSON_DECODER: msgspec.json.Decoder[TraceEvent] = msgspec.json.Decoder(TraceEvent)
+
+
+def main(path: str, max_bytes: str) -> None:
+    """Write what comes on stdin to the file."""
     # It ends with its input; a terminal and a service manager signal all processes of the bridge.
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
         if (number := getattr(signal, name, None)) is not None:
             signal.signal(number, signal.SIG_IGN)
+    redactor = Redactor([])
     try:
-        _write_trace(sys.stdin.buffer)
+        with closing(JsonlSink(Path(path), max_bytes=int(max_bytes))) as sink:
+            for batch in _read_batches(sys.stdin.buffer):
+                for secret in batch.secrets:
+                    redactor.hide(secret.decode("utf-8", "surrogatepass"))
+                for raw in batch.events:
+                    sink.take(redactor.redact(_decode(raw)))
+                sink.tick()
+                _answer(b"")
     except OSError as error:
         _answer(msgspec.json.encode(_Failed(error.errno, error.strerror or str(error))))
     except Exception as error:  # noqa: BLE001 - the bridge reports it
         _answer(msgspec.json.encode(_Failed(None, repr(error))))
 
 
-_MSGPACK_DECODER: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(_Open | _Hide | TraceEvent)
-_JSON_DECODER: msgspec.json.Decoder[Any] = msgspec.json.Decoder(TraceEvent)
-
-
-def _write_trace(frames: BinaryIO) -> None:
-    redactor = Redactor([])
-    sink: JsonlSink | None = None
-    for frame in _read_frames(frames):
-        if not frame:
-            if sink is not None:
-                sink.tick()
-            _answer(b"")
-            continue
-        try:
-            content = (_JSON_DECODER if frame.startswith(b"{") else _MSGPACK_DECODER).decode(frame)
-        except msgspec.DecodeError:
-            content = EventsDropped(at_s=time.time(), count=1)
-        match content:
-            case _Open(path, max_bytes):
-                sink = JsonlSink(Path(os.fsdecode(path)), max_bytes=max_bytes)
-            case _Hide(secret):
-                redactor.hide(secret.decode("utf-8", "surrogatepass"))
-            case _ if sink is not None:
-                sink.take(redactor.redact(content))
-    if sink is not None:
-        sink.close()
-
-
-def _read_frames(stream: BinaryIO) -> Iterator[bytes]:
-    """Yield what follows each length; a frame that is cut, since the bridge was killed, is left out."""
+def _read_batches(stream: BinaryIO) -> Iterator[_Batch]:
+    """Yield what the bridge sends; a batch that is cut, since the bridge was killed, is left out."""
     while len(length := stream.read(_LENGTH_BYTES)) == _LENGTH_BYTES:
         size = int.from_bytes(length, "big")
-        frame = stream.read(size)
-        if len(frame) == size:
-            yield frame
+        batch = stream.read(size)
+        if len(batch) == size:
+            yield msgspec.msgpack.decode(batch, type=_Batch)
+
+
+def _decode(raw: Raw) -> TraceEvent:
+    try:
+        event = _DECODER.decode(raw)
+        return _JSON_DECODER.decode(event) if isinstance(event, bytes) else event
+    except msgspec.DecodeError:  # its types are wrong
+        return EventsDropped(at_s=time.time(), count=1)
 
 
 def _answer(line: bytes) -> None:
@@ -234,4 +193,4 @@ def _answer(line: bytes) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])
