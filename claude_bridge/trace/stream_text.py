@@ -49,26 +49,12 @@ def blocks_of(reads: StreamReads) -> list[StreamBlock]:
     for end, read_bytes in enumerate(sizes, 1):
         size += read_bytes
         if size >= _BLOCK_BYTES or end == len(sizes):
-            text, shared = _without_shared_part(b"".join(reads.data[first:end]))
+            text = b"".join(reads.data[first:end])
+            if shared := _shared_part(text):
+                text = text.replace(shared, SHARED)
             blocks.append(StreamBlock(text, sizes[first:end], microseconds[first:end], shared))
             first, size = end, 0
     return blocks
-
-
-def _without_shared_part(stream: bytes) -> tuple[bytes, bytes]:
-    """Return a text with marks where the shared part stands, and that part; "" for none."""
-    shared = _shared_part(stream) if len(stream) >= _MIN_SHARING_BYTES and SHARED not in stream else b""
-    if not shared:
-        return stream, b""
-    # What is short is found much faster: a name such as "content", and whether the rest stands before it.
-    at = shared.rfind(b'"', 0, shared.rfind(b'":"'))
-    rest, name = shared[:at], shared[at:]
-    *parts, last = stream.split(name)
-    texts = [part.removesuffix(rest) for part in parts]
-    if sum(map(len, texts)) + len(shared) * len(parts) + len(last) == len(stream):
-        return SHARED.join([*texts, last]), shared
-    texts = [text + (name if len(text) == len(part) else SHARED) for text, part in zip(texts, parts, strict=True)]
-    return b"".join([*texts, last]), shared
 
 
 def searched_text(blocks: Iterable[StreamBlock]) -> bytes:
@@ -82,7 +68,9 @@ def searched_text(blocks: Iterable[StreamBlock]) -> bytes:
 
 
 def _shared_part(stream: bytes) -> bytes:
-    """Return what stands between what two frames differ in: it begins and ends with a quotation mark."""
+    """Return what stands between what two frames differ in: it begins and ends with a quotation mark; "" for none."""
+    if len(stream) < _MIN_SHARING_BYTES or SHARED in stream:
+        return b""
     frame_end = b"\n\n" if b"\n\n" in stream else b"\n"
     first = stream.find(frame_end, len(stream) // 2)
     second = stream.find(frame_end, first + 2)
