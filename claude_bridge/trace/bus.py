@@ -26,11 +26,14 @@ MAX_QUEUED, MAX_QUEUED_RAW = 2_048, 8_192
 MAX_QUEUED_BYTES = 128 * 1024 * 1024
 """Of the bodies and streams in a queue."""
 
-GATHER_S = 0.05
+GATHER_S, GATHER_RAW_S = 0.05, 0.2
 """How long a thread lets events come before it takes them: each time that it wakes up holds up the event loop."""
 
+GATHER_BYTES = 1024 * 1024
+"""It takes them at once where so much waits: what a processor keeps at hand, and memory that can be used again."""
+
 _MAX_BATCH = 128
-"""So many events are taken out of the queue at once."""
+"""So many events a sink gets at once that takes them in batches."""
 
 TICK_S = 0.25
 CLOSE_TIMEOUT_S = 3.0
@@ -214,6 +217,8 @@ class _Delivery:
         self.sink = sink
         self.keeps_streams = isinstance(sink, StreamSink)
         self._redactor = redactor
+        self._raw_sink = sink if isinstance(sink, RawSink) else None
+        self._plain_sink = None if isinstance(sink, RawSink) else sink
         self._ticking = sink if isinstance(sink, TickingSink) else None
 
     def put(self, event: TraceEvent) -> None:
@@ -229,11 +234,11 @@ class _Delivery:
         """Wait until the sink has dealt with all that has come so far, unless it takes nothing."""
 
     def _deliver(self, events: Sequence[TraceEvent]) -> None:
-        if isinstance(self.sink, RawSink):
-            self.sink.take_all(events)
-        else:
+        if self._raw_sink is not None:
+            self._raw_sink.take_all(events)
+        if self._plain_sink is not None:
             for event in events:
-                self.sink.take(self._redactor.redact(event))
+                self._plain_sink.take(self._redactor.redact(event))
 
     def _tick(self) -> bool:
         return self._ticking is not None and self._ticking.tick()
@@ -245,13 +250,14 @@ class _ThreadDelivery(_Delivery):
     def __init__(self, sink: Sink, redactor: Redactor) -> None:
         super().__init__(sink, redactor)
         self._queue: deque[tuple[TraceEvent, int]] = deque()
-        self._batch_size, self._max_queued = (
-            (_MAX_BATCH, MAX_QUEUED_RAW) if isinstance(sink, RawSink) else (1, MAX_QUEUED)
-        )
+        is_raw = self._raw_sink is not None
+        self._batch_size, self._max_queued = (_MAX_BATCH, MAX_QUEUED_RAW) if is_raw else (1, MAX_QUEUED)
+        self._gather_s = GATHER_RAW_S if is_raw else GATHER_S
         self._put_count = self._put_bytes = self._dropped = 0  # only the caller changes these,
         self._done_count = self._done_bytes = self._settled_count = 0  # and only the thread these: no lock is needed
         self._has_more = Event()
-        self._is_closing = Event()
+        self._is_closing = False
+        self._is_urgent = Event()
         self._failure: Exception | None = None
         self._thread = Thread(target=self._work, name=f"bridge-{type(sink).__name__}", daemon=True)
         self._thread.start()
@@ -273,6 +279,8 @@ class _ThreadDelivery(_Delivery):
         self._queue.append((event, size))
         if not self._has_more.is_set():
             self._has_more.set()
+        if self._put_bytes - self._done_bytes > GATHER_BYTES and not self._is_urgent.is_set():
+            self._is_urgent.set()
 
     @property
     def _waiting(self) -> int:
@@ -280,7 +288,8 @@ class _ThreadDelivery(_Delivery):
 
     def close(self) -> None:
         """Deliver what has come so far and close the sink; gives up on one that takes nothing."""
-        self._is_closing.set()
+        self._is_closing = True
+        self._is_urgent.set()
         self._has_more.set()
         left = self._waiting
         for _ in range(_MAX_CLOSE_TRIES):
@@ -295,6 +304,7 @@ class _ThreadDelivery(_Delivery):
 
     def settle(self) -> None:
         """Wait until the sink has dealt with all that has come so far, unless it takes nothing."""
+        self._is_urgent.set()
         target, give_up_at = self._put_count, time.monotonic() + CLOSE_TIMEOUT_S
         while self._settled_count < target and self._thread.is_alive() and time.monotonic() < give_up_at:
             time.sleep(_SETTLE_S)
@@ -318,10 +328,11 @@ class _ThreadDelivery(_Delivery):
 
     def _deliver_until_closed(self) -> None:
         goes_on = False
-        while not self._is_closing.is_set():
+        while not self._is_closing:
             if self._has_more.wait(TICK_S if goes_on else None):
-                self._is_closing.wait(GATHER_S)
+                self._is_urgent.wait(self._gather_s)
             self._has_more.clear()
+            self._is_urgent.clear()
             put_count = self._put_count
             self._deliver_queued()
             goes_on = self._tick()

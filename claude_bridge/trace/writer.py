@@ -22,8 +22,9 @@ from typing import IO, Any, BinaryIO
 
 import msgspec
 from msgspec import Raw, Struct
+from msgspec.structs import replace
 
-from claude_bridge.trace.events import EventsDropped, ExchangeEnded, TraceEvent
+from claude_bridge.trace.events import EventsDropped, ExchangeEnded, RequestReceived, RequestSent, TraceEvent
 from claude_bridge.trace.jsonl import MAX_FILE_BYTES, JsonlSink
 from claude_bridge.trace.redact import Redactor
 
@@ -39,11 +40,18 @@ if sys.platform == "win32":
     _APART = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.BELOW_NORMAL_PRIORITY_CLASS}
 
 
+_REQUESTS = (RequestReceived, RequestSent)
+
+
 class _Batch(Struct):
-    """What the process gets at once: more secrets to hide, and events, each in msgpack or as bytes of JSON in it."""
+    """What the process gets at once: more secrets to hide, and events, each in msgpack or as bytes of JSON in it.
+
+    Behind it come the bodies of requests, which are not copied so; each event has the size of its own, 0 for none.
+    """
 
     secrets: list[bytes]
     events: list[Raw]
+    bodies: list[int]
 
 
 class _Failed(Struct):
@@ -94,12 +102,11 @@ class TraceWriter:
         """
         stdin, stdout = _pipes(self._process)
         secrets = [self._secrets.popleft() for _ in range(len(self._secrets))]
-        batch = msgspec.msgpack.encode(_Batch(secrets, [Raw(_encode(event)) for event in events]))
+        bodies = [event.body if isinstance(event, _REQUESTS) else b"" for event in events]
+        encoded = [Raw(_encode(event)) for event in events]
+        batch = msgspec.msgpack.encode(_Batch(secrets, encoded, [len(body) for body in bodies]))
         with suppress(OSError):  # the last line of the process says why
-            for data in (len(batch).to_bytes(_LENGTH_BYTES, "big"), batch):
-                rest = memoryview(data)
-                while rest:
-                    rest = rest[stdin.write(rest) :]
+            _write_all(stdin, [len(batch).to_bytes(_LENGTH_BYTES, "big"), batch, *bodies])
         line = stdout.readline()
         if not line:
             raise ChildProcessError(f"the process that writes the trace ended with code {self._process.wait()}")
@@ -130,7 +137,17 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     stdout.close()
 
 
+def _write_all(pipe: IO[bytes], parts: Sequence[bytes]) -> None:
+    done = os.writev(pipe.fileno(), parts) if sys.platform != "win32" else 0
+    if done < sum(map(len, parts)):
+        rest = memoryview(b"".join(parts))[done:]
+        while rest:
+            rest = rest[pipe.write(rest) :]
+
+
 def _encode(event: TraceEvent) -> bytes:
+    if isinstance(event, _REQUESTS):
+        event = replace(event, body=b"")
     try:
         if not isinstance(event, ExchangeEnded):  # the inputs of its tools are JSON, which is no msgpack
             return msgspec.msgpack.encode(event)
@@ -156,11 +173,11 @@ def main(path: str, max_bytes: str) -> None:
     redactor = Redactor([])
     try:
         with closing(JsonlSink(Path(path), max_bytes=int(max_bytes))) as sink:
-            for batch in _read_batches(sys.stdin.buffer):
-                for secret in batch.secrets:
+            for secrets, events in _read_batches(sys.stdin.buffer):
+                for secret in secrets:
                     redactor.hide(secret.decode("utf-8", "surrogatepass"))
-                for raw in batch.events:
-                    sink.take(redactor.redact(_decode(raw)))
+                for event in events:
+                    sink.take(redactor.redact(event))
                 sink.tick()
                 _answer(b"")
     except OSError as error:
@@ -169,21 +186,30 @@ def main(path: str, max_bytes: str) -> None:
         _answer(msgspec.json.encode(_Failed(None, repr(error))))
 
 
-def _read_batches(stream: BinaryIO) -> Iterator[_Batch]:
-    """Yield what the bridge sends; a batch that is cut, since the bridge was killed, is left out."""
-    while len(length := stream.read(_LENGTH_BYTES)) == _LENGTH_BYTES:
-        size = int.from_bytes(length, "big")
-        batch = stream.read(size)
-        if len(batch) == size:
-            yield msgspec.msgpack.decode(batch, type=_Batch)
+def _read_batches(stream: BinaryIO) -> Iterator[tuple[Sequence[bytes], Sequence[TraceEvent]]]:
+    """Yield secrets and events that the bridge sends; what is cut, since the bridge was killed, is left out."""
+    with suppress(EOFError):
+        while True:
+            size = int.from_bytes(_read(stream, _LENGTH_BYTES), "big")
+            batch = msgspec.msgpack.decode(_read(stream, size), type=_Batch)
+            bodies = [_read(stream, size) for size in batch.bodies]
+            yield batch.secrets, [_decode(raw, body) for raw, body in zip(batch.events, bodies, strict=True)]
 
 
-def _decode(raw: Raw) -> TraceEvent:
+def _read(stream: BinaryIO, size: int) -> bytes:
+    data = stream.read(size)
+    if len(data) < size:
+        raise EOFError
+    return data
+
+
+def _decode(raw: Raw, body: bytes) -> TraceEvent:
     try:
-        event = _DECODER.decode(raw)
-        return _JSON_DECODER.decode(event) if isinstance(event, bytes) else event
+        decoded = _DECODER.decode(raw)
+        event = _JSON_DECODER.decode(decoded) if isinstance(decoded, bytes) else decoded
     except msgspec.DecodeError:  # its types are wrong
         return EventsDropped(at_s=time.time(), count=1)
+    return replace(event, body=body) if isinstance(event, _REQUESTS) else event
 
 
 def _answer(line: bytes) -> None:
