@@ -115,6 +115,16 @@ def test_planning_and_long_prompts_have_models_of_their_own() -> None:
     assert chosen(routing, "claude-haiku-5") == SMALL
 
 
+def test_a_prompt_is_long_above_60_000_tokens_unless_another_limit_is_set() -> None:
+    routing = Routing(main=MAIN, long_context=SPARE)
+    assert chosen_by(routing, "claude-x", RequestFacts(prompt_tokens=60_000)) == MAIN
+    assert chosen_by(routing, "claude-x", RequestFacts(prompt_tokens=60_001)) == SPARE
+
+
+def test_a_target_without_a_model_is_written_as_its_provider() -> None:
+    assert [str(Target("openai", "")), str(Target("openai", "gpt-5"))] == ["openai", "openai/gpt-5"]
+
+
 ACTIVE = "<system-reminder>\nPlan mode is active. The user indicated that they do not want you to execute yet"
 STILL = "<system-reminder>\nPlan mode still active (see full instructions earlier in conversation). Read-only"
 LEFT = "<system-reminder>\n## Exited Plan Mode\n\nYou have exited plan mode. You can now make edits"
@@ -129,10 +139,21 @@ def system(reminder: str) -> InputMessage:
     return InputMessage(role="system", content="# Environment\n\n" + reminder.removeprefix("<system-reminder>\n"))
 
 
-def plan(*, is_error: bool | None = None, result: str = "User has approved your plan.") -> list[InputMessage]:
+def plan(
+    *, is_error: bool | None = None, result: str = "User has approved your plan.", tool: str = "ExitPlanMode"
+) -> list[InputMessage]:
     return [
-        InputMessage(role="assistant", content=[ToolUseBlock("toolu_1", "ExitPlanMode")]),
+        InputMessage(role="assistant", content=[ToolUseBlock("toolu_1", tool)]),
         InputMessage(role="user", content=[ToolResultBlock("toolu_1", result, is_error=is_error)]),
+    ]
+
+
+def read(reminder: str) -> list[InputMessage]:
+    """Return a call whose result has a reminder beside it."""
+    result = ToolResultBlock("toolu_2", [TextBlock("A file."), TextBlock(reminder)])
+    return [
+        InputMessage(role="assistant", content=[ToolUseBlock("toolu_2", "Read")]),
+        InputMessage(role="user", content=[result]),
     ]
 
 
@@ -147,6 +168,8 @@ def plan(*, is_error: bool | None = None, result: str = "User has approved your 
         pytest.param([user(ACTIVE), *plan()], False, id="the plan was approved"),
         pytest.param([user(ACTIVE), *plan(is_error=True)], True, id="the plan was rejected"),
         pytest.param([user(ACTIVE), *plan(result=LEFT)], False, id="the reminder within the result"),
+        pytest.param([user(ACTIVE), *plan(tool="Read", result="A file.")], True, id="the result of another tool"),
+        pytest.param([user(ACTIVE), *read(LEFT)], False, id="left within the result of another tool"),
         pytest.param([user("Plan mode is active. Explain it.")], False, id="the user's own words"),
         pytest.param([user("Tidy up"), system(ACTIVE)], True, id="in a system message"),
         pytest.param([user("Tidy up"), system(ACTIVE), system(LEFT)], False, id="left in a system message"),
