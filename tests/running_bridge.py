@@ -18,9 +18,7 @@ from claude_bridge.server.http1 import HttpRequest
 from claude_bridge.server.listener import accept_connections, open_listener
 from claude_bridge.server_tools.tools import WebTools
 from claude_bridge.trace.bus import Bus, Sink
-from claude_bridge.trace.events import ExchangeEnded, TraceEvent
 from claude_bridge.upstream.client import client_for
-from claude_bridge.wire.anthropic_answers import Usage
 from tests.fake_upstream import MODEL
 
 
@@ -61,24 +59,6 @@ async def open_bridge(
         tasks.start_soon(accept_connections, listener, service)
         yield f"http://127.0.0.1:{port}"
         tasks.cancel_scope.cancel()
-
-
-class KeptTrace:
-    """A sink that keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.events: list[TraceEvent] = []
-
-    def take(self, event: TraceEvent) -> None:
-        self.events.append(event)
-
-    def close(self) -> None:
-        pass
-
-    @property
-    def usages(self) -> list[Usage]:
-        """The usage of each exchange that came to its end."""
-        return [event.message.usage for event in self.events if isinstance(event, ExchangeEnded)]
 
 
 def scripted_upstream(base_url: str, *, profile: Profile = UNKNOWN, **known: Any) -> Upstream:

@@ -54,8 +54,9 @@ from tests.fake_upstream import (
     text,
     usage,
 )
+from tests.kept_events import KeptEvents
 from tests.running_bridge import scripted_upstream
-from tests.server.served import BridgeServer, Notes, get, question, streamed
+from tests.server.served import BridgeServer, get, question, streamed
 from tests.server_tools.engines import Internet
 
 pytestmark = pytest.mark.anyio
@@ -75,7 +76,7 @@ class Chain(BridgeServer):
         offered: Sequence[str] | BridgeError = (),
         web_tools: WebTools | None = None,
     ) -> None:
-        self.notes = Notes()
+        self.notes = KeptEvents()
         super().__init__(DEAD, sinks=[self.notes], web_tools=web_tools)
         self.routing = routing
         self.listed = 0

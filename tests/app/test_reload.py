@@ -21,7 +21,6 @@ from claude_bridge.app.reload import ConfigurationSource
 from claude_bridge.app.running import RunningBridge, provide_when_found
 from claude_bridge.config.load import read_config
 from claude_bridge.server.listener import accept_connections
-from claude_bridge.trace.events import TraceEvent
 from tests.fake_upstream import (
     DONE,
     WAIT_S,
@@ -34,6 +33,7 @@ from tests.fake_upstream import (
     finish,
     text,
 )
+from tests.kept_events import KeptEvents
 from tests.server.served import until
 
 pytestmark = pytest.mark.anyio
@@ -54,19 +54,6 @@ class Heard(Notices):
 
     def problem(self, what: str, hint: str) -> None:
         self.lines.append(f"{what} {hint}")
-
-
-class Events:
-    """A sink that keeps what it gets."""
-
-    def __init__(self) -> None:
-        self.events: list[TraceEvent] = []
-
-    def take(self, event: TraceEvent) -> None:
-        self.events.append(event)
-
-    def close(self) -> None:
-        pass
 
 
 class Changing:
@@ -115,7 +102,7 @@ async def changing(
     options = Options(check=check)
     reading = read_config(file, {})
     plan = build_plan(reading.without_mistakes().config, options, Notices())
-    source, heard, events = ConfigurationSource(reading, options, watch_s=watch_s), Heard(), Events()
+    source, heard, events = ConfigurationSource(reading, options, watch_s=watch_s), Heard(), KeptEvents()
     async with (
         serve._open_bridge(plan, Listening(), heard, [events]) as (bridge, listener, _),
         anyio.create_task_group() as tasks,

@@ -46,7 +46,8 @@ from tests.fake_upstream import (
     tool_call,
     usage,
 )
-from tests.running_bridge import KeptTrace, open_bridge, scripted_upstream
+from tests.kept_events import KeptEvents
+from tests.running_bridge import open_bridge, scripted_upstream
 
 IN_GENERAL, TO_EXPLORE = "Look around in general.", "Explore all of it."
 PDF_WORDS, PAGE_WORDS = "What the PDF says", "What the page says"
@@ -257,7 +258,7 @@ async def _listening(
 ) -> AsyncIterator[tuple[str, Callable[[], list[Asked]]]]:
     """Yield a bridge before a scripted model, and a function that returns what it has heard so far."""
     received: list[HttpRequest] = []
-    trace = KeptTrace()
+    trace = KeptEvents()
     async with (
         FakeUpstream(script) as upstream,
         open_bridge(scripted_upstream(upstream.base_url), trace, received=received) as url,
@@ -265,7 +266,7 @@ async def _listening(
         yield url, lambda: list(_requested(received, trace))
 
 
-def _requested(received: list[HttpRequest], trace: KeptTrace) -> list[Asked]:
+def _requested(received: list[HttpRequest], trace: KeptEvents) -> list[Asked]:
     exchanges = iter([event.exchange for event in trace.events if isinstance(event, RequestReceived)])
     sent = {event.exchange: event for event in trace.events if isinstance(event, RequestSent)}
     refused = {

@@ -14,7 +14,8 @@ from claude_bridge.trace.events import UpstreamRetried
 from tests.claude_code import mcp_server
 from tests.claude_code.client import ClaudeCode
 from tests.fake_upstream import MODEL, FakeUpstream, ReceivedRequest, Reply, answer, calls, json_document
-from tests.running_bridge import KeptTrace, open_bridge, scripted_upstream
+from tests.kept_events import KeptEvents
+from tests.running_bridge import open_bridge, scripted_upstream
 from tests.schema_refusals import ODD_SCHEMAS, gemini_refusal, openai_refusal
 
 pytestmark = [pytest.mark.anyio, pytest.mark.claude_code]
@@ -57,7 +58,7 @@ async def test_all_tools_of_an_odd_mcp_server_work(
     listed.write_text(json.dumps(TOOLS))
     command = {"command": sys.executable, "args": [mcp_server.__file__, str(listed)]}
     config.write_text(json.dumps({"mcpServers": {"odd": command}}))
-    trace = KeptTrace()
+    trace = KeptEvents()
     async with (
         FakeUpstream(service(refusal)) as upstream,
         open_bridge(scripted_upstream(upstream.base_url), trace) as url,

@@ -17,7 +17,8 @@ from claude_bridge.trace.events import ExchangeFailed
 from claude_bridge.upstream.engines.discover import discover
 from claude_bridge.upstream.engines.engine import Engine
 from tests.claude_code.client import ClaudeCode, Session
-from tests.running_bridge import KeptTrace, open_bridge
+from tests.kept_events import KeptEvents
+from tests.running_bridge import open_bridge
 from tests.scripted_ollama import ScriptedOllama, a_model, call_line, chat_that_counts
 
 pytestmark = [pytest.mark.anyio, pytest.mark.claude_code]
@@ -92,7 +93,7 @@ class Played(Struct, frozen=True, kw_only=True):
 @pytest.fixture(scope="module", params=FORMS.values(), ids=list(FORMS))
 async def played(request: pytest.FixtureRequest, new_claude_code: Callable[[], ClaudeCode]) -> Played:
     form: Form = request.param
-    claude_code, trace = new_claude_code(), KeptTrace()
+    claude_code, trace = new_claude_code(), KeptEvents()
     reader = Reader(claude_code.project, form)
     chat = chat_that_counts(reader.speak, bytes_per_token=form.bytes_per_token)
     async with ScriptedOllama({MODEL: a_model("tools")}, chat=chat) as ollama:

@@ -10,7 +10,8 @@ from msgspec.structs import replace
 from claude_bridge.upstream.embedded.engine import EmbeddedEngine
 from claude_bridge.wire.anthropic_answers import Usage
 from tests.claude_code.client import ClaudeCode, Session
-from tests.running_bridge import KeptTrace, open_bridge
+from tests.kept_events import KeptEvents
+from tests.running_bridge import open_bridge
 
 pytestmark = [pytest.mark.anyio, pytest.mark.claude_code, pytest.mark.engine]
 
@@ -24,7 +25,7 @@ async def played(engine: EmbeddedEngine, new_claude_code: Callable[[], ClaudeCod
     # A model this small needs a small prompt: 1,200 tokens in place of 13,000. A limit, should it not find an end.
     small = ["--tools", "Bash", "--system-prompt", "You are a helper."]
     upstream = replace(engine.upstream, max_output_tokens=200)
-    trace = KeptTrace()
+    trace = KeptEvents()
     async with open_bridge(upstream, trace) as url:
         session = await claude_code.ask(url, "list the files here", "--model", upstream.model, *small, within_s=110.0)
     return session, trace.usages

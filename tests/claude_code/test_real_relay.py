@@ -16,7 +16,8 @@ from claude_bridge.trace.events import ExchangeFailed
 from claude_bridge.upstream.embedded.engine import SMALL_MODEL_WINDOW_TOKENS, EmbeddedEngine
 from tests.claude_code.client import ClaudeCode
 from tests.fake_upstream import MODEL, FakeUpstream, Head, ReceivedRequest, Reply, Send
-from tests.running_bridge import KeptTrace, open_bridge
+from tests.kept_events import KeptEvents
+from tests.running_bridge import open_bridge
 
 pytestmark = [pytest.mark.anyio, pytest.mark.claude_code, pytest.mark.engine]
 
@@ -33,7 +34,7 @@ async def test_a_prompt_that_the_engine_finds_too_long_is_reported_in_words_that
     engine: EmbeddedEngine, new_claude_code: Callable[[], ClaudeCode]
 ) -> None:
     """Asked directly, the client showed the engine's own words and stopped: it can compact only what it understands."""
-    trace = KeptTrace()
+    trace = KeptEvents()
     async with open_bridge(relayed(engine), trace) as url:
         session = await new_claude_code().ask(url, "hello", "--model", engine.upstream.model)
     assert session.code == 1
@@ -108,7 +109,7 @@ async def test_claude_code_works_with_an_engine_of_its_own_api(
     (claude_code.project / "harbour.txt").write_text("boats\n")
     small = ["--tools", "Bash", "--system-prompt", "You are a helper."]
     upstream = relayed(engine)
-    trace = KeptTrace()
+    trace = KeptEvents()
     async with open_bridge(upstream, trace) as url:
         session = await claude_code.ask(url, "list the files here", "--model", upstream.model, *small, within_s=110.0)
 

@@ -18,9 +18,10 @@ from claude_bridge.trace.events import ToolInputRepaired
 from tests.claude_code.client import ClaudeCode
 from tests.claude_code.terminal import open_terminal
 from tests.fake_upstream import FakeUpstream, Reply, Stall
+from tests.kept_events import KeptEvents
 from tests.real_parts import missing
 from tests.responses_stream import Json, call, message, reasoning
-from tests.running_bridge import KeptTrace, open_bridge, scripted_upstream
+from tests.running_bridge import open_bridge, scripted_upstream
 from tests.scripted_responses import ScriptedResponses, stalled
 
 pytestmark = [pytest.mark.anyio, pytest.mark.claude_code]
@@ -72,7 +73,7 @@ async def test_ten_turns_with_tools_a_tool_loaded_midway_esc_a_resumed_session_a
 ) -> None:
     if shutil.which("tmux") is None:
         missing("tmux is not installed.")
-    server, trace = ScriptedResponses(play), KeptTrace()
+    server, trace = ScriptedResponses(play), KeptEvents()
     async with FakeUpstream(server) as upstream, open_bridge(gpt_at(upstream.base_url), trace) as url:
         prompt_items = ["Hello", "Look for plums", "Look twice for pears", "Which jobs", "Look for figs", "Thanks"]
         prompts: list[list[dict[str, Any]]] = [[{"type": "text", "text": words}] for words in prompt_items]

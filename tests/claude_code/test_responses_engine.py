@@ -9,7 +9,8 @@ from claude_bridge.adapters import ADAPTERS
 from claude_bridge.adapters.engine_profiles import LLAMA_CPP_RESPONSES
 from claude_bridge.upstream.embedded.engine import EmbeddedEngine
 from tests.claude_code.client import ClaudeCode
-from tests.running_bridge import KeptTrace, open_bridge
+from tests.kept_events import KeptEvents
+from tests.running_bridge import open_bridge
 
 pytestmark = [pytest.mark.anyio, pytest.mark.claude_code, pytest.mark.engine]
 
@@ -22,7 +23,7 @@ async def test_the_model_calls_a_tool_over_llama_cpps_responses_api(
     small = ["--tools", "Bash", "--system-prompt", "You are a helper."]
     adapter = ADAPTERS["openai-responses"]
     upstream = replace(engine.upstream, adapter=adapter, profile=LLAMA_CPP_RESPONSES, max_output_tokens=200)
-    trace = KeptTrace()
+    trace = KeptEvents()
     async with open_bridge(upstream, trace) as url:
         session = await claude_code.ask(url, "list the files here", "--model", upstream.model, *small, within_s=110.0)
     assert session.code == 0

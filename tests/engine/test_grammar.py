@@ -13,7 +13,7 @@ from claude_bridge.upstream.client import UpstreamClient
 from claude_bridge.upstream.embedded.engine import EmbeddedEngine
 from claude_bridge.wire.anthropic import ToolUseBlock
 from tests.dialogues import a_request
-from tests.running_bridge import KeptTrace
+from tests.kept_events import KeptEvents
 
 pytestmark = [pytest.mark.anyio, pytest.mark.engine]
 
@@ -35,7 +35,7 @@ async def test_a_schema_that_breaks_the_grammar_is_put_more_plainly(engine: Embe
     # As if nothing were known of the engine: by its own row such bounds are left out beforehand.
     upstream = replace(engine.upstream, profile=UNKNOWN)
     request = a_request(tools=[BASH], messages=[{"role": "user", "content": "list the files here"}])
-    notes = KeptTrace()
+    notes = KeptEvents()
     async with UpstreamClient(upstream.base_url, api_key=None, name=upstream.name) as client:
         bridge = ModelBridge(upstream, client, bus=Bus([notes]))
         messages = [await bridge.complete(request) for _ in range(2)]

@@ -15,9 +15,9 @@ from claude_bridge.providers import PROVIDERS, upstream_of
 from claude_bridge.trace.events import ExchangeEnded
 from claude_bridge.upstream.client import UpstreamClient
 from claude_bridge.upstream.engines.ollama import loaded_window
+from tests.kept_events import KeptEvents
 from tests.ollama.conftest import Connect, open_client
 from tests.real_ollama import WINDOW_TOKENS
-from tests.running_bridge import KeptTrace
 
 pytestmark = pytest.mark.anyio
 
@@ -139,7 +139,7 @@ async def test_a_model_that_has_gone_is_reported_with_how_to_get_it(ollama: str)
 
 
 async def test_nothing_that_a_client_asks_for_loads_the_model_again(connect: Connect) -> None:
-    trace = KeptTrace()
+    trace = KeptEvents()
     async with connect("able", trace) as client:
         for max_tokens, temperature in ((1, 0.0), (2, 1.0), (3, 0.5)):
             await client.messages.create(
@@ -150,14 +150,14 @@ async def test_nothing_that_a_client_asks_for_loads_the_model_again(connect: Con
 
 
 async def test_another_window_loads_the_model_again(connect: Connect) -> None:
-    trace = KeptTrace()
+    trace = KeptEvents()
     for window_tokens in (WINDOW_TOKENS, 1_024):
         async with connect("able", trace, window_tokens=window_tokens) as client:
             await client.messages.create(model=ANY, max_tokens=1, messages=QUESTION)
     assert load_times(trace)[-1] > RELOADED_MS
 
 
-def load_times(trace: KeptTrace) -> list[float]:
+def load_times(trace: KeptEvents) -> list[float]:
     """Return how long the engine took to have its model ready, for each exchange, in milliseconds."""
     ended = [event for event in trace.events if isinstance(event, ExchangeEnded)]
     return [event.load_ms for event in ended if event.load_ms is not None]

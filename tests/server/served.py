@@ -28,7 +28,6 @@ from claude_bridge.server.memory import MemoryBudget
 from claude_bridge.server_tools.tools import WebTools
 from claude_bridge.stream_socket import StreamSocket
 from claude_bridge.trace.bus import Bus, Sink
-from claude_bridge.trace.events import TraceEvent
 from claude_bridge.upstream.client import client_for
 from claude_bridge.upstream.request_queue import RequestQueues
 from claude_bridge.wire.anthropic_answers import StreamEvent
@@ -133,22 +132,6 @@ async def until(condition: Callable[[], bool]) -> None:
     with anyio.fail_after(WAIT_S):
         while not condition():  # noqa: ASYNC110 - there is no event for it
             await anyio.sleep(0.005)
-
-
-class Notes:
-    """A sink that keeps the events."""
-
-    def __init__(self) -> None:
-        self.events: list[TraceEvent] = []
-
-    def take(self, event: TraceEvent) -> None:
-        self.events.append(event)
-
-    def close(self) -> None:
-        pass
-
-    def kinds(self) -> list[str]:
-        return [type(event).__name__ for event in self.events]
 
 
 class Server:

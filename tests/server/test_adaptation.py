@@ -24,8 +24,9 @@ from tests.fake_upstream import (
     refusal,
     stream,
 )
+from tests.kept_events import KeptEvents
 from tests.schema_refusals import ODD_SCHEMAS, gemini_refusal
-from tests.server.served import QUICK, BridgeServer, Notes, question
+from tests.server.served import QUICK, BridgeServer, question
 from tests.server.test_passthrough import HELLO, relayed_to
 
 pytestmark = pytest.mark.anyio
@@ -69,7 +70,7 @@ async def test_one_request_survives_all_that_a_gateway_refuses_and_the_next_is_a
 
 
 async def test_what_gave_way_is_reported_in_the_log() -> None:
-    notes = Notes()
+    notes = KeptEvents()
     async with (
         FakeUpstream(strict_gateway("stream_options")) as upstream,
         BridgeServer(upstream, sinks=[notes]) as server,

@@ -11,8 +11,9 @@ from claude_bridge.attachments.pdf.reader import PdfReader, PdfReading
 from claude_bridge.attachments.prepare import Attachments
 from claude_bridge.trace.events import RequestSent
 from tests.fake_upstream import MODEL, WAIT_S, FakeUpstream, answer, document, model_list
+from tests.kept_events import KeptEvents
 from tests.pdfs import as_base64, pdf
-from tests.server.served import BridgeServer, Notes, post
+from tests.server.served import BridgeServer, post
 
 pytestmark = pytest.mark.anyio
 
@@ -45,7 +46,7 @@ async def test_a_count_counts_what_a_pdf_says_and_not_its_bytes() -> None:
 
 async def test_an_image_at_an_address_inside_is_not_asked_for_and_the_answer_comes_all_the_same() -> None:
     documents = {"/secret.png": document(b"\x89PNG\r\n\x1a\n"), "/v1/models": model_list(MODEL)}
-    notes = Notes()
+    notes = KeptEvents()
     async with (
         FakeUpstream([answer("No")], documents=documents) as upstream,
         BridgeServer(upstream, sinks=[notes]) as server,

@@ -12,7 +12,8 @@ from anyio.abc import SocketAttribute
 from claude_bridge.exchange import Waiting
 from claude_bridge.server.http1 import MAX_AHEAD_BYTES
 from tests.fake_upstream import FakeUpstream, Head, Pause, Reply, Send, Stall, answer, text
-from tests.server.served import QUICK, BridgeServer, Notes, Wire, post, question, streamed, until
+from tests.kept_events import KeptEvents
+from tests.server.served import QUICK, BridgeServer, Wire, post, question, streamed, until
 
 pytestmark = pytest.mark.anyio
 
@@ -46,7 +47,7 @@ def reset(wire: Wire) -> None:
 async def test_the_engine_is_stopped_within_a_second(
     reply: Reply, requested: bytes, waiting: Waiting | None, how: str
 ) -> None:
-    notes = Notes()
+    notes = KeptEvents()
     async with FakeUpstream([reply]) as upstream, BridgeServer(upstream, waiting=waiting, sinks=[notes]) as server:
         async with server.connect() as wire:
             await wire.send(requested)
@@ -63,7 +64,7 @@ async def test_the_engine_is_stopped_within_a_second(
 async def test_a_client_that_cannot_be_seen_leaving_is_missed_when_it_is_written_to(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    notes = Notes()
+    notes = KeptEvents()
     async with FakeUpstream([ENDLESS]) as upstream, BridgeServer(upstream, sinks=[notes]) as server:
         async with server.connect() as wire:
             await wire.send(streamed() + b"POST /v1/messages HTTP/1.1\r\n" + b"x" * (MAX_AHEAD_BYTES + 1))
@@ -85,7 +86,7 @@ async def test_others_go_on_when_one_client_leaves() -> None:
 
 
 async def test_a_client_that_leaves_after_the_last_event_has_not_left_early() -> None:
-    notes = Notes()
+    notes = KeptEvents()
     async with FakeUpstream([answer("Hello")]) as upstream, BridgeServer(upstream, sinks=[notes]) as server:
         async with server.connect() as wire:
             await wire.send(streamed())

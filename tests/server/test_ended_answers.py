@@ -22,8 +22,9 @@ from tests.fake_upstream import (
     tool_call_arguments,
     usage,
 )
+from tests.kept_events import KeptEvents
 from tests.running_bridge import scripted_upstream
-from tests.server.served import BridgeServer, Notes
+from tests.server.served import BridgeServer
 
 pytestmark = pytest.mark.anyio
 
@@ -108,7 +109,7 @@ async def test_the_limit_that_was_sent_decides_whether_brackets_are_closed(max_t
 async def test_half_a_command_never_runs(reason: str | None) -> None:
     half = '{"command": "rm -rf /home/me/project/bui'
     reply = stream(begun_call(half), *([finish(reason)] if reason else []), DONE)
-    notes = Notes()
+    notes = KeptEvents()
     async with FakeUpstream([reply]) as upstream, BridgeServer(upstream, sinks=[notes]) as server:
         response = await server.messages(tools=[BASH])
     assert response.json["stop_reason"] == "max_tokens"

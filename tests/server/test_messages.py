@@ -49,9 +49,10 @@ from tests.fake_upstream import (
     thinking,
     usage,
 )
+from tests.kept_events import KeptEvents
 from tests.laws import assert_legal, assert_sdk_agrees
 from tests.running_bridge import scripted_upstream
-from tests.server.served import QUICK, BridgeServer, Notes, parse_events, streamed
+from tests.server.served import QUICK, BridgeServer, parse_events, streamed
 
 pytestmark = pytest.mark.anyio
 
@@ -375,14 +376,14 @@ OVER = ("ExchangeEnded", "ExchangeFailed", "ClientLeft")
 )
 @pytest.mark.parametrize("is_streamed", [True, False], ids=["stream", "answer"])
 async def test_the_trace_is_reported_of_one_end(reply: Reply, kinds: list[str], is_streamed: bool) -> None:
-    notes = Notes()
+    notes = KeptEvents()
     async with FakeUpstream([reply]) as upstream, BridgeServer(upstream, sinks=[notes]) as server:
         await server.messages(stream=is_streamed)
     assert [kind for kind in notes.kinds() if kind in OVER] == kinds
 
 
 async def test_a_connection_that_the_engine_closed_while_it_was_idle_is_not_used() -> None:
-    notes = Notes()
+    notes = KeptEvents()
     script = [[*answer("Hi"), End(), Close()], answer("Hello")]
     async with FakeUpstream(script) as upstream, BridgeServer(upstream, sinks=[notes]) as server:
         await server.messages(stream=True)
@@ -393,7 +394,7 @@ async def test_a_connection_that_the_engine_closed_while_it_was_idle_is_not_used
 
 async def test_a_refusal_is_not_asked_for_twice() -> None:
     replies = [refusal(503, "busy"), refusal(502, "bad gateway"), refusal(429, "slow", headers={"retry-after": "0"})]
-    notes = Notes()
+    notes = KeptEvents()
     async with FakeUpstream(replies) as upstream, BridgeServer(upstream, sinks=[notes]) as server:
         assert [(await server.messages()).status for _ in replies] == [529, 502, 429]
         assert len(upstream.requests) == len(replies)
@@ -415,7 +416,7 @@ async def test_the_trace_is_reported_what_an_answer_cost(
     counts = {"prompt_tokens": 10, "completion_tokens": 5, **reported}
     reply = stream(text("Hello"), finish(), frame({"choices": [], "usage": counts}), DONE)
     async with FakeUpstream([reply]) as engine:
-        notes, upstream = Notes(), scripted_upstream(engine.base_url, prices=prices)
+        notes, upstream = KeptEvents(), scripted_upstream(engine.base_url, prices=prices)
         async with BridgeServer(upstream, sinks=[notes]) as server:
             await server.messages(stream=True)
     (end,) = (event for event in notes.events if isinstance(event, ExchangeEnded))

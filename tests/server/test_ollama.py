@@ -26,6 +26,7 @@ from claude_bridge.wire.anthropic_answers import (
     StreamEvent,
 )
 from tests.fake_upstream import Head, Pause, ReceivedRequest, Reply, Send, Stall, Wait, json_document
+from tests.kept_events import KeptEvents
 from tests.laws import assert_legal, assert_sdk_agrees
 from tests.scripted_ollama import (
     NDJSON,
@@ -43,7 +44,7 @@ from tests.scripted_ollama import (
     too_long_by_llama_server,
     too_long_by_own_runner,
 )
-from tests.server.served import QUICK, BridgeServer, Notes, get, parse_events, streamed
+from tests.server.served import QUICK, BridgeServer, get, parse_events, streamed
 
 pytestmark = pytest.mark.anyio
 
@@ -346,7 +347,7 @@ async def test_what_ollama_counted_decides_when_the_next_turn_is_refused() -> No
 @pytest.mark.parametrize("is_traced", [pytest.param(True, id="with a trace"), pytest.param(False, id="without")])
 async def test_the_user_is_reported_once_that_an_old_ollama_cut_the_prompt(is_traced: bool) -> None:
     chat = chat_that_counts(lambda _: [{"content": "Hello"}], refuse=None)
-    notes = Notes()
+    notes = KeptEvents()
     warnings: list[str] = []
     async with (
         ScriptedOllama(MODELS, chat=chat, version="0.9.0") as ollama,

@@ -40,8 +40,9 @@ from tests.fake_upstream import (
     json_document,
     stream,
 )
+from tests.kept_events import KeptEvents
 from tests.laws import assert_legal
-from tests.server.served import QUICK, BridgeServer, Notes, parse_events, post, question, streamed
+from tests.server.served import QUICK, BridgeServer, parse_events, post, question, streamed
 
 pytestmark = pytest.mark.anyio
 
@@ -129,7 +130,7 @@ async def test_the_request_is_passed_on_byte_for_byte_with_its_query_and_headers
 async def test_what_this_version_does_not_understand_is_for_the_engine_to_judge() -> None:
     image = {"type": "image", "source": {"type": "of the future", "x": 1}}
     body = question(messages=[{"role": "user", "content": [image]}], tool_choice={"type": "newest"}, max_tokens=None)
-    notes = Notes()
+    notes = KeptEvents()
     async with (
         FakeUpstream([json_document(WHOLE)]) as fake,
         BridgeServer(relayed_to(fake), sinks=[notes]) as server,
@@ -246,7 +247,7 @@ async def test_a_stream_that_breaks_off_ends_in_an_error(profile: Profile) -> No
 
 @pytest.mark.parametrize("is_streamed", [True, False])
 async def test_the_trace_tells_of_a_relayed_exchange(is_streamed: bool) -> None:
-    notes = Notes()
+    notes = KeptEvents()
     reply = stream(*HELLO) if is_streamed else json_document(WHOLE)
     async with FakeUpstream([reply]) as fake, BridgeServer(relayed_to(fake), sinks=[notes]) as server:
         await server.messages(stream=is_streamed)
@@ -266,7 +267,7 @@ async def test_unknown_blocks_are_passed_on_and_named_in_the_trace() -> None:
         event("content_block_delta", index=0, delta={"type": "input_json_delta", "partial_json": '{"query": "x"}'}),
         *HELLO[5:],
     ]
-    notes = Notes()
+    notes = KeptEvents()
     async with (
         FakeUpstream([stream(*frames)]) as fake,
         BridgeServer(relayed_to(fake, profile=ANTHROPIC), sinks=[notes]) as server,
@@ -280,7 +281,7 @@ async def test_unknown_blocks_are_passed_on_and_named_in_the_trace() -> None:
 async def test_the_trace_tells_what_was_put_right_in_an_answer() -> None:
     call = {"type": "tool_use", "id": "c1", "name": "Bash"}
     frames = [HELLO[0], event("content_block_start", index=0, content_block=call), *HELLO[5:]]
-    notes = Notes()
+    notes = KeptEvents()
     async with FakeUpstream([stream(*frames)]) as fake, BridgeServer(relayed_to(fake), sinks=[notes]) as server:
         await server.ask(streamed())
     mends = [reported.what for reported in notes.events if isinstance(reported, AnswerMended)]
@@ -476,7 +477,7 @@ async def test_a_client_that_asks_is_told_why_its_prompt_could_not_be_reused() -
 
 async def test_a_prompt_that_was_read_again_is_reported_with_the_cause() -> None:
     usage = {"input_tokens": 9_000, "cache_read_input_tokens": 0, "output_tokens": 1}
-    notes = Notes()
+    notes = KeptEvents()
     replies = [json_document(message(usage=usage, stop_reason="end_turn")) for _ in range(2)]
     async with FakeUpstream(replies) as fake, BridgeServer(relayed_to(fake), sinks=[notes]) as server:
         for description in ("Run a command.", "Run a command, quickly."):
@@ -500,7 +501,7 @@ async def test_anthropic_tells_that_itself() -> None:
 
 async def test_an_error_event_of_anthropics_is_passed_on_and_reported() -> None:
     frames = [HELLO[0], event("error", error={"type": "overloaded_error", "message": "Overloaded"})]
-    notes = Notes()
+    notes = KeptEvents()
     async with (
         FakeUpstream([stream(*frames)]) as fake,
         BridgeServer(relayed_to(fake, profile=ANTHROPIC), sinks=[notes]) as server,

@@ -27,8 +27,9 @@ from tests.fake_upstream import (
     finish,
     text,
 )
+from tests.kept_events import KeptEvents
 from tests.laws import assert_legal
-from tests.server.served import QUICK, BridgeServer, Notes, get, parse_events, post, question, streamed, until
+from tests.server.served import QUICK, BridgeServer, get, parse_events, post, question, streamed, until
 
 pytestmark = pytest.mark.anyio
 
@@ -38,7 +39,7 @@ def slow(until: anyio.Event) -> Reply:
 
 
 async def test_a_request_that_waits_gets_signs_of_life_and_then_its_answer() -> None:
-    go_on, notes = anyio.Event(), Notes()
+    go_on, notes = anyio.Event(), KeptEvents()
     async with (
         FakeUpstream([slow(go_on), answer("Second")]) as upstream,
         BridgeServer(upstream, waiting=QUICK, queues=RequestQueues(1), sinks=[notes]) as server,

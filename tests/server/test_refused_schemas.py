@@ -14,7 +14,8 @@ from claude_bridge.conversion.upstream_errors.translate import explain_error_obj
 from claude_bridge.trace.events import RequestSent
 from tests.dialogues import a_request
 from tests.fake_upstream import FakeUpstream, Head, Reply, Send, Wait, answer, frame, refusal, stream, text
-from tests.server.served import BridgeServer, Notes, streamed
+from tests.kept_events import KeptEvents
+from tests.server.served import BridgeServer, streamed
 
 pytestmark = pytest.mark.anyio
 
@@ -60,7 +61,7 @@ async def test_the_same_tools_are_sent_so_from_then_on_and_others_as_before() ->
 
 
 async def test_it_is_reported() -> None:
-    notes = Notes()
+    notes = KeptEvents()
     script = [refusal(400, NO_GRAMMAR), answer("Hi.")]
     async with FakeUpstream(script) as upstream, BridgeServer(upstream, sinks=[notes]) as server:
         await server.messages(tools=[ODD])

@@ -15,11 +15,12 @@ from claude_bridge.conversion.pricing import Prices
 from claude_bridge.providers import Upstream
 from claude_bridge.trace.events import ExchangeEnded
 from tests.fake_upstream import FakeUpstream, Head, Reply, Send, json_document, stream
+from tests.kept_events import KeptEvents
 from tests.responses_stream import Ending, Json, answer, message, reasoning
 from tests.responses_stream import stream as events
 from tests.running_bridge import scripted_upstream
 from tests.scripted_responses import ScriptedResponses
-from tests.server.served import BridgeServer, Notes
+from tests.server.served import BridgeServer
 
 pytestmark = pytest.mark.anyio
 
@@ -115,7 +116,7 @@ async def test_tokens_are_counted_by_the_service() -> None:
 async def test_what_was_written_to_the_cache_is_reported_and_costs_its_own_price() -> None:
     ending = Ending(input_tokens=1_000_000, cached_tokens=500_000, written_tokens=400_000, output_tokens=1)
     prices = Prices(input=1, output=0, cached=0.1, cache_write=1.25)
-    notes = Notes()
+    notes = KeptEvents()
     async with (
         FakeUpstream([stream(answer(message("Well."), ending=ending))]) as upstream,
         BridgeServer(gpt_at(upstream, prices=prices), sinks=[notes]) as server,

@@ -14,7 +14,8 @@ from anyio import to_thread
 from claude_bridge.conversion.prompt.cache_misses import PromptWatch
 from claude_bridge.off_loop import LARGE_BYTES
 from tests.fake_upstream import Close, FakeUpstream, Head, Pause, Reply, Send, answer, calls, refusal, text
-from tests.running_bridge import KeptTrace, open_bridge, scripted_upstream
+from tests.kept_events import KeptEvents
+from tests.running_bridge import open_bridge, scripted_upstream
 from tests.server.served import BridgeServer
 
 pytestmark = pytest.mark.anyio
@@ -166,7 +167,7 @@ async def test_the_first_text_does_not_wait_until_a_long_prompt_is_compared_with
 ) -> None:
     has_text = threading.Event()
     monkeypatch.setattr(PromptWatch, "read_prompt", lambda _: has_text.wait(30))
-    trace = KeptTrace()
+    trace = KeptEvents()
     async with (
         FakeUpstream([answer("Hello you")]) as upstream,
         open_bridge(scripted_upstream(upstream.base_url), trace) as url,

@@ -25,7 +25,8 @@ from tests.fake_upstream import (
     tool_call,
     usage,
 )
-from tests.server.served import BridgeServer, Notes, get, post, question, streamed
+from tests.kept_events import KeptEvents
+from tests.server.served import BridgeServer, get, post, question, streamed
 
 pytestmark = pytest.mark.anyio
 
@@ -38,7 +39,7 @@ async def reported(server: BridgeServer) -> dict[str, Any]:
     return response.json  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize("sinks", [[], [Notes()]], ids=["nobody traces", "traced"])
+@pytest.mark.parametrize("sinks", [[], [KeptEvents()]], ids=["nobody traces", "traced"])
 @pytest.mark.parametrize("is_streamed", [True, False], ids=["streamed", "whole"])
 async def test_an_answer_is_counted_with_its_tokens(sinks: list[Sink], *, is_streamed: bool) -> None:
     script = [stream(text("Hi"), finish(), usage(1000, 50, cached_tokens=900), DONE)]

@@ -15,8 +15,9 @@ from claude_bridge.trace.events import ExchangeEnded, WebToolCalled
 from claude_bridge.wire.anthropic_answers import ErrorEvent
 from tests.dialogues import folded
 from tests.fake_upstream import FakeUpstream, Head, ReceivedRequest, Reply, Stall, document, refusal
+from tests.kept_events import KeptEvents
 from tests.laws import assert_legal, assert_sdk_agrees
-from tests.server.served import QUICK, BridgeServer, Notes, Response, post, question, streamed, until
+from tests.server.served import QUICK, BridgeServer, Response, post, question, streamed, until
 from tests.server_tools.engines import (
     ARCH,
     BEAM,
@@ -71,7 +72,7 @@ async def test_a_model_searches_twice_fetches_a_page_and_answers_in_one_message(
             Says("", [("web_fetch", {"url": page})]),
             Says("Arches carry."),
         )
-        notes = Notes()
+        notes = KeptEvents()
         async with (
             engine,
             BridgeServer(upstream_of(engine, kind), sinks=[notes], web_tools=internet.tools) as server,

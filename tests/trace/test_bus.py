@@ -9,22 +9,11 @@ import pytest
 
 from claude_bridge.trace.bus import Bus
 from claude_bridge.trace.events import TraceEvent
+from tests.kept_events import KeptEvents
 from tests.trace.samples import ended, received, sent
 
 
-class Recording:
-    def __init__(self) -> None:
-        self.events: list[TraceEvent] = []
-        self.closed = 0
-
-    def take(self, event: TraceEvent) -> None:
-        self.events.append(event)
-
-    def close(self) -> None:
-        self.closed += 1
-
-
-class Breaking(Recording):
+class Breaking(KeptEvents):
     def take(self, event: TraceEvent) -> None:
         super().take(event)
         raise OSError(28, "No space left on device")
@@ -35,7 +24,7 @@ class Breaking(Recording):
 
 
 def test_sinks_get_events_without_secrets() -> None:
-    first, second = Recording(), Recording()
+    first, second = KeptEvents(), KeptEvents()
     bus = Bus([first, second], secrets=["tr0ub4dor-and-more"])
 
     bus.emit(received([{"role": "user", "content": "tr0ub4dor-and-more"}]))
@@ -46,7 +35,7 @@ def test_sinks_get_events_without_secrets() -> None:
 
 
 def test_a_broken_sink_is_closed_and_told_of_once_and_the_others_go_on(capsys: pytest.CaptureFixture[str]) -> None:
-    breaking, healthy = Breaking(), Recording()
+    breaking, healthy = Breaking(), KeptEvents()
     bus = Bus([breaking, healthy])
 
     bus.emit(sent())
@@ -59,7 +48,7 @@ def test_a_broken_sink_is_closed_and_told_of_once_and_the_others_go_on(capsys: p
 
 
 def test_a_sink_that_fails_to_close_does_not_keep_others_open(capsys: pytest.CaptureFixture[str]) -> None:
-    healthy = Recording()
+    healthy = KeptEvents()
     Bus([Breaking(), healthy]).close()
 
     assert healthy.closed == 1
@@ -100,7 +89,7 @@ def test_a_warning_that_nobody_can_read_breaks_nothing() -> None:
 
 
 def test_a_sink_that_comes_back_at_once_gets_what_happens_then_and_what_it_has_missed() -> None:
-    sink, other = Recording(), Recording()
+    sink, other = KeptEvents(), KeptEvents()
     bus = Bus([other], secrets=["tr0ub4dor-and-more"])
     bus.attach(sink)
     close = bus.detach(sink)

@@ -18,7 +18,6 @@ from claude_bridge.trace.events import (
     RequestReceived,
     RequestSent,
     ToolInputRepaired,
-    TraceEvent,
     WaitingForUpstream,
 )
 from claude_bridge.trace.recorder import Recorder
@@ -39,18 +38,7 @@ from claude_bridge.wire.anthropic_answers import (
     Usage,
 )
 from claude_bridge.wire.anthropic_codec import parse_messages_request
-
-
-class Recording:
-    def __init__(self) -> None:
-        self.events: list[TraceEvent] = []
-
-    def take(self, event: TraceEvent) -> None:
-        self.events.append(event)
-
-    def close(self) -> None:
-        pass
-
+from tests.kept_events import KeptEvents
 
 ANSWER: list[StreamEvent] = [
     MessageStart(Message(id="msg_1", model="m", content=[], stop_reason=None, usage=Usage())),
@@ -64,16 +52,16 @@ ANSWER: list[StreamEvent] = [
 
 
 @pytest.fixture
-def sink() -> Recording:
-    return Recording()
+def sink() -> KeptEvents:
+    return KeptEvents()
 
 
 @pytest.fixture
-def recorder(sink: Recording) -> Recorder:
+def recorder(sink: KeptEvents) -> Recorder:
     return Recorder(Bus([sink]), "req_1")
 
 
-def test_the_first_content_is_reported_once_and_its_growth_in_sums(recorder: Recorder, sink: Recording) -> None:
+def test_the_first_content_is_reported_once_and_its_growth_in_sums(recorder: Recorder, sink: KeptEvents) -> None:
     for events in ([Ping()], ANSWER[:2], ANSWER[2:4], [], ANSWER[3:4]):
         recorder.answered(events)
     recorder.client_left()
@@ -83,7 +71,7 @@ def test_the_first_content_is_reported_once_and_its_growth_in_sums(recorder: Rec
     assert (sum(event.deltas for event in grown), sum(event.chars for event in grown)) == (3, 7)
 
 
-def test_every_event_has_its_exchange_and_its_time(recorder: Recorder, sink: Recording) -> None:
+def test_every_event_has_its_exchange_and_its_time(recorder: Recorder, sink: KeptEvents) -> None:
     recorder.record(WaitingForUpstream())
     recorder.answered(ANSWER)
     recorder.ended(UsageReport())
@@ -93,7 +81,7 @@ def test_every_event_has_its_exchange_and_its_time(recorder: Recorder, sink: Rec
     assert times[0][1] > 0
 
 
-def test_the_end_holds_the_whole_message(recorder: Recorder, sink: Recording) -> None:
+def test_the_end_holds_the_whole_message(recorder: Recorder, sink: KeptEvents) -> None:
     recorder.answered(ANSWER)
     recorder.ended(UsageReport(prompt_tokens=9))
 
@@ -105,27 +93,27 @@ def test_the_end_holds_the_whole_message(recorder: Recorder, sink: Recording) ->
     assert end.first_token_s <= end.after_s
 
 
-def test_each_repair_is_reported_once(recorder: Recorder, sink: Recording) -> None:
+def test_each_repair_is_reported_once(recorder: Recorder, sink: KeptEvents) -> None:
     recorder.repaired([Repair("Bash", "mended")])
     recorder.repaired([Repair("Edit", "mended too")])
     assert [getattr(event, "tool_name", None) for event in sink.events] == ["Bash", "Edit"]
 
 
-def test_a_description_of_an_image_is_reported(recorder: Recorder, sink: Recording) -> None:
+def test_a_description_of_an_image_is_reported(recorder: Recorder, sink: KeptEvents) -> None:
     recorder.record(ImageDescribed(path="$.a", model="seer", text="A cat.", trouble="", took_s=1.5))
     (event,) = sink.events
     assert isinstance(event, ImageDescribed)
     assert (event.exchange, event.path, event.model, event.text) == ("req_1", "$.a", "seer", "A cat.")
 
 
-def test_a_repair_of_the_response_as_a_whole_is_reported_as_that(recorder: Recorder, sink: Recording) -> None:
+def test_a_repair_of_the_response_as_a_whole_is_reported_as_that(recorder: Recorder, sink: KeptEvents) -> None:
     recorder.repaired([Repair("", "a")])
     recorder.repaired([Repair("Bash", "b"), Repair("", "c")])
     assert [type(event) for event in sink.events] == [AnswerMended, ToolInputRepaired, AnswerMended]
     assert [getattr(event, "what", None) for event in sink.events] == ["a", "b", "c"]
 
 
-def test_an_exchange_has_one_end(recorder: Recorder, sink: Recording) -> None:
+def test_an_exchange_has_one_end(recorder: Recorder, sink: KeptEvents) -> None:
     recorder.failed(UpstreamBrokenError("the stream broke off"), in_stream=True)
     recorder.failed(UpstreamBrokenError("and so did we"), in_stream=False)
     recorder.client_left()
@@ -142,7 +130,7 @@ def test_without_a_listener_nothing_is_kept() -> None:
     assert not recorder.active
 
 
-def test_fields_of_a_request_that_nobody_knows_are_reported(recorder: Recorder, sink: Recording) -> None:
+def test_fields_of_a_request_that_nobody_knows_are_reported(recorder: Recorder, sink: KeptEvents) -> None:
     body = b'{"model":"m","max_tokens":9,"novelty":1,"messages":[{"role":"user","content":"Hi"}]}'
 
     recorder.received(parse_messages_request(body), path="/v1/messages", body=body, session=None, user_agent=None)
@@ -151,7 +139,7 @@ def test_fields_of_a_request_that_nobody_knows_are_reported(recorder: Recorder, 
     assert sink.events[0].not_read == ["novelty"]
 
 
-def test_a_request_that_cannot_be_read_is_reported_with_its_body(recorder: Recorder, sink: Recording) -> None:
+def test_a_request_that_cannot_be_read_is_reported_with_its_body(recorder: Recorder, sink: KeptEvents) -> None:
     recorder.received(None, path="/v1/messages", body=b"{nonsense", session=None, user_agent="curl")
 
     assert isinstance(sink.events[0], RequestReceived)

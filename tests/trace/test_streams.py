@@ -23,7 +23,8 @@ from claude_bridge.trace.secrets import REDACTED, Secrets
 from claude_bridge.trace.stream_text import read_stream
 from claude_bridge.wire.anthropic import TextBlock
 from tests.fake_upstream import FakeUpstream, answer, refusal
-from tests.server.served import BridgeServer, Notes, question, until
+from tests.kept_events import KeptEvents
+from tests.server.served import BridgeServer, question, until
 from tests.trace.samples import ended
 
 
@@ -74,7 +75,7 @@ async def test_the_body_of_a_refusal_is_recorded(tmp_path: Path, trace: JsonlSin
 
 @pytest.mark.anyio
 async def test_a_sink_that_does_not_take_streams_gets_none_and_nothing_is_kept_for_it() -> None:
-    notes = Notes()
+    notes = KeptEvents()
     async with FakeUpstream([answer("Hello")]) as upstream, BridgeServer(upstream, sinks=[notes]) as server:
         await server.messages()
         assert not server.service.bus.keeps_streams
