@@ -191,6 +191,30 @@ async def test_a_request_that_meets_a_closed_idle_connection_goes_out_on_a_new_o
         assert (engine.connections, engine.requests) == (2, 2)
 
 
+@pytest.mark.parametrize("reason", ["the engine says that it closes", "the request was not read whole"])
+async def test_a_connection_that_is_not_fit_for_another_request_gets_none(reason: str) -> None:
+    is_read_whole = reason == "the engine says that it closes"
+    is_over = anyio.Event()
+
+    async def serve(engine: Engine, stream: SocketStream, number: int) -> None:
+        if number > 0 or is_read_whole:
+            await engine.read(stream)
+        else:
+            await stream.receive()
+        await stream.send(
+            b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 3\r\n\r\n" if is_read_whole else ANSWER
+        )
+        await stream.send(b"two" if number else b"one")
+        await is_over.wait()  # it does not close by itself
+
+    async with engine_of(serve) as (engine, client):
+        assert await body_of(client, size=10 if is_read_whole else LARGE) == b"one"
+        with anyio.fail_after(5):
+            assert await body_of(client) == b"two"
+        assert engine.connections == 2
+        is_over.set()
+
+
 async def test_a_request_that_meets_a_connection_while_it_closes_is_not_sent_again() -> None:
     async def serve(engine: Engine, stream: SocketStream, number: int) -> None:
         await engine.read(stream)
