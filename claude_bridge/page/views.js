@@ -195,7 +195,7 @@ function compareView(one, detail, values) {
     {},
     element("p", { class: "marks" }, counts.filter(([, number]) => number).map(([mark, number]) => element("span", { class: `mark ${mark}` }, `${MARKS[mark][0]} ${number} ${MARKS[mark][1]}`))),
     element("p", {}, element("label", {}, onlyDifferences, " only what differs")),
-    element("table", { class: "compare" }, element("thead", {}, element("tr", {}, element("th", { scope: "col" }, element("span", { class: "hidden" }, "What became of it")), element("th", { scope: "col" }, "Client's request"), element("th", { scope: "col" }, detail.sent_to || "not sent"))), body),
+    element("table", { class: "compare" }, element("thead", {}, element("tr", {}, element("th", { scope: "col" }, element("span", { class: "hidden" }, "What became of it")), element("th", { scope: "col" }, "Client's request"), element("th", { scope: "col" }, "What the engine got", element("p", { class: "faint" }, detail.sent_to || "not sent")))), body),
   );
 }
 

@@ -1,4 +1,4 @@
-"""Searches the web: asks a service with an API, or reads DuckDuckGo's pages."""
+"""Searches the web: asks a service with an API, each with its own questions, or reads DuckDuckGo's pages."""
 
 from __future__ import annotations
 
@@ -30,6 +30,12 @@ PLACES = read_rows("server_tools/places.toml")
 MAX_PASSAGE_CHARS = 1_500
 """Of one result; some services send whole pages."""
 
+TIMEOUT_S = 15.0
+MAX_LINE_CHARS, MAX_URL_CHARS = 300, 2_000
+"""Of a title, and of an address: longer ones only fill the window."""
+
+_CODES = {400: "invalid_tool_input", 413: "query_too_long", 422: "invalid_tool_input", 429: "too_many_requests"}
+
 
 class ServiceRequest(NamedTuple):
     """What a service is sent: the path below its base URL, and the JSON to post there (None: it is a GET)."""
@@ -57,14 +63,6 @@ class SearchService(Struct, frozen=True, kw_only=True):
         if not key:
             return {}
         return {self.key_header: key} if self.key_header else {"authorization": f"Bearer {key}"}
-
-    def question(self, query: SearchQuery) -> ServiceRequest:
-        """Return what the service is sent for a query."""
-        return _QUESTIONS[self.name](query)
-
-    def results(self, answer: Any) -> Sequence[Mapping[str, Any]]:  # noqa: ANN401 - a service's JSON
-        """Return the results in an answer; raises KeyError, TypeError or AttributeError for one that is none."""
-        return _RESULTS.get(self.name, itemgetter("results"))(answer)
 
 
 def _given(**values: object) -> dict[str, Any]:
@@ -144,18 +142,12 @@ _RESULTS: Mapping[str, Callable[[Any], Sequence[Mapping[str, Any]]]] = {
     "searxng": _searxng_results,
     "brave": _brave_results,
 }
+"""Where the results of an answer are not in ``results``; they raise KeyError, TypeError or AttributeError."""
 
 SERVICES = {
     name: convert({**row, "name": name}, SearchService) for name, row in read_rows("server_tools/services.toml").items()
 }
 """By the name in ``--web-search``; DuckDuckGo has none."""
-
-
-TIMEOUT_S = 15.0
-MAX_LINE_CHARS, MAX_URL_CHARS = 300, 2_000
-"""Of a title, and of an address: longer ones only fill the window."""
-
-_CODES = {400: "invalid_tool_input", 413: "query_too_long", 422: "invalid_tool_input", 429: "too_many_requests"}
 
 
 class HttpSearcher:
@@ -166,23 +158,21 @@ class HttpSearcher:
         self.name = service.title
         self._service = service
         self._timeout_s = timeout_s
-        self._client = UpstreamClient(
-            base_url,
-            api_key=key,
-            name=service.title,
-            headers_of_key=service.key_headers,
-        )
+        headers_of_key = service.key_headers
+        self._client = UpstreamClient(base_url, api_key=key, name=service.title, headers_of_key=headers_of_key)
 
     async def search(self, query: SearchQuery) -> tuple[list[SearchHit], int]:
         """Return what was found; raises ToolError."""
         anywhere = msgspec.structs.replace(query, location=UserLocation(), language=None)
-        document = await self._ask(question := self._service.question(query))
-        if document.status in (400, 422) and question != (plain := self._service.question(anywhere)):
+        question_of = _QUESTIONS[self._service.name]
+        document = await self._ask(question := question_of(query))
+        if document.status in (400, 422) and question != (plain := question_of(anywhere)):
             document = await self._ask(plain)  # it may not know this country or language
         if document.status != 200:
             raise self._refused(document.status)
         try:
-            results = self._service.results(msgspec.json.decode(document.body))
+            results_in = _RESULTS.get(self._service.name, itemgetter("results"))
+            results = results_in(msgspec.json.decode(document.body))
             fields = (self._service.passage_field, self._service.age_field)
             hits = [_hit(*map(result.get, ("url", "title", *fields))) for result in results]
         except (msgspec.DecodeError, RecursionError, KeyError, TypeError, AttributeError):

@@ -23,6 +23,9 @@ MAX_SESSIONS = 1_000
 
 MAX_FAILURES = 20
 
+_ENOUGH_TOKENS = 200
+"""A shorter prompt says little of how fast an engine reads."""
+
 MAX_MODELS = 200
 OTHER_MODELS = "(others)"
 """Where clients choose the names of models, there is no end to them."""
@@ -162,10 +165,6 @@ def _with(before: FirstTokens, seconds: float) -> FirstTokens:
         total_s=before.total_s + seconds,
         longest_s=max(before.longest_s, seconds),
     )
-
-
-_ENOUGH_TOKENS = 200
-"""A shorter prompt tells little of how fast an engine reads."""
 
 
 def reading_speed(

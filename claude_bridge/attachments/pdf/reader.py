@@ -30,6 +30,16 @@ _KEPT_VARIABLES = (
     "TEMP", "TMP", "TMPDIR", "USERPROFILE", "VIRTUAL_ENV",
 )  # fmt: skip
 
+INSTALL_HINT = "`pipx inject claude-bridge-cli pypdf pypdfium2 pillow`, or `pip install '.[pdf]'` in a checkout"
+
+_TROUBLES = {
+    "missing": f"to read PDFs, claude-bridge needs its extra `pdf`: {INSTALL_HINT}",
+    "encrypted": "it is protected with a password",
+    "broken": "it is damaged or not a PDF",
+    "empty": "it has no pages",
+    "slow": "it could not be read in time",
+}
+
 
 class PdfLimits(Struct, frozen=True, kw_only=True):
     """How much of one PDF is read, and what that may take."""
@@ -187,17 +197,6 @@ def _reading(output: bytes) -> PdfReading:
     return PdfReading(
         title=title, all_pages=all_pages, pages=tuple(pages.values()), trouble=trouble, is_cut=not is_done
     )
-
-
-INSTALL_HINT = "`pipx inject claude-bridge-cli pypdf pypdfium2 pillow`, or `pip install '.[pdf]'` in a checkout"
-
-_TROUBLES = {
-    "missing": f"to read PDFs, claude-bridge needs its extra `pdf`: {INSTALL_HINT}",
-    "encrypted": "it is protected with a password",
-    "broken": "it is damaged or not a PDF",
-    "empty": "it has no pages",
-    "slow": "it could not be read in time",
-}
 
 
 class Share(Struct, frozen=True, kw_only=True):
