@@ -14,7 +14,7 @@ from claude_bridge.doctor.machine import inspect_machine, is_near
 from claude_bridge.doctor.model import check_model
 from claude_bridge.doctor.probing import ALL_LIMIT_S, probe_model
 from claude_bridge.providers import PROVIDERS, upstream_of
-from claude_bridge.server.port_owner import describe_port_owner
+from claude_bridge.server.listener import describe_port_owner
 from claude_bridge.upstream.engines.catalog import Listing, list_everywhere, local_engines
 from claude_bridge.upstream.engines.detect import inspect_engine
 from claude_bridge.upstream.engines.engine import Engine

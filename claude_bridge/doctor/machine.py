@@ -22,7 +22,7 @@ from claude_bridge.doctor.finding import Finding, fail, ok, warn
 from claude_bridge.doctor.reach import place_of
 from claude_bridge.errors import SetupError, UpstreamError
 from claude_bridge.providers import engine_words
-from claude_bridge.server.port_owner import describe_port_owner
+from claude_bridge.server.listener import describe_port_owner
 from claude_bridge.server_tools.blocks import ToolError
 from claude_bridge.server_tools.searching import searcher_for
 from claude_bridge.server_tools.tools import SearchQuery

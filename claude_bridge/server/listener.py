@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import aclosing, suppress
 from functools import partial
+from pathlib import Path
 
 import anyio
 from anyio.abc import SocketAttribute, SocketListener, SocketStream, TaskGroup
@@ -19,7 +20,6 @@ from claude_bridge.server.app import Service
 from claude_bridge.server.early_port import BACKLOG, EarlyPort
 from claude_bridge.server.http1 import ClientConnection, ServerLimits
 from claude_bridge.server.memory import MemoryBudget, default_max_memory_bytes
-from claude_bridge.server.port_owner import describe_port_owner
 from claude_bridge.server.routes import dispatch
 from claude_bridge.stream_socket import StreamSocket
 
@@ -43,6 +43,9 @@ SEND_BUFFER_BYTES = 256 * 1024
 """What may pile up in the system for a client that does not read; by itself Linux grows this to megabytes."""
 
 OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+_LISTENING = "0A"
+"""In Linux's tables of sockets."""
 
 Say = Callable[[str], None]
 
@@ -257,3 +260,37 @@ def _explain_bind_error(error: OSError, host: str, port: int) -> SetupError:
         return SetupError(f"{host} is not an address of this machine.", "Use --host 127.0.0.1, or 0.0.0.0 for all.")
     why = error.strerror or error
     return SetupError(f"The bridge can't listen on {host}:{port}: {why}.", "Check --host and --port.")
+
+
+def describe_port_owner(port: int) -> str:
+    """Return " by NAME (process PID)" of who listens on a port, or an empty text where the system does not tell."""
+    try:
+        inodes = _listening_inodes(port)
+        for process in Path("/proc").iterdir():
+            if process.name.isdigit() and inodes & _socket_inodes(process):
+                name = (process / "comm").read_text().strip()
+                return f" by {name} (process {process.name})"
+    except OSError:
+        pass
+    return ""
+
+
+def _listening_inodes(port: int) -> set[str]:
+    inodes = set()
+    for table in ("tcp", "tcp6"):
+        for line in (Path("/proc/net") / table).read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == _LISTENING and int(fields[1].rpartition(":")[2], 16) == port:
+                inodes.add(fields[9])
+    return inodes
+
+
+def _socket_inodes(process: Path) -> set[str]:
+    inodes = set()
+    with suppress(OSError):  # another user's process, or one that has just ended
+        for link in (process / "fd").iterdir():
+            with suppress(OSError):  # a file that has just been closed
+                target = str(link.readlink())
+                if target.startswith("socket:["):
+                    inodes.add(target[len("socket:[") : -1])
+    return inodes

@@ -175,9 +175,9 @@ class UpstreamClient(AsyncResource):
         target = join_path(base_path + mark + query, path)
         chosen = await self.choose_key("")
         key = chosen.value if chosen is not None else self._api_key
-        carried = self._headers_of_key(key)
+        carried = {} if chosen is None else self._headers_of_key(key)
         if key_header is not None:
-            carried = {**dict.fromkeys(carried, ""), key_header: key or ""}
+            carried = {**dict.fromkeys(self.key_headers, ""), key_header: key or ""}
         headers = {**_DOCUMENT_HEADERS, **(headers or {}), **carried}
         request = HostRequest("GET" if question is None else "POST", target, question or b"", headers)
         is_connected = False

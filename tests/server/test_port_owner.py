@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from claude_bridge.server.port_owner import describe_port_owner
+from claude_bridge.server.listener import describe_port_owner
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells in /proc")
 

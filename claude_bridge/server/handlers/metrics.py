@@ -18,16 +18,8 @@ PREFIX = "claude_bridge_"
 
 _COUNTERS = (
     ("prompt_tokens", "Tokens of all prompts, cached ones included", "prompt_tokens"),
-    (
-        "cached_prompt_tokens",
-        "Tokens of prompts that came from the engine's cache, if reported",
-        "cached_tokens",
-    ),
-    (
-        "told_prompt_tokens",
-        "Tokens of the prompts of which the engine reports what was cached",
-        "cache_reported_prompt_tokens",
-    ),
+    ("cached_prompt_tokens", "Tokens of prompts that came from the engine's cache, if reported", "cached_tokens"),
+    ("told_prompt_tokens", "Tokens of prompts whose cached part is reported", "cache_reported_prompt_tokens"),
     ("output_tokens", "Tokens of all answers, thinking included", "output_tokens"),
     ("thinking_tokens", "Tokens that were thought", "thinking_tokens"),
     ("output_seconds", "Seconds in which engines wrote answers", "output_s"),
