@@ -16,7 +16,9 @@ from claude_bridge.adapters.base import OutgoingRequest
 from claude_bridge.conversion.upstream_errors.translate import explain_refusal
 from claude_bridge.errors import BridgeError, UpstreamBrokenError, UpstreamDroppedError, UpstreamRefusedError
 from claude_bridge.upstream.client import UpstreamClient
-from claude_bridge.upstream.plain_http import UNPROVEN_IDLE_S
+from claude_bridge.upstream.plain_http import UNPROVEN_IDLE_S, PlainTransport
+from claude_bridge.upstream.transport import HostRequest, HttpExchange
+from claude_bridge.wire.urls import parse_url
 
 pytestmark = pytest.mark.anyio
 
@@ -398,3 +400,10 @@ async def test_an_engine_that_answers_while_it_reads_is_heard() -> None:
 
     async with engine_of(serve) as (_, client):
         assert await body_of(client, size=LARGE) == b"onetwo"
+
+
+@pytest.mark.parametrize(("target", "header"), [("/\r\nx: y", "b"), ("/", "b\nc: d"), ("/", "b\0")])
+async def test_a_request_whose_head_would_be_two_is_not_sent(target: str, header: str) -> None:
+    request = HostRequest("GET", target, headers={"a": header})
+    with pytest.raises(ValueError, match="line end"):
+        await HttpExchange(PlainTransport(parse_url("http://127.0.0.1:9"), {}), request).__aenter__()
