@@ -53,6 +53,12 @@ def planned(file: Path, **options: Any) -> Plan:
     return build_plan(load_config(file), Options(**options), Notices())
 
 
+def test_a_route_of_the_command_line_replaces_the_configured_one(file: Path) -> None:
+    file.write_text('[routes]\n"a" = "openrouter/x"\n')
+    plan = planned(file, provider="ollama", model="m", route=["a=ollama/other"])
+    assert (set(plan.engines), len(plan.routing.routes)) == ({"ollama"}, 1)
+
+
 def listening(file: Path, **options: Any) -> Listening:
     return listening_of(load_config(file), ServerOptions(**options))
 

@@ -173,6 +173,9 @@ OWN = '[providers.work]\nkind = "openai-chat"\nbase_url = "http://h"\n'
             id="local as a fallback",
         ),
         pytest.param(
+            '[web]\nsearch_language = "english"', "2: web.search_language must be two letters", id="no two letters"
+        ),
+        pytest.param(
             '[defaults]\nfallback = ["ollama/m", "x/"]',
             "2: defaults.fallback[1] must be PROVIDER/MODEL",
             id="one of a list",
