@@ -193,8 +193,10 @@ QUESTION = json.dumps({"model": MODEL, "max_tokens": 9, "messages": [{"role": "u
 
 
 async def test_the_last_line_is_the_command_that_continues_the_session(upstream: FakeUpstream, tmp_path: Path) -> None:
-    requested = f"-H 'x-claude-code-session-id: {SESSION}' -d {shlex.quote(QUESTION)}"
-    machine = Machine(tmp_path, f"{CURL} {requested}")
+    older, requested = (
+        f"-H 'x-claude-code-session-id: {name}' -d {shlex.quote(QUESTION)}" for name in ("older", SESSION)
+    )
+    machine = Machine(tmp_path, f"{CURL} {older}; {CURL} {requested}")
     async with upstream:
         done = await machine.run(*at(upstream), "--api-key", "sk-very-secret", "--", "--model", "x")
         printed = await machine.run(*at(upstream), "--", "-p", "x")
@@ -282,12 +284,13 @@ async def test_a_program_that_stops_gives_the_shell_back_and_fg_continues_it(
 
 
 async def test_the_terminal_is_as_before_when_the_program_was_killed(upstream: FakeUpstream, tmp_path: Path) -> None:
-    machine = Machine(tmp_path, "stty raw -echo; kill -9 $$")
+    machine = Machine(tmp_path, r"stty raw -echo; printf '\033[?1049h'; kill -9 $$")
     async with upstream, open_shell(machine) as terminal:
         await terminal.type("shopt -u lastpipe; stty -g > before")
         await terminal.type(f"{shlex.join(command('run', *at(upstream)))} 2>/dev/null; stty -g > after; echo en''ded")
         await terminal.wait_for("ended")
         assert (tmp_path / "after").read_text() == (tmp_path / "before").read_text()
+        assert "stty -g > before" in await terminal.screen()  # the main one
 
 
 async def test_it_asks_which_model_is_meant_before_the_program_starts(tmp_path: Path) -> None:
