@@ -12,7 +12,16 @@ from msgspec import UNSET
 
 from claude_bridge.conversion.deltas import UsageReport
 from claude_bridge.conversion.prompt import cache_misses as prompt_memory
-from claude_bridge.conversion.prompt.cache_misses import NOTHING_CHANGED, CacheMiss, PromptMemory, PromptWatch
+from claude_bridge.conversion.prompt.cache_misses import (
+    MAX_ANSWERS,
+    MAX_CONVERSATIONS,
+    MAX_KEPT_BYTES,
+    MAX_SESSIONS,
+    NOTHING_CHANGED,
+    CacheMiss,
+    PromptMemory,
+    PromptWatch,
+)
 from claude_bridge.conversion.prompt.fingerprint import fingerprint
 from claude_bridge.wire.anthropic import DiagnosticsRequest
 from claude_bridge.wire.anthropic_answers import CacheMissReason, Diagnostics
@@ -99,19 +108,22 @@ def test_a_first_message_that_changes_is_noticed_too() -> None:
     assert reread.reason == "message 1 of 3 (user) changed"
 
 
-def test_only_so_many_conversations_and_sessions_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prompt_memory, "MAX_CONVERSATIONS", 2)
-    monkeypatch.setattr(prompt_memory, "MAX_SESSIONS", 2)
+@pytest.mark.parametrize(("others", "is_remembered"), [(MAX_CONVERSATIONS - 1, True), (MAX_CONVERSATIONS, False)])
+def test_only_so_many_conversations_of_a_session_are_remembered(others: int, is_remembered: bool) -> None:
     memory = PromptMemory()
-    changed = a_body(2, system="Changed.")
     play(memory, a_body(1))
-    for first in ("a", "b"):
-        play(memory, a_body(1, first=first))
-    assert play(memory, changed)[0] is None
-    for session in ("s", "t", "u"):
-        play(memory, a_body(1), session=session)
-    assert play(memory, changed, session="s")[0] is None
-    assert play(memory, changed, session="u")[0] is not None
+    for number in range(others):
+        play(memory, a_body(1, first=f"{number}"))
+    assert (play(memory, a_body(2, system="Changed."))[0] is not None) is is_remembered
+
+
+@pytest.mark.parametrize(("others", "is_remembered"), [(MAX_SESSIONS - 1, True), (MAX_SESSIONS, False)])
+def test_only_so_many_sessions_are_remembered(others: int, is_remembered: bool) -> None:
+    memory = PromptMemory()
+    play(memory, a_body(1))
+    for number in range(others):
+        play(memory, a_body(1), session=f"{number}")
+    assert (play(memory, a_body(2, system="Changed."))[0] is not None) is is_remembered
 
 
 def test_nothing_is_looked_at_where_nobody_hears_of_it() -> None:
@@ -156,13 +168,12 @@ def test_an_answer_that_is_not_known_is_reported_as_such() -> None:
         assert diagnostics == Diagnostics(CacheMissReason("previous_message_not_found"))
 
 
-def test_only_so_many_answers_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prompt_memory, "MAX_ANSWERS", 1)
+def test_only_so_many_answers_are_remembered() -> None:
     memory = PromptMemory()
-    for message_id in ("msg_1", "msg_2"):
-        play(memory, a_body(1), request=request_after(None), message_id=message_id)
-    assert play(memory, a_body(2), request=request_after("msg_2"), message_id="msg_3")[1] is None
-    assert play(memory, a_body(2), request=request_after("msg_1"))[1] is not None
+    for number in range(MAX_ANSWERS + 1):
+        play(memory, a_body(1), request=request_after(None), message_id=f"msg_{number}")
+    assert play(memory, a_body(2), request=request_after("msg_1"), message_id="msg_1")[1] is None
+    assert play(memory, a_body(2), request=request_after("msg_0"))[1] is not None
 
 
 # --- what is looked at, and kept --------------------------------------------------------------------------------
@@ -208,12 +219,11 @@ def test_whether_bytes_or_fingerprints_are_compared_the_same_is_found(plays: lis
 
 
 def test_the_bytes_that_are_kept_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prompt_memory, "MAX_KEPT_BYTES", 20_000)
     lengths = counted(monkeypatch)
-    memory = PromptMemory()
+    memory, filling = PromptMemory(), "x" * (MAX_KEPT_BYTES // 4)
     for number in range(10):
-        play(memory, sent(1, first=f"{number}" + "x" * 5_000), session=str(number))
-    assert len(lengths) == 8
-    reread, _ = play(memory, sent(2, first="0" + "x" * 5_000, system="Changed."), 10_000, 0, session="0")
+        play(memory, sent(1, first=f"{number}{filling}"), session=str(number))
+    assert len(lengths) == 7
+    reread, _ = play(memory, sent(2, first=f"0{filling}", system="Changed."), 10_000, 0, session="0")
     assert reread is not None
     assert reread.reason == "the system prompt changed"
