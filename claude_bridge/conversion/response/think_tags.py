@@ -253,7 +253,7 @@ class ThinkTagSplitter(Stage):
         """Return the thought, and the text behind its closing tag."""
         thought, close, rest = text.partition(self._close)
         if close:
-            if self._opening is TextOpening.PROBABLY_THOUGHT and self.learned is None and thought.strip():
+            if self._opening is TextOpening.PROBABLY_THOUGHT and self.learned is None:
                 self.learned = TextOpening.THOUGHT
             self._place, self._is_assumed = _Place.BEHIND, False
             thought = thought.rstrip("\n")

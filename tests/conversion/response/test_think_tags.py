@@ -254,6 +254,8 @@ def test_an_answer_without_any_tag_shows_nothing_of_a_model_that_was_not_learned
 
 def test_only_a_visible_thought_shows_that_a_model_thinks() -> None:
     assert _learned(TextDelta("a</think>b"), STOP, opening=PROBABLY) is THOUGHT
+    assert _learned(TextDelta("a"), TextDelta("</think>b"), STOP, opening=PROBABLY) is THOUGHT, "however it is cut"
+    assert _learned(TextDelta("\n"), TextDelta("</think>b"), STOP, opening=PROBABLY) is None
     assert _learned(TextDelta("\n</think>b"), STOP, opening=PROBABLY) is None
 
 
