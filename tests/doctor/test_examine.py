@@ -17,7 +17,17 @@ from claude_bridge.providers import PROVIDERS, upstream_of
 from claude_bridge.upstream.client import UpstreamClient
 from claude_bridge.upstream.engines.discover import discover
 from claude_bridge.upstream.engines.engine import Engine
-from tests.fake_upstream import FakeUpstream, Head, Pause, ReceivedRequest, Reply, Stall, free_port, json_document
+from tests.fake_upstream import (
+    FakeUpstream,
+    Head,
+    Pause,
+    ReceivedRequest,
+    Reply,
+    Stall,
+    free_port,
+    json_document,
+    refusal,
+)
 from tests.scripted_ollama import NDJSON, ScriptedOllama, a_model, chat_answer
 
 pytestmark = pytest.mark.anyio
@@ -60,6 +70,19 @@ async def test_no_question_begins_after_the_limit_and_what_was_not_asked_is_name
     assert isinstance(last, Finding)
     assert last.severity is Severity.WARN
     assert last.seen == "0 s are over; not checked: long prompt, prompt cache, stop"
+
+
+async def test_a_stop_is_not_judged_by_questions_that_failed() -> None:
+    def reply(request: ReceivedRequest) -> Reply:
+        return refusal(500, "no") if b"Say yes." in request.body else chat_answer("one two three")
+
+    async with ScriptedOllama(MODELS, chat=reply) as ollama:
+        upstream = await discover(subject("ollama", ollama.root_url).engine)
+        async with UpstreamClient(upstream.base_url, api_key=None, name="Ollama") as client:
+            items = [item async for item in probe_bridge(ModelBridge(upstream, client))]
+
+    names = [item.name for item in items if isinstance(item, Finding)]
+    assert names == ["speed", "tool call", "long prompt", "prompt cache"]
 
 
 @asynccontextmanager

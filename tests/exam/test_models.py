@@ -10,14 +10,15 @@ import pytest
 
 from claude_bridge.bridge import ModelBridge
 from claude_bridge.errors import PromptTooLongError, SetupError, UpstreamUnreachableError
-from claude_bridge.exam.asking import MeasuredAnswer, asks, printed_calls
+from claude_bridge.exam.asking import AnswerFigures, MeasuredAnswer, asks, printed_calls
 from claude_bridge.exam.catalog import GROUPS
 from claude_bridge.exam.results import Exam, Settings, TranscriptLine
 from claude_bridge.exam.runner import TaskLimits, take_exam
 from claude_bridge.exam.task import Use
 from claude_bridge.exam.verdict import judge
 from claude_bridge.upstream.client import client_for
-from claude_bridge.wire.anthropic import MessagesRequest
+from claude_bridge.wire.anthropic import MessagesRequest, TextBlock
+from claude_bridge.wire.anthropic_answers import Message, Usage
 from tests.exam import scripted
 from tests.exam.scripted import Behave, asking, engine, settings_of
 from tests.fake_upstream import FakeUpstream, Reply, Stall, refusal, stream, text
@@ -238,6 +239,38 @@ async def test_an_overloaded_engine_is_asked_again() -> None:
     exam = await through_a_bridge(reply, QUICK)
 
     assert exam.results[0].passed
+
+
+@pytest.mark.parametrize(("status", "tries"), [(429, 3), (500, 3), (529, 3), (400, 1)])
+async def test_only_after_temporary_errors_is_a_model_asked_again(status: int, tries: int) -> None:
+    asked = []
+
+    def reply(request: object) -> Reply:
+        asked.append(request)
+        return refusal(status, "no", headers={"retry-after": "0.001"})
+
+    exam = await through_a_bridge(reply, QUICK, tasks=1)
+
+    assert exam.results[0].fault
+    assert len(asked) == tries
+
+
+@pytest.mark.parametrize(
+    ("words", "repeats"),
+    [("ha " * 100, False), ("and so on " * 300, True), (" ".join(map(str, range(2_000))), False)],
+    ids=["short", "endless", "long"],
+)
+def test_only_a_long_text_of_the_same_words_repeats_itself(words: str, *, repeats: bool) -> None:
+    message = Message(id="m", model="m", content=[TextBlock(words)], stop_reason="end_turn", usage=Usage())
+
+    assert MeasuredAnswer(message=message).repeats_itself is repeats
+
+
+@pytest.mark.parametrize(("tokens", "seconds", "rate"), [(50, 2.0, 25), (2, 0.1, 20), (1, 2.0, None), (50, 0.05, None)])
+def test_the_speed_of_a_short_answer_is_not_known(tokens: int, seconds: float, rate: float | None) -> None:
+    figures = AnswerFigures(output_tokens=tokens, output_s=seconds)
+
+    assert MeasuredAnswer(figures=figures).tokens_per_s == rate
 
 
 @pytest.mark.parametrize(
