@@ -124,6 +124,51 @@ def test_calls_whose_blocks_overlap_come_out_one_after_the_other() -> None:
     assert _calls_and_reason(events) == ([("Edit", '{"old":"a"}'), ("Edit", '{"old":"b"}')], "tool_use")
 
 
+def test_a_piece_of_a_call_may_come_with_the_start_of_its_block() -> None:
+    pieces = [("Edit", {}), (None, '{"old":'), (None, '"a"}')]
+    events = _passed_on(
+        [
+            START,
+            *(
+                part
+                for index, (name, given) in enumerate(pieces)
+                for part in (
+                    frame("content_block_start", index=index, content_block={**_USE, "name": name, "input": given}),
+                    frame("content_block_stop", index=index),
+                )
+            ),
+            end("tool_use"),
+            STOP,
+        ]
+    )
+    assert _calls_and_reason(events) == ([("Edit", '{"old":"a"}')], "tool_use")
+
+
+_USE = {"type": "tool_use", "id": "call_0"}
+
+
+def test_a_call_comes_as_soon_as_the_next_one_begins_whatever_cuts_that_off() -> None:
+    opened = [{"type": "tool_use", "id": f"call_{index}", "name": "Edit", "input": {}} for index in (0, 1)]
+    stream = a_stream(request=a_request(stream=True, tools=TOOLS))
+    first = [
+        START,
+        frame("content_block_start", index=0, content_block=opened[0]),
+        frame("content_block_delta", index=0, delta={"type": "input_json_delta", "partial_json": '{"old":"a",}'}),
+        frame("content_block_stop", index=0),
+        frame("content_block_start", index=1, content_block=opened[1]),
+    ]
+    rest = [
+        frame("content_block_delta", index=1, delta={"type": "input_json_delta", "partial_json": '{"old":"b'}),
+        frame("content_block_stop", index=1),
+        end("max_tokens"),
+        STOP,
+    ]
+    early = read_events(b"".join(map(encode_stream_event, stream.feed(b"".join(first)))))
+    assert _calls_and_reason(early) == ([("Edit", '{"old":"a"}')], None)
+    late = read_events(passed(stream, *rest))
+    assert _calls_and_reason(late)[1] == "max_tokens"
+
+
 def test_a_document_of_the_messages_api_holds_no_call_that_was_cut_off() -> None:
     block = {"type": "tool_use", "id": "call_0", "name": "Edit", "input": '{"file_path": "/home/me/proj'}
     document = {"type": "message", "role": "assistant", "content": [block], "stop_reason": "tool_use", "usage": {}}
