@@ -228,10 +228,6 @@ def text_of(deltas: Sequence[Delta]) -> str:
 def joined_texts(deltas: Sequence[Delta]) -> list[Delta]:
     """Return the deltas with one text in place of several in a row."""
     joined: list[Delta] = []
-    for is_text, run in groupby(deltas, _is_text):
+    for is_text, run in groupby(deltas, lambda delta: type(delta) is TextDelta):
         joined += [TextDelta(text_of([*run]))] if is_text else run  # noqa: B031 - once in either case
     return joined
-
-
-def _is_text(delta: Delta) -> bool:
-    return type(delta) is TextDelta

@@ -22,17 +22,18 @@ class SearchHit(Struct, frozen=True, kw_only=True):
 
 def search_content(hits: Sequence[SearchHit]) -> Raw:
     """Return the content of a ``web_search_tool_result``; passages go along sealed, as the API's do."""
-    results = [
-        {
-            "type": "web_search_result",
-            "title": hit.title or hit.url,
-            "url": hit.url,
-            "encrypted_content": seal_content(hit.passage),
-            "page_age": hit.age,
-        }
-        for hit in hits
-    ]
-    return Raw(msgspec.json.encode(results))
+    return _encoded(
+        [
+            {
+                "type": "web_search_result",
+                "title": hit.title or hit.url,
+                "url": hit.url,
+                "encrypted_content": seal_content(hit.passage),
+                "page_age": hit.age,
+            }
+            for hit in hits
+        ]
+    )
 
 
 def fetch_content(url: str, title: str | None, text: str, retrieved_at: str, *, is_cited: bool) -> Raw:
@@ -43,26 +44,26 @@ def fetch_content(url: str, title: str | None, text: str, retrieved_at: str, *, 
         "title": title,
         "citations": {"enabled": is_cited},
     }
-    return Raw(
-        msgspec.json.encode({"type": "web_fetch_result", "url": url, "content": document, "retrieved_at": retrieved_at})
-    )
+    return _encoded({"type": "web_fetch_result", "url": url, "content": document, "retrieved_at": retrieved_at})
 
 
 def error_content(tool: WebTool, code: str) -> Raw:
     """Return the content of a result block that reports an error."""
-    return Raw(msgspec.json.encode({"type": f"{tool}_tool_result_error", "error_code": code}))
+    return _encoded({"type": f"{tool}_tool_result_error", "error_code": code})
 
 
 def search_citation(url: str, title: str, sealed: str, cited_text: str) -> Raw:
     """Return a citation of a result as the API gives it."""
-    return Raw(
-        msgspec.json.encode(
-            {
-                "type": "web_search_result_location",
-                "url": url,
-                "title": title or None,
-                "encrypted_index": sealed,
-                "cited_text": cited_text,
-            }
-        )
+    return _encoded(
+        {
+            "type": "web_search_result_location",
+            "url": url,
+            "title": title or None,
+            "encrypted_index": sealed,
+            "cited_text": cited_text,
+        }
     )
+
+
+def _encoded(content: object) -> Raw:
+    return Raw(msgspec.json.encode(content))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from itertools import chain
 
 from msgspec import UNSET, Struct, UnsetType
 
@@ -213,15 +214,14 @@ def _compare(conversations: list[_Turn], now: _Prompt) -> tuple[_Turn | None, Di
     if printed is None:
         return None, None
     turns = [(turn, earlier) for turn in conversations if (earlier := turn.prompt.fingerprint()) is not None]
-    same_opening = [(turn, earlier) for turn, earlier in turns if earlier.opening == printed.opening]
-    same_rest = [
+    same_opening = (pair for pair in turns if pair[1].opening == printed.opening)
+    same_rest = (
         (turn, earlier)
         for turn, earlier in turns
         if earlier.behind_opening and printed.behind_opening.startswith(earlier.behind_opening)
-    ]
-    for turn, earlier in (*same_opening, *same_rest):
-        return turn, divergence(earlier, printed)
-    return None, None
+    )
+    turn, earlier = next(chain(same_opening, same_rest), (None, None))
+    return turn, divergence(earlier, printed) if earlier is not None else None
 
 
 def _cache_miss(before: _Turn, turn: _Turn, found: Divergence | None, cached_tokens: int | None) -> CacheMiss | None:

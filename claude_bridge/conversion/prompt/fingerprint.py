@@ -176,14 +176,7 @@ def _system_change(number: int, parts: int) -> str:
 
 def _tools_change(before: Sequence[_Tool], now: Sequence[_Tool], old: _Tool, new: _Tool) -> str:
     if old.name == new.name:
-        parts = [
-            what
-            for what, is_other in (
-                ("description", old.description != new.description),
-                ("schema", old.schema != new.schema),
-            )
-            if is_other
-        ]
+        parts = [part for part in ("description", "schema") if getattr(old, part) != getattr(new, part)]
         return f"tool {old.name}'s {' and '.join(parts) or 'declaration'} changed"
     if {tool.name for tool in before} == {tool.name for tool in now}:
         return f"the tools are in another order: {new.name} stands where {old.name} stood"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import UnionType
 from typing import NamedTuple
 
 from claude_bridge.conversion.profile import Profile
@@ -68,21 +67,21 @@ def results_first(blocks: list[NormalizedBlock], calls: Sequence[Call], profile:
             others.append(block)
         elif places := open_calls.get(block.tool_use_id):
             place = places.pop()
-            in_order[place] = _with_id(block, calls[place].engine_id)
+            in_order[place] = ToolResultBlock(calls[place].engine_id, block.content, block.is_error)
         else:
             others += _orphan(block)
-    moved = _moved_media(profile)
-    media = [block for result in in_order for block in _media_of(result, moved)] if moved is not None else []
-    if not media or moved is None:
-        return [*in_order, *others]
-    return [*(_without(result, moved) for result in in_order), *media, *others]
+    moved = _MOVED_MEDIA[profile.images_in_tool_results, profile.files_in_tool_results]
+    media = [block for result in in_order for block in _media_of(result, moved)]
+    return [*(_without(result, moved) for result in in_order), *media, *others] if media else [*in_order, *others]
 
 
-def _moved_media(profile: Profile) -> type | UnionType | None:
-    """Return which media can't stay in a tool's result; None: all can."""
-    if profile.images_in_tool_results:
-        return None if profile.files_in_tool_results else DocumentBlock
-    return ImageBlock if profile.files_in_tool_results else Media
+_MOVED_MEDIA: dict[tuple[bool, bool], tuple[type, ...]] = {
+    (True, True): (),
+    (True, False): (DocumentBlock,),
+    (False, True): (ImageBlock,),
+    (False, False): (ImageBlock, DocumentBlock),
+}
+"""Which media can't stay in a tool's result, by whether it may hold images, and whether it may hold files."""
 
 
 def _is_in_order(blocks: list[NormalizedBlock], calls: Sequence[Call]) -> bool:
@@ -97,25 +96,18 @@ def _is_in_order(blocks: list[NormalizedBlock], calls: Sequence[Call]) -> bool:
     return all(type(block) is TextBlock for block in blocks[len(calls) :])
 
 
-def _with_id(result: ToolResultBlock, tool_id: str) -> ToolResultBlock:
-    return result if result.tool_use_id == tool_id else ToolResultBlock(tool_id, result.content, result.is_error)
-
-
 def _orphan(result: ToolResultBlock) -> list[NormalizedBlock]:
     """Return a result whose call is missing as text of a user's turn, with its media."""
-    return [TextBlock(f"Result of {result.tool_use_id}: {_result_text(result)}"), *_media_of(result, Media)]
+    text = result.content if isinstance(result.content, str) else text_of(result.content or (), "\n")
+    return [TextBlock(f"Result of {result.tool_use_id}: {text}"), *_media_of(result, (ImageBlock, DocumentBlock))]
 
 
-def _result_text(result: ToolResultBlock) -> str:
-    return result.content if isinstance(result.content, str) else text_of(result.content or (), "\n")
-
-
-def _media_of(result: ToolResultBlock, kinds: type | UnionType) -> list[NormalizedBlock]:
+def _media_of(result: ToolResultBlock, kinds: tuple[type, ...]) -> list[NormalizedBlock]:
     content = result.content if isinstance(result.content, list) else ()
     return [block for block in content if isinstance(block, Media) and isinstance(block, kinds)]
 
 
-def _without(result: ToolResultBlock, kinds: type | UnionType) -> ToolResultBlock:
+def _without(result: ToolResultBlock, kinds: tuple[type, ...]) -> ToolResultBlock:
     """Return a result without the media that follow in the user's message, and with words that point to them."""
     if isinstance(result.content, str) or not _media_of(result, kinds):
         return result

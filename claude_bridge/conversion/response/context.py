@@ -12,10 +12,6 @@ from claude_bridge.errors import BridgeError
 from claude_bridge.wire.anthropic_answers import Diagnostics
 
 
-def _unchanged(error: BridgeError) -> BridgeError:
-    return error
-
-
 class ResponseContext(Struct, frozen=True, kw_only=True):
     """What the bridge knows of a response before it comes.
 
@@ -37,7 +33,7 @@ class ResponseContext(Struct, frozen=True, kw_only=True):
     """How the text of this upstream and model begins, as far as earlier answers have shown."""
     is_whole: bool = False
     """Whether the client gets the answer as a whole, so that nobody sees in which pieces its text came."""
-    check_error: Callable[[BridgeError], BridgeError] = _unchanged
+    check_error: Callable[[BridgeError], BridgeError] = lambda error: error
     """Returns what an error in the answer means, by what is known of the request."""
 
     def is_window_full(self, usage: UsageReport) -> bool:

@@ -110,12 +110,10 @@ def _unrepaired(text: str, why: NotRepaired, *, may_repair: bool) -> RepairedArg
         note = "cut off in the middle, though the engine says that the model ended: not run"
         return RepairedArguments(open_input_json(text), (note,) if may_repair else (), is_cut_off=True)
     if why is NotRepaired.TOO_LARGE:
-        note = "malformed JSON was handed on as text: repairing it would take too long"
-    elif may_repair:
-        note = "malformed JSON was handed on as text: it is not sure what it means"
+        reason = "repairing it would take too long"
     else:
-        note = "malformed JSON was handed on as text: the answer may have been cut off"
-    return RepairedArguments(input_json(text), (note,))
+        reason = "it is not sure what it means" if may_repair else "the answer may have been cut off"
+    return RepairedArguments(input_json(text), (f"malformed JSON was handed on as text: {reason}",))
 
 
 def parsed_schema(schema: bytes) -> Json:
@@ -124,16 +122,12 @@ def parsed_schema(schema: bytes) -> Json:
         return {}
     known = _parsed_schemas.get(schema)
     if known is None:
-        known = (_parse_schema(schema),)
+        try:
+            known = (msgspec.json.decode(replace_lone_surrogates(schema)),)
+        except (msgspec.DecodeError, RecursionError):
+            known = (True,)
         _parsed_schemas.put(schema, known, size_bytes=len(schema) * _BYTES_OF_PARSED)
     return known[0]
-
-
-def _parse_schema(schema: bytes) -> Json:
-    try:
-        return msgspec.json.decode(replace_lone_surrogates(schema))
-    except (msgspec.DecodeError, RecursionError):
-        return True
 
 
 def _object_in(text: str) -> str | None:
@@ -230,7 +224,8 @@ def _without_what_clients_refuse(value: Json, schema: Json, tool_name: str) -> t
     notes = []
     for name in REFUSED_WHEN_EMPTY.get(tool_name, ()):
         is_optional = not schema or (name in declared and name not in required)
-        if name in value and _is_blank(value[name]) and is_optional:
+        is_blank = name in value and (not value[name] or (isinstance(value[name], list) and not any(value[name])))
+        if is_blank and is_optional:
             value = {key: inner for key, inner in value.items() if key != name}
             notes.append(f"{name}: an empty value that the client refuses was left out")
     first, second = EXCLUSIVE_INPUTS.get(tool_name, ("", ""))
@@ -240,14 +235,6 @@ def _without_what_clients_refuse(value: Json, schema: Json, tool_name: str) -> t
         value = {key: inner for key, inner in value.items() if key != second}
         notes.append(f"{second}: left out, since the client takes only one of it and {first}")
     return value, tuple(notes)
-
-
-def _is_blank(value: Json) -> bool:
-    return not value or (isinstance(value, list) and not any(value))
-
-
-def _is_near(value: Json, option: str) -> bool:
-    return isinstance(value, str) and value.strip().casefold() == option.casefold()
 
 
 class _Match(NamedTuple):
@@ -302,7 +289,8 @@ class _SchemaMatcher:
         for meaning in meanings(raw, types):
             inner = self.closest(meaning.raw, schema, path)
             yield _Match(inner.value, (place + meaning.what, *inner.notes))
-        near = [option for option in options if isinstance(option, str) and _is_near(raw.value, option)]
+        folded = raw.value.strip().casefold() if isinstance(raw.value, str) else None
+        near = [option for option in options if isinstance(option, str) and option.casefold() == folded]
         if len(near) == 1:
             yield _Match(near[0], (f"{place}one of the options in another spelling",))
 
@@ -337,7 +325,7 @@ class _SchemaMatcher:
             return {}
         self._check.budget.spend(len(declared) + len(value))
         missing = _by_folded_name(name for name in declared if name not in value)
-        required = set(filter(_is_text, list_in(schema, "required")))
+        required = [name for name in list_in(schema, "required") if isinstance(name, str)]
         names: dict[str, str] = {}
         for folded, keys in strangers.items():
             near = missing.get(folded, [])
@@ -370,7 +358,3 @@ def _by_folded_name(names: Iterable[str]) -> dict[str, list[str]]:
     for name in names:
         found.setdefault(folded_name(name), []).append(name)
     return found
-
-
-def _is_text(value: Json) -> bool:
-    return isinstance(value, str)

@@ -74,21 +74,18 @@ def _lists(raw: RawValue) -> Iterator[Meaning]:
     value = raw.value
     if isinstance(value, str) and (found := _json_in(raw, "[")) is not None:
         yield Meaning(found, "a list given as text")
-    elif value is not None and not (isinstance(value, str) and (_is_nothing(value) or _SEVERAL.search(value))):
+    elif value is not None and not (
+        isinstance(value, str) and (value.lower() in ("", *_NULLS) or _SEVERAL.search(value))
+    ):
         yield Meaning(RawValue([value], lambda: f"[{raw.text()}]", raw.budget), "a list of one given as its item")
-
-
-def _is_nothing(text: str) -> bool:
-    return not text or text.lower() in _NULLS
 
 
 def _numbers(raw: RawValue) -> Iterator[Meaning]:
     text = raw.value.strip() if isinstance(raw.value, str) else ""
     if _NUMBER.fullmatch(text):
-        number: float = float(text)
-        whole = int(number) if text.lstrip("-").isdecimal() or number == number // 1 else None
-        exact = int(text) if text.lstrip("-").isdecimal() else whole
-        yield Meaning(RawValue(number if exact is None else exact, lambda: text, raw.budget), "a number given as text")
+        number: float = int(text) if text.lstrip("-").isdecimal() else float(text)
+        whole_or_not = int(number) if number == number // 1 else number
+        yield Meaning(RawValue(whole_or_not, lambda: text, raw.budget), "a number given as text")
     yield from _only_items(raw)
 
 

@@ -48,7 +48,7 @@ class ParameterReader:
                 return values
             if mark in self._strays:
                 source.space()
-                if source.is_at_end:
+                if not source.peek():
                     return values
                 continue
             is_first_forgotten = bool(tags.before_value) and not values and mark in (self._in_place, None)

@@ -99,11 +99,6 @@ class TextSource:
         """Where in the whole text the end of what has come is."""
         return self._taken + len(self.text)
 
-    @property
-    def is_at_end(self) -> bool:
-        """Whether nothing is left, and nothing more comes."""
-        return self.is_closed and self.at == len(self.text)
-
     def feed(self, text: str) -> None:
         """Add more text."""
         self._taken += self.at

@@ -215,7 +215,9 @@ class _Tidying:
                 notes += found
             else:
                 kept[key] = found[0]
-        if not self._for_grammar and "items" not in kept and _is_array(kept):
+        types = kept.get("type")
+        is_array = "array" in (types if isinstance(types, list) else [types])
+        if not self._for_grammar and "items" not in kept and is_array:
             kept["items"] = {}
         return with_notes(kept, notes)
 
@@ -224,11 +226,14 @@ class _Tidying:
         if key in _NAMED_SCHEMAS and isinstance(value, dict):
             return ({name: self.tidy(schema) for name, schema in value.items()},)
         if key in _SINGLE_SCHEMAS and isinstance(value, dict | bool):
-            return [] if self._for_grammar and key == "propertyNames" else (self._single(key, value),)
+            is_any = key == "items" and value is True and not self._for_grammar
+            return [] if self._for_grammar and key == "propertyNames" else ({} if is_any else self.tidy(value),)
         if key in _SCHEMA_LISTS and isinstance(value, list) and value:
             return ([self.tidy(schema) for schema in value],)
         if key == "items" and isinstance(value, list):
-            return self._items_by_place(value)
+            # Of each place of a list: as they are for a grammar, else as alternatives for any place.
+            tidy = [self.tidy(schema) for schema in value]
+            return (tidy if self._for_grammar else {"anyOf": tidy} if tidy else {},)
         if key == "type" and isinstance(value, str | list) and (types := known_types(value)):
             return (types[0] if isinstance(value, str) else types,)
         if key == "$ref" and isinstance(value, str):
@@ -241,14 +246,6 @@ class _Tidying:
             return (value,)
         return [] if value is None else self._parts.note(key, value)
 
-    def _single(self, key: str, value: Json) -> Json:
-        return {} if key == "items" and value is True and not self._for_grammar else self.tidy(value)
-
-    def _items_by_place(self, items: list[Json]) -> tuple[Json]:
-        """Return the schemas of a list's places: as they are for a grammar, else as alternatives for any place."""
-        tidy = [self.tidy(schema) for schema in items]
-        return (tidy,) if self._for_grammar else ({"anyOf": tidy} if tidy else {},)
-
     def _without_alternatives(self, top: dict[str, Json]) -> tuple[dict[str, Json], list[str]]:
         """Return an object schema that can stand without what may not be at the top, and that in words."""
         definitions = {key: top[key] for key in ("$defs", "definitions") if key in top}
@@ -258,7 +255,7 @@ class _Tidying:
         notes: list[str] = []
         for key in ("anyOf", "oneOf"):
             alternatives = merged[key] if isinstance(merged.get(key), list) else []
-            for alternative in filter(_is_object, alternatives):
+            for alternative in (one for one in alternatives if isinstance(one, dict)):
                 of, _ = self._parts.merged(alternative, ())
                 more = of.get("properties")
                 for name, schema in more.items() if isinstance(more, dict) else ():
@@ -268,14 +265,6 @@ class _Tidying:
         for key in ("enum", "const", "not"):
             notes += [f"({note})" for note in (self._parts.note(key, merged[key]) if key in merged else ())]
         return kept | {"properties": properties}, notes
-
-
-def _is_object(value: Json) -> bool:
-    return isinstance(value, dict)
-
-
-def _is_array(schema: dict[str, Json]) -> bool:
-    return schema.get("type") == "array" or (isinstance(schema.get("type"), list) and "array" in schema["type"])
 
 
 def _in_todays_words(node: dict[str, Json]) -> dict[str, Json]:
