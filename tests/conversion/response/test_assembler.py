@@ -9,11 +9,15 @@ from claude_bridge.conversion.deltas import (
     Failure,
     Finish,
     FinishReason,
+    HostedSearch,
+    RedactedReasoning,
     TextDelta,
+    TextStart,
     ThinkingDelta,
     ToolCallArguments,
     ToolCallEnd,
     ToolCallStart,
+    UrlCitation,
     UsageReport,
 )
 from claude_bridge.conversion.response.assembler import (
@@ -98,6 +102,63 @@ def test_the_table_says_what_anthropic_promises() -> None:
         if state not in (State.NEW, State.ENDED):
             assert allowed[answers.Ping] is state, "a ping may come anywhere"
             assert allowed[answers.ErrorEvent] is State.ENDED, "and so may an error"
+
+
+def _texts(events: list[answers.StreamEvent]) -> list[str]:
+    deltas = [event.delta for event in events if isinstance(event, answers.ContentBlockDelta)]
+    return [delta.text for delta in deltas if isinstance(delta, answers.BlockTextDelta)]
+
+
+def _starts(events: list[answers.StreamEvent]) -> list[type]:
+    return [type(event.content_block) for event in events if isinstance(event, answers.ContentBlockStart)]
+
+
+def test_white_space_before_a_call_does_not_come_behind_it() -> None:
+    assert _texts(_events(TextDelta("\n\n"), *CALL, TextDelta("a"), Finish(FinishReason.STOP))) == ["a"]
+
+
+def test_a_new_message_begins_a_block_only_behind_text() -> None:
+    for before in ([TextDelta("a")], []):
+        events = _events(*before, TextStart(), TextDelta("b"), TextStart(), Finish(FinishReason.STOP))
+        assert _starts(events) == [wire.TextBlock] * (len(before) + 1)
+        assert_legal(events)
+
+
+def test_sealed_reasoning_and_a_search_of_the_service_are_blocks_of_their_own() -> None:
+    search = HostedSearch("srvtoolu_1", "cats", ["https://cats.example"])
+    events = _events(RedactedReasoning("x"), search, TextDelta("a"), Finish(FinishReason.STOP))
+    assert _starts(events) == [
+        wire.RedactedThinkingBlock,
+        wire.ServerToolUseBlock,
+        wire.WebSearchToolResultBlock,
+        wire.TextBlock,
+    ]
+    assert_legal(events)
+    assert _end(events).usage.server_tool_use == answers.ServerToolUsage(1)
+
+
+def test_a_page_is_cited_only_behind_text() -> None:
+    cited = UrlCitation("https://cats.example", "Cats")
+    for text, citations in (("a", 1), ("", 0)):
+        events = _events(TextDelta(text), cited, TextDelta("b"), Finish(FinishReason.STOP))
+        deltas = [event.delta for event in events if isinstance(event, answers.ContentBlockDelta)]
+        assert sum(isinstance(delta, answers.BlockCitationDelta) for delta in deltas) == citations
+
+
+@pytest.mark.parametrize(
+    ("deltas", "is_error"),
+    [
+        ([Finish(FinishReason.UNKNOWN)], True),
+        ([TextDelta("a"), Finish(FinishReason.UNKNOWN)], False),
+        ([UsageReport(output_tokens=9), Finish(FinishReason.STOP)], True),
+        ([ThinkingDelta("a"), UsageReport(output_tokens=9), Finish(FinishReason.STOP)], False),
+        ([Finish(FinishReason.MALFORMED_CALL)], True),
+        ([*CALL, Finish(FinishReason.MALFORMED_CALL)], False),
+    ],
+    ids=["nothing", "text", "tokens that nobody sees", "thinking", "a dropped call", "a call beside a dropped one"],
+)
+def test_an_answer_that_lacks_what_its_end_speaks_of_is_an_error(deltas: list[Delta], is_error: bool) -> None:
+    assert isinstance(_events(*deltas)[-1], answers.ErrorEvent) is is_error
 
 
 def test_text_opens_one_block_and_goes_on_in_it() -> None:
