@@ -24,7 +24,6 @@ CORE_MAY_IMPORT = {
     "base64",
     "codecs",
     "collections",
-    "contextlib",
     "copy",
     "dataclasses",
     "decimal",

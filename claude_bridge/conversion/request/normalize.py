@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -106,28 +105,27 @@ def normalize_request(
     Raises:
         InvalidRequestError: it holds no content, or a tool that only Anthropic can run.
     """
-    with _no_deep_nesting():
-        history = history or repaired_history(request, profile, refused_reasoning)
-        choice = request.tool_choice
-        if keeps_unused_tools and choice is not None and choice.type == "none":
-            choice = None
-        inline = inline_tools(history.tool_changes)
-        _check_choice(request, [tool.name for tool in (*(request.tools or ()), *inline)])
-        system, losses = system_text(request.system)
-        if profile.keeps_tool_list:
-            changes = [turn.tool_changes for turn in history.turns]
-            offered, later_tools = tools_in_place(request.tools or (), changes, choice)
-        else:
-            offered, later_tools = offered_tools(request.tools or (), history.tool_changes, choice), {}
-        tools: list[NormalizedTool] = []
-        later: dict[int, list[NormalizedTool]] = {}
-        dialect, simpler = tool_dialect or profile.schema_dialect, simpler_schemas or {}
-        for place, found in ((None, offered), *later_tools.items()):
-            for tool, path in found:
-                normalized, lost = _normalize_tool(tool, path, dialect, simpler, profile)
-                (tools if place is None else later.setdefault(place, [])).append(normalized)
-                losses += lost
-        answer_schema, lost = _answer_schema(request, profile.schema_dialect, simpler)
+    history = history or repaired_history(request, profile, refused_reasoning)
+    choice = request.tool_choice
+    if keeps_unused_tools and choice is not None and choice.type == "none":
+        choice = None
+    inline = inline_tools(history.tool_changes)
+    _check_choice(request, [tool.name for tool in (*(request.tools or ()), *inline)])
+    system, losses = system_text(request.system)
+    if profile.keeps_tool_list:
+        changes = [turn.tool_changes for turn in history.turns]
+        offered, later_tools = tools_in_place(request.tools or (), changes, choice)
+    else:
+        offered, later_tools = offered_tools(request.tools or (), history.tool_changes, choice), {}
+    tools: list[NormalizedTool] = []
+    later: dict[int, list[NormalizedTool]] = {}
+    dialect, simpler = tool_dialect or profile.schema_dialect, simpler_schemas or {}
+    for place, found in ((None, offered), *later_tools.items()):
+        for tool, path in found:
+            normalized, lost = _normalize_tool(tool, path, dialect, simpler, profile)
+            (tools if place is None else later.setdefault(place, [])).append(normalized)
+            losses += lost
+    answer_schema, lost = _answer_schema(request, profile.schema_dialect, simpler)
     return NormalizedRequest(
         system=system,
         turns=history.turns,
@@ -138,14 +136,6 @@ def normalize_request(
         losses=[*losses, *lost],
         inline_tools=inline,
     )
-
-
-@contextmanager
-def _no_deep_nesting() -> Iterator[None]:
-    try:
-        yield
-    except RecursionError:
-        raise InvalidRequestError("The request is nested too deeply.") from None
 
 
 def repaired_history(
@@ -162,8 +152,10 @@ def repaired_history(
     """
     if profile.continues_prefill and not continues_prefill(request, profile):
         profile = replace(profile, continues_prefill=False)
-    with _no_deep_nesting():
+    try:
         history = repair_history(request.messages, profile, refused_reasoning, seam=seam)
+    except RecursionError:
+        raise InvalidRequestError("The request is nested too deeply.") from None
     if not history.turns:
         raise InvalidRequestError("messages: no message has any content - at `$.messages`")
     return history

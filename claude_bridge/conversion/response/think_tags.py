@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from enum import Enum, auto
+from itertools import chain
 
 from claude_bridge.conversion.deltas import (
     Aside,
@@ -78,6 +79,7 @@ class ThinkTagSplitter(Stage):
         self._place = _Place.START
         self._close = tags[0][1]
         self._closings = marks_of(*(close for _, close in tags))
+        self._beginnings = marks_of(*chain.from_iterable(tags), *HARMONY_OPENINGS).beginnings
         self._first_char = self._close[0]
         self._has_other_first_chars = any(close[0] != self._first_char for _, close in tags)
         self._held = ""
@@ -191,8 +193,7 @@ class ThinkTagSplitter(Stage):
         if start.startswith(HARMONY_OPENINGS):
             self._harmony = HarmonyReader(self._tools)
             return start
-        marks = (*(opening for opening, _ in self._tags), *(closing for _, closing in self._tags), *HARMONY_OPENINGS)
-        if len(text) <= _MAX_HELD_CHARS and any(mark.startswith(start) and mark != start for mark in marks):
+        if len(text) <= _MAX_HELD_CHARS and start in self._beginnings:
             self._held = text
             return ""
         match self._opening:
@@ -258,14 +259,10 @@ class ThinkTagSplitter(Stage):
             self._place, self._is_assumed = _Place.BEHIND, False
             thought = thought.rstrip("\n")
         else:
-            keep = min(self._held_chars(thought), _MAX_HELD_CHARS)
+            before = thought[: len(thought) - self._closings.overlap(thought)].rstrip("\n")
+            keep = min(len(thought) - len(before), _MAX_HELD_CHARS)  # of a closing tag, or of line ends before it
             thought, self._held = thought[: len(thought) - keep], thought[len(thought) - keep :]
         return _thinking(thought), rest
-
-    def _held_chars(self, text: str) -> int:
-        """Return how many characters at the end of the text may belong to a closing tag or to line ends before it."""
-        before = text[: len(text) - self._closings.overlap(text)]
-        return len(text) - len(before.rstrip("\n"))
 
 
 def _thinking(text: str) -> list[Delta]:

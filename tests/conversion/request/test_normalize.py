@@ -10,6 +10,7 @@ import pytest
 from claude_bridge.adapters import engine_profiles
 from claude_bridge.conversion.request.normalize import normalize_request
 from claude_bridge.errors import InvalidRequestError
+from claude_bridge.wire.anthropic import InputMessage, WebSearchToolResultBlock
 from tests.dialogues import a_request
 
 
@@ -94,3 +95,10 @@ def test_a_schema_is_changed_only_for_engines_that_compile_it(profile: Any, has_
 def test_a_conversation_without_content_is_refused() -> None:
     with pytest.raises(InvalidRequestError, match="no message has any content"):
         _names(messages=[{"role": "user", "content": ""}])
+
+
+def test_what_a_history_nests_too_deeply_is_the_clients_fault() -> None:
+    results = WebSearchToolResultBlock("srvtoolu_1", msgspec.Raw(b"[" * 9_000 + b"]" * 9_000))
+    request = msgspec.structs.replace(a_request(), messages=[InputMessage("user", [results])])
+    with pytest.raises(InvalidRequestError, match="nested too deeply"):
+        normalize_request(request, engine_profiles.UNKNOWN)
