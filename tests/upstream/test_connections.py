@@ -407,3 +407,18 @@ async def test_a_request_whose_head_would_be_two_is_not_sent(target: str, header
     request = HostRequest("GET", target, headers={"a": header})
     with pytest.raises(ValueError, match="line end"):
         await HttpExchange(PlainTransport(parse_url("http://127.0.0.1:9"), {}), request).__aenter__()
+
+
+@pytest.mark.parametrize(
+    ("head", "message"),
+    [(b"HTTP/1.1 200 OK\r\nx: " + b"a" * 70_000, "head of more than 65536"), (b"HTTP/1.1 20", "connection was closed")],
+    ids=["too long", "cut off"],
+)
+async def test_a_head_that_does_not_end_is_no_answer(head: bytes, message: str) -> None:
+    async def serve(engine: Engine, stream: SocketStream, _number: int) -> None:
+        await engine.read(stream)
+        await stream.send(head)
+
+    async with engine_of(serve) as (_, client):
+        with pytest.raises(UpstreamBrokenError, match=message):
+            await body_of(client)
