@@ -121,7 +121,8 @@ def replay(
 ) -> None:
     """Send recorded requests again, and show both answers side by side: tool calls, time and tokens.
 
-    Parts that are redacted in the trace stay redacted. The requests are sent one after the other.
+    Parts that are redacted in the trace stay redacted. The requests are sent one after the other. The exit code is 1 if
+    none of them is answered.
     """
     from claude_bridge.app.build import build_plan
     from claude_bridge.app.options import Options
@@ -144,7 +145,10 @@ def replay(
     if not whole:
         raise SetupError("There is no request to send.", f"`bridge trace list {file}` shows what is in the trace.")
 
+    failures = []
+
     def show(replayed: Replayed) -> None:
+        failures.append(replayed.now.summary.failure)
         if as_json:
             terminal.print_json(replay_json(replayed))
         else:
@@ -154,6 +158,8 @@ def replay(
     options = Options(provider=to, base_url=base_url, api_key=api_key, page=False)
     run_replay(build_plan(load_config(config_file), options, notices), whole, notices, show)
     _print_notes(trace)
+    if all(failures):
+        raise SetupError("None of the requests was answered.", "Each answer gives the reason.")
 
 
 @app.command(cls=Command)

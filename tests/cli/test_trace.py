@@ -30,6 +30,7 @@ from tests.fake_upstream import (
     DONE,
     MODEL,
     FakeUpstream,
+    answer,
     calls,
     finish,
     model_list,
@@ -240,6 +241,18 @@ async def test_recorded_requests_are_sent_again_and_both_answers_are_shown(trace
         assert document["recorded"]["exchange"]["exchange"] == "req_0000k7Qd"
         assert document["now"]["exchange"]["stop_reason"] == "tool_use"
         assert document["now"]["answer"]["content"][0]["text"] == "Let me see."
+
+
+@pytest.mark.anyio
+async def test_a_replay_without_any_answer_ends_with_an_error(trace: Path) -> None:
+    bad, good = refusal(400, "the model is broken"), answer("Let me see.")
+    for replies, code in (([bad, bad], 1), ([bad, good], 0)):
+        async with FakeUpstream(replies, documents={"/v1/models": model_list("new-model")}) as upstream:
+            address = ("--base-url", upstream.base_url)
+            done = await run_bridge("trace", "replay", str(trace), "--to", "openai/new-model", *address)
+            assert done.code == code, done.stderr
+            assert "the model is broken" in done.stdout
+            assert ("None of the requests was answered." in done.stderr) == bool(code)
 
 
 def test_replay_needs_a_model(trace: Path) -> None:
