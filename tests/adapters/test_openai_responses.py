@@ -29,7 +29,6 @@ from claude_bridge.adapters.engine_profiles import (
     profile_for,
 )
 from claude_bridge.adapters.token_counting import COUNTINGS
-from claude_bridge.clients.claude_code import UNPARSED_KEY
 from claude_bridge.conversion.opaque_reasoning import Unsealed, seal
 from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.upstream_errors.translate import explain_refusal
@@ -286,8 +285,7 @@ def test_a_damaged_answer_has_no_call_that_the_engine_did_not_make_and_no_quiet_
     assert any(event["type"] == "response.completed" for event in damaged)
     uses = [block for block in folded(seen).content if isinstance(block, ToolUseBlock)]
     inputs = [json.loads(bytes(use.input)) for use in uses]
-    # A piece whose call nobody can know is handed on as what no client runs.
-    assert all(tool_input in [*made, {}] or UNPARSED_KEY in tool_input for tool_input in inputs)
+    assert all(tool_input in [*made, {}] for tool_input in inputs)
 
 
 def test_a_piece_of_arguments_that_comes_twice_changes_no_call() -> None:
