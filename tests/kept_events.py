@@ -7,6 +7,8 @@ from claude_bridge.wire.anthropic_answers import Usage
 
 
 class KeptEvents:
+    name = "list of events"
+
     def __init__(self) -> None:
         self.events: list[TraceEvent] = []
         self.closed = 0

@@ -77,6 +77,7 @@ async def _send(model: ModelBridge, recorded: Recorded, secrets: Sequence[str]) 
 class _KeptLines:
     """A sink that keeps the lines of one exchange."""
 
+    name = "record of the answer"
     takes_streams = True
 
     def __init__(self) -> None:

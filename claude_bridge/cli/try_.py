@@ -144,6 +144,8 @@ class Flow:
 class _Notes:
     """A sink that keeps what a newcomer may want to know of the exchange."""
 
+    name = "record of the answer"
+
     def __init__(self) -> None:
         self._sent: RequestSent | None = None
         self._ended: ExchangeEnded | None = None

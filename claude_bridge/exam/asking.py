@@ -168,6 +168,8 @@ async def ask(
 class _Notes:
     """A sink that keeps what an exchange took."""
 
+    name = "record of the answer"
+
     def __init__(self) -> None:
         self._repairs: Counter[tuple[str, str]] = Counter()
         self._ended: ExchangeEnded | None = None

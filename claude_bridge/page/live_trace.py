@@ -25,6 +25,7 @@ MAX_SUMMARIES = 2_000
 class LiveTrace:
     """A sink that keeps the newest exchanges within a budget; asked by the event loop, filled by a thread."""
 
+    name = "page"
     takes_streams = True
 
     def __init__(

@@ -47,6 +47,9 @@ _MAX_CLOSE_TRIES = 5
 class PlainSink(Protocol):
     """Something that receives trace events without their secrets, all from one thread."""
 
+    name: str
+    """What the user knows it by, such as "trace"."""
+
     def take(self, event: TraceEvent) -> None:
         """Show or keep the event."""
         ...
@@ -59,6 +62,8 @@ class PlainSink(Protocol):
 @runtime_checkable
 class RawSink(Protocol):
     """Something that receives the events as they are, in batches, and removes their secrets itself."""
+
+    name: str
 
     def hide(self, secret: str) -> None:
         """Remove this secret from the events of later batches."""
@@ -194,9 +199,10 @@ class Bus:
 
 
 def _report(delivery: _Delivery, error: Exception) -> None:
-    what = repr(error)[:300]  # repr: spells out control characters that a foreign text may bring
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
+    what = reason[:300].encode("unicode_escape").decode()  # a foreign text may bring control characters
     with contextlib.suppress(OSError, ValueError):  # stderr itself may be what is broken
-        print(f"bridge: {type(delivery.sink).__name__} stopped: {what}", file=sys.stderr)  # noqa: T201
+        print(f"bridge: The {delivery.sink.name} stopped: {what}", file=sys.stderr)  # noqa: T201
 
 
 def _size_bytes(event: TraceEvent) -> int:

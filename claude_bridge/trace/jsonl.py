@@ -36,6 +36,7 @@ _PRIVATE_MODE, _FOR_OTHERS = 0o600, 0o077
 class JsonlSink:
     """Appends events to a file that only its owner may read; whole bodies, as JSON values where they are JSON."""
 
+    name = "trace"
     takes_streams = True
 
     def __init__(self, path: Path, *, max_bytes: int = MAX_FILE_BYTES) -> None:

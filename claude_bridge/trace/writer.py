@@ -64,6 +64,7 @@ class _Failed(Struct):
 class TraceWriter:
     """A sink that keeps every event as a line in a file that only its owner may read."""
 
+    name = "trace"
     takes_streams = True
 
     def __init__(self, path: Path, *, max_bytes: int = MAX_FILE_BYTES) -> None:

@@ -44,7 +44,7 @@ def test_a_broken_sink_is_closed_and_told_of_once_and_the_others_go_on(capsys: p
 
     assert (len(breaking.events), breaking.closed) == (1, 1)
     assert (len(healthy.events), healthy.closed) == (2, 1)
-    assert capsys.readouterr().err == "bridge: Breaking stopped: OSError(28, 'No space left on device')\n"
+    assert capsys.readouterr().err == "bridge: The list of events stopped: No space left on device\n"
 
 
 def test_a_sink_that_fails_to_close_does_not_keep_others_open(capsys: pytest.CaptureFixture[str]) -> None:

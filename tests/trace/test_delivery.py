@@ -24,6 +24,8 @@ from tests.trace.samples import client_left, ended, first_token, grew, received,
 class Gate:
     """A sink that takes nothing until it may, and keeps what it took."""
 
+    name = "gate"
+
     def __init__(self) -> None:
         self.may_go_on = threading.Event()
         self.events: list[TraceEvent] = []
@@ -98,7 +100,7 @@ def test_a_sink_that_never_goes_on_ends_with_the_program_and_is_reported(capsys:
     started = time.monotonic()
     bus.close()
     assert time.monotonic() - started < 20
-    assert "Gate stopped: TimeoutError('about 3 events were not written in time')" in capsys.readouterr().err
+    assert "The gate stopped: about 3 events were not written in time" in capsys.readouterr().err
     sink.may_go_on.set()
 
 
@@ -112,7 +114,7 @@ def test_a_sink_that_breaks_in_its_thread_is_reported_once(capsys: pytest.Captur
     while bus.active and time.monotonic() < give_up_at:
         bus.emit(client_left())
     assert not bus.active
-    assert capsys.readouterr().err == "bridge: Full stopped: OSError(28, 'No space left on device')\n"
+    assert capsys.readouterr().err == "bridge: The gate stopped: No space left on device\n"
 
 
 # --- files ----------------------------------------------------------------------------------------------------
@@ -145,7 +147,7 @@ for _ in range(100):
 bus.close()
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
-    assert "TraceWriter stopped: TimeoutError" in done.stderr
+    assert "The trace stopped: about" in done.stderr
 
 
 def test_what_came_before_a_bridge_is_killed_is_in_its_trace(tmp_path: Path) -> None:

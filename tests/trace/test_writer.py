@@ -158,13 +158,13 @@ def test_a_process_that_is_killed_is_reported_and_the_bridge_goes_on(
     process_of(writer).kill()
     emit_until_dropped(bus)
     assert [line["type"] for line in lines_of(path)] == ["RequestSent"]
-    assert "TraceWriter stopped: ChildProcessError('the process that writes the trace ended" in capsys.readouterr().err
+    assert "The trace stopped: the process that writes the trace ended" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="has no disk that is always full")
 def test_a_full_disk_is_reported_and_the_bridge_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
     emit_until_dropped(Bus([TraceWriter(Path("/dev/full"))], in_threads=True))
-    assert capsys.readouterr().err == "bridge: TraceWriter stopped: OSError(28, 'No space left on device')\n"
+    assert capsys.readouterr().err == "bridge: The trace stopped: No space left on device\n"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no such signals")

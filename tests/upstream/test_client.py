@@ -396,6 +396,18 @@ async def test_a_document_is_fetched_whole_whatever_its_status() -> None:
         assert upstream.probes[0].headers["authorization"] == f"Bearer {KEY}"
 
 
+async def test_headers_of_the_user_stand_before_the_key_in_requests_and_questions() -> None:
+    headers = {"authorization": "Basic own"}
+    async with (
+        FakeUpstream([document(b"ok")], documents={"/v1/models": document(b"[]")}) as upstream,
+        UpstreamClient(upstream.base_url, api_key=KEY, name="The engine", headers=headers) as client,
+    ):
+        await body_of(client)
+        await client.fetch("/models", timeout_s=5)
+        sent = [*upstream.requests, *upstream.probes]
+        assert [request.headers["authorization"] for request in sent] == ["Basic own", "Basic own"]
+
+
 async def test_a_document_that_does_not_come_in_time_is_reported() -> None:
     async with FakeUpstream(documents={"/v1/models": [Stall()]}) as upstream, client_of(upstream.base_url) as client:
         with pytest.raises(BridgeError, match=r"did not answer within 0\.05 s"):

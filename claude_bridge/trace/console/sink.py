@@ -58,6 +58,8 @@ class ConsoleSink:
     first token.
     """
 
+    name = "debug log"
+
     def __init__(
         self, console: Console | None = None, *, live: bool | None = None, now: Callable[[], float] = time.time
     ) -> None:
