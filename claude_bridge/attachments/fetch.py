@@ -22,7 +22,6 @@ class WebFetcher(Protocol):
 
     async def fetch(self, url: str) -> WebDocument:
         """Return the document; raises FetchError."""
-        ...
 
 
 def source_of(document: WebDocument) -> Fetched:

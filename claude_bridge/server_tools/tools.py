@@ -56,15 +56,12 @@ class Searcher(Protocol):
     @property
     def name(self) -> str:
         """The name for people."""
-        ...
 
     async def search(self, query: SearchQuery) -> tuple[list[SearchHit], int]:
         """Return what was found, and how many bytes that took; raises ToolError."""
-        ...
 
     async def aclose(self) -> None:
         """Close the connections."""
-        ...
 
 
 class CallResult(NamedTuple):

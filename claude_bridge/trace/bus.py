@@ -52,11 +52,9 @@ class PlainSink(Protocol):
 
     def take(self, event: TraceEvent) -> None:
         """Show or keep the event."""
-        ...
 
     def close(self) -> None:
         """Release what the sink holds."""
-        ...
 
 
 @runtime_checkable
@@ -67,15 +65,12 @@ class RawSink(Protocol):
 
     def hide(self, secret: str) -> None:
         """Remove this secret from the events of later batches."""
-        ...
 
     def take_all(self, events: Sequence[TraceEvent]) -> None:
         """Keep the events."""
-        ...
 
     def close(self) -> None:
         """Release what the sink holds."""
-        ...
 
 
 @runtime_checkable
@@ -84,7 +79,6 @@ class TickingSink(Protocol):
 
     def tick(self) -> bool:
         """Do it, and return whether to be called several times a second until more comes."""
-        ...
 
 
 @runtime_checkable

@@ -54,7 +54,6 @@ class HostConnection(Protocol):
         Raises:
             NetworkError: there is none.
         """
-        ...
 
     async def receive_body(self) -> bytes:
         """Return all that has come of the body, waiting if that is nothing; ``b""`` at its end.
@@ -64,16 +63,13 @@ class HostConnection(Protocol):
         Raises:
             BrokenAnswerError: it ended too early, or can't be read.
         """
-        ...
 
     @property
     def has_ended(self) -> bool:
         """Whether the whole body has been received."""
-        ...
 
     async def close(self) -> None:
         """Close at once."""
-        ...
 
 
 class HttpTransport(ABC):
