@@ -122,7 +122,7 @@ class Bridge:
             BridgeError: from the iteration, whatever ended the answer; see ``message``.
         """
         typed, raw = self._read(request)
-        answer = _Answer()
+        answer = _SharedAnswer()
         # In a task of the bridge, so that the stream need not be read, nor left, in one scope.
         self._tasks.start_soon(answer.receive, self._bridge, typed, raw)
         return EventStream(answer)
@@ -155,7 +155,7 @@ class Bridge:
         return parse_messages_request(body), ClientRequest(body=body)
 
 
-class _Answer:
+class _SharedAnswer:
     """What the task that reads an answer shares with its EventStream, which it must not keep alive."""
 
     def __init__(self) -> None:
@@ -196,7 +196,7 @@ class EventStream:
     Iterate it once. Closing it, or dropping it, stops the engine.
     """
 
-    def __init__(self, answer: _Answer) -> None:
+    def __init__(self, answer: _SharedAnswer) -> None:
         self._answer = answer
 
     def __aiter__(self) -> Self:

@@ -44,7 +44,7 @@ _ANY_ENGINE = {
 T = TypeVar("T")
 
 
-class Place(NamedTuple):
+class BridgeLocation(NamedTuple):
     """Where a bridge is, and the token that it needs (None: none)."""
 
     url: str
@@ -55,7 +55,7 @@ class NoBridgeError(SetupError):
     """Nothing listens where the bridge should be."""
 
 
-def place_of_bridge(url: str | None, token: str | None, config_file: Path | None) -> Place:
+def place_of_bridge(url: str | None, token: str | None, config_file: Path | None) -> BridgeLocation:
     """Return where the bridge is: as the options say, else as configured.
 
     Raises:
@@ -71,13 +71,13 @@ def place_of_bridge(url: str | None, token: str | None, config_file: Path | None
             "The configured port is 0, so the bridge listens on another port each time.", "Give the address: --url URL"
         )
     url = url or Listening(host=config.server.host, port=config.server.port).url
-    return Place(url.rstrip("/"), token or configured_token(config))
+    return BridgeLocation(url.rstrip("/"), token or configured_token(config))
 
 
-def place_of_client(environment: Mapping[str, str] = os.environ) -> Place:
+def place_of_client(environment: Mapping[str, str] = os.environ) -> BridgeLocation:
     """Return where the bridge is, from the environment of its client."""
     url = environment.get("ANTHROPIC_BASE_URL") or DEFAULT_URL
-    return Place(url.rstrip("/"), environment.get("ANTHROPIC_AUTH_TOKEN") or None)
+    return BridgeLocation(url.rstrip("/"), environment.get("ANTHROPIC_AUTH_TOKEN") or None)
 
 
 def find_served(config: Config, port: int) -> Readiness | None:
@@ -87,7 +87,7 @@ def find_served(config: Config, port: int) -> Readiness | None:
     from claude_bridge.wire.admin_api import READY_PATH, parse_readiness
 
     try:
-        place = Place(Listening(host=config.server.host, port=port).url, configured_token(config))
+        place = BridgeLocation(Listening(host=config.server.host, port=port).url, configured_token(config))
         served = ask(place, READY_PATH, parse_readiness)
     except SetupError:  # nothing listens there, it is something else, or it asks for a token that is not configured
         return None
@@ -114,7 +114,7 @@ def _comparable(base_url: str) -> tuple[str, int | None, str]:
     return (*comparable_place(base_url), urlsplit(base_url).path.rstrip("/").removesuffix("/v1"))
 
 
-def ask(place: Place, path: str, parse: Callable[[bytes], T]) -> T:
+def ask(place: BridgeLocation, path: str, parse: Callable[[bytes], T]) -> T:
     """Return the bridge's answer at ``path``, with any status; no proxy is used.
 
     Raises:

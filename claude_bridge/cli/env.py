@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from claude_bridge.cli import terminal
-from claude_bridge.cli.bridge_client import BridgeToken, BridgeUrl, NoBridgeError, Place, ask, place_of_bridge
+from claude_bridge.cli.bridge_client import BridgeLocation, BridgeToken, BridgeUrl, NoBridgeError, ask, place_of_bridge
 from claude_bridge.cli.options import ConfigFile, Traffic
 from claude_bridge.errors import SetupError
 
@@ -74,7 +74,7 @@ def env(
             terminal.warn(advice)
 
 
-def _ask(place: Place) -> Readiness | None:
+def _ask(place: BridgeLocation) -> Readiness | None:
     """Return what the bridge reports about itself; None where none is running, which is shown."""
     from claude_bridge.wire.admin_api import READY_PATH, parse_readiness
 

@@ -122,7 +122,7 @@ def find_choice(line: str, shown: Sequence[str], offered: Sequence[str], default
     return [name for name in offered if wanted in name.casefold()]
 
 
-class Row(NamedTuple):
+class ModelRow(NamedTuple):
     """What is shown of a model beside its number."""
 
     name: str
@@ -131,7 +131,7 @@ class Row(NamedTuple):
     notes: str
 
 
-def row_of(model: OfferedModel) -> Row:
+def row_of(model: OfferedModel) -> ModelRow:
     """Return what is shown of a model; what its engine does not tell stays empty."""
     notes = {
         "loaded": model.loaded,
@@ -139,7 +139,7 @@ def row_of(model: OfferedModel) -> Row:
         "sees images": model.images,
         "cloud": model.remote_host is not None,
     }
-    return Row(
+    return ModelRow(
         name=model.id,
         window=f"{model.context_window:,} tokens" if model.context_window else "",
         size=terminal.size(model.size_bytes) if model.size_bytes else "",

@@ -19,7 +19,7 @@ from claude_bridge.errors import SetupError
 
 if TYPE_CHECKING:
     from claude_bridge.trace.detail import Lines
-    from claude_bridge.trace.summary import Entry, TracedExchange
+    from claude_bridge.trace.summary import TracedExchange, TraceLine
     from claude_bridge.trace.trace_file import TraceFile
 
 EXAMPLES = (
@@ -226,7 +226,7 @@ def _read_exchange(file: Path, name: str) -> tuple[TraceFile, TracedExchange, Li
     return trace, found, read_lines(trace.lines(found.exchange))
 
 
-def _sent(found: TracedExchange, lines: Lines) -> Entry:
+def _sent(found: TracedExchange, lines: Lines) -> TraceLine:
     if not lines.sent:
         why = f": {found.failure.message}" if found.failure else "."
         raise SetupError(f"Exchange {found.exchange} was not sent to any engine{why}", "Choose another exchange.")

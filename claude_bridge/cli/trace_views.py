@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from claude_bridge.app.replay import Recorded, Replayed
-    from claude_bridge.trace.comparison import Row
+    from claude_bridge.trace.comparison import ComparedPart
 
 _Figure = TypeVar("_Figure", int, float)
 
@@ -186,7 +186,7 @@ def _line(text: str, style: str = "") -> Text:
     return Text(printable(text), style=style)
 
 
-def _comparison(rows: Sequence[Row], *, is_full: bool) -> RenderableType:
+def _comparison(rows: Sequence[ComparedPart], *, is_full: bool) -> RenderableType:
     is_narrow = terminal.screen_width() < NARROW
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), show_header=not is_narrow, expand=True)
     table.add_column("", width=1)

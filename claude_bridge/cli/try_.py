@@ -52,12 +52,12 @@ def try_(
 
     notices = TerminalNotices()
     plan = build_plan(Config(), Options(provider="local", page=False, model_file=model_file, debug=debug), notices)
-    notes = _Notes()
+    notes = _ExchangeNotes()
     run(partial(serve_beside, plan, partial(_ask, prompt, None if debug else notes), notices, sinks=[notes]))
     notes.print()
 
 
-async def _ask(prompt: str, notes: _Notes | None, bridge: RunningBridge, upstream: Upstream) -> None:
+async def _ask(prompt: str, notes: _ExchangeNotes | None, bridge: RunningBridge, upstream: Upstream) -> None:
     """Ask as an Anthropic client does, and print the answer as it comes.
 
     While the model reads, the ``notes`` show how far it is (None: something else does).
@@ -141,7 +141,7 @@ class Flow:
         self._word = ""
 
 
-class _Notes:
+class _ExchangeNotes:
     """A sink that keeps what a newcomer may want to know of the exchange."""
 
     name = "record of the answer"

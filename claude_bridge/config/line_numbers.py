@@ -40,7 +40,7 @@ class Source(NamedTuple):
     """What the text sets."""
 
 
-class Place(NamedTuple):
+class SettingLocation(NamedTuple):
     """Where a value is set: on the line, from 1, where its statement begins."""
 
     file: Path
@@ -53,18 +53,18 @@ class Places:
     def __init__(self, sources: Sequence[Source]) -> None:
         self._sources = sources
 
-    def of(self, path: KeyPath) -> Place | None:
+    def of(self, path: KeyPath) -> SettingLocation | None:
         """Return where the value is set; None: nothing sets it."""
         return self._of_each.get(path)
 
-    def nearest(self, path: KeyPath) -> Place:
+    def nearest(self, path: KeyPath) -> SettingLocation:
         """Return the place of the value, else that of the nearest table around it, else where the first file begins."""
         found = (self.of(path[:end]) for end in range(len(path), 0, -1))
-        return next((place for place in found if place), Place(self._sources[0].file, 1))
+        return next((place for place in found if place), SettingLocation(self._sources[0].file, 1))
 
     @cached_property
-    def _of_each(self) -> dict[KeyPath, Place]:
-        places: dict[KeyPath, Place] = {}
+    def _of_each(self) -> dict[KeyPath, SettingLocation]:
+        places: dict[KeyPath, SettingLocation] = {}
         for source in self._sources:
             lines = _lines_of(source.text.replace("\r\n", "\n"))
             replaced = {path for path in lines if path in places and not isinstance(_at(source.document, path), dict)}
@@ -73,7 +73,7 @@ class Places:
                 for path, place in places.items()
                 if replaced.isdisjoint(path[:end] for end in range(1, len(path) + 1))
             }
-            places = kept | {path: Place(source.file, line) for path, line in lines.items()}
+            places = kept | {path: SettingLocation(source.file, line) for path, line in lines.items()}
         return places
 
 

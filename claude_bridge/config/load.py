@@ -21,7 +21,16 @@ from claude_bridge.config.decode import (
     decode_document,
     decode_variables,
 )
-from claude_bridge.config.line_numbers import KeyPath, Place, Places, Source, TomlError, key_text, merged, parse_toml
+from claude_bridge.config.line_numbers import (
+    KeyPath,
+    Places,
+    SettingLocation,
+    Source,
+    TomlError,
+    key_text,
+    merged,
+    parse_toml,
+)
 from claude_bridge.config.locate import CONFIG_VARIABLE, VARIABLES, config_file
 from claude_bridge.config.project import Project
 from claude_bridge.config.providers import configured_rows
@@ -173,7 +182,7 @@ def _read_text(file: Path, *, is_named: bool) -> tuple[str | None, list[Problem]
         return None, [Problem(place=str(file), what=what)]
 
 
-def _problem(mistake: Mistake, place: Place) -> Problem:
+def _problem(mistake: Mistake, place: SettingLocation) -> Problem:
     return Problem(place=str(place.file), line=place.line, key=key_text(mistake.path), what=mistake.what)
 
 

@@ -69,13 +69,13 @@ async def take_with_client(
     is_lite = decide_lite(Session(program=program), upstream.window_tokens)
     for kind, run in settings.left(done):
         with tempfile.TemporaryDirectory(prefix="bridge-exam-", ignore_cleanup_errors=True) as folder:
-            place = _Place(folder, kind.task(settings.seed, run))
+            place = _TaskFolders(folder, kind.task(settings.seed, run))
             await to_thread.run_sync(place.prepare)
             command, environment = place.command(program, bridge, upstream, is_lite=is_lite)
             yield await _run_task(kind, run, place, command, environment, bridge)
 
 
-class _Place:
+class _TaskFolders:
     """The folders of one task: a home, the project, and the prepared commands."""
 
     def __init__(self, named: str, task: Task) -> None:
@@ -160,7 +160,7 @@ def _write_program(path: Path, script: str) -> None:
 
 
 async def _run_task(
-    kind: Kind, run: int, place: _Place, command: list[str], environment: Mapping[str, str], bridge: RunningBridge
+    kind: Kind, run: int, place: _TaskFolders, command: list[str], environment: Mapping[str, str], bridge: RunningBridge
 ) -> Result:
     started_at = time.monotonic()
     seen = _SeenEvents(place)
@@ -202,7 +202,7 @@ async def _run_task(
 class _SeenEvents:
     """What Claude Code's stream of events has shown so far."""
 
-    def __init__(self, place: _Place) -> None:
+    def __init__(self, place: _TaskFolders) -> None:
         self.calls: list[AnsweredCall] = []
         self.lines: list[TranscriptLine] = []
         self.words = ""

@@ -14,7 +14,7 @@ from msgspec import ValidationError
 from claude_bridge.trace.detail import Detail, Pool, detail_of, read_lines
 from claude_bridge.trace.events import RequestReceived, TraceEvent
 from claude_bridge.trace.jsonl import encode_event, path_of_older
-from claude_bridge.trace.summary import OVER, Entry, TracedExchange, UnreadableLineError, add_entry, read_entry
+from claude_bridge.trace.summary import OVER, TracedExchange, TraceLine, UnreadableLineError, add_entry, read_entry
 
 MAX_KEPT_BYTES = 64 * 1024 * 1024
 """Of what exchanges carried, in the form of a trace. Of older ones only the summaries stay."""
@@ -77,7 +77,7 @@ class LiveTrace:
             line = encode_event(event)
             self._add(read_entry(line), line)
 
-    def _add(self, entry: Entry, line: bytes) -> None:
+    def _add(self, entry: TraceLine, line: bytes) -> None:
         name = entry.exchange
         found = self._exchanges.get(name)
         if found is None:

@@ -15,7 +15,7 @@ _TELLING_CHARS = 20
 Mark = Literal["same", "joined", "changed", "lost", "added"]
 
 
-class Row(NamedTuple):
+class ComparedPart(NamedTuple):
     """A part of the client's request and what became of it. ``joined``: its text is part of one that stands above."""
 
     mark: Mark
@@ -32,7 +32,7 @@ class Sides(NamedTuple):
     parameters: Sequence[Part]
 
 
-def compare(client: Sides, upstream: Sides, losses: Mapping[str, str]) -> list[Row]:
+def compare(client: Sides, upstream: Sides, losses: Mapping[str, str]) -> list[ComparedPart]:
     """Return the rows of a comparison: the conversation, then the tools and the other parameters.
 
     ``losses`` are reasons by JSON path. The work grows with the number of parts.
@@ -42,11 +42,11 @@ def compare(client: Sides, upstream: Sides, losses: Mapping[str, str]) -> list[R
     rows += _named_rows(client.parameters, upstream.parameters)
     notes = dict(losses)
     return [_with_note(row, notes) for row in rows] + [
-        Row("lost", None, None, f"{path}: {reason}") for path, reason in notes.items()
+        ComparedPart("lost", None, None, f"{path}: {reason}") for path, reason in notes.items()
     ]
 
 
-def _with_note(row: Row, notes: dict[str, str]) -> Row:
+def _with_note(row: ComparedPart, notes: dict[str, str]) -> ComparedPart:
     """Return the row with the reasons that are about its part, which are taken from ``notes``."""
     if row.client is None or not row.client.path or not notes:
         return row
@@ -55,44 +55,44 @@ def _with_note(row: Row, notes: dict[str, str]) -> Row:
     if not found:
         return row
     reasons = "; ".join(dict.fromkeys(notes.pop(one) for one in found))
-    return Row("changed" if row.mark == "same" else row.mark, row.client, row.upstream, reasons)
+    return ComparedPart("changed" if row.mark == "same" else row.mark, row.client, row.upstream, reasons)
 
 
-def _turn_rows(client: Sequence[Part], upstream: Sequence[Part]) -> Iterator[Row]:
+def _turn_rows(client: Sequence[Part], upstream: Sequence[Part]) -> Iterator[ComparedPart]:
     """Walk along both sides; where they differ, the nearer of the two next places of the same content decides."""
     places_upstream, places_client = _places(upstream), _places(client)
     left = right = 0
     while left < len(client) and right < len(upstream):
         ours, theirs = client[left], upstream[right]
         if ours.content == theirs.content:
-            yield Row("same", ours, theirs)
+            yield ComparedPart("same", ours, theirs)
             left, right = left + 1, right + 1
             continue
         ours_later = _next(places_upstream, ours, right)
         theirs_later = _next(places_client, theirs, left)
         join = _join(client, left, theirs) if theirs_later is None else None
         if join is not None and not (join.skipped and ours_later is not None):
-            yield from (Row("lost", part, None) for part in client[left : left + join.skipped])
+            yield from (ComparedPart("lost", part, None) for part in client[left : left + join.skipped])
             left += join.skipped
-            yield Row("joined" if join.is_whole else "changed", client[left], theirs)
-            yield from (Row("joined", part, None) for part in client[left + 1 : left + join.parts])
+            yield ComparedPart("joined" if join.is_whole else "changed", client[left], theirs)
+            yield from (ComparedPart("joined", part, None) for part in client[left + 1 : left + join.parts])
             left, right = left + join.parts, right + 1
             continue
         if ours_later is None and theirs_later is None:
             if ours.kind == theirs.kind:
-                yield Row("changed", ours, theirs)
+                yield ComparedPart("changed", ours, theirs)
                 left, right = left + 1, right + 1
             else:
-                yield Row("lost", ours, None)
+                yield ComparedPart("lost", ours, None)
                 left += 1
         elif theirs_later is None or (ours_later is not None and ours_later - right <= theirs_later - left):
-            yield Row("added", None, theirs)
+            yield ComparedPart("added", None, theirs)
             right += 1
         else:
-            yield Row("lost", ours, None)
+            yield ComparedPart("lost", ours, None)
             left += 1
-    yield from (Row("lost", part, None) for part in client[left:])
-    yield from (Row("added", None, part) for part in upstream[right:])
+    yield from (ComparedPart("lost", part, None) for part in client[left:])
+    yield from (ComparedPart("added", None, part) for part in upstream[right:])
 
 
 class _Join(NamedTuple):
@@ -136,13 +136,13 @@ def _next(places: Mapping[object, list[int]], part: Part, start: int) -> int | N
     return found[at] if at < len(found) else None
 
 
-def _named_rows(client: Sequence[Part], upstream: Sequence[Part]) -> Iterable[Row]:
+def _named_rows(client: Sequence[Part], upstream: Sequence[Part]) -> Iterable[ComparedPart]:
     """Pair what has names, such as tools: what the engine got under the name of the client's."""
     theirs = {part.name: part for part in upstream}
     for part in client:
         other = theirs.pop(part.name, None)
         if other is None:
-            yield Row("lost", part, None)
+            yield ComparedPart("lost", part, None)
         else:
-            yield Row("same" if part.content == other.content else "changed", part, other)
-    yield from (Row("added", None, part) for part in theirs.values())
+            yield ComparedPart("same" if part.content == other.content else "changed", part, other)
+    yield from (ComparedPart("added", None, part) for part in theirs.values())

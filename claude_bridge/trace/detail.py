@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Raw, Struct, UnsetType, field
 from msgspec.structs import replace
 
-from claude_bridge.trace.comparison import Mark, Row, Sides, compare
+from claude_bridge.trace.comparison import ComparedPart, Mark, Sides, compare
 from claude_bridge.trace.curl import curl_command
 from claude_bridge.trace.parts import (
     Part,
@@ -27,7 +27,7 @@ from claude_bridge.trace.parts import (
     tool_parts,
 )
 from claude_bridge.trace.stream_text import Timed, read_stream
-from claude_bridge.trace.summary import Entry, UnreadableLineError, read_entry
+from claude_bridge.trace.summary import TraceLine, UnreadableLineError, read_entry
 
 _LISTS = ("messages", "input", "tools", "system")
 """Members of a request that grow from turn to turn, so that their items are kept once."""
@@ -36,8 +36,8 @@ _LISTS = ("messages", "input", "tools", "system")
 class Lines(Struct, kw_only=True):
     """What the lines of one exchange hold."""
 
-    received: Entry | None = None
-    sent: list[Entry] = field(default_factory=list)
+    received: TraceLine | None = None
+    sent: list[TraceLine] = field(default_factory=list)
     answer: dict[str, Any] | None = None
     upstream: list[Timed] = field(default_factory=list)
     client: list[Timed] = field(default_factory=list)
@@ -138,7 +138,7 @@ def detail_of(lines: Lines, pool: Pool) -> Detail:
     return detail
 
 
-def rows_of(lines: Lines, pool: Pool) -> list[Row]:
+def rows_of(lines: Lines, pool: Pool) -> list[ComparedPart]:
     """Return the comparison of the client's request with the last one that was sent upstream."""
     sent = lines.sent[-1] if lines.sent else None
     client = _sides(lines.received.body if lines.received else None, pool, is_client=True)

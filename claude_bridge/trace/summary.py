@@ -18,7 +18,7 @@ State = Literal["preparing", "queued", "reading", "writing", "answered", "failed
 OVER = ("answered", "failed", "left")
 
 
-class Entry(Struct, frozen=True, kw_only=True):
+class TraceLine(Struct, frozen=True, kw_only=True):
     """One line of a trace, read loosely: any version's, with what this one knows of it."""
 
     type: str
@@ -98,7 +98,7 @@ class _Usage(Struct):
     output_tokens: int | None = None
 
 
-class _Answer(Struct):
+class _TracedAnswer(Struct):
     stop_reason: str | None = None
     usage: _Usage = msgspec.field(default_factory=_Usage)
 
@@ -111,7 +111,7 @@ class Step(Struct, frozen=True, kw_only=True):
     is_trouble: bool = False
 
 
-class Failure(Struct, frozen=True, kw_only=True):
+class ExchangeFailure(Struct, frozen=True, kw_only=True):
     """What ended an exchange too early."""
 
     status: int
@@ -170,7 +170,7 @@ class TracedExchange(Struct, kw_only=True, omit_defaults=True):
     reread_tokens: int | None = None
     """What the engine read again though it had read it before."""
     reread_reason: str | None = None
-    failure: Failure | None = None
+    failure: ExchangeFailure | None = None
     steps: list[Step] = []
 
     @property
@@ -191,22 +191,22 @@ class UnreadableLineError(Exception):
     """A line is no event of a trace."""
 
 
-def read_entry(line: bytes | memoryview) -> Entry:
+def read_entry(line: bytes | memoryview) -> TraceLine:
     """Return what a line says; raises UnreadableLineError."""
     try:
-        return msgspec.json.decode(line, type=Entry)
+        return msgspec.json.decode(line, type=TraceLine)
     except (ValueError, RecursionError) as error:
         raise UnreadableLineError(str(error)) from error
 
 
-def entry_of(event: TraceEvent) -> Entry:
+def entry_of(event: TraceEvent) -> TraceLine:
     """Return what a trace says of an event, but for bodies."""
     if isinstance(event, RequestReceived | RequestSent):
         event = replace(event, body=b"null")
     return read_entry(encode_event(event))
 
 
-def add_entry(found: TracedExchange, entry: Entry, line_bytes: int) -> None:
+def add_entry(found: TracedExchange, entry: TraceLine, line_bytes: int) -> None:
     """Add what one more line says of an exchange. Lines may be missing, or of kinds that are not known."""
     kind = _KINDS.get(entry.type)
     if kind is None:
@@ -224,7 +224,7 @@ def add_entry(found: TracedExchange, entry: Entry, line_bytes: int) -> None:
         found.steps = [*found.steps, Step(after_s=after_s, text=step[:_MAX_TEXT_CHARS], is_trouble=kind.is_trouble)]
 
 
-def is_known(entry: Entry) -> bool:
+def is_known(entry: TraceLine) -> bool:
     """Return whether this version knows what kind of event it is."""
     return entry.type in _KINDS
 
@@ -237,12 +237,12 @@ def text_of(raw: Raw | UnsetType) -> str:
         return ""
 
 
-def _web_tool_called(_found: TracedExchange, entry: Entry) -> str:
+def _web_tool_called(_found: TracedExchange, entry: TraceLine) -> str:
     outcome = f"{entry.error}: {entry.reason}" if entry.error else f"{entry.results} results"
     return f"the bridge ran {entry.tool} {entry.input}: {outcome}"
 
 
-def _sent(found: TracedExchange, entry: Entry) -> str:
+def _sent(found: TracedExchange, entry: TraceLine) -> str:
     verb = "sent" if found.sent_after_s is None else "sent again"
     found.position, found.losses = None, len(entry.losses)
     found.kind = entry.kind or _kind_of(entry.url)
@@ -258,36 +258,36 @@ def _kind_of(url: str) -> str:
     return next((kind for end, kind in kinds.items() if path.endswith(end)), "")
 
 
-def _queued(found: TracedExchange, entry: Entry) -> str:
+def _queued(found: TracedExchange, entry: TraceLine) -> str:
     is_first, found.position = found.position is None, entry.position
     return "waits for its turn" if is_first else ""
 
 
-def _upstream_answered(found: TracedExchange, entry: Entry) -> str:
+def _upstream_answered(found: TracedExchange, entry: TraceLine) -> str:
     found.state, found.position = "reading" if found.state == "queued" else found.state, None
     return f"the upstream answered {entry.status}"
 
 
-def _waiting(found: TracedExchange, _entry: Entry) -> str:
+def _waiting(found: TracedExchange, _entry: TraceLine) -> str:
     silent = "the upstream is silent; the client's connection is kept alive"
     return "" if any(step.text == silent for step in found.steps) else silent
 
 
-def _grew(found: TracedExchange, entry: Entry) -> str:
+def _grew(found: TracedExchange, entry: TraceLine) -> str:
     found.written_tokens += max(entry.deltas, entry.chars // 4)
     return ""
 
 
-def _ended(found: TracedExchange, entry: Entry) -> str:
-    answer = msgspec.json.decode(entry.message or b"{}", type=_Answer)
+def _ended(found: TracedExchange, entry: TraceLine) -> str:
+    answer = msgspec.json.decode(entry.message or b"{}", type=_TracedAnswer)
     found.stop_reason, found.output_tokens = answer.stop_reason, answer.usage.output_tokens
     found.first_token_s = entry.first_token_s if found.first_token_s is None else found.first_token_s
     return f"ended: {answer.stop_reason or 'no stop reason'}"
 
 
-def _failed(found: TracedExchange, entry: Entry) -> str:
+def _failed(found: TracedExchange, entry: TraceLine) -> str:
     message = entry.message_text[:_MAX_TEXT_CHARS]
-    found.failure = Failure(status=entry.status, error_type=entry.error_type, message=message)
+    found.failure = ExchangeFailure(status=entry.status, error_type=entry.error_type, message=message)
     return f"failed with {entry.status} {entry.error_type}: {message}"
 
 
@@ -295,7 +295,7 @@ class _Kind(NamedTuple):
     """What lines of one kind add: the ``step`` in words (made of the entry; "" for none) and fields of the exchange."""
 
     step: str = ""
-    more: Callable[[TracedExchange, Entry], str] | None = None
+    more: Callable[[TracedExchange, TraceLine], str] | None = None
     """What takes more than words; it returns the step."""
     copied: Mapping[str, str] = {}
     """Fields of the exchange by those of the entry that they come from."""

@@ -26,7 +26,7 @@ _PASSING = frozenset({"AnswerGrew", "WaitingForUpstream", "FirstToken", "PromptR
 """Lines that are read once: all of them is in the summary."""
 
 
-class _Place(NamedTuple):
+class _LinePosition(NamedTuple):
     offset: int
     size: int
 
@@ -52,7 +52,7 @@ class TraceFile:
         """By their ids, in the order in which they began."""
         self.notes: list[str] = []
         """What could not be read, each in a sentence."""
-        self._places: dict[str, list[_Place]] = {}
+        self._places: dict[str, list[_LinePosition]] = {}
         try:
             self._index(max_exchanges, max_lines, max_line_bytes)
         except OSError as error:
@@ -152,7 +152,7 @@ def _is(number: int) -> str:
     return "is" if number == 1 else "are"
 
 
-def _lines_of(path: Path, max_bytes: int) -> Iterator[tuple[_Place, bytes]]:
+def _lines_of(path: Path, max_bytes: int) -> Iterator[tuple[_LinePosition, bytes]]:
     """Yield each line with its place; of one above the budget only its beginning."""
     offset = 0
     with path.open("rb", buffering=_READ_BYTES) as file:
@@ -163,5 +163,5 @@ def _lines_of(path: Path, max_bytes: int) -> Iterator[tuple[_Place, bytes]]:
                 kept = line[:1] + b"\n"
                 line = file.readline(max_bytes)
                 size += len(line)
-            yield _Place(offset, size), kept
+            yield _LinePosition(offset, size), kept
             offset += size

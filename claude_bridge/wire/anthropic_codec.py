@@ -54,7 +54,7 @@ MAX_STOP_CHARS = 4_096
 """Of all stop sequences together: the text is compared with each, for each token."""
 
 
-class Budget(NamedTuple):
+class CountLimit(NamedTuple):
     """How often bytes of this kind may come in one request, in its texts too."""
 
     name: str
@@ -63,11 +63,11 @@ class Budget(NamedTuple):
 
 
 BUDGETS = (
-    Budget("`{`", b"{", 500_000),
-    Budget("`[`", b"[", 500_000),
-    Budget("`,`", b",", 1_000_000),
-    Budget("`\\`", b"\\", 5_000_000),
-    Budget("blanks and line breaks", b" \t\r\n", 30_000_000),
+    CountLimit("`{`", b"{", 500_000),
+    CountLimit("`[`", b"[", 500_000),
+    CountLimit("`,`", b",", 1_000_000),
+    CountLimit("`\\`", b"\\", 5_000_000),
+    CountLimit("blanks and line breaks", b" \t\r\n", 30_000_000),
 )
 """More of them would hold up the decoder, which nothing interrupts. No window of today has room for as many."""
 

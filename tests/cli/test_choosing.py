@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from claude_bridge.cli.notices import MOST_LISTED, Row, default_of, find_choice, row_of
+from claude_bridge.cli.notices import MOST_LISTED, ModelRow, default_of, find_choice, row_of
 from claude_bridge.upstream.engines.report import OfferedModel
 from tests.claude_code.terminal import Terminal, open_terminal
 from tests.cli.process import command, environment, run_process, serving
@@ -79,8 +79,8 @@ def test_of_a_model_is_shown_what_its_engine_tells() -> None:
         id="m", thinking=True, images=True, context_window=40_960, size_bytes=1_400_000_000, loaded=True
     )
     size = "1.4\N{NO-BREAK SPACE}GB"
-    assert row_of(able) == Row("m", "40,960 tokens", size, "loaded, thinks, sees images")
-    assert row_of(OfferedModel(id="m", remote_host="https://ollama.com")) == Row("m", "", "", "cloud")
+    assert row_of(able) == ModelRow("m", "40,960 tokens", size, "loaded, thinks, sees images")
+    assert row_of(OfferedModel(id="m", remote_host="https://ollama.com")) == ModelRow("m", "", "", "cloud")
 
 
 # --- in a terminal ----------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from claude_bridge.errors import SetupError, UsageError
 from claude_bridge.trace.events import StreamReads, StreamsRecorded, TraceEvent
 from claude_bridge.trace.jsonl import encode_event
 from claude_bridge.trace.redact import Redactor
-from claude_bridge.trace.summary import Failure, TracedExchange
+from claude_bridge.trace.summary import ExchangeFailure, TracedExchange
 from claude_bridge.wire.anthropic import TextBlock
 from tests.cli.process import LIMIT_S, run_bridge, serving
 from tests.fake_upstream import (
@@ -109,7 +109,9 @@ def test_the_list_fits_any_terminal_and_says_why_an_exchange_failed(trace: Path,
 
 
 def test_the_address_of_the_engine_does_not_hide_why_an_exchange_failed() -> None:
-    failure = Failure(status=502, error_type="api_error", message="llama.cpp at http://a.b/v1 answered 500: CUDA error")
+    failure = ExchangeFailure(
+        status=502, error_type="api_error", message="llama.cpp at http://a.b/v1 answered 500: CUDA error"
+    )
     one = TracedExchange(number=1, exchange="req_1", at_s=0.0, failure=failure)
     assert end_words(one) == "502 llama.cpp answered 500: CUDA error"
 

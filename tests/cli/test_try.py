@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from claude_bridge.adapters.engine_profiles import LLAMA_CPP
-from claude_bridge.cli.try_ import _ask, _Notes
+from claude_bridge.cli.try_ import _ask, _ExchangeNotes
 from claude_bridge.trace.events import PromptRead, TraceEvent
 from tests.fake_upstream import FakeUpstream, Stall, progress, stream
 from tests.running_bridge import open_bridge, scripted_upstream
@@ -17,7 +17,7 @@ from tests.running_bridge import open_bridge, scripted_upstream
 pytestmark = pytest.mark.anyio
 
 
-class WatchedNotes(_Notes):
+class WatchedNotes(_ExchangeNotes):
     """Keeps what the spinner shows, and whether there was none to show it."""
 
     def __init__(self) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claude_bridge.config.line_numbers import KeyPath, Place, Places, Source, TomlError, merged, parse_toml
+from claude_bridge.config.line_numbers import KeyPath, Places, SettingLocation, Source, TomlError, merged, parse_toml
 
 TEXT = '''\
 # [server]
@@ -76,8 +76,8 @@ def test_a_key_is_on_the_line_where_its_statement_begins(path: KeyPath, line: in
 
 def test_what_is_missing_is_reported_at_the_table_around_it() -> None:
     found = places(TEXT)
-    assert found.nearest(("providers", "a.b", "models", 1, "tools")) == Place(FILE, 19)
-    assert found.nearest(("nowhere", "at", "all")) == Place(FILE, 1)
+    assert found.nearest(("providers", "a.b", "models", 1, "tools")) == SettingLocation(FILE, 19)
+    assert found.nearest(("nowhere", "at", "all")) == SettingLocation(FILE, 1)
 
 
 def test_tables_of_two_files_are_merged_and_each_value_keeps_its_place() -> None:
@@ -90,11 +90,11 @@ def test_tables_of_two_files_are_merged_and_each_value_keeps_its_place() -> None
         "routes": {"x": 1},
         "defaults": {"x": 1},
     }
-    assert found.of(("providers", "a", "kind")) == Place(PROJECT, 3)
-    assert found.of(("routes", "x")) == Place(FILE, 6)
-    assert found.of(("providers", "a", "models", 0, "id")) == Place(PROJECT, 5)
+    assert found.of(("providers", "a", "kind")) == SettingLocation(PROJECT, 3)
+    assert found.of(("routes", "x")) == SettingLocation(FILE, 6)
+    assert found.of(("providers", "a", "models", 0, "id")) == SettingLocation(PROJECT, 5)
     assert found.of(("providers", "a", "models", 0, "cost")) is None, "the other list took the place of this one"
-    assert found.nearest(("providers", "a", "models", 0, "cost")) == Place(PROJECT, 4)
+    assert found.nearest(("providers", "a", "models", 0, "cost")) == SettingLocation(PROJECT, 4)
 
 
 _NAMES = st.sampled_from(["a", "b", "c", "d"])

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claude_bridge.trace.comparison import Row
+from claude_bridge.trace.comparison import ComparedPart
 from claude_bridge.trace.detail import Lines, Pool, detail_of, read_lines, rows_of
 from claude_bridge.trace.jsonl import encode_event
 from tests.trace.samples import received, sent
@@ -111,7 +111,7 @@ texts = st.lists(st.sampled_from(["alpha is a long enough text", "beta is anothe
 @given(texts, texts)
 def test_every_part_of_both_sides_is_in_the_rows_once_and_in_its_order(client: list[str], upstream: list[str]) -> None:
     lines = lines_of({"messages": [user(text) for text in client]}, {"messages": [user(text) for text in upstream]})
-    rows: list[Row] = rows_of(lines, Pool())
+    rows: list[ComparedPart] = rows_of(lines, Pool())
     assert [row.client.text for row in rows if row.client] == [text for text in client if text]
     assert [row.upstream.text for row in rows if row.upstream] == [text for text in upstream if text]
 

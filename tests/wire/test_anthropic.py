@@ -13,7 +13,7 @@ from claude_bridge.errors import InvalidRequestError
 from claude_bridge.wire import anthropic as wire
 from claude_bridge.wire import anthropic_answers as answers
 from claude_bridge.wire import anthropic_codec as wire_json
-from claude_bridge.wire.anthropic_codec import BUDGETS, Budget
+from claude_bridge.wire.anthropic_codec import BUDGETS, CountLimit
 from claude_bridge.wire.sse import SseDecoder, encode_frame
 
 
@@ -219,7 +219,7 @@ def test_a_request_holds_only_so_much(fields: dict[str, Any], error: str) -> Non
 
 
 @pytest.mark.parametrize("budget", BUDGETS, ids=lambda budget: budget.name)
-def test_what_takes_the_decoder_long_is_counted_before_it_is_decoded(budget: Budget) -> None:
+def test_what_takes_the_decoder_long_is_counted_before_it_is_decoded(budget: CountLimit) -> None:
     body = _body(metadata="?").replace(b"?", budget.kind[-1:] * (budget.most + 1))
     with pytest.raises(InvalidRequestError, match=re.escape(f"At most {budget.most:,} {budget.name} are allowed")):
         wire_json.parse_messages_request(body)

@@ -20,7 +20,7 @@ MAX_ITEMS = 1_000
 MESSAGE, REASONING, CALL, SEARCH = "message", "reasoning", "function_call", "web_search_call"
 
 
-class Part(Enum):
+class PartKind(Enum):
     """What the words of an item are."""
 
     TEXT = "output_text"
@@ -29,7 +29,7 @@ class Part(Enum):
     THOUGHT = "reasoning_text"
 
 
-class _Received:
+class _ReceivedText:
     """The words of a part that have come, as far as they must be known again."""
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class _Received:
         return len(whole) >= self.chars and blake2b(start, digest_size=16).digest() == self._hash.digest()
 
 
-class OutputItem:
+class ReceivedItem:
     """One item of the answer."""
 
     def __init__(self, kind: str, item_id: str | None) -> None:
@@ -62,10 +62,10 @@ class OutputItem:
         self.is_done = False
         self.cited: set[str] = set()
         """The pages that its text has named so far."""
-        self._received: dict[tuple[Part, int], _Received] = {}
-        self._whole: set[tuple[Part, int]] = set()
-        self._last_number: dict[Part, int] = {}
-        self._first_part: Part | None = None
+        self._received: dict[tuple[PartKind, int], _ReceivedText] = {}
+        self._whole: set[tuple[PartKind, int]] = set()
+        self._last_number: dict[PartKind, int] = {}
+        self._first_part: PartKind | None = None
 
     @property
     def best_arguments(self) -> str:
@@ -87,17 +87,17 @@ class OutputItem:
         self.whole_arguments = max(self.whole_arguments, whole, key=_worth)
         return is_json(whole)
 
-    def add(self, part: Part, number: int | None, words: str) -> bool | None:
+    def add(self, part: PartKind, number: int | None, words: str) -> bool | None:
         """Take more words; return whether they begin their part. None: they say a thought once more in another form."""
         if self.kind == REASONING and self._first_part not in (None, part):
             return None
         self._first_part = self._first_part or part
         key = self._key(part, number)
         begins = key not in self._received
-        self._received.setdefault(key, _Received()).add(words)
+        self._received.setdefault(key, _ReceivedText()).add(words)
         return begins
 
-    def missing(self, part: Part, number: int | None, whole: str) -> str:
+    def missing(self, part: PartKind, number: int | None, whole: str) -> str:
         """Return what of a whole part has not come; nothing if other words have."""
         key = self._key(part, number)
         if key in self._whole:
@@ -118,7 +118,7 @@ class OutputItem:
         parts = ((self._received.get((part, number)), whole) for part, number, whole in part_texts(found))
         return all(received is None or received.begins(whole) for received, whole in parts)
 
-    def _key(self, part: Part, number: int | None) -> tuple[Part, int]:
+    def _key(self, part: PartKind, number: int | None) -> tuple[PartKind, int]:
         self._last_number[part] = self._last_number.get(part, 0) if number is None else number
         return part, self._last_number[part]
 
@@ -131,16 +131,16 @@ class Output:
     """All items of the answer, in the order in which they began."""
 
     def __init__(self) -> None:
-        self._items: list[OutputItem] = []
-        self._by_id: dict[str, OutputItem] = {}
-        self._by_index: dict[int, OutputItem] = {}
-        self._calls: list[OutputItem] = []
+        self._items: list[ReceivedItem] = []
+        self._by_id: dict[str, ReceivedItem] = {}
+        self._by_index: dict[int, ReceivedItem] = {}
+        self._calls: list[ReceivedItem] = []
         """Those that have not been given yet."""
         self._arguments_bytes = 0
         self._in_final: dict[str, int] = {}
         """How many items of each kind the final response has named so far."""
 
-    def find(self, kind: str, item_id: str | None, index: int | None) -> OutputItem:
+    def find(self, kind: str, item_id: str | None, index: int | None) -> ReceivedItem:
         """Return the item that an event is about; one that nothing announced begins with it."""
         known = self._known(kind, item_id, index)
         if known is not None:
@@ -150,7 +150,7 @@ class Output:
             return last
         return self._add(kind, item_id, index)
 
-    def add_arguments(self, call: OutputItem, piece: str) -> None:
+    def add_arguments(self, call: ReceivedItem, piece: str) -> None:
         """Take more of a call's arguments.
 
         Raises:
@@ -161,13 +161,13 @@ class Output:
             raise UpstreamBrokenError(f"The upstream sent more than {MAX_ARGUMENTS_BYTES} bytes of arguments.")
         call.arguments.append(piece)
 
-    def found_or_added(self, found: responses.OutputItem, index: int | None) -> OutputItem:
+    def found_or_added(self, found: responses.OutputItem, index: int | None) -> ReceivedItem:
         """Return the item that begins."""
         item = self._known(found.type, found.id, index) or self._add(found.type, found.id, index)
         item.call_id = item.call_id or found.call_id or ""
         return item
 
-    def ended(self, found: responses.OutputItem, index: int | None) -> OutputItem:
+    def ended(self, found: responses.OutputItem, index: int | None) -> ReceivedItem:
         """Return the item that is done: its id may be another than the one that it began with."""
         known = self._known(found.type, found.id, index)
         last = self._last_open(found.type)
@@ -175,7 +175,7 @@ class Output:
             known = last
         return known or self.found_or_added(found, index)
 
-    def in_final(self, found: responses.OutputItem) -> OutputItem:
+    def in_final(self, found: responses.OutputItem) -> ReceivedItem:
         """Return the item that the final response names: by its id, else the next one of its kind."""
         place = self._in_final.get(found.type, 0)
         self._in_final[found.type] = place + 1
@@ -185,29 +185,29 @@ class Output:
         of_kind = [item for item in self._items if item.kind == found.type]
         return of_kind[place] if place < len(of_kind) else self.found_or_added(found, None)
 
-    def next_calls(self, *, at_end: bool) -> list[OutputItem]:
+    def next_calls(self, *, at_end: bool) -> list[ReceivedItem]:
         """Return the calls that can be given: those that are done, up to the first that is not; at the end all."""
         open_at = next((at for at, call in enumerate(self._calls) if not call.is_done), len(self._calls))
         ready = self._calls if at_end else self._calls[:open_at]
         self._calls = [] if at_end else self._calls[open_at:]
         return ready
 
-    def _known(self, kind: str, item_id: str | None, index: int | None) -> OutputItem | None:
+    def _known(self, kind: str, item_id: str | None, index: int | None) -> ReceivedItem | None:
         found = self._by_id.get(item_id) if item_id else None
         if found is None and index is not None:
             found = self._by_index.get(index)
         return found if found is not None and found.kind == kind else None
 
-    def _last_open(self, kind: str) -> OutputItem | None:
+    def _last_open(self, kind: str) -> ReceivedItem | None:
         return next((item for item in reversed(self._items) if item.kind == kind and not item.is_done), None)
 
-    def _add(self, kind: str, item_id: str | None, index: int | None) -> OutputItem:
+    def _add(self, kind: str, item_id: str | None, index: int | None) -> ReceivedItem:
         if len(self._items) == MAX_ITEMS:
             raise UpstreamBrokenError(f"The upstream sent more than {MAX_ITEMS} items in one answer.")
         if kind != CALL:
             for call in self._calls:  # whoever leaves out the end of a call goes on after it
                 call.is_done = call.is_done or (bool(call.name) and is_json(call.best_arguments))
-        item = OutputItem(kind, item_id)
+        item = ReceivedItem(kind, item_id)
         self._items.append(item)
         if kind == CALL:
             self._calls.append(item)
@@ -218,24 +218,24 @@ class Output:
         return item
 
 
-def part_texts(found: responses.OutputItem) -> Iterator[tuple[Part, int, str]]:
+def part_texts(found: responses.OutputItem) -> Iterator[tuple[PartKind, int, str]]:
     """Yield the words of a whole item: of which part, its number, and the text."""
-    for places, usual in ((found.summary, Part.SUMMARY), (found.content, _CONTENT.get(found.type))):
+    for places, usual in ((found.summary, PartKind.SUMMARY), (found.content, _CONTENT.get(found.type))):
         for number, part in enumerate([places] if isinstance(places, str) else places or ()):
             kind, text = (usual, part) if isinstance(part, str) else _part(part)
             if kind is not None and isinstance(text, str) and text:
                 yield kind, number, text
 
 
-_CONTENT = {MESSAGE: Part.TEXT, REASONING: Part.THOUGHT}
-_PARTS = {part.value: part for part in Part} | {"text": Part.TEXT}
+_CONTENT = {MESSAGE: PartKind.TEXT, REASONING: PartKind.THOUGHT}
+_PARTS = {part.value: part for part in PartKind} | {"text": PartKind.TEXT}
 
 
-def _part(part: Any) -> tuple[Part | None, Any]:  # noqa: ANN401 - any JSON
+def _part(part: Any) -> tuple[PartKind | None, Any]:  # noqa: ANN401 - any JSON
     if not isinstance(part, dict):
         return None, None
     kind = _PARTS.get(str(part.get("type")))
-    return kind, part.get("refusal") if kind is Part.REFUSAL else part.get("text")
+    return kind, part.get("refusal") if kind is PartKind.REFUSAL else part.get("text")
 
 
 # --- whole items that go back as they came -----------------------------------------------------------------------

@@ -20,8 +20,8 @@ from claude_bridge.adapters.openai_responses.output import (
     REASONING,
     SEARCH,
     Output,
-    OutputItem,
-    Part,
+    PartKind,
+    ReceivedItem,
     part_texts,
     read_search,
     reasoning_item,
@@ -56,13 +56,13 @@ from claude_bridge.wire.sse import SseDecoder, SseFrame, StreamOrDocument
 
 _DONE = b"[DONE]"
 
-_TEXTS: dict[str, tuple[str, Part]] = {
+_TEXTS: dict[str, tuple[str, PartKind]] = {
     # OpenAI's own names, and that of the open specification for "reasoning_text" (openresponses.org)
-    "response.output_text": (MESSAGE, Part.TEXT),
-    "response.refusal": (MESSAGE, Part.REFUSAL),
-    "response.reasoning_summary_text": (REASONING, Part.SUMMARY),
-    "response.reasoning_text": (REASONING, Part.THOUGHT),
-    "response.reasoning": (REASONING, Part.THOUGHT),
+    "response.output_text": (MESSAGE, PartKind.TEXT),
+    "response.refusal": (MESSAGE, PartKind.REFUSAL),
+    "response.reasoning_summary_text": (REASONING, PartKind.SUMMARY),
+    "response.reasoning_text": (REASONING, PartKind.THOUGHT),
+    "response.reasoning": (REASONING, PartKind.THOUGHT),
 }
 """Events that come as ``.delta`` and ``.done``: of which items they are, and of which of their parts."""
 
@@ -169,26 +169,26 @@ class ResponsesStreamDecoder:
 
     # --- texts and thoughts ---------------------------------------------------------------------------------------
 
-    def _text_event(self, event: responses.Event, kind: str, part: Part, *, is_done: bool) -> list[Delta]:
+    def _text_event(self, event: responses.Event, kind: str, part: PartKind, *, is_done: bool) -> list[Delta]:
         item = self._output.find(kind, event.item_id, event.output_index)
-        number = event.summary_index if part is Part.SUMMARY else event.content_index
+        number = event.summary_index if part is PartKind.SUMMARY else event.content_index
         if is_done:
-            return self._fill(item, part, number, event.refusal if part is Part.REFUSAL else event.text)
+            return self._fill(item, part, number, event.refusal if part is PartKind.REFUSAL else event.text)
         return self._words(item, part, number, event.delta) if isinstance(event.delta, str) else []
 
-    def _fill(self, item: OutputItem, part: Part, number: int | None, whole: str | None) -> list[Delta]:
+    def _fill(self, item: ReceivedItem, part: PartKind, number: int | None, whole: str | None) -> list[Delta]:
         """Return what of a whole text no delta gave."""
         rest = item.missing(part, number, whole or "")
         return self._words(item, part, number, rest)
 
-    def _words(self, item: OutputItem, part: Part, number: int | None, words: str) -> list[Delta]:
+    def _words(self, item: ReceivedItem, part: PartKind, number: int | None, words: str) -> list[Delta]:
         """Return more words of a part. A thought is given once, as a summary or in full, whichever comes first."""
         begins = item.add(part, number, words) if words else None
         if begins is None:
             return []
         if item.kind == MESSAGE:
             self._is_thinking = False
-            self._has_refused |= part is Part.REFUSAL
+            self._has_refused |= part is PartKind.REFUSAL
             return [*self._calls(), *([TextStart(item.phase)] if begins else []), TextDelta(words)]
         gap = "\n\n" if begins and self._is_thinking else ""
         self._is_thinking = True
@@ -204,7 +204,7 @@ class ResponsesStreamDecoder:
             return self._named(self._output.found_or_added(found, event.output_index), found)
         return self._complete(self._output.ended(found, event.output_index), found, event.item)
 
-    def _named(self, item: OutputItem, found: responses.OutputItem) -> list[Delta]:
+    def _named(self, item: ReceivedItem, found: responses.OutputItem) -> list[Delta]:
         item.name = item.name or found.name or ""
         item.phase = item.phase or found.phase or ""
         if item.kind in (MESSAGE, REASONING, CALL, SEARCH) or item.is_done:
@@ -212,7 +212,7 @@ class ResponsesStreamDecoder:
         item.is_done, self._is_thinking = True, False
         return [*self._calls(), TextStart(), TextDelta(f"[{item.kind} omitted]")]  # nobody asked for one
 
-    def _complete(self, item: OutputItem, found: responses.OutputItem, raw: Raw) -> list[Delta]:
+    def _complete(self, item: ReceivedItem, found: responses.OutputItem, raw: Raw) -> list[Delta]:
         """Return what an item holds that no event gave."""
         deltas = self._named(item, found)
         if item.is_done:
@@ -275,7 +275,7 @@ class ResponsesStreamDecoder:
         return Finish(FinishReason.TOOL_CALLS if self._gave_calls else FinishReason.STOP)
 
 
-def _citations(item: OutputItem, annotations: Sequence[Any]) -> list[Delta]:
+def _citations(item: ReceivedItem, annotations: Sequence[Any]) -> list[Delta]:
     """Return the pages that the text of a message names, each once."""
     deltas: list[Delta] = []
     for one in annotations:

@@ -50,7 +50,7 @@ _NO_THOUGHT = ThinkingDelta("")
 """The engine has a field for thoughts, and nothing in it: that is all it says."""
 
 
-class _Place(Enum):
+class _Position(Enum):
     START = auto()
     UNDECIDED = auto()  # held back: a thought that the prompt opened, or an answer without one
     THOUGHT = auto()
@@ -59,7 +59,7 @@ class _Place(Enum):
     ANSWER = auto()
 
 
-_WATCHED, _ANSWER = _Place.WATCHED, _Place.ANSWER  # looked up at every delta
+_WATCHED, _ANSWER = _Position.WATCHED, _Position.ANSWER  # looked up at every delta
 
 
 class ThinkTagSplitter(Stage):
@@ -76,7 +76,7 @@ class ThinkTagSplitter(Stage):
         self._tags = tags
         self._opening = opening
         self._tools = tools
-        self._place = _Place.START
+        self._place = _Position.START
         self._close = tags[0][1]
         self._closings = marks_of(*(close for _, close in tags))
         self._beginnings = marks_of(*chain.from_iterable(tags), *HARMONY_OPENINGS).beginnings
@@ -117,7 +117,7 @@ class ThinkTagSplitter(Stage):
             return [delta]
         ended = self._end_text(delta.reason if isinstance(delta, Finish) else None)
         if isinstance(delta, ToolCallStart):
-            self._place, self._opening = _Place.START, TextOpening.ANSWER
+            self._place, self._opening = _Position.START, TextOpening.ANSWER
         return [*ended, delta]
 
     def close(self) -> list[Delta]:
@@ -130,29 +130,29 @@ class ThinkTagSplitter(Stage):
         self._remembered.append(text)
         self._remembered_chars += len(text)
         if self._remembered_chars > _MAX_REMEMBERED_CHARS:
-            self._remembered, self._place = None, _Place.ANSWER
+            self._remembered, self._place = None, _Position.ANSWER
 
     def _expect_answer(self) -> list[Delta]:
         """Return the text that was held back: the engine gives thoughts apart, so that all text is the answer."""
         self.learned = self._opening = TextOpening.ANSWER
-        if self._place is not _Place.UNDECIDED and not self._is_assumed:
+        if self._place is not _Position.UNDECIDED and not self._is_assumed:
             return []
         pieces = [*self._undecided, self._held]
-        self._undecided, self._held, self._is_assumed, self._place = [], "", False, _Place.ANSWER
+        self._undecided, self._held, self._is_assumed, self._place = [], "", False, _Position.ANSWER
         return [TextDelta(piece) for piece in pieces if piece]
 
     def _end_text(self, reason: FinishReason | None) -> list[Delta]:
         """Return what was held back; ``reason`` is that of the answer's end, None where it goes on or broke off."""
         is_whole = reason is FinishReason.STOP
-        if self._place is _Place.UNDECIDED:
-            pieces, self._undecided, self._place = self._undecided, [], _Place.ANSWER
+        if self._place is _Position.UNDECIDED:
+            pieces, self._undecided, self._place = self._undecided, [], _Position.ANSWER
             is_learned = self._opening is TextOpening.THOUGHT
             if is_whole and is_learned:
                 self.learned = TextOpening.ANSWER
             is_thought = reason is FinishReason.LENGTH or (is_learned and not is_whole)
             return [ThinkingDelta(piece) if is_thought else TextDelta(piece) for piece in pieces]
         held, self._held = self._held, ""
-        if self._place is not _Place.THOUGHT:
+        if self._place is not _Position.THOUGHT:
             return as_deltas(held)
         if self._is_assumed and is_whole:
             self._is_assumed, self.learned = False, TextOpening.ANSWER
@@ -162,21 +162,21 @@ class ThinkTagSplitter(Stage):
     def _take_text(self, text: str) -> list[Delta]:
         text, self._held = self._held + text, ""
         out: list[Delta] = []
-        if self._place is _Place.START:
+        if self._place is _Position.START:
             text = self._enter(text)
             if self._harmony is not None:
                 return self._harmony.take(TextDelta(text))
-        if self._place is _Place.UNDECIDED and text:
+        if self._place is _Position.UNDECIDED and text:
             return self._decide(text)
-        if self._place is _Place.WATCHED:
+        if self._place is _Position.WATCHED:
             out, text = self._watch(text)
-        if self._place is _Place.THOUGHT:
+        if self._place is _Position.THOUGHT:
             out, text = self._take_thought(text)
-        if self._place is _Place.BEHIND:
+        if self._place is _Position.BEHIND:
             text = text.lstrip("\n")
             if text:
-                self._place = _Place.ANSWER
-        if text and self._place is _Place.ANSWER:
+                self._place = _Position.ANSWER
+        if text and self._place is _Position.ANSWER:
             out.append(TextDelta(text))
         return out
 
@@ -185,10 +185,10 @@ class ThinkTagSplitter(Stage):
         start = text.lstrip()
         for opening, closing in self._tags:
             if start.startswith(opening):
-                self.learned, self._place, self._close = TextOpening.ANSWER, _Place.THOUGHT, closing
+                self.learned, self._place, self._close = TextOpening.ANSWER, _Position.THOUGHT, closing
                 return start.removeprefix(opening)
             if start.startswith(closing):  # a template's own sign that there is no thought
-                self._place = _Place.BEHIND
+                self._place = _Position.BEHIND
                 return start.removeprefix(closing)
         if start.startswith(HARMONY_OPENINGS):
             self._harmony = HarmonyReader(self._tools)
@@ -198,11 +198,11 @@ class ThinkTagSplitter(Stage):
             return ""
         match self._opening:
             case TextOpening.THOUGHT | TextOpening.PROBABLY_THOUGHT:
-                self._place = _Place.UNDECIDED
+                self._place = _Position.UNDECIDED
             case TextOpening.PERHAPS_THOUGHT | TextOpening.UNKNOWN:
-                self._place, self._remembered = _Place.WATCHED, []
+                self._place, self._remembered = _Position.WATCHED, []
             case TextOpening.ANSWER:
-                self._place = _Place.ANSWER
+                self._place = _Position.ANSWER
         return text
 
     def _decide(self, text: str) -> list[Delta]:
@@ -212,7 +212,7 @@ class ThinkTagSplitter(Stage):
         if self._close not in so_far and len(so_far) <= _MAX_UNDECIDED_CHARS:
             return []
         self._is_assumed = self._close not in so_far
-        pieces, self._undecided, self._place = self._undecided, [], _Place.THOUGHT
+        pieces, self._undecided, self._place = self._undecided, [], _Position.THOUGHT
         return [delta for piece in pieces for delta in self._take_text(piece)]
 
     def _watch(self, text: str) -> tuple[list[Delta], str]:
@@ -228,11 +228,11 @@ class ThinkTagSplitter(Stage):
         before = "".join((*remembered, text[: found.start()]))
         self._remembered = None
         if not self._is_closed_thought(before):
-            self._place = _Place.ANSWER
+            self._place = _Position.ANSWER
             return [], text
         if before.strip():
             self.learned = TextOpening.THOUGHT
-        self._place = _Place.BEHIND
+        self._place = _Position.BEHIND
         thought, rest = text[: found.start()], text[found.end() :]
         if self._opening is TextOpening.UNKNOWN or "".join(remembered).strip():
             return as_deltas(thought), rest
@@ -256,7 +256,7 @@ class ThinkTagSplitter(Stage):
         if close:
             if self._opening is TextOpening.PROBABLY_THOUGHT and self.learned is None:
                 self.learned = TextOpening.THOUGHT
-            self._place, self._is_assumed = _Place.BEHIND, False
+            self._place, self._is_assumed = _Position.BEHIND, False
             thought = thought.rstrip("\n")
         else:
             before = thought[: len(thought) - self._closings.overlap(thought)].rstrip("\n")

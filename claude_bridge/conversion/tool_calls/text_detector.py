@@ -54,7 +54,7 @@ _LIST_MARK = re.compile(r"\s*(?:\d{1,3}|[A-Za-z])\.")
 _INDENTED = re.compile(r" {4,}|\s*\t")
 
 
-class _Place:
+class _TextContext:
     """Where in an answer the text stands, as far as it matters for a call that may follow: Markdown, and line ends."""
 
     def __init__(self) -> None:
@@ -132,7 +132,7 @@ class TextToolCallDetector(Stage):
         """Of text behind the last of these calls."""
         self._unplaced: list[str] = []
         """Text since the place was last needed."""
-        self._place = _Place()
+        self._place = _TextContext()
         self._calls = 0
         self._has_begun = False
         self._is_over = False
@@ -246,7 +246,7 @@ class TextToolCallDetector(Stage):
         """Return whether a call that begins with this mark may follow the text so far."""
         return self._moved_place().may_precede(FORMATS_BY_MARK[mark], self._own_format)
 
-    def _moved_place(self) -> _Place:
+    def _moved_place(self) -> _TextContext:
         """Return the place behind all text so far."""
         self._place.move("".join(self._unplaced))
         self._unplaced.clear()

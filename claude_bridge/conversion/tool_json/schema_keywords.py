@@ -9,7 +9,14 @@ from __future__ import annotations
 
 from typing import Literal
 
-from claude_bridge.conversion.tool_json.schema_merge import SILENT, TYPES, Budget, SchemaParts, json_text, with_notes
+from claude_bridge.conversion.tool_json.schema_merge import (
+    SILENT,
+    TYPES,
+    GrowthBudget,
+    SchemaParts,
+    json_text,
+    with_notes,
+)
 from claude_bridge.conversion.tool_json.text import Json
 
 _Place = Literal["top", "property", "inner"]
@@ -26,7 +33,7 @@ class FewKeywords:
     References are put in place, ``const`` becomes an enum, ``oneOf`` becomes ``anyOf``, ``allOf`` is merged.
     """
 
-    def __init__(self, root: Json, budget: Budget, *, is_openapi: bool) -> None:
+    def __init__(self, root: Json, budget: GrowthBudget, *, is_openapi: bool) -> None:
         self._root = root
         self._budget = budget
         self._parts = SchemaParts(root, budget)

@@ -26,7 +26,7 @@ _LEAST_COST = 16
 """What the smallest target or note costs: an empty schema takes bytes too."""
 
 
-class Budget:
+class GrowthBudget:
     """How many bytes a schema may still grow by."""
 
     def __init__(self, bytes_left: int) -> None:
@@ -52,7 +52,7 @@ def json_text(value: Json) -> str:
 class SchemaParts:
     """The parts of one schema document: what its references name, and what becomes of several parts together."""
 
-    def __init__(self, root: Json, budget: Budget) -> None:
+    def __init__(self, root: Json, budget: GrowthBudget) -> None:
         self._root = root
         self._budget = budget
         self._sizes: dict[str, int] = {}

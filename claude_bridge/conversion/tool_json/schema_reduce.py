@@ -27,7 +27,13 @@ from claude_bridge.conversion.bounded_cache import BoundedCache
 from claude_bridge.conversion.profile import SchemaDialect
 from claude_bridge.conversion.tool_json.schema_check import resolve_reference
 from claude_bridge.conversion.tool_json.schema_keywords import FewKeywords, known_types
-from claude_bridge.conversion.tool_json.schema_merge import ANNOTATIONS, Budget, SchemaParts, json_text, with_notes
+from claude_bridge.conversion.tool_json.schema_merge import (
+    ANNOTATIONS,
+    GrowthBudget,
+    SchemaParts,
+    json_text,
+    with_notes,
+)
 from claude_bridge.conversion.tool_json.text import Json, check_depth, decode_exactly, encode_exactly
 from claude_bridge.errors import InvalidRequestError
 from claude_bridge.wire.lenient_json import replace_lone_surrogates
@@ -97,7 +103,7 @@ def _reduce(schema: bytes, dialect: SchemaDialect, *, is_tool: bool) -> ReducedS
     check_depth(schema)
     document = replace_lone_surrogates(schema)
     root = decode_exactly(document)
-    budget = Budget(len(schema) + GROWTH_BYTES)
+    budget = GrowthBudget(len(schema) + GROWTH_BYTES)
     if dialect in ("few-keywords", "openapi"):
         few = FewKeywords(root, budget, is_openapi=dialect == "openapi")
         if is_tool:
@@ -179,7 +185,7 @@ _NOT_AT_THE_TOP = frozenset({"$ref", "allOf", "anyOf", "oneOf", "enum", "const",
 class _Tidying:
     """One schema on its way: it keeps its keywords, but for those that the engine would refuse."""
 
-    def __init__(self, root: Json, budget: Budget, *, for_grammar: bool) -> None:
+    def __init__(self, root: Json, budget: GrowthBudget, *, for_grammar: bool) -> None:
         self._root = root
         self._budget = budget
         self._parts = SchemaParts(root, budget)

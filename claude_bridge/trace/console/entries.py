@@ -53,7 +53,7 @@ class Line(NamedTuple):
     tone: Tone = "plain"
 
 
-class Entry(NamedTuple):
+class LogEntry(NamedTuple):
     """What is shown of one event; ``number`` counts exchanges, and picks the colour of the tag."""
 
     tag: str

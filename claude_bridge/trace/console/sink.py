@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from claude_bridge.trace.console.entries import Entry, Mark, Tone
+from claude_bridge.trace.console.entries import LogEntry, Mark, Tone
 from claude_bridge.trace.console.printable import NO_BREAK, counted, one_line, printable
 from claude_bridge.trace.console.timeline import Log
 from claude_bridge.trace.events import EventsDropped, TraceEvent
@@ -120,7 +120,7 @@ class _Screen:
         self._encoding = getattr(console.file, "encoding", None) or "utf-8"
         self._is_unicode = self._encoding.lower().startswith("utf")
 
-    def show_entry(self, entry: Entry) -> None:
+    def show_entry(self, entry: LogEntry) -> None:
         """Print the entry in one go; the exchange's tag begins each of its rows."""
         tag_style = _TAG_STYLES[entry.number % len(_TAG_STYLES)]
         mark, mark_style = _MARKS[entry.mark]

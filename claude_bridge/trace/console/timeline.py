@@ -8,7 +8,7 @@ from typing import assert_never
 
 from claude_bridge.conversion.loss import Loss
 from claude_bridge.trace.console import entries
-from claude_bridge.trace.console.entries import Entry, Line, Mark, Tone
+from claude_bridge.trace.console.entries import Line, LogEntry, Mark, Tone
 from claude_bridge.trace.console.printable import NO_BREAK, counted, rate, seconds
 from claude_bridge.trace.events import (
     AnswerGrew,
@@ -83,7 +83,7 @@ class OpenExchange:
         self.remarks: list[Line] = []
         self.repairs: list[Line] = []
         self.stream_repairs: list[str] = []
-        self.held: Entry | None = None
+        self.held: LogEntry | None = None
         """What was asked, while it is not known whether it is what was refused just before."""
         self.waiting_shown = False
         self.read: PromptRead | None = None
@@ -92,11 +92,13 @@ class OpenExchange:
 
     def entry(
         self, event: TraceEvent, mark: Mark, head: str, lines: Sequence[Line] = (), tone: Tone = "plain"
-    ) -> Entry:
+    ) -> LogEntry:
         """Return an entry of this exchange."""
-        return Entry(self.tag, self.summary.number, mark, event.at_s, head, list(lines), tone)
+        return LogEntry(self.tag, self.summary.number, mark, event.at_s, head, list(lines), tone)
 
-    def news(self, event: RequestQueued | WaitingForUpstream | PromptRead, tokens_per_s: float | None) -> Entry | None:
+    def news(
+        self, event: RequestQueued | WaitingForUpstream | PromptRead, tokens_per_s: float | None
+    ) -> LogEntry | None:
         """Return how far the exchange is: that it waits or is read once, how much has been read from time to time."""
         head = ""
         match event:
@@ -172,7 +174,7 @@ class Log:
         self.reading_tokens_per_s: float | None = None
         """How fast the engine read its last long prompt, nothing of it cached; None: not known yet."""
 
-    def take(self, event: TraceEvent) -> list[Entry]:
+    def take(self, event: TraceEvent) -> list[LogEntry]:
         """Return what to show of the event."""
         exchange = self._exchange(event)
         shown = self._entries_of(event, exchange)
@@ -182,7 +184,7 @@ class Log:
             del self.open[event.exchange]
         return shown
 
-    def _entries_of(self, event: TraceEvent, exchange: OpenExchange) -> list[Entry]:
+    def _entries_of(self, event: TraceEvent, exchange: OpenExchange) -> list[LogEntry]:
         if isinstance(event, RequestReceived):
             entry = exchange.entry(event, "asked", entries.asked_head(event), entries.asked_lines(event))
             if not self._refusals.may_repeat(event):
@@ -197,7 +199,7 @@ class Log:
                 return [exchange.entry(event, "failed", head, tone="dim")] if repeats == 1 else []
         return [entry for entry in (held, self._entry_of(event, exchange)) if entry is not None]
 
-    def _entry_of(self, event: TraceEvent, exchange: OpenExchange) -> Entry | None:
+    def _entry_of(self, event: TraceEvent, exchange: OpenExchange) -> LogEntry | None:
         match event:
             case ImageDescribed():
                 return exchange.entry(event, "sent", *entries.described(event))
@@ -258,7 +260,7 @@ class Log:
         lines = [Line("loss", text, tone="warning") for text in texts]
         return [*lines, Line("loss", f"as before: {', '.join(known)}", tone="dim")] if known else lines
 
-    def _ended(self, event: ExchangeEnded, exchange: OpenExchange) -> Entry:
+    def _ended(self, event: ExchangeEnded, exchange: OpenExchange) -> LogEntry:
         self.reading_tokens_per_s = reading_speed(
             self.reading_tokens_per_s,
             prompt_tokens=event.prompt_tokens,
