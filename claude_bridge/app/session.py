@@ -15,7 +15,7 @@ from typing import NamedTuple
 from msgspec import Struct
 from msgspec.structs import replace
 
-from claude_bridge.app import claude_code
+from claude_bridge.app import claude_program
 from claude_bridge.app.client_environment import client_environment
 from claude_bridge.app.notices import Notices
 from claude_bridge.app.plan import Plan
@@ -66,7 +66,7 @@ def run_session(plan: Plan, session: Session, notices: Notices) -> SessionEnd:
     async def with_search(plan: Plan, upstream: Upstream) -> Plan:
         if decide_lite(session, upstream.window_tokens) or leaves_searches(plan.web, upstream):
             return plan  # it has no tool that searches, or another one searches
-        is_script = claude_code.prints_one_answer(session.arguments)
+        is_script = claude_program.prints_one_answer(session.arguments)
         return replace(plan, web=await with_agreed_search(plan.web, Notices() if is_script else notices))
 
     return run(partial(serve_beside, plan, partial(_run, session), notices, complete=with_search))
@@ -80,12 +80,12 @@ async def _run(session: Session, bridge: RunningBridge, upstream: Upstream) -> S
         allows_traffic=session.allows_traffic,
         outside=os.environ,
     )
-    ours = client_environment(served) | (claude_code.LITE_ENVIRONMENT if is_lite else {})
-    client = claude_code.client_command(
+    ours = client_environment(served) | (claude_program.LITE_ENVIRONMENT if is_lite else {})
+    client = claude_program.client_command(
         session.arguments,
         environment=ours,
         is_lite=is_lite,
-        has_status_line=claude_code.has_own_status_line(),
+        has_status_line=claude_program.has_own_status_line(),
     )
     web = search_note(plan.web, upstream) or (None if is_lite else no_search_note(plan.web))
     notes = [*client.notes, *([web] if web else [])]
@@ -112,7 +112,7 @@ def decide_lite(session: Session, window_tokens: int | None) -> bool:
     if session.is_lite is not None:
         return session.is_lite
     full, lite = FULL_PROMPT, LITE_PROMPT
-    if window_tokens is None or claude_code.chooses_tools(session.arguments):
+    if window_tokens is None or claude_program.chooses_tools(session.arguments):
         return False
     if window_tokens < lite.needs_window_tokens:
         raise SetupError(

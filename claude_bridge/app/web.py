@@ -16,7 +16,7 @@ from claude_bridge.config.locate import search_answer_file
 from claude_bridge.config.types import SearchChoice
 from claude_bridge.data_files import read_rows
 from claude_bridge.errors import SetupError
-from claude_bridge.server_tools.blocks import INSTALL_HINT
+from claude_bridge.server_tools.result_texts import INSTALL_HINT
 
 if TYPE_CHECKING:
     from claude_bridge.app.plan import WebPlan

@@ -23,7 +23,7 @@ from claude_bridge.errors import SetupError, UsageError
 if TYPE_CHECKING:
     from claude_bridge.config.schema import Config
     from claude_bridge.exam.results import Exam, Result, Score
-    from claude_bridge.exam.session import PreparedExam
+    from claude_bridge.exam.run import PreparedExam
     from claude_bridge.exam.store import Store
     from claude_bridge.exam.verdict import Verdict
 
@@ -131,7 +131,7 @@ def _begun(
     Raises:
         SetupError: an engine does not answer.
     """
-    from claude_bridge.exam.session import prepare, take
+    from claude_bridge.exam.run import prepare, take
 
     notices = TerminalNotices()
     prepared = [prepare(config, one, notices, **choices) for one in options]

@@ -64,7 +64,7 @@ def run(
     from msgspec.structs import replace
 
     from claude_bridge.app.build import build_plan
-    from claude_bridge.app.claude_code import find_claude_code, prints_one_answer
+    from claude_bridge.app.claude_program import find_claude_code, prints_one_answer
     from claude_bridge.app.session import Session, run_session
 
     program = find_claude_code()

@@ -14,7 +14,7 @@ from pathlib import Path
 import anyio
 from msgspec import Struct
 
-from claude_bridge.app.claude_code import settings_paths
+from claude_bridge.app.claude_program import settings_paths
 from claude_bridge.app.plan import WebPlan
 from claude_bridge.app.web import where_queries_go
 from claude_bridge.clients.claude_code import KEY_VARIABLES, OTHER_SERVICES
@@ -23,7 +23,7 @@ from claude_bridge.doctor.reach import place_of
 from claude_bridge.errors import SetupError, UpstreamError
 from claude_bridge.providers import engine_words
 from claude_bridge.server.listener import describe_port_owner
-from claude_bridge.server_tools.blocks import ToolError
+from claude_bridge.server_tools.result_texts import ToolError
 from claude_bridge.server_tools.searching import searcher_for
 from claude_bridge.server_tools.tools import SearchQuery
 from claude_bridge.upstream.client import UpstreamClient

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from posixpath import basename
 from typing import NamedTuple
 
-from claude_bridge.exam.commands import MAX_OUTPUT_CHARS, CommandOutput, run_command
 from claude_bridge.exam.disk import ROOT, Disk, WorldError
+from claude_bridge.exam.shell_commands import MAX_OUTPUT_CHARS, CommandOutput, run_command
 
 MAX_COMMAND_CHARS = 20_000
 MAX_COMMANDS = 30

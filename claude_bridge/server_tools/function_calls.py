@@ -14,8 +14,8 @@ from claude_bridge.clients.claude_code import SEARCH_PROMPT
 from claude_bridge.conversion.builtin_tools import api_tool
 from claude_bridge.conversion.request.server_tool_history import search_results_in
 from claude_bridge.conversion.web_results import error_content
-from claude_bridge.server_tools.blocks import tool_result
 from claude_bridge.server_tools.declared import Declaration, declared_web_tools, needs_bridge
+from claude_bridge.server_tools.result_texts import tool_result
 from claude_bridge.wire.anthropic import (
     CountTokensRequest,
     MessagesRequest,

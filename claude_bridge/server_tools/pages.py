@@ -19,7 +19,7 @@ from claude_bridge.attachments.fetch import WebFetcher, decoded
 from claude_bridge.attachments.pdf.reader import PdfReader, Share, shown_pages, why_unreadable
 from claude_bridge.attachments.public_web import FetchError, PublicWeb, WebDocument, WebLimits
 from claude_bridge.conversion.media_types import PDF, media_type_of
-from claude_bridge.server_tools.blocks import INSTALL_HINT, ToolError
+from claude_bridge.server_tools.result_texts import INSTALL_HINT, ToolError
 from claude_bridge.wire.anthropic import TextBlock
 from claude_bridge.wire.urls import InvalidUrlError, parse_url
 

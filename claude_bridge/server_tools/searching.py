@@ -17,8 +17,8 @@ from msgspec import Struct, convert
 from claude_bridge.conversion.web_results import SearchHit
 from claude_bridge.data_files import read_rows
 from claude_bridge.errors import SetupError, UpstreamError
-from claude_bridge.server_tools.blocks import INSTALL_HINT, ToolError
 from claude_bridge.server_tools.declared import UserLocation, host_of
+from claude_bridge.server_tools.result_texts import INSTALL_HINT, ToolError
 from claude_bridge.server_tools.tools import SearchQuery
 from claude_bridge.upstream.client import FetchedDocument, UpstreamClient
 from claude_bridge.upstream.proxies import InvalidProxyError, proxy_for

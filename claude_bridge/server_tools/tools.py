@@ -10,10 +10,10 @@ from msgspec import Raw, Struct
 
 from claude_bridge.conversion.web_results import SearchHit, error_content, fetch_content, search_content
 from claude_bridge.off_loop import run_off_loop_if_large
-from claude_bridge.server_tools.blocks import ToolError
 from claude_bridge.server_tools.declared import Declaration, UserLocation, host_of
 from claude_bridge.server_tools.function_calls import WebRequest
 from claude_bridge.server_tools.pages import MAX_PAGE_CHARS, PageReader
+from claude_bridge.server_tools.result_texts import ToolError
 
 CALL_LIMIT_S = 60.0
 """The longest that one call takes, whatever happens."""

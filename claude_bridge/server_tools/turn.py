@@ -19,10 +19,10 @@ from claude_bridge.conversion.web_results import error_content
 from claude_bridge.errors import BridgeError
 from claude_bridge.exchange import Answer, Exchange, SendItems, Waiting
 from claude_bridge.off_loop import run_off_loop_if_large
-from claude_bridge.server_tools.blocks import tool_result
 from claude_bridge.server_tools.function_calls import WebRequest
+from claude_bridge.server_tools.message_writer import MessageWriter, WebCall
+from claude_bridge.server_tools.result_texts import tool_result
 from claude_bridge.server_tools.tools import CHARS_PER_TOKEN, CallResult, WebTools
-from claude_bridge.server_tools.writer import MessageWriter, WebCall
 from claude_bridge.trace.events import WebToolCalled
 from claude_bridge.trace.recorder import Recorder
 from claude_bridge.wire.anthropic import MessagesRequest

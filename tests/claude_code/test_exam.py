@@ -17,8 +17,8 @@ from claude_bridge.app.notices import Notices
 from claude_bridge.app.options import Options
 from claude_bridge.app.running import RunningBridge
 from claude_bridge.config.schema import Config
-from claude_bridge.exam.client import take_with_client
 from claude_bridge.exam.disk import ROOT
+from claude_bridge.exam.real_client import take_with_client
 from claude_bridge.exam.results import Result
 from claude_bridge.exam.task import Task, Turn, Use
 from claude_bridge.providers import Upstream

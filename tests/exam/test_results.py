@@ -15,7 +15,7 @@ from claude_bridge.exam.asking import AnswerFigures
 from claude_bridge.exam.catalog import CATALOG
 from claude_bridge.exam.page import page_of
 from claude_bridge.exam.results import Exam, Result, TranscriptLine, as_json, score_of
-from claude_bridge.exam.session import expected_cost_usd
+from claude_bridge.exam.run import expected_cost_usd
 from claude_bridge.exam.store import Store
 from claude_bridge.exam.verdict import ADVICE, VERDICTS, judge
 from tests.exam.scripted import settings_of

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claude_bridge.server_tools.writer import CitationReader
+from claude_bridge.server_tools.message_writer import CitationReader
 
 SOURCES = [{"url": f"https://{letter}.example", "title": letter} for letter in "ab"]
 

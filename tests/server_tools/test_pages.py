@@ -11,8 +11,8 @@ import pytest
 from claude_bridge.attachments.fetch import decoded
 from claude_bridge.attachments.public_web import PublicWeb
 from claude_bridge.server_tools import pages
-from claude_bridge.server_tools.blocks import ToolError
 from claude_bridge.server_tools.pages import LIMITS, MAX_HTML_BYTES, PageReader, html_as_markdown
+from claude_bridge.server_tools.result_texts import ToolError
 from tests.fake_upstream import FakeUpstream, Reply, document, refusal
 from tests.pdfs import pdf
 from tests.server_tools.engines import SITE, html

@@ -13,8 +13,8 @@ import pytest
 from claude_bridge.app.web import search_key_variables
 from claude_bridge.config.types import SearchChoice
 from claude_bridge.conversion.web_results import SearchHit
-from claude_bridge.server_tools.blocks import ToolError
 from claude_bridge.server_tools.declared import UserLocation
+from claude_bridge.server_tools.result_texts import ToolError
 from claude_bridge.server_tools.searching import SERVICES, DuckDuckGo, HttpSearcher, duckduckgo_region
 from claude_bridge.server_tools.tools import SearchQuery
 from tests.fake_upstream import FakeUpstream, ReceivedRequest, Reply, Stall, json_document, refusal

@@ -23,7 +23,7 @@ from claude_bridge.conversion.deltas import (
 from claude_bridge.conversion.response.assembler import MessageAssembler
 from claude_bridge.conversion.response.context import ResponseContext
 from claude_bridge.conversion.web_results import error_content
-from claude_bridge.server_tools.writer import MessageWriter
+from claude_bridge.server_tools.message_writer import MessageWriter
 from claude_bridge.wire.anthropic_answers import Stop, StreamEvent
 from tests.dialogues import folded
 from tests.laws import assert_legal, assert_sdk_agrees

@@ -118,7 +118,7 @@ def take(
 async def _take(exam: Exam, keep: Callable[[Result], None], bridge: RunningBridge, upstream: Upstream) -> None:
     done = {result.key for result in exam.results}
     if exam.settings.client:
-        from claude_bridge.exam.client import take_with_client
+        from claude_bridge.exam.real_client import take_with_client
 
         results = take_with_client(exam.settings, bridge, upstream, done=done)
     else:

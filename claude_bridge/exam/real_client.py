@@ -23,15 +23,15 @@ from anyio import to_thread
 from msgspec import DecodeError, json
 from msgspec.structs import replace
 
-from claude_bridge.app.claude_code import LITE_ENVIRONMENT, client_command, find_claude_code
+from claude_bridge.app.claude_program import LITE_ENVIRONMENT, client_command, find_claude_code
 from claude_bridge.app.client_environment import client_environment
 from claude_bridge.app.running import RunningBridge
 from claude_bridge.app.session import Session, decide_lite
 from claude_bridge.exam.asking import AnswerFigures
 from claude_bridge.exam.catalog import Kind
-from claude_bridge.exam.commands import COMMANDS
 from claude_bridge.exam.disk import MAX_FILE_CHARS, MAX_FILES, ROOT
 from claude_bridge.exam.results import Result, Settings, TranscriptLine, result_of
+from claude_bridge.exam.shell_commands import COMMANDS
 from claude_bridge.exam.task import Happened, Task
 from claude_bridge.exam.world import AnsweredCall
 from claude_bridge.providers import Upstream

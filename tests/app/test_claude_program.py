@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from claude_bridge.app.claude_code import (
+from claude_bridge.app.claude_program import (
     _behind_shim,
     client_command,
     find_claude_code,

@@ -14,7 +14,7 @@ from claude_bridge.conversion.request.server_tool_history import unseal_content
 from claude_bridge.conversion.response.accumulator import MessageAccumulator
 from claude_bridge.conversion.web_results import search_citation
 from claude_bridge.errors import BridgeError
-from claude_bridge.server_tools.blocks import CITED_CHARS
+from claude_bridge.server_tools.result_texts import CITED_CHARS
 from claude_bridge.wire.anthropic import ServerToolUseBlock, TextBlock, ToolUseBlock, WebSearchToolResultBlock
 from claude_bridge.wire.anthropic_answers import (
     AnswerBlock,
