@@ -111,6 +111,8 @@ def check_model_names(config: Config) -> Iterator[Mistake]:
             yield Mistake(path, f'names a model of "{LOCAL}", which has only one: write "{LOCAL}"')
         elif name.provider not in known:
             what = f"names the provider {shown(name.provider)}, which does not exist"
+            if not name.model:  # mostly a model by itself
+                what = f"must be {name.WANTED}, and no provider is named {shown(name)}"
             yield Mistake(path, f"{what}; {_nearest(name.provider, known)}")
 
 

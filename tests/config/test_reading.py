@@ -152,6 +152,12 @@ OWN = '[providers.work]\nkind = "openai-chat"\nbase_url = "http://h"\n'
             id="unknown provider of a model",
         ),
         pytest.param(
+            '[defaults]\nmodel = "qwen3:1.7b"',
+            '2: defaults.model must be PROVIDER/MODEL, such as "ollama/qwen3:1.7b", or PROVIDER, and no provider is '
+            'named "qwen3:1.7b"; there are: openai, ollama, ',
+            id="a model without its provider",
+        ),
+        pytest.param(
             '[defaults]\nmodel = "local/m"',
             '2: defaults.model names a model of "local", which has only one: write "local"',
             id="a model of local",

@@ -36,7 +36,7 @@ class PromptFacts(Struct, frozen=True, kw_only=True):
     """What must be known of a conversation to judge the length of its prompt."""
 
     images: int
-    """How many images and documents go to the engine."""
+    """How many images and documents the user's messages hold."""
     assistant_turns: int
     asks_for_summary: bool
     """Whether the client compacts its conversation with this request."""
