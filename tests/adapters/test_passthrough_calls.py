@@ -229,10 +229,20 @@ def test_arguments_that_are_no_text_are_left_out() -> None:
 
 
 def test_an_engine_that_streams_though_nobody_wanted_it_gives_the_whole_message() -> None:
+    citation = {"type": "char_location", "cited_text": "Hello"}
+    deltas: list[Any] = [
+        {"type": "text_delta", "text": "Hel"},
+        {"type": "text_delta", "text": "lo"},
+        {"type": "citations_delta", "citation": citation},
+        {"type": "text_delta", "text": 5},
+        {"type": ["text_delta"], "text": "no type"},
+        {"type": "novel_delta", "text": "not known"},
+        "no delta",
+    ]
     frames = [
         START,
         frame("content_block_start", index=0, content_block={"type": "text", "text": ""}),
-        *(frame("content_block_delta", index=0, delta={"type": "text_delta", "text": part}) for part in ("Hel", "lo")),
+        *(frame("content_block_delta", index=0, delta=delta) for delta in deltas),
         frame("content_block_stop", index=0),
         end(),
         STOP,
@@ -240,7 +250,7 @@ def test_an_engine_that_streams_though_nobody_wanted_it_gives_the_whole_message(
     answer = RepairedDocument(a_request(), MessagesProfile(), a_context(), "The engine")
     message = json.loads(b"".join(map(encode_stream_event, [*answer.feed(b"".join(frames)), *answer.close()])))
     assert (message["id"], message["stop_reason"]) == ("msg_1", "end_turn")
-    assert message["content"] == [{"type": "text", "text": "Hello"}]
+    assert message["content"] == [{"type": "text", "text": "Hello", "citations": [citation]}]
     assert message["usage"]["output_tokens"] == 5
 
 

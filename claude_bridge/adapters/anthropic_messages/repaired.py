@@ -326,14 +326,22 @@ def _folded(message: Fields, stream: bytes) -> Fields:
         match parse_object(frame.data):
             case {"type": "message_start", "message": head}:
                 folded |= head
-            case {"type": "content_block_start", "content_block": block}:
+            case {"type": "content_block_start", "content_block": dict() as block}:
                 blocks.append(block)
-            case {"type": "content_block_delta", "delta": {"type": "input_json_delta", "partial_json": text}}:
-                blocks[-1]["input"] = parse_object(input_json(text).encode())
-            case {"type": "content_block_delta", "delta": delta}:
-                field = _FIELD_OF_DELTA[delta["type"]]
-                blocks[-1][field] += delta[field]
+            case {"type": "content_block_delta", "delta": {"type": str() as kind} as delta} if blocks:
+                _add_delta(blocks[-1], kind, delta)
             case {"type": "message_delta", "delta": delta, "usage": usage}:
                 folded |= delta
                 folded["usage"] |= usage
     return folded | {"content": blocks}
+
+
+def _add_delta(block: Fields, kind: str, delta: Fields) -> None:
+    """Add to a block what a delta brings; one of another type, or without a text, brings nothing."""
+    if kind == "input_json_delta":
+        block["input"] = parse_object(input_json(text_in(delta, "partial_json")).encode())
+    elif kind == "citations_delta" and (citation := object_in(delta, "citation")):
+        known = block.get("citations")
+        block["citations"] = [*(known if isinstance(known, list) else ()), citation]
+    elif field := _FIELD_OF_DELTA.get(kind):
+        block[field] = text_in(block, field) + text_in(delta, field)
