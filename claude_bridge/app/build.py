@@ -111,7 +111,7 @@ def _named_model(config: Config, options: Options) -> tuple[str, str]:
     if config.defaults.model is None:
         raise UsageError(
             "No PROVIDER is given, and the configuration has no default model.",
-            "Name one after the command, such as ollama, or set [defaults] model: `bridge config init`",
+            "Name one after the command, such as ollama, or set [defaults] model: `bridge config path` names the file.",
         )
     return config.defaults.model.provider, config.defaults.model.model
 
@@ -223,10 +223,16 @@ def provider_row(config: Config, provider: str) -> Provider:
         )
     rows = configured_rows(config)
     if provider not in rows:
+        if "://" in provider:
+            raise SetupError(
+                "An address stands in the place of PROVIDER.",
+                "Give it by --base-url: `bridge serve openai --base-url URL`",
+            )
         known = [*rows, LOCAL]
         near = get_close_matches(provider.lower(), known, n=1)
+        where = "A model comes after its provider, as in ollama qwen3:1.7b. " if not near else ""
         nearest = f"; did you mean {near[0]}?" if near else "."
-        raise SetupError(f"There is no provider {provider!r}{nearest}", f"The providers are {', '.join(known)}.")
+        raise SetupError(f"There is no provider {provider!r}{nearest}", f"{where}The providers are {', '.join(known)}.")
     return rows[provider]
 
 
@@ -236,7 +242,8 @@ def address_of(config: Config, row: Provider, base_url: str | None) -> str | Non
     source, example = row.base_url_variable or "", "http://localhost:11434/v1"
     if base_url is not None:
         source = BASE_URL_VARIABLE if base_url == os.environ.get(BASE_URL_VARIABLE) else "--base-url"
-        example = example if "://" in base_url else f"http://{base_url}"
+        scheme, _, rest = base_url.rpartition("://")
+        example = f"http://{rest}" if scheme not in ("http", "https") and rest else example
     elif configured is not None and configured.base_url is not None:
         return None if configured.base_url == row.base_url else configured.base_url
     elif given := os.environ.get(source, "").strip():

@@ -173,12 +173,13 @@ def _open_sinks(plan: Plan, notices: Notices) -> list[Sink]:
         if plan.trace_file is not None:
             from claude_bridge.trace.writer import TraceWriter
 
-            what, hint = f"trace can't be written to {plan.trace_file}", "Check --trace."
+            what = f"trace can't be written to {plan.trace_file}"
+            hint = "Give --trace a file in a folder that exists, and that you can write to."
             sinks.append(trace := TraceWriter(plan.trace_file))
             if trace.warning is not None:
                 notices.warn(trace.warning)
     except OSError as error:
-        raise SetupError(f"The {what}: {error}", hint) from error
+        raise SetupError(f"The {what}: {error.strerror or error}.", hint) from error
     return sinks
 
 

@@ -16,7 +16,7 @@ from claude_bridge.config.locate import search_answer_file
 from claude_bridge.config.types import SearchChoice
 from claude_bridge.data_files import read_rows
 from claude_bridge.errors import SetupError
-from claude_bridge.server_tools.result_texts import INSTALL_HINT
+from claude_bridge.extras import how_to_install
 
 if TYPE_CHECKING:
     from claude_bridge.app.plan import WebPlan
@@ -36,7 +36,9 @@ def search_key_variables() -> Mapping[str, str]:
 def require_library(choice: SearchChoice) -> None:
     """Raise SetupError where DuckDuckGo is to be searched without the library for it."""
     if choice == DUCKDUCKGO and not find_spec("ddgs"):
-        raise SetupError("DuckDuckGo is searched by the library ddgs, which is not installed.", INSTALL_HINT)
+        raise SetupError(
+            "DuckDuckGo is searched by the library ddgs, which is not installed.", f"Install it: {_how_to_install()}"
+        )
 
 
 def default_key(choice: SearchChoice) -> str | None:
@@ -99,7 +101,7 @@ def no_search_note(plan: WebPlan) -> str | None:
     if plan.is_search_chosen:
         return None
     if not find_spec("ddgs"):
-        return f"no web search; DuckDuckGo is searched by the extra `web`: {INSTALL_HINT}"
+        return f"no web search; DuckDuckGo is searched by the extra `web`: {_how_to_install()}"
     return "no web search; --web-search duckduckgo sends Claude Code's queries to DuckDuckGo"
 
 
@@ -127,3 +129,7 @@ async def open_web_tools(plan: WebPlan, stack: AsyncExitStack) -> WebTools:
         results=plan.settings.search_results,
         fetches_any_url=plan.settings.fetch_any_url,
     )
+
+
+def _how_to_install() -> str:
+    return how_to_install("ddgs", "html-to-markdown")

@@ -80,7 +80,11 @@ def doctor(
     port = port or config.server.port
     options = ([f"--port {port}"] if port != config.server.port else []) + ["--probe"] * probe
     mistakes, doubts = ([str(problem) for problem in found] for found in (reading.mistakes, reading.doubts))
-    findings = [check_configuration(str(reading.file), is_there=reading.is_there, mistakes=mistakes, doubts=doubts)]
+    findings = [
+        check_configuration(
+            str(reading.file), is_there=reading.is_there, mistakes=mistakes, doubts=doubts, look=reading.check_command
+        )
+    ]
     served = None if provider or given.base_url is not None else find_served(config, port)
     try:
         if served is not None:

@@ -48,7 +48,7 @@ def env(
 
     form = shell or this_shell_name()
     if form not in SHELLS:
-        raise SetupError(f"There is no form {form!r}.", f"Known forms: {', '.join(SHELLS)}.")
+        raise SetupError(f"There is no format {form!r}.", f"Known formats: {', '.join(SHELLS)}.")
     place = place_of_bridge(url, auth_token, config_file)
     readiness = _ask(place)
     served = Served(

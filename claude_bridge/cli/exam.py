@@ -216,7 +216,7 @@ def _show(exams: Sequence[Exam], *, as_json: bool, html: Path | None, is_list: b
         document = {"models": [json_of(exam, one.verdict, one.reason, one.advice) for exam, one in judged]}
         terminal.print_json(document, is_pretty=True)
     elif not exams:
-        terminal.say(terminal.with_program("There are no such results. To get some: `bridge exam ollama --quick`"))
+        terminal.say(terminal.with_program("There are no results to show. To get some: `bridge exam ollama --quick`"))
     elif is_list:
         _print_list(judged)
     else:

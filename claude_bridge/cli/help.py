@@ -30,6 +30,10 @@ class Command(TyperCommand):
         """Write the help."""
         formatter.write(render_help(self, ctx))
 
+    def get_usage(self, ctx: Any) -> str:  # noqa: ANN401 - click's, which typer hides
+        """Return the line that an error begins with."""
+        return usage_of(self, ctx)
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401
         """Parse the command line; raises UsageError for ``--model``, which other programs have."""
         takes_model = any(parameter.name == "model" for parameter in self.params)
@@ -72,7 +76,7 @@ def usage_of(command: Any, ctx: Any) -> str:  # noqa: ANN401 - click's
     """Return the line that shows the form of the command."""
     arguments = [label_of(parameter) for parameter in command.params if _is_argument(parameter)]
     more = [command.subcommand_metavar] if isinstance(command, TyperGroup) else []
-    return " ".join(["Usage:", ctx.command_path, *arguments, "[OPTIONS]", *more])
+    return " ".join(["Usage:", ctx.command_path, *arguments, command.options_metavar, *more])
 
 
 def paragraphs_of(command: Any) -> list[str]:  # noqa: ANN401 - click's

@@ -74,8 +74,8 @@ def models(
     """List the models that engines offer, and what each can do.
 
     Without PROVIDER it asks each provider that is configured or whose key is set, the engine of the bridge that is
-    running, and the usual local ports of Ollama, llama.cpp, LM Studio and vLLM. With --scan it also tries to connect to
-    the ports of Ollama and LM Studio at the 253 nearest addresses of a private network.
+    running, and the usual local ports of Ollama, llama.cpp, LM Studio, vLLM, SGLang and LiteLLM. With --scan it also
+    tries to connect to the ports of Ollama and LM Studio at the 253 nearest addresses of a private network.
     """
     config = load_config(config_file)
     from claude_bridge.app.build import trust_authorities

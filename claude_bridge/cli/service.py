@@ -58,7 +58,12 @@ class Manager(NamedTuple):
     logs: tuple[str, ...]
 
 
-@app.command("install", cls=Command, context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+@app.command(
+    "install",
+    cls=Command,
+    options_metavar="[OPTIONS] [ARGUMENTS OF SERVE]...",
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+)
 def install(
     ctx: typer.Context,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
@@ -133,7 +138,7 @@ def _check_arguments(ctx: typer.Context, arguments: Sequence[str]) -> None:
     if secret is not None:
         raise SetupError(
             f"{secret.partition('=')[0]} would be readable in the service's file.",
-            'Put it into the configuration, as "file:PATH": `bridge config init`',
+            'Put it into the configuration, as "file:PATH"; `bridge config path` says where that is.',
         )
     serve = ctx.find_root().command.commands["serve"]  # type: ignore[attr-defined] # the group that Typer makes
     serve.make_context("bridge serve", list(arguments), resilient_parsing=False).close()

@@ -74,6 +74,8 @@ class Reading(Struct, frozen=True, kw_only=True):
     places: Places
     mistakes: tuple[Problem, ...] = ()
     doubts: tuple[Problem, ...] = ()
+    check_command: str = "bridge config check"
+    """What checks the same file again."""
 
     def without_mistakes(self) -> Reading:
         """Return it as it is; raises SetupError with all mistakes, if there are any."""
@@ -81,7 +83,8 @@ class Reading(Struct, frozen=True, kw_only=True):
             return self
         found = "\n".join(f"· {mistake}" for mistake in self.mistakes)
         raise SetupError(
-            f"The configuration has mistakes:\n{found}", "Correct them; `bridge config check` checks again."
+            f"The configuration has mistakes:\n{found}",
+            f"Correct them; `{self.check_command}` checks again.",
         )
 
 
@@ -100,7 +103,10 @@ def read_config(named: Path | None, environment: Mapping[str, str], project: Pro
     ``project`` has settings that override those of the file (None: there are none).
     """
     file, is_named = config_file(named, environment)
-    text, mistakes = _read_text(file, is_named=is_named)
+    init, check = "bridge config init", "bridge config check"
+    if named is not None:
+        init, check = (f"{command} --config {quote(str(named))}" for command in (init, check))
+    text, mistakes = _read_text(file, is_named=is_named, init_command=init)
     sources = [Source(file, text or "", {})]
     try:
         sources = [Source(file, text or "", parse_toml(text or ""))]
@@ -126,6 +132,7 @@ def read_config(named: Path | None, environment: Mapping[str, str], project: Pro
         places=places,
         mistakes=tuple(mistakes),
         doubts=(*_open_keys(config, places), *_near_variables(environment)),
+        check_command=check,
     )
 
 
@@ -170,12 +177,12 @@ def effective_settings(reading: Reading, environment: Mapping[str, str]) -> Iter
             yield Effective(key=option, value=HIDDEN if is_secret else given, origin=variable)
 
 
-def _read_text(file: Path, *, is_named: bool) -> tuple[str | None, list[Problem]]:
+def _read_text(file: Path, *, is_named: bool, init_command: str) -> tuple[str | None, list[Problem]]:
     """Return the text (None: there is none), and what is wrong with that."""
     try:
         return file.read_text("utf-8-sig"), []
     except FileNotFoundError:
-        what = "does not exist; `bridge config init` writes an example"
+        what = f"does not exist; `{init_command}` writes an example"
         return None, [Problem(place=str(file), what=what)] if is_named else []
     except (OSError, UnicodeDecodeError) as error:
         what = f"can't be read: {getattr(error, 'strerror', None) or 'it is not UTF-8 text'}"

@@ -59,9 +59,13 @@ async def inspect_machine(port: int, *, engine_host: str) -> list[Finding]:
     ]
 
 
-def check_configuration(file: str, *, is_there: bool, mistakes: Sequence[str], doubts: Sequence[str]) -> Finding:
-    """Judge whether the configuration can be used; mistakes and doubts are sentences that name their place."""
-    look = "bridge config check"
+def check_configuration(
+    file: str, *, is_there: bool, mistakes: Sequence[str], doubts: Sequence[str], look: str = "bridge config check"
+) -> Finding:
+    """Judge whether the configuration can be used; mistakes and doubts are sentences that name their place.
+
+    ``look`` is the command that checks it again.
+    """
     if mistakes:
         more = f" (and {len(mistakes) - 1} more)" if len(mistakes) > 1 else ""
         return fail(CONFIGURATION, f"{mistakes[0]}{more}; the other checks ignore the file", look)

@@ -152,7 +152,7 @@ def check_address(subject: Subject, report: EngineReport) -> Finding | None:
     if configured.endswith("/v1/v1"):
         return warn(ADDRESS, "--base-url has /v1 twice; the bridge drops one", remedy)
     if f"{configured}/v1" == base_url:
-        return warn(ADDRESS, "--base-url lacks /v1; the bridge adds it", remedy)
+        return ok(ADDRESS, f"the API is at {base_url}; the bridge adds /v1")
     if configured.endswith("/v1"):
         return warn(ADDRESS, f"there is no /v1 here; the bridge drops it: the API is at {base_url}", remedy)
     return warn(ADDRESS, f"--base-url names more than the API's base, {base_url}", remedy)

@@ -265,7 +265,7 @@ def _queued(found: TracedExchange, entry: TraceLine) -> str:
 
 def _upstream_answered(found: TracedExchange, entry: TraceLine) -> str:
     found.state, found.position = "reading" if found.state == "queued" else found.state, None
-    return f"the upstream answered {entry.status}"
+    return f"the engine answered {entry.status}"
 
 
 def _waiting(found: TracedExchange, _entry: TraceLine) -> str:

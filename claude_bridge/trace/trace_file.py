@@ -26,6 +26,10 @@ _PASSING = frozenset({"AnswerGrew", "WaitingForUpstream", "FirstToken", "PromptR
 """Lines that are read once: all of them is in the summary."""
 
 
+MIN_ID_DIGITS = 4
+"""Fewer digits are the number of an exchange, never a part of its id: the log shows four characters of it."""
+
+
 class _LinePosition(NamedTuple):
     offset: int
     size: int
@@ -56,7 +60,9 @@ class TraceFile:
         try:
             self._index(max_exchanges, max_lines, max_line_bytes)
         except OSError as error:
-            raise SetupError(f"{path} can't be read: {error.strerror}.", "Give the file of --trace.") from error
+            raise SetupError(
+                f"{path} can't be read: {error.strerror}.", "Give the file that --trace has written."
+            ) from error
         if not self.exchanges:
             raise SetupError(
                 f"{path} has no exchange that can be read. {' '.join(self.notes)}".strip(),
@@ -78,10 +84,11 @@ class TraceFile:
         """
         if name in self.exchanges:
             return self.exchanges[name]
+        is_part = bool(name) and not (name.isdigit() and len(name) < MIN_ID_DIGITS)
         found = [one for one in self.exchanges.values() if name == str(one.number)] or [
             one
             for one in self.exchanges.values()
-            if name and (one.exchange.endswith(name) or one.exchange.startswith(name))
+            if is_part and (one.exchange.endswith(name) or one.exchange.startswith(name))
         ]
         if len(found) == 1:
             return found[0]

@@ -245,3 +245,11 @@ def test_a_finding_stands_below_its_name_where_the_terminal_is_narrow(
     monkeypatch.setenv("COLUMNS", str(columns))
     print_finding("bad", "key", "the engine asks for a key", "export OPENAI_API_KEY=…  (or --api-key)", width=3)
     assert capsys.readouterr().out.splitlines() == lines
+
+
+@pytest.mark.parametrize("words", [("serve",), ("trace", "show"), ("stats",)], ids=" ".join)
+def test_an_error_shows_the_same_form_of_the_command_as_the_help(words: tuple[str, ...]) -> None:
+    refused = run(*words, "--nonsense")
+
+    assert refused.code == 2
+    assert refused.stderr.splitlines()[0] == run(*words, "--help").stdout.splitlines()[0]

@@ -80,10 +80,23 @@ async def test_an_unknown_provider_is_reported_with_those_that_are_known() -> No
     )
 
 
+async def test_an_address_or_a_model_in_the_place_of_the_provider_is_explained() -> None:
+    assert_one_panel(await run_bridge("serve", "http://localhost:8080"), "serve openai --base-url URL`")
+    assert_one_panel(await run_bridge("serve", "zephyr:7b"), "A model comes after its provider")
+
+
+async def test_a_trace_in_a_folder_that_does_not_exist_is_reported_with_the_path_once(tmp_path: Path) -> None:
+    trace = tmp_path / "none" / "trace.jsonl"
+    done = await run_bridge("serve", "openai", "m", "--base-url", "http://127.0.0.1:9", "--trace", str(trace))
+    assert_one_panel(done, "No such file or directory", "in a folder that exists")
+    assert "Errno" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("base_url", "hint"),
     [
         ("localhost:11434", "--base-url http://localhost:11434"),
+        ("htp://localhost:8080/v1", "--base-url http://localhost:8080/v1"),
         ("ftp://localhost", "--base-url http://"),
         ("http://", "--base-url http://"),
         ("http://localhost:99999/v1", "--base-url http://"),

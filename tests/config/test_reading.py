@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from claude_bridge.config.load import Reading, changed_keys, check_secrets, read_config
 from claude_bridge.config.schema import Config, ModelSettings
+from claude_bridge.errors import SetupError
 
 KEY = "sk-very-secret"
 
@@ -317,10 +318,14 @@ def test_the_usual_file_need_not_be_there(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_file_that_is_named_must_be_there(tmp_path: Path) -> None:
     missing = tmp_path / "nothing.toml"
 
-    for reading in (read_config(missing, {}), read_config(None, {"BRIDGE_CONFIG": str(missing)})):
+    by_option, by_variable = read_config(missing, {}), read_config(None, {"BRIDGE_CONFIG": str(missing)})
+    for reading, option in ((by_option, f" --config {missing}"), (by_variable, "")):
         assert [str(mistake) for mistake in reading.mistakes] == [
-            f"{missing} does not exist; `bridge config init` writes an example"
+            f"{missing} does not exist; `bridge config init{option}` writes an example"
         ]
+        with pytest.raises(SetupError) as refused:
+            reading.without_mistakes()
+        assert refused.value.hint == f"Correct them; `bridge config check{option}` checks again."
 
 
 def test_an_option_names_the_file_before_the_variable(files: Files, tmp_path: Path) -> None:

@@ -226,13 +226,21 @@ async def test_another_engine_is_no_ollama() -> None:
         assert found["engine"].remedy == f"Use that engine: bridge serve openai --base-url {engine.base_url}"
 
 
-@pytest.mark.parametrize("given", ["", "/v1/v1", "/v1/chat/completions"], ids=["missing", "doubled", "too much"])
+@pytest.mark.parametrize("given", ["/v1/v1", "/v1/chat/completions"], ids=["doubled", "too much"])
 async def test_a_v1_that_the_bridge_can_fix_is_reported_with_the_right_address(given: str) -> None:
     async with llama_cpp() as engine:
         found = await findings(f"http://127.0.0.1:{engine.port}{given}", provider="openai")
 
     assert (bad(found), doubtful(found)) == ([], ["address"])
     assert found["address"].remedy == f"bridge doctor openai --base-url {engine.base_url}"
+
+
+async def test_an_address_without_v1_is_fine_as_the_help_says() -> None:
+    async with llama_cpp() as engine:
+        found = await findings(f"http://127.0.0.1:{engine.port}", provider="openai")
+
+    assert (bad(found), doubtful(found)) == ([], [])
+    assert found["address"].seen == f"the API is at {engine.base_url}; the bridge adds /v1"
 
 
 async def test_a_v1_too_many_is_reported_with_the_right_address() -> None:
@@ -245,16 +253,20 @@ async def test_a_v1_too_many_is_reported_with_the_right_address() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "words"), [(KEY, "does not accept the key (401"), (None, "asks for a key, and none was given (401")]
+    ("key", "words", "advice"),
+    [
+        (KEY, "does not accept the key (401", "Check the key, or use another one. "),
+        (None, "asks for a key, and none was given (401", ""),
+    ],
 )
-async def test_a_bad_key_is_reported_and_not_shown(key: str | None, words: str) -> None:
+async def test_a_bad_key_is_reported_and_not_shown(key: str | None, words: str, advice: str) -> None:
     refused = refusal(401, f"Incorrect API key provided: {KEY}")
     async with FakeUpstream(documents={"/v1/models": refused, "/models": refused}) as engine:
         found = await findings(engine.base_url, "m", provider="openai", key=key)
 
     assert bad(found) == ["key"]
     assert words in found["key"].seen
-    assert found["key"].remedy == "Set OPENAI_API_KEY, or give --api-key."
+    assert found["key"].remedy == f"{advice}Set OPENAI_API_KEY, or give --api-key."
 
 
 async def test_an_old_ollama_is_to_be_updated() -> None:

@@ -552,3 +552,8 @@ def test_a_prompt_that_was_cut_is_reported_with_the_remedy() -> None:
     log = " ".join(shown(received(), sent(), cut(), ended(), width=200).split())
     assert "cut the engine read 16,384 of about 44,000 tokens, and cut the rest in silence" in log
     assert "its window has 32,768. Update it, or give a larger --context-window" in log
+
+
+def test_an_engine_that_does_not_say_its_name_is_described_by_its_api() -> None:
+    unnamed = msgspec.structs.replace(sent(), upstream="The engine", kind="openai-chat")
+    assert "│ to     qwen3:1.7b on an OpenAI-compatible engine, " in shown(received(), unnamed)

@@ -155,7 +155,7 @@ def test_the_limits_hold_and_are_reported(tmp_path: Path) -> None:
 
 
 def test_an_exchange_is_found_by_its_number_its_id_and_the_end_of_that(tmp_path: Path) -> None:
-    trace = TraceFile(written(tmp_path / "t.jsonl", *an_exchange("req_abc1"), *an_exchange("req_abd2")))
+    trace = TraceFile(written(tmp_path / "t.jsonl", *an_exchange("req_abc9"), *an_exchange("req_abd2")))
 
     assert {trace.find(name).exchange for name in ("2", "req_abd2", "d2", "req_abd")} == {"req_abd2"}
     with pytest.raises(SetupError, match="2 exchanges match 'req_'"):

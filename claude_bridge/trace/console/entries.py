@@ -12,6 +12,7 @@ from msgspec import Raw, Struct
 
 from claude_bridge.clients.claude_code import REMINDER_TAG
 from claude_bridge.conversion.request.server_tool_history import search_results_text
+from claude_bridge.providers import engine_words
 from claude_bridge.trace.console.printable import NO_BREAK, counted, one_line, rate, seconds, shortened, size
 from claude_bridge.trace.events import (
     ExchangeEnded,
@@ -106,7 +107,8 @@ def contents_lines(body: bytes) -> list[Line]:
 def sent_lines(event: RequestSent) -> list[Line]:
     """Return what an engine was sent, and why that one."""
     why = f", since {event.reason}" if event.reason else ""
-    to = f"{event.model} on {event.upstream}{why}, {size(len(event.body))}, ~{event.estimated_tokens:,} tokens"
+    engine = engine_words(event.upstream, event.kind)
+    to = f"{event.model} on {engine}{why}, {size(len(event.body))}, ~{event.estimated_tokens:,} tokens"
     return [Line("to", to), *contents_lines(event.body)]
 
 

@@ -18,6 +18,7 @@ from claude_bridge.adapters import ADAPTERS
 from claude_bridge.adapters.engine_profiles import EMBEDDED
 from claude_bridge.conversion.pricing import FREE
 from claude_bridge.errors import SetupError
+from claude_bridge.extras import how_to_install
 from claude_bridge.providers import Upstream
 
 SMALL_MODEL_WINDOW_TOKENS = 8_192
@@ -106,7 +107,7 @@ def require_engine() -> None:
     if find_spec("xllamacpp") is None:
         raise SetupError(
             "The embedded engine is not installed.",
-            "Install its extra: `pip install '.[local]'` in a checkout, or `pipx inject claude-bridge-cli xllamacpp`",
+            f"Install it: {how_to_install('xllamacpp')}",
         )
 
 

@@ -129,9 +129,11 @@ def _require_answer(answer: ProbeAnswer, engine: Engine) -> None:
     where = f"{engine.upstream.name} at {engine.upstream.base_url}"
     error = explain_refusal(status, answer.headers, answer.body, where)
     if status in (401, 403):
-        what = "asks for a key, and none was given" if engine.api_key is None else "does not accept the key"
+        is_given = engine.api_key is not None
+        what = "does not accept the key" if is_given else "asks for a key, and none was given"
         reason = error.message.removeprefix(f"{where} answered ").removesuffix(".")
-        raise SetupError(f"{where} {what} ({reason}).", engine.key_hint)
+        hint = f"Check the key, or use another one. {engine.key_hint}" if is_given else engine.key_hint
+        raise SetupError(f"{where} {what} ({reason}).", hint)
     raise error if isinstance(error, UpstreamError) else UpstreamError(error.message)
 
 

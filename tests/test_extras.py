@@ -1,0 +1,29 @@
+"""The command that adds a missing package is the one that works for this installation."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from claude_bridge import extras
+
+
+@pytest.mark.parametrize(
+    ("prefix", "has_pip", "advice"),
+    [
+        ("/home/me/.local/pipx/venvs/claude-bridge-cli", True, "`pipx inject claude-bridge-cli ddgs`"),
+        ("/home/me/bridge/.venv", True, "`/home/me/bridge/.venv/bin/python -m pip install ddgs`"),
+        ("/home/me/bridge/.venv", False, "`uv pip install -p /home/me/bridge/.venv/bin/python ddgs`"),
+        ("/home/me/my bridge", True, '`"/home/me/my bridge/bin/python" -m pip install ddgs`'),
+    ],
+    ids=["pipx", "pip", "uv", "a space"],
+)
+def test_a_package_is_added_where_this_program_finds_it(
+    prefix: str, has_pip: bool, advice: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "prefix", prefix)
+    monkeypatch.setattr(sys, "executable", f"{prefix}/bin/python")
+    monkeypatch.setattr(extras, "find_spec", lambda name: name if has_pip else None)
+
+    assert extras.how_to_install("ddgs") == advice
