@@ -54,7 +54,7 @@ def by_path(**replies: Reply) -> Callable[[ReceivedRequest], Reply]:
 
 @asynccontextmanager
 async def counter_of(
-    script: Script, *, routes: Sequence[CountRoute] = ALL_ROUTES, within_s: float = 2.0, cache_size: int = 500
+    script: Script, *, routes: Sequence[CountRoute] = ALL_ROUTES, within_s: float = 20.0, cache_size: int = 500
 ) -> AsyncIterator[tuple[PromptCounter, FakeUpstream]]:
     async with (
         FakeUpstream(script) as upstream,
