@@ -32,10 +32,19 @@ _LENGTH_BYTES = 8
 _NICENESS = 10
 """Exchanges come first."""
 
+_PIPE_BYTES = 1024 * 1024
+"""So a batch goes out in one piece, where the system allows it; each further one wakes both processes up."""
+
+_BLOCK_BYTES = 8 * 1024
+_MAX_REPEATED_BYTES = 4 * 1024 * 1024
+"""Of a body up to this size, the next request repeats most, and only the rest is sent."""
+
 _STOP_WITHIN_S = 1.0
 
 _APART: dict[str, Any] = {"process_group": 0}
 """Ctrl-C does not reach the process: what the bridge does until its end belongs into the trace too."""
+if sys.platform == "linux":
+    from fcntl import F_SETPIPE_SZ, fcntl
 if sys.platform == "win32":
     _APART = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.BELOW_NORMAL_PRIORITY_CLASS}
 
@@ -46,12 +55,13 @@ _REQUESTS = (RequestReceived, RequestSent)
 class _Batch(Struct):
     """What the process gets at once: more secrets to hide, and events, each in msgpack or as bytes of JSON in it.
 
-    Behind it come the bodies of requests, which are not copied so; each event has the size of its own, 0 for none.
+    Behind it come the bodies of requests, which are not copied so. Each event has its kind, and three sizes: how
+    much of its body the last one of this kind had at its beginning and at its end, and how much comes in between.
     """
 
     secrets: list[bytes]
     events: list[Raw]
-    bodies: list[int]
+    bodies: list[tuple[str, int, int, int]]
 
 
 class _Failed(Struct):
@@ -59,6 +69,29 @@ class _Failed(Struct):
 
     number: int | None
     message: str
+
+
+class _LastBodies(dict[str, bytes]):
+    """The last body of each kind, up to a size; both processes know the same ones."""
+
+    def keep(self, kind: str, body: bytes) -> None:
+        """Keep a body, of which the next one may repeat most."""
+        if len(body) <= _MAX_REPEATED_BYTES:
+            self[kind] = body
+
+
+def _repeated_sizes(before: bytes, body: bytes) -> tuple[int, int]:
+    """Return how many bytes both begin with, and how many of the others both end with; in blocks, for speed."""
+    most, first, last = min(len(before), len(body)), 0, 0
+    if before == body:
+        return most, 0
+    while (end := first + _BLOCK_BYTES) <= most and before[first:end] == body[first:end]:
+        first = end
+    while (end := last + _BLOCK_BYTES) <= most - first and (
+        before[len(before) - end : len(before) - last] == body[len(body) - end : len(body) - last]
+    ):
+        last = end
+    return first, last
 
 
 class TraceWriter:
@@ -78,6 +111,7 @@ class TraceWriter:
         self.warning = file.warning
         """Who else may read the file, where that could not be changed."""
         self._secrets: deque[bytes] = deque()
+        self._last_bodies = _LastBodies()
         self._process = subprocess.Popen(  # noqa: S603 - our own module
             [sys.executable, "-P", "-m", "claude_bridge.trace.writer", str(path.absolute()), str(max_bytes)],
             stdin=subprocess.PIPE,
@@ -87,6 +121,9 @@ class TraceWriter:
             **_APART,
         )
         self._finalizer = weakref.finalize(self, _stop, self._process)
+        if sys.platform == "linux":
+            with suppress(OSError):
+                fcntl(_pipes(self._process)[0].fileno(), F_SETPIPE_SZ, _PIPE_BYTES)
         if sys.platform != "win32":
             with suppress(OSError):
                 os.setpriority(os.PRIO_PROCESS, self._process.pid, _NICENESS)
@@ -103,9 +140,15 @@ class TraceWriter:
         """
         stdin, stdout = _pipes(self._process)
         secrets = [self._secrets.popleft() for _ in range(len(self._secrets))]
-        bodies = [event.body if isinstance(event, _REQUESTS) else b"" for event in events]
+        sizes, bodies = [], []
+        for event in events:
+            kind, body = type(event).__name__, event.body if isinstance(event, _REQUESTS) else b""
+            first, last = _repeated_sizes(self._last_bodies.get(kind, b""), body)
+            bodies.append(memoryview(body)[first : len(body) - last])
+            sizes.append((kind, first, last, len(bodies[-1])))
+            self._last_bodies.keep(kind, body)
         encoded = [Raw(_encode(event)) for event in events]
-        batch = msgspec.msgpack.encode(_Batch(secrets, encoded, [len(body) for body in bodies]))
+        batch = msgspec.msgpack.encode(_Batch(secrets, encoded, sizes))
         with suppress(OSError):  # the last line of the process says why
             _write_all(stdin, [len(batch).to_bytes(_LENGTH_BYTES, "big"), batch, *bodies])
         line = stdout.readline()
@@ -138,8 +181,10 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     stdout.close()
 
 
-def _write_all(pipe: IO[bytes], parts: Sequence[bytes]) -> None:
-    done = os.writev(pipe.fileno(), parts) if sys.platform != "win32" else 0
+def _write_all(pipe: IO[bytes], parts: Sequence[bytes | memoryview]) -> None:
+    done = 0
+    if sys.platform != "win32":
+        done = os.writev(pipe.fileno(), parts)
     if done < sum(map(len, parts)):
         rest = memoryview(b"".join(parts))[done:]
         while rest:
@@ -189,12 +234,18 @@ def main(path: str, max_bytes: str) -> None:
 
 def _read_batches(stream: BinaryIO) -> Iterator[tuple[Sequence[bytes], Sequence[TraceEvent]]]:
     """Yield secrets and events that the bridge sends; what is cut, since the bridge was killed, is left out."""
+    last_bodies = _LastBodies()
     with suppress(EOFError):
         while True:
             size = int.from_bytes(_read(stream, _LENGTH_BYTES), "big")
             batch = msgspec.msgpack.decode(_read(stream, size), type=_Batch)
-            bodies = [_read(stream, size) for size in batch.bodies]
-            yield batch.secrets, [_decode(raw, body) for raw, body in zip(batch.events, bodies, strict=True)]
+            events = []
+            for raw, (kind, first, last, between) in zip(batch.events, batch.bodies, strict=True):
+                before = last_bodies.get(kind, b"")
+                body = before[:first] + _read(stream, between) + before[len(before) - last :]
+                last_bodies.keep(kind, body)
+                events.append(_decode(raw, body))
+            yield batch.secrets, events
 
 
 def _read(stream: BinaryIO, size: int) -> bytes:

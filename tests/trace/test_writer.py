@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from claude_bridge.trace.bus import MAX_QUEUED_RAW, Bus
 from claude_bridge.trace.events import StreamReads, StreamsRecorded, TraceEvent
 from claude_bridge.trace.jsonl import JsonlSink
-from claude_bridge.trace.writer import TraceWriter
+from claude_bridge.trace.writer import TraceWriter, _repeated_sizes
 from claude_bridge.wire.anthropic import ToolUseBlock
 from tests.trace.samples import (
     answer_repaired,
@@ -62,6 +62,11 @@ EVENTS: list[TraceEvent] = [
     failed(f"key sk-ant-api03-abcdefgh and {SECRET} \ud800"),
     client_left(),
     StreamsRecorded(exchange="r", upstream=STREAM, client=StreamReads(data=[SECRET.encode()], after_s=[0.5], size=18)),
+]
+
+
+PIECES = [
+    "".join(f"{number:07d} " for number in range(start, start + size)) for start, size in ((0, 3000), (5000, 900))
 ]
 
 
@@ -150,6 +155,27 @@ def emit_until_dropped(bus: Bus) -> None:
     pytest.fail("the sink was not dropped")
 
 
+def test_bodies_that_repeat_others_are_in_the_file_whole(path: Path, writer: TraceWriter) -> None:
+    long, short = PIECES
+    texts = [long, long, long + short, short + long, long + "x" + long, "x" + long, short, long * 200, long + short, ""]
+    contents = [[{"role": "user", "content": text}] for text in texts]
+    for messages in contents:
+        writer.take_all([received(messages), sent(messages), client_left()])
+    writer.close()
+    lines = lines_of(path)
+    for kind in ("RequestReceived", "RequestSent"):
+        assert [line["body"]["messages"] for line in lines if line["type"] == kind] == contents
+
+
+def test_of_a_body_that_grows_only_the_new_is_sent() -> None:
+    long, short = (piece.encode() for piece in PIECES)
+    assert _repeated_sizes(long, long) == (len(long), 0)
+    for before, body in ((long, long + short), (long + long, long + short + long), (long, short + long)):
+        first, last = _repeated_sizes(before, body)
+        assert before[:first] + body[first : len(body) - last] + before[len(before) - last :] == body
+        assert len(body) - first - last < len(short) + 16 * 1024
+
+
 def test_a_process_that_is_killed_is_reported_and_the_bridge_goes_on(
     path: Path, writer: TraceWriter, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -203,7 +229,7 @@ def test_a_bridge_that_is_killed_leaves_whole_lines_and_no_process(tmp_path: Pat
     program = f"""
 from pathlib import Path
 from claude_bridge.trace.bus import Bus
-from claude_bridge.trace.writer import TraceWriter
+from claude_bridge.trace.writer import TraceWriter, _repeated_sizes
 from tests.trace.samples import received
 bus = Bus([TraceWriter(Path({str(path)!r}))], in_threads=True)
 while True:
