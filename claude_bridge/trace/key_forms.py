@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 Span = tuple[int, int]
+
+_STEP_BYTES, _BEYOND_BYTES, _BEFORE_BYTES = 64 * 1024, 8 * 1024, 16
+"""How much is searched without a pause, and how far beyond and before it that is seen which begins there."""
+
+_PAUSE_S = 0.0005
 
 _SIEVES = {
     "=": re.compile(
@@ -106,17 +112,43 @@ _MAY_STAND_BEFORE_KEY = re.compile(rb"(?:^|[^a-z0-9]|\\[nrtbf]|\\u[0-9a-f]{4}|\[
 
 
 def find_keys(text: bytes, forms: Sequence[KeyForm]) -> Iterator[Span]:
-    """Yield where keys of these forms are, in no order; some may overlap."""
-    lowered = text.lower()  # of bytes: only ASCII changes, so places stay the same
-    empty = [char for char, sieve in _SIEVES.items() if not sieve.search(text if char.isupper() else lowered)]
-    for mark, pattern, is_exact, stands_alone, sieve in forms:
-        searched = text if is_exact else lowered
-        if sieve in empty or mark not in searched:
-            continue
-        for match in pattern.finditer(searched):
-            first, last = match.span(1)
-            if not stands_alone or _may_stand(lowered, first):
-                yield first, last
+    """Yield where keys of these forms are, in no order; some may overlap.
+
+    A long text is searched in steps with pauses: other threads can't run beside a search.
+    """
+    goes_on = [0] * len(forms)
+    """Where the search for each form goes on: behind the last that was found."""
+    for start in range(0, len(text), _STEP_BYTES):
+        begin, end = max(0, start - _BEFORE_BYTES), start + _STEP_BYTES
+        part = text[begin : end + _BEYOND_BYTES] if len(text) > _STEP_BYTES else text
+        lowered = part.lower()  # of bytes: only ASCII changes, so places stay the same
+        empty = [char for char, sieve in _SIEVES.items() if not sieve.search(part if char.isupper() else lowered)]
+        for number, (mark, pattern, is_exact, stands_alone, sieve) in enumerate(forms):
+            searched = part if is_exact else lowered
+            if sieve in empty or mark not in searched:
+                continue
+            at = max(goes_on[number], start) - begin
+            while (match := pattern.search(searched, at)) and match.start() < end - begin:
+                first, last = match.span(1)
+                if match.end() == len(part):
+                    last = match.start() + _whole(pattern, text, begin + match.start(), is_exact=is_exact)
+                if not stands_alone or _may_stand(lowered, first):
+                    yield begin + first, begin + last
+                at = max(match.end(), last)
+                goes_on[number] = begin + at
+        if end < len(text):
+            time.sleep(_PAUSE_S)
+
+
+def _whole(pattern: re.Pattern[bytes], text: bytes, start: int, *, is_exact: bool) -> int:
+    """Return where a key ends, from its start, though that is far away."""
+    size = 64 * 1024
+    while True:
+        part = text[start : start + size]
+        match = pattern.match(part if is_exact else part.lower())
+        if match is None or match.end() < size:
+            return match.end(1) if match else len(part)
+        size *= 2
 
 
 def _may_stand(lowered: bytes, start: int) -> bool:

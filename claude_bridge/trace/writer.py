@@ -43,8 +43,6 @@ _STOP_WITHIN_S = 1.0
 
 _APART: dict[str, Any] = {"process_group": 0}
 """Ctrl-C does not reach the process: what the bridge does until its end belongs into the trace too."""
-if sys.platform == "linux":
-    from fcntl import F_SETPIPE_SZ, fcntl
 if sys.platform == "win32":
     _APART = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.BELOW_NORMAL_PRIORITY_CLASS}
 
@@ -122,7 +120,9 @@ class TraceWriter:
         )
         self._finalizer = weakref.finalize(self, _stop, self._process)
         if sys.platform == "linux":
-            with suppress(OSError):
+            with suppress(ImportError, OSError):
+                from fcntl import F_SETPIPE_SZ, fcntl
+
                 fcntl(_pipes(self._process)[0].fileno(), F_SETPIPE_SZ, _PIPE_BYTES)
         if sys.platform != "win32":
             with suppress(OSError):

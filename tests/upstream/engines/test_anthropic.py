@@ -79,7 +79,7 @@ async def test_a_wrong_key_is_a_mistake_of_the_setup(web: HTTPXMock, key: str | 
     web.add_response(url=f"{HOST}/v1/models", status_code=401, json={"error": {"message": "no"}})
     with pytest.raises(SetupError) as caught:
         await found(key=key)
-    assert caught.value.hint == HINT
+    assert caught.value.hint == (f"Check the key, or use another one. {HINT}" if key else HINT)
 
 
 async def test_an_engine_without_a_list_is_taken_as_it_is(web: HTTPXMock) -> None:

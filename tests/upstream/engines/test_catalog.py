@@ -457,7 +457,7 @@ async def test_a_wrong_key_is_reported_and_not_shown() -> None:
             await offered(upstream.base_url, key=KEY)
     assert "does not accept the key" in caught.value.what
     assert KEY not in caught.value.what
-    assert caught.value.hint == "Set the key."
+    assert caught.value.hint == "Check the key, or use another one. Set the key."
 
 
 async def test_an_engine_that_is_not_running_is_reported() -> None:
@@ -489,7 +489,7 @@ async def test_a_place_that_does_not_take_the_key_is_reported_with_what_to_do() 
         listings, (silence,) = await list_everywhere([place(upstream.base_url, key=KEY)])
     assert listings == []
     assert "does not accept the key" in silence.reason
-    assert silence.hint == "Set the key."
+    assert silence.hint == "Check the key, or use another one. Set the key."
 
 
 async def test_a_place_that_hangs_is_not_waited_for() -> None:

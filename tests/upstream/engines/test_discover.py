@@ -151,7 +151,7 @@ async def test_a_wrong_key_is_reported_and_not_shown(web: HTTPXMock, status: int
     web.add_response(status_code=status, json={"error": {"message": f"Incorrect API key: {KEY}"}})
     error = await mistake(key=key)
     assert words in error.what
-    assert error.hint == "Set OPENAI_API_KEY."
+    assert error.hint == ("Check the key, or use another one. Set OPENAI_API_KEY." if key else "Set OPENAI_API_KEY.")
     assert KEY not in error.what
 
 
