@@ -180,4 +180,4 @@ def test_other_tools_are_compared_in_linear_time() -> None:
         assert found.what.startswith("tools were added: b0, b1")
         return lambda: divergence(before, now)
 
-    assert_linear(work, 10_000)
+    assert_linear(work, 4_000)
