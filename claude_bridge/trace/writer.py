@@ -37,7 +37,7 @@ _PIPE_BYTES = 1024 * 1024
 
 _BLOCK_BYTES = 8 * 1024
 _MAX_REPEATED_BYTES = 4 * 1024 * 1024
-"""Of a body up to this size, the next request repeats most, and only the rest is sent."""
+"""Both processes keep the last body of each kind up to this size, since the next one repeats most of it."""
 
 _STOP_WITHIN_S = 1.0
 
@@ -70,7 +70,7 @@ class _Failed(Struct):
 
 
 class _LastBodies(dict[str, bytes]):
-    """The last body of each kind, up to a size; both processes know the same ones."""
+    """The last body of each kind of request that was not too large; both processes hold the same ones."""
 
     def keep(self, kind: str, body: bytes) -> None:
         """Keep a body, of which the next one may repeat most."""
