@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
+from collections.abc import Generator
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -24,6 +26,18 @@ settings.register_profile("thorough", _USUAL, max_examples=100)
 settings.load_profile(os.environ.get("BRIDGE_TEST_EXAMPLES", "quick"))
 
 pytest_plugins = ("tests.workers", "tests.real_parts", "tests.real_ollama", "tests.background", "tests.scripted_web")
+collect_ignore = ["golden"]  # thousands of files, and no test among them
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Keep the garbage collector from what is collected here: it all stays, and takes half a second to walk."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
