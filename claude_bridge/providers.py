@@ -18,6 +18,8 @@ from claude_bridge.conversion.reasoning import ThinkMode
 from claude_bridge.data_files import read_rows
 from claude_bridge.errors import SetupError
 from claude_bridge.request_settings import RequestSettings
+from claude_bridge.version import __version__
+from claude_bridge.wire.admin_api import Readiness
 from claude_bridge.wire.urls import DEFAULT_PORTS, InvalidUrlError, key_in_query, parse_url
 
 
@@ -92,6 +94,22 @@ class Upstream(Struct, frozen=True, kw_only=True):
         )
         where = f"{self.name} at {self.base_url}"
         return EngineModel(where=where, model=self.model, profile=self.profile, limits=limits)
+
+    def readiness(self, *, small_model: str | None) -> Readiness:
+        """Return what a bridge to it reports while the engine answers; ``small_model`` None: it has no other model."""
+        return Readiness(
+            ready=True,
+            version=__version__,
+            upstream=self.name,
+            kind=self.adapter.kind,
+            base_url=self.base_url,
+            model=self.model or None,
+            small_model=small_model,
+            window_tokens=self.window_tokens,
+            max_output_tokens=self.max_output_tokens,
+            slots=self.slots,
+            forwards_client_auth=self.forwards_client_auth,
+        )
 
     def with_given_limits(self, *, window_tokens: int | None, max_output_tokens: int | None) -> Upstream:
         """Return the upstream with the limits that the user gave (None: none).

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -12,10 +14,10 @@ from claude_bridge import extras
 @pytest.mark.parametrize(
     ("prefix", "has_pip", "advice"),
     [
-        ("/home/me/.local/pipx/venvs/claude-bridge-cli", True, "`pipx inject claude-bridge-cli ddgs`"),
-        ("/home/me/bridge/.venv", True, "`/home/me/bridge/.venv/bin/python -m pip install ddgs`"),
-        ("/home/me/bridge/.venv", False, "`uv pip install -p /home/me/bridge/.venv/bin/python ddgs`"),
-        ("/home/me/my bridge", True, '`"/home/me/my bridge/bin/python" -m pip install ddgs`'),
+        ("/home/me/.local/pipx/venvs/claude-bridge-cli", True, "`pipx inject claude-bridge-cli ddgs html-to-markdown`"),
+        ("/home/me/bridge/.venv", True, "`/home/me/bridge/.venv/bin/python -m pip install ddgs html-to-markdown`"),
+        ("/home/me/bridge/.venv", False, "`uv pip install -p /home/me/bridge/.venv/bin/python ddgs html-to-markdown`"),
+        ("/home/me/my bridge", True, '`"/home/me/my bridge/bin/python" -m pip install ddgs html-to-markdown`'),
     ],
     ids=["pipx", "pip", "uv", "a space"],
 )
@@ -26,4 +28,12 @@ def test_a_package_is_added_where_this_program_finds_it(
     monkeypatch.setattr(sys, "executable", f"{prefix}/bin/python")
     monkeypatch.setattr(extras, "find_spec", lambda name: name if has_pip else None)
 
-    assert extras.how_to_install("ddgs") == advice
+    assert extras.how_to_install("web") == advice
+
+
+def test_an_extra_has_the_packages_of_the_project_file() -> None:
+    project = tomllib.loads(Path(__file__).parents[1].joinpath("pyproject.toml").read_text("utf-8"))["project"]
+
+    for extra, named in extras.PACKAGES.items():
+        declared = [requirement.partition(">=")[0] for requirement in project["optional-dependencies"][extra]]
+        assert sorted(named.split()) == sorted(declared)

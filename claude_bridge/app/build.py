@@ -15,7 +15,7 @@ from claude_bridge.app.keys import first_key, key_hint, key_of, key_ring_of, key
 from claude_bridge.app.notices import Notices
 from claude_bridge.app.options import Options
 from claude_bridge.app.plan import Plan, WebPlan
-from claude_bridge.app.web import AUTO, default_key, require_library
+from claude_bridge.app.web import AUTO, DUCKDUCKGO, default_key
 from claude_bridge.config.providers import configured_models, configured_rows, request_settings
 from claude_bridge.config.schema import Config
 from claude_bridge.config.types import ModelName, SearchChoice
@@ -279,7 +279,10 @@ def web_plan(config: Config, choice: str | None) -> WebPlan:
             f"--web-search {what}.",
             "For example: --web-search searxng:http://localhost:8888",
         ) from None
-    require_library(search)
+    if search == DUCKDUCKGO:
+        from claude_bridge.server_tools.searching import require_ddgs
+
+        require_ddgs()
     key = None
     if web.search_key is not None and web.search is not None and search.service == web.search.service:
         key = read_secret(config, web.search_key, "web.search_key")

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from claude_bridge.clients.claude_code import MODEL_PREFIX, MODEL_TIERS, OTHER_SERVICES, RESERVE_TOKENS
+from claude_bridge.wire.admin_api import Readiness
 
 NO_TOKEN = "bridge"  # noqa: S105 - no secret
 """What clients send to a bridge that needs no token: without one, Claude Code asks the user to log in."""
@@ -22,19 +23,12 @@ _LOOPBACK = ("127.0.0.1", "localhost")
 
 
 class Served(Struct, frozen=True, kw_only=True):
-    """What the environment of a bridge's client is made from. None in a limit means not known."""
+    """What the environment of a bridge's client is made from."""
 
     url: str
-    model: str | None
+    bridge: Readiness
+    """What the bridge reports about itself; where the client's own login goes on, a token of ours would replace it."""
     token: str = NO_TOKEN
-    small_model: str | None = None
-    """The model for small and background requests; None: the same."""
-    window_tokens: int | None = None
-    max_output_tokens: int | None = None
-    slots: int | None = None
-    """How many requests the engine answers at a time."""
-    forwards_client_auth: bool = False
-    """Whether the client's own login is sent on to Anthropic; a token of ours would replace it."""
     allows_traffic: bool = False
     """Whether Claude Code may also talk to Anthropic: telemetry, error reports, updates."""
     outside: Mapping[str, str] = {}
@@ -43,10 +37,11 @@ class Served(Struct, frozen=True, kw_only=True):
     @property
     def answer_tokens(self) -> int | None:
         """How long one answer may be, in a window that also has to hold the conversation."""
-        if not self.window_tokens:
-            return self.max_output_tokens
-        share = min(8192, max(1024, self.window_tokens // 8))
-        return min(share, self.max_output_tokens or share)
+        window, most = self.bridge.window_tokens, self.bridge.max_output_tokens
+        if not window:
+            return most
+        share = min(8192, max(1024, window // 8))
+        return min(share, most or share)
 
 
 class Variable(NamedTuple):
@@ -64,7 +59,7 @@ def _claimed_window(served: Served) -> str | None:
     hardly more than its first request: it would compact at every turn, and give up. A large window is given as it is.
     The bridge refuses what does not fit the true window in any case.
     """
-    window, answer = served.window_tokens, served.answer_tokens
+    window, answer = served.bridge.window_tokens, served.answer_tokens
     if not window or not answer:
         return None
     return str(max(window, window * 3 // 4 + answer + RESERVE_TOKENS))
@@ -80,8 +75,8 @@ def _no_proxy(served: Served) -> str | None:
 
 
 def _has_no_million(served: Served) -> str | None:
-    is_ours = served.model and not served.model.startswith(MODEL_PREFIX)
-    return "1" if is_ours and (served.window_tokens or 0) < MILLION else None
+    is_ours = served.bridge.model and not served.bridge.model.startswith(MODEL_PREFIX)
+    return "1" if is_ours and (served.bridge.window_tokens or 0) < MILLION else None
 
 
 def _other_service(name: str) -> Variable:
@@ -95,7 +90,7 @@ def _tier(tier: str) -> tuple[Variable, Variable, Variable]:
     use = "small and background requests" if tier == "HAIKU" else "the main model"
 
     def model(served: Served) -> str | None:
-        return (tier == "HAIKU" and served.small_model) or served.model
+        return (tier == "HAIKU" and served.bridge.small_model) or served.bridge.model
 
     return (
         Variable(f"ANTHROPIC_DEFAULT_{tier}_MODEL", model, f"what the name {name} means: {use}"),
@@ -116,27 +111,29 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("ANTHROPIC_BASE_URL", lambda served: served.url, "where the bridge listens"),
     Variable(
         "ANTHROPIC_AUTH_TOKEN",
-        lambda served: None if served.forwards_client_auth and served.token == NO_TOKEN else served.token,
+        lambda served: None if served.bridge.forwards_client_auth and served.token == NO_TOKEN else served.token,
         "the token that the bridge needs; with any token Claude Code does not ask to log in",
     ),
     Variable(
         "ANTHROPIC_API_KEY",
-        lambda served: None if served.forwards_client_auth else "",
+        lambda served: None if served.bridge.forwards_client_auth else "",
         "a real key in the environment would be sent instead of the token",
     ),
-    Variable("ANTHROPIC_MODEL", lambda served: served.model, "the model of every request that names no other"),
+    Variable("ANTHROPIC_MODEL", lambda served: served.bridge.model, "the model of every request that names no other"),
     Variable(
         "ANTHROPIC_DEFAULT_MODEL",
-        lambda served: served.model,
+        lambda served: served.bridge.model,
         "what Default means in /model; otherwise opus with a window of 1M",
     ),
     *(variable for tier in MODEL_TIERS for variable in _tier(tier)),
     Variable(
-        "CLAUDE_CODE_SUBAGENT_MODEL", lambda served: served.model, "otherwise sub-agents use a model of Anthropic's"
+        "CLAUDE_CODE_SUBAGENT_MODEL",
+        lambda served: served.bridge.model,
+        "otherwise sub-agents use a model of Anthropic's",
     ),
     Variable(
         "CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY",
-        lambda served: "1" if served.model else None,
+        lambda served: "1" if served.bridge.model else None,
         "/model shows the models that the bridge offers",
     ),
     Variable(
@@ -154,7 +151,7 @@ VARIABLES: tuple[Variable, ...] = (
     ),
     Variable(
         "CLAUDE_CODE_ATTRIBUTION_HEADER",
-        lambda served: None if served.forwards_client_auth else "0",
+        lambda served: None if served.bridge.forwards_client_auth else "0",
         "a header at the start of each prompt would break its cache",
     ),
     Variable(
@@ -164,7 +161,7 @@ VARIABLES: tuple[Variable, ...] = (
     ),
     Variable(
         "CLAUDE_CODE_DISABLE_BACKGROUND_TASKS",
-        lambda served: "1" if served.slots == 1 else None,
+        lambda served: "1" if served.bridge.slots == 1 else None,
         "with an engine of one slot, sub-agents and the main conversation would wait for each other",
     ),
     Variable("API_TIMEOUT_MS", lambda _: str(HOUR_MS), "a local model may take many minutes to read a long prompt"),

@@ -53,14 +53,7 @@ class Listening(Struct, frozen=True, kw_only=True):
     def served(self, upstream: Upstream, *, small_model: str | None = None) -> Served:
         """Return the bridge as its clients must know it; without a small model all get the same."""
         return Served(
-            url=self.url,
-            token=self.auth_token or NO_TOKEN,
-            model=upstream.model or None,
-            small_model=small_model,
-            window_tokens=upstream.window_tokens,
-            max_output_tokens=upstream.max_output_tokens,
-            slots=upstream.slots,
-            forwards_client_auth=upstream.forwards_client_auth,
+            url=self.url, token=self.auth_token or NO_TOKEN, bridge=upstream.readiness(small_model=small_model)
         )
 
 

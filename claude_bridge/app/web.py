@@ -33,14 +33,6 @@ def search_key_variables() -> Mapping[str, str]:
     return {name: row["key_variable"] for name, row in rows.items() if "key_variable" in row}
 
 
-def require_library(choice: SearchChoice) -> None:
-    """Raise SetupError where DuckDuckGo is to be searched without the library for it."""
-    if choice == DUCKDUCKGO and not find_spec("ddgs"):
-        raise SetupError(
-            "DuckDuckGo is searched by the library ddgs, which is not installed.", f"Install it: {_how_to_install()}"
-        )
-
-
 def default_key(choice: SearchChoice) -> str | None:
     """Return the key in a service's own variable (None: it needs none); raises SetupError where it is not set."""
     variable = search_key_variables().get(choice)
@@ -101,7 +93,7 @@ def no_search_note(plan: WebPlan) -> str | None:
     if plan.is_search_chosen:
         return None
     if not find_spec("ddgs"):
-        return f"no web search; DuckDuckGo is searched by the extra `web`: {_how_to_install()}"
+        return f"no web search; DuckDuckGo is searched by the extra `web`: {how_to_install('web')}"
     return "no web search; --web-search duckduckgo sends Claude Code's queries to DuckDuckGo"
 
 
@@ -129,7 +121,3 @@ async def open_web_tools(plan: WebPlan, stack: AsyncExitStack) -> WebTools:
         results=plan.settings.search_results,
         fetches_any_url=plan.settings.fetch_any_url,
     )
-
-
-def _how_to_install() -> str:
-    return how_to_install("ddgs", "html-to-markdown")

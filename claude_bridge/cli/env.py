@@ -50,16 +50,10 @@ def env(
     if form not in SHELLS:
         raise SetupError(f"There is no format {form!r}.", f"Known formats: {', '.join(SHELLS)}.")
     place = place_of_bridge(url, auth_token, config_file)
-    readiness = _ask(place)
     served = Served(
         url=place.url,
         token=place.token or NO_TOKEN,
-        model=readiness.model if readiness else None,
-        small_model=readiness.small_model if readiness else None,
-        window_tokens=readiness.window_tokens if readiness else None,
-        max_output_tokens=readiness.max_output_tokens if readiness else None,
-        slots=readiness.slots if readiness else None,
-        forwards_client_auth=readiness.forwards_client_auth if readiness else False,
+        bridge=_ask(place),
         allows_traffic=traffic,
         outside=os.environ,
     )
@@ -74,12 +68,12 @@ def env(
             terminal.warn(advice)
 
 
-def _ask(place: BridgeLocation) -> Readiness | None:
-    """Return what the bridge reports about itself; None where none is running, which is shown."""
-    from claude_bridge.wire.admin_api import READY_PATH, parse_readiness
+def _ask(place: BridgeLocation) -> Readiness:
+    """Return what the bridge reports about itself; where none is running, that is shown, and nothing is known."""
+    from claude_bridge.wire.admin_api import READY_PATH, Readiness, parse_readiness
 
     try:
         return ask(place, READY_PATH, parse_readiness)
     except NoBridgeError:
         terminal.warn(f"No bridge is running at {place.url}, so the model and its context window are left out.")
-        return None
+        return Readiness(ready=False, version="")

@@ -19,7 +19,8 @@ from claude_bridge.attachments.fetch import WebFetcher, decoded
 from claude_bridge.attachments.pdf.reader import PdfReader, Share, shown_pages, why_unreadable
 from claude_bridge.attachments.public_web import FetchError, PublicWeb, WebDocument, WebLimits
 from claude_bridge.conversion.media_types import PDF, media_type_of
-from claude_bridge.server_tools.result_texts import INSTALL_HINT, ToolError
+from claude_bridge.extras import how_to_install
+from claude_bridge.server_tools.result_texts import ToolError
 from claude_bridge.wire.anthropic import TextBlock
 from claude_bridge.wire.urls import InvalidUrlError, parse_url
 
@@ -155,7 +156,9 @@ def html_as_markdown(body: bytes, charset: str | None) -> tuple[str, str]:
         ToolError: the library that does it is missing, or can't read the page.
     """
     if find_spec("html_to_markdown") is None:
-        raise ToolError("unavailable", f"To read web pages, claude-bridge needs its extra `web`: {INSTALL_HINT}")
+        raise ToolError(
+            "unavailable", f"To read web pages, claude-bridge needs its extra `web`: {how_to_install('web')}"
+        )
     import html_to_markdown
     from html_to_markdown.options import ConversionOptions, PreprocessingOptions
 

@@ -10,8 +10,6 @@ from msgspec import Raw
 from claude_bridge.conversion.builtin_tools import WebTool
 from claude_bridge.conversion.request.server_tool_history import search_results_text
 
-INSTALL_HINT = "`pipx inject claude-bridge-cli ddgs html-to-markdown`, or `pip install '.[web]'` in a checkout"
-
 CITED_CHARS = 150
 """The most that the API quotes of a source."""
 

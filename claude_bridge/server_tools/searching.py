@@ -17,8 +17,9 @@ from msgspec import Struct, convert
 from claude_bridge.conversion.web_results import SearchHit
 from claude_bridge.data_files import read_rows
 from claude_bridge.errors import SetupError, UpstreamError
+from claude_bridge.extras import how_to_install
 from claude_bridge.server_tools.declared import UserLocation, host_of
-from claude_bridge.server_tools.result_texts import INSTALL_HINT, ToolError
+from claude_bridge.server_tools.result_texts import ToolError
 from claude_bridge.server_tools.tools import SearchQuery
 from claude_bridge.upstream.client import FetchedDocument, UpstreamClient
 from claude_bridge.upstream.proxies import InvalidProxyError, proxy_for
@@ -211,13 +212,9 @@ class DuckDuckGo:
     name = "DuckDuckGo"
 
     def __init__(self, find: Callable[..., list[dict[str, str]]] | None = None) -> None:
-        """``find`` is ``DDGS().text``, or a test's.
-
-        Raises:
-            SetupError: the library is missing.
-        """
-        if find is None and find_spec("ddgs") is None:
-            raise SetupError("DuckDuckGo is searched by the library ddgs, which is not installed.", INSTALL_HINT)
+        """``find`` is ``DDGS().text``, or a test's; without it, raises SetupError as ``require_ddgs`` does."""
+        if find is None:
+            require_ddgs()
         self._find = find
 
     async def search(self, query: SearchQuery) -> tuple[list[SearchHit], int]:
@@ -243,6 +240,15 @@ class DuckDuckGo:
             raise ToolError("unavailable", f"DuckDuckGo can't be searched: {error}") from error
         hits = [_hit(one.get("href"), one.get("title"), one.get("body")) for one in found]
         return hits, sum(len(hit.title) + len(hit.passage) + len(hit.url) for hit in hits)
+
+
+def require_ddgs() -> None:
+    """Check that DuckDuckGo can be searched; raises SetupError where the library is missing."""
+    if find_spec("ddgs") is None:
+        raise SetupError(
+            "DuckDuckGo is searched by the library ddgs, which is not installed.",
+            f"Install it: {how_to_install('web')}",
+        )
 
 
 def duckduckgo_region(country: str, language: str | None) -> str:

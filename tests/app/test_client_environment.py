@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import pytest
 
 from claude_bridge.app.client_environment import (
@@ -10,13 +13,21 @@ from claude_bridge.app.client_environment import (
     client_environment,
 )
 from claude_bridge.clients.claude_code import OTHER_SERVICES, RESERVE_TOKENS
+from claude_bridge.wire.admin_api import Readiness
 
 URL = "http://127.0.0.1:8765"
-SERVED = Served(url=URL, model="qwen3:1.7b")
+
+
+def _served(*, outside: Mapping[str, str] = {}, allows_traffic: bool = False, **reported: Any) -> Served:
+    bridge = Readiness(ready=True, version="", **reported)
+    return Served(url=URL, bridge=bridge, outside=outside, allows_traffic=allows_traffic)
+
+
+SERVED = _served(model="qwen3:1.7b")
 
 
 def test_every_request_of_the_client_goes_to_the_model_that_is_served() -> None:
-    reported = client_environment(Served(url=URL, model="big", small_model="small"))
+    reported = client_environment(_served(model="big", small_model="small"))
     requested = {name: value for name, value in reported.items() if name.endswith("_MODEL")}
     assert requested == {
         "ANTHROPIC_MODEL": "big",
@@ -36,7 +47,7 @@ def test_a_key_of_the_users_own_is_taken_out_of_the_way() -> None:
 
 
 def test_what_is_not_known_is_not_reported() -> None:
-    reported = client_environment(Served(url=URL, model=None))
+    reported = client_environment(_served(model=None))
     assert [name for name in reported if name.endswith("_MODEL") or "_TOKENS" in name] == [
         "CLAUDE_CODE_TOTAL_TOKENS_REMINDER"
     ]
@@ -53,7 +64,7 @@ def test_what_is_not_known_is_not_reported() -> None:
     ],
 )
 def test_the_client_is_told_a_window_that_it_compacts_in_time(window_tokens: int, fires_at: int) -> None:
-    reported = client_environment(Served(url=URL, model="m", window_tokens=window_tokens))
+    reported = client_environment(_served(model="m", window_tokens=window_tokens))
     window, answer_tokens = (int(reported[f"CLAUDE_CODE_MAX_{what}_TOKENS"]) for what in ("CONTEXT", "OUTPUT"))
     assert window - answer_tokens - RESERVE_TOKENS == fires_at
 
@@ -65,7 +76,7 @@ def test_the_client_is_told_a_window_that_it_compacts_in_time(window_tokens: int
 def test_an_answer_leaves_room_in_the_window(
     window_tokens: int | None, model_limit: int | None, answer_tokens: str | None
 ) -> None:
-    served = Served(url=URL, model="m", window_tokens=window_tokens, max_output_tokens=model_limit)
+    served = _served(model="m", window_tokens=window_tokens, max_output_tokens=model_limit)
     assert client_environment(served).get("CLAUDE_CODE_MAX_OUTPUT_TOKENS") == answer_tokens
 
 
@@ -73,7 +84,7 @@ def test_an_answer_leaves_room_in_the_window(
 def test_sub_agents_do_not_wait_for_the_main_conversation_on_an_engine_with_one_slot(
     slots: int | None, is_set: bool
 ) -> None:
-    reported = client_environment(Served(url=URL, model="m", slots=slots))
+    reported = client_environment(_served(model="m", slots=slots))
     assert ("CLAUDE_CODE_DISABLE_BACKGROUND_TASKS" in reported) is is_set
 
 
@@ -89,18 +100,18 @@ def test_sub_agents_do_not_wait_for_the_main_conversation_on_an_engine_with_one_
     ],
 )
 def test_a_proxy_is_kept_from_swallowing_what_goes_to_the_bridge(outside: dict[str, str], no_proxy: str | None) -> None:
-    reported = client_environment(Served(url=URL, model="m", outside=outside))
+    reported = client_environment(_served(model="m", outside=outside))
     assert (reported.get("NO_PROXY"), reported.get("no_proxy")) == (no_proxy, no_proxy)
 
 
 def test_other_services_are_switched_off_where_they_are_on() -> None:
-    reported = client_environment(Served(url=URL, model="m", outside={OTHER_SERVICES[0]: "1"}))
+    reported = client_environment(_served(model="m", outside={OTHER_SERVICES[0]: "1"}))
     assert [reported.get(name) for name in OTHER_SERVICES] == ["0", None, None]
 
 
 def test_traffic_to_the_clients_maker_is_off_unless_asked_for() -> None:
     assert client_environment(SERVED)["CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC"] == "1"
-    allowed = client_environment(Served(url=URL, model="m", allows_traffic=True))
+    allowed = client_environment(_served(model="m", allows_traffic=True))
     assert "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC" not in allowed
 
 
@@ -110,7 +121,7 @@ def test_each_variable_has_one_row_and_a_reason() -> None:
 
 
 def test_the_model_picker_says_what_each_name_stands_for_and_lists_the_bridges_models() -> None:
-    environment = client_environment(Served(url=URL, model="big", small_model="small"))
+    environment = client_environment(_served(model="big", small_model="small"))
     shown = {name: value for name, value in environment.items() if name.endswith(("_NAME", "_DESCRIPTION"))}
     assert len(shown) == len(set(shown.values())) == 8, "no two lines of the picker are alike"
     assert shown["ANTHROPIC_DEFAULT_OPUS_MODEL_NAME"] == "big (opus)"
@@ -131,5 +142,5 @@ def test_the_model_picker_says_what_each_name_stands_for_and_lists_the_bridges_m
 def test_no_model_is_believed_to_have_a_window_of_a_million(
     model: str | None, window_tokens: int | None, is_off: bool
 ) -> None:
-    served = Served(url=URL, model=model, window_tokens=window_tokens)
+    served = _served(model=model, window_tokens=window_tokens)
     assert ("CLAUDE_CODE_DISABLE_1M_CONTEXT" in client_environment(served)) is is_off

@@ -16,6 +16,7 @@ from claude_bridge.app.plan import WebPlan
 from claude_bridge.config.schema import Config, Web
 from claude_bridge.config.types import SearchChoice, Secret
 from claude_bridge.errors import SetupError
+from claude_bridge.server_tools import searching
 from tests.claude_code.terminal import Terminal
 from tests.cli.process import command, run_bridge, serving
 from tests.cli.test_run import Machine, at, open_shell, upstream
@@ -95,9 +96,9 @@ async def test_a_language_may_be_written_in_capitals() -> None:
 
 
 def test_duckduckgo_needs_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(web, "find_spec", lambda _: None)
+    monkeypatch.setattr(searching, "find_spec", lambda _: None)
     with pytest.raises(SetupError) as caught:
-        web.require_library(SearchChoice("duckduckgo"))
+        web_plan(Config(), "duckduckgo")
     assert caught.value.hint.endswith("ddgs html-to-markdown`")
 
 

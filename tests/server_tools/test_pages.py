@@ -219,4 +219,4 @@ async def test_what_has_no_end_is_given_up(reply: Reply, why: str) -> None:
 async def test_without_the_library_the_model_and_the_user_hear_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pages, "find_spec", lambda _: None)
     error = await why_not("/", {"/": html("x")})
-    assert "pip install '.[web]'" in error.reason
+    assert "html-to-markdown`" in error.reason

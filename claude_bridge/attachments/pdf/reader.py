@@ -20,6 +20,7 @@ from anyio.abc import Process
 from msgspec import Struct
 from msgspec.structs import replace
 
+from claude_bridge.extras import how_to_install
 from claude_bridge.wire.anthropic import Base64Source, Block, ImageBlock, TextBlock
 
 MAX_CONCURRENT = 2
@@ -30,7 +31,7 @@ _KEPT_VARIABLES = (
     "TEMP", "TMP", "TMPDIR", "USERPROFILE", "VIRTUAL_ENV",
 )  # fmt: skip
 
-INSTALL_HINT = "`pipx inject claude-bridge-cli pypdf pypdfium2 pillow`, or `pip install '.[pdf]'` in a checkout"
+INSTALL_HINT = how_to_install("pdf")
 
 _TROUBLES = {
     "missing": f"to read PDFs, claude-bridge needs its extra `pdf`: {INSTALL_HINT}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import anyio
+from msgspec.structs import replace
 
 from claude_bridge.errors import BridgeError
 from claude_bridge.router import AnyBridge
@@ -45,22 +46,8 @@ def readiness_of(service: Service, *, reason: str | None) -> Readiness:
     bridge = service.bridge_if_known
     if bridge is None:
         return Readiness(ready=False, version=__version__, reason="It is not known yet which engine this is.")
-    upstream = bridge.upstream
-    return Readiness(
-        ready=reason is None,
-        version=__version__,
-        reason=reason,
-        upstream=upstream.name,
-        kind=upstream.adapter.kind,
-        base_url=upstream.base_url,
-        model=upstream.model or None,
-        small_model=bridge.small_model,
-        window_tokens=upstream.window_tokens,
-        max_output_tokens=upstream.max_output_tokens,
-        slots=upstream.slots,
-        web_search=service.web_search,
-        forwards_client_auth=upstream.forwards_client_auth,
-    )
+    readiness = bridge.upstream.readiness(small_model=bridge.small_model)
+    return replace(readiness, ready=reason is None, reason=reason, web_search=service.web_search)
 
 
 async def drop_telemetry(_service: Service, _request: HttpRequest, responder: Responder) -> None:

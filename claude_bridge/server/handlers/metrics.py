@@ -7,6 +7,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from claude_bridge.errors import NotFoundError
+from claude_bridge.extras import how_to_install
 from claude_bridge.server.app import Service
 from claude_bridge.server.http1 import HttpRequest, Responder
 from claude_bridge.trace.stats import FIRST_TOKEN_BOUNDS_S, Stats
@@ -58,8 +59,8 @@ def render_metrics(stats: Stats, *, running: int, waiting: int) -> tuple[bytes, 
         from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
     except ImportError:
         raise NotFoundError(
-            "Metrics need Prometheus' client library: pipx inject claude-bridge-cli prometheus-client, or pip install "
-            "'.[metrics]' in a checkout. GET /stats has the same figures as JSON."
+            f"Metrics need Prometheus' client library: {how_to_install('metrics')}. GET /stats has the same figures as "
+            "JSON."
         ) from None
     registry = CollectorRegistry()
     registry.register(_Collector(stats, running, waiting))

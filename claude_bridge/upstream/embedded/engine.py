@@ -107,7 +107,7 @@ def require_engine() -> None:
     if find_spec("xllamacpp") is None:
         raise SetupError(
             "The embedded engine is not installed.",
-            f"Install it: {how_to_install('xllamacpp')}",
+            f"Install it: {how_to_install('local')}",
         )
 
 
