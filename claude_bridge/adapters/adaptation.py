@@ -27,7 +27,7 @@ from claude_bridge.conversion.upstream_errors.rules import refusals
 from claude_bridge.data_files import read_rows
 from claude_bridge.errors import BridgeError, UpstreamReport
 from claude_bridge.wire.anthropic import CountTokensRequest, MessagesRequest, RedactedThinkingBlock
-from claude_bridge.wire.lenient_json import parse_object
+from claude_bridge.wire.lenient_json import parse_object, read_or_none
 
 MAX_ADAPTATIONS = 5
 """How often one request is adapted: most upstreams name one refused field at a time."""
@@ -220,10 +220,7 @@ class _SentTools(Struct, frozen=True):
 
 def _sent_tools(body: bytes) -> list[str]:
     """Return the names of the tools in the order in which they were sent."""
-    try:
-        sent = msgspec.json.decode(body, type=_SentTools)
-    except (msgspec.DecodeError, RecursionError):
-        return []
+    sent = read_or_none(msgspec.json.Decoder(_SentTools).decode, body) or _SentTools()
     return [tool.function.name or tool.name for tool in sent.tools]
 
 

@@ -29,6 +29,7 @@ from claude_bridge.server_tools.tools import SearchQuery
 from claude_bridge.upstream.client import UpstreamClient
 from claude_bridge.wire.addresses import reaches_this_machine
 from claude_bridge.wire.admin_api import Readiness
+from claude_bridge.wire.lenient_json import as_object, object_in
 
 PROXY, BRIDGE, PORT = "proxy", "bridge", "bridge port"
 CLIENT, SETTINGS, CONFIGURATION, WEB_SEARCH = "Claude Code", "client settings", "configuration", "web search"
@@ -235,9 +236,8 @@ def _settings_files() -> Iterator[SettingsFile]:
         except ValueError:
             yield SettingsFile(_short(path), None)
         else:
-            env = document.get("env") if isinstance(document, dict) else None
-            variables = env if isinstance(env, dict) else {}
-            yield SettingsFile(_short(path), {str(name): str(value) for name, value in variables.items()})
+            env = object_in(as_object(document), "env")
+            yield SettingsFile(_short(path), {str(name): str(value) for name, value in env.items()})
 
 
 def _short(path: Path) -> str:

@@ -11,7 +11,7 @@ from contextlib import aclosing, suppress
 from functools import partial
 
 import anyio
-from msgspec import DecodeError, Raw, Struct, json
+from msgspec import Raw, Struct, json
 from msgspec.structs import replace
 
 from claude_bridge.adapters.engine_profiles import LLAMA_CPP
@@ -27,7 +27,7 @@ from claude_bridge.upstream.engines.discover import discover
 from claude_bridge.upstream.engines.ollama import root_url
 from claude_bridge.upstream.engines.report import EngineReport, OfferedModel
 from claude_bridge.wire import anthropic
-from claude_bridge.wire.lenient_json import parse_any
+from claude_bridge.wire.lenient_json import parse_any, read_or_none
 
 SPEED, TOOL_CALL, LONG_PROMPT, CACHE = "speed", "tool call", "long prompt", "prompt cache"
 PICTURE, STOP = "picture", "stop"
@@ -106,10 +106,7 @@ def _not_asked(reason: str) -> Finding:
 async def has_busy_slot(client: UpstreamClient) -> bool | None:
     """Return whether a llama.cpp works on something; None: it does not report it."""
     document = await client.fetch("/slots", timeout_s=SLOTS_TIMEOUT_S)
-    try:
-        slots = parse_any(document.body) if document.status == 200 else None
-    except DecodeError:
-        return None
+    slots = read_or_none(parse_any, document.body) if document.status == 200 else None
     if not isinstance(slots, list):
         return None
     return any(isinstance(slot, dict) and slot.get("is_processing") for slot in slots)

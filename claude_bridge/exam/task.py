@@ -6,12 +6,13 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from msgspec import DecodeError, Struct, json
+from msgspec import Struct, json
 
 from claude_bridge.exam.disk import ROOT
 from claude_bridge.exam.shell import Outcome
 from claude_bridge.exam.world import AnsweredCall
 from claude_bridge.wire.anthropic import InputMessage
+from claude_bridge.wire.lenient_json import read_or_none
 
 
 class Use(NamedTuple):
@@ -207,9 +208,8 @@ def answers(happened: Happened, wanted: dict[str, Any]) -> Fault:
     """The last answer is a JSON object, in a code fence or bare, with exactly these values."""
     text = happened.text.strip()
     fenced = re.fullmatch(r"```(?:json)?\s*(.*?)\s*```", text, re.DOTALL)
-    try:
-        found = json.decode(fenced[1] if fenced else text, type=dict[str, Any])
-    except (DecodeError, RecursionError):
+    found = read_or_none(json.Decoder(dict[str, Any]).decode, fenced[1] if fenced else text)
+    if found is None:
         return "the answer is not a JSON object"
     if found.keys() != wanted.keys():
         return "the object has other fields than it should"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
-from msgspec import DecodeError, Raw, Struct, json
+from msgspec import Raw, Struct, json
 from msgspec.structs import replace
 
 from claude_bridge.conversion.tool_calls.arguments import accepts
@@ -14,6 +14,7 @@ from claude_bridge.data_files import read_rows
 from claude_bridge.exam.disk import ROOT, Disk, WorldError, compiled, matching
 from claude_bridge.exam.shell import MemoryShell, Outcome
 from claude_bridge.wire.anthropic import Tool
+from claude_bridge.wire.lenient_json import read_or_none
 
 MAX_EDITED_CHARS = 400_000
 MAX_RESULT_CHARS = 30_000
@@ -83,7 +84,7 @@ class World:
 
     def use(self, name: str, arguments: bytes, *, turn: int = 0) -> AnsweredCall:
         """Return the call with what it answered; wrong names and arguments are refused as Claude Code does."""
-        inputs = _object_of(arguments)
+        inputs = read_or_none(_decode_inputs, arguments)
         call = AnsweredCall(name=name, input=inputs or {}, is_error=True, is_refused=True, turn=turn)
         if name not in self._offered:
             result = f"<tool_use_error>Error: No such tool available: {name}</tool_use_error>"
@@ -167,8 +168,4 @@ class World:
         return Answered(f"The list has {len(todos)} todos now. Go on with the next one.")
 
 
-def _object_of(arguments: bytes) -> dict[str, Any] | None:
-    try:
-        return json.decode(arguments, type=dict[str, Any])
-    except (DecodeError, RecursionError):
-        return None
+_decode_inputs = json.Decoder(dict[str, Any]).decode

@@ -35,7 +35,7 @@ from claude_bridge.wire.anthropic_answers import (
     StreamEvent,
     TokenCount,
 )
-from claude_bridge.wire.lenient_json import replace_lone_surrogates
+from claude_bridge.wire.lenient_json import read_or_none, replace_lone_surrogates
 from claude_bridge.wire.sse import encode_frame
 
 # --- requests -----------------------------------------------------------------------------------------------
@@ -126,9 +126,8 @@ def parse_outline(body: bytes) -> MessagesRequest | None:
         return None
     except UnicodeDecodeError:
         pass
-    try:
-        outline = msgspec.json.decode(replace_lone_surrogates(body), type=_Outline)
-    except (msgspec.DecodeError, RecursionError):
+    outline = read_or_none(msgspec.json.Decoder(_Outline).decode, replace_lone_surrogates(body))
+    if outline is None:
         return None
     unread: list[Block] = [UnknownBlock("unread", Raw(b"{}"))]
     messages = [InputMessage(message.role, unread) for message in outline.messages]

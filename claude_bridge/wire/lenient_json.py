@@ -16,6 +16,8 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 import msgspec
 from msgspec import Raw, Struct
 
+_Document = TypeVar("_Document", bytes, Raw, str)
+_Read = TypeVar("_Read")
 _Shape = TypeVar("_Shape", bound=Struct)
 
 
@@ -34,13 +36,39 @@ def parse_any(document: bytes) -> Any:  # noqa: ANN401 - any JSON
         raise msgspec.DecodeError(str(error)) from None
 
 
+def read_or_none(read: Callable[[_Document], _Read], document: _Document) -> _Read | None:
+    """Return what a reader of JSON makes of a document; None where that is not what it reads."""
+    try:
+        return read(document)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
 def parse_object(document: bytes) -> dict[str, Any]:
     """Return a JSON object as plain values, or an empty one for anything else."""
-    try:
-        value = parse_any(document)
-    except msgspec.DecodeError:
-        return {}
+    return as_object(read_or_none(parse_any, document))
+
+
+def as_object(value: Any) -> dict[str, Any]:  # noqa: ANN401 - any JSON
+    """Return the value if it is a JSON object, else an empty one."""
     return value if isinstance(value, dict) else {}
+
+
+def object_in(fields: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return the JSON object in a field, or an empty one for anything else."""
+    return as_object(fields.get(name))
+
+
+def list_in(fields: dict[str, Any], name: str) -> list[Any]:
+    """Return the list in a field, or an empty one for anything else."""
+    value = fields.get(name)
+    return value if isinstance(value, list) else []
+
+
+def text_in(fields: dict[str, Any], name: str) -> str:
+    """Return the text in a field, or an empty one for anything else."""
+    value = fields.get(name)
+    return value if isinstance(value, str) else ""
 
 
 def parse_leniently(document: bytes, shape: type[_Shape]) -> _Shape:

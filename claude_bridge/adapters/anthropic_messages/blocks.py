@@ -10,8 +10,6 @@ from claude_bridge.adapters.anthropic_messages.frames import (
     Fields,
     Frame,
     FrameWriter,
-    object_in,
-    text_in,
 )
 from claude_bridge.conversion.response.assembler import UNSIGNED
 from claude_bridge.conversion.tool_calls.buffer import CUT_BEFORE_ARGUMENTS, GatheredCall
@@ -21,6 +19,7 @@ from claude_bridge.conversion.tool_names import DeclaredTools
 from claude_bridge.errors import UpstreamBrokenError
 from claude_bridge.wire.anthropic import MessagesRequest, Tool, ToolUseBlock
 from claude_bridge.wire.anthropic_lenient import input_text
+from claude_bridge.wire.lenient_json import object_in, text_in
 
 _LEFT_OPEN = "a block was left open"
 

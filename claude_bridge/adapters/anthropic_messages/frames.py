@@ -14,22 +14,11 @@ from claude_bridge.conversion.prompt.token_estimate import token_count
 from claude_bridge.conversion.upstream_errors.translate import explain_error_object, reports_error
 from claude_bridge.errors import ERROR_TYPES, BridgeError, UpstreamBrokenError, UpstreamRefusedError
 from claude_bridge.wire.anthropic_answers import RawBytes, ResponseItem
+from claude_bridge.wire.lenient_json import object_in, read_or_none
 from claude_bridge.wire.sse import encode_frame
 
 Fields = dict[str, Any]
 """A JSON object."""
-
-
-def object_in(fields: Fields, name: str) -> Fields:
-    """Return the JSON object in a field, or an empty one for anything else."""
-    value = fields.get(name)
-    return value if isinstance(value, dict) else {}
-
-
-def text_in(fields: Fields, name: str) -> str:
-    """Return the text in a field, or an empty one for anything else."""
-    value = fields.get(name)
-    return value if isinstance(value, str) else ""
 
 
 class Frame(Struct, frozen=True):
@@ -61,15 +50,12 @@ class DeltaFrame(Struct, frozen=True, tag_field="type", tag="content_block_delta
     delta: _DeltaHead
 
 
-_delta_decoder = msgspec.json.Decoder(DeltaFrame)
+_decode_delta = msgspec.json.Decoder(DeltaFrame).decode
 
 
 def parse_delta(data: bytes) -> DeltaFrame | None:
     """Return the head of a delta; None for any other event, and for what can't be read strictly."""
-    try:
-        return _delta_decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
+    return read_or_none(_decode_delta, data)
 
 
 class FrameWriter:

@@ -8,9 +8,7 @@ from claude_bridge.adapters.anthropic_messages.frames import (
     Fields,
     error_in,
     explain_error_event,
-    object_in,
     parse_delta,
-    text_in,
     usage_report,
 )
 from claude_bridge.conversion.deltas import UsageReport
@@ -21,7 +19,7 @@ from claude_bridge.conversion.upstream_errors.translate import explain_no_json
 from claude_bridge.errors import BridgeError, UpstreamBrokenError
 from claude_bridge.wire.anthropic_answers import ErrorDetail, ErrorEvent, RawBytes, ResponseItem
 from claude_bridge.wire.anthropic_lenient import read_error
-from claude_bridge.wire.lenient_json import parse_object
+from claude_bridge.wire.lenient_json import object_in, parse_object, text_in
 from claude_bridge.wire.sse import FrameCutter, append_limited, frame_data
 
 _KEPT = frozenset({"request-id", "retry-after", "x-should-retry"})

@@ -18,9 +18,7 @@ from claude_bridge.adapters.anthropic_messages.frames import (
     event_frame,
     explain_error_event,
     is_count,
-    object_in,
     parse_delta,
-    text_in,
 )
 from claude_bridge.adapters.anthropic_messages.passthrough import PassthroughDocument, RelayedResponse
 from claude_bridge.conversion.deltas import Finish, FinishReason
@@ -42,7 +40,7 @@ from claude_bridge.wire.anthropic import MessagesRequest
 from claude_bridge.wire.anthropic_answers import Message, MessageStart, Ping, RawBytes, ResponseItem, Usage
 from claude_bridge.wire.anthropic_codec import encode_stream_event
 from claude_bridge.wire.anthropic_lenient import message_events
-from claude_bridge.wire.lenient_json import parse_object
+from claude_bridge.wire.lenient_json import object_in, parse_object, text_in
 from claude_bridge.wire.sse import FrameCutter, SseDecoder, StreamOrDocument, frame_data
 
 _DONE = b"[DONE]"

@@ -40,7 +40,7 @@ from claude_bridge.wire.anthropic import (
     WebSearchToolResultBlock,
 )
 from claude_bridge.wire.json_splice import Edit, Span, item_spans, member_spans, splice
-from claude_bridge.wire.lenient_json import replace_lone_surrogates
+from claude_bridge.wire.lenient_json import read_or_none, replace_lone_surrogates
 
 _PINNED = b"00000"
 
@@ -231,12 +231,12 @@ def _reminder(content: Raw) -> list[Raw]:
     return [*([Raw(msgspec.json.encode({"type": "text", "text": text}))] if text else []), *others]
 
 
+_decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
+
+
 def _raw_fields(document: bytes | Raw) -> dict[str, Raw]:
     """Return the fields of a JSON object as they are written, or none for anything else."""
-    try:
-        return msgspec.json.decode(document, type=dict[str, Raw])
-    except (msgspec.DecodeError, RecursionError):
-        return {}
+    return read_or_none(_decode_fields, document) or {}
 
 
 class _Head(Struct):
@@ -244,15 +244,12 @@ class _Head(Struct):
     text: str = ""
 
 
-_head_decoder = msgspec.json.Decoder(_Head)
+_decode_head = msgspec.json.Decoder(_Head).decode
 
 
 def _head(block: Raw) -> _Head:
     """Return the type of a block, and its text where it has one."""
-    try:
-        return _head_decoder.decode(block)
-    except msgspec.DecodeError:
-        return _Head()
+    return read_or_none(_decode_head, block) or _Head()
 
 
 def _foreign_thoughts(message: InputMessage) -> dict[int, str]:

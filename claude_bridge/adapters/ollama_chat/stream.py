@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-import msgspec
-
 from claude_bridge.adapters.ollama_chat.errors import explain_error
 from claude_bridge.conversion.deltas import (
     Delta,
@@ -27,7 +25,7 @@ from claude_bridge.conversion.tool_json.text import arguments_text
 from claude_bridge.conversion.upstream_errors.translate import explain_no_json, reports_error
 from claude_bridge.errors import BridgeError, UpstreamBrokenError
 from claude_bridge.wire import ollama
-from claude_bridge.wire.lenient_json import parse_any
+from claude_bridge.wire.lenient_json import parse_any, read_or_none
 from claude_bridge.wire.ollama import NdjsonDecoder
 from claude_bridge.wire.sse import StreamOrDocument
 
@@ -76,7 +74,7 @@ class OllamaStreamDecoder(FrameDecoder):
 
     def lone_delta(self, frame: bytes) -> Delta | None:
         """Return what a line says that holds one text or thought, and nothing else that matters, else None."""
-        chunk = _chunk_or_none(frame)
+        chunk = read_or_none(ollama.parse_chat_chunk, frame)
         for added, delta in _LONE_DELTAS:
             if chunk == ollama.ChatChunk(message=added, done=False):
                 return delta
@@ -87,7 +85,7 @@ class OllamaStreamDecoder(FrameDecoder):
         deltas: list[Delta] = []
         lines = self._reader.feed(data)
         for at, line in enumerate(lines):
-            chunk = _chunk_or_none(line)
+            chunk = read_or_none(ollama.parse_chat_chunk, line)
             if chunk is not None:
                 deltas += self._chunk(chunk, line)
             elif self._answered:
@@ -107,14 +105,14 @@ class OllamaStreamDecoder(FrameDecoder):
             return []
         if self._reader.document is not None:
             document = bytes(self._reader.document).strip()
-            chunk = _chunk_or_none(document)
+            chunk = read_or_none(ollama.parse_chat_chunk, document)
             return (
                 self._fail(explain_no_json(document, self._upstream)) if chunk is None else self._chunk(chunk, document)
             )
         deltas: list[Delta] = []
         rest = self._reader.close()
         for line in rest:
-            chunk = _chunk_or_none(line)
+            chunk = read_or_none(ollama.parse_chat_chunk, line)
             if chunk is not None:  # else the connection was cut inside it
                 deltas += self._chunk(chunk, line)
         if self._answered and not rest:
@@ -161,13 +159,6 @@ class OllamaStreamDecoder(FrameDecoder):
     def _fail(self, error: BridgeError) -> list[Delta]:
         self.done = True
         return [Failure(error)]
-
-
-def _chunk_or_none(line: bytes) -> ollama.ChatChunk | None:
-    try:
-        return ollama.parse_chat_chunk(line)
-    except msgspec.DecodeError:
-        return None
 
 
 def _usage(chunk: ollama.ChatChunk) -> UsageReport:

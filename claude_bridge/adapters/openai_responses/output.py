@@ -13,6 +13,7 @@ from claude_bridge.conversion.tool_calls.index import MAX_ARGUMENTS_BYTES
 from claude_bridge.conversion.tool_json.text import arguments_text, is_json
 from claude_bridge.errors import UpstreamBrokenError
 from claude_bridge.wire import responses
+from claude_bridge.wire.lenient_json import as_object, list_in, object_in, text_in
 
 MAX_ITEMS = 1_000
 """No model gives as many: one call needs more tokens than that leaves."""
@@ -254,12 +255,10 @@ def reasoning_item(item: dict[str, Any]) -> dict[str, Any] | None:
 
 def read_search(item: dict[str, Any]) -> HostedSearch | None:
     """Return what a ``web_search_call`` searched for and found; None: it opened a page, or looked through one."""
-    action = item.get("action")
-    if not isinstance(action, dict) or action.get("type") != "search":
+    action = object_in(item, "action")
+    if action.get("type") != "search":
         return None
-    queries = action.get("queries")
-    query = action.get("query") or ("; ".join(map(str, queries)) if isinstance(queries, list) else "")
-    sources = action.get("sources")
-    urls = [source.get("url") for source in sources if isinstance(source, dict)] if isinstance(sources, list) else []
-    known = list(dict.fromkeys(url for url in urls if isinstance(url, str) and url))
+    query = action.get("query") or "; ".join(map(str, list_in(action, "queries")))
+    urls = [text_in(as_object(source), "url") for source in list_in(action, "sources")]
+    known = list(dict.fromkeys(filter(None, urls)))
     return HostedSearch(hosted_call_id(item), str(query), None if item.get("status") == "failed" else known)

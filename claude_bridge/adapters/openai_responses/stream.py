@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
 from msgspec import Raw
 
 from claude_bridge.adapters.openai_responses.output import (
@@ -50,7 +49,7 @@ from claude_bridge.conversion.tool_json.text import arguments_text, is_json
 from claude_bridge.conversion.upstream_errors.translate import explain_error_object, explain_no_object
 from claude_bridge.errors import BridgeError
 from claude_bridge.wire import responses
-from claude_bridge.wire.lenient_json import parse_any
+from claude_bridge.wire.lenient_json import as_object, list_in, parse_any, read_or_none, text_in
 from claude_bridge.wire.openai import CompletionTokensDetails, PromptTokensDetails
 from claude_bridge.wire.sse import SseDecoder, SseFrame, StreamOrDocument
 
@@ -116,9 +115,8 @@ class ResponsesStreamDecoder:
         payload = frame.data.strip()
         if self.done or not payload or payload == _DONE:
             return []
-        try:
-            event = responses.parse_event(payload)
-        except msgspec.DecodeError:
+        event = read_or_none(responses.parse_event, payload)
+        if event is None:
             return self._fail(explain_no_object(payload, self._upstream))
         name, _, step = event.type.rpartition(".")
         if name in _TEXTS and step in ("delta", "done"):
@@ -148,9 +146,8 @@ class ResponsesStreamDecoder:
         return []
 
     def _document(self, document: bytes) -> list[Delta]:
-        try:
-            response = responses.parse_response(document)
-        except msgspec.DecodeError:
+        response = read_or_none(responses.parse_response, document)
+        if response is None:
             return self._fail(explain_no_object(document, self._upstream))
         if response.output is None:
             return self._fail(explain_error_object(response.error or parse_any(document), self._upstream))
@@ -221,7 +218,9 @@ class ResponsesStreamDecoder:
         for part, number, whole in part_texts(found):
             deltas += self._fill(item, part, number, whole)
         if item.kind == MESSAGE and isinstance(found.content, list):
-            deltas += _citations(item, [one for part in found.content for one in _annotations(part)])
+            deltas += _citations(
+                item, [one for part in found.content for one in list_in(as_object(part), "annotations")]
+            )
         if item.kind == CALL:
             item.offer_arguments(arguments_text(found.arguments))
             deltas += self._calls()
@@ -282,22 +281,13 @@ def _citations(item: ReceivedItem, annotations: Sequence[Any]) -> list[Delta]:
         url = one.get("url") if isinstance(one, dict) and one.get("type") == "url_citation" else None
         if isinstance(url, str) and url and url not in item.cited:
             item.cited.add(url)
-            title = one.get("title")
-            deltas.append(UrlCitation(url, title if isinstance(title, str) else ""))
+            deltas.append(UrlCitation(url, text_in(one, "title")))
     return deltas
 
 
-def _annotations(part: Any) -> list[Any]:  # noqa: ANN401 - any JSON
-    found = part.get("annotations") if isinstance(part, dict) else None
-    return found if isinstance(found, list) else []
-
-
 def _parsed(raw: Raw) -> responses.OutputItem | None:
-    try:
-        found = responses.parse_item(raw)
-    except msgspec.DecodeError:
-        return None
-    return found if found.type else None
+    found = read_or_none(responses.parse_item, raw)
+    return found if found is not None and found.type else None
 
 
 def _notes(transformations: Sequence[responses.InputTransformation]) -> list[Delta]:

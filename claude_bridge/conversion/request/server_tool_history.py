@@ -11,6 +11,7 @@ from msgspec import Raw, Struct
 
 from claude_bridge.conversion.tool_json.text import compact_json, decode_exactly, encode_exactly
 from claude_bridge.wire.anthropic import ToolAdditionBlock, ToolRemovalBlock, UnknownBlock
+from claude_bridge.wire.lenient_json import as_object, list_in, object_in
 
 
 class _Compaction(Struct):
@@ -107,21 +108,20 @@ def _mcp_result(fields: dict[str, Any]) -> str:
 
 def _command_result(fields: dict[str, Any]) -> str:
     """Return what code_execution and bash_code_execution gave."""
-    content = _object(fields.get("content"))
+    content = object_in(fields, "content")
     if "error_code" in content:
         return f"[the code did not run: {content['error_code']}]"
     lines = [f"Result of the code (return code {content.get('return_code')}):"]
     lines += [str(content[stream]) for stream in ("stdout", "stderr") if content.get(stream)]
     if content.get("encrypted_stdout"):
         lines.append("[output that only Anthropic can read]")
-    files = content.get("content")
-    lines += [f"[file {_object(file).get('file_id')}]" for file in files if file] if isinstance(files, list) else []
+    lines += [f"[file {as_object(file).get('file_id')}]" for file in list_in(content, "content") if file]
     return "\n".join(lines)
 
 
 def _edit_result(fields: dict[str, Any]) -> str:
     """Return what text_editor_code_execution gave."""
-    content = _object(fields.get("content"))
+    content = object_in(fields, "content")
     if "error_code" in content:
         return f"[the text editor failed: {content.get('error_message') or content['error_code']}]"
     if isinstance(content.get("content"), str):
@@ -132,7 +132,7 @@ def _edit_result(fields: dict[str, Any]) -> str:
 
 
 def _advice(fields: dict[str, Any]) -> str:
-    content = _object(fields.get("content"))
+    content = object_in(fields, "content")
     if content.get("text"):
         return f"Advice:\n{content['text']}"
     return f"[no advice that can be read: {content.get('error_code') or content.get('type')}]"
@@ -144,9 +144,8 @@ def _summary(fields: dict[str, Any]) -> str:
 
 
 def _browser_state(fields: dict[str, Any]) -> str:
-    tabs = fields.get("tabs")
     lines = ["Open tabs:"]
-    for tab in map(_object, tabs if isinstance(tabs, list) else ()):
+    for tab in map(as_object, list_in(fields, "tabs")):
         active = " (active)" if tab.get("active") else ""
         lines.append(f"- {tab.get('tab_id')}: {tab.get('title') or ''} {tab.get('url') or ''}".rstrip() + active)
     changes = fields.get("state_changes")
@@ -171,9 +170,5 @@ _RENDERERS: dict[str, Callable[[dict[str, Any]], str]] = {
 def _joined(content: object) -> str:
     if isinstance(content, str):
         return content
-    parts = map(_object, content if isinstance(content, list) else ())
+    parts = map(as_object, content if isinstance(content, list) else ())
     return "\n".join(str(part["text"]) for part in parts if part.get("text"))
-
-
-def _object(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}

@@ -23,16 +23,14 @@ from claude_bridge.conversion.tool_json.schema_check import (
     SchemaCheck,
     TooMuchWorkError,
     WorkBudget,
-    dict_in,
     has_type,
     item_schema,
-    list_in,
     type_of,
     types_in,
 )
 from claude_bridge.conversion.tool_json.text import Json, begins_json, input_json, is_json, open_input_json
 from claude_bridge.conversion.tool_names import folded_name
-from claude_bridge.wire.lenient_json import replace_lone_surrogates
+from claude_bridge.wire.lenient_json import as_object, list_in, object_in, replace_lone_surrogates
 
 _WRAPPERS = frozenset(("arguments", "args", "input", "parameters", "params", "tool_input"))
 """What models put around an input, as if they wrote the whole call."""
@@ -137,8 +135,7 @@ def _object_in(text: str) -> str | None:
 
 
 def _declared_names(schema: bytes) -> frozenset[str]:
-    document = parsed_schema(schema)
-    return frozenset(dict_in(document, "properties")) if isinstance(document, dict) else frozenset()
+    return frozenset(object_in(as_object(parsed_schema(schema)), "properties"))
 
 
 def _has_likely_keys(text: str, schema: bytes) -> bool:
@@ -220,7 +217,7 @@ def _without_closing_tags(value: str) -> str:
 def _without_what_clients_refuse(value: Json, schema: Json, tool_name: str) -> tuple[Json, tuple[str, ...]]:
     if not isinstance(value, dict) or not isinstance(schema, dict):
         return value, ()
-    declared, required = dict_in(schema, "properties"), list_in(schema, "required")
+    declared, required = object_in(schema, "properties"), list_in(schema, "required")
     notes = []
     for name in REFUSED_WHEN_EMPTY.get(tool_name, ()):
         is_optional = not schema or (name in declared and name not in required)
@@ -319,7 +316,7 @@ class _SchemaMatcher:
 
     def _meant_names(self, value: dict[str, Json], schema: dict[str, Json]) -> dict[str, str]:
         """Return the declared name for each key that is refused, or missed, and can mean no other."""
-        declared = dict_in(schema, "properties")
+        declared = object_in(schema, "properties")
         strangers = _by_folded_name(key for key in value if key not in declared)
         if not strangers:
             return {}
@@ -342,7 +339,7 @@ class _SchemaMatcher:
 
     def _unwrapped(self, raw: RawValue, schema: dict[str, Json]) -> Iterator[_Match]:
         """Yield the input inside what looks like a whole call of this tool."""
-        wrappers = [key for key in raw.value if key in _WRAPPERS and key not in dict_in(schema, "properties")]
+        wrappers = [key for key in raw.value if key in _WRAPPERS and key not in object_in(schema, "properties")]
         others = raw.value.keys() - wrappers
         is_consistent = all(raw.value[key] in (self._tool_name, "function", "tool_use") for key in others)
         if len(wrappers) == 1 and others <= _NAMES and is_consistent:

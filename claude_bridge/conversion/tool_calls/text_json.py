@@ -11,10 +11,10 @@ from msgspec import UNSET
 
 from claude_bridge.conversion.tool_calls.arguments import parsed_schema
 from claude_bridge.conversion.tool_json.repair import repair_object
-from claude_bridge.conversion.tool_json.schema_check import dict_in
 from claude_bridge.conversion.tool_json.text import Json, loose_decoder
 from claude_bridge.conversion.tool_names import DeclaredTools, engine_name, folded_name
 from claude_bridge.wire.anthropic import Tool
+from claude_bridge.wire.lenient_json import as_object, object_in
 
 
 class PrintedCall(NamedTuple):
@@ -210,7 +210,7 @@ def _call_in(value: Json, tools: DeclaredTools, *, exactly: bool) -> PrintedCall
 def declares(tool: Tool, keys: Iterable[str]) -> bool:
     """Return whether the tool declares all of these properties; a tool without a schema declares any."""
     schema = parsed_schema(bytes(tool.input_schema)) if tool.input_schema is not UNSET else {}
-    declared = {folded_name(name) for name in dict_in(schema, "properties")} if isinstance(schema, dict) else set()
+    declared = {folded_name(name) for name in object_in(as_object(schema), "properties")}
     return not declared or all(folded_name(key) in declared for key in keys)
 
 

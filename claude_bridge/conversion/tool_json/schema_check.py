@@ -13,6 +13,7 @@ from math import prod
 from urllib.parse import unquote
 
 from claude_bridge.conversion.tool_json.text import Json
+from claude_bridge.wire.lenient_json import list_in, object_in
 
 MAX_STEPS = 40_000
 """Of the work on the inputs of one answer, each some two microseconds; an input of 500 edits takes 1,500 of them."""
@@ -167,11 +168,11 @@ class SchemaCheck:
 
     def member_schema(self, schema: dict[str, Json], name: str) -> Json:
         """Return the schema for a property, declared or not."""
-        properties = dict_in(schema, "properties")
+        properties = object_in(schema, "properties")
         if name in properties:
             return properties[name]
         # A name that a pattern may match has a schema that is not looked for.
-        return True if dict_in(schema, "patternProperties") else schema.get("additionalProperties", True)
+        return True if object_in(schema, "patternProperties") else schema.get("additionalProperties", True)
 
 
 def resolve_reference(document: Json, reference: str) -> Json:
@@ -217,18 +218,6 @@ def item_schema(schema: dict[str, Json], at: int) -> Json:
     items = schema.get("items", True)
     # Drafts disagree about what is given for each place.
     return True if isinstance(items, list) or at < len(list_in(schema, "prefixItems")) else items
-
-
-def list_in(schema: dict[str, Json], keyword: str) -> list[Json]:
-    """Return a keyword's list, empty where it has none."""
-    found = schema.get(keyword)
-    return found if isinstance(found, list) else []
-
-
-def dict_in(schema: dict[str, Json], keyword: str) -> dict[str, Json]:
-    """Return a keyword's object, empty where it has none."""
-    found = schema.get(keyword)
-    return found if isinstance(found, dict) else {}
 
 
 def _are_numbers(value: Json, limit: Json) -> bool:

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from math import isfinite
 from typing import Any
 
+from claude_bridge.wire.lenient_json import as_object, list_in, object_in
+
 MAX_WAIT_S = 86_400.0
 """The longest wait that a client gets: a day. Longer waits are mistakes, or for people to read in the message."""
 
@@ -49,12 +51,10 @@ def _reported(headers: Mapping[str, str], words: str, document: Any) -> Iterator
         document = document[0]  # Gemini
     error = document.get("error", document) if isinstance(document, dict) else None
     if isinstance(error, dict):
-        details = error.get("details")
-        for detail in details[:_MAX_DETAILS] if isinstance(details, list) else ():
-            delay = detail.get("retryDelay") if isinstance(detail, dict) else None
+        for detail in list_in(error, "details")[:_MAX_DETAILS]:
+            delay = as_object(detail).get("retryDelay")
             yield _seconds(delay.get("seconds") if isinstance(delay, dict) else delay)  # Gemini, and gRPC
-        metadata = error.get("metadata")
-        for fields in (error, metadata if isinstance(metadata, dict) else {}):
+        for fields in (error, object_in(error, "metadata")):
             for name in ("retry_after", "retry_after_seconds", "retryAfter"):
                 yield _seconds(fields.get(name))
     match = _IN_WORDS.search(words[:_MAX_CHARS])

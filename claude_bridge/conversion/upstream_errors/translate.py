@@ -33,7 +33,7 @@ from claude_bridge.errors import (
     UpstreamRefusedError,
     UpstreamReport,
 )
-from claude_bridge.wire.lenient_json import parse_any
+from claude_bridge.wire.lenient_json import as_object, list_in, object_in, parse_any, read_or_none, text_in
 
 MAX_QUOTED_CHARS = 500
 
@@ -78,7 +78,7 @@ def explain_refusal(
 
     ``upstream`` names the engine and its URL; ``rows`` are the wordings to look for (None: those of any engine).
     """
-    document, words = _json_or_none(body), refusal_words(body)
+    document, words = read_or_none(parse_any, body), refusal_words(body)
     rows = refusals() if rows is None else rows
     too_long = _too_long(status, words, document, rows) if status in _MAY_BE_TOO_LONG else None
     error: BridgeError
@@ -100,7 +100,7 @@ def explain_refusal(
 
 def refusal_words(body: bytes) -> str:
     """Return what the body of a refusal says, as JSON of any common shape or as text."""
-    document = _json_or_none(body)
+    document = read_or_none(parse_any, body)
     return error_words(document) if document is not None else _plain_text(body)
 
 
@@ -189,9 +189,7 @@ def _status_in(error: Any) -> int | None:  # noqa: ANN401 - as above
 
 def _refused_field(document: Any) -> str | None:  # noqa: ANN401 - as above
     """Return the field of the request that an engine names as the wrong one, as OpenAI does."""
-    error = document.get("error") if isinstance(document, dict) else None
-    field = error.get("param") if isinstance(error, dict) else None
-    return field if isinstance(field, str) else None
+    return text_in(object_in(as_object(document), "error"), "param") or None
 
 
 def explain_no_json(body: bytes, upstream: str) -> UpstreamError:
@@ -235,7 +233,7 @@ def error_words(document: Any) -> str:  # noqa: ANN401 - any JSON
     if isinstance(document, list) and len(document) == 1:
         document = document[0]  # Gemini
     error = document.get("error") or document if isinstance(document, dict) else document
-    if isinstance(error, dict) and isinstance(errors := error.get("errors"), list) and errors:
+    if errors := list_in(as_object(error), "errors"):
         error = errors[0]
     if isinstance(error, str):
         return _quoted_words(error)
@@ -246,9 +244,8 @@ def error_words(document: Any) -> str:  # noqa: ANN401 - any JSON
     code = error.get("code")
     if not code or (isinstance(code, str) and code.isdigit()):  # Mistral numbers its errors
         code = error.get("type") or code
-    metadata = error.get("metadata")
-    raw = metadata.get("raw") if isinstance(metadata, dict) else None  # OpenRouter: the provider's own words
-    parts = [words or msgspec.json.encode(error).decode(), raw if isinstance(raw, str) else ""]
+    raw = text_in(object_in(error, "metadata"), "raw")  # OpenRouter: the provider's own words
+    parts = [words or msgspec.json.encode(error).decode(), raw]
     if isinstance(code, str) and code not in words:
         parts.append(f"({code})")
     return " ".join(part for part in parts if part)
@@ -256,15 +253,8 @@ def error_words(document: Any) -> str:  # noqa: ANN401 - any JSON
 
 def _quoted_words(words: str) -> str:
     """Return the words; those inside, where an engine hands on another's error document as text (Ollama 0.30)."""
-    inner = _json_or_none(words.encode("utf-8", "replace")) if words.startswith("{") else None
+    inner = read_or_none(parse_any, words.encode("utf-8", "replace")) if words.startswith("{") else None
     return error_words(inner) if isinstance(inner, dict) and inner.get("error") else words
-
-
-def _json_or_none(body: bytes) -> Any:  # noqa: ANN401 - any JSON
-    try:
-        return parse_any(body)
-    except msgspec.DecodeError:
-        return None
 
 
 def _plain_text(body: bytes) -> str:

@@ -11,7 +11,6 @@ from math import isfinite
 from typing import TypeVar
 
 import anyio
-import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -21,6 +20,7 @@ from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.upstream_errors.translate import quote, refusal_words
 from claude_bridge.errors import UpstreamError, UpstreamTimeoutError
 from claude_bridge.upstream.client import UpstreamClient
+from claude_bridge.wire.lenient_json import read_or_none
 from claude_bridge.wire.model_list import ReasoningAbilities
 from claude_bridge.wire.urls import join_path
 
@@ -74,10 +74,7 @@ class ProbeAnswer(Struct, frozen=True, kw_only=True):
 
     def parsed(self, parse: Callable[[bytes], _Parsed]) -> _Parsed | None:
         """Return what the body says; None where the status is not 200, or the body is something else."""
-        try:
-            return parse(self.body) if self.status == 200 else None
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            return None
+        return read_or_none(parse, self.body) if self.status == 200 else None
 
 
 async def probe(
