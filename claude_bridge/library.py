@@ -21,6 +21,7 @@ from claude_bridge.providers import PROVIDERS, Upstream, upstream_of, with_api
 from claude_bridge.server_tools.pages import PageReader
 from claude_bridge.server_tools.searching import searcher_for
 from claude_bridge.server_tools.tools import WebTools
+from claude_bridge.server_tools.turn import enter_task_group
 from claude_bridge.trace.bus import Bus
 from claude_bridge.trace.recorder import Recorder
 from claude_bridge.upstream.client import client_for
@@ -86,13 +87,8 @@ async def open_bridge(
     async with client_for(upstream, api_key) as client, AsyncExitStack() as stack:
         if searcher is not None:
             stack.push_async_callback(searcher.aclose)
-        tasks = anyio.create_task_group()
-        await tasks.__aenter__()
-        try:
-            yield Bridge(ModelBridge(upstream, client, bus=bus, web_tools=web_tools), tasks)
-        finally:
-            tasks.cancel_scope.cancel()
-            await tasks.__aexit__(None, None, None)  # without the error, which it would wrap in a group
+        tasks = await enter_task_group(stack)
+        yield Bridge(ModelBridge(upstream, client, bus=bus, web_tools=web_tools), tasks)
 
 
 class Bridge:

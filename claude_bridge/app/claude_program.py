@@ -8,13 +8,16 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
+
 from claude_bridge.clients.claude_code import FULL_PROMPT, LITE_PROMPT, LITE_TOOLS
 from claude_bridge.errors import SetupError
+from claude_bridge.wire.lenient_json import as_object, read_or_none
 
 LITE_ENVIRONMENT = {"ENABLE_TOOL_SEARCH": "false"}
 """Else a tool for finding the others is added."""
@@ -69,21 +72,19 @@ def prints_one_answer(arguments: Sequence[str]) -> bool:
     return not {"-p", "--print"}.isdisjoint(arguments)
 
 
-def settings_paths() -> list[Path]:
-    """Return the files where Claude Code looks for the user's settings, the least important first."""
+def settings_files() -> Iterator[tuple[Path, Any]]:
+    """Yield each settings file of the user's with its JSON, the least important first; None: it can't be read."""
     own = Path(os.environ.get("CLAUDE_CONFIG_DIR") or Path.home() / ".claude")
     project = Path.cwd() / ".claude"
-    return [own / "settings.json", project / "settings.json", project / "settings.local.json"]
+    for path in (own / "settings.json", project / "settings.json", project / "settings.local.json"):
+        with suppress(OSError):
+            text = path.read_bytes()
+            yield path, read_or_none(msgspec.json.decode, text)
 
 
 def has_own_status_line() -> bool:
     """Return whether one of the user's settings files has a status line, which is to stay."""
-    for path in settings_paths():
-        with suppress(OSError, ValueError):
-            settings = json.loads(path.read_text("utf-8"))
-            if isinstance(settings, dict) and settings.get("statusLine"):
-                return True
-    return False
+    return any(as_object(settings).get("statusLine") for _, settings in settings_files())
 
 
 def client_command(

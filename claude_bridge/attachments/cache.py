@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import math
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, TypeVar
 
 import anyio
 from msgspec import Struct
+
+from claude_bridge.conversion.bounded_cache import BoundedCache
 
 _Value = TypeVar("_Value")
 
@@ -24,17 +26,16 @@ class Memo(Generic[_Value]):
     """Keeps what was used last, in so many bytes; of two who ask for the same at once, one makes it."""
 
     def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
-        self._bytes = 0
-        self._kept: OrderedDict[Hashable, tuple[MemoEntry[_Value], float]] = OrderedDict()
+        self._kept: BoundedCache[tuple[_Value, float]] = BoundedCache(max_bytes, largest_share=1)
+        """Each with the time until which it is fresh."""
         self._being_made: dict[Hashable, anyio.Event] = {}
 
     async def get(self, key: Hashable, make: Callable[[], Awaitable[MemoEntry[_Value]]]) -> _Value:
         """Return what is kept under ``key``, or make it; raises what ``make`` raises, and then keeps nothing."""
         while True:
-            kept = self._fresh(key)
-            if kept is not None:
-                return kept.value
+            kept = self._kept.get(key)
+            if kept is not None and kept[1] >= anyio.current_time():
+                return kept[0]
             other = self._being_made.get(key)
             if other is None:
                 break
@@ -42,30 +43,9 @@ class Memo(Generic[_Value]):
         finished = self._being_made[key] = anyio.Event()
         try:
             entry = await make()
-            self._keep(key, entry)
+            keep_s = math.inf if entry.keep_s is None else entry.keep_s
+            self._kept.put(key, (entry.value, anyio.current_time() + keep_s), entry.size_bytes)
             return entry.value
         finally:
             del self._being_made[key]
             finished.set()
-
-    def _fresh(self, key: Hashable) -> MemoEntry[_Value] | None:
-        entry, kept_at = self._kept.get(key, (None, 0.0))
-        if entry is None:
-            return None
-        if entry.keep_s is not None and anyio.current_time() - kept_at > entry.keep_s:
-            self._drop(key)
-            return None
-        self._kept.move_to_end(key)
-        return entry
-
-    def _keep(self, key: Hashable, entry: MemoEntry[_Value]) -> None:
-        if entry.size_bytes > self._max_bytes:
-            return
-        self._kept[key] = (entry, anyio.current_time())
-        self._bytes += entry.size_bytes
-        while self._bytes > self._max_bytes:
-            self._drop(next(iter(self._kept)))
-
-    def _drop(self, key: Hashable) -> None:
-        entry, _ = self._kept.pop(key)
-        self._bytes -= entry.size_bytes

@@ -10,14 +10,16 @@ from typing import Generic, TypeVar
 Value = TypeVar("Value")
 
 _LARGEST_SHARE = 4
-"""One entry takes at most one part in so many of the cache, so that it can't push out all others."""
+"""Usually one entry takes at most one part in so many of the cache, so that it can't push out all others."""
 
 
 class BoundedCache(Generic[Value]):
     """A mapping whose entries together take no more than ``max_bytes``; safe to share between threads."""
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, *, largest_share: int = _LARGEST_SHARE) -> None:
+        """``largest_share`` is the part of the cache, as one of so many, that one entry may take."""
         self._max_bytes = max_bytes
+        self._largest_bytes = max_bytes // largest_share
         self._entries: OrderedDict[Hashable, tuple[Value, int]] = OrderedDict()
         self._bytes = 0
         self._lock = Lock()
@@ -41,7 +43,7 @@ class BoundedCache(Generic[Value]):
 
     def put(self, key: Hashable, value: Value, size_bytes: int) -> None:
         """Keep the value; ``size_bytes`` is what key and value take. What is too large for the cache is not kept."""
-        if size_bytes > self._max_bytes // _LARGEST_SHARE:
+        if size_bytes > self._largest_bytes:
             return
         with self._lock:
             _, old_bytes = self._entries.pop(key, (None, 0))

@@ -19,7 +19,9 @@ from claude_bridge.upstream.engines.catalog import Listing, list_everywhere, loc
 from claude_bridge.upstream.engines.detect import inspect_engine
 from claude_bridge.upstream.engines.engine import Engine
 from claude_bridge.upstream.engines.report import EngineReport
+from claude_bridge.upstream.plain_http import speaks_plain_http
 from claude_bridge.wire.addresses import reaches_this_machine
+from claude_bridge.wire.urls import parse_url
 
 ENGINE_LIMIT_S = 30.0
 MACHINE_LIMIT_S = 15.0
@@ -71,25 +73,12 @@ async def _inspect(engine: Engine) -> EngineReport | None:
 
     That is tried first: an engine that waits for the rest of a line answers a TLS handshake with silence.
     """
-    address = urlsplit(engine.upstream.base_url)
-    host = address.hostname or ""
-    is_near_by = reaches_this_machine(host) or is_near(host)
-    if address.scheme == "https" and is_near_by and await _speaks_plain_http(host, address.port or 443):
-        return None
+    url = parse_url(engine.upstream.base_url)
+    if url.scheme == "https" and (reaches_this_machine(url.host) or is_near(url.host)):
+        with anyio.move_on_after(PLAIN_LIMIT_S):
+            if await speaks_plain_http(url):
+                return None
     return await inspect_engine(engine.upstream, engine.api_key)
-
-
-async def _speaks_plain_http(host: str, port: int) -> bool:
-    """Return whether a server answers without TLS; one with TLS may answer so too, to say that it wants it."""
-    with anyio.move_on_after(PLAIN_LIMIT_S):
-        try:
-            async with await anyio.connect_tcp(host, port) as stream:
-                await stream.send(f"GET / HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n".encode("idna"))
-                begun = await stream.receive()
-        except (OSError, UnicodeError, anyio.EndOfStream, anyio.BrokenResourceError):
-            return False
-        return begun.startswith(b"HTTP/1.") and b"https" not in begun.lower()
-    return False
 
 
 # --- the engine and its model, in the order in which a person would ask -------------------------------------------

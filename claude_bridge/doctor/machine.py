@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import time
@@ -14,7 +13,7 @@ from pathlib import Path
 import anyio
 from msgspec import Struct
 
-from claude_bridge.app.claude_program import settings_paths
+from claude_bridge.app.claude_program import settings_files
 from claude_bridge.app.plan import WebPlan
 from claude_bridge.app.web import where_queries_go
 from claude_bridge.clients.claude_code import KEY_VARIABLES, OTHER_SERVICES
@@ -228,16 +227,9 @@ async def _examine_client() -> Finding:
 
 
 def _settings_files() -> Iterator[SettingsFile]:
-    for path in settings_paths():
-        try:
-            document = json.loads(path.read_text("utf-8"))
-        except OSError:
-            continue
-        except ValueError:
-            yield SettingsFile(_short(path), None)
-        else:
-            env = object_in(as_object(document), "env")
-            yield SettingsFile(_short(path), {str(name): str(value) for name, value in env.items()})
+    for path, settings in settings_files():
+        env = {name: str(value) for name, value in object_in(as_object(settings), "env").items()}
+        yield SettingsFile(_short(path), None if settings is None else env)
 
 
 def _short(path: Path) -> str:

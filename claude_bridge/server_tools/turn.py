@@ -100,7 +100,7 @@ class WebTurn(Answer):
         Raises:
             BridgeError: the engine refused or failed.
         """
-        self._tasks = await _enter_task_group(stack)
+        self._tasks = await enter_task_group(stack)
         await stack.enter_async_context(self._rounds)
         if self._first_call is None:
             self._exchange = await self._begun(self._begin_round)
@@ -275,7 +275,7 @@ def _sum(usages: Sequence[UsageReport]) -> UsageReport:
     return UsageReport(**sums)
 
 
-async def _enter_task_group(stack: AsyncExitStack) -> TaskGroup:
+async def enter_task_group(stack: AsyncExitStack) -> TaskGroup:
     """Return a task group that ends with the stack, and does not wrap the error that ends that."""
     tasks = anyio.create_task_group()
     await tasks.__aenter__()

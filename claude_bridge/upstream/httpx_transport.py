@@ -27,14 +27,13 @@ from claude_bridge.upstream.network import (
     no_connection,
     no_tls,
 )
-from claude_bridge.upstream.plain_http import PlainTransport
+from claude_bridge.upstream.plain_http import speaks_plain_http
 from claude_bridge.upstream.proxies import Proxy
 from claude_bridge.upstream.transport import (
     WRITE_BYTES,
     BrokenAnswerError,
     CompressedAnswerError,
     HostRequest,
-    HttpExchange,
     HttpTransport,
     NoAnswerError,
     StartSoon,
@@ -128,7 +127,7 @@ class HttpxTransport(HttpTransport):
         with anyio.move_on_after(PLAIN_HTTP_PROBE_AFTER_S) as wait:
             await connection.is_connected.wait()
         is_silent = wait.cancelled_caught and connection.step == "connection.start_tls" and self._proxy is None
-        if is_silent and await _speaks_plain_http(self._url):
+        if is_silent and await speaks_plain_http(self._url):
             raise NoConnectionError("does not speak TLS: it answers in plain HTTP. Use http:// in its address.")
         await connection.is_connected.wait()
         if isinstance(connection.failure, NoConnectionError):
@@ -281,15 +280,3 @@ class _TlsForName:
 async def _pieces_of(body: bytes) -> AsyncIterator[bytes]:
     for start in range(0, len(body), WRITE_BYTES):
         yield body[start : start + WRITE_BYTES]
-
-
-async def _speaks_plain_http(url: Url) -> bool:
-    """Return whether a plain request gets an answer; 400 is none, as TLS servers say so in plain HTTP."""
-    plain = Url(scheme="http", host=url.host, port=url.port)
-    try:
-        transport = PlainTransport(plain, {"connection": "close"})
-        async with HttpExchange(transport, HostRequest("GET", "/")) as exchange:
-            await exchange.receive_head()
-    except NetworkError:
-        return False
-    return exchange.status != 400

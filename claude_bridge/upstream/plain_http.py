@@ -11,12 +11,13 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from claude_bridge.stream_socket import StreamSocket, connect
-from claude_bridge.upstream.network import CONNECT_TIMEOUT_S, NoConnectionError, no_connection
+from claude_bridge.upstream.network import CONNECT_TIMEOUT_S, NetworkError, NoConnectionError, no_connection
 from claude_bridge.upstream.transport import (
     WRITE_BYTES,
     BrokenAnswerError,
     HostConnection,
     HostRequest,
+    HttpExchange,
     HttpTransport,
     NoAnswerError,
     StartSoon,
@@ -245,3 +246,16 @@ def _keep_alive_s(fields: Fields) -> float:
         if name == b"keep-alive" and (found := _KEEP_ALIVE_TIMEOUT.search(value.decode("latin-1"))):
             return min(MAX_IDLE_S, float(found[1]) - 1)
     return MAX_IDLE_S
+
+
+async def speaks_plain_http(url: Url) -> bool:
+    """Return whether a host answers a request without TLS; a server with TLS may do so too, to say that it wants it."""
+    transport = PlainTransport(Url(scheme="http", host=url.host, port=url.port), {"connection": "close"})
+    try:
+        async with HttpExchange(transport, HostRequest("GET", "/")) as exchange:
+            await exchange.receive_head()
+    except NetworkError:
+        return False
+    finally:
+        await transport.aclose()  # not all hosts close it
+    return exchange.status != 400 and not exchange.headers.get("location", "").startswith("https:")

@@ -77,8 +77,8 @@ class _HeldCall(GatheredCall):
 
     @property
     def is_empty(self) -> bool:
-        """Whether it has no arguments."""
-        return not self.first_input and not any(map(str.strip, self.pieces))
+        """Whether it has no arguments so far."""
+        return not self.first_input and super().is_empty
 
     def add(self, piece: object) -> None:
         """Add the ``partial_json`` of a delta, or an input that came at once."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
 from claude_bridge.conversion.deltas import (
     Delta,
     Failure,
@@ -25,7 +23,7 @@ from claude_bridge.conversion.tool_json.text import arguments_text, is_json
 from claude_bridge.conversion.upstream_errors.translate import explain_error_object, explain_no_object, reports_error
 from claude_bridge.errors import BridgeError, UpstreamBrokenError
 from claude_bridge.wire import openai
-from claude_bridge.wire.lenient_json import parse_any
+from claude_bridge.wire.lenient_json import parse_any, read_or_none
 from claude_bridge.wire.sse import SseDecoder, SseFrame, StreamOrDocument
 
 _DONE = b"[DONE]"
@@ -80,13 +78,12 @@ class ChatStreamDecoder(FrameDecoder):
 
     def lone_delta(self, frame: bytes) -> Delta | None:
         """Return what a frame says that holds one text or thought, and nothing else that matters, else None."""
-        try:
-            chunk = openai.parse_chunk(frame.removeprefix(b"data:"))
-        except msgspec.DecodeError:
+        chunk = read_or_none(openai.parse_chunk, frame.removeprefix(b"data:"))
+        if chunk is None or chunk.object == "error":
             return None
         for added, delta in _LONE_DELTAS:
             if chunk == openai.Chunk(choices=[openai.Choice(index=0, delta=added)], object=chunk.object):
-                return None if chunk.object == "error" else delta
+                return delta
         return None
 
     def close(self) -> list[Delta]:
@@ -108,9 +105,8 @@ class ChatStreamDecoder(FrameDecoder):
             if self._answered:
                 return self._end(self._finish or _NO_FINISH)
             return self._fail(UpstreamBrokenError(f"{self._upstream} ended its answer before it began."))
-        try:
-            chunk = openai.parse_chunk(payload)
-        except msgspec.DecodeError:
+        chunk = read_or_none(openai.parse_chunk, payload)
+        if chunk is None:
             return self._fail(explain_no_object(payload, self._upstream))
         is_error = frame.event == b"error" or chunk.object == "error"  # the latter is vLLM's
         if is_error or (chunk.choices is None and not chunk.error and reports_error(parse_any(payload))):
@@ -118,9 +114,8 @@ class ChatStreamDecoder(FrameDecoder):
         return self._chunk(chunk)
 
     def _whole_response(self, document: bytes) -> list[Delta]:
-        try:
-            response = openai.parse_chunk(document)
-        except msgspec.DecodeError:
+        response = read_or_none(openai.parse_chunk, document)
+        if response is None:
             return self._fail(explain_no_object(document, self._upstream))
         if response.choices is None:
             return self._fail(explain_error_object(response.error or parse_any(document), self._upstream))

@@ -41,9 +41,14 @@ class GatheredCall(JsonFragments):
         self._looks = 0
 
     @property
+    def is_empty(self) -> bool:
+        """Whether it has no arguments so far."""
+        return not any(map(str.strip, self.pieces))
+
+    @property
     def is_whole(self) -> bool:
         """Whether nothing seems to be missing."""
-        if self.has_ended and not any(map(str.strip, self.pieces)):
+        if self.has_ended and self.is_empty:
             return True
         if not self.progress.is_closed or self._looks == _MAX_LOOKS:
             return False
@@ -152,7 +157,7 @@ class ToolCallBuffer(Stage):
         self._calls.clear()
         has_ended = ended_by_itself(finish)
         for call in calls:
-            if not has_ended and call is calls[-1] and not any(map(str.strip, call.pieces)):
+            if not has_ended and call is calls[-1] and call.is_empty:
                 # With the empty input that stands for no arguments it would look like a call that means it.
                 yield Repair(call.name, CUT_BEFORE_ARGUMENTS)
                 continue

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from ipaddress import IPv4Address, IPv4Network
 from urllib.parse import urlsplit
 
@@ -17,7 +19,7 @@ from claude_bridge.providers import PROVIDERS, UNNAMED, upstream_of
 from claude_bridge.upstream.engines.detect import inspect_engine
 from claude_bridge.upstream.engines.discover import assumed, require_engine
 from claude_bridge.upstream.engines.engine import Engine
-from claude_bridge.upstream.engines.report import OfferedModel
+from claude_bridge.upstream.engines.report import OfferedModel, side_by_side
 from claude_bridge.wire.addresses import comparable_place
 
 UNINVITED_LIMIT_S = 4.0
@@ -78,23 +80,19 @@ async def list_everywhere(
 
     Each may take ``limit_s`` seconds.
     """
-    found: dict[int, Listing | UnreachableEngine] = {}
 
-    async def ask(number: int, engine: Engine) -> None:
-        where = f"{engine.upstream.name} at {engine.upstream.base_url}"
-        found[number] = UnreachableEngine(engine=engine, reason=f"{where} did not answer within {limit_s:g} seconds.")
+    async def ask(engine: Engine) -> Listing | UnreachableEngine:
         with anyio.move_on_after(limit_s):
             try:
-                found[number] = await list_models(engine)
+                return await list_models(engine)
             except SetupError as error:
-                found[number] = UnreachableEngine(engine=engine, reason=error.what, hint=error.hint)
+                return UnreachableEngine(engine=engine, reason=error.what, hint=error.hint)
             except BridgeError as error:
-                found[number] = UnreachableEngine(engine=engine, reason=error.message)
+                return UnreachableEngine(engine=engine, reason=error.message)
+        where = f"{engine.upstream.name} at {engine.upstream.base_url}"
+        return UnreachableEngine(engine=engine, reason=f"{where} did not answer within {limit_s:g} seconds.")
 
-    async with anyio.create_task_group() as tasks:
-        for number, engine in enumerate(engines):
-            tasks.start_soon(ask, number, engine)
-    results = [found[number] for number in range(len(engines))]
+    results = await side_by_side([partial(ask, engine) for engine in engines])
     listings = [result for result in results if isinstance(result, Listing)]
     return listings, [result for result in results if isinstance(result, UnreachableEngine)]
 
@@ -158,22 +156,15 @@ async def scan(
     ``ports`` says whose engine is expected at which port.
     """
     found: list[tuple[str, int]] = []
-    limiter = anyio.CapacityLimiter(MAX_CONNECTING)
 
     async def try_to_connect(host: str, port: int) -> None:
-        async with limiter:
-            with anyio.move_on_after(limit_s):
-                try:
-                    stream = await anyio.connect_tcp(host, port)
-                except OSError:
-                    return
-                found.append((host, port))
-                await stream.aclose()
+        with anyio.move_on_after(limit_s), suppress(OSError):
+            stream = await anyio.connect_tcp(host, port)
+            found.append((host, port))
+            await stream.aclose()
 
-    async with anyio.create_task_group() as tasks:
-        for host in hosts:
-            for port in ports:
-                tasks.start_soon(try_to_connect, host, port)
+    tries = [partial(try_to_connect, host, port) for host in hosts for port in ports]
+    await side_by_side(tries, at_once=MAX_CONNECTING)
     return [_engine(host, port, ports[port]) for host, port in sorted(found)]
 
 

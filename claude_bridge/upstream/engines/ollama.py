@@ -6,9 +6,9 @@ Left to itself Ollama takes 4,096 tokens on most machines and cuts longer prompt
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from urllib.parse import urlsplit
 
-import anyio
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -27,7 +27,7 @@ from claude_bridge.upstream.engines.report import (
     among,
     positive,
     probe,
-    probe_all,
+    side_by_side,
     with_tag,
 )
 from claude_bridge.wire import ollama
@@ -81,7 +81,7 @@ async def read_ollama(client: UpstreamClient, report: EngineReport, name: str, *
     Only ``name`` is described, unless ``every_model`` is set or another model may have to be proposed: there is
     no such model, it calls no tools, or none is named.
     """
-    tags, ps = await probe_all(client, {_TAGS_PATH: None, _PS_PATH: None})
+    tags, ps = await side_by_side([partial(probe, client, _TAGS_PATH), partial(probe, client, _PS_PATH)])
     reported = tags.parsed(ollama.parse_tags)
     running = ps.parsed(ollama.parse_ps)
     installed = {model.name: model for model in reported or ()}
@@ -94,7 +94,9 @@ async def read_ollama(client: UpstreamClient, report: EngineReport, name: str, *
         is_useful = description is not None and "tools" in (description.capabilities or ())
         installed.setdefault(name, ollama.InstalledModel(name))  # a cloud model need not be listed
     if every_model or not is_useful:
-        shown |= await _show_all(client, [other for other in installed if other not in shown])
+        others = [other for other in installed if other not in shown]
+        shows = [partial(probe, client, _SHOW_PATH, ollama.encode_show_request(other)) for other in others]
+        shown |= dict(zip(others, await side_by_side(shows, at_once=MAX_CONCURRENT), strict=True))
     models = tuple(
         _offered(model, shown.get(model.name), running)
         for model in installed.values()
@@ -116,20 +118,6 @@ async def loaded_window(client: UpstreamClient, name: str) -> int | None:
     running = (await probe(client, _PS_PATH)).parsed(ollama.parse_ps)
     loaded = next((one for one in running or () if with_tag(name) in (one.name, one.model)), None)
     return positive(loaded.context_length) if loaded else None
-
-
-async def _show_all(client: UpstreamClient, names: Sequence[str]) -> dict[str, ProbeAnswer]:
-    answers: dict[str, ProbeAnswer] = {}
-    limit = anyio.CapacityLimiter(MAX_CONCURRENT)
-
-    async def show(name: str) -> None:
-        async with limit:
-            answers[name] = await probe(client, _SHOW_PATH, ollama.encode_show_request(name))
-
-    async with anyio.create_task_group() as tasks:
-        for name in names:
-            tasks.start_soon(show, name)
-    return answers
 
 
 def offered_by_ollama(
@@ -195,7 +183,7 @@ def _is_cloud(model: OfferedModel) -> bool:
 
 
 async def _cloud_access(client: UpstreamClient, shown: ProbeAnswer) -> CloudAccess:
-    status, me = await probe_all(client, {_STATUS_PATH: None, _ME_PATH: b"{}"})
+    status, me = await side_by_side([partial(probe, client, _STATUS_PATH), partial(probe, client, _ME_PATH, b"{}")])
     cloud = status.parsed(ollama.parse_status)
     if 401 in (shown.status, me.status):
         is_signed_in: bool | None = False

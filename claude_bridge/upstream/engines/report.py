@@ -5,9 +5,9 @@ It is read by small requests; every outcome of one is a value, and nothing is ra
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+import math
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
-from math import isfinite
 from typing import TypeVar
 
 import anyio
@@ -35,6 +35,7 @@ OLLAMA_OUTPUT_WINDOWS = 10
 PROBE_TIMEOUT_S = 5.0
 
 _Parsed = TypeVar("_Parsed")
+_Result = TypeVar("_Result")
 
 
 class ProbeAnswer(Struct, frozen=True, kw_only=True):
@@ -91,17 +92,21 @@ async def probe(
     return ProbeAnswer(url=url, error=UpstreamTimeoutError(f"{url} did not answer within {timeout_s:g} s."))
 
 
-async def probe_all(client: UpstreamClient, questions: Mapping[str, bytes | None]) -> list[ProbeAnswer]:
-    """Return the answers to several requests, sent side by side, in their order."""
-    answers: dict[str, ProbeAnswer] = {}
+async def side_by_side(
+    calls: Iterable[Callable[[], Awaitable[_Result]]], *, at_once: float = math.inf
+) -> list[_Result]:
+    """Return what some calls give, made side by side, in their order."""
+    results: dict[int, _Result] = {}
+    limit = anyio.CapacityLimiter(at_once)
 
-    async def ask(path: str, question: bytes | None) -> None:
-        answers[path] = await probe(client, path, question)
+    async def run(number: int, call: Callable[[], Awaitable[_Result]]) -> None:
+        async with limit:
+            results[number] = await call()
 
     async with anyio.create_task_group() as tasks:
-        for path, question in questions.items():
-            tasks.start_soon(ask, path, question)
-    return [answers[path] for path in questions]
+        for number, call in enumerate(calls):
+            tasks.start_soon(run, number, call)
+    return [results[number] for number in sorted(results)]
 
 
 class OllamaModel(Struct, frozen=True, kw_only=True):
@@ -302,6 +307,6 @@ def among(ability: str, reported: Collection[str] | None) -> bool | None:
 
 def positive(number: object) -> int | None:
     """Return the number as a count; None for anything that is not one."""
-    if not isinstance(number, int | float) or isinstance(number, bool) or not isfinite(number):
+    if not isinstance(number, int | float) or isinstance(number, bool) or not math.isfinite(number):
         return None
     return int(number) if number > 0 else None
