@@ -7,7 +7,6 @@ very address: a name that resolves to another one a moment later gains nothing.
 
 from __future__ import annotations
 
-import os
 import re
 import socket
 import ssl
@@ -18,8 +17,8 @@ from urllib.parse import urljoin
 import anyio
 from msgspec import Struct
 
+from claude_bridge.upstream.client import transport_to
 from claude_bridge.upstream.network import USER_AGENT, NetworkError, NoConnectionError
-from claude_bridge.upstream.proxies import InvalidProxyError, proxy_for
 from claude_bridge.upstream.transport import CompressedAnswerError, HostRequest, HttpExchange
 from claude_bridge.wire.urls import Url, parse_url
 
@@ -153,16 +152,10 @@ class PublicWeb:
 
     async def _get(self, url: Url) -> WebDocument | str:
         """Return the document, or where it has moved to."""
-        from claude_bridge.upstream.httpx_transport import HttpxTransport
-
-        try:
-            proxy = proxy_for(url, os.environ)
-        except InvalidProxyError as error:
-            raise FetchError(f"can't be reached: {error}") from error
         addresses = await self._addresses(url)
         for address in addresses:
-            transport = HttpxTransport(
-                url, _HEADERS, proxy, address=str(address), tls=self._tls, connect_s=self._limits.connect_s
+            transport = transport_to(
+                url, _HEADERS, address=str(address), tls=self._tls, connect_s=self._limits.connect_s
             )
             try:
                 async with HttpExchange(transport, HostRequest("GET", url.target)) as exchange:

@@ -47,13 +47,12 @@ def check_reachable(subject: Subject, answers: Sequence[ProbeAnswer], *, elsewhe
         return ok(REACHABLE, f"{address} answers")
     error = answers[0].error or UpstreamError(f"{address} can't be reached.")
     causes = list(causes_of(error))
-    for kinds, seen, remedy in _UNREACHABLE:
+    seen = error.message.partition(". ")[0].removesuffix(".")  # what follows are remedies
+    for kinds, remedy in _UNREACHABLE:
         is_plain = root.scheme == "http" or UpstreamBrokenError not in kinds
         if is_plain and any(isinstance(cause, kinds) for cause in causes):
-            return fail(REACHABLE, seen.format(address=address, host=root.hostname), remedy(subject, elsewhere))
-    return fail(
-        REACHABLE, error.message, "Check the proxy variables." if _PROXY.search(error.message) else "Check --base-url."
-    )
+            return fail(REACHABLE, seen, remedy(subject, elsewhere))
+    return fail(REACHABLE, seen, "Check the proxy variables." if _PROXY.search(seen) else "Check --base-url.")
 
 
 def no_tls(subject: Subject) -> Finding:
@@ -85,32 +84,18 @@ def _other_address(subject: Subject, elsewhere: Sequence[Listing]) -> str:
     return f"{subject.command(first.provider, base_url=first.base_url)}{more}"
 
 
-_UNREACHABLE: tuple[tuple[tuple[type[BaseException], ...], str, Callable[[Subject, Sequence[Listing]], str]], ...]
-_UNREACHABLE = (
-    (
-        (socket.gaierror,),
-        "the host name {host!r} is unknown",
-        lambda *_: "Check the spelling of --base-url, and the network.",
-    ),
+_UNREACHABLE: tuple[tuple[tuple[type[BaseException], ...], Callable[[Subject, Sequence[Listing]], str]], ...] = (
+    ((socket.gaierror,), lambda *_: "Check the spelling of --base-url, and the network."),
     (
         (ssl.SSLCertVerificationError,),
-        "{address} has a certificate that is not trusted",
         lambda *_: "Trust the certificate's authority: export SSL_CERT_FILE=/path/to/authority.pem",
     ),
-    ((ssl.SSLError,), "{address} does not use TLS", lambda subject, _: _with_other_scheme(subject, "http")),
-    ((ConnectionRefusedError,), "{address} refuses connections: nothing listens there", _how_to_start),
-    (
-        (TimeoutError, UpstreamTimeoutError),
-        "{address} does not answer in time",
-        lambda *_: "Check the address, and whether a firewall or a VPN blocks it.",
-    ),
-    (
-        (UpstreamBrokenError,),
-        "{address} accepts connections, but does not answer in HTTP",
-        lambda subject, _: f"If it uses TLS: {_with_other_scheme(subject, 'https')}",
-    ),
+    ((ssl.SSLError,), lambda subject, _: _with_other_scheme(subject, "http")),
+    ((ConnectionRefusedError,), _how_to_start),
+    ((TimeoutError, UpstreamTimeoutError), lambda *_: "Check the address, and whether a firewall or a VPN blocks it."),
+    ((UpstreamBrokenError,), lambda subject, _: f"If it uses TLS: {_with_other_scheme(subject, 'https')}"),
 )
-"""Why there was no answer, by what the system reported: what that means, and the remedy. The first that fits counts."""
+"""The remedy where there was no answer, by what the system reported. The first that fits counts."""
 
 
 def check_engine(subject: Subject, report: EngineReport, *, owner: str, elsewhere: Sequence[Listing]) -> Finding:

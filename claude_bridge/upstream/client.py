@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from typing import Any
 
 import anyio
 from anyio.abc import AsyncResource
@@ -248,17 +249,20 @@ def advice_on(error: UpstreamError) -> str:
             return "Try again in a moment."
 
 
-def transport_to(url: Url, headers: Mapping[str, str]) -> HttpTransport:
-    """Return our own transport for plain HTTP straight to a host, else httpx; raises NoConnectionError."""
+def transport_to(url: Url, headers: Mapping[str, str], **checked: Any) -> HttpTransport:  # noqa: ANN401 - see HttpxTransport
+    """Return our own transport for plain HTTP straight to a host, else httpx; raises NoConnectionError.
+
+    ``checked`` says which address the connection goes to, as HttpxTransport takes it.
+    """
     try:
         proxy = proxy_for(url, os.environ)
     except InvalidProxyError as error:
         raise NoConnectionError(f"can't be reached: {error}") from error
-    if url.scheme == "http" and proxy is None:
+    if url.scheme == "http" and proxy is None and not checked:
         return PlainTransport(url, headers)
     from claude_bridge.upstream.httpx_transport import HttpxTransport
 
-    return HttpxTransport(url, headers, proxy)
+    return HttpxTransport(url, headers, proxy, **checked)
 
 
 def client_for(upstream: Upstream, api_key: str | None, ring: KeyRing | None = None) -> UpstreamClient:

@@ -143,7 +143,7 @@ async def test_an_engine_that_is_not_running_is_to_be_started() -> None:
     found = await findings(f"http://127.0.0.1:{closed_port()}")
 
     assert bad(found) == ["reachable"]
-    assert "nothing listens" in found["reachable"].seen
+    assert "refused the connection" in found["reachable"].seen
     assert found["reachable"].remedy == "ollama serve"
 
 
@@ -196,7 +196,7 @@ async def test_an_unknown_host_is_reported() -> None:
     found = await findings("http://no-such-host.invalid:11434")
 
     assert bad(found) == ["reachable"]
-    assert "'no-such-host.invalid' is unknown" in found["reachable"].seen
+    assert "no-such-host.invalid:11434 can't be found: the host name is unknown" in found["reachable"].seen
 
 
 async def test_tls_where_there_is_none_is_reported_with_the_other_scheme() -> None:
@@ -213,7 +213,7 @@ async def test_a_port_that_does_not_speak_http_is_reported() -> None:
     async with FakeUpstream(documents=silent) as upstream:
         found = await findings(f"http://127.0.0.1:{upstream.port}")
 
-    assert "does not answer in HTTP" in found["reachable"].seen
+    assert "closed the connection without an answer" in found["reachable"].seen
     assert "https://" in remedy(found["reachable"])
 
 
