@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -625,3 +626,36 @@ def test_text_of_two_messages_is_two_blocks() -> None:
         answer(message("One."), message("Two.")), profile=OPENAI.with_changes({"opaque_reasoning": None})
     )
     assert [block.text for block in output.content if isinstance(block, TextBlock)] == ["One.", "Two."]
+
+
+# --- what other servers leave out -----------------------------------------------------------------------------------
+
+LEFT_OUT: dict[str, Callable[[list[Json]], object]] = {
+    "other numbers than 0": lambda whole: [event.update(output_index=0) for event in whole if "output_index" in event],
+    "numbers of items": lambda whole: [event.pop("output_index", None) for event in whole],
+    "ids of items": lambda whole: [_without("item_id", "id")(event) for event in whole],
+    "beginnings": lambda whole: _leave_out(whole, "item.added"),
+    "ends": lambda whole: _leave_out(whole, "item.done"),
+    "pieces": lambda whole: _leave_out(whole, ".delta"),
+    "whole texts": lambda whole: _leave_out(whole, "text.done", "arguments.done"),
+    "the final output": lambda whole: whole[-1]["response"].update(output=[]),
+}
+
+
+def _leave_out(whole: list[Json], *ends: str) -> None:
+    whole[:] = [event for event in whole if not event["type"].endswith(ends)]
+
+
+@pytest.mark.parametrize("names", [*combinations(LEFT_OUT, 1), *combinations([*LEFT_OUT][1:], 2)], ids=" and ".join)
+def test_an_answer_is_the_same_whatever_a_server_leaves_out(names: tuple[str, ...]) -> None:
+    output = [
+        reasoning(["Hm.", "So."]),
+        message("I look."),
+        call("Read", {"path": "a"}, "call_1"),
+        call("Read", {"path": "b"}, "call_2"),
+        message("Done.", "And this."),
+    ]
+    whole = copy.deepcopy(events(output, ending=Ending()))
+    for name in names:
+        LEFT_OUT[name](whole)
+    assert answer_of(stream(whole), tools=[READ]) == answer_of(answer(*output), tools=[READ])

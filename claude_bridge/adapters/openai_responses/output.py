@@ -10,7 +10,7 @@ from typing import Any
 from claude_bridge.conversion.deltas import HostedSearch
 from claude_bridge.conversion.opaque_reasoning import hosted_call_id
 from claude_bridge.conversion.tool_calls.index import MAX_ARGUMENTS_BYTES
-from claude_bridge.conversion.tool_json.text import arguments_text, is_json
+from claude_bridge.conversion.tool_json.text import is_json
 from claude_bridge.errors import UpstreamBrokenError
 from claude_bridge.wire import responses
 from claude_bridge.wire.lenient_json import as_object, list_in, object_in, text_in
@@ -44,7 +44,7 @@ class _ReceivedText:
     def begins(self, whole: str) -> bool:
         """Return whether the words are the beginning of these, or all of them."""
         start = whole[: self.chars].encode("utf-8", "surrogatepass")
-        return len(whole) >= self.chars and blake2b(start, digest_size=16).digest() == self._hash.digest()
+        return blake2b(start, digest_size=16).digest() == self._hash.digest()
 
 
 class ReceivedItem:
@@ -78,11 +78,6 @@ class ReceivedItem:
             return self.whole_arguments
         return max("".join(self.arguments), self.whole_arguments, key=_worth)
 
-    @property
-    def has_content(self) -> bool:
-        """Whether any of it has come."""
-        return bool(self._received or self.arguments or self.whole_arguments)
-
     def offer_arguments(self, whole: str) -> bool:
         """Take arguments in one piece; return whether they are JSON."""
         self.whole_arguments = max(self.whole_arguments, whole, key=_worth)
@@ -109,16 +104,6 @@ class ReceivedItem:
             return whole
         return whole[received.chars :] if received.begins(whole) else ""
 
-    def is_like(self, found: responses.OutputItem) -> bool:
-        """Return whether what has come of it may be the beginning of this whole item."""
-        if self.call_id and self.call_id == found.call_id:
-            return True
-        if self.kind == CALL:
-            whole, received = arguments_text(found.arguments), "".join(self.arguments)
-            return (not self.name or self.name == found.name) and (not whole or whole.startswith(received))
-        parts = ((self._received.get((part, number)), whole) for part, number, whole in part_texts(found))
-        return all(received is None or received.begins(whole) for received, whole in parts)
-
     def _key(self, part: PartKind, number: int | None) -> tuple[PartKind, int]:
         self._last_number[part] = self._last_number.get(part, 0) if number is None else number
         return part, self._last_number[part]
@@ -135,6 +120,8 @@ class Output:
         self._items: list[ReceivedItem] = []
         self._by_id: dict[str, ReceivedItem] = {}
         self._by_index: dict[int, ReceivedItem] = {}
+        self._begun_calls: dict[str, ReceivedItem] = {}
+        """By the ids that their results name, which may be all that an end has in common with its beginning."""
         self._calls: list[ReceivedItem] = []
         """Those that have not been given yet."""
         self._arguments_bytes = 0
@@ -147,7 +134,7 @@ class Output:
         if known is not None:
             return known
         last = self._last_open(kind)
-        if last is not None and index is None and (item_id is None or not last.has_content):
+        if last is not None and index is None and item_id is None:
             return last
         return self._add(kind, item_id, index)
 
@@ -162,19 +149,23 @@ class Output:
             raise UpstreamBrokenError(f"The upstream sent more than {MAX_ARGUMENTS_BYTES} bytes of arguments.")
         call.arguments.append(piece)
 
-    def found_or_added(self, found: responses.OutputItem, index: int | None) -> ReceivedItem:
-        """Return the item that begins."""
-        item = self._known(found.type, found.id, index) or self._add(found.type, found.id, index)
+    def begun(self, found: responses.OutputItem, index: int | None) -> ReceivedItem:
+        """Return the item that begins; gateways number all items alike, so a new id or an end makes it another one."""
+        known = self._known(found.type, found.id, None if found.id else index)
+        item = self._add(found.type, found.id, index) if known is None or known.is_done else known
         item.call_id = item.call_id or found.call_id or ""
+        if item.call_id:
+            self._begun_calls[item.call_id] = item
         return item
 
     def ended(self, found: responses.OutputItem, index: int | None) -> ReceivedItem:
         """Return the item that is done: its id may be another than the one that it began with."""
-        known = self._known(found.type, found.id, index)
-        last = self._last_open(found.type)
-        if known is None and index is None and last is not None and last.is_like(found):
-            known = last
-        return known or self.found_or_added(found, index)
+        known, last = self._known(found.type, found.id, index), self._last_open(found.type)
+        if known is None and index is None:
+            known = self._begun_calls.pop(found.call_id or "", None)
+            if known is None and last is not None and not (last.call_id and found.call_id):
+                known = last
+        return known or self.begun(found, index)
 
     def in_final(self, found: responses.OutputItem) -> ReceivedItem:
         """Return the item that the final response names: by its id, else the next one of its kind."""
@@ -184,7 +175,7 @@ class Output:
         if known is not None and known.kind == found.type:
             return known
         of_kind = [item for item in self._items if item.kind == found.type]
-        return of_kind[place] if place < len(of_kind) else self.found_or_added(found, None)
+        return of_kind[place] if place < len(of_kind) else self.begun(found, None)
 
     def next_calls(self, *, at_end: bool) -> list[ReceivedItem]:
         """Return the calls that can be given: those that are done, up to the first that is not; at the end all."""

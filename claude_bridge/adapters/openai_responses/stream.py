@@ -198,7 +198,7 @@ class ResponsesStreamDecoder:
         if found is None:
             return []
         if event.type == "response.output_item.added":
-            return self._named(self._output.found_or_added(found, event.output_index), found)
+            return self._named(self._output.begun(found, event.output_index), found)
         return self._complete(self._output.ended(found, event.output_index), found, event.item)
 
     def _named(self, item: ReceivedItem, found: responses.OutputItem) -> list[Delta]:
