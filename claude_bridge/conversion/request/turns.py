@@ -277,8 +277,7 @@ class _History:
             self._kinds.append(kinds)
             self._marks.append(mark)
         turn = self._turns[-1]
-        if len(self.tool_changes) > mark.tool_changes:
-            turn.tool_changes = (*turn.tool_changes, *self.tool_changes[mark.tool_changes :])
+        turn.tool_changes = (*turn.tool_changes, *self.tool_changes[mark.tool_changes :])
         if message.output_config is not None and message.role == "system":
             turn.effort = message.output_config.effort or turn.effort
 
@@ -292,7 +291,7 @@ class _History:
                 self._lose_once(path, "earlier thinking has no place in this engine's messages")
             blocks = [block for block in blocks if type(block) is not ThinkingBlock]
             kinds &= ~_THINKING
-        images = sum(map(media_in, blocks)) if kinds & (_MEDIA | _RESULT) else 0
+        images = sum(map(media_in, blocks))
         if images and is_assistant:
             self.losses.append(Loss(path, "an assistant's message can hold no images or files"))
         elif images:

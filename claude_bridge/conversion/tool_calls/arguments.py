@@ -258,7 +258,7 @@ class _SchemaMatcher:
                     best, refusals = _Match(candidate.value, notes + candidate.notes), left
                 if not refusals:
                     break
-            if not refusals or refusals == before:
+            if refusals == before:
                 break
             raw = raw.becomes(best.value)
         return best

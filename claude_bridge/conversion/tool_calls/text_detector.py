@@ -49,7 +49,6 @@ _MAX_LINE_CHARS = 500
 _SENTENCE_ENDS = (".", "!", "?", "…", "\u3002", "\uff01", "\uff1f", "\u0964", "\u061f")
 """Those of Chinese and Japanese, Hindi and Arabic too."""
 _COLONS = (":", "\uff1a")
-_QUOTES = ("`", '"', "'")
 _LIST_MARK = re.compile(r"\s*(?:\d{1,3}|[A-Za-z])\.")
 _INDENTED = re.compile(r" {4,}|\s*\t")
 
@@ -306,8 +305,7 @@ class TextToolCallDetector(Stage):
             passed = len(text) if reader.refused_at is None else max(reader.refused_at, 1)
             out += self._pass(text[:passed])
             out += self._take_text(text[passed:])
-        visible = [segment for segment in self._held if segment.text.strip()]
-        if has_stopped and not self._half_mark and visible and visible[-1].calls:
+        if has_stopped and self._held and self._held[-1].calls:
             out += self._release()
         out += self._give_up()
         self._is_over = True

@@ -41,7 +41,6 @@ from claude_bridge.wire.anthropic import Tool
 
 _MAX_CLOSERS_TRIED = 4
 """Of malformed JSON that holds what may close it: a file that is written may hold such text."""
-_MAX_FENCES = 20
 
 _NAME = re.compile(r"[\w.:/-]{0,200}")
 _FENCE_KINDS = ("", "json", "tool_call", "xml", "text", "plaintext")
@@ -78,7 +77,7 @@ class CallReader:
         """Whether parameters stand in tags whose block was neither opened nor closed, behind other text."""
         self.is_whole_answer = is_whole_answer
         self._tools = tools
-        self._is_fenced, self._fences = False, 0
+        self._is_fenced = self._has_fence = False
         self.chars = 0
         """How many came."""
         self._enough_chars = 0
@@ -98,7 +97,7 @@ class CallReader:
     @property
     def is_only_the_whole_answer(self) -> bool:
         """Whether its calls count only where no other text stands beside them."""
-        return self.mark is None or self._fences > 0
+        return self.mark is None or self._has_fence
 
     def feed(self, text: str) -> None:
         """Take more of the text."""
@@ -152,7 +151,7 @@ class CallReader:
             self._read_calls(self._block)
         elif self.is_whole_answer and character == "`":
             self._read_fence()
-        elif self.is_whole_answer and self.mark is None and character in "{[":
+        elif self.mark is None and character in "{[":
             self.calls += self._bare_calls()
         else:
             raise NotACallError(start)
@@ -219,7 +218,7 @@ class CallReader:
         """Read the name of a declared tool and what stands behind it; return the tool, and the rows that may go on."""
         source, start = self._source, self._source.offset
         behind = marks_of(*(row.behind_name for row in formats))
-        if formats[0].before_name and behind.marks:
+        if formats[0].before_name:
             # Groq's models leave out the bracket behind a function's name.
             header, mark = source.until(marks_of(*behind.marks, "{"), MAX_HEADER_CHARS)
             source.at -= mark == "{"
@@ -228,8 +227,7 @@ class CallReader:
         else:
             tool = self._read_plain_name()
             if source.mark(marks_of("[CALL_ID]")):  # Mistral's
-                _, mark = source.until(marks_of("[ARGS]", "{"), MAX_HEADER_CHARS)
-                source.at -= len(mark)
+                source.until(marks_of("[ARGS]"), MAX_HEADER_CHARS)
             source.mark(behind)
         if tool is None:
             raise NotACallError(start)
@@ -241,7 +239,7 @@ class CallReader:
         found = _NAME.match(source.text, source.at)
         assert found is not None, "it matches nothing at least"
         name = found[0]
-        if found.end() == len(source.text) and not source.is_closed and len(name) < MAX_HEADER_CHARS:
+        if found.end() == len(source.text) and not source.is_closed:
             raise NeedMoreError
         tool = self._tools.find(name)
         if tool is None:
@@ -322,13 +320,12 @@ class CallReader:
 
     def _read_fence(self) -> None:
         source, start = self._source, self._source.offset
-        if source.mark(_FENCE) is None or self._fences == _MAX_FENCES:
+        if source.mark(_FENCE) is None:
             raise NotACallError(start)
         kinds = ("",) if self._is_fenced else _FENCE_KINDS
         self._check_head(lambda head, _: _may_be_fence(head, kinds))
-        if source.until(_LINE_END, may_end=True)[0].strip() not in kinds:
-            raise NotACallError(start)
-        self._is_fenced, self._fences = not self._is_fenced, self._fences + 1
+        source.until(_LINE_END, may_end=True)
+        self._is_fenced, self._has_fence = not self._is_fenced, True
 
     def _bare_calls(self) -> list[PrintedCall]:
         """Read calls of which nothing but their shape says what they are."""

@@ -216,8 +216,7 @@ class _Reader:
         """Read a key that is none of the names so far."""
         found = _KEY.match(self._text, self._at)
         if found is None:
-            is_half = self._text.find(":", self._at) < 0 and not self._text.endswith(("}", "]"))
-            self._give_up(NotRepaired.CUT_OFF if is_half else NotRepaired.UNSURE)
+            self._give_up()
         name = found[1] or found[2]
         if name in names:
             self._give_up()
@@ -265,7 +264,7 @@ class _Reader:
                 self._give_up()
             inner_quotes += 1
         body = text[start : at - 1]
-        if inner_quotes and not self._is_likely_whole(body, inner_quotes, at, is_member=is_member):
+        if inner_quotes and not self._is_likely_whole(body, inner_quotes, at):
             self._give_up()
         # Code with its own quotes and line ends was not escaped at all: its backslashes are its own too.
         is_verbatim = "\\" not in body or (inner_quotes > 0 and "\n" in body)
@@ -292,13 +291,13 @@ class _Reader:
         self._has_strange_key = self._has_strange_key or not is_known
         return is_known
 
-    def _is_likely_whole(self, body: str, inner_quotes: int, at: int, *, is_member: bool) -> bool:
+    def _is_likely_whole(self, body: str, inner_quotes: int, at: int) -> bool:
         """Return whether a string with quotes that were not escaped ends where it seems to end.
 
         Inside code a quote and a closing bracket may stand anywhere: what opens a brace without closing it was cut.
         """
         are_pairs = inner_quotes % 2 == 0
-        if is_member and self._depth == 1 and self._keys:
+        if self._depth == 1 and self._keys:
             is_closed = at < self._tail or body.count("{") <= body.count("}")
             return is_closed and (are_pairs or not self._has_strange_key)
         return are_pairs and all(body.count(one) == body.count(other) for one, other in ("{}", "[]", "()"))

@@ -10,6 +10,7 @@ from claude_bridge.adapters import engine_profiles as profiles
 from claude_bridge.clients.claude_code import NO_CONTENT
 from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.profile import Profile
+from claude_bridge.conversion.request.offered_tools import ToolChange
 from claude_bridge.conversion.request.tool_results import INTERRUPTED, SEE_IMAGES
 from claude_bridge.conversion.request.turns import BEGINNING, repair_history, system_text
 from claude_bridge.wire.anthropic import (
@@ -299,9 +300,17 @@ def test_a_prefill_alone_becomes_a_user_turn() -> None:
     assert _repaired(_assistant("a"))[0].startswith("user: Begin your answer")
 
 
-def test_a_prefill_that_was_only_thought_is_left_out() -> None:
+def test_a_prefill_without_text_is_left_out() -> None:
     thought = _assistant({"type": "thinking", "thinking": "x"})
     assert _repaired(_user("a"), thought, profile=profiles.LLAMA_CPP) == ["user: a"]
+    assert _repaired(_user("a"), _assistant(IMAGE), profile=profiles.UNKNOWN) == ["user: a"]
+
+
+def test_tools_that_are_loaded_in_a_prefill_stay_loaded() -> None:
+    messages = a_request(
+        messages=[_user("a"), _assistant("b", {"type": "tool_reference", "tool_name": "Later"})]
+    ).messages
+    assert repair_history(messages, profiles.UNKNOWN).turns[-1].tool_changes == (ToolChange("Later"),)
 
 
 def test_nothing_that_was_given_is_changed() -> None:

@@ -13,6 +13,7 @@ from jiter import from_json
 from claude_bridge.clients.claude_code import UNPARSED_KEY as UNPARSED
 from claude_bridge.conversion.tool_calls import arguments
 from claude_bridge.conversion.tool_calls.arguments import RepairedArguments, repair_arguments
+from claude_bridge.conversion.tool_json.schema_check import WorkBudget
 from claude_bridge.conversion.tool_json.text import is_json
 from tests.examples import examples
 from tests.schemas import faults, plain_schemas_and_values, schemas_and_values
@@ -34,6 +35,9 @@ SEARCH = STRICT | {
     },
     "required": ["query"],
 }
+
+
+NOT_COMPARED = "not compared with the schema: that would take too long"
 
 
 def _of(**properties: Any) -> dict[str, Any]:
@@ -105,7 +109,7 @@ def test_arguments_are_repaired_where_it_is_clear_what_they_mean(output: str, re
     assert bool(notes) is is_noted
 
 
-@pytest.mark.parametrize("output", ["42", "[1, 2]", '"text"', "true", "1.50"])
+@pytest.mark.parametrize("output", ["42", "[1, 2]", '"text"', '"{no JSON}"', "true", "1.50"])
 def test_what_is_no_object_goes_inside_one(output: str) -> None:
     assert repair_arguments(output, b"{}", "Tool") == RepairedArguments(
         f'{{"input":{output}}}', ("arguments that are no object were handed on inside one",)
@@ -114,7 +118,10 @@ def test_what_is_no_object_goes_inside_one(output: str) -> None:
 
 @pytest.mark.parametrize(
     "output",
-    ["this is not json", "rm -rf {", '{"a":NaN,"b":1e999}', '{"a": <b>}', '{"a":' + "[" * 150 + "]" * 150 + "}"],
+    [
+        *("this is not json", "rm -rf {", '{"a":NaN,"b":1e999}', '{"a": <b>}', '{"command": "ls" | grep x}'),
+        '{"a":' + "[" * 150 + "]" * 150 + "}",
+    ],
 )
 def test_what_is_no_json_goes_where_claude_code_looks_for_it(output: str) -> None:
     text, notes, is_cut_off = repair_arguments(output, b"{}", "Tool")
@@ -176,9 +183,23 @@ def test_malformed_json_is_left_alone_where_the_answer_may_have_been_cut_off() -
     assert not is_cut_off
 
 
-def test_a_broken_string_brings_no_new_properties() -> None:
-    output = '{"file_path": "a.md", "limit": 1, "pages": "x", "b": c"}'
+@pytest.mark.parametrize(
+    "output",
+    [
+        '{"file_path": "a.md", "limit": 1, "pages": "x", "b": c"}',
+        '{"file_path": "a.md", "pages": "x", "b": c", "limit": 1}',
+    ],
+)
+def test_a_broken_string_brings_no_new_properties(output: str) -> None:
     assert UNPARSED in _repaired(output, READ)[0]
+
+
+def test_a_string_with_quotes_of_its_own_ends_where_the_tool_has_a_property_or_no_more() -> None:
+    schema = STRICT | _of(path={"type": "string"}, content={"type": "string"})
+    assert _repaired('{"content": "[{"k": "v"}, 1]", "path": "a.json"}', schema)[0] == {
+        "content": '[{"k": "v"}, 1]',
+        "path": "a.json",
+    }
 
 
 def test_malformed_json_is_repaired_first_and_then_its_values() -> None:
@@ -198,7 +219,25 @@ def test_a_schema_without_end_changes_nothing() -> None:
     value: Any = "x"
     for _ in range(40):
         value = {"a": value}
-    assert _repaired(value, schema) == (value, ("not compared with the schema: that would take too long",))
+    assert _repaired(value, schema) == (value, (NOT_COMPARED,))
+
+
+def test_a_schema_that_is_nested_too_deeply_changes_nothing() -> None:
+    schema = b'{"anyOf":[' * 450 + b"{}" + b"]}" * 450
+    assert repair_arguments('{"a":1}', schema, "Tool") == RepairedArguments('{"a":1}', (NOT_COMPARED,))
+
+
+def test_the_calls_of_an_answer_share_how_much_work_there_may_be() -> None:
+    schema = json.dumps(_of(a={"type": "integer"})).encode()
+    budget = WorkBudget(20)
+    assert repair_arguments('{"a":"5"}', schema, "Tool", budget=budget).text == '{"a":5}'
+    assert repair_arguments('{"a":"5"}', schema, "Tool", budget=budget) == RepairedArguments(
+        '{"a":"5"}', (NOT_COMPARED,)
+    )
+    assert not arguments.accepts('{"a":5}', schema, budget)
+    too_long = ("malformed JSON was handed on as text: repairing it would take too long",)
+    assert repair_arguments("{'a': 'a long text'}", schema, "Tool", budget=budget).notes == too_long
+    assert repair_arguments('{"a": "a long text that', schema, "Tool", budget=budget).is_cut_off
 
 
 # --- values ---------------------------------------------------------------------------------------------------
@@ -339,8 +378,16 @@ def test_a_key_in_another_spelling_is_matched(key: str) -> None:
         ({"A": 1}, STRICT | _of(a_={"type": "integer"}, a={"type": "integer"})),
         ({"path": "a"}, READ),
         ({"Limit": 5}, _of(limit={"type": "integer"})),
+        ({"Limit": 5, "path": None}, _of(limit={"type": "integer"}) | {"required": ["path", "x"]}),
     ],
-    ids=["two of them", "the right one is there", "two are meant", "another word", "other properties are allowed"],
+    ids=[
+        "two of them",
+        "the right one is there",
+        "two are meant",
+        "another word",
+        "others are allowed",
+        "beside a fault",
+    ],
 )
 def test_a_key_that_may_mean_another_stays(output: Any, schema: Any) -> None:
     assert _repaired(output, schema) == (output, ())
@@ -354,6 +401,7 @@ def test_a_key_that_may_mean_another_stays(output: Any, schema: Any) -> None:
         {"name": "Read", "parameters": {"file_path": "a"}},
         {"type": "tool_use", "name": "Read", "input": {"file_path": "a"}},
         {"arguments": {"arguments": {"file_path": "a"}}},
+        *({name: {"file_path": "a"}} for name in ("args", "params", "tool_input")),
     ],
 )
 def test_an_input_inside_what_looks_like_the_whole_call_is_taken_out(output: Any) -> None:
@@ -369,8 +417,9 @@ def test_an_input_inside_what_looks_like_the_whole_call_is_taken_out(output: Any
         ({"input": {"file_path": "a"}, "limit": 1}, READ),
         ({"input": {"file_path": "a"}}, _of(input={"type": "object"}, file_path={}) | {"required": ["file_path"]}),
         ({"input": {"x": 1}}, READ),
+        ({"box": {"input": {"file_path": "a"}}}, _of(box=READ)),
     ],
-    ids=["another tool's", "beside others", "declared so", "no better inside"],
+    ids=["another tool's", "beside others", "declared so", "no better inside", "inside a property"],
 )
 def test_an_input_inside_something_else_stays(output: Any, schema: Any) -> None:
     assert _repaired(output, schema, "Read") == (output, ())

@@ -54,7 +54,11 @@ TOOLS = [
 def _deltas(*deltas: Delta, own_format: str | None = None) -> list[Delta]:
     """Return what goes on."""
     finder = TextToolCallDetector(TOOLS, own_format)
-    return [one for delta in deltas for one in finder.feed([delta])] + finder.close()
+    out: list[Delta] = []
+    for delta in deltas:
+        passes = isinstance(delta, TextDelta) and delta.text and finder.passes(delta.text)
+        out += [delta] if passes else finder.feed([delta])
+    return out + finder.close()
 
 
 def _found(*deltas: Delta, own_format: str | None = None) -> tuple[str, Calls]:
@@ -328,6 +332,7 @@ BARE: dict[str, tuple[str, Calls]] = {
     "one behind the other": (f"{READ}\n{LIST}", [A, LS]),
     "a fence": (f"```json\n{READ}\n```", [A]),
     "a fence of no language": (f"```\n{READ}\n```\n", [A]),
+    **{f"a fence of {kind}": (f"```{kind}\n{READ}\n```", [A]) for kind in ("tool_call", "text", "plaintext")},
     "a fence that is never closed": (f"```json\n{READ}", [A]),
     "a fence around marks": (f"```xml\n<tool_call>{READ}</tool_call>\n```", [A]),
     "OpenAI's shape": (
@@ -471,6 +476,7 @@ def test_a_model_that_goes_on_behind_its_calls_means_them(name: str, behind: str
         f"Models print `<tool_call>{READ}</tool_call>`",
         f"They print <tool_call>{READ}</tool_call>",
         f'The token "[TOOL_CALLS]" comes first, then `[TOOL_CALLS][{READ}]',
+        FORMATS["DeepSeek V3"][0].replace('{"file_path": "a.txt"}', '["a.txt"]'),
     ],
 )
 def test_what_is_no_call_comes_out_as_it_came(text: str) -> None:
@@ -509,8 +515,14 @@ def test_text_may_stand_between_the_calls_with_which_an_answer_ends(piece: int |
         (f"{TAGGED}\nOr, in a fence:\n```\n{OTHER}\n```", []),
         (f"{TAGGED}\nThen half a call.\n{OTHER[:40]}", []),
         (f"{TAGGED}\n{'So. ' * 600}\n{OTHER}", [LS]),
+        (f"```xml\n{TAGGED}\n```\nThen.\n{OTHER}", [LS]),
+        (f"Models print `So. {TAGGED}`.\n{OTHER}", []),
+        (f"In a fence:\n````\n```\n{TAGGED}\n````\n{OTHER}", []),
     ],
-    ids=["text at the end", "a sentence", "half a sentence", "shown", "half a call at the end", "much text between"],
+    ids=[
+        *("text at the end", "a sentence", "half a sentence", "shown", "half a call at the end", "much text between"),
+        *("a fence around the first", "shown in a sentence", "shown in a fence inside a longer one"),
+    ],
 )
 def test_calls_between_text_count_only_where_the_answer_ends_with_one(output: str, calls: Calls) -> None:
     for piece in (None, 3):
@@ -519,9 +531,20 @@ def test_calls_between_text_count_only_where_the_answer_ends_with_one(output: st
         assert left.strip() == (output.removesuffix(OTHER).strip() if calls else output)
 
 
-@pytest.mark.parametrize("text", ["Let me see:\n{}", "Let me see.\n\n{}", "Ich sehe nach\n{}", "Hm! {}"])
-def test_a_call_may_stand_on_the_next_line_behind_a_sentence_or_a_colon(text: str) -> None:
-    assert _detected(text.format(TAGGED)) == (text.format(""), [A])
+@pytest.mark.parametrize(
+    "before",
+    [
+        *(
+            "Let me see:\n",
+            "Let me see.\n\n",
+            "Ich sehe nach\n",
+            *(f"Hm{end} " for end in ".!?…\u3002\uff01\uff1f\u0964\u061f"),
+        ),
+        *("So:\n```\nx\n```\n", "So:\n```\nx\n  ```\n", '{ "a" } and {"tool_calls": 1} are JSON.\n'),
+    ],
+)
+def test_a_call_may_stand_on_the_next_line_behind_a_sentence_or_a_colon(before: str) -> None:
+    assert _detected(before + TAGGED) == (before, [A])
 
 
 def test_a_token_may_stand_right_behind_a_word_or_a_colon() -> None:
@@ -533,7 +556,8 @@ def test_a_blank_line_behind_a_colon_is_meant_by_a_model_whose_template_puts_it_
     output = f"I look:\n\n{FORMATS['DSML ｜ tool_calls'][0]}"
     assert _detected(output) == (output, [])
     assert _detected(output, own_format="DSML") == ("I look:\n\n", FORMATS["DSML ｜ tool_calls"][1])
-    assert _detected(f"I look:\n\n{TAGGED}", own_format="DSML") == (f"I look:\n\n{TAGGED}", [])
+    for own_format in ("DSML", "Hermes"):
+        assert _detected(f"I look:\n\n{TAGGED}", own_format=own_format) == (f"I look:\n\n{TAGGED}", [])
 
 
 @pytest.mark.parametrize(
@@ -601,6 +625,7 @@ def test_a_call_whose_text_is_open_is_never_made_whole(cut: str) -> None:
 def test_a_second_try_behind_a_call_that_was_cut_off_is_found() -> None:
     for cut in (
         '<tool_call>{"name": "Bash", "arguments": {"command": "rm -rf /bui\n',
+        "<tool_call>{'name': 'Bash', 'arguments': {'timeout': 5\n",
         "<tool_call>\n<function=Bash>\n<parameter=command>\nrm -rf /bui\n",
         "<tool_call>Bash<arg_key>command</arg_key><arg_value>rm -rf /bui\n",
     ):

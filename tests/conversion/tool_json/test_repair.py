@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claude_bridge.conversion.tool_json.repair import MAX_CHARS, NotRepaired, read_object, repair_object
+from claude_bridge.conversion.tool_json.repair import MAX_CHARS, MAX_STEPS, NotRepaired, read_object, repair_object
 
 
 @pytest.mark.parametrize(
@@ -41,6 +41,12 @@ from claude_bridge.conversion.tool_json.repair import MAX_CHARS, NotRepaired, re
         ('{a: "x\\n", b: "y\\n"}', {"a": "x\n", "b": "y\n"}),
         ('{a: "one:\\n\\ttwo"}', {"a": "one:\n\ttwo"}),
         ('{"a": "if x {\\n}"', {"a": "if x {\n}"}),
+        ('{"a": """x"""', {"a": "x"}),
+        ("{'a': 'x\\b\\f\\r'}", {"a": "x\b\f\r"}),
+        ('{"a": "one\n\\ttwo"}', {"a": "one\n\ttwo"}),
+        ('{"a": "echo "hi"\\n", "b": 1}', {"a": 'echo "hi"\n', "b": 1}),
+        ('{"a": "C:\\Users\\me \\"x\\"",}', {"a": 'C:\\Users\\me "x"'}),
+        ("{'a': [" + "{'b': 1}, " * 60 + "]}", {"a": [{"b": 1}] * 60}),
     ],
 )
 def test_it_is_repaired_where_it_is_sure_what_it_means(output: str, meant: object) -> None:
@@ -66,6 +72,12 @@ def test_it_is_repaired_where_it_is_sure_what_it_means(output: str, meant: objec
         '{"a": 1,',
         '{"a": [1, ',
         '{"a": 1 // one\n}',
+        "{'a': 1, 'a': 2}",
+        "{'a': [1 2]}",
+        '{"a": ["x" "y"],}',
+        '{"a": "5" wide", "b": 1}',
+        '{"a": "f("x"", "b": 1}',
+        '"a": "x"',
         "[1, 2",
         "just text",
         "rm -rf {",
@@ -120,3 +132,7 @@ def test_what_is_longer_than_any_answer_is_not_read_at_all() -> None:
     text = "{'a': 'x" + " " * MAX_CHARS
     assert read_object(text[: MAX_CHARS - 2] + "'}") != NotRepaired.TOO_LARGE
     assert read_object(text + "'}") is NotRepaired.TOO_LARGE
+
+
+def test_more_quotes_than_any_answer_has_are_not_all_looked_at() -> None:
+    assert read_object('{"a": "' + '" ' * MAX_STEPS + '",}') is NotRepaired.TOO_LARGE
