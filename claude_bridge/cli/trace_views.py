@@ -13,10 +13,10 @@ from rich.text import Text
 
 from claude_bridge.cli import terminal
 from claude_bridge.cli.stats import short_count
-from claude_bridge.trace.console.printable import counted, one_line, printable, seconds, shortened, size
+from claude_bridge.trace.console.printable import NO_BREAK, counted, one_line, printable, seconds, shortened, size
 from claude_bridge.trace.detail import Lines, Pool, rows_of
 from claude_bridge.trace.parts import Part, answer_parts
-from claude_bridge.trace.summary import TracedExchange
+from claude_bridge.trace.summary import Step, TracedExchange
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -48,7 +48,10 @@ _MARKS = {
     "lost": ("-", "red"),
     "added": (">", "green"),
 }
-_MARK_WORDS = "= the same   + joined with other text   ~ changed   - not sent   > added"
+_MARK_WORDS = "   ".join(
+    words.replace(" ", NO_BREAK)
+    for words in ("= the same", "+ joined with other text", "~ changed", "- not sent", "> added")
+)
 
 _SESSION_COLUMNS = (
     terminal.Column("session"),
@@ -60,7 +63,6 @@ _COLUMNS = (
     *(terminal.Column(name, rank=rank) for name, rank in (("id", 4), ("at", 6), ("session", 7), ("model", 3))),
     *terminal.numbers(messages=8, request=9, sent=9, input=1, cached=2, output=1, first_token=5, time=2),
     *terminal.numbers(repairs=6, losses=6),
-    terminal.Column("end", narrowest=30),
 )
 
 
@@ -73,10 +75,11 @@ def render_list(exchanges: Iterable[TracedExchange]) -> RenderableType:
     title = (
         f"The last {MAX_ROWS:,} of {len(every):,} exchanges; --json has all" if len(every) > MAX_ROWS else "Exchanges"
     )
+    end = terminal.Column("end", narrowest=16 if terminal.screen_width() < terminal.NARROW else 30)
     return Group(
         terminal.table_of("Sessions", _SESSION_COLUMNS, [_session_row(*session) for session in sessions.items()]),
         Text(),
-        terminal.table_of(title, _COLUMNS, [_exchange_row(one) for one in every[-MAX_ROWS:]]),
+        terminal.table_of(title, (*_COLUMNS, end), [_exchange_row(one) for one in every[-MAX_ROWS:]]),
     )
 
 
@@ -148,7 +151,7 @@ def render_exchange(one: TracedExchange, lines: Lines, *, is_full: bool) -> Rend
         *map(_line, _facts(one)),
         Text(),
         Text("What happened", style="bold"),
-        *(_line(f"{seconds(step.after_s):>8}  {step.text}", "yellow" if step.is_trouble else "") for step in one.steps),
+        _steps(one.steps),
         Text(),
         Text("The client's request, and what the engine got", style="bold"),
         Text(_MARK_WORDS, style="dim"),
@@ -180,6 +183,15 @@ def _facts(one: TracedExchange) -> list[str]:
         ", ".join(figure for figure in figures if figure != "?"),
         end_words(one) if failure is None else f"{failure.status} {failure.error_type}: {failure.message}",
     ]
+
+
+def _steps(steps: Sequence[Step]) -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(justify="right", no_wrap=True, width=8)
+    table.add_column(overflow="fold")
+    for step in steps:
+        table.add_row(seconds(step.after_s), _line(step.text, "yellow" if step.is_trouble else ""))
+    return table
 
 
 def _line(text: str, style: str = "") -> Text:
@@ -227,12 +239,18 @@ def _beginning(text: str) -> str:
 def render_replay(replayed: Replayed) -> RenderableType:
     """Return both answers to one request side by side."""
     then, now = replayed
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), expand=True, header_style="bold")
+    is_narrow = terminal.screen_width() < terminal.NARROW
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=not is_narrow, header_style="bold")
     table.add_column("", no_wrap=True)
     table.add_column("recorded", ratio=1, overflow="fold")
-    table.add_column("now", ratio=1, overflow="fold")
+    if not is_narrow:
+        table.add_column("now", ratio=1, overflow="fold")
     for (name, before), (_, after) in zip(_figures_of(then), _figures_of(now), strict=True):
-        table.add_row(Text(name, style="bold"), _line(before), _line(after))
+        if is_narrow:
+            table.add_row(Text("recorded", style="dim"), Group(Text(name, style="bold"), _line(before)))
+            table.add_row(Text("now", style="dim"), _line(after))
+        else:
+            table.add_row(Text(name, style="bold"), _line(before), _line(after))
     return Group(_line(f"Exchange {then.summary.number} · {then.summary.exchange}", "bold"), table, Text())
 
 

@@ -15,6 +15,8 @@ page.load = async (id) => {
   return loaded;
 };
 
+page.isLive = true;
+byId("search").placeholder = "id, model, error";
 page.panels = () => [bridgePanel(), runningPanel(), modelsPanel()];
 page.lastPanels = () => [failuresPanel(), settingsPanel()];
 
@@ -64,16 +66,16 @@ function showProgress(section) {
       if (known(one.read_tokens) && one.prompt_tokens) {
         words = `has read ${count(one.read_tokens)} of ${count(one.prompt_tokens)} tokens, ${seconds(passed)}`;
         bar.value = one.read_tokens / one.prompt_tokens;
-      } else if (speed) {
+      } else if (speed && one.estimated_tokens / speed > passed) {
         const expected = one.estimated_tokens / speed;
         words += `, up to ${seconds(expected)} at ${Math.round(speed)} tokens/s`;
-        bar.value = Math.min(0.99, (passed - (one.sent_after_s || 0)) / expected);
+        bar.value = (passed - (one.sent_after_s || 0)) / expected;
       }
     }
-    if (one.state === "writing") {
+    if (one.state === "writing" && one.written_tokens) {
       const writing = passed - (one.first_token_s || 0);
-      words = `~${count(one.written_tokens || 0)} tokens${writing > 1 && one.written_tokens ? ` at ${((one.written_tokens || 0) / writing).toFixed(1)} tokens/s` : ""}, ${seconds(passed)}`;
-      if (one.max_tokens) bar.value = Math.min(1, (one.written_tokens || 0) / one.max_tokens);
+      words = `~${count(one.written_tokens)} tokens${writing > 1 ? ` at ${(one.written_tokens / writing).toFixed(1)} tokens/s` : ""}, ${seconds(passed)}`;
+      if (one.max_tokens) bar.value = Math.min(1, one.written_tokens / one.max_tokens);
     }
     item.querySelector(".progress").textContent = words;
   }
@@ -97,10 +99,10 @@ function modelsPanel() {
 
 function failuresPanel() {
   const failures = live.status ? live.status.failures : [];
-  const seen = new Set(page.exchanges.map((one) => one.exchange));
-  const older = failures.filter((failure) => !seen.has(failure.exchange));
-  if (!older.length) return null; // what was seen is among the exchanges
-  return element("section", {}, element("h2", {}, "Errors before this page was opened"), element("ul", { class: "errors" }, older.reverse().map((failure) => element("li", {}, `${clock(failure.at_s)} ${failure.model}: ${failure.status} ${failure.error_type}`, element("p", {}, failure.message)))), element("p", { class: "faint" }, "`bridge doctor` looks for the cause of errors."));
+  const older = failures.filter((failure) => !page.places.has(failure.exchange)); // the others are among the exchanges
+  if (!failures.length) return null;
+  const list = element("ul", { class: "errors" }, older.reverse().map((failure) => element("li", {}, `${clock(failure.at_s)} ${failure.model}: ${failure.status} ${failure.error_type}`, element("p", {}, failure.message))));
+  return element("section", {}, older.length > 0 && [element("h2", {}, "Errors before this page was opened"), list], element("p", { class: "faint" }, element("code", {}, "bridge doctor"), " looks for the cause of errors."));
 }
 
 function settingsPanel() {

@@ -19,14 +19,15 @@ const page = {
   panels: () => [],
   lastPanels: () => [],
   load: async (id) => (data.details[id] ? { detail: data.details[id], values: data.values } : null),
-  textMatches: new Map(),
+  items: new Map(),
+  search: { text: "", found: new Set() },
 };
 let data = { details: {}, values: [], exchanges: [], notes: [] };
 
 function readData() {
   const text = byId("data").textContent;
   if (text) data = JSON.parse(text);
-  byId("source").textContent = data.source ? `${data.source}, ${data.exchanges.length.toLocaleString()} exchanges` : "";
+  byId("source").textContent = data.source ? `${data.source}, ${counted(data.exchanges.length, "exchange")}` : "";
   byId("notes").replaceChildren(...data.notes.map((note) => element("p", { class: "warning" }, note)));
 }
 
@@ -41,6 +42,10 @@ function takeExchanges(changed) {
     } else {
       page.exchanges[place] = one;
     }
+    const item = listItem(one);
+    if (page.items.has(one.exchange)) page.items.get(one.exchange).replaceWith(item);
+    else byId("list").append(item);
+    page.items.set(one.exchange, item);
   }
   fillChoices();
   fillList();
@@ -86,17 +91,16 @@ function summaryHolds(one, wanted) {
   return texts.some((text) => text && text.toLowerCase().includes(wanted));
 }
 
-// Which of the values hold a text: looked for once, though many exchanges share each.
+// Which of the values hold a text: looked for once, though many exchanges share each, and with one more letter only in those found.
 function valuesWith(wanted) {
-  if (!page.textMatches.has(wanted)) {
-    const found = new Set();
-    data.values.forEach((value, number) => {
-      if (typeof value.kind === "string" && (value.text || "").toLowerCase().includes(wanted)) found.add(number);
-    });
-    page.textMatches.clear();
-    page.textMatches.set(wanted, found);
+  const { text, found } = page.search;
+  if (text !== wanted) {
+    const among = text && wanted.includes(text) ? [...found] : [...data.values.keys()];
+    const pattern = new RegExp(wanted.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"), "i"); // makes no copy of a text, as toLowerCase does
+    const holds = (value) => typeof value.kind === "string" && pattern.test(value.text || "");
+    page.search = { text: wanted, found: new Set(among.filter((number) => holds(data.values[number]))) };
   }
-  return page.textMatches.get(wanted);
+  return page.search.found;
 }
 
 function detailHolds(id, found) {
@@ -105,22 +109,10 @@ function detailHolds(id, found) {
 }
 
 function fillList() {
-  const shown = matching();
-  const list = byId("list");
-  const kept = new Map([...list.children].map((item) => [item.dataset.exchange, item]));
-  const items = shown.map((one) => {
-    const before = kept.get(one.exchange);
-    return before && before.shown === one ? before : listItem(one);
-  });
-  // Only what has changed: a running bridge changes one item of a thousand several times in a second.
-  const isShown = new Set(items);
-  for (const item of kept.values()) if (!isShown.has(item)) item.remove();
-  let next = list.firstElementChild;
-  for (const item of items) {
-    if (item === next) next = next.nextElementSibling;
-    else list.insertBefore(item, next);
-  }
-  byId("count").textContent = shown.length === page.exchanges.length ? `${shown.length.toLocaleString()} exchanges` : `${shown.length.toLocaleString()} of ${page.exchanges.length.toLocaleString()} exchanges`;
+  const shown = new Set(matching());
+  for (const one of page.exchanges) page.items.get(one.exchange).hidden = !shown.has(one);
+  const all = page.exchanges.length;
+  byId("count").textContent = shown.size === all ? counted(all, "exchange") : `${shown.size.toLocaleString()} of ${counted(all, "exchange")}`;
   markSelected();
 }
 
@@ -139,7 +131,6 @@ function listItem(one) {
     bar,
   );
   item.dataset.exchange = one.exchange;
-  item.shown = one;
   return item;
 }
 
@@ -162,14 +153,12 @@ function readHash() {
 
 function markSelected() {
   const list = byId("list");
-  let marked = null;
-  for (const item of list.children) {
-    const isIt = item.dataset.exchange === page.selected;
-    if (item.getAttribute("aria-selected") !== String(isIt)) item.setAttribute("aria-selected", String(isIt));
-    if (isIt) marked = item;
-  }
-  if (marked) list.setAttribute("aria-activedescendant", marked.id);
-  else list.removeAttribute("aria-activedescendant");
+  const marked = page.items.get(page.selected);
+  list.querySelector("[aria-selected=true]")?.setAttribute("aria-selected", "false");
+  list.removeAttribute("aria-activedescendant");
+  if (!marked) return null;
+  marked.setAttribute("aria-selected", "true");
+  list.setAttribute("aria-activedescendant", marked.id);
   return marked;
 }
 
@@ -201,10 +190,11 @@ async function showExchange() {
   const tablist = element("div", { role: "tablist", "aria-label": "Views of this exchange" }, tabs);
   tablist.addEventListener("keydown", (event) => {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-    if (step) moveView(step, true);
+    const at = VIEWS.findIndex(([name]) => name === page.view);
+    if (step) select(id, VIEWS.at((at + step) % VIEWS.length)[0]);
   });
   const [, , render] = VIEWS.find(([name]) => name === page.view);
-  byId("detail").replaceChildren(
+  showDetail(
     element("p", { class: "back" }, element("a", { href: "#/" }, "← all exchanges")),
     element("h2", {}, `Exchange ${one.number} `, element("span", { class: `state ${one.failure ? "bad" : ""}` }, endOf(one))),
     element("p", { class: "faint" }, one.exchange),
@@ -216,21 +206,22 @@ async function showExchange() {
   if (isNew) byId("detail").scrollTop = 0;
 }
 
-function moveView(step, isFocused) {
-  const at = VIEWS.findIndex(([name]) => name === page.view);
-  const [name] = VIEWS[(at + step + VIEWS.length) % VIEWS.length];
-  page.focusTab = isFocused;
-  select(page.selected, name);
+// The focus goes to what stands in the place of what had it: else the next key would begin at the top of the page.
+function showDetail(...children) {
+  const detail = byId("detail");
+  const focused = detail.contains(document.activeElement) ? document.activeElement : null;
+  detail.replaceChildren(...children);
+  if (focused) (byId(focused.role === "tab" ? `tab-${page.view}` : focused.id) || detail).focus({ preventScroll: true });
 }
 
 function showOverview() {
   const shown = matching();
-  const parts = [...page.panels(), sessionsOf(shown), plotsOf(shown), errorsOf(shown), ...page.lastPanels()];
-  byId("detail").replaceChildren(...parts.filter(Boolean));
-  if (!byId("detail").firstChild) byId("detail").append(element("p", { class: "faint" }, "Select an exchange."));
+  const none = shown.length === 0 && page.exchanges.length > 0 && element("p", { class: "faint" }, "No exchange matches the search and the filters.");
+  const parts = [none, ...page.panels(), sessionsOf(shown), plotsOf(shown), errorsOf(shown), ...page.lastPanels()];
+  showDetail(...parts.filter(Boolean));
 }
 
-// Drawn once for the same answers: thousands of bars, and the page may be shown again every second.
+// Drawn once for the same answers: the page may be shown again every second.
 function plotsOf(shown) {
   const answered = shown.filter((one) => one.state === "answered").slice(-1000);
   const names = answered.map((one) => one.number).join();
@@ -239,7 +230,7 @@ function plotsOf(shown) {
 }
 
 function sessionsOf(exchanges) {
-  const items = [...Map.groupBy(exchanges, (one) => one.session || "?")].reverse().map(([name, found]) => sessionItem(name, found));
+  const items = [...Map.groupBy(exchanges, (one) => one.session)].reverse().map(([name, found]) => sessionItem(name, found));
   if (!items.length) return null;
   const older = items.splice(SESSIONS);
   return element("section", {}, element("h2", {}, "Sessions"), element("ul", { class: "sessions" }, items), older.length > 0 && element("details", {}, element("summary", {}, `${older.length} earlier sessions`), element("ul", { class: "sessions" }, older)));
@@ -257,7 +248,7 @@ function sessionItem(name, found) {
   return element(
     "li",
     {},
-    element("h3", {}, `Session ${name.slice(0, 8)} `, element("span", { class: "faint" }, `${found.length} exchanges, ${modelOf(last)}`)),
+    element("h3", {}, name ? `Session ${name.slice(0, 8)} ` : "Without a session ", element("span", { class: "faint" }, `${counted(found.length, "exchange")}, ${modelOf(last)}`)),
     drawing("svg", { class: "window", viewBox: "0 0 100 6", preserveAspectRatio: "none", role: "img", "aria-label": words }, phases.map(([kind, size]) => {
       const bar = drawing("rect", { class: kind, x, y: 0, width: (size / whole) * 100, height: 6 });
       x += (size / whole) * 100;
@@ -276,7 +267,7 @@ function errorsOf(exchanges) {
 // --- keys -----------------------------------------------------------------------------------------------------------
 
 function moveSelection(step) {
-  const ids = [...byId("list").children].map((item) => item.dataset.exchange);
+  const ids = matching().map((one) => one.exchange);
   if (!ids.length) return;
   const at = ids.indexOf(page.selected);
   const next = at < 0 ? (step > 0 ? 0 : ids.length - 1) : Math.min(Math.max(at + step, 0), ids.length - 1);
@@ -284,7 +275,7 @@ function moveSelection(step) {
 }
 
 function onKey(event) {
-  const isTyping = event.target.matches("input, select, textarea");
+  const isTyping = event.target.matches("input:not([type=checkbox]), select");
   if (event.key === "Escape") {
     if (isTyping) event.target.blur();
     else select(null);
@@ -306,14 +297,11 @@ function start() {
   for (const id of ["search", "by-session", "by-model", "by-state"]) byId(id).addEventListener("input", filter);
   byId("filters").addEventListener("submit", (event) => event.preventDefault());
   document.addEventListener("keydown", onKey);
-  window.addEventListener("hashchange", async () => {
-    readHash();
-    if (page.focusTab) {
-      page.focusTab = false;
-      await Promise.resolve();
-      setTimeout(() => byId(`tab-${page.view}`)?.focus(), 0);
-    }
+  document.querySelector(".skip").addEventListener("click", (event) => {
+    event.preventDefault(); // the address names the exchange
+    byId("detail").focus();
   });
+  window.addEventListener("hashchange", readHash);
   takeExchanges(data.exchanges);
   readHash();
 }

@@ -66,6 +66,7 @@ function bytes(number) {
 }
 
 const clock = (at) => new Date(at * 1000).toLocaleTimeString([], { hour12: false });
+const counted = (number, what) => `${number.toLocaleString()} ${what}${number === 1 ? "" : "s"}`;
 const isOver = (one) => one.state === "answered" || one.state === "failed" || one.state === "left";
 const modelOf = (one) => one.model || one.client_model || "?";
 const promptOf = (one) => one.prompt_tokens ?? one.estimated_tokens ?? 0;
@@ -79,8 +80,9 @@ function speedOf(one) {
 
 function endOf(one) {
   if (one.failure) return `${one.failure.status} ${one.failure.error_type}`;
-  if (one.state === "answered") return one.stop_reason || "answered";
-  return STATES[one.state || "preparing"];
+  const notes = [one.repairs && "repaired", one.fallbacks && "fallback", known(one.reread_tokens) && "read again"].filter(Boolean);
+  const end = one.state === "answered" ? one.stop_reason || "answered" : isOver(one) || page.isLive ? STATES[one.state || "preparing"] : "no end recorded";
+  return [end, ...notes].join(", ");
 }
 
 // --- parts ----------------------------------------------------------------------------------------------------------
@@ -90,7 +92,7 @@ function beginning(text, most) {
 }
 
 function textBlock(text, className) {
-  const shown = element("pre", { class: className || "text" }, beginning(text, LONG_CHARS));
+  const shown = element("pre", { class: className }, beginning(text, LONG_CHARS));
   if (text.length <= LONG_CHARS) return shown;
   const more = element("button", { type: "button", class: "more" }, text.length > MOST_CHARS ? `Show the first ${MOST_CHARS.toLocaleString()} characters` : `Show all ${text.length.toLocaleString()} characters`);
   more.addEventListener("click", () => {
@@ -103,7 +105,7 @@ function textBlock(text, className) {
 }
 
 function copyButton(label, text) {
-  const button = element("button", { type: "button", class: "copy" }, label);
+  const button = element("button", { type: "button", class: "copy", "aria-live": "polite" }, label);
   button.addEventListener("click", async () => {
     try {
       await navigator.clipboard.writeText(typeof text === "function" ? text() : text);
@@ -118,10 +120,10 @@ function copyButton(label, text) {
 
 function partBody(part) {
   if (part.data) {
-    return IMAGE.test(part.data) ? element("img", { src: part.data, alt: "an image of the conversation" }) : textBlock("(an image that is not shown)");
+    return IMAGE.test(part.data) ? element("img", { src: part.data, alt: "an image of the conversation" }) : element("p", { class: "faint" }, "(an image that is not shown)");
   }
   if (part.kind === "tool_use" || part.kind === "parameter" || part.kind === "json") return textBlock(pretty(part.text), "code");
-  return textBlock(part.text || "");
+  return textBlock(part.text || "", part.kind === "tool_result" ? "code" : "text");
 }
 
 function pretty(text) {
@@ -171,7 +173,7 @@ function conversationView(one, detail, values) {
     { class: "conversation" },
     shown.length > 4 && element("p", {}, toTheEnd),
     tools.length > 0 &&
-      element("details", { class: "part" }, element("summary", {}, `${tools.length} tools`), tools.map((tool) => element("details", {}, element("summary", {}, tool.name || "?"), textBlock(tool.text || "")))),
+      element("details", { class: "part" }, element("summary", {}, `${tools.length} tools`), tools.map((tool) => element("details", {}, element("summary", {}, tool.name || "?"), textBlock(tool.text || "", "text")))),
     shown.map((part) => messageOf(part, results)),
     end,
     answer.map((part) => messageOf(part, results)),
@@ -203,7 +205,7 @@ function comparedRow([mark, left, right, note], values) {
   const [sign, words] = MARKS[mark] || ["?", mark];
   const client = left < 0 ? null : values[left];
   const upstream = right < 0 ? null : values[right];
-  const cell = (part, other) => element("td", {}, part && [element("h4", {}, titleOf(part)), mark === "changed" && other && !part.data ? differing(part, other) : partBody(part)]);
+  const cell = (part, other) => element("td", {}, part && [element("h3", {}, titleOf(part)), mark === "changed" && other && !part.data ? differing(part, other) : partBody(part)]);
   return element(
     "tr",
     { class: mark },
@@ -231,13 +233,13 @@ function differing(part, other) {
 }
 
 function phasesOf(one) {
-  const sent = one.sent_after_s ?? 0;
-  const end = one.took_s ?? Math.max(one.first_token_s ?? sent, sent);
+  const end = one.took_s ?? Math.max(0, ...(one.steps || []).map((step) => step.after_s)); // as far as it has come
+  const sent = one.sent_after_s ?? end;
   const first = one.first_token_s ?? end;
   return [
     ["wait", "waiting and preparing", sent],
     ["prefill", "the engine reads the prompt", Math.max(0, first - sent)],
-    ["generation", "the engine writes", Math.max(0, end - first)],
+    ["generation", "the engine writes", Math.max(0, end - Math.max(first, sent))],
   ];
 }
 
@@ -328,27 +330,34 @@ function curlOf(detail, values) {
 
 // --- plots over all exchanges ---------------------------------------------------------------------------------------
 
-function barPlot(title, exchanges, series, unit, choose) {
+function barPlot(label, exchanges, series, unit, choose) {
   const totals = exchanges.map((one) => series.reduce((sum, [, , value]) => sum + (value(one) || 0), 0));
   const highest = Math.max(...totals, 0);
   if (!highest) return null;
   const width = 600 / exchanges.length;
-  const bars = exchanges.map((one, at) => {
-    let y = 100;
-    const words = series.map(([, label, value]) => `${label} ${unit(value(one))}`).join(", ");
-    const rects = series.map(([name, , value]) => {
+  const bar = width > 3 ? width * 0.85 : width;
+  const tops = exchanges.map(() => 100);
+  // One path for all bars of a series: a browser takes seconds for thousands of elements.
+  const paths = series.map(([name, , value]) => {
+    const bars = exchanges.map((one, at) => {
       const height = ((value(one) || 0) / highest) * 96;
-      y -= height;
-      return drawing("rect", { class: name, x: at * width, y, width: Math.max(width * 0.85, 0.4), height });
+      tops[at] -= height;
+      return `M${at * width} ${tops[at]}h${bar}v${height}h${-bar}z`;
     });
-    return drawing("g", { class: "bar", onclick: () => choose(one.exchange) }, rects, drawing("title", {}, `#${one.number}: ${words}`));
+    return drawing("path", { class: name, d: bars.join("") });
   });
-  const legend = series.length > 1 && element("span", { class: "legend" }, series.map(([name, label]) => element("span", { class: name }, label)));
+  const title = drawing("title", {});
+  const below = (event) => exchanges[Math.min(Math.floor((event.offsetX / event.currentTarget.clientWidth) * exchanges.length), exchanges.length - 1)];
+  const describe = (event) => {
+    const one = below(event);
+    title.textContent = `#${one.number}: ${series.map(([, words, value]) => `${words} ${unit(value(one))}`).join(", ")}`;
+  };
+  const legend = series.length > 1 && element("span", { class: "legend" }, series.map(([name, words]) => element("span", { class: name }, words)));
   return element(
     "figure",
     {},
-    element("figcaption", {}, title, legend, element("span", { class: "faint" }, ` up to ${unit(highest)}`)),
-    drawing("svg", { viewBox: "0 0 600 100", preserveAspectRatio: "none", role: "img", "aria-label": `${title}: ${exchanges.length} exchanges, up to ${unit(highest)}` }, bars),
+    element("figcaption", {}, label, legend, element("span", { class: "faint" }, ` up to ${unit(highest)}`)),
+    drawing("svg", { viewBox: "0 0 600 100", preserveAspectRatio: "none", role: "img", "aria-label": `${label}: ${exchanges.length} exchanges, up to ${unit(highest)}`, onclick: (event) => choose(below(event).exchange), onmousemove: describe }, title, paths),
   );
 }
 

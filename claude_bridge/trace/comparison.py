@@ -9,6 +9,9 @@ from typing import Literal, NamedTuple
 from claude_bridge.trace.parts import Part
 
 _MAX_SKIPPED = 4
+_READ_AS_TEXT = frozenset({"document", "image"})
+"""What an engine may get as a text: the text of a PDF, the description of an image."""
+
 _TELLING_CHARS = 20
 """A shorter text may stand in a longer one by chance."""
 
@@ -79,7 +82,7 @@ def _turn_rows(client: Sequence[Part], upstream: Sequence[Part]) -> Iterator[Com
             left, right = left + join.parts, right + 1
             continue
         if ours_later is None and theirs_later is None:
-            if ours.kind == theirs.kind:
+            if ours.kind == theirs.kind or (ours.kind in _READ_AS_TEXT and theirs.kind == "text"):
                 yield ComparedPart("changed", ours, theirs)
                 left, right = left + 1, right + 1
             else:

@@ -158,7 +158,7 @@ def _block_parts(role: str, block: Json, path: str) -> Iterator[Part]:
     elif kind in ("image", "image_url", "input_image"):
         yield _image(role, block, path)
     elif kind in ("document", "file", "input_file"):
-        yield Part(role, "document", _json_text(block)[:2_000], str(block.get("title") or ""), path=path)
+        yield _document(role, block, path)
     else:
         yield Part(role, "json", _json_text(block), path=path)
 
@@ -191,6 +191,20 @@ def _image(role: str, block: Mapping[str, Json], path: str) -> Part:
     if url.startswith("data:") and media_type in IMAGE_TYPES:
         return Part(role, "image", data=url, path=path)
     return Part(role, "image", url[:2_000] or _json_text(block)[:2_000], path=path)
+
+
+def _document(role: str, block: Mapping[str, Json], path: str) -> Part:
+    """Return a document by its text, or by its type and its size: nobody reads a file in base64."""
+    source = next((found for name in ("source", "file") if isinstance(found := block.get(name), dict)), block)
+    name = str(block.get("title") or source.get("filename") or "")
+    data = source.get("data") or source.get("file_data")
+    if not isinstance(data, str):
+        return Part(role, "document", _json_text(block)[:2_000], name, path=path)
+    if source.get("type") != "text":
+        header, _, encoded = data.rpartition(",")
+        media_type = source.get("media_type") or header.removeprefix("data:").partition(";")[0]
+        data = f"({media_type or 'file'}, {len(encoded) * 3 // 4:,} bytes)"
+    return Part(role, "document", data, name, path=path)
 
 
 def _data_url(media_type: str, data: Json) -> str:

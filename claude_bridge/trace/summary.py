@@ -238,7 +238,7 @@ def text_of(raw: Raw | UnsetType) -> str:
 
 
 def _web_tool_called(_found: TracedExchange, entry: TraceLine) -> str:
-    outcome = f"{entry.error}: {entry.reason}" if entry.error else f"{entry.results} results"
+    outcome = f"{entry.error}: {entry.reason}" if entry.error else f"{entry.results} result{'s' * (entry.results != 1)}"
     return f"the bridge ran {entry.tool} {entry.input}: {outcome}"
 
 

@@ -57,6 +57,7 @@ class TraceFile:
         self.notes: list[str] = []
         """What could not be read, each in a sentence."""
         self._places: dict[str, list[_LinePosition]] = {}
+        self._has_events = False
         try:
             self._index(max_exchanges, max_lines, max_line_bytes)
         except OSError as error:
@@ -64,13 +65,24 @@ class TraceFile:
                 f"{path} can't be read: {error.strerror}.", "Give the file that --trace has written."
             ) from error
         if not self.exchanges:
+            nothing = "is no trace: no line of it is an event." if self.notes else "is empty."
+            has_none = " ".join(["has no exchange that can be read.", *self.notes])
             raise SetupError(
-                f"{path} has no exchange that can be read. {' '.join(self.notes)}".strip(),
+                f"{path} {has_none if self._has_events else nothing}",
                 "Give a file that `bridge serve --trace FILE` has written.",
             )
 
     def lines(self, exchange: str) -> Iterator[bytes]:
-        """Yield the lines of an exchange that have more in them than its summary."""
+        """Yield the lines of an exchange that have more in them than its summary.
+
+        Raises:
+            SetupError: the trace comes from a pipe, and can't be read a second time.
+        """
+        if not self.path.is_file():
+            raise SetupError(
+                f"{self.path} is a pipe, and what is in an exchange is read a second time.",
+                "Write the trace to a file first; `bridge trace list` takes a pipe too.",
+            )
         with self.path.open("rb") as file:
             for place in self._places.get(exchange, ()):
                 file.seek(place.offset)
@@ -107,6 +119,7 @@ class TraceFile:
                     raise UnreadableLineError("the line is too long")
                 entry = read_entry(line)
                 newest = max(newest, entry.version)
+                self._has_events = True
                 if not is_known(entry):
                     unknown += 1
                     continue

@@ -105,6 +105,8 @@ def test_the_list_fits_any_terminal_and_says_why_an_exchange_failed(trace: Path,
     text = out("list", trace, columns=columns)
     assert max(map(len, text.splitlines())) <= columns
     assert "400 The engine is off. Start it." in " ".join(text.split())
+    row = next(line for line in text.splitlines() if "end_turn" in line)
+    assert "9.1k" in row
     assert columns == 160 or "more columns if the terminal is wider" in " ".join(text.split())
 
 
@@ -142,6 +144,9 @@ def test_an_exchange_is_shown_with_both_requests_and_harmless_text(trace: Path, 
     assert "not a parameter of this API" in words
     assert "The answer is" in text
     assert "repaired Bash: malformed JSON was mended" in words
+    # Each thing that happened has its time before it, and no line of its text begins below the times.
+    steps = text.partition("What happened")[2].partition("The client's request")[0].strip("\n").splitlines()
+    assert all(line[10:].strip() and line[8:10] == "  " for line in steps)
     assert max(map(len, text.splitlines())) <= columns
 
 

@@ -56,7 +56,6 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
         events += [received(exchange=name), sent(exchange=name), ended(exchange=name, first_token_s=number / 100)]
     events += [
         received(exchange="req_bad"),
-        sent(exchange="req_bad"),
         failed(f"The engine is off. {EVIL}", exchange="req_bad"),
     ]
     folder = tmp_path_factory.mktemp("page")
@@ -123,13 +122,13 @@ def test_exchanges_are_searched_and_filtered(browser: Browser, page: str) -> Non
     browser.press("/")
     for letter in "needle":
         browser.press(letter)
-    browser.until("document.querySelectorAll('#list li').length === 1")
+    browser.until("document.querySelectorAll('#list li:not([hidden])').length === 1")
     browser.run("document.querySelector('#search').value = ''")
     browser.run(
         "{const one = document.querySelector('#by-state'); one.value = 'failed'; one.dispatchEvent(new Event('input'))}"
     )
     browser.until("document.querySelector('#count').textContent === '1 of 300 exchanges'")
-    browser.click("#list li")
+    browser.click("#list li:not([hidden])")
     browser.until("document.querySelector('[role=alert]').textContent.includes('The engine is off.')")
     assert browser.run("getComputedStyle(document.querySelector('#browse')).display") == "none"
     assert browser.run("document.documentElement.scrollWidth") <= 400
@@ -150,6 +149,89 @@ def test_a_screen_reader_has_names_for_everything(browser: Browser, page: str) -
     assert names["combobox"] == ["Session", "Model", "Show"]
     for role in ("button", "link", "image", "option", "tab", "heading"):
         assert all(names.get(role, [""])), f"{role} without a name"
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [320, 1600])
+def test_every_view_fits_its_window_and_can_be_read(browser: Browser, page: str, *, width: int, dark: bool) -> None:
+    """At 320 pixels too, which a window of 1280 has at a zoom of 400 %."""
+    browser.look(width=width, dark=dark)
+    browser.open(page)
+    audit = (Path(__file__).parent / "audit.js").read_text()
+    views = ["select(null)", *(f"select(page.exchanges[0].exchange, '{view}')" for view in VIEWS)]
+    for view in [*views, "select(page.exchanges.at(-1).exchange, 'conversation')", SEARCH_IN_VAIN]:
+        browser.run(f"{view}; new Promise((done) => setTimeout(done))")
+        browser.run("document.querySelectorAll('#detail details').forEach((one) => { one.open = true; })")
+        assert browser.run(audit) == [], view
+
+
+VIEWS = ("conversation", "compare", "timeline", "raw")
+SEARCH_IN_VAIN = "select(null); byId('search').value = 'nowhere'; byId('search').dispatchEvent(new Event('input'))"
+
+
+def test_the_focus_is_never_lost_nor_caught(browser: Browser, page: str) -> None:
+    def focused() -> str:
+        found: str = browser.run("document.activeElement.id || document.activeElement.className || 'body'")
+        return found
+
+    browser.look()
+    browser.open(page)
+    browser.press("j")
+    browser.until("document.querySelector('#view article')")
+    order = []
+    for _ in range(8):
+        browser.press("Tab")
+        order.append(focused())
+    assert [order[0], *order[2:]] == [
+        "skip",
+        "search",
+        "by-session",
+        "by-model",
+        "by-state",
+        "list",
+        "tab-conversation",
+    ]
+    for view in VIEWS[1:]:
+        browser.press("ArrowRight")
+        browser.until(f"document.activeElement.id === 'tab-{view}' && document.querySelector('.{view}')")
+    browser.press("Tab")
+    assert focused() == "view"
+    browser.press("Escape")
+    browser.until("document.querySelector('.plots') && document.activeElement.id === 'detail'")
+    browser.press("j")
+    browser.until("document.querySelector('#view')")
+    browser.run("document.querySelector('.skip').focus()")
+    browser.press("Enter")
+    assert focused() == "detail"
+    assert browser.run("document.querySelector('h2').textContent").startswith("Exchange 1 ")
+
+
+def test_a_tool_result_is_shown_as_the_terminal_showed_it(browser: Browser, page: str) -> None:
+    browser.look()
+    browser.open(page)
+    browser.run("select(page.exchanges[0].exchange, 'conversation')")
+    browser.until("document.querySelector('.tool_use .result pre.code')")
+
+
+def test_what_happened_is_said_in_words_and_not_in_colours_alone(browser: Browser, page: str) -> None:
+    browser.look()
+    browser.open(page)
+    assert browser.run("document.querySelector('#list .trouble .end').textContent") == "end_turn, repaired"
+    # Nothing was sent: all of the time is the bridge's own.
+    assert browser.run("phasesOf(page.exchanges.at(-1)).map(([name, , length]) => [name, length])") == [
+        ["wait", 1],
+        ["prefill", 0],
+        ["generation", 0],
+    ]
+    assert browser.run("endOf({state: 'reading'})") == "no end recorded"
+
+
+def test_plots_of_many_exchanges_are_few_elements_and_open_what_is_clicked(browser: Browser, page: str) -> None:
+    browser.look()
+    browser.open(page)
+    assert browser.run("document.querySelectorAll('.plots *').length") < 50
+    browser.click(".plots svg")
+    browser.until("document.querySelector('h2').textContent.startsWith('Exchange 15')")
 
 
 @pytest.mark.anyio

@@ -84,6 +84,25 @@ def test_a_text_that_differs_is_changed() -> None:
     assert marks({"messages": [user("sunny")]}, {"messages": [user("rainy")]}) == [("changed", "sunny")]
 
 
+PDF = {"type": "base64", "media_type": "application/pdf", "data": "A" * 4_000}
+FILE = {"file_data": f"data:application/pdf;base64,{'A' * 400}"}
+
+
+@pytest.mark.parametrize(
+    ("block", "shown"),
+    [
+        ({"source": PDF}, "(application/pdf, 3,000 bytes)"),
+        ({"type": "file", "file": FILE}, "(application/pdf, 300 bytes)"),
+        ({"source": {"type": "text", "media_type": "text/plain", "data": "Figures"}}, "Figures"),
+        ({"file_id": "f1"}, '{"file_id": "f1", "type": "document"}'),
+    ],
+    ids=["base64", "file", "text", "id"],
+)
+def test_a_document_that_went_as_text_is_changed_and_shown_without_its_bytes(block: dict[str, Any], shown: str) -> None:
+    client = {"messages": [user([{"type": "document", **block}])]}
+    assert marks(client, {"messages": [user("[page 1 of 1] Figures")]}) == [("changed", shown)]
+
+
 def test_a_loss_stands_at_its_part_and_else_alone() -> None:
     lines = lines_of(
         {"top_k": 5, "messages": [user([block("a"), {**block("b"), "cache_control": {"type": "ephemeral"}}])]},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import get_args
 
@@ -164,14 +165,37 @@ def test_an_exchange_is_found_by_its_number_its_id_and_the_end_of_that(tmp_path:
         trace.find("9")
 
 
-@pytest.mark.parametrize("content", [b"", b"\n\n", b"hello\n", b"\x89PNG\r\n\x1a\n", b'{"a":1}\n'])
-def test_a_file_that_is_no_trace_is_an_error_with_a_hint(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "is empty"),
+        (b"\n\n", "is empty"),
+        (b"hello\n", "is no trace: no line of it is an event"),
+        (b"\x89PNG\r\n\x1a\n", "is no trace: no line of it is an event"),
+        (b'{"a":1}\n', "is no trace: no line of it is an event"),
+        (b'{"type":"New","version":99}\n', "has no exchange that can be read. It was written by a newer bridge"),
+    ],
+)
+def test_a_file_that_is_no_trace_is_an_error_with_a_hint(tmp_path: Path, content: bytes, words: str) -> None:
     path = tmp_path / "other"
     path.write_bytes(content)
-    with pytest.raises(SetupError, match="has no exchange that can be read"):
+    with pytest.raises(SetupError, match=words):
         TraceFile(path)
     with pytest.raises(SetupError, match="can't be read: No such file"):
         TraceFile(tmp_path / "nowhere")
+
+
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="this system has no files for open pipes")
+def test_of_a_pipe_there_are_the_summaries_and_an_error_for_more(tmp_path: Path) -> None:
+    events = written(tmp_path / "t.jsonl", *an_exchange("req_1")).read_bytes()
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "wb") as pipe:
+        pipe.write(events)
+    with os.fdopen(reading, "rb"):
+        trace = TraceFile(Path(f"/dev/fd/{reading}"))
+        assert list(trace.exchanges) == ["req_1"]
+        with pytest.raises(SetupError, match="is a pipe"):
+            list(trace.lines("req_1"))
 
 
 def test_a_failure_keeps_its_words(tmp_path: Path) -> None:
