@@ -51,17 +51,20 @@ def bare_start_s() -> float:
     return time.monotonic() - started_at
 
 
-async def run_bridge(*arguments: str, env: Mapping[str, str] | None = None) -> Finished:
-    """Run a command to its end, as the program does, in a thread of this process; ``serve`` in a process of its own."""
+async def run_bridge(*arguments: str, env: Mapping[str, str] | None = None, given: str = "") -> Finished:
+    """Run a command to its end, as the program does, in a thread of this process; ``serve`` in a process of its own.
+
+    ``given`` is what it can read on standard input.
+    """
     if arguments[0] == "serve":  # its early port is served by a thread that only the end of the process ends
         return await run_process(*arguments, env=env)
     with anyio.fail_after(LIMIT_S):
-        return await anyio.to_thread.run_sync(run_here, arguments, environment(env), abandon_on_cancel=True)
+        return await anyio.to_thread.run_sync(run_here, arguments, environment(env), given, abandon_on_cancel=True)
 
 
-def run_here(arguments: Sequence[str], variables: Mapping[str, str]) -> Finished:
+def run_here(arguments: Sequence[str], variables: Mapping[str, str], given: str = "") -> Finished:
     """Run a command to its end in this thread, with these variables and without a terminal."""
-    stdin, stdout, stderr = (TextIOWrapper(BytesIO(), encoding="utf-8") for _ in range(3))
+    stdin, stdout, stderr = (TextIOWrapper(BytesIO(data), encoding="utf-8") for data in (given.encode(), b"", b""))
     with (
         mock.patch.dict(os.environ, variables, clear=True),
         mock.patch.multiple(sys, argv=["bridge", *arguments], stdin=stdin, stdout=stdout, stderr=stderr),

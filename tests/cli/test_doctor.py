@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from claude_bridge.doctor import probing
 from claude_bridge.doctor.probing import has_busy_slot
 from claude_bridge.upstream.client import UpstreamClient
 from tests.cli.process import Finished, run_bridge, serving
@@ -280,14 +281,17 @@ async def test_a_picture_is_shown_to_a_model_that_is_said_to_see(machine: Machin
     assert "picture" not in blind
 
 
-async def test_an_engine_that_goes_on_after_a_stop_is_reported(machine: Machine) -> None:
+async def test_an_engine_that_goes_on_after_a_stop_is_reported(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probing, "FREE_WITHIN_S", 0.2)
     begun: list[bool] = []
 
     def stubborn(request: ReceivedRequest) -> Reply:
         if "numbers from 1" in request.json["messages"][-1]["content"]:
             begun.append(True)
             return [Head(200, {"content-type": NDJSON}), Send(chat_line({"content": "one"})), Stall()]
-        return [*([Pause(3.5)] if begun else []), *able(request)]
+        return [*([Pause(0.6)] if begun else []), *able(request)]
 
     async with ScriptedOllama(QWEN, chat=stubborn) as ollama:
         checks = await machine.checks("ollama", "qwen3:1.7b", "--base-url", ollama.root_url, "--probe")

@@ -26,6 +26,15 @@ pytestmark = pytest.mark.anyio
 
 WINDOW_TOKENS = 32_768
 
+IMPATIENT = """
+from claude_bridge.app import child_posix
+from claude_bridge.cli import main
+
+child_posix.END_WITHIN_S = 0.5
+main()
+"""
+"""The program, which ends soon what does not end by itself."""
+
 CURL = 'curl -s "$ANTHROPIC_BASE_URL/v1/messages" -H "content-type: application/json"'
 
 
@@ -136,9 +145,10 @@ async def test_a_signal_is_passed_on_and_both_end(
 
 async def test_a_program_that_does_not_end_is_ended(upstream: FakeUpstream, tmp_path: Path) -> None:
     machine = Machine(tmp_path, "trap '' TERM; touch $HOME/started; while true; do sleep 0.1; done")
+    bridge = [sys.executable, "-c", IMPATIENT, "run"]
     async with (
         upstream,
-        await anyio.open_process(command("run", *at(upstream)), env=machine.environment(), stdin=None) as process,
+        await anyio.open_process([*bridge, *at(upstream)], env=machine.environment(), stdin=None) as process,
     ):
 
         async def is_started() -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from claude_bridge.cli import service
 from claude_bridge.cli.commands import app
 from claude_bridge.cli.service import SYSTEMD_NAME, launchd_agent, systemd_unit
 from claude_bridge.errors import SetupError
@@ -126,7 +127,14 @@ def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path)
 
 
+@pytest.fixture
+def is_tried_briefly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a bridge that would serve run for a moment only before it is installed."""
+    monkeypatch.setattr(service, "TRY_S", 0.1)
+
+
 @linux_only
+@pytest.mark.usefixtures("is_tried_briefly")
 async def test_installing_shows_the_file_writes_it_and_starts_the_service(machine: Machine) -> None:
     done = await machine.service("install", "--yes", "ollama", "qwen3:1.7b", "--port", "8800")
     assert done.code == 0, done.stderr
@@ -180,6 +188,7 @@ async def test_a_service_that_would_end_at_once_is_not_installed(machine: Machin
 
 
 @linux_only
+@pytest.mark.usefixtures("is_tried_briefly")
 async def test_a_systemd_that_refuses_is_reported(machine: Machine) -> None:
     done = await machine.service("install", "--yes", "ollama", SYSTEMCTL_CODE="1")
     assert done.code == 1

@@ -7,6 +7,7 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from io import StringIO
+from typing import Any
 
 import anyio
 import httpx
@@ -129,11 +130,7 @@ async def used_bridge() -> AsyncIterator[Running]:
 
 
 async def status_line(url: str, reported: str) -> Ended:
-    with anyio.fail_after(LIMIT_S):
-        done = await anyio.run_process(
-            command("statusline"), input=reported.encode(), env=environment({"ANTHROPIC_BASE_URL": url}), check=False
-        )
-    return Ended(done.returncode, done.stdout.decode(), done.stderr.decode())
+    return await run_bridge("statusline", env={"ANTHROPIC_BASE_URL": url}, given=reported)
 
 
 @pytest.mark.anyio
@@ -160,16 +157,28 @@ async def test_a_prompt_that_is_being_read_shows_how_far_the_engine_is_and_count
         httpx.AsyncClient() as client,
     ):
         await bridge.says("claude --model")
-        headers = {"x-claude-code-session-id": "session-1"}
-        url = f"{bridge.url}/v1/messages"
-        async with client.stream("POST", url, json=QUESTION | {"stream": True}, headers=headers, timeout=LIMIT_S):
+
+        async def ask() -> None:
+            headers = {"x-claude-code-session-id": "session-1"}
+            asked = QUESTION | {"stream": True}
+            await client.post(f"{bridge.url}/v1/messages", json=asked, headers=headers, timeout=LIMIT_S)
+
+        async def reported(what: str) -> dict[str, Any]:
+            with anyio.fail_after(LIMIT_S):
+                while not (report := (await client.get(f"{bridge.url}/stats")).json())[what]:
+                    await anyio.lowlevel.checkpoint()
+            assert isinstance(report, dict)
+            return report
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ask)
+            await reported("reading")
             line = await status_line(bridge.url, '{"session_id": "session-1"}')
             other = await status_line(bridge.url, '{"session_id": "session-2"}')
             table = await run_bridge("stats", "--url", bridge.url)
+            tasks.cancel_scope.cancel()
         assert upstream.requests[0].json["return_progress"] is True
-        with anyio.fail_after(LIMIT_S):
-            while not (report := (await client.get(f"{bridge.url}/stats")).json())["sessions"]:
-                pass
+        report = await reported("sessions")
         after = await status_line(bridge.url, '{"session_id": "session-1"}')
     assert line.stdout == f"{MODEL} · reading 25% of 3.7k tokens, ~30 s left\n"
     assert other.stdout == f"{MODEL}\n"

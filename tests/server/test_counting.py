@@ -11,7 +11,7 @@ import pytest
 
 from claude_bridge.adapters.engine_profiles import LLAMA_CPP, UNKNOWN, VLLM
 from claude_bridge.conversion.profile import Profile
-from tests.fake_upstream import FakeUpstream, ReceivedRequest, Reply, answer, json_document, refusal
+from tests.fake_upstream import Close, FakeUpstream, ReceivedRequest, Reply, answer, json_document, refusal
 from tests.running_bridge import scripted_upstream
 from tests.server.served import BridgeServer
 
@@ -75,7 +75,7 @@ async def test_tokens_are_counted_by_the_engine(profile: Profile) -> None:
     [
         pytest.param(refusal(404, "Not Found"), id="no such route"),
         pytest.param(refusal(500, "no image support"), id="broken"),
-        pytest.param([], id="cut off"),
+        pytest.param([Close()], id="cut off"),
     ],
 )
 async def test_a_tokenizer_that_fails_is_no_error_of_the_clients(reply: Reply) -> None:

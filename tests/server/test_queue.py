@@ -107,9 +107,9 @@ async def test_sub_agents_of_one_session_do_not_hold_up_a_person_in_another() ->
         for number in range(20):
             agent = {"x_claude_code_session_id": "busy", "x_claude_code_agent_id": f"agent {number}"}
             tasks.start_soon(partial(ask, "agent", **agent))
-            await anyio.wait_all_tasks_blocked()
+        await until(lambda: server.service.queues.waiting == 19)
         tasks.start_soon(partial(ask, "person", x_claude_code_session_id="other"))
-        await anyio.wait_all_tasks_blocked()
+        await until(lambda: server.service.queues.waiting == 20)
         go_on.set()
     assert len(order) == 21
     assert order[:2] == ["agent", "person"]

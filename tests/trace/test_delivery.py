@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from claude_bridge.trace import bus as bus_module
 from claude_bridge.trace.bus import MAX_QUEUED, MAX_QUEUED_BYTES, Bus
 from claude_bridge.trace.events import EventsDropped, TraceEvent
 from claude_bridge.trace.jsonl import JsonlSink
@@ -92,7 +93,10 @@ def test_events_are_delivered_while_an_answer_goes_on() -> None:
     bus.close()
 
 
-def test_a_sink_that_never_goes_on_ends_with_the_program_and_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_sink_that_never_goes_on_ends_with_the_program_and_is_reported(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bus_module, "CLOSE_TIMEOUT_S", 0.2)
     sink = Gate()
     bus = Bus([sink], in_threads=True)
     for _ in range(3):
@@ -120,7 +124,8 @@ def test_a_sink_that_breaks_in_its_thread_is_reported_once(capsys: pytest.Captur
 # --- files ----------------------------------------------------------------------------------------------------
 
 
-def test_a_pipe_that_nobody_reads_holds_up_nobody(tmp_path: Path) -> None:
+def test_a_pipe_that_nobody_reads_holds_up_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bus_module, "CLOSE_TIMEOUT_S", 0.2)
     path = tmp_path / "pipe"
     os.mkfifo(path)
     bus = Bus([TraceWriter(path)], in_threads=True)
@@ -138,10 +143,11 @@ def test_a_program_ends_though_its_trace_goes_nowhere(tmp_path: Path) -> None:
     os.mkfifo(path)
     program = f"""
 from pathlib import Path
-from claude_bridge.trace.bus import Bus
+from claude_bridge.trace import bus as bus_module
 from claude_bridge.trace.writer import TraceWriter
 from tests.trace.samples import received
-bus = Bus([TraceWriter(Path({str(path)!r}))], in_threads=True)
+bus_module.CLOSE_TIMEOUT_S = 0.2
+bus = bus_module.Bus([TraceWriter(Path({str(path)!r}))], in_threads=True)
 for _ in range(100):
     bus.emit(received(body=b"x" * 10_000))
 bus.close()

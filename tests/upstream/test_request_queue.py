@@ -8,11 +8,19 @@ from random import Random
 import anyio
 import pytest
 from anyio.abc import TaskGroup
+from anyio.lowlevel import checkpoint
 
 from claude_bridge.errors import OverloadedError
 from claude_bridge.upstream.request_queue import RequestQueue, RequestQueues
 
 pytestmark = pytest.mark.anyio
+
+
+async def _settled() -> None:
+    """Let each task go on until it waits; anyio alone sleeps for 0.1 s if it finds one that has not begun."""
+    for _ in range(5):
+        await checkpoint()
+    await anyio.wait_all_tasks_blocked()
 
 
 class Engine:
@@ -28,15 +36,15 @@ class Engine:
 
     async def ask(self, name: str, session: str | None, *, is_subagent: bool = False) -> None:
         self._tasks.start_soon(self._ask, name, session, is_subagent)
-        await anyio.wait_all_tasks_blocked()
+        await _settled()
 
     async def end(self, name: str) -> None:
         self._ends[name].set()
-        await anyio.wait_all_tasks_blocked()
+        await _settled()
 
     async def cancel(self, name: str) -> None:
         self._scopes[name].cancel()
-        await anyio.wait_all_tasks_blocked()
+        await _settled()
 
     async def _ask(self, name: str, session: str | None, is_subagent: bool) -> None:
         self._ends[name] = anyio.Event()
@@ -134,7 +142,7 @@ async def test_a_turn_that_comes_in_the_moment_of_leaving_is_not_lost() -> None:
         engine._ends["a"].set()
         await anyio.lowlevel.checkpoint()
         engine._scopes["b"].cancel()
-        await anyio.wait_all_tasks_blocked()
+        await _settled()
         assert engine.turns[-1] in "bc"
         await engine.end("c")
     assert (queue.running, queue.waiting) == (0, 0)
@@ -185,7 +193,7 @@ async def test_a_higher_limit_lets_those_in_that_wait_and_a_lower_one_ends_nothi
     async with anyio.create_task_group() as tasks:
         for _ in range(4):
             tasks.start_soon(client)
-        await anyio.wait_all_tasks_blocked()
+        await _settled()
         seen = [(queue.running, queue.waiting)]
         for limit in (3, 1, None):
             queues.limit(limit)
