@@ -260,7 +260,7 @@ class RequestMemo:
             for history in histories[:_COMPARED_FRAMES]:
                 if (listed := history.listed) is not None and history.has_frame_of(body):
                     return Beginning(history, 0, listed.start, listed.start)
-            starts = [*islice(_starts(body), _MOST_PLACES)] if histories else []
+            starts = [*islice(_starts(body), _MOST_PLACES)]
             candidates = [(one, start) for start in starts for one in histories if one.begins_at(body, start)]
         best: Beginning | None = None
         for history, start in candidates:

@@ -215,9 +215,8 @@ def types_in(schema: dict[str, Json]) -> list[str]:
 
 def item_schema(schema: dict[str, Json], at: int) -> Json:
     """Return the schema for the item at a place of a list."""
-    items = schema.get("items", True)
-    # Drafts disagree about what is given for each place.
-    return True if isinstance(items, list) or at < len(list_in(schema, "prefixItems")) else items
+    # Drafts disagree about what is given for each place; a list of schemas, as older ones have it, refuses nothing.
+    return True if at < len(list_in(schema, "prefixItems")) else schema.get("items", True)
 
 
 def _are_numbers(value: Json, limit: Json) -> bool:

@@ -72,7 +72,7 @@ class FewKeywords:
                 notes += found
             elif found[0] == "anyOf":
                 kept.setdefault("anyOf", []).extend(found[1])
-            elif found[0] != "enum" or key == "enum" or "enum" not in kept:
+            else:
                 kept[found[0]] = found[1]
         if "type" not in kept and "enum" in kept and all(isinstance(value, str) for value in kept["enum"]):
             kept["type"] = "string"  # chat templates show the type before anything else

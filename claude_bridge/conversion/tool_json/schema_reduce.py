@@ -254,9 +254,8 @@ class _Tidying:
 
     def _without_alternatives(self, top: dict[str, Json]) -> tuple[dict[str, Json], list[str]]:
         """Return an object schema that can stand without what may not be at the top, and that in words."""
-        definitions = {key: top[key] for key in ("$defs", "definitions") if key in top}
         merged, _ = self._parts.merged(top, ())
-        kept = {key: value for key, value in merged.items() if key not in _NOT_AT_THE_TOP} | definitions
+        kept = {key: value for key, value in merged.items() if key not in _NOT_AT_THE_TOP}
         properties = dict(kept["properties"]) if isinstance(kept.get("properties"), dict) else {}
         notes: list[str] = []
         for key in ("anyOf", "oneOf"):
@@ -286,9 +285,7 @@ def _in_todays_words(node: dict[str, Json]) -> dict[str, Json]:
     if isinstance(properties, dict) and not isinstance(node.get("required"), list):
         required = [name for name, of in properties.items() if isinstance(of, dict) and of.get("required") is True]
         changes |= {"required": required} if required else {}
-    if not changes:
-        return node
-    return {key: value for key, value in (node | changes).items() if key not in changes or value is not None}
+    return node | changes  # a keyword of null is none
 
 
 # --- strict tools -------------------------------------------------------------------------------------------

@@ -29,6 +29,14 @@ def _normalized(*blocks: dict[str, Any], profile: Profile = engine_profiles.UNKN
     return list(normalizer.blocks(as_blocks(content), "$.c")), normalizer.losses
 
 
+def _document(media_type: str, data: str) -> dict[str, Any]:
+    return {"type": "document", "source": {"type": "base64", "media_type": media_type, "data": data}}
+
+
+def _tool_search(**found: Any) -> dict[str, Any]:
+    return {"type": "tool_search_tool_result", "tool_use_id": "s", "content": found}
+
+
 TEXTS: dict[str, tuple[dict[str, Any], str, int]] = {
     "text": ({"type": "text", "text": "a", "cache_control": {"type": "ephemeral"}}, "a", 0),
     "text document": ({"type": "document", "source": {"type": "text", "data": "a"}}, "a", 0),
@@ -44,7 +52,7 @@ TEXTS: dict[str, tuple[dict[str, Any], str, int]] = {
         1,
     ),
     "pdf": (
-        {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "a"}},
+        _document("application/pdf", "a"),
         "[document (application/pdf) omitted]",
         1,
     ),
@@ -84,6 +92,15 @@ TEXTS: dict[str, tuple[dict[str, Any], str, int]] = {
         "Web search results:",
         0,
     ),
+    "tool search that failed": (_tool_search(error_code="unavailable"), "[tool search failed: unavailable]", 0),
+    "tool search that found nothing": (_tool_search(tool_references=[]), "Loaded tools: none", 0),
+    "fetch that failed": (
+        {"type": "web_fetch_tool_result", "tool_use_id": "s", "content": {}},
+        "[web fetch failed: unknown]",
+        0,
+    ),
+    "text document in bytes": (_document("text/plain", "w6k="), "é", 0),
+    "text document in bytes that are none": (_document("text/plain", "a"), "a", 0),
     "unknown": ({"type": "hologram"}, "[hologram block omitted]", 1),
     "image of a file": (FILE_IMAGE, "[image omitted]", 1),
 }
@@ -105,8 +122,12 @@ def test_redacted_thinking_goes_and_is_a_loss() -> None:
 
 @pytest.mark.parametrize(
     ("image", "url"),
-    [(IMAGE, "data:image/png;base64,aGk="), (URL_IMAGE, "https://example.com/a.png")],
-    ids=["bytes", "url"],
+    [
+        (IMAGE, "data:image/png;base64,aGk="),
+        (URL_IMAGE, "https://example.com/a.png"),
+        (_document("image/png", "aGk="), "data:image/png;base64,aGk="),
+    ],
+    ids=["bytes", "url", "document"],
 )
 def test_an_image_is_a_url(image: dict[str, Any], url: str) -> None:
     ((block,), losses) = _normalized(image)

@@ -59,11 +59,16 @@ def parsed(memo: RequestMemo, body: bytes) -> tuple[MessagesRequest, KnownHistor
         pytest.param(a_body(QUESTION, ANSWER, NEXT, model="another"), id="another head"),
         pytest.param(a_body(QUESTION, ANSWER, NEXT, tools=[]), id="another tail"),
         pytest.param(a_body(QUESTION, ANSWER), id="nothing new"),
+        pytest.param(
+            b'{"tools":[{"name":"a","input_schema":{"messages":[1]}}],' + a_body(QUESTION, ANSWER, NEXT)[1:],
+            id="another list of this name before",
+        ),
     ],
 )
 def test_messages_that_are_known_are_not_decoded_again(body: bytes) -> None:
     memo = a_memo()
-    before, _, _ = parsed(memo, a_body(QUESTION, ANSWER))
+    before, first, _ = parsed(memo, a_body(QUESTION, ANSWER))
+    assert first.new_bytes == len(first.body)
     request, _, _ = parsed(memo, body)
     assert all(new is old for new, old in zip(request.messages, before.messages, strict=False))
 
@@ -72,6 +77,9 @@ def test_only_what_is_new_is_read() -> None:
     memo = a_memo()
     long = {"role": "user", "content": "x" * 10_000}
     parsed(memo, a_body(long, ANSWER))
+    found = memo.find(a_body(long, ANSWER, NEXT))
+    assert found is not None
+    assert found.size_bytes == len(msgspec.json.encode([long, ANSWER])) - len("[]")
     _, _, read_bytes = parsed(memo, a_body(long, ANSWER, NEXT))
     assert read_bytes < 500
 
@@ -135,7 +143,16 @@ def test_a_list_that_is_given_twice_is_the_last_one(ending: bytes) -> None:
         assert read(memo, doubled, parse_messages_request)[0] == expected
 
 
-@pytest.mark.parametrize("ending", [b",]", b", 7]", b',{"role":"user"}]', b'{"role":"user","content":""}]'])
+def test_messages_under_a_name_that_is_escaped_stand_somewhere_too() -> None:
+    body = a_body(QUESTION, ANSWER).replace(b'"messages"', b'"\\u006dessages"')
+    _, history, _ = parsed(a_memo(), body)
+    assert msgspec.json.decode(body[slice(*history.span(1))]) == ANSWER
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [b",]", b", 7]", b';{"role":"user","content":""}]', b',{"role":"user"}]', b'{"role":"user","content":""}]'],
+)
 def test_what_is_wrong_is_reported_at_its_place(ending: bytes) -> None:
     memo, body = a_memo(), a_body(QUESTION, ANSWER)
     read(memo, body, parse_messages_request)
@@ -167,10 +184,12 @@ def test_what_is_nested_too_deeply_is_refused_beside_a_known_conversation() -> N
 def test_what_was_made_of_a_beginning_is_true_of_those_that_share_it() -> None:
     memo = a_memo()
     _, history, _ = parsed(memo, a_body(QUESTION, ANSWER))
-    history.keep("maker", 1, "of one")
-    history.keep("maker", 2, "of two")
+    history.keep("maker", 1, "of one", 100)
+    history.keep("maker", 2, "of two", 50)
     _, longer, _ = parsed(memo, a_body(QUESTION, ANSWER, NEXT))
     assert longer.latest("maker") == "of two"
+    assert longer.size_bytes == 3 * len(longer.body) + 150
+    assert memo.size_bytes == longer.size_bytes, "it is kept in place of the one that it goes on from"
     _, other, _ = parsed(memo, a_body(QUESTION, NEXT))
     assert other.latest("maker") == "of one"
     _, foreign, _ = parsed(memo, a_body(NEXT))
@@ -184,10 +203,12 @@ def test_sessions_that_begin_alike_are_both_known() -> None:
         parsed(memo, a_body(*head, *[end] * 20))
     for end in (QUESTION, NEXT):
         _, history, _ = parsed(memo, a_body(*head, *[end] * 21))
-        history.keep("maker", 30, end)
+        history.keep("maker", 25, end)
     for end in (QUESTION, NEXT):
         _, history, _ = parsed(memo, a_body(*head, *[end] * 22))
         assert history.latest("maker") == end
+    _, history, _ = parsed(memo, a_body(*head, *[NEXT] * 15, ANSWER))
+    assert history.latest("maker") == NEXT, "what shares the most counts, not what was found last"
 
 
 def test_what_is_kept_has_a_limit() -> None:
@@ -196,6 +217,8 @@ def test_what_is_kept_has_a_limit() -> None:
         _, history, _ = parsed(memo, a_body({"role": "user", "content": f"{number}" * 1000}))
         history.keep("maker", 1, b"", 1_000)
         assert memo.size_bytes <= 61_000
+    found = [memo.find(a_body({"role": "user", "content": f"{at}" * 1000})) for at in (0, 98, 99)]
+    assert [one and one.messages for one in found] == [0, 1, 1], "the oldest were forgotten"
     request, history_of_large = read(memo, a_body({"role": "user", "content": "x" * 11_000}), parse_messages_request)
     assert (history_of_large, len(request.messages)) == (None, 1), "one conversation can't push out all others"
 

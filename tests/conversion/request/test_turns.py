@@ -306,6 +306,18 @@ def test_a_prefill_without_text_is_left_out() -> None:
     assert _repaired(_user("a"), _assistant(IMAGE), profile=profiles.UNKNOWN) == ["user: a"]
 
 
+@pytest.mark.parametrize(
+    "last",
+    [[], [_assistant("d")], [_assistant({"type": "thinking", "thinking": "x"}), _user("e")]],
+    ids=["a question", "a prefill", "a thought before more of a question"],
+)
+def test_a_longer_history_is_taken_up_before_the_last_turn_that_has_an_answer(last: list[dict[str, Any]]) -> None:
+    request = a_request(messages=[_user("a"), _assistant("b"), _user("c"), *last])
+    seam = repair_history(request.messages, profiles.LLAMA_CPP).seam
+    assert seam is not None
+    assert (seam.index, seam.needs) == (1, 2)
+
+
 def test_tools_that_are_loaded_in_a_prefill_stay_loaded() -> None:
     messages = a_request(
         messages=[_user("a"), _assistant("b", {"type": "tool_reference", "tool_name": "Later"})]

@@ -66,22 +66,42 @@ def test_what_is_refused(value: Any, schema: Any) -> None:
     assert faults(value, schema) > 0
 
 
+BOUNDS = (
+    *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"),
+    *("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"),
+)
+
+
 @pytest.mark.parametrize(
     ("value", "schema"),
     [
+        (2, {"minimum": 2, "maximum": 2}),
+        ("ab", {"minLength": 2, "maxLength": 2}),
+        ([1], {"minItems": 1, "maxItems": 1}),
+        ({"a": 1}, {"minProperties": 1, "maxProperties": 1}),
+        *((value, dict.fromkeys(BOUNDS, "x")) for value in (2, "a", [1], {"a": 1})),
+        *((value, dict.fromkeys(BOUNDS, bound)) for value in (None, True) for bound in (0, 5)),
+        ("a", dict.fromkeys(BOUNDS[:4] + BOUNDS[6:], 5)),
         (5.0, {"type": "integer"}),
         (None, {"type": "string", "nullable": True}),
+        ("a", {"nullable": True}),
         ("a", {"type": "any"}),
+        ("a", {"type": [{"not": 1}]}),
         ("aaa", {"pattern": "^b"}),
-        ("", {"pattern": "[[a]--b]"}),
+        *(("", {"pattern": f"[{odd}a]"}) for odd in ("[", "b--", "b&&", "b~~", "b||")),
+        ("", {"pattern": "a" * 201}),
+        ("", {"pattern": "a{1001}"}),
         ("", {"pattern": "\\p{L}+"}),
         ("a", {"format": "uri"}),
         ("a", {"$ref": "https://example.com/schema"}),
         ("a", {"$ref": "#/nowhere"}),
+        ("a", {"$ref": "#/anyOf/1", "anyOf": [False]}),
+        ("a", {"$ref": "#/n/0", "n": 5}),
         ("a", {"$ref": "#"}),
         ({"ab": 1}, {"patternProperties": {"a": {}}, "additionalProperties": False}),
         ([1], {"items": [{"type": "string"}]}),
         ([1], {"prefixItems": [{"type": "string"}]}),
+        ([1, "a"], {"prefixItems": [{"type": "integer"}], "items": {"type": "string"}}),
         (1, {"type": 5, "enum": "a", "required": 1, "properties": [], "minimum": "x", "anyOf": {}}),
         (1, "no schema"),
     ],

@@ -93,6 +93,16 @@ def test_a_schema_that_openai_takes_stays_as_it_is() -> None:
             "",
         ),
         (
+            {"properties": {"n": {"minimum": 3, "exclusiveMinimum": False, "maximum": 5, "exclusiveMaximum": True}}},
+            {"type": "object", "properties": {"n": {"minimum": 3, "exclusiveMaximum": 5}}},
+            "",
+        ),
+        (
+            {"not": {"required": ["a"]}, "anyOf": [{"properties": {"a": {"$ref": "#/$defs/x"}}}], "$defs": {"x": {}}},
+            {"$defs": {"x": {}}, "type": "object", "properties": {"a": {"$ref": "#/$defs/x"}}},
+            '(one of: [{"properties":{"a":{"$ref":"#/$defs/x"}}}]) (not: {"required":["a"]})',
+        ),
+        (
             ODD_SCHEMAS["types in other languages"],
             {
                 "type": "object",
@@ -115,11 +125,40 @@ def test_a_schema_that_openai_takes_stays_as_it_is() -> None:
             "",
         ),
     ],
-    ids=["nothing", "a text", "alternatives", "draft 4", "types", "keywords of the wrong type"],
+    ids=[
+        *("nothing", "a text", "alternatives", "draft 4", "bounds of draft 4", "what an object is not", "types"),
+        "keywords of the wrong type",
+    ],
 )
 def test_what_openai_can_not_take_is_said_otherwise(schema: Any, parameters: Any, notes: str) -> None:
     reduced = _tool(schema, "json-schema")
     assert (json.loads(reduced.schema), reduced.notes) == (parameters, notes)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "legal", "illegal"),
+    [
+        *((bound, 1.5, "1") for bound in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")),
+        *((f"{end}{what}", 0, -1) for end in ("min", "max") for what in ("Length", "Items", "Properties")),
+        *((flag, True, "yes") for flag in ("uniqueItems", "deprecated", "readOnly", "writeOnly")),
+        *((text, "a", 5) for text in ("title", "description", "format", "$schema", "$id", "$comment", "pattern")),
+        ("multipleOf", 0.5, 0),
+        ("multipleOf", 2, "2"),
+        ("pattern", "a" * 1_000, "a" * 1_001),
+        ("pattern", "a{2}", "a{99999999999999999999}"),
+        ("required", ["a"], ["a", 1]),
+        ("dependentRequired", {"a": ["b"]}, {"a": "b"}),
+        ("enum", [1], {}),
+        ("items", {}, []),
+    ],
+)
+def test_a_keyword_stays_where_openai_takes_its_value(keyword: str, legal: Any, illegal: Any) -> None:
+    def found(value: Any) -> Any:
+        reduced = json.loads(reduce_answer_schema(msgspec.json.encode({keyword: value}), "json-schema").schema)
+        return reduced.get(keyword)
+
+    assert found(legal) == legal
+    assert found(illegal) != illegal
 
 
 # --- as Gemini takes it ---------------------------------------------------------------------------------------
@@ -135,6 +174,17 @@ def test_any_schema_is_one_that_gemini_takes(seed: int) -> None:
     [
         ({"type": "integer", "exclusiveMinimum": 0}, {"type": "integer", "description": "(exclusiveMinimum: 0)"}),
         ({"type": ["string", "null"]}, {"type": "string", "description": '(or: ["null"])'}),
+        ({"type": ["null", "integer"]}, {"type": "integer", "description": '(or: ["null"])'}),
+        ({"anyOf": [{"type": "integer"}]}, {"type": "integer"}),
+        ({"items": {"type": "integer"}}, {"type": "array", "items": {"type": "integer"}}),
+        (
+            {"type": "object", "properties": {"a": {"type": "integer"}}},
+            {"type": "object", "properties": {"a": {"type": "integer"}}},
+        ),
+        (
+            {"type": "object", "properties": {}, "required": ["a"]},
+            {"type": "string", "description": "(a JSON object)"},
+        ),
         (
             {"anyOf": [{"type": "null"}, {"type": "integer"}, {"type": "string"}]},
             {"type": "integer", "description": '(or: [{"type":"null"},{"type":"string"}])'},
@@ -171,6 +221,26 @@ def _simple(schema: Any) -> Any:
         ({"type": "integer", "maximum": 2**53}, {"type": "integer", "description": f"(maximum: {2**53})"}),
         ({"type": "integer", "maximum": 2**70}, {"type": "integer", "description": f"(maximum: {2**70})"}),
         ({"type": "integer", "minimum": 0}, {"type": "integer", "minimum": 0}),
+        *(
+            ({bound: -(2**31) - 1}, {"description": f"({bound}: {-(2**31) - 1})"})
+            for bound in ("minimum", "exclusiveMinimum", "exclusiveMaximum")
+        ),
+        *(
+            ({place: {"format": "x"}}, {place: {"description": '(format: "x")'}})
+            for place in (
+                *("items", "additionalItems", "additionalProperties", "unevaluatedItems", "unevaluatedProperties"),
+                *("contains", "not", "if", "then", "else"),
+            )
+        ),
+        *(
+            ({place: [{"format": "x"}]}, {place: [{"description": '(format: "x")'}]})
+            for place in ("items", "anyOf", "oneOf", "allOf", "prefixItems")
+        ),
+        *(
+            ({place: {"a": {"format": "x"}}}, {place: {"a": {"description": '(format: "x")'}}})
+            for place in ("properties", "patternProperties", "definitions", "dependentSchemas")
+        ),
+        ({"items": True}, {"items": True}),
         ({"$schema": "x", "$id": "y", "$comment": "z", "type": "object"}, {"type": "object"}),
         ({"type": "object", "propertyNames": {"pattern": "a"}}, {"type": "object"}),
         ({"properties": {"format": {"type": "string"}}}, {"properties": {"format": {"type": "string"}}}),
@@ -227,11 +297,19 @@ def _property(schema: Any, **top: Any) -> Any:
         ({"anyOf": [{}], "oneOf": [True]}, {"anyOf": [{}, {}]}),
         ({"type": "string", "pattern": "^a"}, {"type": "string", "description": '(pattern: "^a")'}),
         ({"description": "d", "default": 1, "minimum": 0}, {"description": "d (default: 1; minimum: 0)"}),
-        ({"additionalProperties": False, "title": "T", "$comment": "c"}, {}),
+        ({"type": ["string", "null"], "enum": ["a"]}, {"type": ["string", "null"], "enum": ["a"]}),
+        ({"type": ["string", 5]}, {"description": '(type: ["string",5])'}),
+        ({"additionalProperties": False, "unevaluatedProperties": False}, {}),
+        ({"title": "T", "readOnly": True, "$defs": {}, "definitions": {}}, {}),
+        (dict.fromkeys(("$schema", "$id", "$comment", "$anchor", "$dynamicAnchor", "$vocabulary"), "x"), {}),
         ({"additionalProperties": {"const": 1}}, {"description": '(additionalProperties: {"const":1})'}),
         ({"patternProperties": {"a": {"const": 1}}}, {"description": '(patternProperties: {"a":{"const":1}})'}),
         ({"items": {"minLength": 1}}, {"items": {"description": "(minLength: 1)"}}),
         ({"items": {"required": ["a"]}}, {"items": {"required": ["a"]}}),
+        (
+            {"items": {"properties": {"b": {"required": ["a"]}}}},
+            {"items": {"properties": {"b": {"required": ["a"]}}}},
+        ),
         ({"prefixItems": [{"const": 1}]}, {"description": '(prefixItems: [{"const":1}])'}),
         ({"required": ["a"]}, {"required": ["a"], "description": '(required: ["a"])'}),
         ({"maximum": 1e15, "default": 1.50}, {"description": "(maximum: 1000000000000000.0; default: 1.5)"}),
@@ -243,6 +321,25 @@ def _property(schema: Any, **top: Any) -> Any:
 )
 def test_a_property_says_in_few_keywords_what_it_said_in_many(schema: Any, narrow: Any) -> None:
     assert _property(schema) == narrow
+
+
+def test_types_go_by_the_names_of_other_languages() -> None:
+    names = {
+        "str": "string",
+        "int": "integer",
+        "double": "number",
+        "Bool": "boolean",
+        "dict": "object",
+        "list": "array",
+    }
+    types = [json.loads(_tool({"properties": {"p": {"type": name}}}, "json-schema").schema) for name in names]
+    assert [tool["properties"]["p"]["type"] for tool in types] == list(names.values())
+
+
+def test_a_chain_of_references_is_followed_only_so_far() -> None:
+    chain = {f"{at}": {"type": "object", "properties": {"p": {"$ref": f"#/$defs/{at + 1}"}}} for at in range(300)}
+    narrow = _narrow({"properties": {"p": {"$ref": "#/$defs/0"}}, "$defs": chain | {"300": {}}})
+    assert b"(the same again as: " in narrow.schema
 
 
 def test_numbers_keep_their_digits() -> None:
@@ -275,13 +372,18 @@ def test_a_reference_to_what_holds_it_is_cut() -> None:
     assert _property({"$ref": "#/$defs/me"}, **{"$defs": {"me": {"$ref": "#/$defs/me"}}}) == {
         "description": '(the same again as: "me")'
     }
+    both = {"a": {"properties": {"b": {"$ref": "#/$defs/b"}}}, "b": {"properties": {"a": {"$ref": "#/$defs/a"}}}}
+    assert _property({"$ref": "#/$defs/a"}, **{"$defs": both}) == {
+        "properties": {"b": {"properties": {"a": {"description": '(the same again as: "a")'}}}}
+    }
     assert _property({"$ref": "#"})["properties"]["p"] == {"type": "object", "description": '(the same again as: "#")'}
 
 
 def test_what_all_of_several_schemas_say_is_merged() -> None:
     parts = [
         {"properties": {"a": {"type": "string"}}, "required": ["a"]},
-        {"properties": {"b": {}}, "required": ["b", "a"]},
+        {"properties": {"a": True, "b": {}}, "required": ["b", "a"]},
+        {"properties": 3, "required": "d"},
     ]
     found = _property({"allOf": parts, "type": "object", "required": ["c"]})
     assert found["properties"] == {"a": {"type": "string"}, "b": {}}
@@ -293,21 +395,27 @@ def test_what_all_of_several_schemas_say_differently_is_reported() -> None:
     parts: list[Any] = [
         {"pattern": "^a"},
         {"pattern": "b$", "type": "string"},
-        {"description": "More.", "minLength": 1},
+        {"type": "string", "minLength": 1, "description": "More."},
     ]
     found = _property({"type": "string", "description": "To whom.", "allOf": parts})
     assert found == {"type": "string", "description": 'To whom. (pattern: "b$") More. (pattern: "^a"; minLength: 1)'}
     parts = [{"properties": {"a": {"description": text}}} for text in ("One.", "Two.", "Three.")]
     assert _property({"allOf": parts})["properties"] == {"a": {"description": "One. Two. Three."}}
+    assert _property({"allOf": [{"items": {"type": "string"}}, {"items": {"enum": ["a"]}}]}) == {
+        "items": {"type": "string"},
+        "description": '(items: {"enum":["a"]})',
+    }
 
 
 def test_the_top_is_always_an_object_and_what_it_cant_say_goes_to_the_tool() -> None:
     assert _narrow({}) == ReducedSchema(b'{"type":"object","properties":{}}')
     narrow = _narrow({"description": "d", "minProperties": 1, "required": ["a", 1], "type": ["object", "null"]})
     assert narrow == ReducedSchema(b'{"type":"object","properties":{},"required":["a"]}', "d (minProperties: 1)")
-    either = _narrow({"anyOf": [{"properties": {"a": {}}}, {"properties": {"b": {}}, "required": ["b"]}]})
+    either = _narrow(
+        {"description": "d", "anyOf": [{"properties": {"a": {}}}, {"properties": {"b": {}}, "required": ["b"]}]}
+    )
     assert either.schema == b'{"type":"object","properties":{"a":{},"b":{}}}'
-    assert either.notes == '(one of: [{"properties":{"a":{}}},{"properties":{"b":{}},"required":["b"]}])'
+    assert either.notes == 'd (one of: [{"properties":{"a":{}}},{"properties":{"b":{}},"required":["b"]}])'
 
 
 _keywords = st.sampled_from(
