@@ -102,10 +102,11 @@ def client_command(
     options: list[str] = []
     if not _holds(arguments, _CHOOSES_MODE):
         options += ["--permission-mode", "default"]
-        notes.append("asks before it acts: auto mode needs a check by Anthropic, which can't pass a bridge")
+        notes.append("asks before it acts: auto mode needs a check that only Anthropic's own service makes")
     if is_lite and not chooses_tools(arguments):
         options += ["--tools", LITE_TOOLS]
-        notes.append(f"lite: only {LITE_TOOLS.replace(',', ', ')}; first request {FULL_PROMPT} → {LITE_PROMPT} tokens")
+        tools = LITE_TOOLS.replace(",", ", ")
+        notes.append(f"lite: only the tools {tools}; the first request takes {LITE_PROMPT} tokens, not {FULL_PROMPT}")
     given, others = _without_settings(arguments)
     theirs = given.get("env")
     settings: dict[str, Any] = {**given, "env": {**(theirs if isinstance(theirs, dict) else {}), **environment}}

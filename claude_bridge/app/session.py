@@ -88,7 +88,10 @@ async def _run(session: Session, bridge: RunningBridge, upstream: Upstream) -> S
         has_status_line=claude_program.has_own_status_line(),
     )
     web = search_note(plan.web, upstream) or (None if is_lite else no_search_note(plan.web))
-    notes = [*client.notes, *([web] if web else [])]
+    too_small = None
+    if session.is_lite is False and (upstream.window_tokens or FULL_PROMPT.most) < FULL_PROMPT.least:
+        too_small = f"the first request takes {FULL_PROMPT} tokens, which the window can't hold: leave out --no-lite"
+    notes = [*client.notes, *filter(None, (web, too_small))]
     bridge.notices.starting_client(bridge.listening, upstream, notes)
     # Without the engines' keys: every command that Claude Code runs could read them.
     environment = {name: value for name, value in os.environ.items() if name not in plan.key_variables} | ours

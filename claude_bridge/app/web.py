@@ -93,7 +93,7 @@ def no_search_note(plan: WebPlan) -> str | None:
     if plan.is_search_chosen:
         return None
     if not find_spec("ddgs"):
-        return f"no web search; DuckDuckGo is searched by the extra `web`: {how_to_install('web')}"
+        return f"no web search; to search with DuckDuckGo, install the extra `web`: {how_to_install('web')}"
     return "no web search; --web-search duckduckgo sends Claude Code's queries to DuckDuckGo"
 
 

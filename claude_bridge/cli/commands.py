@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from io import StringIO
 from typing import Annotated, Any
 
 import typer
@@ -23,7 +25,7 @@ from claude_bridge.cli import (
     trace,
     try_,
 )
-from claude_bridge.cli.help import Command, Group
+from claude_bridge.cli.help import Command, Group, WrongCommandLine
 from claude_bridge.cli.options import takes_options
 from claude_bridge.version import __version__
 
@@ -43,9 +45,22 @@ class Root(Group):
             args = [*args[1:], "--help"]
         elif args and args[0] not in self.commands and not args[0].startswith("-") and _is_provider(args[0]):
             run = f"{terminal.program()} run {args[0]} …"
-            terminal.say(terminal.faint(f"This means `serve {args[0]} …`; `{run}` starts Claude Code too."))
+            serve = f"{terminal.program()} serve {args[0]} …"
+            terminal.say(terminal.faint(f"This means `{serve}`; `{run}` starts Claude Code too."))
             args = ["serve", *args]
         return super().parse_args(ctx, args)
+
+    def main(self, *args: Any, **extra: Any) -> Any:  # noqa: ANN401 - click's, which typer hides
+        """Run a command, and exit; what is wrong with a command line breaks between words, as other messages do."""
+        try:
+            sys.exit(super().main(*args, **{**extra, "standalone_mode": False}))
+        except typer.Abort:
+            terminal.say("Aborted!")
+            sys.exit(1)
+        except WrongCommandLine as error:
+            error.show(file=(text := StringIO()))
+            terminal.say(text.getvalue().rstrip("\n"))
+            sys.exit(error.exit_code)
 
 
 app = typer.Typer(

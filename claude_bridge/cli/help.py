@@ -22,6 +22,9 @@ LABEL_WIDTH = 20
 NARROW = 60
 """Below so many columns all text is on the next line."""
 
+WrongCommandLine: Any = typer.BadParameter.__base__
+"""Click's error of a wrong command line; where Click is, depends on the version of Typer."""
+
 
 class Command(TyperCommand):
     """A command whose help is ours, and that explains where MODEL belongs."""

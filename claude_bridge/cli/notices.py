@@ -15,6 +15,7 @@ from claude_bridge.cli import terminal
 from claude_bridge.errors import SeveralModelsError
 
 if TYPE_CHECKING:
+    from claude_bridge.providers import Upstream
     from claude_bridge.upstream.engines.report import OfferedModel
 
 
@@ -104,6 +105,16 @@ class TerminalNotices(Notices):
         return None
 
 
+def facts_of(upstream: Upstream) -> list[str]:
+    """Return what a banner says of an engine and its model, the context window first."""
+    if any(note.startswith("context window") for note in upstream.notes):
+        return [*upstream.notes]
+    if upstream.window_tokens is not None:
+        return [f"context window {upstream.window_tokens:,} tokens", *upstream.notes]
+    unknown = ["context window unknown: give it with --context-window N"] if upstream.model else []
+    return [*unknown, *upstream.notes]
+
+
 def default_of(shown: Sequence[OfferedModel]) -> int:
     """Return the place of the model that is taken without another word: one that is loaded, else the first."""
     return next((at for at, model in enumerate(shown[:MOST_LISTED]) if model.loaded), 0)
@@ -148,20 +159,23 @@ def row_of(model: OfferedModel) -> ModelRow:
 
 
 def _print_choices(rows: Sequence[Sequence[str]]) -> None:
-    """Print numbered rows on stderr; the columns after the first are shortened if necessary."""
+    """Print numbered rows on stderr; in a narrow terminal what is known stands below the name, else beside it."""
     from rich.table import Table
     from rich.text import Text
 
     from claude_bridge.trace.console.printable import one_line, printable
 
+    is_narrow = terminal.screen_width() < terminal.NARROW
     table = Table.grid(padding=(0, 2))
     table.add_column(justify="right", no_wrap=True)
     table.add_column(overflow="fold")
-    for _ in rows[0][1:] if rows else ():
+    for _ in rows[0][1:] if rows and not is_narrow else ():
         table.add_column(no_wrap=True, overflow="ellipsis")
-    for number, (name, *facts) in enumerate(rows, 1):
-        cells = [Text(printable(one_line(fact)), style="dim") for fact in facts]
-        table.add_row(Text(f"  {number}", style="bold"), Text(printable(one_line(name))), *cells)
+    for number, row in enumerate(rows, 1):
+        name, *facts = (printable(one_line(cell)) for cell in row)
+        shown = [", ".join(filter(None, facts))] if is_narrow else facts
+        cells = [Text(name), *(Text(fact, style="dim") for fact in shown)]
+        table.add_row(Text(f"  {number}", style="bold"), *([Text("\n").join(cells)] if is_narrow else cells))
     terminal.error_console().print(table)
 
 

@@ -16,7 +16,7 @@ from typer.models import ParameterInfo
 from claude_bridge.cli.plain_serve import DEFAULT_PORT, MAX_PORT
 
 ENGINE, SERVER, CLAUDE_CODE, BRIDGE = "Engine", "Server", "Claude Code", "Bridge"
-OPTIONS, DIAGNOSTICS, MODELS, TUNING = "Options", "Diagnostics", "Several models", "Fine tuning"
+OPTIONS, DIAGNOSTICS, MODELS, TUNING = "Options", "Diagnostics", "Several models", "Rarely needed"
 GROUPS = ("Arguments", ENGINE, SERVER, CLAUDE_CODE, BRIDGE, OPTIONS, DIAGNOSTICS, MODELS, TUNING)
 """The groups of the help in their order: what is common, then what is rare."""
 

@@ -11,9 +11,9 @@ import typer
 
 from claude_bridge.app.options import Options
 from claude_bridge.cli import terminal
-from claude_bridge.cli.help import Command
+from claude_bridge.cli.help import Command, WrongCommandLine
 from claude_bridge.cli.loading import load_config, trusted_project
-from claude_bridge.cli.notices import TerminalNotices
+from claude_bridge.cli.notices import TerminalNotices, facts_of
 from claude_bridge.cli.options import CLAUDE_CODE, Traffic, takes_options
 
 if TYPE_CHECKING:
@@ -34,10 +34,16 @@ class RunCommand(Command):
     """Keeps the arguments after ``--`` for Claude Code, so that none is taken for a provider or a model."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - click's context, which typer hides
-        """Parse the arguments before ``--``."""
+        """Parse the arguments before ``--``; raises UsageError for options that may be Claude Code's."""
         at = args.index("--") if "--" in args else len(args)
         ctx.meta[_BEHIND] = args[at + 1 :]
-        return super().parse_args(ctx, args[:at])
+        try:
+            return super().parse_args(ctx, args[:at])
+        except WrongCommandLine as error:
+            if option := getattr(error, "option_name", None):
+                example = terminal.with_program(f"`bridge run … -- {option}`")
+                error.message += f". Options of Claude Code come after --, as in {example}"
+            raise
 
 
 @takes_options
@@ -113,7 +119,7 @@ class RunNotices(TerminalNotices):
         engine = engine_words(upstream.name, upstream.adapter.kind)
         terminal.say(f"{terminal.strong(upstream.model)} on {engine}, through {listening.url}")
         page = [] if listening.page_url is None else [f"see what happens in a browser: {listening.page_url}"]
-        for note in (*upstream.notes, *notes, *self.notes, *page):
+        for note in (*facts_of(upstream), *notes, *self.notes, *page):
             terminal.say(terminal.faint(f"  · {note}"))
         self._held_back = []
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from claude_bridge.app.options import Options, ServerOptions
 from claude_bridge.cli import terminal
 from claude_bridge.cli.loading import config_of, load_reading_if_any
-from claude_bridge.cli.notices import TerminalNotices
+from claude_bridge.cli.notices import TerminalNotices, facts_of
 from claude_bridge.cli.plain_serve import DEFAULT_PORT
 from claude_bridge.server.early_port import EarlyPort
 
@@ -98,13 +98,10 @@ class ServeNotices(TerminalNotices):
         from claude_bridge.app.web import search_note
         from claude_bridge.providers import engine_words
 
-        model = upstream.model or "The models that clients ask for"
+        model = upstream.model or "any model that a client names,"
         engine = engine_words(upstream.name, upstream.adapter.kind)
         terminal.say(f"Ready: {terminal.strong(model)} on {engine} at {upstream.base_url}")
-        window = f"context window {upstream.window_tokens or 0:,} tokens"
-        if upstream.window_tokens and not any(note.startswith(window) for note in upstream.notes):
-            terminal.say(f"  · {window}")
-        for note in (*upstream.notes, image_note(plan, upstream), search_note(plan.web, upstream)):
+        for note in (*facts_of(upstream), image_note(plan, upstream), search_note(plan.web, upstream)):
             if note is not None:
                 terminal.say(f"  · {note}")
         self._advise_on_window(upstream)
@@ -122,21 +119,18 @@ class ServeNotices(TerminalNotices):
     def _advise_on_window(self, upstream: Upstream) -> None:
         from claude_bridge.clients.claude_code import COMFORTABLE_TOKENS, FULL_PROMPT, LITE_TOOLS
 
-        window = upstream.window_tokens
-        if window is None:
-            if upstream.model and not any(note.startswith("context window") for note in upstream.notes):
-                terminal.say("  · context window unknown: give it with --context-window N")
-        elif window < FULL_PROMPT.needs_window_tokens:
+        window = upstream.window_tokens or COMFORTABLE_TOKENS
+        if window < FULL_PROMPT.needs_window_tokens:
             terminal.say(
                 terminal.warning(
                     f"Claude Code's first request takes {FULL_PROMPT} tokens: give the engine a larger window, or "
-                    f"start claude with fewer tools: --tools {LITE_TOOLS}"
+                    f"start Claude Code with fewer tools: `claude --tools {LITE_TOOLS}`"
                 )
             )
         elif window < COMFORTABLE_TOKENS:
             terminal.say(
                 "  · a small window for Claude Code: if it stops with “Autocompact is thrashing”, give the engine a "
-                f"larger one, or start claude with fewer tools: --tools {LITE_TOOLS}"
+                f"larger one, or start it with fewer tools: `claude --tools {LITE_TOOLS}`"
             )
 
 

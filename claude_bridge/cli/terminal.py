@@ -273,6 +273,8 @@ def ask(question: str) -> None:
 _MARKS = {"ok": ("✓", "\x1b[32m"), "warn": ("!", _YELLOW), "bad": ("✗", _RED)}
 
 
+_KEPT_SPACE = "\N{NO-BREAK SPACE}"
+
 FINDING_NAME_WIDTH = 15
 """Columns for the name of a finding where not all names are known yet: the longest one of `bridge doctor`."""
 
@@ -288,11 +290,14 @@ def print_finding(mark: str, name: str, seen: str, remedy: str | None, *, width:
         print_line(head.rstrip())
         head = "   "
     lines = _filled(printable(seen), wide, head)
-    if remedy is not None:  # with all the width that there is: a command to paste should stay in one line
-        lines += _filled(printable(remedy), wide, f"   {strong('→')} {colour}")
+    if remedy is not None:  # with all the width that there is, and a command to paste stays in one line
+        command, gap, others = printable(remedy).partition("  (")
+        if command[:1].islower():  # else it is a sentence
+            command = command.replace(" ", _KEPT_SPACE)
+        lines += _filled(f"{command}{gap}{others}", wide, f"   {strong('→')} {colour}")
         lines[-1] += _PLAIN
     for line in lines:
-        print_line(line)
+        print_line(line.replace(_KEPT_SPACE, " "))
 
 
 def print_verdict(marks: Sequence[str]) -> None:

@@ -28,7 +28,7 @@ GOOD_MODEL = "qwen3"
 """A model of Ollama's library that can call tools, in sizes for most machines."""
 
 _ENABLE_TOOLS = {
-    LLAMA_CPP.name: "llama-server --jinja --chat-template-file TEMPLATE-WITH-TOOLS.jinja, or another model",
+    LLAMA_CPP.name: "llama-server --jinja --chat-template-file TEMPLATE-WITH-TOOLS.jinja  (or another model)",
     LM_STUDIO.name: "Load a model with the hammer icon (tool use) in LM Studio.",
 }
 

@@ -91,9 +91,10 @@ def trust(ca_file: Path) -> None:
     """
     try:
         ssl.create_default_context().load_verify_locations(cafile=ca_file)
-    except (OSError, ssl.SSLError) as error:
+    except OSError as error:
+        why = error if isinstance(error, ssl.SSLError) else error.strerror
         raise SetupError(
-            f"The certificates in {ca_file} can't be used: {error}.", "The file must hold certificates in PEM form."
+            f"The certificates in {ca_file} can't be used: {why}.", "The file must hold certificates in PEM form."
         ) from error
     if ca_file not in _trusted_files:
         _trusted_files.append(ca_file)

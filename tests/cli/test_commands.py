@@ -237,6 +237,7 @@ def test_a_full_disk_is_not_an_internal_error() -> None:
 
 @pytest.mark.parametrize(("columns", "lines"), [
     (40, ["✗  key", "   the engine asks for a key", "   → export OPENAI_API_KEY=… (or", "     --api-key)"]),
+    (25, ["✗  key", "   the engine asks for a", "   key", "   → export OPENAI_API_KEY=…", "     (or --api-key)"]),
     (80, ["✗  key  the engine asks for a key", "   → export OPENAI_API_KEY=… (or --api-key)"]),
 ])  # fmt: skip
 def test_a_finding_stands_below_its_name_where_the_terminal_is_narrow(
@@ -253,3 +254,20 @@ def test_an_error_shows_the_same_form_of_the_command_as_the_help(words: tuple[st
 
     assert refused.code == 2
     assert refused.stderr.splitlines()[0] == run(*words, "--help").stdout.splitlines()[0]
+
+
+def test_a_wrong_command_line_is_reported_in_lines_that_break_between_words() -> None:
+    pty, termios = pytest.importorskip("pty"), pytest.importorskip("termios")  # Windows has neither
+    ours, theirs = pty.openpty()
+    try:
+        termios.tcsetwinsize(theirs, (24, 40))
+        variables = {name: value for name, value in environment().items() if name != "COLUMNS"}
+        done = subprocess.run(command("run", "ollama", "-p", "hi"), stderr=theirs, env=variables, check=False)
+        shown = os.read(ours, 4_096).decode().splitlines()
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    example = f"`{sys.executable} -m claude_bridge run … -- -p`"
+    assert done.returncode == 2
+    assert [line for line in shown if len(line) > 40] == [example]
+    assert " ".join(shown).endswith(f"Error: No such option: -p. Options of Claude Code come after --, as in {example}")

@@ -184,7 +184,9 @@ async def test_few_tools_are_taken_where_the_window_has_no_room_for_all(
     async with FakeUpstream(documents=documents) as upstream:
         done = await machine.run(*at(upstream), *filter(None, [option]))
     assert ("--tools Bash,Read,Edit,Write" in done.stdout) is is_lite
-    assert ("9,400 to 12,600 → 3,700 to 4,100 tokens" in done.stderr) is is_lite
+    assert ("the first request takes 3,700 to 4,100 tokens, not 9,400 to 12,600" in done.stderr) is is_lite
+    assert f"  · context window {window_tokens:,} tokens\n" in done.stderr
+    assert ("leave out --no-lite" in done.stderr) is (option == "--no-lite")
 
 
 async def test_a_window_that_is_too_small_for_any_session_is_refused(tmp_path: Path) -> None:

