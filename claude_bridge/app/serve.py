@@ -29,7 +29,7 @@ from claude_bridge.server.early_port import EarlyPort
 from claude_bridge.server.http1 import ServerLimits
 from claude_bridge.server.loop_watch import watch_loop
 from claude_bridge.server.stop_signals import has_terminal, open_stop_signals
-from claude_bridge.trace.bus import Bus, Sink
+from claude_bridge.trace.bus import Bus, Delivery, Sink
 from claude_bridge.upstream.request_queue import RequestQueues
 
 if TYPE_CHECKING:
@@ -157,13 +157,13 @@ def _client_settings(listening: Listening, bridge: AnyBridge) -> dict[str, str]:
     return {form: render(environment, {}) for form, render in SHELLS.items()}
 
 
-def _open_sinks(plan: Plan, notices: Notices) -> list[Sink]:
+def _open_sinks(plan: Plan, notices: Notices) -> list[Sink | Delivery]:
     """Return the sinks that the plan asks for; the debug log goes to stderr, or to a file.
 
     Raises:
         SetupError: a file can't be written.
     """
-    sinks: list[Sink] = []
+    sinks: list[Sink | Delivery] = []
     what, hint = f"debug log can't be written to {plan.log_file}", "Leave out --debug."
     try:
         if plan.debug:

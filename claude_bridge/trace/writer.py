@@ -1,9 +1,9 @@
 """TraceWriter: removes the secrets from a trace and writes it to its file, in a process of its own.
 
 None of this work holds up an exchange there: in a thread it would compete with the event loop for the interpreter.
-The process runs as ``python -m claude_bridge.trace.writer FILE MAX_BYTES``. In: each batch with its length before it.
-Out: a line for each batch, once it is in the file, which is empty or a ``_Failed``, the last one. It ends with its
-input, so it outlives a bridge that is killed until all that it was given is written.
+The process runs as ``python -m claude_bridge.trace.writer FILE MAX_BYTES``. In: batches, each with its length before
+it. Out: after each a line with the number of events that it has dealt with, or a ``_Failed``, the last one. It ends
+with its input, so it outlives a bridge that is killed until all that it was given is written.
 """
 
 from __future__ import annotations
@@ -14,17 +14,25 @@ import subprocess
 import sys
 import time
 import weakref
-from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from threading import Thread
+from typing import IO, Any, BinaryIO, NamedTuple
 
 import msgspec
 from msgspec import Raw, Struct
 from msgspec.structs import replace
 
-from claude_bridge.trace.events import EventsDropped, ExchangeEnded, RequestReceived, RequestSent, TraceEvent
+from claude_bridge.trace.bus import EventWithBytes, ThreadDelivery
+from claude_bridge.trace.events import (
+    EventsDropped,
+    ExchangeEnded,
+    RequestReceived,
+    RequestSent,
+    StreamsRecorded,
+    TraceEvent,
+)
 from claude_bridge.trace.jsonl import MAX_FILE_BYTES, JsonlSink
 from claude_bridge.trace.redact import Redactor
 
@@ -36,6 +44,7 @@ _PIPE_BYTES = 1024 * 1024
 """So a batch goes out in one piece, where the system allows it; each further one wakes both processes up."""
 
 _BLOCK_BYTES = 8 * 1024
+_MIN_REPEATED_BYTES = 4 * _BLOCK_BYTES
 _MAX_REPEATED_BYTES = 4 * 1024 * 1024
 """Both processes keep the last body of each kind up to this size, since the next one repeats most of it."""
 
@@ -50,16 +59,36 @@ if sys.platform == "win32":
 _REQUESTS = (RequestReceived, RequestSent)
 
 
-class _Batch(Struct):
-    """What the process gets at once: more secrets to hide, and events, each in msgpack or as bytes of JSON in it.
+class _Body(Struct, array_like=True):
+    """A request's body: which event of the batch has it, and how many bytes of it follow.
 
-    Behind it come the bodies of requests, which are not copied so. Each event has its kind, and three sizes: how
-    much of its body the last one of this kind had at its beginning and at its end, and how much comes in between.
+    The last body of its kind (None: of no kind) had ``first`` bytes at its beginning too, and ``last`` at its end.
+    """
+
+    at: int
+    size: int
+    kind: str | None
+    first: int
+    last: int
+
+
+class _Batch(Struct, array_like=True):
+    """What the process gets at once: more secrets to hide, events without their bodies, and where these belong.
+
+    An event is itself, or its JSON as bytes. The bodies follow the batch: they are not copied so.
     """
 
     secrets: list[bytes]
+    events: list[TraceEvent | bytes]
+    bodies: list[_Body]
+
+
+class _ReceivedBatch(Struct, array_like=True):
+    """The same, where one event that can't be read does not spoil the others."""
+
+    secrets: list[bytes]
     events: list[Raw]
-    bodies: list[tuple[str, int, int, int]]
+    bodies: list[_Body]
 
 
 class _Failed(Struct):
@@ -70,12 +99,21 @@ class _Failed(Struct):
 
 
 class _LastBodies(dict[str, bytes]):
-    """The last body of each kind of request that was not too large; both processes hold the same ones."""
+    """The last body of each kind of request; both processes hold the same ones."""
 
-    def keep(self, kind: str, body: bytes) -> None:
-        """Keep a body, of which the next one may repeat most."""
-        if len(body) <= _MAX_REPEATED_BYTES:
-            self[kind] = body
+    def shortened(self, kind: str, body: bytes) -> tuple[bytes, int, int]:
+        """Return what of a body the last one did not have, and how much it had at the beginning and the end."""
+        first, last = _repeated_sizes(self.get(kind, b""), body)
+        self[kind] = body
+        return body[first : len(body) - last], first, last
+
+    def restored(self, between: bytes, body: _Body) -> bytes:
+        """Return the whole body."""
+        if body.kind is None:
+            return between
+        before = self.get(body.kind, b"")
+        self[body.kind] = before[: body.first] + between + before[len(before) - body.last :]
+        return self[body.kind]
 
 
 def _repeated_sizes(before: bytes, body: bytes) -> tuple[int, int]:
@@ -92,11 +130,22 @@ def _repeated_sizes(before: bytes, body: bytes) -> tuple[int, int]:
     return first, last
 
 
-class TraceWriter:
-    """A sink that keeps every event as a line in a file that only its owner may read."""
+class _Shortened(NamedTuple):
+    """A request without what the last body of its kind had too."""
+
+    event: RequestReceived | RequestSent
+    kind: str
+    first: int
+    last: int
+
+
+class TraceWriter(ThreadDelivery[_Shortened | bytes]):
+    """Keeps every event as a line in a file that only its owner may read."""
 
     name = "trace"
     takes_streams = True
+    gather_s, gather_bytes = 0.2, 1024 * 1024
+    max_events, batch_size = 65_536, 500
 
     def __init__(self, path: Path, *, max_bytes: int = MAX_FILE_BYTES) -> None:
         """Open the file, or make it.
@@ -106,10 +155,11 @@ class TraceWriter:
         """
         file = JsonlSink(path)
         file.close()
+        self.sink = self
         self.warning = file.warning
         """Who else may read the file, where that could not be changed."""
-        self._secrets: deque[bytes] = deque()
         self._last_bodies = _LastBodies()
+        self._written_count = 0
         self._process = subprocess.Popen(  # noqa: S603 - our own module
             [sys.executable, "-P", "-m", "claude_bridge.trace.writer", str(path.absolute()), str(max_bytes)],
             stdin=subprocess.PIPE,
@@ -127,40 +177,71 @@ class TraceWriter:
         if sys.platform != "win32":
             with suppress(OSError):
                 os.setpriority(os.PRIO_PROCESS, self._process.pid, _NICENESS)
+        super().__init__()
+        self._reader = Thread(target=self._read_answers, name="bridge-trace-answers", daemon=True)
+        self._reader.start()
 
     def hide(self, secret: str) -> None:
-        """Remove this secret from the events of later batches."""
-        self._secrets.append(secret.encode("utf-8", "surrogatepass"))
-
-    def take_all(self, events: Sequence[TraceEvent]) -> None:
-        """Write the events, and wait until they are in the file.
-
-        Raises:
-            OSError: they can't be written, or the process is gone.
-        """
-        stdin, stdout = _pipes(self._process)
-        secrets = [self._secrets.popleft() for _ in range(len(self._secrets))]
-        sizes, bodies = [], []
-        for event in events:
-            kind, body = type(event).__name__, event.body if isinstance(event, _REQUESTS) else b""
-            first, last = _repeated_sizes(self._last_bodies.get(kind, b""), body)
-            bodies.append(memoryview(body)[first : len(body) - last])
-            sizes.append((kind, first, last, len(bodies[-1])))
-            self._last_bodies.keep(kind, body)
-        encoded = [Raw(_encode(event)) for event in events]
-        batch = msgspec.msgpack.encode(_Batch(secrets, encoded, sizes))
-        with suppress(OSError):  # the last line of the process says why
-            _write_all(stdin, [len(batch).to_bytes(_LENGTH_BYTES, "big"), batch, *bodies])
-        line = stdout.readline()
-        if not line:
-            raise ChildProcessError(f"the process that writes the trace ended with code {self._process.wait()}")
-        if line != b"\n":
-            failed = msgspec.json.decode(line, type=_Failed)
-            raise OSError(failed.number, failed.message) if failed.number else OSError(failed.message)
+        """Remove this secret from later events."""
+        self._enqueue(secret.encode("utf-8", "surrogatepass"), 0)
 
     def close(self) -> None:
-        """Let the process write what it has, and end."""
-        self._finalizer()
+        """Let the process write what it has, and end; gives up on one that takes nothing."""
+        try:
+            super().close()
+        finally:
+            self._finalizer()
+
+    def _pack(self, event: EventWithBytes) -> tuple[_Shortened | bytes | TraceEvent, int]:
+        if isinstance(event, StreamsRecorded) or not _MIN_REPEATED_BYTES <= len(event.body) <= _MAX_REPEATED_BYTES:
+            return super()._pack(event)
+        # At once, so that the memory of the body can be used again
+        kind = type(event).__name__
+        between, first, last = self._last_bodies.shortened(kind, event.body)
+        return _Shortened(replace(event, body=between), kind, first, last), len(between)
+
+    @property
+    def _done_count(self) -> int:
+        return self._written_count
+
+    # --- the thread that writes, and the one that reads -------------------------------------------------------
+
+    def _deliver(self, items: Sequence[_Shortened | bytes | TraceEvent]) -> None:
+        batch, parts = _Batch([], [], []), [b"", b""]
+        for item in items:
+            if isinstance(item, bytes):
+                batch.secrets.append(item)
+                continue
+            event, kind, first, last = item if isinstance(item, _Shortened) else (item, None, 0, 0)
+            if isinstance(event, _REQUESTS):
+                parts.append(event.body)
+                batch.bodies.append(_Body(len(batch.events), len(event.body), kind, first, last))
+                event = replace(event, body=b"")
+            # The inputs of an answer's tools are JSON, which is no msgpack
+            batch.events.append(_encode_json(event) if isinstance(event, ExchangeEnded) else event)
+        parts[1] = _encode(batch)
+        parts[0] = len(parts[1]).to_bytes(_LENGTH_BYTES, "big")
+        with suppress(OSError):  # the last line of the process says why
+            _write_all(_pipes(self._process)[0], parts)
+
+    def _finish(self) -> None:
+        with suppress(OSError):
+            _pipes(self._process)[0].close()
+        self._reader.join()
+
+    def _read_answers(self) -> None:
+        failure: Exception | None = None
+        with _pipes(self._process)[1] as answers:
+            for line in answers:
+                if line.startswith(b"{"):
+                    failed = msgspec.json.decode(line, type=_Failed)
+                    failure = OSError(failed.number, failed.message) if failed.number else OSError(failed.message)
+                else:
+                    self._written_count = int(line)
+        code = self._process.wait()
+        if failure is None and (code or not self._is_closing):
+            failure = ChildProcessError(f"the process that writes the trace ended with code {code}")
+        self._failure = failure
 
 
 def _pipes(process: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:
@@ -170,42 +251,45 @@ def _pipes(process: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    stdin, stdout = _pipes(process)
     with suppress(OSError):
-        stdin.close()
+        _pipes(process)[0].close()
     try:
         process.wait(_STOP_WITHIN_S)
     except subprocess.TimeoutExpired:  # its file takes nothing
         process.kill()
         process.wait()
-    stdout.close()
 
 
-def _write_all(pipe: IO[bytes], parts: Sequence[bytes | memoryview]) -> None:
+def _write_all(pipe: IO[bytes], parts: Sequence[bytes]) -> None:
     done = 0
     if sys.platform != "win32":
         done = os.writev(pipe.fileno(), parts)
-    if done < sum(map(len, parts)):
-        rest = memoryview(b"".join(parts))[done:]
+    for part in parts:
+        rest = memoryview(part)[done:]
+        done = max(0, done - len(part))
         while rest:
             rest = rest[pipe.write(rest) :]
 
 
-def _encode(event: TraceEvent) -> bytes:
-    if isinstance(event, _REQUESTS):
-        event = replace(event, body=b"")
+def _encode(batch: _Batch) -> bytes:
     try:
-        if not isinstance(event, ExchangeEnded):  # the inputs of its tools are JSON, which is no msgpack
-            return msgspec.msgpack.encode(event)
-        as_json = msgspec.json.encode(event)
+        return msgspec.msgpack.encode(batch)
     except (UnicodeError, OverflowError):  # a lone surrogate; an integer of more than 64 bits, which JSON may have
-        as_json = msgspec.json.encode(Redactor([]).redact(event))
-    return msgspec.msgpack.encode(as_json)
+        batch.events = [event if isinstance(event, bytes) else _encode_json(event) for event in batch.events]
+        return msgspec.msgpack.encode(batch)
+
+
+def _encode_json(event: TraceEvent) -> bytes:
+    try:
+        return msgspec.json.encode(event)
+    except (UnicodeError, OverflowError):
+        return msgspec.json.encode(Redactor([]).redact(event))
 
 
 # --- the process ----------------------------------------------------------------------------------------------------
 
 
+_BATCH_DECODER = msgspec.msgpack.Decoder(_ReceivedBatch)
 _DECODER: msgspec.msgpack.Decoder[TraceEvent | bytes] = msgspec.msgpack.Decoder(TraceEvent | bytes)
 _JSON_DECODER: msgspec.json.Decoder[TraceEvent] = msgspec.json.Decoder(TraceEvent)
 
@@ -216,7 +300,7 @@ def main(path: str, max_bytes: str) -> None:
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
         if (number := getattr(signal, name, None)) is not None:
             signal.signal(number, signal.SIG_IGN)
-    redactor = Redactor([])
+    redactor, count = Redactor([]), 0
     try:
         with closing(JsonlSink(Path(path), max_bytes=int(max_bytes))) as sink:
             for secrets, events in _read_batches(sys.stdin.buffer):
@@ -225,7 +309,8 @@ def main(path: str, max_bytes: str) -> None:
                 for event in events:
                     sink.take(redactor.redact(event))
                 sink.tick()
-                _answer(b"")
+                count += len(secrets) + len(events)
+                _answer(b"%d" % count)
     except OSError as error:
         _answer(msgspec.json.encode(_Failed(error.errno, error.strerror or str(error))))
     except Exception as error:  # noqa: BLE001 - the bridge reports it
@@ -237,14 +322,12 @@ def _read_batches(stream: BinaryIO) -> Iterator[tuple[Sequence[bytes], Sequence[
     last_bodies = _LastBodies()
     with suppress(EOFError):
         while True:
-            size = int.from_bytes(_read(stream, _LENGTH_BYTES), "big")
-            batch = msgspec.msgpack.decode(_read(stream, size), type=_Batch)
-            events = []
-            for raw, (kind, first, last, between) in zip(batch.events, batch.bodies, strict=True):
-                before = last_bodies.get(kind, b"")
-                body = before[:first] + _read(stream, between) + before[len(before) - last :]
-                last_bodies.keep(kind, body)
-                events.append(_decode(raw, body))
+            batch = _BATCH_DECODER.decode(_read(stream, int.from_bytes(_read(stream, _LENGTH_BYTES), "big")))
+            events = list(map(_decode, batch.events))
+            for body in batch.bodies:
+                whole, event = last_bodies.restored(_read(stream, body.size), body), events[body.at]
+                if isinstance(event, _REQUESTS):
+                    events[body.at] = replace(event, body=whole)
             yield batch.secrets, events
 
 
@@ -255,13 +338,12 @@ def _read(stream: BinaryIO, size: int) -> bytes:
     return data
 
 
-def _decode(raw: Raw, body: bytes) -> TraceEvent:
+def _decode(raw: Raw) -> TraceEvent:
     try:
         decoded = _DECODER.decode(raw)
-        event = _JSON_DECODER.decode(decoded) if isinstance(decoded, bytes) else decoded
+        return _JSON_DECODER.decode(decoded) if isinstance(decoded, bytes) else decoded
     except msgspec.DecodeError:  # its types are wrong
         return EventsDropped(at_s=time.time(), count=1)
-    return replace(event, body=body) if isinstance(event, _REQUESTS) else event
 
 
 def _answer(line: bytes) -> None:
