@@ -202,7 +202,6 @@ class OutputItem(Struct, frozen=True):
     phase: str | None = None
     content: list[Any] | str | None = None
     summary: list[Any] | str | None = None
-    encrypted_content: str | None = None
 
 
 class ResponsesUsage(Struct, frozen=True):
@@ -258,9 +257,6 @@ class Event(Struct, frozen=True):
     item: Raw = Raw(b"")
     response: ResponseObject | None = None
     error: Any = None
-    code: Any = None
-    message: str | None = None
-    param: str | None = None
 
 
 parse_event = parser_of(Event)

@@ -29,6 +29,7 @@ from claude_bridge.adapters.engine_profiles import (
     XAI_RESPONSES,
     profile_for,
 )
+from claude_bridge.adapters.openai_responses.output import read_search
 from claude_bridge.adapters.token_counting import COUNTINGS
 from claude_bridge.conversion.opaque_reasoning import Unsealed, seal
 from claude_bridge.conversion.profile import Profile
@@ -37,11 +38,23 @@ from claude_bridge.errors import BridgeError, UpstreamError
 from claude_bridge.wire.anthropic import (
     MessagesRequest,
     TextBlock,
+    ThinkingBlock,
     ToolUseBlock,
 )
 from claude_bridge.wire.anthropic_answers import ErrorEvent, Message
 from claude_bridge.wire.anthropic_codec import encode_message
-from tests.dialogues import OLLAMA_CHAT, OPENAI_CHAT, RESPONSES, TRANSLATING, a_request, answered, folded, ndjson, sse
+from tests.dialogues import (
+    OLLAMA_CHAT,
+    OPENAI_CHAT,
+    RESPONSES,
+    TRANSLATING,
+    a_request,
+    answer_to,
+    answered,
+    folded,
+    ndjson,
+    sse,
+)
 from tests.dialogues import sent_body as sent_by_kind
 from tests.fake_upstream import EVENT_STREAM, FakeUpstream, Head, Reply, Send
 from tests.golden_case import GOLDEN as GOLDEN_CASES
@@ -221,7 +234,12 @@ def test_a_thought_goes_back_behind_the_prompt_that_it_answered_and_behind_no_ot
 
 
 @pytest.mark.parametrize(
-    "document", ['{"items":[{"type":"message","role":"developer"}],"maker":"OpenAI gpt-5.6-sol"}', "{", "eyJ"]
+    "document",
+    [
+        '{"items":[{"type":"message","role":"developer","encrypted_content":"x"}],"maker":"OpenAI gpt-5.6-sol"}',
+        "{",
+        "eyJ",
+    ],
 )
 def test_what_is_no_reasoning_is_not_sent_though_it_is_sealed(document: str) -> None:
     block = {"type": "redacted_thinking", "data": f"claude-bridge:{document}"}
@@ -318,9 +336,11 @@ def test_a_piece_of_arguments_of_no_known_call_is_no_call(index: int | None) -> 
     }
     *before, last = events([call], ending=Ending())
     stray = {"type": "response.function_call_arguments.delta", "output_index": index, "delta": '"}'}
-    seen = answered([stream([*before, stray, last])], a_request(tools=[READ]), kind=RESPONSES, profile=GPT, model=MODEL)
+    reads = [stream([*before, stray, last])]
+    seen, repairs = answer_to(reads, a_request(tools=[READ]), kind=RESPONSES, profile=GPT, model=MODEL)
     (use,) = [block for block in folded(seen).content if isinstance(block, ToolUseBlock)]
     assert json.loads(bytes(use.input)) == {"path": "a"}
+    assert [repair.what for repair in repairs] == ["pieces of a call without a name were left out"]
 
 
 # --- limits and parts ---------------------------------------------------------------------------------------------
@@ -339,6 +359,38 @@ def test_files_in_tool_results_and_the_images_elsewhere() -> None:
     *_, result, behind = sent_body(a_request(messages=client_request), files_only)["input"]
     assert [part["type"] for part in result["output"]] == ["input_text", "input_file"]
     assert [part["type"] for part in behind["content"]] == ["input_image"]
+
+
+def test_what_an_assistant_cannot_show_again_is_named() -> None:
+    image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="}}
+    body = sent_body(a_request(messages=[{"role": "user", "content": "Draw."}, *_turn(image)]))
+    assert [item["content"] for item in body["input"]] == ["Draw.", "[image omitted]", "On."]
+
+
+def test_a_thought_is_shown_at_no_effort_of_its_own() -> None:
+    thinks_unasked = GPT.with_changes({"thinks_unasked": True})
+    assert sent_body(a_request(thinking={"type": "adaptive"}), thinks_unasked)["reasoning"] == {"summary": "auto"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"action": {"type": "search", "query": "a", "queries": ["b"]}}, ("a", [])),
+        ({"action": {"type": "search", "queries": ["a", "b"]}}, ("a; b", [])),
+        ({"action": {"type": "search", "queries": "a", "sources": "b"}}, ("", [])),
+        (
+            {"action": {"type": "search", "sources": [{"url": "u"}, "x", {"url": 1}, {"url": "u"}, {"url": ""}]}},
+            ("", ["u"]),
+        ),
+        ({"action": {"type": "search", "query": "a"}, "status": "failed"}, ("a", None)),
+        ({"action": {"type": "open_page", "url": "u"}}, None),
+        ({"action": "search"}, None),
+    ],
+    ids=str,
+)
+def test_a_search_is_read_whatever_it_leaves_out(fields: Json, expected: object) -> None:
+    search = read_search({"type": "web_search_call"} | fields)
+    assert (search and (search.query, search.urls)) == expected
 
 
 def test_a_tool_that_is_removed_stays_at_the_head_of_the_prompt() -> None:
@@ -579,6 +631,22 @@ def test_a_code_inside_an_answer_means_the_same_at_every_kind(kind: str, code: s
         assert error.should_retry is False
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"error": {"message": "No room."}}',
+        b'{"message": "No room."}',
+        b'{"status": "failed", "output": [], "error": {"message": "No room."}}',
+        stream([{"type": "error", "message": "No room.", "code": None, "param": None, "sequence_number": 1}]),
+        b'event: error\ndata: {"message": "No room."}\n\n',
+    ],
+    ids=["nested", "flat", "failed", "event", "event without a type"],
+)
+def test_an_error_in_place_of_an_answer_is_the_error(data: bytes) -> None:
+    error = _error_in(RESPONSES, data)
+    assert error.message == "Engine at http://127.0.0.1:9 reported an error: No room."
+
+
 def test_the_wait_of_a_rate_limit_is_taken_from_its_words() -> None:
     error = _error_in(
         RESPONSES, IN_STREAM[RESPONSES](CODES["rate_limit_exceeded"][0] | {"code": "rate_limit_exceeded"})
@@ -646,16 +714,40 @@ def _leave_out(whole: list[Json], *ends: str) -> None:
     whole[:] = [event for event in whole if not event["type"].endswith(ends)]
 
 
-@pytest.mark.parametrize("names", [*combinations(LEFT_OUT, 1), *combinations([*LEFT_OUT][1:], 2)], ids=" and ".join)
+@pytest.mark.parametrize(
+    "names",
+    [*combinations(LEFT_OUT, 1), *combinations([*LEFT_OUT][1:], 2), ("pieces", "ends", "the final output")],
+    ids=" and ".join,
+)
 def test_an_answer_is_the_same_whatever_a_server_leaves_out(names: tuple[str, ...]) -> None:
     output = [
         reasoning(["Hm.", "So."]),
         message("I look."),
+        reasoning("Where?"),
         call("Read", {"path": "a"}, "call_1"),
         call("Read", {"path": "b"}, "call_2"),
+        reasoning("Well."),
         message("Done.", "And this."),
     ]
     whole = copy.deepcopy(events(output, ending=Ending()))
     for name in names:
         LEFT_OUT[name](whole)
-    assert answer_of(stream(whole), tools=[READ]) == answer_of(answer(*output), tools=[READ])
+    assert [_words(block) for block in answer_of(stream(whole), tools=[READ]).content] == [
+        "Hm.\n\nSo.",
+        "I look.",
+        "Where?",
+        {"path": "a"},
+        {"path": "b"},
+        "Well.",
+        "Done.",
+        "And this.",
+    ]
+
+
+def _words(block: object) -> object:
+    match block:
+        case ThinkingBlock():
+            return block.thinking
+        case ToolUseBlock():
+            return json.loads(bytes(block.input))
+    return getattr(block, "text", None)

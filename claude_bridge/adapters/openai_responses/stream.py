@@ -98,14 +98,10 @@ class ResponsesStreamDecoder:
 
     def feed(self, data: bytes) -> list[Delta]:
         """Return the deltas that ``data`` completes; raises UpstreamBrokenError beyond MAX_FRAME_BYTES."""
-        if self.done or not data:
-            return []
         return [delta for frame in self._reader.feed(data) for delta in self._frame(frame)]
 
     def close(self) -> list[Delta]:
         """Return what the end of the bytes completes; without the last event there is no Finish."""
-        if self.done:
-            return []
         if self._reader.document is not None:
             return self._document(bytes(self._reader.document))
         # What is no JSON was cut off inside.
@@ -119,7 +115,7 @@ class ResponsesStreamDecoder:
         if event is None:
             return self._fail(explain_no_object(payload, self._upstream))
         name, _, step = event.type.rpartition(".")
-        if name in _TEXTS and step in ("delta", "done"):
+        if name in _TEXTS:
             return self._text_event(event, *_TEXTS[name], is_done=step == "done")
         match event.type:
             case "response.output_item.added" | "response.output_item.done":
@@ -151,13 +147,10 @@ class ResponsesStreamDecoder:
             return self._fail(explain_no_object(document, self._upstream))
         if response.output is None:
             return self._fail(explain_error_object(response.error or parse_any(document), self._upstream))
-        return self._end(response, response.status or "completed")
+        return self._end(response, "completed")
 
     def _error(self, event: responses.Event, payload: bytes) -> list[Delta]:
-        error: Any = event.error
-        if not error:
-            fields = {"code": event.code, "message": event.message, "param": event.param}
-            error = fields if event.code or event.message else parse_any(payload)
+        error = event.error or {name: value for name, value in parse_any(payload).items() if name != "type"}
         return self._fail(explain_error_object(error, self._upstream))
 
     def _fail(self, error: BridgeError) -> list[Delta]:
@@ -183,13 +176,14 @@ class ResponsesStreamDecoder:
         begins = item.add(part, number, words) if words else None
         if begins is None:
             return []
+        calls = self._calls()
         if item.kind == MESSAGE:
             self._is_thinking = False
             self._has_refused |= part is PartKind.REFUSAL
-            return [*self._calls(), *([TextStart(item.phase)] if begins else []), TextDelta(words)]
+            return [*calls, *([TextStart(item.phase)] if begins else []), TextDelta(words)]
         gap = "\n\n" if begins and self._is_thinking else ""
         self._is_thinking = True
-        return [ThinkingDelta(gap + words)]
+        return [*calls, ThinkingDelta(gap + words)]
 
     # --- items ----------------------------------------------------------------------------------------------------
 
@@ -229,7 +223,7 @@ class ResponsesStreamDecoder:
             whole = parse_any(bytes(raw))  # goes back in its place
             search = read_search(whole)
             deltas += [*self._calls(), OpaqueReasoning(item=whole), *([search] if search is not None else [])]
-        if item.kind == REASONING and found.encrypted_content:
+        if item.kind == REASONING:
             sealed = reasoning_item(parse_any(bytes(raw)))
             deltas += [] if sealed is None else [OpaqueReasoning(item=sealed)]
         return deltas
