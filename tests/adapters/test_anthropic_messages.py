@@ -1,4 +1,4 @@
-"""Requests that are passed on in their own bytes: what is edited, and that nothing else is."""
+"""What is passed on in its own bytes: what of a request is edited, and what is read of Anthropic's own answers."""
 
 from __future__ import annotations
 
@@ -9,11 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from claude_bridge.adapters import ADAPTERS
+from claude_bridge.adapters.anthropic_messages.frames import explain_error_event
 from claude_bridge.adapters.anthropic_messages.request import edit_request
+from claude_bridge.adapters.base import EngineModel, Response
 from claude_bridge.adapters.engine_profiles import ANTHROPIC, UNKNOWN
+from claude_bridge.conversion.deltas import UsageReport
 from claude_bridge.conversion.opaque_reasoning import SEAL
 from claude_bridge.conversion.profile import Profile
+from claude_bridge.errors import PromptTooLongError, UpstreamError
+from claude_bridge.wire.anthropic_answers import ErrorEvent, RawBytes, ResponseItem
 from claude_bridge.wire.anthropic_codec import parse_messages_request
+from tests.adapters.test_repaired_streams import MESSAGE, START, STOP, a_context, frame
+from tests.dialogues import a_request
 from tests.text_helpers import values
 
 HEADER = "x-anthropic-billing-header: cc_version=2.1.101.e51; cc_entrypoint=cli; cch=%s;"
@@ -111,3 +119,78 @@ def test_thoughts_that_the_bridge_sealed_for_a_service_never_go_to_anthropic() -
     left = json.loads(edited(with_answer(ours, theirs, text), profile=ANTHROPIC))
     assert left == json.loads(with_answer(theirs, text))
     assert edited(with_answer(theirs, text), profile=ANTHROPIC) == with_answer(theirs, text)
+
+
+# --- answers of Anthropic's own -----------------------------------------------------------------------------------
+
+USAGE = {"input_tokens": 10, "cache_creation_input_tokens": 2, "cache_read_input_tokens": 3}
+BEGUN = frame("message_start", message=MESSAGE | {"usage": {**USAGE, "output_tokens": 1}})
+LAST_USAGE = {"output_tokens": 5, "output_tokens_details": {"thinking_tokens": 4}}
+ENDED = frame("message_delta", delta={"stop_reason": "end_turn", "stop_sequence": None}, usage=LAST_USAGE) + STOP
+ERROR = frame("error", error={"type": "overloaded_error", "message": "Busy."})
+
+
+def own_answer(*reads: bytes, streams: bool = True) -> tuple[Response, list[ResponseItem]]:
+    """Return the answer of Anthropic's that has read so much and ended, and what the client gets of it."""
+    engine = EngineModel(where="Anthropic", model="", profile=ANTHROPIC)
+    response = ADAPTERS["anthropic-messages"].response(a_request(stream=streams), engine, a_context())
+    items = [*response.start(), *response.keep_alive()]
+    for data in reads:
+        items += response.feed(data)
+    return response, [*items, *response.close()]
+
+
+def bytes_of(items: list[ResponseItem]) -> bytes:
+    return b"".join(item.data for item in items if isinstance(item, RawBytes))
+
+
+@pytest.mark.parametrize("streams", [True, False])
+def test_the_usage_of_an_answer_that_is_passed_on_is_noted(streams: bool) -> None:
+    whole = json.dumps(MESSAGE | {"usage": USAGE | LAST_USAGE}).encode()
+    response, items = own_answer(*([BEGUN, ENDED] if streams else [whole]), streams=streams)
+    assert bytes_of(items) == (BEGUN + ENDED if streams else whole)
+    assert response.usage == UsageReport(
+        prompt_tokens=15, cached_tokens=3, cache_written_tokens=2, output_tokens=5, thinking_tokens=4
+    )
+    assert response.done
+    assert response.error is None
+    assert not response.close()
+
+
+@pytest.mark.parametrize(
+    ("data", "passed", "message"),
+    [
+        (START, START, "The upstream ended its answer in the middle."),
+        (START + b"event: ping", START + b"event: ping\n\n", "The upstream ended its answer in the middle."),
+        (START + ERROR + STOP, START + ERROR, "Anthropic reported an error: Busy. (overloaded_error)"),
+        (b'data: {"error": {"message": "Busy."}}\n\n', b"", "Anthropic reported an error: Busy."),
+        (b' {"error": {"message": "Busy."}}', b"", "Anthropic reported an error: Busy."),
+        (b'{"choices": []}', b"", "Anthropic does not answer in the words of the Messages API."),
+        (b'{"choices', b"", """Anthropic answered with something that is no JSON: '{"choices'"""),
+    ],
+    ids=["cut", "cut inside a frame", "error", "another error", "error document", "another API", "no JSON"],
+)
+def test_a_stream_of_anthropics_that_does_not_end_well_ends_in_an_error(
+    data: bytes, passed: bytes, message: str
+) -> None:
+    response, items = own_answer(data)
+    assert response.error is not None
+    assert response.error.message == message
+    assert bytes_of(items) == passed
+    assert sum(isinstance(item, ErrorEvent) for item in items) == (ERROR not in passed)
+
+
+def test_a_document_of_anthropics_that_breaks_off_is_an_error_and_nothing_else() -> None:
+    engine = EngineModel(where="Anthropic", model="", profile=ANTHROPIC)
+    response = ADAPTERS["anthropic-messages"].response(a_request(stream=None), engine, a_context())
+    assert [*response.feed(b'{"id":'), *response.fail(UpstreamError("Cut."))] == []
+    assert response.error is not None
+    assert response.error.message == "Cut."
+    assert not response.close()
+
+
+def test_an_error_event_keeps_its_type_and_what_is_known_better_stays() -> None:
+    busy = explain_error_event({"type": "timeout_error", "message": "Too slow."}, "The engine")
+    assert (busy.status, busy.error_type) == (504, "timeout_error")
+    too_long = {"type": "invalid_request_error", "message": "prompt is too long: 9000 tokens > 8192 maximum"}
+    assert isinstance(explain_error_event(too_long, "The engine"), PromptTooLongError)

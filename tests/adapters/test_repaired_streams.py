@@ -14,7 +14,7 @@ from claude_bridge.adapters.anthropic_messages.repaired import RepairedStream
 from claude_bridge.conversion.profile import MessagesProfile
 from claude_bridge.conversion.response.context import ResponseContext
 from claude_bridge.errors import UpstreamBrokenError
-from claude_bridge.wire.anthropic import ToolUseBlock
+from claude_bridge.wire.anthropic import ThinkingBlock, ToolUseBlock
 from claude_bridge.wire.anthropic_answers import (
     ErrorEvent,
     Message,
@@ -255,3 +255,29 @@ def test_a_call_in_several_blocks_comes_out_as_one(given: dict[str, Any], places
     assert isinstance(block, ToolUseBlock)
     assert (block.id, block.name, json.loads(bytes(block.input))) == ("call_1", "Read", given)
     assert message.stop_reason == "tool_use"
+
+
+def test_a_thought_that_begins_with_its_signature_is_signed_with_it() -> None:
+    thought = {"type": "thinking", "thinking": "Hm.", "signature": "signed"}
+    start = frame("content_block_start", index=0, content_block=thought)
+    answer = passed(a_stream(), START, start, frame("content_block_stop", index=0), end(), STOP)
+    assert folded(assert_readable(answer)).content == [ThinkingBlock("Hm.", "signed")]
+
+
+def test_an_answer_of_a_thought_alone_is_no_call_that_the_engine_dropped() -> None:
+    last = frame("message_delta", delta={"stop_reason": "end_turn"}, usage={"output_tokens": 500})
+    stream = a_stream()
+    assert_readable(passed(stream, START, *block(0, "thinking", ["Hm."]), last, STOP))
+    assert stream.error is None
+
+
+def test_arguments_without_end_are_ended() -> None:
+    stream = a_stream()
+    opened = {"type": "tool_use", "id": "call_1", "name": "Read", "input": {}}
+    stream.feed(START + frame("content_block_start", index=0, content_block=opened))
+    delta = {"type": "input_json_delta", "partial_json": "x" * 4 * 1024 * 1024}
+    piece = frame("content_block_delta", index=0, delta=delta)
+    for _ in range(7):
+        stream.feed(piece)
+    with pytest.raises(UpstreamBrokenError, match="bytes of arguments"):
+        stream.feed(piece)

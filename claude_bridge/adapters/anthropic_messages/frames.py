@@ -120,7 +120,7 @@ def explain_error_event(error: object, upstream: str) -> BridgeError:
     status = _STATUS_OF_TYPE.get(kind) if isinstance(kind, str) else None
     if status is None or not isinstance(explained, UpstreamBrokenError):
         return explained
-    return UpstreamRefusedError(explained.message, status=status, error_type=str(kind))
+    return UpstreamRefusedError(explained.message, status=status)
 
 
 # --- usage --------------------------------------------------------------------------------------------------------

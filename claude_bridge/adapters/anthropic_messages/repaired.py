@@ -109,7 +109,7 @@ class RepairedStream(RelayedResponse):
         data = frame_data(frame)
         if self.done or data.strip() == _DONE:
             return
-        if not data and not (data := _error_line(frame)):
+        if not data:
             self._out.put_bytes(frame, is_progress=False)  # a comment
             return
         is_named = frame.startswith(b"event:") or b"\nevent:" in frame
@@ -278,12 +278,6 @@ class RepairedStream(RelayedResponse):
     def _fail(self, error: BridgeError) -> None:
         for event in super().fail(error):
             self._out.put_bytes(encode_stream_event(event))
-
-
-def _error_line(frame: bytes) -> bytes:
-    """Return what an ``error:`` field of a frame without data says, as llama.cpp before 2025-08 wrote them."""
-    lines = (line for line in frame.splitlines() if line.startswith(b"error:"))
-    return next(lines, b"").removeprefix(b"error:").strip()
 
 
 class RepairedDocument(PassthroughDocument):
