@@ -247,8 +247,9 @@ def render_replay(replayed: Replayed) -> RenderableType:
         table.add_column("now", ratio=1, overflow="fold")
     for (name, before), (_, after) in zip(_figures_of(then), _figures_of(now), strict=True):
         if is_narrow:
-            table.add_row(Text("recorded", style="dim"), Group(Text(name, style="bold"), _line(before)))
-            table.add_row(Text("now", style="dim"), _line(after))
+            table.add_row(Text(name, style="bold"))
+            table.add_row("  recorded", _line(before))
+            table.add_row("  now", _line(after))
         else:
             table.add_row(Text(name, style="bold"), _line(before), _line(after))
     return Group(_line(f"Exchange {then.summary.number} · {then.summary.exchange}", "bold"), table, Text())

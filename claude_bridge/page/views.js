@@ -234,7 +234,7 @@ function differing(part, other) {
 
 function phasesOf(one) {
   const end = one.took_s ?? Math.max(0, ...(one.steps || []).map((step) => step.after_s)); // as far as it has come
-  const sent = one.sent_after_s ?? end;
+  const sent = one.state === "queued" ? end : one.sent_after_s ?? end;
   const first = one.first_token_s ?? end;
   return [
     ["wait", "waiting and preparing", sent],

@@ -260,6 +260,10 @@ def _kind_of(url: str) -> str:
 
 def _queued(found: TracedExchange, entry: TraceLine) -> str:
     is_first, found.position = found.position is None, entry.position
+    if not entry.position:  # its turn has come: until now the engine did not have the request
+        found.state, found.sent_after_s = "reading", entry.after_s
+        return "its turn has come"
+    found.state = "queued"
     return "waits for its turn" if is_first else ""
 
 
@@ -329,7 +333,7 @@ _KINDS = {
     "ImageDescribed": _Kind("{0.model} described the image at {0.path}"),
     "WebToolCalled": _Kind(more=_web_tool_called),
     "RequestSent": _Kind(more=_sent, copied=_SENT, size="sent_bytes", state="reading"),
-    "RequestQueued": _Kind(more=_queued, state="queued"),
+    "RequestQueued": _Kind(more=_queued),
     "FellBack": _Kind(_FELL_BACK, counted="fallbacks", is_trouble=True),
     "UpstreamAnswered": _Kind(more=_upstream_answered),
     "UpstreamRetried": _Kind("sent again: {0.reason}", is_trouble=True),

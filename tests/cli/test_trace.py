@@ -248,6 +248,9 @@ async def test_recorded_requests_are_sent_again_and_both_answers_are_shown(trace
         assert document["recorded"]["exchange"]["exchange"] == "req_0000k7Qd"
         assert document["now"]["exchange"]["stop_reason"] == "tool_use"
         assert document["now"]["answer"]["content"][0]["text"] == "Let me see."
+        narrow = await run_bridge(*arguments[:3], "1", *arguments[3:-1], upstream.base_url, env={"COLUMNS": "40"})
+        assert max(map(len, narrow.stdout.splitlines())) <= 40
+        assert "  now        Let me see." in narrow.stdout
 
 
 @pytest.mark.anyio

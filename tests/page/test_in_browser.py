@@ -27,6 +27,10 @@ from tests.trace.samples import ended, failed, received, repaired, sent
 
 EVIL = "</script><script>window.evil=1</script><img src=x onerror='window.evil=1'>"
 
+AUDIT = (Path(__file__).parent / "audit.js").read_text()
+VIEWS = ("conversation", "compare", "timeline", "raw")
+SEARCH_IN_VAIN = "select(null); byId('search').value = 'nowhere'; byId('search').dispatchEvent(new Event('input'))"
+
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
@@ -157,16 +161,11 @@ def test_every_view_fits_its_window_and_can_be_read(browser: Browser, page: str,
     """At 320 pixels too, which a window of 1280 has at a zoom of 400 %."""
     browser.look(width=width, dark=dark)
     browser.open(page)
-    audit = (Path(__file__).parent / "audit.js").read_text()
     views = ["select(null)", *(f"select(page.exchanges[0].exchange, '{view}')" for view in VIEWS)]
     for view in [*views, "select(page.exchanges.at(-1).exchange, 'conversation')", SEARCH_IN_VAIN]:
         browser.run(f"{view}; new Promise((done) => setTimeout(done))")
         browser.run("document.querySelectorAll('#detail details').forEach((one) => { one.open = true; })")
-        assert browser.run(audit) == [], view
-
-
-VIEWS = ("conversation", "compare", "timeline", "raw")
-SEARCH_IN_VAIN = "select(null); byId('search').value = 'nowhere'; byId('search').dispatchEvent(new Event('input'))"
+        assert browser.run(AUDIT) == [], view
 
 
 def test_the_focus_is_never_lost_nor_caught(browser: Browser, page: str) -> None:
@@ -272,7 +271,10 @@ async def test_a_running_bridge_is_looked_at_with_the_printed_address(browser: B
             assert browser.run("location.href") == f"{bridge.url}/"
             assert browser.run("document.cookie") == ""
             from_thread.run_sync(partial(tasks.start_soon, ask, bridge.url))
-            browser.until("document.querySelector('#running .progress')?.textContent.includes('tokens')")
+            browser.until("document.querySelector('#running .progress')?.textContent.startsWith('writing')")
+            for width, dark in ((320, True), (1600, False)):
+                browser.look(width=width, dark=dark)
+                assert browser.run(AUDIT) == []
             from_thread.run_sync(may_go_on.set)
             browser.until("document.querySelector('#list .end')?.textContent === 'end_turn'")
             browser.press("j")

@@ -12,12 +12,12 @@ import pytest
 
 from claude_bridge.errors import SetupError
 from claude_bridge.trace.detail import read_lines
-from claude_bridge.trace.events import EventsDropped, StreamReads, StreamsRecorded, TraceEvent
+from claude_bridge.trace.events import EventsDropped, RequestQueued, StreamReads, StreamsRecorded, TraceEvent
 from claude_bridge.trace.jsonl import VERSION, encode_event
 from claude_bridge.trace.redact import Redactor
 from claude_bridge.trace.summary import is_known, read_entry
 from claude_bridge.trace.trace_file import TraceFile
-from tests.trace.samples import NOON, ended, failed, first_token, grew, received, repaired, reread, sent
+from tests.trace.samples import EXCHANGE, NOON, ended, failed, first_token, grew, received, repaired, reread, sent
 
 # What a bridge wrote before lines had versions and streams.
 VERSION_1 = """\
@@ -62,6 +62,17 @@ def test_an_exchange_has_its_figures_and_its_lines(tmp_path: Path) -> None:
     assert lines.upstream == [(3.9, "data: 1\n\n")]
     assert lines.answer is not None
     assert trace.notes == []
+
+
+def test_the_time_in_the_queue_is_not_the_time_in_which_the_engine_reads(tmp_path: Path) -> None:
+    waits, begins = (
+        RequestQueued(exchange=EXCHANGE, after_s=at_s, position=place) for at_s, place in ((0.1, 1), (3, 0))
+    )
+    (one,) = TraceFile(written(tmp_path / "t.jsonl", received(), sent(), waits)).exchanges.values()
+    assert (one.state, one.position) == ("queued", 1)
+    (one,) = TraceFile(written(tmp_path / "t.jsonl", received(), sent(), waits, begins)).exchanges.values()
+    assert (one.state, one.sent_after_s) == ("reading", 3)
+    assert [step.text for step in one.steps][1:] == ["waits for its turn", "its turn has come"]
 
 
 def test_a_trace_without_versions_opens(tmp_path: Path) -> None:
